@@ -1,0 +1,167 @@
+//! What is committed: whole, or not at all.
+
+use std::fmt;
+
+use crate::event::EventDraft;
+use crate::id::{ExternalId, KeyId, OwnerId, Version};
+use crate::key::{Header, KeyRecord, OwnerRecord};
+
+/// A set of records to write, each with its event, and what must hold for it.
+///
+/// A replaced record carries its new version, which is one more than the version it replaces.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// Versions that must hold of records which the change doesn't write.
+    pub preconditions: Vec<Precondition>,
+    /// What is written, and the event of each.
+    pub operations: Vec<Operation>,
+}
+
+/// One record written, and its event.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// The record.
+    pub write: Write,
+    /// What happened.
+    pub event: EventDraft,
+}
+
+/// A record's version that must hold when the change commits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// Of the store itself.
+    Header(Version),
+    /// Of a key.
+    Key(KeyId, Version),
+    /// Of an owner.
+    Owner(OwnerId, Version),
+}
+
+/// What is written.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// A key that doesn't exist yet.
+    CreateKey(Box<WriteKey>),
+    /// An owner that doesn't exist yet.
+    CreateOwner(Box<OwnerRecord>),
+    /// Nothing: the event stands alone.
+    Nothing,
+    /// A key is removed.
+    RemoveKey(KeyId, Version),
+    /// An owner is removed; none of its keys may be left.
+    RemoveOwner(OwnerId, Version),
+    /// The store's own record.
+    ReplaceHeader(Box<Header>),
+    /// A key that exists.
+    ReplaceKey(Box<KeyRecord>),
+    /// An owner that exists.
+    ReplaceOwner(Box<OwnerRecord>),
+}
+
+/// A key to be created.
+#[derive(Clone, Debug)]
+pub struct WriteKey {
+    /// The record; it may carry an external id.
+    pub record: KeyRecord,
+    /// Whether the backend assigns the external id: one more than the greatest ever used.
+    pub next_external_id: bool,
+}
+
+/// What came of a change that took effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The number of its first event.
+    pub first_event: u64,
+    /// The number of its last event.
+    pub last_event: u64,
+    /// The external ids that were assigned, in the order of the creations that asked for one.
+    pub external_ids: Vec<ExternalId>,
+}
+
+/// Why a change was refused; nothing of it took effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// A record has another version than expected, or exists no more (`found` is `None`).
+    Conflict {
+        /// What was expected.
+        expected: Version,
+        /// What was found.
+        found: Option<Version>,
+        /// Which record.
+        of: Precondition,
+    },
+    /// The data forbid a change of the store's rules.
+    DataForbid {
+        /// The rule, by its name.
+        rule: &'static str,
+    },
+    /// The external id was used before.
+    ExternalIdTaken(ExternalId),
+    /// No external id is left after the greatest one used.
+    ExternalIdsExhausted,
+    /// A key of this id exists.
+    KeyExists(KeyId),
+    /// The owner would be left without an unrevoked standard key.
+    LastStandardKey,
+    /// Another unrevoked key of the owner has this name.
+    NameTaken(KeyId),
+    /// An owner of this id exists.
+    OwnerExists,
+    /// The owner to be removed still has keys.
+    OwnerHasKeys,
+    /// The owner of a key doesn't exist.
+    OwnerMissing,
+    /// The owner would have too many unrevoked keys.
+    TooManyKeys {
+        /// How many it may have.
+        limit: u32,
+    },
+}
+
+impl Change {
+    /// A change of one record.
+    #[must_use]
+    pub fn of(write: Write, event: EventDraft) -> Self {
+        Self { preconditions: Vec::new(), operations: vec![Operation { write, event }] }
+    }
+
+    /// With one precondition more.
+    #[must_use]
+    pub fn requiring(mut self, precondition: Precondition) -> Self {
+        self.preconditions.push(precondition);
+        self
+    }
+
+    /// With one operation more.
+    #[must_use]
+    pub fn and(mut self, write: Write, event: EventDraft) -> Self {
+        self.operations.push(Operation { write, event });
+        self
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Conflict { expected, found: Some(found), .. } => {
+                write!(f, "version {expected} was expected, {found} found")
+            }
+            Self::Conflict { expected, found: None, .. } => {
+                write!(f, "version {expected} was expected, the record exists no more")
+            }
+            Self::DataForbid { rule } => write!(f, "the data forbid this change of `{rule}`"),
+            Self::ExternalIdTaken(id) => write!(f, "external id {id} was used before"),
+            Self::ExternalIdsExhausted => f.write_str("no external id is left"),
+            Self::KeyExists(id) => write!(f, "key {id} exists"),
+            Self::LastStandardKey => f.write_str("the owner's last standard key must stay"),
+            Self::NameTaken(by) => write!(f, "key {by} of the same owner has this name"),
+            Self::OwnerExists => f.write_str("the owner exists"),
+            Self::OwnerHasKeys => f.write_str("the owner still has keys"),
+            Self::OwnerMissing => f.write_str("the owner does not exist"),
+            Self::TooManyKeys { limit } => write!(f, "the owner may have {limit} unrevoked keys"),
+        }
+    }
+}
+
+impl std::error::Error for Rejection {}

@@ -1,0 +1,182 @@
+//! The contract between a store and where its records lie.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use super::{
+    Applied, BackendError, Change, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery,
+    OwnerPage, OwnerPageQuery, Rejection, Scanned,
+};
+use crate::clock::Timestamp;
+use crate::id::{ExternalId, KeyId, OwnerId};
+use crate::key::{Header, KeyRecord, OwnerRecord};
+
+/// Whether this process alone has the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// No other process can open it.
+    Exclusive,
+    /// Others may have it open; what they commit is in force here within `bound`.
+    Shared {
+        /// How old what this process knows may be.
+        bound: Duration,
+    },
+}
+
+/// What came of each change of a batch, in order.
+pub type CommitOutcome = Vec<Result<Applied, Rejection>>;
+
+/// Where records and events lie.
+///
+/// # Contract
+/// Each paragraph names the cases of the conformance suite (`keyhasp::testing::conformance`) that
+/// hold a backend to it; `docs/writing-a-backend.md` writes one from scratch.
+///
+/// **Atomicity** (`atomic_*`). A [`Change`] takes effect whole or not at all: its records and its
+/// events together. A refused change leaves no trace, and the changes of a batch around it take
+/// effect all the same.
+///
+/// **Rules** (`rule_*`). What a change must satisfy is decided inside the commit, against the
+/// state that the commit replaces, by [`apply`](super::apply()) or by the same rules: creations
+/// find nothing in their place, replacements find the version before theirs, preconditions hold,
+/// names and external ids are unique, the guards of the store's rules hold.
+///
+/// **Isolation and order** (`order_*`). Changes of a batch apply in order, later ones seeing
+/// earlier ones; concurrent commits behave as if one came after the other. Events are numbered
+/// from 1, singly, growing, without gaps, consecutive within a change. A read that starts after a
+/// commit returned sees it. Nothing assumes that this process is the only writer, unless
+/// [`sharing`](Backend::sharing) says so.
+///
+/// **Durability** (`durable_*`). When `commit` returned an outcome, what it says is on stable
+/// storage and is found again at the next open, unless the backend says that it keeps nothing.
+///
+/// **Errors** (`error_*`). Any error but `OutcomeUnknown` means that nothing happened. After
+/// `OutcomeUnknown` the caller commits nothing until [`recover`](Backend::recover) returned
+/// `Ok`; reads after that tell what became of the batch. `recover` doesn't trust a repeated sync:
+/// it makes sure that what it can read is on stable storage.
+///
+/// **Queries** (`query_*`). Pages are in order and complete: following `next` from the start
+/// shows every record that was there throughout exactly once. A page looks at no more rows than
+/// it was told. Pages are not a snapshot.
+///
+/// **Size** (`size_*`). Every record within the limits of its types is stored and read back the
+/// same.
+pub trait Backend: Debug + Send + Sync + 'static {
+    /// A short name for errors and logs, such as `sqlite`.
+    fn name(&self) -> &'static str;
+
+    /// Whether other processes can have the database open too.
+    fn sharing(&self) -> Sharing;
+
+    /// Reads the store's own record; if there is none yet, `initial` is made durable first.
+    ///
+    /// # Errors
+    /// [`BackendError`]; nothing happened.
+    fn open_header(&self, initial: &Header) -> Result<Header, BackendError>;
+
+    /// Reads the store's own record.
+    ///
+    /// # Errors
+    /// [`BackendError`], also when there is none.
+    fn header(&self) -> Result<Header, BackendError>;
+
+    /// Shows what the index needs of all owners, then of all keys, and returns the number of the
+    /// last event before the scan began. Events after that number may or may not be reflected.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError>;
+
+    /// The same for one owner, at one moment; shows nothing if it doesn't exist.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn scan_owner(
+        &self,
+        owner: &OwnerId,
+        visit: &mut dyn FnMut(Scanned),
+    ) -> Result<(), BackendError>;
+
+    /// Loads an owner.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError>;
+
+    /// Loads a key.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, BackendError>;
+
+    /// Loads a key by its external id.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, BackendError>;
+
+    /// Commits changes in one durable step, in order, each whole or refused with its own reason.
+    ///
+    /// # Errors
+    /// [`BackendError`] for the batch as a whole; unless it is of unknown outcome, nothing of the
+    /// batch happened.
+    fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError>;
+
+    /// A page of keys, newest first by id.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError>;
+
+    /// How many keys match. It costs what it costs.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn count_keys(&self, filter: &KeyFilter) -> Result<u64, BackendError>;
+
+    /// A page of owners, ascending by id.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn page_owners(&self, query: &OwnerPageQuery) -> Result<OwnerPage, BackendError>;
+
+    /// Events after a number, in their order.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn events(&self, query: &EventQuery) -> Result<EventPage, BackendError>;
+
+    /// The number of the last event; 0 before the first.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn last_event(&self) -> Result<u64, BackendError>;
+
+    /// Removes the oldest events up to the first that isn't before `before`. The newest event
+    /// always stays, so that numbers go on. Returns how many were removed.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn prune_events(&self, before: Timestamp) -> Result<u64, BackendError>;
+
+    /// Waits until there is an event after `after`, or for `timeout`. Returns the number of the
+    /// last event known then.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError>;
+
+    /// After an error of unknown outcome: makes the database usable again, and what it can read
+    /// durable.
+    ///
+    /// # Errors
+    /// [`BackendError`] while it can't; the caller tries again later.
+    fn recover(&self) -> Result<(), BackendError>;
+
+    /// Flushes and lets go of everything. Every later call fails with `Closed`; closing again does
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`BackendError`] when flushing failed; it is closed all the same.
+    fn close(&self) -> Result<(), BackendError>;
+}

@@ -1,0 +1,116 @@
+//! What a backend says when it can't.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+/// What kind of trouble a backend is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BackendErrorKind {
+    /// Somebody else has the database open in a way that doesn't go with this one.
+    AlreadyOpen,
+    /// The backend was closed.
+    Closed,
+    /// What is stored is damaged.
+    Corrupt,
+    /// The engine is a version with known faults.
+    EngineUnfit,
+    /// The file is a database of another application, or none.
+    Foreign,
+    /// No space is left.
+    Full,
+    /// Reading or writing failed.
+    Io,
+    /// The database was written by a newer version.
+    Newer,
+    /// There is no database where one was expected, or a directory where a file should be.
+    NotADatabase,
+    /// Whether the change took effect can't be told. Nothing is committed before `recover`.
+    OutcomeUnknown,
+    /// The database can't be written to.
+    ReadOnly,
+    /// Somebody else held the database for too long; nothing happened.
+    TimedOut,
+}
+
+/// An error of a backend: kind, operation, the backend's name, and a source.
+///
+/// But for [`BackendErrorKind::OutcomeUnknown`], it says that nothing was changed. Neither it nor
+/// its sources show SQL, tokens, digests or stored values.
+#[derive(Clone, Debug)]
+pub struct BackendError {
+    kind: BackendErrorKind,
+    backend: &'static str,
+    operation: &'static str,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl BackendError {
+    /// An error of `backend` while doing `operation`.
+    #[must_use]
+    pub fn new(kind: BackendErrorKind, backend: &'static str, operation: &'static str) -> Self {
+        Self { kind, backend, operation, source: None }
+    }
+
+    /// The same with its source; the caller answers for what the source shows.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(Arc::from(source.into()));
+        self
+    }
+
+    /// The same error, the outcome of whose operation can't be told.
+    #[must_use]
+    pub fn of_unknown_outcome(self) -> Self {
+        Self { kind: BackendErrorKind::OutcomeUnknown, ..self }
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> BackendErrorKind {
+        self.kind
+    }
+
+    /// The backend's name.
+    #[must_use]
+    pub fn backend(&self) -> &'static str {
+        self.backend
+    }
+
+    /// What was being done.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.operation
+    }
+}
+
+impl fmt::Display for BackendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            BackendErrorKind::AlreadyOpen => "the database is open elsewhere",
+            BackendErrorKind::Closed => "the backend is closed",
+            BackendErrorKind::Corrupt => "what is stored is damaged",
+            BackendErrorKind::EngineUnfit => "the engine's version has known faults",
+            BackendErrorKind::Foreign => "the file is not a database of keyhasp",
+            BackendErrorKind::Full => "no space left",
+            BackendErrorKind::Io => "reading or writing failed",
+            BackendErrorKind::Newer => "the database was written by a newer version of keyhasp",
+            BackendErrorKind::NotADatabase => "there is no database there",
+            BackendErrorKind::OutcomeUnknown => "whether the change took effect is not known",
+            BackendErrorKind::ReadOnly => "the database can't be written to",
+            BackendErrorKind::TimedOut => "the database was held by somebody else for too long",
+        };
+        write!(f, "{}, {}: {what}", self.backend, self.operation)?;
+        match &self.source {
+            Some(source) => write!(f, " ({source})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for BackendError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

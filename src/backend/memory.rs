@@ -1,0 +1,343 @@
+//! Records in memory: the reference, and the backend for tests and for keys that need not outlive
+//! the process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{
+    Announcer, Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage,
+    EventQuery, KeyCounts, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned,
+    Sharing, Transaction, apply,
+};
+use crate::clock::Timestamp;
+use crate::event::Event;
+use crate::id::{ExternalId, KeyId, OwnerId};
+use crate::key::{Header, KeyName, KeyRecord, OwnerRecord};
+
+const NAME: &str = "memory";
+
+/// The memory backend. Nothing is durable: what it holds ends with it.
+#[derive(Debug, Default)]
+pub struct Memory {
+    data: Mutex<Option<Data>>,
+    announcer: Announcer,
+}
+
+#[derive(Debug, Default)]
+struct Data {
+    header: Option<Header>,
+    owners: BTreeMap<OwnerId, OwnerRecord>,
+    keys: BTreeMap<KeyId, KeyRecord>,
+    by_owner: BTreeMap<OwnerId, BTreeSet<KeyId>>,
+    /// Kept for ever, also after the key is purged.
+    external_ids: BTreeMap<ExternalId, KeyId>,
+    events: BTreeMap<u64, Event>,
+}
+
+impl Memory {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { data: Mutex::new(Some(Data::default())), announcer: Announcer::default() }
+    }
+
+    fn with<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&mut Data) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        match self.lock().as_mut() {
+            Some(data) => work(data),
+            None => Err(BackendError::new(BackendErrorKind::Closed, NAME, operation)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Data>> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backend for Memory {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn sharing(&self) -> Sharing {
+        Sharing::Exclusive
+    }
+
+    fn open_header(&self, initial: &Header) -> Result<Header, BackendError> {
+        self.with("open", |data| Ok(data.header.get_or_insert_with(|| initial.clone()).clone()))
+    }
+
+    fn header(&self) -> Result<Header, BackendError> {
+        self.with("read header", Data::header)
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
+        self.with("scan", |data| {
+            data.owners.values().for_each(|owner| visit(Scanned::Owner(owner.into())));
+            data.keys.values().for_each(|key| visit(Scanned::Key(key.into())));
+            data.last_event()
+        })
+    }
+
+    fn scan_owner(
+        &self,
+        owner: &OwnerId,
+        visit: &mut dyn FnMut(Scanned),
+    ) -> Result<(), BackendError> {
+        self.with("scan owner", |data| {
+            if let Some(owner) = data.owners.get(owner) {
+                visit(Scanned::Owner(owner.into()));
+            }
+            data.keys_of(owner).for_each(|key| visit(Scanned::Key(key.into())));
+            Ok(())
+        })
+    }
+
+    fn owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
+        self.with("read owner", |data| data.owner(id))
+    }
+
+    fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
+        self.with("read key", |data| data.key(id))
+    }
+
+    fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, BackendError> {
+        self.with("read key", |data| {
+            Ok(data.external_ids.get(&id).and_then(|key| data.keys.get(key)).cloned())
+        })
+    }
+
+    fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
+        self.with("commit", |data| {
+            // Nothing below fails halfway: `apply` refuses before it writes, and memory always
+            // takes what is written.
+            let outcome = batch.iter().map(|change| apply(data, change)).collect();
+            self.announcer.announce(data.last_event()?);
+            outcome
+        })
+    }
+
+    fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError> {
+        self.with("list keys", |data| {
+            let above = query.after.map_or(Bound::Unbounded, Bound::Excluded);
+            let below = query.before.map_or(Bound::Unbounded, Bound::Excluded);
+            if let (Some(after), Some(before)) = (query.after, query.before)
+                && after >= before
+            {
+                return Ok(KeyPage { keys: Vec::new(), next: None });
+            }
+            let empty = BTreeSet::new();
+            let rows: Box<dyn Iterator<Item = KeyId>> = match &query.filter.owner {
+                Some(owner) => {
+                    let ids = data.by_owner.get(owner).unwrap_or(&empty);
+                    Box::new(ids.range((above, below)).rev().copied())
+                }
+                None => Box::new(data.keys.range((above, below)).rev().map(|(id, _)| *id)),
+            };
+            let mut page = KeyPage { keys: Vec::new(), next: None };
+            let mut last = None;
+            for (examined, id) in rows.enumerate() {
+                if examined == query.examine || page.keys.len() == query.limit {
+                    page.next = last;
+                    break;
+                }
+                last = Some(id);
+                page.keys
+                    .extend(data.keys.get(&id).filter(|key| query.filter.matches(key)).cloned());
+            }
+            Ok(page)
+        })
+    }
+
+    fn count_keys(&self, filter: &KeyFilter) -> Result<u64, BackendError> {
+        self.with("count keys", |data| {
+            let count = match &filter.owner {
+                Some(owner) => data.keys_of(owner).filter(|key| filter.matches(key)).count(),
+                None => data.keys.values().filter(|key| filter.matches(key)).count(),
+            };
+            Ok(count as u64)
+        })
+    }
+
+    fn page_owners(&self, query: &OwnerPageQuery) -> Result<OwnerPage, BackendError> {
+        self.with("list owners", |data| {
+            let above = query.after.map_or(Bound::Unbounded, Bound::Excluded);
+            let rows = data.owners.range((above, Bound::Unbounded)).map(|(_, owner)| owner);
+            let mut page = OwnerPage { owners: Vec::new(), next: None };
+            let mut last = None;
+            for (examined, owner) in rows.enumerate() {
+                if examined == query.examine || page.owners.len() == query.limit {
+                    page.next = last;
+                    break;
+                }
+                last = Some(owner.id);
+                if query.suspended.is_none_or(|suspended| suspended == owner.suspended.is_some()) {
+                    page.owners.push(owner.clone());
+                }
+            }
+            Ok(page)
+        })
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<EventPage, BackendError> {
+        self.with("read events", |data| {
+            let oldest = data.events.keys().next().copied();
+            let pruned_through = oldest.map_or(0, |oldest| oldest - 1);
+            let mut page = EventPage { events: Vec::new(), next: None, pruned_through };
+            let mut last = query.after;
+            let rows = data.events.range((Bound::Excluded(query.after), Bound::Unbounded));
+            for (examined, (sequence, event)) in rows.enumerate() {
+                if examined == query.examine || page.events.len() == query.limit {
+                    page.next = Some(last);
+                    break;
+                }
+                last = *sequence;
+                if query.filter.matches(event) {
+                    page.events.push(event.clone());
+                }
+            }
+            Ok(page)
+        })
+    }
+
+    fn last_event(&self) -> Result<u64, BackendError> {
+        self.with("read events", Data::last_event)
+    }
+
+    fn prune_events(&self, before: Timestamp) -> Result<u64, BackendError> {
+        self.with("prune events", |data| {
+            let mut pruned = 0;
+            while data.events.len() > 1
+                && let Some(oldest) = data.events.first_entry()
+                && oldest.get().at < before
+            {
+                oldest.remove();
+                pruned += 1;
+            }
+            Ok(pruned)
+        })
+    }
+
+    fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
+        self.with("wait", |_| Ok(()))?;
+        Ok(self.announcer.wait(after, timeout))
+    }
+
+    fn recover(&self) -> Result<(), BackendError> {
+        self.with("recover", |_| Ok(()))
+    }
+
+    fn close(&self) -> Result<(), BackendError> {
+        *self.lock() = None;
+        Ok(())
+    }
+}
+
+impl Data {
+    fn keys_of(&self, owner: &OwnerId) -> impl Iterator<Item = &KeyRecord> {
+        self.by_owner.get(owner).into_iter().flatten().filter_map(|id| self.keys.get(id))
+    }
+}
+
+impl Transaction for Data {
+    fn header(&mut self) -> Result<Header, BackendError> {
+        let missing = || BackendError::new(BackendErrorKind::NotADatabase, NAME, "read header");
+        self.header.clone().ok_or_else(missing)
+    }
+
+    fn owner(&mut self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
+        Ok(self.owners.get(id).cloned())
+    }
+
+    fn key(&mut self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
+        Ok(self.keys.get(&id).cloned())
+    }
+
+    fn key_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError> {
+        Ok(self.keys_of(owner).map(KeyCounts::of).fold(KeyCounts::default(), KeyCounts::plus))
+    }
+
+    fn live_keys_named(
+        &mut self,
+        owner: &OwnerId,
+        name: &KeyName,
+    ) -> Result<Vec<KeyId>, BackendError> {
+        let named = |key: &&KeyRecord| key.is_live() && key.name.as_ref() == Some(name);
+        Ok(self.keys_of(owner).filter(named).map(|key| key.id).collect())
+    }
+
+    fn external_id_used(&mut self, id: ExternalId) -> Result<bool, BackendError> {
+        Ok(self.external_ids.contains_key(&id))
+    }
+
+    fn greatest_external_id(&mut self) -> Result<u64, BackendError> {
+        Ok(self.external_ids.last_key_value().map_or(0, |(id, _)| id.get()))
+    }
+
+    fn last_event(&mut self) -> Result<u64, BackendError> {
+        Ok(self.events.last_key_value().map_or(0, |(sequence, _)| *sequence))
+    }
+
+    fn each_key(&mut self, visit: &mut dyn FnMut(KeyRecord)) -> Result<(), BackendError> {
+        self.keys.values().cloned().for_each(visit);
+        Ok(())
+    }
+
+    fn each_owner(&mut self, visit: &mut dyn FnMut(OwnerRecord)) -> Result<(), BackendError> {
+        self.owners.values().cloned().for_each(visit);
+        Ok(())
+    }
+
+    fn put_header(&mut self, header: &Header) -> Result<(), BackendError> {
+        self.header = Some(header.clone());
+        Ok(())
+    }
+
+    fn put_owner(
+        &mut self,
+        before: Option<&OwnerRecord>,
+        after: Option<&OwnerRecord>,
+    ) -> Result<(), BackendError> {
+        if let Some(before) = before {
+            self.owners.remove(&before.id);
+        }
+        if let Some(after) = after {
+            self.owners.insert(after.id, after.clone());
+        }
+        Ok(())
+    }
+
+    fn put_key(
+        &mut self,
+        before: Option<&KeyRecord>,
+        after: Option<&KeyRecord>,
+    ) -> Result<(), BackendError> {
+        if let (Some(before), None) = (before, after) {
+            self.keys.remove(&before.id);
+            if let Some(ids) = self.by_owner.get_mut(&before.owner) {
+                ids.remove(&before.id);
+                if ids.is_empty() {
+                    self.by_owner.remove(&before.owner);
+                }
+            }
+        }
+        if let Some(after) = after {
+            self.by_owner.entry(after.owner).or_default().insert(after.id);
+            if let Some(external_id) = after.external_id {
+                self.external_ids.insert(external_id, after.id);
+            }
+            self.keys.insert(after.id, after.clone());
+        }
+        Ok(())
+    }
+
+    fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {
+        self.events.insert(event.sequence, event.clone());
+        Ok(())
+    }
+}

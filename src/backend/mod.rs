@@ -1,0 +1,30 @@
+//! Where records and events lie.
+//!
+//! [`Backend`] is the contract, [`Change`] what is committed, [`apply`] the one place where the
+//! rules of a commit are decided, for every backend alike. Code in this folder never sees a
+//! plaintext token.
+
+mod announce;
+mod apply;
+mod change;
+mod contract;
+mod error;
+mod memory;
+mod query;
+mod scan;
+//#[cfg(feature = "sled")]
+//pub mod sled;
+//#[cfg(feature = "sqlite")]
+//pub mod sqlite;
+
+pub use announce::Announcer;
+pub use apply::{KeyCounts, Transaction, apply};
+pub use change::{Applied, Change, Operation, Precondition, Rejection, Write, WriteKey};
+pub use contract::{Backend, CommitOutcome, Sharing};
+pub use error::{BackendError, BackendErrorKind};
+pub use memory::Memory;
+pub use query::{
+    EventFilter, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage,
+    OwnerPageQuery, StateSet,
+};
+pub use scan::{Scanned, ScannedKey, ScannedOwner};

@@ -1,0 +1,162 @@
+//! What is asked of a backend, and what it answers.
+
+use crate::authority::Actor;
+use crate::clock::Timestamp;
+use crate::event::{Event, EventKind};
+use crate::id::{KeyId, OwnerId};
+use crate::key::{KeyRecord, Kind, OwnerRecord, State};
+
+/// A set of states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StateSet(u8);
+
+impl StateSet {
+    /// All states but revoked: what a list shows unless told.
+    pub const UNREVOKED: Self = Self(0b0_1111);
+    /// All states.
+    pub const ALL: Self = Self(0b1_1111);
+
+    /// These states.
+    #[must_use]
+    pub fn of(states: impl IntoIterator<Item = State>) -> Self {
+        Self(states.into_iter().fold(0, |bits, state| bits | 1 << state as u8))
+    }
+
+    /// Whether the state is in it.
+    #[must_use]
+    pub fn contains(self, state: State) -> bool {
+        self.0 >> state as u8 & 1 == 1
+    }
+
+    /// The bits, in the order of [`State::ALL`].
+    #[must_use]
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+}
+
+/// Which keys are meant.
+#[derive(Clone, Debug)]
+pub struct KeyFilter {
+    /// Of this owner.
+    pub owner: Option<OwnerId>,
+    /// Of this kind.
+    pub kind: Option<Kind>,
+    /// In these states at `now`.
+    pub states: StateSet,
+    /// The time by which states are judged.
+    pub now: Timestamp,
+}
+
+impl KeyFilter {
+    /// Whether a key is meant. A backend may narrow by its own indexes, and asks this of each row
+    /// that it answers.
+    #[must_use]
+    pub fn matches(&self, key: &KeyRecord) -> bool {
+        self.owner.is_none_or(|owner| owner == key.owner)
+            && self.kind.is_none_or(|kind| kind == key.kind)
+            && self.states.contains(key.state(self.now))
+    }
+}
+
+/// A page of keys: newest first by id.
+#[derive(Clone, Debug)]
+pub struct KeyPageQuery {
+    /// Which keys.
+    pub filter: KeyFilter,
+    /// Only keys with ids below this.
+    pub before: Option<KeyId>,
+    /// Only keys with ids above this.
+    pub after: Option<KeyId>,
+    /// At most so many keys.
+    pub limit: usize,
+    /// Having looked at so many rows, the page ends, however short it is.
+    pub examine: usize,
+}
+
+/// Keys, newest first.
+#[derive(Clone, Debug)]
+pub struct KeyPage {
+    /// The keys.
+    pub keys: Vec<KeyRecord>,
+    /// If there may be more: every key at or above this id was looked at. The next page asks for
+    /// keys before it.
+    pub next: Option<KeyId>,
+}
+
+/// A page of owners: ascending by id.
+#[derive(Clone, Debug)]
+pub struct OwnerPageQuery {
+    /// Only owners with ids above this.
+    pub after: Option<OwnerId>,
+    /// Only suspended ones, or only others.
+    pub suspended: Option<bool>,
+    /// At most so many.
+    pub limit: usize,
+    /// Having looked at so many rows, the page ends, however short it is.
+    pub examine: usize,
+}
+
+/// Owners, ascending by id.
+#[derive(Clone, Debug)]
+pub struct OwnerPage {
+    /// The owners.
+    pub owners: Vec<OwnerRecord>,
+    /// If there may be more: every owner up to this one was looked at.
+    pub next: Option<OwnerId>,
+}
+
+/// Which events are meant: all that match every field given.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    /// Of this key.
+    pub key: Option<KeyId>,
+    /// Of this owner.
+    pub owner: Option<OwnerId>,
+    /// Done by this actor.
+    pub actor: Option<Actor>,
+    /// Of this kind.
+    pub kind: Option<EventKind>,
+    /// At or after this time.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+}
+
+impl EventFilter {
+    /// Whether an event is meant.
+    #[must_use]
+    pub fn matches(&self, event: &Event) -> bool {
+        self.key.is_none_or(|key| event.key == Some(key))
+            && self.owner.is_none_or(|owner| event.owner == Some(owner))
+            && self.actor.as_ref().is_none_or(|actor| *actor == event.authority.actor)
+            && self.kind.is_none_or(|kind| kind == event.kind)
+            && self.since.is_none_or(|since| event.at >= since)
+            && self.until.is_none_or(|until| event.at < until)
+    }
+}
+
+/// Events after a number, in their order.
+#[derive(Clone, Debug)]
+pub struct EventQuery {
+    /// Only events with greater numbers.
+    pub after: u64,
+    /// Which events.
+    pub filter: EventFilter,
+    /// At most so many.
+    pub limit: usize,
+    /// Having looked at so many, the page ends, however short it is.
+    pub examine: usize,
+}
+
+/// Events, in their order.
+#[derive(Clone, Debug)]
+pub struct EventPage {
+    /// The events.
+    pub events: Vec<Event>,
+    /// If there may be more: every event up to this number was looked at.
+    pub next: Option<u64>,
+    /// Events up to this number were pruned; 0 if none was. Who asks for events after a smaller
+    /// number has missed some.
+    pub pruned_through: u64,
+}

@@ -1,0 +1,81 @@
+//! What the verification index is loaded from.
+
+use crate::clock::Timestamp;
+use crate::id::{KeyId, OwnerId};
+use crate::key::{EarlierToken, KeyRecord, Kind, OwnerRecord, TokenRecord};
+use crate::permission::Access;
+
+/// One record of a scan.
+#[derive(Clone, Debug)]
+pub enum Scanned {
+    /// A key.
+    Key(ScannedKey),
+    /// An owner.
+    Owner(ScannedOwner),
+}
+
+/// What the index needs of an owner.
+#[derive(Clone, Debug)]
+pub struct ScannedOwner {
+    /// Its id.
+    pub id: OwnerId,
+    /// Whether it is suspended.
+    pub suspended: bool,
+    /// What its standard keys may do at most.
+    pub ceiling: Access,
+    /// Every token issued before this is superseded.
+    pub issue_mark: Option<Timestamp>,
+}
+
+/// What the index needs of a key.
+#[derive(Clone, Debug)]
+pub struct ScannedKey {
+    /// Its id.
+    pub id: KeyId,
+    /// For whom it acts.
+    pub owner: OwnerId,
+    /// What it is for.
+    pub kind: Kind,
+    /// What it may do.
+    pub access: Access,
+    /// When it expires.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it is deactivated.
+    pub deactivated: bool,
+    /// Whether it is blocked.
+    pub blocked: bool,
+    /// Whether it is revoked.
+    pub revoked: bool,
+    /// The token that counts.
+    pub current: TokenRecord,
+    /// The tokens before it, oldest first.
+    pub earlier: Vec<EarlierToken>,
+}
+
+impl From<&OwnerRecord> for ScannedOwner {
+    fn from(owner: &OwnerRecord) -> Self {
+        Self {
+            id: owner.id,
+            suspended: owner.suspended.is_some(),
+            ceiling: owner.ceiling.clone(),
+            issue_mark: owner.issue_mark,
+        }
+    }
+}
+
+impl From<&KeyRecord> for ScannedKey {
+    fn from(key: &KeyRecord) -> Self {
+        Self {
+            id: key.id,
+            owner: key.owner,
+            kind: key.kind,
+            access: key.access.clone(),
+            expires_at: key.expires_at,
+            deactivated: key.deactivated.is_some(),
+            blocked: key.blocked.is_some(),
+            revoked: key.revoked.is_some(),
+            current: key.current.clone(),
+            earlier: key.earlier.clone(),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Wall time and monotonic time, injected.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Serialize, Serializer};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::invalid::{Invalid, Problem};
+
+/// A moment of wall time in whole milliseconds since 1970-01-01T00:00:00Z, up to the end of the
+/// year 9999 (the last that RFC 3339 can write).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const MIN: Self = Self(0);
+    /// 9999-12-31T23:59:59.999Z.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
+    /// The moment so many milliseconds after the Unix epoch.
+    ///
+    /// # Errors
+    /// [`Invalid`] past [`Timestamp::MAX`].
+    pub fn from_millis(millis: u64) -> Result<Self, Invalid> {
+        if millis <= Self::MAX.0 {
+            Ok(Self(millis))
+        } else {
+            Err(Invalid::new(
+                "timestamp",
+                Problem::OutOfRange { given: millis, min: 0, max: Self::MAX.0 },
+            ))
+        }
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// This moment and `duration` more, cut to whole milliseconds; not past [`Timestamp::MAX`].
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(millis).min(Self::MAX.0))
+    }
+
+    /// This moment less `duration`; not before [`Timestamp::MIN`].
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(millis))
+    }
+
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// A clock's reading, held to the range: nothing may fail because a clock is wrong.
+    fn clamped(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::MIN.saturating_add(since)
+    }
+}
+
+impl TryFrom<SystemTime> for Timestamp {
+    type Error = Invalid;
+
+    /// Cuts to whole milliseconds.
+    fn try_from(time: SystemTime) -> Result<Self, Invalid> {
+        let outside =
+            Invalid::new("timestamp", Problem::Malformed { expected: "in the years 1970 to 9999" });
+        let since = time.duration_since(UNIX_EPOCH).map_err(|_| outside.clone())?;
+        let millis = u64::try_from(since.as_millis()).map_err(|_| outside)?;
+        Self::from_millis(millis)
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(at: Timestamp) -> Self {
+        UNIX_EPOCH + Duration::from_millis(at.0)
+    }
+}
+
+impl TryFrom<OffsetDateTime> for Timestamp {
+    type Error = Invalid;
+
+    /// Cuts to whole milliseconds.
+    fn try_from(time: OffsetDateTime) -> Result<Self, Invalid> {
+        let millis = time.unix_timestamp_nanos().div_euclid(1_000_000);
+        match u64::try_from(millis) {
+            Ok(millis) => Self::from_millis(millis),
+            Err(_) => Err(Invalid::new(
+                "timestamp",
+                Problem::Malformed { expected: "in the years 1970 to 9999" },
+            )),
+        }
+    }
+}
+
+impl From<Timestamp> for OffsetDateTime {
+    fn from(at: Timestamp) -> Self {
+        // The range of `Timestamp` lies within that of `OffsetDateTime`.
+        Self::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000).unwrap_or(Self::UNIX_EPOCH)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC, for example `2026-01-31T12:00:00Z` or `2026-01-31T12:00:00.25Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = OffsetDateTime::from(*self).format(&Rfc3339).map_err(|_| fmt::Error)?;
+        f.pad(&text)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = Invalid;
+
+    /// Reads RFC 3339 with any offset.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        OffsetDateTime::parse(text, &Rfc3339)
+            .map_err(|_| {
+                Invalid::new(
+                    "timestamp",
+                    Problem::Malformed { expected: "an RFC 3339 date and time" },
+                )
+            })?
+            .try_into()
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Where a store takes its time from.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// Wall time. It may stand still and step back; what expires, expires by it.
+    fn now(&self) -> Timestamp;
+
+    /// Time since some fixed moment of this process; it never steps back. Staleness is counted
+    /// in it.
+    fn monotonic(&self) -> Duration;
+}
+
+/// The operating system's clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock {
+    origin: Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic time starts now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { origin: Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::clamped(SystemTime::now())
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.origin.elapsed()
+    }
+}
+
+/// A clock that is set by hand: for tests, and for programs that show what time does.
+#[derive(Debug)]
+pub struct ManualClock {
+    wall: AtomicU64,
+    monotonic: AtomicU64,
+}
+
+impl ManualClock {
+    /// A clock that stands at `now`.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self { wall: AtomicU64::new(now.0), monotonic: AtomicU64::new(0) }
+    }
+
+    /// Moves both times forward.
+    pub fn advance(&self, by: Duration) {
+        self.set(self.now().saturating_add(by));
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.monotonic.fetch_add(nanos, Ordering::SeqCst);
+    }
+
+    /// Sets wall time, forward or back; monotonic time stays.
+    pub fn set(&self, now: Timestamp) {
+        self.wall.store(now.0, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.wall.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_nanos(self.monotonic.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn text_of_the_corners() {
+        assert_eq!(Timestamp::MIN.to_string(), "1970-01-01T00:00:00Z");
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999Z");
+        assert!(Timestamp::from_millis(Timestamp::MAX.0 + 1).is_err());
+        assert_eq!(
+            "2030-01-01T02:00:00+02:00".parse::<Timestamp>().unwrap().to_string(),
+            "2030-01-01T00:00:00Z"
+        );
+        assert!("1969-12-31T23:59:59Z".parse::<Timestamp>().is_err());
+        assert!("2030-01-01T00:00:00".parse::<Timestamp>().is_err());
+        assert_eq!(Timestamp::clamped(UNIX_EPOCH - Duration::from_secs(1)), Timestamp::MIN);
+    }
+
+    #[test]
+    fn a_manual_clock_steps_back_but_its_monotonic_time_does_not() {
+        let clock = ManualClock::new(Timestamp(1_000));
+        clock.advance(Duration::from_secs(5));
+        clock.set(Timestamp(10));
+        assert_eq!((clock.now(), clock.monotonic()), (Timestamp(10), Duration::from_secs(5)));
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_back(millis in 0..=Timestamp::MAX.0) {
+            let at = Timestamp(millis);
+            prop_assert_eq!(at.to_string().parse::<Timestamp>().unwrap(), at);
+            prop_assert_eq!(Timestamp::try_from(SystemTime::from(at)).unwrap(), at);
+            prop_assert_eq!(Timestamp::try_from(OffsetDateTime::from(at)).unwrap(), at);
+        }
+
+        #[test]
+        fn parts_of_a_millisecond_are_cut(millis in 0..1_000_000_000_000_u64, nanos in 0..1_000_000_u64) {
+            let time = UNIX_EPOCH + Duration::from_millis(millis) + Duration::from_nanos(nanos);
+            prop_assert_eq!(Timestamp::try_from(time).unwrap(), Timestamp(millis));
+        }
+    }
+}

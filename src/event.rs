@@ -1,0 +1,279 @@
+//! What was done to a key, an owner or the store, on whose authority, when.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use crate::authority::Authority;
+use crate::clock::Timestamp;
+use crate::id::{Generation, KeyId, OwnerId, Version};
+use crate::invalid::{Invalid, Problem};
+
+/// Declares an enum whose variants have a number (stored) and a name (shown).
+macro_rules! event_kinds {
+    ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal;)*) => {
+        /// What happened.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum EventKind { $($(#[$doc])* $variant,)* }
+
+        impl EventKind {
+            /// All kinds.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The number under which it is stored, for ever the same.
+            #[must_use]
+            pub const fn number(self) -> u8 {
+                match self { $(Self::$variant => $number),* }
+            }
+
+            /// Its name, such as `key_rotated`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        }
+    };
+}
+
+event_kinds! {
+    /// A key was created.
+    KeyCreated = 1, "key_created";
+    /// Name, settings, access or expiry of a key changed.
+    KeyUpdated = 2, "key_updated";
+    /// A key got a new token.
+    KeyRotated = 3, "key_rotated";
+    /// A key's earlier tokens were ended.
+    EarlierTokensEnded = 4, "earlier_tokens_ended";
+    /// The owner switched a key off.
+    KeyDeactivated = 5, "key_deactivated";
+    /// The owner switched a key on again.
+    KeyActivated = 6, "key_activated";
+    /// An administrator blocked a key.
+    KeyBlocked = 7, "key_blocked";
+    /// An administrator lifted a block.
+    KeyUnblocked = 8, "key_unblocked";
+    /// A key was revoked.
+    KeyRevoked = 9, "key_revoked";
+    /// A revoked key was removed.
+    KeyPurged = 10, "key_purged";
+    /// A key's expiry was moved to later.
+    KeyProlonged = 11, "key_prolonged";
+    /// A trial key became a standard one.
+    TrialConverted = 12, "trial_converted";
+    /// A sealed token was shown.
+    TokenOpened = 13, "token_opened";
+    /// An owner was created.
+    OwnerCreated = 20, "owner_created";
+    /// Defaults, ceiling or number of keys of an owner changed.
+    OwnerUpdated = 21, "owner_updated";
+    /// An administrator suspended an owner.
+    OwnerSuspended = 22, "owner_suspended";
+    /// An administrator lifted a suspension.
+    OwnerResumed = 23, "owner_resumed";
+    /// All keys of an owner were revoked.
+    OwnerKeysRevoked = 24, "owner_keys_revoked";
+    /// The issue mark of an owner moved forward.
+    OwnerMarkMoved = 25, "owner_mark_moved";
+    /// A suspended owner was removed with all that was its.
+    OwnerPurged = 26, "owner_purged";
+    /// The rules of the store changed.
+    StoreRulesChanged = 40, "store_rules_changed";
+    /// The issue mark of the store moved forward.
+    StoreMarkMoved = 41, "store_mark_moved";
+    /// A pepper was opened for the first time.
+    PepperAdded = 42, "pepper_added";
+}
+
+impl EventKind {
+    /// The kind of a stored number.
+    ///
+    /// # Errors
+    /// [`Invalid`] for a number that this version doesn't know.
+    pub fn from_number(number: u8) -> Result<Self, Invalid> {
+        Self::ALL.iter().copied().find(|kind| kind.number() == number).ok_or_else(|| {
+            Invalid::new(
+                "event kind",
+                Problem::OutOfRange { given: number.into(), min: 1, max: 42 },
+            )
+        })
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for EventKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// Which fields of a record changed: a set of names, without their values.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Fields(u32);
+
+/// Declares the members of [`Fields`] with their bits (stored) and names (shown).
+macro_rules! fields {
+    ($($(#[$doc:meta])* $constant:ident = $bit:literal, $name:literal;)*) => {
+        impl Fields {
+            $($(#[$doc])* pub const $constant: Self = Self(1 << $bit);)*
+            const NAMES: &'static [(Self, &'static str)] = &[$((Self::$constant, $name)),*];
+        }
+    };
+}
+
+fields! {
+    /// The name.
+    NAME = 0, "name";
+    /// The settings, or an owner's defaults.
+    SETTINGS = 1, "settings";
+    /// The access, or an owner's ceiling.
+    ACCESS = 2, "access";
+    /// The expiry.
+    EXPIRY = 3, "expiry";
+    /// The kind.
+    KIND = 4, "kind";
+    /// The current token.
+    TOKEN = 5, "token";
+    /// The earlier tokens.
+    EARLIER_TOKENS = 6, "earlier_tokens";
+    /// The owner's switch.
+    DEACTIVATED = 7, "deactivated";
+    /// The administrator's switch.
+    BLOCKED = 8, "blocked";
+    /// The revocation.
+    REVOKED = 9, "revoked";
+    /// The suspension of an owner.
+    SUSPENDED = 10, "suspended";
+    /// The number of keys an owner may have.
+    MAX_KEYS = 11, "max_keys";
+    /// The issue mark.
+    ISSUE_MARK = 12, "issue_mark";
+    /// The rules of the store.
+    RULES = 13, "rules";
+    /// The accepted prefixes.
+    PREFIXES = 14, "prefixes";
+    /// The peppers.
+    PEPPERS = 15, "peppers";
+    /// The sealed token.
+    SEAL = 16, "seal";
+}
+
+impl Fields {
+    /// No field.
+    pub const NONE: Self = Self(0);
+
+    /// The set with these bits, as stored.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The bits, to be stored.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The fields of both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` are in it.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
+    }
+
+    /// Whether no field is in it.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The names of the fields.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.iter().filter(move |(field, _)| self.contains(*field)).map(|(_, name)| *name)
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.names()).finish()
+    }
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.names())
+    }
+}
+
+/// An event before it has its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EventDraft {
+    /// When it was decided; numbers, not times, give the order.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: EventKind,
+    /// The owner concerned.
+    pub owner: Option<OwnerId>,
+    /// The key concerned.
+    pub key: Option<KeyId>,
+    /// The record's version after it; the last one of a removed record.
+    pub version: Version,
+    /// The generation concerned: that created, rotated to or opened.
+    pub generation: Option<Generation>,
+    /// Which fields changed; never their values.
+    pub fields: Fields,
+    /// On whose authority.
+    pub authority: Authority,
+}
+
+/// One thing that happened. Numbers grow singly and without gaps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// Its number; the first is 1.
+    pub sequence: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub draft: EventDraft,
+}
+
+impl std::ops::Deref for Event {
+    type Target = EventDraft;
+
+    fn deref(&self) -> &EventDraft {
+        &self.draft
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_single_and_read_back() {
+        let mut names = std::collections::BTreeSet::new();
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::from_number(kind.number()).unwrap(), *kind);
+            assert!(names.insert(kind.name()));
+        }
+        assert!(EventKind::from_number(0).is_err());
+        assert!(EventKind::from_number(255).is_err());
+    }
+
+    #[test]
+    fn fields_are_a_set_of_names() {
+        let fields = Fields::NAME.with(Fields::SEAL);
+        assert_eq!(fields.names().collect::<Vec<_>>(), ["name", "seal"]);
+        assert!(fields.contains(Fields::SEAL) && !fields.contains(Fields::TOKEN));
+        assert_eq!(Fields::from_bits(fields.bits()), fields);
+    }
+}

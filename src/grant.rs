@@ -1,0 +1,89 @@
+//! What a successful verification returns.
+
+use crate::clock::Timestamp;
+use crate::id::{Generation, KeyId, OwnerId};
+use crate::key::{Kind, Prefix};
+use crate::permission::{Permission, PermissionSet};
+
+/// Proof that a token was verified: whose key it is and what it may do.
+///
+/// A plain `'static` value, made by `verify` alone: whoever holds one need not ask again, and need
+/// not believe in it for longer than one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    inner: GrantParts,
+}
+
+/// What a grant is made of; crate-private, so that only the store makes grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GrantParts {
+    pub(crate) key: KeyId,
+    pub(crate) owner: OwnerId,
+    pub(crate) kind: Kind,
+    pub(crate) permissions: PermissionSet,
+    pub(crate) generation: Generation,
+    pub(crate) is_current: bool,
+    pub(crate) ends_at: Option<Timestamp>,
+    pub(crate) prefix: Prefix,
+}
+
+impl Grant {
+    pub(crate) fn new(inner: GrantParts) -> Self {
+        Self { inner }
+    }
+
+    /// Which key.
+    #[must_use]
+    pub fn key(&self) -> KeyId {
+        self.inner.key
+    }
+
+    /// For whom it acts.
+    #[must_use]
+    pub fn owner(&self) -> &OwnerId {
+        &self.inner.owner
+    }
+
+    /// What the key is for.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.inner.kind
+    }
+
+    /// What the key may do now, its owner's ceiling included.
+    #[must_use]
+    pub fn permissions(&self) -> &PermissionSet {
+        &self.inner.permissions
+    }
+
+    /// Whether the key may do this: one bit test.
+    #[must_use]
+    #[inline]
+    pub fn allows(&self, permission: Permission) -> bool {
+        self.inner.permissions.contains(permission)
+    }
+
+    /// Which of the key's tokens was presented.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.inner.generation
+    }
+
+    /// Whether that is the newest one.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.inner.is_current
+    }
+
+    /// When this token ends: at the end of its grace or the key's expiry; `None` for never.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        self.inner.ends_at
+    }
+
+    /// What the token begins with.
+    #[must_use]
+    pub fn prefix(&self) -> &Prefix {
+        &self.inner.prefix
+    }
+}

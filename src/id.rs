@@ -1,0 +1,372 @@
+//! What keys, owners, generations and versions are called by.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use crate::clock::Timestamp;
+use crate::invalid::{Invalid, Problem};
+use crate::text;
+
+/// The public id of a key: 128 bits in the layout of a UUID version 7 (RFC 9562, section 5.7).
+///
+/// Its text is the UUID's, 36 characters. Ids made by one process grow strictly.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(u128);
+
+impl KeyId {
+    /// The id with this value; any value can be asked for, most are nobody's.
+    #[must_use]
+    pub const fn from_u128(value: u128) -> Self {
+        Self(value)
+    }
+
+    /// The id as a number.
+    #[must_use]
+    pub const fn as_u128(self) -> u128 {
+        self.0
+    }
+
+    /// The id from the 16 bytes of a UUID column, most significant first.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+
+    /// The 16 bytes for a UUID column, most significant first.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let v = self.0;
+        f.pad(&format!(
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            v >> 96,
+            (v >> 80) & 0xffff,
+            (v >> 64) & 0xffff,
+            (v >> 48) & 0xffff,
+            v & 0xffff_ffff_ffff
+        ))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = Invalid;
+
+    /// Reads a UUID's text: 32 hexadecimal digits, with hyphens at the usual four places.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let malformed =
+            || Invalid::new("key id", Problem::Malformed { expected: "a hyphenated UUID" });
+        let bytes = text.as_bytes();
+        if bytes.len() != 36 {
+            return Err(malformed());
+        }
+        let mut value = 0_u128;
+        for (at, byte) in bytes.iter().enumerate() {
+            if matches!(at, 8 | 13 | 18 | 23) {
+                if *byte != b'-' {
+                    return Err(malformed());
+                }
+                continue;
+            }
+            let digit = char::from(*byte).to_digit(16).ok_or_else(malformed)?;
+            value = value << 4 | u128::from(digit);
+        }
+        Ok(Self(value))
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Makes key ids that grow strictly, whatever the clock does (RFC 9562, section 6.2, method 1:
+/// the 12 bits after the milliseconds count within one millisecond).
+#[derive(Debug, Default)]
+pub(crate) struct KeyIdSource {
+    /// Milliseconds and counter of the last id, 60 bits.
+    last: u64,
+}
+
+impl KeyIdSource {
+    pub(crate) fn next(&mut self, now: Timestamp, random: [u8; 10]) -> KeyId {
+        let [a, b, rest @ ..] = random;
+        // The counter starts in the lower half, so that a millisecond has room for 2,048 ids
+        // before the next one is borrowed from.
+        let start = u64::from(u16::from_be_bytes([a, b]) & 0x7ff);
+        self.last = (now.as_millis() << 12 | start).max(self.last + 1);
+        let (millis, counter) = (self.last >> 12, self.last & 0xfff);
+        let high = millis << 16 | 0x7 << 12 | counter;
+        let low = u64::from_be_bytes(rest) >> 2 | 0b10 << 62;
+        KeyId(u128::from(high) << 64 | u128::from(low))
+    }
+}
+
+/// The service's own id of an owner: 1 to 64 bytes of UTF-8 without control characters.
+///
+/// A plain value, so that it can lie in a grant.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnerId {
+    /// Padded with zeros, which never occur in the text: comparing the bytes compares the texts.
+    bytes: [u8; Self::MAX_LEN],
+    len: u8,
+}
+
+impl OwnerId {
+    /// The greatest length, in bytes.
+    pub const MAX_LEN: usize = 64;
+
+    /// Takes an id of 1 to 64 bytes without control characters.
+    ///
+    /// # Errors
+    /// [`Invalid`] when it is empty, too long, or holds a control character.
+    pub fn new(id: impl AsRef<str>) -> Result<Self, Invalid> {
+        let id = id.as_ref();
+        text::check("owner id", id, Self::MAX_LEN)?;
+        let mut bytes = [0; Self::MAX_LEN];
+        bytes[..id.len()].copy_from_slice(id.as_bytes());
+        // At most 64, as checked.
+        #[allow(clippy::cast_possible_truncation)]
+        Ok(Self { bytes, len: id.len() as u8 })
+    }
+
+    /// The id's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Made from a `str`, whole.
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for OwnerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for OwnerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OwnerId({:?})", self.as_str())
+    }
+}
+
+impl FromStr for OwnerId {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::new(text)
+    }
+}
+
+impl Serialize for OwnerId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// The number of a token among those of its key: 1 at creation, one more with each rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Generation(u32);
+
+impl Generation {
+    /// The first.
+    pub const FIRST: Self = Self(1);
+    /// The last; a key that got there can't rotate any more.
+    pub const MAX: Self = Self((1 << 24) - 1);
+
+    /// The generation of this number.
+    ///
+    /// # Errors
+    /// [`Invalid`] outside 1 to 16,777,215.
+    pub fn new(number: u32) -> Result<Self, Invalid> {
+        if (Self::FIRST.0..=Self::MAX.0).contains(&number) {
+            return Ok(Self(number));
+        }
+        Err(Invalid::new(
+            "generation",
+            Problem::OutOfRange { given: number.into(), min: 1, max: Self::MAX.0.into() },
+        ))
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The one after this, unless this is the last.
+    #[must_use]
+    pub fn next(self) -> Option<Self> {
+        (self < Self::MAX).then_some(Self(self.0 + 1))
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The version of a record: 1 at creation, one more with each change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Version(u64);
+
+impl Version {
+    /// That of a record just created.
+    pub const FIRST: Self = Self(1);
+
+    /// The version of this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The version after one change more.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The service's own number for a key: 1 to 2^63-1, unique in the store for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ExternalId(NonZeroU64);
+
+impl ExternalId {
+    /// The greatest number.
+    pub const MAX: u64 = i64::MAX as u64;
+
+    /// The external id of this number.
+    ///
+    /// # Errors
+    /// [`Invalid`] outside 1 to 2^63-1.
+    pub fn new(number: u64) -> Result<Self, Invalid> {
+        match NonZeroU64::new(number) {
+            Some(number) if number.get() <= Self::MAX => Ok(Self(number)),
+            _ => Err(Invalid::new(
+                "external id",
+                Problem::OutOfRange { given: number, min: 1, max: Self::MAX },
+            )),
+        }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for ExternalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_key_id_has_the_layout_of_a_uuid_7() {
+        let mut source = KeyIdSource::default();
+        let now = Timestamp::from_millis(0x0123_4567_89ab).unwrap();
+        let id = source.next(now, [0xff; 10]);
+        assert_eq!(id.to_string(), "01234567-89ab-77ff-bfff-ffffffffffff");
+        let id = source.next(now, [0; 10]);
+        assert_eq!(id.to_string(), "01234567-89ab-7800-8000-000000000000");
+    }
+
+    #[test]
+    fn key_id_texts_that_are_refused() {
+        for text in [
+            "",
+            "0123456789ab77ffbfffffffffffffff0000",
+            "01234567-89ab-77ff-bfff-fffffffffff",
+            "01234567-89ab-77ff-bfff-fffffffffffg",
+            "01234567-89ab-77ff-bfff-ffffffffffé",
+            "+1234567-89ab-77ff-bfff-ffffffffffff",
+        ] {
+            assert!(text.parse::<KeyId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn owner_id_corners() {
+        assert!(OwnerId::new("").is_err());
+        assert!(OwnerId::new("a\nb").is_err());
+        assert!(OwnerId::new("x".repeat(65)).is_err());
+        let longest = "x".repeat(64);
+        assert_eq!(OwnerId::new(&longest).unwrap().as_str(), longest);
+    }
+
+    #[test]
+    fn the_ends_of_numbers() {
+        assert!(ExternalId::new(0).is_err());
+        assert!(ExternalId::new(ExternalId::MAX).is_ok());
+        assert!(ExternalId::new(ExternalId::MAX + 1).is_err());
+        assert_eq!(Generation::MAX.next(), None);
+        assert!(Generation::new(0).is_err());
+        assert!(Generation::new(Generation::MAX.get() + 1).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn ids_grow_strictly_whatever_the_clock_does(
+            readings in prop::collection::vec((0..=Timestamp::MAX.as_millis() / 2, any::<[u8; 10]>()), 2..50)
+        ) {
+            let mut source = KeyIdSource::default();
+            let ids: Vec<KeyId> = readings
+                .into_iter()
+                .map(|(millis, random)| source.next(Timestamp::from_millis(millis).unwrap(), random))
+                .collect();
+            for id in &ids {
+                prop_assert_eq!(id.as_u128() >> 76 & 0xf, 7);
+                prop_assert_eq!(id.as_u128() >> 62 & 0b11, 0b10);
+            }
+            prop_assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+        }
+
+        #[test]
+        fn key_id_text_and_bytes_and_back(value in any::<u128>()) {
+            let id = KeyId::from_u128(value);
+            prop_assert_eq!(id.to_string().parse::<KeyId>().unwrap(), id);
+            prop_assert_eq!(KeyId::from_bytes(id.to_bytes()), id);
+        }
+
+        #[test]
+        fn owner_ids_sort_as_their_texts(a in "[ -~é]{1,32}", b in "[ -~é]{1,32}") {
+            let (x, y) = (OwnerId::new(&a).unwrap(), OwnerId::new(&b).unwrap());
+            prop_assert_eq!(x.cmp(&y), a.cmp(&b));
+            prop_assert_eq!(x == y, a == b);
+        }
+    }
+}

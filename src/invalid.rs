@@ -1,0 +1,129 @@
+//! What is wrong with something that came from outside.
+
+use std::fmt;
+
+/// A refused input: which field, and what is wrong with it.
+///
+/// Says sizes and limits, never the contents of anything that could be secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    field: &'static str,
+    problem: Problem,
+}
+
+/// What is wrong with a refused input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// A character that is not allowed there.
+    Character {
+        /// Its byte position.
+        position: usize,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// The same thing stands there twice.
+    Duplicate {
+        /// The public name that is repeated.
+        name: String,
+    },
+    /// Nothing where something must be.
+    Empty,
+    /// Not of the form that it must have.
+    Malformed {
+        /// The form it must have.
+        expected: &'static str,
+    },
+    /// A number outside its range.
+    OutOfRange {
+        /// The number given.
+        given: u64,
+        /// The smallest allowed.
+        min: u64,
+        /// The greatest allowed.
+        max: u64,
+    },
+    /// Refused by a check of the service's own.
+    Refused {
+        /// What the service's check said.
+        message: String,
+    },
+    /// A required thing is missing, or given where it can't be used.
+    Required {
+        /// What has to be done.
+        what: &'static str,
+    },
+    /// Nested too deeply.
+    TooDeep {
+        /// The greatest depth.
+        limit: usize,
+    },
+    /// Too many bytes.
+    TooLong {
+        /// The number of bytes given.
+        given: usize,
+        /// The greatest number.
+        limit: usize,
+    },
+    /// Too many members.
+    TooMany {
+        /// The number given.
+        given: usize,
+        /// The greatest number.
+        limit: usize,
+    },
+    /// A public name that is not known here.
+    Unknown {
+        /// The name.
+        name: String,
+    },
+}
+
+impl Invalid {
+    /// A refusal of `field` because of `problem`.
+    #[must_use]
+    pub fn new(field: &'static str, problem: Problem) -> Self {
+        Self { field, problem }
+    }
+
+    /// The name of the refused field.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// What is wrong with it.
+    #[must_use]
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let field = self.field;
+        match &self.problem {
+            Problem::Character { position, allowed } => {
+                write!(f, "{field}: character not allowed at byte {position} (allowed: {allowed})")
+            }
+            Problem::Duplicate { name } => write!(f, "{field}: `{name}` stands there twice"),
+            Problem::Empty => write!(f, "{field}: must not be empty"),
+            Problem::Malformed { expected } => write!(f, "{field}: must be {expected}"),
+            Problem::OutOfRange { given, min, max } => {
+                write!(f, "{field}: {given} is outside {min} to {max}")
+            }
+            Problem::Refused { message } => write!(f, "{field}: {message}"),
+            Problem::Required { what } => write!(f, "{field}: {what}"),
+            Problem::TooDeep { limit } => write!(f, "{field}: nested deeper than {limit}"),
+            Problem::TooLong { given, limit } => {
+                write!(f, "{field}: {given} bytes, at most {limit} allowed")
+            }
+            Problem::TooMany { given, limit } => {
+                write!(f, "{field}: {given} given, at most {limit} allowed")
+            }
+            Problem::Unknown { name } => write!(f, "{field}: `{name}` is not known"),
+        }
+    }
+}
+
+impl std::error::Error for Invalid {}

@@ -1,0 +1,24 @@
+//! What may be written down: the records of keys, owners and the store, and the pure rules over
+//! them.
+//!
+//! Nothing here can hold a plaintext token. What a backend stores is made of these types alone.
+
+mod digest;
+mod name;
+mod owner;
+mod prefix;
+mod record;
+mod rules;
+mod settings;
+mod state;
+
+pub use digest::{Digest, PepperNumber, PrefixNumber, Scheme};
+pub use name::KeyName;
+pub use owner::{DEFAULT_MAX_KEYS, OwnerRecord};
+pub use prefix::Prefix;
+pub use record::{
+    EarlierToken, Expiry, KeyRecord, Kind, MAX_EARLIER_TOKENS, Seal, SetBy, Switch, TokenRecord,
+};
+pub use rules::{Header, NumberedPrefix, PepperCheck, PrefixTable, StoreRules};
+pub use settings::{Settings, SettingsPatch};
+pub use state::{Standing, State, Unfit};

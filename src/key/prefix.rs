@@ -1,0 +1,92 @@
+//! What a token begins with.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use crate::invalid::{Invalid, Problem};
+
+/// What a service's tokens begin with: 1 to 32 characters of a-z, 0-9 and `_`, such as
+/// `acme_live`. A plain value, so that it can lie in a grant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Prefix {
+    bytes: [u8; Self::MAX_LEN],
+    len: u8,
+}
+
+impl Prefix {
+    /// The greatest length, in characters.
+    pub const MAX_LEN: usize = 32;
+
+    /// Takes a prefix.
+    ///
+    /// # Errors
+    /// [`Invalid`] when it is empty, too long, or holds another character.
+    pub fn new(prefix: impl AsRef<str>) -> Result<Self, Invalid> {
+        let prefix = prefix.as_ref();
+        if prefix.is_empty() {
+            return Err(Invalid::new("prefix", Problem::Empty));
+        }
+        if prefix.len() > Self::MAX_LEN {
+            let (given, limit) = (prefix.len(), Self::MAX_LEN);
+            return Err(Invalid::new("prefix", Problem::TooLong { given, limit }));
+        }
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        if let Some(position) = prefix.bytes().position(|b| !allowed(b)) {
+            let problem = Problem::Character { position, allowed: "a-z, 0-9 and `_`" };
+            return Err(Invalid::new("prefix", problem));
+        }
+        let mut bytes = [0; Self::MAX_LEN];
+        bytes[..prefix.len()].copy_from_slice(prefix.as_bytes());
+        // At most 32, as checked.
+        #[allow(clippy::cast_possible_truncation)]
+        Ok(Self { bytes, len: prefix.len() as u8 })
+    }
+
+    /// The prefix.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // ASCII, as checked.
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The prefix's bytes.
+    #[must_use]
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Prefix({self})")
+    }
+}
+
+impl Serialize for Prefix {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn corners() {
+        for good in ["a", "_", "acme_live", "0", &"x".repeat(32)] {
+            assert_eq!(Prefix::new(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "A", "a-b", "a b", "é", &"x".repeat(33)] {
+            assert!(Prefix::new(bad).is_err(), "{bad}");
+        }
+    }
+}

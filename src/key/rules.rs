@@ -1,0 +1,205 @@
+//! What holds for a whole store, and is written in its database.
+
+use std::fmt;
+
+use super::{PepperNumber, Prefix, PrefixNumber};
+use crate::clock::Timestamp;
+use crate::id::Version;
+use crate::invalid::{Invalid, Problem};
+
+/// The rules of a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreRules {
+    /// Whether names are unique among an owner's unrevoked keys.
+    pub unique_names: bool,
+    /// Whether every owner keeps at least one unrevoked standard key.
+    pub keep_standard_key: bool,
+    /// Whether tokens may be sealed, so that they can be shown again.
+    pub sealed_tokens: bool,
+}
+
+impl fmt::Display for StoreRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { unique_names, keep_standard_key, sealed_tokens } = self;
+        write!(
+            f,
+            "unique_names={unique_names} keep_standard_key={keep_standard_key} \
+             sealed_tokens={sealed_tokens}"
+        )
+    }
+}
+
+/// A prefix with its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NumberedPrefix {
+    /// Its number, for ever.
+    pub number: PrefixNumber,
+    /// The text.
+    pub prefix: Prefix,
+    /// Whether tokens that begin with it are accepted.
+    pub accepted: bool,
+}
+
+/// The prefixes that a store has ever accepted, numbered from 0; at most 8 of them accepted now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PrefixTable(Vec<NumberedPrefix>);
+
+impl PrefixTable {
+    /// How many prefixes are accepted at once.
+    pub const MAX_ACCEPTED: usize = 8;
+
+    /// A table as it was stored.
+    ///
+    /// # Errors
+    /// [`Invalid`] unless the numbers run from 0, each prefix stands once, and at most 8 are
+    /// accepted.
+    pub fn from_entries(entries: Vec<NumberedPrefix>) -> Result<Self, Invalid> {
+        let malformed = Problem::Malformed { expected: "numbered from 0, each prefix once" };
+        let in_order = entries.iter().zip(0..).all(|(entry, n)| entry.number.get() == n);
+        let repeated = entries
+            .iter()
+            .enumerate()
+            .any(|(i, entry)| entries[..i].iter().any(|other| other.prefix == entry.prefix));
+        if !in_order || repeated {
+            return Err(Invalid::new("prefixes", malformed));
+        }
+        let given = entries.iter().filter(|entry| entry.accepted).count();
+        if given > Self::MAX_ACCEPTED {
+            let limit = Self::MAX_ACCEPTED;
+            return Err(Invalid::new("prefixes", Problem::TooMany { given, limit }));
+        }
+        Ok(Self(entries))
+    }
+
+    /// This table with exactly these accepted: known ones keep their number, new ones get the
+    /// next.
+    ///
+    /// # Errors
+    /// [`Invalid`] for none, more than 8, a repeated one, or when the 64 numbers are used up.
+    pub fn accepting(&self, prefixes: &[Prefix]) -> Result<Self, Invalid> {
+        if prefixes.is_empty() {
+            return Err(Invalid::new("prefixes", Problem::Empty));
+        }
+        if prefixes.len() > Self::MAX_ACCEPTED {
+            let (given, limit) = (prefixes.len(), Self::MAX_ACCEPTED);
+            return Err(Invalid::new("prefixes", Problem::TooMany { given, limit }));
+        }
+        let mut entries = self.0.clone();
+        for entry in &mut entries {
+            entry.accepted = false;
+        }
+        for prefix in prefixes {
+            match entries.iter_mut().find(|entry| entry.prefix == *prefix) {
+                Some(entry) if entry.accepted => {
+                    let name = prefix.to_string();
+                    return Err(Invalid::new("prefixes", Problem::Duplicate { name }));
+                }
+                Some(entry) => entry.accepted = true,
+                None => {
+                    let next = u8::try_from(entries.len()).unwrap_or(u8::MAX);
+                    let number = PrefixNumber::new(next)?;
+                    entries.push(NumberedPrefix { number, prefix: *prefix, accepted: true });
+                }
+            }
+        }
+        Ok(Self(entries))
+    }
+
+    /// All prefixes by number, those no longer accepted too.
+    #[must_use]
+    pub fn entries(&self) -> &[NumberedPrefix] {
+        &self.0
+    }
+
+    /// Those that are accepted.
+    pub fn accepted(&self) -> impl Iterator<Item = &NumberedPrefix> {
+        self.0.iter().filter(|entry| entry.accepted)
+    }
+
+    /// The prefix of a number.
+    #[must_use]
+    pub fn prefix(&self, number: PrefixNumber) -> Option<Prefix> {
+        self.0.get(usize::from(number.get())).map(|entry| entry.prefix)
+    }
+
+    /// The number of an accepted prefix.
+    #[must_use]
+    pub fn number(&self, prefix: &Prefix) -> Option<PrefixNumber> {
+        self.accepted().find(|entry| entry.prefix == *prefix).map(|entry| entry.number)
+    }
+}
+
+/// What tells at open whether a pepper is the one that was used before: a keyed hash that says
+/// nothing else of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PepperCheck {
+    /// The pepper's number.
+    pub number: PepperNumber,
+    /// The check value.
+    pub value: [u8; 16],
+}
+
+impl fmt::Debug for PepperCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PepperCheck").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// The record of the store itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Grows by one with each change.
+    pub version: Version,
+    /// The rules.
+    pub rules: StoreRules,
+    /// The prefixes.
+    pub prefixes: PrefixTable,
+    /// A check value of each pepper that was ever open, by number.
+    pub peppers: Vec<PepperCheck>,
+    /// Every token issued before this is superseded.
+    pub issue_mark: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefixes(texts: &[&str]) -> Vec<Prefix> {
+        texts.iter().map(|text| Prefix::new(text).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_prefix_keeps_its_number_for_ever() {
+        let table = PrefixTable::default().accepting(&prefixes(&["a", "b"])).unwrap();
+        let table = table.accepting(&prefixes(&["c", "b"])).unwrap();
+        let b = Prefix::new("b").unwrap();
+        assert_eq!(table.number(&b).unwrap().get(), 1);
+        assert_eq!(table.number(&Prefix::new("a").unwrap()), None);
+        let table = table.accepting(&prefixes(&["a"])).unwrap();
+        assert_eq!(table.number(&Prefix::new("a").unwrap()).unwrap().get(), 0);
+        assert_eq!(table.number(&b), None);
+        assert_eq!(PrefixTable::from_entries(table.entries().to_vec()).unwrap(), table);
+    }
+
+    #[test]
+    fn refused_tables() {
+        let table = PrefixTable::default();
+        assert!(table.accepting(&[]).is_err());
+        assert!(table.accepting(&prefixes(&["a", "a"])).is_err());
+        let many = |n: u8| -> Vec<Prefix> {
+            (0..n).map(|i| Prefix::new(format!("p{i}")).unwrap()).collect()
+        };
+        assert!(table.accepting(&many(8)).is_ok());
+        assert!(table.accepting(&many(9)).is_err());
+        let full =
+            (0..64).try_fold(table.clone(), |t, i| t.accepting(&prefixes(&[&format!("q{i}")])));
+        assert!(full.unwrap().accepting(&prefixes(&["one_more"])).is_err());
+        let entry = |n, text| NumberedPrefix {
+            number: PrefixNumber::new(n).unwrap(),
+            prefix: Prefix::new(text).unwrap(),
+            accepted: true,
+        };
+        assert!(PrefixTable::from_entries(vec![entry(1, "a")]).is_err());
+        assert!(PrefixTable::from_entries(vec![entry(0, "a"), entry(1, "a")]).is_err());
+    }
+}

@@ -1,0 +1,155 @@
+//! What follows from switches and time.
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+
+/// The state shown of a key: the first that holds, in this order: revoked, blocked, deactivated,
+/// expired, active. It is derived, never stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Its tokens are accepted, unless its owner is suspended.
+    Active,
+    /// Its expiry has come.
+    Expired,
+    /// Switched off by its owner.
+    Deactivated,
+    /// Switched off by an administrator.
+    Blocked,
+    /// Ended for ever.
+    Revoked,
+}
+
+impl State {
+    /// All states, in ascending order of precedence.
+    pub const ALL: [Self; 5] =
+        [Self::Active, Self::Expired, Self::Deactivated, Self::Blocked, Self::Revoked];
+}
+
+/// Why a token whose secret was right is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unfit {
+    /// The owner is suspended.
+    Suspended,
+    /// The key is revoked.
+    Revoked,
+    /// The key is blocked by an administrator.
+    Blocked,
+    /// The key is deactivated by its owner.
+    Deactivated,
+    /// The key has expired.
+    Expired,
+    /// The token's own time is over: its grace ran out, or an issue mark ended it.
+    Superseded,
+}
+
+/// All that decides on a token whose secret was right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The owner's switch of an administrator.
+    pub suspended: bool,
+    /// Final.
+    pub revoked: bool,
+    /// The administrator's switch.
+    pub blocked: bool,
+    /// The owner's switch.
+    pub deactivated: bool,
+    /// When the key expires.
+    pub expires_at: Option<Timestamp>,
+    /// When this one token ends; `None` for a current token.
+    pub ends_at: Option<Timestamp>,
+}
+
+impl Standing {
+    /// The state shown at `now`; owner and token don't enter into it.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> State {
+        if self.revoked {
+            State::Revoked
+        } else if self.blocked {
+            State::Blocked
+        } else if self.deactivated {
+            State::Deactivated
+        } else if self.expires_at.is_some_and(|at| now >= at) {
+            State::Expired
+        } else {
+            State::Active
+        }
+    }
+
+    /// Why a token is not accepted at `now`; `None` if it is.
+    #[must_use]
+    #[inline]
+    pub fn unfit(&self, now: Timestamp) -> Option<Unfit> {
+        if self.suspended {
+            return Some(Unfit::Suspended);
+        }
+        match self.state(now) {
+            State::Revoked => Some(Unfit::Revoked),
+            State::Blocked => Some(Unfit::Blocked),
+            State::Deactivated => Some(Unfit::Deactivated),
+            State::Expired => Some(Unfit::Expired),
+            State::Active => self.ends_at.is_some_and(|at| now >= at).then_some(Unfit::Superseded),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis).unwrap()
+    }
+
+    fn standings() -> impl Strategy<Value = Standing> {
+        let time = || prop::option::of((0..10_u64).prop_map(at));
+        (any::<[bool; 4]>(), time(), time()).prop_map(|(switches, expires_at, ends_at)| {
+            let [suspended, revoked, blocked, deactivated] = switches;
+            Standing { suspended, revoked, blocked, deactivated, expires_at, ends_at }
+        })
+    }
+
+    #[test]
+    fn the_first_that_holds_is_shown() {
+        let mut standing = Standing { expires_at: Some(at(5)), ..Standing::default() };
+        assert_eq!((standing.state(at(4)), standing.state(at(5))), (State::Active, State::Expired));
+        standing.deactivated = true;
+        assert_eq!(standing.state(at(5)), State::Deactivated);
+        standing.blocked = true;
+        assert_eq!(standing.state(at(5)), State::Blocked);
+        standing.revoked = true;
+        assert_eq!(standing.state(at(5)), State::Revoked);
+        assert_eq!(standing.unfit(at(5)), Some(Unfit::Revoked));
+        standing.suspended = true;
+        assert_eq!(standing.unfit(at(5)), Some(Unfit::Suspended));
+    }
+
+    proptest! {
+        #[test]
+        fn accepted_exactly_when_nothing_stands_against_it(s in standings(), now in (0..10_u64).prop_map(at)) {
+            let ended = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
+            let against = [s.suspended, s.revoked, s.blocked, s.deactivated, ended(s.expires_at), ended(s.ends_at)];
+            let reasons = [Unfit::Suspended, Unfit::Revoked, Unfit::Blocked, Unfit::Deactivated, Unfit::Expired, Unfit::Superseded];
+            let expected = against.iter().position(|holds| *holds).map(|first| reasons[first]);
+            prop_assert_eq!(s.unfit(now), expected);
+        }
+
+        #[test]
+        fn time_alone_never_revives(s in standings(), now in 0..10_u64, later in 0..10_u64) {
+            if s.unfit(at(now)).is_some() {
+                prop_assert!(s.unfit(at(now + later)).is_some());
+            }
+        }
+
+        #[test]
+        fn lifting_a_block_gives_back_the_owners_setting(s in standings(), now in (0..10_u64).prop_map(at)) {
+            let unblocked = Standing { blocked: false, ..s };
+            let blocked = Standing { blocked: true, ..s };
+            prop_assert_eq!(Standing { blocked: false, ..blocked }.state(now), unblocked.state(now));
+        }
+    }
+}

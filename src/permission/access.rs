@@ -1,0 +1,256 @@
+//! What is written down of a key's access, and how it compiles.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use super::{Catalogue, Pattern, PermissionSet};
+use crate::invalid::{Invalid, Problem};
+
+/// What a key may do, as an expression over permission names. It has no default: every creation
+/// says it.
+///
+/// Its text is `full`, `read_only`, or `limited:` and the patterns with commas between them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// All of the catalogue, also what is added to it later.
+    Full,
+    /// What the catalogue lists and matches here.
+    Limited(Limited),
+    /// All that the catalogue marks as read-only, also what is added to it later.
+    ReadOnly,
+}
+
+/// A list of patterns: sorted, without repeats, never empty, at most 256.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Limited(Box<[Pattern]>);
+
+impl Limited {
+    /// The patterns, sorted.
+    #[must_use]
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.0
+    }
+}
+
+const FULL: &str = "full";
+const READ_ONLY: &str = "read_only";
+const LIMITED: &str = "limited:";
+
+impl Access {
+    /// The greatest number of patterns in a limited access.
+    pub const MAX_PATTERNS: usize = 256;
+
+    /// Access to the listed names and wildcards (`links:*`, `*:read`).
+    ///
+    /// # Errors
+    /// [`Invalid`] for an empty list, more than 256 different entries, or a bad pattern.
+    pub fn limited<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Result<Self, Invalid> {
+        let mut parsed = patterns.into_iter().map(Pattern::new).collect::<Result<Vec<_>, _>>()?;
+        parsed.sort_unstable();
+        parsed.dedup();
+        if parsed.is_empty() {
+            return Err(Invalid::new("access", Problem::Empty));
+        }
+        if parsed.len() > Self::MAX_PATTERNS {
+            let (given, limit) = (parsed.len(), Self::MAX_PATTERNS);
+            return Err(Invalid::new("access", Problem::TooMany { given, limit }));
+        }
+        Ok(Self::Limited(Limited(parsed.into_boxed_slice())))
+    }
+
+    /// Refuses a name that the catalogue lacks, and a wildcard that meets none of its names.
+    ///
+    /// # Errors
+    /// [`Invalid`] with the first such name.
+    pub fn check(&self, catalogue: &Catalogue) -> Result<(), Invalid> {
+        let Self::Limited(limited) = self else { return Ok(()) };
+        let unknown = |pattern: &&Pattern| !catalogue.iter().any(|(_, name)| pattern.matches(name));
+        match limited.0.iter().find(unknown) {
+            Some(pattern) => {
+                Err(Invalid::new("access", Problem::Unknown { name: pattern.to_string() }))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The permissions that this access grants in a catalogue. A name that the catalogue lacks
+    /// grants nothing.
+    #[must_use]
+    pub fn compile(&self, catalogue: &Catalogue) -> PermissionSet {
+        match self {
+            Self::Full => catalogue.all(),
+            Self::ReadOnly => catalogue.read_only(),
+            Self::Limited(limited) => catalogue
+                .iter()
+                .filter(|(_, name)| limited.0.iter().any(|pattern| pattern.matches(name)))
+                .map(|(permission, _)| permission)
+                .collect(),
+        }
+    }
+
+    /// Whether this access grants nothing that `outer` doesn't, in any catalogue: `Full` only
+    /// within `Full`, `ReadOnly` within itself and `Full`, a pattern within an equal or wider one.
+    #[must_use]
+    pub fn is_within(&self, outer: &Self) -> bool {
+        match (self, outer) {
+            (_, Self::Full) | (Self::ReadOnly, Self::ReadOnly) => true,
+            (Self::Limited(inner), Self::Limited(outer)) => {
+                inner.0.iter().all(|i| outer.0.iter().any(|o| i.is_within(o)))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.pad(FULL),
+            Self::ReadOnly => f.pad(READ_ONLY),
+            Self::Limited(limited) => {
+                let names: Vec<&str> = limited.0.iter().map(Pattern::as_str).collect();
+                f.pad(&format!("{LIMITED}{}", names.join(",")))
+            }
+        }
+    }
+}
+
+impl FromStr for Access {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            FULL => Ok(Self::Full),
+            READ_ONLY => Ok(Self::ReadOnly),
+            _ => match text.strip_prefix(LIMITED) {
+                Some(names) => Self::limited(names.split(',')),
+                None => Err(Invalid::new(
+                    "access",
+                    Problem::Malformed { expected: "`full`, `read_only` or `limited:` and names" },
+                )),
+            },
+        }
+    }
+}
+
+impl Serialize for Access {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn limited(patterns: &[&str]) -> Access {
+        Access::limited(patterns).unwrap()
+    }
+
+    #[test]
+    fn within_by_kind() {
+        let table = [
+            (Access::Full, Access::Full, true),
+            (Access::Full, Access::ReadOnly, false),
+            (Access::Full, limited(&["*", "*:*"]), false),
+            (Access::ReadOnly, Access::Full, true),
+            (Access::ReadOnly, Access::ReadOnly, true),
+            (Access::ReadOnly, limited(&["*:read"]), false),
+            (limited(&["links:read"]), Access::Full, true),
+            // Marked read-only today, perhaps not tomorrow.
+            (limited(&["links:read"]), Access::ReadOnly, false),
+            (limited(&["links:read", "a"]), limited(&["links:*", "a"]), true),
+            (limited(&["links:*"]), limited(&["links:read", "links:write"]), false),
+            (limited(&["links:read", "b"]), limited(&["links:*", "a"]), false),
+        ];
+        for (inner, outer, expected) in table {
+            assert_eq!(inner.is_within(&outer), expected, "{inner} within {outer}");
+        }
+    }
+
+    #[test]
+    fn bad_lists() {
+        assert_eq!(Access::limited([""; 0]).unwrap_err().problem(), &Problem::Empty);
+        assert!(Access::limited(["a", ""]).is_err());
+        let names: Vec<String> = (0..257).map(|i| format!("p{i}")).collect();
+        assert!(Access::limited(&names[..256]).is_ok());
+        assert!(Access::limited(&names).is_err());
+        for text in ["", "Full", "limited", "limited:", "limited:a,,b", "other"] {
+            assert!(text.parse::<Access>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn unknown_names_are_named() {
+        let catalogue = Catalogue::builder().read("links:read").build().unwrap();
+        assert!(limited(&["links:*", "links:read"]).check(&catalogue).is_ok());
+        for name in ["links:write", "domains:*"] {
+            let invalid = limited(&["links:read", name]).check(&catalogue).unwrap_err();
+            assert_eq!(invalid.problem(), &Problem::Unknown { name: name.into() });
+        }
+    }
+
+    fn accesses() -> impl Strategy<Value = Access> {
+        let pattern = prop::collection::vec(prop::sample::select(&["a", "b", "*"][..]), 1..3)
+            .prop_map(|segments| segments.join(":"));
+        prop_oneof![
+            Just(Access::Full),
+            Just(Access::ReadOnly),
+            prop::collection::vec(pattern, 1..4).prop_map(|p| Access::limited(p).unwrap()),
+        ]
+    }
+
+    /// Every catalogue over three words (one of them in no pattern), in one of two markings.
+    fn catalogues() -> impl Strategy<Value = Catalogue> {
+        let names: Vec<String> = ["a", "b", "new"]
+            .iter()
+            .flat_map(|x| ["", ":a", ":b", ":new"].map(|y| format!("{x}{y}")))
+            .collect();
+        prop::collection::vec(prop::option::of(any::<bool>()), names.len()).prop_map(move |marks| {
+            let mut builder = Catalogue::builder();
+            for (name, mark) in names.iter().zip(marks) {
+                builder = match mark {
+                    Some(true) => builder.read(name),
+                    Some(false) => builder.write(name),
+                    None => builder,
+                };
+            }
+            builder.build().unwrap()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn within_holds_for_every_catalogue(a in accesses(), b in accesses(), catalogue in catalogues()) {
+            if a.is_within(&b) {
+                prop_assert!(b.compile(&catalogue).is_superset(&a.compile(&catalogue)), "{a} within {b}");
+            }
+        }
+
+        #[test]
+        fn what_is_not_within_shows_in_some_catalogue(a in accesses(), b in accesses()) {
+            if !a.is_within(&b) {
+                let names = ["a", "b", "new"].map(|x| ["", ":a", ":b", ":new"].map(|y| format!("{x}{y}")));
+                let names = names.as_flattened();
+                let all = |read: bool| names.iter().fold(Catalogue::builder(), |c, n| if read { c.read(n) } else { c.write(n) }).build().unwrap();
+                let wider = |c: &Catalogue| !b.compile(c).is_superset(&a.compile(c));
+                prop_assert!(wider(&all(true)) || wider(&all(false)), "{a} not within {b}");
+            }
+        }
+
+        #[test]
+        fn within_is_a_preorder(a in accesses(), b in accesses(), c in accesses()) {
+            prop_assert!(a.is_within(&a));
+            prop_assert!(!(a.is_within(&b) && b.is_within(&c)) || a.is_within(&c));
+        }
+
+        #[test]
+        fn text_and_back(a in accesses()) {
+            prop_assert_eq!(a.to_string().parse::<Access>().unwrap(), a);
+        }
+    }
+}

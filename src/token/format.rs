@@ -1,0 +1,288 @@
+//! The text of a token.
+
+use std::ops::Range;
+
+use crate::id::KeyId;
+use crate::key::Prefix;
+
+/// What stands between prefix and id.
+const SEPARATOR: u8 = b'_';
+const ID_LEN: usize = 22;
+pub(super) const SECRET_LEN: usize = 42;
+const CHECKSUM_LEN: usize = 6;
+/// Secret and checksum: what the digest covers as the characters they are.
+pub(super) const TAIL_LEN: usize = SECRET_LEN + CHECKSUM_LEN;
+const BODY_LEN: usize = ID_LEN + TAIL_LEN;
+
+/// The greatest length of a token, in bytes.
+pub const MAX_TOKEN_LEN: usize = Prefix::MAX_LEN + 1 + BODY_LEN;
+
+/// The digits of base62, in their order.
+pub(super) const ALPHABET: &[u8; 62] =
+    b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// What no digit of base62 is worth.
+const NO_DIGIT: u8 = 0xff;
+
+/// What each byte is worth as a digit.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < ALPHABET.len() {
+        // Below 62.
+        #[allow(clippy::cast_possible_truncation)]
+        {
+            values[ALPHABET[value] as usize] = value as u8;
+        }
+        value += 1;
+    }
+    values
+};
+
+/// A token taken apart. Only its shape and its id were judged.
+pub(super) struct Parts<'a> {
+    pub(super) prefix: &'a [u8],
+    pub(super) id: KeyId,
+    pub(super) tail: &'a [u8; TAIL_LEN],
+}
+
+/// Takes a token apart by its length; `None` for a wrong length, separator or id.
+pub(super) fn parse(token: &[u8]) -> Option<Parts<'_>> {
+    if token.len() > MAX_TOKEN_LEN {
+        return None;
+    }
+    let (rest, tail) = token.split_last_chunk::<TAIL_LEN>()?;
+    let (rest, id) = rest.split_last_chunk::<ID_LEN>()?;
+    let (separator, prefix) = rest.split_last()?;
+    if *separator != SEPARATOR || prefix.is_empty() {
+        return None;
+    }
+    Some(Parts { prefix, id: decode_id(id)?, tail })
+}
+
+/// Writes the text before the checksum, then the checksum over it.
+pub(super) fn write(prefix: &Prefix, id: KeyId, secret: &[u8; SECRET_LEN], out: &mut String) {
+    out.push_str(prefix.as_str());
+    out.push(char::from(SEPARATOR));
+    push_digits::<ID_LEN>(id.as_u128(), out);
+    out.extend(secret.iter().copied().map(char::from));
+    let checksum = crc32fast::hash(out.as_bytes());
+    push_digits::<CHECKSUM_LEN>(checksum.into(), out);
+}
+
+fn push_digits<const N: usize>(mut value: u128, out: &mut String) {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        // Below 62.
+        #[allow(clippy::cast_possible_truncation)]
+        let at = (value % 62) as usize;
+        *digit = ALPHABET[at];
+        value /= 62;
+    }
+    out.extend(digits.map(char::from));
+}
+
+/// Ten digits fit in 64 bits, so an id is two such parts and two digits before them.
+fn decode_id(digits: &[u8; ID_LEN]) -> Option<KeyId> {
+    const TEN: u128 = 62_u128.pow(10);
+    let (high, rest) = digits.split_first_chunk::<2>()?;
+    let (middle, low) = rest.split_first_chunk::<10>()?;
+    let (high, middle, low) = (decode(high)?, decode(middle)?, decode(low)?);
+    let below = u128::from(middle) * TEN + u128::from(low);
+    let value = u128::from(high).checked_mul(TEN * TEN)?.checked_add(below)?;
+    Some(KeyId::from_u128(value))
+}
+
+/// At most ten digits; `None` if one isn't a digit.
+#[inline]
+fn decode(digits: &[u8]) -> Option<u64> {
+    let mut wrong = 0;
+    let mut value = 0_u64;
+    for digit in digits {
+        let digit = VALUES[usize::from(*digit)];
+        // Digits are below 64, so the top bits tell of a byte that is none.
+        wrong |= digit;
+        value = value * 62 + u64::from(digit & 0x3f);
+    }
+    (wrong & 0xc0 == 0).then_some(value)
+}
+
+/// What can be told of a text without any key: whether somebody mistyped a token, or it never was
+/// one. For messages to people and for support tools; `verify` never asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Inspection {
+    /// It has the shape of a token, but the checksum doesn't fit: mistyped or cut.
+    Mistyped,
+    /// It doesn't have the shape of a token.
+    NotAToken,
+    /// Shape and checksum are right. Whether it was ever issued is for `verify` to say.
+    WellFormed {
+        /// The prefix.
+        prefix: Prefix,
+        /// The id of the key that it says it belongs to.
+        id: KeyId,
+    },
+}
+
+/// Looks at a text's shape and checksum. Its time depends on the text: not for the request path.
+#[must_use]
+pub fn inspect(token: &[u8]) -> Inspection {
+    let Some(parts) = parse(token) else { return Inspection::NotAToken };
+    let Some(prefix) = std::str::from_utf8(parts.prefix).ok().and_then(|p| Prefix::new(p).ok())
+    else {
+        return Inspection::NotAToken;
+    };
+    if !parts.tail.iter().all(u8::is_ascii_alphanumeric) {
+        return Inspection::NotAToken;
+    }
+    let Some((covered, checksum)) = token.split_last_chunk::<CHECKSUM_LEN>() else {
+        return Inspection::NotAToken;
+    };
+    if decode(checksum) == Some(crc32fast::hash(covered).into()) {
+        Inspection::WellFormed { prefix, id: parts.id }
+    } else {
+        Inspection::Mistyped
+    }
+}
+
+/// A regular expression that finds the tokens of a prefix in text, for secret scanners.
+#[must_use]
+pub fn pattern(prefix: &Prefix) -> String {
+    format!("{prefix}_[0-9A-Za-z]{{{BODY_LEN}}}")
+}
+
+/// A token found in a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Where it stands, in bytes.
+    pub range: Range<usize>,
+    /// Its prefix.
+    pub prefix: Prefix,
+    /// The id of the key that it says it belongs to.
+    pub id: KeyId,
+}
+
+/// Finds the tokens of these prefixes in any text, by shape and checksum.
+#[must_use]
+pub fn scan(text: &[u8], prefixes: &[Prefix]) -> Vec<Found> {
+    let separators = text.iter().enumerate().filter(|(_, byte)| **byte == SEPARATOR);
+    separators
+        .flat_map(|(at, _)| prefixes.iter().map(move |prefix| (at, prefix)))
+        .filter_map(|(at, prefix)| {
+            let start = at.checked_sub(prefix.as_bytes().len())?;
+            let range = start..at + 1 + BODY_LEN;
+            let token = text.get(range.clone())?;
+            match inspect(token) {
+                Inspection::WellFormed { prefix: found, id } if found == *prefix => {
+                    Some(Found { range, prefix: found, id })
+                }
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn prefix(text: &str) -> Prefix {
+        Prefix::new(text).unwrap()
+    }
+
+    fn token(prefix_text: &str, id: u128) -> String {
+        let mut text = String::new();
+        write(&prefix(prefix_text), KeyId::from_u128(id), &[b'a'; SECRET_LEN], &mut text);
+        text
+    }
+
+    /// Frozen: computed apart from this code, with Python's `zlib.crc32` and integers.
+    #[test]
+    fn vectors() {
+        let secret: [u8; SECRET_LEN] = *b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef";
+        let vectors = include!("vectors.in");
+        for (prefix_text, id, expected) in vectors {
+            let mut text = String::new();
+            write(&prefix(prefix_text), KeyId::from_u128(id), &secret, &mut text);
+            assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn an_id_beyond_128_bits_is_malformed() {
+        let mut text = token("a", u128::MAX);
+        assert!(parse(text.as_bytes()).is_some());
+        let last = text[2..24].to_owned();
+        assert_eq!(last, "7n42DGM5Tflk9n8mt7Fhc7");
+        text.replace_range(2..24, "7n42DGM5Tflk9n8mt7Fhc8");
+        assert!(parse(text.as_bytes()).is_none());
+        text.replace_range(2..24, &"z".repeat(22));
+        assert!(parse(text.as_bytes()).is_none());
+    }
+
+    #[test]
+    fn shapes_that_are_refused() {
+        let good = token("ab", 1);
+        assert!(parse(good.as_bytes()).is_some());
+        for bad in ["", "_", &good[1..], &good[3..], &good[..good.len() - 1], &format!("{good}0")] {
+            let wrong = parse(bad.as_bytes()).is_none_or(|parts| parts.prefix != b"ab");
+            assert!(wrong, "{bad}");
+        }
+        assert!(parse(&vec![b'a'; 10 << 20]).is_none());
+        assert!(parse(good.replace('_', "-").as_bytes()).is_none());
+        assert!(parse(&good.as_bytes()[2..]).is_none());
+    }
+
+    #[test]
+    fn a_slip_is_told_from_a_stranger() {
+        let good = token("acme_live", 77);
+        let id = KeyId::from_u128(77);
+        let prefix = prefix("acme_live");
+        assert_eq!(inspect(good.as_bytes()), Inspection::WellFormed { prefix, id });
+        assert_eq!(inspect(good.replace('a', "b").as_bytes()), Inspection::Mistyped);
+        assert_eq!(inspect(b"hello"), Inspection::NotAToken);
+        assert_eq!(inspect(good.replace("acme", "ACME").as_bytes()), Inspection::NotAToken);
+    }
+
+    proptest! {
+        #[test]
+        fn written_and_parsed(p in "[a-z0-9_]{1,32}", id in any::<u128>(), secret in "[0-9A-Za-z]{42}") {
+            let mut text = String::new();
+            let secret: [u8; SECRET_LEN] = secret.into_bytes().try_into().unwrap();
+            write(&prefix(&p), KeyId::from_u128(id), &secret, &mut text);
+            let parts = parse(text.as_bytes()).unwrap();
+            prop_assert_eq!(parts.prefix, p.as_bytes());
+            prop_assert_eq!(parts.id.as_u128(), id);
+            prop_assert_eq!(&parts.tail[..SECRET_LEN], &secret[..]);
+            prop_assert_eq!(inspect(text.as_bytes()), Inspection::WellFormed { prefix: prefix(&p), id: KeyId::from_u128(id) });
+            prop_assert!(text.len() <= MAX_TOKEN_LEN);
+        }
+
+        #[test]
+        fn any_bytes_at_all(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&bytes);
+            let _ = inspect(&bytes);
+            let _ = scan(&bytes, &[prefix("a")]);
+        }
+
+        #[test]
+        fn one_wrong_character_is_a_slip(at in 0..70_usize, to in prop::sample::select(&ALPHABET[..])) {
+            let good = token("acme", 12_345);
+            let mut bytes = good.clone().into_bytes();
+            bytes[5 + at] = to;
+            let expected = bytes == good.as_bytes();
+            prop_assert_eq!(matches!(inspect(&bytes), Inspection::WellFormed { .. }), expected);
+        }
+
+        #[test]
+        fn scanned_out_of_any_text(before in "[ -~]{0,40}", after in "[ -~]{0,40}", id in any::<u128>()) {
+            let text = format!("{before}{}{after}", token("acme", id));
+            let found = scan(text.as_bytes(), &[prefix("other"), prefix("acme")]);
+            let expected = Found { range: before.len()..before.len() + 75, prefix: prefix("acme"), id: KeyId::from_u128(id) };
+            prop_assert!(found.contains(&expected));
+        }
+    }
+}

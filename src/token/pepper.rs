@@ -1,0 +1,135 @@
+//! The secret under which tokens are hashed.
+
+use crate::invalid::{Invalid, Problem};
+use crate::key::{PepperCheck, PepperNumber};
+use crate::secret::Secret;
+
+/// The pepper of a store without one. It is printed here, so it protects nothing.
+const PUBLIC: [u8; 32] = *b"keyhasp: the public pepper, v. 1";
+/// What the check value is a keyed hash of; no token has this length.
+const CHECK_CONTEXT: &[u8] = b"keyhasp pepper check";
+
+/// The peppers that a store is opened with: 1 to 4, one of them current.
+///
+/// New tokens are hashed under the current one; the others are there for the tokens that were
+/// issued before it. A pepper is 32 bytes of the service's own choosing, from a generator fit for
+/// keys, kept apart from the database.
+///
+/// # Security
+/// Without a pepper ([`Peppers::public`]), somebody who can write to the database can plant a
+/// digest of a token of their own. Tokens carry 250 random bits, so a stolen database gives no
+/// token away with or without a pepper.
+#[derive(Debug)]
+pub struct Peppers(Vec<(PepperNumber, Secret<32>)>);
+
+impl Peppers {
+    /// The greatest number of peppers open at once.
+    pub const MAX_OPEN: usize = 4;
+
+    /// The service's pepper of this number, 1 to 65,535, as the current one.
+    ///
+    /// # Errors
+    /// [`Invalid`] for number 0, which is the public one's.
+    pub fn new(number: u16, pepper: [u8; 32]) -> Result<Self, Invalid> {
+        Self(Vec::new()).and(number, pepper)
+    }
+
+    /// The fixed public pepper alone.
+    #[must_use]
+    pub fn public() -> Self {
+        Self(vec![(PepperNumber::PUBLIC, Secret::new(PUBLIC))])
+    }
+
+    /// One more pepper, for tokens issued earlier.
+    ///
+    /// # Errors
+    /// [`Invalid`] for number 0, a number given twice, or a fifth pepper.
+    pub fn and(self, number: u16, pepper: [u8; 32]) -> Result<Self, Invalid> {
+        if number == PepperNumber::PUBLIC.get() {
+            let problem = Problem::OutOfRange { given: 0, min: 1, max: u16::MAX.into() };
+            return Err(Invalid::new("pepper", problem));
+        }
+        self.push(PepperNumber::new(number), Secret::new(pepper))
+    }
+
+    /// The public pepper too, for tokens issued before the store had one of its own.
+    ///
+    /// # Errors
+    /// [`Invalid`] if it is there already, or as a fifth pepper.
+    pub fn and_public(self) -> Result<Self, Invalid> {
+        self.push(PepperNumber::PUBLIC, Secret::new(PUBLIC))
+    }
+
+    fn push(mut self, number: PepperNumber, pepper: Secret<32>) -> Result<Self, Invalid> {
+        if self.0.iter().any(|(other, _)| *other == number) {
+            let problem = Problem::Duplicate { name: number.get().to_string() };
+            return Err(Invalid::new("pepper", problem));
+        }
+        if self.0.len() == Self::MAX_OPEN {
+            let (given, limit) = (self.0.len() + 1, Self::MAX_OPEN);
+            return Err(Invalid::new("peppers", Problem::TooMany { given, limit }));
+        }
+        self.0.push((number, pepper));
+        Ok(self)
+    }
+
+    /// The open peppers, the current one first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PepperNumber, &Secret<32>)> {
+        self.0.iter().map(|(number, pepper)| (*number, pepper))
+    }
+
+    /// The pepper at a position, 0 to 3.
+    #[inline]
+    pub(crate) fn at(&self, position: usize) -> Option<&Secret<32>> {
+        self.0.get(position).map(|(_, pepper)| pepper)
+    }
+
+    /// Where a pepper lies.
+    pub(crate) fn position(&self, number: PepperNumber) -> Option<usize> {
+        self.0.iter().position(|(open, _)| *open == number)
+    }
+
+    /// A check value for each, to be kept in the store.
+    pub(crate) fn checks(&self) -> Vec<PepperCheck> {
+        self.iter()
+            .map(|(number, pepper)| {
+                let mut hasher = blake3::Hasher::new_keyed(pepper.expose());
+                hasher.update(CHECK_CONTEXT).update(&number.get().to_be_bytes());
+                let mut value = [0; 16];
+                hasher.finalize_xof().fill(&mut value);
+                PepperCheck { number, value }
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn corners() {
+        assert!(Peppers::new(0, [1; 32]).is_err());
+        let two = Peppers::new(1, [1; 32]).unwrap().and(2, [2; 32]).unwrap();
+        assert_eq!(two.iter().next().unwrap().0.get(), 1);
+        assert_eq!(two.position(PepperNumber::new(2)), Some(1));
+        let four = two.and(3, [3; 32]).unwrap().and_public().unwrap();
+        assert!(four.and(4, [4; 32]).is_err());
+        assert!(Peppers::new(1, [1; 32]).unwrap().and(1, [2; 32]).is_err());
+        assert!(Peppers::public().and_public().is_err());
+    }
+
+    #[test]
+    fn check_values_tell_peppers_and_numbers_apart() {
+        let check = |number, pepper| Peppers::new(number, pepper).unwrap().checks().remove(0).value;
+        assert_eq!(check(1, [1; 32]), check(1, [1; 32]));
+        assert_ne!(check(1, [1; 32]), check(1, [2; 32]));
+        assert_ne!(check(1, [1; 32]), check(2, [1; 32]));
+    }
+
+    #[test]
+    fn debug_shows_no_pepper() {
+        let shown = format!("{:?}", Peppers::new(1, [0xab; 32]).unwrap());
+        assert!(!shown.contains("171") && !shown.to_lowercase().contains("abab"), "{shown}");
+    }
+}

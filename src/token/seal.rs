@@ -1,0 +1,158 @@
+//! Tokens that can be shown again, for services whose clients depend on it.
+
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use zeroize::Zeroize;
+
+use super::mint::{RandomError, RandomSource, Token, fill};
+use crate::id::{Generation, KeyId};
+use crate::invalid::{Invalid, Problem};
+use crate::key::Seal;
+use crate::secret::Secret;
+
+/// The keys under which tokens are sealed: 32 bytes each, numbered by the service from 1, one of
+/// them current. Keep them apart from the database: with both, every sealed token can be read.
+#[derive(Debug)]
+pub struct SealingKeys(Vec<(u16, Secret<32>)>);
+
+/// Why a seal doesn't open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SealError {
+    #[error("sealing key {0} is not open")]
+    KeyMissing(u16),
+    #[error("the seal does not open under sealing key {0}: another key, or not this token's seal")]
+    DoesNotOpen(u16),
+}
+
+impl SealingKeys {
+    /// The greatest number of sealing keys open at once.
+    pub const MAX_OPEN: usize = 16;
+
+    /// The current key.
+    ///
+    /// # Errors
+    /// [`Invalid`] for number 0.
+    pub fn new(number: u16, key: [u8; 32]) -> Result<Self, Invalid> {
+        Self(Vec::new()).and(number, key)
+    }
+
+    /// One more key, for what was sealed earlier.
+    ///
+    /// # Errors
+    /// [`Invalid`] for number 0, a number given twice, or a seventeenth key.
+    pub fn and(mut self, number: u16, key: [u8; 32]) -> Result<Self, Invalid> {
+        if number == 0 {
+            let problem = Problem::OutOfRange { given: 0, min: 1, max: u16::MAX.into() };
+            return Err(Invalid::new("sealing key", problem));
+        }
+        if self.0.iter().any(|(other, _)| *other == number) {
+            let problem = Problem::Duplicate { name: number.to_string() };
+            return Err(Invalid::new("sealing key", problem));
+        }
+        if self.0.len() == Self::MAX_OPEN {
+            let (given, limit) = (self.0.len() + 1, Self::MAX_OPEN);
+            return Err(Invalid::new("sealing keys", Problem::TooMany { given, limit }));
+        }
+        self.0.push((number, Secret::new(key)));
+        Ok(self)
+    }
+
+    fn cipher(&self, number: u16) -> Result<XChaCha20Poly1305, SealError> {
+        let (_, key) =
+            self.0.iter().find(|(n, _)| *n == number).ok_or(SealError::KeyMissing(number))?;
+        Ok(XChaCha20Poly1305::new(Key::cast_from_core(key.expose())))
+    }
+}
+
+/// Seals a token under the current key. The seal opens for this key, id and generation alone.
+pub(crate) fn seal(
+    keys: &SealingKeys,
+    random: &mut dyn RandomSource,
+    token: &Token,
+    id: KeyId,
+    generation: Generation,
+) -> Result<Seal, RandomError> {
+    let nonce: [u8; 24] = fill(random)?;
+    let key_number = keys.0.first().map_or(0, |(number, _)| *number);
+    let aad = associated_data(key_number, id, generation);
+    let payload = Payload { msg: token.expose().as_bytes(), aad: &aad };
+    // Encrypting fails for messages of 256 GiB, or with no key at all: an empty ciphertext then,
+    // which never opens.
+    let ciphertext = keys
+        .cipher(key_number)
+        .ok()
+        .and_then(|cipher| cipher.encrypt(&XNonce::from(nonce), payload).ok())
+        .unwrap_or_default();
+    Ok(Seal { key_number, nonce, ciphertext: ciphertext.into_boxed_slice() })
+}
+
+/// Opens a seal.
+pub(crate) fn unseal(
+    keys: &SealingKeys,
+    seal: &Seal,
+    id: KeyId,
+    generation: Generation,
+) -> Result<Token, SealError> {
+    let does_not_open = SealError::DoesNotOpen(seal.key_number);
+    let aad = associated_data(seal.key_number, id, generation);
+    let payload = Payload { msg: &seal.ciphertext, aad: &aad };
+    let plain = keys
+        .cipher(seal.key_number)?
+        .decrypt(&XNonce::from(seal.nonce), payload)
+        .map_err(|_| does_not_open)?;
+    String::from_utf8(plain).map(Token::from_text).map_err(|error| {
+        error.into_bytes().zeroize();
+        does_not_open
+    })
+}
+
+fn associated_data(number: u16, id: KeyId, generation: Generation) -> [u8; 22] {
+    let mut data = [0; 22];
+    data[..2].copy_from_slice(&number.to_be_bytes());
+    data[2..18].copy_from_slice(&id.to_bytes());
+    data[18..].copy_from_slice(&generation.get().to_be_bytes());
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+
+    const ID: KeyId = KeyId::from_u128(9);
+
+    #[test]
+    fn opens_for_its_own_key_id_and_generation_alone() {
+        let mut random = ChaCha20Rng::seed_from_u64(3);
+        let keys = SealingKeys::new(1, [1; 32]).unwrap();
+        let token = Token::from_text("acme_token".into());
+        let first = Generation::FIRST;
+        let sealed = seal(&keys, &mut random, &token, ID, first).unwrap();
+        assert_eq!(unseal(&keys, &sealed, ID, first).unwrap().expose(), "acme_token");
+
+        let refused = SealError::DoesNotOpen(1);
+        let second = first.next().unwrap();
+        assert_eq!(unseal(&keys, &sealed, ID, second).unwrap_err(), refused);
+        assert_eq!(unseal(&keys, &sealed, KeyId::from_u128(8), first).unwrap_err(), refused);
+        let other = SealingKeys::new(1, [2; 32]).unwrap();
+        assert_eq!(unseal(&other, &sealed, ID, first).unwrap_err(), refused);
+        let newer = SealingKeys::new(2, [1; 32]).unwrap();
+        assert_eq!(unseal(&newer, &sealed, ID, first).unwrap_err(), SealError::KeyMissing(1));
+        let both = newer.and(1, [1; 32]).unwrap();
+        assert!(unseal(&both, &sealed, ID, first).is_ok());
+        for at in 0..sealed.ciphertext.len() {
+            let mut damaged = sealed.clone();
+            damaged.ciphertext[at] ^= 1;
+            assert_eq!(unseal(&keys, &damaged, ID, first).unwrap_err(), refused);
+        }
+        assert!(!format!("{sealed:?}{keys:?}").contains("acme"));
+    }
+
+    #[test]
+    fn corners() {
+        assert!(SealingKeys::new(0, [1; 32]).is_err());
+        assert!(SealingKeys::new(1, [1; 32]).unwrap().and(1, [2; 32]).is_err());
+    }
+}
