@@ -209,6 +209,12 @@ impl Plan {
             let (expected, found) = match precondition {
                 Precondition::Header(version) => (*version, Some(plan.header.version)),
                 Precondition::Key(id, version) => (*version, tx.key(*id)?.map(|key| key.version)),
+                Precondition::LiveKeys(id, expected) => {
+                    if tx.key_counts(id)?.live == *expected {
+                        continue;
+                    }
+                    return Ok(Err(Rejection::KeysChanged));
+                }
                 Precondition::Owner(id, version) => {
                     (*version, tx.owner(id)?.map(|owner| owner.version))
                 }

@@ -1,0 +1,255 @@
+//! The index as the store uses it: keys and owners in, entries out.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::entry::Entry;
+use super::interned::{OwnerNumbers, OwnerState, Owners, SetNumbers, Sets};
+use super::slot::{Words, tag_of};
+use super::table::{Table, Writer};
+use crate::backend::{ScannedKey, ScannedOwner};
+use crate::clock::Timestamp;
+use crate::id::{KeyId, OwnerId};
+use crate::key::{Kind, PepperNumber, Standing};
+use crate::permission::{Catalogue, PermissionSet};
+
+/// What holds for all keys of an owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::store) struct OwnerFlags {
+    /// None of its keys is accepted.
+    pub(in crate::store) suspended: bool,
+    /// The last change of the owner has an unknown outcome.
+    pub(in crate::store) uncertain: bool,
+}
+
+/// Every live token, by its key's id.
+#[derive(Debug)]
+pub(in crate::store) struct Index {
+    table: Table,
+    owners: Owners,
+    sets: Sets,
+    catalogue: Catalogue,
+    /// The open peppers in their order; a slot names one by its position.
+    peppers: Vec<PepperNumber>,
+    writer: Mutex<IndexWriter>,
+}
+
+#[derive(Debug, Default)]
+struct IndexWriter {
+    table: Writer,
+    owners: OwnerNumbers,
+    sets: SetNumbers,
+    /// The store's own issue mark.
+    issue_mark: Option<Timestamp>,
+    /// How many tokens are in it.
+    tokens: usize,
+}
+
+/// A token can't be indexed; who presents it is told that the store can't answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::store) enum IndexError {
+    #[error("the index is at its limit")]
+    Full,
+    #[error("the owner of a key is missing")]
+    OwnerMissing,
+    #[error("pepper {0} is needed by a live token and not open")]
+    PepperMissing(u16),
+}
+
+impl OwnerFlags {
+    fn bits(self) -> u8 {
+        u8::from(self.suspended) | u8::from(self.uncertain) << 1
+    }
+
+    fn from_bits(bits: u8) -> Self {
+        Self { suspended: bits & 1 == 1, uncertain: bits & 2 == 2 }
+    }
+}
+
+impl Index {
+    pub(in crate::store) fn new(catalogue: Catalogue, peppers: Vec<PepperNumber>) -> Self {
+        let mut writer = IndexWriter::default();
+        let table = Table::new(&mut writer.table);
+        let (owners, sets) = (Owners::new(), Sets::new());
+        Self { table, owners, sets, catalogue, peppers, writer: Mutex::new(writer) }
+    }
+
+    pub(in crate::store) fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// Shows the entries under an id, until `visit` breaks with an answer.
+    #[inline]
+    pub(in crate::store) fn find<B>(
+        &self,
+        id: KeyId,
+        mut visit: impl FnMut(&Entry) -> Option<B>,
+    ) -> Option<B> {
+        self.table.find(tag_of(id.as_u128()), |words| visit(&Entry::unpack(words)))
+    }
+
+    /// An owner by its number.
+    #[inline]
+    pub(in crate::store) fn owner(&self, number: u32) -> Option<(OwnerId, OwnerFlags)> {
+        let cell = self.owners.get(number)?;
+        let flags = OwnerFlags::from_bits(cell.flags.load(Ordering::Acquire));
+        Some((*cell.id.get()?, flags))
+    }
+
+    /// A permission set by its number.
+    #[inline]
+    pub(in crate::store) fn set(&self, number: u32) -> PermissionSet {
+        self.sets.get(number)
+    }
+
+    /// Whether a new key of this id would share its tag with another.
+    pub(in crate::store) fn has_tag(&self, id: KeyId) -> bool {
+        self.find(id, |_| Some(())).is_some()
+    }
+
+    /// How many tokens are indexed.
+    pub(in crate::store) fn tokens(&self) -> usize {
+        self.lock().tokens
+    }
+
+    pub(in crate::store) fn set_issue_mark(&self, mark: Option<Timestamp>) {
+        self.lock().issue_mark = mark;
+    }
+
+    /// Notes an owner, new or changed. Says whether its keys must be put again: their tokens are
+    /// cut by what changed.
+    pub(in crate::store) fn put_owner(&self, owner: &ScannedOwner) -> Result<bool, IndexError> {
+        let mut writer = self.lock();
+        let ceiling = owner.ceiling.compile(&self.catalogue);
+        let ceiling = writer.sets.put(&self.sets, ceiling);
+        let before = writer.owners.get(&owner.id);
+        let flags = OwnerFlags { suspended: owner.suspended, uncertain: false }.bits();
+        let after = writer
+            .owners
+            .put(&self.owners, owner.id, ceiling, owner.issue_mark, flags)
+            .ok_or(IndexError::Full)?;
+        let cut = |state: OwnerState| (state.ceiling, state.issue_mark);
+        Ok(before.is_some_and(|before| cut(before) != cut(after)))
+    }
+
+    /// Forgets an owner whose keys are gone.
+    pub(in crate::store) fn remove_owner(&self, id: &OwnerId) {
+        self.lock().owners.remove(id);
+    }
+
+    /// Puts a key, new or changed, in place of what is there of it.
+    pub(in crate::store) fn put_key(&self, key: &ScannedKey) -> Result<(), IndexError> {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        let owner = writer.owners.get(&key.owner).ok_or(IndexError::OwnerMissing)?;
+        let granted = key.access.compile(&self.catalogue);
+        let granted = match key.kind {
+            Kind::Standard => granted.intersection(&self.sets.get(owner.ceiling)),
+            Kind::Trial => granted,
+        };
+        let set = writer.sets.put(&self.sets, granted);
+        let mark = owner.issue_mark.max(writer.issue_mark);
+        let tokens = key.tokens(mark);
+        let entries = tokens
+            .map(|(token, ends_at)| {
+                let number = token.digest.pepper;
+                let position = self.peppers.iter().position(|open| *open == number);
+                let pepper = position.ok_or(IndexError::PepperMissing(number.get()))?;
+                Ok(Entry {
+                    digest: Entry::digest_words(token.digest.expose()),
+                    owner: owner.number,
+                    set,
+                    generation: token.generation.get(),
+                    // At most 4 are open.
+                    #[allow(clippy::cast_possible_truncation)]
+                    pepper: pepper as u8,
+                    prefix: token.digest.prefix.get(),
+                    kind: key.kind,
+                    is_current: token.generation == key.current.generation,
+                    is_uncertain: false,
+                    standing: Standing { ends_at, ..key.standing() },
+                })
+            })
+            .map(|entry| entry.map(|entry| entry.pack()))
+            .collect::<Result<Vec<Words>, IndexError>>()?;
+        self.replace(writer, key.id, owner.number, &entries)
+    }
+
+    /// Takes a key away.
+    pub(in crate::store) fn remove_key(
+        &self,
+        id: KeyId,
+        owner: &OwnerId,
+    ) -> Result<(), IndexError> {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        match writer.owners.get(owner) {
+            Some(owner) => self.replace(writer, id, owner.number, &[]),
+            None => Ok(()),
+        }
+    }
+
+    /// From now on the store can't answer for this owner.
+    pub(in crate::store) fn mark_owner_uncertain(&self, id: &OwnerId) {
+        let writer = self.lock();
+        let cell = writer.owners.get(id).and_then(|owner| self.owners.get(owner.number));
+        if let Some(cell) = cell {
+            let uncertain = OwnerFlags { suspended: false, uncertain: true }.bits();
+            cell.flags.fetch_or(uncertain, Ordering::AcqRel);
+        }
+    }
+
+    /// From now on the store can't answer for this key.
+    pub(in crate::store) fn mark_key_uncertain(&self, id: KeyId, owner: &OwnerId) {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        let Some(state) = writer.owners.get(owner) else { return };
+        let contents = self.table.contents(tag_of(id.as_u128()));
+        let uncertain: Vec<Words> = contents
+            .iter()
+            .map(Entry::unpack)
+            .filter(|entry| entry.owner == state.number)
+            .map(|entry| Entry { is_uncertain: true, ..entry }.pack())
+            .collect();
+        if self.replace(writer, id, state.number, &uncertain).is_err()
+            && let Some(cell) = self.owners.get(state.number)
+        {
+            // No room to say it of the key alone.
+            let uncertain = OwnerFlags { suspended: false, uncertain: true }.bits();
+            cell.flags.fetch_or(uncertain, Ordering::AcqRel);
+        }
+    }
+
+    /// Takes away every key and owner that isn't among these.
+    pub(in crate::store) fn retain(&self, keys: &BTreeSet<KeyId>, owners: &BTreeSet<OwnerId>) {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        let tags: HashSet<u64> = keys.iter().map(|id| tag_of(id.as_u128())).collect();
+        writer.tokens -= self.table.retain(&writer.table, |tag| tags.contains(&tag));
+        writer.owners.retain(|id| owners.contains(id));
+    }
+
+    /// Two keys may share a tag by chance (one pair in 2^48); the owner's number tells most such
+    /// pairs apart, and the store draws another id for a new key that would make one.
+    fn replace(
+        &self,
+        writer: &mut IndexWriter,
+        id: KeyId,
+        owner: u32,
+        entries: &[Words],
+    ) -> Result<(), IndexError> {
+        let tag = tag_of(id.as_u128());
+        let is_old = |words: &Words| Entry::unpack(words).owner == owner;
+        let gone = self.table.contents(tag).iter().filter(|words| is_old(words)).count();
+        self.table
+            .replace(&mut writer.table, tag, entries, is_old)
+            .map_err(|_| IndexError::Full)?;
+        writer.tokens = writer.tokens + entries.len() - gone;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, IndexWriter> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,42 @@
+//! The service's own check of settings.
+
+use std::fmt;
+
+use crate::invalid::{Invalid, Problem};
+use crate::key::Settings;
+
+/// Refuses settings that the service doesn't know, or of a wrong type. Every function of
+/// [`Settings`] that answers why not is one.
+pub trait SettingsCheck: Send + Sync + 'static {
+    /// Looks at a key's own settings, or at an owner's defaults, as they would be.
+    ///
+    /// # Errors
+    /// A message for whoever asked for them.
+    fn check(&self, settings: &Settings) -> Result<(), String>;
+}
+
+impl<F> SettingsCheck for F
+where
+    F: Fn(&Settings) -> Result<(), String> + Send + Sync + 'static,
+{
+    fn check(&self, settings: &Settings) -> Result<(), String> {
+        self(settings)
+    }
+}
+
+impl fmt::Debug for dyn SettingsCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SettingsCheck")
+    }
+}
+
+/// Settings that have passed the service's check, if it has one.
+pub(super) fn checked(
+    check: Option<&dyn SettingsCheck>,
+    settings: Settings,
+) -> Result<Settings, Invalid> {
+    match check.map(|check| check.check(&settings)) {
+        Some(Err(message)) => Err(Invalid::new("settings", Problem::Refused { message })),
+        _ => Ok(settings),
+    }
+}
