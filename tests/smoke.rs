@@ -1,16 +1,18 @@
 //! smoke
-use std::sync::Arc;
 use keyhasp::backend::Memory;
 use keyhasp::*;
+use std::sync::Arc;
 
 #[test]
 fn smoke() {
     let catalogue = Catalogue::builder().read("links:read").write("links:write").build().unwrap();
     let store: Arc<dyn KeyStore> = Arc::new(
-        Store::builder(catalogue, [Prefix::new("acme").unwrap()]).open(Memory::new()).unwrap());
+        Store::builder(catalogue, [Prefix::new("acme").unwrap()]).open(Memory::new()).unwrap(),
+    );
     let admin = AdminKeys::new(store.clone(), "root").unwrap();
     let owner = OwnerId::new("org").unwrap();
-    let created = admin.create_owner(&owner, CreateOwner::with_key(CreateKey::new(Access::Full))).unwrap();
+    let created =
+        admin.create_owner(&owner, CreateOwner::with_key(CreateKey::new(Access::Full))).unwrap();
     let issued = created.first_key.unwrap();
     let verifier = Verifier::new(store.clone());
     let grant = verifier.verify(issued.token.expose()).unwrap();
