@@ -212,7 +212,7 @@ mod tests {
                     }
                 });
             }
-            for value in 0..200_000 {
+            for value in 0..50_000 {
                 slot.fill(7, &words(value));
                 slot.retire();
             }

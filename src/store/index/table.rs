@@ -514,7 +514,7 @@ mod tests {
                     }
                 });
             }
-            for i in 0..60_000_u64 {
+            for i in 0..20_000_u64 {
                 let old = i % 100;
                 put(&table, &mut writer, tag(old), &[old + i * 1_000_000]);
                 put(&table, &mut writer, tag(1_000 + i), &[u64::MAX - 1]);
