@@ -60,6 +60,7 @@ impl Connector {
             let why = "the file can't be written to";
             return Err(Fault::refused(BackendErrorKind::ReadOnly, why));
         }
+        self.settle(&connection)?;
         if is_fresh {
             schema::claim(&mut connection)?;
         }
@@ -67,7 +68,6 @@ impl Connector {
         Identity::read(&tx)?.check()?;
         drop(tx);
         self.use_log(&connection)?;
-        self.settle(&connection)?;
         schema::migrate(&mut connection)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         Ok(connection)
@@ -110,7 +110,7 @@ impl Connector {
         connection.set_prepared_statement_cache_capacity(PREPARED);
         let synchronous = match self.synchronous {
             Synchronous::Full => "FULL",
-            #[cfg(feature = "testing")]
+            #[cfg(any(test, feature = "testing"))]
             Synchronous::Off => "OFF",
         };
         connection.pragma_update(None, "synchronous", synchronous)?;

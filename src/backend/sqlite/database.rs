@@ -36,10 +36,10 @@ const SCAN_ATTEMPTS: u32 = 3;
 /// While it is open, the process must not open the file, its `-wal` or its `-shm` in any other
 /// way than through SQLite: closing such a descriptor drops the locks that SQLite holds.
 pub struct Sqlite {
-    connector: Connector,
+    pub(super) connector: Connector,
     sharing: Sharing,
-    readers: Readers,
-    writer: Writer,
+    pub(super) readers: Readers,
+    pub(super) writer: Writer,
     announcer: Announcer,
 }
 

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use super::error::Fault;
 use crate::backend::{BackendErrorKind, Sharing};
 
+/// The smallest page that SQLite knows.
+const SMALLEST: u64 = 512;
+
 /// Where a database lies.
 #[derive(Debug)]
 pub(super) struct Files {
@@ -26,6 +29,10 @@ impl Files {
         if let Some(metadata) = metadata(&database)? {
             if !metadata.is_file() {
                 return Err(not_a_database("there is something else than a file"));
+            }
+            // SQLite itself takes a file of one byte for an empty one.
+            if (1..SMALLEST).contains(&metadata.len()) {
+                return Err(not_a_database("the file is too short for one"));
             }
             if metadata.permissions().readonly() {
                 return Err(read_only("the file is marked as read-only"));

@@ -59,7 +59,7 @@ fn decode(row: &Row<'_>) -> Result<KeyRecord, Fault> {
     let owner = cells.get("owner", owner_id)?;
     let kind = cells.get("kind", kind)?;
     let expires_at = cells.maybe("expires_at", time)?;
-    let stored_standing = cells.get("standing", int)?;
+    let stored_standing: u8 = cells.get("standing", int)?;
     let deactivated = cells.switch("deactivated_at")?;
     let blocked = cells.switch("blocked_at")?;
     let revoked = cells.switch("revoked_at")?;

@@ -19,7 +19,7 @@ pub(super) enum Synchronous {
     /// When it is on stable storage.
     Full,
     /// When the operating system has it; for tests, which make thousands of databases.
-    #[cfg(feature = "testing")]
+    #[cfg(any(test, feature = "testing"))]
     Off,
 }
 
@@ -66,7 +66,7 @@ impl SqliteOptions {
     }
 
     /// Acknowledges before anything is on stable storage: a power cut loses what was committed.
-    #[cfg(feature = "testing")]
+    #[cfg(any(test, feature = "testing"))]
     #[doc(hidden)]
     #[must_use]
     pub fn sync_off_for_tests(self) -> Self {

@@ -162,4 +162,9 @@ impl Writer {
     pub(super) fn suspect(&self) {
         self.lock().is_suspect = true;
     }
+
+    /// Shows the connection that writes.
+    pub(super) fn with_connection<T>(&self, look: impl FnOnce(&Connection) -> T) -> T {
+        look(self.lock().connection.as_ref().unwrap())
+    }
 }

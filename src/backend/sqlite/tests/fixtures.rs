@@ -24,7 +24,7 @@ pub(super) struct Fixture {
 
 impl Fixture {
     pub(super) fn new() -> Self {
-        Self::with(SqliteOptions::exclusive())
+        Self::with(SqliteOptions::exclusive().sync_off_for_tests())
     }
 
     pub(super) fn with(options: SqliteOptions) -> Self {
