@@ -14,8 +14,8 @@ mod query;
 mod scan;
 //#[cfg(feature = "sled")]
 //pub mod sled;
-//#[cfg(feature = "sqlite")]
-//pub mod sqlite;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 
 pub use announce::Announcer;
 pub use apply::{KeyCounts, Transaction, apply};
