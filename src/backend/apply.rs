@@ -405,6 +405,7 @@ impl Plan {
         let is_accepted = |number: PrefixNumber| {
             new.prefixes.accepted().any(|accepted| accepted.number == number)
         };
+        // Of several rules the last by name, whatever the order in which a backend shows its keys.
         let mut forbidden = None;
         let mut names = BTreeMap::new();
         let mut standard: BTreeMap<OwnerId, bool> = BTreeMap::new();
@@ -413,7 +414,7 @@ impl Plan {
         })?;
         tx.each_key(&mut |key| {
             if key.seal.is_some() && !new.rules.sealed_tokens {
-                forbidden = Some("sealed_tokens");
+                forbidden = forbidden.max(Some("sealed_tokens"));
             }
             if !key.is_live() {
                 return;
@@ -421,14 +422,14 @@ impl Plan {
             if let Some(name) = &key.name {
                 let again = names.insert((key.owner, name.clone()), ()).is_some();
                 if again && new.rules.unique_names {
-                    forbidden = Some("unique_names");
+                    forbidden = forbidden.max(Some("unique_names"));
                 }
             }
             if key.kind == Kind::Standard {
                 standard.insert(key.owner, true);
             }
             if key.tokens(None).any(|(token, _)| !is_accepted(token.digest.prefix)) {
-                forbidden = Some("prefixes");
+                forbidden = forbidden.max(Some("prefixes"));
             }
         })?;
         if new.rules.keep_standard_key && standard.values().any(|has_one| !has_one) {

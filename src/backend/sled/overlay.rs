@@ -200,14 +200,14 @@ fn encode_counts(counts: KeyCounts) -> Vec<u8> {
 }
 
 fn decode_counts(value: &[u8]) -> Result<KeyCounts, Fault> {
-    match value.as_chunks::<8>() {
-        ([all, live, live_standard], []) => Ok(KeyCounts {
-            all: u64::from_be_bytes(*all),
-            live: u64::from_be_bytes(*live),
-            live_standard: u64::from_be_bytes(*live_standard),
-        }),
-        _ => Err(Fault::damaged("the counts of an owner are not three numbers")),
+    if let ([all, live, live_standard], []) = value.as_chunks::<8>() {
+        let [all, live, live_standard] = [all, live, live_standard].map(|n| u64::from_be_bytes(*n));
+        // With room to count on.
+        if live_standard <= live && live <= all && all <= u64::MAX / 2 {
+            return Ok(KeyCounts { all, live, live_standard });
+        }
     }
+    Err(Fault::damaged("the counts of an owner can't be right"))
 }
 
 /// Tells what went wrong, under the one operation that uses a transaction.
@@ -253,7 +253,10 @@ impl Transaction for Overlay<'_> {
     }
 
     fn greatest_external_id(&mut self) -> Result<u64, BackendError> {
-        told(self.number(layout::GREATEST_EXTERNAL_ID))
+        told(self.number(layout::GREATEST_EXTERNAL_ID).and_then(|greatest| match greatest {
+            ..=ExternalId::MAX => Ok(greatest),
+            _ => Err(Fault::damaged("the greatest external id is past the greatest there can be")),
+        }))
     }
 
     fn last_event(&mut self) -> Result<u64, BackendError> {

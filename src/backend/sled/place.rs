@@ -201,9 +201,13 @@ impl Place {
     /// Copies a generation to the next one, durably, but for what sled left half-written.
     pub(super) fn copy(&self, generation: u64) -> io::Result<u64> {
         let next = generation + 1;
-        remove_tree(&self.generation(next))?;
+        let (from, to) = (self.generation(generation), self.generation(next));
+        remove_tree(&to)?;
         self.drop_half_snapshots(generation)?;
-        copy_tree(&self.generation(generation), &self.generation(next), self.sync)?;
+        copy_tree(&from, &to, self.sync).inspect_err(|_| {
+            // Where there is no room for a whole copy, half a one need not take it.
+            let _ = remove_tree(&to);
+        })?;
         if self.sync {
             sync_dir(&self.dir)?;
         }

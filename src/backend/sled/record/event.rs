@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fields::{owner_id, push, take_last};
+use super::fields::{owner_id, push, take_last, version};
 use crate::authority::{Actor, Authority, CorrelationId, Reason, Role};
 use crate::backend::sled::fault::Fault;
 use crate::clock::Timestamp;
 use crate::event::{Event, EventDraft, EventKind, Fields};
-use crate::id::{Generation, KeyId, Version};
+use crate::id::{Generation, KeyId};
 
 #[derive(Serialize, Deserialize)]
 struct Mirror<'a> {
@@ -75,7 +75,7 @@ pub(in crate::backend::sled) fn decode_event(sequence: u64, bytes: &[u8]) -> Res
         kind: EventKind::from_number(mirror.kind)?,
         owner: mirror.owner.map(owner_id).transpose()?,
         key: mirror.key.map(KeyId::from_bytes),
-        version: Version::new(mirror.version),
+        version: version(mirror.version)?,
         generation: mirror.generation.map(Generation::new).transpose()?,
         fields: Fields::from_bits(mirror.fields),
         authority: Authority {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::authority::{Actor, Reason};
 use crate::backend::sled::fault::Fault;
 use crate::clock::Timestamp;
-use crate::id::OwnerId;
+use crate::id::{OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::{SetBy, Settings, Switch};
 use crate::permission::Access;
@@ -71,6 +71,13 @@ impl TryFrom<SwitchMirror<'_>> for Switch {
 
 pub(super) fn switch(mirror: Option<SwitchMirror<'_>>) -> Result<Option<Switch>, Fault> {
     mirror.map(Switch::try_from).transpose()
+}
+
+pub(super) fn version(number: u64) -> Result<Version, Fault> {
+    match number {
+        u64::MAX => Err(Fault::damaged("a record has a version after which there is none")),
+        _ => Ok(Version::new(number)),
+    }
 }
 
 pub(super) fn timestamp(millis: Option<u64>) -> Result<Option<Timestamp>, Fault> {

@@ -2,10 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fields::{push, take_last, timestamp};
+use super::fields::{push, take_last, timestamp, version};
 use crate::backend::sled::fault::Fault;
 use crate::clock::Timestamp;
-use crate::id::Version;
 use crate::key::{
     Header, NumberedPrefix, PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable,
     StoreRules,
@@ -76,7 +75,7 @@ pub(in crate::backend::sled) fn decode_header(bytes: &[u8]) -> Result<Header, Fa
         .iter()
         .map(|check| PepperCheck { number: PepperNumber::new(check.number), value: check.value });
     Ok(Header {
-        version: Version::new(mirror.version),
+        version: version(mirror.version)?,
         rules: StoreRules {
             unique_names: mirror.unique_names,
             keep_standard_key: mirror.keep_standard_key,

@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::fields::{
     SwitchMirror, access, owner_id, push, set_by, set_by_number, settings, switch, take, take_last,
-    timestamp,
+    timestamp, version,
 };
 use crate::authority::Actor;
 use crate::backend::ScannedKey;
 use crate::backend::sled::fault::Fault;
 use crate::clock::Timestamp;
-use crate::id::{ExternalId, Generation, KeyId, Version};
+use crate::id::{ExternalId, Generation, KeyId};
 use crate::key::{
     Digest, EarlierToken, KeyName, KeyRecord, Kind, MAX_EARLIER_TOKENS, PepperNumber, PrefixNumber,
     Scheme, Seal, TokenRecord,
@@ -112,7 +112,7 @@ pub(in crate::backend::sled) fn decode_key(id: KeyId, bytes: &[u8]) -> Result<Ke
     Ok(KeyRecord {
         id,
         owner: owner_id(head.owner)?,
-        version: Version::new(tail.version),
+        version: version(tail.version)?,
         external_id: tail.external_id.map(ExternalId::new).transpose()?,
         kind: kind(head.kind)?,
         name: tail.name.map(KeyName::new).transpose()?,

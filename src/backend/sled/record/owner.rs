@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fields::{SwitchMirror, access, push, settings, switch, take, take_last, timestamp};
+use super::fields::{
+    SwitchMirror, access, push, settings, switch, take, take_last, timestamp, version,
+};
 use crate::authority::Actor;
 use crate::backend::ScannedOwner;
 use crate::backend::sled::fault::Fault;
 use crate::clock::Timestamp;
-use crate::id::{OwnerId, Version};
+use crate::id::OwnerId;
 use crate::key::OwnerRecord;
 
 #[derive(Serialize, Deserialize)]
@@ -55,7 +57,7 @@ pub(in crate::backend::sled) fn decode_owner(
     let tail: Tail<'_> = take_last(rest)?;
     Ok(OwnerRecord {
         id,
-        version: Version::new(tail.version),
+        version: version(tail.version)?,
         defaults: settings(tail.defaults)?,
         suspended: switch(head.suspended)?,
         ceiling: access(head.ceiling)?,
