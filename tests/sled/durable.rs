@@ -41,6 +41,35 @@ fn everything_is_there_after_a_reopen() {
     assert_eq!(store.wait(0, Duration::ZERO).unwrap(), 42);
 }
 
+/// The process ends without a word to anybody: nothing is dropped, flushed or unlocked.
+#[test]
+fn what_was_acknowledged_before_an_abort_is_there() {
+    const DIR: &str = "KEYHASP_TEST_ABORT";
+    if let Some(dir) = std::env::var_os(DIR) {
+        let store = keyhasp::backend::sled::Sled::open(dir, crate::fixture::options()).unwrap();
+        for id in 1..=20 {
+            commit(&store, create_key(key("a", id))).unwrap();
+        }
+        println!("all acknowledged");
+        std::process::abort();
+    }
+    let fixture = Fixture::with_owner();
+    let test = "durable::what_was_acknowledged_before_an_abort_is_there";
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(DIR, fixture.dir())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("all acknowledged") && !output.status.success(), "{said}");
+
+    let store = fixture.open().unwrap();
+    assert_eq!(store.last_event().unwrap(), 21);
+    for id in 1..=20 {
+        assert!(store.key(KeyId::from_u128(id)).unwrap().is_some(), "{id}");
+    }
+}
+
 #[test]
 fn without_a_header_it_is_no_store_yet() {
     let fixture = Fixture::new();

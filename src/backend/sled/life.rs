@@ -76,9 +76,12 @@ impl Live {
         Ok(())
     }
 
-    pub(super) fn close(self) -> Result<(), Fault> {
+    pub(super) fn close(self, place: &Place) -> Result<(), Fault> {
         match self.engine {
-            Some(engine) if !self.is_unsure => engine.close(),
+            // Even reads move sled's pages about: what follows them must not rest on a failed sync.
+            Some(engine) if !self.is_unsure => {
+                engine.close().inspect_err(|_| place.note_unsynced())
+            }
             engine => {
                 let _ = engine.map(Engine::let_go);
                 let text = "closed before a recovery told what became of a commit";

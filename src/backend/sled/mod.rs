@@ -24,6 +24,8 @@ mod place;
 mod read;
 mod record;
 mod store;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use options::SledOptions;

@@ -115,7 +115,7 @@ impl Sled {
 
     /// Lets the next sync fail.
     #[cfg(test)]
-    fn fail_next_sync(&self) {
+    pub(super) fn fail_next_sync(&self) {
         self.read("test", |engine| {
             engine.fail_next_sync();
             Ok(())
@@ -292,7 +292,7 @@ impl Backend for Sled {
     fn close(&self) -> Result<(), BackendError> {
         let _turn = self.take_turn();
         match self.live_mut().take() {
-            Some(live) => live.close().map_err(|fault| fault.during("close")),
+            Some(live) => live.close(&self.place).map_err(|fault| fault.during("close")),
             None => Ok(()),
         }
     }
