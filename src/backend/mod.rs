@@ -12,8 +12,8 @@ mod error;
 mod memory;
 mod query;
 mod scan;
-//#[cfg(feature = "sled")]
-//pub mod sled;
+#[cfg(feature = "sled")]
+pub mod sled;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
