@@ -9,6 +9,8 @@ pub mod invalid;
 pub mod key;
 pub mod permission;
 pub mod secret;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod text;
 pub mod token;
 pub use invalid::Invalid;
