@@ -27,13 +27,17 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Fault> {
     let mut faults = Vec::new();
     let parsed: Vec<_> = sources.iter().map(|source| parse(source, &mut faults)).collect();
     let tree = Tree::new(sources, &parsed);
-    for (source, file) in sources.iter().zip(&parsed) {
-        let mut judge = Judge { source, module: source.module(), tree: &tree, faults: &mut faults };
+    let mut included = Vec::new();
+    for (source, file) in sources.iter().zip(&parsed).filter(|(source, _)| source.is_rust()) {
+        let mut judge = Judge::new(source, &tree, &mut faults);
         judge.place(sources);
         if let Some(file) = file {
             judge.shape(file);
         }
-        judge.paths();
+        included.extend(judge.paths().iter().map(|name| source.beside(name)));
+    }
+    for source in sources.iter().filter(|source| included.contains(&source.path)) {
+        Judge::new(source, &tree, &mut faults).paths();
     }
     // One `use` may name the same module twice.
     faults.dedup();
@@ -104,7 +108,11 @@ struct Judge<'a> {
     faults: &'a mut Vec<Fault>,
 }
 
-impl Judge<'_> {
+impl<'a> Judge<'a> {
+    fn new(source: &'a Source, tree: &'a Tree, faults: &'a mut Vec<Fault>) -> Self {
+        Self { source, module: source.module(), tree, faults }
+    }
+
     fn fault(&mut self, line: usize, message: String) {
         self.faults.push(Fault { file: self.source.path.clone(), line, message });
     }
@@ -119,7 +127,7 @@ impl Judge<'_> {
             self.fault(1, message);
         }
         let folder = self.source.path.trim_end_matches(".rs").to_owned() + "/";
-        if self.source.is_rust() && sources.iter().any(|other| other.path.starts_with(&folder)) {
+        if sources.iter().any(|other| other.path.starts_with(&folder)) {
             self.fault(1, format!("stands beside {folder}: write {folder}mod.rs"));
         }
     }
@@ -143,29 +151,31 @@ impl Judge<'_> {
         }
     }
 
-    fn paths(&mut self) {
+    /// All paths in the file. Answers which files beside it belong to it.
+    fn paths(&mut self) -> Vec<String> {
         let in_test = self.tree.is_test(&self.module);
         let found = match paths::find(&self.source.text, &self.module, in_test) {
             Ok(found) => found,
-            Err(error) => return self.fault(1, format!("can't be read: {error}")),
+            Err(error) => {
+                self.fault(1, format!("can't be read: {error}"));
+                return Vec::new();
+            }
         };
         for (line, reason) in found.unclear {
             self.fault(line, reason.to_owned());
-        }
-        if self.source.is_root() {
-            return;
         }
         for reference in found.references {
             if let Err(message) = self.judge(&reference) {
                 self.fault(reference.line, message);
             }
         }
+        found.included
     }
 
     fn judge(&self, reference: &Reference) -> Result<(), String> {
         let place = self.module.first().and_then(|top| Some((top, table::place(top)?)));
         let Some((from, here)) = place else {
-            // It has no place, which has been said.
+            // The root, which may name anything; or it has no place, which has been said.
             return Ok(());
         };
         let root = || format!("the crate's root (layer {ROOT_LAYER})");

@@ -23,6 +23,8 @@ pub(crate) struct Reference {
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) references: Vec<Reference>,
+    /// Files of the same folder that are taken in by `include!`.
+    pub(crate) included: Vec<String>,
     /// Lines of what can't be judged, each with the reason.
     pub(crate) unclear: Vec<(usize, &'static str)>,
 }
@@ -109,9 +111,7 @@ impl Finder {
             };
             match word.to_string().as_str() {
                 "crate" if before.last().is_some_and(|token| is_word(token, "extern")) => {
-                    if after.first().is_some_and(|token| is_word(token, "self")) {
-                        self.unclear(word.span(), "another name for this crate hides its paths");
-                    }
+                    self.extern_crate(word, after);
                 }
                 "crate" | "super" => at += self.path(word, after, scope, re_export),
                 // Otherwise it is a value.
@@ -214,12 +214,22 @@ impl Finder {
         }
     }
 
+    fn extern_crate(&mut self, word: &Ident, after: &[TokenTree]) {
+        if after.first().is_some_and(|token| is_word(token, "self")) {
+            self.unclear(word.span(), "another name for this crate hides its paths");
+        }
+    }
+
     /// After `include`: the file is read like all others if it lies in the folder.
     fn include(&mut self, after: &[TokenTree]) {
         let [bang, TokenTree::Group(arguments), ..] = after else { return };
+        if !is_punct(bang, '!') {
+            return;
+        }
         let name = syn::parse2::<syn::LitStr>(arguments.stream()).map(|name| name.value());
-        if is_punct(bang, '!') && !name.is_ok_and(|name| !name.contains(['/', '\\'])) {
-            self.unclear(bang.span(), "`include!` takes in a file from outside the folder");
+        match name {
+            Ok(name) if !name.contains(['/', '\\']) => self.found.included.push(name),
+            _ => self.unclear(bang.span(), "`include!` takes in a file from outside the folder"),
         }
     }
 

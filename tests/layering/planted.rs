@@ -17,7 +17,8 @@ fn faults_of(path: &str, text: &str) -> Vec<String> {
 #[track_caller]
 fn caught(path: &str, text: &str, line: usize, words: &[&str]) {
     let faults = faults_of(path, text);
-    let [fault] = faults.as_slice() else { panic!("not one fault but {faults:#?} in\n{text}") };
+    assert_eq!(faults.len(), 1, "{faults:#?} in\n{text}");
+    let fault = &faults[0];
     assert!(fault.starts_with(&format!("{path}:{line}: ")), "{fault}");
     for word in words {
         assert!(fault.contains(word), "`{word}` is missing in: {fault}");
@@ -132,11 +133,25 @@ fn what_cannot_be_judged_is_a_fault() {
     assert!(faults_of("src/key/state.rs", "fn f( {")[0].starts_with("src/key/state.rs:1: "));
 }
 
-/// A file that is taken in by `include!` is read like the others.
+/// A file that is taken in by `include!` is read like the others; what merely lies there isn't
+/// (`include_str!` takes in text, not code).
 #[test]
 fn included_files_are_read() {
-    caught("src/key/cases.in", "[\n    crate::token::LEN,\n]\n", 2, KEY_TOKEN);
-    passes("src/key/cases.in", "[(\"crate::token\", 7)]\n");
+    let check_with = |code: &str, path: &str, text: &str| {
+        let faults = check(&[source("src/key/state.rs", code), source(path, text)]);
+        faults.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let code = "mod inner { const CASES: &[u8] = &include!(\"cases.in\"); }";
+    let faults = check_with(code, "src/key/cases.in", "[\n    crate::token::LEN,\n]\n");
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    assert!(faults[0].starts_with("src/key/cases.in:2: "), "{}", faults[0]);
+    assert!(KEY_TOKEN.iter().all(|word| faults[0].contains(word)), "{}", faults[0]);
+    let clean = "[(\"crate::token\", 7)]\n";
+    assert_eq!(check_with(code, "src/key/cases.in", clean), [""; 0]);
+
+    let code = "const SQL: &str = include_str!(\"schema.sql\");";
+    let sql = "-- isn't Rust: crate::token::LEN\n";
+    assert_eq!(check_with(code, "src/key/schema.sql", sql), [""; 0]);
 }
 
 #[test]
@@ -237,7 +252,8 @@ fn backends_never_import_each_other() {
         ("src/backend/rows/mod.rs", "use super::Memory;", ["`rows`", "`memory`"]),
     ] {
         let faults = tree(path, text);
-        let [fault] = faults.as_slice() else { panic!("not one fault but {faults:#?}: {text}") };
+        assert_eq!(faults.len(), 1, "{faults:#?} in {text}");
+        let fault = &faults[0];
         assert!(fault.starts_with(&format!("{path}:1: ")), "{fault}");
         assert!(words.iter().all(|word| fault.contains(word)), "{fault}");
         assert!(fault.contains("`backend` (layer 5)"), "{fault}");

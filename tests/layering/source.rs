@@ -12,8 +12,8 @@ pub(crate) struct Source {
 
 impl Source {
     /// The module that the file is, from the crate's root: none for `src/lib.rs`, `["key"]` for
-    /// `src/key/mod.rs`, `["key", "state"]` for `src/key/state.rs`. A file that isn't Rust's own
-    /// is part of its folder: code may include it.
+    /// `src/key/mod.rs`, `["key", "state"]` for `src/key/state.rs`. A file of
+    /// another kind is part of its folder: code there may include it.
     pub(crate) fn module(&self) -> Vec<String> {
         let path = self.path.strip_prefix("src/").unwrap_or(&self.path);
         let mut names: Vec<String> = path.split('/').map(str::to_owned).collect();
@@ -29,6 +29,12 @@ impl Source {
 
     pub(crate) fn is_root(&self) -> bool {
         self.path == "src/lib.rs"
+    }
+
+    /// The path of a file in the same folder.
+    pub(crate) fn beside(&self, name: &str) -> String {
+        let folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{folder}/{name}")
     }
 
     pub(crate) fn is_rust(&self) -> bool {
