@@ -19,12 +19,12 @@ pub use event::{Event, EventKind};
 pub use grant::Grant;
 pub use id::{ExternalId, Generation, KeyId, OwnerId, Version};
 pub use invalid::Invalid;
-pub use key::{Expiry, Kind, Prefix, State, StoreRules};
+pub use key::{Expiry, Kind, Prefix, State, StoreRules, Unfit};
 pub use permission::{Access, Catalogue, Permission};
 pub use store::{
-    AdminKeys, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Error, ExternalIdWish, Issued,
-    Key, KeyStore, ListEvents, ListKeys, ListOwners, Owner, OwnerKeys, Page, Refusal, Rotate,
-    Store, UpdateKey, UpdateOwner, Verifier,
+    AdminKeys, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Denied, Error, ExternalIdWish,
+    Issued, Key, KeyStore, ListEvents, ListKeys, ListOwners, Owner, OwnerKeys, Page, Refusal,
+    Rotate, Store, StoreBuilder, UpdateKey, UpdateOwner, Verifier,
 };
 #[cfg(feature = "sealed")]
 pub use token::SealingKeys;
