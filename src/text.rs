@@ -57,7 +57,7 @@ macro_rules! bounded_text {
 pub(crate) use bounded_text;
 
 #[cfg(test)]
-#[allow(unreachable_pub)] // The macro makes public types.
+#[allow(unreachable_pub, dead_code)] // The macro makes public types.
 mod tests {
     use super::*;
 

@@ -19,7 +19,7 @@ pub(super) struct OwnerCell {
 
 /// The owners by number. A number is given once: a reader may still hold it.
 #[derive(Debug)]
-pub(super) struct Owners(Pages<OwnerCell>);
+pub(super) struct Owners(Pages<OwnerCell, { 1 << 16 }>);
 
 /// The writer's side: numbers by id, and what cuts the tokens of an owner's keys.
 #[derive(Debug, Default)]
@@ -84,7 +84,7 @@ impl OwnerNumbers {
 
 /// The permission sets by number; 0 is the empty one.
 #[derive(Debug)]
-pub(super) struct Sets(Pages<OnceLock<PermissionSet>>);
+pub(super) struct Sets(Pages<OnceLock<PermissionSet>, { 1 << 12 }>);
 
 /// The writer's side: numbers by set.
 #[derive(Debug, Default)]

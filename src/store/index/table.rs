@@ -23,7 +23,7 @@ pub(super) struct Table {
     /// One directory for each depth; that of a smaller depth is stale once a greater one is
     /// published. An entry is a page number and, above it, how often the page was announced.
     directories: Box<[OnceLock<Box<[AtomicU64]>>]>,
-    pages: Pages<Page>,
+    pages: Pages<Page, 512>,
 }
 
 /// What the one writer knows beside it.
