@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// How many bits of a key's tag lie in a slot.
 pub(super) const TAG_BITS: u32 = 48;
-/// How many slots make a page.
-pub(super) const PAGE_SLOTS: usize = 64;
+/// How many slots make a unit.
+pub(super) const UNIT_SLOTS: usize = 16;
 
-/// Nothing was ever here since the page was made: a search ends.
+/// Nothing was ever here since its unit was taken: a search ends.
 const EMPTY: u64 = 0;
 /// Something was here: a search goes on.
 const RETIRED: u64 = (1 << TAG_BITS) - 1;
@@ -81,7 +81,7 @@ impl Slot {
         std::array::from_fn(|i| self.words[i].load(Ordering::Relaxed))
     }
 
-    /// Whether it was never filled since its page was made. For the writer.
+    /// Whether it was never filled since its unit was taken. For the writer.
     pub(super) fn is_empty(&self) -> bool {
         self.head.load(Ordering::Relaxed) >> SEQUENCE_BITS == EMPTY
     }
@@ -101,7 +101,7 @@ impl Slot {
         self.mark(RETIRED);
     }
 
-    /// Makes the slot empty again, for another page.
+    /// Makes the slot empty again, for another group.
     pub(super) fn clear(&self) {
         self.mark(EMPTY);
     }
