@@ -208,3 +208,10 @@ impl KeyStore for Store {
         self.core.close()
     }
 }
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // Background threads may hold the inside for a moment longer; the database is let go now.
+        let _ = self.core.close();
+    }
+}

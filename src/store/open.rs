@@ -164,14 +164,12 @@ impl StoreBuilder {
             clock: self.clock,
             backend,
         });
-        let started = core.clock.monotonic();
         core.index.set_issue_mark(core.header().header.issue_mark);
         core.lock_applying().through = core.load()?;
         core.add_peppers()?;
         core.retention.prune_if_due(&*core.backend, core.now());
         if let Some(bound) = bound {
             core.refresh()?;
-            core.gate.freshen(started, &*core.clock);
             core.keep_fresh(bound);
         }
         Ok(Store { core })
@@ -242,16 +240,6 @@ impl Core {
                 }
                 Err(_) => return Ok(()),
             }
-        }
-    }
-}
-
-impl Drop for Core {
-    /// Does its best; [`close`](super::KeyStore::close) says what failed.
-    fn drop(&mut self) {
-        self.stop.set();
-        if self.gate.close() {
-            let _ = self.backend.close();
         }
     }
 }

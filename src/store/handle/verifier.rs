@@ -6,6 +6,7 @@ use crate::grant::Grant;
 use crate::permission::Permission;
 use crate::store::error::Refusal;
 use crate::store::key_store::KeyStore;
+use crate::token::{Inspection, inspect};
 
 /// Verifies, and nothing else.
 ///
@@ -33,6 +34,12 @@ impl Verifier {
     /// [`Refusal`]: one and the same for everybody without the right secret.
     pub fn verify(&self, token: impl AsRef<[u8]>) -> Result<Grant, Refusal> {
         self.store.verify(token.as_ref())
+    }
+
+    /// What can be told of a text without any key: whether it was mistyped, or never was a token.
+    #[must_use]
+    pub fn inspect(&self, token: impl AsRef<[u8]>) -> Inspection {
+        inspect(token.as_ref())
     }
 
     /// Resolves the name of a permission, once, so that each check is one bit test.

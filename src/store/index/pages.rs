@@ -2,34 +2,29 @@
 
 use std::sync::OnceLock;
 
-/// From here on every part is of one size.
-const LARGEST_PART: u32 = 512;
-/// Parts of doubling size before that: 1, 1, 2, 4 … 256.
-const SMALL_PARTS: u32 = LARGEST_PART.ilog2() + 1;
-const PARTS: usize = 1 << 14;
+const PARTS: usize = 1 << 12;
 
 /// A growing array whose elements never move, so that readers need no lock: parts of 1, 1, 2, 4 …
-/// 512, 512, 512 … elements.
+/// up to `LARGEST` elements (a power of two), and from there on all of that size.
 #[derive(Debug)]
-pub(super) struct Pages<T> {
+pub(super) struct Pages<T, const LARGEST: u32> {
     parts: Box<[OnceLock<Box<[T]>>]>,
 }
 
-impl<T> Pages<T> {
+impl<T, const LARGEST: u32> Pages<T, LARGEST> {
+    /// How many parts come before the first of the largest size that isn't reached by doubling.
+    const SMALL_PARTS: u32 = LARGEST.ilog2() + 1;
+
     pub(super) fn new() -> Self {
         Self { parts: (0..PARTS).map(|_| OnceLock::new()).collect() }
     }
 
-    /// The greatest number of elements.
-    #[cfg(test)]
-    const LIMIT: u32 = LARGEST_PART * (PARTS as u32 - SMALL_PARTS + 1);
-
     /// Which part an element lies in, where, and how large that part is.
     #[inline]
     fn locate(at: u32) -> (usize, usize, u32) {
-        if at >= LARGEST_PART {
-            let part = SMALL_PARTS + (at - LARGEST_PART) / LARGEST_PART;
-            return (part as usize, (at % LARGEST_PART) as usize, LARGEST_PART);
+        if at >= LARGEST {
+            let part = Self::SMALL_PARTS + (at - LARGEST) / LARGEST;
+            return (part as usize, (at % LARGEST) as usize, LARGEST);
         }
         match at.checked_ilog2() {
             None => (0, 0, 1),
@@ -60,18 +55,17 @@ mod tests {
     fn every_element_has_a_place_of_its_own() {
         let mut expected = (0, 0);
         for at in 0..5_000 {
-            let (part, offset, size) = Pages::<u8>::locate(at);
+            let (part, offset, size) = Pages::<u8, 512>::locate(at);
             assert_eq!((part, offset), expected, "{at}");
             expected = if offset + 1 == size as usize { (part + 1, 0) } else { (part, offset + 1) };
         }
     }
 
     #[test]
-    fn the_limit_is_the_end() {
-        let pages = Pages::<()>::new();
-        assert!(pages.get(0).is_none());
-        assert!(pages.get_or_make(Pages::<()>::LIMIT - 1, || ()).is_some());
-        assert!(pages.get_or_make(Pages::<()>::LIMIT, || ()).is_none());
-        assert!(pages.get(Pages::<()>::LIMIT - 1).is_some());
+    fn past_the_limit_there_is_nothing() {
+        let pages = Pages::<(), 4>::new();
+        let limit = (0..).find(|at| pages.get_or_make(*at, || ()).is_none()).unwrap();
+        assert!(limit > 4 * (PARTS as u32 - 4));
+        assert!(pages.get(limit - 1).is_some() && pages.get(limit).is_none());
     }
 }

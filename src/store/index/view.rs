@@ -1,18 +1,19 @@
 //! The index as the store uses it: keys and owners in, entries out.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::entry::Entry;
 use super::interned::{OwnerNumbers, OwnerState, Owners, SetNumbers, Sets};
 use super::slot::{Words, tag_of};
-use super::table::{Table, Writer};
+use super::table::{Probe, Table, Writer};
 use crate::backend::{ScannedKey, ScannedOwner};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{Kind, PepperNumber, Standing};
 use crate::permission::{Catalogue, PermissionSet};
+use crate::token::Peppers;
 
 /// What holds for all keys of an owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +33,20 @@ pub(in crate::store) struct Index {
     catalogue: Catalogue,
     /// The open peppers in their order; a slot names one by its position.
     peppers: Vec<PepperNumber>,
+    likely_pepper: AtomicU8,
     writer: Mutex<IndexWriter>,
+}
+
+/// A search that was begun.
+#[derive(Debug)]
+pub(in crate::store) struct Search<'a>(Option<Probe<'a>>);
+
+impl Search<'_> {
+    /// Shows the entries under the id, until `visit` breaks with an answer.
+    #[inline]
+    pub(in crate::store) fn find<B>(self, mut visit: impl FnMut(&Entry) -> Option<B>) -> Option<B> {
+        self.0?.find(|words| visit(&Entry::unpack(words)))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -42,8 +56,8 @@ struct IndexWriter {
     sets: SetNumbers,
     /// The store's own issue mark.
     issue_mark: Option<Timestamp>,
-    /// How many tokens are in it.
-    tokens: usize,
+    /// How many tokens are in it, by the position of their pepper.
+    tokens: [usize; Peppers::MAX_OPEN],
 }
 
 /// A token can't be indexed; who presents it is told that the store can't answer.
@@ -72,29 +86,35 @@ impl Index {
         let mut writer = IndexWriter::default();
         let table = Table::new(&mut writer.table);
         let (owners, sets) = (Owners::new(), Sets::new());
-        Self { table, owners, sets, catalogue, peppers, writer: Mutex::new(writer) }
+        let (likely_pepper, writer) = (AtomicU8::new(0), Mutex::new(writer));
+        Self { table, owners, sets, catalogue, peppers, likely_pepper, writer }
     }
 
     pub(in crate::store) fn catalogue(&self) -> &Catalogue {
         &self.catalogue
     }
 
-    /// Shows the entries under an id, until `visit` breaks with an answer.
+    /// Begins to look for an id; what it will find is on its way while the token is hashed.
     #[inline]
-    pub(in crate::store) fn find<B>(
-        &self,
-        id: KeyId,
-        mut visit: impl FnMut(&Entry) -> Option<B>,
-    ) -> Option<B> {
-        self.table.find(tag_of(id.as_u128()), |words| visit(&Entry::unpack(words)))
+    pub(in crate::store) fn search(&self, id: KeyId) -> Search<'_> {
+        Search(self.table.probe(tag_of(id.as_u128())))
     }
 
-    /// An owner by its number.
+    /// The pepper under which most tokens lie, by its position.
     #[inline]
-    pub(in crate::store) fn owner(&self, number: u32) -> Option<(OwnerId, OwnerFlags)> {
-        let cell = self.owners.get(number)?;
-        let flags = OwnerFlags::from_bits(cell.flags.load(Ordering::Acquire));
-        Some((*cell.id.get()?, flags))
+    pub(in crate::store) fn likely_pepper(&self) -> u8 {
+        self.likely_pepper.load(Ordering::Relaxed)
+    }
+
+    /// An entry's owner, and what holds for all of its keys.
+    #[inline]
+    pub(in crate::store) fn owner(&self, entry: &Entry) -> Option<(OwnerId, OwnerFlags)> {
+        let flags = OwnerFlags::from_bits(self.owners.flags(entry.owner)?);
+        let id = match entry.short_owner {
+            Some(short) => OwnerId::from_padded(short),
+            None => *self.owners.get(entry.owner)?.id.get()?,
+        };
+        Some((id, flags))
     }
 
     /// A permission set by its number.
@@ -105,12 +125,12 @@ impl Index {
 
     /// Whether a new key of this id would share its tag with another.
     pub(in crate::store) fn has_tag(&self, id: KeyId) -> bool {
-        self.find(id, |_| Some(())).is_some()
+        self.search(id).find(|_| Some(())).is_some()
     }
 
     /// How many tokens are indexed.
     pub(in crate::store) fn tokens(&self) -> usize {
-        self.lock().tokens
+        self.lock().tokens.iter().sum()
     }
 
     pub(in crate::store) fn set_issue_mark(&self, mark: Option<Timestamp>) {
@@ -159,6 +179,7 @@ impl Index {
                 Ok(Entry {
                     digest: Entry::digest_words(token.digest.expose()),
                     owner: owner.number,
+                    short_owner: key.owner.padded(),
                     set,
                     generation: token.generation.get(),
                     // At most 4 are open.
@@ -173,7 +194,7 @@ impl Index {
             })
             .map(|entry| entry.map(|entry| entry.pack()))
             .collect::<Result<Vec<Words>, IndexError>>()?;
-        self.replace(writer, key.id, owner.number, &entries)
+        self.replace(writer, key.id, Some(owner.number), &entries)
     }
 
     /// Takes a key away.
@@ -184,19 +205,15 @@ impl Index {
     ) -> Result<(), IndexError> {
         let mut guard = self.lock();
         let writer = &mut *guard;
-        match writer.owners.get(owner) {
-            Some(owner) => self.replace(writer, id, owner.number, &[]),
-            None => Ok(()),
-        }
+        let owner = writer.owners.get(owner).map(|owner| owner.number);
+        self.replace(writer, id, owner, &[])
     }
 
     /// From now on the store can't answer for this owner.
     pub(in crate::store) fn mark_owner_uncertain(&self, id: &OwnerId) {
         let writer = self.lock();
-        let cell = writer.owners.get(id).and_then(|owner| self.owners.get(owner.number));
-        if let Some(cell) = cell {
-            let uncertain = OwnerFlags { suspended: false, uncertain: true }.bits();
-            cell.flags.fetch_or(uncertain, Ordering::AcqRel);
+        if let Some(owner) = writer.owners.get(id) {
+            self.set_uncertain(owner.number);
         }
     }
 
@@ -212,13 +229,16 @@ impl Index {
             .filter(|entry| entry.owner == state.number)
             .map(|entry| Entry { is_uncertain: true, ..entry }.pack())
             .collect();
-        if self.replace(writer, id, state.number, &uncertain).is_err()
-            && let Some(cell) = self.owners.get(state.number)
-        {
+        if self.replace(writer, id, Some(state.number), &uncertain).is_err() {
             // No room to say it of the key alone.
-            let uncertain = OwnerFlags { suspended: false, uncertain: true }.bits();
-            cell.flags.fetch_or(uncertain, Ordering::AcqRel);
+            self.set_uncertain(state.number);
         }
+    }
+
+    fn set_uncertain(&self, owner: u32) {
+        let flags = OwnerFlags::from_bits(self.owners.flags(owner).unwrap_or_default());
+        // It fails for a number that was never given.
+        let _ = self.owners.set_flags(owner, OwnerFlags { uncertain: true, ..flags }.bits());
     }
 
     /// Takes away every key and owner that isn't among these.
@@ -226,26 +246,37 @@ impl Index {
         let mut guard = self.lock();
         let writer = &mut *guard;
         let tags: HashSet<u64> = keys.iter().map(|id| tag_of(id.as_u128())).collect();
-        writer.tokens -= self.table.retain(&writer.table, |tag| tags.contains(&tag));
+        self.table.retain(
+            &writer.table,
+            |tag| tags.contains(&tag),
+            |words| {
+                writer.tokens[usize::from(Entry::unpack(words).pepper)] -= 1;
+            },
+        );
         writer.owners.retain(|id| owners.contains(id));
     }
 
     /// Two keys may share a tag by chance (one pair in 2^48); the owner's number tells most such
-    /// pairs apart, and the store draws another id for a new key that would make one.
+    /// pairs apart, and the store draws another id for a new key that would make one. Of an owner
+    /// that isn't known any more, everything under the tag goes: who is left out is refused.
     fn replace(
         &self,
         writer: &mut IndexWriter,
         id: KeyId,
-        owner: u32,
+        owner: Option<u32>,
         entries: &[Words],
     ) -> Result<(), IndexError> {
         let tag = tag_of(id.as_u128());
-        let is_old = |words: &Words| Entry::unpack(words).owner == owner;
-        let gone = self.table.contents(tag).iter().filter(|words| is_old(words)).count();
+        let is_old = |words: &Words| owner.is_none_or(|owner| Entry::unpack(words).owner == owner);
+        let gone = self.table.contents(tag);
         self.table
             .replace(&mut writer.table, tag, entries, is_old)
             .map_err(|_| IndexError::Full)?;
-        writer.tokens = writer.tokens + entries.len() - gone;
+        let pepper = |words: &Words| usize::from(Entry::unpack(words).pepper);
+        entries.iter().for_each(|words| writer.tokens[pepper(words)] += 1);
+        gone.iter().filter(|w| is_old(w)).for_each(|words| writer.tokens[pepper(words)] -= 1);
+        let likely = (0..).zip(writer.tokens).max_by_key(|(at, tokens)| (*tokens, u8::MAX - at));
+        self.likely_pepper.store(likely.map_or(0, |(at, _)| at), Ordering::Relaxed);
         Ok(())
     }
 
