@@ -67,6 +67,25 @@ fn memory_is_as_the_model_says() {
     run(InMemory::new, 1);
 }
 
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+#[test]
+fn sqlite_is_as_the_model_says() {
+    run(backends::OnSqlite::exclusive, 1);
+}
+
+/// Another path into the index: what is committed is read back, as if others had written too.
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+#[test]
+fn shared_sqlite_is_as_the_model_says() {
+    run(backends::OnSqlite::shared, 5);
+}
+
+#[cfg(all(feature = "sled", feature = "testing"))]
+#[test]
+fn sled_is_as_the_model_says() {
+    run(backends::OnSled::new, 1);
+}
+
 /// Each defect is found by the sequences that everybody runs.
 #[test]
 fn planted_defects_are_found() {

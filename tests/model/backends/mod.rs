@@ -1,8 +1,10 @@
 //! Where the sequences run.
 
 mod memory;
-// mod sled;
-// mod sqlite;
+#[cfg(all(feature = "sled", feature = "testing"))]
+mod sled;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod sqlite;
 
 use std::fmt::Debug;
 
@@ -10,10 +12,10 @@ use keyhasp::Error;
 use keyhasp::store::{Store, StoreBuilder};
 
 pub(crate) use memory::InMemory;
-// #[cfg(all(feature = "sled", feature = "testing"))]
-// pub(crate) use sled::OnSled;
-// #[cfg(all(feature = "sqlite", feature = "testing"))]
-// pub(crate) use sqlite::OnSqlite;
+#[cfg(all(feature = "sled", feature = "testing"))]
+pub(crate) use sled::OnSled;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+pub(crate) use sqlite::OnSqlite;
 
 /// A place for one database, empty at first.
 pub(crate) trait Place: Debug {
