@@ -38,6 +38,8 @@ pub mod key;
 pub mod permission;
 pub mod secret;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod text;
 pub mod token;
 

@@ -54,7 +54,7 @@ impl Core {
         now: Timestamp,
     ) -> Result<Grant, Refusal> {
         let recovering = Refusal::Unavailable(Unavailable::Recovering);
-        let (owner, flags) = self.index.owner(entry.owner).ok_or(recovering)?;
+        let (owner, flags) = self.index.owner(entry).ok_or(recovering)?;
         if entry.is_uncertain || flags.uncertain {
             return Err(recovering);
         }

@@ -1,5 +1,6 @@
 //! A store in memory, with its time and randomness set by the test.
 #![allow(dead_code, unreachable_pub)] // Each test binary uses its part.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,6 +12,9 @@ const GENERATION_BITS: u32 = 24;
 /// What no time is: later than every [`Timestamp`], so never reached.
 const NEVER: u64 = (1 << TIME_BITS) - 1;
 
+/// How long an owner's id may be to lie in the slot, beside its number.
+pub(in crate::store) const SHORT_OWNER: usize = 16;
+
 /// What the index says of one token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Entry {
@@ -19,6 +22,8 @@ pub(in crate::store) struct Entry {
     pub(in crate::store) digest: [u64; 4],
     /// The number of the owner.
     pub(in crate::store) owner: u32,
+    /// The owner's id, if it is short enough to lie in the slot.
+    pub(in crate::store) short_owner: Option<[u8; SHORT_OWNER]>,
     /// The number of the permission set, already cut by the owner's ceiling.
     pub(in crate::store) set: u32,
     /// The number of the token.
@@ -55,7 +60,7 @@ impl Entry {
     }
 
     /// Packs it: four words of digest; expiry and part of the set; end and generation's low part;
-    /// owner and flags.
+    /// owner and flags; a short owner id apart.
     pub(super) fn pack(&self) -> Words {
         let [a, b, c, d] = self.digest;
         let time = |at: Option<Timestamp>| at.map_or(NEVER, Timestamp::as_millis);
@@ -63,6 +68,7 @@ impl Entry {
         let generation = u64::from(self.generation);
         let mut flags = 0;
         for flag in [
+            self.short_owner.is_some(),
             self.standing.revoked,
             self.standing.blocked,
             self.standing.deactivated,
@@ -77,21 +83,31 @@ impl Entry {
         let expiry = time(self.standing.expires_at) << 16 | set & 0xffff;
         let end = time(self.standing.ends_at) << 16 | generation & 0xffff;
         let rest = u64::from(self.owner) << 32 | flags << 16 | set >> 16 << 8 | generation >> 16;
-        [a, b, c, d, expiry, end, rest]
+        let (far, _) =
+            self.short_owner.as_ref().map_or(([].as_slice(), &[][..]), |id| id.as_chunks::<8>());
+        Words {
+            near: [a, b, c, d, expiry, end, rest],
+            far: std::array::from_fn(|i| far.get(i).map_or(0, |bytes| u64::from_ne_bytes(*bytes))),
+        }
     }
 
     #[inline]
     pub(super) fn unpack(words: &Words) -> Self {
-        let [a, b, c, d, expiry, end, rest] = *words;
+        let [a, b, c, d, expiry, end, rest] = words.near;
         let time = |millis: u64| {
             if millis == NEVER { None } else { Timestamp::from_millis(millis).ok() }
         };
         let bit = |at: u32| rest >> (16 + at) & 1 == 1;
+        let mut short_owner = [0; SHORT_OWNER];
+        for (chunk, word) in short_owner.as_chunks_mut::<8>().0.iter_mut().zip(words.far) {
+            *chunk = word.to_ne_bytes();
+        }
         // Every field below was cut to its own width.
         #[allow(clippy::cast_possible_truncation)]
         Self {
             digest: [a, b, c, d],
             owner: (rest >> 32) as u32,
+            short_owner: bit(14).then_some(short_owner),
             set: (expiry & 0xffff | (rest >> 8 & 0xff) << 16) as u32,
             generation: (end & 0xffff | (rest & 0xff) << 16) as u32,
             pepper: (rest >> 22 & 0b11) as u8,
@@ -127,6 +143,7 @@ mod tests {
         #[test]
         fn packed_and_unpacked(
             digest in any::<[u64; 4]>(),
+            short_owner in any::<Option<[u8; SHORT_OWNER]>>(),
             owner in any::<u32>(),
             set in 0..=MAX_SET,
             generation in 1..1_u32 << 24,
@@ -138,7 +155,7 @@ mod tests {
             let [revoked, blocked, deactivated, trial, is_current, is_uncertain] = flags;
             let time = |t: Option<u64>| t.map(|t| Timestamp::from_millis(t % (Timestamp::MAX.as_millis() + 1)).unwrap());
             let entry = Entry {
-                digest, owner, set, generation, pepper, prefix, is_current, is_uncertain,
+                digest, owner, short_owner, set, generation, pepper, prefix, is_current, is_uncertain,
                 kind: if trial { Kind::Trial } else { Kind::Standard },
                 standing: Standing {
                     suspended: false, revoked, blocked, deactivated,

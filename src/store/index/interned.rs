@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use super::entry::MAX_SET;
 use super::pages::Pages;
@@ -19,7 +19,11 @@ pub(super) struct OwnerCell {
 
 /// The owners by number. A number is given once: a reader may still hold it.
 #[derive(Debug)]
-pub(super) struct Owners(Pages<OwnerCell, { 1 << 16 }>);
+pub(super) struct Owners {
+    cells: Pages<OwnerCell, { 1 << 16 }>,
+    /// One bit for each owner, set if any of its flags is: small enough to stay in a cache.
+    flagged: Pages<AtomicU64, { 1 << 13 }>,
+}
 
 /// The writer's side: numbers by id, and what cuts the tokens of an owner's keys.
 #[derive(Debug, Default)]
@@ -39,12 +43,35 @@ pub(super) struct OwnerState {
 
 impl Owners {
     pub(super) fn new() -> Self {
-        Self(Pages::new())
+        Self { cells: Pages::new(), flagged: Pages::new() }
     }
 
     #[inline]
     pub(super) fn get(&self, number: u32) -> Option<&OwnerCell> {
-        self.0.get(number)
+        self.cells.get(number)
+    }
+
+    /// An owner's flags.
+    #[inline]
+    pub(super) fn flags(&self, number: u32) -> Option<u8> {
+        let bits = self.flagged.get(number >> 6)?.load(Ordering::Acquire);
+        if bits >> (number & 63) & 1 == 0 {
+            return Some(0);
+        }
+        Some(self.get(number)?.flags.load(Ordering::Acquire))
+    }
+
+    /// Sets an owner's flags. For the writer.
+    pub(super) fn set_flags(&self, number: u32, flags: u8) -> Option<()> {
+        self.get(number)?.flags.store(flags, Ordering::Release);
+        let word = self.flagged.get_or_make(number >> 6, || AtomicU64::new(0))?;
+        let bit = 1 << (number & 63);
+        if flags == 0 {
+            word.fetch_and(!bit, Ordering::AcqRel);
+        } else {
+            word.fetch_or(bit, Ordering::AcqRel);
+        }
+        Some(())
     }
 }
 
@@ -64,9 +91,9 @@ impl OwnerNumbers {
     ) -> Option<OwnerState> {
         let number = self.by_id.get(&id).map_or(self.next, |state| state.number);
         let make = || OwnerCell { id: OnceLock::new(), flags: AtomicU8::new(0) };
-        let cell = owners.0.get_or_make(number, make)?;
+        let cell = owners.cells.get_or_make(number, make)?;
         cell.id.get_or_init(|| id);
-        cell.flags.store(flags, Ordering::Release);
+        owners.set_flags(number, flags)?;
         self.next = self.next.max(number + 1);
         let state = OwnerState { number, ceiling, issue_mark };
         self.by_id.insert(id, state);

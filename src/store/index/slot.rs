@@ -1,11 +1,11 @@
-//! Eight words that a reader sees whole or not at all.
+//! Ten words that a reader sees whole or not at all.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use super::prefetch::prefetch;
+
 /// How many bits of a key's tag lie in a slot.
 pub(super) const TAG_BITS: u32 = 48;
-/// How many slots make a unit.
-pub(super) const UNIT_SLOTS: usize = 16;
 
 /// Nothing was ever here since its unit was taken: a search ends.
 const EMPTY: u64 = 0;
@@ -14,19 +14,38 @@ const RETIRED: u64 = (1 << TAG_BITS) - 1;
 const SEQUENCE_BITS: u32 = 64 - TAG_BITS;
 const SEQUENCE_MASK: u64 = (1 << SEQUENCE_BITS) - 1;
 
-/// What a slot holds beside its tag.
-pub(super) type Words = [u64; 7];
+/// What a slot holds beside its tag: seven words in its own cache line, and two apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Words {
+    pub(super) near: [u64; 7],
+    pub(super) far: [u64; 2],
+}
 
 /// One cache line: a word of 48 bits of tag and 16 of sequence, and seven of contents.
-///
-/// The sequence grows with every change of the first word, so that a reader who finds that word
-/// the same after reading the contents has read what belongs to it (a seqlock, Boehm 2012, but
-/// for the waiting: a reader that meets a change goes on, it never spins on a writer).
 #[derive(Debug)]
 #[repr(align(64))]
-pub(super) struct Slot {
+struct Line {
     head: AtomicU64,
     words: [AtomicU64; 7],
+}
+
+/// So many slots, side by side: their lines, and the two words of each that lie apart, so that
+/// both can be fetched at once.
+#[derive(Debug)]
+pub(super) struct Unit<const N: usize> {
+    lines: [Line; N],
+    far: [[AtomicU64; 2]; N],
+}
+
+/// One slot of a unit.
+///
+/// The sequence in the first word grows with every change of that word, so that a reader who finds
+/// it the same after reading the contents has read what belongs to it (a seqlock, Boehm 2012, but
+/// for the waiting: a reader that meets a change goes on, it never spins on a writer).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot<'a> {
+    line: &'a Line,
+    far: &'a [AtomicU64; 2],
 }
 
 /// What a reader finds in a slot.
@@ -50,65 +69,94 @@ pub(super) fn tag_of(id: u128) -> u64 {
     (mixed >> SEQUENCE_BITS).clamp(1, RETIRED - 1)
 }
 
-impl Slot {
+impl<const N: usize> Unit<N> {
     pub(super) fn empty() -> Self {
-        Self { head: AtomicU64::new(0), words: std::array::from_fn(|_| AtomicU64::new(0)) }
+        let word = || AtomicU64::new(0);
+        let line = || Line { head: word(), words: std::array::from_fn(|_| word()) };
+        Self {
+            lines: std::array::from_fn(|_| line()),
+            far: std::array::from_fn(|_| [word(), word()]),
+        }
+    }
+
+    #[inline]
+    pub(super) fn slot(&self, at: usize) -> Slot<'_> {
+        Slot { line: &self.lines[at], far: &self.far[at] }
+    }
+}
+
+impl Slot<'_> {
+    /// Has both of its places fetched.
+    #[inline]
+    pub(super) fn prefetch(self) {
+        prefetch(self.line);
+        prefetch(self.far);
     }
 
     /// What is here for a tag.
     #[inline]
-    pub(super) fn read(&self, tag: u64) -> Seen {
-        let head = self.head.load(Ordering::Acquire);
+    pub(super) fn read(self, tag: u64) -> Seen {
+        let head = self.line.head.load(Ordering::Acquire);
         let seen = head >> SEQUENCE_BITS;
         if seen != tag {
             return if seen == EMPTY { Seen::End } else { Seen::Other };
         }
-        let words = std::array::from_fn(|i| self.words[i].load(Ordering::Relaxed));
+        let words = self.contents();
         // If a word above came from a later filling, this fence makes the retiring before that
         // filling visible to the load below.
         fence(Ordering::Acquire);
-        if self.head.load(Ordering::Relaxed) == head { Seen::Match(words) } else { Seen::Other }
+        if self.line.head.load(Ordering::Relaxed) == head {
+            Seen::Match(words)
+        } else {
+            Seen::Other
+        }
     }
 
     /// The tag of what lives here. For the writer.
-    pub(super) fn tag(&self) -> Option<u64> {
-        let tag = self.head.load(Ordering::Relaxed) >> SEQUENCE_BITS;
+    pub(super) fn tag(self) -> Option<u64> {
+        let tag = self.line.head.load(Ordering::Relaxed) >> SEQUENCE_BITS;
         (tag != EMPTY && tag != RETIRED).then_some(tag)
     }
 
-    /// What lives here. For the writer.
-    pub(super) fn contents(&self) -> Words {
-        std::array::from_fn(|i| self.words[i].load(Ordering::Relaxed))
+    /// What is here. Torn, unless by the writer or between two looks at the head.
+    #[inline]
+    pub(super) fn contents(self) -> Words {
+        Words {
+            near: std::array::from_fn(|i| self.line.words[i].load(Ordering::Relaxed)),
+            far: std::array::from_fn(|i| self.far[i].load(Ordering::Relaxed)),
+        }
     }
 
     /// Whether it was never filled since its unit was taken. For the writer.
-    pub(super) fn is_empty(&self) -> bool {
-        self.head.load(Ordering::Relaxed) >> SEQUENCE_BITS == EMPTY
+    pub(super) fn is_empty(self) -> bool {
+        self.line.head.load(Ordering::Relaxed) >> SEQUENCE_BITS == EMPTY
     }
 
     /// Fills a slot in which nothing lives, and publishes it.
-    pub(super) fn fill(&self, tag: u64, words: &Words) {
+    pub(super) fn fill(self, tag: u64, words: &Words) {
         // Orders the retiring (or clearing) before the words, for readers still at the old ones.
         fence(Ordering::Release);
-        for (word, value) in self.words.iter().zip(words) {
-            word.store(*value, Ordering::Relaxed);
+        let places = self.line.words.iter().chain(self.far);
+        for (place, word) in places.zip(words.near.iter().chain(&words.far)) {
+            place.store(*word, Ordering::Relaxed);
         }
         self.mark(tag);
     }
 
     /// Ends what lives here.
-    pub(super) fn retire(&self) {
+    pub(super) fn retire(self) {
         self.mark(RETIRED);
     }
 
     /// Makes the slot empty again, for another group.
-    pub(super) fn clear(&self) {
+    pub(super) fn clear(self) {
         self.mark(EMPTY);
     }
 
-    fn mark(&self, tag: u64) {
-        let sequence = self.head.load(Ordering::Relaxed).wrapping_add(1) & SEQUENCE_MASK;
-        self.head.store(tag << SEQUENCE_BITS | sequence, Ordering::Release);
+    fn mark(self, tag: u64) {
+        let head = &self.line.head;
+        let sequence = head.load(Ordering::Relaxed).wrapping_add(1) & SEQUENCE_MASK;
+        head.store(tag << SEQUENCE_BITS | sequence, Ordering::Release);
     }
 }
 
@@ -116,21 +164,26 @@ impl Slot {
 mod tests {
     use super::*;
 
+    fn words(value: u64) -> Words {
+        Words { near: [value; 7], far: [value; 2] }
+    }
+
     #[test]
-    fn a_slot_is_one_cache_line() {
-        assert_eq!((size_of::<Slot>(), align_of::<Slot>()), (64, 64));
+    fn a_slot_is_one_cache_line_and_two_words() {
+        assert_eq!((size_of::<Unit<4>>(), align_of::<Unit<4>>()), (4 * 80, 64));
     }
 
     #[test]
     fn filled_retired_and_filled_again() {
-        let slot = Slot::empty();
+        let unit = Unit::<1>::empty();
+        let slot = unit.slot(0);
         assert_eq!(slot.read(5), Seen::End);
-        slot.fill(5, &[1; 7]);
-        assert_eq!((slot.read(5), slot.read(6)), (Seen::Match([1; 7]), Seen::Other));
+        slot.fill(5, &words(1));
+        assert_eq!((slot.read(5), slot.read(6)), (Seen::Match(words(1)), Seen::Other));
         slot.retire();
         assert_eq!((slot.read(5), slot.tag()), (Seen::Other, None));
-        slot.fill(5, &[2; 7]);
-        assert_eq!(slot.read(5), Seen::Match([2; 7]));
+        slot.fill(5, &words(2));
+        assert_eq!(slot.read(5), Seen::Match(words(2)));
         slot.clear();
         assert_eq!(slot.read(5), Seen::End);
     }
@@ -146,34 +199,26 @@ mod tests {
     /// Readers of a slot that is filled and retired all the time see each filling whole.
     #[test]
     fn contents_are_never_torn() {
-        let slot = Slot::empty();
+        let unit = Unit::<1>::empty();
+        let slot = unit.slot(0);
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let readers: Vec<_> = (0..2)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut seen = 0_u64;
-                        while !stop.load(Ordering::Relaxed) {
-                            if let Seen::Match(words) = slot.read(7) {
-                                assert!(words.iter().all(|word| *word == words[0]), "{words:?}");
-                                seen += 1;
-                            }
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        if let Seen::Match(seen) = slot.read(7) {
+                            assert_eq!(seen, words(seen.near[0]));
                         }
-                        seen
-                    })
-                })
-                .collect();
-            for value in 0..200_000 {
-                slot.fill(7, &[value; 7]);
+                    }
+                });
+            }
+            for value in 0..50_000 {
+                slot.fill(7, &words(value));
                 slot.retire();
             }
-            // One last time, so that every reader has something to see.
-            slot.fill(7, &[1; 7]);
-            while readers.iter().any(|reader| !reader.is_finished()) {
-                stop.store(true, Ordering::Relaxed);
-                std::thread::yield_now();
-            }
+            stop.store(true, Ordering::Relaxed);
         });
-        assert_eq!(slot.read(7), Seen::Match([1; 7]));
+        slot.fill(7, &words(1));
+        assert_eq!(slot.read(7), Seen::Match(words(1)));
     }
 }

@@ -1,25 +1,27 @@
 //! From a tag to its slots.
 //!
 //! A directory over the tag's leading bits (extendible hashing, Fagin et al. 1979) leads to a
-//! group of up to seven units of 16 slots, with linear probing inside the group. A full group is
-//! made anew with one unit more, or splits in two; so the index grows by parts, is at least 0.6
-//! full, and what a group leaves behind is used by the next.
+//! group of up to 16 units of 512 slots, with linear probing inside the group. A full group is
+//! made anew with one unit more, or splits in two; so the index grows by parts, is never much
+//! emptier than it must be, and what a group leaves behind is used by the next. Directory and
+//! groups are small enough to stay in a core's own cache.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::pages::Pages;
-use super::prefetch::prefetch;
-use super::slot::{Seen, Slot, TAG_BITS, UNIT_SLOTS, Words};
+use super::slot::{self, Seen, Slot, TAG_BITS, Words};
 
-/// The greatest depth of the directory: 2^26 groups.
-const MAX_DEPTH: u32 = 26;
+/// The greatest depth of the directory: 2^20 groups.
+const MAX_DEPTH: u32 = 20;
+/// How many slots make a unit.
+const UNIT_SLOTS: usize = 512;
 /// A group that would need more units splits.
-const MAX_UNITS: usize = 7;
+const MAX_UNITS: usize = 16;
 /// What the halves of a split group begin with.
-const SPLIT_UNITS: usize = 4;
+const SPLIT_UNITS: usize = MAX_UNITS / 2;
 
-type Unit = [Slot; UNIT_SLOTS];
+type Unit = slot::Unit<UNIT_SLOTS>;
 
 /// Which units make up a group, in their order. Readers that hold a number of a group that was
 /// given up may find it being written: what they compute from that leads to wrong slots, where
@@ -37,8 +39,8 @@ pub(super) struct Table {
     /// One directory for each depth; that of a smaller depth is stale once a greater one is
     /// published. An entry is the number of a group and, above it, how often it was announced.
     directories: Box<[OnceLock<Box<[AtomicU64]>>]>,
-    groups: Pages<Group, { 1 << 14 }>,
-    units: Pages<Unit, { 1 << 11 }>,
+    groups: Pages<Group, { 1 << 10 }>,
+    units: Pages<Unit, { 1 << 5 }>,
 }
 
 /// What the one writer knows beside it.
@@ -108,7 +110,7 @@ impl Table {
         let before = entry.load(Ordering::Acquire);
         let run = self.run(number_of(before), tag)?;
         if let Some(slot) = run.slot(0) {
-            prefetch(slot);
+            slot.prefetch();
         }
         Some(Probe { tag, depth, entry, before, run })
     }
@@ -123,7 +125,7 @@ impl Table {
     ) -> Result<(), TableFull> {
         let number = self.group_with_room(writer, tag, new.len())?;
         let run = self.run(number, tag).ok_or(TableFull)?;
-        let old: Vec<&Slot> =
+        let old: Vec<Slot<'_>> =
             run.used().filter(|slot| slot.tag() == Some(tag) && is_old(&slot.contents())).collect();
         for words in new {
             let slot = run.iter().find(|slot| slot.tag().is_none()).ok_or(TableFull)?;
@@ -183,7 +185,7 @@ impl Table {
             }
             let live = run.iter().filter(|slot| slot.tag().is_some()).count();
             // Room for what lives, what comes, and a few changes after that.
-            let needed = live + more + UNIT_SLOTS / 4;
+            let needed = live + more + UNIT_SLOTS / 8;
             match (1..=MAX_UNITS).find(|units| room(*units) >= needed) {
                 Some(needed) => self.renew(writer, number, tag, &[needed.max(units)])?,
                 None => {
@@ -271,8 +273,7 @@ impl Table {
             return Ok(number);
         }
         let number = writer.units;
-        let make = || std::array::from_fn(|_| Slot::empty());
-        self.units.get_or_make(number, make).ok_or(TableFull)?;
+        self.units.get_or_make(number, Unit::empty).ok_or(TableFull)?;
         writer.units += 1;
         Ok(number)
     }
@@ -358,20 +359,20 @@ impl<'a> Probe<'a> {
 
 impl<'a> Run<'a> {
     #[inline]
-    fn slot(&self, nth: usize) -> Option<&'a Slot> {
+    fn slot(&self, nth: usize) -> Option<Slot<'a>> {
         let at = self.start + nth;
         let at = if at < self.slots { at } else { at - self.slots };
         let unit = self.group.units.get(at / UNIT_SLOTS)?.load(Ordering::Acquire);
-        self.table.units.get(unit).map(|unit| &unit[at % UNIT_SLOTS])
+        self.table.units.get(unit).map(|unit| unit.slot(at % UNIT_SLOTS))
     }
 
     #[inline]
-    fn iter(self) -> impl Iterator<Item = &'a Slot> {
+    fn iter(self) -> impl Iterator<Item = Slot<'a>> {
         (0..self.slots).map_while(move |nth| self.slot(nth))
     }
 
     /// Up to the first that was never filled. For the writer.
-    fn used(&self) -> impl Iterator<Item = &'a Slot> + use<'a> {
+    fn used(&self) -> impl Iterator<Item = Slot<'a>> + use<'a> {
         self.iter().take_while(|slot| !slot.is_empty())
     }
 
@@ -407,7 +408,7 @@ mod tests {
     }
 
     fn words(value: u64) -> Words {
-        [value; 7]
+        Words { near: [value; 7], far: [value; 2] }
     }
 
     fn put(table: &Table, writer: &mut Writer, tag: u64, values: &[u64]) {
@@ -418,7 +419,7 @@ mod tests {
     fn values(table: &Table, tag: u64) -> Vec<u64> {
         let mut found = Vec::new();
         table.probe(tag).unwrap().find(|words| {
-            found.push(words[0]);
+            found.push(words.near[0]);
             None::<()>
         });
         found.sort_unstable();
@@ -453,7 +454,7 @@ mod tests {
         let mut worst = 0.0_f64;
         for i in 0..keys {
             put(&table, &mut writer, tag(i), &[i]);
-            if i > 10_000 {
+            if i > 60_000 {
                 worst = worst.max(slots(&writer) as f64 / (i + 1) as f64);
             }
         }
@@ -478,11 +479,11 @@ mod tests {
         let mut writer = Writer::default();
         let table = Table::new(&mut writer);
         put(&table, &mut writer, 9, &[1, 2]);
-        table.replace(&mut writer, 9, &[words(3)], |old| old[0] == 1).unwrap();
+        table.replace(&mut writer, 9, &[words(3)], |old| old.near[0] == 1).unwrap();
         assert_eq!(values(&table, 9), [2, 3]);
         put(&table, &mut writer, 10, &[4]);
         let mut gone = Vec::new();
-        table.retain(&writer, |tag| tag == 10, |words| gone.push(words[0]));
+        table.retain(&writer, |tag| tag == 10, |words| gone.push(words.near[0]));
         gone.sort_unstable();
         assert_eq!(gone, [2, 3]);
         assert_eq!((values(&table, 9), values(&table, 10)), (vec![], vec![4]));
@@ -506,14 +507,14 @@ mod tests {
                     while !stop.load(Ordering::Relaxed) {
                         i = (i + 1) % 100;
                         let found = table.probe(tag(i)).unwrap().find(|words| {
-                            assert!(words.iter().all(|word| *word == words[0]));
-                            (words[0] % 1_000_000 == i).then_some(())
+                            assert_eq!(*words, self::words(words.near[0]));
+                            (words.near[0] % 1_000_000 == i).then_some(())
                         });
                         assert!(found.is_some(), "missed {i}");
                     }
                 });
             }
-            for i in 0..60_000_u64 {
+            for i in 0..20_000_u64 {
                 let old = i % 100;
                 put(&table, &mut writer, tag(old), &[old + i * 1_000_000]);
                 put(&table, &mut writer, tag(1_000 + i), &[u64::MAX - 1]);

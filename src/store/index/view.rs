@@ -106,12 +106,15 @@ impl Index {
         self.likely_pepper.load(Ordering::Relaxed)
     }
 
-    /// An owner by its number.
+    /// An entry's owner, and what holds for all of its keys.
     #[inline]
-    pub(in crate::store) fn owner(&self, number: u32) -> Option<(OwnerId, OwnerFlags)> {
-        let cell = self.owners.get(number)?;
-        let flags = OwnerFlags::from_bits(cell.flags.load(Ordering::Acquire));
-        Some((*cell.id.get()?, flags))
+    pub(in crate::store) fn owner(&self, entry: &Entry) -> Option<(OwnerId, OwnerFlags)> {
+        let flags = OwnerFlags::from_bits(self.owners.flags(entry.owner)?);
+        let id = match entry.short_owner {
+            Some(short) => OwnerId::from_padded(short),
+            None => *self.owners.get(entry.owner)?.id.get()?,
+        };
+        Some((id, flags))
     }
 
     /// A permission set by its number.
@@ -176,6 +179,7 @@ impl Index {
                 Ok(Entry {
                     digest: Entry::digest_words(token.digest.expose()),
                     owner: owner.number,
+                    short_owner: key.owner.padded(),
                     set,
                     generation: token.generation.get(),
                     // At most 4 are open.
@@ -210,10 +214,8 @@ impl Index {
     /// From now on the store can't answer for this owner.
     pub(in crate::store) fn mark_owner_uncertain(&self, id: &OwnerId) {
         let writer = self.lock();
-        let cell = writer.owners.get(id).and_then(|owner| self.owners.get(owner.number));
-        if let Some(cell) = cell {
-            let uncertain = OwnerFlags { suspended: false, uncertain: true }.bits();
-            cell.flags.fetch_or(uncertain, Ordering::AcqRel);
+        if let Some(owner) = writer.owners.get(id) {
+            self.set_uncertain(owner.number);
         }
     }
 
@@ -229,13 +231,16 @@ impl Index {
             .filter(|entry| entry.owner == state.number)
             .map(|entry| Entry { is_uncertain: true, ..entry }.pack())
             .collect();
-        if self.replace(writer, id, state.number, &uncertain).is_err()
-            && let Some(cell) = self.owners.get(state.number)
-        {
+        if self.replace(writer, id, state.number, &uncertain).is_err() {
             // No room to say it of the key alone.
-            let uncertain = OwnerFlags { suspended: false, uncertain: true }.bits();
-            cell.flags.fetch_or(uncertain, Ordering::AcqRel);
+            self.set_uncertain(state.number);
         }
+    }
+
+    fn set_uncertain(&self, owner: u32) {
+        let flags = OwnerFlags::from_bits(self.owners.flags(owner).unwrap_or_default());
+        // It fails for a number that was never given.
+        let _ = self.owners.set_flags(owner, OwnerFlags { uncertain: true, ..flags }.bits());
     }
 
     /// Takes away every key and owner that isn't among these.

@@ -1,0 +1,153 @@
+//! What cases often ask of a backend.
+
+use super::failure::{Failure, Tested, ensure, ensure_eq};
+use super::walk;
+use crate::backend::{
+    Applied, Backend, Change, CommitOutcome, EventFilter, KeyFilter, Rejection, Scanned,
+    ScannedKey, ScannedOwner, StateSet,
+};
+use crate::event::Event;
+use crate::id::{KeyId, OwnerId};
+use crate::key::{KeyRecord, OwnerRecord};
+use crate::testing::{differences, sample};
+
+/// Questions to a backend; what isn't as expected fails the case.
+pub(super) trait Ask: Backend {
+    /// Commits one change, which must take effect.
+    #[track_caller]
+    fn apply(&self, change: Change) -> Result<Applied, Failure> {
+        match self.commit_one(change)? {
+            Ok(applied) => Ok(applied),
+            Err(rejection) => Err(refused(&rejection)),
+        }
+    }
+
+    /// Commits changes as one batch, all of which must take effect.
+    #[track_caller]
+    fn apply_all(&self, batch: &[Change]) -> Result<Vec<Applied>, Failure> {
+        match self.batch(batch)?.into_iter().collect() {
+            Ok(applied) => Ok(applied),
+            Err(rejection) => Err(refused(&rejection)),
+        }
+    }
+
+    /// Commits one change, which must be refused.
+    #[track_caller]
+    fn refuse(&self, change: Change) -> Result<Rejection, Failure> {
+        match self.commit_one(change)? {
+            Ok(_) => Err(Failure::new("a change took effect that must be refused")),
+            Err(rejection) => Ok(rejection),
+        }
+    }
+
+    /// Commits changes as one batch; each has an outcome.
+    #[track_caller]
+    fn batch(&self, batch: &[Change]) -> Result<CommitOutcome, Failure> {
+        let outcome = self.commit(batch)?;
+        ensure_eq!(outcome.len(), batch.len(), "outcomes of a batch");
+        Ok(outcome)
+    }
+
+    #[track_caller]
+    fn commit_one(&self, change: Change) -> Result<Result<Applied, Rejection>, Failure> {
+        match self.batch(&[change])?.pop() {
+            Some(outcome) => Ok(outcome),
+            None => Err(Failure::new("a change without an outcome")),
+        }
+    }
+
+    /// Finds this key by its id, the same in every field.
+    #[track_caller]
+    fn expect_key(&self, expected: &KeyRecord) -> Tested {
+        same_key(self.key(expected.id)?, expected)
+    }
+
+    /// Finds this key by its external id, the same in every field.
+    #[track_caller]
+    fn expect_by_external_id(&self, expected: &KeyRecord) -> Tested {
+        let Some(id) = expected.external_id else {
+            return Err(Failure::new("the expected key has no external id"));
+        };
+        same_key(self.key_by_external_id(id)?, expected)
+    }
+
+    /// Finds this owner, the same in every field.
+    #[track_caller]
+    fn expect_owner(&self, expected: &OwnerRecord) -> Tested {
+        let id = expected.id;
+        let Some(found) = self.owner(&id)? else {
+            return Err(Failure::new(format!("owner {id} isn't found")));
+        };
+        let differing = differences::of_owners(&found, expected);
+        ensure!(differing.is_empty(), "owner {id} differs in {differing:?}");
+        Ok(())
+    }
+
+    #[track_caller]
+    fn expect_no_key(&self, id: KeyId) -> Tested {
+        ensure!(self.key(id)?.is_none(), "key {id} is there");
+        Ok(())
+    }
+
+    #[track_caller]
+    fn expect_no_owner(&self, id: &OwnerId) -> Tested {
+        ensure!(self.owner(id)?.is_none(), "owner {id} is there");
+        Ok(())
+    }
+
+    /// Nothing was ever committed to it.
+    #[track_caller]
+    fn expect_blank(&self) -> Tested {
+        ensure!(self.header().is_err(), "there is a header");
+        self.expect_empty()
+    }
+
+    /// There are no records and no events.
+    #[track_caller]
+    fn expect_empty(&self) -> Tested {
+        ensure_eq!(self.last_event()?, 0, "last event of an empty store");
+        let (owners, keys, last) = self.scanned()?;
+        ensure_eq!((owners.len(), keys.len(), last), (0, 0, 0), "a scan of an empty store");
+        Ok(())
+    }
+
+    /// All events from the first.
+    fn all_events(&self) -> Result<Vec<Event>, Failure> {
+        walk::events(self, 0, &EventFilter::default(), walk::WIDE)
+    }
+
+    /// The ids of all keys, newest first.
+    fn all_keys(&self) -> Result<Vec<KeyId>, Failure> {
+        let filter =
+            KeyFilter { owner: None, kind: None, states: StateSet::ALL, now: sample::at(0) };
+        walk::keys(self, &filter, walk::WIDE)
+    }
+
+    /// What a scan shows, owners and keys apart, and its number.
+    fn scanned(&self) -> Result<(Vec<ScannedOwner>, Vec<ScannedKey>, u64), Failure> {
+        let (mut owners, mut keys) = (Vec::new(), Vec::new());
+        let last = self.scan(&mut |scanned| match scanned {
+            Scanned::Key(key) => keys.push(key),
+            Scanned::Owner(owner) => owners.push(owner),
+        })?;
+        Ok((owners, keys, last))
+    }
+}
+
+impl<B: Backend + ?Sized> Ask for B {}
+
+#[track_caller]
+fn refused(rejection: &Rejection) -> Failure {
+    Failure::new(format!("a change was refused that must take effect: {rejection}"))
+}
+
+#[track_caller]
+fn same_key(found: Option<KeyRecord>, expected: &KeyRecord) -> Tested {
+    let id = expected.id;
+    let Some(found) = found else {
+        return Err(Failure::new(format!("key {id} isn't found")));
+    };
+    let differing = differences::of_keys(&found, expected);
+    ensure!(differing.is_empty(), "key {id} differs in {differing:?}");
+    Ok(())
+}

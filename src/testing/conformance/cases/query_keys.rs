@@ -1,0 +1,327 @@
+//! Pages of keys are in order and complete, and look at no more than they may.
+
+use crate::backend::{KeyFilter, KeyPage, KeyPageQuery, StateSet};
+use crate::id::KeyId;
+use crate::key::{KeyRecord, Kind, State};
+use crate::testing::conformance::Failure;
+use crate::testing::conformance::ask::Ask;
+use crate::testing::conformance::case::list;
+use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
+use crate::testing::conformance::subject::Lab;
+use crate::testing::sample;
+
+use crate::testing::conformance::instance::Instance;
+use crate::testing::conformance::walk;
+
+list![
+    query_keys_come_newest_first,
+    query_keys_are_those_of_an_owner,
+    query_keys_are_those_of_a_kind,
+    query_keys_are_those_in_certain_states,
+    query_keys_expire_at_their_expiry,
+    query_keys_match_the_whole_filter,
+    query_keys_are_those_before_and_after_bounds,
+    query_pages_of_keys_show_every_field,
+    query_pages_of_keys_keep_to_their_limit,
+    query_pages_of_keys_examine_no_more_than_told,
+    query_pages_of_keys_are_complete,
+    query_pages_of_keys_go_on_while_keys_come_and_go,
+    query_pages_of_no_keys_are_empty,
+    query_keys_are_counted,
+];
+
+const OWNERS: [&str; 3] = ["acme", "acme2", "beta"];
+/// All of them expire, some before and some after this.
+const NOW: u64 = 50;
+
+fn all() -> KeyFilter {
+    KeyFilter { owner: None, kind: None, states: StateSet::ALL, now: sample::at(NOW) }
+}
+
+/// Thirty keys in which owners, kinds and switches mix, oldest first.
+fn mixed() -> Result<Vec<KeyRecord>, Failure> {
+    let mut keys = Vec::new();
+    for n in 0..30 {
+        let mut key = sample::key(n, OWNERS[n as usize % 3])?;
+        if n % 4 == 3 {
+            key.kind = Kind::Trial;
+        }
+        key.expires_at = (n % 2 == 0).then(|| sample::at(40 + u64::from(n)));
+        key.deactivated = if n % 5 == 1 { Some(sample::switch(1)?) } else { None };
+        key.blocked = if n % 7 == 2 { Some(sample::switch(1)?) } else { None };
+        key.revoked = if n % 11 == 3 { Some(sample::switch(1)?) } else { None };
+        keys.push(key);
+    }
+    Ok(keys)
+}
+
+/// A store with these keys, created in an order that is nobody's.
+fn store<'a>(lab: &Lab<'a>, keys: &[KeyRecord]) -> Result<Instance<'a>, Failure> {
+    let backend = lab.with_owners(&OWNERS)?;
+    let (odd, even): (Vec<_>, Vec<_>) =
+        keys.iter().enumerate().partition(|(position, _)| position % 2 == 1);
+    let create: Vec<_> = odd
+        .into_iter()
+        .chain(even)
+        .map(|(_, key)| sample::create_key(key))
+        .collect::<Result<_, _>>()?;
+    backend.apply_all(&create)?;
+    Ok(backend)
+}
+
+/// What a filter should show, newest first.
+fn expected(keys: &[KeyRecord], filter: &KeyFilter) -> Vec<KeyId> {
+    keys.iter().rev().filter(|key| filter.matches(key)).map(|key| key.id).collect()
+}
+
+fn expect_shown(backend: &Instance<'_>, keys: &[KeyRecord], filter: &KeyFilter) -> Tested {
+    let shown = walk::keys(&**backend, filter, walk::WIDE)?;
+    ensure_eq!(shown, expected(keys, filter), "keys of {filter:?}");
+    Ok(())
+}
+
+fn query_keys_come_newest_first(lab: &Lab<'_>) -> Tested {
+    let keys = mixed()?;
+    expect_shown(&store(lab, &keys)?, &keys, &all())
+}
+
+fn query_keys_are_those_of_an_owner(lab: &Lab<'_>) -> Tested {
+    let keys = mixed()?;
+    let backend = store(lab, &keys)?;
+    for owner in OWNERS.into_iter().chain(["acm", "ACME", "nobody"]) {
+        let owner = Some(sample::owner_id(owner)?);
+        expect_shown(&backend, &keys, &KeyFilter { owner, ..all() })?;
+    }
+    Ok(())
+}
+
+fn query_keys_are_those_of_a_kind(lab: &Lab<'_>) -> Tested {
+    let keys = mixed()?;
+    let backend = store(lab, &keys)?;
+    for kind in [Kind::Standard, Kind::Trial] {
+        expect_shown(&backend, &keys, &KeyFilter { kind: Some(kind), ..all() })?;
+    }
+    Ok(())
+}
+
+fn query_keys_are_those_in_certain_states(lab: &Lab<'_>) -> Tested {
+    let keys = mixed()?;
+    let backend = store(lab, &keys)?;
+    for state in State::ALL {
+        let states = StateSet::of([state]);
+        let filter = KeyFilter { states, ..all() };
+        ensure!(!expected(&keys, &filter).is_empty(), "no sample key is {state:?}");
+        expect_shown(&backend, &keys, &filter)?;
+    }
+    let states = StateSet::of([State::Expired, State::Blocked]);
+    for states in [StateSet::UNREVOKED, states, StateSet::of([])] {
+        expect_shown(&backend, &keys, &KeyFilter { states, ..all() })?;
+    }
+    Ok(())
+}
+
+/// To the millisecond: active until it, expired from it on.
+fn query_keys_expire_at_their_expiry(lab: &Lab<'_>) -> Tested {
+    let expiry = sample::at(NOW);
+    let keys = [KeyRecord { expires_at: Some(expiry), ..sample::key(1, "acme")? }];
+    let backend = store(lab, &keys)?;
+    let millisecond = std::time::Duration::from_millis(1);
+    let moments = [
+        (expiry.saturating_sub(millisecond), State::Active),
+        (expiry, State::Expired),
+        (expiry.saturating_add(millisecond), State::Expired),
+    ];
+    for (now, state) in moments {
+        let filter = KeyFilter { states: StateSet::of([state]), now, ..all() };
+        let shown = walk::keys(&*backend, &filter, walk::WIDE)?;
+        ensure_eq!(shown, [keys[0].id], "keys that are {state:?} at {now}");
+        ensure_eq!(backend.count_keys(&filter)?, 1, "how many are {state:?} at {now}");
+    }
+    Ok(())
+}
+
+/// Every combination of owner, kind and state, at three times; and counts say the same.
+fn query_keys_match_the_whole_filter(lab: &Lab<'_>) -> Tested {
+    let keys = mixed()?;
+    let backend = store(lab, &keys)?;
+    let kinds = [None, Some(Kind::Standard), Some(Kind::Trial)];
+    for owner in [None, Some(sample::owner_id("acme")?), Some(sample::owner_id("beta")?)] {
+        for (kind, now) in kinds.into_iter().zip([0, NOW, 1_000]) {
+            for state in State::ALL {
+                let states = StateSet::of([state, State::Deactivated]);
+                let filter = KeyFilter { owner, kind, states, now: sample::at(now) };
+                expect_shown(&backend, &keys, &filter)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn page(
+    backend: &Instance<'_>,
+    bounds: (Option<u32>, Option<u32>),
+    filter: KeyFilter,
+) -> Result<KeyPage, Failure> {
+    let (after, before) = (bounds.0.map(sample::key_id), bounds.1.map(sample::key_id));
+    let query = KeyPageQuery { filter, before, after, limit: 100, examine: 100 };
+    Ok(backend.page_keys(&query)?)
+}
+
+/// The bounds themselves are not shown; a bound need not be a key that is there.
+fn query_keys_are_those_before_and_after_bounds(lab: &Lab<'_>) -> Tested {
+    let keys = mixed()?;
+    let backend = store(lab, &keys)?;
+    let of_owner = KeyFilter { owner: Some(sample::owner_id("beta")?), ..all() };
+    let bounds = [None, Some(0), Some(7), Some(8), Some(29), Some(30), Some(u32::MAX)];
+    for filter in [all(), of_owner] {
+        for (after, before) in bounds.iter().flat_map(|a| bounds.iter().map(|b| (*a, *b))) {
+            let shown = page(&backend, (after, before), filter.clone())?;
+            let shown: Vec<KeyId> = shown.keys.iter().map(|key| key.id).collect();
+            let mut expected = expected(&keys, &filter);
+            expected.retain(|id| after.is_none_or(|after| *id > sample::key_id(after)));
+            expected.retain(|id| before.is_none_or(|before| *id < sample::key_id(before)));
+            ensure_eq!(shown, expected, "keys after {after:?} and before {before:?}");
+        }
+    }
+    Ok(())
+}
+
+fn query_pages_of_keys_show_every_field(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let keys = [sample::key(1, "acme")?, sample::largest_key(2, "acme")?];
+    backend.apply_all(&[sample::create_key(&keys[0])?, sample::create_key(&keys[1])?])?;
+    let of_owner = KeyFilter { owner: Some(keys[0].owner), ..all() };
+    for filter in [all(), of_owner] {
+        let page = page(&backend, (None, None), filter)?;
+        ensure_eq!(page.keys.len(), 2, "keys on the page");
+        for (shown, key) in page.keys.iter().zip(keys.iter().rev()) {
+            let differing = crate::testing::differences::of_keys(shown, key);
+            ensure!(differing.is_empty(), "key {} differs in {differing:?}", key.id);
+        }
+    }
+    Ok(())
+}
+
+fn query_pages_of_keys_keep_to_their_limit(lab: &Lab<'_>) -> Tested {
+    let keys = mixed()?;
+    let backend = store(lab, &keys)?;
+    let filters = [all(), KeyFilter { states: StateSet::of([State::Expired]), ..all() }];
+    for filter in filters {
+        let expected = expected(&keys, &filter);
+        for limit in [1, 2, expected.len() - 1] {
+            let (before, after, examine) = (None, None, 1_000);
+            let query = KeyPageQuery { filter: filter.clone(), before, after, limit, examine };
+            let page = backend.page_keys(&query)?;
+            let shown: Vec<KeyId> = page.keys.iter().map(|key| key.id).collect();
+            // Nothing else bounds the page, so that it is as long as it may be.
+            ensure_eq!(shown, expected[..limit], "a page of at most {limit}");
+            ensure!(page.next.is_some(), "a page that was cut doesn't say so");
+        }
+    }
+    Ok(())
+}
+
+/// However many keys would match, and however many more the page could hold.
+fn query_pages_of_keys_examine_no_more_than_told(lab: &Lab<'_>) -> Tested {
+    let keys = mixed()?;
+    let backend = store(lab, &keys)?;
+    let of_owner = KeyFilter { owner: Some(sample::owner_id("beta")?), ..all() };
+    for filter in [all(), of_owner] {
+        let expected = expected(&keys, &filter);
+        for examine in [1, 3, 9] {
+            let (before, after, limit) = (None, None, 100);
+            let query = KeyPageQuery { filter: filter.clone(), before, after, limit, examine };
+            let page = backend.page_keys(&query)?;
+            let shown: Vec<KeyId> = page.keys.iter().map(|key| key.id).collect();
+            // Every row matches, so that the page shows all that it looked at.
+            ensure_eq!(shown, expected[..examine], "a page that looks at {examine}");
+            ensure!(page.next.is_some(), "a page that ended early doesn't say so");
+        }
+    }
+    Ok(())
+}
+
+/// Page by page, however long the pages, each key is shown once.
+fn query_pages_of_keys_are_complete(lab: &Lab<'_>) -> Tested {
+    let keys = mixed()?;
+    let backend = store(lab, &keys)?;
+    let owner = Some(sample::owner_id("acme2")?);
+    let rare = StateSet::of([State::Revoked]);
+    let filters = [
+        all(),
+        KeyFilter { owner, ..all() },
+        KeyFilter { kind: Some(Kind::Trial), ..all() },
+        KeyFilter { states: rare, ..all() },
+        KeyFilter { owner, states: StateSet::of([State::Expired]), ..all() },
+        KeyFilter { states: StateSet::of([]), ..all() },
+    ];
+    for filter in filters {
+        for bounds in walk::NARROW {
+            let shown = walk::keys(&*backend, &filter, bounds)?;
+            ensure_eq!(shown, expected(&keys, &filter), "keys by pages of {bounds:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Those that were there throughout are shown once, also when `next` names one that is gone.
+fn query_pages_of_keys_go_on_while_keys_come_and_go(lab: &Lab<'_>) -> Tested {
+    let keys = mixed()?;
+    let backend = store(lab, &keys)?;
+    let mut query = KeyPageQuery { filter: all(), before: None, after: None, limit: 5, examine: 5 };
+    let (mut shown, mut gone) = (Vec::new(), Vec::new());
+    for come in 100.. {
+        let page = backend.page_keys(&query)?;
+        shown.extend(page.keys.iter().map(|key| key.id));
+        let Some(next) = page.next else { break };
+        // The key at which the page ended and the one two after it go, a newer one comes.
+        for key in keys.iter().rev().filter(|key| key.id <= next).step_by(2).take(2) {
+            backend.apply(sample::remove_key(key)?)?;
+            gone.push(key.id);
+        }
+        backend.apply(sample::create_key(&sample::key(come, "acme")?)?)?;
+        ensure!(query.before.is_none_or(|before| next < before), "`next` doesn't move on");
+        query.before = Some(next);
+    }
+    let stayed = |id: &KeyId| !gone.contains(id);
+    let expected: Vec<KeyId> = expected(&keys, &all()).into_iter().filter(stayed).collect();
+    shown.retain(stayed);
+    ensure_eq!(shown, expected, "keys that were there throughout");
+    Ok(())
+}
+
+fn query_pages_of_no_keys_are_empty(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&OWNERS)?;
+    let of_owner = KeyFilter { owner: Some(sample::owner_id("acme")?), ..all() };
+    for filter in [all(), of_owner] {
+        for bounds in [(None, None), (Some(1), None), (None, Some(1)), (Some(2), Some(1))] {
+            let page = page(&backend, bounds, filter.clone())?;
+            ensure_eq!(page.keys.len(), 0, "keys of an empty store");
+            ensure_eq!(page.next, None, "what comes after nothing");
+        }
+        ensure_eq!(backend.count_keys(&filter)?, 0, "how many keys an empty store has");
+    }
+    Ok(())
+}
+
+fn query_keys_are_counted(lab: &Lab<'_>) -> Tested {
+    let keys = mixed()?;
+    let backend = store(lab, &keys)?;
+    let owner = Some(sample::owner_id("acme")?);
+    let filters = [
+        all(),
+        KeyFilter { owner, ..all() },
+        KeyFilter { kind: Some(Kind::Trial), ..all() },
+        KeyFilter { states: StateSet::of([State::Active]), ..all() },
+        KeyFilter { states: StateSet::UNREVOKED, ..all() },
+        KeyFilter { owner, states: StateSet::of([State::Expired]), ..all() },
+        KeyFilter { states: StateSet::of([]), ..all() },
+    ];
+    for filter in filters {
+        let expected = expected(&keys, &filter).len() as u64;
+        ensure_eq!(backend.count_keys(&filter)?, expected, "how many keys of {filter:?}");
+    }
+    backend.apply(sample::remove_key(&keys[0])?)?;
+    ensure_eq!(backend.count_keys(&all())?, 29, "how many keys after one went");
+    Ok(())
+}

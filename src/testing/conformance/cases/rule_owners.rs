@@ -1,0 +1,108 @@
+//! Owners go when their keys are gone.
+
+use crate::backend::{Precondition, Rejection};
+use crate::key::StoreRules;
+use crate::testing::conformance::ask::Ask;
+use crate::testing::conformance::case::list;
+use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
+use crate::testing::conformance::subject::Lab;
+use crate::testing::sample;
+
+list![
+    rule_an_owner_with_keys_stays,
+    rule_an_owner_with_revoked_keys_stays,
+    rule_an_owner_goes_together_with_its_keys,
+    rule_a_removed_owner_has_its_version,
+    rule_a_removed_owner_may_come_again,
+    rule_a_key_can_not_come_while_its_owner_goes,
+];
+
+fn rule_an_owner_with_keys_stays(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let acme = sample::owner("acme")?;
+    let keys = [sample::key(1, "acme")?, sample::key(2, "acme")?];
+    backend.apply_all(&[sample::create_key(&keys[0])?, sample::create_key(&keys[1])?])?;
+    let rejection = backend.refuse(sample::remove_owner(&acme)?)?;
+    ensure_eq!(rejection, Rejection::OwnerHasKeys, "a removal that leaves keys");
+    let without_one = [sample::remove_key(&keys[0])?, sample::remove_owner(&acme)?];
+    let rejection = backend.refuse(sample::in_one(without_one))?;
+    ensure_eq!(rejection, Rejection::OwnerHasKeys, "a removal that leaves one key");
+    backend.expect_owner(&acme)?;
+    keys.iter().try_for_each(|key| backend.expect_key(key))
+}
+
+fn rule_an_owner_with_revoked_keys_stays(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let key = sample::key(1, "acme")?;
+    let gone = sample::revoked(&key)?;
+    backend.apply_all(&[sample::create_key(&key)?, sample::replace_key(&gone)?])?;
+    let rejection = backend.refuse(sample::remove_owner(&sample::owner("acme")?)?)?;
+    ensure_eq!(rejection, Rejection::OwnerHasKeys, "a removal that leaves a revoked key");
+    backend.apply(sample::remove_key(&gone)?)?;
+    backend.apply(sample::remove_owner(&sample::owner("acme")?)?)?;
+    Ok(())
+}
+
+/// In one change, also where every owner keeps a standard key.
+fn rule_an_owner_goes_together_with_its_keys(lab: &Lab<'_>) -> Tested {
+    let backend =
+        lab.with_rules(StoreRules { keep_standard_key: true, ..StoreRules::default() })?;
+    let acme = sample::owner("acme")?;
+    let keys = [sample::key(1, "acme")?, sample::key(2, "acme")?];
+    backend.apply(sample::in_one([
+        sample::create_owner(&acme)?,
+        sample::create_key(&keys[0])?,
+        sample::create_key(&keys[1])?,
+    ]))?;
+    backend.apply(sample::in_one([
+        sample::remove_key(&keys[0])?,
+        sample::remove_key(&keys[1])?,
+        sample::remove_owner(&acme)?,
+    ]))?;
+    backend.expect_no_owner(&acme.id)?;
+    let (owners, keys, _) = backend.scanned()?;
+    ensure!(owners.is_empty() && keys.is_empty(), "something of it is scanned");
+    Ok(())
+}
+
+fn rule_a_removed_owner_has_its_version(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let acme = sample::owner("acme")?;
+    let other = sample::changed_owner(&acme);
+    let rejection = backend.refuse(sample::remove_owner(&other)?)?;
+    let (expected, of) = (other.version, Precondition::Owner(acme.id, other.version));
+    let conflict = Rejection::Conflict { expected, found: Some(acme.version), of: of.clone() };
+    ensure_eq!(rejection, conflict, "a removal of another version");
+    backend.expect_owner(&acme)?;
+    backend.apply(sample::remove_owner(&acme)?)?;
+    backend.expect_no_owner(&acme.id)?;
+    let rejection = backend.refuse(sample::remove_owner(&other)?)?;
+    ensure_eq!(rejection, Rejection::Conflict { expected, found: None, of }, "a second removal");
+    Ok(())
+}
+
+/// Its id is the service's, who may take it again: a new record, with nothing of the old one.
+fn rule_a_removed_owner_may_come_again(lab: &Lab<'_>) -> Tested {
+    let backend = lab.fresh()?;
+    let rich = sample::largest_owner("acme")?;
+    let key = sample::key(1, "acme")?;
+    backend.apply(sample::in_one([sample::create_owner(&rich)?, sample::create_key(&key)?]))?;
+    backend.apply(sample::in_one([sample::remove_key(&key)?, sample::remove_owner(&rich)?]))?;
+    let again = sample::owner("acme")?;
+    backend.apply(sample::create_owner(&again)?)?;
+    backend.expect_owner(&again)?;
+    ensure_eq!(backend.all_keys()?, [], "keys listed");
+    Ok(())
+}
+
+fn rule_a_key_can_not_come_while_its_owner_goes(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let acme = sample::owner("acme")?;
+    let create = sample::create_key(&sample::key(1, "acme")?)?;
+    let remove = sample::remove_owner(&acme)?;
+    for change in [[create.clone(), remove.clone()], [remove, create]] {
+        let rejection = backend.refuse(sample::in_one(change))?;
+        ensure_eq!(rejection, Rejection::OwnerMissing, "a key of an owner that goes");
+    }
+    backend.expect_owner(&acme)
+}

@@ -1,0 +1,106 @@
+//! Versions of records that a change doesn't write, and yet depends on.
+
+use crate::backend::{Precondition, Rejection};
+use crate::id::Version;
+use crate::testing::conformance::ask::Ask;
+use crate::testing::conformance::case::list;
+use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
+use crate::testing::conformance::subject::Lab;
+use crate::testing::sample;
+
+list![
+    rule_a_precondition_on_the_header_holds,
+    rule_a_precondition_on_a_key_holds,
+    rule_a_precondition_on_an_owner_holds,
+    rule_a_precondition_on_a_missing_record_never_holds,
+    rule_a_precondition_is_about_the_state_before_the_change,
+    rule_every_precondition_counts,
+];
+
+/// Tries a precondition by the version that holds, by the one before and the one after.
+fn tried(lab: &Lab<'_>, of: impl Fn(Version) -> Precondition) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let (mut owner, mut key) = (sample::owner("acme")?, sample::key(1, "acme")?);
+    backend.apply(sample::create_key(&key)?)?;
+    // Every record is at version 2, and no other number could be mistaken for it.
+    (owner, key) = (sample::changed_owner(&owner), sample::changed_key(&key));
+    backend.apply_all(&[
+        sample::replace_owner(&owner)?,
+        sample::replace_key(&key)?,
+        sample::replace_header(&sample::changed_header(&backend.header()?))?,
+    ])?;
+    let new = sample::create_key(&sample::key(2, "acme")?)?;
+    let found = Some(Version::new(2));
+    for expected in [Version::new(1), Version::new(3)] {
+        let rejection = backend.refuse(new.clone().requiring(of(expected)))?;
+        let conflict = Rejection::Conflict { expected, found, of: of(expected) };
+        ensure_eq!(rejection, conflict, "a change that requires version {expected}");
+        backend.expect_no_key(sample::key_id(2))?;
+    }
+    backend.apply(new.requiring(of(Version::new(2))))?;
+    Ok(())
+}
+
+fn rule_a_precondition_on_the_header_holds(lab: &Lab<'_>) -> Tested {
+    tried(lab, Precondition::Header)
+}
+
+fn rule_a_precondition_on_a_key_holds(lab: &Lab<'_>) -> Tested {
+    tried(lab, |version| Precondition::Key(sample::key_id(1), version))
+}
+
+fn rule_a_precondition_on_an_owner_holds(lab: &Lab<'_>) -> Tested {
+    let id = sample::owner_id("acme")?;
+    tried(lab, |version| Precondition::Owner(id, version))
+}
+
+fn rule_a_precondition_on_a_missing_record_never_holds(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let new = sample::create_key(&sample::key(1, "acme")?)?;
+    for expected in [Version::new(0), Version::FIRST] {
+        let of_key = Precondition::Key(sample::key_id(9), expected);
+        let of_owner = Precondition::Owner(sample::owner_id("nobody")?, expected);
+        for of in [of_key, of_owner] {
+            let rejection = backend.refuse(new.clone().requiring(of.clone()))?;
+            let conflict = Rejection::Conflict { expected, found: None, of };
+            ensure_eq!(rejection, conflict, "a change that requires what isn't there");
+        }
+    }
+    Ok(())
+}
+
+/// A change may write the record that it requires, and see earlier changes of its batch.
+fn rule_a_precondition_is_about_the_state_before_the_change(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let first = sample::owner("acme")?;
+    let second = sample::changed_owner(&first);
+    let third = sample::changed_owner(&second);
+    let require = |version| Precondition::Owner(first.id, version);
+    let outcome = backend.batch(&[
+        sample::replace_owner(&second)?.requiring(require(first.version)),
+        sample::create_key(&sample::key(1, "acme")?)?.requiring(require(first.version)),
+        sample::replace_owner(&third)?.requiring(require(second.version)),
+    ])?;
+    let took_effect: Vec<bool> = outcome.iter().map(Result::is_ok).collect();
+    ensure_eq!(took_effect, [true, false, true], "which changes took effect");
+    backend.expect_owner(&third)
+}
+
+/// One of many that doesn't hold is enough, wherever it stands.
+fn rule_every_precondition_counts(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme", "beta"])?;
+    let good = Precondition::Owner(sample::owner_id("acme")?, Version::FIRST);
+    let bad = Precondition::Owner(sample::owner_id("beta")?, Version::new(2));
+    let new = sample::create_key(&sample::key(1, "acme")?)?;
+    let orders = [[&bad, &good, &good], [&good, &bad, &good], [&good, &good, &bad]];
+    for order in orders {
+        let change = order.into_iter().fold(new.clone(), |all, one| all.requiring(one.clone()));
+        let rejection = backend.refuse(change)?;
+        ensure!(
+            matches!(&rejection, Rejection::Conflict { of, .. } if *of == bad),
+            "the reason is {rejection:?}"
+        );
+    }
+    backend.apply(new.requiring(good.clone()).requiring(good))?;
+    Ok(())
+}

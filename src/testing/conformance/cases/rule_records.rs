@@ -1,0 +1,236 @@
+//! Creations find nothing in their place, replacements and removals the version before theirs.
+
+use crate::backend::{Precondition, Rejection};
+use crate::id::{ExternalId, Version};
+use crate::key::{Header, KeyRecord, StoreRules};
+use crate::testing::conformance::ask::Ask;
+use crate::testing::conformance::case::list;
+use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
+use crate::testing::conformance::subject::Lab;
+use crate::testing::sample;
+
+list![
+    rule_a_created_key_reads_back,
+    rule_a_created_key_finds_nothing_in_its_place,
+    rule_a_created_key_has_an_owner,
+    rule_a_replaced_key_reads_back,
+    rule_a_replaced_key_has_the_version_before,
+    rule_a_replaced_key_exists,
+    rule_a_removed_key_has_its_version,
+    rule_a_removed_key_is_found_no_more,
+    rule_a_created_owner_finds_nothing_in_its_place,
+    rule_a_replaced_owner_reads_back,
+    rule_a_replaced_owner_has_the_version_before,
+    rule_a_replaced_header_reads_back,
+    rule_a_replaced_header_has_the_version_before,
+];
+
+fn rule_a_created_key_reads_back(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let key = KeyRecord {
+        external_id: Some(ExternalId::new(42)?),
+        name: sample::name("deploy")?,
+        earlier: vec![sample::earlier(1, 1)?],
+        current: sample::token(1, 2)?,
+        deactivated: Some(sample::switch(3)?),
+        seal: Some(sample::seal()),
+        ..sample::key(1, "acme")?
+    };
+    backend.apply(sample::create_key(&key)?)?;
+    backend.expect_key(&key)?;
+    backend.expect_by_external_id(&key)
+}
+
+fn rule_a_created_key_finds_nothing_in_its_place(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme", "beta"])?;
+    let key = sample::key(1, "acme")?;
+    backend.apply(sample::create_key(&key)?)?;
+    // Whoever's it is, and also within one change.
+    let same_id = KeyRecord { name: sample::name("other")?, ..sample::key(1, "beta")? };
+    let rejection = backend.refuse(sample::create_key(&same_id)?)?;
+    ensure_eq!(rejection, Rejection::KeyExists(key.id), "a second creation");
+    let twice = sample::create_key(&sample::key(2, "acme")?)?;
+    let rejection = backend.refuse(sample::in_one([twice.clone(), twice]))?;
+    ensure_eq!(rejection, Rejection::KeyExists(sample::key_id(2)), "two creations in a change");
+    backend.expect_key(&key)?;
+    backend.expect_no_key(sample::key_id(2))
+}
+
+fn rule_a_created_key_has_an_owner(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let orphan = sample::key(1, "acme ")?;
+    let rejection = backend.refuse(sample::create_key(&orphan)?)?;
+    ensure_eq!(rejection, Rejection::OwnerMissing, "a key of nobody");
+    backend.expect_no_key(orphan.id)
+}
+
+fn rule_a_replaced_key_reads_back(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let full = KeyRecord {
+        external_id: Some(ExternalId::new(42)?),
+        name: sample::name("deploy")?,
+        earlier: vec![sample::earlier(1, 1)?],
+        current: sample::token(1, 2)?,
+        blocked: Some(sample::switch(3)?),
+        seal: Some(sample::seal()),
+        ..sample::key(1, "acme")?
+    };
+    backend.apply(sample::create_key(&full)?)?;
+    // All that can go goes; then it comes back.
+    let bare = KeyRecord {
+        name: None,
+        earlier: Vec::new(),
+        blocked: None,
+        seal: None,
+        ..sample::changed_key(&full)
+    };
+    backend.apply(sample::replace_key(&bare)?)?;
+    backend.expect_key(&bare)?;
+    let again = KeyRecord { version: bare.version.next(), ..full };
+    backend.apply(sample::replace_key(&again)?)?;
+    backend.expect_key(&again)
+}
+
+fn rule_a_replaced_key_has_the_version_before(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let first = sample::key(1, "acme")?;
+    let second = sample::changed_key(&first);
+    backend.apply(sample::create_key(&first)?)?;
+    backend.apply(sample::replace_key(&second)?)?;
+    for (version, expected) in [(1, 0), (2, 1), (4, 3)] {
+        let stale = KeyRecord { version: Version::new(version), ..second.clone() };
+        let rejection = backend.refuse(sample::replace_key(&stale)?)?;
+        let expected = Version::new(expected);
+        let of = Precondition::Key(first.id, expected);
+        let conflict = Rejection::Conflict { expected, found: Some(second.version), of };
+        ensure_eq!(rejection, conflict, "a replacement by version {version}");
+    }
+    backend.expect_key(&second)
+}
+
+fn rule_a_replaced_key_exists(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let key = sample::key(1, "acme")?;
+    let rejection = backend.refuse(sample::replace_key(&sample::changed_key(&key))?)?;
+    let (expected, of) = (key.version, Precondition::Key(key.id, key.version));
+    let conflict = Rejection::Conflict { expected, found: None, of };
+    ensure_eq!(rejection, conflict, "a replacement of nothing");
+    backend.expect_no_key(key.id)
+}
+
+fn rule_a_removed_key_has_its_version(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let key = sample::key(1, "acme")?;
+    let other = sample::changed_key(&key);
+    backend.apply(sample::create_key(&key)?)?;
+    let rejection = backend.refuse(sample::remove_key(&other)?)?;
+    let (expected, of) = (other.version, Precondition::Key(key.id, other.version));
+    let conflict = Rejection::Conflict { expected, found: Some(key.version), of: of.clone() };
+    ensure_eq!(rejection, conflict, "a removal of another version");
+    backend.expect_key(&key)?;
+    backend.apply(sample::remove_key(&key)?)?;
+    let rejection = backend.refuse(sample::remove_key(&other)?)?;
+    ensure_eq!(rejection, Rejection::Conflict { expected, found: None, of }, "a second removal");
+    Ok(())
+}
+
+/// Neither by its id, its external id, its owner nor its name.
+fn rule_a_removed_key_is_found_no_more(lab: &Lab<'_>) -> Tested {
+    let rules = StoreRules { unique_names: true, ..StoreRules::default() };
+    let backend = lab.with_rules(rules)?;
+    let key = KeyRecord {
+        external_id: Some(ExternalId::new(42)?),
+        name: sample::name("deploy")?,
+        seal: Some(sample::seal()),
+        earlier: vec![sample::earlier(1, 1)?],
+        ..sample::key(1, "acme")?
+    };
+    backend.apply(sample::in_one([
+        sample::create_owner(&sample::owner("acme")?)?,
+        sample::create_key(&key)?,
+    ]))?;
+    backend.apply(sample::remove_key(&key)?)?;
+    backend.expect_no_key(key.id)?;
+    let found = backend.key_by_external_id(ExternalId::new(42)?)?;
+    ensure!(found.is_none(), "it is found by its external id");
+    ensure_eq!(backend.all_keys()?, [], "keys listed");
+    let (_, keys, _) = backend.scanned()?;
+    ensure!(keys.is_empty(), "it is scanned");
+    backend.apply(sample::create_key(&KeyRecord {
+        external_id: None,
+        id: sample::key_id(2),
+        ..key
+    })?)?;
+    ensure_eq!(backend.all_keys()?, [sample::key_id(2)], "keys listed then");
+    Ok(())
+}
+
+fn rule_a_created_owner_finds_nothing_in_its_place(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let again = crate::key::OwnerRecord { max_keys: 1, ..sample::owner("acme")? };
+    let rejection = backend.refuse(sample::create_owner(&again)?)?;
+    ensure_eq!(rejection, Rejection::OwnerExists, "a second creation");
+    let twice = sample::create_owner(&sample::owner("beta")?)?;
+    let rejection = backend.refuse(sample::in_one([twice.clone(), twice]))?;
+    ensure_eq!(rejection, Rejection::OwnerExists, "two creations in a change");
+    backend.expect_owner(&sample::owner("acme")?)?;
+    // Only the very same text is the same owner.
+    backend.apply(sample::create_owner(&sample::owner("ACME")?)?)?;
+    Ok(())
+}
+
+fn rule_a_replaced_owner_reads_back(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let bare = sample::owner("acme")?;
+    let full =
+        crate::key::OwnerRecord { version: bare.version.next(), ..sample::largest_owner("acme")? };
+    backend.apply(sample::replace_owner(&full)?)?;
+    backend.expect_owner(&full)?;
+    let again = crate::key::OwnerRecord { version: full.version.next(), ..bare };
+    backend.apply(sample::replace_owner(&again)?)?;
+    backend.expect_owner(&again)
+}
+
+fn rule_a_replaced_owner_has_the_version_before(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let first = sample::owner("acme")?;
+    let second = sample::changed_owner(&first);
+    backend.apply(sample::replace_owner(&second)?)?;
+    let conflict = |expected, found, id| {
+        let of = Precondition::Owner(id, expected);
+        Rejection::Conflict { expected, found, of }
+    };
+    let rejection = backend.refuse(sample::replace_owner(&second)?)?;
+    let expected = conflict(first.version, Some(second.version), first.id);
+    ensure_eq!(rejection, expected, "a replacement by the version that is there");
+    let missing = sample::changed_owner(&sample::owner("beta")?);
+    let rejection = backend.refuse(sample::replace_owner(&missing)?)?;
+    ensure_eq!(rejection, conflict(first.version, None, missing.id), "a replacement of nothing");
+    backend.expect_no_owner(&missing.id)?;
+    backend.expect_owner(&second)
+}
+
+fn rule_a_replaced_header_reads_back(lab: &Lab<'_>) -> Tested {
+    let backend = lab.fresh()?;
+    let first = backend.header()?;
+    let full = Header { version: first.version.next(), ..sample::largest_header()? };
+    backend.apply(sample::replace_header(&full)?)?;
+    ensure_eq!(backend.header()?, full, "the header");
+    let again = Header { version: full.version.next(), ..first };
+    backend.apply(sample::replace_header(&again)?)?;
+    ensure_eq!(backend.header()?, again, "the header after it");
+    Ok(())
+}
+
+fn rule_a_replaced_header_has_the_version_before(lab: &Lab<'_>) -> Tested {
+    let backend = lab.fresh()?;
+    let first = backend.header()?;
+    let second = sample::changed_header(&first);
+    backend.apply(sample::replace_header(&second)?)?;
+    let rejection = backend.refuse(sample::replace_header(&second)?)?;
+    let (expected, of) = (first.version, Precondition::Header(first.version));
+    let conflict = Rejection::Conflict { expected, found: Some(second.version), of };
+    ensure_eq!(rejection, conflict, "a replacement by the version that is there");
+    ensure_eq!(backend.header()?, second, "the header");
+    Ok(())
+}

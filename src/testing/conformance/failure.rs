@@ -1,0 +1,109 @@
+//! What a case says when it fails.
+
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+
+/// A promise that wasn't kept, and where in the suite that was found.
+///
+/// It isn't an [`Error`] itself, so that every error turns into it with `?`.
+pub struct Failure {
+    message: String,
+    at: Option<&'static Location<'static>>,
+}
+
+impl Failure {
+    /// A failure with this message, found by the caller.
+    #[must_use]
+    #[track_caller]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), at: Some(Location::caller()) }
+    }
+
+    /// The failure of a case that panicked with this payload. The panic hook has told where.
+    pub(super) fn of_panic(payload: &(dyn std::any::Any + Send)) -> Self {
+        let said = payload.downcast_ref::<&str>().copied();
+        let said = said.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        Self { message: format!("panicked: {}", said.unwrap_or("without a word")), at: None }
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl<E: Error> From<E> for Failure {
+    #[track_caller]
+    fn from(error: E) -> Self {
+        Self::new(format!("unexpected error: {error}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        let Some(at) = self.at else { return Ok(()) };
+        let file = at.file().rsplit(['/', '\\']).next().unwrap_or_default();
+        write!(f, " [{file}:{}]", at.line())
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a case returns.
+pub(super) type Tested = Result<(), Failure>;
+
+/// Fails the case unless the condition holds.
+macro_rules! ensure {
+    ($holds:expr, $($message:tt)+) => {
+        if !$holds {
+            return Err($crate::testing::conformance::Failure::new(format!($($message)+)));
+        }
+    };
+}
+
+/// Fails the case unless what was found is what was expected; shows both.
+macro_rules! ensure_eq {
+    ($found:expr, $expected:expr, $($what:tt)+) => {
+        match (&$found, &$expected) {
+            (found, expected) => {
+                if *found != *expected {
+                    return Err($crate::testing::conformance::Failure::new(format!(
+                        "{}: found {found:?}, expected {expected:?}",
+                        format_args!($($what)+)
+                    )));
+                }
+            }
+        }
+    };
+}
+
+pub(super) use {ensure, ensure_eq};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(found: u8) -> Tested {
+        ensure!(found > 0, "nothing found");
+        ensure_eq!(found, 2, "how {}", "many");
+        "x".parse::<u8>()?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_failure_tells_what_and_where() {
+        let failure = |found| checked(found).unwrap_err().to_string();
+        assert!(failure(0).starts_with("nothing found [failure.rs:"));
+        assert!(failure(1).starts_with("how many: found 1, expected 2 [failure.rs:"));
+        let of_error = failure(2);
+        assert!(of_error.starts_with("unexpected error: invalid digit"), "{of_error}");
+        assert!(of_error.contains("[failure.rs:"), "{of_error}");
+    }
+}

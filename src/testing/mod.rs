@@ -1,0 +1,17 @@
+//! For authors of backends, and for tests.
+//!
+//! [`conformance`] holds a backend to its contract, [`Failing`] makes one fail when a test wants
+//! it to, [`sample`] makes valid records, and [`differences`] compares them field by field.
+//! `docs/writing-a-backend.md` writes a backend from scratch and has it conform.
+
+pub mod conformance;
+pub mod differences;
+mod failing;
+pub mod sample;
+
+//pub use failing::{Failing, Fault, Moment, Target};
+
+/// The guide's code, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/writing-a-backend.md")]
+mod writing_a_backend {}

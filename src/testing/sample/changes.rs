@@ -1,0 +1,138 @@
+//! Changes of one record each, with the event that goes with it.
+
+use super::{administrator, at};
+use crate::backend::{Change, Write, WriteKey};
+use crate::event::{EventDraft, EventKind, Fields};
+use crate::id::Version;
+use crate::invalid::Invalid;
+use crate::key::{Header, KeyRecord, OwnerRecord};
+
+/// An administrator's event of this kind, at the beginning of 2030, about nothing in particular.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn event(kind: EventKind) -> Result<EventDraft, Invalid> {
+    Ok(EventDraft {
+        at: at(0),
+        kind,
+        owner: None,
+        key: None,
+        version: Version::FIRST,
+        generation: None,
+        fields: Fields::NONE,
+        authority: administrator()?,
+    })
+}
+
+/// An event that stands alone, of a sealed token that was shown.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn note(key: &KeyRecord) -> Result<Change, Invalid> {
+    Ok(Change::of(Write::Nothing, key_event(EventKind::TokenOpened, key)?))
+}
+
+/// Creates the key.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn create_key(key: &KeyRecord) -> Result<Change, Invalid> {
+    creation(key, false)
+}
+
+/// Creates the key and asks for the next external id.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn assign_external_id(key: &KeyRecord) -> Result<Change, Invalid> {
+    creation(key, true)
+}
+
+fn creation(key: &KeyRecord, next_external_id: bool) -> Result<Change, Invalid> {
+    let write = Write::CreateKey(Box::new(WriteKey { record: key.clone(), next_external_id }));
+    Ok(Change::of(write, key_event(EventKind::KeyCreated, key)?))
+}
+
+/// Writes the key over the version before it.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn replace_key(key: &KeyRecord) -> Result<Change, Invalid> {
+    let kind = if key.is_live() { EventKind::KeyUpdated } else { EventKind::KeyRevoked };
+    Ok(Change::of(Write::ReplaceKey(Box::new(key.clone())), key_event(kind, key)?))
+}
+
+/// Removes the key, which must have just this version.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn remove_key(key: &KeyRecord) -> Result<Change, Invalid> {
+    let event = key_event(EventKind::KeyPurged, key)?;
+    Ok(Change::of(Write::RemoveKey(key.id, key.version), event))
+}
+
+/// Creates the owner.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn create_owner(owner: &OwnerRecord) -> Result<Change, Invalid> {
+    let event = owner_event(EventKind::OwnerCreated, owner)?;
+    Ok(Change::of(Write::CreateOwner(Box::new(owner.clone())), event))
+}
+
+/// Writes the owner over the version before it.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn replace_owner(owner: &OwnerRecord) -> Result<Change, Invalid> {
+    let event = owner_event(EventKind::OwnerUpdated, owner)?;
+    Ok(Change::of(Write::ReplaceOwner(Box::new(owner.clone())), event))
+}
+
+/// Removes the owner, which must have just this version.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn remove_owner(owner: &OwnerRecord) -> Result<Change, Invalid> {
+    let event = owner_event(EventKind::OwnerPurged, owner)?;
+    Ok(Change::of(Write::RemoveOwner(owner.id, owner.version), event))
+}
+
+/// Writes the store's own record over the version before it.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn replace_header(header: &Header) -> Result<Change, Invalid> {
+    let event = EventDraft { version: header.version, ..event(EventKind::StoreRulesChanged)? };
+    Ok(Change::of(Write::ReplaceHeader(Box::new(header.clone())), event))
+}
+
+/// All of these in one change, in their order.
+#[must_use]
+pub fn in_one(changes: impl IntoIterator<Item = Change>) -> Change {
+    changes.into_iter().fold(Change::default(), |mut all, change| {
+        all.preconditions.extend(change.preconditions);
+        all.operations.extend(change.operations);
+        all
+    })
+}
+
+fn key_event(kind: EventKind, key: &KeyRecord) -> Result<EventDraft, Invalid> {
+    Ok(EventDraft {
+        at: key.updated_at,
+        owner: Some(key.owner),
+        key: Some(key.id),
+        version: key.version,
+        generation: Some(key.current.generation),
+        ..event(kind)?
+    })
+}
+
+fn owner_event(kind: EventKind, owner: &OwnerRecord) -> Result<EventDraft, Invalid> {
+    Ok(EventDraft {
+        at: owner.updated_at,
+        owner: Some(owner.id),
+        version: owner.version,
+        ..event(kind)?
+    })
+}

@@ -1,0 +1,163 @@
+//! Records at the limits of their types.
+
+use serde_json::{Map, Value};
+
+use super::{administrator, at, header, key, owner};
+use crate::authority::{Actor, Authority, CorrelationId, Reason, Role};
+use crate::clock::Timestamp;
+use crate::id::{ExternalId, Generation};
+use crate::invalid::Invalid;
+use crate::key::{
+    Digest, EarlierToken, Header, KeyName, KeyRecord, MAX_EARLIER_TOKENS, OwnerRecord, PepperCheck,
+    PepperNumber, Prefix, PrefixNumber, PrefixTable, Scheme, Seal, SetBy, Settings, StoreRules,
+    Switch, TokenRecord,
+};
+use crate::permission::{Access, PermissionName};
+
+/// How many pepper checks the largest header has: one a month, for eighty years.
+const PEPPERS: u16 = 1_000;
+
+/// A text of so many bytes, among them some that need care in one notation or another.
+fn text(len: usize) -> String {
+    "é'\"%_\\😀 "
+        .chars()
+        .chain(std::iter::repeat('x'))
+        .scan(0, |bytes, c| {
+            *bytes += c.len_utf8();
+            (*bytes <= len).then_some(c)
+        })
+        .collect()
+}
+
+/// 256 patterns of 64 bytes.
+fn access() -> Result<Access, Invalid> {
+    let widest = |n: usize| format!("{n:03}:{}", "p".repeat(PermissionName::MAX_LEN - 4));
+    Access::limited((0..Access::MAX_PATTERNS).map(widest))
+}
+
+/// 16 KiB of JSON with 256 names.
+fn settings() -> Result<Settings, Invalid> {
+    let mut object: Map<String, Value> =
+        (1..Settings::MAX_NAMES).map(|n| (format!("n{n:03}"), Value::from(n))).collect();
+    object.insert("fill".into(), Value::from(""));
+    let used = Settings::new(object.clone())?.to_json().len();
+    object.insert("fill".into(), Value::from("f".repeat(Settings::MAX_BYTES - used)));
+    Settings::new(object)
+}
+
+fn actor() -> Result<Actor, Invalid> {
+    Actor::new(text(Actor::MAX_LEN))
+}
+
+fn switch() -> Result<Option<Switch>, Invalid> {
+    let reason = Some(Reason::new(text(Reason::MAX_LEN))?);
+    Ok(Some(Switch { at: Timestamp::MAX, by: actor()?, reason }))
+}
+
+/// The token `before` generations before the last.
+fn token(before: u32) -> Result<TokenRecord, Invalid> {
+    let last = PrefixNumber::new(PrefixNumber::LIMIT - 1)?;
+    let bytes = [u8::try_from(before).unwrap_or(u8::MAX) ^ 0xff; 32];
+    Ok(TokenRecord {
+        generation: Generation::new(Generation::MAX.get() - before)?,
+        digest: Digest::new(bytes, Scheme::Blake3Keyed64, PepperNumber::new(u16::MAX), last),
+        issued_at: Timestamp::MAX,
+    })
+}
+
+/// A delegate with the longest actor, reason and correlation id.
+///
+/// # Errors
+/// [`Invalid`] for a text that is no owner's id.
+pub fn largest_authority(owner: &str) -> Result<Authority, Invalid> {
+    let owner = super::owner_id(owner)?;
+    let (key, generation) = (super::key_id(u32::MAX), Generation::MAX);
+    Ok(Authority {
+        role: Role::Delegate { owner, key, generation },
+        actor: actor()?,
+        reason: Some(Reason::new(text(Reason::MAX_LEN))?),
+        correlation_id: Some(CorrelationId::new(text(CorrelationId::MAX_LEN))?),
+        ..administrator()?
+    })
+}
+
+/// The `n`-th key with everything it can have, each as large as it gets.
+///
+/// # Errors
+/// [`Invalid`] for a text that is no owner's id.
+pub fn largest_key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
+    let mut earlier = Vec::new();
+    for (before, _) in (1..).zip(0..MAX_EARLIER_TOKENS) {
+        // Oldest first.
+        earlier.insert(0, EarlierToken { token: token(before)?, ends_at: Timestamp::MAX });
+    }
+    Ok(KeyRecord {
+        external_id: Some(ExternalId::new(ExternalId::MAX)?),
+        name: Some(KeyName::new(text(KeyName::MAX_LEN))?),
+        access: access()?,
+        access_by: SetBy::Administrator,
+        expires_at: Some(Timestamp::MAX),
+        expiry_by: SetBy::Administrator,
+        settings: settings()?,
+        created_at: Timestamp::MAX,
+        created_by: actor()?,
+        updated_at: Timestamp::MAX,
+        current: token(0)?,
+        earlier,
+        deactivated: switch()?,
+        blocked: switch()?,
+        revoked: switch()?,
+        // A token has 103 bytes at most, its tag 16.
+        seal: Some(Seal {
+            key_number: u16::MAX,
+            nonce: [0xff; 24],
+            ciphertext: (0..119).collect::<Vec<u8>>().into(),
+        }),
+        ..key(n, owner)?
+    })
+}
+
+/// An owner with everything it can have, each as large as it gets.
+///
+/// # Errors
+/// [`Invalid`] for a text that is no owner's id.
+pub fn largest_owner(id: &str) -> Result<OwnerRecord, Invalid> {
+    Ok(OwnerRecord {
+        defaults: settings()?,
+        suspended: switch()?,
+        ceiling: access()?,
+        max_keys: u32::MAX,
+        issue_mark: Some(Timestamp::MAX),
+        created_at: Timestamp::MAX,
+        created_by: actor()?,
+        updated_at: Timestamp::MAX,
+        ..owner(id)?
+    })
+}
+
+/// A store's own record with all 64 prefixes, 8 of them accepted, a thousand peppers, all rules.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn largest_header() -> Result<Header, Invalid> {
+    let mut prefixes = PrefixTable::default();
+    let all: Vec<Prefix> = (0..PrefixNumber::LIMIT)
+        .map(|n| Prefix::new(format!("{n:02}{}", "_".repeat(Prefix::MAX_LEN - 2))))
+        .collect::<Result<_, _>>()?;
+    for some in all.chunks(PrefixTable::MAX_ACCEPTED) {
+        prefixes = prefixes.accepting(some)?;
+    }
+    let check = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        let mut value = [0xcc; 16];
+        (value[0], value[15]) = (high, low);
+        PepperCheck { number: PepperNumber::new(number), value }
+    };
+    Ok(Header {
+        rules: StoreRules { unique_names: true, keep_standard_key: true, sealed_tokens: true },
+        prefixes,
+        peppers: (0..PEPPERS - 1).chain([u16::MAX]).map(check).collect(),
+        issue_mark: Some(at(0)),
+        ..header()?
+    })
+}

@@ -1,0 +1,28 @@
+//! Valid records and changes, the same at every call.
+//!
+//! Small records have what they must have and no more; [`largest_key`] and its like are at the
+//! limits of their types. A test that needs something else changes the fields, which are public:
+//!
+//! ```
+//! use keyhasp::key::{KeyRecord, Kind};
+//! use keyhasp::testing::sample;
+//!
+//! let trial = KeyRecord { kind: Kind::Trial, ..sample::key(1, "acme")? };
+//! let change = sample::create_key(&trial)?;
+//! assert_eq!(change.operations.len(), 1);
+//! # Ok::<(), keyhasp::Invalid>(())
+//! ```
+
+mod changes;
+mod largest;
+mod records;
+
+pub use changes::{
+    assign_external_id, create_key, create_owner, event, in_one, note, remove_key, remove_owner,
+    replace_header, replace_key, replace_owner,
+};
+pub use largest::{largest_authority, largest_header, largest_key, largest_owner};
+pub use records::{
+    administrator, at, changed_header, changed_key, changed_owner, digest, earlier, header, key,
+    key_id, name, owner, owner_id, revoked, seal, switch, token,
+};

@@ -1,0 +1,191 @@
+//! Small valid records.
+
+use std::time::Duration;
+
+use crate::authority::{Actor, Authority, Role};
+use crate::clock::Timestamp;
+use crate::id::{Generation, KeyId, OwnerId, Version};
+use crate::invalid::Invalid;
+use crate::key::{
+    DEFAULT_MAX_KEYS, Digest, EarlierToken, Header, KeyName, KeyRecord, Kind, OwnerRecord,
+    PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable, Scheme, Seal, SetBy, Settings,
+    StoreRules, Switch, TokenRecord,
+};
+use crate::permission::Access;
+
+/// 2030-01-01T00:00:00Z, in seconds since the Unix epoch.
+const START: u64 = 1_893_456_000;
+
+/// The moment so many seconds after the beginning of 2030.
+#[must_use]
+pub fn at(seconds: u64) -> Timestamp {
+    Timestamp::MIN.saturating_add(Duration::from_secs(START + seconds))
+}
+
+/// The `n`-th key id; later ones are greater.
+#[must_use]
+pub fn key_id(n: u32) -> KeyId {
+    let millis = u128::from(at(0).as_millis());
+    KeyId::from_u128(millis << 80 | 0x7 << 76 | 0b10 << 62 | u128::from(n))
+}
+
+/// An owner's id.
+///
+/// # Errors
+/// [`Invalid`] for a text that is none.
+pub fn owner_id(id: &str) -> Result<OwnerId, Invalid> {
+    OwnerId::new(id)
+}
+
+/// A key's name.
+///
+/// # Errors
+/// [`Invalid`] for a text that is none.
+pub fn name(name: &str) -> Result<Option<KeyName>, Invalid> {
+    KeyName::new(name).map(Some)
+}
+
+/// An administrator.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn administrator() -> Result<Authority, Invalid> {
+    Ok(Authority::new(Role::Administrator, Actor::new("root")?))
+}
+
+/// A switch that was set `seconds` into 2030.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn switch(seconds: u64) -> Result<Switch, Invalid> {
+    Ok(Switch { at: at(seconds), by: Actor::new("root")?, reason: None })
+}
+
+/// The digest of the given generation of key `n`, under the public pepper and prefix 0.
+///
+/// # Errors
+/// None: the fixed numbers are valid.
+pub fn digest(n: u32, generation: u32) -> Result<Digest, Invalid> {
+    let [a, b, c, d] = n.to_be_bytes();
+    let [e, f, g, h] = generation.to_be_bytes();
+    let mut bytes = [0xd1; 32];
+    bytes[..8].copy_from_slice(&[a, b, c, d, e, f, g, h]);
+    Ok(Digest::new(bytes, Scheme::Blake3Keyed64, PepperNumber::PUBLIC, PrefixNumber::new(0)?))
+}
+
+/// The token of the given generation of key `n`.
+///
+/// # Errors
+/// [`Invalid`] for a generation that is none.
+pub fn token(n: u32, generation: u32) -> Result<TokenRecord, Invalid> {
+    Ok(TokenRecord {
+        generation: Generation::new(generation)?,
+        digest: digest(n, generation)?,
+        issued_at: at(generation.into()),
+    })
+}
+
+/// The same as an earlier token, in its grace for an hour.
+///
+/// # Errors
+/// [`Invalid`] for a generation that is none.
+pub fn earlier(n: u32, generation: u32) -> Result<EarlierToken, Invalid> {
+    Ok(EarlierToken { token: token(n, generation)?, ends_at: at(3_600 + u64::from(generation)) })
+}
+
+/// A seal of no token at all.
+#[must_use]
+pub fn seal() -> Seal {
+    Seal { key_number: 1, nonce: [0x5e; 24], ciphertext: vec![0xa1; 96].into() }
+}
+
+/// A store's own record: no rules, two prefixes accepted, the public pepper.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn header() -> Result<Header, Invalid> {
+    let prefixes = [Prefix::new("acme")?, Prefix::new("acme_test")?];
+    Ok(Header {
+        version: Version::FIRST,
+        rules: StoreRules::default(),
+        prefixes: PrefixTable::default().accepting(&prefixes)?,
+        peppers: vec![PepperCheck { number: PepperNumber::PUBLIC, value: [0xc4; 16] }],
+        issue_mark: None,
+    })
+}
+
+/// An owner with what it must have.
+///
+/// # Errors
+/// [`Invalid`] for a text that is no owner's id.
+pub fn owner(id: &str) -> Result<OwnerRecord, Invalid> {
+    Ok(OwnerRecord {
+        id: owner_id(id)?,
+        version: Version::FIRST,
+        defaults: Settings::default(),
+        suspended: None,
+        ceiling: Access::Full,
+        max_keys: DEFAULT_MAX_KEYS,
+        issue_mark: None,
+        created_at: at(0),
+        created_by: Actor::new("root")?,
+        updated_at: at(0),
+    })
+}
+
+/// The `n`-th key, with what it must have, of the given owner.
+///
+/// # Errors
+/// [`Invalid`] for a text that is no owner's id.
+pub fn key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
+    Ok(KeyRecord {
+        id: key_id(n),
+        owner: owner_id(owner)?,
+        version: Version::FIRST,
+        external_id: None,
+        kind: Kind::Standard,
+        name: None,
+        access: Access::Full,
+        access_by: SetBy::Owner,
+        expires_at: None,
+        expiry_by: SetBy::Owner,
+        settings: Settings::default(),
+        created_at: at(0),
+        created_by: Actor::new("root")?,
+        updated_at: at(0),
+        current: token(n, 1)?,
+        earlier: Vec::new(),
+        deactivated: None,
+        blocked: None,
+        revoked: None,
+        seal: None,
+    })
+}
+
+/// The key one version later, otherwise the same.
+#[must_use]
+pub fn changed_key(key: &KeyRecord) -> KeyRecord {
+    let version = key.version.next();
+    KeyRecord { version, updated_at: at(version.get()), ..key.clone() }
+}
+
+/// The key one version later, revoked.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn revoked(key: &KeyRecord) -> Result<KeyRecord, Invalid> {
+    Ok(KeyRecord { revoked: Some(switch(key.version.get())?), seal: None, ..changed_key(key) })
+}
+
+/// The owner one version later, otherwise the same.
+#[must_use]
+pub fn changed_owner(owner: &OwnerRecord) -> OwnerRecord {
+    let version = owner.version.next();
+    OwnerRecord { version, updated_at: at(version.get()), ..owner.clone() }
+}
+
+/// The store's own record one version later, otherwise the same.
+#[must_use]
+pub fn changed_header(header: &Header) -> Header {
+    Header { version: header.version.next(), ..header.clone() }
+}

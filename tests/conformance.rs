@@ -1,0 +1,72 @@
+//! The conformance suite on the memory backend, and that no case is left out of it.
+#![cfg(feature = "testing")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use keyhasp::backend::{Backend, BackendError, Memory};
+use keyhasp::testing::conformance::{self, Failure, Subject};
+
+const FAMILIES: [&str; 7] = ["atomic_", "rule_", "order_", "durable_", "error_", "query_", "size_"];
+
+struct InMemory;
+
+impl Subject for InMemory {
+    type Place = ();
+
+    fn place(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn open(&self, _: &()) -> Result<Box<dyn Backend>, BackendError> {
+        Ok(Box::new(Memory::new()))
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn memory_conforms() {
+    let report = conformance::assert_conforms(&InMemory);
+    assert!(report.names().count() >= 60, "{report}");
+    assert!(report.names().eq(conformance::cases().map(conformance::Case::name)));
+}
+
+/// The functions of a source file whose names begin with the name of a family.
+fn cases_written(file: &Path) -> Vec<String> {
+    let source = std::fs::read_to_string(file).unwrap();
+    let items = syn::parse_file(&source).unwrap().items;
+    let names = items.into_iter().filter_map(|item| match item {
+        syn::Item::Fn(function) => Some(function.sig.ident.to_string()),
+        _ => None,
+    });
+    names.filter(|name| FAMILIES.iter().any(|family| name.starts_with(family))).collect()
+}
+
+#[test]
+fn every_case_that_is_written_is_run_once() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testing/conformance/cases");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut written: Vec<String> = files.flat_map(|file| cases_written(&file)).collect();
+    let mut run: Vec<&str> = conformance::cases().map(conformance::Case::name).collect();
+    written.sort();
+    run.sort_unstable();
+    assert_eq!(run, written);
+    assert_eq!(run.iter().collect::<BTreeSet<_>>().len(), run.len(), "a name stands twice");
+}
+
+#[test]
+fn every_case_belongs_to_a_family_that_the_contract_names() {
+    let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/backend/contract.rs");
+    let contract = std::fs::read_to_string(contract).unwrap();
+    for family in FAMILIES {
+        assert!(contract.contains(&format!("(`{family}*`)")), "{family} isn't in the contract");
+        assert!(conformance::cases().any(|case| case.name().starts_with(family)), "{family}");
+    }
+    for case in conformance::cases() {
+        let families = FAMILIES.iter().filter(|family| case.name().starts_with(**family));
+        assert_eq!(families.count(), 1, "{}", case.name());
+    }
+}
