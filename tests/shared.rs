@@ -29,7 +29,7 @@ fn pair() -> Pair {
     let path = directory.path().join("keys.db");
     let open = |seed| {
         let clock = clock();
-        let backend = Sqlite::open(&path, SqliteOptions::shared(BOUND)).unwrap();
+        let backend = Sqlite::open(&path, SqliteOptions::shared(BOUND).unwrap()).unwrap();
         World::of(Arc::new(builder(&clock, seed).open(backend).unwrap()), clock)
     };
     let (a, b) = (open(1), open(2));
@@ -100,7 +100,7 @@ fn a_store_that_cannot_tell_is_unavailable() {
     let path = directory.path().join("keys.db");
     let clock = clock();
     let open = |clock: &Arc<ManualClock>, bound| {
-        let backend = Sqlite::open(&path, SqliteOptions::shared(bound)).unwrap();
+        let backend = Sqlite::open(&path, SqliteOptions::shared(bound).unwrap()).unwrap();
         let store: Arc<Store> = Arc::new(builder(clock, 1).open(backend).unwrap());
         store
     };
@@ -144,7 +144,7 @@ fn a_reader_that_was_pruned_past_finds_its_way_back() {
     let path = directory.path().join("keys.db");
     let open = |seed| {
         let clock = clock();
-        let backend = Sqlite::open(&path, SqliteOptions::shared(HOUR)).unwrap();
+        let backend = Sqlite::open(&path, SqliteOptions::shared(HOUR).unwrap()).unwrap();
         let store = Arc::new(builder(&clock, seed).open(backend).unwrap());
         (World::of(Arc::<Store>::clone(&store), clock), store)
     };
@@ -171,7 +171,7 @@ fn a_revocation_elsewhere_is_in_force_within_the_bound() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("keys.db");
     let open = || -> Arc<dyn KeyStore> {
-        let backend = Sqlite::open(&path, SqliteOptions::shared(BOUND)).unwrap();
+        let backend = Sqlite::open(&path, SqliteOptions::shared(BOUND).unwrap()).unwrap();
         let store = builder(&clock(), 1).clock(Arc::new(SystemClock::new()));
         Arc::new(store.random(getrandom::SysRng).open(backend).unwrap())
     };

@@ -53,8 +53,11 @@ impl Core {
         if touched.header {
             self.put_header(&self.backend.header()?)?;
         }
+        let mut gone = Vec::new();
         for owner in &touched.owners {
-            self.reload_owner(owner)?;
+            if !self.reload_owner(owner)? {
+                gone.push(owner);
+            }
         }
         for (id, owner) in &touched.keys {
             match self.backend.key(*id)? {
@@ -62,16 +65,19 @@ impl Core {
                 None => self.remove_key(*id, owner)?,
             }
         }
+        // After their keys, which are found by their owner's number.
+        gone.into_iter().for_each(|owner| self.index.remove_owner(owner));
         Ok(())
     }
 
     /// Puts an owner, and, where that cuts its keys anew, its keys.
     pub(super) fn put_owner(&self, owner: &ScannedOwner) -> Result<(), Error> {
         let cuts = self.index.put_owner(owner).map_err(|error| self.index_error(error))?;
-        if cuts { self.reload_owner(&owner.id) } else { Ok(()) }
+        if cuts { self.reload_owner(&owner.id).map(|_is_there| ()) } else { Ok(()) }
     }
 
-    fn reload_owner(&self, owner: &OwnerId) -> Result<(), Error> {
+    /// Puts an owner and its keys as they are now; whether it is there.
+    fn reload_owner(&self, owner: &OwnerId) -> Result<bool, Error> {
         let mut put = Ok(());
         let mut is_there = false;
         self.backend.scan_owner(owner, &mut |scanned| {
@@ -80,16 +86,14 @@ impl Core {
                 put = self.put_scanned(&scanned);
             }
         })?;
-        if !is_there {
-            self.index.remove_owner(owner);
-        }
-        put.map_err(|error| self.index_error(error))
+        put.map_err(|error| self.index_error(error))?;
+        Ok(is_there)
     }
 
     pub(super) fn put_key(&self, key: &ScannedKey) -> Result<(), Error> {
         match self.index.put_key(key) {
             // Created elsewhere a moment ago, its owner too.
-            Err(IndexError::OwnerMissing) => self.reload_owner(&key.owner),
+            Err(IndexError::OwnerMissing) => self.reload_owner(&key.owner).map(|_is_there| ()),
             put => put.map_err(|error| self.index_error(error)),
         }
     }

@@ -194,7 +194,7 @@ impl Index {
             })
             .map(|entry| entry.map(|entry| entry.pack()))
             .collect::<Result<Vec<Words>, IndexError>>()?;
-        self.replace(writer, key.id, owner.number, &entries)
+        self.replace(writer, key.id, Some(owner.number), &entries)
     }
 
     /// Takes a key away.
@@ -205,10 +205,8 @@ impl Index {
     ) -> Result<(), IndexError> {
         let mut guard = self.lock();
         let writer = &mut *guard;
-        match writer.owners.get(owner) {
-            Some(owner) => self.replace(writer, id, owner.number, &[]),
-            None => Ok(()),
-        }
+        let owner = writer.owners.get(owner).map(|owner| owner.number);
+        self.replace(writer, id, owner, &[])
     }
 
     /// From now on the store can't answer for this owner.
@@ -231,7 +229,7 @@ impl Index {
             .filter(|entry| entry.owner == state.number)
             .map(|entry| Entry { is_uncertain: true, ..entry }.pack())
             .collect();
-        if self.replace(writer, id, state.number, &uncertain).is_err() {
+        if self.replace(writer, id, Some(state.number), &uncertain).is_err() {
             // No room to say it of the key alone.
             self.set_uncertain(state.number);
         }
@@ -259,16 +257,17 @@ impl Index {
     }
 
     /// Two keys may share a tag by chance (one pair in 2^48); the owner's number tells most such
-    /// pairs apart, and the store draws another id for a new key that would make one.
+    /// pairs apart, and the store draws another id for a new key that would make one. Of an owner
+    /// that isn't known any more, everything under the tag goes: who is left out is refused.
     fn replace(
         &self,
         writer: &mut IndexWriter,
         id: KeyId,
-        owner: u32,
+        owner: Option<u32>,
         entries: &[Words],
     ) -> Result<(), IndexError> {
         let tag = tag_of(id.as_u128());
-        let is_old = |words: &Words| Entry::unpack(words).owner == owner;
+        let is_old = |words: &Words| owner.is_none_or(|owner| Entry::unpack(words).owner == owner);
         let gone = self.table.contents(tag);
         self.table
             .replace(&mut writer.table, tag, entries, is_old)
