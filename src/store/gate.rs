@@ -79,7 +79,8 @@ impl Gate {
         let Some(freshness) = &self.freshness else { return };
         let wall = i64::try_from(clock.now().as_millis()).unwrap_or(i64::MAX);
         freshness.wall_offset.store(wall - millis(clock.monotonic()), Ordering::Relaxed);
-        freshness.polled_at.store(nanos(started), Ordering::Release);
+        // A poll that started earlier may end later.
+        freshness.polled_at.fetch_max(nanos(started), Ordering::AcqRel);
     }
 
     /// How old the knowledge of other processes is; `None` if there are none.
@@ -149,6 +150,16 @@ mod tests {
         clock.advance(Duration::from_nanos(1));
         assert_eq!(gate.pass(&clock), Err(Unavailable::Stale));
         assert!(gate.is_stale(&clock));
+    }
+
+    #[test]
+    fn a_poll_that_started_earlier_and_ends_later_makes_nothing_older() {
+        let clock = ManualClock::new(Timestamp::MIN);
+        let gate = Gate::new(Some(Duration::from_secs(1)));
+        clock.advance(Duration::from_secs(5));
+        gate.freshen(Duration::from_secs(5), &clock);
+        gate.freshen(Duration::from_secs(3), &clock);
+        assert_eq!(gate.staleness(&clock), Some(Duration::ZERO));
     }
 
     #[test]

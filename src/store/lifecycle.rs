@@ -45,8 +45,8 @@ pub(super) fn act(
                 return Ok(None);
             }
             next.revoked = Some(caller.switch());
-            next.seal = None;
-            (EventKind::KeyRevoked, Fields::REVOKED)
+            let sealed = if next.seal.take().is_some() { Fields::SEAL } else { Fields::NONE };
+            (EventKind::KeyRevoked, Fields::REVOKED.with(sealed))
         }
         _ if key.revoked.is_some() => return Err(Error::State(StateProblem::Revoked)),
         KeyAction::Activate => {

@@ -5,14 +5,14 @@ use super::core::{Core, HeaderState};
 use super::error::{Error, StateProblem};
 use super::lifecycle;
 use super::request::{CreateKey, ExternalIdWish};
-use super::settings_check::checked;
+use super::settings_check::{checked, first_settings};
 use crate::backend::{Change, Precondition, Write, WriteKey};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
-    Expiry, KeyName, KeyRecord, OwnerRecord, Prefix, PrefixNumber, Seal, Settings, TokenRecord,
+    Expiry, KeyName, KeyRecord, OwnerRecord, Prefix, PrefixNumber, Seal, TokenRecord,
 };
 use crate::token::{Token, mint};
 
@@ -59,10 +59,7 @@ impl Core {
         let expiry = request.expiry.unwrap_or(Expiry::Never);
         lifecycle::check_creation(caller, &request.access, request.kind, expiry, self.catalogue())?;
         let name = request.name.as_ref().map(KeyName::new).transpose()?;
-        let settings = match &request.settings {
-            Some(settings) => Settings::from_value(settings.clone())?,
-            None => Settings::default(),
-        };
+        let settings = first_settings(request.settings.as_ref())?;
         let settings = checked(self.settings_check.as_deref(), settings)?;
         let (external_id, next_external_id) = match request.external_id {
             ExternalIdWish::Given(id) => {

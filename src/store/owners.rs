@@ -11,14 +11,14 @@ use super::lifecycle;
 use super::listing::MAX_EXAMINED;
 use super::minting::issuing;
 use super::request::{CreateKey, CreateOwner, KeyAction, OwnerAction, UpdateOwner};
-use super::settings_check::checked;
+use super::settings_check::{checked, first_settings};
 use crate::authority::Authority;
 use crate::backend::{Change, KeyFilter, KeyPageQuery, Precondition, StateSet, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::{OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
-use crate::key::{DEFAULT_MAX_KEYS, KeyRecord, Kind, OwnerRecord, Settings, SettingsPatch};
+use crate::key::{DEFAULT_MAX_KEYS, KeyRecord, Kind, OwnerRecord, SettingsPatch};
 use crate::permission::Access;
 
 impl Core {
@@ -32,10 +32,7 @@ impl Core {
             let caller = Caller::new(self, by)?;
             caller.require_administrator()?;
             let state = self.header();
-            let defaults = match &request.defaults {
-                Some(defaults) => Settings::from_value(defaults.clone())?,
-                None => Settings::default(),
-            };
+            let defaults = first_settings(request.defaults.as_ref())?;
             let ceiling = request.ceiling.clone().unwrap_or(Access::Full);
             ceiling.check(self.catalogue())?;
             let owner = OwnerRecord {

@@ -30,8 +30,9 @@ impl Core {
         let started = self.clock.monotonic();
         let mut applying = self.lock_applying();
         while self.refresh_page(&mut applying)? {}
-        drop(applying);
+        // Still locked, so that an older reading of the clocks never replaces a newer one.
         self.gate.freshen(started, &*self.clock);
+        drop(applying);
         Ok(())
     }
 

@@ -72,7 +72,8 @@ impl CreateKey {
         self
     }
 
-    /// Its own settings, a JSON object over its owner's defaults.
+    /// Its own settings, a JSON object over its owner's defaults. A name set to null stays its
+    /// owner's default.
     pub fn settings(mut self, settings: Value) -> Self {
         self.settings = Some(settings);
         self

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use crate::invalid::{Invalid, Problem};
-use crate::key::Settings;
+use crate::key::{Settings, SettingsPatch};
 
 /// Refuses settings that the service doesn't know, or of a wrong type. Every function of
 /// [`Settings`] that answers why not is one.
@@ -27,6 +29,14 @@ where
 impl fmt::Debug for dyn SettingsCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SettingsCheck")
+    }
+}
+
+/// The settings of something new. As in every later change, null at the top sets nothing.
+pub(super) fn first_settings(given: Option<&Value>) -> Result<Settings, Invalid> {
+    match given {
+        Some(given) => Settings::default().patched(&SettingsPatch::from_value(given.clone())?),
+        None => Ok(Settings::default()),
     }
 }
 
