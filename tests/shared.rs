@@ -1,6 +1,8 @@
 //! Two stores on one SQLite file, as two processes have them.
 #![cfg(feature = "sqlite")]
 
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
 mod common;
 
 use std::sync::Arc;
