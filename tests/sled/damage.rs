@@ -32,7 +32,7 @@ fn stored() -> Fixture {
 fn change(fixture: &Fixture, tree: &str, change: impl Fn(&[u8]) -> Option<Vec<u8>>) {
     fixture.raw(1, |db| {
         let tree = db.open_tree(tree).unwrap();
-        for entry in tree.iter() {
+        for entry in &tree {
             let (key, value) = entry.unwrap();
             match change(&value) {
                 Some(value) => tree.insert(key, value).unwrap(),
@@ -153,7 +153,8 @@ fn damaged_values_are_errors_wherever_they_are_read() {
         ("parts", &[1, 2, 5, 6, 7, 8, 9]),
     ];
     for (tree, shows) in cases {
-        let damages: [(&str, fn(&[u8]) -> Option<Vec<u8>>); 4] = [
+        type Damage = fn(&[u8]) -> Option<Vec<u8>>;
+        let damages: [(&str, Damage); 4] = [
             ("cut short", |value| Some(value[..value.len() / 2].to_vec())),
             ("longer", |value| Some([value, b"more"].concat())),
             ("other bytes", |value| Some(vec![0xff; value.len()])),

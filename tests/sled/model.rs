@@ -18,8 +18,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::fixture::{
-    Fixture, actor, at, create_key, create_owner, event, header, key, owner, owner_id, remove_key,
-    replace_key,
+    Fixture, actor, at, commit, create_key, create_owner, event, header, key, owner, owner_id,
+    remove_key, replace_key,
 };
 use crate::records::{longest_settings, whole};
 
@@ -389,7 +389,7 @@ proptest! {
             let mut writer = Writer { store: &memory, now };
             let change = writer.change(&[Op::CreateOwner { owner, max_keys }]);
             now = writer.now;
-            prop_assert_eq!(store.commit(&[change.clone()]).unwrap(), memory.commit(&[change]).unwrap());
+            prop_assert_eq!(commit(&store, change.clone()), commit(&memory, change));
         }
         for step in steps {
             match &step {
