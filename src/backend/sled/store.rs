@@ -272,10 +272,10 @@ impl Backend for Sled {
     }
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
-        if self.live.read().unwrap_or_else(PoisonError::into_inner).is_none() {
-            return Err(closed("wait"));
-        }
-        Ok(self.announcer.wait(after, timeout))
+        // Closing announces the greatest number, so that nobody waits for what can't come.
+        let last = self.announcer.wait(after, timeout);
+        let is_closed = self.live.read().unwrap_or_else(PoisonError::into_inner).is_none();
+        if is_closed { Err(closed("wait")) } else { Ok(last) }
     }
 
     fn recover(&self) -> Result<(), BackendError> {
@@ -291,9 +291,8 @@ impl Backend for Sled {
 
     fn close(&self) -> Result<(), BackendError> {
         let _turn = self.take_turn();
-        match self.live_mut().take() {
-            Some(live) => live.close(&self.place).map_err(|fault| fault.during("close")),
-            None => Ok(()),
-        }
+        let live = self.live_mut().take();
+        self.announcer.announce(u64::MAX);
+        live.map_or(Ok(()), |live| live.close(&self.place)).map_err(|fault| fault.during("close"))
     }
 }
