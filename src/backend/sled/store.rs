@@ -5,9 +5,8 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use super::NAME;
 use super::engine::{Engine, WriteFault, Writes};
-use super::fault::Fault;
+use super::fault::{Fault, NAME};
 use super::layout::{self, Tree};
 use super::life::Live;
 use super::options::SledOptions;
