@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyhasp::id::KeyId;
+use keyhasp::key::StoreRules;
 use keyhasp::store::{PepperProblem, Store, Unavailable};
 use keyhasp::token::{Inspection, inspect};
-use keyhasp::{Error, Grant, KeyStore, ManualClock, Refusal, Timestamp};
+use keyhasp::{Error, Grant, KeyStore, ManualClock, Prefix, Refusal, Timestamp};
 
 use crate::backends::Place;
 use crate::calls::{Call, EventQuery, KeyQuery, OwnerQuery, Side, Who};
@@ -50,6 +51,13 @@ struct Step {
     told: Option<Reason>,
 }
 
+/// A store on the same database, and the rules as they were when it was opened.
+#[derive(Debug)]
+struct Witness {
+    store: Store,
+    rules: (StoreRules, Vec<(Prefix, bool)>),
+}
+
 struct Sequence<'a> {
     seed: u64,
     chance: Chance,
@@ -73,6 +81,8 @@ struct Sequence<'a> {
     ever: Vec<KeyId>,
     grants: Vec<Grant>,
     walk: Option<Walk>,
+    /// Another store on the same database, where it is shared.
+    witness: Option<Witness>,
     seen_events: u64,
     steps: Vec<Step>,
     coverage: &'a mut Coverage,
@@ -114,6 +124,7 @@ pub(crate) fn run(
         ever: Vec::new(),
         grants: Vec::new(),
         walk: None,
+        witness: None,
         seen_events: 0,
         steps: Vec::new(),
         coverage,
@@ -148,7 +159,8 @@ impl Sequence<'_> {
         if self.chance.percent(15) {
             self.look_at_everything()?;
         }
-        self.walk()
+        self.walk()?;
+        self.ask_witness()
     }
 
     fn move_clock(&mut self) {
@@ -327,7 +339,11 @@ impl Sequence<'_> {
     }
 
     fn check_health(&self) -> Checked {
-        let health = self.asked.health();
+        self.check_health_of(&*self.asked)
+    }
+
+    fn check_health_of(&self, store: &dyn KeyStore) -> Checked {
+        let health = store.health();
         let tokens: usize = self.model.keys.values().map(|key| key.tokens().len()).sum();
         if health.unavailable.is_none() && health.tokens == tokens {
             return Ok(());
@@ -365,9 +381,44 @@ impl Sequence<'_> {
         Ok(())
     }
 
+    /// What a store that only learns from the event log says of all tokens, once it has polled.
+    fn ask_witness(&mut self) -> Checked {
+        if !self.place.is_shared() || self.chance.percent(50) {
+            return Ok(());
+        }
+        let rules = (self.model.rules, self.model.prefixes.clone());
+        if let Some(witness) = &self.witness {
+            match witness.store.refresh() {
+                Ok(()) if witness.rules == rules => {}
+                Err(Error::Unavailable(Unavailable::RulesChanged)) if witness.rules != rules => {
+                    self.witness = None;
+                }
+                heard => return Err(format!("the witness polls: {heard:?} heard")),
+            }
+        }
+        if self.witness.is_none() {
+            let builder = opening::builder(&self.model.opening, self.model.rules)
+                .clock(Arc::clone(&self.clock) as _);
+            let store = self.place.open(builder);
+            let store = store.map_err(|error| format!("the witness opens: {error:?} heard"))?;
+            self.witness = Some(Witness { store, rules });
+        }
+        let Some(witness) = &self.witness else { return Ok(()) };
+        for issue in &self.issued {
+            let expected = self.model.verify(issue.key, issue.generation);
+            let heard = witness.store.verify(issue.text.as_bytes());
+            if let Some(difference) = compare::verdicts(&expected, &heard, &witness.store) {
+                let (key, generation) = (issue.key, issue.generation);
+                return Err(format!("token {generation} of {key} at the witness: {difference}"));
+            }
+        }
+        self.check_health_of(&witness.store)
+    }
+
     /// Closes the store and opens it anew; first with what must be refused, now and then.
     fn reopen(&mut self) -> Checked {
         let next = opening::next(&mut self.chance, &self.model);
+        self.witness = None;
         if self.place.outlives_its_store() {
             self.store.close().map_err(|error| format!("closing: {error:?} heard"))?;
         }

@@ -24,4 +24,9 @@ pub(crate) trait Place: Debug {
 
     /// Whether a store lets go of the database when it is closed, so that it can be opened again.
     fn outlives_its_store(&self) -> bool;
+
+    /// Whether several stores can have it open.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }

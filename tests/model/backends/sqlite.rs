@@ -14,22 +14,23 @@ use super::Place;
 pub(crate) struct OnSqlite {
     dir: TempDir,
     options: SqliteOptions,
+    is_shared: bool,
 }
 
 impl OnSqlite {
     /// For one process.
     pub(crate) fn exclusive() -> Self {
-        Self::with(SqliteOptions::exclusive())
+        Self::with(SqliteOptions::exclusive(), false)
     }
 
-    /// As if other processes had it open too. The driver polls itself whenever it moves the
-    /// clock, so that the bound never runs out.
+    /// For several. The driver polls itself whenever it moves the clock, so that the bound never
+    /// runs out.
     pub(crate) fn shared() -> Self {
-        Self::with(SqliteOptions::shared(Duration::from_secs(3_600)).unwrap())
+        Self::with(SqliteOptions::shared(Duration::from_secs(3_600)).unwrap(), true)
     }
 
-    fn with(options: SqliteOptions) -> Self {
-        Self { dir: TempDir::new().unwrap(), options: options.sync_off_for_tests() }
+    fn with(options: SqliteOptions, is_shared: bool) -> Self {
+        Self { dir: TempDir::new().unwrap(), options: options.sync_off_for_tests(), is_shared }
     }
 }
 
@@ -40,5 +41,9 @@ impl Place for OnSqlite {
 
     fn outlives_its_store(&self) -> bool {
         true
+    }
+
+    fn is_shared(&self) -> bool {
+        self.is_shared
     }
 }
