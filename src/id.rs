@@ -144,6 +144,23 @@ impl OwnerId {
         Ok(Self { bytes, len: id.len() as u8 })
     }
 
+    /// The id's bytes up to `N`, padded with zeros; `None` if it is longer.
+    pub(crate) fn padded<const N: usize>(&self) -> Option<[u8; N]> {
+        let padded = self.bytes.first_chunk::<N>()?;
+        (usize::from(self.len) <= N).then_some(*padded)
+    }
+
+    /// The id that [`padded`](Self::padded) gave.
+    #[inline]
+    pub(crate) fn from_padded<const N: usize>(padded: [u8; N]) -> Self {
+        let mut bytes = [0; Self::MAX_LEN];
+        bytes[..N].copy_from_slice(&padded);
+        // At most 64.
+        #[allow(clippy::cast_possible_truncation)]
+        let len = padded.iter().position(|byte| *byte == 0).unwrap_or(N) as u8;
+        Self { bytes, len }
+    }
+
     /// The id's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -367,6 +384,10 @@ mod tests {
             let (x, y) = (OwnerId::new(&a).unwrap(), OwnerId::new(&b).unwrap());
             prop_assert_eq!(x.cmp(&y), a.cmp(&b));
             prop_assert_eq!(x == y, a == b);
+            match x.padded::<16>() {
+                Some(padded) => prop_assert_eq!(OwnerId::from_padded(padded), x),
+                None => prop_assert!(a.len() > 16),
+            }
         }
     }
 }

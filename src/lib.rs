@@ -1,4 +1,34 @@
-//! keyhasp
+#![doc = include_str!("../README.md")]
+//!
+//! # Where things are
+//!
+//! The crate's root names what a service needs: [`Store::builder`] opens a store on a backend of
+//! [`backend`]; [`AdminKeys`], [`OwnerKeys`], [`DelegatedKeys`] and [`Verifier`] are the handles on
+//! it; [`CreateKey`], [`Rotate`], [`ListKeys`] and their like are what is asked, [`Key`],
+//! [`Issued`], [`Page`] and [`Grant`] what is answered. All else lies in the module of its concept.
+//!
+//! Each module knows only those below it, and none of its own row; a test holds them to it.
+//! `backend` moreover never sees [`token`], [`grant`] or [`secret`]: code that stores has no
+//! plaintext in its hands.
+//!
+//! ```text
+//!  7  testing     (feature) the conformance suite for backends
+//!       |
+//!  6  store       KeyStore, Store, the handles: lifecycle, lists, joined commits, verify
+//!       |
+//!  5  backend     the contract, the rules of a commit; memory, sqlite, sled
+//!       |
+//!  4  event  grant  token      what can happen; what verify returns; what the client holds
+//!       |
+//!  3  key         what may be written down: records, digests, state, settings, rules
+//!       |
+//!  2  permission  authority    what a key may do; who acts
+//!       |
+//!  1  id          ids of keys and owners, generations, versions
+//!       |
+//!  0  clock  secret  invalid   time; bytes that are wiped; what is wrong with an input
+//! ```
+
 pub mod authority;
 pub mod backend;
 pub mod clock;
@@ -9,8 +39,25 @@ pub mod invalid;
 pub mod key;
 pub mod permission;
 pub mod secret;
+pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod text;
 pub mod token;
+
+pub use authority::Actor;
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use event::{Event, EventKind};
+pub use grant::Grant;
+pub use id::{ExternalId, Generation, KeyId, OwnerId, Version};
 pub use invalid::Invalid;
+pub use key::{Expiry, Kind, Prefix, State, StoreRules, Unfit};
+pub use permission::{Access, Catalogue, Permission};
+pub use store::{
+    AdminKeys, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Denied, Error, ExternalIdWish,
+    Issued, Key, KeyStore, ListEvents, ListKeys, ListOwners, Owner, OwnerKeys, Page, Refusal,
+    Rotate, Store, StoreBuilder, UpdateKey, UpdateOwner, Verifier,
+};
+#[cfg(feature = "sealed")]
+pub use token::SealingKeys;
+pub use token::{Peppers, Token};

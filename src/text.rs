@@ -33,7 +33,8 @@ macro_rules! bounded_text {
             /// Takes a text of 1 to [`MAX_LEN`](Self::MAX_LEN) bytes without control characters.
             ///
             /// # Errors
-            /// [`Invalid`] when it is empty, too long, or holds a control character.
+            /// [`Invalid`](crate::invalid::Invalid) when it is empty, too long, or holds a control
+            /// character.
             pub fn new(text: impl Into<String>) -> Result<Self, crate::invalid::Invalid> {
                 let text = text.into();
                 crate::text::check($field, &text, $limit)?;
@@ -57,6 +58,7 @@ macro_rules! bounded_text {
 pub(crate) use bounded_text;
 
 #[cfg(test)]
+#[allow(unreachable_pub, dead_code)] // The macro makes public types.
 mod tests {
     use super::*;
 

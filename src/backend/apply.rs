@@ -209,6 +209,12 @@ impl Plan {
             let (expected, found) = match precondition {
                 Precondition::Header(version) => (*version, Some(plan.header.version)),
                 Precondition::Key(id, version) => (*version, tx.key(*id)?.map(|key| key.version)),
+                Precondition::LiveKeys(id, expected) => {
+                    if tx.key_counts(id)?.live == *expected {
+                        continue;
+                    }
+                    return Ok(Err(Rejection::KeysChanged));
+                }
                 Precondition::Owner(id, version) => {
                     (*version, tx.owner(id)?.map(|owner| owner.version))
                 }
@@ -405,15 +411,22 @@ impl Plan {
         let is_accepted = |number: PrefixNumber| {
             new.prefixes.accepted().any(|accepted| accepted.number == number)
         };
+        // Of several rules the last by name, whatever the order in which a backend shows its keys.
         let mut forbidden = None;
         let mut names = BTreeMap::new();
         let mut standard: BTreeMap<OwnerId, bool> = BTreeMap::new();
+        // All are judged as they will be: what the change itself writes, and of the rest all.
         tx.each_owner(&mut |owner| {
-            standard.insert(owner.id, false);
+            if !self.owners.contains_key(&owner.id) {
+                standard.insert(owner.id, false);
+            }
         })?;
-        tx.each_key(&mut |key| {
+        for owner in self.owners.values().filter_map(|owner| owner.after.as_ref()) {
+            standard.insert(owner.id, false);
+        }
+        let mut judge = |key: &KeyRecord| {
             if key.seal.is_some() && !new.rules.sealed_tokens {
-                forbidden = Some("sealed_tokens");
+                forbidden = forbidden.max(Some("sealed_tokens"));
             }
             if !key.is_live() {
                 return;
@@ -421,16 +434,22 @@ impl Plan {
             if let Some(name) = &key.name {
                 let again = names.insert((key.owner, name.clone()), ()).is_some();
                 if again && new.rules.unique_names {
-                    forbidden = Some("unique_names");
+                    forbidden = forbidden.max(Some("unique_names"));
                 }
             }
             if key.kind == Kind::Standard {
                 standard.insert(key.owner, true);
             }
             if key.tokens(None).any(|(token, _)| !is_accepted(token.digest.prefix)) {
-                forbidden = Some("prefixes");
+                forbidden = forbidden.max(Some("prefixes"));
+            }
+        };
+        tx.each_key(&mut |key| {
+            if !self.keys.contains_key(&key.id) {
+                judge(&key);
             }
         })?;
+        self.keys.values().filter_map(|key| key.after.as_ref()).for_each(judge);
         if new.rules.keep_standard_key && standard.values().any(|has_one| !has_one) {
             forbidden = Some("keep_standard_key");
         }

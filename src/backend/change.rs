@@ -26,13 +26,16 @@ pub struct Operation {
     pub event: EventDraft,
 }
 
-/// A record's version that must hold when the change commits.
+/// What must hold when the change commits, mostly a record's version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Precondition {
     /// Of the store itself.
     Header(Version),
     /// Of a key.
     Key(KeyId, Version),
+    /// Not a version: how many unrevoked keys an owner has. Who writes to all of them says so, and
+    /// no key slips in beside.
+    LiveKeys(OwnerId, u64),
     /// Of an owner.
     Owner(OwnerId, Version),
 }
@@ -102,6 +105,8 @@ pub enum Rejection {
     ExternalIdsExhausted,
     /// A key of this id exists.
     KeyExists(KeyId),
+    /// The owner has got or lost unrevoked keys meanwhile.
+    KeysChanged,
     /// The owner would be left without an unrevoked standard key.
     LastStandardKey,
     /// Another unrevoked key of the owner has this name.
@@ -154,6 +159,7 @@ impl fmt::Display for Rejection {
             Self::ExternalIdTaken(id) => write!(f, "external id {id} was used before"),
             Self::ExternalIdsExhausted => f.write_str("no external id is left"),
             Self::KeyExists(id) => write!(f, "key {id} exists"),
+            Self::KeysChanged => f.write_str("the owner's keys have changed meanwhile"),
             Self::LastStandardKey => f.write_str("the owner's last standard key must stay"),
             Self::NameTaken(by) => write!(f, "key {by} of the same owner has this name"),
             Self::OwnerExists => f.write_str("the owner exists"),

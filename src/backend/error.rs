@@ -16,7 +16,7 @@ pub enum BackendErrorKind {
     Corrupt,
     /// The engine is a version with known faults.
     EngineUnfit,
-    /// The file is a database of another application, or none.
+    /// The file is a database of another application.
     Foreign,
     /// No space is left.
     Full,
@@ -24,7 +24,8 @@ pub enum BackendErrorKind {
     Io,
     /// The database was written by a newer version.
     Newer,
-    /// There is no database where one was expected, or a directory where a file should be.
+    /// There is no database where one was expected: nothing at all, a file of another sort, or a
+    /// directory where a file should be.
     NotADatabase,
     /// Whether the change took effect can't be told. Nothing is committed before `recover`.
     OutcomeUnknown,

@@ -12,10 +12,10 @@ mod error;
 mod memory;
 mod query;
 mod scan;
-//#[cfg(feature = "sled")]
-//pub mod sled;
-//#[cfg(feature = "sqlite")]
-//pub mod sqlite;
+#[cfg(feature = "sled")]
+pub mod sled;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 
 pub use announce::Announcer;
 pub use apply::{KeyCounts, Transaction, apply};

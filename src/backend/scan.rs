@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
-use crate::key::{EarlierToken, KeyRecord, Kind, OwnerRecord, TokenRecord};
+use crate::key::{EarlierToken, KeyRecord, Kind, OwnerRecord, Standing, TokenRecord, tokens};
 use crate::permission::Access;
 
 /// One record of a scan.
@@ -50,6 +50,28 @@ pub struct ScannedKey {
     pub current: TokenRecord,
     /// The tokens before it, oldest first.
     pub earlier: Vec<EarlierToken>,
+}
+
+impl ScannedKey {
+    /// What decides on the key's state, as [`KeyRecord::standing`].
+    pub(crate) fn standing(&self) -> Standing {
+        Standing {
+            suspended: false,
+            revoked: self.revoked,
+            blocked: self.blocked,
+            deactivated: self.deactivated,
+            expires_at: self.expires_at,
+            ends_at: None,
+        }
+    }
+
+    /// Each token with its end, as [`KeyRecord::tokens`].
+    pub(crate) fn tokens(
+        &self,
+        mark: Option<Timestamp>,
+    ) -> impl Iterator<Item = (&TokenRecord, Option<Timestamp>)> {
+        tokens(&self.current, &self.earlier, mark)
+    }
 }
 
 impl From<&OwnerRecord> for ScannedOwner {

@@ -16,6 +16,7 @@ pub use digest::{Digest, PepperNumber, PrefixNumber, Scheme};
 pub use name::KeyName;
 pub use owner::{DEFAULT_MAX_KEYS, OwnerRecord};
 pub use prefix::Prefix;
+pub(crate) use record::tokens;
 pub use record::{
     EarlierToken, Expiry, KeyRecord, Kind, MAX_EARLIER_TOKENS, Seal, SetBy, Switch, TokenRecord,
 };

@@ -181,13 +181,22 @@ impl KeyRecord {
         &self,
         mark: Option<Timestamp>,
     ) -> impl Iterator<Item = (&TokenRecord, Option<Timestamp>)> {
-        self.earlier
-            .iter()
-            .map(|earlier| (&earlier.token, Some(earlier.ends_at)))
-            .chain([(&self.current, None)])
-            .map(move |(token, end)| {
-                let marked = mark.is_some_and(|mark| token.issued_at < mark);
-                (token, if marked { Some(Timestamp::MIN) } else { end })
-            })
+        tokens(&self.current, &self.earlier, mark)
     }
+}
+
+/// The rule behind [`KeyRecord::tokens`].
+pub(crate) fn tokens<'a>(
+    current: &'a TokenRecord,
+    earlier: &'a [EarlierToken],
+    mark: Option<Timestamp>,
+) -> impl Iterator<Item = (&'a TokenRecord, Option<Timestamp>)> {
+    earlier
+        .iter()
+        .map(|earlier| (&earlier.token, Some(earlier.ends_at)))
+        .chain([(current, None)])
+        .map(move |(token, end)| {
+            let marked = mark.is_some_and(|mark| token.issued_at < mark);
+            (token, if marked { Some(Timestamp::MIN) } else { end })
+        })
 }

@@ -1,1 +1,61 @@
-//! store
+//! The store: the whole life of keys over a backend.
+//!
+//! [`KeyStore`] is the port, [`Store`] the implementation over a
+//! [`Backend`](crate::backend::Backend), and the handles are what a service passes around.
+//!
+//! A management call decides by pure rules over records that it has just loaded, commits what it
+//! decided together with the versions that the decision rests on, and decides anew if they moved.
+//! Changes of concurrent callers are committed in one durable step. Whoever leads that step puts
+//! it into the verification index before anybody is told that it is done.
+
+mod administration;
+mod answer;
+mod attempt;
+mod background;
+mod caller;
+mod commit;
+mod core;
+mod cursor;
+mod error;
+mod facade;
+mod gate;
+mod handle;
+mod index;
+mod key_store;
+mod keys;
+mod lifecycle;
+mod listing;
+mod loading;
+mod minting;
+mod open;
+mod owners;
+mod prefixes;
+mod recovery;
+mod refresh;
+mod request;
+mod retention;
+mod sealing;
+mod settings_check;
+mod touched;
+mod verify;
+
+pub use answer::{
+    CreatedOwner, EarlierTokenInfo, Events, Health, Issued, Key, OpenedToken, Owner, Page,
+    RevokedAll, Rules,
+};
+pub use error::{
+    Denied, Error, Kindred, PepperProblem, Refusal, RulesDiffer, RulesShown, StateProblem,
+    Unavailable,
+};
+pub use facade::Store;
+pub use handle::{
+    AdminKeys, Administrating, DelegatedKeys, Delegating, Keys, Managing, OwnerKeys, Owning,
+    Verifier,
+};
+pub use key_store::KeyStore;
+pub use open::StoreBuilder;
+pub use request::{
+    ChangeRules, CreateKey, CreateOwner, ExternalIdWish, KeyAction, ListEvents, ListKeys,
+    ListOwners, OwnerAction, Rotate, UpdateKey, UpdateOwner,
+};
+pub use settings_check::SettingsCheck;

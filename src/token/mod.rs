@@ -11,7 +11,7 @@ mod pepper;
 #[cfg(feature = "sealed")]
 mod seal;
 
-pub(crate) use digest::{Unverified, digest};
+pub(crate) use digest::Unverified;
 pub use format::{Found, Inspection, MAX_TOKEN_LEN, inspect, pattern, scan};
 pub use mint::{RandomError, RandomSource, Token};
 pub(crate) use mint::{fill, mint};
@@ -19,4 +19,4 @@ pub use pepper::Peppers;
 #[cfg(feature = "sealed")]
 pub use seal::SealingKeys;
 #[cfg(feature = "sealed")]
-pub(crate) use seal::{SealError, seal, unseal};
+pub(crate) use seal::{seal, unseal};

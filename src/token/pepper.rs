@@ -78,6 +78,12 @@ impl Peppers {
         self.0.iter().map(|(number, pepper)| (*number, pepper))
     }
 
+    /// The pepper under which new tokens are hashed.
+    pub(crate) fn current(&self) -> (PepperNumber, &Secret<32>) {
+        let (number, pepper) = &self.0[0];
+        (*number, pepper)
+    }
+
     /// The pepper at a position, 0 to 3.
     #[inline]
     pub(crate) fn at(&self, position: usize) -> Option<&Secret<32>> {

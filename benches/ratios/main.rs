@@ -1,0 +1,20 @@
+//! Every figure that the project promises, as ratios measured in turns within one run.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout
+)]
+
+mod measure;
+mod synthetic;
+mod verification;
+
+fn main() {
+    // `cargo bench` passes `--bench`; anything else narrows the run.
+    let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part));
+    verification::run(&wanted);
+}

@@ -1,0 +1,38 @@
+//! Measuring pairs in turns.
+
+use std::time::Instant;
+
+/// How often each side of a pair is measured.
+const ROUNDS: usize = 41;
+
+/// Nanoseconds of one call.
+pub fn time(work: impl FnOnce()) -> f64 {
+    let started = Instant::now();
+    work();
+    started.elapsed().as_secs_f64() * 1e9
+}
+
+/// The median of the ratios of two pieces of work, measured in turns, each first every other time.
+pub fn ratio(mut work: impl FnMut(), mut unit: impl FnMut()) -> f64 {
+    work();
+    unit();
+    let ratios = (0..ROUNDS).map(|round| {
+        if round % 2 == 0 {
+            let work = time(&mut work);
+            work / time(&mut unit)
+        } else {
+            let unit = time(&mut unit);
+            time(&mut work) / unit
+        }
+    });
+    median(ratios.collect())
+}
+
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+pub fn figure(name: &str, value: f64, unit: &str) {
+    println!("figure {name} {value:.3} {unit}");
+}

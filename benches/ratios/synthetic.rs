@@ -1,0 +1,207 @@
+//! Stores of any size, made up while they are loaded, with tokens that can be recomputed.
+
+use std::time::Duration;
+
+use keyhasp::backend::{
+    Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage, EventQuery,
+    KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, ScannedKey, ScannedOwner,
+    Sharing,
+};
+use keyhasp::key::{
+    Digest, EarlierToken, Header, KeyRecord, OwnerRecord, PepperNumber, PrefixNumber, Scheme,
+    TokenRecord,
+};
+use keyhasp::{Access, ExternalId, Generation, KeyId, Kind, OwnerId, Timestamp};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+pub const PEPPER: [u8; 32] = [0x5a; 32];
+pub const PREFIX: &str = "acme_live";
+/// How many keys an owner has.
+const KEYS_PER_OWNER: u64 = 10;
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// A backend of so many keys that stores nothing: each key is computed from its number.
+#[derive(Debug)]
+pub struct Synthetic {
+    pub keys: u64,
+    /// Whether each key has a token in its grace.
+    pub rotated: bool,
+    pub sharing: Sharing,
+}
+
+/// The id, and the part of the token that is hashed as it is.
+fn key(number: u64, generation: u32) -> (KeyId, [u8; 48]) {
+    let mut random = ChaCha8Rng::seed_from_u64(number);
+    let millis = u128::from(1_767_225_600_000 + number / 1_000);
+    let low = random.next_u64() >> 2 | 1 << 63;
+    let id = millis << 80 | 7 << 76 | u128::from(number % 1_000) << 64 | u128::from(low);
+    let id = KeyId::from_u128(id);
+    let mut random = ChaCha8Rng::seed_from_u64(number << 8 | u64::from(generation));
+    let mut tail = [0; 48];
+    for character in &mut tail[..42] {
+        *character = ALPHABET[(random.next_u32() % 62) as usize];
+    }
+    let covered = head(id) + std::str::from_utf8(&tail[..42]).unwrap();
+    base62(crc32(covered.as_bytes()).into(), &mut tail[42..]);
+    (id, tail)
+}
+
+fn head(id: KeyId) -> String {
+    let mut digits = [0; 22];
+    base62(id.as_u128(), &mut digits);
+    format!("{PREFIX}_{}", std::str::from_utf8(&digits).unwrap())
+}
+
+fn base62(mut value: u128, digits: &mut [u8]) {
+    for digit in digits.iter_mut().rev() {
+        *digit = ALPHABET[(value % 62) as usize];
+        value /= 62;
+    }
+}
+
+/// CRC-32 (ISO 3309), bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            crc >> 1 ^ (if crc & 1 == 1 { 0xedb8_8320 } else { 0 })
+        })
+    })
+}
+
+/// The token of a key's generation.
+pub fn token(number: u64, generation: u32) -> String {
+    let (id, tail) = key(number, generation);
+    head(id) + std::str::from_utf8(&tail).unwrap()
+}
+
+pub fn owner(number: u64) -> OwnerId {
+    OwnerId::new(format!("org-{number:012}")).unwrap()
+}
+
+impl Synthetic {
+    pub fn scanned(number: u64, rotated: bool) -> ScannedKey {
+        let record = |generation: u32| {
+            let (id, tail) = key(number, generation);
+            let mut input = [0; 64];
+            input[..16].copy_from_slice(&id.to_bytes());
+            input[16..].copy_from_slice(&tail);
+            let bytes = *blake3::keyed_hash(&PEPPER, &input).as_bytes();
+            let digest = Digest::new(
+                bytes,
+                Scheme::Blake3Keyed64,
+                PepperNumber::new(1),
+                PrefixNumber::new(0).unwrap(),
+            );
+            let generation = Generation::new(generation).unwrap();
+            TokenRecord { generation, digest, issued_at: Timestamp::MIN }
+        };
+        let earlier = rotated.then(|| EarlierToken { token: record(1), ends_at: Timestamp::MAX });
+        ScannedKey {
+            id: key(number, 1).0,
+            owner: owner(number / KEYS_PER_OWNER),
+            kind: Kind::Standard,
+            access: Access::Full,
+            expires_at: Some(Timestamp::MAX),
+            deactivated: false,
+            blocked: false,
+            revoked: false,
+            current: record(if rotated { 2 } else { 1 }),
+            earlier: earlier.into_iter().collect(),
+        }
+    }
+
+    fn unsupported<T>(operation: &'static str) -> Result<T, BackendError> {
+        Err(BackendError::new(BackendErrorKind::Io, "synthetic", operation))
+    }
+}
+
+impl Backend for Synthetic {
+    fn name(&self) -> &'static str {
+        "synthetic"
+    }
+
+    fn sharing(&self) -> Sharing {
+        self.sharing
+    }
+
+    fn open_header(&self, initial: &Header) -> Result<Header, BackendError> {
+        Ok(initial.clone())
+    }
+
+    fn header(&self) -> Result<Header, BackendError> {
+        Self::unsupported("header")
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
+        for number in 0..self.keys.div_ceil(KEYS_PER_OWNER) {
+            visit(Scanned::Owner(ScannedOwner {
+                id: owner(number),
+                suspended: false,
+                ceiling: Access::Full,
+                issue_mark: None,
+            }));
+        }
+        for number in 0..self.keys {
+            visit(Scanned::Key(Self::scanned(number, self.rotated)));
+        }
+        Ok(0)
+    }
+
+    fn scan_owner(&self, _: &OwnerId, _: &mut dyn FnMut(Scanned)) -> Result<(), BackendError> {
+        Self::unsupported("scan owner")
+    }
+
+    fn owner(&self, _: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
+        Self::unsupported("owner")
+    }
+
+    fn key(&self, _: KeyId) -> Result<Option<KeyRecord>, BackendError> {
+        Self::unsupported("key")
+    }
+
+    fn key_by_external_id(&self, _: ExternalId) -> Result<Option<KeyRecord>, BackendError> {
+        Self::unsupported("key")
+    }
+
+    fn commit(&self, _: &[Change]) -> Result<CommitOutcome, BackendError> {
+        Self::unsupported("commit")
+    }
+
+    fn page_keys(&self, _: &KeyPageQuery) -> Result<KeyPage, BackendError> {
+        Self::unsupported("page")
+    }
+
+    fn count_keys(&self, _: &KeyFilter) -> Result<u64, BackendError> {
+        Self::unsupported("count")
+    }
+
+    fn page_owners(&self, _: &OwnerPageQuery) -> Result<OwnerPage, BackendError> {
+        Self::unsupported("page")
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<EventPage, BackendError> {
+        let _ = query;
+        Ok(EventPage { events: Vec::new(), next: None, pruned_through: 0 })
+    }
+
+    fn last_event(&self) -> Result<u64, BackendError> {
+        Ok(0)
+    }
+
+    fn prune_events(&self, _: Timestamp) -> Result<u64, BackendError> {
+        Ok(0)
+    }
+
+    fn wait(&self, _: u64, _: Duration) -> Result<u64, BackendError> {
+        Ok(0)
+    }
+
+    fn recover(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+}

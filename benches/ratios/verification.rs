@@ -1,0 +1,107 @@
+//! What a verification costs, in units of one keyed BLAKE3 of 64 bytes.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyhasp::backend::Sharing;
+use keyhasp::{Catalogue, KeyStore, Peppers, Prefix, Refusal, Store, Verifier};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::measure::{figure, ratio};
+use crate::synthetic::{PEPPER, PREFIX, Synthetic, token};
+
+/// How many verifications make one measurement.
+const BATCH: usize = 20_000;
+/// How many different tokens are drawn from.
+const DRAWN: usize = 400_000;
+
+pub fn run(wanted: &dyn Fn(&str) -> bool) {
+    for (keys, suffix) in [(1_000, "1k"), (1_000_000, "1m"), (10_000_000, "10m")] {
+        let name = format!("verify_hit_{suffix}");
+        if wanted(&name) {
+            let verifier = open(keys, false, Sharing::Exclusive);
+            hits(&name, &verifier, &tokens(keys, 1), 1);
+            if keys == 1_000_000 {
+                refusals(&verifier, keys);
+            }
+        }
+    }
+    if wanted("verify_earlier_1m") {
+        let keys = 1_000_000;
+        let verifier = open(keys, true, Sharing::Exclusive);
+        hits("verify_earlier_1m", &verifier, &tokens(keys, 1), 1);
+    }
+    if wanted("verify_shared_1m") {
+        let keys = 1_000_000;
+        let shared = Sharing::Shared { bound: Duration::from_secs(1) };
+        let verifier = open(keys, false, shared);
+        hits("verify_shared_1m", &verifier, &tokens(keys, 1), 1);
+    }
+}
+
+pub fn open(keys: u64, rotated: bool, sharing: Sharing) -> Verifier {
+    let catalogue = Catalogue::builder().read("links:read").write("links:write").build().unwrap();
+    let store: Arc<dyn KeyStore> = Arc::new(
+        Store::builder(catalogue, [Prefix::new(PREFIX).unwrap()])
+            .peppers(Peppers::new(1, PEPPER).unwrap())
+            .open(Synthetic { keys, rotated, sharing })
+            .unwrap(),
+    );
+    Verifier::new(store)
+}
+
+/// Tokens of keys drawn at random.
+fn tokens(keys: u64, generation: u32) -> Vec<String> {
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    (0..DRAWN).map(|_| token(random.next_u64() % keys, generation)).collect()
+}
+
+/// Works through the drawn tokens, a batch at each call.
+fn batches<'a>(tokens: &'a [String], mut verify: impl FnMut(&str) + 'a) -> impl FnMut() + 'a {
+    let mut at = 0;
+    move || {
+        for token in &tokens[at..at + BATCH] {
+            verify(token);
+        }
+        at = (at + BATCH) % (tokens.len() - tokens.len() % BATCH);
+    }
+}
+
+fn hits(name: &str, verifier: &Verifier, tokens: &[String], generation: u32) {
+    let permission = verifier.permission("links:write").unwrap();
+    let verify = batches(tokens, |token| {
+        let grant = verifier.verify(token).unwrap();
+        assert!(grant.allows(permission) && grant.generation().get() == generation);
+    });
+    figure(name, ratio(verify, hashes()), "x_blake3");
+}
+
+fn refusals(verifier: &Verifier, keys: u64) {
+    let refused = |token: &str| {
+        assert_eq!(black_box(verifier.verify(token)), Err(Refusal::Unrecognized));
+    };
+    let good = tokens(keys, 1);
+    let unknown: Vec<String> = (0..DRAWN as u64).map(|n| token(keys + n, 1)).collect();
+    let wrong = tokens(keys, 9);
+    let malformed: Vec<String> = good.iter().map(|token| token.replacen('_', "-", 9)).collect();
+    for (name, tokens) in [
+        ("verify_unknown_1m", unknown),
+        ("verify_wrong_secret_1m", wrong),
+        ("verify_malformed", malformed),
+    ] {
+        figure(name, ratio(batches(&tokens, refused), hashes()), "x_blake3");
+    }
+}
+
+/// The unit: one keyed hash of 64 bytes, as often as a batch verifies.
+fn hashes() -> impl FnMut() {
+    let mut input = [0x61_u8; 64];
+    move || {
+        for n in 0..BATCH {
+            input[..8].copy_from_slice(&n.to_ne_bytes());
+            black_box(blake3::keyed_hash(&PEPPER, black_box(&input)));
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What all steps share: the store, the handles on it, the story's clock, and the checks that
+//! turn a wrong answer into a failure.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyhasp::{
+    AdminKeys, Catalogue, Clock, Error, Grant, KeyStore, ManualClock, OwnerId, OwnerKeys, Peppers,
+    Prefix, Refusal, Store, SystemClock, Timestamp, Token, Verifier,
+};
+
+use crate::database::Database;
+use crate::page::{Page, moment};
+
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn StdError>>;
+
+/// What the service's tokens begin with.
+const PREFIX: &str = "shrt_live";
+/// A real service takes its pepper from where it keeps its secrets, apart from the database.
+const PEPPER: [u8; 32] = *b"thirty-two bytes, for this demo.";
+/// How long ago the story begins: a little more than its steps take, so that it ends in the past.
+const STORY: Duration = Duration::from_secs(16 * 24 * 60 * 60);
+/// How long after a step the next one begins.
+const PACE: Duration = Duration::from_secs(20 * 60);
+
+/// The three organisations.
+pub(crate) struct Owners {
+    pub(crate) linden: OwnerId,
+    pub(crate) harbour: OwnerId,
+    pub(crate) mill: OwnerId,
+    /// Which run on this database uses these names.
+    pub(crate) run: u32,
+}
+
+pub(crate) struct Tour {
+    pub(crate) page: Page,
+    pub(crate) owners: Owners,
+    /// The service's own side.
+    pub(crate) ada: AdminKeys,
+    pub(crate) verifier: Verifier,
+    store: Arc<dyn KeyStore>,
+    database: Database,
+    /// Set by hand; stands for all but the last steps.
+    story_clock: Arc<ManualClock>,
+    pace: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+impl Tour {
+    /// Opens the store, at the story's beginning.
+    pub(crate) fn begin(database: Database, page: Page) -> Outcome<Self> {
+        let began = SystemClock::new().now().saturating_sub(STORY);
+        let began = Timestamp::from_millis(began.as_millis() / 60_000 * 60_000)?;
+        let story_clock = Arc::new(ManualClock::new(began));
+        let clock: Arc<dyn Clock> = story_clock.clone();
+        let store = open(&database, Arc::clone(&clock))?;
+        let ada = AdminKeys::new(Arc::clone(&store), "ada@service")?;
+        let owners = free_names(&ada)?;
+        let verifier = Verifier::new(Arc::clone(&store));
+        Ok(Self { page, owners, ada, verifier, store, database, story_clock, pace: PACE, clock })
+    }
+
+    /// A handle that reaches one owner's keys, for somebody who works there.
+    pub(crate) fn keys_of(&self, owner: OwnerId, actor: &str) -> Outcome<OwnerKeys> {
+        Ok(OwnerKeys::new(Arc::clone(&self.store), owner, actor)?)
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    pub(crate) fn prefix() -> Outcome<Prefix> {
+        Ok(Prefix::new(PREFIX)?)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The next step of the story, a little after the last one.
+    pub(crate) fn step(&mut self, title: &str) -> Outcome {
+        self.story_clock.advance(self.pace);
+        Ok(self.page.step(title, self.now())?)
+    }
+
+    /// Sets the story's clock forward.
+    pub(crate) fn later(&mut self, by: Duration) -> Outcome {
+        self.story_clock.advance(by);
+        Ok(self.page.later(by)?)
+    }
+
+    /// Lets the story's clock catch up with the real one, where it stands still.
+    pub(crate) fn catch_up(&mut self) {
+        self.pace = Duration::ZERO;
+        self.story_clock.set(SystemClock::new().now());
+    }
+
+    /// Closes the store and opens it again, now on the operating system's clock.
+    pub(crate) fn reopen(&mut self) -> Outcome {
+        self.store.close()?;
+        self.clock = Arc::new(SystemClock::new());
+        self.store = open(&self.database, Arc::clone(&self.clock))?;
+        self.ada = AdminKeys::new(Arc::clone(&self.store), "ada@service")?;
+        self.verifier = Verifier::new(Arc::clone(&self.store));
+        Ok(())
+    }
+
+    pub(crate) fn close(&self) -> Outcome {
+        Ok(self.store.close()?)
+    }
+
+    /// A token that must be good; what its grant says.
+    pub(crate) fn accepted(&mut self, what: &str, token: &Token) -> Outcome<Grant> {
+        let grant = match self.verifier.verify(token.expose()) {
+            Ok(grant) => grant,
+            Err(why) => return Err(format!("{what} was refused: {why}").into()),
+        };
+        let which = if grant.is_current() { "current" } else { "earlier" };
+        let until = grant.ends_at().map(|at| format!(", until {}", moment(at)));
+        let detail = format!(
+            "{}, generation {} ({which}){}",
+            grant.owner(),
+            grant.generation(),
+            until.unwrap_or_default()
+        );
+        self.page.accepted(what, &detail)?;
+        Ok(grant)
+    }
+
+    /// A token that must be refused, and why.
+    pub(crate) fn refused(&mut self, what: &str, token: impl AsRef<[u8]>, why: Refusal) -> Outcome {
+        match self.verifier.verify(token) {
+            Err(found) if found == why => Ok(self.page.refused(what, &why.to_string())?),
+            Err(found) => Err(format!("{what} was refused with `{found}`, not `{why}`").into()),
+            Ok(_) => Err(format!("{what} was accepted").into()),
+        }
+    }
+
+    /// A call that must fail in this way.
+    pub(crate) fn failed<T>(
+        &mut self,
+        what: &str,
+        result: Result<T, Error>,
+        is_expected: impl FnOnce(&Error) -> bool,
+    ) -> Outcome {
+        match result {
+            Err(error) if is_expected(&error) => Ok(self.page.refused(what, &error.to_string())?),
+            Err(error) => Err(format!("{what} failed with another error: {error}").into()),
+            Ok(_) => Err(format!("{what} went through").into()),
+        }
+    }
+}
+
+/// Says what was wrong, unless it holds.
+pub(crate) fn check(holds: bool, what: &str) -> Outcome {
+    if holds { Ok(()) } else { Err(format!("this does not hold: {what}").into()) }
+}
+
+/// Opens the service's store: its permissions, its prefix, its pepper, and a clock.
+fn open(database: &Database, clock: Arc<dyn Clock>) -> Outcome<Arc<dyn KeyStore>> {
+    let catalogue = Catalogue::builder()
+        .read("links:read")
+        .write("links:write")
+        .read("stats:read")
+        .write("domains:write")
+        .build()?;
+    let builder =
+        Store::builder(catalogue, [Tour::prefix()?]).peppers(Peppers::new(1, PEPPER)?).clock(clock);
+    database.open(builder)
+}
+
+/// Names that no earlier run on the same database has used.
+fn free_names(ada: &AdminKeys) -> Outcome<Owners> {
+    let named = |name: &str, run: u32| match run {
+        1 => OwnerId::new(name),
+        _ => OwnerId::new(format!("{name}-{run}")),
+    };
+    let mut run = 1;
+    while is_there(ada, &named("linden-press", run)?)? {
+        run += 1;
+    }
+    Ok(Owners {
+        linden: named("linden-press", run)?,
+        harbour: named("harbour-labs", run)?,
+        mill: named("mill-bakery", run)?,
+        run,
+    })
+}
+
+fn is_there(ada: &AdminKeys, owner: &OwnerId) -> Outcome<bool> {
+    match ada.owner(owner) {
+        Ok(_) => Ok(true),
+        Err(Error::NotFound(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

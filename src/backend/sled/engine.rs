@@ -1,0 +1,349 @@
+//! The one user of the crate `sled`: opening, reading, writing durably, letting go.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::ops::Bound;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ::sled::transaction::{
+    ConflictableTransactionError as Conflict, TransactionError, Transactional,
+    UnabortableTransactionError as Unabortable,
+};
+use ::sled::{Db, IVec};
+
+use super::fault::{Fault, guarded};
+use super::files::sync_tree;
+use super::layout::{self, Tree};
+use super::options::SledOptions;
+use super::parts::Values;
+use super::place::{FORMAT, Place, already_open};
+use super::watch::watched;
+use crate::backend::BackendErrorKind;
+
+/// How long sled's own threads may take to let go of its file.
+const LET_GO: Duration = Duration::from_secs(5);
+
+/// What is to be written: for each tree its keys, with their values or nothing.
+pub(super) type Writes = BTreeMap<Tree, BTreeMap<Vec<u8>, Option<Vec<u8>>>>;
+
+/// An open sled database.
+pub(super) struct Engine {
+    db: Db,
+    /// By [`Tree::index`].
+    trees: Vec<::sled::Tree>,
+    data: DataFile,
+}
+
+/// Why a write failed.
+pub(super) enum WriteFault {
+    /// Nothing was written.
+    Before(Fault),
+    /// It may have been, in whole.
+    Unknown(Fault),
+}
+
+impl WriteFault {
+    fn into_fault(self) -> Fault {
+        match self {
+            Self::Before(fault) | Self::Unknown(fault) => fault,
+        }
+    }
+}
+
+impl Engine {
+    /// Makes an empty database in a new generation; when it returns, everything in there is
+    /// durable.
+    pub(super) fn create(
+        place: &Place,
+        generation: u64,
+        options: &SledOptions,
+    ) -> Result<Self, Fault> {
+        let engine = Self::start(place, generation, options, true)?;
+        let format = FORMAT.to_be_bytes().to_vec();
+        let header = BTreeMap::from([(layout::FORMAT.to_vec(), Some(format))]);
+        let writes = Writes::from([(Tree::Header, header)]);
+        engine.write(&writes).map_err(WriteFault::into_fault)?;
+        if options.sync {
+            sync_tree(&place.generation(generation))?;
+        }
+        Ok(engine)
+    }
+
+    /// Opens a database that was created; what is read from then on is durable, unless a sync
+    /// failed before.
+    pub(super) fn open(
+        place: &Place,
+        generation: u64,
+        options: &SledOptions,
+    ) -> Result<Self, Fault> {
+        place.drop_half_snapshots(generation)?;
+        let engine = Self::start(place, generation, options, false)?;
+        engine.check()?;
+        if options.sync {
+            engine.data.sync().inspect_err(|_| place.note_unsynced())?;
+            // sled may just have written a snapshot.
+            sync_tree(&place.generation(generation))?;
+        }
+        Ok(engine)
+    }
+
+    fn start(
+        place: &Place,
+        generation: u64,
+        options: &SledOptions,
+        create: bool,
+    ) -> Result<Self, Fault> {
+        // Ours before sled's: an error of writing the file's pages back is reported to every
+        // descriptor that was open then.
+        let data = DataFile::open(&place.data_file(generation), options.sync, create)?;
+        data.expect_unlocked()?;
+        if !create && data.file.metadata()?.len() == 0 {
+            return Err(Fault::damaged("sled's data file is empty"));
+        }
+        let config = ::sled::Config::new()
+            .path(place.generation(generation))
+            .cache_capacity(options.cache_capacity)
+            // No thread that flushes by itself: every commit does.
+            .flush_every_ms(None);
+        let db = guarded(|| config.open())?;
+        let names = db.tree_names();
+        let exists = |tree: &Tree| names.iter().any(|name| *name == tree.name().as_bytes());
+        if !create && !Tree::ALL.iter().all(exists) {
+            return Err(Fault::damaged("a tree is missing"));
+        }
+        let open = |tree: &Tree| guarded(|| db.open_tree(tree.name()));
+        let trees = Tree::ALL.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Self { db, trees, data })
+    }
+
+    /// Whether the database is of this format, and not obviously cut short.
+    fn check(&self) -> Result<(), Fault> {
+        let format = self.value(Tree::Header, layout::FORMAT)?;
+        match format.and_then(|format| <[u8; 4]>::try_from(&*format).ok()).map(u32::from_be_bytes) {
+            Some(format) if format > FORMAT => Err(Fault::newer("the trees have a later format")),
+            Some(FORMAT) => Ok(()),
+            _ => Err(Fault::damaged("the trees have no format")),
+        }?;
+        let last = self.number(layout::LAST_EVENT)?;
+        if last > 0 && self.value(Tree::Events, &layout::event(last))?.is_none() {
+            return Err(Fault::damaged("the last event is missing"));
+        }
+        Ok(())
+    }
+
+    /// A counter in the header; 0 if there is none.
+    pub(super) fn number(&self, name: &[u8]) -> Result<u64, Fault> {
+        number(self.value(Tree::Header, name)?.as_deref())
+    }
+
+    /// The entries of a tree between two bounds, in order.
+    pub(super) fn range(&self, tree: Tree, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Range {
+        let tree = &self.trees[tree.index()];
+        let range = guarded(|| Ok(tree.range::<&[u8], _>((from, to))));
+        match range {
+            Ok(inner) => Range { inner: Some(inner), fault: None },
+            Err(fault) => Range { inner: None, fault: Some(fault) },
+        }
+    }
+
+    /// Writes everything in one atomic step, and returns when it is durable.
+    pub(super) fn write(&self, writes: &Writes) -> Result<(), WriteFault> {
+        let trees: Vec<_> = writes.keys().map(|tree| self.trees[tree.index()].clone()).collect();
+        let step = self.watched(|| {
+            let mut before = None;
+            let step = guarded(|| {
+                let done = trees.as_slice().transaction(|views| {
+                    for (view, entries) in views.iter().zip(writes.values()) {
+                        for (key, value) in entries {
+                            let old = match value {
+                                Some(value) => view.insert(key.as_slice(), value.as_slice()),
+                                None => view.remove(key.as_slice()),
+                            };
+                            // Up to here nothing is written, and nothing conflicts: we are the
+                            // only writer.
+                            old.map_err(|error| match error {
+                                Unabortable::Storage(error) => Conflict::Abort(error),
+                                Unabortable::Conflict => Conflict::Conflict,
+                            })?;
+                        }
+                    }
+                    Ok(())
+                });
+                match done {
+                    Ok(()) => self.db.flush().map(drop),
+                    Err(TransactionError::Abort(error)) => {
+                        before = Some(error);
+                        Ok(())
+                    }
+                    Err(TransactionError::Storage(error)) => Err(error),
+                }
+            });
+            (step, before)
+        });
+        match step {
+            (Err(fault), _) => Err(WriteFault::Unknown(fault)),
+            (Ok(()), Some(error)) => Err(WriteFault::Before(error.into())),
+            // sled's flush ends in `sync_file_range`, which is no sync.
+            (Ok(()), None) => self.data.sync().map_err(WriteFault::Unknown),
+        }
+    }
+
+    /// Flushes, and lets go of all files. What failed is told; they are let go all the same.
+    pub(super) fn close(self) -> Result<(), Fault> {
+        let flushed = self.watched(|| guarded(|| self.db.flush().map(drop)));
+        let synced = flushed.and_then(|()| self.data.sync());
+        synced.and(self.let_go())
+    }
+
+    /// Lets go of all files, flushed or not, and waits until sled's threads have too.
+    pub(super) fn let_go(self) -> Result<(), Fault> {
+        // Whatever is on its way has failed or arrived after this, so that dropping won't wait.
+        let _ = self.watched(|| guarded(|| self.db.flush().map(drop)));
+        let Self { db, trees, data } = self;
+        // Dropping syncs, and panics if that fails; what there is to know of it, we know.
+        let _ = guarded(move || {
+            drop(trees);
+            drop(db);
+            Ok(())
+        });
+        data.await_unlocked()
+    }
+
+    /// Does what may wait for sled's threads.
+    fn watched<T>(&self, work: impl FnOnce() -> T) -> T {
+        let context = &self.db.context;
+        // Asked for more than there will ever be, the log finds the error and wakes all who wait.
+        let wake = || drop(context.pagecache.log.make_stable(i64::MAX));
+        watched(|| context.global_error().is_err(), wake, work)
+    }
+
+    /// Lets the next sync fail.
+    #[cfg(test)]
+    pub(super) fn fail_next_sync(&self) {
+        self.data.fails.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+impl Values for Engine {
+    fn value(&self, tree: Tree, key: &[u8]) -> Result<Option<IVec>, Fault> {
+        guarded(|| self.trees[tree.index()].get(key))
+    }
+}
+
+/// A stored counter; 0 if it isn't there.
+pub(super) fn number(value: Option<&[u8]>) -> Result<u64, Fault> {
+    match value.map(<[u8; 8]>::try_from) {
+        None => Ok(0),
+        Some(Ok(bytes)) => Ok(u64::from_be_bytes(bytes)),
+        Some(Err(_)) => Err(Fault::damaged("a counter is not a number")),
+    }
+}
+
+/// Entries of a tree.
+pub(super) struct Range {
+    inner: Option<::sled::Iter>,
+    fault: Option<Fault>,
+}
+
+impl Iterator for Range {
+    type Item = Result<(IVec, IVec), Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(fault) = self.fault.take() {
+            return Some(Err(fault));
+        }
+        let inner = self.inner.as_mut()?;
+        let next = guarded(|| inner.next().transpose());
+        if next.is_err() {
+            self.inner = None;
+        }
+        next.transpose()
+    }
+}
+
+/// Our own descriptor of sled's data file.
+struct DataFile {
+    file: File,
+    sync: bool,
+    #[cfg(test)]
+    fails: std::sync::atomic::AtomicBool,
+}
+
+impl DataFile {
+    fn open(path: &Path, sync: bool, create: bool) -> Result<Self, Fault> {
+        let file = OpenOptions::new().read(true).write(true).create_new(create).open(path)?;
+        Ok(Self {
+            file,
+            sync,
+            #[cfg(test)]
+            fails: std::sync::atomic::AtomicBool::new(false),
+        })
+    }
+
+    fn sync(&self) -> Result<(), Fault> {
+        #[cfg(test)]
+        if self.fails.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            return Err(Fault::new(BackendErrorKind::Io, "told to fail"));
+        }
+        if self.sync { Ok(self.file.sync_all()?) } else { Ok(()) }
+    }
+
+    /// Whether somebody has the file who goes past our lock, such as another program with sled.
+    fn expect_unlocked(&self) -> Result<(), Fault> {
+        match self.file.try_lock() {
+            Ok(()) => Ok(self.file.unlock()?),
+            Err(TryLockError::WouldBlock) => Err(already_open()),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
+    /// Waits until sled's lock on the file is gone, and with it the last who could write to it.
+    fn await_unlocked(&self) -> Result<(), Fault> {
+        let started = Instant::now();
+        loop {
+            match self.expect_unlocked() {
+                Err(fault) if fault.kind() == BackendErrorKind::AlreadyOpen => {}
+                other => return other,
+            }
+            if started.elapsed() > LET_GO {
+                let text = "sled still has a write under way";
+                return Err(Fault::new(BackendErrorKind::TimedOut, text));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Waits until nobody can write to a data file any more.
+pub(super) fn await_unlocked(path: &Path) -> Result<(), Fault> {
+    DataFile::open(path, false, false)?.await_unlocked()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_file_gets_it_after_its_holder() {
+        let temp = tempfile::TempDir::new().unwrap();
+        let path = temp.path().join("db");
+        let holder = File::create(&path).unwrap();
+        holder.lock().unwrap();
+        let is_let_go = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                await_unlocked(&path).unwrap();
+                is_let_go.load(Ordering::SeqCst)
+            });
+            // As long as the waiter likes to take for getting there.
+            thread::yield_now();
+            is_let_go.store(true, Ordering::SeqCst);
+            drop(holder);
+            assert!(waiter.join().unwrap());
+        });
+    }
+}

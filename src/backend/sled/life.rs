@@ -1,0 +1,102 @@
+//! Opening, recovering and closing.
+
+use std::fs::File;
+
+use super::engine::{Engine, await_unlocked};
+use super::fault::Fault;
+use super::options::SledOptions;
+use super::place::{Found, Place};
+use crate::backend::BackendErrorKind;
+
+/// An open database: everything that closing lets go of.
+pub(super) struct Live {
+    /// `None` while a recovery that was begun has not succeeded.
+    engine: Option<Engine>,
+    /// Whether a write failed whose outcome can't be told.
+    is_unsure: bool,
+    /// Holds the lock beside the directory.
+    _lock: File,
+}
+
+impl Live {
+    pub(super) fn open(place: &Place, options: &SledOptions) -> Result<Self, Fault> {
+        // What is refused is refused before even the lock's file appears; what counts is what is
+        // there once we have the lock.
+        place.look()?;
+        let lock = place.lock()?;
+        let engine = match place.look()? {
+            Found::Nothing => {
+                let generation = place.begin()?;
+                let engine = Engine::create(place, generation, options)?;
+                place.clear_unsynced()?;
+                place.mark(generation)?;
+                engine
+            }
+            Found::Store(mut generation) => {
+                place.sweep(generation)?;
+                if place.is_unsynced() {
+                    generation = renew(place, generation)?;
+                }
+                Engine::open(place, generation, options)?
+            }
+        };
+        Ok(Self { engine: Some(engine), is_unsure: false, _lock: lock })
+    }
+
+    /// The engine, unless what it shows might not last.
+    pub(super) fn engine(&self) -> Result<&Engine, Fault> {
+        match &self.engine {
+            Some(engine) if !self.is_unsure => Ok(engine),
+            _ => Err(Fault::unsure()),
+        }
+    }
+
+    /// From now on nothing is read or written before a recovery.
+    pub(super) fn distrust(&mut self, place: &Place) {
+        self.is_unsure = true;
+        place.note_unsynced();
+    }
+
+    /// Lets go of sled's files, makes a copy that is on the disk for certain, and opens that.
+    /// Having failed, it can be tried again.
+    pub(super) fn recover(&mut self, place: &Place, options: &SledOptions) -> Result<(), Fault> {
+        self.is_unsure = true;
+        if let Some(engine) = self.engine.take() {
+            // That it couldn't flush is why we are here.
+            let _ = engine.let_go();
+        }
+        // Looked up anew: an earlier try may have got past the marker.
+        let Found::Store(generation) = place.look()? else {
+            return Err(Fault::damaged("the marker is gone"));
+        };
+        await_unlocked(&place.data_file(generation))?;
+        let generation = renew(place, generation)?;
+        self.engine = Some(Engine::open(place, generation, options)?);
+        self.is_unsure = false;
+        Ok(())
+    }
+
+    pub(super) fn close(self, place: &Place) -> Result<(), Fault> {
+        match self.engine {
+            // Even reads move sled's pages about: what follows them must not rest on a failed sync.
+            Some(engine) if !self.is_unsure => {
+                engine.close().inspect_err(|_| place.note_unsynced())
+            }
+            engine => {
+                let _ = engine.map(Engine::let_go);
+                let text = "closed before a recovery told what became of a commit";
+                Err(Fault::new(BackendErrorKind::OutcomeUnknown, text))
+            }
+        }
+    }
+}
+
+/// Copies a generation, durably, and puts the copy in its place.
+fn renew(place: &Place, generation: u64) -> Result<u64, Fault> {
+    let next = place.copy(generation)?;
+    place.mark(next)?;
+    place.clear_unsynced()?;
+    // What stays is removed at the next open.
+    let _ = place.sweep(next);
+    Ok(next)
+}

@@ -1,0 +1,38 @@
+//! How a database is opened.
+
+/// How a sled database is opened.
+#[derive(Clone, Debug)]
+pub struct SledOptions {
+    pub(super) cache_capacity: u64,
+    pub(super) sync: bool,
+}
+
+impl SledOptions {
+    /// The cache's size unless told otherwise: 64 MiB.
+    pub const DEFAULT_CACHE_CAPACITY: u64 = 64 << 20;
+    /// The least that a cache is cut to: 1 MiB.
+    pub const MIN_CACHE_CAPACITY: u64 = 1 << 20;
+
+    /// About how many bytes of pages sled keeps in memory: 64 MiB unless told, at least
+    /// [`MIN_CACHE_CAPACITY`](Self::MIN_CACHE_CAPACITY), which less is raised to.
+    #[must_use]
+    pub fn cache_capacity(mut self, bytes: u64) -> Self {
+        self.cache_capacity = bytes.max(Self::MIN_CACHE_CAPACITY);
+        self
+    }
+
+    /// Leaves out the syncs that make a commit durable: for tests, which lose nothing when the
+    /// power fails.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn sync_off_for_tests(mut self) -> Self {
+        self.sync = false;
+        self
+    }
+}
+
+impl Default for SledOptions {
+    fn default() -> Self {
+        Self { cache_capacity: Self::DEFAULT_CACHE_CAPACITY, sync: true }
+    }
+}

@@ -1,0 +1,312 @@
+//! A batch before it is written: what it writes lies over the trees, so that later changes see
+//! earlier ones, and goes to the trees in one step at the end.
+
+use std::ops::Bound;
+
+use ::sled::IVec;
+
+use super::engine::{Engine, Writes, number};
+use super::fault::Fault;
+use super::layout::{self, Tree};
+use super::parts::{self, Values};
+use super::record::{
+    decode_header, decode_key, decode_owner, encode_event, encode_header, encode_key, encode_owner,
+};
+use crate::backend::{BackendError, KeyCounts, Transaction};
+use crate::event::Event;
+use crate::id::{ExternalId, KeyId, OwnerId};
+use crate::key::{Header, KeyName, KeyRecord, OwnerRecord};
+
+/// Writes over the trees of an engine.
+pub(super) struct Overlay<'a> {
+    engine: &'a Engine,
+    writes: Writes,
+}
+
+impl<'a> Overlay<'a> {
+    pub(super) fn new(engine: &'a Engine) -> Self {
+        Self { engine, writes: Writes::new() }
+    }
+
+    /// What is to be written.
+    pub(super) fn into_writes(self) -> Writes {
+        self.writes
+    }
+
+    pub(super) fn put(&mut self, tree: Tree, key: &[u8], value: &[u8]) {
+        self.writes.entry(tree).or_default().insert(key.to_vec(), Some(value.to_vec()));
+    }
+
+    pub(super) fn remove(&mut self, tree: Tree, key: &[u8]) {
+        self.writes.entry(tree).or_default().insert(key.to_vec(), None);
+    }
+
+    /// Writes a record with all its parts, and no part of the one before.
+    pub(super) fn put_record(
+        &mut self,
+        tree: Tree,
+        key: &[u8],
+        record: &[u8],
+    ) -> Result<(), Fault> {
+        let (head, further) = parts::split(record)?;
+        self.remove_record(tree, key)?;
+        self.put(tree, key, &head);
+        for (number, part) in (1..=u16::MAX).zip(further) {
+            self.put(Tree::Parts, &layout::part(tree, key, number), part);
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_record(&mut self, tree: Tree, key: &[u8]) -> Result<(), Fault> {
+        if let Some(old) = self.value(tree, key)? {
+            for number in 1..=parts::count(&old)? {
+                self.remove(Tree::Parts, &layout::part(tree, key, number));
+            }
+            self.remove(tree, key);
+        }
+        Ok(())
+    }
+
+    /// Shows the keys of a tree that begin with `prefix`, in no order.
+    fn each(
+        &self,
+        tree: Tree,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let end = layout::after_prefix(prefix);
+        let to = if prefix.is_empty() { Bound::Unbounded } else { Bound::Excluded(&*end) };
+        let written = self.writes.get(&tree);
+        for entry in self.engine.range(tree, Bound::Included(prefix), to) {
+            let (key, _) = entry?;
+            if !written.is_some_and(|written| written.contains_key(&*key)) {
+                visit(&key)?;
+            }
+        }
+        let is_there = |(key, value): &(&Vec<u8>, &Option<Vec<u8>>)| {
+            key.starts_with(prefix) && value.is_some()
+        };
+        written.into_iter().flatten().filter(is_there).try_for_each(|(key, _)| visit(key))
+    }
+
+    fn load_key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
+        let record = parts::load(self, Tree::Keys, &layout::key(id))?;
+        record.map(|record| decode_key(id, &record)).transpose()
+    }
+
+    fn load_owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
+        let record = parts::load(self, Tree::Owners, layout::owner(id))?;
+        record.map(|record| decode_owner(*id, &record)).transpose()
+    }
+
+    fn load_counts(&self, owner: &OwnerId) -> Result<KeyCounts, Fault> {
+        match self.value(Tree::KeyCounts, layout::owner(owner))? {
+            Some(value) => decode_counts(&value),
+            None => Ok(KeyCounts::default()),
+        }
+    }
+
+    fn store_counts(&mut self, owner: &OwnerId, counts: KeyCounts) {
+        if counts == KeyCounts::default() {
+            self.remove(Tree::KeyCounts, layout::owner(owner));
+        } else {
+            self.put(Tree::KeyCounts, layout::owner(owner), &encode_counts(counts));
+        }
+    }
+
+    fn store_key(
+        &mut self,
+        before: Option<&KeyRecord>,
+        after: Option<&KeyRecord>,
+    ) -> Result<(), Fault> {
+        if let Some(key) = before {
+            self.remove(Tree::OwnerKeys, &layout::owner_key(&key.owner, key.id));
+            if let Some(name) = key.name.as_ref().filter(|_| key.is_live()) {
+                self.remove(Tree::LiveNames, &layout::live_name(&key.owner, name, key.id));
+            }
+            let counts = self.load_counts(&key.owner)?.minus(KeyCounts::of(key));
+            self.store_counts(&key.owner, counts);
+            if after.is_none() {
+                self.remove_record(Tree::Keys, &layout::key(key.id))?;
+            }
+        }
+        if let Some(key) = after {
+            self.put(Tree::OwnerKeys, &layout::owner_key(&key.owner, key.id), &[]);
+            if let Some(name) = key.name.as_ref().filter(|_| key.is_live()) {
+                self.put(Tree::LiveNames, &layout::live_name(&key.owner, name, key.id), &[]);
+            }
+            let counts = self.load_counts(&key.owner)?.plus(KeyCounts::of(key));
+            self.store_counts(&key.owner, counts);
+            if let Some(external_id) = key.external_id {
+                self.store_external_id(external_id, key.id)?;
+            }
+            self.put_record(Tree::Keys, &layout::key(key.id), &encode_key(key)?)?;
+        }
+        Ok(())
+    }
+
+    fn store_external_id(&mut self, external_id: ExternalId, id: KeyId) -> Result<(), Fault> {
+        self.put(Tree::ExternalIds, &layout::external_id(external_id), &layout::key(id));
+        if external_id.get() > self.number(layout::GREATEST_EXTERNAL_ID)? {
+            let greatest = external_id.get().to_be_bytes();
+            self.put(Tree::Header, layout::GREATEST_EXTERNAL_ID, &greatest);
+        }
+        Ok(())
+    }
+
+    fn store_event(&mut self, event: &Event) -> Result<(), Fault> {
+        let sequence = event.sequence;
+        self.put_record(Tree::Events, &layout::event(sequence), &encode_event(&event.draft)?)?;
+        if let Some(key) = event.key {
+            self.put(Tree::KeyEvents, &layout::key_event(key, sequence), &[]);
+        }
+        if let Some(owner) = &event.owner {
+            self.put(Tree::OwnerEvents, &layout::owner_event(owner, sequence), &[]);
+        }
+        self.put(Tree::Header, layout::LAST_EVENT, &sequence.to_be_bytes());
+        Ok(())
+    }
+
+    /// Removes an event with all by which it is found.
+    pub(super) fn remove_event(&mut self, event: &Event) -> Result<(), Fault> {
+        let sequence = event.sequence;
+        self.remove_record(Tree::Events, &layout::event(sequence))?;
+        if let Some(key) = event.key {
+            self.remove(Tree::KeyEvents, &layout::key_event(key, sequence));
+        }
+        if let Some(owner) = &event.owner {
+            self.remove(Tree::OwnerEvents, &layout::owner_event(owner, sequence));
+        }
+        Ok(())
+    }
+
+    fn number(&self, name: &[u8]) -> Result<u64, Fault> {
+        number(self.value(Tree::Header, name)?.as_deref())
+    }
+}
+
+impl Values for Overlay<'_> {
+    fn value(&self, tree: Tree, key: &[u8]) -> Result<Option<IVec>, Fault> {
+        match self.writes.get(&tree).and_then(|entries| entries.get(key)) {
+            Some(value) => Ok(value.as_deref().map(IVec::from)),
+            None => self.engine.value(tree, key),
+        }
+    }
+}
+
+/// The three counts, 8 bytes each.
+fn encode_counts(counts: KeyCounts) -> Vec<u8> {
+    [counts.all, counts.live, counts.live_standard].map(u64::to_be_bytes).concat()
+}
+
+fn decode_counts(value: &[u8]) -> Result<KeyCounts, Fault> {
+    if let ([all, live, live_standard], []) = value.as_chunks::<8>() {
+        let [all, live, live_standard] = [all, live, live_standard].map(|n| u64::from_be_bytes(*n));
+        // With room to count on.
+        if live_standard <= live && live <= all && all <= u64::MAX / 2 {
+            return Ok(KeyCounts { all, live, live_standard });
+        }
+    }
+    Err(Fault::damaged("the counts of an owner can't be right"))
+}
+
+/// Tells what went wrong, under the one operation that uses a transaction.
+fn told<T>(result: Result<T, Fault>) -> Result<T, BackendError> {
+    result.map_err(|fault| fault.during("commit"))
+}
+
+impl Transaction for Overlay<'_> {
+    fn header(&mut self) -> Result<Header, BackendError> {
+        told(parts::load(self, Tree::Header, layout::STORE).and_then(|record| match record {
+            Some(record) => decode_header(&record),
+            None => Err(Fault::without_header()),
+        }))
+    }
+
+    fn owner(&mut self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
+        told(self.load_owner(id))
+    }
+
+    fn key(&mut self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
+        told(self.load_key(id))
+    }
+
+    fn key_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError> {
+        told(self.load_counts(owner))
+    }
+
+    fn live_keys_named(
+        &mut self,
+        owner: &OwnerId,
+        name: &KeyName,
+    ) -> Result<Vec<KeyId>, BackendError> {
+        let mut ids = Vec::new();
+        told(self.each(Tree::LiveNames, &layout::of_name(owner, name), &mut |key| {
+            ids.push(layout::key_in(key).ok_or(Fault::damaged("a name leads to no key"))?);
+            Ok(())
+        }))?;
+        Ok(ids)
+    }
+
+    fn external_id_used(&mut self, id: ExternalId) -> Result<bool, BackendError> {
+        told(self.value(Tree::ExternalIds, &layout::external_id(id)).map(|value| value.is_some()))
+    }
+
+    fn greatest_external_id(&mut self) -> Result<u64, BackendError> {
+        told(self.number(layout::GREATEST_EXTERNAL_ID).and_then(|greatest| match greatest {
+            ..=ExternalId::MAX => Ok(greatest),
+            _ => Err(Fault::damaged("the greatest external id is past the greatest there can be")),
+        }))
+    }
+
+    fn last_event(&mut self) -> Result<u64, BackendError> {
+        told(self.number(layout::LAST_EVENT))
+    }
+
+    fn each_key(&mut self, visit: &mut dyn FnMut(KeyRecord)) -> Result<(), BackendError> {
+        told(self.each(Tree::Keys, &[], &mut |key| {
+            let id = layout::key_in(key).ok_or(Fault::damaged("a key has no id"))?;
+            self.load_key(id)?.into_iter().for_each(&mut *visit);
+            Ok(())
+        }))
+    }
+
+    fn each_owner(&mut self, visit: &mut dyn FnMut(OwnerRecord)) -> Result<(), BackendError> {
+        told(self.each(Tree::Owners, &[], &mut |key| {
+            let id = layout::owner_in(key).ok_or(Fault::damaged("an owner has no id"))?;
+            self.load_owner(&id)?.into_iter().for_each(&mut *visit);
+            Ok(())
+        }))
+    }
+
+    fn put_header(&mut self, header: &Header) -> Result<(), BackendError> {
+        told(encode_header(header))
+            .and_then(|record| told(self.put_record(Tree::Header, layout::STORE, &record)))
+    }
+
+    fn put_owner(
+        &mut self,
+        before: Option<&OwnerRecord>,
+        after: Option<&OwnerRecord>,
+    ) -> Result<(), BackendError> {
+        told(match (before, after) {
+            (_, Some(owner)) => encode_owner(owner).and_then(|record| {
+                self.put_record(Tree::Owners, layout::owner(&owner.id), &record)
+            }),
+            (Some(owner), None) => self.remove_record(Tree::Owners, layout::owner(&owner.id)),
+            (None, None) => Ok(()),
+        })
+    }
+
+    fn put_key(
+        &mut self,
+        before: Option<&KeyRecord>,
+        after: Option<&KeyRecord>,
+    ) -> Result<(), BackendError> {
+        told(self.store_key(before, after))
+    }
+
+    fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {
+        told(self.store_event(event))
+    }
+}

@@ -1,0 +1,126 @@
+//! Long values in short pieces.
+//!
+//! sled writes a page whose image is over 128 KiB to a file of its own, which it never syncs. A
+//! leaf splits at 17 values and takes in a neighbour of at most 3, so with no value over 4 KiB and
+//! no key over 400 bytes a page stays well below that. A value that is longer is cut: it says how
+//! many parts follow, and those lie in [`Tree::Parts`].
+
+use ::sled::IVec;
+
+use super::fault::Fault;
+use super::layout::{self, Tree};
+
+/// The greatest length of a stored value.
+pub(super) const MAX_VALUE: usize = 4096;
+/// The version of a value's encoding, its first byte.
+const FORMAT: u8 = 1;
+/// The format and the number of further parts.
+const HEAD_LEN: usize = 3;
+
+/// Where values are read: the trees as they are, or as they will be after a batch.
+pub(super) trait Values {
+    /// The value of a key.
+    fn value(&self, tree: Tree, key: &[u8]) -> Result<Option<IVec>, Fault>;
+}
+
+/// A record's bytes, put together.
+pub(super) fn load(from: &dyn Values, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+    match from.value(tree, key)? {
+        Some(head) => join(from, tree, key, &head).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The same, where the first value is at hand.
+pub(super) fn join(
+    from: &dyn Values,
+    tree: Tree,
+    key: &[u8],
+    head: &[u8],
+) -> Result<Vec<u8>, Fault> {
+    let count = count(head)?;
+    let mut record = head[HEAD_LEN..].to_vec();
+    for number in 1..=count {
+        let part = from.value(Tree::Parts, &layout::part(tree, key, number))?;
+        record.extend_from_slice(&part.ok_or(Fault::damaged("a part of a record is missing"))?);
+    }
+    Ok(record)
+}
+
+/// How many further parts a stored value has.
+pub(super) fn count(head: &[u8]) -> Result<u16, Fault> {
+    match head {
+        [FORMAT, high, low, ..] => Ok(u16::from_be_bytes([*high, *low])),
+        [format, ..] if *format > FORMAT => Err(Fault::newer("a record has a later format")),
+        _ => Err(Fault::damaged("a record has no head")),
+    }
+}
+
+/// The value to store, and its further parts.
+pub(super) fn split(record: &[u8]) -> Result<(Vec<u8>, impl Iterator<Item = &[u8]>), Fault> {
+    let (first, rest) = record.split_at(record.len().min(MAX_VALUE - HEAD_LEN));
+    let parts = rest.chunks(MAX_VALUE);
+    // 256 MiB: no record within the limits of its types comes near.
+    let count = u16::try_from(parts.len()).map_err(|_| {
+        Fault::new(crate::backend::BackendErrorKind::Full, "a record has more than 65,535 parts")
+    })?;
+    let mut head = Vec::with_capacity(HEAD_LEN + first.len());
+    head.push(FORMAT);
+    head.extend_from_slice(&count.to_be_bytes());
+    head.extend_from_slice(first);
+    Ok((head, parts))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::backend::BackendErrorKind;
+
+    struct Stored(BTreeMap<(Tree, Vec<u8>), Vec<u8>>);
+
+    impl Values for Stored {
+        fn value(&self, tree: Tree, key: &[u8]) -> Result<Option<IVec>, Fault> {
+            Ok(self.0.get(&(tree, key.to_vec())).map(|value| value.as_slice().into()))
+        }
+    }
+
+    fn stored(record: &[u8]) -> Stored {
+        let (head, parts) = split(record).unwrap();
+        let mut values = BTreeMap::from([((Tree::Keys, b"k".to_vec()), head)]);
+        for (number, part) in (1..).zip(parts) {
+            values.insert((Tree::Parts, layout::part(Tree::Keys, b"k", number)), part.to_vec());
+        }
+        Stored(values)
+    }
+
+    #[test]
+    fn no_value_is_too_long_and_all_come_back() {
+        let first = MAX_VALUE - HEAD_LEN;
+        for (len, values) in [
+            (0, 1),
+            (first, 1),
+            (first + 1, 2),
+            (first + MAX_VALUE, 2),
+            (first + MAX_VALUE + 1, 3),
+            (1_000_000, 245),
+        ] {
+            let record: Vec<u8> = (0_u8..=250).cycle().take(len).collect();
+            let stored = stored(&record);
+            assert_eq!(stored.0.len(), values, "{len}");
+            assert!(stored.0.values().all(|value| value.len() <= MAX_VALUE));
+            assert_eq!(load(&stored, Tree::Keys, b"k").unwrap(), Some(record));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_record() {
+        let kind = |head: &[u8]| join(&stored(&[]), Tree::Keys, b"k", head).unwrap_err().kind();
+        for head in [&[][..], &[1], &[1, 0], &[0, 0, 0, 9], &[1, 0, 1, 9]] {
+            assert_eq!(kind(head), BackendErrorKind::Corrupt, "{head:?}");
+        }
+        assert_eq!(kind(&[2]), BackendErrorKind::Newer);
+        assert!(split(&vec![0; 65_536 * MAX_VALUE]).is_err());
+    }
+}

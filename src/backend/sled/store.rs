@@ -1,0 +1,297 @@
+//! The backend: who may read and write when, and the contract in terms of the rest.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
+use std::time::Duration;
+
+use super::engine::{Engine, WriteFault, Writes};
+use super::fault::{Fault, NAME};
+use super::layout::{self, Tree};
+use super::life::Live;
+use super::options::SledOptions;
+use super::overlay::Overlay;
+use super::place::Place;
+use super::read::Cursor;
+use super::record::encode_header;
+use crate::backend::{
+    Announcer, Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage,
+    EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing,
+    apply,
+};
+use crate::clock::Timestamp;
+use crate::id::{ExternalId, KeyId, OwnerId};
+use crate::key::{Header, KeyRecord, OwnerRecord};
+
+/// How many records are read, and how many events pruned, before others get their turn.
+const CHUNK: usize = 512;
+
+/// The sled backend: one directory, one process, one handle.
+///
+/// Writers wait for each other, and for the disk. Readers wait while a batch is being written, so
+/// that nobody reads what may yet be lost.
+pub struct Sled {
+    place: Place,
+    options: SledOptions,
+    /// Held by whoever writes, from its first read to the end.
+    turn: Mutex<()>,
+    /// `None` once closed. Taken after `turn`.
+    live: RwLock<Option<Live>>,
+    announcer: Announcer,
+}
+
+impl Sled {
+    /// Opens the database in this directory, or makes one in a new or an empty directory.
+    ///
+    /// The lock is `DIR.lock` beside the directory; the file stays and means nothing by existing.
+    ///
+    /// # Errors
+    /// [`BackendError`], and nothing was changed: `NotADatabase` for something that isn't a
+    /// directory, or lies in none; `Foreign` for a directory with other things in it; `Newer`,
+    /// `ReadOnly`, `AlreadyOpen`, `Corrupt` and `Io` as their names say.
+    pub fn open(dir: impl AsRef<Path>, options: SledOptions) -> Result<Self, BackendError> {
+        let opened = Place::at(dir.as_ref(), options.sync).and_then(|place| {
+            let live = Live::open(&place, &options)?;
+            let last = live.engine()?.last_event()?;
+            Ok((place, live, last))
+        });
+        let (place, live, last) = opened.map_err(|fault| fault.during("open"))?;
+        let announcer = Announcer::default();
+        announcer.announce(last);
+        Ok(Self { place, options, turn: Mutex::new(()), live: RwLock::new(Some(live)), announcer })
+    }
+
+    fn take_turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live_mut(&self) -> RwLockWriteGuard<'_, Option<Live>> {
+        self.live.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads at one moment, between two commits.
+    fn read<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Engine) -> Result<T, Fault>,
+    ) -> Result<T, BackendError> {
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        let live = live.as_ref().ok_or_else(|| closed(operation))?;
+        live.engine().and_then(work).map_err(|fault| fault.during(operation))
+    }
+
+    /// Writes what was decided in this turn. An error is of unknown outcome, or nothing happened.
+    fn write(&self, operation: &'static str, writes: &Writes) -> Result<(), BackendError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let mut live = self.live_mut();
+        let live = live.as_mut().ok_or_else(|| closed(operation))?;
+        let engine = live.engine().map_err(|fault| fault.during(operation))?;
+        match engine.write(writes) {
+            Ok(()) => Ok(()),
+            Err(WriteFault::Before(fault)) => Err(fault.during(operation)),
+            Err(WriteFault::Unknown(fault)) => {
+                live.distrust(&self.place);
+                Err(fault.during(operation).of_unknown_outcome())
+            }
+        }
+    }
+
+    /// Removes up to [`CHUNK`] events that are the oldest, before `before`, and not the newest.
+    fn prune_some(&self, before: Timestamp) -> Result<usize, BackendError> {
+        const OPERATION: &str = "prune events";
+        let _turn = self.take_turn();
+        let (writes, count) = self.read(OPERATION, |engine| {
+            let oldest = engine.oldest_events(engine.last_event()?, CHUNK)?;
+            let count = oldest.iter().take_while(|event| event.at < before).count();
+            let mut overlay = Overlay::new(engine);
+            oldest[..count].iter().try_for_each(|event| overlay.remove_event(event))?;
+            Ok((overlay.into_writes(), count))
+        })?;
+        self.write(OPERATION, &writes).map(|()| count)
+    }
+
+    /// Lets the next sync fail.
+    #[cfg(test)]
+    pub(super) fn fail_next_sync(&self) {
+        self.read("test", |engine| {
+            engine.fail_next_sync();
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+fn closed(operation: &'static str) -> BackendError {
+    BackendError::new(BackendErrorKind::Closed, NAME, operation)
+}
+
+impl fmt::Debug for Sled {
+    /// sled's own types would show everything that is stored.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sled").field("dir", &self.place.dir()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Sled {
+    fn drop(&mut self) {
+        // Nobody is left to be told.
+        let _ = self.close();
+    }
+}
+
+impl Backend for Sled {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn sharing(&self) -> Sharing {
+        Sharing::Exclusive
+    }
+
+    fn open_header(&self, initial: &Header) -> Result<Header, BackendError> {
+        const OPERATION: &str = "open header";
+        let _turn = self.take_turn();
+        let (header, writes) = self.read(OPERATION, |engine| {
+            let mut overlay = Overlay::new(engine);
+            let header = match engine.header()? {
+                Some(header) => header,
+                None => {
+                    overlay.put_record(Tree::Header, layout::STORE, &encode_header(initial)?)?;
+                    initial.clone()
+                }
+            };
+            Ok((header, overlay.into_writes()))
+        })?;
+        self.write(OPERATION, &writes).map(|()| header)
+    }
+
+    fn header(&self) -> Result<Header, BackendError> {
+        self.read("read header", |engine| engine.header()?.ok_or_else(Fault::without_header))
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
+        let last = self.read("scan", Engine::last_event)?;
+        for tree in [Tree::Owners, Tree::Keys] {
+            let mut cursor = Cursor::default();
+            loop {
+                let some = self.read("scan", |engine| engine.scan(tree, &mut cursor, CHUNK))?;
+                let is_last = some.len() < CHUNK;
+                some.into_iter().for_each(&mut *visit);
+                if is_last {
+                    break;
+                }
+            }
+        }
+        Ok(last)
+    }
+
+    fn scan_owner(
+        &self,
+        owner: &OwnerId,
+        visit: &mut dyn FnMut(Scanned),
+    ) -> Result<(), BackendError> {
+        self.read("scan owner", |engine| engine.scan_owner(owner))?.into_iter().for_each(visit);
+        Ok(())
+    }
+
+    fn owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
+        self.read("read owner", |engine| engine.owner(id))
+    }
+
+    fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
+        self.read("read key", |engine| engine.key(id))
+    }
+
+    fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, BackendError> {
+        self.read("read key", |engine| engine.key_by_external_id(id))
+    }
+
+    fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
+        const OPERATION: &str = "commit";
+        let _turn = self.take_turn();
+        // What the rules of a commit say of themselves is an error already.
+        let decided = self.read(OPERATION, |engine| {
+            let mut overlay = Overlay::new(engine);
+            let outcome: Result<CommitOutcome, _> =
+                batch.iter().map(|change| apply(&mut overlay, change)).collect();
+            Ok(outcome.map(|outcome| (outcome, overlay.into_writes())))
+        })?;
+        let (outcome, writes) = decided?;
+        self.write(OPERATION, &writes)?;
+        if let Some(applied) = outcome.iter().rev().find_map(|one| one.as_ref().ok()) {
+            self.announcer.announce(applied.last_event);
+        }
+        Ok(outcome)
+    }
+
+    fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError> {
+        self.read("list keys", |engine| engine.page_keys(query))
+    }
+
+    fn count_keys(&self, filter: &KeyFilter) -> Result<u64, BackendError> {
+        let (mut count, mut cursor) = (0, Cursor::default());
+        let mut some = |engine: &Engine| engine.count_keys(filter, &mut cursor, CHUNK);
+        while let Some(more) = self.read("count keys", &mut some)? {
+            count += more;
+        }
+        Ok(count)
+    }
+
+    fn page_owners(&self, query: &OwnerPageQuery) -> Result<OwnerPage, BackendError> {
+        self.read("list owners", |engine| engine.page_owners(query))
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<EventPage, BackendError> {
+        self.read("read events", |engine| engine.events(query))
+    }
+
+    fn last_event(&self) -> Result<u64, BackendError> {
+        self.read("read events", Engine::last_event)
+    }
+
+    fn prune_events(&self, before: Timestamp) -> Result<u64, BackendError> {
+        let mut pruned = 0;
+        loop {
+            match self.prune_some(before) {
+                Ok(some) => {
+                    pruned += some as u64;
+                    if some < CHUNK {
+                        return Ok(pruned);
+                    }
+                }
+                // "Nothing happened" would not be true; the next call meets the trouble first.
+                Err(error) if pruned > 0 && error.kind() != BackendErrorKind::OutcomeUnknown => {
+                    return Ok(pruned);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
+        // Closing announces the greatest number, so that nobody waits for what can't come.
+        let last = self.announcer.wait(after, timeout);
+        let is_closed = self.live.read().unwrap_or_else(PoisonError::into_inner).is_none();
+        if is_closed { Err(closed("wait")) } else { Ok(last) }
+    }
+
+    fn recover(&self) -> Result<(), BackendError> {
+        const OPERATION: &str = "recover";
+        let _turn = self.take_turn();
+        let mut live = self.live_mut();
+        let live = live.as_mut().ok_or_else(|| closed(OPERATION))?;
+        let recovered = live.recover(&self.place, &self.options);
+        let last = recovered.and_then(|()| live.engine()?.last_event());
+        self.announcer.announce(last.map_err(|fault| fault.during(OPERATION))?);
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), BackendError> {
+        let _turn = self.take_turn();
+        let live = self.live_mut().take();
+        self.announcer.announce(u64::MAX);
+        live.map_or(Ok(()), |live| live.close(&self.place)).map_err(|fault| fault.during("close"))
+    }
+}

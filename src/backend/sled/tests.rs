@@ -1,0 +1,151 @@
+//! A sync that fails, which only the inside can bring about.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::{Sled, SledOptions};
+use crate::authority::{Actor, Authority, Role};
+use crate::backend::{Backend, BackendErrorKind, Change, Write};
+use crate::clock::Timestamp;
+use crate::event::{EventDraft, EventKind, Fields};
+use crate::id::{OwnerId, Version};
+use crate::key::{Header, OwnerRecord, PrefixTable, Settings, StoreRules};
+use crate::permission::Access;
+
+fn open(dir: &Path) -> Sled {
+    let store = Sled::open(dir, SledOptions::default()).unwrap();
+    let header = Header {
+        version: Version::FIRST,
+        rules: StoreRules::default(),
+        prefixes: PrefixTable::default(),
+        peppers: Vec::new(),
+        issue_mark: None,
+    };
+    store.open_header(&header).unwrap();
+    store
+}
+
+fn owner(id: &str) -> OwnerId {
+    OwnerId::new(id).unwrap()
+}
+
+fn create(id: &str) -> Change {
+    let (id, actor, at) = (owner(id), Actor::new("tester").unwrap(), Timestamp::MIN);
+    let record = OwnerRecord {
+        id,
+        version: Version::FIRST,
+        defaults: Settings::default(),
+        suspended: None,
+        ceiling: Access::Full,
+        max_keys: 1,
+        issue_mark: None,
+        created_at: at,
+        created_by: actor.clone(),
+        updated_at: at,
+    };
+    let event = EventDraft {
+        at,
+        kind: EventKind::OwnerCreated,
+        owner: Some(id),
+        key: None,
+        version: Version::FIRST,
+        generation: None,
+        fields: Fields::NONE,
+        authority: Authority::new(Role::Administrator, actor),
+    };
+    Change::of(Write::CreateOwner(Box::new(record)), event)
+}
+
+fn marker(dir: &Path) -> String {
+    fs::read_to_string(dir.join("keyhasp")).unwrap()
+}
+
+fn is_noted(dir: &Path) -> bool {
+    dir.join("keyhasp.unsynced").exists()
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_done_before_a_recovery() {
+    let temp = TempDir::new().unwrap();
+    let dir = temp.path().join("db");
+    let store = open(&dir);
+    store.commit(&[create("a")]).unwrap();
+    assert!(!is_noted(&dir));
+
+    store.fail_next_sync();
+    let error = store.commit(&[create("b")]).unwrap_err();
+    assert_eq!(error.kind(), BackendErrorKind::OutcomeUnknown);
+    assert!(is_noted(&dir));
+    let answers = [
+        store.commit(&[create("c")]).map(drop),
+        store.commit(&[]).map(drop),
+        store.owner(&owner("a")).map(drop),
+        store.last_event().map(drop),
+        store.scan(&mut |_| ()).map(drop),
+        store.prune_events(Timestamp::MAX).map(drop),
+        store.header().map(drop),
+    ];
+    for answer in answers {
+        let error = answer.unwrap_err();
+        assert_eq!(error.kind(), BackendErrorKind::Io);
+        assert!(error.to_string().contains("recover first"), "{error}");
+    }
+
+    // The batch was whole, so that is what the copy holds.
+    store.recover().unwrap();
+    assert!(!is_noted(&dir));
+    assert!(marker(&dir).ends_with("generation 2\n"));
+    assert_eq!(store.last_event().unwrap(), 2);
+    assert!(store.owner(&owner("b")).unwrap().is_some());
+    store.commit(&[create("c")]).unwrap();
+    drop(store);
+    assert_eq!(open(&dir).last_event().unwrap(), 3);
+}
+
+#[test]
+fn a_crash_after_a_failed_sync_leaves_word_for_the_next_open() {
+    let temp = TempDir::new().unwrap();
+    let dir = temp.path().join("db");
+    let store = open(&dir);
+    store.fail_next_sync();
+    store.commit(&[create("a")]).unwrap_err();
+    assert_eq!(store.close().unwrap_err().kind(), BackendErrorKind::OutcomeUnknown);
+
+    // What is read from now on is a copy that was written anew.
+    let store = open(&dir);
+    assert!(marker(&dir).ends_with("generation 2\n"));
+    assert!(!is_noted(&dir));
+    assert!(store.owner(&owner("a")).unwrap().is_some());
+    drop(store);
+    drop(open(&dir));
+    assert!(marker(&dir).ends_with("generation 2\n"));
+}
+
+#[test]
+fn pruning_that_can_not_sync_is_of_unknown_outcome() {
+    let temp = TempDir::new().unwrap();
+    let store = open(&temp.path().join("db"));
+    store.commit(&[create("a"), create("b")]).unwrap();
+    store.fail_next_sync();
+    let error = store.prune_events(Timestamp::MAX).unwrap_err();
+    assert_eq!(error.kind(), BackendErrorKind::OutcomeUnknown);
+    store.recover().unwrap();
+    assert_eq!(store.prune_events(Timestamp::MAX).unwrap(), 0);
+    assert_eq!(store.last_event().unwrap(), 2);
+}
+
+#[test]
+fn closing_says_what_failed_and_is_closed_all_the_same() {
+    let temp = TempDir::new().unwrap();
+    let dir = temp.path().join("db");
+    let store = open(&dir);
+    store.commit(&[create("a")]).unwrap();
+    store.fail_next_sync();
+    assert_eq!(store.close().unwrap_err().kind(), BackendErrorKind::Io);
+    assert_eq!(store.last_event().unwrap_err().kind(), BackendErrorKind::Closed);
+    assert!(is_noted(&dir));
+    assert_eq!(open(&dir).last_event().unwrap(), 1);
+    assert!(marker(&dir).ends_with("generation 2\n"));
+}

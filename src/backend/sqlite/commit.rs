@@ -1,0 +1,146 @@
+//! The rules' view of a write transaction.
+
+use rusqlite::Connection;
+
+use super::error::{Fault, NAME};
+use super::{events, header, keys, owners};
+use crate::backend::{BackendError, BackendErrorKind, KeyCounts, Transaction};
+use crate::event::Event;
+use crate::id::{ExternalId, KeyId, OwnerId};
+use crate::key::{Header, KeyName, KeyRecord, OwnerRecord};
+
+const OPERATION: &str = "commit";
+
+/// A write transaction in which changes are applied. What each of them asks is read once.
+pub(super) struct Commit<'c> {
+    connection: &'c Connection,
+    header: Option<Header>,
+    last_event: Option<u64>,
+}
+
+impl<'c> Commit<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Self {
+        Self { connection, header: None, last_event: None }
+    }
+}
+
+fn during(fault: Fault) -> BackendError {
+    fault.during(OPERATION)
+}
+
+impl Transaction for Commit<'_> {
+    fn header(&mut self) -> Result<Header, BackendError> {
+        if self.header.is_none() {
+            self.header = header::load(self.connection).map_err(during)?;
+        }
+        let missing = || BackendError::new(BackendErrorKind::NotADatabase, NAME, OPERATION);
+        self.header.clone().ok_or_else(missing)
+    }
+
+    fn owner(&mut self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
+        owners::load(self.connection, id).map_err(during)
+    }
+
+    fn key(&mut self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
+        keys::load(self.connection, id).map_err(during)
+    }
+
+    fn key_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError> {
+        owners::key_counts(self.connection, owner).map_err(during)
+    }
+
+    fn live_keys_named(
+        &mut self,
+        owner: &OwnerId,
+        name: &KeyName,
+    ) -> Result<Vec<KeyId>, BackendError> {
+        keys::live_named(self.connection, owner, name).map_err(during)
+    }
+
+    fn external_id_used(&mut self, id: ExternalId) -> Result<bool, BackendError> {
+        keys::of_external_id(self.connection, id).map(|key| key.is_some()).map_err(during)
+    }
+
+    fn greatest_external_id(&mut self) -> Result<u64, BackendError> {
+        keys::greatest_external_id(self.connection).map_err(during)
+    }
+
+    fn last_event(&mut self) -> Result<u64, BackendError> {
+        match self.last_event {
+            Some(last) => Ok(last),
+            None => {
+                let last = events::last(self.connection).map_err(during)?;
+                Ok(*self.last_event.insert(last))
+            }
+        }
+    }
+
+    fn each_key(&mut self, visit: &mut dyn FnMut(KeyRecord)) -> Result<(), BackendError> {
+        keys::each(self.connection, visit).map_err(during)
+    }
+
+    fn each_owner(&mut self, visit: &mut dyn FnMut(OwnerRecord)) -> Result<(), BackendError> {
+        owners::each(self.connection, visit).map_err(during)
+    }
+
+    fn put_header(&mut self, header: &Header) -> Result<(), BackendError> {
+        header::put(self.connection, header).map_err(during)?;
+        self.header = Some(header.clone());
+        Ok(())
+    }
+
+    fn put_owner(
+        &mut self,
+        before: Option<&OwnerRecord>,
+        after: Option<&OwnerRecord>,
+    ) -> Result<(), BackendError> {
+        match (before, after) {
+            (None, None) => Ok(()),
+            (None, Some(after)) => owners::insert(self.connection, after),
+            (Some(_), Some(after)) => owners::update(self.connection, after),
+            (Some(before), None) => owners::delete(self.connection, &before.id),
+        }
+        .map_err(during)
+    }
+
+    fn put_key(
+        &mut self,
+        before: Option<&KeyRecord>,
+        after: Option<&KeyRecord>,
+    ) -> Result<(), BackendError> {
+        match (before, after) {
+            (None, None) => Ok(()),
+            (None, Some(after)) => keys::insert(self.connection, after),
+            (Some(before), Some(after)) => keys::update(self.connection, before, after),
+            (Some(before), None) => keys::delete(self.connection, before),
+        }
+        .and_then(|()| count(self.connection, before, after))
+        .map_err(during)
+    }
+
+    fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {
+        events::append(self.connection, event).map_err(during)?;
+        self.last_event = Some(event.sequence);
+        Ok(())
+    }
+}
+
+/// Keeps the number of keys of each owner.
+fn count(
+    connection: &Connection,
+    before: Option<&KeyRecord>,
+    after: Option<&KeyRecord>,
+) -> Result<(), Fault> {
+    let none = KeyCounts::default();
+    let of = |key: Option<&KeyRecord>| key.map_or(none, KeyCounts::of);
+    match (before, after) {
+        (Some(before), Some(after)) if before.owner != after.owner => {
+            owners::count_key(connection, &before.owner, KeyCounts::of(before), none)?;
+            owners::count_key(connection, &after.owner, none, KeyCounts::of(after))
+        }
+        (Some(key), _) | (None, Some(key)) => {
+            owners::count_key(connection, &key.owner, of(before), of(after))
+        }
+        (None, None) => Ok(()),
+    }
+}

@@ -1,0 +1,196 @@
+//! How a connection is made.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::Fault;
+use super::files::Files;
+use super::options::{SqliteOptions, Synchronous};
+use super::schema::{self, Identity};
+use crate::backend::BackendErrorKind;
+
+/// The oldest engine that is trusted: before it, a commit could be lost when the write-ahead log
+/// was reset just then.
+const OLDEST_ENGINE: i32 = 3_051_003;
+
+/// Statements kept prepared by each connection: more than there are.
+const PREPARED: usize = 96;
+
+/// Makes connections to one database.
+#[derive(Debug)]
+pub(super) struct Connector {
+    pub(super) files: Files,
+    busy_timeout: Duration,
+    synchronous: Synchronous,
+}
+
+/// Whether a database is made where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Creation {
+    Allow,
+    Refuse,
+}
+
+impl Connector {
+    pub(super) fn new(files: Files, options: &SqliteOptions) -> Self {
+        let SqliteOptions { busy_timeout, synchronous, .. } = *options;
+        Self { files, busy_timeout, synchronous }
+    }
+
+    /// The connection that writes. It makes an empty file a database, if it may, and takes an
+    /// older one to this version; one that is refused is left as it is.
+    pub(super) fn writer(&self, creation: Creation) -> Result<Connection, Fault> {
+        let is_fresh = self.files.is_fresh()?;
+        if is_fresh && creation == Creation::Refuse {
+            let why = "it was there before, and is gone";
+            return Err(Fault::refused(BackendErrorKind::NotADatabase, why));
+        }
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        flags.set(OpenFlags::SQLITE_OPEN_CREATE, is_fresh);
+        let mut connection = Connection::open_with_flags(self.files.database(), flags)?;
+        // Until it is known to be ours: closing must not tidy up another's write-ahead log.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.busy_timeout(self.busy_timeout)?;
+        // SQLite opens for reading what it can't open for writing, and says nothing.
+        if connection.is_readonly("main")? {
+            let why = "the file can't be written to";
+            return Err(Fault::refused(BackendErrorKind::ReadOnly, why));
+        }
+        self.settle(&connection)?;
+        if is_fresh {
+            schema::claim(&mut connection)?;
+        }
+        let tx = connection.transaction()?;
+        Identity::read(&tx)?.check()?;
+        drop(tx);
+        self.use_log(&connection)?;
+        schema::migrate(&mut connection)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        Ok(connection)
+    }
+
+    /// A connection that only reads; the writer has been here before.
+    pub(super) fn reader(&self) -> Result<Connection, Fault> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(self.files.database(), flags)?;
+        connection.busy_timeout(self.busy_timeout)?;
+        self.settle(&connection)?;
+        Ok(connection)
+    }
+
+    /// Write-ahead logging, which the file remembers.
+    fn use_log(&self, connection: &Connection) -> Result<(), Fault> {
+        let started = Instant::now();
+        loop {
+            let mode = connection
+                .query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0));
+            match mode.map_err(Fault::from) {
+                Ok(mode) if mode == "wal" => return Ok(()),
+                Ok(_) => {
+                    let why = "the file system doesn't carry a write-ahead log";
+                    return Err(Fault::refused(BackendErrorKind::Io, why));
+                }
+                // SQLite doesn't wait here by itself while another opener does the same.
+                Err(Fault::Engine(code))
+                    if code.primary() == rusqlite::ffi::SQLITE_BUSY
+                        && started.elapsed() < self.busy_timeout =>
+                {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+
+    fn settle(&self, connection: &Connection) -> Result<(), Fault> {
+        connection.set_prepared_statement_cache_capacity(PREPARED);
+        // One plan for each statement, whatever is bound to it; else SQLite prepares some anew
+        // for each new value.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+        let synchronous = match self.synchronous {
+            Synchronous::Full => "FULL",
+            #[cfg(any(test, feature = "testing"))]
+            Synchronous::Off => "OFF",
+        };
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        // On Apple's systems a plain sync doesn't empty the disk's cache; elsewhere these do
+        // nothing.
+        connection.pragma_update(None, "fullfsync", true)?;
+        connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+        // What is deleted is overwritten.
+        connection.pragma_update(None, "secure_delete", true)?;
+        // The tables name no function but those of SQLite's own; a file that does is not believed.
+        connection.pragma_update(None, "trusted_schema", false)?;
+        // Sorting writes no digest into a file of its own.
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        Ok(())
+    }
+}
+
+/// Refuses an engine that can lose a commit.
+pub(super) fn check_engine(version: i32) -> Result<(), Fault> {
+    if version >= OLDEST_ENGINE {
+        return Ok(());
+    }
+    Err(Fault::refused(BackendErrorKind::EngineUnfit, "SQLite 3.51.3 or newer is needed"))
+}
+
+/// Looks at a file that isn't locked yet, without leaving a trace in it or beside it; refuses
+/// another application's file, one of a newer version, and what is no database.
+///
+/// It sees what lies in the file itself, not in a write-ahead log. The application id always lies
+/// in the file; the version is looked at again under lock.
+pub(super) fn peek(files: &Files) -> Result<(), Fault> {
+    if files.is_fresh()? {
+        return Ok(());
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(immutable(files.database()), flags)?;
+    // Without this, a file into which the log was copied only in part would count as damaged; the
+    // log makes it whole, once it is opened for good.
+    connection.pragma_update(None, "writable_schema", true)?;
+    Identity::read(&connection)?.check()
+}
+
+/// The name under which SQLite opens a file without locks, log, journal or shared memory.
+fn immutable(path: &Path) -> String {
+    let mut name = String::from("file://");
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if bytes.first() != Some(&b'/') {
+        name.push('/');
+    }
+    for byte in bytes {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => name.push(char::from(*byte)),
+            b'\\' if cfg!(windows) => name.push('/'),
+            byte if byte.is_ascii_alphanumeric() => name.push(char::from(*byte)),
+            byte => name.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    name + "?immutable=1"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_engines_are_refused() {
+        assert!(check_engine(3_051_003).is_ok() && check_engine(3_052_000).is_ok());
+        let error = check_engine(3_051_002).unwrap_err().during("open");
+        assert_eq!(error.kind(), BackendErrorKind::EngineUnfit);
+        assert!(check_engine(rusqlite::version_number()).is_ok());
+    }
+
+    #[test]
+    fn names_of_files_are_escaped() {
+        let name = immutable(Path::new("/tmp/a b?c#d%e:é.db"));
+        assert_eq!(name, "file:///tmp/a%20b%3fc%23d%25e%3a%c3%a9.db?immutable=1");
+    }
+}

@@ -1,0 +1,311 @@
+//! The backend: each call of the contract as a read or a write.
+
+use std::fmt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::commit::Commit;
+use super::connect::{self, Connector, Creation};
+use super::error::{Fault, NAME};
+use super::files::Files;
+use super::options::SqliteOptions;
+use super::readers::Readers;
+use super::scan::{OneOwner, Progress};
+use super::transaction::{READ_BUDGET, Snapshot};
+use super::writer::Writer;
+use super::{events, header, keys, owners, pages, scan};
+use crate::backend::{
+    Announcer, Applied, Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage,
+    EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing,
+    apply,
+};
+use crate::clock::Timestamp;
+use crate::id::{ExternalId, KeyId, OwnerId};
+use crate::key::{Header, KeyRecord, OwnerRecord};
+
+/// How often an owner is scanned in short transactions before it is scanned in one long one.
+const SCAN_ATTEMPTS: u32 = 3;
+
+/// The SQLite backend: one file, and beside it `FILE-wal`, `FILE-shm` and `FILE.lock`.
+///
+/// Every commit is on stable storage before it returns. The file lies on a local disk; all
+/// processes that share it run on one host.
+///
+/// While it is open, the process must not open the file, its `-wal` or its `-shm` in any other
+/// way than through SQLite: closing such a descriptor drops the locks that SQLite holds.
+pub struct Sqlite {
+    pub(super) connector: Connector,
+    sharing: Sharing,
+    pub(super) readers: Readers,
+    pub(super) writer: Writer,
+    announcer: Announcer,
+}
+
+impl Sqlite {
+    /// Opens the database at `path`, and makes it if there is no file, or an empty one. The
+    /// directory must exist.
+    ///
+    /// # Errors
+    /// Nothing is written to a file that is refused:
+    /// - `AlreadyOpen`: it is open in a way that doesn't go with this one;
+    /// - `EngineUnfit`: the SQLite that is linked is older than 3.51.3;
+    /// - `Foreign`: it is a database of another application;
+    /// - `Newer`: it was written by a newer version;
+    /// - `NotADatabase`: it is a directory, no database, or its directory doesn't exist;
+    /// - `ReadOnly`: the file or its directory can't be written to;
+    /// - others, when the engine or the operating system fails.
+    pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, BackendError> {
+        Self::try_open(path.as_ref(), &options).map_err(|fault| fault.during("open"))
+    }
+
+    fn try_open(path: &Path, options: &SqliteOptions) -> Result<Self, Fault> {
+        connect::check_engine(rusqlite::version_number())?;
+        let files = Files::find(path)?;
+        connect::peek(&files)?;
+        let lock = files.lock(options.sharing)?;
+        let connector = Connector::new(files, options);
+        let connection = connector.writer(Creation::Allow)?;
+        let announcer = Announcer::default();
+        announcer.announce(events::last(&connection)?);
+        Ok(Self {
+            connector,
+            sharing: options.sharing,
+            readers: Readers::default(),
+            writer: Writer::new(connection, lock),
+            announcer,
+        })
+    }
+
+    /// Reads in one short transaction.
+    fn read<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, BackendError> {
+        self.readers
+            .with(&self.connector, |connection| work(&*Snapshot::begin(connection)?))
+            .map_err(|fault| fault.during(operation))
+    }
+
+    /// Writes in one transaction, durable when it returns.
+    fn write<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        self.writer.write(&self.connector, operation, work)
+    }
+
+    /// How long `wait` relies on what this process announces before it looks at the file.
+    fn poll_interval(&self) -> Option<Duration> {
+        match self.sharing {
+            Sharing::Exclusive => None,
+            Sharing::Shared { bound } => {
+                Some((bound / 32).clamp(Duration::from_millis(5), Duration::from_millis(50)))
+            }
+        }
+    }
+}
+
+impl Backend for Sqlite {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn sharing(&self) -> Sharing {
+        self.sharing
+    }
+
+    fn open_header(&self, initial: &Header) -> Result<Header, BackendError> {
+        const OPERATION: &str = "open";
+        if let Some(header) = self.read(OPERATION, header::load)? {
+            return Ok(header);
+        }
+        self.write(OPERATION, |tx| {
+            // Another process may have been first.
+            let found = header::load(tx).and_then(|found| match found {
+                Some(header) => Ok(header),
+                None => header::put(tx, initial).map(|()| initial.clone()),
+            });
+            found.map_err(|fault| fault.during(OPERATION))
+        })
+    }
+
+    fn header(&self) -> Result<Header, BackendError> {
+        const OPERATION: &str = "read header";
+        let missing = || BackendError::new(BackendErrorKind::NotADatabase, NAME, OPERATION);
+        self.read(OPERATION, header::load)?.ok_or_else(missing)
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
+        const OPERATION: &str = "scan";
+        let last = self.read(OPERATION, events::last)?;
+        let (mut found, mut after, mut is_more) = (Vec::new(), None, true);
+        while is_more {
+            is_more = self.read(OPERATION, |tx| scan::owners(tx, after.as_ref(), &mut found))?;
+            after = found.last().map(|owner| owner.id);
+            // Outside of the transaction: what the caller does with them may take its time.
+            found.drain(..).for_each(|owner| visit(Scanned::Owner(owner)));
+        }
+        let (mut found, mut after, mut is_more) = (Vec::new(), None, true);
+        while is_more {
+            is_more = self.read(OPERATION, |tx| scan::keys(tx, after, &mut found))?;
+            after = found.last().map(|key| key.id);
+            found.drain(..).for_each(|key| visit(Scanned::Key(key)));
+        }
+        Ok(last)
+    }
+
+    fn scan_owner(
+        &self,
+        owner: &OwnerId,
+        visit: &mut dyn FnMut(Scanned),
+    ) -> Result<(), BackendError> {
+        let mut attempts = 0;
+        let mut found = OneOwner::default();
+        loop {
+            // One owner's keys seldom take longer than the budget. Where they do, and others keep
+            // writing, one moment counts for more than a short transaction.
+            let budget = if attempts < SCAN_ATTEMPTS { READ_BUDGET } else { Duration::MAX };
+            match self.read("scan owner", |tx| found.gather(tx, owner, budget))? {
+                Progress::Done => break,
+                Progress::More => {}
+                Progress::Disturbed => {
+                    attempts += 1;
+                    found = OneOwner::default();
+                }
+            }
+        }
+        found.owner.into_iter().for_each(|owner| visit(Scanned::Owner(owner)));
+        found.keys.into_iter().for_each(|key| visit(Scanned::Key(key)));
+        Ok(())
+    }
+
+    fn owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
+        self.read("read owner", |tx| owners::load(tx, id))
+    }
+
+    fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
+        self.read("read key", |tx| keys::load(tx, id))
+    }
+
+    fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, BackendError> {
+        self.read("read key", |tx| match keys::of_external_id(tx, id)? {
+            Some(key) => keys::load(tx, key),
+            None => Ok(None),
+        })
+    }
+
+    fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
+        let outcome = self.write("commit", |tx| {
+            let mut commit = Commit::new(tx);
+            batch.iter().map(|change| apply(&mut commit, change)).collect::<Result<Vec<_>, _>>()
+        })?;
+        let last = |applied: &Applied| applied.last_event;
+        if let Some(last) = outcome.iter().flatten().map(last).max() {
+            self.announcer.announce(last);
+        }
+        Ok(outcome)
+    }
+
+    fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError> {
+        self.read("list keys", |tx| pages::keys(tx, query))
+    }
+
+    fn count_keys(&self, filter: &KeyFilter) -> Result<u64, BackendError> {
+        let (mut count, mut below) = (0, None);
+        loop {
+            below = self.read("count keys", |tx| pages::count(tx, filter, below, &mut count))?;
+            if below.is_none() {
+                return Ok(count);
+            }
+        }
+    }
+
+    fn page_owners(&self, query: &OwnerPageQuery) -> Result<OwnerPage, BackendError> {
+        self.read("list owners", |tx| pages::owners(tx, query))
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<EventPage, BackendError> {
+        self.read("read events", |tx| events::page(tx, query))
+    }
+
+    fn last_event(&self) -> Result<u64, BackendError> {
+        self.read("read events", events::last)
+    }
+
+    fn prune_events(&self, before: Timestamp) -> Result<u64, BackendError> {
+        const OPERATION: &str = "prune events";
+        let mut removed = 0;
+        loop {
+            let step = self.write(OPERATION, |tx| {
+                events::prune(tx, before).map_err(|fault| fault.during(OPERATION))
+            });
+            match step {
+                Ok(step) => {
+                    removed += step.removed;
+                    if step.is_done {
+                        return Ok(removed);
+                    }
+                }
+                // An error would say that nothing happened; the next call meets it again.
+                Err(error) if removed > 0 && error.kind() != BackendErrorKind::OutcomeUnknown => {
+                    return Ok(removed);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
+        let started = Instant::now();
+        loop {
+            let last = match self.poll_interval() {
+                None => self.announcer.wait(after, timeout),
+                Some(interval) => {
+                    let left = timeout.saturating_sub(started.elapsed());
+                    let announced = self.announcer.wait(after, interval.min(left));
+                    if announced > after { announced } else { self.last_event()? }
+                }
+            };
+            self.announcer.announce(last);
+            if last > after || started.elapsed() >= timeout {
+                return self.writer.check_open().map(|()| last).map_err(|f| f.during("wait"));
+            }
+        }
+    }
+
+    fn recover(&self) -> Result<(), BackendError> {
+        self.writer
+            .recover(&self.connector, &self.readers, self.sharing)
+            .map_err(|fault| fault.during("recover"))?;
+        // What was committed with an unknown outcome may be there.
+        self.announcer.announce(self.last_event()?);
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), BackendError> {
+        let closed = self.writer.close(&self.readers);
+        // Who waits is woken, and finds it closed.
+        self.announcer.announce(u64::MAX);
+        closed.map_err(|fault| fault.during("close"))
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        // What it would say has nobody to hear it; what was acknowledged is durable.
+        let _ = self.close();
+    }
+}
+
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sqlite")
+            .field("database", &self.connector.files.database())
+            .field("sharing", &self.sharing)
+            .finish_non_exhaustive()
+    }
+}

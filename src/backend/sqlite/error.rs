@@ -1,0 +1,198 @@
+//! What SQLite says, without its words: they hold SQL.
+
+use std::error::Error;
+use std::{fmt, io};
+
+use rusqlite::ffi;
+
+use crate::backend::{BackendError, BackendErrorKind};
+
+pub(super) const NAME: &str = "sqlite";
+
+/// What can go wrong in here. It holds nothing that an error must not show.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// A stored value is not what can have been written there.
+    Damaged { table: &'static str, column: &'static str },
+    /// SQLite failed, with its extended result code.
+    Engine(Code),
+    /// Refused for a reason of our own.
+    Refused { kind: BackendErrorKind, why: &'static str },
+    /// The operating system failed.
+    System(io::Error),
+}
+
+/// A result code of SQLite, extended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Code(i32);
+
+impl Code {
+    /// The code without its extension.
+    pub(super) fn primary(self) -> i32 {
+        self.0 & 0xff
+    }
+
+    fn kind(self) -> BackendErrorKind {
+        use BackendErrorKind as Kind;
+        match self.primary() {
+            _ if self.0 == ffi::SQLITE_IOERR_SHORT_READ => Kind::Corrupt,
+            ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL => Kind::TimedOut,
+            // The last five: the tables are not those of their version, or hold what can't be.
+            ffi::SQLITE_CORRUPT
+            | ffi::SQLITE_CONSTRAINT
+            | ffi::SQLITE_ERROR
+            | ffi::SQLITE_FORMAT
+            | ffi::SQLITE_MISMATCH
+            | ffi::SQLITE_SCHEMA => Kind::Corrupt,
+            ffi::SQLITE_FULL => Kind::Full,
+            ffi::SQLITE_NOTADB => Kind::NotADatabase,
+            ffi::SQLITE_AUTH | ffi::SQLITE_PERM | ffi::SQLITE_READONLY => Kind::ReadOnly,
+            _ => Kind::Io,
+        }
+    }
+}
+
+impl Fault {
+    pub(super) fn refused(kind: BackendErrorKind, why: &'static str) -> Self {
+        Self::Refused { kind, why }
+    }
+
+    pub(super) fn closed() -> Self {
+        Self::refused(BackendErrorKind::Closed, "it was closed before")
+    }
+
+    /// The error that a caller gets, who asked for `operation`.
+    pub(super) fn during(self, operation: &'static str) -> BackendError {
+        let error = |kind| BackendError::new(kind, NAME, operation);
+        match self {
+            Self::Damaged { table, column } => {
+                error(BackendErrorKind::Corrupt).with_source(format!("{table}.{column}"))
+            }
+            Self::Engine(code) => error(code.kind()).with_source(code),
+            Self::Refused { kind: BackendErrorKind::Closed, .. } => error(BackendErrorKind::Closed),
+            Self::Refused { kind, why } => error(kind).with_source(why),
+            Self::System(source) => error(kind_of(&source)).with_source(source),
+        }
+    }
+}
+
+fn kind_of(error: &io::Error) -> BackendErrorKind {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            BackendErrorKind::ReadOnly
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::NotFound => BackendErrorKind::NotADatabase,
+        io::ErrorKind::QuotaExceeded | io::ErrorKind::StorageFull => BackendErrorKind::Full,
+        _ => BackendErrorKind::Io,
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    /// Keeps the code alone: both the text and the Display of rusqlite's error can hold SQL.
+    fn from(error: rusqlite::Error) -> Self {
+        let code = match error {
+            rusqlite::Error::SqliteFailure(error, _)
+            | rusqlite::Error::SqlInputError { error, .. } => error.extended_code,
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::QueryReturnedNoRows
+            | rusqlite::Error::StatementChangedRows(_)
+            | rusqlite::Error::Utf8Error(..) => ffi::SQLITE_MISMATCH,
+            _ => ffi::SQLITE_MISUSE,
+        };
+        Self::Engine(Code(code))
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+impl Error for Code {}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |code| NAMES.iter().find(|(known, _)| *known == code).map(|(_, name)| *name);
+        match name(self.0).or_else(|| name(self.primary())) {
+            Some(name) => write!(f, "{name}, {}", self.0),
+            None => write!(f, "result code {}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Code({self})")
+    }
+}
+
+/// Pairs of a code and its own name.
+macro_rules! names {
+    ($($name:ident)*) => { &[$((ffi::$name, stringify!($name))),*] };
+}
+
+/// The codes that can be met here. An extended code without a name goes by its primary one.
+const NAMES: &[(i32, &str)] = names! {
+    SQLITE_AUTH SQLITE_BUSY SQLITE_BUSY_RECOVERY SQLITE_BUSY_SNAPSHOT SQLITE_BUSY_TIMEOUT
+    SQLITE_CANTOPEN SQLITE_CANTOPEN_FULLPATH SQLITE_CANTOPEN_ISDIR SQLITE_CANTOPEN_SYMLINK
+    SQLITE_CONSTRAINT SQLITE_CONSTRAINT_CHECK SQLITE_CONSTRAINT_DATATYPE
+    SQLITE_CONSTRAINT_NOTNULL SQLITE_CONSTRAINT_PRIMARYKEY SQLITE_CONSTRAINT_ROWID
+    SQLITE_CONSTRAINT_UNIQUE SQLITE_CORRUPT SQLITE_CORRUPT_INDEX SQLITE_ERROR SQLITE_FORMAT
+    SQLITE_FULL SQLITE_INTERNAL SQLITE_INTERRUPT SQLITE_IOERR SQLITE_IOERR_ACCESS
+    SQLITE_IOERR_CLOSE SQLITE_IOERR_CORRUPTFS SQLITE_IOERR_DELETE SQLITE_IOERR_DIR_FSYNC
+    SQLITE_IOERR_FSTAT SQLITE_IOERR_FSYNC SQLITE_IOERR_LOCK SQLITE_IOERR_NOMEM
+    SQLITE_IOERR_RDLOCK SQLITE_IOERR_READ SQLITE_IOERR_SEEK SQLITE_IOERR_SHMLOCK
+    SQLITE_IOERR_SHMMAP SQLITE_IOERR_SHMOPEN SQLITE_IOERR_SHMSIZE SQLITE_IOERR_SHORT_READ
+    SQLITE_IOERR_TRUNCATE SQLITE_IOERR_UNLOCK SQLITE_IOERR_WRITE SQLITE_LOCKED SQLITE_MISMATCH
+    SQLITE_MISUSE SQLITE_NOLFS SQLITE_NOMEM SQLITE_NOTADB SQLITE_NOTFOUND SQLITE_PERM
+    SQLITE_PROTOCOL SQLITE_RANGE SQLITE_READONLY SQLITE_READONLY_CANTINIT
+    SQLITE_READONLY_CANTLOCK SQLITE_READONLY_DBMOVED SQLITE_READONLY_DIRECTORY
+    SQLITE_READONLY_RECOVERY SQLITE_READONLY_ROLLBACK SQLITE_SCHEMA SQLITE_TOOBIG
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_their_kinds() {
+        let table = [
+            (ffi::SQLITE_BUSY_SNAPSHOT, BackendErrorKind::TimedOut),
+            (ffi::SQLITE_CORRUPT_INDEX, BackendErrorKind::Corrupt),
+            (ffi::SQLITE_IOERR_SHORT_READ, BackendErrorKind::Corrupt),
+            (ffi::SQLITE_IOERR_FSYNC, BackendErrorKind::Io),
+            (ffi::SQLITE_FULL, BackendErrorKind::Full),
+            (ffi::SQLITE_READONLY_DIRECTORY, BackendErrorKind::ReadOnly),
+            (ffi::SQLITE_NOTADB, BackendErrorKind::NotADatabase),
+            (ffi::SQLITE_NOMEM, BackendErrorKind::Io),
+        ];
+        for (code, kind) in table {
+            assert_eq!(Fault::Engine(Code(code)).during("test").kind(), kind, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_a_code_and_its_name() {
+        let shown = |code| Fault::Engine(Code(code)).during("test").to_string();
+        assert!(shown(778).ends_with("(SQLITE_IOERR_WRITE, 778)"), "{}", shown(778));
+        // Extended codes of times to come go by their primary one.
+        assert!(shown(10 | 99 << 8).ends_with("(SQLITE_IOERR, 25354)"));
+        assert!(shown(250).ends_with("(result code 250)"));
+    }
+
+    #[test]
+    fn no_word_of_the_engine_is_kept() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        let canary = "SELECT canary FROM (SELECT 1 AS nowhere)";
+        let raw = connection.prepare(canary).unwrap_err();
+        assert!(raw.to_string().contains("canary"));
+        let error = Fault::from(raw).during("test");
+        let source = error.source().unwrap();
+        for shown in [format!("{error} {error:?}"), format!("{source} {source:?}")] {
+            assert!(!shown.contains("canary") && !shown.contains("nowhere"), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Events: table `events`.
+
+use rusqlite::{Connection, Row};
+
+use super::cells::{
+    Binder, Cells, actor, generation, int, key_id, millis, number, owner_id, reason, text, time,
+    version,
+};
+use super::error::Fault;
+use crate::authority::{Authority, CorrelationId, Reason, Role};
+use crate::backend::{EventPage, EventQuery};
+use crate::clock::Timestamp;
+use crate::event::{Event, EventDraft, EventKind, Fields};
+use crate::id::{Generation, KeyId, OwnerId};
+
+const TABLE: &str = "events";
+
+macro_rules! columns {
+    () => {
+        "sequence, at, kind, owner, key_id, version, generation, fields, role, acting_owner, \
+         acting_key, acting_generation, actor, reason, correlation_id"
+    };
+}
+
+// Pages: all events, those of a key, those of an owner. Each walks along one index.
+pub(super) const PAGE: &str =
+    concat!("SELECT ", columns!(), " FROM events WHERE sequence > ?1 ORDER BY sequence LIMIT ?2");
+pub(super) const PAGE_OF_KEY: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM events INDEXED BY events_by_key WHERE sequence > ?1 AND key_id = ?3 \
+     ORDER BY sequence LIMIT ?2"
+);
+pub(super) const PAGE_OF_OWNER: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM events INDEXED BY events_by_owner WHERE sequence > ?1 AND owner = ?3 \
+     ORDER BY sequence LIMIT ?2"
+);
+
+/// How many events one transaction removes.
+const PRUNED_AT_ONCE: u32 = 500;
+
+/// The number of the last; 0 before the first.
+pub(super) fn last(connection: &Connection) -> Result<u64, Fault> {
+    extreme(connection, "SELECT max(sequence) FROM events")
+}
+
+fn first(connection: &Connection) -> Result<u64, Fault> {
+    extreme(connection, "SELECT min(sequence) FROM events")
+}
+
+fn extreme(connection: &Connection, sql: &str) -> Result<u64, Fault> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let sequence: Option<i64> = statement.query_row([], |row| row.get(0))?;
+    let damaged = Fault::Damaged { table: TABLE, column: "sequence" };
+    u64::try_from(sequence.unwrap_or(0)).map_err(|_| damaged)
+}
+
+/// Appends one.
+pub(super) fn append(connection: &Connection, event: &Event) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(concat!(
+        "INSERT INTO events (",
+        columns!(),
+        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    ))?;
+    let Authority { role, actor, reason, correlation_id } = &event.authority;
+    let (role, acting_key, acting_generation) = match role {
+        Role::Administrator => ("administrator", None, None),
+        Role::Delegate { key, generation, .. } => ("delegate", Some(*key), Some(*generation)),
+        Role::Owner { .. } => ("owner", None, None),
+    };
+    Binder::new(&mut statement)
+        .put(stored(event.sequence))?
+        .put(millis(event.at))?
+        .put(event.kind.number())?
+        .put(event.owner.as_ref().map(OwnerId::as_str))?
+        .put(event.key.map(KeyId::to_bytes))?
+        .put(number(event.version))?
+        .put(event.generation.map(Generation::get))?
+        .put(event.fields.bits())?
+        .put(role)?
+        .put(event.authority.role.owner().map(OwnerId::as_str))?
+        .put(acting_key.map(KeyId::to_bytes))?
+        .put(acting_generation.map(Generation::get))?
+        .put(actor.as_str())?
+        .put(reason.as_ref().map(Reason::as_str))?
+        .put(correlation_id.as_ref().map(CorrelationId::as_str))?
+        .execute()?;
+    Ok(())
+}
+
+fn decode(row: &Row<'_>) -> Result<Event, Fault> {
+    let mut cells = Cells::new(row, TABLE);
+    let sequence = cells.get("sequence", int)?;
+    let at = cells.get("at", time)?;
+    let kind = cells.get("kind", |value| EventKind::from_number(int(value)?).ok())?;
+    let owner = cells.maybe("owner", owner_id)?;
+    let key = cells.maybe("key_id", key_id)?;
+    let version = cells.get("version", version)?;
+    let made = cells.maybe("generation", generation)?;
+    let fields = cells.get("fields", |value| int(value).map(Fields::from_bits))?;
+    let role = role(&mut cells)?;
+    let actor = cells.get("actor", actor)?;
+    let reason = cells.maybe("reason", reason)?;
+    let correlation_id =
+        cells.maybe("correlation_id", |value| CorrelationId::new(text(value)?).ok())?;
+    let authority = Authority { role, actor, reason, correlation_id };
+    let generation = made;
+    let draft = EventDraft { at, kind, owner, key, version, generation, fields, authority };
+    Ok(Event { sequence, draft })
+}
+
+/// Four columns: the role, and whose key of which generation acts.
+fn role(cells: &mut Cells<'_>) -> Result<Role, Fault> {
+    let role = cells.get("role", text)?;
+    let owner = cells.maybe("acting_owner", owner_id)?;
+    let key = cells.maybe("acting_key", key_id)?;
+    let generation = cells.maybe("acting_generation", generation)?;
+    match (role, owner, key, generation) {
+        ("administrator", None, None, None) => Ok(Role::Administrator),
+        ("delegate", Some(owner), Some(key), Some(generation)) => {
+            Ok(Role::Delegate { owner, key, generation })
+        }
+        ("owner", Some(owner), None, None) => Ok(Role::Owner { owner }),
+        _ => Err(cells.damaged("role")),
+    }
+}
+
+/// A page.
+pub(super) fn page(connection: &Connection, query: &EventQuery) -> Result<EventPage, Fault> {
+    let pruned_through = first(connection)?.saturating_sub(1);
+    let mut page = EventPage { events: Vec::new(), next: None, pruned_through };
+    let sql = match &query.filter {
+        filter if filter.key.is_some() => PAGE_OF_KEY,
+        filter if filter.owner.is_some() => PAGE_OF_OWNER,
+        _ => PAGE,
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut binder = Binder::new(&mut statement);
+    // One more than are looked at tells whether there are more.
+    binder.put(stored(query.after))?.put(rows_to_ask(query.examine))?;
+    match (query.filter.key, &query.filter.owner) {
+        (Some(key), _) => binder.put(key.to_bytes())?,
+        (None, Some(owner)) => binder.put(owner.as_str())?,
+        (None, None) => &mut binder,
+    };
+    let mut rows = binder.query();
+    let mut last = query.after;
+    let mut examined = 0;
+    while let Some(row) = rows.next()? {
+        if examined == query.examine || page.events.len() == query.limit {
+            page.next = Some(last);
+            break;
+        }
+        let event = decode(row)?;
+        examined += 1;
+        last = event.sequence;
+        if query.filter.matches(&event) {
+            page.events.push(event);
+        }
+    }
+    Ok(page)
+}
+
+/// So many rows, and one more.
+pub(super) fn rows_to_ask(examine: usize) -> i64 {
+    i64::try_from(examine).unwrap_or(i64::MAX).saturating_add(1)
+}
+
+/// What became of one step of pruning.
+pub(super) struct Pruned {
+    pub(super) removed: u64,
+    pub(super) is_done: bool,
+}
+
+/// Removes some of the oldest events up to the first that isn't before `before`, never the newest.
+pub(super) fn prune(connection: &Connection, before: Timestamp) -> Result<Pruned, Fault> {
+    let newest = last(connection)?;
+    let mut statement =
+        connection.prepare_cached("SELECT sequence, at FROM events ORDER BY sequence LIMIT ?")?;
+    let mut rows = statement.query([PRUNED_AT_ONCE])?;
+    let (mut through, mut seen, mut removed) = (None, 0, 0);
+    while let Some(row) = rows.next()? {
+        let mut cells = Cells::new(row, TABLE);
+        let sequence: u64 = cells.get("sequence", int)?;
+        seen += 1;
+        if sequence == newest || cells.get("at", time)? >= before {
+            break;
+        }
+        removed += 1;
+        through = Some(sequence);
+    }
+    drop(rows);
+    if let Some(through) = through {
+        connection
+            .prepare_cached("DELETE FROM events WHERE sequence <= ?")?
+            .execute([stored(through)])?;
+    }
+    Ok(Pruned { removed, is_done: removed < seen || seen < u64::from(PRUNED_AT_ONCE) })
+}
+
+/// A number as it is stored. Greater ones than SQLite holds are never given out; asked for, they
+/// mean "after all".
+fn stored(sequence: u64) -> i64 {
+    i64::try_from(sequence).unwrap_or(i64::MAX)
+}

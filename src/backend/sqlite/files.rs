@@ -1,0 +1,152 @@
+//! The database file and those beside it.
+//!
+//! While a connection is open, nothing here opens the database, its `-wal` or its `-shm`: closing
+//! such a descriptor would drop the locks that SQLite holds on the file (a property of POSIX
+//! locks). Before that, only their metadata are asked for.
+
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::Fault;
+use crate::backend::{BackendErrorKind, Sharing};
+
+/// The smallest page that SQLite knows.
+const SMALLEST: u64 = 512;
+
+/// Where a database lies.
+#[derive(Debug)]
+pub(super) struct Files {
+    database: PathBuf,
+}
+
+impl Files {
+    /// Finds the one path that all links to the file share, so that all openers meet at one lock;
+    /// refuses what can't be a database that is written to. Touches nothing.
+    pub(super) fn find(path: &Path) -> Result<Self, Fault> {
+        let database = settle(path)?;
+        if let Some(metadata) = metadata(&database)? {
+            if !metadata.is_file() {
+                return Err(not_a_database("there is something else than a file"));
+            }
+            // SQLite itself takes a file of one byte for an empty one.
+            if (1..SMALLEST).contains(&metadata.len()) {
+                return Err(not_a_database("the file is too short for one"));
+            }
+            if metadata.permissions().readonly() {
+                return Err(read_only("the file is marked as read-only"));
+            }
+        }
+        let directory = database.parent().map(fs::metadata).transpose()?;
+        // On Windows a directory's mark says nothing about the files in it.
+        if cfg!(unix) && directory.is_some_and(|directory| directory.permissions().readonly()) {
+            return Err(read_only("the directory is marked as read-only"));
+        }
+        Ok(Self { database })
+    }
+
+    pub(super) fn database(&self) -> &Path {
+        &self.database
+    }
+
+    /// Whether there is nothing yet: no file, or an empty one.
+    pub(super) fn is_fresh(&self) -> Result<bool, Fault> {
+        Ok(metadata(&self.database)?.is_none_or(|metadata| metadata.len() == 0))
+    }
+
+    /// Locks `FILE.lock`, as long as the returned file is open. It is never removed, and means
+    /// nothing by existing.
+    pub(super) fn lock(&self, sharing: Sharing) -> Result<File, Fault> {
+        let path = self.beside(".lock");
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let (locked, why) = match sharing {
+            Sharing::Exclusive => (
+                file.try_lock(),
+                "to use it from more than one place, open it everywhere with SqliteOptions::shared",
+            ),
+            Sharing::Shared { .. } => (
+                file.try_lock_shared(),
+                "who has it open has it exclusively; SqliteOptions::shared is needed there too",
+            ),
+        };
+        match locked {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                Err(Fault::refused(BackendErrorKind::AlreadyOpen, why))
+            }
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
+    /// Replaces a write-ahead log that was left behind by a synced copy of what can be read of
+    /// it. Only while no connection of any process is open.
+    ///
+    /// After a failed sync the kernel may hold pages as clean that never reached the disk, and a
+    /// later sync of them says nothing. Pages written anew are synced anew.
+    pub(super) fn renew_log(&self) -> Result<(), Fault> {
+        let (log, copy) = (self.beside("-wal"), self.beside("-wal.renewed"));
+        if metadata(&log)?.is_none_or(|metadata| metadata.len() == 0) {
+            return Ok(());
+        }
+        fs::copy(&log, &copy)?;
+        File::options().write(true).open(&copy)?.sync_all()?;
+        fs::rename(&copy, &log)?;
+        // Elsewhere a directory can't be synced, and need not be.
+        if cfg!(unix)
+            && let Some(directory) = self.database.parent()
+        {
+            File::open(directory)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn beside(&self, suffix: &str) -> PathBuf {
+        let mut path = OsString::from(&self.database);
+        path.push(suffix);
+        path.into()
+    }
+}
+
+/// The path without links; of a file that doesn't exist yet, that of its directory and its name.
+fn settle(path: &Path) -> Result<PathBuf, Fault> {
+    // Absolute, so that neither `:memory:` nor a later change of directory means another place.
+    let path = std::path::absolute(path).map_err(|_| not_a_database("the path is empty"))?;
+    if cfg!(windows) {
+        return Ok(path);
+    }
+    match fs::canonicalize(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        settled => return Ok(settled?),
+    }
+    if fs::symlink_metadata(&path).is_ok() {
+        return Err(not_a_database("the link leads nowhere"));
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(directory), Some(name)) => match fs::canonicalize(directory) {
+            Ok(directory) => Ok(directory.join(name)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(not_a_database("there is no such directory"))
+            }
+            Err(error) => Err(error.into()),
+        },
+        _ => Err(not_a_database("the path names no file")),
+    }
+}
+
+fn metadata(path: &Path) -> Result<Option<fs::Metadata>, Fault> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn not_a_database(why: &'static str) -> Fault {
+    Fault::refused(BackendErrorKind::NotADatabase, why)
+}
+
+fn read_only(why: &'static str) -> Fault {
+    Fault::refused(BackendErrorKind::ReadOnly, why)
+}

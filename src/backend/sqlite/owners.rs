@@ -1,0 +1,164 @@
+//! Owners: table `owners`.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row};
+
+use super::cells::{
+    Binder, Cells, access, actor, int, millis, number, owner_id, text, time, version,
+};
+use super::error::Fault;
+use crate::backend::KeyCounts;
+use crate::id::OwnerId;
+use crate::key::{OwnerRecord, Settings};
+
+const TABLE: &str = "owners";
+
+/// The columns of a record, in the order in which they are read and, with the id last, written.
+macro_rules! columns {
+    () => {
+        "suspended_at, suspended_by, suspended_reason, issue_mark, ceiling, max_keys, version, \
+         created_at, created_by, updated_at, defaults, id"
+    };
+}
+
+/// What begins a query whose rows [`decode`] reads.
+pub(super) const SELECT: &str = concat!("SELECT ", columns!(), " FROM owners ");
+
+/// Reads one.
+pub(super) fn load(connection: &Connection, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
+    let mut statement =
+        connection.prepare_cached(concat!("SELECT ", columns!(), " FROM owners WHERE id = ?"))?;
+    let mut rows = statement.query([id.as_str()])?;
+    rows.next()?.map(decode).transpose()
+}
+
+/// Reads all, one after the other.
+pub(super) fn each(
+    connection: &Connection,
+    visit: &mut dyn FnMut(OwnerRecord),
+) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(SELECT)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        visit(decode(row)?);
+    }
+    Ok(())
+}
+
+/// A row of [`SELECT`].
+pub(super) fn decode(row: &Row<'_>) -> Result<OwnerRecord, Fault> {
+    let mut cells = Cells::new(row, TABLE);
+    let suspended = cells.switch("suspended_at")?;
+    let issue_mark = cells.maybe("issue_mark", time)?;
+    let ceiling = cells.get("ceiling", access)?;
+    let max_keys = cells.get("max_keys", int)?;
+    let version = cells.get("version", version)?;
+    let created_at = cells.get("created_at", time)?;
+    let created_by = cells.get("created_by", actor)?;
+    let updated_at = cells.get("updated_at", time)?;
+    let defaults = cells.get("defaults", settings)?;
+    let id = cells.get("id", owner_id)?;
+    Ok(OwnerRecord {
+        id,
+        version,
+        defaults,
+        suspended,
+        ceiling,
+        max_keys,
+        issue_mark,
+        created_at,
+        created_by,
+        updated_at,
+    })
+}
+
+pub(super) fn settings(value: ValueRef<'_>) -> Option<Settings> {
+    Settings::from_json(text(value)?).ok()
+}
+
+/// Creates one, without keys.
+pub(super) fn insert(connection: &Connection, owner: &OwnerRecord) -> Result<(), Fault> {
+    let sql = concat!(
+        "INSERT INTO owners (",
+        columns!(),
+        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    );
+    write(connection, sql, owner)
+}
+
+/// Replaces one, but for its number of keys.
+pub(super) fn update(connection: &Connection, owner: &OwnerRecord) -> Result<(), Fault> {
+    write(
+        connection,
+        "UPDATE owners SET suspended_at = ?, suspended_by = ?, suspended_reason = ?,
+         issue_mark = ?, ceiling = ?, max_keys = ?, version = ?, created_at = ?, created_by = ?,
+         updated_at = ?, defaults = ? WHERE id = ?",
+        owner,
+    )
+}
+
+fn write(connection: &Connection, sql: &str, owner: &OwnerRecord) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let written = Binder::new(&mut statement)
+        .switch(owner.suspended.as_ref())?
+        .put(owner.issue_mark.map(millis))?
+        .put(owner.ceiling.to_string())?
+        .put(owner.max_keys)?
+        .put(number(owner.version))?
+        .put(millis(owner.created_at))?
+        .put(owner.created_by.as_str())?
+        .put(millis(owner.updated_at))?
+        .put(owner.defaults.to_json())?
+        .put(owner.id.as_str())?
+        .execute()?;
+    one(written)
+}
+
+/// Removes one.
+pub(super) fn delete(connection: &Connection, id: &OwnerId) -> Result<(), Fault> {
+    one(connection.prepare_cached("DELETE FROM owners WHERE id = ?")?.execute([id.as_str()])?)
+}
+
+/// How many keys it has; none if it doesn't exist.
+pub(super) fn key_counts(connection: &Connection, id: &OwnerId) -> Result<KeyCounts, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT keys_all, keys_live, keys_live_standard FROM owners WHERE id = ?",
+    )?;
+    let mut rows = statement.query([id.as_str()])?;
+    let Some(row) = rows.next()? else { return Ok(KeyCounts::default()) };
+    let mut cells = Cells::new(row, TABLE);
+    Ok(KeyCounts {
+        all: cells.get("keys_all", int)?,
+        live: cells.get("keys_live", int)?,
+        live_standard: cells.get("keys_live_standard", int)?,
+    })
+}
+
+/// Counts one key as it was and as it is now.
+pub(super) fn count_key(
+    connection: &Connection,
+    id: &OwnerId,
+    was: KeyCounts,
+    is: KeyCounts,
+) -> Result<(), Fault> {
+    if was == is {
+        return Ok(());
+    }
+    let delta = |was: u64, is: u64| is.cast_signed() - was.cast_signed();
+    let mut statement = connection.prepare_cached(
+        "UPDATE owners SET keys_all = keys_all + ?, keys_live = keys_live + ?,
+         keys_live_standard = keys_live_standard + ? WHERE id = ?",
+    )?;
+    let written = Binder::new(&mut statement)
+        .put(delta(was.all, is.all))?
+        .put(delta(was.live, is.live))?
+        .put(delta(was.live_standard, is.live_standard))?
+        .put(id.as_str())?
+        .execute()?;
+    one(written)
+}
+
+/// The rules of a commit have found the row: if it isn't there now, the index lies.
+pub(super) fn one(written: usize) -> Result<(), Fault> {
+    if written == 1 { Ok(()) } else { Err(Fault::Damaged { table: TABLE, column: "id" }) }
+}

@@ -1,0 +1,216 @@
+//! What the verification index is loaded from, read in short transactions.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, Row};
+
+use super::cells::{Cells, access, int, key_id, owner_id, time};
+use super::error::Fault;
+use super::keys::EarlierLoader;
+use super::transaction::READ_BUDGET;
+use super::{events, keys};
+use crate::backend::{ScannedKey, ScannedOwner};
+use crate::id::{KeyId, OwnerId};
+use crate::key::EarlierToken;
+
+/// How many rows a transaction shows at most.
+const ROWS_AT_ONCE: u32 = 1024;
+
+/// After how many rows the time is looked at.
+const ROWS_UNTIMED: usize = 64;
+
+/// The columns that the index needs; a row shows them before all others.
+macro_rules! columns {
+    () => {
+        "id, owner, kind, expires_at, deactivated_at, blocked_at, revoked_at, generation, digest, \
+         scheme, pepper, prefix, issued_at, access"
+    };
+}
+
+macro_rules! owner_columns {
+    () => {
+        "id, suspended_at, issue_mark, ceiling"
+    };
+}
+
+pub(super) const KEYS: &str =
+    concat!("SELECT ", columns!(), " FROM keys WHERE id > ?1 ORDER BY id LIMIT ?2");
+pub(super) const OWNERS: &str =
+    concat!("SELECT ", owner_columns!(), " FROM owners WHERE id > ?1 ORDER BY id LIMIT ?2");
+pub(super) const KEYS_OF_OWNER: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", standing FROM keys INDEXED BY keys_by_owner \
+     WHERE owner = ?1 AND (standing, id) > (?2, ?3) ORDER BY standing, id"
+);
+pub(super) const EARLIER_TOKENS: &str = "SELECT key_id, generation, digest, scheme, pepper, prefix, issued_at, ends_at \
+     FROM earlier_tokens WHERE key_id > ?1 AND key_id <= ?2 ORDER BY key_id, generation";
+
+/// When a transaction has shown enough.
+struct Pace {
+    started: Instant,
+    budget: Duration,
+    rows: usize,
+}
+
+impl Pace {
+    fn new(budget: Duration) -> Self {
+        Self { started: Instant::now(), budget, rows: 0 }
+    }
+
+    /// Counts a row; whether it should be the last.
+    fn is_over(&mut self) -> bool {
+        self.rows += 1;
+        self.rows.is_multiple_of(ROWS_UNTIMED) && self.started.elapsed() > self.budget
+    }
+}
+
+/// Some owners after one; whether there may be more after them.
+pub(super) fn owners(
+    connection: &Connection,
+    after: Option<&OwnerId>,
+    found: &mut Vec<ScannedOwner>,
+) -> Result<bool, Fault> {
+    let mut statement = connection.prepare_cached(OWNERS)?;
+    let mut rows = statement.query((after.map_or("", OwnerId::as_str), ROWS_AT_ONCE))?;
+    let mut pace = Pace::new(READ_BUDGET);
+    while let Some(row) = rows.next()? {
+        found.push(owner(row)?);
+        if pace.is_over() {
+            return Ok(true);
+        }
+    }
+    Ok(found.len() == ROWS_AT_ONCE as usize)
+}
+
+fn owner(row: &Row<'_>) -> Result<ScannedOwner, Fault> {
+    let mut cells = Cells::new(row, "owners");
+    Ok(ScannedOwner {
+        id: cells.get("id", owner_id)?,
+        suspended: cells.maybe("suspended_at", time)?.is_some(),
+        issue_mark: cells.maybe("issue_mark", time)?,
+        ceiling: cells.get("ceiling", access)?,
+    })
+}
+
+/// Some keys after one, with their earlier tokens; whether there may be more after them.
+pub(super) fn keys(
+    connection: &Connection,
+    after: Option<KeyId>,
+    found: &mut Vec<ScannedKey>,
+) -> Result<bool, Fault> {
+    let after = after.map(KeyId::to_bytes);
+    // No id is below the empty blob.
+    let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_slice());
+    let mut statement = connection.prepare_cached(KEYS)?;
+    let mut rows = statement.query((after, ROWS_AT_ONCE))?;
+    let mut pace = Pace::new(READ_BUDGET);
+    let mut is_cut = false;
+    while let Some(row) = rows.next()?.filter(|_| !is_cut) {
+        found.push(key(&mut Cells::new(row, "keys"))?);
+        is_cut = pace.is_over();
+    }
+    if let Some(last) = found.last() {
+        let through = last.id.to_bytes();
+        add_earlier_tokens(connection, after, &through, found)?;
+    }
+    Ok(is_cut || found.len() == ROWS_AT_ONCE as usize)
+}
+
+fn key(cells: &mut Cells<'_>) -> Result<ScannedKey, Fault> {
+    Ok(ScannedKey {
+        id: cells.get("id", key_id)?,
+        owner: cells.get("owner", owner_id)?,
+        kind: cells.get("kind", keys::kind)?,
+        expires_at: cells.maybe("expires_at", time)?,
+        deactivated: cells.maybe("deactivated_at", time)?.is_some(),
+        blocked: cells.maybe("blocked_at", time)?.is_some(),
+        revoked: cells.maybe("revoked_at", time)?.is_some(),
+        current: keys::token(cells)?,
+        access: cells.get("access", access)?,
+        earlier: Vec::new(),
+    })
+}
+
+/// Both lists are in the order of ids: each is gone through once.
+fn add_earlier_tokens(
+    connection: &Connection,
+    after: &[u8],
+    through: &[u8],
+    found: &mut [ScannedKey],
+) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(EARLIER_TOKENS)?;
+    let mut rows = statement.query([after, through])?;
+    let mut found = found.iter_mut().peekable();
+    while let Some(row) = rows.next()? {
+        let mut cells = Cells::new(row, "earlier_tokens");
+        let id = cells.get("key_id", key_id)?;
+        while found.next_if(|key| key.id < id).is_some() {}
+        // A token of no key opens nothing.
+        let Some(key) = found.peek_mut().filter(|key| key.id == id) else { continue };
+        let token = keys::token(&mut cells)?;
+        key.earlier.push(EarlierToken { token, ends_at: cells.get("ends_at", time)? });
+    }
+    Ok(())
+}
+
+/// An owner and its keys, gathered in several transactions between which nothing was committed.
+#[derive(Default)]
+pub(super) struct OneOwner {
+    pub(super) owner: Option<ScannedOwner>,
+    pub(super) keys: Vec<ScannedKey>,
+    /// The standing and the id of the last key.
+    position: Option<(i64, KeyId)>,
+    /// The last event when the first transaction began.
+    as_of: Option<u64>,
+}
+
+/// How far the gathering is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Something was committed since it began: what was gathered is of two moments.
+    Disturbed,
+    Done,
+    More,
+}
+
+impl OneOwner {
+    /// Gathers on, for as long as `budget` lasts.
+    pub(super) fn gather(
+        &mut self,
+        connection: &Connection,
+        id: &OwnerId,
+        budget: Duration,
+    ) -> Result<Progress, Fault> {
+        // Every change leaves an event.
+        let last = events::last(connection)?;
+        if *self.as_of.get_or_insert(last) != last {
+            return Ok(Progress::Disturbed);
+        }
+        if self.position.is_none() {
+            let sql = concat!("SELECT ", owner_columns!(), " FROM owners WHERE id = ?");
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query([id.as_str()])?;
+            let Some(row) = rows.next()? else { return Ok(Progress::Done) };
+            self.owner = Some(owner(row)?);
+        }
+        let (standing, after) = self.position.unzip();
+        let after = after.map(KeyId::to_bytes);
+        let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_slice());
+        let mut statement = connection.prepare_cached(KEYS_OF_OWNER)?;
+        let mut earlier = EarlierLoader::new(connection)?;
+        let mut rows = statement.query((id.as_str(), standing.unwrap_or(0), after))?;
+        let mut pace = Pace::new(budget);
+        while let Some(row) = rows.next()? {
+            let mut cells = Cells::new(row, "keys");
+            let mut key = key(&mut cells)?;
+            self.position = Some((cells.get("standing", int)?, key.id));
+            key.earlier = earlier.load(key.id)?;
+            self.keys.push(key);
+            if pace.is_over() {
+                return Ok(Progress::More);
+            }
+        }
+        Ok(Progress::Done)
+    }
+}

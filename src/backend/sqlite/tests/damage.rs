@@ -1,0 +1,176 @@
+//! A damaged or edited file is answered by `Corrupt`, never by a panic or a wrong record.
+
+use super::fixtures::{
+    Fixture, actor, create_key, create_owner, earlier, event, header, key, owner_id, replace,
+};
+use crate::authority::Role;
+use crate::backend::{
+    Backend, BackendError, BackendErrorKind, Change, EventFilter, EventQuery, KeyFilter,
+    KeyPageQuery, OwnerPageQuery, StateSet, Write,
+};
+use crate::clock::Timestamp;
+use crate::event::EventKind;
+use crate::id::{ExternalId, Generation, KeyId, Version};
+use crate::key::{
+    Header, KeyName, NumberedPrefix, PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable,
+    Seal,
+};
+
+/// A database in which every column of every table holds something.
+fn full() -> Fixture {
+    let fixture = Fixture::new();
+    let number = PrefixNumber::new(0).unwrap();
+    let prefix = NumberedPrefix { number, prefix: Prefix::new("acme").unwrap(), accepted: true };
+    let full = Header {
+        version: Version::new(2),
+        prefixes: PrefixTable::from_entries(vec![prefix]).unwrap(),
+        peppers: vec![PepperCheck { number: PepperNumber::new(3), value: [1; 16] }],
+        issue_mark: Some(Timestamp::MIN),
+        ..header()
+    };
+    fixture.commit(Change::of(
+        Write::ReplaceHeader(Box::new(full)),
+        event(EventKind::StoreRulesChanged),
+    ));
+    fixture.commit(create_owner("acme"));
+    let mut key = key(1, "acme");
+    key.name = Some(KeyName::new("first").unwrap());
+    key.external_id = Some(ExternalId::new(5).unwrap());
+    key.expires_at = Some(Timestamp::MAX);
+    key.earlier = vec![earlier(1)];
+    key.current = super::fixtures::token(2);
+    key.seal = Some(Seal { key_number: 1, nonce: [2; 24], ciphertext: Box::from([3; 20]) });
+    let mut operation = create_key(&key);
+    let (owner, generation) = (key.owner, Generation::FIRST);
+    operation.event.authority.role = Role::Delegate { owner, key: key.id, generation };
+    operation.event.generation = Some(Generation::FIRST);
+    fixture.commit(Change { operations: vec![operation], ..Change::default() });
+    fixture
+}
+
+/// All that reads the whole of what is there.
+fn read_all(fixture: &Fixture) -> Result<(), BackendError> {
+    let sqlite = &fixture.sqlite;
+    sqlite.header()?;
+    sqlite.scan(&mut |_| {})?;
+    sqlite.scan_owner(&owner_id("acme"), &mut |_| {})?;
+    sqlite.owner(&owner_id("acme"))?;
+    sqlite.key(KeyId::from_u128(1))?;
+    sqlite.key_by_external_id(ExternalId::new(5).unwrap())?;
+    let filter =
+        |owner| KeyFilter { owner, kind: None, states: StateSet::ALL, now: Timestamp::MIN };
+    for owner in [None, Some(owner_id("acme"))] {
+        let filter = filter(owner);
+        sqlite.count_keys(&filter)?;
+        sqlite.page_keys(&KeyPageQuery {
+            filter,
+            before: None,
+            after: None,
+            limit: 9,
+            examine: 9,
+        })?;
+    }
+    sqlite.page_owners(&OwnerPageQuery { after: None, suspended: None, limit: 9, examine: 9 })?;
+    let filter = EventFilter { actor: Some(actor()), ..EventFilter::default() };
+    sqlite.events(&EventQuery { after: 0, filter, limit: 9, examine: 9 })?;
+    sqlite.last_event()?;
+    // What a commit alone reads.
+    let stale = key(1, "acme");
+    sqlite.commit(&[replace(&stale), create_owner("other")]).map(|_| ())
+}
+
+/// Sets one column past all checks; whether the table takes it.
+fn damage(fixture: &Fixture, table: &str, column: &str, value: &str) -> bool {
+    let raw = fixture.raw();
+    raw.execute_batch("PRAGMA ignore_check_constraints = ON").unwrap();
+    raw.execute(&format!("UPDATE {table} SET {column} = {value}"), []).is_ok()
+}
+
+#[test]
+fn every_column_is_checked() {
+    let intact = full();
+    read_all(&intact).unwrap();
+    let raw = intact.raw();
+    let columns: Vec<(String, String)> = raw
+        .prepare(
+            "SELECT t.name, c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c
+             WHERE t.type = 'table'",
+        )
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert!(columns.len() > 70);
+    // Of any type; and the right type, but not a value of ours.
+    let bad = ["-1", "9223372036854775807", "x'00'", "''", "'a' || char(7)", "x''"];
+    let mut noticed = 0;
+    for (table, column) in &columns {
+        for value in bad {
+            let fixture = full();
+            if !damage(&fixture, table, column, value) {
+                continue;
+            }
+            // Some values are good ones there; a bad one is said to be, and nothing panics.
+            if let Err(error) = read_all(&fixture) {
+                assert_eq!(error.kind(), BackendErrorKind::Corrupt, "{table}.{column} = {value}");
+                noticed += 1;
+            }
+        }
+    }
+    assert!(noticed > 100, "{noticed}");
+}
+
+#[test]
+fn what_is_damaged_is_named_without_its_value() {
+    let table = [
+        ("keys", "digest", "x'abcd'"),
+        ("keys", "access", "'canary'"),
+        ("keys", "owner", "'a' || char(7)"),
+        ("keys", "kind", "'canary'"),
+        ("keys", "expires_at", "-5"),
+        ("keys", "generation", "0"),
+        ("keys", "prefix", "64"),
+        ("keys", "scheme", "2"),
+        ("keys", "settings", "'[]'"),
+        ("keys", "standing", "2"),
+        ("keys", "seal_key", "NULL"),
+        ("keys", "seal_nonce", "x'ab'"),
+        ("earlier_tokens", "digest", "x''"),
+        ("owners", "ceiling", "'limited:'"),
+        ("owners", "defaults", "'{'"),
+        ("owners", "keys_all", "-1"),
+        ("peppers", "check_value", "x''"),
+        ("prefixes", "number", "1"),
+        ("events", "kind", "0"),
+        ("events", "acting_owner", "NULL"),
+    ];
+    for (table, column, value) in table {
+        let fixture = full();
+        assert!(damage(&fixture, table, column, value), "{table}.{column}");
+        let error = read_all(&fixture).unwrap_err();
+        assert_eq!(error.kind(), BackendErrorKind::Corrupt, "{table}.{column}");
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains(table), "{shown}");
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+}
+
+#[test]
+fn a_lying_index_or_counter_is_noticed_by_a_commit() {
+    let fixture = full();
+    fixture.raw().execute("DELETE FROM owners", []).unwrap();
+    let key = fixture.key(1);
+    // The rules answer first: the owner is missing.
+    assert!(fixture.sqlite.commit(&[replace(&key)]).unwrap()[0].is_err());
+
+    let fixture = full();
+    fixture.raw().execute("DELETE FROM external_ids", []).unwrap();
+    let id = ExternalId::new(5).unwrap();
+    assert!(fixture.sqlite.key_by_external_id(id).unwrap().is_none());
+
+    let fixture = full();
+    fixture.raw().execute_batch("DROP TABLE keys").unwrap();
+    let error = fixture.sqlite.key(KeyId::from_u128(1)).unwrap_err();
+    assert_eq!(error.kind(), BackendErrorKind::Corrupt);
+}

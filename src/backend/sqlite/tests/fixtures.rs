@@ -1,0 +1,173 @@
+//! Small databases to look into.
+
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use crate::authority::{Actor, Authority, Role};
+use crate::backend::sqlite::{Sqlite, SqliteOptions};
+use crate::backend::{Backend, Change, Operation, Write, WriteKey};
+use crate::clock::Timestamp;
+use crate::event::{EventDraft, EventKind, Fields};
+use crate::id::{Generation, KeyId, OwnerId, Version};
+use crate::key::{
+    DEFAULT_MAX_KEYS, Digest, EarlierToken, Header, KeyRecord, Kind, OwnerRecord, PepperNumber,
+    PrefixNumber, PrefixTable, Scheme, SetBy, Settings, StoreRules, Switch, TokenRecord,
+};
+use crate::permission::Access;
+
+/// A database in a directory of its own.
+pub(super) struct Fixture {
+    pub(super) sqlite: Sqlite,
+    pub(super) directory: TempDir,
+}
+
+impl Fixture {
+    pub(super) fn new() -> Self {
+        Self::with(SqliteOptions::exclusive().sync_off_for_tests())
+    }
+
+    pub(super) fn with(options: SqliteOptions) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(directory.path().join("keys.db"), options).unwrap();
+        sqlite.open_header(&header()).unwrap();
+        Self { sqlite, directory }
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.directory.path().join("keys.db")
+    }
+
+    /// Another connection to the file, past all that the backend does.
+    pub(super) fn raw(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.path()).unwrap()
+    }
+
+    pub(super) fn key(&self, number: u128) -> KeyRecord {
+        self.sqlite.key(KeyId::from_u128(number)).unwrap().unwrap()
+    }
+
+    pub(super) fn commit(&self, change: Change) {
+        self.sqlite.commit(&[change]).unwrap()[0].as_ref().unwrap();
+    }
+
+    /// An owner `acme` with a key for each of these numbers.
+    pub(super) fn with_keys(numbers: impl IntoIterator<Item = u128>) -> Self {
+        let fixture = Self::new();
+        fixture.commit(create_owner("acme"));
+        let mut change = Change::default();
+        change.operations.extend(numbers.into_iter().map(|n| create_key(&key(n, "acme"))));
+        fixture.commit(change);
+        fixture
+    }
+}
+
+pub(super) fn header() -> Header {
+    Header {
+        version: Version::FIRST,
+        rules: StoreRules::default(),
+        prefixes: PrefixTable::default(),
+        peppers: Vec::new(),
+        issue_mark: None,
+    }
+}
+
+pub(super) fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(millis).unwrap()
+}
+
+pub(super) fn actor() -> Actor {
+    Actor::new("tester").unwrap()
+}
+
+pub(super) fn switch() -> Option<Switch> {
+    Some(Switch { at: at(7), by: actor(), reason: None })
+}
+
+pub(super) fn owner_id(id: &str) -> OwnerId {
+    OwnerId::new(id).unwrap()
+}
+
+pub(super) fn owner(id: &str) -> OwnerRecord {
+    OwnerRecord {
+        id: owner_id(id),
+        version: Version::FIRST,
+        defaults: Settings::default(),
+        suspended: None,
+        ceiling: Access::Full,
+        max_keys: DEFAULT_MAX_KEYS * 100,
+        issue_mark: None,
+        created_at: at(1),
+        created_by: actor(),
+        updated_at: at(1),
+    }
+}
+
+pub(super) fn token(generation: u32) -> TokenRecord {
+    let digest = Digest::new(
+        [generation.to_le_bytes()[0]; 32],
+        Scheme::Blake3Keyed64,
+        PepperNumber::PUBLIC,
+        PrefixNumber::new(0).unwrap(),
+    );
+    TokenRecord { generation: Generation::new(generation).unwrap(), digest, issued_at: at(1) }
+}
+
+pub(super) fn earlier(generation: u32) -> EarlierToken {
+    EarlierToken { token: token(generation), ends_at: at(9) }
+}
+
+pub(super) fn key(number: u128, owner: &str) -> KeyRecord {
+    KeyRecord {
+        id: KeyId::from_u128(number),
+        owner: owner_id(owner),
+        version: Version::FIRST,
+        external_id: None,
+        kind: Kind::Standard,
+        name: None,
+        access: Access::Full,
+        access_by: SetBy::Owner,
+        expires_at: None,
+        expiry_by: SetBy::Owner,
+        settings: Settings::default(),
+        created_at: at(1),
+        created_by: actor(),
+        updated_at: at(1),
+        current: token(1),
+        earlier: Vec::new(),
+        deactivated: None,
+        blocked: None,
+        revoked: None,
+        seal: None,
+    }
+}
+
+pub(super) fn event(kind: EventKind) -> EventDraft {
+    EventDraft {
+        at: at(1),
+        kind,
+        owner: None,
+        key: None,
+        version: Version::FIRST,
+        generation: None,
+        fields: Fields::NONE,
+        authority: Authority::new(Role::Administrator, actor()),
+    }
+}
+
+pub(super) fn create_owner(id: &str) -> Change {
+    Change::of(Write::CreateOwner(Box::new(owner(id))), event(EventKind::OwnerCreated))
+}
+
+pub(super) fn create_key(key: &KeyRecord) -> Operation {
+    let write = WriteKey { record: key.clone(), next_external_id: false };
+    let event =
+        EventDraft { owner: Some(key.owner), key: Some(key.id), ..event(EventKind::KeyCreated) };
+    Operation { write: Write::CreateKey(Box::new(write)), event }
+}
+
+/// The same key one version on.
+pub(super) fn replace(key: &KeyRecord) -> Change {
+    let key = KeyRecord { version: key.version.next(), ..key.clone() };
+    Change::of(Write::ReplaceKey(Box::new(key)), event(EventKind::KeyUpdated))
+}

@@ -1,0 +1,147 @@
+//! More rows than one transaction shows.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::super::scan::{OneOwner, Progress};
+use super::super::transaction::Snapshot;
+use super::fixtures::{Fixture, at, create_owner, earlier, event, owner_id, replace, switch};
+use crate::backend::Write;
+use crate::backend::{Backend, Change, EventFilter, EventQuery, KeyFilter, Scanned, StateSet};
+use crate::event::EventKind;
+
+const KEYS: u128 = 2_500;
+
+#[test]
+fn a_scan_shows_everything_once_and_earlier_tokens_with_their_key() {
+    let fixture = Fixture::with_keys(1..=KEYS);
+    // At the ends of a transaction's rows, and elsewhere.
+    let rotated = [1, 2, 1_000, 1_024, 1_025, 2_048, KEYS];
+    for number in rotated {
+        let mut key = fixture.key(number);
+        key.earlier = vec![earlier(1), earlier(2)];
+        fixture.commit(replace(&key));
+    }
+    let mut seen = Vec::new();
+    let mut with_earlier = Vec::new();
+    let last = fixture.sqlite.scan(&mut |scanned| match scanned {
+        Scanned::Owner(owner) => assert!(seen.is_empty() && owner.id == owner_id("acme")),
+        Scanned::Key(key) => {
+            seen.push(key.id.as_u128());
+            if !key.earlier.is_empty() {
+                assert_eq!(key.earlier.len(), 2);
+                assert_eq!(key.earlier[1].token.generation.get(), 2);
+                with_earlier.push(key.id.as_u128());
+            }
+        }
+    });
+    assert_eq!(last.unwrap(), fixture.sqlite.last_event().unwrap());
+    assert_eq!(seen, (1..=KEYS).collect::<Vec<_>>());
+    assert_eq!(with_earlier, rotated);
+}
+
+#[test]
+fn many_owners_are_scanned_and_listed_in_order() {
+    let fixture = Fixture::new();
+    let names: BTreeSet<String> = (0..2_100).map(|n| format!("owner {n}")).collect();
+    let changes: Vec<Change> = names.iter().map(|name| create_owner(name)).collect();
+    assert!(fixture.sqlite.commit(&changes).unwrap().iter().all(Result::is_ok));
+    let mut seen = Vec::new();
+    let visit = &mut |scanned| match scanned {
+        Scanned::Owner(owner) => seen.push(owner.id.to_string()),
+        Scanned::Key(_) => panic!("there is no key"),
+    };
+    fixture.sqlite.scan(visit).unwrap();
+    assert!(seen.iter().eq(&names));
+}
+
+#[test]
+fn one_owner_is_scanned_at_one_moment_or_again() {
+    let fixture = Fixture::with_keys(1..=KEYS);
+    let mut odd = fixture.key(7);
+    odd.deactivated = switch();
+    odd.earlier = vec![earlier(1)];
+    fixture.commit(replace(&odd));
+
+    let raw = fixture.raw();
+    let gather = |found: &mut OneOwner| {
+        let snapshot = Snapshot::begin(&raw).unwrap();
+        found.gather(&snapshot, &owner_id("acme"), Duration::ZERO).unwrap()
+    };
+    let mut found = OneOwner::default();
+    let mut steps = 0;
+    while gather(&mut found) == Progress::More {
+        steps += 1;
+    }
+    assert!(steps > 10, "{steps}");
+    let ids: BTreeSet<u128> = found.keys.iter().map(|key| key.id.as_u128()).collect();
+    assert!(ids.into_iter().eq(1..=KEYS) && found.keys.len() == KEYS as usize);
+    let odd = found.keys.iter().find(|key| key.id.as_u128() == 7).unwrap();
+    assert!(odd.deactivated && odd.earlier.len() == 1);
+
+    // A commit between two transactions: what was gathered is of two moments.
+    let mut found = OneOwner::default();
+    assert!(gather(&mut found) == Progress::More);
+    fixture.commit(create_owner("other"));
+    assert!(gather(&mut found) == Progress::Disturbed);
+
+    // The call itself begins again, and in the end takes as long as it needs.
+    let mut seen = 0;
+    let visit = &mut |_| seen += 1;
+    fixture.sqlite.scan_owner(&owner_id("acme"), visit).unwrap();
+    assert_eq!(seen, 1 + KEYS as usize);
+    let mut seen = 0;
+    fixture.sqlite.scan_owner(&owner_id("nobody"), &mut |_| seen += 1).unwrap();
+    assert_eq!(seen, 0);
+}
+
+#[test]
+fn a_scan_lets_its_caller_read_and_write() {
+    let fixture = Fixture::with_keys(1..=5);
+    let mut others = 0;
+    let visit = &mut |scanned: Scanned| {
+        if let Scanned::Key(key) = scanned {
+            fixture.sqlite.key(key.id).unwrap().unwrap();
+            fixture.commit(create_owner(&format!("{}", key.id)));
+            others += 1;
+        }
+    };
+    fixture.sqlite.scan(visit).unwrap();
+    assert_eq!(others, 5);
+}
+
+#[test]
+fn many_keys_are_counted() {
+    let fixture = Fixture::with_keys(1..=KEYS * 5);
+    let mut filter = KeyFilter { owner: None, kind: None, states: StateSet::UNREVOKED, now: at(5) };
+    assert_eq!(fixture.sqlite.count_keys(&filter).unwrap(), 12_500);
+    filter.owner = Some(owner_id("acme"));
+    assert_eq!(fixture.sqlite.count_keys(&filter).unwrap(), 12_500);
+    filter.owner = Some(owner_id("other"));
+    assert_eq!(fixture.sqlite.count_keys(&filter).unwrap(), 0);
+}
+
+#[test]
+fn many_events_are_pruned_in_steps() {
+    let fixture = Fixture::new();
+    let changes: Vec<Change> = (0..1_700_u64)
+        .map(|n| {
+            let mut event = event(EventKind::TokenOpened);
+            event.at = at(n);
+            Change::of(Write::Nothing, event)
+        })
+        .collect();
+    assert!(fixture.sqlite.commit(&changes).unwrap().iter().all(Result::is_ok));
+    let pruned_through = || {
+        let filter = EventFilter::default();
+        let query = EventQuery { after: 0, filter, limit: 1, examine: 1 };
+        fixture.sqlite.events(&query).unwrap().pruned_through
+    };
+    assert_eq!(fixture.sqlite.prune_events(at(0)).unwrap(), 0);
+    // Just as many as go in one step; one more; and more than there are.
+    for (before, removed, through) in [(500, 500, 500), (501, 1, 501), (5_000, 1_198, 1_699)] {
+        assert_eq!(fixture.sqlite.prune_events(at(before)).unwrap(), removed);
+        assert_eq!(pruned_through(), through);
+    }
+    assert_eq!(fixture.sqlite.last_event().unwrap(), 1_700);
+}

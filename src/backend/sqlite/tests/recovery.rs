@@ -1,0 +1,144 @@
+//! After a commit whose outcome is unknown.
+
+use std::env;
+use std::fs;
+use std::process::Command;
+
+use super::fixtures::{Fixture, create_key, create_owner, key, owner_id};
+use crate::backend::sqlite::{Sqlite, SqliteOptions};
+use crate::backend::{Backend, BackendErrorKind, Change};
+use crate::id::KeyId;
+
+#[test]
+fn nothing_is_written_before_recovery() {
+    for options in
+        [SqliteOptions::exclusive(), SqliteOptions::shared(SqliteOptions::DEFAULT_BOUND).unwrap()]
+    {
+        let fixture = Fixture::with(options);
+        fixture.commit(create_owner("acme"));
+        fixture.sqlite.writer.suspect();
+        let error = fixture.sqlite.commit(&[create_owner("other")]).unwrap_err();
+        assert_eq!(error.kind(), BackendErrorKind::Io);
+        assert!(error.to_string().contains("recover first"), "{error}");
+        assert!(fixture.sqlite.prune_events(super::fixtures::at(9)).is_err());
+        assert!(fixture.sqlite.owner(&owner_id("acme")).unwrap().is_some());
+
+        fixture.sqlite.recover().unwrap();
+        // What was there lies in the file itself, and the log has begun anew.
+        assert!(log_len(&fixture) < 10_000, "{}", log_len(&fixture));
+        assert!(fixture.sqlite.owner(&owner_id("other")).unwrap().is_none());
+        fixture.commit(create_owner("other"));
+        assert_eq!(fixture.sqlite.last_event().unwrap(), 2);
+    }
+}
+
+fn log_len(fixture: &Fixture) -> u64 {
+    fs::metadata(fixture.directory.path().join("keys.db-wal")).unwrap().len()
+}
+
+#[test]
+fn recovery_waits_for_who_holds_the_log() {
+    let options = SqliteOptions::shared(SqliteOptions::DEFAULT_BOUND).unwrap();
+    let fixture = Fixture::with(options.busy_timeout(std::time::Duration::ZERO).unwrap());
+    fixture.commit(create_owner("acme"));
+    let other = fixture.raw();
+    other.execute_batch("BEGIN; SELECT * FROM owners").unwrap();
+    fixture.commit(create_owner("other"));
+    fixture.sqlite.writer.suspect();
+    assert_eq!(fixture.sqlite.recover().unwrap_err().kind(), BackendErrorKind::TimedOut);
+    assert!(fixture.sqlite.commit(&[create_owner("third")]).is_err());
+    other.execute_batch("COMMIT").unwrap();
+    fixture.sqlite.recover().unwrap();
+    fixture.commit(create_owner("third"));
+}
+
+#[test]
+fn a_log_left_behind_is_copied_anew() {
+    let fixture = Fixture::with_keys([1]);
+    let path = fixture.path();
+    // As after a crash: the files as they are now, held by nobody.
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["keys.db", "keys.db-wal"] {
+        fs::copy(path.with_file_name(name), directory.path().join(name)).unwrap();
+    }
+    let log = directory.path().join("keys.db-wal");
+    let before = fs::read(&log).unwrap();
+    let files = super::super::files::Files::find(&directory.path().join("keys.db")).unwrap();
+    let inode = |path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+    let first = inode(&log);
+    files.renew_log().unwrap();
+    assert_eq!(fs::read(&log).unwrap(), before);
+    assert_ne!(inode(&log), first);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    // And nothing of it is lost.
+    let path = directory.path().join("keys.db");
+    let copy = Sqlite::open(path, SqliteOptions::exclusive()).unwrap();
+    assert!(copy.key(KeyId::from_u128(1)).unwrap().is_some());
+}
+
+#[test]
+fn a_database_that_is_gone_is_not_made_again() {
+    let fixture = Fixture::with_keys([1]);
+    for name in ["keys.db", "keys.db-wal", "keys.db-shm"] {
+        fs::remove_file(fixture.directory.path().join(name)).unwrap();
+    }
+    let error = fixture.sqlite.recover().unwrap_err();
+    assert_eq!(error.kind(), BackendErrorKind::NotADatabase);
+    assert!(!fixture.path().exists());
+    assert!(fixture.sqlite.commit(&[create_owner("other")]).is_err());
+}
+
+/// A commit that really fails: in a process of its own, which may not write past 1 MiB of any
+/// file, so that the write-ahead log can't grow on.
+#[test]
+fn a_commit_that_fails_in_the_log_is_of_unknown_outcome_until_recovery() {
+    const INSIDE: &str = "KEYHASP_TEST_LIMITED_FILES";
+    let name = "backend::sqlite::tests::recovery::a_commit_that_fails_in_the_log_is_of_unknown_outcome_until_recovery";
+    if env::var_os(INSIDE).is_none() {
+        // The unit is 512 bytes, in some shells 1,024. A process past the limit is sent a signal, which
+        // is ignored here, so that the write fails.
+        let script = r#"trap '' XFSZ; ulimit -f 2048; exec "$0" --exact "$1" --nocapture"#;
+        let tests = env::current_exe().unwrap();
+        let output = Command::new("sh")
+            .args(["-c", script])
+            .args([tests.as_os_str(), name.as_ref()])
+            .env(INSIDE, "1")
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        assert!(said.contains("it failed, and recovered"), "{said}");
+        return;
+    }
+    let fixture = Fixture::with(SqliteOptions::exclusive());
+    fixture.commit(create_owner("acme"));
+    let first = create_key(&key(1, "acme"));
+    fixture.commit(Change { operations: vec![first], ..Change::default() });
+    let mut committed = 0;
+    let error = loop {
+        let mut key = fixture.key(1);
+        key.settings = crate::key::Settings::from_json(&format!("{{\"n\":{committed}}}")).unwrap();
+        match fixture.sqlite.commit(&[super::fixtures::replace(&key)]) {
+            Ok(outcome) => assert!(outcome[0].is_ok()),
+            Err(error) => break error,
+        }
+        committed += 1;
+        assert!(committed < 10_000);
+    };
+    assert_eq!(error.kind(), BackendErrorKind::OutcomeUnknown);
+    assert!(error.to_string().contains("SQLITE_IOERR_WRITE"), "{error}");
+    assert!(committed > 30);
+    // Nothing is written now, and what was acknowledged is there.
+    let refused = fixture.sqlite.commit(&[Change::default()]).unwrap_err();
+    assert_eq!(refused.kind(), BackendErrorKind::Io);
+    fixture.sqlite.recover().unwrap();
+    let after = fixture.key(1);
+    let version = after.version.get();
+    assert!([committed + 1, committed + 2].contains(&version), "{version} after {committed}");
+    // The log has begun anew, so that there is room again.
+    fixture.commit(super::fixtures::replace(&after));
+    let after = fixture.sqlite.key(key(1, "acme").id).unwrap().unwrap();
+    assert_eq!(after.version.get(), version + 1);
+    eprintln!("it failed, and recovered");
+}

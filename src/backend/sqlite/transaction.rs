@@ -1,0 +1,97 @@
+//! Transactions, and what their ends mean.
+
+use std::ops::Deref;
+
+use rusqlite::{Connection, ffi};
+
+use super::error::Fault;
+use super::schema;
+
+/// Many rows are read in several transactions of about this long: a longer one keeps the
+/// write-ahead log from starting anew, and promises are made at 50 ms.
+pub(super) const READ_BUDGET: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// A short read transaction: one state of the database, of the version that this code knows.
+pub(super) struct Snapshot<'c>(&'c Connection);
+
+impl<'c> Snapshot<'c> {
+    pub(super) fn begin(connection: &'c Connection) -> Result<Self, Fault> {
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        let snapshot = Self(connection);
+        schema::check_version(connection)?;
+        Ok(snapshot)
+    }
+}
+
+impl Deref for Snapshot<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.0
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        end(self.0, "COMMIT");
+    }
+}
+
+/// A write transaction: no other begins before it ends. Dropped, it is undone.
+pub(super) struct WriteTransaction<'c>(&'c Connection);
+
+/// Why a commit failed.
+pub(super) enum CommitFault {
+    /// Nothing happened.
+    Nothing(Fault),
+    /// Whether it took effect can't be told.
+    Unknown(Fault),
+}
+
+impl<'c> WriteTransaction<'c> {
+    pub(super) fn begin(connection: &'c Connection) -> Result<Self, Fault> {
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let tx = Self(connection);
+        schema::check_version(connection)?;
+        Ok(tx)
+    }
+
+    /// Makes it durable.
+    pub(super) fn commit(self) -> Result<(), CommitFault> {
+        let commit = || Ok(self.0.prepare_cached("COMMIT")?.execute([])?);
+        match commit() {
+            Ok(_) => Ok(()),
+            // Others held it, or no space was left: then the last page of the commit, which alone
+            // makes it count, was not written whole.
+            Err(Fault::Engine(code))
+                if matches!(code.primary(), ffi::SQLITE_BUSY | ffi::SQLITE_FULL) =>
+            {
+                Err(CommitFault::Nothing(Fault::Engine(code)))
+            }
+            // That page may have been written, and may be found after a crash.
+            Err(fault) => Err(CommitFault::Unknown(fault)),
+        }
+    }
+}
+
+impl Deref for WriteTransaction<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.0
+    }
+}
+
+impl Drop for WriteTransaction<'_> {
+    fn drop(&mut self) {
+        end(self.0, "ROLLBACK");
+    }
+}
+
+/// Ends a transaction, unless SQLite has ended it by itself. One that can't be ended shows in
+/// `is_autocommit`; its connection is given up then.
+fn end(connection: &Connection, how: &str) {
+    if !connection.is_autocommit() {
+        let _ = connection.prepare_cached(how).and_then(|mut statement| statement.execute([]));
+    }
+}

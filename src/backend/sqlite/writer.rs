@@ -1,0 +1,170 @@
+//! The one connection that writes, and what holds after a commit went wrong.
+
+use std::fs::File;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+
+use super::connect::{Connector, Creation};
+use super::error::Fault;
+use super::readers::Readers;
+use super::schema;
+use super::transaction::{CommitFault, WriteTransaction};
+use crate::backend::{BackendError, BackendErrorKind, Sharing};
+
+/// Writes, one transaction at a time.
+#[derive(Debug)]
+pub(super) struct Writer(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// None after it was given up; the next write makes another.
+    connection: Option<Connection>,
+    /// The lock of `FILE.lock`; none once closed.
+    lock: Option<File>,
+    /// A commit's outcome is unknown: nothing is written before `recover`.
+    is_suspect: bool,
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection, lock: File) -> Self {
+        let connection = Some(connection);
+        Self(Mutex::new(State { connection, lock: Some(lock), is_suspect: false }))
+    }
+
+    /// Does `work` in one transaction, and makes it durable unless it fails.
+    pub(super) fn write<T>(
+        &self,
+        connector: &Connector,
+        operation: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        let during = |fault: Fault| fault.during(operation);
+        let mut state = self.lock();
+        state.check_open().map_err(during)?;
+        if state.is_suspect {
+            let why = "recover first: the outcome of an earlier commit is not known";
+            return Err(during(Fault::refused(BackendErrorKind::Io, why)));
+        }
+        let connection = match state.connection.take() {
+            Some(connection) => connection,
+            None => connector.writer(Creation::Refuse).map_err(during)?,
+        };
+        let result = transact(&connection, operation, work);
+        // A connection whose transaction couldn't be ended isn't used again.
+        state.connection = Some(connection).filter(Connection::is_autocommit);
+        result.map_err(|(error, is_unknown)| {
+            state.is_suspect |= is_unknown;
+            error
+        })
+    }
+
+    /// Lets go of all connections and begins anew, from what is then on stable storage.
+    pub(super) fn recover(
+        &self,
+        connector: &Connector,
+        readers: &Readers,
+        sharing: Sharing,
+    ) -> Result<(), Fault> {
+        let mut state = self.lock();
+        state.check_open()?;
+        let held = readers.hold();
+        state.is_suspect = true;
+        // If it is the last one, closing copies the log into the database and removes it.
+        drop(state.connection.take());
+        if sharing == Sharing::Exclusive {
+            connector.files.renew_log()?;
+        }
+        let connection = connector.writer(Creation::Refuse)?;
+        if !checkpoint(&connection)? {
+            let why = "others hold the write-ahead log";
+            return Err(Fault::refused(BackendErrorKind::TimedOut, why));
+        }
+        begin_anew(&connection)?;
+        state.connection = Some(connection);
+        state.is_suspect = false;
+        drop(held);
+        Ok(())
+    }
+
+    /// Refuses once it is closed.
+    pub(super) fn check_open(&self) -> Result<(), Fault> {
+        self.lock().check_open()
+    }
+
+    /// Flushes and lets go of all connections and of the lock, in this order.
+    pub(super) fn close(&self, readers: &Readers) -> Result<(), Fault> {
+        let mut state = self.lock();
+        let Some(lock) = state.lock.take() else { return Ok(()) };
+        readers.close();
+        let flushed = match state.connection.take() {
+            Some(connection) => {
+                // Where others hold the log it stays; what is in it is durable there.
+                let flushed = checkpoint(&connection);
+                connection.close().map_err(|(_, error)| error.into()).and(flushed)
+            }
+            None => Ok(false),
+        };
+        drop(lock);
+        flushed.map(|_| ())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn check_open(&self) -> Result<(), Fault> {
+        if self.lock.is_some() { Ok(()) } else { Err(Fault::closed()) }
+    }
+}
+
+/// One transaction; on failure also whether its outcome is unknown.
+fn transact<T>(
+    connection: &Connection,
+    operation: &'static str,
+    work: impl FnOnce(&Connection) -> Result<T, BackendError>,
+) -> Result<T, (BackendError, bool)> {
+    let nothing = |fault: Fault| (fault.during(operation), false);
+    let tx = WriteTransaction::begin(connection).map_err(nothing)?;
+    let value = work(&tx).map_err(|error| (error, false))?;
+    match tx.commit() {
+        Ok(()) => Ok(value),
+        Err(CommitFault::Nothing(fault)) => Err(nothing(fault)),
+        Err(CommitFault::Unknown(fault)) => {
+            Err((fault.during(operation).of_unknown_outcome(), true))
+        }
+    }
+}
+
+/// Copies the whole write-ahead log into the database, syncs that, and empties the log; false if
+/// others didn't let it finish.
+fn checkpoint(connection: &Connection) -> Result<bool, Fault> {
+    let (busy, in_log, copied) =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        })?;
+    Ok(busy == 0 && in_log == copied)
+}
+
+/// Begins the log anew by a commit that changes nothing. Once that is durable, frames that the log
+/// held before, and a power cut might bring back, belong to no log any more.
+fn begin_anew(connection: &Connection) -> Result<(), Fault> {
+    let tx = WriteTransaction::begin(connection)?;
+    tx.pragma_update(None, "user_version", schema::VERSION)?;
+    tx.commit().map_err(|(CommitFault::Nothing(fault) | CommitFault::Unknown(fault))| fault)
+}
+
+#[cfg(test)]
+impl Writer {
+    /// Acts as if a commit had ended in the unknown.
+    pub(super) fn suspect(&self) {
+        self.lock().is_suspect = true;
+    }
+
+    /// Shows the connection that writes.
+    pub(super) fn with_connection<T>(&self, look: impl FnOnce(&Connection) -> T) -> T {
+        look(self.lock().connection.as_ref().unwrap())
+    }
+}

@@ -1,0 +1,279 @@
+//! What a store answers.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::authority::Actor;
+use crate::clock::Timestamp;
+use crate::event::Event;
+use crate::id::{ExternalId, Generation, KeyId, OwnerId, Version};
+use crate::key::{
+    Header, KeyName, KeyRecord, Kind, OwnerRecord, Prefix, SetBy, Settings, State, StoreRules,
+    Switch,
+};
+use crate::permission::Access;
+use crate::store::error::Unavailable;
+use crate::token::Token;
+
+/// A key as it stands: everything but its tokens.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Key {
+    /// Its id.
+    pub id: KeyId,
+    /// The service's own number for it.
+    pub external_id: Option<ExternalId>,
+    /// For whom it acts.
+    pub owner: OwnerId,
+    /// What it is for.
+    pub kind: Kind,
+    /// The state at the time of the answer; a suspended owner is not part of it.
+    pub state: State,
+    /// A label for people.
+    pub name: Option<KeyName>,
+    /// What it may do, as it was written down; the owner's ceiling cuts it.
+    pub access: Access,
+    /// Who said so.
+    pub access_by: SetBy,
+    /// When it expires, if ever.
+    pub expires_at: Option<Timestamp>,
+    /// Who said so.
+    pub expiry_by: SetBy,
+    /// What holds: its own settings over its owner's defaults.
+    pub settings: Map<String, Value>,
+    /// Its own settings alone.
+    pub own_settings: Settings,
+    /// What its tokens begin with.
+    pub prefix: Prefix,
+    /// The number of its current token.
+    pub generation: Generation,
+    /// When that was issued.
+    pub token_issued_at: Timestamp,
+    /// The tokens before it that were not ended, oldest first; run-out ones are left out.
+    pub earlier_tokens: Vec<EarlierTokenInfo>,
+    /// Whether the current token can be shown again.
+    pub is_sealed: bool,
+    /// The owner's switch.
+    pub deactivated: Option<Switch>,
+    /// The administrator's switch.
+    pub blocked: Option<Switch>,
+    /// The revocation.
+    pub revoked: Option<Switch>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: Actor,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// Grows by one with each change.
+    pub version: Version,
+}
+
+/// A token in its grace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct EarlierTokenInfo {
+    /// Its number.
+    pub generation: Generation,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When it ends, unless the key expires before.
+    pub ends_at: Timestamp,
+}
+
+impl Key {
+    pub(super) fn new(
+        key: KeyRecord,
+        owner: &OwnerRecord,
+        header: &Header,
+        now: Timestamp,
+    ) -> Self {
+        let mark = owner.issue_mark.max(header.issue_mark);
+        let state = key.state(now);
+        let earlier_tokens = key
+            .tokens(mark)
+            .filter_map(|(token, end)| Some((token, end.filter(|end| now < *end)?)))
+            .filter(|(token, _)| token.generation != key.current.generation)
+            .map(|(token, ends_at)| EarlierTokenInfo {
+                generation: token.generation,
+                issued_at: token.issued_at,
+                ends_at,
+            })
+            .collect();
+        Self {
+            id: key.id,
+            external_id: key.external_id,
+            owner: key.owner,
+            kind: key.kind,
+            state,
+            name: key.name,
+            access: key.access,
+            access_by: key.access_by,
+            expires_at: key.expires_at,
+            expiry_by: key.expiry_by,
+            settings: key.settings.over(&owner.defaults),
+            own_settings: key.settings,
+            // Every number in a digest was given by this table.
+            prefix: header
+                .prefixes
+                .prefix(key.current.digest.prefix)
+                .unwrap_or_else(|| header.prefixes.entries()[0].prefix),
+            generation: key.current.generation,
+            token_issued_at: key.current.issued_at,
+            earlier_tokens,
+            is_sealed: key.seal.is_some(),
+            deactivated: key.deactivated,
+            blocked: key.blocked,
+            revoked: key.revoked,
+            created_at: key.created_at,
+            created_by: key.created_by,
+            updated_at: key.updated_at,
+            version: key.version,
+        }
+    }
+}
+
+/// An owner as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Owner {
+    /// The service's own id for it.
+    pub id: OwnerId,
+    /// What holds for its keys where they don't say otherwise.
+    pub defaults: Settings,
+    /// The administrator's switch.
+    pub suspended: Option<Switch>,
+    /// What its standard keys may do at most.
+    pub ceiling: Access,
+    /// How many unrevoked keys it may have.
+    pub max_keys: u32,
+    /// Every token issued before this is superseded.
+    pub issue_mark: Option<Timestamp>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: Actor,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// Grows by one with each change.
+    pub version: Version,
+}
+
+impl From<OwnerRecord> for Owner {
+    fn from(owner: OwnerRecord) -> Self {
+        let OwnerRecord {
+            id,
+            version,
+            defaults,
+            suspended,
+            ceiling,
+            max_keys,
+            issue_mark,
+            created_at,
+            created_by,
+            updated_at,
+        } = owner;
+        Self {
+            id,
+            defaults,
+            suspended,
+            ceiling,
+            max_keys,
+            issue_mark,
+            created_at,
+            created_by,
+            updated_at,
+            version,
+        }
+    }
+}
+
+/// A key with a new token, which is shown this once.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Issued {
+    /// The key.
+    pub key: Key,
+    /// Its new token.
+    pub token: Token,
+    /// The earlier token that was dropped because too many lived.
+    pub dropped: Option<Generation>,
+}
+
+/// A new owner, and its first key if it asked for one.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CreatedOwner {
+    /// The owner.
+    pub owner: Owner,
+    /// Its first key.
+    pub first_key: Option<Issued>,
+}
+
+/// What came of revoking all keys of an owner.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct RevokedAll {
+    /// How many keys were revoked.
+    pub revoked: usize,
+    /// The key in their place.
+    pub replacement: Option<Issued>,
+}
+
+/// A sealed token that was opened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct OpenedToken {
+    /// The key.
+    pub key: Key,
+    /// Its current token; `None` if it isn't sealed.
+    pub token: Option<Token>,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Page<T> {
+    /// What is on it; it may be short and still not the last.
+    pub items: Vec<T>,
+    /// What the next page is asked for with; `None` on the last.
+    pub next: Option<String>,
+}
+
+/// A page of events.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Events {
+    /// The events, in their order.
+    pub items: Vec<Event>,
+    /// The number to go on after; `None` when the end was reached.
+    pub next: Option<u64>,
+    /// Events up to this number were pruned. Who asked for events after a smaller number has
+    /// missed some.
+    pub pruned_through: u64,
+}
+
+/// The rules of a store as they stand.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Rules {
+    /// The rules.
+    pub rules: StoreRules,
+    /// The accepted prefixes.
+    pub prefixes: Vec<Prefix>,
+    /// Every token issued before this is superseded.
+    pub issue_mark: Option<Timestamp>,
+    /// Grows by one with each change.
+    pub version: Version,
+}
+
+/// How a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// Why it can't answer, or can't for some keys; `None` if it is ready.
+    pub unavailable: Option<Unavailable>,
+    /// How old what it knows of other processes may be; `None` if it has the database alone.
+    pub staleness: Option<std::time::Duration>,
+    /// How many tokens are in the index.
+    pub tokens: usize,
+}

@@ -1,0 +1,86 @@
+//! From a decision to a commit, and again if the records moved meanwhile.
+
+use std::sync::Arc;
+
+use super::core::Core;
+use super::error::{Error, Kindred};
+use crate::backend::{Applied, BackendError, BackendErrorKind, Change, Precondition, Rejection};
+use crate::id::Version;
+
+/// How often a call decides anew because others were faster. Each time somebody else got on, so
+/// this is never reached by chance.
+const MAX_ATTEMPTS: usize = 10_000;
+
+/// What a call decided: to commit something and then answer, or to answer at once.
+pub(super) enum Decision<'a, T> {
+    /// Nothing changes.
+    Answer(T),
+    /// A change, and the answer once it is committed.
+    Commit(Change, Box<dyn FnOnce(Applied) -> T + 'a>),
+}
+
+impl<'a, T> Decision<'a, T> {
+    pub(super) fn commit(change: Change, answer: impl FnOnce(Applied) -> T + 'a) -> Self {
+        Self::Commit(change, Box::new(answer))
+    }
+}
+
+impl Core {
+    /// Decides and commits, until nothing that the decision rests on moved between the two.
+    pub(super) fn attempt<'a, T>(
+        self: &Arc<Self>,
+        decide: impl Fn() -> Result<Decision<'a, T>, Error>,
+    ) -> Result<T, Error> {
+        for _ in 0..MAX_ATTEMPTS {
+            let (change, answer) = match decide()? {
+                Decision::Answer(answer) => return Ok(answer),
+                Decision::Commit(change, answer) => (change, answer),
+            };
+            match self.commit(change)? {
+                Ok(applied) => return Ok(answer(applied)),
+                Err(rejection) => {
+                    if let Some(error) = self.refusal(rejection)? {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        let kind = BackendErrorKind::TimedOut;
+        Err(BackendError::new(kind, self.backend.name(), "commit").into())
+    }
+
+    /// What a rejection means for the caller; `None` if it is worth another try.
+    fn refusal(self: &Arc<Self>, rejection: Rejection) -> Result<Option<Error>, Error> {
+        Ok(Some(match rejection {
+            Rejection::Conflict { of: Precondition::Header(_), .. } => {
+                // Moved by another process: an issue mark is taken over, other rules are not.
+                let applying = self.lock_applying();
+                let stored = self.backend.header()?;
+                self.check_header(&stored)?;
+                self.put_header(&stored)?;
+                drop(applying);
+                return Ok(None);
+            }
+            Rejection::Conflict { .. }
+            | Rejection::KeyExists(_)
+            | Rejection::KeysChanged
+            | Rejection::OwnerHasKeys => return Ok(None),
+            Rejection::DataForbid { rule } => Error::DataForbid { rule },
+            Rejection::ExternalIdTaken(id) => Error::ExternalIdTaken(id),
+            Rejection::ExternalIdsExhausted => Error::ExternalIdsExhausted,
+            Rejection::LastStandardKey => Error::LastStandardKey,
+            Rejection::NameTaken(by) => Error::NameTaken(by),
+            Rejection::OwnerExists => Error::OwnerExists,
+            Rejection::OwnerMissing => Error::NotFound(Kindred::Owner),
+            Rejection::TooManyKeys { limit } => Error::TooManyKeys { limit },
+        }))
+    }
+}
+
+/// A version that the caller expects must be the one found.
+pub(super) fn check_version(expected: Option<Version>, found: Version) -> Result<(), Error> {
+    match expected {
+        Some(expected) if expected != found => Err(Error::Conflict { expected, found }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,178 @@
+//! Who asks, and what that allows: the one place where authority is checked.
+
+use super::core::Core;
+use super::error::{Denied, Error, Kindred};
+use crate::authority::{Authority, Role};
+use crate::backend::{Change, Precondition};
+use crate::clock::Timestamp;
+use crate::event::{EventDraft, EventKind, Fields};
+use crate::id::{Generation, KeyId, OwnerId, Version};
+use crate::key::{Header, KeyRecord, Kind, OwnerRecord, SetBy, Standing, Switch};
+use crate::permission::Access;
+
+/// Somebody who asks for something, looked at afresh for each call.
+#[derive(Debug)]
+pub(super) struct Caller<'a> {
+    pub(super) authority: &'a Authority,
+    pub(super) now: Timestamp,
+    /// The acting key and its owner, if somebody acts with a key.
+    acting: Option<(KeyRecord, OwnerRecord)>,
+}
+
+impl<'a> Caller<'a> {
+    /// Looks at who asks. The acting key of a delegate, with the generation it showed, must be one
+    /// that would verify now.
+    pub(super) fn new(core: &Core, authority: &'a Authority) -> Result<Self, Error> {
+        core.check_open()?;
+        let now = core.now();
+        let acting = match authority.role {
+            Role::Administrator | Role::Owner { .. } => None,
+            Role::Delegate { owner, key, generation } => {
+                let denied = |unfit| Error::Denied(Denied::ActingKeyUnfit(unfit));
+                let key = core.backend.key(key)?.filter(|key| key.owner == owner);
+                let key = key.ok_or(denied(None))?;
+                let owner = core.backend.owner(&owner)?.ok_or(denied(None))?;
+                let standing = standing_of(&key, &owner, &core.header().header, generation);
+                let standing = standing.ok_or(denied(None))?;
+                if let Some(unfit) = standing.unfit(now) {
+                    return Err(denied(Some(unfit)));
+                }
+                if key.kind == Kind::Trial {
+                    return Err(Error::Denied(Denied::TrialKey));
+                }
+                Some((key, owner))
+            }
+        };
+        Ok(Self { authority, now, acting })
+    }
+
+    pub(super) fn is_administrator(&self) -> bool {
+        self.authority.role == Role::Administrator
+    }
+
+    pub(super) fn require_administrator(&self) -> Result<(), Error> {
+        if self.is_administrator() { Ok(()) } else { Err(Error::Denied(Denied::AdministratorOnly)) }
+    }
+
+    /// What belongs to somebody else is not found.
+    pub(super) fn reaches(&self, owner: &OwnerId) -> bool {
+        self.authority.role.owner().is_none_or(|own| own == owner)
+    }
+
+    /// Loads a key in reach, with its owner.
+    pub(super) fn load_key(
+        &self,
+        core: &Core,
+        id: KeyId,
+    ) -> Result<(KeyRecord, OwnerRecord), Error> {
+        let key = core.backend.key(id)?.filter(|key| self.reaches(&key.owner));
+        let key = key.ok_or(Error::NotFound(Kindred::Key))?;
+        let owner = core.backend.owner(&key.owner)?.ok_or(Error::NotFound(Kindred::Key))?;
+        Ok((key, owner))
+    }
+
+    /// Loads an owner in reach.
+    pub(super) fn load_owner(&self, core: &Core, id: &OwnerId) -> Result<OwnerRecord, Error> {
+        let owner = if self.reaches(id) { core.backend.owner(id)? } else { None };
+        owner.ok_or(Error::NotFound(Kindred::Owner))
+    }
+
+    /// A delegate's target must stay within what the acting key and its owner's ceiling allow.
+    pub(super) fn check_within(&self, access: &Access) -> Result<(), Error> {
+        let Some((key, owner)) = &self.acting else { return Ok(()) };
+        if access.is_within(&key.access) && access.is_within(&owner.ceiling) {
+            Ok(())
+        } else {
+            Err(Error::Denied(Denied::BeyondActingKey))
+        }
+    }
+
+    /// What an administrator has set, others may narrow, never widen.
+    pub(super) fn check_may_widen(&self, field: &'static str, set_by: SetBy) -> Result<(), Error> {
+        match set_by {
+            SetBy::Administrator if !self.is_administrator() => {
+                Err(Error::Denied(Denied::SetByAdministrator { field }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Who sets something: an owner that narrows what an administrator has set leaves it the
+    /// administrator's.
+    pub(super) fn set_by(&self, before: Option<SetBy>) -> SetBy {
+        match before {
+            Some(SetBy::Administrator) => SetBy::Administrator,
+            _ if self.is_administrator() => SetBy::Administrator,
+            _ => SetBy::Owner,
+        }
+    }
+
+    /// A switch that this caller sets now.
+    pub(super) fn switch(&self) -> Switch {
+        Switch {
+            at: self.now,
+            by: self.authority.actor.clone(),
+            reason: self.authority.reason.clone(),
+        }
+    }
+
+    /// An event of this caller's, now.
+    pub(super) fn event(&self, kind: EventKind, version: Version, fields: Fields) -> EventDraft {
+        EventDraft {
+            at: self.now,
+            kind,
+            owner: None,
+            key: None,
+            version,
+            generation: None,
+            fields,
+            authority: self.authority.clone(),
+        }
+    }
+
+    /// An event about a key.
+    pub(super) fn key_event(
+        &self,
+        kind: EventKind,
+        key: &KeyRecord,
+        fields: Fields,
+        generation: Option<Generation>,
+    ) -> EventDraft {
+        EventDraft {
+            key: Some(key.id),
+            owner: Some(key.owner),
+            generation,
+            ..self.event(kind, key.version, fields)
+        }
+    }
+
+    /// An event about an owner.
+    pub(super) fn owner_event(
+        &self,
+        kind: EventKind,
+        owner: &OwnerRecord,
+        fields: Fields,
+    ) -> EventDraft {
+        EventDraft { owner: Some(owner.id), ..self.event(kind, owner.version, fields) }
+    }
+
+    /// A change that holds only if a delegate's acting key and owner are still as they were.
+    pub(super) fn bind(&self, change: Change) -> Change {
+        let Some((key, owner)) = &self.acting else { return change };
+        change
+            .requiring(Precondition::Key(key.id, key.version))
+            .requiring(Precondition::Owner(owner.id, owner.version))
+    }
+}
+
+/// What decides on one generation of a key; `None` if it lives no more.
+fn standing_of(
+    key: &KeyRecord,
+    owner: &OwnerRecord,
+    header: &Header,
+    generation: Generation,
+) -> Option<Standing> {
+    let mark = owner.issue_mark.max(header.issue_mark);
+    let (_, ends_at) = key.tokens(mark).find(|(token, _)| token.generation == generation)?;
+    Some(Standing { suspended: owner.suspended.is_some(), ends_at, ..key.standing() })
+}

@@ -1,0 +1,188 @@
+//! What all calls share: backend, clock, randomness, index and header, and the way from a change
+//! to its acknowledgement.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::background::Stop;
+use super::commit::{Committer, Lead};
+use super::error::{Error, Unavailable};
+use super::gate::Gate;
+use super::index::Index;
+use super::prefixes::AcceptedPrefixes;
+use super::retention::Retention;
+use super::settings_check::SettingsCheck;
+use super::touched::Touched;
+use crate::backend::{
+    Applied, Backend, BackendErrorKind, Change, Operation, Rejection, Sharing, Write,
+};
+use crate::clock::{Clock, Timestamp};
+use crate::id::{KeyId, KeyIdSource};
+use crate::key::{Header, Prefix};
+use crate::permission::Catalogue;
+#[cfg(feature = "sealed")]
+use crate::token::SealingKeys;
+use crate::token::{Peppers, RandomError, RandomSource, fill};
+
+/// The inside of a store.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) index: Index,
+    pub(super) gate: Gate,
+    pub(super) peppers: Peppers,
+    pub(super) prefixes: AcceptedPrefixes,
+    pub(super) settings_check: Option<Box<dyn SettingsCheck>>,
+    #[cfg(feature = "sealed")]
+    pub(super) sealing_keys: Option<SealingKeys>,
+    pub(super) retention: Retention,
+    pub(super) committer: Committer,
+    pub(super) stop: Arc<Stop>,
+    pub(super) header: RwLock<HeaderState>,
+    pub(super) ids: Mutex<KeyIdSource>,
+    pub(super) random: Mutex<Box<dyn RandomSource>>,
+    /// What changes of unknown outcome were about.
+    pub(super) uncertain: Mutex<Touched>,
+    /// Held while records are read from the backend and put into the index, so that an older
+    /// reading never overwrites a newer one.
+    pub(super) applying: Mutex<Applying>,
+}
+
+/// The store's own record, and the order in which its prefixes were named.
+#[derive(Clone, Debug)]
+pub(super) struct HeaderState {
+    pub(super) header: Header,
+    pub(super) prefixes: Vec<Prefix>,
+}
+
+/// How far the event log is reflected in the index.
+#[derive(Debug)]
+pub(super) struct Applying {
+    pub(super) through: u64,
+}
+
+impl Core {
+    pub(super) fn catalogue(&self) -> &Catalogue {
+        self.index.catalogue()
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) fn header(&self) -> HeaderState {
+        self.header.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Refuses management calls on a closed store, and on one whose rules were changed elsewhere.
+    pub(super) fn check_open(&self) -> Result<(), Error> {
+        match self.gate.unavailable() {
+            Some(closed @ (Unavailable::Closed | Unavailable::RulesChanged)) => Err(closed.into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn random(&self) -> MutexGuard<'_, Box<dyn RandomSource>> {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new key id, whose tag no other key shares.
+    pub(super) fn new_key_id(&self, now: Timestamp) -> Result<KeyId, RandomError> {
+        loop {
+            let drawn = fill(self.random().as_mut())?;
+            let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).next(now, drawn);
+            if !self.index.has_tag(id) {
+                return Ok(id);
+            }
+        }
+    }
+
+    /// Commits a change; what it did is in force for the next verification when this returns.
+    pub(super) fn commit(
+        self: &Arc<Self>,
+        change: Change,
+    ) -> Result<Result<Applied, Rejection>, Error> {
+        self.check_open()?;
+        let outcome = self.committer.commit(change, |lead, batch| self.step(lead, batch));
+        self.retention.prune_if_due(&*self.backend, self.now());
+        outcome
+    }
+
+    /// One durable step for all of a batch.
+    fn step(
+        self: &Arc<Self>,
+        lead: &Lead<'_>,
+        batch: &[Change],
+    ) -> Result<Vec<Result<Applied, Rejection>>, Error> {
+        if self.gate.is_recovering() {
+            self.recover_led(lead)?;
+        }
+        self.check_open()?;
+        // Otherwise the refresher might take a change of the rules for somebody else's.
+        let changes_header = |change: &Change| Touched::by_change(change).header;
+        let held = batch.iter().any(changes_header).then(|| self.lock_applying());
+        match self.backend.commit(batch) {
+            Ok(outcomes) => {
+                let applied = batch.iter().zip(&outcomes);
+                let applied = applied.filter_map(|(change, outcome)| {
+                    outcome.as_ref().ok().map(|applied| (change, applied))
+                });
+                self.put_in_force(applied, held.unwrap_or_else(|| self.lock_applying()));
+                Ok(outcomes)
+            }
+            Err(error) => {
+                if error.kind() == BackendErrorKind::OutcomeUnknown {
+                    self.suspend_judgement(batch);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Puts committed changes into the index. Nobody else commits in this process meanwhile.
+    fn put_in_force<'a>(
+        self: &Arc<Self>,
+        applied: impl Iterator<Item = (&'a Change, &'a Applied)>,
+        mut applying: MutexGuard<'_, Applying>,
+    ) {
+        let exclusive = matches!(self.backend.sharing(), Sharing::Exclusive);
+        for (change, applied) in applied {
+            let in_force = if exclusive {
+                applying.through = applied.last_event;
+                change.operations.iter().try_for_each(|operation| self.put_operation(operation))
+            } else {
+                // Another process may have committed since: what is in the backend now counts.
+                self.reload(&Touched::by_change(change))
+            };
+            if in_force.is_err() {
+                // It is committed and can't be shown: nothing may be answered by what was before.
+                self.suspend_judgement(std::slice::from_ref(change));
+            }
+        }
+    }
+
+    /// Puts one written record into the index.
+    fn put_operation(&self, operation: &Operation) -> Result<(), Error> {
+        match &operation.write {
+            Write::CreateKey(create) => self.put_key(&(&create.record).into()),
+            Write::ReplaceKey(key) => self.put_key(&(&**key).into()),
+            Write::CreateOwner(owner) | Write::ReplaceOwner(owner) => {
+                self.put_owner(&(&**owner).into())
+            }
+            Write::RemoveKey(id, _) => match &operation.event.owner {
+                Some(owner) => self.remove_key(*id, owner),
+                None => Ok(()),
+            },
+            Write::RemoveOwner(id, _) => {
+                self.index.remove_owner(id);
+                Ok(())
+            }
+            Write::ReplaceHeader(header) => self.put_header(header),
+            Write::Nothing => Ok(()),
+        }
+    }
+
+    pub(super) fn lock_applying(&self) -> MutexGuard<'_, Applying> {
+        self.applying.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,197 @@
+//! The handle of an administrator.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::keys::{Keys, Managing, private};
+use crate::authority::{Actor, Authority, Role};
+use crate::clock::Timestamp;
+use crate::id::{KeyId, OwnerId};
+use crate::invalid::Invalid;
+use crate::key::Expiry;
+use crate::store::answer::{CreatedOwner, Issued, Key, Owner, Page, RevokedAll, Rules};
+use crate::store::error::Error;
+use crate::store::key_store::KeyStore;
+use crate::store::request::{
+    ChangeRules, CreateKey, CreateOwner, KeyAction, ListOwners, OwnerAction, UpdateOwner,
+};
+
+/// The role of [`AdminKeys`].
+#[derive(Debug)]
+pub enum Administrating {}
+
+impl private::Sealed for Administrating {}
+impl Managing for Administrating {}
+
+/// Reaches everything.
+pub type AdminKeys = Keys<Administrating>;
+
+impl AdminKeys {
+    /// An administrator's handle, used by `actor` (1 to 255 bytes, in the service's own words).
+    ///
+    /// # Errors
+    /// [`Invalid`] for a bad actor.
+    pub fn new(store: Arc<dyn KeyStore>, actor: impl Into<String>) -> Result<Self, Invalid> {
+        Ok(Self::with(store, Authority::new(Role::Administrator, Actor::new(actor)?)))
+    }
+
+    /// Creates a key of an owner.
+    ///
+    /// # Errors
+    /// As [`KeyStore::create_key`].
+    pub fn create(&self, owner: &OwnerId, request: CreateKey) -> Result<Issued, Error> {
+        self.store.create_key(&self.by, owner, &request)
+    }
+
+    /// Switches the key off, over its owner's head.
+    ///
+    /// # Errors
+    /// `State` if it is revoked, and as [`KeyStore`] says.
+    pub fn block(&self, id: KeyId) -> Result<Key, Error> {
+        self.act(id, &KeyAction::Block)
+    }
+
+    /// Lifts a block; the owner's own setting holds again.
+    ///
+    /// # Errors
+    /// `State` if it is revoked, and as [`KeyStore`] says.
+    pub fn unblock(&self, id: KeyId) -> Result<Key, Error> {
+        self.act(id, &KeyAction::Unblock)
+    }
+
+    /// Makes a trial key a standard one; its owner's ceiling cuts it from then on.
+    ///
+    /// # Errors
+    /// `State` unless it is a trial, and as [`KeyStore`] says.
+    pub fn convert_trial(&self, id: KeyId, expiry: Expiry) -> Result<Key, Error> {
+        self.act(id, &KeyAction::ConvertTrial { expiry })
+    }
+
+    /// Removes a revoked key; its events stay.
+    ///
+    /// # Errors
+    /// `State` unless it is revoked, and as [`KeyStore`] says.
+    pub fn purge(&self, id: KeyId) -> Result<(), Error> {
+        self.store.purge_key(&self.by, id, self.expected)
+    }
+
+    /// Creates an owner, with its first key if it asks for one.
+    ///
+    /// # Errors
+    /// As [`KeyStore::create_owner`].
+    pub fn create_owner(&self, id: &OwnerId, request: CreateOwner) -> Result<CreatedOwner, Error> {
+        self.store.create_owner(&self.by, id, &request)
+    }
+
+    /// An owner by its id.
+    ///
+    /// # Errors
+    /// `NotFound`, and as [`KeyStore`] says.
+    pub fn owner(&self, id: &OwnerId) -> Result<Owner, Error> {
+        self.store.owner(&self.by, id)
+    }
+
+    /// A page of owners, ascending by id.
+    ///
+    /// # Errors
+    /// As [`KeyStore`] says.
+    pub fn list_owners(&self, query: &ListOwners) -> Result<Page<Owner>, Error> {
+        self.store.list_owners(&self.by, query)
+    }
+
+    /// Changes default settings, ceiling or number of keys.
+    ///
+    /// # Errors
+    /// `Invalid`, and as [`KeyStore`] says.
+    pub fn update_owner(&self, id: &OwnerId, update: UpdateOwner) -> Result<Owner, Error> {
+        self.act_on_owner(id, &OwnerAction::Update(update))
+    }
+
+    /// Accepts none of the owner's keys from now on.
+    ///
+    /// # Errors
+    /// As [`KeyStore`] says.
+    pub fn suspend_owner(&self, id: &OwnerId) -> Result<Owner, Error> {
+        self.act_on_owner(id, &OwnerAction::Suspend)
+    }
+
+    /// Lifts a suspension, which has changed nothing else.
+    ///
+    /// # Errors
+    /// As [`KeyStore`] says.
+    pub fn resume_owner(&self, id: &OwnerId) -> Result<Owner, Error> {
+        self.act_on_owner(id, &OwnerAction::Resume)
+    }
+
+    /// Supersedes every token of the owner that was issued before `to`, which is at most now.
+    ///
+    /// # Errors
+    /// `Invalid` for a moment in the future, and as [`KeyStore`] says.
+    pub fn move_owner_mark(&self, id: &OwnerId, to: Timestamp) -> Result<Owner, Error> {
+        self.act_on_owner(id, &OwnerAction::MoveIssueMark(to))
+    }
+
+    /// Revokes all keys of an owner at once, and creates one in their place if asked.
+    ///
+    /// # Errors
+    /// As [`KeyStore::revoke_all`].
+    pub fn revoke_all(
+        &self,
+        owner: &OwnerId,
+        replacement: Option<CreateKey>,
+    ) -> Result<RevokedAll, Error> {
+        self.store.revoke_all(&self.by, owner, replacement.as_ref(), self.expected)
+    }
+
+    /// Removes a suspended owner with all its keys; events stay.
+    ///
+    /// # Errors
+    /// `State` unless it is suspended, and as [`KeyStore`] says.
+    pub fn purge_owner(&self, id: &OwnerId) -> Result<(), Error> {
+        self.store.purge_owner(&self.by, id, self.expected)
+    }
+
+    /// The rules of the store.
+    ///
+    /// # Errors
+    /// As [`KeyStore`] says.
+    pub fn rules(&self) -> Result<Rules, Error> {
+        self.store.rules(&self.by)
+    }
+
+    /// Changes the rules of the store as far as its data allow.
+    ///
+    /// # Errors
+    /// `DataForbid`, and as [`KeyStore`] says.
+    pub fn change_rules(&self, request: ChangeRules) -> Result<Rules, Error> {
+        self.store.change_rules(&self.by, &request, self.expected)
+    }
+
+    /// Supersedes every token of the store that was issued before `to`, which is at most now.
+    ///
+    /// # Errors
+    /// `Invalid` for a moment in the future, and as [`KeyStore`] says.
+    pub fn move_issue_mark(&self, to: Timestamp) -> Result<Rules, Error> {
+        self.store.move_issue_mark(&self.by, to, self.expected)
+    }
+
+    /// Removes events before a moment, but for the newest; how many.
+    ///
+    /// # Errors
+    /// As [`KeyStore`] says.
+    pub fn prune_events(&self, before: Timestamp) -> Result<u64, Error> {
+        self.store.prune_events(&self.by, before)
+    }
+
+    /// Waits until there is an event after `after`, or for `timeout`; the last number then.
+    ///
+    /// # Errors
+    /// As [`KeyStore`] says.
+    pub fn wait_for_event(&self, after: u64, timeout: Duration) -> Result<u64, Error> {
+        self.store.wait_for_event(after, timeout)
+    }
+
+    fn act_on_owner(&self, id: &OwnerId, action: &OwnerAction) -> Result<Owner, Error> {
+        self.store.change_owner(&self.by, id, action, self.expected)
+    }
+}

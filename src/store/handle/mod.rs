@@ -1,0 +1,15 @@
+//! What a service passes around: owned, `Clone + 'static`, each able to do what its holder may.
+//!
+//! What a handle may not do isn't on it, so it doesn't compile.
+
+mod admin;
+mod delegated;
+mod keys;
+mod owner;
+mod verifier;
+
+pub use admin::{AdminKeys, Administrating};
+pub use delegated::{DelegatedKeys, Delegating};
+pub use keys::{Keys, Managing};
+pub use owner::{OwnerKeys, Owning};
+pub use verifier::Verifier;

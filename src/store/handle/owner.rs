@@ -1,0 +1,70 @@
+//! The handle of one owner.
+
+use std::sync::Arc;
+
+use super::keys::{Keys, Managing, private};
+use crate::authority::{Actor, Authority, Role};
+use crate::id::OwnerId;
+use crate::invalid::Invalid;
+use crate::store::answer::{Issued, Owner, RevokedAll};
+use crate::store::error::Error;
+use crate::store::key_store::KeyStore;
+use crate::store::request::CreateKey;
+
+/// The role of [`OwnerKeys`].
+#[derive(Debug)]
+pub enum Owning {}
+
+impl private::Sealed for Owning {}
+impl Managing for Owning {}
+
+/// Reaches the keys of one owner; another's is not found, like one that doesn't exist.
+///
+/// What only administrators may do isn't there:
+///
+/// ```
+/// # fn f(keys: keyhasp::OwnerKeys, id: keyhasp::KeyId) { let _ = keys.deactivate(id); }
+/// ```
+/// ```compile_fail,E0599
+/// # fn f(keys: keyhasp::OwnerKeys, id: keyhasp::KeyId) { let _ = keys.block(id); }
+/// ```
+pub type OwnerKeys = Keys<Owning>;
+
+impl OwnerKeys {
+    /// A handle of this owner, used by `actor` (1 to 255 bytes, in the service's own words).
+    ///
+    /// # Errors
+    /// [`Invalid`] for a bad actor.
+    pub fn new(
+        store: Arc<dyn KeyStore>,
+        owner: OwnerId,
+        actor: impl Into<String>,
+    ) -> Result<Self, Invalid> {
+        Ok(Self::with(store, Authority::new(Role::Owner { owner }, Actor::new(actor)?)))
+    }
+
+    /// Creates a key.
+    ///
+    /// # Errors
+    /// As [`KeyStore::create_key`].
+    pub fn create(&self, request: CreateKey) -> Result<Issued, Error> {
+        self.store.create_key(&self.by, &self.own_id()?, &request)
+    }
+
+    /// The owner itself.
+    ///
+    /// # Errors
+    /// `NotFound`, and as [`KeyStore`] says.
+    pub fn owner(&self) -> Result<Owner, Error> {
+        self.store.owner(&self.by, &self.own_id()?)
+    }
+
+    /// Revokes all keys at once, and creates one in their place if asked.
+    ///
+    /// # Errors
+    /// As [`KeyStore::revoke_all`].
+    pub fn revoke_all(&self, replacement: Option<CreateKey>) -> Result<RevokedAll, Error> {
+        let owner = self.own_id()?;
+        self.store.revoke_all(&self.by, &owner, replacement.as_ref(), self.expected)
+    }
+}

@@ -1,0 +1,50 @@
+//! The handle that only verifies.
+
+use std::sync::Arc;
+
+use crate::grant::Grant;
+use crate::permission::Permission;
+use crate::store::error::Refusal;
+use crate::store::key_store::KeyStore;
+use crate::token::{Inspection, inspect};
+
+/// Verifies, and nothing else.
+///
+/// ```
+/// # fn f(keys: keyhasp::Verifier) { let _ = keys.verify(b"acme_..."); }
+/// ```
+/// ```compile_fail,E0599
+/// # fn f(keys: keyhasp::Verifier, id: keyhasp::KeyId) { let _ = keys.revoke(id); }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    store: Arc<dyn KeyStore>,
+}
+
+impl Verifier {
+    /// A handle that verifies against this store.
+    #[must_use]
+    pub fn new(store: Arc<dyn KeyStore>) -> Self {
+        Self { store }
+    }
+
+    /// Judges a token.
+    ///
+    /// # Errors
+    /// [`Refusal`]: one and the same for everybody without the right secret.
+    pub fn verify(&self, token: impl AsRef<[u8]>) -> Result<Grant, Refusal> {
+        self.store.verify(token.as_ref())
+    }
+
+    /// What can be told of a text without any key: whether it was mistyped, or never was a token.
+    #[must_use]
+    pub fn inspect(&self, token: impl AsRef<[u8]>) -> Inspection {
+        inspect(token.as_ref())
+    }
+
+    /// Resolves the name of a permission, once, so that each check is one bit test.
+    #[must_use]
+    pub fn permission(&self, name: &str) -> Option<Permission> {
+        self.store.catalogue().permission(name)
+    }
+}

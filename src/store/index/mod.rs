@@ -1,0 +1,23 @@
+//! The verification index: what `verify` reads, and nothing else.
+//!
+//! One 64-byte [`slot`] for each live token; a [`table`] finds it by the tag of its key, in groups
+//! of slots that are made anew one by one when they are full, so that the index grows by parts.
+//! Owners and permission sets are [`interned`] by number.
+//!
+//! Readers take no lock, write nothing, and wait for nobody. The one writer, behind a mutex, fills
+//! a free slot, publishes it with one Release store, announces the change in the directory, then
+//! retires the old slot. A reader that finds nothing looks again if the directory says that
+//! something moved meanwhile. What a group leaves behind is used again, never given back, so that
+//! no reader can hold memory that is gone: what it reads there is either a token that lives, or
+//! seen to have changed under it.
+
+mod entry;
+mod interned;
+mod pages;
+mod prefetch;
+mod slot;
+mod table;
+mod view;
+
+pub(super) use entry::Entry;
+pub(super) use view::{Index, IndexError};

@@ -1,0 +1,224 @@
+//! Ten words that a reader sees whole or not at all.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use super::prefetch::prefetch;
+
+/// How many bits of a key's tag lie in a slot.
+pub(super) const TAG_BITS: u32 = 48;
+
+/// Nothing was ever here since its unit was taken: a search ends.
+const EMPTY: u64 = 0;
+/// Something was here: a search goes on.
+const RETIRED: u64 = (1 << TAG_BITS) - 1;
+const SEQUENCE_BITS: u32 = 64 - TAG_BITS;
+const SEQUENCE_MASK: u64 = (1 << SEQUENCE_BITS) - 1;
+
+/// What a slot holds beside its tag: seven words in its own cache line, and two apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Words {
+    pub(super) near: [u64; 7],
+    pub(super) far: [u64; 2],
+}
+
+/// One cache line: a word of 48 bits of tag and 16 of sequence, and seven of contents.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Line {
+    head: AtomicU64,
+    words: [AtomicU64; 7],
+}
+
+/// So many slots, side by side: their lines, and the two words of each that lie apart, so that
+/// both can be fetched at once.
+#[derive(Debug)]
+pub(super) struct Unit<const N: usize> {
+    lines: [Line; N],
+    far: [[AtomicU64; 2]; N],
+}
+
+/// One slot of a unit.
+///
+/// The sequence in the first word grows with every change of that word, so that a reader who finds
+/// it the same after reading the contents has read what belongs to it (a seqlock, Boehm 2012, but
+/// for the waiting: a reader that meets a change goes on, it never spins on a writer).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot<'a> {
+    line: &'a Line,
+    far: &'a [AtomicU64; 2],
+}
+
+/// What a reader finds in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Nothing, and nothing after it.
+    End,
+    /// Something else.
+    Other,
+    /// The tag that was looked for, and what belongs to it.
+    Match(Words),
+}
+
+/// The tag of a key: never one of the two that mean something else.
+#[inline]
+pub(super) fn tag_of(id: u128) -> u64 {
+    // The low half holds 62 random bits; multiplying by an odd number (2^64 divided by the golden
+    // ratio) spreads all of them into the leading bits.
+    #[allow(clippy::cast_possible_truncation)]
+    let mixed = (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> SEQUENCE_BITS).clamp(1, RETIRED - 1)
+}
+
+impl<const N: usize> Unit<N> {
+    pub(super) fn empty() -> Self {
+        let word = || AtomicU64::new(0);
+        let line = || Line { head: word(), words: std::array::from_fn(|_| word()) };
+        Self {
+            lines: std::array::from_fn(|_| line()),
+            far: std::array::from_fn(|_| [word(), word()]),
+        }
+    }
+
+    #[inline]
+    pub(super) fn slot(&self, at: usize) -> Slot<'_> {
+        Slot { line: &self.lines[at], far: &self.far[at] }
+    }
+}
+
+impl Slot<'_> {
+    /// Has both of its places fetched.
+    #[inline]
+    pub(super) fn prefetch(self) {
+        prefetch(self.line);
+        prefetch(self.far);
+    }
+
+    /// What is here for a tag.
+    #[inline]
+    pub(super) fn read(self, tag: u64) -> Seen {
+        let head = self.line.head.load(Ordering::Acquire);
+        let seen = head >> SEQUENCE_BITS;
+        if seen != tag {
+            return if seen == EMPTY { Seen::End } else { Seen::Other };
+        }
+        let words = self.contents();
+        // If a word above came from a later filling, this fence makes the retiring before that
+        // filling visible to the load below.
+        fence(Ordering::Acquire);
+        if self.line.head.load(Ordering::Relaxed) == head {
+            Seen::Match(words)
+        } else {
+            Seen::Other
+        }
+    }
+
+    /// The tag of what lives here. For the writer.
+    pub(super) fn tag(self) -> Option<u64> {
+        let tag = self.line.head.load(Ordering::Relaxed) >> SEQUENCE_BITS;
+        (tag != EMPTY && tag != RETIRED).then_some(tag)
+    }
+
+    /// What is here. Torn, unless by the writer or between two looks at the head.
+    #[inline]
+    pub(super) fn contents(self) -> Words {
+        Words {
+            near: std::array::from_fn(|i| self.line.words[i].load(Ordering::Relaxed)),
+            far: std::array::from_fn(|i| self.far[i].load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Whether it was never filled since its unit was taken. For the writer.
+    pub(super) fn is_empty(self) -> bool {
+        self.line.head.load(Ordering::Relaxed) >> SEQUENCE_BITS == EMPTY
+    }
+
+    /// Fills a slot in which nothing lives, and publishes it.
+    pub(super) fn fill(self, tag: u64, words: &Words) {
+        // Orders the retiring (or clearing) before the words, for readers still at the old ones.
+        fence(Ordering::Release);
+        let places = self.line.words.iter().chain(self.far);
+        for (place, word) in places.zip(words.near.iter().chain(&words.far)) {
+            place.store(*word, Ordering::Relaxed);
+        }
+        self.mark(tag);
+    }
+
+    /// Ends what lives here.
+    pub(super) fn retire(self) {
+        self.mark(RETIRED);
+    }
+
+    /// Makes the slot empty again, for another group.
+    pub(super) fn clear(self) {
+        self.mark(EMPTY);
+    }
+
+    fn mark(self, tag: u64) {
+        let head = &self.line.head;
+        let sequence = head.load(Ordering::Relaxed).wrapping_add(1) & SEQUENCE_MASK;
+        head.store(tag << SEQUENCE_BITS | sequence, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(value: u64) -> Words {
+        Words { near: [value; 7], far: [value; 2] }
+    }
+
+    #[test]
+    fn a_slot_is_one_cache_line_and_two_words() {
+        assert_eq!((size_of::<Unit<4>>(), align_of::<Unit<4>>()), (4 * 80, 64));
+    }
+
+    #[test]
+    fn filled_retired_and_filled_again() {
+        let unit = Unit::<1>::empty();
+        let slot = unit.slot(0);
+        assert_eq!(slot.read(5), Seen::End);
+        slot.fill(5, &words(1));
+        assert_eq!((slot.read(5), slot.read(6)), (Seen::Match(words(1)), Seen::Other));
+        slot.retire();
+        assert_eq!((slot.read(5), slot.tag()), (Seen::Other, None));
+        slot.fill(5, &words(2));
+        assert_eq!(slot.read(5), Seen::Match(words(2)));
+        slot.clear();
+        assert_eq!(slot.read(5), Seen::End);
+    }
+
+    #[test]
+    fn tags_never_mean_something_else() {
+        for id in [0, 1, u128::MAX, 1 << 127] {
+            let tag = tag_of(id);
+            assert!(tag != EMPTY && tag != RETIRED && tag >> TAG_BITS == 0);
+        }
+    }
+
+    /// Readers of a slot that is filled and retired all the time see each filling whole.
+    #[test]
+    fn contents_are_never_torn() {
+        let unit = Unit::<1>::empty();
+        let slot = unit.slot(0);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        if let Seen::Match(seen) = slot.read(7) {
+                            assert_eq!(seen, words(seen.near[0]));
+                        }
+                    }
+                });
+            }
+            for value in 0..50_000 {
+                slot.fill(7, &words(value));
+                slot.retire();
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        slot.fill(7, &words(1));
+        assert_eq!(slot.read(7), Seen::Match(words(1)));
+    }
+}

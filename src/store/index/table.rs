@@ -1,0 +1,525 @@
+//! From a tag to its slots.
+//!
+//! A directory over the tag's leading bits (extendible hashing, Fagin et al. 1979) leads to a
+//! group of up to 16 units of 512 slots, with linear probing inside the group. A full group is
+//! made anew with one unit more, or splits in two; so the index grows by parts, is never much
+//! emptier than it must be, and what a group leaves behind is used by the next. Directory and
+//! groups are small enough to stay in a core's own cache.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::pages::Pages;
+use super::slot::{self, Seen, Slot, TAG_BITS, Words};
+
+/// The greatest depth of the directory: 2^20 groups.
+const MAX_DEPTH: u32 = 20;
+/// How many slots make a unit.
+const UNIT_SLOTS: usize = 512;
+/// A group that would need more units splits.
+const MAX_UNITS: usize = 16;
+/// What the halves of a split group begin with.
+const SPLIT_UNITS: usize = MAX_UNITS / 2;
+
+type Unit = slot::Unit<UNIT_SLOTS>;
+
+/// Which units make up a group, in their order. Readers that hold a number of a group that was
+/// given up may find it being written: what they compute from that leads to wrong slots, where
+/// they find nothing, and then see that the directory has moved on.
+#[derive(Debug, Default)]
+struct Group {
+    len: AtomicU32,
+    units: [AtomicU32; MAX_UNITS],
+}
+
+/// What readers see.
+#[derive(Debug)]
+pub(super) struct Table {
+    depth: AtomicU32,
+    /// One directory for each depth; that of a smaller depth is stale once a greater one is
+    /// published. An entry is the number of a group and, above it, how often it was announced.
+    directories: Box<[OnceLock<Box<[AtomicU64]>>]>,
+    groups: Pages<Group, { 1 << 10 }>,
+    units: Pages<Unit, { 1 << 5 }>,
+}
+
+/// What the one writer knows beside it.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    /// By number of the group.
+    groups: Vec<GroupInfo>,
+    free_groups: Vec<u32>,
+    units: u32,
+    free_units: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct GroupInfo {
+    /// How many leading bits of their tags the group's slots share.
+    depth: u32,
+    /// How many of its slots aren't empty.
+    used: usize,
+}
+
+/// The index is at its limit; nothing was changed.
+#[derive(Debug)]
+pub(super) struct TableFull;
+
+/// The slots of a group in the order in which a tag looks for its own.
+#[derive(Clone, Copy, Debug)]
+struct Run<'a> {
+    table: &'a Table,
+    group: &'a Group,
+    slots: usize,
+    start: usize,
+}
+
+/// A search that knows where it will look first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probe<'a> {
+    tag: u64,
+    depth: u32,
+    entry: &'a AtomicU64,
+    before: u64,
+    run: Run<'a>,
+}
+
+/// How many slots of so many units may be used, retired ones included: three in four.
+const fn room(units: usize) -> usize {
+    units * UNIT_SLOTS / 4 * 3
+}
+
+impl Table {
+    pub(super) fn new(writer: &mut Writer) -> Self {
+        let table = Self {
+            depth: AtomicU32::new(0),
+            directories: (0..=MAX_DEPTH).map(|_| OnceLock::new()).collect(),
+            groups: Pages::new(),
+            units: Pages::new(),
+        };
+        let first = table.make_group(writer, 0, 1).unwrap_or_default();
+        table.directories[0].get_or_init(|| Box::new([AtomicU64::new(first.into())]));
+        table
+    }
+
+    /// Begins to look for a tag: has the first slot fetched, and can do something else meanwhile.
+    #[inline]
+    pub(super) fn probe(&self, tag: u64) -> Option<Probe<'_>> {
+        let depth = self.depth.load(Ordering::Acquire);
+        let entry = self.entry(depth, tag)?;
+        let before = entry.load(Ordering::Acquire);
+        let run = self.run(number_of(before), tag)?;
+        if let Some(slot) = run.slot(0) {
+            slot.prefetch();
+        }
+        Some(Probe { tag, depth, entry, before, run })
+    }
+
+    /// Replaces what lives under a tag, as far as `is_old` says so, by `new`.
+    pub(super) fn replace(
+        &self,
+        writer: &mut Writer,
+        tag: u64,
+        new: &[Words],
+        is_old: impl Fn(&Words) -> bool,
+    ) -> Result<(), TableFull> {
+        let number = self.group_with_room(writer, tag, new.len())?;
+        let run = self.run(number, tag).ok_or(TableFull)?;
+        let old: Vec<Slot<'_>> =
+            run.used().filter(|slot| slot.tag() == Some(tag) && is_old(&slot.contents())).collect();
+        for words in new {
+            let slot = run.iter().find(|slot| slot.tag().is_none()).ok_or(TableFull)?;
+            writer.groups[number as usize].used += usize::from(slot.is_empty());
+            slot.fill(tag, words);
+        }
+        if !old.is_empty() {
+            self.announce(number, writer.groups[number as usize].depth, tag);
+            old.into_iter().for_each(Slot::retire);
+        }
+        Ok(())
+    }
+
+    /// What lives under a tag. For the writer.
+    pub(super) fn contents(&self, tag: u64) -> Vec<Words> {
+        let depth = self.depth.load(Ordering::Relaxed);
+        let number = self.entry(depth, tag).map(|entry| number_of(entry.load(Ordering::Relaxed)));
+        let run = number.and_then(|number| self.run(number, tag));
+        let used = run.iter().flat_map(Run::used);
+        used.filter(|slot| slot.tag() == Some(tag)).map(Slot::contents).collect()
+    }
+
+    /// Retires everything whose tag isn't to be kept, and shows it.
+    pub(super) fn retain(
+        &self,
+        writer: &Writer,
+        keep: impl Fn(u64) -> bool,
+        mut gone: impl FnMut(&Words),
+    ) {
+        for (number, info) in (0..).zip(&writer.groups) {
+            let Some(run) = self.run(number, 0) else { continue };
+            for slot in run.iter() {
+                let Some(tag) = slot.tag().filter(|tag| !keep(*tag)) else { continue };
+                gone(&slot.contents());
+                self.announce(number, info.depth, tag);
+                slot.retire();
+            }
+        }
+    }
+
+    /// The group of a tag, after growing or cleaning it until so many more fit.
+    fn group_with_room(
+        &self,
+        writer: &mut Writer,
+        tag: u64,
+        more: usize,
+    ) -> Result<u32, TableFull> {
+        loop {
+            let depth = self.depth.load(Ordering::Relaxed);
+            let entry = self.entry(depth, tag).ok_or(TableFull)?;
+            let number = number_of(entry.load(Ordering::Relaxed));
+            let run = self.run(number, tag).ok_or(TableFull)?;
+            let units = run.slots / UNIT_SLOTS;
+            let info = writer.groups[number as usize];
+            if info.used + more <= room(units) {
+                return Ok(number);
+            }
+            let live = run.iter().filter(|slot| slot.tag().is_some()).count();
+            // Room for what lives, what comes, and a few changes after that.
+            let needed = live + more + UNIT_SLOTS / 8;
+            match (1..=MAX_UNITS).find(|units| room(*units) >= needed) {
+                Some(needed) => self.renew(writer, number, tag, &[needed.max(units)])?,
+                None => {
+                    if info.depth == depth {
+                        self.double(depth)?;
+                    }
+                    self.renew(writer, number, tag, &[SPLIT_UNITS; 2])?;
+                }
+            }
+        }
+    }
+
+    /// Copies a group's living slots into one new group, or two by the next bit of their tags.
+    fn renew(
+        &self,
+        writer: &mut Writer,
+        number: u32,
+        tag: u64,
+        units: &[usize],
+    ) -> Result<(), TableFull> {
+        let splits = units.len() == 2;
+        let old_depth = writer.groups[number as usize].depth;
+        let depth = old_depth + u32::from(splits);
+        let old = self.run(number, tag).ok_or(TableFull)?;
+        let mut halves: [usize; 2] = [0; 2];
+        let half_of = |tag: u64| if splits { tag as usize >> (TAG_BITS - depth) & 1 } else { 0 };
+        for tag in old.iter().filter_map(Slot::tag) {
+            halves[half_of(tag)] += 1;
+        }
+        let mut targets = [0; 2];
+        for (at, units) in units.iter().enumerate() {
+            // A split may be uneven.
+            let fits = |units: &usize| room(*units) >= halves[at];
+            let units = (*units..=MAX_UNITS).find(fits).unwrap_or(MAX_UNITS);
+            targets[at] = self.make_group(writer, depth, units)?;
+        }
+        for slot in old.iter() {
+            let Some(tag) = slot.tag() else { continue };
+            let target = targets[half_of(tag)];
+            let run = self.run(target, tag).ok_or(TableFull)?;
+            let free = run.iter().find(|slot| slot.is_empty()).ok_or(TableFull)?;
+            free.fill(tag, &slot.contents());
+            writer.groups[target as usize].used += 1;
+        }
+        let half = self.span(old_depth) / 2;
+        for (at, entry) in self.entries(old_depth, tag).enumerate() {
+            // The first half of the old group's entries have 0 as the next bit.
+            let target = targets[usize::from(splits && at >= half)];
+            let announced = entry.load(Ordering::Relaxed) >> 32;
+            entry.store(announced.wrapping_add(1) << 32 | u64::from(target), Ordering::Release);
+        }
+        // Readers still in the old group find it emptied, and look again.
+        old.iter().for_each(Slot::clear);
+        writer.free_units.extend(old.units());
+        writer.free_groups.push(number);
+        old.group.len.store(0, Ordering::Release);
+        Ok(())
+    }
+
+    /// An empty group of so many units.
+    fn make_group(&self, writer: &mut Writer, depth: u32, units: usize) -> Result<u32, TableFull> {
+        let number = match writer.free_groups.pop() {
+            Some(number) => number,
+            None => {
+                let number = u32::try_from(writer.groups.len()).map_err(|_| TableFull)?;
+                self.groups.get_or_make(number, Group::default).ok_or(TableFull)?;
+                writer.groups.push(GroupInfo::default());
+                number
+            }
+        };
+        writer.groups[number as usize] = GroupInfo { depth, used: 0 };
+        let group = self.groups.get(number).ok_or(TableFull)?;
+        for unit in &group.units[..units] {
+            unit.store(self.make_unit(writer)?, Ordering::Release);
+        }
+        // Released, here and above, for readers that still hold this number from its last use:
+        // whoever sees the new use sees that the directory has moved on.
+        #[allow(clippy::cast_possible_truncation)]
+        group.len.store(units as u32, Ordering::Release);
+        Ok(number)
+    }
+
+    fn make_unit(&self, writer: &mut Writer) -> Result<u32, TableFull> {
+        if let Some(number) = writer.free_units.pop() {
+            return Ok(number);
+        }
+        let number = writer.units;
+        self.units.get_or_make(number, Unit::empty).ok_or(TableFull)?;
+        writer.units += 1;
+        Ok(number)
+    }
+
+    /// Publishes a directory twice as long.
+    fn double(&self, depth: u32) -> Result<(), TableFull> {
+        if depth == MAX_DEPTH {
+            return Err(TableFull);
+        }
+        let old = self.directories[depth as usize].get().ok_or(TableFull)?;
+        self.directories[depth as usize + 1].get_or_init(|| {
+            let twice = old.iter().flat_map(|entry| [entry, entry]);
+            twice.map(|entry| AtomicU64::new(entry.load(Ordering::Relaxed))).collect()
+        });
+        self.depth.store(depth + 1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Says that something in this tag's group moved.
+    fn announce(&self, number: u32, group_depth: u32, tag: u64) {
+        for entry in self.entries(group_depth, tag) {
+            let announced = entry.load(Ordering::Relaxed) >> 32;
+            entry.store(announced.wrapping_add(1) << 32 | u64::from(number), Ordering::Release);
+        }
+    }
+
+    /// How many entries of the directory lead to a group of this depth.
+    fn span(&self, group_depth: u32) -> usize {
+        1 << (self.depth.load(Ordering::Relaxed) - group_depth)
+    }
+
+    /// The entries that lead to the group of this depth under which the tag lies.
+    fn entries(&self, group_depth: u32, tag: u64) -> impl Iterator<Item = &AtomicU64> {
+        let depth = self.depth.load(Ordering::Relaxed);
+        let span = self.span(group_depth);
+        let first = (tag >> (TAG_BITS - group_depth)) as usize * span;
+        let directory = self.directories[depth as usize].get();
+        directory.into_iter().flat_map(move |directory| &directory[first..first + span])
+    }
+
+    #[inline]
+    fn entry(&self, depth: u32, tag: u64) -> Option<&AtomicU64> {
+        self.directories[depth as usize].get()?.get((tag >> (TAG_BITS - depth)) as usize)
+    }
+
+    #[inline]
+    fn run(&self, number: u32, tag: u64) -> Option<Run<'_>> {
+        let group = self.groups.get(number)?;
+        let slots = group.len.load(Ordering::Acquire) as usize * UNIT_SLOTS;
+        // The trailing 32 bits, scaled to the number of slots.
+        let start = ((tag & 0xffff_ffff) as usize * slots) >> 32;
+        Some(Run { table: self, group, slots, start })
+    }
+}
+
+impl<'a> Probe<'a> {
+    /// Shows what lives under the tag, until `visit` breaks with an answer. What it shows was
+    /// whole and alive at some time during the call; what lived throughout is shown.
+    #[inline]
+    pub(super) fn find<B>(mut self, mut visit: impl FnMut(&Words) -> Option<B>) -> Option<B> {
+        loop {
+            for slot in self.run.iter() {
+                match slot.read(self.tag) {
+                    Seen::End => break,
+                    Seen::Other => {}
+                    Seen::Match(words) => {
+                        if let Some(answer) = visit(&words) {
+                            return Some(answer);
+                        }
+                    }
+                }
+            }
+            // A slot is announced before it is retired, so whoever missed it sees this.
+            let moved = self.entry.load(Ordering::Acquire) != self.before
+                || self.run.table.depth.load(Ordering::Acquire) != self.depth;
+            if !moved {
+                return None;
+            }
+            self = self.run.table.probe(self.tag)?;
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    #[inline]
+    fn slot(&self, nth: usize) -> Option<Slot<'a>> {
+        let at = self.start + nth;
+        let at = if at < self.slots { at } else { at - self.slots };
+        let unit = self.group.units.get(at / UNIT_SLOTS)?.load(Ordering::Acquire);
+        self.table.units.get(unit).map(|unit| unit.slot(at % UNIT_SLOTS))
+    }
+
+    #[inline]
+    fn iter(self) -> impl Iterator<Item = Slot<'a>> {
+        (0..self.slots).map_while(move |nth| self.slot(nth))
+    }
+
+    /// Up to the first that was never filled. For the writer.
+    fn used(&self) -> impl Iterator<Item = Slot<'a>> + use<'a> {
+        self.iter().take_while(|slot| !slot.is_empty())
+    }
+
+    fn units(self) -> impl Iterator<Item = u32> {
+        let units = &self.group.units[..self.slots / UNIT_SLOTS];
+        units.iter().map(|unit| unit.load(Ordering::Relaxed))
+    }
+}
+
+/// The group of a directory's entry.
+#[inline]
+fn number_of(entry: u64) -> u32 {
+    // The lower half.
+    #[allow(clippy::cast_possible_truncation)]
+    {
+        entry as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::AtomicBool;
+
+    use proptest::prelude::*;
+
+    use super::super::slot::tag_of;
+    use super::*;
+
+    /// How many slots there are, those of free units included.
+    fn slots(writer: &Writer) -> usize {
+        writer.units as usize * UNIT_SLOTS
+    }
+
+    fn words(value: u64) -> Words {
+        Words { near: [value; 7], far: [value; 2] }
+    }
+
+    fn put(table: &Table, writer: &mut Writer, tag: u64, values: &[u64]) {
+        let new: Vec<Words> = values.iter().map(|value| words(*value)).collect();
+        table.replace(writer, tag, &new, |_| true).unwrap();
+    }
+
+    fn values(table: &Table, tag: u64) -> Vec<u64> {
+        let mut found = Vec::new();
+        table.probe(tag).unwrap().find(|words| {
+            found.push(words.near[0]);
+            None::<()>
+        });
+        found.sort_unstable();
+        found
+    }
+
+    proptest! {
+        /// Against a map: every tag has what was put last, whatever else is put or taken away.
+        #[test]
+        fn it_is_a_map(steps in prop::collection::vec((0..2_000_u128, 0..7_usize), 1..3_000)) {
+            let mut writer = Writer::default();
+            let table = Table::new(&mut writer);
+            let mut map: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+            for (i, (id, count)) in steps.into_iter().enumerate() {
+                let tag = tag_of(id.wrapping_mul(0x1234_5678_9abc_def1_2345));
+                let new: Vec<u64> = (0..count as u64).map(|n| i as u64 * 10 + n).collect();
+                put(&table, &mut writer, tag, &new);
+                map.insert(tag, new);
+            }
+            for (tag, expected) in map {
+                prop_assert_eq!(values(&table, tag), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn it_grows_by_parts_and_keeps_everything() {
+        let mut writer = Writer::default();
+        let table = Table::new(&mut writer);
+        let tag = |i: u64| tag_of(u128::from(i) * 0xdead_beef_cafe_f00d);
+        let keys = 100_000;
+        let mut worst = 0.0_f64;
+        for i in 0..keys {
+            put(&table, &mut writer, tag(i), &[i]);
+            if i > 60_000 {
+                worst = worst.max(slots(&writer) as f64 / (i + 1) as f64);
+            }
+        }
+        for i in 0..keys {
+            assert_eq!(values(&table, tag(i)), [i]);
+        }
+        assert!(worst < 1.75, "{worst} slots for each key");
+        let mut rewrite = |round| {
+            for i in 0..keys {
+                put(&table, &mut writer, tag(i), &[i + round]);
+            }
+            slots(&writer)
+        };
+        // Rewriting everything again and again takes no more room: retired slots are used again.
+        let once = rewrite(1);
+        let often = (2..6).map(rewrite).max().unwrap();
+        assert!(often <= once + once / 8, "{once} {often}");
+    }
+
+    #[test]
+    fn only_what_is_old_goes() {
+        let mut writer = Writer::default();
+        let table = Table::new(&mut writer);
+        put(&table, &mut writer, 9, &[1, 2]);
+        table.replace(&mut writer, 9, &[words(3)], |old| old.near[0] == 1).unwrap();
+        assert_eq!(values(&table, 9), [2, 3]);
+        put(&table, &mut writer, 10, &[4]);
+        let mut gone = Vec::new();
+        table.retain(&writer, |tag| tag == 10, |words| gone.push(words.near[0]));
+        gone.sort_unstable();
+        assert_eq!(gone, [2, 3]);
+        assert_eq!((values(&table, 9), values(&table, 10)), (vec![], vec![4]));
+    }
+
+    /// What lives throughout is found throughout, while its group is rewritten and split.
+    #[test]
+    fn readers_never_miss_what_lives() {
+        let mut writer = Writer::default();
+        let table = Table::new(&mut writer);
+        let tag = |i: u64| tag_of(u128::from(i) * 0x9e37_79b9_0000_0001);
+        for i in 0..100 {
+            put(&table, &mut writer, tag(i), &[i]);
+        }
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for reader in 0..2_u64 {
+                let (stop, table) = (&stop, &table);
+                scope.spawn(move || {
+                    let mut i = reader;
+                    while !stop.load(Ordering::Relaxed) {
+                        i = (i + 1) % 100;
+                        let found = table.probe(tag(i)).unwrap().find(|words| {
+                            assert_eq!(*words, self::words(words.near[0]));
+                            (words.near[0] % 1_000_000 == i).then_some(())
+                        });
+                        assert!(found.is_some(), "missed {i}");
+                    }
+                });
+            }
+            for i in 0..20_000_u64 {
+                let old = i % 100;
+                put(&table, &mut writer, tag(old), &[old + i * 1_000_000]);
+                put(&table, &mut writer, tag(1_000 + i), &[u64::MAX - 1]);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+}

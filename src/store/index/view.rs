@@ -1,0 +1,286 @@
+//! The index as the store uses it: keys and owners in, entries out.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::entry::Entry;
+use super::interned::{OwnerNumbers, OwnerState, Owners, SetNumbers, Sets};
+use super::slot::{Words, tag_of};
+use super::table::{Probe, Table, Writer};
+use crate::backend::{ScannedKey, ScannedOwner};
+use crate::clock::Timestamp;
+use crate::id::{KeyId, OwnerId};
+use crate::key::{Kind, PepperNumber, Standing};
+use crate::permission::{Catalogue, PermissionSet};
+use crate::token::Peppers;
+
+/// What holds for all keys of an owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::store) struct OwnerFlags {
+    /// None of its keys is accepted.
+    pub(in crate::store) suspended: bool,
+    /// The last change of the owner has an unknown outcome.
+    pub(in crate::store) uncertain: bool,
+}
+
+/// Every live token, by its key's id.
+#[derive(Debug)]
+pub(in crate::store) struct Index {
+    table: Table,
+    owners: Owners,
+    sets: Sets,
+    catalogue: Catalogue,
+    /// The open peppers in their order; a slot names one by its position.
+    peppers: Vec<PepperNumber>,
+    likely_pepper: AtomicU8,
+    writer: Mutex<IndexWriter>,
+}
+
+/// A search that was begun.
+#[derive(Debug)]
+pub(in crate::store) struct Search<'a>(Option<Probe<'a>>);
+
+impl Search<'_> {
+    /// Shows the entries under the id, until `visit` breaks with an answer.
+    #[inline]
+    pub(in crate::store) fn find<B>(self, mut visit: impl FnMut(&Entry) -> Option<B>) -> Option<B> {
+        self.0?.find(|words| visit(&Entry::unpack(words)))
+    }
+}
+
+#[derive(Debug, Default)]
+struct IndexWriter {
+    table: Writer,
+    owners: OwnerNumbers,
+    sets: SetNumbers,
+    /// The store's own issue mark.
+    issue_mark: Option<Timestamp>,
+    /// How many tokens are in it, by the position of their pepper.
+    tokens: [usize; Peppers::MAX_OPEN],
+}
+
+/// A token can't be indexed; who presents it is told that the store can't answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::store) enum IndexError {
+    #[error("the index is at its limit")]
+    Full,
+    #[error("the owner of a key is missing")]
+    OwnerMissing,
+    #[error("pepper {0} is needed by a live token and not open")]
+    PepperMissing(u16),
+}
+
+impl OwnerFlags {
+    fn bits(self) -> u8 {
+        u8::from(self.suspended) | u8::from(self.uncertain) << 1
+    }
+
+    fn from_bits(bits: u8) -> Self {
+        Self { suspended: bits & 1 == 1, uncertain: bits & 2 == 2 }
+    }
+}
+
+impl Index {
+    pub(in crate::store) fn new(catalogue: Catalogue, peppers: Vec<PepperNumber>) -> Self {
+        let mut writer = IndexWriter::default();
+        let table = Table::new(&mut writer.table);
+        let (owners, sets) = (Owners::new(), Sets::new());
+        let (likely_pepper, writer) = (AtomicU8::new(0), Mutex::new(writer));
+        Self { table, owners, sets, catalogue, peppers, likely_pepper, writer }
+    }
+
+    pub(in crate::store) fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// Begins to look for an id; what it will find is on its way while the token is hashed.
+    #[inline]
+    pub(in crate::store) fn search(&self, id: KeyId) -> Search<'_> {
+        Search(self.table.probe(tag_of(id.as_u128())))
+    }
+
+    /// The pepper under which most tokens lie, by its position.
+    #[inline]
+    pub(in crate::store) fn likely_pepper(&self) -> u8 {
+        self.likely_pepper.load(Ordering::Relaxed)
+    }
+
+    /// An entry's owner, and what holds for all of its keys.
+    #[inline]
+    pub(in crate::store) fn owner(&self, entry: &Entry) -> Option<(OwnerId, OwnerFlags)> {
+        let flags = OwnerFlags::from_bits(self.owners.flags(entry.owner)?);
+        let id = match entry.short_owner {
+            Some(short) => OwnerId::from_padded(short),
+            None => *self.owners.get(entry.owner)?.id.get()?,
+        };
+        Some((id, flags))
+    }
+
+    /// A permission set by its number.
+    #[inline]
+    pub(in crate::store) fn set(&self, number: u32) -> PermissionSet {
+        self.sets.get(number)
+    }
+
+    /// Whether a new key of this id would share its tag with another.
+    pub(in crate::store) fn has_tag(&self, id: KeyId) -> bool {
+        self.search(id).find(|_| Some(())).is_some()
+    }
+
+    /// How many tokens are indexed.
+    pub(in crate::store) fn tokens(&self) -> usize {
+        self.lock().tokens.iter().sum()
+    }
+
+    pub(in crate::store) fn set_issue_mark(&self, mark: Option<Timestamp>) {
+        self.lock().issue_mark = mark;
+    }
+
+    /// Notes an owner, new or changed. Says whether its keys must be put again: their tokens are
+    /// cut by what changed.
+    pub(in crate::store) fn put_owner(&self, owner: &ScannedOwner) -> Result<bool, IndexError> {
+        let mut writer = self.lock();
+        let ceiling = owner.ceiling.compile(&self.catalogue);
+        let ceiling = writer.sets.put(&self.sets, ceiling);
+        let before = writer.owners.get(&owner.id);
+        let flags = OwnerFlags { suspended: owner.suspended, uncertain: false }.bits();
+        let after = writer
+            .owners
+            .put(&self.owners, owner.id, ceiling, owner.issue_mark, flags)
+            .ok_or(IndexError::Full)?;
+        let cut = |state: OwnerState| (state.ceiling, state.issue_mark);
+        Ok(before.is_some_and(|before| cut(before) != cut(after)))
+    }
+
+    /// Forgets an owner whose keys are gone.
+    pub(in crate::store) fn remove_owner(&self, id: &OwnerId) {
+        self.lock().owners.remove(id);
+    }
+
+    /// Puts a key, new or changed, in place of what is there of it.
+    pub(in crate::store) fn put_key(&self, key: &ScannedKey) -> Result<(), IndexError> {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        let owner = writer.owners.get(&key.owner).ok_or(IndexError::OwnerMissing)?;
+        let granted = key.access.compile(&self.catalogue);
+        let granted = match key.kind {
+            Kind::Standard => granted.intersection(&self.sets.get(owner.ceiling)),
+            Kind::Trial => granted,
+        };
+        let set = writer.sets.put(&self.sets, granted);
+        let mark = owner.issue_mark.max(writer.issue_mark);
+        let tokens = key.tokens(mark);
+        let entries = tokens
+            .map(|(token, ends_at)| {
+                let number = token.digest.pepper;
+                let position = self.peppers.iter().position(|open| *open == number);
+                let pepper = position.ok_or(IndexError::PepperMissing(number.get()))?;
+                Ok(Entry {
+                    digest: Entry::digest_words(token.digest.expose()),
+                    owner: owner.number,
+                    short_owner: key.owner.padded(),
+                    set,
+                    generation: token.generation.get(),
+                    // At most 4 are open.
+                    #[allow(clippy::cast_possible_truncation)]
+                    pepper: pepper as u8,
+                    prefix: token.digest.prefix.get(),
+                    kind: key.kind,
+                    is_current: token.generation == key.current.generation,
+                    is_uncertain: false,
+                    standing: Standing { ends_at, ..key.standing() },
+                })
+            })
+            .map(|entry| entry.map(|entry| entry.pack()))
+            .collect::<Result<Vec<Words>, IndexError>>()?;
+        self.replace(writer, key.id, Some(owner.number), &entries)
+    }
+
+    /// Takes a key away.
+    pub(in crate::store) fn remove_key(
+        &self,
+        id: KeyId,
+        owner: &OwnerId,
+    ) -> Result<(), IndexError> {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        let owner = writer.owners.get(owner).map(|owner| owner.number);
+        self.replace(writer, id, owner, &[])
+    }
+
+    /// From now on the store can't answer for this owner.
+    pub(in crate::store) fn mark_owner_uncertain(&self, id: &OwnerId) {
+        let writer = self.lock();
+        if let Some(owner) = writer.owners.get(id) {
+            self.set_uncertain(owner.number);
+        }
+    }
+
+    /// From now on the store can't answer for this key.
+    pub(in crate::store) fn mark_key_uncertain(&self, id: KeyId, owner: &OwnerId) {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        let Some(state) = writer.owners.get(owner) else { return };
+        let contents = self.table.contents(tag_of(id.as_u128()));
+        let uncertain: Vec<Words> = contents
+            .iter()
+            .map(Entry::unpack)
+            .filter(|entry| entry.owner == state.number)
+            .map(|entry| Entry { is_uncertain: true, ..entry }.pack())
+            .collect();
+        if self.replace(writer, id, Some(state.number), &uncertain).is_err() {
+            // No room to say it of the key alone.
+            self.set_uncertain(state.number);
+        }
+    }
+
+    fn set_uncertain(&self, owner: u32) {
+        let flags = OwnerFlags::from_bits(self.owners.flags(owner).unwrap_or_default());
+        // It fails for a number that was never given.
+        let _ = self.owners.set_flags(owner, OwnerFlags { uncertain: true, ..flags }.bits());
+    }
+
+    /// Takes away every key and owner that isn't among these.
+    pub(in crate::store) fn retain(&self, keys: &BTreeSet<KeyId>, owners: &BTreeSet<OwnerId>) {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        let tags: HashSet<u64> = keys.iter().map(|id| tag_of(id.as_u128())).collect();
+        self.table.retain(
+            &writer.table,
+            |tag| tags.contains(&tag),
+            |words| {
+                writer.tokens[usize::from(Entry::unpack(words).pepper)] -= 1;
+            },
+        );
+        writer.owners.retain(|id| owners.contains(id));
+    }
+
+    /// Two keys may share a tag by chance (one pair in 2^48); the owner's number tells most such
+    /// pairs apart, and the store draws another id for a new key that would make one. Of an owner
+    /// that isn't known any more, everything under the tag goes: who is left out is refused.
+    fn replace(
+        &self,
+        writer: &mut IndexWriter,
+        id: KeyId,
+        owner: Option<u32>,
+        entries: &[Words],
+    ) -> Result<(), IndexError> {
+        let tag = tag_of(id.as_u128());
+        let is_old = |words: &Words| owner.is_none_or(|owner| Entry::unpack(words).owner == owner);
+        let gone = self.table.contents(tag);
+        self.table
+            .replace(&mut writer.table, tag, entries, is_old)
+            .map_err(|_| IndexError::Full)?;
+        let pepper = |words: &Words| usize::from(Entry::unpack(words).pepper);
+        entries.iter().for_each(|words| writer.tokens[pepper(words)] += 1);
+        gone.iter().filter(|w| is_old(w)).for_each(|words| writer.tokens[pepper(words)] -= 1);
+        let likely = (0..).zip(writer.tokens).max_by_key(|(at, tokens)| (*tokens, u8::MAX - at));
+        self.likely_pepper.store(likely.map_or(0, |(at, _)| at), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, IndexWriter> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,310 @@
+//! What may become of a key: pure functions from a record to the next.
+
+use super::caller::Caller;
+use super::error::{Denied, Error, StateProblem};
+use super::request::{KeyAction, Rotate, UpdateKey};
+use super::settings_check::{SettingsCheck, checked};
+use crate::clock::Timestamp;
+use crate::event::{EventKind, Fields};
+use crate::id::Generation;
+use crate::invalid::{Invalid, Problem};
+use crate::key::{
+    EarlierToken, Expiry, KeyName, KeyRecord, Kind, MAX_EARLIER_TOKENS, SetBy, SettingsPatch,
+    TokenRecord,
+};
+use crate::permission::{Access, Catalogue};
+
+/// What the rules look at beside the record and the caller.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Surroundings<'a> {
+    pub(super) catalogue: &'a Catalogue,
+    pub(super) settings_check: Option<&'a dyn SettingsCheck>,
+    /// The later of the owner's and the store's issue mark.
+    pub(super) mark: Option<Timestamp>,
+}
+
+/// A record changed, and the event of it.
+#[derive(Debug)]
+pub(super) struct Changed {
+    pub(super) record: KeyRecord,
+    pub(super) kind: EventKind,
+    pub(super) fields: Fields,
+}
+
+/// A key after an action; `None` if the action changes nothing.
+pub(super) fn act(
+    caller: &Caller<'_>,
+    key: &KeyRecord,
+    action: &KeyAction,
+    around: Surroundings<'_>,
+) -> Result<Option<Changed>, Error> {
+    let mut next = key.clone();
+    let (kind, fields) = match action {
+        KeyAction::Revoke => {
+            if key.revoked.is_some() {
+                return Ok(None);
+            }
+            next.revoked = Some(caller.switch());
+            let sealed = if next.seal.take().is_some() { Fields::SEAL } else { Fields::NONE };
+            (EventKind::KeyRevoked, Fields::REVOKED.with(sealed))
+        }
+        _ if key.revoked.is_some() => return Err(Error::State(StateProblem::Revoked)),
+        KeyAction::Activate => {
+            caller.check_within(&key.access)?;
+            next.deactivated = None;
+            (
+                EventKind::KeyActivated,
+                flipped(&key.deactivated, &next.deactivated, Fields::DEACTIVATED),
+            )
+        }
+        KeyAction::Deactivate => {
+            next.deactivated = next.deactivated.or_else(|| Some(caller.switch()));
+            (
+                EventKind::KeyDeactivated,
+                flipped(&key.deactivated, &next.deactivated, Fields::DEACTIVATED),
+            )
+        }
+        KeyAction::Block => {
+            caller.require_administrator()?;
+            next.blocked = next.blocked.or_else(|| Some(caller.switch()));
+            (EventKind::KeyBlocked, flipped(&key.blocked, &next.blocked, Fields::BLOCKED))
+        }
+        KeyAction::Unblock => {
+            caller.require_administrator()?;
+            next.blocked = None;
+            (EventKind::KeyUnblocked, flipped(&key.blocked, &next.blocked, Fields::BLOCKED))
+        }
+        KeyAction::EndEarlierTokens => {
+            next.earlier.clear();
+            let changes = live_earlier(key, caller.now, around.mark).next().is_some();
+            let fields = if changes { Fields::EARLIER_TOKENS } else { Fields::NONE };
+            (EventKind::EarlierTokensEnded, fields)
+        }
+        KeyAction::Prolong(expiry) => {
+            caller.check_within(&key.access)?;
+            if !is_later(*expiry, key.expires_at) {
+                let problem = Problem::Required { what: "must be later than the one it has" };
+                return Err(Invalid::new("expiry", problem).into());
+            }
+            set_expiry(caller, &mut next, *expiry)?;
+            (EventKind::KeyProlonged, Fields::EXPIRY)
+        }
+        KeyAction::ConvertTrial { expiry } => {
+            caller.require_administrator()?;
+            if key.kind != Kind::Trial {
+                return Err(Error::State(StateProblem::NotTrial));
+            }
+            next.kind = Kind::Standard;
+            set_expiry(caller, &mut next, *expiry)?;
+            let moved =
+                if next.expires_at == key.expires_at { Fields::NONE } else { Fields::EXPIRY };
+            (EventKind::TrialConverted, Fields::KIND.with(moved))
+        }
+        KeyAction::Update(update) => {
+            (EventKind::KeyUpdated, apply_update(caller, &mut next, update, around)?)
+        }
+    };
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Changed { record: stamped(next, caller.now, around.mark), kind, fields }))
+}
+
+/// The field, if the switch was turned.
+fn flipped<T>(before: &Option<T>, after: &Option<T>, field: Fields) -> Fields {
+    if before.is_some() == after.is_some() { Fields::NONE } else { field }
+}
+
+/// Changes what is named; says which fields differ.
+fn apply_update(
+    caller: &Caller<'_>,
+    key: &mut KeyRecord,
+    update: &UpdateKey,
+    around: Surroundings<'_>,
+) -> Result<Fields, Error> {
+    let mut fields = Fields::NONE;
+    caller.check_within(&key.access)?;
+    if let Some(access) = &update.access
+        && *access != key.access
+    {
+        access.check(around.catalogue)?;
+        caller.check_within(access)?;
+        if !access.is_within(&key.access) {
+            caller.check_may_widen("access", key.access_by)?;
+        }
+        key.access_by = set_by_after(caller, key.access_by);
+        key.access = access.clone();
+        fields = fields.with(Fields::ACCESS);
+    }
+    if let Some(expiry) = update.expiry
+        && expiry.at() != key.expires_at
+    {
+        set_expiry(caller, key, expiry)?;
+        fields = fields.with(Fields::EXPIRY);
+    }
+    if let Some(name) = &update.name {
+        let name = name.as_ref().map(KeyName::new).transpose()?;
+        if name != key.name {
+            key.name = name;
+            fields = fields.with(Fields::NAME);
+        }
+    }
+    if let Some(patch) = &update.settings {
+        let patched = key.settings.patched(&SettingsPatch::from_value(patch.clone())?)?;
+        if patched != key.settings {
+            key.settings = checked(around.settings_check, patched)?;
+            fields = fields.with(Fields::SETTINGS);
+        }
+    }
+    Ok(fields)
+}
+
+fn set_expiry(caller: &Caller<'_>, key: &mut KeyRecord, expiry: Expiry) -> Result<(), Error> {
+    check_future(expiry, caller.now)?;
+    if is_later(expiry, key.expires_at) {
+        if key.kind == Kind::Trial {
+            caller.require_administrator()?;
+        }
+        caller.check_may_widen("expiry", key.expiry_by)?;
+    }
+    key.expiry_by = set_by_after(caller, key.expiry_by);
+    key.expires_at = expiry.at();
+    Ok(())
+}
+
+/// What an administrator sets is an administrator's; what an owner narrows stays what it was.
+fn set_by_after(caller: &Caller<'_>, before: SetBy) -> SetBy {
+    caller.set_by(Some(before))
+}
+
+/// Whether an expiry is later than another.
+fn is_later(new: Expiry, old: Option<Timestamp>) -> bool {
+    match (new, old) {
+        (_, None) => false,
+        (Expiry::Never, Some(_)) => true,
+        (Expiry::At(new), Some(old)) => new > old,
+    }
+}
+
+/// An expiry lies in the future.
+pub(super) fn check_future(expiry: Expiry, now: Timestamp) -> Result<(), Invalid> {
+    match expiry {
+        Expiry::At(at) if at <= now => Err(Invalid::new(
+            "expiry",
+            Problem::OutOfRange {
+                given: at.as_millis(),
+                min: now.as_millis() + 1,
+                max: Timestamp::MAX.as_millis(),
+            },
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The earlier tokens that still live.
+fn live_earlier(
+    key: &KeyRecord,
+    now: Timestamp,
+    mark: Option<Timestamp>,
+) -> impl Iterator<Item = &EarlierToken> {
+    key.earlier.iter().filter(move |earlier| {
+        let marked = mark.is_some_and(|mark| earlier.token.issued_at < mark);
+        now < earlier.ends_at && !marked
+    })
+}
+
+/// The next version of a record, without the digests of tokens that have ended.
+fn stamped(mut key: KeyRecord, now: Timestamp, mark: Option<Timestamp>) -> KeyRecord {
+    key.earlier = live_earlier(&key, now, mark).cloned().collect();
+    key.version = key.version.next();
+    key.updated_at = now;
+    key
+}
+
+/// Whether a key may be rotated so; asked before a token is made.
+pub(super) fn check_rotation(
+    caller: &Caller<'_>,
+    key: &KeyRecord,
+    request: &Rotate,
+) -> Result<Generation, Error> {
+    if request.grace > Rotate::MAX_GRACE {
+        return Err(Invalid::new(
+            "grace",
+            Problem::OutOfRange {
+                given: request.grace.as_secs(),
+                min: 0,
+                max: Rotate::MAX_GRACE.as_secs(),
+            },
+        )
+        .into());
+    }
+    caller.check_within(&key.access)?;
+    if key.revoked.is_some() {
+        return Err(Error::State(StateProblem::Revoked));
+    }
+    if request.unblock {
+        caller.require_administrator()?;
+    }
+    if key.blocked.is_some() && !(caller.is_administrator() && request.force) {
+        return Err(if caller.is_administrator() {
+            Error::State(StateProblem::Blocked)
+        } else {
+            Error::Denied(Denied::AdministratorOnly)
+        });
+    }
+    if key.expires_at.is_some_and(|at| caller.now >= at) {
+        return Err(Error::State(StateProblem::Expired));
+    }
+    key.current.generation.next().ok_or(Error::State(StateProblem::GenerationsExhausted))
+}
+
+/// A key after a rotation, and the generation that was dropped because too many lived.
+pub(super) fn rotate(
+    key: &KeyRecord,
+    token: TokenRecord,
+    request: &Rotate,
+    now: Timestamp,
+    mark: Option<Timestamp>,
+) -> (Changed, Option<Generation>) {
+    let mut fields = Fields::TOKEN;
+    let mut next = key.clone();
+    if request.force {
+        next.earlier.clear();
+    } else {
+        let ends_at = now.saturating_add(request.grace);
+        next.earlier.push(EarlierToken { token: key.current.clone(), ends_at });
+    }
+    if request.unblock && next.blocked.take().is_some() {
+        fields = fields.with(Fields::BLOCKED);
+    }
+    next.current = token;
+    next.seal = None;
+    let mut next = stamped(next, now, mark);
+    let mut dropped = None;
+    if next.earlier.len() > MAX_EARLIER_TOKENS {
+        dropped = Some(next.earlier.remove(0).token.generation);
+    }
+    let earlier = |key: &KeyRecord| {
+        key.earlier.iter().map(|earlier| earlier.token.generation).collect::<Vec<_>>()
+    };
+    if earlier(key) != earlier(&next) {
+        fields = fields.with(Fields::EARLIER_TOKENS);
+    }
+    (Changed { record: next, kind: EventKind::KeyRotated, fields }, dropped)
+}
+
+/// Whether a key of this access and kind may be created by this caller.
+pub(super) fn check_creation(
+    caller: &Caller<'_>,
+    access: &Access,
+    kind: Kind,
+    expiry: Expiry,
+    catalogue: &Catalogue,
+) -> Result<(), Error> {
+    if kind == Kind::Trial {
+        caller.require_administrator()?;
+    }
+    access.check(catalogue)?;
+    caller.check_within(access)?;
+    Ok(check_future(expiry, caller.now)?)
+}

@@ -1,0 +1,245 @@
+//! Opening a store.
+
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use getrandom::SysRng;
+
+use super::Store;
+use super::background::Stop;
+use super::commit::Committer;
+use super::core::{Applying, Core, HeaderState};
+use super::error::{Error, PepperProblem, RulesDiffer, RulesShown};
+use super::gate::Gate;
+use super::index::Index;
+use super::prefixes::AcceptedPrefixes;
+use super::retention::Retention;
+use super::settings_check::SettingsCheck;
+use super::touched::Touched;
+use crate::authority::{Actor, Authority, Role};
+use crate::backend::{Backend, Change, Rejection, Sharing, Write};
+use crate::clock::{Clock, SystemClock};
+use crate::event::{EventDraft, EventKind, Fields};
+use crate::id::{KeyIdSource, Version};
+use crate::key::{Header, Prefix, PrefixTable, StoreRules};
+use crate::permission::Catalogue;
+#[cfg(feature = "sealed")]
+use crate::token::SealingKeys;
+use crate::token::{Peppers, RandomSource};
+
+/// How a store is opened.
+///
+/// ```
+/// use keyhasp::backend::Memory;
+/// use keyhasp::{Catalogue, Prefix, Store};
+///
+/// let catalogue = Catalogue::builder().read("links:read").write("links:write").build()?;
+/// let store = Store::builder(catalogue, [Prefix::new("acme")?]).open(Memory::new())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct StoreBuilder {
+    catalogue: Catalogue,
+    prefixes: Vec<Prefix>,
+    rules: StoreRules,
+    peppers: Peppers,
+    clock: Arc<dyn Clock>,
+    random: Box<dyn RandomSource>,
+    settings_check: Option<Box<dyn SettingsCheck>>,
+    event_retention: Option<Duration>,
+    #[cfg(feature = "sealed")]
+    sealing_keys: Option<SealingKeys>,
+}
+
+impl StoreBuilder {
+    pub(super) fn new(catalogue: Catalogue, prefixes: Vec<Prefix>) -> Self {
+        Self {
+            catalogue,
+            prefixes,
+            rules: StoreRules::default(),
+            peppers: Peppers::public(),
+            clock: Arc::new(SystemClock::new()),
+            random: Box::new(SysRng),
+            settings_check: None,
+            event_retention: None,
+            #[cfg(feature = "sealed")]
+            sealing_keys: None,
+        }
+    }
+
+    /// The rules of the store. A new database takes them over; one that has others isn't opened.
+    pub fn rules(mut self, rules: StoreRules) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// The peppers under which tokens are hashed; the fixed public one unless told, and
+    /// [`Peppers`] says what that gives up.
+    pub fn peppers(mut self, peppers: Peppers) -> Self {
+        self.peppers = peppers;
+        self
+    }
+
+    /// The keys under which tokens are sealed.
+    #[cfg(feature = "sealed")]
+    pub fn sealing_keys(mut self, keys: SealingKeys) -> Self {
+        self.sealing_keys = Some(keys);
+        self
+    }
+
+    /// Where time comes from; the operating system unless told.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Where randomness comes from; the operating system unless told.
+    pub fn random(mut self, random: impl RandomSource + 'static) -> Self {
+        self.random = Box::new(random);
+        self
+    }
+
+    /// The service's own check of settings.
+    pub fn settings_check(mut self, check: impl SettingsCheck) -> Self {
+        self.settings_check = Some(Box::new(check));
+        self
+    }
+
+    /// How long events are kept, at least an hour; for ever unless told.
+    pub fn event_retention(mut self, keep: Duration) -> Self {
+        self.event_retention = Some(keep);
+        self
+    }
+
+    /// Opens a store on a backend.
+    ///
+    /// # Errors
+    /// [`Error::RulesDiffer`] if the database has other rules or prefixes, naming both;
+    /// [`Error::Pepper`] for a wrong pepper, or without one that a live token needs;
+    /// [`Error::Invalid`] for no prefix, more than 8, or a retention under an hour;
+    /// [`Error::Backend`] if the backend fails. The database isn't changed then.
+    pub fn open(self, backend: impl Backend) -> Result<Store, Error> {
+        self.open_on(Arc::new(backend))
+    }
+
+    /// Opens a store on a backend that others hold too, for tests that look at it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(self, backend: Arc<dyn Backend>) -> Result<Store, Error> {
+        let retention = Retention::new(self.event_retention)?;
+        let initial = Header {
+            version: Version::FIRST,
+            rules: self.rules,
+            prefixes: PrefixTable::default().accepting(&self.prefixes)?,
+            peppers: self.peppers.checks(),
+            issue_mark: None,
+        };
+        let header = backend.open_header(&initial)?;
+        check_rules(&header, &initial)?;
+        check_peppers(&header, &initial)?;
+
+        let bound = match backend.sharing() {
+            Sharing::Exclusive => None,
+            Sharing::Shared { bound } => Some(bound),
+        };
+        let open_peppers = self.peppers.iter().map(|(number, _)| number).collect();
+        let core = Arc::new(Core {
+            index: Index::new(self.catalogue, open_peppers),
+            gate: Gate::new(bound),
+            prefixes: AcceptedPrefixes::new(&header.prefixes),
+            peppers: self.peppers,
+            settings_check: self.settings_check,
+            #[cfg(feature = "sealed")]
+            sealing_keys: self.sealing_keys,
+            retention,
+            committer: Committer::default(),
+            stop: Arc::new(Stop::default()),
+            header: RwLock::new(HeaderState { header, prefixes: self.prefixes }),
+            ids: Mutex::new(KeyIdSource::default()),
+            random: Mutex::new(self.random),
+            uncertain: Mutex::new(Touched::default()),
+            applying: Mutex::new(Applying { through: 0 }),
+            clock: self.clock,
+            backend,
+        });
+        core.index.set_issue_mark(core.header().header.issue_mark);
+        core.lock_applying().through = core.load()?;
+        core.add_peppers()?;
+        core.retention.prune_if_due(&*core.backend, core.now());
+        if let Some(bound) = bound {
+            core.refresh()?;
+            core.keep_fresh(bound);
+        }
+        Ok(Store { core })
+    }
+}
+
+/// The database has the rules and accepts the prefixes that the store is opened with.
+fn check_rules(stored: &Header, given: &Header) -> Result<(), Error> {
+    let shown = |header: &Header| {
+        let mut prefixes: Vec<Prefix> =
+            header.prefixes.accepted().map(|entry| entry.prefix).collect();
+        prefixes.sort_unstable_by_key(|prefix| prefix.as_str().to_owned());
+        RulesShown { rules: header.rules, prefixes }
+    };
+    let (stored, given) = (shown(stored), shown(given));
+    if stored == given {
+        return Ok(());
+    }
+    Err(Error::RulesDiffer(Box::new(RulesDiffer { stored, given })))
+}
+
+/// The peppers are those that the database knows under their numbers.
+fn check_peppers(stored: &Header, given: &Header) -> Result<(), Error> {
+    for check in &given.peppers {
+        let known = stored.peppers.iter().find(|known| known.number == check.number);
+        if known.is_some_and(|known| known != check) {
+            let number = check.number.get();
+            return Err(Error::Pepper { number, problem: PepperProblem::Wrong });
+        }
+    }
+    Ok(())
+}
+
+impl Core {
+    /// Notes check values of peppers that the database doesn't know yet.
+    fn add_peppers(self: &Arc<Self>) -> Result<(), Error> {
+        loop {
+            let before = self.header().header;
+            let mut next = before.clone();
+            let known = |number| before.peppers.iter().any(|check| check.number == number);
+            next.peppers.extend(self.peppers.checks().into_iter().filter(|c| !known(c.number)));
+            if next.peppers.len() == before.peppers.len() {
+                return Ok(());
+            }
+            next.peppers.sort_unstable_by_key(|check| check.number);
+            next.version = before.version.next();
+            let event = EventDraft {
+                at: self.now(),
+                kind: EventKind::PepperAdded,
+                owner: None,
+                key: None,
+                version: next.version,
+                generation: None,
+                fields: Fields::PEPPERS,
+                authority: Authority::new(Role::Administrator, Actor::new("keyhasp")?),
+            };
+            let change = Change::of(Write::ReplaceHeader(Box::new(next)), event);
+            match self.commit(change)? {
+                Ok(_) => return Ok(()),
+                Err(Rejection::Conflict { .. }) => {
+                    // Another process was faster: its peppers are checked like those found first.
+                    let stored = self.backend.header()?;
+                    let state = self.header();
+                    check_rules(&stored, &state.header)?;
+                    let given = Header { peppers: self.peppers.checks(), ..state.header };
+                    check_peppers(&stored, &given)?;
+                    self.put_header(&stored)?;
+                }
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Learning what other processes committed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::background;
+use super::core::{Applying, Core};
+use super::error::{Error, Unavailable};
+use super::touched::Touched;
+use crate::backend::{EventFilter, EventQuery};
+
+/// How many events are read at once.
+const PAGE: usize = 1_000;
+
+impl Core {
+    /// Polls at a quarter of the bound, for as long as the store lives.
+    pub(super) fn keep_fresh(self: &Arc<Self>, bound: Duration) {
+        background::spawn("keyhasp-refresh", self, move |core| {
+            match core.refresh() {
+                Err(Error::Unavailable(Unavailable::Closed | Unavailable::RulesChanged)) => None,
+                // A failed poll lets the store go stale, and is tried again.
+                _ => Some(bound / 4),
+            }
+        });
+    }
+
+    /// Puts into force what the event log tells since the last time.
+    pub(super) fn refresh(self: &Arc<Self>) -> Result<(), Error> {
+        self.check_open()?;
+        let started = self.clock.monotonic();
+        let mut applying = self.lock_applying();
+        while self.refresh_page(&mut applying)? {}
+        // Still locked, so that an older reading of the clocks never replaces a newer one.
+        self.gate.freshen(started, &*self.clock);
+        drop(applying);
+        Ok(())
+    }
+
+    /// One page of events; whether there are more.
+    fn refresh_page(self: &Arc<Self>, applying: &mut Applying) -> Result<bool, Error> {
+        let page = self.backend.events(&EventQuery {
+            after: applying.through,
+            filter: EventFilter::default(),
+            limit: PAGE,
+            examine: PAGE,
+        })?;
+        if page.pruned_through > applying.through {
+            // Too late for the log: everything is read anew, and then what came meanwhile.
+            self.check_header(&self.backend.header()?)?;
+            applying.through = self.load_anew()?;
+            return Ok(true);
+        }
+        let touched = Touched::by_events(&page.events);
+        if touched.header {
+            self.check_header(&self.backend.header()?)?;
+        }
+        if let Err(error) = self.reload(&touched) {
+            if let Error::Pepper { .. } = error {
+                // A pepper that this process doesn't have is in use.
+                self.gate.set_rules_changed();
+            }
+            return Err(error);
+        }
+        applying.through = page.events.last().map_or(applying.through, |event| event.sequence);
+        Ok(page.next.is_some())
+    }
+}

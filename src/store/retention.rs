@@ -1,0 +1,47 @@
+//! How long events are kept.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::backend::Backend;
+use crate::clock::Timestamp;
+use crate::invalid::{Invalid, Problem};
+
+/// The service's retention of events: for ever, or at least an hour.
+#[derive(Debug)]
+pub(super) struct Retention {
+    keep: Option<Duration>,
+    /// Milliseconds of wall time at which to prune next.
+    next: AtomicU64,
+}
+
+impl Retention {
+    pub(super) const MIN: Duration = Duration::from_secs(60 * 60);
+
+    pub(super) fn new(keep: Option<Duration>) -> Result<Self, Invalid> {
+        match keep {
+            Some(keep) if keep < Self::MIN => Err(Invalid::new(
+                "event retention",
+                Problem::OutOfRange {
+                    given: keep.as_secs(),
+                    min: Self::MIN.as_secs(),
+                    max: u64::MAX,
+                },
+            )),
+            _ => Ok(Self { keep, next: AtomicU64::new(0) }),
+        }
+    }
+
+    /// Prunes what is older, a sixtieth of the retention after the last time at the earliest.
+    /// A failure is made good the next time.
+    pub(super) fn prune_if_due(&self, backend: &dyn Backend, now: Timestamp) {
+        let Some(keep) = self.keep else { return };
+        let next = self.next.load(Ordering::Relaxed);
+        let then = now.saturating_add(keep / 60).as_millis();
+        let is_mine = now.as_millis() >= next
+            && self.next.compare_exchange(next, then, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_mine {
+            let _ = backend.prune_events(now.saturating_sub(keep));
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Who may do what, and what belongs to somebody else.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{HOUR, World, owner};
+use keyhasp::key::Unfit;
+use keyhasp::store::{Denied, Kindred, StateProblem};
+use keyhasp::{
+    Access, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Error, Expiry, ExternalId,
+    ExternalIdWish, KeyId, ListEvents, ListKeys, OwnerKeys, Rotate, StoreRules, UpdateKey,
+    UpdateOwner,
+};
+use serde_json::json;
+
+fn is_not_found<T>(result: Result<T, Error>, what: Kindred) -> bool {
+    matches!(result, Err(Error::NotFound(found)) if found == what)
+}
+
+fn denied<T>(result: Result<T, Error>) -> Denied {
+    match result {
+        Err(Error::Denied(denied)) => denied,
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("allowed"),
+    }
+}
+
+fn limited(patterns: &[&str]) -> Access {
+    Access::limited(patterns).unwrap()
+}
+
+/// Another owner's key answers exactly as one that doesn't exist.
+#[test]
+fn what_belongs_to_another_is_not_found() {
+    let world = World::new();
+    let request = CreateKey::new(Access::Full).external_id(ExternalIdWish::Next);
+    let (_, theirs) = world.owner_with("them", CreateOwner::with_key(request));
+    let (mine, _) = world.owner("me");
+    let external = theirs.key.external_id.unwrap();
+    for (id, external) in
+        [(theirs.key.id, external), (KeyId::from_u128(7), ExternalId::new(999).unwrap())]
+    {
+        assert!(is_not_found(mine.get(id), Kindred::Key));
+        assert!(is_not_found(mine.find(external), Kindred::Key));
+        assert!(is_not_found(mine.update(id, UpdateKey::new().name("x")), Kindred::Key));
+        assert!(is_not_found(mine.prolong(id, Expiry::Never), Kindred::Key));
+        assert!(is_not_found(mine.rotate(id, Rotate::new()), Kindred::Key));
+        assert!(is_not_found(mine.end_earlier(id), Kindred::Key));
+        assert!(is_not_found(mine.deactivate(id), Kindred::Key));
+        assert!(is_not_found(mine.activate(id), Kindred::Key));
+        assert!(is_not_found(mine.revoke(id), Kindred::Key));
+        assert!(is_not_found(mine.open_token(id), Kindred::Key));
+    }
+    let asked = ListKeys::new().owner(owner("them"));
+    assert!(is_not_found(mine.list(&asked), Kindred::Owner));
+    assert!(is_not_found(mine.count(&asked), Kindred::Owner));
+    assert!(is_not_found(mine.events(&ListEvents::new().owner(owner("them"))), Kindred::Owner));
+    assert_eq!(mine.list(&ListKeys::new()).unwrap().items.len(), 1);
+    let events = mine.events(&ListEvents::new()).unwrap().items;
+    assert!(events.iter().all(|event| event.owner == Some(owner("me"))));
+    let nobody = OwnerKeys::new(Arc::clone(&world.store), owner("nobody"), "x").unwrap();
+    assert!(is_not_found(nobody.create(CreateKey::new(Access::Full)), Kindred::Owner));
+}
+
+#[test]
+fn what_an_administrator_set_is_narrowed_never_widened() {
+    let world = World::new();
+    let access = limited(&["links:*", "domains:read"]);
+    let request = CreateKey::new(access).expires(Expiry::At(world.after(10 * HOUR)));
+    let (keys, set) = world.owner_with("org", CreateOwner::with_key(request));
+    let id = set.key.id;
+    let update = |update| keys.update(id, update);
+    let wider = denied(update(UpdateKey::new().access(Access::Full)));
+    assert_eq!(wider, Denied::SetByAdministrator { field: "access" });
+    update(UpdateKey::new().access(limited(&["links:read"]))).unwrap();
+    // Narrowed is not its own: it doesn't widen back.
+    denied(update(UpdateKey::new().access(limited(&["links:*"]))));
+    for expiry in [Expiry::At(world.after(11 * HOUR)), Expiry::Never] {
+        let later = denied(update(UpdateKey::new().expires(expiry)));
+        assert_eq!(later, Denied::SetByAdministrator { field: "expiry" });
+        denied(keys.prolong(id, expiry));
+    }
+    update(UpdateKey::new().expires(Expiry::At(world.after(HOUR)))).unwrap();
+    denied(update(UpdateKey::new().expires(Expiry::At(world.after(2 * HOUR)))));
+    // What the owner has set itself is its own.
+    let own = CreateKey::new(limited(&["links:read"])).expires(Expiry::At(world.after(HOUR)));
+    let own = keys.create(own).unwrap().key.id;
+    keys.update(own, UpdateKey::new().access(Access::Full).expires(Expiry::Never)).unwrap();
+}
+
+#[test]
+fn trials_are_an_administrators() {
+    let world = World::new();
+    let (keys, _) = world.owner("org");
+    let trial = || CreateKey::trial(Access::Full, Expiry::At(world.after(HOUR)));
+    assert_eq!(denied(keys.create(trial())), Denied::AdministratorOnly);
+    let issued = world.admin.create(&owner("org"), trial()).unwrap();
+    let id = issued.key.id;
+    assert_eq!(denied(keys.prolong(id, Expiry::Never)), Denied::AdministratorOnly);
+    keys.update(id, UpdateKey::new().expires(Expiry::At(world.after(HOUR / 2)))).unwrap();
+    world.admin.prolong(id, Expiry::At(world.after(2 * HOUR))).unwrap();
+    let grant = world.verifier.verify(issued.token.expose()).unwrap();
+    let delegate = DelegatedKeys::new(Arc::clone(&world.store), &grant, "ci").unwrap();
+    assert_eq!(denied(delegate.get(id)), Denied::TrialKey);
+    world.admin.convert_trial(id, Expiry::Never).unwrap();
+    assert!(delegate.get(id).is_ok());
+    let again = world.admin.convert_trial(id, Expiry::Never);
+    assert!(matches!(again, Err(Error::State(StateProblem::NotTrial))));
+}
+
+#[test]
+fn a_block_is_not_the_owners_to_lift() {
+    let world = World::new();
+    let (keys, issued) = world.owner("org");
+    let id = issued.key.id;
+    keys.deactivate(id).unwrap();
+    let blocked = world.admin.because("leaked").unwrap().block(id).unwrap();
+    let switch = blocked.blocked.clone().unwrap();
+    assert_eq!((switch.by.as_str(), switch.reason.unwrap().as_str()), ("root", "leaked"));
+    let active = keys.activate(id).unwrap();
+    assert_eq!(active.state, keyhasp::State::Blocked);
+    keys.deactivate(id).unwrap();
+    // Lifting it gives back the owner's own setting.
+    assert_eq!(world.admin.unblock(id).unwrap().state, keyhasp::State::Deactivated);
+    // Setting a switch to what it is changes nothing and never conflicts.
+    let version = world.admin.get(id).unwrap().version;
+    let stale = world.admin.expecting(issued.key.version);
+    assert_eq!(stale.unblock(id).unwrap().version, version);
+    assert!(matches!(stale.block(id), Err(Error::Conflict { .. })));
+}
+
+/// A grant acts for as long as it would verify, and within what it may do.
+#[test]
+fn a_delegate_stays_within_the_acting_key() {
+    let world = World::new();
+    let acting = CreateKey::new(limited(&["links:*"]));
+    let (keys, acting) = world.owner_with("org", CreateOwner::with_key(acting));
+    let grant = world.verifier.verify(acting.token.expose()).unwrap();
+    let delegate = DelegatedKeys::new(Arc::clone(&world.store), &grant, "ci").unwrap();
+
+    let within = delegate.create(CreateKey::new(limited(&["links:read"]))).unwrap().key.id;
+    for access in [Access::Full, Access::ReadOnly, limited(&["domains:read"])] {
+        let beyond = delegate.create(CreateKey::new(access.clone()));
+        assert_eq!(denied(beyond), Denied::BeyondActingKey);
+        assert_eq!(
+            denied(delegate.update(within, UpdateKey::new().access(access))),
+            Denied::BeyondActingKey
+        );
+    }
+    let wide = keys.create(CreateKey::new(Access::Full)).unwrap().key.id;
+    let beyond = [
+        denied(delegate.rotate(wide, Rotate::new())),
+        denied(delegate.update(wide, UpdateKey::new().access(limited(&["links:read"])))),
+        denied(delegate.activate(wide)),
+        denied(delegate.prolong(wide, Expiry::Never)),
+        denied(delegate.open_token(wide)),
+    ];
+    assert_eq!(beyond, [Denied::BeyondActingKey; 5]);
+    // Ending is always allowed.
+    delegate.deactivate(wide).unwrap();
+    delegate.revoke(wide).unwrap();
+
+    // The owner's ceiling bounds it too.
+    let ceiling = UpdateOwner::new().ceiling(limited(&["domains:*"]));
+    world.admin.update_owner(&owner("org"), ceiling).unwrap();
+    assert_eq!(denied(delegate.rotate(within, Rotate::new())), Denied::BeyondActingKey);
+    world.admin.update_owner(&owner("org"), UpdateOwner::new().ceiling(Access::Full)).unwrap();
+
+    // Each call looks again at the acting key: switch, generation, owner.
+    let unfit = |unfit| Denied::ActingKeyUnfit(unfit);
+    world.admin.suspend_owner(&owner("org")).unwrap();
+    assert_eq!(denied(delegate.get(within)), unfit(Some(Unfit::Suspended)));
+    world.admin.resume_owner(&owner("org")).unwrap();
+    keys.deactivate(acting.key.id).unwrap();
+    assert_eq!(denied(delegate.get(within)), unfit(Some(Unfit::Deactivated)));
+    keys.activate(acting.key.id).unwrap();
+    keys.rotate(acting.key.id, Rotate::new().grace(HOUR)).unwrap();
+    assert!(delegate.get(within).is_ok());
+    world.clock.advance(HOUR);
+    assert_eq!(denied(delegate.get(within)), unfit(Some(Unfit::Superseded)));
+    // The next change of the record drops what ran out.
+    keys.update(acting.key.id, UpdateKey::new().name("acting")).unwrap();
+    assert_eq!(denied(delegate.get(within)), unfit(None));
+}
+
+#[test]
+fn a_delegates_events_name_the_acting_key() {
+    let world = World::new();
+    let (_, acting) = world.owner("org");
+    let grant = world.verifier.verify(acting.token.expose()).unwrap();
+    let delegate = DelegatedKeys::new(Arc::clone(&world.store), &grant, "ci").unwrap();
+    let delegate = delegate.because("nightly").unwrap().correlated("run-7").unwrap();
+    delegate.create(CreateKey::new(Access::Full).name("job")).unwrap();
+    let events = world.admin.events(&ListEvents::new().actor("ci")).unwrap().items;
+    let shown = serde_json::to_value(&events[0]).unwrap();
+    assert_eq!(shown["kind"], "key_created");
+    assert_eq!(shown["authority"]["role"], "delegate");
+    assert_eq!(shown["authority"]["key"], acting.key.id.to_string());
+    assert_eq!(shown["authority"]["reason"], "nightly");
+    assert_eq!(shown["authority"]["correlation_id"], "run-7");
+    assert!(!shown.to_string().contains("job"), "events don't show names");
+}
+
+#[test]
+fn numbers_of_keys_and_last_keys_are_guarded() {
+    let rules = StoreRules { unique_names: true, keep_standard_key: true, ..StoreRules::default() };
+    let world = World::with(|builder| builder.rules(rules), keyhasp::backend::Memory::new());
+    let first = CreateKey::new(Access::Full).name("ci");
+    let (keys, first) = world.owner_with("org", CreateOwner::with_key(first).max_keys(2));
+    let id = first.key.id;
+    assert!(matches!(keys.revoke(id), Err(Error::LastStandardKey)));
+    let same = keys.create(CreateKey::new(Access::Full).name("ci"));
+    assert!(matches!(same, Err(Error::NameTaken(taken)) if taken == id));
+    let second = keys.create(CreateKey::new(Access::Full).name("cd")).unwrap();
+    let third = keys.create(CreateKey::new(Access::Full));
+    assert!(matches!(third, Err(Error::TooManyKeys { limit: 2 })));
+    keys.revoke(id).unwrap();
+    // Revoked keys free their name and their place.
+    keys.update(second.key.id, UpdateKey::new().name("ci")).unwrap();
+    assert!(matches!(keys.revoke_all(None), Err(Error::LastStandardKey)));
+    let all = keys.revoke_all(Some(CreateKey::new(Access::Full).name("ci"))).unwrap();
+    assert_eq!(all.revoked, 1);
+    assert!(world.verifier.verify(all.replacement.unwrap().token.expose()).is_ok());
+    let without = world.admin.create_owner(&owner("none"), CreateOwner::without_key());
+    assert!(matches!(without, Err(Error::LastStandardKey)));
+    world.admin.suspend_owner(&owner("org")).unwrap();
+    world.admin.purge_owner(&owner("org")).unwrap();
+    assert!(is_not_found(world.admin.owner(&owner("org")), Kindred::Owner));
+    let relaxed = StoreRules { keep_standard_key: false, ..rules };
+    world.admin.change_rules(ChangeRules::new().rules(relaxed)).unwrap();
+    world.admin.create_owner(&owner("none"), CreateOwner::without_key()).unwrap();
+    let back = world.admin.change_rules(ChangeRules::new().rules(rules));
+    assert!(matches!(back, Err(Error::DataForbid { rule: "keep_standard_key" })));
+}
+
+#[test]
+fn the_service_checks_settings_itself() {
+    let check = |settings: &keyhasp::key::Settings| match settings.get("colour") {
+        Some(colour) if !colour.is_string() => Err("colour must be a string".to_owned()),
+        _ => Ok(()),
+    };
+    let world =
+        World::with(|builder| builder.settings_check(check), keyhasp::backend::Memory::new());
+    let owner_request = CreateOwner::with_key(CreateKey::new(Access::Full));
+    let (keys, first) = world.owner_with("org", owner_request.defaults(json!({"colour": "blue"})));
+    assert_eq!(first.key.settings["colour"], "blue");
+    let id = first.key.id;
+    let bad = keys.update(id, UpdateKey::new().settings(json!({"colour": 1})));
+    assert!(matches!(bad, Err(Error::Invalid(invalid)) if invalid.field() == "settings"));
+    let red = keys.update(id, UpdateKey::new().settings(json!({"colour": "red"}))).unwrap();
+    assert_eq!(red.settings["colour"], "red");
+    let back = keys.update(id, UpdateKey::new().settings(json!({"colour": null}))).unwrap();
+    assert_eq!(back.settings["colour"], "blue");
+    assert!(back.own_settings.is_empty());
+}

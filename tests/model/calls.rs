@@ -1,0 +1,458 @@
+//! Everything that a sequence can ask for, as plain data.
+
+use keyhasp::id::{ExternalId, KeyId, OwnerId, Version};
+use keyhasp::key::{Expiry, Kind, State, StoreRules};
+use keyhasp::store::{
+    CreateKey, CreateOwner, ExternalIdWish, KeyAction, ListEvents, ListKeys, ListOwners,
+    OwnerAction, Rotate, UpdateKey, UpdateOwner,
+};
+use keyhasp::{ChangeRules, EventKind, Grant, Prefix, Timestamp};
+use serde_json::Value;
+use std::time::Duration;
+
+use crate::model::Reach;
+
+/// One call.
+#[derive(Clone, Debug)]
+pub(crate) enum Call {
+    ActOnKey {
+        id: KeyId,
+        action: OnKey,
+        expected: Option<Version>,
+    },
+    ActOnOwner {
+        id: OwnerId,
+        action: OnOwner,
+        expected: Option<Version>,
+    },
+    ChangeRules {
+        rules: Option<StoreRules>,
+        prefixes: Option<Vec<Prefix>>,
+        expected: Option<Version>,
+    },
+    Count {
+        query: KeyQuery,
+    },
+    CreateKey {
+        owner: OwnerId,
+        key: NewKey,
+    },
+    CreateOwner {
+        id: OwnerId,
+        owner: NewOwner,
+    },
+    Events {
+        query: EventQuery,
+    },
+    Find {
+        id: ExternalId,
+    },
+    /// A page of one query is asked for with the cursor of another.
+    ForeignCursor {
+        of: KeyQuery,
+        used_for: KeyQuery,
+    },
+    Get {
+        id: KeyId,
+    },
+    GetOwner {
+        id: OwnerId,
+    },
+    List {
+        query: KeyQuery,
+    },
+    ListOwners {
+        query: OwnerQuery,
+    },
+    /// A cursor that nobody gave.
+    MadeUpCursor {
+        cursor: String,
+    },
+    MoveMark {
+        to: Timestamp,
+        expected: Option<Version>,
+    },
+    OpenToken {
+        id: KeyId,
+    },
+    OpenTokens {
+        query: KeyQuery,
+    },
+    Prune {
+        before: Timestamp,
+    },
+    Purge {
+        id: KeyId,
+        expected: Option<Version>,
+    },
+    PurgeOwner {
+        id: OwnerId,
+        expected: Option<Version>,
+    },
+    Recover,
+    RevokeAll {
+        owner: OwnerId,
+        replacement: Option<NewKey>,
+        expected: Option<Version>,
+    },
+    Rotate {
+        id: KeyId,
+        how: Rotation,
+        expected: Option<Version>,
+    },
+    Rules,
+    Wait {
+        after: u64,
+    },
+}
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Who {
+    pub(crate) side: Side,
+    pub(crate) actor: String,
+    pub(crate) reason: Option<String>,
+    pub(crate) correlation: Option<String>,
+}
+
+/// On which side of the counter somebody stands.
+#[derive(Clone, Debug)]
+pub(crate) enum Side {
+    Admin,
+    /// Acts with the key of a grant that was given at some time.
+    Grant(Grant),
+    /// Claims to act with a key, without a grant.
+    Claim {
+        owner: OwnerId,
+        key: KeyId,
+        generation: u32,
+    },
+    Owner(OwnerId),
+}
+
+/// What is done to a key, rotations and purges aside.
+#[derive(Clone, Debug)]
+pub(crate) enum OnKey {
+    Activate,
+    Block,
+    ConvertTrial(Expiry),
+    Deactivate,
+    EndEarlier,
+    Prolong(Expiry),
+    Revoke,
+    Unblock,
+    Update(KeyUpdate),
+}
+
+/// What is done to an owner.
+#[derive(Clone, Debug)]
+pub(crate) enum OnOwner {
+    MoveMark(Timestamp),
+    Resume,
+    Suspend,
+    Update { defaults: Option<Value>, ceiling: Option<Reach>, max_keys: Option<u32> },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct NewKey {
+    pub(crate) access: Reach,
+    pub(crate) kind: Kind,
+    pub(crate) name: Option<String>,
+    pub(crate) expiry: Option<Expiry>,
+    pub(crate) settings: Option<Value>,
+    pub(crate) external_id: ExternalIdWish,
+    pub(crate) prefix: Option<Prefix>,
+    pub(crate) sealed: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NewOwner {
+    pub(crate) first_key: Option<NewKey>,
+    pub(crate) defaults: Option<Value>,
+    pub(crate) ceiling: Option<Reach>,
+    pub(crate) max_keys: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyUpdate {
+    pub(crate) name: Option<Option<String>>,
+    pub(crate) access: Option<Reach>,
+    pub(crate) expiry: Option<Expiry>,
+    pub(crate) settings: Option<Value>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rotation {
+    pub(crate) grace: Option<Duration>,
+    pub(crate) force: bool,
+    pub(crate) unblock: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct KeyQuery {
+    pub(crate) owners: Vec<OwnerId>,
+    pub(crate) kind: Option<Kind>,
+    pub(crate) states: Option<Vec<State>>,
+    pub(crate) after: Option<KeyId>,
+    pub(crate) before: Option<KeyId>,
+    pub(crate) limit: Option<usize>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnerQuery {
+    pub(crate) suspended: Option<bool>,
+    pub(crate) after: Option<OwnerId>,
+    pub(crate) limit: Option<usize>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EventQuery {
+    pub(crate) after: u64,
+    pub(crate) limit: Option<usize>,
+    pub(crate) key: Option<KeyId>,
+    pub(crate) owner: Option<OwnerId>,
+    pub(crate) actor: Option<String>,
+    pub(crate) kind: Option<EventKind>,
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
+}
+
+impl Call {
+    /// A name for statistics.
+    pub(crate) fn name(&self) -> String {
+        let text = format!("{self:?}");
+        let word = |text: &str| -> String {
+            text.chars().take_while(|c| c.is_ascii_alphanumeric()).collect()
+        };
+        match self {
+            Self::ActOnKey { action, .. } => {
+                format!("{}:{}", word(&text), word(&format!("{action:?}")))
+            }
+            Self::ActOnOwner { action, .. } => {
+                format!("{}:{}", word(&text), word(&format!("{action:?}")))
+            }
+            _ => word(&text),
+        }
+    }
+}
+
+impl NewKey {
+    pub(crate) fn request(&self) -> CreateKey {
+        let access = self.access.access();
+        let mut request = match self.kind {
+            Kind::Standard => CreateKey::new(access),
+            Kind::Trial => CreateKey::trial(access, self.expiry.unwrap_or(Expiry::Never)),
+        };
+        if let Some(name) = &self.name {
+            request = request.name(name);
+        }
+        if let Some(expiry) = self.expiry {
+            request = request.expires(expiry);
+        }
+        if let Some(settings) = &self.settings {
+            request = request.settings(settings.clone());
+        }
+        if let Some(prefix) = self.prefix {
+            request = request.prefix(prefix);
+        }
+        if self.sealed {
+            request = request.sealed();
+        }
+        request.external_id(self.external_id)
+    }
+}
+
+impl NewOwner {
+    pub(crate) fn request(&self) -> CreateOwner {
+        let mut request = match &self.first_key {
+            Some(key) => CreateOwner::with_key(key.request()),
+            None => CreateOwner::without_key(),
+        };
+        if let Some(defaults) = &self.defaults {
+            request = request.defaults(defaults.clone());
+        }
+        if let Some(ceiling) = &self.ceiling {
+            request = request.ceiling(ceiling.access());
+        }
+        if let Some(max_keys) = self.max_keys {
+            request = request.max_keys(max_keys);
+        }
+        request
+    }
+}
+
+impl KeyUpdate {
+    pub(crate) fn request(&self) -> UpdateKey {
+        let mut request = UpdateKey::new();
+        match &self.name {
+            Some(Some(name)) => request = request.name(name),
+            Some(None) => request = request.no_name(),
+            None => {}
+        }
+        if let Some(access) = &self.access {
+            request = request.access(access.access());
+        }
+        if let Some(expiry) = self.expiry {
+            request = request.expires(expiry);
+        }
+        if let Some(settings) = &self.settings {
+            request = request.settings(settings.clone());
+        }
+        request
+    }
+}
+
+impl OnKey {
+    pub(crate) fn request(&self) -> KeyAction {
+        match self {
+            Self::Activate => KeyAction::Activate,
+            Self::Block => KeyAction::Block,
+            Self::ConvertTrial(expiry) => KeyAction::ConvertTrial { expiry: *expiry },
+            Self::Deactivate => KeyAction::Deactivate,
+            Self::EndEarlier => KeyAction::EndEarlierTokens,
+            Self::Prolong(expiry) => KeyAction::Prolong(*expiry),
+            Self::Revoke => KeyAction::Revoke,
+            Self::Unblock => KeyAction::Unblock,
+            Self::Update(update) => KeyAction::Update(update.request()),
+        }
+    }
+}
+
+impl OnOwner {
+    pub(crate) fn request(&self) -> OwnerAction {
+        match self {
+            Self::MoveMark(to) => OwnerAction::MoveIssueMark(*to),
+            Self::Resume => OwnerAction::Resume,
+            Self::Suspend => OwnerAction::Suspend,
+            Self::Update { defaults, ceiling, max_keys } => {
+                let mut request = UpdateOwner::new();
+                if let Some(defaults) = defaults {
+                    request = request.defaults(defaults.clone());
+                }
+                if let Some(ceiling) = ceiling {
+                    request = request.ceiling(ceiling.access());
+                }
+                if let Some(max_keys) = max_keys {
+                    request = request.max_keys(*max_keys);
+                }
+                OwnerAction::Update(request)
+            }
+        }
+    }
+}
+
+impl Rotation {
+    pub(crate) fn request(self) -> Rotate {
+        let mut request = Rotate::new();
+        if let Some(grace) = self.grace {
+            request = request.grace(grace);
+        }
+        if self.force {
+            request = request.force();
+        }
+        if self.unblock {
+            request = request.unblock();
+        }
+        request
+    }
+}
+
+impl KeyQuery {
+    pub(crate) fn request(&self) -> ListKeys {
+        let mut request = ListKeys::new();
+        for owner in &self.owners {
+            request = request.owner(*owner);
+        }
+        if let Some(kind) = self.kind {
+            request = request.kind(kind);
+        }
+        if let Some(states) = &self.states {
+            request = request.states(states.iter().copied());
+        }
+        if let Some(after) = self.after {
+            request = request.after(after);
+        }
+        if let Some(before) = self.before {
+            request = request.before(before);
+        }
+        if let Some(limit) = self.limit {
+            request = request.limit(limit);
+        }
+        request
+    }
+
+    /// How many a page may hold: as documented, 100 unless told, 1 to 1,000.
+    pub(crate) fn page(&self) -> usize {
+        page(self.limit)
+    }
+}
+
+impl OwnerQuery {
+    pub(crate) fn request(&self) -> ListOwners {
+        let mut request = ListOwners::new();
+        if let Some(suspended) = self.suspended {
+            request = request.suspended(suspended);
+        }
+        if let Some(after) = self.after {
+            request = request.after(after);
+        }
+        if let Some(limit) = self.limit {
+            request = request.limit(limit);
+        }
+        request
+    }
+
+    pub(crate) fn page(&self) -> usize {
+        page(self.limit)
+    }
+}
+
+impl EventQuery {
+    pub(crate) fn request(&self) -> ListEvents {
+        let mut request = ListEvents::new().after(self.after);
+        if let Some(limit) = self.limit {
+            request = request.limit(limit);
+        }
+        if let Some(key) = self.key {
+            request = request.key(key);
+        }
+        if let Some(owner) = self.owner {
+            request = request.owner(owner);
+        }
+        if let Some(actor) = &self.actor {
+            request = request.actor(actor);
+        }
+        if let Some(kind) = self.kind {
+            request = request.kind(kind);
+        }
+        if let Some(since) = self.since {
+            request = request.since(since);
+        }
+        if let Some(until) = self.until {
+            request = request.until(until);
+        }
+        request
+    }
+
+    pub(crate) fn page(&self) -> usize {
+        page(self.limit)
+    }
+}
+
+fn page(limit: Option<usize>) -> usize {
+    limit.unwrap_or(100).clamp(1, 1_000)
+}
+
+pub(crate) fn rules_request(
+    rules: Option<StoreRules>,
+    prefixes: Option<&Vec<Prefix>>,
+) -> ChangeRules {
+    let mut request = ChangeRules::new();
+    if let Some(rules) = rules {
+        request = request.rules(rules);
+    }
+    if let Some(prefixes) = prefixes {
+        request = request.prefixes(prefixes.iter().copied());
+    }
+    request
+}

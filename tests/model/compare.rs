@@ -1,0 +1,93 @@
+//! Where two things differ, in words.
+
+use keyhasp::event::Event;
+use keyhasp::{Grant, KeyStore, Refusal};
+use serde_json::Value;
+
+use crate::model::{Answer, Verdict};
+
+/// The differences between two answers; empty if there are none.
+pub(crate) fn answers(expected: &Answer, heard: &Answer) -> Vec<String> {
+    match (expected, heard) {
+        (Answer::Shown(expected), Answer::Shown(heard)) => {
+            let mut differences = Vec::new();
+            values("", expected, heard, &mut differences);
+            differences
+        }
+        (
+            Answer::Events { items: expected, pruned_through: a },
+            Answer::Events { items: heard, pruned_through: b },
+        ) => {
+            let mut differences = events(expected, heard);
+            if a != b {
+                differences.push(format!("pruned through {a} expected, {b} heard"));
+            }
+            differences
+        }
+        _ => vec![format!("{expected:?} expected, {heard:?} heard")],
+    }
+}
+
+/// The same for events.
+pub(crate) fn events(expected: &[Event], heard: &[Event]) -> Vec<String> {
+    let mut differences = Vec::new();
+    for at in 0..expected.len().max(heard.len()) {
+        let (expected, heard) = (expected.get(at), heard.get(at));
+        if expected != heard {
+            differences.push(format!("event {expected:#?} expected, {heard:#?} heard"));
+            break;
+        }
+    }
+    if expected.len() != heard.len() {
+        differences.push(format!("{} events expected, {} heard", expected.len(), heard.len()));
+    }
+    differences
+}
+
+fn values(path: &str, expected: &Value, heard: &Value, differences: &mut Vec<String>) {
+    match (expected, heard) {
+        (Value::Object(expected), Value::Object(heard)) => {
+            for name in expected.keys().chain(heard.keys().filter(|k| !expected.contains_key(*k))) {
+                let path = format!("{path}.{name}");
+                match (expected.get(name), heard.get(name)) {
+                    (Some(expected), Some(heard)) => values(&path, expected, heard, differences),
+                    (expected, heard) => {
+                        differences.push(format!("{path}: {expected:?} expected, {heard:?} heard"))
+                    }
+                }
+            }
+        }
+        (Value::Array(expected), Value::Array(heard)) if expected.len() == heard.len() => {
+            for (at, (expected, heard)) in expected.iter().zip(heard).enumerate() {
+                values(&format!("{path}[{at}]"), expected, heard, differences);
+            }
+        }
+        _ if expected == heard => {}
+        _ => differences.push(format!("{path}: {expected} expected, {heard} heard")),
+    }
+}
+
+/// The difference between what verification should say and what it says.
+pub(crate) fn verdicts(
+    expected: &Verdict,
+    heard: &Result<Grant, Refusal>,
+    store: &dyn KeyStore,
+) -> Option<String> {
+    let same = match (expected, heard) {
+        (Verdict::Unrecognized, Err(Refusal::Unrecognized)) => true,
+        (Verdict::Unfit(expected), Err(Refusal::Unfit(heard))) => expected == heard,
+        (Verdict::Granted(expected), Ok(grant)) => {
+            let allows = store.catalogue().iter().map(|(permission, _)| grant.allows(permission));
+            grant.key() == expected.key
+                && *grant.owner() == expected.owner
+                && grant.kind() == expected.kind
+                && grant.generation().get() == expected.generation
+                && grant.is_current() == expected.is_current
+                && grant.ends_at() == expected.ends_at
+                && *grant.prefix() == expected.prefix
+                && allows.eq(expected.allows.iter().copied())
+        }
+        _ => false,
+    };
+    (!same).then(|| format!("{expected:?} expected, {heard:?} heard"))
+}

@@ -1,0 +1,85 @@
+//! What the sequences have come by, so that none of it is left out unnoticed.
+
+use std::collections::BTreeMap;
+
+use crate::calls::Call;
+use crate::model::{Reason, Verdict};
+
+/// What was seen over all sequences.
+#[derive(Debug, Default)]
+pub(crate) struct Coverage {
+    /// How often each call was answered, and how often refused.
+    calls: BTreeMap<String, (usize, usize)>,
+    /// How often each reason was told.
+    reasons: BTreeMap<String, usize>,
+    /// How often each verdict was given.
+    verdicts: BTreeMap<String, usize>,
+    /// How many rotations dropped a token.
+    pub(crate) dropped: usize,
+}
+
+/// Each of them is answered at least once.
+const CALLS: &str = "ActOnKey:Activate ActOnKey:Block ActOnKey:ConvertTrial ActOnKey:Deactivate \
+    ActOnKey:EndEarlier ActOnKey:Prolong ActOnKey:Revoke ActOnKey:Unblock ActOnKey:Update \
+    ActOnOwner:MoveMark ActOnOwner:Resume ActOnOwner:Suspend ActOnOwner:Update ChangeRules Count \
+    CreateKey CreateOwner Events Find ForeignCursor Get GetOwner List ListOwners MoveMark \
+    OpenTokens Prune Purge PurgeOwner Recover RevokeAll Rotate Rules Wait";
+
+/// Each of them is told at least once.
+const REASONS: &str = "Conflict DataForbid(keep_standard_key) DataForbid(prefixes) \
+    DataForbid(unique_names) Denied(ActingKeyUnfit(None)) Denied(ActingKeyUnfit(Some(Blocked))) \
+    Denied(ActingKeyUnfit(Some(Deactivated))) Denied(ActingKeyUnfit(Some(Expired))) \
+    Denied(ActingKeyUnfit(Some(Revoked))) Denied(ActingKeyUnfit(Some(Superseded))) \
+    Denied(ActingKeyUnfit(Some(Suspended))) Denied(AdministratorOnly) Denied(BeyondActingKey) \
+    Denied(SetByAdministrator{field:access}) Denied(SetByAdministrator{field:expiry}) \
+    Denied(TrialKey) ExternalIdTaken ExternalIdsExhausted Invalid(access) Invalid(actor) \
+    Invalid(cursor) Invalid(expiry) Invalid(firstkey) Invalid(grace) Invalid(issuemark) \
+    Invalid(name) Invalid(owners) Invalid(prefix) Invalid(prefixes) Invalid(settings) \
+    LastStandardKey NameTaken NotFound(Key) NotFound(Owner) NotFound(SealedToken) OwnerExists \
+    Random State(Blocked) State(Expired) State(NotRevoked) State(NotSuspended) State(NotTrial) \
+    State(Revoked) State(SealingOff) TooManyKeys";
+
+/// Each of them is given at least once.
+const VERDICTS: &str = "Granted Unfit(Blocked) Unfit(Deactivated) Unfit(Expired) Unfit(Revoked) \
+    Unfit(Superseded) Unfit(Suspended) Unrecognized";
+
+impl Coverage {
+    pub(crate) fn note_call(&mut self, call: &Call, told: Option<&Reason>) {
+        let (answered, refused) = self.calls.entry(call.name()).or_default();
+        match told {
+            Some(reason) => {
+                *refused += 1;
+                *self.reasons.entry(reason.name()).or_default() += 1;
+            }
+            None => *answered += 1,
+        }
+    }
+
+    pub(crate) fn note_verdict(&mut self, verdict: &Verdict) {
+        let name = match verdict {
+            Verdict::Granted(_) => "Granted".into(),
+            other => format!("{other:?}"),
+        };
+        *self.verdicts.entry(name).or_default() += 1;
+    }
+
+    /// What never happened.
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        let sealed = if cfg!(feature = "sealed") {
+            ("OpenToken", "Seal DataForbid(sealed_tokens)")
+        } else {
+            ("", "")
+        };
+        let calls = CALLS.split_whitespace().chain(sealed.0.split_whitespace());
+        let reasons = REASONS.split_whitespace().chain(sealed.1.split_whitespace());
+        let answered =
+            |name: &&str| self.calls.get(*name).is_some_and(|(answered, _)| *answered > 0);
+        let dropped = if self.dropped == 0 { Some("a rotation that drops a token") } else { None };
+        calls
+            .filter(|name| !answered(name))
+            .chain(reasons.filter(|name| !self.reasons.contains_key(*name)))
+            .chain(VERDICTS.split_whitespace().filter(|name| !self.verdicts.contains_key(*name)))
+            .chain(dropped)
+            .collect()
+    }
+}

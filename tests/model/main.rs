@@ -1,0 +1,101 @@
+//! The store against a plain model: random sequences of all calls through all handles, everything
+//! compared after each of them, on every backend.
+//!
+//! `KEYHASP_SEQUENCES` says how many sequences each backend gets (500 unless told), and
+//! `KEYHASP_SEED` replays one of them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // It is a test.
+
+mod backends;
+mod calls;
+mod chance;
+mod compare;
+mod coverage;
+mod driver;
+mod generate;
+mod model;
+mod opening;
+mod perform;
+mod planted;
+mod source;
+mod walk;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+use backends::{InMemory, Place};
+use coverage::Coverage;
+use keyhasp::KeyStore;
+use planted::{Defect, Planted};
+
+const SEQUENCES: u64 = 500;
+const CALLS: usize = 50;
+
+fn number(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+}
+
+/// Runs the sequences that are asked for, each in a place of its own.
+fn run<P: Place>(make: impl Fn() -> P, share: u64) {
+    let seeds = match number("KEYHASP_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("KEYHASP_SEQUENCES").unwrap_or(SEQUENCES).div_ceil(share),
+    };
+    let is_whole = seeds.end - seeds.start >= SEQUENCES;
+    let mut coverage = Coverage::default();
+    for seed in seeds {
+        let place = &mut make();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            driver::run(seed, CALLS, place, &|store| store, &mut coverage)
+        }));
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => panic!("{failure}"),
+            Err(panic) => {
+                eprintln!("replay it with KEYHASP_SEED={seed}");
+                resume_unwind(panic);
+            }
+        }
+    }
+    println!("{coverage:#?}");
+    let missing = coverage.missing();
+    assert!(!is_whole || missing.is_empty(), "this never happened: {missing:?}");
+}
+
+#[test]
+fn memory_is_as_the_model_says() {
+    run(InMemory::new, 1);
+}
+
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+#[test]
+fn sqlite_is_as_the_model_says() {
+    run(backends::OnSqlite::exclusive, 1);
+}
+
+/// Another path into the index: what is committed is read back, as if others had written too.
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+#[test]
+fn shared_sqlite_is_as_the_model_says() {
+    run(backends::OnSqlite::shared, 5);
+}
+
+#[cfg(all(feature = "sled", feature = "testing"))]
+#[test]
+fn sled_is_as_the_model_says() {
+    run(backends::OnSled::new, 1);
+}
+
+/// Each defect is found by the sequences that everybody runs.
+#[test]
+fn planted_defects_are_found() {
+    for defect in Defect::ALL {
+        let plant = |store| Arc::new(Planted::new(store, defect)) as Arc<dyn KeyStore>;
+        let mut coverage = Coverage::default();
+        let found = (0..SEQUENCES).find_map(|seed| {
+            driver::run(seed, CALLS, &mut InMemory::new(), &plant, &mut coverage).err()
+        });
+        let found = found.unwrap_or_else(|| panic!("{defect:?} was not found"));
+        println!("{defect:?}: sequence {} of {SEQUENCES}", found.seed);
+    }
+}

@@ -1,0 +1,102 @@
+//! Who may do what.
+
+use keyhasp::authority::{Authority, Role};
+use keyhasp::id::{KeyId, OwnerId};
+use keyhasp::key::{Kind, SetBy};
+use keyhasp::store::{Denied, Kindred};
+
+use super::access::Reach;
+use super::reason::Reason;
+use super::records::{KeyFile, OwnerFile};
+use super::state::{Decided, Model};
+
+/// Somebody whose call is considered.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) by: Authority,
+    pub(super) is_admin: bool,
+    /// The one owner in reach; `None` reaches all.
+    pub(super) owner: Option<OwnerId>,
+    /// What a delegate may not go beyond: the acting key's access, and its owner's ceiling.
+    pub(super) bounds: Vec<Reach>,
+}
+
+impl Model {
+    /// Looks at who calls. An acting key, with the generation that was shown, must be one that
+    /// would verify now.
+    pub(super) fn caller(&self, by: &Authority) -> Decided<Caller> {
+        let caller = |owner, bounds| Caller {
+            by: by.clone(),
+            is_admin: by.role == Role::Administrator,
+            owner,
+            bounds,
+        };
+        match by.role {
+            Role::Administrator => Ok(caller(None, Vec::new())),
+            Role::Owner { owner } => Ok(caller(Some(owner), Vec::new())),
+            Role::Delegate { owner, key, generation } => {
+                let unfit = |unfit| vec![Reason::Denied(Denied::ActingKeyUnfit(unfit))];
+                let Some(key) = self.keys.get(&key).filter(|key| key.owner == owner) else {
+                    return Err(unfit(None));
+                };
+                let tokens = key.tokens();
+                let token = tokens.iter().find(|token| token.generation() == generation);
+                let Some(token) = token else { return Err(unfit(None)) };
+                let owner = &self.owners[&owner];
+                let reason = key.unfit(owner, token, self.mark_of(owner), self.now);
+                if reason.is_some() {
+                    return Err(unfit(reason));
+                }
+                if key.kind == Kind::Trial {
+                    return Err(vec![Reason::Denied(Denied::TrialKey)]);
+                }
+                Ok(caller(Some(owner.id), vec![key.access.clone(), owner.ceiling.clone()]))
+            }
+        }
+    }
+
+    /// A key that the caller reaches; another's is not found.
+    pub(super) fn key_in_reach(&self, caller: &Caller, id: KeyId) -> Decided<&KeyFile> {
+        let key = self.keys.get(&id).filter(|key| caller.reaches(key.owner));
+        key.ok_or_else(|| vec![Reason::NotFound(Kindred::Key)])
+    }
+
+    /// An owner that the caller reaches; another is not found.
+    pub(super) fn owner_in_reach(&self, caller: &Caller, id: OwnerId) -> Decided<&OwnerFile> {
+        let owner = self.owners.get(&id).filter(|_| caller.reaches(id));
+        owner.ok_or_else(|| vec![Reason::NotFound(Kindred::Owner)])
+    }
+}
+
+impl Caller {
+    pub(super) fn reaches(&self, owner: OwnerId) -> bool {
+        self.owner.is_none_or(|own| own == owner)
+    }
+
+    /// What only administrators may do.
+    pub(super) fn not_admin(&self) -> Option<Reason> {
+        (!self.is_admin).then_some(Reason::Denied(Denied::AdministratorOnly))
+    }
+
+    /// The same, for calls that are administrators' altogether.
+    pub(super) fn require_admin(&self) -> Decided<()> {
+        self.not_admin().map_or(Ok(()), |reason| Err(vec![reason]))
+    }
+
+    /// A delegate goes beyond nothing.
+    pub(super) fn beyond(&self, access: &Reach) -> Option<Reason> {
+        let goes_beyond = self.bounds.iter().any(|bound| !access.is_within(bound));
+        goes_beyond.then_some(Reason::Denied(Denied::BeyondActingKey))
+    }
+
+    /// What an administrator has set, nobody else widens.
+    pub(super) fn may_not_widen(&self, field: &'static str, set_by: SetBy) -> Option<Reason> {
+        let is_fixed = set_by == SetBy::Administrator && !self.is_admin;
+        is_fixed.then_some(Reason::Denied(Denied::SetByAdministrator { field }))
+    }
+
+    /// Who has set what this caller sets: what an owner narrows stays an administrator's.
+    pub(super) fn set_by(&self, before: SetBy) -> SetBy {
+        if self.is_admin { SetBy::Administrator } else { before }
+    }
+}

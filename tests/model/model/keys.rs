@@ -1,0 +1,356 @@
+//! The life of a key.
+
+use keyhasp::event::Fields;
+use keyhasp::id::{ExternalId, Generation, KeyId, Version};
+use keyhasp::key::{Expiry, Kind};
+use keyhasp::store::{Denied, Kindred, StateProblem};
+use keyhasp::{EventKind, Rotate};
+use serde_json::{Value, json};
+
+use super::authority::Caller;
+use super::minting::{against_expiry, against_name, all};
+use super::reason::Reason;
+use super::records::{KeyFile, SwitchFile};
+use super::settings::patched;
+use super::state::{Decided, Fresh, Model, conflict, unless_refused};
+use crate::calls::{KeyUpdate, OnKey, Rotation};
+
+/// The most earlier tokens that live at once.
+const MAX_EARLIER: usize = 5;
+
+impl Model {
+    pub(super) fn get(&self, caller: &Caller, id: KeyId) -> Decided<Value> {
+        self.key_in_reach(caller, id)?;
+        Ok(self.shown_key(id))
+    }
+
+    pub(super) fn find(&self, caller: &Caller, id: ExternalId) -> Decided<Value> {
+        let found = self.keys.values().find(|key| key.external_id == Some(id.get()));
+        let found = found.ok_or_else(|| vec![Reason::NotFound(Kindred::Key)])?;
+        self.get(caller, found.id)
+    }
+
+    pub(super) fn act_on_key(
+        &mut self,
+        caller: &Caller,
+        id: KeyId,
+        action: &OnKey,
+        expected: Option<Version>,
+    ) -> Decided<Value> {
+        let before = self.key_in_reach(caller, id)?.clone();
+        let mut reasons = self.against_action(caller, &before, action);
+        let mut after = before.clone();
+        let (kind, fields) = if reasons.is_empty() {
+            self.take_action(caller, &mut after, action)
+        } else {
+            (EventKind::KeyUpdated, Fields::NONE)
+        };
+        let changes = !fields.is_empty();
+        if changes || !reasons.is_empty() {
+            reasons.extend(conflict(expected, before.version));
+        }
+        unless_refused(reasons)?;
+        if changes {
+            after.change(self.mark_of(&self.owners[&before.owner]), self.now);
+            self.keys.insert(id, after);
+            self.note_key(&caller.by, kind, id, None, fields);
+        }
+        Ok(self.shown_key(id))
+    }
+
+    fn against_action(&self, caller: &Caller, key: &KeyFile, action: &OnKey) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        if let OnKey::Revoke = action {
+            reasons.extend(key.is_live().then(|| self.against_losing(key)).flatten());
+            return reasons;
+        }
+        if !key.is_live() {
+            reasons.push(Reason::State(StateProblem::Revoked));
+        }
+        match action {
+            OnKey::Block | OnKey::Unblock => reasons.extend(caller.not_admin()),
+            OnKey::Activate => reasons.extend(caller.beyond(&key.access)),
+            OnKey::Prolong(expiry) => {
+                reasons.extend(caller.beyond(&key.access));
+                if is_later(*expiry, key) {
+                    reasons.extend(self.against_new_expiry(caller, key, *expiry));
+                } else {
+                    reasons.push(Reason::Invalid("expiry"));
+                }
+            }
+            OnKey::ConvertTrial(expiry) => {
+                reasons.extend(caller.not_admin());
+                if key.kind != Kind::Trial {
+                    reasons.push(Reason::State(StateProblem::NotTrial));
+                }
+                reasons.extend(self.against_new_expiry(caller, key, *expiry));
+            }
+            OnKey::Update(update) => reasons.extend(self.against_update(caller, key, update)),
+            OnKey::Deactivate | OnKey::EndEarlier | OnKey::Revoke => {}
+        }
+        reasons
+    }
+
+    /// The owner's last unrevoked standard key stays, where the store's rules say so.
+    fn against_losing(&self, key: &KeyFile) -> Option<Reason> {
+        let live = self.live_keys(key.owner);
+        let others = live.iter().any(|other| other.kind == Kind::Standard && other.id != key.id);
+        let is_last = key.kind == Kind::Standard && !others;
+        (self.rules.keep_standard_key && is_last).then_some(Reason::LastStandardKey)
+    }
+
+    fn against_new_expiry(&self, caller: &Caller, key: &KeyFile, expiry: Expiry) -> Vec<Reason> {
+        let mut reasons: Vec<Reason> = against_expiry(expiry, self.now).into_iter().collect();
+        if is_later(expiry, key) {
+            if key.kind == Kind::Trial {
+                reasons.extend(caller.not_admin());
+            }
+            reasons.extend(caller.may_not_widen("expiry", key.expiry_by));
+        }
+        reasons
+    }
+
+    fn against_update(&self, caller: &Caller, key: &KeyFile, update: &KeyUpdate) -> Vec<Reason> {
+        let mut reasons: Vec<Reason> = caller.beyond(&key.access).into_iter().collect();
+        // What is named as it is already is no change.
+        if let Some(access) = update.access.as_ref().filter(|access| **access != key.access) {
+            if access.names_unknown(&self.opening.catalogue) {
+                reasons.push(Reason::Invalid("access"));
+            }
+            reasons.extend(caller.beyond(access));
+            if !access.is_within(&key.access) {
+                reasons.extend(caller.may_not_widen("access", key.access_by));
+            }
+        }
+        if let Some(expiry) = update.expiry.filter(|expiry| expiry.at() != key.expires_at) {
+            reasons.extend(self.against_new_expiry(caller, key, expiry));
+        }
+        if let Some(Some(name)) = &update.name {
+            reasons.extend(against_name(name));
+            let is_other = |other: &KeyFile| other.id != key.id;
+            reasons.extend(self.against_name(key.owner, Some(name), is_other));
+        }
+        if update.settings.as_ref().is_some_and(|patch| patched(&key.settings, patch).is_none()) {
+            reasons.push(Reason::Invalid("settings"));
+        }
+        reasons
+    }
+
+    /// Changes the key; says what happened and which fields differ.
+    fn take_action(
+        &self,
+        caller: &Caller,
+        key: &mut KeyFile,
+        action: &OnKey,
+    ) -> (EventKind, Fields) {
+        let switch = || Some(SwitchFile::new(&caller.by, self.now));
+        match action {
+            OnKey::Activate => {
+                let was = key.deactivated.take().is_some();
+                (EventKind::KeyActivated, all(&[(was, Fields::DEACTIVATED)]))
+            }
+            OnKey::Deactivate => {
+                let was = key.deactivated.is_some();
+                key.deactivated = key.deactivated.clone().or_else(switch);
+                (EventKind::KeyDeactivated, all(&[(!was, Fields::DEACTIVATED)]))
+            }
+            OnKey::Block => {
+                let was = key.blocked.is_some();
+                key.blocked = key.blocked.clone().or_else(switch);
+                (EventKind::KeyBlocked, all(&[(!was, Fields::BLOCKED)]))
+            }
+            OnKey::Unblock => {
+                let was = key.blocked.take().is_some();
+                (EventKind::KeyUnblocked, all(&[(was, Fields::BLOCKED)]))
+            }
+            OnKey::Revoke => {
+                let was = key.revoked.is_some();
+                key.revoked = key.revoked.clone().or_else(switch);
+                let had_seal = key.sealed_under.take().is_some();
+                let fields = [(!was, Fields::REVOKED), (had_seal, Fields::SEAL)];
+                (EventKind::KeyRevoked, all(&fields))
+            }
+            OnKey::EndEarlier => {
+                let mark = self.mark_of(&self.owners[&key.owner]);
+                let ended = !key.living_earlier(mark, self.now).is_empty();
+                key.earlier.clear();
+                (EventKind::EarlierTokensEnded, all(&[(ended, Fields::EARLIER_TOKENS)]))
+            }
+            OnKey::Prolong(expiry) => {
+                key.expires_at = expiry.at();
+                key.expiry_by = caller.set_by(key.expiry_by);
+                (EventKind::KeyProlonged, Fields::EXPIRY)
+            }
+            OnKey::ConvertTrial(expiry) => {
+                let moved = key.expires_at != expiry.at();
+                key.kind = Kind::Standard;
+                key.expires_at = expiry.at();
+                key.expiry_by = caller.set_by(key.expiry_by);
+                let fields = [(true, Fields::KIND), (moved, Fields::EXPIRY)];
+                (EventKind::TrialConverted, all(&fields))
+            }
+            OnKey::Update(update) => (EventKind::KeyUpdated, apply_update(caller, key, update)),
+        }
+    }
+
+    pub(super) fn rotate(
+        &mut self,
+        caller: &Caller,
+        id: KeyId,
+        how: Rotation,
+        expected: Option<Version>,
+        fresh: &Fresh,
+    ) -> Decided<Value> {
+        let mut key = self.key_in_reach(caller, id)?.clone();
+        unless_refused(self.against_rotation(caller, &key, how, expected))?;
+        let mark = self.mark_of(&self.owners[&key.owner]);
+        let before: Vec<u32> = key.earlier.iter().map(|(token, _)| token.generation).collect();
+        let next = self.new_token(key.owner, key.current.generation + 1, fresh);
+        let text = next.text.clone();
+        let old = std::mem::replace(&mut key.current, next);
+        if how.force {
+            key.earlier.clear();
+        } else {
+            let grace = how.grace.unwrap_or(Rotate::DEFAULT_GRACE);
+            key.earlier.push((old, self.now.saturating_add(grace)));
+        }
+        let was_blocked = how.unblock && key.blocked.take().is_some();
+        key.change(mark, self.now);
+        let mut dropped = None;
+        if key.earlier.len() > MAX_EARLIER {
+            dropped = Some(key.earlier.remove(0).0.generation);
+        }
+        if key.sealed_under.is_some() {
+            key.sealed_under = self.opening.sealing_keys.first().copied();
+        }
+        let after: Vec<u32> = key.earlier.iter().map(|(token, _)| token.generation).collect();
+        let fields = [
+            (true, Fields::TOKEN),
+            (before != after, Fields::EARLIER_TOKENS),
+            (was_blocked, Fields::BLOCKED),
+            (key.sealed_under.is_some(), Fields::SEAL),
+        ];
+        let generation = Some(key.current.generation());
+        self.keys.insert(id, key);
+        self.note_key(&caller.by, EventKind::KeyRotated, id, generation, all(&fields));
+        Ok(json!({ "key": self.shown_key(id), "token": text, "dropped": dropped }))
+    }
+
+    fn against_rotation(
+        &self,
+        caller: &Caller,
+        key: &KeyFile,
+        how: Rotation,
+        expected: Option<Version>,
+    ) -> Vec<Reason> {
+        let mut reasons: Vec<Reason> = caller.beyond(&key.access).into_iter().collect();
+        if how.grace.is_some_and(|grace| grace > Rotate::MAX_GRACE) {
+            reasons.push(Reason::Invalid("grace"));
+        }
+        if !key.is_live() {
+            reasons.push(Reason::State(StateProblem::Revoked));
+        }
+        if key.has_expired(self.now) {
+            reasons.push(Reason::State(StateProblem::Expired));
+        }
+        if how.unblock {
+            reasons.extend(caller.not_admin());
+        }
+        if key.blocked.is_some() {
+            if !caller.is_admin {
+                reasons.push(Reason::Denied(Denied::AdministratorOnly));
+            } else if !how.force {
+                reasons.push(Reason::State(StateProblem::Blocked));
+            }
+        }
+        if key.current.generation == Generation::MAX.get() {
+            reasons.push(Reason::State(StateProblem::GenerationsExhausted));
+        }
+        if key.sealed_under.is_some() && self.opening.sealing_keys.is_empty() {
+            reasons.push(Reason::State(StateProblem::SealingOff));
+        }
+        if self.random_fails {
+            reasons.push(Reason::Random);
+        }
+        reasons.extend(conflict(expected, key.version));
+        reasons
+    }
+
+    pub(super) fn purge(
+        &mut self,
+        caller: &Caller,
+        id: KeyId,
+        expected: Option<Version>,
+    ) -> Decided<Value> {
+        let key = self.key_in_reach(caller, id)?;
+        let mut reasons: Vec<Reason> = caller.not_admin().into_iter().collect();
+        if key.is_live() {
+            reasons.push(Reason::State(StateProblem::NotRevoked));
+        }
+        reasons.extend(conflict(expected, key.version));
+        unless_refused(reasons)?;
+        self.note_key(&caller.by, EventKind::KeyPurged, id, None, Fields::NONE);
+        self.keys.remove(&id);
+        Ok(Value::Null)
+    }
+
+    pub(super) fn open_token(&mut self, caller: &Caller, id: KeyId) -> Decided<Value> {
+        let key = self.key_in_reach(caller, id)?.clone();
+        let mut reasons: Vec<Reason> = caller.beyond(&key.access).into_iter().collect();
+        if key.sealed_under.is_none() {
+            reasons.push(Reason::NotFound(Kindred::SealedToken));
+        }
+        reasons.extend(self.against_opening(&key));
+        unless_refused(reasons)?;
+        self.note_opening(caller, &key);
+        Ok(key.current.text.into())
+    }
+
+    /// The sealing key under which the token lies is not open.
+    pub(super) fn against_opening(&self, key: &KeyFile) -> Option<Reason> {
+        let number = key.sealed_under?;
+        if self.opening.sealing_keys.is_empty() {
+            return Some(Reason::State(StateProblem::SealingOff));
+        }
+        (!self.opening.sealing_keys.contains(&number)).then_some(Reason::Seal)
+    }
+
+    pub(super) fn note_opening(&mut self, caller: &Caller, key: &KeyFile) {
+        let generation = Some(key.current.generation());
+        self.note_key(&caller.by, EventKind::TokenOpened, key.id, generation, Fields::NONE);
+    }
+}
+
+/// Changes what is named; says which fields differ.
+fn apply_update(caller: &Caller, key: &mut KeyFile, update: &KeyUpdate) -> Fields {
+    let before = key.clone();
+    if let Some(access) = update.access.as_ref().filter(|access| **access != before.access) {
+        key.access = access.clone();
+        key.access_by = caller.set_by(before.access_by);
+    }
+    if let Some(expiry) = update.expiry.filter(|expiry| expiry.at() != before.expires_at) {
+        key.expires_at = expiry.at();
+        key.expiry_by = caller.set_by(before.expiry_by);
+    }
+    if let Some(name) = &update.name {
+        key.name.clone_from(name);
+    }
+    if let Some(patched) = update.settings.as_ref().and_then(|new| patched(&before.settings, new)) {
+        key.settings = patched;
+    }
+    all(&[
+        (key.name != before.name, Fields::NAME),
+        (key.settings != before.settings, Fields::SETTINGS),
+        (key.access != before.access, Fields::ACCESS),
+        (key.expires_at != before.expires_at, Fields::EXPIRY),
+    ])
+}
+
+/// Whether an expiry is later than the one the key has.
+fn is_later(expiry: Expiry, key: &KeyFile) -> bool {
+    match (expiry, key.expires_at) {
+        (_, None) => false,
+        (Expiry::Never, Some(_)) => true,
+        (Expiry::At(new), Some(old)) => new > old,
+    }
+}

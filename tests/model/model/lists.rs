@@ -1,0 +1,144 @@
+//! Lists: everything is looked at, what matches is shown.
+
+use std::collections::BTreeSet;
+
+use keyhasp::event::Event;
+use keyhasp::id::{KeyId, OwnerId};
+use keyhasp::key::{Kind, State};
+use keyhasp::store::Kindred;
+use serde_json::{Value, json};
+
+use super::authority::Caller;
+use super::reason::Reason;
+use super::state::{Answer, Decided, Model, unless_refused};
+use crate::calls::{EventQuery, KeyQuery, OwnerQuery};
+
+impl Model {
+    /// All pages of a list, one after the other.
+    pub(super) fn list(&self, caller: &Caller, query: &KeyQuery) -> Decided<Value> {
+        let found = self.matching(caller, query)?;
+        Ok(found.into_iter().map(|id| self.shown_key(id)).collect())
+    }
+
+    /// How many match; places in the list don't count.
+    pub(super) fn count(&self, caller: &Caller, query: &KeyQuery) -> Decided<Value> {
+        let query = KeyQuery { after: None, before: None, ..query.clone() };
+        Ok(self.matching(caller, &query)?.len().into())
+    }
+
+    /// All pages of a list with the sealed tokens; each page leaves its events.
+    pub(super) fn open_tokens(&mut self, caller: &Caller, query: &KeyQuery) -> Decided<Value> {
+        let mut shown = Vec::new();
+        let mut reasons = Vec::new();
+        let mut opened = Vec::new();
+        for id in self.matching(caller, query)? {
+            let key = self.keys[&id].clone();
+            let is_shown = key.sealed_under.is_some() && caller.beyond(&key.access).is_none();
+            if is_shown {
+                reasons.extend(self.against_opening(&key));
+                opened.push(key.clone());
+            }
+            let token = is_shown.then_some(key.current.text);
+            shown.push(json!({ "key": self.shown_key(id), "token": token }));
+        }
+        unless_refused(reasons)?;
+        for key in opened {
+            self.note_opening(caller, &key);
+        }
+        Ok(shown.into())
+    }
+
+    /// The cursor of one query, used for another: it fits only if nothing but place and limit
+    /// differ.
+    pub(super) fn use_cursor(
+        &self,
+        caller: &Caller,
+        of: &KeyQuery,
+        used_for: &KeyQuery,
+        gave_cursor: bool,
+    ) -> Decided<Value> {
+        let essence = |query: &KeyQuery| {
+            let scope = self.scope(caller, query)?;
+            let states: BTreeSet<State> = states(query).into_iter().collect();
+            Ok::<_, Vec<Reason>>((scope, states, query.kind, query.before))
+        };
+        let (first, second) = (essence(of)?, essence(used_for)?);
+        if gave_cursor && first != second {
+            return Err(vec![Reason::Invalid("cursor")]);
+        }
+        Ok(Value::Null)
+    }
+
+    /// Whose keys are listed; `None` means everybody's.
+    fn scope(&self, caller: &Caller, query: &KeyQuery) -> Decided<Option<BTreeSet<OwnerId>>> {
+        let asked: BTreeSet<OwnerId> = query.owners.iter().copied().collect();
+        if asked.len() > 64 {
+            return Err(vec![Reason::Invalid("owners")]);
+        }
+        match caller.owner {
+            Some(own) if asked.iter().any(|owner| *owner != own) => {
+                Err(vec![Reason::NotFound(Kindred::Owner)])
+            }
+            Some(own) => Ok(Some([own].into())),
+            None if asked.is_empty() => Ok(None),
+            None => Ok(Some(asked)),
+        }
+    }
+
+    /// The keys that match, newest first.
+    fn matching(&self, caller: &Caller, query: &KeyQuery) -> Decided<Vec<KeyId>> {
+        let scope = self.scope(caller, query)?;
+        let (kind, states): (Option<Kind>, _) = (query.kind, states(query));
+        let newest_first = self.keys.values().rev();
+        let found = newest_first
+            .filter(|key| scope.as_ref().is_none_or(|owners| owners.contains(&key.owner)))
+            .filter(|key| kind.is_none_or(|kind| kind == key.kind))
+            .filter(|key| states.contains(&key.state(self.now)))
+            .filter(|key| query.after.is_none_or(|after| key.id < after))
+            .filter(|key| query.before.is_none_or(|before| key.id > before));
+        Ok(found.map(|key| key.id).collect())
+    }
+
+    pub(super) fn list_owners(&self, caller: &Caller, query: &OwnerQuery) -> Decided<Value> {
+        caller.require_admin()?;
+        let found = self
+            .owners
+            .values()
+            .filter(|owner| query.after.is_none_or(|after| owner.id > after))
+            .filter(|owner| query.suspended.is_none_or(|asked| asked == owner.suspended.is_some()));
+        Ok(found.map(super::OwnerFile::shown).collect())
+    }
+
+    pub(super) fn read_events(&self, caller: &Caller, query: &EventQuery) -> Decided<Answer> {
+        let asked = query.owner;
+        if asked.is_some_and(|asked| !caller.reaches(asked)) {
+            return Err(vec![Reason::NotFound(Kindred::Owner)]);
+        }
+        let owner = caller.owner.or(asked);
+        if query.actor.as_ref().is_some_and(String::is_empty) {
+            return Err(vec![Reason::Invalid("actor")]);
+        }
+        let is_meant = |event: &&Event| {
+            event.sequence > query.after
+                && query.key.is_none_or(|key| event.key == Some(key))
+                && owner.is_none_or(|owner| event.owner == Some(owner))
+                && query.actor.as_ref().is_none_or(|by| by == event.authority.actor.as_str())
+                && query.kind.is_none_or(|kind| event.kind == kind)
+                && query.since.is_none_or(|since| event.at >= since)
+                && query.until.is_none_or(|until| event.at < until)
+        };
+        let items = self.events.iter().filter(is_meant).cloned().collect();
+        Ok(Answer::Events { items, pruned_through: self.pruned_through() })
+    }
+
+    /// The number of the last event that was pruned.
+    pub(crate) fn pruned_through(&self) -> u64 {
+        self.events.first().map_or(0, |oldest| oldest.sequence - 1)
+    }
+}
+
+/// Unrevoked ones unless told.
+fn states(query: &KeyQuery) -> Vec<State> {
+    let unrevoked = || vec![State::Active, State::Expired, State::Deactivated, State::Blocked];
+    query.states.clone().unwrap_or_else(unrevoked)
+}

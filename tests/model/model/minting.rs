@@ -1,0 +1,195 @@
+//! New keys and new tokens.
+
+use keyhasp::event::Fields;
+use keyhasp::id::{Generation, OwnerId};
+use keyhasp::key::{Expiry, Kind, SetBy};
+use keyhasp::store::{ExternalIdWish, StateProblem};
+use keyhasp::{EventKind, Timestamp};
+use serde_json::{Value, json};
+
+use super::authority::Caller;
+use super::reason::Reason;
+use super::records::{KeyFile, TokenFile};
+use super::settings::{Object, patched};
+use super::state::{Decided, Fresh, Model, unless_refused};
+use crate::calls::NewKey;
+
+impl Model {
+    pub(super) fn create_key(
+        &mut self,
+        caller: &Caller,
+        owner: OwnerId,
+        key: &NewKey,
+        fresh: &Fresh,
+    ) -> Decided<Value> {
+        let max_keys = self.owner_in_reach(caller, owner)?.max_keys;
+        let mut reasons = self.against_new_key(caller, key);
+        reasons.extend(self.against_name(owner, key.name.as_deref(), |_| true));
+        if self.live_keys(owner).len() >= max_keys as usize {
+            reasons.push(Reason::TooManyKeys(max_keys));
+        }
+        unless_refused(reasons)?;
+        Ok(self.add_key(caller, owner, key, fresh))
+    }
+
+    /// What stands against a new key, whoever its owner is.
+    pub(super) fn against_new_key(&self, caller: &Caller, key: &NewKey) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        if key.kind == Kind::Trial {
+            reasons.extend(caller.not_admin());
+        }
+        if key.access.names_unknown(&self.opening.catalogue) {
+            reasons.push(Reason::Invalid("access"));
+        }
+        reasons.extend(caller.beyond(&key.access));
+        reasons.extend(key.expiry.and_then(|expiry| against_expiry(expiry, self.now)));
+        reasons.extend(key.name.as_deref().and_then(against_name));
+        if key.settings.as_ref().is_some_and(|own| patched(&Object::new(), own).is_none()) {
+            reasons.push(Reason::Invalid("settings"));
+        }
+        match key.external_id {
+            ExternalIdWish::Given(id) => {
+                reasons.extend(caller.not_admin());
+                if self.external_ids.contains(&id.get()) {
+                    reasons.push(Reason::ExternalIdTaken(id.get()));
+                }
+            }
+            ExternalIdWish::Next if self.greatest_external_id() == i64::MAX as u64 => {
+                reasons.push(Reason::ExternalIdsExhausted);
+            }
+            _ => {}
+        }
+        let accepted = |prefix| self.prefixes.contains(&(prefix, true));
+        if key.prefix.is_some_and(|prefix| !accepted(prefix)) {
+            reasons.push(Reason::Invalid("prefix"));
+        }
+        if key.sealed && !(self.rules.sealed_tokens && !self.opening.sealing_keys.is_empty()) {
+            reasons.push(Reason::State(StateProblem::SealingOff));
+        }
+        if self.random_fails {
+            reasons.push(Reason::Random);
+        }
+        reasons
+    }
+
+    /// Writes a key down, and answers it with its token.
+    pub(super) fn add_key(
+        &mut self,
+        caller: &Caller,
+        owner: OwnerId,
+        key: &NewKey,
+        fresh: &Fresh,
+    ) -> Value {
+        let set_by = if caller.is_admin { SetBy::Administrator } else { SetBy::Owner };
+        let external_id = match key.external_id {
+            ExternalIdWish::Given(id) => Some(id.get()),
+            ExternalIdWish::Next => Some(self.greatest_external_id() + 1),
+            ExternalIdWish::None => None,
+        };
+        self.external_ids.extend(external_id);
+        // Without an answer to learn it from, any id does: the difference is told anyway.
+        let (id, _) = fresh.token.clone().unwrap_or_default_token();
+        let sealed_under =
+            if key.sealed { self.opening.sealing_keys.first().copied() } else { None };
+        let own = key.settings.as_ref().and_then(|own| patched(&Object::new(), own));
+        let file = KeyFile {
+            id,
+            owner,
+            version: 1,
+            external_id,
+            kind: key.kind,
+            name: key.name.clone(),
+            access: key.access.clone(),
+            access_by: set_by,
+            expires_at: key.expiry.and_then(Expiry::at),
+            expiry_by: set_by,
+            settings: own.unwrap_or_default(),
+            prefix: key.prefix.unwrap_or(self.opening.prefixes[0]),
+            created_at: self.now,
+            created_by: caller.by.actor.as_str().into(),
+            updated_at: self.now,
+            current: self.new_token(owner, 1, fresh),
+            earlier: Vec::new(),
+            sealed_under,
+            deactivated: None,
+            blocked: None,
+            revoked: None,
+        };
+        let fields = [
+            (true, Fields::TOKEN),
+            (true, Fields::ACCESS),
+            (file.name.is_some(), Fields::NAME),
+            (file.expires_at.is_some(), Fields::EXPIRY),
+            (!file.settings.is_empty(), Fields::SETTINGS),
+            (file.sealed_under.is_some(), Fields::SEAL),
+        ];
+        let text = file.current.text.clone();
+        self.keys.insert(id, file);
+        let first = Some(Generation::FIRST);
+        self.note_key(&caller.by, EventKind::KeyCreated, id, first, all(&fields));
+        json!({ "key": self.shown_key(id), "token": text, "dropped": null })
+    }
+
+    /// A token issued now, or at the issue mark where that is later.
+    pub(super) fn new_token(&self, owner: OwnerId, generation: u32, fresh: &Fresh) -> TokenFile {
+        let mark = self.owners.get(&owner).and_then(|owner| self.mark_of(owner));
+        let (_, text) = fresh.token.clone().unwrap_or_default_token();
+        TokenFile {
+            generation,
+            text,
+            issued_at: mark.map_or(self.now, |mark| mark.max(self.now)),
+            pepper: self.opening.peppers[0],
+        }
+    }
+
+    /// Another live key of the owner that has the name, where names are unique.
+    pub(super) fn against_name(
+        &self,
+        owner: OwnerId,
+        name: Option<&str>,
+        counts: impl Fn(&KeyFile) -> bool,
+    ) -> Option<Reason> {
+        if !self.rules.unique_names || name.is_none() {
+            return None;
+        }
+        let same = |key: &&KeyFile| key.name.as_deref() == name && counts(key);
+        self.live_keys(owner).into_iter().find(same).map(|key| Reason::NameTaken(key.id))
+    }
+
+    /// The unrevoked keys of an owner, newest first.
+    pub(super) fn live_keys(&self, owner: OwnerId) -> Vec<&KeyFile> {
+        self.keys.values().rev().filter(|key| key.owner == owner && key.is_live()).collect()
+    }
+
+    fn greatest_external_id(&self) -> u64 {
+        self.external_ids.last().copied().unwrap_or(0)
+    }
+}
+
+/// What stands against a name: 1 to 255 bytes, no control characters.
+pub(super) fn against_name(name: &str) -> Option<Reason> {
+    let is_fine = (1..=255).contains(&name.len()) && !name.chars().any(char::is_control);
+    (!is_fine).then_some(Reason::Invalid("name"))
+}
+
+/// What stands against an expiry: it is not in the future.
+pub(super) fn against_expiry(expiry: Expiry, now: Timestamp) -> Option<Reason> {
+    expiry.at().is_some_and(|at| at <= now).then_some(Reason::Invalid("expiry"))
+}
+
+/// The fields for which the condition holds.
+pub(super) fn all(fields: &[(bool, Fields)]) -> Fields {
+    let set = fields.iter().filter(|(is_set, _)| *is_set);
+    set.fold(Fields::NONE, |all, (_, field)| all.with(*field))
+}
+
+/// What a store that wrongly refused would have drawn.
+trait OrNobody {
+    fn unwrap_or_default_token(self) -> (keyhasp::KeyId, String);
+}
+
+impl OrNobody for Option<(keyhasp::KeyId, String)> {
+    fn unwrap_or_default_token(self) -> (keyhasp::KeyId, String) {
+        self.unwrap_or((keyhasp::KeyId::from_u128(0), String::new()))
+    }
+}

@@ -1,0 +1,22 @@
+//! A plain model of a whole key store: maps and vectors, and each rule written down once more,
+//! from the design and from the docs of the port.
+
+mod access;
+mod authority;
+mod keys;
+mod lists;
+mod minting;
+mod owners;
+mod reason;
+mod records;
+mod settings;
+mod state;
+mod store;
+mod verify;
+
+pub(crate) use access::{Names, Reach};
+pub(crate) use reason::Reason;
+pub(crate) use records::{KeyFile, OwnerFile};
+pub(crate) use settings::REFUSED_NAME;
+pub(crate) use state::{Answer, Fresh, Model, Opening};
+pub(crate) use verify::Verdict;

@@ -1,0 +1,237 @@
+//! The life of an owner.
+
+use keyhasp::event::Fields;
+use keyhasp::id::{OwnerId, Version};
+use keyhasp::key::Kind;
+use keyhasp::store::StateProblem;
+use keyhasp::{EventKind, Timestamp};
+use serde_json::{Value, json};
+
+use super::access::Reach;
+use super::authority::Caller;
+use super::minting::all;
+use super::reason::Reason;
+use super::records::{KeyFile, OwnerFile, SwitchFile};
+use super::settings::{Object, patched};
+use super::state::{Decided, Fresh, Model, conflict, unless_refused};
+use crate::calls::{NewKey, NewOwner, OnOwner};
+
+impl Model {
+    pub(super) fn create_owner(
+        &mut self,
+        caller: &Caller,
+        id: OwnerId,
+        owner: &NewOwner,
+        fresh: &Fresh,
+    ) -> Decided<Value> {
+        caller.require_admin()?;
+        let max_keys = owner.max_keys.unwrap_or(1_000);
+        let mut reasons = Vec::new();
+        if self.owners.contains_key(&id) {
+            reasons.push(Reason::OwnerExists);
+        }
+        let defaults = owner.defaults.as_ref();
+        let defaults = defaults.map_or(Some(Object::new()), |own| patched(&Object::new(), own));
+        if defaults.is_none() {
+            reasons.push(Reason::Invalid("settings"));
+        }
+        let ceiling = owner.ceiling.clone().unwrap_or(Reach::Full);
+        if ceiling.names_unknown(&self.opening.catalogue) {
+            reasons.push(Reason::Invalid("access"));
+        }
+        match &owner.first_key {
+            Some(key) => {
+                if key.kind == Kind::Trial {
+                    reasons.push(Reason::Invalid("first key"));
+                }
+                reasons.extend(self.against_new_key(caller, key));
+                if max_keys == 0 {
+                    reasons.push(Reason::TooManyKeys(0));
+                }
+            }
+            None if self.rules.keep_standard_key => reasons.push(Reason::LastStandardKey),
+            None => {}
+        }
+        unless_refused(reasons)?;
+        let file = OwnerFile {
+            id,
+            version: 1,
+            defaults: defaults.unwrap_or_default(),
+            suspended: None,
+            ceiling,
+            max_keys,
+            mark: None,
+            created_at: self.now,
+            created_by: caller.by.actor.as_str().into(),
+            updated_at: self.now,
+        };
+        let shown = file.shown();
+        self.owners.insert(id, file);
+        self.note_owner(&caller.by, EventKind::OwnerCreated, id, Fields::NONE);
+        let first = owner.first_key.as_ref().map(|key| self.add_key(caller, id, key, fresh));
+        Ok(json!({ "owner": shown, "first_key": first }))
+    }
+
+    pub(super) fn act_on_owner(
+        &mut self,
+        caller: &Caller,
+        id: OwnerId,
+        action: &OnOwner,
+        expected: Option<Version>,
+    ) -> Decided<Value> {
+        let mut owner = self.owner_in_reach(caller, id)?.clone();
+        caller.require_admin()?;
+        let mut reasons = self.against_owner_action(&owner, action);
+        let (kind, fields) = if reasons.is_empty() {
+            self.take_owner_action(caller, &mut owner, action)
+        } else {
+            (EventKind::OwnerUpdated, Fields::NONE)
+        };
+        let changes = !fields.is_empty();
+        if changes || !reasons.is_empty() {
+            reasons.extend(conflict(expected, owner.version));
+        }
+        unless_refused(reasons)?;
+        if changes {
+            owner.version += 1;
+            owner.updated_at = self.now;
+            self.owners.insert(id, owner);
+            self.note_owner(&caller.by, kind, id, fields);
+        }
+        Ok(self.owners[&id].shown())
+    }
+
+    fn against_owner_action(&self, owner: &OwnerFile, action: &OnOwner) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        match action {
+            OnOwner::MoveMark(to) => reasons.extend(against_mark(*to, self.now)),
+            OnOwner::Update { defaults, ceiling, .. } => {
+                if defaults.as_ref().is_some_and(|patch| patched(&owner.defaults, patch).is_none())
+                {
+                    reasons.push(Reason::Invalid("settings"));
+                }
+                let ceiling = ceiling.as_ref().filter(|ceiling| **ceiling != owner.ceiling);
+                if ceiling.is_some_and(|ceiling| ceiling.names_unknown(&self.opening.catalogue)) {
+                    reasons.push(Reason::Invalid("access"));
+                }
+            }
+            OnOwner::Resume | OnOwner::Suspend => {}
+        }
+        reasons
+    }
+
+    /// Changes the owner; says what happened and which fields differ.
+    fn take_owner_action(
+        &self,
+        caller: &Caller,
+        owner: &mut OwnerFile,
+        action: &OnOwner,
+    ) -> (EventKind, Fields) {
+        let before = owner.clone();
+        match action {
+            OnOwner::MoveMark(to) => {
+                owner.mark = before.mark.max(Some(*to));
+                let moved = owner.mark != before.mark;
+                (EventKind::OwnerMarkMoved, all(&[(moved, Fields::ISSUE_MARK)]))
+            }
+            OnOwner::Resume => {
+                let was = owner.suspended.take().is_some();
+                (EventKind::OwnerResumed, all(&[(was, Fields::SUSPENDED)]))
+            }
+            OnOwner::Suspend => {
+                let was = before.suspended.is_some();
+                let switch = || Some(SwitchFile::new(&caller.by, self.now));
+                owner.suspended = before.suspended.or_else(switch);
+                (EventKind::OwnerSuspended, all(&[(!was, Fields::SUSPENDED)]))
+            }
+            OnOwner::Update { defaults, ceiling, max_keys } => {
+                let new = defaults.as_ref().and_then(|patch| patched(&before.defaults, patch));
+                owner.defaults = new.unwrap_or_else(|| before.defaults.clone());
+                owner.ceiling = ceiling.clone().unwrap_or_else(|| before.ceiling.clone());
+                owner.max_keys = max_keys.unwrap_or(before.max_keys);
+                let fields = [
+                    (owner.defaults != before.defaults, Fields::SETTINGS),
+                    (owner.ceiling != before.ceiling, Fields::ACCESS),
+                    (owner.max_keys != before.max_keys, Fields::MAX_KEYS),
+                ];
+                (EventKind::OwnerUpdated, all(&fields))
+            }
+        }
+    }
+
+    pub(super) fn revoke_all(
+        &mut self,
+        caller: &Caller,
+        owner: OwnerId,
+        replacement: Option<&NewKey>,
+        expected: Option<Version>,
+        fresh: &Fresh,
+    ) -> Decided<Value> {
+        let (version, max_keys) = {
+            let owner = self.owner_in_reach(caller, owner)?;
+            (owner.version, owner.max_keys)
+        };
+        let live: Vec<KeyFile> = self.live_keys(owner).into_iter().cloned().collect();
+        if live.is_empty() && replacement.is_none() {
+            return Ok(json!({ "revoked": 0, "replacement": null }));
+        }
+        let mut reasons: Vec<Reason> = conflict(expected, version).into_iter().collect();
+        if let Some(key) = replacement {
+            reasons.extend(self.against_new_key(caller, key));
+            // One for many; only where there was none does the number grow.
+            if live.is_empty() && max_keys == 0 {
+                reasons.push(Reason::TooManyKeys(max_keys));
+            }
+        }
+        let keeps_one = replacement.is_some_and(|key| key.kind == Kind::Standard);
+        if self.rules.keep_standard_key && !keeps_one {
+            reasons.push(Reason::LastStandardKey);
+        }
+        unless_refused(reasons)?;
+        let now = self.now;
+        if let Some(owner) = self.owners.get_mut(&owner) {
+            owner.version += 1;
+            owner.updated_at = now;
+        }
+        self.note_owner(&caller.by, EventKind::OwnerKeysRevoked, owner, Fields::NONE);
+        for mut key in live.iter().cloned() {
+            let id = key.id;
+            let had_seal = key.sealed_under.take().is_some();
+            key.revoked = Some(SwitchFile::new(&caller.by, now));
+            key.change(self.mark_of(&self.owners[&owner]), now);
+            self.keys.insert(id, key);
+            let fields = all(&[(true, Fields::REVOKED), (had_seal, Fields::SEAL)]);
+            self.note_key(&caller.by, EventKind::KeyRevoked, id, None, fields);
+        }
+        let replacement = replacement.map(|key| self.add_key(caller, owner, key, fresh));
+        Ok(json!({ "revoked": live.len(), "replacement": replacement }))
+    }
+
+    pub(super) fn purge_owner(
+        &mut self,
+        caller: &Caller,
+        id: OwnerId,
+        expected: Option<Version>,
+    ) -> Decided<Value> {
+        let owner = self.owner_in_reach(caller, id)?;
+        let mut reasons: Vec<Reason> = caller.not_admin().into_iter().collect();
+        if owner.suspended.is_none() {
+            reasons.push(Reason::State(StateProblem::NotSuspended));
+        }
+        reasons.extend(conflict(expected, owner.version));
+        unless_refused(reasons)?;
+        let keys: Vec<_> = self.keys.values().rev().filter(|key| key.owner == id).collect();
+        for key in keys.iter().map(|key| key.id).collect::<Vec<_>>() {
+            self.note_key(&caller.by, EventKind::KeyPurged, key, None, Fields::NONE);
+            self.keys.remove(&key);
+        }
+        self.note_owner(&caller.by, EventKind::OwnerPurged, id, Fields::NONE);
+        self.owners.remove(&id);
+        Ok(Value::Null)
+    }
+}
+
+/// What stands against an issue mark: it moves to now at most.
+pub(super) fn against_mark(to: Timestamp, now: Timestamp) -> Option<Reason> {
+    (to > now).then_some(Reason::Invalid("issue mark"))
+}

@@ -1,0 +1,69 @@
+//! Why a call is refused.
+
+use keyhasp::Error;
+use keyhasp::id::{KeyId, Version};
+use keyhasp::store::{Denied, Kindred, StateProblem, Unavailable};
+
+/// A reason to refuse a call. Where several hold at once, the store may tell any of them.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Reason {
+    Conflict {
+        expected: Version,
+        found: u64,
+    },
+    DataForbid(&'static str),
+    Denied(Denied),
+    ExternalIdTaken(u64),
+    ExternalIdsExhausted,
+    Invalid(&'static str),
+    LastStandardKey,
+    NameTaken(KeyId),
+    NotFound(Kindred),
+    OwnerExists,
+    Random,
+    Seal,
+    State(StateProblem),
+    TooManyKeys(u32),
+    Unavailable(Unavailable),
+    /// What no call of a sequence may be told.
+    Unexpected(String),
+}
+
+impl Reason {
+    /// What a store told.
+    pub(crate) fn of(error: &Error) -> Self {
+        match error {
+            Error::Conflict { expected, found } => {
+                Self::Conflict { expected: *expected, found: found.get() }
+            }
+            Error::DataForbid { rule } => Self::DataForbid(rule),
+            Error::Denied(denied) => Self::Denied(*denied),
+            Error::ExternalIdTaken(id) => Self::ExternalIdTaken(id.get()),
+            Error::ExternalIdsExhausted => Self::ExternalIdsExhausted,
+            Error::Invalid(invalid) => Self::Invalid(invalid.field()),
+            Error::LastStandardKey => Self::LastStandardKey,
+            Error::NameTaken(by) => Self::NameTaken(*by),
+            Error::NotFound(kindred) => Self::NotFound(*kindred),
+            Error::OwnerExists => Self::OwnerExists,
+            Error::Random(_) => Self::Random,
+            Error::Seal(_) => Self::Seal,
+            Error::State(problem) => Self::State(*problem),
+            Error::TooManyKeys { limit } => Self::TooManyKeys(*limit),
+            Error::Unavailable(unavailable) => Self::Unavailable(*unavailable),
+            other => Self::Unexpected(format!("{other:?}")),
+        }
+    }
+
+    /// A name for statistics.
+    pub(crate) fn name(&self) -> String {
+        let text = format!("{self:?}");
+        match self {
+            Self::DataForbid(_)
+            | Self::Denied(_)
+            | Self::Invalid(_)
+            | Self::NotFound(_)
+            | Self::State(_) => text.replace(['"', ' '], ""),
+            _ => text.chars().take_while(|c| c.is_ascii_alphanumeric()).collect(),
+        }
+    }
+}

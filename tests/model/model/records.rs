@@ -1,0 +1,234 @@
+//! What the model knows of keys and owners, and how they are shown.
+
+use keyhasp::authority::Authority;
+use keyhasp::id::{Generation, KeyId, OwnerId};
+use keyhasp::key::{Kind, SetBy, State, Unfit};
+use keyhasp::{Prefix, Timestamp};
+use serde_json::{Value, json};
+
+use super::access::Reach;
+use super::settings::{Object, effective};
+
+/// A key.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyFile {
+    pub(crate) id: KeyId,
+    pub(crate) owner: OwnerId,
+    pub(crate) version: u64,
+    pub(crate) external_id: Option<u64>,
+    pub(crate) kind: Kind,
+    pub(crate) name: Option<String>,
+    pub(crate) access: Reach,
+    pub(crate) access_by: SetBy,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) expiry_by: SetBy,
+    pub(crate) settings: Object,
+    pub(crate) prefix: Prefix,
+    pub(crate) created_at: Timestamp,
+    pub(crate) created_by: String,
+    pub(crate) updated_at: Timestamp,
+    pub(crate) current: TokenFile,
+    /// Earlier tokens whose digests are still kept, oldest first, each with its end.
+    pub(crate) earlier: Vec<(TokenFile, Timestamp)>,
+    /// The number of the sealing key under which the current token lies.
+    pub(crate) sealed_under: Option<u16>,
+    pub(crate) deactivated: Option<SwitchFile>,
+    pub(crate) blocked: Option<SwitchFile>,
+    pub(crate) revoked: Option<SwitchFile>,
+}
+
+/// A token.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenFile {
+    pub(crate) generation: u32,
+    pub(crate) text: String,
+    pub(crate) issued_at: Timestamp,
+    /// The number of the pepper under which its digest lies.
+    pub(crate) pepper: u16,
+}
+
+/// A switch that is on.
+#[derive(Clone, Debug)]
+pub(crate) struct SwitchFile {
+    at: Timestamp,
+    by: String,
+    reason: Option<String>,
+}
+
+/// An owner.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnerFile {
+    pub(crate) id: OwnerId,
+    pub(crate) version: u64,
+    pub(crate) defaults: Object,
+    pub(crate) suspended: Option<SwitchFile>,
+    pub(crate) ceiling: Reach,
+    pub(crate) max_keys: u32,
+    pub(crate) mark: Option<Timestamp>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) created_by: String,
+    pub(crate) updated_at: Timestamp,
+}
+
+impl KeyFile {
+    pub(crate) fn is_live(&self) -> bool {
+        self.revoked.is_none()
+    }
+
+    pub(crate) fn state(&self, now: Timestamp) -> State {
+        if self.revoked.is_some() {
+            State::Revoked
+        } else if self.blocked.is_some() {
+            State::Blocked
+        } else if self.deactivated.is_some() {
+            State::Deactivated
+        } else if self.has_expired(now) {
+            State::Expired
+        } else {
+            State::Active
+        }
+    }
+
+    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| now >= at)
+    }
+
+    /// The tokens whose digests are kept.
+    pub(crate) fn tokens(&self) -> Vec<&TokenFile> {
+        self.earlier.iter().map(|(token, _)| token).chain([&self.current]).collect()
+    }
+
+    /// When the grace of a generation ends; `None` for the current one.
+    pub(crate) fn grace_end(&self, generation: u32) -> Option<Timestamp> {
+        let found = self.earlier.iter().find(|(token, _)| token.generation == generation);
+        found.map(|(_, end)| *end)
+    }
+
+    /// Earlier tokens that live at `now`, issue marks considered.
+    pub(crate) fn living_earlier(
+        &self,
+        mark: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Vec<(TokenFile, Timestamp)> {
+        let lives = |(token, end): &&(TokenFile, Timestamp)| {
+            now < *end && mark.is_none_or(|mark| token.issued_at >= mark)
+        };
+        self.earlier.iter().filter(lives).cloned().collect()
+    }
+
+    /// A change at `now`: one version more, and run-out tokens lose their digests.
+    pub(crate) fn change(&mut self, mark: Option<Timestamp>, now: Timestamp) {
+        self.version += 1;
+        self.updated_at = now;
+        self.earlier = self.living_earlier(mark, now);
+    }
+
+    /// As an answer shows it.
+    pub(crate) fn shown(
+        &self,
+        owner: &OwnerFile,
+        mark: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Value {
+        let earlier: Vec<Value> = self
+            .living_earlier(mark, now)
+            .iter()
+            .map(|(token, end)| {
+                json!({
+                    "generation": token.generation,
+                    "issued_at": token.issued_at,
+                    "ends_at": end,
+                })
+            })
+            .collect();
+        json!({
+            "id": self.id,
+            "external_id": self.external_id,
+            "owner": self.owner,
+            "kind": self.kind,
+            "state": self.state(now),
+            "name": self.name,
+            "access": self.access.text(),
+            "access_by": self.access_by,
+            "expires_at": self.expires_at,
+            "expiry_by": self.expiry_by,
+            "settings": effective(&self.settings, &owner.defaults),
+            "own_settings": self.settings,
+            "prefix": self.prefix,
+            "generation": self.current.generation,
+            "token_issued_at": self.current.issued_at,
+            "earlier_tokens": earlier,
+            "is_sealed": self.sealed_under.is_some(),
+            "deactivated": shown_switch(self.deactivated.as_ref()),
+            "blocked": shown_switch(self.blocked.as_ref()),
+            "revoked": shown_switch(self.revoked.as_ref()),
+            "created_at": self.created_at,
+            "created_by": self.created_by,
+            "updated_at": self.updated_at,
+            "version": self.version,
+        })
+    }
+
+    /// Why a kept token of it isn't accepted, its owner's suspension first.
+    pub(crate) fn unfit(
+        &self,
+        owner: &OwnerFile,
+        token: &TokenFile,
+        mark: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Option<Unfit> {
+        if owner.suspended.is_some() {
+            return Some(Unfit::Suspended);
+        }
+        match self.state(now) {
+            State::Revoked => return Some(Unfit::Revoked),
+            State::Blocked => return Some(Unfit::Blocked),
+            State::Deactivated => return Some(Unfit::Deactivated),
+            State::Expired => return Some(Unfit::Expired),
+            State::Active => {}
+        }
+        let ran_out = self.grace_end(token.generation).is_some_and(|end| now >= end);
+        let is_marked = mark.is_some_and(|mark| token.issued_at < mark);
+        (ran_out || is_marked).then_some(Unfit::Superseded)
+    }
+}
+
+impl OwnerFile {
+    pub(crate) fn shown(&self) -> Value {
+        json!({
+            "id": self.id,
+            "defaults": self.defaults,
+            "suspended": shown_switch(self.suspended.as_ref()),
+            "ceiling": self.ceiling.text(),
+            "max_keys": self.max_keys,
+            "issue_mark": self.mark,
+            "created_at": self.created_at,
+            "created_by": self.created_by,
+            "updated_at": self.updated_at,
+            "version": self.version,
+        })
+    }
+}
+
+impl SwitchFile {
+    pub(crate) fn new(by: &Authority, now: Timestamp) -> Self {
+        Self {
+            at: now,
+            by: by.actor.as_str().into(),
+            reason: by.reason.as_ref().map(|reason| reason.as_str().into()),
+        }
+    }
+}
+
+fn shown_switch(switch: Option<&SwitchFile>) -> Value {
+    match switch {
+        Some(switch) => json!({ "at": switch.at, "by": switch.by, "reason": switch.reason }),
+        None => Value::Null,
+    }
+}
+
+impl TokenFile {
+    pub(crate) fn generation(&self) -> Generation {
+        Generation::new(self.generation).unwrap()
+    }
+}

@@ -1,0 +1,227 @@
+//! All that the model knows, and which part of it answers which call.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyhasp::authority::{Actor, Authority, Role};
+use keyhasp::event::{Event, EventDraft, Fields};
+use keyhasp::id::{Generation, KeyId, OwnerId, Version};
+use keyhasp::key::StoreRules;
+use keyhasp::{EventKind, Prefix, Timestamp};
+use serde_json::Value;
+
+use super::access::Names;
+use super::reason::Reason;
+use super::records::{KeyFile, OwnerFile};
+use crate::calls::Call;
+
+/// With what a store was opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Opening {
+    pub(crate) catalogue: Names,
+    pub(crate) prefixes: Vec<Prefix>,
+    /// The numbers of the open peppers, the current one first.
+    pub(crate) peppers: Vec<u16>,
+    /// The numbers of the open sealing keys, the current one first.
+    pub(crate) sealing_keys: Vec<u16>,
+}
+
+/// What only the store can know beforehand: drawn at random, or an implementation's own choice.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fresh {
+    /// The id and the token of the key that was made or rotated.
+    pub(crate) token: Option<(KeyId, String)>,
+    /// Whether a first query gave a cursor.
+    pub(crate) gave_cursor: bool,
+}
+
+/// What a call answers.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Answer {
+    Events { items: Vec<Event>, pruned_through: u64 },
+    Shown(Value),
+}
+
+/// The model.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) now: Timestamp,
+    /// Whether the source of randomness fails now.
+    pub(crate) random_fails: bool,
+    pub(crate) opening: Opening,
+    pub(crate) rules: StoreRules,
+    /// Every prefix ever accepted, and whether it is accepted now.
+    pub(crate) prefixes: Vec<(Prefix, bool)>,
+    /// Every pepper ever opened.
+    pub(crate) known_peppers: BTreeSet<u16>,
+    pub(crate) version: u64,
+    pub(crate) mark: Option<Timestamp>,
+    pub(crate) owners: BTreeMap<OwnerId, OwnerFile>,
+    pub(crate) keys: BTreeMap<KeyId, KeyFile>,
+    /// Kept for ever.
+    pub(crate) external_ids: BTreeSet<u64>,
+    pub(crate) events: Vec<Event>,
+    /// How many events there ever were.
+    pub(crate) last_event: u64,
+}
+
+/// What every rule of the model decides.
+pub(super) type Decided<T> = Result<T, Vec<Reason>>;
+
+impl Model {
+    /// A new store.
+    pub(crate) fn new(now: Timestamp, rules: StoreRules, opening: Opening) -> Self {
+        Self {
+            now,
+            random_fails: false,
+            rules,
+            prefixes: opening.prefixes.iter().map(|prefix| (*prefix, true)).collect(),
+            known_peppers: opening.peppers.iter().copied().collect(),
+            opening,
+            version: 1,
+            mark: None,
+            owners: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            external_ids: BTreeSet::new(),
+            events: Vec::new(),
+            last_event: 0,
+        }
+    }
+
+    /// The same store, opened anew.
+    pub(crate) fn reopen(&mut self, opening: Opening) {
+        let before = self.known_peppers.len();
+        self.known_peppers.extend(&opening.peppers);
+        self.opening = opening;
+        if self.known_peppers.len() > before {
+            self.version += 1;
+            let by = Authority::new(Role::Administrator, Actor::new("keyhasp").unwrap());
+            self.note(&by, EventKind::PepperAdded, None, None, self.version, None, Fields::PEPPERS);
+        }
+    }
+
+    /// What a call answers, and what it changes; or all the reasons for which it may be refused,
+    /// and nothing is changed.
+    pub(crate) fn call(&mut self, by: &Authority, call: &Call, fresh: &Fresh) -> Decided<Answer> {
+        // Nobody in particular asks for these.
+        match call {
+            Call::Recover => return Ok(Answer::Shown(Value::Null)),
+            Call::Wait { .. } => return Ok(Answer::Shown(self.last_event.into())),
+            _ => {}
+        }
+        let caller = self.caller(by)?;
+        let shown = match call {
+            Call::ActOnKey { id, action, expected } => {
+                self.act_on_key(&caller, *id, action, *expected)?
+            }
+            Call::ActOnOwner { id, action, expected } => {
+                self.act_on_owner(&caller, *id, action, *expected)?
+            }
+            Call::ChangeRules { rules, prefixes, expected } => {
+                self.change_rules(&caller, *rules, prefixes.as_deref(), *expected)?
+            }
+            Call::Count { query } => self.count(&caller, query)?,
+            Call::CreateKey { owner, key } => self.create_key(&caller, *owner, key, fresh)?,
+            Call::CreateOwner { id, owner } => self.create_owner(&caller, *id, owner, fresh)?,
+            Call::Events { query } => return self.read_events(&caller, query),
+            Call::Find { id } => self.find(&caller, *id)?,
+            Call::ForeignCursor { of, used_for } => {
+                self.use_cursor(&caller, of, used_for, fresh.gave_cursor)?
+            }
+            Call::Get { id } => self.get(&caller, *id)?,
+            Call::GetOwner { id } => self.owner_in_reach(&caller, *id)?.shown(),
+            Call::List { query } => self.list(&caller, query)?,
+            Call::ListOwners { query } => self.list_owners(&caller, query)?,
+            Call::MadeUpCursor { .. } => return Err(vec![Reason::Invalid("cursor")]),
+            Call::MoveMark { to, expected } => self.move_mark(&caller, *to, *expected)?,
+            Call::OpenToken { id } => self.open_token(&caller, *id)?,
+            Call::OpenTokens { query } => self.open_tokens(&caller, query)?,
+            Call::Prune { before } => self.prune(&caller, *before)?,
+            Call::Purge { id, expected } => self.purge(&caller, *id, *expected)?,
+            Call::PurgeOwner { id, expected } => self.purge_owner(&caller, *id, *expected)?,
+            Call::RevokeAll { owner, replacement, expected } => {
+                self.revoke_all(&caller, *owner, replacement.as_ref(), *expected, fresh)?
+            }
+            Call::Rotate { id, how, expected } => {
+                self.rotate(&caller, *id, *how, *expected, fresh)?
+            }
+            Call::Recover | Call::Wait { .. } => Value::Null,
+            Call::Rules => self.shown_rules(),
+        };
+        Ok(Answer::Shown(shown))
+    }
+
+    /// The later of the owner's and the store's issue mark.
+    pub(crate) fn mark_of(&self, owner: &OwnerFile) -> Option<Timestamp> {
+        owner.mark.max(self.mark)
+    }
+
+    /// A key as an answer shows it.
+    pub(crate) fn shown_key(&self, id: KeyId) -> Value {
+        let key = &self.keys[&id];
+        let owner = &self.owners[&key.owner];
+        key.shown(owner, self.mark_of(owner), self.now)
+    }
+
+    #[allow(clippy::too_many_arguments)] // An event has that many fields.
+    pub(super) fn note(
+        &mut self,
+        by: &Authority,
+        kind: EventKind,
+        owner: Option<OwnerId>,
+        key: Option<KeyId>,
+        version: u64,
+        generation: Option<Generation>,
+        fields: Fields,
+    ) {
+        self.last_event += 1;
+        let draft = EventDraft {
+            at: self.now,
+            kind,
+            owner,
+            key,
+            version: Version::new(version),
+            generation,
+            fields,
+            authority: by.clone(),
+        };
+        self.events.push(Event { sequence: self.last_event, draft });
+    }
+
+    /// Notes what was done to a key.
+    pub(super) fn note_key(
+        &mut self,
+        by: &Authority,
+        kind: EventKind,
+        key: KeyId,
+        generation: Option<Generation>,
+        fields: Fields,
+    ) {
+        let (owner, version) = (self.keys[&key].owner, self.keys[&key].version);
+        self.note(by, kind, Some(owner), Some(key), version, generation, fields);
+    }
+
+    /// Notes what was done to an owner.
+    pub(super) fn note_owner(
+        &mut self,
+        by: &Authority,
+        kind: EventKind,
+        owner: OwnerId,
+        fields: Fields,
+    ) {
+        let version = self.owners[&owner].version;
+        self.note(by, kind, Some(owner), None, version, None, fields);
+    }
+}
+
+/// A version that is expected must be the one found.
+pub(super) fn conflict(expected: Option<Version>, found: u64) -> Option<Reason> {
+    match expected {
+        Some(expected) if expected.get() != found => Some(Reason::Conflict { expected, found }),
+        _ => None,
+    }
+}
+
+/// `Ok` if there is no reason to refuse.
+pub(super) fn unless_refused(reasons: Vec<Reason>) -> Decided<()> {
+    if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+}

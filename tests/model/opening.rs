@@ -1,0 +1,133 @@
+//! With what a store is opened, and opened anew.
+
+use std::collections::BTreeSet;
+
+use keyhasp::key::{Settings, StoreRules};
+use keyhasp::permission::Catalogue;
+use keyhasp::store::{Store, StoreBuilder};
+use keyhasp::{Peppers, Prefix};
+
+use crate::chance::Chance;
+use crate::generate::{catalogue, prefixes};
+use crate::model::{Model, Names, Opening, REFUSED_NAME};
+
+/// The most peppers that are open at once.
+const MAX_PEPPERS: usize = 4;
+
+/// The rules of a new store.
+pub(crate) fn rules(chance: &mut Chance) -> StoreRules {
+    StoreRules {
+        unique_names: chance.percent(40),
+        keep_standard_key: chance.percent(35),
+        sealed_tokens: chance.percent(70),
+    }
+}
+
+/// With what a new store is opened.
+pub(crate) fn first(chance: &mut Chance) -> Opening {
+    let mut prefixes = prefixes();
+    chance.shuffle(&mut prefixes);
+    prefixes.truncate(1 + chance.below(4));
+    Opening {
+        catalogue: catalogue(chance),
+        prefixes,
+        peppers: vec![if chance.percent(30) { 0 } else { 1 }],
+        sealing_keys: if cfg!(feature = "sealed") && chance.percent(90) { vec![1] } else { vec![] },
+    }
+}
+
+/// With what it is opened anew: another catalogue, the same prefixes in another order, a new
+/// pepper and a new sealing key beside those that are needed.
+pub(crate) fn next(chance: &mut Chance, model: &Model) -> Opening {
+    let mut opening = model.opening.clone();
+    if chance.percent(60) {
+        opening.catalogue = catalogue(chance);
+    }
+    chance.shuffle(&mut opening.prefixes);
+    let needed = needed_peppers(model);
+    if chance.percent(50) {
+        let kept = opening.peppers.iter().filter(|number| needed.contains(number));
+        let mut peppers: Vec<u16> = kept.copied().collect();
+        if peppers.len() < MAX_PEPPERS {
+            peppers.insert(0, model.known_peppers.last().map_or(1, |last| last + 1));
+        }
+        opening.peppers = peppers;
+    }
+    if cfg!(feature = "sealed") {
+        match chance.below(10) {
+            0 => opening.sealing_keys.clear(),
+            1..=3 => {
+                let next = opening.sealing_keys.iter().max().map_or(1, |last| last + 1);
+                opening.sealing_keys.insert(0, next);
+            }
+            4 => opening.sealing_keys.truncate(1),
+            5 if opening.sealing_keys.is_empty() => opening.sealing_keys.push(1),
+            _ => {}
+        }
+    }
+    opening
+}
+
+/// The peppers under which stored digests lie.
+pub(crate) fn needed_peppers(model: &Model) -> BTreeSet<u16> {
+    model.keys.values().flat_map(|key| key.tokens().into_iter().map(|token| token.pepper)).collect()
+}
+
+/// A builder with all of it but clock and randomness.
+pub(crate) fn builder(opening: &Opening, rules: StoreRules) -> StoreBuilder {
+    let builder = Store::builder(declare(&opening.catalogue), opening.prefixes.iter().copied())
+        .rules(rules)
+        .peppers(open_peppers(&opening.peppers))
+        .settings_check(|settings: &Settings| match settings.get(REFUSED_NAME) {
+            Some(_) => Err(format!("`{REFUSED_NAME}` is not for use")),
+            None => Ok(()),
+        });
+    with_sealing_keys(builder, &opening.sealing_keys)
+}
+
+#[cfg(feature = "sealed")]
+fn with_sealing_keys(builder: StoreBuilder, numbers: &[u16]) -> StoreBuilder {
+    let Some((current, others)) = numbers.split_first() else { return builder };
+    let bytes = |number: u16| [u8::try_from(number).unwrap() ^ 0xf0; 32];
+    let mut keys = keyhasp::SealingKeys::new(*current, bytes(*current)).unwrap();
+    for number in others {
+        keys = keys.and(*number, bytes(*number)).unwrap();
+    }
+    builder.sealing_keys(keys)
+}
+
+#[cfg(not(feature = "sealed"))]
+fn with_sealing_keys(builder: StoreBuilder, _numbers: &[u16]) -> StoreBuilder {
+    builder
+}
+
+fn declare(names: &Names) -> Catalogue {
+    let declared = names.iter().fold(Catalogue::builder(), |builder, (name, is_read)| {
+        if *is_read { builder.read(*name) } else { builder.write(*name) }
+    });
+    declared.build().unwrap()
+}
+
+/// Number 0 is the public one.
+pub(crate) fn open_peppers(numbers: &[u16]) -> Peppers {
+    let bytes = |number: u16| [u8::try_from(number).unwrap(); 32];
+    let (current, others) = numbers.split_first().unwrap();
+    if *current == 0 {
+        assert!(others.is_empty(), "the public pepper is never the newer one");
+        return Peppers::public();
+    }
+    let mut peppers = Peppers::new(*current, bytes(*current)).unwrap();
+    for number in others {
+        peppers = match number {
+            0 => peppers.and_public().unwrap(),
+            number => peppers.and(*number, bytes(*number)).unwrap(),
+        };
+    }
+    peppers
+}
+
+/// Prefixes of which one isn't accepted by the store.
+pub(crate) fn other_prefixes(opening: &Opening) -> Vec<Prefix> {
+    let stranger = Prefix::new("stranger").unwrap();
+    opening.prefixes.iter().skip(1).copied().chain([stranger]).collect()
+}

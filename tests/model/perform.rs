@@ -1,0 +1,410 @@
+//! Carries out a call: through the handle of whoever calls where there is one for it, and on the
+//! port itself where there is none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyhasp::authority::{Actor, Authority, Role};
+use keyhasp::id::{Generation, OwnerId, Version};
+use keyhasp::store::{Issued, Keys, Managing, OpenedToken};
+use keyhasp::{AdminKeys, DelegatedKeys, Error, KeyStore, OwnerKeys};
+use serde_json::{Value, json};
+
+use crate::calls::{
+    Call, EventQuery, KeyQuery, OnKey, OnOwner, OwnerQuery, Side, Who, rules_request,
+};
+use crate::model::{Answer, Fresh};
+
+/// What was heard: the answer, and what nobody could know beforehand.
+pub(crate) type Heard = Result<(Answer, Fresh), Error>;
+
+/// So many pages are followed at most: more means that a list never ends.
+const MAX_PAGES: usize = 500;
+
+/// Somebody at the counter.
+#[derive(Debug)]
+pub(crate) enum Desk {
+    Admin(AdminKeys),
+    Delegate(DelegatedKeys),
+    Owner(OwnerKeys),
+    /// Without a handle.
+    Port(Authority),
+}
+
+impl Desk {
+    /// Makes the handle.
+    pub(crate) fn new(store: &Arc<dyn KeyStore>, who: &Who) -> Self {
+        let store = Arc::clone(store);
+        match &who.side {
+            Side::Admin => Self::Admin(dress(AdminKeys::new(store, &who.actor).unwrap(), who)),
+            Side::Owner(owner) => {
+                Self::Owner(dress(OwnerKeys::new(store, *owner, &who.actor).unwrap(), who))
+            }
+            Side::Grant(grant) => {
+                Self::Delegate(dress(DelegatedKeys::new(store, grant, &who.actor).unwrap(), who))
+            }
+            Side::Claim { owner, key, generation } => {
+                let generation = Generation::new(*generation).unwrap();
+                let role = Role::Delegate { owner: *owner, key: *key, generation };
+                let admin = dress(AdminKeys::new(store, &who.actor).unwrap(), who);
+                let dressed = admin.authority().clone();
+                Self::Port(Authority { role, actor: Actor::new(&who.actor).unwrap(), ..dressed })
+            }
+        }
+    }
+
+    pub(crate) fn authority(&self) -> &Authority {
+        match self {
+            Self::Admin(keys) => keys.authority(),
+            Self::Delegate(keys) => keys.authority(),
+            Self::Owner(keys) => keys.authority(),
+            Self::Port(by) => by,
+        }
+    }
+
+    /// Carries out a call.
+    pub(crate) fn perform(&self, store: &dyn KeyStore, call: &Call) -> Heard {
+        let expected = expected_by(call);
+        let through_handle = match self {
+            Self::Admin(keys) => by_admin(&expecting(keys, expected), call),
+            Self::Delegate(keys) => by_delegate(&expecting(keys, expected), call),
+            Self::Owner(keys) => by_owner(&expecting(keys, expected), call),
+            Self::Port(_) => None,
+        };
+        through_handle.unwrap_or_else(|| on_port(store, self.authority(), call))
+    }
+}
+
+fn dress<R: Managing>(mut keys: Keys<R>, who: &Who) -> Keys<R> {
+    if let Some(reason) = &who.reason {
+        keys = keys.because(reason).unwrap();
+    }
+    if let Some(correlation) = &who.correlation {
+        keys = keys.correlated(correlation).unwrap();
+    }
+    keys
+}
+
+fn expecting<R: Managing>(keys: &Keys<R>, expected: Option<Version>) -> Keys<R> {
+    match expected {
+        Some(version) => keys.expecting(version),
+        None => keys.clone(),
+    }
+}
+
+fn expected_by(call: &Call) -> Option<Version> {
+    match call {
+        Call::ActOnKey { expected, .. }
+        | Call::ActOnOwner { expected, .. }
+        | Call::ChangeRules { expected, .. }
+        | Call::MoveMark { expected, .. }
+        | Call::Purge { expected, .. }
+        | Call::PurgeOwner { expected, .. }
+        | Call::RevokeAll { expected, .. }
+        | Call::Rotate { expected, .. } => *expected,
+        _ => None,
+    }
+}
+
+/// What every handle has.
+fn by_anybody<R: Managing>(keys: &Keys<R>, call: &Call) -> Option<Heard> {
+    Some(match call {
+        Call::Get { id } => keys.get(*id).map(|key| shown(&key)),
+        Call::Find { id } => keys.find(*id).map(|key| shown(&key)),
+        Call::List { query } => all_keys(query, |query| keys.list(query)),
+        Call::Count { query } => keys.count(&query.request()).map(|count| shown(&count)),
+        Call::ForeignCursor { of, used_for } => {
+            foreign_cursor(of, used_for, |query| keys.list(query))
+        }
+        Call::MadeUpCursor { cursor } => {
+            keys.list(&KeyQuery::default().request().cursor(cursor)).map(|page| shown(&page))
+        }
+        Call::OpenToken { id } => keys.open_token(*id).map(|token| shown(&token.expose())),
+        Call::OpenTokens { query } => all_tokens(query, |query| keys.open_tokens(query)),
+        Call::Rotate { id, how, .. } => keys.rotate(*id, how.request()).map(issued),
+        Call::Events { query } => all_events(query, |query| keys.events(query)),
+        Call::ActOnKey { id, action, .. } => match action {
+            OnKey::Activate => keys.activate(*id),
+            OnKey::Deactivate => keys.deactivate(*id),
+            OnKey::EndEarlier => keys.end_earlier(*id),
+            OnKey::Prolong(expiry) => keys.prolong(*id, *expiry),
+            OnKey::Revoke => keys.revoke(*id),
+            OnKey::Update(update) => keys.update(*id, update.request()),
+            OnKey::Block | OnKey::ConvertTrial(_) | OnKey::Unblock => return None,
+        }
+        .map(|key| shown(&key)),
+        _ => return None,
+    })
+}
+
+fn by_admin(keys: &AdminKeys, call: &Call) -> Option<Heard> {
+    if let Some(heard) = by_anybody(keys, call) {
+        return Some(heard);
+    }
+    Some(match call {
+        Call::CreateKey { owner, key } => keys.create(owner, key.request()).map(issued),
+        Call::ActOnKey { id, action, .. } => match action {
+            OnKey::Block => keys.block(*id),
+            OnKey::ConvertTrial(expiry) => keys.convert_trial(*id, *expiry),
+            OnKey::Unblock => keys.unblock(*id),
+            _ => return None,
+        }
+        .map(|key| shown(&key)),
+        Call::Purge { id, .. } => keys.purge(*id).map(|()| nothing()),
+        Call::CreateOwner { id, owner } => keys.create_owner(id, owner.request()).map(|created| {
+            let (first, fresh) = created.first_key.map_or_else(Default::default, take_issued);
+            answer(json!({ "owner": created.owner, "first_key": first }), fresh)
+        }),
+        Call::GetOwner { id } => keys.owner(id).map(|owner| shown(&owner)),
+        Call::ListOwners { query } => all_owners(query, |query| keys.list_owners(query)),
+        Call::ActOnOwner { id, action, .. } => match action {
+            OnOwner::MoveMark(to) => keys.move_owner_mark(id, *to),
+            OnOwner::Resume => keys.resume_owner(id),
+            OnOwner::Suspend => keys.suspend_owner(id),
+            OnOwner::Update { .. } => match action.request() {
+                keyhasp::store::OwnerAction::Update(update) => keys.update_owner(id, update),
+                _ => return None,
+            },
+        }
+        .map(|owner| shown(&owner)),
+        Call::RevokeAll { owner, replacement, .. } => {
+            let replacement = replacement.as_ref().map(crate::calls::NewKey::request);
+            keys.revoke_all(owner, replacement).map(revoked_all)
+        }
+        Call::PurgeOwner { id, .. } => keys.purge_owner(id).map(|()| nothing()),
+        Call::Rules => keys.rules().map(rules),
+        Call::ChangeRules { rules: new, prefixes, .. } => {
+            keys.change_rules(rules_request(*new, prefixes.as_ref())).map(rules)
+        }
+        Call::MoveMark { to, .. } => keys.move_issue_mark(*to).map(rules),
+        Call::Prune { before } => keys.prune_events(*before).map(|pruned| shown(&pruned)),
+        Call::Wait { after } => {
+            keys.wait_for_event(*after, Duration::ZERO).map(|last| shown(&last))
+        }
+        _ => return None,
+    })
+}
+
+fn by_owner(keys: &OwnerKeys, call: &Call) -> Option<Heard> {
+    if let Some(heard) = by_anybody(keys, call) {
+        return Some(heard);
+    }
+    let own = keys.authority().role.owner().copied();
+    Some(match call {
+        Call::CreateKey { owner, key } if Some(*owner) == own => {
+            keys.create(key.request()).map(issued)
+        }
+        Call::GetOwner { id } if Some(*id) == own => keys.owner().map(|owner| shown(&owner)),
+        Call::RevokeAll { owner, replacement, .. } if Some(*owner) == own => {
+            let replacement = replacement.as_ref().map(crate::calls::NewKey::request);
+            keys.revoke_all(replacement).map(revoked_all)
+        }
+        _ => return None,
+    })
+}
+
+fn by_delegate(keys: &DelegatedKeys, call: &Call) -> Option<Heard> {
+    if let Some(heard) = by_anybody(keys, call) {
+        return Some(heard);
+    }
+    let own = keys.authority().role.owner().copied();
+    match call {
+        Call::CreateKey { owner, key } if Some(*owner) == own => {
+            Some(keys.create(key.request()).map(issued))
+        }
+        _ => None,
+    }
+}
+
+/// Everything, with an authority in hand.
+fn on_port(store: &dyn KeyStore, by: &Authority, call: &Call) -> Heard {
+    match call {
+        Call::ActOnKey { id, action, expected } => {
+            store.change_key(by, *id, &action.request(), *expected).map(|key| shown(&key))
+        }
+        Call::ActOnOwner { id, action, expected } => {
+            store.change_owner(by, id, &action.request(), *expected).map(|owner| shown(&owner))
+        }
+        Call::ChangeRules { rules: new, prefixes, expected } => {
+            let request = rules_request(*new, prefixes.as_ref());
+            store.change_rules(by, &request, *expected).map(rules)
+        }
+        Call::Count { query } => store.count_keys(by, &query.request()).map(|count| shown(&count)),
+        Call::CreateKey { owner, key } => store.create_key(by, owner, &key.request()).map(issued),
+        Call::CreateOwner { id, owner } => {
+            store.create_owner(by, id, &owner.request()).map(|created| {
+                let (first, fresh) = created.first_key.map_or_else(Default::default, take_issued);
+                answer(json!({ "owner": created.owner, "first_key": first }), fresh)
+            })
+        }
+        Call::Events { query } => all_events(query, |query| store.events(by, query)),
+        Call::Find { id } => store.key_by_external_id(by, *id).map(|key| shown(&key)),
+        Call::ForeignCursor { of, used_for } => {
+            foreign_cursor(of, used_for, |query| store.list_keys(by, query))
+        }
+        Call::Get { id } => store.key(by, *id).map(|key| shown(&key)),
+        Call::GetOwner { id } => store.owner(by, id).map(|owner| shown(&owner)),
+        Call::List { query } => all_keys(query, |query| store.list_keys(by, query)),
+        Call::ListOwners { query } => all_owners(query, |query| store.list_owners(by, query)),
+        Call::MadeUpCursor { cursor } => {
+            let query = KeyQuery::default().request().cursor(cursor);
+            store.list_keys(by, &query).map(|page| shown(&page))
+        }
+        Call::MoveMark { to, expected } => store.move_issue_mark(by, *to, *expected).map(rules),
+        Call::OpenToken { id } => store.open_token(by, *id).map(|token| shown(&token.expose())),
+        Call::OpenTokens { query } => all_tokens(query, |query| store.open_tokens(by, query)),
+        Call::Prune { before } => store.prune_events(by, *before).map(|pruned| shown(&pruned)),
+        Call::Purge { id, expected } => store.purge_key(by, *id, *expected).map(|()| nothing()),
+        Call::PurgeOwner { id, expected } => {
+            store.purge_owner(by, id, *expected).map(|()| nothing())
+        }
+        Call::Recover => store.recover().map(|()| nothing()),
+        Call::RevokeAll { owner, replacement, expected } => {
+            let replacement = replacement.as_ref().map(crate::calls::NewKey::request);
+            store.revoke_all(by, owner, replacement.as_ref(), *expected).map(revoked_all)
+        }
+        Call::Rotate { id, how, expected } => {
+            store.rotate_key(by, *id, &how.request(), *expected).map(issued)
+        }
+        Call::Rules => store.rules(by).map(rules),
+        Call::Wait { after } => {
+            store.wait_for_event(*after, Duration::ZERO).map(|last| shown(&last))
+        }
+    }
+}
+
+fn answer(value: Value, fresh: Fresh) -> (Answer, Fresh) {
+    (Answer::Shown(value), fresh)
+}
+
+fn shown(what: &impl serde::Serialize) -> (Answer, Fresh) {
+    answer(serde_json::to_value(what).unwrap(), Fresh::default())
+}
+
+fn nothing() -> (Answer, Fresh) {
+    answer(Value::Null, Fresh::default())
+}
+
+fn take_issued(issued: Issued) -> (Option<Value>, Fresh) {
+    let text = issued.token.expose().to_owned();
+    let value = json!({ "key": issued.key, "token": text, "dropped": issued.dropped });
+    (Some(value), Fresh { token: Some((issued.key.id, text)), gave_cursor: false })
+}
+
+fn issued(issued: Issued) -> (Answer, Fresh) {
+    let (value, fresh) = take_issued(issued);
+    answer(value.into(), fresh)
+}
+
+fn revoked_all(all: keyhasp::store::RevokedAll) -> (Answer, Fresh) {
+    let (replacement, fresh) = all.replacement.map_or_else(Default::default, take_issued);
+    answer(json!({ "revoked": all.revoked, "replacement": replacement }), fresh)
+}
+
+fn rules(rules: keyhasp::store::Rules) -> (Answer, Fresh) {
+    let value = json!({
+        "rules": rules.rules.to_string(),
+        "prefixes": rules.prefixes,
+        "issue_mark": rules.issue_mark,
+        "version": rules.version,
+    });
+    answer(value, Fresh::default())
+}
+
+type Listing<'a, Q, T> = &'a dyn Fn(&Q) -> Result<keyhasp::Page<T>, Error>;
+
+/// Follows cursors to the end of a list of keys.
+fn all_pages<T>(
+    query: &KeyQuery,
+    list: Listing<'_, keyhasp::ListKeys, T>,
+    show: impl Fn(T) -> Value,
+) -> Heard {
+    let mut all = Vec::new();
+    let mut request = query.request();
+    for _ in 0..MAX_PAGES {
+        let page = list(&request)?;
+        assert!(page.items.len() <= query.page(), "a page of more than {}", query.page());
+        all.extend(page.items.into_iter().map(&show));
+        match page.next {
+            // The cursor carries the limit too.
+            Some(next) => {
+                request = KeyQuery { limit: None, ..query.clone() }.request().cursor(next)
+            }
+            None => return Ok(answer(all.into(), Fresh::default())),
+        }
+    }
+    panic!("a list without end");
+}
+
+fn all_keys(
+    query: &KeyQuery,
+    list: impl Fn(&keyhasp::ListKeys) -> Result<keyhasp::Page<keyhasp::Key>, Error>,
+) -> Heard {
+    all_pages(query, &list, |key| json!(key))
+}
+
+fn all_tokens(
+    query: &KeyQuery,
+    list: impl Fn(&keyhasp::ListKeys) -> Result<keyhasp::Page<OpenedToken>, Error>,
+) -> Heard {
+    let show = |opened: OpenedToken| {
+        let token = opened.token.as_ref().map(keyhasp::Token::expose);
+        json!({ "key": opened.key, "token": token })
+    };
+    all_pages(query, &list, show)
+}
+
+fn foreign_cursor(
+    of: &KeyQuery,
+    used_for: &KeyQuery,
+    list: impl Fn(&keyhasp::ListKeys) -> Result<keyhasp::Page<keyhasp::Key>, Error>,
+) -> Heard {
+    let cursor = list(&of.request())?.next;
+    let fresh = Fresh { token: None, gave_cursor: cursor.is_some() };
+    let mut request = used_for.request();
+    if let Some(cursor) = cursor {
+        request = request.cursor(cursor);
+    }
+    list(&request)?;
+    Ok(answer(Value::Null, fresh))
+}
+
+fn all_owners(
+    query: &OwnerQuery,
+    list: impl Fn(&keyhasp::ListOwners) -> Result<keyhasp::Page<keyhasp::Owner>, Error>,
+) -> Heard {
+    let mut all = Vec::new();
+    let mut query = query.clone();
+    for _ in 0..MAX_PAGES {
+        let page = list(&query.request())?;
+        assert!(page.items.len() <= query.page(), "a page of more than {}", query.page());
+        all.extend(page.items.iter().map(|owner| json!(owner)));
+        match page.next {
+            Some(next) => query.after = Some(OwnerId::new(next).unwrap()),
+            None => return Ok(answer(all.into(), Fresh::default())),
+        }
+    }
+    panic!("a list without end");
+}
+
+/// Reads events to the end.
+pub(crate) fn all_events(
+    query: &EventQuery,
+    read: impl Fn(&keyhasp::ListEvents) -> Result<keyhasp::store::Events, Error>,
+) -> Heard {
+    let mut all = Vec::new();
+    let mut query = query.clone();
+    for _ in 0..MAX_PAGES {
+        let page = read(&query.request())?;
+        assert!(page.items.len() <= query.page(), "a page of more than {}", query.page());
+        all.extend(page.items);
+        match page.next {
+            Some(next) => query.after = next,
+            None => {
+                let pruned_through = page.pruned_through;
+                return Ok((Answer::Events { items: all, pruned_through }, Fresh::default()));
+            }
+        }
+    }
+    panic!("a log without end");
+}

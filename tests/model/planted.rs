@@ -1,0 +1,375 @@
+//! Stores with a defect planted on purpose, so that the driver can be seen to find it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use keyhasp::authority::{Authority, Role};
+use keyhasp::id::{ExternalId, KeyId, OwnerId, Version};
+use keyhasp::key::Unfit;
+use keyhasp::permission::Catalogue;
+use keyhasp::store::{
+    CreatedOwner, Denied, Events, Health, Issued, Key, KeyAction, OpenedToken, Owner, OwnerAction,
+    Page, RevokedAll, Rules,
+};
+use keyhasp::{
+    ChangeRules, CreateKey, CreateOwner, Error, EventKind, Grant, KeyStore, ListEvents, ListKeys,
+    ListOwners, Refusal, Rotate, State, Timestamp, Token,
+};
+
+/// What is wrong with a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Defect {
+    /// An owner who activates a key lifts an administrator's block with it.
+    ActivateLiftsBlock,
+    /// Keys of other owners are found.
+    AnotherOwnersKeyFound,
+    /// A grant given once outlives a block.
+    BlockNotInForce,
+    /// A lowered ceiling cuts only what wasn't asked for before.
+    CeilingNotInForce,
+    /// Counting leaves out one of many.
+    CountFallsShort,
+    /// A delegate reaches beyond its key.
+    DelegateGoesBeyond,
+    /// A rotation doesn't say which token it dropped.
+    DroppedNotTold,
+    /// Reading events leaves out conversions of trials.
+    EventMissing,
+    /// Two events of one change come in the other order.
+    EventsSwapped,
+    /// A grant given once outlives the key's expiry.
+    ExpiryNotInForce,
+    /// A forced rotation leaves earlier tokens their grace.
+    ForcedRotationKeepsEarlier,
+    /// A list drops the last of three or more.
+    ListDropsKey,
+    /// A list ends after its second page.
+    ListEndsEarly,
+    /// An owner prolongs what an administrator has limited.
+    OwnerProlongs,
+    /// A purge answers and does nothing.
+    PurgeDoesNothing,
+    /// Pruning goes an hour too far.
+    PruneGoesTooFar,
+    /// A grant given once outlives the revocation.
+    RevocationNotInForce,
+    /// Revoking all does it one by one, so that the log tells another story.
+    RevokeAllOneByOne,
+    /// A grant given once outlives grace and issue marks.
+    SupersededStillGood,
+    /// A grant given once outlives the suspension of the owner.
+    SuspensionNotInForce,
+    /// A trial key delegates.
+    TrialDelegates,
+    /// Whatever version is expected, it is the right one.
+    WrongVersionAccepted,
+}
+
+impl Defect {
+    pub(crate) const ALL: [Self; 22] = [
+        Self::ActivateLiftsBlock,
+        Self::AnotherOwnersKeyFound,
+        Self::BlockNotInForce,
+        Self::CeilingNotInForce,
+        Self::CountFallsShort,
+        Self::DelegateGoesBeyond,
+        Self::DroppedNotTold,
+        Self::EventMissing,
+        Self::EventsSwapped,
+        Self::ExpiryNotInForce,
+        Self::ForcedRotationKeepsEarlier,
+        Self::ListDropsKey,
+        Self::ListEndsEarly,
+        Self::OwnerProlongs,
+        Self::PurgeDoesNothing,
+        Self::PruneGoesTooFar,
+        Self::RevocationNotInForce,
+        Self::RevokeAllOneByOne,
+        Self::SupersededStillGood,
+        Self::SuspensionNotInForce,
+        Self::TrialDelegates,
+        Self::WrongVersionAccepted,
+    ];
+}
+
+/// A store that is right but for one thing.
+#[derive(Debug)]
+pub(crate) struct Planted {
+    store: Arc<dyn KeyStore>,
+    defect: Defect,
+    /// The first grant of each token.
+    granted: Mutex<HashMap<Vec<u8>, Grant>>,
+}
+
+impl Planted {
+    pub(crate) fn new(store: Arc<dyn KeyStore>, defect: Defect) -> Self {
+        Self { store, defect, granted: Mutex::default() }
+    }
+
+    fn has(&self, defect: Defect) -> bool {
+        self.defect == defect
+    }
+
+    fn expected(&self, expected: Option<Version>) -> Option<Version> {
+        expected.filter(|_| !self.has(Defect::WrongVersionAccepted))
+    }
+
+    /// The same again with more rights, if it was refused for lack of them and the defect is such.
+    fn again<T>(
+        &self,
+        by: &Authority,
+        first: Result<T, Error>,
+        again: impl FnOnce(&Authority) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let Some(owner) = by.role.owner().copied() else { return first };
+        let role = match &first {
+            Err(Error::NotFound(_)) if self.has(Defect::AnotherOwnersKeyFound) => {
+                Role::Administrator
+            }
+            Err(Error::Denied(Denied::BeyondActingKey)) if self.has(Defect::DelegateGoesBeyond) => {
+                Role::Owner { owner }
+            }
+            Err(Error::Denied(Denied::TrialKey)) if self.has(Defect::TrialDelegates) => {
+                Role::Owner { owner }
+            }
+            Err(Error::Denied(Denied::SetByAdministrator { field: "expiry" }))
+                if self.has(Defect::OwnerProlongs) =>
+            {
+                Role::Administrator
+            }
+            _ => return first,
+        };
+        again(&Authority { role, ..by.clone() })
+    }
+}
+
+impl KeyStore for Planted {
+    fn verify(&self, token: &[u8]) -> Result<Grant, Refusal> {
+        let heard = self.store.verify(token);
+        let mut granted = self.granted.lock().unwrap();
+        let before = granted.get(token).copied();
+        let outlives = match (&heard, self.defect) {
+            (Ok(_), Defect::CeilingNotInForce) => true,
+            (Err(Refusal::Unfit(unfit)), defect) => matches!(
+                (unfit, defect),
+                (Unfit::Blocked, Defect::BlockNotInForce)
+                    | (Unfit::Expired, Defect::ExpiryNotInForce)
+                    | (Unfit::Revoked, Defect::RevocationNotInForce)
+                    | (Unfit::Superseded, Defect::SupersededStillGood)
+                    | (Unfit::Suspended, Defect::SuspensionNotInForce)
+            ),
+            _ => false,
+        };
+        if let Ok(grant) = &heard {
+            granted.entry(token.to_vec()).or_insert(*grant);
+        }
+        match before {
+            Some(before) if outlives => Ok(before),
+            _ => heard,
+        }
+    }
+
+    fn catalogue(&self) -> &Catalogue {
+        self.store.catalogue()
+    }
+
+    fn create_key(
+        &self,
+        by: &Authority,
+        owner: &OwnerId,
+        request: &CreateKey,
+    ) -> Result<Issued, Error> {
+        let first = self.store.create_key(by, owner, request);
+        self.again(by, first, |by| self.store.create_key(by, owner, request))
+    }
+
+    fn key(&self, by: &Authority, id: KeyId) -> Result<Key, Error> {
+        self.again(by, self.store.key(by, id), |by| self.store.key(by, id))
+    }
+
+    fn key_by_external_id(&self, by: &Authority, id: ExternalId) -> Result<Key, Error> {
+        self.store.key_by_external_id(by, id)
+    }
+
+    fn list_keys(&self, by: &Authority, query: &ListKeys) -> Result<Page<Key>, Error> {
+        let mut page = self.store.list_keys(by, query)?;
+        if self.has(Defect::ListDropsKey) && page.items.len() > 2 {
+            page.items.pop();
+        }
+        // A page that was asked for with a cursor shows it in its text.
+        if self.has(Defect::ListEndsEarly) && !format!("{query:?}").contains("cursor: None") {
+            page.next = None;
+        }
+        Ok(page)
+    }
+
+    fn count_keys(&self, by: &Authority, query: &ListKeys) -> Result<u64, Error> {
+        let count = self.store.count_keys(by, query)?;
+        Ok(if self.has(Defect::CountFallsShort) && count > 3 { count - 1 } else { count })
+    }
+
+    fn change_key(
+        &self,
+        by: &Authority,
+        id: KeyId,
+        action: &KeyAction,
+        expected: Option<Version>,
+    ) -> Result<Key, Error> {
+        let expected = self.expected(expected);
+        let first = self.store.change_key(by, id, action, expected);
+        let key = self.again(by, first, |by| self.store.change_key(by, id, action, expected))?;
+        let lifts = matches!(action, KeyAction::Activate) && key.state == State::Blocked;
+        if lifts && self.has(Defect::ActivateLiftsBlock) {
+            let by = Authority { role: Role::Administrator, ..by.clone() };
+            return self.store.change_key(&by, id, &KeyAction::Unblock, None);
+        }
+        Ok(key)
+    }
+
+    fn rotate_key(
+        &self,
+        by: &Authority,
+        id: KeyId,
+        request: &Rotate,
+        expected: Option<Version>,
+    ) -> Result<Issued, Error> {
+        let mut request = *request;
+        let is_forced = format!("{request:?}").contains("force: true, unblock: false");
+        if is_forced && self.has(Defect::ForcedRotationKeepsEarlier) {
+            request = Rotate::new();
+        }
+        let expected = self.expected(expected);
+        let first = self.store.rotate_key(by, id, &request, expected);
+        let again = |by: &Authority| self.store.rotate_key(by, id, &request, expected);
+        let mut issued = self.again(by, first, again)?;
+        if self.has(Defect::DroppedNotTold) {
+            issued.dropped = None;
+        }
+        Ok(issued)
+    }
+
+    fn purge_key(&self, by: &Authority, id: KeyId, expected: Option<Version>) -> Result<(), Error> {
+        if self.has(Defect::PurgeDoesNothing) && by.role == Role::Administrator {
+            return self.store.key(by, id).map(|_| ());
+        }
+        self.store.purge_key(by, id, self.expected(expected))
+    }
+
+    fn open_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error> {
+        self.again(by, self.store.open_token(by, id), |by| self.store.open_token(by, id))
+    }
+
+    fn open_tokens(&self, by: &Authority, query: &ListKeys) -> Result<Page<OpenedToken>, Error> {
+        self.store.open_tokens(by, query)
+    }
+
+    fn create_owner(
+        &self,
+        by: &Authority,
+        id: &OwnerId,
+        request: &CreateOwner,
+    ) -> Result<CreatedOwner, Error> {
+        self.store.create_owner(by, id, request)
+    }
+
+    fn owner(&self, by: &Authority, id: &OwnerId) -> Result<Owner, Error> {
+        self.store.owner(by, id)
+    }
+
+    fn list_owners(&self, by: &Authority, query: &ListOwners) -> Result<Page<Owner>, Error> {
+        self.store.list_owners(by, query)
+    }
+
+    fn change_owner(
+        &self,
+        by: &Authority,
+        id: &OwnerId,
+        action: &OwnerAction,
+        expected: Option<Version>,
+    ) -> Result<Owner, Error> {
+        self.store.change_owner(by, id, action, self.expected(expected))
+    }
+
+    fn revoke_all(
+        &self,
+        by: &Authority,
+        owner: &OwnerId,
+        replacement: Option<&CreateKey>,
+        expected: Option<Version>,
+    ) -> Result<RevokedAll, Error> {
+        if self.has(Defect::RevokeAllOneByOne) && replacement.is_none() {
+            let keys = self.store.list_keys(by, &ListKeys::new().owner(*owner))?.items;
+            for key in &keys {
+                self.store.change_key(by, key.id, &KeyAction::Revoke, None)?;
+            }
+        }
+        self.store.revoke_all(by, owner, replacement, self.expected(expected))
+    }
+
+    fn purge_owner(
+        &self,
+        by: &Authority,
+        id: &OwnerId,
+        expected: Option<Version>,
+    ) -> Result<(), Error> {
+        self.store.purge_owner(by, id, expected)
+    }
+
+    fn rules(&self, by: &Authority) -> Result<Rules, Error> {
+        self.store.rules(by)
+    }
+
+    fn change_rules(
+        &self,
+        by: &Authority,
+        request: &ChangeRules,
+        expected: Option<Version>,
+    ) -> Result<Rules, Error> {
+        self.store.change_rules(by, request, expected)
+    }
+
+    fn move_issue_mark(
+        &self,
+        by: &Authority,
+        to: Timestamp,
+        expected: Option<Version>,
+    ) -> Result<Rules, Error> {
+        self.store.move_issue_mark(by, to, expected)
+    }
+
+    fn events(&self, by: &Authority, query: &ListEvents) -> Result<Events, Error> {
+        let mut events = self.store.events(by, query)?;
+        if self.has(Defect::EventMissing) {
+            events.items.retain(|event| event.kind != EventKind::TrialConverted);
+        }
+        let is_pair = events.items.len() == 2 && events.items[0].at == events.items[1].at;
+        if self.has(Defect::EventsSwapped) && is_pair {
+            events.items.swap(0, 1);
+        }
+        Ok(events)
+    }
+
+    fn prune_events(&self, by: &Authority, before: Timestamp) -> Result<u64, Error> {
+        let too_far = Duration::from_secs(60 * 60);
+        let further = self.has(Defect::PruneGoesTooFar);
+        let before = if further { before.saturating_add(too_far) } else { before };
+        self.store.prune_events(by, before)
+    }
+
+    fn wait_for_event(&self, after: u64, timeout: Duration) -> Result<u64, Error> {
+        self.store.wait_for_event(after, timeout)
+    }
+
+    fn health(&self) -> Health {
+        self.store.health()
+    }
+
+    fn recover(&self) -> Result<(), Error> {
+        self.store.recover()
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        self.store.close()
+    }
+}

@@ -1,0 +1,182 @@
+//! Changes of unknown outcome: what is answered meanwhile, and afterwards.
+#![cfg(feature = "testing")]
+
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{World, builder, clock, owner};
+use keyhasp::backend::{BackendErrorKind, Memory};
+use keyhasp::key::Unfit;
+use keyhasp::store::Unavailable;
+use keyhasp::testing::{Failing, Fault, Moment, Target};
+use keyhasp::{Access, CreateKey, CreateOwner, Error, Issued, Refusal, Rotate, Token, UpdateOwner};
+
+const RECOVERING: Refusal = Refusal::Unavailable(Unavailable::Recovering);
+
+/// The next commit fails so, and recovery too until the backend is healed: what the store tries by
+/// itself can't interfere with what a test looks at.
+fn fail_next_commit(backend: &Failing<Memory>, moment: Moment) {
+    backend.inject(Fault { target: Target::Commits, nth: 1, moment, lasting: false });
+    let unwell = Moment::Before(BackendErrorKind::Io);
+    backend.inject(Fault { target: Target::Recovery, nth: 1, moment: unwell, lasting: true });
+}
+
+fn world() -> (World, Arc<Failing<Memory>>) {
+    let clock = clock();
+    let backend = Arc::new(Failing::new(Memory::new()));
+    let store = builder(&clock, 3).open_on(Arc::<Failing<Memory>>::clone(&backend)).unwrap();
+    (World::of(Arc::new(store), clock), backend)
+}
+
+fn heal(world: &World, backend: &Failing<Memory>) {
+    backend.heal();
+    world.store.recover().unwrap();
+    assert_eq!(world.store.health().unavailable, None);
+}
+
+fn verify(world: &World, token: &Token) -> Result<(), Refusal> {
+    world.verifier.verify(token.expose()).map(|_| ())
+}
+
+/// Both ways in which an outcome is unknown: it took effect, or it didn't get through.
+fn moments() -> [(Moment, bool); 2] {
+    [(Moment::After, true), (Moment::Before(BackendErrorKind::OutcomeUnknown), false)]
+}
+
+#[test]
+fn a_revocation_of_unknown_outcome_lets_nobody_in() {
+    for (moment, took_effect) in moments() {
+        let (world, backend) = world();
+        let (keys, first) = world.owner("org");
+        let other: Issued = keys.create(CreateKey::new(Access::Full)).unwrap();
+        fail_next_commit(&backend, moment);
+        let revoked = keys.revoke(first.key.id);
+        assert!(matches!(revoked, Err(Error::OutcomeUnknown(_))), "{revoked:?}");
+        assert_eq!(verify(&world, &first.token), Err(RECOVERING));
+        // Only what the change was about is in doubt, and only to who has the secret.
+        assert_eq!(verify(&world, &other.token), Ok(()));
+        let mut wrong = first.token.expose().as_bytes().to_vec();
+        wrong[40] ^= 1;
+        assert_eq!(world.verifier.verify(&wrong), Err(Refusal::Unrecognized));
+        assert_eq!(world.store.health().unavailable, Some(Unavailable::Recovering));
+        // Nothing is committed meanwhile.
+        let blocked = world.admin.block(other.key.id);
+        assert!(matches!(blocked, Err(Error::Unavailable(Unavailable::Recovering))), "{blocked:?}");
+        assert!(world.store.recover().is_err());
+        heal(&world, &backend);
+        let expected = if took_effect { Err(Refusal::Unfit(Unfit::Revoked)) } else { Ok(()) };
+        assert_eq!(verify(&world, &first.token), expected);
+        world.admin.block(other.key.id).unwrap();
+        assert_eq!(verify(&world, &other.token), Err(Refusal::Unfit(Unfit::Blocked)));
+    }
+}
+
+#[test]
+fn an_owner_in_doubt_puts_all_its_keys_in_doubt() {
+    for (moment, took_effect) in moments() {
+        let (world, backend) = world();
+        let (keys, first) = world.owner("org");
+        let second = keys.create(CreateKey::new(Access::Full)).unwrap();
+        let (_, elsewhere) = world.owner("elsewhere");
+        fail_next_commit(&backend, moment);
+        let narrowed = UpdateOwner::new().ceiling(Access::ReadOnly);
+        assert!(matches!(
+            world.admin.update_owner(&owner("org"), narrowed),
+            Err(Error::OutcomeUnknown(_))
+        ));
+        for issued in [&first, &second] {
+            assert_eq!(verify(&world, &issued.token), Err(RECOVERING));
+        }
+        assert_eq!(verify(&world, &elsewhere.token), Ok(()));
+        heal(&world, &backend);
+        let permissions = |issued: &Issued| {
+            world.verifier.verify(issued.token.expose()).unwrap().permissions().len()
+        };
+        let expected = if took_effect { 2 } else { 4 };
+        assert_eq!([&first, &second].map(permissions), [expected; 2]);
+    }
+}
+
+#[test]
+fn a_rotation_or_creation_of_unknown_outcome_is_found_out() {
+    for (moment, took_effect) in moments() {
+        let (world, backend) = world();
+        let (keys, first) = world.owner("org");
+        fail_next_commit(&backend, moment);
+        let rotated = keys.rotate(first.key.id, Rotate::new().force());
+        assert!(matches!(rotated, Err(Error::OutcomeUnknown(_))));
+        assert_eq!(verify(&world, &first.token), Err(RECOVERING));
+        heal(&world, &backend);
+        assert_eq!(verify(&world, &first.token).is_err(), took_effect);
+
+        fail_next_commit(&backend, moment);
+        let created = world
+            .admin
+            .create_owner(&owner("new"), CreateOwner::with_key(CreateKey::new(Access::Full)));
+        assert!(matches!(created, Err(Error::OutcomeUnknown(_))));
+        heal(&world, &backend);
+        assert_eq!(world.admin.owner(&owner("new")).is_ok(), took_effect);
+        let tokens = world.store.health().tokens;
+        assert_eq!(tokens, if took_effect { 2 } else { 1 });
+    }
+}
+
+#[test]
+fn a_store_whose_own_record_is_in_doubt_answers_nothing() {
+    let (world, backend) = world();
+    let (_, first) = world.owner("org");
+    world.clock.advance(common::HOUR);
+    fail_next_commit(&backend, Moment::After);
+    let moved = world.admin.move_issue_mark(world.now());
+    assert!(matches!(moved, Err(Error::OutcomeUnknown(_))));
+    assert_eq!(verify(&world, &first.token), Err(RECOVERING));
+    heal(&world, &backend);
+    assert_eq!(verify(&world, &first.token), Err(Refusal::Unfit(Unfit::Superseded)));
+}
+
+/// The store finds out by itself, when it commits next or in the background.
+#[test]
+fn the_store_recovers_without_being_asked() {
+    let (world, backend) = world();
+    let (keys, first) = world.owner("org");
+    backend.inject(Fault {
+        target: Target::Commits,
+        nth: 1,
+        moment: Moment::After,
+        lasting: false,
+    });
+    assert!(matches!(keys.revoke(first.key.id), Err(Error::OutcomeUnknown(_))));
+    keys.create(CreateKey::new(Access::Full)).unwrap();
+    assert_eq!(verify(&world, &first.token), Err(Refusal::Unfit(Unfit::Revoked)));
+
+    let (keys, second) = world.owner("other");
+    backend.inject(Fault {
+        target: Target::Commits,
+        nth: 1,
+        moment: Moment::After,
+        lasting: false,
+    });
+    assert!(matches!(keys.revoke(second.key.id), Err(Error::OutcomeUnknown(_))));
+    let started = std::time::Instant::now();
+    while verify(&world, &second.token) == Err(RECOVERING) {
+        assert!(started.elapsed().as_secs() < 30, "nobody recovered");
+        std::thread::yield_now();
+    }
+    assert_eq!(verify(&world, &second.token), Err(Refusal::Unfit(Unfit::Revoked)));
+}
+
+/// An error that says nothing happened is believed.
+#[test]
+fn a_commit_that_failed_changes_nothing() {
+    let (world, backend) = world();
+    let (keys, first) = world.owner("org");
+    fail_next_commit(&backend, Moment::Before(BackendErrorKind::Full));
+    let full = keys.revoke(first.key.id);
+    assert!(matches!(full, Err(Error::Backend(error)) if error.kind() == BackendErrorKind::Full));
+    assert_eq!(verify(&world, &first.token), Ok(()));
+    assert_eq!(world.store.health().unavailable, None);
+    keys.revoke(first.key.id).unwrap();
+}

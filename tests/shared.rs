@@ -1,0 +1,199 @@
+//! Two stores on one SQLite file, as two processes have them.
+#![cfg(feature = "sqlite")]
+
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{HOUR, World, builder, clock, owner};
+use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+use keyhasp::key::Unfit;
+use keyhasp::store::Unavailable;
+use keyhasp::{
+    Access, ChangeRules, CreateKey, Error, KeyStore, ManualClock, Refusal, Rotate, Store,
+    StoreRules, SystemClock, Timestamp, Token, UpdateOwner, Verifier,
+};
+
+const BOUND: Duration = Duration::from_secs(1);
+
+struct Pair {
+    a: World,
+    b: World,
+    _directory: tempfile::TempDir,
+}
+
+/// Two stores whose clocks are set by hand: nothing goes stale by itself.
+fn pair() -> Pair {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let open = |seed| {
+        let clock = clock();
+        let backend = Sqlite::open(&path, SqliteOptions::shared(BOUND).unwrap()).unwrap();
+        World::of(Arc::new(builder(&clock, seed).open(backend).unwrap()), clock)
+    };
+    let (a, b) = (open(1), open(2));
+    Pair { a, b, _directory: directory }
+}
+
+/// Waits until the store's own polling has led to an answer; it has much longer than the bound.
+fn eventually(world: &World, token: &Token, expected: Result<(), Refusal>) -> Duration {
+    let started = Instant::now();
+    while world.verifier.verify(token.expose()).map(|_| ()) != expected {
+        let last = world.verifier.verify(token.expose()).map(|_| ());
+        assert!(started.elapsed() < 30 * BOUND, "still {last:?} instead of {expected:?}");
+        std::thread::yield_now();
+    }
+    started.elapsed()
+}
+
+#[test]
+fn what_one_process_does_is_in_force_in_the_other() {
+    let Pair { a, b, _directory } = pair();
+    let (keys, first) = a.owner("org");
+    eventually(&b, &first.token, Ok(()));
+    let second = keys.rotate(first.key.id, Rotate::new().force()).unwrap();
+    eventually(&b, &first.token, Err(Refusal::Unrecognized));
+    eventually(&b, &second.token, Ok(()));
+    // Each sees its own changes at once, also where the other changed the same record before.
+    let blocked = b.admin.block(first.key.id).unwrap();
+    assert_eq!(blocked.version.get(), 3);
+    let is_blocked = Err(Refusal::Unfit(Unfit::Blocked));
+    assert_eq!(b.verifier.verify(second.token.expose()).map(|_| ()), is_blocked);
+    eventually(&a, &second.token, is_blocked);
+    a.admin.unblock(first.key.id).unwrap();
+    eventually(&b, &second.token, Ok(()));
+    let narrowed = UpdateOwner::new().ceiling(Access::limited(["links:read"]).unwrap());
+    b.admin.update_owner(&owner("org"), narrowed).unwrap();
+    let started = Instant::now();
+    while a.verifier.verify(second.token.expose()).unwrap().permissions().len() != 1 {
+        assert!(started.elapsed() < 30 * BOUND);
+        std::thread::yield_now();
+    }
+    a.admin.suspend_owner(&owner("org")).unwrap();
+    eventually(&b, &second.token, Err(Refusal::Unfit(Unfit::Suspended)));
+    b.admin.purge_owner(&owner("org")).unwrap();
+    eventually(&a, &second.token, Err(Refusal::Unrecognized));
+}
+
+#[test]
+fn an_issue_mark_reaches_the_other_process() {
+    let Pair { a, b, _directory } = pair();
+    let (_, first) = a.owner("org");
+    eventually(&b, &first.token, Ok(()));
+    for world in [&a, &b] {
+        world.clock.set(world.after(HOUR));
+    }
+    a.admin.move_issue_mark(a.now()).unwrap();
+    eventually(&b, &first.token, Err(Refusal::Unfit(Unfit::Superseded)));
+    // Both go on issuing.
+    for world in [&a, &b] {
+        let issued = world.admin.create(&owner("org"), CreateKey::new(Access::Full)).unwrap();
+        assert!(world.verifier.verify(issued.token.expose()).is_ok());
+    }
+}
+
+/// By its own clock B knows that nothing was heard for longer than the bound.
+#[test]
+fn a_store_that_cannot_tell_is_unavailable() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let clock = clock();
+    let open = |clock: &Arc<ManualClock>, bound| {
+        let backend = Sqlite::open(&path, SqliteOptions::shared(bound).unwrap()).unwrap();
+        let store: Arc<Store> = Arc::new(builder(clock, 1).open(backend).unwrap());
+        store
+    };
+    // Polls once in a quarter of an hour: in this test, never after the opening.
+    let store = open(&clock, HOUR);
+    let world = World::of(Arc::<Store>::clone(&store), Arc::clone(&clock));
+    let (_, first) = world.owner("org");
+    store.refresh().unwrap();
+    clock.advance(HOUR);
+    assert!(world.verifier.verify(first.token.expose()).is_ok());
+    clock.advance(Duration::from_millis(1));
+    let stale = Refusal::Unavailable(Unavailable::Stale);
+    // A bad token too: it may have been issued elsewhere a moment ago.
+    let unknown = first.token.expose().replace('a', "b").replacen("bcme", "acme", 1);
+    for token in [first.token.expose(), &unknown] {
+        assert_eq!(world.verifier.verify(token), Err(stale));
+    }
+    assert_eq!(world.verifier.verify("malformed"), Err(Refusal::Unrecognized));
+    assert_eq!(world.store.health().unavailable, Some(Unavailable::Stale));
+    store.refresh().unwrap();
+    assert!(world.verifier.verify(first.token.expose()).is_ok());
+}
+
+#[test]
+fn other_processes_open_anew_when_the_rules_change() {
+    let Pair { a, b, _directory } = pair();
+    let (_, first) = a.owner("org");
+    eventually(&b, &first.token, Ok(()));
+    let rules = StoreRules { unique_names: true, ..StoreRules::default() };
+    a.admin.change_rules(ChangeRules::new().rules(rules)).unwrap();
+    eventually(&b, &first.token, Err(Refusal::Unavailable(Unavailable::RulesChanged)));
+    let refused = b.admin.block(first.key.id);
+    assert!(matches!(refused, Err(Error::Unavailable(Unavailable::RulesChanged))));
+    assert!(a.verifier.verify(first.token.expose()).is_ok());
+}
+
+/// A reader that slept past the log's pruning reads everything anew.
+#[test]
+fn a_reader_that_was_pruned_past_finds_its_way_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let open = |seed| {
+        let clock = clock();
+        let backend = Sqlite::open(&path, SqliteOptions::shared(HOUR).unwrap()).unwrap();
+        let store = Arc::new(builder(&clock, seed).open(backend).unwrap());
+        (World::of(Arc::<Store>::clone(&store), clock), store)
+    };
+    let (a, _) = open(1);
+    let (_, gone) = a.owner("gone");
+    let (_, stays) = a.owner("stays");
+    let (b, sleeper) = open(2);
+    a.admin.suspend_owner(&owner("gone")).unwrap();
+    a.admin.purge_owner(&owner("gone")).unwrap();
+    a.admin.revoke(stays.key.id).unwrap();
+    let (_, fresh) = a.owner("fresh");
+    assert!(a.admin.prune_events(Timestamp::MAX).unwrap() > 0);
+    assert!(b.verifier.verify(gone.token.expose()).is_ok());
+    sleeper.refresh().unwrap();
+    let verify = |token: &Token| b.verifier.verify(token.expose()).map(|_| ());
+    assert_eq!(verify(&gone.token), Err(Refusal::Unrecognized));
+    assert_eq!(verify(&stays.token), Err(Refusal::Unfit(Unfit::Revoked)));
+    assert_eq!(verify(&fresh.token), Ok(()));
+}
+
+/// With the operating system's clocks the bound, as it is promised.
+#[test]
+fn a_revocation_elsewhere_is_in_force_within_the_bound() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let open = || -> Arc<dyn KeyStore> {
+        let backend = Sqlite::open(&path, SqliteOptions::shared(BOUND).unwrap()).unwrap();
+        let store = builder(&clock(), 1).clock(Arc::new(SystemClock::new()));
+        Arc::new(store.random(getrandom::SysRng).open(backend).unwrap())
+    };
+    let (a, b) = (open(), open());
+    let world = World::of(a, clock());
+    let verifier = Verifier::new(b);
+    let (keys, _) = world.owner("org");
+    for _ in 0..5 {
+        let issued = keys.create(CreateKey::new(Access::Full)).unwrap();
+        let waiting = Instant::now();
+        while verifier.verify(issued.token.expose()).is_err() {
+            assert!(waiting.elapsed() < 30 * BOUND);
+            std::thread::yield_now();
+        }
+        keys.revoke(issued.key.id).unwrap();
+        let revoked = Instant::now();
+        // What verifies after the bound would be a broken promise; not to answer isn't.
+        while verifier.verify(issued.token.expose()).is_ok() {
+            assert!(revoked.elapsed() < BOUND, "accepted {:?} after", revoked.elapsed());
+            std::thread::yield_now();
+        }
+    }
+}

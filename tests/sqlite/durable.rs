@@ -1,0 +1,96 @@
+//! What lies in the file, and that it is found again.
+
+use std::fs;
+
+use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+use keyhasp::backend::{Backend, BackendErrorKind};
+use keyhasp::id::KeyId;
+use rusqlite::Connection;
+use tempfile::tempdir;
+
+use crate::support::{
+    commit, contents, create_key, create_owner, header, key, open, owner_id, quick,
+};
+
+#[test]
+fn what_was_committed_is_found_again() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    {
+        let sqlite = open(&path, SqliteOptions::exclusive());
+        commit(&sqlite, create_owner("acme"));
+        commit(&sqlite, create_key(key(1, "acme")));
+        sqlite.close().unwrap();
+    }
+    // Closed, it is one file, and the lock.
+    let names: Vec<String> = contents(directory.path()).into_keys().collect();
+    assert_eq!(names, ["keys.db", "keys.db.lock"]);
+    let sqlite = Sqlite::open(&path, SqliteOptions::exclusive()).unwrap();
+    assert_eq!(sqlite.header().unwrap(), header());
+    assert!(sqlite.key(KeyId::from_u128(1)).unwrap().is_some());
+    assert_eq!(sqlite.last_event().unwrap(), 2);
+}
+
+#[test]
+fn what_was_committed_is_found_after_a_crash() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let sqlite = open(&path, SqliteOptions::exclusive());
+    commit(&sqlite, create_owner("acme"));
+    commit(&sqlite, create_key(key(1, "acme")));
+    // The files as they are at this moment, the shared memory left out: so a crash leaves them.
+    let crashed = tempdir().unwrap();
+    for name in ["keys.db", "keys.db-wal"] {
+        fs::copy(directory.path().join(name), crashed.path().join(name)).unwrap();
+    }
+    let found = open(&crashed.path().join("keys.db"), SqliteOptions::exclusive());
+    assert!(found.key(KeyId::from_u128(1)).unwrap().is_some());
+    assert_eq!(found.last_event().unwrap(), 2);
+}
+
+#[test]
+fn without_a_header_there_is_no_store() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let sqlite = Sqlite::open(&path, quick()).unwrap();
+    assert_eq!(sqlite.header().unwrap_err().kind(), BackendErrorKind::NotADatabase);
+    let error = sqlite.commit(&[create_owner("acme")]).unwrap_err();
+    assert_eq!(error.kind(), BackendErrorKind::NotADatabase);
+    // The first header stays.
+    let mut other = header();
+    other.rules.unique_names = true;
+    assert_eq!(sqlite.open_header(&other).unwrap(), other);
+    assert_eq!(sqlite.open_header(&header()).unwrap(), other);
+}
+
+/// What the file promises to a person who looks at it.
+#[test]
+fn the_file_is_as_described() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let sqlite = open(&path, quick());
+    commit(&sqlite, create_owner("acme"));
+    commit(&sqlite, create_key(key(0x0123_4567_89ab_7000_8000_0000_0000_0001, "acme")));
+    let raw = Connection::open(&path).unwrap();
+    let text = |sql: &str| raw.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+    let number = |sql: &str| raw.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(text("PRAGMA journal_mode"), "wal");
+    assert_eq!(number("PRAGMA application_id"), 0x4b68_7370);
+    assert_eq!(number("PRAGMA user_version"), 1);
+    assert_eq!(text("PRAGMA integrity_check"), "ok");
+    let loose = "SELECT count(*) FROM pragma_table_list
+                 WHERE schema = 'main' AND name NOT LIKE 'sqlite_%' AND NOT strict";
+    assert_eq!(number(loose), 0);
+    assert_eq!(
+        text("SELECT lower(hex(id)) || ' ' || owner || ' ' || kind || ' ' || access FROM keys"),
+        "0123456789ab70008000000000000001 acme standard full"
+    );
+    assert_eq!(text("SELECT ceiling || ' ' || defaults FROM owners"), "full {}");
+    assert_eq!(number("SELECT keys_live FROM owners WHERE id = 'acme'"), 1);
+    assert_eq!(number("SELECT count(*) FROM events WHERE actor = 'tester' AND at = 1"), 2);
+    let settings = "INSERT INTO owners (id, ceiling, max_keys, version, created_at, created_by,
+                    updated_at, defaults) VALUES ('x', 'full', 'many', 1, 1, 'me', 1, '{}')";
+    // A STRICT table takes no text for a number.
+    assert!(raw.execute(settings, []).is_err());
+    assert!(sqlite.owner(&owner_id("x")).unwrap().is_none());
+}

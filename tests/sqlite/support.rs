@@ -1,0 +1,190 @@
+//! Small things that most of these tests need.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use keyhasp::authority::{Actor, Authority, Role};
+use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+use keyhasp::backend::{
+    Backend, BackendError, BackendErrorKind, Change, EventFilter, EventQuery, KeyFilter,
+    KeyPageQuery, Operation, OwnerPageQuery, StateSet, Write, WriteKey,
+};
+use keyhasp::clock::Timestamp;
+use keyhasp::event::{EventDraft, EventKind, Fields};
+use keyhasp::id::{ExternalId, KeyId, OwnerId, Version};
+use keyhasp::key::{
+    Digest, Header, KeyRecord, Kind, OwnerRecord, PepperNumber, PrefixNumber, PrefixTable, Scheme,
+    SetBy, Settings, StoreRules, TokenRecord,
+};
+use keyhasp::permission::Access;
+
+/// Without waiting for the disk, where a test doesn't ask for it.
+pub(crate) fn quick() -> SqliteOptions {
+    without_sync(SqliteOptions::exclusive())
+}
+
+pub(crate) fn shared() -> SqliteOptions {
+    without_sync(SqliteOptions::shared(SqliteOptions::MIN_BOUND).unwrap())
+}
+
+fn without_sync(options: SqliteOptions) -> SqliteOptions {
+    #[cfg(feature = "testing")]
+    let options = options.sync_off_for_tests();
+    options
+}
+
+pub(crate) fn open(path: &Path, options: SqliteOptions) -> Sqlite {
+    let sqlite = Sqlite::open(path, options).unwrap();
+    sqlite.open_header(&header()).unwrap();
+    sqlite
+}
+
+/// The error of an open that is refused.
+pub(crate) fn refused(path: impl AsRef<Path>, options: SqliteOptions) -> BackendError {
+    Sqlite::open(path, options).map(|_| "opened").unwrap_err()
+}
+
+/// The files of a directory with their contents.
+pub(crate) fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = fs::read_dir(directory).unwrap().map(Result::unwrap);
+    files
+        .filter(|file| file.path().is_file())
+        .map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap()))
+        .collect()
+}
+
+pub(crate) fn header() -> Header {
+    Header {
+        version: Version::FIRST,
+        rules: StoreRules::default(),
+        prefixes: PrefixTable::default(),
+        peppers: Vec::new(),
+        issue_mark: None,
+    }
+}
+
+pub(crate) fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(millis).unwrap()
+}
+
+pub(crate) fn actor() -> Actor {
+    Actor::new("tester").unwrap()
+}
+
+pub(crate) fn owner_id(id: &str) -> OwnerId {
+    OwnerId::new(id).unwrap()
+}
+
+pub(crate) fn owner(id: &str) -> OwnerRecord {
+    OwnerRecord {
+        id: owner_id(id),
+        version: Version::FIRST,
+        defaults: Settings::default(),
+        suspended: None,
+        ceiling: Access::Full,
+        max_keys: 1_000,
+        issue_mark: None,
+        created_at: at(1),
+        created_by: actor(),
+        updated_at: at(1),
+    }
+}
+
+pub(crate) fn key(number: u128, owner: &str) -> KeyRecord {
+    let prefix = PrefixNumber::new(0).unwrap();
+    let digest = Digest::new([7; 32], Scheme::Blake3Keyed64, PepperNumber::PUBLIC, prefix);
+    let generation = keyhasp::id::Generation::FIRST;
+    KeyRecord {
+        id: KeyId::from_u128(number),
+        owner: owner_id(owner),
+        version: Version::FIRST,
+        external_id: None,
+        kind: Kind::Standard,
+        name: None,
+        access: Access::Full,
+        access_by: SetBy::Owner,
+        expires_at: None,
+        expiry_by: SetBy::Owner,
+        settings: Settings::default(),
+        created_at: at(1),
+        created_by: actor(),
+        updated_at: at(1),
+        current: TokenRecord { generation, digest, issued_at: at(1) },
+        earlier: Vec::new(),
+        deactivated: None,
+        blocked: None,
+        revoked: None,
+        seal: None,
+    }
+}
+
+pub(crate) fn event(kind: EventKind) -> EventDraft {
+    EventDraft {
+        at: at(1),
+        kind,
+        owner: None,
+        key: None,
+        version: Version::FIRST,
+        generation: None,
+        fields: Fields::NONE,
+        authority: Authority::new(Role::Administrator, actor()),
+    }
+}
+
+pub(crate) fn create_owner(id: &str) -> Change {
+    Change::of(Write::CreateOwner(Box::new(owner(id))), event(EventKind::OwnerCreated))
+}
+
+pub(crate) fn create_key(record: KeyRecord) -> Change {
+    let event = event(EventKind::KeyCreated);
+    let write = WriteKey { record, next_external_id: false };
+    let operations = vec![Operation { write: Write::CreateKey(Box::new(write)), event }];
+    Change { operations, ..Change::default() }
+}
+
+pub(crate) fn commit(sqlite: &Sqlite, change: Change) {
+    sqlite.commit(&[change]).unwrap()[0].as_ref().unwrap();
+}
+
+/// One call of each kind that reaches the file, by name, with the kind of error it ends in.
+pub(crate) fn every_call(sqlite: &Sqlite) -> Vec<(&'static str, Result<(), BackendError>)> {
+    let owner = owner_id("acme");
+    let filter = KeyFilter { owner: Some(owner), kind: None, states: StateSet::ALL, now: at(1) };
+    let keys =
+        KeyPageQuery { filter: filter.clone(), before: None, after: None, limit: 9, examine: 9 };
+    let owners = OwnerPageQuery { after: None, suspended: None, limit: 9, examine: 9 };
+    let events = EventQuery { after: 0, filter: EventFilter::default(), limit: 9, examine: 9 };
+    let id = KeyId::from_u128(1);
+    vec![
+        ("open_header", sqlite.open_header(&header()).map(drop)),
+        ("header", sqlite.header().map(drop)),
+        ("scan", sqlite.scan(&mut drop).map(drop)),
+        ("scan_owner", sqlite.scan_owner(&owner, &mut drop)),
+        ("owner", sqlite.owner(&owner).map(drop)),
+        ("key", sqlite.key(id).map(drop)),
+        ("external id", sqlite.key_by_external_id(ExternalId::new(1).unwrap()).map(drop)),
+        ("commit", sqlite.commit(&[create_owner("another")]).map(drop)),
+        ("page_keys", sqlite.page_keys(&keys).map(drop)),
+        ("count_keys", sqlite.count_keys(&filter).map(drop)),
+        ("page_owners", sqlite.page_owners(&owners).map(drop)),
+        ("events", sqlite.events(&events).map(drop)),
+        ("last_event", sqlite.last_event().map(drop)),
+        ("prune_events", sqlite.prune_events(at(0)).map(drop)),
+        ("recover", sqlite.recover()),
+    ]
+}
+
+/// Every call ends in this kind of error.
+pub(crate) fn assert_all(sqlite: &Sqlite, kind: BackendErrorKind) {
+    for (call, result) in every_call(sqlite) {
+        assert_eq!(result.map_err(|error| error.kind()), Err(kind), "{call}");
+    }
+}
+
+/// No call fails.
+pub(crate) fn assert_none(sqlite: &Sqlite) {
+    for (call, result) in every_call(sqlite) {
+        assert!(result.is_ok(), "{call}: {result:?}");
+    }
+}
