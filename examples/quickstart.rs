@@ -318,7 +318,7 @@ fn open_again(tour: &mut Tour, website: &Issued, leaked: &Issued, trial: &Issued
     tour.reopen()?;
     tour.page.say(
         "The story's clock has caught up with the real one. The store was closed and is open \
-         again, from the file alone, and on the operating system's clock.",
+         again, with nothing but its database, and on the operating system's clock.",
     )?;
     tour.page.space()?;
     tour.accepted("website's new token", &website.token)?;
@@ -450,13 +450,14 @@ fn introduce(tour: &mut Tour) -> Outcome {
 fn conclude(tour: &mut Tour) -> Outcome {
     tour.close()?;
     tour.page.space()?;
-    let kept = match tour.database().path() {
+    tour.page.say("Every answer was checked and right.")?;
+    match tour.database().path() {
         Some(path) if !tour.database().is_temporary() => {
-            format!(" The database stays at {}; run this again on it.", path.display())
+            let kept = format!("{}: the story can be told on it again", path.display());
+            Ok(tour.page.fact("kept", &kept)?)
         }
-        _ => String::new(),
-    };
-    Ok(tour.page.say(&format!("Every answer was checked and right.{kept}"))?)
+        _ => Ok(()),
+    }
 }
 
 fn run(database: Database) -> Outcome {

@@ -12,6 +12,8 @@
 //! plaintext in its hands.
 //!
 //! ```text
+//!  7  testing     (feature) the conformance suite for backends
+//!       |
 //!  6  store       KeyStore, Store, the handles: lifecycle, lists, joined commits, verify
 //!       |
 //!  5  backend     the contract, the rules of a commit; memory, sqlite, sled

@@ -1,5 +1,7 @@
 //! Who may do what, and what belongs to somebody else.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
 mod common;
 
 use std::sync::Arc;

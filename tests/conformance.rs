@@ -5,11 +5,15 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use keyhasp::backend::{Backend, BackendError, Memory};
+use keyhasp::testing::Failing;
 use keyhasp::testing::conformance::{self, Failure, Subject};
 
 const FAMILIES: [&str; 7] = ["atomic_", "rule_", "order_", "durable_", "error_", "query_", "size_"];
 
-struct InMemory;
+/// The memory backend, in a [`Failing`] that lets everything pass or without.
+struct InMemory {
+    wrapped: bool,
+}
 
 impl Subject for InMemory {
     type Place = ();
@@ -19,6 +23,9 @@ impl Subject for InMemory {
     }
 
     fn open(&self, _: &()) -> Result<Box<dyn Backend>, BackendError> {
+        if self.wrapped {
+            return Ok(Box::new(Failing::new(Memory::new())));
+        }
         Ok(Box::new(Memory::new()))
     }
 
@@ -29,9 +36,14 @@ impl Subject for InMemory {
 
 #[test]
 fn memory_conforms() {
-    let report = conformance::assert_conforms(&InMemory);
+    let report = conformance::assert_conforms(&InMemory { wrapped: false });
     assert!(report.names().count() >= 60, "{report}");
     assert!(report.names().eq(conformance::cases().map(conformance::Case::name)));
+}
+
+#[test]
+fn a_failing_backend_conforms_while_nothing_is_injected() {
+    conformance::assert_conforms(&InMemory { wrapped: true });
 }
 
 /// The functions of a source file whose names begin with the name of a family.

@@ -1,5 +1,7 @@
 //! New tokens for old: which live on, for how long, and who may ask.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! What is accepted, what is refused, and what is told to whom.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
 mod common;
 
 use common::{HOUR, World, builder, clock, owner, prefix};

@@ -47,17 +47,23 @@ impl Database {
 
     /// Opens a store; one process has the database at a time.
     pub(crate) fn open(&self, builder: StoreBuilder) -> Result<Arc<dyn KeyStore>, Box<dyn Error>> {
-        Ok(match self.kind {
-            Kind::Memory => Arc::new(builder.open(Memory::new())?),
+        let store = match self.kind {
+            Kind::Memory => builder.open(Memory::new()),
             #[cfg(feature = "sqlite")]
-            Kind::Sqlite => {
-                Arc::new(builder.open(Sqlite::open(&self.path, SqliteOptions::exclusive())?)?)
-            }
+            Kind::Sqlite => Sqlite::open(&self.path, SqliteOptions::exclusive())
+                .map_err(Into::into)
+                .and_then(|backend| builder.open(backend)),
             #[cfg(feature = "sled")]
-            Kind::Sled => Arc::new(builder.open(Sled::open(&self.path, SledOptions::default())?)?),
+            Kind::Sled => Sled::open(&self.path, SledOptions::default())
+                .map_err(Into::into)
+                .and_then(|backend| builder.open(backend)),
             #[cfg(not(all(feature = "sqlite", feature = "sled")))]
             other => return Err(format!("{other:?} is not in this build").into()),
-        })
+        };
+        match store {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(error) => Err(format!("{} can't be used: {error}", self.path.display()).into()),
+        }
     }
 
     pub(crate) fn backend(&self) -> &'static str {

@@ -30,8 +30,9 @@ impl Core {
                 if !core.gate.is_recovering() || core.recover().is_ok() {
                     return None;
                 }
+                let now = pause;
                 pause = (pause * 2).min(LONGEST_PAUSE);
-                Some(pause)
+                Some(now)
             });
         }
     }

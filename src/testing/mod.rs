@@ -9,7 +9,7 @@ pub mod differences;
 mod failing;
 pub mod sample;
 
-//pub use failing::{Failing, Fault, Moment, Target};
+pub use failing::{Failing, Fault, Moment, Target};
 
 /// The guide's code, compiled and run.
 #[cfg(doctest)]

@@ -15,33 +15,95 @@ use crate::model::Reach;
 /// One call.
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
-    ActOnKey { id: KeyId, action: OnKey, expected: Option<Version> },
-    ActOnOwner { id: OwnerId, action: OnOwner, expected: Option<Version> },
-    ChangeRules { rules: Option<StoreRules>, prefixes: Option<Vec<Prefix>>, expected: Option<Version> },
-    Count { query: KeyQuery },
-    CreateKey { owner: OwnerId, key: NewKey },
-    CreateOwner { id: OwnerId, owner: NewOwner },
-    Events { query: EventQuery },
-    Find { id: ExternalId },
+    ActOnKey {
+        id: KeyId,
+        action: OnKey,
+        expected: Option<Version>,
+    },
+    ActOnOwner {
+        id: OwnerId,
+        action: OnOwner,
+        expected: Option<Version>,
+    },
+    ChangeRules {
+        rules: Option<StoreRules>,
+        prefixes: Option<Vec<Prefix>>,
+        expected: Option<Version>,
+    },
+    Count {
+        query: KeyQuery,
+    },
+    CreateKey {
+        owner: OwnerId,
+        key: NewKey,
+    },
+    CreateOwner {
+        id: OwnerId,
+        owner: NewOwner,
+    },
+    Events {
+        query: EventQuery,
+    },
+    Find {
+        id: ExternalId,
+    },
     /// A page of one query is asked for with the cursor of another.
-    ForeignCursor { of: KeyQuery, used_for: KeyQuery },
-    Get { id: KeyId },
-    GetOwner { id: OwnerId },
-    List { query: KeyQuery },
-    ListOwners { query: OwnerQuery },
+    ForeignCursor {
+        of: KeyQuery,
+        used_for: KeyQuery,
+    },
+    Get {
+        id: KeyId,
+    },
+    GetOwner {
+        id: OwnerId,
+    },
+    List {
+        query: KeyQuery,
+    },
+    ListOwners {
+        query: OwnerQuery,
+    },
     /// A cursor that nobody gave.
-    MadeUpCursor { cursor: String },
-    MoveMark { to: Timestamp, expected: Option<Version> },
-    OpenToken { id: KeyId },
-    OpenTokens { query: KeyQuery },
-    Prune { before: Timestamp },
-    Purge { id: KeyId, expected: Option<Version> },
-    PurgeOwner { id: OwnerId, expected: Option<Version> },
+    MadeUpCursor {
+        cursor: String,
+    },
+    MoveMark {
+        to: Timestamp,
+        expected: Option<Version>,
+    },
+    OpenToken {
+        id: KeyId,
+    },
+    OpenTokens {
+        query: KeyQuery,
+    },
+    Prune {
+        before: Timestamp,
+    },
+    Purge {
+        id: KeyId,
+        expected: Option<Version>,
+    },
+    PurgeOwner {
+        id: OwnerId,
+        expected: Option<Version>,
+    },
     Recover,
-    RevokeAll { owner: OwnerId, replacement: Option<NewKey>, expected: Option<Version> },
-    Rotate { id: KeyId, how: Rotation, expected: Option<Version> },
+    RevokeAll {
+        owner: OwnerId,
+        replacement: Option<NewKey>,
+        expected: Option<Version>,
+    },
+    Rotate {
+        id: KeyId,
+        how: Rotation,
+        expected: Option<Version>,
+    },
     Rules,
-    Wait { after: u64 },
+    Wait {
+        after: u64,
+    },
 }
 
 /// Who calls.
@@ -60,7 +122,11 @@ pub(crate) enum Side {
     /// Acts with the key of a grant that was given at some time.
     Grant(Grant),
     /// Claims to act with a key, without a grant.
-    Claim { owner: OwnerId, key: KeyId, generation: u32 },
+    Claim {
+        owner: OwnerId,
+        key: KeyId,
+        generation: u32,
+    },
     Owner(OwnerId),
 }
 
@@ -159,8 +225,12 @@ impl Call {
             text.chars().take_while(|c| c.is_ascii_alphanumeric()).collect()
         };
         match self {
-            Self::ActOnKey { action, .. } => format!("{}:{}", word(&text), word(&format!("{action:?}"))),
-            Self::ActOnOwner { action, .. } => format!("{}:{}", word(&text), word(&format!("{action:?}"))),
+            Self::ActOnKey { action, .. } => {
+                format!("{}:{}", word(&text), word(&format!("{action:?}")))
+            }
+            Self::ActOnOwner { action, .. } => {
+                format!("{}:{}", word(&text), word(&format!("{action:?}")))
+            }
             _ => word(&text),
         }
     }
@@ -373,7 +443,10 @@ fn page(limit: Option<usize>) -> usize {
     limit.unwrap_or(100).clamp(1, 1_000)
 }
 
-pub(crate) fn rules_request(rules: Option<StoreRules>, prefixes: Option<&Vec<Prefix>>) -> ChangeRules {
+pub(crate) fn rules_request(
+    rules: Option<StoreRules>,
+    prefixes: Option<&Vec<Prefix>>,
+) -> ChangeRules {
     let mut request = ChangeRules::new();
     if let Some(rules) = rules {
         request = request.rules(rules);

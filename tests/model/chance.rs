@@ -50,7 +50,11 @@ impl Chance {
         unreachable!("the weights were added up")
     }
 
-    pub(crate) fn maybe<T>(&mut self, percent: usize, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    pub(crate) fn maybe<T>(
+        &mut self,
+        percent: usize,
+        make: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
         if self.percent(percent) { Some(make(self)) } else { None }
     }
 

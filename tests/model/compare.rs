@@ -51,8 +51,9 @@ fn values(path: &str, expected: &Value, heard: &Value, differences: &mut Vec<Str
                 let path = format!("{path}.{name}");
                 match (expected.get(name), heard.get(name)) {
                     (Some(expected), Some(heard)) => values(&path, expected, heard, differences),
-                    (expected, heard) => differences
-                        .push(format!("{path}: {expected:?} expected, {heard:?} heard")),
+                    (expected, heard) => {
+                        differences.push(format!("{path}: {expected:?} expected, {heard:?} heard"))
+                    }
                 }
             }
         }

@@ -72,7 +72,8 @@ impl Coverage {
         };
         let calls = CALLS.split_whitespace().chain(sealed.0.split_whitespace());
         let reasons = REASONS.split_whitespace().chain(sealed.1.split_whitespace());
-        let answered = |name: &&str| self.calls.get(*name).is_some_and(|(answered, _)| *answered > 0);
+        let answered =
+            |name: &&str| self.calls.get(*name).is_some_and(|(answered, _)| *answered > 0);
         let dropped = if self.dropped == 0 { Some("a rotation that drops a token") } else { None };
         calls
             .filter(|name| !answered(name))

@@ -203,7 +203,9 @@ impl Sequence<'_> {
                 Ok(())
             }
             (Ok(_), Err(error)) => Err(format!("an answer expected, {error:?} heard")),
-            (Err(reasons), Err(error)) => Err(format!("one of {reasons:?} expected, {error:?} heard")),
+            (Err(reasons), Err(error)) => {
+                Err(format!("one of {reasons:?} expected, {error:?} heard"))
+            }
             (Err(reasons), Ok((heard, _))) => {
                 Err(format!("one of {reasons:?} expected, {heard:?} heard"))
             }
@@ -260,7 +262,8 @@ impl Sequence<'_> {
 
     /// Asks as an administrator for something that changes nothing.
     fn compare_quietly(&mut self, call: Call) -> Checked {
-        let who = Who { side: Side::Admin, actor: "checks".into(), reason: None, correlation: None };
+        let who =
+            Who { side: Side::Admin, actor: "checks".into(), reason: None, correlation: None };
         let desk = Desk::new(&self.asked, &who);
         let heard = desk.perform(&*self.asked, &call);
         let (heard, fresh) = heard.map_err(|error| format!("{call:?}: {error:?} heard"))?;
@@ -354,9 +357,13 @@ impl Sequence<'_> {
         let states = Some(keyhasp::State::ALL.to_vec());
         let query = KeyQuery { states, limit, ..KeyQuery::default() };
         self.compare_quietly(Call::List { query })?;
-        self.compare_quietly(Call::ListOwners { query: OwnerQuery { limit, ..OwnerQuery::default() } })?;
+        self.compare_quietly(Call::ListOwners {
+            query: OwnerQuery { limit, ..OwnerQuery::default() },
+        })?;
         self.compare_quietly(Call::Rules)?;
-        if let Some(id) = self.chance.pick_late(&self.model.keys.keys().copied().collect::<Vec<_>>()) {
+        if let Some(id) =
+            self.chance.pick_late(&self.model.keys.keys().copied().collect::<Vec<_>>())
+        {
             self.compare_quietly(Call::Get { id })?;
         }
         Ok(())
@@ -426,7 +433,8 @@ impl Sequence<'_> {
         let builder = opening::builder(&self.model.opening, self.model.rules)
             .clock(Arc::clone(&self.clock) as _)
             .random(Source::new(self.seed ^ self.openings << 32, Arc::clone(&self.random_fails)));
-        let store = self.place.open(builder).map_err(|error| format!("opening: {error:?} heard"))?;
+        let store =
+            self.place.open(builder).map_err(|error| format!("opening: {error:?} heard"))?;
         let former = std::mem::replace(&mut self.store, Arc::new(store));
         if !self.place.outlives_its_store() {
             self.former.push(former);
@@ -448,9 +456,7 @@ impl Sequence<'_> {
             self.place.open(builder.peppers(peppers)).map(|_| ())
         };
         let peppers = || opening::open_peppers(&right.peppers);
-        let is_pepper = |told: &Result<(), Error>, number: u16, expected: PepperProblem| {
-            matches!(told, Err(Error::Pepper { number: n, problem }) if *n == number && *problem == expected)
-        };
+        let is_pepper = |told: &Result<(), Error>, number: u16, expected: PepperProblem| matches!(told, Err(Error::Pepper { number: n, problem }) if *n == number && *problem == expected);
 
         let mut rules = self.model.rules;
         rules.unique_names = !rules.unique_names;
@@ -518,7 +524,8 @@ impl Sequence<'_> {
                 return Err(format!("a closed store verifies: {heard:?}"));
             }
         }
-        let who = Who { side: Side::Admin, actor: "checks".into(), reason: None, correlation: None };
+        let who =
+            Who { side: Side::Admin, actor: "checks".into(), reason: None, correlation: None };
         let heard = Desk::new(&self.asked, &who).perform(&*self.asked, &Call::Rules);
         match heard.err().as_ref().map(Reason::of) {
             Some(Reason::Unavailable(Unavailable::Closed)) => Ok(()),

@@ -432,7 +432,8 @@ impl Generator<'_> {
             }
             // Mostly one that fits what is there.
             for (prefix, accepted) in &self.model.prefixes {
-                if *accepted && self.chance.percent(70) && !all.contains(prefix) && !all.is_empty() {
+                if *accepted && self.chance.percent(70) && !all.contains(prefix) && !all.is_empty()
+                {
                     all.insert(self.chance.below(all.len()), *prefix);
                 }
             }
@@ -472,9 +473,9 @@ impl Generator<'_> {
             }),
             after: self.chance.percent(12).then(|| self.key()),
             before: self.chance.percent(12).then(|| self.key()),
-            limit: self.chance.maybe(60, |chance| {
-                chance.pick(&[0, 1, 1, 2, 3, 5, 10, 1_000, 10_000_000])
-            }),
+            limit: self
+                .chance
+                .maybe(60, |chance| chance.pick(&[0, 1, 1, 2, 3, 5, 10, 1_000, 10_000_000])),
         }
     }
 
@@ -498,7 +499,9 @@ impl Generator<'_> {
             limit: self.chance.maybe(60, |chance| chance.pick(&[0, 1, 3, 10, 10_000_000])),
             key: self.chance.percent(25).then(|| self.key()),
             owner: self.chance.percent(25).then(|| self.owner()),
-            actor: self.chance.maybe(15, |chance| chance.pick(&["ann", "nobody", "zoë", ""]).into()),
+            actor: self
+                .chance
+                .maybe(15, |chance| chance.pick(&["ann", "nobody", "zoë", ""]).into()),
             kind: self.chance.maybe(20, |chance| chance.pick(EventKind::ALL)),
             since: self.chance.percent(20).then(|| self.past()),
             until: self.chance.percent(20).then(|| self.past()),

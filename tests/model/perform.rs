@@ -10,7 +10,9 @@ use keyhasp::store::{Issued, Keys, Managing, OpenedToken};
 use keyhasp::{AdminKeys, DelegatedKeys, Error, KeyStore, OwnerKeys};
 use serde_json::{Value, json};
 
-use crate::calls::{Call, EventQuery, KeyQuery, OnKey, OnOwner, OwnerQuery, Side, Who, rules_request};
+use crate::calls::{
+    Call, EventQuery, KeyQuery, OnKey, OnOwner, OwnerQuery, Side, Who, rules_request,
+};
 use crate::model::{Answer, Fresh};
 
 /// What was heard: the answer, and what nobody could know beforehand.
@@ -149,12 +151,10 @@ fn by_admin(keys: &AdminKeys, call: &Call) -> Option<Heard> {
         }
         .map(|key| shown(&key)),
         Call::Purge { id, .. } => keys.purge(*id).map(|()| nothing()),
-        Call::CreateOwner { id, owner } => {
-            keys.create_owner(id, owner.request()).map(|created| {
-                let (first, fresh) = created.first_key.map_or_else(Default::default, take_issued);
-                answer(json!({ "owner": created.owner, "first_key": first }), fresh)
-            })
-        }
+        Call::CreateOwner { id, owner } => keys.create_owner(id, owner.request()).map(|created| {
+            let (first, fresh) = created.first_key.map_or_else(Default::default, take_issued);
+            answer(json!({ "owner": created.owner, "first_key": first }), fresh)
+        }),
         Call::GetOwner { id } => keys.owner(id).map(|owner| shown(&owner)),
         Call::ListOwners { query } => all_owners(query, |query| keys.list_owners(query)),
         Call::ActOnOwner { id, action, .. } => match action {
@@ -229,12 +229,8 @@ fn on_port(store: &dyn KeyStore, by: &Authority, call: &Call) -> Heard {
             let request = rules_request(*new, prefixes.as_ref());
             store.change_rules(by, &request, *expected).map(rules)
         }
-        Call::Count { query } => {
-            store.count_keys(by, &query.request()).map(|count| shown(&count))
-        }
-        Call::CreateKey { owner, key } => {
-            store.create_key(by, owner, &key.request()).map(issued)
-        }
+        Call::Count { query } => store.count_keys(by, &query.request()).map(|count| shown(&count)),
+        Call::CreateKey { owner, key } => store.create_key(by, owner, &key.request()).map(issued),
         Call::CreateOwner { id, owner } => {
             store.create_owner(by, id, &owner.request()).map(|created| {
                 let (first, fresh) = created.first_key.map_or_else(Default::default, take_issued);
@@ -331,7 +327,9 @@ fn all_pages<T>(
         all.extend(page.items.into_iter().map(&show));
         match page.next {
             // The cursor carries the limit too.
-            Some(next) => request = KeyQuery { limit: None, ..query.clone() }.request().cursor(next),
+            Some(next) => {
+                request = KeyQuery { limit: None, ..query.clone() }.request().cursor(next)
+            }
             None => return Ok(answer(all.into(), Fresh::default())),
         }
     }
@@ -410,4 +408,3 @@ pub(crate) fn all_events(
     }
     panic!("a log without end");
 }
-

@@ -124,7 +124,9 @@ impl Planted {
     ) -> Result<T, Error> {
         let Some(owner) = by.role.owner().copied() else { return first };
         let role = match &first {
-            Err(Error::NotFound(_)) if self.has(Defect::AnotherOwnersKeyFound) => Role::Administrator,
+            Err(Error::NotFound(_)) if self.has(Defect::AnotherOwnersKeyFound) => {
+                Role::Administrator
+            }
             Err(Error::Denied(Denied::BeyondActingKey)) if self.has(Defect::DelegateGoesBeyond) => {
                 Role::Owner { owner }
             }

@@ -27,7 +27,11 @@ impl Walk {
 
     /// One page further; `None` at its end, when every key that was there throughout was shown
     /// once.
-    pub(crate) fn on(mut self, store: &dyn KeyStore, model: &Model) -> Result<Option<Self>, String> {
+    pub(crate) fn on(
+        mut self,
+        store: &dyn KeyStore,
+        model: &Model,
+    ) -> Result<Option<Self>, String> {
         self.there_throughout.retain(|id| model.keys.contains_key(id));
         let by = Authority::new(Role::Administrator, Actor::new("walker").unwrap());
         let mut query = ListKeys::new().states(State::ALL);

@@ -1,5 +1,7 @@
 //! Opening a store: what is compared with the database, and what a bad opening leaves behind.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
 #[path = "../common/mod.rs"]
 mod common;
 

@@ -1,6 +1,8 @@
 //! What is stored is damaged, or a later version's: an error that says so, never a panic, and
 //! nothing made up.
 
+use std::fs;
+
 use keyhasp::backend::{
     Backend, BackendErrorKind, EventFilter, EventQuery, KeyFilter, KeyPageQuery, OwnerPageQuery,
     StateSet,
@@ -8,7 +10,7 @@ use keyhasp::backend::{
 use keyhasp::id::KeyId;
 use proptest::prelude::*;
 
-use crate::fixture::{Fixture, at, commit, create_key, key, owner_id};
+use crate::fixture::{Fixture, at, commit, create_key, entries, key, owner_id};
 use crate::records::longest_settings;
 
 /// A store, closed, with an owner and three keys, one of them in parts.
@@ -30,7 +32,7 @@ fn stored() -> Fixture {
 fn change(fixture: &Fixture, tree: &str, change: impl Fn(&[u8]) -> Option<Vec<u8>>) {
     fixture.raw(1, |db| {
         let tree = db.open_tree(tree).unwrap();
-        for entry in tree.iter() {
+        for entry in &tree {
             let (key, value) = entry.unwrap();
             match change(&value) {
                 Some(value) => tree.insert(key, value).unwrap(),
@@ -93,7 +95,7 @@ fn what_a_later_version_wrote_inside() {
 #[test]
 fn a_database_without_its_beginning_or_its_end() {
     type Damage = fn(&Fixture);
-    let damages: [(&str, Damage); 9] = [
+    let damages: [(&str, Damage); 8] = [
         ("no format", |f| {
             f.raw(1, |db| db.open_tree("header").unwrap().remove("format").unwrap());
         }),
@@ -107,15 +109,12 @@ fn a_database_without_its_beginning_or_its_end() {
             let last = 4_u64.to_be_bytes();
             f.raw(1, |db| db.open_tree("events").unwrap().remove(last).unwrap());
         }),
-        ("the data file is empty", |f| {
-            std::fs::write(f.generation(1).join("db"), "").unwrap();
-        }),
         ("the data file is gone", |f| {
-            std::fs::remove_file(f.generation(1).join("db")).unwrap();
+            fs::remove_file(f.generation(1).join("db")).unwrap();
         }),
-        ("the generation is gone", |f| std::fs::remove_dir_all(f.generation(1)).unwrap()),
+        ("the generation is gone", |f| fs::remove_dir_all(f.generation(1)).unwrap()),
         ("sled's configuration is another", |f| {
-            std::fs::write(f.generation(1).join("conf"), "nothing like it").unwrap();
+            fs::write(f.generation(1).join("conf"), "nothing like it").unwrap();
         }),
         ("the marker is damaged", |f| f.set_marker("keyhasp sled store\nformat one\n")),
     ];
@@ -124,6 +123,22 @@ fn a_database_without_its_beginning_or_its_end() {
         damage(&fixture);
         assert_eq!(fixture.refusal(), BackendErrorKind::Corrupt, "{what}");
     }
+}
+
+#[test]
+fn an_emptied_data_file_is_not_begun_anew() {
+    let fixture = stored();
+    // Without its snapshot, sled has nothing to tell by that there was something.
+    let generation = fixture.generation(1);
+    for name in entries(&generation) {
+        if name.starts_with("snap.") {
+            fs::remove_file(generation.join(name)).unwrap();
+        }
+    }
+    fs::write(generation.join("db"), "").unwrap();
+    assert_eq!(fixture.refusal(), BackendErrorKind::Corrupt);
+    assert_eq!(fs::metadata(generation.join("db")).unwrap().len(), 0);
+    assert_eq!(entries(&generation), ["blobs", "conf", "db"]);
 }
 
 #[test]
@@ -138,7 +153,8 @@ fn damaged_values_are_errors_wherever_they_are_read() {
         ("parts", &[1, 2, 5, 6, 7, 8, 9]),
     ];
     for (tree, shows) in cases {
-        let damages: [(&str, fn(&[u8]) -> Option<Vec<u8>>); 4] = [
+        type Damage = fn(&[u8]) -> Option<Vec<u8>>;
+        let damages: [(&str, Damage); 4] = [
             ("cut short", |value| Some(value[..value.len() / 2].to_vec())),
             ("longer", |value| Some([value, b"more"].concat())),
             ("other bytes", |value| Some(vec![0xff; value.len()])),

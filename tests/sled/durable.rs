@@ -27,6 +27,8 @@ fn everything_is_there_after_a_reopen() {
     let store = fixture.open().unwrap();
     assert_eq!(store.header().unwrap(), header());
     assert_eq!(store.last_event().unwrap(), 41);
+    // A waiter knows at once what came before.
+    assert_eq!(store.wait(0, Duration::ZERO).unwrap(), 41);
     assert!(store.owner(&owner_id("a")).unwrap().is_some());
     for id in 1..=40 {
         let by_id = store.key(KeyId::from_u128(id)).unwrap().unwrap();
@@ -37,8 +39,6 @@ fn everything_is_there_after_a_reopen() {
     // And goes on where it was.
     let applied = commit(&store, create_key(key("a", 41))).unwrap();
     assert_eq!(applied.first_event, 42);
-    // A waiter knows at once what came before the reopen.
-    assert_eq!(store.wait(0, Duration::ZERO).unwrap(), 42);
 }
 
 /// The process ends without a word to anybody: nothing is dropped, flushed or unlocked.
@@ -128,6 +128,16 @@ fn closed_is_closed() {
 }
 
 #[test]
+fn closing_waits_for_sleds_own_threads() {
+    let fixture = Fixture::with_owner();
+    for id in 0..100 {
+        let store = fixture.open().unwrap();
+        commit(&store, create_key(key("a", id))).unwrap();
+        store.close().unwrap();
+    }
+}
+
+#[test]
 fn who_waits_is_woken_by_a_commit() {
     let fixture = Fixture::new();
     let store = fixture.store();
@@ -137,6 +147,18 @@ fn who_waits_is_woken_by_a_commit() {
         assert_eq!(waiter.join().unwrap(), 1);
     });
     assert_eq!(store.wait(1, Duration::from_millis(1)).unwrap(), 1);
+}
+
+#[test]
+fn who_waits_is_woken_by_closing() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| store.wait(0, Duration::from_secs(30)));
+        store.close().unwrap();
+        let error = waiter.join().unwrap().unwrap_err();
+        assert_eq!(error.kind(), BackendErrorKind::Closed);
+    });
 }
 
 #[test]

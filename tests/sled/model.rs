@@ -17,7 +17,10 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::fixture::{Fixture, actor, at, event, header, key, owner, owner_id};
+use crate::fixture::{
+    Fixture, actor, at, commit, create_key, create_owner, event, header, key, owner, owner_id,
+    remove_key, replace_key,
+};
 use crate::records::{longest_settings, whole};
 
 const OWNERS: [&str; 4] = ["a", "aa", "a b", "é"];
@@ -88,28 +91,30 @@ fn looks() -> impl Strategy<Value = Looks> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let owner = || select(&OWNERS[..]);
+    // Mostly the same few, so that things happen to them.
+    let owner = || prop_oneof![3 => Just(OWNERS[0]), 1 => select(&OWNERS[..])];
+    let id = || prop_oneof![3 => 0..8_u8, 1 => 0..IDS];
     let stale = || prop::bool::weighted(0.05);
-    let max_keys = || prop_oneof![1 => 0..4_u32, 3 => Just(100)];
+    let max_keys = || prop_oneof![1 => 0..6_u32, 1 => Just(100)];
     let external_id = || prop_oneof![4 => (1..40_u64).boxed(), 1 => Just(ExternalId::MAX).boxed()];
     prop_oneof![
-        8 => (0..IDS, owner(), option::weighted(0.3, external_id()), prop::bool::weighted(0.3), looks())
+        8 => (id(), owner(), option::weighted(0.3, external_id()), prop::bool::weighted(0.3), looks())
             .prop_map(|(id, owner, external_id, next, looks)| {
                 Op::CreateKey { id, owner, external_id: external_id.filter(|_| !next), next, looks }
             }),
         2 => (owner(), max_keys()).prop_map(|(owner, max_keys)| Op::CreateOwner { owner, max_keys }),
-        1 => (option::of(0..IDS), option::of(owner()))
+        1 => (option::of(id()), option::of(owner()))
             .prop_map(|(key, owner)| Op::Nothing { key, owner }),
-        2 => (0..IDS, stale()).prop_map(|(id, stale)| Op::RemoveKey { id, stale }),
+        2 => (id(), stale()).prop_map(|(id, stale)| Op::RemoveKey { id, stale }),
         1 => (owner(), stale()).prop_map(|(owner, stale)| Op::RemoveOwner { owner, stale }),
         1 => (any::<[bool; 3]>(), 0..3_usize, stale())
             .prop_map(|(rules, prefixes, stale)| Op::ReplaceHeader { rules, prefixes, stale }),
-        5 => (0..IDS, looks(), stale())
+        5 => (id(), looks(), stale())
             .prop_map(|(id, looks, stale)| Op::ReplaceKey { id, looks, stale }),
         1 => (owner(), any::<bool>(), max_keys(), stale()).prop_map(
             |(owner, suspended, max_keys, stale)| Op::ReplaceOwner { owner, suspended, max_keys, stale }
         ),
-        1 => (0..IDS, owner(), stale())
+        1 => (id(), owner(), stale())
             .prop_map(|(id, owner, stale)| Op::Require { id, owner, stale }),
     ]
 }
@@ -362,20 +367,29 @@ fn pages_of_events(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_same_as_memory(steps in vec(step(), 1..20), limit in 1..30_usize, examine in 1..60_usize) {
+    fn the_same_as_memory(
+        steps in vec(step(), 1..20),
+        unique_names in any::<bool>(),
+        max_keys in prop_oneof![1..6_u32, Just(100)],
+        limit in 1..30_usize,
+        examine in 1..60_usize,
+    ) {
+        let mut header = header();
+        header.rules.unique_names = unique_names;
         let memory = Memory::new();
-        memory.open_header(&header()).unwrap();
+        memory.open_header(&header).unwrap();
         let fixture = Fixture::new();
-        let mut store = fixture.store();
+        let mut store = fixture.open().unwrap();
+        store.open_header(&header).unwrap();
         let mut now = 0;
         for owner in &OWNERS[..3] {
             let mut writer = Writer { store: &memory, now };
-            let change = writer.change(&[Op::CreateOwner { owner, max_keys: 100 }]);
+            let change = writer.change(&[Op::CreateOwner { owner, max_keys }]);
             now = writer.now;
-            prop_assert_eq!(store.commit(&[change.clone()]).unwrap(), memory.commit(&[change]).unwrap());
+            prop_assert_eq!(commit(&store, change.clone()), commit(&memory, change));
         }
         for step in steps {
             match &step {
@@ -405,4 +419,54 @@ proptest! {
             prop_assert_eq!(theirs.len(), expected.len());
         }
     }
+}
+
+/// What a change writes is what the next one of the same batch finds, and nothing else.
+#[test]
+fn a_batch_sees_itself() {
+    let named = |id: u128, version: u64, name: &str| {
+        let mut key = key("a", id);
+        key.version = Version::new(version);
+        key.name = Some(KeyName::new(name).unwrap());
+        key
+    };
+    let revoked = |mut key: KeyRecord| {
+        key.revoked = Some(Switch { at: at(3), by: actor(), reason: None });
+        key
+    };
+    let rules = |version: u64, unique_names: bool, sealed_tokens: bool| {
+        let mut header = header();
+        header.version = Version::new(version);
+        header.rules.unique_names = unique_names;
+        header.rules.sealed_tokens = sealed_tokens;
+        let draft = event(EventKind::StoreRulesChanged, None, None);
+        Change::of(Write::ReplaceHeader(Box::new(header)), draft)
+    };
+    let batches = [
+        vec![create_owner("a"), rules(2, true, false), create_key(named(1, 1, "n"))],
+        vec![
+            // A name that is given up is free, however it is given up.
+            create_key(named(2, 1, "n")),
+            replace_key(named(1, 2, "m")),
+            create_key(named(2, 1, "n")),
+            replace_key(revoked(named(2, 2, "n"))),
+            create_key(named(3, 1, "n")),
+            remove_key(&named(3, 1, "n")),
+            create_key(named(3, 1, "n")),
+            create_key(named(4, 1, "m")),
+            // No key is met twice, and none that is gone.
+            rules(3, true, true),
+        ],
+    ];
+    let memory = Memory::new();
+    memory.open_header(&header()).unwrap();
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    for batch in batches {
+        let outcome = store.commit(&batch).unwrap();
+        assert_eq!(outcome, memory.commit(&batch).unwrap());
+        let refused: Vec<usize> = (0..batch.len()).filter(|&n| outcome[n].is_err()).collect();
+        assert_eq!(refused, if batch.len() == 3 { vec![] } else { vec![0, 7] });
+    }
+    assert_eq!(answers(&store, 9, 9), answers(&memory, 9, 9));
 }

@@ -12,7 +12,7 @@ fn every_call_says_so_and_closing_again_does_nothing() {
     for options in [quick(), shared()] {
         let directory = tempdir().unwrap();
         let path = directory.path().join("keys.db");
-        let sqlite = open(&path, options.clone());
+        let sqlite = open(&path, options);
         assert_none(&sqlite);
         sqlite.close().unwrap();
         assert_all(&sqlite, BackendErrorKind::Closed);

@@ -1,6 +1,8 @@
 //! What is SQLite's own: which files are refused, sharing, versions of the schema, durability,
 //! closing, and that records come back as they went in.
 #![cfg(feature = "sqlite")]
+// Helpers of tests fail as tests do.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod alike;
 mod closed;

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use keyhasp::backend::{Backend, BackendError};
+use keyhasp::backend::BackendError;
 use rusqlite::Connection;
 use tempfile::tempdir;
 

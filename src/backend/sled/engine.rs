@@ -320,3 +320,30 @@ impl DataFile {
 pub(super) fn await_unlocked(path: &Path) -> Result<(), Fault> {
     DataFile::open(path, false, false)?.await_unlocked()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_file_gets_it_after_its_holder() {
+        let temp = tempfile::TempDir::new().unwrap();
+        let path = temp.path().join("db");
+        let holder = File::create(&path).unwrap();
+        holder.lock().unwrap();
+        let is_let_go = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                await_unlocked(&path).unwrap();
+                is_let_go.load(Ordering::SeqCst)
+            });
+            // As long as the waiter likes to take for getting there.
+            thread::yield_now();
+            is_let_go.store(true, Ordering::SeqCst);
+            drop(holder);
+            assert!(waiter.join().unwrap());
+        });
+    }
+}

@@ -4,8 +4,10 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::NAME;
 use crate::backend::{BackendError, BackendErrorKind};
+
+/// The backend's name in errors and logs.
+pub(super) const NAME: &str = "sled";
 
 /// A failure of this backend. Its source is a text of ours or of the operating system, never
 /// sled's own: that may show keys, values and paths.

@@ -30,6 +30,3 @@ mod watch;
 
 pub use options::SledOptions;
 pub use store::Sled;
-
-/// The backend's name in errors and logs.
-const NAME: &str = "sled";

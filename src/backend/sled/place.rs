@@ -97,7 +97,7 @@ impl Place {
         }
         let Some(marker) = self.read_marker()? else {
             self.expect_nothing()?;
-            return Ok(expect_writable(&about).map(|()| Found::Nothing)?);
+            return expect_writable(&about).map(|()| Found::Nothing);
         };
         let generation = parse_marker(&marker)?;
         if generation == UNFINISHED {

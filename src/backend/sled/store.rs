@@ -5,9 +5,8 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use super::NAME;
 use super::engine::{Engine, WriteFault, Writes};
-use super::fault::Fault;
+use super::fault::{Fault, NAME};
 use super::layout::{self, Tree};
 use super::life::Live;
 use super::options::SledOptions;
@@ -272,10 +271,10 @@ impl Backend for Sled {
     }
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
-        if self.live.read().unwrap_or_else(PoisonError::into_inner).is_none() {
-            return Err(closed("wait"));
-        }
-        Ok(self.announcer.wait(after, timeout))
+        // Closing announces the greatest number, so that nobody waits for what can't come.
+        let last = self.announcer.wait(after, timeout);
+        let is_closed = self.live.read().unwrap_or_else(PoisonError::into_inner).is_none();
+        if is_closed { Err(closed("wait")) } else { Ok(last) }
     }
 
     fn recover(&self) -> Result<(), BackendError> {
@@ -291,9 +290,8 @@ impl Backend for Sled {
 
     fn close(&self) -> Result<(), BackendError> {
         let _turn = self.take_turn();
-        match self.live_mut().take() {
-            Some(live) => live.close(&self.place).map_err(|fault| fault.during("close")),
-            None => Ok(()),
-        }
+        let live = self.live_mut().take();
+        self.announcer.announce(u64::MAX);
+        live.map_or(Ok(()), |live| live.close(&self.place)).map_err(|fault| fault.during("close"))
     }
 }

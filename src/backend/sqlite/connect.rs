@@ -108,6 +108,9 @@ impl Connector {
 
     fn settle(&self, connection: &Connection) -> Result<(), Fault> {
         connection.set_prepared_statement_cache_capacity(PREPARED);
+        // One plan for each statement, whatever is bound to it; else SQLite prepares some anew
+        // for each new value.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         let synchronous = match self.synchronous {
             Synchronous::Full => "FULL",
             #[cfg(any(test, feature = "testing"))]

@@ -11,6 +11,7 @@ use crate::authority::{Authority, CorrelationId, Reason, Role};
 use crate::backend::{EventPage, EventQuery};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventDraft, EventKind, Fields};
+use crate::id::{Generation, KeyId, OwnerId};
 
 const TABLE: &str = "events";
 
@@ -73,15 +74,15 @@ pub(super) fn append(connection: &Connection, event: &Event) -> Result<(), Fault
         .put(stored(event.sequence))?
         .put(millis(event.at))?
         .put(event.kind.number())?
-        .put(event.owner.as_ref().map(|owner| owner.as_str()))?
-        .put(event.key.map(|key| key.to_bytes()))?
+        .put(event.owner.as_ref().map(OwnerId::as_str))?
+        .put(event.key.map(KeyId::to_bytes))?
         .put(number(event.version))?
-        .put(event.generation.map(|generation| generation.get()))?
+        .put(event.generation.map(Generation::get))?
         .put(event.fields.bits())?
         .put(role)?
-        .put(event.authority.role.owner().map(|owner| owner.as_str()))?
-        .put(acting_key.map(|key| key.to_bytes()))?
-        .put(acting_generation.map(|generation| generation.get()))?
+        .put(event.authority.role.owner().map(OwnerId::as_str))?
+        .put(acting_key.map(KeyId::to_bytes))?
+        .put(acting_generation.map(Generation::get))?
         .put(actor.as_str())?
         .put(reason.as_ref().map(Reason::as_str))?
         .put(correlation_id.as_ref().map(CorrelationId::as_str))?

@@ -1,7 +1,7 @@
 //! Keys: tables `keys`, `earlier_tokens` and `external_ids`.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
+use rusqlite::{CachedStatement, Connection, Row};
 
 use super::cells::{
     Binder, Cells, access, actor, blob, bytes, generation, int, key_id, millis, number, owner_id,
@@ -30,25 +30,69 @@ macro_rules! columns {
     };
 }
 
+/// Reads keys with their earlier tokens.
+pub(super) struct Loader<'c> {
+    keys: CachedStatement<'c>,
+    earlier: EarlierLoader<'c>,
+}
+
+impl<'c> Loader<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Result<Self, Fault> {
+        let sql = concat!("SELECT ", columns!(), " FROM keys WHERE id = ?");
+        let keys = connection.prepare_cached(sql)?;
+        Ok(Self { keys, earlier: EarlierLoader::new(connection)? })
+    }
+
+    /// Reads one.
+    pub(super) fn load(&mut self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
+        let mut rows = self.keys.query([id.to_bytes()])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let mut key = decode(row)?;
+        key.earlier = self.earlier.load(id)?;
+        Ok(Some(key))
+    }
+}
+
+/// Reads the earlier tokens of keys.
+pub(super) struct EarlierLoader<'c>(CachedStatement<'c>);
+
+impl<'c> EarlierLoader<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Result<Self, Fault> {
+        let statement = connection.prepare_cached(
+            "SELECT generation, digest, scheme, pepper, prefix, issued_at, ends_at
+             FROM earlier_tokens WHERE key_id = ? ORDER BY generation",
+        )?;
+        Ok(Self(statement))
+    }
+
+    /// Reads those of one key, oldest first.
+    pub(super) fn load(&mut self, id: KeyId) -> Result<Vec<EarlierToken>, Fault> {
+        let mut rows = self.0.query([id.to_bytes()])?;
+        let mut earlier = Vec::new();
+        while let Some(row) = rows.next()? {
+            let mut cells = Cells::new(row, "earlier_tokens");
+            let token = token(&mut cells)?;
+            let ends_at = cells.get("ends_at", time)?;
+            earlier.push(EarlierToken { token, ends_at });
+        }
+        Ok(earlier)
+    }
+}
+
 /// Reads one, with its earlier tokens.
 pub(super) fn load(connection: &Connection, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
-    let mut statement =
-        connection.prepare_cached(concat!("SELECT ", columns!(), " FROM keys WHERE id = ?"))?;
-    let mut rows = statement.query([id.to_bytes()])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let mut key = decode(row)?;
-    key.earlier = load_earlier(connection, id)?;
-    Ok(Some(key))
+    Loader::new(connection)?.load(id)
 }
 
 /// Reads all, one after the other.
 pub(super) fn each(connection: &Connection, visit: &mut dyn FnMut(KeyRecord)) -> Result<(), Fault> {
     let mut statement =
         connection.prepare_cached(concat!("SELECT ", columns!(), " FROM keys ORDER BY id"))?;
+    let mut earlier = EarlierLoader::new(connection)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let mut key = decode(row)?;
-        key.earlier = load_earlier(connection, key.id)?;
+        key.earlier = earlier.load(key.id)?;
         visit(key);
     }
     Ok(())
@@ -159,22 +203,6 @@ fn set_by_text(set_by: SetBy) -> &'static str {
         SetBy::Administrator => "administrator",
         SetBy::Owner => "owner",
     }
-}
-
-pub(super) fn load_earlier(connection: &Connection, id: KeyId) -> Result<Vec<EarlierToken>, Fault> {
-    let mut statement = connection.prepare_cached(
-        "SELECT generation, digest, scheme, pepper, prefix, issued_at, ends_at
-         FROM earlier_tokens WHERE key_id = ? ORDER BY generation",
-    )?;
-    let mut rows = statement.query([id.to_bytes()])?;
-    let mut earlier = Vec::new();
-    while let Some(row) = rows.next()? {
-        let mut cells = Cells::new(row, "earlier_tokens");
-        let token = token(&mut cells)?;
-        let ends_at = cells.get("ends_at", time)?;
-        earlier.push(EarlierToken { token, ends_at });
-    }
-    Ok(earlier)
 }
 
 /// Creates one.

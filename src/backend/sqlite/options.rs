@@ -6,7 +6,7 @@ use crate::backend::Sharing;
 use crate::invalid::{Invalid, Problem};
 
 /// How a SQLite database is opened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct SqliteOptions {
     pub(super) sharing: Sharing,
     pub(super) busy_timeout: Duration,

@@ -93,6 +93,7 @@ fn walk(
 pub(super) fn keys(connection: &Connection, query: &KeyPageQuery) -> Result<KeyPage, Fault> {
     let filter = &query.filter;
     let mut page = KeyPage { keys: Vec::new(), next: None };
+    let mut loader = keys::Loader::new(connection)?;
     let mut last = None;
     let mut examined = 0;
     // One more than are looked at tells whether there are more.
@@ -106,7 +107,7 @@ pub(super) fn keys(connection: &Connection, query: &KeyPageQuery) -> Result<KeyP
         last = Some(candidate.id);
         if candidate.matches(filter) {
             let damaged = Fault::Damaged { table: "keys", column: "id" };
-            let key = keys::load(connection, candidate.id)?.ok_or(damaged)?;
+            let key = loader.load(candidate.id)?.ok_or(damaged)?;
             page.keys.extend(Some(key).filter(|key| filter.matches(key)));
         }
         Ok(ControlFlow::Continue(()))

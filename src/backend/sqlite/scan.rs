@@ -6,6 +6,7 @@ use rusqlite::{Connection, Row};
 
 use super::cells::{Cells, access, int, key_id, owner_id, time};
 use super::error::Fault;
+use super::keys::EarlierLoader;
 use super::transaction::READ_BUDGET;
 use super::{events, keys};
 use crate::backend::{ScannedKey, ScannedOwner};
@@ -197,13 +198,14 @@ impl OneOwner {
         let after = after.map(KeyId::to_bytes);
         let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_slice());
         let mut statement = connection.prepare_cached(KEYS_OF_OWNER)?;
+        let mut earlier = EarlierLoader::new(connection)?;
         let mut rows = statement.query((id.as_str(), standing.unwrap_or(0), after))?;
         let mut pace = Pace::new(budget);
         while let Some(row) = rows.next()? {
             let mut cells = Cells::new(row, "keys");
             let mut key = key(&mut cells)?;
             self.position = Some((cells.get("standing", int)?, key.id));
-            key.earlier = keys::load_earlier(connection, key.id)?;
+            key.earlier = earlier.load(key.id)?;
             self.keys.push(key);
             if pace.is_over() {
                 return Ok(Progress::More);

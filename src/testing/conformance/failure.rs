@@ -13,11 +13,19 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with this message, found by the caller.
+    /// How many characters of a message are kept: some of what is compared is long.
+    const LONGEST: usize = 2_000;
+
+    /// A failure with this message, found by the caller. A very long one is cut.
     #[must_use]
     #[track_caller]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), at: Some(Location::caller()) }
+        let mut message = message.into();
+        if let Some((cut, _)) = message.char_indices().nth(Self::LONGEST) {
+            message.truncate(cut);
+            message.push('…');
+        }
+        Self { message, at: Some(Location::caller()) }
     }
 
     /// The failure of a case that panicked with this payload. The panic hook has told where.

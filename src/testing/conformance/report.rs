@@ -18,12 +18,12 @@ pub struct Outcome {
 
 /// What came of all cases. Its text lists them, a line each, and how many failed.
 #[derive(Debug)]
-#[must_use]
 pub struct Report {
     outcomes: Vec<Outcome>,
 }
 
 /// Runs every case, also after one failed.
+#[must_use]
 pub fn run<S: Subject>(subject: &S) -> Report {
     let outcome = |case: &super::Case| Outcome { case: case.name(), result: case.run(subject) };
     Report { outcomes: cases().map(outcome).collect() }

@@ -25,6 +25,9 @@ pub(super) const NARROW: [Bounds; 6] = [
     Bounds { limit: 4, examine: 4 },
 ];
 
+/// More pages than any case has rows.
+const MOST_PAGES: usize = 10_000;
+
 /// The ids of all keys that the pages show, in their order.
 pub(super) fn keys<B: Backend + ?Sized>(
     backend: &B,
@@ -32,7 +35,7 @@ pub(super) fn keys<B: Backend + ?Sized>(
     bounds: Bounds,
 ) -> Result<Vec<KeyId>, Failure> {
     let (mut shown, mut before) = (Vec::new(), None);
-    loop {
+    for _ in 0..MOST_PAGES {
         let Bounds { limit, examine } = bounds;
         let query = KeyPageQuery { filter: filter.clone(), before, after: None, limit, examine };
         let page = backend.page_keys(&query)?;
@@ -48,6 +51,7 @@ pub(super) fn keys<B: Backend + ?Sized>(
         ensure!(lowest.is_none_or(|lowest| next <= lowest), "`next` lies above a key shown");
         before = Some(next);
     }
+    Err(endless())
 }
 
 /// The ids of all owners that the pages show, in their order.
@@ -57,7 +61,7 @@ pub(super) fn owners<B: Backend + ?Sized>(
     bounds: Bounds,
 ) -> Result<Vec<OwnerId>, Failure> {
     let (mut shown, mut after) = (Vec::new(), None);
-    loop {
+    for _ in 0..MOST_PAGES {
         let Bounds { limit, examine } = bounds;
         let page = backend.page_owners(&OwnerPageQuery { after, suspended, limit, examine })?;
         ensure!(
@@ -72,6 +76,7 @@ pub(super) fn owners<B: Backend + ?Sized>(
         ensure!(greatest.is_none_or(|last| next >= last), "`next` lies before an owner shown");
         after = Some(next);
     }
+    Err(endless())
 }
 
 /// All events after a number that the pages show, in their order.
@@ -82,7 +87,7 @@ pub(super) fn events<B: Backend + ?Sized>(
     bounds: Bounds,
 ) -> Result<Vec<Event>, Failure> {
     let (mut shown, mut after) = (Vec::new(), after);
-    loop {
+    for _ in 0..MOST_PAGES {
         let Bounds { limit, examine } = bounds;
         let query = EventQuery { after, filter: filter.clone(), limit, examine };
         let page = backend.events(&query)?;
@@ -98,4 +103,10 @@ pub(super) fn events<B: Backend + ?Sized>(
         ensure!(greatest.is_none_or(|last| next >= last), "`next` lies before an event shown");
         after = next;
     }
+    Err(endless())
+}
+
+#[track_caller]
+fn endless() -> Failure {
+    Failure::new(format!("there is no end after {MOST_PAGES} pages"))
 }

@@ -137,7 +137,12 @@ impl Model {
     }
 
     /// Changes the key; says what happened and which fields differ.
-    fn take_action(&self, caller: &Caller, key: &mut KeyFile, action: &OnKey) -> (EventKind, Fields) {
+    fn take_action(
+        &self,
+        caller: &Caller,
+        key: &mut KeyFile,
+        action: &OnKey,
+    ) -> (EventKind, Fields) {
         let switch = || Some(SwitchFile::new(&caller.by, self.now));
         match action {
             OnKey::Activate => {

@@ -89,7 +89,8 @@ impl Model {
         self.external_ids.extend(external_id);
         // Without an answer to learn it from, any id does: the difference is told anyway.
         let (id, _) = fresh.token.clone().unwrap_or_default_token();
-        let sealed_under = if key.sealed { self.opening.sealing_keys.first().copied() } else { None };
+        let sealed_under =
+            if key.sealed { self.opening.sealing_keys.first().copied() } else { None };
         let own = key.settings.as_ref().and_then(|own| patched(&Object::new(), own));
         let file = KeyFile {
             id,

@@ -106,7 +106,8 @@ impl Model {
         match action {
             OnOwner::MoveMark(to) => reasons.extend(against_mark(*to, self.now)),
             OnOwner::Update { defaults, ceiling, .. } => {
-                if defaults.as_ref().is_some_and(|patch| patched(&owner.defaults, patch).is_none()) {
+                if defaults.as_ref().is_some_and(|patch| patched(&owner.defaults, patch).is_none())
+                {
                     reasons.push(Reason::Invalid("settings"));
                 }
                 let ceiling = ceiling.as_ref().filter(|ceiling| **ceiling != owner.ceiling);

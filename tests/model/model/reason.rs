@@ -7,7 +7,10 @@ use keyhasp::store::{Denied, Kindred, StateProblem, Unavailable};
 /// A reason to refuse a call. Where several hold at once, the store may tell any of them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Reason {
-    Conflict { expected: Version, found: u64 },
+    Conflict {
+        expected: Version,
+        found: u64,
+    },
     DataForbid(&'static str),
     Denied(Denied),
     ExternalIdTaken(u64),

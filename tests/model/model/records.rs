@@ -124,7 +124,12 @@ impl KeyFile {
     }
 
     /// As an answer shows it.
-    pub(crate) fn shown(&self, owner: &OwnerFile, mark: Option<Timestamp>, now: Timestamp) -> Value {
+    pub(crate) fn shown(
+        &self,
+        owner: &OwnerFile,
+        mark: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Value {
         let earlier: Vec<Value> = self
             .living_earlier(mark, now)
             .iter()

@@ -32,7 +32,8 @@ impl Model {
         caller.require_admin()?;
         let new_rules = rules.unwrap_or(self.rules);
         let new_prefixes = prefixes.unwrap_or(&self.opening.prefixes).to_vec();
-        let repeated = new_prefixes.iter().any(|a| new_prefixes.iter().filter(|b| a == *b).count() > 1);
+        let repeated =
+            new_prefixes.iter().any(|a| new_prefixes.iter().filter(|b| a == *b).count() > 1);
         if !(1..=8).contains(&new_prefixes.len()) || repeated {
             return Err(vec![Reason::Invalid("prefixes")]);
         }
@@ -72,14 +73,14 @@ impl Model {
             reasons.push(Reason::DataForbid("sealed_tokens"));
         }
         let shares_name = live.iter().any(|a| {
-            live.iter().any(|b| a.id != b.id && a.owner == b.owner && a.name.is_some() && a.name == b.name)
+            live.iter()
+                .any(|b| a.id != b.id && a.owner == b.owner && a.name.is_some() && a.name == b.name)
         });
         if rules.unique_names && shares_name {
             reasons.push(Reason::DataForbid("unique_names"));
         }
-        let has_standard = |owner| {
-            live.iter().any(|key| key.owner == owner && key.kind == Kind::Standard)
-        };
+        let has_standard =
+            |owner| live.iter().any(|key| key.owner == owner && key.kind == Kind::Standard);
         if rules.keep_standard_key && !self.owners.keys().all(|owner| has_standard(*owner)) {
             reasons.push(Reason::DataForbid("keep_standard_key"));
         }

@@ -7,7 +7,7 @@ use crate::authority::{Actor, Authority, CorrelationId, Reason, Role};
 use crate::backend::sled::fault::Fault;
 use crate::clock::Timestamp;
 use crate::event::{Event, EventDraft, EventKind, Fields};
-use crate::id::{Generation, KeyId};
+use crate::id::{Generation, KeyId, OwnerId};
 
 #[derive(Serialize, Deserialize)]
 struct Mirror<'a> {
@@ -38,7 +38,7 @@ pub(in crate::backend::sled) fn encode_event(event: &EventDraft) -> Result<Vec<u
     let mirror = Mirror {
         at: event.at.as_millis(),
         kind: event.kind.number(),
-        owner: event.owner.as_ref().map(|owner| owner.as_str()),
+        owner: event.owner.as_ref().map(OwnerId::as_str),
         key: event.key.map(KeyId::to_bytes),
         version: event.version.get(),
         generation: event.generation.map(Generation::get),

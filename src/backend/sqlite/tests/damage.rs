@@ -160,7 +160,7 @@ fn what_is_damaged_is_named_without_its_value() {
 fn a_lying_index_or_counter_is_noticed_by_a_commit() {
     let fixture = full();
     fixture.raw().execute("DELETE FROM owners", []).unwrap();
-    let key = fixture.sqlite.key(KeyId::from_u128(1)).unwrap().unwrap();
+    let key = fixture.key(1);
     // The rules answer first: the owner is missing.
     assert!(fixture.sqlite.commit(&[replace(&key)]).unwrap()[0].is_err());
 

@@ -47,7 +47,7 @@ fn who_waits_too_long_for_another_process_did_nothing() {
 #[test]
 fn a_failing_change_takes_its_batch_along() {
     let fixture = Fixture::with_keys([1]);
-    let known = fixture.sqlite.key(KeyId::from_u128(1)).unwrap().unwrap();
+    let known = fixture.key(1);
     fixture.raw().execute_batch("DROP TABLE external_ids").unwrap();
     let error = fixture.sqlite.commit(&[create_owner("other"), replace(&known)]).unwrap_err();
     assert_eq!(error.kind(), BackendErrorKind::Corrupt);
@@ -58,7 +58,7 @@ fn a_failing_change_takes_its_batch_along() {
 fn owners_know_how_many_keys_they_have() {
     let fixture = Fixture::with_keys(1..=3);
     let change = |edit: &dyn Fn(&mut crate::key::KeyRecord)| {
-        let mut key = fixture.sqlite.key(KeyId::from_u128(1)).unwrap().unwrap();
+        let mut key = fixture.key(1);
         edit(&mut key);
         fixture.commit(replace(&key));
     };
@@ -74,7 +74,7 @@ fn owners_know_how_many_keys_they_have() {
     assert_eq!(counted(), (3, 3, 2));
     change(&|key| key.revoked = super::fixtures::switch());
     assert_eq!(counted(), (3, 2, 2));
-    let version = fixture.sqlite.key(KeyId::from_u128(1)).unwrap().unwrap().version;
+    let version = fixture.key(1).version;
     let gone = crate::backend::Write::RemoveKey(KeyId::from_u128(1), version);
     let event = super::fixtures::event(crate::event::EventKind::KeyPurged);
     fixture.commit(Change::of(gone, event));

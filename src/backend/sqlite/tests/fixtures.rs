@@ -43,6 +43,10 @@ impl Fixture {
         rusqlite::Connection::open(self.path()).unwrap()
     }
 
+    pub(super) fn key(&self, number: u128) -> KeyRecord {
+        self.sqlite.key(KeyId::from_u128(number)).unwrap().unwrap()
+    }
+
     pub(super) fn commit(&self, change: Change) {
         self.sqlite.commit(&[change]).unwrap()[0].as_ref().unwrap();
     }

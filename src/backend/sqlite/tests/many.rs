@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use super::super::scan::{OneOwner, Progress};
 use super::super::transaction::Snapshot;
-use super::fixtures::{Fixture, at, create_owner, earlier, event, key, owner_id, replace, switch};
+use super::fixtures::{Fixture, at, create_owner, earlier, event, owner_id, replace, switch};
 use crate::backend::Write;
 use crate::backend::{Backend, Change, EventFilter, EventQuery, KeyFilter, Scanned, StateSet};
 use crate::event::EventKind;
-use crate::id::KeyId;
 
 const KEYS: u128 = 2_500;
 
@@ -19,7 +18,7 @@ fn a_scan_shows_everything_once_and_earlier_tokens_with_their_key() {
     // At the ends of a transaction's rows, and elsewhere.
     let rotated = [1, 2, 1_000, 1_024, 1_025, 2_048, KEYS];
     for number in rotated {
-        let mut key = fixture.sqlite.key(KeyId::from_u128(number)).unwrap().unwrap();
+        let mut key = fixture.key(number);
         key.earlier = vec![earlier(1), earlier(2)];
         fixture.commit(replace(&key));
     }
@@ -59,7 +58,7 @@ fn many_owners_are_scanned_and_listed_in_order() {
 #[test]
 fn one_owner_is_scanned_at_one_moment_or_again() {
     let fixture = Fixture::with_keys(1..=KEYS);
-    let mut odd = fixture.sqlite.key(KeyId::from_u128(7)).unwrap().unwrap();
+    let mut odd = fixture.key(7);
     odd.deactivated = switch();
     odd.earlier = vec![earlier(1)];
     fixture.commit(replace(&odd));

@@ -1,6 +1,7 @@
 //! What only shows from inside: plans of queries, damaged rows, failing commits, recovery.
 //! What shows through the contract is in `tests/sqlite` and in the conformance suite.
 
+mod connections;
 mod damage;
 mod failures;
 mod fixtures;

@@ -117,7 +117,7 @@ fn a_commit_that_fails_in_the_log_is_of_unknown_outcome_until_recovery() {
     fixture.commit(Change { operations: vec![first], ..Change::default() });
     let mut committed = 0;
     let error = loop {
-        let mut key = fixture.sqlite.key(KeyId::from_u128(1)).unwrap().unwrap();
+        let mut key = fixture.key(1);
         key.settings = crate::key::Settings::from_json(&format!("{{\"n\":{committed}}}")).unwrap();
         match fixture.sqlite.commit(&[super::fixtures::replace(&key)]) {
             Ok(outcome) => assert!(outcome[0].is_ok()),
@@ -133,12 +133,12 @@ fn a_commit_that_fails_in_the_log_is_of_unknown_outcome_until_recovery() {
     let refused = fixture.sqlite.commit(&[Change::default()]).unwrap_err();
     assert_eq!(refused.kind(), BackendErrorKind::Io);
     fixture.sqlite.recover().unwrap();
-    let after = fixture.sqlite.key(KeyId::from_u128(1)).unwrap().unwrap();
+    let after = fixture.key(1);
     let version = after.version.get();
     assert!([committed + 1, committed + 2].contains(&version), "{version} after {committed}");
     // The log has begun anew, so that there is room again.
     fixture.commit(super::fixtures::replace(&after));
     let after = fixture.sqlite.key(key(1, "acme").id).unwrap().unwrap();
     assert_eq!(after.version.get(), version + 1);
-    println!("it failed, and recovered");
+    eprintln!("it failed, and recovered");
 }

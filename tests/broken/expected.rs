@@ -1,0 +1,384 @@
+//! Which cases find which fault.
+
+use super::Fault;
+
+/// Each fault with cases that must fail for it: those that name the promise it breaks. Others may
+/// fail too.
+pub const EXPECTED: &[(Fault, &[&str])] = &[
+    // Changes that aren't whole.
+    (
+        Fault::BatchesStopAtARefusal,
+        &["atomic_a_batch_goes_on_around_a_refused_change", "durable_refused_changes_stay_refused"],
+    ),
+    (Fault::ChangesAreCommittedByTheOperation, &["atomic_a_reader_never_sees_half_a_change"]),
+    (Fault::EmptyBatchesLeaveAnEvent, &["atomic_an_empty_batch_does_nothing"]),
+    (
+        Fault::EverythingInABatchIsRefusedForOneReason,
+        &["atomic_a_batch_may_be_refused_change_by_change"],
+    ),
+    (
+        Fault::OperationsOfAChangeAreCutAfterThree,
+        &["atomic_a_change_takes_effect_whole", "order_events_of_a_change_are_consecutive"],
+    ),
+    (
+        Fault::RefusedChangesLeaveWhatCameBefore,
+        &[
+            "atomic_a_refused_change_leaves_no_record",
+            "atomic_a_refused_change_leaves_no_event",
+            "atomic_a_refused_change_takes_no_name",
+            "atomic_a_refused_change_uses_no_external_id",
+            "atomic_a_refused_change_removes_nothing",
+            "atomic_a_refused_change_leaves_the_header",
+            "durable_refused_changes_stay_refused",
+        ],
+    ),
+    // Rules that aren't checked, or too strictly.
+    (
+        Fault::CreationsOverwrite,
+        &[
+            "rule_a_created_key_finds_nothing_in_its_place",
+            "rule_a_created_owner_finds_nothing_in_its_place",
+            "order_of_racing_creations_one_wins",
+        ],
+    ),
+    (
+        Fault::ExternalIdsAreForgotten,
+        &["rule_an_external_id_is_taken_for_ever", "durable_external_ids_stay_used"],
+    ),
+    (
+        Fault::ExternalIdsMayRepeat,
+        &["rule_an_external_id_is_taken_once", "rule_an_external_id_is_taken_once_within_a_change"],
+    ),
+    (Fault::ExternalIdsStartAgainAfterTheLast, &["rule_external_ids_are_exhausted_after_the_last"]),
+    (Fault::HeaderPreconditionsAreIgnored, &["rule_a_precondition_on_the_header_holds"]),
+    (
+        Fault::KeyPreconditionsAreIgnored,
+        &[
+            "rule_a_precondition_on_a_key_holds",
+            "rule_a_precondition_on_a_missing_record_never_holds",
+        ],
+    ),
+    (
+        Fault::KeysGoWithTheirOwner,
+        &["rule_an_owner_with_keys_stays", "rule_an_owner_with_revoked_keys_stays"],
+    ),
+    (
+        Fault::KeysNeedNoOwner,
+        &["rule_a_created_key_has_an_owner", "rule_a_key_can_not_come_while_its_owner_goes"],
+    ),
+    (Fault::LastPreconditionsAreIgnored, &["rule_every_precondition_counts"]),
+    (
+        Fault::LastStandardKeysAreGuardedByTheOperation,
+        &[
+            "rule_the_last_standard_key_may_be_replaced_in_one_change",
+            "rule_an_owner_goes_together_with_its_keys",
+        ],
+    ),
+    (
+        Fault::LastStandardKeysGo,
+        &[
+            "rule_the_last_standard_key_is_not_revoked",
+            "rule_the_last_standard_key_is_not_removed",
+            "rule_the_last_standard_key_is_not_made_a_trial",
+            "rule_an_owner_starts_with_a_standard_key",
+            "rule_the_last_standard_key_is_guarded_through_a_batch",
+            "order_of_racing_revocations_one_key_stays",
+            "durable_numbers_of_keys_are_found_again",
+        ],
+    ),
+    (
+        Fault::LastStandardKeysNeverGo,
+        &["rule_the_last_standard_key_may_go_unless_the_store_says_otherwise"],
+    ),
+    (Fault::LoweredNumbersForbidChanges, &["rule_keys_beyond_a_lowered_number_stay"]),
+    (Fault::NamesAreCheckedByTheOperation, &["rule_names_may_change_places_in_one_change"]),
+    (Fault::NamesAreComparedWithoutCase, &["rule_a_name_is_the_same_byte_for_byte"]),
+    (Fault::NamesAreOneForAllOwners, &["rule_a_name_may_be_another_owners"]),
+    (
+        Fault::NamesAreTakenForEver,
+        &[
+            "rule_a_name_is_free_after_revocation",
+            "rule_a_name_is_free_after_removal",
+            "rule_a_name_is_free_after_a_renaming",
+        ],
+    ),
+    (Fault::NamesAreTakenThatAreOnesOwn, &["rule_a_name_may_stay_through_a_change"]),
+    (
+        Fault::NamesMayRepeat,
+        &[
+            "rule_a_name_is_taken_once",
+            "rule_names_within_one_change_are_unique",
+            "rule_names_within_one_batch_are_unique",
+            "rule_new_rules_hold_for_the_next_change",
+            "order_of_racing_names_one_wins",
+            "durable_names_stay_taken",
+        ],
+    ),
+    (Fault::NamesNeverRepeat, &["rule_names_may_repeat_unless_the_store_says_otherwise"]),
+    (
+        Fault::NextExternalIdFillsGaps,
+        &[
+            "rule_the_next_external_id_follows_the_greatest",
+            "rule_the_next_external_id_fills_no_gap",
+            "rule_the_next_external_id_follows_one_given_in_its_change",
+        ],
+    ),
+    (
+        Fault::NextExternalIdFollowsThoseThatAreLeft,
+        &["rule_the_next_external_id_follows_a_removed_one"],
+    ),
+    (
+        Fault::NextExternalIdsAreAnsweredBackwards,
+        &["rule_the_next_external_ids_of_one_change_go_up"],
+    ),
+    (
+        Fault::NextExternalIdsRepeat,
+        &[
+            "rule_the_next_external_ids_of_one_batch_go_up",
+            "order_concurrent_wishes_get_different_external_ids",
+        ],
+    ),
+    (
+        Fault::NumbersOfKeysAreIgnored,
+        &[
+            "rule_an_owner_has_no_more_keys_than_it_may",
+            "order_of_racing_keys_only_so_many_come",
+            "durable_numbers_of_keys_are_found_again",
+        ],
+    ),
+    (
+        Fault::NumbersOfKeysAreThoseBeforeTheChange,
+        &["rule_the_number_of_keys_is_that_after_the_change"],
+    ),
+    (
+        Fault::OwnerPreconditionsAreIgnored,
+        &[
+            "rule_a_precondition_on_an_owner_holds",
+            "rule_a_precondition_on_a_missing_record_never_holds",
+        ],
+    ),
+    (Fault::OwnersNeverComeAgain, &["rule_a_removed_owner_may_come_again"]),
+    (
+        Fault::PreconditionsAreAboutTheStateBeforeTheBatch,
+        &["rule_a_precondition_is_about_the_state_before_the_change"],
+    ),
+    (Fault::ReplacementsCreate, &["rule_a_replaced_key_exists"]),
+    (Fault::RevokedKeysTakeRoom, &["rule_revoked_keys_leave_room"]),
+    (
+        Fault::RulesDoNotAskTheData,
+        &[
+            "rule_unique_names_need_unique_names",
+            "rule_keep_standard_key_needs_standard_keys",
+            "rule_no_sealed_tokens_needs_no_seals",
+            "rule_no_prefix_goes_that_a_token_has",
+        ],
+    ),
+    (
+        Fault::VersionsAreIgnored,
+        &[
+            "rule_a_replaced_key_has_the_version_before",
+            "rule_a_removed_key_has_its_version",
+            "rule_a_replaced_owner_has_the_version_before",
+            "rule_a_removed_owner_has_its_version",
+            "rule_a_replaced_header_has_the_version_before",
+            "order_of_racing_replacements_one_wins",
+        ],
+    ),
+    // Records that aren't kept as they are.
+    (Fault::AccessIsCut, &["size_the_largest_key_reads_back", "size_the_largest_owner_reads_back"]),
+    (Fault::BatchesAreSmall, &["size_a_batch_may_hold_many_changes"]),
+    (Fault::ChangesAreSmall, &["size_a_change_may_hold_many_records"]),
+    (Fault::DefaultsAreLost, &["rule_a_replaced_owner_reads_back", "size_odd_settings_read_back"]),
+    (
+        Fault::EarlierTokensAreCut,
+        &["size_the_largest_key_reads_back", "query_a_scan_shows_what_the_index_needs_of_keys"],
+    ),
+    (
+        Fault::HeadersAreCut,
+        &["size_the_largest_header_reads_back", "rule_a_replaced_header_reads_back"],
+    ),
+    (
+        Fault::NamesAreTrimmed,
+        &["rule_a_name_is_the_same_byte_for_byte", "size_odd_texts_read_back"],
+    ),
+    (Fault::NumbersInSettingsAreFloats, &["size_odd_settings_read_back"]),
+    (Fault::NumbersOfKeysHaveSixteenBits, &["size_the_ends_of_numbers_read_back"]),
+    (
+        Fault::ReasonsAreLost,
+        &["size_the_largest_key_reads_back", "size_the_largest_owner_reads_back"],
+    ),
+    (Fault::ReplacedHeadersLoseTheirMark, &["rule_a_replaced_header_reads_back"]),
+    (Fault::ReplacedKeysKeepTheirSeal, &["rule_a_replaced_key_reads_back"]),
+    (Fault::ReplacedOwnersKeepTheirSwitch, &["rule_a_replaced_owner_reads_back"]),
+    (
+        Fault::SealsAreLost,
+        &[
+            "rule_a_created_key_reads_back",
+            "rule_no_sealed_tokens_needs_no_seals",
+            "size_the_largest_key_reads_back",
+        ],
+    ),
+    (Fault::ShortNamesAreLost, &["size_the_smallest_records_read_back"]),
+    // Order.
+    (Fault::BatchesMix, &["order_concurrent_batches_do_not_mix"]),
+    (Fault::BatchesSeeTheStateBeforeThem, &["order_later_changes_of_a_batch_see_earlier_ones"]),
+    (
+        Fault::EventsAreNumberedFromZero,
+        &[
+            "order_events_are_numbered_from_one",
+            "order_concurrent_commits_are_numbered_without_gaps",
+        ],
+    ),
+    (Fault::EventsOfAChangeAreBackwards, &["order_events_stand_as_their_operations_do"]),
+    (
+        Fault::EventsOfAChangeAreLost,
+        &["order_events_of_a_change_are_consecutive", "order_events_stand_as_their_operations_do"],
+    ),
+    (Fault::EventsThatStandAloneAreLost, &["order_an_event_may_stand_alone"]),
+    (Fault::ReadsAreStale, &["order_a_commit_is_seen_by_every_read_after_it"]),
+    (
+        Fault::RefusedChangesTakeANumber,
+        &["order_refused_changes_take_no_number", "atomic_a_refused_change_leaves_no_event"],
+    ),
+    (Fault::SecondOpenerIsLetIn, &["order_other_openers_are_as_the_backend_says"]),
+    (Fault::WaitingEndsAtOnce, &["order_waiting_ends_in_time_without_an_event"]),
+    (
+        Fault::WaitingIsWokenByNothing,
+        &[
+            "order_waiting_ends_at_once_when_there_is_more",
+            "order_waiting_ends_with_the_next_event",
+            "order_waiting_ends_for_all_who_wait",
+        ],
+    ),
+    // Durability.
+    (Fault::ForgetsPruningAtOpen, &["durable_pruning_is_found_again"]),
+    (Fault::ForgetsRemovedKeysAtOpen, &["durable_external_ids_stay_used"]),
+    (Fault::KeepsNothing, DURABLE),
+    (Fault::KeepsThoughItSaysNot, DURABLE),
+    (
+        Fault::LosesTheLastChangeAtOpen,
+        &[
+            "durable_records_are_found_again",
+            "durable_changes_and_removals_are_found_again",
+            "durable_event_numbers_go_on",
+            "durable_events_are_found_again",
+            "durable_a_place_may_be_opened_again_and_again",
+        ],
+    ),
+    (Fault::WaitingKnowsNothingAtOpen, &["durable_waiting_knows_of_events_before_the_open"]),
+    // Errors.
+    (Fault::ClosingAgainFails, &["error_closing_again_does_nothing"]),
+    (Fault::ClosingDoesNothing, &["error_a_closed_backend_says_so_to_every_call"]),
+    (Fault::ClosingKeepsThePlace, &["error_closing_lets_go_of_the_place"]),
+    (Fault::CommitsNeedNoHeader, &["error_without_a_header_nothing_is_committed"]),
+    (Fault::ErrorsNameAnother, &["error_names_the_backend"]),
+    (Fault::FirstHeaderIsOverwritten, &["error_a_header_is_written_once"]),
+    (Fault::RecoveringWritesAnEvent, &["error_recovering_a_healthy_backend_is_harmless"]),
+    // Scans and look-ups.
+    (Fault::ExternalIdsAreReadByTheirLowBits, &["rule_a_given_external_id_finds_its_key"]),
+    (Fault::OwnersAreFoundWithoutCase, &["query_what_is_not_there_is_not_found"]),
+    (Fault::RemovedKeysAreFoundByExternalId, &["rule_a_removed_key_is_found_no_more"]),
+    (Fault::RevokedKeysHaveNoExternalId, &["rule_an_external_id_stays_with_its_key"]),
+    (
+        Fault::ScansOfAnOwnerGoByItsFirstLetters,
+        &["query_a_scan_of_an_owner_shows_it_alone", "query_a_scan_of_nobody_shows_nothing"],
+    ),
+    (Fault::ScansOmitBlocks, &["query_a_scan_shows_what_the_index_needs_of_keys"]),
+    (Fault::ScansOmitCeilings, &["query_a_scan_shows_what_the_index_needs_of_owners"]),
+    (Fault::ScansShowAKeyTwice, &["query_a_scan_shows_every_record_once"]),
+    (Fault::ScansShowKeysFirst, &["query_a_scan_shows_owners_before_keys"]),
+    (Fault::ScansTellNoEvent, &["query_a_scan_tells_the_last_event"]),
+    // Pages of keys.
+    (Fault::BoundsOfKeysAreIncluded, &["query_keys_are_those_before_and_after_bounds"]),
+    (Fault::CountsAreOfAll, &["query_keys_are_counted"]),
+    (
+        Fault::EmptyPagesGoOn,
+        &[
+            "query_pages_of_no_keys_are_empty",
+            "query_pages_of_no_owners_are_empty",
+            "query_pages_of_no_events_are_empty",
+        ],
+    ),
+    (Fault::ExpiryIsExclusive, &["query_keys_expire_at_their_expiry"]),
+    (
+        Fault::KeysAreOfAnyKind,
+        &["query_keys_are_those_of_a_kind", "query_keys_match_the_whole_filter"],
+    ),
+    (
+        Fault::KeysAreOfAnyOwner,
+        &["query_keys_are_those_of_an_owner", "query_keys_match_the_whole_filter"],
+    ),
+    (
+        Fault::KeysAreInAnyState,
+        &["query_keys_are_those_in_certain_states", "query_keys_match_the_whole_filter"],
+    ),
+    (Fault::KeysAreOldestFirst, &["query_keys_come_newest_first"]),
+    (Fault::KeyIdsAreSigned, &["size_the_ends_of_numbers_read_back"]),
+    (
+        Fault::PagesEndWithTheFirst,
+        &[
+            "query_pages_of_keys_are_complete",
+            "query_pages_of_owners_are_complete",
+            "query_pages_of_events_are_complete",
+        ],
+    ),
+    (Fault::PagesEndWithAMissingKey, &["query_pages_of_keys_go_on_while_keys_come_and_go"]),
+    (
+        Fault::PagesExamineTooMuch,
+        &[
+            "query_pages_of_keys_examine_no_more_than_told",
+            "query_pages_of_owners_examine_no_more_than_told",
+            "query_pages_of_events_examine_no_more_than_told",
+        ],
+    ),
+    (
+        Fault::PagesExceedTheirLimit,
+        &[
+            "query_pages_of_keys_keep_to_their_limit",
+            "query_pages_of_owners_keep_to_their_limit",
+            "query_pages_of_events_keep_to_their_limit",
+        ],
+    ),
+    (Fault::PagesOmitSeals, &["query_pages_of_keys_show_every_field"]),
+    // Pages of owners.
+    (Fault::BoundsOfOwnersAreIncluded, &["query_owners_are_those_after_a_bound"]),
+    (Fault::OwnersAreInAnyState, &["query_owners_are_suspended_or_not"]),
+    (Fault::OwnersAreOrderedWithoutCase, &["query_owners_come_in_ascending_order"]),
+    (Fault::PagesOmitCeilings, &["query_pages_of_owners_show_every_field"]),
+    // Events.
+    (Fault::ActorsAreComparedWithoutCase, &["query_events_are_those_by_an_actor"]),
+    (
+        Fault::EventsAreOfAnyKey,
+        &["query_events_are_those_of_a_key", "query_events_match_the_whole_filter"],
+    ),
+    (Fault::EventsAreOfAnyKind, &["query_events_are_those_of_a_kind"]),
+    (Fault::EventsAreOfAnyOwner, &["query_events_are_those_of_an_owner"]),
+    (Fault::EventsAreOfAnyTime, &["query_events_are_those_of_a_time"]),
+    (Fault::EventsFromANumberOn, &["query_events_are_those_after_a_number"]),
+    (Fault::EventsLoseTheirCorrelation, &["query_events_show_every_field"]),
+    (Fault::EventsOfTheStoreAreNotRead, &["query_events_are_of_every_kind"]),
+    (Fault::PrunedEventsAreFoundByFilters, &["query_pruned_events_are_missing_from_filters_too"]),
+    (Fault::PruningGoesByTimeAlone, &["query_pruning_stops_at_the_first_that_is_younger"]),
+    (Fault::PruningIsNotSaid, &["query_pruning_says_how_far_it_went"]),
+    (Fault::PruningRemovesNothing, &["query_pruning_removes_the_oldest"]),
+    (Fault::PruningRemovesTheNewest, &["query_pruning_keeps_the_newest"]),
+];
+
+/// All of the family.
+const DURABLE: &[&str] = &[
+    "durable_records_are_found_again",
+    "durable_records_are_found_again_without_a_close",
+    "durable_changes_and_removals_are_found_again",
+    "durable_refused_changes_stay_refused",
+    "durable_the_header_is_found_again",
+    "durable_the_header_is_made_durable_alone",
+    "durable_events_are_found_again",
+    "durable_event_numbers_go_on",
+    "durable_pruning_is_found_again",
+    "durable_external_ids_stay_used",
+    "durable_names_stay_taken",
+    "durable_numbers_of_keys_are_found_again",
+    "durable_listings_are_found_again",
+    "durable_waiting_knows_of_events_before_the_open",
+    "durable_a_place_may_be_opened_again_and_again",
+];

@@ -1,0 +1,321 @@
+//! A backend that is broken on purpose: memory, with one fault of many.
+//!
+//! Without a fault it keeps what it has while its [`Disk`] lives, has it to itself while it is
+//! open, and conforms. Each fault breaks one promise, in a way in which a real backend could.
+
+mod expected;
+mod fault;
+mod reads;
+mod writes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use keyhasp::backend::{
+    Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage, EventQuery,
+    KeyFilter, KeyPage, KeyPageQuery, Memory, OwnerPage, OwnerPageQuery, Scanned, Sharing, Write,
+};
+use keyhasp::clock::Timestamp;
+use keyhasp::event::Event;
+use keyhasp::id::{ExternalId, KeyId, OwnerId};
+use keyhasp::key::{Header, KeyRecord, OwnerRecord};
+use keyhasp::testing::conformance::{Failure, Subject};
+
+pub use expected::EXPECTED;
+pub use fault::Fault;
+
+/// The subject: memory with this fault.
+pub struct BrokenBy(pub Fault);
+
+/// What outlives an instance.
+#[derive(Debug)]
+pub struct Disk {
+    memory: Mutex<Arc<Memory>>,
+    is_open: AtomicBool,
+    /// One commit at a time, unless the fault is that there is none.
+    turn: Mutex<()>,
+    notes: Mutex<Notes>,
+}
+
+/// What a fault needs to remember.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// All that was ever done, to be replayed wrongly.
+    log: Vec<Entry>,
+    /// The header that is shown instead of the one in force.
+    shown: Option<Header>,
+    first_reads: BTreeMap<KeyId, KeyRecord>,
+    hidden_events: BTreeSet<u64>,
+    all_events: Vec<Event>,
+    names_ever: BTreeSet<(OwnerId, String)>,
+    owners_ever: BTreeSet<OwnerId>,
+    closed_once: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Entry {
+    Header(Header),
+    Committed(Change),
+    Pruned(Timestamp),
+}
+
+#[derive(Debug)]
+pub struct Broken {
+    fault: Fault,
+    disk: Arc<Disk>,
+    memory: Arc<Memory>,
+    closed: AtomicBool,
+    /// Whether this instance committed anything.
+    committed: AtomicBool,
+    /// How many scans of an owner there were.
+    scans: AtomicU64,
+}
+
+const NAME: &str = "broken";
+
+impl Subject for BrokenBy {
+    type Place = Arc<Disk>;
+
+    fn place(&self) -> Result<Arc<Disk>, Failure> {
+        Ok(Arc::new(Disk {
+            memory: Mutex::new(Arc::new(Memory::new())),
+            is_open: AtomicBool::new(false),
+            turn: Mutex::default(),
+            notes: Mutex::default(),
+        }))
+    }
+
+    fn open(&self, disk: &Arc<Disk>) -> Result<Box<dyn Backend>, BackendError> {
+        let lets_everyone_in = self.0 == Fault::SecondOpenerIsLetIn;
+        if disk.is_open.swap(true, Ordering::SeqCst) && !lets_everyone_in {
+            return Err(BackendError::new(BackendErrorKind::AlreadyOpen, NAME, "open"));
+        }
+        let memory = self.memory_at_open(disk);
+        *disk.memory.lock().unwrap() = Arc::clone(&memory);
+        Ok(Box::new(Broken {
+            fault: self.0,
+            disk: Arc::clone(disk),
+            memory,
+            closed: AtomicBool::new(false),
+            committed: AtomicBool::new(false),
+            scans: AtomicU64::new(0),
+        }))
+    }
+
+    fn is_durable(&self) -> bool {
+        self.0 != Fault::KeepsThoughItSaysNot
+    }
+}
+
+impl BrokenBy {
+    fn memory_at_open(&self, disk: &Disk) -> Arc<Memory> {
+        let mut notes = disk.notes.lock().unwrap();
+        match self.0 {
+            Fault::KeepsNothing => Arc::new(Memory::new()),
+            Fault::LosesTheLastChangeAtOpen => {
+                let last = notes.log.iter().rposition(|entry| matches!(entry, Entry::Committed(_)));
+                last.map(|last| notes.log.remove(last));
+                Arc::new(replay(&notes.log))
+            }
+            Fault::ForgetsPruningAtOpen => {
+                notes.log.retain(|entry| !matches!(entry, Entry::Pruned(_)));
+                Arc::new(replay(&notes.log))
+            }
+            Fault::ForgetsRemovedKeysAtOpen => {
+                forget_removed(&mut notes.log);
+                Arc::new(replay(&notes.log))
+            }
+            _ => Arc::clone(&disk.memory.lock().unwrap()),
+        }
+    }
+}
+
+fn replay(log: &[Entry]) -> Memory {
+    let memory = Memory::new();
+    for entry in log {
+        match entry {
+            Entry::Header(header) => drop(memory.open_header(header).unwrap()),
+            Entry::Committed(change) => drop(memory.commit(std::slice::from_ref(change)).unwrap()),
+            Entry::Pruned(before) => drop(memory.prune_events(*before).unwrap()),
+        }
+    }
+    memory
+}
+
+/// As a compaction would that overlooks what removed keys leave behind: their external ids.
+fn forget_removed(log: &mut [Entry]) {
+    let changes = || {
+        log.iter().filter_map(|entry| match entry {
+            Entry::Committed(change) => Some(change),
+            _ => None,
+        })
+    };
+    let removed: BTreeSet<KeyId> = changes()
+        .flat_map(|change| &change.operations)
+        .filter_map(|operation| match operation.write {
+            Write::RemoveKey(id, _) => Some(id),
+            _ => None,
+        })
+        .collect();
+    for entry in log {
+        let Entry::Committed(change) = entry else { continue };
+        for operation in &mut change.operations {
+            let key = match &operation.write {
+                Write::CreateKey(create) => create.record.id,
+                Write::ReplaceKey(key) => key.id,
+                Write::RemoveKey(id, _) => *id,
+                _ => continue,
+            };
+            if removed.contains(&key) {
+                operation.write = Write::Nothing;
+            }
+        }
+    }
+}
+
+impl Broken {
+    fn is(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.disk.notes.lock().unwrap()
+    }
+
+    fn check_open(&self, operation: &'static str) -> Result<(), BackendError> {
+        if !self.closed.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let name = if self.is(Fault::ErrorsNameAnother) { "other" } else { NAME };
+        Err(BackendError::new(BackendErrorKind::Closed, name, operation))
+    }
+
+    fn let_go(&self) {
+        if !self.closed.swap(true, Ordering::SeqCst) && !self.is(Fault::ClosingKeepsThePlace) {
+            self.disk.is_open.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        if self.is(Fault::ClosingKeepsThePlace) {
+            self.disk.is_open.store(false, Ordering::SeqCst);
+        }
+        self.let_go();
+    }
+}
+
+impl Backend for Broken {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn sharing(&self) -> Sharing {
+        Sharing::Exclusive
+    }
+
+    fn open_header(&self, initial: &Header) -> Result<Header, BackendError> {
+        self.check_open("open")?;
+        self.write_first_header(initial)
+    }
+
+    fn header(&self) -> Result<Header, BackendError> {
+        self.check_open("read header")?;
+        let header = self.memory.header()?;
+        Ok(self.notes().shown.clone().unwrap_or(header))
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
+        self.check_open("scan")?;
+        self.read_scan(visit)
+    }
+
+    fn scan_owner(
+        &self,
+        owner: &OwnerId,
+        visit: &mut dyn FnMut(Scanned),
+    ) -> Result<(), BackendError> {
+        self.check_open("scan owner")?;
+        self.read_scan_of(owner, visit)
+    }
+
+    fn owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
+        self.check_open("read owner")?;
+        self.read_owner(id)
+    }
+
+    fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
+        self.check_open("read key")?;
+        self.read_key(id)
+    }
+
+    fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, BackendError> {
+        self.check_open("read key")?;
+        self.read_by_external_id(id)
+    }
+
+    fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
+        self.check_open("commit")?;
+        self.write_batch(batch)
+    }
+
+    fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError> {
+        self.check_open("list keys")?;
+        self.read_keys(query)
+    }
+
+    fn count_keys(&self, filter: &KeyFilter) -> Result<u64, BackendError> {
+        self.check_open("count keys")?;
+        self.read_count(filter)
+    }
+
+    fn page_owners(&self, query: &OwnerPageQuery) -> Result<OwnerPage, BackendError> {
+        self.check_open("list owners")?;
+        self.read_owners(query)
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<EventPage, BackendError> {
+        self.check_open("read events")?;
+        self.read_events(query)
+    }
+
+    fn last_event(&self) -> Result<u64, BackendError> {
+        self.check_open("read events")?;
+        let last = self.memory.last_event()?;
+        Ok(last - u64::from(last > 0 && self.is(Fault::EventsAreNumberedFromZero)))
+    }
+
+    fn prune_events(&self, before: Timestamp) -> Result<u64, BackendError> {
+        self.check_open("prune events")?;
+        self.write_pruning(before)
+    }
+
+    fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
+        self.check_open("wait")?;
+        self.read_wait(after, timeout)
+    }
+
+    fn recover(&self) -> Result<(), BackendError> {
+        self.check_open("recover")?;
+        if self.is(Fault::RecoveringWritesAnEvent) {
+            self.write_event()?;
+        }
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), BackendError> {
+        if self.is(Fault::ClosingDoesNothing) {
+            return Ok(());
+        }
+        if std::mem::replace(&mut self.notes().closed_once, true)
+            && self.is(Fault::ClosingAgainFails)
+        {
+            return Err(BackendError::new(BackendErrorKind::Closed, NAME, "close"));
+        }
+        self.let_go();
+        Ok(())
+    }
+}
