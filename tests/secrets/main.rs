@@ -1,8 +1,8 @@
 //! After a run of all calls, no token in plaintext, no part of its secret, no pepper and no sealing
 //! key is found: not in the files, their write-ahead log included, not in any answer, error,
 //! handle, store or event in any of the ways in which they are shown or sent on.
-#![cfg(feature = "sealed")]
-#![allow(clippy::unwrap_used)] // It is a test.
+#![cfg(all(feature = "sealed", any(feature = "sled", feature = "sqlite")))]
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
 mod ear;
 mod scan;
@@ -44,7 +44,7 @@ fn digests(ear: &Ear) -> Vec<[u8; 32]> {
 
 /// Looks through everything that was said.
 fn check_texts(ear: &Ear) {
-    let digests: Vec<Vec<u8>> = digests(ear).iter().flat_map(|digest| forms(digest)).collect();
+    let digests: Vec<Vec<u8>> = digests(ear).iter().flat_map(forms).collect();
     let secrets = secrets(ear);
     let scanner = Scanner::of(secrets.iter().chain(&digests).map(Vec::as_slice));
     assert!(ear.texts.len() > 300, "{} texts", ear.texts.len());
@@ -74,7 +74,6 @@ fn check_files(dir: &Path, ear: &Ear) {
 
 /// The run on files: looked through while they are open (with the write-ahead `log`, if there is
 /// one), and after closing.
-#[cfg(any(feature = "sled", feature = "sqlite"))]
 fn run_on_files(
     dir: &Path,
     log: Option<&str>,
@@ -84,7 +83,8 @@ fn run_on_files(
     let builder = world.builder();
     let store: Arc<dyn KeyStore> = Arc::new(open(builder).unwrap());
     world.run(&store);
-    let is_log = |log: &str| files(dir).iter().any(|(name, bytes)| name.ends_with(log) && !bytes.is_empty());
+    let is_log =
+        |log: &str| files(dir).iter().any(|(name, bytes)| name.ends_with(log) && !bytes.is_empty());
     assert!(log.is_none_or(is_log), "{log:?} is missing");
     check_files(dir, &world.ear);
     world.close(&store);
@@ -112,9 +112,8 @@ fn nothing_is_found_in_sqlite() {
 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keys.db");
-    let open = |builder: StoreBuilder| {
-        builder.open(Sqlite::open(&path, SqliteOptions::exclusive())?)
-    };
+    let open =
+        |builder: StoreBuilder| builder.open(Sqlite::open(&path, SqliteOptions::exclusive())?);
     run_on_files(dir.path(), Some("keys.db-wal"), &open);
 }
 
@@ -125,7 +124,6 @@ fn nothing_is_found_in_sled() {
 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keys");
-    let open =
-        |builder: StoreBuilder| builder.open(Sled::open(&path, SledOptions::default())?);
+    let open = |builder: StoreBuilder| builder.open(Sled::open(&path, SledOptions::default())?);
     run_on_files(dir.path(), None, &open);
 }
