@@ -1,18 +1,16 @@
 //! One sequence: calls, and after each of them everything compared.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyhasp::id::KeyId;
-use keyhasp::key::StoreRules;
-use keyhasp::store::{PepperProblem, Store, Unavailable};
+use keyhasp::store::Store;
 use keyhasp::token::{Inspection, inspect};
-use keyhasp::{Error, Grant, KeyStore, ManualClock, Prefix, Refusal, Timestamp};
+use keyhasp::{Grant, KeyStore, ManualClock, Timestamp};
 
 use crate::backends::Place;
-use crate::calls::{Call, EventQuery, KeyQuery, OwnerQuery, Side, Who};
+use crate::calls::{Call, Who};
 use crate::chance::Chance;
 use crate::compare;
 use crate::coverage::Coverage;
@@ -22,6 +20,7 @@ use crate::opening;
 use crate::perform::Desk;
 use crate::source::Source;
 use crate::walk::Walk;
+use crate::witness::Witness;
 
 /// What stands between the driver and the store: nothing, or something with a defect.
 pub(crate) type Wrap<'a> = &'a dyn Fn(Arc<dyn KeyStore>) -> Arc<dyn KeyStore>;
@@ -36,14 +35,14 @@ pub(crate) struct Failure {
 
 /// A token that was issued.
 #[derive(Debug)]
-struct Issue {
-    key: KeyId,
-    generation: u32,
-    text: String,
+pub(crate) struct Issue {
+    pub(crate) key: KeyId,
+    pub(crate) generation: u32,
+    pub(crate) text: String,
 }
 
 /// One call as it went.
-struct Step {
+pub(crate) struct Step {
     at: Timestamp,
     who: Who,
     call: Call,
@@ -63,43 +62,37 @@ impl fmt::Display for Step {
     }
 }
 
-/// A store on the same database, and the rules as they were when it was opened.
-#[derive(Debug)]
-struct Witness {
-    store: Store,
-    rules: (StoreRules, Vec<(Prefix, bool)>),
-}
-
-struct Sequence<'a> {
-    seed: u64,
-    chance: Chance,
-    mood: Mood,
-    model: Model,
-    clock: Arc<ManualClock>,
-    random_fails: Arc<AtomicBool>,
-    place: &'a mut dyn Place,
-    wrap: Wrap<'a>,
-    store: Arc<Store>,
+/// A sequence as it goes.
+pub(crate) struct Sequence<'a> {
+    pub(crate) seed: u64,
+    pub(crate) chance: Chance,
+    pub(crate) mood: Mood,
+    pub(crate) model: Model,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) random_fails: Arc<AtomicBool>,
+    pub(crate) place: &'a mut dyn Place,
+    pub(crate) wrap: Wrap<'a>,
+    pub(crate) store: Arc<Store>,
     /// The same store, as everybody sees it.
-    asked: Arc<dyn KeyStore>,
+    pub(crate) asked: Arc<dyn KeyStore>,
     /// Stores that were opened before, where they can't be closed.
-    former: Vec<Arc<Store>>,
-    openings: u64,
+    pub(crate) former: Vec<Arc<Store>>,
+    pub(crate) openings: u64,
     /// The last id that this opening made.
-    last_id: Option<KeyId>,
+    pub(crate) last_id: Option<KeyId>,
     /// The latest time at which this opening was asked for something.
-    latest: Timestamp,
-    issued: Vec<Issue>,
-    ever: Vec<KeyId>,
-    grants: Vec<Grant>,
-    walk: Option<Walk>,
+    pub(crate) latest: Timestamp,
+    pub(crate) issued: Vec<Issue>,
+    pub(crate) ever: Vec<KeyId>,
+    pub(crate) grants: Vec<Grant>,
+    pub(crate) walk: Option<Walk>,
     /// Another store on the same database, where it is shared.
-    witness: Option<Witness>,
-    seen_events: u64,
+    pub(crate) witness: Option<Witness>,
+    pub(crate) seen_events: u64,
     /// Whether each call is told as it is made, for what ends in a panic.
-    is_replay: bool,
-    steps: Vec<Step>,
-    coverage: &'a mut Coverage,
+    pub(crate) is_replay: bool,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) coverage: &'a mut Coverage,
 }
 
 /// Runs a sequence.
@@ -149,7 +142,7 @@ pub(crate) fn run(
 }
 
 /// Whatever differs, in words.
-type Checked = Result<(), String>;
+pub(crate) type Checked = Result<(), String>;
 
 impl Sequence<'_> {
     fn step(&mut self) -> Checked {
@@ -179,7 +172,7 @@ impl Sequence<'_> {
     }
 
     fn move_clock(&mut self) {
-        let next = next_moment(&mut self.chance, &self.model);
+        let next = next_moment(&mut self.chance, &self.mood, &self.model);
         if next > self.model.now {
             self.clock.advance(next.since(self.model.now));
         } else {
@@ -269,286 +262,6 @@ impl Sequence<'_> {
             return Ok(());
         }
         Err(format!("key id {id} after {:?} at {now}", self.last_id))
-    }
-
-    /// The events since the last time.
-    fn check_events(&mut self) -> Checked {
-        let query = EventQuery { after: self.seen_events, ..EventQuery::default() };
-        self.seen_events = self.model.last_event;
-        self.compare_quietly(Call::Events { query })
-    }
-
-    /// Asks as an administrator for something that changes nothing.
-    fn compare_quietly(&mut self, call: Call) -> Checked {
-        let who =
-            Who { side: Side::Admin, actor: "checks".into(), reason: None, correlation: None };
-        let desk = Desk::new(&self.asked, &who);
-        let heard = desk.perform(&*self.asked, &call);
-        let (heard, fresh) = heard.map_err(|error| format!("{call:?}: {error:?} heard"))?;
-        let expected = self.model.call(desk.authority(), &call, &fresh);
-        let expected = expected.map_err(|reasons| format!("{call:?}: {reasons:?} expected"))?;
-        let differences = compare::answers(&expected, &heard);
-        if differences.is_empty() {
-            return Ok(());
-        }
-        Err(format!("afterwards, {call:?}:\n{}", differences.join("\n")))
-    }
-
-    /// Verifies every token that was ever issued, and some that never were.
-    fn check_tokens(&mut self) -> Checked {
-        for issue in &self.issued {
-            let expected = self.model.verify(issue.key, issue.generation);
-            let heard = self.asked.verify(issue.text.as_bytes());
-            if let Some(difference) = compare::verdicts(&expected, &heard, &*self.asked) {
-                let (key, generation) = (issue.key, issue.generation);
-                return Err(format!("token {generation} of {key}: {difference}"));
-            }
-            self.coverage.note_verdict(&expected);
-            if let Ok(grant) = heard {
-                let is_known = |known: &Grant| {
-                    known.key() == grant.key() && known.generation() == grant.generation()
-                };
-                if !self.grants.iter().any(is_known) {
-                    self.grants.push(grant);
-                }
-            }
-        }
-        for _ in 0..3 {
-            let garbage = self.garbage();
-            if self.issued.iter().any(|issue| issue.text.as_bytes() == garbage) {
-                continue;
-            }
-            let heard = self.asked.verify(&garbage);
-            if heard != Err(Refusal::Unrecognized) {
-                let shown = String::from_utf8_lossy(&garbage).into_owned();
-                return Err(format!("the made-up token {shown}: {heard:?} heard"));
-            }
-        }
-        Ok(())
-    }
-
-    /// A token that nobody issued: mostly one that nearly was.
-    fn garbage(&mut self) -> Vec<u8> {
-        let Some(at) = self.issued.len().checked_sub(1) else { return b"acme_".to_vec() };
-        let text = self.issued[self.chance.below(at + 1)].text.clone();
-        let mut bytes = text.clone().into_bytes();
-        let place = self.chance.below(bytes.len());
-        match self.chance.below(8) {
-            0 => bytes[place] = 0xff,
-            1 => bytes.truncate(place),
-            2 => bytes.push(b'0'),
-            3 => bytes.make_ascii_uppercase(),
-            4 => {
-                // The same token under another prefix.
-                let prefix = self.chance.pick(&crate::generate::prefixes());
-                bytes = [prefix.as_bytes(), &bytes[bytes.len() - 71..]].concat();
-            }
-            5 => {
-                // The secret of one key with the id of another.
-                let other = &self.issued[self.chance.below(at + 1)].text;
-                let tail = &other.as_bytes()[other.len() - 48..];
-                let end = bytes.len() - 48;
-                bytes.truncate(end);
-                bytes.extend_from_slice(tail);
-            }
-            _ => bytes[place] = self.chance.pick(b"0Az_"),
-        }
-        bytes
-    }
-
-    fn check_health(&self) -> Checked {
-        self.check_health_of(&*self.asked)
-    }
-
-    fn check_health_of(&self, store: &dyn KeyStore) -> Checked {
-        let health = store.health();
-        let tokens: usize = self.model.keys.values().map(|key| key.tokens().len()).sum();
-        if health.unavailable.is_none() && health.tokens == tokens {
-            return Ok(());
-        }
-        Err(format!("{tokens} tokens and good health expected, {health:?} heard"))
-    }
-
-    /// All keys, owners and rules, in pages of any size.
-    fn look_at_everything(&mut self) -> Checked {
-        let limit = Some(1 + self.chance.below(30));
-        let states = Some(keyhasp::State::ALL.to_vec());
-        let query = KeyQuery { states, limit, ..KeyQuery::default() };
-        self.compare_quietly(Call::List { query })?;
-        self.compare_quietly(Call::ListOwners {
-            query: OwnerQuery { limit, ..OwnerQuery::default() },
-        })?;
-        self.compare_quietly(Call::Rules)?;
-        if let Some(id) =
-            self.chance.pick_late(&self.model.keys.keys().copied().collect::<Vec<_>>())
-        {
-            self.compare_quietly(Call::Get { id })?;
-        }
-        Ok(())
-    }
-
-    /// One page further in a list that other calls come between.
-    fn walk(&mut self) -> Checked {
-        match self.walk.take() {
-            Some(walk) => self.walk = walk.on(&*self.asked, &self.model)?,
-            None if self.chance.percent(10) => {
-                self.walk = Some(Walk::new(&self.model, 1 + self.chance.below(3)));
-            }
-            None => {}
-        }
-        Ok(())
-    }
-
-    /// What a store that only learns from the event log says of all tokens, once it has polled.
-    fn ask_witness(&mut self) -> Checked {
-        if !self.place.is_shared() || self.chance.percent(50) {
-            return Ok(());
-        }
-        let rules = (self.model.rules, self.model.prefixes.clone());
-        if let Some(witness) = &self.witness {
-            match witness.store.refresh() {
-                Ok(()) if witness.rules == rules => {}
-                Err(Error::Unavailable(Unavailable::RulesChanged)) if witness.rules != rules => {
-                    self.witness = None;
-                }
-                heard => return Err(format!("the witness polls: {heard:?} heard")),
-            }
-        }
-        if self.witness.is_none() {
-            let builder = opening::builder(&self.model.opening, self.model.rules)
-                .clock(Arc::clone(&self.clock) as _);
-            let store = self.place.open(builder);
-            let store = store.map_err(|error| format!("the witness opens: {error:?} heard"))?;
-            self.witness = Some(Witness { store, rules });
-        }
-        let Some(witness) = &self.witness else { return Ok(()) };
-        for issue in &self.issued {
-            let expected = self.model.verify(issue.key, issue.generation);
-            let heard = witness.store.verify(issue.text.as_bytes());
-            if let Some(difference) = compare::verdicts(&expected, &heard, &witness.store) {
-                let (key, generation) = (issue.key, issue.generation);
-                return Err(format!("token {generation} of {key} at the witness: {difference}"));
-            }
-        }
-        self.check_health_of(&witness.store)
-    }
-
-    /// Closes the store and opens it anew; first with what must be refused, now and then.
-    fn reopen(&mut self) -> Checked {
-        let next = opening::next(&mut self.chance, &self.model);
-        self.witness = None;
-        if self.place.outlives_its_store() {
-            self.store.close().map_err(|error| format!("closing: {error:?} heard"))?;
-        }
-        self.refused_openings()?;
-        self.model.reopen(next);
-        self.open()?;
-        self.look_at_everything()
-    }
-
-    fn open(&mut self) -> Checked {
-        self.openings += 1;
-        let builder = opening::builder(&self.model.opening, self.model.rules)
-            .clock(Arc::clone(&self.clock) as _)
-            .random(Source::new(self.seed ^ self.openings << 32, Arc::clone(&self.random_fails)));
-        let store =
-            self.place.open(builder).map_err(|error| format!("opening: {error:?} heard"))?;
-        let former = std::mem::replace(&mut self.store, Arc::new(store));
-        if !self.place.outlives_its_store() {
-            self.former.push(former);
-        }
-        self.asked = (self.wrap)(Arc::clone(&self.store) as _);
-        self.last_id = None;
-        self.latest = self.model.now;
-        Ok(())
-    }
-
-    /// Other rules, other prefixes, a wrong pepper, a missing one: each is refused, and changes
-    /// nothing.
-    fn refused_openings(&mut self) -> Checked {
-        let right = self.model.opening.clone();
-        let clock = Arc::clone(&self.clock);
-        let outlives = self.place.outlives_its_store();
-        let mut open = |opening: &crate::model::Opening, rules, peppers| {
-            let builder = opening::builder(opening, rules).clock(Arc::clone(&clock) as _);
-            self.place.open(builder.peppers(peppers)).map(|_| ())
-        };
-        let peppers = || opening::open_peppers(&right.peppers);
-        let is_pepper = |told: &Result<(), Error>, number: u16, expected: PepperProblem| matches!(told, Err(Error::Pepper { number: n, problem }) if *n == number && *problem == expected);
-
-        let mut rules = self.model.rules;
-        rules.unique_names = !rules.unique_names;
-        let told = open(&right, rules, peppers());
-        if !matches!(told, Err(Error::RulesDiffer(_))) {
-            return Err(format!("opened with other rules: {told:?} heard"));
-        }
-        let mut other = right.clone();
-        other.prefixes = opening::other_prefixes(&right);
-        let told = open(&other, self.model.rules, peppers());
-        if !matches!(told, Err(Error::RulesDiffer(_))) {
-            return Err(format!("opened with other prefixes: {told:?} heard"));
-        }
-        if right.peppers[0] != 0 {
-            let number = right.peppers[0];
-            let wrong = keyhasp::Peppers::new(number, [0xee; 32]).unwrap();
-            let told = open(&right, self.model.rules, wrong);
-            if !is_pepper(&told, number, PepperProblem::Wrong) {
-                return Err(format!("opened with a wrong pepper {number}: {told:?} heard"));
-            }
-        }
-        // A store that fails so late takes memory along.
-        let live = self.model.keys.values().filter(|key| key.is_live());
-        let needed: BTreeSet<u16> = live.map(|key| key.current.pepper).collect();
-        if let Some(number) = needed.first()
-            && outlives
-            && opening::needed_peppers(&self.model).len() == 1
-        {
-            let stranger = self.model.known_peppers.iter().copied().find(|known| known != number);
-            let stranger = stranger.filter(|stranger| *stranger != 0);
-            if let Some(stranger) = stranger {
-                let told = open(&right, self.model.rules, opening::open_peppers(&[stranger]));
-                if !is_pepper(&told, *number, PepperProblem::Missing) {
-                    return Err(format!("opened without pepper {number}: {told:?} heard"));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Everything once more, all events, and again after closing and opening anew.
-    fn end(&mut self) -> Checked {
-        self.look_at_everything()?;
-        self.seen_events = 0;
-        self.check_events()?;
-        if !self.place.outlives_its_store() {
-            return self.check_closed();
-        }
-        self.check_closed()?;
-        self.open()?;
-        self.check_tokens()?;
-        self.check_health()?;
-        self.look_at_everything()?;
-        self.seen_events = 0;
-        self.check_events()
-    }
-
-    fn check_closed(&self) -> Checked {
-        self.asked.close().map_err(|error| format!("closing: {error:?} heard"))?;
-        self.asked.close().map_err(|error| format!("closing again: {error:?} heard"))?;
-        let closed = Err(Refusal::Unavailable(Unavailable::Closed));
-        for issue in &self.issued {
-            let heard = self.asked.verify(issue.text.as_bytes());
-            if heard != closed {
-                return Err(format!("a closed store verifies: {heard:?}"));
-            }
-        }
-        let who =
-            Who { side: Side::Admin, actor: "checks".into(), reason: None, correlation: None };
-        let heard = Desk::new(&self.asked, &who).perform(&*self.asked, &Call::Rules);
-        match heard.err().as_ref().map(Reason::of) {
-            Some(Reason::Unavailable(Unavailable::Closed)) => Ok(()),
-            other => Err(format!("a closed store answers: {other:?}")),
-        }
     }
 
     fn failure(&self, what: String) -> Failure {

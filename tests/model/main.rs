@@ -9,6 +9,7 @@
 mod backends;
 mod calls;
 mod chance;
+mod checks;
 mod compare;
 mod coverage;
 mod driver;
@@ -17,9 +18,11 @@ mod model;
 mod opening;
 mod perform;
 mod planted;
+mod reopening;
 #[path = "../common/source.rs"]
 mod source;
 mod walk;
+mod witness;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;

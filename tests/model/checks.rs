@@ -1,0 +1,161 @@
+//! What is compared after each call.
+
+use keyhasp::store::Unavailable;
+use keyhasp::{Grant, KeyStore, Refusal};
+
+use crate::calls::{Call, EventQuery, KeyQuery, OwnerQuery, Side, Who};
+use crate::compare;
+use crate::driver::{Checked, Sequence};
+use crate::generate::prefixes;
+use crate::model::Reason;
+use crate::perform::Desk;
+use crate::walk::Walk;
+
+impl Sequence<'_> {
+    /// The events since the last time.
+    pub(crate) fn check_events(&mut self) -> Checked {
+        let query = EventQuery { after: self.seen_events, ..EventQuery::default() };
+        self.seen_events = self.model.last_event;
+        self.compare_quietly(Call::Events { query })
+    }
+
+    /// Asks as an administrator for something that changes nothing.
+    pub(crate) fn compare_quietly(&mut self, call: Call) -> Checked {
+        let who =
+            Who { side: Side::Admin, actor: "checks".into(), reason: None, correlation: None };
+        let desk = Desk::new(&self.asked, &who);
+        let heard = desk.perform(&*self.asked, &call);
+        let (heard, fresh) = heard.map_err(|error| format!("{call:?}: {error:?} heard"))?;
+        let expected = self.model.call(desk.authority(), &call, &fresh);
+        let expected = expected.map_err(|reasons| format!("{call:?}: {reasons:?} expected"))?;
+        let differences = compare::answers(&expected, &heard);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(format!("afterwards, {call:?}:\n{}", differences.join("\n")))
+    }
+
+    /// Verifies every token that was ever issued, and some that never were.
+    pub(crate) fn check_tokens(&mut self) -> Checked {
+        for issue in &self.issued {
+            let expected = self.model.verify(issue.key, issue.generation);
+            let heard = self.asked.verify(issue.text.as_bytes());
+            if let Some(difference) = compare::verdicts(&expected, &heard, &*self.asked) {
+                let (key, generation) = (issue.key, issue.generation);
+                return Err(format!("token {generation} of {key}: {difference}"));
+            }
+            self.coverage.note_verdict(&expected);
+            if let Ok(grant) = heard {
+                let is_known = |known: &Grant| {
+                    known.key() == grant.key() && known.generation() == grant.generation()
+                };
+                if !self.grants.iter().any(is_known) {
+                    self.grants.push(grant);
+                }
+            }
+        }
+        for _ in 0..3 {
+            let garbage = self.garbage();
+            if self.issued.iter().any(|issue| issue.text.as_bytes() == garbage) {
+                continue;
+            }
+            let heard = self.asked.verify(&garbage);
+            if heard != Err(Refusal::Unrecognized) {
+                let shown = String::from_utf8_lossy(&garbage).into_owned();
+                return Err(format!("the made-up token {shown}: {heard:?} heard"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A token that nobody issued: mostly one that nearly was.
+    pub(crate) fn garbage(&mut self) -> Vec<u8> {
+        let Some(at) = self.issued.len().checked_sub(1) else { return b"acme_".to_vec() };
+        let text = self.issued[self.chance.below(at + 1)].text.clone();
+        let mut bytes = text.clone().into_bytes();
+        let place = self.chance.below(bytes.len());
+        match self.chance.below(8) {
+            0 => bytes[place] = 0xff,
+            1 => bytes.truncate(place),
+            2 => bytes.push(b'0'),
+            3 => bytes.make_ascii_uppercase(),
+            4 => {
+                // The same token under another prefix.
+                let prefix = self.chance.pick(&prefixes());
+                bytes = [prefix.as_bytes(), &bytes[bytes.len() - 71..]].concat();
+            }
+            5 => {
+                // The secret of one key with the id of another.
+                let other = &self.issued[self.chance.below(at + 1)].text;
+                let tail = &other.as_bytes()[other.len() - 48..];
+                let end = bytes.len() - 48;
+                bytes.truncate(end);
+                bytes.extend_from_slice(tail);
+            }
+            _ => bytes[place] = self.chance.pick(b"0Az_"),
+        }
+        bytes
+    }
+
+    pub(crate) fn check_health(&self) -> Checked {
+        self.check_health_of(&*self.asked)
+    }
+
+    pub(crate) fn check_health_of(&self, store: &dyn KeyStore) -> Checked {
+        let health = store.health();
+        let tokens: usize = self.model.keys.values().map(|key| key.tokens().len()).sum();
+        if health.unavailable.is_none() && health.tokens == tokens {
+            return Ok(());
+        }
+        Err(format!("{tokens} tokens and good health expected, {health:?} heard"))
+    }
+
+    /// All keys, owners and rules, in pages of any size.
+    pub(crate) fn look_at_everything(&mut self) -> Checked {
+        let limit = Some(1 + self.chance.below(30));
+        let states = Some(keyhasp::State::ALL.to_vec());
+        let query = KeyQuery { states, limit, ..KeyQuery::default() };
+        self.compare_quietly(Call::List { query })?;
+        self.compare_quietly(Call::ListOwners {
+            query: OwnerQuery { limit, ..OwnerQuery::default() },
+        })?;
+        self.compare_quietly(Call::Rules)?;
+        if let Some(id) =
+            self.chance.pick_late(&self.model.keys.keys().copied().collect::<Vec<_>>())
+        {
+            self.compare_quietly(Call::Get { id })?;
+        }
+        Ok(())
+    }
+
+    /// One page further in a list that other calls come between.
+    pub(crate) fn walk(&mut self) -> Checked {
+        match self.walk.take() {
+            Some(walk) => self.walk = walk.on(&*self.asked, &self.model)?,
+            None if self.chance.percent(10) => {
+                self.walk = Some(Walk::new(&self.model, 1 + self.chance.below(3)));
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_closed(&self) -> Checked {
+        self.asked.close().map_err(|error| format!("closing: {error:?} heard"))?;
+        self.asked.close().map_err(|error| format!("closing again: {error:?} heard"))?;
+        let closed = Err(Refusal::Unavailable(Unavailable::Closed));
+        for issue in &self.issued {
+            let heard = self.asked.verify(issue.text.as_bytes());
+            if heard != closed {
+                return Err(format!("a closed store verifies: {heard:?}"));
+            }
+        }
+        let who =
+            Who { side: Side::Admin, actor: "checks".into(), reason: None, correlation: None };
+        let heard = Desk::new(&self.asked, &who).perform(&*self.asked, &Call::Rules);
+        match heard.err().as_ref().map(Reason::of) {
+            Some(Reason::Unavailable(Unavailable::Closed)) => Ok(()),
+            other => Err(format!("a closed store answers: {other:?}")),
+        }
+    }
+}

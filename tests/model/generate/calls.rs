@@ -1,0 +1,357 @@
+//! Calls, and who makes them.
+
+use std::time::Duration;
+
+use keyhasp::id::{KeyId, OwnerId};
+use keyhasp::key::{Kind, State, StoreRules};
+use keyhasp::store::ExternalIdWish;
+use keyhasp::{Grant, Rotate};
+
+use super::mood::{Mood, Pick};
+use super::world::{owners, prefixes};
+use crate::calls::{
+    Call, KeyQuery, KeyUpdate, NewKey, NewOwner, OnKey, OnOwner, Rotation, Side, Who,
+};
+use crate::chance::Chance;
+use crate::model::{KeyFile, Model, Verdict};
+
+/// Picks calls for a model in its present state.
+#[derive(Debug)]
+pub(crate) struct Generator<'a> {
+    pub(crate) chance: &'a mut Chance,
+    pub(crate) model: &'a Model,
+    /// Grants given in the sequence, valid still or not.
+    pub(crate) grants: &'a [Grant],
+    /// Every key there ever was.
+    pub(crate) ever: &'a [KeyId],
+    pub(crate) mood: &'a Mood,
+}
+
+impl Generator<'_> {
+    /// A call, and who makes it.
+    pub(crate) fn call(&mut self) -> (Who, Call) {
+        let pick = match (self.model.owners.len(), self.model.keys.len()) {
+            (0, _) if self.chance.percent(90) => Pick::CreateOwner,
+            (_, 0..3) if self.chance.percent(50) => Pick::CreateKey,
+            _ => self.chance.weigh(&self.mood.picks),
+        };
+        let call = self.fill(pick);
+        (self.who(&call), call)
+    }
+
+    pub(super) fn fill(&mut self, pick: Pick) -> Call {
+        match pick {
+            Pick::Activate => {
+                let id = self.key_that(|key| key.deactivated.is_some());
+                self.on_key(id, OnKey::Activate)
+            }
+            Pick::Block => self.on_any_key(OnKey::Block),
+            Pick::ChangeRules => self.change_rules(),
+            Pick::ConvertTrial => {
+                let id = self.key_that(|key| key.kind == Kind::Trial);
+                let expiry = self.expiry();
+                self.on_key(id, OnKey::ConvertTrial(expiry))
+            }
+            Pick::Count => Call::Count { query: self.key_query() },
+            Pick::CreateKey => Call::CreateKey { owner: self.owner(), key: self.new_key() },
+            Pick::CreateOwner => self.create_owner(),
+            Pick::Deactivate => self.on_any_key(OnKey::Deactivate),
+            Pick::EndEarlier => {
+                let id = self.key_that(|key| !key.earlier.is_empty());
+                self.on_key(id, OnKey::EndEarlier)
+            }
+            Pick::Events => Call::Events { query: self.event_query() },
+            Pick::Find => Call::Find { id: self.external_id() },
+            Pick::ForeignCursor => {
+                let of = KeyQuery { limit: Some(1), ..self.key_query() };
+                let used_for = if self.chance.percent(40) {
+                    KeyQuery { limit: Some(7), ..of.clone() }
+                } else {
+                    self.key_query()
+                };
+                Call::ForeignCursor { of, used_for }
+            }
+            Pick::Get => Call::Get { id: self.key() },
+            Pick::GetOwner => Call::GetOwner { id: self.owner() },
+            Pick::List => Call::List { query: self.key_query() },
+            Pick::ListOwners => Call::ListOwners { query: self.owner_query() },
+            Pick::MadeUpCursor => Call::MadeUpCursor { cursor: self.cursor() },
+            Pick::MoveMark => {
+                let to = self.past();
+                Call::MoveMark { to, expected: self.expecting(self.model.version) }
+            }
+            Pick::OpenToken => {
+                Call::OpenToken { id: self.key_that(|key| key.sealed_under.is_some()) }
+            }
+            Pick::OpenTokens => self.open_tokens(),
+            Pick::OwnerMark => {
+                let to = self.past();
+                self.on_owner(OnOwner::MoveMark(to))
+            }
+            Pick::OwnerUpdate => self.update_owner(),
+            Pick::Prolong => {
+                let id = self.key_that(|key| key.expires_at.is_some());
+                let expiry = self.expiry();
+                self.on_key(id, OnKey::Prolong(expiry))
+            }
+            Pick::Prune => Call::Prune { before: self.past() },
+            Pick::Purge => {
+                let id = self.key_that(|key| !key.is_live());
+                Call::Purge { id, expected: self.expecting_key(id) }
+            }
+            Pick::PurgeOwner => {
+                let id = self.owner_that(|owner| owner.suspended.is_some());
+                Call::PurgeOwner { id, expected: self.expecting_owner(id) }
+            }
+            Pick::Recover => Call::Recover,
+            Pick::Resume => {
+                let id = self.owner_that(|owner| owner.suspended.is_some());
+                let expected = self.expecting_owner(id);
+                Call::ActOnOwner { id, action: OnOwner::Resume, expected }
+            }
+            Pick::Revoke => self.on_any_key(OnKey::Revoke),
+            Pick::RevokeAll => {
+                let owner = self.owner();
+                let replacement = self.chance.percent(60).then(|| self.new_key());
+                Call::RevokeAll { owner, replacement, expected: self.expecting_owner(owner) }
+            }
+            Pick::Rotate => self.rotate(),
+            Pick::Rules => Call::Rules,
+            Pick::Suspend => self.on_owner(OnOwner::Suspend),
+            Pick::Unblock => {
+                let id = self.key_that(|key| key.blocked.is_some());
+                self.on_key(id, OnKey::Unblock)
+            }
+            Pick::Update => {
+                let (id, update) = (self.key(), self.key_update());
+                self.on_key(id, OnKey::Update(update))
+            }
+            Pick::Wait => {
+                let after = self.chance.below(2) as u64 * self.model.last_event;
+                Call::Wait { after }
+            }
+        }
+    }
+
+    /// Who makes a call: somebody who may, mostly.
+    pub(super) fn who(&mut self, call: &Call) -> Who {
+        let owner = self.concerned(call);
+        let side = match self.chance.below(20) {
+            _ if is_administrators(call) && self.chance.percent(80) => Side::Admin,
+            0..=8 => Side::Admin,
+            9..=13 => Side::Owner(owner),
+            14 => Side::Owner(self.owner()),
+            15..=18 => self.grant(owner).map_or(Side::Owner(owner), Side::Grant),
+            _ => {
+                let key = self.key();
+                let generation = 1 + u32::try_from(self.chance.below(3)).unwrap();
+                Side::Claim { owner, key, generation }
+            }
+        };
+        Who {
+            side,
+            actor: self.chance.pick(&["ann", "ben", "service account 7", "zoë"]).into(),
+            reason: self.chance.maybe(20, |chance| {
+                chance.pick(&["leaked in a log", "the customer asked for it"]).to_owned()
+            }),
+            correlation: self.chance.maybe(10, |chance| format!("req-{}", chance.below(1_000))),
+        }
+    }
+
+    /// A grant that was given to somebody, mostly of this owner and mostly good still.
+    pub(super) fn grant(&mut self, owner: OwnerId) -> Option<Grant> {
+        let is_good = |grant: &&Grant| {
+            let verdict = self.model.verify(grant.key(), grant.generation().get());
+            *grant.owner() == owner && matches!(verdict, Verdict::Granted(_))
+        };
+        let good: Vec<Grant> = self.grants.iter().filter(is_good).copied().collect();
+        let is_near = |grant: &&Grant| *grant.owner() == owner;
+        let near: Vec<Grant> = self.grants.iter().filter(is_near).copied().collect();
+        match self.chance.below(10) {
+            0 => self.chance.pick_late(self.grants),
+            1 | 2 => self.chance.pick_late(&near),
+            _ => self.chance.pick_late(if good.is_empty() { &near } else { &good }),
+        }
+    }
+
+    /// The owner that a call is about.
+    pub(super) fn concerned(&mut self, call: &Call) -> OwnerId {
+        let of_key = |id: &KeyId| self.model.keys.get(id).map(|key| key.owner);
+        let owner = match call {
+            Call::ActOnKey { id, .. }
+            | Call::Get { id }
+            | Call::OpenToken { id }
+            | Call::Purge { id, .. }
+            | Call::Rotate { id, .. } => of_key(id),
+            Call::ActOnOwner { id, .. }
+            | Call::CreateKey { owner: id, .. }
+            | Call::GetOwner { id }
+            | Call::PurgeOwner { id, .. }
+            | Call::RevokeAll { owner: id, .. } => Some(*id),
+            Call::Count { query } | Call::List { query } | Call::OpenTokens { query } => {
+                query.owners.first().copied()
+            }
+            _ => None,
+        };
+        owner.unwrap_or_else(|| self.owner())
+    }
+
+    pub(super) fn on_key(&mut self, id: KeyId, action: OnKey) -> Call {
+        Call::ActOnKey { id, action, expected: self.expecting_key(id) }
+    }
+
+    pub(super) fn on_any_key(&mut self, action: OnKey) -> Call {
+        let id = self.key();
+        self.on_key(id, action)
+    }
+
+    pub(super) fn on_owner(&mut self, action: OnOwner) -> Call {
+        let id = self.owner();
+        Call::ActOnOwner { id, action, expected: self.expecting_owner(id) }
+    }
+
+    pub(super) fn rotate(&mut self) -> Call {
+        let now = self.model.now;
+        let is_blocked = |key: &KeyFile| key.blocked.is_some();
+        let is_good = |key: &KeyFile| key.state(now) == State::Active;
+        let id = match self.chance.below(8) {
+            0 => self.key_that(is_blocked),
+            1 => self.key(),
+            _ => self.key_that(is_good),
+        };
+        let grace = match self.chance.below(30) {
+            0 => Some(Duration::ZERO),
+            1 => Some(Duration::from_millis(1)),
+            2 | 3 => Some(Duration::from_secs(60)),
+            4..=6 => Some(Rotate::MAX_GRACE),
+            7 => Some(Rotate::MAX_GRACE + Duration::from_secs(1)),
+            8..=13 => Some(Duration::from_secs(7 * 24 * 60 * 60)),
+            _ => None,
+        };
+        // Many tokens of one key live at once only if few of them are ended.
+        let is_gentle = self.mood.is_about_one && self.chance.percent(80);
+        let grace = if is_gentle { Some(Rotate::MAX_GRACE) } else { grace };
+        let force = !is_gentle && self.chance.percent(20);
+        let how = Rotation { grace, force, unblock: self.chance.percent(8) };
+        Call::Rotate { id, how, expected: self.expecting_key(id) }
+    }
+
+    pub(super) fn create_owner(&mut self) -> Call {
+        let id = self.chance.pick(&owners());
+        let owner = NewOwner {
+            first_key: self.chance.percent(80).then(|| NewKey {
+                kind: if self.chance.percent(5) { Kind::Trial } else { Kind::Standard },
+                ..self.new_key()
+            }),
+            defaults: self.chance.percent(50).then(|| self.settings()),
+            ceiling: self.chance.percent(40).then(|| self.reach()),
+            max_keys: self.chance.percent(30).then(|| self.max_keys()),
+        };
+        Call::CreateOwner { id, owner }
+    }
+
+    pub(super) fn update_owner(&mut self) -> Call {
+        let action = OnOwner::Update {
+            defaults: self.chance.percent(30).then(|| self.settings()),
+            ceiling: self.chance.percent(50).then(|| self.reach()),
+            max_keys: self.chance.percent(25).then(|| self.max_keys()),
+        };
+        self.on_owner(action)
+    }
+
+    pub(super) fn max_keys(&mut self) -> u32 {
+        self.chance.pick(&[0, 1, 3, 5, 6, 8, 12, 1_000, 5_000, u32::MAX])
+    }
+
+    pub(super) fn new_key(&mut self) -> NewKey {
+        let kind = if self.chance.percent(20) { Kind::Trial } else { Kind::Standard };
+        NewKey {
+            access: self.reach(),
+            kind,
+            name: self.chance.percent(50).then(|| self.name()),
+            expiry: (kind == Kind::Trial || self.chance.percent(40)).then(|| self.expiry()),
+            settings: self.chance.percent(30).then(|| self.settings()),
+            external_id: match self.chance.below(10) {
+                0..=2 => ExternalIdWish::Next,
+                3 => ExternalIdWish::Given(self.external_id()),
+                _ => ExternalIdWish::None,
+            },
+            prefix: self.chance.percent(30).then(|| self.prefix()),
+            sealed: self.chance.percent(if self.can_seal() { 60 } else { 2 }),
+        }
+    }
+
+    pub(super) fn can_seal(&self) -> bool {
+        self.model.rules.sealed_tokens && !self.model.opening.sealing_keys.is_empty()
+    }
+
+    pub(super) fn key_update(&mut self) -> KeyUpdate {
+        KeyUpdate {
+            name: self.chance.percent(35).then(|| self.chance.percent(70).then(|| self.name())),
+            access: self.chance.percent(40).then(|| self.reach()),
+            expiry: self.chance.percent(30).then(|| self.expiry()),
+            settings: self.chance.percent(30).then(|| self.settings()),
+        }
+    }
+
+    pub(super) fn change_rules(&mut self) -> Call {
+        let rules = self.chance.maybe(60, |chance| StoreRules {
+            unique_names: chance.percent(50),
+            keep_standard_key: chance.percent(50),
+            sealed_tokens: chance.percent(50),
+        });
+        let prefixes = self.chance.percent(60).then(|| {
+            let mut all = prefixes();
+            self.chance.shuffle(&mut all);
+            all.truncate(match self.chance.below(12) {
+                0 => 0,
+                1 => 9,
+                2..=4 => 1 + self.chance.below(3),
+                _ => 4 + self.chance.below(5),
+            });
+            if self.chance.percent(5) && !all.is_empty() {
+                all.push(all[0]);
+            }
+            // Mostly one that fits what is there.
+            for (prefix, accepted) in &self.model.prefixes {
+                if *accepted && self.chance.percent(70) && !all.contains(prefix) && !all.is_empty()
+                {
+                    all.insert(self.chance.below(all.len()), *prefix);
+                }
+            }
+            all
+        });
+        Call::ChangeRules { rules, prefixes, expected: self.expecting(self.model.version) }
+    }
+
+    pub(super) fn open_tokens(&mut self) -> Call {
+        let mut query = self.key_query();
+        // A page on which one doesn't open is refused whole, so that pages would matter.
+        let opens = |key: &KeyFile| {
+            key.sealed_under.is_none_or(|number| self.model.opening.sealing_keys.contains(&number))
+        };
+        if !self.model.keys.values().all(opens) {
+            query.limit = None;
+        }
+        Call::OpenTokens { query }
+    }
+}
+
+/// What only administrators may ask for.
+fn is_administrators(call: &Call) -> bool {
+    match call {
+        Call::ActOnOwner { .. }
+        | Call::ChangeRules { .. }
+        | Call::CreateOwner { .. }
+        | Call::ListOwners { .. }
+        | Call::MoveMark { .. }
+        | Call::Prune { .. }
+        | Call::Purge { .. }
+        | Call::PurgeOwner { .. } => true,
+        Call::ActOnKey { action, .. } => {
+            matches!(action, OnKey::Block | OnKey::ConvertTrial(_) | OnKey::Unblock)
+        }
+        Call::CreateKey { key, .. } => key.kind == Kind::Trial,
+        _ => false,
+    }
+}

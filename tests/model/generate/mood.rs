@@ -1,0 +1,110 @@
+//! Kinds of calls, and how often each sequence makes them.
+
+use crate::chance::Chance;
+
+/// A kind of call.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pick {
+    Activate,
+    Block,
+    ChangeRules,
+    ConvertTrial,
+    Count,
+    CreateKey,
+    CreateOwner,
+    Deactivate,
+    EndEarlier,
+    Events,
+    Find,
+    ForeignCursor,
+    Get,
+    GetOwner,
+    List,
+    ListOwners,
+    MadeUpCursor,
+    MoveMark,
+    OpenToken,
+    OpenTokens,
+    OwnerMark,
+    OwnerUpdate,
+    Prolong,
+    Prune,
+    Purge,
+    PurgeOwner,
+    Recover,
+    Resume,
+    Revoke,
+    RevokeAll,
+    Rotate,
+    Rules,
+    Suspend,
+    Unblock,
+    Update,
+    Wait,
+}
+
+const PICKS: [(usize, Pick); 36] = [
+    (5, Pick::Activate),
+    (5, Pick::Block),
+    (4, Pick::ChangeRules),
+    (4, Pick::ConvertTrial),
+    (2, Pick::Count),
+    (20, Pick::CreateKey),
+    (3, Pick::CreateOwner),
+    (5, Pick::Deactivate),
+    (4, Pick::EndEarlier),
+    (4, Pick::Events),
+    (3, Pick::Find),
+    (1, Pick::ForeignCursor),
+    (4, Pick::Get),
+    (1, Pick::GetOwner),
+    (5, Pick::List),
+    (2, Pick::ListOwners),
+    (1, Pick::MadeUpCursor),
+    (2, Pick::MoveMark),
+    (5, Pick::OpenToken),
+    (2, Pick::OpenTokens),
+    (2, Pick::OwnerMark),
+    (6, Pick::OwnerUpdate),
+    (5, Pick::Prolong),
+    (2, Pick::Prune),
+    (4, Pick::Purge),
+    (2, Pick::PurgeOwner),
+    (1, Pick::Recover),
+    (3, Pick::Resume),
+    (6, Pick::Revoke),
+    (2, Pick::RevokeAll),
+    (18, Pick::Rotate),
+    (1, Pick::Rules),
+    (2, Pick::Suspend),
+    (5, Pick::Unblock),
+    (12, Pick::Update),
+    (1, Pick::Wait),
+];
+
+/// What a sequence likes best: a few kinds of calls that it makes more often than others do, so
+/// that some sequences rotate one key many times, and others do nothing but revoke.
+#[derive(Debug)]
+pub(crate) struct Mood {
+    pub(super) picks: Vec<(usize, Pick)>,
+    /// Whether most of it is about one key.
+    pub(super) is_about_one: bool,
+    /// Whether its clock often steps back.
+    pub(super) steps_back: bool,
+}
+
+impl Mood {
+    pub(crate) fn new(chance: &mut Chance) -> Self {
+        let mut picks = PICKS.to_vec();
+        for _ in 0..chance.below(4) {
+            let places: Vec<(usize, usize)> =
+                picks.iter().enumerate().map(|(at, (weight, _))| (*weight, at)).collect();
+            picks[chance.weigh(&places)].0 *= 6;
+        }
+        let is_about_one = chance.percent(30);
+        if is_about_one && chance.percent(50) {
+            picks.push((200, Pick::Rotate));
+        }
+        Self { picks, is_about_one, steps_back: chance.percent(25) }
+    }
+}

@@ -1,0 +1,42 @@
+//! The names that all sequences know.
+
+use keyhasp::Prefix;
+use keyhasp::id::OwnerId;
+
+use crate::chance::Chance;
+use crate::model::Names;
+
+/// All permissions that a catalogue may declare.
+const NAMES: [(&str, bool); 7] = [
+    ("links:read", true),
+    ("links:write", false),
+    ("stats:read", true),
+    ("stats:export", false),
+    ("READ_DEVICES", true),
+    ("org:keys:write", false),
+    ("org:keys:read", true),
+];
+
+/// The owners that a sequence knows.
+pub(crate) fn owners() -> [OwnerId; 4] {
+    ["acme", "b", "zoë", &"o".repeat(64)].map(|id| OwnerId::new(id).unwrap())
+}
+
+/// The prefixes that a sequence knows.
+pub(crate) fn prefixes() -> Vec<Prefix> {
+    let longest = "p".repeat(32);
+    ["acme", "acme_live", "acme_test", "x", "_", "k9", "old", "new", &longest]
+        .iter()
+        .map(|text| Prefix::new(text).unwrap())
+        .collect()
+}
+
+/// What a service may declare: some of all names, in any order.
+pub(crate) fn catalogue(chance: &mut Chance) -> Names {
+    let always = chance.below(NAMES.len());
+    let declared = NAMES.into_iter().enumerate();
+    let declared = declared.filter(|(at, _)| *at == always || chance.percent(85));
+    let mut names: Names = declared.map(|(_, name)| name).collect();
+    chance.shuffle(&mut names);
+    names
+}

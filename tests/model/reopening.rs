@@ -1,0 +1,112 @@
+//! The store is closed and opened anew in the middle of a sequence.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use keyhasp::store::PepperProblem;
+use keyhasp::{Error, KeyStore};
+
+use crate::driver::{Checked, Sequence};
+use crate::opening;
+use crate::source::Source;
+
+impl Sequence<'_> {
+    /// Closes the store and opens it anew; first with what must be refused, now and then.
+    pub(crate) fn reopen(&mut self) -> Checked {
+        let next = opening::next(&mut self.chance, &self.model);
+        self.witness = None;
+        if self.place.outlives_its_store() {
+            self.store.close().map_err(|error| format!("closing: {error:?} heard"))?;
+        }
+        self.refused_openings()?;
+        self.model.reopen(next);
+        self.open()?;
+        self.look_at_everything()
+    }
+
+    pub(crate) fn open(&mut self) -> Checked {
+        self.openings += 1;
+        let builder = opening::builder(&self.model.opening, self.model.rules)
+            .clock(Arc::clone(&self.clock) as _)
+            .random(Source::new(self.seed ^ self.openings << 32, Arc::clone(&self.random_fails)));
+        let store =
+            self.place.open(builder).map_err(|error| format!("opening: {error:?} heard"))?;
+        let former = std::mem::replace(&mut self.store, Arc::new(store));
+        if !self.place.outlives_its_store() {
+            self.former.push(former);
+        }
+        self.asked = (self.wrap)(Arc::clone(&self.store) as _);
+        self.last_id = None;
+        self.latest = self.model.now;
+        Ok(())
+    }
+
+    /// Other rules, other prefixes, a wrong pepper, a missing one: each is refused, and changes
+    /// nothing.
+    pub(crate) fn refused_openings(&mut self) -> Checked {
+        let right = self.model.opening.clone();
+        let clock = Arc::clone(&self.clock);
+        let outlives = self.place.outlives_its_store();
+        let mut open = |opening: &crate::model::Opening, rules, peppers| {
+            let builder = opening::builder(opening, rules).clock(Arc::clone(&clock) as _);
+            self.place.open(builder.peppers(peppers)).map(|_| ())
+        };
+        let peppers = || opening::open_peppers(&right.peppers);
+        let is_pepper = |told: &Result<(), Error>, number: u16, expected: PepperProblem| matches!(told, Err(Error::Pepper { number: n, problem }) if *n == number && *problem == expected);
+
+        let mut rules = self.model.rules;
+        rules.unique_names = !rules.unique_names;
+        let told = open(&right, rules, peppers());
+        if !matches!(told, Err(Error::RulesDiffer(_))) {
+            return Err(format!("opened with other rules: {told:?} heard"));
+        }
+        let mut other = right.clone();
+        other.prefixes = opening::other_prefixes(&right);
+        let told = open(&other, self.model.rules, peppers());
+        if !matches!(told, Err(Error::RulesDiffer(_))) {
+            return Err(format!("opened with other prefixes: {told:?} heard"));
+        }
+        if right.peppers[0] != 0 {
+            let number = right.peppers[0];
+            let wrong = keyhasp::Peppers::new(number, [0xee; 32]).unwrap();
+            let told = open(&right, self.model.rules, wrong);
+            if !is_pepper(&told, number, PepperProblem::Wrong) {
+                return Err(format!("opened with a wrong pepper {number}: {told:?} heard"));
+            }
+        }
+        // A store that fails so late takes memory along.
+        let live = self.model.keys.values().filter(|key| key.is_live());
+        let needed: BTreeSet<u16> = live.map(|key| key.current.pepper).collect();
+        if let Some(number) = needed.first()
+            && outlives
+            && opening::needed_peppers(&self.model).len() == 1
+        {
+            let stranger = self.model.known_peppers.iter().copied().find(|known| known != number);
+            let stranger = stranger.filter(|stranger| *stranger != 0);
+            if let Some(stranger) = stranger {
+                let told = open(&right, self.model.rules, opening::open_peppers(&[stranger]));
+                if !is_pepper(&told, *number, PepperProblem::Missing) {
+                    return Err(format!("opened without pepper {number}: {told:?} heard"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything once more, all events, and again after closing and opening anew.
+    pub(crate) fn end(&mut self) -> Checked {
+        self.look_at_everything()?;
+        self.seen_events = 0;
+        self.check_events()?;
+        if !self.place.outlives_its_store() {
+            return self.check_closed();
+        }
+        self.check_closed()?;
+        self.open()?;
+        self.check_tokens()?;
+        self.check_health()?;
+        self.look_at_everything()?;
+        self.seen_events = 0;
+        self.check_events()
+    }
+}

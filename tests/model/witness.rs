@@ -1,0 +1,54 @@
+//! A second store on a shared database, which only learns from the event log.
+
+use std::sync::Arc;
+
+use keyhasp::key::StoreRules;
+use keyhasp::store::{Store, Unavailable};
+use keyhasp::{Error, KeyStore, Prefix};
+
+use crate::compare;
+use crate::driver::{Checked, Sequence};
+use crate::opening;
+
+/// A store on the same database, and the rules as they were when it was opened.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    store: Store,
+    rules: (StoreRules, Vec<(Prefix, bool)>),
+}
+
+impl Sequence<'_> {
+    /// What a store that only learns from the event log says of all tokens, once it has polled.
+    pub(crate) fn ask_witness(&mut self) -> Checked {
+        if !self.place.is_shared() || self.chance.percent(50) {
+            return Ok(());
+        }
+        let rules = (self.model.rules, self.model.prefixes.clone());
+        if let Some(witness) = &self.witness {
+            match witness.store.refresh() {
+                Ok(()) if witness.rules == rules => {}
+                Err(Error::Unavailable(Unavailable::RulesChanged)) if witness.rules != rules => {
+                    self.witness = None;
+                }
+                heard => return Err(format!("the witness polls: {heard:?} heard")),
+            }
+        }
+        if self.witness.is_none() {
+            let builder = opening::builder(&self.model.opening, self.model.rules)
+                .clock(Arc::clone(&self.clock) as _);
+            let store = self.place.open(builder);
+            let store = store.map_err(|error| format!("the witness opens: {error:?} heard"))?;
+            self.witness = Some(Witness { store, rules });
+        }
+        let Some(witness) = &self.witness else { return Ok(()) };
+        for issue in &self.issued {
+            let expected = self.model.verify(issue.key, issue.generation);
+            let heard = witness.store.verify(issue.text.as_bytes());
+            if let Some(difference) = compare::verdicts(&expected, &heard, &witness.store) {
+                let (key, generation) = (issue.key, issue.generation);
+                return Err(format!("token {generation} of {key} at the witness: {difference}"));
+            }
+        }
+        self.check_health_of(&witness.store)
+    }
+}
