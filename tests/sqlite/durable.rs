@@ -48,6 +48,32 @@ fn what_was_committed_is_found_after_a_crash() {
     assert_eq!(found.last_event().unwrap(), 2);
 }
 
+/// The log is copied into the file page by page, the first page first.
+#[test]
+fn what_was_committed_is_found_after_a_crash_while_the_log_was_copied() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let sqlite = open(&path, SqliteOptions::exclusive());
+    sqlite.recover().unwrap();
+    let before = fs::read(&path).unwrap();
+    for n in 0..200 {
+        commit(&sqlite, create_owner(&format!("an owner of some length {n}")));
+    }
+    let log = fs::read(directory.path().join("keys.db-wal")).unwrap();
+    sqlite.close().unwrap();
+    let after = fs::read(&path).unwrap();
+    assert!(after.len() > before.len());
+    let crashed = tempdir().unwrap();
+    let path = crashed.path().join("keys.db");
+    fs::write(&path, [&after[..4096], &before[4096..]].concat()).unwrap();
+    fs::write(crashed.path().join("keys.db-wal"), log).unwrap();
+    let found = open(&path, SqliteOptions::exclusive());
+    assert!(found.owner(&owner_id("an owner of some length 199")).unwrap().is_some());
+    let text = "PRAGMA integrity_check";
+    let raw = Connection::open(&path).unwrap();
+    assert_eq!(raw.query_row(text, [], |row| row.get::<_, String>(0)).unwrap(), "ok");
+}
+
 #[test]
 fn without_a_header_there_is_no_store() {
     let directory = tempdir().unwrap();
