@@ -48,6 +48,22 @@ fn what_was_committed_is_found_after_a_crash() {
     assert_eq!(found.last_event().unwrap(), 2);
 }
 
+/// Somebody removed the file alone: what is left beside it belongs to no database.
+#[test]
+fn a_log_without_its_file_is_not_taken_over() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let sqlite = open(&path, SqliteOptions::exclusive());
+    commit(&sqlite, create_owner("acme"));
+    let log = fs::read(directory.path().join("keys.db-wal")).unwrap();
+    drop(sqlite);
+    fs::remove_file(&path).unwrap();
+    fs::write(directory.path().join("keys.db-wal"), log).unwrap();
+    let sqlite = open(&path, SqliteOptions::exclusive());
+    assert!(sqlite.owner(&owner_id("acme")).unwrap().is_none());
+    commit(&sqlite, create_owner("acme"));
+}
+
 /// The log is copied into the file page by page, the first page first.
 #[test]
 fn what_was_committed_is_found_after_a_crash_while_the_log_was_copied() {

@@ -66,6 +66,11 @@ impl Sqlite {
         connect::peek(&files)?;
         let lock = files.lock(options.sharing)?;
         let connector = Connector::new(files, options);
+        if options.sharing == Sharing::Exclusive {
+            // Whoever left a log behind may have ended just because a sync had failed. If somebody
+            // looks at the database with a tool, it is used as it is: a service has to start.
+            connector.renew_log()?;
+        }
         let connection = connector.writer(Creation::Allow)?;
         let announcer = Announcer::default();
         announcer.announce(events::last(&connection)?);
