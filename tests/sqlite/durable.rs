@@ -105,6 +105,33 @@ fn without_a_header_there_is_no_store() {
     assert_eq!(sqlite.open_header(&header()).unwrap(), other);
 }
 
+/// The description and the file say the same.
+#[test]
+fn every_column_is_described() {
+    let description = include_str!("../../docs/storage-format.md");
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let sqlite = open(&path, quick());
+    let raw = Connection::open(&path).unwrap();
+    let sql = "SELECT t.name, c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c
+               WHERE t.type = 'table' UNION SELECT tbl_name, name FROM sqlite_schema
+               WHERE type = 'index' AND sql IS NOT NULL";
+    let mut statement = raw.prepare(sql).unwrap();
+    let names = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let names: Vec<(String, String)> = names.collect::<Result<_, _>>().unwrap();
+    assert!(names.len() > 80);
+    for (table, name) in names {
+        let of_table = description.split(&format!("\n`{table}`")).nth(1).unwrap_or(description);
+        assert!(of_table.contains(&format!("`{name}`")), "{table}.{name}");
+    }
+    // The queries that it shows can be asked.
+    let queries = description.split("```sql").nth(1).unwrap().split("```").next().unwrap();
+    for query in queries.split(';').filter(|query| !query.trim().is_empty()) {
+        raw.prepare(query).unwrap();
+    }
+    drop(sqlite);
+}
+
 /// What the file promises to a person who looks at it.
 #[test]
 fn the_file_is_as_described() {

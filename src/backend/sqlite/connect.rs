@@ -65,10 +65,13 @@ impl Connector {
             schema::claim(&mut connection)?;
         }
         let tx = connection.transaction()?;
-        Identity::read(&tx)?.check()?;
+        let identity = Identity::read(&tx)?;
+        identity.check()?;
         drop(tx);
         self.use_log(&connection)?;
-        schema::migrate(&mut connection)?;
+        if identity.version < schema::VERSION {
+            schema::migrate(&mut connection)?;
+        }
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         Ok(connection)
     }

@@ -93,6 +93,27 @@ fn a_log_left_behind_is_copied_anew_unless_somebody_else_reads_it() {
 }
 
 #[test]
+fn recovery_waits_for_who_reads_and_keeps_out_who_would() {
+    let fixture = Fixture::with_keys(1..=200);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for n in 1..=200 {
+                    fixture.key(n);
+                    let mut seen = 0;
+                    fixture.sqlite.scan(&mut |_| seen += 1).unwrap();
+                    assert!(seen > 200);
+                }
+            });
+        }
+        for n in 0..10 {
+            fixture.sqlite.recover().unwrap();
+            fixture.commit(create_owner(&format!("owner {n}")));
+        }
+    });
+}
+
+#[test]
 fn closing_before_recovery_says_so() {
     let fixture = Fixture::with_keys([1]);
     fixture.sqlite.writer.suspect();
