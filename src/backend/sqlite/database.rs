@@ -66,6 +66,11 @@ impl Sqlite {
         connect::peek(&files)?;
         let lock = files.lock(options.sharing)?;
         let connector = Connector::new(files, options);
+        if options.sharing == Sharing::Exclusive {
+            // Whoever left a log behind may have ended just because a sync had failed. If somebody
+            // looks at the database with a tool, it is used as it is: a service has to start.
+            connector.renew_log()?;
+        }
         let connection = connector.writer(Creation::Allow)?;
         let announcer = Announcer::default();
         announcer.announce(events::last(&connection)?);
@@ -144,14 +149,15 @@ impl Backend for Sqlite {
         let last = self.read(OPERATION, events::last)?;
         let (mut found, mut after, mut is_more) = (Vec::new(), None, true);
         while is_more {
-            is_more = self.read(OPERATION, |tx| scan::owners(tx, after.as_ref(), &mut found))?;
+            is_more = self
+                .read(OPERATION, |tx| scan::owners(tx, after.as_ref(), READ_BUDGET, &mut found))?;
             after = found.last().map(|owner| owner.id);
             // Outside of the transaction: what the caller does with them may take its time.
             found.drain(..).for_each(|owner| visit(Scanned::Owner(owner)));
         }
         let (mut found, mut after, mut is_more) = (Vec::new(), None, true);
         while is_more {
-            is_more = self.read(OPERATION, |tx| scan::keys(tx, after, &mut found))?;
+            is_more = self.read(OPERATION, |tx| scan::keys(tx, after, READ_BUDGET, &mut found))?;
             after = found.last().map(|key| key.id);
             found.drain(..).for_each(|key| visit(Scanned::Key(key)));
         }

@@ -363,8 +363,9 @@ pub(super) fn greatest_external_id(connection: &Connection) -> Result<u64, Fault
 
 fn use_external_id(connection: &Connection, key: &KeyRecord) -> Result<(), Fault> {
     let Some(id) = key.external_id else { return Ok(()) };
+    // Whether a creation may have it is decided by then; a replacement is taken at its word.
     connection
-        .prepare_cached("INSERT INTO external_ids (external_id, key_id) VALUES (?, ?)")?
+        .prepare_cached("INSERT OR REPLACE INTO external_ids (external_id, key_id) VALUES (?, ?)")?
         .execute((stored_external_id(id), key.id.to_bytes()))?;
     Ok(())
 }
