@@ -317,7 +317,7 @@ impl Transaction for Data {
         before: Option<&KeyRecord>,
         after: Option<&KeyRecord>,
     ) -> Result<(), BackendError> {
-        if let (Some(before), None) = (before, after) {
+        if let Some(before) = before {
             self.keys.remove(&before.id);
             if let Some(ids) = self.by_owner.get_mut(&before.owner) {
                 ids.remove(&before.id);
