@@ -1,6 +1,5 @@
 //! Changes of unknown outcome: what is answered meanwhile, and afterwards.
 #![cfg(feature = "testing")]
-
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
 mod common;

@@ -1,6 +1,5 @@
 //! Two stores on one SQLite file, as two processes have them.
 #![cfg(feature = "sqlite")]
-
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
 mod common;
