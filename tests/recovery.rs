@@ -20,7 +20,7 @@ const RECOVERING: Refusal = Refusal::Unavailable(Unavailable::Recovering);
 fn fail_next_commit(backend: &Failing<Memory>, moment: Moment) {
     backend.inject(Fault { target: Target::Commits, nth: 1, moment, lasting: false });
     let unwell = Moment::Before(BackendErrorKind::Io);
-    backend.inject(Fault { target: Target::Recovery, nth: 1, moment: unwell, lasting: true });
+    backend.inject(Fault { target: Target::Recoveries, nth: 1, moment: unwell, lasting: true });
 }
 
 fn world() -> (World, Arc<Failing<Memory>>) {
