@@ -64,9 +64,12 @@ impl Timestamp {
     }
 
     /// A clock's reading, held to the range: nothing may fail because a clock is wrong.
+    #[inline]
     fn clamped(time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self::MIN.saturating_add(since)
+        let millis =
+            since.as_secs().saturating_mul(1_000).saturating_add(since.subsec_millis().into());
+        Self(millis.min(Self::MAX.0))
     }
 }
 

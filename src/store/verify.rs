@@ -21,10 +21,11 @@ impl Core {
     /// each digest of the key; only then its state. No I/O, no allocation, no lock.
     pub(super) fn verify(&self, token: &[u8]) -> Result<Grant, Refusal> {
         let token = Unverified::parse(token).ok_or(Refusal::Unrecognized)?;
+        // First, so that the slot is on its way meanwhile.
+        let search = self.index.search(token.id);
         let now = self.gate.pass(&*self.clock).map_err(Refusal::Unavailable)?;
         let (prefix_number, prefix) =
             self.prefixes.find(token.prefix).ok_or(Refusal::Unrecognized)?;
-        let search = self.index.search(token.id);
         let mut digests = Digests { core: self, token: &token, by_pepper: [None; 4] };
         // Under the pepper of most tokens already, while the slot is on its way.
         let likely = digests.under(self.index.likely_pepper()).copied();

@@ -86,10 +86,15 @@ impl<const N: usize> Unit<N> {
 }
 
 impl Slot<'_> {
-    /// Has both of its places fetched.
+    /// Has its line fetched.
     #[inline]
     pub(super) fn prefetch(self) {
         prefetch(self.line);
+    }
+
+    /// Has its words apart fetched; those of its neighbours mostly come along.
+    #[inline]
+    pub(super) fn prefetch_far(self) {
         prefetch(self.far);
     }
 
