@@ -239,6 +239,11 @@ impl Broken {
                 {
                     Some(Rejection::OwnerExists)
                 }
+                Write::ReplaceHeader(_)
+                    if self.is(Fault::RulesChangeAlone) && change.operations.len() > 1 =>
+                {
+                    Some(Rejection::DataForbid { rule: "unique_names" })
+                }
                 _ => None,
             };
             let record = written(&operation.write);
@@ -345,6 +350,7 @@ impl Broken {
         change.preconditions.retain(|precondition| match (self.fault, precondition) {
             (Fault::HeaderPreconditionsAreIgnored, Precondition::Header(_))
             | (Fault::KeyPreconditionsAreIgnored, Precondition::Key(..))
+            | (Fault::LiveKeysPreconditionsAreIgnored, Precondition::LiveKeys(..))
             | (Fault::OwnerPreconditionsAreIgnored, Precondition::Owner(..)) => false,
             (Fault::PreconditionsAreAboutTheStateBeforeTheBatch, Precondition::Owner(id, _)) => {
                 !writes_to(earlier, Record::Owner(*id))
@@ -393,6 +399,7 @@ impl Broken {
                         let (record, next_external_id) = ((**key).clone(), false);
                         *write = Write::CreateKey(Box::new(WriteKey { record, next_external_id }));
                     }
+                    (Fault::KeysStayWithTheirFirstOwner, Some(found)) => key.owner = found.owner,
                     (Fault::VersionsAreIgnored, Some(found)) => key.version = found.version.next(),
                     (Fault::ReplacedKeysKeepTheirSeal, Some(found)) if key.seal.is_none() => {
                         key.seal = found.seal;
