@@ -2,6 +2,7 @@
 //! the process.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,13 +20,13 @@ use crate::key::{Header, KeyName, KeyRecord, OwnerRecord};
 const NAME: &str = "memory";
 
 /// The memory backend. Nothing is durable: what it holds ends with it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Memory {
     data: Mutex<Option<Data>>,
     announcer: Announcer,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Data {
     header: Option<Header>,
     owners: BTreeMap<OwnerId, OwnerRecord>,
@@ -34,6 +35,13 @@ struct Data {
     /// Kept for ever, also after the key is purged.
     external_ids: BTreeMap<ExternalId, KeyId>,
     events: BTreeMap<u64, Event>,
+}
+
+impl fmt::Debug for Memory {
+    /// Shows nothing of what it holds: a handle's Debug shows its backend, and goes into logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").finish_non_exhaustive()
+    }
 }
 
 impl Memory {

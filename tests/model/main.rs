@@ -16,6 +16,7 @@ mod model;
 mod opening;
 mod perform;
 mod planted;
+#[path = "../common/source.rs"]
 mod source;
 mod walk;
 

@@ -1,5 +1,7 @@
 //! What a slot says of a token.
 
+use std::fmt;
+
 use super::slot::Words;
 use crate::clock::Timestamp;
 use crate::key::{Kind, Standing};
@@ -16,7 +18,7 @@ const NEVER: u64 = (1 << TIME_BITS) - 1;
 pub(in crate::store) const SHORT_OWNER: usize = 16;
 
 /// What the index says of one token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Entry {
     /// The digest, as four words in the byte order of this machine.
     pub(in crate::store) digest: [u64; 4],
@@ -40,6 +42,20 @@ pub(in crate::store) struct Entry {
     pub(in crate::store) is_uncertain: bool,
     /// Switches and times; the owner's switch lies with the owner.
     pub(in crate::store) standing: Standing,
+}
+
+impl fmt::Debug for Entry {
+    /// Everything that decides, but not the digest.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("owner", &self.owner)
+            .field("kind", &self.kind)
+            .field("generation", &self.generation)
+            .field("is_current", &self.is_current)
+            .field("is_uncertain", &self.is_uncertain)
+            .field("standing", &self.standing)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Entry {

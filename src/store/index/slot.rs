@@ -1,5 +1,6 @@
 //! Ten words that a reader sees whole or not at all.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::prefetch::prefetch;
@@ -15,26 +16,43 @@ const SEQUENCE_BITS: u32 = 64 - TAG_BITS;
 const SEQUENCE_MASK: u64 = (1 << SEQUENCE_BITS) - 1;
 
 /// What a slot holds beside its tag: seven words in its own cache line, and two apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Words {
     pub(super) near: [u64; 7],
     pub(super) far: [u64; 2],
 }
 
+impl fmt::Debug for Words {
+    /// Part of them is a digest.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Words").finish_non_exhaustive()
+    }
+}
+
 /// One cache line: a word of 48 bits of tag and 16 of sequence, and seven of contents.
-#[derive(Debug)]
 #[repr(align(64))]
 struct Line {
     head: AtomicU64,
     words: [AtomicU64; 7],
 }
 
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").finish_non_exhaustive()
+    }
+}
+
 /// So many slots, side by side: their lines, and the two words of each that lie apart, so that
 /// both can be fetched at once.
-#[derive(Debug)]
 pub(super) struct Unit<const N: usize> {
     lines: [Line; N],
     far: [[AtomicU64; 2]; N],
+}
+
+impl<const N: usize> fmt::Debug for Unit<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unit").finish_non_exhaustive()
+    }
 }
 
 /// One slot of a unit.
