@@ -166,6 +166,56 @@ fn a_reader_that_was_pruned_past_finds_its_way_back() {
     assert_eq!(verify(&fresh.token), Ok(()));
 }
 
+/// The mark of the store is not lost with the events that told of it.
+#[test]
+fn a_reader_that_was_pruned_past_a_mark_learns_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let open = |seed| {
+        let clock = clock();
+        let backend = Sqlite::open(&path, SqliteOptions::shared(HOUR).unwrap()).unwrap();
+        let store = Arc::new(builder(&clock, seed).open(backend).unwrap());
+        (World::of(Arc::<Store>::clone(&store), clock), store)
+    };
+    let (a, _) = open(1);
+    let (_, first) = a.owner("org");
+    let (b, sleeper) = open(2);
+    a.clock.advance(HOUR / 2);
+    a.admin.move_issue_mark(a.now()).unwrap();
+    a.owner("other");
+    a.admin.prune_events(Timestamp::MAX).unwrap();
+    sleeper.refresh().unwrap();
+    let refused = b.verifier.verify(first.token.expose()).map(|_| ());
+    assert_eq!(refused, Err(Refusal::Unfit(Unfit::Superseded)));
+}
+
+/// Opening while another process creates owners finds each key's owner.
+#[test]
+fn a_store_opens_beside_creations() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let open = |seed| {
+        let clock = clock();
+        let backend = Sqlite::open(&path, SqliteOptions::shared(HOUR).unwrap()).unwrap();
+        World::of(Arc::new(builder(&clock, seed).open(backend).unwrap()), clock)
+    };
+    let a = open(1);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..60 {
+                a.owner(&format!("org-{n}"));
+            }
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+        let mut seed = 2;
+        while !done.load(std::sync::atomic::Ordering::SeqCst) {
+            open(seed);
+            seed += 1;
+        }
+    });
+}
+
 /// With the operating system's clocks the bound, as it is promised.
 #[test]
 fn a_revocation_elsewhere_is_in_force_within_the_bound() {

@@ -1,7 +1,7 @@
 //! What a verification costs, in units of one keyed BLAKE3 of 64 bytes.
 
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use keyhasp::backend::Sharing;
@@ -46,7 +46,7 @@ pub fn open(keys: u64, rotated: bool, sharing: Sharing) -> Verifier {
     let store: Arc<dyn KeyStore> = Arc::new(
         Store::builder(catalogue, [Prefix::new(PREFIX).unwrap()])
             .peppers(Peppers::new(1, PEPPER).unwrap())
-            .open(Synthetic { keys, rotated, sharing })
+            .open(Synthetic { keys, rotated, sharing, header: OnceLock::new() })
             .unwrap(),
     );
     Verifier::new(store)

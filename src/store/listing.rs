@@ -131,6 +131,10 @@ impl Core {
             }
             None => (clamp(query.limit), query.after),
         };
+        let pages = match &scope {
+            Scope::All => 1,
+            Scope::Owners(owners) => owners.len().max(1),
+        };
         let ask = |owner| {
             self.backend.page_keys(&KeyPageQuery {
                 filter: KeyFilter {
@@ -142,7 +146,7 @@ impl Core {
                 before,
                 after: query.until,
                 limit,
-                examine: MAX_EXAMINED,
+                examine: MAX_EXAMINED / pages,
             })
         };
         let page = match &scope {

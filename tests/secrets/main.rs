@@ -84,7 +84,8 @@ fn run_on_files(
     let builder = world.builder();
     let store: Arc<dyn KeyStore> = Arc::new(open(builder).unwrap());
     world.run(&store);
-    let is_log = |log: &str| files(dir).iter().any(|(name, bytes)| name.ends_with(log) && !bytes.is_empty());
+    let is_log =
+        |log: &str| files(dir).iter().any(|(name, bytes)| name.ends_with(log) && !bytes.is_empty());
     assert!(log.is_none_or(is_log), "{log:?} is missing");
     check_files(dir, &world.ear);
     world.close(&store);
@@ -112,9 +113,8 @@ fn nothing_is_found_in_sqlite() {
 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keys.db");
-    let open = |builder: StoreBuilder| {
-        builder.open(Sqlite::open(&path, SqliteOptions::exclusive())?)
-    };
+    let open =
+        |builder: StoreBuilder| builder.open(Sqlite::open(&path, SqliteOptions::exclusive())?);
     run_on_files(dir.path(), Some("keys.db-wal"), &open);
 }
 
@@ -125,7 +125,6 @@ fn nothing_is_found_in_sled() {
 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keys");
-    let open =
-        |builder: StoreBuilder| builder.open(Sled::open(&path, SledOptions::default())?);
+    let open = |builder: StoreBuilder| builder.open(Sled::open(&path, SledOptions::default())?);
     run_on_files(dir.path(), None, &open);
 }

@@ -185,7 +185,8 @@ impl World {
         self.ear.refused(admin.create(&acme, CreateKey::new(Access::Full).external_id(given)));
         self.ear.refused(keys.create(CreateKey::new(Access::Full).prefix(prefix("stranger"))));
         self.ear.refused(keys.create(CreateKey::new(Access::Full).settings(json!([]))));
-        self.ear.refused(keys.create(CreateKey::new(Access::Full).expires(Expiry::At(Timestamp::MIN))));
+        self.ear
+            .refused(keys.create(CreateKey::new(Access::Full).expires(Expiry::At(Timestamp::MIN))));
         self.ear.refused(keys.rotate(one.id, Rotate::new().grace(HOUR * 24 * 400)));
         self.ear.refused(keys.rotate(one.id, Rotate::new().force().unblock()));
         self.ear.refused(admin.purge(one.id));
