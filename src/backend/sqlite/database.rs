@@ -36,9 +36,10 @@ const SCAN_ATTEMPTS: u32 = 3;
 /// While it is open, the process must not open the file, its `-wal` or its `-shm` in any other
 /// way than through SQLite: closing such a descriptor drops the locks that SQLite holds.
 pub struct Sqlite {
-    pub(super) connector: Connector,
+    connector: Connector,
     sharing: Sharing,
-    pub(super) readers: Readers,
+    readers: Readers,
+    // Seen by the tests in `tests`.
     pub(super) writer: Writer,
     announcer: Announcer,
 }

@@ -24,9 +24,9 @@ macro_rules! columns {
     () => {
         "owner, kind, expires_at, standing, deactivated_at, deactivated_by, deactivated_reason, \
          blocked_at, blocked_by, blocked_reason, revoked_at, revoked_by, revoked_reason, \
-         generation, digest, scheme, pepper, prefix, issued_at, access, version, external_id, name, access_by, \
-         expiry_by, created_at, created_by, updated_at, seal_key, seal_nonce, seal_text, \
-         settings, id"
+         generation, digest, scheme, pepper, prefix, issued_at, access, version, external_id, \
+         name, access_by, expiry_by, created_at, created_by, updated_at, seal_key, seal_nonce, \
+         seal_text, settings, id"
     };
 }
 
