@@ -222,7 +222,7 @@ impl Call {
     pub(crate) fn name(&self) -> String {
         let text = format!("{self:?}");
         let word = |text: &str| -> String {
-            text.chars().take_while(|c| c.is_ascii_alphanumeric()).collect()
+            text.chars().take_while(char::is_ascii_alphanumeric).collect()
         };
         match self {
             Self::ActOnKey { action, .. } => {

@@ -52,7 +52,7 @@ fn values(path: &str, expected: &Value, heard: &Value, differences: &mut Vec<Str
                 match (expected.get(name), heard.get(name)) {
                     (Some(expected), Some(heard)) => values(&path, expected, heard, differences),
                     (expected, heard) => {
-                        differences.push(format!("{path}: {expected:?} expected, {heard:?} heard"))
+                        differences.push(format!("{path}: {expected:?} expected, {heard:?} heard"));
                     }
                 }
             }

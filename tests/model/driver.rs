@@ -43,12 +43,24 @@ struct Issue {
 }
 
 /// One call as it went.
-#[derive(Debug)]
 struct Step {
     at: Timestamp,
     who: Who,
     call: Call,
     told: Option<Reason>,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, who, call, told } = self;
+        let text = format!("{at} {who:?} {call:?}");
+        // Settings can be long.
+        let short: String = text.chars().take(900).collect();
+        match told {
+            Some(reason) => write!(f, "{short} -> refused: {reason:?}"),
+            None => write!(f, "{short} -> answered"),
+        }
+    }
 }
 
 /// A store on the same database, and the rules as they were when it was opened.
@@ -84,6 +96,8 @@ struct Sequence<'a> {
     /// Another store on the same database, where it is shared.
     witness: Option<Witness>,
     seen_events: u64,
+    /// Whether each call is told as it is made, for what ends in a panic.
+    is_replay: bool,
     steps: Vec<Step>,
     coverage: &'a mut Coverage,
 }
@@ -126,6 +140,7 @@ pub(crate) fn run(
         walk: None,
         witness: None,
         seen_events: 0,
+        is_replay: std::env::var_os("KEYHASP_SEED").is_some(),
         steps: Vec::new(),
         coverage,
     };
@@ -178,6 +193,9 @@ impl Sequence<'_> {
 
     /// Asks the store and the model the same thing.
     fn call(&mut self, who: Who, call: Call) -> Checked {
+        if self.is_replay {
+            eprintln!("{} {who:?} {call:?}", self.model.now);
+        }
         let desk = Desk::new(&self.asked, &who);
         self.random_fails.store(self.model.random_fails, Ordering::SeqCst);
         let heard = desk.perform(&*self.asked, &call);
@@ -535,7 +553,7 @@ impl Sequence<'_> {
 
     fn failure(&self, what: String) -> Failure {
         let steps = self.steps.iter().enumerate();
-        let trace = steps.map(|(at, step)| format!("{at:>3} {step:?}")).collect();
+        let trace = steps.map(|(at, step)| format!("{at:>3} {step}")).collect();
         Failure { seed: self.seed, what, trace }
     }
 }
@@ -543,8 +561,7 @@ impl Sequence<'_> {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for step in &self.trace {
-            let short: String = step.chars().take(900).collect();
-            writeln!(f, "{short}")?;
+            writeln!(f, "{step}")?;
         }
         writeln!(f, "{}", self.what)?;
         write!(f, "replay it with KEYHASP_SEED={}", self.seed)

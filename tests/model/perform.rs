@@ -328,7 +328,7 @@ fn all_pages<T>(
         match page.next {
             // The cursor carries the limit too.
             Some(next) => {
-                request = KeyQuery { limit: None, ..query.clone() }.request().cursor(next)
+                request = KeyQuery { limit: None, ..query.clone() }.request().cursor(next);
             }
             None => return Ok(answer(all.into(), Fresh::default())),
         }

@@ -36,7 +36,7 @@ impl OnSqlite {
 
 impl Place for OnSqlite {
     fn open(&mut self, builder: StoreBuilder) -> Result<Store, Error> {
-        builder.open(Sqlite::open(self.dir.path().join("keys.db"), self.options.clone())?)
+        builder.open(Sqlite::open(self.dir.path().join("keys.db"), self.options)?)
     }
 
     fn outlives_its_store(&self) -> bool {

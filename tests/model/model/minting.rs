@@ -1,7 +1,7 @@
 //! New keys and new tokens.
 
 use keyhasp::event::Fields;
-use keyhasp::id::{Generation, OwnerId};
+use keyhasp::id::{Generation, KeyId, OwnerId};
 use keyhasp::key::{Expiry, Kind, SetBy};
 use keyhasp::store::{ExternalIdWish, StateProblem};
 use keyhasp::{EventKind, Timestamp};
@@ -63,7 +63,8 @@ impl Model {
         if key.prefix.is_some_and(|prefix| !accepted(prefix)) {
             reasons.push(Reason::Invalid("prefix"));
         }
-        if key.sealed && !(self.rules.sealed_tokens && !self.opening.sealing_keys.is_empty()) {
+        let can_seal = self.rules.sealed_tokens && !self.opening.sealing_keys.is_empty();
+        if key.sealed && !can_seal {
             reasons.push(Reason::State(StateProblem::SealingOff));
         }
         if self.random_fails {
@@ -87,8 +88,7 @@ impl Model {
             ExternalIdWish::None => None,
         };
         self.external_ids.extend(external_id);
-        // Without an answer to learn it from, any id does: the difference is told anyway.
-        let (id, _) = fresh.token.clone().unwrap_or_default_token();
+        let (id, _) = drawn(fresh);
         let sealed_under =
             if key.sealed { self.opening.sealing_keys.first().copied() } else { None };
         let own = key.settings.as_ref().and_then(|own| patched(&Object::new(), own));
@@ -133,7 +133,7 @@ impl Model {
     /// A token issued now, or at the issue mark where that is later.
     pub(super) fn new_token(&self, owner: OwnerId, generation: u32, fresh: &Fresh) -> TokenFile {
         let mark = self.owners.get(&owner).and_then(|owner| self.mark_of(owner));
-        let (_, text) = fresh.token.clone().unwrap_or_default_token();
+        let (_, text) = drawn(fresh);
         TokenFile {
             generation,
             text,
@@ -183,13 +183,8 @@ pub(super) fn all(fields: &[(bool, Fields)]) -> Fields {
     set.fold(Fields::NONE, |all, (_, field)| all.with(*field))
 }
 
-/// What a store that wrongly refused would have drawn.
-trait OrNobody {
-    fn unwrap_or_default_token(self) -> (keyhasp::KeyId, String);
-}
-
-impl OrNobody for Option<(keyhasp::KeyId, String)> {
-    fn unwrap_or_default_token(self) -> (keyhasp::KeyId, String) {
-        self.unwrap_or((keyhasp::KeyId::from_u128(0), String::new()))
-    }
+/// What the store has drawn. Without an answer to learn it from, anything does: the difference is
+/// told anyway.
+fn drawn(fresh: &Fresh) -> (KeyId, String) {
+    fresh.token.clone().unwrap_or_else(|| (KeyId::from_u128(0), String::new()))
 }

@@ -63,7 +63,7 @@ impl Reason {
             | Self::Invalid(_)
             | Self::NotFound(_)
             | Self::State(_) => text.replace(['"', ' '], ""),
-            _ => text.chars().take_while(|c| c.is_ascii_alphanumeric()).collect(),
+            _ => text.chars().take_while(char::is_ascii_alphanumeric).collect(),
         }
     }
 }
