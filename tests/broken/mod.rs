@@ -8,7 +8,10 @@
 mod expected;
 mod fault;
 mod reads;
+mod spoil;
+mod strict;
 mod writes;
+mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
