@@ -138,17 +138,20 @@ fn other_processes_open_anew_when_the_rules_change() {
     assert!(a.verifier.verify(first.token.expose()).is_ok());
 }
 
+/// A store that polls so seldom that in a test it only does when it is told.
+fn sleeper(directory: &tempfile::TempDir, seed: u64) -> (World, Arc<Store>) {
+    let path = directory.path().join("keys.db");
+    let backend = Sqlite::open(path, SqliteOptions::shared(HOUR).unwrap()).unwrap();
+    let clock = clock();
+    let store = Arc::new(builder(&clock, seed).open(backend).unwrap());
+    (World::of(Arc::<Store>::clone(&store), clock), store)
+}
+
 /// A reader that slept past the log's pruning reads everything anew.
 #[test]
 fn a_reader_that_was_pruned_past_finds_its_way_back() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("keys.db");
-    let open = |seed| {
-        let clock = clock();
-        let backend = Sqlite::open(&path, SqliteOptions::shared(HOUR).unwrap()).unwrap();
-        let store = Arc::new(builder(&clock, seed).open(backend).unwrap());
-        (World::of(Arc::<Store>::clone(&store), clock), store)
-    };
+    let open = |seed| sleeper(&directory, seed);
     let (a, _) = open(1);
     let (_, gone) = a.owner("gone");
     let (_, stays) = a.owner("stays");
@@ -170,13 +173,7 @@ fn a_reader_that_was_pruned_past_finds_its_way_back() {
 #[test]
 fn a_reader_that_was_pruned_past_a_mark_learns_of_it() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("keys.db");
-    let open = |seed| {
-        let clock = clock();
-        let backend = Sqlite::open(&path, SqliteOptions::shared(HOUR).unwrap()).unwrap();
-        let store = Arc::new(builder(&clock, seed).open(backend).unwrap());
-        (World::of(Arc::<Store>::clone(&store), clock), store)
-    };
+    let open = |seed| sleeper(&directory, seed);
     let (a, _) = open(1);
     let (_, first) = a.owner("org");
     let (b, sleeper) = open(2);
@@ -193,12 +190,7 @@ fn a_reader_that_was_pruned_past_a_mark_learns_of_it() {
 #[test]
 fn a_store_opens_beside_creations() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("keys.db");
-    let open = |seed| {
-        let clock = clock();
-        let backend = Sqlite::open(&path, SqliteOptions::shared(HOUR).unwrap()).unwrap();
-        World::of(Arc::new(builder(&clock, seed).open(backend).unwrap()), clock)
-    };
+    let open = |seed| sleeper(&directory, seed).0;
     let a = open(1);
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
