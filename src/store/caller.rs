@@ -1,7 +1,7 @@
 //! Who asks, and what that allows: the one place where authority is checked.
 
 use super::core::Core;
-use super::error::{Denied, Error, Kindred};
+use super::error::{Denied, Error, Resource};
 use crate::authority::{Authority, Role};
 use crate::backend::{Change, Precondition};
 use crate::clock::Timestamp;
@@ -68,15 +68,15 @@ impl<'a> Caller<'a> {
         id: KeyId,
     ) -> Result<(KeyRecord, OwnerRecord), Error> {
         let key = core.backend.key(id)?.filter(|key| self.reaches(&key.owner));
-        let key = key.ok_or(Error::NotFound(Kindred::Key))?;
-        let owner = core.backend.owner(&key.owner)?.ok_or(Error::NotFound(Kindred::Key))?;
+        let key = key.ok_or(Error::NotFound(Resource::Key))?;
+        let owner = core.backend.owner(&key.owner)?.ok_or(Error::NotFound(Resource::Key))?;
         Ok((key, owner))
     }
 
     /// Loads an owner in reach.
     pub(super) fn load_owner(&self, core: &Core, id: &OwnerId) -> Result<OwnerRecord, Error> {
         let owner = if self.reaches(id) { core.backend.owner(id)? } else { None };
-        owner.ok_or(Error::NotFound(Kindred::Owner))
+        owner.ok_or(Error::NotFound(Resource::Owner))
     }
 
     /// A delegate's target must stay within what the acting key and its owner's ceiling allow.
