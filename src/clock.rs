@@ -26,6 +26,7 @@ impl Timestamp {
     ///
     /// # Errors
     /// [`Invalid`] past [`Timestamp::MAX`].
+    #[inline]
     pub fn from_millis(millis: u64) -> Result<Self, Invalid> {
         if millis <= Self::MAX.0 {
             Ok(Self(millis))
@@ -176,10 +177,12 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
+    #[inline]
     fn now(&self) -> Timestamp {
         Timestamp::clamped(SystemTime::now())
     }
 
+    #[inline]
     fn monotonic(&self) -> Duration {
         self.origin.elapsed()
     }

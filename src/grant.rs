@@ -28,6 +28,7 @@ pub(crate) struct GrantParts {
 }
 
 impl Grant {
+    #[inline]
     pub(crate) fn new(inner: GrantParts) -> Self {
         Self { inner }
     }

@@ -209,6 +209,7 @@ impl Generation {
     ///
     /// # Errors
     /// [`Invalid`] outside 1 to 16,777,215.
+    #[inline]
     pub fn new(number: u32) -> Result<Self, Invalid> {
         if (Self::FIRST.0..=Self::MAX.0).contains(&number) {
             return Ok(Self(number));

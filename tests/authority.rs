@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use common::{HOUR, World, owner};
 use keyhasp::key::Unfit;
-use keyhasp::store::{Denied, Kindred, StateProblem};
+use keyhasp::store::{Denied, Resource, StateProblem};
 use keyhasp::{
     Access, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Error, Expiry, ExternalId,
     ExternalIdWish, KeyId, ListEvents, ListKeys, OwnerKeys, Rotate, StoreRules, UpdateKey,
@@ -16,7 +16,7 @@ use keyhasp::{
 };
 use serde_json::json;
 
-fn is_not_found<T>(result: Result<T, Error>, what: Kindred) -> bool {
+fn is_not_found<T>(result: Result<T, Error>, what: Resource) -> bool {
     matches!(result, Err(Error::NotFound(found)) if found == what)
 }
 
@@ -43,26 +43,26 @@ fn what_belongs_to_another_is_not_found() {
     for (id, external) in
         [(theirs.key.id, external), (KeyId::from_u128(7), ExternalId::new(999).unwrap())]
     {
-        assert!(is_not_found(mine.get(id), Kindred::Key));
-        assert!(is_not_found(mine.find(external), Kindred::Key));
-        assert!(is_not_found(mine.update(id, UpdateKey::new().name("x")), Kindred::Key));
-        assert!(is_not_found(mine.prolong(id, Expiry::Never), Kindred::Key));
-        assert!(is_not_found(mine.rotate(id, Rotate::new()), Kindred::Key));
-        assert!(is_not_found(mine.end_earlier(id), Kindred::Key));
-        assert!(is_not_found(mine.deactivate(id), Kindred::Key));
-        assert!(is_not_found(mine.activate(id), Kindred::Key));
-        assert!(is_not_found(mine.revoke(id), Kindred::Key));
-        assert!(is_not_found(mine.open_token(id), Kindred::Key));
+        assert!(is_not_found(mine.get(id), Resource::Key));
+        assert!(is_not_found(mine.find(external), Resource::Key));
+        assert!(is_not_found(mine.update(id, UpdateKey::new().name("x")), Resource::Key));
+        assert!(is_not_found(mine.prolong(id, Expiry::Never), Resource::Key));
+        assert!(is_not_found(mine.rotate(id, Rotate::new()), Resource::Key));
+        assert!(is_not_found(mine.end_earlier(id), Resource::Key));
+        assert!(is_not_found(mine.deactivate(id), Resource::Key));
+        assert!(is_not_found(mine.activate(id), Resource::Key));
+        assert!(is_not_found(mine.revoke(id), Resource::Key));
+        assert!(is_not_found(mine.open_token(id), Resource::Key));
     }
     let asked = ListKeys::new().owner(owner("them"));
-    assert!(is_not_found(mine.list(&asked), Kindred::Owner));
-    assert!(is_not_found(mine.count(&asked), Kindred::Owner));
-    assert!(is_not_found(mine.events(&ListEvents::new().owner(owner("them"))), Kindred::Owner));
+    assert!(is_not_found(mine.list(&asked), Resource::Owner));
+    assert!(is_not_found(mine.count(&asked), Resource::Owner));
+    assert!(is_not_found(mine.events(&ListEvents::new().owner(owner("them"))), Resource::Owner));
     assert_eq!(mine.list(&ListKeys::new()).unwrap().items.len(), 1);
     let events = mine.events(&ListEvents::new()).unwrap().items;
     assert!(events.iter().all(|event| event.owner == Some(owner("me"))));
     let nobody = OwnerKeys::new(Arc::clone(&world.store), owner("nobody"), "x").unwrap();
-    assert!(is_not_found(nobody.create(CreateKey::new(Access::Full)), Kindred::Owner));
+    assert!(is_not_found(nobody.create(CreateKey::new(Access::Full)), Resource::Owner));
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn numbers_of_keys_and_last_keys_are_guarded() {
     assert!(matches!(without, Err(Error::LastStandardKey)));
     world.admin.suspend_owner(&owner("org")).unwrap();
     world.admin.purge_owner(&owner("org")).unwrap();
-    assert!(is_not_found(world.admin.owner(&owner("org")), Kindred::Owner));
+    assert!(is_not_found(world.admin.owner(&owner("org")), Resource::Owner));
     let relaxed = StoreRules { keep_standard_key: false, ..rules };
     world.admin.change_rules(ChangeRules::new().rules(relaxed)).unwrap();
     world.admin.create_owner(&owner("none"), CreateOwner::without_key()).unwrap();

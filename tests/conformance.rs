@@ -1,5 +1,6 @@
 //! The conformance suite on the memory backend, and that no case is left out of it.
 #![cfg(feature = "testing")]
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! The suite fails for a backend that is broken, by the cases that name the broken promise; and
 //! every case fails for some such backend.
 #![cfg(feature = "testing")]
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
 mod broken;
 

@@ -20,7 +20,7 @@ const RECOVERING: Refusal = Refusal::Unavailable(Unavailable::Recovering);
 fn fail_next_commit(backend: &Failing<Memory>, moment: Moment) {
     backend.inject(Fault { target: Target::Commits, nth: 1, moment, lasting: false });
     let unwell = Moment::Before(BackendErrorKind::Io);
-    backend.inject(Fault { target: Target::Recovery, nth: 1, moment: unwell, lasting: true });
+    backend.inject(Fault { target: Target::Recoveries, nth: 1, moment: unwell, lasting: true });
 }
 
 fn world() -> (World, Arc<Failing<Memory>>) {
@@ -178,4 +178,34 @@ fn a_commit_that_failed_changes_nothing() {
     assert_eq!(verify(&world, &first.token), Ok(()));
     assert_eq!(world.store.health().unavailable, None);
     keys.revoke(first.key.id).unwrap();
+}
+
+/// A mark that was committed and couldn't be put in force is put in force later, not forgotten.
+#[test]
+fn a_mark_whose_loading_failed_is_loaded_again() {
+    let (world, backend) = world();
+    let (_, first) = world.owner("org");
+    world.clock.advance(common::HOUR);
+    let unreadable = Moment::Before(BackendErrorKind::Io);
+    let target = Target::Reads;
+    backend.inject(Fault { target, nth: 1, moment: unreadable, lasting: true });
+    let unwell = Fault { target: Target::Recoveries, nth: 1, moment: unreadable, lasting: true };
+    backend.inject(unwell);
+    world.admin.move_issue_mark(world.now()).unwrap();
+    assert_eq!(verify(&world, &first.token), Err(RECOVERING));
+    heal(&world, &backend);
+    assert_eq!(verify(&world, &first.token), Err(Refusal::Unfit(Unfit::Superseded)));
+}
+
+/// Pruning writes too: after an unknown outcome the store recovers before it commits.
+#[test]
+fn a_prune_of_unknown_outcome_does_not_end_all_writing() {
+    let (world, backend) = world();
+    let (keys, first) = world.owner("org");
+    let moment = Moment::Before(BackendErrorKind::OutcomeUnknown);
+    backend.inject(Fault { target: Target::Writes, nth: 1, moment, lasting: false });
+    let pruned = world.admin.prune_events(keyhasp::Timestamp::MAX);
+    assert!(matches!(pruned, Err(Error::OutcomeUnknown(_))), "{pruned:?}");
+    keys.revoke(first.key.id).unwrap();
+    assert_eq!(verify(&world, &first.token), Err(Refusal::Unfit(Unfit::Revoked)));
 }

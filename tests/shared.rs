@@ -138,17 +138,20 @@ fn other_processes_open_anew_when_the_rules_change() {
     assert!(a.verifier.verify(first.token.expose()).is_ok());
 }
 
+/// A store that polls so seldom that in a test it only does when it is told.
+fn sleeper(directory: &tempfile::TempDir, seed: u64) -> (World, Arc<Store>) {
+    let path = directory.path().join("keys.db");
+    let backend = Sqlite::open(path, SqliteOptions::shared(HOUR).unwrap()).unwrap();
+    let clock = clock();
+    let store = Arc::new(builder(&clock, seed).open(backend).unwrap());
+    (World::of(Arc::<Store>::clone(&store), clock), store)
+}
+
 /// A reader that slept past the log's pruning reads everything anew.
 #[test]
 fn a_reader_that_was_pruned_past_finds_its_way_back() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("keys.db");
-    let open = |seed| {
-        let clock = clock();
-        let backend = Sqlite::open(&path, SqliteOptions::shared(HOUR).unwrap()).unwrap();
-        let store = Arc::new(builder(&clock, seed).open(backend).unwrap());
-        (World::of(Arc::<Store>::clone(&store), clock), store)
-    };
+    let open = |seed| sleeper(&directory, seed);
     let (a, _) = open(1);
     let (_, gone) = a.owner("gone");
     let (_, stays) = a.owner("stays");
@@ -164,6 +167,45 @@ fn a_reader_that_was_pruned_past_finds_its_way_back() {
     assert_eq!(verify(&gone.token), Err(Refusal::Unrecognized));
     assert_eq!(verify(&stays.token), Err(Refusal::Unfit(Unfit::Revoked)));
     assert_eq!(verify(&fresh.token), Ok(()));
+}
+
+/// The mark of the store is not lost with the events that told of it.
+#[test]
+fn a_reader_that_was_pruned_past_a_mark_learns_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |seed| sleeper(&directory, seed);
+    let (a, _) = open(1);
+    let (_, first) = a.owner("org");
+    let (b, sleeper) = open(2);
+    a.clock.advance(HOUR / 2);
+    a.admin.move_issue_mark(a.now()).unwrap();
+    a.owner("other");
+    a.admin.prune_events(Timestamp::MAX).unwrap();
+    sleeper.refresh().unwrap();
+    let refused = b.verifier.verify(first.token.expose()).map(|_| ());
+    assert_eq!(refused, Err(Refusal::Unfit(Unfit::Superseded)));
+}
+
+/// Opening while another process creates owners finds each key's owner.
+#[test]
+fn a_store_opens_beside_creations() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |seed| sleeper(&directory, seed).0;
+    let a = open(1);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..60 {
+                a.owner(&format!("org-{n}"));
+            }
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+        let mut seed = 2;
+        while !done.load(std::sync::atomic::Ordering::SeqCst) {
+            open(seed);
+            seed += 1;
+        }
+    });
 }
 
 /// With the operating system's clocks the bound, as it is promised.

@@ -219,12 +219,20 @@ fn tokens_of_several_peppers() {
     }
     assert!(ids.iter().all(|issued| world.verifier.verify(issued.token.expose()).is_ok()));
 
+    // What is revoked needs no pepper any more.
+    let kept = world.admin.list(&keyhasp::ListKeys::new()).unwrap().items;
     let missing = open(Peppers::new(2, [2; 32]).unwrap());
     assert!(matches!(missing, Err(Error::Pepper { number: 1, problem: PepperProblem::Missing })));
     let wrong = open(Peppers::new(2, [2; 32]).unwrap().and(1, [9; 32]).unwrap());
     assert!(matches!(wrong, Err(Error::Pepper { number: 1, problem: PepperProblem::Wrong })));
     let none = open(Peppers::public());
     assert!(matches!(none, Err(Error::Pepper { problem: PepperProblem::Missing, .. })));
+    for key in kept.iter().filter(|key| key.generation.get() == 1) {
+        world.admin.revoke(key.id).unwrap();
+    }
+    world.admin.end_earlier(first.key.id).unwrap();
+    let world = open(Peppers::new(2, [2; 32]).unwrap()).unwrap();
+    assert!(world.verifier.verify(rotated.token.expose()).is_ok());
 }
 
 #[test]

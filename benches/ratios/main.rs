@@ -8,6 +8,7 @@
     clippy::print_stdout
 )]
 
+mod growth;
 mod measure;
 mod synthetic;
 mod verification;
@@ -17,4 +18,5 @@ fn main() {
     let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let wanted = |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part));
     verification::run(&wanted);
+    growth::run(&wanted);
 }

@@ -1,5 +1,6 @@
 //! Stores of any size, made up while they are loaded, with tokens that can be recomputed.
 
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use keyhasp::backend::{
@@ -28,6 +29,37 @@ pub struct Synthetic {
     /// Whether each key has a token in its grace.
     pub rotated: bool,
     pub sharing: Sharing,
+    pub header: OnceLock<Header>,
+    /// Where resident memory is noted while the keys are shown.
+    pub resident: Option<Arc<Resident>>,
+}
+
+/// Resident memory of this process for each key while a store is loaded: the worst moment after
+/// the first million, and the peak for all keys.
+#[derive(Debug, Default)]
+pub struct Resident(Mutex<(f64, f64)>);
+
+impl Resident {
+    fn note(&self, keys: u64, all: u64, before: f64) {
+        let grown = resident_bytes() - before;
+        let mut noted = self.0.lock().unwrap();
+        if keys >= 1_000_000 {
+            noted.0 = noted.0.max(grown / keys as f64);
+        }
+        noted.1 = noted.1.max(grown / all as f64);
+    }
+
+    pub fn read(&self) -> (f64, f64) {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// Resident memory of this process, from the kernel.
+fn resident_bytes() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    kib.unwrap_or_default() * 1024.0
 }
 
 /// The id, and the part of the token that is hashed as it is.
@@ -126,14 +158,16 @@ impl Backend for Synthetic {
     }
 
     fn open_header(&self, initial: &Header) -> Result<Header, BackendError> {
-        Ok(initial.clone())
+        Ok(self.header.get_or_init(|| initial.clone()).clone())
     }
 
     fn header(&self) -> Result<Header, BackendError> {
-        Self::unsupported("header")
+        Ok(self.header.get().unwrap().clone())
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
+        // Owners cost too.
+        let before = resident_bytes();
         for number in 0..self.keys.div_ceil(KEYS_PER_OWNER) {
             visit(Scanned::Owner(ScannedOwner {
                 id: owner(number),
@@ -144,6 +178,9 @@ impl Backend for Synthetic {
         }
         for number in 0..self.keys {
             visit(Scanned::Key(Self::scanned(number, self.rotated)));
+            if let Some(resident) = self.resident.as_ref().filter(|_| number % 50_000 == 0) {
+                resident.note(number, self.keys, before);
+            }
         }
         Ok(0)
     }

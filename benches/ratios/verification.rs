@@ -1,7 +1,7 @@
 //! What a verification costs, in units of one keyed BLAKE3 of 64 bytes.
 
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use keyhasp::backend::Sharing;
@@ -33,6 +33,15 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
         let verifier = open(keys, true, Sharing::Exclusive);
         hits("verify_earlier_1m", &verifier, &tokens(keys, 1), 1);
     }
+    if wanted("verify_two_threads") {
+        let keys = 1_000_000;
+        let verifier = open(keys, false, Sharing::Exclusive);
+        let drawn = tokens(keys, 1);
+        let same = vec![drawn[0].clone(); BATCH];
+        figure("verify_two_threads_same_key", two_threads(&verifier, &same, &same), "x_one_thread");
+        let (one, other) = drawn.split_at(DRAWN / 2);
+        figure("verify_two_threads_spread", two_threads(&verifier, one, other), "x_one_thread");
+    }
     if wanted("verify_shared_1m") {
         let keys = 1_000_000;
         let shared = Sharing::Shared { bound: Duration::from_secs(1) };
@@ -46,7 +55,7 @@ pub fn open(keys: u64, rotated: bool, sharing: Sharing) -> Verifier {
     let store: Arc<dyn KeyStore> = Arc::new(
         Store::builder(catalogue, [Prefix::new(PREFIX).unwrap()])
             .peppers(Peppers::new(1, PEPPER).unwrap())
-            .open(Synthetic { keys, rotated, sharing })
+            .open(Synthetic { keys, rotated, sharing, header: OnceLock::new(), resident: None })
             .unwrap(),
     );
     Verifier::new(store)
@@ -76,6 +85,24 @@ fn hits(name: &str, verifier: &Verifier, tokens: &[String], generation: u32) {
         assert!(grant.allows(permission) && grant.generation().get() == generation);
     });
     figure(name, ratio(verify, hashes()), "x_blake3");
+}
+
+/// How many times as many verifications two threads do in the time that one takes.
+fn two_threads(verifier: &Verifier, one: &[String], other: &[String]) -> f64 {
+    let verify = |tokens: &[String]| {
+        for token in tokens.iter().cycle().take(10 * BATCH) {
+            black_box(verifier.verify(token)).unwrap();
+        }
+    };
+    2.0 / ratio(
+        || {
+            std::thread::scope(|scope| {
+                scope.spawn(|| verify(one));
+                verify(other);
+            });
+        },
+        || verify(one),
+    )
 }
 
 fn refusals(verifier: &Verifier, keys: u64) {

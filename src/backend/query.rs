@@ -68,9 +68,9 @@ pub struct KeyPageQuery {
     pub before: Option<KeyId>,
     /// Only keys with ids above this.
     pub after: Option<KeyId>,
-    /// At most so many keys.
+    /// At most so many keys; at least 1.
     pub limit: usize,
-    /// Having looked at so many rows, the page ends, however short it is.
+    /// Having looked at so many rows, the page ends, however short it is; at least 1.
     pub examine: usize,
 }
 
@@ -91,9 +91,9 @@ pub struct OwnerPageQuery {
     pub after: Option<OwnerId>,
     /// Only suspended ones, or only others.
     pub suspended: Option<bool>,
-    /// At most so many.
+    /// At most so many; at least 1.
     pub limit: usize,
-    /// Having looked at so many rows, the page ends, however short it is.
+    /// Having looked at so many rows, the page ends, however short it is; at least 1.
     pub examine: usize,
 }
 
@@ -143,9 +143,9 @@ pub struct EventQuery {
     pub after: u64,
     /// Which events.
     pub filter: EventFilter,
-    /// At most so many.
+    /// At most so many; at least 1.
     pub limit: usize,
-    /// Having looked at so many, the page ends, however short it is.
+    /// Having looked at so many, the page ends, however short it is; at least 1.
     pub examine: usize,
 }
 

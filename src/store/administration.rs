@@ -1,6 +1,6 @@
 //! What concerns the whole store.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::answer::{Health, Rules};
@@ -30,7 +30,7 @@ impl Core {
         expected: Option<Version>,
     ) -> Result<Rules, Error> {
         let order = request.prefixes.clone();
-        let rules = self.attempt(|| {
+        let rules: Rules = self.attempt(|| {
             let caller = Caller::new(self, by)?;
             caller.require_administrator()?;
             let mut state = self.header();
@@ -62,7 +62,11 @@ impl Core {
             Ok(Decision::commit(change, move |_| state.into()))
         })?;
         if let Some(order) = order {
-            self.header.write().unwrap_or_else(std::sync::PoisonError::into_inner).prefixes = order;
+            let mut state = self.header.write().unwrap_or_else(PoisonError::into_inner);
+            // Unless somebody was faster with others.
+            if state.header.version == rules.version {
+                state.prefixes = order;
+            }
         }
         Ok(rules)
     }
@@ -96,9 +100,13 @@ impl Core {
         })
     }
 
-    pub(super) fn prune_events(&self, by: &Authority, before: Timestamp) -> Result<u64, Error> {
+    pub(super) fn prune_events(
+        self: &Arc<Self>,
+        by: &Authority,
+        before: Timestamp,
+    ) -> Result<u64, Error> {
         Caller::new(self, by)?.require_administrator()?;
-        Ok(self.backend.prune_events(before)?)
+        self.prune(before)
     }
 
     pub(super) fn wait_for_event(&self, after: u64, timeout: Duration) -> Result<u64, Error> {

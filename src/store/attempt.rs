@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::core::Core;
-use super::error::{Error, Kindred};
+use super::error::{Error, Resource};
 use crate::backend::{Applied, BackendError, BackendErrorKind, Change, Precondition, Rejection};
 use crate::id::Version;
 
@@ -71,7 +71,7 @@ impl Core {
             Rejection::LastStandardKey => Error::LastStandardKey,
             Rejection::NameTaken(by) => Error::NameTaken(by),
             Rejection::OwnerExists => Error::OwnerExists,
-            Rejection::OwnerMissing => Error::NotFound(Kindred::Owner),
+            Rejection::OwnerMissing => Error::NotFound(Resource::Owner),
             Rejection::TooManyKeys { limit } => Error::TooManyKeys { limit },
         }))
     }

@@ -1,5 +1,6 @@
 //! Threads that work for a store and end with it.
 
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -27,13 +28,12 @@ impl Stop {
 }
 
 /// Has `work` done in a thread of its own, at once and again after each pause that it asks for,
-/// until it asks for none or the store is gone. If no thread can be had, nothing is done: callers
-/// do the same work when they come by.
+/// until it asks for none or the store is gone.
 pub(super) fn spawn(
     name: &str,
     core: &Arc<Core>,
     mut work: impl FnMut(&Arc<Core>) -> Option<Duration> + Send + 'static,
-) {
+) -> io::Result<()> {
     let (core, stop): (Weak<Core>, Arc<Stop>) = (Arc::downgrade(core), Arc::clone(&core.stop));
     let run = move || {
         while let Some(pause) = core.upgrade().and_then(|core| work(&core)) {
@@ -42,5 +42,5 @@ pub(super) fn spawn(
             }
         }
     };
-    let _ = std::thread::Builder::new().name(name.into()).spawn(run);
+    std::thread::Builder::new().name(name.into()).spawn(run).map(|_detached| ())
 }

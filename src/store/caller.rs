@@ -1,7 +1,7 @@
 //! Who asks, and what that allows: the one place where authority is checked.
 
 use super::core::Core;
-use super::error::{Denied, Error, Kindred};
+use super::error::{Denied, Error, Resource};
 use crate::authority::{Authority, Role};
 use crate::backend::{Change, Precondition};
 use crate::clock::Timestamp;
@@ -15,8 +15,9 @@ use crate::permission::Access;
 pub(super) struct Caller<'a> {
     pub(super) authority: &'a Authority,
     pub(super) now: Timestamp,
-    /// The acting key and its owner, if somebody acts with a key.
-    acting: Option<(KeyRecord, OwnerRecord)>,
+    /// The acting key, its owner and the version of the store's own record, if somebody acts with a
+    /// key.
+    acting: Option<(KeyRecord, OwnerRecord, Version)>,
 }
 
 impl<'a> Caller<'a> {
@@ -32,7 +33,8 @@ impl<'a> Caller<'a> {
                 let key = core.backend.key(key)?.filter(|key| key.owner == owner);
                 let key = key.ok_or(denied(None))?;
                 let owner = core.backend.owner(&owner)?.ok_or(denied(None))?;
-                let standing = standing_of(&key, &owner, &core.header().header, generation);
+                let header = core.header().header;
+                let standing = standing_of(&key, &owner, &header, generation);
                 let standing = standing.ok_or(denied(None))?;
                 if let Some(unfit) = standing.unfit(now) {
                     return Err(denied(Some(unfit)));
@@ -40,7 +42,7 @@ impl<'a> Caller<'a> {
                 if key.kind == Kind::Trial {
                     return Err(Error::Denied(Denied::TrialKey));
                 }
-                Some((key, owner))
+                Some((key, owner, header.version))
             }
         };
         Ok(Self { authority, now, acting })
@@ -66,20 +68,20 @@ impl<'a> Caller<'a> {
         id: KeyId,
     ) -> Result<(KeyRecord, OwnerRecord), Error> {
         let key = core.backend.key(id)?.filter(|key| self.reaches(&key.owner));
-        let key = key.ok_or(Error::NotFound(Kindred::Key))?;
-        let owner = core.backend.owner(&key.owner)?.ok_or(Error::NotFound(Kindred::Key))?;
+        let key = key.ok_or(Error::NotFound(Resource::Key))?;
+        let owner = core.backend.owner(&key.owner)?.ok_or(Error::NotFound(Resource::Key))?;
         Ok((key, owner))
     }
 
     /// Loads an owner in reach.
     pub(super) fn load_owner(&self, core: &Core, id: &OwnerId) -> Result<OwnerRecord, Error> {
         let owner = if self.reaches(id) { core.backend.owner(id)? } else { None };
-        owner.ok_or(Error::NotFound(Kindred::Owner))
+        owner.ok_or(Error::NotFound(Resource::Owner))
     }
 
     /// A delegate's target must stay within what the acting key and its owner's ceiling allow.
     pub(super) fn check_within(&self, access: &Access) -> Result<(), Error> {
-        let Some((key, owner)) = &self.acting else { return Ok(()) };
+        let Some((key, owner, _)) = &self.acting else { return Ok(()) };
         if access.is_within(&key.access) && access.is_within(&owner.ceiling) {
             Ok(())
         } else {
@@ -156,10 +158,12 @@ impl<'a> Caller<'a> {
         EventDraft { owner: Some(owner.id), ..self.event(kind, owner.version, fields) }
     }
 
-    /// A change that holds only if a delegate's acting key and owner are still as they were.
+    /// A change that holds only if a delegate's acting key and owner, and the store's issue mark,
+    /// are still as they were.
     pub(super) fn bind(&self, change: Change) -> Change {
-        let Some((key, owner)) = &self.acting else { return change };
+        let Some((key, owner, header)) = &self.acting else { return change };
         change
+            .requiring(Precondition::Header(*header))
             .requiring(Precondition::Key(key.id, key.version))
             .requiring(Precondition::Owner(owner.id, owner.version))
     }

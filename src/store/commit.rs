@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::error::Error;
-use crate::backend::{Applied, Change, Rejection};
+use crate::backend::{Applied, BackendError, BackendErrorKind, Change, Rejection};
 
 /// How many changes one step takes at most.
 const MAX_BATCH: usize = 256;
@@ -66,13 +66,13 @@ impl Committer {
             drop(state);
             let (changes, tickets): (Vec<_>, Vec<_>) =
                 batch.into_iter().map(|pending| (pending.change, pending.ticket)).unzip();
+            let tickets = Tickets(tickets);
             let outcomes: Box<dyn Iterator<Item = Outcome>> = match step(&lead, &changes) {
                 Ok(outcomes) => Box::new(outcomes.into_iter().map(Ok)),
                 Err(error) => Box::new(std::iter::repeat_with(move || Err(error.clone()))),
             };
-            for (ticket, outcome) in tickets.iter().zip(outcomes) {
-                *ticket.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-            }
+            tickets.answer(outcomes);
+            drop(tickets);
             drop(lead);
             state = self.lock();
         }
@@ -102,6 +102,27 @@ impl Drop for Lead<'_> {
     fn drop(&mut self) {
         self.0.lock().is_led = false;
         self.0.moved.notify_all();
+    }
+}
+
+/// Those who wait for a step: each gets an answer, also when the step panics.
+#[derive(Debug)]
+struct Tickets(Vec<Ticket>);
+
+impl Tickets {
+    fn answer(&self, outcomes: impl Iterator<Item = Outcome>) {
+        for (ticket, outcome) in self.0.iter().zip(outcomes) {
+            let mut place = ticket.lock().unwrap_or_else(PoisonError::into_inner);
+            place.get_or_insert(outcome);
+        }
+    }
+}
+
+impl Drop for Tickets {
+    fn drop(&mut self) {
+        let kind = BackendErrorKind::OutcomeUnknown;
+        let unknown = Error::OutcomeUnknown(BackendError::new(kind, "store", "commit"));
+        self.answer(std::iter::repeat_with(|| Err(unknown.clone())));
     }
 }
 
@@ -149,6 +170,30 @@ mod tests {
         sorted.sort_unstable();
         assert_eq!(sorted, (1..=3_200).collect::<Vec<_>>());
         assert!(steps.load(Ordering::SeqCst) <= 3_200);
+    }
+
+    #[test]
+    fn a_step_that_panics_leaves_nobody_waiting() {
+        let committer = Committer::default();
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let callers: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        committer.commit(Change::default(), |_, batch| {
+                            if batch.len() > 1 {
+                                panic!("planted");
+                            }
+                            std::thread::yield_now();
+                            Ok(Vec::new())
+                        })
+                    })
+                })
+                .collect();
+            callers.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+        });
+        // Whoever didn't panic is told that nothing is known: also of a change without an answer.
+        let unknown = |outcome: &Outcome| matches!(outcome, Err(Error::OutcomeUnknown(_)));
+        assert!(outcomes.iter().flatten().all(unknown));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::retention::Retention;
 use super::settings_check::SettingsCheck;
 use super::touched::Touched;
 use crate::backend::{
-    Applied, Backend, BackendErrorKind, Change, Operation, Rejection, Sharing, Write,
+    Applied, Backend, BackendError, BackendErrorKind, Change, Operation, Rejection, Sharing, Write,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::id::{KeyId, KeyIdSource};
@@ -22,6 +22,10 @@ use crate::permission::Catalogue;
 #[cfg(feature = "sealed")]
 use crate::token::SealingKeys;
 use crate::token::{Peppers, RandomError, RandomSource, fill};
+
+/// How often an id is drawn for a new key. By chance, a second time is needed once in millions of
+/// creations.
+const MAX_DRAWS: usize = 64;
 
 /// The inside of a store.
 #[derive(Debug)]
@@ -88,13 +92,14 @@ impl Core {
 
     /// A new key id, whose tag no other key shares.
     pub(super) fn new_key_id(&self, now: Timestamp) -> Result<KeyId, RandomError> {
-        loop {
+        for _ in 0..MAX_DRAWS {
             let drawn = fill(self.random().as_mut())?;
             let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).next(now, drawn);
             if !self.index.has_tag(id) {
                 return Ok(id);
             }
         }
+        Err(RandomError::repeats_itself())
     }
 
     /// Commits a change; what it did is in force for the next verification when this returns.
@@ -104,8 +109,17 @@ impl Core {
     ) -> Result<Result<Applied, Rejection>, Error> {
         self.check_open()?;
         let outcome = self.committer.commit(change, |lead, batch| self.step(lead, batch));
-        self.retention.prune_if_due(&*self.backend, self.now());
+        if outcome.is_ok() {
+            self.prune_if_due();
+        }
         outcome
+    }
+
+    /// Keeps the retention of events. A failure is made good the next time.
+    pub(super) fn prune_if_due(self: &Arc<Self>) {
+        if let Some(before) = self.retention.due(self.now()) {
+            let _ = self.prune(before);
+        }
     }
 
     /// One durable step for all of a batch.
@@ -121,18 +135,28 @@ impl Core {
         // Otherwise the refresher might take a change of the rules for somebody else's.
         let changes_header = |change: &Change| Touched::by_change(change).header;
         let held = batch.iter().any(changes_header).then(|| self.lock_applying());
-        match self.backend.commit(batch) {
-            Ok(outcomes) => {
+        let mut judging = Judging { core: self, batch, is_settled: false };
+        let outcome = self.backend.commit(batch);
+        let applying = held.unwrap_or_else(|| self.lock_applying());
+        judging.is_settled = true;
+        match outcome {
+            Ok(outcomes) if outcomes.len() == batch.len() => {
                 let applied = batch.iter().zip(&outcomes);
                 let applied = applied.filter_map(|(change, outcome)| {
                     outcome.as_ref().ok().map(|applied| (change, applied))
                 });
-                self.put_in_force(applied, held.unwrap_or_else(|| self.lock_applying()));
+                self.put_in_force(applied, applying);
                 Ok(outcomes)
+            }
+            // The contract is broken: nothing can be said of any change.
+            Ok(_) => {
+                self.suspend_judgement(&applying, batch);
+                let kind = BackendErrorKind::OutcomeUnknown;
+                Err(BackendError::new(kind, self.backend.name(), "commit").into())
             }
             Err(error) => {
                 if error.kind() == BackendErrorKind::OutcomeUnknown {
-                    self.suspend_judgement(batch);
+                    self.suspend_judgement(&applying, batch);
                 }
                 Err(error.into())
             }
@@ -146,6 +170,7 @@ impl Core {
         mut applying: MutexGuard<'_, Applying>,
     ) {
         let exclusive = matches!(self.backend.sharing(), Sharing::Exclusive);
+        let mut hidden = Vec::new();
         for (change, applied) in applied {
             let in_force = if exclusive {
                 applying.through = applied.last_event;
@@ -155,10 +180,28 @@ impl Core {
                 self.reload(&Touched::by_change(change))
             };
             if in_force.is_err() {
-                // It is committed and can't be shown: nothing may be answered by what was before.
-                self.suspend_judgement(std::slice::from_ref(change));
+                hidden.push(change.clone());
             }
         }
+        if !hidden.is_empty() {
+            // Committed, and can't be shown: nothing may be answered by what was before.
+            self.suspend_judgement(&applying, &hidden);
+        }
+    }
+
+    /// Removes events before a moment. Nobody commits meanwhile.
+    pub(super) fn prune(self: &Arc<Self>, before: Timestamp) -> Result<u64, Error> {
+        let lead = self.committer.pause();
+        if self.gate.is_recovering() {
+            self.recover_led(&lead)?;
+        }
+        self.check_open()?;
+        self.backend.prune_events(before).map_err(|error| {
+            if error.kind() == BackendErrorKind::OutcomeUnknown {
+                self.suspend_judgement(&self.lock_applying(), &[]);
+            }
+            error.into()
+        })
     }
 
     /// Puts one written record into the index.
@@ -184,5 +227,22 @@ impl Core {
 
     pub(super) fn lock_applying(&self) -> MutexGuard<'_, Applying> {
         self.applying.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A batch handed to the backend: if the backend panics, what became of it is unknown.
+struct Judging<'a> {
+    core: &'a Arc<Core>,
+    batch: &'a [Change],
+    is_settled: bool,
+}
+
+impl Drop for Judging<'_> {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.core.gate.set_recovering(true);
+            let mut uncertain = self.core.uncertain.lock().unwrap_or_else(PoisonError::into_inner);
+            self.batch.iter().for_each(|change| uncertain.merge(Touched::by_change(change)));
+        }
     }
 }

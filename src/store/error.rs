@@ -49,7 +49,7 @@ pub enum Error {
     NameTaken(KeyId),
     /// There is no such thing, or it belongs to somebody else.
     #[error("{0} not found")]
-    NotFound(Kindred),
+    NotFound(Resource),
     /// Whether the change took effect can't be told yet; the store finds out by itself, and
     /// answers `Unavailable` for the keys concerned until it has.
     #[error("whether the change took effect is not known yet: {0}")]
@@ -91,7 +91,7 @@ pub enum Error {
 /// What was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Kindred {
+pub enum Resource {
     /// A key.
     Key,
     /// An owner.
@@ -236,7 +236,7 @@ impl From<BackendError> for Error {
     }
 }
 
-impl std::fmt::Display for Kindred {
+impl std::fmt::Display for Resource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Key => "key",

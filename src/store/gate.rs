@@ -119,15 +119,18 @@ impl Gate {
 }
 
 impl Freshness {
+    #[inline]
     fn age(&self, monotonic: Duration) -> u64 {
         nanos(monotonic).saturating_sub(self.polled_at.load(Ordering::Acquire))
     }
 }
 
+#[inline]
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+#[inline]
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -6,7 +6,7 @@ use super::answer::{Issued, Key};
 use super::attempt::{Decision, check_version};
 use super::caller::Caller;
 use super::core::{Core, HeaderState};
-use super::error::{Error, Kindred, StateProblem};
+use super::error::{Error, Resource, StateProblem};
 use super::lifecycle::{self, Surroundings};
 use super::minting::issuing;
 use super::request::{CreateKey, KeyAction, Rotate};
@@ -52,7 +52,7 @@ impl Core {
     pub(super) fn key_by_external_id(&self, by: &Authority, id: ExternalId) -> Result<Key, Error> {
         let caller = Caller::new(self, by)?;
         let key = self.backend.key_by_external_id(id)?;
-        let key = key.ok_or(Error::NotFound(Kindred::Key))?;
+        let key = key.ok_or(Error::NotFound(Resource::Key))?;
         let (key, owner) = caller.load_key(self, key.id)?;
         Ok(Key::new(key, &owner, &self.header().header, caller.now))
     }
@@ -103,7 +103,7 @@ impl Core {
             let mark = owner.issue_mark.max(state.header.issue_mark);
             let number = key.current.digest.prefix;
             let prefix = state.header.prefixes.prefix(number);
-            let prefix = prefix.ok_or(Error::NotFound(Kindred::Key))?;
+            let prefix = prefix.ok_or(Error::NotFound(Resource::Key))?;
             let issued_at = caller.now.max(mark.unwrap_or(Timestamp::MIN));
             let (token, current, seal) =
                 self.mint_token(id, generation, issued_at, (prefix, number), key.seal.is_some())?;
@@ -150,7 +150,7 @@ impl Core {
             let caller = Caller::new(self, by)?;
             let (key, _) = caller.load_key(self, id)?;
             caller.check_within(&key.access)?;
-            let token = self.unseal(&key)?.ok_or(Error::NotFound(Kindred::SealedToken))?;
+            let token = self.unseal(&key)?.ok_or(Error::NotFound(Resource::SealedToken))?;
             let change = caller.bind(note_opening(Change::default(), &caller, &key));
             Ok(Decision::commit(change, move |_| token))
         })

@@ -7,7 +7,7 @@ use super::attempt::Decision;
 use super::caller::Caller;
 use super::core::Core;
 use super::cursor::{Cursor, query_hash};
-use super::error::{Error, Kindred};
+use super::error::{Error, Resource};
 use super::keys::note_opening;
 use super::request::{ListEvents, ListKeys, ListOwners};
 use crate::authority::{Actor, Authority};
@@ -98,7 +98,7 @@ impl Core {
         if let (Some(own), Some(asked)) = (own, query.owner)
             && own != asked
         {
-            return Err(Error::NotFound(Kindred::Owner));
+            return Err(Error::NotFound(Resource::Owner));
         }
         let page = self.backend.events(&EventQuery {
             after: query.after,
@@ -131,6 +131,10 @@ impl Core {
             }
             None => (clamp(query.limit), query.after),
         };
+        let pages = match &scope {
+            Scope::All => 1,
+            Scope::Owners(owners) => owners.len().max(1),
+        };
         let ask = |owner| {
             self.backend.page_keys(&KeyPageQuery {
                 filter: KeyFilter {
@@ -142,7 +146,7 @@ impl Core {
                 before,
                 after: query.until,
                 limit,
-                examine: MAX_EXAMINED,
+                examine: MAX_EXAMINED / pages,
             })
         };
         let page = match &scope {
@@ -193,7 +197,7 @@ fn scope(caller: &Caller<'_>, query: &ListKeys) -> Result<Scope, Error> {
     }
     match caller.authority.role.owner() {
         Some(_) if asked.iter().any(|owner| !caller.reaches(owner)) => {
-            Err(Error::NotFound(Kindred::Owner))
+            Err(Error::NotFound(Resource::Owner))
         }
         Some(own) => Ok(Scope::Owners(vec![*own])),
         None if asked.is_empty() => Ok(Scope::All),

@@ -5,9 +5,9 @@ use std::sync::{Arc, PoisonError};
 
 use super::core::Core;
 use super::error::{Error, PepperProblem, Unavailable};
-use super::index::IndexError;
+use super::index::{Index, IndexError};
 use super::touched::Touched;
-use crate::backend::{BackendError, BackendErrorKind, Scanned, ScannedKey, ScannedOwner};
+use crate::backend::{BackendError, BackendErrorKind, Scanned, ScannedKey, ScannedOwner, Sharing};
 use crate::id::{KeyId, OwnerId};
 use crate::key::Header;
 
@@ -30,22 +30,21 @@ impl Core {
     }
 
     fn scan(&self, mut seen: impl FnMut(&Scanned)) -> Result<u64, Error> {
-        let mut put = Ok(());
+        let mut loading = Loading::default();
         let through = self.backend.scan(&mut |scanned| {
             seen(&scanned);
-            if put.is_ok() {
-                put = self.put_scanned(&scanned);
-            }
+            loading.put(&self.index, scanned);
         })?;
-        put.map_err(|error| self.index_error(error))?;
-        Ok(through)
-    }
-
-    fn put_scanned(&self, scanned: &Scanned) -> Result<(), IndexError> {
-        match scanned {
-            Scanned::Owner(owner) => self.index.put_owner(owner).map(|_cuts| ()),
-            Scanned::Key(key) => self.index.put_key(key),
+        let orphans = std::mem::take(&mut loading.orphans);
+        loading.finish(&self.index).map_err(|error| self.index_error(error))?;
+        for owner in orphans {
+            // Created after the owners were shown and before the keys were; or gone since.
+            let is_there = self.reload_owner(&owner)?;
+            if !is_there && matches!(self.backend.sharing(), Sharing::Exclusive) {
+                return Err(self.index_error(IndexError::OwnerMissing));
+            }
         }
+        Ok(through)
     }
 
     /// Loads some records afresh, and puts what is there now into the index.
@@ -72,21 +71,23 @@ impl Core {
 
     /// Puts an owner, and, where that cuts its keys anew, its keys.
     pub(super) fn put_owner(&self, owner: &ScannedOwner) -> Result<(), Error> {
-        let cuts = self.index.put_owner(owner).map_err(|error| self.index_error(error))?;
-        if cuts { self.reload_owner(&owner.id).map(|_is_there| ()) } else { Ok(()) }
+        let put = self.index.put_owner(owner).map_err(|error| self.index_error(error))?;
+        if put.cuts {
+            return self.reload_owner(&owner.id).map(|_is_there| ());
+        }
+        self.index.settle_owner(owner);
+        Ok(())
     }
 
     /// Puts an owner and its keys as they are now; whether it is there.
     fn reload_owner(&self, owner: &OwnerId) -> Result<bool, Error> {
-        let mut put = Ok(());
+        let mut loading = Loading::default();
         let mut is_there = false;
         self.backend.scan_owner(owner, &mut |scanned| {
             is_there = true;
-            if put.is_ok() {
-                put = self.put_scanned(&scanned);
-            }
+            loading.put(&self.index, scanned);
         })?;
-        put.map_err(|error| self.index_error(error))?;
+        loading.finish(&self.index).map_err(|error| self.index_error(error))?;
         Ok(is_there)
     }
 
@@ -102,24 +103,23 @@ impl Core {
         self.index.remove_key(id, owner).map_err(|error| self.index_error(error))
     }
 
-    /// Takes over the store's own record. A moved issue mark cuts every key anew.
+    /// Takes over the store's own record. A moved issue mark cuts every key anew, and counts as
+    /// taken over only when that is done.
     pub(super) fn put_header(&self, header: &Header) -> Result<(), Error> {
-        let before = {
-            let mut state = self.header.write().unwrap_or_else(PoisonError::into_inner);
-            let accepted: Vec<_> = header.prefixes.accepted().map(|entry| entry.prefix).collect();
-            state.prefixes.retain(|prefix| accepted.contains(prefix));
-            for prefix in accepted {
-                if !state.prefixes.contains(&prefix) {
-                    state.prefixes.push(prefix);
-                }
-            }
-            std::mem::replace(&mut state.header, header.clone())
-        };
-        self.prefixes.put(&header.prefixes);
-        if before.issue_mark != header.issue_mark {
+        if self.header().header.issue_mark != header.issue_mark {
             self.index.set_issue_mark(header.issue_mark);
             self.load_anew()?;
         }
+        let mut state = self.header.write().unwrap_or_else(PoisonError::into_inner);
+        let accepted: Vec<_> = header.prefixes.accepted().map(|entry| entry.prefix).collect();
+        state.prefixes.retain(|prefix| accepted.contains(prefix));
+        for prefix in accepted {
+            if !state.prefixes.contains(&prefix) {
+                state.prefixes.push(prefix);
+            }
+        }
+        state.header = header.clone();
+        self.prefixes.put(&header.prefixes);
         Ok(())
     }
 
@@ -140,16 +140,54 @@ impl Core {
         }
     }
 
-    /// Whether another process has changed what this one was opened with.
+    /// Whether another process has changed the rules that this one was opened with. A pepper that
+    /// was added is none of them: who needs one that it doesn't have finds out by a token.
     pub(super) fn check_header(self: &Arc<Self>, stored: &Header) -> Result<(), Error> {
         let known = self.header().header;
-        let peppers_known = stored.peppers.iter().all(|check| {
-            known.peppers.contains(check) || self.peppers.position(check.number).is_some()
-        });
-        if known.rules == stored.rules && known.prefixes == stored.prefixes && peppers_known {
+        if known.rules == stored.rules && known.prefixes == stored.prefixes {
             return Ok(());
         }
         self.gate.set_rules_changed();
         Err(Unavailable::RulesChanged.into())
+    }
+}
+
+/// Records on their way into the index.
+#[derive(Debug, Default)]
+struct Loading {
+    failed: Option<IndexError>,
+    /// Owners from which a flag is to be taken: when their keys have been put.
+    relieved: Vec<ScannedOwner>,
+    /// Owners of keys that were shown, which weren't shown themselves.
+    orphans: BTreeSet<OwnerId>,
+}
+
+impl Loading {
+    fn put(&mut self, index: &Index, scanned: Scanned) {
+        let put = match scanned {
+            Scanned::Owner(owner) => index.put_owner(&owner).map(|put| {
+                if put.relieves {
+                    self.relieved.push(owner);
+                }
+            }),
+            Scanned::Key(key) => match index.put_key(&key) {
+                Err(IndexError::OwnerMissing) => {
+                    self.orphans.insert(key.owner);
+                    Ok(())
+                }
+                put => put,
+            },
+        };
+        if let Err(error) = put {
+            self.failed.get_or_insert(error);
+        }
+    }
+
+    fn finish(self, index: &Index) -> Result<(), IndexError> {
+        if let Some(failed) = self.failed {
+            return Err(failed);
+        }
+        self.relieved.iter().for_each(|owner| index.settle_owner(owner));
+        Ok(())
     }
 }

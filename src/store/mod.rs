@@ -44,7 +44,7 @@ pub use answer::{
     RevokedAll, Rules,
 };
 pub use error::{
-    Denied, Error, Kindred, PepperProblem, Refusal, RulesDiffer, RulesShown, StateProblem,
+    Denied, Error, PepperProblem, Refusal, Resource, RulesDiffer, RulesShown, StateProblem,
     Unavailable,
 };
 pub use facade::Store;

@@ -146,7 +146,7 @@ impl StoreBuilder {
         };
         let open_peppers = self.peppers.iter().map(|(number, _)| number).collect();
         let core = Arc::new(Core {
-            index: Index::new(self.catalogue, open_peppers),
+            index: Index::new(self.catalogue, open_peppers, Arc::clone(&self.clock)),
             gate: Gate::new(bound),
             prefixes: AcceptedPrefixes::new(&header.prefixes),
             peppers: self.peppers,
@@ -166,11 +166,18 @@ impl StoreBuilder {
         });
         core.index.set_issue_mark(core.header().header.issue_mark);
         core.lock_applying().through = core.load()?;
+        if bound.is_some() {
+            // Another process may have changed it while the records were read.
+            let stored = core.backend.header()?;
+            check_rules(&stored, &initial)?;
+            check_peppers(&stored, &initial)?;
+            core.put_header(&stored)?;
+        }
         core.add_peppers()?;
-        core.retention.prune_if_due(&*core.backend, core.now());
+        core.prune_if_due();
         if let Some(bound) = bound {
             core.refresh()?;
-            core.keep_fresh(bound);
+            core.keep_fresh(bound)?;
         }
         Ok(Store { core })
     }

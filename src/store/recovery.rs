@@ -1,12 +1,12 @@
 //! After a change of unknown outcome: what may be answered meanwhile, and finding out.
 
 use std::mem;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::background;
 use super::commit::Lead;
-use super::core::Core;
+use super::core::{Applying, Core};
 use super::error::{Error, Unavailable};
 use super::touched::Touched;
 use crate::backend::Change;
@@ -18,15 +18,21 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 impl Core {
     /// Answers `Unavailable` for all that a batch was about, until it is known what became of it,
-    /// and has it looked into.
-    pub(super) fn suspend_judgement(self: &Arc<Self>, batch: &[Change]) {
+    /// and has it looked into. The caller holds `applying`, so that nothing is put into the index
+    /// meanwhile that was read before.
+    pub(super) fn suspend_judgement(
+        self: &Arc<Self>,
+        _applying: &MutexGuard<'_, Applying>,
+        batch: &[Change],
+    ) {
         let mut touched = Touched::default();
         batch.iter().for_each(|change| touched.merge(Touched::by_change(change)));
         let was_recovering = self.gate.is_recovering();
         self.note_uncertain(touched);
         if !was_recovering {
             let mut pause = FIRST_PAUSE;
-            background::spawn("keyhasp-recover", self, move |core| {
+            // If no thread can be had, whoever commits next recovers first.
+            let _ = background::spawn("keyhasp-recover", self, move |core| {
                 if !core.gate.is_recovering() || core.recover().is_ok() {
                     return None;
                 }

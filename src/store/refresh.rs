@@ -7,21 +7,26 @@ use super::background;
 use super::core::{Applying, Core};
 use super::error::{Error, Unavailable};
 use super::touched::Touched;
-use crate::backend::{EventFilter, EventQuery};
+use crate::backend::{BackendError, BackendErrorKind, EventFilter, EventQuery};
 
 /// How many events are read at once.
 const PAGE: usize = 1_000;
 
 impl Core {
     /// Polls at a quarter of the bound, for as long as the store lives.
-    pub(super) fn keep_fresh(self: &Arc<Self>, bound: Duration) {
-        background::spawn("keyhasp-refresh", self, move |core| {
+    pub(super) fn keep_fresh(self: &Arc<Self>, bound: Duration) -> Result<(), Error> {
+        let spawned = background::spawn("keyhasp-refresh", self, move |core| {
             match core.refresh() {
                 Err(Error::Unavailable(Unavailable::Closed | Unavailable::RulesChanged)) => None,
                 // A failed poll lets the store go stale, and is tried again.
                 _ => Some(bound / 4),
             }
         });
+        spawned.map_err(|error| {
+            let operation = "start the refresher";
+            let name = self.backend.name();
+            BackendError::new(BackendErrorKind::Io, name, operation).with_source(error).into()
+        })
     }
 
     /// Puts into force what the event log tells since the last time.
@@ -29,6 +34,10 @@ impl Core {
         self.check_open()?;
         let started = self.clock.monotonic();
         let mut applying = self.lock_applying();
+        if self.gate.is_recovering() {
+            // What is in doubt is for recovery to clear.
+            return Err(Unavailable::Recovering.into());
+        }
         while self.refresh_page(&mut applying)? {}
         // Still locked, so that an older reading of the clocks never replaces a newer one.
         self.gate.freshen(started, &*self.clock);
@@ -45,9 +54,13 @@ impl Core {
             examine: PAGE,
         })?;
         if page.pruned_through > applying.through {
-            // Too late for the log: everything is read anew, and then what came meanwhile.
-            self.check_header(&self.backend.header()?)?;
-            applying.through = self.load_anew()?;
+            // Too late for the log: everything is read anew, the store's own record last, so that
+            // it is no older than the events that count as seen.
+            let through = self.load_anew()?;
+            let stored = self.backend.header()?;
+            self.check_header(&stored)?;
+            self.put_header(&stored)?;
+            applying.through = through;
             return Ok(true);
         }
         let touched = Touched::by_events(&page.events);

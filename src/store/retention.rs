@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::backend::Backend;
 use crate::clock::Timestamp;
 use crate::invalid::{Invalid, Problem};
 
@@ -32,16 +31,14 @@ impl Retention {
         }
     }
 
-    /// Prunes what is older, a sixtieth of the retention after the last time at the earliest.
-    /// A failure is made good the next time.
-    pub(super) fn prune_if_due(&self, backend: &dyn Backend, now: Timestamp) {
-        let Some(keep) = self.keep else { return };
+    /// Before which moment events are to be pruned now, if a sixtieth of the retention has gone by
+    /// since the last time.
+    pub(super) fn due(&self, now: Timestamp) -> Option<Timestamp> {
+        let keep = self.keep?;
         let next = self.next.load(Ordering::Relaxed);
         let then = now.saturating_add(keep / 60).as_millis();
         let is_mine = now.as_millis() >= next
             && self.next.compare_exchange(next, then, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if is_mine {
-            let _ = backend.prune_events(now.saturating_sub(keep));
-        }
+        is_mine.then(|| now.saturating_sub(keep))
     }
 }

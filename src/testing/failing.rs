@@ -389,7 +389,8 @@ mod tests {
     #[test]
     fn targets_tell_operations_apart() {
         let io = Moment::Before(BackendErrorKind::Io);
-        let each: [(Target, fn(&Failing<Memory>) -> bool); 6] = [
+        type Fails = fn(&Failing<Memory>) -> bool;
+        let each: [(Target, Fails); 6] = [
             (Target::Commits, |b| create(b, "new").is_err()),
             (Target::Reads, |b| b.header().is_err()),
             (Target::Recoveries, |b| b.recover().is_err()),

@@ -35,6 +35,13 @@ pub struct RandomError {
     message: String,
 }
 
+impl RandomError {
+    /// For a source that isn't one.
+    pub(crate) fn repeats_itself() -> Self {
+        Self { message: "it repeats itself".into() }
+    }
+}
+
 /// Where randomness comes from. Every [`TryCryptoRng`] is one.
 pub trait RandomSource: Send {
     /// Fills all of `bytes`, or fails.
@@ -84,20 +91,25 @@ pub(crate) fn mint(
 
 /// Characters of base62, each equally likely: bytes of 248 and above are drawn again.
 fn draw_secret(random: &mut dyn RandomSource) -> Result<Secret<SECRET_LEN>, RandomError> {
+    /// A true source needs more than two once in millions of tokens.
+    const MAX_DRAWS: usize = 128;
     const LIMIT: u8 = (256 / ALPHABET.len() * ALPHABET.len()) as u8;
     let mut secret = Secret::new([0; SECRET_LEN]);
     let mut drawn = [0_u8; 48];
     let mut filled = 0;
-    while filled < SECRET_LEN {
+    for _ in 0..MAX_DRAWS {
         random.try_fill(&mut drawn)?;
         let wanted = secret.expose_mut()[filled..].iter_mut();
         for (character, byte) in wanted.zip(drawn.iter().filter(|byte| **byte < LIMIT)) {
             *character = ALPHABET[usize::from(*byte) % ALPHABET.len()];
             filled += 1;
         }
+        if filled == SECRET_LEN {
+            drawn.zeroize();
+            return Ok(secret);
+        }
     }
-    drawn.zeroize();
-    Ok(secret)
+    Err(RandomError::repeats_itself())
 }
 
 #[cfg(test)]

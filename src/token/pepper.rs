@@ -31,7 +31,8 @@ impl Peppers {
     /// # Errors
     /// [`Invalid`] for number 0, which is the public one's.
     pub fn new(number: u16, pepper: [u8; 32]) -> Result<Self, Invalid> {
-        Self(Vec::new()).and(number, pepper)
+        // Room for all from the start: growing would leave copies behind.
+        Self(Vec::with_capacity(Self::MAX_OPEN)).and(number, pepper)
     }
 
     /// The fixed public pepper alone.
@@ -90,11 +91,6 @@ impl Peppers {
         self.0.get(position).map(|(_, pepper)| pepper)
     }
 
-    /// Where a pepper lies.
-    pub(crate) fn position(&self, number: PepperNumber) -> Option<usize> {
-        self.0.iter().position(|(open, _)| *open == number)
-    }
-
     /// A check value for each, to be kept in the store.
     pub(crate) fn checks(&self) -> Vec<PepperCheck> {
         self.iter()
@@ -118,7 +114,7 @@ mod tests {
         assert!(Peppers::new(0, [1; 32]).is_err());
         let two = Peppers::new(1, [1; 32]).unwrap().and(2, [2; 32]).unwrap();
         assert_eq!(two.iter().next().unwrap().0.get(), 1);
-        assert_eq!(two.position(PepperNumber::new(2)), Some(1));
+        assert_eq!(two.iter().nth(1).unwrap().0.get(), 2);
         let four = two.and(3, [3; 32]).unwrap().and_public().unwrap();
         assert!(four.and(4, [4; 32]).is_err());
         assert!(Peppers::new(1, [1; 32]).unwrap().and(1, [2; 32]).is_err());

@@ -33,7 +33,8 @@ impl SealingKeys {
     /// # Errors
     /// [`Invalid`] for number 0.
     pub fn new(number: u16, key: [u8; 32]) -> Result<Self, Invalid> {
-        Self(Vec::new()).and(number, key)
+        // Room for all from the start: growing would leave copies behind.
+        Self(Vec::with_capacity(Self::MAX_OPEN)).and(number, key)
     }
 
     /// One more key, for what was sealed earlier.

@@ -4,7 +4,7 @@ use super::Fault;
 
 /// Each fault with cases that must fail for it: those that name the promise it breaks. Others may
 /// fail too.
-pub const EXPECTED: &[(Fault, &[&str])] = &[
+pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     // Changes that aren't whole.
     (
         Fault::BatchesStopAtARefusal,
@@ -66,6 +66,7 @@ pub const EXPECTED: &[(Fault, &[&str])] = &[
         Fault::KeysNeedNoOwner,
         &["rule_a_created_key_has_an_owner", "rule_a_key_can_not_come_while_its_owner_goes"],
     ),
+    (Fault::KeysStayWithTheirFirstOwner, &["rule_a_replaced_key_may_have_another_owner"]),
     (Fault::LastPreconditionsAreIgnored, &["rule_every_precondition_counts"]),
     (
         Fault::LastStandardKeysAreGuardedByTheOperation,
@@ -89,6 +90,10 @@ pub const EXPECTED: &[(Fault, &[&str])] = &[
     (
         Fault::LastStandardKeysNeverGo,
         &["rule_the_last_standard_key_may_go_unless_the_store_says_otherwise"],
+    ),
+    (
+        Fault::LiveKeysPreconditionsAreIgnored,
+        &["rule_a_precondition_on_the_number_of_live_keys_holds"],
     ),
     (Fault::LoweredNumbersForbidChanges, &["rule_keys_beyond_a_lowered_number_stay"]),
     (Fault::NamesAreCheckedByTheOperation, &["rule_names_may_change_places_in_one_change"]),
@@ -164,6 +169,7 @@ pub const EXPECTED: &[(Fault, &[&str])] = &[
     ),
     (Fault::ReplacementsCreate, &["rule_a_replaced_key_exists"]),
     (Fault::RevokedKeysTakeRoom, &["rule_revoked_keys_leave_room"]),
+    (Fault::RulesChangeAlone, &["rule_new_rules_judge_what_their_change_writes"]),
     (
         Fault::RulesDoNotAskTheData,
         &[

@@ -2,7 +2,7 @@
 
 /// What is wrong with a [`Broken`](super::Broken) backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Nothing is.
     None,
 
@@ -23,10 +23,12 @@ pub enum Fault {
     KeyPreconditionsAreIgnored,
     KeysGoWithTheirOwner,
     KeysNeedNoOwner,
+    KeysStayWithTheirFirstOwner,
     LastPreconditionsAreIgnored,
     LastStandardKeysAreGuardedByTheOperation,
     LastStandardKeysGo,
     LastStandardKeysNeverGo,
+    LiveKeysPreconditionsAreIgnored,
     LoweredNumbersForbidChanges,
     NamesAreCheckedByTheOperation,
     NamesAreComparedWithoutCase,
@@ -46,6 +48,7 @@ pub enum Fault {
     PreconditionsAreAboutTheStateBeforeTheBatch,
     ReplacementsCreate,
     RevokedKeysTakeRoom,
+    RulesChangeAlone,
     RulesDoNotAskTheData,
     VersionsAreIgnored,
 

@@ -3,10 +3,15 @@
 //! Without a fault it keeps what it has while its [`Disk`] lives, has it to itself while it is
 //! open, and conforms. Each fault breaks one promise, in a way in which a real backend could.
 
+#![allow(clippy::unwrap_used)] // It is part of a test.
+
 mod expected;
 mod fault;
 mod reads;
+mod spoil;
+mod strict;
 mod writes;
+mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,15 +28,15 @@ use keyhasp::id::{ExternalId, KeyId, OwnerId};
 use keyhasp::key::{Header, KeyRecord, OwnerRecord};
 use keyhasp::testing::conformance::{Failure, Subject};
 
-pub use expected::EXPECTED;
-pub use fault::Fault;
+pub(crate) use expected::EXPECTED;
+pub(crate) use fault::Fault;
 
 /// The subject: memory with this fault.
-pub struct BrokenBy(pub Fault);
+pub(crate) struct BrokenBy(pub(crate) Fault);
 
 /// What outlives an instance.
 #[derive(Debug)]
-pub struct Disk {
+pub(crate) struct Disk {
     memory: Mutex<Arc<Memory>>,
     is_open: AtomicBool,
     /// One commit at a time, unless the fault is that there is none.
@@ -41,7 +46,7 @@ pub struct Disk {
 
 /// What a fault needs to remember.
 #[derive(Debug, Default)]
-pub struct Notes {
+pub(crate) struct Notes {
     /// All that was ever done, to be replayed wrongly.
     log: Vec<Entry>,
     /// The header that is shown instead of the one in force.
@@ -62,7 +67,7 @@ enum Entry {
 }
 
 #[derive(Debug)]
-pub struct Broken {
+pub(crate) struct Broken {
     fault: Fault,
     disk: Arc<Disk>,
     memory: Arc<Memory>,

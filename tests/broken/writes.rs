@@ -6,45 +6,18 @@ use std::time::{Duration, Instant};
 
 use keyhasp::backend::{
     Applied, Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventFilter,
-    EventQuery, KeyFilter, KeyPageQuery, Operation, Precondition, Rejection, StateSet, Write,
-    WriteKey,
+    EventQuery, KeyFilter, KeyPageQuery, Operation, Rejection, StateSet, Write,
 };
 use keyhasp::clock::Timestamp;
 use keyhasp::event::Event;
-use keyhasp::id::{ExternalId, KeyId, OwnerId, Version};
-use keyhasp::key::{Header, KeyName, KeyRecord, Kind, OwnerRecord, Settings, StoreRules, Switch};
-use keyhasp::permission::Access;
+use keyhasp::id::{ExternalId, OwnerId};
+use keyhasp::key::{Header, KeyRecord, StoreRules};
 use keyhasp::testing::sample;
-use serde_json::Value;
 
+use super::written::named;
 use super::{Broken, Entry, Fault, NAME};
 
 type Outcome = Result<Applied, Rejection>;
-
-/// What a change writes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Record {
-    Header,
-    Key(KeyId),
-    Owner(OwnerId),
-}
-
-fn written(write: &Write) -> Option<Record> {
-    Some(match write {
-        Write::CreateKey(create) => Record::Key(create.record.id),
-        Write::ReplaceKey(key) => Record::Key(key.id),
-        Write::RemoveKey(id, _) => Record::Key(*id),
-        Write::CreateOwner(owner) | Write::ReplaceOwner(owner) => Record::Owner(owner.id),
-        Write::RemoveOwner(id, _) => Record::Owner(*id),
-        Write::ReplaceHeader(_) => Record::Header,
-        Write::Nothing => return None,
-    })
-}
-
-fn writes_to(changes: &[Change], record: Record) -> bool {
-    let mut operations = changes.iter().flat_map(|change| &change.operations);
-    operations.any(|operation| written(&operation.write) == Some(record))
-}
 
 impl Broken {
     pub(super) fn write_first_header(&self, initial: &Header) -> Result<Header, BackendError> {
@@ -61,7 +34,7 @@ impl Broken {
 
     /// The header that is stored for one that is asked for; if only its rules are others, the one
     /// asked for is shown.
-    fn as_stored(&self, asked: &Header) -> Header {
+    pub(super) fn as_stored(&self, asked: &Header) -> Header {
         let mut header = asked.clone();
         match self.fault {
             Fault::NamesMayRepeat => header.rules.unique_names = false,
@@ -214,274 +187,12 @@ impl Broken {
         }
     }
 
-    fn keys_of(&self, owner: &OwnerId) -> Result<Vec<KeyRecord>, BackendError> {
+    pub(super) fn keys_of(&self, owner: &OwnerId) -> Result<Vec<KeyRecord>, BackendError> {
         let (states, now) = (StateSet::ALL, Timestamp::MIN);
         let filter = KeyFilter { owner: Some(*owner), kind: None, states, now };
         let (before, after, limit) = (None, None, usize::MAX);
         let query = KeyPageQuery { filter, before, after, limit, examine: limit };
         Ok(self.memory.page_keys(&query)?.keys)
-    }
-
-    /// A reason that the contract doesn't know.
-    fn refused_too_strictly(
-        &self,
-        change: &Change,
-        earlier: &[Change],
-    ) -> Result<Option<Rejection>, BackendError> {
-        for operation in &change.operations {
-            let reason = match &operation.write {
-                Write::CreateKey(create) => self.creation_refused_too_strictly(&create.record)?,
-                Write::ReplaceKey(key) => self.replacement_refused_too_strictly(key, change)?,
-                Write::RemoveKey(id, _) => self.guards_too_strictly(*id, change)?,
-                Write::CreateOwner(owner)
-                    if self.is(Fault::OwnersNeverComeAgain)
-                        && self.notes().owners_ever.contains(&owner.id) =>
-                {
-                    Some(Rejection::OwnerExists)
-                }
-                _ => None,
-            };
-            let record = written(&operation.write);
-            if self.is(Fault::BatchesSeeTheStateBeforeThem)
-                && record.is_some_and(|record| writes_to(earlier, record))
-            {
-                return Ok(Some(Rejection::OwnerMissing));
-            }
-            if reason.is_some() {
-                return Ok(reason);
-            }
-        }
-        Ok(None)
-    }
-
-    fn creation_refused_too_strictly(
-        &self,
-        key: &KeyRecord,
-    ) -> Result<Option<Rejection>, BackendError> {
-        let others = self.keys_of(&key.owner)?;
-        let live = others.iter().filter(|key| key.is_live()).count();
-        let limit = self.memory.owner(&key.owner)?.map_or(u32::MAX, |owner| owner.max_keys);
-        let name = |key: &KeyRecord| key.name.as_ref().map(|name| name.as_str().to_lowercase());
-        Ok(match self.fault {
-            Fault::RevokedKeysTakeRoom if others.len() >= limit as usize => {
-                Some(Rejection::TooManyKeys { limit })
-            }
-            Fault::NumbersOfKeysAreThoseBeforeTheChange if live >= limit as usize => {
-                Some(Rejection::TooManyKeys { limit })
-            }
-            Fault::NamesAreComparedWithoutCase => others
-                .iter()
-                .find(|other| other.name.is_some() && name(other) == name(key))
-                .map(|other| Rejection::NameTaken(other.id)),
-            Fault::NamesAreOneForAllOwners => {
-                let taken = self.notes().names_ever.clone();
-                let again = named(key).is_some_and(|(_, name)| {
-                    taken.iter().any(|(owner, other)| *owner != key.owner && *other == name)
-                });
-                again.then_some(Rejection::NameTaken(key.id))
-            }
-            Fault::NamesAreTakenForEver => {
-                let again = named(key).is_some_and(|name| self.notes().names_ever.contains(&name));
-                again.then_some(Rejection::NameTaken(key.id))
-            }
-            _ => None,
-        })
-    }
-
-    fn replacement_refused_too_strictly(
-        &self,
-        key: &KeyRecord,
-        change: &Change,
-    ) -> Result<Option<Rejection>, BackendError> {
-        let others = self.keys_of(&key.owner)?;
-        let limit = self.memory.owner(&key.owner)?.map_or(u32::MAX, |owner| owner.max_keys);
-        let live = others.iter().filter(|key| key.is_live()).count();
-        let mut same_name = others.iter().filter(|other| {
-            key.name.is_some() && key.is_live() && other.is_live() && other.name == key.name
-        });
-        Ok(match self.fault {
-            Fault::LoweredNumbersForbidChanges if live > limit as usize => {
-                Some(Rejection::TooManyKeys { limit })
-            }
-            Fault::NamesAreTakenThatAreOnesOwn => {
-                same_name.find(|other| other.id == key.id).map(|key| Rejection::NameTaken(key.id))
-            }
-            Fault::NamesAreCheckedByTheOperation => {
-                same_name.find(|other| other.id != key.id).map(|key| Rejection::NameTaken(key.id))
-            }
-            _ if !key.is_live() => self.guards_too_strictly(key.id, change)?,
-            _ => None,
-        })
-    }
-
-    /// Refuses to let the last standard keys go, whoever else comes or goes in the change.
-    fn guards_too_strictly(
-        &self,
-        id: KeyId,
-        change: &Change,
-    ) -> Result<Option<Rejection>, BackendError> {
-        let guards = match self.fault {
-            Fault::LastStandardKeysNeverGo => true,
-            Fault::LastStandardKeysAreGuardedByTheOperation => {
-                self.memory.header()?.rules.keep_standard_key
-            }
-            _ => false,
-        };
-        let Some(key) = self.memory.key(id)?.filter(|_| guards) else { return Ok(None) };
-        let goes = |id: KeyId| {
-            change.operations.iter().any(|operation| match &operation.write {
-                Write::RemoveKey(removed, _) => *removed == id,
-                Write::ReplaceKey(key) => key.id == id && !key.is_live(),
-                _ => false,
-            })
-        };
-        let stays = |key: &KeyRecord| key.is_live() && key.kind == Kind::Standard && !goes(key.id);
-        let any_stays = self.keys_of(&key.owner)?.iter().any(stays);
-        Ok((!any_stays).then_some(Rejection::LastStandardKey))
-    }
-
-    /// Loses or changes something of a change before it is committed.
-    fn spoil(&self, change: &mut Change, earlier: &[Change]) -> Result<(), BackendError> {
-        change.preconditions.retain(|precondition| match (self.fault, precondition) {
-            (Fault::HeaderPreconditionsAreIgnored, Precondition::Header(_))
-            | (Fault::KeyPreconditionsAreIgnored, Precondition::Key(..))
-            | (Fault::OwnerPreconditionsAreIgnored, Precondition::Owner(..)) => false,
-            (Fault::PreconditionsAreAboutTheStateBeforeTheBatch, Precondition::Owner(id, _)) => {
-                !writes_to(earlier, Record::Owner(*id))
-            }
-            _ => true,
-        });
-        match self.fault {
-            Fault::LastPreconditionsAreIgnored => change.preconditions.truncate(1),
-            Fault::OperationsOfAChangeAreCutAfterThree => change.operations.truncate(3),
-            Fault::EventsOfAChangeAreBackwards => {
-                let events: Vec<_> =
-                    change.operations.iter().map(|operation| operation.event.clone()).collect();
-                for (operation, event) in change.operations.iter_mut().rev().zip(events) {
-                    operation.event = event;
-                }
-            }
-            Fault::EventsThatStandAloneAreLost => {
-                change.operations.retain(|operation| !matches!(operation.write, Write::Nothing));
-            }
-            _ => {}
-        }
-        for operation in &mut change.operations {
-            self.spoil_write(&mut operation.write)?;
-        }
-        Ok(())
-    }
-
-    fn spoil_write(&self, write: &mut Write) -> Result<(), BackendError> {
-        match write {
-            Write::CreateKey(create) => {
-                let id = create.record.id;
-                self.spoil_key(&mut create.record);
-                if self.is(Fault::CreationsOverwrite)
-                    && let Some(found) = self.memory.key(id)?
-                {
-                    let version = found.version.next();
-                    *write =
-                        Write::ReplaceKey(Box::new(KeyRecord { version, ..create.record.clone() }));
-                }
-            }
-            Write::ReplaceKey(key) => {
-                let found = self.memory.key(key.id)?;
-                self.spoil_key(key);
-                match (self.fault, found) {
-                    (Fault::ReplacementsCreate, None) => {
-                        let (record, next_external_id) = ((**key).clone(), false);
-                        *write = Write::CreateKey(Box::new(WriteKey { record, next_external_id }));
-                    }
-                    (Fault::VersionsAreIgnored, Some(found)) => key.version = found.version.next(),
-                    (Fault::ReplacedKeysKeepTheirSeal, Some(found)) if key.seal.is_none() => {
-                        key.seal = found.seal;
-                    }
-                    _ => {}
-                }
-            }
-            Write::RemoveKey(id, version) => {
-                let found = self.memory.key(*id)?.map(|key| key.version);
-                self.ignore_version(version, found);
-            }
-            Write::CreateOwner(owner) => {
-                self.spoil_owner(owner);
-                if self.is(Fault::CreationsOverwrite)
-                    && let Some(found) = self.memory.owner(&owner.id)?
-                {
-                    let version = found.version.next();
-                    *write =
-                        Write::ReplaceOwner(Box::new(OwnerRecord { version, ..(**owner).clone() }));
-                }
-            }
-            Write::ReplaceOwner(owner) => {
-                let found = self.memory.owner(&owner.id)?;
-                self.spoil_owner(owner);
-                match (self.fault, found) {
-                    (Fault::ReplacementsCreate, None) => {
-                        *write = Write::CreateOwner(owner.clone());
-                    }
-                    (Fault::VersionsAreIgnored, Some(found)) => {
-                        owner.version = found.version.next();
-                    }
-                    (Fault::ReplacedOwnersKeepTheirSwitch, Some(found)) => {
-                        owner.suspended = owner.suspended.take().or(found.suspended);
-                    }
-                    _ => {}
-                }
-            }
-            Write::RemoveOwner(id, version) => {
-                let found = self.memory.owner(id)?.map(|owner| owner.version);
-                self.ignore_version(version, found);
-            }
-            Write::ReplaceHeader(header) => {
-                if self.is(Fault::VersionsAreIgnored) {
-                    header.version = self.memory.header()?.version.next();
-                }
-                if self.is(Fault::ReplacedHeadersLoseTheirMark) {
-                    header.issue_mark = None;
-                }
-                **header = self.as_stored(header);
-            }
-            Write::Nothing => {}
-        }
-        Ok(())
-    }
-
-    fn ignore_version(&self, version: &mut Version, found: Option<Version>) {
-        if self.is(Fault::VersionsAreIgnored) {
-            *version = found.unwrap_or(*version);
-        }
-    }
-
-    fn spoil_key(&self, key: &mut KeyRecord) {
-        let name = key.name.as_ref().map_or("", KeyName::as_str);
-        match self.fault {
-            Fault::AccessIsCut => cut(&mut key.access),
-            Fault::EarlierTokensAreCut => key.earlier.truncate(1),
-            Fault::NamesAreTrimmed => key.name = KeyName::new(name.trim()).ok(),
-            Fault::NumbersInSettingsAreFloats => in_floats(&mut key.settings),
-            Fault::ReasonsAreLost => {
-                lose_reason(&mut key.deactivated);
-                lose_reason(&mut key.blocked);
-                lose_reason(&mut key.revoked);
-            }
-            Fault::SealsAreLost => key.seal = None,
-            Fault::ShortNamesAreLost if name.len() < 2 => key.name = None,
-            _ => {}
-        }
-    }
-
-    fn spoil_owner(&self, owner: &mut OwnerRecord) {
-        match self.fault {
-            Fault::AccessIsCut => cut(&mut owner.ceiling),
-            Fault::DefaultsAreLost => owner.defaults = Settings::default(),
-            Fault::NumbersInSettingsAreFloats => in_floats(&mut owner.defaults),
-            Fault::NumbersOfKeysAreIgnored => owner.max_keys = u32::MAX,
-            Fault::NumbersOfKeysHaveSixteenBits => owner.max_keys &= 0xffff,
-            Fault::ReasonsAreLost => lose_reason(&mut owner.suspended),
-            _ => {}
-        }
     }
 
     /// Assigns external ids by a rule of its own.
@@ -581,30 +292,6 @@ impl Broken {
         }
         self.commit_logged(change)
     }
-
-    fn spoil_answer(&self, applied: &mut Applied) {
-        match self.fault {
-            Fault::EventsOfAChangeAreLost => {
-                let lost = applied.first_event + 1..=applied.last_event;
-                self.notes().hidden_events.extend(lost);
-            }
-            Fault::EventsAreNumberedFromZero => {
-                applied.first_event -= 1;
-                applied.last_event -= 1;
-            }
-            Fault::NextExternalIdsAreAnsweredBackwards => applied.external_ids.reverse(),
-            Fault::NextExternalIdsRepeat => {
-                for id in &mut applied.external_ids {
-                    *id = ExternalId::new(id.get().div_ceil(2)).unwrap();
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-fn named(key: &KeyRecord) -> Option<(OwnerId, String)> {
-    key.name.as_ref().map(|name| (key.owner, name.to_string()))
 }
 
 fn strip(change: &mut Change, id: ExternalId) {
@@ -615,31 +302,4 @@ fn strip(change: &mut Change, id: ExternalId) {
             create.record.external_id = None;
         }
     }
-}
-
-fn cut(access: &mut Access) {
-    if let Access::Limited(limited) = access {
-        let some = limited.patterns().iter().take(100).map(|pattern| pattern.as_str().to_owned());
-        *access = Access::limited(some).unwrap();
-    }
-}
-
-fn lose_reason(switch: &mut Option<Switch>) {
-    if let Some(switch) = switch {
-        switch.reason = None;
-    }
-}
-
-fn in_floats(settings: &mut Settings) {
-    fn change(value: &mut Value) {
-        match value {
-            Value::Number(number) => *value = Value::from(number.as_f64()),
-            Value::Array(items) => items.iter_mut().for_each(change),
-            Value::Object(object) => object.values_mut().for_each(change),
-            _ => {}
-        }
-    }
-    let mut object = settings.as_object().clone();
-    object.values_mut().for_each(change);
-    *settings = Settings::new(object).unwrap_or_default();
 }

@@ -5,12 +5,14 @@ use std::path::Path;
 
 use keyhasp::authority::{Actor, Reason};
 use keyhasp::backend::sled::Sled;
-use keyhasp::backend::{Backend, Change};
+use keyhasp::backend::{Backend, Change, Write};
+use keyhasp::event::EventKind;
 use keyhasp::id::Version;
 use keyhasp::key::{EarlierToken, KeyName, KeyRecord, Seal, Switch};
 
 use crate::fixture::{
-    Fixture, at, commit, create_key, create_owner, header, key, options, remove_key, replace_key,
+    Fixture, at, commit, create_key, create_owner, event, header, key, options, owner, remove_key,
+    replace_key,
 };
 use crate::records::{longest_access, longest_settings, whole};
 
@@ -37,6 +39,11 @@ fn next(record: &KeyRecord, from: KeyRecord) -> KeyRecord {
     KeyRecord { version: Version::new(record.version.get() + 1), ..from }
 }
 
+/// Ids in an order of no kind, so that pages split everywhere.
+fn id(number: u128) -> u128 {
+    (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+}
+
 fn expect_no_blobs(dir: &Path) {
     let blobs = fs::read_dir(dir.join("blobs")).unwrap().count();
     assert_eq!(blobs, 0, "sled wrote a page to a file that it never syncs");
@@ -50,9 +57,7 @@ fn the_longest_records_in_the_greatest_batches() {
     store.open_header(&header()).unwrap();
     commit(&store, create_owner(&"o".repeat(64))).unwrap();
 
-    // Ids in an order of no kind, so that pages split everywhere. A batch is several segments of
-    // sled's log, and more than its cache.
-    let id = |n: u128| (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    // A batch is several segments of sled's log, and more than its cache.
     let mut keys: Vec<KeyRecord> = (0..192).map(|n| longest(id(n))).collect();
     for batch in keys.chunks(64) {
         let batch: Vec<Change> = batch.iter().cloned().map(create_key).collect();
@@ -103,4 +108,34 @@ fn the_longest_records_in_the_greatest_batches() {
     assert!(stored.longest <= 4096);
     assert_eq!(stored.parts, stored.counted);
     assert!(stored.parts > 0);
+}
+
+/// Inner nodes hold keys alone; so many that these split, and so few again that they merge.
+#[test]
+fn the_longest_keys_in_great_number() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let mut owner = owner(&"o".repeat(64));
+    owner.max_keys = u32::MAX;
+    let draft = event(EventKind::OwnerCreated, Some(owner.id), None);
+    commit(&store, Change::of(Write::CreateOwner(Box::new(owner.clone())), draft)).unwrap();
+    let named = |number: u128| {
+        let mut key = key(owner.id.as_str(), id(number));
+        key.name = Some(KeyName::new("n".repeat(KeyName::MAX_LEN)).unwrap());
+        key
+    };
+    let numbers: Vec<u128> = (0..5_000).collect();
+    for numbers in numbers.chunks(500) {
+        let batch: Vec<Change> = numbers.iter().map(|n| create_key(named(*n))).collect();
+        assert!(store.commit(&batch).unwrap().iter().all(Result::is_ok));
+    }
+    expect_no_blobs(&fixture.generation(1));
+    for numbers in numbers[100..].chunks(500) {
+        let batch: Vec<Change> = numbers.iter().map(|n| remove_key(&named(*n))).collect();
+        assert!(store.commit(&batch).unwrap().iter().all(Result::is_ok));
+    }
+    expect_no_blobs(&fixture.generation(1));
+    let mut seen = 0;
+    store.scan(&mut |_| seen += 1).unwrap();
+    assert_eq!(seen, 101);
 }

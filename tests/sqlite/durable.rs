@@ -48,6 +48,48 @@ fn what_was_committed_is_found_after_a_crash() {
     assert_eq!(found.last_event().unwrap(), 2);
 }
 
+/// Somebody removed the file alone: what is left beside it belongs to no database.
+#[test]
+fn a_log_without_its_file_is_not_taken_over() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let sqlite = open(&path, SqliteOptions::exclusive());
+    commit(&sqlite, create_owner("acme"));
+    let log = fs::read(directory.path().join("keys.db-wal")).unwrap();
+    drop(sqlite);
+    fs::remove_file(&path).unwrap();
+    fs::write(directory.path().join("keys.db-wal"), log).unwrap();
+    let sqlite = open(&path, SqliteOptions::exclusive());
+    assert!(sqlite.owner(&owner_id("acme")).unwrap().is_none());
+    commit(&sqlite, create_owner("acme"));
+}
+
+/// The log is copied into the file page by page, the first page first.
+#[test]
+fn what_was_committed_is_found_after_a_crash_while_the_log_was_copied() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let sqlite = open(&path, SqliteOptions::exclusive());
+    sqlite.recover().unwrap();
+    let before = fs::read(&path).unwrap();
+    for n in 0..200 {
+        commit(&sqlite, create_owner(&format!("an owner of some length {n}")));
+    }
+    let log = fs::read(directory.path().join("keys.db-wal")).unwrap();
+    sqlite.close().unwrap();
+    let after = fs::read(&path).unwrap();
+    assert!(after.len() > before.len());
+    let crashed = tempdir().unwrap();
+    let path = crashed.path().join("keys.db");
+    fs::write(&path, [&after[..4096], &before[4096..]].concat()).unwrap();
+    fs::write(crashed.path().join("keys.db-wal"), log).unwrap();
+    let found = open(&path, SqliteOptions::exclusive());
+    assert!(found.owner(&owner_id("an owner of some length 199")).unwrap().is_some());
+    let text = "PRAGMA integrity_check";
+    let raw = Connection::open(&path).unwrap();
+    assert_eq!(raw.query_row(text, [], |row| row.get::<_, String>(0)).unwrap(), "ok");
+}
+
 #[test]
 fn without_a_header_there_is_no_store() {
     let directory = tempdir().unwrap();
@@ -61,6 +103,33 @@ fn without_a_header_there_is_no_store() {
     other.rules.unique_names = true;
     assert_eq!(sqlite.open_header(&other).unwrap(), other);
     assert_eq!(sqlite.open_header(&header()).unwrap(), other);
+}
+
+/// The description and the file say the same.
+#[test]
+fn every_column_is_described() {
+    let description = include_str!("../../docs/storage-format.md");
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let sqlite = open(&path, quick());
+    let raw = Connection::open(&path).unwrap();
+    let sql = "SELECT t.name, c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c
+               WHERE t.type = 'table' UNION SELECT tbl_name, name FROM sqlite_schema
+               WHERE type = 'index' AND sql IS NOT NULL";
+    let mut statement = raw.prepare(sql).unwrap();
+    let names = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let names: Vec<(String, String)> = names.collect::<Result<_, _>>().unwrap();
+    assert!(names.len() > 80);
+    for (table, name) in names {
+        let of_table = description.split(&format!("\n`{table}`")).nth(1).unwrap_or(description);
+        assert!(of_table.contains(&format!("`{name}`")), "{table}.{name}");
+    }
+    // The queries that it shows can be asked.
+    let queries = description.split("```sql").nth(1).unwrap().split("```").next().unwrap();
+    for query in queries.split(';').filter(|query| !query.trim().is_empty()) {
+        raw.prepare(query).unwrap();
+    }
+    drop(sqlite);
 }
 
 /// What the file promises to a person who looks at it.

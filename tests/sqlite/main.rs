@@ -8,6 +8,7 @@ mod alike;
 mod closed;
 mod durable;
 mod newer;
+mod processes;
 mod records;
 mod refused;
 mod round_trip;

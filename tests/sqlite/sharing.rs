@@ -141,10 +141,12 @@ fn closing_wakes_who_waits() {
     for options in [quick(), shared()] {
         let sqlite = open(&directory.path().join("keys.db"), options);
         thread::scope(|scope| {
+            let started = Instant::now();
             let waiting = scope.spawn(|| sqlite.wait(0, Duration::from_secs(60)));
             sqlite.close().unwrap();
             let error = waiting.join().unwrap().unwrap_err();
             assert_eq!(error.kind(), BackendErrorKind::Closed);
+            assert!(started.elapsed() < Duration::from_secs(30));
         });
     }
 }

@@ -65,9 +65,7 @@ impl Engine {
         let header = BTreeMap::from([(layout::FORMAT.to_vec(), Some(format))]);
         let writes = Writes::from([(Tree::Header, header)]);
         engine.write(&writes).map_err(WriteFault::into_fault)?;
-        if options.sync {
-            sync_tree(&place.generation(generation))?;
-        }
+        engine.settle(place, generation)?;
         Ok(engine)
     }
 
@@ -80,13 +78,13 @@ impl Engine {
     ) -> Result<Self, Fault> {
         place.drop_half_snapshots(generation)?;
         let engine = Self::start(place, generation, options, false)?;
-        engine.check()?;
-        if options.sync {
-            engine.data.sync().inspect_err(|_| place.note_unsynced())?;
-            // sled may just have written a snapshot.
-            sync_tree(&place.generation(generation))?;
+        match engine.check().and_then(|()| engine.settle(place, generation)) {
+            Ok(()) => Ok(engine),
+            Err(fault) => {
+                let _ = engine.let_go();
+                Err(fault)
+            }
         }
-        Ok(engine)
     }
 
     fn start(
@@ -107,15 +105,15 @@ impl Engine {
             .cache_capacity(options.cache_capacity)
             // No thread that flushes by itself: every commit does.
             .flush_every_ms(None);
-        let db = guarded(|| config.open())?;
-        let names = db.tree_names();
-        let exists = |tree: &Tree| names.iter().any(|name| *name == tree.name().as_bytes());
-        if !create && !Tree::ALL.iter().all(exists) {
-            return Err(Fault::damaged("a tree is missing"));
+        let opened = guarded(|| config.open()).and_then(|db| Ok((open_trees(&db, create)?, db)));
+        match opened {
+            Ok((trees, db)) => Ok(Self { db, trees, data }),
+            Err(fault) => {
+                // Whoever tries again at once must not meet what this try left.
+                let _ = data.await_unlocked();
+                Err(fault)
+            }
         }
-        let open = |tree: &Tree| guarded(|| db.open_tree(tree.name()));
-        let trees = Tree::ALL.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self { db, trees, data })
     }
 
     /// Whether the database is of this format, and not obviously cut short.
@@ -131,6 +129,13 @@ impl Engine {
             return Err(Fault::damaged("the last event is missing"));
         }
         Ok(())
+    }
+
+    /// Makes durable what is there.
+    fn settle(&self, place: &Place, generation: u64) -> Result<(), Fault> {
+        self.data.sync().inspect_err(|_| place.note_unsynced())?;
+        // sled may just have written a snapshot.
+        if self.data.sync { Ok(sync_tree(&place.generation(generation))?) } else { Ok(()) }
     }
 
     /// A counter in the header; 0 if there is none.
@@ -230,6 +235,16 @@ impl Values for Engine {
     fn value(&self, tree: Tree, key: &[u8]) -> Result<Option<IVec>, Fault> {
         guarded(|| self.trees[tree.index()].get(key))
     }
+}
+
+/// All trees; which must be there already, unless the database is being created.
+fn open_trees(db: &Db, create: bool) -> Result<Vec<::sled::Tree>, Fault> {
+    let names = db.tree_names();
+    let exists = |tree: &Tree| names.iter().any(|name| *name == tree.name().as_bytes());
+    if !create && !Tree::ALL.iter().all(exists) {
+        return Err(Fault::damaged("a tree is missing"));
+    }
+    Tree::ALL.iter().map(|tree| guarded(|| db.open_tree(tree.name()))).collect()
 }
 
 /// A stored counter; 0 if it isn't there.

@@ -65,12 +65,39 @@ impl Connector {
             schema::claim(&mut connection)?;
         }
         let tx = connection.transaction()?;
-        Identity::read(&tx)?.check()?;
+        let identity = Identity::read(&tx)?;
+        identity.check()?;
         drop(tx);
         self.use_log(&connection)?;
-        schema::migrate(&mut connection)?;
+        if identity.version < schema::VERSION {
+            schema::migrate(&mut connection)?;
+        }
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         Ok(connection)
+    }
+
+    /// Makes sure that what can be read of a log that was left behind is on stable storage; false
+    /// if another program has the database open. Only while this process has no connection to it.
+    ///
+    /// After a failed sync the kernel may hold pages as clean that never reached the disk, and a
+    /// later sync of them says nothing. Pages written anew are synced anew.
+    pub(super) fn renew_log(&self) -> Result<bool, Fault> {
+        if self.files.is_fresh()? || !self.files.has_log()? {
+            return Ok(true);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(self.files.database(), flags)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.busy_timeout(Duration::ZERO)?;
+        // The first read takes the lock that nobody else's may stand beside.
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        match Identity::read(&connection) {
+            Err(fault) if fault.is_busy() => return Ok(false),
+            identity => identity?.check()?,
+        }
+        drop(connection);
+        self.files.renew_log()?;
+        Ok(true)
     }
 
     /// A connection that only reads; the writer has been here before.
@@ -95,10 +122,7 @@ impl Connector {
                     return Err(Fault::refused(BackendErrorKind::Io, why));
                 }
                 // SQLite doesn't wait here by itself while another opener does the same.
-                Err(Fault::Engine(code))
-                    if code.primary() == rusqlite::ffi::SQLITE_BUSY
-                        && started.elapsed() < self.busy_timeout =>
-                {
+                Err(fault) if fault.is_busy() && started.elapsed() < self.busy_timeout => {
                     thread::sleep(Duration::from_millis(5));
                 }
                 Err(fault) => return Err(fault),

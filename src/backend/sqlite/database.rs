@@ -36,9 +36,10 @@ const SCAN_ATTEMPTS: u32 = 3;
 /// While it is open, the process must not open the file, its `-wal` or its `-shm` in any other
 /// way than through SQLite: closing such a descriptor drops the locks that SQLite holds.
 pub struct Sqlite {
-    pub(super) connector: Connector,
+    connector: Connector,
     sharing: Sharing,
-    pub(super) readers: Readers,
+    readers: Readers,
+    // Seen by the tests in `tests`.
     pub(super) writer: Writer,
     announcer: Announcer,
 }
@@ -66,6 +67,11 @@ impl Sqlite {
         connect::peek(&files)?;
         let lock = files.lock(options.sharing)?;
         let connector = Connector::new(files, options);
+        if options.sharing == Sharing::Exclusive {
+            // Whoever left a log behind may have ended just because a sync had failed. If somebody
+            // looks at the database with a tool, it is used as it is: a service has to start.
+            connector.renew_log()?;
+        }
         let connection = connector.writer(Creation::Allow)?;
         let announcer = Announcer::default();
         announcer.announce(events::last(&connection)?);
@@ -144,14 +150,15 @@ impl Backend for Sqlite {
         let last = self.read(OPERATION, events::last)?;
         let (mut found, mut after, mut is_more) = (Vec::new(), None, true);
         while is_more {
-            is_more = self.read(OPERATION, |tx| scan::owners(tx, after.as_ref(), &mut found))?;
+            is_more = self
+                .read(OPERATION, |tx| scan::owners(tx, after.as_ref(), READ_BUDGET, &mut found))?;
             after = found.last().map(|owner| owner.id);
             // Outside of the transaction: what the caller does with them may take its time.
             found.drain(..).for_each(|owner| visit(Scanned::Owner(owner)));
         }
         let (mut found, mut after, mut is_more) = (Vec::new(), None, true);
         while is_more {
-            is_more = self.read(OPERATION, |tx| scan::keys(tx, after, &mut found))?;
+            is_more = self.read(OPERATION, |tx| scan::keys(tx, after, READ_BUDGET, &mut found))?;
             after = found.last().map(|key| key.id);
             found.drain(..).for_each(|key| visit(Scanned::Key(key)));
         }

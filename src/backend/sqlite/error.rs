@@ -57,6 +57,11 @@ impl Fault {
         Self::Refused { kind, why }
     }
 
+    /// Whether somebody else holds the database.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Engine(code) if code.primary() == ffi::SQLITE_BUSY)
+    }
+
     pub(super) fn closed() -> Self {
         Self::refused(BackendErrorKind::Closed, "it was closed before")
     }

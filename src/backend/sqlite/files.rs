@@ -80,16 +80,15 @@ impl Files {
         }
     }
 
-    /// Replaces a write-ahead log that was left behind by a synced copy of what can be read of
-    /// it. Only while no connection of any process is open.
-    ///
-    /// After a failed sync the kernel may hold pages as clean that never reached the disk, and a
-    /// later sync of them says nothing. Pages written anew are synced anew.
+    /// Whether there is a write-ahead log with something in it.
+    pub(super) fn has_log(&self) -> Result<bool, Fault> {
+        Ok(metadata(&self.beside("-wal"))?.is_some_and(|metadata| metadata.len() > 0))
+    }
+
+    /// Replaces the write-ahead log by a synced copy of what can be read of it. Only while no
+    /// connection of any process is open.
     pub(super) fn renew_log(&self) -> Result<(), Fault> {
         let (log, copy) = (self.beside("-wal"), self.beside("-wal.renewed"));
-        if metadata(&log)?.is_none_or(|metadata| metadata.len() == 0) {
-            return Ok(());
-        }
         fs::copy(&log, &copy)?;
         File::options().write(true).open(&copy)?.sync_all()?;
         fs::rename(&copy, &log)?;

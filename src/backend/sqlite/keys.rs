@@ -24,9 +24,9 @@ macro_rules! columns {
     () => {
         "owner, kind, expires_at, standing, deactivated_at, deactivated_by, deactivated_reason, \
          blocked_at, blocked_by, blocked_reason, revoked_at, revoked_by, revoked_reason, \
-         generation, digest, scheme, pepper, prefix, issued_at, access, version, external_id, name, access_by, \
-         expiry_by, created_at, created_by, updated_at, seal_key, seal_nonce, seal_text, \
-         settings, id"
+         generation, digest, scheme, pepper, prefix, issued_at, access, version, external_id, \
+         name, access_by, expiry_by, created_at, created_by, updated_at, seal_key, seal_nonce, \
+         seal_text, settings, id"
     };
 }
 
@@ -363,8 +363,9 @@ pub(super) fn greatest_external_id(connection: &Connection) -> Result<u64, Fault
 
 fn use_external_id(connection: &Connection, key: &KeyRecord) -> Result<(), Fault> {
     let Some(id) = key.external_id else { return Ok(()) };
+    // Whether a creation may have it is decided by then; a replacement is taken at its word.
     connection
-        .prepare_cached("INSERT INTO external_ids (external_id, key_id) VALUES (?, ?)")?
+        .prepare_cached("INSERT OR REPLACE INTO external_ids (external_id, key_id) VALUES (?, ?)")?
         .execute((stored_external_id(id), key.id.to_bytes()))?;
     Ok(())
 }

@@ -7,7 +7,6 @@ use rusqlite::{Connection, Row};
 use super::cells::{Cells, access, int, key_id, owner_id, time};
 use super::error::Fault;
 use super::keys::EarlierLoader;
-use super::transaction::READ_BUDGET;
 use super::{events, keys};
 use crate::backend::{ScannedKey, ScannedOwner};
 use crate::id::{KeyId, OwnerId};
@@ -65,15 +64,16 @@ impl Pace {
     }
 }
 
-/// Some owners after one; whether there may be more after them.
+/// Some owners after one, for as long as `budget` lasts; whether there may be more after them.
 pub(super) fn owners(
     connection: &Connection,
     after: Option<&OwnerId>,
+    budget: Duration,
     found: &mut Vec<ScannedOwner>,
 ) -> Result<bool, Fault> {
     let mut statement = connection.prepare_cached(OWNERS)?;
     let mut rows = statement.query((after.map_or("", OwnerId::as_str), ROWS_AT_ONCE))?;
-    let mut pace = Pace::new(READ_BUDGET);
+    let mut pace = Pace::new(budget);
     while let Some(row) = rows.next()? {
         found.push(owner(row)?);
         if pace.is_over() {
@@ -93,10 +93,12 @@ fn owner(row: &Row<'_>) -> Result<ScannedOwner, Fault> {
     })
 }
 
-/// Some keys after one, with their earlier tokens; whether there may be more after them.
+/// Some keys after one, with their earlier tokens, for as long as `budget` lasts; whether there
+/// may be more after them.
 pub(super) fn keys(
     connection: &Connection,
     after: Option<KeyId>,
+    budget: Duration,
     found: &mut Vec<ScannedKey>,
 ) -> Result<bool, Fault> {
     let after = after.map(KeyId::to_bytes);
@@ -104,7 +106,7 @@ pub(super) fn keys(
     let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_slice());
     let mut statement = connection.prepare_cached(KEYS)?;
     let mut rows = statement.query((after, ROWS_AT_ONCE))?;
-    let mut pace = Pace::new(READ_BUDGET);
+    let mut pace = Pace::new(budget);
     let mut is_cut = false;
     while let Some(row) = rows.next()?.filter(|_| !is_cut) {
         found.push(key(&mut Cells::new(row, "keys"))?);

@@ -44,7 +44,7 @@ impl Writer {
         state.check_open().map_err(during)?;
         if state.is_suspect {
             let why = "recover first: the outcome of an earlier commit is not known";
-            return Err(during(Fault::refused(BackendErrorKind::Io, why)));
+            return Err(during(Fault::refused(BackendErrorKind::OutcomeUnknown, why)));
         }
         let connection = match state.connection.take() {
             Some(connection) => connection,
@@ -72,8 +72,8 @@ impl Writer {
         state.is_suspect = true;
         // If it is the last one, closing copies the log into the database and removes it.
         drop(state.connection.take());
-        if sharing == Sharing::Exclusive {
-            connector.files.renew_log()?;
+        if sharing == Sharing::Exclusive && !connector.renew_log()? {
+            return Err(Fault::refused(BackendErrorKind::TimedOut, "another program holds it"));
         }
         let connection = connector.writer(Creation::Refuse)?;
         if !checkpoint(&connection)? {
@@ -106,6 +106,10 @@ impl Writer {
             None => Ok(false),
         };
         drop(lock);
+        if state.is_suspect {
+            let why = "closed before recovery told what became of a commit";
+            return Err(Fault::refused(BackendErrorKind::OutcomeUnknown, why));
+        }
         flushed.map(|_| ())
     }
 

@@ -8,7 +8,7 @@ use crate::id::{ExternalId, KeyId, OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::Expiry;
 use crate::store::answer::{Events, Issued, Key, OpenedToken, Page};
-use crate::store::error::{Error, Kindred};
+use crate::store::error::{Error, Resource};
 use crate::store::key_store::KeyStore;
 use crate::store::request::{KeyAction, ListEvents, ListKeys, Rotate, UpdateKey};
 use crate::token::Token;
@@ -199,6 +199,6 @@ impl<R: Managing> Keys<R> {
 impl<R> Keys<R> {
     /// The one owner in whose name an owner or a delegate acts.
     pub(super) fn own_id(&self) -> Result<OwnerId, Error> {
-        self.by.role.owner().copied().ok_or(Error::NotFound(Kindred::Owner))
+        self.by.role.owner().copied().ok_or(Error::NotFound(Resource::Owner))
     }
 }

@@ -128,7 +128,8 @@ impl Slot<'_> {
         // If a word above came from a later filling, this fence makes the retiring before that
         // filling visible to the load below.
         fence(Ordering::Acquire);
-        if self.line.head.load(Ordering::Relaxed) == head {
+        // Acquire, so that whoever finds it retired also sees that it was announced.
+        if self.line.head.load(Ordering::Acquire) == head {
             Seen::Match(words)
         } else {
             Seen::Other

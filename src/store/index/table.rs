@@ -329,7 +329,7 @@ impl Table {
         let group = self.groups.get(number)?;
         let slots = group.len.load(Ordering::Acquire) as usize * UNIT_SLOTS;
         // The trailing 32 bits, scaled to the number of slots.
-        let start = ((tag & 0xffff_ffff) as usize * slots) >> 32;
+        let start = (((tag & 0xffff_ffff) * slots as u64) >> 32) as usize;
         Some(Run { table: self, group, slots, start })
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::entry::Entry;
 use super::interned::{OwnerNumbers, OwnerState, Owners, SetNumbers, Sets};
 use super::slot::{Words, tag_of};
 use super::table::{Probe, Table, Writer};
 use crate::backend::{ScannedKey, ScannedOwner};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::id::{KeyId, OwnerId};
 use crate::key::{Kind, PepperNumber, Standing};
 use crate::permission::{Catalogue, PermissionSet};
@@ -25,6 +25,15 @@ pub(in crate::store) struct OwnerFlags {
     pub(in crate::store) uncertain: bool,
 }
 
+/// What putting an owner has led to.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct PutOwner {
+    /// Its keys must be put again: their tokens are cut by what changed.
+    pub(in crate::store) cuts: bool,
+    /// Something no longer stands against its keys.
+    pub(in crate::store) relieves: bool,
+}
+
 /// Every live token, by its key's id.
 pub(in crate::store) struct Index {
     table: Table,
@@ -33,6 +42,7 @@ pub(in crate::store) struct Index {
     catalogue: Catalogue,
     /// The open peppers in their order; a slot names one by its position.
     peppers: Vec<PepperNumber>,
+    clock: Arc<dyn Clock>,
     likely_pepper: AtomicU8,
     writer: Mutex<IndexWriter>,
 }
@@ -89,12 +99,16 @@ impl fmt::Debug for Index {
 }
 
 impl Index {
-    pub(in crate::store) fn new(catalogue: Catalogue, peppers: Vec<PepperNumber>) -> Self {
+    pub(in crate::store) fn new(
+        catalogue: Catalogue,
+        peppers: Vec<PepperNumber>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let mut writer = IndexWriter::default();
         let table = Table::new(&mut writer.table);
         let (owners, sets) = (Owners::new(), Sets::new());
         let (likely_pepper, writer) = (AtomicU8::new(0), Mutex::new(writer));
-        Self { table, owners, sets, catalogue, peppers, likely_pepper, writer }
+        Self { table, owners, sets, catalogue, peppers, clock, likely_pepper, writer }
     }
 
     pub(in crate::store) fn catalogue(&self) -> &Catalogue {
@@ -144,20 +158,36 @@ impl Index {
         self.lock().issue_mark = mark;
     }
 
-    /// Notes an owner, new or changed. Says whether its keys must be put again: their tokens are
-    /// cut by what changed.
-    pub(in crate::store) fn put_owner(&self, owner: &ScannedOwner) -> Result<bool, IndexError> {
+    /// Notes an owner, new or changed. What stands against its keys holds at once; what no longer
+    /// does is taken away by [`settle_owner`](Self::settle_owner), when its keys have been put.
+    pub(in crate::store) fn put_owner(&self, owner: &ScannedOwner) -> Result<PutOwner, IndexError> {
         let mut writer = self.lock();
         let ceiling = owner.ceiling.compile(&self.catalogue);
         let ceiling = writer.sets.put(&self.sets, ceiling);
         let before = writer.owners.get(&owner.id);
+        let flags_before =
+            before.and_then(|before| self.owners.flags(before.number)).unwrap_or_default();
         let flags = OwnerFlags { suspended: owner.suspended, uncertain: false }.bits();
         let after = writer
             .owners
-            .put(&self.owners, owner.id, ceiling, owner.issue_mark, flags)
+            .put(&self.owners, owner.id, ceiling, owner.issue_mark, flags | flags_before)
             .ok_or(IndexError::Full)?;
         let cut = |state: OwnerState| (state.ceiling, state.issue_mark);
-        Ok(before.is_some_and(|before| cut(before) != cut(after)))
+        Ok(PutOwner {
+            cuts: before.is_some_and(|before| cut(before) != cut(after)),
+            relieves: flags_before & !flags != 0,
+        })
+    }
+
+    /// What stands against an owner's keys is this, and nothing else.
+    pub(in crate::store) fn settle_owner(&self, owner: &ScannedOwner) {
+        let writer = self.lock();
+        let flags = OwnerFlags { suspended: owner.suspended, uncertain: false }.bits();
+        // An owner that was put has a number, and a number that was given has a place.
+        let _ = writer
+            .owners
+            .get(&owner.id)
+            .and_then(|state| self.owners.set_flags(state.number, flags));
     }
 
     /// Forgets an owner whose keys are gone.
@@ -177,13 +207,18 @@ impl Index {
         };
         let set = writer.sets.put(&self.sets, granted);
         let mark = owner.issue_mark.max(writer.issue_mark);
+        let now = self.clock.now();
         let tokens = key.tokens(mark);
         let entries = tokens
-            .map(|(token, ends_at)| {
+            .filter_map(|(token, ends_at)| {
                 let number = token.digest.pepper;
-                let position = self.peppers.iter().position(|open| *open == number);
-                let pepper = position.ok_or(IndexError::PepperMissing(number.get()))?;
-                Ok(Entry {
+                let standing = Standing { ends_at, ..key.standing() };
+                let Some(pepper) = self.peppers.iter().position(|open| *open == number) else {
+                    // A token that is over for good needs no pepper: it is refused as unknown.
+                    let is_over = standing.revoked || ends_at.is_some_and(|at| at <= now);
+                    return (!is_over).then_some(Err(IndexError::PepperMissing(number.get())));
+                };
+                Some(Ok(Entry {
                     digest: Entry::digest_words(token.digest.expose()),
                     owner: owner.number,
                     short_owner: key.owner.padded(),
@@ -196,8 +231,8 @@ impl Index {
                     kind: key.kind,
                     is_current: token.generation == key.current.generation,
                     is_uncertain: false,
-                    standing: Standing { ends_at, ..key.standing() },
-                })
+                    standing,
+                }))
             })
             .map(|entry| entry.map(|entry| entry.pack()))
             .collect::<Result<Vec<Words>, IndexError>>()?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{administrator, at, header, key, owner};
+use super::{at, header, key, owner};
 use crate::authority::{Actor, Authority, CorrelationId, Reason, Role};
 use crate::clock::Timestamp;
 use crate::id::{ExternalId, Generation};
@@ -77,7 +77,6 @@ pub fn largest_authority(owner: &str) -> Result<Authority, Invalid> {
         actor: actor()?,
         reason: Some(Reason::new(text(Reason::MAX_LEN))?),
         correlation_id: Some(CorrelationId::new(text(CorrelationId::MAX_LEN))?),
-        ..administrator()?
     })
 }
 

@@ -3,7 +3,7 @@
 use keyhasp::authority::{Authority, Role};
 use keyhasp::id::{KeyId, OwnerId};
 use keyhasp::key::{Kind, SetBy};
-use keyhasp::store::{Denied, Kindred};
+use keyhasp::store::{Denied, Resource};
 
 use super::access::Reach;
 use super::reason::Reason;
@@ -58,13 +58,13 @@ impl Model {
     /// A key that the caller reaches; another's is not found.
     pub(super) fn key_in_reach(&self, caller: &Caller, id: KeyId) -> Decided<&KeyFile> {
         let key = self.keys.get(&id).filter(|key| caller.reaches(key.owner));
-        key.ok_or_else(|| vec![Reason::NotFound(Kindred::Key)])
+        key.ok_or_else(|| vec![Reason::NotFound(Resource::Key)])
     }
 
     /// An owner that the caller reaches; another is not found.
     pub(super) fn owner_in_reach(&self, caller: &Caller, id: OwnerId) -> Decided<&OwnerFile> {
         let owner = self.owners.get(&id).filter(|_| caller.reaches(id));
-        owner.ok_or_else(|| vec![Reason::NotFound(Kindred::Owner)])
+        owner.ok_or_else(|| vec![Reason::NotFound(Resource::Owner)])
     }
 }
 

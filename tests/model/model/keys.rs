@@ -3,7 +3,7 @@
 use keyhasp::event::Fields;
 use keyhasp::id::{ExternalId, Generation, KeyId, Version};
 use keyhasp::key::{Expiry, Kind};
-use keyhasp::store::{Denied, Kindred, StateProblem};
+use keyhasp::store::{Denied, Resource, StateProblem};
 use keyhasp::{EventKind, Rotate};
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ impl Model {
 
     pub(super) fn find(&self, caller: &Caller, id: ExternalId) -> Decided<Value> {
         let found = self.keys.values().find(|key| key.external_id == Some(id.get()));
-        let found = found.ok_or_else(|| vec![Reason::NotFound(Kindred::Key)])?;
+        let found = found.ok_or_else(|| vec![Reason::NotFound(Resource::Key)])?;
         self.get(caller, found.id)
     }
 
@@ -298,7 +298,7 @@ impl Model {
         let key = self.key_in_reach(caller, id)?.clone();
         let mut reasons: Vec<Reason> = caller.beyond(&key.access).into_iter().collect();
         if key.sealed_under.is_none() {
-            reasons.push(Reason::NotFound(Kindred::SealedToken));
+            reasons.push(Reason::NotFound(Resource::SealedToken));
         }
         reasons.extend(self.against_opening(&key));
         unless_refused(reasons)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use keyhasp::event::Event;
 use keyhasp::id::{KeyId, OwnerId};
 use keyhasp::key::{Kind, State};
-use keyhasp::store::Kindred;
+use keyhasp::store::Resource;
 use serde_json::{Value, json};
 
 use super::authority::Caller;
@@ -77,7 +77,7 @@ impl Model {
         }
         match caller.owner {
             Some(own) if asked.iter().any(|owner| *owner != own) => {
-                Err(vec![Reason::NotFound(Kindred::Owner)])
+                Err(vec![Reason::NotFound(Resource::Owner)])
             }
             Some(own) => Ok(Some([own].into())),
             None if asked.is_empty() => Ok(None),
@@ -112,7 +112,7 @@ impl Model {
     pub(super) fn read_events(&self, caller: &Caller, query: &EventQuery) -> Decided<Answer> {
         let asked = query.owner;
         if asked.is_some_and(|asked| !caller.reaches(asked)) {
-            return Err(vec![Reason::NotFound(Kindred::Owner)]);
+            return Err(vec![Reason::NotFound(Resource::Owner)]);
         }
         let owner = caller.owner.or(asked);
         if query.actor.as_ref().is_some_and(String::is_empty) {

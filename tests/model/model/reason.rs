@@ -2,7 +2,7 @@
 
 use keyhasp::Error;
 use keyhasp::id::{KeyId, Version};
-use keyhasp::store::{Denied, Kindred, StateProblem, Unavailable};
+use keyhasp::store::{Denied, Resource, StateProblem, Unavailable};
 
 /// A reason to refuse a call. Where several hold at once, the store may tell any of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +18,7 @@ pub(crate) enum Reason {
     Invalid(&'static str),
     LastStandardKey,
     NameTaken(KeyId),
-    NotFound(Kindred),
+    NotFound(Resource),
     OwnerExists,
     Random,
     Seal,

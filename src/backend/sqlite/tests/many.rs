@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::scan::{OneOwner, Progress};
+use super::super::scan::{self, OneOwner, Progress};
 use super::super::transaction::Snapshot;
 use super::fixtures::{Fixture, at, create_owner, earlier, event, owner_id, replace, switch};
 use crate::backend::Write;
@@ -38,6 +38,37 @@ fn a_scan_shows_everything_once_and_earlier_tokens_with_their_key() {
     assert_eq!(last.unwrap(), fixture.sqlite.last_event().unwrap());
     assert_eq!(seen, (1..=KEYS).collect::<Vec<_>>());
     assert_eq!(with_earlier, rotated);
+}
+
+#[test]
+fn a_scan_that_takes_long_is_cut_into_pieces() {
+    let fixture = Fixture::with_keys(1..=300);
+    let mut key = fixture.key(130);
+    key.earlier = vec![earlier(1)];
+    fixture.commit(replace(&key));
+    let raw = fixture.raw();
+    let (mut found, mut after, mut pieces, mut is_more) = (Vec::new(), None, 0, true);
+    while is_more {
+        let mut piece = Vec::new();
+        is_more = scan::keys(&raw, after, Duration::ZERO, &mut piece).unwrap();
+        after = piece.last().map(|key| key.id);
+        found.extend(piece);
+        pieces += 1;
+    }
+    assert_eq!(pieces, 5);
+    assert!(found.iter().map(|key| key.id.as_u128()).eq(1..=300));
+    let rotated = found.iter().filter(|key| !key.earlier.is_empty());
+    assert!(rotated.map(|key| key.id.as_u128()).eq([130]));
+    // Owners likewise.
+    for n in 0..100 {
+        fixture.commit(create_owner(&format!("owner {n}")));
+    }
+    let mut owners = Vec::new();
+    assert!(scan::owners(&raw, None, Duration::ZERO, &mut owners).unwrap());
+    assert_eq!(owners.len(), 64);
+    let last = owners.last().unwrap().id;
+    assert!(!scan::owners(&raw, Some(&last), Duration::ZERO, &mut owners).unwrap());
+    assert!(owners.len() == 101 && owners.windows(2).all(|pair| pair[0].id < pair[1].id));
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! After a commit whose outcome is unknown.
 
-use std::env;
-use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+use std::{env, fs};
 
+use rusqlite::config::DbConfig;
+
+use super::super::connect::Connector;
+use super::super::files::Files;
 use super::fixtures::{Fixture, create_key, create_owner, key, owner_id};
 use crate::backend::sqlite::{Sqlite, SqliteOptions};
 use crate::backend::{Backend, BackendErrorKind, Change};
@@ -18,14 +22,14 @@ fn nothing_is_written_before_recovery() {
         fixture.commit(create_owner("acme"));
         fixture.sqlite.writer.suspect();
         let error = fixture.sqlite.commit(&[create_owner("other")]).unwrap_err();
-        assert_eq!(error.kind(), BackendErrorKind::Io);
+        assert_eq!(error.kind(), BackendErrorKind::OutcomeUnknown);
         assert!(error.to_string().contains("recover first"), "{error}");
         assert!(fixture.sqlite.prune_events(super::fixtures::at(9)).is_err());
         assert!(fixture.sqlite.owner(&owner_id("acme")).unwrap().is_some());
 
         fixture.sqlite.recover().unwrap();
-        // What was there lies in the file itself, and the log has begun anew.
-        assert!(log_len(&fixture) < 10_000, "{}", log_len(&fixture));
+        // What was there lies in the file itself; the log has begun anew, with one page.
+        assert_eq!(log_len(&fixture), 32 + 24 + 4096);
         assert!(fixture.sqlite.owner(&owner_id("other")).unwrap().is_none());
         fixture.commit(create_owner("other"));
         assert_eq!(fixture.sqlite.last_event().unwrap(), 2);
@@ -53,27 +57,70 @@ fn recovery_waits_for_who_holds_the_log() {
 }
 
 #[test]
-fn a_log_left_behind_is_copied_anew() {
+fn a_log_left_behind_is_copied_anew_unless_somebody_else_reads_it() {
     let fixture = Fixture::with_keys([1]);
-    let path = fixture.path();
     // As after a crash: the files as they are now, held by nobody.
     let directory = tempfile::tempdir().unwrap();
     for name in ["keys.db", "keys.db-wal"] {
-        fs::copy(path.with_file_name(name), directory.path().join(name)).unwrap();
+        fs::copy(fixture.path().with_file_name(name), directory.path().join(name)).unwrap();
     }
+    let path = directory.path().join("keys.db");
     let log = directory.path().join("keys.db-wal");
     let before = fs::read(&log).unwrap();
-    let files = super::super::files::Files::find(&directory.path().join("keys.db")).unwrap();
-    let inode = |path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
-    let first = inode(&log);
-    files.renew_log().unwrap();
+    let inode = || fs::metadata(&log).unwrap().ino();
+    let first = inode();
+    let options = SqliteOptions::exclusive();
+    let connector = Connector::new(Files::find(&path).unwrap(), &options);
+
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("SELECT * FROM keys").unwrap();
+    assert!(!connector.renew_log().unwrap());
+    assert_eq!(inode(), first);
+    drop(Sqlite::open(&path, options).unwrap());
+    // A tool that looked at it closes without copying the log, so that there still is one.
+    other.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+    drop(other);
+    fs::write(&log, &before).unwrap();
+
+    let first = inode();
+    assert!(connector.renew_log().unwrap());
     assert_eq!(fs::read(&log).unwrap(), before);
-    assert_ne!(inode(&log), first);
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    assert_ne!(inode(), first);
+    assert!(!directory.path().join("keys.db-wal.renewed").exists());
     // And nothing of it is lost.
-    let path = directory.path().join("keys.db");
-    let copy = Sqlite::open(path, SqliteOptions::exclusive()).unwrap();
+    let copy = Sqlite::open(&path, options).unwrap();
     assert!(copy.key(KeyId::from_u128(1)).unwrap().is_some());
+}
+
+#[test]
+fn recovery_waits_for_who_reads_and_keeps_out_who_would() {
+    let fixture = Fixture::with_keys(1..=200);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for n in 1..=200 {
+                    fixture.key(n);
+                    let mut seen = 0;
+                    fixture.sqlite.scan(&mut |_| seen += 1).unwrap();
+                    assert!(seen > 200);
+                }
+            });
+        }
+        for n in 0..10 {
+            fixture.sqlite.recover().unwrap();
+            fixture.commit(create_owner(&format!("owner {n}")));
+        }
+    });
+}
+
+#[test]
+fn closing_before_recovery_says_so() {
+    let fixture = Fixture::with_keys([1]);
+    fixture.sqlite.writer.suspect();
+    assert_eq!(fixture.sqlite.close().unwrap_err().kind(), BackendErrorKind::OutcomeUnknown);
+    fixture.sqlite.close().unwrap();
+    let again = Sqlite::open(fixture.path(), SqliteOptions::exclusive()).unwrap();
+    assert!(again.key(KeyId::from_u128(1)).unwrap().is_some());
 }
 
 #[test]
@@ -131,7 +178,7 @@ fn a_commit_that_fails_in_the_log_is_of_unknown_outcome_until_recovery() {
     assert!(committed > 30);
     // Nothing is written now, and what was acknowledged is there.
     let refused = fixture.sqlite.commit(&[Change::default()]).unwrap_err();
-    assert_eq!(refused.kind(), BackendErrorKind::Io);
+    assert!(refused.to_string().contains("recover first"), "{refused}");
     fixture.sqlite.recover().unwrap();
     let after = fixture.key(1);
     let version = after.version.get();

@@ -6,6 +6,7 @@ use crate::backend::{Scanned, ScannedKey, ScannedOwner};
 use crate::id::ExternalId;
 use crate::key::{KeyRecord, Kind, OwnerRecord};
 use crate::permission::Access;
+use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
 use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
@@ -101,7 +102,7 @@ fn query_a_scan_shows_what_the_index_needs_of_keys(lab: &Lab<'_>) -> Tested {
         ensure_eq!(scan.len(), expected.len(), "keys scanned");
         for key in &expected {
             let Some(found) = scan.iter().find(|found| found.id == key.id) else {
-                return Err(super::missing("key", key.id));
+                return Err(missing("key", key.id));
             };
             let differing = differences::of_scanned_keys(found, &ScannedKey::from(key));
             ensure!(differing.is_empty(), "key {} differs in {differing:?}", key.id);
@@ -134,7 +135,7 @@ fn query_a_scan_shows_what_the_index_needs_of_owners(lab: &Lab<'_>) -> Tested {
         ensure_eq!(scan.len(), expected.len(), "owners scanned");
         for owner in &expected {
             let Some(found) = scan.iter().find(|found| found.id == owner.id) else {
-                return Err(super::missing("owner", owner.id));
+                return Err(missing("owner", owner.id));
             };
             let differing = differences::of_scanned_owners(found, &ScannedOwner::from(owner));
             ensure!(differing.is_empty(), "owner {} differs in {differing:?}", owner.id);
@@ -209,4 +210,10 @@ fn query_what_is_not_there_is_not_found(lab: &Lab<'_>) -> Tested {
         ensure!(found.is_none(), "external id {id} finds a key");
     }
     Ok(())
+}
+
+/// A record that should have been shown.
+#[track_caller]
+fn missing(what: &str, id: impl std::fmt::Display) -> Failure {
+    Failure::new(format!("{what} {id} isn't shown"))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::backend::{Backend, Change, CommitOutcome, Rejection};
+use crate::id::ExternalId;
 use crate::key::{KeyRecord, OwnerRecord, StoreRules};
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
@@ -96,7 +97,7 @@ fn order_concurrent_wishes_get_different_external_ids(lab: &Lab<'_>) -> Tested {
         (0..ROUNDS).map(wish).collect::<Result<Vec<_>, Failure>>()
     })?;
     let assigned: BTreeSet<u64> =
-        assigned.into_iter().flatten().flatten().map(|id| id.get()).collect();
+        assigned.into_iter().flatten().flatten().map(ExternalId::get).collect();
     let expected: BTreeSet<u64> = (1..=THREADS as u64 * u64::from(ROUNDS)).collect();
     ensure_eq!(assigned, expected, "external ids assigned");
     Ok(())

@@ -2,6 +2,7 @@
 
 use crate::backend::{Precondition, Rejection};
 use crate::id::Version;
+use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
 use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
@@ -12,6 +13,7 @@ list![
     rule_a_precondition_on_the_header_holds,
     rule_a_precondition_on_a_key_holds,
     rule_a_precondition_on_an_owner_holds,
+    rule_a_precondition_on_the_number_of_live_keys_holds,
     rule_a_precondition_on_a_missing_record_never_holds,
     rule_a_precondition_is_about_the_state_before_the_change,
     rule_every_precondition_counts,
@@ -52,6 +54,35 @@ fn rule_a_precondition_on_a_key_holds(lab: &Lab<'_>) -> Tested {
 fn rule_a_precondition_on_an_owner_holds(lab: &Lab<'_>) -> Tested {
     let id = sample::owner_id("acme")?;
     tried(lab, |version| Precondition::Owner(id, version))
+}
+
+/// Revoked keys don't count, those of others neither, and earlier changes of the batch do.
+fn rule_a_precondition_on_the_number_of_live_keys_holds(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme", "beta"])?;
+    let revoked = sample::revoked(&sample::key(2, "acme")?)?;
+    backend.apply_all(&[
+        sample::create_key(&sample::key(1, "acme")?)?,
+        sample::create_key(&sample::key(2, "acme")?)?,
+        sample::create_key(&sample::key(3, "beta")?)?,
+        sample::replace_key(&revoked)?,
+    ])?;
+    let live = |owner, number| -> Result<_, Failure> {
+        Ok(Precondition::LiveKeys(sample::owner_id(owner)?, number))
+    };
+    let create = |n| sample::create_key(&sample::key(n, "acme")?);
+    for number in [0, 2, 3] {
+        let rejection = backend.refuse(create(4)?.requiring(live("acme", number)?))?;
+        ensure_eq!(rejection, Rejection::KeysChanged, "a change that requires {number} keys");
+        backend.expect_no_key(sample::key_id(4))?;
+    }
+    let outcome = backend.batch(&[
+        create(4)?.requiring(live("acme", 1)?),
+        create(5)?.requiring(live("acme", 1)?),
+        create(6)?.requiring(live("acme", 2)?).requiring(live("nobody", 0)?),
+    ])?;
+    let took_effect: Vec<bool> = outcome.iter().map(Result::is_ok).collect();
+    ensure_eq!(took_effect, [true, false, true], "which changes took effect");
+    Ok(())
 }
 
 fn rule_a_precondition_on_a_missing_record_never_holds(lab: &Lab<'_>) -> Tested {

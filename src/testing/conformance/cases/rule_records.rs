@@ -1,6 +1,6 @@
 //! Creations find nothing in their place, replacements and removals the version before theirs.
 
-use crate::backend::{Precondition, Rejection};
+use crate::backend::{Precondition, Rejection, Scanned};
 use crate::id::{ExternalId, Version};
 use crate::key::{Header, KeyRecord, StoreRules};
 use crate::testing::conformance::ask::Ask;
@@ -16,6 +16,7 @@ list![
     rule_a_replaced_key_reads_back,
     rule_a_replaced_key_has_the_version_before,
     rule_a_replaced_key_exists,
+    rule_a_replaced_key_may_have_another_owner,
     rule_a_removed_key_has_its_version,
     rule_a_removed_key_is_found_no_more,
     rule_a_created_owner_finds_nothing_in_its_place,
@@ -116,6 +117,26 @@ fn rule_a_replaced_key_exists(lab: &Lab<'_>) -> Tested {
     let conflict = Rejection::Conflict { expected, found: None, of };
     ensure_eq!(rejection, conflict, "a replacement of nothing");
     backend.expect_no_key(key.id)
+}
+
+/// It is among the keys of the new one then, and no more among those of the old.
+fn rule_a_replaced_key_may_have_another_owner(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme", "beta"])?;
+    let key = sample::key(1, "acme")?;
+    let moved = KeyRecord { owner: sample::owner_id("beta")?, ..sample::changed_key(&key) };
+    backend.apply_all(&[sample::create_key(&key)?, sample::replace_key(&moved)?])?;
+    backend.expect_key(&moved)?;
+    for (owner, expected) in [("acme", 0), ("beta", 1)] {
+        let mut keys = 0;
+        backend.scan_owner(&sample::owner_id(owner)?, &mut |scanned| {
+            keys += u32::from(matches!(scanned, Scanned::Key(_)));
+        })?;
+        ensure_eq!(keys, expected, "keys scanned of {owner}");
+    }
+    backend.apply(sample::remove_owner(&sample::owner("acme")?)?)?;
+    let rejection = backend.refuse(sample::remove_owner(&sample::owner("beta")?)?)?;
+    ensure_eq!(rejection, Rejection::OwnerHasKeys, "removing the new owner");
+    Ok(())
 }
 
 fn rule_a_removed_key_has_its_version(lab: &Lab<'_>) -> Tested {

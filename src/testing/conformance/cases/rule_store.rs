@@ -16,6 +16,7 @@ list![
     rule_keep_standard_key_needs_standard_keys,
     rule_no_sealed_tokens_needs_no_seals,
     rule_no_prefix_goes_that_a_token_has,
+    rule_new_rules_judge_what_their_change_writes,
     rule_new_rules_hold_for_the_next_change,
 ];
 
@@ -112,6 +113,29 @@ fn rule_no_prefix_goes_that_a_token_has(lab: &Lab<'_>) -> Tested {
     forbidden(&backend, &none, "prefixes", "the prefix of the current token")?;
     backend.apply(sample::replace_key(&sample::revoked(&key)?)?)?;
     backend.apply(sample::replace_header(&none)?)?;
+    Ok(())
+}
+
+/// A change may make the data fit its rules, and may not write what they forbid.
+fn rule_new_rules_judge_what_their_change_writes(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let named = |n| -> Result<_, Failure> {
+        Ok(KeyRecord { name: sample::name("deploy")?, ..sample::key(n, "acme")? })
+    };
+    let twice = named(2)?;
+    backend.apply_all(&[sample::create_key(&named(1)?)?, sample::create_key(&twice)?])?;
+    let header = with_rules(&backend, StoreRules { unique_names: true, ..StoreRules::default() })?;
+    let unnamed = KeyRecord { name: None, ..sample::changed_key(&twice) };
+    let fitting = [sample::replace_key(&unnamed)?, sample::replace_header(&header)?];
+    backend.apply(sample::in_one(fitting))?;
+    backend.expect_key(&unnamed)?;
+    ensure_eq!(backend.header()?, header, "the header");
+    let rules = StoreRules { keep_standard_key: true, ..StoreRules::default() };
+    let header = with_rules(&backend, rules)?;
+    let keyless = sample::create_owner(&sample::owner("beta")?)?;
+    let rejection = backend.refuse(sample::in_one([keyless, sample::replace_header(&header)?]))?;
+    let rule = "keep_standard_key";
+    ensure_eq!(rejection, Rejection::DataForbid { rule }, "an owner without a key, beside it");
     Ok(())
 }
 

@@ -1,0 +1,103 @@
+//! What the index costs in memory, and what its growth costs those who verify meanwhile.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use keyhasp::backend::{Backend, Memory, Sharing};
+use keyhasp::{
+    Access, AdminKeys, Catalogue, CreateKey, CreateOwner, KeyStore, OwnerId, OwnerKeys, Peppers,
+    Prefix, Store, Verifier,
+};
+
+use crate::measure::figure;
+use crate::synthetic::{PEPPER, PREFIX, Resident, Synthetic};
+
+pub fn run(wanted: &dyn Fn(&str) -> bool) {
+    if wanted("index_bytes_per_key_10m") {
+        memory();
+    }
+    if wanted("verify_longest_while_growing") {
+        longest();
+    }
+}
+
+fn open(backend: impl Backend) -> Arc<dyn KeyStore> {
+    let catalogue = Catalogue::builder().read("links:read").write("links:write").build().unwrap();
+    let builder = Store::builder(catalogue, [Prefix::new(PREFIX).unwrap()]);
+    Arc::new(builder.peppers(Peppers::new(1, PEPPER).unwrap()).open(backend).unwrap())
+}
+
+/// Resident memory for each key at the worst moment between 1 and 10 million, and the greatest
+/// resident memory for each of the 10 million.
+fn memory() {
+    let keys = 10_000_000;
+    let resident = Arc::new(Resident::default());
+    let backend = Synthetic {
+        keys,
+        rotated: false,
+        sharing: Sharing::Exclusive,
+        header: OnceLock::new(),
+        resident: Some(Arc::clone(&resident)),
+    };
+    let store = open(backend);
+    let (worst, peak) = resident.read();
+    figure("index_bytes_per_key_10m", worst, "bytes");
+    figure("index_peak_bytes_per_key_10m", peak, "bytes");
+    drop(store);
+}
+
+/// The longest of the verifications of one thread while another adds a million keys.
+fn longest() {
+    let keys: u32 = 1_000_000;
+    let store = open(Memory::new());
+    let admin = AdminKeys::new(Arc::clone(&store), "bench").unwrap();
+    let owner = OwnerId::new("org").unwrap();
+    let request = CreateOwner::with_key(CreateKey::new(Access::Full)).max_keys(u32::MAX);
+    let first = admin.create_owner(&owner, request).unwrap().first_key.unwrap();
+    let verifier = Verifier::new(Arc::clone(&store));
+    let done = AtomicBool::new(false);
+    // The scheduler takes a core away for longer than any verification takes: the longest pause of
+    // a loop that does nothing, measured in turns with it, says how much of the figure that is.
+    let (verifications, pauses) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..keys.div_ceil(1_000) {
+                let owner = OwnerId::new(format!("org-{n}")).unwrap();
+                admin.create_owner(&owner, CreateOwner::without_key()).unwrap();
+                let keys = OwnerKeys::new(Arc::clone(&store), owner, "bench").unwrap();
+                for _ in 0..1_000 {
+                    keys.create(CreateKey::new(Access::Full)).unwrap();
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let mut verifications = Longest::default();
+        let mut pauses = Longest::default();
+        while !done.load(Ordering::Relaxed) {
+            for _ in 0..1_000 {
+                verifications.time(|| assert!(verifier.verify(first.token.expose()).is_ok()));
+            }
+            for _ in 0..1_000 {
+                pauses.time(|| std::hint::black_box(()));
+            }
+        }
+        (verifications, pauses)
+    });
+    figure("verify_longest_while_growing", verifications.longest(), "us");
+    figure("nothing_longest_while_growing", pauses.longest(), "us");
+}
+
+#[derive(Default)]
+struct Longest(Duration);
+
+impl Longest {
+    fn time(&mut self, work: impl FnOnce()) {
+        let started = Instant::now();
+        work();
+        self.0 = self.0.max(started.elapsed());
+    }
+
+    fn longest(&self) -> f64 {
+        self.0.as_secs_f64() * 1e6
+    }
+}

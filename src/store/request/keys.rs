@@ -1,0 +1,212 @@
+//! What is done to keys.
+
+use crate::id::ExternalId;
+use crate::key::{Expiry, Kind, Prefix};
+use crate::permission::Access;
+use serde_json::Value;
+use std::time::Duration;
+
+/// A key to be created.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct CreateKey {
+    pub(in crate::store) access: Access,
+    pub(in crate::store) kind: Kind,
+    pub(in crate::store) name: Option<String>,
+    pub(in crate::store) expiry: Option<Expiry>,
+    pub(in crate::store) settings: Option<Value>,
+    pub(in crate::store) external_id: ExternalIdWish,
+    pub(in crate::store) prefix: Option<Prefix>,
+    pub(in crate::store) sealed: bool,
+}
+
+/// Which external id a new key gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExternalIdWish {
+    /// This one; an administrator's to say.
+    Given(ExternalId),
+    /// One more than the greatest ever used.
+    Next,
+    /// None.
+    #[default]
+    None,
+}
+
+impl CreateKey {
+    /// A standard key with this access, which never expires unless told.
+    pub fn new(access: Access) -> Self {
+        Self {
+            access,
+            kind: Kind::Standard,
+            name: None,
+            expiry: None,
+            settings: None,
+            external_id: ExternalIdWish::None,
+            prefix: None,
+            sealed: false,
+        }
+    }
+
+    /// A trial key, an administrator's to create. It expires, unless `Never` is said in so many
+    /// words.
+    pub fn trial(access: Access, expiry: Expiry) -> Self {
+        Self { kind: Kind::Trial, expiry: Some(expiry), ..Self::new(access) }
+    }
+
+    /// A label of 1 to 255 bytes.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// When it expires: later than now.
+    pub fn expires(mut self, expiry: Expiry) -> Self {
+        self.expiry = Some(expiry);
+        self
+    }
+
+    /// Its own settings, a JSON object over its owner's defaults. A name set to null stays its
+    /// owner's default.
+    pub fn settings(mut self, settings: Value) -> Self {
+        self.settings = Some(settings);
+        self
+    }
+
+    /// The service's own number for it.
+    pub fn external_id(mut self, wish: ExternalIdWish) -> Self {
+        self.external_id = wish;
+        self
+    }
+
+    /// What its tokens begin with: one of the accepted prefixes; the first unless told.
+    pub fn prefix(mut self, prefix: Prefix) -> Self {
+        self.prefix = Some(prefix);
+        self
+    }
+
+    /// Keeps the token recoverable: it also lies encrypted. Needs a store whose rules allow it
+    /// and that was opened with a sealing key.
+    pub fn sealed(mut self) -> Self {
+        self.sealed = true;
+        self
+    }
+}
+
+/// A change of a key: what isn't named stays.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct UpdateKey {
+    pub(in crate::store) name: Option<Option<String>>,
+    pub(in crate::store) access: Option<Access>,
+    pub(in crate::store) expiry: Option<Expiry>,
+    pub(in crate::store) settings: Option<Value>,
+}
+
+impl UpdateKey {
+    /// Changes nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Another label.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(Some(name.into()));
+        self
+    }
+
+    /// No label.
+    pub fn no_name(mut self) -> Self {
+        self.name = Some(None);
+        self
+    }
+
+    /// Another access.
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = Some(access);
+        self
+    }
+
+    /// Another expiry, later than now. A trial key's is moved to later by an administrator alone.
+    pub fn expires(mut self, expiry: Expiry) -> Self {
+        self.expiry = Some(expiry);
+        self
+    }
+
+    /// Settings by top-level name: a value sets it, null goes back to the owner's default.
+    pub fn settings(mut self, patch: Value) -> Self {
+        self.settings = Some(patch);
+        self
+    }
+}
+
+/// What is done to a key.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum KeyAction {
+    /// The owner's switch: on again.
+    Activate,
+    /// The administrator's switch: off.
+    Block,
+    /// A trial becomes a standard key, with the expiry given.
+    ConvertTrial {
+        /// When the standard key expires.
+        expiry: Expiry,
+    },
+    /// The owner's switch: off.
+    Deactivate,
+    /// Every token before the current one ends at once.
+    EndEarlierTokens,
+    /// The expiry moves to later; revives an expired key.
+    Prolong(Expiry),
+    /// The key ends for ever.
+    Revoke,
+    /// The administrator's switch: on again; the owner's own setting holds again.
+    Unblock,
+    /// Name, access, expiry, settings.
+    Update(UpdateKey),
+}
+
+/// A rotation.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Rotate {
+    pub(in crate::store) grace: Duration,
+    pub(in crate::store) force: bool,
+    pub(in crate::store) unblock: bool,
+}
+
+impl Rotate {
+    /// How long the token before stays valid unless told: 6 hours.
+    pub const DEFAULT_GRACE: Duration = Duration::from_secs(6 * 60 * 60);
+    /// The longest grace: 366 days.
+    pub const MAX_GRACE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+    /// A rotation with the default grace.
+    pub fn new() -> Self {
+        Self { grace: Self::DEFAULT_GRACE, force: false, unblock: false }
+    }
+
+    /// How long the token before stays valid: 0 to 366 days.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Ends every earlier token at once.
+    pub fn force(mut self) -> Self {
+        self.force = true;
+        self
+    }
+
+    /// Lifts a block in the same change; an administrator's, with force.
+    pub fn unblock(mut self) -> Self {
+        self.unblock = true;
+        self
+    }
+}
+
+impl Default for Rotate {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,13 @@
+//! What is asked of a store.
+//!
+//! Texts are taken as they come and judged by the call, which names the field that it refuses.
+
+mod keys;
+mod lists;
+mod owners;
+mod rules;
+
+pub use keys::{CreateKey, ExternalIdWish, KeyAction, Rotate, UpdateKey};
+pub use lists::{ListEvents, ListKeys, ListOwners};
+pub use owners::{CreateOwner, OwnerAction, UpdateOwner};
+pub use rules::ChangeRules;

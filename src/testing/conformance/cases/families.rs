@@ -1,0 +1,30 @@
+//! The list of lists.
+
+use super::{
+    atomic, durable, error, order, query_events, query_keys, query_owners, query_scan, race,
+    rule_counts, rule_external_ids, rule_names, rule_owners, rule_preconditions, rule_records,
+    rule_store, size, wait,
+};
+use crate::testing::conformance::Case;
+
+/// The lists of all files.
+pub(in crate::testing::conformance) const FAMILIES: &[&[Case]] = &[
+    atomic::CASES,
+    rule_records::CASES,
+    rule_preconditions::CASES,
+    rule_owners::CASES,
+    rule_names::CASES,
+    rule_external_ids::CASES,
+    rule_counts::CASES,
+    rule_store::CASES,
+    order::CASES,
+    race::CASES,
+    wait::CASES,
+    durable::CASES,
+    error::CASES,
+    query_scan::CASES,
+    query_keys::CASES,
+    query_owners::CASES,
+    query_events::CASES,
+    size::CASES,
+];

@@ -1,0 +1,209 @@
+//! What is lost or changed of what is written.
+
+use keyhasp::backend::{Applied, Backend, BackendError, Change, Precondition, Write, WriteKey};
+use keyhasp::id::{ExternalId, Version};
+use keyhasp::key::{KeyName, KeyRecord, OwnerRecord, Settings, Switch};
+use keyhasp::permission::Access;
+use serde_json::Value;
+
+use super::written::{Record, writes_to};
+use super::{Broken, Fault};
+
+impl Broken {
+    /// Loses or changes something of a change before it is committed.
+    pub(super) fn spoil(
+        &self,
+        change: &mut Change,
+        earlier: &[Change],
+    ) -> Result<(), BackendError> {
+        change.preconditions.retain(|precondition| match (self.fault, precondition) {
+            (Fault::HeaderPreconditionsAreIgnored, Precondition::Header(_))
+            | (Fault::KeyPreconditionsAreIgnored, Precondition::Key(..))
+            | (Fault::LiveKeysPreconditionsAreIgnored, Precondition::LiveKeys(..))
+            | (Fault::OwnerPreconditionsAreIgnored, Precondition::Owner(..)) => false,
+            (Fault::PreconditionsAreAboutTheStateBeforeTheBatch, Precondition::Owner(id, _)) => {
+                !writes_to(earlier, Record::Owner(*id))
+            }
+            _ => true,
+        });
+        match self.fault {
+            Fault::LastPreconditionsAreIgnored => change.preconditions.truncate(1),
+            Fault::OperationsOfAChangeAreCutAfterThree => change.operations.truncate(3),
+            Fault::EventsOfAChangeAreBackwards => {
+                let events: Vec<_> =
+                    change.operations.iter().map(|operation| operation.event.clone()).collect();
+                for (operation, event) in change.operations.iter_mut().rev().zip(events) {
+                    operation.event = event;
+                }
+            }
+            Fault::EventsThatStandAloneAreLost => {
+                change.operations.retain(|operation| !matches!(operation.write, Write::Nothing));
+            }
+            _ => {}
+        }
+        for operation in &mut change.operations {
+            self.spoil_write(&mut operation.write)?;
+        }
+        Ok(())
+    }
+
+    fn spoil_write(&self, write: &mut Write) -> Result<(), BackendError> {
+        match write {
+            Write::CreateKey(create) => {
+                let id = create.record.id;
+                self.spoil_key(&mut create.record);
+                if self.is(Fault::CreationsOverwrite)
+                    && let Some(found) = self.memory.key(id)?
+                {
+                    let version = found.version.next();
+                    *write =
+                        Write::ReplaceKey(Box::new(KeyRecord { version, ..create.record.clone() }));
+                }
+            }
+            Write::ReplaceKey(key) => {
+                let found = self.memory.key(key.id)?;
+                self.spoil_key(key);
+                match (self.fault, found) {
+                    (Fault::ReplacementsCreate, None) => {
+                        let (record, next_external_id) = ((**key).clone(), false);
+                        *write = Write::CreateKey(Box::new(WriteKey { record, next_external_id }));
+                    }
+                    (Fault::KeysStayWithTheirFirstOwner, Some(found)) => key.owner = found.owner,
+                    (Fault::VersionsAreIgnored, Some(found)) => key.version = found.version.next(),
+                    (Fault::ReplacedKeysKeepTheirSeal, Some(found)) if key.seal.is_none() => {
+                        key.seal = found.seal;
+                    }
+                    _ => {}
+                }
+            }
+            Write::RemoveKey(id, version) => {
+                let found = self.memory.key(*id)?.map(|key| key.version);
+                self.ignore_version(version, found);
+            }
+            Write::CreateOwner(owner) => {
+                self.spoil_owner(owner);
+                if self.is(Fault::CreationsOverwrite)
+                    && let Some(found) = self.memory.owner(&owner.id)?
+                {
+                    let version = found.version.next();
+                    *write =
+                        Write::ReplaceOwner(Box::new(OwnerRecord { version, ..(**owner).clone() }));
+                }
+            }
+            Write::ReplaceOwner(owner) => {
+                let found = self.memory.owner(&owner.id)?;
+                self.spoil_owner(owner);
+                match (self.fault, found) {
+                    (Fault::ReplacementsCreate, None) => {
+                        *write = Write::CreateOwner(owner.clone());
+                    }
+                    (Fault::VersionsAreIgnored, Some(found)) => {
+                        owner.version = found.version.next();
+                    }
+                    (Fault::ReplacedOwnersKeepTheirSwitch, Some(found)) => {
+                        owner.suspended = owner.suspended.take().or(found.suspended);
+                    }
+                    _ => {}
+                }
+            }
+            Write::RemoveOwner(id, version) => {
+                let found = self.memory.owner(id)?.map(|owner| owner.version);
+                self.ignore_version(version, found);
+            }
+            Write::ReplaceHeader(header) => {
+                if self.is(Fault::VersionsAreIgnored) {
+                    header.version = self.memory.header()?.version.next();
+                }
+                if self.is(Fault::ReplacedHeadersLoseTheirMark) {
+                    header.issue_mark = None;
+                }
+                **header = self.as_stored(header);
+            }
+            Write::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn ignore_version(&self, version: &mut Version, found: Option<Version>) {
+        if self.is(Fault::VersionsAreIgnored) {
+            *version = found.unwrap_or(*version);
+        }
+    }
+
+    fn spoil_key(&self, key: &mut KeyRecord) {
+        let name = key.name.as_ref().map_or("", KeyName::as_str);
+        match self.fault {
+            Fault::AccessIsCut => cut(&mut key.access),
+            Fault::EarlierTokensAreCut => key.earlier.truncate(1),
+            Fault::NamesAreTrimmed => key.name = KeyName::new(name.trim()).ok(),
+            Fault::NumbersInSettingsAreFloats => in_floats(&mut key.settings),
+            Fault::ReasonsAreLost => {
+                lose_reason(&mut key.deactivated);
+                lose_reason(&mut key.blocked);
+                lose_reason(&mut key.revoked);
+            }
+            Fault::SealsAreLost => key.seal = None,
+            Fault::ShortNamesAreLost if name.len() < 2 => key.name = None,
+            _ => {}
+        }
+    }
+
+    fn spoil_owner(&self, owner: &mut OwnerRecord) {
+        match self.fault {
+            Fault::AccessIsCut => cut(&mut owner.ceiling),
+            Fault::DefaultsAreLost => owner.defaults = Settings::default(),
+            Fault::NumbersInSettingsAreFloats => in_floats(&mut owner.defaults),
+            Fault::NumbersOfKeysAreIgnored => owner.max_keys = u32::MAX,
+            Fault::NumbersOfKeysHaveSixteenBits => owner.max_keys &= 0xffff,
+            Fault::ReasonsAreLost => lose_reason(&mut owner.suspended),
+            _ => {}
+        }
+    }
+
+    pub(super) fn spoil_answer(&self, applied: &mut Applied) {
+        match self.fault {
+            Fault::EventsOfAChangeAreLost => {
+                let lost = applied.first_event + 1..=applied.last_event;
+                self.notes().hidden_events.extend(lost);
+            }
+            Fault::EventsAreNumberedFromZero => {
+                applied.first_event -= 1;
+                applied.last_event -= 1;
+            }
+            Fault::NextExternalIdsAreAnsweredBackwards => applied.external_ids.reverse(),
+            Fault::NextExternalIdsRepeat => {
+                for id in &mut applied.external_ids {
+                    *id = ExternalId::new(id.get().div_ceil(2)).unwrap();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn cut(access: &mut Access) {
+    if let Access::Limited(limited) = access {
+        let some = limited.patterns().iter().take(100).map(|pattern| pattern.as_str().to_owned());
+        *access = Access::limited(some).unwrap();
+    }
+}
+
+fn lose_reason(switch: &mut Option<Switch>) {
+    if let Some(switch) = switch {
+        switch.reason = None;
+    }
+}
+
+fn in_floats(settings: &mut Settings) {
+    fn change(value: &mut Value) {
+        match value {
+            Value::Number(number) => *value = Value::from(number.as_f64()),
+            Value::Array(items) => items.iter_mut().for_each(change),
+            Value::Object(object) => object.values_mut().for_each(change),
+            _ => {}
+        }
+    }
+    let mut object = settings.as_object().clone();
+    object.values_mut().for_each(change);
+    *settings = Settings::new(object).unwrap_or_default();
+}
