@@ -75,7 +75,11 @@ impl Sequence<'_> {
             }
         }
         // A store that fails so late takes memory along.
-        let live = self.model.keys.values().filter(|key| key.is_live());
+        // A token that is over for good, revoked or ended by an issue mark, needs no pepper.
+        let live = self.model.keys.values().filter(|key| {
+            let mark = self.model.mark_of(&self.model.owners[&key.owner]);
+            key.is_live() && mark.is_none_or(|mark| key.current.issued_at >= mark)
+        });
         let needed: BTreeSet<u16> = live.map(|key| key.current.pepper).collect();
         if let Some(number) = needed.first()
             && outlives
