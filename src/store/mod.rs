@@ -16,6 +16,7 @@ mod caller;
 mod commit;
 mod core;
 mod cursor;
+mod declassify;
 mod error;
 mod facade;
 mod gate;
@@ -43,6 +44,8 @@ pub use answer::{
     CreatedOwner, EarlierTokenInfo, Events, Health, Issued, Key, OpenedToken, Owner, Page,
     RevokedAll, Rules,
 };
+#[cfg(keyhasp_constant_time)]
+pub use declassify::set_declassifier;
 pub use error::{
     Denied, Error, PepperProblem, Refusal, Resource, RulesDiffer, RulesShown, StateProblem,
     Unavailable,

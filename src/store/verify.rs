@@ -5,6 +5,7 @@ use std::hint::black_box;
 use constant_time_eq::constant_time_eq_32;
 
 use super::core::Core;
+use super::declassify::declassified;
 use super::error::{Refusal, Unavailable};
 use super::index::Entry;
 use crate::clock::Timestamp;
@@ -33,8 +34,10 @@ impl Core {
         let found = search.find(|entry| {
             compared = true;
             let digest = digests.under(entry.pepper)?;
-            let is_right = constant_time_eq_32(digest, &entry.digest_bytes());
-            (is_right && entry.prefix == prefix_number).then_some(*entry)
+            // The prefix first: a right secret under another one is refused like a wrong one.
+            let is_accepted =
+                entry.prefix == prefix_number && constant_time_eq_32(digest, &entry.digest_bytes());
+            declassified(is_accepted).then_some(*entry)
         });
         if !compared {
             // The same work for an id that nobody has.

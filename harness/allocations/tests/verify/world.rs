@@ -1,0 +1,60 @@
+//! Stores in memory, with their time set by the test.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyhasp::backend::{Backend, Memory};
+use keyhasp::{
+    Access, AdminKeys, Catalogue, CreateKey, CreateOwner, Issued, ManualClock, OwnerId, Peppers,
+    Prefix, Store, Timestamp, Verifier,
+};
+
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
+/// The two prefixes that a store accepts, of one length.
+pub(crate) const PREFIXES: [&str; 2] = ["acme_live", "acme_test"];
+
+/// A store, open; whoever holds it keeps its backend open too.
+pub(crate) struct World {
+    pub(crate) store: Arc<Store>,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) admin: AdminKeys,
+    pub(crate) verifier: Verifier,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::on(Arc::new(Memory::new()), one_pepper())
+    }
+
+    pub(crate) fn on(backend: Arc<dyn Backend>, peppers: Peppers) -> Self {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_767_225_600_000).unwrap()));
+        let catalogue = Catalogue::builder().read("links:read").write("links:write");
+        let prefixes = PREFIXES.map(|text| Prefix::new(text).unwrap());
+        let builder = Store::builder(catalogue.build().unwrap(), prefixes)
+            .clock(Arc::<ManualClock>::clone(&clock))
+            .peppers(peppers);
+        let store = Arc::new(builder.open_on(Arc::clone(&backend)).unwrap());
+        let admin = AdminKeys::new(Arc::<Store>::clone(&store), "root").unwrap();
+        let verifier = Verifier::new(Arc::<Store>::clone(&store));
+        Self { store, backend, clock, admin, verifier }
+    }
+
+    /// A new owner's first key. Ids of more than 16 bytes lie in another place of the index.
+    pub(crate) fn key(&self, owner: &str) -> Issued {
+        let request = CreateOwner::with_key(CreateKey::new(Access::Full));
+        self.admin.create_owner(&id(owner), request).unwrap().first_key.unwrap()
+    }
+}
+
+pub(crate) fn id(owner: &str) -> OwnerId {
+    OwnerId::new(owner).unwrap()
+}
+
+pub(crate) fn one_pepper() -> Peppers {
+    Peppers::new(1, [1; 32]).unwrap()
+}
+
+pub(crate) fn two_peppers() -> Peppers {
+    Peppers::new(2, [2; 32]).unwrap().and(1, [1; 32]).unwrap()
+}

@@ -1,0 +1,143 @@
+//! A backend that passes everything on to another, but what a harness alters: how a store is
+//! brought into a state that an honest backend seldom leads to.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyhasp::backend::{
+    Backend, BackendError, Change, CommitOutcome, EventPage, EventQuery, KeyFilter, KeyPage,
+    KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing,
+};
+use keyhasp::key::{Header, KeyRecord, OwnerRecord};
+use keyhasp::{ExternalId, KeyId, OwnerId, Timestamp};
+
+/// What a harness may alter; what it leaves alone is passed on.
+pub trait Alter: Debug + Send + Sync + 'static {
+    /// How the database is said to be shared.
+    fn sharing(&self, inner: Sharing) -> Sharing {
+        inner
+    }
+
+    /// A record on its way into the index.
+    fn scanned(&self, scanned: Scanned) -> Scanned {
+        scanned
+    }
+
+    /// Records that are shown after all others.
+    fn scanned_more(&self, visit: &mut dyn FnMut(Scanned)) {
+        let _ = visit;
+    }
+
+    /// What is said of a commit that was carried out.
+    fn committed(&self, outcome: CommitOutcome) -> Result<CommitOutcome, BackendError> {
+        Ok(outcome)
+    }
+
+    /// Whether the database may be made usable again.
+    ///
+    /// # Errors
+    /// What is said instead.
+    fn recover(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+}
+
+/// The backend that is altered so.
+#[derive(Debug)]
+pub struct Altered<A> {
+    inner: Arc<dyn Backend>,
+    by: A,
+}
+
+impl<A> Altered<A> {
+    /// `inner`, altered by `by`.
+    pub fn new(inner: Arc<dyn Backend>, by: A) -> Self {
+        Self { inner, by }
+    }
+}
+
+impl<A: Alter> Backend for Altered<A> {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn sharing(&self) -> Sharing {
+        self.by.sharing(self.inner.sharing())
+    }
+
+    fn open_header(&self, initial: &Header) -> Result<Header, BackendError> {
+        self.inner.open_header(initial)
+    }
+
+    fn header(&self) -> Result<Header, BackendError> {
+        self.inner.header()
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
+        let through = self.inner.scan(&mut |scanned| visit(self.by.scanned(scanned)))?;
+        self.by.scanned_more(visit);
+        Ok(through)
+    }
+
+    fn scan_owner(
+        &self,
+        owner: &OwnerId,
+        visit: &mut dyn FnMut(Scanned),
+    ) -> Result<(), BackendError> {
+        self.inner.scan_owner(owner, &mut |scanned| visit(self.by.scanned(scanned)))
+    }
+
+    fn owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
+        self.inner.owner(id)
+    }
+
+    fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
+        self.inner.key(id)
+    }
+
+    fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, BackendError> {
+        self.inner.key_by_external_id(id)
+    }
+
+    fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
+        self.by.committed(self.inner.commit(batch)?)
+    }
+
+    fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError> {
+        self.inner.page_keys(query)
+    }
+
+    fn count_keys(&self, filter: &KeyFilter) -> Result<u64, BackendError> {
+        self.inner.count_keys(filter)
+    }
+
+    fn page_owners(&self, query: &OwnerPageQuery) -> Result<OwnerPage, BackendError> {
+        self.inner.page_owners(query)
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<EventPage, BackendError> {
+        self.inner.events(query)
+    }
+
+    fn last_event(&self) -> Result<u64, BackendError> {
+        self.inner.last_event()
+    }
+
+    fn prune_events(&self, before: Timestamp) -> Result<u64, BackendError> {
+        self.inner.prune_events(before)
+    }
+
+    fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
+        self.inner.wait(after, timeout)
+    }
+
+    fn recover(&self) -> Result<(), BackendError> {
+        self.by.recover()?;
+        self.inner.recover()
+    }
+
+    fn close(&self) -> Result<(), BackendError> {
+        self.inner.close()
+    }
+}
