@@ -8,8 +8,15 @@
     clippy::print_stdout
 )]
 
+mod engine;
+#[cfg(any(feature = "sqlite", feature = "sled"))]
+mod filled;
 mod growth;
 mod measure;
+#[cfg(feature = "sled")]
+mod on_sled;
+#[cfg(feature = "sqlite")]
+mod on_sqlite;
 mod synthetic;
 mod verification;
 
@@ -19,4 +26,5 @@ fn main() {
     let wanted = |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part));
     verification::run(&wanted);
     growth::run(&wanted);
+    engine::run(&wanted);
 }

@@ -1,0 +1,123 @@
+//! Databases of many keys, written through a backend in large batches.
+
+use keyhasp::authority::{Authority, Role};
+use keyhasp::backend::{Backend, Change, Write, WriteKey};
+use keyhasp::event::{EventDraft, EventKind, Fields};
+use keyhasp::key::{KeyRecord, OwnerRecord, SetBy, Settings, Switch};
+use keyhasp::{Access, Actor, Generation, OwnerId, Timestamp, Version};
+
+use crate::engine::{KEYS, open};
+use crate::synthetic::Synthetic;
+
+/// Every so-manieth key is one of the owner with many; all others have about ten each.
+const SHARE: u64 = 5;
+const KEYS_PER_OWNER: u64 = 10 * SHARE / (SHARE - 1);
+/// Every so-manieth key is deactivated.
+pub const DEACTIVATED: u64 = 3;
+/// How many records one commit writes.
+const BATCH: usize = 10_000;
+
+/// The owner of a fifth of all keys.
+pub fn owner_of_many() -> OwnerId {
+    OwnerId::new("org-of-many").unwrap()
+}
+
+/// Fills a new database with [`KEYS`] keys, whose tokens are those of [`Synthetic`].
+pub fn fill<B: Backend>(backend: impl Fn() -> B) {
+    // The store's own record.
+    open(backend()).close().unwrap();
+    let backend = backend();
+    let owners = (0..KEYS.div_ceil(KEYS_PER_OWNER)).map(owner).chain([owner_of_many()]);
+    let owners = owners.map(|id| create_owner(&owner_record(id)));
+    commit(&backend, owners);
+    commit(&backend, (0..KEYS).map(|number| create_key(&key_record(number))));
+    backend.close().unwrap();
+}
+
+fn commit(backend: &impl Backend, changes: impl Iterator<Item = Change>) {
+    let mut changes = changes.peekable();
+    while changes.peek().is_some() {
+        let batch: Vec<Change> = changes.by_ref().take(BATCH).collect();
+        let outcome = backend.commit(&batch).unwrap();
+        assert!(outcome.len() == batch.len() && outcome.iter().all(Result::is_ok));
+    }
+}
+
+fn owner(number: u64) -> OwnerId {
+    OwnerId::new(format!("org-{number:012}")).unwrap()
+}
+
+fn actor() -> Actor {
+    Actor::new("bench").unwrap()
+}
+
+fn owner_record(id: OwnerId) -> OwnerRecord {
+    OwnerRecord {
+        id,
+        version: Version::FIRST,
+        defaults: Settings::default(),
+        suspended: None,
+        ceiling: Access::Full,
+        max_keys: u32::MAX,
+        issue_mark: None,
+        created_at: Timestamp::MIN,
+        created_by: actor(),
+        updated_at: Timestamp::MIN,
+    }
+}
+
+fn key_record(number: u64) -> KeyRecord {
+    let scanned = Synthetic::scanned(number, false);
+    let is_of_many = number.is_multiple_of(SHARE);
+    let deactivated = number.is_multiple_of(DEACTIVATED);
+    KeyRecord {
+        id: scanned.id,
+        owner: if is_of_many { owner_of_many() } else { owner(number / KEYS_PER_OWNER) },
+        version: Version::FIRST,
+        external_id: None,
+        kind: scanned.kind,
+        name: None,
+        access: scanned.access,
+        access_by: SetBy::Owner,
+        expires_at: scanned.expires_at,
+        expiry_by: SetBy::Owner,
+        settings: Settings::default(),
+        created_at: Timestamp::MIN,
+        created_by: actor(),
+        updated_at: Timestamp::MIN,
+        current: scanned.current,
+        earlier: Vec::new(),
+        deactivated: deactivated.then(|| Switch { at: Timestamp::MIN, by: actor(), reason: None }),
+        blocked: None,
+        revoked: None,
+        seal: None,
+    }
+}
+
+fn event(kind: EventKind, owner: OwnerId) -> EventDraft {
+    EventDraft {
+        at: Timestamp::MIN,
+        kind,
+        owner: Some(owner),
+        key: None,
+        version: Version::FIRST,
+        generation: None,
+        fields: Fields::NONE,
+        authority: Authority::new(Role::Administrator, actor()),
+    }
+}
+
+fn create_owner(record: &OwnerRecord) -> Change {
+    let event = event(EventKind::OwnerCreated, record.id);
+    Change::of(Write::CreateOwner(Box::new(record.clone())), event)
+}
+
+fn create_key(record: &KeyRecord) -> Change {
+    let event = EventDraft {
+        key: Some(record.id),
+        generation: Some(Generation::FIRST),
+        ..event(EventKind::KeyCreated, record.owner)
+    };
+    let write = WriteKey { record: record.clone(), next_external_id: false };
+    Change::of(Write::CreateKey(Box::new(write)), event)
+}
