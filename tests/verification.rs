@@ -9,7 +9,8 @@ use keyhasp::backend::Memory;
 use keyhasp::key::Unfit;
 use keyhasp::store::{PepperProblem, Unavailable};
 use keyhasp::{
-    Access, CreateKey, CreateOwner, Error, Expiry, Kind, Peppers, Refusal, Rotate, UpdateOwner,
+    Access, CreateKey, CreateOwner, Error, Expiry, Kind, Peppers, Refusal, Rotate, UpdateKey,
+    UpdateOwner,
 };
 use proptest::prelude::*;
 
@@ -232,6 +233,29 @@ fn tokens_of_several_peppers() {
     }
     world.admin.end_earlier(first.key.id).unwrap();
     let world = open(Peppers::new(2, [2; 32]).unwrap()).unwrap();
+    assert!(world.verifier.verify(rotated.token.expose()).is_ok());
+}
+
+#[test]
+fn a_token_that_was_over_without_its_pepper_stays_so_when_the_clock_steps_back() {
+    let clock = clock();
+    let backend: std::sync::Arc<dyn keyhasp::backend::Backend> = std::sync::Arc::new(Memory::new());
+    let open = |seed, peppers| {
+        let store = builder(&clock, seed).peppers(peppers).open_on(backend.clone()).unwrap();
+        World::of(std::sync::Arc::new(store), clock.clone())
+    };
+    let world = open(7, Peppers::new(1, [1; 32]).unwrap());
+    let (_, first) = world.owner("org");
+    std::mem::forget(world.store.clone()); // The backend is used on: nothing closes it.
+    let both = Peppers::new(2, [2; 32]).unwrap().and(1, [1; 32]).unwrap();
+    let world = open(8, both);
+    std::mem::forget(world.store.clone());
+    let rotated = world.admin.rotate(first.key.id, Rotate::new().grace(HOUR)).unwrap();
+    clock.advance(HOUR * 2);
+    let world = open(9, Peppers::new(2, [2; 32]).unwrap());
+    clock.set(world.now().saturating_sub(HOUR + HOUR / 2));
+    world.admin.update(first.key.id, UpdateKey::new().name("other")).unwrap();
+    assert_eq!(world.verifier.verify(first.token.expose()), Err(Refusal::Unrecognized));
     assert!(world.verifier.verify(rotated.token.expose()).is_ok());
 }
 

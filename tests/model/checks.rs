@@ -103,7 +103,7 @@ impl Sequence<'_> {
 
     pub(crate) fn check_health_of(&self, store: &dyn KeyStore) -> Checked {
         let health = store.health();
-        let tokens: usize = self.model.keys.values().map(|key| key.tokens().len()).sum();
+        let tokens = self.model.readable_tokens();
         if health.unavailable.is_none() && health.tokens == tokens {
             return Ok(());
         }

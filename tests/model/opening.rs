@@ -1,7 +1,5 @@
 //! With what a store is opened, and opened anew.
 
-use std::collections::BTreeSet;
-
 use keyhasp::key::{Settings, StoreRules};
 use keyhasp::permission::Catalogue;
 use keyhasp::store::{Store, StoreBuilder};
@@ -44,15 +42,14 @@ pub(crate) fn next(chance: &mut Chance, model: &Model) -> Opening {
         opening.catalogue = catalogue(chance);
     }
     chance.shuffle(&mut opening.prefixes);
-    let needed = needed_peppers(model);
+    let mut peppers = sufficient(model);
     if chance.percent(50) {
-        let kept = opening.peppers.iter().filter(|number| needed.contains(number));
-        let mut peppers: Vec<u16> = kept.copied().collect();
+        peppers.retain(|number| model.needed_peppers().contains(number));
         if peppers.len() < MAX_PEPPERS {
             peppers.insert(0, model.known_peppers.last().map_or(1, |last| last + 1));
         }
-        opening.peppers = peppers;
     }
+    opening.peppers = peppers;
     if cfg!(feature = "sealed") {
         match chance.below(10) {
             0 => opening.sealing_keys.clear(),
@@ -68,9 +65,19 @@ pub(crate) fn next(chance: &mut Chance, model: &Model) -> Opening {
     opening
 }
 
-/// The peppers under which stored digests lie.
-pub(crate) fn needed_peppers(model: &Model) -> BTreeSet<u16> {
-    model.keys.values().flat_map(|key| key.tokens().into_iter().map(|token| token.pepper)).collect()
+/// The open peppers, and those that are needed beside them: where the clock stepped back, one may
+/// be needed again that was not when the store was opened.
+pub(crate) fn sufficient(model: &Model) -> Vec<u16> {
+    let needed = model.needed_peppers();
+    let mut peppers = model.opening.peppers.clone();
+    peppers.extend(needed.iter().filter(|number| !model.opening.peppers.contains(number)));
+    while peppers.len() > MAX_PEPPERS {
+        let spare = peppers.iter().rposition(|number| !needed.contains(number));
+        peppers.remove(spare.expect("more peppers are needed than can be open"));
+    }
+    // The public one is never the newer one.
+    peppers.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
+    peppers
 }
 
 /// A builder with all of it but clock and randomness.

@@ -1,6 +1,5 @@
 //! The store is closed and opened anew in the middle of a sequence.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use keyhasp::store::PepperProblem;
@@ -74,24 +73,14 @@ impl Sequence<'_> {
                 return Err(format!("opened with a wrong pepper {number}: {told:?} heard"));
             }
         }
+        let needed = self.model.needed_peppers();
+        let is_spare = |known: &&u16| **known != 0 && !needed.contains(*known);
+        let spare = self.model.known_peppers.iter().find(is_spare).copied();
         // A store that fails so late takes memory along.
-        // A token that is over for good, revoked or ended by an issue mark, needs no pepper.
-        let live = self.model.keys.values().filter(|key| {
-            let mark = self.model.mark_of(&self.model.owners[&key.owner]);
-            key.is_live() && mark.is_none_or(|mark| key.current.issued_at >= mark)
-        });
-        let needed: BTreeSet<u16> = live.map(|key| key.current.pepper).collect();
-        if let Some(number) = needed.first()
-            && outlives
-            && opening::needed_peppers(&self.model).len() == 1
-        {
-            let stranger = self.model.known_peppers.iter().copied().find(|known| known != number);
-            let stranger = stranger.filter(|stranger| *stranger != 0);
-            if let Some(stranger) = stranger {
-                let told = open(&right, self.model.rules, opening::open_peppers(&[stranger]));
-                if !is_pepper(&told, *number, PepperProblem::Missing) {
-                    return Err(format!("opened without pepper {number}: {told:?} heard"));
-                }
+        if let Some(spare) = spare.filter(|_| outlives && !needed.is_empty()) {
+            let told = open(&right, self.model.rules, opening::open_peppers(&[spare]));
+            if !needed.iter().any(|number| is_pepper(&told, *number, PepperProblem::Missing)) {
+                return Err(format!("opened without {needed:?}: {told:?} heard"));
             }
         }
         Ok(())
@@ -106,6 +95,7 @@ impl Sequence<'_> {
             return self.check_closed();
         }
         self.check_closed()?;
+        self.model.opening.peppers = opening::sufficient(&self.model);
         self.open()?;
         self.check_tokens()?;
         self.check_health()?;

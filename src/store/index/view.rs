@@ -66,6 +66,8 @@ struct IndexWriter {
     sets: SetNumbers,
     /// The store's own issue mark.
     issue_mark: Option<Timestamp>,
+    /// The latest time by which a token was found to be over.
+    latest: Option<Timestamp>,
     /// How many tokens are in it, by the position of their pepper.
     tokens: [usize; Peppers::MAX_OPEN],
 }
@@ -207,7 +209,9 @@ impl Index {
         };
         let set = writer.sets.put(&self.sets, granted);
         let mark = owner.issue_mark.max(writer.issue_mark);
-        let now = self.clock.now();
+        // What was over, and is left out for want of its pepper, stays so if the clock steps back.
+        let latest = writer.latest.max(Some(self.clock.now()));
+        writer.latest = latest;
         let tokens = key.tokens(mark);
         let entries = tokens
             .filter_map(|(token, ends_at)| {
@@ -215,7 +219,7 @@ impl Index {
                 let standing = Standing { ends_at, ..key.standing() };
                 let Some(pepper) = self.peppers.iter().position(|open| *open == number) else {
                     // A token that is over for good needs no pepper: it is refused as unknown.
-                    let is_over = standing.revoked || ends_at.is_some_and(|at| at <= now);
+                    let is_over = standing.revoked || ends_at.is_some_and(|at| Some(at) <= latest);
                     return (!is_over).then_some(Err(IndexError::PepperMissing(number.get())));
                 };
                 Some(Ok(Entry {

@@ -1,9 +1,12 @@
 //! What becomes of a presented token.
 
+use std::collections::BTreeSet;
+
 use keyhasp::id::{KeyId, OwnerId};
 use keyhasp::key::{Kind, Unfit};
 use keyhasp::{Prefix, Timestamp};
 
+use super::records::TokenFile;
 use super::state::Model;
 
 /// What verification says.
@@ -29,12 +32,41 @@ pub(crate) struct GrantFile {
 }
 
 impl Model {
+    /// Whether the digest of a token can be told by the peppers that are open.
+    fn is_readable(&self, token: &TokenFile) -> bool {
+        self.opening.peppers.contains(&token.pepper)
+    }
+
+    /// How many tokens can be told.
+    pub(crate) fn readable_tokens(&self) -> usize {
+        let tokens = self.keys.values().flat_map(|key| key.tokens());
+        tokens.filter(|token| self.is_readable(token)).count()
+    }
+
+    /// The peppers without which a store isn't opened: those of tokens that aren't over for good,
+    /// as a revoked key's are, and those whose grace ran out or that an issue mark ended.
+    pub(crate) fn needed_peppers(&self) -> BTreeSet<u16> {
+        let mut needed = BTreeSet::new();
+        for key in self.keys.values().filter(|key| key.is_live()) {
+            let mark = self.mark_of(&self.owners[&key.owner]);
+            let living = key.living_earlier(mark, self.now);
+            needed.extend(living.iter().map(|(token, _)| token.pepper));
+            if mark.is_none_or(|mark| key.current.issued_at >= mark) {
+                needed.insert(key.current.pepper);
+            }
+        }
+        needed
+    }
+
     /// The verdict on the token of a generation of a key; the secret is the right one.
     pub(crate) fn verify(&self, id: KeyId, generation: u32) -> Verdict {
         let Some(key) = self.keys.get(&id) else { return Verdict::Unrecognized };
         let tokens = key.tokens();
         let token = tokens.iter().find(|token| token.generation == generation);
         let Some(token) = token else { return Verdict::Unrecognized };
+        if !self.is_readable(token) {
+            return Verdict::Unrecognized;
+        }
         if !self.prefixes.contains(&(key.prefix, true)) {
             return Verdict::Unrecognized;
         }
