@@ -4,7 +4,13 @@
 //! `KEYHASP_SEQUENCES` says how many sequences each backend gets (500 unless told), and
 //! `KEYHASP_SEED` replays one of them, telling each call as it is made.
 // It is a test.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
 
 mod backends;
 mod calls;
