@@ -55,7 +55,7 @@ impl Gate {
         let offset = freshness.wall_offset.load(Ordering::Relaxed);
         let millis = millis(monotonic).saturating_add(offset);
         let millis = u64::try_from(millis).unwrap_or(0);
-        Ok(Timestamp::from_millis(millis).unwrap_or(Timestamp::MAX))
+        Ok(Timestamp::clamped_millis(millis))
     }
 
     /// Why nothing can be answered, freshness aside.

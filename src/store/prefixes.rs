@@ -35,7 +35,7 @@ impl AcceptedPrefixes {
 
     /// The accepted prefix that a token begins with.
     #[inline]
-    pub(super) fn find(&self, prefix: &[u8]) -> Option<(u8, Prefix)> {
+    pub(super) fn find(&self, prefix: &[u8]) -> Option<(u8, &Prefix)> {
         let mut left = self.accepted.load(Ordering::Acquire);
         while left != 0 {
             // At most 63.
@@ -43,7 +43,7 @@ impl AcceptedPrefixes {
             let number = left.trailing_zeros() as u8;
             let accepted = self.by_number[usize::from(number)].get()?;
             if accepted.as_bytes() == prefix {
-                return Some((number, *accepted));
+                return Some((number, accepted));
             }
             left &= left - 1;
         }
@@ -60,10 +60,10 @@ mod tests {
         let prefix = |text| Prefix::new(text).unwrap();
         let table = PrefixTable::default().accepting(&[prefix("a"), prefix("ab")]).unwrap();
         let prefixes = AcceptedPrefixes::new(&table);
-        assert_eq!(prefixes.find(b"ab"), Some((1, prefix("ab"))));
+        assert_eq!(prefixes.find(b"ab"), Some((1, &prefix("ab"))));
         assert_eq!(prefixes.find(b""), None);
         prefixes.put(&table.accepting(&[prefix("ab"), prefix("c")]).unwrap());
         assert_eq!(prefixes.find(b"a"), None);
-        assert_eq!(prefixes.find(b"c"), Some((2, prefix("c"))));
+        assert_eq!(prefixes.find(b"c"), Some((2, &prefix("c"))));
     }
 }

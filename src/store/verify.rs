@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantParts};
 use crate::id::Generation;
 use crate::key::{Prefix, Standing, Unfit};
-use crate::token::Unverified;
+use crate::token::{Peppers, Unverified};
 
 /// What an unknown id is compared with, so that it does the same work.
 const NOBODY: [u8; 32] = [0; 32];
@@ -27,21 +27,20 @@ impl Core {
         let now = self.gate.pass(&*self.clock).map_err(Refusal::Unavailable)?;
         let (prefix_number, prefix) =
             self.prefixes.find(token.prefix).ok_or(Refusal::Unrecognized)?;
-        let mut digests = Digests { core: self, token: &token, by_pepper: [None; 4] };
         // Under the pepper of most tokens already, while the slot is on its way.
-        let likely = digests.under(self.index.likely_pepper()).copied();
+        let mut digests = Digests::new(self, &token).ok_or(Refusal::Unrecognized)?;
         let mut compared = false;
         let found = search.find(|entry| {
             compared = true;
-            let digest = digests.under(entry.pepper)?;
+            let digest = digests.under(entry.pepper())?;
             // The prefix first: a right secret under another one is refused like a wrong one.
-            let is_accepted =
-                entry.prefix == prefix_number && constant_time_eq_32(digest, &entry.digest_bytes());
-            declassified(is_accepted).then_some(*entry)
+            let is_accepted = entry.prefix() == prefix_number
+                && constant_time_eq_32(digest, &entry.digest_bytes());
+            declassified(is_accepted).then(|| entry.unpack())
         });
         if !compared {
             // The same work for an id that nobody has.
-            black_box(likely.map(|digest| constant_time_eq_32(&digest, &NOBODY)));
+            black_box(constant_time_eq_32(&digests.likely, &NOBODY));
         }
         match found {
             Some(entry) => self.judge(&token, &entry, prefix, now),
@@ -55,7 +54,7 @@ impl Core {
         &self,
         token: &Unverified<'_>,
         entry: &Entry,
-        prefix: Prefix,
+        prefix: &Prefix,
         now: Timestamp,
     ) -> Result<Grant, Refusal> {
         let recovering = Refusal::Unavailable(Unavailable::Recovering);
@@ -81,22 +80,37 @@ impl Core {
             generation,
             is_current: entry.is_current,
             ends_at,
-            prefix,
+            prefix: *prefix,
         }))
     }
 }
 
-/// The digests of one token under the open peppers, each computed when it is first asked for.
+/// The digests of one token under the open peppers: at once under that of most tokens, under each
+/// other one when it is first asked for.
 struct Digests<'a> {
     core: &'a Core,
     token: &'a Unverified<'a>,
-    by_pepper: [Option<[u8; 32]>; 4],
+    likely_position: u8,
+    likely: [u8; 32],
+    others: [Option<[u8; 32]>; Peppers::MAX_OPEN],
 }
 
-impl Digests<'_> {
+impl<'a> Digests<'a> {
+    #[inline]
+    fn new(core: &'a Core, token: &'a Unverified<'a>) -> Option<Self> {
+        let likely_position = core.index.likely_pepper();
+        let likely = token.digest(core.peppers.at(likely_position.into())?);
+        Some(Self { core, token, likely_position, likely, others: [None; Peppers::MAX_OPEN] })
+    }
+
     #[inline]
     fn under(&mut self, position: u8) -> Option<&[u8; 32]> {
-        let cell = self.by_pepper.get_mut(usize::from(position))?;
+        if position == self.likely_position { Some(&self.likely) } else { self.other(position) }
+    }
+
+    #[cold]
+    fn other(&mut self, position: u8) -> Option<&[u8; 32]> {
+        let cell = self.others.get_mut(usize::from(position))?;
         if cell.is_none() {
             *cell = Some(self.token.digest(self.core.peppers.at(position.into())?));
         }

@@ -47,6 +47,7 @@ pub(super) struct Parts<'a> {
 }
 
 /// Takes a token apart by its length; `None` for a wrong length, separator or id.
+#[inline]
 pub(super) fn parse(token: &[u8]) -> Option<Parts<'_>> {
     if token.len() > MAX_TOKEN_LEN {
         return None;
@@ -83,26 +84,29 @@ fn push_digits<const N: usize>(mut value: u128, out: &mut String) {
 }
 
 /// Ten digits fit in 64 bits, so an id is two such parts and two digits before them.
+#[inline]
 fn decode_id(digits: &[u8; ID_LEN]) -> Option<KeyId> {
     const TEN: u128 = 62_u128.pow(10);
     let (high, rest) = digits.split_first_chunk::<2>()?;
     let (middle, low) = rest.split_first_chunk::<10>()?;
-    let (high, middle, low) = (decode(high)?, decode(middle)?, decode(low)?);
+    let (high, middle, low) = (decode(high)?, decode(middle)?, decode(low.first_chunk::<10>()?)?);
     let below = u128::from(middle) * TEN + u128::from(low);
     let value = u128::from(high).checked_mul(TEN * TEN)?.checked_add(below)?;
     Some(KeyId::from_u128(value))
 }
 
-/// At most ten digits; `None` if one isn't a digit.
+/// An even number of digits, at most ten; `None` if one isn't a digit.
 #[inline]
-fn decode(digits: &[u8]) -> Option<u64> {
+fn decode<const N: usize>(digits: &[u8; N]) -> Option<u64> {
     let mut wrong = 0;
     let mut value = 0_u64;
-    for digit in digits {
-        let digit = VALUES[usize::from(*digit)];
+    // Two at a time: the multiplications wait for each other half as often.
+    for [one, other] in digits.as_chunks::<2>().0 {
+        let (one, other) = (VALUES[usize::from(*one)], VALUES[usize::from(*other)]);
         // Digits are below 64, so the top bits tell of a byte that is none.
-        wrong |= digit;
-        value = value * 62 + u64::from(digit & 0x3f);
+        wrong |= one | other;
+        let pair = u64::from(one & 0x3f) * 62 + u64::from(other & 0x3f);
+        value = value * (62 * 62) + pair;
     }
     (wrong & 0xc0 == 0).then_some(value)
 }

@@ -44,6 +44,9 @@ pub(in crate::store) struct Entry {
     pub(in crate::store) standing: Standing,
 }
 
+/// An entry as it lies in a slot, of which first the digest is needed, and mostly nothing else.
+pub(in crate::store) struct Packed<'a>(pub(super) &'a Words);
+
 impl fmt::Debug for Entry {
     /// Everything that decides, but not the digest.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,16 +66,6 @@ impl Entry {
     pub(in crate::store) fn digest_words(bytes: &[u8; 32]) -> [u64; 4] {
         let (words, _) = bytes.as_chunks::<8>();
         std::array::from_fn(|i| u64::from_ne_bytes(words[i]))
-    }
-
-    /// The digest's bytes.
-    #[inline]
-    pub(in crate::store) fn digest_bytes(&self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        for (chunk, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.digest) {
-            *chunk = word.to_ne_bytes();
-        }
-        bytes
     }
 
     /// Packs it: four words of digest; expiry and part of the set; end and generation's low part;
@@ -111,7 +104,7 @@ impl Entry {
     pub(super) fn unpack(words: &Words) -> Self {
         let [a, b, c, d, expiry, end, rest] = words.near;
         let time = |millis: u64| {
-            if millis == NEVER { None } else { Timestamp::from_millis(millis).ok() }
+            if millis == NEVER { None } else { Some(Timestamp::clamped_millis(millis)) }
         };
         let bit = |at: u32| rest >> (16 + at) & 1 == 1;
         let mut short_owner = [0; SHORT_OWNER];
@@ -126,8 +119,8 @@ impl Entry {
             short_owner: bit(14).then_some(short_owner),
             set: (expiry & 0xffff | (rest >> 8 & 0xff) << 16) as u32,
             generation: (end & 0xffff | (rest & 0xff) << 16) as u32,
-            pepper: (rest >> 22 & 0b11) as u8,
-            prefix: (rest >> 16 & 0x3f) as u8,
+            pepper: Packed(words).pepper(),
+            prefix: Packed(words).prefix(),
             kind: if bit(10) { Kind::Trial } else { Kind::Standard },
             is_current: bit(9),
             is_uncertain: bit(8),
@@ -140,6 +133,35 @@ impl Entry {
                 ends_at: time(end >> 16),
             },
         }
+    }
+}
+
+impl Packed<'_> {
+    /// The digest's bytes.
+    #[inline]
+    pub(in crate::store) fn digest_bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (chunk, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.0.near) {
+            *chunk = word.to_ne_bytes();
+        }
+        bytes
+    }
+
+    /// Where the pepper lies among the open ones.
+    #[inline]
+    pub(in crate::store) fn pepper(&self) -> u8 {
+        (self.0.near[6] >> 22 & 0b11) as u8
+    }
+
+    /// The number of the prefix.
+    #[inline]
+    pub(in crate::store) fn prefix(&self) -> u8 {
+        (self.0.near[6] >> 16 & 0x3f) as u8
+    }
+
+    #[inline]
+    pub(in crate::store) fn unpack(&self) -> Entry {
+        Entry::unpack(self.0)
     }
 }
 
@@ -179,7 +201,7 @@ mod tests {
                 },
             };
             prop_assert_eq!(Entry::unpack(&entry.pack()), entry);
-            prop_assert_eq!(Entry::digest_words(&entry.digest_bytes()), digest);
+            prop_assert_eq!(Entry::digest_words(&Packed(&entry.pack()).digest_bytes()), digest);
         }
     }
 }

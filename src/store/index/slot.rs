@@ -6,14 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use super::prefetch::prefetch;
 
 /// How many bits of a key's tag lie in a slot.
-pub(super) const TAG_BITS: u32 = 48;
+pub(super) const TAG_BITS: u32 = 45;
 
 /// Nothing was ever here since its unit was taken: a search ends.
 const EMPTY: u64 = 0;
 /// Something was here: a search goes on.
 const RETIRED: u64 = (1 << TAG_BITS) - 1;
-const SEQUENCE_BITS: u32 = 64 - TAG_BITS;
-const SEQUENCE_MASK: u64 = (1 << SEQUENCE_BITS) - 1;
+const REACH_BITS: u32 = 3;
+const REACH_MASK: u64 = (1 << REACH_BITS) - 1;
+const SEQUENCE_MASK: u64 = (1 << (64 - TAG_BITS)) - 1 - REACH_MASK;
+const SEQUENCE_ONE: u64 = 1 << REACH_BITS;
+/// Where the tag begins.
+const TAG_AT: u32 = 64 - TAG_BITS;
 
 /// What a slot holds beside its tag: seven words in its own cache line, and two apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,7 +33,8 @@ impl fmt::Debug for Words {
     }
 }
 
-/// One cache line: a word of 48 bits of tag and 16 of sequence, and seven of contents.
+/// One cache line: a word of 45 bits of tag, 16 of sequence and 3 of reach, and seven of contents.
+/// The reach isn't the contents' own: it says how far from here those lie whose search begins here.
 #[repr(align(64))]
 struct Line {
     head: AtomicU64,
@@ -42,14 +47,17 @@ impl fmt::Debug for Line {
     }
 }
 
-/// So many slots, side by side: their lines, and the two words of each that lie apart, so that
-/// both can be fetched at once.
-pub(super) struct Unit<const N: usize> {
-    lines: [Line; N],
-    far: [[AtomicU64; 2]; N],
+/// Four slots side by side: their lines, and after them the words of each that lie apart, so that
+/// both can be fetched at once and lie in one page of memory.
+struct Quad {
+    lines: [Line; 4],
+    far: [[AtomicU64; 2]; 4],
 }
 
-impl<const N: usize> fmt::Debug for Unit<N> {
+/// So many times four slots.
+pub(super) struct Unit<const QUADS: usize>([Quad; QUADS]);
+
+impl<const QUADS: usize> fmt::Debug for Unit<QUADS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Unit").finish_non_exhaustive()
     }
@@ -84,22 +92,32 @@ pub(super) fn tag_of(id: u128) -> u64 {
     // ratio) spreads all of them into the leading bits.
     #[allow(clippy::cast_possible_truncation)]
     let mixed = (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> SEQUENCE_BITS).clamp(1, RETIRED - 1)
+    (mixed >> TAG_AT).clamp(1, RETIRED - 1)
 }
 
-impl<const N: usize> Unit<N> {
+impl<const QUADS: usize> Unit<QUADS> {
+    /// How many slots it has.
+    pub(super) const SLOTS: usize = 4 * QUADS;
+
     pub(super) fn empty() -> Self {
         let word = || AtomicU64::new(0);
         let line = || Line { head: word(), words: std::array::from_fn(|_| word()) };
-        Self {
+        Self(std::array::from_fn(|_| Quad {
             lines: std::array::from_fn(|_| line()),
             far: std::array::from_fn(|_| [word(), word()]),
-        }
+        }))
     }
 
     #[inline]
     pub(super) fn slot(&self, at: usize) -> Slot<'_> {
-        Slot { line: &self.lines[at], far: &self.far[at] }
+        let quad = &self.0[at / 4];
+        Slot { line: &quad.lines[at % 4], far: &quad.far[at % 4] }
+    }
+
+    /// The slots from one on.
+    #[inline]
+    pub(super) fn slots_from(&self, at: usize) -> impl Iterator<Item = Slot<'_>> {
+        (at..Self::SLOTS).map(|at| self.slot(at))
     }
 }
 
@@ -116,11 +134,27 @@ impl Slot<'_> {
         prefetch(self.far);
     }
 
+    /// How many slots from here on may hold what begins its search here.
+    #[inline]
+    pub(super) fn reach(self) -> usize {
+        let reach = self.line.head.load(Ordering::Acquire) & REACH_MASK;
+        // The greatest that can be written stands for any.
+        if reach == REACH_MASK { usize::MAX } else { reach as usize }
+    }
+
+    /// Whoever begins a search here shall look at so many slots at least. For the writer, before
+    /// it fills the last of them.
+    pub(super) fn reach_to(self, slots: usize) {
+        let head = self.line.head.load(Ordering::Relaxed);
+        let reach = (head & REACH_MASK).max((slots as u64).min(REACH_MASK));
+        self.line.head.store(head & !REACH_MASK | reach, Ordering::Release);
+    }
+
     /// What is here for a tag.
     #[inline]
     pub(super) fn read(self, tag: u64) -> Seen {
         let head = self.line.head.load(Ordering::Acquire);
-        let seen = head >> SEQUENCE_BITS;
+        let seen = head >> TAG_AT;
         if seen != tag {
             return if seen == EMPTY { Seen::End } else { Seen::Other };
         }
@@ -129,7 +163,7 @@ impl Slot<'_> {
         // filling visible to the load below.
         fence(Ordering::Acquire);
         // Acquire, so that whoever finds it retired also sees that it was announced.
-        if self.line.head.load(Ordering::Acquire) == head {
+        if (self.line.head.load(Ordering::Acquire) ^ head) & !REACH_MASK == 0 {
             Seen::Match(words)
         } else {
             Seen::Other
@@ -138,7 +172,7 @@ impl Slot<'_> {
 
     /// The tag of what lives here. For the writer.
     pub(super) fn tag(self) -> Option<u64> {
-        let tag = self.line.head.load(Ordering::Relaxed) >> SEQUENCE_BITS;
+        let tag = self.line.head.load(Ordering::Relaxed) >> TAG_AT;
         (tag != EMPTY && tag != RETIRED).then_some(tag)
     }
 
@@ -153,7 +187,7 @@ impl Slot<'_> {
 
     /// Whether it was never filled since its unit was taken. For the writer.
     pub(super) fn is_empty(self) -> bool {
-        self.line.head.load(Ordering::Relaxed) >> SEQUENCE_BITS == EMPTY
+        self.line.head.load(Ordering::Relaxed) >> TAG_AT == EMPTY
     }
 
     /// Fills a slot in which nothing lives, and publishes it.
@@ -174,13 +208,18 @@ impl Slot<'_> {
 
     /// Makes the slot empty again, for another group.
     pub(super) fn clear(self) {
-        self.mark(EMPTY);
+        // In one store: whoever sees no reach also sees that the group was given up.
+        self.line.head.store(EMPTY | self.next_sequence(), Ordering::Release);
     }
 
     fn mark(self, tag: u64) {
-        let head = &self.line.head;
-        let sequence = head.load(Ordering::Relaxed).wrapping_add(1) & SEQUENCE_MASK;
-        head.store(tag << SEQUENCE_BITS | sequence, Ordering::Release);
+        let reach = self.line.head.load(Ordering::Relaxed) & REACH_MASK;
+        let head = tag << TAG_AT | self.next_sequence() | reach;
+        self.line.head.store(head, Ordering::Release);
+    }
+
+    fn next_sequence(self) -> u64 {
+        self.line.head.load(Ordering::Relaxed).wrapping_add(SEQUENCE_ONE) & SEQUENCE_MASK
     }
 }
 
@@ -194,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_one_cache_line_and_two_words() {
-        assert_eq!((size_of::<Unit<4>>(), align_of::<Unit<4>>()), (4 * 80, 64));
+        assert_eq!((size_of::<Unit<8>>(), align_of::<Unit<8>>()), (32 * 80, 64));
     }
 
     #[test]
@@ -210,6 +249,20 @@ mod tests {
         assert_eq!(slot.read(5), Seen::Match(words(2)));
         slot.clear();
         assert_eq!(slot.read(5), Seen::End);
+    }
+
+    #[test]
+    fn its_reach_only_grows_until_it_is_cleared() {
+        let unit = Unit::<1>::empty();
+        let slot = unit.slot(0);
+        for (slots, reach) in [(0, 0), (3, 3), (2, 3), (6, 6), (7, usize::MAX), (1, usize::MAX)] {
+            slot.reach_to(slots);
+            slot.fill(5, &words(1));
+            assert_eq!((slot.reach(), slot.read(5)), (reach, Seen::Match(words(1))));
+            slot.retire();
+        }
+        slot.clear();
+        assert_eq!((slot.reach(), slot.read(5)), (0, Seen::End));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::slot::{self, Seen, Slot, TAG_BITS, Words};
 /// The greatest depth of the directory: 2^20 groups.
 const MAX_DEPTH: u32 = 20;
 /// How many slots make a unit.
-const UNIT_SLOTS: usize = 512;
+const UNIT_SLOTS: usize = Unit::SLOTS;
 /// A group that would need more units splits.
 const MAX_UNITS: usize = 16;
 /// What the halves of a split group begin with.
@@ -25,7 +25,11 @@ const SPLIT_UNITS: usize = MAX_UNITS / 2;
 /// so many on average, and fetching them together costs hardly more than fetching one.
 const PREFETCHED: usize = 4;
 
-type Unit = slot::Unit<UNIT_SLOTS>;
+/// How many trailing bits of a tag say where in its group a search begins.
+const START_BITS: u32 = 24;
+const START_MASK: u64 = (1 << START_BITS) - 1;
+
+type Unit = slot::Unit<128>;
 
 /// Which units make up a group, in their order. Readers that hold a number of a group that was
 /// given up may find it being written: what they compute from that leads to wrong slots, where
@@ -74,8 +78,12 @@ pub(super) struct TableFull;
 struct Run<'a> {
     table: &'a Table,
     group: &'a Group,
-    slots: usize,
-    start: usize,
+    /// How many units the group has.
+    units: usize,
+    /// Where the first slot lies: the unit's place in the group, the unit, the slot's place in it.
+    unit_at: usize,
+    first: &'a Unit,
+    at: usize,
 }
 
 /// A search that knows where it will look first.
@@ -106,18 +114,26 @@ impl Table {
         table
     }
 
-    /// Begins to look for a tag: has the first slot fetched, and can do something else meanwhile.
+    /// Begins to look for a tag: has the first slots fetched, and can do something else meanwhile.
     #[inline]
     pub(super) fn probe(&self, tag: u64) -> Option<Probe<'_>> {
-        let depth = self.depth.load(Ordering::Acquire);
-        let entry = self.entry(depth, tag)?;
-        let before = entry.load(Ordering::Acquire);
-        let run = self.run(number_of(before), tag)?;
-        if let Some(first) = run.slot(0) {
-            first.prefetch_far();
+        loop {
+            let depth = self.depth.load(Ordering::Acquire);
+            let entry = self.entry(depth, tag)?;
+            let before = entry.load(Ordering::Acquire);
+            if let Some(run) = self.run(number_of(before), tag) {
+                run.first().prefetch_far();
+                // Not past the unit's end: few begin so close to it.
+                run.first.slots_from(run.at).take(PREFETCHED).for_each(Slot::prefetch);
+                return Some(Probe { tag, depth, entry, before, run });
+            }
+            // The group was given up meanwhile, so the directory has moved on.
+            if entry.load(Ordering::Acquire) == before
+                && self.depth.load(Ordering::Acquire) == depth
+            {
+                return None;
+            }
         }
-        run.iter().take(PREFETCHED).for_each(Slot::prefetch);
-        Some(Probe { tag, depth, entry, before, run })
     }
 
     /// Replaces what lives under a tag, as far as `is_old` says so, by `new`.
@@ -133,9 +149,7 @@ impl Table {
         let old: Vec<Slot<'_>> =
             run.used().filter(|slot| slot.tag() == Some(tag) && is_old(&slot.contents())).collect();
         for words in new {
-            let slot = run.iter().find(|slot| slot.tag().is_none()).ok_or(TableFull)?;
-            writer.groups[number as usize].used += usize::from(slot.is_empty());
-            slot.fill(tag, words);
+            writer.groups[number as usize].used += usize::from(run.fill(tag, words)?);
         }
         if !old.is_empty() {
             self.announce(number, writer.groups[number as usize].depth, tag);
@@ -183,7 +197,7 @@ impl Table {
             let entry = self.entry(depth, tag).ok_or(TableFull)?;
             let number = number_of(entry.load(Ordering::Relaxed));
             let run = self.run(number, tag).ok_or(TableFull)?;
-            let units = run.slots / UNIT_SLOTS;
+            let units = run.units;
             let info = writer.groups[number as usize];
             if info.used + more <= room(units) {
                 return Ok(number);
@@ -231,8 +245,7 @@ impl Table {
             let Some(tag) = slot.tag() else { continue };
             let target = targets[half_of(tag)];
             let run = self.run(target, tag).ok_or(TableFull)?;
-            let free = run.iter().find(|slot| slot.is_empty()).ok_or(TableFull)?;
-            free.fill(tag, &slot.contents());
+            run.fill(tag, &slot.contents())?;
             writer.groups[target as usize].used += 1;
         }
         let half = self.span(old_depth) / 2;
@@ -327,10 +340,19 @@ impl Table {
     #[inline]
     fn run(&self, number: u32, tag: u64) -> Option<Run<'_>> {
         let group = self.groups.get(number)?;
-        let slots = group.len.load(Ordering::Acquire) as usize * UNIT_SLOTS;
-        // The trailing 32 bits, scaled to the number of slots.
-        let start = (((tag & 0xffff_ffff) * slots as u64) >> 32) as usize;
-        Some(Run { table: self, group, slots, start })
+        let units = group.len.load(Ordering::Acquire) as usize;
+        if units == 0 {
+            return None;
+        }
+        // The trailing bits, scaled to the number of slots. The leading ones led to the group.
+        let scaled = ((tag & START_MASK) as usize * units * UNIT_SLOTS) >> START_BITS;
+        let (unit_at, at) = (scaled / UNIT_SLOTS, scaled % UNIT_SLOTS);
+        Some(Run { table: self, group, units, unit_at, first: self.unit(group, unit_at)?, at })
+    }
+
+    #[inline]
+    fn unit(&self, group: &Group, at: usize) -> Option<&Unit> {
+        self.units.get(group.units.get(at)?.load(Ordering::Acquire))
     }
 }
 
@@ -340,7 +362,7 @@ impl<'a> Probe<'a> {
     #[inline]
     pub(super) fn find<B>(mut self, mut visit: impl FnMut(&Words) -> Option<B>) -> Option<B> {
         loop {
-            for slot in self.run.iter() {
+            for slot in self.run.iter().take(self.run.first().reach()) {
                 match slot.read(self.tag) {
                     Seen::End => break,
                     Seen::Other => {}
@@ -364,16 +386,19 @@ impl<'a> Probe<'a> {
 
 impl<'a> Run<'a> {
     #[inline]
-    fn slot(&self, nth: usize) -> Option<Slot<'a>> {
-        let at = self.start + nth;
-        let at = if at < self.slots { at } else { at - self.slots };
-        let unit = self.group.units.get(at / UNIT_SLOTS)?.load(Ordering::Acquire);
-        self.table.units.get(unit).map(|unit| unit.slot(at % UNIT_SLOTS))
+    fn first(&self) -> Slot<'a> {
+        self.first.slot(self.at)
     }
 
     #[inline]
     fn iter(self) -> impl Iterator<Item = Slot<'a>> {
-        (0..self.slots).map_while(move |nth| self.slot(nth))
+        // The unit of the beginning comes again at the end, up to where it began.
+        let later = (1..=self.units).map_while(move |nth| {
+            let unit = self.table.unit(self.group, (self.unit_at + nth) % self.units)?;
+            let slots = if nth == self.units { self.at } else { UNIT_SLOTS };
+            Some(unit.slots_from(0).take(slots))
+        });
+        self.first.slots_from(self.at).chain(later.flatten())
     }
 
     /// Up to the first that was never filled. For the writer.
@@ -381,8 +406,18 @@ impl<'a> Run<'a> {
         self.iter().take_while(|slot| !slot.is_empty())
     }
 
+    /// Fills the first slot in which nothing lives; says whether nothing ever did. For the writer.
+    fn fill(&self, tag: u64, words: &Words) -> Result<bool, TableFull> {
+        let mut slots = (1..).zip(self.iter());
+        let (reach, slot) = slots.find(|(_, slot)| slot.tag().is_none()).ok_or(TableFull)?;
+        let was_empty = slot.is_empty();
+        self.first().reach_to(reach);
+        slot.fill(tag, words);
+        Ok(was_empty)
+    }
+
     fn units(self) -> impl Iterator<Item = u32> {
-        let units = &self.group.units[..self.slots / UNIT_SLOTS];
+        let units = &self.group.units[..self.units];
         units.iter().map(|unit| unit.load(Ordering::Relaxed))
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::entry::Entry;
+use super::entry::{Entry, Packed};
 use super::interned::{OwnerNumbers, OwnerState, Owners, SetNumbers, Sets};
 use super::slot::{Words, tag_of};
 use super::table::{Probe, Table, Writer};
@@ -54,8 +54,11 @@ pub(in crate::store) struct Search<'a>(Option<Probe<'a>>);
 impl Search<'_> {
     /// Shows the entries under the id, until `visit` breaks with an answer.
     #[inline]
-    pub(in crate::store) fn find<B>(self, mut visit: impl FnMut(&Entry) -> Option<B>) -> Option<B> {
-        self.0?.find(|words| visit(&Entry::unpack(words)))
+    pub(in crate::store) fn find<B>(
+        self,
+        mut visit: impl FnMut(&Packed<'_>) -> Option<B>,
+    ) -> Option<B> {
+        self.0?.find(|words| visit(&Packed(words)))
     }
 }
 
