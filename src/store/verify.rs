@@ -2,12 +2,12 @@
 
 use std::hint::black_box;
 
-use constant_time_eq::constant_time_eq_32;
+use constant_time_eq::constant_time_eq_n;
 
 use super::core::Core;
 use super::declassify::declassified;
 use super::error::{Refusal, Unavailable};
-use super::index::Entry;
+use super::index::{DIGEST_LEN, Entry};
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantParts};
 use crate::id::Generation;
@@ -15,7 +15,7 @@ use crate::key::{Prefix, Standing, Unfit};
 use crate::token::{Peppers, Unverified};
 
 /// What an unknown id is compared with, so that it does the same work.
-const NOBODY: [u8; 32] = [0; 32];
+const NOBODY: [u8; DIGEST_LEN] = [0; DIGEST_LEN];
 
 impl Core {
     /// Judges a token: shape, prefix and id; one keyed digest; a constant-time comparison with
@@ -30,22 +30,24 @@ impl Core {
         // Under the pepper of most tokens already, while the slot is on its way.
         let mut digests = Digests::new(self, &token).ok_or(Refusal::Unrecognized)?;
         let mut compared = false;
-        let found = search.find(|entry| {
+        let answer = search.find(|entry| {
             compared = true;
             let digest = digests.under(entry.pepper())?;
             // The prefix first: a right secret under another one is refused like a wrong one.
             let is_accepted = entry.prefix() == prefix_number
-                && constant_time_eq_32(digest, &entry.digest_bytes());
-            declassified(is_accepted).then(|| entry.unpack())
+                && constant_time_eq_n(digest, &entry.digest_bytes());
+            if !declassified(is_accepted) {
+                return None;
+            }
+            // One that is replaced just now is looked for again.
+            let entry = entry.judged_at(now)?;
+            Some(self.judge(&token, &entry, prefix, now))
         });
         if !compared {
             // The same work for an id that nobody has.
-            black_box(constant_time_eq_32(&digests.likely, &NOBODY));
+            black_box(constant_time_eq_n(&digests.likely, &NOBODY));
         }
-        match found {
-            Some(entry) => self.judge(&token, &entry, prefix, now),
-            None => Err(Refusal::Unrecognized),
-        }
+        answer.unwrap_or(Err(Refusal::Unrecognized))
     }
 
     /// The secret was right: looks at everything else.
@@ -91,28 +93,29 @@ struct Digests<'a> {
     core: &'a Core,
     token: &'a Unverified<'a>,
     likely_position: u8,
-    likely: [u8; 32],
-    others: [Option<[u8; 32]>; Peppers::MAX_OPEN],
+    likely: [u8; DIGEST_LEN],
+    others: [Option<[u8; DIGEST_LEN]>; Peppers::MAX_OPEN],
 }
 
 impl<'a> Digests<'a> {
     #[inline]
     fn new(core: &'a Core, token: &'a Unverified<'a>) -> Option<Self> {
         let likely_position = core.index.likely_pepper();
-        let likely = token.digest(core.peppers.at(likely_position.into())?);
+        let likely = Entry::cut(&token.digest(core.peppers.at(likely_position.into())?));
         Some(Self { core, token, likely_position, likely, others: [None; Peppers::MAX_OPEN] })
     }
 
     #[inline]
-    fn under(&mut self, position: u8) -> Option<&[u8; 32]> {
+    fn under(&mut self, position: u8) -> Option<&[u8; DIGEST_LEN]> {
         if position == self.likely_position { Some(&self.likely) } else { self.other(position) }
     }
 
     #[cold]
-    fn other(&mut self, position: u8) -> Option<&[u8; 32]> {
+    fn other(&mut self, position: u8) -> Option<&[u8; DIGEST_LEN]> {
         let cell = self.others.get_mut(usize::from(position))?;
         if cell.is_none() {
-            *cell = Some(self.token.digest(self.core.peppers.at(position.into())?));
+            let pepper = self.core.peppers.at(position.into())?;
+            *cell = Some(Entry::cut(&self.token.digest(pepper)));
         }
         cell.as_ref()
     }

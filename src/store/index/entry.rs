@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::slot::Words;
+use super::slot::{Found, Words};
 use crate::clock::Timestamp;
 use crate::key::{Kind, Standing};
 
@@ -11,17 +11,24 @@ const TIME_BITS: u32 = 48;
 const SET_BITS: u32 = 24;
 const GENERATION_BITS: u32 = 24;
 
+/// What lies near of a set's and a generation's number.
+const HALF: u64 = 0xffff;
+
 /// What no time is: later than every [`Timestamp`], so never reached.
 const NEVER: u64 = (1 << TIME_BITS) - 1;
 
 /// How long an owner's id may be to lie in the slot, beside its number.
 pub(in crate::store) const SHORT_OWNER: usize = 16;
 
+/// How much of a digest is compared: 192 bits, which nobody guesses, so that whose token it is and
+/// until when fits into the same cache line.
+pub(in crate::store) const DIGEST_LEN: usize = 24;
+
 /// What the index says of one token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Entry {
-    /// The digest, as four words in the byte order of this machine.
-    pub(in crate::store) digest: [u64; 4],
+    /// The digest's beginning.
+    pub(in crate::store) digest: [u8; DIGEST_LEN],
     /// The number of the owner.
     pub(in crate::store) owner: u32,
     /// The owner's id, if it is short enough to lie in the slot.
@@ -44,9 +51,6 @@ pub(in crate::store) struct Entry {
     pub(in crate::store) standing: Standing,
 }
 
-/// An entry as it lies in a slot, of which first the digest is needed, and mostly nothing else.
-pub(in crate::store) struct Packed<'a>(pub(super) &'a Words);
-
 impl fmt::Debug for Entry {
     /// Everything that decides, but not the digest.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,22 +65,28 @@ impl fmt::Debug for Entry {
     }
 }
 
+/// An entry as it lies in a slot, of which first the digest is needed, and mostly nothing else.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Packed<'a>(pub(super) Found<'a>);
+
 impl Entry {
-    /// The digest's bytes as the words that a slot holds.
-    pub(in crate::store) fn digest_words(bytes: &[u8; 32]) -> [u64; 4] {
-        let (words, _) = bytes.as_chunks::<8>();
-        std::array::from_fn(|i| u64::from_ne_bytes(words[i]))
+    /// What is kept of a digest.
+    #[inline]
+    pub(in crate::store) fn cut(digest: &[u8; 32]) -> [u8; DIGEST_LEN] {
+        std::array::from_fn(|at| digest[at])
     }
 
-    /// Packs it: four words of digest; expiry and part of the set; end and generation's low part;
-    /// owner and flags; a short owner id apart.
+    /// Packs it. Near: three words of digest; two of a short owner id; the earlier of expiry and
+    /// end, and half of the set; owner, half of the generation, and flags. Apart, as it is seldom
+    /// needed: the expiry, and the other parts of set and generation.
     pub(super) fn pack(&self) -> Words {
-        let [a, b, c, d] = self.digest;
         let time = |at: Option<Timestamp>| at.map_or(NEVER, Timestamp::as_millis);
-        let set = u64::from(self.set);
-        let generation = u64::from(self.generation);
+        let expiry = time(self.standing.expires_at);
+        let over = expiry.min(time(self.standing.ends_at));
+        let (set, generation) = (u64::from(self.set), u64::from(self.generation));
         let mut flags = 0;
         for flag in [
+            set > HALF || generation > HALF,
             self.short_owner.is_some(),
             self.standing.revoked,
             self.standing.blocked,
@@ -89,38 +99,33 @@ impl Entry {
         }
         flags = flags << 2 | u64::from(self.pepper);
         flags = flags << 6 | u64::from(self.prefix);
-        let expiry = time(self.standing.expires_at) << 16 | set & 0xffff;
-        let end = time(self.standing.ends_at) << 16 | generation & 0xffff;
-        let rest = u64::from(self.owner) << 32 | flags << 16 | set >> 16 << 8 | generation >> 16;
-        let (far, _) =
-            self.short_owner.as_ref().map_or(([].as_slice(), &[][..]), |id| id.as_chunks::<8>());
+        let [a, b, c] = words(&self.digest);
+        let [d, e] = words(&self.short_owner.unwrap_or_default());
+        let times = over << 16 | set & HALF;
+        let rest = u64::from(self.owner) << 32 | (generation & HALF) << 16 | flags;
         Words {
-            near: [a, b, c, d, expiry, end, rest],
-            far: std::array::from_fn(|i| far.get(i).map_or(0, |bytes| u64::from_ne_bytes(*bytes))),
+            near: [a, b, c, d, e, times, rest],
+            far: expiry << 16 | set >> 16 << 8 | generation >> 16,
         }
     }
 
     #[inline]
     pub(super) fn unpack(words: &Words) -> Self {
-        let [a, b, c, d, expiry, end, rest] = words.near;
-        let time = |millis: u64| {
-            if millis == NEVER { None } else { Some(Timestamp::clamped_millis(millis)) }
-        };
-        let bit = |at: u32| rest >> (16 + at) & 1 == 1;
-        let mut short_owner = [0; SHORT_OWNER];
-        for (chunk, word) in short_owner.as_chunks_mut::<8>().0.iter_mut().zip(words.far) {
-            *chunk = word.to_ne_bytes();
-        }
+        let [_, _, _, _, _, times, rest] = words.near;
+        let time = |millis: u64| (millis != NEVER).then(|| Timestamp::clamped_millis(millis));
+        let bit = |at: u32| rest >> at & 1 == 1;
+        let (expiry, over) = (words.far >> 16, times >> 16);
+        let ends_at = if over < expiry { over } else { NEVER };
         // Every field below was cut to its own width.
         #[allow(clippy::cast_possible_truncation)]
         Self {
-            digest: [a, b, c, d],
+            digest: bytes(&words.near[..3]),
             owner: (rest >> 32) as u32,
-            short_owner: bit(14).then_some(short_owner),
-            set: (expiry & 0xffff | (rest >> 8 & 0xff) << 16) as u32,
-            generation: (end & 0xffff | (rest & 0xff) << 16) as u32,
-            pepper: Packed(words).pepper(),
-            prefix: Packed(words).prefix(),
+            short_owner: bit(14).then(|| bytes(&words.near[3..5])),
+            set: (times & HALF | (words.far >> 8 & 0xff) << 16) as u32,
+            generation: (rest >> 16 & HALF | (words.far & 0xff) << 16) as u32,
+            pepper: pepper(rest),
+            prefix: prefix(rest),
             kind: if bit(10) { Kind::Trial } else { Kind::Standard },
             is_current: bit(9),
             is_uncertain: bit(8),
@@ -129,40 +134,74 @@ impl Entry {
                 revoked: bit(13),
                 blocked: bit(12),
                 deactivated: bit(11),
-                expires_at: time(expiry >> 16),
-                ends_at: time(end >> 16),
+                expires_at: time(expiry),
+                ends_at: time(ends_at),
             },
         }
     }
 }
 
 impl Packed<'_> {
-    /// The digest's bytes.
+    /// The digest's beginning.
     #[inline]
-    pub(in crate::store) fn digest_bytes(&self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        for (chunk, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.0.near) {
-            *chunk = word.to_ne_bytes();
-        }
-        bytes
+    pub(in crate::store) fn digest_bytes(&self) -> [u8; DIGEST_LEN] {
+        bytes(&self.0.near[..3])
     }
 
     /// Where the pepper lies among the open ones.
     #[inline]
     pub(in crate::store) fn pepper(&self) -> u8 {
-        (self.0.near[6] >> 22 & 0b11) as u8
+        pepper(self.0.near[6])
     }
 
     /// The number of the prefix.
     #[inline]
     pub(in crate::store) fn prefix(&self) -> u8 {
-        (self.0.near[6] >> 16 & 0x3f) as u8
+        prefix(self.0.near[6])
     }
 
+    /// As much of the entry as it takes to judge it at `now`; `None` if it was replaced meanwhile.
+    /// Unless it is over, that is everything but its expiry, whose place the earlier of expiry and
+    /// end takes.
     #[inline]
-    pub(in crate::store) fn unpack(&self) -> Entry {
-        Entry::unpack(self.0)
+    pub(in crate::store) fn judged_at(&self, now: Timestamp) -> Option<Entry> {
+        let [.., times, rest] = self.0.near;
+        let is_wide = rest >> 15 & 1 == 1;
+        if is_wide || times >> 16 <= now.as_millis() {
+            return self.whole();
+        }
+        Some(Entry::unpack(&Words { near: self.0.near, far: NEVER << 16 }))
     }
+
+    #[cold]
+    fn whole(&self) -> Option<Entry> {
+        Some(Entry::unpack(&Words { near: self.0.near, far: self.0.far()? }))
+    }
+}
+
+#[inline]
+fn pepper(rest: u64) -> u8 {
+    (rest >> 6 & 0b11) as u8
+}
+
+#[inline]
+fn prefix(rest: u64) -> u8 {
+    (rest & 0x3f) as u8
+}
+
+/// Bytes as words in the byte order of this machine.
+fn words<const N: usize>(bytes: &[u8]) -> [u64; N] {
+    let (chunks, _) = bytes.as_chunks::<8>();
+    std::array::from_fn(|at| u64::from_ne_bytes(chunks[at]))
+}
+
+#[inline]
+fn bytes<const N: usize>(words: &[u64]) -> [u8; N] {
+    let mut bytes = [0; N];
+    for (chunk, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        *chunk = word.to_ne_bytes();
+    }
+    bytes
 }
 
 /// The greatest number of a permission set.
@@ -175,12 +214,13 @@ const _: () = assert!(crate::id::Generation::MAX.get() == (1 << GENERATION_BITS)
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::slot::{Seen, Unit};
     use super::*;
 
     proptest! {
         #[test]
         fn packed_and_unpacked(
-            digest in any::<[u64; 4]>(),
+            digest in any::<[u8; DIGEST_LEN]>(),
             short_owner in any::<Option<[u8; SHORT_OWNER]>>(),
             owner in any::<u32>(),
             set in 0..=MAX_SET,
@@ -189,19 +229,39 @@ mod tests {
             prefix in 0..64_u8,
             flags in any::<[bool; 6]>(),
             times in any::<[Option<u64>; 2]>(),
+            narrow in any::<bool>(),
+            now in 0..=Timestamp::MAX.as_millis(),
         ) {
             let [revoked, blocked, deactivated, trial, is_current, is_uncertain] = flags;
-            let time = |t: Option<u64>| t.map(|t| Timestamp::from_millis(t % (Timestamp::MAX.as_millis() + 1)).unwrap());
+            let time = |t: Option<u64>| t.map(|t| Timestamp::clamped_millis(t % (Timestamp::MAX.as_millis() + 1)));
+            let half = if narrow { 0xffff } else { u32::MAX };
             let entry = Entry {
-                digest, owner, short_owner, set, generation, pepper, prefix, is_current, is_uncertain,
+                digest, owner, short_owner, pepper, prefix, is_current, is_uncertain,
+                set: set & half,
+                generation: generation & half,
                 kind: if trial { Kind::Trial } else { Kind::Standard },
                 standing: Standing {
                     suspended: false, revoked, blocked, deactivated,
                     expires_at: time(times[0]), ends_at: time(times[1]),
                 },
             };
-            prop_assert_eq!(Entry::unpack(&entry.pack()), entry);
-            prop_assert_eq!(Entry::digest_words(&Packed(&entry.pack()).digest_bytes()), digest);
+            let now = Timestamp::clamped_millis(now);
+            let unit = Unit::<1>::empty();
+            unit.slot(0).fill(5, &entry.pack());
+            let Seen::Match(found) = unit.slot(0).read(5) else { panic!("not found") };
+            let packed = Packed(found);
+            prop_assert_eq!(packed.digest_bytes(), digest);
+            // An end after the expiry never comes, and isn't kept.
+            let standing = entry.standing;
+            let ends_at = standing.ends_at.filter(|end| standing.expires_at.is_none_or(|at| *end < at));
+            let expected = Entry { standing: Standing { ends_at, ..standing }, ..entry };
+            prop_assert_eq!(packed.whole().unwrap(), expected);
+            // What is needed at some time is as good.
+            let needed = packed.judged_at(now).unwrap();
+            prop_assert_eq!(needed.standing.unfit(now), standing.unfit(now));
+            let ends_at = |s: Standing| s.expires_at.into_iter().chain(s.ends_at).min();
+            prop_assert_eq!(ends_at(needed.standing), ends_at(standing));
+            prop_assert_eq!(Entry { standing, ..needed }, entry);
         }
     }
 }

@@ -19,5 +19,5 @@ mod slot;
 mod table;
 mod view;
 
-pub(super) use entry::Entry;
+pub(super) use entry::{DIGEST_LEN, Entry};
 pub(super) use view::{Index, IndexError};

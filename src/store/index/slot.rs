@@ -1,4 +1,4 @@
-//! Ten words that a reader sees whole or not at all.
+//! Nine words that a reader sees whole or not at all.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -19,11 +19,11 @@ const SEQUENCE_ONE: u64 = 1 << REACH_BITS;
 /// Where the tag begins.
 const TAG_AT: u32 = 64 - TAG_BITS;
 
-/// What a slot holds beside its tag: seven words in its own cache line, and two apart.
+/// What a slot holds beside its tag: seven words in its own cache line, and one apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Words {
     pub(super) near: [u64; 7],
-    pub(super) far: [u64; 2],
+    pub(super) far: u64,
 }
 
 impl fmt::Debug for Words {
@@ -47,17 +47,16 @@ impl fmt::Debug for Line {
     }
 }
 
-/// Four slots side by side: their lines, and after them the words of each that lie apart, so that
-/// both can be fetched at once and lie in one page of memory.
-struct Quad {
-    lines: [Line; 4],
-    far: [[AtomicU64; 2]; 4],
+/// Eight slots side by side: their lines, and after them the word of each that lies apart.
+struct Octet {
+    lines: [Line; 8],
+    far: [AtomicU64; 8],
 }
 
-/// So many times four slots.
-pub(super) struct Unit<const QUADS: usize>([Quad; QUADS]);
+/// So many times eight slots.
+pub(super) struct Unit<const OCTETS: usize>([Octet; OCTETS]);
 
-impl<const QUADS: usize> fmt::Debug for Unit<QUADS> {
+impl<const OCTETS: usize> fmt::Debug for Unit<OCTETS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Unit").finish_non_exhaustive()
     }
@@ -71,18 +70,33 @@ impl<const QUADS: usize> fmt::Debug for Unit<QUADS> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot<'a> {
     line: &'a Line,
-    far: &'a [AtomicU64; 2],
+    far: &'a AtomicU64,
+}
+
+/// The near words of a slot, whole, and the way to the far one.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a> {
+    pub(super) near: [u64; 7],
+    head: u64,
+    slot: Slot<'a>,
+}
+
+impl fmt::Debug for Found<'_> {
+    /// Part of the words is a digest.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Found").finish_non_exhaustive()
+    }
 }
 
 /// What a reader finds in a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Seen<'a> {
     /// Nothing, and nothing after it.
     End,
     /// Something else.
     Other,
     /// The tag that was looked for, and what belongs to it.
-    Match(Words),
+    Match(Found<'a>),
 }
 
 /// The tag of a key: never one of the two that mean something else.
@@ -95,23 +109,23 @@ pub(super) fn tag_of(id: u128) -> u64 {
     (mixed >> TAG_AT).clamp(1, RETIRED - 1)
 }
 
-impl<const QUADS: usize> Unit<QUADS> {
+impl<const OCTETS: usize> Unit<OCTETS> {
     /// How many slots it has.
-    pub(super) const SLOTS: usize = 4 * QUADS;
+    pub(super) const SLOTS: usize = 8 * OCTETS;
 
     pub(super) fn empty() -> Self {
         let word = || AtomicU64::new(0);
         let line = || Line { head: word(), words: std::array::from_fn(|_| word()) };
-        Self(std::array::from_fn(|_| Quad {
+        Self(std::array::from_fn(|_| Octet {
             lines: std::array::from_fn(|_| line()),
-            far: std::array::from_fn(|_| [word(), word()]),
+            far: std::array::from_fn(|_| word()),
         }))
     }
 
     #[inline]
     pub(super) fn slot(&self, at: usize) -> Slot<'_> {
-        let quad = &self.0[at / 4];
-        Slot { line: &quad.lines[at % 4], far: &quad.far[at % 4] }
+        let octet = &self.0[at / 8];
+        Slot { line: &octet.lines[at % 8], far: &octet.far[at % 8] }
     }
 
     /// The slots from one on.
@@ -121,17 +135,11 @@ impl<const QUADS: usize> Unit<QUADS> {
     }
 }
 
-impl Slot<'_> {
+impl<'a> Slot<'a> {
     /// Has its line fetched.
     #[inline]
     pub(super) fn prefetch(self) {
         prefetch(self.line);
-    }
-
-    /// Has its words apart fetched; those of its neighbours mostly come along.
-    #[inline]
-    pub(super) fn prefetch_far(self) {
-        prefetch(self.far);
     }
 
     /// How many slots from here on may hold what begins its search here.
@@ -152,22 +160,33 @@ impl Slot<'_> {
 
     /// What is here for a tag.
     #[inline]
-    pub(super) fn read(self, tag: u64) -> Seen {
+    pub(super) fn read(self, tag: u64) -> Seen<'a> {
         let head = self.line.head.load(Ordering::Acquire);
         let seen = head >> TAG_AT;
         if seen != tag {
             return if seen == EMPTY { Seen::End } else { Seen::Other };
         }
-        let words = self.contents();
-        // If a word above came from a later filling, this fence makes the retiring before that
-        // filling visible to the load below.
-        fence(Ordering::Acquire);
-        // Acquire, so that whoever finds it retired also sees that it was announced.
-        if (self.line.head.load(Ordering::Acquire) ^ head) & !REACH_MASK == 0 {
-            Seen::Match(words)
+        let near = self.near();
+        if self.is_still(head) {
+            Seen::Match(Found { near, head, slot: self })
         } else {
             Seen::Other
         }
+    }
+
+    /// Whether all that was read of it belongs to this head.
+    #[inline]
+    fn is_still(self, head: u64) -> bool {
+        // If a word came from a later filling, this fence makes the retiring before that filling
+        // visible to the load below.
+        fence(Ordering::Acquire);
+        // Acquire, so that whoever finds it retired also sees that it was announced.
+        (self.line.head.load(Ordering::Acquire) ^ head) & !REACH_MASK == 0
+    }
+
+    #[inline]
+    fn near(self) -> [u64; 7] {
+        std::array::from_fn(|i| self.line.words[i].load(Ordering::Relaxed))
     }
 
     /// The tag of what lives here. For the writer.
@@ -176,13 +195,9 @@ impl Slot<'_> {
         (tag != EMPTY && tag != RETIRED).then_some(tag)
     }
 
-    /// What is here. Torn, unless by the writer or between two looks at the head.
-    #[inline]
+    /// What is here. For the writer.
     pub(super) fn contents(self) -> Words {
-        Words {
-            near: std::array::from_fn(|i| self.line.words[i].load(Ordering::Relaxed)),
-            far: std::array::from_fn(|i| self.far[i].load(Ordering::Relaxed)),
-        }
+        Words { near: self.near(), far: self.far.load(Ordering::Relaxed) }
     }
 
     /// Whether it was never filled since its unit was taken. For the writer.
@@ -194,10 +209,10 @@ impl Slot<'_> {
     pub(super) fn fill(self, tag: u64, words: &Words) {
         // Orders the retiring (or clearing) before the words, for readers still at the old ones.
         fence(Ordering::Release);
-        let places = self.line.words.iter().chain(self.far);
-        for (place, word) in places.zip(words.near.iter().chain(&words.far)) {
-            place.store(*word, Ordering::Relaxed);
+        for (place, word) in self.line.words.iter().zip(words.near) {
+            place.store(word, Ordering::Relaxed);
         }
+        self.far.store(words.far, Ordering::Relaxed);
         self.mark(tag);
     }
 
@@ -223,32 +238,67 @@ impl Slot<'_> {
     }
 }
 
+impl Found<'_> {
+    /// The word apart; `None` if the slot was filled anew meanwhile.
+    pub(super) fn far(&self) -> Option<u64> {
+        let far = self.slot.far.load(Ordering::Relaxed);
+        self.slot.is_still(self.head).then_some(far)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn words(value: u64) -> Words {
-        Words { near: [value; 7], far: [value; 2] }
+        Words { near: [value; 7], far: value }
+    }
+
+    /// The value with which the slot was filled under a tag; `Err` with whether a search goes on.
+    fn read(slot: Slot<'_>, tag: u64) -> Result<u64, bool> {
+        match slot.read(tag) {
+            Seen::End => Err(false),
+            Seen::Other => Err(true),
+            Seen::Match(found) => {
+                let value = found.near[0];
+                assert_eq!(found.near, words(value).near);
+                assert!(found.far().is_none_or(|far| far == value));
+                Ok(value)
+            }
+        }
     }
 
     #[test]
-    fn a_slot_is_one_cache_line_and_two_words() {
-        assert_eq!((size_of::<Unit<8>>(), align_of::<Unit<8>>()), (32 * 80, 64));
+    fn eight_slots_are_nine_cache_lines() {
+        assert_eq!((size_of::<Unit<4>>(), align_of::<Unit<4>>()), (4 * 9 * 64, 64));
     }
 
     #[test]
     fn filled_retired_and_filled_again() {
         let unit = Unit::<1>::empty();
         let slot = unit.slot(0);
-        assert_eq!(slot.read(5), Seen::End);
+        assert_eq!(read(slot, 5), Err(false));
         slot.fill(5, &words(1));
-        assert_eq!((slot.read(5), slot.read(6)), (Seen::Match(words(1)), Seen::Other));
+        assert_eq!((read(slot, 5), read(slot, 6)), (Ok(1), Err(true)));
         slot.retire();
-        assert_eq!((slot.read(5), slot.tag()), (Seen::Other, None));
+        assert_eq!((read(slot, 5), slot.tag()), (Err(true), None));
         slot.fill(5, &words(2));
-        assert_eq!(slot.read(5), Seen::Match(words(2)));
+        assert_eq!(read(slot, 5), Ok(2));
         slot.clear();
-        assert_eq!(slot.read(5), Seen::End);
+        assert_eq!(read(slot, 5), Err(false));
+    }
+
+    #[test]
+    fn the_word_apart_belongs_to_the_others_or_is_not_told() {
+        let unit = Unit::<1>::empty();
+        let slot = unit.slot(0);
+        slot.fill(5, &words(1));
+        let Seen::Match(found) = slot.read(5) else { panic!("not found") };
+        slot.reach_to(3);
+        assert_eq!(found.far(), Some(1));
+        slot.retire();
+        slot.fill(5, &words(2));
+        assert_eq!((found.near[0], found.far()), (1, None));
     }
 
     #[test]
@@ -258,11 +308,11 @@ mod tests {
         for (slots, reach) in [(0, 0), (3, 3), (2, 3), (6, 6), (7, usize::MAX), (1, usize::MAX)] {
             slot.reach_to(slots);
             slot.fill(5, &words(1));
-            assert_eq!((slot.reach(), slot.read(5)), (reach, Seen::Match(words(1))));
+            assert_eq!((slot.reach(), read(slot, 5)), (reach, Ok(1)));
             slot.retire();
         }
         slot.clear();
-        assert_eq!((slot.reach(), slot.read(5)), (0, Seen::End));
+        assert_eq!((slot.reach(), read(slot, 5)), (0, Err(false)));
     }
 
     #[test]
@@ -283,9 +333,8 @@ mod tests {
             for _ in 0..2 {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
-                        if let Seen::Match(seen) = slot.read(7) {
-                            assert_eq!(seen, words(seen.near[0]));
-                        }
+                        // It asserts that what it reads is whole.
+                        let _ = read(slot, 7);
                     }
                 });
             }
@@ -296,6 +345,6 @@ mod tests {
             stop.store(true, Ordering::Relaxed);
         });
         slot.fill(7, &words(1));
-        assert_eq!(slot.read(7), Seen::Match(words(1)));
+        assert_eq!(read(slot, 7), Ok(1));
     }
 }

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::pages::Pages;
-use super::slot::{self, Seen, Slot, TAG_BITS, Words};
+use super::slot::{self, Found, Seen, Slot, TAG_BITS, Words};
 
 /// The greatest depth of the directory: 2^20 groups.
 const MAX_DEPTH: u32 = 20;
@@ -29,7 +29,7 @@ const PREFETCHED: usize = 4;
 const START_BITS: u32 = 24;
 const START_MASK: u64 = (1 << START_BITS) - 1;
 
-type Unit = slot::Unit<128>;
+type Unit = slot::Unit<64>;
 
 /// Which units make up a group, in their order. Readers that hold a number of a group that was
 /// given up may find it being written: what they compute from that leads to wrong slots, where
@@ -48,7 +48,7 @@ pub(super) struct Table {
     /// published. An entry is the number of a group and, above it, how often it was announced.
     directories: Box<[OnceLock<Box<[AtomicU64]>>]>,
     groups: Pages<Group, { 1 << 10 }>,
-    units: Pages<Unit, { 1 << 5 }>,
+    units: Pages<Unit, { 1 << 8 }>,
 }
 
 /// What the one writer knows beside it.
@@ -122,7 +122,6 @@ impl Table {
             let entry = self.entry(depth, tag)?;
             let before = entry.load(Ordering::Acquire);
             if let Some(run) = self.run(number_of(before), tag) {
-                run.first().prefetch_far();
                 // Not past the unit's end: few begin so close to it.
                 run.first.slots_from(run.at).take(PREFETCHED).for_each(Slot::prefetch);
                 return Some(Probe { tag, depth, entry, before, run });
@@ -360,14 +359,14 @@ impl<'a> Probe<'a> {
     /// Shows what lives under the tag, until `visit` breaks with an answer. What it shows was
     /// whole and alive at some time during the call; what lived throughout is shown.
     #[inline]
-    pub(super) fn find<B>(mut self, mut visit: impl FnMut(&Words) -> Option<B>) -> Option<B> {
+    pub(super) fn find<B>(mut self, mut visit: impl FnMut(&Found<'a>) -> Option<B>) -> Option<B> {
         loop {
             for slot in self.run.iter().take(self.run.first().reach()) {
                 match slot.read(self.tag) {
                     Seen::End => break,
                     Seen::Other => {}
-                    Seen::Match(words) => {
-                        if let Some(answer) = visit(&words) {
+                    Seen::Match(found) => {
+                        if let Some(answer) = visit(&found) {
                             return Some(answer);
                         }
                     }
@@ -448,7 +447,7 @@ mod tests {
     }
 
     fn words(value: u64) -> Words {
-        Words { near: [value; 7], far: [value; 2] }
+        Words { near: [value; 7], far: value }
     }
 
     fn put(table: &Table, writer: &mut Writer, tag: u64, values: &[u64]) {
@@ -458,8 +457,8 @@ mod tests {
 
     fn values(table: &Table, tag: u64) -> Vec<u64> {
         let mut found = Vec::new();
-        table.probe(tag).unwrap().find(|words| {
-            found.push(words.near[0]);
+        table.probe(tag).unwrap().find(|seen| {
+            found.push(seen.near[0]);
             None::<()>
         });
         found.sort_unstable();
@@ -546,9 +545,9 @@ mod tests {
                     let mut i = reader;
                     while !stop.load(Ordering::Relaxed) {
                         i = (i + 1) % 100;
-                        let found = table.probe(tag(i)).unwrap().find(|words| {
-                            assert_eq!(*words, self::words(words.near[0]));
-                            (words.near[0] % 1_000_000 == i).then_some(())
+                        let found = table.probe(tag(i)).unwrap().find(|seen| {
+                            assert_eq!(seen.near, words(seen.near[0]).near);
+                            (seen.near[0] % 1_000_000 == i).then_some(())
                         });
                         assert!(found.is_some(), "missed {i}");
                     }

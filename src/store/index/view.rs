@@ -58,7 +58,7 @@ impl Search<'_> {
         self,
         mut visit: impl FnMut(&Packed<'_>) -> Option<B>,
     ) -> Option<B> {
-        self.0?.find(|words| visit(&Packed(words)))
+        self.0?.find(|found| visit(&Packed(*found)))
     }
 }
 
@@ -226,7 +226,7 @@ impl Index {
                     return (!is_over).then_some(Err(IndexError::PepperMissing(number.get())));
                 };
                 Some(Ok(Entry {
-                    digest: Entry::digest_words(token.digest.expose()),
+                    digest: Entry::cut(token.digest.expose()),
                     owner: owner.number,
                     short_owner: key.owner.padded(),
                     set,
