@@ -13,6 +13,7 @@
 
 mod entry;
 mod interned;
+mod load;
 mod pages;
 mod prefetch;
 mod slot;
@@ -20,4 +21,5 @@ mod table;
 mod view;
 
 pub(super) use entry::Entry;
+pub(super) use load::Memo;
 pub(super) use view::{Index, IndexError};
