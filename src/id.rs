@@ -1,6 +1,7 @@
 //! What keys, owners, generations and versions are called by.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::num::NonZeroU64;
 use std::str::FromStr;
 
@@ -119,7 +120,7 @@ impl KeyIdSource {
 /// The service's own id of an owner: 1 to 64 bytes of UTF-8 without control characters.
 ///
 /// A plain value, so that it can lie in a grant.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OwnerId {
     /// Padded with zeros, which never occur in the text: comparing the bytes compares the texts.
     bytes: [u8; Self::MAX_LEN],
@@ -166,6 +167,13 @@ impl OwnerId {
     pub fn as_str(&self) -> &str {
         // Made from a `str`, whole.
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
+impl Hash for OwnerId {
+    /// Hashes the text alone: what it is padded with is the same for all.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes[..usize::from(self.len)].hash(state);
     }
 }
 

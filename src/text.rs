@@ -10,6 +10,10 @@ pub(crate) fn check(field: &'static str, text: &str, limit: usize) -> Result<(),
     if text.len() > limit {
         return Err(Invalid::new(field, Problem::TooLong { given: text.len(), limit }));
     }
+    // Most texts are, and this is quick to see.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Ok(());
+    }
     match text.char_indices().find(|(_, c)| c.is_control()) {
         Some((position, _)) => Err(Invalid::new(
             field,

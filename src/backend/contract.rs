@@ -87,6 +87,12 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// [`BackendError`].
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError>;
 
+    /// How many keys a scan will show, as far as that costs next to nothing to know; 0 where it
+    /// doesn't. The store makes room for them. A number that is wrong does no other harm.
+    fn expected_keys(&self) -> u64 {
+        0
+    }
+
     /// The same for one owner, at one moment; shows nothing if it doesn't exist.
     ///
     /// # Errors

@@ -92,6 +92,10 @@ impl Backend for Memory {
         })
     }
 
+    fn expected_keys(&self) -> u64 {
+        self.with("scan", |data| Ok(data.keys.len() as u64)).unwrap_or_default()
+    }
+
     fn scan_owner(
         &self,
         owner: &OwnerId,

@@ -60,6 +60,9 @@ impl Settings {
     /// # Errors
     /// [`Invalid`] over a limit, or for anything but an object.
     pub fn from_json(text: &str) -> Result<Self, Invalid> {
+        if text == "{}" {
+            return Ok(Self::default());
+        }
         let value = serde_json::from_str(text)
             .map_err(|_| Invalid::new(FIELD, Problem::Malformed { expected: "a JSON object" }))?;
         Self::from_value(value)
@@ -68,7 +71,8 @@ impl Settings {
     /// Compact JSON text.
     #[must_use]
     pub fn to_json(&self) -> String {
-        Value::Object(self.0.clone()).to_string()
+        // It has names for keys and nothing that fails to be written.
+        serde_json::to_string(&self.0).unwrap_or_default()
     }
 
     /// The value of a top-level name.

@@ -26,9 +26,12 @@ impl Core {
         let caller = Caller::new(self, by)?;
         let (records, next) = self.page_of_keys(&caller, query)?;
         let header = self.header().header;
-        let items = self.with_owners(records)?;
-        let items = items.map(|(key, owner)| Key::new(key, &owner, &header, caller.now)).collect();
-        Ok(Page { items, next })
+        let owners = self.owners_of(&records)?;
+        let key = |key: KeyRecord| {
+            let owner = owners.iter().find(|owner| owner.id == key.owner)?;
+            Some(Key::new(key, owner, &header, caller.now))
+        };
+        Ok(Page { items: records.into_iter().filter_map(key).collect(), next })
     }
 
     /// A page of keys with their current tokens, as far as they are sealed; an event for each that
@@ -44,13 +47,17 @@ impl Core {
             let header = self.header().header;
             let mut change = Change::default();
             let mut items = Vec::new();
-            for (key, owner) in self.with_owners(records)? {
+            let owners = self.owners_of(&records)?;
+            for key in records {
+                let Some(owner) = owners.iter().find(|owner| owner.id == key.owner) else {
+                    continue;
+                };
                 let is_within = caller.check_within(&key.access).is_ok();
                 let token = if is_within { self.unseal(&key)? } else { None };
                 if token.is_some() {
                     change = note_opening(change, &caller, &key);
                 }
-                items.push(OpenedToken { key: Key::new(key, &owner, &header, caller.now), token });
+                items.push(OpenedToken { key: Key::new(key, owner, &header, caller.now), token });
             }
             let page = Page { items, next };
             if change.operations.is_empty() {
@@ -161,21 +168,15 @@ impl Core {
         Ok((page.keys, next))
     }
 
-    /// Each key with its owner; a key whose owner went meanwhile is left out.
-    fn with_owners(
-        &self,
-        keys: Vec<KeyRecord>,
-    ) -> Result<impl Iterator<Item = (KeyRecord, OwnerRecord)>, Error> {
+    /// The owners of some keys; of a key whose owner went meanwhile, there is none.
+    fn owners_of(&self, keys: &[KeyRecord]) -> Result<Vec<OwnerRecord>, Error> {
         let mut owners: Vec<OwnerRecord> = Vec::new();
-        let mut found = Vec::with_capacity(keys.len());
         for key in keys {
             if !owners.iter().any(|owner| owner.id == key.owner) {
                 owners.extend(self.backend.owner(&key.owner)?);
             }
-            let owner = owners.iter().find(|owner| owner.id == key.owner).cloned();
-            found.extend(owner.map(|owner| (key, owner)));
         }
-        Ok(found.into_iter())
+        Ok(owners)
     }
 }
 

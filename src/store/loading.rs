@@ -5,11 +5,15 @@ use std::sync::{Arc, PoisonError};
 
 use super::core::Core;
 use super::error::{Error, PepperProblem, Unavailable};
-use super::index::{Index, IndexError};
+use super::hand_over::hand_over;
+use super::index::{Index, IndexError, Memo};
 use super::touched::Touched;
 use crate::backend::{BackendError, BackendErrorKind, Scanned, ScannedKey, ScannedOwner, Sharing};
 use crate::id::{KeyId, OwnerId};
 use crate::key::Header;
+
+/// How many keys before one is put, what that will look at is fetched from memory.
+const AHEAD: usize = 8;
 
 impl Core {
     /// Loads everything into an empty index; returns the number of the last event that is surely
@@ -30,11 +34,22 @@ impl Core {
     }
 
     fn scan(&self, mut seen: impl FnMut(&Scanned)) -> Result<u64, Error> {
-        let mut loading = Loading::default();
-        let through = self.backend.scan(&mut |scanned| {
-            seen(&scanned);
-            loading.put(&self.index, scanned);
-        })?;
+        let expected = self.backend.expected_keys();
+        let (through, mut loading) = hand_over(
+            |hand| {
+                self.backend.scan(&mut |scanned| {
+                    seen(&scanned);
+                    hand(scanned);
+                })
+            },
+            |loading: &mut Loading, records| {
+                if !std::mem::replace(&mut loading.has_room, true) {
+                    self.index.make_room(expected);
+                }
+                loading.put(&self.index, records);
+            },
+        );
+        let through = through?;
         let orphans = std::mem::take(&mut loading.orphans);
         loading.finish(&self.index).map_err(|error| self.index_error(error))?;
         for owner in orphans {
@@ -81,12 +96,11 @@ impl Core {
 
     /// Puts an owner and its keys as they are now; whether it is there.
     fn reload_owner(&self, owner: &OwnerId) -> Result<bool, Error> {
+        let mut records = Vec::new();
+        self.backend.scan_owner(owner, &mut |scanned| records.push(scanned))?;
+        let is_there = !records.is_empty();
         let mut loading = Loading::default();
-        let mut is_there = false;
-        self.backend.scan_owner(owner, &mut |scanned| {
-            is_there = true;
-            loading.put(&self.index, scanned);
-        })?;
+        loading.put(&self.index, records);
         loading.finish(&self.index).map_err(|error| self.index_error(error))?;
         Ok(is_there)
     }
@@ -155,6 +169,9 @@ impl Core {
 /// Records on their way into the index.
 #[derive(Debug, Default)]
 struct Loading {
+    /// Room was made for all that is expected.
+    has_room: bool,
+    memo: Memo,
     failed: Option<IndexError>,
     /// Owners from which a flag is to be taken: when their keys have been put.
     relieved: Vec<ScannedOwner>,
@@ -163,23 +180,31 @@ struct Loading {
 }
 
 impl Loading {
-    fn put(&mut self, index: &Index, scanned: Scanned) {
-        let put = match scanned {
-            Scanned::Owner(owner) => index.put_owner(&owner).map(|put| {
-                if put.relieves {
-                    self.relieved.push(owner);
-                }
-            }),
-            Scanned::Key(key) => match index.put_key(&key) {
-                Err(IndexError::OwnerMissing) => {
-                    self.orphans.insert(key.owner);
-                    Ok(())
-                }
-                put => put,
-            },
-        };
-        if let Err(error) = put {
-            self.failed.get_or_insert(error);
+    fn put(&mut self, index: &Index, records: Vec<Scanned>) {
+        let mut load = index.load(&mut self.memo);
+        let ahead = records.iter().skip(AHEAD).map(Some).chain(std::iter::repeat(None));
+        let (relieved, orphans) = (&mut self.relieved, &mut self.orphans);
+        for (record, ahead) in records.iter().zip(ahead) {
+            if let Some(Scanned::Key(key)) = ahead {
+                load.prepare(key.id);
+            }
+            let put = match record {
+                Scanned::Owner(owner) => load.put_owner(owner).map(|put| {
+                    if put.relieves {
+                        relieved.push(owner.clone());
+                    }
+                }),
+                Scanned::Key(key) => match load.put_key(key) {
+                    Err(IndexError::OwnerMissing) => {
+                        orphans.insert(key.owner);
+                        Ok(())
+                    }
+                    put => put,
+                },
+            };
+            if let Err(error) = put {
+                self.failed.get_or_insert(error);
+            }
         }
     }
 

@@ -20,6 +20,7 @@ mod declassify;
 mod error;
 mod facade;
 mod gate;
+mod hand_over;
 mod handle;
 mod index;
 mod key_store;

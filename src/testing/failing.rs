@@ -239,6 +239,10 @@ impl<B: Backend> Backend for Failing<B> {
         self.read(Target::Reads, "scan", |inner| inner.scan(visit))
     }
 
+    fn expected_keys(&self) -> u64 {
+        self.inner.expected_keys()
+    }
+
     fn scan_owner(
         &self,
         owner: &OwnerId,

@@ -9,8 +9,21 @@ use keyhasp::backend::{
 use keyhasp::key::{Header, KeyRecord, OwnerRecord};
 use keyhasp::{ExternalId, KeyId, OwnerId, Timestamp};
 
+/// What a scan shows: all of the backend's own, unless told.
+type Scan<B> = fn(&B, &mut dyn FnMut(Scanned)) -> Result<u64, BackendError>;
+
 #[derive(Debug)]
-pub(crate) struct KeepOpen<B>(pub(crate) B);
+pub(crate) struct KeepOpen<B>(B, Scan<B>);
+
+impl<B: Backend> KeepOpen<B> {
+    pub(crate) fn new(backend: B) -> Self {
+        Self(backend, B::scan)
+    }
+
+    pub(crate) fn scanning(backend: B, scan: Scan<B>) -> Self {
+        Self(backend, scan)
+    }
+}
 
 /// Passes calls on as they are.
 macro_rules! pass_on {
@@ -25,7 +38,7 @@ impl<B: Backend> Backend for KeepOpen<B> {
         sharing() -> Sharing;
         open_header(initial: &Header) -> Result<Header, BackendError>;
         header() -> Result<Header, BackendError>;
-        scan(visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError>;
+        expected_keys() -> u64;
         scan_owner(owner: &OwnerId, visit: &mut dyn FnMut(Scanned)) -> Result<(), BackendError>;
         owner(id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError>;
         key(id: KeyId) -> Result<Option<KeyRecord>, BackendError>;
@@ -39,6 +52,10 @@ impl<B: Backend> Backend for KeepOpen<B> {
         prune_events(before: Timestamp) -> Result<u64, BackendError>;
         wait(after: u64, timeout: Duration) -> Result<u64, BackendError>;
         recover() -> Result<(), BackendError>;
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
+        (self.1)(&self.0, visit)
     }
 
     fn close(&self) -> Result<(), BackendError> {

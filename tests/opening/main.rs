@@ -16,10 +16,11 @@ use keyhasp::{
 
 /// A database that outlives the stores opened on it.
 fn database() -> Arc<dyn Backend> {
-    Arc::new(keep_open::KeepOpen(Memory::new()))
+    Arc::new(keep_open::KeepOpen::new(Memory::new()))
 }
 
 mod keep_open;
+mod many;
 
 #[test]
 fn other_rules_are_an_error_that_names_both() {

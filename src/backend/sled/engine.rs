@@ -19,7 +19,7 @@ use super::layout::{self, Tree};
 use super::options::SledOptions;
 use super::parts::Values;
 use super::place::{FORMAT, Place, already_open};
-use super::watch::watched;
+use super::watch::Watch;
 use crate::backend::BackendErrorKind;
 
 /// How long sled's own threads may take to let go of its file.
@@ -30,6 +30,8 @@ pub(super) type Writes = BTreeMap<Tree, BTreeMap<Vec<u8>, Option<Vec<u8>>>>;
 
 /// An open sled database.
 pub(super) struct Engine {
+    /// Holds a part of `db`: dropped before it.
+    watch: Watch,
     db: Db,
     /// By [`Tree::index`].
     trees: Vec<::sled::Tree>,
@@ -107,7 +109,7 @@ impl Engine {
             .flush_every_ms(None);
         let opened = guarded(|| config.open()).and_then(|db| Ok((open_trees(&db, create)?, db)));
         match opened {
-            Ok((trees, db)) => Ok(Self { db, trees, data }),
+            Ok((trees, db)) => Ok(Self { watch: watch(&db), db, trees, data }),
             Err(fault) => {
                 // Whoever tries again at once must not meet what this try left.
                 let _ = data.await_unlocked();
@@ -156,7 +158,7 @@ impl Engine {
     /// Writes everything in one atomic step, and returns when it is durable.
     pub(super) fn write(&self, writes: &Writes) -> Result<(), WriteFault> {
         let trees: Vec<_> = writes.keys().map(|tree| self.trees[tree.index()].clone()).collect();
-        let step = self.watched(|| {
+        let step = self.watch.during(|| {
             let mut before = None;
             let step = guarded(|| {
                 let done = trees.as_slice().transaction(|views| {
@@ -197,7 +199,7 @@ impl Engine {
 
     /// Flushes, and lets go of all files. What failed is told; they are let go all the same.
     pub(super) fn close(self) -> Result<(), Fault> {
-        let flushed = self.watched(|| guarded(|| self.db.flush().map(drop)));
+        let flushed = self.watch.during(|| guarded(|| self.db.flush().map(drop)));
         let synced = flushed.and_then(|()| self.data.sync());
         synced.and(self.let_go())
     }
@@ -205,8 +207,9 @@ impl Engine {
     /// Lets go of all files, flushed or not, and waits until sled's threads have too.
     pub(super) fn let_go(self) -> Result<(), Fault> {
         // Whatever is on its way has failed or arrived after this, so that dropping won't wait.
-        let _ = self.watched(|| guarded(|| self.db.flush().map(drop)));
-        let Self { db, trees, data } = self;
+        let _ = self.watch.during(|| guarded(|| self.db.flush().map(drop)));
+        let Self { watch, db, trees, data } = self;
+        drop(watch);
         // Dropping syncs, and panics if that fails; what there is to know of it, we know.
         let _ = guarded(move || {
             drop(trees);
@@ -214,14 +217,6 @@ impl Engine {
             Ok(())
         });
         data.await_unlocked()
-    }
-
-    /// Does what may wait for sled's threads.
-    fn watched<T>(&self, work: impl FnOnce() -> T) -> T {
-        let context = &self.db.context;
-        // Asked for more than there will ever be, the log finds the error and wakes all who wait.
-        let wake = || drop(context.pagecache.log.make_stable(i64::MAX));
-        watched(|| context.global_error().is_err(), wake, work)
     }
 
     /// Lets the next sync fail.
@@ -235,6 +230,14 @@ impl Values for Engine {
     fn value(&self, tree: Tree, key: &[u8]) -> Result<Option<IVec>, Fault> {
         guarded(|| self.trees[tree.index()].get(key))
     }
+}
+
+/// Looks after whoever waits for sled's threads.
+fn watch(db: &Db) -> Watch {
+    let (asked, woken) = (db.context.clone(), db.context.clone());
+    // Asked for more than there will ever be, the log finds the error and wakes all who wait.
+    let wake = move || drop(woken.pagecache.log.make_stable(i64::MAX));
+    Watch::start(move || asked.global_error().is_err(), wake)
 }
 
 /// All trees; which must be there already, unless the database is being created.

@@ -5,6 +5,8 @@
 //! no key over 400 bytes a page stays well below that. A value that is longer is cut: it says how
 //! many parts follow, and those lie in [`Tree::Parts`].
 
+use std::borrow::Cow;
+
 use ::sled::IVec;
 
 use super::fault::Fault;
@@ -26,23 +28,25 @@ pub(super) trait Values {
 /// A record's bytes, put together.
 pub(super) fn load(from: &dyn Values, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
     match from.value(tree, key)? {
-        Some(head) => join(from, tree, key, &head).map(Some),
+        Some(head) => join(from, tree, key, &head).map(|record| Some(record.into_owned())),
         None => Ok(None),
     }
 }
 
 /// The same, where the first value is at hand.
-pub(super) fn join(
+pub(super) fn join<'a>(
     from: &dyn Values,
     tree: Tree,
     key: &[u8],
-    head: &[u8],
-) -> Result<Vec<u8>, Fault> {
+    head: &'a [u8],
+) -> Result<Cow<'a, [u8]>, Fault> {
     let count = count(head)?;
-    let mut record = head[HEAD_LEN..].to_vec();
+    let mut record = Cow::Borrowed(&head[HEAD_LEN..]);
     for number in 1..=count {
         let part = from.value(Tree::Parts, &layout::part(tree, key, number))?;
-        record.extend_from_slice(&part.ok_or(Fault::damaged("a part of a record is missing"))?);
+        record
+            .to_mut()
+            .extend_from_slice(&part.ok_or(Fault::damaged("a part of a record is missing"))?);
     }
     Ok(record)
 }

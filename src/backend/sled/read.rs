@@ -56,7 +56,8 @@ impl Engine {
         cursor: &mut Cursor,
         limit: usize,
     ) -> Result<Vec<Scanned>, Fault> {
-        let mut scanned = Vec::new();
+        let mut scanned = Vec::with_capacity(limit);
+        let mut last = None;
         for entry in self.range(tree, after(cursor.as_deref()), Bound::Unbounded).take(limit) {
             let (key, head) = entry?;
             let record = parts::join(self, tree, &key, &head)?;
@@ -64,8 +65,9 @@ impl Engine {
                 Tree::Owners => Scanned::Owner(scan_owner(owner_id(&key)?, &record)?),
                 _ => Scanned::Key(scan_key(key_id(&key)?, &record)?),
             });
-            *cursor = Some(key);
+            last = Some(key);
         }
+        *cursor = last.or(cursor.take());
         Ok(scanned)
     }
 

@@ -22,7 +22,9 @@ impl<'r> Cells<'r> {
         Self { row, table, next: 0 }
     }
 
+    // Inlined, since opening a large store reads little else than cells.
     /// The next column's value, as `decode` understands it.
+    #[inline]
     pub(super) fn get<T>(
         &mut self,
         column: &'static str,
@@ -34,6 +36,7 @@ impl<'r> Cells<'r> {
     }
 
     /// The same, or nothing where nothing is stored.
+    #[inline]
     pub(super) fn maybe<T>(
         &mut self,
         column: &'static str,
@@ -62,6 +65,7 @@ impl<'r> Cells<'r> {
     }
 }
 
+#[inline]
 pub(super) fn int<T: TryFrom<i64>>(value: ValueRef<'_>) -> Option<T> {
     T::try_from(value.as_i64().ok()?).ok()
 }

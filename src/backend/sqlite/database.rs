@@ -165,6 +165,11 @@ impl Backend for Sqlite {
         Ok(last)
     }
 
+    fn expected_keys(&self) -> u64 {
+        // What fails here will be met by the scan.
+        self.read("scan", owners::keys_of_all).unwrap_or_default()
+    }
+
     fn scan_owner(
         &self,
         owner: &OwnerId,

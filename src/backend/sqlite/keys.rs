@@ -4,8 +4,8 @@ use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, Row};
 
 use super::cells::{
-    Binder, Cells, access, actor, blob, bytes, generation, int, key_id, millis, number, owner_id,
-    text, time, version,
+    Binder, Cells, access, actor, blob, bytes, flag, generation, int, key_id, millis, number,
+    owner_id, text, time, version,
 };
 use super::error::Fault;
 use super::owners::settings;
@@ -30,6 +30,14 @@ macro_rules! columns {
     };
 }
 
+/// What follows the columns of a record: whether there are rows of earlier tokens to read. Asking
+/// here is cheaper than running a statement for each key, most of which have none.
+macro_rules! has_earlier {
+    () => {
+        ", EXISTS (SELECT 1 FROM earlier_tokens WHERE key_id = keys.id)"
+    };
+}
+
 /// Reads keys with their earlier tokens.
 pub(super) struct Loader<'c> {
     keys: CachedStatement<'c>,
@@ -38,7 +46,7 @@ pub(super) struct Loader<'c> {
 
 impl<'c> Loader<'c> {
     pub(super) fn new(connection: &'c Connection) -> Result<Self, Fault> {
-        let sql = concat!("SELECT ", columns!(), " FROM keys WHERE id = ?");
+        let sql = concat!("SELECT ", columns!(), has_earlier!(), " FROM keys WHERE id = ?");
         let keys = connection.prepare_cached(sql)?;
         Ok(Self { keys, earlier: EarlierLoader::new(connection)? })
     }
@@ -47,8 +55,10 @@ impl<'c> Loader<'c> {
     pub(super) fn load(&mut self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
         let mut rows = self.keys.query([id.to_bytes()])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        let mut key = decode(row)?;
-        key.earlier = self.earlier.load(id)?;
+        let (mut key, has_earlier) = decode(row)?;
+        if has_earlier {
+            key.earlier = self.earlier.load(id)?;
+        }
         Ok(Some(key))
     }
 }
@@ -86,19 +96,22 @@ pub(super) fn load(connection: &Connection, id: KeyId) -> Result<Option<KeyRecor
 
 /// Reads all, one after the other.
 pub(super) fn each(connection: &Connection, visit: &mut dyn FnMut(KeyRecord)) -> Result<(), Fault> {
-    let mut statement =
-        connection.prepare_cached(concat!("SELECT ", columns!(), " FROM keys ORDER BY id"))?;
+    let sql = concat!("SELECT ", columns!(), has_earlier!(), " FROM keys ORDER BY id");
+    let mut statement = connection.prepare_cached(sql)?;
     let mut earlier = EarlierLoader::new(connection)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let mut key = decode(row)?;
-        key.earlier = earlier.load(key.id)?;
+        let (mut key, has_earlier) = decode(row)?;
+        if has_earlier {
+            key.earlier = earlier.load(key.id)?;
+        }
         visit(key);
     }
     Ok(())
 }
 
-fn decode(row: &Row<'_>) -> Result<KeyRecord, Fault> {
+/// A record without its earlier tokens, and whether it has any.
+fn decode(row: &Row<'_>) -> Result<(KeyRecord, bool), Fault> {
     let mut cells = Cells::new(row, TABLE);
     let owner = cells.get("owner", owner_id)?;
     let kind = cells.get("kind", kind)?;
@@ -120,6 +133,7 @@ fn decode(row: &Row<'_>) -> Result<KeyRecord, Fault> {
     let seal = seal(&mut cells)?;
     let settings = cells.get("settings", settings)?;
     let id = cells.get("id", key_id)?;
+    let has_earlier = cells.get("id", flag)?;
     let key = KeyRecord {
         id,
         owner,
@@ -143,7 +157,10 @@ fn decode(row: &Row<'_>) -> Result<KeyRecord, Fault> {
         seal,
     };
     // Lists go by the column alone.
-    if standing_of(&key) == stored_standing { Ok(key) } else { Err(cells.damaged("standing")) }
+    if standing_of(&key) != stored_standing {
+        return Err(cells.damaged("standing"));
+    }
+    Ok((key, has_earlier))
 }
 
 fn standing_of(key: &KeyRecord) -> u8 {

@@ -13,6 +13,9 @@ use crate::key::{OwnerRecord, Settings};
 
 const TABLE: &str = "owners";
 
+/// A key's row takes more than this.
+const LEAST_BYTES_OF_KEY: u64 = 128;
+
 /// The columns of a record, in the order in which they are read and, with the id last, written.
 macro_rules! columns {
     () => {
@@ -30,6 +33,18 @@ pub(super) fn load(connection: &Connection, id: &OwnerId) -> Result<Option<Owner
         connection.prepare_cached(concat!("SELECT ", columns!(), " FROM owners WHERE id = ?"))?;
     let mut rows = statement.query([id.as_str()])?;
     rows.next()?.map(decode).transpose()
+}
+
+/// How many keys there are by the counts that owners have, but no more than a file of this size can
+/// hold.
+pub(super) fn keys_of_all(connection: &Connection) -> Result<u64, Fault> {
+    let pragma = |sql| connection.query_row(sql, [], |row| row.get::<_, u32>(0)).map(u64::from);
+    let bytes = pragma("PRAGMA page_count")? * pragma("PRAGMA page_size")?;
+    let mut statement = connection.prepare_cached("SELECT total(keys_all) FROM owners")?;
+    let counted: f64 = statement.query_row([], |row| row.get(0))?;
+    // Negative becomes 0, and too great the greatest there is.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Ok((counted as u64).min(bytes / LEAST_BYTES_OF_KEY))
 }
 
 /// Reads all, one after the other.

@@ -92,7 +92,7 @@ fn walk(
 /// A page of keys. What doesn't match is passed over in the index, without its row.
 pub(super) fn keys(connection: &Connection, query: &KeyPageQuery) -> Result<KeyPage, Fault> {
     let filter = &query.filter;
-    let mut page = KeyPage { keys: Vec::new(), next: None };
+    let mut page = KeyPage { keys: Vec::with_capacity(query.limit.min(query.examine)), next: None };
     let mut loader = keys::Loader::new(connection)?;
     let mut last = None;
     let mut examined = 0;

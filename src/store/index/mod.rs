@@ -12,12 +12,14 @@
 //! seen to have changed under it.
 
 mod entry;
+mod hints;
 mod interned;
+mod load;
 mod pages;
-mod prefetch;
 mod slot;
 mod table;
 mod view;
 
 pub(super) use entry::{DIGEST_LEN, Entry};
+pub(super) use load::Memo;
 pub(super) use view::{Index, IndexError};

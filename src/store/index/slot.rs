@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use super::prefetch::prefetch;
+use super::hints::prefetch;
 
 /// How many bits of a key's tag lie in a slot.
 pub(super) const TAG_BITS: u32 = 45;

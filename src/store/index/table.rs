@@ -48,7 +48,7 @@ pub(super) struct Table {
     /// published. An entry is the number of a group and, above it, how often it was announced.
     directories: Box<[OnceLock<Box<[AtomicU64]>>]>,
     groups: Pages<Group, { 1 << 10 }>,
-    units: Pages<Unit, { 1 << 8 }>,
+    units: Pages<Unit, { 1 << 10 }>,
 }
 
 /// What the one writer knows beside it.
@@ -133,6 +133,65 @@ impl Table {
                 return None;
             }
         }
+    }
+
+    /// Has fetched what adding under a tag looks at first.
+    pub(super) fn prepare(&self, tag: u64) {
+        let depth = self.depth.load(Ordering::Relaxed);
+        let entry = self.entry(depth, tag).map(|entry| entry.load(Ordering::Relaxed));
+        let run = entry.and_then(|entry| self.run(number_of(entry), tag));
+        if let Some(run) = run {
+            run.first().prefetch();
+        }
+    }
+
+    /// Makes room for so many tokens, if it is as it was made; otherwise does nothing.
+    pub(super) fn make_room(&self, writer: &mut Writer, tokens: u64) -> Result<(), TableFull> {
+        if writer.groups.len() != 1 || writer.groups[0].used > 0 {
+            return Ok(());
+        }
+        // Tags are as good as random: hardly one group in a million gets more than this.
+        let share = |depth: u32| usize::try_from(tokens >> depth).unwrap_or(usize::MAX);
+        let most = |depth| share(depth).saturating_add(share(depth).isqrt() * 5);
+        let fitting = |depth| (1..=MAX_UNITS).find(|units| room(*units) >= most(depth));
+        if fitting(0) == Some(1) {
+            return Ok(());
+        }
+        let sizes = (0..=MAX_DEPTH).find_map(|depth| Some((depth, fitting(depth)?)));
+        let (depth, units) = sizes.ok_or(TableFull)?;
+        for depth in 0..depth {
+            self.double(depth)?;
+            self.renew_all(writer, depth, &[1; 2])?;
+        }
+        self.renew_all(writer, depth, &[units])
+    }
+
+    /// Makes all groups anew, which have this depth.
+    fn renew_all(&self, writer: &mut Writer, depth: u32, units: &[usize]) -> Result<(), TableFull> {
+        for group in 0..1 << depth {
+            let tag = group << (TAG_BITS - depth);
+            let entry = self.entry(self.depth.load(Ordering::Relaxed), tag).ok_or(TableFull)?;
+            self.renew(writer, number_of(entry.load(Ordering::Relaxed)), tag, units)?;
+        }
+        Ok(())
+    }
+
+    /// Adds `new` under a tag, if nothing lives there; whether that was so.
+    pub(super) fn add(
+        &self,
+        writer: &mut Writer,
+        tag: u64,
+        new: &[Words],
+    ) -> Result<bool, TableFull> {
+        let number = self.group_with_room(writer, tag, new.len())?;
+        let run = self.run(number, tag).ok_or(TableFull)?;
+        if run.used().any(|slot| slot.tag() == Some(tag)) {
+            return Ok(false);
+        }
+        for words in new {
+            writer.groups[number as usize].used += usize::from(run.fill(tag, words)?);
+        }
+        Ok(true)
     }
 
     /// Replaces what lives under a tag, as far as `is_old` says so, by `new`.
@@ -400,9 +459,9 @@ impl<'a> Run<'a> {
         self.first.slots_from(self.at).chain(later.flatten())
     }
 
-    /// Up to the first that was never filled. For the writer.
+    /// Those in which something under the tag may live. For the writer.
     fn used(&self) -> impl Iterator<Item = Slot<'a>> + use<'a> {
-        self.iter().take_while(|slot| !slot.is_empty())
+        self.iter().take(self.first().reach()).take_while(|slot| !slot.is_empty())
     }
 
     /// Fills the first slot in which nothing lives; says whether nothing ever did. For the writer.
@@ -482,6 +541,53 @@ mod tests {
                 prop_assert_eq!(values(&table, tag), expected);
             }
         }
+    }
+
+    #[test]
+    fn what_is_added_finds_nothing_in_its_place() {
+        let mut writer = Writer::default();
+        let table = Table::new(&mut writer);
+        let tag = |i: u64| tag_of(u128::from(i) * 0xdead_beef_cafe_f00d);
+        for i in 0..20_000 {
+            assert!(table.add(&mut writer, tag(i), &[words(i), words(i + 1)]).unwrap());
+        }
+        for i in 0..20_000 {
+            assert!(!table.add(&mut writer, tag(i), &[words(9)]).unwrap());
+            assert_eq!(values(&table, tag(i)), [i, i + 1]);
+            if i % 3 == 0 {
+                put(&table, &mut writer, tag(i), &[]);
+                assert!(table.add(&mut writer, tag(i), &[words(i)]).unwrap());
+                assert_eq!(values(&table, tag(i)), [i]);
+            }
+        }
+    }
+
+    #[test]
+    fn where_room_was_made_no_group_is_made_anew() {
+        let tag = |i: u64| tag_of(u128::from(i) * 0xdead_beef_cafe_f00d);
+        for keys in [0, 1, 300, 5_000, 100_000, 300_000] {
+            let mut writer = Writer::default();
+            let table = Table::new(&mut writer);
+            table.make_room(&mut writer, keys).unwrap();
+            let groups = |writer: &Writer| {
+                (writer.groups.len(), writer.units, table.depth.load(Ordering::Relaxed))
+            };
+            let before = groups(&writer);
+            for i in 0..keys {
+                assert!(table.add(&mut writer, tag(i), &[words(i)]).unwrap());
+            }
+            assert_eq!(groups(&writer), before, "{keys}");
+            assert!((0..keys).all(|i| values(&table, tag(i)) == [i]));
+            let most = keys as f64 * 1.6 + 3.0 * UNIT_SLOTS as f64;
+            assert!((slots(&writer) as f64) < most, "{keys}: {} slots", slots(&writer));
+            // What holds something is left as it is.
+            table.make_room(&mut writer, keys * 2).unwrap();
+            assert!(keys == 0 || groups(&writer) == before);
+        }
+        let mut writer = Writer::default();
+        let table = Table::new(&mut writer);
+        assert!(table.make_room(&mut writer, u64::MAX).is_err());
+        assert_eq!(writer.units, 1);
     }
 
     #[test]

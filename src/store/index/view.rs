@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::entry::{Entry, Packed};
-use super::interned::{OwnerNumbers, OwnerState, Owners, SetNumbers, Sets};
+use super::interned::{OwnerNumbers, Owners, SetNumbers, Sets};
 use super::slot::{Words, tag_of};
 use super::table::{Probe, Table, Writer};
-use crate::backend::{ScannedKey, ScannedOwner};
+use crate::backend::ScannedOwner;
 use crate::clock::{Clock, Timestamp};
 use crate::id::{KeyId, OwnerId};
-use crate::key::{Kind, PepperNumber, Standing};
+use crate::key::PepperNumber;
 use crate::permission::{Catalogue, PermissionSet};
 use crate::token::Peppers;
 
@@ -36,14 +36,14 @@ pub(in crate::store) struct PutOwner {
 
 /// Every live token, by its key's id.
 pub(in crate::store) struct Index {
-    table: Table,
-    owners: Owners,
-    sets: Sets,
-    catalogue: Catalogue,
+    pub(super) table: Table,
+    pub(super) owners: Owners,
+    pub(super) sets: Sets,
+    pub(super) catalogue: Catalogue,
     /// The open peppers in their order; a slot names one by its position.
-    peppers: Vec<PepperNumber>,
-    clock: Arc<dyn Clock>,
-    likely_pepper: AtomicU8,
+    pub(super) peppers: Vec<PepperNumber>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) likely_pepper: AtomicU8,
     writer: Mutex<IndexWriter>,
 }
 
@@ -63,16 +63,16 @@ impl Search<'_> {
 }
 
 #[derive(Debug, Default)]
-struct IndexWriter {
-    table: Writer,
-    owners: OwnerNumbers,
-    sets: SetNumbers,
+pub(super) struct IndexWriter {
+    pub(super) table: Writer,
+    pub(super) owners: OwnerNumbers,
+    pub(super) sets: SetNumbers,
     /// The store's own issue mark.
-    issue_mark: Option<Timestamp>,
+    pub(super) issue_mark: Option<Timestamp>,
     /// The latest time by which a token was found to be over.
-    latest: Option<Timestamp>,
+    pub(super) latest: Option<Timestamp>,
     /// How many tokens are in it, by the position of their pepper.
-    tokens: [usize; Peppers::MAX_OPEN],
+    pub(super) tokens: [usize; Peppers::MAX_OPEN],
 }
 
 /// A token can't be indexed; who presents it is told that the store can't answer.
@@ -87,7 +87,7 @@ pub(in crate::store) enum IndexError {
 }
 
 impl OwnerFlags {
-    fn bits(self) -> u8 {
+    pub(super) fn bits(self) -> u8 {
         u8::from(self.suspended) | u8::from(self.uncertain) << 1
     }
 
@@ -163,27 +163,6 @@ impl Index {
         self.lock().issue_mark = mark;
     }
 
-    /// Notes an owner, new or changed. What stands against its keys holds at once; what no longer
-    /// does is taken away by [`settle_owner`](Self::settle_owner), when its keys have been put.
-    pub(in crate::store) fn put_owner(&self, owner: &ScannedOwner) -> Result<PutOwner, IndexError> {
-        let mut writer = self.lock();
-        let ceiling = owner.ceiling.compile(&self.catalogue);
-        let ceiling = writer.sets.put(&self.sets, ceiling);
-        let before = writer.owners.get(&owner.id);
-        let flags_before =
-            before.and_then(|before| self.owners.flags(before.number)).unwrap_or_default();
-        let flags = OwnerFlags { suspended: owner.suspended, uncertain: false }.bits();
-        let after = writer
-            .owners
-            .put(&self.owners, owner.id, ceiling, owner.issue_mark, flags | flags_before)
-            .ok_or(IndexError::Full)?;
-        let cut = |state: OwnerState| (state.ceiling, state.issue_mark);
-        Ok(PutOwner {
-            cuts: before.is_some_and(|before| cut(before) != cut(after)),
-            relieves: flags_before & !flags != 0,
-        })
-    }
-
     /// What stands against an owner's keys is this, and nothing else.
     pub(in crate::store) fn settle_owner(&self, owner: &ScannedOwner) {
         let writer = self.lock();
@@ -198,52 +177,6 @@ impl Index {
     /// Forgets an owner whose keys are gone.
     pub(in crate::store) fn remove_owner(&self, id: &OwnerId) {
         self.lock().owners.remove(id);
-    }
-
-    /// Puts a key, new or changed, in place of what is there of it.
-    pub(in crate::store) fn put_key(&self, key: &ScannedKey) -> Result<(), IndexError> {
-        let mut guard = self.lock();
-        let writer = &mut *guard;
-        let owner = writer.owners.get(&key.owner).ok_or(IndexError::OwnerMissing)?;
-        let granted = key.access.compile(&self.catalogue);
-        let granted = match key.kind {
-            Kind::Standard => granted.intersection(&self.sets.get(owner.ceiling)),
-            Kind::Trial => granted,
-        };
-        let set = writer.sets.put(&self.sets, granted);
-        let mark = owner.issue_mark.max(writer.issue_mark);
-        // What was over, and is left out for want of its pepper, stays so if the clock steps back.
-        let latest = writer.latest.max(Some(self.clock.now()));
-        writer.latest = latest;
-        let tokens = key.tokens(mark);
-        let entries = tokens
-            .filter_map(|(token, ends_at)| {
-                let number = token.digest.pepper;
-                let standing = Standing { ends_at, ..key.standing() };
-                let Some(pepper) = self.peppers.iter().position(|open| *open == number) else {
-                    // A token that is over for good needs no pepper: it is refused as unknown.
-                    let is_over = standing.revoked || ends_at.is_some_and(|at| Some(at) <= latest);
-                    return (!is_over).then_some(Err(IndexError::PepperMissing(number.get())));
-                };
-                Some(Ok(Entry {
-                    digest: Entry::cut(token.digest.expose()),
-                    owner: owner.number,
-                    short_owner: key.owner.padded(),
-                    set,
-                    generation: token.generation.get(),
-                    // At most 4 are open.
-                    #[allow(clippy::cast_possible_truncation)]
-                    pepper: pepper as u8,
-                    prefix: token.digest.prefix.get(),
-                    kind: key.kind,
-                    is_current: token.generation == key.current.generation,
-                    is_uncertain: false,
-                    standing,
-                }))
-            })
-            .map(|entry| entry.map(|entry| entry.pack()))
-            .collect::<Result<Vec<Words>, IndexError>>()?;
-        self.replace(writer, key.id, Some(owner.number), &entries)
     }
 
     /// Takes a key away.
@@ -308,7 +241,7 @@ impl Index {
     /// Two keys may share a tag by chance (one pair in 2^48); the owner's number tells most such
     /// pairs apart, and the store draws another id for a new key that would make one. Of an owner
     /// that isn't known any more, everything under the tag goes: who is left out is refused.
-    fn replace(
+    pub(super) fn replace(
         &self,
         writer: &mut IndexWriter,
         id: KeyId,
@@ -324,12 +257,16 @@ impl Index {
         let pepper = |words: &Words| usize::from(Entry::unpack(words).pepper);
         entries.iter().for_each(|words| writer.tokens[pepper(words)] += 1);
         gone.iter().filter(|w| is_old(w)).for_each(|words| writer.tokens[pepper(words)] -= 1);
-        let likely = (0..).zip(writer.tokens).max_by_key(|(at, tokens)| (*tokens, u8::MAX - at));
-        self.likely_pepper.store(likely.map_or(0, |(at, _)| at), Ordering::Relaxed);
+        self.note_likely_pepper(writer);
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, IndexWriter> {
+    pub(super) fn note_likely_pepper(&self, writer: &IndexWriter) {
+        let likely = (0..).zip(writer.tokens).max_by_key(|(at, tokens)| (*tokens, u8::MAX - at));
+        self.likely_pepper.store(likely.map_or(0, |(at, _)| at), Ordering::Relaxed);
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, IndexWriter> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

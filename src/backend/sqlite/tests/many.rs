@@ -41,6 +41,16 @@ fn a_scan_shows_everything_once_and_earlier_tokens_with_their_key() {
 }
 
 #[test]
+fn so_many_keys_are_expected_as_there_are_or_as_fit() {
+    let fixture = Fixture::with_keys(1..=KEYS);
+    assert_eq!(u128::from(fixture.sqlite.expected_keys()), KEYS);
+    let raw = fixture.raw();
+    raw.execute("UPDATE owners SET keys_all = 1 << 60", []).unwrap();
+    let fit = u128::from(fixture.sqlite.expected_keys());
+    assert!((KEYS..KEYS * 10).contains(&fit), "{fit}");
+}
+
+#[test]
 fn a_scan_that_takes_long_is_cut_into_pieces() {
     let fixture = Fixture::with_keys(1..=300);
     let mut key = fixture.key(130);
