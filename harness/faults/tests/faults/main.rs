@@ -6,8 +6,7 @@
 //! it; a process that died right after the call would have found one of the two as well; and the
 //! store goes on.
 //!
-//! `KEYHASP_FAULTS=all` fails them in every way, once and from then on, on every ground; without it,
-//! once with EIO.
+//! `KEYHASP_FAULTS=all` fails them in every way, once and from then on; without it, once with EIO.
 
 mod case;
 mod ground;
@@ -81,8 +80,10 @@ fn the_same_where_the_log_is_copied_or_begun_anew() {
     for ground in [Ground::LogIsLong, Ground::LogWasCopied, Ground::JustOpened] {
         let mut tally = Tally::default();
         let template = Template::new(ground);
+        // They differ in the pages that they write. With a long log each run takes its time.
         let chosen = MUTATIONS.iter().filter(|(name, _)| {
-            is_all() || ["create key", "rotate by force", "update", "revoke all"].contains(name)
+            (is_all() && ground == Ground::JustOpened)
+                || ["create key", "rotate by force", "update", "revoke all"].contains(name)
         });
         let chosen: Vec<_> = chosen.collect();
         for (name, act) in &chosen {

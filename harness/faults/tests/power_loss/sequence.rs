@@ -274,7 +274,7 @@ impl Sequence {
             self.states[..acknowledged].iter().rposition(|old| found.differs(&old.dump).is_empty());
         Err(match older {
             Some(older) => format!("{} acknowledged changes are lost", acknowledged - older),
-            None => format!("half applied: it differs from before in {:?}", found.differs(last)),
+            None => format!("half applied, or come back: it differs in {:?}", found.differs(last)),
         })
     }
 }
