@@ -15,3 +15,4 @@ mod round_trip;
 mod sharing;
 mod silence;
 mod support;
+mod unfinished;

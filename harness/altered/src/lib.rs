@@ -34,6 +34,14 @@ pub trait Alter: Debug + Send + Sync + 'static {
         Ok(outcome)
     }
 
+    /// What is said of a commit that failed.
+    ///
+    /// # Errors
+    /// The same, unless altered.
+    fn failed(&self, error: BackendError) -> Result<CommitOutcome, BackendError> {
+        Err(error)
+    }
+
     /// Whether the database may be made usable again.
     ///
     /// # Errors
@@ -101,7 +109,10 @@ impl<A: Alter> Backend for Altered<A> {
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
-        self.by.committed(self.inner.commit(batch)?)
+        match self.inner.commit(batch) {
+            Ok(outcome) => self.by.committed(outcome),
+            Err(error) => self.by.failed(error),
+        }
     }
 
     fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError> {

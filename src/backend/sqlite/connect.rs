@@ -46,8 +46,7 @@ impl Connector {
     pub(super) fn writer(&self, creation: Creation) -> Result<Connection, Fault> {
         let is_fresh = self.files.is_fresh()?;
         if is_fresh && creation == Creation::Refuse {
-            let why = "it was there before, and is gone";
-            return Err(Fault::refused(BackendErrorKind::NotADatabase, why));
+            return Err(gone());
         }
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         flags.set(OpenFlags::SQLITE_OPEN_CREATE, is_fresh);
@@ -61,7 +60,12 @@ impl Connector {
             return Err(Fault::refused(BackendErrorKind::ReadOnly, why));
         }
         self.settle(&connection)?;
-        if is_fresh {
+        // Who made it may have ended before it was whole; SQLite has undone that just now.
+        let is_empty = is_fresh || schema::is_empty(&connection)?;
+        if is_empty && creation == Creation::Refuse {
+            return Err(gone());
+        }
+        if is_empty {
             schema::claim(&mut connection)?;
         }
         let tx = connection.transaction()?;
@@ -155,6 +159,10 @@ impl Connector {
     }
 }
 
+fn gone() -> Fault {
+    Fault::refused(BackendErrorKind::NotADatabase, "it was there before, and is gone")
+}
+
 /// Refuses an engine that can lose a commit.
 pub(super) fn check_engine(version: i32) -> Result<(), Fault> {
     if version >= OLDEST_ENGINE {
@@ -169,7 +177,7 @@ pub(super) fn check_engine(version: i32) -> Result<(), Fault> {
 /// It sees what lies in the file itself, not in a write-ahead log. The application id always lies
 /// in the file; the version is looked at again under lock.
 pub(super) fn peek(files: &Files) -> Result<(), Fault> {
-    if files.is_fresh()? {
+    if files.is_fresh()? || files.is_unfinished()? {
         return Ok(());
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY

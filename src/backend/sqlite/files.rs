@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::error::Fault;
@@ -14,6 +14,11 @@ use crate::backend::{BackendErrorKind, Sharing};
 
 /// The smallest page that SQLite knows.
 const SMALLEST: u64 = 512;
+
+/// What a rollback journal that counts begins with.
+const JOURNAL_MARK: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+/// Its header, up to the number of pages that there were.
+const JOURNAL_HEADER: usize = 20;
 
 /// Where a database lies.
 #[derive(Debug)]
@@ -55,6 +60,27 @@ impl Files {
         Ok(metadata(&self.database)?.is_none_or(|metadata| metadata.len() == 0))
     }
 
+    /// Whether somebody ended while making it: the rollback journal says that there was no page
+    /// before, so that none will be left, whatever lies in the file.
+    pub(super) fn is_unfinished(&self) -> Result<bool, Fault> {
+        let mut header = [0; JOURNAL_HEADER];
+        match File::open(self.beside("-journal")).and_then(|mut file| file.read_exact(&mut header))
+        {
+            Ok(()) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        // Behind the mark: how many pages it holds, a number by chance, how many there were.
+        Ok(header.starts_with(&JOURNAL_MARK) && header.ends_with(&[0; 4]))
+    }
+
     /// Locks `FILE.lock`, as long as the returned file is open. It is never removed, and means
     /// nothing by existing.
     pub(super) fn lock(&self, sharing: Sharing) -> Result<File, Fault> {
@@ -82,7 +108,12 @@ impl Files {
 
     /// Whether there is a write-ahead log with something in it.
     pub(super) fn has_log(&self) -> Result<bool, Fault> {
-        Ok(metadata(&self.beside("-wal"))?.is_some_and(|metadata| metadata.len() > 0))
+        Ok(self.log_length()? > 0)
+    }
+
+    /// How long the write-ahead log is; 0 if there is none.
+    pub(super) fn log_length(&self) -> Result<u64, Fault> {
+        Ok(metadata(&self.beside("-wal"))?.map_or(0, |metadata| metadata.len()))
     }
 
     /// Replaces the write-ahead log by a synced copy of what can be read of it. Only while no

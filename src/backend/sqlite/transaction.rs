@@ -42,6 +42,9 @@ pub(super) struct WriteTransaction<'c>(&'c Connection);
 
 /// Why a commit failed.
 pub(super) enum CommitFault {
+    /// No space was left for a page of the commit. Nothing happened, if the last page, which alone
+    /// makes it count, is not whole in the log.
+    Full(Fault),
     /// Nothing happened.
     Nothing(Fault),
     /// Whether it took effect can't be told.
@@ -61,15 +64,23 @@ impl<'c> WriteTransaction<'c> {
         let commit = || Ok(self.0.prepare_cached("COMMIT")?.execute([])?);
         match commit() {
             Ok(_) => Ok(()),
-            // Others held it, or no space was left: then the last page of the commit, which alone
-            // makes it count, was not written whole.
-            Err(Fault::Engine(code))
-                if matches!(code.primary(), ffi::SQLITE_BUSY | ffi::SQLITE_FULL) =>
-            {
-                Err(CommitFault::Nothing(Fault::Engine(code)))
-            }
-            // That page may have been written, and may be found after a crash.
-            Err(fault) => Err(CommitFault::Unknown(fault)),
+            Err(fault) => Err(match fault {
+                Fault::Engine(code) if code.primary() == ffi::SQLITE_FULL => {
+                    CommitFault::Full(fault)
+                }
+                // Others held it.
+                fault if fault.is_busy() => CommitFault::Nothing(fault),
+                // The last page may have been written, and may be found after a crash.
+                fault => CommitFault::Unknown(fault),
+            }),
+        }
+    }
+}
+
+impl CommitFault {
+    pub(super) fn into_fault(self) -> Fault {
+        match self {
+            Self::Full(fault) | Self::Nothing(fault) | Self::Unknown(fault) => fault,
         }
     }
 }

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use super::connect::{Connector, Creation};
 use super::error::Fault;
+use super::files::Files;
 use super::readers::Readers;
 use super::schema;
 use super::transaction::{CommitFault, WriteTransaction};
@@ -50,7 +51,7 @@ impl Writer {
             Some(connection) => connection,
             None => connector.writer(Creation::Refuse).map_err(during)?,
         };
-        let result = transact(&connection, operation, work);
+        let result = transact(&connection, &connector.files, operation, work);
         // A connection whose transaction couldn't be ended isn't used again.
         state.connection = Some(connection).filter(Connection::is_autocommit);
         result.map_err(|(error, is_unknown)| {
@@ -127,19 +128,32 @@ impl State {
 /// One transaction; on failure also whether its outcome is unknown.
 fn transact<T>(
     connection: &Connection,
+    files: &Files,
     operation: &'static str,
     work: impl FnOnce(&Connection) -> Result<T, BackendError>,
 ) -> Result<T, (BackendError, bool)> {
     let nothing = |fault: Fault| (fault.during(operation), false);
+    let unknown = |fault: Fault| (fault.during(operation).of_unknown_outcome(), true);
     let tx = WriteTransaction::begin(connection).map_err(nothing)?;
+    let log = files.log_length().map_err(nothing)?;
     let value = work(&tx).map_err(|error| (error, false))?;
     match tx.commit() {
         Ok(()) => Ok(value),
+        Err(CommitFault::Full(fault)) if did_nothing(connection, files, log) => Err(nothing(fault)),
         Err(CommitFault::Nothing(fault)) => Err(nothing(fault)),
-        Err(CommitFault::Unknown(fault)) => {
-            Err((fault.during(operation).of_unknown_outcome(), true))
-        }
+        Err(CommitFault::Full(fault) | CommitFault::Unknown(fault)) => Err(unknown(fault)),
     }
+}
+
+/// Whether a commit for which no space was left surely did nothing.
+///
+/// Where the log had been begun anew, the commit went over old pages. If what is missing of its last
+/// page was standing there already, that page is whole, and a crash would bring the commit back.
+fn did_nothing(connection: &Connection, files: &Files, log_before: u64) -> bool {
+    // What was missing would have been the end of the file.
+    let has_grown = files.log_length().is_ok_and(|length| length > log_before);
+    // Its first page is written over. Where that takes space, there is none, but then it has grown.
+    begin_anew(connection).is_ok() || has_grown
 }
 
 /// Copies the whole write-ahead log into the database, syncs that, and empties the log; false if
@@ -157,7 +171,7 @@ fn checkpoint(connection: &Connection) -> Result<bool, Fault> {
 fn begin_anew(connection: &Connection) -> Result<(), Fault> {
     let tx = WriteTransaction::begin(connection)?;
     tx.pragma_update(None, "user_version", schema::VERSION)?;
-    tx.commit().map_err(|(CommitFault::Nothing(fault) | CommitFault::Unknown(fault))| fault)
+    tx.commit().map_err(CommitFault::into_fault)
 }
 
 #[cfg(test)]

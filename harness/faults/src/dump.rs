@@ -1,0 +1,149 @@
+//! All that a database holds, to be compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyhasp::backend::{
+    Backend, BackendError, EventFilter, EventQuery, KeyFilter, KeyPageQuery, OwnerPageQuery,
+    StateSet,
+};
+use keyhasp::key::{Header, KeyRecord, OwnerRecord};
+use keyhasp::testing::differences;
+use keyhasp::{Event, EventKind, KeyId, OwnerId, Timestamp};
+
+/// All records and events.
+#[derive(Clone, Debug)]
+pub struct Dump {
+    /// The store's own record.
+    pub header: Header,
+    /// By id.
+    pub owners: BTreeMap<OwnerId, OwnerRecord>,
+    /// By id.
+    pub keys: BTreeMap<KeyId, KeyRecord>,
+    /// In order.
+    pub events: Vec<Event>,
+    /// Events up to this number were removed.
+    pub pruned_through: u64,
+}
+
+const ALL: usize = 1_000_000;
+
+impl Dump {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// As the backend.
+    pub fn of(backend: &dyn Backend) -> Result<Self, BackendError> {
+        let query = OwnerPageQuery { after: None, suspended: None, limit: ALL, examine: ALL };
+        let owners = backend.page_owners(&query)?.owners;
+        let filter =
+            KeyFilter { owner: None, kind: None, states: StateSet::ALL, now: Timestamp::MIN };
+        let query = KeyPageQuery { filter, before: None, after: None, limit: ALL, examine: ALL };
+        let keys = backend.page_keys(&query)?.keys;
+        let filter = EventFilter::default();
+        let query = EventQuery { after: 0, filter, limit: ALL, examine: ALL };
+        let events = backend.events(&query)?;
+        Ok(Self {
+            header: backend.header()?,
+            owners: owners.into_iter().map(|owner| (owner.id, owner)).collect(),
+            keys: keys.into_iter().map(|key| (key.id, key)).collect(),
+            events: events.events,
+            pruned_through: events.pruned_through,
+        })
+    }
+
+    /// In what the two differ, in words that show no value; empty if they are the same.
+    #[must_use]
+    pub fn differs(&self, other: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.header != other.header {
+            found.push("the header".to_owned());
+        }
+        for id in self.owners.keys().chain(other.owners.keys()) {
+            found.extend(match (self.owners.get(id), other.owners.get(id)) {
+                (Some(a), Some(b)) => differ("owner", id, differences::of_owners(a, b)),
+                _ => Some(format!("whether there is owner {id}")),
+            });
+        }
+        for id in self.keys.keys().chain(other.keys.keys()) {
+            found.extend(match (self.keys.get(id), other.keys.get(id)) {
+                (Some(a), Some(b)) => differ("key", id, differences::of_keys(a, b)),
+                _ => Some(format!("whether there is key {id}")),
+            });
+        }
+        if self.events != other.events || self.pruned_through != other.pruned_through {
+            found.push(format!("the events: {} and {}", self.events.len(), other.events.len()));
+        }
+        found.dedup();
+        found
+    }
+
+    /// What a change from one to the other is about.
+    #[must_use]
+    pub fn concerned(&self, other: &Self) -> Concerned {
+        let mut concerned =
+            Concerned { everything: self.header != other.header, keys: BTreeSet::new() };
+        for (a, b) in [(self, other), (other, self)] {
+            let moved = |owner: &OwnerRecord| {
+                let other = b.owners.get(&owner.id);
+                other.is_none_or(|other| !differences::of_owners(owner, other).is_empty())
+            };
+            let of_moved = |key: &KeyRecord| a.owners.get(&key.owner).is_some_and(moved);
+            let keys = a.keys.values().filter(|key| {
+                let other = b.keys.get(&key.id);
+                other.is_none_or(|other| !differences::of_keys(key, other).is_empty())
+                    || of_moved(key)
+            });
+            concerned.keys.extend(keys.map(|key| key.id));
+        }
+        concerned
+    }
+
+    /// The laws of a log: no number is left out, and each record has as many events as versions.
+    ///
+    /// # Errors
+    /// The law that doesn't hold.
+    pub fn check(&self) -> Result<(), String> {
+        for (event, expected) in self.events.iter().zip(self.pruned_through + 1..) {
+            if event.sequence != expected {
+                return Err(format!("event {} where {expected} belongs", event.sequence));
+            }
+        }
+        if self.pruned_through > 0 {
+            return Ok(());
+        }
+        let count = |meant: &dyn Fn(&Event) -> bool| {
+            let changes = |event: &&Event| event.kind != EventKind::TokenOpened && meant(event);
+            self.events.iter().filter(changes).count() as u64
+        };
+        for key in self.keys.values() {
+            let events = count(&|event| event.key == Some(key.id));
+            if events != key.version.get() {
+                return Err(format!("key {} has {} and {events} events", key.id, key.version));
+            }
+        }
+        for owner in self.owners.values() {
+            // An owner of this id may have been there before.
+            let about = |event: &&Event| event.owner == Some(owner.id) && event.key.is_none();
+            let events = self.events.iter().filter(about).rev();
+            let events = events.take_while(|event| event.kind != EventKind::OwnerPurged).count();
+            if events as u64 != owner.version.get() {
+                let (id, version) = (owner.id, owner.version);
+                return Err(format!("owner {id} has version {version} and {events} events"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a change is about.
+#[derive(Clone, Debug)]
+pub struct Concerned {
+    /// The store's own record, so all keys.
+    pub everything: bool,
+    /// The keys, and all keys of the owners.
+    pub keys: BTreeSet<KeyId>,
+}
+
+fn differ(what: &str, id: impl std::fmt::Display, fields: Vec<&str>) -> Option<String> {
+    (!fields.is_empty()).then(|| format!("{what} {id} in {}", fields.join(", ")))
+}

@@ -1,0 +1,17 @@
+//! What lies between SQLite and the files: operations that fail, and a record of what a power cut
+//! would leave.
+//!
+//! [`vfs`] puts itself under every connection of the process, and shows the operations on files in
+//! watched directories to a [`Watch`](vfs::Watch). There are two: [`Failing`](failing::Failing)
+//! makes the n-th operation fail, [`Medium`](medium::Medium) knows what is on stable storage. The
+//! backend isn't told that they are there.
+//!
+//! `tests/faults` fails each operation of each mutation in turn, `tests/power_loss` cuts the power.
+
+pub mod dump;
+pub mod failing;
+pub mod file_record;
+pub mod medium;
+pub mod mutations;
+pub mod vfs;
+pub mod world;

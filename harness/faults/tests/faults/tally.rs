@@ -1,0 +1,54 @@
+//! How often what happened.
+
+use std::fmt;
+
+/// What came of a call during which an operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ran {
+    /// It was answered all the same.
+    Acknowledged,
+    /// An error said that nothing happened.
+    Nothing,
+    /// The outcome was unknown, and turned out so.
+    Unknown {
+        /// Whether it had taken effect.
+        took_effect: bool,
+    },
+}
+
+/// The count.
+#[derive(Debug, Default)]
+pub struct Tally {
+    acknowledged: u64,
+    nothing: u64,
+    unknown: [u64; 2],
+}
+
+impl Tally {
+    pub fn add(&mut self, ran: Ran) {
+        match ran {
+            Ran::Acknowledged => self.acknowledged += 1,
+            Ran::Nothing => self.nothing += 1,
+            Ran::Unknown { took_effect } => self.unknown[usize::from(took_effect)] += 1,
+        }
+    }
+
+    /// A run that meets only some of what can happen proves little.
+    pub fn assert_met(&self) {
+        assert!(self.nothing > 0 && self.unknown.iter().sum::<u64>() > 0, "{self:?}");
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { acknowledged, nothing, unknown: [without, with] } = self;
+        let failed = acknowledged + nothing + without + with;
+        write!(
+            f,
+            "{failed} operations failed in turn: {acknowledged} answered, {nothing} said nothing \
+             happened, {} of unknown outcome ({with} took effect); 0 lost, 0 half applied, \
+             0 let in",
+            without + with
+        )
+    }
+}
