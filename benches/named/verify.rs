@@ -66,9 +66,7 @@ fn hits(bencher: &mut Bencher<'_>, verifier: &Verifier, keys: u64, generation: u
     let permission = verifier.permission("links:write").unwrap();
     let tokens = drawn(|number| token(number % keys, generation));
     each(bencher, verifier, &tokens, |answer| {
-        answer.is_ok_and(|grant| {
-            grant.allows(permission) && grant.generation().get() == generation
-        })
+        answer.is_ok_and(|grant| grant.allows(permission) && grant.generation().get() == generation)
     });
 }
 

@@ -9,6 +9,8 @@ mod apply;
 mod change;
 mod contract;
 mod error;
+#[cfg(any(feature = "sled", feature = "sqlite"))]
+mod file_lock;
 mod memory;
 mod query;
 mod scan;

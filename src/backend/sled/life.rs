@@ -1,12 +1,11 @@
 //! Opening, recovering and closing.
 
-use std::fs::File;
-
 use super::engine::{Engine, await_unlocked};
 use super::fault::Fault;
 use super::options::SledOptions;
 use super::place::{Found, Place};
 use crate::backend::BackendErrorKind;
+use crate::backend::file_lock::FileLock;
 
 /// An open database: everything that closing lets go of.
 pub(super) struct Live {
@@ -15,7 +14,7 @@ pub(super) struct Live {
     /// Whether a write failed whose outcome can't be told.
     is_unsure: bool,
     /// Holds the lock beside the directory.
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl Live {

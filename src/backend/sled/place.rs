@@ -5,13 +5,14 @@
 //! step by which a created or recovered generation takes effect: a crash leaves the one state or
 //! the other. Generations that the marker doesn't name are leftovers, and are removed at open.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::fault::Fault;
 use super::files::{copy_tree, remove_file, remove_tree, sync_dir};
 use crate::backend::BackendErrorKind;
+use crate::backend::file_lock::{FileLock, Hold};
 
 /// The version of all that is stored: the layout of the directory, trees, keys and values.
 pub(super) const FORMAT: u32 = 1;
@@ -139,18 +140,12 @@ impl Place {
         Ok(())
     }
 
-    /// Takes the lock beside the directory. Its file stays for ever and means nothing by existing.
-    pub(super) fn lock(&self) -> Result<File, Fault> {
+    /// Takes the lock beside the directory.
+    pub(super) fn lock(&self) -> Result<FileLock, Fault> {
         let mut name = self.dir.file_name().unwrap_or_default().to_owned();
         name.push(".lock");
-        let path = self.dir.with_file_name(name);
-        // Never truncated: there is nothing in it.
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => Err(already_open()),
-            Err(TryLockError::Error(error)) => Err(error.into()),
-        }
+        let lock = FileLock::take(&self.dir.with_file_name(name), Hold::Alone)?;
+        lock.ok_or_else(already_open)
     }
 
     /// Begins a creation: makes the directory, if there is none, marks it as ours, and makes an

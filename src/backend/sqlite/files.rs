@@ -5,11 +5,12 @@
 //! locks). Before that, only their metadata are asked for.
 
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::error::Fault;
+use crate::backend::file_lock::{FileLock, Hold};
 use crate::backend::{BackendErrorKind, Sharing};
 
 /// The smallest page that SQLite knows.
@@ -81,29 +82,20 @@ impl Files {
         Ok(header.starts_with(&JOURNAL_MARK) && header.ends_with(&[0; 4]))
     }
 
-    /// Locks `FILE.lock`, as long as the returned file is open. It is never removed, and means
-    /// nothing by existing.
-    pub(super) fn lock(&self, sharing: Sharing) -> Result<File, Fault> {
-        let path = self.beside(".lock");
-        let file =
-            File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-        let (locked, why) = match sharing {
+    /// Locks `FILE.lock`.
+    pub(super) fn lock(&self, sharing: Sharing) -> Result<FileLock, Fault> {
+        let (hold, why) = match sharing {
             Sharing::Exclusive => (
-                file.try_lock(),
+                Hold::Alone,
                 "to use it from more than one place, open it everywhere with SqliteOptions::shared",
             ),
             Sharing::Shared { .. } => (
-                file.try_lock_shared(),
+                Hold::Together,
                 "who has it open has it exclusively; SqliteOptions::shared is needed there too",
             ),
         };
-        match locked {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => {
-                Err(Fault::refused(BackendErrorKind::AlreadyOpen, why))
-            }
-            Err(TryLockError::Error(error)) => Err(error.into()),
-        }
+        let lock = FileLock::take(&self.beside(".lock"), hold)?;
+        lock.ok_or_else(|| Fault::refused(BackendErrorKind::AlreadyOpen, why))
     }
 
     /// Whether there is a write-ahead log with something in it.

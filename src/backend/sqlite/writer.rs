@@ -1,6 +1,5 @@
 //! The one connection that writes, and what holds after a commit went wrong.
 
-use std::fs::File;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
@@ -11,6 +10,7 @@ use super::files::Files;
 use super::readers::Readers;
 use super::schema;
 use super::transaction::{CommitFault, WriteTransaction};
+use crate::backend::file_lock::FileLock;
 use crate::backend::{BackendError, BackendErrorKind, Sharing};
 
 /// Writes, one transaction at a time.
@@ -22,13 +22,13 @@ struct State {
     /// None after it was given up; the next write makes another.
     connection: Option<Connection>,
     /// The lock of `FILE.lock`; none once closed.
-    lock: Option<File>,
+    lock: Option<FileLock>,
     /// A commit's outcome is unknown: nothing is written before `recover`.
     is_suspect: bool,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, lock: File) -> Self {
+    pub(super) fn new(connection: Connection, lock: FileLock) -> Self {
         let connection = Some(connection);
         Self(Mutex::new(State { connection, lock: Some(lock), is_suspect: false }))
     }

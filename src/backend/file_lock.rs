@@ -1,0 +1,77 @@
+//! The lock file beside a database.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::Path;
+
+/// A lock on a file, held until it is dropped. The file is made where it is missing, and never
+/// removed: it means nothing by existing.
+#[derive(Debug)]
+pub(super) struct FileLock(File);
+
+/// How many may hold a lock at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// One.
+    Alone,
+    /// All who hold it together.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+    Together,
+}
+
+impl FileLock {
+    /// Takes the lock; `None` while somebody else holds it in a way that excludes this one.
+    pub(super) fn take(path: &Path, hold: Hold) -> io::Result<Option<Self>> {
+        let mut options = File::options();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+        let taken = match hold {
+            Hold::Alone => file.try_lock(),
+            Hold::Together => file.try_lock_shared(),
+        };
+        match taken {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl Drop for FileLock {
+    /// Lets go by name. A child that this process is just starting has the open file too, until it
+    /// runs its own program: closing ours alone would leave it the lock until then.
+    fn drop(&mut self) {
+        // Closing does it otherwise.
+        let _ = self.0.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_excludes_whom() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let take = |hold| FileLock::take(&path, hold).unwrap();
+        let alone = take(Hold::Alone);
+        assert!(alone.is_some() && take(Hold::Alone).is_none() && take(Hold::Together).is_none());
+        drop(alone);
+        let (one, other) = (take(Hold::Together), take(Hold::Together));
+        assert!(one.is_some() && other.is_some() && take(Hold::Alone).is_none());
+        drop((one, other));
+        assert!(path.exists() && take(Hold::Alone).is_some());
+    }
+
+    /// What a child has of it between its making and its first instruction.
+    #[test]
+    fn another_descriptor_of_the_same_open_file_does_not_keep_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = FileLock::take(&path, Hold::Alone).unwrap().unwrap();
+        let inherited = lock.0.try_clone().unwrap();
+        drop(lock);
+        assert!(FileLock::take(&path, Hold::Alone).unwrap().is_some());
+        drop(inherited);
+    }
+}
