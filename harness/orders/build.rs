@@ -1,0 +1,151 @@
+//! Takes the library's own sources, gives them the model checker's atomics, locks and small sizes,
+//! and writes them out once as they are, and once for each defect that is planted.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// A text of a source, and what stands in its place.
+type Change = (&'static str, &'static str, &'static str);
+
+/// What makes a model of the sources. Every text must be found, or nothing is built: whoever
+/// changes the library sees here what to follow.
+const MODEL: &[Change] = &[
+    (
+        "commit",
+        "use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};",
+        "use std::sync::PoisonError;\n use crate::sync::{Arc, Condvar, Mutex, MutexGuard};",
+    ),
+    ("commit", "use super::error::Error;", "use keyhasp::Error;"),
+    ("commit", "use crate::backend::", "use keyhasp::backend::"),
+    ("interned", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
+    ("interned", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
+    ("interned", "use crate::clock::", "use keyhasp::clock::"),
+    ("interned", "use crate::id::", "use keyhasp::id::"),
+    ("interned", "use crate::permission::", "use keyhasp::permission::"),
+    ("pages", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
+    ("pages", "const PARTS: usize = 1 << 12;", "const PARTS: usize = 20;"),
+    ("slot", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
+    // Two words show whether they belong together as well as seven do.
+    ("slot", "; 7]", "; 2]"),
+    ("table", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
+    ("table", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
+    ("table", "type Unit = slot::Unit<64>;", "type Unit = slot::Unit<1>;"),
+    ("table", "const MAX_DEPTH: u32 = 20;", "const MAX_DEPTH: u32 = 2;"),
+    ("table", "const MAX_UNITS: usize = 16;", "const MAX_UNITS: usize = 2;"),
+];
+
+/// Defects, each of which a model must find.
+const DEFECTS: &[(&str, &[Change])] = &[
+    (
+        "published_relaxed",
+        &[(
+            "slot",
+            "let head = tag << TAG_AT | self.next_sequence() | reach;\n        self.line.head.store(head, Ordering::Release);",
+            "let head = tag << TAG_AT | self.next_sequence() | reach;\n        self.line.head.store(head, Ordering::Relaxed);",
+        )],
+    ),
+    ("filled_without_fence", &[("slot", "fence(Ordering::Release);", "")]),
+    ("read_without_fence", &[("slot", "fence(Ordering::Acquire);", "")]),
+    ("far_unchecked", &[("slot", "self.slot.is_still(self.head).then_some(far)", "Some(far)")]),
+    (
+        "retired_before_announced",
+        &[(
+            "table",
+            "self.announce(number, writer.groups[number as usize].depth, tag);\n            old.into_iter().for_each(Slot::retire);",
+            "old.into_iter().for_each(Slot::retire);\n            self.announce(number, writer.groups[number as usize].depth, tag);",
+        )],
+    ),
+    (
+        "never_announced",
+        &[("table", "self.announce(number, writer.groups[number as usize].depth, tag);", "")],
+    ),
+    ("looked_once", &[("table", "if !moved {", "if !moved || true {")]),
+    (
+        "depth_not_looked_at",
+        &[(
+            "table",
+            "\n                || self.run.table.depth.load(Ordering::Acquire) != self.depth;",
+            ";",
+        )],
+    ),
+    (
+        "emptied_before_moved",
+        &[
+            (
+                "table",
+                "// Readers still in the old group find it emptied, and look again.\n        old.iter().for_each(Slot::clear);",
+                "",
+            ),
+            (
+                "table",
+                "let half = self.span(old_depth) / 2;",
+                "old.iter().for_each(Slot::clear);\n        let half = self.span(old_depth) / 2;",
+            ),
+        ],
+    ),
+    ("suspended_unflagged", &[("interned", "word.fetch_or(bit, Ordering::AcqRel);", "")]),
+    ("one_is_woken", &[("commit", "self.0.moved.notify_all();", "self.0.moved.notify_one();")]),
+    ("led_by_two", &[("commit", "state.is_led = true;", "")]),
+    (
+        "answers_swapped",
+        &[("commit", "self.0.iter().zip(outcomes)", "self.0.iter().rev().zip(outcomes)")],
+    ),
+    (
+        "error_told_to_one",
+        &[(
+            "commit",
+            "Err(error) => Box::new(std::iter::repeat_with(move || Err(error.clone()))),",
+            "Err(error) => Box::new(std::iter::once(Err(error))),",
+        )],
+    ),
+];
+
+const SOURCES: [(&str, &str); 5] = [
+    ("commit", "src/store/commit.rs"),
+    ("interned", "src/store/index/interned.rs"),
+    ("pages", "src/store/index/pages.rs"),
+    ("slot", "src/store/index/slot.rs"),
+    ("table", "src/store/index/table.rs"),
+];
+
+fn main() {
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../..");
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap());
+    println!("cargo::rerun-if-changed=build.rs");
+    let mut all = module(&root, "sound", &[]);
+    for (name, changes) in DEFECTS {
+        all += &module(&root, name, changes);
+    }
+    all += "/// The models over the sources with each defect.\n";
+    all += "pub const DEFECTS: &[(&str, &[(&str, fn())])] = &[\n";
+    for (name, _) in DEFECTS {
+        writeln!(all, "    (\"{name}\", {name}::models::ALL),").unwrap();
+    }
+    all += "];\n";
+    fs::write(out.join("models.rs"), all).unwrap();
+}
+
+/// The sources as one module, changed so.
+fn module(root: &Path, name: &str, planted: &[Change]) -> String {
+    let mut text = format!("/// The sources.\npub mod {name} {{\n");
+    for (source, path) in SOURCES {
+        let path = root.join(path);
+        println!("cargo::rerun-if-changed={}", path.display());
+        let whole = fs::read_to_string(&path).unwrap();
+        let mut body = whole.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+        let of_source = |change: &&Change| change.0 == source;
+        for (_, from, to) in MODEL.iter().chain(planted).filter(of_source) {
+            assert!(body.contains(from), "{source}.rs no longer has: {from}");
+            body = body.replace(from, to);
+        }
+        // Such comments belong to a file's beginning.
+        let lines = body.lines().filter(|line| !line.starts_with("//!"));
+        let body = lines.collect::<Vec<_>>().join("\n");
+        writeln!(text, "pub mod {source} {{\n{body}\n}}").unwrap();
+    }
+    text += "pub use crate::stand_ins::{entry, hints};\n";
+    text +=
+        "pub mod models { include!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/src/models.rs\")); }\n";
+    text + "}\n"
+}
