@@ -7,6 +7,7 @@
 mod alike;
 mod closed;
 mod durable;
+mod log;
 mod newer;
 mod processes;
 mod records;

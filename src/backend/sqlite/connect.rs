@@ -13,6 +13,10 @@ use super::options::{SqliteOptions, Synchronous};
 use super::schema::{self, Identity};
 use crate::backend::BackendErrorKind;
 
+/// To how many bytes a write-ahead log that grew beside a reader is cut again. SQLite copies it into
+/// the database from 4 MiB on, so in ordinary use it is never so long.
+const LONGEST_LOG: i64 = 6 << 20;
+
 /// The oldest engine that is trusted: before it, a commit could be lost when the write-ahead log
 /// was reset just then.
 const OLDEST_ENGINE: i32 = 3_051_003;
@@ -151,6 +155,9 @@ impl Connector {
         connection.pragma_update(None, "checkpoint_fullfsync", true)?;
         // What is deleted is overwritten.
         connection.pragma_update(None, "secure_delete", true)?;
+        // Else the log would stay as long as somebody who reads for long has ever made it. It is cut
+        // by the first commit after all of it was copied and nobody reads it any more.
+        connection.pragma_update(None, "journal_size_limit", LONGEST_LOG)?;
         // The tables name no function but those of SQLite's own; a file that does is not believed.
         connection.pragma_update(None, "trusted_schema", false)?;
         // Sorting writes no digest into a file of its own.
