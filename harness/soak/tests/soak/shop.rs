@@ -1,0 +1,191 @@
+//! Two stores on one file: one that is in use, one that sleeps.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+use keyhasp::{
+    Access, AdminKeys, Catalogue, Clock, CreateKey, CreateOwner, KeyStore, ListEvents, OwnerId,
+    Prefix, Refusal, Rotate, Store, Timestamp, Verifier,
+};
+
+/// What the write-ahead log is brought back under.
+pub(crate) const WAL_LIMIT: u64 = 8 << 20;
+/// How often it is looked for, once nobody holds it: for a second of this process's own time, since
+/// a loaded machine may stop it meanwhile.
+const LOOKS: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(5);
+/// How much faster wall time goes.
+const FASTER: u32 = 600;
+/// Of wall time: ten seconds of the test's.
+const RETENTION: Duration = Duration::from_secs(3_600 + 2_400);
+const KEYS: usize = 64;
+
+/// Wall time that goes faster; monotonic time is as it is.
+#[derive(Debug)]
+struct Fast(Instant);
+
+impl Clock for Fast {
+    fn now(&self) -> Timestamp {
+        let start = Timestamp::from_millis(1_767_225_600_000).unwrap();
+        start.saturating_add(self.0.elapsed() * FASTER)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+pub(crate) struct Shop {
+    directory: tempfile::TempDir,
+    clock: Arc<Fast>,
+    store: Arc<Store>,
+    sleeper: Arc<Store>,
+    /// Tokens in force, by worker.
+    tokens: [Mutex<VecDeque<String>>; 3],
+    /// The last one that was revoked.
+    revoked: Mutex<Option<String>>,
+}
+
+impl Shop {
+    pub(crate) fn open() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(Fast(Instant::now()));
+        let open = |bound: u64, keep: Option<Duration>| {
+            let options = SqliteOptions::shared(Duration::from_secs(bound)).unwrap();
+            let options = options.busy_timeout(Duration::from_secs(120)).unwrap();
+            let backend = Sqlite::open(directory.path().join("keys.db"), options).unwrap();
+            let catalogue = Catalogue::builder().read("links:read").write("links:write");
+            let prefixes = [Prefix::new("acme").unwrap()];
+            let mut builder = Store::builder(catalogue.build().unwrap(), prefixes)
+                .clock(Arc::<Fast>::clone(&clock));
+            if let Some(keep) = keep {
+                builder = builder.event_retention(keep);
+            }
+            Arc::new(builder.open(backend).unwrap())
+        };
+        let store = open(30, Some(RETENTION));
+        let admin = AdminKeys::new(Arc::clone(&store) as _, "root").unwrap();
+        for n in 0..3 {
+            let _ = admin.create_owner(&owner(n), CreateOwner::without_key()).unwrap();
+        }
+        // It polls four times in an hour: never, in most runs.
+        let sleeper = open(3_600, None);
+        let (tokens, revoked) = (Default::default(), Mutex::default());
+        Self { directory, clock, store, sleeper, tokens, revoked }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        static PATH: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+        PATH.get_or_init(|| self.directory.path().join("keys.db"))
+    }
+
+    /// How long the write-ahead log is.
+    pub(crate) fn log_length(&self) -> u64 {
+        std::fs::metadata(self.path().with_extension("db-wal")).map_or(0, |data| data.len())
+    }
+
+    /// Creates, rotates, blocks, revokes and purges, so that there are always about as many keys.
+    pub(crate) fn work(&self, n: usize, done: &AtomicBool) -> u64 {
+        let admin = AdminKeys::new(Arc::clone(&self.store) as _, "root").unwrap();
+        let mut keys = VecDeque::new();
+        let mut changes = 0;
+        while !done.load(Ordering::SeqCst) {
+            let created = admin.create(&owner(n), CreateKey::new(Access::Full)).unwrap();
+            let id = created.key.id;
+            let rotated = admin.rotate(id, Rotate::new().force()).unwrap();
+            admin.block(id).unwrap();
+            admin.unblock(id).unwrap();
+            let token = rotated.token.expose().to_owned();
+            keys.push_back((id, token.clone()));
+            self.tokens[n].lock().unwrap().push_back(token);
+            changes += 4;
+            if keys.len() > KEYS {
+                let (id, token) = keys.pop_front().unwrap();
+                self.tokens[n].lock().unwrap().pop_front();
+                admin.revoke(id).unwrap();
+                assert!(
+                    self.store.verify(token.as_bytes()).is_err(),
+                    "let in after it was revoked"
+                );
+                *self.revoked.lock().unwrap() = Some(token);
+                admin.purge(id).unwrap();
+                changes += 2;
+            }
+        }
+        changes
+    }
+
+    /// Verifies what is in force, and what isn't any more.
+    pub(crate) fn verify(&self, done: &AtomicBool) -> u64 {
+        let verifier = Verifier::new(Arc::clone(&self.store) as _);
+        let mut verified = 0;
+        while !done.load(Ordering::SeqCst) {
+            for tokens in &self.tokens {
+                let token = tokens.lock().unwrap().back().cloned();
+                if let Some(token) = token {
+                    // It may be over by now; but it is never unheard of before that.
+                    let _ = verifier.verify(&token);
+                    verified += 1;
+                }
+            }
+            let revoked = self.revoked.lock().unwrap().clone();
+            if let Some(token) = revoked {
+                let told = verifier.verify(&token);
+                assert!(matches!(told, Err(Refusal::Unrecognized | Refusal::Unfit(_))), "{told:?}");
+            }
+            std::thread::yield_now();
+        }
+        verified
+    }
+
+    /// How long it takes after the last foreign reader until the log is small again.
+    pub(crate) fn log_is_back(&self) -> Duration {
+        for looks in 0..LOOKS {
+            if self.log_length() <= WAL_LIMIT {
+                return looks * PAUSE;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        panic!("{} bytes of log after {:?}", self.log_length(), LOOKS * PAUSE);
+    }
+
+    /// No event is older than the retention and what passes between two prunings.
+    pub(crate) fn events_are_pruned(&self) {
+        let admin = AdminKeys::new(Arc::clone(&self.store) as _, "root").unwrap();
+        // The next commit prunes what is due.
+        let _ = admin.create(&owner(0), CreateKey::new(Access::Full)).unwrap();
+        let now = self.clock.now();
+        let events = admin.events(&ListEvents::new().limit(1)).unwrap();
+        let oldest = now.since(events.items[0].at);
+        let pruned = events.pruned_through;
+        println!("{pruned} events pruned; the oldest is {oldest:.0?} old of {RETENTION:.0?}");
+        let lived = self.clock.monotonic() * FASTER;
+        assert!(pruned > 0 || lived < RETENTION, "nothing was pruned");
+        // A sixtieth, and a change that waited for a loaded machine.
+        assert!(oldest <= RETENTION + RETENTION / 10, "an event of {oldest:?} is left");
+    }
+
+    /// The store that slept past the pruning knows all there is, and nothing that isn't.
+    pub(crate) fn sleeper_finds_its_way_back(&self) {
+        self.sleeper.refresh().unwrap();
+        for tokens in &self.tokens {
+            for token in tokens.lock().unwrap().iter() {
+                assert!(self.sleeper.verify(token.as_bytes()).is_ok(), "a key isn't known");
+            }
+        }
+        let revoked = self.revoked.lock().unwrap().clone();
+        if let Some(token) = revoked {
+            assert!(self.sleeper.verify(token.as_bytes()).is_err(), "a revoked key is let in");
+        }
+        let (here, there) = (self.store.health().tokens, self.sleeper.health().tokens);
+        assert_eq!(here, there, "tokens in the index");
+    }
+}
+
+fn owner(n: usize) -> OwnerId {
+    OwnerId::new(format!("org-{n}")).unwrap()
+}
