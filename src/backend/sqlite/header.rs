@@ -31,6 +31,17 @@ pub(super) fn load(connection: &Connection) -> Result<Option<Header>, Fault> {
     if sums::of_header(&header) == sum { Ok(Some(header)) } else { Err(cells.damaged("sum")) }
 }
 
+/// Writes the first one. Where there are records already, theirs was lost: another in its place
+/// would give their prefixes other numbers.
+pub(super) fn create(connection: &Connection, header: &Header) -> Result<(), Fault> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM owners) OR EXISTS (SELECT 1 FROM keys)
+               OR EXISTS (SELECT 1 FROM events)";
+    match connection.query_row(sql, [], |row| row.get(0))? {
+        true => Err(Fault::Damaged { table: "store", column: "one" }),
+        false => put(connection, header),
+    }
+}
+
 /// Writes it.
 pub(super) fn put(connection: &Connection, header: &Header) -> Result<(), Fault> {
     let Header { version, rules, prefixes, peppers, issue_mark } = header;

@@ -7,7 +7,7 @@ use keyhasp::permission::{Pattern, PermissionName};
 use keyhasp::{Access, Catalogue};
 
 /// More lines than this are left out: brute force takes the square of them.
-const LINES: usize = 6;
+const LINES: usize = 5;
 
 pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
@@ -58,7 +58,7 @@ fn names(patterns: &[Pattern]) -> Vec<PermissionName> {
     let mut found = Vec::new();
     for count in counts {
         // Too many to try them all.
-        if segments.len().saturating_pow(u32::try_from(count).unwrap()) > 4_096 {
+        if segments.len().saturating_pow(u32::try_from(count).unwrap()) > 125 {
             continue;
         }
         let mut texts = vec![String::new()];
