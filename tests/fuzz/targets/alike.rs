@@ -39,7 +39,7 @@ pub fn run(data: &[u8]) {
         let answers = worlds.each_mut().map(|world| world.call(&call, seed));
         assert!(answers.iter().all(|answer| *answer == answers[0]), "{call:?}: {answers:#?}");
     }
-    let ends = worlds.each_mut().map(|world| world.everything());
+    let ends = worlds.each_mut().map(World::everything);
     assert!(ends.iter().all(|end| *end == ends[0]), "in the end: {ends:#?}");
 }
 

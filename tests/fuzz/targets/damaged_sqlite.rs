@@ -87,10 +87,10 @@ pub(super) fn used(store: &Arc<dyn KeyStore>) {
         let _ = admin.get(key.id);
         let _ = key.external_id.map(|id| admin.find(id));
         let _ = admin.open_token(key.id);
-        if let Ok(issued) = admin.rotate(key.id, Rotate::new()) {
-            if let Ok(grant) = store.verify(issued.token.expose().as_bytes()) {
-                assert_eq!(grant.key(), key.id);
-            }
+        if let Ok(issued) = admin.rotate(key.id, Rotate::new())
+            && let Ok(grant) = store.verify(issued.token.expose().as_bytes())
+        {
+            assert_eq!(grant.key(), key.id);
         }
     }
 }

@@ -45,7 +45,7 @@ fn check(data: &[u8], inspect: Inspect) {
 /// The format, read slowly.
 fn plain(text: &[u8], sums: bool) -> Inspection {
     let len = text.len();
-    if len > MAX_TOKEN_LEN || len < 72 || text[len - 71] != b'_' {
+    if !(72..=MAX_TOKEN_LEN).contains(&len) || text[len - 71] != b'_' {
         return Inspection::NotAToken;
     }
     let body = &text[len - 70..];
