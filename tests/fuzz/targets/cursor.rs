@@ -61,6 +61,7 @@ fn check(world: &World, data: &[u8]) {
     };
     let first = list(&query().limit(4)).unwrap();
     let mut cursor = first.next.clone().unwrap();
+    let real = cursor.clone();
     let own = list(&query().cursor(&cursor)).unwrap();
     in_order(&own, shape);
     assert!(own.items[0].id < first.items[3].id, "it goes on where it ended");
@@ -77,7 +78,15 @@ fn check(world: &World, data: &[u8]) {
         cursor = String::from_utf8_lossy(&bytes).into_owned();
     }
     match list(&query().cursor(&cursor)) {
-        Ok(page) => in_order(&page, shape),
+        Ok(page) => {
+            in_order(&page, shape);
+            // 16 bytes of position, 2 of limit, and a hash that must be this query's.
+            assert_eq!(cursor.get(36..), real.get(36..), "another query's cursor");
+            let position = u128::from_str_radix(&cursor[..32], 16).unwrap();
+            let limit = usize::from_str_radix(&cursor[32..36], 16).unwrap();
+            assert!((1..=ListKeys::MAX_LIMIT).contains(&limit) && page.items.len() <= limit);
+            assert!(page.items.iter().all(|key| key.id.as_u128() < position), "after it");
+        }
         Err(Error::Invalid(_)) => {}
         Err(other) => panic!("{other:?}"),
     }
