@@ -260,11 +260,25 @@ impl World {
         let query = if b & 1 == 0 { query } else { query.kind(Kind::Trial) };
         let query = if b & 2 == 0 { query } else { query.states(State::ALL) };
         let query = if b & 4 == 0 { query } else { query.after(self.key(a)) };
-        let page = keys.list(&query);
-        let next = page.as_ref().ok().and_then(|page| page.next.clone());
-        let next = next.map(|cursor| said(keys.list(&query.cursor(cursor))));
-        let events = self.admin.events(&ListEvents::new().key(self.key(b)).limit(3));
-        format!("{} {next:?} {} {}", said(page), said(keys.count(&ListKeys::new())), said(events))
+        let events = ListEvents::new().key(self.key(b)).limit(3);
+        let listed = walked(keys, query);
+        format!("{listed} {} {}", said(keys.count(&ListKeys::new())), self.told(events))
+    }
+
+    /// Events of a query, page by page.
+    fn told(&self, query: ListEvents) -> String {
+        let mut items = Vec::new();
+        let mut after = 0;
+        loop {
+            match self.admin.events(&query.clone().after(after)) {
+                Ok(page) => {
+                    items.extend(page.items);
+                    let Some(next) = page.next else { return format!("{items:?}") };
+                    after = next;
+                }
+                Err(error) => return said::<()>(Err(error)),
+            }
+        }
     }
 
     /// All that there is, and what verification says of every token.
@@ -293,4 +307,27 @@ fn said<T: Debug>(answer: Result<T, Error>) -> String {
         panic!("{error}");
     }
     format!("{answer:?}")
+}
+
+/// Keys of a query, page by page. Where a page ends is a backend's own affair: it may be short, and
+/// still say that there may be more.
+fn walked(keys: &OwnerKeys, query: ListKeys) -> String {
+    let mut items = Vec::new();
+    let mut next: Option<String> = None;
+    loop {
+        let page = match next.take() {
+            None => keys.list(&query),
+            Some(cursor) => keys.list(&query.clone().cursor(cursor)),
+        };
+        match page {
+            Ok(page) => {
+                items.extend(page.items);
+                next = page.next;
+                if next.is_none() {
+                    return format!("{items:?}");
+                }
+            }
+            Err(error) => return said::<()>(Err(error)),
+        }
+    }
 }
