@@ -12,6 +12,9 @@
 //! sled writes whole pages to the `log` crate at its `debug` and `trace` levels, digests included:
 //! keep its log target at `info` or above.
 
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod decoding;
 mod engine;
 mod fault;
 mod files;

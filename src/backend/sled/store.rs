@@ -158,6 +158,7 @@ impl Backend for Sled {
             let header = match engine.header()? {
                 Some(header) => header,
                 None => {
+                    engine.expect_no_records()?;
                     overlay.put_record(Tree::Header, layout::STORE, &encode_header(initial)?)?;
                     initial.clone()
                 }
