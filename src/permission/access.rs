@@ -104,6 +104,17 @@ impl Access {
     }
 }
 
+impl Access {
+    /// Its text, where that is a single word.
+    pub(crate) fn as_word(&self) -> Option<&'static str> {
+        match self {
+            Self::Full => Some(FULL),
+            Self::ReadOnly => Some(READ_ONLY),
+            Self::Limited(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -7,13 +7,15 @@ use rusqlite::{Connection, Row};
 use super::cells::{Cells, access, int, key_id, owner_id, time};
 use super::error::Fault;
 use super::keys::EarlierLoader;
+use super::sums::Bytes;
 use super::{events, keys, sums};
 use crate::backend::{ScannedKey, ScannedOwner};
 use crate::id::{KeyId, OwnerId};
 use crate::key::EarlierToken;
 
-/// How many rows a transaction shows at most.
-const ROWS_AT_ONCE: u32 = 1024;
+/// How many rows a transaction shows at most: so many stay in a core's own cache until they are
+/// handed on. With 1,024 an opening takes 5 % longer, with 4,096 20 %.
+const ROWS_AT_ONCE: u32 = 512;
 
 /// After how many rows the time is looked at.
 const ROWS_UNTIMED: usize = 64;
@@ -121,7 +123,8 @@ pub(super) fn keys(
         let through = last.id.to_bytes();
         add_earlier_tokens(connection, after, &through, found)?;
     }
-    found.iter().zip(sums).try_for_each(|(key, sum)| check(key, sum))?;
+    let mut bytes = Bytes::new();
+    found.iter().zip(sums).try_for_each(|(key, sum)| check(&mut bytes, key, sum))?;
     Ok(is_cut || found.len() == ROWS_AT_ONCE as usize)
 }
 
@@ -142,9 +145,9 @@ fn key(cells: &mut Cells<'_>) -> Result<(ScannedKey, u32), Fault> {
     Ok((key, cells.get("state_sum", int)?))
 }
 
-fn check(key: &ScannedKey, sum: u32) -> Result<(), Fault> {
+fn check(bytes: &mut Bytes, key: &ScannedKey, sum: u32) -> Result<(), Fault> {
     let damaged = Fault::Damaged { table: "keys", column: "state_sum" };
-    if sums::of_scanned_key(key) == sum { Ok(()) } else { Err(damaged) }
+    if bytes.of_scanned_key(key) == sum { Ok(()) } else { Err(damaged) }
 }
 
 /// Both lists are in the order of ids: each is gone through once.
@@ -221,7 +224,7 @@ impl OneOwner {
             let (mut key, sum) = key(&mut cells)?;
             self.position = Some((cells.get("standing", int)?, key.id));
             key.earlier = earlier.load(key.id)?;
-            check(&key, sum)?;
+            check(&mut Bytes::new(), &key, sum)?;
             self.keys.push(key);
             if pace.is_over() {
                 return Ok(Progress::More);

@@ -14,19 +14,7 @@ use crate::permission::Access;
 
 /// What an index entry is made of; the loading of the index looks at nothing else.
 pub(super) fn of_scanned_key(key: &ScannedKey) -> u32 {
-    let mut bytes = Bytes::new();
-    bytes.key(key.id);
-    bytes.text(key.owner.as_str());
-    bytes.flag(key.kind == Kind::Trial);
-    bytes.access(&key.access);
-    bytes.maybe(key.expires_at.as_ref(), Bytes::time);
-    [key.deactivated, key.blocked, key.revoked].into_iter().for_each(|is_on| bytes.flag(is_on));
-    bytes.token(&key.current);
-    for earlier in &key.earlier {
-        bytes.token(&earlier.token);
-        bytes.time(&earlier.ends_at);
-    }
-    bytes.sum()
+    Bytes::new().of_scanned_key(key)
 }
 
 /// The same of an owner.
@@ -123,11 +111,28 @@ pub(super) fn of_event(event: &Event) -> u32 {
 }
 
 /// Fields, one after the other; no two lists of fields give the same bytes.
-struct Bytes(Vec<u8>);
+pub(super) struct Bytes(Vec<u8>);
 
 impl Bytes {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Vec::with_capacity(256))
+    }
+
+    /// [`of_scanned_key`] for whoever has many.
+    pub(super) fn of_scanned_key(&mut self, key: &ScannedKey) -> u32 {
+        self.0.clear();
+        self.key(key.id);
+        self.text(key.owner.as_str());
+        self.flag(key.kind == Kind::Trial);
+        self.access(&key.access);
+        self.maybe(key.expires_at.as_ref(), Self::time);
+        [key.deactivated, key.blocked, key.revoked].into_iter().for_each(|is_on| self.flag(is_on));
+        self.token(&key.current);
+        for earlier in &key.earlier {
+            self.token(&earlier.token);
+            self.time(&earlier.ends_at);
+        }
+        self.sum()
     }
 
     fn sum(&self) -> u32 {
@@ -174,7 +179,10 @@ impl Bytes {
     }
 
     fn access(&mut self, access: &Access) {
-        self.text(&access.to_string());
+        match access.as_word() {
+            Some(word) => self.text(word),
+            None => self.text(&access.to_string()),
+        }
     }
 
     fn switch(&mut self, switch: &Switch) {
