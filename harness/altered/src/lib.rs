@@ -29,6 +29,14 @@ pub trait Alter: Debug + Send + Sync + 'static {
         let _ = visit;
     }
 
+    /// How a batch is committed.
+    ///
+    /// # Errors
+    /// As `inner` says, or what is said instead.
+    fn commit(&self, inner: &dyn Backend, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
+        self.committed(inner.commit(batch)?)
+    }
+
     /// What is said of a commit that was carried out.
     fn committed(&self, outcome: CommitOutcome) -> Result<CommitOutcome, BackendError> {
         Ok(outcome)
@@ -101,7 +109,7 @@ impl<A: Alter> Backend for Altered<A> {
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
-        self.by.committed(self.inner.commit(batch)?)
+        self.by.commit(&*self.inner, batch)
     }
 
     fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError> {
