@@ -88,7 +88,11 @@ pub fn run(plan: &Plan) -> Result<Total, String> {
         if number > 0 && random.below(KILLS_EACH) == 0 {
             database = Database::new()?;
         }
-        let moment = choose(&mut random, opening);
+        let moment = match database.ledger.operations.is_empty() && random.percent(50) {
+            // Being made, a database passes through more states than later.
+            true => Moment::Started(random.duration(opening)),
+            false => choose(&mut random, opening),
+        };
         let task = Task {
             engine: plan.engine,
             name: format!("k{number}"),
@@ -129,13 +133,11 @@ pub fn run(plan: &Plan) -> Result<Total, String> {
 }
 
 fn choose(random: &mut Random, opening: Duration) -> Moment {
-    let micros = |random: &mut Random, limit| Duration::from_micros(random.below(limit));
-    let opening = u64::try_from(opening.as_micros()).unwrap_or(u64::MAX / 2);
     match random.below(10) {
-        0..3 => Moment::Started(micros(random, opening)),
-        3..6 => Moment::Opened(micros(random, 250_000)),
+        0..3 => Moment::Started(random.duration(opening)),
+        3..6 => Moment::Opened(random.duration(Duration::from_millis(250))),
         6..8 => Moment::Acknowledged(random.below(300)),
-        _ => Moment::Closing(random.below(150), micros(random, 20_000)),
+        _ => Moment::Closing(random.below(150), random.duration(Duration::from_millis(20))),
     }
 }
 

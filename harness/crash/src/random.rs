@@ -1,6 +1,6 @@
 //! Choices that can be made again: the same seed, the same choices.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// SplitMix64 (Steele, Lea and Flood 2014): for choosing, and nothing secret.
 #[derive(Clone, Debug)]
@@ -39,6 +39,11 @@ impl Random {
     /// A number below a limit.
     pub fn below(&mut self, limit: u64) -> u64 {
         ((u128::from(self.number()) * u128::from(limit)) >> 64) as u64
+    }
+
+    /// A time below a limit.
+    pub fn duration(&mut self, limit: Duration) -> Duration {
+        Duration::from_micros(self.below(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX)))
     }
 
     /// One of several, unless there is none.

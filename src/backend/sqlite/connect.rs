@@ -44,10 +44,13 @@ impl Connector {
     /// The connection that writes. It makes an empty file a database, if it may, and takes an
     /// older one to this version; one that is refused is left as it is.
     pub(super) fn writer(&self, creation: Creation) -> Result<Connection, Fault> {
+        let gone = || {
+            let why = "it was there before, and is gone";
+            Fault::refused(BackendErrorKind::NotADatabase, why)
+        };
         let is_fresh = self.files.is_fresh()?;
         if is_fresh && creation == Creation::Refuse {
-            let why = "it was there before, and is gone";
-            return Err(Fault::refused(BackendErrorKind::NotADatabase, why));
+            return Err(gone());
         }
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         flags.set(OpenFlags::SQLITE_OPEN_CREATE, is_fresh);
@@ -61,7 +64,12 @@ impl Connector {
             return Err(Fault::refused(BackendErrorKind::ReadOnly, why));
         }
         self.settle(&connection)?;
-        if is_fresh {
+        // Asked of SQLite, which first takes back a creation that was broken off in its commit:
+        // the file may be empty after all.
+        if schema::is_empty(&connection)? {
+            if creation == Creation::Refuse {
+                return Err(gone());
+            }
             schema::claim(&mut connection)?;
         }
         let tx = connection.transaction()?;

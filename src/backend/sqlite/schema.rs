@@ -40,6 +40,12 @@ impl Identity {
     }
 }
 
+/// Whether there is nothing in the file.
+pub(super) fn is_empty(connection: &Connection) -> Result<bool, Fault> {
+    let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+    Ok(pages == 0)
+}
+
 /// Says whose an empty database is. Two openers of a shared one may come here together.
 pub(super) fn claim(connection: &mut Connection) -> Result<(), Fault> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
