@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use keyhasp::{
-    Access, AdminKeys, CreateKey, CreateOwner, Error, Event, EventKind, ExternalId, KeyId,
-    KeyStore, ListEvents, ListKeys, OwnerId, Refusal, State, Unfit, Verifier,
+    AdminKeys, Error, Event, EventKind, ExternalId, KeyId, KeyStore, ListEvents, ListKeys, OwnerId,
+    Refusal, State, Unfit, Verifier,
 };
 
 use crate::found::{Found, events};
@@ -52,7 +52,7 @@ impl Said {
                     said.refused.push((name, why));
                 }
                 Line::Trouble(what) => said.trouble.push(what),
-                Line::Unknown(_) | Line::Open | Line::Closing => {}
+                Line::Unknown(_) | Line::Open | Line::Closing | Line::Closed => {}
             }
         }
         said.open = begun.into_iter().collect();
@@ -107,7 +107,6 @@ pub fn hold(
     check.records(&found, ledger);
     check.tokens(store, ledger);
     check.indexes(&admin, &found, ledger, random)?;
-    check.goes_on(&admin, &found, ledger)?;
     Ok(check.findings)
 }
 
@@ -243,9 +242,7 @@ impl Check {
                 continue;
             }
             let should = answer(ledger, token);
-            let is = verifier.verify(&token.text).map(|grant| {
-                (grant.key(), *grant.owner(), grant.generation().get(), grant.is_current())
-            });
+            let is = ask(&verifier, token);
             if is != should {
                 let (key, generation) = (token.key, token.generation);
                 self.lost(format!(
@@ -294,29 +291,45 @@ impl Check {
         }
         Ok(())
     }
+}
 
-    /// It can be written to, and numbers go on.
-    fn goes_on(&mut self, admin: &AdminKeys, found: &Found, ledger: &Ledger) -> Result<(), Error> {
-        let greatest = ledger.keys.values().filter_map(|key| key.external_id).max();
-        let request = CreateKey::new(Access::Full).external_id(keyhasp::ExternalIdWish::Next);
-        let owner = OwnerId::new("checker")?;
-        let created = admin.create_owner(&owner, CreateOwner::with_key(request))?;
-        let given = created.first_key.and_then(|issued| issued.key.external_id);
-        if given.map(|id| id.get()) <= greatest {
-            self.half(format!("external id {given:?} is given after {greatest:?}"));
-        }
-        let last = found.events.last().map_or(0, |event| event.sequence);
-        let (after, _) = events(admin, &ListEvents::new().after(last))?;
-        let numbers: Vec<u64> = after.iter().map(|event| event.sequence).collect();
-        if numbers != [last + 1, last + 2] {
-            self.half(format!("after event {last} come {numbers:?}"));
-        }
-        Ok(())
+/// Writes to a store that was held against the ledger, which takes that over: it can be written to,
+/// and numbers go on.
+///
+/// # Errors
+/// It can't.
+pub fn go_on(store: &Arc<dyn KeyStore>, ledger: &mut Ledger) -> Result<Vec<String>, Error> {
+    let admin = AdminKeys::new(Arc::clone(store), "checker")?;
+    let greatest = ledger.keys.values().filter_map(|key| key.external_id).max();
+    let (found, _) = events(&admin, &ListEvents::new())?;
+    let last = found.last().map_or(0, |event| event.sequence);
+    let name = format!("checker-{last}");
+    let operation = Operation::CreateOwner(OwnerId::new(&name)?);
+    let made = operation.perform(&admin.correlated(name.as_str())?)?;
+    let mut wrong = Vec::new();
+    if made.external_id <= greatest {
+        wrong.push(format!("external id {:?} is given after {greatest:?}", made.external_id));
     }
+    wrong.extend(ledger.apply(&name, &operation, &made).err());
+    let (after, _) = events(&admin, &ListEvents::new().after(last))?;
+    let numbers: Vec<u64> = after.iter().map(|event| event.sequence).collect();
+    if numbers != [last + 1, last + 2] {
+        wrong.push(format!("after event {last} come {numbers:?}"));
+    }
+    Ok(wrong)
+}
+
+/// What a token is answered: whose it is and whether it is the current one.
+pub type Answer = Result<(KeyId, OwnerId, u32, bool), Refusal>;
+
+/// What a token is answered.
+pub fn ask(verifier: &Verifier, token: &TokenState) -> Answer {
+    let grant = verifier.verify(&token.text)?;
+    Ok((grant.key(), *grant.owner(), grant.generation().get(), grant.is_current()))
 }
 
 /// What a token must be answered.
-fn answer(ledger: &Ledger, token: &TokenState) -> Result<(KeyId, OwnerId, u32, bool), Refusal> {
+pub fn answer(ledger: &Ledger, token: &TokenState) -> Answer {
     let key = ledger.keys.get(&token.key).ok_or(Refusal::Unrecognized)?;
     let is_current = key.generation == token.generation;
     if !is_current && !key.earlier.contains(&token.generation) {

@@ -11,14 +11,15 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::check::{Findings, Said, hold};
+use crate::check::{Findings, Said, go_on, hold};
+use crate::disk::Disk;
 use crate::engine::{self, Engine};
 use crate::files::copy_tree;
 use crate::ledger::Ledger;
 use crate::line::{Line, Lines};
 use crate::planted::Planted;
 use crate::random::Random;
-use crate::work::Task;
+use crate::work::{THREADS, Task};
 
 /// The signal that nobody can catch.
 const SIGKILL: i32 = 9;
@@ -63,7 +64,7 @@ pub struct Total {
 
 /// When a process is killed.
 #[derive(Clone, Copy, Debug)]
-enum Moment {
+pub enum Moment {
     /// So long after it was started.
     Started(Duration),
     /// So long after it opened the database.
@@ -72,6 +73,19 @@ enum Moment {
     Acknowledged(u64),
     /// So long after it began to close, which it does when so much was acknowledged.
     Closing(u64, Duration),
+    /// When it has closed, which it does when so much was acknowledged.
+    Closed(u64),
+}
+
+impl Moment {
+    /// After how many acknowledgements the process is to close the database for that.
+    #[must_use]
+    pub fn close_after(self) -> Option<u64> {
+        match self {
+            Self::Closing(after, _) | Self::Closed(after) => Some(after),
+            _ => None,
+        }
+    }
 }
 
 /// Starts, kills and checks as often as planned. With a defect, until it is found.
@@ -97,13 +111,12 @@ pub fn run(plan: &Plan) -> Result<Total, String> {
             engine: plan.engine,
             name: format!("k{number}"),
             seed: random.number(),
-            close_after: match moment {
-                Moment::Closing(after, _) => Some(after),
-                _ => None,
-            },
+            close_after: moment.close_after(),
+            threads: THREADS,
+            is_faulty: false,
             planted: plan.planted,
         };
-        let killed = kill(&task, &database.place, moment)?;
+        let killed = kill(&task, &database.place, moment, None)?;
         opening = killed.opening.unwrap_or(opening);
         total.kills += 1;
         total.while_opening += u64::from(killed.opening.is_none());
@@ -172,8 +185,11 @@ impl Database {
             .map_err(keyhasp::Error::from)
             .and_then(engine::store)
             .map_err(|error| format!("the database can't be opened: {error}"))?;
-        let findings = hold(&store, &mut self.ledger, said, random)
+        let mut findings = hold(&store, &mut self.ledger, said, random)
             .map_err(|error| format!("the database can't be read: {error}"))?;
+        // In the copy alone.
+        let wrong = go_on(&store, &mut self.ledger.clone());
+        findings.halves.extend(wrong.map_err(|error| format!("it can't be written: {error}"))?);
         store.close().map_err(|error| format!("the database can't be closed: {error}"))?;
         drop(store);
         fs::remove_dir_all(&copy).map_err(|error| error.to_string())?;
@@ -181,16 +197,41 @@ impl Database {
     }
 }
 
-struct Killed {
+/// A process that was killed.
+#[derive(Debug)]
+pub struct Killed {
     /// How long it took to open, if it got that far.
-    opening: Option<Duration>,
-    lines: Vec<Line>,
+    pub opening: Option<Duration>,
+    /// What it said.
+    pub lines: Vec<Line>,
 }
 
-/// Starts a process and kills it at a moment.
-fn kill(task: &Task, place: &Path, moment: Moment) -> Result<Killed, String> {
+/// Starts a process, on a disk that is watched if one is given, and kills it at a moment.
+///
+/// # Errors
+/// It ended by itself, or made no progress.
+pub fn kill(
+    task: &Task,
+    place: &Path,
+    moment: Moment,
+    disk: Option<&Disk>,
+) -> Result<Killed, String> {
+    kill_hearing(task, place, moment, disk, &mut |_| Ok(()))
+}
+
+/// The same, and tells each line when it is heard.
+///
+/// # Errors
+/// As [`kill`], and as the listener says.
+pub fn kill_hearing(
+    task: &Task,
+    place: &Path,
+    moment: Moment,
+    disk: Option<&Disk>,
+    listener: &mut dyn FnMut(&Line) -> Result<(), String>,
+) -> Result<Killed, String> {
     let started = Instant::now();
-    let mut child = start(task, place).map_err(|error| format!("no child: {error}"))?;
+    let mut child = start(task, place, disk).map_err(|error| format!("no child: {error}"))?;
     let heard = listen(&mut child);
     let mut lines = Vec::new();
     let mut opening = None;
@@ -206,6 +247,7 @@ fn kill(task: &Task, place: &Path, moment: Moment) -> Result<Killed, String> {
         };
         match heard.recv_timeout(wait) {
             Ok((at, line)) => {
+                listener(&line)?;
                 match (&line, moment) {
                     (Line::Open, _) => {
                         opening = Some(at - started);
@@ -220,7 +262,9 @@ fn kill(task: &Task, place: &Path, moment: Moment) -> Result<Killed, String> {
                             deadline = Some(at);
                         }
                     }
-                    (Line::Trouble(_), _) => deadline = Some(at),
+                    (Line::Closed, Moment::Closed(_)) | (Line::Trouble(_), _) => {
+                        deadline = Some(at);
+                    }
                     _ => {}
                 }
                 lines.push(line);
@@ -233,6 +277,10 @@ fn kill(task: &Task, place: &Path, moment: Moment) -> Result<Killed, String> {
             break Ok(());
         }
     };
+    // Not between a call on a file and the note of it.
+    let held = disk.and_then(|disk| disk.control.as_ref()).map(File::open);
+    let held = held.transpose().map_err(|error| error.to_string())?;
+    held.as_ref().map_or(Ok(()), File::lock).map_err(|error| error.to_string())?;
     child.kill().map_err(|error| error.to_string())?;
     let status = child.wait().map_err(|error| error.to_string())?;
     // What it had said before it was killed is still in the pipe.
@@ -249,12 +297,16 @@ fn kill(task: &Task, place: &Path, moment: Moment) -> Result<Killed, String> {
     Ok(Killed { opening, lines })
 }
 
-fn start(task: &Task, place: &Path) -> io::Result<Child> {
+fn start(task: &Task, place: &Path, disk: Option<&Disk>) -> io::Result<Child> {
     let close_after = task.close_after.map_or_else(|| "-".to_owned(), |after| after.to_string());
     let planted = task.planted.map_or_else(|| "-".to_owned(), |planted| planted.to_string());
-    Command::new(std::env::current_exe()?)
+    let mut command = Command::new(std::env::current_exe()?);
+    if let Some(disk) = disk {
+        disk.under(&mut command);
+    }
+    command
         .args(["child", &task.engine.to_string(), &task.name, &task.seed.to_string()])
-        .args([&close_after, &planted])
+        .args([&close_after, &planted, &task.threads.to_string(), &task.is_faulty.to_string()])
         .arg(place)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

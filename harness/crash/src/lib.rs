@@ -10,10 +10,17 @@
 //! - [`found`]: what is there.
 //! - [`check`]: the one held against the other.
 //! - [`kills`]: the loop that starts, kills and checks.
+//! - [`disk`], [`record`], [`replay`]: a process whose files fail when told, what it did to them, and
+//!   what is left of that when the power fails.
+//! - [`faults`], [`faulted`]: every call on a file failing once, and what that does to a store.
+//! - [`power`]: power lost at many moments.
 //! - [`planted`]: defects to be caught, so that this is known to find any.
 
 pub mod check;
+pub mod disk;
 pub mod engine;
+pub mod faulted;
+pub mod faults;
 pub mod files;
 pub mod found;
 pub mod kills;
@@ -21,5 +28,8 @@ pub mod ledger;
 pub mod line;
 pub mod operation;
 pub mod planted;
+pub mod power;
 pub mod random;
+pub mod record;
+pub mod replay;
 pub mod work;

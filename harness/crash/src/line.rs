@@ -25,6 +25,8 @@ pub enum Line {
     Unknown(String),
     /// The store is being closed.
     Closing,
+    /// The store is closed, and every thread has ended.
+    Closed,
     /// Something that must not be.
     Trouble(String),
 }
@@ -43,6 +45,7 @@ impl Line {
             Self::Refused(name, why) => format!("refused {name} {}\n", flat(why)),
             Self::Unknown(name) => format!("unknown {name}\n"),
             Self::Closing => "closing\n".to_owned(),
+            Self::Closed => "closed\n".to_owned(),
             Self::Trouble(what) => format!("trouble {}\n", flat(what)),
         }
     }
@@ -75,6 +78,7 @@ impl Line {
             "refused" => Self::Refused(next()?, next()?),
             "unknown" => Self::Unknown(next()?),
             "closing" => Self::Closing,
+            "closed" => Self::Closed,
             "trouble" => Self::Trouble(text.to_owned()),
             _ => return Err(none()),
         })
@@ -142,6 +146,7 @@ mod tests {
             Line::Refused("a".into(), "not allowed: so".into()),
             Line::Unknown("a".into()),
             Line::Closing,
+            Line::Closed,
         ];
         for line in lines {
             assert_eq!(Line::parse(line.text().trim_end()), Ok(line));

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use keyhasp::backend::{Applied, Backend, BackendError, Change, CommitOutcome, Rejection};
+use keyhasp::backend::{
+    Applied, Backend, BackendError, BackendErrorKind, Change, CommitOutcome, Rejection,
+};
 use keyhasp_altered::{Alter, Altered};
 
 /// A defect.
@@ -14,11 +16,13 @@ pub enum Planted {
     Early,
     /// A change of several records is committed in as many steps.
     Halves,
+    /// A commit of unknown outcome is said to have left nothing.
+    Sure,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Early, Self::Halves];
+    pub const ALL: [Self; 3] = [Self::Early, Self::Halves, Self::Sure];
 
     /// The backend with the defect, if it is one of a backend.
     #[must_use]
@@ -26,6 +30,7 @@ impl Planted {
         match self {
             Self::Early => backend,
             Self::Halves => Arc::new(Altered::new(backend, InHalves)),
+            Self::Sure => Arc::new(Altered::new(backend, TooSure)),
         }
     }
 }
@@ -37,6 +42,23 @@ struct InHalves;
 impl Alter for InHalves {
     fn commit(&self, inner: &dyn Backend, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
         batch.iter().map(|change| in_halves(inner, change)).collect()
+    }
+}
+
+/// Finds out by itself what became of a commit, and tells nobody.
+#[derive(Debug)]
+struct TooSure;
+
+impl Alter for TooSure {
+    fn commit(&self, inner: &dyn Backend, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
+        let unknown = BackendErrorKind::OutcomeUnknown;
+        inner.commit(batch).or_else(|error| match error.kind() == unknown {
+            true => {
+                inner.recover()?;
+                Err(BackendError::new(BackendErrorKind::Io, inner.name(), error.operation()))
+            }
+            false => Err(error),
+        })
     }
 }
 
@@ -67,6 +89,7 @@ impl fmt::Display for Planted {
         f.write_str(match self {
             Self::Early => "early",
             Self::Halves => "halves",
+            Self::Sure => "sure",
         })
     }
 }

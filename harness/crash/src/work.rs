@@ -18,8 +18,8 @@ use crate::operation::{Deed, Made, Operation, OwnerDeed};
 use crate::planted::Planted;
 use crate::random::Random;
 
-/// How many threads: more than a commit takes time for, so that commits are joined.
-const THREADS: u64 = 8;
+/// How many threads, unless told: so many that commits are joined.
+pub const THREADS: u64 = 8;
 /// About how many owners a thread has, and keys an owner.
 const OWNERS: usize = 4;
 const KEYS: usize = 8;
@@ -35,6 +35,10 @@ pub struct Task {
     pub seed: u64,
     /// After how many acknowledgements the store is closed, if at all.
     pub close_after: Option<u64>,
+    /// How many threads work.
+    pub threads: u64,
+    /// Whether calls on files fail, so that errors are no trouble.
+    pub is_faulty: bool,
     /// A defect.
     pub planted: Option<Planted>,
 }
@@ -56,7 +60,7 @@ pub fn run(task: &Task, place: &Path, lines: &Lines) -> Result<(), String> {
     let done = AtomicU64::new(0);
     let mut random = Random::new(task.seed);
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..THREADS)
+        let workers: Vec<_> = (0..task.threads)
             .map(|thread| {
                 let random = Random::new(random.number());
                 let admin = AdminKeys::new(Arc::clone(&store), format!("thread {thread}"))?;
@@ -72,7 +76,8 @@ pub fn run(task: &Task, place: &Path, lines: &Lines) -> Result<(), String> {
         }
         Ok::<_, String>(())
     })?;
-    // Closed: whoever started this ends it.
+    say(lines, &Line::Closed);
+    // Whoever started this ends it.
     loop {
         thread::park();
     }
@@ -91,11 +96,16 @@ struct Worker<'a> {
 impl Worker<'_> {
     /// Works until the store is closed. What a thread works on is its alone.
     fn work(mut self) -> Result<(), Error> {
-        let prefix = format!("t{}-", self.thread);
+        let mut prefix = format!("t{}-", self.thread);
         for count in 0.. {
             let operation = match self.choose(&prefix, count) {
                 Ok(operation) => operation,
                 Err(Error::Unavailable(Unavailable::Closed)) => return Ok(()),
+                Err(_) if self.task.is_faulty => {
+                    // It tells in time, and whether it worked is seen by the next call.
+                    let _ = self.store.recover();
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             let name = format!("{}-{}-{count}", self.task.name, self.thread);
@@ -108,8 +118,10 @@ impl Worker<'_> {
                 _ if early => {}
                 Ok(made) => say(self.lines, &Line::Done(name, made)),
                 Err(Error::OutcomeUnknown(error)) => {
+                    // What it was done to is left alone from now on: nobody knows how it stands.
+                    prefix = format!("t{}u{count}-", self.thread);
                     say(self.lines, &Line::Unknown(name));
-                    say(self.lines, &Line::Trouble(error.to_string()));
+                    self.complain(&error);
                 }
                 Err(Error::Unavailable(Unavailable::Closed)) => {
                     say(self.lines, &Line::Refused(name, "closed".to_owned()));
@@ -117,15 +129,25 @@ impl Worker<'_> {
                 }
                 Err(error) => {
                     say(self.lines, &Line::Refused(name, error.to_string()));
-                    say(self.lines, &Line::Trouble(error.to_string()));
+                    self.complain(&error);
+                    let _ = self.store.recover();
                 }
             }
             if self.task.close_after == Some(self.done.fetch_add(1, Ordering::Relaxed)) {
                 say(self.lines, &Line::Closing);
-                self.store.close()?;
+                let closed = self.store.close();
+                if !self.task.is_faulty {
+                    closed?;
+                }
             }
         }
         Ok(())
+    }
+
+    fn complain(&self, error: &dyn std::error::Error) {
+        if !self.task.is_faulty {
+            say(self.lines, &Line::Trouble(error.to_string()));
+        }
     }
 
     /// Something that changes something, as things stand.
