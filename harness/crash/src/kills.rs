@@ -290,6 +290,10 @@ pub fn kill_hearing(
         }
         lines.push(line);
     }
+    // Who said what is wrong may end by itself.
+    if lines.iter().any(|line| matches!(line, Line::Trouble(_))) {
+        return Ok(Killed { opening, lines });
+    }
     ended?;
     if status.signal() != Some(SIGKILL) {
         return Err(format!("the process was not killed: {status}"));

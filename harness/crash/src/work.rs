@@ -49,7 +49,13 @@ pub struct Task {
 /// The store can't be opened or read.
 pub fn run(task: &Task, place: &Path, lines: &Lines) -> Result<(), String> {
     exit_with_parent();
-    tell_panics(lines);
+    if task.is_faulty {
+        // sled panics where a sync fails as it ends; the backend catches that. One that it doesn't
+        // catch ends a thread of ours, and that is told.
+        panic::set_hook(Box::new(|_| ()));
+    } else {
+        tell_panics(lines);
+    }
     let backend = task.engine.open(place).map_err(|error| error.to_string())?;
     let backend = match task.planted {
         Some(planted) => planted.into_backend(backend),

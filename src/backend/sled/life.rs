@@ -28,9 +28,8 @@ impl Live {
             Found::Nothing => {
                 let generation = place.begin()?;
                 let engine = Engine::create(place, generation, options)?;
-                place.clear_unsynced()?;
-                place.mark(generation)?;
-                engine
+                let marked = place.clear_unsynced().and_then(|()| place.mark(generation));
+                engine.unless(marked.map_err(Fault::from))?
             }
             Found::Store(mut generation) => {
                 place.sweep(generation)?;
@@ -76,8 +75,8 @@ impl Live {
         Ok(())
     }
 
-    pub(super) fn close(self, place: &Place) -> Result<(), Fault> {
-        match self.engine {
+    pub(super) fn close(mut self, place: &Place) -> Result<(), Fault> {
+        match self.engine.take() {
             // Even reads move sled's pages about: what follows them must not rest on a failed sync.
             Some(engine) if !self.is_unsure => {
                 engine.close().inspect_err(|_| place.note_unsynced())
@@ -87,6 +86,15 @@ impl Live {
                 let text = "closed before a recovery told what became of a commit";
                 Err(Fault::new(BackendErrorKind::OutcomeUnknown, text))
             }
+        }
+    }
+}
+
+impl Drop for Live {
+    /// Opened and then not used after all: nobody is to be told more than why.
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine.take() {
+            let _ = engine.let_go();
         }
     }
 }
