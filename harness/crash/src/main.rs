@@ -187,8 +187,9 @@ fn sled_power(states: u64) -> Result<bool, String> {
     let total = power::run(&power::Plan { states, seed, forget_syncs: false }).map_err(of)?;
     total.words.iter().take(SHOWN).for_each(|words| eprintln!("{words}"));
     println!(
-        "{} syncs failed while recording; power was lost twice {} times",
-        total.recoveries, total.again
+        "{} syncs failed while recording; power was lost twice {} times; {} segments at most, {} begun \
+         where another was before",
+        total.recoveries, total.again, total.segments, total.reused
     );
     println!(
         "sled syncs: {} acknowledgements after a sync of the data file, {} without",

@@ -2,7 +2,7 @@
 //! keeps of them what it must is opened and held against what was acknowledged until then.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -24,6 +24,12 @@ const MOMENTS: u64 = 20;
 /// How many processes follow each other in a recording: one makes the database, the others find it
 /// as it was left.
 const PROCESSES: u64 = 3;
+
+/// How many processes use a database for long, and how much each does.
+const USED_BY: u64 = 3;
+const USES: u64 = 1_000;
+/// The length of a segment of sled's log.
+const SEGMENT: u64 = 512 << 10;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +61,10 @@ pub struct Total {
     pub again: u64,
     /// How many failed syncs the recordings have.
     pub recoveries: u64,
+    /// The most segments that a data file had.
+    pub segments: u64,
+    /// How often one was begun in a place that another had before.
+    pub reused: u64,
     /// How many acknowledgements a sync preceded.
     pub synced: u64,
     /// How many none did.
@@ -70,6 +80,7 @@ pub struct Total {
 pub fn run(plan: &Plan) -> Result<Total, String> {
     let mut random = Random::new(plan.seed);
     let mut total = Total::default();
+    let used = if plan.forget_syncs { None } else { Some(Used::make(&mut random)?) };
     for number in 0.. {
         if total.states >= plan.states {
             break;
@@ -81,11 +92,14 @@ pub fn run(plan: &Plan) -> Result<Total, String> {
             (false, 1) => Kind::Many,
             (false, _) => Kind::Faulty,
         };
-        let recording = Recording::make(kind, &mut random)?;
+        // Every other round on a database that was used for long.
+        let used = used.as_ref().filter(|_| number % 6 >= 3);
+        let recording = Recording::make(kind, used, &mut random)?;
         if kind.threads() == 1 {
             recording.count_syncs(&mut total);
         }
         total.recoveries += recording.recoveries();
+        recording.count_segments(&mut total);
         recording.lose_power(count, &mut random, &mut total)?;
         if plan.forget_syncs && total.lost > 0 && total.unsynced > 0 {
             break;
@@ -122,21 +136,63 @@ fn task(name: String, random: &mut Random) -> Task {
     Task { engine, name, seed, close_after: None, threads: 1, is_faulty: false, planted }
 }
 
+/// A database that was used until sled's log had grown and places in it were used again.
+struct Used {
+    dir: TempDir,
+    ledger: Ledger,
+}
+
+impl Used {
+    fn make(random: &mut Random) -> Result<Self, String> {
+        let dir = TempDir::with_prefix("keyhasp-used").map_err(|error| error.to_string())?;
+        let (place, copy) = (dir.path().join("original"), dir.path().join("copy"));
+        fs::create_dir(&place).map_err(|error| error.to_string())?;
+        let mut ledger = Ledger::default();
+        for number in 0..USED_BY {
+            let moment = Moment::Closed(USES);
+            let close_after = moment.close_after();
+            let task =
+                Task { close_after, threads: THREADS, ..task(format!("used-{number}"), random) };
+            let said = Said::of(kill(&task, &place, moment, None)?.lines)?;
+            copy_tree(&place, &copy).map_err(|error| error.to_string())?;
+            let findings = look(&copy, &mut ledger, &said, random)?;
+            if let Some(words) = findings.words().chain(said.trouble).next() {
+                return Err(format!("while it was used: {words}"));
+            }
+        }
+        Ok(Self { dir, ledger })
+    }
+
+    fn place(&self) -> PathBuf {
+        self.dir.path().join("original")
+    }
+}
+
 /// What some processes did, one after the other, and what was there after each.
 struct Recording {
     dir: TempDir,
+    /// What was there before them.
+    found: replay::Disk,
     entries: Vec<Entry>,
     /// What must be there when each began, once it has opened; and what the one before it said.
     before: Vec<(Ledger, Vec<Line>)>,
 }
 
 impl Recording {
-    fn make(kind: Kind, random: &mut Random) -> Result<Self, String> {
+    fn make(kind: Kind, used: Option<&Used>, random: &mut Random) -> Result<Self, String> {
         let dir = TempDir::with_prefix("keyhasp-power").map_err(|error| error.to_string())?;
         let place = dir.path().join("original");
         fs::create_dir(&place).map_err(|error| error.to_string())?;
         let log = dir.path().join("log");
         let (mut ledger, mut before) = (Ledger::default(), Vec::new());
+        let mut found = replay::Disk::default();
+        if let Some(used) = used {
+            fs::remove_dir(&place)
+                .and_then(|()| copy_tree(&used.place(), &place))
+                .map_err(|error| error.to_string())?;
+            found = replay::Disk::holding(&place).map_err(|error| error.to_string())?;
+            ledger = used.ledger.clone();
+        }
         let mut said = Vec::new();
         for number in 0..PROCESSES {
             before.push((ledger.clone(), std::mem::take(&mut said)));
@@ -193,12 +249,12 @@ impl Recording {
             }
         }
         let entries = record::read(&log).map_err(|error| error.to_string())?;
-        Ok(Self { dir, entries, before })
+        Ok(Self { dir, found, entries, before })
     }
 
     /// Loses power at some moments, where something could be lost rather than elsewhere.
     fn lose_power(&self, count: u64, random: &mut Random, total: &mut Total) -> Result<(), String> {
-        let mut disk = replay::Disk::default();
+        let mut disk = self.found.clone();
         let (mut quiet, mut pending) = (Vec::new(), Vec::new());
         for (at, entry) in self.entries.iter().enumerate() {
             disk.apply(entry)?;
@@ -212,7 +268,7 @@ impl Recording {
             .collect();
         moments.sort_unstable();
         let mut moments = moments.into_iter().peekable();
-        let mut disk = replay::Disk::default();
+        let mut disk = self.found.clone();
         let mut heard = Heard::default();
         for (at, entry) in self.entries.iter().enumerate() {
             disk.apply(entry)?;
@@ -294,6 +350,22 @@ impl Recording {
                 _ => {}
             }
         }
+    }
+
+    /// How far the recording got into sled's ways: segments that fill up, and places used again.
+    fn count_segments(&self, total: &mut Total) {
+        let (mut greatest, mut last) = (0, 0);
+        for entry in &self.entries {
+            if let Entry::Write(path, offset, _) = entry
+                && path.ends_with("/db")
+            {
+                let segment = offset / SEGMENT;
+                total.reused += u64::from(segment < greatest && segment != last);
+                greatest = greatest.max(segment);
+                last = segment;
+            }
+        }
+        total.segments = total.segments.max(greatest + 1);
     }
 
     fn recoveries(&self) -> u64 {
