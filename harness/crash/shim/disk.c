@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -30,7 +31,8 @@ struct control {
     uint64_t nth;     /* this one fails, from 1 on */
     uint64_t number;  /* with this errno */
     uint64_t lasting; /* and all after it */
-    uint64_t manner;  /* of writes: 0 nothing is written, 1 half and no error, 2 half and the error */
+    uint64_t manner;  /* of writes: 0 nothing is written, 1 half and no error, 2 half and the error;
+                         of syncs: 3 the process is killed before it learns of the error */
     uint64_t failed;  /* how many did */
     uint64_t present; /* set by us: the process is watched */
 };
@@ -209,14 +211,18 @@ ssize_t copy_file_range(int in, off_t *in_at, int out, off_t *out_at, size_t len
             path = "";                                                                             \
         if (!path)                                                                                 \
             return (int)(call);                                                                    \
-        enter();                                                                 \
+        enter();                                                                                   \
         int done = -1;                                                                             \
-        if (fails(NULL))                                                                           \
+        uint64_t manner = 0;                                                                       \
+        if (fails(&manner)) {                                                                      \
             note('F', path, 0, NULL, 0);                                                           \
+            if (manner == 3)                                                                       \
+                syscall(SYS_kill, getpid(), SIGKILL);                                              \
+        }                                                                                          \
         else if ((done = (int)(call)) == 0 && !(forget && what == 'S'))                            \
             note(what, path, 0, NULL, 0);                                                          \
         int number = errno;                                                                        \
-        leave();                                                               \
+        leave();                                                                                   \
         errno = number;                                                                            \
         return done;                                                                               \
     } while (0)
@@ -230,13 +236,13 @@ int sync_file_range(int fd, off64_t at, off64_t len, unsigned flags) {
 /* Something else with a path: it fails, or is done and noted. */
 #define CHANGE(path, call, noting)                                                                 \
     do {                                                                                           \
-        enter();                                                                 \
+        enter();                                                                                   \
         int done = -1;                                                                             \
         if (!fails(NULL) && (done = (int)(call)) >= 0) {                                           \
             noting;                                                                                \
         }                                                                                          \
         int number = errno;                                                                        \
-        leave();                                                               \
+        leave();                                                                                   \
         errno = number;                                                                            \
         return done;                                                                               \
     } while (0)

@@ -30,7 +30,7 @@ pub struct Fault {
     pub manner: Manner,
 }
 
-/// What a write that fails does.
+/// What a call that fails does, a write mostly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     /// Nothing.
@@ -39,6 +39,8 @@ pub enum Manner {
     Short,
     /// It writes half, and fails.
     Torn,
+    /// Nothing; and the process is killed before it learns of a sync that failed.
+    Deadly,
 }
 
 /// EIO.
@@ -123,6 +125,7 @@ impl Control {
             Manner::Nothing => 0,
             Manner::Short => 1,
             Manner::Torn => 2,
+            Manner::Deadly => 3,
         };
         // Not armed before all of it is said.
         self.put(&[0, 0, fault.nth, fault.number, fault.lasting.into(), manner, 0])?;

@@ -144,7 +144,7 @@ fn one(
     }
     Control::create(&control).map_err(text)?;
     let lines = if *scene == Scene::Create { dir.join("none") } else { lines };
-    let manner = ["nothing", "short", "torn"][fault.manner as usize];
+    let manner = ["nothing", "short", "torn", "deadly"][fault.manner as usize];
     let mut command = Command::new(std::env::current_exe().map_err(text)?);
     command
         .args(["faulted", &scene.to_string(), &fault.nth.to_string(), &fault.number.to_string()])

@@ -294,6 +294,10 @@ pub fn kill_hearing(
     if lines.iter().any(|line| matches!(line, Line::Trouble(_))) {
         return Ok(Killed { opening, lines });
     }
+    // One whose calls fail may be killed by that.
+    if status.signal() == Some(SIGKILL) && task.is_faulty {
+        return Ok(Killed { opening, lines });
+    }
     ended?;
     if status.signal() != Some(SIGKILL) {
         return Err(format!("the process was not killed: {status}"));

@@ -28,6 +28,8 @@ const PROCESSES: u64 = 3;
 /// How many processes use a database for long, and how much each does.
 const USED_BY: u64 = 3;
 const USES: u64 = 1_000;
+/// Who looks whether something could be lost leaves these out: what is noted there need not last.
+const LOCK: &str = ".lock";
 /// The length of a segment of sled's log.
 const SEGMENT: u64 = 512 << 10;
 
@@ -223,7 +225,7 @@ impl Recording {
                 nth: 1 + random.below(8),
                 number: EIO,
                 lasting: false,
-                manner: Manner::Nothing,
+                manner: if random.percent(50) { Manner::Deadly } else { Manner::Nothing },
             };
             let mut until_fault = random.below(after);
             let mut arm = |line: &Line| {
@@ -255,14 +257,24 @@ impl Recording {
     /// Loses power at some moments, where something could be lost rather than elsewhere.
     fn lose_power(&self, count: u64, random: &mut Random, total: &mut Total) -> Result<(), String> {
         let mut disk = self.found.clone();
-        let (mut quiet, mut pending) = (Vec::new(), Vec::new());
+        let (mut quiet, mut pending, mut opening) = (Vec::new(), Vec::new(), Vec::new());
+        let mut heard = Heard::default();
         for (at, entry) in self.entries.iter().enumerate() {
             disk.apply(entry)?;
-            if disk.is_pending() { &mut pending } else { &mut quiet }.push(at);
+            heard.hear(entry)?;
+            match (disk.is_pending(LOCK), heard.is_open) {
+                (true, true) => pending.push(at),
+                (true, false) => opening.push(at),
+                (false, _) => quiet.push(at),
+            }
         }
         let mut moments: Vec<usize> = (0..count)
             .filter_map(|_| {
-                let from = if random.percent(90) { &pending } else { &quiet };
+                let from = match random.below(10) {
+                    0 => &quiet,
+                    1..4 => &opening,
+                    _ => &pending,
+                };
                 random.pick(from).copied()
             })
             .collect();
@@ -276,7 +288,7 @@ impl Recording {
             while moments.next_if_eq(&at).is_some() {
                 let mut random = Random::new(random.number());
                 total.states += 1;
-                total.pending += u64::from(disk.is_pending());
+                total.pending += u64::from(disk.is_pending(LOCK));
                 self.lose_power_now(at, &disk, &heard, &mut random, total)?;
             }
         }
@@ -293,6 +305,8 @@ impl Recording {
     ) -> Result<(), String> {
         let left = self.dir.path().join("left");
         disk.lose_power(random, &left).map_err(|error| error.to_string())?;
+        let keep = Keep::before(&left)?;
+        let found_before = total.unopened + total.lost + total.halves;
         let process = heard.processes.saturating_sub(1);
         // Until it was open, nothing rested on what became of what the one before had under way.
         let (mut ledger, lines) = match heard.is_open || process == 0 {
@@ -309,6 +323,7 @@ impl Recording {
             if let Err(why) = lose_power_again(&left, random) {
                 total.unopened += 1;
                 total.words.push(of(why));
+                keep.now(&self.dir.path().join("log"), at, total.states)?;
                 return fs::remove_dir_all(&left).map_err(|error| error.to_string());
             }
         }
@@ -322,6 +337,9 @@ impl Recording {
                 total.unopened += 1;
                 total.words.push(of(why));
             }
+        }
+        if total.unopened + total.lost + total.halves > found_before {
+            keep.now(&self.dir.path().join("log"), at, total.states)?;
         }
         // What can't be opened is left there by whoever was refused.
         let _ = fs::remove_dir_all(&left);
@@ -401,6 +419,32 @@ fn lose_power_again(left: &Path, random: &mut Random) -> Result<(), String> {
     entries[..moment].iter().try_for_each(|entry| disk.apply(entry))?;
     fs::remove_dir_all(left).map_err(text)?;
     disk.lose_power(random, left).map_err(text)
+}
+
+/// Where states in which something is wrong are kept, if `KEYHASP_KEEP` says so.
+struct Keep(Option<PathBuf>);
+
+impl Keep {
+    /// Copies a state as it is before anybody opens it.
+    fn before(left: &Path) -> Result<Self, String> {
+        let Some(dir) = std::env::var_os("KEYHASP_KEEP").map(PathBuf::from) else {
+            return Ok(Self(None));
+        };
+        let copy = dir.join("state");
+        let _ = fs::remove_dir_all(&copy);
+        copy_tree(left, &copy).map_err(|error| format!("KEYHASP_KEEP: {error}"))?;
+        Ok(Self(Some(dir)))
+    }
+
+    /// Keeps it, with the recording and the entry of it after which power was lost.
+    fn now(&self, log: &Path, at: usize, number: u64) -> Result<(), String> {
+        let Some(dir) = &self.0 else { return Ok(()) };
+        let kept = dir.join(format!("state-{number}-after-entry-{at}"));
+        let text = |error: std::io::Error| format!("KEYHASP_KEEP: {error}");
+        fs::rename(dir.join("state"), &kept).map_err(text)?;
+        fs::copy(log, kept.with_extension("log")).map_err(text)?;
+        Ok(())
+    }
 }
 
 /// What was said until now, by the process of now.

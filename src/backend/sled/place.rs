@@ -139,13 +139,15 @@ impl Place {
         Ok(())
     }
 
-    /// Takes the lock beside the directory. Its file stays for ever and means nothing by existing.
+    /// Takes the lock beside the directory. Its file stays for ever and means nothing by existing;
+    /// its first byte says whether something was under way.
     pub(super) fn lock(&self) -> Result<File, Fault> {
         let mut name = self.dir.file_name().unwrap_or_default().to_owned();
         name.push(".lock");
         let path = self.dir.with_file_name(name);
-        // Never truncated: there is nothing in it.
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        // Never truncated: it may say what was under way.
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(already_open()),
