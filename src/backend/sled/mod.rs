@@ -5,7 +5,7 @@
 //! says so; sled's own files lie in a numbered directory within. Every tree, key and byte is
 //! written down in `docs/storage-format.md`.
 //!
-//! From the bottom up: `fault` is what goes wrong in here, `place` the directory, `engine` the one
+//! From the bottom up: `fault` is what goes wrong in here, `place` the directory, `under_way` a note for who comes after a crash, `engine` the one
 //! user of the crate, `layout`, `parts` and `record` the bytes, `overlay` a batch before it is
 //! written, `read` the queries, `life` opening, recovering and closing, `store` the backend itself.
 //!
@@ -29,6 +29,7 @@ mod record;
 mod store;
 #[cfg(test)]
 mod tests;
+mod under_way;
 mod watch;
 
 pub use options::SledOptions;

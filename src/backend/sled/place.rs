@@ -142,7 +142,8 @@ impl Place {
         Ok(())
     }
 
-    /// Takes the lock beside the directory.
+    /// Takes the lock beside the directory. Its file's first byte says whether something was under
+    /// way.
     pub(super) fn lock(&self) -> Result<FileLock, Fault> {
         let mut name = self.dir.file_name().unwrap_or_default().to_owned();
         name.push(".lock");
