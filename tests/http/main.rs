@@ -1,0 +1,16 @@
+//! Requests through the layer, the guards and the extractors: each refusal by its status, headers
+//! and body, and what passes.
+
+#![cfg(feature = "axum")]
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod callers;
+mod credentials;
+mod guards;
+mod headers;
+mod refusals;
+mod shapes;
+mod site;
