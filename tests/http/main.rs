@@ -9,6 +9,8 @@ mod common;
 
 mod callers;
 mod credentials;
+#[cfg(all(feature = "sqlite", feature = "tokio"))]
+mod example;
 mod guards;
 mod headers;
 mod refusals;
