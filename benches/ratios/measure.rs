@@ -23,6 +23,7 @@ pub fn ratio_of(rounds: usize, work: impl FnMut() -> f64, unit: impl FnMut() -> 
 }
 
 /// The median of a unit, and that of what a piece of work takes more, measured in turns.
+#[cfg(feature = "axum")]
 pub fn difference_of(
     rounds: usize,
     work: impl FnMut() -> f64,
