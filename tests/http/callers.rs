@@ -60,6 +60,23 @@ fn a_guard_asks_nobody_who_it_is() {
     }
 }
 
+#[test]
+fn nobody_may_read_where_readers_may() {
+    let world = World::new();
+    let keys = KeyLayer::new(world.verifier.clone()).let_anonymous_pass();
+    let site = Router::new().route("/", axum::routing::any(async || "in"));
+    let site = site.layer(keys.read_only_reads()).layer(keys);
+    let (_, issued) = world.owner("org");
+    for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
+        assert_eq!(send(&site, request(method, "/", &[])).status, StatusCode::OK);
+    }
+    let answer = send(&site, request(Method::POST, "/", &[]));
+    assert_eq!((answer.status, answer.challenges()), (StatusCode::UNAUTHORIZED, vec!["Bearer"]));
+    let bearer = format!("Bearer {}", issued.token.expose());
+    let post = request(Method::POST, "/", &[("authorization", bearer.as_bytes())]);
+    assert_eq!(send(&site, post).body, "in");
+}
+
 /// Whom one layer let in is nobody to the layer behind it.
 #[test]
 fn a_layer_believes_itself_alone() {

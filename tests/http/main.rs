@@ -14,5 +14,6 @@ mod example;
 mod guards;
 mod headers;
 mod refusals;
+mod service;
 mod shapes;
 mod site;

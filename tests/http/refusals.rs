@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 use keyhasp::{Rotate, Token};
+use proptest::prelude::*;
 use serde_json::json;
 
 use crate::common::{HOUR, World, owner};
@@ -42,6 +43,29 @@ fn unfit(world: &World) -> Vec<(Token, &'static str)> {
         world.clock.advance(HOUR);
     });
     tokens
+}
+
+proptest! {
+    /// Whatever bytes come: refused, in one of three ways, and nobody is let in.
+    #[test]
+    fn any_bytes_are_refused(
+        scheme in prop_oneof![Just("Bearer "), Just("bearer"), Just("Basic "), Just("")],
+        rest in prop::collection::vec(prop_oneof![b' '..=b'~', 0x80..=0xff_u8], 0..120),
+        times in 1..3_usize,
+    ) {
+        let world = World::new();
+        let site = site(&world, keyhasp::KeyLayer::let_anonymous_pass);
+        let value = [scheme.as_bytes(), &rest].concat();
+        let headers = vec![("authorization", &value[..]); times];
+        let answer = fetch(&site, "/open", &headers);
+        let expected = match (times, answer.json()["error"].as_str()) {
+            (2, Some("invalid_request")) => StatusCode::BAD_REQUEST,
+            (1, Some("invalid_token") | None) => StatusCode::UNAUTHORIZED,
+            other => panic!("{other:?}"),
+        };
+        prop_assert_eq!(answer.status, expected);
+        prop_assert_eq!(answer.challenges().len(), 1);
+    }
 }
 
 /// Whoever has the right secret learns no more than who hasn't, unless the service tells.

@@ -54,26 +54,38 @@ impl Guard {
 
 impl Inner {
     fn check(&self, method: &Method, extensions: &Extensions) -> Result<(), Rejection> {
-        let Some(caller) = extensions.get::<Authenticated>() else {
-            let is_anonymous = extensions.get::<Anonymous>().is_some();
-            let why = if is_anonymous { Why::Missing } else { Why::Unmounted };
-            return Err(self.settings.reject(why));
-        };
-        let why = match &self.rule {
-            Rule::Permissions(needed, _) if caller.permissions().is_superset(needed) => {
-                return Ok(());
-            }
-            Rule::Permissions(_, names) => Why::Permission(names),
-            Rule::ReadOnly(read_only) => {
-                let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-                if reads || !read_only.is_superset(caller.permissions()) {
-                    return Ok(());
-                }
-                Why::ReadOnly
-            }
-        };
-        Err(self.settings.reject(why))
+        let caller = extensions.get::<Authenticated>();
+        if caller.is_none() && extensions.get::<Anonymous>().is_none() {
+            return Err(self.settings.reject(Why::Unmounted));
+        }
+        match self.rule.judge(method, caller) {
+            None => Ok(()),
+            Some(why) => Err(self.settings.reject(why)),
+        }
     }
+}
+
+impl Rule {
+    /// Why this caller, or nobody, may not do this; `None` if it may.
+    fn judge(&self, method: &Method, caller: Option<&Authenticated>) -> Option<Why<'_>> {
+        match self {
+            Self::Permissions(needed, names) => match caller {
+                None => Some(Why::Missing),
+                Some(caller) if caller.permissions().is_superset(needed) => None,
+                Some(_) => Some(Why::Permission(names)),
+            },
+            Self::ReadOnly(_) if reads(method) => None,
+            Self::ReadOnly(read_only) => match caller {
+                None => Some(Why::Missing),
+                Some(caller) if read_only.is_superset(caller.permissions()) => Some(Why::ReadOnly),
+                Some(_) => None,
+            },
+        }
+    }
+}
+
+fn reads(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
 impl<S> Layer<S> for Guard {

@@ -103,7 +103,8 @@ impl KeyLayer {
     }
 
     /// A guard that refuses every method but `GET`, `HEAD` and `OPTIONS` to callers who may only
-    /// read: all of whose permissions the catalogue marks as read-only.
+    /// read: all of whose permissions the catalogue marks as read-only. Where requests without a
+    /// caller pass, it lets those read.
     pub fn read_only_reads(&self) -> Guard {
         Guard::read_only(Arc::clone(&self.settings))
     }
