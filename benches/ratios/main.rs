@@ -12,6 +12,8 @@ mod engine;
 #[cfg(any(feature = "sqlite", feature = "sled"))]
 mod filled;
 mod growth;
+#[cfg(feature = "axum")]
+mod layer;
 mod measure;
 #[cfg(feature = "sled")]
 mod on_sled;
@@ -27,4 +29,6 @@ fn main() {
     growth::run(&wanted);
     verification::run(&wanted);
     engine::run(&wanted);
+    #[cfg(feature = "axum")]
+    layer::run(&wanted);
 }

@@ -64,7 +64,7 @@ pub fn open(keys: u64, rotated: bool, sharing: Sharing) -> Verifier {
 }
 
 /// Tokens of keys drawn at random.
-fn tokens(keys: u64, generation: u32) -> Vec<String> {
+pub fn tokens(keys: u64, generation: u32) -> Vec<String> {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     (0..DRAWN).map(|_| token(random.next_u64() % keys, generation)).collect()
 }
