@@ -118,12 +118,11 @@ impl Access {
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full => f.pad(FULL),
-            Self::ReadOnly => f.pad(READ_ONLY),
             Self::Limited(limited) => {
                 let names: Vec<&str> = limited.0.iter().map(Pattern::as_str).collect();
                 f.pad(&format!("{LIMITED}{}", names.join(",")))
             }
+            _ => f.pad(self.as_word().unwrap_or_default()),
         }
     }
 }
