@@ -12,6 +12,8 @@
 //! plaintext in its hands.
 //!
 //! ```text
+//!  8  integrations  (features) tower, axum, tokio, tracing, metrics
+//!       |
 //!  7  testing     (feature) the conformance suite for backends
 //!       |
 //!  6  store       KeyStore, Store, the handles: lifecycle, lists, joined commits, verify
@@ -35,6 +37,7 @@ pub mod clock;
 pub mod event;
 pub mod grant;
 pub mod id;
+pub mod integrations;
 pub mod invalid;
 pub mod key;
 pub mod permission;
@@ -50,6 +53,10 @@ pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use event::{Event, EventKind};
 pub use grant::Grant;
 pub use id::{ExternalId, Generation, KeyId, OwnerId, Version};
+#[cfg(feature = "tokio")]
+pub use integrations::tokio::AsyncKeys;
+#[cfg(feature = "tower")]
+pub use integrations::tower::{Authenticated, KeyLayer, Rejection, Session};
 pub use invalid::Invalid;
 pub use key::{Expiry, Kind, Prefix, State, StoreRules, Unfit};
 pub use permission::{Access, Catalogue, Permission};

@@ -8,6 +8,7 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
     crate::on_sqlite::run(wanted);
     #[cfg(feature = "sled")]
     crate::on_sled::run(wanted);
+    #[cfg(not(any(feature = "sqlite", feature = "sled")))]
     let _ = wanted;
 }
 

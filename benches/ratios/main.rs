@@ -12,6 +12,8 @@ mod engine;
 #[cfg(any(feature = "sqlite", feature = "sled"))]
 mod filled;
 mod growth;
+#[cfg(feature = "axum")]
+mod layer;
 mod measure;
 #[cfg(feature = "sled")]
 mod on_sled;
@@ -24,7 +26,9 @@ fn main() {
     // `cargo bench` passes `--bench`; anything else narrows the run.
     let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let wanted = |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part));
-    verification::run(&wanted);
     growth::run(&wanted);
+    verification::run(&wanted);
     engine::run(&wanted);
+    #[cfg(feature = "axum")]
+    layer::run(&wanted);
 }

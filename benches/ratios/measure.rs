@@ -18,23 +18,39 @@ pub fn ratio(mut work: impl FnMut(), mut unit: impl FnMut()) -> f64 {
 }
 
 /// The same for work that says itself how long it took, so that what surrounds it doesn't count.
-pub fn ratio_of(
+pub fn ratio_of(rounds: usize, work: impl FnMut() -> f64, unit: impl FnMut() -> f64) -> f64 {
+    median(pairs(rounds, work, unit).map(|(work, unit)| work / unit).collect())
+}
+
+/// The median of a unit, and that of what a piece of work takes more, measured in turns.
+#[cfg(feature = "axum")]
+pub fn difference_of(
+    rounds: usize,
+    work: impl FnMut() -> f64,
+    unit: impl FnMut() -> f64,
+) -> (f64, f64) {
+    let pairs: Vec<_> = pairs(rounds, work, unit).collect();
+    let units = pairs.iter().map(|(_, unit)| *unit).collect();
+    (median(units), median(pairs.into_iter().map(|(work, unit)| work - unit).collect()))
+}
+
+/// Both sides of a pair, each first every other time, after one time that doesn't count.
+fn pairs(
     rounds: usize,
     mut work: impl FnMut() -> f64,
     mut unit: impl FnMut() -> f64,
-) -> f64 {
+) -> impl Iterator<Item = (f64, f64)> {
     work();
     unit();
-    let ratios = (0..rounds).map(|round| {
+    (0..rounds).map(move |round| {
         if round % 2 == 0 {
             let work = work();
-            work / unit()
+            (work, unit())
         } else {
             let unit = unit();
-            work() / unit
+            (work(), unit)
         }
-    });
-    median(ratios.collect())
+    })
 }
 
 pub fn median(mut values: Vec<f64>) -> f64 {

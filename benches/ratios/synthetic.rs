@@ -34,22 +34,36 @@ pub struct Synthetic {
     pub resident: Option<Arc<Resident>>,
 }
 
-/// Resident memory of this process for each key while a store is loaded: the worst moment after
-/// the first million, and the peak for all keys.
+/// By how much the resident memory of this process grows while a store is loaded.
 #[derive(Debug, Default)]
-pub struct Resident(Mutex<(f64, f64)>);
+pub struct Resident(Mutex<Grown>);
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Grown {
+    /// For each of all the keys, by what is kept of their owners.
+    pub owners: f64,
+    /// For each key there is, by what is kept of the keys, at the worst moment after the first
+    /// million.
+    pub keys: f64,
+    /// For each of all the keys, by everything, at the worst moment.
+    pub peak: f64,
+}
 
 impl Resident {
-    fn note(&self, keys: u64, all: u64, before: f64) {
-        let grown = resident_bytes() - before;
-        let mut noted = self.0.lock().unwrap();
-        if keys >= 1_000_000 {
-            noted.0 = noted.0.max(grown / keys as f64);
-        }
-        noted.1 = noted.1.max(grown / all as f64);
+    fn note_owners(&self, all: u64, before: f64) {
+        self.0.lock().unwrap().owners = (resident_bytes() - before) / all as f64;
     }
 
-    pub fn read(&self) -> (f64, f64) {
+    fn note_keys(&self, keys: u64, all: u64, before: f64) {
+        let mut grown = self.0.lock().unwrap();
+        let bytes = resident_bytes() - before;
+        if keys >= 1_000_000 {
+            grown.keys = grown.keys.max((bytes - grown.owners * all as f64) / keys as f64);
+        }
+        grown.peak = grown.peak.max(bytes / all as f64);
+    }
+
+    pub fn read(&self) -> Grown {
         *self.0.lock().unwrap()
     }
 }
@@ -176,10 +190,13 @@ impl Backend for Synthetic {
                 issue_mark: None,
             }));
         }
+        if let Some(resident) = &self.resident {
+            resident.note_owners(self.keys, before);
+        }
         for number in 0..self.keys {
             visit(Scanned::Key(Self::scanned(number, self.rotated)));
             if let Some(resident) = self.resident.as_ref().filter(|_| number % 50_000 == 0) {
-                resident.note(number, self.keys, before);
+                resident.note_keys(number, self.keys, before);
             }
         }
         Ok(0)

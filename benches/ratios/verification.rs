@@ -26,6 +26,8 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
             if keys == 1_000_000 {
                 refusals(&verifier, keys);
             }
+            drop(verifier);
+            bare(&format!("bare_line_and_hash_{suffix}"), keys);
         }
     }
     if wanted("verify_earlier_1m") {
@@ -62,7 +64,7 @@ pub fn open(keys: u64, rotated: bool, sharing: Sharing) -> Verifier {
 }
 
 /// Tokens of keys drawn at random.
-fn tokens(keys: u64, generation: u32) -> Vec<String> {
+pub fn tokens(keys: u64, generation: u32) -> Vec<String> {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     (0..DRAWN).map(|_| token(random.next_u64() % keys, generation)).collect()
 }
@@ -85,6 +87,25 @@ fn hits(name: &str, verifier: &Verifier, tokens: &[String], generation: u32) {
         assert!(grant.allows(permission) && grant.generation().get() == generation);
     });
     figure(name, ratio(verify, hashes()), "x_blake3");
+}
+
+/// One hash, and one line of memory out of as many as there are keys, asked for before the hash and
+/// read after it, each at a place that the one before decides: what memory alone costs on this
+/// machine, at this hour.
+fn bare(name: &str, keys: u64) {
+    let lines: Vec<[u64; 8]> = (0..keys).map(|n| [n; 8]).collect();
+    let mut input = [0x61_u8; 64];
+    let mut at = 1_u64;
+    let read = || {
+        for n in 0..BATCH {
+            input[..8].copy_from_slice(&n.to_ne_bytes());
+            let line = black_box(&lines[(((at >> 32) * keys) >> 32) as usize])[3];
+            let hash = blake3::keyed_hash(&PEPPER, black_box(&input));
+            let next = at ^ line ^ u64::from(hash.as_bytes()[0]);
+            at = next.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        }
+    };
+    figure(name, ratio(read, hashes()), "x_blake3");
 }
 
 /// How many times as many verifications two threads do in the time that one takes.

@@ -36,6 +36,14 @@ impl FileLock {
     }
 }
 
+#[cfg(feature = "sled")]
+impl FileLock {
+    /// The file that is locked.
+    pub(super) fn file(&self) -> &File {
+        &self.0
+    }
+}
+
 impl Drop for FileLock {
     /// Lets go by name. A child that this process is just starting has the open file too, until it
     /// runs its own program: closing ours alone would leave it the lock until then.

@@ -104,15 +104,25 @@ impl Access {
     }
 }
 
+impl Access {
+    /// Its text, where that is a single word.
+    pub(crate) fn as_word(&self) -> Option<&'static str> {
+        match self {
+            Self::Full => Some(FULL),
+            Self::ReadOnly => Some(READ_ONLY),
+            Self::Limited(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full => f.pad(FULL),
-            Self::ReadOnly => f.pad(READ_ONLY),
             Self::Limited(limited) => {
                 let names: Vec<&str> = limited.0.iter().map(Pattern::as_str).collect();
                 f.pad(&format!("{LIMITED}{}", names.join(",")))
             }
+            _ => f.pad(self.as_word().unwrap_or_default()),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Hears everything that a store says, in every way in which it can be said.
 
+use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::fmt::{Debug, Write};
 
@@ -13,6 +14,8 @@ pub(crate) struct Ear {
     pub(crate) texts: Vec<String>,
     /// Every token that was issued, in plaintext.
     pub(crate) tokens: Vec<String>,
+    /// The kinds of the store's errors.
+    pub(crate) kinds: BTreeSet<String>,
 }
 
 impl Ear {
@@ -56,7 +59,20 @@ impl Ear {
     /// A refusal, which there must be.
     pub(crate) fn refused<T: Debug>(&mut self, outcome: Result<T, Error>) -> Error {
         let error = outcome.unwrap_err();
+        self.kinds.insert(kind_of(&error));
         self.error(&error);
         error
+    }
+}
+
+/// An error's kind, and a backend's with its own.
+fn kind_of(error: &Error) -> String {
+    let shown = format!("{error:?}");
+    let name: String = shown.chars().take_while(char::is_ascii_alphanumeric).collect();
+    match error {
+        Error::Backend(inner) | Error::OutcomeUnknown(inner) => {
+            format!("{name} {:?}", inner.kind())
+        }
+        _ => name,
     }
 }

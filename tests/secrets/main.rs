@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
 mod ear;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod kinds;
 mod scan;
 #[path = "../common/source.rs"]
 mod source;
@@ -51,6 +53,19 @@ fn check_texts(ear: &Ear) {
     for text in &ear.texts {
         let short: String = text.chars().take(2_000).collect();
         assert!(!scanner.is_in(text), "in {} characters: {short}", text.len());
+    }
+}
+
+/// The same for panics: few texts, and few tokens.
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+fn check_panics(ear: &Ear) {
+    let tokens = ear.tokens.iter().map(|token| secret_of(token).as_bytes().to_vec());
+    let keys = (1..=9).flat_map(|number| forms(&key_bytes(number)));
+    let digests = digests(ear).into_iter().flat_map(|digest| forms(&digest));
+    let secrets: Vec<_> = tokens.chain(keys).chain(digests).collect();
+    let scanner = Scanner::of(secrets.iter().map(Vec::as_slice));
+    for text in &ear.texts {
+        assert!(!scanner.is_in(text), "{text}");
     }
 }
 
@@ -126,4 +141,31 @@ fn nothing_is_found_in_sled() {
     let path = dir.path().join("keys");
     let open = |builder: StoreBuilder| builder.open(Sled::open(&path, SledOptions::default())?);
     run_on_files(dir.path(), None, &open);
+}
+
+/// Errors of every kind, with their sources.
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+#[test]
+fn no_kind_of_error_says_it() {
+    use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys.db");
+    let open =
+        |builder: StoreBuilder| builder.open(Sqlite::open(&path, SqliteOptions::exclusive())?);
+    let mut world = World::new();
+    let builder = world.builder();
+    let store: Arc<dyn KeyStore> = Arc::new(open(builder).unwrap());
+    world.run(&store);
+    world.close(&store);
+    world.open_wrongly(&open);
+    world.provoke();
+    let bad = tempfile::tempdir().unwrap();
+    world.bad_files(bad.path());
+    check_texts(&world.ear);
+    for kind in kinds::KINDS {
+        assert!(world.ear.kinds.contains(kind), "{kind} in {:?}", world.ear.kinds);
+    }
+    let more = world.ear.kinds.iter().find(|kind| !kinds::KINDS.contains(&kind.as_str()));
+    assert_eq!(more, None, "a kind that the list lacks");
 }

@@ -276,7 +276,7 @@ impl World {
     }
 
     /// What a store says of a token, right or wrong.
-    fn verify(&mut self, store: &Arc<dyn KeyStore>, token: &str) {
+    pub(crate) fn verify(&mut self, store: &Arc<dyn KeyStore>, token: &str) {
         let verifier = Verifier::new(Arc::clone(store));
         self.ear.debug(&verifier);
         match verifier.verify(token) {
@@ -305,7 +305,8 @@ impl World {
             assert!(matches!(told, Error::Pepper { .. }), "{told:?}");
         }
         let builder = self.builder().rules(StoreRules::default());
-        self.ear.refused(open(builder));
+        let told = self.ear.refused(open(builder));
+        assert!(matches!(told, Error::RulesDiffer(_)), "{told:?}");
         let sealing = |number| SealingKeys::new(number, key_bytes(8)).unwrap();
         for wrong in [sealing(1), sealing(7)] {
             let builder = self.builder().sealing_keys(wrong);

@@ -10,7 +10,7 @@ use keyhasp::backend::{
 use keyhasp::id::KeyId;
 use proptest::prelude::*;
 
-use crate::fixture::{Fixture, at, commit, create_key, entries, key, owner_id};
+use crate::fixture::{self, Fixture, at, commit, create_key, entries, key, owner_id};
 use crate::records::longest_settings;
 
 /// A store, closed, with an owner and three keys, one of them in parts.
@@ -126,6 +126,16 @@ fn a_database_without_its_beginning_or_its_end() {
             assert_eq!(fixture.refusal(), BackendErrorKind::Corrupt, "{what}");
         }
     }
+}
+
+#[test]
+fn a_lost_header_is_not_begun_anew() {
+    let fixture = stored();
+    fixture.raw(1, |db| db.open_tree("header").unwrap().remove("store").unwrap());
+    let store = fixture.open().unwrap();
+    let error = store.open_header(&fixture::header()).unwrap_err();
+    assert_eq!(error.kind(), BackendErrorKind::Corrupt);
+    assert!(store.header().is_err());
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn a_new_or_an_empty_directory_becomes_a_database() {
 
 #[test]
 fn a_creation_that_was_broken_off_is_begun_anew() {
-    let unfinished = "keyhasp sled store\nformat 1\ngeneration 0\n";
+    let unfinished = "keyhasp sled store\nformat 1\nunfinished\n";
     type Leave = fn(&Fixture);
     let states: [(&str, Leave); 5] = [
         ("the first marker is half-written", |f| {

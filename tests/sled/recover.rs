@@ -145,6 +145,24 @@ fn a_crash_at_any_step_of_a_recovery_loses_nothing() {
     }
 }
 
+/// The process ended while it made something durable: whether that failed it could tell nobody.
+#[test]
+fn what_was_under_way_is_written_anew() {
+    let fixture = stored();
+    let lock = fixture.root().join("db.lock");
+    assert_eq!(fs::read(&lock).unwrap(), b"0");
+    fs::write(&lock, "1").unwrap();
+    for _ in 0..2 {
+        // Once: it is durable now.
+        let store = fixture.open().unwrap();
+        expect_all(&store);
+        assert_eq!(fixture.marker(), marker(2));
+        assert_eq!(fs::read(&lock).unwrap(), b"0");
+        store.close().unwrap();
+        assert_eq!(fs::read(&lock).unwrap(), b"0");
+    }
+}
+
 fn half(fixture: &Fixture) {
     whole(fixture);
     let db = fs::read(fixture.generation(1).join("db")).unwrap();

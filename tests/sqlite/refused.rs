@@ -177,6 +177,27 @@ fn an_empty_file_and_an_interrupted_creation_are_completed() {
     commit(&open(&path, quick()), create_owner("acme"));
 }
 
+/// The process ended while the file was said to be ours: SQLite takes that back, and the file is
+/// empty again after it was not.
+#[test]
+fn a_creation_that_is_rolled_back_is_begun_anew() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    foreign(&path, "PRAGMA application_id = 0x4b687370").close().unwrap();
+    // A journal that was synced: no page to restore, and none in the file before.
+    let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    for number in [0_u32, 7, 0, 512, 4096] {
+        journal.extend(number.to_be_bytes());
+    }
+    journal.resize(512, 0);
+    fs::write(directory.path().join("keys.db-journal"), journal).unwrap();
+    let sqlite = open(&path, quick());
+    commit(&sqlite, create_owner("acme"));
+    drop(sqlite);
+    assert!(open(&path, quick()).owner(&owner_id("acme")).unwrap().is_some());
+    assert!(!directory.path().join("keys.db-journal").exists());
+}
+
 #[test]
 fn odd_names_of_files() {
     let directory = tempdir().unwrap();

@@ -29,6 +29,17 @@ pub trait Alter: Debug + Send + Sync + 'static {
         let _ = visit;
     }
 
+    /// How a batch is committed.
+    ///
+    /// # Errors
+    /// As `inner` says, or what is said instead.
+    fn commit(&self, inner: &dyn Backend, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
+        match inner.commit(batch) {
+            Ok(outcome) => self.committed(outcome),
+            Err(error) => self.failed(error),
+        }
+    }
+
     /// What is said of a commit that was carried out.
     fn committed(&self, outcome: CommitOutcome) -> Result<CommitOutcome, BackendError> {
         Ok(outcome)
@@ -109,10 +120,7 @@ impl<A: Alter> Backend for Altered<A> {
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
-        match self.inner.commit(batch) {
-            Ok(outcome) => self.by.committed(outcome),
-            Err(error) => self.by.failed(error),
-        }
+        self.by.commit(&*self.inner, batch)
     }
 
     fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError> {

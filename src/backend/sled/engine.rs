@@ -66,9 +66,9 @@ impl Engine {
         let format = FORMAT.to_be_bytes().to_vec();
         let header = BTreeMap::from([(layout::FORMAT.to_vec(), Some(format))]);
         let writes = Writes::from([(Tree::Header, header)]);
-        engine.write(&writes).map_err(WriteFault::into_fault)?;
-        engine.settle(place, generation)?;
-        Ok(engine)
+        let written = engine.write(&writes).map_err(WriteFault::into_fault);
+        let settled = written.and_then(|()| engine.settle(place, generation));
+        engine.unless(settled)
     }
 
     /// Opens a database that was created; what is read from then on is durable, unless a sync
@@ -80,10 +80,16 @@ impl Engine {
     ) -> Result<Self, Fault> {
         place.drop_half_snapshots(generation)?;
         let engine = Self::start(place, generation, options, false)?;
-        match engine.check().and_then(|()| engine.settle(place, generation)) {
-            Ok(()) => Ok(engine),
+        let settled = engine.check().and_then(|()| engine.settle(place, generation));
+        engine.unless(settled)
+    }
+
+    /// Itself, or why it can't be used, and then it lets go.
+    pub(super) fn unless(self, done: Result<(), Fault>) -> Result<Self, Fault> {
+        match done {
+            Ok(()) => Ok(self),
             Err(fault) => {
-                let _ = engine.let_go();
+                let _ = self.let_go();
                 Err(fault)
             }
         }
@@ -107,7 +113,13 @@ impl Engine {
             .cache_capacity(options.cache_capacity)
             // No thread that flushes by itself: every commit does.
             .flush_every_ms(None);
-        let opened = guarded(|| config.open()).and_then(|db| Ok((open_trees(&db, create)?, db)));
+        let opened = guarded(|| config.open()).and_then(|db| match open_trees(&db, create) {
+            Ok(trees) => Ok((trees, db)),
+            Err(fault) => {
+                drop_contained(Vec::new(), db);
+                Err(fault)
+            }
+        });
         match opened {
             Ok((trees, db)) => Ok(Self { watch: watch(&db), db, trees, data }),
             Err(fault) => {
@@ -210,12 +222,7 @@ impl Engine {
         let _ = self.watch.during(|| guarded(|| self.db.flush().map(drop)));
         let Self { watch, db, trees, data } = self;
         drop(watch);
-        // Dropping syncs, and panics if that fails; what there is to know of it, we know.
-        let _ = guarded(move || {
-            drop(trees);
-            drop(db);
-            Ok(())
-        });
+        drop_contained(trees, db);
         data.await_unlocked()
     }
 
@@ -238,6 +245,16 @@ fn watch(db: &Db) -> Watch {
     // Asked for more than there will ever be, the log finds the error and wakes all who wait.
     let wake = move || drop(woken.pagecache.log.make_stable(i64::MAX));
     Watch::start(move || asked.global_error().is_err(), wake)
+}
+
+/// Drops what is sled's. It syncs as it ends, and panics if that fails; what there is to know of
+/// that is known already.
+fn drop_contained(trees: Vec<::sled::Tree>, db: Db) {
+    let _ = guarded(move || {
+        drop(trees);
+        drop(db);
+        Ok(())
+    });
 }
 
 /// All trees; which must be there already, unless the database is being created.

@@ -1,11 +1,11 @@
 //! Opening, recovering and closing.
 
-use super::engine::{Engine, await_unlocked};
+use super::engine::{Engine, WriteFault, Writes, await_unlocked};
 use super::fault::Fault;
 use super::options::SledOptions;
 use super::place::{Found, Place};
+use super::under_way::UnderWay;
 use crate::backend::BackendErrorKind;
-use crate::backend::file_lock::FileLock;
 
 /// An open database: everything that closing lets go of.
 pub(super) struct Live {
@@ -14,7 +14,7 @@ pub(super) struct Live {
     /// Whether a write failed whose outcome can't be told.
     is_unsure: bool,
     /// Holds the lock beside the directory.
-    _lock: FileLock,
+    under_way: UnderWay,
 }
 
 impl Live {
@@ -22,24 +22,38 @@ impl Live {
         // What is refused is refused before even the lock's file appears; what counts is what is
         // there once we have the lock.
         place.look()?;
-        let lock = place.lock()?;
+        let under_way = UnderWay::noted_in(place.lock()?);
         let engine = match place.look()? {
             Found::Nothing => {
                 let generation = place.begin()?;
                 let engine = Engine::create(place, generation, options)?;
-                place.clear_unsynced()?;
-                place.mark(generation)?;
-                engine
+                let marked = place.clear_unsynced().and_then(|()| place.mark(generation));
+                engine.unless(marked.map_err(Fault::from))?
             }
             Found::Store(mut generation) => {
                 place.sweep(generation)?;
-                if place.is_unsynced() {
+                if place.is_unsynced() || under_way.is_noted()? {
                     generation = renew(place, generation)?;
                 }
+                under_way.note()?;
                 Engine::open(place, generation, options)?
             }
         };
-        Ok(Self { engine: Some(engine), is_unsure: false, _lock: lock })
+        under_way.take_back();
+        Ok(Self { engine: Some(engine), is_unsure: false, under_way })
+    }
+
+    /// Writes everything in one atomic step, and returns when it is durable. After a failure of
+    /// unknown outcome nothing is read or written before a recovery.
+    pub(super) fn write(&mut self, place: &Place, writes: &Writes) -> Result<(), WriteFault> {
+        let engine = self.engine().map_err(WriteFault::Before)?;
+        self.under_way.note().map_err(|error| WriteFault::Before(error.into()))?;
+        let written = engine.write(writes);
+        match written {
+            Ok(()) | Err(WriteFault::Before(_)) => self.under_way.take_back(),
+            Err(WriteFault::Unknown(_)) => self.distrust(place),
+        }
+        written
     }
 
     /// The engine, unless what it shows might not last.
@@ -51,7 +65,7 @@ impl Live {
     }
 
     /// From now on nothing is read or written before a recovery.
-    pub(super) fn distrust(&mut self, place: &Place) {
+    fn distrust(&mut self, place: &Place) {
         self.is_unsure = true;
         place.note_unsynced();
     }
@@ -70,22 +84,37 @@ impl Live {
         };
         await_unlocked(&place.data_file(generation))?;
         let generation = renew(place, generation)?;
+        self.under_way.note()?;
         self.engine = Some(Engine::open(place, generation, options)?);
+        self.under_way.take_back();
         self.is_unsure = false;
         Ok(())
     }
 
-    pub(super) fn close(self, place: &Place) -> Result<(), Fault> {
-        match self.engine {
+    pub(super) fn close(mut self, place: &Place) -> Result<(), Fault> {
+        match self.engine.take() {
             // Even reads move sled's pages about: what follows them must not rest on a failed sync.
             Some(engine) if !self.is_unsure => {
-                engine.close().inspect_err(|_| place.note_unsynced())
+                // Where this fails, so will closing.
+                let _ = self.under_way.note();
+                engine.close().inspect_err(|_| place.note_unsynced())?;
+                self.under_way.take_back();
+                Ok(())
             }
             engine => {
                 let _ = engine.map(Engine::let_go);
                 let text = "closed before a recovery told what became of a commit";
                 Err(Fault::new(BackendErrorKind::OutcomeUnknown, text))
             }
+        }
+    }
+}
+
+impl Drop for Live {
+    /// Opened and then not used after all: nobody is to be told more than why.
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine.take() {
+            let _ = engine.let_go();
         }
     }
 }

@@ -5,13 +5,16 @@
 //! says so; sled's own files lie in a numbered directory within. Every tree, key and byte is
 //! written down in `docs/storage-format.md`.
 //!
-//! From the bottom up: `fault` is what goes wrong in here, `place` the directory, `engine` the one
+//! From the bottom up: `fault` is what goes wrong in here, `place` the directory, `under_way` a note for who comes after a crash, `engine` the one
 //! user of the crate, `layout`, `parts` and `record` the bytes, `overlay` a batch before it is
 //! written, `read` the queries, `life` opening, recovering and closing, `store` the backend itself.
 //!
 //! sled writes whole pages to the `log` crate at its `debug` and `trace` levels, digests included:
 //! keep its log target at `info` or above.
 
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod decoding;
 mod engine;
 mod fault;
 mod files;
@@ -26,6 +29,7 @@ mod record;
 mod store;
 #[cfg(test)]
 mod tests;
+mod under_way;
 mod watch;
 
 pub use options::SledOptions;

@@ -24,8 +24,10 @@ const MARKER_NEW: &str = "keyhasp.new";
 const UNSYNCED: &str = "keyhasp.unsynced";
 const GENERATION_PREFIX: &str = "sled-";
 const FIRST_LINE: &str = "keyhasp sled store";
-/// In a marker, this says that the database is being created: no generation counts.
+/// Instead of a generation, while the database is being created: none counts. The marker says it by
+/// a word, so that no damaged digit says it by mistake: such a database is begun anew.
 const UNFINISHED: u64 = 0;
+const UNFINISHED_LINE: &str = "unfinished";
 const FIRST_GENERATION: u64 = 1;
 /// sled's data file, in the directory of a generation.
 const DATA_FILE: &str = "db";
@@ -140,7 +142,8 @@ impl Place {
         Ok(())
     }
 
-    /// Takes the lock beside the directory.
+    /// Takes the lock beside the directory. Its file's first byte says whether something was under
+    /// way.
     pub(super) fn lock(&self) -> Result<FileLock, Fault> {
         let mut name = self.dir.file_name().unwrap_or_default().to_owned();
         name.push(".lock");
@@ -262,7 +265,11 @@ fn expect_writable(about: &fs::Metadata) -> Result<(), Fault> {
 }
 
 fn marker_text(generation: u64) -> String {
-    format!("{FIRST_LINE}\nformat {FORMAT}\ngeneration {generation}\n")
+    let last = match generation {
+        UNFINISHED => UNFINISHED_LINE.into(),
+        generation => format!("generation {generation}"),
+    };
+    format!("{FIRST_LINE}\nformat {FORMAT}\n{last}\n")
 }
 
 /// The number in a marker that this version understands.
@@ -273,14 +280,17 @@ fn parse_marker(marker: &[u8]) -> Result<u64, Fault> {
     if lines.next() != Some(FIRST_LINE) {
         return Err(foreign());
     }
-    let mut number = |name: &str| -> Option<u64> {
-        lines.next()?.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()
+    let number = |line: Option<&str>, name: &str| -> Option<u64> {
+        line?.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()
     };
-    let format = number("format").ok_or_else(damaged)?;
+    let format = number(lines.next(), "format").ok_or_else(damaged)?;
     if format > FORMAT.into() {
         return Err(Fault::newer("the directory has a later format"));
     }
-    let generation = number("generation").ok_or_else(damaged)?;
+    let generation = match lines.next() {
+        Some(UNFINISHED_LINE) => UNFINISHED,
+        line => number(line, "generation").ok_or_else(damaged)?,
+    };
     // In this format the text follows from the number, byte for byte.
     if text == marker_text(generation) { Ok(generation) } else { Err(damaged()) }
 }
@@ -293,6 +303,7 @@ mod tests {
     fn markers() {
         use BackendErrorKind::{Corrupt, Foreign, Newer};
         assert_eq!(parse_marker(marker_text(7).as_bytes()).unwrap(), 7);
+        assert_eq!(parse_marker(marker_text(UNFINISHED).as_bytes()).unwrap(), UNFINISHED);
         let kind = |text: &str| parse_marker(text.as_bytes()).unwrap_err().kind();
         for text in ["", "\n", "keyhasp", "keyhasp sled stores\nformat 1\ngeneration 1\n"] {
             assert_eq!(kind(text), Foreign, "{text:?}");
@@ -305,7 +316,15 @@ mod tests {
         for rest in ["", "format\n", "format x\n", "format 1\n", "format 0\ngeneration 1\n"] {
             assert_eq!(kind(&format!("keyhasp sled store\n{rest}")), Corrupt, "{rest:?}");
         }
-        for rest in ["generation -1\n", "generation 01\n", "generation 1", "generation 1\nmore\n"] {
+        for rest in [
+            "generation -1\n",
+            "generation 0\n",
+            "unfinished",
+            "unfinished \n",
+            "generation 01\n",
+            "generation 1",
+            "generation 1\nmore\n",
+        ] {
             assert_eq!(kind(&format!("keyhasp sled store\nformat 1\n{rest}")), Corrupt, "{rest:?}");
         }
     }

@@ -27,6 +27,17 @@ impl Engine {
         record.map(|record| decode_header(&record)).transpose()
     }
 
+    /// Where there are records and no store's own, that was lost: another in its place would give
+    /// their prefixes other numbers.
+    pub(super) fn expect_no_records(&self) -> Result<(), Fault> {
+        for tree in [Tree::Owners, Tree::Keys, Tree::Events] {
+            if self.range(tree, Bound::Unbounded, Bound::Unbounded).next().is_some() {
+                return Err(Fault::damaged("the store's own record is missing"));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn last_event(&self) -> Result<u64, Fault> {
         self.number(layout::LAST_EVENT)
     }

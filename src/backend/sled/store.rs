@@ -87,15 +87,10 @@ impl Sled {
         }
         let mut live = self.live_mut();
         let live = live.as_mut().ok_or_else(|| closed(operation))?;
-        let engine = live.engine().map_err(|fault| fault.during(operation))?;
-        match engine.write(writes) {
-            Ok(()) => Ok(()),
-            Err(WriteFault::Before(fault)) => Err(fault.during(operation)),
-            Err(WriteFault::Unknown(fault)) => {
-                live.distrust(&self.place);
-                Err(fault.during(operation).of_unknown_outcome())
-            }
-        }
+        live.write(&self.place, writes).map_err(|fault| match fault {
+            WriteFault::Before(fault) => fault.during(operation),
+            WriteFault::Unknown(fault) => fault.during(operation).of_unknown_outcome(),
+        })
     }
 
     /// Removes up to [`CHUNK`] events that are the oldest, before `before`, and not the newest.
@@ -158,6 +153,7 @@ impl Backend for Sled {
             let header = match engine.header()? {
                 Some(header) => header,
                 None => {
+                    engine.expect_no_records()?;
                     overlay.put_record(Tree::Header, layout::STORE, &encode_header(initial)?)?;
                     initial.clone()
                 }

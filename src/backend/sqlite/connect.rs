@@ -64,12 +64,12 @@ impl Connector {
             return Err(Fault::refused(BackendErrorKind::ReadOnly, why));
         }
         self.settle(&connection)?;
-        // Who made it may have ended before it was whole; SQLite has undone that just now.
-        let is_empty = is_fresh || schema::is_empty(&connection)?;
-        if is_empty && creation == Creation::Refuse {
-            return Err(gone());
-        }
-        if is_empty {
+        // Asked of SQLite, which first takes back a creation that was broken off in its commit:
+        // the file may be empty after all.
+        if schema::is_empty(&connection)? {
+            if creation == Creation::Refuse {
+                return Err(gone());
+            }
             schema::claim(&mut connection)?;
         }
         let tx = connection.transaction()?;

@@ -133,7 +133,7 @@ impl Backend for Sqlite {
             // Another process may have been first.
             let found = header::load(tx).and_then(|found| match found {
                 Some(header) => Ok(header),
-                None => header::put(tx, initial).map(|()| initial.clone()),
+                None => header::create(tx, initial).map(|()| initial.clone()),
             });
             found.map_err(|fault| fault.during(OPERATION))
         })

@@ -7,6 +7,7 @@ use super::cells::{
     version,
 };
 use super::error::Fault;
+use super::sums;
 use crate::authority::{Authority, CorrelationId, Reason, Role};
 use crate::backend::{EventPage, EventQuery};
 use crate::clock::Timestamp;
@@ -18,7 +19,7 @@ const TABLE: &str = "events";
 macro_rules! columns {
     () => {
         "sequence, at, kind, owner, key_id, version, generation, fields, role, acting_owner, \
-         acting_key, acting_generation, actor, reason, correlation_id"
+         acting_key, acting_generation, actor, reason, correlation_id, sum"
     };
 }
 
@@ -62,7 +63,7 @@ pub(super) fn append(connection: &Connection, event: &Event) -> Result<(), Fault
     let mut statement = connection.prepare_cached(concat!(
         "INSERT INTO events (",
         columns!(),
-        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     ))?;
     let Authority { role, actor, reason, correlation_id } = &event.authority;
     let (role, acting_key, acting_generation) = match role {
@@ -86,6 +87,7 @@ pub(super) fn append(connection: &Connection, event: &Event) -> Result<(), Fault
         .put(actor.as_str())?
         .put(reason.as_ref().map(Reason::as_str))?
         .put(correlation_id.as_ref().map(CorrelationId::as_str))?
+        .put(sums::of_event(event))?
         .execute()?;
     Ok(())
 }
@@ -108,7 +110,9 @@ fn decode(row: &Row<'_>) -> Result<Event, Fault> {
     let authority = Authority { role, actor, reason, correlation_id };
     let generation = made;
     let draft = EventDraft { at, kind, owner, key, version, generation, fields, authority };
-    Ok(Event { sequence, draft })
+    let event = Event { sequence, draft };
+    let sum: u32 = cells.get("sum", int)?;
+    if sums::of_event(&event) == sum { Ok(event) } else { Err(cells.damaged("sum")) }
 }
 
 /// Four columns: the role, and whose key of which generation acts.

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 
 use super::cells::{Binder, Cells, bytes, flag, int, millis, number, text, time, version};
 use super::error::Fault;
+use super::sums;
 use crate::key::{
     Header, NumberedPrefix, PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable,
     StoreRules,
@@ -12,7 +13,7 @@ use crate::key::{
 /// Reads it; nothing if there is none yet.
 pub(super) fn load(connection: &Connection) -> Result<Option<Header>, Fault> {
     let mut statement = connection.prepare_cached(
-        "SELECT version, unique_names, keep_standard_key, sealed_tokens, issue_mark FROM store",
+        "SELECT version, unique_names, keep_standard_key, sealed_tokens, issue_mark, sum FROM store",
     )?;
     let mut rows = statement.query([])?;
     let Some(row) = rows.next()? else { return Ok(None) };
@@ -24,8 +25,21 @@ pub(super) fn load(connection: &Connection) -> Result<Option<Header>, Fault> {
         sealed_tokens: cells.get("sealed_tokens", flag)?,
     };
     let issue_mark = cells.maybe("issue_mark", time)?;
+    let sum: u32 = cells.get("sum", int)?;
     let (prefixes, peppers) = (load_prefixes(connection)?, load_peppers(connection)?);
-    Ok(Some(Header { version, rules, prefixes, peppers, issue_mark }))
+    let header = Header { version, rules, prefixes, peppers, issue_mark };
+    if sums::of_header(&header) == sum { Ok(Some(header)) } else { Err(cells.damaged("sum")) }
+}
+
+/// Writes the first one. Where there are records already, theirs was lost: another in its place
+/// would give their prefixes other numbers.
+pub(super) fn create(connection: &Connection, header: &Header) -> Result<(), Fault> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM owners) OR EXISTS (SELECT 1 FROM keys)
+               OR EXISTS (SELECT 1 FROM events)";
+    match connection.query_row(sql, [], |row| row.get(0))? {
+        true => Err(Fault::Damaged { table: "store", column: "one" }),
+        false => put(connection, header),
+    }
 }
 
 /// Writes it.
@@ -33,8 +47,8 @@ pub(super) fn put(connection: &Connection, header: &Header) -> Result<(), Fault>
     let Header { version, rules, prefixes, peppers, issue_mark } = header;
     let mut statement = connection.prepare_cached(
         "INSERT OR REPLACE INTO store
-         (one, version, unique_names, keep_standard_key, sealed_tokens, issue_mark)
-         VALUES (1, ?, ?, ?, ?, ?)",
+         (one, version, unique_names, keep_standard_key, sealed_tokens, issue_mark, sum)
+         VALUES (1, ?, ?, ?, ?, ?, ?)",
     )?;
     Binder::new(&mut statement)
         .put(number(*version))?
@@ -42,6 +56,7 @@ pub(super) fn put(connection: &Connection, header: &Header) -> Result<(), Fault>
         .put(rules.keep_standard_key)?
         .put(rules.sealed_tokens)?
         .put(issue_mark.map(millis))?
+        .put(sums::of_header(header))?
         .execute()?;
     connection.execute("DELETE FROM prefixes", [])?;
     let mut statement = connection

@@ -9,7 +9,7 @@ use super::cells::{
 };
 use super::error::Fault;
 use super::owners::settings;
-use super::standing;
+use super::{standing, sums};
 use crate::clock::Timestamp;
 use crate::id::{ExternalId, KeyId, OwnerId};
 use crate::key::{
@@ -26,7 +26,7 @@ macro_rules! columns {
          blocked_at, blocked_by, blocked_reason, revoked_at, revoked_by, revoked_reason, \
          generation, digest, scheme, pepper, prefix, issued_at, access, version, external_id, \
          name, access_by, expiry_by, created_at, created_by, updated_at, seal_key, seal_nonce, \
-         seal_text, settings, id"
+         seal_text, settings, state_sum, record_sum, id"
     };
 }
 
@@ -55,11 +55,7 @@ impl<'c> Loader<'c> {
     pub(super) fn load(&mut self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
         let mut rows = self.keys.query([id.to_bytes()])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        let (mut key, has_earlier) = decode(row)?;
-        if has_earlier {
-            key.earlier = self.earlier.load(id)?;
-        }
-        Ok(Some(key))
+        Ok(Some(decode(row, &mut self.earlier)?))
     }
 }
 
@@ -101,17 +97,12 @@ pub(super) fn each(connection: &Connection, visit: &mut dyn FnMut(KeyRecord)) ->
     let mut earlier = EarlierLoader::new(connection)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let (mut key, has_earlier) = decode(row)?;
-        if has_earlier {
-            key.earlier = earlier.load(key.id)?;
-        }
-        visit(key);
+        visit(decode(row, &mut earlier)?);
     }
     Ok(())
 }
 
-/// A record without its earlier tokens, and whether it has any.
-fn decode(row: &Row<'_>) -> Result<(KeyRecord, bool), Fault> {
+fn decode(row: &Row<'_>, earlier: &mut EarlierLoader<'_>) -> Result<KeyRecord, Fault> {
     let mut cells = Cells::new(row, TABLE);
     let owner = cells.get("owner", owner_id)?;
     let kind = cells.get("kind", kind)?;
@@ -132,6 +123,7 @@ fn decode(row: &Row<'_>) -> Result<(KeyRecord, bool), Fault> {
     let updated_at = cells.get("updated_at", time)?;
     let seal = seal(&mut cells)?;
     let settings = cells.get("settings", settings)?;
+    let sums: (u32, u32) = (cells.get("state_sum", int)?, cells.get("record_sum", int)?);
     let id = cells.get("id", key_id)?;
     let has_earlier = cells.get("id", flag)?;
     let key = KeyRecord {
@@ -150,7 +142,7 @@ fn decode(row: &Row<'_>) -> Result<(KeyRecord, bool), Fault> {
         created_by,
         updated_at,
         current,
-        earlier: Vec::new(),
+        earlier: if has_earlier { earlier.load(id)? } else { Vec::new() },
         deactivated,
         blocked,
         revoked,
@@ -160,7 +152,13 @@ fn decode(row: &Row<'_>) -> Result<(KeyRecord, bool), Fault> {
     if standing_of(&key) != stored_standing {
         return Err(cells.damaged("standing"));
     }
-    Ok((key, has_earlier))
+    if sums_of(&key) == sums { Ok(key) } else { Err(cells.damaged("record_sum")) }
+}
+
+/// What the checksums of a record must be.
+fn sums_of(key: &KeyRecord) -> (u32, u32) {
+    let state_sum = sums::of_scanned_key(&key.into());
+    (state_sum, sums::of_key(key, state_sum))
 }
 
 fn standing_of(key: &KeyRecord) -> u8 {
@@ -228,7 +226,7 @@ pub(super) fn insert(connection: &Connection, key: &KeyRecord) -> Result<(), Fau
         "INSERT INTO keys (",
         columns!(),
         ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
-         ?, ?, ?, ?, ?, ?, ?)"
+         ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     );
     write(connection, sql, key)?;
     insert_earlier(connection, key)?;
@@ -250,7 +248,8 @@ pub(super) fn update(
          generation = ?, digest = ?, scheme = ?, pepper = ?, prefix = ?, issued_at = ?,
          access = ?, version = ?, external_id = ?, name = ?, access_by = ?, expiry_by = ?,
          created_at = ?, created_by = ?, updated_at = ?,
-         seal_key = ?, seal_nonce = ?, seal_text = ?, settings = ? WHERE id = ?",
+         seal_key = ?, seal_nonce = ?, seal_text = ?, settings = ?,
+         state_sum = ?, record_sum = ? WHERE id = ?",
         key,
     )?;
     if !before.earlier.is_empty() {
@@ -264,6 +263,7 @@ pub(super) fn update(
 }
 
 fn write(connection: &Connection, sql: &str, key: &KeyRecord) -> Result<(), Fault> {
+    let (state_sum, record_sum) = sums_of(key);
     let mut statement = connection.prepare_cached(sql)?;
     let mut binder = Binder::new(&mut statement);
     binder
@@ -289,6 +289,8 @@ fn write(connection: &Connection, sql: &str, key: &KeyRecord) -> Result<(), Faul
         .put(key.seal.as_ref().map(|seal| seal.nonce))?
         .put(key.seal.as_ref().map(|seal| &*seal.ciphertext))?
         .put(key.settings.to_json())?
+        .put(state_sum)?
+        .put(record_sum)?
         .put(key.id.to_bytes())?
         .execute()?;
     one(written)

@@ -16,6 +16,7 @@
 //! | `readers`, `writer` | the pool; the one writer, and what holds after a commit went wrong |
 //! | `cells`, `header`, `owners`, `keys`, `events` | rows to records and back, a file for each |
 //! | `standing` | a key's state, as far as it is stored |
+//! | `sums` | checksums of records, by which damage shows |
 //! | `commit` | the rules' view of a write transaction |
 //! | `scan`, `pages` | what walks over many rows |
 //! | `error` | what SQLite says, without its words |
@@ -36,6 +37,7 @@ mod readers;
 mod scan;
 mod schema;
 mod standing;
+mod sums;
 mod transaction;
 mod writer;
 

@@ -7,6 +7,7 @@ use super::cells::{
     Binder, Cells, access, actor, int, millis, number, owner_id, text, time, version,
 };
 use super::error::Fault;
+use super::sums;
 use crate::backend::KeyCounts;
 use crate::id::OwnerId;
 use crate::key::{OwnerRecord, Settings};
@@ -20,7 +21,7 @@ const LEAST_BYTES_OF_KEY: u64 = 128;
 macro_rules! columns {
     () => {
         "suspended_at, suspended_by, suspended_reason, issue_mark, ceiling, max_keys, version, \
-         created_at, created_by, updated_at, defaults, id"
+         created_at, created_by, updated_at, defaults, state_sum, record_sum, id"
     };
 }
 
@@ -72,8 +73,9 @@ pub(super) fn decode(row: &Row<'_>) -> Result<OwnerRecord, Fault> {
     let created_by = cells.get("created_by", actor)?;
     let updated_at = cells.get("updated_at", time)?;
     let defaults = cells.get("defaults", settings)?;
+    let sums: (u32, u32) = (cells.get("state_sum", int)?, cells.get("record_sum", int)?);
     let id = cells.get("id", owner_id)?;
-    Ok(OwnerRecord {
+    let owner = OwnerRecord {
         id,
         version,
         defaults,
@@ -84,7 +86,14 @@ pub(super) fn decode(row: &Row<'_>) -> Result<OwnerRecord, Fault> {
         created_at,
         created_by,
         updated_at,
-    })
+    };
+    if sums_of(&owner) == sums { Ok(owner) } else { Err(cells.damaged("record_sum")) }
+}
+
+/// What the checksums of a record must be.
+fn sums_of(owner: &OwnerRecord) -> (u32, u32) {
+    let state_sum = sums::of_scanned_owner(&owner.into());
+    (state_sum, sums::of_owner(owner, state_sum))
 }
 
 pub(super) fn settings(value: ValueRef<'_>) -> Option<Settings> {
@@ -96,7 +105,7 @@ pub(super) fn insert(connection: &Connection, owner: &OwnerRecord) -> Result<(),
     let sql = concat!(
         "INSERT INTO owners (",
         columns!(),
-        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     );
     write(connection, sql, owner)
 }
@@ -107,12 +116,13 @@ pub(super) fn update(connection: &Connection, owner: &OwnerRecord) -> Result<(),
         connection,
         "UPDATE owners SET suspended_at = ?, suspended_by = ?, suspended_reason = ?,
          issue_mark = ?, ceiling = ?, max_keys = ?, version = ?, created_at = ?, created_by = ?,
-         updated_at = ?, defaults = ? WHERE id = ?",
+         updated_at = ?, defaults = ?, state_sum = ?, record_sum = ? WHERE id = ?",
         owner,
     )
 }
 
 fn write(connection: &Connection, sql: &str, owner: &OwnerRecord) -> Result<(), Fault> {
+    let (state_sum, record_sum) = sums_of(owner);
     let mut statement = connection.prepare_cached(sql)?;
     let written = Binder::new(&mut statement)
         .switch(owner.suspended.as_ref())?
@@ -124,6 +134,8 @@ fn write(connection: &Connection, sql: &str, owner: &OwnerRecord) -> Result<(), 
         .put(owner.created_by.as_str())?
         .put(millis(owner.updated_at))?
         .put(owner.defaults.to_json())?
+        .put(state_sum)?
+        .put(record_sum)?
         .put(owner.id.as_str())?
         .execute()?;
     one(written)

@@ -7,13 +7,15 @@ use rusqlite::{Connection, Row};
 use super::cells::{Cells, access, int, key_id, owner_id, time};
 use super::error::Fault;
 use super::keys::EarlierLoader;
-use super::{events, keys};
+use super::sums::Bytes;
+use super::{events, keys, sums};
 use crate::backend::{ScannedKey, ScannedOwner};
 use crate::id::{KeyId, OwnerId};
 use crate::key::EarlierToken;
 
-/// How many rows a transaction shows at most.
-const ROWS_AT_ONCE: u32 = 1024;
+/// How many rows a transaction shows at most: so many stay in a core's own cache until they are
+/// handed on. With 1,024 an opening takes 5 % longer, with 4,096 20 %.
+const ROWS_AT_ONCE: u32 = 512;
 
 /// After how many rows the time is looked at.
 const ROWS_UNTIMED: usize = 64;
@@ -22,13 +24,13 @@ const ROWS_UNTIMED: usize = 64;
 macro_rules! columns {
     () => {
         "id, owner, kind, expires_at, deactivated_at, blocked_at, revoked_at, generation, digest, \
-         scheme, pepper, prefix, issued_at, access"
+         scheme, pepper, prefix, issued_at, access, state_sum"
     };
 }
 
 macro_rules! owner_columns {
     () => {
-        "id, suspended_at, issue_mark, ceiling"
+        "id, suspended_at, issue_mark, ceiling, state_sum"
     };
 }
 
@@ -85,12 +87,14 @@ pub(super) fn owners(
 
 fn owner(row: &Row<'_>) -> Result<ScannedOwner, Fault> {
     let mut cells = Cells::new(row, "owners");
-    Ok(ScannedOwner {
+    let owner = ScannedOwner {
         id: cells.get("id", owner_id)?,
         suspended: cells.maybe("suspended_at", time)?.is_some(),
         issue_mark: cells.maybe("issue_mark", time)?,
         ceiling: cells.get("ceiling", access)?,
-    })
+    };
+    let sum: u32 = cells.get("state_sum", int)?;
+    if sums::of_scanned_owner(&owner) == sum { Ok(owner) } else { Err(cells.damaged("state_sum")) }
 }
 
 /// Some keys after one, with their earlier tokens, for as long as `budget` lasts; whether there
@@ -108,19 +112,25 @@ pub(super) fn keys(
     let mut rows = statement.query((after, ROWS_AT_ONCE))?;
     let mut pace = Pace::new(budget);
     let mut is_cut = false;
+    let mut sums = Vec::new();
     while let Some(row) = rows.next()?.filter(|_| !is_cut) {
-        found.push(key(&mut Cells::new(row, "keys"))?);
+        let (key, sum) = key(&mut Cells::new(row, "keys"))?;
+        found.push(key);
+        sums.push(sum);
         is_cut = pace.is_over();
     }
     if let Some(last) = found.last() {
         let through = last.id.to_bytes();
         add_earlier_tokens(connection, after, &through, found)?;
     }
+    let mut bytes = Bytes::new();
+    found.iter().zip(sums).try_for_each(|(key, sum)| check(&mut bytes, key, sum))?;
     Ok(is_cut || found.len() == ROWS_AT_ONCE as usize)
 }
 
-fn key(cells: &mut Cells<'_>) -> Result<ScannedKey, Fault> {
-    Ok(ScannedKey {
+/// A key without its earlier tokens, and the checksum of it with them.
+fn key(cells: &mut Cells<'_>) -> Result<(ScannedKey, u32), Fault> {
+    let key = ScannedKey {
         id: cells.get("id", key_id)?,
         owner: cells.get("owner", owner_id)?,
         kind: cells.get("kind", keys::kind)?,
@@ -131,7 +141,13 @@ fn key(cells: &mut Cells<'_>) -> Result<ScannedKey, Fault> {
         current: keys::token(cells)?,
         access: cells.get("access", access)?,
         earlier: Vec::new(),
-    })
+    };
+    Ok((key, cells.get("state_sum", int)?))
+}
+
+fn check(bytes: &mut Bytes, key: &ScannedKey, sum: u32) -> Result<(), Fault> {
+    let damaged = Fault::Damaged { table: "keys", column: "state_sum" };
+    if bytes.of_scanned_key(key) == sum { Ok(()) } else { Err(damaged) }
 }
 
 /// Both lists are in the order of ids: each is gone through once.
@@ -205,9 +221,10 @@ impl OneOwner {
         let mut pace = Pace::new(budget);
         while let Some(row) = rows.next()? {
             let mut cells = Cells::new(row, "keys");
-            let mut key = key(&mut cells)?;
+            let (mut key, sum) = key(&mut cells)?;
             self.position = Some((cells.get("standing", int)?, key.id));
             key.earlier = earlier.load(key.id)?;
+            check(&mut Bytes::new(), &key, sum)?;
             self.keys.push(key);
             if pace.is_over() {
                 return Ok(Progress::More);

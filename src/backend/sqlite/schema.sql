@@ -8,7 +8,9 @@ CREATE TABLE store (
   unique_names INTEGER NOT NULL CHECK (unique_names IN (0, 1)),
   keep_standard_key INTEGER NOT NULL CHECK (keep_standard_key IN (0, 1)),
   sealed_tokens INTEGER NOT NULL CHECK (sealed_tokens IN (0, 1)),
-  issue_mark INTEGER
+  issue_mark INTEGER,
+  -- Of this row and of all prefixes and peppers.
+  sum INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE prefixes (
@@ -27,6 +29,8 @@ CREATE TABLE owners (
   suspended_at INTEGER,
   issue_mark INTEGER,
   ceiling TEXT NOT NULL,
+  -- Of the columns so far; that of the whole row is the last but the longest.
+  state_sum INTEGER NOT NULL,
   -- Counted with each change of a key, so that a commit need not count.
   keys_all INTEGER NOT NULL DEFAULT 0 CHECK (keys_all >= 0),
   keys_live INTEGER NOT NULL DEFAULT 0 CHECK (keys_live >= 0),
@@ -38,6 +42,7 @@ CREATE TABLE owners (
   created_at INTEGER NOT NULL,
   created_by TEXT NOT NULL,
   updated_at INTEGER NOT NULL,
+  record_sum INTEGER NOT NULL,
   defaults TEXT NOT NULL,
   CHECK ((suspended_at IS NULL) = (suspended_by IS NULL))
 ) STRICT, WITHOUT ROWID;
@@ -68,6 +73,8 @@ CREATE TABLE keys (
   prefix INTEGER NOT NULL,
   issued_at INTEGER NOT NULL,
   access TEXT NOT NULL,
+  -- Of the columns so far, but for whom and why, and of the earlier tokens.
+  state_sum INTEGER NOT NULL,
   version INTEGER NOT NULL,
   external_id INTEGER,
   name TEXT,
@@ -82,6 +89,7 @@ CREATE TABLE keys (
   blocked_reason TEXT,
   revoked_by TEXT,
   revoked_reason TEXT,
+  record_sum INTEGER NOT NULL,
   seal_key INTEGER,
   seal_nonce BLOB,
   seal_text BLOB,
@@ -132,7 +140,8 @@ CREATE TABLE events (
   acting_generation INTEGER,
   actor TEXT NOT NULL,
   reason TEXT,
-  correlation_id TEXT
+  correlation_id TEXT,
+  sum INTEGER NOT NULL
 ) STRICT;
 
 CREATE INDEX events_by_key ON events (key_id) WHERE key_id IS NOT NULL;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::grant::Grant;
-use crate::permission::Permission;
+use crate::permission::{Catalogue, Permission};
 use crate::store::error::Refusal;
 use crate::store::key_store::KeyStore;
 use crate::token::{Inspection, inspect};
@@ -40,6 +40,12 @@ impl Verifier {
     #[must_use]
     pub fn inspect(&self, token: impl AsRef<[u8]>) -> Inspection {
         inspect(token.as_ref())
+    }
+
+    /// The permissions that the service declared.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        self.store.catalogue()
     }
 
     /// Resolves the name of a permission, once, so that each check is one bit test.

@@ -1,6 +1,6 @@
 //! The verification index: what `verify` reads, and nothing else.
 //!
-//! One 64-byte [`slot`] for each live token; a [`table`] finds it by the tag of its key, in groups
+//! One 64-byte [`slot`] (and a word apart) for each live token; a [`table`] finds it by the tag of its key, in groups
 //! of slots that are made anew one by one when they are full, so that the index grows by parts.
 //! Owners and permission sets are [`interned`] by number.
 //!

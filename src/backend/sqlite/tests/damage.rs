@@ -174,3 +174,55 @@ fn a_lying_index_or_counter_is_noticed_by_a_commit() {
     let error = fixture.sqlite.key(KeyId::from_u128(1)).unwrap_err();
     assert_eq!(error.kind(), BackendErrorKind::Corrupt);
 }
+
+/// Other good values, each of which would be believed if nothing vouched for the one that was there.
+#[test]
+fn a_value_that_is_another_is_noticed() {
+    let table = [
+        "UPDATE keys SET expires_at = expires_at - 1",
+        "UPDATE keys SET expires_at = NULL",
+        "UPDATE keys SET access = 'read_only'",
+        "UPDATE keys SET digest = zeroblob(32)",
+        "UPDATE keys SET pepper = pepper + 1",
+        "UPDATE keys SET prefix = prefix + 1",
+        "UPDATE keys SET issued_at = issued_at + 1",
+        "UPDATE keys SET owner = 'other'",
+        "UPDATE keys SET kind = 'trial'",
+        "UPDATE keys SET blocked_at = 1, blocked_by = 'somebody', standing = 2",
+        "UPDATE keys SET name = 'second'",
+        "UPDATE keys SET version = version + 1",
+        "UPDATE keys SET settings = '{\"a\":1}'",
+        "UPDATE keys SET seal_text = zeroblob(20)",
+        "UPDATE keys SET created_by = 'somebody'",
+        "UPDATE earlier_tokens SET ends_at = ends_at + 1",
+        "UPDATE earlier_tokens SET generation = 3",
+        "DELETE FROM earlier_tokens",
+        "UPDATE owners SET suspended_at = 1, suspended_by = 'somebody'",
+        "UPDATE owners SET ceiling = 'read_only'",
+        "UPDATE owners SET issue_mark = 5",
+        "UPDATE owners SET max_keys = max_keys + 1",
+        "UPDATE store SET issue_mark = NULL",
+        "UPDATE store SET unique_names = 1 - unique_names",
+        "UPDATE prefixes SET accepted = 0",
+        "UPDATE peppers SET number = 4",
+        "DELETE FROM peppers",
+        "UPDATE events SET actor = 'somebody'",
+        "UPDATE events SET at = at + 1",
+    ];
+    for sql in table {
+        let fixture = full();
+        assert!(fixture.raw().execute(sql, []).unwrap() > 0, "{sql}");
+        let error = read_all(&fixture).expect_err(sql);
+        assert_eq!(error.kind(), BackendErrorKind::Corrupt, "{sql}");
+    }
+}
+
+#[test]
+fn a_lost_header_is_not_begun_anew() {
+    for lost in ["store", "store; DELETE FROM events", "store; DELETE FROM keys"] {
+        let fixture = full();
+        fixture.raw().execute_batch(&format!("DELETE FROM {lost}")).unwrap();
+        let error = fixture.sqlite.open_header(&header()).unwrap_err();
+        assert_eq!(error.kind(), BackendErrorKind::Corrupt, "{lost}");
+    }
+}

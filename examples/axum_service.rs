@@ -1,0 +1,119 @@
+//! The smallest useful service: routes that need a key, one that issues keys, an end that flushes.
+//!
+//! `cargo run --all-features --example axum_service -- --listen 127.0.0.1:3000 --db keys.db`
+//! prints its URL and, on a new database, the token that `POST /admin/keys` asks for; its body is
+//! such as `{"owner":"linden","access":["links:*"],"name":"website"}`.
+
+use std::{io::Write, sync::Arc};
+
+use axum::extract::{Json, State};
+use axum::routing::{get, post};
+use axum::{Router, http::StatusCode};
+use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+use keyhasp::integrations::tokio::blocking;
+use keyhasp::{Access, AdminKeys, AsyncKeys, Authenticated, Catalogue, CreateKey, CreateOwner};
+use keyhasp::{Error, KeyLayer, KeyStore, OwnerId, Prefix, Store, Verifier};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, signal};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// Opens the database. A real service also gives the store a pepper, kept apart from it.
+pub(crate) fn open(db: &str) -> Outcome<Arc<dyn KeyStore>> {
+    let catalogue = Catalogue::builder().read("links:read").write("links:write");
+    let catalogue = catalogue.write("keys:issue").build()?;
+    let database = Sqlite::open(db, SqliteOptions::exclusive())?;
+    Ok(Arc::new(Store::builder(catalogue, [Prefix::new("acme")?]).open(database)?))
+}
+
+/// The first administrator's token, on a new database.
+pub(crate) fn first_token(store: &Arc<dyn KeyStore>) -> Outcome<Option<String>> {
+    let admin = AdminKeys::new(Arc::clone(store), "axum_service")?;
+    let key = CreateKey::new(Access::limited(["keys:issue"])?);
+    match admin.create_owner(&OwnerId::new("service")?, CreateOwner::with_key(key)) {
+        Ok(created) => Ok(created.first_key.map(|issued| issued.token.expose().to_owned())),
+        Err(Error::OwnerExists) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `/ping` is open to all; what stands above the layer needs a key, and each route what it says.
+pub(crate) fn routes(store: Arc<dyn KeyStore>) -> Outcome<Router> {
+    let keys = KeyLayer::new(Verifier::new(Arc::clone(&store)));
+    let writing = post(links).layer(keys.require(["links:write"])?);
+    let links = get(links).layer(keys.require(["links:read"])?).merge(writing);
+    Ok(Router::new()
+        .route("/v1/ping", get(ping))
+        .route("/v1/links", links)
+        .route("/admin/keys", post(issue_key).layer(keys.require(["keys:issue"])?))
+        .layer(keys)
+        .route("/ping", get(ping))
+        .with_state(store))
+}
+
+async fn ping() -> &'static str {
+    "pong"
+}
+
+async fn links(caller: Authenticated) -> Json<Value> {
+    Json(json!({"owner": caller.owner(), "links": []}))
+}
+
+#[derive(Deserialize)]
+struct Wish {
+    owner: String,
+    access: Vec<String>,
+    name: String,
+}
+
+/// Issues a key, of a new owner too. No customer's key goes beyond `links:*`, whatever it says.
+async fn issue_key(
+    State(store): State<Arc<dyn KeyStore>>,
+    caller: Authenticated,
+    Json(wish): Json<Wish>,
+) -> Result<(StatusCode, Json<Value>), (StatusCode, String)> {
+    let answer = |error: Error| match error {
+        Error::Backend(_) | Error::OutcomeUnknown(_) | Error::Unavailable(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "try again later".into())
+        }
+        error => (StatusCode::BAD_REQUEST, error.to_string()),
+    };
+    let issue = async {
+        let admin = AsyncKeys::from(AdminKeys::new(store, caller.owner().to_string())?);
+        let owner = OwnerId::new(wish.owner)?;
+        let key = CreateKey::new(Access::limited(wish.access)?).name(wish.name);
+        let new = CreateOwner::without_key().ceiling(Access::limited(["links:*"])?);
+        match admin.create_owner(owner, new).await {
+            Err(Error::OwnerExists) | Ok(_) => admin.create(owner, key).await,
+            Err(error) => Err(error),
+        }
+    };
+    let issued = issue.await.map_err(answer)?;
+    Ok((StatusCode::CREATED, Json(json!({"key": issued.key, "token": issued.token.expose()}))))
+}
+
+/// Waits for Ctrl-C or, where there is one, for a signal to terminate.
+async fn told_to_stop() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) = signal::unix::signal(signal::unix::SignalKind::terminate()) {
+        tokio::select! { _ = terminate.recv() => return, _ = signal::ctrl_c() => return }
+    }
+    let _ = signal::ctrl_c().await;
+}
+
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    let option = |name| std::env::args().skip_while(|arg| arg != name).nth(1);
+    let place = tempfile::tempdir()?;
+    let temporary = place.path().join("keys.db").display().to_string();
+    let store = open(&option("--db").unwrap_or(temporary))?;
+    let address = option("--listen").unwrap_or("127.0.0.1:0".into());
+    let listener = TcpListener::bind(address).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    writeln!(std::io::stdout(), "{}", json!({"url": url, "token": first_token(&store)?}))?;
+    let serving = axum::serve(listener, routes(Arc::clone(&store))?);
+    serving.with_graceful_shutdown(told_to_stop()).await?;
+    // The last request has been answered: flushes, and says what failed.
+    Ok(blocking(move || store.close()).await?)
+}

@@ -1,0 +1,133 @@
+//! What is secret is wiped before its memory is given back: tokens, peppers, sealing keys. Each block
+//! on the heap is looked into when it is freed. Copies on the stack and in registers aren't seen.
+
+mod watching;
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use keyhasp::backend::Memory;
+use keyhasp::secret::Secret;
+use keyhasp::store::StoreBuilder;
+use keyhasp::token::{RandomError, RandomSource};
+use keyhasp::{
+    Access, AdminKeys, Catalogue, CreateKey, CreateOwner, KeyStore, OwnerId, Peppers, Prefix,
+    Rotate, SealingKeys, Store, StoreRules, Verifier,
+};
+use watching::leaks_of;
+
+const PEPPER: [u8; 32] = *b"pepper canary: 7f3a9c51e0b24d68.";
+const SEALING_KEY: [u8; 32] = *b"sealing canary: c2d41b7e95f0a386";
+
+/// The same numbers for each store, so that its tokens are known beforehand.
+struct Numbers(u64);
+
+impl RandomSource for Numbers {
+    fn try_fill(&mut self, bytes: &mut [u8]) -> Result<(), RandomError> {
+        for byte in bytes {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            *byte = (self.0 >> 56) as u8;
+        }
+        Ok(())
+    }
+}
+
+fn builder() -> StoreBuilder {
+    let catalogue = Catalogue::builder().read("links:read").build().unwrap();
+    Store::builder(catalogue, [Prefix::new("acme").unwrap()])
+        .rules(StoreRules { sealed_tokens: true, ..StoreRules::default() })
+        .peppers(Peppers::new(1, PEPPER).unwrap())
+        .sealing_keys(SealingKeys::new(1, SEALING_KEY).unwrap())
+        .random(Numbers(1))
+}
+
+/// The life of a key and its tokens: made, verified, shown again, rotated, refused. The tokens.
+fn life(keep: bool) -> Vec<String> {
+    let store: Arc<dyn KeyStore> = Arc::new(builder().open(Memory::new()).unwrap());
+    let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
+    let request = CreateOwner::with_key(CreateKey::new(Access::Full).sealed());
+    let owner = OwnerId::new("org").unwrap();
+    let first = admin.create_owner(&owner, request).unwrap().first_key.unwrap();
+    let verifier = Verifier::new(Arc::clone(&store));
+    assert!(verifier.verify(first.token.expose()).is_ok());
+    let shown = admin.open_token(first.key.id).unwrap();
+    assert_eq!(shown.expose(), first.token.expose());
+    let second = admin.rotate(first.key.id, Rotate::new()).unwrap();
+    assert!(verifier.verify(&second.token.expose()[1..]).is_err());
+    drop(format!("{first:?} {second:?} {shown:?} {store:?} {admin:?}"));
+    store.close().unwrap();
+    if keep {
+        return [first, second].iter().map(|issued| issued.token.expose().to_owned()).collect();
+    }
+    Vec::new()
+}
+
+/// The secret part of a token: 42 characters before the 6 of its checksum.
+fn secret_of(token: &str) -> &[u8] {
+    &token.as_bytes()[token.len() - 48..token.len() - 6]
+}
+
+#[test]
+fn tokens() {
+    let tokens = life(true);
+    assert_eq!(tokens.len(), 2);
+    for token in &tokens {
+        let ((), leaks) = leaks_of(secret_of(token), || drop(life(false)));
+        assert_eq!(leaks, 0, "blocks with a token's secret in them");
+    }
+}
+
+#[test]
+fn peppers_and_sealing_keys() {
+    for secret in [PEPPER, SEALING_KEY] {
+        let ((), leaks) = leaks_of(&secret, || drop(life(false)));
+        assert_eq!(leaks, 0, "blocks with a key in them");
+    }
+    // As many as there can be, and refused ones.
+    let ((), leaks) = leaks_of(&PEPPER, || {
+        let peppers = (2..=4)
+            .fold(Peppers::new(1, PEPPER), |peppers, number| peppers.unwrap().and(number, PEPPER));
+        assert!(peppers.unwrap().and(5, PEPPER).is_err());
+        assert!(Peppers::new(0, PEPPER).is_err());
+    });
+    assert_eq!(leaks, 0);
+    let ((), leaks) = leaks_of(&SEALING_KEY, || {
+        let keys = (2..=16).fold(SealingKeys::new(1, SEALING_KEY), |keys, number| {
+            keys.unwrap().and(number, SEALING_KEY)
+        });
+        assert!(keys.unwrap().and(17, SEALING_KEY).is_err());
+    });
+    assert_eq!(leaks, 0);
+}
+
+#[test]
+fn the_secret_type() {
+    let ((), leaks) = leaks_of(&PEPPER, || drop(black_box(Box::new(Secret::new(PEPPER)))));
+    assert_eq!(leaks, 0);
+    let ((), leaks) = leaks_of(&PEPPER, || {
+        let mut secrets = Vec::with_capacity(3);
+        secrets.extend([Secret::new(PEPPER), Secret::new(PEPPER), Secret::new(PEPPER)]);
+        // In place: what is moved out of a block leaves a copy there.
+        black_box(&mut secrets).truncate(1);
+    });
+    assert_eq!(leaks, 0);
+}
+
+/// The tests' own test: what isn't wiped is found, wherever it begins, also where a block grows.
+#[test]
+fn planted_leaks_are_found() {
+    let tokens = life(true);
+    let secret = secret_of(&tokens[0]);
+    let ((), leaks) = leaks_of(secret, || drop(black_box(tokens[0].clone())));
+    assert_eq!(leaks, 1);
+    let ((), leaks) = leaks_of(secret, || drop(black_box(secret[7..].to_vec())));
+    assert_eq!(leaks, 1);
+    let ((), leaks) = leaks_of(&PEPPER, || drop(black_box(Box::new(PEPPER))));
+    assert_eq!(leaks, 1);
+    let ((), leaks) = leaks_of(&PEPPER, || {
+        let mut grown = Vec::with_capacity(1);
+        grown.push(Secret::new(PEPPER));
+        black_box(&mut grown).reserve_exact(10);
+    });
+    assert_eq!(leaks, 1, "a copy stays behind where a vector grows");
+}

@@ -1,0 +1,368 @@
+//! What is there, held against what was acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use keyhasp::{
+    AdminKeys, Error, Event, EventKind, ExternalId, KeyId, KeyStore, ListEvents, ListKeys, OwnerId,
+    Refusal, State, Unfit, Verifier,
+};
+
+use crate::found::{Found, events};
+use crate::ledger::{Happened, Ledger, TokenState};
+use crate::line::Line;
+use crate::operation::{Made, Operation};
+use crate::random::Random;
+
+/// How many keys' own events are asked for, of many.
+const SAMPLE: usize = 20;
+
+/// What a process said, in order.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// What it was told was done.
+    pub done: Vec<(String, Operation, Made)>,
+    /// What it was told did not happen.
+    pub refused: Vec<(String, String)>,
+    /// What it was told nothing of, or that nobody knows.
+    pub open: Vec<(String, Operation)>,
+    /// What must not be, in its own words.
+    pub trouble: Vec<String>,
+}
+
+impl Said {
+    /// Sorts lines.
+    ///
+    /// # Errors
+    /// They answer what was not asked.
+    pub fn of(lines: impl IntoIterator<Item = Line>) -> Result<Self, String> {
+        let mut said = Self::default();
+        let mut begun: BTreeMap<String, Operation> = BTreeMap::new();
+        for line in lines {
+            let mut take =
+                |name: &str| begun.remove(name).ok_or_else(|| format!("{name} was not begun"));
+            match line {
+                Line::Intent(name, operation) => drop(begun.insert(name, operation)),
+                Line::Done(name, made) => {
+                    let operation = take(&name)?;
+                    said.done.push((name, operation, made));
+                }
+                Line::Refused(name, why) => {
+                    take(&name)?;
+                    said.refused.push((name, why));
+                }
+                Line::Trouble(what) => said.trouble.push(what),
+                Line::Unknown(_) | Line::Open | Line::Closing | Line::Closed => {}
+            }
+        }
+        said.open = begun.into_iter().collect();
+        Ok(said)
+    }
+}
+
+/// What must not be.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Acknowledged, and not so.
+    pub lost: Vec<String>,
+    /// There in part.
+    pub halves: Vec<String>,
+}
+
+impl Findings {
+    /// Whether all is well.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lost.is_empty() && self.halves.is_empty()
+    }
+
+    /// All of it, in words.
+    pub fn words(&self) -> impl Iterator<Item = String> {
+        let lost = self.lost.iter().map(|what| format!("lost: {what}"));
+        lost.chain(self.halves.iter().map(|what| format!("half applied: {what}")))
+    }
+}
+
+/// Holds a store against the ledger, which takes over what was said, and finds out what became of
+/// what nobody was told of.
+///
+/// # Errors
+/// The store can't be read.
+pub fn hold(
+    store: &Arc<dyn KeyStore>,
+    ledger: &mut Ledger,
+    said: &Said,
+    random: &mut Random,
+) -> Result<Findings, Error> {
+    let admin = AdminKeys::new(Arc::clone(store), "checker")?;
+    let found = Found::read(&admin)?;
+    let mut check = Check {
+        by_operation: BTreeMap::new(),
+        tainted: BTreeSet::new(),
+        findings: Findings::default(),
+    };
+    check.log(&found);
+    check.take_over(&found, ledger, said);
+    check.operations(ledger);
+    check.records(&found, ledger);
+    check.tokens(store, ledger);
+    check.indexes(&admin, &found, ledger, random)?;
+    Ok(check.findings)
+}
+
+struct Check {
+    by_operation: BTreeMap<String, Vec<Event>>,
+    /// Owners something of whose was lost: what else differs there follows from it.
+    tainted: BTreeSet<OwnerId>,
+    findings: Findings,
+}
+
+impl Check {
+    fn lost(&mut self, what: String) {
+        self.findings.lost.push(what);
+    }
+
+    fn half(&mut self, what: String) {
+        self.findings.halves.push(what);
+    }
+
+    /// The log has no hole, and each event belongs to an operation.
+    fn log(&mut self, found: &Found) {
+        if found.pruned_through != 0 {
+            self.half(format!("the log was pruned through {}", found.pruned_through));
+        }
+        for (expected, event) in (1..).zip(&found.events) {
+            if event.sequence != expected {
+                let sequence = event.sequence;
+                self.half(format!("event {sequence} stands where {expected} should"));
+                break;
+            }
+        }
+        for event in &found.events {
+            match &event.authority.correlation_id {
+                Some(name) => {
+                    self.by_operation.entry(name.to_string()).or_default().push(event.clone());
+                }
+                None => self.half(format!("event {} belongs to no operation", event.sequence)),
+            }
+        }
+    }
+
+    /// Notes in the ledger what was done, by what was said and, where nothing was, by what is there.
+    fn take_over(&mut self, found: &Found, ledger: &mut Ledger, said: &Said) {
+        for (name, operation, made) in &said.done {
+            let owner = owner_of(operation, ledger);
+            if !self.by_operation.contains_key(name) {
+                self.lost(format!("{name} ({operation}) was acknowledged and left no event"));
+                self.tainted.extend(owner);
+            }
+            if let Err(why) = ledger.apply(name, operation, made)
+                && owner.is_none_or(|owner| !self.tainted.contains(&owner))
+            {
+                self.half(format!("{name} ({operation}) was acknowledged, but: {why}"));
+            }
+        }
+        for (name, _) in &said.refused {
+            ledger.did_not_happen(name);
+        }
+        for (name, operation) in &said.open {
+            match self.by_operation.get(name) {
+                None => ledger.did_not_happen(name),
+                Some(events) => {
+                    let created = events.iter().find(|event| event.kind == EventKind::KeyCreated);
+                    let key = created.and_then(|event| event.key);
+                    let external_id = key.and_then(|key| found.keys.get(&key)?.external_id);
+                    let made = Made { key, external_id, token: None };
+                    if let Err(why) = ledger.apply(name, operation, &made) {
+                        let of = events.len();
+                        self.half(format!("{name} ({operation}) left {of} events, but: {why}"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Each operation left exactly its events, one after the other.
+    fn operations(&mut self, ledger: &Ledger) {
+        let found = std::mem::take(&mut self.by_operation);
+        for (name, expected) in &ledger.operations {
+            let events = found.get(name).map(Vec::as_slice).unwrap_or_default();
+            if events.is_empty() && !expected.is_empty() {
+                // Said already, if it was of this time.
+                let owner = expected[0].owner;
+                if self.tainted.insert(owner) {
+                    self.lost(format!("{name} was there, and its events are gone"));
+                }
+                continue;
+            }
+            let mut expected = expected.clone();
+            let mut happened: Vec<Happened> = events.iter().filter_map(happened).collect();
+            expected.sort_unstable();
+            happened.sort_unstable();
+            if happened != expected {
+                let (few, many) = (happened.len(), expected.len());
+                self.half(format!(
+                    "{name} left {few} of {many} events: {happened:?} where {expected:?} belongs"
+                ));
+            }
+            if events.windows(2).any(|pair| pair[1].sequence != pair[0].sequence + 1) {
+                self.half(format!("the events of {name} don't follow each other"));
+            }
+        }
+        for name in found.keys().filter(|name| !ledger.operations.contains_key(*name)) {
+            self.half(format!("{name} left events and was never begun"));
+        }
+    }
+
+    /// The records are those that the acknowledged changes made.
+    fn records(&mut self, found: &Found, ledger: &Ledger) {
+        found.torn.iter().for_each(|torn| self.half(torn.clone()));
+        let owners: BTreeSet<_> = found.owners.keys().chain(ledger.owners.keys()).collect();
+        for owner in owners {
+            let (is, should) = (found.owners.get(owner), ledger.owners.get(owner));
+            if is != should && !self.tainted.contains(owner) {
+                self.half(format!("owner {owner} is {is:?} and should be {should:?}"));
+            }
+        }
+        let keys: BTreeSet<_> = found.keys.keys().chain(ledger.keys.keys()).collect();
+        for key in keys {
+            let (is, should) = (found.keys.get(key), ledger.keys.get(key));
+            let owner = is.or(should).map(|key| key.owner);
+            if is != should && owner.is_some_and(|owner| !self.tainted.contains(&owner)) {
+                self.half(format!("key {key} is {is:?} and should be {should:?}"));
+            }
+        }
+    }
+
+    /// Every token that was ever given out is answered as it must be.
+    fn tokens(&mut self, store: &Arc<dyn KeyStore>, ledger: &Ledger) {
+        let verifier = Verifier::new(Arc::clone(store));
+        for token in &ledger.tokens {
+            if self.tainted.contains(&token.owner) {
+                continue;
+            }
+            let should = answer(ledger, token);
+            let is = ask(&verifier, token);
+            if is != should {
+                let (key, generation) = (token.key, token.generation);
+                self.lost(format!(
+                    "token {generation} of key {key} is answered {is:?} and should be {should:?}"
+                ));
+            }
+        }
+    }
+
+    /// What is found by other ways than by its id is the same.
+    fn indexes(
+        &mut self,
+        admin: &AdminKeys,
+        found: &Found,
+        ledger: &Ledger,
+        random: &mut Random,
+    ) -> Result<(), Error> {
+        let is_right = |key: &KeyId, check: &Self| {
+            found.keys.get(key) == ledger.keys.get(key)
+                && !check.tainted.contains(&ledger.keys[key].owner)
+        };
+        for (id, key) in &ledger.keys {
+            let Some(number) = key.external_id.filter(|_| is_right(id, self)) else { continue };
+            let by_number = admin.find(ExternalId::new(number)?).map(|key| key.id);
+            if !matches!(by_number, Ok(found) if found == *id) {
+                self.half(format!("external id {number} leads to {by_number:?}, not to {id}"));
+            }
+        }
+        for owner in ledger.owners.keys().filter(|owner| found.owners.contains_key(owner)) {
+            let all = ListKeys::new().owner(*owner).states(State::ALL.iter().copied());
+            let of_owner = found.keys.values().filter(|key| key.owner == *owner).count() as u64;
+            let counted = admin.count(&all)?;
+            if counted != of_owner {
+                self.half(format!("{owner} has {of_owner} keys and {counted} are counted"));
+            }
+        }
+        let keys: Vec<KeyId> = found.events.iter().filter_map(|event| event.key).collect();
+        for _ in 0..SAMPLE.min(keys.len()) {
+            let Some(key) = random.pick(&keys) else { break };
+            let of_key: Vec<_> =
+                found.events.iter().filter(|event| event.key == Some(*key)).collect();
+            let (listed, _) = events(admin, &ListEvents::new().key(*key))?;
+            if !listed.iter().eq(of_key) {
+                self.half(format!("the events of key {key} are not those of the log"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes to a store that was held against the ledger, which takes that over: it can be written to,
+/// and numbers go on.
+///
+/// # Errors
+/// It can't.
+pub fn go_on(store: &Arc<dyn KeyStore>, ledger: &mut Ledger) -> Result<Vec<String>, Error> {
+    let admin = AdminKeys::new(Arc::clone(store), "checker")?;
+    let greatest = ledger.keys.values().filter_map(|key| key.external_id).max();
+    let (found, _) = events(&admin, &ListEvents::new())?;
+    let last = found.last().map_or(0, |event| event.sequence);
+    let name = format!("checker-{last}");
+    let operation = Operation::CreateOwner(OwnerId::new(&name)?);
+    let made = operation.perform(&admin.correlated(name.as_str())?)?;
+    let mut wrong = Vec::new();
+    if made.external_id <= greatest {
+        wrong.push(format!("external id {:?} is given after {greatest:?}", made.external_id));
+    }
+    wrong.extend(ledger.apply(&name, &operation, &made).err());
+    let (after, _) = events(&admin, &ListEvents::new().after(last))?;
+    let numbers: Vec<u64> = after.iter().map(|event| event.sequence).collect();
+    if numbers != [last + 1, last + 2] {
+        wrong.push(format!("after event {last} come {numbers:?}"));
+    }
+    Ok(wrong)
+}
+
+/// What a token is answered: whose it is and whether it is the current one.
+pub type Answer = Result<(KeyId, OwnerId, u32, bool), Refusal>;
+
+/// What a token is answered.
+pub fn ask(verifier: &Verifier, token: &TokenState) -> Answer {
+    let grant = verifier.verify(&token.text)?;
+    Ok((grant.key(), *grant.owner(), grant.generation().get(), grant.is_current()))
+}
+
+/// What a token must be answered.
+pub fn answer(ledger: &Ledger, token: &TokenState) -> Answer {
+    let key = ledger.keys.get(&token.key).ok_or(Refusal::Unrecognized)?;
+    let is_current = key.generation == token.generation;
+    if !is_current && !key.earlier.contains(&token.generation) {
+        return Err(Refusal::Unrecognized);
+    }
+    let suspended = ledger.owners.get(&key.owner).is_some_and(|owner| owner.suspended);
+    let unfit = [
+        (suspended, Unfit::Suspended),
+        (key.revoked, Unfit::Revoked),
+        (key.blocked, Unfit::Blocked),
+        (key.deactivated, Unfit::Deactivated),
+    ];
+    match unfit.into_iter().find(|(holds, _)| *holds) {
+        Some((_, unfit)) => Err(Refusal::Unfit(unfit)),
+        None => Ok((token.key, key.owner, token.generation, is_current)),
+    }
+}
+
+fn owner_of(operation: &Operation, ledger: &Ledger) -> Option<OwnerId> {
+    match operation {
+        Operation::CreateOwner(owner)
+        | Operation::CreateKey(owner)
+        | Operation::Owner(owner, _) => Some(*owner),
+        Operation::Key(key, _) => ledger.keys.get(key).map(|key| key.owner),
+    }
+}
+
+fn happened(event: &Event) -> Option<Happened> {
+    Some(Happened {
+        kind: event.kind,
+        owner: event.owner?,
+        key: event.key,
+        version: event.version.get(),
+        generation: event.generation.map(|generation| generation.get()),
+    })
+}

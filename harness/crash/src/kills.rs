@@ -1,0 +1,349 @@
+//! The loop that starts, kills and checks.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::check::{Findings, Said, go_on, hold};
+use crate::disk::Disk;
+use crate::engine::{self, Engine};
+use crate::files::copy_tree;
+use crate::ledger::Ledger;
+use crate::line::{Line, Lines};
+use crate::planted::Planted;
+use crate::random::Random;
+use crate::work::{THREADS, Task};
+
+/// The signal that nobody can catch.
+const SIGKILL: i32 = 9;
+/// How long a process that makes no progress is waited for.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// After so many kills, on average, a new database is begun.
+const KILLS_EACH: u64 = 12;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// On which backend.
+    pub engine: Engine,
+    /// How many kills.
+    pub kills: u64,
+    /// By which choices.
+    pub seed: u64,
+    /// A defect that the processes have.
+    pub planted: Option<Planted>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Total {
+    /// How many kills.
+    pub kills: u64,
+    /// How many of them before the database was open.
+    pub while_opening: u64,
+    /// How many while it was being closed, or was just closed.
+    pub while_closing: u64,
+    /// How many changes were acknowledged.
+    pub acknowledged: u64,
+    /// How many were under way.
+    pub under_way: u64,
+    /// How many acknowledged ones were not there.
+    pub lost: u64,
+    /// How much was there in part.
+    pub halves: u64,
+    /// What was found, in words.
+    pub words: Vec<String>,
+}
+
+/// When a process is killed.
+#[derive(Clone, Copy, Debug)]
+pub enum Moment {
+    /// So long after it was started.
+    Started(Duration),
+    /// So long after it opened the database.
+    Opened(Duration),
+    /// When so much was acknowledged.
+    Acknowledged(u64),
+    /// So long after it began to close, which it does when so much was acknowledged.
+    Closing(u64, Duration),
+    /// When it has closed, which it does when so much was acknowledged.
+    Closed(u64),
+}
+
+impl Moment {
+    /// After how many acknowledgements the process is to close the database for that.
+    #[must_use]
+    pub fn close_after(self) -> Option<u64> {
+        match self {
+            Self::Closing(after, _) | Self::Closed(after) => Some(after),
+            _ => None,
+        }
+    }
+}
+
+/// Starts, kills and checks as often as planned. With a defect, until it is found.
+///
+/// # Errors
+/// Something else went wrong than what is looked for.
+pub fn run(plan: &Plan) -> Result<Total, String> {
+    let mut random = Random::new(plan.seed);
+    let mut total = Total::default();
+    let mut database = Database::new()?;
+    // How long it took to open, the last time: a kill during that falls within.
+    let mut opening = Duration::from_millis(30);
+    for number in 0..plan.kills {
+        if number > 0 && random.below(KILLS_EACH) == 0 {
+            database = Database::new()?;
+        }
+        let moment = match database.ledger.operations.is_empty() && random.percent(50) {
+            // Being made, a database passes through more states than later.
+            true => Moment::Started(random.duration(opening)),
+            false => choose(&mut random, opening),
+        };
+        let task = Task {
+            engine: plan.engine,
+            name: format!("k{number}"),
+            seed: random.number(),
+            close_after: moment.close_after(),
+            threads: THREADS,
+            is_faulty: false,
+            planted: plan.planted,
+        };
+        let killed = kill(&task, &database.place, moment, None)?;
+        opening = killed.opening.unwrap_or(opening);
+        total.kills += 1;
+        total.while_opening += u64::from(killed.opening.is_none());
+        total.while_closing += u64::from(killed.lines.contains(&Line::Closing));
+        let said = Said::of(killed.lines)?;
+        if !said.trouble.is_empty() {
+            return Err(format!("kill {number}: {}", said.trouble.join("; ")));
+        }
+        total.acknowledged += said.done.len() as u64;
+        total.under_way += said.open.len() as u64;
+        let findings = database
+            .check(plan.engine, &said, &mut random)
+            .map_err(|error| format!("after kill {number} ({moment:?}): {error}"))?;
+        if !findings.is_empty() {
+            total.lost += findings.lost.len() as u64;
+            total.halves += findings.halves.len() as u64;
+            let of = |what| format!("kill {number} ({moment:?}): {what}");
+            total.words.extend(findings.words().map(of));
+            if plan.planted.is_some() {
+                break;
+            }
+            // What follows from it would be found again and again.
+            database = Database::new()?;
+        }
+    }
+    Ok(total)
+}
+
+fn choose(random: &mut Random, opening: Duration) -> Moment {
+    match random.below(10) {
+        0..3 => Moment::Started(random.duration(opening)),
+        3..6 => Moment::Opened(random.duration(Duration::from_millis(250))),
+        6..8 => Moment::Acknowledged(random.below(300)),
+        _ => Moment::Closing(random.below(150), random.duration(Duration::from_millis(20))),
+    }
+}
+
+/// A database that is killed many times, and what must be in it.
+struct Database {
+    /// Removed in the end.
+    dir: TempDir,
+    place: PathBuf,
+    ledger: Ledger,
+}
+
+impl Database {
+    fn new() -> Result<Self, String> {
+        let dir = TempDir::with_prefix("keyhasp-crash").map_err(|error| error.to_string())?;
+        let place = dir.path().join("original");
+        fs::create_dir(&place).map_err(|error| error.to_string())?;
+        Ok(Self { dir, place, ledger: Ledger::default() })
+    }
+
+    /// Opens a copy and holds it against the ledger. What lies there after the kill stays so: the
+    /// next process meets it as it is.
+    fn check(
+        &mut self,
+        engine: Engine,
+        said: &Said,
+        random: &mut Random,
+    ) -> Result<Findings, String> {
+        let copy = self.dir.path().join("copy");
+        copy_tree(&self.place, &copy).map_err(|error| error.to_string())?;
+        let store = engine
+            .open(&copy)
+            .map_err(keyhasp::Error::from)
+            .and_then(engine::store)
+            .map_err(|error| format!("the database can't be opened: {error}"))?;
+        let mut findings = hold(&store, &mut self.ledger, said, random)
+            .map_err(|error| format!("the database can't be read: {error}"))?;
+        // In the copy alone.
+        let wrong = go_on(&store, &mut self.ledger.clone());
+        findings.halves.extend(wrong.map_err(|error| format!("it can't be written: {error}"))?);
+        store.close().map_err(|error| format!("the database can't be closed: {error}"))?;
+        drop(store);
+        fs::remove_dir_all(&copy).map_err(|error| error.to_string())?;
+        Ok(findings)
+    }
+}
+
+/// A process that was killed.
+#[derive(Debug)]
+pub struct Killed {
+    /// How long it took to open, if it got that far.
+    pub opening: Option<Duration>,
+    /// What it said.
+    pub lines: Vec<Line>,
+}
+
+/// Starts a process, on a disk that is watched if one is given, and kills it at a moment.
+///
+/// # Errors
+/// It ended by itself, or made no progress.
+pub fn kill(
+    task: &Task,
+    place: &Path,
+    moment: Moment,
+    disk: Option<&Disk>,
+) -> Result<Killed, String> {
+    kill_hearing(task, place, moment, disk, &mut |_| Ok(()))
+}
+
+/// The same, and tells each line when it is heard.
+///
+/// # Errors
+/// As [`kill`], and as the listener says.
+pub fn kill_hearing(
+    task: &Task,
+    place: &Path,
+    moment: Moment,
+    disk: Option<&Disk>,
+    listener: &mut dyn FnMut(&Line) -> Result<(), String>,
+) -> Result<Killed, String> {
+    let started = Instant::now();
+    let mut child = start(task, place, disk).map_err(|error| format!("no child: {error}"))?;
+    let heard = listen(&mut child);
+    let mut lines = Vec::new();
+    let mut opening = None;
+    let mut deadline = match moment {
+        Moment::Started(after) => Some(started + after),
+        _ => None,
+    };
+    let mut acknowledged = 0;
+    let ended = loop {
+        let wait = match deadline {
+            Some(at) => at.saturating_duration_since(Instant::now()),
+            None => PATIENCE,
+        };
+        match heard.recv_timeout(wait) {
+            Ok((at, line)) => {
+                listener(&line)?;
+                match (&line, moment) {
+                    (Line::Open, _) => {
+                        opening = Some(at - started);
+                        if let Moment::Opened(after) = moment {
+                            deadline = Some(at + after);
+                        }
+                    }
+                    (Line::Closing, Moment::Closing(_, after)) => deadline = Some(at + after),
+                    (Line::Done(..), Moment::Acknowledged(count)) => {
+                        acknowledged += 1;
+                        if acknowledged > count {
+                            deadline = Some(at);
+                        }
+                    }
+                    (Line::Closed, Moment::Closed(_)) | (Line::Trouble(_), _) => {
+                        deadline = Some(at);
+                    }
+                    _ => {}
+                }
+                lines.push(line);
+            }
+            Err(RecvTimeoutError::Timeout) if deadline.is_some() => break Ok(()),
+            Err(RecvTimeoutError::Timeout) => break Err("the process makes no progress"),
+            Err(RecvTimeoutError::Disconnected) => break Err("the process ended by itself"),
+        }
+        if deadline.is_some_and(|at| at <= Instant::now()) {
+            break Ok(());
+        }
+    };
+    // Not between a call on a file and the note of it.
+    let held = disk.and_then(|disk| disk.control.as_ref()).map(File::open);
+    let held = held.transpose().map_err(|error| error.to_string())?;
+    held.as_ref().map_or(Ok(()), File::lock).map_err(|error| error.to_string())?;
+    child.kill().map_err(|error| error.to_string())?;
+    let status = child.wait().map_err(|error| error.to_string())?;
+    // What it had said before it was killed is still in the pipe.
+    for (at, line) in heard {
+        if line == Line::Open {
+            opening = Some(at - started);
+        }
+        lines.push(line);
+    }
+    // Who said what is wrong may end by itself.
+    if lines.iter().any(|line| matches!(line, Line::Trouble(_))) {
+        return Ok(Killed { opening, lines });
+    }
+    // One whose calls fail may be killed by that.
+    if status.signal() == Some(SIGKILL) && task.is_faulty {
+        return Ok(Killed { opening, lines });
+    }
+    ended?;
+    if status.signal() != Some(SIGKILL) {
+        return Err(format!("the process was not killed: {status}"));
+    }
+    Ok(Killed { opening, lines })
+}
+
+fn start(task: &Task, place: &Path, disk: Option<&Disk>) -> io::Result<Child> {
+    let close_after = task.close_after.map_or_else(|| "-".to_owned(), |after| after.to_string());
+    let planted = task.planted.map_or_else(|| "-".to_owned(), |planted| planted.to_string());
+    let mut command = Command::new(std::env::current_exe()?);
+    if let Some(disk) = disk {
+        disk.under(&mut command);
+    }
+    command
+        .args(["child", &task.engine.to_string(), &task.name, &task.seed.to_string()])
+        .args([&close_after, &planted, &task.threads.to_string(), &task.is_faulty.to_string()])
+        .arg(place)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+}
+
+/// Reads what a process says, with the time at which it was heard, to the end of its last line.
+fn listen(child: &mut Child) -> Receiver<(Instant, Line)> {
+    let (tell, heard) = channel();
+    let stdout = child.stdout.take();
+    thread::spawn(move || {
+        let Some(stdout) = stdout else { return };
+        for line in BufReader::new(stdout).lines() {
+            let line = line.map_err(|error| error.to_string()).and_then(|line| Line::parse(&line));
+            let line = line.unwrap_or_else(Line::Trouble);
+            if tell.send((Instant::now(), line)).is_err() {
+                return;
+            }
+        }
+    });
+    heard
+}
+
+/// The lines of this process: its standard output, written without a buffer.
+///
+/// # Errors
+/// As the system says.
+pub fn stdout_lines() -> io::Result<Lines> {
+    use std::os::fd::AsFd;
+    let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+    Ok(Lines::to(File::from(stdout)))
+}

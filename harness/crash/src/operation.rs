@@ -1,0 +1,268 @@
+//! What is done to a store, as a line of text and as a call.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use keyhasp::{
+    Access, AdminKeys, CreateKey, CreateOwner, Error, ExternalIdWish, Issued, KeyId, OwnerId,
+    Rotate, UpdateKey, UpdateOwner,
+};
+use serde_json::{Value, json};
+
+/// A change of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// An owner and its first key.
+    CreateOwner(OwnerId),
+    /// A key of an owner.
+    CreateKey(OwnerId),
+    /// Something done to a key.
+    Key(KeyId, Deed),
+    /// Something done to an owner.
+    Owner(OwnerId, OwnerDeed),
+}
+
+/// What is done to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// The owner's switch on.
+    Activate,
+    /// The administrator's switch off.
+    Block,
+    /// The owner's switch off.
+    Deactivate,
+    /// The earlier tokens end.
+    EndEarlier,
+    /// The key is removed.
+    Purge,
+    /// The key ends.
+    Revoke,
+    /// A new token; all before it end.
+    RotateByForce,
+    /// A new token; the one before lives on.
+    RotateWithGrace,
+    /// A new token; the one before ends, those before that don't.
+    RotateWithoutGrace,
+    /// The administrator's switch on.
+    Unblock,
+    /// The same, and a new token by force.
+    UnblockAndRotate,
+    /// Settings and name say this number.
+    Update(u64),
+}
+
+/// What is done to an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnerDeed {
+    /// The owner is removed with all its keys.
+    Purge,
+    /// Its keys are accepted again.
+    Resume,
+    /// All its keys end.
+    RevokeAll,
+    /// All its keys end, and one comes in their place.
+    RevokeAllAndReplace,
+    /// None of its keys is accepted.
+    Suspend,
+    /// The default settings say this number.
+    Update(u64),
+}
+
+/// What a change made that nobody could know before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    /// The new key.
+    pub key: Option<KeyId>,
+    /// Its number.
+    pub external_id: Option<u64>,
+    /// The new token.
+    pub token: Option<String>,
+}
+
+impl Made {
+    fn of(issued: &Issued) -> Self {
+        Self {
+            key: Some(issued.key.id),
+            external_id: issued.key.external_id.map(|id| id.get()),
+            token: Some(issued.token.expose().to_owned()),
+        }
+    }
+}
+
+/// Settings that say a number, some of them long.
+#[must_use]
+pub fn settings(mark: u64) -> Value {
+    // Longer than what lies in one place: a page of SQLite, a value of sled's.
+    let padding = if mark.is_multiple_of(5) { 9_000 } else { 10 };
+    json!({ "mark": mark, "padding": "p".repeat(padding) })
+}
+
+impl Operation {
+    /// Whether nothing comes of it that its caller must be told.
+    #[must_use]
+    pub fn makes_nothing(&self) -> bool {
+        match self {
+            Self::CreateOwner(_) | Self::CreateKey(_) => false,
+            Self::Key(_, deed) => !deed.rotates(),
+            Self::Owner(_, deed) => *deed != OwnerDeed::RevokeAllAndReplace,
+        }
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub fn perform(&self, admin: &AdminKeys) -> Result<Made, Error> {
+        let new_key = || CreateKey::new(Access::Full).external_id(ExternalIdWish::Next);
+        match self {
+            Self::CreateOwner(owner) => {
+                let created = admin.create_owner(owner, CreateOwner::with_key(new_key()))?;
+                Ok(created.first_key.as_ref().map(Made::of).unwrap_or_default())
+            }
+            Self::CreateKey(owner) => admin.create(owner, new_key()).map(|key| Made::of(&key)),
+            Self::Key(key, deed) => deed.perform(*key, admin),
+            Self::Owner(owner, deed) => {
+                match deed {
+                    OwnerDeed::Purge => admin.purge_owner(owner)?,
+                    OwnerDeed::Resume => drop(admin.resume_owner(owner)?),
+                    OwnerDeed::RevokeAll => drop(admin.revoke_all(owner, None)?),
+                    OwnerDeed::RevokeAllAndReplace => {
+                        let revoked = admin.revoke_all(owner, Some(new_key()))?;
+                        return Ok(revoked.replacement.as_ref().map(Made::of).unwrap_or_default());
+                    }
+                    OwnerDeed::Suspend => drop(admin.suspend_owner(owner)?),
+                    OwnerDeed::Update(mark) => {
+                        let update = UpdateOwner::new().defaults(settings(*mark));
+                        drop(admin.update_owner(owner, update)?);
+                    }
+                }
+                Ok(Made::default())
+            }
+        }
+    }
+}
+
+impl Deed {
+    /// Whether it makes a token.
+    #[must_use]
+    pub fn rotates(self) -> bool {
+        self.rotation().is_some()
+    }
+
+    fn rotation(self) -> Option<Rotate> {
+        match self {
+            Self::RotateByForce => Some(Rotate::new().force()),
+            Self::RotateWithGrace => Some(Rotate::new()),
+            Self::RotateWithoutGrace => Some(Rotate::new().grace(Duration::ZERO)),
+            Self::UnblockAndRotate => Some(Rotate::new().force().unblock()),
+            _ => None,
+        }
+    }
+
+    fn perform(self, key: KeyId, admin: &AdminKeys) -> Result<Made, Error> {
+        if let Some(rotation) = self.rotation() {
+            return admin.rotate(key, rotation).map(|issued| Made::of(&issued));
+        }
+        match self {
+            Self::Activate => drop(admin.activate(key)?),
+            Self::Block => drop(admin.block(key)?),
+            Self::Deactivate => drop(admin.deactivate(key)?),
+            Self::EndEarlier => drop(admin.end_earlier(key)?),
+            Self::Purge => admin.purge(key)?,
+            Self::Revoke => drop(admin.revoke(key)?),
+            Self::Unblock => drop(admin.unblock(key)?),
+            Self::Update(mark) => {
+                let update = UpdateKey::new().name(format!("n{mark}")).settings(settings(mark));
+                drop(admin.update(key, update)?);
+            }
+            // Rotations, done above.
+            _ => {}
+        }
+        Ok(Made::default())
+    }
+}
+
+/// The words for deeds without a number.
+const DEEDS: [(Deed, &str); 11] = [
+    (Deed::Activate, "activate"),
+    (Deed::Block, "block"),
+    (Deed::Deactivate, "deactivate"),
+    (Deed::EndEarlier, "end-earlier"),
+    (Deed::Purge, "purge"),
+    (Deed::Revoke, "revoke"),
+    (Deed::RotateByForce, "rotate-by-force"),
+    (Deed::RotateWithGrace, "rotate-with-grace"),
+    (Deed::RotateWithoutGrace, "rotate-without-grace"),
+    (Deed::Unblock, "unblock"),
+    (Deed::UnblockAndRotate, "unblock-and-rotate"),
+];
+const OWNER_DEEDS: [(OwnerDeed, &str); 5] = [
+    (OwnerDeed::Purge, "purge"),
+    (OwnerDeed::Resume, "resume"),
+    (OwnerDeed::RevokeAll, "revoke-all"),
+    (OwnerDeed::RevokeAllAndReplace, "revoke-all-and-replace"),
+    (OwnerDeed::Suspend, "suspend"),
+];
+
+fn word<T: PartialEq>(words: &[(T, &'static str)], of: &T) -> &'static str {
+    words.iter().find(|(deed, _)| deed == of).map_or("?", |(_, word)| word)
+}
+
+fn deed<T: Copy>(words: &[(T, &'static str)], text: &str) -> Result<T, String> {
+    let found = words.iter().find(|(_, word)| *word == text);
+    found.map(|(deed, _)| *deed).ok_or_else(|| format!("`{text}` is no deed"))
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateOwner(owner) => write!(f, "create-owner {owner}"),
+            Self::CreateKey(owner) => write!(f, "create-key {owner}"),
+            Self::Key(key, Deed::Update(mark)) => write!(f, "key {key} update {mark}"),
+            Self::Key(key, deed) => write!(f, "key {key} {}", word(&DEEDS, deed)),
+            Self::Owner(owner, OwnerDeed::Update(mark)) => write!(f, "owner {owner} update {mark}"),
+            Self::Owner(owner, deed) => write!(f, "owner {owner} {}", word(&OWNER_DEEDS, deed)),
+        }
+    }
+}
+
+impl FromStr for Operation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let owner = |id: &str| OwnerId::new(id).map_err(|error| error.to_string());
+        let key = |id: &str| id.parse::<KeyId>().map_err(|error| error.to_string());
+        let mark = |text: &str| text.parse().map_err(|_| format!("`{text}` is no number"));
+        Ok(match *text.split(' ').collect::<Vec<_>>() {
+            ["create-owner", id] => Self::CreateOwner(owner(id)?),
+            ["create-key", id] => Self::CreateKey(owner(id)?),
+            ["key", id, "update", number] => Self::Key(key(id)?, Deed::Update(mark(number)?)),
+            ["key", id, word] => Self::Key(key(id)?, deed(&DEEDS, word)?),
+            ["owner", id, "update", number] => {
+                Self::Owner(owner(id)?, OwnerDeed::Update(mark(number)?))
+            }
+            ["owner", id, word] => Self::Owner(owner(id)?, deed(&OWNER_DEEDS, word)?),
+            _ => return Err(format!("`{text}` is no operation")),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn print_and_parse() {
+        let (owner, key) = (OwnerId::new("t0-1").unwrap(), KeyId::from_u128(1 << 70));
+        let mut all = vec![Operation::CreateOwner(owner), Operation::CreateKey(owner)];
+        all.extend(DEEDS.iter().map(|(deed, _)| Operation::Key(key, *deed)));
+        all.extend(OWNER_DEEDS.iter().map(|(deed, _)| Operation::Owner(owner, *deed)));
+        all.push(Operation::Key(key, Deed::Update(7)));
+        all.push(Operation::Owner(owner, OwnerDeed::Update(8)));
+        for operation in all {
+            assert_eq!(operation.to_string().parse(), Ok(operation));
+        }
+        assert!("key t0-1 sing".parse::<Operation>().is_err());
+    }
+}

@@ -1,0 +1,241 @@
+//! Many threads that do all of it at once, until somebody kills the process.
+
+use std::io::{self, Read};
+use std::panic;
+use std::path::Path;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use keyhasp::store::Unavailable;
+use keyhasp::{AdminKeys, Error, Key, KeyStore, OwnerId};
+
+use crate::engine::{self, Engine};
+use crate::found;
+use crate::line::{Line, Lines};
+use crate::operation::{Deed, Made, Operation, OwnerDeed};
+use crate::planted::Planted;
+use crate::random::Random;
+
+/// How many threads, unless told: so many that commits are joined.
+pub const THREADS: u64 = 8;
+/// About how many owners a thread has, and keys an owner.
+const OWNERS: usize = 4;
+const KEYS: usize = 8;
+
+/// What a process is to do.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// On which backend.
+    pub engine: Engine,
+    /// What names of operations begin with: single for each process.
+    pub name: String,
+    /// By which choices.
+    pub seed: u64,
+    /// After how many acknowledgements the store is closed, if at all.
+    pub close_after: Option<u64>,
+    /// How many threads work.
+    pub threads: u64,
+    /// Whether calls on files fail, so that errors are no trouble.
+    pub is_faulty: bool,
+    /// A defect.
+    pub planted: Option<Planted>,
+}
+
+/// Opens the database in a directory and works on it; returns only with the reason why it can't.
+///
+/// # Errors
+/// The store can't be opened or read.
+pub fn run(task: &Task, place: &Path, lines: &Lines) -> Result<(), String> {
+    exit_with_parent();
+    if task.is_faulty {
+        // sled panics where a sync fails as it ends; the backend catches that. One that it doesn't
+        // catch ends a thread of ours, and that is told.
+        panic::set_hook(Box::new(|_| ()));
+    } else {
+        tell_panics(lines);
+    }
+    let backend = task.engine.open(place).map_err(|error| error.to_string())?;
+    let backend = match task.planted {
+        Some(planted) => planted.into_backend(backend),
+        None => backend,
+    };
+    let store = engine::store(backend).map_err(|error| error.to_string())?;
+    say(lines, &Line::Open);
+    let done = AtomicU64::new(0);
+    let mut random = Random::new(task.seed);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..task.threads)
+            .map(|thread| {
+                let random = Random::new(random.number());
+                let admin = AdminKeys::new(Arc::clone(&store), format!("thread {thread}"))?;
+                let worker =
+                    Worker { task, lines, store: &store, admin, thread, random, done: &done };
+                Ok(scope.spawn(move || worker.work()))
+            })
+            .collect::<Result<_, Error>>()
+            .map_err(|error| error.to_string())?;
+        for worker in workers {
+            let worked = worker.join().map_err(|_| "a thread panicked".to_owned())?;
+            worked.map_err(|error| error.to_string())?;
+        }
+        Ok::<_, String>(())
+    })?;
+    say(lines, &Line::Closed);
+    // Whoever started this ends it.
+    loop {
+        thread::park();
+    }
+}
+
+struct Worker<'a> {
+    task: &'a Task,
+    lines: &'a Lines,
+    store: &'a Arc<dyn KeyStore>,
+    admin: AdminKeys,
+    thread: u64,
+    random: Random,
+    done: &'a AtomicU64,
+}
+
+impl Worker<'_> {
+    /// Works until the store is closed. What a thread works on is its alone.
+    fn work(mut self) -> Result<(), Error> {
+        let mut prefix = format!("t{}-", self.thread);
+        for count in 0.. {
+            let operation = match self.choose(&prefix, count) {
+                Ok(operation) => operation,
+                Err(Error::Unavailable(Unavailable::Closed)) => return Ok(()),
+                Err(_) if self.task.is_faulty => {
+                    // It tells in time, and whether it worked is seen by the next call.
+                    let _ = self.store.recover();
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let name = format!("{}-{}-{count}", self.task.name, self.thread);
+            say(self.lines, &Line::Intent(name.clone(), operation.clone()));
+            let early = self.task.planted == Some(Planted::Early) && operation.makes_nothing();
+            if early {
+                say(self.lines, &Line::Done(name.clone(), Made::default()));
+            }
+            match operation.perform(&self.admin.correlated(name.as_str())?) {
+                _ if early => {}
+                Ok(made) => say(self.lines, &Line::Done(name, made)),
+                Err(Error::OutcomeUnknown(error)) => {
+                    // What it was done to is left alone from now on: nobody knows how it stands.
+                    prefix = format!("t{}u{count}-", self.thread);
+                    say(self.lines, &Line::Unknown(name));
+                    self.complain(&error);
+                }
+                Err(Error::Unavailable(Unavailable::Closed)) => {
+                    say(self.lines, &Line::Refused(name, "closed".to_owned()));
+                    return Ok(());
+                }
+                Err(error) => {
+                    say(self.lines, &Line::Refused(name, error.to_string()));
+                    self.complain(&error);
+                    let _ = self.store.recover();
+                }
+            }
+            if self.task.close_after == Some(self.done.fetch_add(1, Ordering::Relaxed)) {
+                say(self.lines, &Line::Closing);
+                let closed = self.store.close();
+                if !self.task.is_faulty {
+                    closed?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn complain(&self, error: &dyn std::error::Error) {
+        if !self.task.is_faulty {
+            say(self.lines, &Line::Trouble(error.to_string()));
+        }
+    }
+
+    /// Something that changes something, as things stand.
+    fn choose(&mut self, prefix: &str, count: u64) -> Result<Operation, Error> {
+        let mut owners = found::owners(&self.admin)?;
+        owners.retain(|owner| owner.id.as_str().starts_with(prefix));
+        let few = owners.len() < OWNERS && self.random.percent(10);
+        let Some(owner) = self.random.pick(&owners).filter(|_| !few) else {
+            let id = OwnerId::new(format!("{prefix}{}-{count}", self.task.name))?;
+            return Ok(Operation::CreateOwner(id));
+        };
+        let keys = found::keys(&self.admin, Some(owner.id))?;
+        let live = keys.iter().any(|key| key.revoked.is_none());
+        if self.random.percent(15) {
+            let mark = self.random.number() >> 32;
+            let deeds: &[OwnerDeed] = match (owner.suspended.is_some(), live) {
+                (true, _) if owners.len() >= OWNERS => &[OwnerDeed::Purge, OwnerDeed::Resume],
+                (true, _) => &[OwnerDeed::Resume],
+                (false, true) => &[
+                    OwnerDeed::RevokeAll,
+                    OwnerDeed::RevokeAllAndReplace,
+                    OwnerDeed::Suspend,
+                    OwnerDeed::Update(mark),
+                ],
+                (false, false) => &[OwnerDeed::RevokeAllAndReplace, OwnerDeed::Update(mark)],
+            };
+            let deed = self.random.pick(deeds).copied().unwrap_or(OwnerDeed::Update(mark));
+            return Ok(Operation::Owner(owner.id, deed));
+        }
+        let few = keys.len() < KEYS && self.random.percent(20);
+        let owner = owner.id;
+        match self.random.pick(&keys).filter(|_| !few) {
+            Some(key) => Ok(self.do_to(key).unwrap_or(Operation::CreateKey(owner))),
+            None => Ok(Operation::CreateKey(owner)),
+        }
+    }
+
+    fn do_to(&mut self, key: &Key) -> Option<Operation> {
+        let mark = self.random.number() >> 32;
+        let mut deeds = vec![];
+        if key.revoked.is_some() {
+            deeds.push(Deed::Purge);
+        } else {
+            let switch = if key.deactivated.is_some() { Deed::Activate } else { Deed::Deactivate };
+            deeds.extend([Deed::RotateByForce, Deed::Update(mark), switch]);
+            if key.blocked.is_some() {
+                deeds.extend([Deed::Unblock, Deed::UnblockAndRotate]);
+            } else {
+                // The last one twice: it takes six in a row to drop a token.
+                deeds.extend([Deed::Block, Deed::RotateWithoutGrace]);
+                deeds.extend([Deed::RotateWithGrace, Deed::RotateWithGrace]);
+            }
+            if !key.earlier_tokens.is_empty() {
+                deeds.push(Deed::EndEarlier);
+            }
+            if self.random.percent(30) {
+                deeds.push(Deed::Revoke);
+            }
+        }
+        self.random.pick(&deeds).map(|deed| Operation::Key(key.id, *deed))
+    }
+}
+
+/// Nobody who listens is left: there is nothing to do any more.
+fn say(lines: &Lines, line: &Line) {
+    if lines.say(line).is_err() {
+        process::exit(1);
+    }
+}
+
+fn tell_panics(lines: &Lines) {
+    let (lines, usual) = (lines.clone(), panic::take_hook());
+    panic::set_hook(Box::new(move |info| {
+        let _ = lines.say(&Line::Trouble(format!("panic: {info}")));
+        usual(info);
+    }));
+}
+
+/// Ends with whoever holds the other end of the standard input.
+fn exit_with_parent() {
+    thread::spawn(|| {
+        let _ = io::stdin().read(&mut [0]);
+        process::exit(1);
+    });
+}

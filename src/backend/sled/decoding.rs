@@ -1,0 +1,73 @@
+//! The decoders, for who tries them with bytes that no database holds.
+//!
+//! A value reaches them through a database too, but each database that sled opens costs as much
+//! time as ten thousand values.
+
+use super::fault::Fault;
+use super::record::{
+    decode_event, decode_header, decode_key, decode_owner, encode_event, encode_header, encode_key,
+    encode_owner, scan_key, scan_owner,
+};
+use crate::backend::{BackendError, ScannedKey, ScannedOwner};
+use crate::event::Event;
+use crate::id::{KeyId, OwnerId};
+use crate::key::{Header, KeyRecord, OwnerRecord};
+
+/// What was decoded, and the bytes of it encoded again.
+type Decoded<T> = Result<(T, Vec<u8>), BackendError>;
+
+fn again<T>(
+    decoded: Result<T, Fault>,
+    encode: impl FnOnce(&T) -> Result<Vec<u8>, Fault>,
+) -> Decoded<T> {
+    let encoded = decoded.and_then(|record| encode(&record).map(|bytes| (record, bytes)));
+    encoded.map_err(|fault| fault.during("decode"))
+}
+
+/// An event of this number.
+///
+/// # Errors
+/// [`BackendError`] for what is none.
+pub fn event(sequence: u64, bytes: &[u8]) -> Decoded<Event> {
+    again(decode_event(sequence, bytes), |event| encode_event(&event.draft))
+}
+
+/// The store's own record.
+///
+/// # Errors
+/// [`BackendError`] for what is none.
+pub fn header(bytes: &[u8]) -> Decoded<Header> {
+    again(decode_header(bytes), encode_header)
+}
+
+/// A key's record.
+///
+/// # Errors
+/// [`BackendError`] for what is none.
+pub fn key(id: KeyId, bytes: &[u8]) -> Decoded<KeyRecord> {
+    again(decode_key(id, bytes), encode_key)
+}
+
+/// An owner's record.
+///
+/// # Errors
+/// [`BackendError`] for what is none.
+pub fn owner(id: OwnerId, bytes: &[u8]) -> Decoded<OwnerRecord> {
+    again(decode_owner(id, bytes), encode_owner)
+}
+
+/// What the index needs of a key.
+///
+/// # Errors
+/// [`BackendError`] for what is none.
+pub fn scanned_key(id: KeyId, bytes: &[u8]) -> Result<ScannedKey, BackendError> {
+    scan_key(id, bytes).map_err(|fault| fault.during("decode"))
+}
+
+/// What the index needs of an owner.
+///
+/// # Errors
+/// [`BackendError`] for what is none.
+pub fn scanned_owner(id: OwnerId, bytes: &[u8]) -> Result<ScannedOwner, BackendError> {
+    scan_owner(id, bytes).map_err(|fault| fault.during("decode"))
+}

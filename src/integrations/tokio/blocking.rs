@@ -1,0 +1,36 @@
+//! One call on the pool of blocking threads.
+
+use std::panic::resume_unwind;
+
+use tokio::task::spawn_blocking;
+
+use crate::store::{Error, Unavailable};
+
+/// Runs a call of a store on the pool of blocking threads.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # async fn f(store: Arc<dyn keyhasp::KeyStore>) -> Result<(), keyhasp::Error> {
+/// keyhasp::integrations::tokio::blocking(move || store.close()).await
+/// # }
+/// ```
+///
+/// # Errors
+/// That of the call; `Unavailable` when the runtime was shut down before the call began.
+///
+/// # Panics
+/// Outside a tokio runtime, and where the call panics.
+pub async fn blocking<T, F>(call: F) -> Result<T, Error>
+where
+    F: FnOnce() -> Result<T, Error> + Send + 'static,
+    T: Send + 'static,
+{
+    match spawn_blocking(call).await {
+        Ok(answer) => answer,
+        Err(lost) => match lost.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // A call that has begun is never cancelled, so this one did nothing.
+            Err(_) => Err(Unavailable::Closed.into()),
+        },
+    }
+}

@@ -1,0 +1,184 @@
+//! The handles of those who manage keys, whose calls are futures.
+
+use std::time::Duration;
+
+use super::blocking::blocking;
+use crate::authority::Authority;
+use crate::clock::Timestamp;
+use crate::id::{ExternalId, KeyId, OwnerId, Version};
+use crate::invalid::Invalid;
+use crate::key::Expiry;
+use crate::store::{
+    Administrating, ChangeRules, CreateKey, CreateOwner, CreatedOwner, Delegating, Error, Events,
+    Issued, Key, Keys, ListEvents, ListKeys, ListOwners, Managing, OpenedToken, Owner, Owning,
+    Page, RevokedAll, Rotate, Rules, UpdateKey, UpdateOwner,
+};
+use crate::token::Token;
+
+/// A handle whose calls run on the pool of blocking threads: made from [`Keys`] by `From`, with
+/// the same calls, each failing as its namesake and as [`blocking`] do.
+///
+/// ```
+/// # use keyhasp::{Access, CreateKey, OwnerKeys};
+/// # use keyhasp::integrations::tokio::AsyncKeys;
+/// # async fn f(keys: OwnerKeys) -> Result<(), keyhasp::Error> {
+/// let keys = AsyncKeys::from(keys);
+/// let issued = keys.create(CreateKey::new(Access::ReadOnly)).await?;
+/// // Several calls, one trip.
+/// let id = issued.key.id;
+/// keys.call(move |keys| keys.revoke(id).and_then(|_| keys.get(id))).await?;
+/// # Ok(())
+/// # }
+/// ```
+/// ```compile_fail,E0599
+/// # use keyhasp::{KeyId, OwnerKeys};
+/// # use keyhasp::integrations::tokio::AsyncKeys;
+/// # fn f(keys: AsyncKeys<keyhasp::store::Owning>, id: KeyId) { let _ = keys.block(id); }
+/// ```
+#[derive(Debug)]
+pub struct AsyncKeys<R> {
+    keys: Keys<R>,
+}
+
+impl<R> Clone for AsyncKeys<R> {
+    fn clone(&self) -> Self {
+        Self { keys: self.keys.clone() }
+    }
+}
+
+impl<R> From<Keys<R>> for AsyncKeys<R> {
+    fn from(keys: Keys<R>) -> Self {
+        Self { keys }
+    }
+}
+
+impl<R: Managing + 'static> AsyncKeys<R> {
+    /// The handle itself, whose calls block.
+    #[must_use]
+    pub fn keys(&self) -> &Keys<R> {
+        &self.keys
+    }
+
+    /// Runs any calls of the handle in one go.
+    ///
+    /// # Errors
+    /// Those of the calls, and that of [`blocking`].
+    pub async fn call<T, F>(&self, call: F) -> Result<T, Error>
+    where
+        F: FnOnce(&Keys<R>) -> Result<T, Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        let keys = self.keys.clone();
+        blocking(move || call(&keys)).await
+    }
+
+    /// The same handle, giving a reason; see [`Keys::because`].
+    ///
+    /// # Errors
+    /// [`Invalid`] for a bad text.
+    pub fn because(&self, reason: impl Into<String>) -> Result<Self, Invalid> {
+        self.keys.because(reason).map(Self::from)
+    }
+
+    /// The same handle, tied to the service's own logs; see [`Keys::correlated`].
+    ///
+    /// # Errors
+    /// [`Invalid`] for a bad text.
+    pub fn correlated(&self, id: impl Into<String>) -> Result<Self, Invalid> {
+        self.keys.correlated(id).map(Self::from)
+    }
+
+    /// The same handle, whose changes expect a record of this version.
+    #[must_use]
+    pub fn expecting(&self, version: Version) -> Self {
+        self.keys.expecting(version).into()
+    }
+
+    /// On whose authority it acts.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        self.keys.authority()
+    }
+}
+
+/// Declares calls as futures: each runs its namesake. An argument marked `(lent)` it only borrows.
+macro_rules! calls {
+    ($($name:ident($($(($by:tt))? $argument:ident: $kind:ty),*) -> $answer:ty;)*) => {
+        $(
+            #[doc = concat!("[`Keys::", stringify!($name), "`], as a future.")]
+            ///
+            /// # Errors
+            /// Those of its namesake, and that of [`blocking`].
+            pub async fn $name(&self, $($argument: $kind),*) -> Result<$answer, Error> {
+                self.call(move |keys| keys.$name($(pass!($argument $($by)?)),*)).await
+            }
+        )*
+    };
+}
+
+/// An argument as the namesake takes it.
+macro_rules! pass {
+    ($argument:ident lent) => {
+        &$argument
+    };
+    ($argument:ident) => {
+        $argument
+    };
+}
+
+impl<R: Managing + 'static> AsyncKeys<R> {
+    calls! {
+        get(id: KeyId) -> Key;
+        find(id: ExternalId) -> Key;
+        list((lent) query: ListKeys) -> Page<Key>;
+        count((lent) query: ListKeys) -> u64;
+        update(id: KeyId, update: UpdateKey) -> Key;
+        prolong(id: KeyId, expiry: Expiry) -> Key;
+        deactivate(id: KeyId) -> Key;
+        activate(id: KeyId) -> Key;
+        revoke(id: KeyId) -> Key;
+        rotate(id: KeyId, request: Rotate) -> Issued;
+        end_earlier(id: KeyId) -> Key;
+        open_token(id: KeyId) -> Token;
+        open_tokens((lent) query: ListKeys) -> Page<OpenedToken>;
+        events((lent) query: ListEvents) -> Events;
+    }
+}
+
+impl AsyncKeys<Administrating> {
+    calls! {
+        create((lent) owner: OwnerId, request: CreateKey) -> Issued;
+        block(id: KeyId) -> Key;
+        unblock(id: KeyId) -> Key;
+        convert_trial(id: KeyId, expiry: Expiry) -> Key;
+        purge(id: KeyId) -> ();
+        create_owner((lent) id: OwnerId, request: CreateOwner) -> CreatedOwner;
+        owner((lent) id: OwnerId) -> Owner;
+        list_owners((lent) query: ListOwners) -> Page<Owner>;
+        update_owner((lent) id: OwnerId, update: UpdateOwner) -> Owner;
+        suspend_owner((lent) id: OwnerId) -> Owner;
+        resume_owner((lent) id: OwnerId) -> Owner;
+        move_owner_mark((lent) id: OwnerId, to: Timestamp) -> Owner;
+        revoke_all((lent) owner: OwnerId, replacement: Option<CreateKey>) -> RevokedAll;
+        purge_owner((lent) id: OwnerId) -> ();
+        rules() -> Rules;
+        change_rules(request: ChangeRules) -> Rules;
+        move_issue_mark(to: Timestamp) -> Rules;
+        prune_events(before: Timestamp) -> u64;
+        wait_for_event(after: u64, timeout: Duration) -> u64;
+    }
+}
+
+impl AsyncKeys<Owning> {
+    calls! {
+        create(request: CreateKey) -> Issued;
+        owner() -> Owner;
+        revoke_all(replacement: Option<CreateKey>) -> RevokedAll;
+    }
+}
+
+impl AsyncKeys<Delegating> {
+    calls! {
+        create(request: CreateKey) -> Issued;
+    }
+}

@@ -1,0 +1,58 @@
+//! The answer of a service behind the layer, or that to a refused request.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::Response;
+use pin_project_lite::pin_project;
+
+use super::rejection::Rejection;
+
+pin_project! {
+    /// The future of [`KeyService`](super::KeyService) and [`GuardService`](super::GuardService).
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F, R> {
+        #[pin]
+        state: State<F>,
+        body: std::marker::PhantomData<fn() -> R>,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = Projected]
+    enum State<F> {
+        Passing { #[pin] inner: F },
+        Refused { rejection: Option<Rejection> },
+    }
+}
+
+impl<F, R> ResponseFuture<F, R> {
+    pub(super) fn passing(inner: F) -> Self {
+        Self { state: State::Passing { inner }, body: std::marker::PhantomData }
+    }
+
+    pub(super) fn refused(rejection: Rejection) -> Self {
+        let state = State::Refused { rejection: Some(rejection) };
+        Self { state, body: std::marker::PhantomData }
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F, R>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: From<String>,
+{
+    type Output = Result<Response<R>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            Projected::Passing { inner } => inner.poll(context),
+            // Polled again after its end, it has nothing more to say.
+            Projected::Refused { rejection } => rejection
+                .take()
+                .map_or(Poll::Pending, |rejection| Poll::Ready(Ok(rejection.into_response()))),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What a route asks of its callers.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Extensions, Method, Request, Response};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::authenticated::{Anonymous, Authenticated};
+use super::future::ResponseFuture;
+use super::rejection::Rejection;
+use super::settings::Settings;
+use crate::integrations::http::Why;
+use crate::permission::PermissionSet;
+
+/// Lets those requests pass whose callers may do what a route is for. It stands behind a
+/// [`KeyLayer`](super::KeyLayer), which makes it; without one before it, it lets nobody pass.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Guard {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: Arc<Settings>,
+    rule: Rule,
+}
+
+#[derive(Debug)]
+enum Rule {
+    /// All of these are needed; their names, with spaces between.
+    Permissions(PermissionSet, Box<str>),
+    /// Who has no more than these may only read.
+    ReadOnly(PermissionSet),
+}
+
+impl Guard {
+    pub(super) fn permissions(
+        settings: Arc<Settings>,
+        needed: PermissionSet,
+        names: String,
+    ) -> Self {
+        let rule = Rule::Permissions(needed, names.into());
+        Self { inner: Arc::new(Inner { settings, rule }) }
+    }
+
+    pub(super) fn read_only(settings: Arc<Settings>) -> Self {
+        let rule = Rule::ReadOnly(settings.verifier.catalogue().read_only());
+        Self { inner: Arc::new(Inner { settings, rule }) }
+    }
+}
+
+impl Inner {
+    fn check(&self, method: &Method, extensions: &Extensions) -> Result<(), Rejection> {
+        let caller = extensions.get::<Authenticated>();
+        if caller.is_none() && extensions.get::<Anonymous>().is_none() {
+            return Err(self.settings.reject(Why::Unmounted));
+        }
+        match self.rule.judge(method, caller) {
+            None => Ok(()),
+            Some(why) => Err(self.settings.reject(why)),
+        }
+    }
+}
+
+impl Rule {
+    /// Why this caller, or nobody, may not do this; `None` if it may.
+    fn judge(&self, method: &Method, caller: Option<&Authenticated>) -> Option<Why<'_>> {
+        match self {
+            Self::Permissions(needed, names) => match caller {
+                None => Some(Why::Missing),
+                Some(caller) if caller.permissions().is_superset(needed) => None,
+                Some(_) => Some(Why::Permission(names)),
+            },
+            Self::ReadOnly(_) if reads(method) => None,
+            Self::ReadOnly(read_only) => match caller {
+                None => Some(Why::Missing),
+                Some(caller) if read_only.is_superset(caller.permissions()) => Some(Why::ReadOnly),
+                Some(_) => None,
+            },
+        }
+    }
+}
+
+fn reads(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+impl<S> Layer<S> for Guard {
+    type Service = GuardService<S>;
+
+    fn layer(&self, inner: S) -> GuardService<S> {
+        GuardService { inner, guard: self.clone() }
+    }
+}
+
+/// A service behind a [`Guard`].
+#[derive(Clone, Debug)]
+pub struct GuardService<S> {
+    inner: S,
+    guard: Guard,
+}
+
+impl<S, B, R> Service<Request<B>> for GuardService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: From<String>,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, R>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match self.guard.inner.check(request.method(), request.extensions()) {
+            Ok(()) => ResponseFuture::passing(self.inner.call(request)),
+            Err(rejection) => ResponseFuture::refused(rejection),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! A refused request's answer, on its way.
+
+use http::Response;
+
+/// The answer to a refused request, in the service's shape.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Rejection(Box<Response<String>>);
+
+impl Rejection {
+    pub(in crate::integrations) fn new(response: Response<String>) -> Self {
+        Self(Box::new(response))
+    }
+
+    /// The answer, for a body that can be made of a text.
+    pub fn into_response<B: From<String>>(self) -> Response<B> {
+        self.0.map(B::from)
+    }
+}

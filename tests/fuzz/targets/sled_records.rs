@@ -1,0 +1,52 @@
+//! The bytes of sled's records: an error, or a record that is written and read as the same one.
+
+use keyhasp::backend::sled::decoding;
+use keyhasp::testing::differences;
+use keyhasp::{KeyId, OwnerId};
+
+pub fn run(data: &[u8]) {
+    let Some((kind, bytes)) = data.split_first() else { return };
+    match kind & 3 {
+        0 => key(bytes),
+        1 => owner(bytes),
+        2 => {
+            let Ok((record, again)) = decoding::header(bytes) else { return };
+            assert_eq!(decoding::header(&again).unwrap().0, record);
+            assert!(decoding::header(&longer(again)).is_err());
+        }
+        _ => {
+            let Ok((record, again)) = decoding::event(7, bytes) else { return };
+            assert_eq!(decoding::event(7, &again).unwrap().0, record);
+            assert!(decoding::event(7, &longer(again)).is_err());
+        }
+    }
+}
+
+/// What goes on after its end is no record.
+fn longer(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.push(0);
+    bytes
+}
+
+fn key(bytes: &[u8]) {
+    let id = KeyId::from_u128(7);
+    let scanned = decoding::scanned_key(id, bytes);
+    let Ok((record, again)) = decoding::key(id, bytes) else { return };
+    let same = decoding::key(id, &again).unwrap().0;
+    assert_eq!(differences::of_keys(&record, &same), [""; 0]);
+    assert!(decoding::key(id, &longer(again)).is_err());
+    // The index is shown what the record says.
+    let scanned = scanned.unwrap();
+    assert_eq!(differences::of_scanned_keys(&(&record).into(), &scanned), [""; 0]);
+}
+
+fn owner(bytes: &[u8]) {
+    let id = OwnerId::new("acme").unwrap();
+    let scanned = decoding::scanned_owner(id, bytes);
+    let Ok((record, again)) = decoding::owner(id, bytes) else { return };
+    let same = decoding::owner(id, &again).unwrap().0;
+    assert_eq!(differences::of_owners(&record, &same), [""; 0]);
+    assert!(decoding::owner(id, &longer(again)).is_err());
+    let scanned = scanned.unwrap();
+    assert_eq!(differences::of_scanned_owners(&(&record).into(), &scanned), [""; 0]);
+}

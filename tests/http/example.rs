@@ -1,0 +1,58 @@
+//! The example's routes, from its first token to a customer's key, and after a restart.
+
+#[allow(dead_code)] // Its `main` belongs to the example.
+#[path = "../../examples/axum_service.rs"]
+mod axum_service;
+
+use axum::Router;
+use axum::body::Body;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::site::{Answer, fetch, send, with_token};
+use axum_service::{first_token, open, routes};
+
+fn issue(site: &Router, token: &str, body: &Value) -> Answer {
+    let request = Request::post("/admin/keys")
+        .header(AUTHORIZATION, format!("Bearer {token}"))
+        .header(CONTENT_TYPE, "application/json");
+    send(site, request.body(Body::from(body.to_string())).unwrap())
+}
+
+#[test]
+fn from_the_first_token_to_a_customers() {
+    let place = TempDir::new().unwrap();
+    let db = place.path().join("keys.db").display().to_string();
+    let store = open(&db).unwrap();
+    let admin = first_token(&store).unwrap().unwrap();
+    let site = routes(store.clone()).unwrap();
+    assert_eq!(fetch(&site, "/ping", &[]).body, "pong");
+    assert_eq!(fetch(&site, "/v1/ping", &[]).status, StatusCode::UNAUTHORIZED);
+    // It asks for more than its owner's ceiling gives.
+    let wish = json!({"owner": "linden", "access": ["links:read", "keys:issue"], "name": "site"});
+    let issued = issue(&site, &admin, &wish);
+    assert_eq!(issued.status, StatusCode::CREATED);
+    let token = issued.json()["token"].as_str().unwrap().to_owned();
+    let links = json!({"owner": "linden", "links": []});
+    assert_eq!(with_token(&site, "/v1/links", &token).json(), links);
+    let bearer = format!("Bearer {token}");
+    let post = crate::site::request(
+        Method::POST,
+        "/v1/links",
+        &[(AUTHORIZATION.as_str(), bearer.as_bytes())],
+    );
+    assert_eq!(send(&site, post).status, StatusCode::FORBIDDEN);
+    assert_eq!(issue(&site, &token, &wish).status, StatusCode::FORBIDDEN);
+    let bad = json!({"owner": "linden", "access": ["nothing"], "name": "site"});
+    assert_eq!(issue(&site, &admin, &bad).status, StatusCode::BAD_REQUEST);
+    store.close().unwrap();
+    assert_eq!(with_token(&site, "/v1/ping", &token).status, StatusCode::SERVICE_UNAVAILABLE);
+
+    drop((site, store));
+    let store = open(&db).unwrap();
+    assert!(first_token(&store).unwrap().is_none());
+    let site = routes(store).unwrap();
+    assert_eq!(with_token(&site, "/v1/ping", &token).body, "pong");
+}

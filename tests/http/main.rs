@@ -1,0 +1,19 @@
+//! Requests through the layer, the guards and the extractors: each refusal by its status, headers
+//! and body, and what passes.
+
+#![cfg(feature = "axum")]
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod callers;
+mod credentials;
+#[cfg(all(feature = "sqlite", feature = "tokio"))]
+mod example;
+mod guards;
+mod headers;
+mod refusals;
+mod service;
+mod shapes;
+mod site;

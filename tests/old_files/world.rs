@@ -1,0 +1,254 @@
+//! What old databases hold: a story that leaves a record of each sort behind, told with fixed
+//! time, randomness, peppers and sealing keys, so that each format tells it in the same words.
+#![allow(dead_code, unreachable_pub)] // Each test binary uses its part.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyhasp::store::StoreBuilder;
+use keyhasp::{
+    Access, AdminKeys, Catalogue, ChangeRules, Clock, CreateKey, CreateOwner, DelegatedKeys, Error,
+    Event, Expiry, ExternalId, ExternalIdWish, Issued, KeyId, KeyStore, ListEvents, ListKeys,
+    ListOwners, ManualClock, OwnerId, OwnerKeys, Peppers, Prefix, Rotate, SealingKeys, State,
+    Store, StoreRules, Timestamp, UpdateOwner,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use serde_json::{Value, json};
+
+/// 2026-01-01T00:00:00Z, when the story begins.
+const BEGINS: u64 = 1_767_225_600_000;
+/// Ten days later, when it is read.
+const READ: u64 = BEGINS + 10 * 24 * 3_600_000;
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+const RULES: StoreRules =
+    StoreRules { unique_names: true, keep_standard_key: false, sealed_tokens: true };
+
+/// Opens a store on one and the same database, time and again.
+pub type Open<'a> = &'a dyn Fn(StoreBuilder) -> Store;
+
+pub fn owner(id: &str) -> OwnerId {
+    OwnerId::new(id).unwrap()
+}
+
+fn prefix(text: &str) -> Prefix {
+    Prefix::new(text).unwrap()
+}
+
+fn clock(at: u64) -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(Timestamp::from_millis(at).unwrap()))
+}
+
+fn builder(clock: &Arc<ManualClock>, seed: u64, prefixes: [&str; 2]) -> StoreBuilder {
+    let catalogue = Catalogue::builder().read("links:read").write("links:write").write("domains");
+    Store::builder(catalogue.build().unwrap(), prefixes.map(prefix))
+        .rules(RULES)
+        .peppers(Peppers::new(2, [0x22; 32]).unwrap().and(1, [0x11; 32]).unwrap())
+        .sealing_keys(SealingKeys::new(1, [0x33; 32]).unwrap())
+        .clock(Arc::clone(clock) as _)
+        .random(ChaCha20Rng::seed_from_u64(seed))
+}
+
+/// A builder that opens what the story left behind.
+pub fn reader() -> StoreBuilder {
+    builder(&clock(READ), 3, ["acme_live", "acme_test"])
+}
+
+/// Tells the story to an empty database; every token that was issued, in order.
+pub fn write(open: Open<'_>) -> Vec<String> {
+    watched(open, &mut |_| {})
+}
+
+/// The same, and `watch` is called after each change with the tokens so far.
+pub fn watched(open: Open<'_>, watch: &mut dyn FnMut(&[String])) -> Vec<String> {
+    let mut story = Story { clock: clock(BEGINS), tokens: Vec::new(), watch };
+    let first = builder(&story.clock, 1, ["acme_live", "acme_old"])
+        .peppers(Peppers::new(1, [0x11; 32]).unwrap());
+    story.under_one_pepper(&(Arc::new(open(first)) as _));
+    let second = builder(&story.clock, 2, ["acme_live", "acme_old"]);
+    story.under_two(&(Arc::new(open(second)) as _));
+    story.tokens
+}
+
+struct Story<'a> {
+    clock: Arc<ManualClock>,
+    tokens: Vec<String>,
+    watch: &'a mut dyn FnMut(&[String]),
+}
+
+impl Story<'_> {
+    /// After a change.
+    fn then<T>(&mut self, answer: Result<T, Error>) -> T {
+        let answer = answer.unwrap();
+        (self.watch)(&self.tokens);
+        self.clock.advance(Duration::from_secs(1));
+        answer
+    }
+
+    /// After one that issued a token.
+    fn issued(&mut self, answer: Result<Issued, Error>) -> KeyId {
+        let issued = answer.unwrap();
+        self.tokens.push(issued.token.expose().to_owned());
+        self.then(Ok(issued.key.id))
+    }
+
+    fn after(&self, time: Duration) -> Expiry {
+        Expiry::At(self.clock.now().saturating_add(time))
+    }
+
+    fn owner(&mut self, admin: &AdminKeys, id: &str, request: CreateOwner) {
+        let created = admin.create_owner(&owner(id), request).unwrap();
+        match created.first_key {
+            Some(issued) => _ = self.issued(Ok(issued)),
+            None => self.then(Ok(())),
+        }
+    }
+
+    fn under_one_pepper(&mut self, store: &Arc<dyn KeyStore>) {
+        let admin = AdminKeys::new(Arc::clone(store), "root").unwrap();
+        let admin = admin.because("setting up").unwrap().correlated("request-1").unwrap();
+        let sealed = CreateKey::new(Access::Full).name("sealed").sealed();
+        let with_key = CreateOwner::with_key(sealed).defaults(json!({"colour": "blue", "size": 3}));
+        self.owner(&admin, "acme", with_key.max_keys(100));
+        let keys = OwnerKeys::new(Arc::clone(store), owner("acme"), "alice").unwrap();
+        let rotated = CreateKey::new(Access::limited(["links:*", "domains"]).unwrap());
+        let rotated = self.issued(keys.create(rotated.name("rotated")));
+        for grace in [DAY, 30 * DAY] {
+            self.issued(keys.rotate(rotated, Rotate::new().grace(grace)));
+        }
+        let old = CreateKey::new(Access::ReadOnly).prefix(prefix("acme_old"));
+        let old = self.issued(keys.create(old));
+        self.then(keys.because("its prefix goes").unwrap().revoke(old));
+        store.close().unwrap();
+    }
+
+    fn under_two(&mut self, store: &Arc<dyn KeyStore>) {
+        let admin = AdminKeys::new(Arc::clone(store), "root").unwrap();
+        let keys = OwnerKeys::new(Arc::clone(store), owner("acme"), "alice").unwrap();
+        let prefixes = ["acme_live", "acme_test"].map(prefix);
+        self.then(admin.change_rules(ChangeRules::new().prefixes(prefixes)));
+        self.states(&admin, &keys);
+        self.contents(store, &admin, &keys);
+        self.owners(&admin);
+        store.close().unwrap();
+    }
+
+    /// A key in each state.
+    fn states(&mut self, admin: &AdminKeys, keys: &OwnerKeys) {
+        let named = |name| CreateKey::new(Access::Full).name(name);
+        let blocked = self.issued(keys.create(named("blocked")));
+        self.then(admin.because("seen in a log").unwrap().block(blocked));
+        let deactivated = self.issued(keys.create(named("deactivated")));
+        self.then(keys.deactivate(deactivated));
+        let revoked = self.issued(keys.create(named("revoked")));
+        self.then(keys.revoke(revoked));
+        let expires = self.after(DAY);
+        self.issued(keys.create(named("expired").expires(expires)));
+        let ends = self.after(5 * DAY);
+        let trial = CreateKey::trial(Access::ReadOnly, ends).name("a trial that ran out");
+        self.issued(admin.create(&owner("acme"), trial));
+        let ends = self.after(500 * DAY);
+        let trial = CreateKey::trial(Access::ReadOnly, ends).name("a trial that runs");
+        self.issued(admin.create(&owner("acme"), trial));
+    }
+
+    /// Keys with all that a key can have.
+    fn contents(&mut self, store: &Arc<dyn KeyStore>, admin: &AdminKeys, keys: &OwnerKeys) {
+        let given = ExternalIdWish::Given(ExternalId::new(77).unwrap());
+        let purged = CreateKey::new(Access::Full).external_id(given);
+        let purged = self.issued(admin.create(&owner("acme"), purged));
+        self.then(keys.revoke(purged));
+        self.then(admin.purge(purged));
+        // Longer than one value of sled and one page of SQLite.
+        let long = CreateKey::new(Access::limited(["links:read"]).unwrap())
+            .name("long \u{e9}")
+            .settings(json!({"colour": "red", "notes": "all work and no play ".repeat(250)}))
+            .external_id(ExternalIdWish::Next);
+        let expires = self.after(1_000 * DAY);
+        self.issued(keys.create(long.expires(expires)));
+        self.issued(keys.create(CreateKey::new(Access::Full).name("acting")));
+        let acting = self.tokens.last().unwrap().as_bytes();
+        let grant = store.verify(acting).unwrap();
+        let delegated = DelegatedKeys::new(Arc::clone(store), &grant, "a script").unwrap();
+        let made = CreateKey::new(Access::limited(["links:write"]).unwrap()).sealed();
+        let made = self.issued(delegated.create(made));
+        self.issued(delegated.rotate(made, Rotate::new().force()));
+    }
+
+    /// An owner that is suspended, one whose first key is before its mark, one without a key.
+    fn owners(&mut self, admin: &AdminKeys) {
+        let full = || CreateKey::new(Access::Full);
+        self.owner(admin, "globex", CreateOwner::with_key(full()));
+        self.then(admin.because("did not pay").unwrap().suspend_owner(&owner("globex")));
+        self.owner(admin, "initech", CreateOwner::with_key(full()));
+        let ceiling = UpdateOwner::new().ceiling(Access::ReadOnly);
+        self.then(admin.update_owner(&owner("initech"), ceiling));
+        self.then(admin.move_owner_mark(&owner("initech"), self.clock.now()));
+        self.issued(admin.create(&owner("initech"), full()));
+        self.owner(admin, "nobody \u{df}", CreateOwner::without_key());
+    }
+}
+
+/// What a store answered.
+pub struct Facts {
+    /// What verification says of each token.
+    pub verdicts: Vec<Value>,
+    pub keys: Result<Vec<Value>, Error>,
+    pub owners: Result<Vec<Value>, Error>,
+    pub events: Result<Vec<Value>, Error>,
+}
+
+impl Facts {
+    pub fn of(store: &Arc<dyn KeyStore>, tokens: &[String]) -> Self {
+        let admin = AdminKeys::new(Arc::clone(store), "root").unwrap();
+        let keys = admin.list(&ListKeys::new().states(State::ALL).limit(1_000));
+        let owners = admin.list_owners(&ListOwners::new().limit(1_000));
+        Self {
+            verdicts: tokens.iter().map(|token| verdict(store, token)).collect(),
+            keys: keys.map(|page| page.items.iter().map(as_json).collect()),
+            owners: owners.map(|page| page.items.iter().map(as_json).collect()),
+            events: events(&admin).map(|events| events.iter().map(as_json).collect()),
+        }
+    }
+
+    /// All of them as JSON.
+    pub fn json(self) -> Value {
+        json!({
+            "tokens": self.verdicts,
+            "keys": self.keys.unwrap(),
+            "owners": self.owners.unwrap(),
+            "events": self.events.unwrap(),
+        })
+    }
+}
+
+fn as_json<T: serde::Serialize>(item: &T) -> Value {
+    serde_json::to_value(item).unwrap()
+}
+
+pub fn events(admin: &AdminKeys) -> Result<Vec<Event>, Error> {
+    Ok(admin.events(&ListEvents::new().limit(1_000))?.items)
+}
+
+/// What verification says of a token.
+pub fn verdict(store: &Arc<dyn KeyStore>, token: &str) -> Value {
+    let grant = match store.verify(token.as_bytes()) {
+        Ok(grant) => grant,
+        Err(refusal) => return json!({"token": token, "refused": format!("{refusal:?}")}),
+    };
+    let names = store.catalogue().iter().filter(|(permission, _)| grant.allows(*permission));
+    json!({
+        "token": token,
+        "key": grant.key(),
+        "owner": grant.owner(),
+        "kind": grant.kind(),
+        "allows": names.map(|(_, name)| name.as_str()).collect::<Vec<_>>(),
+        "generation": grant.generation(),
+        "is_current": grant.is_current(),
+        "ends_at": grant.ends_at(),
+        "prefix": grant.prefix(),
+    })
+}
