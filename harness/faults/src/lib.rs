@@ -6,9 +6,11 @@
 //! makes the n-th operation fail, [`Medium`](medium::Medium) knows what is on stable storage. The
 //! backend isn't told that they are there.
 //!
-//! `tests/faults` fails each operation of each mutation in turn, `tests/power_loss` cuts the power.
+//! `tests/faults` fails each operation of each mutation in turn, `tests/power_loss` cuts the power, and
+//! `tests/backend` fails the operations of a backend itself, without files.
 
 pub mod dump;
+pub mod expected;
 pub mod failing;
 pub mod file_record;
 pub mod medium;

@@ -13,8 +13,8 @@ use keyhasp_faults::mutations::id;
 use keyhasp_faults::vfs::watch;
 use keyhasp_faults::world::{Opening, Verdict, World, scratch};
 
-use crate::case::{dump, same};
 use crate::ground::{Ground, Template};
+use keyhasp_faults::expected::{dump, same};
 
 /// Fails the first operation, the second and so on; how many there were.
 fn each_in_turn(failure: Failure, lasting: bool, mut run: impl FnMut(Plan) -> bool) -> u64 {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use keyhasp::Error;
+
 /// What came of a call during which an operation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ran {
@@ -14,6 +16,16 @@ pub enum Ran {
         /// Whether it had taken effect.
         took_effect: bool,
     },
+}
+
+impl Ran {
+    pub fn of<T>(answer: &Result<T, Error>, took_effect: bool) -> Self {
+        match answer {
+            Ok(_) => Self::Acknowledged,
+            Err(Error::OutcomeUnknown(_)) => Self::Unknown { took_effect },
+            Err(_) => Self::Nothing,
+        }
+    }
 }
 
 /// The count.

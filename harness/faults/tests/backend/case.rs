@@ -1,0 +1,259 @@
+//! One mutation, one or two operations that fail, and all that must hold then.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use keyhasp::backend::{Backend, BackendErrorKind, Memory, Sharing};
+use keyhasp::key::StoreRules;
+use keyhasp::store::Unavailable;
+use keyhasp::testing::{Failing, Fault, Moment, Target};
+use keyhasp::{
+    AdminKeys, Catalogue, Error, KeyStore, ManualClock, Prefix, SealingKeys, Store, Timestamp,
+    Verifier,
+};
+use keyhasp_altered::{Alter, Altered};
+use keyhasp_faults::expected::{Expected, text};
+use keyhasp_faults::mutations::{Act, Cast, fill};
+use keyhasp_faults::world::{HOUR, START, World};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::tally::Ran;
+
+/// Recovery is tried at once and again after 50 ms, 100 ms and so on.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What goes between the store and the backend that fails.
+pub type Wrap<'a> = &'a dyn Fn(Arc<dyn Backend>) -> Arc<dyn Backend>;
+
+/// A mutation.
+pub struct Case<'a> {
+    pub name: &'a str,
+    pub act: Act,
+    pub shared: bool,
+    pub wrap: Wrap<'a>,
+}
+
+/// What is expected, and how many operations the call makes.
+pub struct Known {
+    pub expected: Expected,
+    pub operations: u64,
+}
+
+/// How an operation fails.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    target: Target,
+    moment: Moment,
+    lasting: bool,
+}
+
+/// Memory that is shared with others, or said to be.
+#[derive(Debug)]
+struct As(bool);
+
+impl Alter for As {
+    fn sharing(&self, inner: Sharing) -> Sharing {
+        // Polled when it is opened, and not again during a test.
+        if self.0 { Sharing::Shared { bound: HOUR } } else { inner }
+    }
+}
+
+type Backends = Failing<Altered<As>>;
+
+/// A store in memory, and who is there.
+struct Ground {
+    failing: Arc<Backends>,
+    world: World,
+    cast: Cast,
+}
+
+impl How {
+    /// All ways; whether once or from then on.
+    pub fn all(lasting: &'static [bool]) -> impl Iterator<Item = Self> {
+        let kinds = [
+            (Target::Any, Moment::Before(BackendErrorKind::Io)),
+            (Target::Any, Moment::After),
+            (Target::Writes, Moment::Before(BackendErrorKind::Full)),
+            (Target::Writes, Moment::Before(BackendErrorKind::OutcomeUnknown)),
+        ];
+        let how = |(target, moment)| lasting.iter().map(move |l| (target, moment, *l));
+        let all = kinds.into_iter().flat_map(how);
+        all.map(|(target, moment, lasting)| Self { target, moment, lasting })
+    }
+
+    /// How many of a call's operations can fail so, out of so many.
+    pub fn most(self, operations: u64) -> u64 {
+        // A mutation commits, or prunes, once.
+        if self.target == Target::Writes { 1 } else { operations }
+    }
+
+    fn fault(self, nth: u64) -> Fault {
+        let Self { target, moment, lasting } = self;
+        Fault { target, nth, moment, lasting }
+    }
+}
+
+/// A recovery that fails, so that what is said meanwhile can be looked at.
+const UNWELL: Fault = Fault {
+    target: Target::Recoveries,
+    nth: 1,
+    moment: Moment::Before(BackendErrorKind::Io),
+    lasting: true,
+};
+
+impl Case<'_> {
+    /// Finds out what is expected: time and randomness are the same each time.
+    pub fn expect(&self) -> Result<Known, String> {
+        self.expect_after(|_| Ok(()))
+    }
+
+    /// The same where the call was made before, and an operation failed so: its randomness is
+    /// used up then. `None` if it has taken effect.
+    pub fn expect_again(&self, known: &Known, how: How, nth: u64) -> Result<Option<Known>, String> {
+        let fail = |ground: &Ground| {
+            ground.failing.inject(how.fault(nth));
+            Ok(self.once(known, ground, None)?.1)
+        };
+        if fail(&self.ground()?)? {
+            return Ok(None);
+        }
+        self.expect_after(|ground| fail(ground).map(|_| ())).map(Some)
+    }
+
+    fn expect_after(&self, first: impl Fn(&Ground) -> Result<(), String>) -> Result<Known, String> {
+        let ground = self.ground()?;
+        first(&ground)?;
+        let before = ground.failing.operations();
+        (self.act)(&ground.world, &ground.cast).map_err(text)?;
+        let operations = ground.failing.operations() - before;
+        let ground = self.ground()?;
+        first(&ground)?;
+        let expected = Expected::of(&ground.world, &ground.cast, self.act)?;
+        Ok(Known { expected, operations })
+    }
+
+    /// Fails an operation of the call, and perhaps one more: in the recovery, and when the call,
+    /// which has not taken effect, is made again.
+    pub fn run(
+        &self,
+        known: &Known,
+        how: How,
+        nth: u64,
+        then: Option<(&Option<Known>, How, u64)>,
+    ) -> Result<Ran, String> {
+        let Known { expected, .. } = known;
+        let ground = self.ground()?;
+        let world = &ground.world;
+        ground.failing.inject(how.fault(nth));
+        let in_recovery = then.map(|(_, second, nth)| (second, nth));
+        let (answer, mut took_effect) = self.once(known, &ground, in_recovery)?;
+        let ran = Ran::of(&answer, took_effect);
+        if let Some((Some(known), second, nth)) = then {
+            ground.failing.inject(second.fault(nth));
+            took_effect = self.once(known, &ground, None).map_err(again)?.1;
+        }
+        expected.goes_on(world, self.name, self.act, &ground.cast, took_effect)?;
+        if ground.failing.commits_refused() > 0 {
+            return Err("it wanted to commit before it had recovered".to_owned());
+        }
+        // A store that is opened now has the same to say.
+        let again = self.open(&ground.world.backend, &|backend| backend, 10)?;
+        let tokens = |world: &World| world.store.health().tokens;
+        let (here, there) =
+            (world.verdicts(&ground.cast.tokens), again.verdicts(&ground.cast.tokens));
+        if here != there || tokens(world) != tokens(&again) {
+            return Err("opened anew, it says something else".to_owned());
+        }
+        Ok(ran)
+    }
+
+    /// Makes the call while faults are waiting; the store recovers, perhaps at the second try.
+    fn once(
+        &self,
+        known: &Known,
+        ground: &Ground,
+        then: Option<(How, u64)>,
+    ) -> Result<(Result<Vec<String>, Error>, bool), String> {
+        let (world, failing) = (&ground.world, &ground.failing);
+        // Whose turn it is to recover: the store's own, now and then, since that takes a while.
+        let by_itself = failing.operations() % 16 == 0 && then.is_none();
+        failing.inject(UNWELL);
+        let answer = (self.act)(world, &ground.cast);
+        let may_be = known.expected.heard(world, &answer)?;
+        let is_recovering = world.store.health().unavailable == Some(Unavailable::Recovering);
+        if is_recovering && world.store.recover().is_ok() {
+            return Err("it recovered although it can't".to_owned());
+        }
+        // Still as it was.
+        known.expected.heard(world, &answer).map_err(|why| format!("still: {why}"))?;
+        failing.heal();
+        if is_recovering && let Some((second, nth)) = then {
+            failing.inject(second.fault(nth));
+            if world.store.recover().is_err() {
+                known.expected.still_in_doubt(world).map_err(|why| format!("recovering: {why}"))?;
+            }
+            failing.heal();
+        }
+        if !by_itself {
+            world.store.recover().map_err(text)?;
+        }
+        let started = Instant::now();
+        while world.store.health().unavailable.is_some() {
+            if started.elapsed() > PATIENCE {
+                return Err("the store didn't recover by itself".to_owned());
+            }
+            std::thread::yield_now();
+        }
+        Ok((answer, known.expected.is(world, may_be)?))
+    }
+
+    fn ground(&self) -> Result<Ground, String> {
+        let memory: Arc<dyn Backend> = Arc::new(Memory::new());
+        let failing = Arc::new(Failing::new(Altered::new(Arc::clone(&memory), As(self.shared))));
+        let wrapped = (self.wrap)(Arc::<Backends>::clone(&failing));
+        let world = self.open(&memory, &|_| Arc::clone(&wrapped), 9)?;
+        // The refresher of a shared store polls once, beside; it is waited for, so that the
+        // operations after that are all the call's. The store itself has opened the header, read
+        // everything, looked at the header again and polled.
+        while self.shared && failing.operations() < 5 {
+            std::thread::yield_now();
+        }
+        let cast = fill(&world).map_err(text)?;
+        Ok(Ground { failing, world, cast })
+    }
+
+    fn open(&self, memory: &Arc<dyn Backend>, wrap: Wrap<'_>, seed: u64) -> Result<World, String> {
+        let catalogue = Catalogue::builder().read("links:read").write("links:write");
+        let catalogue =
+            catalogue.read("domains:read").write("domains:write").build().map_err(text)?;
+        let now = Timestamp::from_millis(START).map_err(text)?;
+        let clock = Arc::new(ManualClock::new(now));
+        let header = memory.header().ok();
+        let fresh = StoreRules { sealed_tokens: true, ..StoreRules::default() };
+        let rules = header.map_or(fresh, |header| header.rules);
+        let store = Store::builder(catalogue, ["acme", "acme_test"].map(prefix))
+            .rules(rules)
+            .clock(Arc::<ManualClock>::clone(&clock))
+            .random(ChaCha20Rng::seed_from_u64(seed))
+            .sealing_keys(SealingKeys::new(1, [7; 32]).map_err(text)?)
+            .open_on(wrap(Arc::clone(memory)))
+            .map_err(text)?;
+        if seed != 9 {
+            // As late as the store beside it.
+            clock.advance(HOUR / 4);
+        }
+        let store: Arc<dyn KeyStore> = Arc::new(store);
+        let admin = AdminKeys::new(Arc::clone(&store), "root").map_err(text)?;
+        let verifier = Verifier::new(Arc::clone(&store));
+        Ok(World { backend: Arc::clone(memory), store, clock, admin, verifier })
+    }
+}
+
+fn prefix(text: &str) -> Prefix {
+    Prefix::new(text).expect("a prefix")
+}
+
+fn again(why: String) -> String {
+    format!("made again: {why}")
+}
