@@ -1,9 +1,11 @@
 //! One mutation, one or two operations that fail, and all that must hold then.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use keyhasp::backend::{Backend, BackendErrorKind, Memory, Sharing};
+use keyhasp::backend::{Backend, BackendError, BackendErrorKind, Memory, Sharing};
 use keyhasp::key::StoreRules;
 use keyhasp::store::Unavailable;
 use keyhasp::testing::{Failing, Fault, Moment, Target};
@@ -20,8 +22,9 @@ use rand_chacha::rand_core::SeedableRng;
 
 use crate::tally::Ran;
 
-/// Recovery is tried at once and again after 50 ms, 100 ms and so on.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// After so long a store that should recover by itself is one that never does. It tries at once,
+/// after 50 ms, 100 ms and so on; only a defect waits for the end of this.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What goes between the store and the backend that fails.
 pub type Wrap<'a> = &'a dyn Fn(Arc<dyn Backend>) -> Arc<dyn Backend>;
@@ -61,9 +64,28 @@ impl Alter for As {
 
 type Backends = Failing<Altered<As>>;
 
+/// Who may recover. The store's own thread tries again now and then, so while a test looks at what
+/// is said in doubt, the doubt must not end by itself: that thread's tries fail until it may.
+#[derive(Clone, Debug)]
+struct Turn {
+    test: ThreadId,
+    by_itself: Arc<AtomicBool>,
+}
+
+impl Alter for Turn {
+    fn recover(&self) -> Result<(), BackendError> {
+        if thread::current().id() == self.test || self.by_itself.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let error = BackendError::new(BackendErrorKind::Io, "altered", "recover");
+        Err(error.with_source("it is not its turn"))
+    }
+}
+
 /// A store in memory, and who is there.
 struct Ground {
     failing: Arc<Backends>,
+    turn: Turn,
     world: World,
     cast: Cast,
 }
@@ -88,6 +110,12 @@ impl How {
         if self.target == Target::Writes { 1 } else { operations }
     }
 
+    /// Whether the store is left to recover by itself after this, which takes a while.
+    fn leaves_it_alone(self) -> bool {
+        let unknown = Moment::Before(BackendErrorKind::OutcomeUnknown);
+        !self.lasting && (self.moment == Moment::After || self.moment == unknown)
+    }
+
     fn fault(self, nth: u64) -> Fault {
         let Self { target, moment, lasting } = self;
         Fault { target, nth, moment, lasting }
@@ -102,6 +130,31 @@ const UNWELL: Fault = Fault {
     lasting: true,
 };
 
+/// What happens when the store has to recover.
+#[derive(Clone, Copy, Debug)]
+enum Recovery {
+    /// Its own thread does it.
+    ByItself,
+    /// The test asks for it.
+    OnRequest,
+    /// The same, and the first time an operation fails.
+    Fails(How, u64),
+}
+
+impl Ground {
+    fn recovers_by_itself(&self) -> Result<(), String> {
+        self.turn.by_itself.store(true, Ordering::SeqCst);
+        let started = Instant::now();
+        while self.world.store.health().unavailable.is_some() {
+            if started.elapsed() > PATIENCE {
+                return Err("the store didn't recover by itself".to_owned());
+            }
+            thread::yield_now();
+        }
+        Ok(())
+    }
+}
+
 impl Case<'_> {
     /// Finds out what is expected: time and randomness are the same each time.
     pub fn expect(&self) -> Result<Known, String> {
@@ -113,7 +166,7 @@ impl Case<'_> {
     pub fn expect_again(&self, known: &Known, how: How, nth: u64) -> Result<Option<Known>, String> {
         let fail = |ground: &Ground| {
             ground.failing.inject(how.fault(nth));
-            Ok(self.once(known, ground, None)?.1)
+            Ok(self.once(known, ground, Recovery::OnRequest)?.1)
         };
         if fail(&self.ground()?)? {
             return Ok(None);
@@ -146,12 +199,16 @@ impl Case<'_> {
         let ground = self.ground()?;
         let world = &ground.world;
         ground.failing.inject(how.fault(nth));
-        let in_recovery = then.map(|(_, second, nth)| (second, nth));
-        let (answer, mut took_effect) = self.once(known, &ground, in_recovery)?;
+        let recovery = match then {
+            Some((_, second, nth)) => Recovery::Fails(second, nth),
+            None if how.leaves_it_alone() => Recovery::ByItself,
+            None => Recovery::OnRequest,
+        };
+        let (answer, mut took_effect) = self.once(known, &ground, recovery)?;
         let ran = Ran::of(&answer, took_effect);
         if let Some((Some(known), second, nth)) = then {
             ground.failing.inject(second.fault(nth));
-            took_effect = self.once(known, &ground, None).map_err(again)?.1;
+            took_effect = self.once(known, &ground, Recovery::OnRequest).map_err(again)?.1;
         }
         expected.goes_on(world, self.name, self.act, &ground.cast, took_effect)?;
         if ground.failing.commits_refused() > 0 {
@@ -168,42 +225,39 @@ impl Case<'_> {
         Ok(ran)
     }
 
-    /// Makes the call while faults are waiting; the store recovers, perhaps at the second try.
+    /// Makes the call while faults are waiting, and has the store recover.
     fn once(
         &self,
         known: &Known,
         ground: &Ground,
-        then: Option<(How, u64)>,
+        recovery: Recovery,
     ) -> Result<(Result<Vec<String>, Error>, bool), String> {
         let (world, failing) = (&ground.world, &ground.failing);
-        // Whose turn it is to recover: the store's own, now and then, since that takes a while.
-        let by_itself = failing.operations() % 16 == 0 && then.is_none();
+        let is_recovering = || world.store.health().unavailable == Some(Unavailable::Recovering);
         failing.inject(UNWELL);
         let answer = (self.act)(world, &ground.cast);
         let may_be = known.expected.heard(world, &answer)?;
-        let is_recovering = world.store.health().unavailable == Some(Unavailable::Recovering);
-        if is_recovering && world.store.recover().is_ok() {
+        if is_recovering() && world.store.recover().is_ok() {
             return Err("it recovered although it can't".to_owned());
         }
         // Still as it was.
         known.expected.heard(world, &answer).map_err(|why| format!("still: {why}"))?;
         failing.heal();
-        if is_recovering && let Some((second, nth)) = then {
-            failing.inject(second.fault(nth));
-            if world.store.recover().is_err() {
-                known.expected.still_in_doubt(world).map_err(|why| format!("recovering: {why}"))?;
+        match recovery {
+            Recovery::ByItself if is_recovering() => ground.recovers_by_itself()?,
+            Recovery::Fails(second, nth) if is_recovering() => {
+                failing.inject(second.fault(nth));
+                if world.store.recover().is_err() {
+                    let still = known.expected.still_in_doubt(world);
+                    still.map_err(|why| format!("recovering: {why}"))?;
+                }
+                failing.heal();
             }
-            failing.heal();
+            _ => {}
         }
-        if !by_itself {
-            world.store.recover().map_err(text)?;
-        }
-        let started = Instant::now();
-        while world.store.health().unavailable.is_some() {
-            if started.elapsed() > PATIENCE {
-                return Err("the store didn't recover by itself".to_owned());
-            }
-            std::thread::yield_now();
+        world.store.recover().map_err(text)?;
+        if let Some(unavailable) = world.store.health().unavailable {
+            return Err(format!("recovered, its health is {unavailable:?}"));
         }
         Ok((answer, known.expected.is(world, may_be)?))
     }
@@ -211,7 +265,9 @@ impl Case<'_> {
     fn ground(&self) -> Result<Ground, String> {
         let memory: Arc<dyn Backend> = Arc::new(Memory::new());
         let failing = Arc::new(Failing::new(Altered::new(Arc::clone(&memory), As(self.shared))));
-        let wrapped = (self.wrap)(Arc::<Backends>::clone(&failing));
+        let turn = Turn { test: thread::current().id(), by_itself: Arc::default() };
+        let by_turn = Altered::new(Arc::<Backends>::clone(&failing) as _, turn.clone());
+        let wrapped = (self.wrap)(Arc::new(by_turn));
         let world = self.open(&memory, &|_| Arc::clone(&wrapped), 9)?;
         // The refresher of a shared store polls once, beside; it is waited for, so that the
         // operations after that are all the call's. The store itself has opened the header, read
@@ -220,7 +276,7 @@ impl Case<'_> {
             std::thread::yield_now();
         }
         let cast = fill(&world).map_err(text)?;
-        Ok(Ground { failing, world, cast })
+        Ok(Ground { failing, turn, world, cast })
     }
 
     fn open(&self, memory: &Arc<dyn Backend>, wrap: Wrap<'_>, seed: u64) -> Result<World, String> {
