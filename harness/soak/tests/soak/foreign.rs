@@ -1,48 +1,74 @@
 //! A reader that isn't the store's.
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rusqlite::{Connection, OpenFlags};
 
-/// Holds a read transaction for a while, during which no commit can be taken out of the log, and
-/// looks at something meanwhile.
+/// Holds a read transaction until it is told to end: until then nothing that is committed can be
+/// taken out of the log.
 ///
 /// It is a process of its own: one that closes a descriptor of a database lets go of all locks
 /// that its process holds there.
-pub(crate) fn foreign_reader(path: &Path, held: Duration, mut look: impl FnMut()) {
-    let mut other = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "foreign::other_process", "--nocapture"])
-        .env(PATH, path)
-        .env(HELD, held.as_millis().to_string())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    while other.try_wait().unwrap().is_none() {
-        look();
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert!(other.wait().unwrap().success(), "the foreign reader failed");
-    look();
+pub(crate) struct Reader {
+    process: Child,
+    /// Open for as long as the other may say something.
+    said: BufReader<ChildStdout>,
 }
 
 const PATH: &str = "KEYHASP_SOAK_READ";
-const HELD: &str = "KEYHASP_SOAK_HELD";
+const READING: &str = "it reads";
+
+impl Reader {
+    /// When this returns, it holds its place.
+    pub(crate) fn begin(path: &Path) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "foreign::other_process", "--nocapture"])
+            .env(PATH, path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains(READING) {
+            line.clear();
+            assert!(said.read_line(&mut line).unwrap() > 0, "the foreign reader failed");
+        }
+        Self { process, said }
+    }
+
+    /// Lets it end, and waits for it.
+    pub(crate) fn end(mut self) {
+        drop(self.process.stdin.take());
+        let mut rest = String::new();
+        let _ = self.said.read_to_string(&mut rest).unwrap();
+        assert!(self.process.wait().unwrap().success(), "the foreign reader failed: {rest}");
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // It has ended already, unless something else failed.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
 
 /// What the other process does; nothing in this one.
 #[test]
 fn other_process() {
     let Some(path) = std::env::var_os(PATH) else { return };
-    let held: u64 = std::env::var(HELD).unwrap().parse().unwrap();
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let connection = Connection::open_with_flags(path, flags).unwrap();
-    connection.busy_timeout(Duration::from_secs(60)).unwrap();
+    connection.busy_timeout(std::time::Duration::from_secs(60)).unwrap();
     let count = || connection.query_row("SELECT count(*) FROM events", [], |row| row.get(0));
     connection.execute_batch("BEGIN").unwrap();
     let before: i64 = count().unwrap();
-    let began = Instant::now();
-    std::thread::sleep(Duration::from_millis(held));
+    println!("{READING}");
+    let _ = std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     // Its place was held throughout.
-    assert_eq!(before, count().unwrap(), "after {:?}", began.elapsed());
+    assert_eq!(before, count().unwrap());
     connection.execute_batch("COMMIT").unwrap();
 }

@@ -3,14 +3,20 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::shop::WAL_LIMIT;
+
 /// How much more memory the second half may take than the first, for what the allocator and
 /// SQLite's caches keep.
 const SLACK: u64 = 8 << 20;
+/// How many more descriptors there may be than at first: a connection that reads is made when all
+/// others are lent, has two files open, and each of four threads may be the first to need one.
+const CONNECTIONS: usize = 8;
 
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    /// Bytes, one sample after each foreign reader.
-    resident: Vec<u64>,
+    /// Bytes and descriptors, after each foreign reader.
+    samples: Vec<(u64, usize)>,
+    log_now: u64,
     log_peak: u64,
     /// How long the log took to be small again, at most.
     back: Duration,
@@ -18,39 +24,64 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn log(&mut self, length: u64) {
+        self.log_now = length;
         self.log_peak = self.log_peak.max(length);
+    }
+
+    /// Whether the log hasn't grown yet past what it must be brought back under.
+    pub(crate) fn log_is_short(&self) -> bool {
+        self.log_now <= WAL_LIMIT
     }
 
     pub(crate) fn back(&mut self, took: Duration) {
         self.back = self.back.max(took);
+        self.log_now = 0;
     }
 
-    pub(crate) fn resident(&mut self, bytes: u64) {
-        self.resident.push(bytes);
+    pub(crate) fn sample(&mut self) {
+        self.samples.push((resident(), descriptors()));
     }
 
-    /// The most of each half.
+    pub(crate) fn samples(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// The most bytes of each half.
     fn halves(&self) -> (u64, u64) {
-        let (first, second) = self.resident.split_at(self.resident.len() / 2);
-        let most = |half: &[u64]| half.iter().copied().max().unwrap_or_default();
-        (most(first), most(second))
+        let (first, second) = self.samples.split_at(self.samples.len() / 2);
+        let most = |half: &[(u64, usize)]| half.iter().map(|sample| sample.0).max();
+        (most(first).unwrap_or_default(), most(second).unwrap_or_default())
     }
 
-    pub(crate) fn hold(&self) {
-        assert!(self.resident.len() >= 4, "too few samples: {self:?}");
+    /// Descriptors at first, and the most.
+    fn descriptors(&self) -> (usize, usize) {
+        let first = self.samples.first().map_or(0, |sample| sample.1);
+        (first, self.samples.iter().map(|sample| sample.1).max().unwrap_or_default())
+    }
+
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let mut complaints = Vec::new();
         let (first, second) = self.halves();
-        assert!(second <= first + SLACK, "memory grows: {first} and then {second} bytes");
+        if second > first + SLACK {
+            complaints.push(format!("memory grows: {first} and then {second} bytes"));
+        }
+        let (first, most) = self.descriptors();
+        if most > first + CONNECTIONS {
+            complaints.push(format!("{most} descriptors, {first} at first"));
+        }
+        complaints
     }
 }
 
 impl fmt::Display for Meter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (first, second) = self.halves();
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let ((first, second), (few, most)) = (self.halves(), self.descriptors());
         write!(
             f,
-            "memory at most {:.1} MiB in the first half and {:.1} in the second; the log at most \
-             {:.1} MiB beside a foreign reader, and small again {:.0?} after the last at most",
+            "memory at most {:.1} MiB in the first half and {:.1} in the second; {few} descriptors at \
+             first and {most} at most; the log at most {:.1} MiB beside a foreign reader, and small \
+             again {:.0?} after the last at most",
             mib(first),
             mib(second),
             mib(self.log_peak),
@@ -60,7 +91,7 @@ impl fmt::Display for Meter {
 }
 
 /// How much memory this process takes.
-pub(crate) fn resident() -> u64 {
+fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
@@ -68,6 +99,6 @@ pub(crate) fn resident() -> u64 {
 }
 
 /// How many files it has open.
-pub(crate) fn descriptors() -> usize {
+fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
