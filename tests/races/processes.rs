@@ -1,9 +1,9 @@
 //! Several processes on one file: this test starts itself again as the others.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write, stdin};
+use std::io::{BufRead, BufReader, Lines, Write, stdin};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::book::Book;
 use crate::check::{Found, check};
 use crate::common::{builder, clock};
-use crate::history::{Entry, History};
-use crate::play::{Desk, Plan};
+use crate::history::{Ask, Entry, History};
+use crate::play::{Desk, OWNERS, Plan};
 use crate::{HISTORIES, number, rules};
 
 /// Within what the processes are to know of each other: much less than a history takes.
@@ -70,10 +70,15 @@ fn be_other() -> bool {
     let (directory, process) = (Path::new(directory), usize::try_from(process).unwrap());
     let store = open(directory, Duration::from_millis(bound), seed * 100 + process as u64);
     let book = Book::shared(&directory.join("tokens"));
+    let wait = || stdin().read_line(&mut String::new()).unwrap();
+    let desk = desk(process, &store, &book);
     println!("\nready");
-    stdin().read_line(&mut String::new()).unwrap();
+    wait();
     let (threads, calls) = (threads as usize, calls as usize);
-    let entries = desk(process, &store, &book).play(Plan { seed, threads, calls });
+    let mut entries = desk.play(Plan { seed, threads, calls });
+    println!("\nplayed");
+    wait();
+    entries.extend(desk.look());
     fs::write(entries_of(directory, process), serde_json::to_vec(&entries).unwrap()).unwrap();
     true
 }
@@ -91,6 +96,46 @@ fn start_other(directory: &Path, process: usize, several: Several) -> Child {
         .unwrap()
 }
 
+/// Another process, as seen from this one.
+struct Other {
+    child: Child,
+    says: Lines<BufReader<ChildStdout>>,
+}
+
+impl Other {
+    fn start(directory: &Path, process: usize, several: Several) -> Other {
+        let mut child = start_other(directory, process, several);
+        let says = BufReader::new(child.stdout.take().unwrap()).lines();
+        Other { child, says }
+    }
+
+    fn hear(&mut self, word: &str) {
+        assert!(self.says.any(|line| line.unwrap() == word), "another process isn't {word}");
+    }
+
+    fn go_on(&mut self) {
+        self.child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    }
+
+    fn end(mut self) {
+        let said: Vec<String> = self.says.map(Result::unwrap).collect();
+        assert!(self.child.wait().unwrap().success(), "another process: {said:#?}");
+    }
+}
+
+/// Changes all there is, and comes back when every process has to know: those that write nothing
+/// themselves learn it from their polls alone.
+fn change_all(desk: &Desk<'_>) -> Vec<Entry> {
+    let ask = |owner: &&str| Ask::RevokeAll { owner: (*owner).to_owned() };
+    let asks = OWNERS.iter().map(ask).enumerate();
+    let entries = asks.map(|(nth, ask)| desk.perform(format!("0.last.{nth}"), ask)).collect();
+    let changed = moment();
+    while moment() - changed < 2 * u64::try_from(BOUND.as_nanos()).unwrap() {
+        desk.look();
+    }
+    entries
+}
+
 /// A history of this process and others.
 fn history(several: Several) -> History {
     let Several { plan, others, bound, .. } = several;
@@ -100,21 +145,16 @@ fn history(several: Several) -> History {
     let book = Book::shared(&directory.join("tokens"));
     let desk = desk(0, &store, &book);
     desk.set_up(3);
-    let start = |process| start_other(directory, process, several);
-    let mut others: Vec<Child> = (1..=others).map(start).collect();
-    let mut outputs = Vec::new();
-    for other in &mut others {
-        let mut lines = BufReader::new(other.stdout.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap() == "ready"), "another process doesn't start");
-        outputs.push(lines);
-    }
-    for other in &mut others {
-        other.stdin.take().unwrap().write_all(b"go\n").unwrap();
-    }
+    let start = |process| Other::start(directory, process, several);
+    let mut others: Vec<Other> = (1..=others).map(start).collect();
+    others.iter_mut().for_each(|other| other.hear("ready"));
+    others.iter_mut().for_each(Other::go_on);
     let mut entries = desk.play(plan);
-    for ((other, output), process) in others.iter_mut().zip(outputs).zip(1..) {
-        let said: Vec<String> = output.map(Result::unwrap).collect();
-        assert!(other.wait().unwrap().success(), "another process: {said:#?}");
+    others.iter_mut().for_each(|other| other.hear("played"));
+    entries.extend(change_all(&desk));
+    others.iter_mut().for_each(Other::go_on);
+    for (other, process) in others.into_iter().zip(1..) {
+        other.end();
         let written = fs::read(entries_of(directory, process)).unwrap();
         entries.extend(serde_json::from_slice::<Vec<Entry>>(&written).unwrap());
     }
@@ -165,7 +205,7 @@ fn planted_staleness_is_found() {
         let plan = Plan { seed, threads: 3, calls: 1_000 };
         check(&history(Several { plan, others: 2, bound, test }), &mut Found::default()).err()
     };
-    let what = (0..20).find_map(find).expect("it was not found");
+    let what = (0..3).find_map(find).expect("it was not found");
     println!("polls seldom: {}", what.split(':').next().unwrap_or_default());
 }
 
