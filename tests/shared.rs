@@ -17,11 +17,18 @@ use keyhasp::{
 };
 
 const BOUND: Duration = Duration::from_secs(1);
+/// After so long what should happen by itself never does. Only a defect waits for the end of this.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 struct Pair {
     a: World,
     b: World,
     _directory: tempfile::TempDir,
+}
+
+/// Who opens and closes beside others may wait for them.
+fn shared(bound: Duration) -> SqliteOptions {
+    SqliteOptions::shared(bound).unwrap().busy_timeout(PATIENCE / 2).unwrap()
 }
 
 /// Two stores whose clocks are set by hand: nothing goes stale by itself.
@@ -30,19 +37,19 @@ fn pair() -> Pair {
     let path = directory.path().join("keys.db");
     let open = |seed| {
         let clock = clock();
-        let backend = Sqlite::open(&path, SqliteOptions::shared(BOUND).unwrap()).unwrap();
+        let backend = Sqlite::open(&path, shared(BOUND)).unwrap();
         World::of(Arc::new(builder(&clock, seed).open(backend).unwrap()), clock)
     };
     let (a, b) = (open(1), open(2));
     Pair { a, b, _directory: directory }
 }
 
-/// Waits until the store's own polling has led to an answer; it has much longer than the bound.
+/// Waits until the store's own polling has led to an answer; it has as long as a slow machine may take.
 fn eventually(world: &World, token: &Token, expected: Result<(), Refusal>) -> Duration {
     let started = Instant::now();
     while world.verifier.verify(token.expose()).map(|_| ()) != expected {
         let last = world.verifier.verify(token.expose()).map(|_| ());
-        assert!(started.elapsed() < 30 * BOUND, "still {last:?} instead of {expected:?}");
+        assert!(started.elapsed() < PATIENCE, "still {last:?} instead of {expected:?}");
         std::thread::yield_now();
     }
     started.elapsed()
@@ -68,7 +75,7 @@ fn what_one_process_does_is_in_force_in_the_other() {
     b.admin.update_owner(&owner("org"), narrowed).unwrap();
     let started = Instant::now();
     while a.verifier.verify(second.token.expose()).unwrap().permissions().len() != 1 {
-        assert!(started.elapsed() < 30 * BOUND);
+        assert!(started.elapsed() < PATIENCE);
         std::thread::yield_now();
     }
     a.admin.suspend_owner(&owner("org")).unwrap();
@@ -101,7 +108,7 @@ fn a_store_that_cannot_tell_is_unavailable() {
     let path = directory.path().join("keys.db");
     let clock = clock();
     let open = |clock: &Arc<ManualClock>, bound| {
-        let backend = Sqlite::open(&path, SqliteOptions::shared(bound).unwrap()).unwrap();
+        let backend = Sqlite::open(&path, shared(bound)).unwrap();
         let store: Arc<Store> = Arc::new(builder(clock, 1).open(backend).unwrap());
         store
     };
@@ -141,7 +148,7 @@ fn other_processes_open_anew_when_the_rules_change() {
 /// A store that polls so seldom that in a test it only does when it is told.
 fn sleeper(directory: &tempfile::TempDir, seed: u64) -> (World, Arc<Store>) {
     let path = directory.path().join("keys.db");
-    let backend = Sqlite::open(path, SqliteOptions::shared(HOUR).unwrap()).unwrap();
+    let backend = Sqlite::open(path, shared(HOUR)).unwrap();
     let clock = clock();
     let store = Arc::new(builder(&clock, seed).open(backend).unwrap());
     (World::of(Arc::<Store>::clone(&store), clock), store)
@@ -214,7 +221,7 @@ fn a_revocation_elsewhere_is_in_force_within_the_bound() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("keys.db");
     let open = || -> Arc<dyn KeyStore> {
-        let backend = Sqlite::open(&path, SqliteOptions::shared(BOUND).unwrap()).unwrap();
+        let backend = Sqlite::open(&path, shared(BOUND)).unwrap();
         let store = builder(&clock(), 1).clock(Arc::new(SystemClock::new()));
         Arc::new(store.random(getrandom::SysRng).open(backend).unwrap())
     };
@@ -226,15 +233,18 @@ fn a_revocation_elsewhere_is_in_force_within_the_bound() {
         let issued = keys.create(CreateKey::new(Access::Full)).unwrap();
         let waiting = Instant::now();
         while verifier.verify(issued.token.expose()).is_err() {
-            assert!(waiting.elapsed() < 30 * BOUND);
+            assert!(waiting.elapsed() < PATIENCE);
             std::thread::yield_now();
         }
         keys.revoke(issued.key.id).unwrap();
         let revoked = Instant::now();
-        // What verifies after the bound would be a broken promise; not to answer isn't.
+        // What verifies after the bound would be a broken promise; not to answer isn't. The time is
+        // that at which it is asked: an answer may be long on its way.
+        let mut asked = Duration::ZERO;
         while verifier.verify(issued.token.expose()).is_ok() {
-            assert!(revoked.elapsed() < BOUND, "accepted {:?} after", revoked.elapsed());
+            assert!(asked < BOUND, "accepted, asked {asked:?} after");
             std::thread::yield_now();
+            asked = revoked.elapsed();
         }
     }
 }

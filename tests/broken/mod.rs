@@ -14,7 +14,7 @@ mod writes;
 mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -74,8 +74,16 @@ pub(crate) struct Broken {
     closed: AtomicBool,
     /// Whether this instance committed anything.
     committed: AtomicBool,
-    /// How many scans of an owner there were.
-    scans: AtomicU64,
+    half: Mutex<Half>,
+}
+
+/// Whether somebody saw half a change. Once is enough.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Half {
+    #[default]
+    NotYet,
+    Stands,
+    Seen,
 }
 
 const NAME: &str = "broken";
@@ -105,7 +113,7 @@ impl Subject for BrokenBy {
             memory,
             closed: AtomicBool::new(false),
             committed: AtomicBool::new(false),
-            scans: AtomicU64::new(0),
+            half: Mutex::default(),
         }))
     }
 

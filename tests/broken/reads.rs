@@ -12,7 +12,7 @@ use keyhasp::id::{ExternalId, KeyId, OwnerId};
 use keyhasp::key::{KeyRecord, OwnerRecord};
 use keyhasp::permission::Access;
 
-use super::{Broken, Entry, Fault};
+use super::{Broken, Entry, Fault, Half};
 
 impl Broken {
     pub(super) fn read_scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
@@ -42,6 +42,7 @@ impl Broken {
             Scanned::Owner(_) => owners.push(scanned),
             Scanned::Key(_) => keys.push(scanned),
         };
+        let mut half = self.half.lock().unwrap();
         if self.is(Fault::ScansOfAnOwnerGoByItsFirstLetters) {
             self.memory.scan(&mut |scanned| {
                 let of = match &scanned {
@@ -55,8 +56,11 @@ impl Broken {
         } else {
             self.memory.scan_owner(owner, &mut take)?;
         }
+        if *half == Half::Stands {
+            *half = Half::Seen;
+        }
+        drop(half);
         self.show(owners, keys, visit);
-        self.scans.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 

@@ -15,7 +15,10 @@ use keyhasp::key::{Header, KeyRecord, StoreRules};
 use keyhasp::testing::sample;
 
 use super::written::named;
-use super::{Broken, Entry, Fault, NAME};
+use super::{Broken, Entry, Fault, Half, NAME};
+
+/// How long somebody who scans all the time is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 type Outcome = Result<Applied, Rejection>;
 
@@ -157,33 +160,40 @@ impl Broken {
         Ok(outcome)
     }
 
-    /// Each operation by itself; between them, readers have their chance.
+    /// Each operation by itself; after the first one, whoever scans all the time sees half a change.
     fn commit_by_operation(&self, change: &Change) -> Result<Outcome, BackendError> {
         let mut all: Option<Applied> = None;
         for operation in &change.operations {
-            let seen = self.scans.load(Ordering::SeqCst);
             let one = Change {
                 preconditions: change.preconditions.clone(),
                 operations: vec![operation.clone()],
             };
+            // Each scan is wholly before this or after it.
+            let mut half = self.half.lock().unwrap();
             let one = match self.commit_logged(&one)? {
                 Ok(one) => one,
                 Err(rejection) => return Ok(Err(rejection)),
             };
+            if *half == Half::NotYet && change.operations.len() > 1 {
+                *half = Half::Stands;
+            }
+            drop(half);
+            self.wait_until_half_is_seen();
             all = Some(match all {
                 Some(all) => Applied { last_event: one.last_event, ..all },
                 None => one,
             });
-            let started = Instant::now();
-            while self.scans.load(Ordering::SeqCst) == seen
-                && started.elapsed() < Duration::from_millis(20)
-            {
-                std::thread::yield_now();
-            }
         }
         match all {
             Some(all) => Ok(Ok(all)),
             None => self.commit_logged(change),
+        }
+    }
+
+    fn wait_until_half_is_seen(&self) {
+        let started = Instant::now();
+        while *self.half.lock().unwrap() == Half::Stands && started.elapsed() < PATIENCE {
+            std::thread::yield_now();
         }
     }
 

@@ -11,6 +11,9 @@ use keyhasp::id::{ExternalId, KeyId};
 
 use crate::fixture::{Fixture, at, commit, create_key, create_owner, event, header, key, owner_id};
 
+/// As long as only a defect takes.
+const LONG: Duration = Duration::from_secs(600);
+
 #[test]
 fn everything_is_there_after_a_reopen() {
     let fixture = Fixture::new();
@@ -142,7 +145,7 @@ fn who_waits_is_woken_by_a_commit() {
     let fixture = Fixture::new();
     let store = fixture.store();
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| store.wait(0, Duration::from_secs(60)).unwrap());
+        let waiter = scope.spawn(|| store.wait(0, LONG).unwrap());
         commit(&store, create_owner("a")).unwrap();
         assert_eq!(waiter.join().unwrap(), 1);
     });
@@ -154,7 +157,7 @@ fn who_waits_is_woken_by_closing() {
     let fixture = Fixture::new();
     let store = fixture.store();
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| store.wait(0, Duration::from_secs(30)));
+        let waiter = scope.spawn(|| store.wait(0, LONG));
         store.close().unwrap();
         let error = waiter.join().unwrap().unwrap_err();
         assert_eq!(error.kind(), BackendErrorKind::Closed);

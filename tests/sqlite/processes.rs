@@ -2,13 +2,12 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 use std::{env, io};
 
 use keyhasp::backend::{Backend, BackendErrorKind};
 use tempfile::tempdir;
 
-use crate::support::{commit, create_owner, open, owner_id, quick, refused, shared};
+use crate::support::{LONG, commit, create_owner, open, owner_id, quick, refused, shared};
 
 const INSIDE: &str = "KEYHASP_TEST_OTHER_PROCESS";
 
@@ -28,7 +27,7 @@ fn what_it_committed_is_seen_and_its_death_leaves_nothing_behind() {
     if let Some(path) = env::var_os(INSIDE) {
         let sqlite = open(Path::new(&path), shared());
         commit(&sqlite, create_owner("child"));
-        assert!(sqlite.wait(1, Duration::from_secs(60)).unwrap() >= 2);
+        assert!(sqlite.wait(1, LONG).unwrap() >= 2);
         commit(&sqlite, create_owner("answer"));
         // Until it is killed, or its parent is gone.
         let _ = io::stdin().read_line(&mut String::new());
@@ -39,11 +38,10 @@ fn what_it_committed_is_seen_and_its_death_leaves_nothing_behind() {
     let sqlite = open(&path, shared());
     let test = "processes::what_it_committed_is_seen_and_its_death_leaves_nothing_behind";
     let mut child = other_process(test, &path);
-    let long = Duration::from_secs(60);
-    assert_eq!(sqlite.wait(0, long).unwrap(), 1);
+    assert_eq!(sqlite.wait(0, LONG).unwrap(), 1);
     assert!(sqlite.owner(&owner_id("child")).unwrap().is_some());
     commit(&sqlite, create_owner("parent"));
-    assert_eq!(sqlite.wait(2, long).unwrap(), 3);
+    assert_eq!(sqlite.wait(2, LONG).unwrap(), 3);
     assert!(sqlite.owner(&owner_id("answer")).unwrap().is_some());
 
     drop(sqlite);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use keyhasp::authority::{Actor, Authority, Role};
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
@@ -18,6 +19,9 @@ use keyhasp::key::{
     SetBy, Settings, StoreRules, TokenRecord,
 };
 use keyhasp::permission::Access;
+
+/// As long as only a defect takes.
+pub(crate) const LONG: Duration = Duration::from_secs(600);
 
 /// Without waiting for the disk, where a test doesn't ask for it.
 pub(crate) fn quick() -> SqliteOptions {

@@ -22,7 +22,7 @@ use crate::planted::Planted;
 use crate::random::Random;
 
 /// How long a store may take to find out.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// The name of what is done.
 const NAME: &str = "faulted";
 

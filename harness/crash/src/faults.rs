@@ -18,7 +18,7 @@ use crate::line::{Line, Lines};
 use crate::planted::Planted;
 
 /// How long one case may take.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(900);
 /// No scene has more calls; one that goes on for ever does.
 const MOST_CALLS: u64 = 2_000;
 

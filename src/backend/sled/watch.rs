@@ -121,7 +121,8 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    /// As long as only a defect takes.
+    const LONG: Duration = Duration::from_secs(600);
 
     #[test]
     fn work_that_waits_for_a_failed_write_is_woken() {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use keyhasp::backend::BackendErrorKind as Kind;
 use keyhasp::store::Unavailable;
@@ -13,6 +13,7 @@ use keyhasp_faults::mutations::id;
 use keyhasp_faults::vfs::watch;
 use keyhasp_faults::world::{Opening, Verdict, World, scratch};
 
+use crate::case::PATIENCE;
 use crate::ground::{Ground, Template};
 use keyhasp_faults::expected::{dump, same};
 
@@ -130,7 +131,7 @@ pub fn recovering(failure: Failure, lasting: bool, shared: bool) -> u64 {
         failing.heal();
         let started = Instant::now();
         while world.store.health().unavailable.is_some() {
-            assert!(started.elapsed() < Duration::from_secs(60), "{context}: not recovered");
+            assert!(started.elapsed() < PATIENCE, "{context}: not recovered");
             std::thread::yield_now();
         }
         let found = State::of(&world, &template);

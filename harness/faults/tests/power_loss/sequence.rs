@@ -20,6 +20,8 @@ use crate::camera::{Camera, Picture, Random};
 
 /// How many calls a sequence has at most.
 const CALLS: u64 = 90;
+/// After so long a store that should recover by itself is one that never does.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What was looked at.
 #[derive(Debug, Default)]
@@ -167,7 +169,7 @@ impl Sequence {
         }
         let started = Instant::now();
         while world.store.health().unavailable == Some(Unavailable::Recovering) {
-            if started.elapsed() > Duration::from_secs(60) {
+            if started.elapsed() > PATIENCE {
                 return Err("it didn't recover".to_owned());
             }
             std::thread::yield_now();

@@ -20,8 +20,27 @@ list![
 /// As long as nobody waits for whom a commit wakes.
 const LONG: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_millis(20);
+/// How often what failed and took long is tried: the machine may have been stopped meanwhile, or
+/// have been busy, but hardly twice.
+const TRIES: usize = 2;
+
+fn in_time(tested: impl Fn() -> Tested) -> Tested {
+    let mut last = Ok(());
+    for _ in 0..TRIES {
+        let started = Instant::now();
+        last = tested();
+        if last.is_ok() || started.elapsed() < LONG {
+            break;
+        }
+    }
+    last
+}
 
 fn order_waiting_ends_at_once_when_there_is_more(lab: &Lab<'_>) -> Tested {
+    in_time(|| ends_at_once(lab))
+}
+
+fn ends_at_once(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme", "beta"])?;
     for after in [0, 1] {
         let started = Instant::now();
@@ -34,6 +53,10 @@ fn order_waiting_ends_at_once_when_there_is_more(lab: &Lab<'_>) -> Tested {
 
 /// Time after time, whether the commit or the waiting comes first.
 fn order_waiting_ends_with_the_next_event(lab: &Lab<'_>) -> Tested {
+    in_time(|| ends_with_the_next(lab))
+}
+
+fn ends_with_the_next(lab: &Lab<'_>) -> Tested {
     const STEPS: u32 = 10;
     let instance = lab.with_owners(&["acme"])?;
     let backend = &*instance;
@@ -56,6 +79,10 @@ fn order_waiting_ends_with_the_next_event(lab: &Lab<'_>) -> Tested {
 }
 
 fn order_waiting_ends_for_all_who_wait(lab: &Lab<'_>) -> Tested {
+    in_time(|| ends_for_all(lab))
+}
+
+fn ends_for_all(lab: &Lab<'_>) -> Tested {
     let instance = lab.with_owners(&["acme"])?;
     let backend = &*instance;
     together(4, |thread| {
@@ -73,6 +100,10 @@ fn order_waiting_ends_for_all_who_wait(lab: &Lab<'_>) -> Tested {
 
 /// Not before; and the answer is the last event known.
 fn order_waiting_ends_in_time_without_an_event(lab: &Lab<'_>) -> Tested {
+    in_time(|| ends_without_an_event(lab))
+}
+
+fn ends_without_an_event(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme", "beta"])?;
     for after in [2, 3, u64::MAX] {
         let started = Instant::now();
