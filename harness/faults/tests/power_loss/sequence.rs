@@ -54,7 +54,11 @@ struct MayBe {
 }
 
 pub struct Sequence {
+    /// Which calls are made.
     chance: Random,
+    /// What is left by a cut. Apart from the calls: how many pictures there are depends on the
+    /// store's own threads, and the calls of a seed must not.
+    cuts: Random,
     camera: Arc<Camera>,
     known: Known,
     states: Vec<State>,
@@ -81,7 +85,7 @@ impl Sequence {
         lie: Option<Lie>,
         counts: &mut Counts,
     ) -> Result<(), String> {
-        let mut chance = Random::new(seed);
+        let (mut chance, cuts) = (Random::new(seed), Random::new(seed ^ 0xc075));
         let directory = scratch();
         let medium = Medium::new(directory.path());
         if let Some(lie) = lie {
@@ -95,7 +99,7 @@ impl Sequence {
             Length::Whole => (chance.below(CALLS), 4),
             Length::OpeningAlone => (0, 1),
         };
-        let mut sequence = Self { chance, camera, known, states, world: None, shared, pace };
+        let mut sequence = Self { chance, cuts, camera, known, states, world: None, shared, pace };
         counts.sequences += 1;
         sequence.open(directory.path(), START)?;
         // What was under way when there was nothing: whatever is found, it is empty.
@@ -215,10 +219,10 @@ impl Sequence {
         counts: &mut Counts,
     ) -> Result<(), String> {
         let directory = scratch();
-        lay(image, directory.path(), &mut self.chance);
-        let again = self.chance.one_in(4).then(|| {
+        lay(image, directory.path(), &mut self.cuts);
+        let again = self.cuts.one_in(4).then(|| {
             let medium = Medium::new(directory.path());
-            Arc::new(Camera::new(medium, self.chance.below(u64::MAX), 6))
+            Arc::new(Camera::new(medium, self.cuts.below(u64::MAX), 6))
         });
         let _watched = again.as_ref().map(|again| watch(directory.path(), Arc::clone(again) as _));
         let opening = Opening { shared: self.shared, ..Opening::default() };
@@ -233,7 +237,7 @@ impl Sequence {
             for Picture { image, before } in pictures {
                 counts.again += 1;
                 let directory = scratch();
-                lay(&image, directory.path(), &mut self.chance);
+                lay(&image, directory.path(), &mut self.cuts);
                 let context = |why| format!("and again before {before}: {why}");
                 let world = World::open(directory.path(), &opening).map_err(text);
                 let world = world.map_err(context)?;
