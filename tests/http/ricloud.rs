@@ -126,6 +126,18 @@ fn a_trial_key_acts_for_its_organisation_until_it_is_over() {
     assert!(!service.is_accepted(&trial));
 }
 
+/// A backend may say that there may be more where there is none: of what the filter fits, here.
+#[test]
+fn the_last_page_says_that_there_is_no_more() {
+    let service = Ricloud::new();
+    service.make(CreateKey::trial(Access::Full, Expiry::Never));
+    for (query, has_more) in [("type=trial&limit=1", false), ("limit=1", true), ("limit=2", false)]
+    {
+        let page = service.get(&service.token, &format!("/keys?{query}")).json();
+        assert_eq!(page["has_more"], has_more, "{query}");
+    }
+}
+
 #[test]
 fn a_suspended_organisation_is_told_no_more_than_a_stranger() {
     let service = Ricloud::new();
