@@ -210,6 +210,22 @@ fn what_may_have_been_done_is_not_answered_5xx() {
     }
 }
 
+/// Showing a token is a commit too, of an event alone.
+#[test]
+fn what_only_reads_can_be_asked_again() {
+    for path in ["/key", "/keys", "/keys/1"] {
+        for moment in [Moment::After, Moment::Before(BackendErrorKind::Io)] {
+            let service = Ricloud::new();
+            let target = Target::Commits;
+            service.backend.inject(Fault { target, nth: 1, moment, lasting: false });
+            let answer = service.get(&service.token, path);
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path} {moment:?}");
+            service.world.store.recover().unwrap();
+            assert_eq!(service.get(&service.token, path).status, StatusCode::OK);
+        }
+    }
+}
+
 /// The keys by what a call may change of them.
 fn records(service: &Ricloud) -> Vec<(Value, u32)> {
     let page = service.world.admin.list(&keyhasp::ListKeys::new()).unwrap();
