@@ -4,8 +4,8 @@ use keyhasp::{Catalogue, ExternalId, Key, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::permissions;
 use crate::tenant::{NAME, TenantId};
+use crate::{name, permissions};
 
 /// The model `ApiKey`. The token is in none: it is shown once, where it is made.
 #[derive(Clone, Debug, Serialize)]
@@ -25,7 +25,7 @@ impl ApiKey {
         let tenant_name = key.settings.get(NAME).and_then(Value::as_str).unwrap_or_default();
         Some(Self {
             id: key.external_id?,
-            name: key.name.as_ref().map(ToString::to_string).unwrap_or_default(),
+            name: name::of(key),
             tenant_id: TenantId::of(&key.owner)?,
             tenant_name: tenant_name.to_owned(),
             expiration_date: key.expires_at,

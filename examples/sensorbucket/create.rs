@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::caller::Caller;
+use crate::name;
 use crate::problem::Problem;
 use crate::service::Service;
 use crate::shared::{BodyFault, JsonBody};
@@ -95,9 +96,8 @@ impl CreateApiKey {
     }
 
     fn into_request(self) -> Result<CreateKey, Problem> {
-        let request = CreateKey::new(Access::limited(self.permissions)?)
-            .name(self.name)
-            .external_id(ExternalIdWish::Next);
+        let request = CreateKey::new(Access::limited(self.permissions)?);
+        let request = name::name(request.external_id(ExternalIdWish::Next), self.name)?;
         Ok(match self.expiration_date {
             Some(end) => request.expires(Expiry::At(end)),
             None => request,

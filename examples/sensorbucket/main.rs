@@ -31,6 +31,7 @@ mod create;
 mod demonstration;
 mod keys;
 mod list;
+mod name;
 mod permissions;
 mod problem;
 mod routes;

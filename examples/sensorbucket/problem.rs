@@ -47,6 +47,7 @@ problems! {
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE, "the body is too large";
     PERMISSION_INVALID: BAD_REQUEST, "permission value is invalid", "ERR_PERMISSION_INVALID";
     NO_NAME: BAD_REQUEST, "name cannot be empty";
+    BAD_NAME: BAD_REQUEST, "name cannot be longer than 255 characters, or have a null character";
     NO_TENANT: BAD_REQUEST, "tenant_id must be higher than 0";
     NOT_IN_THE_FUTURE: BAD_REQUEST, "expiration_date must be set in the future";
     NO_PERMISSION: BAD_REQUEST, "at least one permission is required";
@@ -86,7 +87,7 @@ impl Problem {
 }
 
 impl From<Invalid> for Problem {
-    /// What keyhasp refuses and this API has no words for, such as too long a name.
+    /// What keyhasp refuses and this API has no words for.
     fn from(invalid: Invalid) -> Self {
         Self::bad_request(invalid.to_string())
     }

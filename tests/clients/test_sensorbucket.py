@@ -399,7 +399,7 @@ class Refusals(Case):
         for body in [
             "", " ", "{", "}", "nothing", "[]", "1", '"name"', "true", "[{}]", "{} {}", '{"name":"x",}', "NaN",
             b"\xff\xfe", b'{"name":"\xff"}', b"\xef\xbb\xbf{}", "\x00", '{"name":"\\ud800"}', "name=x&tenant_id=1",
-            "[" * deep + "]" * deep, '{"name":' * deep, '{"other":' * 500 + "1" + "}" * 500,
+            "[" * deep + "]" * deep, '{"name":' * 8_000, '{"other":' * 500 + "1" + "}" * 500,
         ]:  # fmt: skip
             self.answered(self.ask("POST", "/api-keys", body), 400, MALFORMED)
         # In Go, where the API comes from, null leaves everything as it was.
@@ -431,9 +431,17 @@ class Refusals(Case):
         self.assertEqual(self.ask("POST", "/api-keys", body % self.name()).status, 201)
 
     def test_names(self):
-        for name in ["n" * 255, "é" * 127, " ", "'; DROP TABLE keys; --", "\u202e", "a/b?c#d%00"]:
-            self.create(2, name=name)
-        for name in ["n" * 256, "é" * 128, "n" * 60_000, "a\nb", "\x00", "a\x7f", "\u0085"]:
+        names = [
+            "n" * 255, " ", "'; DROP TABLE keys; --", "\u202e", "a/b?c#d%00", "é" * 127,
+            # More bytes than keyhasp's names have, or control characters.
+            "é" * 128, "é" * 255, "é" * 254 + "e", "\N{SEEDLING}" * 255, "a\nb", "a\rb", "ab\x7f", "\u0085" * 255,
+        ]  # fmt: skip
+        for name in names:
+            id, _ = self.create(2, name=name)
+            self.assertEqual(self.client().get_api_key(id).name, name)
+        for name in names:
+            self.answered(self.ask("POST", "/api-keys", self.wish(name=name, tenant_id=2)), 400, NAME_TAKEN)
+        for name in ["n" * 256, "é" * 256, "n" * 60_000, "\x00", "a\x00b"]:
             answer = self.ask("POST", "/api-keys", self.wish(name=name))
             self.assertIn("name", self.refused(answer, 400)["message"])
 
