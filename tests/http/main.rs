@@ -14,6 +14,8 @@ mod example;
 mod guards;
 mod headers;
 mod refusals;
+#[cfg(all(feature = "sealed", feature = "sqlite", feature = "testing", feature = "tokio"))]
+mod ricloud;
 mod service;
 mod shapes;
 mod site;
