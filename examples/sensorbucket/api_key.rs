@@ -4,8 +4,8 @@ use keyhasp::{Catalogue, ExternalId, Key, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::tenant::{NAME, TenantId};
-use crate::{name, permissions};
+use super::tenant::{NAME, TenantId};
+use super::{name, permissions};
 
 /// The model `ApiKey`. The token is in none: it is shown once, where it is made.
 #[derive(Clone, Debug, Serialize)]

@@ -12,10 +12,10 @@ use keyhasp::{Grant, Refusal, State as KeyState, Unfit};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::permissions;
-use crate::problem::Problem;
-use crate::service::Service;
-use crate::tenant::TenantId;
+use super::permissions;
+use super::problem::Problem;
+use super::service::Service;
+use super::tenant::TenantId;
 
 /// What the gateway passes on.
 #[derive(Debug, Serialize)]

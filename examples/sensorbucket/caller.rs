@@ -8,10 +8,10 @@ use keyhasp::store::Resource;
 use keyhasp::{Authenticated, Error, Key};
 use serde_json::Value;
 
-use crate::problem::Problem;
-use crate::service::Service;
-use crate::sessions::Manages;
-use crate::tenant::{MANAGES, TenantId};
+use super::problem::Problem;
+use super::service::Service;
+use super::sessions::Manages;
+use super::tenant::{MANAGES, TenantId};
 
 /// A key or a person, and the tenants whose keys it may manage, as far as its permissions go.
 #[derive(Debug)]

@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::caller::Caller;
-use crate::name;
-use crate::problem::Problem;
-use crate::service::Service;
-use crate::shared::{BodyFault, JsonBody};
-use crate::tenant::TenantId;
+use super::caller::Caller;
+use super::name;
+use super::problem::Problem;
+use super::service::Service;
+use super::shared::{BodyFault, JsonBody};
+use super::tenant::TenantId;
 
 const JSON: &str = "application/json";
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use keyhasp::{Access, AdminKeys, CreateKey, CreateOwner, Error, ExternalIdWish, KeyStore, Token};
 use serde_json::json;
 
-use crate::shared::Outcome;
-use crate::tenant::{MANAGES, NAME, TenantId};
+use super::shared::Outcome;
+use super::tenant::{MANAGES, NAME, TenantId};
 
 pub(crate) const TENANT: TenantId = TenantId(1);
 pub(crate) const OTHER_TENANT: TenantId = TenantId(2);

@@ -8,11 +8,11 @@ use axum::extract::{Path, State};
 use keyhasp::State as KeyState;
 use serde_json::{Value, json};
 
-use crate::api_key::ApiKey;
-use crate::caller::Caller;
-use crate::problem::Problem;
-use crate::service::Service;
-use crate::tenant::TenantId;
+use super::api_key::ApiKey;
+use super::caller::Caller;
+use super::problem::Problem;
+use super::service::Service;
+use super::tenant::TenantId;
 
 /// A path's last segment, which need not be text.
 type Segment = Result<Path<String>, PathRejection>;

@@ -9,12 +9,12 @@ use form_urlencoded::{Serializer, parse};
 use keyhasp::{Error, Invalid, Key, ListKeys};
 use serde::Serialize;
 
-use crate::api_key::ApiKey;
-use crate::caller::Caller;
-use crate::problem::Problem;
-use crate::routes::API_KEYS;
-use crate::service::Service;
-use crate::tenant::TenantId;
+use super::api_key::ApiKey;
+use super::caller::Caller;
+use super::problem::Problem;
+use super::routes::API_KEYS;
+use super::service::Service;
+use super::tenant::TenantId;
 
 const CURSOR: &str = "cursor";
 

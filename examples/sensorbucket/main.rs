@@ -28,18 +28,18 @@ mod api_key;
 mod authenticate;
 mod caller;
 mod create;
-mod demonstration;
+pub(crate) mod demonstration;
 mod keys;
 mod list;
 mod name;
 mod permissions;
 mod problem;
-mod routes;
-mod service;
-mod sessions;
+pub(crate) mod routes;
+pub(crate) mod service;
+pub(crate) mod sessions;
 #[path = "../shared/mod.rs"]
-mod shared;
-mod tenant;
+pub(crate) mod shared;
+pub(crate) mod tenant;
 
 use std::sync::Arc;
 

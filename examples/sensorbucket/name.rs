@@ -4,7 +4,7 @@ use keyhasp::key::KeyName;
 use keyhasp::{CreateKey, Key};
 use serde_json::{Value, json};
 
-use crate::problem::Problem;
+use super::problem::Problem;
 
 /// The setting of a key that has its name, where keyhasp's own can't hold it.
 const NAME: &str = "name";

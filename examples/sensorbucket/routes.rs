@@ -6,13 +6,13 @@ use axum::Router;
 use axum::routing::{any, delete, get, post};
 use keyhasp::Invalid;
 
-use crate::authenticate::authenticate_api_key;
-use crate::create::create_api_key;
-use crate::keys::{get_api_key, revoke_api_key};
-use crate::list::list_api_keys;
-use crate::permissions::{READ_API_KEYS, WRITE_API_KEYS};
-use crate::problem::Problem;
-use crate::service::Service;
+use super::authenticate::authenticate_api_key;
+use super::create::create_api_key;
+use super::keys::{get_api_key, revoke_api_key};
+use super::list::list_api_keys;
+use super::permissions::{READ_API_KEYS, WRITE_API_KEYS};
+use super::problem::Problem;
+use super::service::Service;
 
 /// What every path begins with.
 pub(crate) const BASE: &str = "/api";

@@ -9,11 +9,11 @@ use keyhasp::{
     State, Store, StoreRules, Timestamp, Verifier,
 };
 
-use crate::caller::Caller;
-use crate::permissions;
-use crate::problem::Problem;
-use crate::sessions::Sessions;
-use crate::tenant::TenantId;
+use super::caller::Caller;
+use super::permissions;
+use super::problem::Problem;
+use super::sessions::Sessions;
+use super::tenant::TenantId;
 
 /// What the handlers share.
 #[derive(Debug)]

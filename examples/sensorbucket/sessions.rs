@@ -5,7 +5,7 @@ use axum::http::header::COOKIE;
 use keyhasp::permission::PermissionSet;
 use keyhasp::{Invalid, Session};
 
-use crate::tenant::TenantId;
+use super::tenant::TenantId;
 
 const COOKIE_NAME: &[u8] = b"SID";
 

@@ -16,6 +16,8 @@ mod headers;
 mod refusals;
 #[cfg(all(feature = "sealed", feature = "sqlite", feature = "testing", feature = "tokio"))]
 mod ricloud;
+#[cfg(all(feature = "sqlite", feature = "testing", feature = "tokio"))]
+mod sensorbucket;
 mod service;
 mod shapes;
 mod site;
