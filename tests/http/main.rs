@@ -3,6 +3,7 @@
 
 #![cfg(feature = "axum")]
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+#![allow(clippy::duplicate_mod)] // Each example comes with what the examples share.
 
 #[path = "../common/mod.rs"]
 mod common;
