@@ -36,8 +36,17 @@ impl Place {
 
     /// Opens a store on the database, with the pepper. Closed, it can be opened again.
     pub(crate) fn open(&self, store: StoreBuilder) -> Outcome<Arc<dyn KeyStore>> {
+        self.open_as(store, SqliteOptions::exclusive())
+    }
+
+    /// The same by other options: beside other processes, say.
+    pub(crate) fn open_as(
+        &self,
+        store: StoreBuilder,
+        options: SqliteOptions,
+    ) -> Outcome<Arc<dyn KeyStore>> {
         let peppers = Peppers::new(1, self.secret("pepper")?)?;
-        let database = Sqlite::open(&self.database, SqliteOptions::exclusive())?;
+        let database = Sqlite::open(&self.database, options)?;
         Ok(Arc::new(store.peppers(peppers).open(database)?))
     }
 
