@@ -115,7 +115,7 @@ class Lasting(ServiceCase):
             self.assertIs(own.pop("valid"), True)
             self.assertEqual(own, key)
             listed = ask(running, running.first_line["token"], "/api-keys").json()
-            self.assertEqual(listed["items"][0], key)
+            self.assertIn(key, listed["items"])
 
     def test_keys_that_are_not_made(self):
         with Service("taapit") as running:
