@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use axum::Json;
 use serde_json::{Value, json};
 
-use crate::faults::Fault;
-use crate::resource::Id;
+use super::faults::Fault;
+use super::resource::Id;
 
 const KNOWN: RangeInclusive<u64> = 1..=3;
 

@@ -10,7 +10,7 @@ use keyhasp::{Access, AdminKeys, Clock, CreateKey, CreateOwner, Error, Expiry, E
 use keyhasp::{ExternalIdWish, Key, KeyStore, ManualClock, OwnerId, OwnerKeys, SystemClock};
 use serde_json::{Value, json};
 
-use crate::shared::Outcome;
+use super::shared::Outcome;
 
 const ACTOR: &str = "demonstration";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -56,12 +56,16 @@ fn once<T>(
     }
 }
 
-/// The current tokens of the demonstration's keys.
+/// The current tokens of the demonstration's keys; null for one whose seal doesn't open any more.
 pub(crate) fn tokens(store: &Arc<dyn KeyStore>) -> Result<Value, Error> {
     let admin = AdminKeys::new(Arc::clone(store), ACTOR)?;
     let token = |number| {
         let key = admin.find(ExternalId::new(number)?)?;
-        Ok::<_, Error>(admin.open_token(key.id)?.expose().to_owned())
+        match admin.open_token(key.id) {
+            Ok(token) => Ok(Some(token.expose().to_owned())),
+            Err(Error::Seal(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     };
     Ok(json!({
         "token": token(GOOD)?,

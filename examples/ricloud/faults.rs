@@ -8,7 +8,7 @@ use keyhasp::Error;
 use keyhasp::integrations::http::Refused;
 use serde_json::{Map, Value, json};
 
-use crate::shared::BodyFault;
+use super::shared::BodyFault;
 
 /// A request that isn't done.
 #[derive(Debug)]

@@ -10,10 +10,10 @@ use keyhasp::{Access, AsyncKeys, Authenticated, CreateKey, Error, ExternalIdWish
 use keyhasp::{Key, KeyId, KeyStore, ListKeys, OwnerKeys, Rotate, Token, UpdateKey};
 use serde_json::{Value, json};
 
-use crate::faults::Fault;
-use crate::parameters::{Listing, force, settings};
-use crate::resource::{Id, key};
-use crate::shared::JsonBody;
+use super::faults::Fault;
+use super::parameters::{Listing, force, settings};
+use super::resource::{Id, key};
+use super::shared::JsonBody;
 
 type Store = State<Arc<dyn KeyStore>>;
 type Answer = Result<Json<Value>, Fault>;

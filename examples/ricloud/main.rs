@@ -20,7 +20,7 @@ mod keys;
 mod parameters;
 mod resource;
 #[path = "../shared/mod.rs"]
-mod shared;
+pub(crate) mod shared;
 
 use std::sync::Arc;
 

@@ -6,10 +6,10 @@ use axum::http::request::Parts;
 use keyhasp::{ExternalId, Kind, State};
 use serde_json::{Map, Value, json};
 
-use crate::configs;
-use crate::faults::Fault;
-use crate::resource::id;
-use crate::shared::JsonBody;
+use super::configs;
+use super::faults::Fault;
+use super::resource::id;
+use super::shared::JsonBody;
 
 /// Parameters of which those not taken yet are left, and the faults found so far.
 #[derive(Debug)]

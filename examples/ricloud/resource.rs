@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use keyhasp::{ExternalId, Key, Timestamp, Token};
 use serde_json::{Value, json};
 
-use crate::faults::Fault;
+use super::faults::Fault;
 
 /// A key with its current token.
 pub(crate) fn key(key: &Key, token: &Token) -> Value {

@@ -6,6 +6,7 @@ use std::pin::Pin;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// What is read of a body: far more than any request here needs.
@@ -17,9 +18,9 @@ const PATIENCE: usize = 4 * 1024 * 1024;
 /// The body as JSON, or what is wrong with it, for each API to answer in its own words.
 ///
 /// The content type isn't looked at: there are clients who send none. An API that insists on one
-/// looks at the header itself.
+/// looks at the header itself. JSON that is none of the type asked for counts as none at all.
 #[derive(Debug)]
-pub(crate) struct JsonBody(pub(crate) Result<Value, BodyFault>);
+pub(crate) struct JsonBody<T = Value>(pub(crate) Result<T, BodyFault>);
 
 /// What is wrong with a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub(crate) enum BodyFault {
     TooLarge,
 }
 
-impl<S: Sync> FromRequest<S> for JsonBody {
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Infallible;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
@@ -40,7 +41,7 @@ impl<S: Sync> FromRequest<S> for JsonBody {
     }
 }
 
-async fn read(mut body: Body) -> Result<Value, BodyFault> {
+async fn read<T: DeserializeOwned>(mut body: Body) -> Result<T, BodyFault> {
     let (mut text, mut seen) = (Vec::new(), 0);
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         let frame = frame.map_err(|_| BodyFault::Interrupted)?;

@@ -39,7 +39,7 @@ impl Place {
         self.open_as(store, SqliteOptions::exclusive())
     }
 
-    /// The same by other options: beside other processes, say.
+    /// The same, by other options.
     pub(crate) fn open_as(
         &self,
         store: StoreBuilder,

@@ -14,6 +14,10 @@ mod example;
 mod guards;
 mod headers;
 mod refusals;
+#[cfg(all(feature = "sealed", feature = "sqlite", feature = "testing", feature = "tokio"))]
+mod ricloud;
+#[cfg(all(feature = "sqlite", feature = "testing", feature = "tokio"))]
+mod sensorbucket;
 mod service;
 mod shapes;
 mod site;
