@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use keyhasp::store::Unavailable;
 use keyhasp::{Access, AsyncKeys, Authenticated, CreateKey, Error, ExternalIdWish};
 use keyhasp::{Key, KeyId, KeyStore, ListKeys, OwnerKeys, Rotate, Token, UpdateKey};
 use serde_json::{Value, json};
@@ -111,7 +112,7 @@ fn page(keys: &OwnerKeys, listing: &Listing) -> Result<Result<Value, Fault>, Err
             Err(error) => return Err(error),
         }
     }
-    let page = keys.open_tokens(&query)?;
+    let page = keys.open_tokens(&query).map_err(only_read)?;
     // A page is never short of its limit but at the end: an organisation hasn't so many keys that
     // the store would stop on the way. That there may be more is no proof that there is.
     let has_more = match page.items.last() {
@@ -134,11 +135,20 @@ fn page(keys: &OwnerKeys, listing: &Listing) -> Result<Result<Value, Fault>, Err
 /// A key and its current token.
 fn show(keys: &OwnerKeys, id: KeyId) -> Result<(Key, Token), Error> {
     loop {
-        let (key, token) = (keys.get(id)?, keys.open_token(id)?);
+        let (key, token) = (keys.get(id)?, keys.open_token(id).map_err(only_read)?);
         // Unless it was rotated in between.
         if keys.get(id)?.generation == key.generation {
             return Ok((key, token));
         }
+    }
+}
+
+/// Showing a token leaves an event and changes nothing, so it can be asked for again even where it
+/// isn't known whether the event is there.
+fn only_read(error: Error) -> Error {
+    match error {
+        Error::OutcomeUnknown(_) => Unavailable::Recovering.into(),
+        error => error,
     }
 }
 

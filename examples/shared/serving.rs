@@ -2,14 +2,20 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use keyhasp::KeyStore;
 use keyhasp::integrations::tokio::blocking;
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use super::Outcome;
+
+/// How long a request may take that was under way when the service was told to stop.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An address at which a service can be asked, from now on; it answers once it is served.
 #[derive(Debug)]
@@ -33,7 +39,7 @@ impl Door {
     }
 
     /// Prints the first line, then serves until the process is told to stop, answers what has been
-    /// asked by then, and closes the store.
+    /// asked by then, and closes the store. Whoever hasn't asked to the end is not waited for.
     pub(crate) async fn serve(
         self,
         site: Router,
@@ -45,7 +51,16 @@ impl Door {
         let mut out = std::io::stdout();
         writeln!(out, "{first_line}")?;
         out.flush()?;
-        axum::serve(self.listener, site).with_graceful_shutdown(stop).await?;
+        let (told, stopping) = oneshot::channel();
+        let serving = axum::serve(self.listener, site).with_graceful_shutdown(async {
+            stop.await;
+            let _ = told.send(());
+        });
+        let overdue = async {
+            let _ = stopping.await;
+            sleep(PATIENCE).await;
+        };
+        tokio::select! { served = serving.into_future() => served?, () = overdue => {} }
         // Flushes, and says what failed.
         Ok(blocking(move || store.close()).await?)
     }

@@ -13,7 +13,7 @@ from service import ServiceCase
 FIELDS = {
     "id", "resource", "organisation", "type", "config", "storage_config", "webhook_config",
     "token", "state", "date_created", "date_expires",
-}  # fmt: skip
+}
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
 
 
@@ -257,7 +257,7 @@ class Lists(Case):
             {"before_id": 0}, {"after_id": -1}, {"after_id": 2**63}, {"before_id": 10**6},
             # Another organisation's.
             {"after_id": 2}, {"page": 2},
-        ]:  # fmt: skip
+        ]:
             caught = self.fails(400, "invalid-parameter", Key.list, **dict(query))
             self.assertEqual(set(caught.params), set(query))
         both = self.fails(400, "invalid-parameter", Key.list, limit="x", state="y")
@@ -357,7 +357,7 @@ class NotLetIn(Case):
         ("GET", "/key"), ("GET", "/keys"), ("POST", "/keys"), ("GET", "/keys/1"), ("POST", "/keys/1"),
         ("POST", "/keys/1/rotate"), ("GET", "/configs/storage/1"), ("GET", "/configs/webhook/1"),
         ("GET", "/keys/unknown"), ("GET", "/nothing"), ("DELETE", "/keys/1"),
-    ]  # fmt: skip
+    ]
 
     def test_nothing_is_open(self):
         for method, path in self.PATHS:
@@ -374,7 +374,7 @@ class NotLetIn(Case):
             *self.service.first_line["dead_tokens"], "nobody", good[:-1], good + "a", good[:-1] + last,
             secret, good.upper(), good.replace("ricloud", "other"), "x" * 65_536, f"{good},{good}",
             f"{good} {good}",
-        ]:  # fmt: skip
+        ]:
             answer = self.ask("GET", "/key", token=token)
             self.refused(answer, 401, token)
             self.assertEqual(answer.headers["www-authenticate"], ['Token error="invalid_token"'])
@@ -391,7 +391,7 @@ class NotLetIn(Case):
             b"", b"Token", b"Token ", good.encode(), b"Bearer " + good.encode(), b"Token\t" + good.encode(),
             b"Basic " + b"x" * 70_000, b"Token \xff\xfe\x80", "Token päßword".encode(), b"\xff",
             b"Token=" + good.encode(),
-        ]:  # fmt: skip
+        ]:
             self.refused(self.service.ask("GET", "/key", [("Authorization", value)]), 401, good)
         twice = [("Authorization", f"Token {good}")] * 2
         self.refused(self.service.ask("GET", "/key", twice), 400, good)
@@ -413,7 +413,7 @@ class BadInput(Case):
             b"\xff\xfe", b'{"storage_config": "\xff"}', b"\xef\xbb\xbf{}", "{} {}", "NaN",
             '{"config": {"publish_source_files": tru}}', '{"storage_config": 1e999}', deep, '{"a":' * 30_000,
             "[" * 200 + "]" * 200, '{"a":' * 200 + "1" + "}" * 200, "\x00",
-        ]:  # fmt: skip
+        ]:
             for path in self.CALLS:
                 answer = self.ask("POST", path, body)
                 status = 413 if body is not None and len(body) > 65_536 else 400
@@ -436,13 +436,13 @@ class BadInput(Case):
         wrong_configs = [
             1, "x", True, [], {"other": 1}, {"resource": "nonsense"}, {"publish_source_files": 1},
             {"publish_source_files": "yes"}, {"publish_source_files": True, "other": None},
-        ]  # fmt: skip
+        ]
         for name, values in [
             ("storage_config", wrong_ids),
             ("webhook_config", wrong_ids),
             ("config", wrong_configs),
             ("id", [1]), ("state", ["active"]), ("type", ["trial"]), ("token", ["mine"]), ("", [1]),
-        ]:  # fmt: skip
+        ]:
             for value in values:
                 for call in [lambda **p: Key.create(**p), lambda **p: Key(id=1).update(**p)]:
                     if name:
@@ -466,7 +466,7 @@ class BadInput(Case):
         for id in [
             "0", "-1", "+1", "01", "1.0", "1e0", "x", "%31%20", "9223372036854775807", "9223372036854775808",
             "18446744073709551617", "9" * 5000, "%FF", "%00", "..", "1%2F2", "%2e%2e", "null", "1;2", "",
-        ]:  # fmt: skip
+        ]:
             self.refused(self.ask("GET", f"/keys/{id}"), 404)
             self.refused(self.ask("POST", f"/keys/{id}", {}), 404)
             self.refused(self.ask("POST", f"/keys/{id}/rotate", {}), 404)

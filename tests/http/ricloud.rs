@@ -126,6 +126,18 @@ fn a_trial_key_acts_for_its_organisation_until_it_is_over() {
     assert!(!service.is_accepted(&trial));
 }
 
+/// A backend may say that there may be more where there is none: of what the filter fits, here.
+#[test]
+fn the_last_page_says_that_there_is_no_more() {
+    let service = Ricloud::new();
+    service.make(CreateKey::trial(Access::Full, Expiry::Never));
+    for (query, has_more) in [("type=trial&limit=1", false), ("limit=1", true), ("limit=2", false)]
+    {
+        let page = service.get(&service.token, &format!("/keys?{query}")).json();
+        assert_eq!(page["has_more"], has_more, "{query}");
+    }
+}
+
 #[test]
 fn a_suspended_organisation_is_told_no_more_than_a_stranger() {
     let service = Ricloud::new();
@@ -195,6 +207,22 @@ fn what_may_have_been_done_is_not_answered_5xx() {
     }
     for status in [StatusCode::CONFLICT, StatusCode::SERVICE_UNAVAILABLE] {
         assert!(answered.contains(&status), "{status} was met");
+    }
+}
+
+/// Showing a token is a commit too, of an event alone.
+#[test]
+fn what_only_reads_can_be_asked_again() {
+    for path in ["/key", "/keys", "/keys/1"] {
+        for moment in [Moment::After, Moment::Before(BackendErrorKind::Io)] {
+            let service = Ricloud::new();
+            let target = Target::Commits;
+            service.backend.inject(Fault { target, nth: 1, moment, lasting: false });
+            let answer = service.get(&service.token, path);
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path} {moment:?}");
+            service.world.store.recover().unwrap();
+            assert_eq!(service.get(&service.token, path).status, StatusCode::OK);
+        }
     }
 }
 
