@@ -24,7 +24,7 @@ pub(crate) mod api;
 mod keys;
 pub(crate) mod level;
 mod page;
-mod problem;
+pub(crate) mod problem;
 mod resources;
 #[path = "../shared/mod.rs"]
 pub(crate) mod shared;

@@ -20,13 +20,13 @@ pub(crate) type Asked = Result<Query<Vec<(String, String)>>, QueryRejection>;
 /// Which part of a list is asked for.
 #[derive(Debug)]
 pub(crate) struct PageQuery {
-    from: From,
+    from: Start,
     size: usize,
 }
 
 /// Where it begins. Places are numbers that fall along the list.
 #[derive(Debug)]
-enum From {
+enum Start {
     Page(usize),
     After(u128),
     Before(u128),
@@ -41,7 +41,7 @@ impl PageQuery {
         let page = one(&pairs, "page")?.map(|text| number("page", text)).transpose()?;
         let size = one(&pairs, "page_size")?.map(|text| number("page_size", text)).transpose()?;
         let cursor = one(&pairs, "cursor")?.map(cursor).transpose()?;
-        let from = cursor.unwrap_or(From::Page(page.unwrap_or(1)));
+        let from = cursor.unwrap_or(Start::Page(page.unwrap_or(1)));
         Ok(Self { from, size: size.unwrap_or(DEFAULT_SIZE).min(MAX_SIZE) })
     }
 
@@ -70,9 +70,9 @@ impl PageQuery {
 
     fn bounds<T>(&self, all: &[T], place: impl Fn(&T) -> u128) -> (usize, usize) {
         let start = match self.from {
-            From::Page(page) => (page - 1).saturating_mul(self.size).min(all.len()),
-            From::After(at) => all.partition_point(|item| place(item) >= at),
-            From::Before(at) => {
+            Start::Page(page) => (page - 1).saturating_mul(self.size).min(all.len()),
+            Start::After(at) => all.partition_point(|item| place(item) >= at),
+            Start::Before(at) => {
                 let end = all.partition_point(|item| place(item) > at);
                 return (end.saturating_sub(self.size), end);
             }
@@ -83,8 +83,8 @@ impl PageQuery {
     /// By cursor, the page in which the first item would stand.
     fn number(&self, start: usize) -> usize {
         match self.from {
-            From::Page(page) => page,
-            From::After(_) | From::Before(_) => start / self.size + 1,
+            Start::Page(page) => page,
+            Start::After(_) | Start::Before(_) => start / self.size + 1,
         }
     }
 }
@@ -105,9 +105,9 @@ fn number(name: &str, text: &str) -> Result<usize, Problem> {
     }
 }
 
-fn cursor(text: &str) -> Result<From, Problem> {
+fn cursor(text: &str) -> Result<Start, Problem> {
     let read = |digits: &str| u128::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 32);
-    let after = || text.strip_prefix("after_").and_then(read).map(From::After);
-    let before = || text.strip_prefix("before_").and_then(read).map(From::Before);
+    let after = || text.strip_prefix("after_").and_then(read).map(Start::After);
+    let before = || text.strip_prefix("before_").and_then(read).map(Start::Before);
     after().or_else(before).ok_or_else(|| Problem::parameter("The cursor is none of this list's."))
 }

@@ -1,7 +1,7 @@
 //! What is answered where something is wrong: `{"code": "…", "message": "…"}`, whose code stays the
 //! same whatever the words.
 
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use keyhasp::integrations::http::{Refused, Why};
@@ -111,8 +111,13 @@ impl IntoResponse for Problem {
         let json = HeaderValue::from_static("application/json");
         let mut answer =
             (self.status, [(CONTENT_TYPE, json)], self.json().to_string()).into_response();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        let header = match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, "1")),
+            StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")),
+            _ => None,
+        };
+        if let Some((name, value)) = header {
+            answer.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         answer
     }

@@ -1,8 +1,12 @@
 //! Who isn't let in, and what it is told.
 
 use axum::body::Body;
+use axum::response::IntoResponse;
 use http::{HeaderValue, Method, Request};
+use keyhasp::store::Unavailable;
+use keyhasp::{Denied, Error, Unfit};
 
+use crate::taapit::problem::Problem;
 use crate::world::{Answer, World};
 
 const TEXT: &str = "The API key is missing or not accepted. Check that it was copied whole, that it \
@@ -80,6 +84,24 @@ fn a_store_that_cannot_answer_lets_nobody_in() {
         let answer = world.get(uri, tokens.full.expose());
         answer.is_refused(503, "unavailable");
         assert_eq!(answer.headers["retry-after"], "1");
+    }
+}
+
+/// A key that is switched off between the layer and the handler, and a disk that fails there, are
+/// answered as the layer would have.
+#[test]
+fn what_happens_behind_the_layer() {
+    let (world, tokens) = World::new();
+    let by_layer = world.get("/v1/api-keys", "taapit_x");
+    let off = Error::Denied(Denied::ActingKeyUnfit(Some(Unfit::Deactivated)));
+    world.store.close().unwrap();
+    let closed = world.get("/v1/api-keys", tokens.full.expose());
+    for (error, mut expected) in [(off, by_layer), (Unavailable::Closed.into(), closed)] {
+        // The router's to add.
+        expected.headers.remove("content-length");
+        let answer = Problem::from(error).into_response();
+        assert_eq!((answer.status(), answer.headers()), (expected.status, &expected.headers));
+        assert_eq!(world.read(answer).body, expected.body);
     }
 }
 

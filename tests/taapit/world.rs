@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use axum::response::Response;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Request, StatusCode};
 use keyhasp::backend::sqlite::SqliteOptions;
@@ -96,13 +97,14 @@ impl World {
     }
 
     pub(crate) fn send(&self, request: Request<Body>) -> Answer {
-        self.runtime.block_on(async {
-            let response = self.site.clone().oneshot(request).await.unwrap();
-            let (parts, body) = response.into_parts();
-            let body = to_bytes(body, usize::MAX).await.unwrap();
-            let body = String::from_utf8(body.into()).unwrap();
-            Answer { status: parts.status, headers: parts.headers, body }
-        })
+        self.read(self.runtime.block_on(self.site.clone().oneshot(request)).unwrap())
+    }
+
+    pub(crate) fn read(&self, response: Response) -> Answer {
+        let (parts, body) = response.into_parts();
+        let body = self.runtime.block_on(to_bytes(body, usize::MAX)).unwrap();
+        let body = String::from_utf8(body.into()).unwrap();
+        Answer { status: parts.status, headers: parts.headers, body }
     }
 
     /// A request without a body.
