@@ -229,6 +229,20 @@ pub struct OpenedToken {
     pub token: Option<Token>,
 }
 
+/// A token of this store that was found somewhere.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct FoundToken {
+    /// The key.
+    pub key: Key,
+    /// The number of the token.
+    pub generation: Generation,
+    /// Whether it is the key's current one.
+    pub is_current: bool,
+    /// Whether a verification would accept it now.
+    pub is_accepted: bool,
+}
+
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]

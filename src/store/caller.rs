@@ -170,7 +170,7 @@ impl<'a> Caller<'a> {
 }
 
 /// What decides on one generation of a key; `None` if it lives no more.
-fn standing_of(
+pub(super) fn standing_of(
     key: &KeyRecord,
     owner: &OwnerRecord,
     header: &Header,

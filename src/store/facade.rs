@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::{
-    CreatedOwner, Events, Health, Issued, Key, OpenedToken, Owner, Page, RevokedAll, Rules,
+    CreatedOwner, Events, FoundToken, Health, Issued, Key, OpenedToken, Owner, Page, RevokedAll,
+    Rules,
 };
 use super::core::Core;
 use super::error::{Error, Refusal};
@@ -114,6 +115,14 @@ impl KeyStore for Store {
 
     fn open_tokens(&self, by: &Authority, query: &ListKeys) -> Result<Page<OpenedToken>, Error> {
         self.core.open_tokens(by, query)
+    }
+
+    fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
+        self.core.identify(by, token)
+    }
+
+    fn block_leaked(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
+        self.core.block_leaked(by, token)
     }
 
     fn create_owner(

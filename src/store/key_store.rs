@@ -4,7 +4,8 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use super::answer::{
-    CreatedOwner, Events, Health, Issued, Key, OpenedToken, Owner, Page, RevokedAll, Rules,
+    CreatedOwner, Events, FoundToken, Health, Issued, Key, OpenedToken, Owner, Page, RevokedAll,
+    Rules,
 };
 use super::error::{Error, Refusal};
 use super::request::{
@@ -120,6 +121,22 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`list_keys`](Self::list_keys) and [`open_token`](Self::open_token).
     fn open_tokens(&self, by: &Authority, query: &ListKeys) -> Result<Page<OpenedToken>, Error>;
+
+    /// Which key and generation a token is that was found in public; `None` for one that no key
+    /// has, or none has any more. Not for requests: it tells of dead tokens too, reads what is
+    /// stored, and counts as no use of the key.
+    ///
+    /// # Errors
+    /// As above; `Denied` unless an administrator asks, `Pepper` if it may be one whose pepper
+    /// isn't open.
+    fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error>;
+
+    /// The same, and blocks the key, unless it is revoked or blocked already. The event says which
+    /// generation it was, and why; an authority that gives no reason gets one.
+    ///
+    /// # Errors
+    /// As [`identify`](Self::identify).
+    fn block_leaked(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error>;
 
     /// Creates an owner, with its first key if it asks for one.
     ///

@@ -25,6 +25,7 @@ mod handle;
 mod index;
 mod key_store;
 mod keys;
+mod leaked;
 mod lifecycle;
 mod listing;
 mod loading;
@@ -42,8 +43,8 @@ mod touched;
 mod verify;
 
 pub use answer::{
-    CreatedOwner, EarlierTokenInfo, Events, Health, Issued, Key, OpenedToken, Owner, Page,
-    RevokedAll, Rules,
+    CreatedOwner, EarlierTokenInfo, Events, FoundToken, Health, Issued, Key, OpenedToken, Owner,
+    Page, RevokedAll, Rules,
 };
 #[cfg(keyhasp_constant_time)]
 pub use declassify::set_declassifier;

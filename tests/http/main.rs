@@ -3,6 +3,7 @@
 
 #![cfg(feature = "axum")]
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+#![allow(clippy::duplicate_mod)] // Each example comes with what the examples share.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -14,6 +15,10 @@ mod example;
 mod guards;
 mod headers;
 mod refusals;
+#[cfg(all(feature = "sealed", feature = "sqlite", feature = "testing", feature = "tokio"))]
+mod ricloud;
+#[cfg(all(feature = "sqlite", feature = "testing", feature = "tokio"))]
+mod sensorbucket;
 mod service;
 mod shapes;
 mod site;

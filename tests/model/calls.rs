@@ -58,6 +58,11 @@ pub(crate) enum Call {
     GetOwner {
         id: OwnerId,
     },
+    /// A token, or what looks like one, was found in public.
+    Leaked {
+        text: String,
+        block: bool,
+    },
     List {
         query: KeyQuery,
     },

@@ -22,7 +22,7 @@ pub(crate) struct Coverage {
 const CALLS: &str = "ActOnKey:Activate ActOnKey:Block ActOnKey:ConvertTrial ActOnKey:Deactivate \
     ActOnKey:EndEarlier ActOnKey:Prolong ActOnKey:Revoke ActOnKey:Unblock ActOnKey:Update \
     ActOnOwner:MoveMark ActOnOwner:Resume ActOnOwner:Suspend ActOnOwner:Update ChangeRules Count \
-    CreateKey CreateOwner Events Find ForeignCursor Get GetOwner List ListOwners MoveMark \
+    CreateKey CreateOwner Events Find ForeignCursor Get GetOwner Leaked List ListOwners MoveMark \
     OpenTokens Prune Purge PurgeOwner Recover RevokeAll Rotate Rules Wait";
 
 /// Each of them is told at least once.
@@ -35,7 +35,7 @@ const REASONS: &str = "Conflict DataForbid(keep_standard_key) DataForbid(prefixe
     Denied(TrialKey) ExternalIdTaken ExternalIdsExhausted Invalid(access) Invalid(actor) \
     Invalid(cursor) Invalid(expiry) Invalid(firstkey) Invalid(grace) Invalid(issuemark) \
     Invalid(name) Invalid(owners) Invalid(prefix) Invalid(prefixes) Invalid(settings) \
-    LastStandardKey NameTaken NotFound(Key) NotFound(Owner) NotFound(SealedToken) OwnerExists \
+    LastStandardKey NameTaken NotFound(Key) NotFound(Owner) NotFound(SealedToken) OwnerExists Pepper \
     Random State(Blocked) State(Expired) State(NotRevoked) State(NotSuspended) State(NotTrial) \
     State(Revoked) State(SealingOff) TooManyKeys";
 

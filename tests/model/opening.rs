@@ -58,6 +58,11 @@ pub(crate) fn next(chance: &mut Chance, model: &Model) -> Opening {
                 opening.sealing_keys.insert(0, next);
             }
             4 => opening.sealing_keys.truncate(1),
+            // The ones before are lost, with what lies under them.
+            6 | 7 => {
+                let next = opening.sealing_keys.iter().max().map_or(1, |last| last + 1);
+                opening.sealing_keys = vec![next];
+            }
             5 if opening.sealing_keys.is_empty() => opening.sealing_keys.push(1),
             _ => {}
         }

@@ -172,6 +172,8 @@ fn by_admin(keys: &AdminKeys, call: &Call) -> Option<Heard> {
             keys.revoke_all(owner, replacement).map(revoked_all)
         }
         Call::PurgeOwner { id, .. } => keys.purge_owner(id).map(|()| nothing()),
+        Call::Leaked { text, block: true } => keys.block_leaked(text).map(|found| shown(&found)),
+        Call::Leaked { text, block: false } => keys.identify(text).map(|found| shown(&found)),
         Call::Rules => keys.rules().map(rules),
         Call::ChangeRules { rules: new, prefixes, .. } => {
             keys.change_rules(rules_request(*new, prefixes.as_ref())).map(rules)
@@ -244,6 +246,12 @@ fn on_port(store: &dyn KeyStore, by: &Authority, call: &Call) -> Heard {
         }
         Call::Get { id } => store.key(by, *id).map(|key| shown(&key)),
         Call::GetOwner { id } => store.owner(by, id).map(|owner| shown(&owner)),
+        Call::Leaked { text, block } => {
+            let text = text.as_bytes();
+            let found =
+                if *block { store.block_leaked(by, text) } else { store.identify(by, text) };
+            found.map(|found| shown(&found))
+        }
         Call::List { query } => all_keys(query, |query| store.list_keys(by, query)),
         Call::ListOwners { query } => all_owners(query, |query| store.list_owners(by, query)),
         Call::MadeUpCursor { cursor } => {

@@ -9,8 +9,8 @@ use keyhasp::id::{ExternalId, KeyId, OwnerId, Version};
 use keyhasp::key::Unfit;
 use keyhasp::permission::Catalogue;
 use keyhasp::store::{
-    CreatedOwner, Denied, Events, Health, Issued, Key, KeyAction, OpenedToken, Owner, OwnerAction,
-    Page, RevokedAll, Rules,
+    CreatedOwner, Denied, Events, FoundToken, Health, Issued, Key, KeyAction, OpenedToken, Owner,
+    OwnerAction, Page, RevokedAll, Rules,
 };
 use keyhasp::{
     ChangeRules, CreateKey, CreateOwner, Error, EventKind, Grant, KeyStore, ListEvents, ListKeys,
@@ -262,6 +262,14 @@ impl KeyStore for Planted {
 
     fn open_tokens(&self, by: &Authority, query: &ListKeys) -> Result<Page<OpenedToken>, Error> {
         self.store.open_tokens(by, query)
+    }
+
+    fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
+        self.store.identify(by, token)
+    }
+
+    fn block_leaked(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
+        self.store.block_leaked(by, token)
     }
 
     fn create_owner(

@@ -7,8 +7,8 @@ use std::time::Duration;
 use keyhasp::authority::Authority;
 use keyhasp::permission::Catalogue;
 use keyhasp::store::{
-    CreatedOwner, Events, Health, Issued, Key, KeyAction, OpenedToken, Owner, OwnerAction, Page,
-    RevokedAll, Rules,
+    CreatedOwner, Events, FoundToken, Health, Issued, Key, KeyAction, OpenedToken, Owner,
+    OwnerAction, Page, RevokedAll, Rules,
 };
 use keyhasp::{
     ChangeRules, CreateKey, CreateOwner, Error, ExternalId, Grant, KeyId, KeyStore, ListEvents,
@@ -144,6 +144,14 @@ impl KeyStore for Planted {
 
     fn open_tokens(&self, by: &Authority, query: &ListKeys) -> Result<Page<OpenedToken>, Error> {
         self.store.open_tokens(by, query)
+    }
+
+    fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
+        self.store.identify(by, token)
+    }
+
+    fn block_leaked(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
+        self.store.block_leaked(by, token)
     }
 
     fn create_owner(

@@ -139,3 +139,32 @@ fn the_longest_keys_in_great_number() {
     store.scan(&mut |_| seen += 1).unwrap();
     assert_eq!(seen, 101);
 }
+
+#[test]
+fn so_many_keys_are_expected_as_there_are_or_as_fit() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    commit(&store, create_owner("a")).unwrap();
+    assert_eq!(store.expected_keys(), 0);
+    let keys: Vec<KeyRecord> = (0..20).map(|number| key("a", id(number))).collect();
+    let both = |key: &KeyRecord| {
+        let replaced = next(key, key.clone());
+        [create_key(key.clone()), replace_key(replaced)]
+    };
+    let batch: Vec<Change> = keys.iter().flat_map(both).collect();
+    assert!(store.commit(&batch).unwrap().iter().all(Result::is_ok));
+    assert_eq!(store.expected_keys(), 20);
+    for key in &keys[..5] {
+        commit(&store, remove_key(&next(key, key.clone()))).unwrap();
+    }
+    assert_eq!(store.expected_keys(), 15);
+    store.close().unwrap();
+    fixture.raw(1, |db| {
+        let header = db.open_tree("header").unwrap();
+        header.insert("keys", &(1_u64 << 60).to_be_bytes()).unwrap();
+    });
+    let store = fixture.store();
+    let expected = store.expected_keys();
+    let length = fs::metadata(fixture.generation(1).join("db")).unwrap().len();
+    assert!((15..=length).contains(&expected), "{expected} in {length} bytes");
+}

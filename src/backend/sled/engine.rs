@@ -157,6 +157,11 @@ impl Engine {
         number(self.value(Tree::Header, name)?.as_deref())
     }
 
+    /// The length of the data file, in bytes.
+    pub(super) fn size(&self) -> Result<u64, Fault> {
+        Ok(self.data.file.metadata()?.len())
+    }
+
     /// The entries of a tree between two bounds, in order.
     pub(super) fn range(&self, tree: Tree, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Range {
         let tree = &self.trees[tree.index()];

@@ -25,7 +25,7 @@ macro_rules! trees {
 }
 
 trees! {
-    /// The store's own record, the format, and two counters.
+    /// The store's own record, the format, and three counters.
     Header = "header",
     /// Owner to its record.
     Owners = "owners",
@@ -81,6 +81,12 @@ pub(super) const STORE: &[u8] = b"store";
 pub(super) const LAST_EVENT: &[u8] = b"last_event";
 /// In [`Tree::Header`]: the greatest external id ever used, 8 bytes.
 pub(super) const GREATEST_EXTERNAL_ID: &[u8] = b"greatest_external_id";
+
+/// In [`Tree::Header`]: how many keys there are, 8 bytes. The trees are right where it isn't.
+pub(super) const KEYS: &[u8] = b"keys";
+
+/// Fewer bytes than a key takes, whatever it is like.
+pub(super) const LEAST_OF_KEY: u64 = 64;
 
 const KEY_LEN: usize = 16;
 const NUMBER_LEN: usize = 8;

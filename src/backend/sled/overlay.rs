@@ -119,6 +119,12 @@ impl<'a> Overlay<'a> {
         before: Option<&KeyRecord>,
         after: Option<&KeyRecord>,
     ) -> Result<(), Fault> {
+        let keys = self.number(layout::KEYS)?;
+        match (before, after) {
+            (None, Some(_)) => self.put_number(layout::KEYS, keys.saturating_add(1)),
+            (Some(_), None) => self.put_number(layout::KEYS, keys.saturating_sub(1)),
+            _ => {}
+        }
         if let Some(key) = before {
             self.remove(Tree::OwnerKeys, &layout::owner_key(&key.owner, key.id));
             if let Some(name) = key.name.as_ref().filter(|_| key.is_live()) {
@@ -148,8 +154,7 @@ impl<'a> Overlay<'a> {
     fn store_external_id(&mut self, external_id: ExternalId, id: KeyId) -> Result<(), Fault> {
         self.put(Tree::ExternalIds, &layout::external_id(external_id), &layout::key(id));
         if external_id.get() > self.number(layout::GREATEST_EXTERNAL_ID)? {
-            let greatest = external_id.get().to_be_bytes();
-            self.put(Tree::Header, layout::GREATEST_EXTERNAL_ID, &greatest);
+            self.put_number(layout::GREATEST_EXTERNAL_ID, external_id.get());
         }
         Ok(())
     }
@@ -163,7 +168,7 @@ impl<'a> Overlay<'a> {
         if let Some(owner) = &event.owner {
             self.put(Tree::OwnerEvents, &layout::owner_event(owner, sequence), &[]);
         }
-        self.put(Tree::Header, layout::LAST_EVENT, &sequence.to_be_bytes());
+        self.put_number(layout::LAST_EVENT, sequence);
         Ok(())
     }
 
@@ -182,6 +187,10 @@ impl<'a> Overlay<'a> {
 
     fn number(&self, name: &[u8]) -> Result<u64, Fault> {
         number(self.value(Tree::Header, name)?.as_deref())
+    }
+
+    fn put_number(&mut self, name: &[u8], number: u64) {
+        self.put(Tree::Header, name, &number.to_be_bytes());
     }
 }
 

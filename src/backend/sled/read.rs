@@ -42,6 +42,11 @@ impl Engine {
         self.number(layout::LAST_EVENT)
     }
 
+    /// How many keys there are, or, where what is stored can't be right, how many fit.
+    pub(super) fn expected_keys(&self) -> Result<u64, Fault> {
+        Ok(self.number(layout::KEYS)?.min(self.size()? / layout::LEAST_OF_KEY))
+    }
+
     pub(super) fn owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
         let record = parts::load(self, Tree::Owners, layout::owner(id))?;
         record.map(|record| decode_owner(*id, &record)).transpose()

@@ -183,6 +183,11 @@ impl Backend for Sled {
         Ok(last)
     }
 
+    fn expected_keys(&self) -> u64 {
+        // What fails here will be met by the scan.
+        self.read("scan", Engine::expected_keys).unwrap_or_default()
+    }
+
     fn scan_owner(
         &self,
         owner: &OwnerId,

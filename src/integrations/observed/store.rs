@@ -9,9 +9,9 @@ use crate::grant::Grant;
 use crate::id::{ExternalId, KeyId, OwnerId, Version};
 use crate::permission::Catalogue;
 use crate::store::{
-    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, Health, Issued, Key,
-    KeyAction, KeyStore, ListEvents, ListKeys, ListOwners, OpenedToken, Owner, OwnerAction, Page,
-    Refusal, RevokedAll, Rotate, Rules,
+    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, Issued,
+    Key, KeyAction, KeyStore, ListEvents, ListKeys, ListOwners, OpenedToken, Owner, OwnerAction,
+    Page, Refusal, RevokedAll, Rotate, Rules,
 };
 use crate::token::Token;
 
@@ -111,6 +111,16 @@ impl<S: KeyStore, O: Observer> KeyStore for Observed<S, O> {
     fn open_tokens(&self, by: &Authority, query: &ListKeys) -> Result<Page<OpenedToken>, Error> {
         let call = Call { name: "open_tokens", by: Some(by), ..Call::default() };
         self.observer.around(&call, || self.store.open_tokens(by, query))
+    }
+
+    fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
+        let call = Call { name: "identify", by: Some(by), ..Call::default() };
+        self.observer.around(&call, || self.store.identify(by, token))
+    }
+
+    fn block_leaked(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
+        let call = Call { name: "block_leaked", by: Some(by), ..Call::default() };
+        self.observer.around(&call, || self.store.block_leaked(by, token))
     }
 
     fn create_owner(

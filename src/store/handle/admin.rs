@@ -9,12 +9,13 @@ use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::invalid::Invalid;
 use crate::key::Expiry;
-use crate::store::answer::{CreatedOwner, Issued, Key, Owner, Page, RevokedAll, Rules};
+use crate::store::answer::{CreatedOwner, FoundToken, Issued, Key, Owner, Page, RevokedAll, Rules};
 use crate::store::error::Error;
 use crate::store::key_store::KeyStore;
 use crate::store::request::{
     ChangeRules, CreateKey, CreateOwner, KeyAction, ListOwners, OwnerAction, UpdateOwner,
 };
+use crate::token::{Found, scan};
 
 /// The role of [`AdminKeys`].
 #[derive(Debug)]
@@ -57,6 +58,32 @@ impl AdminKeys {
     /// `State` if it is revoked, and as [`KeyStore`] says.
     pub fn unblock(&self, id: KeyId) -> Result<Key, Error> {
         self.act(id, &KeyAction::Unblock)
+    }
+
+    /// Which key and generation a token is that was found in public; `None` for one that no key
+    /// has, or none has any more. It counts as no use of the key.
+    ///
+    /// # Errors
+    /// As [`KeyStore::identify`].
+    pub fn identify(&self, token: impl AsRef<[u8]>) -> Result<Option<FoundToken>, Error> {
+        self.store.identify(&self.by, token.as_ref())
+    }
+
+    /// The same, and blocks the key, unless it is revoked or blocked already.
+    ///
+    /// # Errors
+    /// As [`KeyStore::block_leaked`].
+    pub fn block_leaked(&self, token: impl AsRef<[u8]>) -> Result<Option<FoundToken>, Error> {
+        self.store.block_leaked(&self.by, token.as_ref())
+    }
+
+    /// The tokens in any text that have a shape and a prefix of this store's, and whose checksums
+    /// fit; whether they were ever issued is for [`identify`](Self::identify) to say.
+    ///
+    /// # Errors
+    /// As [`KeyStore::rules`].
+    pub fn scan(&self, text: impl AsRef<[u8]>) -> Result<Vec<Found>, Error> {
+        Ok(scan(text.as_ref(), &self.rules()?.prefixes))
     }
 
     /// Makes a trial key a standard one; its owner's ceiling cuts it from then on.

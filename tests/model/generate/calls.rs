@@ -73,6 +73,7 @@ impl Generator<'_> {
             }
             Pick::Get => Call::Get { id: self.key() },
             Pick::GetOwner => Call::GetOwner { id: self.owner() },
+            Pick::Leaked => self.leaked(),
             Pick::List => Call::List { query: self.key_query() },
             Pick::ListOwners => Call::ListOwners { query: self.owner_query() },
             Pick::MadeUpCursor => Call::MadeUpCursor { cursor: self.cursor() },
@@ -324,6 +325,28 @@ impl Generator<'_> {
         Call::ChangeRules { rules, prefixes, expected: self.expecting(self.model.version) }
     }
 
+    /// A token that some key has, or one that is nearly it.
+    pub(super) fn leaked(&mut self) -> Call {
+        let block = self.chance.percent(50);
+        let id = self.key_that(|key| !key.earlier.is_empty());
+        let tokens = self.model.keys.get(&id).map_or_else(Vec::new, KeyFile::tokens);
+        let tokens: Vec<String> = tokens.into_iter().map(|token| token.text.clone()).collect();
+        let mut text = match tokens.as_slice() {
+            [] => "acme_0".to_owned(),
+            tokens => self.chance.pick(tokens),
+        };
+        match self.chance.below(10) {
+            0 => _ = text.pop(),
+            1 => {
+                let last = if text.ends_with('0') { "1" } else { "0" };
+                text.replace_range(text.len() - 1.., last);
+            }
+            2 => text.insert(0, 'x'),
+            _ => {}
+        }
+        Call::Leaked { text, block }
+    }
+
     pub(super) fn open_tokens(&mut self) -> Call {
         let mut query = self.key_query();
         // A page on which one doesn't open is refused whole, so that pages would matter.
@@ -343,6 +366,7 @@ fn is_administrators(call: &Call) -> bool {
         Call::ActOnOwner { .. }
         | Call::ChangeRules { .. }
         | Call::CreateOwner { .. }
+        | Call::Leaked { .. }
         | Call::ListOwners { .. }
         | Call::MoveMark { .. }
         | Call::Prune { .. }

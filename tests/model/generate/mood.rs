@@ -19,6 +19,7 @@ pub(super) enum Pick {
     ForeignCursor,
     Get,
     GetOwner,
+    Leaked,
     List,
     ListOwners,
     MadeUpCursor,
@@ -43,7 +44,7 @@ pub(super) enum Pick {
     Wait,
 }
 
-const PICKS: [(usize, Pick); 36] = [
+const PICKS: [(usize, Pick); 37] = [
     (5, Pick::Activate),
     (5, Pick::Block),
     (4, Pick::ChangeRules),
@@ -58,11 +59,12 @@ const PICKS: [(usize, Pick); 36] = [
     (1, Pick::ForeignCursor),
     (4, Pick::Get),
     (1, Pick::GetOwner),
+    (4, Pick::Leaked),
     (5, Pick::List),
     (2, Pick::ListOwners),
     (1, Pick::MadeUpCursor),
     (2, Pick::MoveMark),
-    (5, Pick::OpenToken),
+    (9, Pick::OpenToken),
     (2, Pick::OpenTokens),
     (2, Pick::OwnerMark),
     (6, Pick::OwnerUpdate),

@@ -1,5 +1,6 @@
 //! The life of a key.
 
+use keyhasp::authority::Reason as Why;
 use keyhasp::event::Fields;
 use keyhasp::id::{ExternalId, Generation, KeyId, Version};
 use keyhasp::key::{Expiry, Kind};
@@ -13,6 +14,7 @@ use super::reason::Reason;
 use super::records::{KeyFile, SwitchFile};
 use super::settings::patched;
 use super::state::{Decided, Fresh, Model, conflict, unless_refused};
+use super::verify::Verdict;
 use crate::calls::{KeyUpdate, OnKey, Rotation};
 
 /// The most earlier tokens that live at once.
@@ -294,6 +296,43 @@ impl Model {
         Ok(Value::Null)
     }
 
+    pub(super) fn leaked(&mut self, caller: &Caller, text: &str, block: bool) -> Decided<Value> {
+        unless_refused(caller.not_admin().into_iter().collect())?;
+        let is_claimed = |key: &&KeyFile| id_in(text) == Some(key.id);
+        let Some(key) = self.keys.values().find(is_claimed).cloned() else {
+            return Ok(Value::Null);
+        };
+        if !text.starts_with(&format!("{}_", key.prefix)) {
+            return Ok(Value::Null);
+        }
+        let (readable, closed): (Vec<_>, Vec<_>) =
+            key.tokens().into_iter().partition(|token| self.is_readable(token));
+        let Some(token) = readable.iter().find(|token| token.text == text) else {
+            // It may be one of those that can't be read.
+            let closed = closed.last().map(|token| Reason::Pepper(token.pepper));
+            return closed.map_or(Ok(Value::Null), |reason| Err(vec![reason]));
+        };
+        let generation = token.generation;
+        if block && key.is_live() && key.blocked.is_none() {
+            let mut by = caller.by.clone();
+            let reason = format!("token of generation {generation} found in public");
+            by.reason = by.reason.or(Some(Why::new(reason).unwrap()));
+            let mut after = key.clone();
+            after.blocked = Some(SwitchFile::new(&by, self.now));
+            after.change(self.mark_of(&self.owners[&key.owner]), self.now);
+            self.keys.insert(key.id, after);
+            let generation = Generation::new(generation).unwrap();
+            let (kind, fields) = (EventKind::KeyBlocked, Fields::BLOCKED);
+            self.note_key(&by, kind, key.id, Some(generation), fields);
+        }
+        Ok(json!({
+            "key": self.shown_key(key.id),
+            "generation": generation,
+            "is_current": generation == key.current.generation,
+            "is_accepted": matches!(self.verify(key.id, generation), Verdict::Granted(_)),
+        }))
+    }
+
     pub(super) fn open_token(&mut self, caller: &Caller, id: KeyId) -> Decided<Value> {
         let key = self.key_in_reach(caller, id)?.clone();
         let mut reasons: Vec<Reason> = caller.beyond(&key.access).into_iter().collect();
@@ -353,4 +392,23 @@ fn is_later(expiry: Expiry, key: &KeyFile) -> bool {
         (Expiry::Never, Some(_)) => true,
         (Expiry::At(new), Some(old)) => new > old,
     }
+}
+
+/// The id that a text claims to belong to, if it has the shape of a token: 70 characters of base62
+/// after a prefix and `_`, of which the first 22 are the id.
+fn id_in(text: &str) -> Option<KeyId> {
+    let (prefix, body) = text.rsplit_once('_')?;
+    if prefix.is_empty() || body.len() != 70 {
+        return None;
+    }
+    let id = body[..22].chars().try_fold(0_u128, |id, digit| {
+        let value = match digit {
+            '0'..='9' => digit as u128 - '0' as u128,
+            'A'..='Z' => digit as u128 - 'A' as u128 + 10,
+            'a'..='z' => digit as u128 - 'a' as u128 + 36,
+            _ => return None,
+        };
+        id.checked_mul(62)?.checked_add(value)
+    })?;
+    Some(KeyId::from_u128(id))
 }

@@ -2,7 +2,7 @@
 
 use keyhasp::Error;
 use keyhasp::id::{KeyId, Version};
-use keyhasp::store::{Denied, Resource, StateProblem, Unavailable};
+use keyhasp::store::{Denied, PepperProblem, Resource, StateProblem, Unavailable};
 
 /// A reason to refuse a call. Where several hold at once, the store may tell any of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +20,8 @@ pub(crate) enum Reason {
     NameTaken(KeyId),
     NotFound(Resource),
     OwnerExists,
+    /// No pepper of this number is open.
+    Pepper(u16),
     Random,
     Seal,
     State(StateProblem),
@@ -45,6 +47,7 @@ impl Reason {
             Error::NameTaken(by) => Self::NameTaken(*by),
             Error::NotFound(kindred) => Self::NotFound(*kindred),
             Error::OwnerExists => Self::OwnerExists,
+            Error::Pepper { number, problem: PepperProblem::Missing } => Self::Pepper(*number),
             Error::Random(_) => Self::Random,
             Error::Seal(_) => Self::Seal,
             Error::State(problem) => Self::State(*problem),

@@ -129,6 +129,7 @@ impl Model {
             }
             Call::Get { id } => self.get(&caller, *id)?,
             Call::GetOwner { id } => self.owner_in_reach(&caller, *id)?.shown(),
+            Call::Leaked { text, block } => self.leaked(&caller, text, *block)?,
             Call::List { query } => self.list(&caller, query)?,
             Call::ListOwners { query } => self.list_owners(&caller, query)?,
             Call::MadeUpCursor { .. } => return Err(vec![Reason::Invalid("cursor")]),

@@ -33,7 +33,7 @@ pub(crate) struct GrantFile {
 
 impl Model {
     /// Whether the digest of a token can be told by the peppers that are open.
-    fn is_readable(&self, token: &TokenFile) -> bool {
+    pub(super) fn is_readable(&self, token: &TokenFile) -> bool {
         self.opening.peppers.contains(&token.pepper)
     }
 

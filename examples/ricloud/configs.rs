@@ -1,0 +1,30 @@
+//! Storage and webhook configurations: where results go, and who is told of them. What they hold is
+//! no matter of keys; three of each are there for every organisation.
+
+use std::ops::RangeInclusive;
+
+use axum::Json;
+use serde_json::{Value, json};
+
+use super::faults::Fault;
+use super::resource::Id;
+
+const KNOWN: RangeInclusive<u64> = 1..=3;
+
+/// Whether there is a configuration of this number, of either sort.
+pub(crate) fn exists(id: u64) -> bool {
+    KNOWN.contains(&id)
+}
+
+pub(crate) async fn storage(Id(id): Id) -> Result<Json<Value>, Fault> {
+    config(id.get(), "storage_config")
+}
+
+pub(crate) async fn webhook(Id(id): Id) -> Result<Json<Value>, Fault> {
+    config(id.get(), "webhook_config")
+}
+
+fn config(id: u64, resource: &str) -> Result<Json<Value>, Fault> {
+    let known = exists(id).then(|| Json(json!({"id": id, "resource": resource})));
+    known.ok_or_else(Fault::not_found)
+}

@@ -1,0 +1,75 @@
+//! Two organisations, to have something to ask about.
+//!
+//! The first is five weeks old and has keys 1 (good), 3 (deactivated by itself), 4 (blocked by an
+//! administrator) and 5 (a trial that is over). The second has key 2.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyhasp::{Access, AdminKeys, Clock, CreateKey, CreateOwner, Error, Expiry, ExternalId};
+use keyhasp::{ExternalIdWish, Key, KeyStore, ManualClock, OwnerId, OwnerKeys, SystemClock};
+use serde_json::{Value, json};
+
+use super::shared::Outcome;
+
+const ACTOR: &str = "demonstration";
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const GOOD: u64 = 1;
+const OTHER: u64 = 2;
+const DEACTIVATED: u64 = 3;
+const BLOCKED: u64 = 4;
+const TRIAL: u64 = 5;
+
+/// Fills a new database, five weeks ago: only a clock that is set by hand makes a trial that has
+/// expired. Where the process ended half-way, what is missing is added.
+pub(crate) fn fill(open: impl FnOnce(Arc<dyn Clock>) -> Outcome<Arc<dyn KeyStore>>) -> Outcome<()> {
+    let then = SystemClock::new().now().saturating_sub(35 * DAY);
+    let store = open(Arc::new(ManualClock::new(then)))?;
+    let admin = AdminKeys::new(Arc::clone(&store), ACTOR)?;
+    let (first, second) = (OwnerId::new("1")?, OwnerId::new("2")?);
+    let standard = || CreateKey::new(Access::Full);
+    once(&admin, GOOD, |key| admin.create_owner(&first, CreateOwner::with_key(key)), standard())?;
+    once(&admin, OTHER, |key| admin.create_owner(&second, CreateOwner::with_key(key)), standard())?;
+    let deactivated = once(&admin, DEACTIVATED, |key| admin.create(&first, key), standard())?;
+    OwnerKeys::new(Arc::clone(&store), first, ACTOR)?.deactivate(deactivated.id)?;
+    let blocked = once(&admin, BLOCKED, |key| admin.create(&first, key), standard())?;
+    admin.because("its token was found in public")?.block(blocked.id)?;
+    let trial = CreateKey::trial(Access::Full, Expiry::At(then.saturating_add(14 * DAY)));
+    once(&admin, TRIAL, |key| admin.create(&first, key), trial)?;
+    Ok(store.close()?)
+}
+
+/// The key of this number, made now if it isn't there.
+fn once<T>(
+    admin: &AdminKeys,
+    number: u64,
+    create: impl FnOnce(CreateKey) -> Result<T, Error>,
+    key: CreateKey,
+) -> Result<Key, Error> {
+    let id = ExternalId::new(number)?;
+    match admin.find(id) {
+        Err(Error::NotFound(_)) => {
+            create(key.external_id(ExternalIdWish::Given(id)).sealed())?;
+            admin.find(id)
+        }
+        found => found,
+    }
+}
+
+/// The current tokens of the demonstration's keys; null for one whose seal doesn't open any more.
+pub(crate) fn tokens(store: &Arc<dyn KeyStore>) -> Result<Value, Error> {
+    let admin = AdminKeys::new(Arc::clone(store), ACTOR)?;
+    let token = |number| {
+        let key = admin.find(ExternalId::new(number)?)?;
+        match admin.open_token(key.id) {
+            Ok(token) => Ok(Some(token.expose().to_owned())),
+            Err(Error::Seal(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    };
+    Ok(json!({
+        "token": token(GOOD)?,
+        "other_token": token(OTHER)?,
+        "dead_tokens": [token(DEACTIVATED)?, token(BLOCKED)?, token(TRIAL)?],
+    }))
+}

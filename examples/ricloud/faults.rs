@@ -1,0 +1,125 @@
+//! What goes wrong, as the API says it: `{"error": "slug", "message": "text"}`, and `params` beside
+//! them where parameters are at fault.
+
+use axum::Json;
+use axum::http::{HeaderValue, Response, StatusCode, header::RETRY_AFTER};
+use axum::response::IntoResponse;
+use keyhasp::Error;
+use keyhasp::integrations::http::Refused;
+use serde_json::{Map, Value, json};
+
+use super::shared::BodyFault;
+
+/// A request that isn't done.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    status: StatusCode,
+    slug: &'static str,
+    message: String,
+    params: Option<Map<String, Value>>,
+}
+
+impl Fault {
+    pub(crate) fn new(status: StatusCode, slug: &'static str, message: impl Into<String>) -> Self {
+        Self { status, slug, message: message.into(), params: None }
+    }
+
+    /// Unknown, out of range or another organisation's: all alike.
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "This resource cannot be found.")
+    }
+
+    pub(crate) fn invalid_body(message: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid-body", message)
+    }
+
+    /// One parameter that can't be right.
+    pub(crate) fn invalid_parameter(name: &str, text: &str) -> Self {
+        Self::invalid_parameters(Map::from_iter([(name.to_owned(), json!([text]))]))
+    }
+
+    /// Parameters by name, each with what is wrong with it.
+    pub(crate) fn invalid_parameters(params: Map<String, Value>) -> Self {
+        let message = "A parameter is not valid; see `params`.";
+        let fault = Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", message);
+        Self { params: Some(params), ..fault }
+    }
+}
+
+impl From<BodyFault> for Fault {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::TooLarge => {
+                let status = StatusCode::PAYLOAD_TOO_LARGE;
+                Self::new(status, "invalid-body", "The request body is too large.")
+            }
+            BodyFault::Interrupted | BodyFault::NotJson => {
+                Self::invalid_body("The request body is not valid JSON.")
+            }
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let conflict = |message: String| Self::new(StatusCode::CONFLICT, "conflict", message);
+        match error {
+            Error::NotFound(_) => Self::not_found(),
+            Error::TooManyKeys { limit } => {
+                let message = format!("An organisation can have {limit} keys.");
+                Self::new(StatusCode::FORBIDDEN, "limit-exceeded", message)
+            }
+            Error::Denied(_) => {
+                let message = "Only an API administrator can do this.";
+                Self::new(StatusCode::FORBIDDEN, "missing-scope", message)
+            }
+            Error::State(problem) => conflict(format!("This can't be done now: {problem}.")),
+            Error::Invalid(invalid) => {
+                Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", invalid.to_string())
+            }
+            // Clients send a request again at once after a 5xx, so that is for what was not done.
+            Error::OutcomeUnknown(_) => conflict(
+                "It is not known whether this was done. Read the key before trying again.".into(),
+            ),
+            _ => {
+                let message = "Keys can't be reached at the moment. Try again later.";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+            }
+        }
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> axum::response::Response {
+        let mut body = json!({"error": self.slug, "message": self.message});
+        if let Some(params) = self.params {
+            body["params"] = params.into();
+        }
+        let mut response = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// The layer's refusals in this shape. Whoever lacks the secret, and whoever has that of a key that
+/// isn't good now, are told the same.
+pub(crate) fn refused(refused: &Refused<'_>) -> Response<String> {
+    let slug = match refused.status() {
+        StatusCode::BAD_REQUEST => "invalid-credentials",
+        StatusCode::UNAUTHORIZED => "unauthorized",
+        StatusCode::FORBIDDEN => "missing-scope",
+        _ => "unavailable",
+    };
+    refused.json(&json!({"error": slug, "message": refused.detail()}))
+}
+
+pub(crate) async fn no_such_path() -> Fault {
+    Fault::not_found()
+}
+
+pub(crate) async fn no_such_method() -> Fault {
+    let message = "This resource does not have that method.";
+    Fault::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message)
+}

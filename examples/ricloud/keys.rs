@@ -1,0 +1,167 @@
+//! The calls on keys. Each acts for the organisation of the key that it was made with: another's
+//! keys are not found.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use keyhasp::store::Unavailable;
+use keyhasp::{Access, AsyncKeys, Authenticated, CreateKey, Error, ExternalIdWish};
+use keyhasp::{Key, KeyId, KeyStore, ListKeys, OwnerKeys, Rotate, Token, UpdateKey};
+use serde_json::{Value, json};
+
+use super::faults::Fault;
+use super::parameters::{Listing, force, settings};
+use super::resource::{Id, key};
+use super::shared::JsonBody;
+
+type Store = State<Arc<dyn KeyStore>>;
+type Answer = Result<Json<Value>, Fault>;
+
+/// `POST /keys`
+pub(crate) async fn create(
+    State(store): Store,
+    caller: Authenticated,
+    body: JsonBody,
+) -> Result<(StatusCode, Json<Value>), Fault> {
+    let wish = CreateKey::new(Access::Full)
+        .settings(settings(body)?)
+        .external_id(ExternalIdWish::Next)
+        .sealed();
+    let issued = in_name_of(&caller, store, |keys| keys.create(wish)).await?;
+    Ok((StatusCode::CREATED, Json(key(&issued.key, &issued.token))))
+}
+
+/// `GET /keys/{id}`
+pub(crate) async fn retrieve(State(store): Store, caller: Authenticated, Id(id): Id) -> Answer {
+    let (found, token) =
+        in_name_of(&caller, store, move |keys| show(keys, keys.find(id)?.id)).await?;
+    Ok(Json(key(&found, &token)))
+}
+
+/// `GET /key`
+pub(crate) async fn current(State(store): Store, caller: Authenticated) -> Answer {
+    let id = caller.grant().ok_or_else(Fault::not_found)?.key();
+    let (found, token) = in_name_of(&caller, store, move |keys| show(keys, id)).await?;
+    Ok(Json(key(&found, &token)))
+}
+
+/// `POST /keys/{id}`
+pub(crate) async fn update(
+    State(store): Store,
+    caller: Authenticated,
+    Id(id): Id,
+    body: JsonBody,
+) -> Answer {
+    let update = UpdateKey::new().settings(settings(body)?);
+    let updated = in_name_of(&caller, store, move |keys| {
+        let id = keys.find(id)?.id;
+        loop {
+            // The token is read first, so that nothing is left that could fail when the update is
+            // done; a rotation that comes between shows in the version or the generation.
+            let (before, token) = show(keys, id)?;
+            match keys.expecting(before.version).update(id, update.clone()) {
+                Ok(after) if after.generation == before.generation => return Ok((after, token)),
+                Ok(_) | Err(Error::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    });
+    let (updated, token) = updated.await?;
+    Ok(Json(key(&updated, &token)))
+}
+
+/// `POST /keys/{id}/rotate`
+pub(crate) async fn rotate(
+    State(store): Store,
+    caller: Authenticated,
+    Id(id): Id,
+    body: JsonBody,
+) -> Answer {
+    let wish = if force(body)? { Rotate::new().force() } else { Rotate::new() };
+    let rotated = in_name_of(&caller, store, move |keys| keys.rotate(keys.find(id)?.id, wish));
+    let rotated = rotated.await?;
+    Ok(Json(key(&rotated.key, &rotated.token)))
+}
+
+/// `GET /keys`, newest first.
+pub(crate) async fn list(State(store): Store, caller: Authenticated, listing: Listing) -> Answer {
+    let page = in_name_of(&caller, store, move |keys| page(keys, &listing)).await?;
+    Ok(Json(page?))
+}
+
+/// A page, its end and the number of keys that its filters fit; a fault of the query's.
+fn page(keys: &OwnerKeys, listing: &Listing) -> Result<Result<Value, Fault>, Error> {
+    let mut query = ListKeys::new().limit(listing.limit);
+    if let Some(kind) = listing.kind {
+        query = query.kind(kind);
+    }
+    if let Some(state) = listing.state {
+        query = query.states([state]);
+    }
+    let total = keys.count(&query)?;
+    for (name, id) in [("after_id", listing.after), ("before_id", listing.before)] {
+        let Some(id) = id else { continue };
+        match keys.find(id) {
+            Ok(key) if name == "after_id" => query = query.after(key.id),
+            Ok(key) => query = query.before(key.id),
+            Err(Error::NotFound(_)) => {
+                return Ok(Err(Fault::invalid_parameter(name, "No key has this id.")));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let page = keys.open_tokens(&query).map_err(only_read)?;
+    // A page is never short of its limit but at the end: an organisation hasn't so many keys that
+    // the store would stop on the way. That there may be more is no proof that there is.
+    let has_more = match page.items.last() {
+        Some(last) if page.next.is_some() => {
+            !keys.list(&query.after(last.key.id).limit(1))?.items.is_empty()
+        }
+        _ => false,
+    };
+    let data: Vec<Value> =
+        page.items.iter().filter_map(|item| Some(key(&item.key, item.token.as_ref()?))).collect();
+    Ok(Ok(json!({
+        "resource": "list",
+        "data": data,
+        "has_more": has_more,
+        "total_count": total,
+        "url": "/keys",
+    })))
+}
+
+/// A key and its current token.
+fn show(keys: &OwnerKeys, id: KeyId) -> Result<(Key, Token), Error> {
+    loop {
+        let (key, token) = (keys.get(id)?, keys.open_token(id).map_err(only_read)?);
+        // Unless it was rotated in between.
+        if keys.get(id)?.generation == key.generation {
+            return Ok((key, token));
+        }
+    }
+}
+
+/// Showing a token leaves an event and changes nothing, so it can be asked for again even where it
+/// isn't known whether the event is there.
+fn only_read(error: Error) -> Error {
+    match error {
+        Error::OutcomeUnknown(_) => Unavailable::Recovering.into(),
+        error => error,
+    }
+}
+
+/// Runs calls on the keys of the caller's organisation, where waiting for a disk holds nobody up.
+///
+/// They are made as the organisation, not as a delegate of the calling key: a trial key acts for its
+/// organisation too, and delegates nothing. The events name the key.
+async fn in_name_of<T: Send + 'static>(
+    caller: &Authenticated,
+    store: Arc<dyn KeyStore>,
+    calls: impl FnOnce(&OwnerKeys) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Fault> {
+    let actor = caller.grant().map_or("session".to_owned(), |grant| format!("key {}", grant.key()));
+    let keys = OwnerKeys::new(store, *caller.owner(), actor).map_err(Error::from)?;
+    Ok(AsyncKeys::from(keys).call(calls).await?)
+}

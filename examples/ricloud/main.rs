@@ -1,0 +1,87 @@
+//! ricloud's `keys`: an organisation's keys, which can be read, created, changed and rotated over
+//! HTTP, with tokens that can be read again.
+//!
+//! `cargo run --all-features --example ricloud -- --listen 127.0.0.1:0 --db keys.db`
+//!
+//! | here | in keyhasp |
+//! | --- | --- |
+//! | organisation | an owner; its number is the owner's id |
+//! | a key's `id` | its external id, numbered by the store (`Next`) |
+//! | `storage_config`, `webhook_config`, `config` | settings over the organisation's; null goes back to those |
+//! | `token` in every answer | sealed tokens |
+//! | `state`, `type` | state and kind, as they are |
+//!
+//! On a new database it fills two organisations with a demonstration; see `demonstration.rs`.
+
+mod configs;
+mod demonstration;
+mod faults;
+mod keys;
+mod parameters;
+mod resource;
+#[path = "../shared/mod.rs"]
+pub(crate) mod shared;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+use keyhasp::integrations::http::Credentials;
+use keyhasp::store::StoreBuilder;
+use keyhasp::{Catalogue, Clock, KeyLayer, KeyStore, Prefix, SealingKeys, Store, StoreRules};
+use keyhasp::{Invalid, SystemClock, Verifier};
+
+use shared::{Arguments, Door, Outcome, Place};
+
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    let mut arguments = Arguments::of_this_process();
+    let address = arguments.option("--listen")?.unwrap_or("127.0.0.1:0".into());
+    let place = Place::new(arguments.option("--db")?)?;
+    arguments.finish()?;
+    let door = Door::open(&address).await?;
+    demonstration::fill(|clock| place.open(store(&place, clock)?))?;
+    let store = place.open(store(&place, Arc::new(SystemClock::new()))?)?;
+    let mut first_line = demonstration::tokens(&store)?;
+    first_line["url"] = door.url().into();
+    door.serve(routes(Arc::clone(&store))?, store, first_line).await
+}
+
+/// What every store of this service is opened with.
+pub(crate) fn store(place: &Place, clock: Arc<dyn Clock>) -> Outcome<StoreBuilder> {
+    let catalogue = Catalogue::builder().read("keys:read").write("keys:write");
+    let catalogue = catalogue.read("configs:read").build()?;
+    let rules = StoreRules { unique_names: false, keep_standard_key: true, sealed_tokens: true };
+    Ok(Store::builder(catalogue, [Prefix::new("ricloud")?])
+        .rules(rules)
+        .sealing_keys(SealingKeys::new(1, place.secret("sealing")?)?)
+        .clock(clock))
+}
+
+/// Nothing is open to somebody without a key, not even to be told that there is nothing.
+pub(crate) fn routes(store: Arc<dyn KeyStore>) -> Result<Router, Invalid> {
+    let layer = KeyLayer::new(Verifier::new(Arc::clone(&store)))
+        .credentials(Credentials::scheme("Token")?)
+        .answer_by(faults::refused);
+    let reading = Router::new()
+        .route("/key", get(keys::current))
+        .route("/keys", get(keys::list))
+        .route("/keys/{id}", get(keys::retrieve))
+        .route_layer(layer.require(["keys:read"])?);
+    let writing = Router::new()
+        .route("/keys", post(keys::create))
+        .route("/keys/{id}", post(keys::update))
+        .route("/keys/{id}/rotate", post(keys::rotate))
+        .route_layer(layer.require(["keys:write"])?);
+    let configs = Router::new()
+        .route("/configs/storage/{id}", get(configs::storage))
+        .route("/configs/webhook/{id}", get(configs::webhook))
+        .route_layer(layer.require(["configs:read"])?);
+    Ok(reading
+        .merge(writing)
+        .merge(configs)
+        .fallback(faults::no_such_path)
+        .method_not_allowed_fallback(faults::no_such_method)
+        .layer(layer)
+        .with_state(store))
+}

@@ -1,0 +1,56 @@
+//! A key as the API shows it, and the ids in its paths.
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::request::Parts;
+use keyhasp::{ExternalId, Key, Timestamp, Token};
+use serde_json::{Value, json};
+
+use super::faults::Fault;
+
+/// A key with its current token.
+pub(crate) fn key(key: &Key, token: &Token) -> Value {
+    let own = |name| key.own_settings.get(name).cloned();
+    json!({
+        "id": key.external_id,
+        "resource": "key",
+        "organisation": key.owner.as_str().parse::<u64>().ok(),
+        "type": key.kind,
+        "config": own("config").unwrap_or_else(|| json!({})),
+        "storage_config": own("storage_config"),
+        "webhook_config": own("webhook_config"),
+        "token": token.expose(),
+        "state": key.state,
+        "date_created": date(key.created_at),
+        "date_expires": key.expires_at.map(date),
+    })
+}
+
+/// With microseconds, or none: the two forms that the API has.
+fn date(at: Timestamp) -> String {
+    let text = at.to_string();
+    match text.trim_end_matches('Z').split_once('.') {
+        Some((seconds, fraction)) => format!("{seconds}.{fraction:0<6}Z"),
+        None => text,
+    }
+}
+
+/// The number in the path. Whatever can't be one is nobody's, so it isn't found.
+#[derive(Debug)]
+pub(crate) struct Id(pub(crate) ExternalId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {
+        let path = RawPathParams::from_request_parts(parts, state).await;
+        let path = path.map_err(|_| Fault::not_found())?;
+        let id = path.iter().find(|(name, _)| *name == "id").and_then(|(_, text)| id(text));
+        id.map(Id).ok_or_else(Fault::not_found)
+    }
+}
+
+/// An id in decimal, as it is written: without sign, blanks or leading zeros.
+pub(crate) fn id(text: &str) -> Option<ExternalId> {
+    let number = text.parse().ok().filter(|number: &u64| number.to_string() == text);
+    number.and_then(|number| ExternalId::new(number).ok())
+}

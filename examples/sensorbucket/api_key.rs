@@ -1,0 +1,36 @@
+//! A key as this API shows it.
+
+use keyhasp::{Catalogue, ExternalId, Key, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::tenant::{NAME, TenantId};
+use super::{name, permissions};
+
+/// The model `ApiKey`. The token is in none: it is shown once, where it is made.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ApiKey {
+    pub(crate) id: ExternalId,
+    name: String,
+    tenant_id: TenantId,
+    tenant_name: String,
+    expiration_date: Option<Timestamp>,
+    pub(crate) created: Timestamp,
+    permissions: Vec<String>,
+}
+
+impl ApiKey {
+    /// None for a key that has no number, or whose owner is no tenant: this API makes no such.
+    pub(crate) fn of(key: &Key, catalogue: &Catalogue) -> Option<Self> {
+        let tenant_name = key.settings.get(NAME).and_then(Value::as_str).unwrap_or_default();
+        Some(Self {
+            id: key.external_id?,
+            name: name::of(key),
+            tenant_id: TenantId::of(&key.owner)?,
+            tenant_name: tenant_name.to_owned(),
+            expiration_date: key.expires_at,
+            created: key.created_at,
+            permissions: permissions::names(catalogue, &key.access.compile(catalogue)),
+        })
+    }
+}

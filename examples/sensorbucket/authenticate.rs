@@ -1,0 +1,70 @@
+//! Whose key it is, for a gateway that stands in front of other services.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use keyhasp::integrations::http::{Credentials, Presented};
+use keyhasp::token::Inspection;
+use keyhasp::{Grant, Refusal, State as KeyState, Unfit};
+use serde::Serialize;
+use serde_json::json;
+
+use super::permissions;
+use super::problem::Problem;
+use super::service::Service;
+use super::tenant::TenantId;
+
+/// What the gateway passes on.
+#[derive(Debug, Serialize)]
+struct Extra {
+    /// In Unix seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<u64>,
+    perms: Vec<String>,
+    tid: TenantId,
+}
+
+pub(crate) async fn authenticate_api_key(
+    State(service): State<Arc<Service>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let token = match Credentials::bearer().find(&headers) {
+        Presented::Token(token) if !token.is_empty() => token,
+        Presented::Doubled => return Err(Problem::INVALID_INPUT),
+        _ => return Err(Problem::NO_AUTHORIZATION),
+    };
+    let refused = (StatusCode::UNAUTHORIZED, Json(json!({}))).into_response();
+    match service.verifier.verify(token) {
+        Ok(grant) => {
+            let extra = service.extra(&grant).ok_or(Problem::INTERNAL)?;
+            Ok(Json(json!({ "extra": extra })).into_response())
+        }
+        Err(Refusal::Unavailable(_)) => Err(Problem::INTERNAL),
+        Err(Refusal::Unfit(Unfit::Expired)) => {
+            if let Inspection::WellFormed { id, .. } = service.verifier.inspect(token)
+                && let Ok(key) = service.keys.get(id).await
+                && key.state == KeyState::Expired
+            {
+                service.remove_expired(&key).await;
+            }
+            Ok(refused)
+        }
+        Err(_) if service.verifier.inspect(token) == Inspection::NotAToken => {
+            Err(Problem::INVALID_INPUT)
+        }
+        Err(_) => Ok(refused),
+    }
+}
+
+impl Service {
+    fn extra(&self, grant: &Grant) -> Option<Extra> {
+        Some(Extra {
+            exp: grant.ends_at().map(|end| end.as_millis() / 1_000),
+            perms: permissions::names(self.verifier.catalogue(), grant.permissions()),
+            tid: TenantId::of(grant.owner())?,
+        })
+    }
+}

@@ -1,0 +1,167 @@
+//! A new key.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use keyhasp::key::Expiry;
+use keyhasp::{Access, Catalogue, CreateKey, ExternalIdWish, Timestamp};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::caller::Caller;
+use super::name;
+use super::problem::Problem;
+use super::service::Service;
+use super::shared::{BodyFault, JsonBody};
+use super::tenant::TenantId;
+
+const JSON: &str = "application/json";
+
+pub(crate) async fn create_api_key(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<Members>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    if headers.get(CONTENT_TYPE).is_none_or(|content_type| content_type != JSON) {
+        return Err(Problem::INVALID_CONTENT_TYPE);
+    }
+    let members = body.map_err(|fault| match fault {
+        BodyFault::TooLarge => Problem::BODY_TOO_LARGE,
+        BodyFault::Interrupted | BodyFault::NotJson => Problem::MALFORMED_JSON,
+    })?;
+    let wish = CreateApiKey::read(members, service.verifier.catalogue())?;
+    wish.check(service.now())?;
+    match service.is_archived(wish.tenant_id).await? {
+        None => return Err(Problem::TENANT_NOT_FOUND),
+        Some(true) => return Err(Problem::TENANT_ARCHIVED),
+        Some(false) if !caller.manages(wish.tenant_id) => return Err(Problem::FORBIDDEN),
+        Some(false) => {}
+    }
+    let keys = service.keys_of(wish.tenant_id, &caller)?;
+    let issued = keys.create(wish.into_request()?).await?;
+    Ok((StatusCode::CREATED, Json(json!({"api_key": issued.token.expose()}))))
+}
+
+/// The model `CreateApiKeyRequest`.
+#[derive(Debug, Default)]
+struct CreateApiKey {
+    name: String,
+    tenant_id: TenantId,
+    permissions: Vec<String>,
+    expiration_date: Option<Timestamp>,
+}
+
+impl CreateApiKey {
+    /// The first fault in the body counts, so its members are taken as they come. One that is null
+    /// is as good as not there, and one that isn't known is passed over.
+    fn read(Members(members): Members, catalogue: &Catalogue) -> Result<Self, Problem> {
+        let mut wish = Self::default();
+        for (name, value) in members {
+            let value = Some(value).filter(|value| !value.is_null());
+            match name.as_str() {
+                "name" => wish.name = value.map(text).transpose()?.unwrap_or_default(),
+                "tenant_id" => wish.tenant_id = value.map(number).transpose()?.unwrap_or_default(),
+                "expiration_date" => wish.expiration_date = value.map(date).transpose()?,
+                "permissions" => {
+                    let listed = value.map(|value| listed(value, catalogue)).transpose()?;
+                    wish.permissions = listed.unwrap_or_default();
+                }
+                _ => {}
+            }
+        }
+        Ok(wish)
+    }
+
+    fn check(&self, now: Timestamp) -> Result<(), Problem> {
+        if self.name.is_empty() {
+            return Err(Problem::NO_NAME);
+        }
+        if self.tenant_id.0 <= 0 {
+            return Err(Problem::NO_TENANT);
+        }
+        if self.expiration_date.is_some_and(|end| end <= now) {
+            return Err(Problem::NOT_IN_THE_FUTURE);
+        }
+        if self.permissions.is_empty() {
+            return Err(Problem::NO_PERMISSION);
+        }
+        Ok(())
+    }
+
+    fn into_request(self) -> Result<CreateKey, Problem> {
+        let request = CreateKey::new(Access::limited(self.permissions)?);
+        let request = name::name(request.external_id(ExternalIdWish::Next), self.name)?;
+        Ok(match self.expiration_date {
+            Some(end) => request.expires(Expiry::At(end)),
+            None => request,
+        })
+    }
+}
+
+fn text(value: Value) -> Result<String, Problem> {
+    match value {
+        Value::String(text) => Ok(text),
+        _ => Err(Problem::MALFORMED_JSON),
+    }
+}
+
+fn number(value: Value) -> Result<TenantId, Problem> {
+    value.as_i64().map(TenantId).ok_or(Problem::MALFORMED_JSON)
+}
+
+/// A moment, with its zone. What lies outside keyhasp's years is taken as the nearest in them: it
+/// has passed, or takes longer than anybody can wait.
+fn date(value: Value) -> Result<Timestamp, Problem> {
+    let date = OffsetDateTime::parse(&text(value)?, &Rfc3339);
+    let date = date.map_err(|_| Problem::MALFORMED_JSON)?;
+    let nearest = if date.unix_timestamp() < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Ok(Timestamp::try_from(date).unwrap_or(nearest))
+}
+
+fn listed(value: Value, catalogue: &Catalogue) -> Result<Vec<String>, Problem> {
+    let Value::Array(values) = value else { return Err(Problem::MALFORMED_JSON) };
+    let permission = |value| {
+        let name = text(value)?;
+        catalogue.permission(&name).map(|_| name).ok_or(Problem::PERMISSION_INVALID)
+    };
+    values.into_iter().map(permission).collect()
+}
+
+/// The members of an object in the order in which they stand there; of null, none.
+#[derive(Debug)]
+pub(crate) struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_unit<E>(self) -> Result<Members, E> {
+                Ok(Members(Vec::new()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_any(InOrder)
+    }
+}

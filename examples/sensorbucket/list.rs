@@ -1,0 +1,141 @@
+//! Keys, page by page.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use form_urlencoded::{Serializer, parse};
+use keyhasp::{Error, Invalid, Key, ListKeys};
+use serde::Serialize;
+
+use super::api_key::ApiKey;
+use super::caller::Caller;
+use super::problem::Problem;
+use super::routes::API_KEYS;
+use super::service::Service;
+use super::tenant::TenantId;
+
+const CURSOR: &str = "cursor";
+
+pub(crate) async fn list_api_keys(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Page>, Problem> {
+    let query = Query::read(query.as_deref().unwrap_or_default())?;
+    let tenants = query.tenants(&caller, &service).await?;
+    if tenants.is_empty() {
+        // Nothing goes on after nothing, so no cursor is one of this list.
+        return if query.cursor.is_none() {
+            Ok(Json(Page::default()))
+        } else {
+            Err(Problem::INVALID_PARAMS)
+        };
+    }
+    let list = query.list(&tenants)?;
+    let page = service.keys.list(list).await.map_err(|error| match error {
+        Error::Invalid(_) => Problem::INVALID_PARAMS,
+        error => error.into(),
+    })?;
+    let next = page.next.map(|cursor| query.link(&service.url, &cursor));
+    let shown = |key: &Key| ApiKey::of(key, service.verifier.catalogue());
+    Ok(Json(Page::new(page.items.iter().filter_map(shown).collect(), next)))
+}
+
+/// The model `ListApiKeys200Response`.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Page {
+    links: Links,
+    page_size: usize,
+    /// Nobody counts them all.
+    total_count: u64,
+    data: Vec<ApiKey>,
+}
+
+/// Empty where they lead nowhere.
+#[derive(Debug, Default, Serialize)]
+struct Links {
+    previous: String,
+    next: String,
+}
+
+impl Page {
+    fn new(mut data: Vec<ApiKey>, next: Option<String>) -> Self {
+        // They come by keyhasp's ids, which is the same unless a clock was set back.
+        data.sort_by_key(|key| Reverse((key.created, key.id)));
+        let links = Links { previous: String::new(), next: next.unwrap_or_default() };
+        Self { links, page_size: data.len(), total_count: 0, data }
+    }
+}
+
+/// What was asked for.
+#[derive(Debug)]
+struct Query {
+    pairs: Vec<(String, String)>,
+    tenants: Vec<TenantId>,
+    limit: usize,
+    cursor: Option<String>,
+}
+
+impl Query {
+    fn read(text: &str) -> Result<Self, Problem> {
+        let pairs: Vec<(String, String)> = parse(text.as_bytes()).into_owned().collect();
+        let (mut tenants, mut limit, mut cursor) = (Vec::new(), ListKeys::DEFAULT_LIMIT, None);
+        for (name, value) in &pairs {
+            let number = || value.parse::<i64>().map_err(|_| Problem::INVALID_PARAMS);
+            match name.as_str() {
+                "tenant_id" => {
+                    let tenant = TenantId(number()?);
+                    if !tenants.contains(&tenant) {
+                        tenants.push(tenant);
+                    }
+                }
+                "limit" => {
+                    let asked = usize::try_from(number()?).map_err(|_| Problem::INVALID_PARAMS)?;
+                    limit = if asked == 0 { ListKeys::DEFAULT_LIMIT } else { asked };
+                }
+                CURSOR => cursor = Some(value.clone()).filter(|cursor| !cursor.is_empty()),
+                _ => {}
+            }
+        }
+        Ok(Self { pairs, tenants, limit, cursor })
+    }
+
+    /// The tenants whose keys are shown: those that are named, or all that the caller may manage.
+    /// One that doesn't exist, or no longer, has none; one that is another's is refused.
+    async fn tenants(&self, caller: &Caller, service: &Service) -> Result<Vec<TenantId>, Problem> {
+        if self.tenants.is_empty() {
+            return Ok(caller.tenants().to_vec());
+        }
+        let (managed, others): (Vec<TenantId>, Vec<TenantId>) =
+            self.tenants.iter().partition(|tenant| caller.manages(**tenant));
+        for tenant in others {
+            if service.is_archived(tenant).await? == Some(false) {
+                return Err(Problem::FORBIDDEN);
+            }
+        }
+        Ok(managed)
+    }
+
+    fn list(&self, tenants: &[TenantId]) -> Result<ListKeys, Invalid> {
+        let mut list = ListKeys::new().limit(self.limit);
+        for tenant in tenants {
+            list = list.owner(tenant.owner()?);
+        }
+        Ok(match &self.cursor {
+            Some(cursor) => list.cursor(cursor),
+            None => list,
+        })
+    }
+
+    /// Where the same query goes on.
+    fn link(&self, url: &str, cursor: &str) -> String {
+        let others = self.pairs.iter().filter(|(name, _)| name != CURSOR);
+        let query = Serializer::new(String::new())
+            .extend_pairs(others)
+            .append_pair(CURSOR, cursor)
+            .finish();
+        format!("{url}{API_KEYS}?{query}")
+    }
+}

@@ -1,0 +1,79 @@
+//! The API keys of SensorBucket, on keyhasp.
+//!
+//! `cargo run --all-features --example sensorbucket -- --listen 127.0.0.1:3000 --db keys.db` prints
+//! one line of JSON and serves until it is told to stop. On a new database the line has the token of
+//! an administrator of tenants 1 and 2; with it:
+//!
+//! ```text
+//! POST   /api/api-keys                 {"name":"…","tenant_id":1,"permissions":["READ_DEVICES"]}
+//! GET    /api/api-keys?tenant_id=1     page by page; links.next has the cursor
+//! GET    /api/api-keys/{id}
+//! DELETE /api/api-keys/{id}
+//! any    /api/api-keys/authenticate    whose key it is, for a gateway in front of other services
+//! ```
+//!
+//! | SensorBucket | keyhasp |
+//! | --- | --- |
+//! | tenant | owner; its name is a default setting |
+//! | archived tenant | suspended owner |
+//! | API key, its number | key, its external id |
+//! | name, one of its kind in a tenant | name, and the rule `unique_names` |
+//! | the tenants whose keys a key may manage | a setting of the key; its own tenant without it |
+//! | 15 permissions | the catalogue, under the same names |
+//! | revoking, which removes | revoking, which keeps the record for the audit and shows it no more |
+//!
+//! Only sessions lie elsewhere, as they do there: with the service that logs people in.
+
+mod api_key;
+mod authenticate;
+mod caller;
+mod create;
+pub(crate) mod demonstration;
+mod keys;
+mod list;
+mod name;
+mod permissions;
+mod problem;
+pub(crate) mod routes;
+pub(crate) mod service;
+pub(crate) mod sessions;
+#[path = "../shared/mod.rs"]
+pub(crate) mod shared;
+pub(crate) mod tenant;
+
+use std::sync::Arc;
+
+use keyhasp::clock::SystemClock;
+use serde_json::json;
+
+use service::Service;
+use sessions::Sessions;
+use shared::{Arguments, Door, Outcome, Place};
+
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    let mut arguments = Arguments::of_this_process();
+    let address = arguments.option("--listen")?.unwrap_or("127.0.0.1:0".into());
+    let place = Place::new(arguments.option("--db")?)?;
+    arguments.finish()?;
+
+    let clock = Arc::new(SystemClock::new());
+    let store = place.open(service::store(clock.clone())?)?;
+    let token = demonstration::fill(&store)?;
+    let manages = [demonstration::TENANT, demonstration::OTHER_TENANT];
+    let permissions = store.catalogue().all();
+    let (sessions, session) = Sessions::of_one(&place.secret("session")?, &manages, permissions)?;
+    let door = Door::open(&address).await?;
+    let url = format!("{}{}", door.url(), routes::BASE);
+    let service = Service::new(Arc::clone(&store), sessions, clock, url.clone())?;
+    let first_line = json!({
+        "url": url,
+        "token": token.as_ref().map(keyhasp::Token::expose),
+        "session": session,
+        "tenant": demonstration::TENANT,
+        "other_tenant": demonstration::OTHER_TENANT,
+        "archived_tenant": demonstration::ARCHIVED_TENANT,
+        "foreign_tenant": demonstration::FOREIGN_TENANT,
+    });
+    door.serve(routes::site(service)?, store, first_line).await
+}

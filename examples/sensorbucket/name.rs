@@ -1,0 +1,35 @@
+//! A key's name.
+
+use keyhasp::key::KeyName;
+use keyhasp::{CreateKey, Key};
+use serde_json::{Value, json};
+
+use super::problem::Problem;
+
+/// The setting of a key that has its name, where keyhasp's own can't hold it.
+const NAME: &str = "name";
+const MAX_CHARACTERS: usize = 255;
+/// As much of a long name as leaves room for its hash, whatever characters they are.
+const KEPT_CHARACTERS: usize = 40;
+
+/// Names a new key. keyhasp's names have at most 255 bytes and no control characters; here they
+/// have at most 255 characters, of whatever kind. One that doesn't fit gets a stand-in that is as
+/// unique as itself, so that the store still sees to it that names are.
+pub(crate) fn name(request: CreateKey, name: String) -> Result<CreateKey, Problem> {
+    if KeyName::new(name.as_str()).is_ok() {
+        return Ok(request.name(name));
+    }
+    if name.chars().count() > MAX_CHARACTERS || name.contains('\0') {
+        return Err(Problem::BAD_NAME);
+    }
+    let shown = name.chars().filter(|character| !character.is_control());
+    let shown: String = shown.take(KEPT_CHARACTERS).collect();
+    let stand_in = format!("{shown} {}", blake3::hash(name.as_bytes()).to_hex());
+    Ok(request.name(stand_in).settings(json!({ NAME: name })))
+}
+
+/// The name of a key.
+pub(crate) fn of(key: &Key) -> String {
+    let name = key.settings.get(NAME).and_then(Value::as_str).map(ToOwned::to_owned);
+    name.or_else(|| key.name.as_ref().map(ToString::to_string)).unwrap_or_default()
+}

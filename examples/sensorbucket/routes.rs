@@ -1,0 +1,36 @@
+//! Which path leads where, and who may go there.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{any, delete, get, post};
+use keyhasp::Invalid;
+
+use super::authenticate::authenticate_api_key;
+use super::create::create_api_key;
+use super::keys::{get_api_key, revoke_api_key};
+use super::list::list_api_keys;
+use super::permissions::{READ_API_KEYS, WRITE_API_KEYS};
+use super::problem::Problem;
+use super::service::Service;
+
+/// What every path begins with.
+pub(crate) const BASE: &str = "/api";
+pub(crate) const API_KEYS: &str = "/api-keys";
+
+/// Only a gateway asks whose a key is; everywhere else, nobody gets past the layer without one.
+pub(crate) fn site(service: Arc<Service>) -> Result<Router, Invalid> {
+    let layer = service.layer();
+    let reads = layer.require([READ_API_KEYS])?;
+    let writes = layer.require([WRITE_API_KEYS])?;
+    let keys = get(list_api_keys).layer(reads.clone());
+    let key = get(get_api_key).layer(reads);
+    Ok(Router::new()
+        .route(&format!("{BASE}{API_KEYS}"), keys.merge(post(create_api_key).layer(writes.clone())))
+        .route(&format!("{BASE}{API_KEYS}/{{id}}"), key.merge(delete(revoke_api_key).layer(writes)))
+        .method_not_allowed_fallback(async || Problem::NO_SUCH_METHOD)
+        .fallback(async || Problem::NO_SUCH_PATH)
+        .layer(layer)
+        .route(&format!("{BASE}{API_KEYS}/authenticate"), any(authenticate_api_key))
+        .with_state(service))
+}

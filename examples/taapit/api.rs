@@ -1,0 +1,49 @@
+//! The routes, and what stands before each.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::{delete, get};
+use keyhasp::{Invalid, KeyLayer, KeyStore, Verifier};
+
+use super::level::{MANAGE_KEYS, RESOURCES, reading, writing};
+use super::problem::{Problem, refused};
+use super::resources::Things;
+use super::{keys, resources};
+
+/// What the handlers work on.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    pub(crate) store: Arc<dyn KeyStore>,
+    pub(crate) things: Arc<Things>,
+}
+
+/// Everything under `/v1` needs a key. One that may only read is refused what changes things, before
+/// anything else is looked at.
+pub(crate) fn routes(store: Arc<dyn KeyStore>) -> Result<Router, Invalid> {
+    let layer = KeyLayer::new(Verifier::new(Arc::clone(&store))).answer_by(refused);
+    let manages = layer.require([MANAGE_KEYS])?;
+    let mut v1 = Router::new()
+        .route("/api-keys", get(keys::list).layer(manages.clone()))
+        .route("/api-keys/validate", get(keys::validate))
+        .route("/api-keys/{id}", delete(keys::deactivate).layer(manages));
+    for resource in RESOURCES {
+        let may_read = layer.require([&*reading(resource)])?;
+        let may_write = layer.require([&*writing(resource)])?;
+        let routes = resources::routes(resource, may_read, may_write);
+        v1 = v1.route(&format!("/{resource}"), routes);
+    }
+    let v1 = v1
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || {
+            let message = "This can't be done here.";
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+        })
+        .layer(layer.read_only_reads())
+        .layer(layer);
+    Ok(Router::new()
+        .nest("/v1", v1)
+        .fallback(async || Problem::not_found())
+        .with_state(Site { store, things: Arc::default() }))
+}

@@ -1,0 +1,102 @@
+//! `/api-keys`: which keys the caller's user has, whether the caller's own is good, and switching
+//! one off. Creating them stands on the command line: the real API leaves that to its dashboard.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use keyhasp::store::Delegating;
+use keyhasp::{
+    AsyncKeys, Authenticated, DelegatedKeys, Error, Key, KeyId, ListKeys, State as KeyState,
+    Timestamp,
+};
+use serde_json::{Value, json};
+
+use super::api::Site;
+use super::level;
+use super::page::{Asked, PageQuery};
+use super::problem::Problem;
+
+type Answer = Result<Json<Value>, Problem>;
+
+/// `GET /api-keys`
+pub(crate) async fn list(State(site): State<Site>, caller: Authenticated, asked: Asked) -> Answer {
+    let query = PageQuery::parse(asked)?;
+    let keys = handle(&site, &caller)?.call(all).await?;
+    Ok(Json(query.envelope(&keys, |key| key.id.as_u128(), shown)))
+}
+
+/// `GET /api-keys/validate`
+pub(crate) async fn validate(State(site): State<Site>, caller: Authenticated) -> Answer {
+    let own = caller.grant().ok_or_else(Problem::unauthorized)?.key();
+    let key = handle(&site, &caller)?.get(own).await.map_err(|error| match error {
+        Error::NotFound(_) => Problem::unauthorized(),
+        other => other.into(),
+    })?;
+    let mut answer = shown(&key);
+    answer["valid"] = true.into();
+    Ok(Json(answer))
+}
+
+/// `DELETE /api-keys/{id}`
+pub(crate) async fn deactivate(
+    State(site): State<Site>,
+    caller: Authenticated,
+    id: Result<Path<String>, PathRejection>,
+) -> Answer {
+    let id = id.ok().and_then(|Path(id)| parse_id(&id)).ok_or_else(Problem::not_found)?;
+    let key = handle(&site, &caller)?.deactivate(id).await?;
+    Ok(Json(shown(&key)))
+}
+
+/// Acts with the caller's key, so each call looks whether that is still good, and reaches its own
+/// user's keys only.
+fn handle(site: &Site, caller: &Authenticated) -> Result<AsyncKeys<Delegating>, Problem> {
+    let grant = caller.grant().ok_or_else(Problem::unauthorized)?;
+    let actor = format!("api key {}", shown_id(grant.key()));
+    DelegatedKeys::new(site.store.clone(), grant, actor)
+        .map(AsyncKeys::from)
+        .map_err(|invalid| Error::from(invalid).into())
+}
+
+/// Newest first. A user has at most 1,000, so this is one page of the store's, or two.
+fn all(keys: &DelegatedKeys) -> Result<Vec<Key>, Error> {
+    let mut all = Vec::new();
+    let mut query = ListKeys::new().limit(ListKeys::MAX_LIMIT);
+    loop {
+        let page = keys.list(&query)?;
+        all.extend(page.items);
+        match page.next {
+            Some(cursor) => query = ListKeys::new().cursor(cursor),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// Never the token: that is shown when the key is made.
+pub(crate) fn shown(key: &Key) -> Value {
+    json!({
+        "id": shown_id(key.id),
+        "name": key.name,
+        "prefix": format!("{}_", key.prefix.as_str()),
+        "permission_level": level::name(&key.access),
+        "permissions": level::permissions(&key.access),
+        "is_active": key.state == KeyState::Active,
+        "created_at": shown_time(key.created_at),
+    })
+}
+
+/// In whole seconds, as all dates of this API.
+pub(crate) fn shown_time(at: Timestamp) -> String {
+    let seconds = at.as_millis() / 1_000 * 1_000;
+    Timestamp::from_millis(seconds).unwrap_or(at).to_string()
+}
+
+fn shown_id(id: KeyId) -> String {
+    format!("key_{:032x}", id.as_u128())
+}
+
+fn parse_id(text: &str) -> Option<KeyId> {
+    let digits = text.strip_prefix("key_")?;
+    let id = KeyId::from_u128(u128::from_str_radix(digits, 16).ok()?);
+    (shown_id(id) == text).then_some(id)
+}

@@ -1,0 +1,78 @@
+//! An API in the manner of taap.it's, whose key resource is **a proposal of ours and not theirs**:
+//! their documentation names what there is (tokens `taapit_…`, three permission levels, five
+//! resources, a list of keys, validating, deactivating), but no paths and no bodies of it.
+//!
+//! ```text
+//! cargo run --all-features --example taapit -- --listen 127.0.0.1:3000 --db taapit.db
+//! cargo run --all-features --example taapit -- --db taapit.db --create NAME LEVEL
+//! ```
+//!
+//! The first serves, with a demonstration on a fresh database, and begins with a line of JSON. The
+//! second makes a key, also while the first runs, and prints it; LEVEL is `full_access`,
+//! `read_only`, or such as `limited:links=write,analytics=read`.
+//!
+//! | request | who | answer |
+//! | --- | --- | --- |
+//! | `GET /v1/api-keys` | full access | the user's keys in the house envelope, newest first, never a token |
+//! | `GET /v1/api-keys/validate` | any key | the calling key, with `"valid": true` |
+//! | `DELETE /v1/api-keys/{id}` | full access | the key, with `"is_active": false` |
+//! | `GET`, `POST /v1/links` and likewise `domains`, `projects`, `workspaces`, `analytics` | who may read, write it | small lists, for seeing what a level may do |
+//!
+//! Not here yet: when a key was last used, and limits on the rate of requests.
+
+pub(crate) mod api;
+mod keys;
+pub(crate) mod level;
+mod page;
+pub(crate) mod problem;
+mod resources;
+#[path = "../shared/mod.rs"]
+pub(crate) mod shared;
+pub(crate) mod users;
+
+use std::io::Write;
+use std::time::Duration;
+
+use keyhasp::backend::sqlite::SqliteOptions;
+use serde_json::{Value, json};
+use shared::{Arguments, Door, Outcome, Place};
+
+/// A key that another process made is good here within this time; one that was deactivated here is
+/// refused here at once.
+const BOUND: Duration = Duration::from_secs(4);
+
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    let mut arguments = Arguments::of_this_process();
+    let listen = arguments.option("--listen")?.unwrap_or_else(|| "127.0.0.1:0".to_owned());
+    let database = arguments.option("--db")?;
+    let wish = arguments.values("--create")?;
+    arguments.finish()?;
+    if let Some([name, level]) = wish {
+        let database = database.ok_or("--create needs --db FILE")?;
+        let made = create(&Place::new(Some(database))?, &name, &level)?;
+        return Ok(writeln!(std::io::stdout(), "{made}")?);
+    }
+    let place = Place::new(database)?;
+    let store = place.open_as(users::store()?, SqliteOptions::shared(BOUND)?)?;
+    let door = Door::open(&listen).await?;
+    let shown = users::demonstrate(&store)?;
+    let shown = shown.as_ref();
+    let first_line = json!({
+        "url": format!("{}/v1", door.url()),
+        "token": shown.map(|shown| shown.full.expose()),
+        "read_only_token": shown.map(|shown| shown.read_only.expose()),
+        "limited_token": shown.map(|shown| shown.limited.expose()),
+    });
+    door.serve(api::routes(store.clone())?, store, first_line).await
+}
+
+/// A new key, with its token, which is shown this once.
+pub(crate) fn create(place: &Place, name: &str, level: &str) -> Outcome<Value> {
+    let access = level::parse(level).ok_or_else(|| format!("LEVEL is {}", level::FORM))?;
+    let store = place.open_as(users::store()?, SqliteOptions::shared(BOUND)?)?;
+    let issued = users::create_on_demand(&store, name, access)?;
+    let mut made = keys::shown(&issued.key);
+    made["token"] = issued.token.expose().into();
+    Ok(made)
+}

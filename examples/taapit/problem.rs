@@ -1,0 +1,124 @@
+//! What is answered where something is wrong: `{"code": "…", "message": "…"}`, whose code stays the
+//! same whatever the words.
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Response, StatusCode};
+use axum::response::IntoResponse;
+use keyhasp::integrations::http::{Refused, Why};
+use keyhasp::{Denied, Error};
+use serde_json::{Value, json};
+
+use super::shared::BodyFault;
+
+/// The same for every key that isn't accepted, and for none: an outsider learns nothing from it.
+const CHECK_THE_KEY: &str = "The API key is missing or not accepted. Check that it was copied \
+    whole, that it begins with its prefix taapit_, and that it has not been deactivated.";
+const READS_ONLY: &str =
+    "This API key may only read: GET, HEAD and OPTIONS. A full-access key would do.";
+const LATER: &str = "API keys can't be checked at the moment. Try again later.";
+
+/// A request that isn't done.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", CHECK_THE_KEY)
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such thing here.")
+    }
+
+    pub(crate) fn parameter(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", message)
+    }
+
+    pub(crate) fn body(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_body", message)
+    }
+
+    fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, message)
+    }
+
+    fn lacking(scope: &str) -> Self {
+        let message = format!("This API key lacks {scope}. A full-access key would do.");
+        Self::forbidden("permission_denied", message)
+    }
+
+    fn unavailable() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", LATER)
+    }
+
+    fn json(&self) -> Value {
+        json!({"code": self.code, "message": self.message})
+    }
+}
+
+/// The layer's refusals in this API's shape; status and headers stay those of RFC 6750.
+pub(crate) fn refused(refused: &Refused<'_>) -> Response<String> {
+    let problem = match refused.why() {
+        Why::Missing | Why::Unfit(_) | Why::Unrecognized => Problem::unauthorized(),
+        Why::Permission(scope) => Problem::lacking(scope),
+        Why::ReadOnly => Problem::forbidden("read_only_key", READS_ONLY),
+        Why::Unavailable(_) => Problem::unavailable(),
+        _ => Problem::new(refused.status(), "invalid_request", refused.detail()),
+    };
+    refused.json(&problem.json())
+}
+
+/// What a store says of a caller that the layer has let in.
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NotFound(_) => Self::not_found(),
+            // The key was switched off since.
+            Error::Denied(Denied::ActingKeyUnfit(_)) => Self::unauthorized(),
+            Error::Denied(denied) => Self::forbidden("permission_denied", denied.to_string()),
+            Error::Invalid(invalid) => Self::parameter(invalid.to_string()),
+            Error::Backend(_) | Error::OutcomeUnknown(_) | Error::Unavailable(_) => {
+                Self::unavailable()
+            }
+            other => Self::new(StatusCode::CONFLICT, "conflict", other.to_string()),
+        }
+    }
+}
+
+impl From<BodyFault> for Problem {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::Interrupted => Self::body("The body ended too soon."),
+            BodyFault::NotJson => Self::body("The body must be JSON, not nested too deep."),
+            BodyFault::TooLarge => {
+                let message = "The body is too large.";
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> axum::response::Response {
+        let json = HeaderValue::from_static("application/json");
+        let mut answer =
+            (self.status, [(CONTENT_TYPE, json)], self.json().to_string()).into_response();
+        let header = match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, "1")),
+            StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")),
+            _ => None,
+        };
+        if let Some((name, value)) = header {
+            answer.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        answer
+    }
+}

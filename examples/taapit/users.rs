@@ -1,0 +1,64 @@
+//! Whose keys there are, and how keys are made: what taap.it has in its dashboard.
+
+use std::sync::Arc;
+
+use keyhasp::store::StoreBuilder;
+use keyhasp::{
+    Access, AdminKeys, CreateKey, CreateOwner, Error, Invalid, Issued, KeyStore, OwnerId,
+    OwnerKeys, Prefix, Store, Token,
+};
+
+use super::level;
+
+/// What the tokens begin with, before a `_`.
+const PREFIX: &str = "taapit";
+/// Who has the keys of the demonstration, and those that the command line makes.
+const USER: &str = "user_1";
+
+/// The tokens of the demonstration, one of each level; shown this once.
+#[derive(Debug)]
+pub(crate) struct Demonstration {
+    pub(crate) full: Token,
+    pub(crate) read_only: Token,
+    pub(crate) limited: Token,
+}
+
+/// The store's builder: what its tokens look like and what they can be allowed.
+pub(crate) fn store() -> Result<StoreBuilder, Invalid> {
+    Ok(Store::builder(level::catalogue()?, [Prefix::new(PREFIX)?]))
+}
+
+/// Fills a fresh store; `None` on one that has its user already.
+pub(crate) fn demonstrate(store: &Arc<dyn KeyStore>) -> Result<Option<Demonstration>, Error> {
+    let limited = Access::limited(["links:read", "links:write", "analytics:read"])?;
+    let first = CreateKey::new(Access::Full).name("Demonstration, full access");
+    let Some(full) = new_user(store, CreateOwner::with_key(first))? else { return Ok(None) };
+    let read_only = create(store, "Demonstration, read only", Access::ReadOnly)?.token;
+    let limited = create(store, "Demonstration, limited", limited)?.token;
+    Ok(Some(Demonstration { full, read_only, limited }))
+}
+
+/// `--create NAME LEVEL`
+pub(crate) fn create_on_demand(
+    store: &Arc<dyn KeyStore>,
+    name: &str,
+    access: Access,
+) -> Result<Issued, Error> {
+    new_user(store, CreateOwner::without_key())?;
+    create(store, name, access)
+}
+
+/// The first key's token, if the user is new and it asks for one.
+fn new_user(store: &Arc<dyn KeyStore>, wish: CreateOwner) -> Result<Option<Token>, Error> {
+    let dashboard = AdminKeys::new(Arc::clone(store), "dashboard")?;
+    match dashboard.create_owner(&OwnerId::new(USER)?, wish) {
+        Ok(created) => Ok(created.first_key.map(|issued| issued.token)),
+        Err(Error::OwnerExists) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn create(store: &Arc<dyn KeyStore>, name: &str, access: Access) -> Result<Issued, Error> {
+    let user = OwnerKeys::new(Arc::clone(store), OwnerId::new(USER)?, "dashboard")?;
+    user.create(CreateKey::new(access).name(name))
+}

@@ -1,0 +1,131 @@
+//! Tokens that were found in public: whose they are.
+
+use std::sync::Arc;
+
+use constant_time_eq::constant_time_eq_n;
+
+use super::answer::{FoundToken, Key};
+use super::attempt::Decision;
+use super::caller::{Caller, standing_of};
+use super::core::{Core, HeaderState};
+use super::error::{Error, PepperProblem};
+use super::lifecycle;
+use super::request::KeyAction;
+use crate::authority::{Authority, Reason};
+use crate::backend::{Change, Write};
+use crate::clock::Timestamp;
+use crate::id::Generation;
+use crate::key::{KeyRecord, OwnerRecord};
+use crate::token::Unverified;
+
+impl Core {
+    /// Which key and generation a token is. Looks at what is stored, not at the index: it is no
+    /// use of the token, and tells of dead ones too.
+    pub(super) fn identify(
+        &self,
+        by: &Authority,
+        token: &[u8],
+    ) -> Result<Option<FoundToken>, Error> {
+        let caller = Caller::new(self, by)?;
+        caller.require_administrator()?;
+        let state = self.header();
+        let whose = self.whose(&state, token)?;
+        Ok(whose.map(|whose| whose.found(&state, caller.now)))
+    }
+
+    /// The same, and blocks the key, unless it is revoked or blocked already.
+    pub(super) fn block_leaked(
+        self: &Arc<Self>,
+        by: &Authority,
+        token: &[u8],
+    ) -> Result<Option<FoundToken>, Error> {
+        self.attempt(|| {
+            Caller::new(self, by)?.require_administrator()?;
+            let state = self.header();
+            let Some(mut whose) = self.whose(&state, token)? else {
+                return Ok(Decision::Answer(None));
+            };
+            let by = because_of(by, whose.generation)?;
+            let caller = Caller::new(self, &by)?;
+            let around = self.surroundings(&whose.owner, &state);
+            let changed = match &whose.key.revoked {
+                Some(_) => None,
+                None => lifecycle::act(&caller, &whose.key, &KeyAction::Block, around)?,
+            };
+            let now = caller.now;
+            let Some(changed) = changed else {
+                return Ok(Decision::Answer(Some(whose.found(&state, now))));
+            };
+            whose.key = changed.record;
+            let generation = Some(whose.generation);
+            let event = caller.key_event(changed.kind, &whose.key, changed.fields, generation);
+            let change = Change::of(Write::ReplaceKey(Box::new(whose.key.clone())), event);
+            Ok(Decision::commit(change, move |_| Some(whose.found(&state, now))))
+        })
+    }
+
+    /// Whose a token is; `None` if no key has it, or none has it any more.
+    fn whose(&self, state: &HeaderState, token: &[u8]) -> Result<Option<Whose>, Error> {
+        let Some(token) = Unverified::parse(token) else { return Ok(None) };
+        let Some(key) = self.backend.key(token.id)? else { return Ok(None) };
+        let Some(owner) = self.backend.owner(&key.owner)? else { return Ok(None) };
+        let mut unknown = None;
+        let earlier = key.earlier.iter().map(|earlier| &earlier.token);
+        for record in std::iter::once(&key.current).chain(earlier) {
+            let stored = &record.digest;
+            let prefix = state.header.prefixes.prefix(stored.prefix);
+            if prefix.is_none_or(|prefix| prefix.as_bytes() != token.prefix) {
+                continue;
+            }
+            let mut open = self.peppers.iter();
+            let Some((_, pepper)) = open.find(|(number, _)| *number == stored.pepper) else {
+                unknown = Some(stored.pepper.get());
+                continue;
+            };
+            if constant_time_eq_n(&token.digest(pepper), stored.expose()) {
+                let generation = record.generation;
+                return Ok(Some(Whose { key, owner, generation }));
+            }
+        }
+        match unknown {
+            // It may be that one: better no answer than a wrong one.
+            Some(number) => Err(Error::Pepper { number, problem: PepperProblem::Missing }),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Whose a token is.
+struct Whose {
+    key: KeyRecord,
+    owner: OwnerRecord,
+    generation: Generation,
+}
+
+impl Whose {
+    fn found(self, state: &HeaderState, now: Timestamp) -> FoundToken {
+        let Self { key, owner, generation } = self;
+        let prefix = key.current.digest.prefix;
+        let is_prefix_accepted =
+            state.header.prefixes.accepted().any(|accepted| accepted.number == prefix);
+        // A change may just have ended it for good.
+        let standing = standing_of(&key, &owner, &state.header, generation);
+        let is_fit = standing.is_some_and(|standing| standing.unfit(now).is_none());
+        FoundToken {
+            generation,
+            is_current: generation == key.current.generation,
+            is_accepted: is_prefix_accepted && is_fit,
+            key: Key::new(key, &owner, &state.header, now),
+        }
+    }
+}
+
+/// The authority with a reason, for who gave none.
+fn because_of(by: &Authority, generation: Generation) -> Result<Authority, Error> {
+    let mut by = by.clone();
+    if by.reason.is_none() {
+        let text = format!("token of generation {generation} found in public");
+        by.reason = Some(Reason::new(text)?);
+    }
+    Ok(by)
+}

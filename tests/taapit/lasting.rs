@@ -1,0 +1,58 @@
+//! What outlives the process: the service on the same file again.
+
+use serde_json::Value;
+
+use crate::world::{World, place};
+
+#[test]
+fn keys_and_what_was_done_to_them() {
+    let place = place();
+    let (world, tokens) = World::at(&place);
+    let tokens = tokens.unwrap();
+    let (full, limited) = (tokens.full.expose(), tokens.limited.expose());
+    let added = world.key("website", "limited:links=read");
+    let own = world.get("/v1/api-keys/validate", limited).is_ok();
+    let uri = format!("/v1/api-keys/{}", own["id"].as_str().unwrap());
+    world.delete(&uri, full).is_ok();
+    let listed = world.get("/v1/api-keys", full).is_ok();
+    world.store.close().unwrap();
+    drop(world);
+
+    let (world, tokens) = World::at(&place);
+    assert!(tokens.is_none(), "tokens can't be shown again");
+    assert_eq!(world.get("/v1/api-keys", full).is_ok(), listed);
+    assert_eq!(world.get("/v1/links", added.token.expose()).status, 200);
+    world.get("/v1/links", limited).is_refused(401, "unauthorized");
+    // A key that is made on it now.
+    let further = world.key("further", "read_only");
+    assert_eq!(world.get("/v1/links", further.token.expose()).status, 200);
+    let listed = world.get("/v1/api-keys", full).is_ok();
+    assert!(names(&listed).contains(&"further") && names(&listed).len() == 5);
+}
+
+/// The command line makes a key on a fresh file too; then there is nothing left to demonstrate.
+#[test]
+fn a_first_key_by_hand() {
+    let place = place();
+    {
+        let file = place.path().join("taapit.db").display().to_string();
+        let place = crate::taapit::shared::Place::new(Some(file)).unwrap();
+        crate::taapit::create(&place, "first", "full_access").unwrap();
+        assert!(crate::taapit::create(&place, "second", "limited").is_err());
+        assert!(crate::taapit::create(&place, "", "full_access").is_err());
+        assert!(crate::taapit::create(&place, "second", "read_only").is_ok());
+    }
+    let (world, tokens) = World::at(&place);
+    assert!(tokens.is_none());
+    let added = world.key("third", "full_access");
+    let listed = world.get("/v1/api-keys", added.token.expose()).is_ok();
+    // Three processes made them, whose order is that of their clocks, about.
+    let mut names = names(&listed);
+    names.sort_unstable();
+    assert_eq!(names, ["first", "second", "third"]);
+}
+
+fn names(listed: &Value) -> Vec<&str> {
+    let items = listed["items"].as_array().unwrap().iter();
+    items.map(|key| key["name"].as_str().unwrap()).collect()
+}

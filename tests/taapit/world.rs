@@ -1,0 +1,130 @@
+//! The service on a file of its own, and requests to it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::response::Response;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method, Request, StatusCode};
+use keyhasp::backend::sqlite::SqliteOptions;
+use keyhasp::{AdminKeys, CreateKey, CreateOwner, Issued, KeyStore, OwnerId};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+use tower::ServiceExt;
+
+use crate::taapit::shared::Place;
+use crate::taapit::users::{Demonstration, create_on_demand, demonstrate, store};
+use crate::taapit::{api, level};
+
+pub(crate) struct World {
+    pub(crate) store: Arc<dyn KeyStore>,
+    site: Router,
+    runtime: Runtime,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
+    }
+
+    /// The code of a refusal, which is an object of a code and a message and nothing else.
+    #[track_caller]
+    pub(crate) fn refusal(&self) -> (u16, String) {
+        assert_eq!(self.headers["content-type"], "application/json", "{self:?}");
+        let body = self.json();
+        let members: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(members, ["code", "message"]);
+        assert!(!body["message"].as_str().unwrap().is_empty());
+        (self.status.as_u16(), body["code"].as_str().unwrap().to_owned())
+    }
+
+    #[track_caller]
+    pub(crate) fn is_refused(&self, status: u16, code: &str) {
+        assert_eq!(self.refusal(), (status, code.to_owned()), "{self:?}");
+    }
+
+    #[track_caller]
+    pub(crate) fn is_ok(&self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{self:?}");
+        self.json()
+    }
+}
+
+/// A new place on disk, which goes away with the value.
+pub(crate) fn place() -> TempDir {
+    TempDir::new().unwrap()
+}
+
+impl World {
+    /// The service on the file in a place, exclusive so that nothing depends on the time of a poll.
+    pub(crate) fn at(place: &TempDir) -> (Self, Option<Demonstration>) {
+        let file = place.path().join("taapit.db").display().to_string();
+        let place = Place::new(Some(file)).unwrap();
+        let store = place.open_as(store().unwrap(), SqliteOptions::exclusive()).unwrap();
+        let shown = demonstrate(&store).unwrap();
+        let site = api::routes(store.clone()).unwrap();
+        let runtime = Builder::new_current_thread().build().unwrap();
+        (Self { store, site, runtime }, shown)
+    }
+
+    /// The service on a temporary file that is gone by the time of the first request: SQLite holds
+    /// it open.
+    pub(crate) fn new() -> (Self, Demonstration) {
+        let (world, shown) = Self::at(&place());
+        (world, shown.unwrap())
+    }
+
+    /// A further key of the demonstration's user.
+    pub(crate) fn key(&self, name: &str, level: &str) -> Issued {
+        create_on_demand(&self.store, name, level::parse(level).unwrap()).unwrap()
+    }
+
+    /// A full-access key of another user.
+    pub(crate) fn stranger(&self) -> Issued {
+        let admin = AdminKeys::new(self.store.clone(), "test").unwrap();
+        let wish = CreateOwner::with_key(CreateKey::new(keyhasp::Access::Full).name("theirs"));
+        let created = admin.create_owner(&OwnerId::new("user_2").unwrap(), wish).unwrap();
+        created.first_key.unwrap()
+    }
+
+    pub(crate) fn send(&self, request: Request<Body>) -> Answer {
+        self.read(self.runtime.block_on(self.site.clone().oneshot(request)).unwrap())
+    }
+
+    pub(crate) fn read(&self, response: Response) -> Answer {
+        let (parts, body) = response.into_parts();
+        let body = self.runtime.block_on(to_bytes(body, usize::MAX)).unwrap();
+        let body = String::from_utf8(body.into()).unwrap();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// A request without a body.
+    pub(crate) fn ask(&self, method: &Method, uri: &str, token: &str) -> Answer {
+        self.send(request(method, uri, token).body(Body::empty()).unwrap())
+    }
+
+    pub(crate) fn get(&self, uri: &str, token: &str) -> Answer {
+        self.ask(&Method::GET, uri, token)
+    }
+
+    pub(crate) fn delete(&self, uri: &str, token: &str) -> Answer {
+        self.ask(&Method::DELETE, uri, token)
+    }
+
+    pub(crate) fn post(&self, uri: &str, token: &str, body: impl Into<Body>) -> Answer {
+        self.send(request(&Method::POST, uri, token).body(body.into()).unwrap())
+    }
+}
+
+fn request(method: &Method, uri: &str, token: &str) -> http::request::Builder {
+    Request::builder().method(method).uri(uri).header(AUTHORIZATION, format!("Bearer {token}"))
+}
