@@ -83,6 +83,22 @@ fn a_leaked_key_is_blocked_once_and_the_event_says_why() {
     assert_eq!(events(&world), after + 1);
 }
 
+/// Who publishes a token that was replaced stops nobody.
+#[test]
+fn a_superseded_token_blocks_nothing() {
+    let world = World::new();
+    let (keys, first) = world.owner("org");
+    let second = keys.rotate(first.key.id, Rotate::new()).unwrap();
+    world.clock.advance(Rotate::DEFAULT_GRACE);
+    let found = world.admin.block_leaked(first.token.expose()).unwrap().unwrap();
+    assert_eq!((found.is_accepted, found.key.version), (false, second.key.version));
+    assert!(world.verifier.verify(second.token.expose()).is_ok());
+    // A switch may be turned back, so it hides no harm.
+    keys.deactivate(first.key.id).unwrap();
+    let found = world.admin.block_leaked(second.token.expose()).unwrap().unwrap();
+    assert!(found.key.blocked.is_some());
+}
+
 #[test]
 fn a_reason_that_is_given_stays() {
     let world = World::new();

@@ -131,8 +131,9 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// isn't open.
     fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error>;
 
-    /// The same, and blocks the key, unless it is revoked or blocked already. The event says which
-    /// generation it was, and why; an authority that gives no reason gets one.
+    /// The same, and blocks the key, unless it is revoked or blocked already, or the token was
+    /// superseded and can do no harm. The event says which generation it was, and why; an authority
+    /// that gives no reason gets one.
     ///
     /// # Errors
     /// As [`identify`](Self::identify).

@@ -33,7 +33,8 @@ impl Core {
         Ok(whose.map(|whose| whose.found(&state, caller.now)))
     }
 
-    /// The same, and blocks the key, unless it is revoked or blocked already.
+    /// The same, and blocks the key, unless it is revoked or blocked already, or the token is one
+    /// that can't do harm any more: nobody is to stop a key by publishing what it has replaced.
     pub(super) fn block_leaked(
         self: &Arc<Self>,
         by: &Authority,
@@ -48,11 +49,12 @@ impl Core {
             let by = because_of(by, whose.generation)?;
             let caller = Caller::new(self, &by)?;
             let around = self.surroundings(&whose.owner, &state);
-            let changed = match &whose.key.revoked {
-                Some(_) => None,
-                None => lifecycle::act(&caller, &whose.key, &KeyAction::Block, around)?,
-            };
             let now = caller.now;
+            let changed = if whose.is_over(&state, now) {
+                None
+            } else {
+                lifecycle::act(&caller, &whose.key, &KeyAction::Block, around)?
+            };
             let Some(changed) = changed else {
                 return Ok(Decision::Answer(Some(whose.found(&state, now))));
             };
@@ -103,6 +105,14 @@ struct Whose {
 }
 
 impl Whose {
+    /// Whether nothing can make the token good again: its key is revoked, or it was superseded.
+    fn is_over(&self, state: &HeaderState, now: Timestamp) -> bool {
+        let standing = standing_of(&self.key, &self.owner, &state.header, self.generation);
+        let ends_at = standing.map(|standing| standing.ends_at);
+        let is_superseded = ends_at.is_none_or(|end| end.is_some_and(|end| end <= now));
+        self.key.revoked.is_some() || is_superseded
+    }
+
     fn found(self, state: &HeaderState, now: Timestamp) -> FoundToken {
         let Self { key, owner, generation } = self;
         let prefix = key.current.digest.prefix;

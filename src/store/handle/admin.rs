@@ -70,7 +70,8 @@ impl AdminKeys {
         self.store.identify(&self.by, token.as_ref())
     }
 
-    /// The same, and blocks the key, unless it is revoked or blocked already.
+    /// The same, and blocks the key, unless it is revoked or blocked already, or the token was
+    /// superseded and can do no harm.
     ///
     /// # Errors
     /// As [`KeyStore::block_leaked`].

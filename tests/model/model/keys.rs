@@ -313,13 +313,16 @@ impl Model {
             return closed.map_or(Ok(Value::Null), |reason| Err(vec![reason]));
         };
         let generation = token.generation;
-        if block && key.is_live() && key.blocked.is_none() {
+        let mark = self.mark_of(&self.owners[&key.owner]);
+        let is_superseded = mark.is_some_and(|mark| token.issued_at < mark)
+            || key.grace_end(generation).is_some_and(|end| end <= self.now);
+        if block && key.is_live() && key.blocked.is_none() && !is_superseded {
             let mut by = caller.by.clone();
             let reason = format!("token of generation {generation} found in public");
             by.reason = by.reason.or(Some(Why::new(reason).unwrap()));
             let mut after = key.clone();
             after.blocked = Some(SwitchFile::new(&by, self.now));
-            after.change(self.mark_of(&self.owners[&key.owner]), self.now);
+            after.change(mark, self.now);
             self.keys.insert(key.id, after);
             let generation = Generation::new(generation).unwrap();
             let (kind, fields) = (EventKind::KeyBlocked, Fields::BLOCKED);
