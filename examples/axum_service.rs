@@ -6,7 +6,7 @@
 
 use std::{io::Write, sync::Arc};
 
-use axum::extract::{Json, State};
+use axum::extract::{Json, State, rejection::JsonRejection};
 use axum::routing::{get, post};
 use axum::{Router, http::StatusCode};
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
@@ -71,12 +71,13 @@ struct Wish {
 async fn issue_key(
     State(store): State<Arc<dyn KeyStore>>,
     caller: Authenticated,
-    Json(wish): Json<Wish>,
+    wish: Result<Json<Wish>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Value>), (StatusCode, String)> {
+    // axum's own words repeat what was sent, which may be a token.
+    let Json(wish) = wish.map_err(|fault| (fault.status(), "not the JSON that it takes".into()))?;
+    let later = (StatusCode::SERVICE_UNAVAILABLE, "try again later".into());
     let answer = |error: Error| match error {
-        Error::Backend(_) | Error::OutcomeUnknown(_) | Error::Unavailable(_) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "try again later".into())
-        }
+        Error::Backend(_) | Error::OutcomeUnknown(_) | Error::Unavailable(_) => later,
         error => (StatusCode::BAD_REQUEST, error.to_string()),
     };
     let issue = async {
@@ -108,8 +109,7 @@ async fn main() -> Outcome<()> {
     let place = tempfile::tempdir()?;
     let temporary = place.path().join("keys.db").display().to_string();
     let store = open(&option("--db").unwrap_or(temporary))?;
-    let address = option("--listen").unwrap_or("127.0.0.1:0".into());
-    let listener = TcpListener::bind(address).await?;
+    let listener = TcpListener::bind(option("--listen").unwrap_or("127.0.0.1:0".into())).await?;
     let url = format!("http://{}", listener.local_addr()?);
     writeln!(std::io::stdout(), "{}", json!({"url": url, "token": first_token(&store)?}))?;
     let serving = axum::serve(listener, routes(Arc::clone(&store))?);

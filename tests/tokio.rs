@@ -7,10 +7,11 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use common::{World, owner};
 use keyhasp::integrations::tokio::blocking;
-use keyhasp::store::Unavailable;
+use keyhasp::store::{News, Unavailable};
 use keyhasp::{
     Access, AsyncKeys, CreateKey, CreateOwner, DelegatedKeys, Error, ListKeys, Rotate, State,
 };
@@ -42,6 +43,23 @@ async fn the_life_of_a_key() {
     assert_eq!(state.state, State::Revoked);
     admin.purge(id).await.unwrap();
     assert!(matches!(keys.get(id).await, Err(Error::NotFound(_))));
+}
+
+/// A future that is dropped has given out nothing.
+#[tokio::test]
+async fn events_are_followed() {
+    let world = World::new();
+    let (_, issued) = world.owner("org");
+    let admin = AsyncKeys::from(world.admin.clone());
+    let mut feed = admin.follow(1).limit(1);
+    drop(feed.next(Duration::ZERO));
+    let News::Events(events) = feed.next(Duration::ZERO).await.unwrap() else { panic!("nothing") };
+    assert_eq!((events[0].key, feed.position()), (Some(issued.key.id), 2));
+    // As long as only a defect takes.
+    let waiting = feed.next(Duration::from_secs(600));
+    let (news, blocked) = tokio::join!(waiting, admin.block_leaked(issued.token.expose().into()));
+    let News::Events(events) = news.unwrap() else { panic!("nothing") };
+    assert_eq!(events[0].version, blocked.unwrap().unwrap().key.version);
 }
 
 /// While a call waits, the one thread of the runtime does other things: here what it waits for.

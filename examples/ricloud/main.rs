@@ -32,6 +32,7 @@ use keyhasp::{Catalogue, Clock, KeyLayer, KeyStore, Prefix, SealingKeys, Store, 
 use keyhasp::{Invalid, SystemClock, Verifier};
 
 use shared::{Arguments, Door, Outcome, Place};
+use tower::Layer;
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
@@ -58,7 +59,8 @@ pub(crate) fn store(place: &Place, clock: Arc<dyn Clock>) -> Outcome<StoreBuilde
         .clock(clock))
 }
 
-/// Nothing is open to somebody without a key, not even to be told that there is nothing.
+/// Nothing is open to somebody without a key, not even to be told that there is nothing. So the
+/// layer stands around the whole router: within, axum would add to a refusal which methods there are.
 pub(crate) fn routes(store: Arc<dyn KeyStore>) -> Result<Router, Invalid> {
     let layer = KeyLayer::new(Verifier::new(Arc::clone(&store)))
         .credentials(Credentials::scheme("Token")?)
@@ -77,11 +79,11 @@ pub(crate) fn routes(store: Arc<dyn KeyStore>) -> Result<Router, Invalid> {
         .route("/configs/storage/{id}", get(configs::storage))
         .route("/configs/webhook/{id}", get(configs::webhook))
         .route_layer(layer.require(["configs:read"])?);
-    Ok(reading
+    let site = reading
         .merge(writing)
         .merge(configs)
         .fallback(faults::no_such_path)
         .method_not_allowed_fallback(faults::no_such_method)
-        .layer(layer)
-        .with_state(store))
+        .with_state(store);
+    Ok(Router::new().fallback_service(layer.layer(site)))
 }

@@ -19,6 +19,9 @@ struct Parameters<V> {
 }
 
 impl<V> Parameters<V> {
+    /// No parameter's name has so many bytes.
+    const TOO_LONG: usize = 32;
+
     fn new(given: impl IntoIterator<Item = (String, V)>) -> Self {
         Self { given: given.into_iter().collect(), faults: Map::new() }
     }
@@ -44,7 +47,9 @@ impl<V> Parameters<V> {
 
     fn finish(mut self) -> Result<(), Fault> {
         for (name, _) in std::mem::take(&mut self.given) {
-            self.fault(&name, "This parameter is not known, or was given before.");
+            // A token may stand where a name belongs: none comes back.
+            let name = if name.len() < Self::TOO_LONG { &*name } else { "…" };
+            self.fault(name, "This parameter is not known, or was given before.");
         }
         if self.faults.is_empty() { Ok(()) } else { Err(Fault::invalid_parameters(self.faults)) }
     }

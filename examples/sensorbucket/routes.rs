@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{any, delete, get, post};
 use keyhasp::Invalid;
+use tower::Layer;
 
 use super::authenticate::authenticate_api_key;
 use super::create::create_api_key;
@@ -18,19 +19,22 @@ use super::service::Service;
 pub(crate) const BASE: &str = "/api";
 pub(crate) const API_KEYS: &str = "/api-keys";
 
-/// Only a gateway asks whose a key is; everywhere else, nobody gets past the layer without one.
+/// Only a gateway asks whose a key is; everywhere else, nobody gets past the layer without one. It
+/// stands around a router of its own: within, axum would add to a refusal which methods there are.
 pub(crate) fn site(service: Arc<Service>) -> Result<Router, Invalid> {
     let layer = service.layer();
     let reads = layer.require([READ_API_KEYS])?;
     let writes = layer.require([WRITE_API_KEYS])?;
     let keys = get(list_api_keys).layer(reads.clone());
     let key = get(get_api_key).layer(reads);
-    Ok(Router::new()
+    let site = Router::new()
         .route(&format!("{BASE}{API_KEYS}"), keys.merge(post(create_api_key).layer(writes.clone())))
         .route(&format!("{BASE}{API_KEYS}/{{id}}"), key.merge(delete(revoke_api_key).layer(writes)))
         .method_not_allowed_fallback(async || Problem::NO_SUCH_METHOD)
         .fallback(async || Problem::NO_SUCH_PATH)
-        .layer(layer)
+        .with_state(Arc::clone(&service));
+    Ok(Router::new()
         .route(&format!("{BASE}{API_KEYS}/authenticate"), any(authenticate_api_key))
-        .with_state(service))
+        .with_state(service)
+        .fallback_service(layer.layer(site)))
 }

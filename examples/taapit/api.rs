@@ -6,6 +6,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{delete, get};
 use keyhasp::{Invalid, KeyLayer, KeyStore, Verifier};
+use tower::Layer;
 
 use super::level::{MANAGE_KEYS, RESOURCES, reading, writing};
 use super::problem::{Problem, refused};
@@ -20,7 +21,8 @@ pub(crate) struct Site {
 }
 
 /// Everything under `/v1` needs a key. One that may only read is refused what changes things, before
-/// anything else is looked at.
+/// anything else is looked at. The layer stands around a whole router: within, axum would add to a
+/// refusal which methods there are.
 pub(crate) fn routes(store: Arc<dyn KeyStore>) -> Result<Router, Invalid> {
     let layer = KeyLayer::new(Verifier::new(Arc::clone(&store))).answer_by(refused);
     let manages = layer.require([MANAGE_KEYS])?;
@@ -40,10 +42,7 @@ pub(crate) fn routes(store: Arc<dyn KeyStore>) -> Result<Router, Invalid> {
             let message = "This can't be done here.";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
         })
-        .layer(layer.read_only_reads())
-        .layer(layer);
-    Ok(Router::new()
-        .nest("/v1", v1)
-        .fallback(async || Problem::not_found())
-        .with_state(Site { store, things: Arc::default() }))
+        .with_state(Site { store, things: Arc::default() });
+    let v1 = layer.layer(layer.read_only_reads().layer(v1));
+    Ok(Router::new().nest_service("/v1", v1).fallback(async || Problem::not_found()))
 }

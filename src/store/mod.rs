@@ -54,8 +54,8 @@ pub use error::{
 };
 pub use facade::Store;
 pub use handle::{
-    AdminKeys, Administrating, DelegatedKeys, Delegating, Keys, Managing, OwnerKeys, Owning,
-    Verifier,
+    AdminKeys, Administrating, DelegatedKeys, Delegating, EventFeed, Keys, Managing, News,
+    OwnerKeys, Owning, Verifier,
 };
 pub use key_store::KeyStore;
 pub use open::StoreBuilder;

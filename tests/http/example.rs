@@ -47,6 +47,16 @@ fn from_the_first_token_to_a_customers() {
     assert_eq!(issue(&site, &token, &wish).status, StatusCode::FORBIDDEN);
     let bad = json!({"owner": "linden", "access": ["nothing"], "name": "site"});
     assert_eq!(issue(&site, &admin, &bad).status, StatusCode::BAD_REQUEST);
+    // A token where something else belongs doesn't come back.
+    for member in ["owner", "access", "name"] {
+        let mut slip = wish.clone();
+        slip[member] = if member == "access" { json!(token) } else { json!([token]) };
+        for slip in [slip, json!({ member: token }), json!(token)] {
+            let answer = issue(&site, &admin, &slip);
+            assert!(answer.status.is_client_error() && !answer.body.is_empty(), "{answer:?}");
+            assert!(!answer.body.contains(&token), "{answer:?}");
+        }
+    }
     store.close().unwrap();
     assert_eq!(with_token(&site, "/v1/ping", &token).status, StatusCode::SERVICE_UNAVAILABLE);
 

@@ -120,3 +120,23 @@ fn without_a_layer_nobody_passes() {
         with_token(&site, "/", full.expose()).is_problem(&expected, &[]);
     }
 }
+
+/// Another store's permissions mean something else, so its callers aren't judged by them.
+#[test]
+fn a_guard_behind_another_stores_layer_lets_nobody_pass() {
+    let (world, other) = (World::new(), World::new());
+    let full = token(&world, "full", Access::Full);
+    let theirs = KeyLayer::new(other.verifier.clone());
+    for guard in [theirs.require([]).unwrap(), theirs.require(["links:read"]).unwrap()] {
+        let site = Router::new().route("/", any(async || "in")).layer(guard);
+        let site = site.layer(KeyLayer::new(world.verifier.clone()));
+        let answer = call(&site, Method::POST, "/", &full);
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.json()["detail"], "The service can't tell who is asking.");
+    }
+    // A layer and a guard may come from two verifiers of one store.
+    let guard = KeyLayer::new(world.verifier.clone()).require(["links:write"]).unwrap();
+    let site = Router::new().route("/", any(async || "in")).layer(guard);
+    let site = site.layer(KeyLayer::new(keyhasp::Verifier::new(world.store.clone())));
+    assert_eq!(call(&site, Method::POST, "/", &full).body, "in");
+}

@@ -147,6 +147,41 @@ fn a_suspended_organisation_is_told_no_more_than_a_stranger() {
     assert_eq!(service.get(&service.token, "/key"), stranger);
 }
 
+/// Whichever route there is or isn't, a stranger is told the same: in the headers too.
+#[test]
+fn a_stranger_is_not_told_what_there_is() {
+    let service = Ricloud::new();
+    let stranger = service.get("nobody", "/keys");
+    assert_eq!(stranger.status, StatusCode::UNAUTHORIZED);
+    for (method, path) in [
+        (Method::PUT, "/keys"),
+        (Method::GET, "/keys/1/rotate"),
+        (Method::GET, "/nothing"),
+        (Method::GET, "/"),
+    ] {
+        assert_eq!(service.ask("nobody", method, path, &json!({})), stranger, "{path}");
+    }
+    let known = service.ask(&service.token, Method::PUT, "/keys", &json!({}));
+    assert_eq!(known.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(known.headers["allow"], "GET,HEAD,POST");
+}
+
+/// A token in the place of a parameter's name doesn't come back.
+#[test]
+fn names_as_long_as_a_token_are_not_repeated() {
+    let service = Ricloud::new();
+    let token = &service.token;
+    for answer in [
+        service.post("/keys", &json!({token: 1, "other": 1})),
+        service.get(token, &format!("/keys?{token}&other=1")),
+    ] {
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        let params = answer.json()["params"].clone();
+        assert!(params["other"].is_array() && params["…"].is_array(), "{params}");
+        assert!(!answer.body.contains(&token[8..]));
+    }
+}
+
 #[test]
 fn a_closed_store_is_503_with_a_body() {
     let service = Ricloud::new();

@@ -208,6 +208,20 @@ fn a_store_that_is_closed_is_500() {
     is(&service.authenticate(&service.bearer), 500, &internal());
 }
 
+/// Whichever route there is or isn't, a stranger is told the same: in the headers too.
+#[test]
+fn a_stranger_is_not_told_what_there_is() {
+    let service = SensorBucket::new();
+    let stranger = service.ask(None, &Method::GET, "/api-keys", "");
+    assert_eq!(stranger.status, StatusCode::UNAUTHORIZED);
+    for path in ["/api-keys", "/api-keys/1", "/nothing", ""] {
+        assert_eq!(service.ask(None, &Method::PUT, path, ""), stranger, "{path}");
+    }
+    let known = service.ask(Some(&service.bearer), &Method::PUT, "/api-keys", "");
+    assert_eq!(known.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(known.headers["allow"], "GET,HEAD,POST");
+}
+
 /// Each thing that a call asks of the database fails in turn: whoever asked is told so.
 #[test]
 fn a_database_that_fails_is_500() {

@@ -58,6 +58,12 @@ fn one_answer_for_every_key_that_is_not_accepted() {
     assert_eq!(with(&world, &[("authorization", b"Bearer \xff\xfe")]), refused);
     // Unknown routes tell outsiders nothing either; outside the base there is nothing.
     assert_eq!(world.get("/v1/nothing", "taapit_x"), refused);
+    // Not even which methods a route has.
+    for (method, uri) in
+        [(Method::PUT, "/v1/links"), (Method::PUT, "/v1/nothing"), (Method::GET, "/v1/")]
+    {
+        assert_eq!(world.ask(&method, uri, "taapit_x"), refused, "{method} {uri}");
+    }
     for uri in ["/", "/v2/links", "/links"] {
         world.get(uri, good).is_refused(404, "not_found");
     }

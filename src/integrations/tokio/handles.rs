@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::blocking::blocking;
+use super::feed::AsyncEventFeed;
 use crate::authority::Authority;
 use crate::clock::Timestamp;
 use crate::id::{ExternalId, KeyId, OwnerId, Version};
@@ -10,10 +11,10 @@ use crate::invalid::Invalid;
 use crate::key::Expiry;
 use crate::store::{
     Administrating, ChangeRules, CreateKey, CreateOwner, CreatedOwner, Delegating, Error, Events,
-    Issued, Key, Keys, ListEvents, ListKeys, ListOwners, Managing, OpenedToken, Owner, Owning,
-    Page, RevokedAll, Rotate, Rules, UpdateKey, UpdateOwner,
+    FoundToken, Issued, Key, Keys, ListEvents, ListKeys, ListOwners, Managing, OpenedToken, Owner,
+    Owning, Page, RevokedAll, Rotate, Rules, UpdateKey, UpdateOwner,
 };
-use crate::token::Token;
+use crate::token::{Found, Token};
 
 /// A handle whose calls run on the pool of blocking threads: made from [`Keys`] by `From`, with
 /// the same calls, each failing as its namesake and as [`blocking`] do.
@@ -150,6 +151,9 @@ impl AsyncKeys<Administrating> {
         create((lent) owner: OwnerId, request: CreateKey) -> Issued;
         block(id: KeyId) -> Key;
         unblock(id: KeyId) -> Key;
+        identify(token: String) -> Option<FoundToken>;
+        block_leaked(token: String) -> Option<FoundToken>;
+        scan(text: String) -> Vec<Found>;
         convert_trial(id: KeyId, expiry: Expiry) -> Key;
         purge(id: KeyId) -> ();
         create_owner((lent) id: OwnerId, request: CreateOwner) -> CreatedOwner;
@@ -166,6 +170,14 @@ impl AsyncKeys<Administrating> {
         move_issue_mark(to: Timestamp) -> Rules;
         prune_events(before: Timestamp) -> u64;
         wait_for_event(after: u64, timeout: Duration) -> u64;
+    }
+}
+
+impl AsyncKeys<Administrating> {
+    /// Follows the log after the event of this number; 0 is before the first.
+    #[must_use]
+    pub fn follow(&self, after: u64) -> AsyncEventFeed {
+        self.keys.follow(after).into()
     }
 }
 

@@ -7,7 +7,9 @@
 //! Dropping such a future doesn't undo what it asked for. A call that has begun goes on to its end.
 
 mod blocking;
+mod feed;
 mod handles;
 
 pub use blocking::blocking;
+pub use feed::AsyncEventFeed;
 pub use handles::AsyncKeys;

@@ -40,6 +40,11 @@ impl Authenticated {
         Self { caller: Caller::Session(session), settings }
     }
 
+    /// Whether a layer of the same store has let this caller in: its catalogue is one and the same.
+    pub(super) fn is_known_to(&self, settings: &Settings) -> bool {
+        std::ptr::eq(self.settings.verifier.catalogue(), settings.verifier.catalogue())
+    }
+
     /// The caller of a request with these extensions.
     ///
     /// # Errors

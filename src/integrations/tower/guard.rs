@@ -15,7 +15,8 @@ use crate::integrations::http::Why;
 use crate::permission::PermissionSet;
 
 /// Lets those requests pass whose callers may do what a route is for. It stands behind a
-/// [`KeyLayer`](super::KeyLayer), which makes it; without one before it, it lets nobody pass.
+/// [`KeyLayer`](super::KeyLayer), which makes it; without one before it, or behind one of another
+/// store, it lets nobody pass.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Guard {
@@ -55,7 +56,12 @@ impl Guard {
 impl Inner {
     fn check(&self, method: &Method, extensions: &Extensions) -> Result<(), Rejection> {
         let caller = extensions.get::<Authenticated>();
-        if caller.is_none() && extensions.get::<Anonymous>().is_none() {
+        let is_mounted = match caller {
+            // Another store's permissions mean something else.
+            Some(caller) => caller.is_known_to(&self.settings),
+            None => extensions.get::<Anonymous>().is_some(),
+        };
+        if !is_mounted {
             return Err(self.settings.reject(Why::Unmounted));
         }
         match self.rule.judge(method, caller) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::feed::EventFeed;
 use super::keys::{Keys, Managing, private};
 use crate::authority::{Actor, Authority, Role};
 use crate::clock::Timestamp;
@@ -216,6 +217,12 @@ impl AdminKeys {
     /// As [`KeyStore`] says.
     pub fn wait_for_event(&self, after: u64, timeout: Duration) -> Result<u64, Error> {
         self.store.wait_for_event(after, timeout)
+    }
+
+    /// Follows the log after the event of this number; 0 is before the first.
+    #[must_use]
+    pub fn follow(&self, after: u64) -> EventFeed {
+        EventFeed::new(self.clone(), after)
     }
 
     fn act_on_owner(&self, id: &OwnerId, action: &OwnerAction) -> Result<Owner, Error> {

@@ -4,12 +4,14 @@
 
 mod admin;
 mod delegated;
+mod feed;
 mod keys;
 mod owner;
 mod verifier;
 
 pub use admin::{AdminKeys, Administrating};
 pub use delegated::{DelegatedKeys, Delegating};
+pub use feed::{EventFeed, News};
 pub use keys::{Keys, Managing};
 pub use owner::{OwnerKeys, Owning};
 pub use verifier::Verifier;

@@ -1,0 +1,102 @@
+//! Who follows what happens.
+
+use std::time::Duration;
+
+use super::admin::AdminKeys;
+use crate::event::Event;
+use crate::store::error::Error;
+use crate::store::request::ListEvents;
+
+/// Follows the log from an event on, each event once and in its order.
+///
+/// A subscriber keeps [`position`](Self::position) with whatever it has made of the events, and
+/// begins anew after it: what it had been given and had not yet kept it is given again.
+///
+/// ```
+/// # fn f(keys: keyhasp::AdminKeys) -> Result<(), keyhasp::Error> {
+/// use std::time::Duration;
+/// use keyhasp::store::News;
+///
+/// # let kept = 0;
+/// let mut feed = keys.follow(kept);
+/// match feed.next(Duration::from_secs(30))? {
+///     News::Events(events) => println!("{} events, up to {}", events.len(), feed.position()),
+///     News::Pruned { through } => println!("events up to {through} are lost: look at all anew"),
+///     News::Nothing => {}
+///     _ => {}
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct EventFeed {
+    keys: AdminKeys,
+    position: u64,
+    limit: usize,
+}
+
+/// What a subscriber is told.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum News {
+    /// Events that came after those before, in their order; there may be more at once.
+    Events(Vec<Event>),
+    /// Nothing happened in the time that was given.
+    Nothing,
+    /// Events were pruned before they were given out: whoever depends on each of them has to look
+    /// at everything anew. The feed goes on after them.
+    Pruned {
+        /// The number of the last one that is gone.
+        through: u64,
+    },
+}
+
+impl EventFeed {
+    /// How many events are given at once, unless told otherwise.
+    pub const DEFAULT_LIMIT: usize = 100;
+
+    pub(super) fn new(keys: AdminKeys, position: u64) -> Self {
+        Self { keys, position, limit: Self::DEFAULT_LIMIT }
+    }
+
+    /// At most so many events at once: 1 to 1,000, and what lies outside is taken as the nearer
+    /// end.
+    #[must_use]
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// The number of the last event that was given out, or after which the feed began.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// What comes next: at once if there is something, else as soon as there is, for `timeout` at
+    /// most. After an error it is asked for again; nothing is left out.
+    ///
+    /// # Errors
+    /// As [`KeyStore::events`](crate::store::KeyStore::events) and
+    /// [`KeyStore::wait_for_event`](crate::store::KeyStore::wait_for_event).
+    pub fn next(&mut self, timeout: Duration) -> Result<News, Error> {
+        let news = self.look()?;
+        if news != News::Nothing || timeout.is_zero() {
+            return Ok(news);
+        }
+        self.keys.wait_for_event(self.position, timeout)?;
+        self.look()
+    }
+
+    fn look(&mut self) -> Result<News, Error> {
+        let query = ListEvents::new().after(self.position).limit(self.limit);
+        let page = self.keys.events(&query)?;
+        if page.pruned_through > self.position {
+            self.position = page.pruned_through;
+            return Ok(News::Pruned { through: page.pruned_through });
+        }
+        let Some(last) = page.items.last() else { return Ok(News::Nothing) };
+        self.position = last.sequence;
+        Ok(News::Events(page.items))
+    }
+}
