@@ -147,7 +147,7 @@ pub(crate) type Checked = Result<(), String>;
 impl Sequence<'_> {
     fn step(&mut self) -> Checked {
         self.move_clock();
-        if self.chance.percent(3) {
+        if self.chance.percent(3) && opening::is_possible(&self.model) {
             self.reopen()?;
         }
         self.model.random_fails = self.chance.percent(2);

@@ -70,6 +70,12 @@ pub(crate) fn next(chance: &mut Chance, model: &Model) -> Opening {
     opening
 }
 
+/// Whether the store can be opened: where a clock stepped back, tokens may live again under more
+/// peppers than can be open.
+pub(crate) fn is_possible(model: &Model) -> bool {
+    model.needed_peppers().len() <= MAX_PEPPERS
+}
+
 /// The open peppers, and those that are needed beside them: where the clock stepped back, one may
 /// be needed again that was not when the store was opened.
 pub(crate) fn sufficient(model: &Model) -> Vec<u16> {

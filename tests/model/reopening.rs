@@ -95,6 +95,9 @@ impl Sequence<'_> {
             return self.check_closed();
         }
         self.check_closed()?;
+        if !opening::is_possible(&self.model) {
+            return Ok(());
+        }
         self.model.opening.peppers = opening::sufficient(&self.model);
         self.open()?;
         self.check_tokens()?;

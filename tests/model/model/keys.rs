@@ -309,8 +309,8 @@ impl Model {
             key.tokens().into_iter().partition(|token| self.is_readable(token));
         let Some(token) = readable.iter().find(|token| token.text == text) else {
             // It may be one of those that can't be read.
-            let closed = closed.last().map(|token| Reason::Pepper(token.pepper));
-            return closed.map_or(Ok(Value::Null), |reason| Err(vec![reason]));
+            unless_refused(closed.iter().map(|token| Reason::Pepper(token.pepper)).collect())?;
+            return Ok(Value::Null);
         };
         let generation = token.generation;
         let mark = self.mark_of(&self.owners[&key.owner]);
