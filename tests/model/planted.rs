@@ -32,6 +32,8 @@ pub(crate) enum Defect {
     CountFallsShort,
     /// A delegate reaches beyond its key.
     DelegateGoesBeyond,
+    /// Of tokens found in public only those are told that are accepted.
+    DeadTokenNotTold,
     /// A rotation doesn't say which token it dropped.
     DroppedNotTold,
     /// Reading events leaves out conversions of trials.
@@ -42,6 +44,8 @@ pub(crate) enum Defect {
     ExpiryNotInForce,
     /// A forced rotation leaves earlier tokens their grace.
     ForcedRotationKeepsEarlier,
+    /// A leaked key is told, and not blocked.
+    LeakNotStopped,
     /// A list drops the last of three or more.
     ListDropsKey,
     /// A list ends after its second page.
@@ -67,18 +71,20 @@ pub(crate) enum Defect {
 }
 
 impl Defect {
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::ActivateLiftsBlock,
         Self::AnotherOwnersKeyFound,
         Self::BlockNotInForce,
         Self::CeilingNotInForce,
         Self::CountFallsShort,
+        Self::DeadTokenNotTold,
         Self::DelegateGoesBeyond,
         Self::DroppedNotTold,
         Self::EventMissing,
         Self::EventsSwapped,
         Self::ExpiryNotInForce,
         Self::ForcedRotationKeepsEarlier,
+        Self::LeakNotStopped,
         Self::ListDropsKey,
         Self::ListEndsEarly,
         Self::OwnerProlongs,
@@ -265,10 +271,14 @@ impl KeyStore for Planted {
     }
 
     fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
-        self.store.identify(by, token)
+        let found = self.store.identify(by, token)?;
+        Ok(found.filter(|found| found.is_accepted || !self.has(Defect::DeadTokenNotTold)))
     }
 
     fn block_leaked(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
+        if self.has(Defect::LeakNotStopped) {
+            return self.store.identify(by, token);
+        }
         self.store.block_leaked(by, token)
     }
 
