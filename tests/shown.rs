@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use common::{World, catalogue};
 use keyhasp::key::{Seal, StoreRules, Unfit};
 use keyhasp::permission::PermissionSet;
-use keyhasp::store::Unavailable;
+use keyhasp::store::{PepperProblem, Unavailable};
 use keyhasp::{Access, Refusal};
 
 #[test]
@@ -38,6 +38,12 @@ fn every_refusal_has_words_of_its_own() {
     }
     let different: BTreeSet<&str> = all.iter().map(|(text, _)| text.as_str()).collect();
     assert_eq!(different.len(), all.len());
+}
+
+#[test]
+fn a_pepper_is_missing_or_wrong() {
+    assert!(PepperProblem::Missing.to_string().contains("not open"));
+    assert!(PepperProblem::Wrong.to_string().contains("not the one"));
 }
 
 #[test]

@@ -150,6 +150,7 @@ mod tests {
         assert_eq!(gate.pass(&clock).unwrap().as_millis(), 6_000);
         clock.advance(Duration::from_millis(500));
         assert_eq!(gate.pass(&clock).unwrap().as_millis(), 6_500);
+        assert!(!gate.is_stale(&clock));
         clock.advance(Duration::from_nanos(1));
         assert_eq!(gate.pass(&clock), Err(Unavailable::Stale));
         assert!(gate.is_stale(&clock));

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use keyhasp::backend::{
     Backend, BackendError, Change, CommitOutcome, EventPage, EventQuery, KeyFilter, KeyPage,
-    KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing,
+    KeyPageQuery, OwnerPage, OwnerPageQuery, Precondition, Scanned, Sharing, Write,
 };
 use keyhasp::key::{Header, KeyRecord, OwnerRecord};
-use keyhasp::{ExternalId, KeyId, OwnerId, Timestamp};
+use keyhasp::{EventKind, ExternalId, KeyId, OwnerId, Timestamp};
 
 /// A backend, stirred.
 #[derive(Debug)]
@@ -75,6 +75,7 @@ impl Backend for Stirred {
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
+        batch.iter().for_each(expect_bound);
         let outcome = self.inner().commit(batch);
         // Also between a commit and its coming into force.
         self.inner();
@@ -115,5 +116,27 @@ impl Backend for Stirred {
 
     fn close(&self) -> Result<(), BackendError> {
         self.inner.close()
+    }
+}
+
+/// Whatever brings a token into force holds only if its owner and the store's issue mark are still
+/// as they were when that was decided; no order of calls shows it for certain that it wasn't said.
+fn expect_bound(change: &Change) {
+    for operation in &change.operations {
+        let kind = operation.event.kind;
+        let issues =
+            [EventKind::KeyActivated, EventKind::KeyCreated, EventKind::KeyRotated].contains(&kind);
+        let owner = operation.event.owner;
+        let is_its = |id: OwnerId| Some(id) == owner;
+        let writes_owner = change.operations.iter().any(|operation| match &operation.write {
+            Write::CreateOwner(record) | Write::ReplaceOwner(record) => is_its(record.id),
+            _ => false,
+        });
+        let mut preconditions = change.preconditions.iter();
+        let owner_holds =
+            preconditions.clone().any(|p| matches!(p, Precondition::Owner(id, _) if is_its(*id)));
+        let store_holds = preconditions.any(|p| matches!(p, Precondition::Header(_)));
+        let is_bound = (writes_owner || owner_holds) && store_holds;
+        assert!(!issues || is_bound, "{kind:?} rests on nothing: {change:?}");
     }
 }
