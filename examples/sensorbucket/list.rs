@@ -93,6 +93,10 @@ impl Query {
                     if !tenants.contains(&tenant) {
                         tenants.push(tenant);
                     }
+                    // Each that isn't the caller's is looked up, and a list has no more owners.
+                    if tenants.len() > ListKeys::MAX_OWNERS {
+                        return Err(Problem::INVALID_PARAMS);
+                    }
                 }
                 LIMIT => {
                     let asked = usize::try_from(number()?).map_err(|_| Problem::INVALID_PARAMS)?;
@@ -113,7 +117,10 @@ impl Query {
     /// One that doesn't exist, or no longer, has none; one that is another's is refused.
     async fn tenants(&self, caller: &Caller, service: &Service) -> Result<Vec<TenantId>, Problem> {
         if self.tenants.is_empty() {
-            return Ok(caller.tenants().to_vec());
+            return match caller.tenants() {
+                all if all.len() > ListKeys::MAX_OWNERS => Err(Problem::TOO_MANY_TENANTS),
+                all => Ok(all.to_vec()),
+            };
         }
         let (managed, others): (Vec<TenantId>, Vec<TenantId>) =
             self.tenants.iter().partition(|tenant| caller.manages(**tenant));
