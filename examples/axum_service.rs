@@ -67,7 +67,7 @@ struct Wish {
     name: String,
 }
 
-/// Issues a key, of a new owner too. No customer's key goes beyond `links:*`, whatever it says.
+/// Issues a key of another owner, of a new one too, which never goes beyond `links:*`.
 async fn issue_key(
     State(store): State<Arc<dyn KeyStore>>,
     caller: Authenticated,
@@ -75,22 +75,22 @@ async fn issue_key(
 ) -> Result<(StatusCode, Json<Value>), (StatusCode, String)> {
     // axum's own words repeat what was sent, which may be a token.
     let Json(wish) = wish.map_err(|fault| (fault.status(), "not the JSON that it takes".into()))?;
-    let later = (StatusCode::SERVICE_UNAVAILABLE, "try again later".into());
-    let answer = |error: Error| match error {
-        Error::Backend(_) | Error::OutcomeUnknown(_) | Error::Unavailable(_) => later,
-        error => (StatusCode::BAD_REQUEST, error.to_string()),
-    };
     let issue = async {
         let admin = AsyncKeys::from(AdminKeys::new(store, caller.owner().to_string())?);
         let owner = OwnerId::new(wish.owner)?;
         let key = CreateKey::new(Access::limited(wish.access)?).name(wish.name);
         let new = CreateOwner::without_key().ceiling(Access::limited(["links:*"])?);
         match admin.create_owner(owner, new).await {
+            Err(Error::OwnerExists) if owner == *caller.owner() => Err(Error::OwnerExists),
             Err(Error::OwnerExists) | Ok(_) => admin.create(owner, key).await,
             Err(error) => Err(error),
         }
     };
-    let issued = issue.await.map_err(answer)?;
+    let issued = issue.await.map_err(|why| match why {
+        Error::OwnerExists => (StatusCode::FORBIDDEN, "not to its own owner".into()),
+        Error::Invalid(_) | Error::TooManyKeys { .. } => (StatusCode::BAD_REQUEST, why.to_string()),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "try again later".into()),
+    })?;
     Ok((StatusCode::CREATED, Json(json!({"key": issued.key, "token": issued.token.expose()}))))
 }
 

@@ -17,6 +17,8 @@ use super::service::Service;
 use super::tenant::TenantId;
 
 const CURSOR: &str = "cursor";
+const LIMIT: &str = "limit";
+const TENANT: &str = "tenant_id";
 
 pub(crate) async fn list_api_keys(
     State(service): State<Arc<Service>>,
@@ -72,7 +74,8 @@ impl Page {
 /// What was asked for.
 #[derive(Debug)]
 struct Query {
-    pairs: Vec<(String, String)>,
+    /// What a link repeats, as it was written.
+    kept: Vec<(String, String)>,
     tenants: Vec<TenantId>,
     limit: usize,
     cursor: Option<String>,
@@ -80,33 +83,44 @@ struct Query {
 
 impl Query {
     fn read(text: &str) -> Result<Self, Problem> {
-        let pairs: Vec<(String, String)> = parse(text.as_bytes()).into_owned().collect();
         let (mut tenants, mut limit, mut cursor) = (Vec::new(), ListKeys::DEFAULT_LIMIT, None);
-        for (name, value) in &pairs {
+        let mut kept = Vec::new();
+        for (name, value) in parse(text.as_bytes()).into_owned() {
             let number = || value.parse::<i64>().map_err(|_| Problem::INVALID_PARAMS);
             match name.as_str() {
-                "tenant_id" => {
+                TENANT => {
                     let tenant = TenantId(number()?);
                     if !tenants.contains(&tenant) {
                         tenants.push(tenant);
                     }
+                    // Each that isn't the caller's is looked up, and a list has no more owners.
+                    if tenants.len() > ListKeys::MAX_OWNERS {
+                        return Err(Problem::INVALID_PARAMS);
+                    }
                 }
-                "limit" => {
+                LIMIT => {
                     let asked = usize::try_from(number()?).map_err(|_| Problem::INVALID_PARAMS)?;
                     limit = if asked == 0 { ListKeys::DEFAULT_LIMIT } else { asked };
                 }
                 CURSOR => cursor = Some(value.clone()).filter(|cursor| !cursor.is_empty()),
                 _ => {}
             }
+            // Anything else may be a secret that was put into the wrong place.
+            if [TENANT, LIMIT].contains(&name.as_str()) {
+                kept.push((name, value));
+            }
         }
-        Ok(Self { pairs, tenants, limit, cursor })
+        Ok(Self { kept, tenants, limit, cursor })
     }
 
     /// The tenants whose keys are shown: those that are named, or all that the caller may manage.
     /// One that doesn't exist, or no longer, has none; one that is another's is refused.
     async fn tenants(&self, caller: &Caller, service: &Service) -> Result<Vec<TenantId>, Problem> {
         if self.tenants.is_empty() {
-            return Ok(caller.tenants().to_vec());
+            return match caller.tenants() {
+                all if all.len() > ListKeys::MAX_OWNERS => Err(Problem::TOO_MANY_TENANTS),
+                all => Ok(all.to_vec()),
+            };
         }
         let (managed, others): (Vec<TenantId>, Vec<TenantId>) =
             self.tenants.iter().partition(|tenant| caller.manages(**tenant));
@@ -131,9 +145,8 @@ impl Query {
 
     /// Where the same query goes on.
     fn link(&self, url: &str, cursor: &str) -> String {
-        let others = self.pairs.iter().filter(|(name, _)| name != CURSOR);
         let query = Serializer::new(String::new())
-            .extend_pairs(others)
+            .extend_pairs(&self.kept)
             .append_pair(CURSOR, cursor)
             .finish();
         format!("{url}{API_KEYS}?{query}")

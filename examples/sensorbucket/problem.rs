@@ -59,6 +59,7 @@ problems! {
     NO_SUCH_KEY: NOT_FOUND, "Key does not exist";
     NOT_A_NUMBER: BAD_REQUEST, "api_key_id must be a valid int";
     INVALID_PARAMS: BAD_REQUEST, "invalid params";
+    TOO_MANY_TENANTS: BAD_REQUEST, "more than 64 tenants: name up to 64 of them by tenant_id";
     NO_AUTHORIZATION: BAD_REQUEST, "Authorization header must be set";
     INVALID_INPUT: BAD_REQUEST, "Invalid input";
     UNAUTHORIZED: UNAUTHORIZED, "Unauthorized", "UNAUTHORIZED";

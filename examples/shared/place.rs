@@ -1,7 +1,7 @@
 //! Where a service's data lie.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// At this file; at a temporary one if none is given.
-    pub(crate) fn new(database: Option<String>) -> std::io::Result<Self> {
+    pub(crate) fn new(database: Option<String>) -> io::Result<Self> {
         if let Some(database) = database {
             return Ok(Self { database: database.into(), _temporary: None });
         }
@@ -53,21 +53,40 @@ impl Place {
     /// A secret of this name: drawn at first, and the same from then on.
     pub(crate) fn secret(&self, name: &str) -> Outcome<[u8; 32]> {
         let file = PathBuf::from(format!("{}.{name}", self.database.display()));
-        match fs::read(&file) {
-            Ok(secret) => secret
-                .try_into()
-                .map_err(|_| format!("{} is not a secret of 32 bytes", file.display()).into()),
-            Err(error) if error.kind() == ErrorKind::NotFound => draw(&file),
-            Err(error) => Err(format!("{}: {error}", file.display()).into()),
+        if let Some(secret) = read(&file)? {
+            return Ok(secret);
         }
+        match draw(&file) {
+            // Another process was faster: both open the database with what that one drew.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                read(&file)?.ok_or_else(|| said(&file, &error).into())
+            }
+            drawn => drawn.map_err(|error| said(&file, &error).into()),
+        }
+    }
+}
+
+fn said(file: &Path, error: &io::Error) -> String {
+    format!("{}: {error}", file.display())
+}
+
+/// The secret in this file; none if there is no such file.
+fn read(file: &Path) -> Outcome<Option<[u8; 32]>> {
+    match fs::read(file) {
+        Ok(secret) => match secret.try_into() {
+            Ok(secret) => Ok(Some(secret)),
+            Err(_) => Err(format!("{} is not a secret of 32 bytes", file.display()).into()),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(said(file, &error).into()),
     }
 }
 
 /// A new secret, on disk before anything rests on it. A temporary file is its owner's alone to
 /// read; it gets its name when it is whole, and not if another process was faster.
-fn draw(file: &Path) -> Outcome<[u8; 32]> {
+fn draw(file: &Path) -> io::Result<[u8; 32]> {
     let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(|error| error.to_string())?;
+    getrandom::fill(&mut secret).map_err(io::Error::other)?;
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut draft = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
     draft.write_all(&secret)?;

@@ -85,10 +85,15 @@ impl From<Error> for Problem {
             Error::Denied(Denied::ActingKeyUnfit(_)) => Self::unauthorized(),
             Error::Denied(denied) => Self::forbidden("permission_denied", denied.to_string()),
             Error::Invalid(invalid) => Self::parameter(invalid.to_string()),
-            Error::Backend(_) | Error::OutcomeUnknown(_) | Error::Unavailable(_) => {
-                Self::unavailable()
+            Error::Conflict { .. }
+            | Error::LastStandardKey
+            | Error::NameTaken(_)
+            | Error::State(_)
+            | Error::TooManyKeys { .. } => {
+                Self::new(StatusCode::CONFLICT, "conflict", error.to_string())
             }
-            other => Self::new(StatusCode::CONFLICT, "conflict", other.to_string()),
+            // The service's own trouble, not the caller's.
+            _ => Self::unavailable(),
         }
     }
 }

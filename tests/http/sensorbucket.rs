@@ -14,7 +14,7 @@ use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use keyhasp::backend::{BackendErrorKind, Memory};
 use keyhasp::testing::{Failing, Fault, Moment, Target};
-use keyhasp::{CreateOwner, Error, KeyStore, ListKeys, ManualClock, State};
+use keyhasp::{Access, CreateKey, CreateOwner, Error, KeyStore, ListKeys, ManualClock, State};
 use serde_json::{Value, json};
 
 use crate::common::{HOUR, World, clock, owner};
@@ -206,6 +206,26 @@ fn a_store_that_is_closed_is_500() {
         is(&nobody, 401, &json!({"message": "Unauthorized", "code": "UNAUTHORIZED"}));
     }
     is(&service.authenticate(&service.bearer), 500, &internal());
+}
+
+/// A list of so many owners can't be had at once, and whoever manages them is told what can.
+#[test]
+fn who_manages_more_tenants_than_a_list_has() {
+    let service = SensorBucket::new();
+    for (count, status) in [(64, 200), (65, 400)] {
+        let manages: Vec<u64> = (1..=count).collect();
+        let key = CreateKey::new(Access::Full).settings(json!({ "manages": manages }));
+        let issued = service.world.admin.create(&owner("1"), key).unwrap();
+        let bearer = ("authorization", format!("Bearer {}", issued.token.expose()));
+        let all = service.ask(Some(&bearer), &Method::GET, "/api-keys", "");
+        assert_eq!(all.status.as_u16(), status, "{count}");
+        if status == 400 {
+            let message = "more than 64 tenants: name up to 64 of them by tenant_id";
+            is(&all, 400, &json!({ "message": message }));
+        }
+        let one = service.ask(Some(&bearer), &Method::GET, "/api-keys?tenant_id=4", "");
+        assert_eq!(one.json()["data"][0]["name"], "weather station");
+    }
 }
 
 /// Whichever route there is or isn't, a stranger is told the same: in the headers too.

@@ -1,5 +1,7 @@
 //! What outlives the process: the service on the same file again.
 
+use std::sync::Barrier;
+
 use serde_json::Value;
 
 use crate::world::{World, place};
@@ -50,6 +52,29 @@ fn a_first_key_by_hand() {
     let mut names = names(&listed);
     names.sort_unstable();
     assert_eq!(names, ["first", "second", "third"]);
+}
+
+/// Processes that start on one new file at the same time read it with one secret.
+#[test]
+fn a_secret_is_drawn_once() {
+    const STARTS: usize = 8;
+    for _ in 0..20 {
+        let folder = place();
+        let file = folder.path().join("taapit.db").display().to_string();
+        let place = &crate::taapit::shared::Place::new(Some(file)).unwrap();
+        let start = &Barrier::new(STARTS);
+        let secrets: Vec<[u8; 32]> = std::thread::scope(|scope| {
+            let secret = || {
+                start.wait();
+                place.secret("pepper").unwrap()
+            };
+            let started: Vec<_> = (0..STARTS).map(|_| scope.spawn(secret)).collect();
+            started.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert!(secrets.windows(2).all(|two| two[0] == two[1]));
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        assert_eq!(files.count(), 1, "no draft is left");
+    }
 }
 
 fn names(listed: &Value) -> Vec<&str> {

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::response::IntoResponse;
 use http::{HeaderValue, Method, Request};
-use keyhasp::store::Unavailable;
+use keyhasp::store::{PepperProblem, Unavailable};
 use keyhasp::{Denied, Error, Unfit};
 
 use crate::taapit::problem::Problem;
@@ -93,7 +93,7 @@ fn a_store_that_cannot_answer_lets_nobody_in() {
     }
 }
 
-/// A key that is switched off between the layer and the handler, and a disk that fails there, are
+/// A key that is switched off between the layer and the handler, and a service that fails there, are
 /// answered as the layer would have.
 #[test]
 fn what_happens_behind_the_layer() {
@@ -102,7 +102,10 @@ fn what_happens_behind_the_layer() {
     let off = Error::Denied(Denied::ActingKeyUnfit(Some(Unfit::Deactivated)));
     world.store.close().unwrap();
     let closed = world.get("/v1/api-keys", tokens.full.expose());
-    for (error, mut expected) in [(off, by_layer), (Unavailable::Closed.into(), closed)] {
+    let pepper = Error::Pepper { number: 1, problem: PepperProblem::Wrong };
+    for (error, mut expected) in
+        [(off, by_layer), (Unavailable::Closed.into(), closed.clone()), (pepper, closed)]
+    {
         // The router's to add.
         expected.headers.remove("content-length");
         let answer = Problem::from(error).into_response();
