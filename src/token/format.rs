@@ -227,6 +227,32 @@ mod tests {
         assert!(parse(text.as_bytes()).is_none());
     }
 
+    /// Also where two wrong ones stand side by side, as in a letter of more than one byte.
+    #[test]
+    fn an_id_has_digits_only() {
+        let good = token("a", u128::MAX / 3).into_bytes();
+        for at in 2..2 + ID_LEN {
+            for len in 1..=(2 + ID_LEN - at).min(2) {
+                for wrong in [b'_', b'-', b' ', 0, 0x7f, 0x80, 0xc3, 0xff] {
+                    let mut bytes = good.clone();
+                    bytes[at..at + len].fill(wrong);
+                    assert!(parse(&bytes).is_none(), "{len} times {wrong:#x} at {at}");
+                }
+            }
+        }
+    }
+
+    /// What scanners are told fits a token, and nothing shorter or longer: the classes and the
+    /// count are those of the format.
+    #[test]
+    fn the_pattern_is_that_of_a_token() {
+        let pattern = pattern(&prefix("acme_live"));
+        assert_eq!(pattern, "acme_live_[0-9A-Za-z]{70}");
+        let text = token("acme_live", 5);
+        let body = text.strip_prefix("acme_live_").unwrap();
+        assert!(body.len() == 70 && body.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    }
+
     #[test]
     fn shapes_that_are_refused() {
         let good = token("ab", 1);
