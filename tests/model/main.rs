@@ -12,6 +12,10 @@
     clippy::print_stderr
 )]
 
+#[macro_use]
+#[path = "../common/pass_on.rs"]
+mod pass_on;
+
 mod backends;
 mod calls;
 mod chance;

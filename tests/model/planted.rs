@@ -5,16 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use keyhasp::authority::{Authority, Role};
-use keyhasp::id::{ExternalId, KeyId, OwnerId, Version};
+use keyhasp::id::{KeyId, OwnerId, Version};
 use keyhasp::key::Unfit;
-use keyhasp::permission::Catalogue;
 use keyhasp::store::{
-    CreatedOwner, Denied, Events, FoundToken, Health, Issued, Key, KeyAction, OpenedToken, Owner,
-    OwnerAction, Page, RevokedAll, Rules,
+    Denied, Events, FoundToken, Issued, Key, KeyAction, Owner, OwnerAction, Page, RevokedAll,
 };
 use keyhasp::{
-    ChangeRules, CreateKey, CreateOwner, Error, EventKind, Grant, KeyStore, ListEvents, ListKeys,
-    ListOwners, Refusal, Rotate, State, Timestamp, Token,
+    CreateKey, Error, EventKind, Grant, KeyStore, ListEvents, ListKeys, Refusal, Rotate, State,
+    Timestamp, Token,
 };
 
 /// What is wrong with a store.
@@ -151,6 +149,11 @@ impl Planted {
 }
 
 impl KeyStore for Planted {
+    pass_on! {
+        catalogue change_rules close create_owner health key_by_external_id list_owners
+        move_issue_mark open_tokens owner purge_owner recover rules wait_for_event
+    }
+
     fn verify(&self, token: &[u8]) -> Result<Grant, Refusal> {
         let heard = self.store.verify(token);
         let mut granted = self.granted.lock().unwrap();
@@ -176,10 +179,6 @@ impl KeyStore for Planted {
         }
     }
 
-    fn catalogue(&self) -> &Catalogue {
-        self.store.catalogue()
-    }
-
     fn create_key(
         &self,
         by: &Authority,
@@ -192,10 +191,6 @@ impl KeyStore for Planted {
 
     fn key(&self, by: &Authority, id: KeyId) -> Result<Key, Error> {
         self.again(by, self.store.key(by, id), |by| self.store.key(by, id))
-    }
-
-    fn key_by_external_id(&self, by: &Authority, id: ExternalId) -> Result<Key, Error> {
-        self.store.key_by_external_id(by, id)
     }
 
     fn list_keys(&self, by: &Authority, query: &ListKeys) -> Result<Page<Key>, Error> {
@@ -266,10 +261,6 @@ impl KeyStore for Planted {
         self.again(by, self.store.open_token(by, id), |by| self.store.open_token(by, id))
     }
 
-    fn open_tokens(&self, by: &Authority, query: &ListKeys) -> Result<Page<OpenedToken>, Error> {
-        self.store.open_tokens(by, query)
-    }
-
     fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
         let found = self.store.identify(by, token)?;
         Ok(found.filter(|found| found.is_accepted || !self.has(Defect::DeadTokenNotTold)))
@@ -280,23 +271,6 @@ impl KeyStore for Planted {
             return self.store.identify(by, token);
         }
         self.store.block_leaked(by, token)
-    }
-
-    fn create_owner(
-        &self,
-        by: &Authority,
-        id: &OwnerId,
-        request: &CreateOwner,
-    ) -> Result<CreatedOwner, Error> {
-        self.store.create_owner(by, id, request)
-    }
-
-    fn owner(&self, by: &Authority, id: &OwnerId) -> Result<Owner, Error> {
-        self.store.owner(by, id)
-    }
-
-    fn list_owners(&self, by: &Authority, query: &ListOwners) -> Result<Page<Owner>, Error> {
-        self.store.list_owners(by, query)
     }
 
     fn change_owner(
@@ -325,37 +299,6 @@ impl KeyStore for Planted {
         self.store.revoke_all(by, owner, replacement, self.expected(expected))
     }
 
-    fn purge_owner(
-        &self,
-        by: &Authority,
-        id: &OwnerId,
-        expected: Option<Version>,
-    ) -> Result<(), Error> {
-        self.store.purge_owner(by, id, expected)
-    }
-
-    fn rules(&self, by: &Authority) -> Result<Rules, Error> {
-        self.store.rules(by)
-    }
-
-    fn change_rules(
-        &self,
-        by: &Authority,
-        request: &ChangeRules,
-        expected: Option<Version>,
-    ) -> Result<Rules, Error> {
-        self.store.change_rules(by, request, expected)
-    }
-
-    fn move_issue_mark(
-        &self,
-        by: &Authority,
-        to: Timestamp,
-        expected: Option<Version>,
-    ) -> Result<Rules, Error> {
-        self.store.move_issue_mark(by, to, expected)
-    }
-
     fn events(&self, by: &Authority, query: &ListEvents) -> Result<Events, Error> {
         let mut events = self.store.events(by, query)?;
         if self.has(Defect::EventMissing) {
@@ -373,21 +316,5 @@ impl KeyStore for Planted {
         let further = self.has(Defect::PruneGoesTooFar);
         let before = if further { before.saturating_add(too_far) } else { before };
         self.store.prune_events(by, before)
-    }
-
-    fn wait_for_event(&self, after: u64, timeout: Duration) -> Result<u64, Error> {
-        self.store.wait_for_event(after, timeout)
-    }
-
-    fn health(&self) -> Health {
-        self.store.health()
-    }
-
-    fn recover(&self) -> Result<(), Error> {
-        self.store.recover()
-    }
-
-    fn close(&self) -> Result<(), Error> {
-        self.store.close()
     }
 }

@@ -341,6 +341,7 @@ impl DataFile {
 
     /// Waits until sled's lock on the file is gone, and with it the last who could write to it.
     fn await_unlocked(&self) -> Result<(), Fault> {
+        // A file's lock can't be waited for with an end to it, so it is looked at again and again.
         // Counted in looks: a machine that was stopped meanwhile has let nobody go either.
         for _ in 0..LET_GO.as_millis() {
             match self.expect_unlocked() {

@@ -5,9 +5,10 @@
 //! says so; sled's own files lie in a numbered directory within. Every tree, key and byte is
 //! written down in `docs/storage-format.md`.
 //!
-//! From the bottom up: `fault` is what goes wrong in here, `place` the directory, `under_way` a note for who comes after a crash, `engine` the one
-//! user of the crate, `layout`, `parts` and `record` the bytes, `overlay` a batch before it is
-//! written, `read` the queries, `life` opening, recovering and closing, `store` the backend itself.
+//! From the bottom up: `fault` is what goes wrong in here, `place` the directory, `under_way` a note
+//! for who comes after a crash, `engine` the one user of the crate, `layout`, `parts` and `record`
+//! the bytes, `overlay` a batch before it is written, `read` the queries, `life` opening,
+//! recovering and closing, `store` the backend itself.
 //!
 //! sled writes whole pages to the `log` crate at its `debug` and `trace` levels, digests included:
 //! keep its log target at `info` or above.

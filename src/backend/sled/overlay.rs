@@ -119,11 +119,11 @@ impl<'a> Overlay<'a> {
         before: Option<&KeyRecord>,
         after: Option<&KeyRecord>,
     ) -> Result<(), Fault> {
-        let keys = self.number(layout::KEYS)?;
-        match (before, after) {
-            (None, Some(_)) => self.put_number(layout::KEYS, keys.saturating_add(1)),
-            (Some(_), None) => self.put_number(layout::KEYS, keys.saturating_sub(1)),
-            _ => {}
+        if before.is_some() != after.is_some() {
+            let keys = self.number(layout::KEYS)?;
+            let keys =
+                if after.is_some() { keys.saturating_add(1) } else { keys.saturating_sub(1) };
+            self.put_number(layout::KEYS, keys);
         }
         if let Some(key) = before {
             self.remove(Tree::OwnerKeys, &layout::owner_key(&key.owner, key.id));

@@ -129,7 +129,8 @@ impl Connector {
                     let why = "the file system doesn't carry a write-ahead log";
                     return Err(Fault::refused(BackendErrorKind::Io, why));
                 }
-                // SQLite doesn't wait here by itself while another opener does the same.
+                // SQLite's busy handler isn't asked here while another opener does the same, and the
+                // end of what that other process does wakes nobody: so it is tried again.
                 Err(fault) if fault.is_busy() && started.elapsed() < self.busy_timeout => {
                     thread::sleep(Duration::from_millis(5));
                 }
