@@ -1,8 +1,10 @@
 //! What a successful verification returns.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, OwnerId};
-use crate::key::{Kind, Prefix};
+use crate::key::{Kind, Prefix, Rate};
 use crate::permission::{Permission, PermissionSet};
 
 /// Proof that a token was verified: whose key it is and what it may do.
@@ -25,6 +27,18 @@ pub(crate) struct GrantParts {
     pub(crate) is_current: bool,
     pub(crate) ends_at: Option<Timestamp>,
     pub(crate) prefix: Prefix,
+    pub(crate) rate: Option<RateStatus>,
+}
+
+/// How far a rate is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RateStatus {
+    /// The rate.
+    pub rate: Rate,
+    /// How many uses may come at once now, this one done.
+    pub remaining: u32,
+    /// How long until that is the whole burst again, in whole milliseconds.
+    pub reset_after: Duration,
 }
 
 impl Grant {
@@ -80,6 +94,13 @@ impl Grant {
     #[must_use]
     pub fn ends_at(&self) -> Option<Timestamp> {
         self.inner.ends_at
+    }
+
+    /// How far the key's rate is used up, or its owner's if less is left of that; `None` if neither
+    /// is limited.
+    #[must_use]
+    pub fn rate(&self) -> Option<RateStatus> {
+        self.inner.rate
     }
 
     /// What the token begins with.

@@ -29,6 +29,11 @@ pub enum Problem {
     },
     /// Nothing where something must be.
     Empty,
+    /// A network whose address has bits beyond the network's length.
+    HostBits {
+        /// The network without them.
+        corrected: String,
+    },
     /// Not of the form that it must have.
     Malformed {
         /// The form it must have.
@@ -108,6 +113,9 @@ impl fmt::Display for Invalid {
             }
             Problem::Duplicate { name } => write!(f, "{field}: `{name}` stands there twice"),
             Problem::Empty => write!(f, "{field}: must not be empty"),
+            Problem::HostBits { corrected } => {
+                write!(f, "{field}: host bits are set, the network is {corrected}")
+            }
             Problem::Malformed { expected } => write!(f, "{field}: must be {expected}"),
             Problem::OutOfRange { given, min, max } => {
                 write!(f, "{field}: {given} is outside {min} to {max}")

@@ -59,12 +59,14 @@ pub use integrations::tokio::AsyncKeys;
 #[cfg(feature = "tower")]
 pub use integrations::tower::{Authenticated, KeyLayer, Rejection, Session};
 pub use invalid::Invalid;
-pub use key::{Expiry, Kind, Prefix, State, StoreRules, Unfit};
+pub use key::{
+    Every, Expiry, Kind, Network, Prefix, Quota, Rate, Refill, State, StoreRules, Unfit,
+};
 pub use permission::{Access, Catalogue, Permission};
 pub use store::{
     AdminKeys, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Denied, Error, ExternalIdWish,
     Issued, Key, KeyStore, ListEvents, ListKeys, ListOwners, Owner, OwnerKeys, Page, Refusal,
-    Rotate, Store, StoreBuilder, UpdateKey, UpdateOwner, Verifier,
+    Rotate, SetLimits, Store, StoreBuilder, UpdateKey, UpdateOwner, Verifier, VerifyRequest,
 };
 #[cfg(feature = "sealed")]
 pub use token::SealingKeys;

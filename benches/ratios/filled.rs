@@ -3,7 +3,7 @@
 use keyhasp::authority::{Authority, Role};
 use keyhasp::backend::{Backend, Change, Write, WriteKey};
 use keyhasp::event::{EventDraft, EventKind, Fields};
-use keyhasp::key::{KeyRecord, OwnerRecord, SetBy, Settings, Switch};
+use keyhasp::key::{KeyRecord, Limits, OwnerRecord, SetBy, Settings, Switch};
 use keyhasp::{Access, Actor, Generation, OwnerId, Timestamp, Version};
 
 use crate::engine::{KEYS, open};
@@ -58,6 +58,7 @@ fn owner_record(id: OwnerId) -> OwnerRecord {
         defaults: Settings::default(),
         suspended: None,
         ceiling: Access::Full,
+        limits: Limits::default(),
         max_keys: u32::MAX,
         issue_mark: None,
         created_at: Timestamp::MIN,
@@ -90,6 +91,7 @@ fn key_record(number: u64) -> KeyRecord {
         deactivated: deactivated.then(|| Switch { at: Timestamp::MIN, by: actor(), reason: None }),
         blocked: None,
         revoked: None,
+        limits: Limits::default(),
         seal: None,
     }
 }

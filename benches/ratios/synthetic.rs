@@ -9,8 +9,8 @@ use keyhasp::backend::{
     Sharing,
 };
 use keyhasp::key::{
-    Digest, EarlierToken, Header, KeyRecord, OwnerRecord, PepperNumber, PrefixNumber, Scheme,
-    TokenRecord,
+    Digest, EarlierToken, Header, KeyRecord, Limits, OwnerRecord, PepperNumber, PrefixNumber,
+    Scheme, TokenRecord,
 };
 use keyhasp::{Access, ExternalId, Generation, KeyId, Kind, OwnerId, Timestamp};
 use rand_chacha::ChaCha8Rng;
@@ -148,6 +148,7 @@ impl Synthetic {
             owner: owner(number / KEYS_PER_OWNER),
             kind: Kind::Standard,
             access: Access::Full,
+            limits: None,
             expires_at: Some(Timestamp::MAX),
             deactivated: false,
             blocked: false,
@@ -187,6 +188,7 @@ impl Backend for Synthetic {
                 id: owner(number),
                 suspended: false,
                 ceiling: Access::Full,
+                limits: Limits::default(),
                 issue_mark: None,
             }));
         }

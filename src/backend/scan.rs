@@ -2,7 +2,9 @@
 
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
-use crate::key::{EarlierToken, KeyRecord, Kind, OwnerRecord, Standing, TokenRecord, tokens};
+use crate::key::{
+    EarlierToken, KeyRecord, Kind, Limits, OwnerRecord, Standing, TokenRecord, tokens,
+};
 use crate::permission::Access;
 
 /// One record of a scan.
@@ -23,6 +25,8 @@ pub struct ScannedOwner {
     pub suspended: bool,
     /// What its standard keys may do at most.
     pub ceiling: Access,
+    /// What all its keys together may use.
+    pub limits: Limits,
     /// Every token issued before this is superseded.
     pub issue_mark: Option<Timestamp>,
 }
@@ -38,6 +42,8 @@ pub struct ScannedKey {
     pub kind: Kind,
     /// What it may do.
     pub access: Access,
+    /// What it may use; `None` without a limit, as most are.
+    pub limits: Option<Box<Limits>>,
     /// When it expires.
     pub expires_at: Option<Timestamp>,
     /// Whether it is deactivated.
@@ -80,6 +86,7 @@ impl From<&OwnerRecord> for ScannedOwner {
             id: owner.id,
             suspended: owner.suspended.is_some(),
             ceiling: owner.ceiling.clone(),
+            limits: owner.limits.clone(),
             issue_mark: owner.issue_mark,
         }
     }
@@ -92,6 +99,7 @@ impl From<&KeyRecord> for ScannedKey {
             owner: key.owner,
             kind: key.kind,
             access: key.access.clone(),
+            limits: (!key.limits.is_empty()).then(|| Box::new(key.limits.clone())),
             expires_at: key.expires_at,
             deactivated: key.deactivated.is_some(),
             blocked: key.blocked.is_some(),

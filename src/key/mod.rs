@@ -4,6 +4,7 @@
 //! Nothing here can hold a plaintext token. What a backend stores is made of these types alone.
 
 mod digest;
+mod limits;
 mod name;
 mod owner;
 mod prefix;
@@ -13,6 +14,9 @@ mod settings;
 mod state;
 
 pub use digest::{Digest, PepperNumber, PrefixNumber, Scheme};
+pub use limits::{
+    Every, Lease, Limit, Limits, Network, Networks, Quota, QuotaRun, QuotaState, Rate, Refill,
+};
 pub use name::KeyName;
 pub use owner::{DEFAULT_MAX_KEYS, OwnerRecord};
 pub use prefix::Prefix;

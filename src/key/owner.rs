@@ -1,6 +1,6 @@
 //! The record of an owner.
 
-use super::{Settings, Switch};
+use super::{Limits, Settings, Switch};
 use crate::authority::Actor;
 use crate::clock::Timestamp;
 use crate::id::{OwnerId, Version};
@@ -22,6 +22,8 @@ pub struct OwnerRecord {
     pub suspended: Option<Switch>,
     /// What its standard keys may do at most, whatever they say.
     pub ceiling: Access,
+    /// What all its keys together may use.
+    pub limits: Limits,
     /// How many unrevoked keys it may have.
     pub max_keys: u32,
     /// Every token issued before this is superseded.

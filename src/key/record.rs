@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Digest, KeyName, Settings, Standing, State};
+use super::{Digest, KeyName, Limits, Settings, Standing, State};
 use crate::authority::{Actor, Reason};
 use crate::clock::Timestamp;
 use crate::id::{ExternalId, Generation, KeyId, OwnerId, Version};
@@ -129,6 +129,8 @@ pub struct KeyRecord {
     pub expiry_by: SetBy,
     /// Its own settings, over its owner's defaults.
     pub settings: Settings,
+    /// What it may use.
+    pub limits: Limits,
     /// When it was created.
     pub created_at: Timestamp,
     /// By whom.

@@ -8,8 +8,8 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{ExternalId, Generation, KeyId, OwnerId, Version};
 use crate::key::{
-    Header, KeyName, KeyRecord, Kind, OwnerRecord, Prefix, SetBy, Settings, State, StoreRules,
-    Switch,
+    Header, KeyName, KeyRecord, Kind, Limits, OwnerRecord, Prefix, SetBy, Settings, State,
+    StoreRules, Switch,
 };
 use crate::permission::Access;
 use crate::store::error::Unavailable;
@@ -39,6 +39,8 @@ pub struct Key {
     pub expires_at: Option<Timestamp>,
     /// Who said so.
     pub expiry_by: SetBy,
+    /// What it may use, beside what its owner's limits allow.
+    pub limits: Limits,
     /// What holds: its own settings over its owner's defaults.
     pub settings: Map<String, Value>,
     /// Its own settings alone.
@@ -110,6 +112,7 @@ impl Key {
             access_by: key.access_by,
             expires_at: key.expires_at,
             expiry_by: key.expiry_by,
+            limits: key.limits,
             settings: key.settings.over(&owner.defaults),
             own_settings: key.settings,
             // Every number in a digest was given by this table.
@@ -144,6 +147,8 @@ pub struct Owner {
     pub suspended: Option<Switch>,
     /// What its standard keys may do at most.
     pub ceiling: Access,
+    /// What all its keys together may use.
+    pub limits: Limits,
     /// How many unrevoked keys it may have.
     pub max_keys: u32,
     /// Every token issued before this is superseded.
@@ -166,6 +171,7 @@ impl From<OwnerRecord> for Owner {
             defaults,
             suspended,
             ceiling,
+            limits,
             max_keys,
             issue_mark,
             created_at,
@@ -177,6 +183,7 @@ impl From<OwnerRecord> for Owner {
             defaults,
             suspended,
             ceiling,
+            limits,
             max_keys,
             issue_mark,
             created_at,

@@ -1,6 +1,10 @@
 //! What a store says when it can't, won't, or must not.
 
+use std::time::Duration;
+
 use crate::backend::{BackendError, BackendErrorKind};
+use crate::clock::Timestamp;
+use crate::grant::RateStatus;
 use crate::id::{ExternalId, KeyId, Version};
 use crate::invalid::Invalid;
 use crate::key::{Prefix, StoreRules, Unfit};
@@ -199,8 +203,31 @@ pub enum Refusal {
     Unrecognized,
     /// The right secret of a token that is not accepted now.
     Unfit(Unfit),
+    /// The right secret of a token that is accepted from this moment on.
+    NotYet(Timestamp),
+    /// The key is limited to networks, and the address of the peer wasn't passed.
+    AddressMissing,
+    /// The key is limited to networks, and the peer's address lies in none of them.
+    AddressRefused,
+    /// The rate of the key, or of its owner, is used up for now.
+    RateLimited(RateLimited),
+    /// The quota of the key, or of its owner, is used up.
+    QuotaExhausted {
+        /// When it is refilled, if ever.
+        refilled_at: Option<Timestamp>,
+    },
     /// The store can't answer; it says nothing of the token.
     Unavailable(Unavailable),
+}
+
+/// A rate that is used up for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RateLimited {
+    /// The rate, and how far it is used up.
+    pub status: RateStatus,
+    /// How long until the same request is allowed if no other comes between, in whole
+    /// milliseconds; `None` if it costs more than the burst, so never.
+    pub retry_after: Option<Duration>,
 }
 
 impl std::fmt::Display for Refusal {
@@ -208,6 +235,13 @@ impl std::fmt::Display for Refusal {
         match self {
             Self::Unrecognized => f.write_str("the token is not recognized"),
             Self::Unfit(unfit) => f.write_str(unfit_text(*unfit)),
+            Self::NotYet(from) => write!(f, "the key is not accepted before {from}"),
+            Self::AddressMissing => {
+                f.write_str("the key is limited to networks, and the address is not known")
+            }
+            Self::AddressRefused => f.write_str("the key is not accepted from this address"),
+            Self::RateLimited(_) => f.write_str("too many uses, try again later"),
+            Self::QuotaExhausted { .. } => f.write_str("the quota is used up"),
             Self::Unavailable(unavailable) => unavailable.fmt(f),
         }
     }

@@ -13,7 +13,7 @@ use super::key_store::KeyStore;
 use super::open::StoreBuilder;
 use super::request::{
     ChangeRules, CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners, OwnerAction,
-    Rotate,
+    Rotate, VerifyRequest,
 };
 use crate::authority::Authority;
 use crate::clock::Timestamp;
@@ -52,8 +52,8 @@ impl Store {
 }
 
 impl KeyStore for Store {
-    fn verify(&self, token: &[u8]) -> Result<Grant, Refusal> {
-        self.core.verify(token)
+    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal> {
+        self.core.verify(request)
     }
 
     fn catalogue(&self) -> &Catalogue {

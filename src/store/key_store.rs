@@ -10,7 +10,7 @@ use super::answer::{
 use super::error::{Error, Refusal};
 use super::request::{
     ChangeRules, CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners, OwnerAction,
-    Rotate,
+    Rotate, VerifyRequest,
 };
 use crate::authority::Authority;
 use crate::clock::Timestamp;
@@ -35,11 +35,19 @@ use crate::token::Token;
 /// changed. A change that was acknowledged is durable as far as the backend is, and in force for
 /// the very next verification in this process.
 pub trait KeyStore: Debug + Send + Sync + 'static {
+    /// Judges a token: one use, from an address that isn't known.
+    ///
+    /// # Errors
+    /// As [`verify_request`](Self::verify_request).
+    fn verify(&self, token: &[u8]) -> Result<Grant, Refusal> {
+        self.verify_request(&VerifyRequest::new(token))
+    }
+
     /// Judges a token. Does no I/O, allocates nothing and waits for nobody.
     ///
     /// # Errors
     /// [`Refusal`]: one and the same for everybody without the right secret.
-    fn verify(&self, token: &[u8]) -> Result<Grant, Refusal>;
+    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal>;
 
     /// The permissions that the service declared.
     fn catalogue(&self) -> &Catalogue;

@@ -12,7 +12,7 @@ use crate::event::{EventKind, Fields};
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
-    Expiry, KeyName, KeyRecord, OwnerRecord, Prefix, PrefixNumber, Seal, TokenRecord,
+    Expiry, KeyName, KeyRecord, Limits, OwnerRecord, Prefix, PrefixNumber, Seal, TokenRecord,
 };
 use crate::token::{Token, mint};
 
@@ -95,6 +95,7 @@ impl Core {
             expires_at: expiry.at(),
             expiry_by: set_by,
             settings,
+            limits: Limits::default(),
             created_at: caller.now,
             created_by: caller.authority.actor.clone(),
             updated_at: caller.now,

@@ -49,8 +49,8 @@ pub use answer::{
 #[cfg(keyhasp_constant_time)]
 pub use declassify::set_declassifier;
 pub use error::{
-    Denied, Error, PepperProblem, Refusal, Resource, RulesDiffer, RulesShown, StateProblem,
-    Unavailable,
+    Denied, Error, PepperProblem, RateLimited, Refusal, Resource, RulesDiffer, RulesShown,
+    StateProblem, Unavailable,
 };
 pub use facade::Store;
 pub use handle::{
@@ -61,6 +61,6 @@ pub use key_store::KeyStore;
 pub use open::StoreBuilder;
 pub use request::{
     ChangeRules, CreateKey, CreateOwner, ExternalIdWish, KeyAction, ListEvents, ListKeys,
-    ListOwners, OwnerAction, Rotate, UpdateKey, UpdateOwner,
+    ListOwners, OwnerAction, Rotate, SetLimits, UpdateKey, UpdateOwner, VerifyRequest,
 };
 pub use settings_check::SettingsCheck;

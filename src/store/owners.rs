@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::{OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
-use crate::key::{DEFAULT_MAX_KEYS, KeyRecord, Kind, OwnerRecord, SettingsPatch};
+use crate::key::{DEFAULT_MAX_KEYS, KeyRecord, Kind, Limits, OwnerRecord, SettingsPatch};
 use crate::permission::Access;
 
 impl Core {
@@ -41,6 +41,7 @@ impl Core {
                 defaults: checked(self.settings_check.as_deref(), defaults)?,
                 suspended: None,
                 ceiling,
+                limits: Limits::default(),
                 max_keys: request.max_keys.unwrap_or(DEFAULT_MAX_KEYS),
                 issue_mark: None,
                 created_at: caller.now,

@@ -8,6 +8,7 @@ use super::core::Core;
 use super::declassify::declassified;
 use super::error::{Refusal, Unavailable};
 use super::index::{DIGEST_LEN, Entry};
+use super::request::VerifyRequest;
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantParts};
 use crate::id::Generation;
@@ -20,8 +21,8 @@ const NOBODY: [u8; DIGEST_LEN] = [0; DIGEST_LEN];
 impl Core {
     /// Judges a token: shape, prefix and id; one keyed digest; a constant-time comparison with
     /// each digest of the key; only then its state. No I/O, no allocation, no lock.
-    pub(super) fn verify(&self, token: &[u8]) -> Result<Grant, Refusal> {
-        let token = Unverified::parse(token).ok_or(Refusal::Unrecognized)?;
+    pub(super) fn verify(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal> {
+        let token = Unverified::parse(request.token).ok_or(Refusal::Unrecognized)?;
         // First, so that the slot is on its way meanwhile.
         let search = self.index.search(token.id);
         let now = self.gate.pass(&*self.clock).map_err(Refusal::Unavailable)?;
@@ -83,6 +84,7 @@ impl Core {
             is_current: entry.is_current,
             ends_at,
             prefix: *prefix,
+            rate: None,
         }))
     }
 }

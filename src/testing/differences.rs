@@ -41,6 +41,7 @@ pub fn of_keys(a: &KeyRecord, b: &KeyRecord) -> Vec<&'static str> {
             expires_at,
             expiry_by,
             settings,
+            limits,
             created_at,
             created_by,
             updated_at,
@@ -60,7 +61,7 @@ pub fn of_owners(a: &OwnerRecord, b: &OwnerRecord) -> Vec<&'static str> {
         a,
         b,
         [
-            id, version, defaults, suspended, ceiling, max_keys, issue_mark, created_at,
+            id, version, defaults, suspended, ceiling, limits, max_keys, issue_mark, created_at,
             created_by, updated_at
         ],
         []
@@ -74,7 +75,7 @@ pub fn of_scanned_keys(a: &ScannedKey, b: &ScannedKey) -> Vec<&'static str> {
         ScannedKey,
         a,
         b,
-        [id, owner, kind, access, expires_at, deactivated, blocked, revoked],
+        [id, owner, kind, access, limits, expires_at, deactivated, blocked, revoked],
         [current by same_token, earlier by same_earlier]
     )
 }
@@ -82,7 +83,7 @@ pub fn of_scanned_keys(a: &ScannedKey, b: &ScannedKey) -> Vec<&'static str> {
 /// The names of the fields in which two scanned owners differ.
 #[must_use]
 pub fn of_scanned_owners(a: &ScannedOwner, b: &ScannedOwner) -> Vec<&'static str> {
-    differing!(ScannedOwner, a, b, [id, suspended, ceiling, issue_mark], [])
+    differing!(ScannedOwner, a, b, [id, suspended, ceiling, limits, issue_mark], [])
 }
 
 fn same_digest(a: &Digest, b: &Digest) -> bool {

@@ -12,7 +12,7 @@ use keyhasp::store::{
 };
 use keyhasp::{
     CreateKey, Error, EventKind, Grant, KeyStore, ListEvents, ListKeys, Refusal, Rotate, State,
-    Timestamp, Token,
+    Timestamp, Token, VerifyRequest,
 };
 
 /// What is wrong with a store.
@@ -154,8 +154,9 @@ impl KeyStore for Planted {
         move_issue_mark open_tokens owner purge_owner recover rules wait_for_event
     }
 
-    fn verify(&self, token: &[u8]) -> Result<Grant, Refusal> {
-        let heard = self.store.verify(token);
+    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal> {
+        let token = request.token();
+        let heard = self.store.verify_request(request);
         let mut granted = self.granted.lock().unwrap();
         let before = granted.get(token).copied();
         let outlives = match (&heard, self.defect) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use keyhasp::authority::Authority;
 use keyhasp::store::{Issued, Key, KeyAction};
-use keyhasp::{Error, Grant, KeyId, KeyStore, Refusal, Rotate, Version};
+use keyhasp::{Error, Grant, KeyId, KeyStore, Refusal, Rotate, VerifyRequest, Version};
 
 /// What is wrong with a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +64,12 @@ impl KeyStore for Planted {
         wait_for_event
     }
 
-    fn verify(&self, token: &[u8]) -> Result<Grant, Refusal> {
-        let now = self.store.verify(token);
+    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal> {
+        let now = self.store.verify_request(request);
         if self.defect != Defect::VerifiesLate {
             return now;
         }
-        self.verdicts.lock().unwrap().insert(token.to_vec(), now).unwrap_or(now)
+        self.verdicts.lock().unwrap().insert(request.token().to_vec(), now).unwrap_or(now)
     }
 
     fn key(&self, by: &Authority, id: KeyId) -> Result<Key, Error> {

@@ -11,7 +11,7 @@ use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::id::{Generation, KeyId, OwnerId, Version};
 use keyhasp::key::{
-    DEFAULT_MAX_KEYS, Digest, Header, KeyRecord, Kind, OwnerRecord, PepperNumber, Prefix,
+    DEFAULT_MAX_KEYS, Digest, Header, KeyRecord, Kind, Limits, OwnerRecord, PepperNumber, Prefix,
     PrefixNumber, PrefixTable, Scheme, SetBy, Settings, StoreRules, TokenRecord,
 };
 use keyhasp::permission::Access;
@@ -172,6 +172,7 @@ pub(crate) fn owner(id: &str) -> OwnerRecord {
         defaults: Settings::default(),
         suspended: None,
         ceiling: Access::Full,
+        limits: Limits::default(),
         max_keys: DEFAULT_MAX_KEYS,
         issue_mark: None,
         created_at: at(1),
@@ -205,6 +206,7 @@ pub(crate) fn key(owner: &str, id: u128) -> KeyRecord {
         deactivated: None,
         blocked: None,
         revoked: None,
+        limits: Limits::default(),
         seal: None,
     }
 }

@@ -11,9 +11,9 @@ use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::id::{ExternalId, Generation, KeyId, OwnerId, Version};
 use keyhasp::key::{
-    Digest, EarlierToken, Header, KeyName, KeyRecord, Kind, OwnerRecord, PepperCheck, PepperNumber,
-    Prefix, PrefixNumber, PrefixTable, Scheme, Seal, SetBy, Settings, StoreRules, Switch,
-    TokenRecord,
+    Digest, EarlierToken, Header, KeyName, KeyRecord, Kind, Limits, OwnerRecord, PepperCheck,
+    PepperNumber, Prefix, PrefixNumber, PrefixTable, Scheme, Seal, SetBy, Settings, StoreRules,
+    Switch, TokenRecord,
 };
 use keyhasp::permission::Access;
 use proptest::collection::{btree_set, vec};
@@ -151,6 +151,7 @@ pub(crate) fn key() -> impl Strategy<Value = KeyRecord> {
         (switch(), switch(), switch(), seal()),
     )
         .prop_map(|(what, may, since, state)| KeyRecord {
+            limits: Limits::default(),
             id: what.0,
             owner: what.1,
             version: what.2,
@@ -185,6 +186,7 @@ pub(crate) fn owner() -> impl Strategy<Value = OwnerRecord> {
             defaults: what.2,
             suspended: what.3,
             ceiling: what.4,
+            limits: Limits::default(),
             max_keys: more.0,
             issue_mark: more.1,
             created_at: more.2,

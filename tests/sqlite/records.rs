@@ -5,7 +5,7 @@ use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::id::{ExternalId, Generation, KeyId, OwnerId, Version};
 use keyhasp::key::{
-    Digest, EarlierToken, Header, KeyName, KeyRecord, Kind, NumberedPrefix, OwnerRecord,
+    Digest, EarlierToken, Header, KeyName, KeyRecord, Kind, Limits, NumberedPrefix, OwnerRecord,
     PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable, Scheme, Seal, SetBy, Settings,
     StoreRules, Switch, TokenRecord,
 };
@@ -197,6 +197,7 @@ pub(crate) fn keys() -> BoxedStrategy<KeyRecord> {
             let (earlier, current) = tokens;
             let (deactivated, blocked, revoked) = switches;
             KeyRecord {
+                limits: Limits::default(),
                 id,
                 owner,
                 version,
@@ -228,6 +229,7 @@ pub(crate) fn owners() -> BoxedStrategy<OwnerRecord> {
         .prop_map(|(id, version, rights, created_at, created_by, updated_at)| {
             let (defaults, suspended, ceiling, max_keys, issue_mark) = rights;
             OwnerRecord {
+                limits: Limits::default(),
                 id,
                 version,
                 defaults,

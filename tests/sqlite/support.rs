@@ -15,8 +15,8 @@ use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::id::{ExternalId, KeyId, OwnerId, Version};
 use keyhasp::key::{
-    Digest, Header, KeyRecord, Kind, OwnerRecord, PepperNumber, PrefixNumber, PrefixTable, Scheme,
-    SetBy, Settings, StoreRules, TokenRecord,
+    Digest, Header, KeyRecord, Kind, Limits, OwnerRecord, PepperNumber, PrefixNumber, PrefixTable,
+    Scheme, SetBy, Settings, StoreRules, TokenRecord,
 };
 use keyhasp::permission::Access;
 
@@ -87,6 +87,7 @@ pub(crate) fn owner(id: &str) -> OwnerRecord {
         defaults: Settings::default(),
         suspended: None,
         ceiling: Access::Full,
+        limits: Limits::default(),
         max_keys: 1_000,
         issue_mark: None,
         created_at: at(1),
@@ -119,6 +120,7 @@ pub(crate) fn key(number: u128, owner: &str) -> KeyRecord {
         deactivated: None,
         blocked: None,
         revoked: None,
+        limits: Limits::default(),
         seal: None,
     }
 }

@@ -126,6 +126,7 @@ fn made_up(number: u64) -> ScannedKey {
         owner: owner("single"),
         kind: Kind::Standard,
         access: Access::Full,
+        limits: None,
         expires_at: None,
         deactivated: false,
         blocked: false,

@@ -11,7 +11,7 @@ use crate::backend::{Backend, BackendErrorKind, Change, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::{OwnerId, Version};
-use crate::key::{Header, OwnerRecord, PrefixTable, Settings, StoreRules};
+use crate::key::{Header, Limits, OwnerRecord, PrefixTable, Settings, StoreRules};
 use crate::permission::Access;
 
 fn open(dir: &Path) -> Sled {
@@ -39,6 +39,7 @@ fn create(id: &str) -> Change {
         defaults: Settings::default(),
         suspended: None,
         ceiling: Access::Full,
+        limits: Limits::default(),
         max_keys: 1,
         issue_mark: None,
         created_at: at,

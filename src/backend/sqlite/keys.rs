@@ -13,8 +13,8 @@ use super::{standing, sums};
 use crate::clock::Timestamp;
 use crate::id::{ExternalId, KeyId, OwnerId};
 use crate::key::{
-    Digest, EarlierToken, KeyName, KeyRecord, Kind, PepperNumber, PrefixNumber, Scheme, Seal,
-    SetBy, TokenRecord,
+    Digest, EarlierToken, KeyName, KeyRecord, Kind, Limits, PepperNumber, PrefixNumber, Scheme,
+    Seal, SetBy, TokenRecord,
 };
 
 const TABLE: &str = "keys";
@@ -138,6 +138,7 @@ fn decode(row: &Row<'_>, earlier: &mut EarlierLoader<'_>) -> Result<KeyRecord, F
         expires_at,
         expiry_by,
         settings,
+        limits: Limits::default(),
         created_at,
         created_by,
         updated_at,

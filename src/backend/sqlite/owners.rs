@@ -10,7 +10,7 @@ use super::error::Fault;
 use super::sums;
 use crate::backend::KeyCounts;
 use crate::id::OwnerId;
-use crate::key::{OwnerRecord, Settings};
+use crate::key::{Limits, OwnerRecord, Settings};
 
 const TABLE: &str = "owners";
 
@@ -81,6 +81,7 @@ pub(super) fn decode(row: &Row<'_>) -> Result<OwnerRecord, Fault> {
         defaults,
         suspended,
         ceiling,
+        limits: Limits::default(),
         max_keys,
         issue_mark,
         created_at,

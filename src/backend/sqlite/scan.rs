@@ -11,7 +11,7 @@ use super::sums::Bytes;
 use super::{events, keys, sums};
 use crate::backend::{ScannedKey, ScannedOwner};
 use crate::id::{KeyId, OwnerId};
-use crate::key::EarlierToken;
+use crate::key::{EarlierToken, Limits};
 
 /// How many rows a transaction shows at most: so many stay in a core's own cache until they are
 /// handed on. With 1,024 an opening takes 5 % longer, with 4,096 20 %.
@@ -92,6 +92,7 @@ fn owner(row: &Row<'_>) -> Result<ScannedOwner, Fault> {
         suspended: cells.maybe("suspended_at", time)?.is_some(),
         issue_mark: cells.maybe("issue_mark", time)?,
         ceiling: cells.get("ceiling", access)?,
+        limits: Limits::default(),
     };
     let sum: u32 = cells.get("state_sum", int)?;
     if sums::of_scanned_owner(&owner) == sum { Ok(owner) } else { Err(cells.damaged("state_sum")) }
@@ -140,6 +141,7 @@ fn key(cells: &mut Cells<'_>) -> Result<(ScannedKey, u32), Fault> {
         revoked: cells.maybe("revoked_at", time)?.is_some(),
         current: keys::token(cells)?,
         access: cells.get("access", access)?,
+        limits: None,
         earlier: Vec::new(),
     };
     Ok((key, cells.get("state_sum", int)?))

@@ -5,8 +5,9 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::credentials::Credentials;
+use crate::clock::Timestamp;
 use crate::key::Unfit;
-use crate::store::{Refusal, Unavailable};
+use crate::store::{RateLimited, Refusal, Unavailable};
 
 /// Seconds after which a client may try again when the store couldn't answer: what it waits for is
 /// mostly over by then.
@@ -22,8 +23,21 @@ pub enum Why<'a> {
     Doubled,
     /// Nothing was sent that could be judged.
     Missing,
+    /// The key is limited to networks, and the peer's address isn't known.
+    AddressMissing,
+    /// The key isn't accepted from the peer's address.
+    AddressRefused,
+    /// The key is accepted from this moment on.
+    NotYet(Timestamp),
     /// A permission is lacking; all that are needed, with spaces between.
     Permission(&'a str),
+    /// The quota is used up.
+    QuotaExhausted {
+        /// When it is refilled, if ever.
+        refilled_at: Option<Timestamp>,
+    },
+    /// The rate is used up for now.
+    RateLimited(RateLimited),
     /// A caller that may only read asked for more than `GET`, `HEAD` and `OPTIONS`.
     ReadOnly,
     /// The store can't answer, which says nothing of the token.
@@ -41,6 +55,11 @@ impl From<Refusal> for Why<'_> {
         match refusal {
             Refusal::Unrecognized => Self::Unrecognized,
             Refusal::Unfit(unfit) => Self::Unfit(unfit),
+            Refusal::NotYet(from) => Self::NotYet(from),
+            Refusal::AddressMissing => Self::AddressMissing,
+            Refusal::AddressRefused => Self::AddressRefused,
+            Refusal::RateLimited(limited) => Self::RateLimited(limited),
+            Refusal::QuotaExhausted { refilled_at } => Self::QuotaExhausted { refilled_at },
             Refusal::Unavailable(unavailable) => Self::Unavailable(unavailable),
         }
     }
@@ -90,8 +109,13 @@ impl<'a> Refused<'a> {
     pub fn status(&self) -> StatusCode {
         match self.why {
             Why::Doubled => StatusCode::BAD_REQUEST,
-            Why::Missing | Why::Unfit(_) | Why::Unrecognized => StatusCode::UNAUTHORIZED,
-            Why::Permission(_) | Why::ReadOnly => StatusCode::FORBIDDEN,
+            Why::Missing | Why::NotYet(_) | Why::Unfit(_) | Why::Unrecognized => {
+                StatusCode::UNAUTHORIZED
+            }
+            Why::AddressMissing | Why::AddressRefused | Why::Permission(_) | Why::ReadOnly => {
+                StatusCode::FORBIDDEN
+            }
+            Why::QuotaExhausted { .. } | Why::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Why::Unavailable(_) => self.unavailable,
             Why::Unmounted => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -102,9 +126,15 @@ impl<'a> Refused<'a> {
     pub fn error(&self) -> Option<&'static str> {
         match self.why {
             Why::Doubled => Some("invalid_request"),
-            Why::Unfit(_) | Why::Unrecognized => Some("invalid_token"),
+            Why::NotYet(_) | Why::Unfit(_) | Why::Unrecognized => Some("invalid_token"),
             Why::Permission(_) | Why::ReadOnly => Some("insufficient_scope"),
-            Why::Missing | Why::Unavailable(_) | Why::Unmounted => None,
+            Why::AddressMissing
+            | Why::AddressRefused
+            | Why::Missing
+            | Why::QuotaExhausted { .. }
+            | Why::RateLimited(_)
+            | Why::Unavailable(_)
+            | Why::Unmounted => None,
         }
     }
 
@@ -123,6 +153,12 @@ impl<'a> Refused<'a> {
         match self.why {
             Why::Doubled => "Send one credential, once.",
             Why::Missing => "This needs an API key.",
+            Why::AddressMissing | Why::AddressRefused => {
+                "The API key is not accepted from this address."
+            }
+            Why::QuotaExhausted { .. } => "The quota of the API key is used up.",
+            Why::RateLimited(_) => "Too many requests with this API key. Try again later.",
+            Why::NotYet(_) if self.tells_holders => "The API key is not accepted yet.",
             Why::Permission(_) => "The API key lacks a permission that this needs.",
             Why::ReadOnly => "The API key may only read.",
             Why::Unavailable(_) => "API keys can't be checked at the moment. Try again later.",
@@ -135,7 +171,7 @@ impl<'a> Refused<'a> {
                 Unfit::Superseded => "The API key was rotated: a newer token stands in its place.",
                 Unfit::Suspended => "The owner of the API key is suspended.",
             },
-            Why::Unfit(_) | Why::Unrecognized => "The API key is not accepted.",
+            Why::NotYet(_) | Why::Unfit(_) | Why::Unrecognized => "The API key is not accepted.",
         }
     }
 

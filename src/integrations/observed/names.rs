@@ -5,7 +5,7 @@ use crate::store::{Error, Refusal};
 
 /// All outcomes of a verification, in no particular order.
 #[cfg(feature = "metrics")]
-pub(in crate::integrations) const VERIFICATIONS: [&str; 9] = [
+pub(in crate::integrations) const VERIFICATIONS: [&str; 14] = [
     "accepted",
     "unrecognized",
     "suspended",
@@ -14,6 +14,11 @@ pub(in crate::integrations) const VERIFICATIONS: [&str; 9] = [
     "deactivated",
     "expired",
     "superseded",
+    "not_yet",
+    "address_missing",
+    "address_refused",
+    "rate_limited",
+    "quota_exhausted",
     "unavailable",
 ];
 
@@ -32,6 +37,11 @@ pub(in crate::integrations) fn verification_outcome<T>(
             Unfit::Expired => "expired",
             Unfit::Superseded => "superseded",
         },
+        Err(Refusal::NotYet(_)) => "not_yet",
+        Err(Refusal::AddressMissing) => "address_missing",
+        Err(Refusal::AddressRefused) => "address_refused",
+        Err(Refusal::RateLimited(_)) => "rate_limited",
+        Err(Refusal::QuotaExhausted { .. }) => "quota_exhausted",
         Err(Refusal::Unavailable(_)) => "unavailable",
     }
 }

@@ -11,7 +11,7 @@ use crate::permission::Catalogue;
 use crate::store::{
     ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, Issued,
     Key, KeyAction, KeyStore, ListEvents, ListKeys, ListOwners, OpenedToken, Owner, OwnerAction,
-    Page, Refusal, RevokedAll, Rotate, Rules,
+    Page, Refusal, RevokedAll, Rotate, Rules, VerifyRequest,
 };
 use crate::token::Token;
 
@@ -32,8 +32,8 @@ impl<S: KeyStore, O: Observer> Observed<S, O> {
 
 impl<S: KeyStore, O: Observer> KeyStore for Observed<S, O> {
     #[inline]
-    fn verify(&self, token: &[u8]) -> Result<Grant, Refusal> {
-        let answer = self.store.verify(token);
+    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal> {
+        let answer = self.store.verify_request(request);
         self.observer.verified(&answer);
         answer
     }

@@ -6,6 +6,7 @@ use crate::grant::Grant;
 use crate::permission::{Catalogue, Permission};
 use crate::store::error::Refusal;
 use crate::store::key_store::KeyStore;
+use crate::store::request::VerifyRequest;
 use crate::token::{Inspection, inspect};
 
 /// Verifies, and nothing else.
@@ -34,6 +35,14 @@ impl Verifier {
     /// [`Refusal`]: one and the same for everybody without the right secret.
     pub fn verify(&self, token: impl AsRef<[u8]>) -> Result<Grant, Refusal> {
         self.store.verify(token.as_ref())
+    }
+
+    /// Judges a token by the peer's address and what it costs as well.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal> {
+        self.store.verify_request(request)
     }
 
     /// What can be told of a text without any key: whether it was mistyped, or never was a token.

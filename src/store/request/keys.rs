@@ -1,5 +1,6 @@
 //! What is done to keys.
 
+use super::SetLimits;
 use crate::id::ExternalId;
 use crate::key::{Expiry, Kind, Prefix};
 use crate::permission::Access;
@@ -18,6 +19,7 @@ pub struct CreateKey {
     pub(in crate::store) external_id: ExternalIdWish,
     pub(in crate::store) prefix: Option<Prefix>,
     pub(in crate::store) sealed: bool,
+    pub(in crate::store) limits: SetLimits,
 }
 
 /// Which external id a new key gets.
@@ -44,6 +46,7 @@ impl CreateKey {
             external_id: ExternalIdWish::None,
             prefix: None,
             sealed: false,
+            limits: SetLimits::default(),
         }
     }
 
@@ -90,6 +93,12 @@ impl CreateKey {
         self.sealed = true;
         self
     }
+
+    /// What it may use.
+    pub fn limits(mut self, limits: SetLimits) -> Self {
+        self.limits = limits;
+        self
+    }
 }
 
 /// A change of a key: what isn't named stays.
@@ -100,6 +109,7 @@ pub struct UpdateKey {
     pub(in crate::store) access: Option<Access>,
     pub(in crate::store) expiry: Option<Expiry>,
     pub(in crate::store) settings: Option<Value>,
+    pub(in crate::store) limits: SetLimits,
 }
 
 impl UpdateKey {
@@ -135,6 +145,12 @@ impl UpdateKey {
     /// Settings by top-level name: a value sets it, null goes back to the owner's default.
     pub fn settings(mut self, patch: Value) -> Self {
         self.settings = Some(patch);
+        self
+    }
+
+    /// What it may use.
+    pub fn limits(mut self, limits: SetLimits) -> Self {
+        self.limits = limits;
         self
     }
 }

@@ -1,6 +1,6 @@
 //! What is done to owners.
 
-use super::CreateKey;
+use super::{CreateKey, SetLimits};
 use crate::clock::Timestamp;
 use crate::permission::Access;
 use serde_json::Value;
@@ -13,6 +13,7 @@ pub struct CreateOwner {
     pub(in crate::store) defaults: Option<Value>,
     pub(in crate::store) ceiling: Option<Access>,
     pub(in crate::store) max_keys: Option<u32>,
+    pub(in crate::store) limits: SetLimits,
 }
 
 impl CreateOwner {
@@ -43,6 +44,12 @@ impl CreateOwner {
         self.max_keys = Some(max_keys);
         self
     }
+
+    /// What all its keys together may use.
+    pub fn limits(mut self, limits: SetLimits) -> Self {
+        self.limits = limits;
+        self
+    }
 }
 
 /// What is done to an owner.
@@ -66,6 +73,7 @@ pub struct UpdateOwner {
     pub(in crate::store) defaults: Option<Value>,
     pub(in crate::store) ceiling: Option<Access>,
     pub(in crate::store) max_keys: Option<u32>,
+    pub(in crate::store) limits: SetLimits,
 }
 
 impl UpdateOwner {
@@ -89,6 +97,12 @@ impl UpdateOwner {
     /// Another number of unrevoked keys; those that are there stay.
     pub fn max_keys(mut self, max_keys: u32) -> Self {
         self.max_keys = Some(max_keys);
+        self
+    }
+
+    /// What all its keys together may use.
+    pub fn limits(mut self, limits: SetLimits) -> Self {
+        self.limits = limits;
         self
     }
 }

@@ -8,9 +8,9 @@ use crate::clock::Timestamp;
 use crate::id::{ExternalId, Generation};
 use crate::invalid::Invalid;
 use crate::key::{
-    Digest, EarlierToken, Header, KeyName, KeyRecord, MAX_EARLIER_TOKENS, OwnerRecord, PepperCheck,
-    PepperNumber, Prefix, PrefixNumber, PrefixTable, Scheme, Seal, SetBy, Settings, StoreRules,
-    Switch, TokenRecord,
+    Digest, EarlierToken, Header, KeyName, KeyRecord, Limits, MAX_EARLIER_TOKENS, OwnerRecord,
+    PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable, Scheme, Seal, SetBy, Settings,
+    StoreRules, Switch, TokenRecord,
 };
 use crate::permission::{Access, PermissionName};
 
@@ -107,6 +107,7 @@ pub fn largest_key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
         blocked: switch()?,
         revoked: switch()?,
         // A token has 103 bytes at most, its tag 16.
+        limits: Limits::default(),
         seal: Some(Seal {
             key_number: u16::MAX,
             nonce: [0xff; 24],
@@ -125,6 +126,7 @@ pub fn largest_owner(id: &str) -> Result<OwnerRecord, Invalid> {
         defaults: settings()?,
         suspended: switch()?,
         ceiling: access()?,
+        limits: Limits::default(),
         max_keys: u32::MAX,
         issue_mark: Some(Timestamp::MAX),
         created_at: Timestamp::MAX,

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::{
-    DEFAULT_MAX_KEYS, Digest, EarlierToken, Header, KeyName, KeyRecord, Kind, OwnerRecord,
+    DEFAULT_MAX_KEYS, Digest, EarlierToken, Header, KeyName, KeyRecord, Kind, Limits, OwnerRecord,
     PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable, Scheme, Seal, SetBy, Settings,
     StoreRules, Switch, TokenRecord,
 };
@@ -125,6 +125,7 @@ pub fn owner(id: &str) -> Result<OwnerRecord, Invalid> {
         defaults: Settings::default(),
         suspended: None,
         ceiling: Access::Full,
+        limits: Limits::default(),
         max_keys: DEFAULT_MAX_KEYS,
         issue_mark: None,
         created_at: at(0),
@@ -158,6 +159,7 @@ pub fn key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
         deactivated: None,
         blocked: None,
         revoked: None,
+        limits: Limits::default(),
         seal: None,
     })
 }

@@ -12,8 +12,8 @@ use crate::backend::sled::fault::Fault;
 use crate::clock::Timestamp;
 use crate::id::{ExternalId, Generation, KeyId};
 use crate::key::{
-    Digest, EarlierToken, KeyName, KeyRecord, Kind, MAX_EARLIER_TOKENS, PepperNumber, PrefixNumber,
-    Scheme, Seal, TokenRecord,
+    Digest, EarlierToken, KeyName, KeyRecord, Kind, Limits, MAX_EARLIER_TOKENS, PepperNumber,
+    PrefixNumber, Scheme, Seal, TokenRecord,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -121,6 +121,7 @@ pub(in crate::backend::sled) fn decode_key(id: KeyId, bytes: &[u8]) -> Result<Ke
         expires_at: timestamp(head.expires_at)?,
         expiry_by: set_by(tail.expiry_by)?,
         settings: settings(tail.settings)?,
+        limits: Limits::default(),
         created_at: Timestamp::from_millis(tail.created_at)?,
         created_by: Actor::new(tail.created_by)?,
         updated_at: Timestamp::from_millis(tail.updated_at)?,
@@ -145,6 +146,7 @@ pub(in crate::backend::sled) fn scan_key(id: KeyId, bytes: &[u8]) -> Result<Scan
         owner: owner_id(head.owner)?,
         kind: kind(head.kind)?,
         access: access(head.access)?,
+        limits: None,
         expires_at: timestamp(head.expires_at)?,
         deactivated: head.deactivated.is_some(),
         blocked: head.blocked.is_some(),

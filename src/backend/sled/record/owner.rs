@@ -10,7 +10,7 @@ use crate::backend::ScannedOwner;
 use crate::backend::sled::fault::Fault;
 use crate::clock::Timestamp;
 use crate::id::OwnerId;
-use crate::key::OwnerRecord;
+use crate::key::{Limits, OwnerRecord};
 
 #[derive(Serialize, Deserialize)]
 struct Head<'a> {
@@ -61,6 +61,7 @@ pub(in crate::backend::sled) fn decode_owner(
         defaults: settings(tail.defaults)?,
         suspended: switch(head.suspended)?,
         ceiling: access(head.ceiling)?,
+        limits: Limits::default(),
         max_keys: tail.max_keys,
         issue_mark: timestamp(head.issue_mark)?,
         created_at: Timestamp::from_millis(tail.created_at)?,
@@ -79,6 +80,7 @@ pub(in crate::backend::sled) fn scan_owner(
         id,
         suspended: head.suspended.is_some(),
         ceiling: access(head.ceiling)?,
+        limits: Limits::default(),
         issue_mark: timestamp(head.issue_mark)?,
     })
 }

@@ -11,8 +11,9 @@ use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::key::{
-    DEFAULT_MAX_KEYS, Digest, EarlierToken, Header, KeyRecord, Kind, OwnerRecord, PepperNumber,
-    PrefixNumber, PrefixTable, Scheme, SetBy, Settings, StoreRules, Switch, TokenRecord,
+    DEFAULT_MAX_KEYS, Digest, EarlierToken, Header, KeyRecord, Kind, Limits, OwnerRecord,
+    PepperNumber, PrefixNumber, PrefixTable, Scheme, SetBy, Settings, StoreRules, Switch,
+    TokenRecord,
 };
 use crate::permission::Access;
 
@@ -95,6 +96,7 @@ pub(super) fn owner(id: &str) -> OwnerRecord {
         defaults: Settings::default(),
         suspended: None,
         ceiling: Access::Full,
+        limits: Limits::default(),
         max_keys: DEFAULT_MAX_KEYS * 100,
         issue_mark: None,
         created_at: at(1),
@@ -138,6 +140,7 @@ pub(super) fn key(number: u128, owner: &str) -> KeyRecord {
         deactivated: None,
         blocked: None,
         revoked: None,
+        limits: Limits::default(),
         seal: None,
     }
 }

@@ -1,0 +1,14 @@
+//! What a key may use: how often, from where, how much in all, and from when on.
+//!
+//! On a key, and on an owner for all of its keys together. The rules here are pure; what was used
+//! is counted elsewhere.
+
+mod networks;
+mod quota;
+mod rate;
+mod set;
+
+pub use networks::{Network, Networks};
+pub use quota::{Every, Lease, Quota, QuotaRun, QuotaState, Refill};
+pub use rate::Rate;
+pub use set::{Limit, Limits};

@@ -1,0 +1,387 @@
+//! How much in all: a number of uses, perhaps refilled.
+
+use serde::Serialize;
+use time::{Date, OffsetDateTime};
+
+use crate::clock::Timestamp;
+use crate::id::Version;
+use crate::invalid::{Invalid, Problem};
+
+/// How often a quota is refilled. Each period begins at midnight UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Every {
+    /// Each day.
+    Day,
+    /// Each Monday, where a week begins by ISO 8601.
+    Week,
+    /// The first of each month.
+    Month,
+}
+
+/// A refill: when a period begins, the quota is brought up to `amount` again. What was left over is
+/// not added to it, and what was more than `amount` stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Refill {
+    amount: u64,
+    every: Every,
+}
+
+/// A number of uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Quota {
+    uses: u64,
+    refill: Option<Refill>,
+}
+
+/// A quota that runs, and the version of its record at which its count began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct QuotaRun {
+    /// The quota.
+    pub quota: Quota,
+    /// The version.
+    pub since: Version,
+}
+
+/// What is left of a quota beside its leases; kept by the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaState {
+    /// Which run of the quota is counted.
+    pub since: Version,
+    /// How many uses are neither spent nor leased.
+    pub left: u64,
+    /// When the period began; for a quota that isn't refilled, [`Timestamp::MIN`].
+    pub period: Timestamp,
+}
+
+/// Uses taken out of a quota by one process, to be spent there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Which run of the quota they are of.
+    pub since: Version,
+    /// Of which period.
+    pub period: Timestamp,
+    /// How many; 0 when nothing is left.
+    pub units: u64,
+    /// From when on they are void: when the next period begins; `None` for never.
+    pub void_from: Option<Timestamp>,
+}
+
+impl Every {
+    /// The number under which it is stored.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Day => 1,
+            Self::Week => 2,
+            Self::Month => 3,
+        }
+    }
+
+    /// What a stored number stands for.
+    ///
+    /// # Errors
+    /// [`Invalid`] for an unknown number.
+    pub fn from_number(number: u8) -> Result<Self, Invalid> {
+        match number {
+            1 => Ok(Self::Day),
+            2 => Ok(Self::Week),
+            3 => Ok(Self::Month),
+            _ => {
+                let problem = Problem::OutOfRange { given: number.into(), min: 1, max: 3 };
+                Err(Invalid::new("quota.every", problem))
+            }
+        }
+    }
+
+    /// When the period of a moment began.
+    #[must_use]
+    pub fn start_of(self, at: Timestamp) -> Timestamp {
+        let date = OffsetDateTime::from(at).date();
+        let days = match self {
+            Self::Day => 0,
+            Self::Week => date.weekday().number_days_from_monday(),
+            Self::Month => date.day() - 1,
+        };
+        // 1970 begins with a Thursday.
+        midnight(date.checked_sub(time::Duration::days(days.into()))).unwrap_or(Timestamp::MIN)
+    }
+
+    /// When the next period begins; `None` past the end of time.
+    #[must_use]
+    pub fn start_after(self, at: Timestamp) -> Option<Timestamp> {
+        let date = OffsetDateTime::from(at).date();
+        let days = match self {
+            Self::Day => 1,
+            Self::Week => 7 - date.weekday().number_days_from_monday(),
+            Self::Month => date.month().length(date.year()) - date.day() + 1,
+        };
+        midnight(date.checked_add(time::Duration::days(days.into())))
+    }
+}
+
+fn midnight(date: Option<Date>) -> Option<Timestamp> {
+    Timestamp::try_from(date?.midnight().assume_utc()).ok()
+}
+
+impl Refill {
+    /// Brought up to `amount` uses (1 to 2^40 - 1) at the beginning of each period.
+    ///
+    /// # Errors
+    /// [`Invalid`] outside these limits.
+    pub fn new(amount: u64, every: Every) -> Result<Self, Invalid> {
+        Ok(Self { amount: counted("quota.refill", amount, 1)?, every })
+    }
+
+    /// How many uses each period begins with, at least.
+    #[must_use]
+    pub fn amount(self) -> u64 {
+        self.amount
+    }
+
+    /// How often.
+    #[must_use]
+    pub fn every(self) -> Every {
+        self.every
+    }
+}
+
+impl Quota {
+    /// The greatest number of uses.
+    pub const MAX_USES: u64 = (1 << 40) - 1;
+
+    /// So many uses (0 to 2^40 - 1) and no more.
+    ///
+    /// # Errors
+    /// [`Invalid`] over the limit.
+    pub fn once(uses: u64) -> Result<Self, Invalid> {
+        Ok(Self { uses: counted("quota.uses", uses, 0)?, refill: None })
+    }
+
+    /// So many uses (1 to 2^40 - 1) in each period, the current one included.
+    ///
+    /// # Errors
+    /// [`Invalid`] outside these limits.
+    pub fn each(uses: u64, every: Every) -> Result<Self, Invalid> {
+        Ok(Self::once(uses)?.with_refill(Refill::new(uses, every)?))
+    }
+
+    /// With a refill.
+    #[must_use]
+    pub fn with_refill(self, refill: Refill) -> Self {
+        Self { refill: Some(refill), ..self }
+    }
+
+    /// How many uses it begins with.
+    #[must_use]
+    pub fn uses(self) -> u64 {
+        self.uses
+    }
+
+    /// How it is refilled, if it is.
+    #[must_use]
+    pub fn refill(self) -> Option<Refill> {
+        self.refill
+    }
+
+    /// How many uses can be left at most.
+    #[must_use]
+    pub fn most(self) -> u64 {
+        self.uses.max(self.refill.map_or(0, Refill::amount))
+    }
+
+    /// Whether whoever has `other` loses nothing by getting it instead of this one.
+    #[must_use]
+    pub fn is_within(self, other: Self) -> bool {
+        let refills_less = match (self.refill, other.refill) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            // Weeks and months begin at different days, so of two amounts the rarer is no less.
+            (Some(own), Some(other)) => own.every == other.every && own.amount <= other.amount,
+        };
+        self.uses <= other.uses && refills_less
+    }
+}
+
+fn counted(field: &'static str, given: u64, min: u64) -> Result<u64, Invalid> {
+    let max = Quota::MAX_USES;
+    if (min..=max).contains(&given) {
+        Ok(given)
+    } else {
+        Err(Invalid::new(field, Problem::OutOfRange { given, min, max }))
+    }
+}
+
+impl QuotaRun {
+    /// What is left of it at `now`, after what was left when it was last looked at. A clock that
+    /// steps back refills nothing twice.
+    #[must_use]
+    pub fn state_at(self, before: Option<QuotaState>, now: Timestamp) -> QuotaState {
+        let Self { quota, since } = self;
+        let period = quota.refill.map_or(Timestamp::MIN, |refill| refill.every.start_of(now));
+        match before.filter(|before| before.since == since) {
+            None => QuotaState { since, left: quota.uses, period },
+            Some(before) => {
+                // An owner may have tightened it meanwhile.
+                let left = before.left.min(quota.most());
+                let refilled = quota.refill.filter(|_| period > before.period);
+                QuotaState {
+                    since,
+                    left: left.max(refilled.map_or(0, Refill::amount)),
+                    period: period.max(before.period),
+                }
+            }
+        }
+    }
+
+    /// Takes a lease of at most a sixteenth of what is left, but for what is `needed` at once.
+    #[must_use]
+    pub fn lease(
+        self,
+        before: Option<QuotaState>,
+        now: Timestamp,
+        needed: u64,
+    ) -> (QuotaState, Lease) {
+        let state = self.state_at(before, now);
+        let units = (state.left / 16).max(needed).min(state.left);
+        let void_from = self.quota.refill.and_then(|refill| refill.every.start_after(state.period));
+        let lease = Lease { since: state.since, period: state.period, units, void_from };
+        (QuotaState { left: state.left - units, ..state }, lease)
+    }
+
+    /// Gives back what is left of a lease; what is void is gone.
+    #[must_use]
+    pub fn give_back(self, before: Option<QuotaState>, now: Timestamp, lease: Lease) -> QuotaState {
+        let state = self.state_at(before, now);
+        let is_void = (lease.since, lease.period) != (state.since, state.period);
+        let units = if is_void { 0 } else { lease.units };
+        QuotaState { left: state.left.saturating_add(units).min(self.quota.most()), ..state }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn periods_begin_at_midnight() {
+        for (every, moment, start, next) in [
+            (
+                Every::Day,
+                "2024-02-29T23:59:59.999Z",
+                "2024-02-29T00:00:00Z",
+                "2024-03-01T00:00:00Z",
+            ),
+            (Every::Day, "2024-03-01T00:00:00Z", "2024-03-01T00:00:00Z", "2024-03-02T00:00:00Z"),
+            // A Monday, and the Sunday before it.
+            (Every::Week, "2024-01-01T00:00:00Z", "2024-01-01T00:00:00Z", "2024-01-08T00:00:00Z"),
+            (Every::Week, "2023-12-31T23:00:00Z", "2023-12-25T00:00:00Z", "2024-01-01T00:00:00Z"),
+            (Every::Month, "2023-12-31T23:00:00Z", "2023-12-01T00:00:00Z", "2024-01-01T00:00:00Z"),
+            (Every::Month, "2024-02-01T00:00:00Z", "2024-02-01T00:00:00Z", "2024-03-01T00:00:00Z"),
+            (Every::Week, "1970-01-02T00:00:00Z", "1970-01-01T00:00:00Z", "1970-01-05T00:00:00Z"),
+        ] {
+            assert_eq!(every.start_of(at(moment)), at(start), "{every:?} {moment}");
+            assert_eq!(every.start_after(at(moment)), Some(at(next)), "{every:?} {moment}");
+        }
+        assert_eq!(Every::Day.start_after(Timestamp::MAX), None);
+        for every in [Every::Day, Every::Week, Every::Month] {
+            assert_eq!(Every::from_number(every.number()), Ok(every));
+        }
+        assert!(Every::from_number(0).is_err() && Every::from_number(4).is_err());
+    }
+
+    #[test]
+    fn corners() {
+        assert!(Quota::once(0).is_ok() && Quota::once(Quota::MAX_USES).is_ok());
+        assert_eq!(Quota::once(Quota::MAX_USES + 1).unwrap_err().field(), "quota.uses");
+        assert_eq!(Quota::each(0, Every::Day).unwrap_err().field(), "quota.refill");
+        assert!(Refill::new(Quota::MAX_USES + 1, Every::Day).is_err());
+    }
+
+    fn run(quota: Quota) -> QuotaRun {
+        QuotaRun { quota, since: Version::FIRST }
+    }
+
+    #[test]
+    fn a_refill_brings_up_and_never_down() {
+        let refill = Refill::new(10, Every::Day).unwrap();
+        let quota = run(Quota::once(25).unwrap().with_refill(refill));
+        let (state, lease) = quota.lease(None, at("2024-01-01T12:00:00Z"), 20);
+        assert_eq!((state.left, lease.units), (5, 20));
+        assert_eq!(lease.void_from, Some(at("2024-01-02T00:00:00Z")));
+        let next = quota.state_at(Some(state), at("2024-01-02T00:00:00Z"));
+        assert_eq!(next.left, 10);
+        // Back before midnight: nothing is refilled again when it comes a second time.
+        let (spent, lease) = quota.lease(Some(next), at("2024-01-01T23:00:00Z"), 10);
+        assert_eq!((spent.left, lease.void_from), (0, Some(at("2024-01-03T00:00:00Z"))));
+        assert_eq!(quota.state_at(Some(spent), at("2024-01-02T01:00:00Z")).left, 0);
+        let rich = QuotaState { left: 25, ..state };
+        assert_eq!(quota.state_at(Some(rich), at("2024-01-02T00:00:00Z")).left, 25);
+    }
+
+    #[test]
+    fn what_is_void_is_not_given_back() {
+        let quota = run(Quota::each(16, Every::Day).unwrap());
+        let (state, lease) = quota.lease(None, at("2024-01-01T12:00:00Z"), 8);
+        let same_day = quota.give_back(Some(state), at("2024-01-01T13:00:00Z"), lease);
+        assert_eq!((state.left, same_day.left), (8, 16));
+        let next_day = quota.give_back(Some(state), at("2024-01-02T13:00:00Z"), lease);
+        assert_eq!(next_day.left, 16);
+        let spent = QuotaState { left: 3, ..next_day };
+        assert_eq!(quota.give_back(Some(spent), at("2024-01-02T13:00:00Z"), lease).left, 3);
+        let anew = QuotaRun { since: Version::FIRST.next(), ..quota };
+        assert_eq!(anew.give_back(Some(state), at("2024-01-01T13:00:00Z"), lease).left, 16);
+    }
+
+    proptest! {
+        /// However it is leased, spent and given back: in no period more is spent than it began
+        /// with, and never more than a sixteenth lies in a lease that nobody asked for.
+        #[test]
+        fn never_overspent(
+            uses in 0..200_u64,
+            refill in prop::option::of(1..200_u64),
+            steps in prop::collection::vec((0..40_u64, 0..30_u64, any::<bool>()), 1..60),
+        ) {
+            let mut quota = Quota::once(uses).unwrap();
+            if let Some(amount) = refill {
+                quota = quota.with_refill(Refill::new(amount, Every::Day).unwrap());
+            }
+            let quota = run(quota);
+            let day = 24 * 60 * 60 * 1_000;
+            let (mut now, mut state, mut spent) = (Timestamp::MIN, None, 0);
+            let mut allowance = uses;
+            for (quarters, needed, gives_back) in steps {
+                let before = now;
+                now = Timestamp::clamped_millis(now.as_millis() + quarters % 4 * day / 4);
+                if Every::Day.start_of(now) > Every::Day.start_of(before)
+                    && let Some(amount) = refill
+                {
+                    allowance = (allowance - spent).max(amount);
+                    spent = 0;
+                }
+                let left = quota.state_at(state, now).left;
+                let (after, lease) = quota.lease(state, now, needed);
+                prop_assert!(lease.units <= (left / 16).max(needed) && lease.units <= left);
+                prop_assert_eq!(after.left + lease.units, left);
+                state = Some(after);
+                let used = lease.units.min(needed);
+                spent += used;
+                let idle = Lease { units: lease.units - used, ..lease };
+                if gives_back {
+                    state = Some(quota.give_back(state, now, idle));
+                } else {
+                    // A crash forfeits it.
+                    spent += idle.units;
+                }
+                prop_assert!(spent <= allowance);
+                prop_assert_eq!(quota.state_at(state, now).left, allowance - spent);
+            }
+        }
+    }
+}

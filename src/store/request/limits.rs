@@ -1,0 +1,65 @@
+//! What a key or an owner may use.
+
+use crate::clock::Timestamp;
+use crate::key::{Network, Quota, Rate};
+
+/// Limits to be set or lifted, of a key or of an owner for all its keys together: what isn't named
+/// stays as it is, which for what is created means without a limit.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct SetLimits {
+    pub(in crate::store) not_before: Option<Option<Timestamp>>,
+    pub(in crate::store) networks: Option<Vec<Network>>,
+    pub(in crate::store) rate: Option<Option<Rate>>,
+    pub(in crate::store) quota: Option<Option<Quota>>,
+}
+
+impl SetLimits {
+    /// Sets nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// No token is accepted before this moment.
+    pub fn not_before(mut self, from: Timestamp) -> Self {
+        self.not_before = Some(Some(from));
+        self
+    }
+
+    /// Tokens are accepted at once.
+    pub fn no_not_before(mut self) -> Self {
+        self.not_before = Some(None);
+        self
+    }
+
+    /// Tokens are accepted from these networks alone, at most 64; none stands for any.
+    pub fn networks(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
+        self.networks = Some(networks.into_iter().collect());
+        self
+    }
+
+    /// How often.
+    pub fn rate(mut self, rate: Rate) -> Self {
+        self.rate = Some(Some(rate));
+        self
+    }
+
+    /// As often as one likes.
+    pub fn no_rate(mut self) -> Self {
+        self.rate = Some(None);
+        self
+    }
+
+    /// How many times in all, or in each day, week or month. An administrator's begins a new count,
+    /// also where it is the same as before.
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.quota = Some(Some(quota));
+        self
+    }
+
+    /// As many times as one likes.
+    pub fn no_quota(mut self) -> Self {
+        self.quota = Some(None);
+        self
+    }
+}
