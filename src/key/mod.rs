@@ -14,6 +14,7 @@ mod settings;
 mod state;
 
 pub use digest::{Digest, PepperNumber, PrefixNumber, Scheme};
+pub(crate) use limits::{Gcra, Verdict};
 pub use limits::{
     Every, Lease, Limit, Limits, Network, Networks, Quota, QuotaRun, QuotaState, Rate, Refill,
 };
