@@ -15,6 +15,7 @@
 //! | `transaction` | short read transactions; write transactions and what their ends mean |
 //! | `readers`, `writer` | the pool; the one writer, and what holds after a commit went wrong |
 //! | `cells`, `header`, `owners`, `keys`, `events` | rows to records and back, a file for each |
+//! | `usage` | what was used, beside the records |
 //! | `standing` | a key's state, as far as it is stored |
 //! | `sums` | checksums of records, by which damage shows |
 //! | `commit` | the rules' view of a write transaction |
@@ -39,6 +40,7 @@ mod schema;
 mod standing;
 mod sums;
 mod transaction;
+mod usage;
 mod writer;
 
 #[cfg(test)]
