@@ -8,6 +8,7 @@ mod event;
 mod fields;
 mod header;
 mod key;
+mod limits;
 mod owner;
 mod usage;
 
