@@ -27,6 +27,8 @@ mod key_store;
 mod keys;
 mod leaked;
 mod lifecycle;
+mod limited;
+mod limiting;
 mod listing;
 mod loading;
 mod minting;

@@ -214,6 +214,24 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         &["size_the_largest_key_reads_back", "size_the_largest_owner_reads_back"],
     ),
     (Fault::ReplacedHeadersLoseTheirMark, &["rule_a_replaced_header_reads_back"]),
+    (
+        Fault::LimitsAreLost,
+        &[
+            "size_every_limit_reads_back",
+            "size_the_largest_key_reads_back",
+            "size_the_largest_owner_reads_back",
+            "rule_replaced_records_change_their_limits",
+            "query_a_scan_shows_limits",
+        ],
+    ),
+    (
+        Fault::ManyNetworksAreCut,
+        &["size_the_largest_key_reads_back", "size_the_largest_owner_reads_back"],
+    ),
+    (
+        Fault::ReplacedRecordsKeepTheirLimits,
+        &["rule_replaced_records_change_their_limits", "query_a_scan_shows_limits"],
+    ),
     (Fault::ReplacedKeysKeepTheirSeal, &["rule_a_replaced_key_reads_back"]),
     (Fault::ReplacedOwnersKeepTheirSwitch, &["rule_a_replaced_owner_reads_back"]),
     (
@@ -291,6 +309,14 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     ),
     (Fault::ScansOmitBlocks, &["query_a_scan_shows_what_the_index_needs_of_keys"]),
     (Fault::ScansOmitCeilings, &["query_a_scan_shows_what_the_index_needs_of_owners"]),
+    (
+        Fault::ScansOmitLimits,
+        &["query_a_scan_shows_limits", "query_a_scan_shows_what_the_index_needs_of_keys"],
+    ),
+    (
+        Fault::ScansOmitLimitsOfOwners,
+        &["query_a_scan_shows_limits", "query_a_scan_shows_what_the_index_needs_of_owners"],
+    ),
     (Fault::ScansShowAKeyTwice, &["query_a_scan_shows_every_record_once"]),
     (Fault::ScansShowKeysFirst, &["query_a_scan_shows_owners_before_keys"]),
     (Fault::ScansTellNoEvent, &["query_a_scan_tells_the_last_event"]),
@@ -368,6 +394,44 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     (Fault::PruningIsNotSaid, &["query_pruning_says_how_far_it_went"]),
     (Fault::PruningRemovesNothing, &["query_pruning_removes_the_oldest"]),
     (Fault::PruningRemovesTheNewest, &["query_pruning_keeps_the_newest"]),
+    // Usage.
+    (Fault::AddressesAreKept, &["usage_addresses_are_forgotten"]),
+    (
+        Fault::LeasesAreNotCounted,
+        &[
+            "usage_leases_are_taken_from_the_quota",
+            "usage_of_racing_leases_none_exceeds_the_quota",
+            "usage_steps_of_a_batch_see_earlier_ones",
+        ],
+    ),
+    (Fault::LeasesAreNotGivenBack, &["usage_leases_are_given_back"]),
+    (Fault::LeasesNeedNoQuota, &["usage_nothing_is_leased_without_a_quota"]),
+    (Fault::LeasesOfOldQuotasAreGivenBack, &["usage_another_quota_begins_anew"]),
+    (Fault::QuotasAreForgottenByChanges, &["usage_another_quota_begins_anew"]),
+    (Fault::QuotasAreNeverRefilled, &["usage_quotas_are_refilled"]),
+    (Fault::UsageBatchesAreSmall, &["usage_a_batch_may_hold_many_steps"]),
+    (Fault::UsageCountsHave32Bits, &["usage_counts_stop_at_the_greatest"]),
+    (Fault::UsageIsAnsweredByItsOrder, &["usage_is_answered_in_the_order_of_the_question"]),
+    (
+        Fault::UsageIsForgottenAtOpen,
+        &[
+            "usage_is_found_again",
+            "usage_is_found_again_without_a_close",
+            "usage_quotas_are_found_again",
+        ],
+    ),
+    (Fault::UsageIsForgottenByChanges, &["usage_stays_through_changes"]),
+    (Fault::UsageIsKeptOfWhatIsNotThere, &["usage_of_what_is_not_there_is_not_kept"]),
+    (Fault::UsageIsOfOneThread, &["usage_of_many_threads_is_added_up"]),
+    (Fault::UsageIsTakenInBackwards, &["usage_steps_of_a_batch_see_earlier_ones"]),
+    (Fault::UsageIsTakenInByTheStep, &["usage_a_reader_never_sees_half_a_batch"]),
+    (Fault::UsageIsTheLast, &["usage_is_added_up"]),
+    (Fault::UsageLosesRefusals, &["usage_of_every_field_reads_back", "usage_is_added_up"]),
+    (
+        Fault::UsageOutlivesItsKey,
+        &["usage_goes_with_its_key", "usage_a_quota_goes_with_its_key_or_owner"],
+    ),
+    (Fault::UsageWritesAnEvent, &["usage_leaves_records_and_events_alone"]),
 ];
 
 /// All of the family.

@@ -5,11 +5,14 @@
 //! file can write a checksum too.
 
 use crate::authority::{Authority, CorrelationId, Reason, Role};
-use crate::backend::{ScannedKey, ScannedOwner};
+use crate::backend::{ScannedKey, ScannedOwner, UsageOf};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{ExternalId, Generation, KeyId, OwnerId};
-use crate::key::{Header, KeyName, KeyRecord, Kind, OwnerRecord, SetBy, Switch, TokenRecord};
+use crate::key::{
+    Header, KeyName, KeyRecord, Kind, Limit, Limits, OwnerRecord, QuotaState, SetBy, Switch,
+    TokenRecord,
+};
 use crate::permission::Access;
 
 /// What an index entry is made of; the loading of the index looks at nothing else.
@@ -24,6 +27,7 @@ pub(super) fn of_scanned_owner(owner: &ScannedOwner) -> u32 {
     bytes.flag(owner.suspended);
     bytes.access(&owner.ceiling);
     bytes.maybe(owner.issue_mark.as_ref(), Bytes::time);
+    bytes.maybe(Some(&owner.limits).filter(|limits| !limits.is_empty()), Bytes::limits);
     bytes.sum()
 }
 
@@ -110,6 +114,19 @@ pub(super) fn of_event(event: &Event) -> u32 {
     bytes.sum()
 }
 
+/// What is left of a quota, and whose it is.
+pub(super) fn of_quota(of: &UsageOf, state: &QuotaState) -> u32 {
+    let mut bytes = Bytes::new();
+    match of {
+        UsageOf::Key(key) => bytes.key(*key),
+        UsageOf::Owner(owner) => bytes.text(owner.as_str()),
+    }
+    bytes.number(state.since.get());
+    bytes.number(state.left);
+    bytes.time(&state.period);
+    bytes.sum()
+}
+
 /// Fields, one after the other; no two lists of fields give the same bytes.
 pub(super) struct Bytes(Vec<u8>);
 
@@ -127,6 +144,7 @@ impl Bytes {
         self.access(&key.access);
         self.maybe(key.expires_at.as_ref(), Self::time);
         [key.deactivated, key.blocked, key.revoked].into_iter().for_each(|is_on| self.flag(is_on));
+        self.maybe(key.limits.as_deref(), Self::limits);
         self.token(&key.current);
         for earlier in &key.earlier {
             self.token(&earlier.token);
@@ -183,6 +201,32 @@ impl Bytes {
             Some(word) => self.text(word),
             None => self.text(&access.to_string()),
         }
+    }
+
+    fn limits(&mut self, limits: &Limits) {
+        let Limits { not_before, networks, rate, quota } = limits;
+        self.limit(not_before.as_ref(), Self::time);
+        self.limit(networks.as_ref(), |bytes, networks| bytes.text(&networks.to_string()));
+        self.limit(rate.as_ref(), |bytes, rate| {
+            bytes.number(rate.count());
+            bytes.number(u64::try_from(rate.per().as_millis()).unwrap_or(u64::MAX));
+            bytes.number(rate.burst());
+        });
+        self.limit(quota.as_ref(), |bytes, run| {
+            bytes.number(run.quota.uses());
+            bytes.maybe(run.quota.refill().as_ref(), |bytes, refill| {
+                bytes.number(refill.amount());
+                bytes.number(refill.every().number());
+            });
+            bytes.number(run.since.get());
+        });
+    }
+
+    fn limit<T>(&mut self, limit: Option<&Limit<T>>, put: impl FnOnce(&mut Self, &T)) {
+        self.maybe(limit, |bytes, limit| {
+            put(bytes, &limit.value);
+            bytes.flag(limit.by == SetBy::Owner);
+        });
     }
 
     fn switch(&mut self, switch: &Switch) {
