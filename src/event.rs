@@ -63,6 +63,18 @@ event_kinds! {
     TrialConverted = 12, "trial_converted";
     /// A sealed token was shown.
     TokenOpened = 13, "token_opened";
+    /// A key's expiry has come. Written by the store itself, as all the next, where it looks out.
+    KeyExpired = 14, "key_expired";
+    /// A trial key's expiry is near.
+    TrialEnding = 15, "trial_ending";
+    /// A key's token was issued long ago.
+    TokenOld = 16, "token_old";
+    /// A key wasn't used for long.
+    KeyUnused = 17, "key_unused";
+    /// An earlier token is used close to the end of its grace.
+    EarlierTokenUsed = 18, "earlier_token_used";
+    /// A key's right token is refused often.
+    KeyRefused = 19, "key_refused";
     /// An owner was created.
     OwnerCreated = 20, "owner_created";
     /// Defaults, ceiling, limits or number of keys of an owner changed.

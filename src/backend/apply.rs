@@ -215,6 +215,8 @@ struct Plan {
     /// Keys whose external id is to be assigned, in order.
     wishes: Vec<KeyId>,
     assigned: Vec<ExternalId>,
+    /// What was used of keys, with what is told of them now.
+    told: BTreeMap<KeyId, Usage>,
 }
 
 struct Replaced<T> {
@@ -223,7 +225,8 @@ struct Replaced<T> {
 }
 
 impl Plan {
-    /// Reads what the change touches; checks versions and preconditions.
+    /// Reads what the change touches; checks versions and preconditions. Who tells something of a key
+    /// names its version, so that nothing is kept of one that is gone.
     fn read(tx: &mut dyn Transaction, change: &Change) -> Checked<Self> {
         let header = tx.header()?;
         let mut plan = Self {
@@ -233,6 +236,7 @@ impl Plan {
             keys: BTreeMap::new(),
             wishes: Vec::new(),
             assigned: Vec::new(),
+            told: BTreeMap::new(),
         };
         for precondition in &change.preconditions {
             let (expected, found) = match precondition {
@@ -297,6 +301,17 @@ impl Plan {
                     return Ok(Err(Rejection::Conflict { expected, found: Some(found), of }));
                 }
                 self.new_header = Some((**header).clone());
+                Ok(Ok(()))
+            }
+            Write::Tell(id, tiding) => {
+                let mut usage = match self.told.get(id) {
+                    Some(usage) => *usage,
+                    None => tx.usage(&UsageOf::Key(*id))?.unwrap_or_default(),
+                };
+                if !usage.told.note(*tiding) {
+                    return Ok(Err(Rejection::ToldBefore(*id)));
+                }
+                self.told.insert(*id, usage);
                 Ok(Ok(()))
             }
         }
@@ -509,6 +524,9 @@ impl Plan {
             if let Some(gone) = &owner.before {
                 tx.put_usage(&UsageOf::Owner(gone.id), None)?;
             }
+        }
+        for (id, usage) in &self.told {
+            tx.put_usage(&UsageOf::Key(*id), Some(usage))?;
         }
         let first_event = tx.last_event()? + 1;
         let mut sequence = first_event;

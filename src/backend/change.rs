@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::event::EventDraft;
 use crate::id::{ExternalId, KeyId, OwnerId, Version};
-use crate::key::{Header, KeyRecord, OwnerRecord};
+use crate::key::{Header, KeyRecord, OwnerRecord, Tiding};
 
 /// A set of records to write, each with its event, and what must hold for it.
 ///
@@ -59,6 +59,9 @@ pub enum Write {
     ReplaceKey(Box<KeyRecord>),
     /// An owner that exists.
     ReplaceOwner(Box<OwnerRecord>),
+    /// Nothing but that the event tells this of a key; beside the key's usage it is kept that it
+    /// was told.
+    Tell(KeyId, Tiding),
 }
 
 /// A key to be created.
@@ -117,6 +120,8 @@ pub enum Rejection {
     OwnerHasKeys,
     /// The owner of a key doesn't exist.
     OwnerMissing,
+    /// The event was written before.
+    ToldBefore(KeyId),
     /// The owner would have too many unrevoked keys.
     TooManyKeys {
         /// How many it may have.
@@ -165,6 +170,7 @@ impl fmt::Display for Rejection {
             Self::OwnerExists => f.write_str("the owner exists"),
             Self::OwnerHasKeys => f.write_str("the owner still has keys"),
             Self::OwnerMissing => f.write_str("the owner does not exist"),
+            Self::ToldBefore(key) => write!(f, "this was told of key {key} before"),
             Self::TooManyKeys { limit } => write!(f, "the owner may have {limit} unrevoked keys"),
         }
     }

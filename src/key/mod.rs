@@ -12,13 +12,14 @@ mod record;
 mod rules;
 mod settings;
 mod state;
+mod told;
 mod usage;
 
 pub use digest::{Digest, PepperNumber, PrefixNumber, Scheme};
-pub(crate) use limits::{Gcra, Verdict};
 pub use limits::{
     Every, Lease, Limit, Limits, Network, Networks, Quota, QuotaRun, QuotaState, Rate, Refill,
 };
+pub(crate) use limits::{Gcra, Verdict};
 pub use name::KeyName;
 pub use owner::{DEFAULT_MAX_KEYS, OwnerRecord};
 pub use prefix::Prefix;
@@ -29,4 +30,5 @@ pub use record::{
 pub use rules::{Header, NumberedPrefix, PepperCheck, PrefixTable, StoreRules};
 pub use settings::{Settings, SettingsPatch};
 pub use state::{Standing, State, Unfit};
+pub use told::{Tiding, Told};
 pub use usage::{LastAddress, RefusedCounts, RefusedFor, Usage, Used};

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
-use super::QuotaState;
+use super::{QuotaState, Told};
 use crate::clock::Timestamp;
 use crate::invalid::{Invalid, Problem};
 
@@ -155,6 +155,8 @@ pub struct Usage {
     pub used: Used,
     /// What is left of the quota, as of the last lease.
     pub quota: Option<QuotaState>,
+    /// What of the key was told already by events that no call makes.
+    pub told: Told,
 }
 
 impl Usage {

@@ -72,6 +72,8 @@ impl Core {
             Rejection::NameTaken(by) => Error::NameTaken(by),
             Rejection::OwnerExists => Error::OwnerExists,
             Rejection::OwnerMissing => Error::NotFound(Resource::Owner),
+            // Only the store tells, and it looks itself at what came of it.
+            Rejection::ToldBefore(_) => return Ok(None),
             Rejection::TooManyKeys { limit } => Error::TooManyKeys { limit },
         }))
     }

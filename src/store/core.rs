@@ -12,6 +12,7 @@ use super::prefixes::AcceptedPrefixes;
 use super::retention::Retention;
 use super::settings_check::SettingsCheck;
 use super::touched::Touched;
+use super::watch::Watching;
 use crate::backend::{
     Applied, Backend, BackendError, BackendErrorKind, Change, Operation, Rejection, Sharing, Write,
 };
@@ -40,6 +41,7 @@ pub(super) struct Core {
     #[cfg(feature = "sealed")]
     pub(super) sealing_keys: Option<SealingKeys>,
     pub(super) retention: Retention,
+    pub(super) watching: Watching,
     pub(super) committer: Committer,
     pub(super) stop: Arc<Stop>,
     pub(super) header: RwLock<HeaderState>,
@@ -221,7 +223,7 @@ impl Core {
                 Ok(())
             }
             Write::ReplaceHeader(header) => self.put_header(header),
-            Write::Nothing => Ok(()),
+            Write::Nothing | Write::Tell(..) => Ok(()),
         }
     }
 

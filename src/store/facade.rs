@@ -41,6 +41,15 @@ impl Store {
         StoreBuilder::new(catalogue, prefixes.into_iter().collect())
     }
 
+    /// Looks out now, instead of half a minute after the last time, for what [`StoreBuilder::watch`]
+    /// names; how many events that led to.
+    ///
+    /// # Errors
+    /// [`Error`] if the backend fails; what is due stays due.
+    pub fn look_out(&self) -> Result<usize, Error> {
+        self.core.look_out()
+    }
+
     /// Learns now what other processes committed, instead of at the next poll. Does nothing more
     /// than the store does by itself where the database is shared.
     ///

@@ -39,6 +39,7 @@ impl Core {
             |hand| {
                 self.backend.scan(&mut |scanned| {
                     seen(&scanned);
+                    self.note_scanned(&scanned);
                     hand(scanned);
                 })
             },
@@ -97,7 +98,10 @@ impl Core {
     /// Puts an owner and its keys as they are now; whether it is there.
     fn reload_owner(&self, owner: &OwnerId) -> Result<bool, Error> {
         let mut records = Vec::new();
-        self.backend.scan_owner(owner, &mut |scanned| records.push(scanned))?;
+        self.backend.scan_owner(owner, &mut |scanned| {
+            self.note_scanned(&scanned);
+            records.push(scanned);
+        })?;
         let is_there = !records.is_empty();
         let mut loading = Loading::default();
         loading.put(&self.index, records);
@@ -106,10 +110,17 @@ impl Core {
     }
 
     pub(super) fn put_key(&self, key: &ScannedKey) -> Result<(), Error> {
+        self.watching.note_key(key);
         match self.index.put_key(key) {
             // Created elsewhere a moment ago, its owner too.
             Err(IndexError::OwnerMissing) => self.reload_owner(&key.owner).map(|_is_there| ()),
             put => put.map_err(|error| self.index_error(error)),
+        }
+    }
+
+    fn note_scanned(&self, scanned: &Scanned) {
+        if let Scanned::Key(key) = scanned {
+            self.watching.note_key(key);
         }
     }
 

@@ -43,6 +43,7 @@ mod sealing;
 mod settings_check;
 mod touched;
 mod verify;
+mod watch;
 
 pub use answer::{
     CreatedOwner, EarlierTokenInfo, Events, FoundToken, Health, Issued, Key, OpenedToken, Owner,
@@ -66,3 +67,4 @@ pub use request::{
     ListOwners, OwnerAction, Rotate, SetLimits, UpdateKey, UpdateOwner, VerifyRequest,
 };
 pub use settings_check::SettingsCheck;
+pub use watch::Watch;

@@ -16,6 +16,7 @@ use super::prefixes::AcceptedPrefixes;
 use super::retention::Retention;
 use super::settings_check::SettingsCheck;
 use super::touched::Touched;
+use super::watch::{Watch, Watching};
 use crate::authority::{Actor, Authority, Role};
 use crate::backend::{Backend, Change, Rejection, Sharing, Write};
 use crate::clock::{Clock, SystemClock};
@@ -48,6 +49,7 @@ pub struct StoreBuilder {
     random: Box<dyn RandomSource>,
     settings_check: Option<Box<dyn SettingsCheck>>,
     event_retention: Option<Duration>,
+    watch: Watch,
     #[cfg(feature = "sealed")]
     sealing_keys: Option<SealingKeys>,
 }
@@ -63,6 +65,7 @@ impl StoreBuilder {
             random: Box::new(SysRng),
             settings_check: None,
             event_retention: None,
+            watch: Watch::new(),
             #[cfg(feature = "sealed")]
             sealing_keys: None,
         }
@@ -112,12 +115,20 @@ impl StoreBuilder {
         self
     }
 
+    /// What the store looks out for by itself, about every half a minute, and writes events of;
+    /// nothing unless told.
+    pub fn watch(mut self, watch: Watch) -> Self {
+        self.watch = watch;
+        self
+    }
+
     /// Opens a store on a backend.
     ///
     /// # Errors
     /// [`Error::RulesDiffer`] if the database has other rules or prefixes, naming both;
     /// [`Error::Pepper`] for a wrong pepper, or without one that a live token needs;
-    /// [`Error::Invalid`] for no prefix, more than 8, or a retention under an hour;
+    /// [`Error::Invalid`] for no prefix, more than 8, a retention under an hour, or a window of
+    /// refusals outside its limits;
     /// [`Error::Backend`] if the backend fails. The database isn't changed then.
     pub fn open(self, backend: impl Backend) -> Result<Store, Error> {
         self.open_on(Arc::new(backend))
@@ -129,6 +140,7 @@ impl StoreBuilder {
     /// As [`open`](Self::open).
     pub fn open_on(self, backend: Arc<dyn Backend>) -> Result<Store, Error> {
         let retention = Retention::new(self.event_retention)?;
+        self.watch.check()?;
         let initial = Header {
             version: Version::FIRST,
             rules: self.rules,
@@ -154,6 +166,7 @@ impl StoreBuilder {
             #[cfg(feature = "sealed")]
             sealing_keys: self.sealing_keys,
             retention,
+            watching: Watching::new(self.watch, self.clock.now()),
             committer: Committer::default(),
             stop: Arc::new(Stop::default()),
             header: RwLock::new(HeaderState { header, prefixes: self.prefixes }),
@@ -179,6 +192,7 @@ impl StoreBuilder {
             core.refresh()?;
             core.keep_fresh(bound)?;
         }
+        core.keep_looking_out()?;
         Ok(Store { core })
     }
 }

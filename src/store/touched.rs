@@ -19,7 +19,10 @@ impl Touched {
     /// What a change writes. An event that stands alone touches nothing.
     pub(super) fn by_change(change: &Change) -> Self {
         let mut touched = Self::default();
-        let writes = change.operations.iter().filter(|op| !matches!(op.write, Write::Nothing));
+        let writes = change
+            .operations
+            .iter()
+            .filter(|op| !matches!(op.write, Write::Nothing | Write::Tell(..)));
         writes.for_each(|op| touched.add(&op.event));
         touched
     }

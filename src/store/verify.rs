@@ -104,7 +104,7 @@ impl Core {
         };
         let generation =
             Generation::new(entry.generation).map_err(|_| Refusal::Unfit(Unfit::Superseded))?;
-        Ok(Grant::new(GrantParts {
+        let grant = Grant::new(GrantParts {
             key: one.key,
             owner,
             kind: entry.kind,
@@ -114,7 +114,11 @@ impl Core {
             ends_at,
             prefix: *prefix,
             rate,
-        }))
+        });
+        if !grant.is_current() {
+            self.watching.note_earlier(&grant, one.now);
+        }
+        Ok(grant)
     }
 }
 

@@ -137,7 +137,7 @@ impl Transaction for Commit<'_> {
             if usage::add(self.connection, key, used)? || !usage::has_key(self.connection, key)? {
                 return Ok(());
             }
-            let first = Usage { used: *used, quota: None };
+            let first = Usage { used: *used, ..Usage::default() };
             usage::put(self.connection, &UsageOf::Key(key), Some(&first))
         };
         add().map_err(during)

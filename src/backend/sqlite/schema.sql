@@ -218,6 +218,13 @@ CREATE TABLE key_usage (
   wrong_address INTEGER NOT NULL DEFAULT 0,
   rate_limited INTEGER NOT NULL DEFAULT 0,
   quota_exhausted INTEGER NOT NULL DEFAULT 0,
+  -- Up to what was told of it by events that no call makes.
+  told_expired INTEGER,
+  told_trial_ending INTEGER,
+  told_token_old INTEGER,
+  told_unused INTEGER,
+  told_earlier_token_used INTEGER,
+  told_refused INTEGER,
   -- The version of the record at which the quota's count began, what is neither spent nor leased,
   -- when its period began, and a checksum of these and of whose it is.
   quota_since INTEGER,

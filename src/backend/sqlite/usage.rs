@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use super::cells::{Binder, Cells, int, millis, number, text, time, version};
+use super::cells::{Binder, Cells, generation, int, millis, number, text, time, version};
 use super::error::Fault;
 use super::sums;
 use crate::backend::UsageOf;
-use crate::id::KeyId;
-use crate::key::{LastAddress, QuotaState, RefusedCounts, RefusedFor, Usage, Used};
+use crate::id::{Generation, KeyId};
+use crate::key::{LastAddress, QuotaState, RefusedCounts, RefusedFor, Told, Usage, Used};
 
 /// The columns of reasons, by number.
 macro_rules! refused {
@@ -26,10 +26,24 @@ macro_rules! quota {
     };
 }
 
+macro_rules! told {
+    () => {
+        "told_expired, told_trial_ending, told_token_old, told_unused, told_earlier_token_used, \
+         told_refused"
+    };
+}
+
 /// The columns of a key, in the order in which they are read and, with the id last, written.
 macro_rules! columns {
     () => {
-        concat!("last_used_at, accepted, address, address_at, ", refused!(), ", ", quota!())
+        concat!(
+            "last_used_at, accepted, address, address_at, ",
+            refused!(),
+            ", ",
+            told!(),
+            ", ",
+            quota!()
+        )
     };
 }
 
@@ -135,7 +149,8 @@ pub(super) fn load(connection: &Connection, of: &UsageOf) -> Result<Option<Usage
             let Some(row) = rows.next()? else { return Ok(None) };
             let mut cells = Cells::new(row, "key_usage");
             let used = used(&mut cells)?;
-            Ok(Some(Usage { used, quota: quota(&mut cells, of)? }))
+            let told = told(&mut cells)?;
+            Ok(Some(Usage { used, told, quota: quota(&mut cells, of)? }))
         }
         UsageOf::Owner(owner) => {
             let sql = concat!("SELECT ", quota!(), " FROM owner_usage WHERE owner = ?");
@@ -181,6 +196,17 @@ fn quota(cells: &mut Cells<'_>, of: &UsageOf) -> Result<Option<QuotaState>, Faul
     }
 }
 
+fn told(cells: &mut Cells<'_>) -> Result<Told, Fault> {
+    Ok(Told {
+        expired: cells.maybe("told_expired", time)?,
+        trial_ending: cells.maybe("told_trial_ending", time)?,
+        token_old: cells.maybe("told_token_old", generation)?,
+        unused: cells.maybe("told_unused", time)?,
+        earlier_token_used: cells.maybe("told_earlier_token_used", generation)?,
+        refused: cells.maybe("told_refused", time)?,
+    })
+}
+
 fn address(value: ValueRef<'_>) -> Option<IpAddr> {
     text(value)?.parse().ok()
 }
@@ -195,7 +221,8 @@ pub(super) fn put(
         (UsageOf::Key(_), Some(_)) => concat!(
             "INSERT OR REPLACE INTO key_usage (",
             columns!(),
-            ", key_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            ", key_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+             ?)"
         ),
         (UsageOf::Owner(_), Some(_)) => concat!(
             "INSERT OR REPLACE INTO owner_usage (",
@@ -207,11 +234,12 @@ pub(super) fn put(
     };
     let mut statement = connection.prepare_cached(sql)?;
     let mut binder = Binder::new(&mut statement);
-    if let Some(Usage { used, quota }) = usage {
+    if let Some(Usage { used, quota, told }) = usage {
         if matches!(of, UsageOf::Key(_)) {
             binder.put(used.last_used_at.map(millis))?.put(count(used.accepted))?;
             put_address(&mut binder, used)?;
             put_refused(&mut binder, used)?;
+            put_told(&mut binder, told)?;
         }
         binder
             .put(quota.map(|quota| number(quota.since)))?
@@ -236,6 +264,17 @@ fn put_refused(binder: &mut Binder<'_, '_>, used: &Used) -> Result<(), Fault> {
     for reason in RefusedFor::ALL {
         binder.put(count(used.refused.get(reason)))?;
     }
+    Ok(())
+}
+
+fn put_told(binder: &mut Binder<'_, '_>, told: &Told) -> Result<(), Fault> {
+    binder
+        .put(told.expired.map(millis))?
+        .put(told.trial_ending.map(millis))?
+        .put(told.token_old.map(Generation::get))?
+        .put(told.unused.map(millis))?
+        .put(told.earlier_token_used.map(Generation::get))?
+        .put(told.refused.map(millis))?;
     Ok(())
 }
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::fields::{push, take_last, timestamp};
 use crate::backend::sled::fault::Fault;
 use crate::clock::Timestamp;
-use crate::id::Version;
-use crate::key::{LastAddress, QuotaState, RefusedCounts, RefusedFor, Usage, Used};
+use crate::id::{Generation, Version};
+use crate::key::{LastAddress, QuotaState, RefusedCounts, RefusedFor, Told, Usage, Used};
 
 #[derive(Serialize, Deserialize)]
 struct Mirror {
@@ -18,6 +18,17 @@ struct Mirror {
     /// By number.
     refused: Vec<(u8, u64)>,
     quota: Option<QuotaMirror>,
+    told: ToldMirror,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ToldMirror {
+    expired: Option<u64>,
+    trial_ending: Option<u64>,
+    token_old: Option<u32>,
+    unused: Option<u64>,
+    earlier_token_used: Option<u32>,
+    refused: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -28,7 +39,7 @@ struct QuotaMirror {
 }
 
 pub(in crate::backend::sled) fn encode_usage(usage: &Usage) -> Result<Vec<u8>, Fault> {
-    let Usage { used, quota } = usage;
+    let Usage { used, quota, told } = usage;
     let mirror = Mirror {
         last_used_at: used.last_used_at.map(Timestamp::as_millis),
         last_address: used.last_address.map(|seen| (seen.address, seen.at.as_millis())),
@@ -39,6 +50,14 @@ pub(in crate::backend::sled) fn encode_usage(usage: &Usage) -> Result<Vec<u8>, F
             left: quota.left,
             period: quota.period.as_millis(),
         }),
+        told: ToldMirror {
+            expired: told.expired.map(Timestamp::as_millis),
+            trial_ending: told.trial_ending.map(Timestamp::as_millis),
+            token_old: told.token_old.map(Generation::get),
+            unused: told.unused.map(Timestamp::as_millis),
+            earlier_token_used: told.earlier_token_used.map(Generation::get),
+            refused: told.refused.map(Timestamp::as_millis),
+        },
     };
     push(Vec::new(), &mirror)
 }
@@ -72,7 +91,19 @@ pub(in crate::backend::sled) fn decode_usage(bytes: &[u8]) -> Result<Usage, Faul
             refused,
         },
         quota: mirror.quota.map(quota).transpose().map_err(invalid)?,
+        told: Told {
+            expired: timestamp(mirror.told.expired)?,
+            trial_ending: timestamp(mirror.told.trial_ending)?,
+            token_old: generation(mirror.told.token_old)?,
+            unused: timestamp(mirror.told.unused)?,
+            earlier_token_used: generation(mirror.told.earlier_token_used)?,
+            refused: timestamp(mirror.told.refused)?,
+        },
     })
+}
+
+fn generation(number: Option<u32>) -> Result<Option<Generation>, Fault> {
+    number.map(Generation::new).transpose().map_err(invalid)
 }
 
 fn invalid(invalid: crate::invalid::Invalid) -> Fault {

@@ -1,0 +1,245 @@
+//! One look at what may be due.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Watch;
+use super::deadlines::{Deadlines, What};
+use super::refusals::Refusals;
+use crate::authority::{Actor, Authority, Role};
+use crate::backend::{
+    BackendError, BackendErrorKind, Change, Precondition, ScannedKey, UsageOf, Write,
+};
+use crate::clock::Timestamp;
+use crate::event::{EventDraft, EventKind, Fields};
+use crate::grant::Grant;
+use crate::id::{Generation, KeyId};
+use crate::key::{KeyRecord, Kind, Tiding, Usage};
+use crate::store::background;
+use crate::store::core::Core;
+use crate::store::error::Error;
+
+/// How long after a round the next one begins.
+const PAUSE: Duration = Duration::from_secs(30);
+/// How many keys a round looks at: what is due beside them waits for the next.
+const MAX_A_ROUND: usize = 1_000;
+/// How many uses of earlier tokens are held until the next round; later ones come again.
+const MAX_LATE_USES: usize = 1_000;
+
+/// What a store looks out for, and what it has noticed since the last round.
+#[derive(Debug)]
+pub(in crate::store) struct Watching {
+    watch: Watch,
+    deadlines: Mutex<Deadlines>,
+    refusals: Mutex<Refusals>,
+    /// Earlier tokens that were used in the last part of their grace.
+    late_uses: Mutex<BTreeSet<(KeyId, Generation)>>,
+    /// Keys that are refused too often.
+    refused: Mutex<Vec<KeyId>>,
+}
+
+impl Watching {
+    pub(in crate::store) fn new(watch: Watch, now: Timestamp) -> Self {
+        Self {
+            watch,
+            deadlines: Mutex::new(Deadlines::new(watch, now)),
+            refusals: Mutex::default(),
+            late_uses: Mutex::default(),
+            refused: Mutex::default(),
+        }
+    }
+
+    /// A key is new or has changed.
+    pub(in crate::store) fn note_key(&self, key: &ScannedKey) {
+        if !self.watch.is_idle() {
+            lock(&self.deadlines).note(key);
+        }
+    }
+
+    /// An earlier token was accepted. Nobody waits.
+    #[inline]
+    pub(in crate::store) fn note_earlier(&self, grant: &Grant, now: Timestamp) {
+        if let Some(last_part) = self.watch.earlier_tokens
+            && grant.ends_at().is_some_and(|end| end.since(now) <= last_part)
+            && let Ok(mut late) = self.late_uses.try_lock()
+            && late.len() < MAX_LATE_USES
+        {
+            late.insert((grant.key(), grant.generation()));
+        }
+    }
+
+    /// So many refusals of a key were counted.
+    pub(in crate::store) fn note_refusals(&self, key: KeyId, count: u64, now: Timestamp) {
+        if let Some(rule) = self.watch.refusals
+            && lock(&self.refusals).add(key, count, now, rule)
+        {
+            lock(&self.refused).push(key);
+        }
+    }
+}
+
+impl Core {
+    /// Has events written that are due, from now on, about every half a minute.
+    pub(in crate::store) fn keep_looking_out(self: &Arc<Self>) -> Result<(), Error> {
+        let watch = self.watching.watch;
+        if watch.is_idle() || watch.only_when_asked {
+            return Ok(());
+        }
+        let work = |core: &Arc<Self>| {
+            // What fails is tried again in the next round.
+            let _ = core.look_out();
+            Some(PAUSE)
+        };
+        background::spawn("keyhasp-watch", self, work).map_err(|error| {
+            let operation = "start the watch";
+            let name = self.backend.name();
+            BackendError::new(BackendErrorKind::Io, name, operation).with_source(error).into()
+        })
+    }
+
+    /// Writes the events that are due; how many. What fails is tried again in the next round.
+    pub(in crate::store) fn look_out(self: &Arc<Self>) -> Result<usize, Error> {
+        let watching = &self.watching;
+        if watching.watch.is_idle() {
+            return Ok(0);
+        }
+        let now = self.now();
+        let mut told = 0;
+        let due = lock(&watching.deadlines).take_due(now, MAX_A_ROUND);
+        let usages = self.usage_of(&due)?;
+        let mut failed = None;
+        for ((id, what), usage) in due.into_iter().zip(usages) {
+            match self.look_at(id, what, &usage, now) {
+                Ok(is_told) => told += usize::from(is_told),
+                Err(error) => {
+                    lock(&watching.deadlines).note_at(now, id, what);
+                    failed = Some(error);
+                }
+            }
+        }
+        let late = std::mem::take(&mut *lock(&watching.late_uses));
+        for (id, generation) in late {
+            let tiding = Tiding::EarlierTokenUsed(generation);
+            told += usize::from(self.tell_of(id, tiding, now)?);
+        }
+        for id in std::mem::take(&mut *lock(&watching.refused)) {
+            let window =
+                watching.watch.refusals.map_or_else(Default::default, |(_, window)| window);
+            let tiding = Tiding::Refused { at: now, until: now.saturating_add(window) };
+            told += usize::from(self.tell_of(id, tiding, now)?);
+        }
+        failed.map_or(Ok(told), Err)
+    }
+
+    /// Looks at one key; whether there was something to tell.
+    fn look_at(
+        self: &Arc<Self>,
+        id: KeyId,
+        what: What,
+        usage: &Usage,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let Some(key) = self.backend.key(id)?.filter(KeyRecord::is_live) else { return Ok(false) };
+        match self.watching.due_of(&key, what, usage, now) {
+            Some((at, tiding)) if at <= now => {
+                let is_told = self.tell(&key, tiding, now)?;
+                if let Tiding::Unused(_) = tiding {
+                    // It may be used again, and then be unused again.
+                    let time = self.watching.watch.unused.unwrap_or_default();
+                    lock(&self.watching.deadlines).note_at(now.saturating_add(time), id, what);
+                }
+                Ok(is_told)
+            }
+            Some((at, _)) => {
+                lock(&self.watching.deadlines).note_at(at, id, what);
+                Ok(false)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// The same for a key that may be gone.
+    fn tell_of(self: &Arc<Self>, id: KeyId, tiding: Tiding, now: Timestamp) -> Result<bool, Error> {
+        match self.backend.key(id)?.filter(KeyRecord::is_live) {
+            Some(key) => self.tell(&key, tiding, now),
+            None => Ok(false),
+        }
+    }
+
+    /// Writes an event, unless that was done before: by another process, or before the last start.
+    fn tell(
+        self: &Arc<Self>,
+        key: &KeyRecord,
+        tiding: Tiding,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let (kind, generation) = match tiding {
+            Tiding::Expired(_) => (EventKind::KeyExpired, None),
+            Tiding::TrialEnding(_) => (EventKind::TrialEnding, None),
+            Tiding::TokenOld(generation) => (EventKind::TokenOld, Some(generation)),
+            Tiding::Unused(_) => (EventKind::KeyUnused, None),
+            Tiding::EarlierTokenUsed(generation) => (EventKind::EarlierTokenUsed, Some(generation)),
+            Tiding::Refused { .. } => (EventKind::KeyRefused, None),
+        };
+        let event = EventDraft {
+            at: now,
+            kind,
+            owner: Some(key.owner),
+            key: Some(key.id),
+            version: key.version,
+            generation,
+            fields: Fields::NONE,
+            authority: Authority::new(Role::Administrator, Actor::new("keyhasp")?),
+        };
+        let change = Change::of(Write::Tell(key.id, tiding), event);
+        let change = change.requiring(Precondition::Key(key.id, key.version));
+        // Refused: it was told already, or the key has changed since and is looked at again.
+        Ok(self.commit(change)?.is_ok())
+    }
+
+    /// What was used of the keys that are due, as far as that matters.
+    fn usage_of(&self, due: &[(KeyId, What)]) -> Result<Vec<Usage>, Error> {
+        if self.watching.watch.unused.is_none() {
+            return Ok(vec![Usage::default(); due.len()]);
+        }
+        let of: Vec<UsageOf> = due.iter().map(|(id, _)| UsageOf::Key(*id)).collect();
+        Ok(self.backend.usage(&of)?)
+    }
+}
+
+impl Watching {
+    /// When something is to be told of a key, and what.
+    fn due_of(
+        &self,
+        key: &KeyRecord,
+        what: What,
+        usage: &Usage,
+        now: Timestamp,
+    ) -> Option<(Timestamp, Tiding)> {
+        let issued_at = key.current.issued_at;
+        Some(match what {
+            What::Expired => {
+                let at = key.expires_at?;
+                (at, Tiding::Expired(at))
+            }
+            What::TrialEnding => {
+                let is_ending = |at: &Timestamp| key.kind == Kind::Trial && now < *at;
+                let at = key.expires_at.filter(is_ending)?;
+                (at.saturating_sub(self.watch.trials_ending?), Tiding::TrialEnding(at))
+            }
+            What::TokenOld => {
+                let at = issued_at.saturating_add(self.watch.old_tokens?);
+                (at, Tiding::TokenOld(key.current.generation))
+            }
+            What::Unused => {
+                let since = usage.used.last_used_at.map_or(issued_at, |used| used.max(issued_at));
+                (since.saturating_add(self.watch.unused?), Tiding::Unused(since))
+            }
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,111 @@
+//! What is looked out for.
+
+use std::time::Duration;
+
+use crate::invalid::{Invalid, Problem};
+
+/// What a store looks out for, and writes an event of. Nothing unless told.
+///
+/// ```
+/// use std::time::Duration;
+/// use keyhasp::store::Watch;
+///
+/// const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// let watch = Watch::new()
+///     .expiries()
+///     .trials_ending_within(3 * DAY)
+///     .tokens_older_than(90 * DAY)
+///     .keys_unused_for(30 * DAY)
+///     .earlier_tokens_used_within(DAY / 24)
+///     .refusals(100, Duration::from_secs(60));
+/// # let _ = watch;
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Watch {
+    pub(super) expiries: bool,
+    pub(super) trials_ending: Option<Duration>,
+    pub(super) old_tokens: Option<Duration>,
+    pub(super) unused: Option<Duration>,
+    pub(super) earlier_tokens: Option<Duration>,
+    pub(super) refusals: Option<(u64, Duration)>,
+    pub(super) only_when_asked: bool,
+}
+
+impl Watch {
+    /// How many events of refusals a store writes in a minute, at most.
+    pub const MAX_REFUSAL_EVENTS: u32 = 10;
+    /// The longest window in which refusals are counted: a day.
+    pub const MAX_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// For nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// For keys that expire: `KeyExpired`, once for each expiry. What expired more than a week
+    /// before the store was opened isn't told any more.
+    pub fn expiries(mut self) -> Self {
+        self.expiries = true;
+        self
+    }
+
+    /// For trial keys whose expiry is so close: `TrialEnding`, once for each expiry.
+    pub fn trials_ending_within(mut self, ahead: Duration) -> Self {
+        self.trials_ending = Some(ahead);
+        self
+    }
+
+    /// For keys whose current token was issued so long ago: `TokenOld`, once for each token.
+    pub fn tokens_older_than(mut self, age: Duration) -> Self {
+        self.old_tokens = Some(age);
+        self
+    }
+
+    /// For keys that weren't used for so long: `KeyUnused`, once until they are used again.
+    pub fn keys_unused_for(mut self, time: Duration) -> Self {
+        self.unused = Some(time);
+        self
+    }
+
+    /// For earlier tokens that are used in this last part of their grace: `EarlierTokenUsed`, once
+    /// for each token.
+    pub fn earlier_tokens_used_within(mut self, of_the_end: Duration) -> Self {
+        self.earlier_tokens = Some(of_the_end);
+        self
+    }
+
+    /// For keys whose right tokens are refused more than `count` times in a window of up to a day:
+    /// `KeyRefused`, once in each window, and for all keys together at most 10 times a minute.
+    pub fn refusals(mut self, count: u64, window: Duration) -> Self {
+        self.refusals = Some((count, window));
+        self
+    }
+
+    /// Has the store look out only when [`Store::look_out`](crate::Store::look_out) is called, by a
+    /// service that has a schedule of its own.
+    pub fn only_when_asked(mut self) -> Self {
+        self.only_when_asked = true;
+        self
+    }
+
+    /// Whether anything is looked out for.
+    pub(in crate::store) fn is_idle(&self) -> bool {
+        *self == Self { only_when_asked: self.only_when_asked, ..Self::default() }
+    }
+
+    /// # Errors
+    /// [`Invalid`] for a window of zero, or of more than a day.
+    pub(in crate::store) fn check(&self) -> Result<(), Invalid> {
+        let Some((_, window)) = self.refusals else { return Ok(()) };
+        if window.is_zero() || window > Self::MAX_WINDOW {
+            let given = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+            let max = u64::try_from(Self::MAX_WINDOW.as_millis()).unwrap_or(u64::MAX);
+            return Err(Invalid::new(
+                "refusals.window",
+                Problem::OutOfRange { given, min: 1, max },
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,290 @@
+//! Events that no call makes: each at its time, once.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{HOUR, START, World, builder, clock};
+use keyhasp::backend::{Backend, Memory};
+use keyhasp::event::Event;
+use keyhasp::store::{ListEvents, StoreBuilder, Watch};
+use keyhasp::{
+    Access, Clock, CreateKey, EventKind, Expiry, Issued, KeyStore, ManualClock, Rotate, Store,
+    Timestamp,
+};
+use proptest::prelude::*;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const TOLD: [EventKind; 6] = [
+    EventKind::KeyExpired,
+    EventKind::TrialEnding,
+    EventKind::TokenOld,
+    EventKind::KeyUnused,
+    EventKind::EarlierTokenUsed,
+    EventKind::KeyRefused,
+];
+
+/// A store that looks out, and its world.
+struct Lookout {
+    world: World,
+    store: Arc<Store>,
+    watch: Watch,
+    backend: Arc<dyn Backend>,
+    /// Stores that were there before: dropped, they would close the backend.
+    former: Vec<Arc<Store>>,
+}
+
+fn all() -> Watch {
+    Watch::new()
+        .expiries()
+        .trials_ending_within(3 * DAY)
+        .tokens_older_than(90 * DAY)
+        .keys_unused_for(30 * DAY)
+        .earlier_tokens_used_within(HOUR)
+}
+
+fn open(watch: Watch, backend: &Arc<dyn Backend>, clock: &Arc<ManualClock>) -> Arc<Store> {
+    let configure = |builder: StoreBuilder| builder.watch(watch.only_when_asked());
+    // Ids and tokens are drawn anew each time.
+    let seed = u64::try_from(clock.monotonic().as_nanos()).unwrap();
+    Arc::new(configure(builder(clock, seed)).open_on(Arc::clone(backend)).unwrap())
+}
+
+impl Lookout {
+    fn new(watch: Watch) -> Self {
+        let clock = clock();
+        let backend: Arc<dyn Backend> = Arc::new(Memory::new());
+        let store = open(watch, &backend, &clock);
+        let world = World::of(Arc::clone(&store) as Arc<dyn KeyStore>, clock);
+        Self { world, store, watch, backend, former: Vec::new() }
+    }
+
+    /// Another start on the same records.
+    fn reopen(&mut self) {
+        let clock = Arc::clone(&self.world.clock);
+        let store = open(self.watch, &self.backend, &clock);
+        self.former.push(std::mem::replace(&mut self.store, store));
+        self.world = World::of(Arc::clone(&self.store) as Arc<dyn KeyStore>, clock);
+    }
+
+    /// The events that looking out leads to now.
+    fn look_out(&self) -> Vec<EventKind> {
+        let before = self.last();
+        let told = self.store.look_out().unwrap();
+        let events = self.told_after(before);
+        assert_eq!(told, events.len());
+        events.iter().map(|event| event.kind).collect()
+    }
+
+    fn last(&self) -> u64 {
+        self.events(0).last().map_or(0, |event| event.sequence)
+    }
+
+    fn events(&self, after: u64) -> Vec<Event> {
+        let query = ListEvents::new().after(after).limit(1_000);
+        self.world.admin.events(&query).unwrap().items
+    }
+
+    fn told_after(&self, after: u64) -> Vec<Event> {
+        self.events(after).into_iter().filter(|event| TOLD.contains(&event.kind)).collect()
+    }
+
+    fn trial(&self, lives: Duration) -> Issued {
+        let (keys, _) = self.world.owner("org");
+        let admin = &self.world.admin;
+        let expiry = Expiry::At(self.world.after(lives));
+        let owner = keys.owner().unwrap().id;
+        admin.create(&owner, CreateKey::trial(Access::Full, expiry)).unwrap()
+    }
+
+    fn later(&self, by: Duration) {
+        self.world.clock.advance(by);
+    }
+
+    fn verify(&self, issued: &Issued) {
+        self.world.verifier.verify(issued.token.expose()).unwrap();
+    }
+}
+
+#[test]
+fn an_expiry_is_told_once_and_again_when_it_was_moved() {
+    let mut lookout = Lookout::new(Watch::new().expiries());
+    let (keys, _) = lookout.world.owner("org");
+    let expiry = Expiry::At(lookout.world.after(HOUR));
+    let issued = keys.create(CreateKey::new(Access::Full).expires(expiry)).unwrap();
+    lookout.later(HOUR - Duration::from_millis(1));
+    assert_eq!(lookout.look_out(), []);
+    lookout.later(Duration::from_millis(1));
+    assert_eq!(lookout.look_out(), [EventKind::KeyExpired]);
+    let event = lookout.told_after(0).pop().unwrap();
+    assert_eq!((event.key, event.at), (Some(issued.key.id), lookout.world.now()));
+    assert_eq!((event.version, event.authority.actor.as_str()), (issued.key.version, "keyhasp"));
+    assert_eq!(lookout.look_out(), []);
+    lookout.reopen();
+    assert_eq!(lookout.look_out(), []);
+
+    let later = Expiry::At(lookout.world.after(HOUR));
+    lookout.world.admin.prolong(issued.key.id, later).unwrap();
+    lookout.later(HOUR);
+    assert_eq!(lookout.look_out(), [EventKind::KeyExpired]);
+}
+
+#[test]
+fn what_came_while_nobody_looked_is_told_for_a_week() {
+    let mut lookout = Lookout::new(Watch::new().expiries());
+    let (keys, _) = lookout.world.owner("org");
+    for lives in [HOUR, 8 * DAY] {
+        let expiry = Expiry::At(lookout.world.after(lives));
+        keys.create(CreateKey::new(Access::Full).expires(expiry)).unwrap();
+    }
+    lookout.later(HOUR + 8 * DAY);
+    lookout.reopen();
+    assert_eq!(lookout.look_out(), [EventKind::KeyExpired]);
+}
+
+#[test]
+fn each_at_its_time() {
+    let lookout = Lookout::new(all());
+    let trial = lookout.trial(20 * DAY);
+    lookout.later(17 * DAY - Duration::from_millis(1));
+    assert_eq!(lookout.look_out(), []);
+    lookout.later(Duration::from_millis(1));
+    assert_eq!(lookout.look_out(), [EventKind::TrialEnding]);
+    lookout.later(3 * DAY);
+    assert_eq!(lookout.look_out(), [EventKind::KeyExpired]);
+    // The trial and its owner's first key, neither used since they were made.
+    lookout.later(10 * DAY);
+    assert_eq!(lookout.look_out(), [EventKind::KeyUnused; 2]);
+    lookout.later(60 * DAY);
+    assert_eq!(lookout.look_out(), [EventKind::TokenOld; 2]);
+    assert_eq!(lookout.look_out(), []);
+    // A new token is young, and its key as good as used.
+    lookout.world.admin.convert_trial(trial.key.id, Expiry::Never).unwrap();
+    lookout.world.admin.rotate(trial.key.id, Rotate::new()).unwrap();
+    lookout.later(30 * DAY);
+    assert_eq!(lookout.look_out(), [EventKind::KeyUnused]);
+    lookout.later(60 * DAY);
+    assert_eq!(lookout.look_out(), [EventKind::TokenOld]);
+}
+
+#[test]
+fn a_trial_that_is_over_is_not_about_to_end() {
+    let lookout = Lookout::new(Watch::new().trials_ending_within(3 * DAY));
+    let trial = lookout.trial(20 * DAY);
+    lookout.later(20 * DAY);
+    assert_eq!(lookout.look_out(), []);
+    let expiry = Expiry::At(lookout.world.after(DAY));
+    lookout.world.admin.prolong(trial.key.id, expiry).unwrap();
+    assert_eq!(lookout.look_out(), [EventKind::TrialEnding]);
+}
+
+#[test]
+fn nothing_is_told_of_the_revoked() {
+    let lookout = Lookout::new(all());
+    let trial = lookout.trial(20 * DAY);
+    lookout.world.admin.revoke(trial.key.id).unwrap();
+    lookout.later(365 * DAY);
+    let told = lookout.look_out();
+    assert_eq!(told.len(), 2, "of the first key alone: {told:?}");
+}
+
+#[test]
+fn an_earlier_token_in_use_is_told_at_the_end_of_its_grace() {
+    let lookout = Lookout::new(Watch::new().earlier_tokens_used_within(HOUR));
+    let (keys, first) = lookout.world.owner("org");
+    let second = keys.rotate(first.key.id, Rotate::new().grace(6 * HOUR)).unwrap();
+    lookout.verify(&first);
+    lookout.later(5 * HOUR - Duration::from_millis(1));
+    lookout.verify(&first);
+    assert_eq!(lookout.look_out(), []);
+    lookout.later(Duration::from_millis(1));
+    lookout.verify(&second);
+    assert_eq!(lookout.look_out(), []);
+    lookout.verify(&first);
+    assert_eq!(lookout.look_out(), [EventKind::EarlierTokenUsed]);
+    assert_eq!(lookout.told_after(0)[0].generation, Some(first.key.generation));
+    lookout.verify(&first);
+    assert_eq!(lookout.look_out(), []);
+}
+
+#[test]
+fn windows_of_refusals_have_limits() {
+    for window in [Duration::ZERO, DAY + Duration::from_millis(1)] {
+        let watch = Watch::new().refusals(1, window);
+        let refused = builder(&clock(), 1).watch(watch).open(Memory::new()).unwrap_err();
+        assert!(
+            matches!(refused, keyhasp::Error::Invalid(why) if why.field() == "refusals.window")
+        );
+    }
+}
+
+/// One thing after another, of one key that expires.
+#[derive(Clone, Debug)]
+enum Step {
+    Later(u64),
+    LookOut,
+    Prolong(u64),
+    Reopen,
+    Revoke,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1..30_u64).prop_map(Step::Later),
+        4 => Just(Step::LookOut),
+        2 => (1..40_u64).prop_map(Step::Prolong),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Revoke),
+    ]
+}
+
+proptest! {
+    /// Whatever happens between: an expiry is told by the first look after it, and by no other.
+    #[test]
+    fn each_expiry_is_told_by_the_first_look_after_it(
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let mut lookout = Lookout::new(Watch::new().expiries());
+        let (keys, _) = lookout.world.owner("org");
+        let hours = |hours: u64| HOUR * u32::try_from(hours).unwrap();
+        let mut expiry = lookout.world.after(hours(20));
+        let request = CreateKey::new(Access::Full).expires(Expiry::At(expiry));
+        let id = keys.create(request).unwrap().key.id;
+        let mut told: Option<Timestamp> = None;
+        let mut is_revoked = false;
+        for step in steps {
+            match step {
+                Step::Later(by) => lookout.later(hours(by)),
+                Step::LookOut => {
+                    let is_due = !is_revoked && expiry <= lookout.world.now() && told != Some(expiry);
+                    // What expired a week before a start isn't told; no sequence takes so long.
+                    let expected: &[_] = if is_due { &[EventKind::KeyExpired] } else { &[] };
+                    prop_assert_eq!(lookout.look_out(), expected);
+                    if is_due {
+                        told = Some(expiry);
+                    }
+                }
+                Step::Prolong(by) if !is_revoked => {
+                    let later = expiry.max(lookout.world.now()).saturating_add(hours(by));
+                    lookout.world.admin.prolong(id, Expiry::At(later)).unwrap();
+                    expiry = later;
+                }
+                Step::Prolong(_) => {}
+                Step::Reopen => {
+                    let since = lookout.world.now().since(expiry);
+                    if since < 6 * DAY {
+                        lookout.reopen();
+                    }
+                }
+                Step::Revoke => {
+                    lookout.world.admin.revoke(id).unwrap();
+                    is_revoked = true;
+                }
+            }
+        }
+        prop_assert!(lookout.world.now().as_millis() >= START);
+    }
+}
