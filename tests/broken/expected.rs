@@ -243,6 +243,14 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         ],
     ),
     (Fault::ShortNamesAreLost, &["size_the_smallest_records_read_back"]),
+    (
+        Fault::TidingsAreToldAgain,
+        &[
+            "rule_a_tiding_is_told_once",
+            "rule_what_was_told_reads_back",
+            "rule_what_was_told_stays_beside_usage",
+        ],
+    ),
     // Order.
     (Fault::BatchesMix, &["order_concurrent_batches_do_not_mix"]),
     (Fault::BatchesSeeTheStateBeforeThem, &["order_later_changes_of_a_batch_see_earlier_ones"]),

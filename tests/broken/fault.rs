@@ -71,6 +71,7 @@ pub(crate) enum Fault {
     ReplacedOwnersKeepTheirSwitch,
     SealsAreLost,
     ShortNamesAreLost,
+    TidingsAreToldAgain,
 
     // Order.
     BatchesMix,

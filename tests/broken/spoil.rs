@@ -125,6 +125,11 @@ impl Broken {
                 }
                 **header = self.as_stored(header);
             }
+            Write::Tell(..) => {
+                if self.is(Fault::TidingsAreToldAgain) {
+                    *write = Write::Nothing;
+                }
+            }
             Write::Nothing => {}
         }
         Ok(())

@@ -20,7 +20,7 @@ pub(super) fn written(write: &Write) -> Option<Record> {
         Write::CreateOwner(owner) | Write::ReplaceOwner(owner) => Record::Owner(owner.id),
         Write::RemoveOwner(id, _) => Record::Owner(*id),
         Write::ReplaceHeader(_) => Record::Header,
-        Write::Nothing => return None,
+        Write::Nothing | Write::Tell(..) => return None,
     })
 }
 

@@ -32,6 +32,22 @@ pub fn note(key: &KeyRecord) -> Result<Change, Invalid> {
     Ok(Change::of(Write::Nothing, key_event(EventKind::TokenOpened, key)?))
 }
 
+/// Tells this of the key.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn tell(key: &KeyRecord, tiding: Tiding) -> Result<Change, Invalid> {
+    let kind = match tiding {
+        Tiding::Expired(_) => EventKind::KeyExpired,
+        Tiding::TrialEnding(_) => EventKind::TrialEnding,
+        Tiding::TokenOld(_) => EventKind::TokenOld,
+        Tiding::Unused(_) => EventKind::KeyUnused,
+        Tiding::EarlierTokenUsed(_) => EventKind::EarlierTokenUsed,
+        Tiding::Refused { .. } => EventKind::KeyRefused,
+    };
+    Ok(Change::of(Write::Tell(key.id, tiding), key_event(kind, key)?))
+}
+
 /// Creates the key.
 ///
 /// # Errors

@@ -21,6 +21,7 @@ mod rule_owners;
 mod rule_preconditions;
 mod rule_records;
 mod rule_store;
+mod rule_tidings;
 mod size;
 mod usage;
 mod usage_quota;

@@ -1,0 +1,114 @@
+//! What is told of a key by events that no call makes: once.
+
+use crate::backend::{Change, Precondition, Rejection, UsageChange, UsageOf};
+use crate::id::Version;
+use crate::key::{Tiding, Told, Used};
+use crate::testing::conformance::Failure;
+use crate::testing::conformance::ask::Ask;
+use crate::testing::conformance::case::list;
+use crate::testing::conformance::failure::{Tested, ensure_eq};
+use crate::testing::conformance::instance::Instance;
+use crate::testing::conformance::subject::Lab;
+use crate::testing::sample;
+
+list![
+    rule_a_tiding_is_told_once,
+    rule_what_was_told_reads_back,
+    rule_what_was_told_stays_beside_usage,
+    rule_what_was_told_goes_with_its_key,
+];
+
+/// One of each.
+fn tidings() -> Result<[Tiding; 6], Failure> {
+    Ok([
+        Tiding::Expired(sample::at(1)),
+        Tiding::TrialEnding(sample::at(2)),
+        Tiding::TokenOld(sample::generation(3)?),
+        Tiding::Unused(sample::at(4)),
+        Tiding::EarlierTokenUsed(sample::generation(5)?),
+        Tiding::Refused { at: sample::at(6), until: sample::at(7) },
+    ])
+}
+
+/// What a key is like of which all these were told.
+fn told_of(tidings: &[Tiding]) -> Told {
+    let mut told = Told::default();
+    for tiding in tidings {
+        let _is_new = told.note(*tiding);
+    }
+    told
+}
+
+fn with_key<'a>(lab: &Lab<'a>) -> Result<Instance<'a>, Failure> {
+    let backend = lab.with_owners(&["acme"])?;
+    backend.apply(sample::create_key(&sample::key(1, "acme")?)?)?;
+    Ok(backend)
+}
+
+/// As the store tells: of a version of the key.
+fn telling(tiding: Tiding) -> Result<Change, Failure> {
+    let key = sample::key(1, "acme")?;
+    let precondition = Precondition::Key(key.id, key.version);
+    Ok(sample::tell(&key, tiding)?.requiring(precondition))
+}
+
+fn rule_a_tiding_is_told_once(lab: &Lab<'_>) -> Tested {
+    let backend = with_key(lab)?;
+    for tiding in tidings()? {
+        let applied = backend.apply(telling(tiding)?)?;
+        ensure_eq!(backend.last_event()?, applied.last_event, "the event of {tiding:?}");
+        let rejection = backend.refuse(telling(tiding)?)?;
+        ensure_eq!(rejection, Rejection::ToldBefore(sample::key_id(1)), "{tiding:?} again");
+        ensure_eq!(backend.last_event()?, applied.last_event, "the last event after that");
+    }
+    // In one batch, too.
+    let later = telling(Tiding::Expired(sample::at(9)))?;
+    let outcome = backend.commit(&[later.clone(), later])?;
+    let told: Vec<bool> = outcome.iter().map(Result::is_ok).collect();
+    ensure_eq!(told, [true, false], "the same twice in a batch");
+    // The record is as it was.
+    backend.expect_key(&sample::key(1, "acme")?)?;
+    let (of, expected) = (sample::key_id(1), Version::new(2));
+    let stale = telling(Tiding::Expired(sample::at(10)))?;
+    let stale = Change { preconditions: vec![Precondition::Key(of, expected)], ..stale };
+    backend.refuse(stale)?;
+    Ok(())
+}
+
+fn rule_what_was_told_reads_back(lab: &Lab<'_>) -> Tested {
+    let backend = with_key(lab)?;
+    let tidings = tidings()?;
+    for count in 1..=tidings.len() {
+        backend.apply(telling(tidings[count - 1])?)?;
+        let found = backend.usage_of(UsageOf::Key(sample::key_id(1)))?.told;
+        ensure_eq!(found, told_of(&tidings[..count]), "what was told after {count}");
+    }
+    Ok(())
+}
+
+fn rule_what_was_told_stays_beside_usage(lab: &Lab<'_>) -> Tested {
+    let backend = with_key(lab)?;
+    let tidings = tidings()?;
+    let used = Used { accepted: 1, last_used_at: Some(sample::at(8)), ..Used::default() };
+    for tiding in tidings {
+        backend.take_in(&[UsageChange::Add(sample::key_id(1), used)])?;
+        backend.apply(telling(tiding)?)?;
+    }
+    backend.take_in(&[UsageChange::Add(sample::key_id(1), used)])?;
+    let usage = backend.usage_of(UsageOf::Key(sample::key_id(1)))?;
+    ensure_eq!(usage.told, told_of(&tidings), "what was told");
+    ensure_eq!(usage.used.accepted, 7, "uses beside it");
+    Ok(())
+}
+
+fn rule_what_was_told_goes_with_its_key(lab: &Lab<'_>) -> Tested {
+    let backend = with_key(lab)?;
+    let tiding = Tiding::Expired(sample::at(1));
+    backend.apply(telling(tiding)?)?;
+    backend.apply(sample::remove_key(&sample::key(1, "acme")?)?)?;
+    let found = backend.usage_of(UsageOf::Key(sample::key_id(1)))?.told;
+    ensure_eq!(found, Told::default(), "of a key that is gone");
+    backend.apply(sample::create_key(&sample::key(1, "acme")?)?)?;
+    backend.apply(telling(tiding)?)?;
+    Ok(())
+}
