@@ -132,7 +132,10 @@ impl Core {
             return Ok(());
         }
         self.stop.set();
-        Ok(self.backend.close()?)
+        // Closed all the same.
+        let flushed = self.flush_last_usage();
+        self.backend.close()?;
+        flushed
     }
 }
 

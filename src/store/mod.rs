@@ -42,6 +42,7 @@ mod retention;
 mod sealing;
 mod settings_check;
 mod touched;
+mod usage;
 mod verify;
 mod watch;
 
@@ -67,4 +68,5 @@ pub use request::{
     ListOwners, OwnerAction, Rotate, SetLimits, UpdateKey, UpdateOwner, VerifyRequest,
 };
 pub use settings_check::SettingsCheck;
+pub use usage::{KeyUsage, UsageSettings};
 pub use watch::Watch;

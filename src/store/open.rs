@@ -16,6 +16,7 @@ use super::prefixes::AcceptedPrefixes;
 use super::retention::Retention;
 use super::settings_check::SettingsCheck;
 use super::touched::Touched;
+use super::usage::{Collector, UsageSettings};
 use super::watch::{Watch, Watching};
 use crate::authority::{Actor, Authority, Role};
 use crate::backend::{Backend, Change, Rejection, Sharing, Write};
@@ -49,6 +50,7 @@ pub struct StoreBuilder {
     random: Box<dyn RandomSource>,
     settings_check: Option<Box<dyn SettingsCheck>>,
     event_retention: Option<Duration>,
+    usage: Option<UsageSettings>,
     watch: Watch,
     #[cfg(feature = "sealed")]
     sealing_keys: Option<SealingKeys>,
@@ -65,6 +67,7 @@ impl StoreBuilder {
             random: Box::new(SysRng),
             settings_check: None,
             event_retention: None,
+            usage: None,
             watch: Watch::new(),
             #[cfg(feature = "sealed")]
             sealing_keys: None,
@@ -115,6 +118,12 @@ impl StoreBuilder {
         self
     }
 
+    /// Keeps what is used of keys: when last, and what else the settings say. Nothing unless told.
+    pub fn usage(mut self, settings: UsageSettings) -> Self {
+        self.usage = Some(settings);
+        self
+    }
+
     /// What the store looks out for by itself, about every half a minute, and writes events of;
     /// nothing unless told.
     pub fn watch(mut self, watch: Watch) -> Self {
@@ -127,8 +136,8 @@ impl StoreBuilder {
     /// # Errors
     /// [`Error::RulesDiffer`] if the database has other rules or prefixes, naming both;
     /// [`Error::Pepper`] for a wrong pepper, or without one that a live token needs;
-    /// [`Error::Invalid`] for no prefix, more than 8, a retention under an hour, or a window of
-    /// refusals outside its limits;
+    /// [`Error::Invalid`] for no prefix, more than 8, a retention under an hour, or settings of
+    /// usage or a window of refusals outside their limits;
     /// [`Error::Backend`] if the backend fails. The database isn't changed then.
     pub fn open(self, backend: impl Backend) -> Result<Store, Error> {
         self.open_on(Arc::new(backend))
@@ -140,6 +149,7 @@ impl StoreBuilder {
     /// As [`open`](Self::open).
     pub fn open_on(self, backend: Arc<dyn Backend>) -> Result<Store, Error> {
         let retention = Retention::new(self.event_retention)?;
+        self.usage.map_or(Ok(()), |settings| settings.check())?;
         self.watch.check()?;
         let initial = Header {
             version: Version::FIRST,
@@ -168,6 +178,9 @@ impl StoreBuilder {
             retention,
             watching: Watching::new(self.watch, self.clock.now()),
             committer: Committer::default(),
+            usage: self
+                .usage
+                .map(|settings| Arc::new(Collector::new(settings, backend.expected_keys()))),
             stop: Arc::new(Stop::default()),
             header: RwLock::new(HeaderState { header, prefixes: self.prefixes }),
             ids: Mutex::new(KeyIdSource::default()),
@@ -192,6 +205,7 @@ impl StoreBuilder {
             core.refresh()?;
             core.keep_fresh(bound)?;
         }
+        core.keep_usage()?;
         core.keep_looking_out()?;
         Ok(Store { core })
     }

@@ -69,10 +69,18 @@ impl Watching {
         }
     }
 
-    /// So many refusals of a key were counted.
-    pub(in crate::store) fn note_refusals(&self, key: KeyId, count: u64, now: Timestamp) {
+    #[inline]
+    pub(in crate::store) fn counts_refusals(&self) -> bool {
+        self.watch.refusals.is_some()
+    }
+
+    /// The right secret of a key was refused. Nobody waits: where many threads are refused at the
+    /// same moment, one may not be counted.
+    #[cold]
+    pub(in crate::store) fn note_refusal(&self, key: KeyId, now: Timestamp) {
         if let Some(rule) = self.watch.refusals
-            && lock(&self.refusals).add(key, count, now, rule)
+            && let Ok(mut refusals) = self.refusals.try_lock()
+            && refusals.add(key, now, rule)
         {
             lock(&self.refused).push(key);
         }
@@ -107,7 +115,7 @@ impl Core {
         let now = self.now();
         let mut told = 0;
         let due = lock(&watching.deadlines).take_due(now, MAX_A_ROUND);
-        let usages = self.usage_of(&due)?;
+        let usages = self.usages_of(&due)?;
         let mut failed = None;
         for ((id, what), usage) in due.into_iter().zip(usages) {
             match self.look_at(id, what, &usage, now) {
@@ -199,10 +207,12 @@ impl Core {
     }
 
     /// What was used of the keys that are due, as far as that matters.
-    fn usage_of(&self, due: &[(KeyId, What)]) -> Result<Vec<Usage>, Error> {
-        if self.watching.watch.unused.is_none() {
+    fn usages_of(self: &Arc<Self>, due: &[(KeyId, What)]) -> Result<Vec<Usage>, Error> {
+        if due.is_empty() || self.watching.watch.unused.is_none() {
             return Ok(vec![Usage::default(); due.len()]);
         }
+        // What this process knows of uses, the backend must know too.
+        self.flush_usage()?;
         let of: Vec<UsageOf> = due.iter().map(|(id, _)| UsageOf::Key(*id)).collect();
         Ok(self.backend.usage(&of)?)
     }

@@ -5,7 +5,7 @@ use crate::backend::{Change, Write, WriteKey};
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::Version;
 use crate::invalid::Invalid;
-use crate::key::{Header, KeyRecord, OwnerRecord};
+use crate::key::{Header, KeyRecord, OwnerRecord, Tiding};
 
 /// An administrator's event of this kind, at the beginning of 2030, about nothing in particular.
 ///

@@ -19,7 +19,7 @@ mod records;
 
 pub use changes::{
     assign_external_id, create_key, create_owner, event, in_one, note, remove_key, remove_owner,
-    replace_header, replace_key, replace_owner,
+    replace_header, replace_key, replace_owner, tell,
 };
 pub use largest::{largest_authority, largest_header, largest_key, largest_limits, largest_owner};
 pub use records::{

@@ -3,7 +3,7 @@
 use super::{
     atomic, durable, error, order, query_events, query_keys, query_owners, query_scan, race,
     rule_counts, rule_external_ids, rule_names, rule_owners, rule_preconditions, rule_records,
-    rule_store, size, usage, usage_quota, wait,
+    rule_store, rule_tidings, size, usage, usage_quota, wait,
 };
 use crate::testing::conformance::Case;
 
@@ -17,6 +17,7 @@ pub(in crate::testing::conformance) const FAMILIES: &[&[Case]] = &[
     rule_external_ids::CASES,
     rule_counts::CASES,
     rule_store::CASES,
+    rule_tidings::CASES,
     order::CASES,
     race::CASES,
     wait::CASES,

@@ -1,7 +1,7 @@
 //! What is told of a key by events that no call makes: once.
 
 use crate::backend::{Change, Precondition, Rejection, UsageChange, UsageOf};
-use crate::id::Version;
+use crate::id::{Generation, Version};
 use crate::key::{Tiding, Told, Used};
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
@@ -23,11 +23,15 @@ fn tidings() -> Result<[Tiding; 6], Failure> {
     Ok([
         Tiding::Expired(sample::at(1)),
         Tiding::TrialEnding(sample::at(2)),
-        Tiding::TokenOld(sample::generation(3)?),
+        Tiding::TokenOld(generation(3)?),
         Tiding::Unused(sample::at(4)),
-        Tiding::EarlierTokenUsed(sample::generation(5)?),
+        Tiding::EarlierTokenUsed(generation(5)?),
         Tiding::Refused { at: sample::at(6), until: sample::at(7) },
     ])
+}
+
+fn generation(number: u32) -> Result<Generation, Failure> {
+    Ok(Generation::new(number)?)
 }
 
 /// What a key is like of which all these were told.
