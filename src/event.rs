@@ -39,7 +39,7 @@ macro_rules! event_kinds {
 event_kinds! {
     /// A key was created.
     KeyCreated = 1, "key_created";
-    /// Name, settings, access or expiry of a key changed.
+    /// Name, settings, access, expiry or limits of a key changed.
     KeyUpdated = 2, "key_updated";
     /// A key got a new token.
     KeyRotated = 3, "key_rotated";
@@ -65,7 +65,7 @@ event_kinds! {
     TokenOpened = 13, "token_opened";
     /// An owner was created.
     OwnerCreated = 20, "owner_created";
-    /// Defaults, ceiling or number of keys of an owner changed.
+    /// Defaults, ceiling, limits or number of keys of an owner changed.
     OwnerUpdated = 21, "owner_updated";
     /// An administrator suspended an owner.
     OwnerSuspended = 22, "owner_suspended";
@@ -161,6 +161,14 @@ fields! {
     PEPPERS = 15, "peppers";
     /// The sealed token.
     SEAL = 16, "seal";
+    /// The moment before which no token is accepted.
+    NOT_BEFORE = 17, "not_before";
+    /// From where tokens are accepted.
+    NETWORKS = 18, "networks";
+    /// How often.
+    RATE = 19, "rate";
+    /// How many times in all.
+    QUOTA = 20, "quota";
 }
 
 impl Fields {

@@ -7,7 +7,7 @@ use crate::backend::{Change, Precondition};
 use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::{Generation, KeyId, OwnerId, Version};
-use crate::key::{Header, KeyRecord, Kind, OwnerRecord, SetBy, Standing, Switch};
+use crate::key::{Header, KeyRecord, Kind, Limits, OwnerRecord, SetBy, Standing, Switch};
 use crate::permission::Access;
 
 /// Somebody who asks for something, looked at afresh for each call.
@@ -39,6 +39,10 @@ impl<'a> Caller<'a> {
                 if let Some(unfit) = standing.unfit(now) {
                     return Err(denied(Some(unfit)));
                 }
+                let starts = [&key.limits, &owner.limits].map(|limits| limits.not_before.as_ref());
+                if starts.into_iter().flatten().any(|start| now < start.value) {
+                    return Err(Error::Denied(Denied::ActingKeyNotYet));
+                }
                 if key.kind == Kind::Trial {
                     return Err(Error::Denied(Denied::TrialKey));
                 }
@@ -50,6 +54,10 @@ impl<'a> Caller<'a> {
 
     pub(super) fn is_administrator(&self) -> bool {
         self.authority.role == Role::Administrator
+    }
+
+    pub(super) fn is_delegate(&self) -> bool {
+        self.acting.is_some()
     }
 
     pub(super) fn require_administrator(&self) -> Result<(), Error> {
@@ -79,10 +87,14 @@ impl<'a> Caller<'a> {
         owner.ok_or(Error::NotFound(Resource::Owner))
     }
 
-    /// A delegate's target must stay within what the acting key and its owner's ceiling allow.
-    pub(super) fn check_within(&self, access: &Access) -> Result<(), Error> {
+    /// A delegate's target must stay within what the acting key and its owner's ceiling allow, and
+    /// be limited at least as tightly as the acting key: who may use a key here and so often
+    /// doesn't get one for everywhere and always. Each key counts for itself; what bounds all keys
+    /// of an owner together are the owner's limits, which hold for whatever a delegate makes.
+    pub(super) fn check_within(&self, access: &Access, limits: &Limits) -> Result<(), Error> {
         let Some((key, owner, _)) = &self.acting else { return Ok(()) };
-        if access.is_within(&key.access) && access.is_within(&owner.ceiling) {
+        let has_access = access.is_within(&key.access) && access.is_within(&owner.ceiling);
+        if has_access && limits.is_within(&key.limits) {
             Ok(())
         } else {
             Err(Error::Denied(Denied::BeyondActingKey))

@@ -117,8 +117,10 @@ pub enum Denied {
     },
     /// The acting key would not verify now.
     ActingKeyUnfit(Option<Unfit>),
+    /// The acting key, or its owner, is limited to a later time.
+    ActingKeyNotYet,
     /// The key's access, before or after the call, is not within that of the acting key and the
-    /// owner's ceiling.
+    /// owner's ceiling, or the key lacks a limit that the acting key has, or has a looser one.
     BeyondActingKey,
     /// A trial key doesn't delegate.
     TrialKey,
@@ -291,6 +293,7 @@ impl std::fmt::Display for Denied {
                 write!(f, "the acting key would not verify now: {}", unfit_text(*unfit))
             }
             Self::ActingKeyUnfit(None) => f.write_str("the acting token is no longer known"),
+            Self::ActingKeyNotYet => f.write_str("the acting key is not accepted yet"),
             Self::BeyondActingKey => {
                 f.write_str("beyond what the acting key and the owner's ceiling allow")
             }

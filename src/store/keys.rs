@@ -149,7 +149,7 @@ impl Core {
         self.attempt(|| {
             let caller = Caller::new(self, by)?;
             let (key, _) = caller.load_key(self, id)?;
-            caller.check_within(&key.access)?;
+            caller.check_within(&key.access, &key.limits)?;
             let token = self.unseal(&key)?.ok_or(Error::NotFound(Resource::SealedToken))?;
             let change = caller.bind(note_opening(Change::default(), &caller, &key));
             Ok(Decision::commit(change, move |_| token))

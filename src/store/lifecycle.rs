@@ -2,6 +2,7 @@
 
 use super::caller::Caller;
 use super::error::{Denied, Error, StateProblem};
+use super::limiting;
 use super::request::{KeyAction, Rotate, UpdateKey};
 use super::settings_check::{SettingsCheck, checked};
 use crate::clock::Timestamp;
@@ -9,8 +10,8 @@ use crate::event::{EventKind, Fields};
 use crate::id::Generation;
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
-    EarlierToken, Expiry, KeyName, KeyRecord, Kind, MAX_EARLIER_TOKENS, SetBy, SettingsPatch,
-    TokenRecord,
+    EarlierToken, Expiry, KeyName, KeyRecord, Kind, Limits, MAX_EARLIER_TOKENS, SetBy,
+    SettingsPatch, TokenRecord,
 };
 use crate::permission::{Access, Catalogue};
 
@@ -50,7 +51,7 @@ pub(super) fn act(
         }
         _ if key.revoked.is_some() => return Err(Error::State(StateProblem::Revoked)),
         KeyAction::Activate => {
-            caller.check_within(&key.access)?;
+            caller.check_within(&key.access, &key.limits)?;
             next.deactivated = None;
             (
                 EventKind::KeyActivated,
@@ -81,7 +82,7 @@ pub(super) fn act(
             (EventKind::EarlierTokensEnded, fields)
         }
         KeyAction::Prolong(expiry) => {
-            caller.check_within(&key.access)?;
+            caller.check_within(&key.access, &key.limits)?;
             if !is_later(*expiry, key.expires_at) {
                 let problem = Problem::Required { what: "must be later than the one it has" };
                 return Err(Invalid::new("expiry", problem).into());
@@ -123,12 +124,12 @@ fn apply_update(
     around: Surroundings<'_>,
 ) -> Result<Fields, Error> {
     let mut fields = Fields::NONE;
-    caller.check_within(&key.access)?;
+    caller.check_within(&key.access, &key.limits)?;
     if let Some(access) = &update.access
         && *access != key.access
     {
         access.check(around.catalogue)?;
-        caller.check_within(access)?;
+        caller.check_within(access, &key.limits)?;
         if !access.is_within(&key.access) {
             caller.check_may_widen("access", key.access_by)?;
         }
@@ -156,7 +157,10 @@ fn apply_update(
             fields = fields.with(Fields::SETTINGS);
         }
     }
-    Ok(fields)
+    let next = key.version.next();
+    let limited = limiting::set(caller, &mut key.limits, &update.limits, next)?;
+    caller.check_within(&key.access, &key.limits)?;
+    Ok(fields.with(limited))
 }
 
 fn set_expiry(caller: &Caller<'_>, key: &mut KeyRecord, expiry: Expiry) -> Result<(), Error> {
@@ -238,7 +242,7 @@ pub(super) fn check_rotation(
         )
         .into());
     }
-    caller.check_within(&key.access)?;
+    caller.check_within(&key.access, &key.limits)?;
     if key.revoked.is_some() {
         return Err(Error::State(StateProblem::Revoked));
     }
@@ -293,10 +297,11 @@ pub(super) fn rotate(
     (Changed { record: next, kind: EventKind::KeyRotated, fields }, dropped)
 }
 
-/// Whether a key of this access and kind may be created by this caller.
+/// Whether a key of this access, with these limits and of this kind may be created by this caller.
 pub(super) fn check_creation(
     caller: &Caller<'_>,
     access: &Access,
+    limits: &Limits,
     kind: Kind,
     expiry: Expiry,
     catalogue: &Catalogue,
@@ -305,6 +310,6 @@ pub(super) fn check_creation(
         caller.require_administrator()?;
     }
     access.check(catalogue)?;
-    caller.check_within(access)?;
+    caller.check_within(access, limits)?;
     Ok(check_future(expiry, caller.now)?)
 }

@@ -52,7 +52,7 @@ impl Core {
                 let Some(owner) = owners.iter().find(|owner| owner.id == key.owner) else {
                     continue;
                 };
-                let is_within = caller.check_within(&key.access).is_ok();
+                let is_within = caller.check_within(&key.access, &key.limits).is_ok();
                 let token = if is_within { self.unseal(&key)? } else { None };
                 if token.is_some() {
                     change = note_opening(change, &caller, &key);

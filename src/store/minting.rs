@@ -3,9 +3,9 @@
 use super::caller::Caller;
 use super::core::{Core, HeaderState};
 use super::error::{Error, StateProblem};
-use super::lifecycle;
 use super::request::{CreateKey, ExternalIdWish};
 use super::settings_check::{checked, first_settings};
+use super::{lifecycle, limiting};
 use crate::backend::{Change, Precondition, Write, WriteKey};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
@@ -39,6 +39,7 @@ impl Draft {
                 fields = fields.with(field);
             }
         }
+        let fields = fields.with(limiting::fields_of(&record.limits));
         let generation = Some(record.current.generation);
         let event = caller.key_event(EventKind::KeyCreated, &record, fields, generation);
         let next_external_id = self.next_external_id;
@@ -57,7 +58,10 @@ impl Core {
         state: &HeaderState,
     ) -> Result<Draft, Error> {
         let expiry = request.expiry.unwrap_or(Expiry::Never);
-        lifecycle::check_creation(caller, &request.access, request.kind, expiry, self.catalogue())?;
+        let mut limits = Limits::default();
+        limiting::set(caller, &mut limits, &request.limits, Version::FIRST)?;
+        let (access, catalogue) = (&request.access, self.catalogue());
+        lifecycle::check_creation(caller, access, &limits, request.kind, expiry, catalogue)?;
         let name = request.name.as_ref().map(KeyName::new).transpose()?;
         let settings = first_settings(request.settings.as_ref())?;
         let settings = checked(self.settings_check.as_deref(), settings)?;
@@ -95,7 +99,7 @@ impl Core {
             expires_at: expiry.at(),
             expiry_by: set_by,
             settings,
-            limits: Limits::default(),
+            limits,
             created_at: caller.now,
             created_by: caller.authority.actor.clone(),
             updated_at: caller.now,

@@ -27,6 +27,7 @@ mod key_store;
 mod keys;
 mod leaked;
 mod lifecycle;
+mod limiting;
 mod listing;
 mod loading;
 mod minting;

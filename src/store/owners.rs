@@ -7,11 +7,11 @@ use super::attempt::{Decision, check_version};
 use super::caller::Caller;
 use super::core::Core;
 use super::error::{Error, StateProblem};
-use super::lifecycle;
 use super::listing::MAX_EXAMINED;
 use super::minting::issuing;
 use super::request::{CreateKey, CreateOwner, KeyAction, OwnerAction, UpdateOwner};
 use super::settings_check::{checked, first_settings};
+use super::{lifecycle, limiting};
 use crate::authority::Authority;
 use crate::backend::{Change, KeyFilter, KeyPageQuery, Precondition, StateSet, Write};
 use crate::clock::Timestamp;
@@ -35,13 +35,15 @@ impl Core {
             let defaults = first_settings(request.defaults.as_ref())?;
             let ceiling = request.ceiling.clone().unwrap_or(Access::Full);
             ceiling.check(self.catalogue())?;
+            let mut limits = Limits::default();
+            limiting::set(&caller, &mut limits, &request.limits, Version::FIRST)?;
             let owner = OwnerRecord {
                 id: *id,
                 version: Version::FIRST,
                 defaults: checked(self.settings_check.as_deref(), defaults)?,
                 suspended: None,
                 ceiling,
-                limits: Limits::default(),
+                limits,
                 max_keys: request.max_keys.unwrap_or(DEFAULT_MAX_KEYS),
                 issue_mark: None,
                 created_at: caller.now,
@@ -107,7 +109,7 @@ impl Core {
                     (EventKind::OwnerMarkMoved, Fields::ISSUE_MARK)
                 }
                 OwnerAction::Update(update) => {
-                    (EventKind::OwnerUpdated, self.apply_owner_update(&mut next, update)?)
+                    (EventKind::OwnerUpdated, self.apply_owner_update(&caller, &mut next, update)?)
                 }
             };
             let unchanged = match action {
@@ -128,6 +130,7 @@ impl Core {
 
     fn apply_owner_update(
         &self,
+        caller: &Caller<'_>,
         owner: &mut OwnerRecord,
         update: &UpdateOwner,
     ) -> Result<Fields, Error> {
@@ -152,7 +155,8 @@ impl Core {
             owner.max_keys = max_keys;
             fields = fields.with(Fields::MAX_KEYS);
         }
-        Ok(fields)
+        let next = owner.version.next();
+        Ok(fields.with(limiting::set(caller, &mut owner.limits, &update.limits, next)?))
     }
 
     /// Revokes every key of an owner in one change, and makes one in their place if asked.

@@ -134,12 +134,12 @@ mod tests {
     fn small_and_largest_differ_in_all_but_id_owner_version_and_kind() {
         let (small, large) = (sample::key(1, "acme"), sample::largest_key(1, "acme"));
         let (small, large) = (small.unwrap(), large.unwrap());
-        assert_eq!(of_keys(&small, &large).len(), 20 - 4);
-        assert_eq!(of_scanned_keys(&(&small).into(), &(&large).into()).len(), 10 - 3);
+        assert_eq!(of_keys(&small, &large).len(), 21 - 4);
+        assert_eq!(of_scanned_keys(&(&small).into(), &(&large).into()).len(), 11 - 3);
         let (small, large) = (sample::owner("acme"), sample::largest_owner("acme"));
         let (small, large) = (small.unwrap(), large.unwrap());
-        assert_eq!(of_owners(&small, &large).len(), 10 - 2);
-        assert_eq!(of_scanned_owners(&(&small).into(), &(&large).into()).len(), 4 - 1);
+        assert_eq!(of_owners(&small, &large).len(), 11 - 2);
+        assert_eq!(of_scanned_owners(&(&small).into(), &(&large).into()).len(), 5 - 1);
     }
 
     #[test]

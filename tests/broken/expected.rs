@@ -214,6 +214,24 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         &["size_the_largest_key_reads_back", "size_the_largest_owner_reads_back"],
     ),
     (Fault::ReplacedHeadersLoseTheirMark, &["rule_a_replaced_header_reads_back"]),
+    (
+        Fault::LimitsAreLost,
+        &[
+            "size_every_limit_reads_back",
+            "size_the_largest_key_reads_back",
+            "size_the_largest_owner_reads_back",
+            "rule_replaced_records_change_their_limits",
+            "query_a_scan_shows_limits",
+        ],
+    ),
+    (
+        Fault::ManyNetworksAreCut,
+        &["size_the_largest_key_reads_back", "size_the_largest_owner_reads_back"],
+    ),
+    (
+        Fault::ReplacedRecordsKeepTheirLimits,
+        &["rule_replaced_records_change_their_limits", "query_a_scan_shows_limits"],
+    ),
     (Fault::ReplacedKeysKeepTheirSeal, &["rule_a_replaced_key_reads_back"]),
     (Fault::ReplacedOwnersKeepTheirSwitch, &["rule_a_replaced_owner_reads_back"]),
     (
@@ -291,6 +309,14 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     ),
     (Fault::ScansOmitBlocks, &["query_a_scan_shows_what_the_index_needs_of_keys"]),
     (Fault::ScansOmitCeilings, &["query_a_scan_shows_what_the_index_needs_of_owners"]),
+    (
+        Fault::ScansOmitLimits,
+        &["query_a_scan_shows_limits", "query_a_scan_shows_what_the_index_needs_of_keys"],
+    ),
+    (
+        Fault::ScansOmitLimitsOfOwners,
+        &["query_a_scan_shows_limits", "query_a_scan_shows_what_the_index_needs_of_owners"],
+    ),
     (Fault::ScansShowAKeyTwice, &["query_a_scan_shows_every_record_once"]),
     (Fault::ScansShowKeysFirst, &["query_a_scan_shows_owners_before_keys"]),
     (Fault::ScansTellNoEvent, &["query_a_scan_tells_the_last_event"]),

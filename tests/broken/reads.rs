@@ -9,7 +9,7 @@ use keyhasp::backend::{
     OwnerPage, OwnerPageQuery, Scanned, StateSet, Write,
 };
 use keyhasp::id::{ExternalId, KeyId, OwnerId};
-use keyhasp::key::{KeyRecord, OwnerRecord};
+use keyhasp::key::{KeyRecord, Limits, OwnerRecord};
 use keyhasp::permission::Access;
 
 use super::{Broken, Entry, Fault, Half};
@@ -70,6 +70,10 @@ impl Broken {
         for mut scanned in first.into_iter().chain(second) {
             match (self.fault, &mut scanned) {
                 (Fault::ScansOmitBlocks, Scanned::Key(key)) => key.blocked = false,
+                (Fault::ScansOmitLimits, Scanned::Key(key)) => key.limits = None,
+                (Fault::ScansOmitLimitsOfOwners, Scanned::Owner(owner)) => {
+                    owner.limits = Limits::default();
+                }
                 (Fault::ScansOmitCeilings, Scanned::Owner(owner)) => owner.ceiling = Access::Full,
                 _ => {}
             }

@@ -2,7 +2,7 @@
 
 use keyhasp::backend::{Applied, Backend, BackendError, Change, Precondition, Write, WriteKey};
 use keyhasp::id::{ExternalId, Version};
-use keyhasp::key::{KeyName, KeyRecord, OwnerRecord, Settings, Switch};
+use keyhasp::key::{KeyName, KeyRecord, Limits, Networks, OwnerRecord, Settings, Switch};
 use keyhasp::permission::Access;
 use serde_json::Value;
 
@@ -73,6 +73,9 @@ impl Broken {
                     (Fault::ReplacedKeysKeepTheirSeal, Some(found)) if key.seal.is_none() => {
                         key.seal = found.seal;
                     }
+                    (Fault::ReplacedRecordsKeepTheirLimits, Some(found)) => {
+                        key.limits = found.limits;
+                    }
                     _ => {}
                 }
             }
@@ -102,6 +105,9 @@ impl Broken {
                     }
                     (Fault::ReplacedOwnersKeepTheirSwitch, Some(found)) => {
                         owner.suspended = owner.suspended.take().or(found.suspended);
+                    }
+                    (Fault::ReplacedRecordsKeepTheirLimits, Some(found)) => {
+                        owner.limits = found.limits;
                     }
                     _ => {}
                 }
@@ -135,6 +141,8 @@ impl Broken {
         match self.fault {
             Fault::AccessIsCut => cut(&mut key.access),
             Fault::EarlierTokensAreCut => key.earlier.truncate(1),
+            Fault::LimitsAreLost => key.limits = Limits::default(),
+            Fault::ManyNetworksAreCut => cut_networks(&mut key.limits),
             Fault::NamesAreTrimmed => key.name = KeyName::new(name.trim()).ok(),
             Fault::NumbersInSettingsAreFloats => in_floats(&mut key.settings),
             Fault::ReasonsAreLost => {
@@ -152,6 +160,8 @@ impl Broken {
         match self.fault {
             Fault::AccessIsCut => cut(&mut owner.ceiling),
             Fault::DefaultsAreLost => owner.defaults = Settings::default(),
+            Fault::LimitsAreLost => owner.limits = Limits::default(),
+            Fault::ManyNetworksAreCut => cut_networks(&mut owner.limits),
             Fault::NumbersInSettingsAreFloats => in_floats(&mut owner.defaults),
             Fault::NumbersOfKeysAreIgnored => owner.max_keys = u32::MAX,
             Fault::NumbersOfKeysHaveSixteenBits => owner.max_keys &= 0xffff,
@@ -185,6 +195,13 @@ fn cut(access: &mut Access) {
     if let Access::Limited(limited) = access {
         let some = limited.patterns().iter().take(100).map(|pattern| pattern.as_str().to_owned());
         *access = Access::limited(some).unwrap();
+    }
+}
+
+fn cut_networks(limits: &mut Limits) {
+    if let Some(networks) = &mut limits.networks {
+        let some = networks.value.as_slice().iter().take(8).copied();
+        networks.value = Networks::new(some).unwrap();
     }
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use keyhasp::store::StoreBuilder;
 use keyhasp::{
     Access, AdminKeys, Catalogue, ChangeRules, Clock, CreateKey, CreateOwner, DelegatedKeys, Error,
-    Event, Expiry, ExternalId, ExternalIdWish, Issued, KeyId, KeyStore, ListEvents, ListKeys,
-    ListOwners, ManualClock, OwnerId, OwnerKeys, Peppers, Prefix, Rotate, SealingKeys, State,
-    Store, StoreRules, Timestamp, UpdateOwner,
+    Event, Every, Expiry, ExternalId, ExternalIdWish, Issued, KeyId, KeyStore, ListEvents,
+    ListKeys, ListOwners, ManualClock, Network, OwnerId, OwnerKeys, Peppers, Prefix, Quota, Rate,
+    Refill, Rotate, SealingKeys, SetLimits, State, Store, StoreRules, Timestamp, UpdateOwner,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -26,6 +26,15 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 const RULES: StoreRules =
     StoreRules { unique_names: true, keep_standard_key: false, sealed_tokens: true };
+
+/// Each of them.
+fn limits() -> SetLimits {
+    let quota = Quota::once(50).unwrap().with_refill(Refill::new(20, Every::Week).unwrap());
+    let rate = Rate::new(10, Duration::from_secs(60)).unwrap().with_burst(3).unwrap();
+    let networks = ["192.0.2.0/24", "2001:db8::/32"].map(|text| text.parse::<Network>().unwrap());
+    let from = Timestamp::from_millis(BEGINS).unwrap();
+    SetLimits::new().not_before(from).networks(networks).rate(rate).quota(quota)
+}
 
 /// Opens a store on one and the same database, time and again.
 pub type Open<'a> = &'a dyn Fn(StoreBuilder) -> Store;
@@ -139,7 +148,7 @@ impl Story<'_> {
     /// A key in each state.
     fn states(&mut self, admin: &AdminKeys, keys: &OwnerKeys) {
         let named = |name| CreateKey::new(Access::Full).name(name);
-        let blocked = self.issued(keys.create(named("blocked")));
+        let blocked = self.issued(keys.create(named("blocked").limits(limits())));
         self.then(admin.because("seen in a log").unwrap().block(blocked));
         let deactivated = self.issued(keys.create(named("deactivated")));
         self.then(keys.deactivate(deactivated));
@@ -181,7 +190,7 @@ impl Story<'_> {
     /// An owner that is suspended, one whose first key is before its mark, one without a key.
     fn owners(&mut self, admin: &AdminKeys) {
         let full = || CreateKey::new(Access::Full);
-        self.owner(admin, "globex", CreateOwner::with_key(full()));
+        self.owner(admin, "globex", CreateOwner::with_key(full()).limits(limits()));
         self.then(admin.because("did not pay").unwrap().suspend_owner(&owner("globex")));
         self.owner(admin, "initech", CreateOwner::with_key(full()));
         let ceiling = UpdateOwner::new().ceiling(Access::ReadOnly);

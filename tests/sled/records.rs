@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use keyhasp::authority::{Actor, Authority, CorrelationId, Reason, Role};
 use keyhasp::backend::{
@@ -11,9 +13,9 @@ use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::id::{ExternalId, Generation, KeyId, OwnerId, Version};
 use keyhasp::key::{
-    Digest, EarlierToken, Header, KeyName, KeyRecord, Kind, Limits, OwnerRecord, PepperCheck,
-    PepperNumber, Prefix, PrefixNumber, PrefixTable, Scheme, Seal, SetBy, Settings, StoreRules,
-    Switch, TokenRecord,
+    Digest, EarlierToken, Every, Header, KeyName, KeyRecord, Kind, Limit, Limits, Network,
+    Networks, OwnerRecord, PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable, Quota,
+    QuotaRun, Rate, Refill, Scheme, Seal, SetBy, Settings, StoreRules, Switch, TokenRecord,
 };
 use keyhasp::permission::Access;
 use proptest::collection::{btree_set, vec};
@@ -113,6 +115,55 @@ fn set_by() -> impl Strategy<Value = SetBy> {
     prop_oneof![Just(SetBy::Administrator), Just(SetBy::Owner)]
 }
 
+/// Any of the limits, or none, as most have.
+pub(crate) fn limits() -> BoxedStrategy<Limits> {
+    let networks = vec((any::<IpAddr>(), any::<u8>()), 1..=Networks::MAX).prop_map(|networks| {
+        Networks::new(networks.into_iter().map(|(address, len)| network(address, len))).unwrap()
+    });
+    let most = u64::try_from(Rate::MAX_PER.as_millis()).unwrap();
+    let rate =
+        (1..=Rate::MAX_COUNT, 1..=most, 1..=Rate::MAX_COUNT).prop_map(|(count, per, burst)| {
+            Rate::new(count, Duration::from_millis(per)).unwrap().with_burst(burst).unwrap()
+        });
+    let every = prop::sample::select(&[Every::Day, Every::Week, Every::Month][..]);
+    let refill = (1..=Quota::MAX_USES, every)
+        .prop_map(|(amount, every)| Refill::new(amount, every).unwrap());
+    let quota =
+        (0..=Quota::MAX_USES, option::of(refill), version()).prop_map(|(uses, refill, since)| {
+            let quota = Quota::once(uses).unwrap();
+            QuotaRun { quota: refill.map_or(quota, |refill| quota.with_refill(refill)), since }
+        });
+    let all = (
+        option::of((time(), set_by()).prop_map(|(value, by)| Limit { value, by })),
+        option::of((networks, set_by()).prop_map(|(value, by)| Limit { value, by })),
+        option::of((rate, set_by()).prop_map(|(value, by)| Limit { value, by })),
+        option::of((quota, set_by()).prop_map(|(value, by)| Limit { value, by })),
+    );
+    let all = all.prop_map(|(not_before, networks, rate, quota)| Limits {
+        not_before,
+        networks,
+        rate,
+        quota,
+    });
+    prop_oneof![Just(Limits::default()), all].boxed()
+}
+
+/// The network of this length around an address.
+fn network(address: IpAddr, len: u8) -> Network {
+    match address {
+        IpAddr::V4(address) => {
+            let len = len % 33;
+            let bits = address.to_bits() & u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0);
+            Network::new(Ipv4Addr::from_bits(bits).into(), len).unwrap()
+        }
+        IpAddr::V6(address) => {
+            let len = len % 129;
+            let bits = address.to_bits() & u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
+            Network::new(Ipv6Addr::from_bits(bits).into(), len).unwrap()
+        }
+    }
+}
+
 fn token() -> impl Strategy<Value = TokenRecord> {
     (generation(), any::<[u8; 32]>(), any::<u16>(), 0..PrefixNumber::LIMIT, time()).prop_map(
         |(generation, bytes, pepper, prefix, issued_at)| TokenRecord {
@@ -146,12 +197,12 @@ pub(crate) fn key() -> impl Strategy<Value = KeyRecord> {
     let kind = prop_oneof![Just(Kind::Standard), Just(Kind::Trial)];
     (
         (key_id(), owner_id(), version(), external_id, kind, name),
-        (access(), set_by(), option::of(time()), set_by(), settings()),
+        (access(), set_by(), option::of(time()), set_by(), settings(), limits()),
         (time(), actor(), time(), token(), earlier),
         (switch(), switch(), switch(), seal()),
     )
         .prop_map(|(what, may, since, state)| KeyRecord {
-            limits: Limits::default(),
+            limits: may.5,
             id: what.0,
             owner: what.1,
             version: what.2,
@@ -178,7 +229,7 @@ pub(crate) fn key() -> impl Strategy<Value = KeyRecord> {
 pub(crate) fn owner() -> impl Strategy<Value = OwnerRecord> {
     (
         (owner_id(), version(), settings(), switch(), access()),
-        (any::<u32>(), option::of(time()), time(), actor(), time()),
+        (any::<u32>(), option::of(time()), time(), actor(), time(), limits()),
     )
         .prop_map(|(what, more)| OwnerRecord {
             id: what.0,
@@ -186,7 +237,7 @@ pub(crate) fn owner() -> impl Strategy<Value = OwnerRecord> {
             defaults: what.2,
             suspended: what.3,
             ceiling: what.4,
-            limits: Limits::default(),
+            limits: more.5,
             max_keys: more.0,
             issue_mark: more.1,
             created_at: more.2,

@@ -1,13 +1,17 @@
 //! Arbitrary records, up to the limits of their types, and what tells them apart.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
 use keyhasp::authority::{Actor, Authority, CorrelationId, Reason, Role};
 use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::id::{ExternalId, Generation, KeyId, OwnerId, Version};
 use keyhasp::key::{
-    Digest, EarlierToken, Header, KeyName, KeyRecord, Kind, Limits, NumberedPrefix, OwnerRecord,
-    PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable, Scheme, Seal, SetBy, Settings,
-    StoreRules, Switch, TokenRecord,
+    Digest, EarlierToken, Every, Header, KeyName, KeyRecord, Kind, Limit, Limits, Network,
+    Networks, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Prefix, PrefixNumber,
+    PrefixTable, Quota, QuotaRun, Rate, Refill, Scheme, Seal, SetBy, Settings, StoreRules, Switch,
+    TokenRecord,
 };
 use keyhasp::permission::Access;
 use proptest::collection::{btree_map, btree_set, vec};
@@ -172,6 +176,54 @@ fn set_by() -> BoxedStrategy<SetBy> {
     prop::sample::select(&[SetBy::Administrator, SetBy::Owner][..]).boxed()
 }
 
+/// Any of the limits, or none, as most have.
+pub(crate) fn limits() -> BoxedStrategy<Limits> {
+    let networks = vec((any::<IpAddr>(), any::<u8>()), 1..=Networks::MAX).prop_map(|networks| {
+        Networks::new(networks.into_iter().map(|(address, len)| network(address, len))).unwrap()
+    });
+    let most = u64::try_from(Rate::MAX_PER.as_millis()).unwrap();
+    let rate =
+        (1..=Rate::MAX_COUNT, 1..=most, 1..=Rate::MAX_COUNT).prop_map(|(count, per, burst)| {
+            Rate::new(count, Duration::from_millis(per)).unwrap().with_burst(burst).unwrap()
+        });
+    let every = prop::sample::select(&[Every::Day, Every::Week, Every::Month][..]);
+    let refill = (1..=Quota::MAX_USES, every)
+        .prop_map(|(amount, every)| Refill::new(amount, every).unwrap());
+    let quota = (0..=Quota::MAX_USES, of(refill), versions()).prop_map(|(uses, refill, since)| {
+        let quota = Quota::once(uses).unwrap();
+        QuotaRun { quota: refill.map_or(quota, |refill| quota.with_refill(refill)), since }
+    });
+    let all = (
+        of((times(), set_by()).prop_map(|(value, by)| Limit { value, by })),
+        of((networks, set_by()).prop_map(|(value, by)| Limit { value, by })),
+        of((rate, set_by()).prop_map(|(value, by)| Limit { value, by })),
+        of((quota, set_by()).prop_map(|(value, by)| Limit { value, by })),
+    );
+    let all = all.prop_map(|(not_before, networks, rate, quota)| Limits {
+        not_before,
+        networks,
+        rate,
+        quota,
+    });
+    prop_oneof![Just(Limits::default()), all].boxed()
+}
+
+/// The network of this length around an address.
+fn network(address: IpAddr, len: u8) -> Network {
+    match address {
+        IpAddr::V4(address) => {
+            let len = len % 33;
+            let bits = address.to_bits() & u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0);
+            Network::new(Ipv4Addr::from_bits(bits).into(), len).unwrap()
+        }
+        IpAddr::V6(address) => {
+            let len = len % 129;
+            let bits = address.to_bits() & u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
+            Network::new(Ipv6Addr::from_bits(bits).into(), len).unwrap()
+        }
+    }
+}
+
 pub(crate) fn kinds() -> BoxedStrategy<Kind> {
     prop::sample::select(&[Kind::Standard, Kind::Trial][..]).boxed()
 }
@@ -189,15 +241,15 @@ pub(crate) fn keys() -> BoxedStrategy<KeyRecord> {
     let rights = (name, accesses(), set_by(), of(times()), set_by(), settings());
     let dates = (times(), actors(), times());
     let switches = (switches(), switches(), switches());
-    (identity, rights, dates, all_tokens(), switches, seals())
-        .prop_map(|(identity, rights, dates, tokens, switches, seal)| {
+    (identity, rights, limits(), dates, all_tokens(), switches, seals())
+        .prop_map(|(identity, rights, limits, dates, tokens, switches, seal)| {
             let (id, owner, version, external_id, kind) = identity;
             let (name, access, access_by, expires_at, expiry_by, settings) = rights;
             let (created_at, created_by, updated_at) = dates;
             let (earlier, current) = tokens;
             let (deactivated, blocked, revoked) = switches;
             KeyRecord {
-                limits: Limits::default(),
+                limits,
                 id,
                 owner,
                 version,
@@ -224,12 +276,12 @@ pub(crate) fn keys() -> BoxedStrategy<KeyRecord> {
 }
 
 pub(crate) fn owners() -> BoxedStrategy<OwnerRecord> {
-    let rights = (settings(), switches(), accesses(), 1..u32::MAX, of(times()));
+    let rights = (settings(), switches(), accesses(), limits(), 1..u32::MAX, of(times()));
     (owner_ids(), versions(), rights, times(), actors(), times())
         .prop_map(|(id, version, rights, created_at, created_by, updated_at)| {
-            let (defaults, suspended, ceiling, max_keys, issue_mark) = rights;
+            let (defaults, suspended, ceiling, limits, max_keys, issue_mark) = rights;
             OwnerRecord {
-                limits: Limits::default(),
+                limits,
                 id,
                 version,
                 defaults,

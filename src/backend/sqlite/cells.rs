@@ -7,7 +7,7 @@ use super::error::Fault;
 use crate::authority::{Actor, Reason};
 use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, OwnerId, Version};
-use crate::key::Switch;
+use crate::key::{SetBy, Switch};
 use crate::permission::Access;
 
 /// A row that is read from left to right.
@@ -121,6 +121,21 @@ pub(super) fn time(value: ValueRef<'_>) -> Option<Timestamp> {
 /// Versions are numbers of 64 bits without sign, columns with one: the upper half wraps around.
 pub(super) fn version(value: ValueRef<'_>) -> Option<Version> {
     value.as_i64().ok().map(|number| Version::new(number.cast_unsigned()))
+}
+
+pub(super) fn set_by(value: ValueRef<'_>) -> Option<SetBy> {
+    match value {
+        ValueRef::Text(b"administrator") => Some(SetBy::Administrator),
+        ValueRef::Text(b"owner") => Some(SetBy::Owner),
+        _ => None,
+    }
+}
+
+pub(super) fn set_by_text(set_by: SetBy) -> &'static str {
+    match set_by {
+        SetBy::Administrator => "administrator",
+        SetBy::Owner => "owner",
+    }
 }
 
 /// A time as it is stored.

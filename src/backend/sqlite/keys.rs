@@ -5,28 +5,30 @@ use rusqlite::{CachedStatement, Connection, Row};
 
 use super::cells::{
     Binder, Cells, access, actor, blob, bytes, flag, generation, int, key_id, millis, number,
-    owner_id, text, time, version,
+    owner_id, set_by, set_by_text, text, time, version,
 };
 use super::error::Fault;
+use super::limits::{limit_columns, limit_marks};
 use super::owners::settings;
-use super::{standing, sums};
+use super::{limits, standing, sums};
 use crate::clock::Timestamp;
 use crate::id::{ExternalId, KeyId, OwnerId};
 use crate::key::{
-    Digest, EarlierToken, KeyName, KeyRecord, Kind, Limits, PepperNumber, PrefixNumber, Scheme,
-    Seal, SetBy, TokenRecord,
+    Digest, EarlierToken, KeyName, KeyRecord, Kind, PepperNumber, PrefixNumber, Scheme, Seal,
+    TokenRecord,
 };
 
 const TABLE: &str = "keys";
 
-/// The columns of a record, in the order in which they are read and, with the id last, written.
+/// The columns of a record but for limits and id, which follow, in the order in which they are read
+/// and written.
 macro_rules! columns {
     () => {
         "owner, kind, expires_at, standing, deactivated_at, deactivated_by, deactivated_reason, \
          blocked_at, blocked_by, blocked_reason, revoked_at, revoked_by, revoked_reason, \
          generation, digest, scheme, pepper, prefix, issued_at, access, version, external_id, \
          name, access_by, expiry_by, created_at, created_by, updated_at, seal_key, seal_nonce, \
-         seal_text, settings, state_sum, record_sum, id"
+         seal_text, settings, state_sum, record_sum, "
     };
 }
 
@@ -46,7 +48,14 @@ pub(super) struct Loader<'c> {
 
 impl<'c> Loader<'c> {
     pub(super) fn new(connection: &'c Connection) -> Result<Self, Fault> {
-        let sql = concat!("SELECT ", columns!(), has_earlier!(), " FROM keys WHERE id = ?");
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            limit_columns!(),
+            ", id",
+            has_earlier!(),
+            " FROM keys WHERE id = ?"
+        );
         let keys = connection.prepare_cached(sql)?;
         Ok(Self { keys, earlier: EarlierLoader::new(connection)? })
     }
@@ -92,7 +101,14 @@ pub(super) fn load(connection: &Connection, id: KeyId) -> Result<Option<KeyRecor
 
 /// Reads all, one after the other.
 pub(super) fn each(connection: &Connection, visit: &mut dyn FnMut(KeyRecord)) -> Result<(), Fault> {
-    let sql = concat!("SELECT ", columns!(), has_earlier!(), " FROM keys ORDER BY id");
+    let sql = concat!(
+        "SELECT ",
+        columns!(),
+        limit_columns!(),
+        ", id",
+        has_earlier!(),
+        " FROM keys ORDER BY id"
+    );
     let mut statement = connection.prepare_cached(sql)?;
     let mut earlier = EarlierLoader::new(connection)?;
     let mut rows = statement.query([])?;
@@ -124,6 +140,7 @@ fn decode(row: &Row<'_>, earlier: &mut EarlierLoader<'_>) -> Result<KeyRecord, F
     let seal = seal(&mut cells)?;
     let settings = cells.get("settings", settings)?;
     let sums: (u32, u32) = (cells.get("state_sum", int)?, cells.get("record_sum", int)?);
+    let limits = limits::decode(&mut cells)?;
     let id = cells.get("id", key_id)?;
     let has_earlier = cells.get("id", flag)?;
     let key = KeyRecord {
@@ -138,7 +155,7 @@ fn decode(row: &Row<'_>, earlier: &mut EarlierLoader<'_>) -> Result<KeyRecord, F
         expires_at,
         expiry_by,
         settings,
-        limits: Limits::default(),
+        limits,
         created_at,
         created_by,
         updated_at,
@@ -206,28 +223,16 @@ pub(super) fn kind_text(kind: Kind) -> &'static str {
     }
 }
 
-fn set_by(value: ValueRef<'_>) -> Option<SetBy> {
-    match value {
-        ValueRef::Text(b"administrator") => Some(SetBy::Administrator),
-        ValueRef::Text(b"owner") => Some(SetBy::Owner),
-        _ => None,
-    }
-}
-
-fn set_by_text(set_by: SetBy) -> &'static str {
-    match set_by {
-        SetBy::Administrator => "administrator",
-        SetBy::Owner => "owner",
-    }
-}
-
 /// Creates one.
 pub(super) fn insert(connection: &Connection, key: &KeyRecord) -> Result<(), Fault> {
     let sql = concat!(
         "INSERT INTO keys (",
         columns!(),
-        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
-         ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        limit_columns!(),
+        ", id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+         ?, ?, ?, ?, ?, ?, ?, ?, ",
+        limit_marks!(),
+        ", ?)"
     );
     write(connection, sql, key)?;
     insert_earlier(connection, key)?;
@@ -242,7 +247,8 @@ pub(super) fn update(
 ) -> Result<(), Fault> {
     write(
         connection,
-        "UPDATE keys SET owner = ?, kind = ?, expires_at = ?, standing = ?,
+        concat!(
+            "UPDATE keys SET owner = ?, kind = ?, expires_at = ?, standing = ?,
          deactivated_at = ?, deactivated_by = ?, deactivated_reason = ?,
          blocked_at = ?, blocked_by = ?, blocked_reason = ?,
          revoked_at = ?, revoked_by = ?, revoked_reason = ?,
@@ -250,7 +256,13 @@ pub(super) fn update(
          access = ?, version = ?, external_id = ?, name = ?, access_by = ?, expiry_by = ?,
          created_at = ?, created_by = ?, updated_at = ?,
          seal_key = ?, seal_nonce = ?, seal_text = ?, settings = ?,
-         state_sum = ?, record_sum = ? WHERE id = ?",
+         state_sum = ?, record_sum = ?, (",
+            limit_columns!(),
+            ") = (",
+            limit_marks!(),
+            ")
+         WHERE id = ?"
+        ),
         key,
     )?;
     if !before.earlier.is_empty() {
@@ -276,7 +288,7 @@ fn write(connection: &Connection, sql: &str, key: &KeyRecord) -> Result<(), Faul
         .switch(key.blocked.as_ref())?
         .switch(key.revoked.as_ref())?;
     put_token(&mut binder, &key.current)?;
-    let written = binder
+    binder
         .put(key.access.to_string())?
         .put(number(key.version))?
         .put(key.external_id.map(stored_external_id))?
@@ -291,10 +303,9 @@ fn write(connection: &Connection, sql: &str, key: &KeyRecord) -> Result<(), Faul
         .put(key.seal.as_ref().map(|seal| &*seal.ciphertext))?
         .put(key.settings.to_json())?
         .put(state_sum)?
-        .put(record_sum)?
-        .put(key.id.to_bytes())?
-        .execute()?;
-    one(written)
+        .put(record_sum)?;
+    limits::put(&mut binder, &key.limits)?;
+    one(binder.put(key.id.to_bytes())?.execute()?)
 }
 
 fn put_token(binder: &mut Binder<'_, '_>, token: &TokenRecord) -> Result<(), Fault> {

@@ -15,6 +15,7 @@
 //! | `transaction` | short read transactions; write transactions and what their ends mean |
 //! | `readers`, `writer` | the pool; the one writer, and what holds after a commit went wrong |
 //! | `cells`, `header`, `owners`, `keys`, `events` | rows to records and back, a file for each |
+//! | `limits` | the columns of limits, which keys and owners have |
 //! | `standing` | a key's state, as far as it is stored |
 //! | `sums` | checksums of records, by which damage shows |
 //! | `commit` | the rules' view of a write transaction |
@@ -30,6 +31,7 @@ mod events;
 mod files;
 mod header;
 mod keys;
+mod limits;
 mod options;
 mod owners;
 mod pages;

@@ -7,31 +7,34 @@ use super::cells::{
     Binder, Cells, access, actor, int, millis, number, owner_id, text, time, version,
 };
 use super::error::Fault;
-use super::sums;
+use super::limits::{limit_columns, limit_marks};
+use super::{limits, sums};
 use crate::backend::KeyCounts;
 use crate::id::OwnerId;
-use crate::key::{Limits, OwnerRecord, Settings};
+use crate::key::{OwnerRecord, Settings};
 
 const TABLE: &str = "owners";
 
 /// A key's row takes more than this.
 const LEAST_BYTES_OF_KEY: u64 = 128;
 
-/// The columns of a record, in the order in which they are read and, with the id last, written.
+/// The columns of a record but for limits and id, which follow, in the order in which they are read
+/// and written.
 macro_rules! columns {
     () => {
         "suspended_at, suspended_by, suspended_reason, issue_mark, ceiling, max_keys, version, \
-         created_at, created_by, updated_at, defaults, state_sum, record_sum, id"
+         created_at, created_by, updated_at, defaults, state_sum, record_sum, "
     };
 }
 
 /// What begins a query whose rows [`decode`] reads.
-pub(super) const SELECT: &str = concat!("SELECT ", columns!(), " FROM owners ");
+pub(super) const SELECT: &str =
+    concat!("SELECT ", columns!(), limit_columns!(), ", id FROM owners ");
 
 /// Reads one.
 pub(super) fn load(connection: &Connection, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
-    let mut statement =
-        connection.prepare_cached(concat!("SELECT ", columns!(), " FROM owners WHERE id = ?"))?;
+    let sql = concat!("SELECT ", columns!(), limit_columns!(), ", id FROM owners WHERE id = ?");
+    let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([id.as_str()])?;
     rows.next()?.map(decode).transpose()
 }
@@ -74,6 +77,7 @@ pub(super) fn decode(row: &Row<'_>) -> Result<OwnerRecord, Fault> {
     let updated_at = cells.get("updated_at", time)?;
     let defaults = cells.get("defaults", settings)?;
     let sums: (u32, u32) = (cells.get("state_sum", int)?, cells.get("record_sum", int)?);
+    let limits = limits::decode(&mut cells)?;
     let id = cells.get("id", owner_id)?;
     let owner = OwnerRecord {
         id,
@@ -81,7 +85,7 @@ pub(super) fn decode(row: &Row<'_>) -> Result<OwnerRecord, Fault> {
         defaults,
         suspended,
         ceiling,
-        limits: Limits::default(),
+        limits,
         max_keys,
         issue_mark,
         created_at,
@@ -106,7 +110,10 @@ pub(super) fn insert(connection: &Connection, owner: &OwnerRecord) -> Result<(),
     let sql = concat!(
         "INSERT INTO owners (",
         columns!(),
-        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        limit_columns!(),
+        ", id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ",
+        limit_marks!(),
+        ", ?)"
     );
     write(connection, sql, owner)
 }
@@ -115,9 +122,16 @@ pub(super) fn insert(connection: &Connection, owner: &OwnerRecord) -> Result<(),
 pub(super) fn update(connection: &Connection, owner: &OwnerRecord) -> Result<(), Fault> {
     write(
         connection,
-        "UPDATE owners SET suspended_at = ?, suspended_by = ?, suspended_reason = ?,
+        concat!(
+            "UPDATE owners SET suspended_at = ?, suspended_by = ?, suspended_reason = ?,
          issue_mark = ?, ceiling = ?, max_keys = ?, version = ?, created_at = ?, created_by = ?,
-         updated_at = ?, defaults = ?, state_sum = ?, record_sum = ? WHERE id = ?",
+         updated_at = ?, defaults = ?, state_sum = ?, record_sum = ?,
+         (",
+            limit_columns!(),
+            ") = (",
+            limit_marks!(),
+            ") WHERE id = ?"
+        ),
         owner,
     )
 }
@@ -125,7 +139,8 @@ pub(super) fn update(connection: &Connection, owner: &OwnerRecord) -> Result<(),
 fn write(connection: &Connection, sql: &str, owner: &OwnerRecord) -> Result<(), Fault> {
     let (state_sum, record_sum) = sums_of(owner);
     let mut statement = connection.prepare_cached(sql)?;
-    let written = Binder::new(&mut statement)
+    let mut binder = Binder::new(&mut statement);
+    binder
         .switch(owner.suspended.as_ref())?
         .put(owner.issue_mark.map(millis))?
         .put(owner.ceiling.to_string())?
@@ -136,10 +151,9 @@ fn write(connection: &Connection, sql: &str, owner: &OwnerRecord) -> Result<(), 
         .put(millis(owner.updated_at))?
         .put(owner.defaults.to_json())?
         .put(state_sum)?
-        .put(record_sum)?
-        .put(owner.id.as_str())?
-        .execute()?;
-    one(written)
+        .put(record_sum)?;
+    limits::put(&mut binder, &owner.limits)?;
+    one(binder.put(owner.id.as_str())?.execute()?)
 }
 
 /// Removes one.

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Row};
 
-use super::cells::{Cells, access, int, key_id, owner_id, time};
+use super::cells::{Cells, access, flag, int, key_id, owner_id, time};
 use super::error::Fault;
 use super::keys::EarlierLoader;
+use super::limits::Loader;
 use super::sums::Bytes;
 use super::{events, keys, sums};
 use crate::backend::{ScannedKey, ScannedOwner};
@@ -24,13 +25,13 @@ const ROWS_UNTIMED: usize = 64;
 macro_rules! columns {
     () => {
         "id, owner, kind, expires_at, deactivated_at, blocked_at, revoked_at, generation, digest, \
-         scheme, pepper, prefix, issued_at, access, state_sum"
+         scheme, pepper, prefix, issued_at, access, limited, state_sum"
     };
 }
 
 macro_rules! owner_columns {
     () => {
-        "id, suspended_at, issue_mark, ceiling, state_sum"
+        "id, suspended_at, issue_mark, ceiling, limited, state_sum"
     };
 }
 
@@ -75,9 +76,10 @@ pub(super) fn owners(
 ) -> Result<bool, Fault> {
     let mut statement = connection.prepare_cached(OWNERS)?;
     let mut rows = statement.query((after.map_or("", OwnerId::as_str), ROWS_AT_ONCE))?;
+    let mut limits = Loader::of_owners(connection)?;
     let mut pace = Pace::new(budget);
     while let Some(row) = rows.next()? {
-        found.push(owner(row)?);
+        found.push(owner(row, &mut limits)?);
         if pace.is_over() {
             return Ok(true);
         }
@@ -85,15 +87,18 @@ pub(super) fn owners(
     Ok(found.len() == ROWS_AT_ONCE as usize)
 }
 
-fn owner(row: &Row<'_>) -> Result<ScannedOwner, Fault> {
+fn owner(row: &Row<'_>, limits: &mut Loader<'_>) -> Result<ScannedOwner, Fault> {
     let mut cells = Cells::new(row, "owners");
-    let owner = ScannedOwner {
+    let mut owner = ScannedOwner {
         id: cells.get("id", owner_id)?,
         suspended: cells.maybe("suspended_at", time)?.is_some(),
         issue_mark: cells.maybe("issue_mark", time)?,
         ceiling: cells.get("ceiling", access)?,
         limits: Limits::default(),
     };
+    if cells.get("limited", flag)? {
+        owner.limits = limits.load(owner.id.as_str())?;
+    }
     let sum: u32 = cells.get("state_sum", int)?;
     if sums::of_scanned_owner(&owner) == sum { Ok(owner) } else { Err(cells.damaged("state_sum")) }
 }
@@ -112,10 +117,11 @@ pub(super) fn keys(
     let mut statement = connection.prepare_cached(KEYS)?;
     let mut rows = statement.query((after, ROWS_AT_ONCE))?;
     let mut pace = Pace::new(budget);
+    let mut limits = Loader::of_keys(connection)?;
     let mut is_cut = false;
     let mut sums = Vec::new();
     while let Some(row) = rows.next()?.filter(|_| !is_cut) {
-        let (key, sum) = key(&mut Cells::new(row, "keys"))?;
+        let (key, sum) = key(&mut Cells::new(row, "keys"), &mut limits)?;
         found.push(key);
         sums.push(sum);
         is_cut = pace.is_over();
@@ -130,8 +136,8 @@ pub(super) fn keys(
 }
 
 /// A key without its earlier tokens, and the checksum of it with them.
-fn key(cells: &mut Cells<'_>) -> Result<(ScannedKey, u32), Fault> {
-    let key = ScannedKey {
+fn key(cells: &mut Cells<'_>, limits: &mut Loader<'_>) -> Result<(ScannedKey, u32), Fault> {
+    let mut key = ScannedKey {
         id: cells.get("id", key_id)?,
         owner: cells.get("owner", owner_id)?,
         kind: cells.get("kind", keys::kind)?,
@@ -144,6 +150,9 @@ fn key(cells: &mut Cells<'_>) -> Result<(ScannedKey, u32), Fault> {
         limits: None,
         earlier: Vec::new(),
     };
+    if cells.get("limited", flag)? {
+        key.limits = Some(Box::new(limits.load(key.id.to_bytes())?));
+    }
     Ok((key, cells.get("state_sum", int)?))
 }
 
@@ -212,18 +221,19 @@ impl OneOwner {
             let mut statement = connection.prepare_cached(sql)?;
             let mut rows = statement.query([id.as_str()])?;
             let Some(row) = rows.next()? else { return Ok(Progress::Done) };
-            self.owner = Some(owner(row)?);
+            self.owner = Some(owner(row, &mut Loader::of_owners(connection)?)?);
         }
         let (standing, after) = self.position.unzip();
         let after = after.map(KeyId::to_bytes);
         let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_slice());
         let mut statement = connection.prepare_cached(KEYS_OF_OWNER)?;
         let mut earlier = EarlierLoader::new(connection)?;
+        let mut limits = Loader::of_keys(connection)?;
         let mut rows = statement.query((id.as_str(), standing.unwrap_or(0), after))?;
         let mut pace = Pace::new(budget);
         while let Some(row) = rows.next()? {
             let mut cells = Cells::new(row, "keys");
-            let (mut key, sum) = key(&mut cells)?;
+            let (mut key, sum) = key(&mut cells, &mut limits)?;
             self.position = Some((cells.get("standing", int)?, key.id));
             key.earlier = earlier.load(key.id)?;
             check(&mut Bytes::new(), &key, sum)?;

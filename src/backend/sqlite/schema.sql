@@ -29,7 +29,9 @@ CREATE TABLE owners (
   suspended_at INTEGER,
   issue_mark INTEGER,
   ceiling TEXT NOT NULL,
-  -- Of the columns so far; that of the whole row is the last but the longest.
+  -- Whether there is a limit in the columns below: what a scan asks before it reads them.
+  limited INTEGER NOT NULL CHECK (limited IN (0, 1)),
+  -- Of the columns so far, and of the limits; that of the whole row is the last but the longest.
   state_sum INTEGER NOT NULL,
   -- Counted with each change of a key, so that a commit need not count.
   keys_all INTEGER NOT NULL DEFAULT 0 CHECK (keys_all >= 0),
@@ -43,8 +45,32 @@ CREATE TABLE owners (
   created_by TEXT NOT NULL,
   updated_at INTEGER NOT NULL,
   record_sum INTEGER NOT NULL,
+  -- What all its keys together may use.
+  not_before INTEGER,
+  not_before_by TEXT CHECK (not_before_by IN ('administrator', 'owner')),
+  -- CIDR notation, a space between two of them.
+  networks TEXT,
+  networks_by TEXT CHECK (networks_by IN ('administrator', 'owner')),
+  rate_count INTEGER CHECK (rate_count > 0),
+  rate_per_ms INTEGER CHECK (rate_per_ms > 0),
+  rate_burst INTEGER CHECK (rate_burst > 0),
+  rate_by TEXT CHECK (rate_by IN ('administrator', 'owner')),
+  quota_uses INTEGER CHECK (quota_uses >= 0),
+  quota_refill INTEGER CHECK (quota_refill > 0),
+  quota_every TEXT CHECK (quota_every IN ('day', 'week', 'month')),
+  -- The record's version at which the count began.
+  quota_since INTEGER,
+  quota_by TEXT CHECK (quota_by IN ('administrator', 'owner')),
   defaults TEXT NOT NULL,
-  CHECK ((suspended_at IS NULL) = (suspended_by IS NULL))
+  CHECK ((suspended_at IS NULL) = (suspended_by IS NULL)),
+  CHECK ((not_before IS NULL) = (not_before_by IS NULL)),
+  CHECK ((networks IS NULL) = (networks_by IS NULL)),
+  CHECK ((rate_count IS NULL) = (rate_by IS NULL) AND (rate_count IS NULL) = (rate_per_ms IS NULL)
+    AND (rate_count IS NULL) = (rate_burst IS NULL)),
+  CHECK ((quota_uses IS NULL) = (quota_by IS NULL) AND (quota_uses IS NULL) = (quota_since IS NULL)
+    AND (quota_refill IS NULL) = (quota_every IS NULL)
+    AND (quota_uses IS NOT NULL OR quota_refill IS NULL)),
+  CHECK (limited = (coalesce(not_before, networks, rate_count, quota_uses) IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX owners_suspended ON owners (id) WHERE suspended_at IS NOT NULL;
@@ -73,7 +99,9 @@ CREATE TABLE keys (
   prefix INTEGER NOT NULL,
   issued_at INTEGER NOT NULL,
   access TEXT NOT NULL,
-  -- Of the columns so far, but for whom and why, and of the earlier tokens.
+  -- The same as in `owners`.
+  limited INTEGER NOT NULL CHECK (limited IN (0, 1)),
+  -- Of the columns so far, of the limits and of the earlier tokens.
   state_sum INTEGER NOT NULL,
   version INTEGER NOT NULL,
   external_id INTEGER,
@@ -90,6 +118,22 @@ CREATE TABLE keys (
   revoked_by TEXT,
   revoked_reason TEXT,
   record_sum INTEGER NOT NULL,
+  -- What it may use.
+  not_before INTEGER,
+  not_before_by TEXT CHECK (not_before_by IN ('administrator', 'owner')),
+  -- CIDR notation, a space between two of them.
+  networks TEXT,
+  networks_by TEXT CHECK (networks_by IN ('administrator', 'owner')),
+  rate_count INTEGER CHECK (rate_count > 0),
+  rate_per_ms INTEGER CHECK (rate_per_ms > 0),
+  rate_burst INTEGER CHECK (rate_burst > 0),
+  rate_by TEXT CHECK (rate_by IN ('administrator', 'owner')),
+  quota_uses INTEGER CHECK (quota_uses >= 0),
+  quota_refill INTEGER CHECK (quota_refill > 0),
+  quota_every TEXT CHECK (quota_every IN ('day', 'week', 'month')),
+  -- The record's version at which the count began.
+  quota_since INTEGER,
+  quota_by TEXT CHECK (quota_by IN ('administrator', 'owner')),
   seal_key INTEGER,
   seal_nonce BLOB,
   seal_text BLOB,
@@ -97,7 +141,15 @@ CREATE TABLE keys (
   CHECK ((deactivated_at IS NULL) = (deactivated_by IS NULL)),
   CHECK ((blocked_at IS NULL) = (blocked_by IS NULL)),
   CHECK ((revoked_at IS NULL) = (revoked_by IS NULL)),
-  CHECK ((seal_key IS NULL) = (seal_nonce IS NULL) AND (seal_key IS NULL) = (seal_text IS NULL))
+  CHECK ((seal_key IS NULL) = (seal_nonce IS NULL) AND (seal_key IS NULL) = (seal_text IS NULL)),
+  CHECK ((not_before IS NULL) = (not_before_by IS NULL)),
+  CHECK ((networks IS NULL) = (networks_by IS NULL)),
+  CHECK ((rate_count IS NULL) = (rate_by IS NULL) AND (rate_count IS NULL) = (rate_per_ms IS NULL)
+    AND (rate_count IS NULL) = (rate_burst IS NULL)),
+  CHECK ((quota_uses IS NULL) = (quota_by IS NULL) AND (quota_uses IS NULL) = (quota_since IS NULL)
+    AND (quota_refill IS NULL) = (quota_every IS NULL)
+    AND (quota_uses IS NOT NULL OR quota_refill IS NULL)),
+  CHECK (limited = (coalesce(not_before, networks, rate_count, quota_uses) IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
 
 -- Lists and counts of an owner's keys by state walk along this alone.

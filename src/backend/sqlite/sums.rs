@@ -9,7 +9,9 @@ use crate::backend::{ScannedKey, ScannedOwner};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{ExternalId, Generation, KeyId, OwnerId};
-use crate::key::{Header, KeyName, KeyRecord, Kind, OwnerRecord, SetBy, Switch, TokenRecord};
+use crate::key::{
+    Header, KeyName, KeyRecord, Kind, Limit, Limits, OwnerRecord, SetBy, Switch, TokenRecord,
+};
 use crate::permission::Access;
 
 /// What an index entry is made of; the loading of the index looks at nothing else.
@@ -24,6 +26,7 @@ pub(super) fn of_scanned_owner(owner: &ScannedOwner) -> u32 {
     bytes.flag(owner.suspended);
     bytes.access(&owner.ceiling);
     bytes.maybe(owner.issue_mark.as_ref(), Bytes::time);
+    bytes.maybe(Some(&owner.limits).filter(|limits| !limits.is_empty()), Bytes::limits);
     bytes.sum()
 }
 
@@ -127,6 +130,7 @@ impl Bytes {
         self.access(&key.access);
         self.maybe(key.expires_at.as_ref(), Self::time);
         [key.deactivated, key.blocked, key.revoked].into_iter().for_each(|is_on| self.flag(is_on));
+        self.maybe(key.limits.as_deref(), Self::limits);
         self.token(&key.current);
         for earlier in &key.earlier {
             self.token(&earlier.token);
@@ -183,6 +187,32 @@ impl Bytes {
             Some(word) => self.text(word),
             None => self.text(&access.to_string()),
         }
+    }
+
+    fn limits(&mut self, limits: &Limits) {
+        let Limits { not_before, networks, rate, quota } = limits;
+        self.limit(not_before.as_ref(), Self::time);
+        self.limit(networks.as_ref(), |bytes, networks| bytes.text(&networks.to_string()));
+        self.limit(rate.as_ref(), |bytes, rate| {
+            bytes.number(rate.count());
+            bytes.number(u64::try_from(rate.per().as_millis()).unwrap_or(u64::MAX));
+            bytes.number(rate.burst());
+        });
+        self.limit(quota.as_ref(), |bytes, run| {
+            bytes.number(run.quota.uses());
+            bytes.maybe(run.quota.refill().as_ref(), |bytes, refill| {
+                bytes.number(refill.amount());
+                bytes.number(refill.every().number());
+            });
+            bytes.number(run.since.get());
+        });
+    }
+
+    fn limit<T>(&mut self, limit: Option<&Limit<T>>, put: impl FnOnce(&mut Self, &T)) {
+        self.maybe(limit, |bytes, limit| {
+            put(bytes, &limit.value);
+            bytes.flag(limit.by == SetBy::Owner);
+        });
     }
 
     fn switch(&mut self, switch: &Switch) {

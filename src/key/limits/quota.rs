@@ -38,6 +38,7 @@ pub struct Quota {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct QuotaRun {
     /// The quota.
+    #[serde(flatten)]
     pub quota: Quota,
     /// The version.
     pub since: Version,

@@ -34,4 +34,99 @@ impl Limits {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Whether each limit of `other` on addresses, rate and number of uses is here too, and at
+    /// least as tight. When a key begins is not compared: a key that begins later is no wider.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        fn holds<T>(
+            own: Option<&Limit<T>>,
+            other: Option<&Limit<T>>,
+            is_within: fn(&T, &T) -> bool,
+        ) -> bool {
+            other.is_none_or(|other| own.is_some_and(|own| is_within(&own.value, &other.value)))
+        }
+        holds(self.networks.as_ref(), other.networks.as_ref(), Networks::is_within)
+            && holds(self.rate.as_ref(), other.rate.as_ref(), |own, other| own.is_within(*other))
+            && holds(self.quota.as_ref(), other.quota.as_ref(), |own, other| {
+                own.quota.is_within(other.quota)
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::id::Version;
+    use crate::key::{Every, Quota};
+
+    fn by<T>(by: SetBy, value: T) -> Option<Limit<T>> {
+        Some(Limit { value, by })
+    }
+
+    fn all() -> Limits {
+        let quota = Quota::each(100, Every::Month).unwrap();
+        Limits {
+            not_before: by(SetBy::Owner, Timestamp::MIN),
+            networks: by(SetBy::Administrator, "192.0.2.0/24".parse().unwrap()),
+            rate: by(SetBy::Administrator, Rate::new(10, Duration::from_secs(1)).unwrap()),
+            quota: by(SetBy::Owner, QuotaRun { quota, since: Version::new(3) }),
+        }
+    }
+
+    #[test]
+    fn shown_as_plain_json() {
+        let shown = json!({
+            "not_before": {"value": "1970-01-01T00:00:00Z", "by": "owner"},
+            "networks": {"value": ["192.0.2.0/24"], "by": "administrator"},
+            "rate": {"value": {"count": 10, "per_ms": 1000, "burst": 10}, "by": "administrator"},
+            "quota": {
+                "value": {"uses": 100, "refill": {"amount": 100, "every": "month"}, "since": 3},
+                "by": "owner",
+            },
+        });
+        assert_eq!(serde_json::to_value(all()).unwrap(), shown);
+        let none = json!({"not_before": null, "networks": null, "rate": null, "quota": null});
+        assert_eq!(serde_json::to_value(Limits::default()).unwrap(), none);
+    }
+
+    #[test]
+    fn within_means_that_no_limit_is_missing_or_looser() {
+        let (all, none) = (all(), Limits::default());
+        assert!(none.is_within(&none) && all.is_within(&none) && all.is_within(&all));
+        let rate = Rate::new(11, Duration::from_secs(1)).unwrap().with_burst(10).unwrap();
+        let run = |quota| QuotaRun { quota, since: Version::FIRST };
+        for (edit, is_within) in [
+            (Limits { not_before: None, ..all.clone() }, true),
+            (Limits { networks: None, ..all.clone() }, false),
+            (Limits { rate: None, ..all.clone() }, false),
+            (Limits { quota: None, ..all.clone() }, false),
+            (
+                Limits { networks: by(SetBy::Owner, "192.0.2.7".parse().unwrap()), ..all.clone() },
+                true,
+            ),
+            (
+                Limits {
+                    networks: by(SetBy::Owner, "192.0.2.0/23".parse().unwrap()),
+                    ..all.clone()
+                },
+                false,
+            ),
+            (Limits { rate: by(SetBy::Owner, rate), ..all.clone() }, false),
+            (
+                Limits { quota: by(SetBy::Owner, run(Quota::once(100).unwrap())), ..all.clone() },
+                true,
+            ),
+            (
+                Limits { quota: by(SetBy::Owner, run(Quota::once(101).unwrap())), ..all.clone() },
+                false,
+            ),
+        ] {
+            assert_eq!(edit.is_within(&all), is_within, "{edit:?}");
+        }
+    }
 }

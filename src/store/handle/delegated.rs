@@ -20,7 +20,9 @@ impl Managing for Delegating {}
 
 /// Acts on behalf of a grant: each call looks again whether the acting key and generation would
 /// verify now, and nothing is created, updated, rotated, activated, prolonged or opened that goes
-/// beyond what the acting key and its owner's ceiling allow. A trial key's grant can't.
+/// beyond what the acting key and its owner's ceiling allow, or that lacks a limit on networks, rate
+/// or number of uses which the acting key has, or has a looser one. Each key counts its uses for
+/// itself; the owner's limits bound them together. A trial key's grant can't.
 ///
 /// Which permission a caller needs to manage keys at all is the service's to check on the grant.
 ///

@@ -5,6 +5,10 @@ use crate::key::{Network, Quota, Rate};
 
 /// Limits to be set or lifted, of a key or of an owner for all its keys together: what isn't named
 /// stays as it is, which for what is created means without a limit.
+///
+/// What an administrator has set, an owner may tighten, which leaves it the administrator's, but
+/// neither loosen nor lift. What an owner has set is its own until an administrator sets it, be it
+/// to the same. An owner's limits are set by administrators alone.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct SetLimits {
@@ -50,8 +54,9 @@ impl SetLimits {
         self
     }
 
-    /// How many times in all, or in each day, week or month. An administrator's begins a new count,
-    /// also where it is the same as before.
+    /// How many times in all, or in each day, week or month. It begins a new count; an
+    /// administrator's also where it is the same as before. An owner that sets the same as before
+    /// changes nothing, and one that tightens an administrator's refills nothing.
     pub fn quota(mut self, quota: Quota) -> Self {
         self.quota = Some(Some(quota));
         self

@@ -5,12 +5,12 @@ use serde_json::{Map, Value};
 use super::{at, header, key, owner};
 use crate::authority::{Actor, Authority, CorrelationId, Reason, Role};
 use crate::clock::Timestamp;
-use crate::id::{ExternalId, Generation};
+use crate::id::{ExternalId, Generation, Version};
 use crate::invalid::Invalid;
 use crate::key::{
-    Digest, EarlierToken, Header, KeyName, KeyRecord, Limits, MAX_EARLIER_TOKENS, OwnerRecord,
-    PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable, Scheme, Seal, SetBy, Settings,
-    StoreRules, Switch, TokenRecord,
+    Digest, EarlierToken, Every, Header, KeyName, KeyRecord, Limit, Limits, MAX_EARLIER_TOKENS,
+    Network, Networks, OwnerRecord, PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable,
+    Quota, QuotaRun, Rate, Refill, Scheme, Seal, SetBy, Settings, StoreRules, Switch, TokenRecord,
 };
 use crate::permission::{Access, PermissionName};
 
@@ -52,6 +52,28 @@ fn actor() -> Result<Actor, Invalid> {
 fn switch() -> Result<Option<Switch>, Invalid> {
     let reason = Some(Reason::new(text(Reason::MAX_LEN))?);
     Ok(Some(Switch { at: Timestamp::MAX, by: actor()?, reason }))
+}
+
+/// Each limit, with the greatest numbers, and 64 networks of the longest text.
+///
+/// # Errors
+/// None: the fixed values are valid.
+pub fn largest_limits() -> Result<Limits, Invalid> {
+    fn by_owner<T>(value: T) -> Option<Limit<T>> {
+        Some(Limit { value, by: SetBy::Owner })
+    }
+    let networks = (0..Networks::MAX as u128).map(|n| {
+        let address = std::net::Ipv6Addr::from_bits(u128::MAX - n);
+        Network::new(address.into(), 128)
+    });
+    let refill = Refill::new(Quota::MAX_USES, Every::Month)?;
+    let quota = Quota::once(Quota::MAX_USES)?.with_refill(refill);
+    Ok(Limits {
+        not_before: by_owner(Timestamp::MAX),
+        networks: by_owner(Networks::new(networks.collect::<Result<Vec<_>, _>>()?)?),
+        rate: by_owner(Rate::new(Rate::MAX_COUNT, Rate::MAX_PER)?),
+        quota: by_owner(QuotaRun { quota, since: Version::new(u64::MAX - 1) }),
+    })
 }
 
 /// The token `before` generations before the last.
@@ -106,8 +128,8 @@ pub fn largest_key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
         deactivated: switch()?,
         blocked: switch()?,
         revoked: switch()?,
+        limits: largest_limits()?,
         // A token has 103 bytes at most, its tag 16.
-        limits: Limits::default(),
         seal: Some(Seal {
             key_number: u16::MAX,
             nonce: [0xff; 24],
@@ -126,7 +148,7 @@ pub fn largest_owner(id: &str) -> Result<OwnerRecord, Invalid> {
         defaults: settings()?,
         suspended: switch()?,
         ceiling: access()?,
-        limits: Limits::default(),
+        limits: largest_limits()?,
         max_keys: u32::MAX,
         issue_mark: Some(Timestamp::MAX),
         created_at: Timestamp::MAX,

@@ -21,8 +21,8 @@ pub use changes::{
     assign_external_id, create_key, create_owner, event, in_one, note, remove_key, remove_owner,
     replace_header, replace_key, replace_owner,
 };
-pub use largest::{largest_authority, largest_header, largest_key, largest_owner};
+pub use largest::{largest_authority, largest_header, largest_key, largest_limits, largest_owner};
 pub use records::{
     administrator, at, changed_header, changed_key, changed_owner, digest, earlier, header, key,
-    key_id, name, owner, owner_id, revoked, seal, switch, token,
+    key_id, limits, name, owner, owner_id, revoked, seal, switch, token,
 };

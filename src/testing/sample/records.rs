@@ -7,9 +7,9 @@ use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::{
-    DEFAULT_MAX_KEYS, Digest, EarlierToken, Header, KeyName, KeyRecord, Kind, Limits, OwnerRecord,
-    PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable, Scheme, Seal, SetBy, Settings,
-    StoreRules, Switch, TokenRecord,
+    DEFAULT_MAX_KEYS, Digest, EarlierToken, Every, Header, KeyName, KeyRecord, Kind, Limit, Limits,
+    OwnerRecord, PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable, Quota, QuotaRun,
+    Rate, Scheme, Seal, SetBy, Settings, StoreRules, Switch, TokenRecord,
 };
 use crate::permission::Access;
 
@@ -97,6 +97,24 @@ pub fn earlier(n: u32, generation: u32) -> Result<EarlierToken, Invalid> {
 #[must_use]
 pub fn seal() -> Seal {
     Seal { key_number: 1, nonce: [0x5e; 24], ciphertext: vec![0xa1; 96].into() }
+}
+
+/// Each limit, set by an administrator or by an owner.
+///
+/// # Errors
+/// None: the fixed values are valid.
+pub fn limits() -> Result<Limits, Invalid> {
+    let quota = Quota::each(1_000, Every::Month)?;
+    let (root, own) = (SetBy::Administrator, SetBy::Owner);
+    Ok(Limits {
+        not_before: Some(Limit { value: at(5), by: own }),
+        networks: Some(Limit { value: "192.0.2.0/24 2001:db8::/32".parse()?, by: root }),
+        rate: Some(Limit {
+            value: Rate::new(10, Duration::from_secs(1))?.with_burst(20)?,
+            by: own,
+        }),
+        quota: Some(Limit { value: QuotaRun { quota, since: Version::FIRST }, by: root }),
+    })
 }
 
 /// A store's own record: no rules, two prefixes accepted, the public pepper.

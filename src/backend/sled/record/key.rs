@@ -6,14 +6,15 @@ use super::fields::{
     SwitchMirror, access, owner_id, push, set_by, set_by_number, settings, switch, take, take_last,
     timestamp, version,
 };
+use super::limits::{LimitsMirror, limits};
 use crate::authority::Actor;
 use crate::backend::ScannedKey;
 use crate::backend::sled::fault::Fault;
 use crate::clock::Timestamp;
 use crate::id::{ExternalId, Generation, KeyId};
 use crate::key::{
-    Digest, EarlierToken, KeyName, KeyRecord, Kind, Limits, MAX_EARLIER_TOKENS, PepperNumber,
-    PrefixNumber, Scheme, Seal, TokenRecord,
+    Digest, EarlierToken, KeyName, KeyRecord, Kind, MAX_EARLIER_TOKENS, PepperNumber, PrefixNumber,
+    Scheme, Seal, TokenRecord,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -21,6 +22,7 @@ struct Head<'a> {
     owner: &'a str,
     kind: u8,
     access: &'a str,
+    limits: Option<LimitsMirror>,
     expires_at: Option<u64>,
     #[serde(borrow)]
     deactivated: Option<SwitchMirror<'a>>,
@@ -80,6 +82,7 @@ pub(in crate::backend::sled) fn encode_key(key: &KeyRecord) -> Result<Vec<u8>, F
             Kind::Trial => 1,
         },
         access: &access,
+        limits: LimitsMirror::of(&key.limits),
         expires_at: key.expires_at.map(Timestamp::as_millis),
         deactivated: key.deactivated.as_ref().map(SwitchMirror::from),
         blocked: key.blocked.as_ref().map(SwitchMirror::from),
@@ -121,7 +124,7 @@ pub(in crate::backend::sled) fn decode_key(id: KeyId, bytes: &[u8]) -> Result<Ke
         expires_at: timestamp(head.expires_at)?,
         expiry_by: set_by(tail.expiry_by)?,
         settings: settings(tail.settings)?,
-        limits: Limits::default(),
+        limits: limits(head.limits)?.unwrap_or_default(),
         created_at: Timestamp::from_millis(tail.created_at)?,
         created_by: Actor::new(tail.created_by)?,
         updated_at: Timestamp::from_millis(tail.updated_at)?,
@@ -146,7 +149,7 @@ pub(in crate::backend::sled) fn scan_key(id: KeyId, bytes: &[u8]) -> Result<Scan
         owner: owner_id(head.owner)?,
         kind: kind(head.kind)?,
         access: access(head.access)?,
-        limits: None,
+        limits: limits(head.limits)?.map(Box::new),
         expires_at: timestamp(head.expires_at)?,
         deactivated: head.deactivated.is_some(),
         blocked: head.blocked.is_some(),

@@ -8,6 +8,7 @@ mod event;
 mod fields;
 mod header;
 mod key;
+mod limits;
 mod owner;
 
 pub(super) use event::{decode_event, encode_event};

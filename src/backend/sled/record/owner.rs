@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 use super::fields::{
     SwitchMirror, access, push, settings, switch, take, take_last, timestamp, version,
 };
+use super::limits::{LimitsMirror, limits};
 use crate::authority::Actor;
 use crate::backend::ScannedOwner;
 use crate::backend::sled::fault::Fault;
 use crate::clock::Timestamp;
 use crate::id::OwnerId;
-use crate::key::{Limits, OwnerRecord};
+use crate::key::OwnerRecord;
 
 #[derive(Serialize, Deserialize)]
 struct Head<'a> {
@@ -18,6 +19,7 @@ struct Head<'a> {
     #[serde(borrow)]
     suspended: Option<SwitchMirror<'a>>,
     issue_mark: Option<u64>,
+    limits: Option<LimitsMirror>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -37,6 +39,7 @@ pub(in crate::backend::sled) fn encode_owner(owner: &OwnerRecord) -> Result<Vec<
         ceiling: &ceiling,
         suspended: owner.suspended.as_ref().map(SwitchMirror::from),
         issue_mark: owner.issue_mark.map(Timestamp::as_millis),
+        limits: LimitsMirror::of(&owner.limits),
     };
     let tail = Tail {
         version: owner.version.get(),
@@ -61,7 +64,7 @@ pub(in crate::backend::sled) fn decode_owner(
         defaults: settings(tail.defaults)?,
         suspended: switch(head.suspended)?,
         ceiling: access(head.ceiling)?,
-        limits: Limits::default(),
+        limits: limits(head.limits)?.unwrap_or_default(),
         max_keys: tail.max_keys,
         issue_mark: timestamp(head.issue_mark)?,
         created_at: Timestamp::from_millis(tail.created_at)?,
@@ -80,7 +83,7 @@ pub(in crate::backend::sled) fn scan_owner(
         id,
         suspended: head.suspended.is_some(),
         ceiling: access(head.ceiling)?,
-        limits: Limits::default(),
+        limits: limits(head.limits)?.unwrap_or_default(),
         issue_mark: timestamp(head.issue_mark)?,
     })
 }

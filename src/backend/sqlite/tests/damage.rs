@@ -1,7 +1,8 @@
 //! A damaged or edited file is answered by `Corrupt`, never by a panic or a wrong record.
 
 use super::fixtures::{
-    Fixture, actor, create_key, create_owner, earlier, event, header, key, owner_id, replace,
+    Fixture, actor, create_key, create_owner, earlier, event, header, key, limits, owner, owner_id,
+    replace,
 };
 use crate::authority::Role;
 use crate::backend::{
@@ -12,8 +13,8 @@ use crate::clock::Timestamp;
 use crate::event::EventKind;
 use crate::id::{ExternalId, Generation, KeyId, Version};
 use crate::key::{
-    Header, KeyName, NumberedPrefix, PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable,
-    Seal,
+    Header, KeyName, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Prefix, PrefixNumber,
+    PrefixTable, Seal,
 };
 
 /// A database in which every column of every table holds something.
@@ -32,11 +33,14 @@ fn full() -> Fixture {
         Write::ReplaceHeader(Box::new(full)),
         event(EventKind::StoreRulesChanged),
     ));
-    fixture.commit(create_owner("acme"));
+    let owner = OwnerRecord { limits: limits(), ..owner("acme") };
+    let create = Write::CreateOwner(Box::new(owner));
+    fixture.commit(Change::of(create, event(EventKind::OwnerCreated)));
     let mut key = key(1, "acme");
     key.name = Some(KeyName::new("first").unwrap());
     key.external_id = Some(ExternalId::new(5).unwrap());
     key.expires_at = Some(Timestamp::MAX);
+    key.limits = limits();
     key.earlier = vec![earlier(1)];
     key.current = super::fixtures::token(2);
     key.seal = Some(Seal { key_number: 1, nonce: [2; 24], ciphertext: Box::from([3; 20]) });
@@ -135,6 +139,19 @@ fn what_is_damaged_is_named_without_its_value() {
         ("keys", "settings", "'[]'"),
         ("keys", "standing", "2"),
         ("keys", "seal_key", "NULL"),
+        ("keys", "limited", "0"),
+        ("keys", "not_before_by", "NULL"),
+        ("keys", "networks", "'192.0.2.7/24'"),
+        ("keys", "networks", "'192.0.2.0/24'"),
+        ("keys", "rate_burst", "NULL"),
+        ("keys", "rate_per_ms", "1"),
+        ("keys", "quota_every", "'year'"),
+        ("keys", "quota_refill", "NULL"),
+        ("keys", "quota_since", "2"),
+        ("keys", "quota_by", "'canary'"),
+        ("owners", "limited", "0"),
+        ("owners", "rate_count", "NULL"),
+        ("owners", "quota_uses", "1099511627776"),
         ("keys", "seal_nonce", "x'ab'"),
         ("earlier_tokens", "digest", "x''"),
         ("owners", "ceiling", "'limited:'"),

@@ -1,6 +1,7 @@
 //! Small databases to look into.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -11,9 +12,9 @@ use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::key::{
-    DEFAULT_MAX_KEYS, Digest, EarlierToken, Header, KeyRecord, Kind, Limits, OwnerRecord,
-    PepperNumber, PrefixNumber, PrefixTable, Scheme, SetBy, Settings, StoreRules, Switch,
-    TokenRecord,
+    DEFAULT_MAX_KEYS, Digest, EarlierToken, Every, Header, KeyRecord, Kind, Limit, Limits,
+    OwnerRecord, PepperNumber, PrefixNumber, PrefixTable, Quota, QuotaRun, Rate, Scheme, SetBy,
+    Settings, StoreRules, Switch, TokenRecord,
 };
 use crate::permission::Access;
 
@@ -87,6 +88,20 @@ pub(super) fn switch() -> Option<Switch> {
 
 pub(super) fn owner_id(id: &str) -> OwnerId {
     OwnerId::new(id).unwrap()
+}
+
+/// Each limit, the quota with its refill.
+pub(super) fn limits() -> Limits {
+    fn set<T>(value: T) -> Option<Limit<T>> {
+        Some(Limit { value, by: SetBy::Administrator })
+    }
+    let quota = Quota::each(1_000, Every::Week).unwrap();
+    Limits {
+        not_before: set(at(3)),
+        networks: set("192.0.2.0/24 2001:db8::/32".parse().unwrap()),
+        rate: set(Rate::new(10, Duration::from_secs(1)).unwrap()),
+        quota: set(QuotaRun { quota, since: Version::FIRST }),
+    }
 }
 
 pub(super) fn owner(id: &str) -> OwnerRecord {

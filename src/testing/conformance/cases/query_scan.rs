@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::backend::{Scanned, ScannedKey, ScannedOwner};
 use crate::id::ExternalId;
-use crate::key::{KeyRecord, Kind, OwnerRecord};
+use crate::key::{KeyRecord, Kind, Limits, OwnerRecord};
 use crate::permission::Access;
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
 use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
+use crate::testing::conformance::instance::Instance;
 use crate::testing::conformance::subject::Lab;
 use crate::testing::differences;
 use crate::testing::sample;
@@ -19,6 +20,7 @@ list![
     query_a_scan_shows_every_record_once,
     query_a_scan_shows_what_the_index_needs_of_keys,
     query_a_scan_shows_what_the_index_needs_of_owners,
+    query_a_scan_shows_limits,
     query_a_scan_tells_the_last_event,
     query_a_scan_of_an_owner_shows_it_alone,
     query_a_scan_of_nobody_shows_nothing,
@@ -71,7 +73,7 @@ fn query_a_scan_shows_every_record_once(lab: &Lab<'_>) -> Tested {
 /// Keys of which each has one thing that the others don't.
 fn different_keys() -> Result<Vec<KeyRecord>, crate::invalid::Invalid> {
     let mut keys = Vec::new();
-    for n in 0..9 {
+    for n in 0..10 {
         keys.push(sample::key(n, "acme")?);
     }
     keys[1].kind = Kind::Trial;
@@ -83,6 +85,7 @@ fn different_keys() -> Result<Vec<KeyRecord>, crate::invalid::Invalid> {
     keys[7].earlier = vec![sample::earlier(7, 1)?, sample::earlier(7, 2)?];
     keys[7].current = sample::token(7, 3)?;
     keys[8] = sample::largest_key(8, "acme")?;
+    keys[9].limits = sample::limits()?;
     Ok(keys)
 }
 
@@ -119,6 +122,7 @@ fn query_a_scan_shows_what_the_index_needs_of_owners(lab: &Lab<'_>) -> Tested {
         OwnerRecord { suspended, ..sample::owner("suspended")? },
         OwnerRecord { ceiling: Access::ReadOnly, ..sample::owner("ceiling")? },
         OwnerRecord { issue_mark: Some(sample::at(9)), ..sample::owner("mark")? },
+        OwnerRecord { limits: sample::limits()?, ..sample::owner("limits")? },
         sample::largest_owner("largest")?,
     ];
     let create: Vec<_> = expected.iter().map(sample::create_owner).collect::<Result<_, _>>()?;
@@ -139,6 +143,63 @@ fn query_a_scan_shows_what_the_index_needs_of_owners(lab: &Lab<'_>) -> Tested {
             };
             let differing = differences::of_scanned_owners(found, &ScannedOwner::from(owner));
             ensure!(differing.is_empty(), "owner {} differs in {differing:?}", owner.id);
+        }
+    }
+    Ok(())
+}
+
+/// Of those that have some, among others that have none; and none after they were lifted.
+fn query_a_scan_shows_limits(lab: &Lab<'_>) -> Tested {
+    const KEYS: u32 = 30;
+    let backend = lab.fresh()?;
+    let all = sample::limits()?;
+    let some = [
+        Limits { networks: all.networks.clone(), ..Limits::default() },
+        Limits { rate: all.rate, ..Limits::default() },
+        Limits { quota: all.quota, ..Limits::default() },
+        Limits { not_before: all.not_before, ..Limits::default() },
+        sample::largest_limits()?,
+    ];
+    // One of three keys, so that they lie among others.
+    let limits_of = |n: u32| match n % 3 {
+        0 => some[(n / 3) as usize % some.len()].clone(),
+        _ => Limits::default(),
+    };
+    let acme = OwnerRecord { limits: all, ..sample::owner("acme")? };
+    backend.apply(sample::create_owner(&acme)?)?;
+    backend.apply(sample::create_owner(&sample::owner("beta")?)?)?;
+    let mut keys = Vec::new();
+    for n in 0..KEYS {
+        let key = KeyRecord { limits: limits_of(n), ..sample::key(n, "acme")? };
+        backend.apply(sample::create_key(&key)?)?;
+        keys.push(key);
+    }
+    expect_limits(&backend, &acme, &keys)?;
+    for key in &mut keys {
+        *key = KeyRecord { limits: Limits::default(), ..sample::changed_key(key) };
+        backend.apply(sample::replace_key(key)?)?;
+    }
+    let acme = OwnerRecord { limits: Limits::default(), ..sample::changed_owner(&acme) };
+    backend.apply(sample::replace_owner(&acme)?)?;
+    expect_limits(&backend, &acme, &keys)
+}
+
+/// What both scans show of one owner and its keys.
+fn expect_limits(backend: &Instance<'_>, owner: &OwnerRecord, keys: &[KeyRecord]) -> Tested {
+    let mut one = (Vec::new(), Vec::new());
+    backend.scan_owner(&owner.id, &mut |scanned| match scanned {
+        Scanned::Owner(owner) => one.0.push(owner),
+        Scanned::Key(key) => one.1.push(key),
+    })?;
+    let (owners, scanned, _) = backend.scanned()?;
+    for (owners, scanned) in [one, (owners, scanned)] {
+        let shown = owners.iter().find(|shown| shown.id == owner.id);
+        ensure_eq!(shown.map(|shown| &shown.limits), Some(&owner.limits), "an owner's limits");
+        for key in keys {
+            let shown = scanned.iter().find(|shown| shown.id == key.id);
+            let expected = Some(&key.limits).filter(|limits| !limits.is_empty());
+            let limits = shown.map(|shown| shown.limits.as_deref());
+            ensure_eq!(limits, Some(expected), "limits of key {}", key.id);
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use crate::backend::{Precondition, Rejection, Scanned};
 use crate::id::{ExternalId, Version};
-use crate::key::{Header, KeyRecord, StoreRules};
+use crate::key::{Header, KeyRecord, Limits, OwnerRecord, StoreRules};
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
 use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
@@ -22,6 +22,7 @@ list![
     rule_a_created_owner_finds_nothing_in_its_place,
     rule_a_replaced_owner_reads_back,
     rule_a_replaced_owner_has_the_version_before,
+    rule_replaced_records_change_their_limits,
     rule_a_replaced_header_reads_back,
     rule_a_replaced_header_has_the_version_before,
 ];
@@ -188,7 +189,7 @@ fn rule_a_removed_key_is_found_no_more(lab: &Lab<'_>) -> Tested {
 
 fn rule_a_created_owner_finds_nothing_in_its_place(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
-    let again = crate::key::OwnerRecord { max_keys: 1, ..sample::owner("acme")? };
+    let again = OwnerRecord { max_keys: 1, ..sample::owner("acme")? };
     let rejection = backend.refuse(sample::create_owner(&again)?)?;
     ensure_eq!(rejection, Rejection::OwnerExists, "a second creation");
     let twice = sample::create_owner(&sample::owner("beta")?)?;
@@ -203,13 +204,29 @@ fn rule_a_created_owner_finds_nothing_in_its_place(lab: &Lab<'_>) -> Tested {
 fn rule_a_replaced_owner_reads_back(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let bare = sample::owner("acme")?;
-    let full =
-        crate::key::OwnerRecord { version: bare.version.next(), ..sample::largest_owner("acme")? };
+    let full = OwnerRecord { version: bare.version.next(), ..sample::largest_owner("acme")? };
     backend.apply(sample::replace_owner(&full)?)?;
     backend.expect_owner(&full)?;
-    let again = crate::key::OwnerRecord { version: full.version.next(), ..bare };
+    let again = OwnerRecord { version: full.version.next(), ..bare };
     backend.apply(sample::replace_owner(&again)?)?;
     backend.expect_owner(&again)
+}
+
+/// They are set, others in their place, and lifted, of keys and of owners.
+fn rule_replaced_records_change_their_limits(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let (mut key, mut owner) = (sample::key(1, "acme")?, sample::owner("acme")?);
+    backend.apply(sample::create_key(&key)?)?;
+    let (all, none) = (sample::limits()?, Limits::default());
+    let no_rate = Limits { rate: None, ..all.clone() };
+    for limits in [all.clone(), no_rate, sample::largest_limits()?, none.clone(), all, none] {
+        key = KeyRecord { limits: limits.clone(), ..sample::changed_key(&key) };
+        owner = OwnerRecord { limits, ..sample::changed_owner(&owner) };
+        backend.apply_all(&[sample::replace_key(&key)?, sample::replace_owner(&owner)?])?;
+        backend.expect_key(&key)?;
+        backend.expect_owner(&owner)?;
+    }
+    Ok(())
 }
 
 fn rule_a_replaced_owner_has_the_version_before(lab: &Lab<'_>) -> Tested {

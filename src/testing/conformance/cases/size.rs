@@ -1,10 +1,15 @@
 //! Every record within the limits of its types is stored and read back the same.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::clock::Timestamp;
-use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{KeyName, KeyRecord, OwnerRecord, Settings, StoreRules};
+use crate::id::{ExternalId, KeyId, OwnerId, Version};
+use crate::key::{
+    Every, KeyName, KeyRecord, Limit, Limits, OwnerRecord, Quota, QuotaRun, Rate, Refill, SetBy,
+    Settings, StoreRules,
+};
 use crate::permission::Access;
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
@@ -19,6 +24,7 @@ list![
     size_the_largest_header_reads_back,
     size_the_smallest_records_read_back,
     size_the_ends_of_numbers_read_back,
+    size_every_limit_reads_back,
     size_odd_texts_read_back,
     size_odd_settings_read_back,
     size_a_change_may_hold_many_records,
@@ -110,6 +116,59 @@ fn size_the_ends_of_numbers_read_back(lab: &Lab<'_>) -> Tested {
     let expected: Vec<KeyId> = ids[..7].iter().rev().map(|id| KeyId::from_u128(*id)).collect();
     ensure_eq!(backend.all_keys()?, expected, "keys listed");
     Ok(())
+}
+
+/// Of keys and of owners: each limit alone, at both ends, of either setter, and all together.
+fn size_every_limit_reads_back(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    for (limits, n) in different_limits()?.into_iter().zip(0..) {
+        let key = KeyRecord { limits: limits.clone(), ..sample::key(n, "acme")? };
+        let owner = OwnerRecord { limits, ..sample::owner(&format!("owner {n}"))? };
+        backend.apply_all(&[sample::create_key(&key)?, sample::create_owner(&owner)?])?;
+        backend.expect_key(&key)?;
+        backend.expect_owner(&owner)?;
+    }
+    Ok(())
+}
+
+fn different_limits() -> Result<Vec<Limits>, Failure> {
+    fn of<T>(value: T, by: SetBy) -> Option<Limit<T>> {
+        Some(Limit { value, by })
+    }
+    let mut all = vec![sample::limits()?, sample::largest_limits()?];
+    for by in [SetBy::Administrator, SetBy::Owner] {
+        for at in [Timestamp::MIN, Timestamp::MAX] {
+            all.push(Limits { not_before: of(at, by), ..Limits::default() });
+        }
+        for networks in ["0.0.0.0/0", "::/0", "255.255.255.255 ::1", "10.0.0.0/9 10.128.0.0/9"] {
+            all.push(Limits { networks: of(networks.parse()?, by), ..Limits::default() });
+        }
+        let (least, greatest) = (Duration::from_millis(1), Rate::MAX_PER);
+        for rate in [
+            Rate::new(1, least)?.with_burst(Rate::MAX_COUNT)?,
+            Rate::new(Rate::MAX_COUNT, greatest)?.with_burst(1)?,
+        ] {
+            all.push(Limits { rate: of(rate, by), ..Limits::default() });
+        }
+        for (uses, refill) in [
+            (0, None),
+            (Quota::MAX_USES, None),
+            (0, Some((Quota::MAX_USES, Every::Day))),
+            (Quota::MAX_USES, Some((1, Every::Week))),
+            (1, Some((1, Every::Month))),
+        ] {
+            let quota = Quota::once(uses)?;
+            let quota = match refill {
+                Some((amount, every)) => quota.with_refill(Refill::new(amount, every)?),
+                None => quota,
+            };
+            for since in [Version::FIRST, Version::new(1 << 63)] {
+                let run = QuotaRun { quota, since };
+                all.push(Limits { quota: of(run, by), ..Limits::default() });
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// Quotes, wildcards, spaces, other scripts and what some engines take for something else.
