@@ -195,6 +195,19 @@ fn ip() -> impl Strategy<Value = IpAddr> {
     prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from),]
 }
 
+/// Whom a proxy saw, on which port, what it adds of the request's host, and whether on a line of
+/// its own.
+fn proxy() -> impl Strategy<Value = (IpAddr, Option<u16>, Option<Vec<u8>>, bool)> {
+    let (port, host) = (prop::option::of(any::<u16>()), prop::option::of(written()));
+    (ip(), port, host, any::<bool>())
+}
+
+/// By each of the headers, and its name.
+fn behind(proxies: u8) -> [(PeerAddress, &'static str); 2] {
+    let listed = PeerAddress::forwarded_for(proxies).unwrap();
+    [(listed, LISTED), (PeerAddress::forwarded(proxies).unwrap(), STANDARD)]
+}
+
 /// What a proxy adds, in each header: the peer that it saw, with or without a port, and perhaps the
 /// request's host, of which a client chose every byte.
 fn entries(peer: IpAddr, port: Option<u16>, host: Option<&[u8]>) -> [Vec<u8>; 2] {
@@ -223,12 +236,10 @@ proptest! {
     #[test]
     fn a_client_changes_nothing(
         client in prop::collection::vec(written(), 0..3),
-        proxies in prop::collection::vec(
-            (ip(), prop::option::of(any::<u16>()), prop::option::of(written()), any::<bool>()), 1..4),
+        proxies in prop::collection::vec(proxy(), 1..4),
     ) {
         let count = u8::try_from(proxies.len()).unwrap();
-        let from = [PeerAddress::forwarded_for(count).unwrap(), PeerAddress::forwarded(count).unwrap()];
-        for (form, (from, name)) in from.iter().zip([LISTED, STANDARD]).enumerate() {
+        for (form, (from, name)) in behind(count).iter().enumerate() {
             let mut lines = client.clone();
             for (peer, port, host, on_a_new_line) in &proxies {
                 let entry = entries(*peer, *port, host.as_deref())[form].clone();
@@ -246,9 +257,9 @@ proptest! {
     #[test]
     fn too_few_are_none(peers in prop::collection::vec(ip(), 0..4), more in 1..3_u8) {
         let count = u8::try_from(peers.len()).unwrap() + more;
-        let from = [PeerAddress::forwarded_for(count).unwrap(), PeerAddress::forwarded(count).unwrap()];
-        for (form, (from, name)) in from.iter().zip([LISTED, STANDARD]).enumerate() {
-            let lines: Vec<_> = peers.iter().map(|peer| entries(*peer, None, None)[form].clone()).collect();
+        for (form, (from, name)) in behind(count).iter().enumerate() {
+            let entry = |peer: &IpAddr| entries(*peer, None, None)[form].clone();
+            let lines: Vec<_> = peers.iter().map(entry).collect();
             let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
             prop_assert_eq!(told(from, name, &lines), None);
         }

@@ -1,5 +1,5 @@
-//! What is answered to the holder of a key that may not now, not from there, or not any more; what a
-//! request costs, and what is told of what is left.
+//! What is answered to the holder of a key that may not now, not from there, or not any more; what
+//! a request costs, and what is told of what is left.
 
 use std::time::Duration;
 
@@ -91,17 +91,6 @@ fn each_refusal_has_its_answer() {
             assert_eq!(told, retry_after, "{refusal:?}");
         }
     }
-}
-
-/// Without the right secret there is one answer, whatever is wrong with the key's limits.
-#[test]
-fn strangers_learn_nothing_of_limits() {
-    let stage = Stage::new();
-    let site = stage.site(keyhasp::KeyLayer::tell_holders);
-    let before = with_token(&site, "/", "letmein");
-    stage.refuse(Refusal::RateLimited(limited(Some(1))));
-    assert_eq!(with_token(&site, "/", "letmein"), before);
-    assert_eq!(before.status, 401);
 }
 
 /// The headers of a request refused for its rate say when the same one is allowed.

@@ -26,7 +26,7 @@ fn without_id_and_date(mut key: Value) -> Value {
 
 fn shown(name: &str, level: &str, permissions: &Value) -> Value {
     json!({"name": name, "prefix": "taapit_", "permission_level": level,
-           "permissions": permissions, "is_active": true})
+           "permissions": permissions, "allowed_ips": [], "is_active": true})
 }
 
 fn demonstrated() -> [Value; 3] {

@@ -12,8 +12,8 @@ use crate::invalid::{Invalid, Problem};
 
 type Look = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
 
-/// Where the address of a request's peer is taken from: the connection, or what a declared number of
-/// trusted proxies wrote.
+/// Where the address of a request's peer is taken from: the connection, or what a declared number
+/// of trusted proxies wrote.
 ///
 /// What anybody can write is never believed: where the declared place holds no address, there is
 /// none, and a key that is limited to networks is refused.

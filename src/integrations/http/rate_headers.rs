@@ -75,8 +75,8 @@ impl RateHeaders {
         Self(Names::Off)
     }
 
-    /// Adds them to an answer. Where one of them stands there already, the service has its say: then
-    /// none is added.
+    /// Adds them to an answer. Where one of them stands there already, the service has its say:
+    /// then none is added.
     pub fn add(&self, status: &RateStatus, headers: &mut HeaderMap) {
         let (limit, remaining) = (status.rate.burst(), status.remaining);
         let reset = seconds(status.reset_after);

@@ -86,8 +86,8 @@ impl<'a> Refused<'a> {
         Self { why, credentials, unavailable, tells_holders: false, now: None }
     }
 
-    /// The same, at this moment: only so does [`retry_after`](Self::retry_after) know how long it is
-    /// until a quota is refilled.
+    /// The same, at this moment: only so does [`retry_after`](Self::retry_after) know how long it
+    /// is until a quota is refilled.
     #[must_use]
     pub fn at(self, now: Timestamp) -> Self {
         Self { now: Some(now), ..self }

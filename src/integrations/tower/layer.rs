@@ -22,11 +22,11 @@ use crate::store::Verifier;
 /// [`Authenticated`](super::Authenticated) in its extensions.
 ///
 /// Out of the box it takes `Authorization: Bearer TOKEN` and answers with problem details: 401
-/// where no token was sent, or one that isn't accepted; 400 where there are several credentials; 403
-/// where the key isn't accepted from the peer's address; 429 where its rate or quota is used up; 503
-/// where the store can't answer, and `Retry-After` with these two. Who lacks the right secret is told
-/// the same whatever it sent; who has it learns of its limits by the status, and of all else no more
-/// than that, unless [told](Self::tell_holders).
+/// where no token was sent, or one that isn't accepted; 400 where there are several credentials;
+/// 403 where the key isn't accepted from the peer's address; 429 where its rate or quota is used
+/// up; 503 where the store can't answer, and `Retry-After` with these two. Who lacks the right
+/// secret is told the same whatever it sent; who has it learns of its limits by the status, and of
+/// all else no more than that, unless [told](Self::tell_holders).
 ///
 /// Say all that it is to do before making guards of it: each guard keeps what was said by then.
 #[derive(Clone, Debug)]
