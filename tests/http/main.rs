@@ -16,6 +16,7 @@ mod addresses;
 mod callers;
 mod credentials;
 mod double;
+mod end_to_end;
 #[cfg(all(feature = "sqlite", feature = "tokio"))]
 mod example;
 mod guards;
