@@ -13,7 +13,10 @@ use std::time::Duration;
 use common::{HOUR, World, builder, clock, owner};
 use keyhasp::backend::Memory;
 use keyhasp::integrations::metrics::{Measured, MeasuredBackend};
-use keyhasp::{Clock, CreateOwner, Expiry, KeyId, Rotate, Timestamp, UpdateKey};
+use keyhasp::{
+    Access, Clock, CreateKey, CreateOwner, Expiry, KeyId, Rate, Rotate, SetLimits, Timestamp,
+    UpdateKey, VerifyRequest,
+};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
@@ -144,16 +147,32 @@ fn verifications_by_outcome() {
         book.of(&format!("keyhasp_verifications_total{{outcome={outcome}}}")).first().copied()
     };
     let mut seen = Vec::new();
-    let mut once = |outcome: &'static str, token: &str| {
+    let mut once_from = |address: Option<[u8; 4]>, outcome: &'static str, token: &str| {
         assert_eq!(count(outcome), None, "{outcome}");
-        let _ = world.verifier.verify(token);
+        let request = VerifyRequest::new(token.as_bytes());
+        let address = address.map(Into::into);
+        let request = address.map_or(request, |address| request.address(address));
+        let _ = world.verifier.verify_request(&request);
         assert_eq!(count(outcome), Some(1.0), "{outcome}");
         seen.push(outcome);
     };
+    let limited = |name: &str, limits: SetLimits| {
+        let key = CreateKey::new(Access::Full).limits(limits);
+        world.owner_with(name, CreateOwner::with_key(key)).1.token
+    };
+    let later = limited("later", SetLimits::new().not_before(world.after(HOUR)));
+    once_from(None, "not_yet", later.expose());
+    let listed = SetLimits::new().networks(["192.0.2.0/24".parse().unwrap()]);
+    let listed = limited("listed", listed);
+    once_from(None, "address_missing", listed.expose());
+    once_from(Some([192, 0, 3, 1]), "address_refused", listed.expose());
+    let hourly = limited("hourly", SetLimits::new().rate(Rate::new(1, HOUR).unwrap()));
+    once_from(None, "accepted", hourly.expose());
+    once_from(None, "rate_limited", hourly.expose());
+    let mut once = |outcome, token: &str| once_from(None, outcome, token);
     once("unrecognized", "letmein");
     let (keys, first) = world.owner("org");
     let (id, token) = (first.key.id, first.token.expose());
-    once("accepted", token);
     keys.rotate(id, Rotate::new().grace(HOUR)).unwrap();
     world.clock.advance(HOUR);
     once("superseded", token);
@@ -172,7 +191,7 @@ fn verifications_by_outcome() {
     once("suspended", token);
     world.store.close().unwrap();
     once("unavailable", token);
-    assert_eq!(seen.len(), 9);
+    assert_eq!(seen.len(), 13);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Serving, until somebody says stop.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ impl Door {
         writeln!(out, "{first_line}")?;
         out.flush()?;
         let (told, stopping) = oneshot::channel();
+        let site = site.into_make_service_with_connect_info::<SocketAddr>();
         let serving = axum::serve(self.listener, site).with_graceful_shutdown(async {
             stop.await;
             let _ = told.send(());

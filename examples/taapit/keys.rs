@@ -1,13 +1,15 @@
-//! `/api-keys`: which keys the caller's user has, whether the caller's own is good, and switching
-//! one off. Creating them stands on the command line: the real API leaves that to its dashboard.
+//! `/api-keys`: which keys the caller's user has, whether the caller's own is good, from where one
+//! is accepted, and switching one off. Creating them stands on the command line: the real API leaves
+//! that to its dashboard.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use keyhasp::key::Networks;
 use keyhasp::store::Delegating;
 use keyhasp::{
-    AsyncKeys, Authenticated, DelegatedKeys, Error, Key, KeyId, ListKeys, State as KeyState,
-    Timestamp,
+    AsyncKeys, Authenticated, DelegatedKeys, Error, Invalid, Key, KeyId, ListKeys, Network,
+    SetLimits, State as KeyState, Timestamp, UpdateKey,
 };
 use serde_json::{Value, json};
 
@@ -15,6 +17,7 @@ use super::api::Site;
 use super::level;
 use super::page::{Asked, PageQuery};
 use super::problem::Problem;
+use super::shared::JsonBody;
 
 type Answer = Result<Json<Value>, Problem>;
 
@@ -43,9 +46,36 @@ pub(crate) async fn deactivate(
     caller: Authenticated,
     id: Result<Path<String>, PathRejection>,
 ) -> Answer {
-    let id = id.ok().and_then(|Path(id)| parse_id(&id)).ok_or_else(Problem::not_found)?;
-    let key = handle(&site, &caller)?.deactivate(id).await?;
+    let key = handle(&site, &caller)?.deactivate(named(id)?).await?;
     Ok(Json(shown(&key)))
+}
+
+/// `PATCH /api-keys/{id}`
+pub(crate) async fn update(
+    State(site): State<Site>,
+    caller: Authenticated,
+    id: Result<Path<String>, PathRejection>,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let id = named(id)?;
+    let limits = SetLimits::new().networks(networks_in(&body?)?);
+    let key = handle(&site, &caller)?.update(id, UpdateKey::new().limits(limits)).await?;
+    Ok(Json(shown(&key)))
+}
+
+/// Takes `{"allowed_ips": ["…"]}`; other members are let be.
+fn networks_in(body: &Value) -> Result<Vec<Network>, Problem> {
+    let expected = || Problem::body("allowed_ips must be a list of IP addresses and networks.");
+    let listed = body.get("allowed_ips").and_then(Value::as_array).ok_or_else(expected)?;
+    let network = |text: &Value| -> Result<Network, Problem> {
+        let text = text.as_str().ok_or_else(expected)?;
+        text.parse().map_err(|why: Invalid| Problem::body(why.to_string()))
+    };
+    listed.iter().map(network).collect()
+}
+
+fn named(id: Result<Path<String>, PathRejection>) -> Result<KeyId, Problem> {
+    id.ok().and_then(|Path(id)| parse_id(&id)).ok_or_else(Problem::not_found)
 }
 
 /// Acts with the caller's key, so each call looks whether that is still good, and reaches its own
@@ -74,12 +104,14 @@ fn all(keys: &DelegatedKeys) -> Result<Vec<Key>, Error> {
 
 /// Never the token: that is shown when the key is made.
 pub(crate) fn shown(key: &Key) -> Value {
+    let networks = key.limits.networks.as_ref().map(|limit| &limit.value);
     json!({
         "id": shown_id(key.id),
         "name": key.name,
         "prefix": format!("{}_", key.prefix.as_str()),
         "permission_level": level::name(&key.access),
         "permissions": level::permissions(&key.access),
+        "allowed_ips": networks.map_or(&[][..], Networks::as_slice),
         "is_active": key.state == KeyState::Active,
         "created_at": shown_time(key.created_at),
     })

@@ -4,21 +4,27 @@
 //!
 //! ```text
 //! cargo run --all-features --example taapit -- --listen 127.0.0.1:3000 --db taapit.db
-//! cargo run --all-features --example taapit -- --db taapit.db --create NAME LEVEL
+//! cargo run --all-features --example taapit -- --db taapit.db --create NAME LEVEL --from NETWORKS
 //! ```
 //!
-//! The first serves, with a demonstration on a fresh database, and begins with a line of JSON. The
-//! second makes a key, also while the first runs, and prints it; LEVEL is `full_access`,
-//! `read_only`, or such as `limited:links=write,analytics=read`.
+//! The first serves, with a demonstration on a fresh database, and begins with a line of JSON;
+//! behind proxies it is told with `--proxies N` how many there are. The second makes a key, also
+//! while the first runs, and prints it; LEVEL is `full_access`, `read_only`, or such as
+//! `limited:links=write,analytics=read`. With `--from` the key is accepted from these networks
+//! alone, such as `192.0.2.0/24,2001:db8::7`.
 //!
 //! | request | who | answer |
 //! | --- | --- | --- |
 //! | `GET /v1/api-keys` | full access | the user's keys in the house envelope, newest first, never a token |
 //! | `GET /v1/api-keys/validate` | any key | the calling key, with `"valid": true` |
 //! | `DELETE /v1/api-keys/{id}` | full access | the key, with `"is_active": false` |
+//! | `PATCH /v1/api-keys/{id}` | full access | the key, accepted from `{"allowed_ips": […]}` alone; from anywhere if that is empty |
 //! | `GET`, `POST /v1/links` and likewise `domains`, `projects`, `workspaces`, `analytics` | who may read, write it | small lists, for seeing what a level may do |
 //!
-//! Not here yet: when a key was last used, and limits on the rate of requests.
+//! A user's keys together may do 600 requests a minute. Each answer to one of them has
+//! `X-RateLimit-Limit`, `-Remaining` and `-Reset`; one too many is 429, with `Retry-After`.
+//!
+//! Not here yet: when a key was last used.
 
 pub(crate) mod api;
 mod keys;
@@ -33,7 +39,9 @@ pub(crate) mod users;
 use std::io::Write;
 use std::time::Duration;
 
+use keyhasp::Network;
 use keyhasp::backend::sqlite::SqliteOptions;
+use keyhasp::integrations::http::PeerAddress;
 use serde_json::{Value, json};
 use shared::{Arguments, Door, Outcome, Place};
 
@@ -47,12 +55,22 @@ async fn main() -> Outcome<()> {
     let listen = arguments.option("--listen")?.unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let database = arguments.option("--db")?;
     let wish = arguments.values("--create")?;
+    let networks = arguments.option("--from")?;
+    let proxies = arguments.option("--proxies")?;
     arguments.finish()?;
     if let Some([name, level]) = wish {
         let database = database.ok_or("--create needs --db FILE")?;
-        let made = create(&Place::new(Some(database))?, &name, &level)?;
+        let networks = networks.as_deref().unwrap_or_default();
+        let made = create(&Place::new(Some(database))?, &name, &level, networks)?;
         return Ok(writeln!(std::io::stdout(), "{made}")?);
     }
+    if networks.is_some() {
+        return Err("--from goes with --create".into());
+    }
+    let peer = match proxies {
+        Some(count) => PeerAddress::forwarded_for(count.parse()?)?,
+        None => api::connection(),
+    };
     let place = Place::new(database)?;
     let store = place.open_as(users::store()?, SqliteOptions::shared(BOUND)?)?;
     let door = Door::open(&listen).await?;
@@ -64,14 +82,16 @@ async fn main() -> Outcome<()> {
         "read_only_token": shown.map(|shown| shown.read_only.expose()),
         "limited_token": shown.map(|shown| shown.limited.expose()),
     });
-    door.serve(api::routes(store.clone())?, store, first_line).await
+    door.serve(api::routes(store.clone(), peer)?, store, first_line).await
 }
 
 /// A new key, with its token, which is shown this once.
-pub(crate) fn create(place: &Place, name: &str, level: &str) -> Outcome<Value> {
+pub(crate) fn create(place: &Place, name: &str, level: &str, networks: &str) -> Outcome<Value> {
     let access = level::parse(level).ok_or_else(|| format!("LEVEL is {}", level::FORM))?;
+    let networks = networks.split(',').filter(|text| !text.is_empty());
+    let networks = networks.map(str::parse).collect::<Result<Vec<Network>, _>>()?;
     let store = place.open_as(users::store()?, SqliteOptions::shared(BOUND)?)?;
-    let issued = users::create_on_demand(&store, name, access)?;
+    let issued = users::create_on_demand(&store, name, access, networks)?;
     let mut made = keys::shown(&issued.key);
     made["token"] = issued.token.expose().into();
     Ok(made)

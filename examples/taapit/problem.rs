@@ -15,6 +15,9 @@ const CHECK_THE_KEY: &str = "The API key is missing or not accepted. Check that 
     whole, that it begins with its prefix taapit_, and that it has not been deactivated.";
 const READS_ONLY: &str =
     "This API key may only read: GET, HEAD and OPTIONS. A full-access key would do.";
+const NOT_FROM_HERE: &str = "This API key is not accepted from the address of this request.";
+const TOO_MANY: &str = "There were too many requests. Try again after the seconds that Retry-After \
+    says; if that is not enough, wait twice as long each time.";
 const LATER: &str = "API keys can't be checked at the moment. Try again later.";
 
 /// A request that isn't done.
@@ -67,7 +70,13 @@ impl Problem {
 /// The layer's refusals in this API's shape; status and headers stay those of RFC 6750.
 pub(crate) fn refused(refused: &Refused<'_>) -> Response<String> {
     let problem = match refused.why() {
-        Why::Missing | Why::Unfit(_) | Why::Unrecognized => Problem::unauthorized(),
+        Why::Missing | Why::NotYet(_) | Why::Unfit(_) | Why::Unrecognized => {
+            Problem::unauthorized()
+        }
+        Why::AddressMissing | Why::AddressRefused => {
+            Problem::forbidden("address_not_allowed", NOT_FROM_HERE)
+        }
+        Why::RateLimited(_) => Problem::new(refused.status(), "rate_limited", TOO_MANY),
         Why::Permission(scope) => Problem::lacking(scope),
         Why::ReadOnly => Problem::forbidden("read_only_key", READS_ONLY),
         Why::Unavailable(_) => Problem::unavailable(),

@@ -1,11 +1,12 @@
 //! Whose keys there are, and how keys are made: what taap.it has in its dashboard.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyhasp::store::StoreBuilder;
 use keyhasp::{
-    Access, AdminKeys, CreateKey, CreateOwner, Error, Invalid, Issued, KeyStore, OwnerId,
-    OwnerKeys, Prefix, Store, Token,
+    Access, AdminKeys, CreateKey, CreateOwner, Error, Invalid, Issued, KeyStore, Network, OwnerId,
+    OwnerKeys, Prefix, Rate, SetLimits, Store, Token,
 };
 
 use super::level;
@@ -14,6 +15,9 @@ use super::level;
 const PREFIX: &str = "taapit";
 /// Who has the keys of the demonstration, and those that the command line makes.
 const USER: &str = "user_1";
+
+/// How many requests a user's keys together may do in a minute.
+pub(crate) const PER_MINUTE: u32 = 600;
 
 /// The tokens of the demonstration, one of each level; shown this once.
 #[derive(Debug)]
@@ -33,8 +37,8 @@ pub(crate) fn demonstrate(store: &Arc<dyn KeyStore>) -> Result<Option<Demonstrat
     let limited = Access::limited(["links:read", "links:write", "analytics:read"])?;
     let first = CreateKey::new(Access::Full).name("Demonstration, full access");
     let Some(full) = new_user(store, CreateOwner::with_key(first))? else { return Ok(None) };
-    let read_only = create(store, "Demonstration, read only", Access::ReadOnly)?.token;
-    let limited = create(store, "Demonstration, limited", limited)?.token;
+    let read_only = create(store, "Demonstration, read only", Access::ReadOnly, [])?.token;
+    let limited = create(store, "Demonstration, limited", limited, [])?.token;
     Ok(Some(Demonstration { full, read_only, limited }))
 }
 
@@ -43,14 +47,17 @@ pub(crate) fn create_on_demand(
     store: &Arc<dyn KeyStore>,
     name: &str,
     access: Access,
+    networks: Vec<Network>,
 ) -> Result<Issued, Error> {
     new_user(store, CreateOwner::without_key())?;
-    create(store, name, access)
+    create(store, name, access, networks)
 }
 
 /// The first key's token, if the user is new and it asks for one.
 fn new_user(store: &Arc<dyn KeyStore>, wish: CreateOwner) -> Result<Option<Token>, Error> {
     let dashboard = AdminKeys::new(Arc::clone(store), "dashboard")?;
+    let rate = Rate::new(PER_MINUTE, Duration::from_secs(60))?;
+    let wish = wish.limits(SetLimits::new().rate(rate));
     match dashboard.create_owner(&OwnerId::new(USER)?, wish) {
         Ok(created) => Ok(created.first_key.map(|issued| issued.token)),
         Err(Error::OwnerExists) => Ok(None),
@@ -58,7 +65,13 @@ fn new_user(store: &Arc<dyn KeyStore>, wish: CreateOwner) -> Result<Option<Token
     }
 }
 
-fn create(store: &Arc<dyn KeyStore>, name: &str, access: Access) -> Result<Issued, Error> {
+fn create(
+    store: &Arc<dyn KeyStore>,
+    name: &str,
+    access: Access,
+    networks: impl IntoIterator<Item = Network>,
+) -> Result<Issued, Error> {
     let user = OwnerKeys::new(Arc::clone(store), OwnerId::new(USER)?, "dashboard")?;
-    user.create(CreateKey::new(access).name(name))
+    let limits = SetLimits::new().networks(networks);
+    user.create(CreateKey::new(access).name(name).limits(limits))
 }

@@ -127,6 +127,44 @@ class Lasting(ServiceCase):
             listed = ask(running, running.first_line["token"], "/api-keys").json()
             self.assertIn(key, listed["items"])
 
+    def test_addresses(self):
+        """Over a socket the address is the connection's, whatever a header says; behind a proxy it is
+        the proxy's word."""
+        elsewhere = "192.0.2.7"
+        with Service("taapit") as running:
+            full, limited = running.first_line["token"], running.first_line["limited_token"]
+            path = f"/api-keys/{ask(running, limited).json()['id']}"
+            for listed, status in [(["127.0.0.0/8"], 200), ([elsewhere], 403), ([], 200)]:
+                changed = ask(running, full, path, "PATCH", json.dumps({"allowed_ips": listed}))
+                self.assertEqual(changed.status, 200)
+                self.assertEqual(ask(running, limited).status, status, listed)
+            changed = ask(running, full, path, "PATCH", json.dumps({"allowed_ips": [elsewhere]}))
+            self.assertEqual(changed.json()["allowed_ips"], [elsewhere + "/32"])
+            headers = [("Authorization", f"Bearer {limited}"), ("X-Forwarded-For", elsewhere)]
+            spoofed = running.ask("GET", "/links", headers)
+            self.assertEqual(self.refused(spoofed, 403)["code"], "address_not_allowed")
+            running.arguments = ("--proxies", "1")
+            running.restart()
+            until = time.monotonic() + PATIENCE
+            while (told := running.ask("GET", "/links", headers)).status == 503:
+                self.assertLess(time.monotonic(), until)
+            self.assertEqual(told.status, 200)
+            headers[1] = ("X-Forwarded-For", f"{elsewhere}, 127.0.0.1")
+            self.assertEqual(running.ask("GET", "/links", headers).status, 403)
+
+    def test_rate(self):
+        with Service("taapit") as running:
+            token = running.first_line["token"]
+            headers = ask(running, token).headers
+            self.assertEqual(headers["x-ratelimit-limit"], ["600"])
+            # It grows back at ten a second, so a slow machine asks for long before it is refused.
+            until = time.monotonic() + 10 * PATIENCE
+            while (answer := ask(running, token, "/links")).status == 200:
+                self.assertLess(time.monotonic(), until)
+            self.assertEqual(self.refused(answer, 429)["code"], "rate_limited")
+            self.assertEqual(answer.headers["retry-after"], ["1"])
+            self.assertEqual(answer.headers["x-ratelimit-remaining"], ["0"])
+
     def test_keys_that_are_not_made(self):
         with Service("taapit") as running:
             for arguments in [
@@ -137,6 +175,12 @@ class Lasting(ServiceCase):
                 ["--create", "x" * 256, "full_access"],
                 ["--create", "website"],
                 ["--create"],
+                ["--create", "website", "read_only", "--from", "192.0.2.7/24"],
+                ["--create", "website", "read_only", "--from", "localhost"],
+                ["--create", "website", "read_only", "--from"],
+                ["--from", "192.0.2.7"],
+                ["--proxies", "0"],
+                ["--proxies", "one"],
                 ["--other"],
             ]:
                 made = create(running, *arguments)

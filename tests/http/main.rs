@@ -5,15 +5,23 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 #![allow(clippy::duplicate_mod)] // Each example comes with what the examples share.
 
+#[macro_use]
+#[path = "../common/pass_on.rs"]
+mod pass_on;
+
 #[path = "../common/mod.rs"]
 mod common;
 
+mod addresses;
 mod callers;
 mod credentials;
+mod double;
+mod end_to_end;
 #[cfg(all(feature = "sqlite", feature = "tokio"))]
 mod example;
 mod guards;
 mod headers;
+mod limits;
 mod refusals;
 #[cfg(all(feature = "sealed", feature = "sqlite", feature = "testing", feature = "tokio"))]
 mod ricloud;

@@ -2,7 +2,7 @@
 
 use std::sync::Barrier;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::world::{World, place};
 
@@ -39,16 +39,22 @@ fn a_first_key_by_hand() {
     {
         let file = place.path().join("taapit.db").display().to_string();
         let place = crate::taapit::shared::Place::new(Some(file)).unwrap();
-        crate::taapit::create(&place, "first", "full_access").unwrap();
-        assert!(crate::taapit::create(&place, "second", "limited").is_err());
-        assert!(crate::taapit::create(&place, "", "full_access").is_err());
-        assert!(crate::taapit::create(&place, "second", "read_only").is_ok());
+        crate::taapit::create(&place, "first", "full_access", "").unwrap();
+        assert!(crate::taapit::create(&place, "second", "limited", "").is_err());
+        assert!(crate::taapit::create(&place, "", "full_access", "").is_err());
+        for bad in ["192.0.2.1/24", "x", "192.0.2.0/24 ::1"] {
+            assert!(crate::taapit::create(&place, "second", "read_only", bad).is_err(), "{bad}");
+        }
+        assert!(crate::taapit::create(&place, "second", "read_only", "192.0.2.0/24,::1").is_ok());
     }
     let (world, tokens) = World::at(&place);
     assert!(tokens.is_none());
     let added = world.key("third", "full_access");
     let listed = world.get("/v1/api-keys", added.token.expose()).is_ok();
     // Three processes made them, whose order is that of their clocks, about.
+    let items = listed["items"].as_array().unwrap();
+    let second = items.iter().find(|key| key["name"] == "second").unwrap();
+    assert_eq!(second["allowed_ips"], json!(["192.0.2.0/24", "::1/128"]));
     let mut names = names(&listed);
     names.sort_unstable();
     assert_eq!(names, ["first", "second", "third"]);

@@ -11,6 +11,7 @@ mod bad_input;
 mod keys;
 mod lasting;
 mod levels;
+mod limits;
 mod pages;
 mod refusals;
 mod world;

@@ -1,14 +1,20 @@
 //! The service on a file of its own, and requests to it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use axum::extract::ConnectInfo;
 use axum::response::Response;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Request, StatusCode};
 use keyhasp::backend::sqlite::SqliteOptions;
-use keyhasp::{AdminKeys, CreateKey, CreateOwner, Issued, KeyStore, OwnerId};
+use keyhasp::integrations::http::PeerAddress;
+use keyhasp::{
+    AdminKeys, Clock, CreateKey, CreateOwner, Issued, KeyStore, ManualClock, Network, OwnerId,
+    SystemClock,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -20,6 +26,8 @@ use crate::taapit::{api, level};
 
 pub(crate) struct World {
     pub(crate) store: Arc<dyn KeyStore>,
+    /// Stands still, so that a rate is used up however slow the machine is.
+    pub(crate) clock: Arc<ManualClock>,
     site: Router,
     runtime: Runtime,
 }
@@ -67,13 +75,20 @@ pub(crate) fn place() -> TempDir {
 impl World {
     /// The service on the file in a place, exclusive so that nothing depends on the time of a poll.
     pub(crate) fn at(place: &TempDir) -> (Self, Option<Demonstration>) {
+        Self::behind(place, api::connection())
+    }
+
+    /// The same, which takes a request's address from there.
+    pub(crate) fn behind(place: &TempDir, peer: PeerAddress) -> (Self, Option<Demonstration>) {
         let file = place.path().join("taapit.db").display().to_string();
         let place = Place::new(Some(file)).unwrap();
-        let store = place.open_as(store().unwrap(), SqliteOptions::exclusive()).unwrap();
+        let clock = Arc::new(ManualClock::new(SystemClock::new().now()));
+        let builder = store().unwrap().clock(Arc::<ManualClock>::clone(&clock));
+        let store = place.open_as(builder, SqliteOptions::exclusive()).unwrap();
         let shown = demonstrate(&store).unwrap();
-        let site = api::routes(store.clone()).unwrap();
+        let site = api::routes(store.clone(), peer).unwrap();
         let runtime = Builder::new_current_thread().build().unwrap();
-        (Self { store, site, runtime }, shown)
+        (Self { store, clock, site, runtime }, shown)
     }
 
     /// The service on a temporary file that is gone by the time of the first request: SQLite holds
@@ -85,7 +100,13 @@ impl World {
 
     /// A further key of the demonstration's user.
     pub(crate) fn key(&self, name: &str, level: &str) -> Issued {
-        create_on_demand(&self.store, name, level::parse(level).unwrap()).unwrap()
+        self.key_from(name, level, &[])
+    }
+
+    /// The same, accepted from these networks alone.
+    pub(crate) fn key_from(&self, name: &str, level: &str, networks: &[&str]) -> Issued {
+        let networks: Vec<Network> = networks.iter().map(|text| text.parse().unwrap()).collect();
+        create_on_demand(&self.store, name, level::parse(level).unwrap(), networks).unwrap()
     }
 
     /// A full-access key of another user.
@@ -112,6 +133,13 @@ impl World {
         self.send(request(method, uri, token).body(Body::empty()).unwrap())
     }
 
+    /// The same, from this address.
+    pub(crate) fn ask_from(&self, from: &str, method: &Method, uri: &str, token: &str) -> Answer {
+        let peer = SocketAddr::new(from.parse().unwrap(), 4711);
+        let request = request(method, uri, token).extension(ConnectInfo(peer));
+        self.send(request.body(Body::empty()).unwrap())
+    }
+
     pub(crate) fn get(&self, uri: &str, token: &str) -> Answer {
         self.ask(&Method::GET, uri, token)
     }
@@ -122,6 +150,10 @@ impl World {
 
     pub(crate) fn post(&self, uri: &str, token: &str, body: impl Into<Body>) -> Answer {
         self.send(request(&Method::POST, uri, token).body(body.into()).unwrap())
+    }
+
+    pub(crate) fn patch(&self, uri: &str, token: &str, body: impl Into<Body>) -> Answer {
+        self.send(request(&Method::PATCH, uri, token).body(body.into()).unwrap())
     }
 }
 

@@ -163,12 +163,12 @@ impl std::fmt::Debug for Presented<'_> {
 }
 
 /// `tchar` of RFC 9110, section 5.6.2.
-fn is_token_character(byte: u8) -> bool {
+pub(super) fn is_token_character(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Without the white space that a header's value may have around it.
-fn trim(mut value: &[u8]) -> &[u8] {
+pub(super) fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;
     }

@@ -5,13 +5,14 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::credentials::Credentials;
+use super::rate_headers::seconds;
 use crate::clock::Timestamp;
 use crate::key::Unfit;
 use crate::store::{RateLimited, Refusal, Unavailable};
 
 /// Seconds after which a client may try again when the store couldn't answer: what it waits for is
 /// mostly over by then.
-const RETRY_SECONDS: &str = "1";
+const RETRY_SECONDS: u64 = 1;
 const JSON: &str = "application/json";
 const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -74,6 +75,7 @@ pub struct Refused<'a> {
     credentials: &'a Credentials,
     unavailable: StatusCode,
     tells_holders: bool,
+    now: Option<Timestamp>,
 }
 
 impl<'a> Refused<'a> {
@@ -81,7 +83,14 @@ impl<'a> Refused<'a> {
     #[must_use]
     pub fn new(why: Why<'a>, credentials: &'a Credentials) -> Self {
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-        Self { why, credentials, unavailable, tells_holders: false }
+        Self { why, credentials, unavailable, tells_holders: false, now: None }
+    }
+
+    /// The same, at this moment: only so does [`retry_after`](Self::retry_after) know how long it
+    /// is until a quota is refilled.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Self {
+        Self { now: Some(now), ..self }
     }
 
     /// The same, with 500 in place of 503 where the store can't answer.
@@ -91,7 +100,7 @@ impl<'a> Refused<'a> {
     }
 
     /// The same, whose [`detail`](Self::detail) tells the holder of the right secret why it isn't
-    /// accepted now.
+    /// accepted now, or not from there.
     #[must_use]
     pub fn telling_holders(self) -> Self {
         Self { tells_holders: true, ..self }
@@ -147,17 +156,39 @@ impl<'a> Refused<'a> {
         }
     }
 
+    /// After how many seconds, rounded up, the client may try again; `None` where that isn't known,
+    /// or doesn't help.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        match self.why {
+            Why::QuotaExhausted { refilled_at } => {
+                refilled_at.zip(self.now).map(|(at, now)| seconds(at.since(now)).max(1))
+            }
+            Why::RateLimited(limited) => limited.retry_after.map(|wait| seconds(wait).max(1)),
+            Why::Unavailable(_) if self.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                Some(RETRY_SECONDS)
+            }
+            _ => None,
+        }
+    }
+
     /// A sentence for the client.
     #[must_use]
     pub fn detail(&self) -> &'static str {
         match self.why {
             Why::Doubled => "Send one credential, once.",
             Why::Missing => "This needs an API key.",
-            Why::AddressMissing | Why::AddressRefused => {
+            Why::AddressMissing if self.tells_holders => {
+                "The API key is limited to some addresses, and that of this request is not known."
+            }
+            Why::AddressRefused if self.tells_holders => {
                 "The API key is not accepted from this address."
             }
-            Why::QuotaExhausted { .. } => "The quota of the API key is used up.",
-            Why::RateLimited(_) => "Too many requests with this API key. Try again later.",
+            Why::QuotaExhausted { .. } => "The quota of this API key is used up.",
+            Why::RateLimited(RateLimited { retry_after: Some(_), .. }) => {
+                "Too many requests with this API key. Try again later."
+            }
+            Why::RateLimited(_) => "This request is more than this API key may do at once.",
             Why::NotYet(_) if self.tells_holders => "The API key is not accepted yet.",
             Why::Permission(_) => "The API key lacks a permission that this needs.",
             Why::ReadOnly => "The API key may only read.",
@@ -171,7 +202,11 @@ impl<'a> Refused<'a> {
                 Unfit::Superseded => "The API key was rotated: a newer token stands in its place.",
                 Unfit::Suspended => "The owner of the API key is suspended.",
             },
-            Why::NotYet(_) | Why::Unfit(_) | Why::Unrecognized => "The API key is not accepted.",
+            Why::AddressMissing
+            | Why::AddressRefused
+            | Why::NotYet(_)
+            | Why::Unfit(_)
+            | Why::Unrecognized => "The API key is not accepted.",
         }
     }
 
@@ -188,8 +223,8 @@ impl<'a> Refused<'a> {
                 headers.append(WWW_AUTHENTICATE, challenge);
             }
         }
-        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(RETRY_AFTER, seconds.into());
         }
         response
     }

@@ -1,12 +1,15 @@
 //! The answer of a service behind the layer, or that to a refused request.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::Response;
 use pin_project_lite::pin_project;
 
 use super::rejection::Rejection;
+use super::settings::Settings;
+use crate::grant::RateStatus;
 
 pin_project! {
     /// The future of [`KeyService`](super::KeyService) and [`GuardService`](super::GuardService).
@@ -23,14 +26,20 @@ pin_project! {
     #[derive(Debug)]
     #[project = Projected]
     enum State<F> {
-        Passing { #[pin] inner: F },
+        Passing { #[pin] inner: F, rate: Option<(RateStatus, Arc<Settings>)> },
         Refused { rejection: Option<Rejection> },
     }
 }
 
 impl<F, R> ResponseFuture<F, R> {
     pub(super) fn passing(inner: F) -> Self {
-        Self { state: State::Passing { inner }, body: std::marker::PhantomData }
+        Self { state: State::Passing { inner, rate: None }, body: std::marker::PhantomData }
+    }
+
+    /// The same, with what is left of a rate on the answer.
+    pub(super) fn with_rate(inner: F, rate: RateStatus, settings: Arc<Settings>) -> Self {
+        let state = State::Passing { inner, rate: Some((rate, settings)) };
+        Self { state, body: std::marker::PhantomData }
     }
 
     pub(super) fn refused(rejection: Rejection) -> Self {
@@ -48,7 +57,13 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            Projected::Passing { inner } => inner.poll(context),
+            Projected::Passing { inner, rate } => {
+                let mut answer = std::task::ready!(inner.poll(context));
+                if let (Ok(response), Some((rate, settings))) = (&mut answer, rate) {
+                    settings.rate_headers.add(rate, response.headers_mut());
+                }
+                Poll::Ready(answer)
+            }
             // Polled again after its end, it has nothing more to say.
             Projected::Refused { rejection } => rejection
                 .take()

@@ -12,7 +12,8 @@ use super::future::ResponseFuture;
 use super::guard::Guard;
 use super::session::Session;
 use super::settings::Settings;
-use crate::integrations::http::{Credentials, Refused};
+use crate::clock::Clock;
+use crate::integrations::http::{Credentials, PeerAddress, RateHeaders, Refused};
 use crate::invalid::{Invalid, Problem};
 use crate::permission::PermissionSet;
 use crate::store::Verifier;
@@ -22,8 +23,10 @@ use crate::store::Verifier;
 ///
 /// Out of the box it takes `Authorization: Bearer TOKEN` and answers with problem details: 401
 /// where no token was sent, or one that isn't accepted; 400 where there are several credentials;
-/// 503 with `Retry-After` where the store can't answer. Who lacks the right secret is told the same
-/// whatever it sent, and who has it no more than that, unless [told](Self::tell_holders).
+/// 403 where the key isn't accepted from the peer's address; 429 where its rate or quota is used
+/// up; 503 where the store can't answer, and `Retry-After` with these two. Who lacks the right
+/// secret is told the same whatever it sent; who has it learns of its limits by the status, and of
+/// all else no more than that, unless [told](Self::tell_holders).
 ///
 /// Say all that it is to do before making guards of it: each guard keeps what was said by then.
 #[derive(Clone, Debug)]
@@ -41,6 +44,29 @@ impl KeyLayer {
     /// Where the token stands.
     pub fn credentials(self, credentials: Credentials) -> Self {
         self.with(|settings| settings.credentials = credentials)
+    }
+
+    /// Where the peer's address is taken from. Unless told, none is passed on, and keys that are
+    /// limited to networks are refused.
+    pub fn peer_address(self, from: PeerAddress) -> Self {
+        self.with(|settings| settings.peer_address = Some(from))
+    }
+
+    /// How many uses a request counts for against rates and quotas; 1 unless told. It is asked for
+    /// each request with a token, before that is judged.
+    pub fn cost(self, cost: impl Fn(&Parts) -> u32 + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.cost = Some(Arc::new(cost)))
+    }
+
+    /// In which headers each answer to a key with a rate says what is left of it;
+    /// [`RateHeaders::draft`] unless told.
+    pub fn rate_headers(self, headers: RateHeaders) -> Self {
+        self.with(|settings| settings.rate_headers = headers)
+    }
+
+    /// By which clock `Retry-After` is told where a quota is used up; the system's unless told.
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        self.with(|settings| settings.clock = clock)
     }
 
     /// Lets requests pass that present nothing at all. A token that isn't accepted is refused all
@@ -77,8 +103,8 @@ impl KeyLayer {
         self.with(|settings| settings.unavailable_is_500 = true)
     }
 
-    /// Tells whoever has shown the right secret why it isn't accepted now: that the key has
-    /// expired, say. It helps its holder, and whoever has found the token.
+    /// Tells whoever has shown the right secret why it isn't accepted now, or not from there: that
+    /// the key has expired, say. It helps its holder, and whoever has found the token.
     pub fn tell_holders(self) -> Self {
         self.with(|settings| settings.tells_holders = true)
     }
@@ -146,7 +172,11 @@ where
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match self.settings.admit(request) {
-            Ok(request) => ResponseFuture::passing(self.inner.call(request)),
+            Ok((request, None)) => ResponseFuture::passing(self.inner.call(request)),
+            Ok((request, Some(rate))) => {
+                let inner = self.inner.call(request);
+                ResponseFuture::with_rate(inner, rate, Arc::clone(&self.settings))
+            }
             Err(rejection) => ResponseFuture::refused(rejection),
         }
     }
