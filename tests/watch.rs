@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{HOUR, START, World, builder, clock};
 use keyhasp::backend::{Backend, Memory};
 use keyhasp::event::Event;
-use keyhasp::store::{ListEvents, StoreBuilder, Watch};
+use keyhasp::store::{ListEvents, StoreBuilder, UsageSettings, Watch};
 use keyhasp::{
     Access, Clock, CreateKey, EventKind, Expiry, Issued, KeyStore, ManualClock, Rotate, Store,
     Timestamp,
@@ -287,4 +287,78 @@ proptest! {
         }
         prop_assert!(lookout.world.now().as_millis() >= START);
     }
+}
+
+#[test]
+fn often_refused_is_told_once_in_a_window_and_floods_are_bounded() {
+    let lookout = Lookout::new(Watch::new().refusals(3, HOUR));
+    let keys: Vec<Issued> =
+        (0..15).map(|number| lookout.world.owner(&format!("org-{number}")).1).collect();
+    let admin = &lookout.world.admin;
+    keys.iter().for_each(|issued| _ = admin.block(issued.key.id).unwrap());
+    let refuse = |issued: &Issued| {
+        let text = issued.token.expose();
+        assert!(lookout.world.verifier.verify(text).is_err());
+        // A wrong secret counts for nobody.
+        assert!(lookout.world.verifier.verify(&text[..text.len() - 1]).is_err());
+    };
+    (0..3).for_each(|_| refuse(&keys[0]));
+    assert_eq!(lookout.look_out(), []);
+    (0..3).for_each(|_| refuse(&keys[0]));
+    assert_eq!(lookout.look_out(), [EventKind::KeyRefused]);
+    (0..30).for_each(|_| refuse(&keys[0]));
+    assert_eq!(lookout.look_out(), []);
+    // Ten in a minute, this one included.
+    keys.iter().for_each(|issued| (0..4).for_each(|_| refuse(issued)));
+    assert_eq!(lookout.look_out().len(), 9);
+    lookout.later(Duration::from_secs(60));
+    keys.iter().for_each(refuse);
+    assert_eq!(lookout.look_out().len(), 5);
+}
+
+#[test]
+fn uses_that_are_not_written_yet_count() {
+    let watch = Watch::new().keys_unused_for(30 * DAY).only_when_asked();
+    let world_clock = clock();
+    let store = builder(&world_clock, 1).watch(watch).usage(UsageSettings::new());
+    let store = Arc::new(store.open(Memory::new()).unwrap());
+    let world = World::of(Arc::clone(&store) as Arc<dyn KeyStore>, world_clock);
+    let (_, issued) = world.owner("org");
+    let told = || store.look_out().unwrap();
+    world.clock.advance(29 * DAY);
+    world.verifier.verify(issued.token.expose()).unwrap();
+    world.clock.advance(DAY);
+    assert_eq!(told(), 0);
+    world.clock.advance(29 * DAY);
+    assert_eq!((told(), told()), (1, 0));
+    // Used again, and unused again.
+    world.verifier.verify(issued.token.expose()).unwrap();
+    world.clock.advance(30 * DAY);
+    assert_eq!((told(), told()), (1, 0));
+}
+
+/// Each process looks out; what one has told the other doesn't.
+#[cfg(feature = "sqlite")]
+#[test]
+fn two_processes_tell_once() {
+    use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+
+    let directory = tempfile::tempdir().unwrap();
+    let world_clock = clock();
+    let open = |seed| {
+        let options = SqliteOptions::shared(Duration::from_secs(600)).unwrap();
+        let database = Sqlite::open(directory.path().join("keys.db"), options).unwrap();
+        let store = builder(&world_clock, seed).watch(all().only_when_asked()).open(database);
+        Arc::new(store.unwrap())
+    };
+    let (one, other) = (open(1), open(2));
+    let world = World::of(Arc::clone(&one) as Arc<dyn KeyStore>, Arc::clone(&world_clock));
+    let (keys, _) = world.owner("org");
+    let expiry = Expiry::At(world.after(HOUR));
+    keys.create(CreateKey::new(Access::Full).expires(expiry)).unwrap();
+    other.refresh().unwrap();
+    world_clock.advance(HOUR);
+    assert_eq!((one.look_out().unwrap(), other.look_out().unwrap()), (1, 0));
+    drop((world, keys, one, other));
+    assert_eq!(open(3).look_out().unwrap(), 0);
 }
