@@ -10,11 +10,10 @@ mod law;
 use std::time::Duration;
 
 use common::{HOUR, World, owner};
-use keyhasp::backend::Memory;
 use keyhasp::key::{Limits, SetBy};
 use keyhasp::{
     Access, AdminKeys, CreateKey, CreateOwner, Denied, Error, Event, EventKind, Every, Key,
-    KeyStore, ListEvents, ListKeys, Network, Quota, Rate, SetLimits, Store, Timestamp, UpdateKey,
+    ListEvents, ListKeys, Network, Quota, Rate, SetLimits, Store, Timestamp, UpdateKey,
     UpdateOwner,
 };
 use serde_json::json;
@@ -362,14 +361,4 @@ fn limits_outlive_the_store() {
     let again = World::of(std::sync::Arc::new(store), world.clock.clone());
     assert_eq!(again.admin.get(key.id).unwrap(), key);
     assert_eq!(again.admin.owner(&owner("org")).unwrap(), org);
-}
-
-/// Keeps the memory backend in the list of what is tested, whatever the features.
-#[test]
-fn a_key_without_limits_says_so() {
-    let world = World::with(|builder| builder, Memory::new());
-    let (keys, issued) = world.owner("org");
-    assert!(issued.key.limits.is_empty() && keys.owner().unwrap().limits.is_empty());
-    let store: &dyn KeyStore = &*world.store;
-    assert!(store.health().is_ready());
 }

@@ -42,7 +42,7 @@ impl Rate {
         if per < Duration::from_millis(1) || per > Self::MAX_PER {
             return Err(Invalid::new("rate.per", range));
         }
-        if per.subsec_nanos() % 1_000_000 != 0 {
+        if !per.subsec_nanos().is_multiple_of(1_000_000) {
             let expected = "a whole number of milliseconds";
             return Err(Invalid::new("rate.per", Problem::Malformed { expected }));
         }

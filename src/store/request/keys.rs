@@ -178,7 +178,7 @@ pub enum KeyAction {
     Revoke,
     /// The administrator's switch: on again; the owner's own setting holds again.
     Unblock,
-    /// Name, access, expiry, settings.
+    /// Name, access, expiry, settings, limits.
     Update(UpdateKey),
 }
 

@@ -62,7 +62,7 @@ pub enum OwnerAction {
     Resume,
     /// None of its keys is accepted.
     Suspend,
-    /// Defaults, ceiling, number of keys.
+    /// Defaults, ceiling, number of keys, limits.
     Update(UpdateOwner),
 }
 
