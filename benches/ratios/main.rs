@@ -20,6 +20,7 @@ mod on_sled;
 #[cfg(feature = "sqlite")]
 mod on_sqlite;
 mod synthetic;
+mod usage;
 mod verification;
 
 fn main() {
@@ -28,6 +29,7 @@ fn main() {
     let wanted = |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part));
     growth::run(&wanted);
     verification::run(&wanted);
+    usage::run(&wanted);
     engine::run(&wanted);
     #[cfg(feature = "axum")]
     layer::run(&wanted);

@@ -104,7 +104,7 @@ pub fn tokens(keys: u64, generation: u32) -> Vec<String> {
 }
 
 /// Works through the drawn tokens, a batch at each call.
-fn batches<'a>(tokens: &'a [String], mut verify: impl FnMut(&str) + 'a) -> impl FnMut() + 'a {
+pub fn batches<'a>(tokens: &'a [String], mut verify: impl FnMut(&str) + 'a) -> impl FnMut() + 'a {
     let mut at = 0;
     move || {
         for token in &tokens[at..at + BATCH] {
@@ -143,7 +143,7 @@ fn bare(name: &str, keys: u64) {
 }
 
 /// How many times as many verifications two threads do in the time that one takes.
-fn two_threads(verifier: &Verifier, one: &[String], other: &[String]) -> f64 {
+pub fn two_threads(verifier: &Verifier, one: &[String], other: &[String]) -> f64 {
     let verify = |tokens: &[String]| {
         for token in tokens.iter().cycle().take(10 * BATCH) {
             black_box(verifier.verify(token)).unwrap();

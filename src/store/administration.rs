@@ -133,7 +133,10 @@ impl Core {
         }
         self.stop.set();
         self.put_back_leases();
-        Ok(self.backend.close()?)
+        // Closed all the same.
+        let flushed = self.flush_last_usage();
+        self.backend.close()?;
+        flushed
     }
 }
 

@@ -13,6 +13,7 @@ use crate::key::{
 };
 use crate::permission::Access;
 use crate::store::error::Unavailable;
+use crate::store::usage::KeyUsage;
 use crate::token::Token;
 
 /// A key as it stands: everything but its tokens.
@@ -69,6 +70,9 @@ pub struct Key {
     pub updated_at: Timestamp,
     /// Grows by one with each change.
     pub version: Version,
+    /// What was used of it; nothing where the store doesn't keep it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<KeyUsage>,
 }
 
 /// A token in its grace.
@@ -83,6 +87,10 @@ pub struct EarlierTokenInfo {
 }
 
 impl Key {
+    pub(super) fn with_usage(self, usage: Option<KeyUsage>) -> Self {
+        Self { usage, ..self }
+    }
+
     pub(super) fn new(
         key: KeyRecord,
         owner: &OwnerRecord,
@@ -131,6 +139,7 @@ impl Key {
             created_by: key.created_by,
             updated_at: key.updated_at,
             version: key.version,
+            usage: None,
         }
     }
 }

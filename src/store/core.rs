@@ -13,6 +13,7 @@ use super::prefixes::AcceptedPrefixes;
 use super::retention::Retention;
 use super::settings_check::SettingsCheck;
 use super::touched::Touched;
+use super::usage::Collector;
 use crate::backend::{
     Applied, Backend, BackendError, BackendErrorKind, Change, Operation, Rejection, Sharing, Write,
 };
@@ -43,6 +44,8 @@ pub(super) struct Core {
     pub(super) retention: Retention,
     pub(super) committer: Committer,
     pub(super) leases: Leases,
+    /// None where the service doesn't want to know.
+    pub(super) usage: Option<Arc<Collector>>,
     pub(super) stop: Arc<Stop>,
     pub(super) header: RwLock<HeaderState>,
     pub(super) ids: Mutex<KeyIdSource>,

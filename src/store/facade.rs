@@ -49,11 +49,20 @@ impl Store {
     pub fn refresh(&self) -> Result<(), Error> {
         self.core.refresh()
     }
+
+    /// Writes now what was used up to now, instead of at the next interval. Does nothing where the
+    /// store doesn't keep it.
+    ///
+    /// # Errors
+    /// [`Error`] if the backend fails; what isn't written is kept.
+    pub fn flush_usage(&self) -> Result<(), Error> {
+        self.core.flush_usage()
+    }
 }
 
 impl KeyStore for Store {
     fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal> {
-        self.core.verify(request)
+        self.core.verify_noted(request)
     }
 
     fn catalogue(&self) -> &Catalogue {

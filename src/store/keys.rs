@@ -34,10 +34,11 @@ impl Core {
             let change = issuing(Change::default(), &owner, &state);
             let change = caller.bind(draft.add_to(change, &caller));
             let now = caller.now;
+            let usage = self.first_usage(&draft.record, now);
             Ok(Decision::commit(change, move |applied| {
                 let mut record = draft.record;
                 record.external_id = record.external_id.or(applied.external_ids.first().copied());
-                let key = Key::new(record, &owner, &state.header, now);
+                let key = Key::new(record, &owner, &state.header, now).with_usage(usage);
                 Issued { key, token: draft.token, dropped: None }
             }))
         })
@@ -46,7 +47,7 @@ impl Core {
     pub(super) fn key(&self, by: &Authority, id: KeyId) -> Result<Key, Error> {
         let caller = Caller::new(self, by)?;
         let (key, owner) = caller.load_key(self, id)?;
-        Ok(Key::new(key, &owner, &self.header().header, caller.now))
+        self.answer_key(key, &owner, caller.now)
     }
 
     pub(super) fn key_by_external_id(&self, by: &Authority, id: ExternalId) -> Result<Key, Error> {
@@ -54,7 +55,17 @@ impl Core {
         let key = self.backend.key_by_external_id(id)?;
         let key = key.ok_or(Error::NotFound(Resource::Key))?;
         let (key, owner) = caller.load_key(self, key.id)?;
-        Ok(Key::new(key, &owner, &self.header().header, caller.now))
+        self.answer_key(key, &owner, caller.now)
+    }
+
+    fn answer_key(
+        &self,
+        key: KeyRecord,
+        owner: &OwnerRecord,
+        now: Timestamp,
+    ) -> Result<Key, Error> {
+        let usage = self.usage_of(std::slice::from_ref(&key), now)?.pop().flatten();
+        Ok(Key::new(key, owner, &self.header().header, now).with_usage(usage))
     }
 
     pub(super) fn change_key(
@@ -71,7 +82,9 @@ impl Core {
             let around = self.surroundings(&owner, &state);
             let now = caller.now;
             let Some(changed) = lifecycle::act(&caller, &key, action, around)? else {
-                return Ok(Decision::Answer(Key::new(key, &owner, &state.header, now)));
+                let usage = self.usage_if_known(&key, now);
+                let key = Key::new(key, &owner, &state.header, now).with_usage(usage);
+                return Ok(Decision::Answer(key));
             };
             check_version(expected, key.version)?;
             let record = changed.record;
@@ -81,8 +94,9 @@ impl Core {
                 KeyAction::Activate => issuing(change, &owner, &state),
                 _ => change,
             };
+            let usage = self.usage_if_known(&record, now);
             Ok(Decision::commit(caller.bind(change), move |_| {
-                Key::new(record, &owner, &state.header, now)
+                Key::new(record, &owner, &state.header, now).with_usage(usage)
             }))
         })
     }
@@ -115,8 +129,9 @@ impl Core {
             let event = caller.key_event(changed.kind, &record, fields, Some(generation));
             let change = Change::of(Write::ReplaceKey(Box::new(record.clone())), event);
             let change = caller.bind(issuing(change, &owner, &state));
+            let usage = self.usage_if_known(&record, now);
             Ok(Decision::commit(change, move |_| Issued {
-                key: Key::new(record, &owner, &state.header, now),
+                key: Key::new(record, &owner, &state.header, now).with_usage(usage),
                 token,
                 dropped,
             }))

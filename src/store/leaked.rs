@@ -11,6 +11,7 @@ use super::core::{Core, HeaderState};
 use super::error::{Error, PepperProblem};
 use super::lifecycle;
 use super::request::KeyAction;
+use super::usage::KeyUsage;
 use crate::authority::{Authority, Reason};
 use crate::backend::{Change, Write};
 use crate::clock::Timestamp;
@@ -30,7 +31,10 @@ impl Core {
         caller.require_administrator()?;
         let state = self.header();
         let whose = self.whose(&state, token)?;
-        Ok(whose.map(|whose| whose.found(&state, caller.now)))
+        Ok(whose.map(|whose| {
+            let usage = self.usage_if_known(&whose.key, caller.now);
+            whose.found(&state, usage, caller.now)
+        }))
     }
 
     /// The same, and blocks the key, unless it is revoked or blocked already, or the token is one
@@ -55,14 +59,15 @@ impl Core {
             } else {
                 lifecycle::act(&caller, &whose.key, &KeyAction::Block, around)?
             };
+            let usage = self.usage_if_known(&whose.key, now);
             let Some(changed) = changed else {
-                return Ok(Decision::Answer(Some(whose.found(&state, now))));
+                return Ok(Decision::Answer(Some(whose.found(&state, usage, now))));
             };
             whose.key = changed.record;
             let generation = Some(whose.generation);
             let event = caller.key_event(changed.kind, &whose.key, changed.fields, generation);
             let change = Change::of(Write::ReplaceKey(Box::new(whose.key.clone())), event);
-            Ok(Decision::commit(change, move |_| Some(whose.found(&state, now))))
+            Ok(Decision::commit(change, move |_| Some(whose.found(&state, usage, now))))
         })
     }
 
@@ -113,7 +118,7 @@ impl Whose {
         self.key.revoked.is_some() || is_superseded
     }
 
-    fn found(self, state: &HeaderState, now: Timestamp) -> FoundToken {
+    fn found(self, state: &HeaderState, usage: Option<KeyUsage>, now: Timestamp) -> FoundToken {
         let Self { key, owner, generation } = self;
         let prefix = key.current.digest.prefix;
         let is_prefix_accepted =
@@ -125,7 +130,7 @@ impl Whose {
             generation,
             is_current: generation == key.current.generation,
             is_accepted: is_prefix_accepted && is_fit,
-            key: Key::new(key, &owner, &state.header, now),
+            key: Key::new(key, &owner, &state.header, now).with_usage(usage),
         }
     }
 }

@@ -27,11 +27,12 @@ impl Core {
         let (records, next) = self.page_of_keys(&caller, query)?;
         let header = self.header().header;
         let owners = self.owners_of(&records)?;
-        let key = |key: KeyRecord| {
+        let usage = self.usage_of(&records, caller.now)?;
+        let key = |(key, usage): (KeyRecord, _)| {
             let owner = owners.iter().find(|owner| owner.id == key.owner)?;
-            Some(Key::new(key, owner, &header, caller.now))
+            Some(Key::new(key, owner, &header, caller.now).with_usage(usage))
         };
-        Ok(Page { items: records.into_iter().filter_map(key).collect(), next })
+        Ok(Page { items: records.into_iter().zip(usage).filter_map(key).collect(), next })
     }
 
     /// A page of keys with their current tokens, as far as they are sealed; an event for each that
@@ -48,7 +49,8 @@ impl Core {
             let mut change = Change::default();
             let mut items = Vec::new();
             let owners = self.owners_of(&records)?;
-            for key in records {
+            let usage = self.usage_of(&records, caller.now)?;
+            for (key, usage) in records.into_iter().zip(usage) {
                 let Some(owner) = owners.iter().find(|owner| owner.id == key.owner) else {
                     continue;
                 };
@@ -57,7 +59,8 @@ impl Core {
                 if token.is_some() {
                     change = note_opening(change, &caller, &key);
                 }
-                items.push(OpenedToken { key: Key::new(key, owner, &header, caller.now), token });
+                let key = Key::new(key, owner, &header, caller.now).with_usage(usage);
+                items.push(OpenedToken { key, token });
             }
             let page = Page { items, next };
             if change.operations.is_empty() {

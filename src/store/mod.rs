@@ -43,6 +43,7 @@ mod retention;
 mod sealing;
 mod settings_check;
 mod touched;
+mod usage;
 mod verify;
 
 pub use answer::{
@@ -67,3 +68,4 @@ pub use request::{
     ListOwners, OwnerAction, Rotate, SetLimits, UpdateKey, UpdateOwner, VerifyRequest,
 };
 pub use settings_check::SettingsCheck;
+pub use usage::{KeyUsage, UsageSettings};

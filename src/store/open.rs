@@ -17,6 +17,7 @@ use super::prefixes::AcceptedPrefixes;
 use super::retention::Retention;
 use super::settings_check::SettingsCheck;
 use super::touched::Touched;
+use super::usage::{Collector, UsageSettings};
 use crate::authority::{Actor, Authority, Role};
 use crate::backend::{Backend, Change, Rejection, Sharing, Write};
 use crate::clock::{Clock, SystemClock};
@@ -49,6 +50,7 @@ pub struct StoreBuilder {
     random: Box<dyn RandomSource>,
     settings_check: Option<Box<dyn SettingsCheck>>,
     event_retention: Option<Duration>,
+    usage: Option<UsageSettings>,
     #[cfg(feature = "sealed")]
     sealing_keys: Option<SealingKeys>,
 }
@@ -64,6 +66,7 @@ impl StoreBuilder {
             random: Box::new(SysRng),
             settings_check: None,
             event_retention: None,
+            usage: None,
             #[cfg(feature = "sealed")]
             sealing_keys: None,
         }
@@ -113,12 +116,19 @@ impl StoreBuilder {
         self
     }
 
+    /// Keeps what is used of keys: when last, and what else the settings say. Nothing unless told.
+    pub fn usage(mut self, settings: UsageSettings) -> Self {
+        self.usage = Some(settings);
+        self
+    }
+
     /// Opens a store on a backend.
     ///
     /// # Errors
     /// [`Error::RulesDiffer`] if the database has other rules or prefixes, naming both;
     /// [`Error::Pepper`] for a wrong pepper, or without one that a live token needs;
-    /// [`Error::Invalid`] for no prefix, more than 8, or a retention under an hour;
+    /// [`Error::Invalid`] for no prefix, more than 8, a retention under an hour, or settings of
+    /// usage outside their limits;
     /// [`Error::Backend`] if the backend fails. The database isn't changed then.
     pub fn open(self, backend: impl Backend) -> Result<Store, Error> {
         self.open_on(Arc::new(backend))
@@ -130,6 +140,7 @@ impl StoreBuilder {
     /// As [`open`](Self::open).
     pub fn open_on(self, backend: Arc<dyn Backend>) -> Result<Store, Error> {
         let retention = Retention::new(self.event_retention)?;
+        self.usage.map_or(Ok(()), |settings| settings.check())?;
         let initial = Header {
             version: Version::FIRST,
             rules: self.rules,
@@ -157,6 +168,9 @@ impl StoreBuilder {
             retention,
             committer: Committer::default(),
             leases: Leases::default(),
+            usage: self
+                .usage
+                .map(|settings| Arc::new(Collector::new(settings, backend.expected_keys()))),
             stop: Arc::new(Stop::default()),
             header: RwLock::new(HeaderState { header, prefixes: self.prefixes }),
             ids: Mutex::new(KeyIdSource::default()),
@@ -182,6 +196,7 @@ impl StoreBuilder {
             core.refresh()?;
             core.keep_fresh(bound)?;
         }
+        core.keep_usage()?;
         Ok(Store { core })
     }
 }

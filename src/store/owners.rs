@@ -65,12 +65,13 @@ impl Core {
                 change = change.requiring(Precondition::Header(state.header.version));
             }
             let now = caller.now;
+            let usage = draft.as_ref().and_then(|draft| self.first_usage(&draft.record, now));
             Ok(Decision::commit(change, move |applied| {
                 let first_key = draft.map(|draft| {
                     let mut record = draft.record;
                     let assigned = applied.external_ids.first().copied();
                     record.external_id = record.external_id.or(assigned);
-                    let key = Key::new(record, &owner, &state.header, now);
+                    let key = Key::new(record, &owner, &state.header, now).with_usage(usage);
                     Issued { key, token: draft.token, dropped: None }
                 });
                 CreatedOwner { owner: owner.into(), first_key }
@@ -200,12 +201,13 @@ impl Core {
                 change = issuing(draft.add_to(change, &caller), &owner, &state);
             }
             let (revoked, now) = (live.len(), caller.now);
+            let usage = draft.as_ref().and_then(|draft| self.first_usage(&draft.record, now));
             Ok(Decision::commit(caller.bind(change), move |applied| {
                 let replacement = draft.map(|draft| {
                     let mut record = draft.record;
                     let assigned = applied.external_ids.first().copied();
                     record.external_id = record.external_id.or(assigned);
-                    let key = Key::new(record, &next, &state.header, now);
+                    let key = Key::new(record, &next, &state.header, now).with_usage(usage);
                     Issued { key, token: draft.token, dropped: None }
                 });
                 RevokedAll { revoked, replacement }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use counting::calls_of;
 use keyhasp::backend::{Backend, BackendError, BackendErrorKind, CommitOutcome, Memory, Sharing};
-use keyhasp::store::Unavailable;
+use keyhasp::store::{Unavailable, UsageSettings};
 use keyhasp::{
     Catalogue, ChangeRules, Clock, Expiry, Grant, KeyStore, Prefix, Quota, Rate, Refusal, Rotate,
     SetLimits, Store, StoreRules, SystemClock, Timestamp, Unfit, UpdateKey, Verifier,
@@ -50,6 +50,22 @@ fn hits() {
             let grant = verify(&world.verifier, issued.token.expose()).unwrap();
             assert_eq!((grant.owner(), grant.is_current()), (&id(owner), is_current));
         }
+    }
+}
+
+/// Noting takes no memory either: not the first time, nor when a log is full.
+#[test]
+fn hits_that_are_noted() {
+    for settings in [UsageSettings::new(), UsageSettings::new().counts().addresses(HOUR)] {
+        let world = World::noting(settings);
+        let issued = [world.key("org"), world.key("other")];
+        for _ in 0..1_000 {
+            for issued in &issued {
+                assert!(verify(&world.verifier, issued.token.expose()).is_ok());
+            }
+        }
+        world.admin.block(issued[0].key.id).unwrap();
+        refused(&world.verifier, issued[0].token.expose(), Refusal::Unfit(Unfit::Blocked));
     }
 }
 

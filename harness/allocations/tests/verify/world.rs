@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyhasp::backend::{Backend, Memory};
+use keyhasp::store::{StoreBuilder, UsageSettings};
 use keyhasp::{
     Access, AdminKeys, Catalogue, CreateKey, CreateOwner, Issued, ManualClock, OwnerId, Peppers,
     Prefix, SetLimits, Store, Timestamp, Verifier,
@@ -27,14 +28,28 @@ impl World {
         Self::on(Arc::new(Memory::new()), one_pepper())
     }
 
+    /// One that notes what is used.
+    pub(crate) fn noting(settings: UsageSettings) -> Self {
+        let usage = |builder: StoreBuilder| builder.usage(settings);
+        Self::with(Arc::new(Memory::new()), one_pepper(), usage)
+    }
+
     pub(crate) fn on(backend: Arc<dyn Backend>, peppers: Peppers) -> Self {
+        Self::with(backend, peppers, |builder| builder)
+    }
+
+    fn with(
+        backend: Arc<dyn Backend>,
+        peppers: Peppers,
+        configure: impl FnOnce(StoreBuilder) -> StoreBuilder,
+    ) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_767_225_600_000).unwrap()));
         let catalogue = Catalogue::builder().read("links:read").write("links:write");
         let prefixes = PREFIXES.map(|text| Prefix::new(text).unwrap());
         let builder = Store::builder(catalogue.build().unwrap(), prefixes)
             .clock(Arc::<ManualClock>::clone(&clock))
             .peppers(peppers);
-        let store = Arc::new(builder.open_on(Arc::clone(&backend)).unwrap());
+        let store = Arc::new(configure(builder).open_on(Arc::clone(&backend)).unwrap());
         let admin = AdminKeys::new(Arc::<Store>::clone(&store), "root").unwrap();
         let verifier = Verifier::new(Arc::<Store>::clone(&store));
         Self { store, backend, clock, admin, verifier }

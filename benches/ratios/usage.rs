@@ -1,0 +1,121 @@
+//! What it costs to know what is used.
+
+use std::sync::{Arc, OnceLock};
+
+use keyhasp::backend::Sharing;
+use keyhasp::store::UsageSettings;
+use keyhasp::{Catalogue, Peppers, Prefix, Store, Verifier};
+
+use crate::measure::{figure, ratio};
+use crate::synthetic::{PEPPER, PREFIX, Synthetic};
+use crate::verification::{batches, open, tokens, two_threads};
+
+const KEYS: u64 = 1_000_000;
+
+pub fn run(wanted: &dyn Fn(&str) -> bool) {
+    let kinds = [
+        ("verify_hit_1m_last_used", UsageSettings::new()),
+        ("verify_hit_1m_counted", UsageSettings::new().counts()),
+    ];
+    for (name, settings) in kinds {
+        if wanted(name) {
+            let (plain, noting) = (open(KEYS, false, Sharing::Exclusive), open_with(settings));
+            let drawn = tokens(KEYS, 1);
+            let hits = |verifier: &Verifier| {
+                let verifier = verifier.clone();
+                batches(&drawn, move |token| drop(verifier.verify(token).unwrap()))
+            };
+            figure(name, ratio(hits(&noting), hits(&plain)), "x_plain_hit");
+        }
+    }
+    if wanted("verify_two_threads_same_key_counted") {
+        let verifier = open_with(UsageSettings::new().counts());
+        let same = vec![tokens(KEYS, 1)[0].clone(); 20_000];
+        let value = two_threads(&verifier, &same, &same);
+        figure("verify_two_threads_same_key_counted", value, "x_one_thread");
+    }
+    #[cfg(feature = "sqlite")]
+    if wanted("usage_write_1m") {
+        write::run();
+    }
+}
+
+/// As [`open`], noting what is used.
+fn open_with(settings: UsageSettings) -> Verifier {
+    let catalogue = Catalogue::builder().read("links:read").write("links:write").build().unwrap();
+    let (sharing, header) = (Sharing::Exclusive, OnceLock::new());
+    let backend = Synthetic { keys: KEYS, rotated: false, sharing, header, resident: None };
+    let store = Store::builder(catalogue, [Prefix::new(PREFIX).unwrap()])
+        .peppers(Peppers::new(1, PEPPER).unwrap())
+        .usage(settings)
+        .open(backend)
+        .unwrap();
+    Verifier::new(Arc::new(store))
+}
+
+#[cfg(feature = "sqlite")]
+mod write {
+    use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+    use keyhasp::backend::{Backend, UsageChange};
+    use keyhasp::key::Used;
+    use keyhasp::{KeyId, Timestamp};
+    use rusqlite::Connection;
+    use tempfile::TempDir;
+
+    use crate::filled::fill;
+    use crate::measure::{figure, ratio_of, time};
+
+    const ROUNDS: usize = 5;
+    /// As many as the store writes at once, where the disk is fast.
+    const BATCH: usize = 8_192;
+
+    /// A million keys' last uses in batches, over a bulk update by one prepared statement in one
+    /// transaction; both where all have been used before.
+    pub fn run() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("many.db");
+        let open = || Sqlite::open(&path, SqliteOptions::exclusive()).unwrap();
+        fill(open);
+        let backend = open();
+        let raw = Connection::open(&path).unwrap();
+        raw.pragma_update(None, "synchronous", "FULL").unwrap();
+        let ids: Vec<[u8; 16]> = raw
+            .prepare("SELECT id FROM keys ORDER BY id")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let mut now = 1_000;
+        let mut by_backend = || {
+            now += 1;
+            let last_used_at = Some(Timestamp::from_millis(now).unwrap());
+            let used = Used { last_used_at, ..Used::default() };
+            time(|| {
+                for some in ids.chunks(BATCH) {
+                    let change = |id: &[u8; 16]| UsageChange::Add(KeyId::from_bytes(*id), used);
+                    let batch: Vec<_> = some.iter().map(change).collect();
+                    backend.take_in_usage(&batch).unwrap();
+                }
+            })
+        };
+        // The first time there are no rows yet.
+        let first = by_backend();
+        let mut at = 0_i64;
+        let mut by_hand = || {
+            at += 1;
+            time(|| {
+                raw.execute_batch("BEGIN IMMEDIATE").unwrap();
+                let sql = "UPDATE key_usage SET last_used_at = ? WHERE key_id = ?";
+                let mut statement = raw.prepare_cached(sql).unwrap();
+                for id in &ids {
+                    assert_eq!(statement.execute((at, id)).unwrap(), 1);
+                }
+                raw.execute_batch("COMMIT").unwrap();
+            })
+        };
+        let unit = by_hand();
+        figure("usage_write_1m_first", first / unit, "x_bulk_update");
+        figure("usage_write_1m", ratio_of(ROUNDS, by_backend, by_hand), "x_bulk_update");
+    }
+}

@@ -1,0 +1,141 @@
+//! From the answers of verifications to sums.
+
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::logs::{Entry, Logs, Put};
+use super::recent::Recent;
+use super::settings::UsageSettings;
+use super::waiting::Waiting;
+use super::writer::Bell;
+use crate::clock::Timestamp;
+use crate::grant::Grant;
+use crate::id::KeyId;
+use crate::key::{RefusedFor, Unfit, Used};
+use crate::store::core::Core;
+use crate::store::error::Refusal;
+use crate::store::request::VerifyRequest;
+use crate::token::Unverified;
+
+/// Notes what is used.
+#[derive(Debug)]
+pub(in crate::store) struct Collector {
+    pub(super) settings: UsageSettings,
+    /// Where every use counts, none is passed over.
+    recent: Option<Recent>,
+    logs: Logs,
+    /// One gathers at a time, so that who has gathered finds everything in the sums.
+    gathering: Mutex<()>,
+    waiting: Mutex<Waiting>,
+    /// Held for writing while sums move into the backend, for reading by whoever adds the two.
+    pub(super) moving: RwLock<()>,
+    pub(super) bell: Bell,
+}
+
+impl Collector {
+    pub(in crate::store) fn new(settings: UsageSettings, expected_keys: u64) -> Self {
+        Self {
+            recent: (!settings.counts).then(|| Recent::new(expected_keys)),
+            settings,
+            logs: Logs::new(),
+            gathering: Mutex::default(),
+            waiting: Mutex::default(),
+            moving: RwLock::default(),
+            bell: Bell::default(),
+        }
+    }
+
+    /// Notes the answer to a request, at this moment.
+    #[inline]
+    pub(in crate::store) fn note(
+        &self,
+        request: &VerifyRequest<'_>,
+        answer: &Result<Grant, Refusal>,
+        now: Timestamp,
+    ) {
+        match answer {
+            Ok(grant) => self.accepted(grant.key(), request, now),
+            Err(refusal) => self.refused(refusal, request, now),
+        }
+    }
+
+    #[inline]
+    fn accepted(&self, key: KeyId, request: &VerifyRequest<'_>, now: Timestamp) {
+        if let Some(recent) = &self.recent {
+            let resolution = self.settings.resolution.as_millis();
+            // A resolution is at most a day.
+            #[allow(clippy::cast_possible_truncation)]
+            let interval = now.as_millis() / resolution as u64;
+            if !recent.note(key, interval) {
+                return;
+            }
+        }
+        let address = request.address.filter(|_| self.settings.addresses.is_some());
+        let address = address.map(|address| address.to_canonical());
+        self.put(Entry { key, at: now, refused: None, address, count: 1 });
+    }
+
+    #[cold]
+    fn refused(&self, refusal: &Refusal, request: &VerifyRequest<'_>, now: Timestamp) {
+        // Of a secret that wasn't right nothing is said, and nothing counted.
+        let (Some(reason), Some(token)) = (reason(refusal), Unverified::parse(request.token))
+        else {
+            return;
+        };
+        let refused = Some(reason);
+        self.put(Entry { key: token.id, at: now, refused, address: None, count: 1 });
+    }
+
+    #[inline]
+    fn put(&self, entry: Entry) {
+        let put = self.logs.put(entry, |log| self.waiting().add(log, self.settings.counts));
+        if matches!(put, Put::Full) {
+            self.bell.ring();
+        }
+    }
+
+    /// Adds what stands in the logs to the sums.
+    pub(super) fn gather(&self) {
+        let _one = self.gathering.lock().unwrap_or_else(PoisonError::into_inner);
+        self.logs.gather(|log| self.waiting().add(log, self.settings.counts));
+    }
+
+    pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What waits of a key.
+    pub(super) fn waiting_of(&self, key: KeyId) -> Used {
+        self.waiting().of(key)
+    }
+}
+
+impl Core {
+    /// Verifies, and notes what became of it.
+    #[inline]
+    pub(in crate::store) fn verify_noted(
+        &self,
+        request: &VerifyRequest<'_>,
+    ) -> Result<Grant, Refusal> {
+        let answer = self.verify(request);
+        if let Some(usage) = &self.usage {
+            usage.note(request, &answer, self.now());
+        }
+        answer
+    }
+}
+
+fn reason(refusal: &Refusal) -> Option<RefusedFor> {
+    Some(match refusal {
+        Refusal::Unfit(Unfit::Suspended) => RefusedFor::Suspended,
+        Refusal::Unfit(Unfit::Revoked) => RefusedFor::Revoked,
+        Refusal::Unfit(Unfit::Blocked) => RefusedFor::Blocked,
+        Refusal::Unfit(Unfit::Deactivated) => RefusedFor::Deactivated,
+        Refusal::Unfit(Unfit::Expired) => RefusedFor::Expired,
+        Refusal::Unfit(Unfit::Superseded) => RefusedFor::Superseded,
+        Refusal::NotYet(_) => RefusedFor::NotYet,
+        Refusal::AddressMissing | Refusal::AddressRefused => RefusedFor::Address,
+        Refusal::RateLimited(_) => RefusedFor::RateLimited,
+        Refusal::QuotaExhausted { .. } => RefusedFor::QuotaExhausted,
+        Refusal::Unrecognized | Refusal::Unavailable(_) => return None,
+    })
+}

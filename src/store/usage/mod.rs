@@ -1,0 +1,28 @@
+//! What is used of keys: noted beside the path that every request takes, written in batches.
+//!
+//! A verification notes what became of it in a log of its own thread. Where uses aren't counted,
+//! a table of recent uses is asked first, so that a key in steady use is noted once in the
+//! resolution and otherwise nothing is written, neither to a disk nor to memory. A thread of the
+//! store gathers the logs and hands sums to the backend.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `settings` | [`UsageSettings`]: what a service wants |
+//! | `recent` | which keys were noted lately |
+//! | `logs` | a log for each thread, and the queue of full ones |
+//! | `waiting` | sums that are not written yet |
+//! | `collector` | from a verification's answer to the sums |
+//! | `writer` | from the sums to the backend: when, in what batches, and at the end |
+//! | `answer` | [`KeyUsage`]: what is answered, what isn't written yet included |
+
+mod answer;
+mod collector;
+mod logs;
+mod recent;
+mod settings;
+mod waiting;
+mod writer;
+
+pub use answer::KeyUsage;
+pub(super) use collector::Collector;
+pub use settings::UsageSettings;
