@@ -8,6 +8,7 @@ use super::commit::{Committer, Lead};
 use super::error::{Error, Unavailable};
 use super::gate::Gate;
 use super::index::Index;
+use super::leases::Leases;
 use super::prefixes::AcceptedPrefixes;
 use super::retention::Retention;
 use super::settings_check::SettingsCheck;
@@ -44,6 +45,7 @@ pub(super) struct Core {
     pub(super) retention: Retention,
     pub(super) watching: Watching,
     pub(super) committer: Committer,
+    pub(super) leases: Leases,
     /// None where the service doesn't want to know.
     pub(super) usage: Option<Arc<Collector>>,
     pub(super) stop: Arc<Stop>,

@@ -12,6 +12,7 @@ use super::core::{Applying, Core, HeaderState};
 use super::error::{Error, PepperProblem, RulesDiffer, RulesShown};
 use super::gate::Gate;
 use super::index::Index;
+use super::leases::Leases;
 use super::prefixes::AcceptedPrefixes;
 use super::retention::Retention;
 use super::settings_check::SettingsCheck;
@@ -178,6 +179,7 @@ impl StoreBuilder {
             retention,
             watching: Watching::new(self.watch, self.clock.now()),
             committer: Committer::default(),
+            leases: Leases::default(),
             usage: self
                 .usage
                 .map(|settings| Arc::new(Collector::new(settings, backend.expected_keys()))),
@@ -190,6 +192,7 @@ impl StoreBuilder {
             clock: self.clock,
             backend,
         });
+        core.leases.belong_to(Arc::downgrade(&core));
         core.index.set_issue_mark(core.header().header.issue_mark);
         core.lock_applying().through = core.load()?;
         if bound.is_some() {

@@ -97,10 +97,16 @@ impl Numbers {
         self.free.push_back(number);
     }
 
+    /// How many are in use.
+    pub(super) fn used(&self) -> u32 {
+        // Never more are free than there are.
+        self.next - u32::try_from(self.free.len()).unwrap_or(self.next)
+    }
+
     /// How many are in use, and how many there are.
     #[cfg(test)]
     pub(super) fn count(&self) -> (usize, usize) {
-        (self.next as usize - self.free.len(), self.next as usize)
+        (self.used() as usize, self.next as usize)
     }
 }
 
@@ -112,7 +118,7 @@ mod tests {
     fn a_line_rests_before_it_is_used_again() {
         let cells = Cells::new();
         let mut numbers = Numbers::default();
-        let mut take = |numbers: &mut Numbers| numbers.take(&cells).unwrap().0;
+        let take = |numbers: &mut Numbers| numbers.take(&cells).unwrap().0;
         let taken: Vec<u32> = (0..100).map(|_| take(&mut numbers)).collect();
         assert_eq!(taken, (0..100).collect::<Vec<_>>());
         assert_eq!(size_of::<Cell>(), 64);

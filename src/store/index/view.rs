@@ -133,7 +133,10 @@ impl Index {
     /// Begins to look for an id; what it will find is on its way while the token is hashed.
     #[inline]
     pub(in crate::store) fn search(&self, id: KeyId) -> Search<'_> {
-        Search(self.table.probe(tag_of(id.as_u128())))
+        let tag = tag_of(id.as_u128());
+        let probe = self.table.probe(tag);
+        self.prefetch_guess(tag);
+        Search(probe)
     }
 
     /// The pepper under which most tokens lie, by its position.
