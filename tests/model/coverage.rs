@@ -27,14 +27,16 @@ const CALLS: &str = "ActOnKey:Activate ActOnKey:Block ActOnKey:ConvertTrial ActO
 
 /// Each of them is told at least once.
 const REASONS: &str = "Conflict DataForbid(keep_standard_key) DataForbid(prefixes) \
-    DataForbid(unique_names) Denied(ActingKeyUnfit(None)) Denied(ActingKeyUnfit(Some(Blocked))) \
+    DataForbid(unique_names) Denied(ActingKeyNotYet) Denied(ActingKeyUnfit(None)) Denied(ActingKeyUnfit(Some(Blocked))) \
     Denied(ActingKeyUnfit(Some(Deactivated))) Denied(ActingKeyUnfit(Some(Expired))) \
     Denied(ActingKeyUnfit(Some(Revoked))) Denied(ActingKeyUnfit(Some(Superseded))) \
     Denied(ActingKeyUnfit(Some(Suspended))) Denied(AdministratorOnly) Denied(BeyondActingKey) \
     Denied(SetByAdministrator{field:access}) Denied(SetByAdministrator{field:expiry}) \
+    Denied(SetByAdministrator{field:networks}) Denied(SetByAdministrator{field:not_before}) \
+    Denied(SetByAdministrator{field:quota}) Denied(SetByAdministrator{field:rate}) \
     Denied(TrialKey) ExternalIdTaken ExternalIdsExhausted Invalid(access) Invalid(actor) \
     Invalid(cursor) Invalid(expiry) Invalid(firstkey) Invalid(grace) Invalid(issuemark) \
-    Invalid(name) Invalid(owners) Invalid(prefix) Invalid(prefixes) Invalid(settings) \
+    Invalid(name) Invalid(networks) Invalid(owners) Invalid(prefix) Invalid(prefixes) Invalid(settings) \
     LastStandardKey NameTaken NotFound(Key) NotFound(Owner) NotFound(SealedToken) OwnerExists Pepper \
     Random State(Blocked) State(Expired) State(NotRevoked) State(NotSuspended) State(NotTrial) \
     State(Revoked) State(SealingOff) TooManyKeys";

@@ -247,6 +247,7 @@ impl Generator<'_> {
             defaults: self.chance.percent(50).then(|| self.settings()),
             ceiling: self.chance.percent(40).then(|| self.reach()),
             max_keys: self.chance.percent(30).then(|| self.max_keys()),
+            limits: self.seldom_limits(),
         };
         Call::CreateOwner { id, owner }
     }
@@ -256,6 +257,7 @@ impl Generator<'_> {
             defaults: self.chance.percent(30).then(|| self.settings()),
             ceiling: self.chance.percent(50).then(|| self.reach()),
             max_keys: self.chance.percent(25).then(|| self.max_keys()),
+            limits: self.seldom_limits(),
         };
         self.on_owner(action)
     }
@@ -279,6 +281,7 @@ impl Generator<'_> {
             },
             prefix: self.chance.percent(30).then(|| self.prefix()),
             sealed: self.chance.percent(if self.can_seal() { 60 } else { 2 }),
+            limits: self.seldom_limits(),
         }
     }
 
@@ -292,6 +295,7 @@ impl Generator<'_> {
             access: self.chance.percent(40).then(|| self.reach()),
             expiry: self.chance.percent(30).then(|| self.expiry()),
             settings: self.chance.percent(30).then(|| self.settings()),
+            limits: self.limits(),
         }
     }
 

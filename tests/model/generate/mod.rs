@@ -2,6 +2,7 @@
 
 mod calls;
 mod clock;
+mod limits;
 mod mood;
 mod queries;
 mod values;

@@ -71,9 +71,9 @@ impl Model {
         }
         match action {
             OnKey::Block | OnKey::Unblock => reasons.extend(caller.not_admin()),
-            OnKey::Activate => reasons.extend(caller.beyond(&key.access)),
+            OnKey::Activate => reasons.extend(caller.beyond(&key.access, &key.limits)),
             OnKey::Prolong(expiry) => {
-                reasons.extend(caller.beyond(&key.access));
+                reasons.extend(caller.beyond(&key.access, &key.limits));
                 if is_later(*expiry, key) {
                     reasons.extend(self.against_new_expiry(caller, key, *expiry));
                 } else {
@@ -113,13 +113,14 @@ impl Model {
     }
 
     fn against_update(&self, caller: &Caller, key: &KeyFile, update: &KeyUpdate) -> Vec<Reason> {
-        let mut reasons: Vec<Reason> = caller.beyond(&key.access).into_iter().collect();
+        let mut reasons: Vec<Reason> =
+            caller.beyond(&key.access, &key.limits).into_iter().collect();
         // What is named as it is already is no change.
         if let Some(access) = update.access.as_ref().filter(|access| **access != key.access) {
             if access.names_unknown(&self.opening.catalogue) {
                 reasons.push(Reason::Invalid("access"));
             }
-            reasons.extend(caller.beyond(access));
+            reasons.extend(caller.beyond(access, &key.limits));
             if !access.is_within(&key.access) {
                 reasons.extend(caller.may_not_widen("access", key.access_by));
             }
@@ -134,6 +135,11 @@ impl Model {
         }
         if update.settings.as_ref().is_some_and(|patch| patched(&key.settings, patch).is_none()) {
             reasons.push(Reason::Invalid("settings"));
+        }
+        let access = update.access.as_ref().unwrap_or(&key.access);
+        match key.limits.with(caller, &update.limits, key.version + 1) {
+            Ok(limits) => reasons.extend(caller.beyond(access, &limits)),
+            Err(against) => reasons.extend(against),
         }
         reasons
     }
@@ -245,7 +251,8 @@ impl Model {
         how: Rotation,
         expected: Option<Version>,
     ) -> Vec<Reason> {
-        let mut reasons: Vec<Reason> = caller.beyond(&key.access).into_iter().collect();
+        let mut reasons: Vec<Reason> =
+            caller.beyond(&key.access, &key.limits).into_iter().collect();
         if how.grace.is_some_and(|grace| grace > Rotate::MAX_GRACE) {
             reasons.push(Reason::Invalid("grace"));
         }
@@ -338,7 +345,8 @@ impl Model {
 
     pub(super) fn open_token(&mut self, caller: &Caller, id: KeyId) -> Decided<Value> {
         let key = self.key_in_reach(caller, id)?.clone();
-        let mut reasons: Vec<Reason> = caller.beyond(&key.access).into_iter().collect();
+        let mut reasons: Vec<Reason> =
+            caller.beyond(&key.access, &key.limits).into_iter().collect();
         if key.sealed_under.is_none() {
             reasons.push(Reason::NotFound(Resource::SealedToken));
         }
@@ -380,12 +388,17 @@ fn apply_update(caller: &Caller, key: &mut KeyFile, update: &KeyUpdate) -> Field
     if let Some(patched) = update.settings.as_ref().and_then(|new| patched(&before.settings, new)) {
         key.settings = patched;
     }
-    all(&[
+    if let Ok(limits) = before.limits.with(caller, &update.limits, before.version + 1) {
+        key.limits = limits;
+    }
+    let limited = key.limits.differing(&before.limits);
+    let named = all(&[
         (key.name != before.name, Fields::NAME),
         (key.settings != before.settings, Fields::SETTINGS),
         (key.access != before.access, Fields::ACCESS),
         (key.expires_at != before.expires_at, Fields::EXPIRY),
-    ])
+    ]);
+    named.with(limited)
 }
 
 /// Whether an expiry is later than the one the key has.

@@ -4,6 +4,7 @@
 mod access;
 mod authority;
 mod keys;
+mod limits;
 mod lists;
 mod minting;
 mod owners;
