@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, OwnerId};
-use crate::key::{Kind, Prefix, Rate};
+use crate::key::{Gcra, Kind, Prefix, Rate};
 use crate::permission::{Permission, PermissionSet};
 
 /// Proof that a token was verified: whose key it is and what it may do.
@@ -27,7 +27,30 @@ pub(crate) struct GrantParts {
     pub(crate) is_current: bool,
     pub(crate) ends_at: Option<Timestamp>,
     pub(crate) prefix: Prefix,
-    pub(crate) rate: Option<RateStatus>,
+    pub(crate) rate: Option<RateUse>,
+}
+
+/// A rate, and how many units of its burst are used up: the numbers that are told are worked out
+/// when they are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RateUse {
+    pub(crate) rate: Gcra,
+    pub(crate) used: u64,
+}
+
+impl RateUse {
+    /// How many uses may come at once now.
+    pub(crate) fn remaining(self) -> u32 {
+        self.rate.remaining(self.used)
+    }
+
+    pub(crate) fn status(self) -> RateStatus {
+        RateStatus {
+            rate: self.rate.rate(),
+            remaining: self.remaining(),
+            reset_after: self.rate.duration(self.used),
+        }
+    }
 }
 
 /// How far a rate is used up.
@@ -100,7 +123,7 @@ impl Grant {
     /// is limited.
     #[must_use]
     pub fn rate(&self) -> Option<RateStatus> {
-        self.inner.rate
+        self.inner.rate.map(RateUse::status)
     }
 
     /// What the token begins with.

@@ -6,11 +6,11 @@ use std::time::Duration;
 use keyhasp::backend::{
     Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage, EventQuery,
     KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, ScannedKey, ScannedOwner,
-    Sharing,
+    Sharing, UsageChange, UsageOf, UsageOutcome,
 };
 use keyhasp::key::{
     Digest, EarlierToken, Header, KeyRecord, Limits, OwnerRecord, PepperNumber, PrefixNumber,
-    Scheme, TokenRecord,
+    Scheme, TokenRecord, Usage,
 };
 use keyhasp::{Access, ExternalId, Generation, KeyId, Kind, OwnerId, Timestamp};
 use rand_chacha::ChaCha8Rng;
@@ -251,6 +251,15 @@ impl Backend for Synthetic {
 
     fn wait(&self, _: u64, _: Duration) -> Result<u64, BackendError> {
         Ok(0)
+    }
+
+    /// Takes it, and keeps nothing.
+    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        Ok(vec![None; batch.len()])
+    }
+
+    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+        Ok(vec![Usage::default(); of.len()])
     }
 
     fn recover(&self) -> Result<(), BackendError> {

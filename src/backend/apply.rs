@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Applied, BackendError, Change, Precondition, Rejection, Write};
+use super::{Applied, BackendError, Change, Precondition, Rejection, UsageOf, Write};
 use crate::event::Event;
 use crate::id::{ExternalId, KeyId, OwnerId, Version};
-use crate::key::{Header, KeyName, KeyRecord, Kind, OwnerRecord, PrefixNumber};
+use crate::key::{Header, KeyName, KeyRecord, Kind, OwnerRecord, PrefixNumber, Usage, Used};
 
 /// How many keys an owner has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,6 +151,35 @@ pub trait Transaction {
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
     fn append_event(&mut self, event: &Event) -> Result<(), BackendError>;
+
+    /// What was used of a key or an owner, if anything was.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn usage(&mut self, of: &UsageOf) -> Result<Option<Usage>, BackendError>;
+
+    /// Writes what was used, or (`None`) forgets it. Of an owner only the quota is kept.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn put_usage(&mut self, of: &UsageOf, usage: Option<&Usage>) -> Result<(), BackendError>;
+
+    /// Adds uses of a key to what is there, or nothing if the key isn't. An engine may do the same
+    /// in one statement; there are many of these.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn add_usage(&mut self, key: KeyId, used: &Used) -> Result<(), BackendError> {
+        let of = UsageOf::Key(key);
+        let mut usage = match self.usage(&of)? {
+            // It goes with its key, so there is one.
+            Some(usage) => usage,
+            None if self.key(key)?.is_some() => Usage::default(),
+            None => return Ok(()),
+        };
+        usage.used.add(used);
+        self.put_usage(&of, Some(&usage))
+    }
 }
 
 /// Applies one change, or refuses it having written nothing.
@@ -469,11 +498,17 @@ impl Plan {
         for owner in stay {
             tx.put_owner(owner.before.as_ref(), owner.after.as_ref())?;
         }
-        for key in self.keys.values() {
+        for (id, key) in &self.keys {
             tx.put_key(key.before.as_ref(), key.after.as_ref())?;
+            if key.after.is_none() {
+                tx.put_usage(&UsageOf::Key(*id), None)?;
+            }
         }
         for owner in go {
             tx.put_owner(owner.before.as_ref(), owner.after.as_ref())?;
+            if let Some(gone) = &owner.before {
+                tx.put_usage(&UsageOf::Owner(gone.id), None)?;
+            }
         }
         let first_event = tx.last_event()? + 1;
         let mut sequence = first_event;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::{
     Applied, BackendError, Change, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery,
-    OwnerPage, OwnerPageQuery, Rejection, Scanned,
+    OwnerPage, OwnerPageQuery, Rejection, Scanned, UsageChange, UsageOf, UsageOutcome,
 };
 use crate::clock::Timestamp;
 use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyRecord, OwnerRecord};
+use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
 
 /// Whether this process alone has the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,14 @@ pub type CommitOutcome = Vec<Result<Applied, Rejection>>;
 /// **Queries** (`query_*`). Pages are in order and complete: following `next` from the start
 /// shows every record that was there throughout exactly once. A page looks at no more rows than
 /// it was told. Pages are not a snapshot.
+///
+/// **Usage** (`usage_*`). What was used is kept beside the records: taking it in writes no event
+/// and no new version, and no commit is refused for it. A batch is taken in whole and in order, or
+/// not at all, by [`apply_usage`](super::apply_usage()) or by the same rules: the latest moment and
+/// address count, numbers are summed, and a quota is leased only as it stands in its record at that
+/// moment, so that all leases together never exceed it. Of what isn't there nothing is kept, and
+/// what was used of a key or an owner goes in the commit that removes it. It is as durable as a
+/// commit, and errors mean the same: a lease in a batch of unknown outcome is forfeited.
 ///
 /// **Size** (`size_*`). Every record within the limits of its types is stored and read back the
 /// same.
@@ -171,6 +179,18 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`BackendError`].
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError>;
+
+    /// Takes in what was used, in one durable step.
+    ///
+    /// # Errors
+    /// [`BackendError`]; unless it is of unknown outcome, nothing of the batch happened.
+    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError>;
+
+    /// What was used of each of these, in their order; nothing of what isn't there.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError>;
 
     /// After an error of unknown outcome: makes the database usable again, and what it can read
     /// durable.

@@ -10,12 +10,12 @@ use std::time::Duration;
 use super::{
     Announcer, Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage,
     EventQuery, KeyCounts, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned,
-    Sharing, Transaction, apply,
+    Sharing, Transaction, UsageChange, UsageOf, UsageOutcome, apply, apply_usage,
 };
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyName, KeyRecord, OwnerRecord};
+use crate::key::{Header, KeyName, KeyRecord, OwnerRecord, Usage};
 
 const NAME: &str = "memory";
 
@@ -35,6 +35,7 @@ struct Data {
     /// Kept for ever, also after the key is purged.
     external_ids: BTreeMap<ExternalId, KeyId>,
     events: BTreeMap<u64, Event>,
+    usage: BTreeMap<UsageOf, Usage>,
 }
 
 impl fmt::Debug for Memory {
@@ -240,6 +241,18 @@ impl Backend for Memory {
         Ok(self.announcer.wait(after, timeout))
     }
 
+    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        // As with commits, nothing fails halfway.
+        self.with("take in usage", |data| apply_usage(data, batch))
+    }
+
+    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+        self.with("read usage", |data| {
+            let each = of.iter().map(|of| data.usage.get(of).copied().unwrap_or_default());
+            Ok(each.collect())
+        })
+    }
+
     fn recover(&self) -> Result<(), BackendError> {
         self.with("recover", |_| Ok(()))
     }
@@ -350,6 +363,18 @@ impl Transaction for Data {
 
     fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {
         self.events.insert(event.sequence, event.clone());
+        Ok(())
+    }
+
+    fn usage(&mut self, of: &UsageOf) -> Result<Option<Usage>, BackendError> {
+        Ok(self.usage.get(of).copied())
+    }
+
+    fn put_usage(&mut self, of: &UsageOf, usage: Option<&Usage>) -> Result<(), BackendError> {
+        match usage {
+            Some(usage) => self.usage.insert(*of, *usage),
+            None => self.usage.remove(of),
+        };
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! Where records and events lie.
 //!
 //! [`Backend`] is the contract, [`Change`] what is committed, [`apply`] the one place where the
-//! rules of a commit are decided, for every backend alike. Code in this folder never sees a
+//! rules of a commit are decided, for every backend alike; [`apply_usage`] is the same for what was
+//! used, which is kept beside the records. Code in this folder never sees a
 //! plaintext token.
 
 mod announce;
@@ -18,6 +19,7 @@ mod scan;
 pub mod sled;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod usage;
 
 pub use announce::Announcer;
 pub use apply::{KeyCounts, Transaction, apply};
@@ -30,3 +32,4 @@ pub use query::{
     OwnerPageQuery, StateSet,
 };
 pub use scan::{Scanned, ScannedKey, ScannedOwner};
+pub use usage::{UsageChange, UsageOf, UsageOutcome, apply_usage};

@@ -12,8 +12,10 @@ mod record;
 mod rules;
 mod settings;
 mod state;
+mod usage;
 
 pub use digest::{Digest, PepperNumber, PrefixNumber, Scheme};
+pub(crate) use limits::{Gcra, Verdict};
 pub use limits::{
     Every, Lease, Limit, Limits, Network, Networks, Quota, QuotaRun, QuotaState, Rate, Refill,
 };
@@ -27,3 +29,4 @@ pub use record::{
 pub use rules::{Header, NumberedPrefix, PepperCheck, PrefixTable, StoreRules};
 pub use settings::{Settings, SettingsPatch};
 pub use state::{Standing, State, Unfit};
+pub use usage::{LastAddress, RefusedCounts, RefusedFor, Usage, Used};

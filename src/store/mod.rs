@@ -27,6 +27,7 @@ mod key_store;
 mod keys;
 mod leaked;
 mod lifecycle;
+mod limited;
 mod limiting;
 mod listing;
 mod loading;

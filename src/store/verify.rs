@@ -7,10 +7,10 @@ use constant_time_eq::constant_time_eq_n;
 use super::core::Core;
 use super::declassify::declassified;
 use super::error::{Refusal, Unavailable};
-use super::index::{DIGEST_LEN, Entry};
+use super::index::{DIGEST_LEN, Entry, Limiter, OwnerFlags};
+use super::limited::Use;
 use super::request::VerifyRequest;
-use crate::clock::Timestamp;
-use crate::grant::{Grant, GrantParts};
+use crate::grant::{Grant, GrantParts, RateUse};
 use crate::id::Generation;
 use crate::key::{Prefix, Standing, Unfit};
 use crate::token::{Peppers, Unverified};
@@ -33,6 +33,8 @@ impl Core {
         let mut compared = false;
         let answer = search.find(|entry| {
             compared = true;
+            // Where its limits lie is known first now.
+            self.index.prefetch_limiter(entry);
             let digest = digests.under(entry.pepper())?;
             // The prefix first: a right secret under another one is refused like a wrong one.
             let is_accepted = entry.prefix() == prefix_number
@@ -41,8 +43,9 @@ impl Core {
                 return None;
             }
             // One that is replaced just now is looked for again.
-            let entry = entry.judged_at(now)?;
-            Some(self.judge(&token, &entry, prefix, now))
+            let whole = entry.judged_at(now)?;
+            let key = token.id;
+            self.judge(&Use { request, key, packed: entry, entry: &whole, now }, prefix)
         });
         if !compared {
             // The same work for an id that nobody has.
@@ -51,17 +54,28 @@ impl Core {
         answer.unwrap_or(Err(Refusal::Unrecognized))
     }
 
-    /// The secret was right: looks at everything else.
+    /// The secret was right: looks at everything else. `None` if the key is replaced just now.
     #[inline]
-    fn judge(
-        &self,
-        token: &Unverified<'_>,
-        entry: &Entry,
-        prefix: &Prefix,
-        now: Timestamp,
-    ) -> Result<Grant, Refusal> {
+    fn judge(&self, one: &Use<'_>, prefix: &Prefix) -> Option<Result<Grant, Refusal>> {
+        let flags = match self.standing(one) {
+            Ok(flags) => flags,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        if one.entry.limited.is_none() && !flags.limited {
+            return Some(self.grant(one, prefix, None, None));
+        }
+        Some(match self.judge_limits(one)? {
+            Ok((limits, rate)) => self.grant(one, prefix, limits.key.as_ref(), rate),
+            Err(refusal) => Err(refusal),
+        })
+    }
+
+    /// Whether the key is good now.
+    #[inline]
+    fn standing(&self, one: &Use<'_>) -> Result<OwnerFlags, Refusal> {
+        let Use { entry, now, .. } = *one;
         let recovering = Refusal::Unavailable(Unavailable::Recovering);
-        let (owner, flags) = self.index.owner(entry).ok_or(recovering)?;
+        let flags = self.index.owner_flags(entry).ok_or(recovering)?;
         if entry.is_uncertain || flags.uncertain {
             return Err(recovering);
         }
@@ -69,6 +83,21 @@ impl Core {
         if let Some(unfit) = standing.unfit(now) {
             return Err(Refusal::Unfit(unfit));
         }
+        Ok(flags)
+    }
+
+    #[inline]
+    fn grant(
+        &self,
+        one: &Use<'_>,
+        prefix: &Prefix,
+        limiter: Option<&Limiter<'_>>,
+        rate: Option<RateUse>,
+    ) -> Result<Grant, Refusal> {
+        let entry = one.entry;
+        let recovering = Refusal::Unavailable(Unavailable::Recovering);
+        let owner = self.index.owner(entry, limiter).ok_or(recovering)?;
+        let standing = entry.standing;
         let ends_at = match (standing.expires_at, standing.ends_at) {
             (Some(expiry), Some(end)) => Some(expiry.min(end)),
             (expiry, end) => expiry.or(end),
@@ -76,7 +105,7 @@ impl Core {
         let generation =
             Generation::new(entry.generation).map_err(|_| Refusal::Unfit(Unfit::Superseded))?;
         Ok(Grant::new(GrantParts {
-            key: token.id,
+            key: one.key,
             owner,
             kind: entry.kind,
             permissions: self.index.set(entry.set),
@@ -84,7 +113,7 @@ impl Core {
             is_current: entry.is_current,
             ends_at,
             prefix: *prefix,
-            rate: None,
+            rate,
         }))
     }
 }

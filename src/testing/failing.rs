@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use crate::backend::{
     Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage, EventQuery,
-    KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing,
+    KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, UsageChange,
+    UsageOf, UsageOutcome,
 };
 use crate::clock::Timestamp;
 use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyRecord, OwnerRecord};
+use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
 
 /// Any backend, with faults put in its way.
 ///
 /// While nothing is [injected](Failing::inject) it is the backend that it wraps. After an error of
-/// unknown outcome it refuses to commit and to prune until [`recover`](Backend::recover) returned
+/// unknown outcome it refuses to commit, to prune and to take in usage until [`recover`](Backend::recover) returned
 /// `Ok`, and [counts](Failing::commits_refused) how often somebody tried.
 ///
 /// ```
@@ -65,9 +66,11 @@ pub enum Target {
     Reads,
     /// `recover`.
     Recoveries,
+    /// `take_in_usage`.
+    Usage,
     /// `wait`.
     Waits,
-    /// `commit`, `open_header` and `prune_events`.
+    /// `commit`, `open_header`, `prune_events` and `take_in_usage`.
     Writes,
 }
 
@@ -93,7 +96,8 @@ struct State {
 
 impl Target {
     fn includes(self, other: Self) -> bool {
-        self == Self::Any || self == other || (self, other) == (Self::Writes, Self::Commits)
+        let is_write = matches!(other, Self::Commits | Self::Usage);
+        self == Self::Any || self == other || (self == Self::Writes && is_write)
     }
 }
 
@@ -154,7 +158,7 @@ impl<B: Backend> Failing<B> {
         self.state().operations
     }
 
-    /// How often somebody wanted to commit or prune while an outcome was unknown.
+    /// How often somebody wanted to commit, prune or take in usage while an outcome was unknown.
     #[must_use]
     pub fn commits_refused(&self) -> u64 {
         self.state().commits_refused
@@ -297,6 +301,15 @@ impl<B: Backend> Backend for Failing<B> {
         self.read(Target::Waits, "wait", |inner| inner.wait(after, timeout))
     }
 
+    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        self.certain("take in usage")?;
+        self.write(Target::Usage, "take in usage", |inner| inner.take_in_usage(batch))
+    }
+
+    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+        self.read(Target::Reads, "read usage", |inner| inner.usage(of))
+    }
+
     fn recover(&self) -> Result<(), BackendError> {
         self.read(Target::Recoveries, "recover", B::recover)?;
         self.state().is_uncertain = false;
@@ -394,11 +407,12 @@ mod tests {
     fn targets_tell_operations_apart() {
         let io = Moment::Before(BackendErrorKind::Io);
         type Fails = fn(&Failing<Memory>) -> bool;
-        let each: [(Target, Fails); 6] = [
+        let each: [(Target, Fails); 7] = [
             (Target::Commits, |b| create(b, "new").is_err()),
             (Target::Reads, |b| b.header().is_err()),
             (Target::Recoveries, |b| b.recover().is_err()),
             (Target::Waits, |b| b.wait(0, Duration::ZERO).is_err()),
+            (Target::Usage, |b| b.take_in_usage(&[]).is_err()),
             (Target::Writes, |b| b.prune_events(sample::at(0)).is_err()),
             (Target::Writes, |b| b.open_header(&sample::header().unwrap()).is_err()),
         ];
@@ -406,9 +420,11 @@ mod tests {
             for (other, (_, fails)) in each.iter().enumerate() {
                 let backend = opened();
                 backend.inject(Fault { lasting: true, ..fault(*target, 1, io) });
-                // Commits are writes too.
+                // Commits and usage are writes too.
+                let other_target = each[other].0;
+                let is_among = [Target::Commits, Target::Usage].contains(&other_target);
                 let expected =
-                    each[position].0 == each[other].0 || (*target == Target::Writes && other == 0);
+                    each[position].0 == other_target || (*target == Target::Writes && is_among);
                 assert_eq!(fails(&backend), expected, "{target:?} and operation {other}");
                 backend.heal();
                 backend.inject(fault(Target::Any, 1, io));

@@ -394,6 +394,44 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     (Fault::PruningIsNotSaid, &["query_pruning_says_how_far_it_went"]),
     (Fault::PruningRemovesNothing, &["query_pruning_removes_the_oldest"]),
     (Fault::PruningRemovesTheNewest, &["query_pruning_keeps_the_newest"]),
+    // Usage.
+    (Fault::AddressesAreKept, &["usage_addresses_are_forgotten"]),
+    (
+        Fault::LeasesAreNotCounted,
+        &[
+            "usage_leases_are_taken_from_the_quota",
+            "usage_of_racing_leases_none_exceeds_the_quota",
+            "usage_steps_of_a_batch_see_earlier_ones",
+        ],
+    ),
+    (Fault::LeasesAreNotGivenBack, &["usage_leases_are_given_back"]),
+    (Fault::LeasesNeedNoQuota, &["usage_nothing_is_leased_without_a_quota"]),
+    (Fault::LeasesOfOldQuotasAreGivenBack, &["usage_another_quota_begins_anew"]),
+    (Fault::QuotasAreForgottenByChanges, &["usage_another_quota_begins_anew"]),
+    (Fault::QuotasAreNeverRefilled, &["usage_quotas_are_refilled"]),
+    (Fault::UsageBatchesAreSmall, &["usage_a_batch_may_hold_many_steps"]),
+    (Fault::UsageCountsHave32Bits, &["usage_counts_stop_at_the_greatest"]),
+    (Fault::UsageIsAnsweredByItsOrder, &["usage_is_answered_in_the_order_of_the_question"]),
+    (
+        Fault::UsageIsForgottenAtOpen,
+        &[
+            "usage_is_found_again",
+            "usage_is_found_again_without_a_close",
+            "usage_quotas_are_found_again",
+        ],
+    ),
+    (Fault::UsageIsForgottenByChanges, &["usage_stays_through_changes"]),
+    (Fault::UsageIsKeptOfWhatIsNotThere, &["usage_of_what_is_not_there_is_not_kept"]),
+    (Fault::UsageIsOfOneThread, &["usage_of_many_threads_is_added_up"]),
+    (Fault::UsageIsTakenInBackwards, &["usage_steps_of_a_batch_see_earlier_ones"]),
+    (Fault::UsageIsTakenInByTheStep, &["usage_a_reader_never_sees_half_a_batch"]),
+    (Fault::UsageIsTheLast, &["usage_is_added_up"]),
+    (Fault::UsageLosesRefusals, &["usage_of_every_field_reads_back", "usage_is_added_up"]),
+    (
+        Fault::UsageOutlivesItsKey,
+        &["usage_goes_with_its_key", "usage_a_quota_goes_with_its_key_or_owner"],
+    ),
+    (Fault::UsageWritesAnEvent, &["usage_leaves_records_and_events_alone"]),
 ];
 
 /// All of the family.

@@ -10,22 +10,25 @@ mod fault;
 mod reads;
 mod spoil;
 mod strict;
+mod usage;
 mod writes;
 mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use keyhasp::backend::{
     Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage, EventQuery,
-    KeyFilter, KeyPage, KeyPageQuery, Memory, OwnerPage, OwnerPageQuery, Scanned, Sharing, Write,
+    KeyFilter, KeyPage, KeyPageQuery, Memory, OwnerPage, OwnerPageQuery, Scanned, Sharing,
+    UsageChange, UsageOf, UsageOutcome, Write,
 };
 use keyhasp::clock::Timestamp;
 use keyhasp::event::Event;
 use keyhasp::id::{ExternalId, KeyId, OwnerId};
-use keyhasp::key::{Header, KeyRecord, OwnerRecord};
+use keyhasp::key::{Header, KeyRecord, OwnerRecord, QuotaState, Usage, Used};
 use keyhasp::testing::conformance::{Failure, Subject};
 
 pub(crate) use expected::EXPECTED;
@@ -57,6 +60,11 @@ pub(crate) struct Notes {
     names_ever: BTreeSet<(OwnerId, String)>,
     owners_ever: BTreeSet<OwnerId>,
     closed_once: bool,
+    last_used: BTreeMap<KeyId, Used>,
+    all_used: BTreeMap<KeyId, Used>,
+    first_user: Option<ThreadId>,
+    last_quota: Option<QuotaState>,
+    first_lease: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug)]
@@ -74,6 +82,8 @@ pub(crate) struct Broken {
     closed: AtomicBool,
     /// Whether this instance committed anything.
     committed: AtomicBool,
+    /// Whether it took in usage.
+    took_usage: AtomicBool,
     half: Mutex<Half>,
 }
 
@@ -113,6 +123,7 @@ impl Subject for BrokenBy {
             memory,
             closed: AtomicBool::new(false),
             committed: AtomicBool::new(false),
+            took_usage: AtomicBool::new(false),
             half: Mutex::default(),
         }))
     }
@@ -309,6 +320,16 @@ impl Backend for Broken {
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
         self.check_open("wait")?;
         self.read_wait(after, timeout)
+    }
+
+    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        self.check_open("take in usage")?;
+        self.write_usage(batch)
+    }
+
+    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+        self.check_open("read usage")?;
+        self.read_usage(of)
     }
 
     fn recover(&self) -> Result<(), BackendError> {

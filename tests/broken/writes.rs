@@ -190,7 +190,7 @@ impl Broken {
         }
     }
 
-    fn wait_until_half_is_seen(&self) {
+    pub(super) fn wait_until_half_is_seen(&self) {
         let started = Instant::now();
         while *self.half.lock().unwrap() == Half::Stands && started.elapsed() < PATIENCE {
             std::thread::yield_now();

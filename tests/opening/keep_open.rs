@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use keyhasp::backend::{
     Backend, BackendError, Change, CommitOutcome, EventPage, EventQuery, KeyFilter, KeyPage,
-    KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing,
+    KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, UsageChange, UsageOf, UsageOutcome,
 };
-use keyhasp::key::{Header, KeyRecord, OwnerRecord};
+use keyhasp::key::{Header, KeyRecord, OwnerRecord, Usage};
 use keyhasp::{ExternalId, KeyId, OwnerId, Timestamp};
 
 /// What a scan shows: all of the backend's own, unless told.
@@ -51,6 +51,8 @@ impl<B: Backend> Backend for KeepOpen<B> {
         last_event() -> Result<u64, BackendError>;
         prune_events(before: Timestamp) -> Result<u64, BackendError>;
         wait(after: u64, timeout: Duration) -> Result<u64, BackendError>;
+        take_in_usage(batch: &[UsageChange]) -> Result<UsageOutcome, BackendError>;
+        usage(of: &[UsageOf]) -> Result<Vec<Usage>, BackendError>;
         recover() -> Result<(), BackendError>;
     }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use keyhasp::backend::{
     Backend, BackendError, Change, CommitOutcome, EventPage, EventQuery, KeyFilter, KeyPage,
-    KeyPageQuery, OwnerPage, OwnerPageQuery, Precondition, Scanned, Sharing, Write,
+    KeyPageQuery, OwnerPage, OwnerPageQuery, Precondition, Scanned, Sharing, UsageChange, UsageOf,
+    UsageOutcome, Write,
 };
-use keyhasp::key::{Header, KeyRecord, OwnerRecord};
+use keyhasp::key::{Header, KeyRecord, OwnerRecord, Usage};
 use keyhasp::{EventKind, ExternalId, KeyId, OwnerId, Timestamp};
 
 /// A backend, stirred.
@@ -108,6 +109,14 @@ impl Backend for Stirred {
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
         self.inner().wait(after, timeout)
+    }
+
+    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        self.inner().take_in_usage(batch)
+    }
+
+    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+        self.inner().usage(of)
     }
 
     fn recover(&self) -> Result<(), BackendError> {

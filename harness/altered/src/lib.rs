@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use keyhasp::backend::{
     Backend, BackendError, Change, CommitOutcome, EventPage, EventQuery, KeyFilter, KeyPage,
-    KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing,
+    KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, UsageChange, UsageOf, UsageOutcome,
 };
-use keyhasp::key::{Header, KeyRecord, OwnerRecord};
+use keyhasp::key::{Header, KeyRecord, OwnerRecord, Usage};
 use keyhasp::{ExternalId, KeyId, OwnerId, Timestamp};
 
 /// What a harness may alter; what it leaves alone is passed on.
@@ -149,6 +149,14 @@ impl<A: Alter> Backend for Altered<A> {
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
         self.inner.wait(after, timeout)
+    }
+
+    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        self.inner.take_in_usage(batch)
+    }
+
+    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+        self.inner.usage(of)
     }
 
     fn recover(&self) -> Result<(), BackendError> {

@@ -4,6 +4,7 @@
 //! occurs in one. A key's id is stored as its complement: newest first is then forward, and sled's
 //! backward iteration, which gives up on keys with runs of 0xff, is never used.
 
+use crate::backend::UsageOf;
 use crate::id::{ExternalId, KeyId, OwnerId};
 use crate::key::KeyName;
 
@@ -47,6 +48,8 @@ trees! {
     OwnerEvents = "owner_events",
     /// What is too long for one value.
     Parts = "parts",
+    /// Key or owner to what was used of it.
+    Usage = "usage",
 }
 
 impl Tree {
@@ -69,6 +72,7 @@ impl Tree {
             Self::KeyEvents => 9,
             Self::OwnerEvents => 10,
             Self::Parts => 11,
+            Self::Usage => 12,
         }
     }
 }
@@ -147,6 +151,14 @@ pub(super) fn key_event(id: KeyId, sequence: u64) -> Vec<u8> {
 
 pub(super) fn owner_event(id: &OwnerId, sequence: u64) -> Vec<u8> {
     joined(&[&of_owner(id), &event(sequence)])
+}
+
+/// A byte that says of what, and its id.
+pub(super) fn usage(of: &UsageOf) -> Vec<u8> {
+    match of {
+        UsageOf::Key(id) => joined(&[b"k", &key(*id)]),
+        UsageOf::Owner(id) => joined(&[b"o", owner(id)]),
+    }
 }
 
 /// A further part of a value, counted from 1.

@@ -10,12 +10,13 @@ use super::fault::Fault;
 use super::layout::{self, Tree};
 use super::parts::{self, Values};
 use super::record::{
-    decode_header, decode_key, decode_owner, encode_event, encode_header, encode_key, encode_owner,
+    decode_header, decode_key, decode_owner, decode_usage, encode_event, encode_header, encode_key,
+    encode_owner, encode_usage,
 };
-use crate::backend::{BackendError, KeyCounts, Transaction};
+use crate::backend::{BackendError, KeyCounts, Transaction, UsageOf};
 use crate::event::Event;
 use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyName, KeyRecord, OwnerRecord};
+use crate::key::{Header, KeyName, KeyRecord, OwnerRecord, Usage};
 
 /// Writes over the trees of an engine.
 pub(super) struct Overlay<'a> {
@@ -185,6 +186,21 @@ impl<'a> Overlay<'a> {
         Ok(())
     }
 
+    fn load_usage(&self, of: &UsageOf) -> Result<Option<Usage>, Fault> {
+        let record = parts::load(self, Tree::Usage, &layout::usage(of))?;
+        record.map(|record| decode_usage(&record)).transpose()
+    }
+
+    fn store_usage(&mut self, of: &UsageOf, usage: Option<&Usage>) -> Result<(), Fault> {
+        let key = layout::usage(of);
+        match usage {
+            // Never so long that it has parts.
+            Some(usage) => self.put(Tree::Usage, &key, &parts::split(&encode_usage(usage)?)?.0),
+            None => self.remove(Tree::Usage, &key),
+        }
+        Ok(())
+    }
+
     fn number(&self, name: &[u8]) -> Result<u64, Fault> {
         number(self.value(Tree::Header, name)?.as_deref())
     }
@@ -317,5 +333,13 @@ impl Transaction for Overlay<'_> {
 
     fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {
         told(self.store_event(event))
+    }
+
+    fn usage(&mut self, of: &UsageOf) -> Result<Option<Usage>, BackendError> {
+        told(self.load_usage(of))
+    }
+
+    fn put_usage(&mut self, of: &UsageOf, usage: Option<&Usage>) -> Result<(), BackendError> {
+        told(self.store_usage(of, usage))
     }
 }

@@ -8,14 +8,16 @@ use super::engine::Engine;
 use super::fault::Fault;
 use super::layout::{self, Tree};
 use super::parts::{self, Values};
-use super::record::{decode_event, decode_header, decode_key, decode_owner, scan_key, scan_owner};
+use super::record::{
+    decode_event, decode_header, decode_key, decode_owner, decode_usage, scan_key, scan_owner,
+};
 use crate::backend::{
     EventFilter, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage,
-    OwnerPageQuery, Scanned,
+    OwnerPageQuery, Scanned, UsageOf,
 };
 use crate::event::Event;
 use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyRecord, OwnerRecord};
+use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
 
 /// Where a read that is done in pieces goes on: after this key of the tree.
 pub(super) type Cursor = Option<IVec>;
@@ -55,6 +57,11 @@ impl Engine {
     pub(super) fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
         let record = parts::load(self, Tree::Keys, &layout::key(id))?;
         record.map(|record| decode_key(id, &record)).transpose()
+    }
+
+    pub(super) fn usage(&self, of: &UsageOf) -> Result<Usage, Fault> {
+        let record = parts::load(self, Tree::Usage, &layout::usage(of))?;
+        Ok(record.map(|record| decode_usage(&record)).transpose()?.unwrap_or_default())
     }
 
     pub(super) fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, Fault> {

@@ -17,11 +17,11 @@ use super::record::encode_header;
 use crate::backend::{
     Announcer, Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage,
     EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing,
-    apply,
+    UsageChange, UsageOf, UsageOutcome, apply, apply_usage,
 };
 use crate::clock::Timestamp;
 use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyRecord, OwnerRecord};
+use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
 
 /// How many records are read, and how many events pruned, before others get their turn.
 const CHUNK: usize = 512;
@@ -276,6 +276,22 @@ impl Backend for Sled {
         let last = self.announcer.wait(after, timeout);
         let is_closed = self.live.read().unwrap_or_else(PoisonError::into_inner).is_none();
         if is_closed { Err(closed("wait")) } else { Ok(last) }
+    }
+
+    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        const OPERATION: &str = "take in usage";
+        let _turn = self.take_turn();
+        let decided = self.read(OPERATION, |engine| {
+            let mut overlay = Overlay::new(engine);
+            let outcome = apply_usage(&mut overlay, batch);
+            Ok(outcome.map(|outcome| (outcome, overlay.into_writes())))
+        })?;
+        let (outcome, writes) = decided?;
+        self.write(OPERATION, &writes).map(|()| outcome)
+    }
+
+    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+        self.read("read usage", |engine| of.iter().map(|of| engine.usage(of)).collect())
     }
 
     fn recover(&self) -> Result<(), BackendError> {

@@ -3,11 +3,11 @@
 use rusqlite::Connection;
 
 use super::error::{Fault, NAME};
-use super::{events, header, keys, owners};
-use crate::backend::{BackendError, BackendErrorKind, KeyCounts, Transaction};
+use super::{events, header, keys, owners, usage};
+use crate::backend::{BackendError, BackendErrorKind, KeyCounts, Transaction, UsageOf};
 use crate::event::Event;
 use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyName, KeyRecord, OwnerRecord};
+use crate::key::{Header, KeyName, KeyRecord, OwnerRecord, Usage, Used};
 
 const OPERATION: &str = "commit";
 
@@ -122,6 +122,25 @@ impl Transaction for Commit<'_> {
         events::append(self.connection, event).map_err(during)?;
         self.last_event = Some(event.sequence);
         Ok(())
+    }
+
+    fn usage(&mut self, of: &UsageOf) -> Result<Option<Usage>, BackendError> {
+        usage::load(self.connection, of).map_err(during)
+    }
+
+    fn put_usage(&mut self, of: &UsageOf, usage: Option<&Usage>) -> Result<(), BackendError> {
+        usage::put(self.connection, of, usage).map_err(during)
+    }
+
+    fn add_usage(&mut self, key: KeyId, used: &Used) -> Result<(), BackendError> {
+        let add = || {
+            if usage::add(self.connection, key, used)? || !usage::has_key(self.connection, key)? {
+                return Ok(());
+            }
+            let first = Usage { used: *used, quota: None };
+            usage::put(self.connection, &UsageOf::Key(key), Some(&first))
+        };
+        add().map_err(during)
     }
 }
 

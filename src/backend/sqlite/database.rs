@@ -15,15 +15,15 @@ use super::readers::Readers;
 use super::scan::{OneOwner, Progress};
 use super::transaction::{READ_BUDGET, Snapshot};
 use super::writer::Writer;
-use super::{events, header, keys, owners, pages, scan};
+use super::{events, header, keys, owners, pages, scan, usage};
 use crate::backend::{
     Announcer, Applied, Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage,
     EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing,
-    apply,
+    UsageChange, UsageOf, UsageOutcome, apply, apply_usage,
 };
 use crate::clock::Timestamp;
 use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyRecord, OwnerRecord};
+use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
 
 /// How often an owner is scanned in short transactions before it is scanned in one long one.
 const SCAN_ATTEMPTS: u32 = 3;
@@ -287,6 +287,16 @@ impl Backend for Sqlite {
                 return self.writer.check_open().map(|()| last).map_err(|f| f.during("wait"));
             }
         }
+    }
+
+    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        self.write("take in usage", |tx| apply_usage(&mut Commit::new(tx), batch))
+    }
+
+    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+        self.read("read usage", |tx| {
+            of.iter().map(|of| Ok(usage::load(tx, of)?.unwrap_or_default())).collect()
+        })
     }
 
     fn recover(&self) -> Result<(), BackendError> {

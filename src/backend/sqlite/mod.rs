@@ -15,6 +15,7 @@
 //! | `transaction` | short read transactions; write transactions and what their ends mean |
 //! | `readers`, `writer` | the pool; the one writer, and what holds after a commit went wrong |
 //! | `cells`, `header`, `owners`, `keys`, `events` | rows to records and back, a file for each |
+//! | `usage` | what was used, beside the records |
 //! | `limits` | the columns of limits, which keys and owners have |
 //! | `standing` | a key's state, as far as it is stored |
 //! | `sums` | checksums of records, by which damage shows |
@@ -41,6 +42,7 @@ mod schema;
 mod standing;
 mod sums;
 mod transaction;
+mod usage;
 mod writer;
 
 #[cfg(test)]

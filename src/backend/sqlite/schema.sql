@@ -198,3 +198,39 @@ CREATE TABLE events (
 
 CREATE INDEX events_by_key ON events (key_id) WHERE key_id IS NOT NULL;
 CREATE INDEX events_by_owner ON events (owner) WHERE owner IS NOT NULL;
+
+-- What was used of a key, and what is left of its quota: written without an event, removed with the
+-- key. A key that was never used has no row.
+CREATE TABLE key_usage (
+  key_id BLOB PRIMARY KEY CHECK (length(key_id) = 16),
+  last_used_at INTEGER,
+  accepted INTEGER NOT NULL DEFAULT 0,
+  address TEXT,
+  address_at INTEGER,
+  -- How often the right secret was refused, by reason.
+  suspended INTEGER NOT NULL DEFAULT 0,
+  revoked INTEGER NOT NULL DEFAULT 0,
+  blocked INTEGER NOT NULL DEFAULT 0,
+  deactivated INTEGER NOT NULL DEFAULT 0,
+  expired INTEGER NOT NULL DEFAULT 0,
+  superseded INTEGER NOT NULL DEFAULT 0,
+  not_yet INTEGER NOT NULL DEFAULT 0,
+  wrong_address INTEGER NOT NULL DEFAULT 0,
+  rate_limited INTEGER NOT NULL DEFAULT 0,
+  quota_exhausted INTEGER NOT NULL DEFAULT 0,
+  -- The version of the record at which the quota's count began, what is neither spent nor leased,
+  -- when its period began, and a checksum of these and of whose it is.
+  quota_since INTEGER,
+  quota_left INTEGER,
+  quota_period INTEGER,
+  quota_sum INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- What is left of an owner's quota.
+CREATE TABLE owner_usage (
+  owner TEXT PRIMARY KEY,
+  quota_since INTEGER,
+  quota_left INTEGER,
+  quota_period INTEGER,
+  quota_sum INTEGER
+) STRICT, WITHOUT ROWID;

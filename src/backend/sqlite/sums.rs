@@ -5,12 +5,13 @@
 //! file can write a checksum too.
 
 use crate::authority::{Authority, CorrelationId, Reason, Role};
-use crate::backend::{ScannedKey, ScannedOwner};
+use crate::backend::{ScannedKey, ScannedOwner, UsageOf};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{ExternalId, Generation, KeyId, OwnerId};
 use crate::key::{
-    Header, KeyName, KeyRecord, Kind, Limit, Limits, OwnerRecord, SetBy, Switch, TokenRecord,
+    Header, KeyName, KeyRecord, Kind, Limit, Limits, OwnerRecord, QuotaState, SetBy, Switch,
+    TokenRecord,
 };
 use crate::permission::Access;
 
@@ -110,6 +111,19 @@ pub(super) fn of_event(event: &Event) -> u32 {
     bytes.text(actor.as_str());
     bytes.maybe(reason.as_ref(), |bytes, reason: &Reason| bytes.text(reason.as_str()));
     bytes.maybe(correlation_id.as_ref(), |bytes, id: &CorrelationId| bytes.text(id.as_str()));
+    bytes.sum()
+}
+
+/// What is left of a quota, and whose it is.
+pub(super) fn of_quota(of: &UsageOf, state: &QuotaState) -> u32 {
+    let mut bytes = Bytes::new();
+    match of {
+        UsageOf::Key(key) => bytes.key(*key),
+        UsageOf::Owner(owner) => bytes.text(owner.as_str()),
+    }
+    bytes.number(state.since.get());
+    bytes.number(state.left);
+    bytes.time(&state.period);
     bytes.sum()
 }
 

@@ -9,11 +9,12 @@ use metrics::{Counter, Histogram, counter, histogram};
 use super::names;
 use crate::backend::{
     Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage, EventQuery,
-    KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing,
+    KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, UsageChange,
+    UsageOf, UsageOutcome,
 };
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyRecord, OwnerRecord};
+use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
 
 /// A backend whose commits are measured: how long each durable step took, and how many callers'
 /// changes it joined. Otherwise it is the one that it wraps.
@@ -147,6 +148,14 @@ impl<B: Backend> Backend for MeasuredBackend<B> {
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
         self.inner.wait(after, timeout)
+    }
+
+    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        self.inner.take_in_usage(batch)
+    }
+
+    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+        self.inner.usage(of)
     }
 
     fn recover(&self) -> Result<(), BackendError> {

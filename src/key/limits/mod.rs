@@ -3,11 +3,13 @@
 //! On a key, and on an owner for all of its keys together. The rules here are pure; what was used
 //! is counted elsewhere.
 
+mod gcra;
 mod networks;
 mod quota;
 mod rate;
 mod set;
 
+pub(crate) use gcra::{Gcra, Verdict};
 pub use networks::{Network, Networks};
 pub use quota::{Every, Lease, Quota, QuotaRun, QuotaState, Refill};
 pub use rate::Rate;

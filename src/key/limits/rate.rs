@@ -49,6 +49,11 @@ impl Rate {
         Ok(Self { count, per, burst: count })
     }
 
+    /// Of numbers that were checked before.
+    pub(super) const fn of_parts(count: NonZeroU32, per: Duration, burst: NonZeroU32) -> Self {
+        Self { count, per, burst }
+    }
+
     /// With another burst: how many uses may come at once, 1 to a million.
     ///
     /// # Errors

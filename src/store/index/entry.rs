@@ -31,8 +31,10 @@ pub(in crate::store) struct Entry {
     pub(in crate::store) digest: [u8; DIGEST_LEN],
     /// The number of the owner.
     pub(in crate::store) owner: u32,
-    /// The owner's id, if it is short enough to lie in the slot.
+    /// The owner's id, if it is short enough to lie in the slot, and no limit takes its place.
     pub(in crate::store) short_owner: Option<[u8; SHORT_OWNER]>,
+    /// What limits the key, if anything does.
+    pub(in crate::store) limited: Option<Limited>,
     /// The number of the permission set, already cut by the owner's ceiling.
     pub(in crate::store) set: u32,
     /// The number of the token.
@@ -50,6 +52,45 @@ pub(in crate::store) struct Entry {
     /// Switches and times; the owner's switch lies with the owner.
     pub(in crate::store) standing: Standing,
 }
+
+/// What limits a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Limited {
+    /// No token is accepted before this.
+    pub(in crate::store) not_before: Option<Timestamp>,
+    /// The line with all else.
+    pub(in crate::store) limiter: Option<u32>,
+}
+
+impl Limited {
+    /// Two words, both 0 where nothing limits.
+    fn pack(limited: Option<Self>) -> [u64; 2] {
+        let Some(Self { not_before, limiter }) = limited else { return [0; 2] };
+        [
+            not_before.map_or(0, Timestamp::as_millis),
+            limiter.map_or(0, |limiter| u64::from(limiter) + 1),
+        ]
+    }
+
+    #[inline]
+    fn unpack([not_before, limiter]: [u64; 2]) -> Option<Self> {
+        if not_before | limiter == 0 {
+            return None;
+        }
+        Some(Self {
+            not_before: (not_before != 0).then(|| Timestamp::clamped_millis(not_before)),
+            limiter: limiter_of(limiter),
+        })
+    }
+}
+
+#[inline]
+fn limiter_of(word: u64) -> Option<u32> {
+    u32::try_from(word).ok()?.checked_sub(1)
+}
+
+/// Where the flag lies that says that a short owner's id lies in the slot.
+const SHORT_OWNER_AT: u32 = 14;
 
 impl fmt::Debug for Entry {
     /// Everything that decides, but not the digest.
@@ -76,7 +117,7 @@ impl Entry {
         std::array::from_fn(|at| digest[at])
     }
 
-    /// Packs it. Near: three words of digest; two of a short owner id; the earlier of expiry and
+    /// Packs it. Near: three words of digest; two of a short owner id, or of limits; the earlier of expiry and
     /// end, and half of the set; owner, half of the generation, and flags. Apart, as it is seldom
     /// needed: the expiry, and the other parts of set and generation.
     pub(super) fn pack(&self) -> Words {
@@ -100,7 +141,10 @@ impl Entry {
         flags = flags << 2 | u64::from(self.pepper);
         flags = flags << 6 | u64::from(self.prefix);
         let [a, b, c] = words(&self.digest);
-        let [d, e] = words(&self.short_owner.unwrap_or_default());
+        let [d, e] = match &self.short_owner {
+            Some(short) => words(short),
+            None => Limited::pack(self.limited),
+        };
         let times = over << 16 | set & HALF;
         let rest = u64::from(self.owner) << 32 | (generation & HALF) << 16 | flags;
         Words {
@@ -121,7 +165,12 @@ impl Entry {
         Self {
             digest: bytes(&words.near[..3]),
             owner: (rest >> 32) as u32,
-            short_owner: bit(14).then(|| bytes(&words.near[3..5])),
+            short_owner: bit(SHORT_OWNER_AT).then(|| bytes(&words.near[3..5])),
+            limited: if bit(SHORT_OWNER_AT) {
+                None
+            } else {
+                Limited::unpack([words.near[3], words.near[4]])
+            },
             set: (times & HALF | (words.far >> 8 & 0xff) << 16) as u32,
             generation: (rest >> 16 & HALF | (words.far & 0xff) << 16) as u32,
             pepper: pepper(rest),
@@ -160,6 +209,18 @@ impl Packed<'_> {
         prefix(self.0.near[6])
     }
 
+    /// Where the key's limits lie, if it has any.
+    #[inline]
+    pub(super) fn limiter(&self) -> Option<u32> {
+        if self.0.near[6] >> SHORT_OWNER_AT & 1 == 1 { None } else { limiter_of(self.0.near[4]) }
+    }
+
+    /// Whether what was read of it, and of what it leads to, counts.
+    #[inline]
+    pub(in crate::store) fn is_still(&self) -> bool {
+        self.0.is_still()
+    }
+
     /// As much of the entry as it takes to judge it at `now`; `None` if it was replaced meanwhile.
     /// Unless it is over, that is everything but its expiry, whose place the earlier of expiry and
     /// end takes.
@@ -190,13 +251,13 @@ fn prefix(rest: u64) -> u8 {
 }
 
 /// Bytes as words in the byte order of this machine.
-fn words<const N: usize>(bytes: &[u8]) -> [u64; N] {
+pub(super) fn words<const N: usize>(bytes: &[u8]) -> [u64; N] {
     let (chunks, _) = bytes.as_chunks::<8>();
     std::array::from_fn(|at| u64::from_ne_bytes(chunks[at]))
 }
 
 #[inline]
-fn bytes<const N: usize>(words: &[u64]) -> [u8; N] {
+pub(super) fn bytes<const N: usize>(words: &[u64]) -> [u8; N] {
     let mut bytes = [0; N];
     for (chunk, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
         *chunk = word.to_ne_bytes();
@@ -222,6 +283,8 @@ mod tests {
         fn packed_and_unpacked(
             digest in any::<[u8; DIGEST_LEN]>(),
             short_owner in any::<Option<[u8; SHORT_OWNER]>>(),
+            not_before in prop::option::of(1..=Timestamp::MAX.as_millis()),
+            limiter in prop::option::of(0..u32::MAX),
             owner in any::<u32>(),
             set in 0..=MAX_SET,
             generation in 1..1_u32 << 24,
@@ -235,7 +298,10 @@ mod tests {
             let [revoked, blocked, deactivated, trial, is_current, is_uncertain] = flags;
             let time = |t: Option<u64>| t.map(|t| Timestamp::clamped_millis(t % (Timestamp::MAX.as_millis() + 1)));
             let half = if narrow { 0xffff } else { u32::MAX };
+            let not_before = not_before.map(Timestamp::clamped_millis);
+            let limited = short_owner.is_none() && (not_before.is_some() || limiter.is_some());
             let entry = Entry {
+                limited: limited.then_some(Limited { not_before, limiter }),
                 digest, owner, short_owner, pepper, prefix, is_current, is_uncertain,
                 set: set & half,
                 generation: generation & half,
@@ -251,6 +317,7 @@ mod tests {
             let Seen::Match(found) = unit.slot(0).read(5) else { panic!("not found") };
             let packed = Packed(found);
             prop_assert_eq!(packed.digest_bytes(), digest);
+            prop_assert_eq!(packed.limiter(), limiter.filter(|_| limited));
             // An end after the expiry never comes, and isn't kept.
             let standing = entry.standing;
             let ends_at = standing.ends_at.filter(|end| standing.expires_at.is_none_or(|at| *end < at));

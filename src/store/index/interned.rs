@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::entry::MAX_SET;
 use super::pages::Pages;
@@ -14,14 +14,20 @@ use crate::permission::PermissionSet;
 #[derive(Debug)]
 pub(super) struct OwnerCell {
     pub(super) id: OnceLock<OwnerId>,
-    pub(super) flags: AtomicU8,
+    /// Its flags, and above them the number of the line with its limits and 1; in one word, so that
+    /// an owner takes no more memory for it.
+    word: AtomicU32,
 }
+
+/// How many bits of an owner's word are flags.
+const FLAG_BITS: u32 = 8;
+const FLAGS: u32 = (1 << FLAG_BITS) - 1;
 
 /// The owners by number. A number is given once: a reader may still hold it.
 #[derive(Debug)]
 pub(super) struct Owners {
     cells: Pages<OwnerCell, { 1 << 16 }>,
-    /// One bit for each owner, set if any of its flags is: small enough to stay in a cache.
+    /// One bit for each owner, set if its word isn't 0: small enough to stay in a cache.
     flagged: Pages<AtomicU64, { 1 << 13 }>,
 }
 
@@ -51,22 +57,49 @@ impl Owners {
         self.cells.get(number)
     }
 
-    /// An owner's flags.
+    /// An owner's word: 0 if nothing stands against its keys, and nothing limits them.
     #[inline]
-    pub(super) fn flags(&self, number: u32) -> Option<u8> {
+    pub(super) fn word(&self, number: u32) -> Option<u32> {
         let bits = self.flagged.get(number >> 6)?.load(Ordering::Acquire);
         if bits >> (number & 63) & 1 == 0 {
             return Some(0);
         }
-        Some(self.get(number)?.flags.load(Ordering::Acquire))
+        Some(self.get(number)?.word.load(Ordering::Acquire))
+    }
+
+    /// The flags of an owner's word.
+    #[inline]
+    pub(super) fn flags_of(word: u32) -> u8 {
+        // The lowest bits.
+        #[allow(clippy::cast_possible_truncation)]
+        let flags = (word & FLAGS) as u8;
+        flags
+    }
+
+    /// The line with an owner's limits, if it has any, by its word.
+    #[inline]
+    pub(super) fn limiter_of(word: u32) -> Option<u32> {
+        (word >> FLAG_BITS).checked_sub(1)
     }
 
     /// Sets an owner's flags. For the writer.
     pub(super) fn set_flags(&self, number: u32, flags: u8) -> Option<()> {
-        self.get(number)?.flags.store(flags, Ordering::Release);
+        let limiter = self.get(number)?.word.load(Ordering::Relaxed) & !FLAGS;
+        self.set(number, limiter | u32::from(flags))
+    }
+
+    /// Sets where an owner's limits lie; `None` past the greatest number. For the writer.
+    pub(super) fn set_limiter(&self, number: u32, limiter: Option<u32>) -> Option<()> {
+        let limiter = limiter.map_or(Some(0), |limiter| limiter.checked_add(1))?;
+        let shifted = limiter.checked_mul(1 << FLAG_BITS)?;
+        self.set(number, shifted | self.get(number)?.word.load(Ordering::Relaxed) & FLAGS)
+    }
+
+    fn set(&self, number: u32, new: u32) -> Option<()> {
+        self.get(number)?.word.store(new, Ordering::Release);
         let word = self.flagged.get_or_make(number >> 6, || AtomicU64::new(0))?;
         let bit = 1 << (number & 63);
-        if flags == 0 {
+        if new == 0 {
             word.fetch_and(!bit, Ordering::AcqRel);
         } else {
             word.fetch_or(bit, Ordering::AcqRel);
@@ -90,7 +123,7 @@ impl OwnerNumbers {
         flags: u8,
     ) -> Option<OwnerState> {
         let number = self.by_id.get(&id).map_or(self.next, |state| state.number);
-        let make = || OwnerCell { id: OnceLock::new(), flags: AtomicU8::new(0) };
+        let make = || OwnerCell { id: OnceLock::new(), word: AtomicU32::new(0) };
         let cell = owners.cells.get_or_make(number, make)?;
         cell.id.get_or_init(|| id);
         owners.set_flags(number, flags)?;
@@ -100,12 +133,13 @@ impl OwnerNumbers {
         Some(state)
     }
 
-    pub(super) fn remove(&mut self, id: &OwnerId) {
-        self.by_id.remove(id);
+    pub(super) fn remove(&mut self, id: &OwnerId) -> Option<OwnerState> {
+        self.by_id.remove(id)
     }
 
-    pub(super) fn retain(&mut self, keep: impl Fn(&OwnerId) -> bool) {
-        self.by_id.retain(|id, _| keep(id));
+    /// Forgets all but some; those that were forgotten.
+    pub(super) fn retain(&mut self, keep: impl Fn(&OwnerId) -> bool) -> Vec<OwnerState> {
+        self.by_id.extract_if(|id, _| !keep(id)).map(|(_, state)| state).collect()
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::MutexGuard;
 
 use super::entry::Entry;
-use super::interned::OwnerState;
+use super::interned::{OwnerState, Owners};
+use super::limits::PutLimits;
 use super::slot::{Words, tag_of};
 use super::view::{Index, IndexError, IndexWriter, OwnerFlags, PutOwner};
 use crate::backend::{ScannedKey, ScannedOwner};
@@ -86,13 +87,15 @@ impl Load<'_> {
         let (index, writer) = (self.index, &mut *self.writer);
         let ceiling = writer.sets.put(&index.sets, ceiling);
         let before = writer.owners.get(&owner.id);
-        let flags_before =
-            before.and_then(|before| index.owners.flags(before.number)).unwrap_or_default();
-        let flags = OwnerFlags { suspended: owner.suspended, uncertain: false }.bits();
+        let word_before =
+            before.and_then(|before| index.owners.word(before.number)).unwrap_or_default();
+        let flags_before = Owners::flags_of(word_before);
+        let flags = OwnerFlags { suspended: owner.suspended, ..OwnerFlags::default() }.bits();
         let after = writer
             .owners
             .put(&index.owners, owner.id, ceiling, owner.issue_mark, flags | flags_before)
             .ok_or(IndexError::Full)?;
+        index.put_owner_limits(writer, after.number, &owner.limits)?;
         let cut = |state: OwnerState| (state.ceiling, state.issue_mark);
         Ok(PutOwner {
             cuts: before.is_some_and(|before| cut(before) != cut(after)),
@@ -103,10 +106,28 @@ impl Load<'_> {
     /// Puts a key, new or changed, in place of what is there of it.
     pub(in crate::store) fn put_key(&mut self, key: &ScannedKey) -> Result<(), IndexError> {
         let owner = self.writer.owners.get(&key.owner).ok_or(IndexError::OwnerMissing)?;
-        let set = self.set(key, owner);
-        let mark = owner.issue_mark.max(self.writer.issue_mark);
+        let limits = self.index.put_key_limits(&mut self.writer, key, owner.number)?;
         let mut entries = std::mem::take(&mut self.memo.entries);
         entries.clear();
+        let packed = self.pack(key, owner, limits, &mut entries);
+        let put = packed.and_then(|()| self.put_entries(key.id, owner.number, &entries));
+        if put.is_err() || entries.is_empty() {
+            self.index.take_back(&mut self.writer, limits);
+        }
+        self.memo.entries = entries;
+        put
+    }
+
+    /// The entries of a key's tokens.
+    fn pack(
+        &mut self,
+        key: &ScannedKey,
+        owner: OwnerState,
+        limits: PutLimits,
+        entries: &mut Vec<Words>,
+    ) -> Result<(), IndexError> {
+        let set = self.set(key, owner);
+        let mark = owner.issue_mark.max(self.writer.issue_mark);
         for (token, ends_at) in key.tokens(mark) {
             let number = token.digest.pepper;
             let standing = Standing { ends_at, ..key.standing() };
@@ -121,7 +142,8 @@ impl Load<'_> {
             let entry = Entry {
                 digest: Entry::cut(token.digest.expose()),
                 owner: owner.number,
-                short_owner: key.owner.padded(),
+                short_owner: key.owner.padded().filter(|_| limits.limited.is_none()),
+                limited: limits.limited,
                 set,
                 generation: token.generation.get(),
                 // At most 4 are open.
@@ -135,9 +157,7 @@ impl Load<'_> {
             };
             entries.push(entry.pack());
         }
-        let put = self.put_entries(key.id, owner.number, &entries);
-        self.memo.entries = entries;
-        put
+        Ok(())
     }
 
     /// Most keys that are put are new, and nothing has to make room for them.

@@ -4,6 +4,11 @@
 //! of slots that are made anew one by one when they are full, so that the index grows by parts.
 //! Owners and permission sets are [`interned`] by number.
 //!
+//! What limits a key, or an owner, lies in a line of its own ([`cells`]): what is judged by and
+//! what was used ([`limiter`], [`lease`]), and from which networks ([`lists`]). The slot, or the
+//! owner's cell, names the line, and says afterwards whether what was read there counts. Without a
+//! limit there is no line, and none is looked for.
+//!
 //! Readers take no lock, write nothing, and wait for nobody. The one writer, behind a mutex, fills
 //! a free slot, publishes it with one Release store, announces the change in the directory, then
 //! retires the old slot. A reader that finds nothing looks again if the directory says that
@@ -11,15 +16,22 @@
 //! no reader can hold memory that is gone: what it reads there is either a token that lives, or
 //! seen to have changed under it.
 
+mod cells;
 mod entry;
 mod hints;
 mod interned;
+mod lease;
+mod limiter;
+mod limits;
+mod lists;
 mod load;
 mod pages;
 mod slot;
 mod table;
 mod view;
 
-pub(super) use entry::{DIGEST_LEN, Entry};
+pub(super) use entry::{DIGEST_LEN, Entry, Packed};
+pub(super) use limiter::Limiter;
+pub(super) use limits::{OwnerLimiter, Whose};
 pub(super) use load::Memo;
-pub(super) use view::{Index, IndexError};
+pub(super) use view::{Index, IndexError, OwnerFlags};

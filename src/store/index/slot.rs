@@ -244,6 +244,13 @@ impl Found<'_> {
         let far = self.slot.far.load(Ordering::Relaxed);
         self.slot.is_still(self.head).then_some(far)
     }
+
+    /// Whether the slot was not filled anew: then whatever was read where its words lead to
+    /// belongs to them.
+    #[inline]
+    pub(super) fn is_still(&self) -> bool {
+        self.slot.is_still(self.head)
+    }
 }
 
 #[cfg(test)]

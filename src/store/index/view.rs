@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::entry::{Entry, Packed};
 use super::interned::{OwnerNumbers, Owners, SetNumbers, Sets};
+use super::limiter::Limiter;
+use super::limits::{LineNumbers, Lines};
 use super::slot::{Words, tag_of};
 use super::table::{Probe, Table, Writer};
 use crate::backend::ScannedOwner;
@@ -23,6 +25,8 @@ pub(in crate::store) struct OwnerFlags {
     pub(in crate::store) suspended: bool,
     /// The last change of the owner has an unknown outcome.
     pub(in crate::store) uncertain: bool,
+    /// Its keys are limited together.
+    pub(in crate::store) limited: bool,
 }
 
 /// What putting an owner has led to.
@@ -39,6 +43,7 @@ pub(in crate::store) struct Index {
     pub(super) table: Table,
     pub(super) owners: Owners,
     pub(super) sets: Sets,
+    pub(super) lines: Lines,
     pub(super) catalogue: Catalogue,
     /// The open peppers in their order; a slot names one by its position.
     pub(super) peppers: Vec<PepperNumber>,
@@ -67,6 +72,7 @@ pub(super) struct IndexWriter {
     pub(super) table: Writer,
     pub(super) owners: OwnerNumbers,
     pub(super) sets: SetNumbers,
+    pub(super) lines: LineNumbers,
     /// The store's own issue mark.
     pub(super) issue_mark: Option<Timestamp>,
     /// The latest time by which a token was found to be over.
@@ -91,8 +97,11 @@ impl OwnerFlags {
         u8::from(self.suspended) | u8::from(self.uncertain) << 1
     }
 
-    fn from_bits(bits: u8) -> Self {
-        Self { suspended: bits & 1 == 1, uncertain: bits & 2 == 2 }
+    #[inline]
+    fn from_word(word: u32) -> Self {
+        let bits = Owners::flags_of(word);
+        let limited = Owners::limiter_of(word).is_some();
+        Self { suspended: bits & 1 == 1, uncertain: bits & 2 == 2, limited }
     }
 }
 
@@ -113,7 +122,8 @@ impl Index {
         let table = Table::new(&mut writer.table);
         let (owners, sets) = (Owners::new(), Sets::new());
         let (likely_pepper, writer) = (AtomicU8::new(0), Mutex::new(writer));
-        Self { table, owners, sets, catalogue, peppers, clock, likely_pepper, writer }
+        let lines = Lines::new();
+        Self { table, owners, sets, lines, catalogue, peppers, clock, likely_pepper, writer }
     }
 
     pub(in crate::store) fn catalogue(&self) -> &Catalogue {
@@ -132,15 +142,26 @@ impl Index {
         self.likely_pepper.load(Ordering::Relaxed)
     }
 
-    /// An entry's owner, and what holds for all of its keys.
+    /// What holds for all keys of an entry's owner.
     #[inline]
-    pub(in crate::store) fn owner(&self, entry: &Entry) -> Option<(OwnerId, OwnerFlags)> {
-        let flags = OwnerFlags::from_bits(self.owners.flags(entry.owner)?);
-        let id = match entry.short_owner {
-            Some(short) => OwnerId::from_padded(short),
-            None => *self.owners.get(entry.owner)?.id.get()?,
-        };
-        Some((id, flags))
+    pub(in crate::store) fn owner_flags(&self, entry: &Entry) -> Option<OwnerFlags> {
+        Some(OwnerFlags::from_word(self.owners.word(entry.owner)?))
+    }
+
+    /// An entry's owner.
+    #[inline]
+    pub(in crate::store) fn owner(
+        &self,
+        entry: &Entry,
+        limiter: Option<&Limiter<'_>>,
+    ) -> Option<OwnerId> {
+        match entry.short_owner {
+            Some(short) => Some(OwnerId::from_padded(short)),
+            None => match limiter.and_then(Limiter::short_owner) {
+                Some(short) => Some(short),
+                None => Some(*self.owners.get(entry.owner)?.id.get()?),
+            },
+        }
     }
 
     /// A permission set by its number.
@@ -166,7 +187,7 @@ impl Index {
     /// What stands against an owner's keys is this, and nothing else.
     pub(in crate::store) fn settle_owner(&self, owner: &ScannedOwner) {
         let writer = self.lock();
-        let flags = OwnerFlags { suspended: owner.suspended, uncertain: false }.bits();
+        let flags = OwnerFlags { suspended: owner.suspended, ..OwnerFlags::default() }.bits();
         // An owner that was put has a number, and a number that was given has a place.
         let _ = writer
             .owners
@@ -176,7 +197,11 @@ impl Index {
 
     /// Forgets an owner whose keys are gone.
     pub(in crate::store) fn remove_owner(&self, id: &OwnerId) {
-        self.lock().owners.remove(id);
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        if let Some(state) = writer.owners.remove(id) {
+            self.end_owner_limits(writer, state.number);
+        }
     }
 
     /// Takes a key away.
@@ -218,7 +243,7 @@ impl Index {
     }
 
     fn set_uncertain(&self, owner: u32) {
-        let flags = OwnerFlags::from_bits(self.owners.flags(owner).unwrap_or_default());
+        let flags = OwnerFlags::from_word(self.owners.word(owner).unwrap_or_default());
         // It fails for a number that was never given.
         let _ = self.owners.set_flags(owner, OwnerFlags { uncertain: true, ..flags }.bits());
     }
@@ -228,14 +253,22 @@ impl Index {
         let mut guard = self.lock();
         let writer = &mut *guard;
         let tags: HashSet<u64> = keys.iter().map(|id| tag_of(id.as_u128())).collect();
+        let mut gone = Vec::new();
         self.table.retain(
             &writer.table,
             |tag| tags.contains(&tag),
             |words| {
-                writer.tokens[usize::from(Entry::unpack(words).pepper)] -= 1;
+                let entry = Entry::unpack(words);
+                writer.tokens[usize::from(entry.pepper)] -= 1;
+                if entry.limited.is_some() {
+                    gone.push(*words);
+                }
             },
         );
-        writer.owners.retain(|id| owners.contains(id));
+        self.free_lines(writer, gone.iter(), &[]);
+        for state in writer.owners.retain(|id| owners.contains(id)) {
+            self.end_owner_limits(writer, state.number);
+        }
     }
 
     /// Two keys may share a tag by chance (one pair in 2^48); the owner's number tells most such
@@ -257,6 +290,7 @@ impl Index {
         let pepper = |words: &Words| usize::from(Entry::unpack(words).pepper);
         entries.iter().for_each(|words| writer.tokens[pepper(words)] += 1);
         gone.iter().filter(|w| is_old(w)).for_each(|words| writer.tokens[pepper(words)] -= 1);
+        self.free_lines(writer, gone.iter().filter(|w| is_old(w)), entries);
         self.note_likely_pepper(writer);
         Ok(())
     }

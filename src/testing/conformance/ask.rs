@@ -4,11 +4,11 @@ use super::failure::{Failure, Tested, ensure, ensure_eq};
 use super::walk;
 use crate::backend::{
     Applied, Backend, Change, CommitOutcome, EventFilter, KeyFilter, Rejection, Scanned,
-    ScannedKey, ScannedOwner, StateSet,
+    ScannedKey, ScannedOwner, StateSet, UsageChange, UsageOf, UsageOutcome,
 };
 use crate::event::Event;
 use crate::id::{KeyId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord};
+use crate::key::{KeyRecord, OwnerRecord, Usage, Used};
 use crate::testing::{differences, sample};
 
 /// Questions to a backend; what isn't as expected fails the case.
@@ -54,6 +54,29 @@ pub(super) trait Ask: Backend {
             Some(outcome) => Ok(outcome),
             None => Err(Failure::new("a change without an outcome")),
         }
+    }
+
+    /// Takes in usage as one batch; each step has an outcome.
+    #[track_caller]
+    fn take_in(&self, batch: &[UsageChange]) -> Result<UsageOutcome, Failure> {
+        let outcome = self.take_in_usage(batch)?;
+        ensure_eq!(outcome.len(), batch.len(), "outcomes of a batch of usage");
+        Ok(outcome)
+    }
+
+    /// What there is of one key or owner.
+    #[track_caller]
+    fn usage_of(&self, of: UsageOf) -> Result<Usage, Failure> {
+        match self.usage(&[of])?[..] {
+            [usage] => Ok(usage),
+            ref other => Err(Failure::new(format!("{} answers to one question", other.len()))),
+        }
+    }
+
+    /// What was used of one key.
+    #[track_caller]
+    fn used(&self, key: KeyId) -> Result<Used, Failure> {
+        Ok(self.usage_of(UsageOf::Key(key))?.used)
     }
 
     /// Finds this key by its id, the same in every field.

@@ -15,7 +15,7 @@ pub struct Case {
 
 impl Case {
     /// Its name, which begins with the name of a family: `atomic_`, `rule_`, `order_`, `durable_`,
-    /// `error_`, `query_` or `size_`.
+    /// `error_`, `query_`, `size_` or `usage_`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name

@@ -104,6 +104,8 @@ const CALLS: &[Call] = &[
     ("last_event", |b| Ok(b.last_event().map(drop)?)),
     ("prune_events", |b| Ok(b.prune_events(sample::at(9)).map(drop)?)),
     ("wait", |b| Ok(b.wait(0, Duration::from_millis(1)).map(drop)?)),
+    ("take_in_usage", |b| Ok(b.take_in_usage(&[]).map(drop)?)),
+    ("usage", |b| Ok(b.usage(&[]).map(drop)?)),
     ("recover", |b| Ok(b.recover()?)),
 ];
 

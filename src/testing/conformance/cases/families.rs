@@ -3,7 +3,7 @@
 use super::{
     atomic, durable, error, order, query_events, query_keys, query_owners, query_scan, race,
     rule_counts, rule_external_ids, rule_names, rule_owners, rule_preconditions, rule_records,
-    rule_store, size, wait,
+    rule_store, size, usage, usage_quota, wait,
 };
 use crate::testing::conformance::Case;
 
@@ -27,4 +27,6 @@ pub(in crate::testing::conformance) const FAMILIES: &[&[Case]] = &[
     query_owners::CASES,
     query_events::CASES,
     size::CASES,
+    usage::CASES,
+    usage_quota::CASES,
 ];

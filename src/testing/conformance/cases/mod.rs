@@ -22,6 +22,8 @@ mod rule_preconditions;
 mod rule_records;
 mod rule_store;
 mod size;
+mod usage;
+mod usage_quota;
 mod wait;
 
 pub(super) use families::FAMILIES;

@@ -1,0 +1,261 @@
+//! What was used of a key, and the pure rules by which that is added up.
+
+use std::net::IpAddr;
+
+use serde::{Serialize, Serializer};
+
+use super::QuotaState;
+use crate::clock::Timestamp;
+use crate::invalid::{Invalid, Problem};
+
+/// Why the right secret was refused, as far as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusedFor {
+    /// The owner is suspended.
+    Suspended,
+    /// The key is revoked.
+    Revoked,
+    /// The key is blocked by an administrator.
+    Blocked,
+    /// The key is deactivated by its owner.
+    Deactivated,
+    /// The key has expired.
+    Expired,
+    /// The token's own time is over.
+    Superseded,
+    /// The key is accepted from a later moment on.
+    NotYet,
+    /// The peer's address is missing, or lies in none of the key's networks.
+    Address,
+    /// The rate was used up.
+    RateLimited,
+    /// The quota was used up.
+    QuotaExhausted,
+}
+
+impl RefusedFor {
+    /// All of them, by number.
+    pub const ALL: [Self; 10] = [
+        Self::Suspended,
+        Self::Revoked,
+        Self::Blocked,
+        Self::Deactivated,
+        Self::Expired,
+        Self::Superseded,
+        Self::NotYet,
+        Self::Address,
+        Self::RateLimited,
+        Self::QuotaExhausted,
+    ];
+
+    /// The number under which it is stored: 1 to 10.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
+    /// What a stored number stands for.
+    ///
+    /// # Errors
+    /// [`Invalid`] for an unknown number.
+    pub fn from_number(number: u8) -> Result<Self, Invalid> {
+        let index = usize::from(number).checked_sub(1);
+        index.and_then(|index| Self::ALL.get(index).copied()).ok_or_else(|| {
+            let problem = Problem::OutOfRange { given: number.into(), min: 1, max: 10 };
+            Invalid::new("refused_for", problem)
+        })
+    }
+
+    /// Its name, as in `rate_limited`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+            Self::Blocked => "blocked",
+            Self::Deactivated => "deactivated",
+            Self::Expired => "expired",
+            Self::Superseded => "superseded",
+            Self::NotYet => "not_yet",
+            Self::Address => "address",
+            Self::RateLimited => "rate_limited",
+            Self::QuotaExhausted => "quota_exhausted",
+        }
+    }
+}
+
+/// How often the right secret was refused, by reason. Serialized as a map of the reasons that
+/// occurred.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefusedCounts([u64; RefusedFor::ALL.len()]);
+
+impl RefusedCounts {
+    /// How often for this reason.
+    #[must_use]
+    pub const fn get(&self, reason: RefusedFor) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// Adds to the count of a reason, which stops at [`Usage::MAX_COUNT`].
+    pub fn add(&mut self, reason: RefusedFor, count: u64) {
+        let sum = &mut self.0[reason as usize];
+        *sum = added(*sum, count);
+    }
+
+    /// For all reasons together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().fold(0, |sum, count| added(sum, *count))
+    }
+
+    /// The reasons that occurred, by number, and how often.
+    pub fn iter(&self) -> impl Iterator<Item = (RefusedFor, u64)> + '_ {
+        let each = RefusedFor::ALL.iter().map(|reason| (*reason, self.get(*reason)));
+        each.filter(|(_, count)| *count > 0)
+    }
+
+    fn merge(&mut self, other: &Self) {
+        other.iter().for_each(|(reason, count)| self.add(reason, count));
+    }
+}
+
+impl Serialize for RefusedCounts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+/// From where a key was used last, and when that was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LastAddress {
+    /// The address of the peer.
+    pub address: IpAddr,
+    /// When it was seen.
+    pub at: Timestamp,
+}
+
+/// Uses that are added to those before them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// When a token was last accepted.
+    pub last_used_at: Option<Timestamp>,
+    /// From where.
+    pub last_address: Option<LastAddress>,
+    /// How often tokens were accepted.
+    pub accepted: u64,
+    /// How often they were refused.
+    pub refused: RefusedCounts,
+}
+
+/// What was used of a key, or of an owner's quota; kept beside the records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// All uses of a key together; of an owner there are none.
+    pub used: Used,
+    /// What is left of the quota, as of the last lease.
+    pub quota: Option<QuotaState>,
+}
+
+impl Usage {
+    /// Where counts stop: 2^63 - 1.
+    pub const MAX_COUNT: u64 = u64::MAX >> 1;
+}
+
+impl Used {
+    /// Whether there is nothing to add.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds later or earlier uses: the latest moment counts, of addresses the latest (of two at one
+    /// moment the one added last), and counts are summed.
+    pub fn add(&mut self, more: &Self) {
+        self.last_used_at = self.last_used_at.max(more.last_used_at);
+        let at = |seen: &Option<LastAddress>| seen.map(|seen| seen.at);
+        if at(&more.last_address) >= at(&self.last_address) {
+            self.last_address = more.last_address;
+        }
+        self.accepted = added(self.accepted, more.accepted);
+        self.refused.merge(&more.refused);
+    }
+
+    /// Forgets the address if it was seen before a moment.
+    pub fn forget_address(&mut self, before: Timestamp) {
+        self.last_address = self.last_address.filter(|seen| seen.at >= before);
+    }
+}
+
+fn added(sum: u64, more: u64) -> u64 {
+    sum.saturating_add(more).min(Usage::MAX_COUNT)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_single() {
+        for (number, reason) in (1..).zip(RefusedFor::ALL) {
+            assert_eq!(reason.number(), number);
+            assert_eq!(RefusedFor::from_number(number), Ok(reason));
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
+        }
+        assert!(RefusedFor::from_number(0).is_err() && RefusedFor::from_number(11).is_err());
+    }
+
+    #[test]
+    fn counts_stop_and_show_what_occurred() {
+        let mut counts = RefusedCounts::default();
+        counts.add(RefusedFor::Address, 3);
+        counts.add(RefusedFor::Expired, u64::MAX);
+        counts.add(RefusedFor::Expired, 1);
+        assert_eq!(counts.get(RefusedFor::Expired), Usage::MAX_COUNT);
+        assert_eq!(counts.total(), Usage::MAX_COUNT);
+        let json = serde_json::to_string(&counts).unwrap();
+        assert_eq!(json, r#"{"expired":9223372036854775807,"address":3}"#);
+    }
+
+    fn used() -> impl Strategy<Value = Used> {
+        let at = || (0..5_u64).prop_map(|millis| Timestamp::from_millis(millis).unwrap());
+        let address = (any::<u8>(), at())
+            .prop_map(|(n, at)| LastAddress { address: IpAddr::from([10, 0, 0, n]), at });
+        let refused = (0..10_usize, 0..9_u64).prop_map(|(reason, count)| {
+            let mut counts = RefusedCounts::default();
+            counts.add(RefusedFor::ALL[reason], count);
+            counts
+        });
+        let accepted = prop_oneof![0..9_u64, Just(u64::MAX)];
+        (prop::option::of(at()), prop::option::of(address), accepted, refused).prop_map(
+            |(last_used_at, last_address, accepted, refused)| Used {
+                last_used_at,
+                last_address,
+                accepted,
+                refused,
+            },
+        )
+    }
+
+    proptest! {
+        /// However uses are bundled on their way, the sum is the same.
+        #[test]
+        fn bundles_add_up_alike(each in prop::collection::vec(used(), 0..8), cut in 0..8_usize) {
+            let sum = |each: &[Used]| {
+                let mut sum = Used::default();
+                each.iter().for_each(|one| sum.add(one));
+                sum
+            };
+            let (first, rest) = each.split_at(cut.min(each.len()));
+            let mut bundled = sum(first);
+            bundled.add(&sum(rest));
+            prop_assert_eq!(bundled, sum(&each));
+            let latest = each.iter().filter_map(|one| one.last_used_at).max();
+            prop_assert_eq!(bundled.last_used_at, latest);
+            let seen = each.iter().filter_map(|one| one.last_address).max_by_key(|seen| seen.at);
+            prop_assert_eq!(bundled.last_address, seen);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Cache lines by number, each used again when nobody refers to it any more.
+//!
+//! A reader may still look at a line that was given to somebody else. Whatever it has read there
+//! counts only if, afterwards, that which led it to the line is still as it was.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use super::hints::prefetch;
+use super::pages::Pages;
+
+/// How many words a line has.
+pub(super) const WORDS: usize = 8;
+
+/// One cache line: what two threads do to two of them doesn't meet.
+#[repr(align(64))]
+pub(super) struct Cell([AtomicU64; WORDS]);
+
+impl fmt::Debug for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cell").finish_non_exhaustive()
+    }
+}
+
+/// The lines.
+#[derive(Debug)]
+pub(super) struct Cells(Pages<Cell, { 1 << 18 }>);
+
+/// Which numbers are free. For the writer.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    next: u32,
+    /// First in, first out, so that a line rests as long as can be.
+    free: VecDeque<u32>,
+}
+
+impl Cell {
+    fn empty() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+
+    #[inline]
+    pub(super) fn word(&self, at: usize) -> &AtomicU64 {
+        &self.0[at]
+    }
+
+    #[inline]
+    pub(super) fn read(&self, at: usize) -> u64 {
+        self.0[at].load(Ordering::Relaxed)
+    }
+
+    /// Fills it for a new owner of the line. Whoever is led to it must be so by a Release store
+    /// after this.
+    pub(super) fn fill(&self, words: [u64; WORDS]) {
+        // What ended the line's last use comes before these words, for readers who were led here
+        // by that: it is what they look at afterwards, behind a fence of their own.
+        fence(Ordering::Release);
+        for (place, word) in self.0.iter().zip(words) {
+            place.store(word, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Cells {
+    pub(super) fn new() -> Self {
+        Self(Pages::new())
+    }
+
+    #[inline]
+    pub(super) fn get(&self, number: u32) -> Option<&Cell> {
+        self.0.get(number)
+    }
+
+    /// Has a line fetched.
+    #[inline]
+    pub(super) fn prefetch(&self, number: u32) {
+        if let Some(cell) = self.get(number) {
+            prefetch(cell);
+        }
+    }
+}
+
+impl Numbers {
+    /// A line for somebody; `None` past the limit.
+    pub(super) fn take<'a>(&mut self, cells: &'a Cells) -> Option<(u32, &'a Cell)> {
+        if let Some(number) = self.free.pop_front() {
+            return Some((number, cells.get(number)?));
+        }
+        let cell = cells.0.get_or_make(self.next, Cell::empty)?;
+        self.next += 1;
+        Some((self.next - 1, cell))
+    }
+
+    /// Nobody will be led to the line any more.
+    pub(super) fn give_back(&mut self, number: u32) {
+        self.free.push_back(number);
+    }
+
+    /// How many are in use, and how many there are.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> (usize, usize) {
+        (self.next as usize - self.free.len(), self.next as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_rests_before_it_is_used_again() {
+        let cells = Cells::new();
+        let mut numbers = Numbers::default();
+        let mut take = |numbers: &mut Numbers| numbers.take(&cells).unwrap().0;
+        let taken: Vec<u32> = (0..100).map(|_| take(&mut numbers)).collect();
+        assert_eq!(taken, (0..100).collect::<Vec<_>>());
+        assert_eq!(size_of::<Cell>(), 64);
+        taken.iter().rev().for_each(|number| numbers.give_back(*number));
+        assert_eq!(numbers.count(), (0, 100));
+        assert_eq!((take(&mut numbers), take(&mut numbers)), (99, 98));
+        assert_eq!(numbers.count(), (2, 100));
+    }
+}

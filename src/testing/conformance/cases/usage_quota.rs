@@ -1,0 +1,259 @@
+//! Quotas are leased: never more than there is, and only as they stand in their records.
+
+use crate::backend::{UsageChange, UsageOf};
+use crate::clock::Timestamp;
+use crate::key::{
+    Every, KeyRecord, Lease, Limit, Limits, OwnerRecord, Quota, QuotaRun, QuotaState, SetBy, Usage,
+    Used,
+};
+use crate::testing::conformance::Failure;
+use crate::testing::conformance::ask::Ask;
+use crate::testing::conformance::case::list;
+use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
+use crate::testing::conformance::instance::Instance;
+use crate::testing::conformance::subject::Lab;
+use crate::testing::conformance::together::together;
+use crate::testing::sample;
+
+list![
+    usage_leases_are_taken_from_the_quota,
+    usage_leases_are_given_back,
+    usage_nothing_is_leased_without_a_quota,
+    usage_another_quota_begins_anew,
+    usage_a_quota_goes_with_its_key_or_owner,
+    usage_steps_of_a_batch_see_earlier_ones,
+    usage_quotas_are_refilled,
+    usage_of_racing_leases_none_exceeds_the_quota,
+    usage_quotas_are_found_again,
+];
+
+fn limits(run: QuotaRun) -> Limits {
+    Limits { quota: Some(Limit { value: run, by: SetBy::Administrator }), ..Limits::default() }
+}
+
+fn key_with(uses: u64) -> Result<(KeyRecord, QuotaRun), Failure> {
+    let key = sample::key(1, "acme")?;
+    let run = QuotaRun { quota: Quota::once(uses)?, since: key.version };
+    Ok((KeyRecord { limits: limits(run), ..key }, run))
+}
+
+/// Owner `beta` with a quota, and key 1 of `acme` with another.
+fn with_quotas<'a>(lab: &Lab<'a>, uses: u64) -> Result<(Instance<'a>, QuotaRun), Failure> {
+    let backend = lab.with_owners(&["acme"])?;
+    let (key, run) = key_with(uses)?;
+    backend.apply(sample::create_key(&key)?)?;
+    let owner = sample::owner("beta")?;
+    let run_of_owner = QuotaRun { quota: run.quota, since: owner.version };
+    backend.apply(sample::create_owner(&OwnerRecord { limits: limits(run_of_owner), ..owner })?)?;
+    Ok((backend, run))
+}
+
+fn both() -> Result<[UsageOf; 2], Failure> {
+    Ok([UsageOf::Key(sample::key_id(1)), UsageOf::Owner(sample::owner_id("beta")?)])
+}
+
+fn lease(of: UsageOf, needed: u64, at: Timestamp) -> UsageChange {
+    UsageChange::Lease { of, needed, at }
+}
+
+fn give_back(of: UsageOf, lease: Lease, at: Timestamp) -> UsageChange {
+    UsageChange::GiveBack { of, lease, at }
+}
+
+/// The lease that one step leads to.
+fn leased(backend: &Instance<'_>, of: UsageOf, needed: u64) -> Result<Lease, Failure> {
+    let outcome = backend.take_in(&[lease(of, needed, sample::at(1))])?;
+    outcome[0].ok_or_else(|| Failure::new("nothing is leased of a quota that is there"))
+}
+
+fn left(backend: &Instance<'_>, of: UsageOf) -> Result<Option<u64>, Failure> {
+    Ok(backend.usage_of(of)?.quota.map(|quota| quota.left))
+}
+
+fn usage_leases_are_taken_from_the_quota(lab: &Lab<'_>) -> Tested {
+    let (backend, run) = with_quotas(lab, 160)?;
+    for of in both()? {
+        ensure_eq!(left(&backend, of)?, None, "before the first lease");
+        let (mut state, mut expected);
+        let mut before: Option<QuotaState> = None;
+        for needed in [1, 50, 0, 40, 1_000, 1, 0] {
+            (state, expected) = run.lease(before, sample::at(1), needed);
+            ensure_eq!(leased(&backend, of, needed)?, expected, "a lease for {needed}");
+            ensure_eq!(backend.usage_of(of)?.quota, Some(state), "what is left after it");
+            before = Some(state);
+        }
+        ensure_eq!(left(&backend, of)?, Some(0), "what is left in the end");
+    }
+    Ok(())
+}
+
+fn usage_leases_are_given_back(lab: &Lab<'_>) -> Tested {
+    let (backend, _) = with_quotas(lab, 160)?;
+    for of in both()? {
+        let whole = leased(&backend, of, 60)?;
+        ensure_eq!(left(&backend, of)?, Some(100), "after a lease of 60");
+        let rest = Lease { units: 20, ..whole };
+        backend.take_in(&[give_back(of, rest, sample::at(2))])?;
+        ensure_eq!(left(&backend, of)?, Some(120), "after 20 of them were given back");
+        let much = Lease { units: 1_000, ..whole };
+        backend.take_in(&[give_back(of, much, sample::at(2))])?;
+        ensure_eq!(left(&backend, of)?, Some(160), "never more than the quota");
+        let void = Lease { period: Timestamp::MAX, ..whole };
+        leased(&backend, of, 10)?;
+        backend.take_in(&[give_back(of, void, sample::at(2))])?;
+        ensure_eq!(left(&backend, of)?, Some(150), "after a void lease");
+    }
+    Ok(())
+}
+
+fn usage_nothing_is_leased_without_a_quota(lab: &Lab<'_>) -> Tested {
+    let (backend, run) = with_quotas(lab, 160)?;
+    backend.apply(sample::create_key(&sample::key(2, "beta")?)?)?;
+    let none = [
+        // Neither a key of an owner with a quota nor an owner of a key with one.
+        UsageOf::Key(sample::key_id(2)),
+        UsageOf::Owner(sample::owner_id("acme")?),
+        UsageOf::Key(sample::key_id(9)),
+        UsageOf::Owner(sample::owner_id("gamma")?),
+    ];
+    for of in none {
+        let (_, lent) = run.lease(None, sample::at(1), 1);
+        let steps = [lease(of, 1, sample::at(1)), give_back(of, lent, sample::at(1))];
+        ensure_eq!(backend.take_in(&steps)?, [None, None], "what is leased");
+        ensure_eq!(backend.usage_of(of)?, Usage::default(), "what is kept");
+    }
+    // Before the first lease there is nothing to give back to.
+    let [of, _] = both()?;
+    let (_, lent) = run.lease(None, sample::at(1), 1);
+    ensure_eq!(backend.take_in(&[give_back(of, lent, sample::at(1))])?, [None], "giving back");
+    ensure_eq!(leased(&backend, of, 160)?.units, 160, "what can be leased then");
+    Ok(())
+}
+
+fn usage_another_quota_begins_anew(lab: &Lab<'_>) -> Tested {
+    let (backend, run) = with_quotas(lab, 160)?;
+    let [of, _] = both()?;
+    let old = leased(&backend, of, 60)?;
+    // A change that leaves the quota alone lets its count run on.
+    let changed = KeyRecord { limits: limits(run), ..sample::changed_key(&key_with(160)?.0) };
+    backend.apply(sample::replace_key(&changed)?)?;
+    ensure_eq!(leased(&backend, of, 1)?.units, 6, "a sixteenth of 100");
+    let changed = sample::changed_key(&changed);
+    let anew = QuotaRun { since: changed.version, ..run };
+    let changed = KeyRecord { limits: limits(anew), ..changed };
+    backend.apply(sample::replace_key(&changed)?)?;
+    let lease = leased(&backend, of, 1)?;
+    ensure_eq!((lease.since, lease.units), (anew.since, 10), "of another quota");
+    backend.take_in(&[give_back(of, old, sample::at(1))])?;
+    ensure_eq!(left(&backend, of)?, Some(150), "after a lease of the old one was given back");
+    let none = KeyRecord { limits: Limits::default(), ..sample::changed_key(&changed) };
+    backend.apply(sample::replace_key(&none)?)?;
+    let steps = [UsageChange::Lease { of, needed: 1, at: sample::at(1) }];
+    ensure_eq!(backend.take_in(&steps)?, [None], "a lease when there is no quota any more");
+    Ok(())
+}
+
+fn usage_a_quota_goes_with_its_key_or_owner(lab: &Lab<'_>) -> Tested {
+    let (backend, _) = with_quotas(lab, 160)?;
+    let [of_key, of_owner] = both()?;
+    let (key, _) = key_with(160)?;
+    let Some(owner) = backend.owner(&sample::owner_id("beta")?)? else {
+        return Err(Failure::new("an owner isn't found"));
+    };
+    for of in [of_key, of_owner] {
+        leased(&backend, of, 100)?;
+    }
+    backend.apply(sample::remove_key(&key)?)?;
+    backend.apply(sample::remove_owner(&owner)?)?;
+    for of in [of_key, of_owner] {
+        ensure_eq!(backend.usage_of(of)?, Usage::default(), "what is kept");
+    }
+    backend.apply(sample::create_key(&key)?)?;
+    backend.apply(sample::create_owner(&owner)?)?;
+    for of in [of_key, of_owner] {
+        ensure_eq!(leased(&backend, of, 1)?.units, 10, "a lease of what came again");
+    }
+    Ok(())
+}
+
+fn usage_steps_of_a_batch_see_earlier_ones(lab: &Lab<'_>) -> Tested {
+    let (backend, run) = with_quotas(lab, 160)?;
+    let [of, _] = both()?;
+    let at = sample::at(1);
+    let (_, first) = run.lease(None, at, 150);
+    let used = Used { accepted: 1, ..Used::default() };
+    let outcome = backend.take_in(&[
+        lease(of, 150, at),
+        lease(of, 150, at),
+        UsageChange::Add(sample::key_id(1), used),
+        give_back(of, first, at),
+        lease(of, 100, at),
+        UsageChange::Add(sample::key_id(1), used),
+    ])?;
+    let units: Vec<_> = outcome.iter().map(|lease| lease.map(|lease| lease.units)).collect();
+    ensure_eq!(units, [Some(150), Some(10), None, None, Some(100), None], "units leased");
+    ensure_eq!(left(&backend, of)?, Some(50), "what is left");
+    ensure_eq!(backend.usage_of(of)?.used.accepted, 2, "uses beside it");
+    Ok(())
+}
+
+fn usage_quotas_are_refilled(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let key = sample::key(1, "acme")?;
+    let run = QuotaRun { quota: Quota::each(160, Every::Day)?, since: key.version };
+    backend.apply(sample::create_key(&KeyRecord { limits: limits(run), ..key })?)?;
+    let [of, _] = both()?;
+    let day = 24 * 60 * 60;
+    let mut before = None;
+    for (days, needed) in [(0, 100), (0, 50), (1, 160), (1, 1), (0, 1), (3, 100)] {
+        let at = sample::at(days * day);
+        let (state, expected) = run.lease(before, at, needed);
+        let outcome = backend.take_in(&[lease(of, needed, at)])?;
+        ensure_eq!(outcome, [Some(expected)], "{needed} on day {days}");
+        before = Some(state);
+    }
+    Ok(())
+}
+
+fn usage_of_racing_leases_none_exceeds_the_quota(lab: &Lab<'_>) -> Tested {
+    const USES: u64 = 100;
+    let (instance, _) = with_quotas(lab, USES)?;
+    let backend = &*instance;
+    for of in both()? {
+        let spent = together(4, |thread| {
+            let (mut spent, at) = (0, sample::at(1));
+            for step in 0..100 {
+                let outcome = backend.take_in(&[lease(of, 2, at)])?;
+                let Some(lent) = outcome[0] else {
+                    return Err(Failure::new("nothing is leased of a quota that is there"));
+                };
+                if lent.units == 0 {
+                    break;
+                }
+                // Some of it is given back, now and then.
+                let rest = if step % 3 == 0 && thread % 2 == 0 { lent.units / 2 } else { 0 };
+                backend.take_in(&[give_back(of, Lease { units: rest, ..lent }, at)])?;
+                spent += lent.units - rest;
+            }
+            Ok(spent)
+        })?;
+        let spent: u64 = spent.into_iter().sum();
+        ensure!(spent <= USES, "{spent} uses were leased of {USES}");
+        let left = backend.usage_of(of)?.quota.map_or(0, |quota| quota.left);
+        ensure_eq!(spent + left, USES, "what is spent, and what is left");
+    }
+    Ok(())
+}
+
+fn usage_quotas_are_found_again(lab: &Lab<'_>) -> Tested {
+    let (backend, _) = with_quotas(lab, 160)?;
+    for of in both()? {
+        leased(&backend, of, 100)?;
+    }
+    let backend = backend.reopened()?;
+    let expected = backend.keeps().then_some(60);
+    for of in both()? {
+        ensure_eq!(left(&backend, of)?, expected, "what is left after opening anew");
+    }
+    Ok(())
+}

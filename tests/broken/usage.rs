@@ -1,0 +1,185 @@
+//! How usage goes wrong.
+
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use keyhasp::backend::{Backend, BackendError, UsageChange, UsageOf, UsageOutcome};
+use keyhasp::key::{Lease, QuotaState, Usage, Used};
+
+use super::{Broken, Fault, Half};
+
+impl Broken {
+    pub(super) fn write_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        self.took_usage.store(true, Ordering::SeqCst);
+        let mut steps = batch.to_vec();
+        match self.fault {
+            Fault::UsageWritesAnEvent => self.write_event()?,
+            Fault::UsageIsTakenInByTheStep => return self.take_in_by_the_step(batch),
+            Fault::UsageIsTakenInBackwards => {
+                steps.reverse();
+                let mut outcome = self.memory.take_in_usage(&steps)?;
+                outcome.reverse();
+                return Ok(outcome);
+            }
+            Fault::UsageBatchesAreSmall => steps.truncate(1_000),
+            Fault::UsageIsOfOneThread => {
+                let current = thread::current().id();
+                if *self.notes().first_user.get_or_insert(current) != current {
+                    return Ok(vec![None; batch.len()]);
+                }
+            }
+            _ => {}
+        }
+        for step in &mut steps {
+            self.spoil_step(step)?;
+        }
+        let mut outcome = self.memory.take_in_usage(&steps)?;
+        outcome.resize(batch.len(), None);
+        for (step, lease) in steps.iter().zip(&mut outcome) {
+            self.spoil_lease(step, lease)?;
+        }
+        Ok(outcome)
+    }
+
+    fn spoil_step(&self, step: &mut UsageChange) -> Result<(), BackendError> {
+        match step {
+            UsageChange::Add(key, used) => {
+                let mut notes = self.notes();
+                notes.last_used.insert(*key, *used);
+                notes.all_used.entry(*key).or_default().add(used);
+                if self.is(Fault::UsageLosesRefusals) {
+                    used.refused = Default::default();
+                }
+            }
+            UsageChange::ForgetAddress(key, _) => {
+                if self.is(Fault::AddressesAreKept) {
+                    *step = UsageChange::Add(*key, Used::default());
+                }
+            }
+            UsageChange::GiveBack { of, lease, at } => {
+                if self.is(Fault::LeasesAreNotGivenBack) {
+                    lease.units = 0;
+                }
+                if self.is(Fault::LeasesOfOldQuotasAreGivenBack) {
+                    let now = UsageChange::Lease { of: *of, needed: 0, at: *at };
+                    if let [Some(present)] = self.memory.take_in_usage(&[now])?[..] {
+                        let back = UsageChange::GiveBack { of: *of, lease: present, at: *at };
+                        self.memory.take_in_usage(&[back])?;
+                        lease.since = present.since;
+                    }
+                }
+            }
+            UsageChange::Lease { at, .. } => {
+                let first = *self.notes().first_lease.get_or_insert(*at);
+                if self.is(Fault::QuotasAreNeverRefilled) {
+                    *at = first;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn spoil_lease(
+        &self,
+        step: &UsageChange,
+        lease: &mut Option<Lease>,
+    ) -> Result<(), BackendError> {
+        let UsageChange::Lease { of, needed, at } = step else { return Ok(()) };
+        let (of, at) = (*of, *at);
+        match (self.fault, &lease) {
+            // Read, and written after others have read the same.
+            (Fault::LeasesAreNotCounted, Some(lease)) => {
+                let back = UsageChange::GiveBack { of, lease: *lease, at };
+                self.memory.take_in_usage(&[back])?;
+            }
+            (Fault::UsageOutlivesItsKey, Some(lease)) => {
+                let Lease { since, period, units: left, .. } = *lease;
+                self.notes().last_quota = Some(QuotaState { since, left, period });
+            }
+            (Fault::LeasesNeedNoQuota, None) => {
+                let since = keyhasp::Version::FIRST;
+                let period = keyhasp::Timestamp::MIN;
+                *lease = Some(Lease { since, period, units: *needed, void_from: None });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// After the first one, whoever asks all the time sees half a batch.
+    fn take_in_by_the_step(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        let mut outcome = Vec::new();
+        for step in batch {
+            let mut half = self.half.lock().unwrap();
+            outcome.extend(self.memory.take_in_usage(std::slice::from_ref(step))?);
+            if *half == Half::NotYet && batch.len() > 1 {
+                *half = Half::Stands;
+            }
+            drop(half);
+            self.wait_until_half_is_seen();
+        }
+        Ok(outcome)
+    }
+
+    pub(super) fn read_usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+        let mut half = self.half.lock().unwrap();
+        let mut answers = self.memory.usage(of)?;
+        if *half == Half::Stands {
+            *half = Half::Seen;
+        }
+        drop(half);
+        for (of, usage) in of.iter().zip(&mut answers) {
+            self.spoil_usage(of, usage)?;
+        }
+        if self.is(Fault::UsageIsAnsweredByItsOrder) {
+            let mut sorted: Vec<_> =
+                of.iter().zip(&answers).map(|(of, usage)| (*of, *usage)).collect();
+            sorted.sort_by_key(|(of, _)| *of);
+            answers = sorted.into_iter().map(|(_, usage)| usage).collect();
+        }
+        Ok(answers)
+    }
+
+    fn spoil_usage(&self, of: &UsageOf, usage: &mut Usage) -> Result<(), BackendError> {
+        let is_forgotten = match self.fault {
+            Fault::UsageIsForgottenAtOpen => !self.took_usage.load(Ordering::SeqCst),
+            Fault::QuotasAreForgottenByChanges => {
+                usage.quota = usage.quota.filter(|_| !self.was_changed(of));
+                false
+            }
+            Fault::UsageIsForgottenByChanges => self.was_changed(of),
+            _ => false,
+        };
+        if is_forgotten {
+            *usage = Usage::default();
+        }
+        let UsageOf::Key(key) = of else { return Ok(()) };
+        match self.fault {
+            Fault::UsageIsTheLast => usage.used = self.noted(|notes| notes.last_used.get(key)),
+            Fault::UsageIsKeptOfWhatIsNotThere => {
+                usage.used = self.noted(|notes| notes.all_used.get(key));
+            }
+            Fault::UsageOutlivesItsKey if self.memory.key(*key)?.is_none() => {
+                usage.used = self.noted(|notes| notes.all_used.get(key));
+                usage.quota = self.notes().last_quota;
+            }
+            Fault::UsageCountsHave32Bits => usage.used.accepted &= u64::from(u32::MAX),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn was_changed(&self, of: &UsageOf) -> bool {
+        match of {
+            UsageOf::Key(id) => {
+                let key = self.memory.key(*id).unwrap();
+                key.is_some_and(|key| key.version != keyhasp::Version::FIRST)
+            }
+            UsageOf::Owner(_) => false,
+        }
+    }
+
+    fn noted(&self, find: impl Fn(&super::Notes) -> Option<&Used>) -> Used {
+        find(&self.notes()).copied().unwrap_or_default()
+    }
+}
