@@ -79,11 +79,7 @@ impl Core {
     /// The limits in their order. What costs nothing comes first, and a use that will be refused
     /// mostly shows it before anything is taken: so others never find less than there is.
     #[inline]
-    fn judge_by(
-        &self,
-        one: &Use<'_>,
-        limits: &mut Limits<'_>,
-    ) -> Result<Option<RateUse>, Refusal> {
+    fn judge_by(&self, one: &Use<'_>, limits: &mut Limits<'_>) -> Result<Option<RateUse>, Refusal> {
         let own = one.entry.limited.and_then(|limited| limited.not_before);
         let from = own.max(limits.owner.and_then(|owner| owner.not_before()));
         if let Some(from) = from.filter(|from| *from > one.now) {
@@ -161,7 +157,8 @@ impl Core {
             Verdict::Ahead { .. } => {
                 let status = RateUse { rate, used: rate.whole() }.status();
                 let uses = one.request.cost;
-                let retry_after = (uses <= status.rate.burst()).then(|| rate.duration(rate.cost(uses)));
+                let retry_after =
+                    (uses <= status.rate.burst()).then(|| rate.duration(rate.cost(uses)));
                 Err(RateLimited { status, retry_after })
             }
         }

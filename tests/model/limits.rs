@@ -140,7 +140,7 @@ impl Net {
 }
 
 impl Pace {
-    fn rate(self) -> Rate {
+    pub(crate) fn rate(self) -> Rate {
         let rate = Rate::new(self.count, Duration::from_millis(self.per_ms)).unwrap();
         rate.with_burst(self.burst).unwrap()
     }
@@ -171,6 +171,11 @@ impl Ration {
             (Some(_), None) => false,
         };
         self.uses <= other.uses && refills_less
+    }
+
+    /// The most that can be left.
+    pub(crate) fn most(self) -> u64 {
+        self.refill.map_or(self.uses, |(amount, _)| self.uses.max(amount))
     }
 }
 

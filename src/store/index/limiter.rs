@@ -71,7 +71,8 @@ impl Shape {
         }
         if let Some(quota) = &limits.quota {
             let every = quota.value.quota.refill().map_or(0, |refill| refill.every().number());
-            shape.rate |= mark(&quota.value.quota) << MARK_AT | QUOTA | u64::from(every) << EVERY_AT;
+            shape.rate |=
+                mark(&quota.value.quota) << MARK_AT | QUOTA | u64::from(every) << EVERY_AT;
             shape.since = quota.value.since.get();
         }
         shape.span |= list.map_or(0, |list| u64::from(list) + 1) << SPAN_BITS;
@@ -226,8 +227,12 @@ impl<'a> Limiter<'a> {
             let verdict = rate.judge(seen, now.as_millis(), uses);
             match verdict {
                 Verdict::Allowed { next, .. } if uses > 0 => {
-                    let put =
-                        state.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed);
+                    let put = state.compare_exchange_weak(
+                        seen,
+                        next,
+                        Ordering::Relaxed,
+                        Ordering::Relaxed,
+                    );
                     match put {
                         Ok(_) => return verdict,
                         Err(other) => seen = other,

@@ -124,7 +124,10 @@ impl Generator<'_> {
                 self.on_key(id, OnKey::Unblock)
             }
             Pick::Update => {
-                let (id, update) = (self.key(), self.key_update());
+                let (id, mut update) = (self.key(), self.key_update());
+                if self.model.may_be_leased(id) {
+                    update.limits.quota = None;
+                }
                 self.on_key(id, OnKey::Update(update))
             }
             Pick::Wait => {
@@ -162,7 +165,7 @@ impl Generator<'_> {
     /// A grant that was given to somebody, mostly of this owner and mostly good still.
     pub(super) fn grant(&mut self, owner: OwnerId) -> Option<Grant> {
         let is_good = |grant: &&Grant| {
-            let verdict = self.model.verify(grant.key(), grant.generation().get());
+            let verdict = self.model.judge(grant.key(), grant.generation().get());
             *grant.owner() == owner && matches!(verdict, Verdict::Granted(_))
         };
         let good: Vec<Grant> = self.grants.iter().filter(is_good).copied().collect();
@@ -247,7 +250,7 @@ impl Generator<'_> {
             defaults: self.chance.percent(50).then(|| self.settings()),
             ceiling: self.chance.percent(40).then(|| self.reach()),
             max_keys: self.chance.percent(30).then(|| self.max_keys()),
-            limits: self.seldom_limits(),
+            limits: self.owner_limits(),
         };
         Call::CreateOwner { id, owner }
     }
@@ -257,7 +260,7 @@ impl Generator<'_> {
             defaults: self.chance.percent(30).then(|| self.settings()),
             ceiling: self.chance.percent(50).then(|| self.reach()),
             max_keys: self.chance.percent(25).then(|| self.max_keys()),
-            limits: self.seldom_limits(),
+            limits: self.owner_limits(),
         };
         self.on_owner(action)
     }

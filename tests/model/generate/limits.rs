@@ -1,5 +1,6 @@
 //! Limits, and what verification is asked with: few values, so that they meet.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use keyhasp::Timestamp;
@@ -23,6 +24,19 @@ const NETWORKS: [&str; 10] = [
     "::/0",
 ];
 
+/// Addresses, in some of those networks or in none.
+const ADDRESSES: [&str; 9] = [
+    "10.1.2.3",
+    "10.1.2.4",
+    "10.200.0.1",
+    "::ffff:10.1.2.3",
+    "::ffff:192.0.2.129",
+    "192.0.2.127",
+    "2001:db8:1::7",
+    "2001:db8:2::7",
+    "::1",
+];
+
 /// Rates: slow and fast, and one of the greatest numbers.
 const PACES: [Pace; 8] = [
     Pace { count: 1, per_ms: 1_000, burst: 1 },
@@ -34,6 +48,18 @@ const PACES: [Pace; 8] = [
     Pace { count: 2, per_ms: 3_600_000, burst: 40 },
     Pace { count: 1_000_000, per_ms: 31_622_400_000, burst: 1_000_000 },
 ];
+
+/// With which address and cost a token is presented: mostly as most are.
+pub(crate) fn presented(chance: &mut Chance) -> (Option<IpAddr>, u32) {
+    let address = chance.maybe(70, |chance| chance.pick(&ADDRESSES).parse().unwrap());
+    let cost = match chance.below(20) {
+        0 | 1 => 0,
+        2 | 3 => 2,
+        4 => chance.pick(&[3, 21, 1_000, u32::MAX]),
+        _ => 1,
+    };
+    (address, cost)
+}
 
 impl Generator<'_> {
     /// Limits that are set, and few that are lifted.
@@ -54,9 +80,19 @@ impl Generator<'_> {
             }),
             quota: self.chance.percent(25).then(|| {
                 let is_set = set(self.chance);
-                is_set.then(|| self.ration())
+                is_set.then(|| self.ration(self.mood.refills_keys))
             }),
         }
+    }
+
+    /// Limits of an owner.
+    pub(super) fn owner_limits(&mut self) -> NewLimits {
+        let mut limits = self.seldom_limits();
+        if let Some(Some(_)) = limits.quota {
+            let refills_keys = self.mood.refills_keys;
+            limits.quota = (!refills_keys).then(|| Some(self.ration(true)));
+        }
+        limits
     }
 
     /// Limits now and then: most keys have none.
@@ -86,9 +122,9 @@ impl Generator<'_> {
 
     /// What a period begins with is never more than what it is refilled to: so what a lease of the
     /// period before held doesn't matter.
-    fn ration(&mut self) -> Ration {
+    fn ration(&mut self, is_refilled: bool) -> Ration {
         let every = self.chance.pick(&[Every::Day, Every::Week, Every::Month]);
-        match self.chance.below(6) {
+        match self.chance.below(if is_refilled { 6 } else { 3 }) {
             0..=2 => Ration { uses: self.chance.pick(&[0, 1, 3, 20]), refill: None },
             3 => Ration { uses: 0, refill: Some((2, every)) },
             4 => Ration { uses: 2, refill: Some((2, every)) },

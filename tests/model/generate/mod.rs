@@ -10,5 +10,6 @@ mod world;
 
 pub(crate) use calls::Generator;
 pub(crate) use clock::next_moment;
+pub(crate) use limits::presented;
 pub(crate) use mood::Mood;
 pub(crate) use world::{catalogue, prefixes};

@@ -13,6 +13,7 @@ use super::minting::{against_expiry, against_name, all};
 use super::reason::Reason;
 use super::records::{KeyFile, SwitchFile};
 use super::settings::patched;
+use super::spending::Holder;
 use super::state::{Decided, Fresh, Model, conflict, unless_refused};
 use super::verify::Verdict;
 use crate::calls::{KeyUpdate, OnKey, Rotation};
@@ -53,8 +54,10 @@ impl Model {
         }
         unless_refused(reasons)?;
         if changes {
+            let is_in_use = before.tokens().into_iter().any(|token| self.is_readable(token));
             after.change(self.mark_of(&self.owners[&before.owner]), self.now);
             self.keys.insert(id, after);
+            self.relimit(Holder::Key(id), &before.limits, is_in_use);
             self.note_key(&caller.by, kind, id, None, fields);
         }
         Ok(self.shown_key(id))
@@ -300,6 +303,7 @@ impl Model {
         unless_refused(reasons)?;
         self.note_key(&caller.by, EventKind::KeyPurged, id, None, Fields::NONE);
         self.keys.remove(&id);
+        self.forget(Holder::Key(id));
         Ok(Value::Null)
     }
 
@@ -339,7 +343,7 @@ impl Model {
             "key": self.shown_key(key.id),
             "generation": generation,
             "is_current": generation == key.current.generation,
-            "is_accepted": matches!(self.verify(key.id, generation), Verdict::Granted(_)),
+            "is_accepted": matches!(self.judge(key.id, generation), Verdict::Granted(_)),
         }))
     }
 

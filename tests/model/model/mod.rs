@@ -11,6 +11,7 @@ mod owners;
 mod reason;
 mod records;
 mod settings;
+mod spending;
 mod state;
 mod store;
 mod verify;

@@ -14,6 +14,7 @@ use super::minting::all;
 use super::reason::Reason;
 use super::records::{KeyFile, OwnerFile, SwitchFile};
 use super::settings::{Object, patched};
+use super::spending::Holder;
 use super::state::{Decided, Fresh, Model, conflict, unless_refused};
 use crate::calls::{NewKey, NewOwner, OnOwner};
 
@@ -84,6 +85,7 @@ impl Model {
         expected: Option<Version>,
     ) -> Decided<Value> {
         let mut owner = self.owner_in_reach(caller, id)?.clone();
+        let before = owner.limits.clone();
         caller.require_admin()?;
         let mut reasons = self.against_owner_action(caller, &owner, action);
         let (kind, fields) = if reasons.is_empty() {
@@ -100,6 +102,7 @@ impl Model {
             owner.version += 1;
             owner.updated_at = self.now;
             self.owners.insert(id, owner);
+            self.relimit(Holder::Owner(id), &before, true);
             self.note_owner(&caller.by, kind, id, fields);
         }
         Ok(self.owners[&id].shown())
@@ -238,9 +241,11 @@ impl Model {
         for key in keys.iter().map(|key| key.id).collect::<Vec<_>>() {
             self.note_key(&caller.by, EventKind::KeyPurged, key, None, Fields::NONE);
             self.keys.remove(&key);
+            self.forget(Holder::Key(key));
         }
         self.note_owner(&caller.by, EventKind::OwnerPurged, id, Fields::NONE);
         self.owners.remove(&id);
+        self.forget(Holder::Owner(id));
         Ok(Value::Null)
     }
 }
