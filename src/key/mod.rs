@@ -15,10 +15,10 @@ mod state;
 mod usage;
 
 pub use digest::{Digest, PepperNumber, PrefixNumber, Scheme};
-pub(crate) use limits::{Gcra, Verdict};
 pub use limits::{
     Every, Lease, Limit, Limits, Network, Networks, Quota, QuotaRun, QuotaState, Rate, Refill,
 };
+pub(crate) use limits::{Gcra, Verdict};
 pub use name::KeyName;
 pub use owner::{DEFAULT_MAX_KEYS, OwnerRecord};
 pub use prefix::Prefix;

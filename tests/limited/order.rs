@@ -16,7 +16,8 @@ fn reasons_in_their_order() {
     for (id, of_owner) in OWNERS.into_iter().zip([false, true]) {
         let world = World::new();
         let from = world.after(HOUR);
-        let all = || networks(SetLimits::new(), "10.0.0.0/8").not_before(from).rate(rate(1, SECOND));
+        let all =
+            || networks(SetLimits::new(), "10.0.0.0/8").not_before(from).rate(rate(1, SECOND));
         let (own, owners) =
             if of_owner { (SetLimits::new(), all()) } else { (all(), SetLimits::new()) };
         let issued = key(&world, id, own, owners);

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use keyhasp::store::RateLimited;
 use keyhasp::grant::RateStatus;
-use keyhasp::{
-    Access, CreateKey, Expiry, Grant, Refusal, Rotate, SetLimits, UpdateKey,
-};
+use keyhasp::store::RateLimited;
+use keyhasp::{Access, CreateKey, Expiry, Grant, Refusal, Rotate, SetLimits, UpdateKey};
 
 use crate::common::{HOUR, World, owner};
 use crate::place::{OWNERS, SECOND, allowed, ask, ask_for, key, limit, limit_owner, rate};

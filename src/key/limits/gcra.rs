@@ -97,9 +97,7 @@ impl Gcra {
         }
         let after = used.wrapping_add(self.cost(uses));
         match after.checked_sub(whole).and_then(NonZeroU64::new) {
-            None => {
-                Verdict::Allowed { next: self.at(millis).wrapping_add(after), used: after }
-            }
+            None => Verdict::Allowed { next: self.at(millis).wrapping_add(after), used: after },
             missing => Verdict::Refused { used, missing },
         }
     }
@@ -257,7 +255,8 @@ mod tests {
             let expected = share(a, state).min(u128::from(b.burst.get()) << 20);
             prop_assert!(share(b, carried).abs_diff(expected) <= 1 + (1 << 20) / u128::from(b.per.get()));
             prop_assert!(share(b, carried) >= expected);
-            prop_assert!(!matches!(b.judge(carried, now, 0), Verdict::Ahead { .. }));
+            let is_ahead = matches!(b.judge(carried, now, 0), Verdict::Ahead { .. });
+            prop_assert!(!is_ahead);
             prop_assert_eq!(a.used(a.carried(a, state, now), now), a.used(state, now));
         }
     }
@@ -277,7 +276,9 @@ mod tests {
             assert!(matches!(most.judge(state, now, 0), Verdict::Allowed { .. }));
             let refused = most.judge(state, now, u32::MAX);
             assert!(matches!(refused, Verdict::Refused { missing: None, .. }));
-            assert!(matches!(most.judge(state, now - now.min(1), 1), Verdict::Ahead { .. }) || now == 0);
+            assert!(
+                matches!(most.judge(state, now - now.min(1), 1), Verdict::Ahead { .. }) || now == 0
+            );
             // A use comes back in 31,622.4 ms.
             assert!(matches!(most.judge(state, now + 31_622, 1), Verdict::Refused { .. }));
             assert!(matches!(most.judge(state, now + 31_623, 1), Verdict::Allowed { .. }));

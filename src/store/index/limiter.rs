@@ -71,7 +71,8 @@ impl Shape {
         }
         if let Some(quota) = &limits.quota {
             let every = quota.value.quota.refill().map_or(0, |refill| refill.every().number());
-            shape.rate |= mark(&quota.value.quota) << MARK_AT | QUOTA | u64::from(every) << EVERY_AT;
+            shape.rate |=
+                mark(&quota.value.quota) << MARK_AT | QUOTA | u64::from(every) << EVERY_AT;
             shape.since = quota.value.since.get();
         }
         shape.span |= list.map_or(0, |list| u64::from(list) + 1) << SPAN_BITS;
@@ -226,8 +227,12 @@ impl<'a> Limiter<'a> {
             let verdict = rate.judge(seen, now.as_millis(), uses);
             match verdict {
                 Verdict::Allowed { next, .. } if uses > 0 => {
-                    let put =
-                        state.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed);
+                    let put = state.compare_exchange_weak(
+                        seen,
+                        next,
+                        Ordering::Relaxed,
+                        Ordering::Relaxed,
+                    );
                     match put {
                         Ok(_) => return verdict,
                         Err(other) => seen = other,
@@ -274,19 +279,12 @@ impl<'a> Limiter<'a> {
         }
     }
 
-    /// Adds to the lease, and spends of both together, if there are as many; whether there were.
-    pub(super) fn add_lease(&self, lease: LeaseWord, now: Timestamp, uses: u64) -> bool {
+    /// Adds to the lease.
+    pub(super) fn add_lease(&self, lease: LeaseWord) {
+        let add = |seen| Some(LeaseWord(seen).add(lease).0);
         let word = self.cell.word(LEASE);
-        let mut seen = word.load(Ordering::Relaxed);
-        loop {
-            let sum = LeaseWord(seen).add(lease);
-            let spent = sum.spend(now, uses);
-            let next = spent.unwrap_or(sum);
-            match word.compare_exchange_weak(seen, next.0, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return spent.is_some(),
-                Err(other) => seen = other,
-            }
-        }
+        // It always has something to put.
+        let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     /// Takes all that is left of the lease.
@@ -294,9 +292,10 @@ impl<'a> Limiter<'a> {
         LeaseWord(self.cell.word(LEASE).swap(0, Ordering::Relaxed))
     }
 
-    /// Notes that nothing is left to be leased.
-    pub(in crate::store) fn note_exhausted(&self, at: Timestamp) {
-        self.cell.word(EXHAUSTED).store(at.as_millis() + 1, Ordering::Relaxed);
+    /// Notes since when nothing is left to be leased, if so.
+    pub(super) fn note_exhausted(&self, at: Option<Timestamp>) {
+        let noted = at.map_or(0, |at| at.as_millis() + 1);
+        self.cell.word(EXHAUSTED).store(noted, Ordering::Relaxed);
     }
 
     /// Whether nothing was left to be leased, in this period, and (if it may have changed since)
