@@ -5,18 +5,22 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use keyhasp::backend::{Backend, Memory, Sharing};
+use keyhasp::key::Limits;
 use keyhasp::{
     Access, AdminKeys, Catalogue, CreateKey, CreateOwner, KeyStore, OwnerId, OwnerKeys, Peppers,
     Prefix, Store, Verifier,
 };
 
 use crate::measure::figure;
-use crate::synthetic::{PEPPER, PREFIX, Resident, Synthetic};
+use crate::synthetic::{PEPPER, PREFIX, Resident, Synthetic, every_limit};
 
 pub fn run(wanted: &dyn Fn(&str) -> bool) {
     // First: memory that others gave back would be used again unseen.
     if wanted("index_bytes_per_key_10m") || wanted("index_peak_bytes_per_key_10m") {
         memory();
+    }
+    if wanted("index_bytes_more_per_limited_key") {
+        limited();
     }
     if wanted("verify_longest_while_growing") {
         longest();
@@ -41,12 +45,34 @@ fn memory() {
         sharing: Sharing::Exclusive,
         header: OnceLock::new(),
         resident: Some(Arc::clone(&resident)),
+        limits: None,
     };
     let store = open(backend);
     let grown = resident.read();
     figure("index_bytes_per_key_10m", grown.owners + grown.keys, "bytes");
     figure("index_peak_bytes_per_key_10m", grown.peak, "bytes");
     drop(store);
+}
+
+/// How much more resident memory a key takes for its limits, of 2 million; a list of networks is
+/// one for all.
+fn limited() {
+    let open = |limits: Option<Limits>| {
+        let resident = Arc::new(Resident::default());
+        let backend = Synthetic {
+            keys: 2_000_000,
+            rotated: false,
+            sharing: Sharing::Exclusive,
+            header: OnceLock::new(),
+            resident: Some(Arc::clone(&resident)),
+            limits,
+        };
+        // Kept, so that its memory isn't used again.
+        (open(backend), resident.read().peak)
+    };
+    let plain = open(None);
+    let limited = open(Some(every_limit()));
+    figure("index_bytes_more_per_limited_key", limited.1 - plain.1, "bytes");
 }
 
 /// The longest of the verifications of one thread while another adds a million keys.

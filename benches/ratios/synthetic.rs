@@ -9,10 +9,12 @@ use keyhasp::backend::{
     Sharing, UsageChange, UsageOf, UsageOutcome,
 };
 use keyhasp::key::{
-    Digest, EarlierToken, Header, KeyRecord, Limits, OwnerRecord, PepperNumber, PrefixNumber,
-    Scheme, TokenRecord, Usage,
+    Digest, EarlierToken, Header, KeyRecord, Lease, Limit, Limits, Networks, OwnerRecord,
+    PepperNumber, PrefixNumber, QuotaRun, Scheme, SetBy, TokenRecord, Usage,
 };
-use keyhasp::{Access, ExternalId, Generation, KeyId, Kind, OwnerId, Timestamp};
+use keyhasp::{
+    Access, ExternalId, Generation, KeyId, Kind, OwnerId, Quota, Rate, Timestamp, Version,
+};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -32,6 +34,31 @@ pub struct Synthetic {
     pub header: OnceLock<Header>,
     /// Where resident memory is noted while the keys are shown.
     pub resident: Option<Arc<Resident>>,
+    /// What each key is limited to.
+    pub limits: Option<Limits>,
+}
+
+fn limit<T>(value: T) -> Option<Limit<T>> {
+    Some(Limit { value, by: SetBy::Administrator })
+}
+
+/// A rate that no benchmark uses up.
+pub fn rate() -> Limits {
+    let rate = Rate::new(1_000_000, Duration::from_millis(1)).unwrap();
+    Limits { rate: limit(rate), ..Limits::default() }
+}
+
+/// A quota that no benchmark uses up.
+pub fn quota() -> Limits {
+    let quota = Quota::once(Quota::MAX_USES).unwrap();
+    Limits { quota: limit(QuotaRun { quota, since: Version::FIRST }), ..Limits::default() }
+}
+
+/// One of each.
+pub fn every_limit() -> Limits {
+    let networks = Networks::new(["10.0.0.0/8".parse().unwrap()]).unwrap();
+    let (rate, quota) = (rate().rate, quota().quota);
+    Limits { rate, quota, networks: limit(networks), not_before: limit(Timestamp::MIN) }
 }
 
 /// By how much the resident memory of this process grows while a store is loaded.
@@ -196,7 +223,8 @@ impl Backend for Synthetic {
             resident.note_owners(self.keys, before);
         }
         for number in 0..self.keys {
-            visit(Scanned::Key(Self::scanned(number, self.rotated)));
+            let limits = self.limits.clone().map(Box::new);
+            visit(Scanned::Key(ScannedKey { limits, ..Self::scanned(number, self.rotated) }));
             if let Some(resident) = self.resident.as_ref().filter(|_| number % 50_000 == 0) {
                 resident.note_keys(number, self.keys, before);
             }
@@ -255,7 +283,10 @@ impl Backend for Synthetic {
 
     /// Takes it, and keeps nothing.
     fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        Ok(vec![None; batch.len()])
+        let units = 1 << 30;
+        let lease =
+            Lease { since: Version::FIRST, period: Timestamp::MIN, units, void_from: None };
+        Ok(vec![Some(lease); batch.len()])
     }
 
     fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {

@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use keyhasp::backend::Sharing;
+use keyhasp::key::Limits;
 use keyhasp::{Catalogue, KeyStore, Peppers, Prefix, Refusal, Store, Verifier};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::measure::{figure, ratio};
-use crate::synthetic::{PEPPER, PREFIX, Synthetic, token};
+use crate::synthetic::{PEPPER, PREFIX, Synthetic, quota, rate, token};
 
 /// How many verifications make one measurement.
 const BATCH: usize = 20_000;
@@ -44,6 +45,7 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
         let (one, other) = drawn.split_at(DRAWN / 2);
         figure("verify_two_threads_spread", two_threads(&verifier, one, other), "x_one_thread");
     }
+    limited(wanted);
     if wanted("verify_shared_1m") {
         let keys = 1_000_000;
         let shared = Sharing::Shared { bound: Duration::from_secs(1) };
@@ -52,12 +54,44 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
     }
 }
 
+/// What limits cost, in plain hits; each key has them.
+fn limited(wanted: &dyn Fn(&str) -> bool) {
+    let keys = 1_000_000;
+    let cases: [(&str, fn() -> Limits); 2] =
+        [("verify_rate_limited", rate), ("verify_quota", quota)];
+    for (name, limits) in cases.into_iter().filter(|(name, _)| wanted(name)) {
+        let drawn = tokens(keys, 1);
+        let plain = open(keys, false, Sharing::Exclusive);
+        let limited = open_with(keys, false, Sharing::Exclusive, Some(limits()));
+        // The first use of a quota asks for a lease.
+        drawn.iter().for_each(|token| assert!(limited.verify(token).is_ok()));
+        let verify = |verifier: &Verifier, token: &str| assert!(verifier.verify(token).is_ok());
+        let limited_hits = batches(&drawn, |token| verify(&limited, token));
+        let plain_hits = batches(&drawn, |token| verify(&plain, token));
+        figure(&format!("{name}_1m"), ratio(limited_hits, plain_hits), "x_hit");
+        let same = vec![drawn[0].clone(); BATCH];
+        let name = format!("{name}_two_threads_same_key");
+        figure(&name, two_threads(&limited, &same, &same), "x_one_thread");
+    }
+}
+
 pub fn open(keys: u64, rotated: bool, sharing: Sharing) -> Verifier {
+    open_with(keys, rotated, sharing, None)
+}
+
+fn open_with(keys: u64, rotated: bool, sharing: Sharing, limits: Option<Limits>) -> Verifier {
     let catalogue = Catalogue::builder().read("links:read").write("links:write").build().unwrap();
     let store: Arc<dyn KeyStore> = Arc::new(
         Store::builder(catalogue, [Prefix::new(PREFIX).unwrap()])
             .peppers(Peppers::new(1, PEPPER).unwrap())
-            .open(Synthetic { keys, rotated, sharing, header: OnceLock::new(), resident: None })
+            .open(Synthetic {
+                keys,
+                rotated,
+                sharing,
+                header: OnceLock::new(),
+                resident: None,
+                limits,
+            })
             .unwrap(),
     );
     Verifier::new(store)

@@ -11,6 +11,9 @@ type Change = (&'static str, &'static str, &'static str);
 /// What makes a model of the sources. Every text must be found, or nothing is built: whoever
 /// changes the library sees here what to follow.
 const MODEL: &[Change] = &[
+    ("cells", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
+    // As with slots.
+    ("cells", "const WORDS: usize = 8;", "const WORDS: usize = 2;"),
     (
         "commit",
         "use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};",
@@ -84,6 +87,7 @@ const DEFECTS: &[(&str, &[Change])] = &[
             ),
         ],
     ),
+    ("line_filled_without_fence", &[("cells", "fence(Ordering::Release);", "")]),
     ("suspended_unflagged", &[("interned", "word.fetch_or(bit, Ordering::AcqRel);", "")]),
     ("one_is_woken", &[("commit", "self.0.moved.notify_all();", "self.0.moved.notify_one();")]),
     ("led_by_two", &[("commit", "state.is_led = true;", "")]),
@@ -101,7 +105,8 @@ const DEFECTS: &[(&str, &[Change])] = &[
     ),
 ];
 
-const SOURCES: [(&str, &str); 5] = [
+const SOURCES: [(&str, &str); 6] = [
+    ("cells", "src/store/index/cells.rs"),
     ("commit", "src/store/commit.rs"),
     ("interned", "src/store/index/interned.rs"),
     ("pages", "src/store/index/pages.rs"),

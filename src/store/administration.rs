@@ -125,13 +125,14 @@ impl Core {
         Health { unavailable, staleness, tokens: self.index.tokens() }
     }
 
-    /// Lets a commit under way end, then flushes and closes.
+    /// Lets a commit under way end, then flushes and closes. What is left of leases is put back.
     pub(super) fn close(&self) -> Result<(), Error> {
         let _lead = self.committer.pause();
         if !self.gate.close() {
             return Ok(());
         }
         self.stop.set();
+        self.put_back_leases();
         Ok(self.backend.close()?)
     }
 }

@@ -8,6 +8,7 @@ use super::commit::{Committer, Lead};
 use super::error::{Error, Unavailable};
 use super::gate::Gate;
 use super::index::Index;
+use super::leases::Leases;
 use super::prefixes::AcceptedPrefixes;
 use super::retention::Retention;
 use super::settings_check::SettingsCheck;
@@ -41,6 +42,7 @@ pub(super) struct Core {
     pub(super) sealing_keys: Option<SealingKeys>,
     pub(super) retention: Retention,
     pub(super) committer: Committer,
+    pub(super) leases: Leases,
     pub(super) stop: Arc<Stop>,
     pub(super) header: RwLock<HeaderState>,
     pub(super) ids: Mutex<KeyIdSource>,

@@ -183,6 +183,9 @@ pub enum Unavailable {
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
+    /// More of a quota is needed than this process holds, and the backend couldn't give it.
+    #[error("more of a quota is needed, and the backend can't give it")]
+    Quota,
     /// A change of unknown outcome is being looked into.
     #[error("a change of unknown outcome is being looked into")]
     Recovering,

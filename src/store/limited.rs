@@ -2,7 +2,8 @@
 
 use super::core::Core;
 use super::error::{RateLimited, Refusal};
-use super::index::{Entry, Limiter, OwnerLimiter, Packed, Whose};
+use super::index::{Entry, LeaseWord, Limiter, OwnerLimiter, Packed, Whose};
+use super::leases::Account;
 use super::request::VerifyRequest;
 use crate::clock::Timestamp;
 use crate::grant::RateUse;
@@ -26,6 +27,8 @@ pub(super) struct Limits<'a> {
     owner: Option<OwnerLimiter<'a>>,
     /// Units of the rates.
     taken: [Option<u64>; 2],
+    /// Uses of the quotas' leases.
+    spent: [Option<LeaseWord>; 2],
 }
 
 /// Limits were replaced while they were judged by: nothing that was said counts.
@@ -51,7 +54,7 @@ impl Core {
                 return None;
             }
             let owner = self.index.owner_limiter(one.entry.owner);
-            let mut limits = Limits { key, owner, taken: [None; 2] };
+            let mut limits = Limits { key, owner, taken: [None; 2], spent: [None; 2] };
             let judged = self.judge_by(one, &mut limits);
             let replaced = self.replaced(one, &limits);
             if judged.is_err() || replaced.is_some() {
@@ -102,6 +105,7 @@ impl Core {
             self.by_rate(rate, one, &limiter, |now| limiter.judge(rate, now, uses))
         };
         self.longest(rates.map(|rate| rate.map(judge)))?;
+        self.spend_all(one, limits)?;
         // As long as nobody else comes between, what was allowed above is so here too.
         let mut shown: Option<RateUse> = None;
         for (at, (limiter, rate)) in (0..).zip(rates).filter_map(|(at, rate)| Some((at, rate?))) {
@@ -114,6 +118,32 @@ impl Core {
             });
         }
         Ok(shown)
+    }
+
+    /// Spends of the quotas. They come before the rates are taken from, for a lease may have to be
+    /// waited for.
+    #[inline]
+    fn spend_all(&self, one: &Use<'_>, limits: &mut Limits<'_>) -> Result<(), Refusal> {
+        let uses = one.request.cost;
+        let counted = limits.both().map(|limiter| limiter.filter(Limiter::has_quota));
+        if uses == 0 || counted.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        for limiter in counted.iter().flatten() {
+            self.check_quota(limiter, one.now, uses)?;
+        }
+        let whose = one.whose();
+        for (at, limiter) in counted.iter().enumerate() {
+            let Some(limiter) = limiter else { continue };
+            let account = || {
+                let owner = self.index.owner(one.entry, limits.key.as_ref())?;
+                Some(Account { owner, whose: whose[at] })
+            };
+            let is_still = || self.replaced(one, limits).is_none();
+            let lease = self.spend(account, limiter, one.now, uses, is_still)?;
+            limits.spent[at] = Some(lease.with_units(uses.into()));
+        }
+        Ok(())
     }
 
     /// What a rate says.
@@ -179,12 +209,22 @@ impl Core {
     /// Gives back all that was taken. It happens only when another came between two looks at a
     /// limit, or replaced it.
     fn give_back(&self, one: &Use<'_>, limits: &Limits<'_>) {
-        let whose = [Whose::Key(one.key, Some(one.entry.owner)), Whose::Owner(one.entry.owner)];
-        for ((limiter, taken), whose) in limits.both().into_iter().zip(limits.taken).zip(whose) {
-            if let (Some(limiter), Some(units)) = (limiter, taken) {
+        for (at, (limiter, whose)) in limits.both().into_iter().zip(one.whose()).enumerate() {
+            let Some(limiter) = limiter else { continue };
+            if let Some(units) = limits.taken[at] {
                 self.index.untake(whose, &limiter, units);
             }
+            if let Some(lease) = limits.spent[at] {
+                self.index.unspend(whose, &limiter, lease);
+            }
         }
+    }
+}
+
+impl Use<'_> {
+    /// Whose limits may hold: the key's and its owner's.
+    fn whose(&self) -> [Whose; 2] {
+        [Whose::Key(self.key, Some(self.entry.owner)), Whose::Owner(self.entry.owner)]
     }
 }
 

@@ -26,6 +26,7 @@ mod index;
 mod key_store;
 mod keys;
 mod leaked;
+mod leases;
 mod lifecycle;
 mod limited;
 mod limiting;

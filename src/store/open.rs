@@ -12,6 +12,7 @@ use super::core::{Applying, Core, HeaderState};
 use super::error::{Error, PepperProblem, RulesDiffer, RulesShown};
 use super::gate::Gate;
 use super::index::Index;
+use super::leases::Leases;
 use super::prefixes::AcceptedPrefixes;
 use super::retention::Retention;
 use super::settings_check::SettingsCheck;
@@ -155,6 +156,7 @@ impl StoreBuilder {
             sealing_keys: self.sealing_keys,
             retention,
             committer: Committer::default(),
+            leases: Leases::default(),
             stop: Arc::new(Stop::default()),
             header: RwLock::new(HeaderState { header, prefixes: self.prefixes }),
             ids: Mutex::new(KeyIdSource::default()),
@@ -164,6 +166,7 @@ impl StoreBuilder {
             clock: self.clock,
             backend,
         });
+        core.leases.belong_to(Arc::downgrade(&core));
         core.index.set_issue_mark(core.header().header.issue_mark);
         core.lock_applying().through = core.load()?;
         if bound.is_some() {

@@ -4,6 +4,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "testing")]
+#[path = "../opening/keep_open.rs"]
+mod keep_open;
 mod order;
 mod place;
+#[cfg(feature = "testing")]
+mod quotas;
 mod rates;

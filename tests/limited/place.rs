@@ -10,46 +10,46 @@ use keyhasp::{
 
 use crate::common::{World, owner};
 
-pub const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-pub fn rate(count: u32, per: Duration) -> Rate {
+pub(crate) fn rate(count: u32, per: Duration) -> Rate {
     Rate::new(count, per).unwrap()
 }
 
 /// Ids of more than 16 bytes lie in another place of the index.
-pub const OWNERS: [&str; 2] = ["org", "an-owner-whose-id-is-longer-than-16-bytes"];
+pub(crate) const OWNERS: [&str; 2] = ["org", "an-owner-whose-id-is-longer-than-16-bytes"];
 
 /// A key of a new owner, both limited.
-pub fn key(world: &World, id: &str, key: SetLimits, all: SetLimits) -> Issued {
+pub(crate) fn key(world: &World, id: &str, key: SetLimits, all: SetLimits) -> Issued {
     let request = CreateOwner::with_key(CreateKey::new(Access::Full).limits(key)).limits(all);
     world.owner_with(id, request).1
 }
 
-pub fn limit(world: &World, issued: &Issued, limits: SetLimits) {
+pub(crate) fn limit(world: &World, issued: &Issued, limits: SetLimits) {
     world.admin.update(issued.key.id, UpdateKey::new().limits(limits)).unwrap();
 }
 
-pub fn limit_owner(world: &World, id: &str, limits: SetLimits) {
+pub(crate) fn limit_owner(world: &World, id: &str, limits: SetLimits) {
     world.admin.update_owner(&owner(id), UpdateOwner::new().limits(limits)).unwrap();
 }
 
-pub fn ask(world: &World, issued: &Issued) -> Result<Grant, Refusal> {
+pub(crate) fn ask(world: &World, issued: &Issued) -> Result<Grant, Refusal> {
     world.verifier.verify(issued.token.expose())
 }
 
-pub fn ask_from(world: &World, issued: &Issued, address: &str) -> Result<Grant, Refusal> {
+pub(crate) fn ask_from(world: &World, issued: &Issued, address: &str) -> Result<Grant, Refusal> {
     let address: IpAddr = address.parse().unwrap();
     let request = VerifyRequest::new(issued.token.expose().as_bytes()).address(address);
     world.store.verify_request(&request)
 }
 
-pub fn ask_for(world: &World, issued: &Issued, cost: u32) -> Result<Grant, Refusal> {
+pub(crate) fn ask_for(world: &World, issued: &Issued, cost: u32) -> Result<Grant, Refusal> {
     let request = VerifyRequest::new(issued.token.expose().as_bytes()).cost(cost);
     world.store.verify_request(&request)
 }
 
 /// How many of so many tries are allowed; the others are refused for the rate.
-pub fn allowed(world: &World, issued: &Issued, tries: usize) -> usize {
+pub(crate) fn allowed(world: &World, issued: &Issued, tries: usize) -> usize {
     let answers = (0..tries).map(|_| ask(world, issued));
     let refused = |refusal: Refusal| assert!(matches!(refusal, Refusal::RateLimited(_)));
     answers.filter_map(|answer| answer.map_err(refused).ok()).count()

@@ -12,6 +12,7 @@ use loom::thread;
 
 use crate::sync::be_writer;
 
+use super::cells::{Cells, Numbers};
 use super::commit::Committer;
 use super::interned::{OwnerNumbers, Owners};
 use super::slot::{Seen, Slot, Unit, Words};
@@ -162,6 +163,39 @@ pub fn a_group_is_split() {
     });
 }
 
+/// What is read of the line that a slot names is what was put for that slot, if the slot is still
+/// the same afterwards: also where another key has the line by then.
+pub fn a_line_belongs_to_its_slot() {
+    let cells = Cells::new();
+    let mut numbers = Numbers::default();
+    let (first, cell) = numbers.take(&cells).unwrap();
+    cell.fill([1; 2]);
+    let shared = Arc::new((cells, Unit::<1>::empty()));
+    shared.1.slot(0).fill(5, &words(first.into()));
+    let writer = {
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || {
+            be_writer();
+            shared.1.slot(0).retire();
+            numbers.give_back(first);
+            let (again, cell) = numbers.take(&shared.0).unwrap();
+            assert_eq!(again, first);
+            cell.fill([2; 2]);
+            shared.1.slot(1).fill(6, &words(again.into()));
+        })
+    };
+    for (slot, tag) in [(0, 5), (1, 6)] {
+        if let Seen::Match(found) = shared.1.slot(slot).read(tag) {
+            let cell = shared.0.get(found.near[0] as u32).unwrap();
+            let read = [cell.read(0), cell.read(1)];
+            if found.is_still() {
+                assert_eq!(read, [slot as u64 + 1; 2], "another key's line");
+            }
+        }
+    }
+    writer.join().unwrap();
+}
+
 /// Whoever was told that an owner is suspended sees it; before that, nobody sees what never was.
 pub fn a_suspension_is_seen() {
     let id = OwnerId::new("org").unwrap();
@@ -179,7 +213,7 @@ pub fn a_suspension_is_seen() {
         })
     };
     let told = shared.1.load(Ordering::Acquire);
-    let flags = shared.0.flags(number).unwrap();
+    let flags = shared.0.word(number).unwrap();
     assert!(flags == 1 || !told && flags == 0, "{flags} told: {told}");
     writer.join().unwrap();
 }
@@ -200,7 +234,7 @@ pub fn a_suspension_comes_before_its_keys() {
         })
     };
     if let Seen::Match(_) = shared.1.slot(0).read(5) {
-        assert_eq!(shared.0.flags(number), Some(1));
+        assert_eq!(shared.0.word(number), Some(1));
     }
     writer.join().unwrap();
 }
@@ -311,6 +345,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("a_rewrite_is_never_missed", a_rewrite_is_never_missed),
     ("what_is_taken_away_is_gone", what_is_taken_away_is_gone),
     ("a_reach_grows_before_it_is_needed", a_reach_grows_before_it_is_needed),
+    ("a_line_belongs_to_its_slot", a_line_belongs_to_its_slot),
     ("a_suspension_is_seen", a_suspension_is_seen),
     ("a_suspension_comes_before_its_keys", a_suspension_comes_before_its_keys),
     ("everybody_gets_an_answer", everybody_gets_an_answer),

@@ -255,7 +255,8 @@ mod tests {
             let expected = share(a, state).min(u128::from(b.burst.get()) << 20);
             prop_assert!(share(b, carried).abs_diff(expected) <= 1 + (1 << 20) / u128::from(b.per.get()));
             prop_assert!(share(b, carried) >= expected);
-            prop_assert!(!matches!(b.judge(carried, now, 0), Verdict::Ahead { .. }));
+            let is_ahead = matches!(b.judge(carried, now, 0), Verdict::Ahead { .. });
+            prop_assert!(!is_ahead);
             prop_assert_eq!(a.used(a.carried(a, state, now), now), a.used(state, now));
         }
     }

@@ -112,7 +112,7 @@ mod tests {
     fn a_line_rests_before_it_is_used_again() {
         let cells = Cells::new();
         let mut numbers = Numbers::default();
-        let mut take = |numbers: &mut Numbers| numbers.take(&cells).unwrap().0;
+        let take = |numbers: &mut Numbers| numbers.take(&cells).unwrap().0;
         let taken: Vec<u32> = (0..100).map(|_| take(&mut numbers)).collect();
         assert_eq!(taken, (0..100).collect::<Vec<_>>());
         assert_eq!(size_of::<Cell>(), 64);

@@ -36,6 +36,11 @@ impl LeaseWord {
         if self.is_void(now) { 0 } else { self.0 & UNITS }
     }
 
+    /// So many uses that are void when these are.
+    pub(in crate::store) fn with_units(self, units: u64) -> Self {
+        Self(self.0 & !UNITS | units.min(UNITS))
+    }
+
     /// How many uses it holds, void or not.
     pub(in crate::store) fn held(self) -> u64 {
         self.0 & UNITS

@@ -279,19 +279,12 @@ impl<'a> Limiter<'a> {
         }
     }
 
-    /// Adds to the lease, and spends of both together, if there are as many; whether there were.
-    pub(super) fn add_lease(&self, lease: LeaseWord, now: Timestamp, uses: u64) -> bool {
+    /// Adds to the lease.
+    pub(super) fn add_lease(&self, lease: LeaseWord) {
+        let add = |seen| Some(LeaseWord(seen).add(lease).0);
         let word = self.cell.word(LEASE);
-        let mut seen = word.load(Ordering::Relaxed);
-        loop {
-            let sum = LeaseWord(seen).add(lease);
-            let spent = sum.spend(now, uses);
-            let next = spent.unwrap_or(sum);
-            match word.compare_exchange_weak(seen, next.0, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return spent.is_some(),
-                Err(other) => seen = other,
-            }
-        }
+        // It always has something to put.
+        let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     /// Takes all that is left of the lease.
@@ -299,9 +292,10 @@ impl<'a> Limiter<'a> {
         LeaseWord(self.cell.word(LEASE).swap(0, Ordering::Relaxed))
     }
 
-    /// Notes that nothing is left to be leased.
-    pub(in crate::store) fn note_exhausted(&self, at: Timestamp) {
-        self.cell.word(EXHAUSTED).store(at.as_millis() + 1, Ordering::Relaxed);
+    /// Notes since when nothing is left to be leased, if so.
+    pub(super) fn note_exhausted(&self, at: Option<Timestamp>) {
+        let noted = at.map_or(0, |at| at.as_millis() + 1);
+        self.cell.word(EXHAUSTED).store(noted, Ordering::Relaxed);
     }
 
     /// Whether nothing was left to be leased, in this period, and (if it may have changed since)

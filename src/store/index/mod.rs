@@ -31,6 +31,7 @@ mod table;
 mod view;
 
 pub(super) use entry::{DIGEST_LEN, Entry, Packed};
+pub(super) use lease::LeaseWord;
 pub(super) use limiter::Limiter;
 pub(super) use limits::{OwnerLimiter, Whose};
 pub(super) use load::Memo;

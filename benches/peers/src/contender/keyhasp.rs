@@ -29,7 +29,7 @@ pub fn trial(keys: usize) -> Trial<Keyhasp> {
     let prefix = Prefix::new(PREFIX).expect("a good prefix");
     let sharing = Sharing::Exclusive;
     let backend =
-        Synthetic { keys, rotated: false, sharing, header: OnceLock::new(), resident: None };
+        Synthetic { keys, rotated: false, sharing, header: OnceLock::new(), resident: None, limits: None };
     let store: Arc<dyn KeyStore> = Arc::new(
         Store::builder(catalogue.expect("a good catalogue"), [prefix])
             .peppers(Peppers::new(1, PEPPER).expect("a good pepper"))

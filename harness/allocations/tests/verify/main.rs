@@ -13,8 +13,9 @@ use counting::calls_of;
 use keyhasp::backend::{Backend, BackendError, BackendErrorKind, CommitOutcome, Memory, Sharing};
 use keyhasp::store::Unavailable;
 use keyhasp::{
-    Catalogue, ChangeRules, Clock, Expiry, Grant, KeyStore, Prefix, Refusal, Rotate, Store,
-    StoreRules, SystemClock, Timestamp, Unfit, UpdateKey, Verifier,
+    Catalogue, ChangeRules, Clock, Expiry, Grant, KeyStore, Prefix, Quota, Rate, Refusal, Rotate,
+    SetLimits, Store, StoreRules, SystemClock, Timestamp, Unfit, UpdateKey, Verifier,
+    VerifyRequest,
 };
 use keyhasp_altered::{Alter, Altered};
 use world::{HOUR, PREFIXES, World, id, one_pepper, two_peppers};
@@ -207,6 +208,55 @@ fn recovering() {
             assert!(world.admin.block(issued.key.id).is_err());
         }
         refused(&world.verifier, issued.token.expose(), unavailable(Unavailable::Recovering));
+    }
+}
+
+/// With each limit, on the key and on the owner; of the quota, a lease is there.
+#[test]
+fn limited() {
+    let world = World::new();
+    let networks = |text: &str| SetLimits::new().networks([text.parse().unwrap()]);
+    let often = Rate::new(1_000, HOUR).unwrap();
+    let soon = world.clock.now().saturating_add(HOUR);
+    let spent = SetLimits::new().rate(Rate::new(1, HOUR).unwrap());
+    let inside = "2001:db8::1".parse().unwrap();
+    let cases: [(SetLimits, Option<Refusal>); 7] = [
+        (SetLimits::new().rate(often), None),
+        (networks("2001:db8::/32"), None),
+        (networks("10.0.0.0/8"), Some(Refusal::AddressRefused)),
+        (SetLimits::new().quota(Quota::once(1_000).unwrap()), None),
+        (
+            SetLimits::new().quota(Quota::once(0).unwrap()),
+            Some(Refusal::QuotaExhausted { refilled_at: None }),
+        ),
+        (SetLimits::new().not_before(soon), Some(Refusal::NotYet(soon))),
+        (spent, None),
+    ];
+    for (at, (limits, expected)) in (0..).zip(&cases) {
+        for of_owner in [false, true] {
+            for id in
+                [format!("org-{at}-{of_owner}"), format!("an-owner-of-a-long-id-{at}-{of_owner}")]
+            {
+                let (own, all) = if of_owner {
+                    (SetLimits::new(), limits)
+                } else {
+                    (limits.clone(), &SetLimits::new())
+                };
+                let issued = world.limited_key(&id, own, all.clone());
+                let request = VerifyRequest::new(issued.token.expose().as_bytes()).address(inside);
+                let first = world.store.verify_request(&request);
+                assert_eq!(first.err(), *expected, "{limits:?}");
+                let (answers, calls) =
+                    calls_of(|| [(); 3].map(|()| world.store.verify_request(black_box(&request))));
+                assert_eq!(calls, 0, "calls of the allocator, answering {:?}", answers[0]);
+                match answers[0] {
+                    Err(Refusal::RateLimited(limited)) => {
+                        assert_eq!((limited.status.remaining, at), (0, 6));
+                    }
+                    answer => assert_eq!((answer.err(), at == 6), (*expected, false)),
+                }
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use keyhasp::backend::{Backend, Memory};
 use keyhasp::{
     Access, AdminKeys, Catalogue, CreateKey, CreateOwner, Issued, ManualClock, OwnerId, Peppers,
-    Prefix, Store, Timestamp, Verifier,
+    Prefix, SetLimits, Store, Timestamp, Verifier,
 };
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
@@ -42,7 +42,13 @@ impl World {
 
     /// A new owner's first key. Ids of more than 16 bytes lie in another place of the index.
     pub(crate) fn key(&self, owner: &str) -> Issued {
-        let request = CreateOwner::with_key(CreateKey::new(Access::Full));
+        self.limited_key(owner, SetLimits::new(), SetLimits::new())
+    }
+
+    /// The same with limits of the key, and of the owner.
+    pub(crate) fn limited_key(&self, owner: &str, own: SetLimits, all: SetLimits) -> Issued {
+        let key = CreateKey::new(Access::Full).limits(own);
+        let request = CreateOwner::with_key(key).limits(all);
         self.admin.create_owner(&id(owner), request).unwrap().first_key.unwrap()
     }
 }

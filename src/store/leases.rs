@@ -1,0 +1,284 @@
+//! Quotas are spent in leases: uses that this process took out of a quota, and may spend without
+//! asking again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use super::core::Core;
+use super::error::{Refusal, Unavailable};
+use super::index::{LeaseWord, Limiter, Whose};
+use super::touched::Touched;
+use crate::backend::{BackendErrorKind, Sharing, UsageChange, UsageOf};
+use crate::clock::Timestamp;
+use crate::id::{KeyId, OwnerId, Version};
+use crate::key::{Every, Lease};
+
+/// After how many milliseconds a quota that was used up is asked for again, where other processes
+/// may have put something back.
+const RECHECK: u64 = 1_000;
+/// How often a quota may change under somebody who asks for it.
+const MOST_CHANGES: usize = 8;
+/// How many leases are put back at once.
+const CHUNK: usize = 1_000;
+
+/// Leases that are wanted, and those that were taken.
+///
+/// Whoever gets the turn asks for all that is wanted by then, in one durable step; those who waited
+/// for the turn meanwhile find what they wanted, or ask in their turn.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    wanted: Mutex<BTreeMap<UsageOf, u64>>,
+    turn: Mutex<Taken>,
+    core: OnceLock<Weak<Core>>,
+}
+
+/// Whose quotas may have a lease.
+#[derive(Debug, Default)]
+struct Taken {
+    keys: BTreeSet<KeyId>,
+    owners: BTreeSet<OwnerId>,
+    /// With how many they are looked through for those that are gone.
+    sweep_at: usize,
+}
+
+/// Whose quota is spent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Account {
+    pub(super) owner: OwnerId,
+    pub(super) whose: Whose,
+}
+
+/// What came of asking.
+enum Asked {
+    /// What there was is in the lease.
+    Leased,
+    /// The quota isn't the one that was asked for.
+    Changed,
+}
+
+impl Account {
+    fn of(&self) -> UsageOf {
+        match self.whose {
+            Whose::Key(id, _) => UsageOf::Key(id),
+            Whose::Owner(_) => UsageOf::Owner(self.owner),
+        }
+    }
+}
+
+impl Core {
+    /// Spends uses of a quota's lease; what they were taken from. Only where the lease has run out
+    /// is a new one asked for, which waits for one durable write.
+    #[inline]
+    pub(super) fn spend(
+        &self,
+        account: impl FnOnce() -> Option<Account>,
+        limiter: &Limiter<'_>,
+        now: Timestamp,
+        uses: u32,
+        is_still: impl Fn() -> bool,
+    ) -> Result<LeaseWord, Refusal> {
+        match limiter.spend(now, uses) {
+            Some(lease) => Ok(lease),
+            None => self.spend_more(account(), limiter, now, uses, &is_still),
+        }
+    }
+
+    /// Whether a quota is known not to allow so much.
+    #[inline]
+    pub(super) fn check_quota(
+        &self,
+        limiter: &Limiter<'_>,
+        now: Timestamp,
+        uses: u32,
+    ) -> Result<(), Refusal> {
+        if limiter.lease().units(now) >= uses.into() || !self.is_exhausted(limiter, now) {
+            return Ok(());
+        }
+        Err(Refusal::QuotaExhausted { refilled_at: limiter.lease().void_from() })
+    }
+
+    fn is_exhausted(&self, limiter: &Limiter<'_>, now: Timestamp) -> bool {
+        let recheck = match self.backend.sharing() {
+            Sharing::Exclusive => None,
+            Sharing::Shared { .. } => Some(RECHECK),
+        };
+        limiter.is_exhausted(now, recheck)
+    }
+
+    #[cold]
+    fn spend_more(
+        &self,
+        account: Option<Account>,
+        limiter: &Limiter<'_>,
+        now: Timestamp,
+        uses: u32,
+        is_still: &dyn Fn() -> bool,
+    ) -> Result<LeaseWord, Refusal> {
+        let unavailable = |reason| Err(Refusal::Unavailable(reason));
+        let Some(account) = account else { return unavailable(Unavailable::Recovering) };
+        let mut changes = 0;
+        loop {
+            if let Some(lease) = limiter.spend(now, uses) {
+                return Ok(lease);
+            }
+            self.check_quota(limiter, now, uses)?;
+            // Whoever is led to it anew finds another lease.
+            if !is_still() || changes == MOST_CHANGES {
+                return unavailable(Unavailable::Quota);
+            }
+            let needed = u64::from(uses) - limiter.lease().units(now).min(uses.into());
+            match self.ask(&account, now, needed) {
+                Ok(Asked::Leased) => {}
+                Ok(Asked::Changed) => changes += 1,
+                Err(reason) => return unavailable(reason),
+            }
+        }
+    }
+
+    /// Asks for all leases that are wanted, this one among them, unless somebody else just did.
+    fn ask(&self, account: &Account, now: Timestamp, needed: u64) -> Result<Asked, Unavailable> {
+        *self.leases.wanted().entry(account.of()).or_default() += needed;
+        let mut taken = self.leases.turn();
+        let wanted = std::mem::take(&mut *self.leases.wanted());
+        if let Some(unavailable) = self.gate.unavailable() {
+            return Err(unavailable);
+        }
+        if self.gate.is_recovering() {
+            return Err(Unavailable::Recovering);
+        }
+        if !wanted.contains_key(&account.of()) {
+            return Ok(Asked::Leased);
+        }
+        let lease =
+            |(of, needed): (&_, &_)| UsageChange::Lease { of: *of, needed: *needed, at: now };
+        let batch: Vec<UsageChange> = wanted.iter().map(lease).collect();
+        let outcome = self.backend.take_in_usage(&batch);
+        let leases = match outcome {
+            Ok(leases) if leases.len() == batch.len() => leases,
+            Ok(_) => return Err(Unavailable::Quota),
+            Err(error) => {
+                drop(taken);
+                // The leases are forfeited. What else the database holds is for recovery to say.
+                if error.kind() == BackendErrorKind::OutcomeUnknown
+                    && let Some(core) = self.leases.core.get().and_then(Weak::upgrade)
+                {
+                    core.suspend_judgement(&core.lock_applying(), &[]);
+                }
+                return Err(Unavailable::Quota);
+            }
+        };
+        let (mut own, mut back) = (Asked::Changed, Vec::new());
+        for ((of, needed), lease) in wanted.into_iter().zip(leases) {
+            let is_own = of == account.of();
+            let whose = if is_own { Some(account.whose) } else { self.whose_quota(&of) };
+            let put = lease.zip(whose).is_some_and(|(lease, whose)| {
+                let exhausted = (lease.units < needed).then_some(now);
+                let word = LeaseWord::new(lease.void_from, lease.units);
+                self.index.put_lease(whose, lease.since.get(), word, exhausted)
+            });
+            match lease {
+                Some(_) if put => {
+                    taken.note(self, &of);
+                    if is_own {
+                        own = Asked::Leased;
+                    }
+                }
+                Some(lease) => back.push(UsageChange::GiveBack { of, lease, at: now }),
+                None => {}
+            }
+        }
+        if !back.is_empty() {
+            // Of a quota that is forgotten already, they are forfeited if this fails.
+            let _ = self.backend.take_in_usage(&back);
+        }
+        drop(taken);
+        if let Asked::Changed = own {
+            self.learn_of(account)?;
+        }
+        Ok(own)
+    }
+
+    /// A quota was changed, and the index doesn't know of it yet.
+    fn learn_of(&self, account: &Account) -> Result<(), Unavailable> {
+        let _applying = self.lock_applying();
+        if self.gate.is_recovering() {
+            return Err(Unavailable::Recovering);
+        }
+        let mut touched = Touched::default();
+        match account.of() {
+            UsageOf::Key(key) => _ = touched.keys.insert(key, account.owner),
+            UsageOf::Owner(owner) => _ = touched.owners.insert(owner),
+        }
+        self.reload(&touched).map_err(|_| Unavailable::Quota)
+    }
+
+    fn whose_quota(&self, of: &UsageOf) -> Option<Whose> {
+        match of {
+            UsageOf::Key(id) => Some(Whose::Key(*id, None)),
+            UsageOf::Owner(id) => self.index.owner_number(id).map(Whose::Owner),
+        }
+    }
+
+    /// Puts back what is left of all leases. For a store that was closed: nobody asks for more.
+    pub(super) fn put_back_leases(&self) {
+        let mut taken = self.leases.turn();
+        let keys = std::mem::take(&mut taken.keys).into_iter().map(UsageOf::Key);
+        let owners = std::mem::take(&mut taken.owners).into_iter().map(UsageOf::Owner);
+        let at = self.now();
+        let mut left = keys.chain(owners).filter_map(|of| {
+            let lease = self.left(&of)?;
+            Some(UsageChange::GiveBack { of, lease, at })
+        });
+        loop {
+            let batch: Vec<UsageChange> = left.by_ref().take(CHUNK).collect();
+            // What isn't put back is forfeited, as after a crash.
+            if batch.is_empty() || self.backend.take_in_usage(&batch).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes what is left of one lease.
+    fn left(&self, of: &UsageOf) -> Option<Lease> {
+        let (word, limiter) = self.index.take_lease(self.whose_quota(of)?)?;
+        let void_from = word.void_from();
+        let start = |every: Every| {
+            let last = void_from?.as_millis().checked_sub(1)?;
+            Some(every.start_of(Timestamp::clamped_millis(last)))
+        };
+        let period = limiter.every().and_then(start).unwrap_or(Timestamp::MIN);
+        let since = Version::new(limiter.since());
+        (word.held() > 0).then_some(Lease { since, period, units: word.held(), void_from })
+    }
+}
+
+impl Leases {
+    /// Whose they are.
+    pub(super) fn belong_to(&self, core: Weak<Core>) {
+        self.core.get_or_init(|| core);
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, BTreeMap<UsageOf, u64>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Taken> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    fn note(&mut self, core: &Core, of: &UsageOf) {
+        match of {
+            UsageOf::Key(id) => _ = self.keys.insert(*id),
+            UsageOf::Owner(id) => _ = self.owners.insert(*id),
+        }
+        if self.keys.len() + self.owners.len() < self.sweep_at.max(CHUNK) {
+            return;
+        }
+        let is_there = |of| core.whose_quota(&of).is_some_and(|whose| core.index.has_quota(whose));
+        self.keys.retain(|id| is_there(UsageOf::Key(*id)));
+        self.owners.retain(|id| is_there(UsageOf::Owner(*id)));
+        self.sweep_at = 2 * (self.keys.len() + self.owners.len());
+    }
+}

@@ -1,0 +1,243 @@
+//! How many times in all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyhasp::backend::{Backend, BackendErrorKind, Memory, UsageOf};
+use keyhasp::store::Unavailable;
+use keyhasp::testing::{Failing, Fault, Moment, Target};
+use keyhasp::{
+    Access, CreateKey, CreateOwner, Every, Expiry, Issued, Quota, Refusal, Rotate, SetLimits,
+    Timestamp, UpdateKey,
+};
+
+use crate::common::{HOUR, START, World, builder, clock, owner};
+use crate::keep_open::KeepOpen;
+use crate::place::{OWNERS, SECOND, ask, ask_for, key, limit, limit_owner, rate};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn once(uses: u64) -> SetLimits {
+    SetLimits::new().quota(Quota::once(uses).unwrap())
+}
+
+fn each(uses: u64, every: Every) -> SetLimits {
+    SetLimits::new().quota(Quota::each(uses, every).unwrap())
+}
+
+fn exhausted(until: Option<Timestamp>) -> Result<(), Refusal> {
+    Err(Refusal::QuotaExhausted { refilled_at: until })
+}
+
+/// How many of so many tries are accepted; the others are refused for the quota.
+fn accepted(world: &World, issued: &Issued, tries: usize) -> usize {
+    let refused =
+        |refusal| assert!(matches!(refusal, Refusal::QuotaExhausted { .. }), "{refusal:?}");
+    (0..tries).filter_map(|_| ask(world, issued).map_err(refused).ok()).count()
+}
+
+/// On a backend that is kept.
+fn on(backend: &Arc<dyn Backend>) -> World {
+    let clock = clock();
+    let store = builder(&clock, 1).open_on(Arc::clone(backend)).unwrap();
+    World::of(Arc::new(store), clock)
+}
+
+fn left(backend: &Arc<dyn Backend>, of: UsageOf) -> u64 {
+    backend.usage(&[of]).unwrap()[0].quota.unwrap().left
+}
+
+#[test]
+fn spent_to_the_last_use_and_no_further() {
+    for (at, id) in OWNERS.into_iter().enumerate() {
+        for uses in [0, 1, 15, 16, 17, 1_000] {
+            for of_owner in [false, true] {
+                let world = World::new();
+                world.clock.advance(DAY * at as u32);
+                let (own, all) = if of_owner {
+                    (SetLimits::new(), once(uses))
+                } else {
+                    (once(uses), SetLimits::new())
+                };
+                let issued = key(&world, id, own, all);
+                assert_eq!(accepted(&world, &issued, uses as usize + 50), uses as usize);
+                world.clock.advance(DAY * 400);
+                assert_eq!(ask(&world, &issued).map(drop), exhausted(None));
+                // What costs nothing needs nothing.
+                assert!(ask_for(&world, &issued, 0).is_ok());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_use_costs() {
+    let world = World::new();
+    let issued = key(&world, "org", once(100), SetLimits::new());
+    for (cost, is_accepted) in [(60, true), (41, false), (40, true), (1, false)] {
+        assert_eq!(ask_for(&world, &issued, cost).is_ok(), is_accepted, "{cost}");
+    }
+    let issued = key(&world, "other", once(100), SetLimits::new());
+    assert_eq!(ask_for(&world, &issued, u32::MAX).map(drop), exhausted(None));
+    assert_eq!(accepted(&world, &issued, 150), 100, "what was refused has spent nothing");
+}
+
+#[test]
+fn refilled_when_a_period_begins() {
+    let world = World::new();
+    // START is a Thursday, and a first of January.
+    let next = |days: u32| Timestamp::from_millis(START).unwrap().saturating_add(DAY * days);
+    for (id, every, days) in [("d", Every::Day, 1), ("w", Every::Week, 4), ("m", Every::Month, 31)]
+    {
+        let issued = key(&world, id, each(20, every), SetLimits::new());
+        world.clock.set(next(0).saturating_add(HOUR));
+        assert_eq!(accepted(&world, &issued, 30), 20);
+        world.clock.set(next(days).saturating_sub(SECOND / 1_000));
+        assert_eq!(ask(&world, &issued).map(drop), exhausted(Some(next(days))));
+        world.clock.set(next(days));
+        assert_eq!(accepted(&world, &issued, 30), 20);
+        // Back before midnight: it isn't refilled when midnight comes again.
+        world.clock.set(next(days).saturating_sub(HOUR));
+        assert_eq!(accepted(&world, &issued, 30), 0);
+        world.clock.set(next(days).saturating_add(HOUR));
+        assert_eq!(accepted(&world, &issued, 30), 0);
+    }
+}
+
+/// The rate refuses first, and what it refuses spends none of the quota; the other way about, too.
+#[test]
+fn rate_and_quota() {
+    let world = World::new();
+    let both = once(3).rate(rate(2, SECOND));
+    let issued = key(&world, "org", both, SetLimits::new());
+    let limited = |answer| matches!(answer, Err(Refusal::RateLimited(_)));
+    assert!(ask(&world, &issued).is_ok() && ask(&world, &issued).is_ok());
+    for _ in 0..10 {
+        assert!(limited(ask(&world, &issued)));
+    }
+    world.clock.advance(SECOND);
+    assert_eq!(ask(&world, &issued).unwrap().rate().unwrap().remaining, 1);
+    for _ in 0..10 {
+        assert_eq!(ask(&world, &issued).map(drop), exhausted(None));
+    }
+    assert_eq!(ask_for(&world, &issued, 0).unwrap().rate().unwrap().remaining, 1);
+    assert!(limited(ask_for(&world, &issued, 2)), "the rate comes first");
+}
+
+/// What the owner's quota refuses isn't spent of the key's.
+#[test]
+fn key_and_owner_together() {
+    let world = World::new();
+    for id in OWNERS {
+        let first = key(&world, id, once(10), once(12));
+        let request = CreateKey::new(Access::Full).limits(once(10));
+        let second = world.admin.create(&owner(id), request).unwrap();
+        assert_eq!(accepted(&world, &first, 7), 7);
+        assert_eq!(accepted(&world, &second, 20), 5);
+        assert_eq!(accepted(&world, &first, 20), 0);
+        limit_owner(&world, id, SetLimits::new().no_quota());
+        assert_eq!((accepted(&world, &first, 20), accepted(&world, &second, 20)), (3, 5));
+    }
+}
+
+/// What was spent stays spent, whatever else of the key changes; an administrator's new quota
+/// begins anew.
+#[test]
+fn a_rewrite_keeps_what_was_spent() {
+    let world = World::new();
+    let issued = key(&world, "org", once(100), SetLimits::new());
+    assert_eq!(accepted(&world, &issued, 50), 50);
+    let expiry = UpdateKey::new().expires(Expiry::At(world.after(HOUR)));
+    world.admin.update(issued.key.id, expiry).unwrap();
+    let rotated = world.admin.rotate(issued.key.id, Rotate::new()).unwrap();
+    assert_eq!(accepted(&world, &issued, 10), 10);
+    // Another limit: what is left of the lease moves along.
+    limit(&world, &issued, SetLimits::new().rate(rate(1_000_000, HOUR)));
+    assert_eq!(accepted(&world, &rotated, 50), 40);
+    limit(&world, &issued, once(5));
+    assert_eq!(accepted(&world, &rotated, 10), 5);
+    limit(&world, &issued, SetLimits::new().no_quota());
+    assert_eq!(accepted(&world, &rotated, 10), 10);
+}
+
+/// The owner tightens what an administrator has set: never more than either is accepted.
+#[test]
+fn a_quota_tightened_while_a_lease_is_out() {
+    let world = World::new();
+    let (keys, issued) = {
+        let request = CreateKey::new(Access::Full).limits(once(1_600));
+        let request = CreateOwner::with_key(request);
+        world.owner_with("org", request)
+    };
+    assert_eq!(accepted(&world, &issued, 10), 10);
+    keys.update(issued.key.id, UpdateKey::new().limits(once(20))).unwrap();
+    let after = accepted(&world, &issued, 100);
+    assert!(after <= 20, "{after}");
+}
+
+#[test]
+fn exact_under_threads() {
+    let world = World::new();
+    let first = key(&world, "org", once(5_000), once(8_000));
+    let request = CreateKey::new(Access::Full).limits(once(5_000));
+    let second = world.admin.create(&owner("org"), request).unwrap();
+    let counts = std::thread::scope(|scope| {
+        let each = [&first, &first, &second, &second];
+        let each = each.map(|issued| scope.spawn(|| accepted(&world, issued, 4_000)));
+        each.map(|thread| thread.join().unwrap())
+    });
+    assert_eq!(counts.iter().sum::<usize>(), 8_000, "{counts:?}");
+    assert!(counts[0] + counts[1] <= 5_000 && counts[2] + counts[3] <= 5_000, "{counts:?}");
+}
+
+/// What is left of leases is put back on close; a crash forfeits a sixteenth at most.
+#[test]
+fn closed_and_opened_again() {
+    let backend: Arc<dyn Backend> = Arc::new(KeepOpen::new(Memory::new()));
+    let open = &backend;
+    let world = on(open);
+    let first = key(&world, "org", once(1_600), each(3_200, Every::Month));
+    assert_eq!(accepted(&world, &first, 10), 10);
+    let of = [UsageOf::Key(first.key.id), UsageOf::Owner(owner("org"))];
+    assert_eq!(of.map(|of| left(&backend, of)), [1_500, 3_000]);
+    // Another store begins where a crash of this one would leave the database.
+    let crashed = on(open);
+    assert_eq!(accepted(&crashed, &first, 1), 1);
+    crashed.store.close().unwrap();
+    assert_eq!(of.map(|of| left(&backend, of)), [1_499, 2_999]);
+    world.store.close().unwrap();
+    assert_eq!(of.map(|of| left(&backend, of)), [1_589, 3_189]);
+    assert_eq!(ask(&world, &first).unwrap_err(), Refusal::Unavailable(Unavailable::Closed));
+    let again = on(open);
+    assert_eq!(accepted(&again, &first, 2_000), 1_589);
+}
+
+/// Whatever a backend's failure leaves in doubt: nobody is let in beyond the quota.
+#[test]
+fn a_backend_that_fails() {
+    for moment in [
+        Moment::Before(BackendErrorKind::Io),
+        Moment::Before(BackendErrorKind::OutcomeUnknown),
+        Moment::After,
+    ] {
+        let failing = Arc::new(Failing::new(Memory::new()));
+        let backend: Arc<dyn Backend> = Arc::<Failing<Memory>>::clone(&failing);
+        let world = on(&backend);
+        let issued = key(&world, "org", once(64), SetLimits::new());
+        failing.inject(Fault { target: Target::Writes, nth: 1, moment, lasting: true });
+        let unavailable = |answer| {
+            matches!(
+                answer,
+                Err(Refusal::Unavailable(Unavailable::Quota | Unavailable::Recovering))
+            )
+        };
+        for _ in 0..3 {
+            assert!(unavailable(ask(&world, &issued)), "{moment:?}");
+        }
+        failing.heal();
+        world.store.recover().unwrap();
+        let count = accepted(&world, &issued, 100);
+        // One lease of a sixteenth may be forfeited.
+        assert!((56..=64).contains(&count), "{count} {moment:?}");
+    }
+}
