@@ -131,6 +131,12 @@ impl Account {
         self.period = self.period.max(Some(period));
     }
 
+    /// Whether looking at it would refill it, or begin its count.
+    fn is_due(&self, now: Timestamp) -> bool {
+        let period = self.ration.refill.map(|(_, every)| every.start_of(now));
+        self.period < period
+    }
+
     fn refilled_at(&self) -> Option<Timestamp> {
         let (_, every) = self.ration.refill?;
         every.start_after(self.period?)
@@ -212,7 +218,13 @@ impl Model {
         let (mut refusals, mut passed) = (Vec::new(), Vec::new());
         for holder in holders {
             let Some(account) = self.account(holder) else { continue };
-            if account.has(now, uses) {
+            // After the key's, the owner's isn't looked at; but where it is known not to suffice,
+            // that may be told as well.
+            let is_second = !refusals.is_empty();
+            if is_second && (account.is_due(now) || account.left >= uses.into()) {
+                continue;
+            }
+            if !is_second && account.has(now, uses) {
                 passed.push(holder);
             } else {
                 let refilled_at = account.refilled_at();
@@ -271,6 +283,11 @@ impl Model {
         }
     }
 
+    /// Rates are counted by each opening of the store for itself.
+    pub(crate) fn forget_rates(&mut self) {
+        self.buckets.clear();
+    }
+
     /// A key or an owner is gone.
     pub(super) fn forget(&mut self, holder: Holder) {
         self.buckets.remove(&holder);
@@ -287,12 +304,9 @@ impl Model {
     /// never closed, what lies in a lease is lost; where a period began, putting that back refills
     /// the quota, which else happens when it is next used.
     pub(crate) fn closing_spends(&self, is_closed: bool) -> bool {
-        self.accounts.values().any(|account| {
-            let mut looked_at = account.clone();
-            looked_at.look(self.now);
-            let is_due = looked_at.period != account.period;
-            account.may_be_leased > 0 && (!is_closed || is_due)
-        })
+        self.accounts
+            .values()
+            .any(|account| account.may_be_leased > 0 && (!is_closed || account.is_due(self.now)))
     }
 }
 

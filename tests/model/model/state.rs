@@ -96,8 +96,6 @@ impl Model {
 
     /// The same store, opened anew.
     pub(crate) fn reopen(&mut self, opening: Opening) {
-        // Rates are counted by each process for itself.
-        self.buckets.clear();
         let before = self.known_peppers.len();
         self.known_peppers.extend(&opening.peppers);
         self.opening = opening;
