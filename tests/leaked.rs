@@ -8,7 +8,7 @@ use common::{HOUR, World};
 use keyhasp::authority::{Authority, Role};
 use keyhasp::key::{State, Unfit};
 use keyhasp::store::{Denied, FoundToken, ListEvents};
-use keyhasp::{Error, EventKind, Issued, Refusal, Rotate};
+use keyhasp::{Error, EventKind, Issued, Refusal, Rotate, SetLimits, UpdateKey, UpdateOwner};
 
 fn events(world: &World) -> usize {
     world.admin.events(&ListEvents::new().limit(1_000)).unwrap().items.len()
@@ -41,6 +41,25 @@ fn each_generation_is_told_until_its_digest_is_gone() {
     assert_eq!(identify(&second), None);
     // Only what was done to the key left events.
     assert_eq!(events(&world), before + 3);
+}
+
+#[test]
+fn a_key_that_has_not_begun_is_not_accepted() {
+    for of_owner in [false, true] {
+        let world = World::new();
+        let (_, first) = world.owner("org");
+        let limits = SetLimits::new().not_before(world.after(HOUR));
+        if of_owner {
+            let update = UpdateOwner::new().limits(limits);
+            world.admin.update_owner(&first.key.owner, update).unwrap();
+        } else {
+            world.admin.update(first.key.id, UpdateKey::new().limits(limits)).unwrap();
+        }
+        let identify = || told(world.admin.identify(first.token.expose()).unwrap());
+        assert_eq!(identify(), Some((1, true, false)));
+        world.clock.advance(HOUR);
+        assert_eq!(identify(), Some((1, true, true)));
+    }
 }
 
 #[test]

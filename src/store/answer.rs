@@ -255,7 +255,7 @@ pub struct FoundToken {
     pub generation: Generation,
     /// Whether it is the key's current one.
     pub is_current: bool,
-    /// Whether a verification would accept it now.
+    /// Whether a verification would accept it now, from where and as often as its limits allow.
     pub is_accepted: bool,
 }
 

@@ -39,8 +39,7 @@ impl<'a> Caller<'a> {
                 if let Some(unfit) = standing.unfit(now) {
                     return Err(denied(Some(unfit)));
                 }
-                let starts = [&key.limits, &owner.limits].map(|limits| limits.not_before.as_ref());
-                if starts.into_iter().flatten().any(|start| now < start.value) {
+                if !has_begun(&key, &owner, now) {
                     return Err(Error::Denied(Denied::ActingKeyNotYet));
                 }
                 if key.kind == Kind::Trial {
@@ -179,6 +178,12 @@ impl<'a> Caller<'a> {
             .requiring(Precondition::Key(key.id, key.version))
             .requiring(Precondition::Owner(owner.id, owner.version))
     }
+}
+
+/// Whether neither the key nor its owner is limited to a later time.
+pub(super) fn has_begun(key: &KeyRecord, owner: &OwnerRecord, now: Timestamp) -> bool {
+    let starts = [&key.limits, &owner.limits].map(|limits| limits.not_before.as_ref());
+    starts.into_iter().flatten().all(|start| start.value <= now)
 }
 
 /// What decides on one generation of a key; `None` if it lives no more.

@@ -6,7 +6,7 @@ use constant_time_eq::constant_time_eq_n;
 
 use super::answer::{FoundToken, Key};
 use super::attempt::Decision;
-use super::caller::{Caller, standing_of};
+use super::caller::{Caller, has_begun, standing_of};
 use super::core::{Core, HeaderState};
 use super::error::{Error, PepperProblem};
 use super::lifecycle;
@@ -129,7 +129,7 @@ impl Whose {
         FoundToken {
             generation,
             is_current: generation == key.current.generation,
-            is_accepted: is_prefix_accepted && is_fit,
+            is_accepted: is_prefix_accepted && is_fit && has_begun(&key, &owner, now),
             key: Key::new(key, &owner, &state.header, now).with_usage(usage),
         }
     }

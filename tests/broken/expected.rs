@@ -437,7 +437,11 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     (Fault::UsageLosesRefusals, &["usage_of_every_field_reads_back", "usage_is_added_up"]),
     (
         Fault::UsageOutlivesItsKey,
-        &["usage_goes_with_its_key", "usage_a_quota_goes_with_its_key_or_owner"],
+        &[
+            "rule_what_was_told_goes_with_its_key",
+            "usage_goes_with_its_key",
+            "usage_a_quota_goes_with_its_key_or_owner",
+        ],
     ),
     (Fault::UsageWritesAnEvent, &["usage_leaves_records_and_events_alone"]),
 ];

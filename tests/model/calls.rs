@@ -10,6 +10,7 @@ use keyhasp::{ChangeRules, EventKind, Grant, Prefix, Timestamp};
 use serde_json::Value;
 use std::time::Duration;
 
+use crate::limits::NewLimits;
 use crate::model::Reach;
 
 /// One call.
@@ -155,7 +156,12 @@ pub(crate) enum OnOwner {
     MoveMark(Timestamp),
     Resume,
     Suspend,
-    Update { defaults: Option<Value>, ceiling: Option<Reach>, max_keys: Option<u32> },
+    Update {
+        defaults: Option<Value>,
+        ceiling: Option<Reach>,
+        max_keys: Option<u32>,
+        limits: NewLimits,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -168,6 +174,7 @@ pub(crate) struct NewKey {
     pub(crate) external_id: ExternalIdWish,
     pub(crate) prefix: Option<Prefix>,
     pub(crate) sealed: bool,
+    pub(crate) limits: NewLimits,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -176,6 +183,7 @@ pub(crate) struct NewOwner {
     pub(crate) defaults: Option<Value>,
     pub(crate) ceiling: Option<Reach>,
     pub(crate) max_keys: Option<u32>,
+    pub(crate) limits: NewLimits,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -184,6 +192,7 @@ pub(crate) struct KeyUpdate {
     pub(crate) access: Option<Reach>,
     pub(crate) expiry: Option<Expiry>,
     pub(crate) settings: Option<Value>,
+    pub(crate) limits: NewLimits,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -263,7 +272,7 @@ impl NewKey {
         if self.sealed {
             request = request.sealed();
         }
-        request.external_id(self.external_id)
+        request.external_id(self.external_id).limits(self.limits.request())
     }
 }
 
@@ -282,7 +291,7 @@ impl NewOwner {
         if let Some(max_keys) = self.max_keys {
             request = request.max_keys(max_keys);
         }
-        request
+        request.limits(self.limits.request())
     }
 }
 
@@ -303,7 +312,7 @@ impl KeyUpdate {
         if let Some(settings) = &self.settings {
             request = request.settings(settings.clone());
         }
-        request
+        request.limits(self.limits.request())
     }
 }
 
@@ -329,7 +338,7 @@ impl OnOwner {
             Self::MoveMark(to) => OwnerAction::MoveIssueMark(*to),
             Self::Resume => OwnerAction::Resume,
             Self::Suspend => OwnerAction::Suspend,
-            Self::Update { defaults, ceiling, max_keys } => {
+            Self::Update { defaults, ceiling, max_keys, limits } => {
                 let mut request = UpdateOwner::new();
                 if let Some(defaults) = defaults {
                     request = request.defaults(defaults.clone());
@@ -340,7 +349,7 @@ impl OnOwner {
                 if let Some(max_keys) = max_keys {
                     request = request.max_keys(*max_keys);
                 }
-                OwnerAction::Update(request)
+                OwnerAction::Update(request.limits(limits.request()))
             }
         }
     }

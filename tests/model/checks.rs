@@ -1,12 +1,12 @@
 //! What is compared after each call.
 
 use keyhasp::store::Unavailable;
-use keyhasp::{Grant, KeyStore, Refusal};
+use keyhasp::{Grant, KeyStore, Refusal, VerifyRequest};
 
 use crate::calls::{Call, EventQuery, KeyQuery, OwnerQuery, Side, Who};
 use crate::compare;
 use crate::driver::{Checked, Sequence};
-use crate::generate::prefixes;
+use crate::generate::{prefixes, presented};
 use crate::model::Reason;
 use crate::perform::Desk;
 use crate::walk::Walk;
@@ -38,11 +38,17 @@ impl Sequence<'_> {
     /// Verifies every token that was ever issued, and some that never were.
     pub(crate) fn check_tokens(&mut self) -> Checked {
         for issue in &self.issued {
-            let expected = self.model.verify(issue.key, issue.generation);
-            let heard = self.asked.verify(issue.text.as_bytes());
-            if let Some(difference) = compare::verdicts(&expected, &heard, &*self.asked) {
+            let (address, cost) = presented(&mut self.chance);
+            let expected = self.model.verify(issue.key, issue.generation, address, cost);
+            let request = VerifyRequest::new(issue.text.as_bytes()).cost(cost);
+            let request = address.map_or(request, |address| request.address(address));
+            let heard = self.asked.verify_request(&request);
+            let difference = compare::verdicts(&expected, &heard, &*self.asked);
+            let difference = difference.or_else(|| compare::rates(&expected, &heard));
+            if let Some(difference) = difference {
                 let (key, generation) = (issue.key, issue.generation);
-                return Err(format!("token {generation} of {key}: {difference}"));
+                let how = format!("from {address:?} for {cost}");
+                return Err(format!("token {generation} of {key} {how}: {difference}"));
             }
             self.coverage.note_verdict(&expected);
             if let Ok(grant) = heard {

@@ -76,6 +76,7 @@ pub(crate) fn verdicts(
     let same = match (expected, heard) {
         (Verdict::Unrecognized, Err(Refusal::Unrecognized)) => true,
         (Verdict::Unfit(expected), Err(Refusal::Unfit(heard))) => expected == heard,
+        (Verdict::Limited(expected), Err(heard)) => expected.contains(heard),
         (Verdict::Granted(expected), Ok(grant)) => {
             let allows = store.catalogue().iter().map(|(permission, _)| grant.allows(permission));
             grant.key() == expected.key
@@ -90,4 +91,11 @@ pub(crate) fn verdicts(
         _ => false,
     };
     (!same).then(|| format!("{expected:?} expected, {heard:?} heard"))
+}
+
+/// The same of what is left of the rate, for whoever knows what was used.
+pub(crate) fn rates(expected: &Verdict, heard: &Result<Grant, Refusal>) -> Option<String> {
+    let (Verdict::Granted(expected), Ok(grant)) = (expected, heard) else { return None };
+    let (expected, heard) = (expected.rate, grant.rate());
+    (expected != heard).then(|| format!("rate {expected:?} expected, {heard:?} heard"))
 }

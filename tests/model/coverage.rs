@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::calls::Call;
 use crate::model::{Reason, Verdict};
+use keyhasp::Refusal;
 
 /// What was seen over all sequences.
 #[derive(Debug, Default)]
@@ -27,20 +28,23 @@ const CALLS: &str = "ActOnKey:Activate ActOnKey:Block ActOnKey:ConvertTrial ActO
 
 /// Each of them is told at least once.
 const REASONS: &str = "Conflict DataForbid(keep_standard_key) DataForbid(prefixes) \
-    DataForbid(unique_names) Denied(ActingKeyUnfit(None)) Denied(ActingKeyUnfit(Some(Blocked))) \
+    DataForbid(unique_names) Denied(ActingKeyNotYet) Denied(ActingKeyUnfit(None)) Denied(ActingKeyUnfit(Some(Blocked))) \
     Denied(ActingKeyUnfit(Some(Deactivated))) Denied(ActingKeyUnfit(Some(Expired))) \
     Denied(ActingKeyUnfit(Some(Revoked))) Denied(ActingKeyUnfit(Some(Superseded))) \
     Denied(ActingKeyUnfit(Some(Suspended))) Denied(AdministratorOnly) Denied(BeyondActingKey) \
     Denied(SetByAdministrator{field:access}) Denied(SetByAdministrator{field:expiry}) \
+    Denied(SetByAdministrator{field:networks}) Denied(SetByAdministrator{field:not_before}) \
+    Denied(SetByAdministrator{field:quota}) Denied(SetByAdministrator{field:rate}) \
     Denied(TrialKey) ExternalIdTaken ExternalIdsExhausted Invalid(access) Invalid(actor) \
     Invalid(cursor) Invalid(expiry) Invalid(firstkey) Invalid(grace) Invalid(issuemark) \
-    Invalid(name) Invalid(owners) Invalid(prefix) Invalid(prefixes) Invalid(settings) \
+    Invalid(name) Invalid(networks) Invalid(owners) Invalid(prefix) Invalid(prefixes) Invalid(settings) \
     LastStandardKey NameTaken NotFound(Key) NotFound(Owner) NotFound(SealedToken) OwnerExists Pepper \
     Random State(Blocked) State(Expired) State(NotRevoked) State(NotSuspended) State(NotTrial) \
     State(Revoked) State(SealingOff) TooManyKeys";
 
 /// Each of them is given at least once.
-const VERDICTS: &str = "Granted Unfit(Blocked) Unfit(Deactivated) Unfit(Expired) Unfit(Revoked) \
+const VERDICTS: &str = "AddressMissing AddressRefused Granted Granted(rate) NotYet QuotaExhausted \
+    QuotaExhausted(refilled) RateLimited RateLimited(never) Unfit(Blocked) Unfit(Deactivated) Unfit(Expired) Unfit(Revoked) \
     Unfit(Superseded) Unfit(Suspended) Unrecognized";
 
 impl Coverage {
@@ -57,7 +61,9 @@ impl Coverage {
 
     pub(crate) fn note_verdict(&mut self, verdict: &Verdict) {
         let name = match verdict {
+            Verdict::Granted(grant) if grant.rate.is_some() => "Granted(rate)".into(),
             Verdict::Granted(_) => "Granted".into(),
+            Verdict::Limited(refusals) => limited(&refusals[0]),
             other => format!("{other:?}"),
         };
         *self.verdicts.entry(name).or_default() += 1;
@@ -81,5 +87,15 @@ impl Coverage {
             .chain(VERDICTS.split_whitespace().filter(|name| !self.verdicts.contains_key(*name)))
             .chain(dropped)
             .collect()
+    }
+}
+
+fn limited(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::QuotaExhausted { refilled_at: Some(_) } => "QuotaExhausted(refilled)".into(),
+        Refusal::RateLimited(limited) if limited.retry_after.is_none() => {
+            "RateLimited(never)".into()
+        }
+        _ => format!("{refusal:?}").chars().take_while(char::is_ascii_alphanumeric).collect(),
     }
 }

@@ -147,7 +147,11 @@ pub(crate) type Checked = Result<(), String>;
 impl Sequence<'_> {
     fn step(&mut self) -> Checked {
         self.move_clock();
-        if self.chance.percent(3) && opening::is_possible(&self.model) {
+        let is_closed = self.place.outlives_its_store();
+        if self.chance.percent(3)
+            && opening::is_possible(&self.model)
+            && !self.model.closing_spends(is_closed)
+        {
             self.reopen()?;
         }
         self.model.random_fails = self.chance.percent(2);

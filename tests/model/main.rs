@@ -24,6 +24,7 @@ mod compare;
 mod coverage;
 mod driver;
 mod generate;
+mod limits;
 mod model;
 mod opening;
 mod perform;

@@ -25,6 +25,7 @@ impl Sequence<'_> {
 
     pub(crate) fn open(&mut self) -> Checked {
         self.openings += 1;
+        self.model.forget_rates();
         let builder = opening::builder(&self.model.opening, self.model.rules)
             .clock(Arc::clone(&self.clock) as _)
             .random(Source::new(self.seed ^ self.openings << 32, Arc::clone(&self.random_fails)));

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use keyhasp::key::StoreRules;
 use keyhasp::store::{PepperProblem, Store, Unavailable};
-use keyhasp::{Error, KeyStore, Prefix};
+use keyhasp::{Error, KeyStore, Prefix, VerifyRequest};
 
 use crate::compare;
 use crate::driver::{Checked, Sequence};
+use crate::generate::presented;
 use crate::opening;
 
 /// A store on the same database, and the rules as they were when it was opened.
@@ -47,8 +48,12 @@ impl Sequence<'_> {
         }
         let Some(witness) = &self.witness else { return Ok(()) };
         for issue in &self.issued {
-            let expected = self.model.verify(issue.key, issue.generation);
-            let heard = witness.store.verify(issue.text.as_bytes());
+            // What costs nothing spends nothing, and what others spent is unknown here.
+            let (address, _) = presented(&mut self.chance);
+            let expected = self.model.judge_from(issue.key, issue.generation, address);
+            let request = VerifyRequest::new(issue.text.as_bytes()).cost(0);
+            let request = address.map_or(request, |address| request.address(address));
+            let heard = witness.store.verify_request(&request);
             if let Some(difference) = compare::verdicts(&expected, &heard, &witness.store) {
                 let (key, generation) = (issue.key, issue.generation);
                 return Err(format!("token {generation} of {key} at the witness: {difference}"));

@@ -25,6 +25,7 @@ mod check;
 #[path = "../common/mod.rs"]
 mod common;
 mod history;
+mod limited;
 mod planted;
 mod play;
 #[cfg(all(feature = "sqlite", feature = "testing", target_os = "linux"))]
@@ -42,6 +43,7 @@ use common::{builder, clock};
 use history::History;
 use keyhasp::backend::{Backend, Memory};
 use keyhasp::{Error, KeyStore, Rotate, StoreRules};
+use limited::Of;
 use planted::{Defect, Planted};
 use play::{Desk, Plan};
 use stirred::Stirred;
@@ -219,4 +221,50 @@ fn planted_defects_are_found() {
     // A store that doesn't keep the last key.
     let (seed, what) = find(StoreRules::default(), &|store| store).expect("a lost key not found");
     println!("LastKeyGoes: history {seed}: {what}");
+}
+
+/// Limited keys on backends that are made for each history.
+fn limits(make: Make<'_>, histories: u64) {
+    for seed in 0..histories {
+        let of = if seed % 2 == 0 { Of::Key } else { Of::Owner };
+        make(&|backend| {
+            let (accepted, uses) = limited::quota(backend, seed, of, &|store| store);
+            assert_eq!(accepted, uses, "a quota {of:?}, seed {seed}");
+        });
+        make(&|backend| {
+            let (accepted, allowed) = limited::rate(backend, seed, of, &|store| store);
+            assert!((1..=allowed).contains(&accepted), "{accepted} of {allowed}, seed {seed}");
+        });
+    }
+}
+
+#[test]
+fn limits_in_memory() {
+    limits(&|with| with(Arc::new(Memory::new())), 60);
+}
+
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+#[test]
+fn limits_on_sqlite() {
+    limits(&|with| with(sqlite(tempfile::tempdir().unwrap().path())), 10);
+}
+
+#[cfg(all(feature = "sled", feature = "testing"))]
+#[test]
+fn limits_on_sled() {
+    limits(&|with| with(sled(tempfile::tempdir().unwrap().path())), 10);
+}
+
+#[test]
+fn a_planted_overspending_is_found() {
+    let plant = |store| Arc::new(Planted::new(store, Defect::Overspends)) as Arc<dyn KeyStore>;
+    let find = |play: &dyn Fn(u64) -> (u64, u64)| {
+        (0..20).any(|seed| {
+            let (accepted, allowed) = play(seed);
+            accepted > allowed
+        })
+    };
+    let memory = || Arc::new(Memory::new());
+    assert!(find(&|seed| limited::quota(memory(), seed, Of::Key, &plant)), "a quota");
+    assert!(find(&|seed| limited::rate(memory(), seed, Of::Key, &plant)), "a rate");
 }

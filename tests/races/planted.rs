@@ -12,6 +12,9 @@ use keyhasp::{Error, Grant, KeyId, KeyStore, Refusal, Rotate, VerifyRequest, Ver
 pub(crate) enum Defect {
     /// Of two rotations that expect one version, the slower is made all the same.
     BothRotationsWin,
+    /// After each use that is accepted, one more is than a limit allows. Histories of limited keys
+    /// show it.
+    Overspends,
     /// A call that should read the backend is answered by what was read before.
     ReadsLate,
     /// An expected version is compared before the commit, not in it.
@@ -32,11 +35,13 @@ pub(crate) struct Planted {
     defect: Defect,
     verdicts: Mutex<HashMap<Vec<u8>, Result<Grant, Refusal>>>,
     keys: Mutex<HashMap<KeyId, Key>>,
+    granted: Mutex<Option<Grant>>,
 }
 
 impl Planted {
     pub(crate) fn new(store: Arc<dyn KeyStore>, defect: Defect) -> Self {
-        Self { store, defect, verdicts: Mutex::default(), keys: Mutex::default() }
+        let granted = Mutex::default();
+        Self { store, defect, verdicts: Mutex::default(), keys: Mutex::default(), granted }
     }
 
     /// Compares the version now, and lets the change expect none.
@@ -66,6 +71,18 @@ impl KeyStore for Planted {
 
     fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal> {
         let now = self.store.verify_request(request);
+        if self.defect == Defect::Overspends {
+            let mut granted = self.granted.lock().unwrap();
+            return match now {
+                Err(Refusal::RateLimited(_) | Refusal::QuotaExhausted { .. }) => {
+                    granted.take().ok_or(now.err().unwrap_or(Refusal::Unrecognized))
+                }
+                now => {
+                    *granted = now.ok().or(*granted);
+                    now
+                }
+            };
+        }
         if self.defect != Defect::VerifiesLate {
             return now;
         }

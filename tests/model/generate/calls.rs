@@ -124,7 +124,10 @@ impl Generator<'_> {
                 self.on_key(id, OnKey::Unblock)
             }
             Pick::Update => {
-                let (id, update) = (self.key(), self.key_update());
+                let (id, mut update) = (self.key(), self.key_update());
+                if self.model.may_be_leased(id) {
+                    update.limits.quota = None;
+                }
                 self.on_key(id, OnKey::Update(update))
             }
             Pick::Wait => {
@@ -162,7 +165,7 @@ impl Generator<'_> {
     /// A grant that was given to somebody, mostly of this owner and mostly good still.
     pub(super) fn grant(&mut self, owner: OwnerId) -> Option<Grant> {
         let is_good = |grant: &&Grant| {
-            let verdict = self.model.verify(grant.key(), grant.generation().get());
+            let verdict = self.model.judge(grant.key(), grant.generation().get());
             *grant.owner() == owner && matches!(verdict, Verdict::Granted(_))
         };
         let good: Vec<Grant> = self.grants.iter().filter(is_good).copied().collect();
@@ -247,6 +250,7 @@ impl Generator<'_> {
             defaults: self.chance.percent(50).then(|| self.settings()),
             ceiling: self.chance.percent(40).then(|| self.reach()),
             max_keys: self.chance.percent(30).then(|| self.max_keys()),
+            limits: self.owner_limits(),
         };
         Call::CreateOwner { id, owner }
     }
@@ -256,6 +260,7 @@ impl Generator<'_> {
             defaults: self.chance.percent(30).then(|| self.settings()),
             ceiling: self.chance.percent(50).then(|| self.reach()),
             max_keys: self.chance.percent(25).then(|| self.max_keys()),
+            limits: self.owner_limits(),
         };
         self.on_owner(action)
     }
@@ -279,6 +284,7 @@ impl Generator<'_> {
             },
             prefix: self.chance.percent(30).then(|| self.prefix()),
             sealed: self.chance.percent(if self.can_seal() { 60 } else { 2 }),
+            limits: self.seldom_limits(),
         }
     }
 
@@ -292,6 +298,7 @@ impl Generator<'_> {
             access: self.chance.percent(40).then(|| self.reach()),
             expiry: self.chance.percent(30).then(|| self.expiry()),
             settings: self.chance.percent(30).then(|| self.settings()),
+            limits: self.limits(),
         }
     }
 

@@ -28,11 +28,14 @@ pub(crate) fn next_moment(chance: &mut Chance, mood: &Mood, model: &Model) -> Ti
         34 => now.saturating_sub(millis(chance.below(3) as u64 * DAY)),
         _ => {
             let keys = model.keys.values();
-            let ends: Vec<Timestamp> = keys
-                .flat_map(|key| key.earlier.iter().map(|(_, end)| *end).chain(key.expires_at))
+            let moments: Vec<Timestamp> = keys
+                .flat_map(|key| {
+                    let start = key.limits.not_before.as_ref().map(|from| from.value);
+                    key.earlier.iter().map(|(_, end)| *end).chain(key.expires_at).chain(start)
+                })
                 .filter(|end| *end < now.saturating_add(millis(400 * DAY)))
                 .collect();
-            let Some(end) = chance.pick_late(&ends) else { return now };
+            let Some(end) = chance.pick_late(&moments) else { return now };
             match chance.below(3) {
                 0 => end.saturating_sub(millis(1)),
                 1 => end,

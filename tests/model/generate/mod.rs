@@ -2,6 +2,7 @@
 
 mod calls;
 mod clock;
+mod limits;
 mod mood;
 mod queries;
 mod values;
@@ -9,5 +10,6 @@ mod world;
 
 pub(crate) use calls::Generator;
 pub(crate) use clock::next_moment;
+pub(crate) use limits::presented;
 pub(crate) use mood::Mood;
 pub(crate) use world::{catalogue, prefixes};

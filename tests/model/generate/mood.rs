@@ -91,6 +91,10 @@ pub(crate) struct Mood {
     pub(super) picks: Vec<(usize, Pick)>,
     /// Whether most of it is about one key.
     pub(super) is_about_one: bool,
+    /// Whether quotas of keys are refilled, and owners have none; or else those of owners alone. An
+    /// owner's quota that is known to be used up keeps a key's from being looked at, so that it
+    /// isn't known when both were refilled.
+    pub(super) refills_keys: bool,
     /// Whether its clock often steps back.
     pub(super) steps_back: bool,
 }
@@ -107,6 +111,7 @@ impl Mood {
         if is_about_one && chance.percent(50) {
             picks.push((200, Pick::Rotate));
         }
-        Self { picks, is_about_one, steps_back: chance.percent(25) }
+        let refills_keys = chance.percent(50);
+        Self { picks, is_about_one, refills_keys, steps_back: chance.percent(25) }
     }
 }

@@ -6,6 +6,7 @@ use keyhasp::key::{Kind, SetBy};
 use keyhasp::store::{Denied, Resource};
 
 use super::access::Reach;
+use super::limits::LimitsFile;
 use super::reason::Reason;
 use super::records::{KeyFile, OwnerFile};
 use super::state::{Decided, Model};
@@ -19,21 +20,24 @@ pub(super) struct Caller {
     pub(super) owner: Option<OwnerId>,
     /// What a delegate may not go beyond: the acting key's access, and its owner's ceiling.
     pub(super) bounds: Vec<Reach>,
+    /// And its limits.
+    pub(super) acting: Option<LimitsFile>,
 }
 
 impl Model {
     /// Looks at who calls. An acting key, with the generation that was shown, must be one that
     /// would verify now.
     pub(super) fn caller(&self, by: &Authority) -> Decided<Caller> {
-        let caller = |owner, bounds| Caller {
+        let caller = |owner, bounds, acting| Caller {
             by: by.clone(),
             is_admin: by.role == Role::Administrator,
             owner,
             bounds,
+            acting,
         };
         match by.role {
-            Role::Administrator => Ok(caller(None, Vec::new())),
-            Role::Owner { owner } => Ok(caller(Some(owner), Vec::new())),
+            Role::Administrator => Ok(caller(None, Vec::new(), None)),
+            Role::Owner { owner } => Ok(caller(Some(owner), Vec::new(), None)),
             Role::Delegate { owner, key, generation } => {
                 let unfit = |unfit| vec![Reason::Denied(Denied::ActingKeyUnfit(unfit))];
                 let Some(key) = self.keys.get(&key).filter(|key| key.owner == owner) else {
@@ -47,10 +51,14 @@ impl Model {
                 if reason.is_some() {
                     return Err(unfit(reason));
                 }
+                if key.begins(owner, self.now).is_some() {
+                    return Err(vec![Reason::Denied(Denied::ActingKeyNotYet)]);
+                }
                 if key.kind == Kind::Trial {
                     return Err(vec![Reason::Denied(Denied::TrialKey)]);
                 }
-                Ok(caller(Some(owner.id), vec![key.access.clone(), owner.ceiling.clone()]))
+                let bounds = vec![key.access.clone(), owner.ceiling.clone()];
+                Ok(caller(Some(owner.id), bounds, Some(key.limits.clone())))
             }
         }
     }
@@ -83,10 +91,15 @@ impl Caller {
         self.not_admin().map_or(Ok(()), |reason| Err(vec![reason]))
     }
 
-    /// A delegate goes beyond nothing.
-    pub(super) fn beyond(&self, access: &Reach) -> Option<Reason> {
+    pub(super) fn is_delegate(&self) -> bool {
+        self.acting.is_some()
+    }
+
+    /// A delegate goes beyond nothing, and what it does to keys keeps its own key's limits.
+    pub(super) fn beyond(&self, access: &Reach, limits: &LimitsFile) -> Option<Reason> {
         let goes_beyond = self.bounds.iter().any(|bound| !access.is_within(bound));
-        goes_beyond.then_some(Reason::Denied(Denied::BeyondActingKey))
+        let is_looser = self.acting.as_ref().is_some_and(|acting| !limits.is_within(acting));
+        (goes_beyond || is_looser).then_some(Reason::Denied(Denied::BeyondActingKey))
     }
 
     /// What an administrator has set, nobody else widens.

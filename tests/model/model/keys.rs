@@ -13,6 +13,7 @@ use super::minting::{against_expiry, against_name, all};
 use super::reason::Reason;
 use super::records::{KeyFile, SwitchFile};
 use super::settings::patched;
+use super::spending::Holder;
 use super::state::{Decided, Fresh, Model, conflict, unless_refused};
 use super::verify::Verdict;
 use crate::calls::{KeyUpdate, OnKey, Rotation};
@@ -53,8 +54,10 @@ impl Model {
         }
         unless_refused(reasons)?;
         if changes {
+            let is_in_use = before.tokens().into_iter().any(|token| self.is_readable(token));
             after.change(self.mark_of(&self.owners[&before.owner]), self.now);
             self.keys.insert(id, after);
+            self.relimit(Holder::Key(id), &before.limits, is_in_use);
             self.note_key(&caller.by, kind, id, None, fields);
         }
         Ok(self.shown_key(id))
@@ -71,9 +74,9 @@ impl Model {
         }
         match action {
             OnKey::Block | OnKey::Unblock => reasons.extend(caller.not_admin()),
-            OnKey::Activate => reasons.extend(caller.beyond(&key.access)),
+            OnKey::Activate => reasons.extend(caller.beyond(&key.access, &key.limits)),
             OnKey::Prolong(expiry) => {
-                reasons.extend(caller.beyond(&key.access));
+                reasons.extend(caller.beyond(&key.access, &key.limits));
                 if is_later(*expiry, key) {
                     reasons.extend(self.against_new_expiry(caller, key, *expiry));
                 } else {
@@ -113,13 +116,14 @@ impl Model {
     }
 
     fn against_update(&self, caller: &Caller, key: &KeyFile, update: &KeyUpdate) -> Vec<Reason> {
-        let mut reasons: Vec<Reason> = caller.beyond(&key.access).into_iter().collect();
+        let mut reasons: Vec<Reason> =
+            caller.beyond(&key.access, &key.limits).into_iter().collect();
         // What is named as it is already is no change.
         if let Some(access) = update.access.as_ref().filter(|access| **access != key.access) {
             if access.names_unknown(&self.opening.catalogue) {
                 reasons.push(Reason::Invalid("access"));
             }
-            reasons.extend(caller.beyond(access));
+            reasons.extend(caller.beyond(access, &key.limits));
             if !access.is_within(&key.access) {
                 reasons.extend(caller.may_not_widen("access", key.access_by));
             }
@@ -134,6 +138,11 @@ impl Model {
         }
         if update.settings.as_ref().is_some_and(|patch| patched(&key.settings, patch).is_none()) {
             reasons.push(Reason::Invalid("settings"));
+        }
+        let access = update.access.as_ref().unwrap_or(&key.access);
+        match key.limits.with(caller, &update.limits, key.version + 1) {
+            Ok(limits) => reasons.extend(caller.beyond(access, &limits)),
+            Err(against) => reasons.extend(against),
         }
         reasons
     }
@@ -245,7 +254,8 @@ impl Model {
         how: Rotation,
         expected: Option<Version>,
     ) -> Vec<Reason> {
-        let mut reasons: Vec<Reason> = caller.beyond(&key.access).into_iter().collect();
+        let mut reasons: Vec<Reason> =
+            caller.beyond(&key.access, &key.limits).into_iter().collect();
         if how.grace.is_some_and(|grace| grace > Rotate::MAX_GRACE) {
             reasons.push(Reason::Invalid("grace"));
         }
@@ -293,6 +303,7 @@ impl Model {
         unless_refused(reasons)?;
         self.note_key(&caller.by, EventKind::KeyPurged, id, None, Fields::NONE);
         self.keys.remove(&id);
+        self.forget(Holder::Key(id));
         Ok(Value::Null)
     }
 
@@ -332,13 +343,14 @@ impl Model {
             "key": self.shown_key(key.id),
             "generation": generation,
             "is_current": generation == key.current.generation,
-            "is_accepted": matches!(self.verify(key.id, generation), Verdict::Granted(_)),
+            "is_accepted": matches!(self.judge(key.id, generation), Verdict::Granted(_)),
         }))
     }
 
     pub(super) fn open_token(&mut self, caller: &Caller, id: KeyId) -> Decided<Value> {
         let key = self.key_in_reach(caller, id)?.clone();
-        let mut reasons: Vec<Reason> = caller.beyond(&key.access).into_iter().collect();
+        let mut reasons: Vec<Reason> =
+            caller.beyond(&key.access, &key.limits).into_iter().collect();
         if key.sealed_under.is_none() {
             reasons.push(Reason::NotFound(Resource::SealedToken));
         }
@@ -380,12 +392,17 @@ fn apply_update(caller: &Caller, key: &mut KeyFile, update: &KeyUpdate) -> Field
     if let Some(patched) = update.settings.as_ref().and_then(|new| patched(&before.settings, new)) {
         key.settings = patched;
     }
-    all(&[
+    if let Ok(limits) = before.limits.with(caller, &update.limits, before.version + 1) {
+        key.limits = limits;
+    }
+    let limited = key.limits.differing(&before.limits);
+    let named = all(&[
         (key.name != before.name, Fields::NAME),
         (key.settings != before.settings, Fields::SETTINGS),
         (key.access != before.access, Fields::ACCESS),
         (key.expires_at != before.expires_at, Fields::EXPIRY),
-    ])
+    ]);
+    named.with(limited)
 }
 
 /// Whether an expiry is later than the one the key has.

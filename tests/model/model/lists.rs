@@ -33,7 +33,8 @@ impl Model {
         let mut opened = Vec::new();
         for id in self.matching(caller, query)? {
             let key = self.keys[&id].clone();
-            let is_shown = key.sealed_under.is_some() && caller.beyond(&key.access).is_none();
+            let is_shown =
+                key.sealed_under.is_some() && caller.beyond(&key.access, &key.limits).is_none();
             if is_shown {
                 reasons.extend(self.against_opening(&key));
                 opened.push(key.clone());

@@ -8,6 +8,7 @@ use keyhasp::{EventKind, Timestamp};
 use serde_json::{Value, json};
 
 use super::authority::Caller;
+use super::limits::LimitsFile;
 use super::reason::Reason;
 use super::records::{KeyFile, TokenFile};
 use super::settings::{Object, patched};
@@ -41,7 +42,10 @@ impl Model {
         if key.access.names_unknown(&self.opening.catalogue) {
             reasons.push(Reason::Invalid("access"));
         }
-        reasons.extend(caller.beyond(&key.access));
+        match LimitsFile::default().with(caller, &key.limits, 1) {
+            Ok(limits) => reasons.extend(caller.beyond(&key.access, &limits)),
+            Err(against) => reasons.extend(against),
+        }
         reasons.extend(key.expiry.and_then(|expiry| against_expiry(expiry, self.now)));
         reasons.extend(key.name.as_deref().and_then(against_name));
         if key.settings.as_ref().is_some_and(|own| patched(&Object::new(), own).is_none()) {
@@ -91,6 +95,7 @@ impl Model {
         let (id, _) = drawn(fresh);
         let sealed_under =
             if key.sealed { self.opening.sealing_keys.first().copied() } else { None };
+        let limits = LimitsFile::default().with(caller, &key.limits, 1).unwrap_or_default();
         let own = key.settings.as_ref().and_then(|own| patched(&Object::new(), own));
         let file = KeyFile {
             id,
@@ -103,6 +108,7 @@ impl Model {
             access_by: set_by,
             expires_at: key.expiry.and_then(Expiry::at),
             expiry_by: set_by,
+            limits,
             settings: own.unwrap_or_default(),
             prefix: key.prefix.unwrap_or(self.opening.prefixes[0]),
             created_at: self.now,
@@ -123,10 +129,11 @@ impl Model {
             (!file.settings.is_empty(), Fields::SETTINGS),
             (file.sealed_under.is_some(), Fields::SEAL),
         ];
+        let fields = all(&fields).with(file.limits.differing(&LimitsFile::default()));
         let text = file.current.text.clone();
         self.keys.insert(id, file);
         let first = Some(Generation::FIRST);
-        self.note_key(&caller.by, EventKind::KeyCreated, id, first, all(&fields));
+        self.note_key(&caller.by, EventKind::KeyCreated, id, first, fields);
         json!({ "key": self.shown_key(id), "token": text, "dropped": null })
     }
 

@@ -4,12 +4,14 @@
 mod access;
 mod authority;
 mod keys;
+mod limits;
 mod lists;
 mod minting;
 mod owners;
 mod reason;
 mod records;
 mod settings;
+mod spending;
 mod state;
 mod store;
 mod verify;

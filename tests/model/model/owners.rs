@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 
 use super::access::Reach;
 use super::authority::Caller;
+use super::limits::LimitsFile;
 use super::minting::all;
 use super::reason::Reason;
 use super::records::{KeyFile, OwnerFile, SwitchFile};
 use super::settings::{Object, patched};
+use super::spending::Holder;
 use super::state::{Decided, Fresh, Model, conflict, unless_refused};
 use crate::calls::{NewKey, NewOwner, OnOwner};
 
@@ -39,6 +41,8 @@ impl Model {
         if ceiling.names_unknown(&self.opening.catalogue) {
             reasons.push(Reason::Invalid("access"));
         }
+        let limits = LimitsFile::default().with(caller, &owner.limits, 1);
+        reasons.extend(limits.as_ref().err().cloned().unwrap_or_default());
         match &owner.first_key {
             Some(key) => {
                 if key.kind == Kind::Trial {
@@ -59,6 +63,7 @@ impl Model {
             defaults: defaults.unwrap_or_default(),
             suspended: None,
             ceiling,
+            limits: limits.unwrap_or_default(),
             max_keys,
             mark: None,
             created_at: self.now,
@@ -80,8 +85,9 @@ impl Model {
         expected: Option<Version>,
     ) -> Decided<Value> {
         let mut owner = self.owner_in_reach(caller, id)?.clone();
+        let before = owner.limits.clone();
         caller.require_admin()?;
-        let mut reasons = self.against_owner_action(&owner, action);
+        let mut reasons = self.against_owner_action(caller, &owner, action);
         let (kind, fields) = if reasons.is_empty() {
             self.take_owner_action(caller, &mut owner, action)
         } else {
@@ -96,16 +102,24 @@ impl Model {
             owner.version += 1;
             owner.updated_at = self.now;
             self.owners.insert(id, owner);
+            self.relimit(Holder::Owner(id), &before, true);
             self.note_owner(&caller.by, kind, id, fields);
         }
         Ok(self.owners[&id].shown())
     }
 
-    fn against_owner_action(&self, owner: &OwnerFile, action: &OnOwner) -> Vec<Reason> {
+    fn against_owner_action(
+        &self,
+        caller: &Caller,
+        owner: &OwnerFile,
+        action: &OnOwner,
+    ) -> Vec<Reason> {
         let mut reasons = Vec::new();
         match action {
             OnOwner::MoveMark(to) => reasons.extend(against_mark(*to, self.now)),
-            OnOwner::Update { defaults, ceiling, .. } => {
+            OnOwner::Update { defaults, ceiling, limits, .. } => {
+                let next = owner.limits.with(caller, limits, owner.version + 1);
+                reasons.extend(next.err().unwrap_or_default());
                 if defaults.as_ref().is_some_and(|patch| patched(&owner.defaults, patch).is_none())
                 {
                     reasons.push(Reason::Invalid("settings"));
@@ -144,17 +158,20 @@ impl Model {
                 owner.suspended = before.suspended.or_else(switch);
                 (EventKind::OwnerSuspended, all(&[(!was, Fields::SUSPENDED)]))
             }
-            OnOwner::Update { defaults, ceiling, max_keys } => {
+            OnOwner::Update { defaults, ceiling, max_keys, limits } => {
                 let new = defaults.as_ref().and_then(|patch| patched(&before.defaults, patch));
                 owner.defaults = new.unwrap_or_else(|| before.defaults.clone());
                 owner.ceiling = ceiling.clone().unwrap_or_else(|| before.ceiling.clone());
                 owner.max_keys = max_keys.unwrap_or(before.max_keys);
+                let next = before.limits.with(caller, limits, before.version + 1);
+                owner.limits = next.unwrap_or_else(|_| before.limits.clone());
                 let fields = [
                     (owner.defaults != before.defaults, Fields::SETTINGS),
                     (owner.ceiling != before.ceiling, Fields::ACCESS),
                     (owner.max_keys != before.max_keys, Fields::MAX_KEYS),
                 ];
-                (EventKind::OwnerUpdated, all(&fields))
+                let limited = owner.limits.differing(&before.limits);
+                (EventKind::OwnerUpdated, all(&fields).with(limited))
             }
         }
     }
@@ -224,9 +241,11 @@ impl Model {
         for key in keys.iter().map(|key| key.id).collect::<Vec<_>>() {
             self.note_key(&caller.by, EventKind::KeyPurged, key, None, Fields::NONE);
             self.keys.remove(&key);
+            self.forget(Holder::Key(key));
         }
         self.note_owner(&caller.by, EventKind::OwnerPurged, id, Fields::NONE);
         self.owners.remove(&id);
+        self.forget(Holder::Owner(id));
         Ok(Value::Null)
     }
 }

@@ -7,6 +7,7 @@ use keyhasp::{Prefix, Timestamp};
 use serde_json::{Value, json};
 
 use super::access::Reach;
+use super::limits::LimitsFile;
 use super::settings::{Object, effective};
 
 /// A key.
@@ -22,6 +23,7 @@ pub(crate) struct KeyFile {
     pub(crate) access_by: SetBy,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) expiry_by: SetBy,
+    pub(crate) limits: LimitsFile,
     pub(crate) settings: Object,
     pub(crate) prefix: Prefix,
     pub(crate) created_at: Timestamp,
@@ -63,6 +65,7 @@ pub(crate) struct OwnerFile {
     pub(crate) defaults: Object,
     pub(crate) suspended: Option<SwitchFile>,
     pub(crate) ceiling: Reach,
+    pub(crate) limits: LimitsFile,
     pub(crate) max_keys: u32,
     pub(crate) mark: Option<Timestamp>,
     pub(crate) created_at: Timestamp,
@@ -150,9 +153,9 @@ impl KeyFile {
             "name": self.name,
             "access": self.access.text(),
             "access_by": self.access_by,
-            "limits": no_limits(),
             "expires_at": self.expires_at,
             "expiry_by": self.expiry_by,
+            "limits": self.limits.shown(),
             "settings": effective(&self.settings, &owner.defaults),
             "own_settings": self.settings,
             "prefix": self.prefix,
@@ -168,6 +171,13 @@ impl KeyFile {
             "updated_at": self.updated_at,
             "version": self.version,
         })
+    }
+
+    /// When it begins, if that is later: it and its owner can both be limited so.
+    pub(crate) fn begins(&self, owner: &OwnerFile, now: Timestamp) -> Option<Timestamp> {
+        let both = [&self.limits.not_before, &owner.limits.not_before];
+        let latest = both.into_iter().flatten().map(|from| from.value).max();
+        latest.filter(|from| now < *from)
     }
 
     /// Why a kept token of it isn't accepted, its owner's suspension first.
@@ -201,7 +211,7 @@ impl OwnerFile {
             "defaults": self.defaults,
             "suspended": shown_switch(self.suspended.as_ref()),
             "ceiling": self.ceiling.text(),
-            "limits": no_limits(),
+            "limits": self.limits.shown(),
             "max_keys": self.max_keys,
             "issue_mark": self.mark,
             "created_at": self.created_at,
@@ -227,11 +237,6 @@ fn shown_switch(switch: Option<&SwitchFile>) -> Value {
         Some(switch) => json!({ "at": switch.at, "by": switch.by, "reason": switch.reason }),
         None => Value::Null,
     }
-}
-
-/// No call of a sequence sets any; `tests/limits` has a reference of its own for them.
-fn no_limits() -> Value {
-    json!({ "not_before": null, "networks": null, "rate": null, "quota": null })
 }
 
 impl TokenFile {

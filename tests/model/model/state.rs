@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::access::Names;
 use super::reason::Reason;
 use super::records::{KeyFile, OwnerFile};
+use super::spending::{Account, Bucket, Holder};
 use crate::calls::Call;
 
 /// With what a store was opened.
@@ -57,6 +58,10 @@ pub(crate) struct Model {
     pub(crate) mark: Option<Timestamp>,
     pub(crate) owners: BTreeMap<OwnerId, OwnerFile>,
     pub(crate) keys: BTreeMap<KeyId, KeyFile>,
+    /// What is used of rates that were used since the store was opened.
+    pub(super) buckets: BTreeMap<Holder, Bucket>,
+    /// What is left of quotas that were ever used.
+    pub(super) accounts: BTreeMap<Holder, Account>,
     /// Kept for ever.
     pub(crate) external_ids: BTreeSet<u64>,
     pub(crate) events: Vec<Event>,
@@ -81,6 +86,8 @@ impl Model {
             mark: None,
             owners: BTreeMap::new(),
             keys: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            accounts: BTreeMap::new(),
             external_ids: BTreeSet::new(),
             events: Vec::new(),
             last_event: 0,

@@ -1,9 +1,12 @@
 //! What becomes of a presented token.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
+use keyhasp::grant::RateStatus;
 use keyhasp::id::{KeyId, OwnerId};
 use keyhasp::key::{Kind, Unfit};
+use keyhasp::store::Refusal;
 use keyhasp::{Prefix, Timestamp};
 
 use super::records::TokenFile;
@@ -13,6 +16,8 @@ use super::state::Model;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
     Granted(GrantFile),
+    /// Any of these: where several limits are used up, any may be told.
+    Limited(Vec<Refusal>),
     Unfit(Unfit),
     Unrecognized,
 }
@@ -29,6 +34,7 @@ pub(crate) struct GrantFile {
     pub(crate) prefix: Prefix,
     /// Of each permission of the catalogue, in its order.
     pub(crate) allows: Vec<bool>,
+    pub(crate) rate: Option<RateStatus>,
 }
 
 impl Model {
@@ -58,8 +64,39 @@ impl Model {
         needed
     }
 
-    /// The verdict on the token of a generation of a key; the secret is the right one.
-    pub(crate) fn verify(&self, id: KeyId, generation: u32) -> Verdict {
+    /// The verdict on the token of a generation of a key; the secret is the right one. What it
+    /// costs is spent, if it is granted.
+    pub(crate) fn verify(
+        &mut self,
+        id: KeyId,
+        generation: u32,
+        address: Option<IpAddr>,
+        cost: u32,
+    ) -> Verdict {
+        let verdict = self.judge_from(id, generation, address);
+        let Verdict::Granted(grant) = verdict else { return verdict };
+        match self.spend(id, grant.owner, cost) {
+            Ok(rate) => Verdict::Granted(GrantFile { rate, ..grant }),
+            Err(refusals) => Verdict::Limited(refusals),
+        }
+    }
+
+    /// The same, as far as it doesn't depend on what was used before.
+    pub(crate) fn judge_from(
+        &self,
+        id: KeyId,
+        generation: u32,
+        address: Option<IpAddr>,
+    ) -> Verdict {
+        let verdict = self.judge(id, generation);
+        let Verdict::Granted(grant) = &verdict else { return verdict };
+        let (key, owner) = (&self.keys[&id], &self.owners[&grant.owner]);
+        let refusal = Self::wrong_place(key, owner, address);
+        refusal.map_or(verdict, |refusal| Verdict::Limited(vec![refusal]))
+    }
+
+    /// The same, wherever it comes from.
+    pub(crate) fn judge(&self, id: KeyId, generation: u32) -> Verdict {
         let Some(key) = self.keys.get(&id) else { return Verdict::Unrecognized };
         let tokens = key.tokens();
         let token = tokens.iter().find(|token| token.generation == generation);
@@ -73,6 +110,9 @@ impl Model {
         let owner = &self.owners[&key.owner];
         if let Some(unfit) = key.unfit(owner, token, self.mark_of(owner), self.now) {
             return Verdict::Unfit(unfit);
+        }
+        if let Some(from) = key.begins(owner, self.now) {
+            return Verdict::Limited(vec![Refusal::NotYet(from)]);
         }
         let ceiling = (key.kind == Kind::Standard).then_some(&owner.ceiling);
         let allows = |(name, is_read): &(&str, bool)| {
@@ -90,6 +130,7 @@ impl Model {
             ends_at: ends.into_iter().min(),
             prefix: key.prefix,
             allows: self.opening.catalogue.iter().map(allows).collect(),
+            rate: None,
         })
     }
 }

@@ -1,0 +1,145 @@
+//! Limits that hold, who has set them, and who may set others.
+
+use keyhasp::Timestamp;
+use keyhasp::event::Fields;
+use keyhasp::key::SetBy;
+use serde_json::{Value, json};
+
+use super::authority::Caller;
+use super::minting::all;
+use super::reason::Reason;
+use crate::limits::{Net, NewLimits, Pace, Ration, Tight};
+
+/// The most networks of one list.
+const MAX_NETWORKS: usize = 64;
+
+/// A limit, and who has set it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Held<T> {
+    pub(crate) value: T,
+    by: SetBy,
+}
+
+/// The limits of a key or of an owner.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct LimitsFile {
+    pub(crate) not_before: Option<Held<Timestamp>>,
+    pub(crate) networks: Option<Held<Vec<Net>>>,
+    pub(crate) rate: Option<Held<Pace>>,
+    pub(crate) quota: Option<Held<Ration>>,
+    /// The version of the record with which the count of the quota began.
+    pub(crate) quota_since: u64,
+}
+
+impl LimitsFile {
+    /// Those after some are set in the record whose next version is given; or what stands against
+    /// it.
+    pub(super) fn with(
+        &self,
+        caller: &Caller,
+        new: &NewLimits,
+        version: u64,
+    ) -> Result<Self, Vec<Reason>> {
+        let mut reasons = Vec::new();
+        let mut next = self.clone();
+        if let Some(from) = new.not_before {
+            reasons.extend(put(caller, "not_before", &mut next.not_before, from));
+        }
+        if let Some(nets) = new.nets() {
+            if nets.len() > MAX_NETWORKS {
+                reasons.push(Reason::Invalid("networks"));
+            }
+            let nets = Some(nets).filter(|nets| !nets.is_empty());
+            reasons.extend(put(caller, "networks", &mut next.networks, nets));
+        }
+        if let Some(rate) = new.rate {
+            reasons.extend(put(caller, "rate", &mut next.rate, rate));
+        }
+        if let Some(quota) = new.quota {
+            if self.counts_anew(caller, quota) {
+                next.quota_since = version;
+            }
+            reasons.extend(put(caller, "quota", &mut next.quota, quota));
+        }
+        if reasons.is_empty() { Ok(next) } else { Err(reasons) }
+    }
+
+    /// Whether a quota that is set begins to count anew. An administrator's does. An owner's does,
+    /// unless it is the same as before or tightens an administrator's; a delegate's, unless it is
+    /// the same or tightens anybody's.
+    fn counts_anew(&self, caller: &Caller, quota: Option<Ration>) -> bool {
+        match (&self.quota, quota) {
+            (Some(old), Some(new)) if !caller.is_admin => {
+                let is_bound = old.by == SetBy::Administrator || caller.is_delegate();
+                let tightens = new.is_as_tight_as(&old.value);
+                new != old.value && !(is_bound && tightens)
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether each limit of `other` on addresses, rate and uses is here too, and as tight.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        is_as_tight(self.networks.as_ref(), other.networks.as_ref())
+            && is_as_tight(self.rate.as_ref(), other.rate.as_ref())
+            && is_as_tight(self.quota.as_ref(), other.quota.as_ref())
+    }
+
+    /// The fields that differ.
+    pub(super) fn differing(&self, before: &Self) -> Fields {
+        let quota = |file: &Self| file.quota.clone().map(|quota| (quota, file.quota_since));
+        all(&[
+            (self.not_before != before.not_before, Fields::NOT_BEFORE),
+            (self.networks != before.networks, Fields::NETWORKS),
+            (self.rate != before.rate, Fields::RATE),
+            (quota(self) != quota(before), Fields::QUOTA),
+        ])
+    }
+
+    pub(super) fn shown(&self) -> Value {
+        let mut quota = shown(self.quota.as_ref());
+        if quota.is_object() {
+            quota["value"]["since"] = self.quota_since.into();
+        }
+        json!({
+            "not_before": shown(self.not_before.as_ref()),
+            "networks": shown(self.networks.as_ref()),
+            "rate": shown(self.rate.as_ref()),
+            "quota": quota,
+        })
+    }
+}
+
+/// Puts a limit in another's place; or why not: what an administrator has set, nobody else loosens
+/// or lifts, and it stays an administrator's.
+fn put<T: Tight>(
+    caller: &Caller,
+    field: &'static str,
+    held: &mut Option<Held<T>>,
+    value: Option<T>,
+) -> Option<Reason> {
+    let by = held.as_ref().map_or(SetBy::Owner, |held| held.by);
+    let loosens = match (held.as_ref(), &value) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(held), Some(value)) => !value.is_as_tight_as(&held.value),
+    };
+    let refusal = if loosens { caller.may_not_widen(field, by) } else { None };
+    *held = value.map(|value| Held { value, by: caller.set_by(by) });
+    refusal
+}
+
+fn is_as_tight<T: Tight>(own: Option<&Held<T>>, other: Option<&Held<T>>) -> bool {
+    match (own, other) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(own), Some(other)) => own.value.is_as_tight_as(&other.value),
+    }
+}
+
+fn shown<T: Tight>(held: Option<&Held<T>>) -> Value {
+    match held {
+        Some(held) => json!({ "value": held.value.shown(), "by": held.by }),
+        None => Value::Null,
+    }
+}
