@@ -17,9 +17,11 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use keyhasp::key::SetBy;
 use keyhasp::{
     Access, CreateKey, CreateOwner, Denied, Error, Expiry, Issued, Key, KeyId, Kind, ListEvents,
-    ListKeys, Refusal, Rotate, State, Token, Unfit, UpdateKey, token,
+    ListKeys, Network, Rate, Refusal, Rotate, SetLimits, State, Token, Unfit, UpdateKey,
+    VerifyRequest, token,
 };
 use serde_json::json;
 
@@ -28,6 +30,7 @@ use database::Database;
 use page::{Page, grouped, moment, moment_or_never, short_id, shortened};
 use tour::{Outcome, Tour, check};
 
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -38,6 +41,7 @@ fn tell(tour: &mut Tour) -> Outcome {
     let dashboard = limited_access(tour)?;
     let importer = settings_over_defaults(tour)?;
     let website = rotation(tour, &first.linden)?;
+    limits(tour, &importer)?;
     block(tour, &importer)?;
     let till = leak(tour, &first.mill)?;
     listing(tour)?;
@@ -186,6 +190,56 @@ fn rotation(tour: &mut Tour, website: &Issued) -> Outcome<Issued> {
     tour.refused("the old token", website.token.expose(), superseded)?;
     tour.accepted("the new token", &rotated.token)?;
     Ok(rotated)
+}
+
+/// How often, and from where; and what was used.
+fn limits(tour: &mut Tour, importer: &Issued) -> Outcome {
+    tour.step("Limits, and the last use")?;
+    tour.page.say(
+        "Ada lets the importer in three times a minute. Hugo tightens that to two, and to the \
+         network of his office; what Ada has set, he can't loosen.",
+    )?;
+    tour.page.space()?;
+    let hugo = tour.keys_of(tour.owners.harbour, "hugo@harbour")?;
+    let id = importer.key.id;
+    let a_minute = |count| Rate::new(count, MINUTE).map(|rate| SetLimits::new().rate(rate));
+    tour.ada.update(id, UpdateKey::new().limits(a_minute(3)?))?;
+    let office: Network = "192.0.2.0/24".parse()?;
+    let key = hugo.update(id, UpdateKey::new().limits(a_minute(2)?.networks([office])))?;
+    check(key.limits.rate.is_some_and(|limit| limit.by == SetBy::Administrator), "it is Ada's")?;
+    let looser = hugo.update(id, UpdateKey::new().limits(a_minute(10)?));
+    tour.failed("ten times a minute, for Hugo", looser, |error| {
+        matches!(error, Error::Denied(Denied::SetByAdministrator { field: "rate" }))
+    })?;
+
+    tour.refused("importer's token, from nowhere", importer.token.expose(), Refusal::AddressMissing)?;
+    let request = VerifyRequest::new(importer.token.expose().as_bytes());
+    let outside = tour.verifier.verify_request(&request.address("198.51.100.7".parse()?));
+    check(outside == Err(Refusal::AddressRefused), "it is refused from elsewhere")?;
+    let inside = request.address("192.0.2.17".parse()?);
+    for left in [1, 0] {
+        let grant = tour.verifier.verify_request(&inside)?;
+        check(grant.rate().is_some_and(|rate| rate.remaining == left), "the grant says what is left")?;
+        tour.page.accepted("importer's token, from the office", &format!("{left} left"))?;
+    }
+    let Err(Refusal::RateLimited(limited)) = tour.verifier.verify_request(&inside) else {
+        return Err("the third in a minute was not refused for its rate".into());
+    };
+    let wait = limited.retry_after.ok_or("it never may")?;
+    let why = format!("too many uses, good again in {} s", wait.as_secs());
+    tour.page.refused("the same a third time", &why)?;
+
+    let usage = tour.ada.get(id)?.usage.ok_or("the store keeps what is used")?;
+    let last_used = usage.last_used_at.map(moment).ok_or("it was used")?;
+    check(usage.refused.total() == 3, "three refusals of the right secret are counted")?;
+    tour.page.say(&format!("Last used {last_used}; refused {} times.", usage.refused.total()))?;
+    let lifted = SetLimits::new().no_rate().networks([]);
+    tour.ada.because("the import is over")?.update(id, UpdateKey::new().limits(lifted))?;
+    tour.page.space()?;
+    tour.page.say("The import is over, and Ada lifts both.")?;
+    tour.page.space()?;
+    tour.accepted("importer's token", &importer.token)?;
+    Ok(())
 }
 
 /// Owner and administrator have a switch each.

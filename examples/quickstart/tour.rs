@@ -10,6 +10,8 @@ use keyhasp::{
     Prefix, Refusal, Store, SystemClock, Timestamp, Token, Verifier,
 };
 
+use keyhasp::store::UsageSettings;
+
 use crate::database::Database;
 use crate::page::{Page, moment};
 
@@ -167,6 +169,7 @@ fn open(database: &Database, clock: Arc<dyn Clock>) -> Outcome<Arc<dyn KeyStore>
         .build()?;
     let builder =
         Store::builder(catalogue, [Tour::prefix()?]).peppers(Peppers::new(1, PEPPER)?).clock(clock);
+    let builder = builder.usage(UsageSettings::new());
     database.open(builder)
 }
 
