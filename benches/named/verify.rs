@@ -49,7 +49,8 @@ fn open(keys: u64, rotated: bool) -> Verifier {
 
 fn open_as(keys: u64, rotated: bool, sharing: Sharing) -> Verifier {
     let catalogue = Catalogue::builder().read("links:read").write("links:write").build().unwrap();
-    let backend = Synthetic { keys, rotated, sharing, header: OnceLock::new(), resident: None, limits: None };
+    let backend =
+        Synthetic { keys, rotated, sharing, header: OnceLock::new(), resident: None, limits: None };
     let store = Store::builder(catalogue, [Prefix::new(PREFIX).unwrap()])
         .peppers(Peppers::new(1, PEPPER).unwrap())
         .open(backend)

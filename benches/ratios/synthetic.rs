@@ -284,8 +284,7 @@ impl Backend for Synthetic {
     /// Takes it, and keeps nothing.
     fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
         let units = 1 << 30;
-        let lease =
-            Lease { since: Version::FIRST, period: Timestamp::MIN, units, void_from: None };
+        let lease = Lease { since: Version::FIRST, period: Timestamp::MIN, units, void_from: None };
         Ok(vec![Some(lease); batch.len()])
     }
 
