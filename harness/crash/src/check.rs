@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use keyhasp::{
     AdminKeys, Error, Event, EventKind, ExternalId, KeyId, KeyStore, ListEvents, ListKeys, OwnerId,
-    Refusal, State, Unfit, Verifier,
+    Refusal, State, Unfit, Verifier, VerifyRequest,
 };
 
 use crate::found::{Found, events};
 use crate::ledger::{Happened, Ledger, TokenState};
+use crate::limits::ADDRESS;
 use crate::line::Line;
 use crate::operation::{Made, Operation};
 use crate::random::Random;
@@ -324,7 +325,9 @@ pub type Answer = Result<(KeyId, OwnerId, u32, bool), Refusal>;
 
 /// What a token is answered.
 pub fn ask(verifier: &Verifier, token: &TokenState) -> Answer {
-    let grant = verifier.verify(&token.text)?;
+    // Uses of a quota would be leased, in a write that is none of the ledger's.
+    let request = VerifyRequest::new(token.text.as_bytes()).address(ADDRESS).cost(0);
+    let grant = verifier.verify_request(&request)?;
     Ok((grant.key(), *grant.owner(), grant.generation().get(), grant.is_current()))
 }
 

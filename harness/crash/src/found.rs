@@ -9,6 +9,7 @@ use keyhasp::{
 use serde_json::{Map, Value};
 
 use crate::ledger::{KeyState, OwnerState};
+use crate::limits::are_limits;
 use crate::operation::settings;
 
 /// Everything that a store shows.
@@ -22,7 +23,7 @@ pub struct Found {
     pub events: Vec<Event>,
     /// Up to where the log was pruned.
     pub pruned_through: u64,
-    /// Settings and names that aren't what any change wrote.
+    /// Settings, names and limits that aren't what any change wrote.
     pub torn: Vec<String>,
 }
 
@@ -42,21 +43,29 @@ impl Found {
         };
         for owner in owners(admin)? {
             let mark = found.mark(&owner.id.to_string(), owner.defaults.as_object());
+            if !are_limits(&owner.limits, mark, owner.version)? {
+                found
+                    .torn
+                    .push(format!("owner {}: settings of one change, limits of another", owner.id));
+            }
             let suspended = owner.suspended.is_some();
             let state = OwnerState { version: owner.version.get(), suspended, mark };
             found.owners.insert(owner.id, state);
         }
         for key in keys(admin, None)? {
-            found.add(&key);
+            found.add(&key)?;
         }
         Ok(found)
     }
 
-    fn add(&mut self, key: &Key) {
+    fn add(&mut self, key: &Key) -> Result<(), Error> {
         let mark = self.mark(&key.id.to_string(), key.own_settings.as_object());
         let name = key.name.as_ref().map(ToString::to_string);
         if name != (mark != 0).then(|| format!("n{mark}")) {
             self.torn.push(format!("key {}: settings of one change, name of another", key.id));
+        }
+        if !are_limits(&key.limits, mark, key.version)? {
+            self.torn.push(format!("key {}: settings of one change, limits of another", key.id));
         }
         let state = KeyState {
             owner: key.owner,
@@ -70,6 +79,7 @@ impl Found {
             external_id: key.external_id.map(|id| id.get()),
         };
         self.keys.insert(key.id, state);
+        Ok(())
     }
 
     /// The number that settings say.

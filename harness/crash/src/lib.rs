@@ -4,6 +4,7 @@
 //! - [`random`]: choices that a seed repeats.
 //! - [`engine`]: the durable backends, and a store on one of them.
 //! - [`operation`]: what is done to a store, as a line of text and as a call.
+//! - [`limits`]: limits that say a number, as settings and names do.
 //! - [`line`]: what a process says of what it does, one write for each line.
 //! - [`work`]: many threads that do all of it at once, until somebody kills them.
 //! - [`ledger`]: what must be there, by the acknowledgements alone.
@@ -25,6 +26,7 @@ pub mod files;
 pub mod found;
 pub mod kills;
 pub mod ledger;
+pub mod limits;
 pub mod line;
 pub mod operation;
 pub mod planted;

@@ -10,6 +10,8 @@ use keyhasp::{
 };
 use serde_json::{Value, json};
 
+use crate::limits::limits;
+
 /// A change of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -48,7 +50,7 @@ pub enum Deed {
     Unblock,
     /// The same, and a new token by force.
     UnblockAndRotate,
-    /// Settings and name say this number.
+    /// Settings, name and limits say this number.
     Update(u64),
 }
 
@@ -65,7 +67,7 @@ pub enum OwnerDeed {
     RevokeAllAndReplace,
     /// None of its keys is accepted.
     Suspend,
-    /// The default settings say this number.
+    /// The default settings and the limits say this number.
     Update(u64),
 }
 
@@ -114,13 +116,16 @@ impl Operation {
     /// # Errors
     /// As the store says.
     pub fn perform(&self, admin: &AdminKeys) -> Result<Made, Error> {
-        let new_key = || CreateKey::new(Access::Full).external_id(ExternalIdWish::Next);
+        let new_key = || -> Result<CreateKey, Error> {
+            Ok(CreateKey::new(Access::Full).external_id(ExternalIdWish::Next).limits(limits(0)?))
+        };
         match self {
             Self::CreateOwner(owner) => {
-                let created = admin.create_owner(owner, CreateOwner::with_key(new_key()))?;
+                let request = CreateOwner::with_key(new_key()?).limits(limits(0)?);
+                let created = admin.create_owner(owner, request)?;
                 Ok(created.first_key.as_ref().map(Made::of).unwrap_or_default())
             }
-            Self::CreateKey(owner) => admin.create(owner, new_key()).map(|key| Made::of(&key)),
+            Self::CreateKey(owner) => admin.create(owner, new_key()?).map(|key| Made::of(&key)),
             Self::Key(key, deed) => deed.perform(*key, admin),
             Self::Owner(owner, deed) => {
                 match deed {
@@ -128,12 +133,13 @@ impl Operation {
                     OwnerDeed::Resume => drop(admin.resume_owner(owner)?),
                     OwnerDeed::RevokeAll => drop(admin.revoke_all(owner, None)?),
                     OwnerDeed::RevokeAllAndReplace => {
-                        let revoked = admin.revoke_all(owner, Some(new_key()))?;
+                        let revoked = admin.revoke_all(owner, Some(new_key()?))?;
                         return Ok(revoked.replacement.as_ref().map(Made::of).unwrap_or_default());
                     }
                     OwnerDeed::Suspend => drop(admin.suspend_owner(owner)?),
                     OwnerDeed::Update(mark) => {
-                        let update = UpdateOwner::new().defaults(settings(*mark));
+                        let update =
+                            UpdateOwner::new().defaults(settings(*mark)).limits(limits(*mark)?);
                         drop(admin.update_owner(owner, update)?);
                     }
                 }
@@ -174,7 +180,7 @@ impl Deed {
             Self::Unblock => drop(admin.unblock(key)?),
             Self::Update(mark) => {
                 let update = UpdateKey::new().name(format!("n{mark}")).settings(settings(mark));
-                drop(admin.update(key, update)?);
+                drop(admin.update(key, update.limits(limits(mark)?))?);
             }
             // Rotations, done above.
             _ => {}

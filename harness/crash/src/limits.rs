@@ -1,0 +1,65 @@
+//! Limits that say a number, and refuse nobody.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use keyhasp::key::{Limit, Limits, Networks, QuotaRun, SetBy};
+use keyhasp::{Error, Network, Quota, Rate, SetLimits, Timestamp, Version};
+
+/// From where tokens are presented.
+pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// The values of which limits are made.
+struct Values {
+    not_before: Timestamp,
+    networks: Vec<Network>,
+    rate: Rate,
+    quota: Option<Quota>,
+}
+
+impl Values {
+    fn new(mark: u64) -> Result<Self, Error> {
+        let network = |address: [u8; 4], len| Network::new(Ipv4Addr::from(address).into(), len);
+        let third = u8::try_from(mark % 200).unwrap_or_default();
+        Ok(Self {
+            not_before: Timestamp::from_millis(mark % 1_000_000)?,
+            networks: vec![network([10, 1, third, 0], 24)?, network([127, 0, 0, 0], 8)?],
+            rate: Rate::new(Rate::MAX_COUNT, Duration::from_millis(1 + mark % 1_000))?,
+            quota: (mark % 2 == 1)
+                .then(|| Quota::once(Quota::MAX_USES - mark % 1_000))
+                .transpose()?,
+        })
+    }
+}
+
+/// What sets the limits of a number.
+///
+/// # Errors
+/// None of them is out of range.
+pub fn limits(mark: u64) -> Result<SetLimits, Error> {
+    let Values { not_before, networks, rate, quota } = Values::new(mark)?;
+    let limits = SetLimits::new().not_before(not_before).networks(networks).rate(rate);
+    Ok(match quota {
+        Some(quota) => limits.quota(quota),
+        None => limits.no_quota(),
+    })
+}
+
+/// Whether these are the limits of a number, in a record of this version.
+///
+/// # Errors
+/// As [`limits`].
+pub fn are_limits(found: &Limits, mark: u64, version: Version) -> Result<bool, Error> {
+    fn set<T>(value: T) -> Option<Limit<T>> {
+        Some(Limit { value, by: SetBy::Administrator })
+    }
+    let Values { not_before, networks, rate, quota } = Values::new(mark)?;
+    let since = found.quota.map_or(Version::FIRST, |quota| quota.value.since);
+    let expected = Limits {
+        not_before: set(not_before),
+        networks: set(Networks::new(networks)?),
+        rate: set(rate),
+        quota: quota.and_then(|quota| set(QuotaRun { quota, since })),
+    };
+    Ok(*found == expected && since <= version)
+}
