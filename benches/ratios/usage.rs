@@ -44,7 +44,8 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
 fn open_with(settings: UsageSettings) -> Verifier {
     let catalogue = Catalogue::builder().read("links:read").write("links:write").build().unwrap();
     let (sharing, header) = (Sharing::Exclusive, OnceLock::new());
-    let backend = Synthetic { keys: KEYS, rotated: false, sharing, header, resident: None };
+    let backend =
+        Synthetic { keys: KEYS, rotated: false, sharing, header, resident: None, limits: None };
     let store = Store::builder(catalogue, [Prefix::new(PREFIX).unwrap()])
         .peppers(Peppers::new(1, PEPPER).unwrap())
         .usage(settings)
