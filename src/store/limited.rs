@@ -1,8 +1,10 @@
 //! What limits a key: looked at when its secret was right and its state is in order.
 
+use std::num::NonZeroU64;
+
 use super::core::Core;
 use super::error::{RateLimited, Refusal};
-use super::index::{Entry, LeaseWord, Limiter, OwnerLimiter, Packed, Whose};
+use super::index::{Entry, LeaseWord, Limiter, OwnerLimiter, Packed, ShortOwner, Whose};
 use super::leases::Account;
 use super::request::VerifyRequest;
 use crate::clock::Timestamp;
@@ -22,13 +24,21 @@ pub(super) struct Use<'a> {
 
 /// The limits of a key and of its owner, and what was taken of them.
 #[derive(Debug)]
-pub(super) struct Limits<'a> {
-    pub(super) key: Option<Limiter<'a>>,
+struct Limits<'a> {
+    key: Option<Limiter<'a>>,
     owner: Option<OwnerLimiter<'a>>,
     /// Units of the rates.
-    taken: [Option<u64>; 2],
+    taken: [u64; 2],
     /// Uses of the quotas' leases.
     spent: [Option<LeaseWord>; 2],
+}
+
+/// What a grant says of limits that allow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passed {
+    /// The owner's id, if it is short: in a limited key's slot there is no room for it.
+    pub(super) owner: Option<ShortOwner>,
+    pub(super) rate: Option<RateUse>,
 }
 
 /// Limits were replaced while they were judged by: nothing that was said counts.
@@ -44,24 +54,24 @@ impl Core {
     /// Judges by all limits, and takes what the use costs; `None` if the key was replaced meanwhile
     /// and must be looked for again. A use that is refused has taken nothing.
     #[inline(never)]
-    pub(super) fn judge_limits<'a>(
-        &'a self,
-        one: &Use<'_>,
-    ) -> Option<Result<(Limits<'a>, Option<RateUse>), Refusal>> {
+    pub(super) fn judge_limits(&self, one: &Use<'_>) -> Option<Result<Passed, Refusal>> {
         loop {
             let key = one.entry.limited.and_then(|limited| self.index.limiter(limited));
             if key.is_some() && !one.packed.is_still() {
                 return None;
             }
             let owner = self.index.owner_limiter(one.entry.owner);
-            let mut limits = Limits { key, owner, taken: [None; 2], spent: [None; 2] };
+            let mut limits = Limits { key, owner, taken: [0; 2], spent: [None; 2] };
             let judged = self.judge_by(one, &mut limits);
             let replaced = self.replaced(one, &limits);
             if judged.is_err() || replaced.is_some() {
                 self.give_back(one, &limits);
             }
             match replaced {
-                None => return Some(judged.map(|rate| (limits, rate))),
+                None => {
+                    let owner = limits.key.as_ref().and_then(Limiter::short_owner);
+                    return Some(judged.map(|rate| Passed { owner, rate }));
+                }
                 Some(Replaced::Slot) => return None,
                 Some(Replaced::Owner) => {}
             }
@@ -69,10 +79,11 @@ impl Core {
     }
 
     /// What is no more as it was read.
+    #[inline]
     fn replaced(&self, one: &Use<'_>, limits: &Limits<'_>) -> Option<Replaced> {
         if limits.key.is_some() && !one.packed.is_still() {
             Some(Replaced::Slot)
-        } else if limits.owner.is_some_and(|owner| !self.index.is_still(&owner)) {
+        } else if limits.owner.as_ref().is_some_and(|owner| !self.index.is_still(owner)) {
             Some(Replaced::Owner)
         } else {
             None
@@ -83,34 +94,62 @@ impl Core {
     /// mostly shows it before anything is taken: so others never find less than there is.
     #[inline]
     fn judge_by(&self, one: &Use<'_>, limits: &mut Limits<'_>) -> Result<Option<RateUse>, Refusal> {
+        let Limits { key, owner, taken, spent } = limits;
         let own = one.entry.limited.and_then(|limited| limited.not_before);
-        let from = own.max(limits.owner.and_then(|owner| owner.not_before()));
+        let from = own.max(owner.as_ref().and_then(OwnerLimiter::not_before));
         if let Some(from) = from.filter(|from| *from > one.now) {
             return Err(Refusal::NotYet(from));
         }
-        let address = one.request.address;
-        let mut each = limits.both().into_iter().flatten();
-        if !each.all(|limiter| self.index.contain(&limiter, address).unwrap_or(true)) {
-            return Err(match address {
-                Some(_) => Refusal::AddressRefused,
-                None => Refusal::AddressMissing,
-            });
+        let both = [key.as_ref(), owner.as_ref().map(|owner| &owner.limiter)];
+        for limiter in both.into_iter().flatten() {
+            let address = one.request.address;
+            if self.index.contain(limiter, address) == Some(false) {
+                return Err(match address {
+                    Some(_) => Refusal::AddressRefused,
+                    None => Refusal::AddressMissing,
+                });
+            }
         }
-        let rates = limits.both().map(|both| {
-            let limiter = both?;
-            Some((limiter, limiter.gcra()?))
-        });
         let uses = one.request.cost;
-        let judge = |(limiter, rate): (Limiter<'_>, _)| {
-            self.by_rate(rate, one, &limiter, |now| limiter.judge(rate, now, uses))
-        };
-        self.longest(rates.map(|rate| rate.map(judge)))?;
-        self.spend_all(one, limits)?;
+        for limiter in both.into_iter().flatten() {
+            let Some(rate) = limiter.gcra() else { continue };
+            match limiter.judge(rate, one.now, uses) {
+                Verdict::Allowed { .. } => {}
+                // Perhaps the other one has to be waited for longer.
+                Verdict::Refused { .. } | Verdict::Ahead { .. } => self.by_rates(one, both)?,
+            }
+        }
+        for limiter in both.into_iter().flatten().filter(|limiter| limiter.has_quota()) {
+            self.check_quota(limiter, one.now, uses)?;
+        }
+        // Quotas before rates, for a lease may have to be waited for.
+        for (at, limiter) in both.into_iter().enumerate() {
+            let Some(limiter) = limiter.filter(|limiter| uses > 0 && limiter.has_quota()) else {
+                continue;
+            };
+            let account = || {
+                let short = key.as_ref().and_then(Limiter::short_owner);
+                let owner = self.index.owner(one.entry, short)?;
+                Some(Account { owner, whose: one.whose()[at] })
+            };
+            let is_still = || {
+                (key.is_none() || one.packed.is_still())
+                    && owner.as_ref().is_none_or(|owner| self.index.is_still(owner))
+            };
+            let lease = self.spend(account, limiter, one.now, uses, is_still)?;
+            spent[at] = Some(lease.with_units(uses.into()));
+        }
         // As long as nobody else comes between, what was allowed above is so here too.
         let mut shown: Option<RateUse> = None;
-        for (at, (limiter, rate)) in (0..).zip(rates).filter_map(|(at, rate)| Some((at, rate?))) {
-            let used = self.by_rate(rate, one, &limiter, |now| limiter.take(rate, now, uses))?;
-            limits.taken[at] = Some(rate.cost(uses));
+        for (at, limiter) in both.into_iter().enumerate() {
+            let Some((limiter, rate)) = limiter.and_then(|own| Some((own, own.gcra()?))) else {
+                continue;
+            };
+            let used = match limiter.take(rate, one.now, uses) {
+                Verdict::Allowed { used, .. } => RateUse { rate, used },
+                _ => self.by_rate(rate, one, limiter, |now| limiter.take(rate, now, uses))?,
+            };
+            taken[at] = rate.cost(uses);
             // Numbers are worked out only where two must be compared.
             shown = Some(match shown {
                 Some(before) if before.remaining() <= used.remaining() => before,
@@ -120,34 +159,31 @@ impl Core {
         Ok(shown)
     }
 
-    /// Spends of the quotas. They come before the rates are taken from, for a lease may have to be
-    /// waited for.
-    #[inline]
-    fn spend_all(&self, one: &Use<'_>, limits: &mut Limits<'_>) -> Result<(), Refusal> {
-        let uses = one.request.cost;
-        let counted = limits.both().map(|limiter| limiter.filter(Limiter::has_quota));
-        if uses == 0 || counted.iter().all(Option::is_none) {
-            return Ok(());
+    /// What the rates say together, where one of them doesn't just allow: of two that refuse, the
+    /// one that has to be waited for longer.
+    #[cold]
+    fn by_rates(&self, one: &Use<'_>, both: [Option<&Limiter<'_>>; 2]) -> Result<(), Refusal> {
+        let mut longest: Option<RateLimited> = None;
+        for limiter in both.into_iter().flatten() {
+            let Some(rate) = limiter.gcra() else { continue };
+            let judge = |now| limiter.judge(rate, now, one.request.cost);
+            if let Err(refused) = self.by_rate(rate, one, limiter, judge) {
+                let wait = refused.retry_after;
+                // `None` is for ever.
+                let is_longer = |before: &RateLimited| {
+                    before.retry_after.is_some_and(|other| wait.is_none_or(|wait| wait > other))
+                };
+                if longest.as_ref().is_none_or(is_longer) {
+                    longest = Some(refused);
+                }
+            }
         }
-        for limiter in counted.iter().flatten() {
-            self.check_quota(limiter, one.now, uses)?;
-        }
-        let whose = one.whose();
-        for (at, limiter) in counted.iter().enumerate() {
-            let Some(limiter) = limiter else { continue };
-            let account = || {
-                let owner = self.index.owner(one.entry, limits.key.as_ref())?;
-                Some(Account { owner, whose: whose[at] })
-            };
-            let is_still = || self.replaced(one, limits).is_none();
-            let lease = self.spend(account, limiter, one.now, uses, is_still)?;
-            limits.spent[at] = Some(lease.with_units(uses.into()));
-        }
-        Ok(())
+        longest.map_or(Ok(()), |limited| Err(Refusal::RateLimited(limited)))
     }
 
-    /// What a rate says.
-    #[inline]
+    /// What a rate says. A state that is ahead was written later than the clock was read: the clock
+    /// has stepped back, or this thread was interrupted since.
+    #[cold]
     fn by_rate(
         &self,
         rate: Gcra,
@@ -155,67 +191,37 @@ impl Core {
         limiter: &Limiter<'_>,
         judge: impl Fn(Timestamp) -> Verdict,
     ) -> Result<RateUse, RateLimited> {
-        match judge(one.now) {
-            Verdict::Allowed { used, .. } => Ok(RateUse { rate, used }),
-            Verdict::Refused { used, missing } => {
-                let retry_after = missing.map(|missing| rate.duration(missing.get()));
-                Err(RateLimited { status: RateUse { rate, used }.status(), retry_after })
-            }
-            Verdict::Ahead { .. } => self.after_a_step_back(rate, one, limiter, judge),
-        }
-    }
-
-    /// The state was written later than the clock was read: the clock has stepped back, or this
-    /// thread was interrupted since.
-    #[cold]
-    fn after_a_step_back(
-        &self,
-        rate: Gcra,
-        one: &Use<'_>,
-        limiter: &Limiter<'_>,
-        judge: impl Fn(Timestamp) -> Verdict,
-    ) -> Result<RateUse, RateLimited> {
         let now = || self.gate.pass(&*self.clock).unwrap_or(one.now);
-        limiter.step_back(rate, now);
-        match judge(now()) {
-            Verdict::Allowed { used, .. } => Ok(RateUse { rate, used }),
-            Verdict::Refused { used, missing } => {
-                let retry_after = missing.map(|missing| rate.duration(missing.get()));
-                Err(RateLimited { status: RateUse { rate, used }.status(), retry_after })
-            }
+        let mut verdict = judge(one.now);
+        if let Verdict::Ahead { .. } = verdict {
+            limiter.step_back(rate, now);
+            verdict = judge(now());
+        }
+        let uses = one.request.cost;
+        let (used, wait) = match verdict {
+            Verdict::Allowed { used, .. } => return Ok(RateUse { rate, used }),
+            Verdict::Refused { used, missing } => (used, missing.map(NonZeroU64::get)),
             // It steps back all the time.
             Verdict::Ahead { .. } => {
-                let status = RateUse { rate, used: rate.whole() }.status();
-                let uses = one.request.cost;
-                let retry_after =
-                    (uses <= status.rate.burst()).then(|| rate.duration(rate.cost(uses)));
-                Err(RateLimited { status, retry_after })
+                (rate.whole(), (uses <= rate.rate().burst()).then(|| rate.cost(uses)))
             }
-        }
-    }
-
-    /// Of several rates that refuse, the one that has to be waited for longest.
-    fn longest<T>(&self, judged: [Option<Result<T, RateLimited>>; 2]) -> Result<(), Refusal> {
-        let refused = judged.into_iter().flatten().filter_map(Result::err);
-        let longest = refused.reduce(|one, other| {
-            let wait = |limited: &RateLimited| limited.retry_after;
-            // `None` is for ever.
-            let longer = wait(&one).is_some_and(|one| wait(&other).is_none_or(|other| other > one));
-            if longer { other } else { one }
-        });
-        longest.map_or(Ok(()), |limited| Err(Refusal::RateLimited(limited)))
+        };
+        let status = RateUse { rate, used }.status();
+        Err(RateLimited { status, retry_after: wait.map(|units| rate.duration(units)) })
     }
 
     /// Gives back all that was taken. It happens only when another came between two looks at a
     /// limit, or replaced it.
+    #[cold]
     fn give_back(&self, one: &Use<'_>, limits: &Limits<'_>) {
-        for (at, (limiter, whose)) in limits.both().into_iter().zip(one.whose()).enumerate() {
+        let both = [limits.key.as_ref(), limits.owner.as_ref().map(|owner| &owner.limiter)];
+        for (at, (limiter, whose)) in both.into_iter().zip(one.whose()).enumerate() {
             let Some(limiter) = limiter else { continue };
-            if let Some(units) = limits.taken[at] {
-                self.index.untake(whose, &limiter, units);
+            if limits.taken[at] > 0 {
+                self.index.untake(whose, limiter, limits.taken[at]);
             }
             if let Some(lease) = limits.spent[at] {
-                self.index.unspend(whose, &limiter, lease);
+                self.index.unspend(whose, limiter, lease);
             }
         }
     }
@@ -225,14 +231,6 @@ impl Use<'_> {
     /// Whose limits may hold: the key's and its owner's.
     fn whose(&self) -> [Whose; 2] {
         [Whose::Key(self.key, Some(self.entry.owner)), Whose::Owner(self.entry.owner)]
-    }
-}
-
-impl<'a> Limits<'a> {
-    /// The key's and the owner's.
-    #[inline]
-    fn both(&self) -> [Option<Limiter<'a>>; 2] {
-        [self.key, self.owner.map(|owner| owner.limiter)]
     }
 }
 

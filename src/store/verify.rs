@@ -7,7 +7,7 @@ use constant_time_eq::constant_time_eq_n;
 use super::core::Core;
 use super::declassify::declassified;
 use super::error::{Refusal, Unavailable};
-use super::index::{DIGEST_LEN, Entry, Limiter, OwnerFlags};
+use super::index::{DIGEST_LEN, Entry, OwnerFlags, ShortOwner};
 use super::limited::Use;
 use super::request::VerifyRequest;
 use crate::grant::{Grant, GrantParts, RateUse};
@@ -65,7 +65,7 @@ impl Core {
             return Some(self.grant(one, prefix, None, None));
         }
         Some(match self.judge_limits(one)? {
-            Ok((limits, rate)) => self.grant(one, prefix, limits.key.as_ref(), rate),
+            Ok(passed) => self.grant(one, prefix, passed.owner, passed.rate),
             Err(refusal) => Err(refusal),
         })
     }
@@ -91,12 +91,12 @@ impl Core {
         &self,
         one: &Use<'_>,
         prefix: &Prefix,
-        limiter: Option<&Limiter<'_>>,
+        owner: Option<ShortOwner>,
         rate: Option<RateUse>,
     ) -> Result<Grant, Refusal> {
         let entry = one.entry;
         let recovering = Refusal::Unavailable(Unavailable::Recovering);
-        let owner = self.index.owner(entry, limiter).ok_or(recovering)?;
+        let owner = self.index.owner(entry, owner).ok_or(recovering)?;
         let standing = entry.standing;
         let ends_at = match (standing.expires_at, standing.ends_at) {
             (Some(expiry), Some(end)) => Some(expiry.min(end)),

@@ -20,6 +20,9 @@ const NEVER: u64 = (1 << TIME_BITS) - 1;
 /// How long an owner's id may be to lie in the slot, beside its number.
 pub(in crate::store) const SHORT_OWNER: usize = 16;
 
+/// Such an id, padded.
+pub(in crate::store) type ShortOwner = [u8; SHORT_OWNER];
+
 /// How much of a digest is compared: 192 bits, which nobody guesses, so that whose token it is and
 /// until when fits into the same cache line.
 pub(in crate::store) const DIGEST_LEN: usize = 24;

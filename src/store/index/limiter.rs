@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::cells::{Cell, WORDS};
-use super::entry::{bytes, words};
+use super::entry::{ShortOwner, bytes, words};
 use super::lease::LeaseWord;
 use crate::clock::Timestamp;
 use crate::id::OwnerId;
@@ -175,8 +175,8 @@ impl<'a> Limiter<'a> {
 
     /// The owner of the key, if its id is short.
     #[inline]
-    pub(in crate::store) fn short_owner(&self) -> Option<OwnerId> {
-        (self.shape.own[0] != 0).then(|| OwnerId::from_padded(bytes::<16>(&self.shape.own)))
+    pub(in crate::store) fn short_owner(&self) -> Option<ShortOwner> {
+        (self.shape.own[0] != 0).then(|| bytes(&self.shape.own))
     }
 
     /// The owner's first moment.

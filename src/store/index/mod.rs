@@ -31,7 +31,7 @@ mod slot;
 mod table;
 mod view;
 
-pub(super) use entry::{DIGEST_LEN, Entry, Packed};
+pub(super) use entry::{DIGEST_LEN, Entry, Packed, ShortOwner};
 pub(super) use lease::LeaseWord;
 pub(super) use limiter::Limiter;
 pub(super) use limits::{OwnerLimiter, Whose};

@@ -5,9 +5,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::entry::{Entry, Packed};
+use super::entry::{Entry, Packed, ShortOwner};
 use super::interned::{OwnerNumbers, Owners, SetNumbers, Sets};
-use super::limiter::Limiter;
 use super::limits::{LineNumbers, Lines};
 use super::slot::{Words, tag_of};
 use super::table::{Probe, Table, Writer};
@@ -151,19 +150,16 @@ impl Index {
         Some(OwnerFlags::from_word(self.owners.word(entry.owner)?))
     }
 
-    /// An entry's owner.
+    /// An entry's owner, whose id lies with the key's limits if it is short and they took its place.
     #[inline]
     pub(in crate::store) fn owner(
         &self,
         entry: &Entry,
-        limiter: Option<&Limiter<'_>>,
+        with_limits: Option<ShortOwner>,
     ) -> Option<OwnerId> {
-        match entry.short_owner {
+        match entry.short_owner.or(with_limits) {
             Some(short) => Some(OwnerId::from_padded(short)),
-            None => match limiter.and_then(Limiter::short_owner) {
-                Some(short) => Some(short),
-                None => Some(*self.owners.get(entry.owner)?.id.get()?),
-            },
+            None => Some(*self.owners.get(entry.owner)?.id.get()?),
         }
     }
 
