@@ -85,7 +85,7 @@ pub fn watched(open: Open<'_>, watch: &mut dyn FnMut(&[String])) -> Vec<String> 
     let watching = builder(&story.clock, 4, ["acme_live", "acme_old"]).watch(watch_all());
     story.used(&Arc::new(open(watching)));
     let second = builder(&story.clock, 2, ["acme_live", "acme_old"]);
-    story.under_two(&(Arc::new(open(second)) as _));
+    story.under_two(&Arc::new(open(second)));
     story.tokens
 }
 
@@ -178,7 +178,8 @@ impl Story<'_> {
         store.close().unwrap();
     }
 
-    fn under_two(&mut self, store: &Arc<dyn KeyStore>) {
+    fn under_two(&mut self, opened: &Arc<Store>) {
+        let store: &Arc<dyn KeyStore> = &(Arc::<Store>::clone(opened) as _);
         let admin = AdminKeys::new(Arc::clone(store), "root").unwrap();
         let keys = OwnerKeys::new(Arc::clone(store), owner("acme"), "alice").unwrap();
         let prefixes = ["acme_live", "acme_test"].map(prefix);
@@ -186,6 +187,8 @@ impl Story<'_> {
         self.states(&admin, &keys);
         self.contents(store, &admin, &keys);
         self.owners(&admin);
+        // The end must write no more.
+        self.then(opened.flush_usage());
         store.close().unwrap();
     }
 
