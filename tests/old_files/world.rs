@@ -3,15 +3,17 @@
 #![allow(dead_code, unreachable_pub)] // Each test binary uses its part.
 #![allow(clippy::unwrap_used)]
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyhasp::store::StoreBuilder;
+use keyhasp::store::{StoreBuilder, UsageSettings, Watch};
 use keyhasp::{
     Access, AdminKeys, Catalogue, ChangeRules, Clock, CreateKey, CreateOwner, DelegatedKeys, Error,
     Event, Every, Expiry, ExternalId, ExternalIdWish, Issued, KeyId, KeyStore, ListEvents,
     ListKeys, ListOwners, ManualClock, Network, OwnerId, OwnerKeys, Peppers, Prefix, Quota, Rate,
     Refill, Rotate, SealingKeys, SetLimits, State, Store, StoreRules, Timestamp, UpdateOwner,
+    VerifyRequest,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -22,6 +24,7 @@ const BEGINS: u64 = 1_767_225_600_000;
 /// Ten days later, when it is read.
 const READ: u64 = BEGINS + 10 * 24 * 3_600_000;
 
+const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 const RULES: StoreRules =
@@ -58,6 +61,8 @@ fn builder(clock: &Arc<ManualClock>, seed: u64, prefixes: [&str; 2]) -> StoreBui
         .peppers(Peppers::new(2, [0x22; 32]).unwrap().and(1, [0x11; 32]).unwrap())
         .sealing_keys(SealingKeys::new(1, [0x33; 32]).unwrap())
         .clock(Arc::clone(clock) as _)
+        // Not written while the story is told, but where it says so.
+        .usage(UsageSettings::new().counts().addresses(100 * DAY).interval(HOUR))
         .random(ChaCha20Rng::seed_from_u64(seed))
 }
 
@@ -77,9 +82,23 @@ pub fn watched(open: Open<'_>, watch: &mut dyn FnMut(&[String])) -> Vec<String> 
     let first = builder(&story.clock, 1, ["acme_live", "acme_old"])
         .peppers(Peppers::new(1, [0x11; 32]).unwrap());
     story.under_one_pepper(&(Arc::new(open(first)) as _));
+    let watching = builder(&story.clock, 4, ["acme_live", "acme_old"]).watch(watch_all());
+    story.used(&Arc::new(open(watching)));
     let second = builder(&story.clock, 2, ["acme_live", "acme_old"]);
-    story.under_two(&(Arc::new(open(second)) as _));
+    story.under_two(&Arc::new(open(second)));
     story.tokens
+}
+
+/// For everything there is to tell.
+pub fn watch_all() -> Watch {
+    Watch::new()
+        .expiries()
+        .trials_ending_within(500 * DAY)
+        .tokens_older_than(12 * HOUR)
+        .keys_unused_for(12 * HOUR)
+        .earlier_tokens_used_within(30 * DAY)
+        .refusals(1, DAY)
+        .only_when_asked()
 }
 
 struct Story<'a> {
@@ -134,7 +153,33 @@ impl Story<'_> {
         store.close().unwrap();
     }
 
-    fn under_two(&mut self, store: &Arc<dyn KeyStore>) {
+    /// Tokens are used and refused, and what is due of their keys is told.
+    fn used(&mut self, store: &Arc<Store>) {
+        let shared: Arc<dyn KeyStore> = Arc::<Store>::clone(store);
+        let admin = AdminKeys::new(Arc::clone(&shared), "root").unwrap();
+        let keys = OwnerKeys::new(shared, owner("acme"), "alice").unwrap();
+        let soon = self.after(HOUR);
+        self.issued(keys.create(CreateKey::new(Access::Full).expires(soon)));
+        let trial = CreateKey::trial(Access::Full, self.after(20 * DAY));
+        self.issued(admin.create(&owner("acme"), trial));
+        let limited = CreateKey::new(Access::Full).limits(limits());
+        self.owner(&admin, "umbrella", CreateOwner::with_key(limited).limits(limits()));
+        let addresses = ["192.0.2.9", "2001:db8::1"].map(|text| text.parse::<IpAddr>().unwrap());
+        let tokens = self.tokens.clone();
+        for address in addresses.into_iter().cycle().take(6) {
+            for token in &tokens {
+                let _verdict =
+                    store.verify_request(&VerifyRequest::new(token.as_bytes()).address(address));
+            }
+        }
+        self.clock.advance(DAY / 2);
+        self.then(store.look_out().map(drop));
+        self.then(store.flush_usage());
+        store.close().unwrap();
+    }
+
+    fn under_two(&mut self, opened: &Arc<Store>) {
+        let store: &Arc<dyn KeyStore> = &(Arc::<Store>::clone(opened) as _);
         let admin = AdminKeys::new(Arc::clone(store), "root").unwrap();
         let keys = OwnerKeys::new(Arc::clone(store), owner("acme"), "alice").unwrap();
         let prefixes = ["acme_live", "acme_test"].map(prefix);
@@ -142,6 +187,8 @@ impl Story<'_> {
         self.states(&admin, &keys);
         self.contents(store, &admin, &keys);
         self.owners(&admin);
+        // The end must write no more.
+        self.then(opened.flush_usage());
         store.close().unwrap();
     }
 
