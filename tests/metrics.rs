@@ -14,8 +14,8 @@ use common::{HOUR, World, builder, clock, owner};
 use keyhasp::backend::Memory;
 use keyhasp::integrations::metrics::{Measured, MeasuredBackend};
 use keyhasp::{
-    Access, Clock, CreateKey, CreateOwner, Expiry, KeyId, Rate, Rotate, SetLimits, Timestamp,
-    UpdateKey, VerifyRequest,
+    Access, Clock, CreateKey, CreateOwner, Expiry, KeyId, Quota, Rate, Rotate, SetLimits,
+    Timestamp, UpdateKey, VerifyRequest,
 };
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
@@ -169,6 +169,8 @@ fn verifications_by_outcome() {
     let hourly = limited("hourly", SetLimits::new().rate(Rate::new(1, HOUR).unwrap()));
     once_from(None, "accepted", hourly.expose());
     once_from(None, "rate_limited", hourly.expose());
+    let spent = limited("spent", SetLimits::new().quota(Quota::once(0).unwrap()));
+    once_from(None, "quota_exhausted", spent.expose());
     let mut once = |outcome, token: &str| once_from(None, outcome, token);
     once("unrecognized", "letmein");
     let (keys, first) = world.owner("org");
@@ -191,7 +193,7 @@ fn verifications_by_outcome() {
     once("suspended", token);
     world.store.close().unwrap();
     once("unavailable", token);
-    assert_eq!(seen.len(), 13);
+    assert_eq!(seen.len(), 14);
 }
 
 #[test]

@@ -106,10 +106,12 @@ impl IntoResponse for Fault {
 /// The layer's refusals in this shape. Whoever lacks the secret, and whoever has that of a key that
 /// isn't good now, are told the same.
 pub(crate) fn refused(refused: &Refused<'_>) -> Response<String> {
-    let slug = match refused.status() {
-        StatusCode::BAD_REQUEST => "invalid-credentials",
-        StatusCode::UNAUTHORIZED => "unauthorized",
-        StatusCode::FORBIDDEN => "missing-scope",
+    let slug = match (refused.status(), refused.scope()) {
+        (StatusCode::BAD_REQUEST, _) => "invalid-credentials",
+        (StatusCode::UNAUTHORIZED, _) => "unauthorized",
+        (StatusCode::FORBIDDEN, Some(_)) => "missing-scope",
+        (StatusCode::FORBIDDEN, None) => "forbidden",
+        (StatusCode::TOO_MANY_REQUESTS, _) => "too-many-requests",
         _ => "unavailable",
     };
     refused.json(&json!({"error": slug, "message": refused.detail()}))

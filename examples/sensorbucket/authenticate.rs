@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use keyhasp::integrations::http::{Credentials, Presented};
+use keyhasp::integrations::http::{Credentials, Presented, Refused};
 use keyhasp::token::Inspection;
 use keyhasp::{Grant, Refusal, State as KeyState, Unfit};
 use serde::Serialize;
@@ -31,7 +31,8 @@ pub(crate) async fn authenticate_api_key(
     State(service): State<Arc<Service>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let token = match Credentials::bearer().find(&headers) {
+    let credentials = Credentials::bearer();
+    let token = match credentials.find(&headers) {
         Presented::Token(token) if !token.is_empty() => token,
         Presented::Doubled => return Err(Problem::INVALID_INPUT),
         _ => return Err(Problem::NO_AUTHORIZATION),
@@ -43,6 +44,11 @@ pub(crate) async fn authenticate_api_key(
             Ok(Json(json!({ "extra": extra })).into_response())
         }
         Err(Refusal::Unavailable(_)) => Err(Problem::INTERNAL),
+        // A good key, which may just not now: a gateway mustn't take it for a bad one.
+        Err(refusal @ (Refusal::RateLimited(_) | Refusal::QuotaExhausted { .. })) => {
+            let refused = Refused::new(refusal.into(), &credentials).at(service.now());
+            Ok(Problem::of_refused(&refused).into_response())
+        }
         Err(Refusal::Unfit(Unfit::Expired)) => {
             if let Inspection::WellFormed { id, .. } = service.verifier.inspect(token)
                 && let Ok(key) = service.keys.get(id).await

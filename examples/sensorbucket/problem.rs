@@ -64,6 +64,7 @@ problems! {
     INVALID_INPUT: BAD_REQUEST, "Invalid input";
     UNAUTHORIZED: UNAUTHORIZED, "Unauthorized", "UNAUTHORIZED";
     FORBIDDEN: FORBIDDEN, "Forbidden", "FORBIDDEN";
+    TOO_MANY_REQUESTS: TOO_MANY_REQUESTS, "Too many requests", "TOO_MANY_REQUESTS";
     NO_SUCH_PATH: NOT_FOUND, "404 page not found";
     NO_SUCH_METHOD: METHOD_NOT_ALLOWED, "Method not allowed";
     INTERNAL: INTERNAL_SERVER_ERROR, "Internal server error";
@@ -81,6 +82,7 @@ impl Problem {
             StatusCode::UNAUTHORIZED => Self::UNAUTHORIZED,
             StatusCode::FORBIDDEN => Self::FORBIDDEN,
             StatusCode::BAD_REQUEST => Self::INVALID_INPUT,
+            StatusCode::TOO_MANY_REQUESTS => Self::TOO_MANY_REQUESTS,
             _ => Self::INTERNAL,
         };
         refused.json(&serde_json::json!(problem))

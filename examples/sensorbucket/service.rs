@@ -53,6 +53,7 @@ impl Service {
     pub(crate) fn layer(&self) -> KeyLayer {
         let sessions = Arc::clone(&self.sessions);
         KeyLayer::new(self.verifier.clone())
+            .clock(Arc::clone(&self.clock))
             .session(move |parts| sessions.find(&parts.headers))
             .answer_by(Problem::of_refused)
             .unavailable_is_500()

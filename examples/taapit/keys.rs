@@ -105,6 +105,7 @@ fn all(keys: &DelegatedKeys) -> Result<Vec<Key>, Error> {
 /// Never the token: that is shown when the key is made.
 pub(crate) fn shown(key: &Key) -> Value {
     let networks = key.limits.networks.as_ref().map(|limit| &limit.value);
+    let last_used_at = key.usage.and_then(|usage| usage.last_used_at);
     json!({
         "id": shown_id(key.id),
         "name": key.name,
@@ -114,6 +115,7 @@ pub(crate) fn shown(key: &Key) -> Value {
         "allowed_ips": networks.map_or(&[][..], Networks::as_slice),
         "is_active": key.state == KeyState::Active,
         "created_at": shown_time(key.created_at),
+        "last_used_at": last_used_at.map(shown_time),
     })
 }
 

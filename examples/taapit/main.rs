@@ -24,10 +24,10 @@
 //! A user's keys together may do 600 requests a minute. Each answer to one of them has
 //! `X-RateLimit-Limit`, `-Remaining` and `-Reset`; one too many is 429, with `Retry-After`.
 //!
-//! Not here yet: when a key was last used.
+//! A key is shown with its `last_used_at`, to the minute; null if it never was.
 
 pub(crate) mod api;
-mod keys;
+pub(crate) mod keys;
 pub(crate) mod level;
 mod page;
 pub(crate) mod problem;

@@ -77,6 +77,9 @@ pub(crate) fn refused(refused: &Refused<'_>) -> Response<String> {
             Problem::forbidden("address_not_allowed", NOT_FROM_HERE)
         }
         Why::RateLimited(_) => Problem::new(refused.status(), "rate_limited", TOO_MANY),
+        Why::QuotaExhausted { .. } => {
+            Problem::new(refused.status(), "quota_exhausted", refused.detail())
+        }
         Why::Permission(scope) => Problem::lacking(scope),
         Why::ReadOnly => Problem::forbidden("read_only_key", READS_ONLY),
         Why::Unavailable(_) => Problem::unavailable(),
@@ -90,8 +93,10 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
             Error::NotFound(_) => Self::not_found(),
-            // The key was switched off since.
-            Error::Denied(Denied::ActingKeyUnfit(_)) => Self::unauthorized(),
+            // The key was switched off since, or limited to a later time.
+            Error::Denied(Denied::ActingKeyUnfit(_) | Denied::ActingKeyNotYet) => {
+                Self::unauthorized()
+            }
             Error::Denied(denied) => Self::forbidden("permission_denied", denied.to_string()),
             Error::Invalid(invalid) => Self::parameter(invalid.to_string()),
             Error::Conflict { .. }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyhasp::store::StoreBuilder;
+use keyhasp::store::{StoreBuilder, UsageSettings};
 use keyhasp::{
     Access, AdminKeys, CreateKey, CreateOwner, Error, Invalid, Issued, KeyStore, Network, OwnerId,
     OwnerKeys, Prefix, Rate, SetLimits, Store, Token,
@@ -27,9 +27,11 @@ pub(crate) struct Demonstration {
     pub(crate) limited: Token,
 }
 
-/// The store's builder: what its tokens look like and what they can be allowed.
+/// The store's builder: what its tokens look like, what they can be allowed, and that their use is
+/// kept.
 pub(crate) fn store() -> Result<StoreBuilder, Invalid> {
-    Ok(Store::builder(level::catalogue()?, [Prefix::new(PREFIX)?]))
+    let builder = Store::builder(level::catalogue()?, [Prefix::new(PREFIX)?]);
+    Ok(builder.usage(UsageSettings::new()))
 }
 
 /// Fills a fresh store; `None` on one that has its user already.

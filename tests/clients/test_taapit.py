@@ -12,6 +12,7 @@ import service
 from service import PATIENCE, Service, ServiceCase
 
 TOKEN = re.compile(r"taapit_[0-9A-Za-z]{70}")
+DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 RESOURCES = ["domains", "links", "projects", "workspaces", "analytics"]
 
 
@@ -33,6 +34,11 @@ def create(running, *arguments):
     """`--create` on the running service's database, by a process of its own."""
     command = [service.EXAMPLES / "taapit", "--db", running.database, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def last_uses(listed):
+    """Taken out of the list, since they change with the asking."""
+    return [key.pop("last_used_at") for key in listed["items"]]
 
 
 class Started(ServiceCase):
@@ -99,12 +105,17 @@ class Lasting(ServiceCase):
             off = ask(running, full, f"/api-keys/{own['id']}", "DELETE")
             self.assertEqual((off.status, off.json()["is_active"]), (200, False))
             listed = ask(running, full, "/api-keys").json()
+            # Newest first, so the last is the one by which it is listed, and used again then.
+            uses = last_uses(listed)
+            self.assertEqual([use is None for use in uses], [False, True, False])
             running.restart()
             again = dict(running.first_line)
             self.assertTrue(again.pop("url").endswith("/v1"))
             nothing = {"token": None, "read_only_token": None, "limited_token": None}
             self.assertEqual(again, nothing)
-            self.assertEqual(ask(running, full, "/api-keys").json(), listed)
+            listed_again = ask(running, full, "/api-keys").json()
+            self.assertEqual(last_uses(listed_again)[:2], uses[:2])
+            self.assertEqual(listed_again, listed)
             self.assertEqual(ask(running, line["read_only_token"]).status, 200)
             self.assertEqual(ask(running, limited).status, 401)
 
@@ -123,6 +134,10 @@ class Lasting(ServiceCase):
                 time.sleep(0.05)
             own = ask(running, token).json()
             self.assertIs(own.pop("valid"), True)
+            # It is used since.
+            self.assertIsNone(key["last_used_at"])
+            self.assertRegex(own["last_used_at"], DATE)
+            key["last_used_at"] = own["last_used_at"]
             self.assertEqual(own, key)
             listed = ask(running, running.first_line["token"], "/api-keys").json()
             self.assertIn(key, listed["items"])

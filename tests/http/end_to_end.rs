@@ -1,5 +1,6 @@
 //! Limits of real keys through the layer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -7,7 +8,9 @@ use axum::routing::get;
 use http::StatusCode;
 use http::header::{HeaderMap, RETRY_AFTER};
 use keyhasp::integrations::http::PeerAddress;
-use keyhasp::{Access, CreateKey, CreateOwner, KeyLayer, Rate, SetLimits};
+use keyhasp::{
+    Access, CreateKey, CreateOwner, Every, KeyLayer, ManualClock, Quota, Rate, SetLimits,
+};
 
 use crate::common::{HOUR, World, owner};
 use crate::site::{Answer, fetch, routes, site, with_token};
@@ -105,6 +108,30 @@ fn a_dear_request_costs_more() {
     is_told(&with_token(&site, "/open", &token), 200, policy, "\"default\";r=1;t=1");
     assert_eq!(with_token(&site, "/open", &token).status, 429);
     is_told(&with_token(&site, "/", &token), 200, policy, "\"default\";r=0;t=1");
+}
+
+/// Used up, it is refilled at the next midnight, and the client is told how long that is.
+#[test]
+fn a_quota_until_it_is_refilled() {
+    let world = World::new();
+    let token = key(&world, SetLimits::new().quota(Quota::each(2, Every::Day).unwrap()));
+    let site = site(&world, |layer| layer.clock(Arc::<ManualClock>::clone(&world.clock)));
+    // The world begins at midnight.
+    world.clock.advance(3 * HOUR);
+    for _ in 0..2 {
+        assert_eq!(with_token(&site, "/", &token).status, StatusCode::OK);
+    }
+    for (wait, retry_after) in [(HOUR, "75600"), (20 * HOUR, "72000")] {
+        let refused = with_token(&site, "/", &token);
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(refused.headers[RETRY_AFTER], retry_after);
+        assert_eq!(refused.json()["detail"], "The quota of this API key is used up.");
+        world.clock.advance(wait);
+    }
+    for _ in 0..2 {
+        assert_eq!(with_token(&site, "/", &token).status, StatusCode::OK);
+    }
+    assert_eq!(with_token(&site, "/", &token).headers[RETRY_AFTER], "86400");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use keyhasp::backend::{BackendErrorKind, Memory};
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
     Access, AdminKeys, CreateKey, CreateOwner, Expiry, ExternalIdWish, KeyStore, ManualClock,
-    OwnerId,
+    OwnerId, Quota, Rate, SetLimits,
 };
 use serde_json::{Value, json};
 
@@ -145,6 +145,33 @@ fn a_suspended_organisation_is_told_no_more_than_a_stranger() {
     assert_eq!(stranger.status, StatusCode::UNAUTHORIZED);
     service.world.admin.suspend_owner(&one()).unwrap();
     assert_eq!(service.get(&service.token, "/key"), stranger);
+}
+
+/// The example sets no limits; an administrator may. None of them is an outage, or a lacking scope.
+#[test]
+fn limits_have_words_of_their_own() {
+    let service = Ricloud::new();
+    let stranger = service.get("nobody", "/key");
+    let limited = |limits| service.make(CreateKey::new(Access::Full).limits(limits));
+    let later = limited(SetLimits::new().not_before(service.world.after(HOUR)));
+    assert_eq!(service.get(&later, "/key"), stranger);
+    let elsewhere = limited(SetLimits::new().networks(["192.0.2.0/24".parse().unwrap()]));
+    let answer = service.get(&elsewhere, "/key");
+    let expected = json!({"error": "forbidden", "message": "The API key is not accepted."});
+    assert_eq!((answer.status.as_u16(), answer.json()), (403, expected));
+    let hourly = limited(SetLimits::new().rate(Rate::new(1, HOUR).unwrap()));
+    assert!(service.is_accepted(&hourly));
+    let spent = limited(SetLimits::new().quota(Quota::once(0).unwrap()));
+    for (token, message, retry_after) in [
+        (hourly, "Too many requests with this API key. Try again later.", Some("3600")),
+        (spent, "The quota of this API key is used up.", None),
+    ] {
+        let answer = service.get(&token, "/key");
+        let expected = json!({"error": "too-many-requests", "message": message});
+        assert_eq!((answer.status.as_u16(), answer.json()), (429, expected));
+        let told = answer.headers.get("retry-after").map(|value| value.to_str().unwrap());
+        assert_eq!(told, retry_after);
+    }
 }
 
 /// Whichever route there is or isn't, a stranger is told the same: in the headers too.

@@ -14,7 +14,10 @@ use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use keyhasp::backend::{BackendErrorKind, Memory};
 use keyhasp::testing::{Failing, Fault, Moment, Target};
-use keyhasp::{Access, CreateKey, CreateOwner, Error, KeyStore, ListKeys, ManualClock, State};
+use keyhasp::{
+    Access, CreateKey, CreateOwner, Error, Every, KeyStore, ListKeys, ManualClock, Quota, Rate,
+    SetLimits, State,
+};
 use serde_json::{Value, json};
 
 use crate::common::{HOUR, World, clock, owner};
@@ -154,6 +157,38 @@ fn an_expired_key_that_stays() {
     service.backend.heal();
     is(&service.get(&path), 404, &not_found);
     assert_eq!(service.count(State::Expired), 0);
+}
+
+/// The example sets no limits; an administrator may. None of them is an error of the service's, and a
+/// gateway isn't told that a key is bad which may just not now.
+#[test]
+fn limits_have_words_of_their_own() {
+    let service = SensorBucket::new();
+    let limited = |name, limits| {
+        let key = CreateKey::new(Access::Full).name(name).limits(limits);
+        let issued = service.world.admin.create(&TENANT.owner().unwrap(), key).unwrap();
+        ("authorization", format!("Bearer {}", issued.token.expose()))
+    };
+    let list = |by: &_| service.ask(Some(by), &Method::GET, "/api-keys", "");
+    let problem = |message: &str, code: &str| json!({"message": message, "code": code});
+    let later = SetLimits::new().not_before(service.world.after(HOUR));
+    let later = limited("later", later);
+    is(&list(&later), 401, &problem("Unauthorized", "UNAUTHORIZED"));
+    is(&service.authenticate(&later), 401, &json!({}));
+    let elsewhere = SetLimits::new().networks(["192.0.2.0/24".parse().unwrap()]);
+    let elsewhere = limited("elsewhere", elsewhere);
+    is(&list(&elsewhere), 403, &problem("Forbidden", "FORBIDDEN"));
+    is(&service.authenticate(&elsewhere), 401, &json!({}));
+    let hourly = limited("hourly", SetLimits::new().rate(Rate::new(1, HOUR).unwrap()));
+    assert_eq!(service.authenticate(&hourly).status, StatusCode::OK);
+    let daily = limited("daily", SetLimits::new().quota(Quota::each(1, Every::Day).unwrap()));
+    assert_eq!(list(&daily).status, StatusCode::OK);
+    for (by, retry_after) in [(hourly, "3600"), (daily, "86400")] {
+        for answer in [list(&by), service.authenticate(&by)] {
+            is(&answer, 429, &problem("Too many requests", "TOO_MANY_REQUESTS"));
+            assert_eq!(answer.headers["retry-after"], retry_after);
+        }
+    }
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use keyhasp::{Clock, Timestamp};
 use serde_json::{Value, json};
 
+use crate::taapit::keys::shown_time;
 use crate::world::World;
 
 const EVERYTHING: [&str; 5] = ["domains", "links", "projects", "workspaces", "analytics"];
@@ -12,17 +14,19 @@ fn all(level: &str) -> Value {
     EVERYTHING.iter().map(|resource| ((*resource).to_owned(), Value::from(level))).collect()
 }
 
-/// What is shown of a key, but for its id and date, which it must have in their forms.
+/// What is shown of a key, but for its id and dates, which it must have in their forms.
 #[track_caller]
-fn without_id_and_date(mut key: Value) -> Value {
+fn without_id_and_dates(mut key: Value) -> Value {
     let members = key.as_object_mut().unwrap();
     let id = members.remove("id").unwrap();
     let digits = id.as_str().unwrap().strip_prefix("key_").unwrap();
     assert!(digits.len() == 32 && digits.bytes().all(|b| b"0123456789abcdef".contains(&b)));
-    let date = members.remove("created_at").unwrap();
-    let date = date.as_str().unwrap();
-    assert!(date.len() == 20 && date.ends_with('Z'), "{date}");
-    assert!(date.parse::<keyhasp::Timestamp>().is_ok());
+    let is_date =
+        |date: &str| date.len() == 20 && date.ends_with('Z') && date.parse::<Timestamp>().is_ok();
+    let created = members.remove("created_at").unwrap();
+    assert!(is_date(created.as_str().unwrap()), "{created}");
+    let last_used = members.remove("last_used_at").unwrap();
+    assert!(last_used.is_null() || is_date(last_used.as_str().unwrap()), "{last_used}");
     key
 }
 
@@ -54,7 +58,7 @@ fn listed_in_the_house_envelope() {
         json!({"items": null, "page": 1, "page_size": 10, "has_next": false,
                             "has_prev": false, "next_cursor": null, "prev_cursor": null})
     );
-    let items = items.as_array().unwrap().iter().cloned().map(without_id_and_date);
+    let items = items.as_array().unwrap().iter().cloned().map(without_id_and_dates);
     assert_eq!(items.collect::<Vec<_>>(), demonstrated());
     for token in [&tokens.full, &tokens.read_only, &tokens.limited] {
         let token = token.expose();
@@ -69,7 +73,7 @@ fn every_key_may_validate_itself() {
     for (token, mut expected) in of_each_level.into_iter().zip(demonstrated()) {
         expected["valid"] = true.into();
         let own = world.get("/v1/api-keys/validate", token.expose()).is_ok();
-        assert_eq!(without_id_and_date(own), expected);
+        assert_eq!(without_id_and_dates(own), expected);
     }
     world.get("/v1/api-keys/validate", "taapit_nothing").is_refused(401, "unauthorized");
 }
@@ -98,6 +102,44 @@ fn a_key_may_deactivate_itself() {
     let uri = format!("/v1/api-keys/{}", id.as_str().unwrap());
     assert_eq!(world.delete(&uri, full).is_ok()["is_active"], false);
     world.delete(&uri, full).is_refused(401, "unauthorized");
+}
+
+/// To the minute: a second use within one isn't told. A request that is refused is none, and neither
+/// is what others do to the key.
+#[test]
+fn when_a_key_was_last_used() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let (world, tokens) = World::new();
+    let (full, limited) = (tokens.full.expose(), tokens.limited.expose());
+    let now = || shown_time(world.clock.now());
+    let last_uses = || {
+        let items = world.get("/v1/api-keys", full).is_ok()["items"].take();
+        [0, 1, 2].map(|at| items[at]["last_used_at"].clone())
+    };
+    // A minute's begin, so that the next 59 seconds are in the same one.
+    let into_it = world.clock.now().as_millis() % 60_000;
+    world.clock.advance(Duration::from_millis(60_000 - into_it));
+    let begin = Value::from(now());
+    assert_eq!(last_uses(), [Value::Null, Value::Null, begin.clone()]);
+    world.get("/v1/links", &limited[..limited.len() - 1]).is_refused(401, "unauthorized");
+    assert_eq!(last_uses(), [Value::Null, Value::Null, begin.clone()]);
+    world.clock.advance(SECOND);
+    let own = world.get("/v1/api-keys/validate", limited).is_ok();
+    assert_eq!(own["last_used_at"], now());
+    let first = own["last_used_at"].clone();
+    world.clock.advance(58 * SECOND);
+    assert_eq!(world.get("/v1/links", limited).status, 200);
+    assert_eq!(last_uses(), [first.clone(), Value::Null, begin]);
+    world.clock.advance(SECOND);
+    assert_eq!(last_uses(), [first, Value::Null, now().into()]);
+    assert_eq!(world.get("/v1/links", limited).status, 200);
+    assert_eq!(last_uses(), [now().into(), Value::Null, now().into()]);
+    let uri = format!("/v1/api-keys/{}", own["id"].as_str().unwrap());
+    let last_use = now();
+    world.clock.advance(60 * SECOND);
+    assert_eq!(world.delete(&uri, full).is_ok()["last_used_at"], last_use);
+    world.get("/v1/links", limited).is_refused(401, "unauthorized");
+    assert_eq!(last_uses(), [last_use.into(), Value::Null, now().into()]);
 }
 
 /// Another user's key is answered like one that doesn't exist and like an id that can't be one.

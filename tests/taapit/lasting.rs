@@ -1,6 +1,7 @@
 //! What outlives the process: the service on the same file again.
 
 use std::sync::Barrier;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -16,13 +17,22 @@ fn keys_and_what_was_done_to_them() {
     let own = world.get("/v1/api-keys/validate", limited).is_ok();
     let uri = format!("/v1/api-keys/{}", own["id"].as_str().unwrap());
     world.delete(&uri, full).is_ok();
-    let listed = world.get("/v1/api-keys", full).is_ok();
+    let mut listed = world.get("/v1/api-keys", full).is_ok();
+    let uses = last_uses(&mut listed);
+    // Newest first: the added one, the limited, the read-only and the full one.
+    assert_eq!(uses.each_ref().map(Value::is_null), [true, false, true, false]);
     world.store.close().unwrap();
     drop(world);
 
     let (world, tokens) = World::at(&place);
     assert!(tokens.is_none(), "tokens can't be shown again");
-    assert_eq!(world.get("/v1/api-keys", full).is_ok(), listed);
+    // So that the use by which it is listed is told apart.
+    world.clock.advance(Duration::from_secs(60));
+    let mut again = world.get("/v1/api-keys", full).is_ok();
+    let uses_again = last_uses(&mut again);
+    assert_eq!(again, listed);
+    assert_eq!(uses_again[..3], uses[..3]);
+    assert_ne!(uses_again[3], uses[3]);
     assert_eq!(world.get("/v1/links", added.token.expose()).status, 200);
     world.get("/v1/links", limited).is_refused(401, "unauthorized");
     // A key that is made on it now.
@@ -81,6 +91,13 @@ fn a_secret_is_drawn_once() {
         let files = std::fs::read_dir(folder.path()).unwrap();
         assert_eq!(files.count(), 1, "no draft is left");
     }
+}
+
+/// Taken out of a list of four.
+fn last_uses(listed: &mut Value) -> [Value; 4] {
+    let items = listed["items"].as_array_mut().unwrap();
+    let uses: Vec<Value> = items.iter_mut().map(|key| key["last_used_at"].take()).collect();
+    uses.try_into().unwrap()
 }
 
 fn names(listed: &Value) -> Vec<&str> {

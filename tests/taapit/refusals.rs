@@ -100,12 +100,16 @@ fn what_happens_behind_the_layer() {
     let (world, tokens) = World::new();
     let by_layer = world.get("/v1/api-keys", "taapit_x");
     let off = Error::Denied(Denied::ActingKeyUnfit(Some(Unfit::Deactivated)));
+    let later = Error::Denied(Denied::ActingKeyNotYet);
     world.store.close().unwrap();
     let closed = world.get("/v1/api-keys", tokens.full.expose());
     let pepper = Error::Pepper { number: 1, problem: PepperProblem::Wrong };
-    for (error, mut expected) in
-        [(off, by_layer), (Unavailable::Closed.into(), closed.clone()), (pepper, closed)]
-    {
+    for (error, mut expected) in [
+        (off, by_layer.clone()),
+        (later, by_layer),
+        (Unavailable::Closed.into(), closed.clone()),
+        (pepper, closed),
+    ] {
         // The router's to add.
         expected.headers.remove("content-length");
         let answer = Problem::from(error).into_response();
