@@ -212,14 +212,21 @@ fn limits(tour: &mut Tour, importer: &Issued) -> Outcome {
         matches!(error, Error::Denied(Denied::SetByAdministrator { field: "rate" }))
     })?;
 
-    tour.refused("importer's token, from nowhere", importer.token.expose(), Refusal::AddressMissing)?;
+    tour.refused(
+        "importer's token, from nowhere",
+        importer.token.expose(),
+        Refusal::AddressMissing,
+    )?;
     let request = VerifyRequest::new(importer.token.expose().as_bytes());
     let outside = tour.verifier.verify_request(&request.address("198.51.100.7".parse()?));
     check(outside == Err(Refusal::AddressRefused), "it is refused from elsewhere")?;
     let inside = request.address("192.0.2.17".parse()?);
     for left in [1, 0] {
         let grant = tour.verifier.verify_request(&inside)?;
-        check(grant.rate().is_some_and(|rate| rate.remaining == left), "the grant says what is left")?;
+        check(
+            grant.rate().is_some_and(|rate| rate.remaining == left),
+            "the grant says what is left",
+        )?;
         tour.page.accepted("importer's token, from the office", &format!("{left} left"))?;
     }
     let Err(Refusal::RateLimited(limited)) = tour.verifier.verify_request(&inside) else {

@@ -5,7 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 #[cfg(feature = "testing")]
-#[path = "../opening/keep_open.rs"]
+#[path = "../common/keep_open.rs"]
 mod keep_open;
 mod order;
 mod place;

@@ -19,6 +19,7 @@ fn database() -> Arc<dyn Backend> {
     Arc::new(keep_open::KeepOpen::new(Memory::new()))
 }
 
+#[path = "../common/keep_open.rs"]
 mod keep_open;
 mod many;
 
