@@ -6,6 +6,7 @@
 mod common;
 #[cfg(feature = "testing")]
 #[path = "../opening/keep_open.rs"]
+#[allow(dead_code)] // It has more than is needed here.
 mod keep_open;
 mod order;
 mod place;
