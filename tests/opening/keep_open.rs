@@ -1,4 +1,5 @@
 //! A backend that a store's closing doesn't close.
+#![allow(dead_code)] // Each test binary uses its part.
 
 use std::time::Duration;
 

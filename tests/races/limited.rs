@@ -120,7 +120,7 @@ impl Limited {
             }
             5 => drop(admin.update(key, UpdateKey::new().limits(limits)).unwrap()),
             _ => {
-                drop(admin.update_owner(&owner(OWNER), UpdateOwner::new().limits(limits)).unwrap())
+                drop(admin.update_owner(&owner(OWNER), UpdateOwner::new().limits(limits)).unwrap());
             }
         }
     }
