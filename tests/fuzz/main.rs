@@ -10,7 +10,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use targets::{TARGETS, Target, token};
+use targets::{TARGETS, Target, sled_records, sqlite_rows, token};
 
 fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
@@ -107,4 +107,55 @@ fn a_planted_defect_is_found() {
 fn the_seeds_hold_the_token_that_is_let_in() {
     let issued = token::issued().into_bytes();
     assert!(seeds("token").iter().any(|(_, seed)| *seed == issued), "{issued:?}");
+}
+
+/// Columns are told by number: a change of the tables would make other edits of the seeds, which
+/// would then say nothing of what they were made for.
+#[test]
+fn seeds_of_rows_edit_what_they_are_made_for() {
+    let made_for: &[(&str, &[&str])] = &[
+        ("another_rows", &["keys.access", "keys.state_sum"]),
+        ("any_network", &["keys.networks"]),
+        ("counted_anew", &["keys.quota_since"]),
+        ("lifted_quota", &["owners.quota_uses"]),
+        ("more_quota", &["key_usage.quota_left", "owner_usage.quota_left"]),
+        ("name_of_another", &["keys.name"]),
+        ("no_address", &["key_usage.address", "key_usage.address"]),
+        ("no_expiry", &["keys.expires_at", "keys.expires_at", "keys.expires_at"]),
+        ("no_limits", &["keys.limited", "owners.limited"]),
+        ("nothing", &[]),
+        ("number", &["keys.standing"]),
+        ("other_actor", &["events.actor"]),
+        ("other_ceiling", &["owners.ceiling"]),
+        ("other_quota_sum", &["owner_usage.quota_sum"]),
+        (
+            "refused_less_than_never",
+            &["key_usage.revoked", "key_usage.wrong_address", "key_usage.accepted"],
+        ),
+        (
+            "told_never_was",
+            &["key_usage.told_expired", "key_usage.told_token_old", "key_usage.told_refused"],
+        ),
+        // Which the tables don't take.
+        ("bytes", &[]),
+        ("null", &[]),
+        ("text", &[]),
+    ];
+    let seeds = seeds("sqlite_rows");
+    assert_eq!(seeds.len(), made_for.len());
+    for (path, seed) in seeds {
+        let name = path.rsplit(['/', '\\']).next().unwrap();
+        let (_, expected) = made_for.iter().find(|(known, _)| *known == name).unwrap();
+        assert_eq!(sqlite_rows::edited(&seed), *expected, "{name}");
+    }
+}
+
+/// The same of records: each is one of the sort that its name begins with, or none.
+#[test]
+fn seeds_of_records_are_of_their_sort() {
+    for (path, seed) in seeds("sled_records") {
+        let name = path.rsplit(['/', '\\']).next().unwrap();
+        let sort = name.split('_').next().filter(|sort| *sort != "no");
+        assert_eq!(sled_records::sort(&seed), sort, "{name}");
+    }
 }

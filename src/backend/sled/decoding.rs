@@ -5,13 +5,13 @@
 
 use super::fault::Fault;
 use super::record::{
-    decode_event, decode_header, decode_key, decode_owner, encode_event, encode_header, encode_key,
-    encode_owner, scan_key, scan_owner,
+    decode_event, decode_header, decode_key, decode_owner, decode_usage, encode_event,
+    encode_header, encode_key, encode_owner, encode_usage, scan_key, scan_owner,
 };
 use crate::backend::{BackendError, ScannedKey, ScannedOwner};
 use crate::event::Event;
 use crate::id::{KeyId, OwnerId};
-use crate::key::{Header, KeyRecord, OwnerRecord};
+use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
 
 /// What was decoded, and the bytes of it encoded again.
 type Decoded<T> = Result<(T, Vec<u8>), BackendError>;
@@ -54,6 +54,14 @@ pub fn key(id: KeyId, bytes: &[u8]) -> Decoded<KeyRecord> {
 /// [`BackendError`] for what is none.
 pub fn owner(id: OwnerId, bytes: &[u8]) -> Decoded<OwnerRecord> {
     again(decode_owner(id, bytes), encode_owner)
+}
+
+/// What was used of a key, or is left of an owner's quota.
+///
+/// # Errors
+/// [`BackendError`] for what is none.
+pub fn usage(bytes: &[u8]) -> Decoded<Usage> {
+    again(decode_usage(bytes), encode_usage)
 }
 
 /// What the index needs of a key.

@@ -175,9 +175,17 @@ fn used(cells: &mut Cells<'_>) -> Result<Used, Fault> {
     };
     let mut refused = RefusedCounts::default();
     for reason in RefusedFor::ALL {
-        refused.add(reason, cells.get(reason.name(), int)?);
+        refused.add(reason, cells.get(column(reason), int)?);
     }
     Ok(Used { last_used_at, last_address, accepted, refused })
+}
+
+/// The column of a reason: its name, unless another column has that.
+const fn column(reason: RefusedFor) -> &'static str {
+    match reason {
+        RefusedFor::Address => "wrong_address",
+        _ => reason.name(),
+    }
 }
 
 fn quota(cells: &mut Cells<'_>, of: &UsageOf) -> Result<Option<QuotaState>, Fault> {

@@ -186,7 +186,7 @@ mod tests {
             let networks = Networks::new(networks).unwrap();
             let (lists, mut numbers) = (Lists::new(), ListNumbers::default());
             let number = numbers.put(&lists, &networks).unwrap();
-            let own = networks.as_slice().iter().map(|network| network.address());
+            let own = networks.as_slice().iter().map(Network::address);
             for address in addresses.into_iter().chain(own) {
                 prop_assert_eq!(lists.contain(number, address), networks.contain(address), "{}", address);
             }

@@ -1,12 +1,13 @@
 //! The bytes of sled's records: an error, or a record that is written and read as the same one.
 
 use keyhasp::backend::sled::decoding;
+use keyhasp::key::Usage;
 use keyhasp::testing::differences;
 use keyhasp::{KeyId, OwnerId};
 
 pub fn run(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
-    match kind & 3 {
+    match kind % 5 {
         0 => key(bytes),
         1 => owner(bytes),
         2 => {
@@ -14,11 +15,33 @@ pub fn run(data: &[u8]) {
             assert_eq!(decoding::header(&again).unwrap().0, record);
             assert!(decoding::header(&longer(again)).is_err());
         }
-        _ => {
+        3 => {
             let Ok((record, again)) = decoding::event(7, bytes) else { return };
             assert_eq!(decoding::event(7, &again).unwrap().0, record);
             assert!(decoding::event(7, &longer(again)).is_err());
         }
+        _ => {
+            let Ok((usage, again)) = decoding::usage(bytes) else { return };
+            assert_eq!(decoding::usage(&again).unwrap().0, usage);
+            assert!(decoding::usage(&longer(again)).is_err());
+            // As when it is told again.
+            let mut twice = usage;
+            twice.used.add(&usage.used);
+            assert_eq!(twice.used.last_address, usage.used.last_address);
+            assert!(twice.used.accepted <= Usage::MAX_COUNT);
+        }
+    }
+}
+
+/// What sort of record an input is one of, if any.
+pub fn sort(data: &[u8]) -> Option<&'static str> {
+    let (kind, bytes) = data.split_first()?;
+    match kind % 5 {
+        0 => decoding::key(KeyId::from_u128(7), bytes).ok().map(|_| "key"),
+        1 => decoding::owner(OwnerId::new("acme").unwrap(), bytes).ok().map(|_| "owner"),
+        2 => decoding::header(bytes).ok().map(|_| "header"),
+        3 => decoding::event(7, bytes).ok().map(|_| "event"),
+        _ => decoding::usage(bytes).ok().map(|_| "usage"),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Rows of a SQLite database with other values in them, of any type that the table takes: an
 //! error, or every record as it was.
 
+use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
-use keyhasp::KeyStore;
+use keyhasp::{KeyId, KeyStore, Store, VerifyRequest};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -11,11 +13,13 @@ use super::damaged_sqlite::used;
 use super::history::{History, open_sqlite, tempdir};
 use super::input::Input;
 use super::packed;
-use super::world::{Facts, reader};
+use super::world::{Facts, reader, watch_all};
 
 struct Base {
     history: History,
     columns: Vec<(String, String)>,
+    /// Whom each token lets in that comes from an address which is asked for.
+    let_in: Vec<Option<KeyId>>,
 }
 
 impl Base {
@@ -34,31 +38,61 @@ impl Base {
             .unwrap()
             .collect::<Result<Vec<_>, _>>()
             .unwrap();
-        Self { history, columns }
+        drop(raw);
+        let store = open_sqlite(temp.path(), reader()).unwrap();
+        let let_in = let_in(&store, &history.tokens);
+        assert!(let_in.iter().flatten().count() > 3);
+        Self { history, columns, let_in }
     }
 }
 
+/// Whom they let in, of whom the quotas are asked then.
+fn let_in(store: &Store, tokens: &[String]) -> Vec<Option<KeyId>> {
+    let address = IpAddr::from([192, 0, 2, 9]);
+    let grant = |token: &String| {
+        let request = VerifyRequest::new(token.as_bytes()).address(address);
+        store.verify_request(&request).ok().map(|grant| grant.key())
+    };
+    tokens.iter().map(grant).collect()
+}
+
+thread_local! {
+    static BASE: Base = Base::new();
+}
+
 pub fn run(data: &[u8]) {
-    thread_local! {
-        static BASE: Base = Base::new();
-    }
     BASE.with(|base| check(base, data));
+}
+
+/// The columns that take other values than they have, as `table.column`.
+pub fn edited(data: &[u8]) -> Vec<String> {
+    BASE.with(|base| {
+        let temp = tempdir();
+        packed::write(temp.path(), &base.history.closed);
+        edit(base, Input::new(data), &temp.path().join("keys.db"))
+    })
 }
 
 fn check(base: &Base, data: &[u8]) {
     let temp = tempdir();
     packed::write(temp.path(), &base.history.closed);
     edit(base, Input::new(data), &temp.path().join("keys.db"));
-    let Ok(store) = open_sqlite(temp.path(), reader()) else { return };
-    let store: Arc<dyn KeyStore> = Arc::new(store);
+    let Ok(opened) = open_sqlite(temp.path(), reader().watch(watch_all())) else { return };
+    let opened = Arc::new(opened);
+    let store: Arc<dyn KeyStore> = Arc::<Store>::clone(&opened);
     let facts = Facts::of(&store, &base.history.tokens);
     let differences = base.history.last().differences(&facts);
     assert!(differences.is_empty(), "{}", differences.join("\n"));
+    for (expected, heard) in base.let_in.iter().zip(let_in(&opened, &base.history.tokens)) {
+        assert!(heard.is_none() || heard == *expected, "{heard:?} is let in for {expected:?}");
+    }
     used(&store);
+    let _ = opened.look_out();
     let _ = store.close();
 }
 
-fn edit(base: &Base, mut input: Input<'_>, path: &std::path::Path) {
+fn edit(base: &Base, mut input: Input<'_>, path: &Path) -> Vec<String> {
+    let mut edited = Vec::new();
     let raw = Connection::open(path).unwrap();
     // Nothing here has to last.
     raw.execute_batch("PRAGMA synchronous = OFF; PRAGMA ignore_check_constraints = ON").unwrap();
@@ -87,16 +121,19 @@ fn edit(base: &Base, mut input: Input<'_>, path: &std::path::Path) {
         let key = match table.as_str() {
             "owners" | "keys" => "id",
             "earlier_tokens" => "(key_id, generation)",
+            "key_usage" => "key_id",
+            "owner_usage" => "owner",
             _ => "rowid",
         };
         let columns = key.trim_matches(['(', ')']);
-        // A table refuses values of another type, and repeated keys.
-        let _ = raw.execute(
-            &format!(
-                "UPDATE {table} SET {column} = ?
-                 WHERE {key} IN (SELECT {columns} FROM {table} LIMIT 1 OFFSET {at})"
-            ),
-            [value],
+        let sql = format!(
+            "UPDATE {table} SET {column} = ?1 WHERE {column} IS NOT ?1
+             AND {key} IN (SELECT {columns} FROM {table} LIMIT 1 OFFSET {at})"
         );
+        // A table refuses values of another type, and repeated keys.
+        if raw.execute(&sql, [value]).is_ok_and(|rows| rows > 0) {
+            edited.push(format!("{table}.{column}"));
+        }
     }
+    edited
 }

@@ -1,20 +1,24 @@
 //! A damaged or edited file is answered by `Corrupt`, never by a panic or a wrong record.
 
+use std::net::IpAddr;
+
+use rusqlite::types::ValueRef;
+
 use super::fixtures::{
-    Fixture, actor, create_key, create_owner, earlier, event, header, key, limits, owner, owner_id,
-    replace,
+    Fixture, actor, at, create_key, create_owner, earlier, event, header, key, limits, owner,
+    owner_id, replace,
 };
 use crate::authority::Role;
 use crate::backend::{
     Backend, BackendError, BackendErrorKind, Change, EventFilter, EventQuery, KeyFilter,
-    KeyPageQuery, OwnerPageQuery, StateSet, Write,
+    KeyPageQuery, OwnerPageQuery, StateSet, UsageChange, UsageOf, Write,
 };
 use crate::clock::Timestamp;
 use crate::event::EventKind;
 use crate::id::{ExternalId, Generation, KeyId, Version};
 use crate::key::{
-    Header, KeyName, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Prefix, PrefixNumber,
-    PrefixTable, Seal,
+    Header, KeyName, LastAddress, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Prefix,
+    PrefixNumber, PrefixTable, QuotaState, RefusedCounts, RefusedFor, Seal, Tiding, Usage, Used,
 };
 
 /// A database in which every column of every table holds something.
@@ -49,7 +53,54 @@ fn full() -> Fixture {
     operation.event.authority.role = Role::Delegate { owner, key: key.id, generation };
     operation.event.generation = Some(Generation::FIRST);
     fixture.commit(Change { operations: vec![operation], ..Change::default() });
+    let told = fixture.sqlite.commit(&tidings().map(tell)).unwrap();
+    assert!(told.iter().all(Result::is_ok));
+    let [key, owner] = usage_of();
+    let batch = [UsageChange::Add(KeyId::from_u128(1), used()), lease(key), lease(owner)];
+    fixture.sqlite.take_in_usage(&batch).unwrap();
     fixture
+}
+
+fn usage_of() -> [UsageOf; 2] {
+    [UsageOf::Key(KeyId::from_u128(1)), UsageOf::Owner(owner_id("acme"))]
+}
+
+/// Everything that can be counted.
+fn used() -> Used {
+    let mut refused = RefusedCounts::default();
+    for (reason, count) in RefusedFor::ALL.into_iter().zip(1..) {
+        refused.add(reason, count);
+    }
+    let address = IpAddr::from([192, 0, 2, 1]);
+    let last_address = Some(LastAddress { address, at: at(11) });
+    Used { last_used_at: Some(at(12)), last_address, accepted: 13, refused }
+}
+
+fn lease(of: UsageOf) -> UsageChange {
+    UsageChange::Lease { of, needed: 1, at: at(14) }
+}
+
+/// One of each.
+fn tidings() -> [Tiding; 6] {
+    let generation = |number| Generation::new(number).unwrap();
+    [
+        Tiding::Expired(at(21)),
+        Tiding::TrialEnding(at(22)),
+        Tiding::TokenOld(generation(2)),
+        Tiding::Unused(at(23)),
+        Tiding::EarlierTokenUsed(generation(1)),
+        Tiding::Refused { at: at(24), until: at(25) },
+    ]
+}
+
+fn tell(tiding: Tiding) -> Change {
+    Change::of(Write::Tell(KeyId::from_u128(1), tiding), event(EventKind::KeyExpired))
+}
+
+/// What is left of the quotas: what nothing may be taken for that it isn't.
+fn quotas(fixture: &Fixture) -> Result<Vec<Option<QuotaState>>, BackendError> {
+    let usage = fixture.sqlite.usage(&usage_of())?;
+    Ok(usage.into_iter().map(|Usage { quota, .. }| quota).collect())
 }
 
 /// All that reads the whole of what is there.
@@ -78,9 +129,13 @@ fn read_all(fixture: &Fixture) -> Result<(), BackendError> {
     let filter = EventFilter { actor: Some(actor()), ..EventFilter::default() };
     sqlite.events(&EventQuery { after: 0, filter, limit: 9, examine: 9 })?;
     sqlite.last_event()?;
+    sqlite.usage(&usage_of())?;
     // What a commit alone reads.
     let stale = key(1, "acme");
-    sqlite.commit(&[replace(&stale), create_owner("other")]).map(|_| ())
+    sqlite.commit(&[replace(&stale), create_owner("other")])?;
+    let [key, owner] = usage_of();
+    sqlite.take_in_usage(&[lease(key), lease(owner)])?;
+    sqlite.commit(&[tell(Tiding::Expired(at(31)))]).map(|_| ())
 }
 
 /// Sets one column past all checks; whether the table takes it.
@@ -93,6 +148,8 @@ fn damage(fixture: &Fixture, table: &str, column: &str, value: &str) -> bool {
 #[test]
 fn every_column_is_checked() {
     let intact = full();
+    let whole = quotas(&intact).unwrap();
+    assert!(whole.iter().all(Option::is_some));
     read_all(&intact).unwrap();
     let raw = intact.raw();
     let columns: Vec<(String, String)> = raw
@@ -105,7 +162,7 @@ fn every_column_is_checked() {
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();
-    assert!(columns.len() > 70);
+    assert!(columns.len() > 120, "{}", columns.len());
     // Of any type; and the right type, but not a value of ours.
     let bad = ["-1", "9223372036854775807", "x'00'", "''", "'a' || char(7)", "x''"];
     let mut noticed = 0;
@@ -115,14 +172,76 @@ fn every_column_is_checked() {
             if !damage(&fixture, table, column, value) {
                 continue;
             }
+            let place = format!("{table}.{column} = {value}");
+            // Whose row it is can't be vouched for where it is another's, or nobody's.
+            if !["key_id", "owner"].contains(&column.as_str())
+                && let (Ok(quotas), true) = (quotas(&fixture), table.ends_with("_usage"))
+            {
+                assert_eq!(quotas, whole, "{place}");
+            }
             // Some values are good ones there; a bad one is said to be, and nothing panics.
             if let Err(error) = read_all(&fixture) {
-                assert_eq!(error.kind(), BackendErrorKind::Corrupt, "{table}.{column} = {value}");
+                assert_eq!(error.kind(), BackendErrorKind::Corrupt, "{place}");
                 noticed += 1;
             }
         }
     }
-    assert!(noticed > 100, "{noticed}");
+    assert!(noticed > 200, "{noticed}");
+}
+
+/// Otherwise a column of usage is tried that holds nothing.
+#[test]
+fn the_full_database_is_full() {
+    let fixture = full();
+    let raw = fixture.raw();
+    for table in ["key_usage", "owner_usage"] {
+        let sql = format!("SELECT * FROM {table}");
+        let mut statement = raw.prepare(&sql).unwrap();
+        let names: Vec<String> = statement.column_names().map(ToOwned::to_owned).collect();
+        let mut rows = statement.query([]).unwrap();
+        let row = rows.next().unwrap().unwrap();
+        for (at, name) in names.iter().enumerate() {
+            let value = row.get_ref(at).unwrap();
+            let is_empty = matches!(value, ValueRef::Null | ValueRef::Integer(0));
+            let may_be_zero = name == "quota_period";
+            assert!(!is_empty || may_be_zero, "{table}.{name}");
+        }
+    }
+}
+
+#[test]
+fn damaged_usage_is_named_by_its_column() {
+    let table = [
+        ("key_usage", "last_used_at", "-1"),
+        ("key_usage", "last_used_at", "9223372036854775807"),
+        ("key_usage", "accepted", "-1"),
+        ("key_usage", "address", "'canary'"),
+        ("key_usage", "address", "'192.0.2.07'"),
+        ("key_usage", "address_at", "NULL"),
+        ("key_usage", "suspended", "-1"),
+        ("key_usage", "wrong_address", "-1"),
+        ("key_usage", "quota_exhausted", "-1"),
+        ("key_usage", "told_expired", "-5"),
+        ("key_usage", "told_trial_ending", "9223372036854775807"),
+        ("key_usage", "told_token_old", "0"),
+        ("key_usage", "told_unused", "-1"),
+        ("key_usage", "told_earlier_token_used", "4294967296"),
+        ("key_usage", "told_refused", "-1"),
+        ("key_usage", "quota_left", "-1"),
+        ("key_usage", "quota_sum", "NULL"),
+        ("key_usage", "quota_sum", "quota_sum + 1"),
+        ("owner_usage", "quota_period", "-1"),
+        ("owner_usage", "quota_sum", "quota_sum + 1"),
+    ];
+    for (table, column, value) in table {
+        let fixture = full();
+        assert!(damage(&fixture, table, column, value), "{table}.{column}");
+        let error = read_all(&fixture).expect_err(column);
+        assert_eq!(error.kind(), BackendErrorKind::Corrupt, "{table}.{column}");
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains(table) && shown.contains(column), "{column}: {shown}");
+        assert!(!shown.contains("canary"), "{shown}");
+    }
 }
 
 #[test]
@@ -225,6 +344,12 @@ fn a_value_that_is_another_is_noticed() {
         "DELETE FROM peppers",
         "UPDATE events SET actor = 'somebody'",
         "UPDATE events SET at = at + 1",
+        "UPDATE key_usage SET quota_left = quota_left + 1",
+        "UPDATE key_usage SET quota_since = quota_since + 1",
+        "UPDATE key_usage SET quota_period = quota_period + 1",
+        "UPDATE owner_usage SET quota_left = quota_left + 1",
+        "UPDATE owner_usage SET (quota_left, quota_sum) =
+           (SELECT quota_left, quota_sum FROM key_usage)",
     ];
     for sql in table {
         let fixture = full();
