@@ -13,8 +13,7 @@ use common::{HOUR, World, owner};
 use keyhasp::key::{Limits, SetBy};
 use keyhasp::{
     Access, AdminKeys, CreateKey, CreateOwner, Denied, Error, Event, EventKind, Every, Key,
-    ListEvents, ListKeys, Network, Quota, Rate, SetLimits, Store, Timestamp, UpdateKey,
-    UpdateOwner,
+    ListEvents, ListKeys, Network, Quota, Rate, SetLimits, Timestamp, UpdateKey, UpdateOwner,
 };
 use serde_json::json;
 
@@ -357,7 +356,7 @@ fn limits_outlive_the_store() {
     let limits = UpdateOwner::new().limits(all(world.now()));
     let org = world.admin.update_owner(&owner("org"), limits).unwrap();
     world.store.close().unwrap();
-    let store: Store = common::builder(&world.clock, 2).open(sqlite(&dir)).unwrap();
+    let store = common::builder(&world.clock, 2).open(sqlite(&dir)).unwrap();
     let again = World::of(std::sync::Arc::new(store), world.clock.clone());
     assert_eq!(again.admin.get(key.id).unwrap(), key);
     assert_eq!(again.admin.owner(&owner("org")).unwrap(), org);
