@@ -28,7 +28,7 @@ use keyhasp::backend::{
 use keyhasp::clock::Timestamp;
 use keyhasp::event::Event;
 use keyhasp::id::{ExternalId, KeyId, OwnerId};
-use keyhasp::key::{Header, KeyRecord, OwnerRecord, QuotaState, Usage, Used};
+use keyhasp::key::{Header, KeyRecord, OwnerRecord, QuotaState, Told, Usage, Used};
 use keyhasp::testing::conformance::{Failure, Subject};
 
 pub(crate) use expected::EXPECTED;
@@ -64,6 +64,8 @@ pub(crate) struct Notes {
     all_used: BTreeMap<KeyId, Used>,
     first_user: Option<ThreadId>,
     last_quota: Option<QuotaState>,
+    /// What was told of each key.
+    told: BTreeMap<KeyId, Told>,
     first_lease: Option<Timestamp>,
 }
 

@@ -125,7 +125,8 @@ impl Broken {
                 }
                 **header = self.as_stored(header);
             }
-            Write::Tell(..) => {
+            Write::Tell(id, tiding) => {
+                let _is_new = self.notes().told.entry(*id).or_default().note(*tiding);
                 if self.is(Fault::TidingsAreToldAgain) {
                     *write = Write::Nothing;
                 }

@@ -162,6 +162,7 @@ impl Broken {
             Fault::UsageOutlivesItsKey if self.memory.key(*key)?.is_none() => {
                 usage.used = self.noted(|notes| notes.all_used.get(key));
                 usage.quota = self.notes().last_quota;
+                usage.told = self.noted(|notes| notes.told.get(key));
             }
             Fault::UsageCountsHave32Bits => usage.used.accepted &= u64::from(u32::MAX),
             _ => {}
@@ -179,7 +180,7 @@ impl Broken {
         }
     }
 
-    fn noted(&self, find: impl Fn(&super::Notes) -> Option<&Used>) -> Used {
+    fn noted<T: Copy + Default>(&self, find: impl Fn(&super::Notes) -> Option<&T>) -> T {
         find(&self.notes()).copied().unwrap_or_default()
     }
 }
