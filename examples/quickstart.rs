@@ -239,10 +239,10 @@ fn limits(tour: &mut Tour, importer: &Issued) -> Outcome {
     let usage = tour.ada.get(id)?.usage.ok_or("the store keeps what is used")?;
     let last_used = usage.last_used_at.map(moment).ok_or("it was used")?;
     check(usage.refused.total() == 3, "three refusals of the right secret are counted")?;
+    tour.page.space()?;
     tour.page.say(&format!("Last used {last_used}; refused {} times.", usage.refused.total()))?;
     let lifted = SetLimits::new().no_rate().networks([]);
     tour.ada.because("the import is over")?.update(id, UpdateKey::new().limits(lifted))?;
-    tour.page.space()?;
     tour.page.say("The import is over, and Ada lifts both.")?;
     tour.page.space()?;
     tour.accepted("importer's token", &importer.token)?;

@@ -362,3 +362,49 @@ fn two_processes_tell_once() {
     drop((world, keys, one, other));
     assert_eq!(open(3).look_out().unwrap(), 0);
 }
+
+/// What is due stays due until it is told.
+#[cfg(feature = "testing")]
+#[test]
+fn what_could_not_be_told_is_told_later() {
+    use keyhasp::backend::BackendErrorKind;
+    use keyhasp::testing::{Failing, Fault, Moment, Target};
+
+    let kind = BackendErrorKind::Io;
+    for nth in 1.. {
+        let failing = Arc::new(Failing::new(Memory::new()));
+        let world_clock = clock();
+        let watch = all().refusals(0, HOUR).only_when_asked();
+        let store = builder(&world_clock, 1).watch(watch).usage(UsageSettings::new());
+        let store = Arc::new(store.open_on(Arc::clone(&failing) as Arc<dyn Backend>).unwrap());
+        let world = World::of(Arc::clone(&store) as Arc<dyn KeyStore>, Arc::clone(&world_clock));
+        let (keys, first) = world.owner("org");
+        let expiry = Expiry::At(world.after(HOUR));
+        let expiring = keys.create(CreateKey::new(Access::Full).expires(expiry)).unwrap();
+        keys.rotate(first.key.id, Rotate::new().grace(HOUR)).unwrap();
+        world.verifier.verify(first.token.expose()).unwrap();
+        world_clock.advance(HOUR);
+        assert!(world.verifier.verify(expiring.token.expose()).is_err());
+
+        failing.inject(Fault {
+            target: Target::Any,
+            nth,
+            moment: Moment::Before(kind),
+            lasting: false,
+        });
+        let before = store.look_out().is_ok();
+        failing.heal();
+        store.look_out().unwrap();
+        let query = ListEvents::new().limit(1_000);
+        let events = world.admin.events(&query).unwrap().items;
+        let mut told: Vec<EventKind> =
+            events.iter().map(|event| event.kind).filter(|kind| TOLD.contains(kind)).collect();
+        told.sort();
+        let expected = [EventKind::KeyExpired, EventKind::EarlierTokenUsed, EventKind::KeyRefused];
+        assert_eq!(told, expected, "where operation {nth} fails");
+        if before {
+            assert!(nth > 6, "only {nth} operations");
+            return;
+        }
+    }
+}

@@ -115,7 +115,14 @@ impl Core {
         let now = self.now();
         let mut told = 0;
         let due = lock(&watching.deadlines).take_due(now, MAX_A_ROUND);
-        let usages = self.usages_of(&due)?;
+        let usages = match self.usages_of(&due) {
+            Ok(usages) => usages,
+            Err(error) => {
+                let mut deadlines = lock(&watching.deadlines);
+                due.into_iter().for_each(|(id, what)| deadlines.note_at(now, id, what));
+                return Err(error);
+            }
+        };
         let mut failed = None;
         for ((id, what), usage) in due.into_iter().zip(usages) {
             match self.look_at(id, what, &usage, now) {
@@ -126,16 +133,27 @@ impl Core {
                 }
             }
         }
-        let late = std::mem::take(&mut *lock(&watching.late_uses));
-        for (id, generation) in late {
-            let tiding = Tiding::EarlierTokenUsed(generation);
-            told += usize::from(self.tell_of(id, tiding, now)?);
+        let late_uses = std::mem::take(&mut *lock(&watching.late_uses));
+        for (id, generation) in late_uses {
+            match self.tell_of(id, Tiding::EarlierTokenUsed(generation), now) {
+                Ok(is_told) => told += usize::from(is_told),
+                Err(error) => {
+                    lock(&watching.late_uses).insert((id, generation));
+                    failed = Some(error);
+                }
+            }
         }
-        for id in std::mem::take(&mut *lock(&watching.refused)) {
-            let window =
-                watching.watch.refusals.map_or_else(Default::default, |(_, window)| window);
+        let window = watching.watch.refusals.map_or(Duration::ZERO, |(_, window)| window);
+        let refused = std::mem::take(&mut *lock(&watching.refused));
+        for id in refused {
             let tiding = Tiding::Refused { at: now, until: now.saturating_add(window) };
-            told += usize::from(self.tell_of(id, tiding, now)?);
+            match self.tell_of(id, tiding, now) {
+                Ok(is_told) => told += usize::from(is_told),
+                Err(error) => {
+                    lock(&watching.refused).push(id);
+                    failed = Some(error);
+                }
+            }
         }
         failed.map_or(Ok(told), Err)
     }
