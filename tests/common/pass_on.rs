@@ -23,6 +23,21 @@ macro_rules! pass_on {
     (@block_leaked) => {
         pass_on!(@managed block_leaked(token: &[u8]) -> Option<keyhasp::store::FoundToken>);
     };
+    (@key) => { pass_on!(@managed key(id: keyhasp::KeyId) -> keyhasp::Key); };
+    (@change_key) => {
+        pass_on!(@managed change_key(
+            id: keyhasp::KeyId,
+            action: &keyhasp::store::KeyAction,
+            expected: Option<keyhasp::Version>
+        ) -> keyhasp::Key);
+    };
+    (@rotate_key) => {
+        pass_on!(@managed rotate_key(
+            id: keyhasp::KeyId,
+            request: &keyhasp::Rotate,
+            expected: Option<keyhasp::Version>
+        ) -> keyhasp::Issued);
+    };
     (@change_owner) => {
         pass_on!(@managed change_owner(
             id: &keyhasp::OwnerId,

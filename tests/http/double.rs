@@ -5,11 +5,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Body;
 use http::{Request, StatusCode};
-use keyhasp::authority::Authority;
-use keyhasp::store::{Issued, Key, KeyAction};
-use keyhasp::{
-    Error, Grant, KeyId, KeyLayer, KeyStore, Refusal, Rotate, Verifier, VerifyRequest, Version,
-};
+use keyhasp::{Grant, KeyLayer, KeyStore, Refusal, Verifier, VerifyRequest};
 
 use crate::common::World;
 use crate::site::{Answer, routes, send};
@@ -23,40 +19,16 @@ pub(crate) struct Double {
 
 impl KeyStore for Double {
     pass_on! {
-        block_leaked catalogue change_owner change_rules close count_keys create_key create_owner
-        events health identify key_by_external_id list_keys list_owners move_issue_mark open_token
-        open_tokens owner prune_events purge_key purge_owner recover revoke_all rules
-        wait_for_event
+        block_leaked catalogue change_key change_owner change_rules close count_keys create_key
+        create_owner events health identify key key_by_external_id list_keys list_owners
+        move_issue_mark open_token open_tokens owner prune_events purge_key purge_owner recover
+        revoke_all rotate_key rules wait_for_event
     }
 
     fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal> {
         self.heard.lock().unwrap().push(format!("{request:?}"));
         let grant = self.store.verify_request(request)?;
         self.refuses.lock().unwrap().map_or(Ok(grant), Err)
-    }
-
-    fn key(&self, by: &Authority, id: KeyId) -> Result<Key, Error> {
-        self.store.key(by, id)
-    }
-
-    fn change_key(
-        &self,
-        by: &Authority,
-        id: KeyId,
-        action: &KeyAction,
-        expected: Option<Version>,
-    ) -> Result<Key, Error> {
-        self.store.change_key(by, id, action, expected)
-    }
-
-    fn rotate_key(
-        &self,
-        by: &Authority,
-        id: KeyId,
-        request: &Rotate,
-        expected: Option<Version>,
-    ) -> Result<Issued, Error> {
-        self.store.rotate_key(by, id, request, expected)
     }
 }
 
