@@ -21,6 +21,9 @@ const MODEL: &[Change] = &[
     ),
     ("commit", "use super::error::Error;", "use keyhasp::Error;"),
     ("commit", "use crate::backend::", "use keyhasp::backend::"),
+    ("group", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
+    ("group", "type Unit = slot::Unit<64>;", "type Unit = slot::Unit<1>;"),
+    ("group", "const MAX_UNITS: usize = 16;", "const MAX_UNITS: usize = 2;"),
     ("interned", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
     ("interned", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
     ("interned", "use crate::clock::", "use keyhasp::clock::"),
@@ -33,9 +36,7 @@ const MODEL: &[Change] = &[
     ("slot", "; 7]", "; 2]"),
     ("table", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
     ("table", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
-    ("table", "type Unit = slot::Unit<64>;", "type Unit = slot::Unit<1>;"),
     ("table", "const MAX_DEPTH: u32 = 20;", "const MAX_DEPTH: u32 = 2;"),
-    ("table", "const MAX_UNITS: usize = 16;", "const MAX_UNITS: usize = 2;"),
 ];
 
 /// Defects, each of which a model must find.
@@ -68,7 +69,7 @@ const DEFECTS: &[(&str, &[Change])] = &[
         "depth_not_looked_at",
         &[(
             "table",
-            "\n                || self.run.table.depth.load(Ordering::Acquire) != self.depth;",
+            "\n                || self.table.depth.load(Ordering::Acquire) != self.depth;",
             ";",
         )],
     ),
@@ -105,9 +106,10 @@ const DEFECTS: &[(&str, &[Change])] = &[
     ),
 ];
 
-const SOURCES: [(&str, &str); 6] = [
+const SOURCES: [(&str, &str); 7] = [
     ("cells", "src/store/index/cells.rs"),
     ("commit", "src/store/commit.rs"),
+    ("group", "src/store/index/group.rs"),
     ("interned", "src/store/index/interned.rs"),
     ("pages", "src/store/index/pages.rs"),
     ("slot", "src/store/index/slot.rs"),

@@ -19,10 +19,11 @@ mod scan;
 pub mod sled;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod transaction;
 mod usage;
 
 pub use announce::Announcer;
-pub use apply::{KeyCounts, Transaction, apply};
+pub use apply::apply;
 pub use change::{Applied, Change, Operation, Precondition, Rejection, Write, WriteKey};
 pub use contract::{Backend, CommitOutcome, Sharing};
 pub use error::{BackendError, BackendErrorKind};
@@ -32,4 +33,5 @@ pub use query::{
     OwnerPageQuery, StateSet,
 };
 pub use scan::{Scanned, ScannedKey, ScannedOwner};
+pub use transaction::{KeyCounts, Transaction};
 pub use usage::{UsageChange, UsageOf, UsageOutcome, apply_usage};

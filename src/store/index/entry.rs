@@ -120,9 +120,9 @@ impl Entry {
         std::array::from_fn(|at| digest[at])
     }
 
-    /// Packs it. Near: three words of digest; two of a short owner id, or of limits; the earlier of expiry and
-    /// end, and half of the set; owner, half of the generation, and flags. Apart, as it is seldom
-    /// needed: the expiry, and the other parts of set and generation.
+    /// Packs it. Near: three words of digest; two of a short owner id, or of limits; the earlier of
+    /// expiry and end, and half of the set; owner, half of the generation, and flags. Apart, as it
+    /// is seldom needed: the expiry, and the other parts of set and generation.
     pub(super) fn pack(&self) -> Words {
         let time = |at: Option<Timestamp>| at.map_or(NEVER, Timestamp::as_millis);
         let expiry = time(self.standing.expires_at);

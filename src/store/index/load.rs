@@ -4,7 +4,7 @@ use std::sync::MutexGuard;
 
 use super::entry::Entry;
 use super::interned::{OwnerState, Owners};
-use super::limits::PutLimits;
+use super::put_limits::PutLimits;
 use super::slot::{Words, tag_of};
 use super::view::{Index, IndexError, IndexWriter, OwnerFlags, PutOwner};
 use crate::backend::{ScannedKey, ScannedOwner};

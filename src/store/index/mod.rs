@@ -18,6 +18,7 @@
 
 mod cells;
 mod entry;
+mod group;
 mod guesses;
 mod hints;
 mod interned;
@@ -27,6 +28,7 @@ mod limits;
 mod lists;
 mod load;
 mod pages;
+mod put_limits;
 mod slot;
 mod table;
 mod view;

@@ -9,36 +9,14 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::group::{Group, GroupFull, MAX_UNITS, Run, UNIT_SLOTS, Unit, Units, room};
 use super::pages::Pages;
-use super::slot::{self, Found, Seen, Slot, TAG_BITS, Words};
+use super::slot::{Found, Seen, Slot, TAG_BITS, Words};
 
 /// The greatest depth of the directory: 2^20 groups.
 const MAX_DEPTH: u32 = 20;
-/// How many slots make a unit.
-const UNIT_SLOTS: usize = Unit::SLOTS;
-/// A group that would need more units splits.
-const MAX_UNITS: usize = 16;
 /// What the halves of a split group begin with.
 const SPLIT_UNITS: usize = MAX_UNITS / 2;
-
-/// How many slots are fetched before the first is looked at: a search for what isn't there passes
-/// so many on average, and fetching them together costs hardly more than fetching one.
-const PREFETCHED: usize = 4;
-
-/// How many trailing bits of a tag say where in its group a search begins.
-const START_BITS: u32 = 24;
-const START_MASK: u64 = (1 << START_BITS) - 1;
-
-type Unit = slot::Unit<64>;
-
-/// Which units make up a group, in their order. Readers that hold a number of a group that was
-/// given up may find it being written: what they compute from that leads to wrong slots, where
-/// they find nothing, and then see that the directory has moved on.
-#[derive(Debug, Default)]
-struct Group {
-    len: AtomicU32,
-    units: [AtomicU32; MAX_UNITS],
-}
 
 /// What readers see.
 #[derive(Debug)]
@@ -48,7 +26,7 @@ pub(super) struct Table {
     /// published. An entry is the number of a group and, above it, how often it was announced.
     directories: Box<[OnceLock<Box<[AtomicU64]>>]>,
     groups: Pages<Group, { 1 << 10 }>,
-    units: Pages<Unit, { 1 << 10 }>,
+    units: Units,
 }
 
 /// What the one writer knows beside it.
@@ -73,32 +51,21 @@ struct GroupInfo {
 #[derive(Debug)]
 pub(super) struct TableFull;
 
-/// The slots of a group in the order in which a tag looks for its own.
-#[derive(Clone, Copy, Debug)]
-struct Run<'a> {
-    table: &'a Table,
-    group: &'a Group,
-    /// How many units the group has.
-    units: usize,
-    /// Where the first slot lies: the unit's place in the group, the unit, the slot's place in it.
-    unit_at: usize,
-    first: &'a Unit,
-    at: usize,
+impl From<GroupFull> for TableFull {
+    fn from(_: GroupFull) -> Self {
+        Self
+    }
 }
 
 /// A search that knows where it will look first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Probe<'a> {
+    table: &'a Table,
     tag: u64,
     depth: u32,
     entry: &'a AtomicU64,
     before: u64,
     run: Run<'a>,
-}
-
-/// How many slots of so many units may be used, retired ones included: three in four.
-const fn room(units: usize) -> usize {
-    units * UNIT_SLOTS / 4 * 3
 }
 
 impl Table {
@@ -122,9 +89,8 @@ impl Table {
             let entry = self.entry(depth, tag)?;
             let before = entry.load(Ordering::Acquire);
             if let Some(run) = self.run(number_of(before), tag) {
-                // Not past the unit's end: few begin so close to it.
-                run.first.slots_from(run.at).take(PREFETCHED).for_each(Slot::prefetch);
-                return Some(Probe { tag, depth, entry, before, run });
+                run.prefetch();
+                return Some(Probe { table: self, tag, depth, entry, before, run });
             }
             // The group was given up meanwhile, so the directory has moved on.
             if entry.load(Ordering::Acquire) == before
@@ -255,7 +221,7 @@ impl Table {
             let entry = self.entry(depth, tag).ok_or(TableFull)?;
             let number = number_of(entry.load(Ordering::Relaxed));
             let run = self.run(number, tag).ok_or(TableFull)?;
-            let units = run.units;
+            let units = run.len();
             let info = writer.groups[number as usize];
             if info.used + more <= room(units) {
                 return Ok(number);
@@ -317,7 +283,7 @@ impl Table {
         old.iter().for_each(Slot::clear);
         writer.free_units.extend(old.units());
         writer.free_groups.push(number);
-        old.group.len.store(0, Ordering::Release);
+        self.groups.get(number).ok_or(TableFull)?.give_up();
         Ok(())
     }
 
@@ -334,13 +300,8 @@ impl Table {
         };
         writer.groups[number as usize] = GroupInfo { depth, used: 0 };
         let group = self.groups.get(number).ok_or(TableFull)?;
-        for unit in &group.units[..units] {
-            unit.store(self.make_unit(writer)?, Ordering::Release);
-        }
-        // Released, here and above, for readers that still hold this number from its last use:
-        // whoever sees the new use sees that the directory has moved on.
-        #[allow(clippy::cast_possible_truncation)]
-        group.len.store(units as u32, Ordering::Release);
+        let units: Result<Vec<u32>, _> = (0..units).map(|_| self.make_unit(writer)).collect();
+        group.take(&units?);
         Ok(number)
     }
 
@@ -397,20 +358,7 @@ impl Table {
 
     #[inline]
     fn run(&self, number: u32, tag: u64) -> Option<Run<'_>> {
-        let group = self.groups.get(number)?;
-        let units = group.len.load(Ordering::Acquire) as usize;
-        if units == 0 {
-            return None;
-        }
-        // The trailing bits, scaled to the number of slots. The leading ones led to the group.
-        let scaled = ((tag & START_MASK) as usize * units * UNIT_SLOTS) >> START_BITS;
-        let (unit_at, at) = (scaled / UNIT_SLOTS, scaled % UNIT_SLOTS);
-        Some(Run { table: self, group, units, unit_at, first: self.unit(group, unit_at)?, at })
-    }
-
-    #[inline]
-    fn unit(&self, group: &Group, at: usize) -> Option<&Unit> {
-        self.units.get(group.units.get(at)?.load(Ordering::Acquire))
+        self.groups.get(number)?.run(&self.units, tag)
     }
 }
 
@@ -433,50 +381,12 @@ impl<'a> Probe<'a> {
             }
             // A slot is announced before it is retired, so whoever missed it sees this.
             let moved = self.entry.load(Ordering::Acquire) != self.before
-                || self.run.table.depth.load(Ordering::Acquire) != self.depth;
+                || self.table.depth.load(Ordering::Acquire) != self.depth;
             if !moved {
                 return None;
             }
-            self = self.run.table.probe(self.tag)?;
+            self = self.table.probe(self.tag)?;
         }
-    }
-}
-
-impl<'a> Run<'a> {
-    #[inline]
-    fn first(&self) -> Slot<'a> {
-        self.first.slot(self.at)
-    }
-
-    #[inline]
-    fn iter(self) -> impl Iterator<Item = Slot<'a>> {
-        // The unit of the beginning comes again at the end, up to where it began.
-        let later = (1..=self.units).map_while(move |nth| {
-            let unit = self.table.unit(self.group, (self.unit_at + nth) % self.units)?;
-            let slots = if nth == self.units { self.at } else { UNIT_SLOTS };
-            Some(unit.slots_from(0).take(slots))
-        });
-        self.first.slots_from(self.at).chain(later.flatten())
-    }
-
-    /// Those in which something under the tag may live. For the writer.
-    fn used(&self) -> impl Iterator<Item = Slot<'a>> + use<'a> {
-        self.iter().take(self.first().reach()).take_while(|slot| !slot.is_empty())
-    }
-
-    /// Fills the first slot in which nothing lives; says whether nothing ever did. For the writer.
-    fn fill(&self, tag: u64, words: &Words) -> Result<bool, TableFull> {
-        let mut slots = (1..).zip(self.iter());
-        let (reach, slot) = slots.find(|(_, slot)| slot.tag().is_none()).ok_or(TableFull)?;
-        let was_empty = slot.is_empty();
-        self.first().reach_to(reach);
-        slot.fill(tag, words);
-        Ok(was_empty)
-    }
-
-    fn units(self) -> impl Iterator<Item = u32> {
-        let units = &self.group.units[..self.units];
-        units.iter().map(|unit| unit.load(Ordering::Relaxed))
     }
 }
 

@@ -1,0 +1,178 @@
+//! What a backend shows and writes inside one commit, for the shared rules to decide on.
+
+use super::{BackendError, UsageOf};
+use crate::event::Event;
+use crate::id::{ExternalId, KeyId, OwnerId};
+use crate::key::{Header, KeyName, KeyRecord, Kind, OwnerRecord, Usage, Used};
+
+/// How many keys an owner has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyCounts {
+    /// All of them, the revoked too.
+    pub all: u64,
+    /// The unrevoked.
+    pub live: u64,
+    /// The unrevoked of kind standard.
+    pub live_standard: u64,
+}
+
+impl KeyCounts {
+    /// What one key adds to the counts.
+    #[must_use]
+    pub fn of(key: &KeyRecord) -> Self {
+        let live = u64::from(key.is_live());
+        Self { all: 1, live, live_standard: live * u64::from(key.kind == Kind::Standard) }
+    }
+
+    /// These counts with one key more.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            all: self.all + other.all,
+            live: self.live + other.live,
+            live_standard: self.live_standard + other.live_standard,
+        }
+    }
+
+    /// These counts with one key less.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            all: self.all.saturating_sub(other.all),
+            live: self.live.saturating_sub(other.live),
+            live_standard: self.live_standard.saturating_sub(other.live_standard),
+        }
+    }
+}
+
+/// A backend's state inside one commit: reads see the writes before them.
+///
+/// No other commit comes between its first read and its end.
+pub trait Transaction {
+    /// The store's own record.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn header(&mut self) -> Result<Header, BackendError>;
+
+    /// An owner.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn owner(&mut self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError>;
+
+    /// A key.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn key(&mut self, id: KeyId) -> Result<Option<KeyRecord>, BackendError>;
+
+    /// How many keys an owner has.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn key_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError>;
+
+    /// The unrevoked keys of an owner that have this name; one, or more where names need not be
+    /// unique.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn live_keys_named(
+        &mut self,
+        owner: &OwnerId,
+        name: &KeyName,
+    ) -> Result<Vec<KeyId>, BackendError>;
+
+    /// Whether an external id was ever used, also by a key that is purged.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn external_id_used(&mut self, id: ExternalId) -> Result<bool, BackendError>;
+
+    /// The greatest external id ever used; 0 before the first.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn greatest_external_id(&mut self) -> Result<u64, BackendError>;
+
+    /// The number of the last event; 0 before the first.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn last_event(&mut self) -> Result<u64, BackendError>;
+
+    /// Shows every key. Asked only when the store's rules change.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn each_key(&mut self, visit: &mut dyn FnMut(KeyRecord)) -> Result<(), BackendError>;
+
+    /// Shows every owner. Asked only when the store's rules change.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn each_owner(&mut self, visit: &mut dyn FnMut(OwnerRecord)) -> Result<(), BackendError>;
+
+    /// Writes the store's own record.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn put_header(&mut self, header: &Header) -> Result<(), BackendError>;
+
+    /// Creates (`before` is `None`), replaces, or removes (`after` is `None`) an owner.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn put_owner(
+        &mut self,
+        before: Option<&OwnerRecord>,
+        after: Option<&OwnerRecord>,
+    ) -> Result<(), BackendError>;
+
+    /// Creates (`before` is `None`), replaces, or removes (`after` is `None`) a key, with all that
+    /// is found by it. An external id that a created key carries is used from then on, for ever.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn put_key(
+        &mut self,
+        before: Option<&KeyRecord>,
+        after: Option<&KeyRecord>,
+    ) -> Result<(), BackendError>;
+
+    /// Appends an event; its number is one more than the last.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn append_event(&mut self, event: &Event) -> Result<(), BackendError>;
+
+    /// What was used of a key or an owner, if anything was.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn usage(&mut self, of: &UsageOf) -> Result<Option<Usage>, BackendError>;
+
+    /// Writes what was used, or (`None`) forgets it. Of an owner only the quota is kept.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn put_usage(&mut self, of: &UsageOf, usage: Option<&Usage>) -> Result<(), BackendError>;
+
+    /// Adds uses of a key to what is there, or nothing if the key isn't. An engine may do the same
+    /// in one statement; there are many of these.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn add_usage(&mut self, key: KeyId, used: &Used) -> Result<(), BackendError> {
+        let of = UsageOf::Key(key);
+        let mut usage = match self.usage(&of)? {
+            // It goes with its key, so there is one.
+            Some(usage) => usage,
+            None if self.key(key)?.is_some() => Usage::default(),
+            None => return Ok(()),
+        };
+        usage.used.add(used);
+        self.put_usage(&of, Some(&usage))
+    }
+}
