@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use super::logs::{Entry, Logs, Put};
 use super::recent::Recent;
 use super::settings::UsageSettings;
+use super::sweep::Sweep;
 use super::waiting::Waiting;
 use super::writer::Bell;
 use crate::clock::Timestamp;
@@ -29,6 +30,7 @@ pub(in crate::store) struct Collector {
     /// Held for writing while sums move into the backend, for reading by whoever adds the two.
     pub(super) moving: RwLock<()>,
     pub(super) bell: Bell,
+    pub(super) sweep: Sweep,
 }
 
 impl Collector {
@@ -41,6 +43,7 @@ impl Collector {
             waiting: Mutex::default(),
             moving: RwLock::default(),
             bell: Bell::default(),
+            sweep: Sweep::default(),
         }
     }
 

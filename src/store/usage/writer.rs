@@ -88,7 +88,7 @@ impl Core {
             .into()
     }
 
-    /// Writes all that was used up to now.
+    /// Writes all that was used up to now, and forgets some of what is too old.
     pub(in crate::store) fn flush_usage(self: &Arc<Self>) -> Result<(), Error> {
         let Some(usage) = &self.usage else { return Ok(()) };
         usage.gather();
@@ -101,7 +101,7 @@ impl Core {
             self.check_open()?;
             match usage.write_some(&*self.backend, &mut size, self.now()) {
                 Ok(true) => {}
-                Ok(false) => return Ok(()),
+                Ok(false) => break,
                 Err(error) => {
                     if error.kind() == BackendErrorKind::OutcomeUnknown {
                         self.suspend_judgement(&self.lock_applying(), &[]);
@@ -113,6 +113,7 @@ impl Core {
             // Whoever waits to commit goes first.
             std::thread::yield_now();
         }
+        self.sweep_addresses()
     }
 
     /// The same at the end, when nobody commits any more.
