@@ -21,12 +21,18 @@ const NOBODY: [u8; DIGEST_LEN] = [0; DIGEST_LEN];
 
 impl Core {
     /// Judges a token: shape, prefix and id; one keyed digest; a constant-time comparison with
-    /// each digest of the key; only then its state. No I/O, no allocation, no lock.
-    pub(super) fn verify(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal> {
+    /// each digest of the key; only then its state. No I/O, no allocation, no lock. Says in `judged_at`
+    /// by which time it judges, as soon as it knows.
+    pub(super) fn verify(
+        &self,
+        request: &VerifyRequest<'_>,
+        judged_at: &mut Timestamp,
+    ) -> Result<Grant, Refusal> {
         let token = Unverified::parse(request.token).ok_or(Refusal::Unrecognized)?;
         // First, so that the slot is on its way meanwhile.
         let search = self.index.search(token.id);
         let now = self.gate.pass(&*self.clock).map_err(Refusal::Unavailable)?;
+        *judged_at = now;
         let (prefix_number, prefix) =
             self.prefixes.find(token.prefix).ok_or(Refusal::Unrecognized)?;
         // Under the pepper of most tokens already, while the slot is on its way.

@@ -47,7 +47,7 @@ impl Collector {
         }
     }
 
-    /// Notes the answer to a request, at this moment.
+    /// Notes the answer to a request, by the time by which it was judged.
     #[inline]
     pub(in crate::store) fn note(
         &self,
@@ -119,16 +119,18 @@ impl Core {
         &self,
         request: &VerifyRequest<'_>,
     ) -> Result<Grant, Refusal> {
-        let answer = self.verify(request);
+        // Nothing is noted of an answer that was given before the time was known.
+        let mut now = Timestamp::MIN;
+        let answer = self.verify(request, &mut now);
         if let Some(usage) = &self.usage {
-            usage.note(request, &answer, self.now());
+            usage.note(request, &answer, now);
         }
         if let Err(refusal) = &answer
             && self.watching.counts_refusals()
             && reason(refusal).is_some()
             && let Some(token) = Unverified::parse(request.token)
         {
-            self.watching.note_refusal(token.id, self.now());
+            self.watching.note_refusal(token.id, now);
         }
         answer
     }
