@@ -344,7 +344,7 @@ mod tests {
             assert_eq!((used, taken.len()), (limited.len(), limited.len()));
             let at_once = found_at_once(&index, limited.iter().copied());
             assert!(at_once * 100 >= used * 90, "{at_once} of {used}");
-            // What is put from now on takes what is free.
+            // Whoever loses its limits gives its line back.
             for number in &limited {
                 index.put_key(&key(*number, 2, None)).unwrap();
             }
