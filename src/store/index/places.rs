@@ -56,7 +56,7 @@ pub(super) fn first_of(tag: u64, stretches: u32) -> u32 {
     // 32 leading bits, scaled: less than the factor.
     #[allow(clippy::cast_possible_truncation)]
     {
-        ((tag >> (TAG_BITS - u32::BITS)) * u64::from(stretches) >> u32::BITS) as u32
+        (((tag >> (TAG_BITS - u32::BITS)) * u64::from(stretches)) >> u32::BITS) as u32
     }
 }
 
@@ -136,7 +136,7 @@ impl Bits {
     /// All numbers less than this.
     pub(super) fn below(end: u32) -> Self {
         let mut words = vec![u64::MAX; end as usize / 64];
-        if end % 64 > 0 {
+        if !end.is_multiple_of(64) {
             words.push((1 << (end % 64)) - 1);
         }
         Self { words, len: end, at: 0 }
