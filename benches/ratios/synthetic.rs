@@ -106,8 +106,21 @@ impl Resident {
 
 /// Resident memory of this process, from the kernel.
 fn resident_bytes() -> f64 {
+    status("VmRSS:")
+}
+
+/// By how much the resident memory of this process grows at most while something is done.
+pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    // Forgets the peak until now.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let before = resident_bytes();
+    let done = work();
+    (done, status("VmHWM:") - before)
+}
+
+fn status(field: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
     kib.unwrap_or_default() * 1024.0
 }

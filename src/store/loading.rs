@@ -16,10 +16,12 @@ use crate::key::Header;
 const AHEAD: usize = 8;
 
 impl Core {
-    /// Loads everything into an empty index; returns the number of the last event that is surely
-    /// reflected.
-    pub(super) fn load(&self) -> Result<u64, Error> {
-        self.scan(|_| {})
+    /// Loads everything into an empty index, before anybody else has it; returns the number of the
+    /// last event that is surely reflected.
+    pub(super) fn load(&mut self) -> Result<u64, Error> {
+        let through = self.scan(|_| {})?;
+        self.index.place_lines();
+        Ok(through)
     }
 
     /// Loads everything anew, and forgets what is no more.

@@ -168,7 +168,7 @@ impl StoreBuilder {
             Sharing::Shared { bound } => Some(bound),
         };
         let open_peppers = self.peppers.iter().map(|(number, _)| number).collect();
-        let core = Arc::new(Core {
+        let mut core = Core {
             index: Index::new(self.catalogue, open_peppers, Arc::clone(&self.clock)),
             gate: Gate::new(bound),
             prefixes: AcceptedPrefixes::new(&header.prefixes),
@@ -191,10 +191,12 @@ impl StoreBuilder {
             applying: Mutex::new(Applying { through: 0 }),
             clock: self.clock,
             backend,
-        });
-        core.leases.belong_to(Arc::downgrade(&core));
+        };
         core.index.set_issue_mark(core.header().header.issue_mark);
-        core.lock_applying().through = core.load()?;
+        let through = core.load()?;
+        core.lock_applying().through = through;
+        let core = Arc::new(core);
+        core.leases.belong_to(Arc::downgrade(&core));
         if bound.is_some() {
             // Another process may have changed it while the records were read.
             let stored = core.backend.header()?;

@@ -12,6 +12,8 @@ use super::pages::Pages;
 
 /// How many words a line has.
 pub(super) const WORDS: usize = 8;
+/// How many are made at once at most.
+const LARGEST: u32 = 1 << 18;
 
 /// One cache line: what two threads do to two of them doesn't meet.
 #[repr(align(64))]
@@ -25,7 +27,7 @@ impl fmt::Debug for Cell {
 
 /// The lines.
 #[derive(Debug)]
-pub(super) struct Cells(Pages<Cell, { 1 << 18 }>);
+pub(super) struct Cells(Pages<Cell, LARGEST>);
 
 /// Which numbers are free. For the writer.
 #[derive(Debug, Default)]
@@ -72,6 +74,42 @@ impl Cells {
         self.0.get(number)
     }
 
+    /// A line, which is made if it isn't there yet; `None` past the limit.
+    pub(super) fn get_or_make(&self, number: u32) -> Option<&Cell> {
+        self.0.get_or_make(number, Cell::empty)
+    }
+
+    /// Makes all up to so many; whether there can be so many.
+    pub(super) fn make(&mut self, lines: u32) -> bool {
+        (0..lines).all(|number| self.get_or_make(number).is_some())
+    }
+
+    /// The most lines, up to so many, for which no more are made.
+    pub(super) fn whole_parts(lines: u32) -> u32 {
+        Pages::<Cell, LARGEST>::whole_parts(lines)
+    }
+
+    /// What a line holds. While nobody else has it, as the next.
+    pub(super) fn words(&mut self, number: u32) -> [u64; WORDS] {
+        self.get(number).map_or([0; WORDS], |cell| std::array::from_fn(|at| cell.read(at)))
+    }
+
+    /// Puts something else into a line; what it held.
+    pub(super) fn swap(&mut self, number: u32, words: [u64; WORDS]) -> [u64; WORDS] {
+        let before = self.words(number);
+        if let Some(cell) = self.get(number) {
+            cell.fill(words);
+        }
+        before
+    }
+
+    /// Has lines fetched that lie side by side.
+    #[inline]
+    pub(super) fn prefetch_some(&self, first: u32, lines: usize) {
+        // Where a part ends it may be fewer.
+        self.0.from(first).iter().take(lines).for_each(prefetch);
+    }
+
     /// Has a line fetched.
     #[inline]
     pub(super) fn prefetch(&self, number: u32) {
@@ -87,7 +125,7 @@ impl Numbers {
         if let Some(number) = self.free.pop_front() {
             return Some((number, cells.get(number)?));
         }
-        let cell = cells.0.get_or_make(self.next, Cell::empty)?;
+        let cell = cells.get_or_make(self.next)?;
         self.next += 1;
         Some((self.next - 1, cell))
     }
@@ -97,16 +135,10 @@ impl Numbers {
         self.free.push_back(number);
     }
 
-    /// How many are in use.
-    pub(super) fn used(&self) -> u32 {
-        // Never more are free than there are.
-        self.next - u32::try_from(self.free.len()).unwrap_or(self.next)
-    }
-
     /// How many are in use, and how many there are.
     #[cfg(test)]
     pub(super) fn count(&self) -> (usize, usize) {
-        (self.used() as usize, self.next as usize)
+        (self.next as usize - self.free.len(), self.next as usize)
     }
 }
 

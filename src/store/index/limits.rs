@@ -5,11 +5,11 @@ use std::sync::atomic::{Ordering, fence};
 
 use super::cells::{Cells, Numbers};
 use super::entry::{Entry, Limited, Packed};
-use super::guesses::Guesses;
 use super::interned::Owners;
 use super::lease::LeaseWord;
 use super::limiter::Limiter;
 use super::lists::{ListNumbers, Lists};
+use super::places::{LONG, Places, Stretches};
 use super::slot::tag_of;
 use super::view::{Index, IndexWriter};
 use crate::clock::Timestamp;
@@ -21,13 +21,13 @@ pub(super) struct Lines {
     pub(super) keys: Cells,
     pub(super) owners: Cells,
     pub(super) lists: Lists,
-    pub(super) guesses: Guesses,
+    pub(super) stretches: Stretches,
 }
 
 /// The writer's side.
 #[derive(Debug, Default)]
 pub(super) struct LineNumbers {
-    pub(super) keys: Numbers,
+    pub(super) keys: Places,
     pub(super) owners: Numbers,
     pub(super) lists: ListNumbers,
 }
@@ -52,7 +52,7 @@ impl Lines {
             keys: Cells::new(),
             owners: Cells::new(),
             lists: Lists::new(),
-            guesses: Guesses::new(),
+            stretches: Stretches::default(),
         }
     }
 }
@@ -65,11 +65,11 @@ impl OwnerLimiter<'_> {
 }
 
 impl Index {
-    /// Has the line fetched in which a key's limits may lie.
+    /// Has the lines fetched of which one may hold a key's limits.
     #[inline]
-    pub(super) fn prefetch_guess(&self, tag: u64) {
-        if let Some(limiter) = self.lines.guesses.get(tag) {
-            self.lines.keys.prefetch(limiter);
+    pub(super) fn prefetch_stretch(&self, tag: u64) {
+        if let Some(first) = self.lines.stretches.of(tag) {
+            self.lines.keys.prefetch_some(first, LONG as usize);
         }
     }
 

@@ -7,7 +7,8 @@
 //! What limits a key, or an owner, lies in a line of its own ([`cells`]): what is judged by and
 //! what was used ([`limiter`], [`lease`]), and from which networks ([`lists`]). The slot, or the
 //! owner's cell, names the line, and says afterwards whether what was read there counts. Without a
-//! limit there is no line, and none is looked for.
+//! limit there is no line, and none is looked for. A key's line lies, if it can, where its tag says
+//! already ([`places`], [`moves`]), so that it is fetched together with the slot.
 //!
 //! Readers take no lock, write nothing, and wait for nobody. The one writer, behind a mutex, fills
 //! a free slot, publishes it with one Release store, announces the change in the directory, then
@@ -19,7 +20,6 @@
 mod cells;
 mod entry;
 mod group;
-mod guesses;
 mod hints;
 mod interned;
 mod lease;
@@ -27,7 +27,9 @@ mod limiter;
 mod limits;
 mod lists;
 mod load;
+mod moves;
 mod pages;
+mod places;
 mod put_limits;
 mod slot;
 mod table;

@@ -28,11 +28,24 @@ impl<T, const LARGEST: u32> Pages<T, LARGEST> {
         ((8 * log + (at >> log)) as usize, (at & (size - 1)) as usize, size)
     }
 
+    /// The most elements, up to so many, that fill their parts.
+    pub(super) fn whole_parts(elements: u32) -> u32 {
+        elements - elements % Self::locate(elements).2
+    }
+
     /// An element that was made.
     #[inline]
     pub(super) fn get(&self, at: u32) -> Option<&T> {
         let (part, offset, _) = Self::locate(at);
         self.parts.get(part)?.get()?.get(offset)
+    }
+
+    /// The elements from one on, up to the end of its part.
+    #[inline]
+    pub(super) fn from(&self, at: u32) -> &[T] {
+        let (part, offset, _) = Self::locate(at);
+        let part = self.parts.get(part).and_then(OnceLock::get);
+        part.and_then(|part| part.get(offset..)).unwrap_or_default()
     }
 
     /// An element; its part is made if it isn't there yet. `None` past the limit.
@@ -59,6 +72,33 @@ mod tests {
             let (part, offset, size) = Pages::<u8, 512>::locate(at);
             assert_eq!((part, offset), expected, "{at}");
             expected = if offset + 1 == size as usize { (part + 1, 0) } else { (part, offset + 1) };
+        }
+    }
+
+    #[test]
+    fn whole_parts_are_filled() {
+        let mut whole = 0;
+        for elements in 0..5_000 {
+            // A part begins here, so all before it end.
+            if Pages::<u8, 512>::locate(elements).1 == 0 {
+                whole = elements;
+            }
+            assert_eq!(Pages::<u8, 512>::whole_parts(elements), whole);
+        }
+    }
+
+    #[test]
+    fn elements_of_a_part_lie_side_by_side() {
+        let pages = Pages::<u32, 512>::new();
+        assert!(pages.from(0).is_empty());
+        for at in 0..5_000 {
+            pages.get_or_make(at, || 0).unwrap();
+        }
+        for at in 0..5_000 {
+            let (_, offset, size) = Pages::<u32, 512>::locate(at);
+            let from = pages.from(at);
+            assert_eq!(from.len(), size as usize - offset);
+            assert!(std::ptr::eq(&raw const from[0], pages.get(at).unwrap()));
         }
     }
 

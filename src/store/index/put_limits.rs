@@ -1,9 +1,11 @@
 //! The limits of keys and owners into their lines, and lines given back.
 
+use super::cells::Cells;
 use super::entry::{Entry, Limited};
 use super::interned::Owners;
 use super::limiter::{Limiter, Shape};
 use super::limits::{LineNumbers, Lines, read};
+use super::lists::ListNumbers;
 use super::slot::{Words, tag_of};
 use super::view::{Index, IndexError, IndexWriter};
 use crate::backend::ScannedKey;
@@ -17,11 +19,11 @@ pub(super) struct PutLimits {
     pub(super) new: Option<u32>,
 }
 
-/// Which lines.
+/// Whose line: of a key with this tag, or of an owner.
 #[derive(Clone, Copy, Debug)]
-enum LinesOf {
-    Keys,
-    Owners,
+enum LineOf {
+    Key(u64),
+    Owner,
 }
 
 impl Index {
@@ -42,11 +44,8 @@ impl Index {
         let shape = shape.map(|shape| shape.of_key(&key.owner));
         let before = self.key_limiter(writer, key.id, Some(owner));
         let before = before.and_then(|before| read(&self.lines.keys, before));
-        let (number, is_new) = self.put_line(writer, shape, before, LinesOf::Keys)?;
-        if let Some(number) = number {
-            let lines = writer.lines.keys.used();
-            self.lines.guesses.note(tag_of(key.id.as_u128()), number, lines);
-        }
+        let whose = LineOf::Key(tag_of(key.id.as_u128()));
+        let (number, is_new) = self.put_line(writer, shape, before, whose)?;
         let not_before = limits.not_before.map(|limit| limit.value);
         // The beginning of time limits nothing.
         let not_before = not_before.filter(|at| *at > Timestamp::MIN);
@@ -69,18 +68,18 @@ impl Index {
             .or(not_before.map(|_| Shape::default()))
             .map(|shape| shape.of_owner(not_before));
         let old = before.and_then(|before| read(&self.lines.owners, before));
-        let (number, is_new) = self.put_line(writer, shape, old, LinesOf::Owners)?;
+        let (number, is_new) = self.put_line(writer, shape, old, LineOf::Owner)?;
         if number == before {
             return Ok(());
         }
         if self.owners.set_limiter(owner, number).is_none() {
             if let Some(new) = number.filter(|_| is_new) {
-                self.free(writer, new, LinesOf::Owners);
+                self.free_owner(writer, new);
             }
             return Err(IndexError::Full);
         }
         if let Some(before) = before {
-            self.free(writer, before, LinesOf::Owners);
+            self.free_owner(writer, before);
         }
         Ok(())
     }
@@ -91,14 +90,14 @@ impl Index {
         if let Some(number) = number
             && self.owners.set_limiter(owner, None).is_some()
         {
-            self.free(writer, number, LinesOf::Owners);
+            self.free_owner(writer, number);
         }
     }
 
     /// A new line was not named by any token.
     pub(super) fn take_back(&self, writer: &mut IndexWriter, put: PutLimits) {
         if let Some(number) = put.new {
-            self.free(writer, number, LinesOf::Keys);
+            self.free_key(writer, number);
         }
     }
 
@@ -117,7 +116,7 @@ impl Index {
         gone.sort_unstable();
         gone.dedup();
         gone.retain(|number| named.iter().all(|words| limiter(words) != Some(*number)));
-        gone.into_iter().for_each(|number| self.free(writer, number, LinesOf::Keys));
+        gone.into_iter().for_each(|number| self.free_key(writer, number));
     }
 
     /// The line of a shape, and whether it is a new one. Takes over the shape's list.
@@ -126,7 +125,7 @@ impl Index {
         writer: &mut IndexWriter,
         shape: Option<Shape>,
         before: Option<Limiter<'_>>,
-        of: LinesOf,
+        of: LineOf,
     ) -> Result<(Option<u32>, bool), IndexError> {
         let Some(shape) = shape else { return Ok((None, false)) };
         let lines = &mut writer.lines;
@@ -137,8 +136,8 @@ impl Index {
             return Ok((Some(before.number), false));
         }
         let taken = match of {
-            LinesOf::Keys => lines.keys.take(&self.lines.keys),
-            LinesOf::Owners => lines.owners.take(&self.lines.owners),
+            LineOf::Key(tag) => lines.keys.take(&self.lines.keys, self.lines.stretches.of(tag)),
+            LineOf::Owner => lines.owners.take(&self.lines.owners),
         };
         let Some((number, cell)) = taken else {
             if let Some(list) = shape.list() {
@@ -148,22 +147,31 @@ impl Index {
         };
         let now = self.clock.now();
         match of {
-            LinesOf::Keys => Limiter::fill(cell, shape, before.as_ref(), now),
-            LinesOf::Owners => Limiter::fill_counted(cell, shape, before.as_ref(), now),
+            LineOf::Key(_) => Limiter::fill(cell, shape, before.as_ref(), now),
+            LineOf::Owner => Limiter::fill_counted(cell, shape, before.as_ref(), now),
         }
         Ok((Some(number), true))
     }
 
-    fn free(&self, writer: &mut IndexWriter, number: u32, of: LinesOf) {
+    /// A key's line that no token names any more.
+    fn free_key(&self, writer: &mut IndexWriter, number: u32) {
         let lines = &mut writer.lines;
-        let (cells, numbers) = match of {
-            LinesOf::Keys => (&self.lines.keys, &mut lines.keys),
-            LinesOf::Owners => (&self.lines.owners, &mut lines.owners),
-        };
+        self.free_list(&mut lines.lists, &self.lines.keys, number);
+        lines.keys.give_back(number);
+    }
+
+    /// An owner's line.
+    fn free_owner(&self, writer: &mut IndexWriter, number: u32) {
+        let lines = &mut writer.lines;
+        self.free_list(&mut lines.lists, &self.lines.owners, number);
+        lines.owners.give_back(number);
+    }
+
+    /// A line's list is referred to once less.
+    fn free_list(&self, lists: &mut ListNumbers, cells: &Cells, number: u32) {
         if let Some(list) = read(cells, number).and_then(|limiter| limiter.shape.list()) {
-            lines.lists.give_back(&self.lines.lists, list);
+            lists.give_back(&self.lines.lists, list);
         }
-        numbers.give_back(number);
     }
 
     /// How many lines keys and owners have, and how many lists there are; how many lines there

@@ -215,11 +215,16 @@ impl<'a> Slot<'a> {
     pub(super) fn fill(self, tag: u64, words: &Words) {
         // Orders the retiring (or clearing) before the words, for readers still at the old ones.
         fence(Ordering::Release);
+        self.rewrite(words);
+        self.mark(tag);
+    }
+
+    /// Puts words in the place of others, which nobody else sees.
+    pub(super) fn rewrite(self, words: &Words) {
         for (place, word) in self.line.words.iter().zip(words.near) {
             place.store(word, Ordering::Relaxed);
         }
         self.far.store(words.far, Ordering::Relaxed);
-        self.mark(tag);
     }
 
     /// Ends what lives here.

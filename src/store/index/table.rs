@@ -210,6 +210,19 @@ impl Table {
         }
     }
 
+    /// All groups, in the order of their tags. For the writer.
+    pub(super) fn runs(&self) -> impl Iterator<Item = Run<'_>> {
+        let depth = self.depth.load(Ordering::Relaxed);
+        let entries = self.directories[depth as usize].get().into_iter().flatten();
+        let mut before = None;
+        entries.filter_map(move |entry| {
+            let number = number_of(entry.load(Ordering::Relaxed));
+            // Several entries in a row may lead to it.
+            let is_next = before.replace(number) != Some(number);
+            is_next.then(|| self.run(number, 0)).flatten()
+        })
+    }
+
     /// The group of a tag, after growing or cleaning it until so many more fit.
     fn group_with_room(
         &self,

@@ -134,7 +134,7 @@ impl Index {
     pub(in crate::store) fn search(&self, id: KeyId) -> Search<'_> {
         let tag = tag_of(id.as_u128());
         let probe = self.table.probe(tag);
-        self.prefetch_guess(tag);
+        self.prefetch_stretch(tag);
         Search(probe)
     }
 
@@ -298,6 +298,12 @@ impl Index {
     pub(super) fn note_likely_pepper(&self, writer: &IndexWriter) {
         let likely = (0..).zip(writer.tokens).max_by_key(|(at, tokens)| (*tokens, u8::MAX - at));
         self.likely_pepper.store(likely.map_or(0, |(at, _)| at), Ordering::Relaxed);
+    }
+
+    /// What there is to change, while nobody else has the index.
+    pub(super) fn parts(&mut self) -> (&mut Table, &mut Lines, &mut IndexWriter) {
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        (&mut self.table, &mut self.lines, writer)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, IndexWriter> {
