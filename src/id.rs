@@ -145,20 +145,20 @@ impl OwnerId {
         Ok(Self { bytes, len: id.len() as u8 })
     }
 
-    /// The id's bytes up to `N`, padded with zeros; `None` if it is longer.
-    pub(crate) fn padded<const N: usize>(&self) -> Option<[u8; N]> {
-        let padded = self.bytes.first_chunk::<N>()?;
-        (usize::from(self.len) <= N).then_some(*padded)
+    /// The bytes of an id of at most 16, padded with zeros; `None` if it is longer.
+    pub(crate) fn padded(&self) -> Option<[u8; 16]> {
+        let padded = self.bytes.first_chunk()?;
+        (usize::from(self.len) <= padded.len()).then_some(*padded)
     }
 
     /// The id that [`padded`](Self::padded) gave.
     #[inline]
-    pub(crate) fn from_padded<const N: usize>(padded: [u8; N]) -> Self {
+    pub(crate) fn from_padded(padded: [u8; 16]) -> Self {
         let mut bytes = [0; Self::MAX_LEN];
-        bytes[..N].copy_from_slice(&padded);
-        // At most 64.
+        bytes[..16].copy_from_slice(&padded);
+        // Zeros only follow the text. At most 16.
         #[allow(clippy::cast_possible_truncation)]
-        let len = padded.iter().position(|byte| *byte == 0).unwrap_or(N) as u8;
+        let len = 16 - (u128::from_le_bytes(padded).leading_zeros() / 8) as u8;
         Self { bytes, len }
     }
 
@@ -393,7 +393,7 @@ mod tests {
             let (x, y) = (OwnerId::new(&a).unwrap(), OwnerId::new(&b).unwrap());
             prop_assert_eq!(x.cmp(&y), a.cmp(&b));
             prop_assert_eq!(x == y, a == b);
-            match x.padded::<16>() {
+            match x.padded() {
                 Some(padded) => prop_assert_eq!(OwnerId::from_padded(padded), x),
                 None => prop_assert!(a.len() > 16),
             }

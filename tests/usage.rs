@@ -204,6 +204,50 @@ fn addresses_are_kept_if_wanted_and_for_as_long() {
 }
 
 #[test]
+fn addresses_of_keys_that_are_used_no_more_are_forgotten() {
+    let (world, backend) = World::new(quiet().addresses(HOUR));
+    let keys: Vec<Issued> = (0..2_060).map(|n| world.key(&format!("org-{n}"))).collect();
+    keys.iter().for_each(|key| world.from(&key.token, [192, 0, 2, 1]));
+    world.store.flush_usage().unwrap();
+    let known = || {
+        let is_known = |key: &&Issued| written(&*backend, key.key.id).last_address.is_some();
+        keys.iter().filter(is_known).count()
+    };
+    assert_eq!(known(), 2_060);
+    world.clock.advance(HOUR - MINUTE);
+    // To the end, and from the beginning again.
+    for _ in 0..3 {
+        world.store.flush_usage().unwrap();
+        assert_eq!(known(), 2_060);
+    }
+    world.clock.advance(MINUTE * 2);
+    world.from(&keys[7].token, [192, 0, 2, 7]);
+    for left in [12, 1] {
+        world.store.flush_usage().unwrap();
+        assert_eq!(known(), left);
+    }
+}
+
+#[test]
+fn addresses_that_are_kept_no_more_are_forgotten() {
+    let dir = TempDir::new().unwrap();
+    let open = |settings| {
+        let options = SqliteOptions::exclusive();
+        let backend = Arc::new(Sqlite::open(dir.path().join("keys.db"), options).unwrap());
+        (World::on(Arc::<Sqlite>::clone(&backend), clock(), settings), backend)
+    };
+    let (world, backend) = open(quiet().addresses(HOUR));
+    let key = world.key("org");
+    world.from(&key.token, [192, 0, 2, 1]);
+    world.store.flush_usage().unwrap();
+    assert!(written(&*backend, key.key.id).last_address.is_some());
+    world.store.close().unwrap();
+    let (world, backend) = open(quiet());
+    world.store.flush_usage().unwrap();
+    assert_eq!(written(&*backend, key.key.id).last_address, None);
+}
+
+#[test]
 fn a_failing_backend_keeps_nothing_from_being_written_later() {
     let (world, backend) = World::new(quiet().counts());
     let key = world.key("org");

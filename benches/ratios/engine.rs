@@ -20,13 +20,12 @@ mod shared {
 
     use keyhasp::backend::Backend;
     use keyhasp::{
-        Access, AdminKeys, Catalogue, CreateKey, CreateOwner, KeyStore, ListKeys, OwnerId,
-        OwnerKeys, Peppers, Prefix, Store, Verifier,
+        Access, AdminKeys, CreateKey, CreateOwner, KeyStore, ListKeys, OwnerId, OwnerKeys, Verifier,
     };
 
     use crate::filled::DEACTIVATED;
     use crate::measure::{figure, ratio, ratio_of, time};
-    use crate::synthetic::{PEPPER, PREFIX, token};
+    use crate::synthetic::{builder, token};
 
     /// How many keys the large databases have.
     pub const KEYS: u64 = 1_000_000;
@@ -41,10 +40,7 @@ mod shared {
     const TURNS: usize = 15;
 
     pub fn open(backend: impl Backend) -> Arc<dyn KeyStore> {
-        let catalogue =
-            Catalogue::builder().read("links:read").write("links:write").build().unwrap();
-        let builder = Store::builder(catalogue, [Prefix::new(PREFIX).unwrap()]);
-        Arc::new(builder.peppers(Peppers::new(1, PEPPER).unwrap()).open(backend).unwrap())
+        Arc::new(builder().open(backend).unwrap())
     }
 
     /// The owner whose keys are created.

@@ -2,17 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
 
 use keyhasp::backend::{Backend, Memory, Sharing};
 use keyhasp::key::Limits;
-use keyhasp::{
-    Access, AdminKeys, Catalogue, CreateKey, CreateOwner, KeyStore, OwnerId, OwnerKeys, Peppers,
-    Prefix, Store, Verifier,
-};
+use keyhasp::{Access, AdminKeys, CreateKey, CreateOwner, KeyStore, OwnerId, OwnerKeys, Verifier};
 
-use crate::measure::figure;
-use crate::synthetic::{PEPPER, PREFIX, Resident, Synthetic, every_limit, peak_of};
+use crate::measure::{Longest, figure};
+use crate::synthetic::{Resident, Synthetic, builder, every_limit, peak_of};
 
 pub fn run(wanted: &dyn Fn(&str) -> bool) {
     // First, and all kept until the last is measured: memory that others gave back would be used
@@ -31,9 +27,7 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
 }
 
 fn open(backend: impl Backend) -> Arc<dyn KeyStore> {
-    let catalogue = Catalogue::builder().read("links:read").write("links:write").build().unwrap();
-    let builder = Store::builder(catalogue, [Prefix::new(PREFIX).unwrap()]);
-    Arc::new(builder.peppers(Peppers::new(1, PEPPER).unwrap()).open(backend).unwrap())
+    Arc::new(builder().open(backend).unwrap())
 }
 
 /// Resident memory for each key at the worst moment between 1 and 10 million, and the greatest
@@ -117,19 +111,4 @@ fn longest() {
     });
     figure("verify_longest_while_growing", verifications.longest(), "us");
     figure("nothing_longest_while_growing", pauses.longest(), "us");
-}
-
-#[derive(Default)]
-struct Longest(Duration);
-
-impl Longest {
-    fn time(&mut self, work: impl FnOnce()) {
-        let started = Instant::now();
-        work();
-        self.0 = self.0.max(started.elapsed());
-    }
-
-    fn longest(&self) -> f64 {
-        self.0.as_secs_f64() * 1e6
-    }
 }

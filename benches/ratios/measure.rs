@@ -1,6 +1,6 @@
 //! Measuring pairs in turns.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How often each side of a pair is measured.
 const ROUNDS: usize = 41;
@@ -60,4 +60,21 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 
 pub fn figure(name: &str, value: f64, unit: &str) {
     println!("figure {name} {value:.3} {unit}");
+}
+
+/// The longest of many calls.
+#[derive(Default)]
+pub struct Longest(Duration);
+
+impl Longest {
+    pub fn time(&mut self, work: impl FnOnce()) {
+        let started = Instant::now();
+        work();
+        self.0 = self.0.max(started.elapsed());
+    }
+
+    /// In microseconds.
+    pub fn longest(&self) -> f64 {
+        self.0.as_secs_f64() * 1e6
+    }
 }

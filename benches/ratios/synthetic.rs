@@ -12,8 +12,10 @@ use keyhasp::key::{
     Digest, EarlierToken, Header, KeyRecord, Lease, Limit, Limits, Networks, OwnerRecord,
     PepperNumber, PrefixNumber, QuotaRun, Scheme, SetBy, TokenRecord, Usage,
 };
+use keyhasp::store::StoreBuilder;
 use keyhasp::{
-    Access, ExternalId, Generation, KeyId, Kind, OwnerId, Quota, Rate, Timestamp, Version,
+    Access, Catalogue, ExternalId, Generation, KeyId, Kind, OwnerId, Peppers, Prefix, Quota, Rate,
+    Store, Timestamp, Version,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -36,6 +38,13 @@ pub struct Synthetic {
     pub resident: Option<Arc<Resident>>,
     /// What each key is limited to.
     pub limits: Option<Limits>,
+}
+
+/// A builder of stores, all alike.
+pub fn builder() -> StoreBuilder {
+    let catalogue = Catalogue::builder().read("links:read").write("links:write").build().unwrap();
+    Store::builder(catalogue, [Prefix::new(PREFIX).unwrap()])
+        .peppers(Peppers::new(1, PEPPER).unwrap())
 }
 
 fn limit<T>(value: T) -> Option<Limit<T>> {

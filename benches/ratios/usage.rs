@@ -3,12 +3,12 @@
 use std::hint::black_box;
 use std::sync::{Arc, OnceLock};
 
+use keyhasp::Verifier;
 use keyhasp::backend::Sharing;
 use keyhasp::store::UsageSettings;
-use keyhasp::{Catalogue, Peppers, Prefix, Store, Verifier};
 
 use crate::measure::{figure, ratio};
-use crate::synthetic::{PEPPER, PREFIX, Synthetic};
+use crate::synthetic::{Synthetic, builder};
 use crate::verification::{batches, open, tokens, two_threads};
 
 const KEYS: u64 = 1_000_000;
@@ -43,29 +43,30 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
 
 /// As [`open`], noting what is used.
 fn open_with(settings: UsageSettings) -> Verifier {
-    let catalogue = Catalogue::builder().read("links:read").write("links:write").build().unwrap();
     let (sharing, header) = (Sharing::Exclusive, OnceLock::new());
     let backend =
         Synthetic { keys: KEYS, rotated: false, sharing, header, resident: None, limits: None };
-    let store = Store::builder(catalogue, [Prefix::new(PREFIX).unwrap()])
-        .peppers(Peppers::new(1, PEPPER).unwrap())
-        .usage(settings)
-        .open(backend)
-        .unwrap();
-    Verifier::new(Arc::new(store))
+    Verifier::new(Arc::new(builder().usage(settings).open(backend).unwrap()))
 }
 
 #[cfg(feature = "sqlite")]
 mod write {
+    use std::hint::black_box;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
     use keyhasp::backend::{Backend, UsageChange};
     use keyhasp::key::Used;
-    use keyhasp::{KeyId, Timestamp};
+    use keyhasp::store::UsageSettings;
+    use keyhasp::{KeyId, KeyStore, Timestamp, Verifier};
     use rusqlite::Connection;
     use tempfile::TempDir;
 
+    use crate::engine::KEYS;
     use crate::filled::fill;
-    use crate::measure::{figure, ratio_of, time};
+    use crate::measure::{Longest, figure, ratio_of, time};
+    use crate::synthetic::{builder, token};
 
     const ROUNDS: usize = 5;
     /// As many as the store writes at once, where the disk is fast.
@@ -119,5 +120,42 @@ mod write {
         let unit = by_hand();
         figure("usage_write_1m_first", first / unit, "x_bulk_update");
         figure("usage_write_1m", ratio_of(ROUNDS, by_backend, by_hand), "x_bulk_update");
+        drop((backend, raw));
+        longest(open());
+    }
+
+    /// The longest verification while a million keys are used one after the other, and written. The
+    /// scheduler takes cores away for longer than any verification takes: the longest pause of a
+    /// loop that does nothing, measured in turns with it, says how much of the figure that is.
+    fn longest(backend: Sqlite) {
+        let store = builder().usage(UsageSettings::new()).open(backend).unwrap();
+        let store = Arc::new(store);
+        let verifier = Verifier::new(Arc::clone(&store) as Arc<dyn KeyStore>);
+        let tokens: Vec<String> = (0..KEYS).map(|number| token(number, 1)).collect();
+        let (mut verifications, mut pauses) = (Longest::default(), Longest::default());
+        let mut some = |tokens: &[String]| {
+            for token in tokens {
+                verifications.time(|| _ = black_box(verifier.verify(token)));
+            }
+            for _ in tokens {
+                pauses.time(|| black_box(()));
+            }
+        };
+        tokens.chunks(1_000).for_each(&mut some);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                store.flush_usage().unwrap();
+                done.store(true, Ordering::Relaxed);
+            });
+            for tokens in tokens.chunks(1_000).cycle() {
+                some(tokens);
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        figure("verify_longest_while_writing_usage", verifications.longest(), "us");
+        figure("nothing_longest_while_writing_usage", pauses.longest(), "us");
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use keyhasp::backend::Sharing;
 use keyhasp::key::Limits;
-use keyhasp::{Catalogue, KeyStore, Peppers, Prefix, Refusal, Store, Verifier};
+use keyhasp::{Refusal, Verifier};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::measure::{figure, ratio};
-use crate::synthetic::{PEPPER, PREFIX, Synthetic, quota, rate, token};
+use crate::synthetic::{PEPPER, Synthetic, builder, quota, rate, token};
 
 /// How many verifications make one measurement.
 const BATCH: usize = 20_000;
@@ -79,21 +79,9 @@ pub fn open(keys: u64, rotated: bool, sharing: Sharing) -> Verifier {
 }
 
 fn open_with(keys: u64, rotated: bool, sharing: Sharing, limits: Option<Limits>) -> Verifier {
-    let catalogue = Catalogue::builder().read("links:read").write("links:write").build().unwrap();
-    let store: Arc<dyn KeyStore> = Arc::new(
-        Store::builder(catalogue, [Prefix::new(PREFIX).unwrap()])
-            .peppers(Peppers::new(1, PEPPER).unwrap())
-            .open(Synthetic {
-                keys,
-                rotated,
-                sharing,
-                header: OnceLock::new(),
-                resident: None,
-                limits,
-            })
-            .unwrap(),
-    );
-    Verifier::new(store)
+    let (header, resident) = (OnceLock::new(), None);
+    let backend = Synthetic { keys, rotated, sharing, header, resident, limits };
+    Verifier::new(Arc::new(builder().open(backend).unwrap()))
 }
 
 /// Tokens of keys drawn at random.

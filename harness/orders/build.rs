@@ -51,7 +51,7 @@ const DEFECTS: &[(&str, &[Change])] = &[
     ),
     ("filled_without_fence", &[("slot", "fence(Ordering::Release);", "")]),
     ("read_without_fence", &[("slot", "fence(Ordering::Acquire);", "")]),
-    ("far_unchecked", &[("slot", "self.slot.is_still(self.head).then_some(far)", "Some(far)")]),
+    ("far_unchecked", &[("slot", "slot.is_still(head).then_some(far)", "Some(far)")]),
     (
         "retired_before_announced",
         &[(

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use super::core::Core;
 use super::error::{RateLimited, Refusal};
-use super::index::{Entry, LeaseWord, Limiter, OwnerLimiter, Packed, ShortOwner, Whose};
+use super::index::{LeaseWord, Limited, Limiter, OwnerLimiter, SeenAt, ShortOwner, Whose};
 use super::leases::Account;
 use super::request::VerifyRequest;
 use crate::clock::Timestamp;
@@ -17,26 +17,36 @@ use crate::key::{Gcra, Verdict};
 pub(super) struct Use<'a> {
     pub(super) request: &'a VerifyRequest<'a>,
     pub(super) key: KeyId,
-    pub(super) packed: &'a Packed<'a>,
-    pub(super) entry: &'a Entry,
+    /// The number of its owner, and its id if it lies in the key's slot.
+    pub(super) owner: u32,
+    pub(super) short_owner: Option<ShortOwner>,
+    pub(super) limited: Option<Limited>,
+    pub(super) owner_limited: bool,
+    pub(super) slot: SeenAt<'a>,
     pub(super) now: Timestamp,
 }
 
-/// The limits of a key and of its owner, and what was taken of them.
-#[derive(Debug)]
+/// The limits of a key and of its owner.
+#[derive(Clone, Copy, Debug)]
 struct Limits<'a> {
-    key: Option<Limiter<'a>>,
-    owner: Option<OwnerLimiter<'a>>,
+    key: Option<&'a Limiter<'a>>,
+    owner: Option<&'a OwnerLimiter<'a>>,
+}
+
+/// What was taken of them.
+#[derive(Debug, Default)]
+struct Taken {
     /// Units of the rates.
-    taken: [u64; 2],
+    units: [u64; 2],
     /// Uses of the quotas' leases.
-    spent: [Option<LeaseWord>; 2],
+    uses: [Option<LeaseWord>; 2],
 }
 
 /// What a grant says of limits that allow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Passed {
-    /// The owner's id, if it is short: in a limited key's slot there is no room for it.
+    /// The owner's id, if it is short: in a limited key's slot there is no room for it, but with
+    /// its limits there is.
     pub(super) owner: Option<ShortOwner>,
     pub(super) rate: Option<RateUse>,
 }
@@ -56,20 +66,21 @@ impl Core {
     #[inline(never)]
     pub(super) fn judge_limits(&self, one: &Use<'_>) -> Option<Result<Passed, Refusal>> {
         loop {
-            let key = one.entry.limited.and_then(|limited| self.index.limiter(limited));
-            if key.is_some() && !one.packed.is_still() {
+            let key = one.limited.and_then(|limited| self.index.limiter(limited));
+            if key.is_some() && !one.slot.is_still() {
                 return None;
             }
-            let owner = self.index.owner_limiter(one.entry.owner);
-            let mut limits = Limits { key, owner, taken: [0; 2], spent: [None; 2] };
-            let judged = self.judge_by(one, &mut limits);
-            let replaced = self.replaced(one, &limits);
+            let owner = if one.owner_limited { self.index.owner_limiter(one.owner) } else { None };
+            let limits = Limits { key: key.as_ref(), owner: owner.as_ref() };
+            let mut taken = Taken::default();
+            let judged = self.judge_by(one, limits, &mut taken);
+            let replaced = self.replaced(one, limits);
             if judged.is_err() || replaced.is_some() {
-                self.give_back(one, &limits);
+                self.give_back(one, limits, &taken);
             }
             match replaced {
                 None => {
-                    let owner = limits.key.as_ref().and_then(Limiter::short_owner);
+                    let owner = one.short_owner.or(limits.key.and_then(Limiter::short_owner));
                     return Some(judged.map(|rate| Passed { owner, rate }));
                 }
                 Some(Replaced::Slot) => return None,
@@ -80,10 +91,10 @@ impl Core {
 
     /// What is no more as it was read.
     #[inline]
-    fn replaced(&self, one: &Use<'_>, limits: &Limits<'_>) -> Option<Replaced> {
-        if limits.key.is_some() && !one.packed.is_still() {
+    fn replaced(&self, one: &Use<'_>, limits: Limits<'_>) -> Option<Replaced> {
+        if limits.key.is_some() && !one.slot.is_still() {
             Some(Replaced::Slot)
-        } else if limits.owner.as_ref().is_some_and(|owner| !self.index.is_still(owner)) {
+        } else if limits.owner.is_some_and(|owner| !self.index.is_still(owner)) {
             Some(Replaced::Owner)
         } else {
             None
@@ -93,14 +104,18 @@ impl Core {
     /// The limits in their order. What costs nothing comes first, and a use that will be refused
     /// mostly shows it before anything is taken: so others never find less than there is.
     #[inline]
-    fn judge_by(&self, one: &Use<'_>, limits: &mut Limits<'_>) -> Result<Option<RateUse>, Refusal> {
-        let Limits { key, owner, taken, spent } = limits;
-        let own = one.entry.limited.and_then(|limited| limited.not_before);
-        let from = own.max(owner.as_ref().and_then(OwnerLimiter::not_before));
+    fn judge_by(
+        &self,
+        one: &Use<'_>,
+        limits: Limits<'_>,
+        taken: &mut Taken,
+    ) -> Result<Option<RateUse>, Refusal> {
+        let own = one.limited.and_then(|limited| limited.not_before);
+        let from = own.max(limits.owner.and_then(OwnerLimiter::not_before));
         if let Some(from) = from.filter(|from| *from > one.now) {
             return Err(Refusal::NotYet(from));
         }
-        let both = [key.as_ref(), owner.as_ref().map(|owner| &owner.limiter)];
+        let both = limits.both();
         for limiter in both.into_iter().flatten() {
             let address = one.request.address;
             if self.index.contain(limiter, address) == Some(false) {
@@ -128,16 +143,13 @@ impl Core {
                 continue;
             };
             let account = || {
-                let short = key.as_ref().and_then(Limiter::short_owner);
-                let owner = self.index.owner(one.entry, short)?;
+                let short = one.short_owner.or(limits.key.and_then(Limiter::short_owner));
+                let owner = self.index.owner(one.owner, short)?;
                 Some(Account { owner, whose: one.whose()[at] })
             };
-            let is_still = || {
-                (key.is_none() || one.packed.is_still())
-                    && owner.as_ref().is_none_or(|owner| self.index.is_still(owner))
-            };
+            let is_still = || self.replaced(one, limits).is_none();
             let lease = self.spend(account, limiter, one.now, uses, is_still)?;
-            spent[at] = Some(lease.with_units(uses.into()));
+            taken.uses[at] = Some(lease.with_units(uses.into()));
         }
         // As long as nobody else comes between, what was allowed above is so here too.
         let mut shown: Option<RateUse> = None;
@@ -149,7 +161,7 @@ impl Core {
                 Verdict::Allowed { used, .. } => RateUse { rate, used },
                 _ => self.by_rate(rate, one, limiter, |now| limiter.take(rate, now, uses))?,
             };
-            taken[at] = rate.cost(uses);
+            taken.units[at] = rate.cost(uses);
             // Numbers are worked out only where two must be compared.
             shown = Some(match shown {
                 Some(before) if before.remaining() <= used.remaining() => before,
@@ -213,24 +225,30 @@ impl Core {
     /// Gives back all that was taken. It happens only when another came between two looks at a
     /// limit, or replaced it.
     #[cold]
-    fn give_back(&self, one: &Use<'_>, limits: &Limits<'_>) {
-        let both = [limits.key.as_ref(), limits.owner.as_ref().map(|owner| &owner.limiter)];
-        for (at, (limiter, whose)) in both.into_iter().zip(one.whose()).enumerate() {
+    fn give_back(&self, one: &Use<'_>, limits: Limits<'_>, taken: &Taken) {
+        for (at, (limiter, whose)) in limits.both().into_iter().zip(one.whose()).enumerate() {
             let Some(limiter) = limiter else { continue };
-            if limits.taken[at] > 0 {
-                self.index.untake(whose, limiter, limits.taken[at]);
+            if taken.units[at] > 0 {
+                self.index.untake(whose, limiter, taken.units[at]);
             }
-            if let Some(lease) = limits.spent[at] {
+            if let Some(lease) = taken.uses[at] {
                 self.index.unspend(whose, limiter, lease);
             }
         }
     }
 }
 
+impl<'a> Limits<'a> {
+    #[inline]
+    fn both(self) -> [Option<&'a Limiter<'a>>; 2] {
+        [self.key, self.owner.map(|owner| &owner.limiter)]
+    }
+}
+
 impl Use<'_> {
     /// Whose limits may hold: the key's and its owner's.
     fn whose(&self) -> [Whose; 2] {
-        [Whose::Key(self.key, Some(self.entry.owner)), Whose::Owner(self.entry.owner)]
+        [Whose::Key(self.key, Some(self.owner)), Whose::Owner(self.owner)]
     }
 }
 

@@ -7,11 +7,12 @@ use constant_time_eq::constant_time_eq_n;
 use super::core::Core;
 use super::declassify::declassified;
 use super::error::{Refusal, Unavailable};
-use super::index::{DIGEST_LEN, Entry, OwnerFlags, ShortOwner};
-use super::limited::Use;
+use super::index::{DIGEST_LEN, Entry, SeenAt};
+use super::limited::{Passed, Use};
 use super::request::VerifyRequest;
-use crate::grant::{Grant, GrantParts, RateUse};
-use crate::id::Generation;
+use crate::clock::Timestamp;
+use crate::grant::{Grant, GrantParts};
+use crate::id::{Generation, KeyId};
 use crate::key::{Prefix, Standing, Unfit};
 use crate::token::{Peppers, Unverified};
 
@@ -20,12 +21,18 @@ const NOBODY: [u8; DIGEST_LEN] = [0; DIGEST_LEN];
 
 impl Core {
     /// Judges a token: shape, prefix and id; one keyed digest; a constant-time comparison with
-    /// each digest of the key; only then its state. No I/O, no allocation, no lock.
-    pub(super) fn verify(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal> {
+    /// each digest of the key; only then its state. No I/O, no allocation, no lock. Says in `judged_at`
+    /// by which time it judges, as soon as it knows.
+    pub(super) fn verify(
+        &self,
+        request: &VerifyRequest<'_>,
+        judged_at: &mut Timestamp,
+    ) -> Result<Grant, Refusal> {
         let token = Unverified::parse(request.token).ok_or(Refusal::Unrecognized)?;
         // First, so that the slot is on its way meanwhile.
         let search = self.index.search(token.id);
         let now = self.gate.pass(&*self.clock).map_err(Refusal::Unavailable)?;
+        *judged_at = now;
         let (prefix_number, prefix) =
             self.prefixes.find(token.prefix).ok_or(Refusal::Unrecognized)?;
         // Under the pepper of most tokens already, while the slot is on its way.
@@ -43,9 +50,9 @@ impl Core {
                 return None;
             }
             // One that is replaced just now is looked for again.
-            let whole = entry.judged_at(now)?;
-            let key = token.id;
-            self.judge(&Use { request, key, packed: entry, entry: &whole, now }, prefix)
+            let seen = entry.seen();
+            let entry = entry.judged_at(now)?;
+            self.judge(request, token.id, &entry, seen, now, prefix)
         });
         if !compared {
             // The same work for an id that nobody has.
@@ -55,57 +62,49 @@ impl Core {
     }
 
     /// The secret was right: looks at everything else. `None` if the key is replaced just now.
-    #[inline]
-    fn judge(&self, one: &Use<'_>, prefix: &Prefix) -> Option<Result<Grant, Refusal>> {
-        let flags = match self.standing(one) {
-            Ok(flags) => flags,
-            Err(refusal) => return Some(Err(refusal)),
-        };
-        if one.entry.limited.is_none() && !flags.limited {
-            return Some(self.grant(one, prefix, None, None));
-        }
-        Some(match self.judge_limits(one)? {
-            Ok(passed) => self.grant(one, prefix, passed.owner, passed.rate),
-            Err(refusal) => Err(refusal),
-        })
-    }
-
-    /// Whether the key is good now.
-    #[inline]
-    fn standing(&self, one: &Use<'_>) -> Result<OwnerFlags, Refusal> {
-        let Use { entry, now, .. } = *one;
+    // By force: the entry would else be built in memory.
+    #[inline(always)]
+    fn judge(
+        &self,
+        request: &VerifyRequest<'_>,
+        key: KeyId,
+        entry: &Entry,
+        slot: SeenAt<'_>,
+        now: Timestamp,
+        prefix: &Prefix,
+    ) -> Option<Result<Grant, Refusal>> {
         let recovering = Refusal::Unavailable(Unavailable::Recovering);
-        let flags = self.index.owner_flags(entry).ok_or(recovering)?;
+        let Some(flags) = self.index.owner_flags(entry.owner) else { return Some(Err(recovering)) };
         if entry.is_uncertain || flags.uncertain {
-            return Err(recovering);
+            return Some(Err(recovering));
         }
         let standing = Standing { suspended: flags.suspended, ..entry.standing };
         if let Some(unfit) = standing.unfit(now) {
-            return Err(Refusal::Unfit(unfit));
+            return Some(Err(Refusal::Unfit(unfit)));
         }
-        Ok(flags)
-    }
-
-    #[inline]
-    fn grant(
-        &self,
-        one: &Use<'_>,
-        prefix: &Prefix,
-        owner: Option<ShortOwner>,
-        rate: Option<RateUse>,
-    ) -> Result<Grant, Refusal> {
-        let entry = one.entry;
-        let recovering = Refusal::Unavailable(Unavailable::Recovering);
-        let owner = self.index.owner(entry, owner).ok_or(recovering)?;
-        let standing = entry.standing;
+        let Entry { owner, short_owner, limited, .. } = *entry;
+        let passed = if limited.is_none() && !flags.limited {
+            Passed { owner: short_owner, rate: None }
+        } else {
+            let owner_limited = flags.limited;
+            let one = Use { request, key, owner, short_owner, limited, owner_limited, slot, now };
+            match self.judge_limits(&one)? {
+                Ok(passed) => passed,
+                Err(refusal) => return Some(Err(refusal)),
+            }
+        };
+        let Some(owner) = self.index.owner(owner, passed.owner) else {
+            return Some(Err(recovering));
+        };
         let ends_at = match (standing.expires_at, standing.ends_at) {
             (Some(expiry), Some(end)) => Some(expiry.min(end)),
             (expiry, end) => expiry.or(end),
         };
-        let generation =
-            Generation::new(entry.generation).map_err(|_| Refusal::Unfit(Unfit::Superseded))?;
+        let Ok(generation) = Generation::new(entry.generation) else {
+            return Some(Err(Refusal::Unfit(Unfit::Superseded)));
+        };
         let grant = Grant::new(GrantParts {
-            key: one.key,
+            key,
             owner,
             kind: entry.kind,
             permissions: self.index.set(entry.set),
@@ -113,12 +112,12 @@ impl Core {
             is_current: entry.is_current,
             ends_at,
             prefix: *prefix,
-            rate,
+            rate: passed.rate,
         });
-        if !grant.is_current() {
-            self.watching.note_earlier(&grant, one.now);
+        if !entry.is_current {
+            self.watching.note_earlier(&grant, now);
         }
-        Ok(grant)
+        Some(Ok(grant))
     }
 }
 

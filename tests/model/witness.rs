@@ -16,19 +16,24 @@ use crate::opening;
 pub(crate) struct Witness {
     store: Store,
     rules: (StoreRules, Vec<(Prefix, bool)>),
+    /// Whether they were others since, which it may have seen by itself at any time.
+    were_others: bool,
 }
 
 impl Sequence<'_> {
     /// What a store that only learns from the event log says of all tokens, once it has polled.
     pub(crate) fn ask_witness(&mut self) -> Checked {
+        let rules = (self.model.rules, self.model.prefixes.clone());
+        if let Some(witness) = &mut self.witness {
+            witness.were_others |= witness.rules != rules;
+        }
         if !self.place.is_shared() || self.chance.percent(50) {
             return Ok(());
         }
-        let rules = (self.model.rules, self.model.prefixes.clone());
         if let Some(witness) = &self.witness {
             match witness.store.refresh() {
                 Ok(()) if witness.rules == rules => {}
-                Err(Error::Unavailable(Unavailable::RulesChanged)) if witness.rules != rules => {
+                Err(Error::Unavailable(Unavailable::RulesChanged)) if witness.were_others => {
                     self.witness = None;
                 }
                 heard => return Err(format!("the witness polls: {heard:?} heard")),
@@ -40,7 +45,9 @@ impl Sequence<'_> {
             let open = &self.model.opening.peppers;
             let lacks_one = self.model.needed_peppers().iter().any(|number| !open.contains(number));
             match self.place.open(builder) {
-                Ok(store) if !lacks_one => self.witness = Some(Witness { store, rules }),
+                Ok(store) if !lacks_one => {
+                    self.witness = Some(Witness { store, rules, were_others: false });
+                }
                 // The clock has stepped back since the store was opened without it.
                 Err(Error::Pepper { problem: PepperProblem::Missing, .. }) if lacks_one => {}
                 heard => return Err(format!("the witness opens: {heard:?} heard")),

@@ -81,7 +81,7 @@ impl Shape {
 
     /// With the owner's id, if it is short.
     pub(super) fn of_key(self, owner: &OwnerId) -> Self {
-        Self { own: owner.padded().map_or([0; 2], |short: [u8; 16]| words(&short)), ..self }
+        Self { own: owner.padded().map_or([0; 2], |short| words(&short)), ..self }
     }
 
     /// With the first moment for all keys of the owner.
@@ -125,9 +125,9 @@ impl<'a> Limiter<'a> {
     /// Reads a line.
     #[inline]
     pub(super) fn read(cell: &'a Cell, number: u32) -> Self {
-        let [rate, span, own, more, since] =
-            [RATE, SPAN, OWN, OWN + 1, SINCE].map(|word| cell.read(word));
-        Self { cell, number, shape: Shape { rate, span, own: [own, more], since } }
+        let (rate, span) = (cell.read(RATE), cell.read(SPAN));
+        let own = [cell.read(OWN), cell.read(OWN + 1)];
+        Self { cell, number, shape: Shape { rate, span, own, since: cell.read(SINCE) } }
     }
 
     /// Reads an owner's line, beginning with how often it was filled.

@@ -1,8 +1,8 @@
 //! The verification index: what `verify` reads, and nothing else.
 //!
-//! One 64-byte [`slot`] (and a word apart) for each live token; a [`table`] finds it by the tag of its key, in groups
-//! of slots that are made anew one by one when they are full, so that the index grows by parts.
-//! Owners and permission sets are [`interned`] by number.
+//! One 64-byte [`slot`] (and a word apart) for each live token; a [`table`] finds it by the tag of
+//! its key, in [`group`]s of slots that are made anew one by one when they are full, so that the
+//! index grows by parts. Owners and permission sets are [`interned`] by number.
 //!
 //! What limits a key, or an owner, lies in a line of its own ([`cells`]): what is judged by and
 //! what was used ([`limiter`], [`lease`]), and from which networks ([`lists`]). The slot, or the
@@ -35,9 +35,10 @@ mod slot;
 mod table;
 mod view;
 
-pub(super) use entry::{DIGEST_LEN, Entry, Packed, ShortOwner};
+pub(super) use entry::{DIGEST_LEN, Entry, Limited, ShortOwner};
 pub(super) use lease::LeaseWord;
 pub(super) use limiter::Limiter;
 pub(super) use limits::{OwnerLimiter, Whose};
 pub(super) use load::Memo;
-pub(super) use view::{Index, IndexError, OwnerFlags};
+pub(super) use slot::SeenAt;
+pub(super) use view::{Index, IndexError};

@@ -367,7 +367,7 @@ mod tests {
                         let entry = packed.judged_at(Timestamp::MIN)?;
                         let limiter = index.limiter(entry.limited?)?;
                         let is_whole = whole(&limiter);
-                        if packed.is_still() {
+                        if packed.seen().is_still() {
                             assert_eq!(is_whole, Some(true));
                             seen[0] += 1;
                         }
@@ -407,11 +407,11 @@ mod tests {
                     let found = index.search(id).find(|packed| {
                         let entry = packed.judged_at(now)?;
                         let limiter = index.limiter(entry.limited?)?;
-                        if !packed.is_still() {
+                        if !packed.seen().is_still() {
                             return None;
                         }
                         let lease = limiter.spend(now, 1)?;
-                        if !packed.is_still() {
+                        if !packed.seen().is_still() {
                             index.unspend(Whose::Key(id, None), &limiter, lease.with_units(1));
                             return None;
                         }

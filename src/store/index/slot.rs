@@ -77,8 +77,14 @@ pub(super) struct Slot<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Found<'a> {
     pub(super) near: [u64; 7],
-    head: u64,
+    pub(super) seen: SeenAt<'a>,
+}
+
+/// A slot as it was seen: what was read where its words led to counts if it is still so.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct SeenAt<'a> {
     slot: Slot<'a>,
+    head: u64,
 }
 
 impl fmt::Debug for Found<'_> {
@@ -168,7 +174,7 @@ impl<'a> Slot<'a> {
         }
         let near = self.near();
         if self.is_still(head) {
-            Seen::Match(Found { near, head, slot: self })
+            Seen::Match(Found { near, seen: SeenAt { slot: self, head } })
         } else {
             Seen::Other
         }
@@ -245,15 +251,18 @@ impl<'a> Slot<'a> {
 
 impl Found<'_> {
     /// The word apart; `None` if the slot was filled anew meanwhile.
-    pub(super) fn far(&self) -> Option<u64> {
-        let far = self.slot.far.load(Ordering::Relaxed);
-        self.slot.is_still(self.head).then_some(far)
-    }
-
-    /// Whether the slot was not filled anew: then whatever was read where its words lead to
-    /// belongs to them.
     #[inline]
-    pub(super) fn is_still(&self) -> bool {
+    pub(super) fn far(&self) -> Option<u64> {
+        let SeenAt { slot, head } = self.seen;
+        let far = slot.far.load(Ordering::Relaxed);
+        slot.is_still(head).then_some(far)
+    }
+}
+
+impl SeenAt<'_> {
+    /// Whether the slot was not filled anew.
+    #[inline]
+    pub(in crate::store) fn is_still(self) -> bool {
         self.slot.is_still(self.head)
     }
 }

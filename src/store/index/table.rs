@@ -82,7 +82,8 @@ impl Table {
     }
 
     /// Begins to look for a tag: has the first slots fetched, and can do something else meanwhile.
-    #[inline]
+    // By force: what it returns would else go through memory.
+    #[inline(always)]
     pub(super) fn probe(&self, tag: u64) -> Option<Probe<'_>> {
         loop {
             let depth = self.depth.load(Ordering::Acquire);

@@ -144,22 +144,23 @@ impl Index {
         self.likely_pepper.load(Ordering::Relaxed)
     }
 
-    /// What holds for all keys of an entry's owner.
+    /// What holds for all keys of an owner.
     #[inline]
-    pub(in crate::store) fn owner_flags(&self, entry: &Entry) -> Option<OwnerFlags> {
-        Some(OwnerFlags::from_word(self.owners.word(entry.owner)?))
+    pub(in crate::store) fn owner_flags(&self, owner: u32) -> Option<OwnerFlags> {
+        Some(OwnerFlags::from_word(self.owners.word(owner)?))
     }
 
-    /// An entry's owner, whose id lies with the key's limits if it is short and they took its place.
-    #[inline]
+    /// An owner by its number, or by its id, if that is short and known.
+    // By force: the id would else be copied once more.
+    #[inline(always)]
     pub(in crate::store) fn owner(
         &self,
-        entry: &Entry,
-        with_limits: Option<ShortOwner>,
+        number: u32,
+        short: Option<ShortOwner>,
     ) -> Option<OwnerId> {
-        match entry.short_owner.or(with_limits) {
+        match short {
             Some(short) => Some(OwnerId::from_padded(short)),
-            None => Some(*self.owners.get(entry.owner)?.id.get()?),
+            None => Some(*self.owners.get(number)?.id.get()?),
         }
     }
 

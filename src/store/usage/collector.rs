@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use super::logs::{Entry, Logs, Put};
 use super::recent::Recent;
 use super::settings::UsageSettings;
+use super::sweep::Sweep;
 use super::waiting::Waiting;
 use super::writer::Bell;
 use crate::clock::Timestamp;
@@ -29,6 +30,7 @@ pub(in crate::store) struct Collector {
     /// Held for writing while sums move into the backend, for reading by whoever adds the two.
     pub(super) moving: RwLock<()>,
     pub(super) bell: Bell,
+    pub(super) sweep: Sweep,
 }
 
 impl Collector {
@@ -41,10 +43,11 @@ impl Collector {
             waiting: Mutex::default(),
             moving: RwLock::default(),
             bell: Bell::default(),
+            sweep: Sweep::default(),
         }
     }
 
-    /// Notes the answer to a request, at this moment.
+    /// Notes the answer to a request, by the time by which it was judged.
     #[inline]
     pub(in crate::store) fn note(
         &self,
@@ -116,16 +119,18 @@ impl Core {
         &self,
         request: &VerifyRequest<'_>,
     ) -> Result<Grant, Refusal> {
-        let answer = self.verify(request);
+        // Nothing is noted of an answer that was given before the time was known.
+        let mut now = Timestamp::MIN;
+        let answer = self.verify(request, &mut now);
         if let Some(usage) = &self.usage {
-            usage.note(request, &answer, self.now());
+            usage.note(request, &answer, now);
         }
         if let Err(refusal) = &answer
             && self.watching.counts_refusals()
             && reason(refusal).is_some()
             && let Some(token) = Unverified::parse(request.token)
         {
-            self.watching.note_refusal(token.id, self.now());
+            self.watching.note_refusal(token.id, now);
         }
         answer
     }

@@ -13,6 +13,7 @@
 //! | `waiting` | sums that are not written yet |
 //! | `collector` | from a verification's answer to the sums |
 //! | `writer` | from the sums to the backend: when, in what batches, and at the end |
+//! | `sweep` | addresses that were kept long enough, of keys that are used no more |
 //! | `answer` | [`KeyUsage`]: what is answered, what isn't written yet included |
 
 mod answer;
@@ -20,6 +21,7 @@ mod collector;
 mod logs;
 mod recent;
 mod settings;
+mod sweep;
 mod waiting;
 mod writer;
 

@@ -1,6 +1,6 @@
 //! Sums that are not written yet.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::logs::Entry;
 use crate::backend::UsageChange;
@@ -41,12 +41,15 @@ impl Sum {
     }
 }
 
-/// Sums by key: those that grow, and those that are on their way.
+/// Sums by key: those that grow, and those that are on their way. In order, so that neighbours in
+/// the database are written together; and no map that now and then moves everything, for it may be
+/// a verification that adds.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    growing: HashMap<KeyId, Sum>,
-    /// Taken out of `growing`, by descending key: the next to be written stand last.
-    on_their_way: Vec<(KeyId, Sum)>,
+    growing: BTreeMap<KeyId, Sum>,
+    on_their_way: BTreeMap<KeyId, Sum>,
+    /// How often all that grew was sent on its way.
+    departures: u64,
 }
 
 impl Waiting {
@@ -79,40 +82,87 @@ impl Waiting {
     /// What waits of a key.
     pub(super) fn of(&self, key: KeyId) -> Used {
         let mut used = Used::default();
-        let way = &self.on_their_way;
-        if let Ok(position) = way.binary_search_by(|(other, _)| key.cmp(other)) {
-            used.add(&way[position].1.used());
-        }
-        if let Some(sum) = self.growing.get(&key) {
-            used.add(&sum.used());
+        for sums in [&self.on_their_way, &self.growing] {
+            if let Some(sum) = sums.get(&key) {
+                used.add(&sum.used());
+            }
         }
         used
     }
 
-    /// The next to be written, up to so many; they stay until they are written.
-    pub(super) fn next(&mut self, most: usize) -> Vec<UsageChange> {
-        if self.on_their_way.is_empty() {
-            self.on_their_way = std::mem::take(&mut self.growing).into_iter().collect();
-            // In order, so that neighbours in the database are written together.
-            self.on_their_way.sort_unstable_by_key(|(key, _)| std::cmp::Reverse(*key));
+    /// The departure with which all leaves that waits now.
+    pub(super) fn next_departure(&self) -> u64 {
+        self.departures + u64::from(!self.growing.is_empty())
+    }
+
+    /// The next to be written, up to so many, of those that leave by a departure; they stay until
+    /// they are written.
+    pub(super) fn next(&mut self, most: usize, departure: u64) -> Vec<UsageChange> {
+        if self.on_their_way.is_empty() && self.departures < departure {
+            self.on_their_way = std::mem::take(&mut self.growing);
+            self.departures += 1;
         }
-        let next = self.on_their_way.iter().rev().take(most);
+        let next = self.on_their_way.iter().take(most);
         next.map(|(key, sum)| UsageChange::Add(*key, sum.used())).collect()
     }
 
     /// So many were written.
     pub(super) fn written(&mut self, count: usize) {
-        self.on_their_way.truncate(self.on_their_way.len().saturating_sub(count));
-        if self.on_their_way.is_empty() {
-            self.on_their_way = Vec::new();
+        for _ in 0..count {
+            self.on_their_way.pop_first();
         }
     }
 
     /// Nobody knows whether so many were written: what may be written twice stays.
     pub(super) fn uncertain(&mut self, count: usize) {
-        for (_, sum) in self.on_their_way.iter_mut().rev().take(count) {
+        for sum in self.on_their_way.values_mut().take(count) {
             let once = Used { accepted: 0, refused: RefusedCounts::default(), ..sum.used() };
             sum.set(once);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(key: u128, at: u64) -> Entry {
+        let at = Timestamp::from_millis(at).unwrap();
+        Entry {
+            key: KeyId::from_u128(7 << 76 | 1 << 63 | key),
+            at,
+            refused: None,
+            address: None,
+            count: 1,
+        }
+    }
+
+    /// However much comes meanwhile, only what waited at a departure leaves by it, and all of that.
+    #[test]
+    fn a_departure_takes_what_waited() {
+        let mut waiting = Waiting::default();
+        waiting.add(&[1, 5, 9].map(|key| entry(key, 1)), true);
+        let first = waiting.next_departure();
+        let mut write = |departure| {
+            let mut written = Vec::new();
+            loop {
+                let next = waiting.next(2, departure);
+                if next.is_empty() {
+                    return written;
+                }
+                waiting.written(next.len());
+                written.extend(next);
+                // Those that come meanwhile, one of them again.
+                waiting.add(&[2, 5].map(|key| entry(key, 2)), true);
+            }
+        };
+        let used = |key, millis, accepted| {
+            let last_used_at = Some(Timestamp::from_millis(millis).unwrap());
+            UsageChange::Add(entry(key, 0).key, Used { last_used_at, accepted, ..Used::default() })
+        };
+        assert_eq!(write(first), [used(1, 1, 1), used(5, 1, 1), used(9, 1, 1)]);
+        assert_eq!(write(first), []);
+        assert_eq!(write(first + 1), [used(2, 2, 2), used(5, 2, 2)]);
+        assert_eq!((waiting.next_departure(), waiting.len()), (first + 2, 2));
     }
 }

@@ -88,10 +88,11 @@ impl Core {
             .into()
     }
 
-    /// Writes all that was used up to now.
+    /// Writes all that was used up to now, and forgets some of what is too old.
     pub(in crate::store) fn flush_usage(self: &Arc<Self>) -> Result<(), Error> {
         let Some(usage) = &self.usage else { return Ok(()) };
         usage.gather();
+        let departure = usage.waiting().next_departure();
         let mut size = FIRST;
         loop {
             let lead = self.committer.pause();
@@ -99,9 +100,9 @@ impl Core {
                 self.recover_led(&lead)?;
             }
             self.check_open()?;
-            match usage.write_some(&*self.backend, &mut size, self.now()) {
+            match usage.write_some(&*self.backend, departure, &mut size, self.now()) {
                 Ok(true) => {}
-                Ok(false) => return Ok(()),
+                Ok(false) => break,
                 Err(error) => {
                     if error.kind() == BackendErrorKind::OutcomeUnknown {
                         self.suspend_judgement(&self.lock_applying(), &[]);
@@ -110,9 +111,11 @@ impl Core {
                 }
             }
             drop(lead);
-            // Whoever waits to commit goes first.
+            // Whoever waits to commit goes first, and whoever verifies finds an empty log.
             std::thread::yield_now();
+            usage.gather();
         }
+        self.sweep_addresses()
     }
 
     /// The same at the end, when nobody commits any more.
@@ -124,22 +127,25 @@ impl Core {
             let is_none = usage.waiting().len() == 0;
             return if is_none { Ok(()) } else { Err(Unavailable::Recovering.into()) };
         }
+        let departure = usage.waiting().next_departure();
         let mut size = FIRST;
-        while usage.write_some(&*self.backend, &mut size, self.now())? {}
+        while usage.write_some(&*self.backend, departure, &mut size, self.now())? {}
         Ok(())
     }
 }
 
 impl Collector {
-    /// Writes one batch; whether there is more. The caller leads the commits.
+    /// Writes one batch of what leaves by a departure; whether there is more. The caller leads the
+    /// commits.
     fn write_some(
         &self,
         backend: &dyn Backend,
+        departure: u64,
         size: &mut usize,
         now: Timestamp,
     ) -> Result<bool, BackendError> {
         let _moving = self.moving.write().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = self.waiting().next(*size);
+        let mut batch = self.waiting().next(*size, departure);
         let count = batch.len();
         if count == 0 {
             return Ok(false);

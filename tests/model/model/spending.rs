@@ -76,7 +76,7 @@ impl Bucket {
         }
     }
 
-    /// The same rate, or another one, of which as many uses are used up.
+    /// Another rate, of which as many uses are used up.
     fn under(&self, pace: Pace, now: Timestamp) -> Self {
         let mut next = Self::new(pace);
         let used = self.used(now).min(self.whole());
@@ -269,9 +269,8 @@ impl Model {
             && is_in_use
         {
             let bucket = bucket.unwrap_or_else(|| Bucket::new(old.value));
-            // What is judged by is written anew together, with what was used up by then.
-            let is_anew = judged_by(holder, before) != judged_by(holder, &after);
-            let bucket = if is_anew { bucket.under(pace.value, now) } else { bucket };
+            let is_same = pace.value == old.value;
+            let bucket = if is_same { bucket } else { bucket.under(pace.value, now) };
             self.buckets.insert(holder, bucket);
         }
         let account = self.accounts.remove(&holder);
@@ -308,14 +307,4 @@ impl Model {
             .values()
             .any(|account| account.may_be_leased > 0 && (!is_closed || account.is_due(self.now)))
     }
-}
-
-/// What verification judges by, but for what lies with the key itself: when it begins.
-fn judged_by(holder: Holder, limits: &LimitsFile) -> String {
-    let LimitsFile { not_before, networks, rate, quota, quota_since } = limits;
-    let from = not_before.as_ref().filter(|_| matches!(holder, Holder::Owner(_)));
-    let quota = quota.as_ref().map(|quota| (quota.value.refill.map(|(_, e)| e), quota_since));
-    let networks = networks.as_ref().map(|list| &list.value);
-    let rate = rate.as_ref().map(|rate| rate.value);
-    format!("{:?}", (from.map(|from| from.value), networks, rate, quota))
 }

@@ -1,0 +1,75 @@
+//! Addresses of keys that are used no more: they leave the database too.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::settings::UsageSettings;
+use crate::backend::{BackendErrorKind, KeyFilter, KeyPageQuery, StateSet, UsageChange, UsageOf};
+use crate::clock::Timestamp;
+use crate::id::KeyId;
+use crate::store::core::Core;
+use crate::store::error::Error;
+
+/// How many keys are looked at whenever something is written: at intervals of 30 seconds a million
+/// in 4 hours, each time in a few milliseconds.
+const PAGE: usize = 2_048;
+
+/// How far the keys have been looked through, newest first.
+#[derive(Debug, Default)]
+pub(super) struct Sweep(Mutex<Progress>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    before: Option<KeyId>,
+    /// There is nothing more to forget.
+    is_done: bool,
+}
+
+impl UsageSettings {
+    /// Addresses seen before this are forgotten: all, where none are kept.
+    fn forget_before(&self, now: Timestamp) -> Timestamp {
+        self.addresses.map_or(Timestamp::MAX, |keep| now.saturating_sub(keep))
+    }
+}
+
+impl Core {
+    /// Looks at some more keys, and forgets addresses that were kept long enough.
+    pub(super) fn sweep_addresses(self: &Arc<Self>) -> Result<(), Error> {
+        let Some(usage) = &self.usage else { return Ok(()) };
+        let mut progress = usage.sweep.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if progress.is_done {
+            return Ok(());
+        }
+        let now = self.now();
+        let query = KeyPageQuery {
+            filter: KeyFilter { owner: None, kind: None, states: StateSet::ALL, now },
+            before: progress.before,
+            after: None,
+            limit: PAGE,
+            examine: PAGE,
+        };
+        let page = self.backend.page_keys(&query)?;
+        let of: Vec<UsageOf> = page.keys.iter().map(|key| UsageOf::Key(key.id)).collect();
+        let before = usage.settings.forget_before(now);
+        let old: Vec<UsageChange> = page
+            .keys
+            .iter()
+            .zip(self.backend.usage(&of)?)
+            .filter(|(_, usage)| usage.used.last_address.is_some_and(|seen| seen.at < before))
+            .map(|(key, _)| UsageChange::ForgetAddress(key.id, before))
+            .collect();
+        if !old.is_empty() {
+            let lead = self.committer.pause();
+            self.check_open()?;
+            if let Err(error) = self.backend.take_in_usage(&old) {
+                if error.kind() == BackendErrorKind::OutcomeUnknown {
+                    self.suspend_judgement(&self.lock_applying(), &[]);
+                }
+                return Err(error.into());
+            }
+            drop(lead);
+        }
+        progress.before = page.next;
+        progress.is_done = page.next.is_none() && usage.settings.addresses.is_none();
+        Ok(())
+    }
+}
