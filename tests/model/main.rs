@@ -28,6 +28,7 @@ mod limits;
 mod model;
 mod opening;
 mod perform;
+mod plans;
 mod planted;
 mod reopening;
 #[path = "../common/source.rs"]
@@ -40,7 +41,7 @@ use std::sync::Arc;
 
 use backends::{InMemory, Place};
 use coverage::Coverage;
-use keyhasp::KeyStore;
+use driver::Asked;
 use planted::{Defect, Planted};
 
 const SEQUENCES: u64 = 500;
@@ -62,7 +63,7 @@ fn run<P: Place>(make: impl Fn() -> P, share: u64) {
     for seed in seeds {
         let place = &mut make();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            driver::run(seed, CALLS, place, &|store| store, &mut coverage)
+            driver::run(seed, CALLS, place, &|store, _| store, &mut coverage)
         }));
         match outcome {
             Ok(Ok(())) => {}
@@ -106,7 +107,9 @@ fn sled_is_as_the_model_says() {
 #[test]
 fn planted_defects_are_found() {
     for defect in Defect::ALL {
-        let plant = |store| Arc::new(Planted::new(store, defect)) as Arc<dyn KeyStore>;
+        let plant = |store, clock: &_| {
+            Arc::new(Planted::new(store, defect, Arc::clone(clock))) as Arc<dyn Asked>
+        };
         let mut coverage = Coverage::default();
         let found = (0..SEQUENCES).find_map(|seed| {
             driver::run(seed, CALLS, &mut InMemory::new(), &plant, &mut coverage).err()
