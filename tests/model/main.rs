@@ -17,6 +17,10 @@
 mod pass_on;
 
 mod backends;
+#[cfg(feature = "testing")]
+#[allow(dead_code, unused_imports)] // Which cases of the suite find a fault is of no use here.
+#[path = "../broken/mod.rs"]
+mod broken;
 mod calls;
 mod chance;
 mod checks;
@@ -116,5 +120,33 @@ fn planted_defects_are_found() {
         });
         let found = found.unwrap_or_else(|| panic!("{defect:?} was not found"));
         println!("{defect:?}: sequence {} of {SEQUENCES}", found.seed);
+    }
+}
+
+/// What a backend does wrong with usage and with what was told is found too; and without a fault
+/// nothing is.
+#[cfg(feature = "testing")]
+#[test]
+fn faults_of_a_backend_are_found() {
+    use broken::Fault;
+
+    let run = |fault, seed| {
+        let (place, coverage) = (&mut backends::OnBroken::by(fault), &mut Coverage::default());
+        driver::run(seed, CALLS, place, &|store, _| store, coverage)
+    };
+    let sound = (0..SEQUENCES / 10).find_map(|seed| run(Fault::None, seed).err());
+    assert!(sound.is_none(), "without a fault: {sound:#?}");
+    for fault in [
+        Fault::AddressesAreKept,
+        Fault::TidingsAreToldAgain,
+        Fault::UsageIsForgottenAtOpen,
+        Fault::UsageIsForgottenByChanges,
+        Fault::UsageIsTheLast,
+        Fault::UsageLosesRefusals,
+        Fault::UsageWritesAnEvent,
+    ] {
+        let found = (0..SEQUENCES).find_map(|seed| run(fault, seed).err());
+        let found = found.unwrap_or_else(|| panic!("{fault:?} was not found"));
+        println!("{fault:?}: sequence {} of {SEQUENCES}", found.seed);
     }
 }

@@ -145,7 +145,7 @@ impl Model {
         });
         let is_live = |id: &KeyId| self.keys.get(id).is_some_and(KeyFile::is_live);
         let late = self.lookout.late_uses.iter().filter(|(id, generation)| {
-            is_live(id) && self.told_of(*id).earlier_tokens.last() < Some(generation)
+            is_live(id) && !self.told_of(*id).earlier_tokens.contains(generation)
         });
         let refused = self.lookout.refused.iter().filter(|id| {
             is_live(id) && self.told_of(**id).refused_until.is_none_or(|until| until <= self.now)
