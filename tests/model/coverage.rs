@@ -18,6 +18,8 @@ pub(crate) struct Coverage {
     verdicts: BTreeMap<String, usize>,
     /// How many rotations dropped a token.
     dropped: usize,
+    /// How often a flood of refusals was held back.
+    pub(crate) held_back: usize,
     /// How often each thing was told that no call makes.
     tidings: BTreeMap<String, usize>,
     /// How often each part of a key's usage was there to be shown.
@@ -106,6 +108,7 @@ impl Coverage {
         let answered =
             |name: &&str| self.calls.get(*name).is_some_and(|(answered, _)| *answered > 0);
         let dropped = if self.dropped == 0 { Some("a rotation that drops a token") } else { None };
+        let floods = if self.held_back == 0 { Some("a flood of refusals") } else { None };
         calls
             .filter(|name| !answered(name))
             .chain(reasons.filter(|name| !self.reasons.contains_key(*name)))
@@ -113,6 +116,7 @@ impl Coverage {
             .chain(TIDINGS.split_whitespace().filter(|name| !self.tidings.contains_key(*name)))
             .chain(USAGE.split_whitespace().filter(|name| !self.usage.contains_key(*name)))
             .chain(dropped)
+            .chain(floods)
             .collect()
     }
 }

@@ -1,5 +1,6 @@
 //! The store against a plain model: random sequences of all calls through all handles, everything
-//! compared after each of them, on every backend.
+//! compared after each of them, on every backend: also what is used of keys, written or not, and what
+//! is told of them though no call was made.
 //!
 //! `KEYHASP_SEQUENCES` says how many sequences each backend gets (500 unless told), and
 //! `KEYHASP_SEED` replays one of them, telling each call as it is made.

@@ -33,6 +33,7 @@ impl Sequence<'_> {
 
     pub(crate) fn open(&mut self) -> Checked {
         self.openings += 1;
+        self.coverage.held_back += self.model.held_back();
         self.model.begin_opening();
         let builder = opening::whole_builder(&self.model.opening, self.model.rules)
             .clock(Arc::clone(&self.clock) as _)
@@ -101,6 +102,7 @@ impl Sequence<'_> {
         self.seen_events = 0;
         self.check_events()?;
         if !self.place.outlives_its_store() {
+            self.coverage.held_back += self.model.held_back();
             return self.check_closed();
         }
         self.check_closed()?;

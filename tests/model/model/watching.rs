@@ -47,6 +47,8 @@ pub(super) struct Lookout {
     windows: BTreeMap<KeyId, Window>,
     /// When keys were found to be refused too often.
     noticed_at: Vec<Timestamp>,
+    /// How often one more had to wait, so many were found.
+    held_back: usize,
     refused: BTreeSet<KeyId>,
     /// Ends of trials that nobody looked at before they came.
     missed: BTreeSet<(KeyId, Timestamp)>,
@@ -70,6 +72,7 @@ impl Lookout {
             late_uses: BTreeSet::new(),
             windows: BTreeMap::new(),
             noticed_at: Vec::new(),
+            held_back: 0,
             refused: BTreeSet::new(),
             missed: BTreeSet::new(),
             unused_again: BTreeMap::new(),
@@ -111,12 +114,16 @@ impl Model {
         }
         window.count += 1;
         lookout.noticed_at.retain(|at| *at <= now && now < at.saturating_add(MINUTE));
-        let may_notice = !window.is_noticed && lookout.noticed_at.len() < MOST_REFUSED;
-        if window.count > limit && may_notice {
-            window.is_noticed = true;
-            lookout.noticed_at.push(now);
-            lookout.refused.insert(id);
+        if window.is_noticed || window.count <= limit {
+            return;
         }
+        if lookout.noticed_at.len() == MOST_REFUSED {
+            lookout.held_back += 1;
+            return;
+        }
+        window.is_noticed = true;
+        lookout.noticed_at.push(now);
+        lookout.refused.insert(id);
     }
 
     /// What must come of looking out now, if this was told. In which order things are told is the
@@ -243,6 +250,11 @@ impl Model {
 
     fn told_of(&self, id: KeyId) -> ToldFile {
         self.told.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// How often a flood of refusals was held back by this opening.
+    pub(crate) fn held_back(&self) -> usize {
+        self.lookout.held_back
     }
 
     /// The moments at which something is to be told.
