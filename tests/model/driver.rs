@@ -182,7 +182,12 @@ impl Sequence<'_> {
         self.call(who, call)?;
         self.model.random_fails = false;
         self.check_events()?;
+        let held_back = self.model.held_back();
         self.check_tokens()?;
+        if self.model.held_back() > held_back && self.chance.percent(50) {
+            // Which of a flood isn't told shows only before the minute is over.
+            self.call_out()?;
+        }
         self.check_health()?;
         if self.chance.percent(15) {
             self.look_at_everything()?;
