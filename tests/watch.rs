@@ -210,6 +210,27 @@ fn an_earlier_token_in_use_is_told_at_the_end_of_its_grace() {
     assert_eq!(lookout.look_out(), []);
 }
 
+/// Graces needn't end in the order in which tokens were issued.
+#[test]
+fn each_earlier_token_in_use_is_told_whichever_ends_first() {
+    let mut lookout = Lookout::new(Watch::new().earlier_tokens_used_within(HOUR));
+    let (keys, first) = lookout.world.owner("org");
+    let second = keys.rotate(first.key.id, Rotate::new().grace(7 * DAY)).unwrap();
+    keys.rotate(first.key.id, Rotate::new().grace(HOUR)).unwrap();
+    lookout.verify(&second);
+    assert_eq!(lookout.look_out(), [EventKind::EarlierTokenUsed]);
+    lookout.later(7 * DAY - HOUR);
+    let before = lookout.last();
+    for _ in 0..2 {
+        lookout.verify(&first);
+        lookout.look_out();
+        lookout.reopen();
+    }
+    let told = lookout.told_after(before);
+    let generations: Vec<_> = told.iter().map(|event| event.generation).collect();
+    assert_eq!(generations, [Some(first.key.generation)]);
+}
+
 #[test]
 fn windows_of_refusals_have_limits() {
     for window in [Duration::ZERO, DAY + Duration::from_millis(1)] {

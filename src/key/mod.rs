@@ -30,5 +30,5 @@ pub use record::{
 pub use rules::{Header, NumberedPrefix, PepperCheck, PrefixTable, StoreRules};
 pub use settings::{Settings, SettingsPatch};
 pub use state::{Standing, State, Unfit};
-pub use told::{Tiding, Told};
+pub use told::{Tiding, Told, ToldTokens};
 pub use usage::{LastAddress, RefusedCounts, RefusedFor, Usage, Used};

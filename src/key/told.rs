@@ -2,6 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::id::Generation;
+use crate::invalid::{Invalid, Problem};
 
 /// Something to be told of a key once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +37,87 @@ pub struct Told {
     pub token_old: Option<Generation>,
     /// Since when it was unused when that was told.
     pub unused: Option<Timestamp>,
-    /// The newest earlier token whose use was told.
-    pub earlier_token_used: Option<Generation>,
+    /// The earlier tokens whose use was told.
+    pub earlier_token_used: Option<ToldTokens>,
     /// Until when refusals aren't told again.
     pub refused: Option<Timestamp>,
+}
+
+/// Tokens of a key of which something was told, in any order: the newest of them, and which of the
+/// [`REACH`](Self::REACH) generations before it. Those before these count as told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToldTokens {
+    newest: Generation,
+    /// Bit 0 is the generation before the newest.
+    before: u64,
+}
+
+impl ToldTokens {
+    /// How many generations before the newest are told apart.
+    pub const REACH: u32 = 39;
+    /// The low bits of the number under which they are stored: the newest generation.
+    const NEWEST_BITS: u32 = 24;
+
+    /// This token alone.
+    #[must_use]
+    pub fn of(generation: Generation) -> Self {
+        Self { newest: generation, before: 0 }
+    }
+
+    /// Whether a token is among them.
+    #[must_use]
+    pub fn contains(self, generation: Generation) -> bool {
+        match self.newest.get().checked_sub(generation.get()) {
+            None => false,
+            Some(0) => true,
+            Some(distance) => distance > Self::REACH || self.before & Self::bit(distance) != 0,
+        }
+    }
+
+    /// These and one more.
+    #[must_use]
+    pub fn with(self, generation: Generation) -> Self {
+        let (newest, given) = (self.newest.get(), generation.get());
+        let distance = newest.abs_diff(given);
+        if given <= newest {
+            return Self { before: self.before | Self::bit(distance), ..self };
+        }
+        let shifted = self.before.checked_shl(distance).unwrap_or(0) & Self::all();
+        Self { newest: generation, before: shifted | Self::bit(distance) }
+    }
+
+    /// The number under which they are stored: the newest generation in the low 24 bits, those
+    /// before it above them. Less than 2^63.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.before << Self::NEWEST_BITS | u64::from(self.newest.get())
+    }
+
+    /// What a stored number stands for.
+    ///
+    /// # Errors
+    /// [`Invalid`] for a number that stands for none.
+    pub fn from_number(number: u64) -> Result<Self, Invalid> {
+        let low = number & ((1 << Self::NEWEST_BITS) - 1);
+        let newest = Generation::new(u32::try_from(low).unwrap_or(0))?;
+        let before = number >> Self::NEWEST_BITS;
+        // Generations begin with 1.
+        let there_are = (1 << Self::REACH.min(newest.get() - 1)) - 1;
+        if before > there_are {
+            let problem = Problem::OutOfRange { given: before, min: 0, max: there_are };
+            return Err(Invalid::new("told_tokens", problem));
+        }
+        Ok(Self { newest, before })
+    }
+
+    /// Nothing for the newest itself, and for what lies out of reach.
+    fn bit(distance: u32) -> u64 {
+        if (1..=Self::REACH).contains(&distance) { 1 << (distance - 1) } else { 0 }
+    }
+
+    fn all() -> u64 {
+        (1 << Self::REACH) - 1
+    }
 }
 
 impl Told {
@@ -53,7 +131,9 @@ impl Told {
             Tiding::TokenOld(generation) => self.token_old = self.token_old.max(Some(generation)),
             Tiding::Unused(since) => self.unused = Some(since),
             Tiding::EarlierTokenUsed(generation) => {
-                self.earlier_token_used = self.earlier_token_used.max(Some(generation));
+                let told = self.earlier_token_used;
+                let with = told.map_or(ToldTokens::of(generation), |told| told.with(generation));
+                self.earlier_token_used = Some(with);
             }
             Tiding::Refused { at, until } => {
                 if self.refused.is_none_or(|told| told <= at) {
@@ -67,6 +147,10 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -87,11 +171,55 @@ mod tests {
             (Tiding::TokenOld(generation(3)), true),
             (Tiding::EarlierTokenUsed(generation(3)), true),
             (Tiding::EarlierTokenUsed(generation(3)), false),
+            // Its grace is longer than that of the one after it.
+            (Tiding::EarlierTokenUsed(generation(2)), true),
+            (Tiding::EarlierTokenUsed(generation(2)), false),
+            (Tiding::EarlierTokenUsed(generation(9)), true),
+            (Tiding::EarlierTokenUsed(generation(2)), false),
+            (Tiding::EarlierTokenUsed(generation(4)), true),
             (Tiding::Refused { at: at(5), until: at(10) }, true),
             (Tiding::Refused { at: at(9), until: at(14) }, false),
             (Tiding::Refused { at: at(10), until: at(15) }, true),
         ] {
             assert_eq!(told.note(tiding), is_new, "{tiding:?}");
         }
+    }
+
+    proptest! {
+        /// Told apart as in a set, whatever the order; and stored as a number that reads back.
+        #[test]
+        fn tokens_are_told_apart(numbers in prop::collection::vec(1..120_u32, 1..12)) {
+            let generation = |number| Generation::new(number).unwrap();
+            let mut set = BTreeSet::new();
+            let mut tokens: Option<ToldTokens> = None;
+            for number in numbers {
+                let given = generation(number);
+                tokens = Some(tokens.map_or(ToldTokens::of(given), |told| told.with(given)));
+                set.insert(number);
+                let (told, newest) = (tokens.unwrap(), *set.last().unwrap());
+                for other in 1..130 {
+                    let is_near = other > newest || newest - other <= ToldTokens::REACH;
+                    let is_told = if is_near { set.contains(&other) } else { true };
+                    prop_assert_eq!(told.contains(generation(other)), is_told, "{}", other);
+                }
+                prop_assert!(told.number() < 1 << 63);
+                prop_assert_eq!(ToldTokens::from_number(told.number()), Ok(told));
+            }
+        }
+
+        #[test]
+        fn numbers_read_back_or_are_refused(number in prop_oneof![any::<u64>(), 0..1_u64 << 30]) {
+            if let Ok(told) = ToldTokens::from_number(number) {
+                prop_assert_eq!(told.number(), number);
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_stand_for_none() {
+        for number in [0, 1 << 24, 1 << 24 | 1, 1 << 32, 1 << 63 | 100, u64::MAX] {
+            assert!(ToldTokens::from_number(number).is_err(), "{number}");
+        }
+        assert!(ToldTokens::from_number(1 << 24 | 2).is_ok());
     }
 }

@@ -48,6 +48,7 @@ pub(crate) enum Call {
     Find {
         id: ExternalId,
     },
+    FlushUsage,
     /// A page of one query is asked for with the cursor of another.
     ForeignCursor {
         of: KeyQuery,
@@ -70,6 +71,7 @@ pub(crate) enum Call {
     ListOwners {
         query: OwnerQuery,
     },
+    LookOut,
     /// A cursor that nobody gave.
     MadeUpCursor {
         cursor: String,

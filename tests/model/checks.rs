@@ -1,7 +1,9 @@
 //! What is compared after each call.
 
+use std::sync::Arc;
+
 use keyhasp::store::Unavailable;
-use keyhasp::{Grant, KeyStore, Refusal, VerifyRequest};
+use keyhasp::{Grant, KeyStore, Refusal, Verifier, VerifyRequest};
 
 use crate::calls::{Call, EventQuery, KeyQuery, OwnerQuery, Side, Who};
 use crate::compare;
@@ -37,12 +39,16 @@ impl Sequence<'_> {
 
     /// Verifies every token that was ever issued, and some that never were.
     pub(crate) fn check_tokens(&mut self) -> Checked {
+        let verifier = Verifier::new(Arc::clone(&self.asked) as _);
         for issue in &self.issued {
+            if !self.chance.percent(self.mood.verified) {
+                continue;
+            }
             let (address, cost) = presented(&mut self.chance);
             let expected = self.model.verify(issue.key, issue.generation, address, cost);
             let request = VerifyRequest::new(issue.text.as_bytes()).cost(cost);
             let request = address.map_or(request, |address| request.address(address));
-            let heard = self.asked.verify_request(&request);
+            let heard = verifier.verify_request(&request);
             let difference = compare::verdicts(&expected, &heard, &*self.asked);
             let difference = difference.or_else(|| compare::rates(&expected, &heard));
             if let Some(difference) = difference {
@@ -50,6 +56,7 @@ impl Sequence<'_> {
                 let how = format!("from {address:?} for {cost}");
                 return Err(format!("token {generation} of {key} {how}: {difference}"));
             }
+            self.model.note_use(issue.key, issue.generation, address, &expected);
             self.coverage.note_verdict(&expected);
             if let Ok(grant) = heard {
                 let is_known = |known: &Grant| {
@@ -132,6 +139,11 @@ impl Sequence<'_> {
             self.compare_quietly(Call::Get { id })?;
         }
         Ok(())
+    }
+
+    /// Looks out, quietly.
+    pub(crate) fn call_out(&mut self) -> Checked {
+        self.compare_quietly(Call::LookOut)
     }
 
     /// One page further in a list that other calls come between.

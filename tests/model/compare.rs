@@ -62,6 +62,13 @@ fn values(path: &str, expected: &Value, heard: &Value, differences: &mut Vec<Str
                 values(&format!("{path}[{at}]"), expected, heard, differences);
             }
         }
+        // What only the store knows exactly.
+        (Value::Object(range), Value::Number(heard)) if range.contains_key("at_least") => {
+            let (least, most) = (range["at_least"].as_u64(), range["at_most"].as_u64());
+            if !(least..=most).contains(&heard.as_u64()) {
+                differences.push(format!("{path}: {range:?} expected, {heard} heard"));
+            }
+        }
         _ if expected == heard => {}
         _ => differences.push(format!("{path}: {expected} expected, {heard} heard")),
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::calls::Call;
 use crate::model::{Reason, Verdict};
 use keyhasp::Refusal;
+use serde_json::Value;
 
 /// What was seen over all sequences.
 #[derive(Debug, Default)]
@@ -16,14 +17,20 @@ pub(crate) struct Coverage {
     /// How often each verdict was given.
     verdicts: BTreeMap<String, usize>,
     /// How many rotations dropped a token.
-    pub(crate) dropped: usize,
+    dropped: usize,
+    /// How often a flood of refusals was held back.
+    pub(crate) held_back: usize,
+    /// How often each thing was told that no call makes.
+    tidings: BTreeMap<String, usize>,
+    /// How often each part of a key's usage was there to be shown.
+    usage: BTreeMap<String, usize>,
 }
 
 /// Each of them is answered at least once.
 const CALLS: &str = "ActOnKey:Activate ActOnKey:Block ActOnKey:ConvertTrial ActOnKey:Deactivate \
     ActOnKey:EndEarlier ActOnKey:Prolong ActOnKey:Revoke ActOnKey:Unblock ActOnKey:Update \
     ActOnOwner:MoveMark ActOnOwner:Resume ActOnOwner:Suspend ActOnOwner:Update ChangeRules Count \
-    CreateKey CreateOwner Events Find ForeignCursor Get GetOwner Leaked List ListOwners MoveMark \
+    CreateKey CreateOwner Events Find FlushUsage ForeignCursor Get GetOwner Leaked List ListOwners LookOut MoveMark \
     OpenTokens Prune Purge PurgeOwner Recover RevokeAll Rotate Rules Wait";
 
 /// Each of them is told at least once.
@@ -47,7 +54,27 @@ const VERDICTS: &str = "AddressMissing AddressRefused Granted Granted(rate) NotY
     QuotaExhausted(refilled) RateLimited RateLimited(never) Unfit(Blocked) Unfit(Deactivated) Unfit(Expired) Unfit(Revoked) \
     Unfit(Superseded) Unfit(Suspended) Unrecognized";
 
+/// Each of them is told at least once.
+const TIDINGS: &str =
+    "earlier_token_used key_expired key_refused key_unused token_old trial_ending";
+
+/// Each of them is shown at least once.
+const USAGE: &str = "accepted address blocked deactivated expired last_address last_used_at not_yet \
+    quota_exhausted quota_left rate_limited revoked superseded suspended";
+
 impl Coverage {
+    pub(crate) fn note_shown(&mut self, shown: &Value) {
+        self.dropped += usize::from(shown["dropped"].is_u64());
+        for tiding in shown["told"].as_array().into_iter().flatten() {
+            *self.tidings.entry(tiding[0].as_str().unwrap_or_default().into()).or_default() += 1;
+        }
+        let usage = shown["usage"].as_object().into_iter().flatten();
+        let refused = shown["usage"]["refused"].as_object().into_iter().flatten();
+        for (part, _) in usage.chain(refused).filter(|(_, value)| !value.is_null()) {
+            *self.usage.entry(part.clone()).or_default() += 1;
+        }
+    }
+
     pub(crate) fn note_call(&mut self, call: &Call, told: Option<&Reason>) {
         let (answered, refused) = self.calls.entry(call.name()).or_default();
         match told {
@@ -81,11 +108,15 @@ impl Coverage {
         let answered =
             |name: &&str| self.calls.get(*name).is_some_and(|(answered, _)| *answered > 0);
         let dropped = if self.dropped == 0 { Some("a rotation that drops a token") } else { None };
+        let floods = if self.held_back == 0 { Some("a flood of refusals") } else { None };
         calls
             .filter(|name| !answered(name))
             .chain(reasons.filter(|name| !self.reasons.contains_key(*name)))
             .chain(VERDICTS.split_whitespace().filter(|name| !self.verdicts.contains_key(*name)))
+            .chain(TIDINGS.split_whitespace().filter(|name| !self.tidings.contains_key(*name)))
+            .chain(USAGE.split_whitespace().filter(|name| !self.usage.contains_key(*name)))
             .chain(dropped)
+            .chain(floods)
             .collect()
     }
 }

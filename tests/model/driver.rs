@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use keyhasp::id::KeyId;
 use keyhasp::store::Store;
 use keyhasp::token::{Inspection, inspect};
-use keyhasp::{Grant, KeyStore, ManualClock, Timestamp};
+use keyhasp::{Error, Grant, KeyStore, ManualClock, Timestamp};
 
 use crate::backends::Place;
 use crate::calls::{Call, Who};
@@ -22,8 +22,24 @@ use crate::source::Source;
 use crate::walk::Walk;
 use crate::witness::Witness;
 
+/// A store, and what else can be asked of it.
+pub(crate) trait Asked: KeyStore {
+    fn flush_usage(&self) -> Result<(), Error>;
+    fn look_out(&self) -> Result<usize, Error>;
+}
+
+impl Asked for Store {
+    fn flush_usage(&self) -> Result<(), Error> {
+        Self::flush_usage(self)
+    }
+
+    fn look_out(&self) -> Result<usize, Error> {
+        Self::look_out(self)
+    }
+}
+
 /// What stands between the driver and the store: nothing, or something with a defect.
-pub(crate) type Wrap<'a> = &'a dyn Fn(Arc<dyn KeyStore>) -> Arc<dyn KeyStore>;
+pub(crate) type Wrap<'a> = &'a dyn Fn(Arc<dyn Asked>, &Arc<ManualClock>) -> Arc<dyn Asked>;
 
 /// Where model and store disagree.
 #[derive(Debug)]
@@ -74,7 +90,7 @@ pub(crate) struct Sequence<'a> {
     pub(crate) wrap: Wrap<'a>,
     pub(crate) store: Arc<Store>,
     /// The same store, as everybody sees it.
-    pub(crate) asked: Arc<dyn KeyStore>,
+    pub(crate) asked: Arc<dyn Asked>,
     /// Stores that were opened before, where they can't be closed.
     pub(crate) former: Vec<Arc<Store>>,
     pub(crate) openings: u64,
@@ -108,7 +124,7 @@ pub(crate) fn run(
     let model = Model::new(start, opening::rules(&mut chance), opening::first(&mut chance));
     let clock = Arc::new(ManualClock::new(start));
     let random_fails = Arc::new(AtomicBool::new(false));
-    let builder = opening::builder(&model.opening, model.rules)
+    let builder = opening::whole_builder(&model.opening, model.rules)
         .clock(Arc::clone(&clock) as _)
         .random(Source::new(seed, Arc::clone(&random_fails)));
     let store = Arc::new(place.open(builder).unwrap());
@@ -117,9 +133,9 @@ pub(crate) fn run(
         mood: Mood::new(&mut chance),
         chance,
         model,
-        clock,
         random_fails,
-        asked: wrap(Arc::clone(&store) as _),
+        asked: wrap(Arc::clone(&store) as _, &clock),
+        clock,
         place,
         wrap,
         store,
@@ -166,7 +182,12 @@ impl Sequence<'_> {
         self.call(who, call)?;
         self.model.random_fails = false;
         self.check_events()?;
+        let held_back = self.model.held_back();
         self.check_tokens()?;
+        if self.model.held_back() > held_back && self.chance.percent(50) {
+            // Which of a flood isn't told shows only before the minute is over.
+            self.call_out()?;
+        }
         self.check_health()?;
         if self.chance.percent(15) {
             self.look_at_everything()?;
@@ -198,7 +219,7 @@ impl Sequence<'_> {
         let heard = desk.perform(&*self.asked, &call);
         self.random_fails.store(false, Ordering::SeqCst);
         // A cursor is refused only if there was one.
-        let refused = Fresh { token: None, gave_cursor: true };
+        let refused = Fresh { gave_cursor: true, ..Fresh::default() };
         let fresh = heard.as_ref().map_or(&refused, |(_, fresh)| fresh);
         let expected = self.model.call(desk.authority(), &call, fresh);
         let told = heard.as_ref().err().map(Reason::of);
@@ -210,7 +231,7 @@ impl Sequence<'_> {
                     return Err(differences.join("\n"));
                 }
                 if let Answer::Shown(shown) = &heard {
-                    self.coverage.dropped += usize::from(shown["dropped"].is_u64());
+                    self.coverage.note_shown(shown);
                 }
                 self.learn(fresh)
             }

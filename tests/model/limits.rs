@@ -101,6 +101,14 @@ impl Place {
         }
     }
 
+    /// As an answer shows it.
+    pub(crate) fn address(self) -> IpAddr {
+        match u32::try_from(self.bits) {
+            Ok(bits) if !self.is_v6 => Ipv4Addr::from(bits).into(),
+            _ => Ipv6Addr::from(self.bits).into(),
+        }
+    }
+
     /// Bit by bit, the first one first.
     fn bits(self) -> Vec<bool> {
         let width = if self.is_v6 { 128 } else { 32 };

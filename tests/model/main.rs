@@ -1,5 +1,6 @@
 //! The store against a plain model: random sequences of all calls through all handles, everything
-//! compared after each of them, on every backend.
+//! compared after each of them, on every backend: also what is used of keys, written or not, and what
+//! is told of them though no call was made.
 //!
 //! `KEYHASP_SEQUENCES` says how many sequences each backend gets (500 unless told), and
 //! `KEYHASP_SEED` replays one of them, telling each call as it is made.
@@ -17,6 +18,10 @@
 mod pass_on;
 
 mod backends;
+#[cfg(feature = "testing")]
+#[allow(dead_code, unused_imports)] // Which cases of the suite find a fault is of no use here.
+#[path = "../broken/mod.rs"]
+mod broken;
 mod calls;
 mod chance;
 mod checks;
@@ -28,6 +33,7 @@ mod limits;
 mod model;
 mod opening;
 mod perform;
+mod plans;
 mod planted;
 mod reopening;
 #[path = "../common/source.rs"]
@@ -40,7 +46,7 @@ use std::sync::Arc;
 
 use backends::{InMemory, Place};
 use coverage::Coverage;
-use keyhasp::KeyStore;
+use driver::Asked;
 use planted::{Defect, Planted};
 
 const SEQUENCES: u64 = 500;
@@ -62,7 +68,7 @@ fn run<P: Place>(make: impl Fn() -> P, share: u64) {
     for seed in seeds {
         let place = &mut make();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            driver::run(seed, CALLS, place, &|store| store, &mut coverage)
+            driver::run(seed, CALLS, place, &|store, _| store, &mut coverage)
         }));
         match outcome {
             Ok(Ok(())) => {}
@@ -106,12 +112,42 @@ fn sled_is_as_the_model_says() {
 #[test]
 fn planted_defects_are_found() {
     for defect in Defect::ALL {
-        let plant = |store| Arc::new(Planted::new(store, defect)) as Arc<dyn KeyStore>;
+        let plant = |store, clock: &_| {
+            Arc::new(Planted::new(store, defect, Arc::clone(clock))) as Arc<dyn Asked>
+        };
         let mut coverage = Coverage::default();
         let found = (0..SEQUENCES).find_map(|seed| {
             driver::run(seed, CALLS, &mut InMemory::new(), &plant, &mut coverage).err()
         });
         let found = found.unwrap_or_else(|| panic!("{defect:?} was not found"));
         println!("{defect:?}: sequence {} of {SEQUENCES}", found.seed);
+    }
+}
+
+/// What a backend does wrong with usage and with what was told is found too; and without a fault
+/// nothing is.
+#[cfg(feature = "testing")]
+#[test]
+fn faults_of_a_backend_are_found() {
+    use broken::Fault;
+
+    let run = |fault, seed| {
+        let (place, coverage) = (&mut backends::OnBroken::by(fault), &mut Coverage::default());
+        driver::run(seed, CALLS, place, &|store, _| store, coverage)
+    };
+    let sound = (0..SEQUENCES / 10).find_map(|seed| run(Fault::None, seed).err());
+    assert!(sound.is_none(), "without a fault: {sound:#?}");
+    for fault in [
+        Fault::AddressesAreKept,
+        Fault::TidingsAreToldAgain,
+        Fault::UsageIsForgottenAtOpen,
+        Fault::UsageIsForgottenByChanges,
+        Fault::UsageIsTheLast,
+        Fault::UsageLosesRefusals,
+        Fault::UsageWritesAnEvent,
+    ] {
+        let found = (0..SEQUENCES).find_map(|seed| run(fault, seed).err());
+        let found = found.unwrap_or_else(|| panic!("{fault:?} was not found"));
+        println!("{fault:?}: sequence {} of {SEQUENCES}", found.seed);
     }
 }

@@ -8,6 +8,7 @@ use keyhasp::{Peppers, Prefix};
 use crate::chance::Chance;
 use crate::generate::{catalogue, prefixes};
 use crate::model::{Model, Names, Opening, REFUSED_NAME};
+use crate::plans::{UsagePlan, WatchPlan};
 
 /// The most peppers that are open at once.
 const MAX_PEPPERS: usize = 4;
@@ -31,6 +32,8 @@ pub(crate) fn first(chance: &mut Chance) -> Opening {
         prefixes,
         peppers: vec![if chance.percent(30) { 0 } else { 1 }],
         sealing_keys: if cfg!(feature = "sealed") && chance.percent(90) { vec![1] } else { vec![] },
+        usage: UsagePlan::draw(chance),
+        watch: WatchPlan::draw(chance),
     }
 }
 
@@ -50,6 +53,10 @@ pub(crate) fn next(chance: &mut Chance, model: &Model) -> Opening {
         }
     }
     opening.peppers = peppers;
+    if chance.percent(30) {
+        opening.usage = UsagePlan::draw(chance);
+        opening.watch = WatchPlan::draw(chance);
+    }
     if cfg!(feature = "sealed") {
         match chance.below(10) {
             0 => opening.sealing_keys.clear(),
@@ -91,7 +98,16 @@ pub(crate) fn sufficient(model: &Model) -> Vec<u16> {
     peppers
 }
 
-/// A builder with all of it but clock and randomness.
+/// A builder for the store that is asked: it keeps what is used, and looks out.
+pub(crate) fn whole_builder(opening: &Opening, rules: StoreRules) -> StoreBuilder {
+    let builder = builder(opening, rules).watch(opening.watch.watch());
+    match opening.usage {
+        Some(plan) => builder.usage(plan.settings()),
+        None => builder,
+    }
+}
+
+/// A builder with all of the rest but clock and randomness.
 pub(crate) fn builder(opening: &Opening, rules: StoreRules) -> StoreBuilder {
     let builder = Store::builder(declare(&opening.catalogue), opening.prefixes.iter().copied())
         .rules(rules)

@@ -7,13 +7,14 @@ use std::time::Duration;
 use keyhasp::authority::{Actor, Authority, Role};
 use keyhasp::id::{Generation, OwnerId, Version};
 use keyhasp::store::{Issued, Keys, Managing, OpenedToken};
-use keyhasp::{AdminKeys, DelegatedKeys, Error, KeyStore, OwnerKeys};
+use keyhasp::{AdminKeys, DelegatedKeys, Error, KeyStore, ListEvents, OwnerKeys};
 use serde_json::{Value, json};
 
 use crate::calls::{
     Call, EventQuery, KeyQuery, OnKey, OnOwner, OwnerQuery, Side, Who, rules_request,
 };
-use crate::model::{Answer, Fresh};
+use crate::driver::Asked;
+use crate::model::{Answer, Fresh, Tiding, shown_tidings};
 
 /// What was heard: the answer, and what nobody could know beforehand.
 pub(crate) type Heard = Result<(Answer, Fresh), Error>;
@@ -33,8 +34,8 @@ pub(crate) enum Desk {
 
 impl Desk {
     /// Makes the handle.
-    pub(crate) fn new(store: &Arc<dyn KeyStore>, who: &Who) -> Self {
-        let store = Arc::clone(store);
+    pub(crate) fn new(store: &Arc<dyn Asked>, who: &Who) -> Self {
+        let store: Arc<dyn KeyStore> = Arc::<dyn Asked>::clone(store);
         match &who.side {
             Side::Admin => Self::Admin(dress(AdminKeys::new(store, &who.actor).unwrap(), who)),
             Side::Owner(owner) => {
@@ -63,7 +64,7 @@ impl Desk {
     }
 
     /// Carries out a call.
-    pub(crate) fn perform(&self, store: &dyn KeyStore, call: &Call) -> Heard {
+    pub(crate) fn perform(&self, store: &dyn Asked, call: &Call) -> Heard {
         let expected = expected_by(call);
         let through_handle = match self {
             Self::Admin(keys) => by_admin(&expecting(keys, expected), call),
@@ -219,7 +220,7 @@ fn by_delegate(keys: &DelegatedKeys, call: &Call) -> Option<Heard> {
 }
 
 /// Everything, with an authority in hand.
-fn on_port(store: &dyn KeyStore, by: &Authority, call: &Call) -> Heard {
+fn on_port(store: &dyn Asked, by: &Authority, call: &Call) -> Heard {
     match call {
         Call::ActOnKey { id, action, expected } => {
             store.change_key(by, *id, &action.request(), *expected).map(|key| shown(&key))
@@ -241,6 +242,7 @@ fn on_port(store: &dyn KeyStore, by: &Authority, call: &Call) -> Heard {
         }
         Call::Events { query } => all_events(query, |query| store.events(by, query)),
         Call::Find { id } => store.key_by_external_id(by, *id).map(|key| shown(&key)),
+        Call::FlushUsage => store.flush_usage().map(|()| nothing()),
         Call::ForeignCursor { of, used_for } => {
             foreign_cursor(of, used_for, |query| store.list_keys(by, query))
         }
@@ -254,6 +256,7 @@ fn on_port(store: &dyn KeyStore, by: &Authority, call: &Call) -> Heard {
         }
         Call::List { query } => all_keys(query, |query| store.list_keys(by, query)),
         Call::ListOwners { query } => all_owners(query, |query| store.list_owners(by, query)),
+        Call::LookOut => look_out(store),
         Call::MadeUpCursor { cursor } => {
             let query = KeyQuery::default().request().cursor(cursor);
             store.list_keys(by, &query).map(|page| shown(&page))
@@ -281,6 +284,26 @@ fn on_port(store: &dyn KeyStore, by: &Authority, call: &Call) -> Heard {
     }
 }
 
+/// Looks out; what was told stands in the log. Where it matters for what is told, looking writes what
+/// was used; here that is written in any case.
+fn look_out(store: &dyn Asked) -> Heard {
+    let before = store.wait_for_event(0, Duration::ZERO)?;
+    let count = store.look_out()?;
+    store.flush_usage()?;
+    let by = Authority::new(Role::Administrator, Actor::new("checks").unwrap());
+    let events = store.events(&by, &ListEvents::new().after(before).limit(1_000))?;
+    let told: Vec<Tiding> = events
+        .items
+        .iter()
+        .filter_map(|event| {
+            let generation = event.generation.map(Generation::get);
+            Some(Tiding { kind: event.kind, key: event.key?, generation })
+        })
+        .collect();
+    let shown = shown_tidings(count, &told);
+    Ok(answer(shown, Fresh { told, ..Fresh::default() }))
+}
+
 fn answer(value: Value, fresh: Fresh) -> (Answer, Fresh) {
     (Answer::Shown(value), fresh)
 }
@@ -296,7 +319,7 @@ fn nothing() -> (Answer, Fresh) {
 fn take_issued(issued: Issued) -> (Option<Value>, Fresh) {
     let text = issued.token.expose().to_owned();
     let value = json!({ "key": issued.key, "token": text, "dropped": issued.dropped });
-    (Some(value), Fresh { token: Some((issued.key.id, text)), gave_cursor: false })
+    (Some(value), Fresh { token: Some((issued.key.id, text)), ..Fresh::default() })
 }
 
 fn issued(issued: Issued) -> (Answer, Fresh) {
@@ -368,7 +391,7 @@ fn foreign_cursor(
     list: impl Fn(&keyhasp::ListKeys) -> Result<keyhasp::Page<keyhasp::Key>, Error>,
 ) -> Heard {
     let cursor = list(&of.request())?.next;
-    let fresh = Fresh { token: None, gave_cursor: cursor.is_some() };
+    let fresh = Fresh { gave_cursor: cursor.is_some(), ..Fresh::default() };
     let mut request = used_for.request();
     if let Some(cursor) = cursor {
         request = request.cursor(cursor);

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use keyhasp::authority::{Authority, Role};
 use keyhasp::id::{KeyId, OwnerId, Version};
-use keyhasp::key::Unfit;
+use keyhasp::key::{LastAddress, Unfit};
 use keyhasp::store::{
-    Denied, Events, FoundToken, Issued, Key, KeyAction, Owner, OwnerAction, Page, RevokedAll,
+    Denied, Events, FoundToken, Issued, Key, KeyAction, KeyUsage, Owner, OwnerAction, Page,
+    RevokedAll,
 };
 use keyhasp::{
-    CreateKey, Error, EventKind, Grant, KeyStore, ListEvents, ListKeys, Refusal, Rotate, State,
-    Timestamp, Token, VerifyRequest,
+    Clock, CreateKey, Error, EventKind, Grant, KeyStore, ListEvents, ListKeys, ManualClock,
+    Refusal, Rotate, State, Timestamp, Token, VerifyRequest,
 };
+
+use crate::driver::Asked;
 
 /// What is wrong with a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub(crate) enum Defect {
     ActivateLiftsBlock,
     /// Keys of other owners are found.
     AnotherOwnersKeyFound,
+    /// An address that was seen once is shown for ever.
+    AddressOutlivesItsTime,
     /// A grant given once outlives a block.
     BlockNotInForce,
     /// A list of networks keeps nobody out who was in before.
@@ -36,6 +41,8 @@ pub(crate) enum Defect {
     RateNeverUsedUp,
     /// A lowered ceiling cuts only what wasn't asked for before.
     CeilingNotInForce,
+    /// Writing what was counted counts it once more.
+    CountDoubledByWriting,
     /// Counting leaves out one of many.
     CountFallsShort,
     /// A delegate reaches beyond its key.
@@ -52,8 +59,12 @@ pub(crate) enum Defect {
     ExpiryNotInForce,
     /// A forced rotation leaves earlier tokens their grace.
     ForcedRotationKeepsEarlier,
+    /// A use by a clock that has stepped back is taken for the last one.
+    LastUseStepsBack,
     /// A leaked key is told, and not blocked.
     LeakNotStopped,
+    /// Looking out sees nothing.
+    LooksAway,
     /// A list drops the last of three or more.
     ListDropsKey,
     /// A list ends after its second page.
@@ -74,16 +85,20 @@ pub(crate) enum Defect {
     SuspensionNotInForce,
     /// A trial key delegates.
     TrialDelegates,
+    /// Usage is shown as it was when it was last written.
+    UsageShownLate,
     /// Whatever version is expected, it is the right one.
     WrongVersionAccepted,
 }
 
 impl Defect {
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::ActivateLiftsBlock,
+        Self::AddressOutlivesItsTime,
         Self::AnotherOwnersKeyFound,
         Self::BlockNotInForce,
         Self::CeilingNotInForce,
+        Self::CountDoubledByWriting,
         Self::CountFallsShort,
         Self::DeadTokenNotTold,
         Self::DelegateGoesBeyond,
@@ -92,9 +107,11 @@ impl Defect {
         Self::EventsSwapped,
         Self::ExpiryNotInForce,
         Self::ForcedRotationKeepsEarlier,
+        Self::LastUseStepsBack,
         Self::LeakNotStopped,
         Self::ListDropsKey,
         Self::ListEndsEarly,
+        Self::LooksAway,
         Self::NetworksNotInForce,
         Self::NotBeforeIgnored,
         Self::OwnerLoosens,
@@ -108,6 +125,7 @@ impl Defect {
         Self::SupersededStillGood,
         Self::SuspensionNotInForce,
         Self::TrialDelegates,
+        Self::UsageShownLate,
         Self::WrongVersionAccepted,
     ];
 }
@@ -115,15 +133,61 @@ impl Defect {
 /// A store that is right but for one thing.
 #[derive(Debug)]
 pub(crate) struct Planted {
-    store: Arc<dyn KeyStore>,
+    store: Arc<dyn Asked>,
     defect: Defect,
+    clock: Arc<ManualClock>,
     /// The first grant of each token.
     granted: Mutex<HashMap<Vec<u8>, Grant>>,
+    usage: Mutex<HashMap<KeyId, Noted>>,
+}
+
+/// What a defect notes of a key's use.
+#[derive(Debug, Default)]
+struct Noted {
+    /// As it was first shown since it was last written.
+    shown: Option<KeyUsage>,
+    last_address: Option<LastAddress>,
+    latest: Option<Timestamp>,
+    /// When it was last used, if it was used at a later moment before.
+    stepped_back_to: Option<Timestamp>,
+    waiting: u64,
+    written: u64,
 }
 
 impl Planted {
-    pub(crate) fn new(store: Arc<dyn KeyStore>, defect: Defect) -> Self {
-        Self { store, defect, granted: Mutex::default() }
+    pub(crate) fn new(store: Arc<dyn Asked>, defect: Defect, clock: Arc<ManualClock>) -> Self {
+        Self { store, defect, clock, granted: Mutex::default(), usage: Mutex::default() }
+    }
+
+    /// A key's answer, with its usage as the defect has it.
+    fn used(&self, mut key: Key) -> Key {
+        let Some(usage) = &mut key.usage else { return key };
+        let mut noted = self.usage.lock().unwrap();
+        let noted = noted.entry(key.id).or_default();
+        match self.defect {
+            Defect::AddressOutlivesItsTime => {
+                noted.last_address = usage.last_address.or(noted.last_address);
+                usage.last_address = noted.last_address;
+            }
+            Defect::CountDoubledByWriting => {
+                usage.accepted = usage.accepted.map(|count| count + noted.written);
+            }
+            Defect::LastUseStepsBack => {
+                usage.last_used_at = noted.stepped_back_to.or(usage.last_used_at);
+            }
+            Defect::UsageShownLate => *usage = *noted.shown.get_or_insert(*usage),
+            _ => {}
+        }
+        key
+    }
+
+    fn note_use(&self, key: KeyId) {
+        let mut noted = self.usage.lock().unwrap();
+        let noted = noted.entry(key).or_default();
+        let now = self.clock.now();
+        noted.stepped_back_to = noted.latest.is_some_and(|latest| now < latest).then_some(now);
+        noted.latest = noted.latest.max(Some(now));
+        noted.waiting += 1;
     }
 
     fn has(&self, defect: Defect) -> bool {
@@ -171,6 +235,20 @@ impl Planted {
     }
 }
 
+impl Asked for Planted {
+    fn flush_usage(&self) -> Result<(), Error> {
+        for noted in self.usage.lock().unwrap().values_mut() {
+            noted.shown = None;
+            noted.written += std::mem::take(&mut noted.waiting);
+        }
+        self.store.flush_usage()
+    }
+
+    fn look_out(&self) -> Result<usize, Error> {
+        if self.has(Defect::LooksAway) { Ok(0) } else { self.store.look_out() }
+    }
+}
+
 impl KeyStore for Planted {
     pass_on! {
         catalogue change_rules close create_owner health key_by_external_id list_owners
@@ -202,6 +280,7 @@ impl KeyStore for Planted {
             _ => false,
         };
         if let Ok(grant) = &heard {
+            self.note_use(grant.key());
             granted.entry(token.to_vec()).or_insert(*grant);
         }
         match before {
@@ -222,10 +301,12 @@ impl KeyStore for Planted {
 
     fn key(&self, by: &Authority, id: KeyId) -> Result<Key, Error> {
         self.again(by, self.store.key(by, id), |by| self.store.key(by, id))
+            .map(|key| self.used(key))
     }
 
     fn list_keys(&self, by: &Authority, query: &ListKeys) -> Result<Page<Key>, Error> {
         let mut page = self.store.list_keys(by, query)?;
+        page.items = page.items.into_iter().map(|key| self.used(key)).collect();
         if self.has(Defect::ListDropsKey) && page.items.len() > 2 {
             page.items.pop();
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use keyhasp::store::PepperProblem;
 use keyhasp::{Error, KeyStore};
 
+use crate::calls::Call;
 use crate::driver::{Checked, Sequence};
 use crate::opening;
 use crate::source::Source;
@@ -16,6 +17,13 @@ impl Sequence<'_> {
         self.witness = None;
         if self.place.outlives_its_store() {
             self.store.close().map_err(|error| format!("closing: {error:?} heard"))?;
+            self.model.write_usage();
+        } else {
+            // What isn't written is lost, as it is when a process dies.
+            if self.chance.percent(50) {
+                self.compare_quietly(Call::FlushUsage)?;
+            }
+            self.model.lose_usage();
         }
         self.refused_openings()?;
         self.model.reopen(next);
@@ -25,8 +33,9 @@ impl Sequence<'_> {
 
     pub(crate) fn open(&mut self) -> Checked {
         self.openings += 1;
-        self.model.forget_rates();
-        let builder = opening::builder(&self.model.opening, self.model.rules)
+        self.coverage.held_back += self.model.held_back();
+        self.model.begin_opening();
+        let builder = opening::whole_builder(&self.model.opening, self.model.rules)
             .clock(Arc::clone(&self.clock) as _)
             .random(Source::new(self.seed ^ self.openings << 32, Arc::clone(&self.random_fails)));
         let store =
@@ -35,7 +44,7 @@ impl Sequence<'_> {
         if !self.place.outlives_its_store() {
             self.former.push(former);
         }
-        self.asked = (self.wrap)(Arc::clone(&self.store) as _);
+        self.asked = (self.wrap)(Arc::clone(&self.store) as _, &self.clock);
         self.last_id = None;
         self.latest = self.model.now;
         Ok(())
@@ -93,9 +102,11 @@ impl Sequence<'_> {
         self.seen_events = 0;
         self.check_events()?;
         if !self.place.outlives_its_store() {
+            self.coverage.held_back += self.model.held_back();
             return self.check_closed();
         }
         self.check_closed()?;
+        self.model.write_usage();
         if !opening::is_possible(&self.model) {
             return Ok(());
         }
@@ -104,6 +115,9 @@ impl Sequence<'_> {
         self.check_tokens()?;
         self.check_health()?;
         self.look_at_everything()?;
+        // What was told isn't told again.
+        self.call_out()?;
+        self.call_out()?;
         self.seen_events = 0;
         self.check_events()
     }

@@ -6,7 +6,8 @@ use keyhasp::authority::{Actor, Authority, Role};
 use keyhasp::id::KeyId;
 use keyhasp::{KeyStore, ListKeys, State};
 
-use crate::model::Model;
+use crate::compare;
+use crate::model::{Answer, Model};
 
 /// Where it stands.
 #[derive(Debug)]
@@ -42,7 +43,9 @@ impl Walk {
         let page = store.list_keys(&by, &query).map_err(|error| format!("walking: {error:?}"))?;
         for key in &page.items {
             let is_there = model.keys.contains_key(&key.id);
-            let is_now = is_there && model.shown_key(key.id) == serde_json::to_value(key).unwrap();
+            let heard = || Answer::Shown(serde_json::to_value(key).unwrap());
+            let expected = || Answer::Shown(model.shown_key(key.id));
+            let is_now = is_there && compare::answers(&expected(), &heard()).is_empty();
             if !is_now || self.shown.last().is_some_and(|last| key.id >= *last) {
                 return Err(format!("walking shows {key:?} after {:?}", self.shown));
             }

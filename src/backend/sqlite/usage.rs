@@ -10,7 +10,9 @@ use super::error::Fault;
 use super::sums;
 use crate::backend::UsageOf;
 use crate::id::{Generation, KeyId};
-use crate::key::{LastAddress, QuotaState, RefusedCounts, RefusedFor, Told, Usage, Used};
+use crate::key::{
+    LastAddress, QuotaState, RefusedCounts, RefusedFor, Told, ToldTokens, Usage, Used,
+};
 
 /// The columns of reasons, by number.
 macro_rules! refused {
@@ -210,9 +212,13 @@ fn told(cells: &mut Cells<'_>) -> Result<Told, Fault> {
         trial_ending: cells.maybe("told_trial_ending", time)?,
         token_old: cells.maybe("told_token_old", generation)?,
         unused: cells.maybe("told_unused", time)?,
-        earlier_token_used: cells.maybe("told_earlier_token_used", generation)?,
+        earlier_token_used: cells.maybe("told_earlier_token_used", told_tokens)?,
         refused: cells.maybe("told_refused", time)?,
     })
+}
+
+fn told_tokens(value: ValueRef<'_>) -> Option<ToldTokens> {
+    ToldTokens::from_number(int(value)?).ok()
 }
 
 fn address(value: ValueRef<'_>) -> Option<IpAddr> {
@@ -281,7 +287,7 @@ fn put_told(binder: &mut Binder<'_, '_>, told: &Told) -> Result<(), Fault> {
         .put(told.trial_ending.map(millis))?
         .put(told.token_old.map(Generation::get))?
         .put(told.unused.map(millis))?
-        .put(told.earlier_token_used.map(Generation::get))?
+        .put(told.earlier_token_used.map(|tokens| count(tokens.number())))?
         .put(told.refused.map(millis))?;
     Ok(())
 }

@@ -49,7 +49,7 @@ impl Recent {
         true
     }
 
-    /// Where the same key stood, or what was noted in another interval, or anywhere.
+    /// Where the same key stood, or nothing, or what was noted in another interval, or anywhere.
     #[cold]
     fn put(&self, set: &[AtomicU64; WAYS], word: u64) {
         let interval = |word: u64| word & ((1 << INTERVAL_BITS) - 1);
@@ -57,6 +57,7 @@ impl Recent {
             set.iter().find(|way| is_free(way.load(Ordering::Relaxed)))
         };
         let way = find(&|found| found >> INTERVAL_BITS == word >> INTERVAL_BITS)
+            .or_else(|| find(&|found| found == 0))
             .or_else(|| find(&|found| interval(found) != interval(word)));
         // Of the tag's bits, those that say nothing of the set.
         #[allow(clippy::cast_possible_truncation)]
@@ -87,6 +88,15 @@ mod tests {
             assert!(recent.note(key(1), interval), "{interval}");
             assert!(!recent.note(key(1), interval), "{interval}");
         }
+    }
+
+    /// By a clock that steps to and fro, neither of two keys is noted more often than alone.
+    #[test]
+    fn no_key_is_forgotten_while_there_is_room() {
+        let recent = Recent::new(0);
+        let keys = || (1..=WAYS as u64).map(|n| (KeyId::from_u128(u128::from(n)), n));
+        assert!(keys().all(|(key, interval)| recent.note(key, interval)));
+        assert!(keys().all(|(key, interval)| !recent.note(key, interval)));
     }
 
     #[test]

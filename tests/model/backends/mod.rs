@@ -1,5 +1,7 @@
 //! Where the sequences run.
 
+#[cfg(feature = "testing")]
+mod broken;
 mod memory;
 #[cfg(all(feature = "sled", feature = "testing"))]
 mod sled;
@@ -11,6 +13,8 @@ use std::fmt::Debug;
 use keyhasp::Error;
 use keyhasp::store::{Store, StoreBuilder};
 
+#[cfg(feature = "testing")]
+pub(crate) use broken::OnBroken;
 pub(crate) use memory::InMemory;
 #[cfg(all(feature = "sled", feature = "testing"))]
 pub(crate) use sled::OnSled;

@@ -62,6 +62,7 @@ impl Generator<'_> {
             }
             Pick::Events => Call::Events { query: self.event_query() },
             Pick::Find => Call::Find { id: self.external_id() },
+            Pick::FlushUsage => Call::FlushUsage,
             Pick::ForeignCursor => {
                 let of = KeyQuery { limit: Some(1), ..self.key_query() };
                 let used_for = if self.chance.percent(40) {
@@ -76,6 +77,7 @@ impl Generator<'_> {
             Pick::Leaked => self.leaked(),
             Pick::List => Call::List { query: self.key_query() },
             Pick::ListOwners => Call::ListOwners { query: self.owner_query() },
+            Pick::LookOut => Call::LookOut,
             Pick::MadeUpCursor => Call::MadeUpCursor { cursor: self.cursor() },
             Pick::MoveMark => {
                 let to = self.past();

@@ -16,12 +16,14 @@ pub(super) enum Pick {
     EndEarlier,
     Events,
     Find,
+    FlushUsage,
     ForeignCursor,
     Get,
     GetOwner,
     Leaked,
     List,
     ListOwners,
+    LookOut,
     MadeUpCursor,
     MoveMark,
     OpenToken,
@@ -44,7 +46,7 @@ pub(super) enum Pick {
     Wait,
 }
 
-const PICKS: [(usize, Pick); 37] = [
+const PICKS: [(usize, Pick); 39] = [
     (5, Pick::Activate),
     (5, Pick::Block),
     (4, Pick::ChangeRules),
@@ -56,12 +58,14 @@ const PICKS: [(usize, Pick); 37] = [
     (4, Pick::EndEarlier),
     (4, Pick::Events),
     (3, Pick::Find),
+    (7, Pick::FlushUsage),
     (1, Pick::ForeignCursor),
     (4, Pick::Get),
     (1, Pick::GetOwner),
     (4, Pick::Leaked),
     (5, Pick::List),
     (2, Pick::ListOwners),
+    (14, Pick::LookOut),
     (1, Pick::MadeUpCursor),
     (2, Pick::MoveMark),
     (9, Pick::OpenToken),
@@ -95,6 +99,8 @@ pub(crate) struct Mood {
     /// owner's quota that is known to be used up keeps a key's from being looked at, so that it
     /// isn't known when both were refilled.
     pub(super) refills_keys: bool,
+    /// How many tokens of a hundred are verified after each call.
+    pub(crate) verified: usize,
     /// Whether its clock often steps back.
     pub(super) steps_back: bool,
 }
@@ -112,6 +118,7 @@ impl Mood {
             picks.push((200, Pick::Rotate));
         }
         let refills_keys = chance.percent(50);
-        Self { picks, is_about_one, refills_keys, steps_back: chance.percent(25) }
+        let verified = if chance.percent(70) { 100 } else { 20 };
+        Self { picks, is_about_one, refills_keys, verified, steps_back: chance.percent(25) }
     }
 }

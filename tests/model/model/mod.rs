@@ -14,11 +14,14 @@ mod settings;
 mod spending;
 mod state;
 mod store;
+mod usage;
 mod verify;
+mod watching;
 
 pub(crate) use access::{Names, Reach};
 pub(crate) use reason::Reason;
 pub(crate) use records::{KeyFile, OwnerFile};
 pub(crate) use settings::REFUSED_NAME;
-pub(crate) use state::{Answer, Fresh, Model, Opening};
+pub(crate) use state::{Answer, Fresh, Model, Opening, shown_tidings};
 pub(crate) use verify::Verdict;
+pub(crate) use watching::Tiding;

@@ -287,10 +287,24 @@ impl Model {
         self.buckets.clear();
     }
 
+    /// How many uses of a key's quota are left at least and at most: some may lie in a lease.
+    pub(super) fn quota_left(&self, id: KeyId) -> Option<(u64, u64)> {
+        let limits = self.limits_of(Holder::Key(id));
+        let new = || Some(Account::new(limits.quota.as_ref()?.value, limits.quota_since));
+        limits.quota.as_ref()?;
+        let mut account = self.accounts.get(&Holder::Key(id)).cloned().or_else(new)?;
+        account.look(self.now);
+        Some((account.left.saturating_sub(account.may_be_leased), account.left))
+    }
+
     /// A key or an owner is gone.
     pub(super) fn forget(&mut self, holder: Holder) {
         self.buckets.remove(&holder);
         self.accounts.remove(&holder);
+        if let Holder::Key(id) = holder {
+            self.uses.remove(&id);
+            self.told.remove(&id);
+        }
     }
 
     /// Whether some of what is left of a key's quota may lie in a lease. What a tightened quota makes

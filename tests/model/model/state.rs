@@ -7,13 +7,16 @@ use keyhasp::event::{Event, EventDraft, Fields};
 use keyhasp::id::{Generation, KeyId, OwnerId, Version};
 use keyhasp::key::StoreRules;
 use keyhasp::{EventKind, Prefix, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::access::Names;
 use super::reason::Reason;
 use super::records::{KeyFile, OwnerFile};
 use super::spending::{Account, Bucket, Holder};
+use super::usage::UsesFile;
+use super::watching::{Lookout, Tiding, ToldFile};
 use crate::calls::Call;
+use crate::plans::{UsagePlan, WatchPlan};
 
 /// With what a store was opened.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub(crate) struct Opening {
     pub(crate) peppers: Vec<u16>,
     /// The numbers of the open sealing keys, the current one first.
     pub(crate) sealing_keys: Vec<u16>,
+    pub(crate) usage: Option<UsagePlan>,
+    pub(crate) watch: WatchPlan,
 }
 
 /// What only the store can know beforehand: drawn at random, or an implementation's own choice.
@@ -33,6 +38,8 @@ pub(crate) struct Fresh {
     pub(crate) token: Option<(KeyId, String)>,
     /// Whether a first query gave a cursor.
     pub(crate) gave_cursor: bool,
+    /// What was told of keys, in the order in which it was.
+    pub(crate) told: Vec<Tiding>,
 }
 
 /// What a call answers.
@@ -62,6 +69,12 @@ pub(crate) struct Model {
     pub(super) buckets: BTreeMap<Holder, Bucket>,
     /// What is left of quotas that were ever used.
     pub(super) accounts: BTreeMap<Holder, Account>,
+    /// What was used of keys that are there.
+    pub(super) uses: BTreeMap<KeyId, UsesFile>,
+    /// In which stretch of the resolution a use of each key was last noted since the store was opened.
+    pub(super) noted_in: BTreeMap<KeyId, u128>,
+    pub(super) told: BTreeMap<KeyId, ToldFile>,
+    pub(super) lookout: Lookout,
     /// Kept for ever.
     pub(crate) external_ids: BTreeSet<u64>,
     pub(crate) events: Vec<Event>,
@@ -88,6 +101,10 @@ impl Model {
             keys: BTreeMap::new(),
             buckets: BTreeMap::new(),
             accounts: BTreeMap::new(),
+            uses: BTreeMap::new(),
+            noted_in: BTreeMap::new(),
+            told: BTreeMap::new(),
+            lookout: Lookout::new(now),
             external_ids: BTreeSet::new(),
             events: Vec::new(),
             last_event: 0,
@@ -113,6 +130,14 @@ impl Model {
         match call {
             Call::Recover => return Ok(Answer::Shown(Value::Null)),
             Call::Wait { .. } => return Ok(Answer::Shown(self.last_event.into())),
+            Call::FlushUsage => {
+                self.write_usage();
+                return Ok(Answer::Shown(Value::Null));
+            }
+            Call::LookOut => {
+                let told = self.look_out(&fresh.told);
+                return Ok(Answer::Shown(shown_tidings(told.len(), &told)));
+            }
             _ => {}
         }
         let caller = self.caller(by)?;
@@ -152,7 +177,7 @@ impl Model {
             Call::Rotate { id, how, expected } => {
                 self.rotate(&caller, *id, *how, *expected, fresh)?
             }
-            Call::Recover | Call::Wait { .. } => Value::Null,
+            Call::FlushUsage | Call::LookOut | Call::Recover | Call::Wait { .. } => Value::Null,
             Call::Rules => self.shown_rules(),
         };
         Ok(Answer::Shown(shown))
@@ -167,7 +192,11 @@ impl Model {
     pub(crate) fn shown_key(&self, id: KeyId) -> Value {
         let key = &self.keys[&id];
         let owner = &self.owners[&key.owner];
-        key.shown(owner, self.mark_of(owner), self.now)
+        let mut shown = key.shown(owner, self.mark_of(owner), self.now);
+        if let Some(usage) = self.shown_usage(id) {
+            shown["usage"] = usage;
+        }
+        shown
     }
 
     #[allow(clippy::too_many_arguments)] // An event has that many fields.
@@ -205,6 +234,7 @@ impl Model {
         fields: Fields,
     ) {
         let (owner, version) = (self.keys[&key].owner, self.keys[&key].version);
+        self.lookout.note_change(key);
         self.note(by, kind, Some(owner), Some(key), version, generation, fields);
     }
 
@@ -219,6 +249,12 @@ impl Model {
         let version = self.owners[&owner].version;
         self.note(by, kind, Some(owner), None, version, None, fields);
     }
+}
+
+/// What came of looking out.
+pub(crate) fn shown_tidings(count: usize, told: &[Tiding]) -> Value {
+    let each = |tiding: &Tiding| json!([tiding.kind, tiding.key, tiding.generation]);
+    json!({ "count": count, "told": told.iter().map(each).collect::<Vec<_>>() })
 }
 
 /// A version that is expected must be the one found.

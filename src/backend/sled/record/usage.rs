@@ -8,7 +8,9 @@ use super::fields::{push, take_last, timestamp};
 use crate::backend::sled::fault::Fault;
 use crate::clock::Timestamp;
 use crate::id::{Generation, Version};
-use crate::key::{LastAddress, QuotaState, RefusedCounts, RefusedFor, Told, Usage, Used};
+use crate::key::{
+    LastAddress, QuotaState, RefusedCounts, RefusedFor, Told, ToldTokens, Usage, Used,
+};
 
 #[derive(Serialize, Deserialize)]
 struct Mirror {
@@ -27,7 +29,7 @@ struct ToldMirror {
     trial_ending: Option<u64>,
     token_old: Option<u32>,
     unused: Option<u64>,
-    earlier_token_used: Option<u32>,
+    earlier_token_used: Option<u64>,
     refused: Option<u64>,
 }
 
@@ -55,7 +57,7 @@ pub(in crate::backend::sled) fn encode_usage(usage: &Usage) -> Result<Vec<u8>, F
             trial_ending: told.trial_ending.map(Timestamp::as_millis),
             token_old: told.token_old.map(Generation::get),
             unused: told.unused.map(Timestamp::as_millis),
-            earlier_token_used: told.earlier_token_used.map(Generation::get),
+            earlier_token_used: told.earlier_token_used.map(ToldTokens::number),
             refused: told.refused.map(Timestamp::as_millis),
         },
     };
@@ -96,7 +98,12 @@ pub(in crate::backend::sled) fn decode_usage(bytes: &[u8]) -> Result<Usage, Faul
             trial_ending: timestamp(mirror.told.trial_ending)?,
             token_old: generation(mirror.told.token_old)?,
             unused: timestamp(mirror.told.unused)?,
-            earlier_token_used: generation(mirror.told.earlier_token_used)?,
+            earlier_token_used: mirror
+                .told
+                .earlier_token_used
+                .map(ToldTokens::from_number)
+                .transpose()
+                .map_err(invalid)?,
             refused: timestamp(mirror.told.refused)?,
         },
     })

@@ -18,14 +18,15 @@ list![
     rule_what_was_told_goes_with_its_key,
 ];
 
-/// One of each.
-fn tidings() -> Result<[Tiding; 6], Failure> {
+/// One of each, and one of an earlier token whose grace ends after that of a later one.
+fn tidings() -> Result<[Tiding; 7], Failure> {
     Ok([
         Tiding::Expired(sample::at(1)),
         Tiding::TrialEnding(sample::at(2)),
         Tiding::TokenOld(generation(3)?),
         Tiding::Unused(sample::at(4)),
         Tiding::EarlierTokenUsed(generation(5)?),
+        Tiding::EarlierTokenUsed(generation(3)?),
         Tiding::Refused { at: sample::at(6), until: sample::at(7) },
     ])
 }
@@ -101,7 +102,7 @@ fn rule_what_was_told_stays_beside_usage(lab: &Lab<'_>) -> Tested {
     backend.take_in(&[UsageChange::Add(sample::key_id(1), used)])?;
     let usage = backend.usage_of(UsageOf::Key(sample::key_id(1)))?;
     ensure_eq!(usage.told, told_of(&tidings), "what was told");
-    ensure_eq!(usage.used.accepted, 7, "uses beside it");
+    ensure_eq!(usage.used.accepted, 8, "uses beside it");
     Ok(())
 }
 

@@ -1,0 +1,181 @@
+//! What is used of keys: every use that leaves a trace, in the order in which they came.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use keyhasp::Timestamp;
+use keyhasp::id::KeyId;
+use keyhasp::key::Unfit;
+use keyhasp::store::Refusal;
+use serde_json::{Value, json};
+
+use super::state::Model;
+use super::verify::Verdict;
+use crate::limits::Place;
+
+/// A token of the key was presented, and it was the right one.
+#[derive(Clone, Debug)]
+struct Use {
+    at: Timestamp,
+    /// From where, if that is kept: of accepted uses alone.
+    from: Option<IpAddr>,
+    /// Whether accepted uses were counted then.
+    is_counted: bool,
+    /// Why it was refused, if it was.
+    refused: Option<&'static str>,
+    is_written: bool,
+}
+
+/// The uses of a key.
+#[derive(Clone, Debug, Default)]
+pub(super) struct UsesFile {
+    noted: Vec<Use>,
+    /// When it was really used last, noted or not, and what the resolution was then.
+    last: Option<(Timestamp, Duration)>,
+}
+
+impl UsesFile {
+    fn accepted(&self) -> impl Iterator<Item = &Use> {
+        self.noted.iter().filter(|one| one.refused.is_none())
+    }
+
+    pub(super) fn last_used_at(&self) -> Option<Timestamp> {
+        let noted = self.accepted().map(|one| one.at).max();
+        if let Some((last, resolution)) = self.last {
+            let is_close =
+                noted.is_some_and(|noted| noted <= last && last.since(noted) < resolution);
+            assert!(is_close, "the model notes {noted:?} for {last}, to {resolution:?}");
+        }
+        noted
+    }
+
+    /// The latest address that was seen and isn't forgotten; of two at one moment the one that
+    /// came last.
+    fn last_address(&self) -> Option<(IpAddr, Timestamp)> {
+        let seen = self.accepted().filter_map(|one| Some((one.from?, one.at)));
+        seen.max_by_key(|(_, at)| *at)
+    }
+
+    fn refused(&self) -> BTreeMap<&'static str, u64> {
+        let mut refused = BTreeMap::new();
+        for reason in self.noted.iter().filter_map(|one| one.refused) {
+            *refused.entry(reason).or_default() += 1;
+        }
+        refused
+    }
+}
+
+impl Model {
+    /// A token was judged: by its right secret, unless it wasn't recognized.
+    pub(crate) fn note_use(
+        &mut self,
+        id: KeyId,
+        generation: u32,
+        address: Option<IpAddr>,
+        verdict: &Verdict,
+    ) {
+        let refused = match verdict {
+            Verdict::Unrecognized => return,
+            Verdict::Granted(grant) => {
+                if !grant.is_current {
+                    self.notice_earlier(id, generation, grant.ends_at);
+                }
+                None
+            }
+            Verdict::Limited(refusals) => Some(name_of(&refusals[0])),
+            Verdict::Unfit(unfit) => Some(name_of_unfit(*unfit)),
+        };
+        if refused.is_some() {
+            self.notice_refusal(id);
+        }
+        let (Some(plan), now) = (self.opening.usage, self.now) else { return };
+        let file = self.uses.entry(id).or_default();
+        if refused.is_none() {
+            if file.last.is_none_or(|(last, _)| last < now) {
+                file.last = Some((now, plan.resolution));
+            }
+            // Unless all count, the first one in each stretch of the resolution stands for the rest.
+            let stretch = u128::from(now.as_millis()) / plan.resolution.as_millis();
+            if !plan.counts && self.noted_in.insert(id, stretch) == Some(stretch) {
+                return;
+            }
+        }
+        let is_kept = refused.is_none() && plan.addresses.is_some();
+        file.noted.push(Use {
+            at: now,
+            from: address.filter(|_| is_kept).map(|from| Place::of(from).address()),
+            is_counted: plan.counts,
+            refused,
+            is_written: false,
+        });
+    }
+
+    /// What waits is written. Of keys of which something is, but no address, an address that was
+    /// kept for long enough is forgotten.
+    pub(crate) fn write_usage(&mut self) {
+        let Some(plan) = self.opening.usage else { return };
+        for file in self.uses.values_mut() {
+            let waiting = || file.noted.iter().filter(|one| !one.is_written);
+            let is_waiting = waiting().next().is_some();
+            let has_address = waiting().any(|one| one.from.is_some());
+            let forgotten = plan.addresses.filter(|_| is_waiting && !has_address);
+            let before = forgotten.map_or(Timestamp::MIN, |keep| self.now.saturating_sub(keep));
+            for one in &mut file.noted {
+                one.is_written = true;
+                one.from = one.from.filter(|_| one.at >= before);
+            }
+        }
+    }
+
+    /// What isn't written is lost with the process.
+    pub(crate) fn lose_usage(&mut self) {
+        for file in self.uses.values_mut() {
+            file.noted.retain(|one| one.is_written);
+            file.last = file.accepted().map(|one| one.at).max().map(|at| (at, Duration::MAX));
+        }
+    }
+
+    /// What a key's answer tells of its use, where that is kept.
+    pub(super) fn shown_usage(&self, id: KeyId) -> Option<Value> {
+        let plan = self.opening.usage?;
+        let file = self.uses.get(&id).cloned().unwrap_or_default();
+        let last_address = plan.addresses.and_then(|keep| {
+            let (address, at) = file.last_address()?;
+            let is_kept = at >= self.now.saturating_sub(keep);
+            is_kept.then(|| json!({ "address": address, "at": at }))
+        });
+        let accepted = file.accepted().filter(|one| one.is_counted).count();
+        Some(json!({
+            "last_used_at": file.last_used_at(),
+            "last_address": last_address,
+            "accepted": plan.counts.then_some(accepted),
+            "refused": file.refused(),
+            "quota_left": self.quota_left(id).map(|(least, most)| {
+                json!({ "at_least": least, "at_most": most })
+            }),
+        }))
+    }
+}
+
+/// The name under which a refusal is counted.
+fn name_of(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::NotYet(_) => "not_yet",
+        Refusal::AddressMissing | Refusal::AddressRefused => "address",
+        Refusal::RateLimited(_) => "rate_limited",
+        Refusal::QuotaExhausted { .. } => "quota_exhausted",
+        other => unreachable!("no limit: {other:?}"),
+    }
+}
+
+fn name_of_unfit(unfit: Unfit) -> &'static str {
+    match unfit {
+        Unfit::Suspended => "suspended",
+        Unfit::Revoked => "revoked",
+        Unfit::Blocked => "blocked",
+        Unfit::Deactivated => "deactivated",
+        Unfit::Expired => "expired",
+        Unfit::Superseded => "superseded",
+    }
+}

@@ -1,0 +1,280 @@
+//! What is told of keys though no call was made: by which rules, and up to what it was told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use keyhasp::authority::{Actor, Authority, Role};
+use keyhasp::event::Fields;
+use keyhasp::id::{Generation, KeyId};
+use keyhasp::key::Kind;
+use keyhasp::{EventKind, Timestamp};
+
+use super::records::KeyFile;
+use super::state::Model;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How many keys are found to be refused too often in a minute, at most.
+const MOST_REFUSED: usize = 10;
+
+/// Something that is told of a key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Tiding {
+    pub(crate) kind: EventKind,
+    pub(crate) key: KeyId,
+    pub(crate) generation: Option<u32>,
+}
+
+/// Up to what a key's tidings were told; kept with the key.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ToldFile {
+    expired: Option<Timestamp>,
+    trial_ending: Option<Timestamp>,
+    old_tokens: BTreeSet<u32>,
+    unused: Option<Timestamp>,
+    earlier_tokens: BTreeSet<u32>,
+    /// Not again before this moment.
+    refused_until: Option<Timestamp>,
+}
+
+/// What one opening of the store has noticed.
+#[derive(Debug)]
+pub(super) struct Lookout {
+    opened_at: Timestamp,
+    /// Keys that were changed since then.
+    changed: BTreeSet<KeyId>,
+    late_uses: BTreeSet<(KeyId, u32)>,
+    windows: BTreeMap<KeyId, Window>,
+    /// When keys were found to be refused too often.
+    noticed_at: Vec<Timestamp>,
+    /// How often one more had to wait, so many were found.
+    held_back: usize,
+    refused: BTreeSet<KeyId>,
+    /// Ends of trials that nobody looked at before they came.
+    missed: BTreeSet<(KeyId, Timestamp)>,
+    /// When keys that were unused are surely looked at again.
+    unused_again: BTreeMap<KeyId, Timestamp>,
+}
+
+/// Refusals of a key since one that came first.
+#[derive(Debug)]
+struct Window {
+    began_at: Timestamp,
+    count: u64,
+    is_noticed: bool,
+}
+
+impl Lookout {
+    pub(super) fn new(opened_at: Timestamp) -> Self {
+        Self {
+            opened_at,
+            changed: BTreeSet::new(),
+            late_uses: BTreeSet::new(),
+            windows: BTreeMap::new(),
+            noticed_at: Vec::new(),
+            held_back: 0,
+            refused: BTreeSet::new(),
+            missed: BTreeSet::new(),
+            unused_again: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn note_change(&mut self, key: KeyId) {
+        self.changed.insert(key);
+    }
+}
+
+/// A tiding, and whether it must be told: where a clock stepped back, some may be told or not.
+type Due = (Tiding, bool);
+
+impl Model {
+    /// An opening forgets what the one before it had noticed, and which uses it had noted.
+    pub(crate) fn begin_opening(&mut self) {
+        self.forget_rates();
+        self.noted_in.clear();
+        self.lookout = Lookout::new(self.now);
+    }
+
+    /// An earlier token was accepted.
+    pub(super) fn notice_earlier(&mut self, id: KeyId, generation: u32, end: Option<Timestamp>) {
+        let last_part = self.opening.watch.earlier_tokens;
+        if last_part.zip(end).is_some_and(|(last_part, end)| end.since(self.now) <= last_part) {
+            self.lookout.late_uses.insert((id, generation));
+        }
+    }
+
+    /// The right secret was refused.
+    pub(super) fn notice_refusal(&mut self, id: KeyId) {
+        let (Some((limit, length)), now) = (self.opening.watch.refusals, self.now) else { return };
+        let lookout = &mut self.lookout;
+        let new = || Window { began_at: now, count: 0, is_noticed: false };
+        let window = lookout.windows.entry(id).or_insert_with(new);
+        if now >= window.began_at.saturating_add(length) {
+            *window = new();
+        }
+        window.count += 1;
+        lookout.noticed_at.retain(|at| *at <= now && now < at.saturating_add(MINUTE));
+        if window.is_noticed || window.count <= limit {
+            return;
+        }
+        if lookout.noticed_at.len() == MOST_REFUSED {
+            lookout.held_back += 1;
+            return;
+        }
+        window.is_noticed = true;
+        lookout.noticed_at.push(now);
+        lookout.refused.insert(id);
+    }
+
+    /// What must come of looking out now, if this was told. In which order things are told is the
+    /// store's own choice.
+    pub(super) fn look_out(&mut self, told: &[Tiding]) -> Vec<Tiding> {
+        self.write_usage();
+        let mut due = self.due();
+        let mut expected = Vec::new();
+        for tiding in told {
+            if let Some(place) = due.iter().position(|(other, _)| other == tiding) {
+                expected.push(due.remove(place).0);
+            }
+        }
+        expected.extend(due.iter().filter(|(_, must)| *must).map(|(tiding, _)| *tiding));
+        self.note_looked(&expected);
+        for tiding in &expected {
+            self.tell(tiding);
+        }
+        expected
+    }
+
+    fn due(&self) -> Vec<Due> {
+        let live: Vec<&KeyFile> = self.keys.values().filter(|key| key.is_live()).collect();
+        let by_time = live.iter().flat_map(|key| {
+            [self.expired(key), self.trial_ending(key), self.token_old(key), self.unused(key)]
+        });
+        let is_live = |id: &KeyId| self.keys.get(id).is_some_and(KeyFile::is_live);
+        let late = self.lookout.late_uses.iter().filter(|(id, generation)| {
+            is_live(id) && !self.told_of(*id).earlier_tokens.contains(generation)
+        });
+        let refused = self.lookout.refused.iter().filter(|id| {
+            is_live(id) && self.told_of(**id).refused_until.is_none_or(|until| until <= self.now)
+        });
+        let late = late.map(|(id, generation)| {
+            (tiding(EventKind::EarlierTokenUsed, *id, Some(*generation)), true)
+        });
+        let refused = refused.map(|id| (tiding(EventKind::KeyRefused, *id, None), true));
+        by_time.flatten().chain(late).chain(refused).collect()
+    }
+
+    /// Once for each expiry. What had expired a week before the opening isn't told; unless it was
+    /// moved there since, which takes a clock that stepped back.
+    fn expired(&self, key: &KeyFile) -> Option<Due> {
+        let at = key.expires_at.filter(|at| *at <= self.now && self.opening.watch.expiries)?;
+        let is_recent = at >= self.lookout.opened_at.saturating_sub(WEEK);
+        let may_be = is_recent || self.lookout.changed.contains(&key.id);
+        let is_due = may_be && self.told_of(key.id).expired != Some(at);
+        is_due.then_some((tiding(EventKind::KeyExpired, key.id, None), is_recent))
+    }
+
+    fn trial_ending(&self, key: &KeyFile) -> Option<Due> {
+        let (ahead, at) = self.opening.watch.trials_ending.zip(key.expires_at)?;
+        let is_due = key.kind == Kind::Trial
+            && (at.saturating_sub(ahead)..at).contains(&self.now)
+            && self.told_of(key.id).trial_ending != Some(at);
+        let must = !self.lookout.missed.contains(&(key.id, at));
+        is_due.then_some((tiding(EventKind::TrialEnding, key.id, None), must))
+    }
+
+    fn token_old(&self, key: &KeyFile) -> Option<Due> {
+        let age = self.opening.watch.old_tokens?;
+        let generation = key.current.generation;
+        let is_due = self.now >= key.current.issued_at.saturating_add(age)
+            && !self.told_of(key.id).old_tokens.contains(&generation);
+        is_due.then_some((tiding(EventKind::TokenOld, key.id, Some(generation)), true))
+    }
+
+    /// Once until it is used again. A clock that stepped back may bring the next time up before
+    /// the key is looked at again.
+    fn unused(&self, key: &KeyFile) -> Option<Due> {
+        let since = self.unused_since(key)?;
+        let must = self.lookout.unused_again.get(&key.id).is_none_or(|from| *from <= self.now);
+        let is_due = self.told_of(key.id).unused != Some(since);
+        is_due.then_some((tiding(EventKind::KeyUnused, key.id, None), must))
+    }
+
+    /// Since when a key is unused, if that is long enough.
+    fn unused_since(&self, key: &KeyFile) -> Option<Timestamp> {
+        let time = self.opening.watch.unused?;
+        let last = self.uses.get(&key.id).and_then(super::usage::UsesFile::last_used_at);
+        let since = last.max(Some(key.current.issued_at))?;
+        (self.now >= since.saturating_add(time)).then_some(since)
+    }
+
+    /// What looking has changed, whatever was told.
+    fn note_looked(&mut self, told: &[Tiding]) {
+        let now = self.now;
+        for key in self.keys.values().filter(|key| key.is_live()) {
+            if let Some(at) = key.expires_at.filter(|at| *at <= now) {
+                self.lookout.missed.insert((key.id, at));
+            }
+            if let Some(time) = self.opening.watch.unused
+                && self.unused_since(key).is_some()
+            {
+                let next = now.saturating_add(time);
+                let was_told = told.contains(&tiding(EventKind::KeyUnused, key.id, None));
+                let before = self.lookout.unused_again.get(&key.id).copied();
+                let later = before.filter(|before| !was_told && *before > now);
+                self.lookout.unused_again.insert(key.id, later.map_or(next, |at| at.max(next)));
+            }
+        }
+        self.lookout.late_uses.clear();
+        self.lookout.refused.clear();
+    }
+
+    fn tell(&mut self, tiding: &Tiding) {
+        let (now, key) = (self.now, self.keys[&tiding.key].clone());
+        let since = self.unused_since(&key);
+        let window = self.opening.watch.refusals.map_or(Duration::ZERO, |(_, window)| window);
+        let told = self.told.entry(key.id).or_default();
+        match tiding.kind {
+            EventKind::KeyExpired => told.expired = key.expires_at,
+            EventKind::TrialEnding => told.trial_ending = key.expires_at,
+            EventKind::TokenOld => told.old_tokens.extend(tiding.generation),
+            EventKind::KeyUnused => told.unused = since,
+            EventKind::EarlierTokenUsed => told.earlier_tokens.extend(tiding.generation),
+            _ => told.refused_until = Some(now.saturating_add(window)),
+        }
+        let by = Authority::new(Role::Administrator, Actor::new("keyhasp").unwrap());
+        let generation = tiding.generation.map(|number| Generation::new(number).unwrap());
+        let (owner, version) = (Some(key.owner), key.version);
+        self.note(&by, tiding.kind, owner, Some(key.id), version, generation, Fields::NONE);
+    }
+
+    fn told_of(&self, id: KeyId) -> ToldFile {
+        self.told.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// How often a flood of refusals was held back by this opening.
+    pub(crate) fn held_back(&self) -> usize {
+        self.lookout.held_back
+    }
+
+    /// The moments at which something is to be told.
+    pub(crate) fn moments_to_tell(&self) -> Vec<Timestamp> {
+        let watch = &self.opening.watch;
+        let mut moments = Vec::new();
+        for key in self.keys.values().filter(|key| key.is_live()) {
+            if let Some(part) = watch.earlier_tokens {
+                moments.extend(key.earlier.iter().map(|(_, end)| end.saturating_sub(part)));
+            }
+            let ahead = key.expires_at.zip(watch.trials_ending);
+            moments.extend(ahead.map(|(at, ahead)| at.saturating_sub(ahead)));
+            moments.extend(watch.old_tokens.map(|age| key.current.issued_at.saturating_add(age)));
+            let last = self.uses.get(&key.id).and_then(super::usage::UsesFile::last_used_at);
+            moments.extend(watch.unused.zip(last).map(|(time, last)| last.saturating_add(time)));
+        }
+        moments
+    }
+}
+
+fn tiding(kind: EventKind, key: KeyId, generation: Option<u32>) -> Tiding {
+    Tiding { kind, key, generation }
+}

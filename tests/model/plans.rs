@@ -1,0 +1,99 @@
+//! What a service wants to know of the use of its keys, and what it looks out for: few values, so
+//! that they meet what the clock does.
+
+use std::time::Duration;
+
+use keyhasp::store::{UsageSettings, Watch};
+
+use crate::chance::Chance;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What is kept of uses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UsagePlan {
+    pub(crate) resolution: Duration,
+    pub(crate) counts: bool,
+    /// For how long addresses are kept, if they are.
+    pub(crate) addresses: Option<Duration>,
+}
+
+/// What is looked out for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WatchPlan {
+    pub(crate) expiries: bool,
+    pub(crate) trials_ending: Option<Duration>,
+    pub(crate) old_tokens: Option<Duration>,
+    pub(crate) unused: Option<Duration>,
+    pub(crate) earlier_tokens: Option<Duration>,
+    pub(crate) refusals: Option<(u64, Duration)>,
+}
+
+impl UsagePlan {
+    /// Most services want something.
+    pub(crate) fn draw(chance: &mut Chance) -> Option<Self> {
+        chance.maybe(60, |chance| Self {
+            resolution: chance.pick(&[SECOND, MINUTE, HOUR, DAY]),
+            counts: chance.percent(50),
+            addresses: chance.maybe(60, |chance| chance.pick(&[MINUTE, HOUR, 2 * DAY, 400 * DAY])),
+        })
+    }
+
+    /// Nothing is written but when the driver says so: no sequence takes as long as the longest
+    /// interval.
+    pub(crate) fn settings(&self) -> UsageSettings {
+        let mut settings = UsageSettings::new().interval(HOUR).resolution(self.resolution);
+        if self.counts {
+            settings = settings.counts();
+        }
+        match self.addresses {
+            Some(keep) => settings.addresses(keep),
+            None => settings,
+        }
+    }
+}
+
+impl WatchPlan {
+    pub(crate) fn draw(chance: &mut Chance) -> Self {
+        if chance.percent(40) {
+            return Self::default();
+        }
+        let mut some = |times: &[Duration]| chance.maybe(70, |chance| chance.pick(times));
+        Self {
+            trials_ending: some(&[HOUR, 3 * DAY, 30 * DAY]),
+            old_tokens: some(&[HOUR, 7 * DAY, 90 * DAY]),
+            unused: some(&[SECOND, 10 * MINUTE, DAY, 30 * DAY]),
+            earlier_tokens: some(&[MINUTE, 2 * HOUR, 7 * DAY, 400 * DAY]),
+            refusals: some(&[SECOND, MINUTE, 6 * HOUR, DAY])
+                .map(|window| (chance.pick(&[0, 1, 5]), window)),
+            expiries: chance.percent(70),
+        }
+    }
+
+    /// Nothing is looked out for but when the driver says so.
+    pub(crate) fn watch(&self) -> Watch {
+        let mut watch = Watch::new().only_when_asked();
+        if self.expiries {
+            watch = watch.expiries();
+        }
+        if let Some(ahead) = self.trials_ending {
+            watch = watch.trials_ending_within(ahead);
+        }
+        if let Some(age) = self.old_tokens {
+            watch = watch.tokens_older_than(age);
+        }
+        if let Some(time) = self.unused {
+            watch = watch.keys_unused_for(time);
+        }
+        if let Some(last_part) = self.earlier_tokens {
+            watch = watch.earlier_tokens_used_within(last_part);
+        }
+        if let Some((count, window)) = self.refusals {
+            watch = watch.refusals(count, window);
+        }
+        watch
+    }
+}
