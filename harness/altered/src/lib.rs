@@ -53,6 +53,18 @@ pub trait Alter: Debug + Send + Sync + 'static {
         Err(error)
     }
 
+    /// How a batch of usage is taken in.
+    ///
+    /// # Errors
+    /// As `inner` says, or what is said instead.
+    fn take_in_usage(
+        &self,
+        inner: &dyn Backend,
+        batch: &[UsageChange],
+    ) -> Result<UsageOutcome, BackendError> {
+        inner.take_in_usage(batch)
+    }
+
     /// Whether the database may be made usable again.
     ///
     /// # Errors
@@ -152,7 +164,7 @@ impl<A: Alter> Backend for Altered<A> {
     }
 
     fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        self.inner.take_in_usage(batch)
+        self.by.take_in_usage(&*self.inner, batch)
     }
 
     fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
