@@ -72,6 +72,11 @@ pub trait Alter: Debug + Send + Sync + 'static {
     fn recover(&self) -> Result<(), BackendError> {
         Ok(())
     }
+
+    /// Whether it can still be looked at when it was closed.
+    fn stays_open(&self) -> bool {
+        false
+    }
 }
 
 /// The backend that is altered so.
@@ -177,6 +182,9 @@ impl<A: Alter> Backend for Altered<A> {
     }
 
     fn close(&self) -> Result<(), BackendError> {
+        if self.by.stays_open() {
+            return Ok(());
+        }
         self.inner.close()
     }
 }
