@@ -43,7 +43,7 @@ impl Values {
 /// from others that have as many.
 #[must_use]
 pub fn mark_of_quota(uses: u64, salt: u64) -> u64 {
-    SMALL | salt % (1 << 24) << 16 | uses & USES
+    SMALL | ((salt % (1 << 24)) << 16) | (uses & USES)
 }
 
 /// How many uses a small quota of these limits has; `None` if they have none.

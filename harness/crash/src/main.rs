@@ -95,8 +95,8 @@ fn kill(count: &str, engines: &[Engine]) -> Result<bool, String> {
         total.words.iter().take(SHOWN).for_each(|words| eprintln!("{engine}: {words}"));
         let Spent { uses, forfeited, flushes, closed } = total.spent;
         println!(
-            "{engine}: {uses} uses accepted, {forfeited} forfeited, none of them in {closed} processes \
-             that had closed; {flushes} flushes of counts; {} overspent or miscounted",
+            "{engine}: {uses} uses accepted, {forfeited} of quotas forfeited; {flushes} flushes of \
+             counts, {closed} closings that returned; {} overspent or miscounted",
             total.misused
         );
         is_well &= [total.lost, total.halves, total.misused] == [0; 3];
