@@ -8,7 +8,7 @@ use super::core::Core;
 use super::error::{Refusal, Unavailable};
 use super::index::{LeaseWord, Limiter, Whose};
 use super::touched::Touched;
-use crate::backend::{BackendErrorKind, Sharing, UsageChange, UsageOf};
+use crate::backend::{BackendError, BackendErrorKind, Sharing, UsageChange, UsageOf};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId, Version};
 use crate::key::{Every, Lease};
@@ -157,13 +157,8 @@ impl Core {
             Ok(leases) if leases.len() == batch.len() => leases,
             Ok(_) => return Err(Unavailable::Quota),
             Err(error) => {
-                // The leases are forfeited. What else the database holds is for recovery to say;
-                // nobody asks again before.
-                if error.kind() == BackendErrorKind::OutcomeUnknown
-                    && let Some(core) = self.leases.core.get().and_then(Weak::upgrade)
-                {
-                    core.suspend_judgement(&core.lock_applying(), &[]);
-                }
+                // The leases are forfeited.
+                self.suspend_if_unknown(&error);
                 return Err(Unavailable::Quota);
             }
         };
@@ -189,13 +184,23 @@ impl Core {
         }
         if !back.is_empty() {
             // Of a quota that is forgotten already, they are forfeited if this fails.
-            let _ = self.backend.take_in_usage(&back);
+            let given = self.backend.take_in_usage(&back);
+            let _ = given.inspect_err(|error| self.suspend_if_unknown(error));
         }
         drop(taken);
         if let Asked::Changed = own {
             self.learn_of(account)?;
         }
         Ok(own)
+    }
+
+    /// What else the database holds is for recovery to say; nobody asks again before.
+    fn suspend_if_unknown(&self, error: &BackendError) {
+        if error.kind() == BackendErrorKind::OutcomeUnknown
+            && let Some(core) = self.leases.core.get().and_then(Weak::upgrade)
+        {
+            core.suspend_judgement(&core.lock_applying(), &[]);
+        }
     }
 
     /// A quota was changed, and the index doesn't know of it yet.
@@ -220,7 +225,10 @@ impl Core {
     }
 
     /// Puts back what is left of all leases. For a store that was closed: nobody asks for more.
-    pub(super) fn put_back_leases(&self) {
+    ///
+    /// # Errors
+    /// As the backend says. What isn't put back is forfeited, as after a crash.
+    pub(super) fn put_back_leases(&self) -> Result<(), BackendError> {
         let mut taken = self.leases.turn();
         let keys = std::mem::take(&mut taken.keys).into_iter().map(UsageOf::Key);
         let owners = std::mem::take(&mut taken.owners).into_iter().map(UsageOf::Owner);
@@ -231,10 +239,10 @@ impl Core {
         });
         loop {
             let batch: Vec<UsageChange> = left.by_ref().take(CHUNK).collect();
-            // What isn't put back is forfeited, as after a crash.
-            if batch.is_empty() || self.backend.take_in_usage(&batch).is_err() {
-                return;
+            if batch.is_empty() {
+                return Ok(());
             }
+            self.backend.take_in_usage(&batch)?;
         }
     }
 

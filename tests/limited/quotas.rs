@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyhasp::backend::{Backend, BackendErrorKind, Memory, UsageOf};
-use keyhasp::store::Unavailable;
+use keyhasp::store::{Unavailable, UsageSettings};
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
     Access, CreateKey, CreateOwner, Every, Expiry, Issued, Quota, Refusal, Rotate, SetLimits,
@@ -239,5 +239,22 @@ fn a_backend_that_fails() {
         let count = accepted(&world, &issued, 100);
         // Each lease of a sixteenth whose outcome was unknown may be forfeited.
         assert!((54..=64).contains(&count), "{count} {moment:?}");
+    }
+}
+
+/// On close leases are put back, and uses written; not the one after the other while nobody knows
+/// what became of the first.
+#[test]
+fn a_close_of_which_nobody_knows_half() {
+    for (nth, is_closed) in [(1, true), (2, false), (3, true)] {
+        let failing = Arc::new(Failing::new(Memory::new()));
+        let backend: Arc<dyn Backend> = Arc::<Failing<Memory>>::clone(&failing);
+        let builder = builder(&clock(), 1).usage(UsageSettings::new().counts().interval(HOUR));
+        let world = World::of(Arc::new(builder.open_on(backend).unwrap()), clock());
+        let issued = key(&world, "org", once(64), SetLimits::new());
+        assert_eq!(accepted(&world, &issued, 1), 1);
+        failing.inject(Fault { target: Target::Usage, nth, moment: Moment::After, lasting: false });
+        assert_eq!(world.store.close().is_ok(), is_closed, "write {nth}");
+        assert_eq!(failing.commits_refused(), 0, "write {nth}");
     }
 }

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use keyhasp::backend::Backend;
+use keyhasp::store::UsageSettings;
 use keyhasp::{
     Access, CreateKey, CreateOwner, Grant, KeyId, KeyStore, ManualClock, OwnerKeys, Quota, Rate,
-    Refusal, Rotate, SetLimits, UpdateKey, UpdateOwner, VerifyRequest,
+    Refusal, Rotate, SetLimits, Store, UpdateKey, UpdateOwner, VerifyRequest,
 };
 
 use crate::Wrap;
@@ -33,6 +34,8 @@ pub(crate) enum Of {
 /// Two keys of one owner, of which the first or both together are limited.
 struct Limited {
     world: World,
+    /// The store itself, which can be told to write what was used.
+    store: Arc<Store>,
     keys: OwnerKeys,
     first: KeyId,
     /// Tokens that were issued, each with its key.
@@ -52,8 +55,10 @@ impl Limited {
     ) -> Self {
         let clock = clock();
         let stirred = Arc::new(Stirred::new(backend, seed));
-        let store: Arc<dyn KeyStore> = Arc::new(builder(&clock, seed).open_on(stirred).unwrap());
-        let world = World::of(wrap(store), clock);
+        let usage = UsageSettings::new().counts().interval(Duration::from_secs(1));
+        let builder = builder(&clock, seed).usage(usage);
+        let store = Arc::new(builder.open_on(stirred).unwrap());
+        let world = World::of(wrap(Arc::<Store>::clone(&store) as _), clock);
         let (own, all) = match of {
             Of::Key => (limits, SetLimits::new()),
             Of::Owner => (SetLimits::new(), limits),
@@ -64,7 +69,7 @@ impl Limited {
         let tokens = [&first, &second].map(|key| (key.key.id, key.token.expose().to_owned()));
         let tokens = Mutex::new(tokens.to_vec());
         let accepted = Mutex::default();
-        Self { world, keys, first: first.key.id, tokens, accepted, of }
+        Self { world, store, keys, first: first.key.id, tokens, accepted, of }
     }
 
     fn clock(&self) -> &ManualClock {
@@ -83,6 +88,19 @@ impl Limited {
         let told = self.world.store.verify_request(&request);
         *self.accepted.lock().unwrap().entry(key).or_default() += u64::from(told.is_ok());
         told
+    }
+
+    /// Whether as many uses of each key are counted as were accepted.
+    fn counts(&self) -> Result<(), String> {
+        self.store.flush_usage().map_err(|error| error.to_string())?;
+        for (key, accepted) in self.accepted.lock().unwrap().iter() {
+            let usage = self.world.admin.get(*key).unwrap().usage;
+            let counted = usage.and_then(|usage| usage.accepted);
+            if counted != Some(*accepted) {
+                return Err(format!("{counted:?} uses are counted of {accepted}"));
+            }
+        }
+        Ok(())
     }
 
     /// What was accepted of what is limited.
@@ -195,4 +213,104 @@ pub(crate) fn rate(backend: Arc<dyn Backend>, seed: u64, of: Of, wrap: Wrap<'_>)
     limited.play(seed, false, |chance| Duration::from_millis(chance.below(4) as u64));
     let passed = limited.world.now().since(start).as_millis() as u64;
     (limited.accepted(), u64::from(burst) + passed * u64::from(count) / per)
+}
+
+/// A use that was accepted, by the number of changes of the quota that had been begun or made when
+/// it was asked for and when it was answered.
+type When = (u64, u64);
+
+/// A quota that changes while it is used, and counts of its uses: never is more accepted of a quota
+/// than it has, of the last one as much as it has but for a use of each thread, and what was accepted
+/// is what is counted.
+pub(crate) fn renewed(
+    backend: Arc<dyn Backend>,
+    seed: u64,
+    of: Of,
+    wrap: Wrap<'_>,
+) -> Result<(), String> {
+    let once = |uses| SetLimits::new().quota(Quota::once(uses).unwrap());
+    let mut quotas = vec![200];
+    let limited = Limited::new(backend, seed, of, once(200), wrap);
+    // Odd while it changes.
+    let changes = AtomicU64::new(0);
+    let tokens = limited.tokens.lock().unwrap().clone();
+    let counted = match of {
+        Of::Key => &tokens[..1],
+        Of::Owner => &tokens[..],
+    };
+    let running = AtomicU64::new(THREADS);
+    let accepted: Vec<When> = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let (limited, changes, running) = (&limited, &changes, &running);
+                scope.spawn(move || {
+                    let mut chance = Chance::new(seed * 100 + thread);
+                    let mut accepted = Vec::new();
+                    for _ in 0..TRIES / 2 {
+                        let (key, text) = &chance.pick(counted);
+                        let before = changes.load(Ordering::SeqCst);
+                        let told = limited.ask_with(*key, text);
+                        let when = (before, changes.load(Ordering::SeqCst));
+                        match told {
+                            Ok(_) => accepted.push(when),
+                            Err(Refusal::QuotaExhausted { .. }) => std::thread::yield_now(),
+                            Err(other) => panic!("{other:?}"),
+                        }
+                    }
+                    running.fetch_sub(1, Ordering::Relaxed);
+                    accepted
+                })
+            })
+            .collect();
+        let mut chance = Chance::new(seed * 100 + 99);
+        while running.load(Ordering::Relaxed) > 0 {
+            let uses = [1, 15, 40, 300][chance.below(4)];
+            quotas.push(uses);
+            changes.fetch_add(1, Ordering::SeqCst);
+            let admin = &limited.world.admin;
+            match of {
+                Of::Key => {
+                    drop(admin.update(limited.first, UpdateKey::new().limits(once(uses))).unwrap());
+                }
+                Of::Owner => {
+                    let update = UpdateOwner::new().limits(once(uses));
+                    drop(admin.update_owner(&owner(OWNER), update).unwrap());
+                }
+            }
+            changes.fetch_add(1, Ordering::SeqCst);
+            for _ in 0..chance.below(60) {
+                std::thread::yield_now();
+            }
+        }
+        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
+    });
+    let mut last = 0;
+    while limited.ask_with(counted[0].0, &counted[0].1).is_ok() && last < 1_000 {
+        last += 1;
+    }
+    let all = limited.accepted();
+    let sum: u64 = quotas.iter().sum();
+    if all > sum {
+        return Err(format!("{all} uses were accepted of {sum}"));
+    }
+    let newest = quotas.len() as u64 - 1;
+    for (number, quota) in (0..).zip(&quotas) {
+        // What was asked for and answered under one quota, and what may have been under it.
+        let sure = accepted.iter().filter(|when| **when == (2 * number, 2 * number)).count() as u64;
+        let maybe = accepted
+            .iter()
+            .filter(|(asked, told)| *asked <= 2 * number + 1 && *told + 1 >= 2 * number)
+            .count() as u64;
+        if sure > *quota {
+            return Err(format!("{sure} uses were accepted of quota {number}, which has {quota}"));
+        }
+        // Whoever was interrupted while it changed twice may have taken a use of the one after the
+        // next, and not know whose to give it back to.
+        if number == newest && !(sure + last..=maybe + last + THREADS).contains(quota) {
+            return Err(format!(
+                "of the last quota, {quota}, {sure} to {maybe} and {last} uses were accepted"
+            ));
+        }
+    }
+    limited.counts()
 }

@@ -32,6 +32,8 @@ mod play;
 mod processes;
 mod stirred;
 mod timeline;
+#[cfg(all(feature = "sqlite", feature = "testing", target_os = "linux"))]
+mod together;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -238,6 +240,34 @@ fn limits(make: Make<'_>, histories: u64) {
     }
 }
 
+/// Keys whose quota changes while they are used, and whose uses are counted.
+fn renewals(make: Make<'_>, histories: u64) {
+    for seed in 0..histories {
+        let of = if seed % 2 == 0 { Of::Key } else { Of::Owner };
+        make(&|backend| {
+            let told = limited::renewed(backend, seed, of, &|store| store);
+            told.unwrap_or_else(|why| panic!("{of:?}, seed {seed}: {why}"));
+        });
+    }
+}
+
+#[test]
+fn renewals_in_memory() {
+    renewals(&|with| with(Arc::new(Memory::new())), 40);
+}
+
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+#[test]
+fn renewals_on_sqlite() {
+    renewals(&|with| with(sqlite(tempfile::tempdir().unwrap().path())), 10);
+}
+
+#[cfg(all(feature = "sled", feature = "testing"))]
+#[test]
+fn renewals_on_sled() {
+    renewals(&|with| with(sled(tempfile::tempdir().unwrap().path())), 10);
+}
+
 #[test]
 fn limits_in_memory() {
     limits(&|with| with(Arc::new(Memory::new())), 60);
@@ -266,5 +296,11 @@ fn a_planted_overspending_is_found() {
     };
     let memory = || Arc::new(Memory::new());
     assert!(find(&|seed| limited::quota(memory(), seed, Of::Key, &plant)), "a quota");
+    for defect in [Defect::Overspends, Defect::CountsTwice] {
+        let plant = |store| Arc::new(Planted::new(store, defect)) as Arc<dyn KeyStore>;
+        let renewed = |seed| limited::renewed(memory(), seed, Of::Key, &plant).err();
+        let found = (0..20).find_map(renewed);
+        println!("{defect:?}: {}", found.unwrap_or_else(|| panic!("{defect:?} was not found")));
+    }
     assert!(find(&|seed| limited::rate(memory(), seed, Of::Key, &plant)), "a rate");
 }

@@ -53,12 +53,29 @@ pub trait Alter: Debug + Send + Sync + 'static {
         Err(error)
     }
 
+    /// How a batch of usage is taken in.
+    ///
+    /// # Errors
+    /// As `inner` says, or what is said instead.
+    fn take_in_usage(
+        &self,
+        inner: &dyn Backend,
+        batch: &[UsageChange],
+    ) -> Result<UsageOutcome, BackendError> {
+        inner.take_in_usage(batch)
+    }
+
     /// Whether the database may be made usable again.
     ///
     /// # Errors
     /// What is said instead.
     fn recover(&self) -> Result<(), BackendError> {
         Ok(())
+    }
+
+    /// Whether it can still be looked at when it was closed.
+    fn stays_open(&self) -> bool {
+        false
     }
 }
 
@@ -152,7 +169,7 @@ impl<A: Alter> Backend for Altered<A> {
     }
 
     fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        self.inner.take_in_usage(batch)
+        self.by.take_in_usage(&*self.inner, batch)
     }
 
     fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
@@ -165,6 +182,9 @@ impl<A: Alter> Backend for Altered<A> {
     }
 
     fn close(&self) -> Result<(), BackendError> {
+        if self.by.stays_open() {
+            return Ok(());
+        }
         self.inner.close()
     }
 }

@@ -53,6 +53,8 @@ impl Said {
                     said.refused.push((name, why));
                 }
                 Line::Trouble(what) => said.trouble.push(what),
+                // Of uses there is another ledger.
+                Line::Used(..) | Line::Flushing(_) | Line::Flushed(_) => {}
                 Line::Unknown(_) | Line::Open | Line::Closing | Line::Closed => {}
             }
         }
@@ -68,19 +70,22 @@ pub struct Findings {
     pub lost: Vec<String>,
     /// There in part.
     pub halves: Vec<String>,
+    /// Used or counted otherwise than it was said.
+    pub misused: Vec<String>,
 }
 
 impl Findings {
     /// Whether all is well.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.lost.is_empty() && self.halves.is_empty()
+        self.lost.is_empty() && self.halves.is_empty() && self.misused.is_empty()
     }
 
     /// All of it, in words.
     pub fn words(&self) -> impl Iterator<Item = String> {
         let lost = self.lost.iter().map(|what| format!("lost: {what}"));
-        lost.chain(self.halves.iter().map(|what| format!("half applied: {what}")))
+        let halves = self.halves.iter().map(|what| format!("half applied: {what}"));
+        lost.chain(halves).chain(self.misused.iter().map(|what| format!("misused: {what}")))
     }
 }
 

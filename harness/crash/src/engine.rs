@@ -4,10 +4,12 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyhasp::backend::sled::{Sled, SledOptions};
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::backend::{Backend, BackendError};
+use keyhasp::store::{StoreBuilder, UsageSettings};
 use keyhasp::{Catalogue, Error, KeyStore, Prefix, Store};
 
 /// A durable backend.
@@ -42,8 +44,21 @@ impl Engine {
 /// # Errors
 /// As the store says.
 pub fn store(backend: Arc<dyn Backend>) -> Result<Arc<dyn KeyStore>, Error> {
+    Ok(Arc::new(builder()?.open_on(backend)?))
+}
+
+/// The same, which counts uses.
+///
+/// # Errors
+/// As the store says.
+pub fn counting(backend: Arc<dyn Backend>) -> Result<Arc<Store>, Error> {
+    let usage = UsageSettings::new().counts().interval(Duration::from_secs(1));
+    Ok(Arc::new(builder()?.usage(usage).open_on(backend)?))
+}
+
+fn builder() -> Result<StoreBuilder, Error> {
     let catalogue = Catalogue::builder().read("links:read").write("links:write").build()?;
-    Ok(Arc::new(Store::builder(catalogue, [Prefix::new("crash")?]).open_on(backend)?))
+    Ok(Store::builder(catalogue, [Prefix::new("crash")?]))
 }
 
 impl fmt::Display for Engine {

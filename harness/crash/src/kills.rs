@@ -5,10 +5,12 @@ use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use keyhasp::KeyStore;
 use tempfile::TempDir;
 
 use crate::check::{Findings, Said, go_on, hold};
@@ -18,6 +20,7 @@ use crate::files::copy_tree;
 use crate::ledger::Ledger;
 use crate::line::{Line, Lines};
 use crate::planted::Planted;
+use crate::purses::{Purses, Spent, Uses};
 use crate::random::Random;
 use crate::work::{THREADS, Task};
 
@@ -58,6 +61,10 @@ pub struct Total {
     pub lost: u64,
     /// How much was there in part.
     pub halves: u64,
+    /// What was used of keys.
+    pub spent: Spent,
+    /// How much was used or counted otherwise than it was said.
+    pub misused: u64,
     /// What was found, in words.
     pub words: Vec<String>,
 }
@@ -105,6 +112,8 @@ pub fn run(plan: &Plan) -> Result<Total, String> {
         let moment = match database.ledger.operations.is_empty() && random.percent(50) {
             // Being made, a database passes through more states than later.
             true => Moment::Started(random.duration(opening)),
+            // Only then it shows.
+            false if plan.planted == Some(Planted::Hoards) => Moment::Closed(random.below(150)),
             false => choose(&mut random, opening),
         };
         let task = Task {
@@ -113,6 +122,7 @@ pub fn run(plan: &Plan) -> Result<Total, String> {
             seed: random.number(),
             close_after: moment.close_after(),
             threads: THREADS,
+            spends: true,
             is_faulty: false,
             planted: plan.planted,
         };
@@ -121,6 +131,7 @@ pub fn run(plan: &Plan) -> Result<Total, String> {
         total.kills += 1;
         total.while_opening += u64::from(killed.opening.is_none());
         total.while_closing += u64::from(killed.lines.contains(&Line::Closing));
+        let uses = Uses::of(&killed.lines);
         let said = Said::of(killed.lines)?;
         if !said.trouble.is_empty() {
             return Err(format!("kill {number}: {}", said.trouble.join("; ")));
@@ -128,11 +139,12 @@ pub fn run(plan: &Plan) -> Result<Total, String> {
         total.acknowledged += said.done.len() as u64;
         total.under_way += said.open.len() as u64;
         let findings = database
-            .check(plan.engine, &said, &mut random)
+            .check(plan.engine, &said, &uses, &mut total.spent, &mut random)
             .map_err(|error| format!("after kill {number} ({moment:?}): {error}"))?;
         if !findings.is_empty() {
             total.lost += findings.lost.len() as u64;
             total.halves += findings.halves.len() as u64;
+            total.misused += findings.misused.len() as u64;
             let of = |what| format!("kill {number} ({moment:?}): {what}");
             total.words.extend(findings.words().map(of));
             if plan.planted.is_some() {
@@ -150,7 +162,8 @@ fn choose(random: &mut Random, opening: Duration) -> Moment {
         0..3 => Moment::Started(random.duration(opening)),
         3..6 => Moment::Opened(random.duration(Duration::from_millis(250))),
         6..8 => Moment::Acknowledged(random.below(300)),
-        _ => Moment::Closing(random.below(150), random.duration(Duration::from_millis(20))),
+        8 => Moment::Closing(random.below(150), random.duration(Duration::from_millis(20))),
+        _ => Moment::Closed(random.below(150)),
     }
 }
 
@@ -160,6 +173,7 @@ struct Database {
     dir: TempDir,
     place: PathBuf,
     ledger: Ledger,
+    purses: Purses,
 }
 
 impl Database {
@@ -167,7 +181,7 @@ impl Database {
         let dir = TempDir::with_prefix("keyhasp-crash").map_err(|error| error.to_string())?;
         let place = dir.path().join("original");
         fs::create_dir(&place).map_err(|error| error.to_string())?;
-        Ok(Self { dir, place, ledger: Ledger::default() })
+        Ok(Self { dir, place, ledger: Ledger::default(), purses: Purses::default() })
     }
 
     /// Opens a copy and holds it against the ledger. What lies there after the kill stays so: the
@@ -176,22 +190,28 @@ impl Database {
         &mut self,
         engine: Engine,
         said: &Said,
+        uses: &Uses,
+        spent: &mut Spent,
         random: &mut Random,
     ) -> Result<Findings, String> {
         let copy = self.dir.path().join("copy");
         copy_tree(&self.place, &copy).map_err(|error| error.to_string())?;
-        let store = engine
-            .open(&copy)
-            .map_err(keyhasp::Error::from)
-            .and_then(engine::store)
+        let open = || engine.open(&copy).map_err(|error| format!("it can't be opened: {error}"));
+        let backend = open()?;
+        let store: Arc<dyn KeyStore> = engine::counting(Arc::clone(&backend))
             .map_err(|error| format!("the database can't be opened: {error}"))?;
         let mut findings = hold(&store, &mut self.ledger, said, random)
             .map_err(|error| format!("the database can't be read: {error}"))?;
+        let misused = self.purses.hold(&*backend, &self.ledger, uses, spent);
+        findings.misused = misused.map_err(|error| format!("usage can't be read: {error}"))?;
         // In the copy alone.
         let wrong = go_on(&store, &mut self.ledger.clone());
         findings.halves.extend(wrong.map_err(|error| format!("it can't be written: {error}"))?);
+        let used = self.purses.clone().spend(&store, &self.ledger);
         store.close().map_err(|error| format!("the database can't be closed: {error}"))?;
-        drop(store);
+        drop((store, backend));
+        let left = used.hold_closed(&*open()?, &self.ledger);
+        findings.misused.extend(left.map_err(|error| format!("usage can't be read: {error}"))?);
         fs::remove_dir_all(&copy).map_err(|error| error.to_string())?;
         Ok(findings)
     }
@@ -314,7 +334,8 @@ fn start(task: &Task, place: &Path, disk: Option<&Disk>) -> io::Result<Child> {
     }
     command
         .args(["child", &task.engine.to_string(), &task.name, &task.seed.to_string()])
-        .args([&close_after, &planted, &task.threads.to_string(), &task.is_faulty.to_string()])
+        .args([&close_after, &planted, &task.threads.to_string()])
+        .args([&task.spends.to_string(), &task.is_faulty.to_string()])
         .arg(place)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -7,9 +7,11 @@
 //! - [`limits`]: limits that say a number, as settings and names do.
 //! - [`line`]: what a process says of what it does, one write for each line.
 //! - [`work`]: many threads that do all of it at once, until somebody kills them.
+//! - [`spending`]: a few beside them that use keys with quotas.
 //! - [`ledger`]: what must be there, by the acknowledgements alone.
 //! - [`found`]: what is there.
 //! - [`check`]: the one held against the other.
+//! - [`purses`]: the same of quotas, and of uses that are counted.
 //! - [`kills`]: the loop that starts, kills and checks.
 //! - [`disk`], [`record`], [`replay`]: a process whose files fail when told, what it did to them, and
 //!   what is left of that when the power fails.
@@ -31,7 +33,9 @@ pub mod line;
 pub mod operation;
 pub mod planted;
 pub mod power;
+pub mod purses;
 pub mod random;
 pub mod record;
 pub mod replay;
+pub mod spending;
 pub mod work;

@@ -6,6 +6,11 @@ use std::time::Duration;
 use keyhasp::key::{Limit, Limits, Networks, QuotaRun, SetBy};
 use keyhasp::{Error, Network, Quota, Rate, SetLimits, Timestamp, Version};
 
+/// Of the numbers from here on the quota is small, and can be used up.
+const SMALL: u64 = 1 << 40;
+/// Which bits of them say how many uses it has.
+const USES: u64 = 0xffff;
+
 /// From where tokens are presented.
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -25,11 +30,26 @@ impl Values {
             not_before: Timestamp::from_millis(mark % 1_000_000)?,
             networks: vec![network([10, 1, third, 0], 24)?, network([127, 0, 0, 0], 8)?],
             rate: Rate::new(Rate::MAX_COUNT, Duration::from_millis(1 + mark % 1_000))?,
-            quota: (mark % 2 == 1)
-                .then(|| Quota::once(Quota::MAX_USES - mark % 1_000))
-                .transpose()?,
+            quota: match small_quota(mark) {
+                Some(uses) => Some(Quota::once(uses)?),
+                None if mark % 2 == 1 => Some(Quota::once(Quota::MAX_USES - mark % 1_000)?),
+                None => None,
+            },
         })
     }
+}
+
+/// A number whose limits have a small quota: so many uses, below 2^16. `salt`, below 2^24, tells it
+/// from others that have as many.
+#[must_use]
+pub fn mark_of_quota(uses: u64, salt: u64) -> u64 {
+    SMALL | ((salt % (1 << 24)) << 16) | (uses & USES)
+}
+
+/// How many uses a small quota of these limits has; `None` if they have none.
+#[must_use]
+pub fn small_quota(mark: u64) -> Option<u64> {
+    (mark >= SMALL).then_some(mark & USES)
 }
 
 /// What sets the limits of a number.

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use keyhasp::KeyId;
+
 use crate::operation::{Made, Operation};
 
 /// Up to here a write to a pipe is one step (POSIX asks 512, Linux has 4,096).
@@ -23,6 +25,12 @@ pub enum Line {
     Refused(String, String),
     /// The call returned: nobody knows.
     Unknown(String),
+    /// A use of a key was accepted, at this cost.
+    Used(KeyId, u32),
+    /// Before the call: what was used is to be written.
+    Flushing(u64),
+    /// The call returned: it is written.
+    Flushed(u64),
     /// The store is being closed.
     Closing,
     /// The store is closed, and every thread has ended.
@@ -44,6 +52,9 @@ impl Line {
             ),
             Self::Refused(name, why) => format!("refused {name} {}\n", flat(why)),
             Self::Unknown(name) => format!("unknown {name}\n"),
+            Self::Used(key, cost) => format!("used {key} {cost}\n"),
+            Self::Flushing(number) => format!("flushing {number}\n"),
+            Self::Flushed(number) => format!("flushed {number}\n"),
             Self::Closing => "closing\n".to_owned(),
             Self::Closed => "closed\n".to_owned(),
             Self::Trouble(what) => format!("trouble {}\n", flat(what)),
@@ -77,6 +88,12 @@ impl Line {
             }
             "refused" => Self::Refused(next()?, next()?),
             "unknown" => Self::Unknown(next()?),
+            "used" => {
+                let key = next()?.parse().map_err(|_| none())?;
+                Self::Used(key, next()?.parse().map_err(|_| none())?)
+            }
+            "flushing" => Self::Flushing(next()?.parse().map_err(|_| none())?),
+            "flushed" => Self::Flushed(next()?.parse().map_err(|_| none())?),
             "closing" => Self::Closing,
             "closed" => Self::Closed,
             "trouble" => Self::Trouble(text.to_owned()),
@@ -127,8 +144,6 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
-    use keyhasp::KeyId;
-
     use super::*;
 
     #[test]
@@ -145,6 +160,9 @@ mod tests {
             Line::Done("a".into(), Made::default()),
             Line::Refused("a".into(), "not allowed: so".into()),
             Line::Unknown("a".into()),
+            Line::Used(KeyId::from_u128(5), 2),
+            Line::Flushing(3),
+            Line::Flushed(3),
             Line::Closing,
             Line::Closed,
         ];

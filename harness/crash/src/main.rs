@@ -8,6 +8,7 @@ use keyhasp_crash::faults::Told;
 use keyhasp_crash::kills::{self, Plan, Total};
 use keyhasp_crash::line::Line;
 use keyhasp_crash::planted::Planted;
+use keyhasp_crash::purses::Spent;
 use keyhasp_crash::random::Random;
 use keyhasp_crash::work::{self, Task};
 use keyhasp_crash::{faulted, faults, power};
@@ -30,8 +31,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match *args {
-        ["child", engine, name, seed, close_after, planted, threads, is_faulty, place] => {
-            child([engine, name, seed, close_after, planted, threads, is_faulty, place])
+        ["child", engine, name, seed, close_after, planted, threads, spends, is_faulty, place] => {
+            child([engine, name, seed, close_after, planted, threads, spends, is_faulty, place])
         }
         ["kills", count] => kill(count, &Engine::ALL),
         ["kills", count, engine] => engine.parse().and_then(|engine| kill(count, &[engine])),
@@ -59,14 +60,15 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
 }
 
 /// A process to be killed.
-fn child(args: [&str; 8]) -> Result<bool, String> {
-    let [engine, name, seed, close_after, planted, threads, is_faulty, place] = args;
+fn child(args: [&str; 9]) -> Result<bool, String> {
+    let [engine, name, seed, close_after, planted, threads, spends, is_faulty, place] = args;
     let task = Task {
         engine: engine.parse()?,
         name: name.to_owned(),
         seed: number(seed)?,
         close_after: (close_after != "-").then(|| number(close_after)).transpose()?,
         threads: number(threads)?,
+        spends: spends == "true",
         is_faulty: is_faulty == "true",
         planted: (planted != "-").then(|| planted.parse()).transpose()?,
     };
@@ -91,7 +93,13 @@ fn kill(count: &str, engines: &[Engine]) -> Result<bool, String> {
             total.while_opening, total.kills, total.while_closing, total.under_way
         );
         total.words.iter().take(SHOWN).for_each(|words| eprintln!("{engine}: {words}"));
-        is_well &= total.lost == 0 && total.halves == 0;
+        let Spent { uses, forfeited, flushes, closed } = total.spent;
+        println!(
+            "{engine}: {uses} uses accepted, {forfeited} of quotas forfeited; {flushes} flushes of \
+             counts, {closed} closings that returned; {} overspent or miscounted",
+            total.misused
+        );
+        is_well &= [total.lost, total.halves, total.misused] == [0; 3];
         lines.push(summary(engine, &total));
     }
     lines.iter().for_each(|line| println!("{line}"));
@@ -113,14 +121,17 @@ fn planted(count: &str) -> Result<bool, String> {
     let (kills, seed) = (number(count)?, Random::seed()?);
     let mut is_well = true;
     for engine in Engine::ALL {
-        for planted in [Planted::Early, Planted::Halves] {
+        for planted in Planted::OF_KILLS {
             let total = kills::run(&Plan { engine, kills, seed, planted: Some(planted) })
                 .map_err(|why| format!("{engine}, {planted}, KEYHASP_SEED={seed}: {why}"))?;
-            let found = if planted == Planted::Early { total.lost } else { total.halves };
+            let (kind, found) = match planted {
+                Planted::Early => ("lost: ", total.lost),
+                Planted::Halves => ("half applied: ", total.halves),
+                _ => ("misused: ", total.misused),
+            };
             let is_found = found > 0;
             let what = if is_found { "caught" } else { "NOT CAUGHT" };
             println!("planted in {engine}: {planted}: {what} by kill {}", total.kills);
-            let kind = if planted == Planted::Early { "lost: " } else { "half applied: " };
             let of_kind = |words: &&String| words.contains(kind);
             if let Some(words) = total.words.iter().find(of_kind) {
                 println!("    {words}");

@@ -4,9 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use keyhasp::Quota;
 use keyhasp::backend::{
     Applied, Backend, BackendError, BackendErrorKind, Change, CommitOutcome, Rejection,
+    UsageChange, UsageOutcome,
 };
+use keyhasp::key::Lease;
 use keyhasp_altered::{Alter, Altered};
 
 /// A defect.
@@ -18,11 +21,40 @@ pub enum Planted {
     Halves,
     /// A commit of unknown outcome is said to have left nothing.
     Sure,
+    /// A lease is spent and not taken out of the quota.
+    Unleased,
+    /// A lease is all that is left.
+    Greedy,
+    /// What is left of leases is not given back on close.
+    Hoards,
+    /// Uses are written twice.
+    Twice,
+    /// Uses are said to be written.
+    Uncounted,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Early, Self::Halves, Self::Sure];
+    pub const ALL: [Self; 8] = [
+        Self::Early,
+        Self::Halves,
+        Self::Sure,
+        Self::Unleased,
+        Self::Greedy,
+        Self::Hoards,
+        Self::Twice,
+        Self::Uncounted,
+    ];
+    /// Those that kills lead to.
+    pub const OF_KILLS: [Self; 7] = [
+        Self::Early,
+        Self::Halves,
+        Self::Unleased,
+        Self::Greedy,
+        Self::Hoards,
+        Self::Twice,
+        Self::Uncounted,
+    ];
 
     /// The backend with the defect, if it is one of a backend.
     #[must_use]
@@ -31,6 +63,7 @@ impl Planted {
             Self::Early => backend,
             Self::Halves => Arc::new(Altered::new(backend, InHalves)),
             Self::Sure => Arc::new(Altered::new(backend, TooSure)),
+            _ => Arc::new(Altered::new(backend, Misused(self))),
         }
     }
 }
@@ -62,6 +95,41 @@ impl Alter for TooSure {
     }
 }
 
+/// Takes in usage otherwise than it is asked to.
+#[derive(Debug)]
+struct Misused(Planted);
+
+impl Alter for Misused {
+    fn take_in_usage(
+        &self,
+        inner: &dyn Backend,
+        batch: &[UsageChange],
+    ) -> Result<UsageOutcome, BackendError> {
+        let mut batch = batch.to_vec();
+        for change in &mut batch {
+            match (self.0, change) {
+                (Planted::Greedy, UsageChange::Lease { needed, .. }) => *needed = Quota::MAX_USES,
+                (Planted::Hoards, UsageChange::GiveBack { lease, .. }) => lease.units = 0,
+                (Planted::Twice, UsageChange::Add(_, used)) => used.accepted *= 2,
+                (Planted::Uncounted, UsageChange::Add(_, used)) => used.accepted = 0,
+                _ => {}
+            }
+        }
+        let outcome = inner.take_in_usage(&batch)?;
+        if self.0 == Planted::Unleased {
+            let unleased = |(change, lease): (&_, &Option<Lease>)| match (change, lease) {
+                (UsageChange::Lease { of, at, .. }, Some(lease)) => {
+                    Some(UsageChange::GiveBack { of: *of, lease: *lease, at: *at })
+                }
+                _ => None,
+            };
+            let back: Vec<_> = batch.iter().zip(&outcome).filter_map(unleased).collect();
+            inner.take_in_usage(&back)?;
+        }
+        Ok(outcome)
+    }
+}
+
 fn in_halves(
     inner: &dyn Backend,
     change: &Change,
@@ -90,6 +158,11 @@ impl fmt::Display for Planted {
             Self::Early => "early",
             Self::Halves => "halves",
             Self::Sure => "sure",
+            Self::Unleased => "unleased",
+            Self::Greedy => "greedy",
+            Self::Hoards => "hoards",
+            Self::Twice => "twice",
+            Self::Uncounted => "uncounted",
         })
     }
 }

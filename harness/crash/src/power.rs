@@ -135,7 +135,16 @@ impl Kind {
 fn task(name: String, random: &mut Random) -> Task {
     let seed = random.number();
     let (engine, planted) = (Engine::Sled, None);
-    Task { engine, name, seed, close_after: None, threads: 1, is_faulty: false, planted }
+    Task {
+        engine,
+        name,
+        seed,
+        close_after: None,
+        threads: 1,
+        spends: false,
+        is_faulty: false,
+        planted,
+    }
 }
 
 /// A database that was used until sled's log had grown and places in it were used again.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use keyhasp::store::Unavailable;
-use keyhasp::{AdminKeys, Error, Key, KeyStore, OwnerId};
+use keyhasp::{AdminKeys, Error, Key, KeyStore, OwnerId, Store};
 
 use crate::engine::{self, Engine};
 use crate::found;
@@ -17,6 +17,7 @@ use crate::line::{Line, Lines};
 use crate::operation::{Deed, Made, Operation, OwnerDeed};
 use crate::planted::Planted;
 use crate::random::Random;
+use crate::spending;
 
 /// How many threads, unless told: so many that commits are joined.
 pub const THREADS: u64 = 8;
@@ -37,6 +38,8 @@ pub struct Task {
     pub close_after: Option<u64>,
     /// How many threads work.
     pub threads: u64,
+    /// Whether others beside them use keys that have a quota, and the store counts that.
+    pub spends: bool,
     /// Whether calls on files fail, so that errors are no trouble.
     pub is_faulty: bool,
     /// A defect.
@@ -61,7 +64,14 @@ pub fn run(task: &Task, place: &Path, lines: &Lines) -> Result<(), String> {
         Some(planted) => planted.into_backend(backend),
         None => backend,
     };
-    let store = engine::store(backend).map_err(|error| error.to_string())?;
+    let counting = match task.spends {
+        true => Some(engine::counting(Arc::clone(&backend)).map_err(|error| error.to_string())?),
+        false => None,
+    };
+    let store = match &counting {
+        Some(counting) => Arc::<Store>::clone(counting),
+        None => engine::store(backend).map_err(|error| error.to_string())?,
+    };
     say(lines, &Line::Open);
     let done = AtomicU64::new(0);
     let mut random = Random::new(task.seed);
@@ -76,7 +86,11 @@ pub fn run(task: &Task, place: &Path, lines: &Lines) -> Result<(), String> {
             })
             .collect::<Result<_, Error>>()
             .map_err(|error| error.to_string())?;
-        for worker in workers {
+        let spender = counting.as_ref().map(|counting| {
+            let seed = random.number();
+            scope.spawn(move || spending::run(task, counting, lines, Random::new(seed)))
+        });
+        for worker in workers.into_iter().chain(spender) {
             let worked = worker.join().map_err(|_| "a thread panicked".to_owned())?;
             worked.map_err(|error| error.to_string())?;
         }
@@ -218,7 +232,7 @@ impl Worker<'_> {
 }
 
 /// Nobody who listens is left: there is nothing to do any more.
-fn say(lines: &Lines, line: &Line) {
+pub(crate) fn say(lines: &Lines, line: &Line) {
     if lines.say(line).is_err() {
         process::exit(1);
     }

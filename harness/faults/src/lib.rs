@@ -15,5 +15,6 @@ pub mod failing;
 pub mod file_record;
 pub mod medium;
 pub mod mutations;
+pub mod uses;
 pub mod vfs;
 pub mod world;

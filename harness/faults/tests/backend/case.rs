@@ -110,13 +110,19 @@ impl How {
         if self.target == Target::Writes { 1 } else { operations }
     }
 
-    /// Whether the store is left to recover by itself after this, which takes a while.
-    fn leaves_it_alone(self) -> bool {
+    /// Whether nobody knows then what became of a write.
+    pub fn is_unknown(self) -> bool {
         let unknown = Moment::Before(BackendErrorKind::OutcomeUnknown);
-        !self.lasting && (self.moment == Moment::After || self.moment == unknown)
+        self.moment == Moment::After || self.moment == unknown
     }
 
-    fn fault(self, nth: u64) -> Fault {
+    /// Whether the store is left to recover by itself after this, which takes a while.
+    pub fn leaves_it_alone(self) -> bool {
+        !self.lasting && self.is_unknown()
+    }
+
+    /// The same of one operation.
+    pub fn fault(self, nth: u64) -> Fault {
         let Self { target, moment, lasting } = self;
         Fault { target, nth, moment, lasting }
     }

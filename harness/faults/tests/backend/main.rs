@@ -8,6 +8,7 @@ mod case;
 mod planted;
 #[path = "../faults/tally.rs"]
 mod tally;
+mod uses;
 
 use case::{Case, How, Known};
 use keyhasp_faults::mutations::MUTATIONS;

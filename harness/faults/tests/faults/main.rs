@@ -13,6 +13,7 @@ mod ground;
 mod life;
 mod planted;
 mod tally;
+mod uses;
 
 use case::Case;
 use ground::{Ground, Template};

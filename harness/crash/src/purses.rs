@@ -1,0 +1,322 @@
+//! What quotas have left and how many uses are counted, held against the uses that were said.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use keyhasp::backend::{Backend, BackendError, UsageOf};
+use keyhasp::key::Limits;
+use keyhasp::{Clock, KeyId, KeyStore, SystemClock, VerifyRequest};
+
+use crate::ledger::Ledger;
+use crate::limits::{ADDRESS, small_quota};
+use crate::line::Line;
+use crate::operation::{Deed, Operation, OwnerDeed};
+use crate::spending::{MOST, SPENDERS};
+
+/// How many uses of each key are tried in a copy.
+const TRIES: usize = 20;
+
+/// What came of many processes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    /// How many uses were said to be accepted.
+    pub uses: u64,
+    /// How many uses of quotas are gone that were not said.
+    pub forfeited: u64,
+    /// How many flushes of usage returned.
+    pub flushes: u64,
+    /// How many processes had closed the store before they were killed.
+    pub closed: u64,
+}
+
+/// What a process said of its uses, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Uses {
+    steps: Vec<Step>,
+    /// Whether it got as far as to open the store.
+    opened: bool,
+    /// Whether it closed it.
+    closed: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Nobody was told yet what became of it.
+    Renewing(String, UsageOf, u64),
+    Done(String),
+    Used(KeyId, u64),
+    Flushing(u64),
+    Flushed(u64),
+}
+
+/// What a quota had left when it was last looked at.
+#[derive(Clone, Copy, Debug)]
+struct Purse {
+    left: u64,
+    /// What was said to be used since.
+    used: u64,
+}
+
+/// What is known of quotas and uses.
+#[derive(Clone, Debug, Default)]
+pub struct Purses {
+    purses: BTreeMap<UsageOf, Purse>,
+    /// How many uses of each key were counted when it was last looked at.
+    counted: BTreeMap<KeyId, u64>,
+}
+
+/// What was used in a copy that is closed then.
+#[derive(Debug)]
+pub struct Used {
+    before: Purses,
+    uses: BTreeMap<KeyId, u64>,
+}
+
+impl Uses {
+    /// Those among all that was said.
+    #[must_use]
+    pub fn of(lines: &[Line]) -> Self {
+        let mut uses = Self::default();
+        for line in lines {
+            let step = match line {
+                Line::Intent(name, Operation::Key(key, Deed::Update(mark))) => {
+                    Step::Renewing(name.clone(), UsageOf::Key(*key), *mark)
+                }
+                Line::Intent(name, Operation::Owner(owner, OwnerDeed::Update(mark))) => {
+                    Step::Renewing(name.clone(), UsageOf::Owner(*owner), *mark)
+                }
+                Line::Done(name, _) => Step::Done(name.clone()),
+                Line::Used(key, cost) => Step::Used(*key, (*cost).into()),
+                Line::Flushing(number) => Step::Flushing(*number),
+                Line::Flushed(number) => Step::Flushed(*number),
+                Line::Open => {
+                    uses.opened = true;
+                    continue;
+                }
+                Line::Closed => {
+                    uses.closed = true;
+                    continue;
+                }
+                _ => continue,
+            };
+            uses.steps.push(step);
+        }
+        uses
+    }
+}
+
+impl Purses {
+    /// Holds what a database says, after the ledger has taken over what was said, against the uses
+    /// that were said; what must not be.
+    ///
+    /// # Errors
+    /// As the backend says.
+    pub fn hold(
+        &mut self,
+        backend: &dyn Backend,
+        ledger: &Ledger,
+        uses: &Uses,
+        spent: &mut Spent,
+    ) -> Result<Vec<String>, BackendError> {
+        let (said, flushed) = self.take_over(ledger, uses, spent);
+        let mut wrong = Vec::new();
+        for (of, purse) in &mut self.purses {
+            let Some(left) = left(backend, of)? else {
+                wrong.push(format!("{of:?} has no quota"));
+                continue;
+            };
+            let Purse { left: before, used } = *purse;
+            let may_be_gone = match (uses.opened, uses.closed) {
+                (true, false) => most_leased(left) + SPENDERS * MOST,
+                // All was given back, but for what a use had taken that was refused for the closing.
+                (true, true) => SPENDERS * MOST,
+                // Nothing was taken.
+                (false, _) => 0,
+            };
+            match before.checked_sub(left).and_then(|taken| taken.checked_sub(used)) {
+                None => wrong.push(format!(
+                    "{of:?} had {before} uses left, {used} were accepted, and {left} are left"
+                )),
+                Some(forfeited) if forfeited > may_be_gone => wrong.push(format!(
+                    "{of:?} had {before} uses left, {used} were accepted, {left} are left: \
+                     {forfeited} were forfeited, and at most {may_be_gone} may be"
+                )),
+                Some(forfeited) => spent.forfeited += forfeited,
+            }
+            *purse = Purse { left, used: 0 };
+        }
+        for key in self.keys() {
+            let counted = counted(backend, key)?;
+            let before = self.counted.insert(key, counted).unwrap_or_default();
+            let of = |uses: &BTreeMap<KeyId, u64>| uses.get(&key).copied().unwrap_or_default();
+            let (least, most) = match (uses.opened, uses.closed) {
+                (true, false) => (of(&flushed), of(&said) + SPENDERS),
+                // All are counted, but for those that were accepted as it was closed.
+                (true, true) => (of(&said).saturating_sub(SPENDERS), of(&said)),
+                (false, _) => (0, 0),
+            };
+            if !(before + least..=before + most).contains(&counted) {
+                wrong.push(format!(
+                    "key {key}: {counted} uses are counted, after {before} and {} more that were \
+                     said, {} of them before a flush",
+                    of(&said),
+                    of(&flushed)
+                ));
+            }
+        }
+        Ok(wrong)
+    }
+
+    /// Notes what was said: how many uses of each key in all, and before the last flush.
+    fn take_over(
+        &mut self,
+        ledger: &Ledger,
+        uses: &Uses,
+        spent: &mut Spent,
+    ) -> (BTreeMap<KeyId, u64>, BTreeMap<KeyId, u64>) {
+        let mut renewing = BTreeMap::new();
+        let mut flushing = BTreeMap::new();
+        let (mut said, mut flushed) = (BTreeMap::new(), BTreeMap::new());
+        for step in &uses.steps {
+            match step {
+                Step::Renewing(name, of, mark) => drop(renewing.insert(name, (*of, *mark))),
+                Step::Done(name) => {
+                    if let Some((of, mark)) = renewing.remove(name) {
+                        self.renew(of, mark);
+                    }
+                }
+                Step::Used(key, cost) => {
+                    spent.uses += 1;
+                    *said.entry(*key).or_insert(0) += 1;
+                    let owner = ledger.keys.get(key).map(|key| UsageOf::Owner(key.owner));
+                    for of in [Some(UsageOf::Key(*key)), owner].into_iter().flatten() {
+                        if let Some(purse) = self.purses.get_mut(&of) {
+                            purse.used += cost;
+                        }
+                    }
+                }
+                Step::Flushing(number) => drop(flushing.insert(number, said.clone())),
+                Step::Flushed(number) => {
+                    spent.flushes += 1;
+                    for (key, uses) in flushing.remove(number).unwrap_or_default() {
+                        let most = flushed.entry(key).or_insert(0);
+                        *most = uses.max(*most);
+                    }
+                }
+            }
+        }
+        // Of what nobody was told of, the ledger has found out.
+        for (of, mark) in renewing.into_values() {
+            let found = match of {
+                UsageOf::Key(key) => ledger.keys.get(&key).map(|key| key.mark),
+                UsageOf::Owner(owner) => ledger.owners.get(&owner).map(|owner| owner.mark),
+            };
+            if found == Some(mark) {
+                self.renew(of, mark);
+            }
+        }
+        spent.closed += u64::from(uses.closed);
+        (said, flushed)
+    }
+
+    /// A quota begins to count.
+    fn renew(&mut self, of: UsageOf, mark: u64) {
+        if let Some(left) = small_quota(mark) {
+            self.purses.insert(of, Purse { left, used: 0 });
+        }
+    }
+
+    fn keys(&self) -> Vec<KeyId> {
+        let key = |of: &UsageOf| match of {
+            UsageOf::Key(key) => Some(*key),
+            UsageOf::Owner(_) => None,
+        };
+        self.purses.keys().filter_map(key).collect()
+    }
+
+    /// Uses the keys in a store, some of what is left or all.
+    #[must_use]
+    pub fn spend(self, store: &Arc<dyn KeyStore>, ledger: &Ledger) -> Used {
+        let mut uses = BTreeMap::new();
+        for key in self.keys() {
+            let generation = ledger.keys.get(&key).map(|key| key.generation);
+            let mut tokens = ledger.tokens.iter().rev();
+            let is_its = |generation_of| Some(generation_of) == generation;
+            let token = tokens.find(|token| token.key == key && is_its(token.generation));
+            let Some(token) = token else { continue };
+            let request = VerifyRequest::new(token.text.as_bytes()).address(ADDRESS);
+            let accepted = (0..TRIES).filter(|_| store.verify_request(&request).is_ok()).count();
+            uses.insert(key, accepted as u64);
+        }
+        Used { before: self, uses }
+    }
+}
+
+impl Used {
+    /// Holds a database that was closed against what was used: nothing is forfeited, everything is
+    /// counted.
+    ///
+    /// # Errors
+    /// As the backend says.
+    pub fn hold_closed(
+        self,
+        backend: &dyn Backend,
+        ledger: &Ledger,
+    ) -> Result<Vec<String>, BackendError> {
+        let used = |of: &UsageOf| match of {
+            UsageOf::Key(key) => self.uses.get(key).copied().unwrap_or_default(),
+            UsageOf::Owner(owner) => {
+                let is_its = |key| ledger.keys.get(key).is_some_and(|key| key.owner == *owner);
+                self.uses.iter().filter(|(key, _)| is_its(key)).map(|(_, uses)| uses).sum()
+            }
+        };
+        let mut wrong = Vec::new();
+        for (of, Purse { left: before, .. }) in &self.before.purses {
+            let (left, used) = (left(backend, of)?, used(of));
+            if left.map(|left| left + used) != Some(*before) {
+                wrong.push(format!(
+                    "{of:?} had {before} uses left, {used} were accepted in a copy that was closed, \
+                     and {left:?} are left"
+                ));
+            }
+        }
+        for (key, before) in &self.before.counted {
+            // And one that cost nothing, when all tokens were asked for.
+            let used = self.uses.get(key).map_or(0, |used| used + 1);
+            let counted = counted(backend, *key)?;
+            if counted != before + used {
+                wrong.push(format!(
+                    "key {key}: {counted} uses are counted in a copy that was closed, after \
+                     {before} and {used} more"
+                ));
+            }
+        }
+        Ok(wrong)
+    }
+}
+
+/// How much a quota has left; `None` without one.
+fn left(backend: &dyn Backend, of: &UsageOf) -> Result<Option<u64>, BackendError> {
+    let limits: Option<Limits> = match of {
+        UsageOf::Key(key) => backend.key(*key)?.map(|key| key.limits),
+        UsageOf::Owner(owner) => backend.owner(owner)?.map(|owner| owner.limits),
+    };
+    let Some(quota) = limits.and_then(|limits| limits.quota) else { return Ok(None) };
+    let usage = backend.usage(&[*of])?.pop().unwrap_or_default();
+    Ok(Some(quota.value.state_at(usage.quota, SystemClock::new().now()).left))
+}
+
+/// How many uses of a key are written.
+fn counted(backend: &dyn Backend, key: KeyId) -> Result<u64, BackendError> {
+    let usage = backend.usage(&[UsageOf::Key(key)])?.pop().unwrap_or_default();
+    Ok(usage.used.accepted)
+}
+
+/// How much may lie in leases when so much is left beside them: those who find too little in the
+/// lease each ask once, for a sixteenth of what remained, or for what all of them need.
+fn most_leased(left: u64) -> u64 {
+    let needed = SPENDERS * MOST;
+    // A sixteenth of what was there before is at most a fifteenth of what is there after.
+    let with_one_more = |left: u64, _| left + (left / 15).max(needed);
+    (0..SPENDERS).fold(left, with_one_more) - left + MOST
+}

@@ -1,0 +1,269 @@
+//! Keys with quotas, whose uses are counted: what may be accepted and what must be counted, whatever
+//! fails while a lease is taken, uses are written or the store is closed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use keyhasp::backend::{Backend, UsageOf};
+use keyhasp::store::{Unavailable, UsageSettings};
+use keyhasp::{
+    Access, AdminKeys, Catalogue, Clock, CreateKey, CreateOwner, Error, Issued, KeyId, KeyStore,
+    ManualClock, OwnerId, Prefix, Quota, Refusal, SetLimits, Store, Timestamp, Verifier,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::expected::text;
+use crate::mutations::{id, token};
+use crate::world::{HOUR, START};
+
+/// How many uses the first key has, and its owner for both of its keys.
+const KEY: u64 = 160;
+const BOTH: u64 = 300;
+/// How many uses of each are counted at first.
+const FIRST: u64 = 5;
+/// After so long a store that should recover by itself is one that never does.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// During what an operation fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// So many uses that several leases are taken.
+    Lease,
+    /// Uses are written, twice.
+    Write,
+    /// The store is closed with leases out and uses that are not written.
+    Close,
+}
+
+impl Act {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Lease, Self::Write, Self::Close];
+}
+
+/// A store in which two keys are used.
+#[derive(Debug)]
+pub struct Uses {
+    store: Arc<Store>,
+    verifier: Verifier,
+    keys: [(KeyId, String); 2],
+    owner: OwnerId,
+    /// How many uses of each were accepted.
+    accepted: [u64; 2],
+    /// How often one was refused because nobody knew.
+    pub refused: u64,
+    /// Whether counts may be lost: their writing was of unknown outcome.
+    pub may_be_lost: bool,
+    /// Whether the store couldn't be closed in order, so that what was leased is forfeited.
+    pub is_cut_off: bool,
+}
+
+fn open(backend: Arc<dyn Backend>) -> Result<Arc<Store>, Error> {
+    let catalogue = Catalogue::builder().read("links:read").build()?;
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)?));
+    // Written only when told.
+    let usage = UsageSettings::new().counts().interval(HOUR);
+    let builder = Store::builder(catalogue, [Prefix::new("acme")?]).clock(clock).usage(usage);
+    Ok(Arc::new(builder.random(ChaCha20Rng::seed_from_u64(1)).open_on(backend)?))
+}
+
+impl Uses {
+    /// A store in which leases are out and some uses are counted; nothing fails yet.
+    ///
+    /// # Errors
+    /// As the store.
+    pub fn begin(backend: Arc<dyn Backend>) -> Result<Self, String> {
+        let owner = id("org");
+        let create = || -> Result<_, Error> {
+            let store = open(backend)?;
+            let admin = AdminKeys::new(Arc::<Store>::clone(&store), "root")?;
+            let once =
+                |uses| -> Result<_, Error> { Ok(SetLimits::new().quota(Quota::once(uses)?)) };
+            let request = CreateOwner::without_key().limits(once(BOTH)?);
+            let _ = admin.create_owner(&owner, request)?;
+            let limited = CreateKey::new(Access::Full).limits(once(KEY)?);
+            let key = |issued: Issued| (issued.key.id, token(&issued));
+            let keys = [
+                key(admin.create(&owner, limited)?),
+                key(admin.create(&owner, CreateKey::new(Access::Full))?),
+            ];
+            Ok((store, keys))
+        };
+        let (store, keys) = create().map_err(text)?;
+        let verifier = Verifier::new(Arc::<Store>::clone(&store));
+        let accepted = [0; 2];
+        let (refused, may_be_lost, is_cut_off) = (0, false, false);
+        let mut uses =
+            Self { store, verifier, keys, owner, accepted, refused, may_be_lost, is_cut_off };
+        for _ in 0..FIRST {
+            uses.accept(0)?;
+            uses.accept(1)?;
+        }
+        uses.store.flush_usage().map_err(text)?;
+        Ok(uses)
+    }
+
+    /// One use of a key; whether its quota is used up.
+    fn is_exhausted(&mut self, key: usize) -> Result<bool, String> {
+        match self.verifier.verify(&self.keys[key].1) {
+            Ok(_) => self.accepted[key] += 1,
+            Err(Refusal::QuotaExhausted { .. }) => return Ok(true),
+            Err(Refusal::Unavailable(Unavailable::Quota | Unavailable::Recovering)) => {
+                self.refused += 1;
+            }
+            Err(other) => return Err(format!("a use is answered {other:?}")),
+        }
+        Ok(false)
+    }
+
+    /// The same where there is something left.
+    fn accept(&mut self, key: usize) -> Result<(), String> {
+        match self.is_exhausted(key)? {
+            true => Err(format!("used up after {:?} uses", self.accepted)),
+            false => Ok(()),
+        }
+    }
+
+    /// Does it; operations may fail.
+    ///
+    /// # Errors
+    /// What must not be, whatever fails.
+    pub fn act(&mut self, act: Act) -> Result<(), String> {
+        match act {
+            Act::Lease => (0..40).try_for_each(|_| self.accept(0)),
+            Act::Write => {
+                for _ in 0..2 {
+                    // Of both there is enough in the leases.
+                    self.accept(0)?;
+                    self.accept(1)?;
+                    let flushed = self.store.flush_usage();
+                    self.note(flushed)?;
+                }
+                Ok(())
+            }
+            Act::Close => {
+                self.accept(0)?;
+                self.accept(1)?;
+                let closed = self.store.close();
+                // What it can't put back is forfeited, and nobody is told of that.
+                self.is_cut_off = true;
+                self.may_be_lost |= closed.is_err();
+                self.note(closed)
+            }
+        }
+    }
+
+    fn note(&mut self, answer: Result<(), Error>) -> Result<(), String> {
+        match answer {
+            Ok(()) | Err(Error::Backend(_) | Error::Unavailable(Unavailable::Recovering)) => Ok(()),
+            Err(Error::OutcomeUnknown(_)) => {
+                self.may_be_lost = true;
+                Ok(())
+            }
+            Err(other) => Err(format!("it is answered {other:?}")),
+        }
+    }
+
+    /// Waits until the store has recovered by itself, or has it do so.
+    ///
+    /// # Errors
+    /// It doesn't.
+    pub fn recover(&self, by_itself: bool) -> Result<(), String> {
+        if !by_itself {
+            self.store.recover().map_err(text)?;
+        }
+        let started = Instant::now();
+        while self.store.health().unavailable == Some(Unavailable::Recovering) {
+            if started.elapsed() > PATIENCE {
+                return Err("the store didn't recover by itself".to_owned());
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// When nothing fails any more: uses all that is left, and closes the store. If it was closed
+    /// before, `backend` is opened for that.
+    ///
+    /// # Errors
+    /// What must not be.
+    pub fn settle(&mut self, backend: Option<Arc<dyn Backend>>) -> Result<(), String> {
+        if let Some(backend) = backend {
+            self.store = open(backend).map_err(text)?;
+            self.verifier = Verifier::new(Arc::<Store>::clone(&self.store));
+        }
+        let refused = std::mem::take(&mut self.refused);
+        for key in 0..2 {
+            let mut tries = 0..BOTH + 50;
+            while !self.is_exhausted(key)? {
+                tries.next().ok_or("it is never used up")?;
+            }
+        }
+        if std::mem::replace(&mut self.refused, refused) > 0 {
+            return Err("recovered, it answers that it can't answer".to_owned());
+        }
+        self.store.flush_usage().map_err(text)?;
+        self.store.close().map_err(text)
+    }
+
+    /// Holds what a process would find that begins now: nothing that was accepted is left, and none
+    /// is counted twice.
+    ///
+    /// # Errors
+    /// What isn't so.
+    pub fn hold(&self, backend: &dyn Backend) -> Result<[u64; 2], String> {
+        let of = [UsageOf::Key(self.keys[0].0), UsageOf::Owner(self.owner)];
+        let usage = backend.usage(&of).map_err(|error| error.to_string())?;
+        let limits = [
+            backend.key(self.keys[0].0).map(|key| key.map(|key| key.limits)),
+            backend.owner(&self.owner).map(|owner| owner.map(|owner| owner.limits)),
+        ];
+        let all = self.accepted[0] + self.accepted[1];
+        let mut lefts = [0; 2];
+        for (at, limits) in limits.into_iter().enumerate() {
+            let limits = limits.map_err(|error| error.to_string())?;
+            let quota = limits.and_then(|limits| limits.quota).ok_or("a quota is gone")?;
+            let now = ManualClock::new(Timestamp::from_millis(START).map_err(text)?).now();
+            lefts[at] = quota.value.state_at(usage[at].quota, now).left;
+            let used = [self.accepted[0], all][at];
+            if lefts[at] + used > quota.value.quota.uses() {
+                return Err(format!("{used} uses of {:?} and {} are left", quota.value, lefts[at]));
+            }
+        }
+        for ((key, _), accepted) in self.keys.iter().zip(self.accepted) {
+            let usage = backend.usage(&[UsageOf::Key(*key)]).map_err(|error| error.to_string())?;
+            let counted = usage[0].used.accepted;
+            if !(FIRST..=accepted).contains(&counted) {
+                return Err(format!("{counted} uses are counted of {accepted}"));
+            }
+        }
+        Ok(lefts)
+    }
+
+    /// The same in the end: all is used up but for leases of unknown outcome, at most so many of
+    /// each quota, and counted unless nobody could know.
+    ///
+    /// # Errors
+    /// What isn't so.
+    pub fn hold_settled(&self, backend: &dyn Backend, forfeited: u64) -> Result<(), String> {
+        if self.hold(backend)? != [0; 2] {
+            return Err("there is something left that was refused".to_owned());
+        }
+        let all = self.accepted[0] + self.accepted[1];
+        for (used, quota) in [(self.accepted[0], KEY), (all, BOTH)] {
+            if used + forfeited * (quota / 16) < quota {
+                return Err(format!(
+                    "{used} of {quota} were accepted, {forfeited} leases forfeited"
+                ));
+            }
+        }
+        for ((key, _), accepted) in self.keys.iter().zip(self.accepted) {
+            let usage = backend.usage(&[UsageOf::Key(*key)]).map_err(|error| error.to_string())?;
+            let counted = usage[0].used.accepted;
+            if counted != accepted && !self.may_be_lost {
+                return Err(format!("{counted} uses are counted of {accepted}"));
+            }
+        }
+        Ok(())
+    }
+}
