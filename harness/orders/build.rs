@@ -32,6 +32,7 @@ const MODEL: &[Change] = &[
     ("pages", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
     ("pages", "const PARTS: usize = 1 << 12;", "const PARTS: usize = 20;"),
     ("slot", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
+    ("slot", "pub(in crate::store)", "pub(super)"),
     // Two words show whether they belong together as well as seven do.
     ("slot", "; 7]", "; 2]"),
     ("table", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
