@@ -188,7 +188,7 @@ pub fn a_line_belongs_to_its_slot() {
         if let Seen::Match(found) = shared.1.slot(slot).read(tag) {
             let cell = shared.0.get(found.near[0] as u32).unwrap();
             let read = [cell.read(0), cell.read(1)];
-            if found.is_still() {
+            if found.seen.is_still() {
                 assert_eq!(read, [slot as u64 + 1; 2], "another key's line");
             }
         }
