@@ -10,8 +10,8 @@ use std::time::Duration;
 use keyhasp::backend::Backend;
 use keyhasp::store::UsageSettings;
 use keyhasp::{
-    Access, CreateKey, CreateOwner, Grant, KeyId, KeyStore, ManualClock, OwnerKeys, Quota, Rate,
-    Refusal, Rotate, SetLimits, Store, UpdateKey, UpdateOwner, VerifyRequest,
+    Access, CreateKey, CreateOwner, Grant, KeyId, ManualClock, OwnerKeys, Quota, Rate, Refusal,
+    Rotate, SetLimits, Store, UpdateKey, UpdateOwner, VerifyRequest,
 };
 
 use crate::Wrap;
