@@ -8,6 +8,8 @@ mod durable;
 mod fixture;
 mod model;
 mod place;
+#[path = "../common/records.rs"]
 mod records;
 mod recover;
 mod room;
+mod round_trip;

@@ -21,7 +21,7 @@ use crate::fixture::{
     Fixture, actor, at, commit, create_key, create_owner, event, header, key, owner, owner_id,
     remove_key, replace_key,
 };
-use crate::records::{longest_settings, whole};
+use crate::records::{key_picture, longest_settings};
 
 const OWNERS: [&str; 4] = ["a", "aa", "a b", "é"];
 const NAMES: [&str; 3] = ["n", "nn", "the other one"];
@@ -317,7 +317,7 @@ fn pages_of_keys(
             let mut query = KeyPageQuery { filter, before, after, limit, examine };
             loop {
                 let page = store.page_keys(&query).unwrap();
-                answers.extend(page.keys.iter().map(whole));
+                answers.extend(page.keys.iter().map(key_picture));
                 answers.push(format!("{:?}", page.next));
                 if page.next.is_none() {
                     break;

@@ -14,7 +14,7 @@ use crate::fixture::{
     Fixture, at, commit, create_key, create_owner, event, header, key, options, owner, remove_key,
     replace_key,
 };
-use crate::records::{longest_access, longest_settings, whole};
+use crate::records::{key_picture, longest_access, longest_settings};
 
 /// A key whose every field is as long as it can be.
 fn longest(id: u128) -> KeyRecord {
@@ -91,7 +91,7 @@ fn the_longest_records_in_the_greatest_batches() {
     expect_no_blobs(&fixture.generation(1));
     let expect_keys = |store: &Sled| {
         for key in &keys {
-            assert_eq!(whole(&store.key(key.id).unwrap().unwrap()), whole(key));
+            assert_eq!(key_picture(&store.key(key.id).unwrap().unwrap()), key_picture(key));
         }
     };
     expect_keys(&store);

@@ -10,6 +10,7 @@ mod durable;
 mod log;
 mod newer;
 mod processes;
+#[path = "../common/records.rs"]
 mod records;
 mod refused;
 mod round_trip;

@@ -24,6 +24,8 @@ proptest! {
         drafts in [events(), events()],
     ) {
         prop_assume!(owner.id != other.id);
+        // Each is given a key.
+        prop_assume!(owner.max_keys > 0 && other.max_keys > 0);
         let directory = tempdir().unwrap();
         let path = directory.path().join("keys.db");
         let sqlite = open(&path, quick());

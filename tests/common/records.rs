@@ -1,0 +1,336 @@
+//! Arbitrary records, up to the limits of their types, and what tells them apart.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use keyhasp::authority::{Actor, Authority, CorrelationId, Reason, Role};
+use keyhasp::clock::Timestamp;
+use keyhasp::event::{EventDraft, EventKind, Fields};
+use keyhasp::id::{ExternalId, Generation, KeyId, OwnerId, Version};
+use keyhasp::key::{
+    Digest, EarlierToken, Every, Header, KeyName, KeyRecord, Kind, Limit, Limits,
+    MAX_EARLIER_TOKENS, Network, Networks, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber,
+    Prefix, PrefixNumber, PrefixTable, Quota, QuotaRun, Rate, Refill, Scheme, Seal, SetBy,
+    Settings, StoreRules, Switch, TokenRecord,
+};
+use keyhasp::permission::{Access, PermissionName};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option::of;
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+/// All of a key, digests and seal included, which its Debug hides.
+pub(crate) fn key_picture(key: &KeyRecord) -> String {
+    let tokens: Vec<_> =
+        key.tokens(None).map(|(token, end)| (token.digest.expose(), end)).collect();
+    let seal = key.seal.as_ref().map(|seal| (seal.nonce, &seal.ciphertext));
+    format!("{key:?} {tokens:?} {seal:?} {}", key.settings.to_json())
+}
+
+pub(crate) fn owner_picture(owner: &OwnerRecord) -> String {
+    format!("{owner:?} {}", owner.defaults.to_json())
+}
+
+pub(crate) fn longest_access() -> Access {
+    Access::limited((0..Access::MAX_PATTERNS).map(|number| format!("{number:064}"))).unwrap()
+}
+
+pub(crate) fn longest_settings() -> Settings {
+    let room = Settings::MAX_BYTES - json!({"a": ""}).to_string().len();
+    Settings::from_value(json!({"a": "x".repeat(room)})).unwrap()
+}
+
+/// Keys of any owner.
+pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
+    let kind = select(&[Kind::Standard, Kind::Trial][..]);
+    let identity = (key_ids(), owner_ids(), versions(), of(external_ids()), kind);
+    let name = of(text(KeyName::MAX_LEN).prop_map(|name| KeyName::new(name).unwrap()));
+    let rights = (name, accesses(), set_by(), of(times()), set_by(), settings());
+    let dates = (times(), actors(), times());
+    let switches = (switches(), switches(), switches());
+    (identity, rights, limits(), dates, tokens(), switches, of(seals())).prop_map(
+        |(identity, rights, limits, dates, tokens, switches, seal)| {
+            let (id, owner, version, external_id, kind) = identity;
+            let (name, access, access_by, expires_at, expiry_by, settings) = rights;
+            let (created_at, created_by, updated_at) = dates;
+            let (earlier, current) = tokens;
+            let (deactivated, blocked, revoked) = switches;
+            KeyRecord {
+                id,
+                owner,
+                version,
+                external_id,
+                kind,
+                name,
+                access,
+                access_by,
+                expires_at,
+                expiry_by,
+                settings,
+                created_at,
+                created_by,
+                updated_at,
+                current,
+                earlier,
+                deactivated,
+                blocked,
+                revoked,
+                limits,
+                seal,
+            }
+        },
+    )
+}
+
+pub(crate) fn owners() -> impl Strategy<Value = OwnerRecord> {
+    let rights = (settings(), switches(), accesses(), limits(), any::<u32>(), of(times()));
+    (owner_ids(), versions(), rights, times(), actors(), times()).prop_map(
+        |(id, version, rights, created_at, created_by, updated_at)| {
+            let (defaults, suspended, ceiling, limits, max_keys, issue_mark) = rights;
+            OwnerRecord {
+                id,
+                version,
+                defaults,
+                suspended,
+                ceiling,
+                limits,
+                max_keys,
+                issue_mark,
+                created_at,
+                created_by,
+                updated_at,
+            }
+        },
+    )
+}
+
+pub(crate) fn headers() -> impl Strategy<Value = Header> {
+    let texts = btree_set("[a-z0-9_]{1,32}", 0..=usize::from(PrefixNumber::LIMIT));
+    let texts = texts.prop_map(Vec::from_iter).prop_shuffle();
+    let accepted = btree_set(0..PrefixNumber::LIMIT, 0..=PrefixTable::MAX_ACCEPTED);
+    let prefixes = (texts, accepted).prop_map(|(texts, accepted)| {
+        let entry = |(text, number)| NumberedPrefix {
+            number: PrefixNumber::new(number).unwrap(),
+            prefix: Prefix::new(text).unwrap(),
+            accepted: accepted.contains(&number),
+        };
+        PrefixTable::from_entries(texts.iter().zip(0..).map(entry).collect()).unwrap()
+    });
+    let count = prop_oneof![3 => 0..5_usize, 1 => 0..600_usize];
+    let peppers = count.prop_flat_map(|count| btree_map(any::<u16>(), any::<[u8; 16]>(), count));
+    let peppers = peppers.prop_map(|peppers| {
+        let check = |(number, value)| PepperCheck { number: PepperNumber::new(number), value };
+        peppers.into_iter().map(check).collect()
+    });
+    (versions(), any::<[bool; 3]>(), prefixes, peppers, of(times())).prop_map(
+        |(version, rules, prefixes, peppers, issue_mark)| {
+            let [unique_names, keep_standard_key, sealed_tokens] = rules;
+            let rules = StoreRules { unique_names, keep_standard_key, sealed_tokens };
+            Header { version, rules, prefixes, peppers, issue_mark }
+        },
+    )
+}
+
+pub(crate) fn events() -> impl Strategy<Value = EventDraft> {
+    let role = prop_oneof![
+        Just(Role::Administrator),
+        owner_ids().prop_map(|owner| Role::Owner { owner }),
+        (owner_ids(), key_ids(), generations())
+            .prop_map(|(owner, key, generation)| Role::Delegate { owner, key, generation }),
+    ];
+    let correlation = text(CorrelationId::MAX_LEN).prop_map(|id| CorrelationId::new(id).unwrap());
+    let authority = (role, actors(), of(reasons()), of(correlation)).prop_map(
+        |(role, actor, reason, correlation_id)| Authority { role, actor, reason, correlation_id },
+    );
+    let what = (select(EventKind::ALL), any::<u32>().prop_map(Fields::from_bits), versions());
+    (times(), what, of(owner_ids()), of(key_ids()), of(generations()), authority).prop_map(
+        |(at, (kind, fields, version), owner, key, generation, authority)| EventDraft {
+            at,
+            kind,
+            owner,
+            key,
+            version,
+            generation,
+            fields,
+            authority,
+        },
+    )
+}
+
+/// Texts of up to `limit` bytes, often of exactly so many.
+fn text(limit: usize) -> BoxedStrategy<String> {
+    let char = prop_oneof![
+        4 => prop::char::range(' ', '~'),
+        1 => any::<char>().prop_filter("no control", |c| !c.is_control()),
+        1 => select(&['\'', '"', '%', '\u{a0}', 'é', '漢', '\u{10ffff}'][..]),
+    ];
+    let short = vec(char.clone(), 1..12).prop_map(String::from_iter);
+    let longest = vec(char, limit).prop_map(move |chars| {
+        let push = |mut text: String, char: char| {
+            if text.len() + char.len_utf8() <= limit {
+                text.push(char);
+            }
+            text
+        };
+        chars.into_iter().chain(std::iter::repeat_n('x', limit)).fold(String::new(), push)
+    });
+    prop_oneof![3 => short, 1 => longest].boxed()
+}
+
+fn times() -> impl Strategy<Value = Timestamp> {
+    let latest = Timestamp::MAX.as_millis();
+    prop_oneof![Just(0), Just(latest), 0..=latest]
+        .prop_map(|millis| Timestamp::from_millis(millis).unwrap())
+}
+
+fn actors() -> impl Strategy<Value = Actor> {
+    text(Actor::MAX_LEN).prop_map(|text| Actor::new(text).unwrap())
+}
+
+fn reasons() -> impl Strategy<Value = Reason> {
+    text(Reason::MAX_LEN).prop_map(|text| Reason::new(text).unwrap())
+}
+
+fn switches() -> impl Strategy<Value = Option<Switch>> {
+    of((times(), actors(), of(reasons())).prop_map(|(at, by, reason)| Switch { at, by, reason }))
+}
+
+fn versions() -> impl Strategy<Value = Version> {
+    // Less than the greatest, so that there is a next one.
+    prop_oneof![
+        1 => Just(u64::MAX - 1),
+        1 => Just(i64::MAX as u64),
+        2 => 0..1_000_000_u64,
+        2 => 0..u64::MAX,
+    ]
+    .prop_map(Version::new)
+}
+
+fn owner_ids() -> impl Strategy<Value = OwnerId> {
+    text(OwnerId::MAX_LEN).prop_map(|text| OwnerId::new(text).unwrap())
+}
+
+fn key_ids() -> impl Strategy<Value = KeyId> {
+    prop_oneof![8 => any::<u128>(), 1 => Just(0), 1 => Just(u128::MAX)].prop_map(KeyId::from_u128)
+}
+
+fn external_ids() -> impl Strategy<Value = ExternalId> {
+    prop_oneof![8 => 1..=ExternalId::MAX, 1 => Just(ExternalId::MAX)]
+        .prop_map(|number| ExternalId::new(number).unwrap())
+}
+
+fn generations() -> impl Strategy<Value = Generation> {
+    (1..=Generation::MAX.get()).prop_map(|number| Generation::new(number).unwrap())
+}
+
+fn set_by() -> impl Strategy<Value = SetBy> {
+    select(&[SetBy::Administrator, SetBy::Owner][..])
+}
+
+fn accesses() -> impl Strategy<Value = Access> {
+    let segment = prop_oneof![4 => "[a-zA-Z0-9_.-]{1,30}", 1 => Just("*".to_owned())];
+    let pattern = vec(segment, 1..4)
+        .prop_map(|segments| segments.join(":"))
+        .prop_filter("too long", |pattern| pattern.len() <= PermissionName::MAX_LEN);
+    let limited = vec(pattern, 1..5).prop_map(|patterns| Access::limited(patterns).unwrap());
+    prop_oneof![Just(Access::Full), Just(Access::ReadOnly), limited, Just(longest_access())]
+}
+
+fn settings() -> BoxedStrategy<Settings> {
+    // With what JSON has to escape.
+    let text = || prop_oneof![any::<String>(), "[\\x00-~é]{0,8}"];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        text().prop_map(Value::from),
+    ];
+    let value = leaf.prop_recursive(6, 40, 5, move |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..5).prop_map(Value::from),
+            btree_map(text(), inner, 0..5).prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    });
+    let object = btree_map(text(), value, 0..6)
+        .prop_filter_map("too large", |map| Settings::new(map.into_iter().collect()).ok());
+    prop_oneof![8 => object, 1 => Just(longest_settings())].boxed()
+}
+
+/// The current token, and before it those earlier ones that live on.
+fn tokens() -> impl Strategy<Value = (Vec<EarlierToken>, TokenRecord)> {
+    let digest = (any::<[u8; 32]>(), any::<u16>(), 0..PrefixNumber::LIMIT).prop_map(
+        |(bytes, pepper, prefix)| {
+            let (pepper, prefix) = (PepperNumber::new(pepper), PrefixNumber::new(prefix).unwrap());
+            Digest::new(bytes, Scheme::Blake3Keyed64, pepper, prefix)
+        },
+    );
+    let token = (generations(), digest, times())
+        .prop_map(|(generation, digest, issued_at)| TokenRecord { generation, digest, issued_at });
+    let tokens = (token, times()).prop_map(|(token, ends_at)| EarlierToken { token, ends_at });
+    vec(tokens, 1..=1 + MAX_EARLIER_TOKENS).prop_map(|mut tokens| {
+        tokens.sort_by_key(|earlier| earlier.token.generation);
+        tokens.dedup_by_key(|earlier| earlier.token.generation);
+        let current = tokens.pop().unwrap().token;
+        (tokens, current)
+    })
+}
+
+fn seals() -> impl Strategy<Value = Seal> {
+    let ciphertext = prop_oneof![9 => vec(any::<u8>(), 0..200), 1 => Just(vec![7; 20_000])];
+    (any::<u16>(), any::<[u8; 24]>(), ciphertext).prop_map(|(key_number, nonce, ciphertext)| Seal {
+        key_number,
+        nonce,
+        ciphertext: ciphertext.into(),
+    })
+}
+
+/// Any of the limits, or none, as most have.
+fn limits() -> BoxedStrategy<Limits> {
+    let networks = vec((any::<IpAddr>(), any::<u8>()), 1..=Networks::MAX).prop_map(|networks| {
+        Networks::new(networks.into_iter().map(|(address, len)| network(address, len))).unwrap()
+    });
+    let most = u64::try_from(Rate::MAX_PER.as_millis()).unwrap();
+    let rate =
+        (1..=Rate::MAX_COUNT, 1..=most, 1..=Rate::MAX_COUNT).prop_map(|(count, per, burst)| {
+            Rate::new(count, Duration::from_millis(per)).unwrap().with_burst(burst).unwrap()
+        });
+    let every = select(&[Every::Day, Every::Week, Every::Month][..]);
+    let refill = (1..=Quota::MAX_USES, every)
+        .prop_map(|(amount, every)| Refill::new(amount, every).unwrap());
+    let quota = (0..=Quota::MAX_USES, of(refill), versions()).prop_map(|(uses, refill, since)| {
+        let quota = Quota::once(uses).unwrap();
+        QuotaRun { quota: refill.map_or(quota, |refill| quota.with_refill(refill)), since }
+    });
+    let all = (
+        of((times(), set_by()).prop_map(|(value, by)| Limit { value, by })),
+        of((networks, set_by()).prop_map(|(value, by)| Limit { value, by })),
+        of((rate, set_by()).prop_map(|(value, by)| Limit { value, by })),
+        of((quota, set_by()).prop_map(|(value, by)| Limit { value, by })),
+    );
+    let all = all.prop_map(|(not_before, networks, rate, quota)| Limits {
+        not_before,
+        networks,
+        rate,
+        quota,
+    });
+    prop_oneof![Just(Limits::default()), all].boxed()
+}
+
+/// The network of this length around an address.
+fn network(address: IpAddr, len: u8) -> Network {
+    match address {
+        IpAddr::V4(address) => {
+            let len = len % 33;
+            let bits = address.to_bits() & u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0);
+            Network::new(Ipv4Addr::from_bits(bits).into(), len).unwrap()
+        }
+        IpAddr::V6(address) => {
+            let len = len % 129;
+            let bits = address.to_bits() & u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
+            Network::new(Ipv6Addr::from_bits(bits).into(), len).unwrap()
+        }
+    }
+}
