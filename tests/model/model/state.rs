@@ -131,7 +131,7 @@ impl Model {
             Call::Recover => return Ok(Answer::Shown(Value::Null)),
             Call::Wait { .. } => return Ok(Answer::Shown(self.last_event.into())),
             Call::FlushUsage => {
-                self.write_usage();
+                self.flush_usage();
                 return Ok(Answer::Shown(Value::Null));
             }
             Call::LookOut => {

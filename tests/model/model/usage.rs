@@ -128,6 +128,17 @@ impl Model {
         }
     }
 
+    /// The same while the store goes on: then all addresses are forgotten that were kept for long
+    /// enough, and every one, where none are kept any more.
+    pub(crate) fn flush_usage(&mut self) {
+        self.write_usage();
+        let Some(plan) = self.opening.usage else { return };
+        let before = plan.addresses.map(|keep| self.now.saturating_sub(keep));
+        for one in self.uses.values_mut().flat_map(|file| &mut file.noted) {
+            one.from = one.from.filter(|_| before.is_some_and(|before| one.at >= before));
+        }
+    }
+
     /// What isn't written is lost with the process.
     pub(crate) fn lose_usage(&mut self) {
         for file in self.uses.values_mut() {

@@ -129,7 +129,7 @@ impl Model {
     /// What must come of looking out now, if this was told. In which order things are told is the
     /// store's own choice.
     pub(super) fn look_out(&mut self, told: &[Tiding]) -> Vec<Tiding> {
-        self.write_usage();
+        self.flush_usage();
         let mut due = self.due();
         let mut expected = Vec::new();
         for tiding in told {
