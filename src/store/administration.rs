@@ -11,7 +11,7 @@ use super::error::{Error, Unavailable};
 use super::owners::check_mark;
 use super::request::ChangeRules;
 use crate::authority::Authority;
-use crate::backend::{BackendErrorKind, Change, Write};
+use crate::backend::{Change, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::Version;
@@ -133,21 +133,10 @@ impl Core {
         }
         self.stop.set();
         // Closed all the same.
-        let flushed = self.put_back_and_flush();
+        let put_back = self.put_back_leases();
+        let flushed = self.flush_last_usage();
         self.backend.close()?;
-        flushed
-    }
-
-    /// What is written at the end, when nobody commits any more: nothing after what nobody knows the
-    /// outcome of.
-    fn put_back_and_flush(&self) -> Result<(), Error> {
-        if !self.gate.is_recovering()
-            && let Err(error) = self.put_back_leases()
-            && error.kind() == BackendErrorKind::OutcomeUnknown
-        {
-            self.backend.recover()?;
-        }
-        self.flush_last_usage()
+        put_back.and(flushed)
     }
 }
 

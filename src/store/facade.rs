@@ -59,13 +59,15 @@ impl Store {
         self.core.refresh()
     }
 
-    /// Writes now what was used up to now, instead of at the next interval. Does nothing where the
-    /// store doesn't keep it.
+    /// Writes now what was used up to now, instead of at the next interval, and looks at 2,048 keys
+    /// for addresses that were kept long enough. Does nothing where the store doesn't keep usage.
     ///
     /// # Errors
-    /// [`Error`] if the backend fails; what isn't written is kept.
+    /// [`Error`] if the backend fails; what isn't written is kept, and what isn't forgotten is
+    /// looked at the next time.
     pub fn flush_usage(&self) -> Result<(), Error> {
-        self.core.flush_usage()
+        self.core.flush_usage()?;
+        self.core.sweep_addresses()
     }
 }
 

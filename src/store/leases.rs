@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::core::Core;
-use super::error::{Refusal, Unavailable};
+use super::error::{Error, Refusal, Unavailable};
 use super::index::{LeaseWord, Limiter, Whose};
 use super::touched::Touched;
 use crate::backend::{BackendError, BackendErrorKind, Sharing, UsageChange, UsageOf};
@@ -152,6 +152,14 @@ impl Core {
         let lease =
             |(of, needed): (&_, &_)| UsageChange::Lease { of: *of, needed: *needed, at: now };
         let batch: Vec<UsageChange> = wanted.iter().map(lease).collect();
+        // Before asking: what is leased of a quota that is tightened meanwhile may be more than is
+        // left of that.
+        let quotas = wanted.keys().map(|of| {
+            let is_own = *of == account.of();
+            let whose = if is_own { Some(account.whose) } else { self.whose_quota(of) };
+            whose.and_then(|whose| Some((whose, self.index.quota(whose)?)))
+        });
+        let quotas: Vec<_> = quotas.collect();
         let outcome = self.backend.take_in_usage(&batch);
         let leases = match outcome {
             Ok(leases) if leases.len() == batch.len() => leases,
@@ -163,13 +171,12 @@ impl Core {
             }
         };
         let (mut own, mut back) = (Asked::Changed, Vec::new());
-        for ((of, needed), lease) in wanted.into_iter().zip(leases) {
+        for (((of, needed), quota), lease) in wanted.into_iter().zip(quotas).zip(leases) {
             let is_own = of == account.of();
-            let whose = if is_own { Some(account.whose) } else { self.whose_quota(&of) };
-            let put = lease.zip(whose).is_some_and(|(lease, whose)| {
+            let put = lease.zip(quota).is_some_and(|(lease, (whose, quota))| {
                 let exhausted = (lease.units < needed).then_some(now);
                 let word = LeaseWord::new(lease.void_from, lease.units);
-                self.index.put_lease(whose, lease.since.get(), word, exhausted)
+                quota.is_since(lease.since) && self.index.put_lease(whose, quota, word, exhausted)
             });
             match lease {
                 Some(_) if put => {
@@ -227,9 +234,14 @@ impl Core {
     /// Puts back what is left of all leases. For a store that was closed: nobody asks for more.
     ///
     /// # Errors
-    /// As the backend says. What isn't put back is forfeited, as after a crash.
-    pub(super) fn put_back_leases(&self) -> Result<(), BackendError> {
+    /// The first of the backend, after all was tried. What isn't put back is forfeited, as after a
+    /// crash.
+    pub(super) fn put_back_leases(&self) -> Result<(), Error> {
         let mut taken = self.leases.turn();
+        if self.gate.is_recovering() {
+            let is_none = taken.keys.is_empty() && taken.owners.is_empty();
+            return if is_none { Ok(()) } else { Err(Unavailable::Recovering.into()) };
+        }
         let keys = std::mem::take(&mut taken.keys).into_iter().map(UsageOf::Key);
         let owners = std::mem::take(&mut taken.owners).into_iter().map(UsageOf::Owner);
         let at = self.now();
@@ -237,12 +249,21 @@ impl Core {
             let lease = self.left(&of)?;
             Some(UsageChange::GiveBack { of, lease, at })
         });
+        let mut first = Ok(());
         loop {
             let batch: Vec<UsageChange> = left.by_ref().take(CHUNK).collect();
             if batch.is_empty() {
-                return Ok(());
+                return first;
             }
-            self.backend.take_in_usage(&batch)?;
+            if let Err(error) = self.backend.take_in_usage(&batch) {
+                let is_unknown = error.kind() == BackendErrorKind::OutcomeUnknown;
+                first = first.and(Err(error.into()));
+                if is_unknown && self.backend.recover().is_err() {
+                    // Nothing is written after what nobody knows the outcome of.
+                    self.gate.set_recovering(false);
+                    return first;
+                }
+            }
         }
     }
 
@@ -284,7 +305,8 @@ impl Taken {
         if self.keys.len() + self.owners.len() < self.sweep_at.max(CHUNK) {
             return;
         }
-        let is_there = |of| core.whose_quota(&of).is_some_and(|whose| core.index.has_quota(whose));
+        let is_there =
+            |of| core.whose_quota(&of).is_some_and(|whose| core.index.quota(whose).is_some());
         self.keys.retain(|id| is_there(UsageOf::Key(*id)));
         self.owners.retain(|id| is_there(UsageOf::Owner(*id)));
         self.sweep_at = 2 * (self.keys.len() + self.owners.len());

@@ -145,7 +145,7 @@ impl Uses {
                 self.accept(0)?;
                 self.accept(1)?;
                 let closed = self.store.close();
-                // What it can't put back is forfeited, and nobody is told of that.
+                // What it can't put back is forfeited.
                 self.is_cut_off = true;
                 self.may_be_lost |= closed.is_err();
                 self.note(closed)

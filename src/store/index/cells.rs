@@ -15,6 +15,14 @@ pub(super) const WORDS: usize = 8;
 /// How many are made at once at most.
 const LARGEST: u32 = 1 << 18;
 
+/// How many lines must have been freed after one before it is used again, unless there can be no
+/// other.
+///
+/// Nobody is judged by another's limits without it: whatever led to the line says afterwards whether
+/// it was still its own. But a thread that was interrupted before it takes a use from a line may
+/// take it from somebody else's by then.
+pub(super) const REST: usize = 1 << 10;
+
 /// One cache line: what two threads do to two of them doesn't meet.
 #[repr(align(64))]
 pub(super) struct Cell([AtomicU64; WORDS]);
@@ -122,12 +130,14 @@ impl Cells {
 impl Numbers {
     /// A line for somebody; `None` past the limit.
     pub(super) fn take<'a>(&mut self, cells: &'a Cells) -> Option<(u32, &'a Cell)> {
-        if let Some(number) = self.free.pop_front() {
-            return Some((number, cells.get(number)?));
+        if self.free.len() <= REST
+            && let Some(cell) = cells.get_or_make(self.next)
+        {
+            self.next += 1;
+            return Some((self.next - 1, cell));
         }
-        let cell = cells.get_or_make(self.next)?;
-        self.next += 1;
-        Some((self.next - 1, cell))
+        let number = self.free.pop_front()?;
+        Some((number, cells.get(number)?))
     }
 
     /// Nobody will be led to the line any more.
@@ -151,12 +161,18 @@ mod tests {
         let cells = Cells::new();
         let mut numbers = Numbers::default();
         let take = |numbers: &mut Numbers| numbers.take(&cells).unwrap().0;
-        let taken: Vec<u32> = (0..100).map(|_| take(&mut numbers)).collect();
-        assert_eq!(taken, (0..100).collect::<Vec<_>>());
         assert_eq!(size_of::<Cell>(), 64);
-        taken.iter().rev().for_each(|number| numbers.give_back(*number));
-        assert_eq!(numbers.count(), (0, 100));
-        assert_eq!((take(&mut numbers), take(&mut numbers)), (99, 98));
-        assert_eq!(numbers.count(), (2, 100));
+        let rest = u32::try_from(REST).unwrap();
+        for number in 0..=rest {
+            assert_eq!(take(&mut numbers), number);
+            numbers.give_back(number);
+        }
+        assert_eq!(numbers.count(), (0, REST + 1));
+        // The first has seen as many freed after it.
+        for number in 0..3 {
+            assert_eq!(take(&mut numbers), number);
+            numbers.give_back(number);
+        }
+        assert_eq!(numbers.count(), (0, REST + 1));
     }
 }

@@ -6,7 +6,7 @@ use super::cells::{Cell, WORDS};
 use super::entry::{ShortOwner, bytes, words};
 use super::lease::LeaseWord;
 use crate::clock::Timestamp;
-use crate::id::OwnerId;
+use crate::id::{OwnerId, Version};
 use crate::key::{Every, Gcra, Limits, Quota, Refill, Verdict};
 
 /// The state of the rate.
@@ -41,6 +41,14 @@ pub(super) struct Shape {
     /// line was filled.
     own: [u64; 2],
     /// The version at which the quota's count began.
+    since: u64,
+}
+
+/// What tells one quota from another. One that was tightened is another: what was leased of it before
+/// might be more than is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct QuotaMark {
+    terms: u64,
     since: u64,
 }
 
@@ -113,11 +121,17 @@ impl Shape {
         self.rate & QUOTA != 0
     }
 
-    /// Whether the same quota is counted. One that was tightened isn't: of it, what lies in leases
-    /// might be more than is left.
-    fn has_quota_of(&self, other: &Self) -> bool {
-        let quota = |shape: &Self| shape.rate >> EVERY_AT;
-        self.has_quota() && quota(self) == quota(other) && self.since == other.since
+    /// Which quota there is.
+    fn quota(&self) -> Option<QuotaMark> {
+        let mark = QuotaMark { terms: self.rate >> EVERY_AT, since: self.since };
+        self.has_quota().then_some(mark)
+    }
+}
+
+impl QuotaMark {
+    /// Whether it is counted from this version of its record on.
+    pub(in crate::store) fn is_since(self, version: Version) -> bool {
+        self.since == version.get()
     }
 }
 
@@ -164,7 +178,8 @@ impl<'a> Limiter<'a> {
                 None => gcra.unused(millis),
             };
         }
-        if let Some(before) = before.filter(|before| before.shape.has_quota_of(&shape)) {
+        let same = |before: &&Self| shape.has_quota() && before.shape.quota() == shape.quota();
+        if let Some(before) = before.filter(same) {
             words[EXHAUSTED] = before.cell.read(EXHAUSTED);
             words[LEASE] = before.take_lease().0;
         }
@@ -195,6 +210,11 @@ impl<'a> Limiter<'a> {
     #[inline]
     pub(in crate::store) fn has_quota(&self) -> bool {
         self.shape.has_quota()
+    }
+
+    /// Which quota there is.
+    pub(in crate::store) fn quota(&self) -> Option<QuotaMark> {
+        self.shape.quota()
     }
 
     /// At which version of its record the quota's count began.

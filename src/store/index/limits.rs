@@ -7,7 +7,7 @@ use super::cells::{Cells, Numbers};
 use super::entry::{Entry, Limited, Packed};
 use super::interned::Owners;
 use super::lease::LeaseWord;
-use super::limiter::Limiter;
+use super::limiter::{Limiter, QuotaMark};
 use super::lists::{ListNumbers, Lists};
 use super::places::{LONG, Places, Stretches};
 use super::slot::tag_of;
@@ -82,7 +82,7 @@ impl Index {
     }
 
     /// The limits of a key, but for its first moment. They count if the slot says afterwards that
-    /// it [`is_still`](Packed::is_still) what it was.
+    /// it [`is_still`](super::SeenAt::is_still) what it was.
     #[inline]
     pub(in crate::store) fn limiter(&self, limited: Limited) -> Option<Limiter<'_>> {
         let number = limited.limiter?;
@@ -131,17 +131,17 @@ impl Index {
         }
     }
 
-    /// Puts a new lease of a quota beside what is left, if it is the quota of this version; whether
-    /// it is. Notes whether it was all that there is.
+    /// Puts a new lease of a quota beside what is left, if it is this quota still; whether it is.
+    /// Notes whether it was all that there is.
     pub(in crate::store) fn put_lease(
         &self,
         whose: Whose,
-        since: u64,
+        quota: QuotaMark,
         lease: LeaseWord,
         exhausted: Option<Timestamp>,
     ) -> bool {
         let writer = self.lock();
-        let Some(limiter) = self.of_quota(&writer, whose, since) else { return false };
+        let Some(limiter) = self.of_quota(&writer, whose, quota) else { return false };
         limiter.add_lease(lease);
         limiter.note_exhausted(exhausted);
         true
@@ -151,19 +151,24 @@ impl Index {
     #[cold]
     pub(in crate::store) fn unspend(&self, whose: Whose, from: &Limiter<'_>, lease: LeaseWord) {
         let writer = self.lock();
-        if let Some(limiter) = self.of_quota(&writer, whose, from.since()) {
+        let now = from.quota().and_then(|quota| self.of_quota(&writer, whose, quota));
+        if let Some(limiter) = now {
             limiter.add_lease(lease);
         }
     }
 
-    /// Whether there is a quota.
-    pub(in crate::store) fn has_quota(&self, whose: Whose) -> bool {
-        self.in_force(&self.lock(), whose).is_some_and(|limiter| limiter.has_quota())
+    /// Which quota there is.
+    pub(in crate::store) fn quota(&self, whose: Whose) -> Option<QuotaMark> {
+        self.in_force(&self.lock(), whose)?.quota()
     }
 
-    fn of_quota(&self, writer: &IndexWriter, whose: Whose, since: u64) -> Option<Limiter<'_>> {
-        let limiter = self.in_force(writer, whose)?;
-        (limiter.has_quota() && limiter.since() == since).then_some(limiter)
+    fn of_quota(
+        &self,
+        writer: &IndexWriter,
+        whose: Whose,
+        quota: QuotaMark,
+    ) -> Option<Limiter<'_>> {
+        self.in_force(writer, whose).filter(|limiter| limiter.quota() == Some(quota))
     }
 
     /// Takes what is left of the lease of a quota; with the limits that it was of.

@@ -1,7 +1,7 @@
 //! Lines of keys to their places, when all keys of a store that is opened have been put.
 //!
 //! How many keys are limited isn't known before; until then their lines lie in the order in which
-//! they came. Then room is made for a third more, each line gets a place of its own, in the stretch
+//! they came. Then room is made for a fifth to a third more, each line gets a place of its own, in the stretch
 //! of its key's tag as long as there is room, and they change places among themselves: nothing is
 //! held twice but their numbers, in 4 bytes a line.
 
@@ -319,9 +319,9 @@ mod tests {
             };
             for number in &limited {
                 let whose = Whose::Key(id(*number), None);
-                let since = u64::from(number % 1_000 + 2);
+                let quota = index.quota(whose).unwrap();
                 let lease = LeaseWord::new(None, u64::from(*number) + 1);
-                assert!(index.put_lease(whose, since, lease, None));
+                assert!(index.put_lease(whose, quota, lease, None));
             }
             let state = |index: &Index| -> Vec<_> {
                 limited.iter().map(|number| limiter(index, *number)).collect()

@@ -61,7 +61,8 @@ impl UsageSettings {
     /// Keeps the address of the last use (to the resolution) for so long: at least a minute. After
     /// that no answer shows it. From the database it is gone when the key is next written, or when
     /// the writer comes by: it looks at 2,048 keys whenever it writes, from the newest to the
-    /// oldest and again. Where addresses are kept no more, the writer comes by once.
+    /// oldest and again, but never past a record that can't be read. Where addresses are kept no
+    /// more, the writer comes by once.
     pub fn addresses(self, keep: Duration) -> Self {
         Self { addresses: Some(keep), ..self }
     }

@@ -9,9 +9,10 @@ use crate::id::KeyId;
 use crate::store::core::Core;
 use crate::store::error::Error;
 
-/// How many keys are looked at whenever something is written: at intervals of 30 seconds a million
-/// in 4 hours, each time in a few milliseconds.
-const PAGE: usize = 2_048;
+/// How many keys are looked at whenever something is written, so many at a time: at intervals of 30
+/// seconds a million in 4 hours.
+const KEYS: usize = 2_048;
+const PAGE: usize = 256;
 
 /// How far the keys have been looked through, newest first.
 #[derive(Debug, Default)]
@@ -33,23 +34,34 @@ impl UsageSettings {
 
 impl Core {
     /// Looks at some more keys, and forgets addresses that were kept long enough.
-    pub(super) fn sweep_addresses(self: &Arc<Self>) -> Result<(), Error> {
+    pub(in crate::store) fn sweep_addresses(self: &Arc<Self>) -> Result<(), Error> {
         let Some(usage) = &self.usage else { return Ok(()) };
         let mut progress = usage.sweep.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if progress.is_done {
-            return Ok(());
+        for _ in 0..KEYS / PAGE {
+            if progress.is_done {
+                break;
+            }
+            progress.before = self.sweep_page(usage.settings, progress.before)?;
+            if progress.before.is_none() {
+                progress.is_done = usage.settings.addresses.is_none();
+                break;
+            }
         }
+        Ok(())
+    }
+
+    /// The same for a page of keys; where the next begins.
+    fn sweep_page(
+        self: &Arc<Self>,
+        settings: UsageSettings,
+        before: Option<KeyId>,
+    ) -> Result<Option<KeyId>, Error> {
         let now = self.now();
-        let query = KeyPageQuery {
-            filter: KeyFilter { owner: None, kind: None, states: StateSet::ALL, now },
-            before: progress.before,
-            after: None,
-            limit: PAGE,
-            examine: PAGE,
-        };
+        let filter = KeyFilter { owner: None, kind: None, states: StateSet::ALL, now };
+        let query = KeyPageQuery { filter, before, after: None, limit: PAGE, examine: PAGE };
         let page = self.backend.page_keys(&query)?;
         let of: Vec<UsageOf> = page.keys.iter().map(|key| UsageOf::Key(key.id)).collect();
-        let before = usage.settings.forget_before(now);
+        let before = settings.forget_before(now);
         let old: Vec<UsageChange> = page
             .keys
             .iter()
@@ -58,18 +70,14 @@ impl Core {
             .map(|(key, _)| UsageChange::ForgetAddress(key.id, before))
             .collect();
         if !old.is_empty() {
-            let lead = self.committer.pause();
-            self.check_open()?;
+            let _lead = self.turn_to_write_usage()?;
             if let Err(error) = self.backend.take_in_usage(&old) {
                 if error.kind() == BackendErrorKind::OutcomeUnknown {
                     self.suspend_judgement(&self.lock_applying(), &[]);
                 }
                 return Err(error.into());
             }
-            drop(lead);
         }
-        progress.before = page.next;
-        progress.is_done = page.next.is_none() && usage.settings.addresses.is_none();
-        Ok(())
+        Ok(page.next)
     }
 }

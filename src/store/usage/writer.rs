@@ -8,6 +8,7 @@ use super::collector::Collector;
 use crate::backend::{Backend, BackendError, BackendErrorKind, UsageChange};
 use crate::clock::Timestamp;
 use crate::key::Used;
+use crate::store::commit::Lead;
 use crate::store::core::Core;
 use crate::store::error::{Error, Unavailable};
 
@@ -74,6 +75,8 @@ impl Core {
                 }
                 let Some(core) = core.upgrade() else { return };
                 has_failed = core.flush_usage().is_err();
+                // Where it fails it goes on the next time.
+                let _ = core.sweep_addresses();
                 due = Instant::now() + interval;
             }
         };
@@ -88,18 +91,14 @@ impl Core {
             .into()
     }
 
-    /// Writes all that was used up to now, and forgets some of what is too old.
+    /// Writes all that was used up to now.
     pub(in crate::store) fn flush_usage(self: &Arc<Self>) -> Result<(), Error> {
         let Some(usage) = &self.usage else { return Ok(()) };
         usage.gather();
         let departure = usage.waiting().next_departure();
         let mut size = FIRST;
         loop {
-            let lead = self.committer.pause();
-            if self.gate.is_recovering() {
-                self.recover_led(&lead)?;
-            }
-            self.check_open()?;
+            let lead = self.turn_to_write_usage()?;
             match usage.write_some(&*self.backend, departure, &mut size, self.now()) {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -115,7 +114,17 @@ impl Core {
             std::thread::yield_now();
             usage.gather();
         }
-        self.sweep_addresses()
+        Ok(())
+    }
+
+    /// The turn to write, in a store that is open and knows what it holds.
+    pub(super) fn turn_to_write_usage(self: &Arc<Self>) -> Result<Lead<'_>, Error> {
+        let lead = self.committer.pause();
+        if self.gate.is_recovering() {
+            self.recover_led(&lead)?;
+        }
+        self.check_open()?;
+        Ok(lead)
     }
 
     /// The same at the end, when nobody commits any more.
