@@ -43,11 +43,11 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         self.verify_request(&VerifyRequest::new(token))
     }
 
-    /// Judges a token. Does no I/O, allocates nothing and waits for nobody, with one exception: of a
+    /// Judges a token. Does no I/O, allocates nothing and waits for nobody, with two exceptions. Of a
     /// quota this process holds a lease, and where that has run out, the verification that needs
     /// more waits for one durable write (with others that need more at that moment, for the same
-    /// one). And where a use of a limited key must be given back, since another came between, that
-    /// waits for its turn to change the index in memory.
+    /// one). And where a use must be given back, since another came between, that waits for its
+    /// turn to change the index in memory.
     ///
     /// After the secret, in this order: the key's state, its first moment, the address, the rate,
     /// the quota; of each the key's and its owner's. What is refused has used nothing up.
