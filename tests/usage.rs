@@ -228,6 +228,25 @@ fn addresses_of_keys_that_are_used_no_more_are_forgotten() {
     }
 }
 
+/// Whoever can't look for old addresses has written what was used all the same, and looks again.
+#[test]
+fn what_was_used_is_written_though_addresses_are_not_looked_for() {
+    let (world, backend) = World::new(quiet().addresses(HOUR));
+    let (used, unused) = (world.key("org"), world.key("other"));
+    world.from(&unused.token, [192, 0, 2, 1]);
+    world.store.flush_usage().unwrap();
+    world.clock.advance(HOUR + MINUTE);
+    world.verify(&used.token);
+    let moment = Moment::Before(BackendErrorKind::Corrupt);
+    backend.inject(Fault { target: Target::Reads, nth: 1, moment, lasting: true });
+    assert!(world.store.flush_usage().is_err());
+    backend.heal();
+    assert!(written(&*backend, used.key.id).last_used_at.is_some());
+    assert!(written(&*backend, unused.key.id).last_address.is_some());
+    world.store.flush_usage().unwrap();
+    assert_eq!(written(&*backend, unused.key.id).last_address, None);
+}
+
 #[test]
 fn addresses_that_are_kept_no_more_are_forgotten() {
     let dir = TempDir::new().unwrap();

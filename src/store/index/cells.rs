@@ -38,11 +38,19 @@ impl fmt::Debug for Cell {
 pub(super) struct Cells(Pages<Cell, LARGEST>);
 
 /// Which numbers are free. For the writer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Numbers {
     next: u32,
     /// First in, first out, so that a line rests as long as can be.
     free: VecDeque<u32>,
+    /// [`REST`], but in tests that look at what happens without.
+    pub(super) rest: usize,
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self { next: 0, free: VecDeque::new(), rest: REST }
+    }
 }
 
 impl Cell {
@@ -130,7 +138,7 @@ impl Cells {
 impl Numbers {
     /// A line for somebody; `None` past the limit.
     pub(super) fn take<'a>(&mut self, cells: &'a Cells) -> Option<(u32, &'a Cell)> {
-        if self.free.len() <= REST
+        if self.free.len() <= self.rest
             && let Some(cell) = cells.get_or_make(self.next)
         {
             self.next += 1;

@@ -28,7 +28,7 @@ pub(super) struct Lists(Cells);
 /// The writer's side.
 #[derive(Debug, Default)]
 pub(super) struct ListNumbers {
-    numbers: Numbers,
+    pub(super) numbers: Numbers,
     by_list: HashMap<Arc<Networks>, u32>,
     /// Each list, and how many refer to it.
     by_number: HashMap<u32, (Arc<Networks>, usize)>,

@@ -54,7 +54,7 @@ pub(super) fn first_of(tag: u64, stretches: u32) -> u32 {
 }
 
 /// Which lines of keys are free. For the writer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Places {
     /// How many lines there are.
     all: u32,
@@ -62,12 +62,20 @@ pub(super) struct Places {
     rested: Bits,
     /// Those that were freed last, the first of them in front.
     resting: VecDeque<u32>,
+    /// [`REST`], but in tests that look at what happens without.
+    pub(super) rest: usize,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self::new(0, Bits::default())
+    }
 }
 
 impl Places {
     /// Of so many lines these are free, and none was used lately.
     pub(super) fn new(all: u32, rested: Bits) -> Self {
-        Self { all, rested, resting: VecDeque::new() }
+        Self { all, rested, resting: VecDeque::new(), rest: REST }
     }
 
     /// A line for somebody, of the stretch that begins with this one if one of it has rested; `None`
@@ -92,7 +100,7 @@ impl Places {
     /// Nobody will be led to the line any more.
     pub(super) fn give_back(&mut self, number: u32) {
         self.resting.push_back(number);
-        if self.resting.len() > REST
+        if self.resting.len() > self.rest
             && let Some(rested) = self.resting.pop_front()
         {
             self.rested.insert(rested);
