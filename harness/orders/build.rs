@@ -23,6 +23,9 @@ const MODEL: &[Change] = &[
     ),
     ("commit", "use super::error::Error;", "use keyhasp::Error;"),
     ("commit", "use crate::backend::", "use keyhasp::backend::"),
+    ("directory", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
+    ("directory", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
+    ("directory", "const MAX_DEPTH: u32 = 20;", "const MAX_DEPTH: u32 = 2;"),
     ("group", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
     ("group", "type Unit = slot::Unit<64>;", "type Unit = slot::Unit<1>;"),
     ("group", "const MAX_UNITS: usize = 16;", "const MAX_UNITS: usize = 2;"),
@@ -37,9 +40,6 @@ const MODEL: &[Change] = &[
     ("slot", "pub(in crate::store)", "pub(super)"),
     // Two words show whether they belong together as well as seven do.
     ("slot", "; 7]", "; 2]"),
-    ("table", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
-    ("table", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
-    ("table", "const MAX_DEPTH: u32 = 20;", "const MAX_DEPTH: u32 = 2;"),
 ];
 
 /// Defects, each of which a model must find.
@@ -59,21 +59,28 @@ const DEFECTS: &[(&str, &[Change])] = &[
         "retired_before_announced",
         &[(
             "table",
-            "self.announce(number, writer.groups[number as usize].depth, tag);\n            old.into_iter().for_each(Slot::retire);",
-            "old.into_iter().for_each(Slot::retire);\n            self.announce(number, writer.groups[number as usize].depth, tag);",
+            "self.directory.announce(writer.groups[number as usize].depth, tag, [number; 2]);\n            old.into_iter().for_each(Slot::retire);",
+            "old.into_iter().for_each(Slot::retire);\n            self.directory.announce(writer.groups[number as usize].depth, tag, [number; 2]);",
         )],
     ),
     (
         "never_announced",
-        &[("table", "self.announce(number, writer.groups[number as usize].depth, tag);", "")],
+        &[(
+            "table",
+            "self.directory.announce(writer.groups[number as usize].depth, tag, [number; 2]);",
+            "",
+        )],
     ),
-    ("looked_once", &[("table", "if !moved {", "if !moved || true {")]),
+    (
+        "looked_once",
+        &[("table", "if !self.lead.has_moved() {", "if !self.lead.has_moved() || true {")],
+    ),
     (
         "depth_not_looked_at",
         &[(
-            "table",
-            "\n                || self.table.depth.load(Ordering::Acquire) != self.depth;",
-            ";",
+            "directory",
+            "\n            || self.directory.depth.load(Ordering::Acquire) != self.depth",
+            "",
         )],
     ),
     (
@@ -86,8 +93,8 @@ const DEFECTS: &[(&str, &[Change])] = &[
             ),
             (
                 "table",
-                "let half = self.span(old_depth) / 2;",
-                "old.iter().for_each(Slot::clear);\n        let half = self.span(old_depth) / 2;",
+                "self.directory.announce(old_depth, tag, targets);",
+                "old.iter().for_each(Slot::clear);\n        self.directory.announce(old_depth, tag, targets);",
             ),
         ],
     ),
@@ -109,9 +116,10 @@ const DEFECTS: &[(&str, &[Change])] = &[
     ),
 ];
 
-const SOURCES: [(&str, &str); 7] = [
+const SOURCES: [(&str, &str); 8] = [
     ("cells", "src/store/index/cells.rs"),
     ("commit", "src/store/commit.rs"),
+    ("directory", "src/store/index/directory.rs"),
     ("group", "src/store/index/group.rs"),
     ("interned", "src/store/index/interned.rs"),
     ("pages", "src/store/index/pages.rs"),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use common::{World, builder, catalogue, clock, prefix};
 use keyhasp::backend::{Backend, Memory};
+use keyhasp::store::PepperProblem;
 use keyhasp::{
     Access, AdminKeys, Catalogue, ChangeRules, CreateKey, Error, EventKind, KeyStore, ListEvents,
     Peppers, Refusal, Store, StoreRules,
@@ -118,4 +119,30 @@ fn a_new_pepper_is_noted_with_an_event() {
     let admin = AdminKeys::new(Arc::new(store), "root").unwrap();
     let events = admin.events(&ListEvents::new()).unwrap().items;
     assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::PepperAdded]);
+}
+
+/// Of two that add a pepper at the same moment, the slower one takes the other's into account.
+#[test]
+fn peppers_that_meet_are_compared() {
+    let opened_beside = |other: Peppers| {
+        let (clock, database) = (clock(), Arc::new(keep_open::KeepOpen::new(Memory::new())));
+        let with = move |peppers, clock: &_| builder(clock, 1).peppers(peppers);
+        drop(builder(&clock, 1).open_on(Arc::clone(&database) as _).unwrap());
+        let (beside, clock_beside) = (Arc::clone(&database), Arc::clone(&clock));
+        database.overtake(move || drop(with(other, &clock_beside).open_on(beside).unwrap()));
+        let mine = Peppers::new(3, [3; 32]).unwrap();
+        let opened = with(mine, &clock).open_on(Arc::clone(&database) as _).map(drop);
+        let known = database.header().unwrap().peppers;
+        (opened, known.into_iter().map(|check| check.number.get()).collect::<Vec<_>>())
+    };
+    let (opened, known) = opened_beside(Peppers::new(2, [2; 32]).unwrap());
+    assert!(opened.is_ok(), "{opened:?}");
+    assert_eq!(known, [0, 2, 3]);
+    let (opened, known) = opened_beside(Peppers::new(3, [3; 32]).unwrap());
+    assert!(opened.is_ok(), "{opened:?}");
+    assert_eq!(known, [0, 3]);
+    let wrong = PepperProblem::Wrong;
+    let (opened, known) = opened_beside(Peppers::new(3, [4; 32]).unwrap());
+    assert!(matches!(opened, Err(Error::Pepper { number: 3, problem }) if problem == wrong));
+    assert_eq!(known, [0, 3]);
 }

@@ -18,6 +18,7 @@
 //! seen to have changed under it.
 
 mod cells;
+mod directory;
 mod entry;
 mod group;
 mod hints;

@@ -1,30 +1,22 @@
 //! From a tag to its slots.
 //!
-//! A directory over the tag's leading bits (extendible hashing, Fagin et al. 1979) leads to a
-//! group of up to 16 units of 512 slots, with linear probing inside the group. A full group is
-//! made anew with one unit more, or splits in two; so the index grows by parts, is never much
-//! emptier than it must be, and what a group leaves behind is used by the next. Directory and
-//! groups are small enough to stay in a core's own cache.
+//! The directory leads to a group of up to 16 units of 512 slots, with linear probing inside the
+//! group. A full group is made anew with one unit more, or splits in two; so the index grows by
+//! parts, is never much emptier than it must be, and what a group leaves behind is used by the
+//! next. Directory and groups are small enough to stay in a core's own cache.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
+use super::directory::{AtItsDeepest, Directory, Lead, MAX_DEPTH};
 use super::group::{Group, GroupFull, MAX_UNITS, Run, UNIT_SLOTS, Unit, Units, room};
 use super::pages::Pages;
 use super::slot::{Found, Seen, Slot, TAG_BITS, Words};
 
-/// The greatest depth of the directory: 2^20 groups.
-const MAX_DEPTH: u32 = 20;
 /// What the halves of a split group begin with.
 const SPLIT_UNITS: usize = MAX_UNITS / 2;
 
 /// What readers see.
 #[derive(Debug)]
 pub(super) struct Table {
-    depth: AtomicU32,
-    /// One directory for each depth; that of a smaller depth is stale once a greater one is
-    /// published. An entry is the number of a group and, above it, how often it was announced.
-    directories: Box<[OnceLock<Box<[AtomicU64]>>]>,
+    directory: Directory,
     groups: Pages<Group, { 1 << 10 }>,
     units: Units,
 }
@@ -57,27 +49,28 @@ impl From<GroupFull> for TableFull {
     }
 }
 
+impl From<AtItsDeepest> for TableFull {
+    fn from(_: AtItsDeepest) -> Self {
+        Self
+    }
+}
+
 /// A search that knows where it will look first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Probe<'a> {
     table: &'a Table,
     tag: u64,
-    depth: u32,
-    entry: &'a AtomicU64,
-    before: u64,
+    lead: Lead<'a>,
     run: Run<'a>,
 }
 
 impl Table {
     pub(super) fn new(writer: &mut Writer) -> Self {
-        let table = Self {
-            depth: AtomicU32::new(0),
-            directories: (0..=MAX_DEPTH).map(|_| OnceLock::new()).collect(),
-            groups: Pages::new(),
-            units: Pages::new(),
-        };
-        let first = table.make_group(writer, 0, 1).unwrap_or_default();
-        table.directories[0].get_or_init(|| Box::new([AtomicU64::new(first.into())]));
+        // The first group of all has the number 0.
+        let table =
+            Self { directory: Directory::new(0), groups: Pages::new(), units: Pages::new() };
+        let made = table.make_group(writer, 0, 1);
+        debug_assert!(matches!(made, Ok(0)), "the first group: {made:?}");
         table
     }
 
@@ -86,17 +79,13 @@ impl Table {
     #[inline(always)]
     pub(super) fn probe(&self, tag: u64) -> Option<Probe<'_>> {
         loop {
-            let depth = self.depth.load(Ordering::Acquire);
-            let entry = self.entry(depth, tag)?;
-            let before = entry.load(Ordering::Acquire);
-            if let Some(run) = self.run(number_of(before), tag) {
+            let lead = self.directory.lead(tag)?;
+            if let Some(run) = self.run(lead.group(), tag) {
                 run.prefetch();
-                return Some(Probe { table: self, tag, depth, entry, before, run });
+                return Some(Probe { table: self, tag, lead, run });
             }
             // The group was given up meanwhile, so the directory has moved on.
-            if entry.load(Ordering::Acquire) == before
-                && self.depth.load(Ordering::Acquire) == depth
-            {
+            if !lead.has_moved() {
                 return None;
             }
         }
@@ -104,10 +93,7 @@ impl Table {
 
     /// Has fetched what adding under a tag looks at first.
     pub(super) fn prepare(&self, tag: u64) {
-        let depth = self.depth.load(Ordering::Relaxed);
-        let entry = self.entry(depth, tag).map(|entry| entry.load(Ordering::Relaxed));
-        let run = entry.and_then(|entry| self.run(number_of(entry), tag));
-        if let Some(run) = run {
+        if let Some(run) = self.directory.group(tag).and_then(|group| self.run(group, tag)) {
             run.first().prefetch();
         }
     }
@@ -127,7 +113,7 @@ impl Table {
         let sizes = (0..=MAX_DEPTH).find_map(|depth| Some((depth, fitting(depth)?)));
         let (depth, units) = sizes.ok_or(TableFull)?;
         for depth in 0..depth {
-            self.double(depth)?;
+            self.directory.double()?;
             self.renew_all(writer, depth, &[1; 2])?;
         }
         self.renew_all(writer, depth, &[units])
@@ -137,8 +123,8 @@ impl Table {
     fn renew_all(&self, writer: &mut Writer, depth: u32, units: &[usize]) -> Result<(), TableFull> {
         for group in 0..1 << depth {
             let tag = group << (TAG_BITS - depth);
-            let entry = self.entry(self.depth.load(Ordering::Relaxed), tag).ok_or(TableFull)?;
-            self.renew(writer, number_of(entry.load(Ordering::Relaxed)), tag, units)?;
+            let number = self.directory.group(tag).ok_or(TableFull)?;
+            self.renew(writer, number, tag, units)?;
         }
         Ok(())
     }
@@ -177,7 +163,7 @@ impl Table {
             writer.groups[number as usize].used += usize::from(run.fill(tag, words)?);
         }
         if !old.is_empty() {
-            self.announce(number, writer.groups[number as usize].depth, tag);
+            self.directory.announce(writer.groups[number as usize].depth, tag, [number; 2]);
             old.into_iter().for_each(Slot::retire);
         }
         Ok(())
@@ -185,9 +171,7 @@ impl Table {
 
     /// What lives under a tag. For the writer.
     pub(super) fn contents(&self, tag: u64) -> Vec<Words> {
-        let depth = self.depth.load(Ordering::Relaxed);
-        let number = self.entry(depth, tag).map(|entry| number_of(entry.load(Ordering::Relaxed)));
-        let run = number.and_then(|number| self.run(number, tag));
+        let run = self.directory.group(tag).and_then(|number| self.run(number, tag));
         let used = run.iter().flat_map(Run::used);
         used.filter(|slot| slot.tag() == Some(tag)).map(Slot::contents).collect()
     }
@@ -204,7 +188,7 @@ impl Table {
             for slot in run.iter() {
                 let Some(tag) = slot.tag().filter(|tag| !keep(*tag)) else { continue };
                 gone(&slot.contents());
-                self.announce(number, info.depth, tag);
+                self.directory.announce(info.depth, tag, [number; 2]);
                 slot.retire();
             }
         }
@@ -212,15 +196,7 @@ impl Table {
 
     /// All groups, in the order of their tags. For the writer.
     pub(super) fn runs(&self) -> impl Iterator<Item = Run<'_>> {
-        let depth = self.depth.load(Ordering::Relaxed);
-        let entries = self.directories[depth as usize].get().into_iter().flatten();
-        let mut before = None;
-        entries.filter_map(move |entry| {
-            let number = number_of(entry.load(Ordering::Relaxed));
-            // Several entries in a row may lead to it.
-            let is_next = before.replace(number) != Some(number);
-            is_next.then(|| self.run(number, 0)).flatten()
-        })
+        self.directory.groups().filter_map(|number| self.run(number, 0))
     }
 
     /// The group of a tag, after growing or cleaning it until so many more fit.
@@ -231,9 +207,7 @@ impl Table {
         more: usize,
     ) -> Result<u32, TableFull> {
         loop {
-            let depth = self.depth.load(Ordering::Relaxed);
-            let entry = self.entry(depth, tag).ok_or(TableFull)?;
-            let number = number_of(entry.load(Ordering::Relaxed));
+            let number = self.directory.group(tag).ok_or(TableFull)?;
             let run = self.run(number, tag).ok_or(TableFull)?;
             let units = run.len();
             let info = writer.groups[number as usize];
@@ -246,8 +220,8 @@ impl Table {
             match (1..=MAX_UNITS).find(|units| room(*units) >= needed) {
                 Some(needed) => self.renew(writer, number, tag, &[needed.max(units)])?,
                 None => {
-                    if info.depth == depth {
-                        self.double(depth)?;
+                    if info.depth == self.directory.depth() {
+                        self.directory.double()?;
                     }
                     self.renew(writer, number, tag, &[SPLIT_UNITS; 2])?;
                 }
@@ -279,6 +253,9 @@ impl Table {
             let units = (*units..=MAX_UNITS).find(fits).unwrap_or(MAX_UNITS);
             targets[at] = self.make_group(writer, depth, units)?;
         }
+        if !splits {
+            targets[1] = targets[0];
+        }
         for slot in old.iter() {
             let Some(tag) = slot.tag() else { continue };
             let target = targets[half_of(tag)];
@@ -286,13 +263,7 @@ impl Table {
             run.fill(tag, &slot.contents())?;
             writer.groups[target as usize].used += 1;
         }
-        let half = self.span(old_depth) / 2;
-        for (at, entry) in self.entries(old_depth, tag).enumerate() {
-            // The first half of the old group's entries have 0 as the next bit.
-            let target = targets[usize::from(splits && at >= half)];
-            let announced = entry.load(Ordering::Relaxed) >> 32;
-            entry.store(announced.wrapping_add(1) << 32 | u64::from(target), Ordering::Release);
-        }
+        self.directory.announce(old_depth, tag, targets);
         // Readers still in the old group find it emptied, and look again.
         old.iter().for_each(Slot::clear);
         writer.free_units.extend(old.units());
@@ -329,47 +300,6 @@ impl Table {
         Ok(number)
     }
 
-    /// Publishes a directory twice as long.
-    fn double(&self, depth: u32) -> Result<(), TableFull> {
-        if depth == MAX_DEPTH {
-            return Err(TableFull);
-        }
-        let old = self.directories[depth as usize].get().ok_or(TableFull)?;
-        self.directories[depth as usize + 1].get_or_init(|| {
-            let twice = old.iter().flat_map(|entry| [entry, entry]);
-            twice.map(|entry| AtomicU64::new(entry.load(Ordering::Relaxed))).collect()
-        });
-        self.depth.store(depth + 1, Ordering::Release);
-        Ok(())
-    }
-
-    /// Says that something in this tag's group moved.
-    fn announce(&self, number: u32, group_depth: u32, tag: u64) {
-        for entry in self.entries(group_depth, tag) {
-            let announced = entry.load(Ordering::Relaxed) >> 32;
-            entry.store(announced.wrapping_add(1) << 32 | u64::from(number), Ordering::Release);
-        }
-    }
-
-    /// How many entries of the directory lead to a group of this depth.
-    fn span(&self, group_depth: u32) -> usize {
-        1 << (self.depth.load(Ordering::Relaxed) - group_depth)
-    }
-
-    /// The entries that lead to the group of this depth under which the tag lies.
-    fn entries(&self, group_depth: u32, tag: u64) -> impl Iterator<Item = &AtomicU64> {
-        let depth = self.depth.load(Ordering::Relaxed);
-        let span = self.span(group_depth);
-        let first = (tag >> (TAG_BITS - group_depth)) as usize * span;
-        let directory = self.directories[depth as usize].get();
-        directory.into_iter().flat_map(move |directory| &directory[first..first + span])
-    }
-
-    #[inline]
-    fn entry(&self, depth: u32, tag: u64) -> Option<&AtomicU64> {
-        self.directories[depth as usize].get()?.get((tag >> (TAG_BITS - depth)) as usize)
-    }
-
     #[inline]
     fn run(&self, number: u32, tag: u64) -> Option<Run<'_>> {
         self.groups.get(number)?.run(&self.units, tag)
@@ -394,9 +324,7 @@ impl<'a> Probe<'a> {
                 }
             }
             // A slot is announced before it is retired, so whoever missed it sees this.
-            let moved = self.entry.load(Ordering::Acquire) != self.before
-                || self.table.depth.load(Ordering::Acquire) != self.depth;
-            if !moved {
+            if !self.lead.has_moved() {
                 return None;
             }
             self = self.table.probe(self.tag)?;
@@ -404,20 +332,10 @@ impl<'a> Probe<'a> {
     }
 }
 
-/// The group of a directory's entry.
-#[inline]
-fn number_of(entry: u64) -> u32 {
-    // The lower half.
-    #[allow(clippy::cast_possible_truncation)]
-    {
-        entry as u32
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use proptest::prelude::*;
 
@@ -493,9 +411,8 @@ mod tests {
             let mut writer = Writer::default();
             let table = Table::new(&mut writer);
             table.make_room(&mut writer, keys).unwrap();
-            let groups = |writer: &Writer| {
-                (writer.groups.len(), writer.units, table.depth.load(Ordering::Relaxed))
-            };
+            let groups =
+                |writer: &Writer| (writer.groups.len(), writer.units, table.directory.depth());
             let before = groups(&writer);
             for i in 0..keys {
                 assert!(table.add(&mut writer, tag(i), &[words(i)]).unwrap());
