@@ -47,7 +47,8 @@ fn all() -> Watch {
 }
 
 fn open(watch: Watch, backend: &Arc<dyn Backend>, clock: &Arc<ManualClock>) -> Arc<Store> {
-    let configure = |builder: StoreBuilder| builder.watch(watch.only_when_asked());
+    let configure =
+        |builder: StoreBuilder| builder.watch(watch.only_when_asked()).usage(UsageSettings::new());
     // Ids and tokens are drawn anew each time.
     let seed = u64::try_from(clock.monotonic().as_nanos()).unwrap();
     Arc::new(configure(builder(clock, seed)).open_on(Arc::clone(backend)).unwrap())
@@ -232,6 +233,16 @@ fn each_earlier_token_in_use_is_told_whichever_ends_first() {
 }
 
 #[test]
+fn unused_keys_are_told_of_only_where_uses_are_kept() {
+    let watch = Watch::new().keys_unused_for(DAY);
+    let refused = builder(&clock(), 1).watch(watch).open(Memory::new()).unwrap_err();
+    assert!(matches!(&refused, keyhasp::Error::Invalid(why) if why.field() == "keys_unused_for"));
+    assert!(refused.to_string().contains("StoreBuilder::usage"), "{refused}");
+    let keeping = builder(&clock(), 1).watch(watch).usage(UsageSettings::new());
+    assert!(keeping.open(Memory::new()).is_ok());
+}
+
+#[test]
 fn windows_of_refusals_have_limits() {
     for window in [Duration::ZERO, DAY + Duration::from_millis(1)] {
         let watch = Watch::new().refusals(1, window);
@@ -369,7 +380,8 @@ fn two_processes_tell_once() {
     let open = |seed| {
         let options = SqliteOptions::shared(Duration::from_secs(600)).unwrap();
         let database = Sqlite::open(directory.path().join("keys.db"), options).unwrap();
-        let store = builder(&world_clock, seed).watch(all().only_when_asked()).open(database);
+        let builder = builder(&world_clock, seed).usage(UsageSettings::new());
+        let store = builder.watch(all().only_when_asked()).open(database);
         Arc::new(store.unwrap())
     };
     let (one, other) = (open(1), open(2));

@@ -285,7 +285,8 @@ impl Plan {
         let is_accepted = |number: PrefixNumber| {
             new.prefixes.accepted().any(|accepted| accepted.number == number)
         };
-        // Of several rules the last by name, whatever the order in which a backend shows its keys.
+        // Of several rules `keep_standard_key`, else the last by name, whatever the order in which a
+        // backend shows its keys.
         let mut forbidden = None;
         let mut names = BTreeMap::new();
         let mut standard: BTreeMap<OwnerId, bool> = BTreeMap::new();

@@ -24,7 +24,7 @@ impl KeyCounts {
         Self { all: 1, live, live_standard: live * u64::from(key.kind == Kind::Standard) }
     }
 
-    /// These counts with one key more.
+    /// These counts and others together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -34,7 +34,7 @@ impl KeyCounts {
         }
     }
 
-    /// These counts with one key less.
+    /// These counts without others; none is less than 0.
     #[must_use]
     pub fn minus(self, other: Self) -> Self {
         Self {

@@ -222,8 +222,8 @@ impl Core {
         Err(RateLimited { status, retry_after: wait.map(|units| rate.duration(units)) })
     }
 
-    /// Gives back all that was taken. It happens only when another came between two looks at a
-    /// limit, or replaced it.
+    /// Gives back all that was taken, when a later limit refused after all: another came between
+    /// two looks at it or replaced it, or a lease for it couldn't be had.
     #[cold]
     fn give_back(&self, one: &Use<'_>, limits: Limits<'_>, taken: &Taken) {
         for (at, (limiter, whose)) in limits.both().into_iter().zip(one.whose()).enumerate() {

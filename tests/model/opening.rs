@@ -27,14 +27,22 @@ pub(crate) fn first(chance: &mut Chance) -> Opening {
     let mut prefixes = prefixes();
     chance.shuffle(&mut prefixes);
     prefixes.truncate(1 + chance.below(4));
-    Opening {
+    let mut opening = Opening {
         catalogue: catalogue(chance),
         prefixes,
         peppers: vec![if chance.percent(30) { 0 } else { 1 }],
         sealing_keys: if cfg!(feature = "sealed") && chance.percent(90) { vec![1] } else { vec![] },
-        usage: UsagePlan::draw(chance),
-        watch: WatchPlan::draw(chance),
-    }
+        usage: None,
+        watch: WatchPlan::default(),
+    };
+    keep_and_watch(&mut opening, chance);
+    opening
+}
+
+/// What of usage is kept, and what is looked out for.
+fn keep_and_watch(opening: &mut Opening, chance: &mut Chance) {
+    opening.usage = UsagePlan::draw(chance);
+    opening.watch = WatchPlan::draw(chance, opening.usage.is_some());
 }
 
 /// With what it is opened anew: another catalogue, the same prefixes in another order, a new
@@ -54,8 +62,7 @@ pub(crate) fn next(chance: &mut Chance, model: &Model) -> Opening {
     }
     opening.peppers = peppers;
     if chance.percent(30) {
-        opening.usage = UsagePlan::draw(chance);
-        opening.watch = WatchPlan::draw(chance);
+        keep_and_watch(&mut opening, chance);
     }
     if cfg!(feature = "sealed") {
         match chance.below(10) {

@@ -128,7 +128,7 @@ impl AdminKeys {
         self.store.list_owners(&self.by, query)
     }
 
-    /// Changes default settings, ceiling or number of keys.
+    /// Changes default settings, ceiling, number of keys or limits.
     ///
     /// # Errors
     /// `Invalid`, and as [`KeyStore`] says.

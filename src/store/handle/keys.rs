@@ -110,7 +110,7 @@ impl<R: Managing> Keys<R> {
         self.store.count_keys(&self.by, query)
     }
 
-    /// Changes name, access, expiry or settings.
+    /// Changes name, access, expiry, settings or limits.
     ///
     /// # Errors
     /// `Invalid`, `Denied`, `NameTaken`, `State` if it is revoked, and as [`KeyStore`] says.

@@ -13,7 +13,7 @@ use crate::id::KeyId;
 use crate::key::{Kind, Standing};
 use crate::permission::{Access, PermissionSet};
 
-/// How many different lists of permissions are remembered, and how many owners.
+/// How many different lists of permissions are remembered.
 const REMEMBERED: usize = 64;
 
 /// What was worked out for records before, and often holds for the next.

@@ -10,7 +10,7 @@
 //! limit there is no line, and none is looked for. A key's line lies, if it can, where its tag says
 //! already ([`places`], [`moves`]), so that it is fetched together with the slot.
 //!
-//! Readers take no lock, write nothing, and wait for nobody. The one writer, behind a mutex, fills
+//! Readers take no lock, write nothing but what a limit counts, and wait for nobody. The one writer, behind a mutex, fills
 //! a free slot, publishes it with one Release store, announces the change in the directory, then
 //! retires the old slot. A reader that finds nothing looks again if the directory says that
 //! something moved meanwhile. What a group leaves behind is used again, never given back, so that

@@ -64,7 +64,7 @@ impl<const OCTETS: usize> fmt::Debug for Unit<OCTETS> {
 
 /// One slot of a unit.
 ///
-/// The sequence in the first word grows with every change of that word, so that a reader who finds
+/// The sequence in the first word grows with every change but that of the reach, so that a reader who finds
 /// it the same after reading the contents has read what belongs to it (a seqlock, Boehm 2012, but
 /// for the waiting: a reader that meets a change goes on, it never spins on a writer).
 #[derive(Clone, Copy, Debug)]

@@ -271,7 +271,7 @@ impl Index {
         }
     }
 
-    /// Two keys may share a tag by chance (one pair in 2^48); the owner's number tells most such
+    /// Two keys may share a tag by chance (one pair in 2^45); the owner's number tells most such
     /// pairs apart, and the store draws another id for a new key that would make one. Of an owner
     /// that isn't known any more, everything under the tag goes: who is left out is refused.
     pub(super) fn replace(

@@ -23,8 +23,8 @@ pub struct KeyUsage {
     pub accepted: Option<u64>,
     /// How often the right secret was refused, by reason.
     pub refused: RefusedCounts,
-    /// How many uses its quota has left at least: what processes have leased and not yet spent
-    /// comes on top.
+    /// How many uses its own quota has left at least: what processes have leased and not yet spent
+    /// comes on top. Its owner's quota isn't in it.
     pub quota_left: Option<u64>,
 }
 

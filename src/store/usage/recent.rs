@@ -14,7 +14,8 @@ const INTERVAL_BITS: u32 = 24;
 const TAG_BITS: u32 = 40;
 
 /// Forgets keys only for others, and then notes them once more than needed. That two keys are taken
-/// for one, and a use in the same interval isn't noted, takes 58 equal random bits.
+/// for one, and a use in the same interval isn't noted, takes 47 equal random bits, or up to 58 in a
+/// larger table.
 #[derive(Debug)]
 pub(super) struct Recent {
     sets: Box<[Set]>,

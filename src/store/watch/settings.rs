@@ -62,7 +62,9 @@ impl Watch {
         self
     }
 
-    /// For keys that weren't used for so long: `KeyUnused`, once until they are used again.
+    /// For keys that weren't used for so long: `KeyUnused`, once until they are used again. For a
+    /// store that keeps what is used alone ([`StoreBuilder::usage`](crate::StoreBuilder::usage)),
+    /// since without it every key would seem unused.
     pub fn keys_unused_for(mut self, time: Duration) -> Self {
         self.unused = Some(time);
         self
@@ -95,8 +97,13 @@ impl Watch {
     }
 
     /// # Errors
-    /// [`Invalid`] for a window of zero, or of more than a day.
-    pub(in crate::store) fn check(&self) -> Result<(), Invalid> {
+    /// [`Invalid`] for unused keys where usage isn't kept, and for a window of zero, or of more
+    /// than a day.
+    pub(in crate::store) fn check(&self, keeps_usage: bool) -> Result<(), Invalid> {
+        if self.unused.is_some() && !keeps_usage {
+            let what = "needs the store to keep usage (`StoreBuilder::usage`)";
+            return Err(Invalid::new("keys_unused_for", Problem::Required { what }));
+        }
         let Some((_, window)) = self.refusals else { return Ok(()) };
         if window.is_zero() || window > Self::MAX_WINDOW {
             let given = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
