@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What kind of trouble a backend is in.
@@ -35,7 +36,8 @@ pub enum BackendErrorKind {
     TimedOut,
 }
 
-/// An error of a backend: kind, operation, the backend's name, and a source.
+/// An error of a backend: kind, operation, the backend's name, the database's place if it has one,
+/// and a source.
 ///
 /// But for [`BackendErrorKind::OutcomeUnknown`], it says that nothing was changed. Neither it nor
 /// its sources show SQL, tokens, digests or stored values.
@@ -44,6 +46,7 @@ pub struct BackendError {
     kind: BackendErrorKind,
     backend: &'static str,
     operation: &'static str,
+    place: Option<Arc<Path>>,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -51,7 +54,14 @@ impl BackendError {
     /// An error of `backend` while doing `operation`.
     #[must_use]
     pub fn new(kind: BackendErrorKind, backend: &'static str, operation: &'static str) -> Self {
-        Self { kind, backend, operation, source: None }
+        Self { kind, backend, operation, place: None, source: None }
+    }
+
+    /// The same error, of the database in this place.
+    #[must_use]
+    pub fn at(mut self, place: &Path) -> Self {
+        self.place = Some(Arc::from(place));
+        self
     }
 
     /// The same with its source; the caller answers for what the source shows.
@@ -79,6 +89,12 @@ impl BackendError {
         self.backend
     }
 
+    /// Where the database lies: its file or directory.
+    #[must_use]
+    pub fn place(&self) -> Option<&Path> {
+        self.place.as_deref()
+    }
+
     /// What was being done.
     #[must_use]
     pub fn operation(&self) -> &'static str {
@@ -103,6 +119,9 @@ impl fmt::Display for BackendError {
             BackendErrorKind::TimedOut => "the database was held by somebody else for too long",
         };
         write!(f, "{}, {}: {what}", self.backend, self.operation)?;
+        if let Some(place) = &self.place {
+            write!(f, ": {}", place.display())?;
+        }
         match &self.source {
             Some(source) => write!(f, " ({source})"),
             None => Ok(()),

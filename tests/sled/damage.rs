@@ -4,8 +4,8 @@
 use std::fs;
 
 use keyhasp::backend::{
-    Backend, BackendErrorKind, EventFilter, EventQuery, KeyFilter, KeyPageQuery, OwnerPageQuery,
-    StateSet,
+    Backend, BackendError, BackendErrorKind, EventFilter, EventQuery, KeyFilter, KeyPageQuery,
+    OwnerPageQuery, StateSet,
 };
 use keyhasp::id::KeyId;
 use proptest::prelude::*;
@@ -74,7 +74,11 @@ fn read_everything(store: &dyn Backend) -> Vec<Result<(), BackendErrorKind>> {
         store.prune_events(at(0)).map(drop),
         store.commit(&[create_key(key("a", 9))]).map(drop),
     ];
-    answers.into_iter().map(|answer| answer.map_err(|error| error.kind())).collect()
+    let kind = |error: BackendError| {
+        assert!(error.place().is_some(), "{error}");
+        error.kind()
+    };
+    answers.into_iter().map(|answer| answer.map_err(kind)).collect()
 }
 
 #[test]

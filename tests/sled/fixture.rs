@@ -58,7 +58,9 @@ impl Fixture {
 
     /// How opening fails.
     pub(crate) fn refusal(&self) -> BackendErrorKind {
-        self.open().unwrap_err().kind()
+        let error = self.open().unwrap_err();
+        assert_eq!(error.place(), Some(self.dir().as_path()), "{error}");
+        error.kind()
     }
 
     pub(crate) fn marker(&self) -> String {

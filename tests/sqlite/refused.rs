@@ -15,8 +15,11 @@ use crate::support::{commit, contents, create_owner, open, owner_id, quick, refu
 fn assert_refused(directory: &TempDir, name: &str, kind: BackendErrorKind) {
     let before = contents(directory.path());
     for options in [quick(), shared()] {
-        let error = refused(directory.path().join(name), options);
+        let path = directory.path().join(name);
+        let error = refused(&path, options);
         assert_eq!(error.kind(), kind, "{name}: {error}");
+        assert_eq!(error.place(), Some(path.as_path()));
+        assert!(error.to_string().contains(&path.display().to_string()), "{error}");
         assert_eq!(error.operation(), "open");
     }
     assert_eq!(contents(directory.path()), before, "{name}");

@@ -59,7 +59,7 @@ fn errors_of_damaged_tables() {
 #[test]
 fn errors_of_opening() {
     let directory = tempdir().unwrap();
-    let path = directory.path().join("canary.db");
+    let path = directory.path().join("note.db");
     std::fs::write(&path, "canary").unwrap();
     assert_silent(&refused(&path, quick()));
     let path = directory.path().join("keys.db");

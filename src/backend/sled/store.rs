@@ -50,12 +50,13 @@ impl Sled {
     /// directory, or lies in none; `Foreign` for a directory with other things in it; `Newer`,
     /// `ReadOnly`, `AlreadyOpen`, `Corrupt` and `Io` as their names say.
     pub fn open(dir: impl AsRef<Path>, options: SledOptions) -> Result<Self, BackendError> {
-        let opened = Place::at(dir.as_ref(), options.sync).and_then(|place| {
+        let dir = dir.as_ref();
+        let opened = Place::at(dir, options.sync).and_then(|place| {
             let live = Live::open(&place, &options)?;
             let last = live.engine()?.last_event()?;
             Ok((place, live, last))
         });
-        let (place, live, last) = opened.map_err(|fault| fault.during("open"))?;
+        let (place, live, last) = opened.map_err(|fault| fault.during("open").at(dir))?;
         let announcer = Announcer::default();
         announcer.announce(last);
         Ok(Self { place, options, turn: Mutex::new(()), live: RwLock::new(Some(live)), announcer })
@@ -77,7 +78,7 @@ impl Sled {
     ) -> Result<T, BackendError> {
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
         let live = live.as_ref().ok_or_else(|| closed(operation))?;
-        live.engine().and_then(work).map_err(|fault| fault.during(operation))
+        live.engine().and_then(work).map_err(|fault| self.failed(operation, fault))
     }
 
     /// Writes what was decided in this turn. An error is of unknown outcome, or nothing happened.
@@ -88,9 +89,18 @@ impl Sled {
         let mut live = self.live_mut();
         let live = live.as_mut().ok_or_else(|| closed(operation))?;
         live.write(&self.place, writes).map_err(|fault| match fault {
-            WriteFault::Before(fault) => fault.during(operation),
-            WriteFault::Unknown(fault) => fault.during(operation).of_unknown_outcome(),
+            WriteFault::Before(fault) => self.failed(operation, fault),
+            WriteFault::Unknown(fault) => self.failed(operation, fault).of_unknown_outcome(),
         })
+    }
+
+    /// What an overlay of its records came to.
+    fn decided<T>(&self, decided: Result<T, BackendError>) -> Result<T, BackendError> {
+        decided.map_err(|error| error.at(self.place.dir()))
+    }
+
+    fn failed(&self, operation: &'static str, fault: Fault) -> BackendError {
+        fault.during(operation).at(self.place.dir())
     }
 
     /// Removes up to [`CHUNK`] events that are the oldest, before `before`, and not the newest.
@@ -219,7 +229,7 @@ impl Backend for Sled {
                 batch.iter().map(|change| apply(&mut overlay, change)).collect();
             Ok(outcome.map(|outcome| (outcome, overlay.into_writes())))
         })?;
-        let (outcome, writes) = decided?;
+        let (outcome, writes) = self.decided(decided)?;
         self.write(OPERATION, &writes)?;
         if let Some(applied) = outcome.iter().rev().find_map(|one| one.as_ref().ok()) {
             self.announcer.announce(applied.last_event);
@@ -286,7 +296,7 @@ impl Backend for Sled {
             let outcome = apply_usage(&mut overlay, batch);
             Ok(outcome.map(|outcome| (outcome, overlay.into_writes())))
         })?;
-        let (outcome, writes) = decided?;
+        let (outcome, writes) = self.decided(decided)?;
         self.write(OPERATION, &writes).map(|()| outcome)
     }
 
@@ -301,7 +311,7 @@ impl Backend for Sled {
         let live = live.as_mut().ok_or_else(|| closed(OPERATION))?;
         let recovered = live.recover(&self.place, &self.options);
         let last = recovered.and_then(|()| live.engine()?.last_event());
-        self.announcer.announce(last.map_err(|fault| fault.during(OPERATION))?);
+        self.announcer.announce(last.map_err(|fault| self.failed(OPERATION, fault))?);
         Ok(())
     }
 
@@ -309,6 +319,7 @@ impl Backend for Sled {
         let _turn = self.take_turn();
         let live = self.live_mut().take();
         self.announcer.announce(u64::MAX);
-        live.map_or(Ok(()), |live| live.close(&self.place)).map_err(|fault| fault.during("close"))
+        let closed = live.map_or(Ok(()), |live| live.close(&self.place));
+        closed.map_err(|fault| self.failed("close", fault))
     }
 }

@@ -58,7 +58,8 @@ impl Sqlite {
     /// - `ReadOnly`: the file or its directory can't be written to;
     /// - others, when the engine or the operating system fails.
     pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, BackendError> {
-        Self::try_open(path.as_ref(), &options).map_err(|fault| fault.during("open"))
+        let path = path.as_ref();
+        Self::try_open(path, &options).map_err(|fault| fault.during("open").at(path))
     }
 
     fn try_open(path: &Path, options: &SqliteOptions) -> Result<Self, Fault> {
@@ -92,7 +93,7 @@ impl Sqlite {
     ) -> Result<T, BackendError> {
         self.readers
             .with(&self.connector, |connection| work(&*Snapshot::begin(connection)?))
-            .map_err(|fault| fault.during(operation))
+            .map_err(|fault| self.failed(operation, fault))
     }
 
     /// Writes in one transaction, durable when it returns.
@@ -101,7 +102,12 @@ impl Sqlite {
         operation: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
-        self.writer.write(&self.connector, operation, work)
+        let written = self.writer.write(&self.connector, operation, work);
+        written.map_err(|error| error.at(self.connector.files.database()))
+    }
+
+    fn failed(&self, operation: &'static str, fault: Fault) -> BackendError {
+        fault.during(operation).at(self.connector.files.database())
     }
 
     /// How long `wait` relies on what this process announces before it looks at the file.
@@ -141,8 +147,9 @@ impl Backend for Sqlite {
 
     fn header(&self) -> Result<Header, BackendError> {
         const OPERATION: &str = "read header";
-        let missing = || BackendError::new(BackendErrorKind::NotADatabase, NAME, OPERATION);
-        self.read(OPERATION, header::load)?.ok_or_else(missing)
+        let why = "no store was opened on it yet";
+        let missing = || Fault::refused(BackendErrorKind::NotADatabase, why);
+        self.read(OPERATION, |tx| header::load(tx)?.ok_or_else(missing))
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
@@ -284,7 +291,8 @@ impl Backend for Sqlite {
             };
             self.announcer.announce(last);
             if last > after || started.elapsed() >= timeout {
-                return self.writer.check_open().map(|()| last).map_err(|f| f.during("wait"));
+                let still = self.writer.check_open().map(|()| last);
+                return still.map_err(|fault| self.failed("wait", fault));
             }
         }
     }
@@ -302,7 +310,7 @@ impl Backend for Sqlite {
     fn recover(&self) -> Result<(), BackendError> {
         self.writer
             .recover(&self.connector, &self.readers, self.sharing)
-            .map_err(|fault| fault.during("recover"))?;
+            .map_err(|fault| self.failed("recover", fault))?;
         // What was committed with an unknown outcome may be there.
         self.announcer.announce(self.last_event()?);
         Ok(())
@@ -312,7 +320,7 @@ impl Backend for Sqlite {
         let closed = self.writer.close(&self.readers);
         // Who waits is woken, and finds it closed.
         self.announcer.announce(u64::MAX);
-        closed.map_err(|fault| fault.during("close"))
+        closed.map_err(|fault| self.failed("close", fault))
     }
 }
 

@@ -182,6 +182,7 @@ fn every_column_is_checked() {
             // Some values are good ones there; a bad one is said to be, and nothing panics.
             if let Err(error) = read_all(&fixture) {
                 assert_eq!(error.kind(), BackendErrorKind::Corrupt, "{place}");
+                assert_eq!(error.place(), Some(fixture.path().as_path()), "{place}");
                 noticed += 1;
             }
         }

@@ -22,7 +22,7 @@ fn a_full_disk_changes_nothing() {
     many.operations.extend((10..200).map(|n| create_key(&key(n, "acme"))));
     let error = fixture.sqlite.commit(&[many.clone()]).unwrap_err();
     assert_eq!(error.kind(), BackendErrorKind::Full);
-    assert!(error.to_string().ends_with("no space left (SQLITE_FULL, 13)"), "{error}");
+    assert!(error.to_string().ends_with("keys.db (SQLITE_FULL, 13)"), "{error}");
     assert_eq!(fixture.sqlite.last_event().unwrap(), last);
     assert!(fixture.sqlite.key(KeyId::from_u128(10)).unwrap().is_none());
     // And it goes on by itself once there is space.
