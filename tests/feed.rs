@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use common::{HOUR, World};
@@ -96,4 +98,22 @@ fn an_error_leaves_nothing_out() {
     world.store.close().unwrap();
     assert!(matches!(feed.next(LONG), Err(Error::Unavailable(_))));
     assert_eq!(feed.position(), 1);
+}
+
+/// Before it waits, while it begins to, or as it does.
+#[test]
+fn closing_wakes_who_waits_for_events() {
+    for pause in 0..50 {
+        let world = World::new();
+        let store = Arc::clone(&world.store);
+        let (begins, begun) = mpsc::channel();
+        let waiting = thread::spawn(move || {
+            begins.send(()).unwrap();
+            store.wait_for_event(1_000, LONG)
+        });
+        begun.recv().unwrap();
+        (0..pause * 20).for_each(|_| thread::yield_now());
+        world.store.close().unwrap();
+        assert!(waiting.join().unwrap().is_err());
+    }
 }

@@ -3,16 +3,26 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
 mod common;
+#[path = "common/keep_open.rs"]
+mod keep_open;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use common::{World, builder, clock, owner};
+use common::{HOUR, World, builder, clock, owner};
 use keyhasp::backend::{BackendErrorKind, Memory};
 use keyhasp::key::Unfit;
 use keyhasp::store::Unavailable;
 use keyhasp::testing::{Failing, Fault, Moment, Target};
-use keyhasp::{Access, CreateKey, CreateOwner, Error, Issued, Refusal, Rotate, Token, UpdateOwner};
+use keyhasp::{
+    Access, Clock, CreateKey, CreateOwner, Error, Issued, ManualClock, Rate, Refusal, Rotate,
+    SetLimits, Timestamp, Token, UpdateOwner,
+};
 
+/// After so long what should happen by itself never does. Only a defect waits for the end of this.
+const PATIENCE: Duration = Duration::from_secs(600);
 const RECOVERING: Refusal = Refusal::Unavailable(Unavailable::Recovering);
 
 /// The next commit fails so, and recovery too until the backend is healed: what the store tries by
@@ -208,4 +218,55 @@ fn a_prune_of_unknown_outcome_does_not_end_all_writing() {
     assert!(matches!(pruned, Err(Error::OutcomeUnknown(_))), "{pruned:?}");
     keys.revoke(first.key.id).unwrap();
     assert_eq!(verify(&world, &first.token), Err(Refusal::Unfit(Unfit::Revoked)));
+}
+
+/// A clock that panics once after it was told to.
+#[derive(Debug)]
+struct Fragile(Arc<ManualClock>, AtomicBool);
+
+impl Clock for Fragile {
+    fn now(&self) -> Timestamp {
+        assert!(!self.1.swap(false, Ordering::SeqCst), "planted");
+        self.0.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
+}
+
+/// What became of a commit in which the backend panicked, or the clock after it, isn't known;
+/// nobody has to ask for a recovery.
+#[test]
+fn a_store_in_which_something_panicked_recovers_by_itself() {
+    for in_the_backend in [true, false] {
+        let clock = clock();
+        let fragile = Arc::new(Fragile(Arc::clone(&clock), AtomicBool::new(false)));
+        let backend = Arc::new(keep_open::KeepOpen::new(Memory::new()));
+        let builder = builder(&clock, 3).clock(Arc::clone(&fragile) as _);
+        let store = builder.open_on(Arc::clone(&backend) as _).unwrap();
+        let world = World::of(Arc::new(store), clock);
+        let limits = SetLimits::new().rate(Rate::new(100, HOUR).unwrap());
+        let key = CreateKey::new(Access::Full).limits(limits);
+        let (_, issued) = world.owner_with("org", CreateOwner::with_key(key));
+        backend.overtake(move || {
+            assert!(!in_the_backend, "planted");
+            fragile.1.store(true, Ordering::SeqCst);
+        });
+        let (admin, id) = (world.admin.clone(), issued.key.id);
+        assert!(thread::spawn(move || admin.block(id)).join().is_err());
+        // Nothing happened where the backend panicked; it is blocked where the clock did.
+        let expected = if in_the_backend { Ok(()) } else { Err(Refusal::Unfit(Unfit::Blocked)) };
+        let began = Instant::now();
+        loop {
+            match verify(&world, &issued.token) {
+                Err(Refusal::Unavailable(_)) => {}
+                answer => break assert_eq!(answer, expected),
+            }
+            assert!(began.elapsed() < PATIENCE, "{:?}", world.store.health());
+            thread::yield_now();
+        }
+        assert_eq!(world.store.health().unavailable, None);
+        world.admin.revoke(id).unwrap();
+    }
 }

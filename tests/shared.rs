@@ -12,8 +12,9 @@ use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::key::Unfit;
 use keyhasp::store::Unavailable;
 use keyhasp::{
-    Access, ChangeRules, CreateKey, Error, KeyStore, ManualClock, Refusal, Rotate, Store,
-    StoreRules, SystemClock, Timestamp, Token, UpdateOwner, Verifier,
+    Access, ChangeRules, CreateKey, CreateOwner, Error, KeyStore, ManualClock, Peppers, Quota,
+    Refusal, Rotate, SetLimits, Store, StoreRules, SystemClock, Timestamp, Token, UpdateOwner,
+    Verifier,
 };
 
 const BOUND: Duration = Duration::from_secs(1);
@@ -247,4 +248,51 @@ fn a_revocation_elsewhere_is_in_force_within_the_bound() {
             asked = revoked.elapsed();
         }
     }
+}
+
+/// What this process's own commit meets is told as what its polling meets.
+#[test]
+fn a_pepper_that_is_missing_after_a_commit_is_told_as_that() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |seed, peppers| {
+        let clock = clock();
+        let backend = Sqlite::open(directory.path().join("keys.db"), shared(PATIENCE)).unwrap();
+        let store = builder(&clock, seed).peppers(peppers).open(backend).unwrap();
+        World::of(Arc::new(store), clock)
+    };
+    let former = || Peppers::new(1, [1; 32]).unwrap();
+    let old = open(1, former());
+    let (_, issued) = old.owner("org");
+    let new = open(2, Peppers::new(2, [2; 32]).unwrap().and(1, [1; 32]).unwrap());
+    new.admin.rotate(issued.key.id, Rotate::new()).unwrap();
+    // It has not looked since.
+    old.admin.block(issued.key.id).unwrap();
+    assert_eq!(old.store.health().unavailable, Some(Unavailable::RulesChanged));
+}
+
+/// All leases together are within the quota also where an owner is purged and made anew.
+#[test]
+fn an_owner_made_anew_has_nothing_of_a_lease_of_the_one_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |seed| {
+        let clock = clock();
+        let backend = Sqlite::open(directory.path().join("keys.db"), shared(PATIENCE)).unwrap();
+        let store = Arc::new(builder(&clock, seed).open(backend).unwrap());
+        (World::of(Arc::clone(&store) as Arc<dyn KeyStore>, clock), store)
+    };
+    let ((a, _), (b, b_store)) = (open(1), open(2));
+    let limited = || {
+        let limits = SetLimits::new().quota(Quota::once(1_600).unwrap());
+        CreateOwner::with_key(CreateKey::new(Access::Full)).limits(limits)
+    };
+    let (_, before) = a.owner_with("org", limited());
+    b_store.refresh().unwrap();
+    b.verifier.verify(before.token.expose()).unwrap();
+    a.admin.suspend_owner(&owner("org")).unwrap();
+    a.admin.purge_owner(&owner("org")).unwrap();
+    let (_, after) = a.owner_with("org", limited());
+    b_store.refresh().unwrap();
+    assert!(b.verifier.verify(before.token.expose()).is_err());
+    let accepted = (0..2_000).filter(|_| b.verifier.verify(after.token.expose()).is_ok());
+    assert_eq!(accepted.count(), 1_600);
 }

@@ -238,8 +238,47 @@ fn unused_keys_are_told_of_only_where_uses_are_kept() {
     let refused = builder(&clock(), 1).watch(watch).open(Memory::new()).unwrap_err();
     assert!(matches!(&refused, keyhasp::Error::Invalid(why) if why.field() == "keys_unused_for"));
     assert!(refused.to_string().contains("StoreBuilder::usage"), "{refused}");
-    let keeping = builder(&clock(), 1).watch(watch).usage(UsageSettings::new());
-    assert!(keeping.open(Memory::new()).is_ok());
+    let opened = |usage| builder(&clock(), 1).watch(watch).usage(usage).open(Memory::new());
+    assert!(opened(UsageSettings::new()).is_ok());
+    assert!(opened(UsageSettings::new().resolution(DAY)).is_err());
+    assert!(opened(UsageSettings::new().resolution(DAY).counts()).is_ok());
+}
+
+#[test]
+fn a_key_in_steady_use_is_not_told_of_as_unused() {
+    let watch = Watch::new().keys_unused_for(HOUR).only_when_asked();
+    let usage = UsageSettings::new().resolution(HOUR / 4 * 3);
+    let clock = clock();
+    let store = builder(&clock, 1).watch(watch).usage(usage).open(Memory::new()).unwrap();
+    let store = Arc::new(store);
+    let world = World::of(Arc::clone(&store) as Arc<dyn KeyStore>, clock);
+    let (_, issued) = world.owner("org");
+    for _ in 0..60 {
+        world.clock.advance(HOUR / 6);
+        world.verifier.verify(issued.token.expose()).unwrap();
+        assert_eq!(store.look_out().unwrap(), 0);
+    }
+}
+
+#[test]
+fn refusals_are_told_also_after_a_clock_that_was_ahead() {
+    let lookout = Lookout::new(Watch::new().refusals(3, Duration::from_secs(60)));
+    let (_, issued) = lookout.world.owner("org");
+    lookout.world.admin.block(issued.key.id).unwrap();
+    let right = lookout.world.now();
+    let refuse = || {
+        (0..10).for_each(|_| {
+            lookout.world.verifier.verify(issued.token.expose()).unwrap_err();
+        });
+        lookout.look_out()
+    };
+    lookout.world.clock.set(right.saturating_add(365 * DAY));
+    assert_eq!(refuse(), [EventKind::KeyRefused]);
+    lookout.world.clock.set(right);
+    for _ in 0..3 {
+        lookout.world.clock.advance(2 * DAY);
+        assert_eq!(refuse(), [EventKind::KeyRefused]);
+    }
 }
 
 #[test]

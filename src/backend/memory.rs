@@ -238,7 +238,8 @@ impl Backend for Memory {
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
         self.with("wait", |_| Ok(()))?;
-        Ok(self.announcer.wait(after, timeout))
+        let last = self.announcer.wait(after, timeout);
+        self.with("wait", |_| Ok(last))
     }
 
     fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
@@ -259,6 +260,8 @@ impl Backend for Memory {
 
     fn close(&self) -> Result<(), BackendError> {
         *self.lock() = None;
+        // Who waits is woken, and finds it closed.
+        self.announcer.announce(u64::MAX);
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! What of a key was told already by events that no call makes.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 use crate::id::Generation;
 use crate::invalid::{Invalid, Problem};
@@ -136,7 +138,11 @@ impl Told {
                 self.earlier_token_used = Some(with);
             }
             Tiding::Refused { at, until } => {
-                if self.refused.is_none_or(|told| told <= at) {
+                let window =
+                    Duration::from_millis(until.as_millis().saturating_sub(at.as_millis()));
+                // What lies further ahead was told before the clock stepped back.
+                let is_ahead = |told| told > until.saturating_add(window);
+                if self.refused.is_none_or(|told| told <= at || is_ahead(told)) {
                     self.refused = Some(until);
                 }
             }

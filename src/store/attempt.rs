@@ -55,6 +55,10 @@ impl Core {
             Rejection::Conflict { of: Precondition::Header(_), .. } => {
                 // Moved by another process: an issue mark is taken over, other rules are not.
                 let applying = self.lock_applying();
+                if self.gate.is_recovering() {
+                    // What is in doubt is for recovery to clear, before the next try commits.
+                    return Ok(None);
+                }
                 let stored = self.backend.header()?;
                 self.check_header(&stored)?;
                 self.put_header(&stored)?;

@@ -145,8 +145,7 @@ impl Core {
         let mut judging = Judging { core: self, batch, is_settled: false };
         let outcome = self.backend.commit(batch);
         let applying = held.unwrap_or_else(|| self.lock_applying());
-        judging.is_settled = true;
-        match outcome {
+        let answer = match outcome {
             Ok(outcomes) if outcomes.len() == batch.len() => {
                 let applied = batch.iter().zip(&outcomes);
                 let applied = applied.filter_map(|(change, outcome)| {
@@ -167,7 +166,9 @@ impl Core {
                 }
                 Err(error.into())
             }
-        }
+        };
+        judging.is_settled = true;
+        answer
     }
 
     /// Puts committed changes into the index. Nobody else commits in this process meanwhile.
@@ -237,7 +238,8 @@ impl Core {
     }
 }
 
-/// A batch handed to the backend: if the backend panics, what became of it is unknown.
+/// A batch handed to the backend: if that panics, or a clock of the service's while the batch is put
+/// into force, what became of it is unknown.
 struct Judging<'a> {
     core: &'a Arc<Core>,
     batch: &'a [Change],
@@ -250,6 +252,9 @@ impl Drop for Judging<'_> {
             self.core.gate.set_recovering(true);
             let mut uncertain = self.core.uncertain.lock().unwrap_or_else(PoisonError::into_inner);
             self.batch.iter().for_each(|change| uncertain.merge(Touched::by_change(change)));
+            drop(uncertain);
+            // It waits until nobody leads any more.
+            self.core.keep_recovering();
         }
     }
 }

@@ -267,6 +267,11 @@ impl Core {
         }
     }
 
+    /// Forfeits what is left of the lease of an owner's quota.
+    pub(super) fn forget_lease(&self, owner: &OwnerId) {
+        let _ = self.left(&UsageOf::Owner(*owner));
+    }
+
     /// Takes what is left of one lease.
     fn left(&self, of: &UsageOf) -> Option<Lease> {
         let (word, limiter) = self.index.take_lease(self.whose_quota(of)?)?;

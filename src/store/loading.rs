@@ -154,6 +154,10 @@ impl Core {
     fn index_error(&self, error: IndexError) -> Error {
         match error {
             IndexError::PepperMissing(number) => {
+                if matches!(self.backend.sharing(), Sharing::Shared { .. }) {
+                    // Another process uses one that this process doesn't have.
+                    self.gate.set_rules_changed();
+                }
                 Error::Pepper { number, problem: PepperProblem::Missing }
             }
             IndexError::Full | IndexError::OwnerMissing => {

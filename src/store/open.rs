@@ -138,7 +138,8 @@ impl StoreBuilder {
     /// [`Error::RulesDiffer`] if the database has other rules or prefixes, naming both;
     /// [`Error::Pepper`] for a wrong pepper, or without one that a live token needs;
     /// [`Error::Invalid`] for no prefix, more than 8, a retention under an hour, settings of usage
-    /// or a window of refusals outside their limits, or a watch for unused keys without usage;
+    /// or a window of refusals outside their limits, or a watch for unused keys
+    /// without usage that is kept as exactly;
     /// [`Error::Backend`] if the backend fails. The database isn't changed then.
     pub fn open(self, backend: impl Backend) -> Result<Store, Error> {
         self.open_on(Arc::new(backend))
@@ -151,7 +152,7 @@ impl StoreBuilder {
     pub fn open_on(self, backend: Arc<dyn Backend>) -> Result<Store, Error> {
         let retention = Retention::new(self.event_retention)?;
         self.usage.map_or(Ok(()), |settings| settings.check())?;
-        self.watch.check(self.usage.is_some())?;
+        self.watch.check(self.usage.as_ref())?;
         let initial = Header {
             version: Version::FIRST,
             rules: self.rules,

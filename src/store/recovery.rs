@@ -30,17 +30,26 @@ impl Core {
         let was_recovering = self.gate.is_recovering();
         self.note_uncertain(touched);
         if !was_recovering {
-            let mut pause = FIRST_PAUSE;
-            // If no thread can be had, whoever commits next recovers first.
-            let _ = background::spawn("keyhasp-recover", self, move |core| {
-                if !core.gate.is_recovering() || core.recover().is_ok() {
-                    return None;
-                }
-                let now = pause;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-                Some(now)
-            });
+            self.keep_recovering();
         }
+    }
+
+    /// Tries to recover until that succeeds.
+    pub(super) fn keep_recovering(self: &Arc<Self>) {
+        let mut pause = FIRST_PAUSE;
+        // If no thread can be had, whoever commits next recovers first.
+        let _ = background::spawn("keyhasp-recover", self, move |core| {
+            if !core.gate.is_recovering() {
+                return None;
+            }
+            // Where a pepper is missing, only opening anew helps.
+            if let Ok(()) | Err(Error::Pepper { .. }) = core.recover() {
+                return None;
+            }
+            let now = pause;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            Some(now)
+        });
     }
 
     fn note_uncertain(&self, touched: Touched) {

@@ -8,6 +8,7 @@ use super::core::{Applying, Core};
 use super::error::{Error, Unavailable};
 use super::touched::Touched;
 use crate::backend::{BackendError, BackendErrorKind, EventFilter, EventQuery};
+use crate::event::EventKind;
 
 /// How many events are read at once.
 const PAGE: usize = 1_000;
@@ -67,13 +68,11 @@ impl Core {
         if touched.header {
             self.check_header(&self.backend.header()?)?;
         }
-        if let Err(error) = self.reload(&touched) {
-            if let Error::Pepper { .. } = error {
-                // A pepper that this process doesn't have is in use.
-                self.gate.set_rules_changed();
-            }
-            return Err(error);
+        for event in page.events.iter().filter(|event| event.kind == EventKind::OwnerPurged) {
+            // Who has the same id now has its own quota.
+            event.owner.iter().for_each(|owner| self.forget_lease(owner));
         }
+        self.reload(&touched)?;
         applying.through = page.events.last().map_or(applying.through, |event| event.sequence);
         Ok(page.next.is_some())
     }

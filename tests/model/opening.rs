@@ -42,7 +42,7 @@ pub(crate) fn first(chance: &mut Chance) -> Opening {
 /// What of usage is kept, and what is looked out for.
 fn keep_and_watch(opening: &mut Opening, chance: &mut Chance) {
     opening.usage = UsagePlan::draw(chance);
-    opening.watch = WatchPlan::draw(chance, opening.usage.is_some());
+    opening.watch = WatchPlan::draw(chance, opening.usage);
 }
 
 /// With what it is opened anew: another catalogue, the same prefixes in another order, a new

@@ -57,7 +57,7 @@ impl UsagePlan {
 }
 
 impl WatchPlan {
-    pub(crate) fn draw(chance: &mut Chance, keeps_usage: bool) -> Self {
+    pub(crate) fn draw(chance: &mut Chance, usage: Option<UsagePlan>) -> Self {
         if chance.percent(40) {
             return Self::default();
         }
@@ -65,7 +65,9 @@ impl WatchPlan {
         Self {
             trials_ending: some(&[HOUR, 3 * DAY, 30 * DAY]),
             old_tokens: some(&[HOUR, 7 * DAY, 90 * DAY]),
-            unused: some(&[SECOND, 10 * MINUTE, DAY, 30 * DAY]).filter(|_| keeps_usage),
+            unused: some(&[SECOND, 10 * MINUTE, DAY, 30 * DAY])
+                // Where it isn't known so exactly, no store is opened.
+                .filter(|time| usage.is_some_and(|usage| usage.counts || usage.resolution < *time)),
             earlier_tokens: some(&[MINUTE, 2 * HOUR, 7 * DAY, 400 * DAY]),
             refusals: some(&[SECOND, MINUTE, 6 * HOUR, DAY])
                 .map(|window| (chance.pick(&[0, 1, 5]), window)),

@@ -164,19 +164,17 @@ impl Sets {
 }
 
 impl SetNumbers {
-    /// The number of a set; that of the empty set when numbers are used up.
-    pub(super) fn put(&mut self, sets: &Sets, set: PermissionSet) -> u32 {
+    /// The number of a set; `None` when all numbers are used up.
+    pub(super) fn put(&mut self, sets: &Sets, set: PermissionSet) -> Option<u32> {
         if set.is_empty() {
-            return 0;
+            return Some(0);
         }
         if let Some(number) = self.0.get(&set) {
-            return *number;
+            return Some(*number);
         }
-        let next = u32::try_from(self.0.len() + 1).unwrap_or(u32::MAX);
-        let cell = sets.0.get_or_make(next, OnceLock::new).filter(|_| next <= MAX_SET);
-        let Some(cell) = cell else { return 0 };
-        cell.get_or_init(|| set);
+        let next = u32::try_from(self.0.len() + 1).ok().filter(|next| *next <= MAX_SET)?;
+        sets.0.get_or_make(next, OnceLock::new)?.get_or_init(|| set);
         self.0.insert(set, next);
-        next
+        Some(next)
     }
 }

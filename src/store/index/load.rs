@@ -85,7 +85,7 @@ impl Load<'_> {
     ) -> Result<PutOwner, IndexError> {
         let ceiling = self.granted(&owner.ceiling);
         let (index, writer) = (self.index, &mut *self.writer);
-        let ceiling = writer.sets.put(&index.sets, ceiling);
+        let ceiling = writer.sets.put(&index.sets, ceiling).ok_or(IndexError::Full)?;
         let before = writer.owners.get(&owner.id);
         let word_before =
             before.and_then(|before| index.owners.word(before.number)).unwrap_or_default();
@@ -126,7 +126,7 @@ impl Load<'_> {
         limits: PutLimits,
         entries: &mut Vec<Words>,
     ) -> Result<(), IndexError> {
-        let set = self.set(key, owner);
+        let set = self.set(key, owner)?;
         let mark = owner.issue_mark.max(self.writer.issue_mark);
         for (token, ends_at) in key.tokens(mark) {
             let number = token.digest.pepper;
@@ -174,7 +174,7 @@ impl Load<'_> {
     }
 
     /// The number of what a key may do, cut by its owner's ceiling.
-    fn set(&mut self, key: &ScannedKey, owner: OwnerState) -> u32 {
+    fn set(&mut self, key: &ScannedKey, owner: OwnerState) -> Result<u32, IndexError> {
         let granted = self.granted(&key.access);
         let ceiling = match key.kind {
             Kind::Standard => Some(owner.ceiling),
@@ -183,13 +183,13 @@ impl Load<'_> {
         if let Some((set, cut_by, number)) = self.memo.cut
             && (set, cut_by) == (granted, ceiling)
         {
-            return number;
+            return Ok(number);
         }
         let sets = &self.index.sets;
         let cut = ceiling.map_or(granted, |ceiling| granted.intersection(&sets.get(ceiling)));
-        let number = self.writer.sets.put(sets, cut);
+        let number = self.writer.sets.put(sets, cut).ok_or(IndexError::Full)?;
         self.memo.cut = Some((granted, ceiling, number));
-        number
+        Ok(number)
     }
 
     /// What an access stands for. A list is compiled once for many keys.

@@ -67,6 +67,11 @@ impl UsageSettings {
         Self { addresses: Some(keep), ..self }
     }
 
+    /// By how much a last use may be later than what is kept of it; with counts each use is noted.
+    pub(in crate::store) fn resolution_in_use(&self) -> Duration {
+        if self.counts { Duration::ZERO } else { self.resolution }
+    }
+
     pub(in crate::store) fn check(&self) -> Result<(), Invalid> {
         let within = |field, given: Duration, min, max| {
             if (Duration::from_secs(min)..=Duration::from_secs(max)).contains(&given) {

@@ -33,7 +33,11 @@ impl Refusals {
         now: Timestamp,
         (limit, length): (u64, Duration),
     ) -> bool {
-        let is_over = |window: &Window| now >= window.began_at.saturating_add(length);
+        // One that lies ahead by more than its length began before the clock stepped back.
+        let is_over = |window: &Window| {
+            let began_at = window.began_at;
+            now >= began_at.saturating_add(length) || began_at > now.saturating_add(length)
+        };
         if self.windows.len() >= MAX_KEYS && !self.windows.contains_key(&key) {
             self.windows.retain(|_, window| !is_over(window));
             if self.windows.len() >= MAX_KEYS {

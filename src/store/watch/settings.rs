@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::invalid::{Invalid, Problem};
+use crate::store::usage::UsageSettings;
 
 /// What a store looks out for, and writes an event of. Nothing unless told.
 ///
@@ -62,9 +63,10 @@ impl Watch {
         self
     }
 
-    /// For keys that weren't used for so long: `KeyUnused`, once until they are used again. For a
-    /// store that keeps what is used alone ([`StoreBuilder::usage`](crate::StoreBuilder::usage)),
-    /// since without it every key would seem unused.
+    /// For keys that weren't used for so long: `KeyUnused`, once until they are used again. It
+    /// takes a store that keeps usage ([`StoreBuilder::usage`](crate::StoreBuilder::usage)), to a
+    /// finer resolution or with counts: keys in use would seem unused else. When a store begins to
+    /// keep usage, its keys count as unused since their current token was issued.
     pub fn keys_unused_for(mut self, time: Duration) -> Self {
         self.unused = Some(time);
         self
@@ -97,11 +99,12 @@ impl Watch {
     }
 
     /// # Errors
-    /// [`Invalid`] for unused keys where usage isn't kept, and for a window of zero, or of more
-    /// than a day.
-    pub(in crate::store) fn check(&self, keeps_usage: bool) -> Result<(), Invalid> {
-        if self.unused.is_some() && !keeps_usage {
-            let what = "needs the store to keep usage (`StoreBuilder::usage`)";
+    /// [`Invalid`] for unused keys where usage isn't kept, or not as exactly; and for a window of
+    /// zero, or of more than a day.
+    pub(in crate::store) fn check(&self, usage: Option<&UsageSettings>) -> Result<(), Invalid> {
+        let is_known = |time| usage.is_some_and(|usage| usage.resolution_in_use() < time);
+        if self.unused.is_some_and(|time| !is_known(time)) {
+            let what = "needs usage to be kept (`StoreBuilder::usage`), to a finer resolution";
             return Err(Invalid::new("keys_unused_for", Problem::Required { what }));
         }
         let Some((_, window)) = self.refusals else { return Ok(()) };

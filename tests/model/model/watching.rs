@@ -109,7 +109,9 @@ impl Model {
         let lookout = &mut self.lookout;
         let new = || Window { began_at: now, count: 0, is_noticed: false };
         let window = lookout.windows.entry(id).or_insert_with(new);
-        if now >= window.began_at.saturating_add(length) {
+        // Or the clock has stepped back by more than a window since.
+        let is_ahead = window.began_at > now.saturating_add(length);
+        if is_ahead || now >= window.began_at.saturating_add(length) {
             *window = new();
         }
         window.count += 1;
@@ -154,8 +156,12 @@ impl Model {
         let late = self.lookout.late_uses.iter().filter(|(id, generation)| {
             is_live(id) && !self.told_of(*id).earlier_tokens.contains(generation)
         });
+        let window = self.opening.watch.refusals.map_or(Duration::ZERO, |(_, window)| window);
+        // What lies two windows ahead was told before the clock stepped back.
+        let ahead = self.now.saturating_add(window).saturating_add(window);
         let refused = self.lookout.refused.iter().filter(|id| {
-            is_live(id) && self.told_of(**id).refused_until.is_none_or(|until| until <= self.now)
+            let told = self.told_of(**id).refused_until;
+            is_live(id) && told.is_none_or(|until| until <= self.now || until > ahead)
         });
         let late = late.map(|(id, generation)| {
             (tiding(EventKind::EarlierTokenUsed, *id, Some(*generation)), true)
