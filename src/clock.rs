@@ -33,7 +33,7 @@ impl Timestamp {
         } else {
             Err(Invalid::new(
                 "timestamp",
-                Problem::OutOfRange { given: millis, min: 0, max: Self::MAX.0 },
+                Problem::OutOfRange { given: millis, min: 0, max: Self::MAX.0, unit: "ms" },
             ))
         }
     }

@@ -106,7 +106,7 @@ impl EventKind {
         Self::ALL.iter().copied().find(|kind| kind.number() == number).ok_or_else(|| {
             Invalid::new(
                 "event kind",
-                Problem::OutOfRange { given: number.into(), min: 1, max: 42 },
+                Problem::OutOfRange { given: number.into(), min: 1, max: 42, unit: "" },
             )
         })
     }

@@ -224,7 +224,7 @@ impl Generation {
         }
         Err(Invalid::new(
             "generation",
-            Problem::OutOfRange { given: number.into(), min: 1, max: Self::MAX.0.into() },
+            Problem::OutOfRange { given: number.into(), min: 1, max: Self::MAX.0.into(), unit: "" },
         ))
     }
 
@@ -297,7 +297,7 @@ impl ExternalId {
             Some(number) if number.get() <= Self::MAX => Ok(Self(number)),
             _ => Err(Invalid::new(
                 "external id",
-                Problem::OutOfRange { given: number, min: 1, max: Self::MAX },
+                Problem::OutOfRange { given: number, min: 1, max: Self::MAX, unit: "" },
             )),
         }
     }

@@ -45,8 +45,10 @@ pub enum Problem {
         given: u64,
         /// The smallest allowed.
         min: u64,
-        /// The greatest allowed.
+        /// The greatest allowed; [`u64::MAX`] where there is none.
         max: u64,
+        /// In what these are: `ms`, `s`, or nothing for a number.
+        unit: &'static str,
     },
     /// Refused by a check of the service's own.
     Refused {
@@ -117,8 +119,13 @@ impl fmt::Display for Invalid {
                 write!(f, "{field}: host bits are set, the network is {corrected}")
             }
             Problem::Malformed { expected } => write!(f, "{field}: must be {expected}"),
-            Problem::OutOfRange { given, min, max } => {
-                write!(f, "{field}: {given} is outside {min} to {max}")
+            Problem::OutOfRange { given, min, max, unit } => {
+                let space = if unit.is_empty() { "" } else { " " };
+                match *max {
+                    u64::MAX => write!(f, "{field}: {given}{space}{unit} is less than {min}")?,
+                    max => write!(f, "{field}: {given}{space}{unit} is outside {min} to {max}")?,
+                }
+                write!(f, "{space}{unit}")
             }
             Problem::Refused { message } => write!(f, "{field}: {message}"),
             Problem::Required { what } => write!(f, "{field}: {what}"),

@@ -65,8 +65,9 @@ pub use key::{
 pub use permission::{Access, Catalogue, Permission};
 pub use store::{
     AdminKeys, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Denied, Error, ExternalIdWish,
-    Issued, Key, KeyStore, ListEvents, ListKeys, ListOwners, Owner, OwnerKeys, Page, Refusal,
-    Rotate, SetLimits, Store, StoreBuilder, UpdateKey, UpdateOwner, Verifier, VerifyRequest,
+    Issued, Key, KeyStore, ListEvents, ListKeys, ListOwners, News, Owner, OwnerKeys, Page, Refusal,
+    Rotate, SetLimits, Store, StoreBuilder, UpdateKey, UpdateOwner, UsageSettings, Verifier,
+    VerifyRequest, Watch,
 };
 #[cfg(feature = "sealed")]
 pub use token::SealingKeys;

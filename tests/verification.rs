@@ -4,13 +4,15 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{HOUR, World, builder, clock, owner, prefix};
 use keyhasp::backend::Memory;
 use keyhasp::key::Unfit;
 use keyhasp::store::{PepperProblem, Unavailable};
 use keyhasp::{
-    Access, CreateKey, CreateOwner, Error, Expiry, Kind, Peppers, Refusal, Rotate, UpdateKey,
-    UpdateOwner,
+    Access, CreateKey, CreateOwner, Error, Expiry, Kind, Peppers, Refusal, Rotate, Timestamp,
+    UpdateKey, UpdateOwner,
 };
 use proptest::prelude::*;
 
@@ -66,6 +68,17 @@ fn reasons_in_their_order() {
     assert_eq!(reason(), Some(Refusal::Unfit(Unfit::Suspended)));
     world.admin.purge(id).unwrap();
     assert_eq!(reason(), Some(Refusal::Unrecognized));
+}
+
+#[test]
+fn so_long_after_its_creation_by_the_stores_clock() {
+    let world = World::new();
+    let (keys, _) = world.owner("org");
+    let created = |time| keys.create(CreateKey::new(Access::Full).expires_in(time));
+    assert_eq!(created(HOUR).unwrap().key.expires_at, Some(world.after(HOUR)));
+    assert_eq!(created(Duration::MAX).unwrap().key.expires_at, Some(Timestamp::MAX));
+    let refused = created(Duration::ZERO).unwrap_err();
+    assert!(matches!(refused, Error::Invalid(invalid) if invalid.field() == "expiry"));
 }
 
 #[test]

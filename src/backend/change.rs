@@ -167,11 +167,13 @@ impl fmt::Display for Rejection {
             Self::KeysChanged => f.write_str("the owner's keys have changed meanwhile"),
             Self::LastStandardKey => f.write_str("the owner's last standard key must stay"),
             Self::NameTaken(by) => write!(f, "key {by} of the same owner has this name"),
-            Self::OwnerExists => f.write_str("the owner exists"),
+            Self::OwnerExists => f.write_str("the owner already exists"),
             Self::OwnerHasKeys => f.write_str("the owner still has keys"),
             Self::OwnerMissing => f.write_str("the owner does not exist"),
             Self::ToldBefore(key) => write!(f, "this was told of key {key} before"),
-            Self::TooManyKeys { limit } => write!(f, "the owner may have {limit} unrevoked keys"),
+            Self::TooManyKeys { limit } => {
+                write!(f, "the owner may have at most {limit} unrevoked keys")
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ impl Scheme {
             1 => Ok(Self::Blake3Keyed64),
             _ => Err(Invalid::new(
                 "digest scheme",
-                Problem::OutOfRange { given: number.into(), min: 1, max: 1 },
+                Problem::OutOfRange { given: number.into(), min: 1, max: 1, unit: "" },
             )),
         }
     }
@@ -76,7 +76,7 @@ impl PrefixNumber {
         let max = u64::from(Self::LIMIT - 1);
         Err(Invalid::new(
             "prefix number",
-            Problem::OutOfRange { given: number.into(), min: 0, max },
+            Problem::OutOfRange { given: number.into(), min: 0, max, unit: "" },
         ))
     }
 

@@ -106,7 +106,7 @@ impl ToldTokens {
         // Generations begin with 1.
         let there_are = (1 << Self::REACH.min(newest.get() - 1)) - 1;
         if before > there_are {
-            let problem = Problem::OutOfRange { given: before, min: 0, max: there_are };
+            let problem = Problem::OutOfRange { given: before, min: 0, max: there_are, unit: "" };
             return Err(Invalid::new("told_tokens", problem));
         }
         Ok(Self { newest, before })

@@ -62,7 +62,7 @@ impl RefusedFor {
     pub fn from_number(number: u8) -> Result<Self, Invalid> {
         let index = usize::from(number).checked_sub(1);
         index.and_then(|index| Self::ALL.get(index).copied()).ok_or_else(|| {
-            let problem = Problem::OutOfRange { given: number.into(), min: 1, max: 10 };
+            let problem = Problem::OutOfRange { given: number.into(), min: 1, max: 10, unit: "" };
             Invalid::new("refused_for", problem)
         })
     }

@@ -59,7 +59,7 @@ pub enum Error {
     #[error("whether the change took effect is not known yet: {0}")]
     OutcomeUnknown(BackendError),
     /// An owner of this id exists.
-    #[error("the owner exists")]
+    #[error("the owner already exists")]
     OwnerExists,
     /// The store was opened with a pepper that doesn't fit its database.
     #[error("pepper {number}: {problem}")]
@@ -73,7 +73,10 @@ pub enum Error {
     #[error(transparent)]
     Random(#[from] RandomError),
     /// The database has other rules than the store was opened with.
-    #[error("the database has the rules {}, the store was opened with {}", .0.stored, .0.given)]
+    #[error(
+        "the database has the rules {}, the store was opened with {}; `change_rules` changes them",
+        .0.stored, .0.given
+    )]
     RulesDiffer(Box<RulesDiffer>),
     /// A sealed token can't be shown.
     #[error("the sealed token can't be opened: {0}")]
@@ -82,7 +85,7 @@ pub enum Error {
     #[error("{0}")]
     State(StateProblem),
     /// The owner may not have so many unrevoked keys.
-    #[error("the owner may have {limit} unrevoked keys")]
+    #[error("the owner may have at most {limit} unrevoked keys")]
     TooManyKeys {
         /// How many it may have.
         limit: u32,
@@ -245,6 +248,9 @@ impl std::fmt::Display for Refusal {
                 f.write_str("the key is limited to networks, and the address is not known")
             }
             Self::AddressRefused => f.write_str("the key is not accepted from this address"),
+            Self::RateLimited(RateLimited { retry_after: None, .. }) => {
+                f.write_str("more uses at once than the rate ever allows")
+            }
             Self::RateLimited(_) => f.write_str("too many uses, try again later"),
             Self::QuotaExhausted { .. } => f.write_str("the quota is used up"),
             Self::Unavailable(unavailable) => unavailable.fmt(f),
@@ -308,7 +314,7 @@ impl std::fmt::Display for Denied {
 impl std::fmt::Display for PepperProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Missing => "a live token needs it, and it is not open",
+            Self::Missing => "a live token needs it: open the store with it too",
             Self::Wrong => "it is not the one that the database knows under this number",
         })
     }

@@ -199,6 +199,7 @@ pub(super) fn check_future(expiry: Expiry, now: Timestamp) -> Result<(), Invalid
                 given: at.as_millis(),
                 min: now.as_millis() + 1,
                 max: Timestamp::MAX.as_millis(),
+                unit: "ms",
             },
         )),
         _ => Ok(()),
@@ -238,6 +239,7 @@ pub(super) fn check_rotation(
                 given: request.grace.as_secs(),
                 min: 0,
                 max: Rotate::MAX_GRACE.as_secs(),
+                unit: "s",
             },
         )
         .into());

@@ -57,7 +57,7 @@ impl Core {
         request: &CreateKey,
         state: &HeaderState,
     ) -> Result<Draft, Error> {
-        let expiry = request.expiry.unwrap_or(Expiry::Never);
+        let expiry = request.expiry.map_or(Expiry::Never, |wanted| wanted.from(caller.now));
         let mut limits = Limits::default();
         limiting::set(caller, &mut limits, &request.limits, Version::FIRST)?;
         let (access, catalogue) = (&request.access, self.catalogue());

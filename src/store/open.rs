@@ -75,7 +75,9 @@ impl StoreBuilder {
         }
     }
 
-    /// The rules of the store. A new database takes them over; one that has others isn't opened.
+    /// The rules of the store. A new database takes them over; one that has others isn't opened: to
+    /// change rules or prefixes, open it with those that it has, call
+    /// [`change_rules`](crate::AdminKeys::change_rules), and open it with the new ones from then on.
     pub fn rules(mut self, rules: StoreRules) -> Self {
         self.rules = rules;
         self

@@ -282,5 +282,5 @@ pub(super) fn check_mark(to: Timestamp, now: Timestamp) -> Result<(), Invalid> {
         return Ok(());
     }
     let (given, max) = (to.as_millis(), now.as_millis());
-    Err(Invalid::new("issue mark", Problem::OutOfRange { given, min: 0, max }))
+    Err(Invalid::new("issue mark", Problem::OutOfRange { given, min: 0, max, unit: "ms" }))
 }

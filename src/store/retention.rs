@@ -25,6 +25,7 @@ impl Retention {
                     given: keep.as_secs(),
                     min: Self::MIN.as_secs(),
                     max: u64::MAX,
+                    unit: "s",
                 },
             )),
             _ => Ok(Self { keep, next: AtomicU64::new(0) }),

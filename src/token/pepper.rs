@@ -47,7 +47,7 @@ impl Peppers {
     /// [`Invalid`] for number 0, a number given twice, or a fifth pepper.
     pub fn and(self, number: u16, pepper: [u8; 32]) -> Result<Self, Invalid> {
         if number == PepperNumber::PUBLIC.get() {
-            let problem = Problem::OutOfRange { given: 0, min: 1, max: u16::MAX.into() };
+            let problem = Problem::OutOfRange { given: 0, min: 1, max: u16::MAX.into(), unit: "" };
             return Err(Invalid::new("pepper", problem));
         }
         self.push(PepperNumber::new(number), Secret::new(pepper))

@@ -43,7 +43,7 @@ impl SealingKeys {
     /// [`Invalid`] for number 0, a number given twice, or a seventeenth key.
     pub fn and(mut self, number: u16, key: [u8; 32]) -> Result<Self, Invalid> {
         if number == 0 {
-            let problem = Problem::OutOfRange { given: 0, min: 1, max: u16::MAX.into() };
+            let problem = Problem::OutOfRange { given: 0, min: 1, max: u16::MAX.into(), unit: "" };
             return Err(Invalid::new("sealing key", problem));
         }
         if self.0.iter().any(|(other, _)| *other == number) {

@@ -91,7 +91,7 @@ fn within(
     }
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let (given, min, max) = (millis(given), millis(min), millis(max));
-    Err(Invalid::new(field, Problem::OutOfRange { given, min, max }))
+    Err(Invalid::new(field, Problem::OutOfRange { given, min, max, unit: "ms" }))
 }
 
 #[cfg(test)]

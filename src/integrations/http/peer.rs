@@ -98,7 +98,7 @@ impl PeerAddress {
     }
 
     fn from_proxies(form: Form, proxies: u8) -> Result<Self, Invalid> {
-        let range = Problem::OutOfRange { given: 0, min: 1, max: u8::MAX.into() };
+        let range = Problem::OutOfRange { given: 0, min: 1, max: u8::MAX.into(), unit: "" };
         let proxies = NonZeroU8::new(proxies).ok_or_else(|| Invalid::new("proxies", range))?;
         Ok(Self(Source::Forwarded(form, proxies)))
     }

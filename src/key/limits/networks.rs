@@ -27,8 +27,12 @@ impl Network {
     /// [`Invalid`] for a length over the address's, or host bits that are set.
     pub fn new(address: IpAddr, prefix_len: u8) -> Result<Self, Invalid> {
         let bits = if address.is_ipv4() { 32 } else { 128 };
-        let range =
-            Problem::OutOfRange { given: prefix_len.into(), min: 0, max: u64::from(bits as u8) };
+        let range = Problem::OutOfRange {
+            given: prefix_len.into(),
+            min: 0,
+            max: u64::from(bits as u8),
+            unit: "",
+        };
         let net = IpNet::new(address, prefix_len).map_err(|_| Invalid::new(FIELD, range))?;
         let net = unmapped(net);
         if net != net.trunc() {

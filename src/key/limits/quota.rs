@@ -27,7 +27,12 @@ pub struct Refill {
     every: Every,
 }
 
-/// A number of uses.
+/// A number of uses, for all processes together.
+///
+/// A process spends it in leases that it takes out of the database, of at most a sixteenth of what
+/// is left or what one request needs. Closing or dropping the store puts back what is left of them;
+/// a process that ends without forfeits it. Periods begin at midnight UTC. If the clock was ahead
+/// for a while, what was refilled then for a period to come isn't refilled once more when it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Quota {
     uses: u64,
@@ -89,7 +94,8 @@ impl Every {
             2 => Ok(Self::Week),
             3 => Ok(Self::Month),
             _ => {
-                let problem = Problem::OutOfRange { given: number.into(), min: 1, max: 3 };
+                let problem =
+                    Problem::OutOfRange { given: number.into(), min: 1, max: 3, unit: "" };
                 Err(Invalid::new("quota.every", problem))
             }
         }
@@ -209,7 +215,7 @@ fn counted(field: &'static str, given: u64, min: u64) -> Result<u64, Invalid> {
     if (min..=max).contains(&given) {
         Ok(given)
     } else {
-        Err(Invalid::new(field, Problem::OutOfRange { given, min, max }))
+        Err(Invalid::new(field, Problem::OutOfRange { given, min, max, unit: "" }))
     }
 }
 

@@ -38,6 +38,7 @@ impl Rate {
             given: u64::try_from(per.as_millis()).unwrap_or(u64::MAX),
             min: 1,
             max: millis(Self::MAX_PER),
+            unit: "ms",
         };
         if per < Duration::from_millis(1) || per > Self::MAX_PER {
             return Err(Invalid::new("rate.per", range));
@@ -107,7 +108,10 @@ impl Serialize for Rate {
 fn counted(field: &'static str, given: u32) -> Result<NonZeroU32, Invalid> {
     let max = Rate::MAX_COUNT;
     NonZeroU32::new(given).filter(|count| count.get() <= max).ok_or_else(|| {
-        Invalid::new(field, Problem::OutOfRange { given: given.into(), min: 1, max: max.into() })
+        Invalid::new(
+            field,
+            Problem::OutOfRange { given: given.into(), min: 1, max: max.into(), unit: "" },
+        )
     })
 }
 

@@ -151,7 +151,8 @@ impl<R: Managing> Keys<R> {
         self.act(id, &KeyAction::Revoke)
     }
 
-    /// Gives the key a new token; the one before stays valid for its grace.
+    /// Gives the key a new token; the one before stays valid for its grace, unless five earlier ones
+    /// do already: then the oldest ends, and the answer says which.
     ///
     /// # Errors
     /// `State` if it is revoked, expired or blocked, and as [`KeyStore`] says.

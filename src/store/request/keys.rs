@@ -1,11 +1,14 @@
 //! What is done to keys.
 
+use std::time::Duration;
+
+use serde_json::Value;
+
 use super::SetLimits;
+use crate::clock::Timestamp;
 use crate::id::ExternalId;
 use crate::key::{Expiry, Kind, Prefix};
 use crate::permission::Access;
-use serde_json::Value;
-use std::time::Duration;
 
 /// A key to be created.
 #[derive(Clone, Debug)]
@@ -14,12 +17,29 @@ pub struct CreateKey {
     pub(in crate::store) access: Access,
     pub(in crate::store) kind: Kind,
     pub(in crate::store) name: Option<String>,
-    pub(in crate::store) expiry: Option<Expiry>,
+    pub(in crate::store) expiry: Option<WantedExpiry>,
     pub(in crate::store) settings: Option<Value>,
     pub(in crate::store) external_id: ExternalIdWish,
     pub(in crate::store) prefix: Option<Prefix>,
     pub(in crate::store) sealed: bool,
     pub(in crate::store) limits: SetLimits,
+}
+
+/// When a new key is to expire.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) enum WantedExpiry {
+    In(Duration),
+    Is(Expiry),
+}
+
+impl WantedExpiry {
+    /// What it means for a key that is created now.
+    pub(in crate::store) fn from(self, now: Timestamp) -> Expiry {
+        match self {
+            Self::In(time) => Expiry::At(now.saturating_add(time)),
+            Self::Is(expiry) => expiry,
+        }
+    }
 }
 
 /// Which external id a new key gets.
@@ -53,7 +73,7 @@ impl CreateKey {
     /// A trial key, an administrator's to create. It expires, unless `Never` is said in so many
     /// words.
     pub fn trial(access: Access, expiry: Expiry) -> Self {
-        Self { kind: Kind::Trial, expiry: Some(expiry), ..Self::new(access) }
+        Self { kind: Kind::Trial, ..Self::new(access).expires(expiry) }
     }
 
     /// A label of 1 to 255 bytes.
@@ -64,7 +84,13 @@ impl CreateKey {
 
     /// When it expires: later than now.
     pub fn expires(mut self, expiry: Expiry) -> Self {
-        self.expiry = Some(expiry);
+        self.expiry = Some(WantedExpiry::Is(expiry));
+        self
+    }
+
+    /// The same, so long after it is created by the store's clock.
+    pub fn expires_in(mut self, time: Duration) -> Self {
+        self.expiry = Some(WantedExpiry::In(time));
         self
     }
 

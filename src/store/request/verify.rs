@@ -15,8 +15,8 @@ pub struct VerifyRequest<'a> {
 impl<'a> VerifyRequest<'a> {
     /// A token as it was presented; one use, from an address that isn't known.
     #[inline]
-    pub fn new(token: &'a [u8]) -> Self {
-        Self { token, address: None, cost: 1 }
+    pub fn new(token: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
+        Self { token: token.as_ref(), address: None, cost: 1 }
     }
 
     /// The token.

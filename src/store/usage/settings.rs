@@ -77,7 +77,10 @@ impl UsageSettings {
             if (Duration::from_secs(min)..=Duration::from_secs(max)).contains(&given) {
                 return Ok(());
             }
-            Err(Invalid::new(field, Problem::OutOfRange { given: given.as_secs(), min, max }))
+            Err(Invalid::new(
+                field,
+                Problem::OutOfRange { given: given.as_secs(), min, max, unit: "s" },
+            ))
         };
         within("usage.resolution", self.resolution, 1, 24 * 60 * 60)?;
         within("usage.interval", self.interval, 1, 60 * 60)?;

@@ -113,7 +113,7 @@ impl Watch {
             let max = u64::try_from(Self::MAX_WINDOW.as_millis()).unwrap_or(u64::MAX);
             return Err(Invalid::new(
                 "refusals.window",
-                Problem::OutOfRange { given, min: 1, max },
+                Problem::OutOfRange { given, min: 1, max, unit: "ms" },
             ));
         }
         Ok(())
