@@ -292,19 +292,19 @@ mod tests {
             prefix in 0..64_u8,
             flags in any::<[bool; 6]>(),
             times in any::<[Option<u64>; 2]>(),
-            narrow in any::<bool>(),
+            narrow in any::<[bool; 2]>(),
             now in 0..=Timestamp::MAX.as_millis(),
         ) {
             let [revoked, blocked, deactivated, trial, is_current, is_uncertain] = flags;
             let time = |t: Option<u64>| t.map(|t| Timestamp::clamped_millis(t % (Timestamp::MAX.as_millis() + 1)));
-            let half = if narrow { 0xffff } else { u32::MAX };
+            let halves = narrow.map(|narrow| if narrow { 0xffff } else { u32::MAX });
             let not_before = not_before.map(Timestamp::clamped_millis);
             let limited = short_owner.is_none() && (not_before.is_some() || limiter.is_some());
             let entry = Entry {
                 limited: limited.then_some(Limited { not_before, limiter }),
                 digest, owner, short_owner, pepper, prefix, is_current, is_uncertain,
-                set: set & half,
-                generation: generation & half,
+                set: set & halves[0],
+                generation: generation & halves[1],
                 kind: if trial { Kind::Trial } else { Kind::Standard },
                 standing: Standing {
                     suspended: false, revoked, blocked, deactivated,

@@ -216,8 +216,8 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::id::{Generation, KeyId, OwnerId, Version};
     use crate::key::{
-        Digest, Kind, Limit, Network, Networks, PepperNumber, PrefixNumber, Quota, QuotaRun, Rate,
-        Scheme, SetBy, TokenRecord, Verdict,
+        Digest, EarlierToken, Kind, Limit, Network, Networks, PepperNumber, PrefixNumber, Quota,
+        QuotaRun, Rate, Scheme, SetBy, TokenRecord, Verdict,
     };
     use crate::permission::{Access, Catalogue};
 
@@ -321,15 +321,16 @@ mod tests {
     fn a_line_that_no_token_names_is_free_again() {
         let index = index();
         index.put_owner(&owner("org", Limits::default())).unwrap();
-        let mut key = key(1, "org", Some(limits(3)));
-        key.current.digest = Digest::new(
-            [7; 32],
-            Scheme::Blake3Keyed64,
-            PepperNumber::new(2),
-            PrefixNumber::new(0).unwrap(),
-        );
-        assert!(index.put_key(&key).is_err(), "its pepper isn't open");
-        assert_eq!(index.count_lines().0, [0; 3]);
+        let key = key(1, "org", Some(limits(3)));
+        let (pepper, prefix) = (PepperNumber::new(2), PrefixNumber::new(0).unwrap());
+        let digest = Digest::new([7; 32], Scheme::Blake3Keyed64, pepper, prefix);
+        let token = TokenRecord { digest, ..key.current };
+        let earlier = EarlierToken { token, ends_at: Timestamp::MAX };
+        let current = ScannedKey { current: token, ..key.clone() };
+        for key in [current, ScannedKey { earlier: vec![earlier], ..key }] {
+            assert!(index.put_key(&key).is_err(), "a pepper isn't open");
+            assert_eq!(index.count_lines().0, [0; 3]);
+        }
     }
 
     #[test]
