@@ -295,7 +295,7 @@ impl Backend for Synthetic {
         Ok(0)
     }
 
-    fn prune_events(&self, _: Timestamp) -> Result<u64, BackendError> {
+    fn prune_events(&self, _: Timestamp, _: usize) -> Result<u64, BackendError> {
         Ok(0)
     }
 

@@ -166,12 +166,15 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// [`BackendError`].
     fn last_event(&self) -> Result<u64, BackendError>;
 
-    /// Removes the oldest events up to the first that isn't before `before`. The newest event
-    /// always stays, so that numbers go on. Returns how many were removed.
+    /// Removes the oldest events up to the first that isn't before `before`, but at most `limit`
+    /// (at least 1), in one durable step. The newest event always stays, so that numbers go on.
+    /// Returns how many were removed: fewer than `limit` only if no more are to be removed.
+    ///
+    /// The store prunes hundreds at a time, and commits wait meanwhile.
     ///
     /// # Errors
-    /// [`BackendError`].
-    fn prune_events(&self, before: Timestamp) -> Result<u64, BackendError>;
+    /// [`BackendError`]; unless it is of unknown outcome, nothing was removed.
+    fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError>;
 
     /// Waits until there is an event after `after`, or for `timeout`. Returns the number of the
     /// last event known then.

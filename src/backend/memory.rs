@@ -222,17 +222,18 @@ impl Backend for Memory {
         self.with("read events", Data::last_event)
     }
 
-    fn prune_events(&self, before: Timestamp) -> Result<u64, BackendError> {
+    fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
         self.with("prune events", |data| {
             let mut pruned = 0;
-            while data.events.len() > 1
+            while pruned < limit
+                && data.events.len() > 1
                 && let Some(oldest) = data.events.first_entry()
                 && oldest.get().at < before
             {
                 oldest.remove();
                 pruned += 1;
             }
-            Ok(pruned)
+            Ok(pruned as u64)
         })
     }
 

@@ -26,6 +26,10 @@ pub(super) struct Committer {
 struct State {
     is_led: bool,
     queue: Vec<Pending>,
+    /// How often somebody has led.
+    turns: u64,
+    /// How many wait to lead for something else than a commit.
+    pausing: usize,
 }
 
 #[derive(Debug)]
@@ -60,6 +64,12 @@ impl Committer {
                 continue;
             }
             let lead = self.lead(&mut state);
+            // Its own among them: if the step panics, nothing stays behind that nobody waits for.
+            let own = state.queue.iter().position(|pending| Arc::ptr_eq(&pending.ticket, &ticket));
+            if let Some(own) = own.filter(|own| *own >= MAX_BATCH) {
+                let own = state.queue.remove(own);
+                state.queue.insert(MAX_BATCH - 1, own);
+            }
             let rest = state.queue.len().min(MAX_BATCH);
             let rest = state.queue.split_off(rest);
             let batch = mem::replace(&mut state.queue, rest);
@@ -79,16 +89,25 @@ impl Committer {
     }
 
     /// Waits until nobody leads, and leads: for what may not happen beside a commit.
+    ///
+    /// If others wait already, one of them has its turn first. So whoever does something long in
+    /// pieces, and leads anew for each, lets others in between; woken threads are slow to come.
     pub(super) fn pause(&self) -> Lead<'_> {
         let mut state = self.lock();
-        while state.is_led {
+        let (turns, is_behind_another) = (state.turns, state.pausing > 0);
+        state.pausing += 1;
+        while state.is_led
+            || (state.turns == turns && (is_behind_another || !state.queue.is_empty()))
+        {
             state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.pausing -= 1;
         self.lead(&mut state)
     }
 
     fn lead(&self, state: &mut State) -> Lead<'_> {
         state.is_led = true;
+        state.turns = state.turns.wrapping_add(1);
         Lead(self)
     }
 
@@ -194,6 +213,64 @@ mod tests {
         // Whoever didn't panic is told that nothing is known: also of a change without an answer.
         let unknown = |outcome: &Outcome| matches!(outcome, Err(Error::OutcomeUnknown(_)));
         assert!(outcomes.iter().flatten().all(unknown));
+    }
+
+    #[test]
+    fn who_pauses_again_and_again_lets_others_in_between() {
+        const ROUNDS: usize = 200;
+        let (committer, steps) = (Committer::default(), AtomicUsize::new(0));
+        let step = |_: &Lead<'_>, batch: &[Change]| {
+            steps.fetch_add(1, Ordering::SeqCst);
+            Ok(batch
+                .iter()
+                .map(|_| Ok(Applied { first_event: 1, last_event: 1, external_ids: Vec::new() }))
+                .collect())
+        };
+        std::thread::scope(|scope| {
+            let mut lead = committer.pause();
+            for round in 0..ROUNDS {
+                let waiting = scope.spawn(|| committer.commit(Change::default(), step).is_ok());
+                while committer.lock().queue.is_empty() {
+                    std::thread::yield_now();
+                }
+                drop(lead);
+                lead = committer.pause();
+                assert_eq!(steps.load(Ordering::SeqCst), round + 1);
+                assert!(waiting.join().unwrap());
+            }
+            for round in ROUNDS..ROUNDS * 2 {
+                let waiting = scope.spawn(|| {
+                    let _lead = committer.pause();
+                    steps.fetch_add(1, Ordering::SeqCst)
+                });
+                while committer.lock().pausing == 0 {
+                    std::thread::yield_now();
+                }
+                drop(lead);
+                lead = committer.pause();
+                assert_eq!(steps.load(Ordering::SeqCst), round + 1);
+                assert_eq!(waiting.join().unwrap(), round);
+            }
+        });
+    }
+
+    #[test]
+    fn a_step_that_panics_leaves_nothing_behind_that_nobody_waits_for() {
+        let committer = Committer::default();
+        let others: Vec<Ticket> = (0..MAX_BATCH).map(|_| Ticket::default()).collect();
+        committer.lock().queue.extend(others.iter().map(|ticket| {
+            let (change, ticket) = (Change::default(), Arc::clone(ticket));
+            Pending { change, ticket }
+        }));
+        let caller = || committer.commit(Change::default(), |_, _| panic!("planted"));
+        let panicked = std::thread::scope(|scope| scope.spawn(caller).join());
+        assert!(panicked.is_err());
+        // As many as one step takes are done with: the caller's own, and all others but one.
+        let last = others.iter().position(|ticket| take(ticket).is_none());
+        assert_eq!(last, Some(MAX_BATCH - 1));
+        let state = committer.lock();
+        assert_eq!(state.queue.len(), 1);
+        assert!(Arc::ptr_eq(&state.queue[0].ticket, &others[MAX_BATCH - 1]));
     }
 
     #[test]

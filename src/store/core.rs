@@ -30,6 +30,9 @@ use crate::token::{Peppers, RandomError, RandomSource, fill};
 /// creations.
 const MAX_DRAWS: usize = 64;
 
+/// How many events are pruned before others get their turn: on a disk, a few milliseconds' work.
+const PRUNED_AT_ONCE: usize = 512;
+
 /// The inside of a store.
 #[derive(Debug)]
 pub(super) struct Core {
@@ -122,10 +125,13 @@ impl Core {
         outcome
     }
 
-    /// Keeps the retention of events. A failure is made good the next time.
+    /// Keeps the retention of events: some are pruned, and if there are more, the next commit goes
+    /// on. A failure is made good the next time.
     pub(super) fn prune_if_due(self: &Arc<Self>) {
-        if let Some(before) = self.retention.due(self.now()) {
-            let _ = self.prune(before);
+        if let Some(before) = self.retention.due(self.now())
+            && self.prune_some(before).is_ok_and(|some| !is_last(some))
+        {
+            self.retention.go_on();
         }
     }
 
@@ -197,14 +203,33 @@ impl Core {
         }
     }
 
-    /// Removes events before a moment. Nobody commits meanwhile.
+    /// Removes events before a moment, some at a time; in between, others commit.
     pub(super) fn prune(self: &Arc<Self>, before: Timestamp) -> Result<u64, Error> {
+        let mut removed = 0;
+        loop {
+            match self.prune_some(before) {
+                Ok(some) => {
+                    removed += some;
+                    if is_last(some) {
+                        return Ok(removed);
+                    }
+                }
+                Err(error @ Error::OutcomeUnknown(_)) => return Err(error),
+                // An error would say that nothing happened; the next call meets the trouble first.
+                Err(_) if removed > 0 => return Ok(removed),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Removes some of the events before a moment. Nobody commits meanwhile.
+    fn prune_some(self: &Arc<Self>, before: Timestamp) -> Result<u64, Error> {
         let lead = self.committer.pause();
         if self.gate.is_recovering() {
             self.recover_led(&lead)?;
         }
         self.check_open()?;
-        self.backend.prune_events(before).map_err(|error| {
+        self.backend.prune_events(before, PRUNED_AT_ONCE).map_err(|error| {
             if error.kind() == BackendErrorKind::OutcomeUnknown {
                 self.suspend_judgement(&self.lock_applying(), &[]);
             }
@@ -236,6 +261,11 @@ impl Core {
     pub(super) fn lock_applying(&self) -> MutexGuard<'_, Applying> {
         self.applying.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether pruning that removed so many at once has left nothing to remove.
+fn is_last(some: u64) -> bool {
+    some < PRUNED_AT_ONCE as u64
 }
 
 /// A batch handed to the backend: if that panics, or a clock of the service's while the batch is put

@@ -249,7 +249,9 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// As above.
     fn events(&self, by: &Authority, query: &ListEvents) -> Result<Events, Error>;
 
-    /// Removes events before a moment, but for the newest; how many.
+    /// Removes the oldest events up to the first that isn't before a moment, but for the newest; how
+    /// many. They go some hundreds at a time, and others' calls have their turn in between. If that
+    /// fails after some were removed, these are told of, and the next call meets the trouble first.
     ///
     /// # Errors
     /// As above.

@@ -115,7 +115,8 @@ impl StoreBuilder {
         self
     }
 
-    /// How long events are kept, at least an hour; for ever unless told.
+    /// How long events are kept, at least an hour; for ever unless told. Older ones are pruned by
+    /// whoever commits, and at opening, some hundreds at a time.
     pub fn event_retention(mut self, keep: Duration) -> Self {
         self.event_retention = Some(keep);
         self

@@ -42,4 +42,9 @@ impl Retention {
             && self.next.compare_exchange(next, then, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         is_mine.then(|| now.saturating_sub(keep))
     }
+
+    /// Not all was pruned that was to be: it is due again at once.
+    pub(super) fn go_on(&self) {
+        self.next.store(0, Ordering::Relaxed);
+    }
 }

@@ -292,9 +292,9 @@ impl<B: Backend> Backend for Failing<B> {
         self.read(Target::Reads, "read events", B::last_event)
     }
 
-    fn prune_events(&self, before: Timestamp) -> Result<u64, BackendError> {
+    fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
         self.certain("prune events")?;
-        self.write(Target::Writes, "prune events", |inner| inner.prune_events(before))
+        self.write(Target::Writes, "prune events", |inner| inner.prune_events(before, limit))
     }
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
@@ -390,7 +390,7 @@ mod tests {
         backend.inject(fault(Target::Recoveries, 1, Moment::Before(BackendErrorKind::Io)));
         assert!(create(&backend, "a").is_err() && backend.is_uncertain());
         assert_eq!(create(&backend, "a"), Err(BackendErrorKind::Io));
-        assert!(backend.prune_events(sample::at(1)).is_err());
+        assert!(backend.prune_events(sample::at(1), 9).is_err());
         assert!(!exists(&backend, "a"));
         // Reads tell what became of it.
         assert_eq!(backend.last_event().unwrap(), 0);
@@ -413,7 +413,7 @@ mod tests {
             (Target::Recoveries, |b| b.recover().is_err()),
             (Target::Waits, |b| b.wait(0, Duration::ZERO).is_err()),
             (Target::Usage, |b| b.take_in_usage(&[]).is_err()),
-            (Target::Writes, |b| b.prune_events(sample::at(0)).is_err()),
+            (Target::Writes, |b| b.prune_events(sample::at(0), 9).is_err()),
             (Target::Writes, |b| b.open_header(&sample::header().unwrap()).is_err()),
         ];
         for (position, (target, _)) in each.iter().enumerate() {

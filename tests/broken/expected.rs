@@ -399,6 +399,7 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     (Fault::EventsOfTheStoreAreNotRead, &["query_events_are_of_every_kind"]),
     (Fault::PrunedEventsAreFoundByFilters, &["query_pruned_events_are_missing_from_filters_too"]),
     (Fault::PruningGoesByTimeAlone, &["query_pruning_stops_at_the_first_that_is_younger"]),
+    (Fault::PruningHasNoLimit, &["query_pruning_removes_no_more_than_told"]),
     (Fault::PruningIsNotSaid, &["query_pruning_says_how_far_it_went"]),
     (Fault::PruningRemovesNothing, &["query_pruning_removes_the_oldest"]),
     (Fault::PruningRemovesTheNewest, &["query_pruning_keeps_the_newest"]),

@@ -150,6 +150,7 @@ pub(crate) enum Fault {
     EventsOfTheStoreAreNotRead,
     PrunedEventsAreFoundByFilters,
     PruningGoesByTimeAlone,
+    PruningHasNoLimit,
     PruningIsNotSaid,
     PruningRemovesNothing,
     PruningRemovesTheNewest,

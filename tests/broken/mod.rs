@@ -73,7 +73,7 @@ pub(crate) struct Notes {
 enum Entry {
     Header(Header),
     Committed(Change),
-    Pruned(Timestamp),
+    Pruned(Timestamp, usize),
 }
 
 #[derive(Debug)]
@@ -146,7 +146,7 @@ impl BrokenBy {
                 Arc::new(replay(&notes.log))
             }
             Fault::ForgetsPruningAtOpen => {
-                notes.log.retain(|entry| !matches!(entry, Entry::Pruned(_)));
+                notes.log.retain(|entry| !matches!(entry, Entry::Pruned(..)));
                 Arc::new(replay(&notes.log))
             }
             Fault::ForgetsRemovedKeysAtOpen => {
@@ -164,7 +164,9 @@ fn replay(log: &[Entry]) -> Memory {
         match entry {
             Entry::Header(header) => drop(memory.open_header(header).unwrap()),
             Entry::Committed(change) => drop(memory.commit(std::slice::from_ref(change)).unwrap()),
-            Entry::Pruned(before) => drop(memory.prune_events(*before).unwrap()),
+            Entry::Pruned(before, limit) => {
+                memory.prune_events(*before, *limit).map(drop).unwrap();
+            }
         }
     }
     memory
@@ -314,9 +316,9 @@ impl Backend for Broken {
         Ok(last - u64::from(last > 0 && self.is(Fault::EventsAreNumberedFromZero)))
     }
 
-    fn prune_events(&self, before: Timestamp) -> Result<u64, BackendError> {
+    fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
         self.check_open("prune events")?;
-        self.write_pruning(before)
+        self.write_pruning(before, limit)
     }
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {

@@ -57,11 +57,16 @@ impl Broken {
         self.memory.commit(&[note]).map(drop)
     }
 
-    pub(super) fn write_pruning(&self, before: Timestamp) -> Result<u64, BackendError> {
+    pub(super) fn write_pruning(
+        &self,
+        before: Timestamp,
+        mut limit: usize,
+    ) -> Result<u64, BackendError> {
         let events = self.all_events()?;
         let last = self.memory.last_event()?;
         let mut notes = self.notes();
         match self.fault {
+            Fault::PruningHasNoLimit => limit = usize::MAX,
             Fault::PruningRemovesNothing => return Ok(0),
             Fault::PruningGoesByTimeAlone => {
                 let old = |event: &&Event| event.at < before && event.sequence < last;
@@ -77,8 +82,8 @@ impl Broken {
             Fault::PrunedEventsAreFoundByFilters => notes.all_events = events,
             _ => {}
         }
-        notes.log.push(Entry::Pruned(before));
-        self.memory.prune_events(before)
+        notes.log.push(Entry::Pruned(before, limit));
+        self.memory.prune_events(before, limit)
     }
 
     fn all_events(&self) -> Result<Vec<Event>, BackendError> {

@@ -20,7 +20,12 @@ pub(crate) struct KeepOpen<B> {
     scan: Scan<B>,
     /// What is done right before the next commit.
     before_commit: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// What pruning answers instead, if anything.
+    pruned: Mutex<Option<Prune>>,
 }
+
+/// Told how many events may go at most.
+type Prune = Box<dyn FnMut(usize) -> Option<u64> + Send>;
 
 impl<B: Backend> KeepOpen<B> {
     pub(crate) fn new(backend: B) -> Self {
@@ -28,12 +33,17 @@ impl<B: Backend> KeepOpen<B> {
     }
 
     pub(crate) fn scanning(backend: B, scan: Scan<B>) -> Self {
-        Self { backend, scan, before_commit: Mutex::default() }
+        Self { backend, scan, before_commit: Mutex::default(), pruned: Mutex::default() }
     }
 
     /// Lets somebody else be faster than the next commit.
     pub(crate) fn overtake(&self, other: impl FnOnce() + Send + 'static) {
         *self.before_commit.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(other));
+    }
+
+    /// Asks this whenever events are to be pruned; where it answers, nothing is.
+    pub(crate) fn when_pruning(&self, ask: impl FnMut(usize) -> Option<u64> + Send + 'static) {
+        *self.pruned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(ask));
     }
 }
 
@@ -66,7 +76,6 @@ impl<B: Backend> Backend for KeepOpen<B> {
         page_owners(query: &OwnerPageQuery) -> Result<OwnerPage, BackendError>;
         events(query: &EventQuery) -> Result<EventPage, BackendError>;
         last_event() -> Result<u64, BackendError>;
-        prune_events(before: Timestamp) -> Result<u64, BackendError>;
         wait(after: u64, timeout: Duration) -> Result<u64, BackendError>;
         take_in_usage(batch: &[UsageChange]) -> Result<UsageOutcome, BackendError>;
         usage(of: &[UsageOf]) -> Result<Vec<Usage>, BackendError>;
@@ -81,6 +90,14 @@ impl<B: Backend> Backend for KeepOpen<B> {
         let first = self.before_commit.lock().unwrap_or_else(PoisonError::into_inner).take();
         first.into_iter().for_each(|other| other());
         self.backend.commit(batch)
+    }
+
+    fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
+        let mut pruned = self.pruned.lock().unwrap_or_else(PoisonError::into_inner);
+        match pruned.as_mut().and_then(|ask| ask(limit)) {
+            Some(answer) => Ok(answer),
+            None => self.backend.prune_events(before, limit),
+        }
     }
 
     fn close(&self) -> Result<(), BackendError> {

@@ -71,7 +71,7 @@ fn read_everything(store: &dyn Backend) -> Vec<Result<(), BackendErrorKind>> {
         events(EventFilter::default()),
         events(EventFilter { owner: Some(owner_id("a")), ..EventFilter::default() }),
         events(EventFilter { key: Some(KeyId::from_u128(1)), ..EventFilter::default() }),
-        store.prune_events(at(0)).map(drop),
+        store.prune_events(at(0), 9).map(drop),
         store.commit(&[create_key(key("a", 9))]).map(drop),
     ];
     let kind = |error: BackendError| {

@@ -118,7 +118,7 @@ fn closed_is_closed() {
         store.page_owners(&owners).map(drop),
         store.events(&events).map(drop),
         store.last_event().map(drop),
-        store.prune_events(at(9)).map(drop),
+        store.prune_events(at(9), 5_000).map(drop),
         store.wait(0, Duration::ZERO).map(drop),
         store.recover(),
     ];
@@ -191,14 +191,14 @@ fn pruning_goes_on_through_many_chunks_and_keeps_the_newest() {
         ]
         .map(read)
     };
-    assert_eq!(store.prune_events(at(1_201)).unwrap(), 1_200);
+    assert_eq!(store.prune_events(at(1_201), 5_000).unwrap(), 1_200);
     let left: Vec<u64> = (1_201..=1_500).collect();
     assert_eq!(by_all(), [(left.clone(), 1_200), (left.clone(), 1_200), (left, 1_200)]);
-    assert_eq!(store.prune_events(at(1_201)).unwrap(), 0);
+    assert_eq!(store.prune_events(at(1_201), 5_000).unwrap(), 0);
 
-    assert_eq!(store.prune_events(at(9_999)).unwrap(), 299);
+    assert_eq!(store.prune_events(at(9_999), 5_000).unwrap(), 299);
     assert_eq!(by_all(), [(vec![1_500], 1_499), (vec![1_500], 1_499), (vec![1_500], 1_499)]);
-    assert_eq!(store.prune_events(at(9_999)).unwrap(), 0);
+    assert_eq!(store.prune_events(at(9_999), 5_000).unwrap(), 0);
     assert_eq!(commit(&store, tick(1)).unwrap().first_event, 1_501);
 }
 

@@ -66,7 +66,7 @@ enum Op {
 enum Step {
     /// Changes of some operations each.
     Commit(Vec<Vec<Op>>),
-    Prune(u64),
+    Prune(u64, usize),
     Recover,
     Reopen,
 }
@@ -122,7 +122,7 @@ fn op() -> impl Strategy<Value = Op> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         20 => vec(vec(op(), 1..4), 1..8).prop_map(Step::Commit),
-        2 => (0..40_u64).prop_map(Step::Prune),
+        2 => (0..40_u64, 1..40_usize).prop_map(|(time, limit)| Step::Prune(time, limit)),
         1 => Just(Step::Recover),
         1 => Just(Step::Reopen),
     ]
@@ -400,9 +400,10 @@ proptest! {
                     now = writer.now;
                     prop_assert_eq!(store.commit(&batch).unwrap(), memory.commit(&batch).unwrap());
                 }
-                Step::Prune(time) => {
+                Step::Prune(time, limit) => {
                     let before: Timestamp = at(*time);
-                    prop_assert_eq!(store.prune_events(before).unwrap(), memory.prune_events(before).unwrap());
+                    let removed = memory.prune_events(before, *limit).unwrap();
+                    prop_assert_eq!(store.prune_events(before, *limit).unwrap(), removed);
                 }
                 Step::Recover => store.recover().unwrap(),
                 Step::Reopen => {

@@ -26,7 +26,7 @@ enum Step {
     Events { filter: EventFilter, after: u64, limit: usize, examine: usize },
     Keys { filter: KeyFilter, ends: [Option<u8>; 2], limit: usize, examine: usize },
     Owners { suspended: Option<bool>, limit: usize, examine: usize },
-    Prune(Timestamp),
+    Prune(Timestamp, usize),
 }
 
 /// One operation of a change, to be filled with the versions that are there.
@@ -142,7 +142,7 @@ fn steps() -> BoxedStrategy<Step> {
         1 => (of(any::<bool>()), sizes()).prop_map(|(suspended, (limit, examine))| {
             Step::Owners { suspended, limit, examine }
         }),
-        1 => (0..12_u64).prop_map(|before| Step::Prune(at(before))),
+        1 => (0..12_u64, sizes()).prop_map(|(before, (limit, _))| Step::Prune(at(before), limit)),
     ]
     .boxed()
 }
@@ -191,8 +191,9 @@ impl Pair {
                     self.each(|backend| all_owners(backend, *suspended, *limit, *examine));
                 prop_assert_eq!(memory, sqlite);
             }
-            Step::Prune(before) => {
-                let [memory, sqlite] = self.each(|backend| backend.prune_events(*before).unwrap());
+            Step::Prune(before, limit) => {
+                let prune = |backend: &dyn Backend| backend.prune_events(*before, *limit).unwrap();
+                let [memory, sqlite] = self.each(prune);
                 prop_assert_eq!(memory, sqlite);
             }
         }

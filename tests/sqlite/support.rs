@@ -176,7 +176,7 @@ pub(crate) fn every_call(sqlite: &Sqlite) -> Vec<(&'static str, Result<(), Backe
         ("page_owners", sqlite.page_owners(&owners).map(drop)),
         ("events", sqlite.events(&events).map(drop)),
         ("last_event", sqlite.last_event().map(drop)),
-        ("prune_events", sqlite.prune_events(at(0)).map(drop)),
+        ("prune_events", sqlite.prune_events(at(0), 9).map(drop)),
         ("recover", sqlite.recover()),
     ]
 }

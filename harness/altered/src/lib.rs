@@ -160,8 +160,8 @@ impl<A: Alter> Backend for Altered<A> {
         self.inner.last_event()
     }
 
-    fn prune_events(&self, before: Timestamp) -> Result<u64, BackendError> {
-        self.inner.prune_events(before)
+    fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
+        self.inner.prune_events(before, limit)
     }
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {

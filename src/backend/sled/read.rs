@@ -15,6 +15,7 @@ use crate::backend::{
     EventFilter, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage,
     OwnerPageQuery, Scanned, UsageOf,
 };
+use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{ExternalId, KeyId, OwnerId};
 use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
@@ -190,12 +191,17 @@ impl Engine {
         Ok(page)
     }
 
-    /// The oldest events before a number, at most `limit`.
-    pub(super) fn oldest_events(&self, before: u64, limit: usize) -> Result<Vec<Event>, Fault> {
-        let to = layout::event(before);
-        self.range(Tree::Events, Bound::Unbounded, Bound::Excluded(&to))
+    /// The oldest events up to the first that isn't before a time, at most `limit` and not the newest.
+    pub(super) fn oldest_events(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Event>, Fault> {
+        let newest = layout::event(self.last_event()?);
+        self.range(Tree::Events, Bound::Unbounded, Bound::Excluded(&newest))
             .take(limit)
             .map(|entry| self.event(event_number(&entry?.0)?))
+            .take_while(|event| event.as_ref().map_or(true, |event| event.at < before))
             .collect()
     }
 

@@ -23,7 +23,7 @@ use crate::clock::Timestamp;
 use crate::id::{ExternalId, KeyId, OwnerId};
 use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
 
-/// How many records are read, and how many events pruned, before others get their turn.
+/// How many records are read before others get their turn.
 const CHUNK: usize = 512;
 
 /// The sled backend: one directory, one process, one handle.
@@ -101,20 +101,6 @@ impl Sled {
 
     fn failed(&self, operation: &'static str, fault: Fault) -> BackendError {
         fault.during(operation).at(self.place.dir())
-    }
-
-    /// Removes up to [`CHUNK`] events that are the oldest, before `before`, and not the newest.
-    fn prune_some(&self, before: Timestamp) -> Result<usize, BackendError> {
-        const OPERATION: &str = "prune events";
-        let _turn = self.take_turn();
-        let (writes, count) = self.read(OPERATION, |engine| {
-            let oldest = engine.oldest_events(engine.last_event()?, CHUNK)?;
-            let count = oldest.iter().take_while(|event| event.at < before).count();
-            let mut overlay = Overlay::new(engine);
-            oldest[..count].iter().try_for_each(|event| overlay.remove_event(event))?;
-            Ok((overlay.into_writes(), count))
-        })?;
-        self.write(OPERATION, &writes).map(|()| count)
     }
 
     /// Lets the next sync fail.
@@ -262,23 +248,16 @@ impl Backend for Sled {
         self.read("read events", Engine::last_event)
     }
 
-    fn prune_events(&self, before: Timestamp) -> Result<u64, BackendError> {
-        let mut pruned = 0;
-        loop {
-            match self.prune_some(before) {
-                Ok(some) => {
-                    pruned += some as u64;
-                    if some < CHUNK {
-                        return Ok(pruned);
-                    }
-                }
-                // "Nothing happened" would not be true; the next call meets the trouble first.
-                Err(error) if pruned > 0 && error.kind() != BackendErrorKind::OutcomeUnknown => {
-                    return Ok(pruned);
-                }
-                Err(error) => return Err(error),
-            }
-        }
+    fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
+        const OPERATION: &str = "prune events";
+        let _turn = self.take_turn();
+        let (writes, count) = self.read(OPERATION, |engine| {
+            let oldest = engine.oldest_events(before, limit)?;
+            let mut overlay = Overlay::new(engine);
+            oldest.iter().try_for_each(|event| overlay.remove_event(event))?;
+            Ok((overlay.into_writes(), oldest.len() as u64))
+        })?;
+        self.write(OPERATION, &writes).map(|()| count)
     }
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {

@@ -85,7 +85,7 @@ fn after_a_failed_sync_nothing_is_done_before_a_recovery() {
         store.owner(&owner("a")).map(drop),
         store.last_event().map(drop),
         store.scan(&mut |_| ()).map(drop),
-        store.prune_events(Timestamp::MAX).map(drop),
+        store.prune_events(Timestamp::MAX, 9).map(drop),
         store.header().map(drop),
     ];
     for answer in answers {
@@ -130,10 +130,10 @@ fn pruning_that_can_not_sync_is_of_unknown_outcome() {
     let store = open(&temp.path().join("db"));
     store.commit(&[create("a"), create("b")]).unwrap();
     store.fail_next_sync();
-    let error = store.prune_events(Timestamp::MAX).unwrap_err();
+    let error = store.prune_events(Timestamp::MAX, 9).unwrap_err();
     assert_eq!(error.kind(), BackendErrorKind::OutcomeUnknown);
     store.recover().unwrap();
-    assert_eq!(store.prune_events(Timestamp::MAX).unwrap(), 0);
+    assert_eq!(store.prune_events(Timestamp::MAX, 9).unwrap(), 0);
     assert_eq!(store.last_event().unwrap(), 2);
 }
 

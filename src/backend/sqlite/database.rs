@@ -255,27 +255,11 @@ impl Backend for Sqlite {
         self.read("read events", events::last)
     }
 
-    fn prune_events(&self, before: Timestamp) -> Result<u64, BackendError> {
+    fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
         const OPERATION: &str = "prune events";
-        let mut removed = 0;
-        loop {
-            let step = self.write(OPERATION, |tx| {
-                events::prune(tx, before).map_err(|fault| fault.during(OPERATION))
-            });
-            match step {
-                Ok(step) => {
-                    removed += step.removed;
-                    if step.is_done {
-                        return Ok(removed);
-                    }
-                }
-                // An error would say that nothing happened; the next call meets it again.
-                Err(error) if removed > 0 && error.kind() != BackendErrorKind::OutcomeUnknown => {
-                    return Ok(removed);
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        self.write(OPERATION, |tx| {
+            events::prune(tx, before, limit).map_err(|fault| fault.during(OPERATION))
+        })
     }
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {

@@ -39,9 +39,6 @@ pub(super) const PAGE_OF_OWNER: &str = concat!(
      ORDER BY sequence LIMIT ?2"
 );
 
-/// How many events one transaction removes.
-const PRUNED_AT_ONCE: u32 = 500;
-
 /// The number of the last; 0 before the first.
 pub(super) fn last(connection: &Connection) -> Result<u64, Fault> {
     extreme(connection, "SELECT max(sequence) FROM events")
@@ -172,23 +169,21 @@ pub(super) fn rows_to_ask(examine: usize) -> i64 {
     i64::try_from(examine).unwrap_or(i64::MAX).saturating_add(1)
 }
 
-/// What became of one step of pruning.
-pub(super) struct Pruned {
-    pub(super) removed: u64,
-    pub(super) is_done: bool,
-}
-
-/// Removes some of the oldest events up to the first that isn't before `before`, never the newest.
-pub(super) fn prune(connection: &Connection, before: Timestamp) -> Result<Pruned, Fault> {
+/// Removes the oldest events up to the first that isn't before `before`, at most `limit` and never
+/// the newest; how many.
+pub(super) fn prune(
+    connection: &Connection,
+    before: Timestamp,
+    limit: usize,
+) -> Result<u64, Fault> {
     let newest = last(connection)?;
     let mut statement =
         connection.prepare_cached("SELECT sequence, at FROM events ORDER BY sequence LIMIT ?")?;
-    let mut rows = statement.query([PRUNED_AT_ONCE])?;
-    let (mut through, mut seen, mut removed) = (None, 0, 0);
+    let mut rows = statement.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let (mut through, mut removed) = (None, 0);
     while let Some(row) = rows.next()? {
         let mut cells = Cells::new(row, TABLE);
         let sequence: u64 = cells.get("sequence", int)?;
-        seen += 1;
         if sequence == newest || cells.get("at", time)? >= before {
             break;
         }
@@ -201,7 +196,7 @@ pub(super) fn prune(connection: &Connection, before: Timestamp) -> Result<Pruned
             .prepare_cached("DELETE FROM events WHERE sequence <= ?")?
             .execute([stored(through)])?;
     }
-    Ok(Pruned { removed, is_done: removed < seen || seen < u64::from(PRUNED_AT_ONCE) })
+    Ok(removed)
 }
 
 /// A number as it is stored. Greater ones than SQLite holds are never given out; asked for, they

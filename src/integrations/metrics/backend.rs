@@ -142,8 +142,8 @@ impl<B: Backend> Backend for MeasuredBackend<B> {
         self.inner.last_event()
     }
 
-    fn prune_events(&self, before: Timestamp) -> Result<u64, BackendError> {
-        self.inner.prune_events(before)
+    fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
+        self.inner.prune_events(before, limit)
     }
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {

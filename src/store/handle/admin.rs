@@ -204,7 +204,9 @@ impl AdminKeys {
         self.store.move_issue_mark(&self.by, to, self.expected)
     }
 
-    /// Removes events before a moment, but for the newest; how many.
+    /// Removes the oldest events up to the first that isn't before a moment, but for the newest; how
+    /// many. They go some hundreds at a time, and others' calls have their turn in between. If that
+    /// fails after some were removed, these are told of, and the next call meets the trouble first.
     ///
     /// # Errors
     /// As [`KeyStore`] says.

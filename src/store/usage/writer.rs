@@ -110,7 +110,7 @@ impl Core {
                 }
             }
             drop(lead);
-            // Whoever waits to commit goes first, and whoever verifies finds an empty log.
+            // Whoever verifies finds an empty log.
             std::thread::yield_now();
             usage.gather();
         }

@@ -178,10 +178,10 @@ fn many_events_are_pruned_in_steps() {
         let query = EventQuery { after: 0, filter, limit: 1, examine: 1 };
         fixture.sqlite.events(&query).unwrap().pruned_through
     };
-    assert_eq!(fixture.sqlite.prune_events(at(0)).unwrap(), 0);
+    assert_eq!(fixture.sqlite.prune_events(at(0), 5_000).unwrap(), 0);
     // Just as many as go in one step; one more; and more than there are.
     for (before, removed, through) in [(500, 500, 500), (501, 1, 501), (5_000, 1_198, 1_699)] {
-        assert_eq!(fixture.sqlite.prune_events(at(before)).unwrap(), removed);
+        assert_eq!(fixture.sqlite.prune_events(at(before), 5_000).unwrap(), removed);
         assert_eq!(pruned_through(), through);
     }
     assert_eq!(fixture.sqlite.last_event().unwrap(), 1_700);

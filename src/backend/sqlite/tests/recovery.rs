@@ -24,7 +24,7 @@ fn nothing_is_written_before_recovery() {
         let error = fixture.sqlite.commit(&[create_owner("other")]).unwrap_err();
         assert_eq!(error.kind(), BackendErrorKind::OutcomeUnknown);
         assert!(error.to_string().contains("recover first"), "{error}");
-        assert!(fixture.sqlite.prune_events(super::fixtures::at(9)).is_err());
+        assert!(fixture.sqlite.prune_events(super::fixtures::at(9), 9).is_err());
         assert!(fixture.sqlite.owner(&owner_id("acme")).unwrap().is_some());
 
         fixture.sqlite.recover().unwrap();

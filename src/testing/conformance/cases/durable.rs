@@ -159,7 +159,7 @@ fn durable_event_numbers_go_on(lab: &Lab<'_>) -> Tested {
 /// Also that the only event left isn't the first.
 fn durable_pruning_is_found_again(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme", "beta", "gamma"])?;
-    backend.prune_events(sample::at(1))?;
+    backend.prune_events(sample::at(1), 100)?;
     let Some(backend) = anew(backend)? else { return Ok(()) };
     let filter = EventFilter::default();
     let page = backend.events(&EventQuery { after: 0, filter, limit: 9, examine: 9 })?;

@@ -102,7 +102,7 @@ const CALLS: &[Call] = &[
         Ok(b.events(&EventQuery { after: 0, filter, limit: 9, examine: 9 }).map(drop)?)
     }),
     ("last_event", |b| Ok(b.last_event().map(drop)?)),
-    ("prune_events", |b| Ok(b.prune_events(sample::at(9)).map(drop)?)),
+    ("prune_events", |b| Ok(b.prune_events(sample::at(9), 100).map(drop)?)),
     ("wait", |b| Ok(b.wait(0, Duration::from_millis(1)).map(drop)?)),
     ("take_in_usage", |b| Ok(b.take_in_usage(&[]).map(drop)?)),
     ("usage", |b| Ok(b.usage(&[]).map(drop)?)),

@@ -31,6 +31,7 @@ list![
     query_pruning_removes_the_oldest,
     query_pruning_stops_at_the_first_that_is_younger,
     query_pruning_keeps_the_newest,
+    query_pruning_removes_no_more_than_told,
     query_pruning_says_how_far_it_went,
     query_pruned_events_are_missing_from_filters_too,
 ];
@@ -256,18 +257,18 @@ fn query_pages_of_no_events_are_empty(lab: &Lab<'_>) -> Tested {
         ensure!(page.events.is_empty(), "a new store has events");
         ensure_eq!((page.next, page.pruned_through), (None, 0), "what comes after nothing");
     }
-    ensure_eq!(backend.prune_events(sample::at(9))?, 0, "how many of no events were pruned");
+    ensure_eq!(backend.prune_events(sample::at(9), 100)?, 0, "how many of no events were pruned");
     Ok(())
 }
 
 fn query_pruning_removes_the_oldest(lab: &Lab<'_>) -> Tested {
     let backend = store(lab, &drafts()?)?;
     // Event `n` is of second `n - 1`.
-    ensure_eq!(backend.prune_events(sample::at(10))?, 10, "how many were pruned");
+    ensure_eq!(backend.prune_events(sample::at(10), 100)?, 10, "how many were pruned");
     let expected: Vec<u64> = (11..=30).collect();
     ensure_eq!(numbers(&backend.all_events()?), expected, "events left");
-    ensure_eq!(backend.prune_events(sample::at(10))?, 0, "how many were pruned again");
-    ensure_eq!(backend.prune_events(sample::at(11))?, 1, "how many were pruned then");
+    ensure_eq!(backend.prune_events(sample::at(10), 100)?, 0, "how many were pruned again");
+    ensure_eq!(backend.prune_events(sample::at(11), 100)?, 1, "how many were pruned then");
     Ok(())
 }
 
@@ -279,14 +280,14 @@ fn query_pruning_stops_at_the_first_that_is_younger(lab: &Lab<'_>) -> Tested {
     };
     let drafts: Vec<EventDraft> = times.into_iter().map(draft).collect::<Result<_, _>>()?;
     let backend = store(lab, &drafts)?;
-    ensure_eq!(backend.prune_events(sample::at(10))?, 2, "how many were pruned");
+    ensure_eq!(backend.prune_events(sample::at(10), 100)?, 2, "how many were pruned");
     ensure_eq!(numbers(&backend.all_events()?), [3, 4, 5, 6], "events left");
     Ok(())
 }
 
 fn query_pruning_keeps_the_newest(lab: &Lab<'_>) -> Tested {
     let backend = store(lab, &drafts()?)?;
-    ensure_eq!(backend.prune_events(sample::at(1_000))?, 29, "how many were pruned");
+    ensure_eq!(backend.prune_events(sample::at(1_000), 100)?, 29, "how many were pruned");
     ensure_eq!(numbers(&backend.all_events()?), [30], "events left");
     ensure_eq!(backend.last_event()?, 30, "last event");
     let applied = backend.apply(sample::create_owner(&sample::owner("acme")?)?)?;
@@ -295,10 +296,25 @@ fn query_pruning_keeps_the_newest(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
+/// What is left is for the next calls, until one removes fewer than it may.
+fn query_pruning_removes_no_more_than_told(lab: &Lab<'_>) -> Tested {
+    let backend = store(lab, &drafts()?)?;
+    let steps = [(10, 4, 4), (10, 6, 6), (10, 1, 0), (20, 7, 7), (20, 7, 3)];
+    let mut through = 0;
+    for (second, limit, removed) in steps {
+        let pruned = backend.prune_events(sample::at(second), limit)?;
+        ensure_eq!(pruned, removed, "how many were pruned before {second}, at most {limit}");
+        through += removed;
+        let expected: Vec<u64> = (through + 1..=30).collect();
+        ensure_eq!(numbers(&backend.all_events()?), expected, "events left");
+    }
+    Ok(())
+}
+
 fn query_pruning_says_how_far_it_went(lab: &Lab<'_>) -> Tested {
     let backend = store(lab, &drafts()?)?;
     ensure_eq!(page(&backend, 0)?.pruned_through, 0, "pruned through before pruning");
-    backend.prune_events(sample::at(10))?;
+    backend.prune_events(sample::at(10), 100)?;
     for after in [0, 5, 10, 20, 30] {
         let pruned_through = page(&backend, after)?.pruned_through;
         ensure_eq!(pruned_through, 10, "pruned through, asked for events after {after}");
@@ -307,7 +323,7 @@ fn query_pruning_says_how_far_it_went(lab: &Lab<'_>) -> Tested {
     let filter = EventFilter { key: Some(sample::key_id(77)), ..EventFilter::default() };
     let query = EventQuery { after: 0, filter, limit: 1, examine: 1 };
     ensure_eq!(backend.events(&query)?.pruned_through, 10, "pruned through, by a filter");
-    backend.prune_events(sample::at(1_000))?;
+    backend.prune_events(sample::at(1_000), 100)?;
     ensure_eq!(page(&backend, 0)?.pruned_through, 29, "pruned through after all but the newest");
     Ok(())
 }
@@ -315,7 +331,7 @@ fn query_pruning_says_how_far_it_went(lab: &Lab<'_>) -> Tested {
 fn query_pruned_events_are_missing_from_filters_too(lab: &Lab<'_>) -> Tested {
     let drafts = drafts()?;
     let backend = store(lab, &drafts)?;
-    backend.prune_events(sample::at(10))?;
+    backend.prune_events(sample::at(10), 100)?;
     let filters = [
         EventFilter { key: Some(sample::key_id(1)), ..EventFilter::default() },
         EventFilter { owner: Some(sample::owner_id("acme")?), ..EventFilter::default() },

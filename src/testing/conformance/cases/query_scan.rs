@@ -214,7 +214,7 @@ fn query_a_scan_tells_the_last_event(lab: &Lab<'_>) -> Tested {
     ensure_eq!(backend.scanned()?.2, 2, "number of the scan after two events");
     backend.refuse(sample::create_owner(&acme)?)?;
     backend.apply(sample::note(&key)?)?;
-    backend.prune_events(sample::at(1))?;
+    backend.prune_events(sample::at(1), 100)?;
     ensure_eq!(backend.scanned()?.2, 3, "number of the scan after pruning");
     Ok(())
 }
