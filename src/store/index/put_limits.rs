@@ -325,7 +325,7 @@ mod tests {
         let (pepper, prefix) = (PepperNumber::new(2), PrefixNumber::new(0).unwrap());
         let digest = Digest::new([7; 32], Scheme::Blake3Keyed64, pepper, prefix);
         let token = TokenRecord { digest, ..key.current };
-        let earlier = EarlierToken { token, ends_at: Timestamp::MAX };
+        let earlier = EarlierToken { token: token.clone(), ends_at: Timestamp::MAX };
         let current = ScannedKey { current: token, ..key.clone() };
         for key in [current, ScannedKey { earlier: vec![earlier], ..key }] {
             assert!(index.put_key(&key).is_err(), "a pepper isn't open");
