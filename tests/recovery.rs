@@ -6,19 +6,20 @@ mod common;
 #[path = "common/keep_open.rs"]
 mod keep_open;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{HOUR, World, builder, clock, owner};
+use keep_open::{KeepOpen, Point};
 use keyhasp::backend::{BackendErrorKind, Memory};
 use keyhasp::key::Unfit;
 use keyhasp::store::Unavailable;
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
-    Access, Clock, CreateKey, CreateOwner, Error, Issued, ManualClock, Rate, Refusal, Rotate,
-    SetLimits, Timestamp, Token, UpdateOwner,
+    Access, Clock, CreateKey, CreateOwner, Error, Issued, ManualClock, Quota, Rate, Refusal,
+    Rotate, SetLimits, Timestamp, Token, UpdateOwner,
 };
 
 /// After so long what should happen by itself never does. Only a defect waits for the end of this.
@@ -242,14 +243,14 @@ fn a_store_in_which_something_panicked_recovers_by_itself() {
     for in_the_backend in [true, false] {
         let clock = clock();
         let fragile = Arc::new(Fragile(Arc::clone(&clock), AtomicBool::new(false)));
-        let backend = Arc::new(keep_open::KeepOpen::new(Memory::new()));
+        let backend = Arc::new(KeepOpen::new(Memory::new()));
         let builder = builder(&clock, 3).clock(Arc::clone(&fragile) as _);
         let store = builder.open_on(Arc::clone(&backend) as _).unwrap();
         let world = World::of(Arc::new(store), clock);
         let limits = SetLimits::new().rate(Rate::new(100, HOUR).unwrap());
         let key = CreateKey::new(Access::Full).limits(limits);
         let (_, issued) = world.owner_with("org", CreateOwner::with_key(key));
-        backend.overtake(move || {
+        backend.plan(Point::BeforeCommit, move || {
             assert!(!in_the_backend, "planted");
             fragile.1.store(true, Ordering::SeqCst);
         });
@@ -269,4 +270,49 @@ fn a_store_in_which_something_panicked_recovers_by_itself() {
         assert_eq!(world.store.health().unavailable, None);
         world.admin.revoke(id).unwrap();
     }
+}
+
+/// A lease was asked for before, and its outcome becomes unknown after the backend has recovered:
+/// it recovers once more.
+#[test]
+fn a_doubt_that_comes_during_a_recovery_is_not_forgotten() {
+    let clock = clock();
+    let backend = Arc::new(KeepOpen::new(Failing::new(Memory::new())));
+    let store = builder(&clock, 3).open_on(Arc::clone(&backend) as _).unwrap();
+    let world = World::of(Arc::new(store), clock);
+    let limits = SetLimits::new().quota(Quota::once(100).unwrap());
+    let key = CreateKey::new(Access::Full).limits(limits);
+    let (_, issued) = world.owner_with("org", CreateOwner::with_key(key));
+    let (id, token) = (issued.key.id, issued.token);
+    let (asks, asked) = mpsc::channel();
+    let (goes_on, may_go_on) = mpsc::channel();
+    let (answers, answered) = mpsc::channel();
+    let lost = |target| Fault { target, nth: 1, moment: Moment::After, lasting: false };
+    for target in [Target::Commits, Target::Usage] {
+        backend.inner().inject(lost(target));
+    }
+    backend.plan(Point::BeforeUsage, move || {
+        asks.send(()).unwrap();
+        may_go_on.recv().unwrap();
+    });
+    backend.plan(Point::AfterRecovery, move || {
+        goes_on.send(()).unwrap();
+        answered.recv().unwrap();
+    });
+    thread::scope(|scope| {
+        let verifier = world.verifier.clone();
+        scope.spawn(move || {
+            let answer = verifier.verify(token.expose()).map(drop);
+            assert!(matches!(answer, Err(Refusal::Unavailable(_))), "{answer:?}");
+            answers.send(()).unwrap();
+        });
+        asked.recv().unwrap();
+        assert!(matches!(world.admin.block(id), Err(Error::OutcomeUnknown(_))));
+        // It may have begun by itself; either way it is done when this returns.
+        while world.store.recover().is_err() {
+            thread::yield_now();
+        }
+    });
+    world.admin.unblock(id).unwrap();
+    assert_eq!(backend.inner().commits_refused(), 0);
 }

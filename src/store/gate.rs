@@ -18,6 +18,8 @@ const RECOVERING: u8 = 8;
 pub(super) struct Gate {
     flags: AtomicU8,
     freshness: Option<Freshness>,
+    /// How often something became of unknown outcome.
+    doubts: AtomicU64,
 }
 
 /// How fresh the knowledge of other processes is.
@@ -38,7 +40,7 @@ impl Gate {
             polled_at: AtomicU64::new(0),
             wall_offset: AtomicI64::new(0),
         });
-        Self { flags: AtomicU8::new(0), freshness }
+        Self { flags: AtomicU8::new(0), freshness, doubts: AtomicU64::new(0) }
     }
 
     /// The time to judge by, or why nothing can be judged.
@@ -106,7 +108,13 @@ impl Gate {
 
     pub(super) fn set_recovering(&self, header_too: bool) {
         let flags = if header_too { RECOVERING | HEADER_UNCERTAIN } else { RECOVERING };
+        self.doubts.fetch_add(1, Ordering::AcqRel);
         self.flags.fetch_or(flags, Ordering::AcqRel);
+    }
+
+    /// A number that is another after every doubt.
+    pub(super) fn doubts(&self) -> u64 {
+        self.doubts.load(Ordering::Acquire)
     }
 
     pub(super) fn is_recovering(&self) -> bool {

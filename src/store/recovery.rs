@@ -77,18 +77,23 @@ impl Core {
         if self.gate.unavailable() == Some(Unavailable::Closed) {
             return Err(Unavailable::Closed.into());
         }
-        self.backend.recover().map_err(|_| Error::Unavailable(Unavailable::Recovering))?;
-        let applying = self.lock_applying();
-        let touched = {
-            let mut uncertain = self.uncertain.lock().unwrap_or_else(PoisonError::into_inner);
-            mem::take(&mut *uncertain)
-        };
-        if let Err(error) = self.reload(&touched) {
-            self.note_uncertain(touched);
-            return Err(error);
+        loop {
+            let doubts = self.gate.doubts();
+            self.backend.recover().map_err(|_| Error::Unavailable(Unavailable::Recovering))?;
+            let _applying = self.lock_applying();
+            let touched = {
+                let mut uncertain = self.uncertain.lock().unwrap_or_else(PoisonError::into_inner);
+                mem::take(&mut *uncertain)
+            };
+            if let Err(error) = self.reload(&touched) {
+                self.note_uncertain(touched);
+                return Err(error);
+            }
+            // A lease that was asked for before may have failed meanwhile, without the lead.
+            if self.gate.doubts() == doubts {
+                self.gate.set_recovered();
+                return Ok(());
+            }
         }
-        drop(applying);
-        self.gate.set_recovered();
-        Ok(())
     }
 }

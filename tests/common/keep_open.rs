@@ -1,8 +1,9 @@
 //! A backend that a store's closing doesn't close.
 #![allow(dead_code)] // Each test binary uses its part.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use keyhasp::backend::{
@@ -18,10 +19,18 @@ type Scan<B> = fn(&B, &mut dyn FnMut(Scanned)) -> Result<u64, BackendError>;
 pub(crate) struct KeepOpen<B> {
     backend: B,
     scan: Scan<B>,
-    /// What is done right before the next commit.
-    before_commit: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// What is done there once.
+    planned: Mutex<BTreeMap<Point, Box<dyn FnOnce() + Send>>>,
     /// What pruning answers instead, if anything.
     pruned: Mutex<Option<Prune>>,
+}
+
+/// Where something else may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Point {
+    BeforeCommit,
+    BeforeUsage,
+    AfterRecovery,
 }
 
 /// Told how many events may go at most.
@@ -33,18 +42,31 @@ impl<B: Backend> KeepOpen<B> {
     }
 
     pub(crate) fn scanning(backend: B, scan: Scan<B>) -> Self {
-        Self { backend, scan, before_commit: Mutex::default(), pruned: Mutex::default() }
+        Self { backend, scan, planned: Mutex::default(), pruned: Mutex::default() }
     }
 
-    /// Lets somebody else be faster than the next commit.
-    pub(crate) fn overtake(&self, other: impl FnOnce() + Send + 'static) {
-        *self.before_commit.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(other));
+    pub(crate) fn inner(&self) -> &B {
+        &self.backend
+    }
+
+    /// Does this the next time that the backend is there.
+    pub(crate) fn plan(&self, at: Point, other: impl FnOnce() + Send + 'static) {
+        lock(&self.planned).insert(at, Box::new(other));
     }
 
     /// Asks this whenever events are to be pruned; where it answers, nothing is.
     pub(crate) fn when_pruning(&self, ask: impl FnMut(usize) -> Option<u64> + Send + 'static) {
-        *self.pruned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(ask));
+        *lock(&self.pruned) = Some(Box::new(ask));
     }
+
+    fn pass(&self, point: Point) {
+        let planned = lock(&self.planned).remove(&point);
+        planned.into_iter().for_each(|other| other());
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<B: fmt::Debug> fmt::Debug for KeepOpen<B> {
@@ -77,9 +99,7 @@ impl<B: Backend> Backend for KeepOpen<B> {
         events(query: &EventQuery) -> Result<EventPage, BackendError>;
         last_event() -> Result<u64, BackendError>;
         wait(after: u64, timeout: Duration) -> Result<u64, BackendError>;
-        take_in_usage(batch: &[UsageChange]) -> Result<UsageOutcome, BackendError>;
         usage(of: &[UsageOf]) -> Result<Vec<Usage>, BackendError>;
-        recover() -> Result<(), BackendError>;
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
@@ -87,13 +107,21 @@ impl<B: Backend> Backend for KeepOpen<B> {
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
-        let first = self.before_commit.lock().unwrap_or_else(PoisonError::into_inner).take();
-        first.into_iter().for_each(|other| other());
+        self.pass(Point::BeforeCommit);
         self.backend.commit(batch)
     }
 
+    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        self.pass(Point::BeforeUsage);
+        self.backend.take_in_usage(batch)
+    }
+
+    fn recover(&self) -> Result<(), BackendError> {
+        self.backend.recover().inspect(|()| self.pass(Point::AfterRecovery))
+    }
+
     fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
-        let mut pruned = self.pruned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pruned = lock(&self.pruned);
         match pruned.as_mut().and_then(|ask| ask(limit)) {
             Some(answer) => Ok(answer),
             None => self.backend.prune_events(before, limit),

@@ -129,7 +129,9 @@ fn peppers_that_meet_are_compared() {
         let with = move |peppers, clock: &_| builder(clock, 1).peppers(peppers);
         drop(builder(&clock, 1).open_on(Arc::clone(&database) as _).unwrap());
         let (beside, clock_beside) = (Arc::clone(&database), Arc::clone(&clock));
-        database.overtake(move || drop(with(other, &clock_beside).open_on(beside).unwrap()));
+        database.plan(keep_open::Point::BeforeCommit, move || {
+            drop(with(other, &clock_beside).open_on(beside).unwrap())
+        });
         let mine = Peppers::new(3, [3; 32]).unwrap();
         let opened = with(mine, &clock).open_on(Arc::clone(&database) as _).map(drop);
         let known = database.header().unwrap().peppers;
