@@ -142,3 +142,19 @@ impl fmt::Display for Invalid {
 }
 
 impl std::error::Error for Invalid {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_told_with_their_unit() {
+        let shown = |max, unit| {
+            let problem = Problem::OutOfRange { given: 0, min: 1, max, unit };
+            Invalid::new("field", problem).to_string()
+        };
+        assert_eq!(shown(9, ""), "field: 0 is outside 1 to 9");
+        assert_eq!(shown(9, "ms"), "field: 0 ms is outside 1 to 9 ms");
+        assert_eq!(shown(u64::MAX, "s"), "field: 0 s is less than 1 s");
+    }
+}
