@@ -160,6 +160,7 @@ pub(crate) enum Fault {
     LeasesAreNotGivenBack,
     LeasesNeedNoQuota,
     LeasesOfOldQuotasAreGivenBack,
+    LeasesTakeWhatNobodyCanSpend,
     QuotasAreForgottenByChanges,
     QuotasAreNeverRefilled,
     UsageBatchesAreSmall,

@@ -209,7 +209,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
-    use super::super::lease::LeaseWord;
+    use super::super::lease::{LeaseWord, LeftWord};
     use super::super::limits::Whose;
     use super::*;
     use crate::backend::ScannedOwner;
@@ -403,7 +403,7 @@ mod tests {
         });
     }
 
-    /// No use of a lease is counted twice while it moves from line to line.
+    /// No use of a lease is counted twice while it moves from line to line, and none is missing.
     #[test]
     fn a_lease_moves_whole() {
         let index = restless();
@@ -414,7 +414,8 @@ mod tests {
         let now = Timestamp::MIN;
         let whose = Whose::Key(id, None);
         let quota_now = index.quota(whose).unwrap();
-        assert!(index.put_lease(whose, quota_now, LeaseWord::new(None, 50_000), None));
+        let all = LeaseWord::new(None, 50_000);
+        assert!(index.put_lease(whose, quota_now, all, LeftWord::new(0, now)));
         let spent = std::thread::scope(|scope| {
             let spending = scope.spawn(|| {
                 let mut spent = 0;
@@ -425,7 +426,11 @@ mod tests {
                         if !packed.seen().is_still() {
                             return None;
                         }
-                        let lease = limiter.spend(now, 1)?;
+                        let Some(lease) = limiter.spend(now, 1) else {
+                            let lacks = limiter.lacks(now, 1, None);
+                            assert!(!lacks || !packed.seen().is_still(), "there is enough");
+                            return None;
+                        };
                         if !packed.seen().is_still() {
                             index.unspend(Whose::Key(id, None), &limiter, lease.with_units(1));
                             return None;
@@ -462,17 +467,17 @@ mod tests {
         let whose = Whose::Key(key(0).id, None);
         let before = index.quota(whose).unwrap();
         let lease = LeaseWord::new(None, 62);
-        assert!(index.put_lease(whose, before, lease, None));
+        assert!(index.put_lease(whose, before, lease, LeftWord::UNKNOWN));
         let search = || index.search(key(0).id).find(|packed| packed.judged_at(Timestamp::MIN));
         let limiter = || index.limiter(search().unwrap().limited.unwrap()).unwrap();
         let from = limiter();
         assert!(from.spend(Timestamp::MIN, 5).is_some());
         index.put_key(&key(10)).unwrap();
-        assert!(!index.put_lease(whose, before, lease, None));
+        assert!(!index.put_lease(whose, before, lease, LeftWord::UNKNOWN));
         index.unspend(whose, &from, lease.with_units(5));
         assert_eq!(limiter().lease().held(), 0);
         let now = index.quota(whose).unwrap();
-        assert!(index.put_lease(whose, now, lease.with_units(1), None));
+        assert!(index.put_lease(whose, now, lease.with_units(1), LeftWord::UNKNOWN));
         index.unspend(whose, &limiter(), lease.with_units(1));
         assert_eq!(limiter().lease().held(), 2);
     }
