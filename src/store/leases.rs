@@ -33,7 +33,7 @@ pub(super) struct Leases {
 }
 
 /// How many uses those need who wait for one lease: together, and whoever needs the fewest.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Needs {
     needed: u64,
     least: u64,
@@ -331,5 +331,23 @@ impl Taken {
         self.keys.retain(|id| is_there(UsageOf::Key(*id)));
         self.owners.retain(|id| is_there(UsageOf::Owner(*id)));
         self.sweep_at = 2 * (self.keys.len() + self.owners.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever needs the fewest isn't kept waiting by those who need more than there is.
+    #[test]
+    fn all_needs_and_the_least() {
+        let (leases, of) = (Leases::default(), |id| UsageOf::Key(KeyId::from_u128(id)));
+        for (id, needed) in [(1, 20_000), (1, 3), (2, 7), (1, 5)] {
+            leases.want(of(id), needed);
+        }
+        let needs = |needed, least| Some(Needs { needed, least });
+        let wanted = leases.wanted();
+        assert_eq!(wanted.get(&of(1)).copied(), needs(20_008, 3));
+        assert_eq!(wanted.get(&of(2)).copied(), needs(7, 7));
     }
 }

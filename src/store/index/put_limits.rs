@@ -451,6 +451,33 @@ mod tests {
         assert!(spent > 0);
     }
 
+    /// While uses go into the lease from beside it, none of them is missing.
+    #[test]
+    fn what_is_leased_is_never_missing() {
+        const ALL: u32 = 100_000;
+        let index = index();
+        index.put_owner(&owner("org", Limits::default())).unwrap();
+        index.put_key(&key(1, "org", Some(limits(1_000)))).unwrap();
+        let (id, now) = (key(1, "org", None).id, Timestamp::MIN);
+        let whose = Whose::Key(id, None);
+        let quota = index.quota(whose).unwrap();
+        let found = index.search(id).find(|packed| packed.judged_at(now)).unwrap();
+        let limiter = index.limiter(found.limited.unwrap()).unwrap();
+        let lease = |left: u32| {
+            let left = LeftWord::new(left.into(), now);
+            assert!(index.put_lease(whose, quota, LeaseWord::new(None, 1), left));
+        };
+        lease(ALL - 1);
+        assert!(limiter.lacks(now, ALL + 1, None), "one more than there is");
+        std::thread::scope(|scope| {
+            let leasing = scope.spawn(|| (0..ALL - 1).rev().for_each(lease));
+            while !leasing.is_finished() {
+                assert!(!limiter.lacks(now, ALL, None));
+            }
+        });
+        assert_eq!(limiter.lease().held(), u64::from(ALL));
+    }
+
     /// What was leased of a quota before it was tightened is none of the tightened one, though it is
     /// counted from the same version on.
     #[test]
