@@ -101,7 +101,7 @@ impl LeftWord {
 }
 
 fn tick(at: Timestamp) -> u64 {
-    at.as_millis() / TICK & ((1 << TICK_BITS) - 1)
+    (at.as_millis() / TICK) & ((1 << TICK_BITS) - 1)
 }
 
 #[cfg(test)]
