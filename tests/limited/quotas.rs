@@ -224,7 +224,7 @@ fn a_use_that_costs_too_much_takes_nothing() {
         let issued = key(&world, "org", own, all);
         let of = if of_owner { UsageOf::Owner(owner("org")) } else { UsageOf::Key(issued.key.id) };
         assert_eq!(ask_for(&world, &issued, 20_000).map(drop), exhausted(None));
-        assert_eq!(left(&backend, of.clone()), 16_000);
+        assert_eq!(left(&backend, of), 16_000);
         // Nor when others are served beside it: of what is left, a sixteenth lies in their lease.
         std::thread::scope(|scope| {
             let costly = || (0..1_000).map(|_| ask_for(&world, &issued, 20_000).is_ok());
@@ -232,7 +232,7 @@ fn a_use_that_costs_too_much_takes_nothing() {
             assert_eq!(accepted(&world, &issued, 2_000), 2_000);
             assert!(!costly.into_iter().any(|thread| thread.join().unwrap()));
         });
-        assert!(left(&backend, of.clone()) >= 13_000, "{}", left(&backend, of));
+        assert!(left(&backend, of) >= 13_000, "{}", left(&backend, of));
     }
 }
 
