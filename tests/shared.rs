@@ -12,9 +12,9 @@ use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::key::Unfit;
 use keyhasp::store::Unavailable;
 use keyhasp::{
-    Access, ChangeRules, CreateKey, CreateOwner, Error, KeyStore, ManualClock, Peppers, Quota,
-    Refusal, Rotate, SetLimits, Store, StoreRules, SystemClock, Timestamp, Token, UpdateOwner,
-    Verifier,
+    Access, ChangeRules, CreateKey, CreateOwner, Error, Issued, KeyStore, ManualClock, Peppers,
+    Quota, Refusal, Rotate, SetLimits, Store, StoreRules, SystemClock, Timestamp, Token,
+    UpdateOwner, Verifier, VerifyRequest,
 };
 
 const BOUND: Duration = Duration::from_secs(1);
@@ -295,4 +295,52 @@ fn an_owner_made_anew_has_nothing_of_a_lease_of_the_one_before() {
     assert!(b.verifier.verify(before.token.expose()).is_err());
     let accepted = (0..2_000).filter(|_| b.verifier.verify(after.token.expose()).is_ok());
     assert_eq!(accepted.count(), 1_600);
+}
+
+fn quota_of(world: &World, uses: u64) -> Issued {
+    let quota = SetLimits::new().quota(Quota::once(uses).unwrap());
+    let request = CreateOwner::with_key(CreateKey::new(Access::Full).limits(quota));
+    world.owner_with("org", request).1
+}
+
+/// What it says when it knows of the other's changes.
+fn ask_for(world: &World, issued: &Issued, cost: u32) -> Result<(), Refusal> {
+    let started = Instant::now();
+    loop {
+        let request = VerifyRequest::new(issued.token.expose()).cost(cost);
+        let answer = world.verifier.verify_request(&request).map(|_| ());
+        if !matches!(answer, Err(Refusal::Unavailable(_) | Refusal::Unrecognized)) {
+            return answer;
+        }
+        assert!(started.elapsed() < PATIENCE, "still {answer:?}");
+        std::thread::yield_now();
+    }
+}
+
+const EXHAUSTED: Result<(), Refusal> = Err(Refusal::QuotaExhausted { refilled_at: None });
+
+#[test]
+fn a_use_that_costs_too_much_here_refuses_nothing_there() {
+    let Pair { a, b, _directory } = pair();
+    let issued = quota_of(&a, 16_000);
+    assert_eq!(ask_for(&a, &issued, 20_000), EXHAUSTED);
+    assert_eq!(ask_for(&b, &issued, 1), Ok(()));
+    assert_eq!(ask_for(&b, &issued, 15_999), Ok(()), "all of the quota");
+    assert_eq!(ask_for(&a, &issued, 1), EXHAUSTED);
+}
+
+/// What was too little is asked for again a second later: another process may have put some back.
+#[test]
+fn what_is_put_back_there_is_found_here() {
+    let Pair { a, b, _directory } = pair();
+    let issued = quota_of(&a, 16_000);
+    assert_eq!(ask_for(&b, &issued, 1), Ok(()));
+    // Of the rest, 999 lie in the other's lease.
+    assert_eq!(ask_for(&a, &issued, 15_500), EXHAUSTED);
+    b.store.close().unwrap();
+    assert_eq!(ask_for(&a, &issued, 15_500), EXHAUSTED);
+    a.clock.advance(BOUND);
+    assert_eq!(ask_for(&a, &issued, 15_500), Ok(()));
+    assert_eq!(ask_for(&a, &issued, 500), EXHAUSTED, "one was used there");
+    assert_eq!(ask_for(&a, &issued, 499), Ok(()));
 }

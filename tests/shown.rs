@@ -42,7 +42,7 @@ fn every_refusal_has_words_of_its_own() {
 
 #[test]
 fn a_pepper_is_missing_or_wrong() {
-    assert!(PepperProblem::Missing.to_string().contains("not open"));
+    assert!(PepperProblem::Missing.to_string().contains("open the store with it"));
     assert!(PepperProblem::Wrong.to_string().contains("not the one"));
 }
 

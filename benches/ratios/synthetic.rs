@@ -306,7 +306,8 @@ impl Backend for Synthetic {
     /// Takes it, and keeps nothing.
     fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
         let units = 1 << 30;
-        let lease = Lease { since: Version::FIRST, period: Timestamp::MIN, units, void_from: None };
+        let (since, period) = (Version::FIRST, Timestamp::MIN);
+        let lease = Lease { since, period, units, left: units, void_from: None };
         Ok(vec![Some(lease); batch.len()])
     }
 

@@ -22,12 +22,15 @@ pub enum UsageChange {
     Add(KeyId, Used),
     /// The last address of a key is forgotten, if it was seen before a moment.
     ForgetAddress(KeyId, Timestamp),
-    /// Uses are taken out of the quota that the key or owner has now.
+    /// Uses are taken out of the quota that the key or owner has now, by
+    /// [`QuotaRun::lease`](crate::key::QuotaRun::lease).
     Lease {
         /// Whose quota.
         of: UsageOf,
-        /// How many are needed at once.
+        /// How many are needed at once, by all who wait for them.
         needed: u64,
+        /// How many of these one of them needs at least: with fewer, nobody is served.
+        least: u64,
         /// The moment, by the clock of whoever asks.
         at: Timestamp,
     },
@@ -74,11 +77,14 @@ fn apply_one(
             }
             Ok(None)
         }
-        UsageChange::Lease { of, needed, at } => {
+        UsageChange::Lease { of, needed, least, at } => {
             let Some(run) = quota(tx, of)? else { return Ok(None) };
             let usage = tx.usage(of)?.unwrap_or_default();
-            let (state, lease) = run.lease(usage.quota, *at, *needed);
-            tx.put_usage(of, Some(&Usage { quota: Some(state), ..usage }))?;
+            let (state, lease) = run.lease(usage.quota, *at, *needed, *least);
+            // Where nothing is leased, mostly nothing is to be written.
+            if usage.quota != Some(state) {
+                tx.put_usage(of, Some(&Usage { quota: Some(state), ..usage }))?;
+            }
             Ok(Some(lease))
         }
         UsageChange::GiveBack { of, lease, at } => {

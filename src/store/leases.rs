@@ -6,15 +6,15 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::core::Core;
 use super::error::{Error, Refusal, Unavailable};
-use super::index::{LeaseWord, Limiter, Whose};
+use super::index::{LeaseWord, LeftWord, Limiter, Whose};
 use super::touched::Touched;
 use crate::backend::{BackendError, BackendErrorKind, Sharing, UsageChange, UsageOf};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId, Version};
 use crate::key::{Every, Lease};
 
-/// After how many milliseconds a quota that was used up is asked for again, where other processes
-/// may have put something back.
+/// For how many milliseconds a quota isn't asked for what it didn't have, where other processes may
+/// have put something back.
 const RECHECK: u64 = 1_000;
 /// How often a quota may change under somebody who asks for it.
 const MOST_CHANGES: usize = 8;
@@ -27,9 +27,16 @@ const CHUNK: usize = 1_000;
 /// for the turn meanwhile find what they wanted, or ask in their turn.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    wanted: Mutex<BTreeMap<UsageOf, u64>>,
+    wanted: Mutex<BTreeMap<UsageOf, Needs>>,
     turn: Mutex<Taken>,
     core: OnceLock<Weak<Core>>,
+}
+
+/// How many uses those need who wait for one lease: together, and whoever needs the fewest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Needs {
+    needed: u64,
+    least: u64,
 }
 
 /// Whose quotas may have a lease.
@@ -50,7 +57,7 @@ pub(super) struct Account {
 
 /// What came of asking.
 enum Asked {
-    /// What there was is in the lease.
+    /// It is in the lease, unless too little is left; what is left is known.
     Leased,
     /// The quota isn't the one that was asked for.
     Changed,
@@ -91,18 +98,17 @@ impl Core {
         now: Timestamp,
         uses: u32,
     ) -> Result<(), Refusal> {
-        if limiter.lease().units(now) >= uses.into() || !self.is_exhausted(limiter, now) {
+        if limiter.lease().units(now) >= uses.into() {
             return Ok(());
         }
-        Err(Refusal::QuotaExhausted { refilled_at: limiter.lease().void_from() })
-    }
-
-    fn is_exhausted(&self, limiter: &Limiter<'_>, now: Timestamp) -> bool {
         let recheck = match self.backend.sharing() {
             Sharing::Exclusive => None,
             Sharing::Shared { .. } => Some(RECHECK),
         };
-        limiter.is_exhausted(now, recheck)
+        if limiter.lacks(now, uses, recheck) {
+            return Err(Refusal::QuotaExhausted { refilled_at: limiter.lease().void_from() });
+        }
+        Ok(())
     }
 
     #[cold]
@@ -126,7 +132,11 @@ impl Core {
             if !is_still() || changes == MOST_CHANGES {
                 return unavailable(Unavailable::Quota);
             }
-            let needed = u64::from(uses) - limiter.lease().units(now).min(uses.into());
+            let needed = limiter.lease().missing(now, uses);
+            if needed == 0 {
+                // Somebody has just put it there.
+                continue;
+            }
             match self.ask(&account, now, needed) {
                 Ok(Asked::Leased) => {}
                 Ok(Asked::Changed) => changes += 1,
@@ -137,7 +147,7 @@ impl Core {
 
     /// Asks for all leases that are wanted, this one among them, unless somebody else just did.
     fn ask(&self, account: &Account, now: Timestamp, needed: u64) -> Result<Asked, Unavailable> {
-        *self.leases.wanted().entry(account.of()).or_default() += needed;
+        self.leases.want(account.of(), needed);
         let mut taken = self.leases.turn();
         let wanted = std::mem::take(&mut *self.leases.wanted());
         if let Some(unavailable) = self.gate.unavailable() {
@@ -149,8 +159,10 @@ impl Core {
         if !wanted.contains_key(&account.of()) {
             return Ok(Asked::Leased);
         }
-        let lease =
-            |(of, needed): (&_, &_)| UsageChange::Lease { of: *of, needed: *needed, at: now };
+        let lease = |(of, needs): (&_, &Needs)| {
+            let Needs { needed, least } = *needs;
+            UsageChange::Lease { of: *of, needed, least, at: now }
+        };
         let batch: Vec<UsageChange> = wanted.iter().map(lease).collect();
         // Before asking: what is leased of a quota that is tightened meanwhile may be more than is
         // left of that.
@@ -171,12 +183,12 @@ impl Core {
             }
         };
         let (mut own, mut back) = (Asked::Changed, Vec::new());
-        for (((of, needed), quota), lease) in wanted.into_iter().zip(quotas).zip(leases) {
+        for ((of, quota), lease) in wanted.into_keys().zip(quotas).zip(leases) {
             let is_own = of == account.of();
             let put = lease.zip(quota).is_some_and(|(lease, (whose, quota))| {
-                let exhausted = (lease.units < needed).then_some(now);
                 let word = LeaseWord::new(lease.void_from, lease.units);
-                quota.is_since(lease.since) && self.index.put_lease(whose, quota, word, exhausted)
+                let left = LeftWord::new(lease.left, now);
+                quota.is_since(lease.since) && self.index.put_lease(whose, quota, word, left)
             });
             match lease {
                 Some(_) if put => {
@@ -282,7 +294,8 @@ impl Core {
         };
         let period = limiter.every().and_then(start).unwrap_or(Timestamp::MIN);
         let since = Version::new(limiter.since());
-        (word.held() > 0).then_some(Lease { since, period, units: word.held(), void_from })
+        let units = word.held();
+        (units > 0).then_some(Lease { since, period, units, left: 0, void_from })
     }
 }
 
@@ -292,7 +305,15 @@ impl Leases {
         self.core.get_or_init(|| core);
     }
 
-    fn wanted(&self) -> MutexGuard<'_, BTreeMap<UsageOf, u64>> {
+    fn want(&self, of: UsageOf, needed: u64) {
+        let first = Needs { needed: 0, least: needed };
+        let mut wanted = self.wanted();
+        let needs = wanted.entry(of).or_insert(first);
+        needs.needed += needed;
+        needs.least = needs.least.min(needed);
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, BTreeMap<UsageOf, Needs>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -315,5 +336,23 @@ impl Taken {
         self.keys.retain(|id| is_there(UsageOf::Key(*id)));
         self.owners.retain(|id| is_there(UsageOf::Owner(*id)));
         self.sweep_at = 2 * (self.keys.len() + self.owners.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever needs the fewest isn't kept waiting by those who need more than there is.
+    #[test]
+    fn all_needs_and_the_least() {
+        let (leases, of) = (Leases::default(), |id| UsageOf::Key(KeyId::from_u128(id)));
+        for (id, needed) in [(1, 20_000), (1, 3), (2, 7), (1, 5)] {
+            leases.want(of(id), needed);
+        }
+        let needs = |needed, least| Some(Needs { needed, least });
+        let wanted = leases.wanted();
+        assert_eq!(wanted.get(&of(1)).copied(), needs(20_008, 3));
+        assert_eq!(wanted.get(&of(2)).copied(), needs(7, 7));
     }
 }

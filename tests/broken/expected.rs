@@ -416,6 +416,7 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     (Fault::LeasesAreNotGivenBack, &["usage_leases_are_given_back"]),
     (Fault::LeasesNeedNoQuota, &["usage_nothing_is_leased_without_a_quota"]),
     (Fault::LeasesOfOldQuotasAreGivenBack, &["usage_another_quota_begins_anew"]),
+    (Fault::LeasesTakeWhatNobodyCanSpend, &["usage_leases_of_which_nobody_is_served_are_none"]),
     (Fault::QuotasAreForgottenByChanges, &["usage_another_quota_begins_anew"]),
     (Fault::QuotasAreNeverRefilled, &["usage_quotas_are_refilled"]),
     (Fault::UsageBatchesAreSmall, &["usage_a_batch_may_hold_many_steps"]),

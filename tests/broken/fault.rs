@@ -161,6 +161,7 @@ pub(crate) enum Fault {
     LeasesAreNotGivenBack,
     LeasesNeedNoQuota,
     LeasesOfOldQuotasAreGivenBack,
+    LeasesTakeWhatNobodyCanSpend,
     QuotasAreForgottenByChanges,
     QuotasAreNeverRefilled,
     UsageBatchesAreSmall,

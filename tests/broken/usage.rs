@@ -61,7 +61,8 @@ impl Broken {
                     lease.units = 0;
                 }
                 if self.is(Fault::LeasesOfOldQuotasAreGivenBack) {
-                    let now = UsageChange::Lease { of: *of, needed: 0, at: *at };
+                    let (needed, least) = (0, 0);
+                    let now = UsageChange::Lease { of: *of, needed, least, at: *at };
                     if let [Some(present)] = self.memory.take_in_usage(&[now])?[..] {
                         let back = UsageChange::GiveBack { of: *of, lease: present, at: *at };
                         self.memory.take_in_usage(&[back])?;
@@ -84,7 +85,7 @@ impl Broken {
         step: &UsageChange,
         lease: &mut Option<Lease>,
     ) -> Result<(), BackendError> {
-        let UsageChange::Lease { of, needed, at } = step else { return Ok(()) };
+        let UsageChange::Lease { of, needed, at, .. } = step else { return Ok(()) };
         let (of, at) = (*of, *at);
         match (self.fault, &lease) {
             // Read, and written after others have read the same.
@@ -92,14 +93,20 @@ impl Broken {
                 let back = UsageChange::GiveBack { of, lease: *lease, at };
                 self.memory.take_in_usage(&[back])?;
             }
+            (Fault::LeasesTakeWhatNobodyCanSpend, Some(own)) if own.units < *needed => {
+                let (needed, least) = (own.left, own.left);
+                let rest = UsageChange::Lease { of, needed, least, at };
+                let rest = self.memory.take_in_usage(&[rest])?[0];
+                *lease = rest.map(|rest| Lease { units: own.units + rest.units, ..rest });
+            }
             (Fault::UsageOutlivesItsKey, Some(lease)) => {
-                let Lease { since, period, units: left, .. } = *lease;
+                let Lease { since, period, left, .. } = *lease;
                 self.notes().last_quota = Some(QuotaState { since, left, period });
             }
             (Fault::LeasesNeedNoQuota, None) => {
                 let since = keyhasp::Version::FIRST;
                 let period = keyhasp::Timestamp::MIN;
-                *lease = Some(Lease { since, period, units: *needed, void_from: None });
+                *lease = Some(Lease { since, period, units: *needed, left: 0, void_from: None });
             }
             _ => {}
         }

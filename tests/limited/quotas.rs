@@ -190,6 +190,92 @@ fn exact_under_threads() {
     assert!(counts[0] + counts[1] <= 5_000 && counts[2] + counts[3] <= 5_000, "{counts:?}");
 }
 
+/// Uses of any cost by many threads, so many as there are: none is refused.
+#[test]
+fn what_fits_is_never_refused() {
+    const COSTS: [(u32, u32); 4] = [(1, 900), (7, 100), (200, 5), (950, 1)];
+    let uses = COSTS.map(|(cost, times)| u64::from(cost * times)).iter().sum();
+    for round in 0..100 {
+        let world = World::new();
+        let issued = key(&world, "org", once(uses), once(uses));
+        std::thread::scope(|scope| {
+            for (cost, times) in COSTS {
+                let (world, issued) = (&world, &issued);
+                scope.spawn(move || {
+                    for _ in 0..times {
+                        let answer = ask_for(world, issued, cost).map(drop);
+                        assert_eq!(answer, Ok(()), "{cost} in round {round}");
+                    }
+                });
+            }
+        });
+        assert_eq!(ask(&world, &issued).map(drop), exhausted(None));
+    }
+}
+
+/// What nobody can spend stays in the database, where a crash doesn't forfeit it.
+#[test]
+fn a_use_that_costs_too_much_takes_nothing() {
+    for of_owner in [false, true] {
+        let backend: Arc<dyn Backend> = Arc::new(Memory::new());
+        let world = on(&backend);
+        let limits = [once(16_000), SetLimits::new()];
+        let [own, all] = if of_owner { [1, 0] } else { [0, 1] }.map(|at| limits[at].clone());
+        let issued = key(&world, "org", own, all);
+        let of = if of_owner { UsageOf::Owner(owner("org")) } else { UsageOf::Key(issued.key.id) };
+        assert_eq!(ask_for(&world, &issued, 20_000).map(drop), exhausted(None));
+        assert_eq!(left(&backend, of), 16_000);
+        // Nor when others are served beside it: of what is left, a sixteenth lies in their lease.
+        std::thread::scope(|scope| {
+            let costly = || (0..1_000).map(|_| ask_for(&world, &issued, 20_000).is_ok());
+            let costly = [(); 2].map(|()| scope.spawn(move || costly().any(|is_served| is_served)));
+            assert_eq!(accepted(&world, &issued, 2_000), 2_000);
+            assert!(!costly.into_iter().any(|thread| thread.join().unwrap()));
+        });
+        assert!(left(&backend, of) >= 13_000, "{}", left(&backend, of));
+    }
+}
+
+/// The database is asked once whether so much is left; who needs less is served meanwhile.
+#[test]
+fn a_flood_of_uses_that_cost_too_much() {
+    let failing = Arc::new(Failing::new(Memory::new()));
+    let backend: Arc<dyn Backend> = Arc::<Failing<Memory>>::clone(&failing);
+    let world = on(&backend);
+    for (id, every, until) in [("once", None, None), ("daily", Some(Every::Day), Some(DAY))] {
+        let issued = key(
+            &world,
+            id,
+            every.map_or_else(|| once(16_000), |every| each(16_000, every)),
+            SetLimits::new(),
+        );
+        let refused = exhausted(until.map(|until| world.after(until)));
+        let before = failing.operations();
+        let asked = |times, cost, answer: &Result<(), Refusal>, operations| {
+            for _ in 0..times {
+                assert_eq!(&ask_for(&world, &issued, cost).map(drop), answer, "{cost}");
+            }
+            assert_eq!(failing.operations() - before, operations, "{cost}");
+        };
+        asked(100, 20_000, &refused, 1);
+        asked(100, 16_001, &refused, 1);
+        asked(1, 1, &Ok(()), 2);
+        asked(1, 899, &Ok(()), 2);
+        // 100 are left in the lease, and 15,000 beside it.
+        asked(100, 15_101, &refused, 2);
+        asked(1, 15_099, &Ok(()), 3);
+        asked(1, 2, &refused, 3);
+        asked(1, 1, &Ok(()), 4);
+        asked(100, 1, &refused, 4);
+        if until.is_some() {
+            world.clock.advance(DAY);
+            let refused = exhausted(Some(world.after(DAY)));
+            asked(100, 16_001, &refused, 5);
+            asked(1, 16_000, &Ok(()), 6);
+        }
+    }
+}
+
 /// What is left of leases is put back on close; a crash forfeits a sixteenth at most.
 #[test]
 fn closed_and_opened_again() {

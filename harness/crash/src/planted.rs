@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use keyhasp::Quota;
 use keyhasp::backend::{
     Applied, Backend, BackendError, BackendErrorKind, Change, CommitOutcome, Rejection,
     UsageChange, UsageOutcome,
@@ -108,14 +107,24 @@ impl Alter for Misused {
         let mut batch = batch.to_vec();
         for change in &mut batch {
             match (self.0, change) {
-                (Planted::Greedy, UsageChange::Lease { needed, .. }) => *needed = Quota::MAX_USES,
                 (Planted::Hoards, UsageChange::GiveBack { lease, .. }) => lease.units = 0,
                 (Planted::Twice, UsageChange::Add(_, used)) => used.accepted *= 2,
                 (Planted::Uncounted, UsageChange::Add(_, used)) => used.accepted = 0,
                 _ => {}
             }
         }
-        let outcome = inner.take_in_usage(&batch)?;
+        let mut outcome = inner.take_in_usage(&batch)?;
+        if self.0 == Planted::Greedy {
+            for (change, lease) in batch.iter().zip(&mut outcome) {
+                let (UsageChange::Lease { of, at, .. }, Some(own)) = (change, &lease) else {
+                    continue;
+                };
+                let (of, at, all) = (*of, *at, own.left);
+                let rest = UsageChange::Lease { of, needed: all, least: all, at };
+                let rest = inner.take_in_usage(&[rest])?.pop().flatten();
+                *lease = rest.map(|rest| Lease { units: own.units + rest.units, ..rest });
+            }
+        }
         if self.0 == Planted::Unleased {
             let unleased = |(change, lease): (&_, &Option<Lease>)| match (change, lease) {
                 (UsageChange::Lease { of, at, .. }, Some(lease)) => {

@@ -67,8 +67,10 @@ pub struct Lease {
     pub since: Version,
     /// Of which period.
     pub period: Timestamp,
-    /// How many; 0 when nothing is left.
+    /// How many; 0 when less is left than anybody needs.
     pub units: u64,
+    /// How many were left beside them. Of a lease that is given back it says nothing.
+    pub left: u64,
     /// From when on they are void: when the next period begins; `None` for never.
     pub void_from: Option<Timestamp>,
 }
@@ -241,19 +243,27 @@ impl QuotaRun {
         }
     }
 
-    /// Takes a lease of at most a sixteenth of what is left, but for what is `needed` at once.
+    /// Takes a lease of at most a sixteenth of what is left, but for what is `needed` by all who
+    /// wait; where there isn't so much, for the `least` that one of them needs; and none, where
+    /// there isn't even that: what nobody can spend stays where all find it.
     #[must_use]
     pub fn lease(
         self,
         before: Option<QuotaState>,
         now: Timestamp,
         needed: u64,
+        least: u64,
     ) -> (QuotaState, Lease) {
         let state = self.state_at(before, now);
-        let units = (state.left / 16).max(needed).min(state.left);
+        let units = if least > state.left {
+            0
+        } else {
+            (state.left / 16).max(if needed <= state.left { needed } else { least })
+        };
+        let left = state.left - units;
         let void_from = self.quota.refill.and_then(|refill| refill.every.start_after(state.period));
-        let lease = Lease { since: state.since, period: state.period, units, void_from };
-        (QuotaState { left: state.left - units, ..state }, lease)
+        let lease = Lease { since: state.since, period: state.period, units, left, void_from };
+        (QuotaState { left, ..state }, lease)
     }
 
     /// Gives back what is left of a lease; what is void is gone.
@@ -319,13 +329,13 @@ mod tests {
     fn a_refill_brings_up_and_never_down() {
         let refill = Refill::new(10, Every::Day).unwrap();
         let quota = run(Quota::once(25).unwrap().with_refill(refill));
-        let (state, lease) = quota.lease(None, at("2024-01-01T12:00:00Z"), 20);
+        let (state, lease) = quota.lease(None, at("2024-01-01T12:00:00Z"), 20, 20);
         assert_eq!((state.left, lease.units), (5, 20));
         assert_eq!(lease.void_from, Some(at("2024-01-02T00:00:00Z")));
         let next = quota.state_at(Some(state), at("2024-01-02T00:00:00Z"));
         assert_eq!(next.left, 10);
         // Back before midnight: nothing is refilled again when it comes a second time.
-        let (spent, lease) = quota.lease(Some(next), at("2024-01-01T23:00:00Z"), 10);
+        let (spent, lease) = quota.lease(Some(next), at("2024-01-01T23:00:00Z"), 10, 10);
         assert_eq!((spent.left, lease.void_from), (0, Some(at("2024-01-03T00:00:00Z"))));
         assert_eq!(quota.state_at(Some(spent), at("2024-01-02T01:00:00Z")).left, 0);
         let rich = QuotaState { left: 25, ..state };
@@ -335,7 +345,7 @@ mod tests {
     #[test]
     fn what_is_void_is_not_given_back() {
         let quota = run(Quota::each(16, Every::Day).unwrap());
-        let (state, lease) = quota.lease(None, at("2024-01-01T12:00:00Z"), 8);
+        let (state, lease) = quota.lease(None, at("2024-01-01T12:00:00Z"), 8, 8);
         let same_day = quota.give_back(Some(state), at("2024-01-01T13:00:00Z"), lease);
         assert_eq!((state.left, same_day.left), (8, 16));
         let next_day = quota.give_back(Some(state), at("2024-01-02T13:00:00Z"), lease);
@@ -348,12 +358,16 @@ mod tests {
 
     proptest! {
         /// However it is leased, spent and given back: in no period more is spent than it began
-        /// with, and never more than a sixteenth lies in a lease that nobody asked for.
+        /// with, and never more than a sixteenth lies in a lease that nobody can spend. Who needs
+        /// the least is served if anybody can be.
         #[test]
         fn never_overspent(
             uses in 0..200_u64,
             refill in prop::option::of(1..200_u64),
-            steps in prop::collection::vec((0..40_u64, 0..30_u64, any::<bool>()), 1..60),
+            steps in prop::collection::vec(
+                (0..40_u64, prop::collection::vec(0..30_u64, 1..4), any::<bool>()),
+                1..60,
+            ),
         ) {
             let mut quota = Quota::once(uses).unwrap();
             if let Some(amount) = refill {
@@ -363,7 +377,7 @@ mod tests {
             let day = 24 * 60 * 60 * 1_000;
             let (mut now, mut state, mut spent) = (Timestamp::MIN, None, 0);
             let mut allowance = uses;
-            for (quarters, needed, gives_back) in steps {
+            for (quarters, needs, gives_back) in steps {
                 let before = now;
                 now = Timestamp::clamped_millis(now.as_millis() + quarters % 4 * day / 4);
                 if Every::Day.start_of(now) > Every::Day.start_of(before)
@@ -373,9 +387,17 @@ mod tests {
                     spent = 0;
                 }
                 let left = quota.state_at(state, now).left;
-                let (after, lease) = quota.lease(state, now, needed);
-                prop_assert!(lease.units <= (left / 16).max(needed) && lease.units <= left);
-                prop_assert_eq!(after.left + lease.units, left);
+                let (needed, least) = (needs.iter().sum(), needs.iter().copied().min().unwrap());
+                let (after, lease) = quota.lease(state, now, needed, least);
+                if least > left {
+                    prop_assert_eq!(lease.units, 0);
+                } else {
+                    prop_assert!(lease.units >= least && lease.units <= left);
+                    prop_assert!(needed > left || lease.units >= needed);
+                    let wanted = if needed <= left { needed } else { least };
+                    prop_assert!(lease.units <= (left / 16).max(wanted));
+                }
+                prop_assert_eq!((after.left, after.left + lease.units), (lease.left, left));
                 state = Some(after);
                 let used = lease.units.min(needed);
                 spent += used;

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::cells::{Cell, WORDS};
 use super::entry::{ShortOwner, bytes, words};
-use super::lease::LeaseWord;
+use super::lease::{LeaseWord, LeftWord};
 use crate::clock::Timestamp;
 use crate::id::{OwnerId, Version};
 use crate::key::{Every, Gcra, Limits, Quota, Refill, Verdict};
@@ -16,8 +16,8 @@ const LEASE: usize = 1;
 const RATE: usize = 2;
 const SPAN: usize = 3;
 const OWN: usize = 4;
-/// When the quota was found to be used up, and 1; 0 if it wasn't.
-const EXHAUSTED: usize = 6;
+/// What was left of the quota beside the lease.
+const LEFT: usize = 6;
 const SINCE: usize = 7;
 
 /// Bits of each packed field.
@@ -180,7 +180,8 @@ impl<'a> Limiter<'a> {
         }
         let same = |before: &&Self| shape.has_quota() && before.shape.quota() == shape.quota();
         if let Some(before) = before.filter(same) {
-            words[EXHAUSTED] = before.cell.read(EXHAUSTED);
+            // Before the lease: where it is gone, nothing is said of what is left.
+            words[LEFT] = before.cell.word(LEFT).swap(0, Ordering::Relaxed);
             words[LEASE] = before.take_lease().0;
         }
         [words[RATE], words[SPAN], words[SINCE]] = [shape.rate, shape.span, shape.since];
@@ -309,22 +310,23 @@ impl<'a> Limiter<'a> {
 
     /// Takes all that is left of the lease.
     pub(super) fn take_lease(&self) -> LeaseWord {
-        LeaseWord(self.cell.word(LEASE).swap(0, Ordering::Relaxed))
+        LeaseWord(self.cell.word(LEASE).swap(0, Ordering::Release))
     }
 
-    /// Notes since when nothing is left to be leased, if so.
-    pub(super) fn note_exhausted(&self, at: Option<Timestamp>) {
-        let noted = at.map_or(0, |at| at.as_millis() + 1);
-        self.cell.word(EXHAUSTED).store(noted, Ordering::Relaxed);
+    /// Notes what is left beside the lease.
+    pub(super) fn note_left(&self, left: LeftWord) {
+        self.cell.word(LEFT).store(left.0, Ordering::Release);
     }
 
-    /// Whether nothing was left to be leased, in this period, and (if it may have changed since)
-    /// not longer ago than so many milliseconds.
-    pub(in crate::store) fn is_exhausted(&self, now: Timestamp, recheck: Option<u64>) -> bool {
-        let noted = self.cell.read(EXHAUSTED);
-        if noted == 0 || self.lease().is_void(now) {
-            return false;
-        }
-        recheck.is_none_or(|millis| now.as_millis().wrapping_sub(noted - 1) < millis)
+    /// Whether more uses than the lease and what was left beside it, in this period; if that may
+    /// have changed since, it counts for less than so many milliseconds.
+    pub(in crate::store) fn lacks(&self, now: Timestamp, uses: u32, within: Option<u64>) -> bool {
+        // What is leased is in the lease before it is no more beside it.
+        let left = self.cell.word(LEFT).load(Ordering::Acquire);
+        let lease = LeaseWord(self.cell.word(LEASE).load(Ordering::Acquire));
+        LeftWord(left).lacks(lease.missing(now, uses), now, within)
+            && !lease.is_void(now)
+            // Otherwise it may just be moved to another line.
+            && self.cell.read(LEFT) == left
     }
 }

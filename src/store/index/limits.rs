@@ -6,7 +6,7 @@ use std::sync::atomic::{Ordering, fence};
 use super::cells::{Cells, Numbers};
 use super::entry::{Entry, Limited, Packed};
 use super::interned::Owners;
-use super::lease::LeaseWord;
+use super::lease::{LeaseWord, LeftWord};
 use super::limiter::{Limiter, QuotaMark};
 use super::lists::{ListNumbers, Lists};
 use super::places::{LONG, Places, Stretches};
@@ -131,19 +131,19 @@ impl Index {
         }
     }
 
-    /// Puts a new lease of a quota beside what is left, if it is this quota still; whether it is.
-    /// Notes whether it was all that there is.
+    /// Puts a new lease of a quota to what there is of one, if it is this quota still; whether it is.
+    /// Notes what is left beside it.
     pub(in crate::store) fn put_lease(
         &self,
         whose: Whose,
         quota: QuotaMark,
         lease: LeaseWord,
-        exhausted: Option<Timestamp>,
+        left: LeftWord,
     ) -> bool {
         let writer = self.lock();
         let Some(limiter) = self.of_quota(&writer, whose, quota) else { return false };
         limiter.add_lease(lease);
-        limiter.note_exhausted(exhausted);
+        limiter.note_left(left);
         true
     }
 

@@ -37,7 +37,7 @@ mod table;
 mod view;
 
 pub(super) use entry::{DIGEST_LEN, Entry, Limited, ShortOwner};
-pub(super) use lease::LeaseWord;
+pub(super) use lease::{LeaseWord, LeftWord};
 pub(super) use limiter::Limiter;
 pub(super) use limits::{OwnerLimiter, Whose};
 pub(super) use load::Memo;

@@ -138,7 +138,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::{Rng, SeedableRng};
 
-    use super::super::lease::LeaseWord;
+    use super::super::lease::{LeaseWord, LeftWord};
     use super::super::limits::Whose;
     use super::super::slot::{TAG_BITS, tag_of};
     use super::*;
@@ -321,7 +321,7 @@ mod tests {
                 let whose = Whose::Key(id(*number), None);
                 let quota = index.quota(whose).unwrap();
                 let lease = LeaseWord::new(None, u64::from(*number) + 1);
-                assert!(index.put_lease(whose, quota, lease, None));
+                assert!(index.put_lease(whose, quota, lease, LeftWord::UNKNOWN));
             }
             let state = |index: &Index| -> Vec<_> {
                 limited.iter().map(|number| limiter(index, *number)).collect()

@@ -209,7 +209,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
-    use super::super::lease::LeaseWord;
+    use super::super::lease::{LeaseWord, LeftWord};
     use super::super::limits::Whose;
     use super::*;
     use crate::backend::ScannedOwner;
@@ -404,7 +404,7 @@ mod tests {
         });
     }
 
-    /// No use of a lease is counted twice while it moves from line to line.
+    /// No use of a lease is counted twice while it moves from line to line, and none is missing.
     #[test]
     fn a_lease_moves_whole() {
         let index = restless();
@@ -415,7 +415,8 @@ mod tests {
         let now = Timestamp::MIN;
         let whose = Whose::Key(id, None);
         let quota_now = index.quota(whose).unwrap();
-        assert!(index.put_lease(whose, quota_now, LeaseWord::new(None, 50_000), None));
+        let all = LeaseWord::new(None, 50_000);
+        assert!(index.put_lease(whose, quota_now, all, LeftWord::new(0, now)));
         let spent = std::thread::scope(|scope| {
             let spending = scope.spawn(|| {
                 let mut spent = 0;
@@ -426,7 +427,11 @@ mod tests {
                         if !packed.seen().is_still() {
                             return None;
                         }
-                        let lease = limiter.spend(now, 1)?;
+                        let Some(lease) = limiter.spend(now, 1) else {
+                            let lacks = limiter.lacks(now, 1, None);
+                            assert!(!lacks || !packed.seen().is_still(), "there is enough");
+                            return None;
+                        };
                         if !packed.seen().is_still() {
                             index.unspend(Whose::Key(id, None), &limiter, lease.with_units(1));
                             return None;
@@ -447,6 +452,33 @@ mod tests {
         assert!(spent > 0);
     }
 
+    /// While uses go into the lease from beside it, none of them is missing.
+    #[test]
+    fn what_is_leased_is_never_missing() {
+        const ALL: u32 = 100_000;
+        let index = index();
+        index.put_owner(&owner("org", Limits::default())).unwrap();
+        index.put_key(&key(1, "org", Some(limits(1_000)))).unwrap();
+        let (id, now) = (key(1, "org", None).id, Timestamp::MIN);
+        let whose = Whose::Key(id, None);
+        let quota = index.quota(whose).unwrap();
+        let found = index.search(id).find(|packed| packed.judged_at(now)).unwrap();
+        let limiter = index.limiter(found.limited.unwrap()).unwrap();
+        let lease = |left: u32| {
+            let left = LeftWord::new(left.into(), now);
+            assert!(index.put_lease(whose, quota, LeaseWord::new(None, 1), left));
+        };
+        lease(ALL - 1);
+        assert!(limiter.lacks(now, ALL + 1, None), "one more than there is");
+        std::thread::scope(|scope| {
+            let leasing = scope.spawn(|| (0..ALL - 1).rev().for_each(lease));
+            while !leasing.is_finished() {
+                assert!(!limiter.lacks(now, ALL, None));
+            }
+        });
+        assert_eq!(limiter.lease().held(), u64::from(ALL));
+    }
+
     /// What was leased of a quota before it was tightened is none of the tightened one, though it is
     /// counted from the same version on.
     #[test]
@@ -463,17 +495,17 @@ mod tests {
         let whose = Whose::Key(key(0).id, None);
         let before = index.quota(whose).unwrap();
         let lease = LeaseWord::new(None, 62);
-        assert!(index.put_lease(whose, before, lease, None));
+        assert!(index.put_lease(whose, before, lease, LeftWord::UNKNOWN));
         let search = || index.search(key(0).id).find(|packed| packed.judged_at(Timestamp::MIN));
         let limiter = || index.limiter(search().unwrap().limited.unwrap()).unwrap();
         let from = limiter();
         assert!(from.spend(Timestamp::MIN, 5).is_some());
         index.put_key(&key(10)).unwrap();
-        assert!(!index.put_lease(whose, before, lease, None));
+        assert!(!index.put_lease(whose, before, lease, LeftWord::UNKNOWN));
         index.unspend(whose, &from, lease.with_units(5));
         assert_eq!(limiter().lease().held(), 0);
         let now = index.quota(whose).unwrap();
-        assert!(index.put_lease(whose, now, lease.with_units(1), None));
+        assert!(index.put_lease(whose, now, lease.with_units(1), LeftWord::UNKNOWN));
         index.unspend(whose, &limiter(), lease.with_units(1));
         assert_eq!(limiter().lease().held(), 2);
     }

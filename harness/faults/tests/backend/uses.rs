@@ -108,6 +108,7 @@ impl Alter for Defect {
                     since: state.since,
                     period: state.period,
                     units: state.left / 16,
+                    left: state.left,
                     void_from: None,
                 });
                 Ok(vec![lease])

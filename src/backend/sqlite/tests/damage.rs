@@ -77,7 +77,7 @@ fn used() -> Used {
 }
 
 fn lease(of: UsageOf) -> UsageChange {
-    UsageChange::Lease { of, needed: 1, at: at(14) }
+    UsageChange::Lease { of, needed: 1, least: 1, at: at(14) }
 }
 
 /// One of each.

@@ -17,6 +17,7 @@ use crate::testing::sample;
 
 list![
     usage_leases_are_taken_from_the_quota,
+    usage_leases_of_which_nobody_is_served_are_none,
     usage_leases_are_given_back,
     usage_nothing_is_leased_without_a_quota,
     usage_another_quota_begins_anew,
@@ -52,8 +53,9 @@ fn both() -> Result<[UsageOf; 2], Failure> {
     Ok([UsageOf::Key(sample::key_id(1)), UsageOf::Owner(sample::owner_id("beta")?)])
 }
 
+/// A lease for one who needs so many.
 fn lease(of: UsageOf, needed: u64, at: Timestamp) -> UsageChange {
-    UsageChange::Lease { of, needed, at }
+    UsageChange::Lease { of, needed, least: needed, at }
 }
 
 fn give_back(of: UsageOf, lease: Lease, at: Timestamp) -> UsageChange {
@@ -76,13 +78,40 @@ fn usage_leases_are_taken_from_the_quota(lab: &Lab<'_>) -> Tested {
         ensure_eq!(left(&backend, of)?, None, "before the first lease");
         let (mut state, mut expected);
         let mut before: Option<QuotaState> = None;
-        for needed in [1, 50, 0, 40, 1_000, 1, 0] {
-            (state, expected) = run.lease(before, sample::at(1), needed);
+        for needed in [1, 50, 0, 40, 54, 1, 0] {
+            (state, expected) = run.lease(before, sample::at(1), needed, needed);
             ensure_eq!(leased(&backend, of, needed)?, expected, "a lease for {needed}");
             ensure_eq!(backend.usage_of(of)?.quota, Some(state), "what is left after it");
             before = Some(state);
         }
         ensure_eq!(left(&backend, of)?, Some(0), "what is left in the end");
+    }
+    Ok(())
+}
+
+fn usage_leases_of_which_nobody_is_served_are_none(lab: &Lab<'_>) -> Tested {
+    let (backend, run) = with_quotas(lab, 160)?;
+    for of in both()? {
+        let mut before: Option<QuotaState> = None;
+        // How many are needed, by whoever needs the fewest, and how many are leased for it.
+        for (needed, least, units) in [
+            (161, 161, 0),
+            (60, 20, 60),
+            (101, 101, 0),
+            (1_000, 1, 6),
+            (95, 40, 40),
+            (55, 55, 0),
+            (54, 54, 54),
+            (1, 1, 0),
+        ] {
+            let at = sample::at(1);
+            let outcome = backend.take_in(&[UsageChange::Lease { of, needed, least, at }])?;
+            let (state, expected) = run.lease(before, at, needed, least);
+            ensure_eq!(outcome, [Some(expected)], "a lease for {needed}, {least} of them for one");
+            ensure_eq!(expected.units, units, "units for {needed}, {least} of them for one");
+            ensure_eq!(backend.usage_of(of)?.quota, Some(state), "what is left after it");
+            before = Some(state);
+        }
     }
     Ok(())
 }
@@ -117,14 +146,14 @@ fn usage_nothing_is_leased_without_a_quota(lab: &Lab<'_>) -> Tested {
         UsageOf::Owner(sample::owner_id("gamma")?),
     ];
     for of in none {
-        let (_, lent) = run.lease(None, sample::at(1), 1);
+        let (_, lent) = run.lease(None, sample::at(1), 1, 1);
         let steps = [lease(of, 1, sample::at(1)), give_back(of, lent, sample::at(1))];
         ensure_eq!(backend.take_in(&steps)?, [None, None], "what is leased");
         ensure_eq!(backend.usage_of(of)?, Usage::default(), "what is kept");
     }
     // Before the first lease there is nothing to give back to.
     let [of, _] = both()?;
-    let (_, lent) = run.lease(None, sample::at(1), 1);
+    let (_, lent) = run.lease(None, sample::at(1), 1, 1);
     ensure_eq!(backend.take_in(&[give_back(of, lent, sample::at(1))])?, [None], "giving back");
     ensure_eq!(leased(&backend, of, 160)?.units, 160, "what can be leased then");
     Ok(())
@@ -142,14 +171,17 @@ fn usage_another_quota_begins_anew(lab: &Lab<'_>) -> Tested {
     let anew = QuotaRun { since: changed.version, ..run };
     let changed = KeyRecord { limits: limits(anew), ..changed };
     backend.apply(sample::replace_key(&changed)?)?;
-    let lease = leased(&backend, of, 1)?;
-    ensure_eq!((lease.since, lease.units), (anew.since, 10), "of another quota");
+    let lent = leased(&backend, of, 1)?;
+    ensure_eq!((lent.since, lent.units), (anew.since, 10), "of another quota");
     backend.take_in(&[give_back(of, old, sample::at(1))])?;
     ensure_eq!(left(&backend, of)?, Some(150), "after a lease of the old one was given back");
     let none = KeyRecord { limits: Limits::default(), ..sample::changed_key(&changed) };
     backend.apply(sample::replace_key(&none)?)?;
-    let steps = [UsageChange::Lease { of, needed: 1, at: sample::at(1) }];
-    ensure_eq!(backend.take_in(&steps)?, [None], "a lease when there is no quota any more");
+    ensure_eq!(
+        backend.take_in(&[lease(of, 1, sample::at(1))])?,
+        [None],
+        "a lease when there is no quota any more"
+    );
     Ok(())
 }
 
@@ -180,18 +212,20 @@ fn usage_steps_of_a_batch_see_earlier_ones(lab: &Lab<'_>) -> Tested {
     let (backend, run) = with_quotas(lab, 160)?;
     let [of, _] = both()?;
     let at = sample::at(1);
-    let (_, first) = run.lease(None, at, 150);
+    let (_, first) = run.lease(None, at, 150, 150);
     let used = Used { accepted: 1, ..Used::default() };
     let outcome = backend.take_in(&[
         lease(of, 150, at),
         lease(of, 150, at),
+        lease(of, 10, at),
         UsageChange::Add(sample::key_id(1), used),
         give_back(of, first, at),
         lease(of, 100, at),
         UsageChange::Add(sample::key_id(1), used),
     ])?;
     let units: Vec<_> = outcome.iter().map(|lease| lease.map(|lease| lease.units)).collect();
-    ensure_eq!(units, [Some(150), Some(10), None, None, Some(100), None], "units leased");
+    let expected = [Some(150), Some(0), Some(10), None, None, Some(100), None];
+    ensure_eq!(units, expected, "units leased");
     ensure_eq!(left(&backend, of)?, Some(50), "what is left");
     ensure_eq!(backend.usage_of(of)?.used.accepted, 2, "uses beside it");
     Ok(())
@@ -207,7 +241,7 @@ fn usage_quotas_are_refilled(lab: &Lab<'_>) -> Tested {
     let mut before = None;
     for (days, needed) in [(0, 100), (0, 50), (1, 160), (1, 1), (0, 1), (3, 100)] {
         let at = sample::at(days * day);
-        let (state, expected) = run.lease(before, at, needed);
+        let (state, expected) = run.lease(before, at, needed, needed);
         let outcome = backend.take_in(&[lease(of, needed, at)])?;
         ensure_eq!(outcome, [Some(expected)], "{needed} on day {days}");
         before = Some(state);
