@@ -130,7 +130,7 @@ fn peppers_that_meet_are_compared() {
         drop(builder(&clock, 1).open_on(Arc::clone(&database) as _).unwrap());
         let (beside, clock_beside) = (Arc::clone(&database), Arc::clone(&clock));
         database.plan(keep_open::Point::BeforeCommit, move || {
-            drop(with(other, &clock_beside).open_on(beside).unwrap())
+            drop(with(other, &clock_beside).open_on(beside).unwrap());
         });
         let mine = Peppers::new(3, [3; 32]).unwrap();
         let opened = with(mine, &clock).open_on(Arc::clone(&database) as _).map(drop);
