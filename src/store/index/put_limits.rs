@@ -325,9 +325,13 @@ mod tests {
         let (pepper, prefix) = (PepperNumber::new(2), PrefixNumber::new(0).unwrap());
         let digest = Digest::new([7; 32], Scheme::Blake3Keyed64, pepper, prefix);
         let token = TokenRecord { digest, ..key.current };
-        let earlier = EarlierToken { token: token.clone(), ends_at: Timestamp::MAX };
-        let current = ScannedKey { current: token, ..key.clone() };
-        for key in [current, ScannedKey { earlier: vec![earlier], ..key }] {
+        let earlier = |token: &TokenRecord| {
+            let token = token.clone();
+            EarlierToken { token, ends_at: Timestamp::MAX }
+        };
+        let second = vec![earlier(&key.current), earlier(&token)];
+        let first = ScannedKey { current: token, ..key.clone() };
+        for key in [first, ScannedKey { earlier: second, ..key }] {
             assert!(index.put_key(&key).is_err(), "a pepper isn't open");
             assert_eq!(index.count_lines().0, [0; 3]);
         }
