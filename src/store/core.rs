@@ -224,17 +224,27 @@ impl Core {
 
     /// Removes some of the events before a moment. Nobody commits meanwhile.
     fn prune_some(self: &Arc<Self>, before: Timestamp) -> Result<u64, Error> {
+        let _lead = self.turn_to_write()?;
+        self.backend.prune_events(before, PRUNED_AT_ONCE).map_err(|error| self.doubted(error))
+    }
+
+    /// The turn to write something that is no commit, in a store that is open and knows what it holds.
+    pub(super) fn turn_to_write(self: &Arc<Self>) -> Result<Lead<'_>, Error> {
         let lead = self.committer.pause();
         if self.gate.is_recovering() {
             self.recover_led(&lead)?;
         }
         self.check_open()?;
-        self.backend.prune_events(before, PRUNED_AT_ONCE).map_err(|error| {
-            if error.kind() == BackendErrorKind::OutcomeUnknown {
-                self.suspend_judgement(&self.lock_applying(), &[]);
-            }
-            error.into()
-        })
+        Ok(lead)
+    }
+
+    /// What somebody is told who wrote something that is no commit. If its outcome is unknown, what
+    /// the database holds is for recovery to say.
+    pub(super) fn doubted(self: &Arc<Self>, error: BackendError) -> Error {
+        if error.kind() == BackendErrorKind::OutcomeUnknown {
+            self.suspend_judgement(&self.lock_applying(), &[]);
+        }
+        error.into()
     }
 
     /// Puts one written record into the index.

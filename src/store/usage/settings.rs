@@ -15,8 +15,8 @@ use crate::invalid::{Invalid, Problem};
 /// last interval, and with it, of keys in steady use, up to a resolution more of their last use. A
 /// write that fails is tried again; counts of one whose outcome is unknown may be lost, and are
 /// never written twice. Memory beside the index: 8 to 16 bytes for each key that there was at the
-/// opening (8 KiB to 16 MiB), 1 to 4 MiB of logs (by the number of processors), and about 64 bytes for each key that waits to be
-/// written.
+/// opening (8 KiB to 16 MiB), 1 to 4 MiB of logs (by the number of processors), and about 64 bytes
+/// for each key that waits to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct UsageSettings {

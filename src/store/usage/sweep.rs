@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::settings::UsageSettings;
-use crate::backend::{BackendErrorKind, KeyFilter, KeyPageQuery, StateSet, UsageChange, UsageOf};
+use crate::backend::{KeyFilter, KeyPageQuery, StateSet, UsageChange, UsageOf};
 use crate::clock::Timestamp;
 use crate::id::KeyId;
 use crate::store::core::Core;
@@ -70,13 +70,8 @@ impl Core {
             .map(|(key, _)| UsageChange::ForgetAddress(key.id, before))
             .collect();
         if !old.is_empty() {
-            let _lead = self.turn_to_write_usage()?;
-            if let Err(error) = self.backend.take_in_usage(&old) {
-                if error.kind() == BackendErrorKind::OutcomeUnknown {
-                    self.suspend_judgement(&self.lock_applying(), &[]);
-                }
-                return Err(error.into());
-            }
+            let _lead = self.turn_to_write()?;
+            self.backend.take_in_usage(&old).map_err(|error| self.doubted(error))?;
         }
         Ok(page.next)
     }

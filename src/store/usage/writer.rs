@@ -8,7 +8,6 @@ use super::collector::Collector;
 use crate::backend::{Backend, BackendError, BackendErrorKind, UsageChange};
 use crate::clock::Timestamp;
 use crate::key::Used;
-use crate::store::commit::Lead;
 use crate::store::core::Core;
 use crate::store::error::{Error, Unavailable};
 
@@ -98,16 +97,11 @@ impl Core {
         let departure = usage.waiting().next_departure();
         let mut size = FIRST;
         loop {
-            let lead = self.turn_to_write_usage()?;
+            let lead = self.turn_to_write()?;
             match usage.write_some(&*self.backend, departure, &mut size, self.now()) {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(error) => {
-                    if error.kind() == BackendErrorKind::OutcomeUnknown {
-                        self.suspend_judgement(&self.lock_applying(), &[]);
-                    }
-                    return Err(error.into());
-                }
+                Err(error) => return Err(self.doubted(error)),
             }
             drop(lead);
             // Whoever verifies finds an empty log.
@@ -115,16 +109,6 @@ impl Core {
             usage.gather();
         }
         Ok(())
-    }
-
-    /// The turn to write, in a store that is open and knows what it holds.
-    pub(super) fn turn_to_write_usage(self: &Arc<Self>) -> Result<Lead<'_>, Error> {
-        let lead = self.committer.pause();
-        if self.gate.is_recovering() {
-            self.recover_led(&lead)?;
-        }
-        self.check_open()?;
-        Ok(lead)
     }
 
     /// The same at the end, when nobody commits any more.
