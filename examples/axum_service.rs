@@ -79,7 +79,7 @@ async fn issue_key(
         let admin = AsyncKeys::from(AdminKeys::new(store, caller.owner().to_string())?);
         let owner = OwnerId::new(wish.owner)?;
         let key = CreateKey::new(Access::limited(wish.access)?).name(wish.name);
-        let new = CreateOwner::without_key().ceiling(Access::limited(["links:*"])?);
+        let new = CreateOwner::without_key().max_access(Access::limited(["links:*"])?);
         match admin.create_owner(owner, new).await {
             Err(Error::OwnerExists) if owner == *caller.owner() => Err(Error::OwnerExists),
             Err(Error::OwnerExists) | Ok(_) => admin.create(owner, key).await,

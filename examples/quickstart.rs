@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use keyhasp::key::SetBy;
 use keyhasp::{
-    Access, CreateKey, CreateOwner, Denied, Error, Expiry, Issued, Key, KeyId, Kind, ListEvents,
-    ListKeys, Network, Rate, Refusal, Rotate, SetLimits, State, Token, Unfit, UpdateKey,
-    VerifyRequest, token,
+    Access, CreateKey, CreateOwner, Error, Expiry, ForbiddenReason, Issued, Key, KeyId, Kind,
+    ListEvents, ListKeys, Network, Rate, RejectReason, Rotate, SetLimits, State, Token, UpdateKey,
+    VerifyError, VerifyRequest, token,
 };
 use serde_json::json;
 
@@ -69,7 +69,7 @@ fn first_keys(tour: &mut Tour) -> Outcome<FirstKeys> {
     let owners = [
         (tour.owners.linden, key("website")),
         (tour.owners.harbour, key("backend").defaults(json!({"region": "eu", "per_minute": 600}))),
-        (tour.owners.mill, key("till").ceiling(Access::limited(["links:*"])?)),
+        (tour.owners.mill, key("till").max_access(Access::limited(["links:*"])?)),
     ];
     let [linden, harbour, mill] = owners.map(|(owner, request)| -> Outcome<Issued> {
         let created = tour.ada.create_owner(&owner, request)?;
@@ -89,8 +89,8 @@ fn first_keys(tour: &mut Tour) -> Outcome<FirstKeys> {
          key's public id:",
         &first.linden.token,
     )?;
-    let grant = tour.accepted("website's token", &first.linden.token)?;
-    check(grant.owner() == &first.linden.key.owner, "the grant names the owner")?;
+    let verified = tour.accepted("website's token", &first.linden.token)?;
+    check(verified.owner_id() == &first.linden.key.owner, "the verified names the owner")?;
     tour.refused("the same, one letter changed", mistyped(&first.linden.token), UNRECOGNIZED)?;
     tour.refused("somebody's guess", "shrt_live_letmein", UNRECOGNIZED)?;
     Ok(first)
@@ -100,8 +100,8 @@ fn first_keys(tour: &mut Tour) -> Outcome<FirstKeys> {
 fn trial_runs_out(tour: &mut Tour, till: &Issued) -> Outcome<Issued> {
     tour.step("A trial that runs out")?;
     tour.page.say(
-        "Mill Bakery's keys may do `links:*` and no more: that is its ceiling. For two weeks Ada \
-         shows it the rest, with a trial key, which may go over the ceiling.",
+        "Mill Bakery's keys may do `links:*` and no more: that is its max_access. For two weeks Ada \
+         shows it the rest, with a trial key, which may go over the max_access.",
     )?;
     tour.page.space()?;
     let end = tour.now().saturating_add(14 * DAY);
@@ -112,7 +112,11 @@ fn trial_runs_out(tour: &mut Tour, till: &Issued) -> Outcome<Issued> {
     may(tour, "till", &till.token, "stats:read", false)?;
 
     tour.later(14 * DAY)?;
-    tour.refused("the trial's token", trial.token.expose(), Refusal::Unfit(Unfit::Expired))?;
+    tour.refused(
+        "the trial's token",
+        trial.token.expose(),
+        VerifyError::Rejected(RejectReason::Expired),
+    )?;
     tour.accepted("till's token", &till.token)?;
     Ok(trial)
 }
@@ -179,14 +183,14 @@ fn rotation(tour: &mut Tour, website: &Issued) -> Outcome<Issued> {
     )?;
     tour.page.space()?;
     let lena = tour.keys_of(tour.owners.linden, "lena@linden")?;
-    let rotated = lena.rotate(website.key.id, Rotate::new().grace(6 * HOUR))?;
+    let rotated = lena.rotate(website.key.id, Rotate::with_grace(6 * HOUR))?;
     check(rotated.key.id == website.key.id, "a rotated key keeps its id")?;
     let old = tour.accepted("the old token", &website.token)?;
     let new = tour.accepted("the new token", &rotated.token)?;
-    check(!old.is_current() && new.is_current(), "the grant says which token is current")?;
+    check(!old.is_current() && new.is_current(), "the verified says which token is current")?;
 
     tour.later(6 * HOUR)?;
-    let superseded = Refusal::Unfit(Unfit::Superseded);
+    let superseded = VerifyError::Rejected(RejectReason::Superseded);
     tour.refused("the old token", website.token.expose(), superseded)?;
     tour.accepted("the new token", &rotated.token)?;
     Ok(rotated)
@@ -209,27 +213,32 @@ fn limits(tour: &mut Tour, importer: &Issued) -> Outcome {
     check(key.limits.rate.is_some_and(|limit| limit.by == SetBy::Administrator), "it is Ada's")?;
     let looser = hugo.update(id, UpdateKey::new().limits(a_minute(10)?));
     tour.failed("ten times a minute, for Hugo", looser, |error| {
-        matches!(error, Error::Denied(Denied::SetByAdministrator { field: "rate" }))
+        matches!(error, Error::Forbidden(ForbiddenReason::SetByAdministrator { field: "rate" }))
     })?;
 
     tour.refused(
         "importer's token, from nowhere",
         importer.token.expose(),
-        Refusal::AddressMissing,
+        VerifyError::Rejected(RejectReason::AddressMissing),
     )?;
     let request = VerifyRequest::new(importer.token.expose().as_bytes());
     let outside = tour.verifier.verify_request(&request.address("198.51.100.7".parse()?));
-    check(outside == Err(Refusal::AddressRefused), "it is refused from elsewhere")?;
+    check(
+        outside == Err(VerifyError::Rejected(RejectReason::AddressRejected)),
+        "it is refused from elsewhere",
+    )?;
     let inside = request.address("192.0.2.17".parse()?);
     for left in [1, 0] {
-        let grant = tour.verifier.verify_request(&inside)?;
+        let verified = tour.verifier.verify_request(&inside)?;
         check(
-            grant.rate().is_some_and(|rate| rate.remaining == left),
-            "the grant says what is left",
+            verified.rate().is_some_and(|rate| rate.remaining == left),
+            "the verified says what is left",
         )?;
         tour.page.accepted("importer's token, from the office", &format!("{left} left"))?;
     }
-    let Err(Refusal::RateLimited(limited)) = tour.verifier.verify_request(&inside) else {
+    let Err(VerifyError::Rejected(RejectReason::RateLimited(limited))) =
+        tour.verifier.verify_request(&inside)
+    else {
         return Err("the third in a minute was not refused for its rate".into());
     };
     let wait = limited.retry_after.ok_or("it never may")?;
@@ -241,8 +250,8 @@ fn limits(tour: &mut Tour, importer: &Issued) -> Outcome {
     check(usage.refused.total() == 3, "three refusals of the right secret are counted")?;
     tour.page.space()?;
     tour.page.say(&format!("Last used {last_used}; refused {} times.", usage.refused.total()))?;
-    let lifted = SetLimits::new().no_rate().networks([]);
-    tour.ada.because("the import is over")?.update(id, UpdateKey::new().limits(lifted))?;
+    let lifted = SetLimits::new().clear_rate().networks([]);
+    tour.ada.with_reason("the import is over")?.update(id, UpdateKey::new().limits(lifted))?;
     tour.page.say("The import is over, and Ada lifts both.")?;
     tour.page.space()?;
     tour.accepted("importer's token", &importer.token)?;
@@ -259,20 +268,20 @@ fn block(tour: &mut Tour, importer: &Issued) -> Outcome {
     tour.page.space()?;
     let hugo = tour.keys_of(tour.owners.harbour, "hugo@harbour")?;
     let id = importer.key.id;
-    tour.ada.because("two million calls since midnight")?.block(id)?;
-    let blocked = Refusal::Unfit(Unfit::Blocked);
+    tour.ada.with_reason("two million calls since midnight")?.block(id)?;
+    let blocked = VerifyError::Rejected(RejectReason::Blocked);
     tour.refused("importer's token", importer.token.expose(), blocked)?;
     let activated = hugo.activate(id)?;
     check(activated.state == State::Blocked, "the owner's switch leaves the block")?;
     tour.refused("the same, after Hugo's activate", importer.token.expose(), blocked)?;
     let rotated = hugo.rotate(id, Rotate::new());
     tour.failed("a new token for Hugo", rotated, |error| {
-        matches!(error, Error::Denied(Denied::AdministratorOnly))
+        matches!(error, Error::Forbidden(ForbiddenReason::AdministratorOnly))
     })?;
     tour.page.space()?;
     tour.page.say("Hugo calls, the loop is mended, and Ada lifts the block.")?;
     tour.page.space()?;
-    tour.ada.because("mended, says Hugo")?.unblock(id)?;
+    tour.ada.with_reason("mended, says Hugo")?.unblock(id)?;
     tour.accepted("importer's token", &importer.token)?;
     Ok(())
 }
@@ -292,15 +301,15 @@ fn leak(tour: &mut Tour, till: &Issued) -> Outcome<Issued> {
         short_id(id)
     ))?;
     tour.page.space()?;
-    let blocked = Refusal::Unfit(Unfit::Blocked);
-    let ada = tour.ada.because("token published")?;
+    let blocked = VerifyError::Rejected(RejectReason::Blocked);
+    let ada = tour.ada.with_reason("token published")?;
     ada.block(id)?;
     tour.refused("the leaked token, blocked", till.token.expose(), blocked)?;
     let mira = tour.keys_of(tour.owners.mill, "mira@mill")?;
-    tour.failed("a rotation by its owner", mira.rotate(id, Rotate::new().force()), |error| {
-        matches!(error, Error::Denied(Denied::AdministratorOnly))
+    tour.failed("a rotation by its owner", mira.rotate(id, Rotate::forced()), |error| {
+        matches!(error, Error::Forbidden(ForbiddenReason::AdministratorOnly))
     })?;
-    let rotated = ada.rotate(id, Rotate::new().force())?;
+    let rotated = ada.rotate(id, Rotate::forced())?;
     check(rotated.key.state == State::Blocked, "a forced rotation leaves the block")?;
     tour.refused("the leaked token, rotated away", till.token.expose(), UNRECOGNIZED)?;
     tour.refused("the new token, still blocked", rotated.token.expose(), blocked)?;
@@ -308,7 +317,7 @@ fn leak(tour: &mut Tour, till: &Issued) -> Outcome<Issued> {
     tour.later(HOUR)?;
     tour.page.say("Mira of Mill Bakery has put the new token into her till.")?;
     tour.page.space()?;
-    tour.ada.because("the new token is in place")?.unblock(id)?;
+    tour.ada.with_reason("the new token is in place")?.unblock(id)?;
     mira.update(id, UpdateKey::new().name("till, second token"))?;
     tour.accepted("the new token", &rotated.token)?;
     tour.refused("the leaked token", till.token.expose(), UNRECOGNIZED)?;
@@ -384,7 +393,11 @@ fn open_again(tour: &mut Tour, website: &Issued, leaked: &Issued, trial: &Issued
     tour.page.space()?;
     tour.accepted("website's new token", &website.token)?;
     tour.refused("the leaked token", leaked.token.expose(), UNRECOGNIZED)?;
-    tour.refused("the trial's token", trial.token.expose(), Refusal::Unfit(Unfit::Expired))
+    tour.refused(
+        "the trial's token",
+        trial.token.expose(),
+        VerifyError::Rejected(RejectReason::Expired),
+    )
 }
 
 /// Verification reads memory alone.
@@ -394,8 +407,8 @@ fn hundred_thousand(tour: &mut Tour, good: &[&Issued]) -> Outcome {
     let mut right = 0;
     let started = Instant::now();
     for issued in good.iter().cycle().take(CALLS as usize) {
-        let grant = tour.verifier.verify(issued.token.expose())?;
-        right += u64::from(grant.key() == issued.key.id);
+        let verified = tour.verifier.verify(issued.token.expose())?;
+        right += u64::from(verified.key_id() == issued.key.id);
     }
     let elapsed = started.elapsed();
     check(right == CALLS, "every verification names its key")?;
@@ -443,20 +456,20 @@ fn who_did_what_when(tour: &mut Tour, key: KeyId) -> Outcome {
     check(kinds == expected, "the key's events are complete and in order")
 }
 
-const UNRECOGNIZED: Refusal = Refusal::Unrecognized;
+const UNRECOGNIZED: VerifyError = VerifyError::Unrecognized;
 
 /// Asks a token's grant for a permission.
 fn may(tour: &mut Tour, who: &str, token: &Token, name: &str, expected: bool) -> Outcome {
     // A service resolves its permissions once, at its start; each check is then one bit test.
     let permission = tour.verifier.permission(name).ok_or("a permission is not declared")?;
-    let grant = tour.verifier.verify(token.expose())?;
-    let allowed = grant.allows(permission);
+    let verified = tour.verifier.verify(token.expose())?;
+    let allowed = verified.allows(permission);
     check(allowed == expected, &format!("{who} and {name}"))?;
     let what = format!("{who} asks for {name}");
     if allowed {
-        tour.page.accepted(&what, "the grant allows it")?;
+        tour.page.accepted(&what, "the verified allows it")?;
     } else {
-        tour.page.refused(&what, "the grant doesn't allow it")?;
+        tour.page.refused(&what, "the verified doesn't allow it")?;
     }
     Ok(())
 }
@@ -502,7 +515,7 @@ fn introduce(tour: &mut Tour) -> Outcome {
     tour.page.fact("database", &database)?;
     tour.page.fact("customers", &owners)?;
     if run > 1 {
-        let run = format!("number {run} on this database; what earlier ones left stays as it is");
+        let run = format!("number {run} on this database; what previous ones left stays as it is");
         tour.page.fact("run", &run)?;
     }
     Ok(tour.page.fact("clock", &clock)?)

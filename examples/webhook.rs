@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyhasp::backend::Memory;
-use keyhasp::store::{EventFeed, News};
+use keyhasp::store::{EventFeed, FeedItem};
 use keyhasp::{
     Access, AdminKeys, Catalogue, CreateKey, CreateOwner, KeyStore, OwnerId, Prefix, Rotate, Store,
 };
@@ -25,9 +25,9 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 fn forward(mut feed: EventFeed, url: &str, kept: &Path, patience: Duration) -> Outcome {
     loop {
         let body = match feed.next(patience)? {
-            News::Events(events) => json!({ "events": events }),
+            FeedItem::Events(events) => json!({ "events": events }),
             // Whoever must know of each change looks at all keys anew.
-            News::Pruned { through } => json!({ "lost_through": through }),
+            FeedItem::Pruned { through } => json!({ "lost_through": through }),
             _ => return Ok(()),
         };
         post(url, &body)?;
@@ -75,14 +75,14 @@ fn main() -> Outcome {
     let owner = OwnerId::new("linden")?;
     let first = CreateOwner::with_key(CreateKey::new(Access::Full).name("website"));
     let created = admin.create_owner(&owner, first)?;
-    forward(admin.follow(position(&kept)?), &url, &kept, Duration::ZERO)?;
+    forward(admin.subscribe(position(&kept)?), &url, &kept, Duration::ZERO)?;
 
     // Begun anew, it goes on where it left off.
     if let Some(issued) = created.first_key {
         admin.rotate(issued.key.id, Rotate::new())?;
         admin.block(issued.key.id)?;
     }
-    forward(admin.follow(position(&kept)?), &url, &kept, Duration::ZERO)?;
+    forward(admin.subscribe(position(&kept)?), &url, &kept, Duration::ZERO)?;
     Ok(store.close()?)
 }
 

@@ -43,8 +43,8 @@ event_kinds! {
     KeyUpdated = 2, "key_updated";
     /// A key got a new token.
     KeyRotated = 3, "key_rotated";
-    /// A key's earlier tokens were ended.
-    EarlierTokensEnded = 4, "earlier_tokens_ended";
+    /// A key's previous tokens were ended.
+    PreviousTokensInvalidated = 4, "previous_tokens_invalidated";
     /// The owner switched a key off.
     KeyDeactivated = 5, "key_deactivated";
     /// The owner switched a key on again.
@@ -58,11 +58,11 @@ event_kinds! {
     /// A revoked key was removed.
     KeyPurged = 10, "key_purged";
     /// A key's expiry was moved to later.
-    KeyProlonged = 11, "key_prolonged";
+    KeyExpiryExtended = 11, "key_expiry_extended";
     /// A trial key became a standard one.
     TrialConverted = 12, "trial_converted";
-    /// A sealed token was shown.
-    TokenOpened = 13, "token_opened";
+    /// A recoverable token was shown.
+    TokenRevealed = 13, "token_revealed";
     /// A key's expiry has come. Written by the store itself, as all the next, where it looks out.
     KeyExpired = 14, "key_expired";
     /// A trial key's expiry is near.
@@ -71,13 +71,13 @@ event_kinds! {
     TokenOld = 16, "token_old";
     /// A key wasn't used for long.
     KeyUnused = 17, "key_unused";
-    /// An earlier token is used close to the end of its grace.
-    EarlierTokenUsed = 18, "earlier_token_used";
+    /// An previous token is used close to the end of its grace.
+    PreviousTokenUsed = 18, "previous_token_used";
     /// A key's right token is refused often.
     KeyRefused = 19, "key_refused";
     /// An owner was created.
     OwnerCreated = 20, "owner_created";
-    /// Defaults, ceiling, limits or number of keys of an owner changed.
+    /// Defaults, maximum access, limits or number of keys of an owner changed.
     OwnerUpdated = 21, "owner_updated";
     /// An administrator suspended an owner.
     OwnerSuspended = 22, "owner_suspended";
@@ -86,13 +86,13 @@ event_kinds! {
     /// All keys of an owner were revoked.
     OwnerKeysRevoked = 24, "owner_keys_revoked";
     /// The issue mark of an owner moved forward.
-    OwnerMarkMoved = 25, "owner_mark_moved";
+    OwnerTokensInvalidated = 25, "owner_tokens_invalidated";
     /// A suspended owner was removed with all that was its.
     OwnerPurged = 26, "owner_purged";
     /// The rules of the store changed.
     StoreRulesChanged = 40, "store_rules_changed";
     /// The issue mark of the store moved forward.
-    StoreMarkMoved = 41, "store_mark_moved";
+    StoreTokensInvalidated = 41, "store_tokens_invalidated";
     /// A pepper was opened for the first time.
     PepperAdded = 42, "pepper_added";
 }
@@ -143,7 +143,7 @@ fields! {
     NAME = 0, "name";
     /// The settings, or an owner's defaults.
     SETTINGS = 1, "settings";
-    /// The access, or an owner's ceiling.
+    /// The access, or an owner's maximum access.
     ACCESS = 2, "access";
     /// The expiry.
     EXPIRY = 3, "expiry";
@@ -151,8 +151,8 @@ fields! {
     KIND = 4, "kind";
     /// The current token.
     TOKEN = 5, "token";
-    /// The earlier tokens.
-    EARLIER_TOKENS = 6, "earlier_tokens";
+    /// The previous tokens.
+    PREVIOUS_TOKENS = 6, "previous_tokens";
     /// The owner's switch.
     DEACTIVATED = 7, "deactivated";
     /// The administrator's switch.
@@ -164,14 +164,14 @@ fields! {
     /// The number of keys an owner may have.
     MAX_KEYS = 11, "max_keys";
     /// The issue mark.
-    ISSUE_MARK = 12, "issue_mark";
+    TOKENS_VALID_FROM = 12, "tokens_valid_from";
     /// The rules of the store.
     RULES = 13, "rules";
     /// The accepted prefixes.
     PREFIXES = 14, "prefixes";
     /// The peppers.
     PEPPERS = 15, "peppers";
-    /// The sealed token.
+    /// The recoverable token.
     SEAL = 16, "seal";
     /// The moment before which no token is accepted.
     NOT_BEFORE = 17, "not_before";

@@ -119,7 +119,7 @@ impl KeyIdSource {
 
 /// The service's own id of an owner: 1 to 64 bytes of UTF-8 without control characters.
 ///
-/// A plain value, so that it can lie in a grant.
+/// A plain value, so that it can lie in a verified key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OwnerId {
     /// Padded with zeros, which never occur in the text: comparing the bytes compares the texts.
@@ -282,13 +282,13 @@ impl fmt::Display for Version {
 
 /// The service's own number for a key: 1 to 2^63-1, unique in the store for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct ExternalId(NonZeroU64);
+pub struct NumericId(NonZeroU64);
 
-impl ExternalId {
+impl NumericId {
     /// The greatest number.
     pub const MAX: u64 = i64::MAX as u64;
 
-    /// The external id of this number.
+    /// The numeric id of this number.
     ///
     /// # Errors
     /// [`Invalid`] outside 1 to 2^63-1.
@@ -296,7 +296,7 @@ impl ExternalId {
         match NonZeroU64::new(number) {
             Some(number) if number.get() <= Self::MAX => Ok(Self(number)),
             _ => Err(Invalid::new(
-                "external id",
+                "numeric id",
                 Problem::OutOfRange { given: number, min: 1, max: Self::MAX, unit: "" },
             )),
         }
@@ -309,7 +309,7 @@ impl ExternalId {
     }
 }
 
-impl fmt::Display for ExternalId {
+impl fmt::Display for NumericId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -356,9 +356,9 @@ mod tests {
 
     #[test]
     fn the_ends_of_numbers() {
-        assert!(ExternalId::new(0).is_err());
-        assert!(ExternalId::new(ExternalId::MAX).is_ok());
-        assert!(ExternalId::new(ExternalId::MAX + 1).is_err());
+        assert!(NumericId::new(0).is_err());
+        assert!(NumericId::new(NumericId::MAX).is_ok());
+        assert!(NumericId::new(NumericId::MAX + 1).is_err());
         assert_eq!(Generation::MAX.next(), None);
         assert!(Generation::new(0).is_err());
         assert!(Generation::new(Generation::MAX.get() + 1).is_err());

@@ -6,10 +6,10 @@
 //! The crate's root names what a service needs: [`Store::builder`] opens a store on a backend of
 //! [`backend`]; [`AdminKeys`], [`OwnerKeys`], [`DelegatedKeys`] and [`Verifier`] are the handles on
 //! it; [`CreateKey`], [`Rotate`], [`ListKeys`] and their like are what is asked, [`Key`],
-//! [`Issued`], [`Page`] and [`Grant`] what is answered. All else lies in the module of its concept.
+//! [`Issued`], [`Page`] and [`VerifiedKey`] what is answered. All else lies in the module of its concept.
 //!
 //! Each module knows only those below it, and none of its own row; a test holds them to it.
-//! `backend` moreover never sees [`token`], [`grant`] or [`secret`]: code that stores has no
+//! `backend` moreover never sees [`token`], [`verified_key`] or [`secret`]: code that stores has no
 //! plaintext in its hands.
 //!
 //! ```text
@@ -36,7 +36,6 @@ pub mod authority;
 pub mod backend;
 pub mod clock;
 pub mod event;
-pub mod grant;
 pub mod id;
 pub mod integrations;
 pub mod invalid;
@@ -48,27 +47,28 @@ pub mod store;
 pub mod testing;
 mod text;
 pub mod token;
+pub mod verified_key;
 
 pub use authority::Actor;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use event::{Event, EventKind};
-pub use grant::Grant;
-pub use id::{ExternalId, Generation, KeyId, OwnerId, Version};
+pub use id::{Generation, KeyId, NumericId, OwnerId, Version};
 #[cfg(feature = "tokio")]
 pub use integrations::tokio::AsyncKeys;
 #[cfg(feature = "tower")]
 pub use integrations::tower::{Authenticated, KeyLayer, Rejection, Session};
 pub use invalid::Invalid;
 pub use key::{
-    Every, Expiry, Kind, Network, Prefix, Quota, Rate, Refill, State, StoreRules, Unfit,
+    Expiry, Kind, Network, Period, Prefix, Quota, Rate, Refill, RejectReason, State, StoreRules,
 };
 pub use permission::{Access, Catalogue, Permission};
 pub use store::{
-    AdminKeys, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Denied, Error, ExternalIdWish,
-    Issued, Key, KeyStore, ListEvents, ListKeys, ListOwners, News, Owner, OwnerKeys, Page, Refusal,
-    Rotate, SetLimits, Store, StoreBuilder, UpdateKey, UpdateOwner, UsageSettings, Verifier,
-    VerifyRequest, Watch,
+    AdminKeys, AlertSettings, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Error, FeedItem,
+    ForbiddenReason, Issued, Key, KeyStore, ListEvents, ListKeys, ListOwners, NumericIdChoice,
+    Owner, OwnerKeys, Page, Rotate, SetLimits, Store, StoreBuilder, UpdateKey, UpdateOwner,
+    UsageSettings, Verifier, VerifyError, VerifyRequest,
 };
-#[cfg(feature = "sealed")]
-pub use token::SealingKeys;
+#[cfg(feature = "recoverable")]
+pub use token::RecoveryKeys;
 pub use token::{Peppers, Token};
+pub use verified_key::VerifiedKey;

@@ -7,12 +7,11 @@ mod common;
 use std::sync::Arc;
 
 use common::{HOUR, World, owner};
-use keyhasp::key::Unfit;
-use keyhasp::store::{Denied, Resource, StateProblem};
+use keyhasp::key::RejectReason;
+use keyhasp::store::{ForbiddenReason, Resource, StateProblem};
 use keyhasp::{
-    Access, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Error, Expiry, ExternalId,
-    ExternalIdWish, KeyId, ListEvents, ListKeys, OwnerKeys, Rotate, StoreRules, UpdateKey,
-    UpdateOwner,
+    Access, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Error, Expiry, KeyId, ListEvents,
+    ListKeys, NumericId, NumericIdChoice, OwnerKeys, Rotate, StoreRules, UpdateKey, UpdateOwner,
 };
 use serde_json::json;
 
@@ -20,9 +19,9 @@ fn is_not_found<T>(result: Result<T, Error>, what: Resource) -> bool {
     matches!(result, Err(Error::NotFound(found)) if found == what)
 }
 
-fn denied<T>(result: Result<T, Error>) -> Denied {
+fn denied<T>(result: Result<T, Error>) -> ForbiddenReason {
     match result {
-        Err(Error::Denied(denied)) => denied,
+        Err(Error::Forbidden(denied)) => denied,
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("allowed"),
     }
@@ -36,23 +35,23 @@ fn limited(patterns: &[&str]) -> Access {
 #[test]
 fn what_belongs_to_another_is_not_found() {
     let world = World::new();
-    let request = CreateKey::new(Access::Full).external_id(ExternalIdWish::Next);
+    let request = CreateKey::new(Access::Full).numeric_id(NumericIdChoice::Next);
     let (_, theirs) = world.owner_with("them", CreateOwner::with_key(request));
     let (mine, _) = world.owner("me");
-    let external = theirs.key.external_id.unwrap();
+    let external = theirs.key.numeric_id.unwrap();
     for (id, external) in
-        [(theirs.key.id, external), (KeyId::from_u128(7), ExternalId::new(999).unwrap())]
+        [(theirs.key.id, external), (KeyId::from_u128(7), NumericId::new(999).unwrap())]
     {
         assert!(is_not_found(mine.get(id), Resource::Key));
         assert!(is_not_found(mine.find(external), Resource::Key));
         assert!(is_not_found(mine.update(id, UpdateKey::new().name("x")), Resource::Key));
-        assert!(is_not_found(mine.prolong(id, Expiry::Never), Resource::Key));
+        assert!(is_not_found(mine.extend_expiry(id, Expiry::Never), Resource::Key));
         assert!(is_not_found(mine.rotate(id, Rotate::new()), Resource::Key));
-        assert!(is_not_found(mine.end_earlier(id), Resource::Key));
+        assert!(is_not_found(mine.invalidate_previous_tokens(id), Resource::Key));
         assert!(is_not_found(mine.deactivate(id), Resource::Key));
         assert!(is_not_found(mine.activate(id), Resource::Key));
         assert!(is_not_found(mine.revoke(id), Resource::Key));
-        assert!(is_not_found(mine.open_token(id), Resource::Key));
+        assert!(is_not_found(mine.reveal_token(id), Resource::Key));
     }
     let asked = ListKeys::new().owner(owner("them"));
     assert!(is_not_found(mine.list(&asked), Resource::Owner));
@@ -74,14 +73,14 @@ fn what_an_administrator_set_is_narrowed_never_widened() {
     let id = set.key.id;
     let update = |update| keys.update(id, update);
     let wider = denied(update(UpdateKey::new().access(Access::Full)));
-    assert_eq!(wider, Denied::SetByAdministrator { field: "access" });
+    assert_eq!(wider, ForbiddenReason::SetByAdministrator { field: "access" });
     update(UpdateKey::new().access(limited(&["links:read"]))).unwrap();
     // Narrowed is not its own: it doesn't widen back.
     denied(update(UpdateKey::new().access(limited(&["links:*"]))));
     for expiry in [Expiry::At(world.after(11 * HOUR)), Expiry::Never] {
         let later = denied(update(UpdateKey::new().expires(expiry)));
-        assert_eq!(later, Denied::SetByAdministrator { field: "expiry" });
-        denied(keys.prolong(id, expiry));
+        assert_eq!(later, ForbiddenReason::SetByAdministrator { field: "expiry" });
+        denied(keys.extend_expiry(id, expiry));
     }
     update(UpdateKey::new().expires(Expiry::At(world.after(HOUR)))).unwrap();
     denied(update(UpdateKey::new().expires(Expiry::At(world.after(2 * HOUR)))));
@@ -96,15 +95,15 @@ fn trials_are_an_administrators() {
     let world = World::new();
     let (keys, _) = world.owner("org");
     let trial = || CreateKey::trial(Access::Full, Expiry::At(world.after(HOUR)));
-    assert_eq!(denied(keys.create(trial())), Denied::AdministratorOnly);
+    assert_eq!(denied(keys.create(trial())), ForbiddenReason::AdministratorOnly);
     let issued = world.admin.create(&owner("org"), trial()).unwrap();
     let id = issued.key.id;
-    assert_eq!(denied(keys.prolong(id, Expiry::Never)), Denied::AdministratorOnly);
+    assert_eq!(denied(keys.extend_expiry(id, Expiry::Never)), ForbiddenReason::AdministratorOnly);
     keys.update(id, UpdateKey::new().expires(Expiry::At(world.after(HOUR / 2)))).unwrap();
-    world.admin.prolong(id, Expiry::At(world.after(2 * HOUR))).unwrap();
-    let grant = world.verifier.verify(issued.token.expose()).unwrap();
-    let delegate = DelegatedKeys::new(Arc::clone(&world.store), &grant, "ci").unwrap();
-    assert_eq!(denied(delegate.get(id)), Denied::TrialKey);
+    world.admin.extend_expiry(id, Expiry::At(world.after(2 * HOUR))).unwrap();
+    let verified = world.verifier.verify(issued.token.expose()).unwrap();
+    let delegate = DelegatedKeys::new(Arc::clone(&world.store), &verified, "ci").unwrap();
+    assert_eq!(denied(delegate.get(id)), ForbiddenReason::TrialKey);
     world.admin.convert_trial(id, Expiry::Never).unwrap();
     assert!(delegate.get(id).is_ok());
     let again = world.admin.convert_trial(id, Expiry::Never);
@@ -117,7 +116,7 @@ fn a_block_is_not_the_owners_to_lift() {
     let (keys, issued) = world.owner("org");
     let id = issued.key.id;
     keys.deactivate(id).unwrap();
-    let blocked = world.admin.because("leaked").unwrap().block(id).unwrap();
+    let blocked = world.admin.with_reason("leaked").unwrap().block(id).unwrap();
     let switch = blocked.blocked.clone().unwrap();
     assert_eq!((switch.by.as_str(), switch.reason.unwrap().as_str()), ("root", "leaked"));
     let active = keys.activate(id).unwrap();
@@ -127,27 +126,27 @@ fn a_block_is_not_the_owners_to_lift() {
     assert_eq!(world.admin.unblock(id).unwrap().state, keyhasp::State::Deactivated);
     // Setting a switch to what it is changes nothing and never conflicts.
     let version = world.admin.get(id).unwrap().version;
-    let stale = world.admin.expecting(issued.key.version);
+    let stale = world.admin.if_version(issued.key.version);
     assert_eq!(stale.unblock(id).unwrap().version, version);
     assert!(matches!(stale.block(id), Err(Error::Conflict { .. })));
 }
 
-/// A grant acts for as long as it would verify, and within what it may do.
+/// A verified key acts for as long as it would verify, and within what it may do.
 #[test]
 fn a_delegate_stays_within_the_acting_key() {
     let world = World::new();
     let acting = CreateKey::new(limited(&["links:*"]));
     let (keys, acting) = world.owner_with("org", CreateOwner::with_key(acting));
-    let grant = world.verifier.verify(acting.token.expose()).unwrap();
-    let delegate = DelegatedKeys::new(Arc::clone(&world.store), &grant, "ci").unwrap();
+    let verified = world.verifier.verify(acting.token.expose()).unwrap();
+    let delegate = DelegatedKeys::new(Arc::clone(&world.store), &verified, "ci").unwrap();
 
     let within = delegate.create(CreateKey::new(limited(&["links:read"]))).unwrap().key.id;
     for access in [Access::Full, Access::ReadOnly, limited(&["domains:read"])] {
         let beyond = delegate.create(CreateKey::new(access.clone()));
-        assert_eq!(denied(beyond), Denied::BeyondActingKey);
+        assert_eq!(denied(beyond), ForbiddenReason::BeyondActingKey);
         assert_eq!(
             denied(delegate.update(within, UpdateKey::new().access(access))),
-            Denied::BeyondActingKey
+            ForbiddenReason::BeyondActingKey
         );
     }
     let wide = keys.create(CreateKey::new(Access::Full)).unwrap().key.id;
@@ -155,44 +154,44 @@ fn a_delegate_stays_within_the_acting_key() {
         denied(delegate.rotate(wide, Rotate::new())),
         denied(delegate.update(wide, UpdateKey::new().access(limited(&["links:read"])))),
         denied(delegate.activate(wide)),
-        denied(delegate.prolong(wide, Expiry::Never)),
-        denied(delegate.open_token(wide)),
+        denied(delegate.extend_expiry(wide, Expiry::Never)),
+        denied(delegate.reveal_token(wide)),
     ];
-    assert_eq!(beyond, [Denied::BeyondActingKey; 5]);
+    assert_eq!(beyond, [ForbiddenReason::BeyondActingKey; 5]);
     // Ending is always allowed.
     delegate.deactivate(wide).unwrap();
     delegate.revoke(wide).unwrap();
 
-    // The owner's ceiling bounds it too.
-    let ceiling = UpdateOwner::new().ceiling(limited(&["domains:*"]));
-    world.admin.update_owner(&owner("org"), ceiling).unwrap();
-    assert_eq!(denied(delegate.rotate(within, Rotate::new())), Denied::BeyondActingKey);
-    world.admin.update_owner(&owner("org"), UpdateOwner::new().ceiling(Access::Full)).unwrap();
+    // The owner's maximum access bounds it too.
+    let max_access = UpdateOwner::new().max_access(limited(&["domains:*"]));
+    world.admin.update_owner(&owner("org"), max_access).unwrap();
+    assert_eq!(denied(delegate.rotate(within, Rotate::new())), ForbiddenReason::BeyondActingKey);
+    world.admin.update_owner(&owner("org"), UpdateOwner::new().max_access(Access::Full)).unwrap();
 
     // Each call looks again at the acting key: switch, generation, owner.
-    let unfit = |unfit| Denied::ActingKeyUnfit(unfit);
+    let rejected_for = |rejected_for| ForbiddenReason::ActingKeyRejected(rejected_for);
     world.admin.suspend_owner(&owner("org")).unwrap();
-    assert_eq!(denied(delegate.get(within)), unfit(Some(Unfit::Suspended)));
+    assert_eq!(denied(delegate.get(within)), rejected_for(Some(RejectReason::Suspended)));
     world.admin.resume_owner(&owner("org")).unwrap();
     keys.deactivate(acting.key.id).unwrap();
-    assert_eq!(denied(delegate.get(within)), unfit(Some(Unfit::Deactivated)));
+    assert_eq!(denied(delegate.get(within)), rejected_for(Some(RejectReason::Deactivated)));
     keys.activate(acting.key.id).unwrap();
-    keys.rotate(acting.key.id, Rotate::new().grace(HOUR)).unwrap();
+    keys.rotate(acting.key.id, Rotate::with_grace(HOUR)).unwrap();
     assert!(delegate.get(within).is_ok());
     world.clock.advance(HOUR);
-    assert_eq!(denied(delegate.get(within)), unfit(Some(Unfit::Superseded)));
+    assert_eq!(denied(delegate.get(within)), rejected_for(Some(RejectReason::Superseded)));
     // The next change of the record drops what ran out.
     keys.update(acting.key.id, UpdateKey::new().name("acting")).unwrap();
-    assert_eq!(denied(delegate.get(within)), unfit(None));
+    assert_eq!(denied(delegate.get(within)), rejected_for(None));
 }
 
 #[test]
 fn a_delegates_events_name_the_acting_key() {
     let world = World::new();
     let (_, acting) = world.owner("org");
-    let grant = world.verifier.verify(acting.token.expose()).unwrap();
-    let delegate = DelegatedKeys::new(Arc::clone(&world.store), &grant, "ci").unwrap();
-    let delegate = delegate.because("nightly").unwrap().correlated("run-7").unwrap();
+    let verified = world.verifier.verify(acting.token.expose()).unwrap();
+    let delegate = DelegatedKeys::new(Arc::clone(&world.store), &verified, "ci").unwrap();
+    let delegate = delegate.with_reason("nightly").unwrap().with_correlation_id("run-7").unwrap();
     delegate.create(CreateKey::new(Access::Full).name("job")).unwrap();
     let events = world.admin.events(&ListEvents::new().actor("ci")).unwrap().items;
     let shown = serde_json::to_value(&events[0]).unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{HOUR, World};
 use keyhasp::event::Event;
-use keyhasp::store::{EventFeed, ListEvents, News};
+use keyhasp::store::{EventFeed, FeedItem, ListEvents};
 use keyhasp::{Error, Rotate};
 use proptest::prelude::*;
 
@@ -24,7 +24,7 @@ fn log(world: &World) -> Vec<Event> {
 /// All that there is by now.
 fn drain(feed: &mut EventFeed) -> Vec<Event> {
     let mut all = Vec::new();
-    while let News::Events(events) = feed.next(Duration::ZERO).unwrap() {
+    while let FeedItem::Events(events) = feed.next(Duration::ZERO).unwrap() {
         all.extend(events);
     }
     all
@@ -38,17 +38,17 @@ proptest! {
     ) {
         let world = World::new();
         let (keys, issued) = world.owner("org");
-        let mut feed = world.admin.follow(0);
+        let mut feed = world.admin.subscribe(0);
         let mut given = Vec::new();
         for (limit, changes, anew) in steps {
             for _ in 0..changes {
                 keys.rotate(issued.key.id, Rotate::new()).unwrap();
             }
             if anew {
-                feed = world.admin.follow(feed.position());
+                feed = world.admin.subscribe(feed.position());
             }
             feed = feed.limit(limit);
-            if let News::Events(events) = feed.next(Duration::ZERO).unwrap() {
+            if let FeedItem::Events(events) = feed.next(Duration::ZERO).unwrap() {
                 prop_assert!(events.len() <= limit);
                 given.extend(events);
             }
@@ -63,38 +63,38 @@ proptest! {
 fn who_waits_is_woken() {
     let world = World::new();
     let (keys, issued) = world.owner("org");
-    let mut feed = world.admin.follow(0);
+    let mut feed = world.admin.subscribe(0);
     drain(&mut feed);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| feed.next(LONG).unwrap());
         let revoked = keys.revoke(issued.key.id).unwrap();
-        let News::Events(events) = waiting.join().unwrap() else { panic!("no events") };
+        let FeedItem::Events(events) = waiting.join().unwrap() else { panic!("no events") };
         assert_eq!(events[0].version, revoked.version);
     });
-    assert_eq!(feed.next(Duration::ZERO).unwrap(), News::Nothing);
+    assert_eq!(feed.next(Duration::ZERO).unwrap(), FeedItem::Nothing);
 }
 
 #[test]
 fn what_was_pruned_is_told_once_and_the_rest_follows() {
     let world = World::new();
     let (keys, issued) = world.owner("org");
-    let mut early = world.admin.follow(0);
+    let mut early = world.admin.subscribe(0);
     world.clock.advance(HOUR);
     keys.rotate(issued.key.id, Rotate::new()).unwrap();
     let before = log(&world).len() as u64;
     assert_eq!(world.admin.prune_events(world.now()).unwrap(), before - 1);
     let through = before - 1;
-    assert_eq!(early.next(LONG).unwrap(), News::Pruned { through });
+    assert_eq!(early.next(LONG).unwrap(), FeedItem::Pruned { through });
     assert_eq!(drain(&mut early), log(&world));
     // Who was there already has lost nothing.
-    assert_eq!(drain(&mut world.admin.follow(through)), log(&world));
+    assert_eq!(drain(&mut world.admin.subscribe(through)), log(&world));
 }
 
 #[test]
 fn an_error_leaves_nothing_out() {
     let world = World::new();
     world.owner("org");
-    let mut feed = world.admin.follow(1);
+    let mut feed = world.admin.subscribe(1);
     world.store.close().unwrap();
     assert!(matches!(feed.next(LONG), Err(Error::Unavailable(_))));
     assert_eq!(feed.position(), 1);

@@ -6,9 +6,9 @@ mod common;
 
 use common::{HOUR, World};
 use keyhasp::authority::{Authority, Role};
-use keyhasp::key::{State, Unfit};
-use keyhasp::store::{Denied, FoundToken, ListEvents};
-use keyhasp::{Error, EventKind, Issued, Refusal, Rotate, SetLimits, UpdateKey, UpdateOwner};
+use keyhasp::key::{RejectReason, State};
+use keyhasp::store::{ForbiddenReason, FoundToken, ListEvents};
+use keyhasp::{Error, EventKind, Issued, Rotate, SetLimits, UpdateKey, UpdateOwner, VerifyError};
 
 fn events(world: &World) -> usize {
     world.admin.events(&ListEvents::new().limit(1_000)).unwrap().items.len()
@@ -85,7 +85,7 @@ fn a_leaked_key_is_blocked_once_and_the_event_says_why() {
     assert_eq!((blocked.key.state, blocked.is_accepted), (State::Blocked, false));
     for issued in [&first, &second] {
         let verdict = world.verifier.verify(issued.token.expose());
-        assert_eq!(verdict, Err(Refusal::Unfit(Unfit::Blocked)));
+        assert_eq!(verdict, Err(VerifyError::Rejected(RejectReason::Blocked)));
     }
     let after = events(&world);
     let log = world.admin.events(&ListEvents::new().limit(1_000)).unwrap().items;
@@ -122,7 +122,7 @@ fn a_superseded_token_blocks_nothing() {
 fn a_reason_that_is_given_stays() {
     let world = World::new();
     let (_, first) = world.owner("org");
-    let admin = world.admin.because("seen in a gist").unwrap();
+    let admin = world.admin.with_reason("seen in a gist").unwrap();
     let found = admin.block_leaked(first.token.expose()).unwrap().unwrap();
     let reason = found.key.blocked.unwrap().reason;
     assert_eq!(reason.map(|reason| reason.to_string()).as_deref(), Some("seen in a gist"));
@@ -134,13 +134,19 @@ fn only_administrators_may_ask() {
     let (keys, first) = world.owner("org");
     let token = first.token.expose().as_bytes();
     let store = world.store.as_ref();
-    let grant = world.verifier.verify(token).unwrap();
-    let role =
-        Role::Delegate { owner: *grant.owner(), key: grant.key(), generation: grant.generation() };
+    let verified = world.verifier.verify(token).unwrap();
+    let role = Role::Delegate {
+        owner: *verified.owner_id(),
+        key: verified.key_id(),
+        generation: verified.generation(),
+    };
     let actor = keys.authority().actor.clone();
     for by in [keys.authority().clone(), Authority::new(role, actor)] {
         for answer in [store.identify(&by, token), store.block_leaked(&by, token)] {
-            assert!(matches!(answer, Err(Error::Denied(Denied::AdministratorOnly))), "{answer:?}");
+            assert!(
+                matches!(answer, Err(Error::Forbidden(ForbiddenReason::AdministratorOnly))),
+                "{answer:?}"
+            );
         }
     }
     assert!(world.verifier.verify(token).is_ok());

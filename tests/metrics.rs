@@ -169,13 +169,13 @@ fn verifications_by_outcome() {
     let hourly = limited("hourly", SetLimits::new().rate(Rate::new(1, HOUR).unwrap()));
     once_from(None, "accepted", hourly.expose());
     once_from(None, "rate_limited", hourly.expose());
-    let spent = limited("spent", SetLimits::new().quota(Quota::once(0).unwrap()));
+    let spent = limited("spent", SetLimits::new().quota(Quota::one_time(0).unwrap()));
     once_from(None, "quota_exhausted", spent.expose());
     let mut once = |outcome, token: &str| once_from(None, outcome, token);
     once("unrecognized", "letmein");
     let (keys, first) = world.owner("org");
     let (id, token) = (first.key.id, first.token.expose());
-    keys.rotate(id, Rotate::new().grace(HOUR)).unwrap();
+    keys.rotate(id, Rotate::with_grace(HOUR)).unwrap();
     world.clock.advance(HOUR);
     once("superseded", token);
     let (keys, second) = world.owner("other");
@@ -238,7 +238,7 @@ fn a_step_of_several_and_steps_that_fail() {
         }
         MeasuredBackend::new(failing)
     });
-    backend.open_header(&sample::header().unwrap()).unwrap();
+    backend.open_metadata(&sample::metadata().unwrap()).unwrap();
     let create = |id| sample::create_owner(&sample::owner(id).unwrap()).unwrap();
     backend.commit(&[create("a"), create("b"), create("c")]).unwrap();
     assert!(backend.commit(&[create("d")]).is_err());

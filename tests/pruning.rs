@@ -37,7 +37,7 @@ fn at(millis: u64) -> Timestamp {
 fn fill(backend: &dyn Backend, times: impl IntoIterator<Item = Timestamp>) {
     let draft = |at| EventDraft {
         at,
-        kind: EventKind::TokenOpened,
+        kind: EventKind::TokenRevealed,
         owner: Some(owner("org")),
         key: None,
         version: Version::FIRST,

@@ -14,17 +14,17 @@ use std::time::{Duration, Instant};
 use common::{HOUR, World, builder, clock, owner};
 use keep_open::{KeepOpen, Point};
 use keyhasp::backend::{BackendErrorKind, Memory};
-use keyhasp::key::Unfit;
+use keyhasp::key::RejectReason;
 use keyhasp::store::Unavailable;
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
-    Access, Clock, CreateKey, CreateOwner, Error, Issued, ManualClock, Quota, Rate, Refusal,
-    Rotate, SetLimits, Timestamp, Token, UpdateOwner,
+    Access, Clock, CreateKey, CreateOwner, Error, Issued, ManualClock, Quota, Rate, Rotate,
+    SetLimits, Timestamp, Token, UpdateOwner, VerifyError,
 };
 
 /// After so long what should happen by itself never does. Only a defect waits for the end of this.
 const PATIENCE: Duration = Duration::from_secs(600);
-const RECOVERING: Refusal = Refusal::Unavailable(Unavailable::Recovering);
+const RECOVERING: VerifyError = VerifyError::Unavailable(Unavailable::Recovering);
 
 /// The next commit fails so, and recovery too until the backend is healed: what the store tries by
 /// itself can't interfere with what a test looks at.
@@ -47,7 +47,7 @@ fn heal(world: &World, backend: &Failing<Memory>) {
     assert_eq!(world.store.health().unavailable, None);
 }
 
-fn verify(world: &World, token: &Token) -> Result<(), Refusal> {
+fn verify(world: &World, token: &Token) -> Result<(), VerifyError> {
     world.verifier.verify(token.expose()).map(|_| ())
 }
 
@@ -70,17 +70,18 @@ fn a_revocation_of_unknown_outcome_lets_nobody_in() {
         assert_eq!(verify(&world, &other.token), Ok(()));
         let mut wrong = first.token.expose().as_bytes().to_vec();
         wrong[40] ^= 1;
-        assert_eq!(world.verifier.verify(&wrong), Err(Refusal::Unrecognized));
+        assert_eq!(world.verifier.verify(&wrong), Err(VerifyError::Unrecognized));
         assert_eq!(world.store.health().unavailable, Some(Unavailable::Recovering));
         // Nothing is committed meanwhile.
         let blocked = world.admin.block(other.key.id);
         assert!(matches!(blocked, Err(Error::Unavailable(Unavailable::Recovering))), "{blocked:?}");
         assert!(world.store.recover().is_err());
         heal(&world, &backend);
-        let expected = if took_effect { Err(Refusal::Unfit(Unfit::Revoked)) } else { Ok(()) };
+        let expected =
+            if took_effect { Err(VerifyError::Rejected(RejectReason::Revoked)) } else { Ok(()) };
         assert_eq!(verify(&world, &first.token), expected);
         world.admin.block(other.key.id).unwrap();
-        assert_eq!(verify(&world, &other.token), Err(Refusal::Unfit(Unfit::Blocked)));
+        assert_eq!(verify(&world, &other.token), Err(VerifyError::Rejected(RejectReason::Blocked)));
     }
 }
 
@@ -92,7 +93,7 @@ fn an_owner_in_doubt_puts_all_its_keys_in_doubt() {
         let second = keys.create(CreateKey::new(Access::Full)).unwrap();
         let (_, elsewhere) = world.owner("elsewhere");
         fail_next_commit(&backend, moment);
-        let narrowed = UpdateOwner::new().ceiling(Access::ReadOnly);
+        let narrowed = UpdateOwner::new().max_access(Access::ReadOnly);
         assert!(matches!(
             world.admin.update_owner(&owner("org"), narrowed),
             Err(Error::OutcomeUnknown(_))
@@ -116,7 +117,7 @@ fn a_rotation_or_creation_of_unknown_outcome_is_found_out() {
         let (world, backend) = world();
         let (keys, first) = world.owner("org");
         fail_next_commit(&backend, moment);
-        let rotated = keys.rotate(first.key.id, Rotate::new().force());
+        let rotated = keys.rotate(first.key.id, Rotate::forced());
         assert!(matches!(rotated, Err(Error::OutcomeUnknown(_))));
         assert_eq!(verify(&world, &first.token), Err(RECOVERING));
         heal(&world, &backend);
@@ -140,11 +141,11 @@ fn a_store_whose_own_record_is_in_doubt_answers_nothing() {
     let (_, first) = world.owner("org");
     world.clock.advance(common::HOUR);
     fail_next_commit(&backend, Moment::After);
-    let moved = world.admin.move_issue_mark(world.now());
+    let moved = world.admin.invalidate_tokens_issued_before(world.now());
     assert!(matches!(moved, Err(Error::OutcomeUnknown(_))));
     assert_eq!(verify(&world, &first.token), Err(RECOVERING));
     heal(&world, &backend);
-    assert_eq!(verify(&world, &first.token), Err(Refusal::Unfit(Unfit::Superseded)));
+    assert_eq!(verify(&world, &first.token), Err(VerifyError::Rejected(RejectReason::Superseded)));
 }
 
 /// The store finds out by itself, when it commits next or in the background.
@@ -160,7 +161,7 @@ fn the_store_recovers_without_being_asked() {
     });
     assert!(matches!(keys.revoke(first.key.id), Err(Error::OutcomeUnknown(_))));
     keys.create(CreateKey::new(Access::Full)).unwrap();
-    assert_eq!(verify(&world, &first.token), Err(Refusal::Unfit(Unfit::Revoked)));
+    assert_eq!(verify(&world, &first.token), Err(VerifyError::Rejected(RejectReason::Revoked)));
 
     let (keys, second) = world.owner("other");
     backend.inject(Fault {
@@ -175,7 +176,7 @@ fn the_store_recovers_without_being_asked() {
         assert!(started.elapsed().as_secs() < 600, "nobody recovered");
         std::thread::yield_now();
     }
-    assert_eq!(verify(&world, &second.token), Err(Refusal::Unfit(Unfit::Revoked)));
+    assert_eq!(verify(&world, &second.token), Err(VerifyError::Rejected(RejectReason::Revoked)));
 }
 
 /// An error that says nothing happened is believed.
@@ -202,10 +203,10 @@ fn a_mark_whose_loading_failed_is_loaded_again() {
     backend.inject(Fault { target, nth: 1, moment: unreadable, lasting: true });
     let unwell = Fault { target: Target::Recoveries, nth: 1, moment: unreadable, lasting: true };
     backend.inject(unwell);
-    world.admin.move_issue_mark(world.now()).unwrap();
+    world.admin.invalidate_tokens_issued_before(world.now()).unwrap();
     assert_eq!(verify(&world, &first.token), Err(RECOVERING));
     heal(&world, &backend);
-    assert_eq!(verify(&world, &first.token), Err(Refusal::Unfit(Unfit::Superseded)));
+    assert_eq!(verify(&world, &first.token), Err(VerifyError::Rejected(RejectReason::Superseded)));
 }
 
 /// Pruning writes too: after an unknown outcome the store recovers before it commits.
@@ -218,7 +219,7 @@ fn a_prune_of_unknown_outcome_does_not_end_all_writing() {
     let pruned = world.admin.prune_events(keyhasp::Timestamp::MAX);
     assert!(matches!(pruned, Err(Error::OutcomeUnknown(_))), "{pruned:?}");
     keys.revoke(first.key.id).unwrap();
-    assert_eq!(verify(&world, &first.token), Err(Refusal::Unfit(Unfit::Revoked)));
+    assert_eq!(verify(&world, &first.token), Err(VerifyError::Rejected(RejectReason::Revoked)));
 }
 
 /// A clock that panics once after it was told to.
@@ -257,11 +258,12 @@ fn a_store_in_which_something_panicked_recovers_by_itself() {
         let (admin, id) = (world.admin.clone(), issued.key.id);
         assert!(thread::spawn(move || admin.block(id)).join().is_err());
         // Nothing happened where the backend panicked; it is blocked where the clock did.
-        let expected = if in_the_backend { Ok(()) } else { Err(Refusal::Unfit(Unfit::Blocked)) };
+        let expected =
+            if in_the_backend { Ok(()) } else { Err(VerifyError::Rejected(RejectReason::Blocked)) };
         let began = Instant::now();
         loop {
             match verify(&world, &issued.token) {
-                Err(Refusal::Unavailable(_)) => {}
+                Err(VerifyError::Unavailable(_)) => {}
                 answer => break assert_eq!(answer, expected),
             }
             assert!(began.elapsed() < PATIENCE, "{:?}", world.store.health());
@@ -280,7 +282,7 @@ fn a_doubt_that_comes_during_a_recovery_is_not_forgotten() {
     let backend = Arc::new(KeepOpen::new(Failing::new(Memory::new())));
     let store = builder(&clock, 3).open_on(Arc::clone(&backend) as _).unwrap();
     let world = World::of(Arc::new(store), clock);
-    let limits = SetLimits::new().quota(Quota::once(100).unwrap());
+    let limits = SetLimits::new().quota(Quota::one_time(100).unwrap());
     let key = CreateKey::new(Access::Full).limits(limits);
     let (_, issued) = world.owner_with("org", CreateOwner::with_key(key));
     let (id, token) = (issued.key.id, issued.token);
@@ -303,7 +305,7 @@ fn a_doubt_that_comes_during_a_recovery_is_not_forgotten() {
         let verifier = world.verifier.clone();
         scope.spawn(move || {
             let answer = verifier.verify(token.expose()).map(drop);
-            assert!(matches!(answer, Err(Refusal::Unavailable(_))), "{answer:?}");
+            assert!(matches!(answer, Err(VerifyError::Unavailable(_))), "{answer:?}");
             answers.send(()).unwrap();
         });
         asked.recv().unwrap();

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use common::{HOUR, World, builder, clock, owner};
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-use keyhasp::key::Unfit;
+use keyhasp::key::RejectReason;
 use keyhasp::store::Unavailable;
 use keyhasp::{
     Access, ChangeRules, CreateKey, CreateOwner, Error, Issued, KeyStore, ManualClock, Peppers,
-    Quota, Refusal, Rotate, SetLimits, Store, StoreRules, SystemClock, Timestamp, Token,
-    UpdateOwner, Verifier, VerifyRequest,
+    Quota, Rotate, SetLimits, Store, StoreRules, SystemClock, Timestamp, Token, UpdateOwner,
+    Verifier, VerifyError, VerifyRequest,
 };
 
 const BOUND: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ fn pair() -> Pair {
 }
 
 /// Waits until the store's own polling has led to an answer; it has as long as a slow machine may take.
-fn eventually(world: &World, token: &Token, expected: Result<(), Refusal>) -> Duration {
+fn eventually(world: &World, token: &Token, expected: Result<(), VerifyError>) -> Duration {
     let started = Instant::now();
     while world.verifier.verify(token.expose()).map(|_| ()) != expected {
         let last = world.verifier.verify(token.expose()).map(|_| ());
@@ -61,18 +61,18 @@ fn what_one_process_does_is_in_force_in_the_other() {
     let Pair { a, b, _directory } = pair();
     let (keys, first) = a.owner("org");
     eventually(&b, &first.token, Ok(()));
-    let second = keys.rotate(first.key.id, Rotate::new().force()).unwrap();
-    eventually(&b, &first.token, Err(Refusal::Unrecognized));
+    let second = keys.rotate(first.key.id, Rotate::forced()).unwrap();
+    eventually(&b, &first.token, Err(VerifyError::Unrecognized));
     eventually(&b, &second.token, Ok(()));
     // Each sees its own changes at once, also where the other changed the same record before.
     let blocked = b.admin.block(first.key.id).unwrap();
     assert_eq!(blocked.version.get(), 3);
-    let is_blocked = Err(Refusal::Unfit(Unfit::Blocked));
+    let is_blocked = Err(VerifyError::Rejected(RejectReason::Blocked));
     assert_eq!(b.verifier.verify(second.token.expose()).map(|_| ()), is_blocked);
     eventually(&a, &second.token, is_blocked);
     a.admin.unblock(first.key.id).unwrap();
     eventually(&b, &second.token, Ok(()));
-    let narrowed = UpdateOwner::new().ceiling(Access::limited(["links:read"]).unwrap());
+    let narrowed = UpdateOwner::new().max_access(Access::limited(["links:read"]).unwrap());
     b.admin.update_owner(&owner("org"), narrowed).unwrap();
     let started = Instant::now();
     while a.verifier.verify(second.token.expose()).unwrap().permissions().len() != 1 {
@@ -80,9 +80,9 @@ fn what_one_process_does_is_in_force_in_the_other() {
         std::thread::yield_now();
     }
     a.admin.suspend_owner(&owner("org")).unwrap();
-    eventually(&b, &second.token, Err(Refusal::Unfit(Unfit::Suspended)));
+    eventually(&b, &second.token, Err(VerifyError::Rejected(RejectReason::Suspended)));
     b.admin.purge_owner(&owner("org")).unwrap();
-    eventually(&a, &second.token, Err(Refusal::Unrecognized));
+    eventually(&a, &second.token, Err(VerifyError::Unrecognized));
 }
 
 #[test]
@@ -93,8 +93,8 @@ fn an_issue_mark_reaches_the_other_process() {
     for world in [&a, &b] {
         world.clock.set(world.after(HOUR));
     }
-    a.admin.move_issue_mark(a.now()).unwrap();
-    eventually(&b, &first.token, Err(Refusal::Unfit(Unfit::Superseded)));
+    a.admin.invalidate_tokens_issued_before(a.now()).unwrap();
+    eventually(&b, &first.token, Err(VerifyError::Rejected(RejectReason::Superseded)));
     // Both go on issuing.
     for world in [&a, &b] {
         let issued = world.admin.create(&owner("org"), CreateKey::new(Access::Full)).unwrap();
@@ -121,13 +121,13 @@ fn a_store_that_cannot_tell_is_unavailable() {
     clock.advance(HOUR);
     assert!(world.verifier.verify(first.token.expose()).is_ok());
     clock.advance(Duration::from_millis(1));
-    let stale = Refusal::Unavailable(Unavailable::Stale);
+    let stale = VerifyError::Unavailable(Unavailable::Stale);
     // A bad token too: it may have been issued elsewhere a moment ago.
     let unknown = first.token.expose().replace('a', "b").replacen("bcme", "acme", 1);
     for token in [first.token.expose(), &unknown] {
         assert_eq!(world.verifier.verify(token), Err(stale));
     }
-    assert_eq!(world.verifier.verify("malformed"), Err(Refusal::Unrecognized));
+    assert_eq!(world.verifier.verify("malformed"), Err(VerifyError::Unrecognized));
     assert_eq!(world.store.health().unavailable, Some(Unavailable::Stale));
     store.refresh().unwrap();
     assert!(world.verifier.verify(first.token.expose()).is_ok());
@@ -140,7 +140,7 @@ fn other_processes_open_anew_when_the_rules_change() {
     eventually(&b, &first.token, Ok(()));
     let rules = StoreRules { unique_names: true, ..StoreRules::default() };
     a.admin.change_rules(ChangeRules::new().rules(rules)).unwrap();
-    eventually(&b, &first.token, Err(Refusal::Unavailable(Unavailable::RulesChanged)));
+    eventually(&b, &first.token, Err(VerifyError::Unavailable(Unavailable::RulesChanged)));
     let refused = b.admin.block(first.key.id);
     assert!(matches!(refused, Err(Error::Unavailable(Unavailable::RulesChanged))));
     assert!(a.verifier.verify(first.token.expose()).is_ok());
@@ -172,8 +172,8 @@ fn a_reader_that_was_pruned_past_finds_its_way_back() {
     assert!(b.verifier.verify(gone.token.expose()).is_ok());
     sleeper.refresh().unwrap();
     let verify = |token: &Token| b.verifier.verify(token.expose()).map(|_| ());
-    assert_eq!(verify(&gone.token), Err(Refusal::Unrecognized));
-    assert_eq!(verify(&stays.token), Err(Refusal::Unfit(Unfit::Revoked)));
+    assert_eq!(verify(&gone.token), Err(VerifyError::Unrecognized));
+    assert_eq!(verify(&stays.token), Err(VerifyError::Rejected(RejectReason::Revoked)));
     assert_eq!(verify(&fresh.token), Ok(()));
 }
 
@@ -186,12 +186,12 @@ fn a_reader_that_was_pruned_past_a_mark_learns_of_it() {
     let (_, first) = a.owner("org");
     let (b, sleeper) = open(2);
     a.clock.advance(HOUR / 2);
-    a.admin.move_issue_mark(a.now()).unwrap();
+    a.admin.invalidate_tokens_issued_before(a.now()).unwrap();
     a.owner("other");
     a.admin.prune_events(Timestamp::MAX).unwrap();
     sleeper.refresh().unwrap();
     let refused = b.verifier.verify(first.token.expose()).map(|_| ());
-    assert_eq!(refused, Err(Refusal::Unfit(Unfit::Superseded)));
+    assert_eq!(refused, Err(VerifyError::Rejected(RejectReason::Superseded)));
 }
 
 /// Opening while another process creates owners finds each key's owner.
@@ -282,7 +282,7 @@ fn an_owner_made_anew_has_nothing_of_a_lease_of_the_one_before() {
     };
     let ((a, _), (b, b_store)) = (open(1), open(2));
     let limited = || {
-        let limits = SetLimits::new().quota(Quota::once(1_600).unwrap());
+        let limits = SetLimits::new().quota(Quota::one_time(1_600).unwrap());
         CreateOwner::with_key(CreateKey::new(Access::Full)).limits(limits)
     };
     let (_, before) = a.owner_with("org", limited());
@@ -298,18 +298,18 @@ fn an_owner_made_anew_has_nothing_of_a_lease_of_the_one_before() {
 }
 
 fn quota_of(world: &World, uses: u64) -> Issued {
-    let quota = SetLimits::new().quota(Quota::once(uses).unwrap());
+    let quota = SetLimits::new().quota(Quota::one_time(uses).unwrap());
     let request = CreateOwner::with_key(CreateKey::new(Access::Full).limits(quota));
     world.owner_with("org", request).1
 }
 
 /// What it says when it knows of the other's changes.
-fn ask_for(world: &World, issued: &Issued, cost: u32) -> Result<(), Refusal> {
+fn ask_for(world: &World, issued: &Issued, cost: u32) -> Result<(), VerifyError> {
     let started = Instant::now();
     loop {
         let request = VerifyRequest::new(issued.token.expose()).cost(cost);
         let answer = world.verifier.verify_request(&request).map(|_| ());
-        if !matches!(answer, Err(Refusal::Unavailable(_) | Refusal::Unrecognized)) {
+        if !matches!(answer, Err(VerifyError::Unavailable(_) | VerifyError::Unrecognized)) {
             return answer;
         }
         assert!(started.elapsed() < PATIENCE, "still {answer:?}");
@@ -317,7 +317,8 @@ fn ask_for(world: &World, issued: &Issued, cost: u32) -> Result<(), Refusal> {
     }
 }
 
-const EXHAUSTED: Result<(), Refusal> = Err(Refusal::QuotaExhausted { refilled_at: None });
+const EXHAUSTED: Result<(), VerifyError> =
+    Err(VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at: None }));
 
 #[test]
 fn a_use_that_costs_too_much_here_refuses_nothing_there() {

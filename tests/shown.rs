@@ -8,30 +8,34 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::{World, catalogue};
-use keyhasp::key::{Seal, StoreRules, Unfit};
+use keyhasp::key::{RejectReason, Seal, StoreRules};
 use keyhasp::permission::PermissionSet;
 use keyhasp::store::{PepperProblem, Unavailable};
-use keyhasp::{Access, Refusal};
+use keyhasp::{Access, VerifyError};
 
 #[test]
 fn every_refusal_has_words_of_its_own() {
-    let unfit = [
-        (Unfit::Suspended, "suspended"),
-        (Unfit::Revoked, "revoked"),
-        (Unfit::Blocked, "blocked"),
-        (Unfit::Deactivated, "deactivated"),
-        (Unfit::Expired, "expired"),
-        (Unfit::Superseded, "superseded"),
+    let rejected_for = [
+        (RejectReason::Suspended, "suspended"),
+        (RejectReason::Revoked, "revoked"),
+        (RejectReason::Blocked, "blocked"),
+        (RejectReason::Deactivated, "deactivated"),
+        (RejectReason::Expired, "expired"),
+        (RejectReason::Superseded, "superseded"),
     ];
-    let unfit = unfit.map(|(unfit, word)| (Refusal::Unfit(unfit), word));
+    let rejected_for =
+        rejected_for.map(|(rejected_for, word)| (VerifyError::Rejected(rejected_for), word));
     let unavailable = [
         (Unavailable::Closed, "closed"),
         (Unavailable::Recovering, "unknown"),
         (Unavailable::RulesChanged, "rules"),
         (Unavailable::Stale, "fresh"),
     ];
-    let unavailable = unavailable.map(|(why, word)| (Refusal::Unavailable(why), word));
-    let all = [(Refusal::Unrecognized, "recognized")].into_iter().chain(unfit).chain(unavailable);
+    let unavailable = unavailable.map(|(why, word)| (VerifyError::Unavailable(why), word));
+    let all = [(VerifyError::Unrecognized, "recognized")]
+        .into_iter()
+        .chain(rejected_for)
+        .chain(unavailable);
     let all: Vec<_> = all.map(|(refusal, word)| (refusal.to_string(), word)).collect();
     for (text, word) in &all {
         assert!(text.contains(word), "{text:?} without {word:?}");
@@ -62,13 +66,13 @@ fn rules_are_told_apart() {
         let rules = StoreRules {
             unique_names: bits & 1 != 0,
             keep_standard_key: bits & 2 != 0,
-            sealed_tokens: bits & 4 != 0,
+            recoverable_tokens: bits & 4 != 0,
         };
         rules.to_string()
     });
     let texts: BTreeSet<String> = texts.collect();
     assert_eq!(texts.len(), 8);
-    assert!(texts.contains("unique_names=true keep_standard_key=false sealed_tokens=true"));
+    assert!(texts.contains("unique_names=true keep_standard_key=false recoverable_tokens=true"));
 }
 
 /// As one number, so that what is allowed can be compared in a log.
@@ -78,6 +82,6 @@ fn a_set_of_permissions_shows_its_bits() {
     assert_eq!(format!("{set:?}"), format!("PermissionSet({:064x})", 0b1111));
     let world = World::new();
     let (_, issued) = world.owner("org");
-    let grant = world.verifier.verify(issued.token.expose()).unwrap();
-    assert!(!format!("{grant:?}").contains(issued.token.expose()));
+    let verified = world.verifier.verify(issued.token.expose()).unwrap();
+    assert!(!format!("{verified:?}").contains(issued.token.expose()));
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{World, owner};
 use keyhasp::integrations::tokio::blocking;
-use keyhasp::store::{News, Unavailable};
+use keyhasp::store::{FeedItem, Unavailable};
 use keyhasp::{
     Access, AsyncKeys, CreateKey, CreateOwner, DelegatedKeys, Error, ListKeys, Rotate, State,
 };
@@ -25,18 +25,19 @@ async fn the_life_of_a_key() {
     let created = admin.create_owner(owner("org"), CreateOwner::without_key()).await.unwrap();
     assert_eq!(created.owner.id, owner("org"));
     let keys = keyhasp::OwnerKeys::new(Arc::clone(&world.store), owner("org"), "lena").unwrap();
-    let keys = AsyncKeys::from(keys).because("a new website").unwrap();
+    let keys = AsyncKeys::from(keys).with_reason("a new website").unwrap();
     let issued = keys.create(CreateKey::new(Access::Full)).await.unwrap();
     let id = issued.key.id;
-    let grant = world.verifier.verify(issued.token.expose()).unwrap();
-    let delegate = DelegatedKeys::new(Arc::clone(&world.store), &grant, "lena's script").unwrap();
+    let verified = world.verifier.verify(issued.token.expose()).unwrap();
+    let delegate =
+        DelegatedKeys::new(Arc::clone(&world.store), &verified, "lena's script").unwrap();
     let delegate = AsyncKeys::from(delegate);
     delegate.create(CreateKey::new(Access::ReadOnly)).await.unwrap();
     assert_eq!(keys.list(ListKeys::new()).await.unwrap().items.len(), 2);
-    let rotated = keys.rotate(id, Rotate::new().force()).await.unwrap();
+    let rotated = keys.rotate(id, Rotate::forced()).await.unwrap();
     assert!(world.verifier.verify(issued.token.expose()).is_err());
     assert!(world.verifier.verify(rotated.token.expose()).is_ok());
-    let conflict = keys.expecting(issued.key.version).deactivate(id).await;
+    let conflict = keys.if_version(issued.key.version).deactivate(id).await;
     assert!(matches!(conflict, Err(Error::Conflict { .. })));
     admin.block(id).await.unwrap();
     let state = keys.call(move |keys| keys.revoke(id).and_then(|_| keys.get(id))).await.unwrap();
@@ -51,14 +52,16 @@ async fn events_are_followed() {
     let world = World::new();
     let (_, issued) = world.owner("org");
     let admin = AsyncKeys::from(world.admin.clone());
-    let mut feed = admin.follow(1).limit(1);
+    let mut feed = admin.subscribe(1).limit(1);
     drop(feed.next(Duration::ZERO));
-    let News::Events(events) = feed.next(Duration::ZERO).await.unwrap() else { panic!("nothing") };
+    let FeedItem::Events(events) = feed.next(Duration::ZERO).await.unwrap() else {
+        panic!("nothing")
+    };
     assert_eq!((events[0].key, feed.position()), (Some(issued.key.id), 2));
     // As long as only a defect takes.
     let waiting = feed.next(Duration::from_secs(600));
     let (news, blocked) = tokio::join!(waiting, admin.block_leaked(issued.token.expose().into()));
-    let News::Events(events) = news.unwrap() else { panic!("nothing") };
+    let FeedItem::Events(events) = news.unwrap() else { panic!("nothing") };
     assert_eq!(events[0].version, blocked.unwrap().unwrap().key.version);
 }
 
@@ -99,9 +102,9 @@ fn every_call_has_its_future() {
     let futures = include_str!("../src/integrations/tokio/handles.rs");
     for (role, handle) in [
         ("R", include_str!("../src/store/handle/keys.rs")),
-        ("Administrating", include_str!("../src/store/handle/admin.rs")),
-        ("Owning", include_str!("../src/store/handle/owner.rs")),
-        ("Delegating", include_str!("../src/store/handle/delegated.rs")),
+        ("AsAdmin", include_str!("../src/store/handle/admin.rs")),
+        ("AsOwner", include_str!("../src/store/handle/owner.rs")),
+        ("AsDelegate", include_str!("../src/store/handle/delegated.rs")),
     ] {
         let calls: BTreeSet<String> = impls(handle).iter().flat_map(calls).collect();
         let of_role = |item: &ItemImpl| argument(&item.self_ty).is_some_and(|name| name == role);

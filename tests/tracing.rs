@@ -94,7 +94,7 @@ fn a_management_call_is_a_span() {
         let created =
             ["INFO keyhasp call=create_owner role=administrator owner=org", ".. outcome=ok"];
         assert_eq!(notes.take(), created);
-        keys.correlated("request-7").unwrap().rotate(id, Rotate::new()).unwrap();
+        keys.with_correlation_id("request-7").unwrap().rotate(id, Rotate::new()).unwrap();
         let call = format!(
             "INFO keyhasp call=rotate_key role=owner owner=org key={id} correlation_id=request-7"
         );
@@ -146,7 +146,7 @@ fn nothing_secret_and_nothing_personal_is_told() {
         let (_, issued) = world.owner("org");
         let store: Arc<dyn KeyStore> = Arc::clone(&world.store);
         let keys = OwnerKeys::new(Arc::clone(&store), owner("org"), "lena-the-actor").unwrap();
-        let keys = keys.because("a-reason-in-words").unwrap();
+        let keys = keys.with_reason("a-reason-in-words").unwrap();
         let request = || CreateKey::new(Access::Full).name("name-of-a-key");
         let second = keys.create(request()).unwrap();
         let rotated = keys.rotate(second.key.id, Rotate::new()).unwrap();

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use common::{HOUR, builder, clock, owner};
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-use keyhasp::backend::{Backend, BackendErrorKind, Memory, UsageOf};
-use keyhasp::key::{RefusedCounts, RefusedFor};
+use keyhasp::backend::{Backend, BackendErrorKind, Memory, UsageSubject};
+use keyhasp::key::{RejectKind, RejectedCounts};
 use keyhasp::store::{KeyUsage, UsageSettings};
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
@@ -77,7 +77,7 @@ impl World {
 }
 
 fn written(backend: &dyn Backend, key: KeyId) -> keyhasp::key::Used {
-    backend.usage(&[UsageOf::Key(key)]).unwrap()[0].used
+    backend.usage(&[UsageSubject::Key(key)]).unwrap()[0].used
 }
 
 #[test]
@@ -166,9 +166,9 @@ fn refusals_of_the_right_secret_are_counted_by_reason() {
     let position = wrong.len() - 10;
     wrong[position] ^= 1;
     assert!(world.verifier.verify(&wrong).is_err());
-    let mut expected = RefusedCounts::default();
-    expected.add(RefusedFor::Deactivated, 3);
-    expected.add(RefusedFor::Blocked, 1);
+    let mut expected = RejectedCounts::default();
+    expected.add(RejectKind::Deactivated, 3);
+    expected.add(RejectKind::Blocked, 1);
     let found = world.usage(id);
     assert_eq!((found.refused, found.last_used_at), (expected, None));
     world.store.flush_usage().unwrap();
@@ -409,7 +409,7 @@ fn sums_are_what_was_verified() {
                 }
                 4 => {
                     let found = world.usage(id);
-                    let refused = found.refused.get(RefusedFor::Deactivated);
+                    let refused = found.refused.get(RejectKind::Deactivated);
                     let found = (found.accepted.unwrap(), found.last_used_at, refused);
                     assert_eq!(found, model[n], "{context}");
                 }
@@ -426,7 +426,7 @@ fn sums_are_what_was_verified() {
         world.store.flush_usage().unwrap();
         for (key, model) in keys.iter().zip(&model) {
             let used = written(&*backend, key.key.id);
-            let refused = used.refused.get(RefusedFor::Deactivated);
+            let refused = used.refused.get(RejectKind::Deactivated);
             assert_eq!((used.accepted, used.last_used_at, refused), *model, "seed {seed}");
         }
     }

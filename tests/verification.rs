@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use common::{HOUR, World, builder, clock, owner, prefix};
 use keyhasp::backend::Memory;
-use keyhasp::key::Unfit;
+use keyhasp::key::RejectReason;
 use keyhasp::store::{PepperProblem, Unavailable};
 use keyhasp::{
-    Access, CreateKey, CreateOwner, Error, Expiry, Kind, Peppers, Refusal, Rotate, Timestamp,
-    UpdateKey, UpdateOwner,
+    Access, CreateKey, CreateOwner, Error, Expiry, Kind, Peppers, Rotate, Timestamp, UpdateKey,
+    UpdateOwner, VerifyError,
 };
 use proptest::prelude::*;
 
@@ -23,15 +23,15 @@ fn a_grant_says_all_that_a_request_needs() {
     let access = Access::limited(["links:*"]).unwrap();
     let request = CreateKey::new(access).expires(expiry).prefix(prefix("acme_test"));
     let (_, issued) = world.owner_with("org", CreateOwner::with_key(request));
-    let grant = world.verifier.verify(issued.token.expose()).unwrap();
-    assert_eq!((grant.key(), *grant.owner()), (issued.key.id, owner("org")));
+    let verified = world.verifier.verify(issued.token.expose()).unwrap();
+    assert_eq!((verified.key_id(), *verified.owner_id()), (issued.key.id, owner("org")));
     assert_eq!(
-        (grant.kind(), grant.generation().get(), grant.is_current()),
+        (verified.kind(), verified.generation().get(), verified.is_current()),
         (Kind::Standard, 1, true)
     );
-    assert_eq!(grant.ends_at(), Some(world.after(HOUR)));
-    assert_eq!(grant.prefix().as_str(), "acme_test");
-    let allows = |name| grant.allows(world.verifier.permission(name).unwrap());
+    assert_eq!(verified.ends_at(), Some(world.after(HOUR)));
+    assert_eq!(verified.prefix().as_str(), "acme_test");
+    let allows = |name| verified.allows(world.verifier.permission(name).unwrap());
     assert!(allows("links:read") && allows("links:write") && !allows("domains:read"));
     assert!(issued.token.expose().starts_with("acme_test_"));
 }
@@ -43,31 +43,31 @@ fn reasons_in_their_order() {
     let request = CreateKey::new(Access::Full).expires(Expiry::At(world.after(2 * HOUR)));
     let (keys, first) = world.owner_with("org", CreateOwner::with_key(request));
     let (id, old) = (first.key.id, first.token);
-    keys.rotate(id, Rotate::new().grace(HOUR)).unwrap();
+    keys.rotate(id, Rotate::with_grace(HOUR)).unwrap();
     let reason = || match world.verifier.verify(old.expose()) {
-        Err(Refusal::Unfit(unfit)) => Some(unfit),
+        Err(VerifyError::Rejected(rejected_for)) => Some(rejected_for),
         Ok(_) => None,
         other => panic!("{other:?}"),
     };
     assert_eq!(reason(), None);
     world.clock.advance(HOUR);
-    assert_eq!(reason(), Some(Unfit::Superseded));
+    assert_eq!(reason(), Some(RejectReason::Superseded));
     world.clock.advance(HOUR);
-    assert_eq!(reason(), Some(Unfit::Expired));
+    assert_eq!(reason(), Some(RejectReason::Expired));
     // Changing the record would drop the digest that ran out: from here on, a token that lives.
     let (keys, first) = world.owner("other");
     let (id, token) = (first.key.id, first.token);
     let reason = || world.verifier.verify(token.expose()).err();
     keys.deactivate(id).unwrap();
-    assert_eq!(reason(), Some(Refusal::Unfit(Unfit::Deactivated)));
+    assert_eq!(reason(), Some(VerifyError::Rejected(RejectReason::Deactivated)));
     world.admin.block(id).unwrap();
-    assert_eq!(reason(), Some(Refusal::Unfit(Unfit::Blocked)));
+    assert_eq!(reason(), Some(VerifyError::Rejected(RejectReason::Blocked)));
     keys.revoke(id).unwrap();
-    assert_eq!(reason(), Some(Refusal::Unfit(Unfit::Revoked)));
+    assert_eq!(reason(), Some(VerifyError::Rejected(RejectReason::Revoked)));
     world.admin.suspend_owner(&owner("other")).unwrap();
-    assert_eq!(reason(), Some(Refusal::Unfit(Unfit::Suspended)));
+    assert_eq!(reason(), Some(VerifyError::Rejected(RejectReason::Suspended)));
     world.admin.purge(id).unwrap();
-    assert_eq!(reason(), Some(Refusal::Unrecognized));
+    assert_eq!(reason(), Some(VerifyError::Unrecognized));
 }
 
 #[test]
@@ -90,12 +90,12 @@ fn lifting_a_suspension_changes_nothing_else() {
     world.admin.suspend_owner(&owner("org")).unwrap();
     for token in [&first.token, &second.token] {
         let refused = world.verifier.verify(token.expose());
-        assert_eq!(refused, Err(Refusal::Unfit(Unfit::Suspended)));
+        assert_eq!(refused, Err(VerifyError::Rejected(RejectReason::Suspended)));
     }
     world.admin.resume_owner(&owner("org")).unwrap();
     assert!(world.verifier.verify(first.token.expose()).is_ok());
     let refused = world.verifier.verify(second.token.expose());
-    assert_eq!(refused, Err(Refusal::Unfit(Unfit::Deactivated)));
+    assert_eq!(refused, Err(VerifyError::Rejected(RejectReason::Deactivated)));
 }
 
 /// Without the secret there is one answer, whatever the key's state and whether it exists.
@@ -115,11 +115,11 @@ fn outsiders_learn_nothing() {
         for at in 27..token.len() {
             let mut wrong = token.as_bytes().to_vec();
             wrong[at] = if wrong[at] == b'x' { b'y' } else { b'x' };
-            assert_eq!(world.verifier.verify(&wrong), Err(Refusal::Unrecognized));
+            assert_eq!(world.verifier.verify(&wrong), Err(VerifyError::Unrecognized));
         }
         // Right but for the prefix, which is an accepted one.
         let other = token.replacen("acme_", "acme_test_", 1);
-        assert_eq!(world.verifier.verify(other), Err(Refusal::Unrecognized));
+        assert_eq!(world.verifier.verify(other), Err(VerifyError::Unrecognized));
     }
 }
 
@@ -142,7 +142,7 @@ fn bytes_of_any_kind_are_refused() {
         &[0xff; 75],
     ];
     for text in texts {
-        assert_eq!(world.verifier.verify(text), Err(Refusal::Unrecognized));
+        assert_eq!(world.verifier.verify(text), Err(VerifyError::Unrecognized));
     }
 }
 
@@ -155,11 +155,11 @@ proptest! {
             (world, token)
         });
         WORLD.with(|(world, token)| {
-            assert_eq!(world.verifier.verify(&bytes), Err(Refusal::Unrecognized));
+            assert_eq!(world.verifier.verify(&bytes), Err(VerifyError::Unrecognized));
             // A real head with a made-up tail.
             let mut spliced = token.as_bytes()[..27].to_vec();
             spliced.extend(&bytes);
-            assert_eq!(world.verifier.verify(&spliced), Err(Refusal::Unrecognized));
+            assert_eq!(world.verifier.verify(&spliced), Err(VerifyError::Unrecognized));
         });
     }
 }
@@ -175,12 +175,12 @@ fn a_ceiling_narrows_standard_keys_at_once_and_spares_trials() {
     let permissions =
         |token: &keyhasp::Token| world.verifier.verify(token.expose()).unwrap().permissions().len();
     assert_eq!([&full, &listed, &trial].map(|i| permissions(&i.token)), [4, 3, 4]);
-    let ceiling = Access::limited(["links:read", "domains:*"]).unwrap();
-    world.admin.update_owner(&owner("org"), UpdateOwner::new().ceiling(ceiling)).unwrap();
+    let max_access = Access::limited(["links:read", "domains:*"]).unwrap();
+    world.admin.update_owner(&owner("org"), UpdateOwner::new().max_access(max_access)).unwrap();
     assert_eq!([&full, &listed, &trial].map(|i| permissions(&i.token)), [3, 2, 4]);
     world.admin.convert_trial(trial.key.id, Expiry::Never).unwrap();
     assert_eq!(permissions(&trial.token), 3);
-    world.admin.update_owner(&owner("org"), UpdateOwner::new().ceiling(Access::Full)).unwrap();
+    world.admin.update_owner(&owner("org"), UpdateOwner::new().max_access(Access::Full)).unwrap();
     assert_eq!([&full, &listed, &trial].map(|i| permissions(&i.token)), [4, 3, 4]);
 }
 
@@ -193,20 +193,20 @@ fn issue_marks_supersede_what_was_issued_before() {
     let later = keys.create(CreateKey::new(Access::Full)).unwrap();
     let verify =
         |issued: &keyhasp::Issued| world.verifier.verify(issued.token.expose()).map(|_| ());
-    world.admin.move_owner_mark(&owner("a"), world.now()).unwrap();
-    let superseded = Err(Refusal::Unfit(Unfit::Superseded));
+    world.admin.invalidate_owner_tokens_issued_before(&owner("a"), world.now()).unwrap();
+    let superseded = Err(VerifyError::Rejected(RejectReason::Superseded));
     assert_eq!([&a, &b, &later].map(verify), [superseded, Ok(()), Ok(())]);
     // A clock that steps back doesn't make tokens that are dead at birth.
     world.clock.set(world.now().saturating_sub(2 * HOUR));
     let behind = keys.create(CreateKey::new(Access::Full)).unwrap();
     assert_eq!(verify(&behind), Ok(()));
     world.clock.advance(3 * HOUR);
-    world.admin.move_issue_mark(world.now()).unwrap();
+    world.admin.invalidate_tokens_issued_before(world.now()).unwrap();
     assert_eq!([&a, &b, &later, &behind].map(verify), [superseded; 4]);
     let rotated = keys.rotate(later.key.id, Rotate::new()).unwrap();
     assert_eq!(verify(&rotated), Ok(()));
     let future = world.after(HOUR);
-    assert!(matches!(world.admin.move_issue_mark(future), Err(Error::Invalid(_))));
+    assert!(matches!(world.admin.invalidate_tokens_issued_before(future), Err(Error::Invalid(_))));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn tokens_of_several_peppers() {
     for key in kept.iter().filter(|key| key.generation.get() == 1) {
         world.admin.revoke(key.id).unwrap();
     }
-    world.admin.end_earlier(first.key.id).unwrap();
+    world.admin.invalidate_previous_tokens(first.key.id).unwrap();
     let world = open(Peppers::new(2, [2; 32]).unwrap()).unwrap();
     assert!(world.verifier.verify(rotated.token.expose()).is_ok());
 }
@@ -263,12 +263,12 @@ fn a_token_that_was_over_without_its_pepper_stays_so_when_the_clock_steps_back()
     let both = Peppers::new(2, [2; 32]).unwrap().and(1, [1; 32]).unwrap();
     let world = open(8, both);
     std::mem::forget(world.store.clone());
-    let rotated = world.admin.rotate(first.key.id, Rotate::new().grace(HOUR)).unwrap();
+    let rotated = world.admin.rotate(first.key.id, Rotate::with_grace(HOUR)).unwrap();
     clock.advance(HOUR * 2);
     let world = open(9, Peppers::new(2, [2; 32]).unwrap());
     clock.set(world.now().saturating_sub(HOUR + HOUR / 2));
     world.admin.update(first.key.id, UpdateKey::new().name("other")).unwrap();
-    assert_eq!(world.verifier.verify(first.token.expose()), Err(Refusal::Unrecognized));
+    assert_eq!(world.verifier.verify(first.token.expose()), Err(VerifyError::Unrecognized));
     assert!(world.verifier.verify(rotated.token.expose()).is_ok());
 }
 
@@ -279,7 +279,7 @@ fn a_closed_store_answers_nothing_and_lets_nobody_in() {
     world.store.close().unwrap();
     world.store.close().unwrap();
     let refused = world.verifier.verify(issued.token.expose());
-    assert_eq!(refused, Err(Refusal::Unavailable(Unavailable::Closed)));
+    assert_eq!(refused, Err(VerifyError::Unavailable(Unavailable::Closed)));
     let closed = keys.revoke(issued.key.id);
     assert!(matches!(closed, Err(Error::Unavailable(Unavailable::Closed))));
     assert_eq!(world.store.health().unavailable, Some(Unavailable::Closed));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{HOUR, START, World, builder, clock};
 use keyhasp::backend::{Backend, Memory};
 use keyhasp::event::Event;
-use keyhasp::store::{ListEvents, StoreBuilder, UsageSettings, Watch};
+use keyhasp::store::{AlertSettings, ListEvents, StoreBuilder, UsageSettings};
 use keyhasp::{
     Access, Clock, CreateKey, EventKind, Expiry, Issued, KeyStore, ManualClock, Rotate, Store,
     Timestamp,
@@ -23,30 +23,30 @@ const TOLD: [EventKind; 6] = [
     EventKind::TrialEnding,
     EventKind::TokenOld,
     EventKind::KeyUnused,
-    EventKind::EarlierTokenUsed,
+    EventKind::PreviousTokenUsed,
     EventKind::KeyRefused,
 ];
 
 /// A store that looks out, and its world.
-struct Lookout {
+struct Alerts {
     world: World,
     store: Arc<Store>,
-    watch: Watch,
+    watch: AlertSettings,
     backend: Arc<dyn Backend>,
     /// Stores that were there before: dropped, they would close the backend.
     former: Vec<Arc<Store>>,
 }
 
-fn all() -> Watch {
-    Watch::new()
+fn all() -> AlertSettings {
+    AlertSettings::new()
         .expiries()
         .trials_ending_within(3 * DAY)
         .tokens_older_than(90 * DAY)
         .keys_unused_for(30 * DAY)
-        .earlier_tokens_used_within(HOUR)
+        .previous_tokens_used_within(HOUR)
 }
 
-fn open(watch: Watch, backend: &Arc<dyn Backend>, clock: &Arc<ManualClock>) -> Arc<Store> {
+fn open(watch: AlertSettings, backend: &Arc<dyn Backend>, clock: &Arc<ManualClock>) -> Arc<Store> {
     let configure =
         |builder: StoreBuilder| builder.watch(watch.only_when_asked()).usage(UsageSettings::new());
     // Ids and tokens are drawn anew each time.
@@ -54,8 +54,8 @@ fn open(watch: Watch, backend: &Arc<dyn Backend>, clock: &Arc<ManualClock>) -> A
     Arc::new(configure(builder(clock, seed)).open_on(Arc::clone(backend)).unwrap())
 }
 
-impl Lookout {
-    fn new(watch: Watch) -> Self {
+impl Alerts {
+    fn new(watch: AlertSettings) -> Self {
         let clock = clock();
         let backend: Arc<dyn Backend> = Arc::new(Memory::new());
         let store = open(watch, &backend, &clock);
@@ -72,9 +72,9 @@ impl Lookout {
     }
 
     /// The events that looking out leads to now.
-    fn look_out(&self) -> Vec<EventKind> {
+    fn run_alerts(&self) -> Vec<EventKind> {
         let before = self.last();
-        let told = self.store.look_out().unwrap();
+        let told = self.store.run_alerts().unwrap();
         let events = self.told_after(before);
         assert_eq!(told, events.len());
         events.iter().map(|event| event.kind).collect()
@@ -112,129 +112,129 @@ impl Lookout {
 
 #[test]
 fn an_expiry_is_told_once_and_again_when_it_was_moved() {
-    let mut lookout = Lookout::new(Watch::new().expiries());
-    let (keys, _) = lookout.world.owner("org");
-    let expiry = Expiry::At(lookout.world.after(HOUR));
+    let mut alerts = Alerts::new(AlertSettings::new().expiries());
+    let (keys, _) = alerts.world.owner("org");
+    let expiry = Expiry::At(alerts.world.after(HOUR));
     let issued = keys.create(CreateKey::new(Access::Full).expires(expiry)).unwrap();
-    lookout.later(HOUR - Duration::from_millis(1));
-    assert_eq!(lookout.look_out(), []);
-    lookout.later(Duration::from_millis(1));
-    assert_eq!(lookout.look_out(), [EventKind::KeyExpired]);
-    let event = lookout.told_after(0).pop().unwrap();
-    assert_eq!((event.key, event.at), (Some(issued.key.id), lookout.world.now()));
+    alerts.later(HOUR - Duration::from_millis(1));
+    assert_eq!(alerts.run_alerts(), []);
+    alerts.later(Duration::from_millis(1));
+    assert_eq!(alerts.run_alerts(), [EventKind::KeyExpired]);
+    let event = alerts.told_after(0).pop().unwrap();
+    assert_eq!((event.key, event.at), (Some(issued.key.id), alerts.world.now()));
     assert_eq!((event.version, event.authority.actor.as_str()), (issued.key.version, "keyhasp"));
-    assert_eq!(lookout.look_out(), []);
-    lookout.reopen();
-    assert_eq!(lookout.look_out(), []);
+    assert_eq!(alerts.run_alerts(), []);
+    alerts.reopen();
+    assert_eq!(alerts.run_alerts(), []);
 
-    let later = Expiry::At(lookout.world.after(HOUR));
-    lookout.world.admin.prolong(issued.key.id, later).unwrap();
-    lookout.later(HOUR);
-    assert_eq!(lookout.look_out(), [EventKind::KeyExpired]);
+    let later = Expiry::At(alerts.world.after(HOUR));
+    alerts.world.admin.extend_expiry(issued.key.id, later).unwrap();
+    alerts.later(HOUR);
+    assert_eq!(alerts.run_alerts(), [EventKind::KeyExpired]);
 }
 
 #[test]
 fn what_came_while_nobody_looked_is_told_for_a_week() {
-    let mut lookout = Lookout::new(Watch::new().expiries());
-    let (keys, _) = lookout.world.owner("org");
+    let mut alerts = Alerts::new(AlertSettings::new().expiries());
+    let (keys, _) = alerts.world.owner("org");
     for lives in [HOUR, 8 * DAY] {
-        let expiry = Expiry::At(lookout.world.after(lives));
+        let expiry = Expiry::At(alerts.world.after(lives));
         keys.create(CreateKey::new(Access::Full).expires(expiry)).unwrap();
     }
-    lookout.later(HOUR + 8 * DAY);
-    lookout.reopen();
-    assert_eq!(lookout.look_out(), [EventKind::KeyExpired]);
+    alerts.later(HOUR + 8 * DAY);
+    alerts.reopen();
+    assert_eq!(alerts.run_alerts(), [EventKind::KeyExpired]);
 }
 
 #[test]
 fn each_at_its_time() {
-    let lookout = Lookout::new(all());
-    let trial = lookout.trial(20 * DAY);
-    lookout.later(17 * DAY - Duration::from_millis(1));
-    assert_eq!(lookout.look_out(), []);
-    lookout.later(Duration::from_millis(1));
-    assert_eq!(lookout.look_out(), [EventKind::TrialEnding]);
-    lookout.later(3 * DAY);
-    assert_eq!(lookout.look_out(), [EventKind::KeyExpired]);
+    let alerts = Alerts::new(all());
+    let trial = alerts.trial(20 * DAY);
+    alerts.later(17 * DAY - Duration::from_millis(1));
+    assert_eq!(alerts.run_alerts(), []);
+    alerts.later(Duration::from_millis(1));
+    assert_eq!(alerts.run_alerts(), [EventKind::TrialEnding]);
+    alerts.later(3 * DAY);
+    assert_eq!(alerts.run_alerts(), [EventKind::KeyExpired]);
     // The trial and its owner's first key, neither used since they were made.
-    lookout.later(10 * DAY);
-    assert_eq!(lookout.look_out(), [EventKind::KeyUnused; 2]);
-    lookout.later(60 * DAY);
-    assert_eq!(lookout.look_out(), [EventKind::TokenOld; 2]);
-    assert_eq!(lookout.look_out(), []);
+    alerts.later(10 * DAY);
+    assert_eq!(alerts.run_alerts(), [EventKind::KeyUnused; 2]);
+    alerts.later(60 * DAY);
+    assert_eq!(alerts.run_alerts(), [EventKind::TokenOld; 2]);
+    assert_eq!(alerts.run_alerts(), []);
     // A new token is young, and its key as good as used.
-    lookout.world.admin.convert_trial(trial.key.id, Expiry::Never).unwrap();
-    lookout.world.admin.rotate(trial.key.id, Rotate::new()).unwrap();
-    lookout.later(30 * DAY);
-    assert_eq!(lookout.look_out(), [EventKind::KeyUnused]);
-    lookout.later(60 * DAY);
-    assert_eq!(lookout.look_out(), [EventKind::TokenOld]);
+    alerts.world.admin.convert_trial(trial.key.id, Expiry::Never).unwrap();
+    alerts.world.admin.rotate(trial.key.id, Rotate::new()).unwrap();
+    alerts.later(30 * DAY);
+    assert_eq!(alerts.run_alerts(), [EventKind::KeyUnused]);
+    alerts.later(60 * DAY);
+    assert_eq!(alerts.run_alerts(), [EventKind::TokenOld]);
 }
 
 #[test]
 fn a_trial_that_is_over_is_not_about_to_end() {
-    let lookout = Lookout::new(Watch::new().trials_ending_within(3 * DAY));
-    let trial = lookout.trial(20 * DAY);
-    lookout.later(20 * DAY);
-    assert_eq!(lookout.look_out(), []);
-    let expiry = Expiry::At(lookout.world.after(DAY));
-    lookout.world.admin.prolong(trial.key.id, expiry).unwrap();
-    assert_eq!(lookout.look_out(), [EventKind::TrialEnding]);
+    let alerts = Alerts::new(AlertSettings::new().trials_ending_within(3 * DAY));
+    let trial = alerts.trial(20 * DAY);
+    alerts.later(20 * DAY);
+    assert_eq!(alerts.run_alerts(), []);
+    let expiry = Expiry::At(alerts.world.after(DAY));
+    alerts.world.admin.extend_expiry(trial.key.id, expiry).unwrap();
+    assert_eq!(alerts.run_alerts(), [EventKind::TrialEnding]);
 }
 
 #[test]
 fn nothing_is_told_of_the_revoked() {
-    let lookout = Lookout::new(all());
-    let trial = lookout.trial(20 * DAY);
-    lookout.world.admin.revoke(trial.key.id).unwrap();
-    lookout.later(365 * DAY);
-    let told = lookout.look_out();
+    let alerts = Alerts::new(all());
+    let trial = alerts.trial(20 * DAY);
+    alerts.world.admin.revoke(trial.key.id).unwrap();
+    alerts.later(365 * DAY);
+    let told = alerts.run_alerts();
     assert_eq!(told.len(), 2, "of the first key alone: {told:?}");
 }
 
 #[test]
-fn an_earlier_token_in_use_is_told_at_the_end_of_its_grace() {
-    let lookout = Lookout::new(Watch::new().earlier_tokens_used_within(HOUR));
-    let (keys, first) = lookout.world.owner("org");
-    let second = keys.rotate(first.key.id, Rotate::new().grace(6 * HOUR)).unwrap();
-    lookout.verify(&first);
-    lookout.later(5 * HOUR - Duration::from_millis(1));
-    lookout.verify(&first);
-    assert_eq!(lookout.look_out(), []);
-    lookout.later(Duration::from_millis(1));
-    lookout.verify(&second);
-    assert_eq!(lookout.look_out(), []);
-    lookout.verify(&first);
-    assert_eq!(lookout.look_out(), [EventKind::EarlierTokenUsed]);
-    assert_eq!(lookout.told_after(0)[0].generation, Some(first.key.generation));
-    lookout.verify(&first);
-    assert_eq!(lookout.look_out(), []);
+fn an_previous_token_in_use_is_told_at_the_end_of_its_grace() {
+    let alerts = Alerts::new(AlertSettings::new().previous_tokens_used_within(HOUR));
+    let (keys, first) = alerts.world.owner("org");
+    let second = keys.rotate(first.key.id, Rotate::with_grace(6 * HOUR)).unwrap();
+    alerts.verify(&first);
+    alerts.later(5 * HOUR - Duration::from_millis(1));
+    alerts.verify(&first);
+    assert_eq!(alerts.run_alerts(), []);
+    alerts.later(Duration::from_millis(1));
+    alerts.verify(&second);
+    assert_eq!(alerts.run_alerts(), []);
+    alerts.verify(&first);
+    assert_eq!(alerts.run_alerts(), [EventKind::PreviousTokenUsed]);
+    assert_eq!(alerts.told_after(0)[0].generation, Some(first.key.generation));
+    alerts.verify(&first);
+    assert_eq!(alerts.run_alerts(), []);
 }
 
 /// Graces needn't end in the order in which tokens were issued.
 #[test]
-fn each_earlier_token_in_use_is_told_whichever_ends_first() {
-    let mut lookout = Lookout::new(Watch::new().earlier_tokens_used_within(HOUR));
-    let (keys, first) = lookout.world.owner("org");
-    let second = keys.rotate(first.key.id, Rotate::new().grace(7 * DAY)).unwrap();
-    keys.rotate(first.key.id, Rotate::new().grace(HOUR)).unwrap();
-    lookout.verify(&second);
-    assert_eq!(lookout.look_out(), [EventKind::EarlierTokenUsed]);
-    lookout.later(7 * DAY - HOUR);
-    let before = lookout.last();
+fn each_previous_token_in_use_is_told_whichever_ends_first() {
+    let mut alerts = Alerts::new(AlertSettings::new().previous_tokens_used_within(HOUR));
+    let (keys, first) = alerts.world.owner("org");
+    let second = keys.rotate(first.key.id, Rotate::with_grace(7 * DAY)).unwrap();
+    keys.rotate(first.key.id, Rotate::with_grace(HOUR)).unwrap();
+    alerts.verify(&second);
+    assert_eq!(alerts.run_alerts(), [EventKind::PreviousTokenUsed]);
+    alerts.later(7 * DAY - HOUR);
+    let before = alerts.last();
     for _ in 0..2 {
-        lookout.verify(&first);
-        lookout.look_out();
-        lookout.reopen();
+        alerts.verify(&first);
+        alerts.run_alerts();
+        alerts.reopen();
     }
-    let told = lookout.told_after(before);
+    let told = alerts.told_after(before);
     let generations: Vec<_> = told.iter().map(|event| event.generation).collect();
     assert_eq!(generations, [Some(first.key.generation)]);
 }
 
 #[test]
 fn unused_keys_are_told_of_only_where_uses_are_kept() {
-    let watch = Watch::new().keys_unused_for(DAY);
+    let watch = AlertSettings::new().keys_unused_for(DAY);
     let refused = builder(&clock(), 1).watch(watch).open(Memory::new()).unwrap_err();
     assert!(matches!(&refused, keyhasp::Error::Invalid(why) if why.field() == "keys_unused_for"));
     assert!(refused.to_string().contains("StoreBuilder::usage"), "{refused}");
@@ -246,7 +246,7 @@ fn unused_keys_are_told_of_only_where_uses_are_kept() {
 
 #[test]
 fn a_key_in_steady_use_is_not_told_of_as_unused() {
-    let watch = Watch::new().keys_unused_for(HOUR).only_when_asked();
+    let watch = AlertSettings::new().keys_unused_for(HOUR).only_when_asked();
     let usage = UsageSettings::new().resolution(HOUR / 4 * 3);
     let clock = clock();
     let store = builder(&clock, 1).watch(watch).usage(usage).open(Memory::new()).unwrap();
@@ -256,27 +256,27 @@ fn a_key_in_steady_use_is_not_told_of_as_unused() {
     for _ in 0..60 {
         world.clock.advance(HOUR / 6);
         world.verifier.verify(issued.token.expose()).unwrap();
-        assert_eq!(store.look_out().unwrap(), 0);
+        assert_eq!(store.run_alerts().unwrap(), 0);
     }
 }
 
 #[test]
 fn refusals_are_told_also_after_a_clock_that_was_ahead() {
-    let lookout = Lookout::new(Watch::new().refusals(3, Duration::from_secs(60)));
-    let (_, issued) = lookout.world.owner("org");
-    lookout.world.admin.block(issued.key.id).unwrap();
-    let right = lookout.world.now();
+    let alerts = Alerts::new(AlertSettings::new().refusals(3, Duration::from_secs(60)));
+    let (_, issued) = alerts.world.owner("org");
+    alerts.world.admin.block(issued.key.id).unwrap();
+    let right = alerts.world.now();
     let refuse = || {
         (0..10).for_each(|_| {
-            lookout.world.verifier.verify(issued.token.expose()).unwrap_err();
+            alerts.world.verifier.verify(issued.token.expose()).unwrap_err();
         });
-        lookout.look_out()
+        alerts.run_alerts()
     };
-    lookout.world.clock.set(right.saturating_add(365 * DAY));
+    alerts.world.clock.set(right.saturating_add(365 * DAY));
     assert_eq!(refuse(), [EventKind::KeyRefused]);
-    lookout.world.clock.set(right);
+    alerts.world.clock.set(right);
     for _ in 0..3 {
-        lookout.world.clock.advance(2 * DAY);
+        alerts.world.clock.advance(2 * DAY);
         assert_eq!(refuse(), [EventKind::KeyRefused]);
     }
 }
@@ -284,7 +284,7 @@ fn refusals_are_told_also_after_a_clock_that_was_ahead() {
 #[test]
 fn windows_of_refusals_have_limits() {
     for window in [Duration::ZERO, DAY + Duration::from_millis(1)] {
-        let watch = Watch::new().refusals(1, window);
+        let watch = AlertSettings::new().refusals(1, window);
         let refused = builder(&clock(), 1).watch(watch).open(Memory::new()).unwrap_err();
         assert!(
             matches!(refused, keyhasp::Error::Invalid(why) if why.field() == "refusals.window")
@@ -297,7 +297,7 @@ fn windows_of_refusals_have_limits() {
 enum Step {
     Later(u64),
     LookOut,
-    Prolong(u64),
+    ExtendExpiry(u64),
     Reopen,
     Revoke,
 }
@@ -306,7 +306,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (1..30_u64).prop_map(Step::Later),
         4 => Just(Step::LookOut),
-        2 => (1..40_u64).prop_map(Step::Prolong),
+        2 => (1..40_u64).prop_map(Step::ExtendExpiry),
         1 => Just(Step::Reopen),
         1 => Just(Step::Revoke),
     ]
@@ -318,84 +318,84 @@ proptest! {
     fn each_expiry_is_told_by_the_first_look_after_it(
         steps in prop::collection::vec(step(), 1..40),
     ) {
-        let mut lookout = Lookout::new(Watch::new().expiries());
-        let (keys, _) = lookout.world.owner("org");
+        let mut alerts = Alerts::new(AlertSettings::new().expiries());
+        let (keys, _) = alerts.world.owner("org");
         let hours = |hours: u64| HOUR * u32::try_from(hours).unwrap();
-        let mut expiry = lookout.world.after(hours(20));
+        let mut expiry = alerts.world.after(hours(20));
         let request = CreateKey::new(Access::Full).expires(Expiry::At(expiry));
         let id = keys.create(request).unwrap().key.id;
         let mut told: Option<Timestamp> = None;
         let mut is_revoked = false;
         for step in steps {
             match step {
-                Step::Later(by) => lookout.later(hours(by)),
+                Step::Later(by) => alerts.later(hours(by)),
                 Step::LookOut => {
-                    let is_due = !is_revoked && expiry <= lookout.world.now() && told != Some(expiry);
+                    let is_due = !is_revoked && expiry <= alerts.world.now() && told != Some(expiry);
                     // What expired a week before a start isn't told; no sequence takes so long.
                     let expected: &[_] = if is_due { &[EventKind::KeyExpired] } else { &[] };
-                    prop_assert_eq!(lookout.look_out(), expected);
+                    prop_assert_eq!(alerts.run_alerts(), expected);
                     if is_due {
                         told = Some(expiry);
                     }
                 }
-                Step::Prolong(by) if !is_revoked => {
-                    let later = expiry.max(lookout.world.now()).saturating_add(hours(by));
-                    lookout.world.admin.prolong(id, Expiry::At(later)).unwrap();
+                Step::ExtendExpiry(by) if !is_revoked => {
+                    let later = expiry.max(alerts.world.now()).saturating_add(hours(by));
+                    alerts.world.admin.extend_expiry(id, Expiry::At(later)).unwrap();
                     expiry = later;
                 }
-                Step::Prolong(_) => {}
+                Step::ExtendExpiry(_) => {}
                 Step::Reopen => {
-                    let since = lookout.world.now().since(expiry);
+                    let since = alerts.world.now().since(expiry);
                     if since < 6 * DAY {
-                        lookout.reopen();
+                        alerts.reopen();
                     }
                 }
                 Step::Revoke => {
-                    lookout.world.admin.revoke(id).unwrap();
+                    alerts.world.admin.revoke(id).unwrap();
                     is_revoked = true;
                 }
             }
         }
-        prop_assert!(lookout.world.now().as_millis() >= START);
+        prop_assert!(alerts.world.now().as_millis() >= START);
     }
 }
 
 #[test]
 fn often_refused_is_told_once_in_a_window_and_floods_are_bounded() {
-    let lookout = Lookout::new(Watch::new().refusals(3, HOUR));
+    let alerts = Alerts::new(AlertSettings::new().refusals(3, HOUR));
     let keys: Vec<Issued> =
-        (0..15).map(|number| lookout.world.owner(&format!("org-{number}")).1).collect();
-    let admin = &lookout.world.admin;
+        (0..15).map(|number| alerts.world.owner(&format!("org-{number}")).1).collect();
+    let admin = &alerts.world.admin;
     keys.iter().for_each(|issued| _ = admin.block(issued.key.id).unwrap());
     let refuse = |issued: &Issued| {
         let text = issued.token.expose();
-        assert!(lookout.world.verifier.verify(text).is_err());
+        assert!(alerts.world.verifier.verify(text).is_err());
         // A wrong secret counts for nobody.
-        assert!(lookout.world.verifier.verify(&text[..text.len() - 1]).is_err());
+        assert!(alerts.world.verifier.verify(&text[..text.len() - 1]).is_err());
     };
     (0..3).for_each(|_| refuse(&keys[0]));
-    assert_eq!(lookout.look_out(), []);
+    assert_eq!(alerts.run_alerts(), []);
     (0..3).for_each(|_| refuse(&keys[0]));
-    assert_eq!(lookout.look_out(), [EventKind::KeyRefused]);
+    assert_eq!(alerts.run_alerts(), [EventKind::KeyRefused]);
     (0..30).for_each(|_| refuse(&keys[0]));
-    assert_eq!(lookout.look_out(), []);
+    assert_eq!(alerts.run_alerts(), []);
     // Ten in a minute, this one included.
     keys.iter().for_each(|issued| (0..4).for_each(|_| refuse(issued)));
-    assert_eq!(lookout.look_out().len(), 9);
-    lookout.later(Duration::from_secs(60));
+    assert_eq!(alerts.run_alerts().len(), 9);
+    alerts.later(Duration::from_secs(60));
     keys.iter().for_each(refuse);
-    assert_eq!(lookout.look_out().len(), 5);
+    assert_eq!(alerts.run_alerts().len(), 5);
 }
 
 #[test]
 fn uses_that_are_not_written_yet_count() {
-    let watch = Watch::new().keys_unused_for(30 * DAY).only_when_asked();
+    let watch = AlertSettings::new().keys_unused_for(30 * DAY).only_when_asked();
     let world_clock = clock();
     let store = builder(&world_clock, 1).watch(watch).usage(UsageSettings::new());
     let store = Arc::new(store.open(Memory::new()).unwrap());
     let world = World::of(Arc::clone(&store) as Arc<dyn KeyStore>, world_clock);
     let (_, issued) = world.owner("org");
-    let told = || store.look_out().unwrap();
+    let told = || store.run_alerts().unwrap();
     world.clock.advance(29 * DAY);
     world.verifier.verify(issued.token.expose()).unwrap();
     world.clock.advance(DAY);
@@ -430,9 +430,9 @@ fn two_processes_tell_once() {
     keys.create(CreateKey::new(Access::Full).expires(expiry)).unwrap();
     other.refresh().unwrap();
     world_clock.advance(HOUR);
-    assert_eq!((one.look_out().unwrap(), other.look_out().unwrap()), (1, 0));
+    assert_eq!((one.run_alerts().unwrap(), other.run_alerts().unwrap()), (1, 0));
     drop((world, keys, one, other));
-    assert_eq!(open(3).look_out().unwrap(), 0);
+    assert_eq!(open(3).run_alerts().unwrap(), 0);
 }
 
 /// What is due stays due until it is told.
@@ -453,7 +453,7 @@ fn what_could_not_be_told_is_told_later() {
         let (keys, first) = world.owner("org");
         let expiry = Expiry::At(world.after(HOUR));
         let expiring = keys.create(CreateKey::new(Access::Full).expires(expiry)).unwrap();
-        keys.rotate(first.key.id, Rotate::new().grace(HOUR)).unwrap();
+        keys.rotate(first.key.id, Rotate::with_grace(HOUR)).unwrap();
         world.verifier.verify(first.token.expose()).unwrap();
         world_clock.advance(HOUR);
         assert!(world.verifier.verify(expiring.token.expose()).is_err());
@@ -464,15 +464,15 @@ fn what_could_not_be_told_is_told_later() {
             moment: Moment::Before(kind),
             lasting: false,
         });
-        let before = store.look_out().is_ok();
+        let before = store.run_alerts().is_ok();
         failing.heal();
-        store.look_out().unwrap();
+        store.run_alerts().unwrap();
         let query = ListEvents::new().limit(1_000);
         let events = world.admin.events(&query).unwrap().items;
         let mut told: Vec<EventKind> =
             events.iter().map(|event| event.kind).filter(|kind| TOLD.contains(kind)).collect();
         told.sort();
-        let expected = [EventKind::KeyExpired, EventKind::EarlierTokenUsed, EventKind::KeyRefused];
+        let expected = [EventKind::KeyExpired, EventKind::PreviousTokenUsed, EventKind::KeyRefused];
         assert_eq!(told, expected, "where operation {nth} fails");
         if before {
             assert!(nth > 6, "only {nth} operations");

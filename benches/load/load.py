@@ -98,7 +98,7 @@ class Asking:
 
     def __init__(self, url, token, connections, seconds=600, pause=0):
         command = ["wrk", "--threads", "1", "--connections", str(connections),
-                   "--duration", f"{seconds}s", "--header", f"Authorization: Bearer {token}",
+                   "--duration", f"{seconds}s", "--metadata", f"Authorization: Bearer {token}",
                    "--script", str(REPORT), url, "--", str(pause)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use criterion::{Bencher, Criterion};
 use keyhasp::backend::Sharing;
-use keyhasp::{Catalogue, Grant, KeyStore, Peppers, Prefix, Refusal, Store, Verifier};
+use keyhasp::{Catalogue, KeyStore, Peppers, Prefix, Store, VerifiedKey, Verifier, VerifyError};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -16,7 +16,7 @@ const DRAWN: u64 = 100_000;
 /// A generation that no key has.
 const NO_GENERATION: u32 = 9;
 
-type Answer = Result<Grant, Refusal>;
+type Answer = Result<VerifiedKey, VerifyError>;
 
 pub fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("verify");
@@ -24,9 +24,9 @@ pub fn benches(criterion: &mut Criterion) {
         group.bench_function(format!("hit/{size}"), |b| hits(b, &open(keys, false), keys, 1));
     }
     let keys = 1_000_000;
-    group.bench_function("earlier/1m", |b| hits(b, &open(keys, true), keys, 1));
+    group.bench_function("previous/1m", |b| hits(b, &open(keys, true), keys, 1));
     group.bench_function("shared/1m", |b| {
-        let sharing = Sharing::Shared { bound: Duration::from_secs(1) };
+        let sharing = Sharing::Shared { max_staleness: Duration::from_secs(1) };
         hits(b, &open_as(keys, false, sharing), keys, 1);
     });
     group.bench_function("wrong_secret/1m", |b| {
@@ -49,8 +49,14 @@ fn open(keys: u64, rotated: bool) -> Verifier {
 
 fn open_as(keys: u64, rotated: bool, sharing: Sharing) -> Verifier {
     let catalogue = Catalogue::builder().read("links:read").write("links:write").build().unwrap();
-    let backend =
-        Synthetic { keys, rotated, sharing, header: OnceLock::new(), resident: None, limits: None };
+    let backend = Synthetic {
+        keys,
+        rotated,
+        sharing,
+        metadata: OnceLock::new(),
+        resident: None,
+        limits: None,
+    };
     let store = Store::builder(catalogue, [Prefix::new(PREFIX).unwrap()])
         .peppers(Peppers::new(1, PEPPER).unwrap())
         .open(backend)
@@ -67,12 +73,14 @@ fn hits(bencher: &mut Bencher<'_>, verifier: &Verifier, keys: u64, generation: u
     let permission = verifier.permission("links:write").unwrap();
     let tokens = drawn(|number| token(number % keys, generation));
     each(bencher, verifier, &tokens, |answer| {
-        answer.is_ok_and(|grant| grant.allows(permission) && grant.generation().get() == generation)
+        answer.is_ok_and(|verified| {
+            verified.allows(permission) && verified.generation().get() == generation
+        })
     });
 }
 
 fn is_refused(answer: Answer) -> bool {
-    answer == Err(Refusal::Unrecognized)
+    answer == Err(VerifyError::Unrecognized)
 }
 
 fn each(

@@ -57,10 +57,10 @@ fn owner_record(id: OwnerId) -> OwnerRecord {
         version: Version::FIRST,
         defaults: Settings::default(),
         suspended: None,
-        ceiling: Access::Full,
+        max_access: Access::Full,
         limits: Limits::default(),
         max_keys: u32::MAX,
-        issue_mark: None,
+        tokens_valid_from: None,
         created_at: Timestamp::MIN,
         created_by: actor(),
         updated_at: Timestamp::MIN,
@@ -75,7 +75,7 @@ fn key_record(number: u64) -> KeyRecord {
         id: scanned.id,
         owner: if is_of_many { owner_of_many() } else { owner(number / KEYS_PER_OWNER) },
         version: Version::FIRST,
-        external_id: None,
+        numeric_id: None,
         kind: scanned.kind,
         name: None,
         access: scanned.access,
@@ -87,7 +87,7 @@ fn key_record(number: u64) -> KeyRecord {
         created_by: actor(),
         updated_at: Timestamp::MIN,
         current: scanned.current,
-        earlier: Vec::new(),
+        previous: Vec::new(),
         deactivated: deactivated.then(|| Switch { at: Timestamp::MIN, by: actor(), reason: None }),
         blocked: None,
         revoked: None,
@@ -120,6 +120,6 @@ fn create_key(record: &KeyRecord) -> Change {
         generation: Some(Generation::FIRST),
         ..event(EventKind::KeyCreated, record.owner)
     };
-    let write = WriteKey { record: record.clone(), next_external_id: false };
+    let write = WriteKey { record: record.clone(), next_numeric_id: false };
     Change::of(Write::CreateKey(Box::new(write)), event)
 }

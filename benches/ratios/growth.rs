@@ -40,7 +40,7 @@ fn memory() -> Arc<dyn KeyStore> {
         keys,
         rotated: false,
         sharing: Sharing::Exclusive,
-        header: OnceLock::new(),
+        metadata: OnceLock::new(),
         resident: Some(Arc::clone(&resident)),
         limits: None,
     };
@@ -61,7 +61,7 @@ fn limited() -> [Arc<dyn KeyStore>; 2] {
                 keys,
                 rotated: false,
                 sharing: Sharing::Exclusive,
-                header: OnceLock::new(),
+                metadata: OnceLock::new(),
                 resident: None,
                 limits,
             })

@@ -19,7 +19,7 @@ use crate::measure::{figure, ratio_of};
 
 /// The trees that a creation writes to.
 const WRITTEN: [&str; 7] =
-    ["header", "keys", "owner_keys", "key_counts", "events", "key_events", "owner_events"];
+    ["metadata", "keys", "owner_keys", "key_counts", "events", "key_events", "owner_events"];
 
 /// What stands in a tree that is only an index.
 const NOTHING: &[u8] = b"";

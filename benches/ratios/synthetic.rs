@@ -6,15 +6,15 @@ use std::time::Duration;
 use keyhasp::backend::{
     Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage, EventQuery,
     KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, ScannedKey, ScannedOwner,
-    Sharing, UsageChange, UsageOf, UsageOutcome,
+    Sharing, UsageChange, UsageOutcome, UsageSubject,
 };
 use keyhasp::key::{
-    Digest, EarlierToken, Header, KeyRecord, Lease, Limit, Limits, Networks, OwnerRecord,
-    PepperNumber, PrefixNumber, QuotaRun, Scheme, SetBy, TokenRecord, Usage,
+    Digest, KeyRecord, Lease, Limit, Limits, Networks, OwnerRecord, PepperNumber, PrefixNumber,
+    PreviousToken, QuotaRun, Scheme, SetBy, StoreMetadata, TokenRecord, Usage,
 };
 use keyhasp::store::StoreBuilder;
 use keyhasp::{
-    Access, Catalogue, ExternalId, Generation, KeyId, Kind, OwnerId, Peppers, Prefix, Quota, Rate,
+    Access, Catalogue, Generation, KeyId, Kind, NumericId, OwnerId, Peppers, Prefix, Quota, Rate,
     Store, Timestamp, Version,
 };
 use rand_chacha::ChaCha8Rng;
@@ -33,7 +33,7 @@ pub struct Synthetic {
     /// Whether each key has a token in its grace.
     pub rotated: bool,
     pub sharing: Sharing,
-    pub header: OnceLock<Header>,
+    pub metadata: OnceLock<StoreMetadata>,
     /// Where resident memory is noted while the keys are shown.
     pub resident: Option<Arc<Resident>>,
     /// What each key is limited to.
@@ -59,7 +59,7 @@ pub fn rate() -> Limits {
 
 /// A quota that no benchmark uses up.
 pub fn quota() -> Limits {
-    let quota = Quota::once(Quota::MAX_USES).unwrap();
+    let quota = Quota::one_time(Quota::MAX_USES).unwrap();
     Limits { quota: limit(QuotaRun { quota, since: Version::FIRST }), ..Limits::default() }
 }
 
@@ -191,7 +191,7 @@ impl Synthetic {
             let generation = Generation::new(generation).unwrap();
             TokenRecord { generation, digest, issued_at: Timestamp::MIN }
         };
-        let earlier = rotated.then(|| EarlierToken { token: record(1), ends_at: Timestamp::MAX });
+        let previous = rotated.then(|| PreviousToken { token: record(1), ends_at: Timestamp::MAX });
         ScannedKey {
             id: key(number, 1).0,
             owner: owner(number / KEYS_PER_OWNER),
@@ -203,7 +203,7 @@ impl Synthetic {
             blocked: false,
             revoked: false,
             current: record(if rotated { 2 } else { 1 }),
-            earlier: earlier.into_iter().collect(),
+            previous: previous.into_iter().collect(),
         }
     }
 
@@ -221,12 +221,12 @@ impl Backend for Synthetic {
         self.sharing
     }
 
-    fn open_header(&self, initial: &Header) -> Result<Header, BackendError> {
-        Ok(self.header.get_or_init(|| initial.clone()).clone())
+    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
+        Ok(self.metadata.get_or_init(|| initial.clone()).clone())
     }
 
-    fn header(&self) -> Result<Header, BackendError> {
-        Ok(self.header.get().unwrap().clone())
+    fn metadata(&self) -> Result<StoreMetadata, BackendError> {
+        Ok(self.metadata.get().unwrap().clone())
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
@@ -236,9 +236,9 @@ impl Backend for Synthetic {
             visit(Scanned::Owner(ScannedOwner {
                 id: owner(number),
                 suspended: false,
-                ceiling: Access::Full,
+                max_access: Access::Full,
                 limits: Limits::default(),
-                issue_mark: None,
+                tokens_valid_from: None,
             }));
         }
         if let Some(resident) = &self.resident {
@@ -266,7 +266,7 @@ impl Backend for Synthetic {
         Self::unsupported("key")
     }
 
-    fn key_by_external_id(&self, _: ExternalId) -> Result<Option<KeyRecord>, BackendError> {
+    fn key_by_numeric_id(&self, _: NumericId) -> Result<Option<KeyRecord>, BackendError> {
         Self::unsupported("key")
     }
 
@@ -304,14 +304,14 @@ impl Backend for Synthetic {
     }
 
     /// Takes it, and keeps nothing.
-    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+    fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
         let units = 1 << 30;
         let (since, period) = (Version::FIRST, Timestamp::MIN);
         let lease = Lease { since, period, units, left: units, void_from: None };
         Ok(vec![Some(lease); batch.len()])
     }
 
-    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+    fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
         Ok(vec![Usage::default(); of.len()])
     }
 

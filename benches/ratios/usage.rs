@@ -43,9 +43,9 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
 
 /// As [`open`], noting what is used.
 fn open_with(settings: UsageSettings) -> Verifier {
-    let (sharing, header) = (Sharing::Exclusive, OnceLock::new());
+    let (sharing, metadata) = (Sharing::Exclusive, OnceLock::new());
     let backend =
-        Synthetic { keys: KEYS, rotated: false, sharing, header, resident: None, limits: None };
+        Synthetic { keys: KEYS, rotated: false, sharing, metadata, resident: None, limits: None };
     Verifier::new(Arc::new(builder().usage(settings).open(backend).unwrap()))
 }
 
@@ -98,7 +98,7 @@ mod write {
                 for some in ids.chunks(BATCH) {
                     let change = |id: &[u8; 16]| UsageChange::Add(KeyId::from_bytes(*id), used);
                     let batch: Vec<_> = some.iter().map(change).collect();
-                    backend.take_in_usage(&batch).unwrap();
+                    backend.record_usage(&batch).unwrap();
                 }
             })
         };

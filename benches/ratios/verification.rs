@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyhasp::backend::Sharing;
 use keyhasp::key::Limits;
-use keyhasp::{Refusal, Verifier};
+use keyhasp::{Verifier, VerifyError};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -48,7 +48,7 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
     limited(wanted);
     if wanted("verify_shared_1m") {
         let keys = 1_000_000;
-        let shared = Sharing::Shared { bound: Duration::from_secs(1) };
+        let shared = Sharing::Shared { max_staleness: Duration::from_secs(1) };
         let verifier = open(keys, false, shared);
         hits("verify_shared_1m", &verifier, &tokens(keys, 1), 1);
     }
@@ -79,8 +79,8 @@ pub fn open(keys: u64, rotated: bool, sharing: Sharing) -> Verifier {
 }
 
 fn open_with(keys: u64, rotated: bool, sharing: Sharing, limits: Option<Limits>) -> Verifier {
-    let (header, resident) = (OnceLock::new(), None);
-    let backend = Synthetic { keys, rotated, sharing, header, resident, limits };
+    let (metadata, resident) = (OnceLock::new(), None);
+    let backend = Synthetic { keys, rotated, sharing, metadata, resident, limits };
     Verifier::new(Arc::new(builder().open(backend).unwrap()))
 }
 
@@ -104,8 +104,8 @@ pub fn batches<'a>(tokens: &'a [String], mut verify: impl FnMut(&str) + 'a) -> i
 fn hits(name: &str, verifier: &Verifier, tokens: &[String], generation: u32) {
     let permission = verifier.permission("links:write").unwrap();
     let verify = batches(tokens, |token| {
-        let grant = verifier.verify(token).unwrap();
-        assert!(grant.allows(permission) && grant.generation().get() == generation);
+        let verified = verifier.verify(token).unwrap();
+        assert!(verified.allows(permission) && verified.generation().get() == generation);
     });
     figure(name, ratio(verify, hashes()), "x_blake3");
 }
@@ -149,7 +149,7 @@ pub fn two_threads(verifier: &Verifier, one: &[String], other: &[String]) -> f64
 
 fn refusals(verifier: &Verifier, keys: u64) {
     let refused = |token: &str| {
-        assert_eq!(black_box(verifier.verify(token)), Err(Refusal::Unrecognized));
+        assert_eq!(black_box(verifier.verify(token)), Err(VerifyError::Unrecognized));
     };
     let good = tokens(keys, 1);
     let unknown: Vec<String> = (0..DRAWN as u64).map(|n| token(keys + n, 1)).collect();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyhasp::{
-    AdminKeys, Catalogue, Clock, Error, Grant, KeyStore, ManualClock, OwnerId, OwnerKeys, Peppers,
-    Prefix, Refusal, Store, SystemClock, Timestamp, Token, Verifier,
+    AdminKeys, Catalogue, Clock, Error, KeyStore, ManualClock, OwnerId, OwnerKeys, Peppers, Prefix,
+    Store, SystemClock, Timestamp, Token, VerifiedKey, Verifier, VerifyError,
 };
 
 use keyhasp::store::UsageSettings;
@@ -112,26 +112,31 @@ impl Tour {
         Ok(self.store.close()?)
     }
 
-    /// A token that must be good; what its grant says.
-    pub(crate) fn accepted(&mut self, what: &str, token: &Token) -> Outcome<Grant> {
-        let grant = match self.verifier.verify(token.expose()) {
-            Ok(grant) => grant,
+    /// A token that must be good; what its verified says.
+    pub(crate) fn accepted(&mut self, what: &str, token: &Token) -> Outcome<VerifiedKey> {
+        let verified = match self.verifier.verify(token.expose()) {
+            Ok(verified) => verified,
             Err(why) => return Err(format!("{what} was refused: {why}").into()),
         };
-        let which = if grant.is_current() { "current" } else { "earlier" };
-        let until = grant.ends_at().map(|at| format!(", until {}", moment(at)));
+        let which = if verified.is_current() { "current" } else { "previous" };
+        let until = verified.ends_at().map(|at| format!(", until {}", moment(at)));
         let detail = format!(
             "{}, generation {} ({which}){}",
-            grant.owner(),
-            grant.generation(),
+            verified.owner_id(),
+            verified.generation(),
             until.unwrap_or_default()
         );
         self.page.accepted(what, &detail)?;
-        Ok(grant)
+        Ok(verified)
     }
 
     /// A token that must be refused, and why.
-    pub(crate) fn refused(&mut self, what: &str, token: impl AsRef<[u8]>, why: Refusal) -> Outcome {
+    pub(crate) fn refused(
+        &mut self,
+        what: &str,
+        token: impl AsRef<[u8]>,
+        why: VerifyError,
+    ) -> Outcome {
         match self.verifier.verify(token) {
             Err(found) if found == why => Ok(self.page.refused(what, &why.to_string())?),
             Err(found) => Err(format!("{what} was refused with `{found}`, not `{why}`").into()),

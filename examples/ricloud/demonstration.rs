@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyhasp::{Access, AdminKeys, Clock, CreateKey, CreateOwner, Error, Expiry, ExternalId};
-use keyhasp::{ExternalIdWish, Key, KeyStore, ManualClock, OwnerId, OwnerKeys, SystemClock};
+use keyhasp::{Access, AdminKeys, Clock, CreateKey, CreateOwner, Error, Expiry, NumericId};
+use keyhasp::{Key, KeyStore, ManualClock, NumericIdChoice, OwnerId, OwnerKeys, SystemClock};
 use serde_json::{Value, json};
 
 use super::shared::Outcome;
@@ -33,7 +33,7 @@ pub(crate) fn fill(open: impl FnOnce(Arc<dyn Clock>) -> Outcome<Arc<dyn KeyStore
     let deactivated = once(&admin, DEACTIVATED, |key| admin.create(&first, key), standard())?;
     OwnerKeys::new(Arc::clone(&store), first, ACTOR)?.deactivate(deactivated.id)?;
     let blocked = once(&admin, BLOCKED, |key| admin.create(&first, key), standard())?;
-    admin.because("its token was found in public")?.block(blocked.id)?;
+    admin.with_reason("its token was found in public")?.block(blocked.id)?;
     let trial = CreateKey::trial(Access::Full, Expiry::At(then.saturating_add(14 * DAY)));
     once(&admin, TRIAL, |key| admin.create(&first, key), trial)?;
     Ok(store.close()?)
@@ -46,10 +46,10 @@ fn once<T>(
     create: impl FnOnce(CreateKey) -> Result<T, Error>,
     key: CreateKey,
 ) -> Result<Key, Error> {
-    let id = ExternalId::new(number)?;
+    let id = NumericId::new(number)?;
     match admin.find(id) {
         Err(Error::NotFound(_)) => {
-            create(key.external_id(ExternalIdWish::Given(id)).sealed())?;
+            create(key.numeric_id(NumericIdChoice::Given(id)).recoverable())?;
             admin.find(id)
         }
         found => found,
@@ -60,8 +60,8 @@ fn once<T>(
 pub(crate) fn tokens(store: &Arc<dyn KeyStore>) -> Result<Value, Error> {
     let admin = AdminKeys::new(Arc::clone(store), ACTOR)?;
     let token = |number| {
-        let key = admin.find(ExternalId::new(number)?)?;
-        match admin.open_token(key.id) {
+        let key = admin.find(NumericId::new(number)?)?;
+        match admin.reveal_token(key.id) {
             Ok(token) => Ok(Some(token.expose().to_owned())),
             Err(Error::Seal(_)) => Ok(None),
             Err(error) => Err(error),

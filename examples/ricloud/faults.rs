@@ -69,7 +69,7 @@ impl From<Error> for Fault {
                 let message = format!("An organisation can have {limit} keys.");
                 Self::new(StatusCode::FORBIDDEN, "limit-exceeded", message)
             }
-            Error::Denied(_) => {
+            Error::Forbidden(_) => {
                 let message = "Only an API administrator can do this.";
                 Self::new(StatusCode::FORBIDDEN, "missing-scope", message)
             }

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use keyhasp::store::Unavailable;
-use keyhasp::{Access, AsyncKeys, Authenticated, CreateKey, Error, ExternalIdWish};
+use keyhasp::{Access, AsyncKeys, Authenticated, CreateKey, Error, NumericIdChoice};
 use keyhasp::{Key, KeyId, KeyStore, ListKeys, OwnerKeys, Rotate, Token, UpdateKey};
 use serde_json::{Value, json};
 
@@ -27,8 +27,8 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<Value>), Fault> {
     let wish = CreateKey::new(Access::Full)
         .settings(settings(body)?)
-        .external_id(ExternalIdWish::Next)
-        .sealed();
+        .numeric_id(NumericIdChoice::Next)
+        .recoverable();
     let issued = in_name_of(&caller, store, |keys| keys.create(wish)).await?;
     Ok((StatusCode::CREATED, Json(key(&issued.key, &issued.token))))
 }
@@ -42,7 +42,7 @@ pub(crate) async fn retrieve(State(store): Store, caller: Authenticated, Id(id):
 
 /// `GET /key`
 pub(crate) async fn current(State(store): Store, caller: Authenticated) -> Answer {
-    let id = caller.grant().ok_or_else(Fault::not_found)?.key();
+    let id = caller.verified_key().ok_or_else(Fault::not_found)?.key_id();
     let (found, token) = in_name_of(&caller, store, move |keys| show(keys, id)).await?;
     Ok(Json(key(&found, &token)))
 }
@@ -61,7 +61,7 @@ pub(crate) async fn update(
             // The token is read first, so that nothing is left that could fail when the update is
             // done; a rotation that comes between shows in the version or the generation.
             let (before, token) = show(keys, id)?;
-            match keys.expecting(before.version).update(id, update.clone()) {
+            match keys.if_version(before.version).update(id, update.clone()) {
                 Ok(after) if after.generation == before.generation => return Ok((after, token)),
                 Ok(_) | Err(Error::Conflict { .. }) => {}
                 Err(error) => return Err(error),
@@ -79,7 +79,7 @@ pub(crate) async fn rotate(
     Id(id): Id,
     body: JsonBody,
 ) -> Answer {
-    let wish = if force(body)? { Rotate::new().force() } else { Rotate::new() };
+    let wish = if force(body)? { Rotate::forced() } else { Rotate::new() };
     let rotated = in_name_of(&caller, store, move |keys| keys.rotate(keys.find(id)?.id, wish));
     let rotated = rotated.await?;
     Ok(Json(key(&rotated.key, &rotated.token)))
@@ -112,7 +112,7 @@ fn page(keys: &OwnerKeys, listing: &Listing) -> Result<Result<Value, Fault>, Err
             Err(error) => return Err(error),
         }
     }
-    let page = keys.open_tokens(&query).map_err(only_read)?;
+    let page = keys.reveal_tokens(&query).map_err(only_read)?;
     // A page is never short of its limit but at the end: an organisation hasn't so many keys that
     // the store would stop on the way. That there may be more is no proof that there is.
     let has_more = match page.items.last() {
@@ -135,7 +135,7 @@ fn page(keys: &OwnerKeys, listing: &Listing) -> Result<Result<Value, Fault>, Err
 /// A key and its current token.
 fn show(keys: &OwnerKeys, id: KeyId) -> Result<(Key, Token), Error> {
     loop {
-        let (key, token) = (keys.get(id)?, keys.open_token(id).map_err(only_read)?);
+        let (key, token) = (keys.get(id)?, keys.reveal_token(id).map_err(only_read)?);
         // Unless it was rotated in between.
         if keys.get(id)?.generation == key.generation {
             return Ok((key, token));
@@ -161,7 +161,9 @@ async fn in_name_of<T: Send + 'static>(
     store: Arc<dyn KeyStore>,
     calls: impl FnOnce(&OwnerKeys) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Fault> {
-    let actor = caller.grant().map_or("session".to_owned(), |grant| format!("key {}", grant.key()));
+    let actor = caller
+        .verified_key()
+        .map_or("session".to_owned(), |verified| format!("key {}", verified.key_id()));
     let keys = OwnerKeys::new(store, *caller.owner(), actor).map_err(Error::from)?;
     Ok(AsyncKeys::from(keys).call(calls).await?)
 }

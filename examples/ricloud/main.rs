@@ -6,9 +6,9 @@
 //! | here | in keyhasp |
 //! | --- | --- |
 //! | organisation | an owner; its number is the owner's id |
-//! | a key's `id` | its external id, numbered by the store (`Next`) |
+//! | a key's `id` | its numeric id, numbered by the store (`Next`) |
 //! | `storage_config`, `webhook_config`, `config` | settings over the organisation's; null goes back to those |
-//! | `token` in every answer | sealed tokens |
+//! | `token` in every answer | recoverable tokens |
 //! | `state`, `type` | state and kind, as they are |
 //!
 //! On a new database it fills two organisations with a demonstration; see `demonstration.rs`.
@@ -28,7 +28,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use keyhasp::integrations::http::Credentials;
 use keyhasp::store::StoreBuilder;
-use keyhasp::{Catalogue, Clock, KeyLayer, KeyStore, Prefix, SealingKeys, Store, StoreRules};
+use keyhasp::{Catalogue, Clock, KeyLayer, KeyStore, Prefix, RecoveryKeys, Store, StoreRules};
 use keyhasp::{Invalid, SystemClock, Verifier};
 
 use shared::{Arguments, Door, Outcome, Place};
@@ -52,10 +52,11 @@ async fn main() -> Outcome<()> {
 pub(crate) fn store(place: &Place, clock: Arc<dyn Clock>) -> Outcome<StoreBuilder> {
     let catalogue = Catalogue::builder().read("keys:read").write("keys:write");
     let catalogue = catalogue.read("configs:read").build()?;
-    let rules = StoreRules { unique_names: false, keep_standard_key: true, sealed_tokens: true };
+    let rules =
+        StoreRules { unique_names: false, keep_standard_key: true, recoverable_tokens: true };
     Ok(Store::builder(catalogue, [Prefix::new("ricloud")?])
         .rules(rules)
-        .sealing_keys(SealingKeys::new(1, place.secret("sealing")?)?)
+        .recovery_keys(RecoveryKeys::new(1, place.secret("sealing")?)?)
         .clock(clock))
 }
 
@@ -64,7 +65,7 @@ pub(crate) fn store(place: &Place, clock: Arc<dyn Clock>) -> Outcome<StoreBuilde
 pub(crate) fn routes(store: Arc<dyn KeyStore>) -> Result<Router, Invalid> {
     let layer = KeyLayer::new(Verifier::new(Arc::clone(&store)))
         .credentials(Credentials::scheme("Token")?)
-        .answer_by(faults::refused);
+        .error_response(faults::refused);
     let reading = Router::new()
         .route("/key", get(keys::current))
         .route("/keys", get(keys::list))

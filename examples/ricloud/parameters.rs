@@ -3,7 +3,7 @@
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use keyhasp::{ExternalId, Kind, State};
+use keyhasp::{Kind, NumericId, State};
 use serde_json::{Map, Value, json};
 
 use super::configs;
@@ -94,7 +94,7 @@ pub(crate) fn settings(body: JsonBody) -> Result<Value, Fault> {
     Ok(patch.into())
 }
 
-/// Whether a rotation is to end the earlier tokens at once.
+/// Whether a rotation is to end the previous tokens at once.
 pub(crate) fn force(body: JsonBody) -> Result<bool, Fault> {
     let mut parameters = Parameters::of_body(body)?;
     let force = parameters.take("force", "This must be true or false.", Value::as_bool);
@@ -106,8 +106,8 @@ pub(crate) fn force(body: JsonBody) -> Result<bool, Fault> {
 #[derive(Debug)]
 pub(crate) struct Listing {
     pub(crate) limit: usize,
-    pub(crate) after: Option<ExternalId>,
-    pub(crate) before: Option<ExternalId>,
+    pub(crate) after: Option<NumericId>,
+    pub(crate) before: Option<NumericId>,
     pub(crate) kind: Option<Kind>,
     pub(crate) state: Option<State>,
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use keyhasp::{ExternalId, Key, Timestamp, Token};
+use keyhasp::{Key, NumericId, Timestamp, Token};
 use serde_json::{Value, json};
 
 use super::faults::Fault;
@@ -11,7 +11,7 @@ use super::faults::Fault;
 pub(crate) fn key(key: &Key, token: &Token) -> Value {
     let own = |name| key.own_settings.get(name).cloned();
     json!({
-        "id": key.external_id,
+        "id": key.numeric_id,
         "resource": "key",
         "organisation": key.owner.as_str().parse::<u64>().ok(),
         "type": key.kind,
@@ -36,7 +36,7 @@ fn date(at: Timestamp) -> String {
 
 /// The number in the path. Whatever can't be one is nobody's, so it isn't found.
 #[derive(Debug)]
-pub(crate) struct Id(pub(crate) ExternalId);
+pub(crate) struct Id(pub(crate) NumericId);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Fault;
@@ -50,7 +50,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 }
 
 /// An id in decimal, as it is written: without sign, blanks or leading zeros.
-pub(crate) fn id(text: &str) -> Option<ExternalId> {
+pub(crate) fn id(text: &str) -> Option<NumericId> {
     let number = text.parse().ok().filter(|number: &u64| number.to_string() == text);
-    number.and_then(|number| ExternalId::new(number).ok())
+    number.and_then(|number| NumericId::new(number).ok())
 }

@@ -1,6 +1,6 @@
 //! A key as this API shows it.
 
-use keyhasp::{Catalogue, ExternalId, Key, Timestamp};
+use keyhasp::{Catalogue, Key, NumericId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use super::{name, permissions};
 /// The model `ApiKey`. The token is in none: it is shown once, where it is made.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ApiKey {
-    pub(crate) id: ExternalId,
+    pub(crate) id: NumericId,
     name: String,
     tenant_id: TenantId,
     tenant_name: String,
@@ -24,7 +24,7 @@ impl ApiKey {
     pub(crate) fn of(key: &Key, catalogue: &Catalogue) -> Option<Self> {
         let tenant_name = key.settings.get(NAME).and_then(Value::as_str).unwrap_or_default();
         Some(Self {
-            id: key.external_id?,
+            id: key.numeric_id?,
             name: name::of(key),
             tenant_id: TenantId::of(&key.owner)?,
             tenant_name: tenant_name.to_owned(),

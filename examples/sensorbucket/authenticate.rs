@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use keyhasp::integrations::http::{Credentials, Presented, Refused};
 use keyhasp::token::Inspection;
-use keyhasp::{Grant, Refusal, State as KeyState, Unfit};
+use keyhasp::{RejectReason, State as KeyState, VerifiedKey, VerifyError};
 use serde::Serialize;
 use serde_json::json;
 
@@ -34,22 +34,25 @@ pub(crate) async fn authenticate_api_key(
     let credentials = Credentials::bearer();
     let token = match credentials.find(&headers) {
         Presented::Token(token) if !token.is_empty() => token,
-        Presented::Doubled => return Err(Problem::INVALID_INPUT),
+        Presented::Multiple => return Err(Problem::INVALID_INPUT),
         _ => return Err(Problem::NO_AUTHORIZATION),
     };
     let refused = (StatusCode::UNAUTHORIZED, Json(json!({}))).into_response();
     match service.verifier.verify(token) {
-        Ok(grant) => {
-            let extra = service.extra(&grant).ok_or(Problem::INTERNAL)?;
+        Ok(verified) => {
+            let extra = service.extra(&verified).ok_or(Problem::INTERNAL)?;
             Ok(Json(json!({ "extra": extra })).into_response())
         }
-        Err(Refusal::Unavailable(_)) => Err(Problem::INTERNAL),
+        Err(VerifyError::Unavailable(_)) => Err(Problem::INTERNAL),
         // A good key, which may just not now: a gateway mustn't take it for a bad one.
-        Err(refusal @ (Refusal::RateLimited(_) | Refusal::QuotaExhausted { .. })) => {
+        Err(
+            refusal @ (VerifyError::Rejected(RejectReason::RateLimited(_))
+            | VerifyError::Rejected(RejectReason::QuotaExhausted { .. })),
+        ) => {
             let refused = Refused::new(refusal.into(), &credentials).at(service.now());
             Ok(Problem::of_refused(&refused).into_response())
         }
-        Err(Refusal::Unfit(Unfit::Expired)) => {
+        Err(VerifyError::Rejected(RejectReason::Expired)) => {
             if let Inspection::WellFormed { id, .. } = service.verifier.inspect(token)
                 && let Ok(key) = service.keys.get(id).await
                 && key.state == KeyState::Expired
@@ -66,11 +69,11 @@ pub(crate) async fn authenticate_api_key(
 }
 
 impl Service {
-    fn extra(&self, grant: &Grant) -> Option<Extra> {
+    fn extra(&self, verified: &VerifiedKey) -> Option<Extra> {
         Some(Extra {
-            exp: grant.ends_at().map(|end| end.as_millis() / 1_000),
-            perms: permissions::names(self.verifier.catalogue(), grant.permissions()),
-            tid: TenantId::of(grant.owner())?,
+            exp: verified.ends_at().map(|end| end.as_millis() / 1_000),
+            perms: permissions::names(self.verifier.catalogue(), verified.permissions()),
+            tid: TenantId::of(verified.owner_id())?,
         })
     }
 }

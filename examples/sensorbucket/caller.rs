@@ -51,11 +51,11 @@ impl FromRequestParts<Arc<Service>> for Caller {
         parts: &mut Parts,
         service: &Arc<Service>,
     ) -> Result<Self, Problem> {
-        let Some(grant) = Authenticated::of(&parts.extensions)?.grant().copied() else {
+        let Some(verified) = Authenticated::of(&parts.extensions)?.verified_key().copied() else {
             let manages = parts.extensions.get::<Manages>().map_or_else(Vec::new, |m| m.0.clone());
             return Ok(Self { name: "a session".into(), manages });
         };
-        match service.keys.get(grant.key()).await {
+        match service.keys.get(verified.key_id()).await {
             Ok(key) => Ok(Self::by_key(&key)),
             // It was there a moment ago.
             Err(Error::NotFound(Resource::Key)) => Err(Problem::UNAUTHORIZED),

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use keyhasp::key::Expiry;
-use keyhasp::{Access, Catalogue, CreateKey, ExternalIdWish, Timestamp};
+use keyhasp::{Access, Catalogue, CreateKey, NumericIdChoice, Timestamp};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -97,7 +97,7 @@ impl CreateApiKey {
 
     fn into_request(self) -> Result<CreateKey, Problem> {
         let request = CreateKey::new(Access::limited(self.permissions)?);
-        let request = name::name(request.external_id(ExternalIdWish::Next), self.name)?;
+        let request = name::name(request.numeric_id(NumericIdChoice::Next), self.name)?;
         Ok(match self.expiration_date {
             Some(end) => request.expires(Expiry::At(end)),
             None => request,

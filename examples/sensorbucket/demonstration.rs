@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyhasp::{Access, AdminKeys, CreateKey, CreateOwner, Error, ExternalIdWish, KeyStore, Token};
+use keyhasp::{Access, AdminKeys, CreateKey, CreateOwner, Error, KeyStore, NumericIdChoice, Token};
 use serde_json::json;
 
 use super::shared::Outcome;
@@ -40,7 +40,7 @@ fn tenant(
     first_key: Option<CreateKey>,
 ) -> Outcome<Option<Token>> {
     let request = first_key.map_or_else(CreateOwner::without_key, |key| {
-        CreateOwner::with_key(key.external_id(ExternalIdWish::Next))
+        CreateOwner::with_key(key.numeric_id(NumericIdChoice::Next))
     });
     // SensorBucket knows no greatest number of keys.
     let request = request.defaults(json!({ NAME: name })).max_keys(u32::MAX);

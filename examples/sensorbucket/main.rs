@@ -16,7 +16,7 @@
 //! | --- | --- |
 //! | tenant | owner; its name is a default setting |
 //! | archived tenant | suspended owner |
-//! | API key, its number | key, its external id |
+//! | API key, its number | key, its numeric id |
 //! | name, one of its kind in a tenant | name, and the rule `unique_names` |
 //! | the tenants whose keys a key may manage | a setting of the key; its own tenant without it |
 //! | 15 permissions | the catalogue, under the same names |

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use keyhasp::integrations::tokio::AsyncKeys;
-use keyhasp::store::{Administrating, Owning, Resource, StoreBuilder};
+use keyhasp::store::{AsAdmin, AsOwner, Resource, StoreBuilder};
 use keyhasp::{
-    AdminKeys, Clock, Error, ExternalId, Invalid, Key, KeyLayer, KeyStore, OwnerKeys, Prefix,
-    State, Store, StoreRules, Timestamp, Verifier,
+    AdminKeys, Clock, Error, Invalid, Key, KeyLayer, KeyStore, NumericId, OwnerKeys, Prefix, State,
+    Store, StoreRules, Timestamp, Verifier,
 };
 
 use super::caller::Caller;
@@ -20,7 +20,7 @@ use super::tenant::TenantId;
 pub(crate) struct Service {
     store: Arc<dyn KeyStore>,
     /// Reaches every tenant: a handler asks first whether its caller does.
-    pub(crate) keys: AsyncKeys<Administrating>,
+    pub(crate) keys: AsyncKeys<AsAdmin>,
     pub(crate) verifier: Verifier,
     sessions: Arc<Sessions>,
     clock: Arc<dyn Clock>,
@@ -55,7 +55,7 @@ impl Service {
         KeyLayer::new(self.verifier.clone())
             .clock(Arc::clone(&self.clock))
             .session(move |parts| sessions.find(&parts.headers))
-            .answer_by(Problem::of_refused)
+            .error_response(Problem::of_refused)
             .unavailable_is_500()
     }
 
@@ -69,14 +69,14 @@ impl Service {
         &self,
         tenant: TenantId,
         caller: &Caller,
-    ) -> Result<AsyncKeys<Owning>, Problem> {
+    ) -> Result<AsyncKeys<AsOwner>, Problem> {
         let store = Arc::clone(&self.store);
         Ok(OwnerKeys::new(store, tenant.owner()?, caller.name())?.into())
     }
 
     /// The key of this number; none if it is revoked, or not the caller's to manage.
     pub(crate) async fn find(&self, caller: &Caller, number: i64) -> Result<Option<Key>, Problem> {
-        let Some(id) = u64::try_from(number).ok().and_then(|id| ExternalId::new(id).ok()) else {
+        let Some(id) = u64::try_from(number).ok().and_then(|id| NumericId::new(id).ok()) else {
             return Ok(None);
         };
         match self.keys.find(id).await {
@@ -102,9 +102,9 @@ impl Service {
     ///
     /// It is refused either way: if this fails, it is done when the key is met again.
     pub(crate) async fn remove_expired(&self, key: &Key) {
-        if let Ok(keys) = self.keys.because("expired") {
+        if let Ok(keys) = self.keys.with_reason("expired") {
             // A key that was prolonged meanwhile has another version.
-            let _ = keys.expecting(key.version).revoke(key.id).await;
+            let _ = keys.if_version(key.version).revoke(key.id).await;
         }
     }
 }

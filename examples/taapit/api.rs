@@ -35,7 +35,7 @@ pub(crate) fn routes(store: Arc<dyn KeyStore>, peer: PeerAddress) -> Result<Rout
     let rate =
         RateHeaders::named("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")?;
     let layer = KeyLayer::new(Verifier::new(Arc::clone(&store)))
-        .answer_by(refused)
+        .error_response(refused)
         .peer_address(peer)
         .rate_headers(rate);
     let manages = layer.require([MANAGE_KEYS])?;

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use keyhasp::key::Networks;
-use keyhasp::store::Delegating;
+use keyhasp::store::AsDelegate;
 use keyhasp::{
     AsyncKeys, Authenticated, DelegatedKeys, Error, Invalid, Key, KeyId, ListKeys, Network,
     SetLimits, State as KeyState, Timestamp, UpdateKey,
@@ -30,7 +30,7 @@ pub(crate) async fn list(State(site): State<Site>, caller: Authenticated, asked:
 
 /// `GET /api-keys/validate`
 pub(crate) async fn validate(State(site): State<Site>, caller: Authenticated) -> Answer {
-    let own = caller.grant().ok_or_else(Problem::unauthorized)?.key();
+    let own = caller.verified_key().ok_or_else(Problem::unauthorized)?.key_id();
     let key = handle(&site, &caller)?.get(own).await.map_err(|error| match error {
         Error::NotFound(_) => Problem::unauthorized(),
         other => other.into(),
@@ -80,10 +80,10 @@ fn named(id: Result<Path<String>, PathRejection>) -> Result<KeyId, Problem> {
 
 /// Acts with the caller's key, so each call looks whether that is still good, and reaches its own
 /// user's keys only.
-fn handle(site: &Site, caller: &Authenticated) -> Result<AsyncKeys<Delegating>, Problem> {
-    let grant = caller.grant().ok_or_else(Problem::unauthorized)?;
-    let actor = format!("api key {}", shown_id(grant.key()));
-    DelegatedKeys::new(site.store.clone(), grant, actor)
+fn handle(site: &Site, caller: &Authenticated) -> Result<AsyncKeys<AsDelegate>, Problem> {
+    let verified = caller.verified_key().ok_or_else(Problem::unauthorized)?;
+    let actor = format!("api key {}", shown_id(verified.key_id()));
+    DelegatedKeys::new(site.store.clone(), verified, actor)
         .map(AsyncKeys::from)
         .map_err(|invalid| Error::from(invalid).into())
 }

@@ -5,7 +5,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use keyhasp::integrations::http::{Refused, Why};
-use keyhasp::{Denied, Error};
+use keyhasp::{Error, ForbiddenReason, RejectReason, VerifyError};
 use serde_json::{Value, json};
 
 use super::shared::BodyFault;
@@ -70,19 +70,22 @@ impl Problem {
 /// The layer's refusals in this API's shape; status and headers stay those of RFC 6750.
 pub(crate) fn refused(refused: &Refused<'_>) -> Response<String> {
     let problem = match refused.why() {
-        Why::Missing | Why::NotYet(_) | Why::Unfit(_) | Why::Unrecognized => {
-            Problem::unauthorized()
-        }
-        Why::AddressMissing | Why::AddressRefused => {
-            Problem::forbidden("address_not_allowed", NOT_FROM_HERE)
-        }
-        Why::RateLimited(_) => Problem::new(refused.status(), "rate_limited", TOO_MANY),
-        Why::QuotaExhausted { .. } => {
-            Problem::new(refused.status(), "quota_exhausted", refused.detail())
-        }
+        Why::Missing | Why::Verify(VerifyError::Unrecognized) => Problem::unauthorized(),
         Why::Permission(scope) => Problem::lacking(scope),
         Why::ReadOnly => Problem::forbidden("read_only_key", READS_ONLY),
-        Why::Unavailable(_) => Problem::unavailable(),
+        Why::Verify(VerifyError::Unavailable(_)) => Problem::unavailable(),
+        Why::Verify(VerifyError::Rejected(reason)) => match reason {
+            RejectReason::AddressMissing | RejectReason::AddressRejected => {
+                Problem::forbidden("address_not_allowed", NOT_FROM_HERE)
+            }
+            RejectReason::RateLimited(_) => {
+                Problem::new(refused.status(), "rate_limited", TOO_MANY)
+            }
+            RejectReason::QuotaExhausted { .. } => {
+                Problem::new(refused.status(), "quota_exhausted", refused.detail())
+            }
+            _ => Problem::unauthorized(),
+        },
         _ => Problem::new(refused.status(), "invalid_request", refused.detail()),
     };
     refused.json(&problem.json())
@@ -94,10 +97,10 @@ impl From<Error> for Problem {
         match error {
             Error::NotFound(_) => Self::not_found(),
             // The key was switched off since, or limited to a later time.
-            Error::Denied(Denied::ActingKeyUnfit(_) | Denied::ActingKeyNotYet) => {
-                Self::unauthorized()
-            }
-            Error::Denied(denied) => Self::forbidden("permission_denied", denied.to_string()),
+            Error::Forbidden(
+                ForbiddenReason::ActingKeyRejected(_) | ForbiddenReason::ActingKeyNotYet,
+            ) => Self::unauthorized(),
+            Error::Forbidden(denied) => Self::forbidden("permission_denied", denied.to_string()),
             Error::Invalid(invalid) => Self::parameter(invalid.to_string()),
             Error::Conflict { .. }
             | Error::LastStandardKey

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Applied, BackendError, Change, KeyCounts, Precondition, Rejection, Transaction, UsageOf, Write,
+    Applied, BackendError, Change, KeyCounts, Precondition, Rejection, Transaction, UsageSubject,
+    Write,
 };
 use crate::event::Event;
-use crate::id::{ExternalId, KeyId, OwnerId, Version};
-use crate::key::{Header, KeyRecord, Kind, OwnerRecord, PrefixNumber, Usage};
+use crate::id::{KeyId, NumericId, OwnerId, Version};
+use crate::key::{KeyRecord, Kind, OwnerRecord, PrefixNumber, StoreMetadata, Usage};
 
 /// Applies one change, or refuses it having written nothing.
 ///
@@ -25,7 +26,7 @@ pub fn apply(
         Err(rejection) => return Ok(Err(rejection)),
     };
     let checks =
-        [Plan::check_names, Plan::check_counts, Plan::assign_external_ids, Plan::check_rules];
+        [Plan::check_names, Plan::check_counts, Plan::assign_numeric_ids, Plan::check_rules];
     for check in checks {
         if let Err(rejection) = check(&mut plan, tx)? {
             return Ok(Err(rejection));
@@ -38,13 +39,13 @@ type Checked<T = ()> = Result<Result<T, Rejection>, BackendError>;
 
 /// What a change does to each record that it names.
 struct Plan {
-    header: Header,
-    new_header: Option<Header>,
+    metadata: StoreMetadata,
+    new_metadata: Option<StoreMetadata>,
     owners: BTreeMap<OwnerId, Replaced<OwnerRecord>>,
     keys: BTreeMap<KeyId, Replaced<KeyRecord>>,
-    /// Keys whose external id is to be assigned, in order.
+    /// Keys whose numeric id is to be assigned, in order.
     wishes: Vec<KeyId>,
-    assigned: Vec<ExternalId>,
+    assigned: Vec<NumericId>,
     /// What was used of keys, with what is told of them now.
     told: BTreeMap<KeyId, Usage>,
 }
@@ -58,10 +59,10 @@ impl Plan {
     /// Reads what the change touches; checks versions and preconditions. Who tells something of a key
     /// names its version, so that nothing is kept of one that is gone.
     fn read(tx: &mut dyn Transaction, change: &Change) -> Checked<Self> {
-        let header = tx.header()?;
+        let metadata = tx.metadata()?;
         let mut plan = Self {
-            header,
-            new_header: None,
+            metadata,
+            new_metadata: None,
             owners: BTreeMap::new(),
             keys: BTreeMap::new(),
             wishes: Vec::new(),
@@ -70,7 +71,7 @@ impl Plan {
         };
         for precondition in &change.preconditions {
             let (expected, found) = match precondition {
-                Precondition::Header(version) => (*version, Some(plan.header.version)),
+                Precondition::StoreMetadata(version) => (*version, Some(plan.metadata.version)),
                 Precondition::Key(id, version) => (*version, tx.key(*id)?.map(|key| key.version)),
                 Precondition::LiveKeys(id, expected) => {
                     if tx.key_counts(id)?.live == *expected {
@@ -103,7 +104,7 @@ impl Plan {
                 if tx.key(id)?.is_some() || self.keys.contains_key(&id) {
                     return Ok(Err(Rejection::KeyExists(id)));
                 }
-                if create.next_external_id {
+                if create.next_numeric_id {
                     self.wishes.push(id);
                 }
                 let after = Some(create.record.clone());
@@ -124,22 +125,22 @@ impl Plan {
                 self.take_owner(tx, owner.id, before(owner.version), Some(owner))
             }
             Write::RemoveOwner(id, version) => self.take_owner(tx, *id, *version, None),
-            Write::ReplaceHeader(header) => {
-                let (expected, found) = (before(header.version), self.header.version);
+            Write::ReplaceMetadata(metadata) => {
+                let (expected, found) = (before(metadata.version), self.metadata.version);
                 if found != expected {
-                    let of = Precondition::Header(expected);
+                    let of = Precondition::StoreMetadata(expected);
                     return Ok(Err(Rejection::Conflict { expected, found: Some(found), of }));
                 }
-                self.new_header = Some((**header).clone());
+                self.new_metadata = Some((**metadata).clone());
                 Ok(Ok(()))
             }
-            Write::Tell(id, tiding) => {
+            Write::RecordAlert(id, alert) => {
                 let mut usage = match self.told.get(id) {
                     Some(usage) => *usage,
-                    None => tx.usage(&UsageOf::Key(*id))?.unwrap_or_default(),
+                    None => tx.usage(&UsageSubject::Key(*id))?.unwrap_or_default(),
                 };
-                if !usage.told.note(*tiding) {
-                    return Ok(Err(Rejection::ToldBefore(*id)));
+                if !usage.told.note(*alert) {
+                    return Ok(Err(Rejection::AlreadyAlerted(*id)));
                 }
                 self.told.insert(*id, usage);
                 Ok(Ok(()))
@@ -195,7 +196,7 @@ impl Plan {
 
     /// No two unrevoked keys of an owner have one name, if the store says so.
     fn check_names(&mut self, tx: &mut dyn Transaction) -> Checked {
-        if !self.header.rules.unique_names {
+        if !self.metadata.rules.unique_names {
             return Ok(Ok(()));
         }
         let mut taken = BTreeMap::new();
@@ -241,33 +242,33 @@ impl Plan {
             if after.live > before.live && after.live > owner.max_keys.into() {
                 return Ok(Err(Rejection::TooManyKeys { limit: owner.max_keys }));
             }
-            if self.header.rules.keep_standard_key && after.live_standard == 0 {
+            if self.metadata.rules.keep_standard_key && after.live_standard == 0 {
                 return Ok(Err(Rejection::LastStandardKey));
             }
         }
         Ok(Ok(()))
     }
 
-    /// External ids are used once, for ever.
-    fn assign_external_ids(&mut self, tx: &mut dyn Transaction) -> Checked {
-        let mut greatest = tx.greatest_external_id()?;
+    /// Numeric ids are used once, for ever.
+    fn assign_numeric_ids(&mut self, tx: &mut dyn Transaction) -> Checked {
+        let mut greatest = tx.greatest_numeric_id()?;
         let mut used = Vec::new();
         for key in self.keys.values().filter(|key| key.before.is_none()) {
-            let Some(id) = key.after.as_ref().and_then(|key| key.external_id) else { continue };
-            if used.contains(&id) || tx.external_id_used(id)? {
-                return Ok(Err(Rejection::ExternalIdTaken(id)));
+            let Some(id) = key.after.as_ref().and_then(|key| key.numeric_id) else { continue };
+            if used.contains(&id) || tx.numeric_id_used(id)? {
+                return Ok(Err(Rejection::NumericIdTaken(id)));
             }
             used.push(id);
             greatest = greatest.max(id.get());
         }
         for wish in &self.wishes {
-            let Ok(id) = ExternalId::new(greatest + 1) else {
-                return Ok(Err(Rejection::ExternalIdsExhausted));
+            let Ok(id) = NumericId::new(greatest + 1) else {
+                return Ok(Err(Rejection::NumericIdsExhausted));
             };
             greatest = id.get();
             self.assigned.push(id);
             if let Some(key) = self.keys.get_mut(wish).and_then(|key| key.after.as_mut()) {
-                key.external_id = Some(id);
+                key.numeric_id = Some(id);
             }
         }
         Ok(Ok(()))
@@ -275,11 +276,9 @@ impl Plan {
 
     /// New rules of the store must fit the data.
     fn check_rules(&mut self, tx: &mut dyn Transaction) -> Checked {
-        let Some(new) = self
-            .new_header
-            .as_ref()
-            .filter(|new| new.rules != self.header.rules || new.prefixes != self.header.prefixes)
-        else {
+        let Some(new) = self.new_metadata.as_ref().filter(|new| {
+            new.rules != self.metadata.rules || new.prefixes != self.metadata.prefixes
+        }) else {
             return Ok(Ok(()));
         };
         let is_accepted = |number: PrefixNumber| {
@@ -300,8 +299,8 @@ impl Plan {
             standard.insert(owner.id, false);
         }
         let mut judge = |key: &KeyRecord| {
-            if key.seal.is_some() && !new.rules.sealed_tokens {
-                forbidden = forbidden.max(Some("sealed_tokens"));
+            if key.seal.is_some() && !new.rules.recoverable_tokens {
+                forbidden = forbidden.max(Some("recoverable_tokens"));
             }
             if !key.is_live() {
                 return;
@@ -335,8 +334,8 @@ impl Plan {
     }
 
     fn write(self, tx: &mut dyn Transaction, change: &Change) -> Result<Applied, BackendError> {
-        if let Some(header) = &self.new_header {
-            tx.put_header(header)?;
+        if let Some(metadata) = &self.new_metadata {
+            tx.put_metadata(metadata)?;
         }
         // Created owners before their keys, removed owners after them.
         let (stay, go): (Vec<_>, Vec<_>) =
@@ -347,17 +346,17 @@ impl Plan {
         for (id, key) in &self.keys {
             tx.put_key(key.before.as_ref(), key.after.as_ref())?;
             if key.after.is_none() {
-                tx.put_usage(&UsageOf::Key(*id), None)?;
+                tx.put_usage(&UsageSubject::Key(*id), None)?;
             }
         }
         for owner in go {
             tx.put_owner(owner.before.as_ref(), owner.after.as_ref())?;
             if let Some(gone) = &owner.before {
-                tx.put_usage(&UsageOf::Owner(gone.id), None)?;
+                tx.put_usage(&UsageSubject::Owner(gone.id), None)?;
             }
         }
         for (id, usage) in &self.told {
-            tx.put_usage(&UsageOf::Key(*id), Some(usage))?;
+            tx.put_usage(&UsageSubject::Key(*id), Some(usage))?;
         }
         let first_event = tx.last_event()? + 1;
         let mut sequence = first_event;
@@ -365,7 +364,7 @@ impl Plan {
             tx.append_event(&Event { sequence, draft: operation.event.clone() })?;
             sequence += 1;
         }
-        Ok(Applied { first_event, last_event: sequence - 1, external_ids: self.assigned })
+        Ok(Applied { first_event, last_event: sequence - 1, numeric_ids: self.assigned })
     }
 }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::event::EventDraft;
-use crate::id::{ExternalId, KeyId, OwnerId, Version};
-use crate::key::{Header, KeyRecord, OwnerRecord, Tiding};
+use crate::id::{KeyId, NumericId, OwnerId, Version};
+use crate::key::{Alert, KeyRecord, OwnerRecord, StoreMetadata};
 
 /// A set of records to write, each with its event, and what must hold for it.
 ///
@@ -30,7 +30,7 @@ pub struct Operation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Precondition {
     /// Of the store itself.
-    Header(Version),
+    StoreMetadata(Version),
     /// Of a key.
     Key(KeyId, Version),
     /// Not a version: how many unrevoked keys an owner has. Who writes to all of them says so, and
@@ -54,23 +54,23 @@ pub enum Write {
     /// An owner is removed; none of its keys may be left.
     RemoveOwner(OwnerId, Version),
     /// The store's own record.
-    ReplaceHeader(Box<Header>),
+    ReplaceMetadata(Box<StoreMetadata>),
     /// A key that exists.
     ReplaceKey(Box<KeyRecord>),
     /// An owner that exists.
     ReplaceOwner(Box<OwnerRecord>),
     /// Nothing but that the event tells this of a key; beside the key's usage it is kept that it
     /// was told.
-    Tell(KeyId, Tiding),
+    RecordAlert(KeyId, Alert),
 }
 
 /// A key to be created.
 #[derive(Clone, Debug)]
 pub struct WriteKey {
-    /// The record; it may carry an external id.
+    /// The record; it may carry an numeric id.
     pub record: KeyRecord,
-    /// Whether the backend assigns the external id: one more than the greatest ever used.
-    pub next_external_id: bool,
+    /// Whether the backend assigns the numeric id: one more than the greatest ever used.
+    pub next_numeric_id: bool,
 }
 
 /// What came of a change that took effect.
@@ -80,8 +80,8 @@ pub struct Applied {
     pub first_event: u64,
     /// The number of its last event.
     pub last_event: u64,
-    /// The external ids that were assigned, in the order of the creations that asked for one.
-    pub external_ids: Vec<ExternalId>,
+    /// The numeric ids that were assigned, in the order of the creations that asked for one.
+    pub numeric_ids: Vec<NumericId>,
 }
 
 /// Why a change was refused; nothing of it took effect.
@@ -102,10 +102,10 @@ pub enum Rejection {
         /// The rule, by its name.
         rule: &'static str,
     },
-    /// The external id was used before.
-    ExternalIdTaken(ExternalId),
-    /// No external id is left after the greatest one used.
-    ExternalIdsExhausted,
+    /// The numeric id was used before.
+    NumericIdTaken(NumericId),
+    /// No numeric id is left after the greatest one used.
+    NumericIdsExhausted,
     /// A key of this id exists.
     KeyExists(KeyId),
     /// The owner has got or lost unrevoked keys meanwhile.
@@ -121,7 +121,7 @@ pub enum Rejection {
     /// The owner of a key doesn't exist.
     OwnerMissing,
     /// The event was written before.
-    ToldBefore(KeyId),
+    AlreadyAlerted(KeyId),
     /// The owner would have too many unrevoked keys.
     TooManyKeys {
         /// How many it may have.
@@ -161,8 +161,8 @@ impl fmt::Display for Rejection {
                 write!(f, "version {expected} was expected, the record exists no more")
             }
             Self::DataForbid { rule } => write!(f, "the data forbid this change of `{rule}`"),
-            Self::ExternalIdTaken(id) => write!(f, "external id {id} was used before"),
-            Self::ExternalIdsExhausted => f.write_str("no external id is left"),
+            Self::NumericIdTaken(id) => write!(f, "numeric id {id} was used before"),
+            Self::NumericIdsExhausted => f.write_str("no numeric id is left"),
             Self::KeyExists(id) => write!(f, "key {id} exists"),
             Self::KeysChanged => f.write_str("the owner's keys have changed meanwhile"),
             Self::LastStandardKey => f.write_str("the owner's last standard key must stay"),
@@ -170,7 +170,7 @@ impl fmt::Display for Rejection {
             Self::OwnerExists => f.write_str("the owner already exists"),
             Self::OwnerHasKeys => f.write_str("the owner still has keys"),
             Self::OwnerMissing => f.write_str("the owner does not exist"),
-            Self::ToldBefore(key) => write!(f, "this was told of key {key} before"),
+            Self::AlreadyAlerted(key) => write!(f, "this was told of key {key} before"),
             Self::TooManyKeys { limit } => {
                 write!(f, "the owner may have at most {limit} unrevoked keys")
             }

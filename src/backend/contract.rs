@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use super::{
     Applied, BackendError, Change, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery,
-    OwnerPage, OwnerPageQuery, Rejection, Scanned, UsageChange, UsageOf, UsageOutcome,
+    OwnerPage, OwnerPageQuery, Rejection, Scanned, UsageChange, UsageOutcome, UsageSubject,
 };
 use crate::clock::Timestamp;
-use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
+use crate::id::{KeyId, NumericId, OwnerId};
+use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
 
 /// Whether this process alone has the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
     /// No other process can open it.
     Exclusive,
-    /// Others may have it open; what they commit is in force here within `bound`.
+    /// Others may have it open; what they commit is in force here within `max_staleness`.
     Shared {
         /// How old what this process knows may be.
-        bound: Duration,
+        max_staleness: Duration,
     },
 }
 
@@ -39,7 +39,7 @@ pub type CommitOutcome = Vec<Result<Applied, Rejection>>;
 /// **Rules** (`rule_*`). What a change must satisfy is decided inside the commit, against the
 /// state that the commit replaces, by [`apply`](super::apply()) or by the same rules: creations
 /// find nothing in their place, replacements find the version before theirs, preconditions hold,
-/// names and external ids are unique, the guards of the store's rules hold.
+/// names and numeric ids are unique, the guards of the store's rules hold.
 ///
 /// **Isolation and order** (`order_*`). Changes of a batch apply in order, later ones seeing
 /// earlier ones; concurrent commits behave as if one came after the other. Events are numbered
@@ -80,13 +80,13 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`BackendError`]; nothing happened.
-    fn open_header(&self, initial: &Header) -> Result<Header, BackendError>;
+    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError>;
 
     /// Reads the store's own record.
     ///
     /// # Errors
     /// [`BackendError`], also when there is none.
-    fn header(&self) -> Result<Header, BackendError>;
+    fn metadata(&self) -> Result<StoreMetadata, BackendError>;
 
     /// Shows what the index needs of all owners, then of all keys, and returns the number of the
     /// last event before the scan began. Events after that number may or may not be reflected.
@@ -123,11 +123,11 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// [`BackendError`].
     fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, BackendError>;
 
-    /// Loads a key by its external id.
+    /// Loads a key by its numeric id.
     ///
     /// # Errors
     /// [`BackendError`].
-    fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, BackendError>;
+    fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError>;
 
     /// Commits changes in one durable step, in order, each whole or refused with its own reason.
     ///
@@ -187,13 +187,13 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`BackendError`]; unless it is of unknown outcome, nothing of the batch happened.
-    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError>;
+    fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError>;
 
     /// What was used of each of these, in their order; nothing of what isn't there.
     ///
     /// # Errors
     /// [`BackendError`].
-    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError>;
+    fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError>;
 
     /// After an error of unknown outcome: makes the database usable again, and what it can read
     /// durable.

@@ -8,14 +8,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
-    Announcer, Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage,
+    Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome, EventPage,
     EventQuery, KeyCounts, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned,
-    Sharing, Transaction, UsageChange, UsageOf, UsageOutcome, apply, apply_usage,
+    Sharing, Transaction, UsageChange, UsageOutcome, UsageSubject, apply, apply_usage,
 };
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyName, KeyRecord, OwnerRecord, Usage};
+use crate::id::{KeyId, NumericId, OwnerId};
+use crate::key::{KeyName, KeyRecord, OwnerRecord, StoreMetadata, Usage};
 
 const NAME: &str = "memory";
 
@@ -23,19 +23,19 @@ const NAME: &str = "memory";
 #[derive(Default)]
 pub struct Memory {
     data: Mutex<Option<Data>>,
-    announcer: Announcer,
+    announcer: ChangeNotifier,
 }
 
 #[derive(Default)]
 struct Data {
-    header: Option<Header>,
+    metadata: Option<StoreMetadata>,
     owners: BTreeMap<OwnerId, OwnerRecord>,
     keys: BTreeMap<KeyId, KeyRecord>,
     by_owner: BTreeMap<OwnerId, BTreeSet<KeyId>>,
     /// Kept for ever, also after the key is purged.
-    external_ids: BTreeMap<ExternalId, KeyId>,
+    numeric_ids: BTreeMap<NumericId, KeyId>,
     events: BTreeMap<u64, Event>,
-    usage: BTreeMap<UsageOf, Usage>,
+    usage: BTreeMap<UsageSubject, Usage>,
 }
 
 impl fmt::Debug for Memory {
@@ -49,7 +49,7 @@ impl Memory {
     /// An empty one.
     #[must_use]
     pub fn new() -> Self {
-        Self { data: Mutex::new(Some(Data::default())), announcer: Announcer::default() }
+        Self { data: Mutex::new(Some(Data::default())), announcer: ChangeNotifier::default() }
     }
 
     fn with<T>(
@@ -77,12 +77,12 @@ impl Backend for Memory {
         Sharing::Exclusive
     }
 
-    fn open_header(&self, initial: &Header) -> Result<Header, BackendError> {
-        self.with("open", |data| Ok(data.header.get_or_insert_with(|| initial.clone()).clone()))
+    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
+        self.with("open", |data| Ok(data.metadata.get_or_insert_with(|| initial.clone()).clone()))
     }
 
-    fn header(&self) -> Result<Header, BackendError> {
-        self.with("read header", Data::header)
+    fn metadata(&self) -> Result<StoreMetadata, BackendError> {
+        self.with("read metadata", Data::metadata)
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
@@ -119,9 +119,9 @@ impl Backend for Memory {
         self.with("read key", |data| data.key(id))
     }
 
-    fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, BackendError> {
+    fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError> {
         self.with("read key", |data| {
-            Ok(data.external_ids.get(&id).and_then(|key| data.keys.get(key)).cloned())
+            Ok(data.numeric_ids.get(&id).and_then(|key| data.keys.get(key)).cloned())
         })
     }
 
@@ -243,12 +243,12 @@ impl Backend for Memory {
         self.with("wait", |_| Ok(last))
     }
 
-    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+    fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
         // As with commits, nothing fails halfway.
         self.with("take in usage", |data| apply_usage(data, batch))
     }
 
-    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+    fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
         self.with("read usage", |data| {
             let each = of.iter().map(|of| data.usage.get(of).copied().unwrap_or_default());
             Ok(each.collect())
@@ -274,9 +274,9 @@ impl Data {
 }
 
 impl Transaction for Data {
-    fn header(&mut self) -> Result<Header, BackendError> {
-        let missing = || BackendError::new(BackendErrorKind::NotADatabase, NAME, "read header");
-        self.header.clone().ok_or_else(missing)
+    fn metadata(&mut self) -> Result<StoreMetadata, BackendError> {
+        let missing = || BackendError::new(BackendErrorKind::NotADatabase, NAME, "read metadata");
+        self.metadata.clone().ok_or_else(missing)
     }
 
     fn owner(&mut self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
@@ -300,12 +300,12 @@ impl Transaction for Data {
         Ok(self.keys_of(owner).filter(named).map(|key| key.id).collect())
     }
 
-    fn external_id_used(&mut self, id: ExternalId) -> Result<bool, BackendError> {
-        Ok(self.external_ids.contains_key(&id))
+    fn numeric_id_used(&mut self, id: NumericId) -> Result<bool, BackendError> {
+        Ok(self.numeric_ids.contains_key(&id))
     }
 
-    fn greatest_external_id(&mut self) -> Result<u64, BackendError> {
-        Ok(self.external_ids.last_key_value().map_or(0, |(id, _)| id.get()))
+    fn greatest_numeric_id(&mut self) -> Result<u64, BackendError> {
+        Ok(self.numeric_ids.last_key_value().map_or(0, |(id, _)| id.get()))
     }
 
     fn last_event(&mut self) -> Result<u64, BackendError> {
@@ -322,8 +322,8 @@ impl Transaction for Data {
         Ok(())
     }
 
-    fn put_header(&mut self, header: &Header) -> Result<(), BackendError> {
-        self.header = Some(header.clone());
+    fn put_metadata(&mut self, metadata: &StoreMetadata) -> Result<(), BackendError> {
+        self.metadata = Some(metadata.clone());
         Ok(())
     }
 
@@ -357,8 +357,8 @@ impl Transaction for Data {
         }
         if let Some(after) = after {
             self.by_owner.entry(after.owner).or_default().insert(after.id);
-            if let Some(external_id) = after.external_id {
-                self.external_ids.insert(external_id, after.id);
+            if let Some(numeric_id) = after.numeric_id {
+                self.numeric_ids.insert(numeric_id, after.id);
             }
             self.keys.insert(after.id, after.clone());
         }
@@ -370,11 +370,11 @@ impl Transaction for Data {
         Ok(())
     }
 
-    fn usage(&mut self, of: &UsageOf) -> Result<Option<Usage>, BackendError> {
+    fn usage(&mut self, of: &UsageSubject) -> Result<Option<Usage>, BackendError> {
         Ok(self.usage.get(of).copied())
     }
 
-    fn put_usage(&mut self, of: &UsageOf, usage: Option<&Usage>) -> Result<(), BackendError> {
+    fn put_usage(&mut self, of: &UsageSubject, usage: Option<&Usage>) -> Result<(), BackendError> {
         match usage {
             Some(usage) => self.usage.insert(*of, *usage),
             None => self.usage.remove(of),

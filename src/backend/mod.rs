@@ -5,7 +5,6 @@
 //! used, which is kept beside the records. Code in this folder never sees a
 //! plaintext token.
 
-mod announce;
 mod apply;
 mod change;
 mod contract;
@@ -13,6 +12,7 @@ mod error;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod file_lock;
 mod memory;
+mod notifier;
 mod query;
 mod scan;
 #[cfg(feature = "sled")]
@@ -22,16 +22,16 @@ pub mod sqlite;
 mod transaction;
 mod usage;
 
-pub use announce::Announcer;
 pub use apply::apply;
 pub use change::{Applied, Change, Operation, Precondition, Rejection, Write, WriteKey};
 pub use contract::{Backend, CommitOutcome, Sharing};
 pub use error::{BackendError, BackendErrorKind};
 pub use memory::Memory;
+pub use notifier::ChangeNotifier;
 pub use query::{
     EventFilter, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage,
     OwnerPageQuery, StateSet,
 };
 pub use scan::{Scanned, ScannedKey, ScannedOwner};
 pub use transaction::{KeyCounts, Transaction};
-pub use usage::{UsageChange, UsageOf, UsageOutcome, apply_usage};
+pub use usage::{UsageChange, UsageOutcome, UsageSubject, apply_usage};

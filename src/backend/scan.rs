@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{
-    EarlierToken, KeyRecord, Kind, Limits, OwnerRecord, Standing, TokenRecord, tokens,
+    KeyRecord, Kind, Limits, OwnerRecord, PreviousToken, TokenRecord, ValidityInputs, tokens,
 };
 use crate::permission::Access;
 
@@ -24,11 +24,11 @@ pub struct ScannedOwner {
     /// Whether it is suspended.
     pub suspended: bool,
     /// What its standard keys may do at most.
-    pub ceiling: Access,
+    pub max_access: Access,
     /// What all its keys together may use.
     pub limits: Limits,
     /// Every token issued before this is superseded.
-    pub issue_mark: Option<Timestamp>,
+    pub tokens_valid_from: Option<Timestamp>,
 }
 
 /// What the index needs of a key.
@@ -55,13 +55,13 @@ pub struct ScannedKey {
     /// The token that counts.
     pub current: TokenRecord,
     /// The tokens before it, oldest first.
-    pub earlier: Vec<EarlierToken>,
+    pub previous: Vec<PreviousToken>,
 }
 
 impl ScannedKey {
     /// What decides on the key's state, as [`KeyRecord::standing`].
-    pub(crate) fn standing(&self) -> Standing {
-        Standing {
+    pub(crate) fn standing(&self) -> ValidityInputs {
+        ValidityInputs {
             suspended: false,
             revoked: self.revoked,
             blocked: self.blocked,
@@ -76,7 +76,7 @@ impl ScannedKey {
         &self,
         mark: Option<Timestamp>,
     ) -> impl Iterator<Item = (&TokenRecord, Option<Timestamp>)> {
-        tokens(&self.current, &self.earlier, mark)
+        tokens(&self.current, &self.previous, mark)
     }
 }
 
@@ -85,9 +85,9 @@ impl From<&OwnerRecord> for ScannedOwner {
         Self {
             id: owner.id,
             suspended: owner.suspended.is_some(),
-            ceiling: owner.ceiling.clone(),
+            max_access: owner.max_access.clone(),
             limits: owner.limits.clone(),
-            issue_mark: owner.issue_mark,
+            tokens_valid_from: owner.tokens_valid_from,
         }
     }
 }
@@ -105,7 +105,7 @@ impl From<&KeyRecord> for ScannedKey {
             blocked: key.blocked.is_some(),
             revoked: key.revoked.is_some(),
             current: key.current.clone(),
-            earlier: key.earlier.clone(),
+            previous: key.previous.clone(),
         }
     }
 }

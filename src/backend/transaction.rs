@@ -1,9 +1,9 @@
 //! What a backend shows and writes inside one commit, for the shared rules to decide on.
 
-use super::{BackendError, UsageOf};
+use super::{BackendError, UsageSubject};
 use crate::event::Event;
-use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyName, KeyRecord, Kind, OwnerRecord, Usage, Used};
+use crate::id::{KeyId, NumericId, OwnerId};
+use crate::key::{KeyName, KeyRecord, Kind, OwnerRecord, StoreMetadata, Usage, Used};
 
 /// How many keys an owner has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub trait Transaction {
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
-    fn header(&mut self) -> Result<Header, BackendError>;
+    fn metadata(&mut self) -> Result<StoreMetadata, BackendError>;
 
     /// An owner.
     ///
@@ -84,17 +84,17 @@ pub trait Transaction {
         name: &KeyName,
     ) -> Result<Vec<KeyId>, BackendError>;
 
-    /// Whether an external id was ever used, also by a key that is purged.
+    /// Whether an numeric id was ever used, also by a key that is purged.
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
-    fn external_id_used(&mut self, id: ExternalId) -> Result<bool, BackendError>;
+    fn numeric_id_used(&mut self, id: NumericId) -> Result<bool, BackendError>;
 
-    /// The greatest external id ever used; 0 before the first.
+    /// The greatest numeric id ever used; 0 before the first.
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
-    fn greatest_external_id(&mut self) -> Result<u64, BackendError>;
+    fn greatest_numeric_id(&mut self) -> Result<u64, BackendError>;
 
     /// The number of the last event; 0 before the first.
     ///
@@ -118,7 +118,7 @@ pub trait Transaction {
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
-    fn put_header(&mut self, header: &Header) -> Result<(), BackendError>;
+    fn put_metadata(&mut self, metadata: &StoreMetadata) -> Result<(), BackendError>;
 
     /// Creates (`before` is `None`), replaces, or removes (`after` is `None`) an owner.
     ///
@@ -131,7 +131,7 @@ pub trait Transaction {
     ) -> Result<(), BackendError>;
 
     /// Creates (`before` is `None`), replaces, or removes (`after` is `None`) a key, with all that
-    /// is found by it. An external id that a created key carries is used from then on, for ever.
+    /// is found by it. An numeric id that a created key carries is used from then on, for ever.
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
@@ -151,13 +151,13 @@ pub trait Transaction {
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
-    fn usage(&mut self, of: &UsageOf) -> Result<Option<Usage>, BackendError>;
+    fn usage(&mut self, of: &UsageSubject) -> Result<Option<Usage>, BackendError>;
 
     /// Writes what was used, or (`None`) forgets it. Of an owner only the quota is kept.
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
-    fn put_usage(&mut self, of: &UsageOf, usage: Option<&Usage>) -> Result<(), BackendError>;
+    fn put_usage(&mut self, of: &UsageSubject, usage: Option<&Usage>) -> Result<(), BackendError>;
 
     /// Adds uses of a key to what is there, or nothing if the key isn't. An engine may do the same
     /// in one statement; there are many of these.
@@ -165,7 +165,7 @@ pub trait Transaction {
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
     fn add_usage(&mut self, key: KeyId, used: &Used) -> Result<(), BackendError> {
-        let of = UsageOf::Key(key);
+        let of = UsageSubject::Key(key);
         let mut usage = match self.usage(&of)? {
             // It goes with its key, so there is one.
             Some(usage) => usage,

@@ -8,7 +8,7 @@ use crate::key::{Lease, QuotaRun, Usage, Used};
 
 /// Of what there is usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum UsageOf {
+pub enum UsageSubject {
     /// A key.
     Key(KeyId),
     /// An owner; of it there is only the quota.
@@ -26,7 +26,7 @@ pub enum UsageChange {
     /// [`QuotaRun::lease`](crate::key::QuotaRun::lease).
     Lease {
         /// Whose quota.
-        of: UsageOf,
+        of: UsageSubject,
         /// How many are needed at once, by all who wait for them.
         needed: u64,
         /// How many of these one of them needs at least: with fewer, nobody is served.
@@ -37,7 +37,7 @@ pub enum UsageChange {
     /// Uses that weren't spent are put back; nothing, if the quota is another one by now.
     GiveBack {
         /// Whose quota.
-        of: UsageOf,
+        of: UsageSubject,
         /// What is left of the lease.
         lease: Lease,
         /// The moment, by the clock of whoever gives.
@@ -70,7 +70,7 @@ fn apply_one(
             Ok(None)
         }
         UsageChange::ForgetAddress(key, before) => {
-            let of = UsageOf::Key(*key);
+            let of = UsageSubject::Key(*key);
             if let Some(mut usage) = tx.usage(&of)? {
                 usage.used.forget_address(*before);
                 tx.put_usage(&of, Some(&usage))?;
@@ -95,7 +95,7 @@ fn apply_one(
             let Some(usage) = tx.usage(of)?.filter(|usage| usage.quota.is_some()) else {
                 return Ok(None);
             };
-            let state = run.give_back(usage.quota, *at, *lease);
+            let state = run.refund(usage.quota, *at, *lease);
             tx.put_usage(of, Some(&Usage { quota: Some(state), ..usage }))?;
             Ok(None)
         }
@@ -103,10 +103,10 @@ fn apply_one(
 }
 
 /// The quota that is in force.
-fn quota(tx: &mut dyn Transaction, of: &UsageOf) -> Result<Option<QuotaRun>, BackendError> {
+fn quota(tx: &mut dyn Transaction, of: &UsageSubject) -> Result<Option<QuotaRun>, BackendError> {
     let limits = match of {
-        UsageOf::Key(id) => tx.key(*id)?.map(|key| key.limits),
-        UsageOf::Owner(id) => tx.owner(id)?.map(|owner| owner.limits),
+        UsageSubject::Key(id) => tx.key(*id)?.map(|key| key.limits),
+        UsageSubject::Owner(id) => tx.owner(id)?.map(|owner| owner.limits),
     };
     Ok(limits.and_then(|limits| limits.quota).map(|quota| quota.value))
 }

@@ -21,13 +21,13 @@ pub struct OwnerRecord {
     /// The administrator's switch: none of its keys is accepted.
     pub suspended: Option<Switch>,
     /// What its standard keys may do at most, whatever they say.
-    pub ceiling: Access,
+    pub max_access: Access,
     /// What all its keys together may use.
     pub limits: Limits,
     /// How many unrevoked keys it may have.
     pub max_keys: u32,
     /// Every token issued before this is superseded.
-    pub issue_mark: Option<Timestamp>,
+    pub tokens_valid_from: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
     /// By whom.

@@ -4,14 +4,14 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Digest, KeyName, Limits, Settings, Standing, State};
+use super::{Digest, KeyName, Limits, Settings, State, ValidityInputs};
 use crate::authority::{Actor, Reason};
 use crate::clock::Timestamp;
-use crate::id::{ExternalId, Generation, KeyId, OwnerId, Version};
+use crate::id::{Generation, KeyId, NumericId, OwnerId, Version};
 use crate::permission::Access;
 
-/// How many earlier tokens of a key live at once; one more drops the oldest.
-pub const MAX_EARLIER_TOKENS: usize = 5;
+/// How many previous tokens of a key live at once; one more drops the oldest.
+pub const MAX_PREVIOUS_TOKENS: usize = 5;
 
 /// What a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -19,7 +19,7 @@ pub const MAX_EARLIER_TOKENS: usize = 5;
 pub enum Kind {
     /// The usual one.
     Standard,
-    /// Made, prolonged and converted by administrators alone; may exceed its owner's ceiling.
+    /// Made, prolonged and converted by administrators alone; may exceed its owner's maximum access.
     Trial,
 }
 
@@ -77,7 +77,7 @@ pub struct TokenRecord {
 
 /// A token before the current one, in its grace.
 #[derive(Clone, Debug)]
-pub struct EarlierToken {
+pub struct PreviousToken {
     /// The token.
     pub token: TokenRecord,
     /// When it ends, unless the key expires before.
@@ -87,7 +87,7 @@ pub struct EarlierToken {
 /// The current token, encrypted; what a backend stores of a recoverable token.
 #[derive(Clone)]
 pub struct Seal {
-    /// The service's number for the sealing key.
+    /// The service's number for the recovery key.
     pub key_number: u16,
     /// The nonce of XChaCha20-Poly1305.
     pub nonce: [u8; 24],
@@ -114,7 +114,7 @@ pub struct KeyRecord {
     /// Grows by one with each change.
     pub version: Version,
     /// The service's own number for it.
-    pub external_id: Option<ExternalId>,
+    pub numeric_id: Option<NumericId>,
     /// What it is for.
     pub kind: Kind,
     /// A label for people.
@@ -139,8 +139,8 @@ pub struct KeyRecord {
     pub updated_at: Timestamp,
     /// The token that counts.
     pub current: TokenRecord,
-    /// The tokens before it that live on, oldest first, at most [`MAX_EARLIER_TOKENS`].
-    pub earlier: Vec<EarlierToken>,
+    /// The tokens before it that live on, oldest first, at most [`MAX_PREVIOUS_TOKENS`].
+    pub previous: Vec<PreviousToken>,
     /// The owner's switch.
     pub deactivated: Option<Switch>,
     /// The administrator's switch.
@@ -154,8 +154,8 @@ pub struct KeyRecord {
 impl KeyRecord {
     /// What decides on the key's state: switches and expiry.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        Standing {
+    pub fn standing(&self) -> ValidityInputs {
+        ValidityInputs {
             suspended: false,
             revoked: self.revoked.is_some(),
             blocked: self.blocked.is_some(),
@@ -183,19 +183,19 @@ impl KeyRecord {
         &self,
         mark: Option<Timestamp>,
     ) -> impl Iterator<Item = (&TokenRecord, Option<Timestamp>)> {
-        tokens(&self.current, &self.earlier, mark)
+        tokens(&self.current, &self.previous, mark)
     }
 }
 
 /// The rule behind [`KeyRecord::tokens`].
 pub(crate) fn tokens<'a>(
     current: &'a TokenRecord,
-    earlier: &'a [EarlierToken],
+    previous: &'a [PreviousToken],
     mark: Option<Timestamp>,
 ) -> impl Iterator<Item = (&'a TokenRecord, Option<Timestamp>)> {
-    earlier
+    previous
         .iter()
-        .map(|earlier| (&earlier.token, Some(earlier.ends_at)))
+        .map(|previous| (&previous.token, Some(previous.ends_at)))
         .chain([(current, None)])
         .map(move |(token, end)| {
             let marked = mark.is_some_and(|mark| token.issued_at < mark);

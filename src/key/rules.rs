@@ -15,16 +15,16 @@ pub struct StoreRules {
     /// Whether every owner keeps at least one unrevoked standard key.
     pub keep_standard_key: bool,
     /// Whether tokens may be sealed, so that they can be shown again.
-    pub sealed_tokens: bool,
+    pub recoverable_tokens: bool,
 }
 
 impl fmt::Display for StoreRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { unique_names, keep_standard_key, sealed_tokens } = self;
+        let Self { unique_names, keep_standard_key, recoverable_tokens } = self;
         write!(
             f,
             "unique_names={unique_names} keep_standard_key={keep_standard_key} \
-             sealed_tokens={sealed_tokens}"
+             recoverable_tokens={recoverable_tokens}"
         )
     }
 }
@@ -147,7 +147,7 @@ impl fmt::Debug for PepperCheck {
 
 /// The record of the store itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct StoreMetadata {
     /// Grows by one with each change.
     pub version: Version,
     /// The rules.
@@ -157,7 +157,7 @@ pub struct Header {
     /// A check value of each pepper that was ever open, by number.
     pub peppers: Vec<PepperCheck>,
     /// Every token issued before this is superseded.
-    pub issue_mark: Option<Timestamp>,
+    pub tokens_valid_from: Option<Timestamp>,
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::RejectReason;
 use crate::clock::Timestamp;
 
 /// The state shown of a key: the first that holds, in this order: revoked, blocked, deactivated,
@@ -27,26 +28,9 @@ impl State {
         [Self::Active, Self::Expired, Self::Deactivated, Self::Blocked, Self::Revoked];
 }
 
-/// Why a token whose secret was right is not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unfit {
-    /// The owner is suspended.
-    Suspended,
-    /// The key is revoked.
-    Revoked,
-    /// The key is blocked by an administrator.
-    Blocked,
-    /// The key is deactivated by its owner.
-    Deactivated,
-    /// The key has expired.
-    Expired,
-    /// The token's own time is over: its grace ran out, or an issue mark ended it.
-    Superseded,
-}
-
 /// All that decides on a token whose secret was right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct ValidityInputs {
     /// The owner's switch of an administrator.
     pub suspended: bool,
     /// Final.
@@ -61,7 +45,7 @@ pub struct Standing {
     pub ends_at: Option<Timestamp>,
 }
 
-impl Standing {
+impl ValidityInputs {
     /// The state shown at `now`; owner and token don't enter into it.
     #[must_use]
     pub fn state(&self, now: Timestamp) -> State {
@@ -81,16 +65,18 @@ impl Standing {
     /// Why a token is not accepted at `now`; `None` if it is.
     #[must_use]
     #[inline]
-    pub fn unfit(&self, now: Timestamp) -> Option<Unfit> {
+    pub fn rejected_for(&self, now: Timestamp) -> Option<RejectReason> {
         if self.suspended {
-            return Some(Unfit::Suspended);
+            return Some(RejectReason::Suspended);
         }
         match self.state(now) {
-            State::Revoked => Some(Unfit::Revoked),
-            State::Blocked => Some(Unfit::Blocked),
-            State::Deactivated => Some(Unfit::Deactivated),
-            State::Expired => Some(Unfit::Expired),
-            State::Active => self.ends_at.is_some_and(|at| now >= at).then_some(Unfit::Superseded),
+            State::Revoked => Some(RejectReason::Revoked),
+            State::Blocked => Some(RejectReason::Blocked),
+            State::Deactivated => Some(RejectReason::Deactivated),
+            State::Expired => Some(RejectReason::Expired),
+            State::Active => {
+                self.ends_at.is_some_and(|at| now >= at).then_some(RejectReason::Superseded)
+            }
         }
     }
 }
@@ -105,17 +91,17 @@ mod tests {
         Timestamp::from_millis(millis).unwrap()
     }
 
-    fn standings() -> impl Strategy<Value = Standing> {
+    fn standings() -> impl Strategy<Value = ValidityInputs> {
         let time = || prop::option::of((0..10_u64).prop_map(at));
         (any::<[bool; 4]>(), time(), time()).prop_map(|(switches, expires_at, ends_at)| {
             let [suspended, revoked, blocked, deactivated] = switches;
-            Standing { suspended, revoked, blocked, deactivated, expires_at, ends_at }
+            ValidityInputs { suspended, revoked, blocked, deactivated, expires_at, ends_at }
         })
     }
 
     #[test]
     fn the_first_that_holds_is_shown() {
-        let mut standing = Standing { expires_at: Some(at(5)), ..Standing::default() };
+        let mut standing = ValidityInputs { expires_at: Some(at(5)), ..ValidityInputs::default() };
         assert_eq!((standing.state(at(4)), standing.state(at(5))), (State::Active, State::Expired));
         standing.deactivated = true;
         assert_eq!(standing.state(at(5)), State::Deactivated);
@@ -123,9 +109,9 @@ mod tests {
         assert_eq!(standing.state(at(5)), State::Blocked);
         standing.revoked = true;
         assert_eq!(standing.state(at(5)), State::Revoked);
-        assert_eq!(standing.unfit(at(5)), Some(Unfit::Revoked));
+        assert_eq!(standing.rejected_for(at(5)), Some(RejectReason::Revoked));
         standing.suspended = true;
-        assert_eq!(standing.unfit(at(5)), Some(Unfit::Suspended));
+        assert_eq!(standing.rejected_for(at(5)), Some(RejectReason::Suspended));
     }
 
     proptest! {
@@ -133,23 +119,23 @@ mod tests {
         fn accepted_exactly_when_nothing_stands_against_it(s in standings(), now in (0..10_u64).prop_map(at)) {
             let ended = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
             let against = [s.suspended, s.revoked, s.blocked, s.deactivated, ended(s.expires_at), ended(s.ends_at)];
-            let reasons = [Unfit::Suspended, Unfit::Revoked, Unfit::Blocked, Unfit::Deactivated, Unfit::Expired, Unfit::Superseded];
+            let reasons = [RejectReason::Suspended, RejectReason::Revoked, RejectReason::Blocked, RejectReason::Deactivated, RejectReason::Expired, RejectReason::Superseded];
             let expected = against.iter().position(|holds| *holds).map(|first| reasons[first]);
-            prop_assert_eq!(s.unfit(now), expected);
+            prop_assert_eq!(s.rejected_for(now), expected);
         }
 
         #[test]
         fn time_alone_never_revives(s in standings(), now in 0..10_u64, later in 0..10_u64) {
-            if s.unfit(at(now)).is_some() {
-                prop_assert!(s.unfit(at(now + later)).is_some());
+            if s.rejected_for(at(now)).is_some() {
+                prop_assert!(s.rejected_for(at(now + later)).is_some());
             }
         }
 
         #[test]
         fn lifting_a_block_gives_back_the_owners_setting(s in standings(), now in (0..10_u64).prop_map(at)) {
-            let unblocked = Standing { blocked: false, ..s };
-            let blocked = Standing { blocked: true, ..s };
-            prop_assert_eq!(Standing { blocked: false, ..blocked }.state(now), unblocked.state(now));
+            let unblocked = ValidityInputs { blocked: false, ..s };
+            let blocked = ValidityInputs { blocked: true, ..s };
+            prop_assert_eq!(ValidityInputs { blocked: false, ..blocked }.state(now), unblocked.state(now));
         }
     }
 }

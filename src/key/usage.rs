@@ -4,102 +4,24 @@ use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
-use super::{QuotaState, Told};
+use super::{AlertState, QuotaState, RejectKind};
 use crate::clock::Timestamp;
-use crate::invalid::{Invalid, Problem};
-
-/// Why the right secret was refused, as far as it is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RefusedFor {
-    /// The owner is suspended.
-    Suspended,
-    /// The key is revoked.
-    Revoked,
-    /// The key is blocked by an administrator.
-    Blocked,
-    /// The key is deactivated by its owner.
-    Deactivated,
-    /// The key has expired.
-    Expired,
-    /// The token's own time is over.
-    Superseded,
-    /// The key is accepted from a later moment on.
-    NotYet,
-    /// The peer's address is missing, or lies in none of the key's networks.
-    Address,
-    /// The rate was used up.
-    RateLimited,
-    /// The quota was used up.
-    QuotaExhausted,
-}
-
-impl RefusedFor {
-    /// All of them, by number.
-    pub const ALL: [Self; 10] = [
-        Self::Suspended,
-        Self::Revoked,
-        Self::Blocked,
-        Self::Deactivated,
-        Self::Expired,
-        Self::Superseded,
-        Self::NotYet,
-        Self::Address,
-        Self::RateLimited,
-        Self::QuotaExhausted,
-    ];
-
-    /// The number under which it is stored: 1 to 10.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        self as u8 + 1
-    }
-
-    /// What a stored number stands for.
-    ///
-    /// # Errors
-    /// [`Invalid`] for an unknown number.
-    pub fn from_number(number: u8) -> Result<Self, Invalid> {
-        let index = usize::from(number).checked_sub(1);
-        index.and_then(|index| Self::ALL.get(index).copied()).ok_or_else(|| {
-            let problem = Problem::OutOfRange { given: number.into(), min: 1, max: 10, unit: "" };
-            Invalid::new("refused_for", problem)
-        })
-    }
-
-    /// Its name, as in `rate_limited`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Suspended => "suspended",
-            Self::Revoked => "revoked",
-            Self::Blocked => "blocked",
-            Self::Deactivated => "deactivated",
-            Self::Expired => "expired",
-            Self::Superseded => "superseded",
-            Self::NotYet => "not_yet",
-            Self::Address => "address",
-            Self::RateLimited => "rate_limited",
-            Self::QuotaExhausted => "quota_exhausted",
-        }
-    }
-}
 
 /// How often the right secret was refused, by reason. Serialized as a map of the reasons that
 /// occurred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RefusedCounts([u64; RefusedFor::ALL.len()]);
+pub struct RejectedCounts([u64; RejectKind::ALL.len()]);
 
-impl RefusedCounts {
+impl RejectedCounts {
     /// How often for this reason.
     #[must_use]
-    pub const fn get(&self, reason: RefusedFor) -> u64 {
-        self.0[reason as usize]
+    pub const fn get(&self, reason: RejectKind) -> u64 {
+        self.0[reason as usize - 1]
     }
 
     /// Adds to the count of a reason, which stops at [`Usage::MAX_COUNT`].
-    pub fn add(&mut self, reason: RefusedFor, count: u64) {
-        let sum = &mut self.0[reason as usize];
+    pub fn add(&mut self, reason: RejectKind, count: u64) {
+        let sum = &mut self.0[reason as usize - 1];
         *sum = added(*sum, count);
     }
 
@@ -110,8 +32,8 @@ impl RefusedCounts {
     }
 
     /// The reasons that occurred, by number, and how often.
-    pub fn iter(&self) -> impl Iterator<Item = (RefusedFor, u64)> + '_ {
-        let each = RefusedFor::ALL.iter().map(|reason| (*reason, self.get(*reason)));
+    pub fn iter(&self) -> impl Iterator<Item = (RejectKind, u64)> + '_ {
+        let each = RejectKind::ALL.iter().map(|reason| (*reason, self.get(*reason)));
         each.filter(|(_, count)| *count > 0)
     }
 
@@ -120,7 +42,7 @@ impl RefusedCounts {
     }
 }
 
-impl Serialize for RefusedCounts {
+impl Serialize for RejectedCounts {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.iter())
     }
@@ -145,7 +67,7 @@ pub struct Used {
     /// How often tokens were accepted.
     pub accepted: u64,
     /// How often they were refused.
-    pub refused: RefusedCounts,
+    pub refused: RejectedCounts,
 }
 
 /// What was used of a key, or of an owner's quota; kept beside the records.
@@ -156,7 +78,7 @@ pub struct Usage {
     /// What is left of the quota, as of the last lease.
     pub quota: Option<QuotaState>,
     /// What of the key was told already by events that no call makes.
-    pub told: Told,
+    pub told: AlertState,
 }
 
 impl Usage {
@@ -200,25 +122,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_names_are_single() {
-        for (number, reason) in (1..).zip(RefusedFor::ALL) {
-            assert_eq!(reason.number(), number);
-            assert_eq!(RefusedFor::from_number(number), Ok(reason));
-            assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
-        }
-        assert!(RefusedFor::from_number(0).is_err() && RefusedFor::from_number(11).is_err());
-    }
-
-    #[test]
     fn counts_stop_and_show_what_occurred() {
-        let mut counts = RefusedCounts::default();
-        counts.add(RefusedFor::Address, 3);
-        counts.add(RefusedFor::Expired, u64::MAX);
-        counts.add(RefusedFor::Expired, 1);
-        assert_eq!(counts.get(RefusedFor::Expired), Usage::MAX_COUNT);
+        let mut counts = RejectedCounts::default();
+        counts.add(RejectKind::AddressRejected, 3);
+        counts.add(RejectKind::Expired, u64::MAX);
+        counts.add(RejectKind::Expired, 1);
+        assert_eq!(counts.get(RejectKind::Expired), Usage::MAX_COUNT);
         assert_eq!(counts.total(), Usage::MAX_COUNT);
         let json = serde_json::to_string(&counts).unwrap();
-        assert_eq!(json, r#"{"expired":9223372036854775807,"address":3}"#);
+        assert_eq!(json, r#"{"expired":9223372036854775807,"address_rejected":3}"#);
     }
 
     fn used() -> impl Strategy<Value = Used> {
@@ -226,8 +138,8 @@ mod tests {
         let address = (any::<u8>(), at())
             .prop_map(|(n, at)| LastAddress { address: IpAddr::from([10, 0, 0, n]), at });
         let refused = (0..10_usize, 0..9_u64).prop_map(|(reason, count)| {
-            let mut counts = RefusedCounts::default();
-            counts.add(RefusedFor::ALL[reason], count);
+            let mut counts = RejectedCounts::default();
+            counts.add(RejectKind::ALL[reason], count);
             counts
         });
         let accepted = prop_oneof![0..9_u64, Just(u64::MAX)];

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// One permission of a catalogue, resolved: testing a grant for it is one bit test.
+/// One permission of a catalogue, resolved: testing a verified key for it is one bit test.
 ///
 /// It belongs to the catalogue that resolved it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,21 +3,21 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::answer::{
-    CreatedOwner, Events, FoundToken, Health, Issued, Key, OpenedToken, Owner, Page, RevokedAll,
-    Rules,
-};
-use super::error::{Error, Refusal};
-use super::request::{
+use super::types::error::{Error, VerifyError};
+use super::types::request::{
     ChangeRules, CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners, OwnerAction,
     Rotate, VerifyRequest,
 };
+use super::types::views::{
+    CreatedOwner, Events, FoundToken, Health, Issued, Key, Owner, Page, RevealedToken, RevokedAll,
+    Rules,
+};
 use crate::authority::Authority;
 use crate::clock::Timestamp;
-use crate::grant::Grant;
-use crate::id::{ExternalId, KeyId, OwnerId, Version};
+use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::permission::Catalogue;
 use crate::token::Token;
+use crate::verified_key::VerifiedKey;
 
 /// The whole life of keys, object-safe.
 ///
@@ -28,7 +28,7 @@ use crate::token::Token;
 ///
 /// # Errors
 /// Every management method fails with [`Error`]: `Invalid` for what its arguments' types and
-/// limits refuse, `NotFound` for what isn't there or belongs to somebody else, `Denied` for what
+/// limits refuse, `NotFound` for what isn't there or belongs to somebody else, `Forbidden` for what
 /// the authority doesn't reach, `Conflict` where `expected` is given and another version is
 /// found, `OutcomeUnknown` when it can't be told yet whether the change took effect, and
 /// `Backend` or `Unavailable` when the store can't. Unless it is `OutcomeUnknown`, nothing was
@@ -39,7 +39,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`verify_request`](Self::verify_request).
-    fn verify(&self, token: &[u8]) -> Result<Grant, Refusal> {
+    fn verify(&self, token: &[u8]) -> Result<VerifiedKey, VerifyError> {
         self.verify_request(&VerifyRequest::new(token))
     }
 
@@ -53,8 +53,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// the quota; of each the key's and its owner's. What is refused has used nothing up.
     ///
     /// # Errors
-    /// [`Refusal`]: one and the same for everybody without the right secret.
-    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal>;
+    /// [`VerifyError`]: one and the same for everybody without the right secret.
+    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError>;
 
     /// The permissions that the service declared.
     fn catalogue(&self) -> &Catalogue;
@@ -62,7 +62,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Creates a key of an owner.
     ///
     /// # Errors
-    /// As above; also `NameTaken`, `TooManyKeys`, `ExternalIdTaken`, `ExternalIdsExhausted`,
+    /// As above; also `NameTaken`, `TooManyKeys`, `NumericIdTaken`, `NumericIdsExhausted`,
     /// `Random`, and `State` where sealing is off.
     fn create_key(
         &self,
@@ -81,7 +81,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// As above.
-    fn key_by_external_id(&self, by: &Authority, id: ExternalId) -> Result<Key, Error>;
+    fn key_by_numeric_id(&self, by: &Authority, id: NumericId) -> Result<Key, Error>;
 
     /// A page of keys, newest first.
     ///
@@ -129,20 +129,21 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// As above; `Seal` if it doesn't open, `State` where sealing is off.
-    fn open_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error>;
+    fn reveal_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error>;
 
     /// The same for a page of keys; leaves an event for each token shown.
     ///
     /// # Errors
-    /// As [`list_keys`](Self::list_keys) and [`open_token`](Self::open_token).
-    fn open_tokens(&self, by: &Authority, query: &ListKeys) -> Result<Page<OpenedToken>, Error>;
+    /// As [`list_keys`](Self::list_keys) and [`reveal_token`](Self::reveal_token).
+    fn reveal_tokens(&self, by: &Authority, query: &ListKeys)
+    -> Result<Page<RevealedToken>, Error>;
 
     /// Which key and generation a token is that was found in public; `None` for one that no key
     /// has, or none has any more. Not for requests: it tells of dead tokens too, reads what is
     /// stored, and counts as no use of the key.
     ///
     /// # Errors
-    /// As above; `Denied` unless an administrator asks, `Pepper` if it may be one whose pepper
+    /// As above; `Forbidden` unless an administrator asks, `Pepper` if it may be one whose pepper
     /// isn't open.
     fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error>;
 
@@ -236,7 +237,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// As above.
-    fn move_issue_mark(
+    fn invalidate_tokens_issued_before(
         &self,
         by: &Authority,
         to: Timestamp,

@@ -3,71 +3,54 @@
 //! [`KeyStore`] is the port, [`Store`] the implementation over a
 //! [`Backend`](crate::backend::Backend), and the handles are what a service passes around.
 //!
-//! A management call decides by pure rules over records that it has just loaded, commits what it
-//! decided together with the versions that the decision rests on, and decides anew if they moved.
-//! Changes of concurrent callers are committed in one durable step. Whoever leads that step puts
-//! it into the verification index before anybody is told that it is done.
+//! | room | what stands there |
+//! | --- | --- |
+//! | `key_store` | the port |
+//! | `store`, `builder` | the front door: a [`Store`] is opened by a [`StoreBuilder`] |
+//! | `types` | the values that calls take and return |
+//! | `handle` | the handles: who may call what |
+//! | `manage` | a management call, from authority to change |
+//! | `verify` | the path of a request |
+//! | `engine` | from a change to a durable commit to a visible one |
+//! | `usage` | counting uses, beside the path of a request |
+//! | `alerts` | events that come with time |
+//! | `index` | the memory that `verify` reads |
+//!
+//! A management call enters through `handle` and `store` into `manage`. There it decides by pure
+//! rules over records that it has just loaded, and gives the engine a change together with the
+//! versions on which the decision rests; if those versions moved, it decides again. The engine
+//! joins the changes of concurrent callers in one durable commit and publishes them in the index
+//! before any of the callers gets its answer. A verification enters through `verify`, reads the
+//! index alone, and notes its answer in `usage` and `alerts`.
 
-mod administration;
-mod answer;
-mod attempt;
-mod background;
-mod caller;
-mod commit;
-mod core;
-mod cursor;
-mod declassify;
-mod error;
-mod facade;
-mod gate;
-mod hand_over;
+mod alerts;
+mod builder;
+mod engine;
 mod handle;
 mod index;
 mod key_store;
-mod keys;
-mod leaked;
-mod leases;
-mod lifecycle;
-mod limited;
-mod limiting;
-mod listing;
-mod loading;
-mod minting;
-mod open;
-mod owners;
-mod prefixes;
-mod recovery;
-mod refresh;
-mod request;
-mod retention;
-mod sealing;
-mod settings_check;
-mod touched;
+mod manage;
+// The store's own file is named for what it holds, as each file is.
+#[allow(clippy::module_inception)]
+mod store;
+mod types;
 mod usage;
 mod verify;
-mod watch;
 
-pub use answer::{
-    CreatedOwner, EarlierTokenInfo, Events, FoundToken, Health, Issued, Key, OpenedToken, Owner,
-    Page, RevokedAll, Rules,
-};
-#[cfg(keyhasp_constant_time)]
-pub use declassify::set_declassifier;
-pub use error::{
-    Denied, Error, PepperProblem, RateLimited, Refusal, Resource, RulesDiffer, RulesShown,
-    StateProblem, Unavailable,
-};
-pub use facade::Store;
+pub use builder::StoreBuilder;
 pub use handle::{
-    AdminKeys, Administrating, DelegatedKeys, Delegating, EventFeed, Keys, Managing, News,
-    OwnerKeys, Owning, Verifier,
+    AdminKeys, AsAdmin, AsDelegate, AsOwner, DelegatedKeys, EventFeed, FeedItem, Keys, Managing,
+    OwnerKeys, Verifier,
 };
 pub use key_store::KeyStore;
-pub use open::StoreBuilder;
-pub use request::{
-    ChangeRules, CreateKey, CreateOwner, ExternalIdWish, KeyAction, ListEvents, ListKeys,
-    ListOwners, OwnerAction, Rotate, SetLimits, UpdateKey, UpdateOwner, VerifyRequest,
+pub use store::Store;
+pub use types::{
+    AlertSettings, ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events,
+    ForbiddenReason, FoundToken, Health, Issued, Key, KeyAction, KeyUsage, ListEvents, ListKeys,
+    ListOwners, NumericIdChoice, Owner, OwnerAction, Page, PepperProblem, PreviousTokenInfo,
+    Resource, RevealedToken, RevokedAll, Rotate, Rules, RulesDiffer, RulesShown, SetLimits,
+    SettingsCheck, StateProblem, Unavailable, UpdateKey, UpdateOwner, UsageSettings, VerifyError,
+    VerifyRequest,
 };
-pub use settings_check::SettingsCheck;
-pub use usage::{KeyUsage, UsageSettings};
-pub use watch::Watch;
+#[cfg(keyhasp_constant_time)]
+pub use verify::set_declassifier;

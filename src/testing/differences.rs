@@ -5,7 +5,7 @@
 //! completely: a field that is added and not compared doesn't compile.
 
 use crate::backend::{ScannedKey, ScannedOwner};
-use crate::key::{Digest, EarlierToken, KeyRecord, OwnerRecord, Seal, TokenRecord};
+use crate::key::{Digest, KeyRecord, OwnerRecord, PreviousToken, Seal, TokenRecord};
 
 /// Names the fields in which `$a` and `$b` differ; `with` gives those that lack equality a way.
 macro_rules! differing {
@@ -33,7 +33,7 @@ pub fn of_keys(a: &KeyRecord, b: &KeyRecord) -> Vec<&'static str> {
             id,
             owner,
             version,
-            external_id,
+            numeric_id,
             kind,
             name,
             access,
@@ -49,7 +49,7 @@ pub fn of_keys(a: &KeyRecord, b: &KeyRecord) -> Vec<&'static str> {
             blocked,
             revoked
         ],
-        [current by same_token, earlier by same_earlier, seal by same_seal]
+        [current by same_token, previous by same_previous, seal by same_seal]
     )
 }
 
@@ -61,8 +61,17 @@ pub fn of_owners(a: &OwnerRecord, b: &OwnerRecord) -> Vec<&'static str> {
         a,
         b,
         [
-            id, version, defaults, suspended, ceiling, limits, max_keys, issue_mark, created_at,
-            created_by, updated_at
+            id,
+            version,
+            defaults,
+            suspended,
+            max_access,
+            limits,
+            max_keys,
+            tokens_valid_from,
+            created_at,
+            created_by,
+            updated_at
         ],
         []
     )
@@ -76,14 +85,14 @@ pub fn of_scanned_keys(a: &ScannedKey, b: &ScannedKey) -> Vec<&'static str> {
         a,
         b,
         [id, owner, kind, access, limits, expires_at, deactivated, blocked, revoked],
-        [current by same_token, earlier by same_earlier]
+        [current by same_token, previous by same_previous]
     )
 }
 
 /// The names of the fields in which two scanned owners differ.
 #[must_use]
 pub fn of_scanned_owners(a: &ScannedOwner, b: &ScannedOwner) -> Vec<&'static str> {
-    differing!(ScannedOwner, a, b, [id, suspended, ceiling, limits, issue_mark], [])
+    differing!(ScannedOwner, a, b, [id, suspended, max_access, limits, tokens_valid_from], [])
 }
 
 fn same_digest(a: &Digest, b: &Digest) -> bool {
@@ -97,9 +106,9 @@ fn same_token(a: &TokenRecord, b: &TokenRecord) -> bool {
 
 // Named in `differing!` for a field of this very type.
 #[allow(clippy::ptr_arg)]
-fn same_earlier(a: &Vec<EarlierToken>, b: &Vec<EarlierToken>) -> bool {
-    let same = |(a, b): (&EarlierToken, &EarlierToken)| {
-        let EarlierToken { token, ends_at } = a;
+fn same_previous(a: &Vec<PreviousToken>, b: &Vec<PreviousToken>) -> bool {
+    let same = |(a, b): (&PreviousToken, &PreviousToken)| {
+        let PreviousToken { token, ends_at } = a;
         *ends_at == b.ends_at && same_token(token, &b.token)
     };
     a.len() == b.len() && a.iter().zip(b).all(same)
@@ -152,9 +161,9 @@ mod tests {
         };
         assert_eq!(differs(|k| k.current.digest = sample::digest(1, 1).unwrap()), ["current"]);
         assert_eq!(differs(|k| k.current.issued_at = sample::at(1)), ["current"]);
-        assert_eq!(differs(|k| k.earlier.swap(0, 1)), ["earlier"]);
-        assert_eq!(differs(|k| k.earlier.truncate(4)), ["earlier"]);
-        assert_eq!(differs(|k| k.earlier[4].ends_at = sample::at(1)), ["earlier"]);
+        assert_eq!(differs(|k| k.previous.swap(0, 1)), ["previous"]);
+        assert_eq!(differs(|k| k.previous.truncate(4)), ["previous"]);
+        assert_eq!(differs(|k| k.previous[4].ends_at = sample::at(1)), ["previous"]);
         assert_eq!(differs(|k| k.seal = None), ["seal"]);
         assert_eq!(differs(|k| k.seal.as_mut().unwrap().ciphertext[118] ^= 1), ["seal"]);
     }

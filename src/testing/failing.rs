@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::backend::{
     Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage, EventQuery,
     KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, UsageChange,
-    UsageOf, UsageOutcome,
+    UsageOutcome, UsageSubject,
 };
 use crate::clock::Timestamp;
-use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
+use crate::id::{KeyId, NumericId, OwnerId};
+use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
 
 /// Any backend, with faults put in its way.
 ///
@@ -23,7 +23,7 @@ use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
 /// use keyhasp::testing::{Failing, Fault, Moment, Target, sample};
 ///
 /// let backend = Failing::new(Memory::new());
-/// backend.open_header(&sample::header()?)?;
+/// backend.open_metadata(&sample::metadata()?)?;
 /// // The second commit from now takes effect, but its answer is lost.
 /// backend.inject(Fault { target: Target::Commits, nth: 2, moment: Moment::After, lasting: false });
 ///
@@ -66,11 +66,11 @@ pub enum Target {
     Reads,
     /// `recover`.
     Recoveries,
-    /// `take_in_usage`.
+    /// `record_usage`.
     Usage,
     /// `wait`.
     Waits,
-    /// `commit`, `open_header`, `prune_events` and `take_in_usage`.
+    /// `commit`, `open_metadata`, `prune_events` and `record_usage`.
     Writes,
 }
 
@@ -218,7 +218,7 @@ impl<B: Backend> Failing<B> {
         }
         state.commits_refused += 1;
         let error = BackendError::new(BackendErrorKind::Io, self.inner.name(), operation);
-        Err(error.with_source("an earlier outcome is unknown, recover first"))
+        Err(error.with_source("an previous outcome is unknown, recover first"))
     }
 }
 
@@ -231,12 +231,12 @@ impl<B: Backend> Backend for Failing<B> {
         self.inner.sharing()
     }
 
-    fn open_header(&self, initial: &Header) -> Result<Header, BackendError> {
-        self.write(Target::Writes, "open", |inner| inner.open_header(initial))
+    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
+        self.write(Target::Writes, "open", |inner| inner.open_metadata(initial))
     }
 
-    fn header(&self) -> Result<Header, BackendError> {
-        self.read(Target::Reads, "read header", B::header)
+    fn metadata(&self) -> Result<StoreMetadata, BackendError> {
+        self.read(Target::Reads, "read metadata", B::metadata)
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
@@ -263,8 +263,8 @@ impl<B: Backend> Backend for Failing<B> {
         self.read(Target::Reads, "read key", |inner| inner.key(id))
     }
 
-    fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, BackendError> {
-        self.read(Target::Reads, "read key", |inner| inner.key_by_external_id(id))
+    fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError> {
+        self.read(Target::Reads, "read key", |inner| inner.key_by_numeric_id(id))
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
@@ -301,12 +301,12 @@ impl<B: Backend> Backend for Failing<B> {
         self.read(Target::Waits, "wait", |inner| inner.wait(after, timeout))
     }
 
-    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+    fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
         self.certain("take in usage")?;
-        self.write(Target::Usage, "take in usage", |inner| inner.take_in_usage(batch))
+        self.write(Target::Usage, "take in usage", |inner| inner.record_usage(batch))
     }
 
-    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+    fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
         self.read(Target::Reads, "read usage", |inner| inner.usage(of))
     }
 
@@ -329,7 +329,7 @@ mod tests {
 
     fn opened() -> Failing<Memory> {
         let backend = Failing::new(Memory::new());
-        backend.open_header(&sample::header().unwrap()).unwrap();
+        backend.open_metadata(&sample::metadata().unwrap()).unwrap();
         backend
     }
 
@@ -409,12 +409,12 @@ mod tests {
         type Fails = fn(&Failing<Memory>) -> bool;
         let each: [(Target, Fails); 7] = [
             (Target::Commits, |b| create(b, "new").is_err()),
-            (Target::Reads, |b| b.header().is_err()),
+            (Target::Reads, |b| b.metadata().is_err()),
             (Target::Recoveries, |b| b.recover().is_err()),
             (Target::Waits, |b| b.wait(0, Duration::ZERO).is_err()),
-            (Target::Usage, |b| b.take_in_usage(&[]).is_err()),
+            (Target::Usage, |b| b.record_usage(&[]).is_err()),
             (Target::Writes, |b| b.prune_events(sample::at(0), 9).is_err()),
-            (Target::Writes, |b| b.open_header(&sample::header().unwrap()).is_err()),
+            (Target::Writes, |b| b.open_metadata(&sample::metadata().unwrap()).is_err()),
         ];
         for (position, (target, _)) in each.iter().enumerate() {
             for (other, (_, fails)) in each.iter().enumerate() {
@@ -454,7 +454,7 @@ mod tests {
         backend.inject(fault(Target::Any, 3, FULL));
         backend.inject(fault(Target::Commits, 2, FULL));
         assert_eq!(create(&backend, "a"), Ok(()));
-        assert!(backend.header().is_ok());
+        assert!(backend.metadata().is_ok());
         // Both strike here: one error, and neither is left.
         assert_eq!(create(&backend, "b"), Err(BackendErrorKind::Full));
         assert_eq!(create(&backend, "b"), Ok(()));

@@ -8,7 +8,7 @@ mod digest;
 mod format;
 mod mint;
 mod pepper;
-#[cfg(feature = "sealed")]
+#[cfg(feature = "recoverable")]
 mod seal;
 
 pub(crate) use digest::Unverified;
@@ -16,7 +16,7 @@ pub use format::{Found, Inspection, MAX_TOKEN_LEN, inspect, pattern, scan};
 pub use mint::{RandomError, RandomSource, Token};
 pub(crate) use mint::{fill, mint};
 pub use pepper::Peppers;
-#[cfg(feature = "sealed")]
-pub use seal::SealingKeys;
-#[cfg(feature = "sealed")]
+#[cfg(feature = "recoverable")]
+pub use seal::RecoveryKeys;
+#[cfg(feature = "recoverable")]
 pub(crate) use seal::{seal, unseal};

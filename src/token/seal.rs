@@ -11,21 +11,21 @@ use crate::key::Seal;
 use crate::secret::Secret;
 
 /// The keys under which tokens are sealed: 32 bytes each, numbered by the service from 1, one of
-/// them current. Keep them apart from the database: with both, every sealed token can be read.
+/// them current. Keep them apart from the database: with both, every recoverable token can be read.
 #[derive(Debug)]
-pub struct SealingKeys(Vec<(u16, Secret<32>)>);
+pub struct RecoveryKeys(Vec<(u16, Secret<32>)>);
 
 /// Why a seal doesn't open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SealError {
-    #[error("sealing key {0} is not open")]
+    #[error("recovery key {0} is not open")]
     KeyMissing(u16),
-    #[error("the seal does not open under sealing key {0}: another key, or not this token's seal")]
+    #[error("the seal does not open under recovery key {0}: another key, or not this token's seal")]
     DoesNotOpen(u16),
 }
 
-impl SealingKeys {
-    /// The greatest number of sealing keys open at once.
+impl RecoveryKeys {
+    /// The greatest number of recovery keys open at once.
     pub const MAX_OPEN: usize = 16;
 
     /// The current key.
@@ -44,15 +44,15 @@ impl SealingKeys {
     pub fn and(mut self, number: u16, key: [u8; 32]) -> Result<Self, Invalid> {
         if number == 0 {
             let problem = Problem::OutOfRange { given: 0, min: 1, max: u16::MAX.into(), unit: "" };
-            return Err(Invalid::new("sealing key", problem));
+            return Err(Invalid::new("recovery key", problem));
         }
         if self.0.iter().any(|(other, _)| *other == number) {
             let problem = Problem::Duplicate { name: number.to_string() };
-            return Err(Invalid::new("sealing key", problem));
+            return Err(Invalid::new("recovery key", problem));
         }
         if self.0.len() == Self::MAX_OPEN {
             let (given, limit) = (self.0.len() + 1, Self::MAX_OPEN);
-            return Err(Invalid::new("sealing keys", Problem::TooMany { given, limit }));
+            return Err(Invalid::new("recovery keys", Problem::TooMany { given, limit }));
         }
         self.0.push((number, Secret::new(key)));
         Ok(self)
@@ -67,7 +67,7 @@ impl SealingKeys {
 
 /// Seals a token under the current key. The seal opens for this key, id and generation alone.
 pub(crate) fn seal(
-    keys: &SealingKeys,
+    keys: &RecoveryKeys,
     random: &mut dyn RandomSource,
     token: &Token,
     id: KeyId,
@@ -89,7 +89,7 @@ pub(crate) fn seal(
 
 /// Opens a seal.
 pub(crate) fn unseal(
-    keys: &SealingKeys,
+    keys: &RecoveryKeys,
     seal: &Seal,
     id: KeyId,
     generation: Generation,
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn opens_for_its_own_key_id_and_generation_alone() {
         let mut random = ChaCha20Rng::seed_from_u64(3);
-        let keys = SealingKeys::new(1, [1; 32]).unwrap();
+        let keys = RecoveryKeys::new(1, [1; 32]).unwrap();
         let token = Token::from_text("acme_token".into());
         let first = Generation::FIRST;
         let sealed = seal(&keys, &mut random, &token, ID, first).unwrap();
@@ -137,9 +137,9 @@ mod tests {
         let second = first.next().unwrap();
         assert_eq!(unseal(&keys, &sealed, ID, second).unwrap_err(), refused);
         assert_eq!(unseal(&keys, &sealed, KeyId::from_u128(8), first).unwrap_err(), refused);
-        let other = SealingKeys::new(1, [2; 32]).unwrap();
+        let other = RecoveryKeys::new(1, [2; 32]).unwrap();
         assert_eq!(unseal(&other, &sealed, ID, first).unwrap_err(), refused);
-        let newer = SealingKeys::new(2, [1; 32]).unwrap();
+        let newer = RecoveryKeys::new(2, [1; 32]).unwrap();
         assert_eq!(unseal(&newer, &sealed, ID, first).unwrap_err(), SealError::KeyMissing(1));
         let both = newer.and(1, [1; 32]).unwrap();
         assert!(unseal(&both, &sealed, ID, first).is_ok());
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn corners() {
-        assert!(SealingKeys::new(0, [1; 32]).is_err());
-        assert!(SealingKeys::new(1, [1; 32]).unwrap().and(1, [2; 32]).is_err());
+        assert!(RecoveryKeys::new(0, [1; 32]).is_err());
+        assert!(RecoveryKeys::new(1, [1; 32]).unwrap().and(1, [2; 32]).is_err());
     }
 }

@@ -26,9 +26,9 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
             "atomic_a_refused_change_leaves_no_record",
             "atomic_a_refused_change_leaves_no_event",
             "atomic_a_refused_change_takes_no_name",
-            "atomic_a_refused_change_uses_no_external_id",
+            "atomic_a_refused_change_uses_no_numeric_id",
             "atomic_a_refused_change_removes_nothing",
-            "atomic_a_refused_change_leaves_the_header",
+            "atomic_a_refused_change_leaves_the_metadata",
             "durable_refused_changes_stay_refused",
         ],
     ),
@@ -42,15 +42,15 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         ],
     ),
     (
-        Fault::ExternalIdsAreForgotten,
-        &["rule_an_external_id_is_taken_for_ever", "durable_external_ids_stay_used"],
+        Fault::NumericIdsAreForgotten,
+        &["rule_an_numeric_id_is_taken_for_ever", "durable_numeric_ids_stay_used"],
     ),
     (
-        Fault::ExternalIdsMayRepeat,
-        &["rule_an_external_id_is_taken_once", "rule_an_external_id_is_taken_once_within_a_change"],
+        Fault::NumericIdsMayRepeat,
+        &["rule_an_numeric_id_is_taken_once", "rule_an_numeric_id_is_taken_once_within_a_change"],
     ),
-    (Fault::ExternalIdsStartAgainAfterTheLast, &["rule_external_ids_are_exhausted_after_the_last"]),
-    (Fault::HeaderPreconditionsAreIgnored, &["rule_a_precondition_on_the_header_holds"]),
+    (Fault::NumericIdsStartAgainAfterTheLast, &["rule_numeric_ids_are_exhausted_after_the_last"]),
+    (Fault::MetadataPreconditionsAreIgnored, &["rule_a_precondition_on_the_metadata_holds"]),
     (
         Fault::KeyPreconditionsAreIgnored,
         &[
@@ -121,26 +121,23 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     ),
     (Fault::NamesNeverRepeat, &["rule_names_may_repeat_unless_the_store_says_otherwise"]),
     (
-        Fault::NextExternalIdFillsGaps,
+        Fault::NextNumericIdFillsGaps,
         &[
-            "rule_the_next_external_id_follows_the_greatest",
-            "rule_the_next_external_id_fills_no_gap",
-            "rule_the_next_external_id_follows_one_given_in_its_change",
+            "rule_the_next_numeric_id_follows_the_greatest",
+            "rule_the_next_numeric_id_fills_no_gap",
+            "rule_the_next_numeric_id_follows_one_given_in_its_change",
         ],
     ),
     (
-        Fault::NextExternalIdFollowsThoseThatAreLeft,
-        &["rule_the_next_external_id_follows_a_removed_one"],
+        Fault::NextNumericIdFollowsThoseThatAreLeft,
+        &["rule_the_next_numeric_id_follows_a_removed_one"],
     ),
+    (Fault::NextNumericIdsAreAnsweredBackwards, &["rule_the_next_numeric_ids_of_one_change_go_up"]),
     (
-        Fault::NextExternalIdsAreAnsweredBackwards,
-        &["rule_the_next_external_ids_of_one_change_go_up"],
-    ),
-    (
-        Fault::NextExternalIdsRepeat,
+        Fault::NextNumericIdsRepeat,
         &[
-            "rule_the_next_external_ids_of_one_batch_go_up",
-            "order_concurrent_wishes_get_different_external_ids",
+            "rule_the_next_numeric_ids_of_one_batch_go_up",
+            "order_concurrent_wishes_get_different_numeric_ids",
         ],
     ),
     (
@@ -175,7 +172,7 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         &[
             "rule_unique_names_need_unique_names",
             "rule_keep_standard_key_needs_standard_keys",
-            "rule_no_sealed_tokens_needs_no_seals",
+            "rule_no_recoverable_tokens_needs_no_seals",
             "rule_no_prefix_goes_that_a_token_has",
         ],
     ),
@@ -186,7 +183,7 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
             "rule_a_removed_key_has_its_version",
             "rule_a_replaced_owner_has_the_version_before",
             "rule_a_removed_owner_has_its_version",
-            "rule_a_replaced_header_has_the_version_before",
+            "rule_a_replaced_metadata_has_the_version_before",
             "order_of_racing_replacements_one_wins",
         ],
     ),
@@ -196,12 +193,12 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     (Fault::ChangesAreSmall, &["size_a_change_may_hold_many_records"]),
     (Fault::DefaultsAreLost, &["rule_a_replaced_owner_reads_back", "size_odd_settings_read_back"]),
     (
-        Fault::EarlierTokensAreCut,
+        Fault::PreviousTokensAreCut,
         &["size_the_largest_key_reads_back", "query_a_scan_shows_what_the_index_needs_of_keys"],
     ),
     (
-        Fault::HeadersAreCut,
-        &["size_the_largest_header_reads_back", "rule_a_replaced_header_reads_back"],
+        Fault::MetadatasAreCut,
+        &["size_the_largest_metadata_reads_back", "rule_a_replaced_metadata_reads_back"],
     ),
     (
         Fault::NamesAreTrimmed,
@@ -213,7 +210,7 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         Fault::ReasonsAreLost,
         &["size_the_largest_key_reads_back", "size_the_largest_owner_reads_back"],
     ),
-    (Fault::ReplacedHeadersLoseTheirMark, &["rule_a_replaced_header_reads_back"]),
+    (Fault::ReplacedMetadatasLoseTheirMark, &["rule_a_replaced_metadata_reads_back"]),
     (
         Fault::LimitsAreLost,
         &[
@@ -238,15 +235,15 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         Fault::SealsAreLost,
         &[
             "rule_a_created_key_reads_back",
-            "rule_no_sealed_tokens_needs_no_seals",
+            "rule_no_recoverable_tokens_needs_no_seals",
             "size_the_largest_key_reads_back",
         ],
     ),
     (Fault::ShortNamesAreLost, &["size_the_smallest_records_read_back"]),
     (
-        Fault::TidingsAreToldAgain,
+        Fault::AlertsAreToldAgain,
         &[
-            "rule_a_tiding_is_told_once",
+            "rule_a_alert_is_told_once",
             "rule_what_was_told_reads_back",
             "rule_what_was_told_stays_beside_usage",
         ],
@@ -284,7 +281,7 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     ),
     // Durability.
     (Fault::ForgetsPruningAtOpen, &["durable_pruning_is_found_again"]),
-    (Fault::ForgetsRemovedKeysAtOpen, &["durable_external_ids_stay_used"]),
+    (Fault::ForgetsRemovedKeysAtOpen, &["durable_numeric_ids_stay_used"]),
     (Fault::KeepsNothing, DURABLE),
     (Fault::KeepsThoughItSaysNot, DURABLE),
     (
@@ -302,21 +299,21 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     (Fault::ClosingAgainFails, &["error_closing_again_does_nothing"]),
     (Fault::ClosingDoesNothing, &["error_a_closed_backend_says_so_to_every_call"]),
     (Fault::ClosingKeepsThePlace, &["error_closing_lets_go_of_the_place"]),
-    (Fault::CommitsNeedNoHeader, &["error_without_a_header_nothing_is_committed"]),
+    (Fault::CommitsNeedNoMetadata, &["error_without_a_metadata_nothing_is_committed"]),
     (Fault::ErrorsNameAnother, &["error_names_the_backend"]),
-    (Fault::FirstHeaderIsOverwritten, &["error_a_header_is_written_once"]),
+    (Fault::FirstMetadataIsOverwritten, &["error_a_metadata_is_written_once"]),
     (Fault::RecoveringWritesAnEvent, &["error_recovering_a_healthy_backend_is_harmless"]),
     // Scans and look-ups.
-    (Fault::ExternalIdsAreReadByTheirLowBits, &["rule_a_given_external_id_finds_its_key"]),
+    (Fault::NumericIdsAreReadByTheirLowBits, &["rule_a_given_numeric_id_finds_its_key"]),
     (Fault::OwnersAreFoundWithoutCase, &["query_what_is_not_there_is_not_found"]),
-    (Fault::RemovedKeysAreFoundByExternalId, &["rule_a_removed_key_is_found_no_more"]),
-    (Fault::RevokedKeysHaveNoExternalId, &["rule_an_external_id_stays_with_its_key"]),
+    (Fault::RemovedKeysAreFoundByNumericId, &["rule_a_removed_key_is_found_no_more"]),
+    (Fault::RevokedKeysHaveNoNumericId, &["rule_an_numeric_id_stays_with_its_key"]),
     (
         Fault::ScansOfAnOwnerGoByItsFirstLetters,
         &["query_a_scan_of_an_owner_shows_it_alone", "query_a_scan_of_nobody_shows_nothing"],
     ),
     (Fault::ScansOmitBlocks, &["query_a_scan_shows_what_the_index_needs_of_keys"]),
-    (Fault::ScansOmitCeilings, &["query_a_scan_shows_what_the_index_needs_of_owners"]),
+    (Fault::ScansOmitMaxAccesss, &["query_a_scan_shows_what_the_index_needs_of_owners"]),
     (
         Fault::ScansOmitLimits,
         &["query_a_scan_shows_limits", "query_a_scan_shows_what_the_index_needs_of_keys"],
@@ -384,7 +381,7 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     (Fault::BoundsOfOwnersAreIncluded, &["query_owners_are_those_after_a_bound"]),
     (Fault::OwnersAreInAnyState, &["query_owners_are_suspended_or_not"]),
     (Fault::OwnersAreOrderedWithoutCase, &["query_owners_come_in_ascending_order"]),
-    (Fault::PagesOmitCeilings, &["query_pages_of_owners_show_every_field"]),
+    (Fault::PagesOmitMaxAccesss, &["query_pages_of_owners_show_every_field"]),
     // Events.
     (Fault::ActorsAreComparedWithoutCase, &["query_events_are_those_by_an_actor"]),
     (
@@ -454,12 +451,12 @@ const DURABLE: &[&str] = &[
     "durable_records_are_found_again_without_a_close",
     "durable_changes_and_removals_are_found_again",
     "durable_refused_changes_stay_refused",
-    "durable_the_header_is_found_again",
-    "durable_the_header_is_made_durable_alone",
+    "durable_the_metadata_is_found_again",
+    "durable_the_metadata_is_made_durable_alone",
     "durable_events_are_found_again",
     "durable_event_numbers_go_on",
     "durable_pruning_is_found_again",
-    "durable_external_ids_stay_used",
+    "durable_numeric_ids_stay_used",
     "durable_names_stay_taken",
     "durable_numbers_of_keys_are_found_again",
     "durable_listings_are_found_again",

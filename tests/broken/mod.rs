@@ -23,12 +23,12 @@ use std::time::Duration;
 use keyhasp::backend::{
     Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage, EventQuery,
     KeyFilter, KeyPage, KeyPageQuery, Memory, OwnerPage, OwnerPageQuery, Scanned, Sharing,
-    UsageChange, UsageOf, UsageOutcome, Write,
+    UsageChange, UsageOutcome, UsageSubject, Write,
 };
 use keyhasp::clock::Timestamp;
 use keyhasp::event::Event;
-use keyhasp::id::{ExternalId, KeyId, OwnerId};
-use keyhasp::key::{Header, KeyRecord, OwnerRecord, QuotaState, Told, Usage, Used};
+use keyhasp::id::{KeyId, NumericId, OwnerId};
+use keyhasp::key::{AlertState, KeyRecord, OwnerRecord, QuotaState, StoreMetadata, Usage, Used};
 use keyhasp::testing::conformance::{Failure, Subject};
 
 pub(crate) use expected::EXPECTED;
@@ -52,8 +52,8 @@ pub(crate) struct Disk {
 pub(crate) struct Notes {
     /// All that was ever done, to be replayed wrongly.
     log: Vec<Entry>,
-    /// The header that is shown instead of the one in force.
-    shown: Option<Header>,
+    /// The metadata that is shown instead of the one in force.
+    shown: Option<StoreMetadata>,
     first_reads: BTreeMap<KeyId, KeyRecord>,
     hidden_events: BTreeSet<u64>,
     all_events: Vec<Event>,
@@ -65,13 +65,13 @@ pub(crate) struct Notes {
     first_user: Option<ThreadId>,
     last_quota: Option<QuotaState>,
     /// What was told of each key.
-    told: BTreeMap<KeyId, Told>,
+    told: BTreeMap<KeyId, AlertState>,
     first_lease: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug)]
 enum Entry {
-    Header(Header),
+    StoreMetadata(StoreMetadata),
     Committed(Change),
     Pruned(Timestamp, usize),
 }
@@ -162,7 +162,7 @@ fn replay(log: &[Entry]) -> Memory {
     let memory = Memory::new();
     for entry in log {
         match entry {
-            Entry::Header(header) => drop(memory.open_header(header).unwrap()),
+            Entry::StoreMetadata(metadata) => drop(memory.open_metadata(metadata).unwrap()),
             Entry::Committed(change) => drop(memory.commit(std::slice::from_ref(change)).unwrap()),
             Entry::Pruned(before, limit) => {
                 memory.prune_events(*before, *limit).map(drop).unwrap();
@@ -172,7 +172,7 @@ fn replay(log: &[Entry]) -> Memory {
     memory
 }
 
-/// As a compaction would that overlooks what removed keys leave behind: their external ids.
+/// As a compaction would that overlooks what removed keys leave behind: their numeric ids.
 fn forget_removed(log: &mut [Entry]) {
     let changes = || {
         log.iter().filter_map(|entry| match entry {
@@ -245,15 +245,15 @@ impl Backend for Broken {
         Sharing::Exclusive
     }
 
-    fn open_header(&self, initial: &Header) -> Result<Header, BackendError> {
+    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
         self.check_open("open")?;
-        self.write_first_header(initial)
+        self.write_first_metadata(initial)
     }
 
-    fn header(&self) -> Result<Header, BackendError> {
-        self.check_open("read header")?;
-        let header = self.memory.header()?;
-        Ok(self.notes().shown.clone().unwrap_or(header))
+    fn metadata(&self) -> Result<StoreMetadata, BackendError> {
+        self.check_open("read metadata")?;
+        let metadata = self.memory.metadata()?;
+        Ok(self.notes().shown.clone().unwrap_or(metadata))
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
@@ -280,9 +280,9 @@ impl Backend for Broken {
         self.read_key(id)
     }
 
-    fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, BackendError> {
+    fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError> {
         self.check_open("read key")?;
-        self.read_by_external_id(id)
+        self.read_by_numeric_id(id)
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
@@ -326,12 +326,12 @@ impl Backend for Broken {
         self.read_wait(after, timeout)
     }
 
-    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+    fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
         self.check_open("take in usage")?;
         self.write_usage(batch)
     }
 
-    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+    fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
         self.check_open("read usage")?;
         self.read_usage(of)
     }

@@ -8,7 +8,7 @@ use keyhasp::backend::{
     Backend, BackendError, EventFilter, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery,
     OwnerPage, OwnerPageQuery, Scanned, StateSet, Write,
 };
-use keyhasp::id::{ExternalId, KeyId, OwnerId};
+use keyhasp::id::{KeyId, NumericId, OwnerId};
 use keyhasp::key::{KeyRecord, Limits, OwnerRecord};
 use keyhasp::permission::Access;
 
@@ -74,7 +74,9 @@ impl Broken {
                 (Fault::ScansOmitLimitsOfOwners, Scanned::Owner(owner)) => {
                     owner.limits = Limits::default();
                 }
-                (Fault::ScansOmitCeilings, Scanned::Owner(owner)) => owner.ceiling = Access::Full,
+                (Fault::ScansOmitMaxAccesss, Scanned::Owner(owner)) => {
+                    owner.max_access = Access::Full
+                }
                 _ => {}
             }
             visit(scanned);
@@ -101,18 +103,18 @@ impl Broken {
         Ok(found.map(|key| notes.first_reads.entry(id).or_insert(key).clone()))
     }
 
-    pub(super) fn read_by_external_id(
+    pub(super) fn read_by_numeric_id(
         &self,
-        id: ExternalId,
+        id: NumericId,
     ) -> Result<Option<KeyRecord>, BackendError> {
         let mut id = id;
-        if self.is(Fault::ExternalIdsAreReadByTheirLowBits) {
-            id = ExternalId::new(id.get() & 0xffff_ffff).unwrap_or(id);
+        if self.is(Fault::NumericIdsAreReadByTheirLowBits) {
+            id = NumericId::new(id.get() & 0xffff_ffff).unwrap_or(id);
         }
-        let found = self.memory.key_by_external_id(id)?;
+        let found = self.memory.key_by_numeric_id(id)?;
         match self.fault {
-            Fault::RevokedKeysHaveNoExternalId => Ok(found.filter(KeyRecord::is_live)),
-            Fault::RemovedKeysAreFoundByExternalId if found.is_none() => {
+            Fault::RevokedKeysHaveNoNumericId => Ok(found.filter(KeyRecord::is_live)),
+            Fault::RemovedKeysAreFoundByNumericId if found.is_none() => {
                 let notes = self.notes();
                 let operations = notes.log.iter().flat_map(|entry| match entry {
                     Entry::Committed(change) => change.operations.as_slice(),
@@ -122,7 +124,7 @@ impl Broken {
                     Write::CreateKey(create) => Some(&create.record),
                     _ => None,
                 });
-                Ok(created.find(|key| key.external_id == Some(id)).cloned())
+                Ok(created.find(|key| key.numeric_id == Some(id)).cloned())
             }
             _ => Ok(found),
         }
@@ -209,8 +211,8 @@ impl Broken {
                 page.owners.sort_by_key(|owner| owner.id.as_str().to_lowercase());
             }
             (Fault::PagesEndWithTheFirst, _) => page.next = None,
-            (Fault::PagesOmitCeilings, _) => {
-                page.owners.iter_mut().for_each(|owner| owner.ceiling = Access::Full);
+            (Fault::PagesOmitMaxAccesss, _) => {
+                page.owners.iter_mut().for_each(|owner| owner.max_access = Access::Full);
             }
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! What is lost or changed of what is written.
 
 use keyhasp::backend::{Applied, Backend, BackendError, Change, Precondition, Write, WriteKey};
-use keyhasp::id::{ExternalId, Version};
+use keyhasp::id::{NumericId, Version};
 use keyhasp::key::{KeyName, KeyRecord, Limits, Networks, OwnerRecord, Settings, Switch};
 use keyhasp::permission::Access;
 use serde_json::Value;
@@ -14,15 +14,15 @@ impl Broken {
     pub(super) fn spoil(
         &self,
         change: &mut Change,
-        earlier: &[Change],
+        previous: &[Change],
     ) -> Result<(), BackendError> {
         change.preconditions.retain(|precondition| match (self.fault, precondition) {
-            (Fault::HeaderPreconditionsAreIgnored, Precondition::Header(_))
+            (Fault::MetadataPreconditionsAreIgnored, Precondition::StoreMetadata(_))
             | (Fault::KeyPreconditionsAreIgnored, Precondition::Key(..))
             | (Fault::LiveKeysPreconditionsAreIgnored, Precondition::LiveKeys(..))
             | (Fault::OwnerPreconditionsAreIgnored, Precondition::Owner(..)) => false,
             (Fault::PreconditionsAreAboutTheStateBeforeTheBatch, Precondition::Owner(id, _)) => {
-                !writes_to(earlier, Record::Owner(*id))
+                !writes_to(previous, Record::Owner(*id))
             }
             _ => true,
         });
@@ -65,8 +65,8 @@ impl Broken {
                 self.spoil_key(key);
                 match (self.fault, found) {
                     (Fault::ReplacementsCreate, None) => {
-                        let (record, next_external_id) = ((**key).clone(), false);
-                        *write = Write::CreateKey(Box::new(WriteKey { record, next_external_id }));
+                        let (record, next_numeric_id) = ((**key).clone(), false);
+                        *write = Write::CreateKey(Box::new(WriteKey { record, next_numeric_id }));
                     }
                     (Fault::KeysStayWithTheirFirstOwner, Some(found)) => key.owner = found.owner,
                     (Fault::VersionsAreIgnored, Some(found)) => key.version = found.version.next(),
@@ -116,18 +116,18 @@ impl Broken {
                 let found = self.memory.owner(id)?.map(|owner| owner.version);
                 self.ignore_version(version, found);
             }
-            Write::ReplaceHeader(header) => {
+            Write::ReplaceMetadata(metadata) => {
                 if self.is(Fault::VersionsAreIgnored) {
-                    header.version = self.memory.header()?.version.next();
+                    metadata.version = self.memory.metadata()?.version.next();
                 }
-                if self.is(Fault::ReplacedHeadersLoseTheirMark) {
-                    header.issue_mark = None;
+                if self.is(Fault::ReplacedMetadatasLoseTheirMark) {
+                    metadata.tokens_valid_from = None;
                 }
-                **header = self.as_stored(header);
+                **metadata = self.as_stored(metadata);
             }
-            Write::Tell(id, tiding) => {
-                let _is_new = self.notes().told.entry(*id).or_default().note(*tiding);
-                if self.is(Fault::TidingsAreToldAgain) {
+            Write::RecordAlert(id, alert) => {
+                let _is_new = self.notes().told.entry(*id).or_default().note(*alert);
+                if self.is(Fault::AlertsAreToldAgain) {
                     *write = Write::Nothing;
                 }
             }
@@ -146,7 +146,7 @@ impl Broken {
         let name = key.name.as_ref().map_or("", KeyName::as_str);
         match self.fault {
             Fault::AccessIsCut => cut(&mut key.access),
-            Fault::EarlierTokensAreCut => key.earlier.truncate(1),
+            Fault::PreviousTokensAreCut => key.previous.truncate(1),
             Fault::LimitsAreLost => key.limits = Limits::default(),
             Fault::ManyNetworksAreCut => cut_networks(&mut key.limits),
             Fault::NamesAreTrimmed => key.name = KeyName::new(name.trim()).ok(),
@@ -164,7 +164,7 @@ impl Broken {
 
     fn spoil_owner(&self, owner: &mut OwnerRecord) {
         match self.fault {
-            Fault::AccessIsCut => cut(&mut owner.ceiling),
+            Fault::AccessIsCut => cut(&mut owner.max_access),
             Fault::DefaultsAreLost => owner.defaults = Settings::default(),
             Fault::LimitsAreLost => owner.limits = Limits::default(),
             Fault::ManyNetworksAreCut => cut_networks(&mut owner.limits),
@@ -186,10 +186,10 @@ impl Broken {
                 applied.first_event -= 1;
                 applied.last_event -= 1;
             }
-            Fault::NextExternalIdsAreAnsweredBackwards => applied.external_ids.reverse(),
-            Fault::NextExternalIdsRepeat => {
-                for id in &mut applied.external_ids {
-                    *id = ExternalId::new(id.get().div_ceil(2)).unwrap();
+            Fault::NextNumericIdsAreAnsweredBackwards => applied.numeric_ids.reverse(),
+            Fault::NextNumericIdsRepeat => {
+                for id in &mut applied.numeric_ids {
+                    *id = NumericId::new(id.get().div_ceil(2)).unwrap();
                 }
             }
             _ => {}

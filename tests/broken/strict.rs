@@ -12,7 +12,7 @@ impl Broken {
     pub(super) fn refused_too_strictly(
         &self,
         change: &Change,
-        earlier: &[Change],
+        previous: &[Change],
     ) -> Result<Option<Rejection>, BackendError> {
         for operation in &change.operations {
             let reason = match &operation.write {
@@ -25,7 +25,7 @@ impl Broken {
                 {
                     Some(Rejection::OwnerExists)
                 }
-                Write::ReplaceHeader(_)
+                Write::ReplaceMetadata(_)
                     if self.is(Fault::RulesChangeAlone) && change.operations.len() > 1 =>
                 {
                     Some(Rejection::DataForbid { rule: "unique_names" })
@@ -34,7 +34,7 @@ impl Broken {
             };
             let record = written(&operation.write);
             if self.is(Fault::BatchesSeeTheStateBeforeThem)
-                && record.is_some_and(|record| writes_to(earlier, record))
+                && record.is_some_and(|record| writes_to(previous, record))
             {
                 return Ok(Some(Rejection::OwnerMissing));
             }
@@ -114,7 +114,7 @@ impl Broken {
         let guards = match self.fault {
             Fault::LastStandardKeysNeverGo => true,
             Fault::LastStandardKeysAreGuardedByTheOperation => {
-                self.memory.header()?.rules.keep_standard_key
+                self.memory.metadata()?.rules.keep_standard_key
             }
             _ => false,
         };

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use keyhasp::backend::{Backend, BackendError, UsageChange, UsageOf, UsageOutcome};
+use keyhasp::backend::{Backend, BackendError, UsageChange, UsageOutcome, UsageSubject};
 use keyhasp::key::{Lease, QuotaState, Usage, Used};
 
 use super::{Broken, Fault, Half};
@@ -17,7 +17,7 @@ impl Broken {
             Fault::UsageIsTakenInByTheStep => return self.take_in_by_the_step(batch),
             Fault::UsageIsTakenInBackwards => {
                 steps.reverse();
-                let mut outcome = self.memory.take_in_usage(&steps)?;
+                let mut outcome = self.memory.record_usage(&steps)?;
                 outcome.reverse();
                 return Ok(outcome);
             }
@@ -33,7 +33,7 @@ impl Broken {
         for step in &mut steps {
             self.spoil_step(step)?;
         }
-        let mut outcome = self.memory.take_in_usage(&steps)?;
+        let mut outcome = self.memory.record_usage(&steps)?;
         outcome.resize(batch.len(), None);
         for (step, lease) in steps.iter().zip(&mut outcome) {
             self.spoil_lease(step, lease)?;
@@ -63,9 +63,9 @@ impl Broken {
                 if self.is(Fault::LeasesOfOldQuotasAreGivenBack) {
                     let (needed, least) = (0, 0);
                     let now = UsageChange::Lease { of: *of, needed, least, at: *at };
-                    if let [Some(present)] = self.memory.take_in_usage(&[now])?[..] {
+                    if let [Some(present)] = self.memory.record_usage(&[now])?[..] {
                         let back = UsageChange::GiveBack { of: *of, lease: present, at: *at };
-                        self.memory.take_in_usage(&[back])?;
+                        self.memory.record_usage(&[back])?;
                         lease.since = present.since;
                     }
                 }
@@ -91,12 +91,12 @@ impl Broken {
             // Read, and written after others have read the same.
             (Fault::LeasesAreNotCounted, Some(lease)) => {
                 let back = UsageChange::GiveBack { of, lease: *lease, at };
-                self.memory.take_in_usage(&[back])?;
+                self.memory.record_usage(&[back])?;
             }
             (Fault::LeasesTakeWhatNobodyCanSpend, Some(own)) if own.units < *needed => {
                 let (needed, least) = (own.left, own.left);
                 let rest = UsageChange::Lease { of, needed, least, at };
-                let rest = self.memory.take_in_usage(&[rest])?[0];
+                let rest = self.memory.record_usage(&[rest])?[0];
                 *lease = rest.map(|rest| Lease { units: own.units + rest.units, ..rest });
             }
             (Fault::UsageOutlivesItsKey, Some(lease)) => {
@@ -118,7 +118,7 @@ impl Broken {
         let mut outcome = Vec::new();
         for step in batch {
             let mut half = self.half.lock().unwrap();
-            outcome.extend(self.memory.take_in_usage(std::slice::from_ref(step))?);
+            outcome.extend(self.memory.record_usage(std::slice::from_ref(step))?);
             if *half == Half::NotYet && batch.len() > 1 {
                 *half = Half::Stands;
             }
@@ -128,7 +128,7 @@ impl Broken {
         Ok(outcome)
     }
 
-    pub(super) fn read_usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+    pub(super) fn read_usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
         let mut half = self.half.lock().unwrap();
         let mut answers = self.memory.usage(of)?;
         if *half == Half::Stands {
@@ -147,7 +147,7 @@ impl Broken {
         Ok(answers)
     }
 
-    fn spoil_usage(&self, of: &UsageOf, usage: &mut Usage) -> Result<(), BackendError> {
+    fn spoil_usage(&self, of: &UsageSubject, usage: &mut Usage) -> Result<(), BackendError> {
         let is_forgotten = match self.fault {
             Fault::UsageIsForgottenAtOpen => !self.took_usage.load(Ordering::SeqCst),
             Fault::QuotasAreForgottenByChanges => {
@@ -160,7 +160,7 @@ impl Broken {
         if is_forgotten {
             *usage = Usage::default();
         }
-        let UsageOf::Key(key) = of else { return Ok(()) };
+        let UsageSubject::Key(key) = of else { return Ok(()) };
         match self.fault {
             Fault::UsageIsTheLast => usage.used = self.noted(|notes| notes.last_used.get(key)),
             Fault::UsageIsKeptOfWhatIsNotThere => {
@@ -177,13 +177,13 @@ impl Broken {
         Ok(())
     }
 
-    fn was_changed(&self, of: &UsageOf) -> bool {
+    fn was_changed(&self, of: &UsageSubject) -> bool {
         match of {
-            UsageOf::Key(id) => {
+            UsageSubject::Key(id) => {
                 let key = self.memory.key(*id).unwrap();
                 key.is_some_and(|key| key.version != keyhasp::Version::FIRST)
             }
-            UsageOf::Owner(_) => false,
+            UsageSubject::Owner(_) => false,
         }
     }
 

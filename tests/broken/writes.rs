@@ -10,8 +10,8 @@ use keyhasp::backend::{
 };
 use keyhasp::clock::Timestamp;
 use keyhasp::event::Event;
-use keyhasp::id::{ExternalId, OwnerId};
-use keyhasp::key::{Header, KeyRecord, StoreRules};
+use keyhasp::id::{NumericId, OwnerId};
+use keyhasp::key::{KeyRecord, StoreMetadata, StoreRules};
 use keyhasp::testing::sample;
 
 use super::written::named;
@@ -23,33 +23,36 @@ const PATIENCE: Duration = Duration::from_secs(60);
 type Outcome = Result<Applied, Rejection>;
 
 impl Broken {
-    pub(super) fn write_first_header(&self, initial: &Header) -> Result<Header, BackendError> {
-        let is_first = self.memory.header().is_err();
+    pub(super) fn write_first_metadata(
+        &self,
+        initial: &StoreMetadata,
+    ) -> Result<StoreMetadata, BackendError> {
+        let is_first = self.memory.metadata().is_err();
         if is_first {
-            let header = self.as_stored(initial);
-            self.memory.open_header(&header)?;
-            self.notes().log.push(Entry::Header(header));
-        } else if self.is(Fault::FirstHeaderIsOverwritten) {
+            let metadata = self.as_stored(initial);
+            self.memory.open_metadata(&metadata)?;
+            self.notes().log.push(Entry::StoreMetadata(metadata));
+        } else if self.is(Fault::FirstMetadataIsOverwritten) {
             self.notes().shown = Some(initial.clone());
         }
-        self.header()
+        self.metadata()
     }
 
-    /// The header that is stored for one that is asked for; if only its rules are others, the one
+    /// The metadata that is stored for one that is asked for; if only its rules are others, the one
     /// asked for is shown.
-    pub(super) fn as_stored(&self, asked: &Header) -> Header {
-        let mut header = asked.clone();
+    pub(super) fn as_stored(&self, asked: &StoreMetadata) -> StoreMetadata {
+        let mut metadata = asked.clone();
         match self.fault {
-            Fault::NamesMayRepeat => header.rules.unique_names = false,
-            Fault::NamesNeverRepeat => header.rules.unique_names = true,
-            Fault::LastStandardKeysGo => header.rules.keep_standard_key = false,
-            Fault::HeadersAreCut => header.peppers.truncate(100),
-            _ => return header,
+            Fault::NamesMayRepeat => metadata.rules.unique_names = false,
+            Fault::NamesNeverRepeat => metadata.rules.unique_names = true,
+            Fault::LastStandardKeysGo => metadata.rules.keep_standard_key = false,
+            Fault::MetadatasAreCut => metadata.peppers.truncate(100),
+            _ => return metadata,
         }
-        if header.rules != asked.rules {
+        if metadata.rules != asked.rules {
             self.notes().shown = Some(asked.clone());
         }
-        header
+        metadata
     }
 
     pub(super) fn write_event(&self) -> Result<(), BackendError> {
@@ -100,8 +103,8 @@ impl Broken {
                 return full();
             }
             Fault::EmptyBatchesLeaveAnEvent if batch.is_empty() => self.write_event()?,
-            Fault::CommitsNeedNoHeader if self.memory.header().is_err() => {
-                self.memory.open_header(&sample::header().unwrap())?;
+            Fault::CommitsNeedNoMetadata if self.memory.metadata().is_err() => {
+                self.memory.open_metadata(&sample::metadata().unwrap())?;
             }
             _ => {}
         }
@@ -126,12 +129,12 @@ impl Broken {
         Ok(outcomes)
     }
 
-    fn write_change(&self, change: &Change, earlier: &[Change]) -> Result<Outcome, BackendError> {
-        if let Some(rejection) = self.refused_too_strictly(change, earlier)? {
+    fn write_change(&self, change: &Change, previous: &[Change]) -> Result<Outcome, BackendError> {
+        if let Some(rejection) = self.refused_too_strictly(change, previous)? {
             return Ok(Err(rejection));
         }
         let mut change = change.clone();
-        self.spoil(&mut change, earlier)?;
+        self.spoil(&mut change, previous)?;
         let assigned = self.assign(&mut change)?;
         let mut outcome = if self.is(Fault::ChangesAreCommittedByTheOperation) {
             self.commit_by_operation(&change)?
@@ -143,7 +146,7 @@ impl Broken {
             outcome = self.after_refusal(&mut change, rejection)?;
         }
         if let Ok(applied) = &mut outcome {
-            applied.external_ids.extend(assigned);
+            applied.numeric_ids.extend(assigned);
             self.spoil_answer(applied);
         }
         Ok(outcome)
@@ -210,33 +213,33 @@ impl Broken {
         Ok(self.memory.page_keys(&query)?.keys)
     }
 
-    /// Assigns external ids by a rule of its own.
-    fn assign(&self, change: &mut Change) -> Result<Vec<ExternalId>, BackendError> {
-        let fills_gaps = self.is(Fault::NextExternalIdFillsGaps);
-        if !fills_gaps && !self.is(Fault::NextExternalIdFollowsThoseThatAreLeft) {
+    /// Assigns numeric ids by a rule of its own.
+    fn assign(&self, change: &mut Change) -> Result<Vec<NumericId>, BackendError> {
+        let fills_gaps = self.is(Fault::NextNumericIdFillsGaps);
+        if !fills_gaps && !self.is(Fault::NextNumericIdFollowsThoseThatAreLeft) {
             return Ok(Vec::new());
         }
         let mut assigned = Vec::new();
         for operation in &mut change.operations {
             let Write::CreateKey(create) = &mut operation.write else { continue };
-            if !create.next_external_id {
+            if !create.next_numeric_id {
                 continue;
             }
             let present = self.keys_of(&create.record.owner)?;
             let present: BTreeSet<u64> = present
                 .iter()
-                .filter_map(|key| key.external_id)
+                .filter_map(|key| key.numeric_id)
                 .chain(assigned.iter().copied())
-                .map(ExternalId::get)
+                .map(NumericId::get)
                 .collect();
             let next = if fills_gaps {
                 (1..).find(|id| !present.contains(id)).unwrap_or(1)
             } else {
                 present.last().map_or(1, |last| last + 1)
             };
-            create.next_external_id = false;
-            create.record.external_id = ExternalId::new(next).ok();
-            assigned.extend(create.record.external_id);
+            create.next_numeric_id = false;
+            create.record.numeric_id = NumericId::new(next).ok();
+            assigned.extend(create.record.numeric_id);
         }
         Ok(assigned)
     }
@@ -261,15 +264,15 @@ impl Broken {
                 return Ok(Err(rejection));
             }
             (
-                Fault::ExternalIdsAreForgotten | Fault::NextExternalIdFollowsThoseThatAreLeft,
-                Rejection::ExternalIdTaken(id),
-            ) if self.memory.key_by_external_id(*id)?.is_none() => strip(change, *id),
-            (Fault::ExternalIdsMayRepeat, Rejection::ExternalIdTaken(id)) => strip(change, *id),
-            (Fault::ExternalIdsStartAgainAfterTheLast, Rejection::ExternalIdsExhausted) => {
+                Fault::NumericIdsAreForgotten | Fault::NextNumericIdFollowsThoseThatAreLeft,
+                Rejection::NumericIdTaken(id),
+            ) if self.memory.key_by_numeric_id(*id)?.is_none() => strip(change, *id),
+            (Fault::NumericIdsMayRepeat, Rejection::NumericIdTaken(id)) => strip(change, *id),
+            (Fault::NumericIdsStartAgainAfterTheLast, Rejection::NumericIdsExhausted) => {
                 for operation in &mut change.operations {
                     if let Write::CreateKey(create) = &mut operation.write {
-                        create.next_external_id = false;
-                        create.record.external_id = ExternalId::new(1).ok();
+                        create.next_numeric_id = false;
+                        create.record.numeric_id = NumericId::new(1).ok();
                     }
                 }
             }
@@ -294,12 +297,12 @@ impl Broken {
                 }
             }
             (Fault::RulesDoNotAskTheData, Rejection::DataForbid { .. }) => {
-                let present = self.memory.header()?;
+                let present = self.memory.metadata()?;
                 for operation in &mut change.operations {
-                    if let Write::ReplaceHeader(header) = &mut operation.write {
-                        self.notes().shown = Some((**header).clone());
-                        header.rules = StoreRules { ..present.rules };
-                        header.prefixes = present.prefixes.clone();
+                    if let Write::ReplaceMetadata(metadata) = &mut operation.write {
+                        self.notes().shown = Some((**metadata).clone());
+                        metadata.rules = StoreRules { ..present.rules };
+                        metadata.prefixes = present.prefixes.clone();
                     }
                 }
             }
@@ -309,12 +312,12 @@ impl Broken {
     }
 }
 
-fn strip(change: &mut Change, id: ExternalId) {
+fn strip(change: &mut Change, id: NumericId) {
     for operation in &mut change.operations {
         if let Write::CreateKey(create) = &mut operation.write
-            && create.record.external_id == Some(id)
+            && create.record.numeric_id == Some(id)
         {
-            create.record.external_id = None;
+            create.record.numeric_id = None;
         }
     }
 }

@@ -7,7 +7,7 @@ use keyhasp::key::KeyRecord;
 /// What a change writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Record {
-    Header,
+    StoreMetadata,
     Key(KeyId),
     Owner(OwnerId),
 }
@@ -19,8 +19,8 @@ pub(super) fn written(write: &Write) -> Option<Record> {
         Write::RemoveKey(id, _) => Record::Key(*id),
         Write::CreateOwner(owner) | Write::ReplaceOwner(owner) => Record::Owner(owner.id),
         Write::RemoveOwner(id, _) => Record::Owner(*id),
-        Write::ReplaceHeader(_) => Record::Header,
-        Write::Nothing | Write::Tell(..) => return None,
+        Write::ReplaceMetadata(_) => Record::StoreMetadata,
+        Write::Nothing | Write::RecordAlert(..) => return None,
     })
 }
 

@@ -149,7 +149,7 @@ class Rotation(Case):
         # The key is the same but for its token.
         self.assertEqual({**Key.retrieve(key.id).attrs, "token": key.token}, key.attrs)
 
-    def test_force_ends_every_earlier_token(self):
+    def test_force_ends_every_previous_token(self):
         key = Key.create()
         tokens = [key.token, self.rotate(key.id), self.rotate(key.id, force=False)]
         self.assertEqual([self.accepted(token) for token in tokens], [True] * 3)
@@ -158,7 +158,7 @@ class Rotation(Case):
         self.assertTrue(self.accepted(last))
         self.assertEqual(Key.retrieve(key.id).token, last)
 
-    def test_an_earlier_token_manages_in_its_grace(self):
+    def test_an_previous_token_manages_in_its_grace(self):
         key = Key.create()
         self.use(key.token)
         first = self.rotate(key.id)
@@ -332,7 +332,7 @@ class Restart(Case):
         self.assertEqual({**self.service.first_line, "url": line["url"]}, line)
         self.use(new)
         self.assertEqual(self.ask("GET", "/keys?limit=1000").json(), before)
-        self.assertTrue(self.accepted(key.token), "the earlier token in its grace")
+        self.assertTrue(self.accepted(key.token), "the previous token in its grace")
         self.assertFalse(self.accepted(ended.token))
         self.assertEqual([self.accepted(token) for token in line["dead_tokens"]], [False] * 3)
         # Numbers go on, and a rotation from before can be ended.

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use keyhasp::backend::{
     Backend, BackendError, Change, CommitOutcome, EventPage, EventQuery, KeyFilter, KeyPage,
-    KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, UsageChange, UsageOf, UsageOutcome,
+    KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, UsageChange, UsageOutcome,
+    UsageSubject,
 };
-use keyhasp::key::{Header, KeyRecord, OwnerRecord, Usage};
-use keyhasp::{ExternalId, KeyId, OwnerId, Timestamp};
+use keyhasp::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
+use keyhasp::{KeyId, NumericId, OwnerId, Timestamp};
 
 /// What a scan shows: all of the backend's own, unless told.
 type Scan<B> = fn(&B, &mut dyn FnMut(Scanned)) -> Result<u64, BackendError>;
@@ -33,7 +34,7 @@ pub(crate) enum Point {
     AfterRecovery,
 }
 
-/// Told how many events may go at most.
+/// AlertState how many events may go at most.
 type Prune = Box<dyn FnMut(usize) -> Option<u64> + Send>;
 
 impl<B: Backend> KeepOpen<B> {
@@ -86,20 +87,20 @@ impl<B: Backend> Backend for KeepOpen<B> {
     pass_on! {
         name() -> &'static str;
         sharing() -> Sharing;
-        open_header(initial: &Header) -> Result<Header, BackendError>;
-        header() -> Result<Header, BackendError>;
+        open_metadata(initial: &StoreMetadata) -> Result<StoreMetadata, BackendError>;
+        metadata() -> Result<StoreMetadata, BackendError>;
         expected_keys() -> u64;
         scan_owner(owner: &OwnerId, visit: &mut dyn FnMut(Scanned)) -> Result<(), BackendError>;
         owner(id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError>;
         key(id: KeyId) -> Result<Option<KeyRecord>, BackendError>;
-        key_by_external_id(id: ExternalId) -> Result<Option<KeyRecord>, BackendError>;
+        key_by_numeric_id(id: NumericId) -> Result<Option<KeyRecord>, BackendError>;
         page_keys(query: &KeyPageQuery) -> Result<KeyPage, BackendError>;
         count_keys(filter: &KeyFilter) -> Result<u64, BackendError>;
         page_owners(query: &OwnerPageQuery) -> Result<OwnerPage, BackendError>;
         events(query: &EventQuery) -> Result<EventPage, BackendError>;
         last_event() -> Result<u64, BackendError>;
         wait(after: u64, timeout: Duration) -> Result<u64, BackendError>;
-        usage(of: &[UsageOf]) -> Result<Vec<Usage>, BackendError>;
+        usage(of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError>;
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
@@ -111,9 +112,9 @@ impl<B: Backend> Backend for KeepOpen<B> {
         self.backend.commit(batch)
     }
 
-    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+    fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
         self.pass(Point::BeforeUsage);
-        self.backend.take_in_usage(batch)
+        self.backend.record_usage(batch)
     }
 
     fn recover(&self) -> Result<(), BackendError> {

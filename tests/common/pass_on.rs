@@ -70,8 +70,8 @@ macro_rules! pass_on {
     (@identify) => {
         pass_on!(@managed identify(token: &[u8]) -> Option<keyhasp::store::FoundToken>);
     };
-    (@key_by_external_id) => {
-        pass_on!(@managed key_by_external_id(id: keyhasp::ExternalId) -> keyhasp::Key);
+    (@key_by_numeric_id) => {
+        pass_on!(@managed key_by_numeric_id(id: keyhasp::NumericId) -> keyhasp::Key);
     };
     (@list_keys) => {
         pass_on!(@managed list_keys(query: &keyhasp::ListKeys) -> keyhasp::Page<keyhasp::Key>);
@@ -79,17 +79,17 @@ macro_rules! pass_on {
     (@list_owners) => {
         pass_on!(@managed list_owners(query: &keyhasp::ListOwners) -> keyhasp::Page<keyhasp::Owner>);
     };
-    (@move_issue_mark) => {
-        pass_on!(@managed move_issue_mark(
+    (@invalidate_tokens_issued_before) => {
+        pass_on!(@managed invalidate_tokens_issued_before(
             to: keyhasp::Timestamp,
             expected: Option<keyhasp::Version>
         ) -> keyhasp::store::Rules);
     };
-    (@open_token) => { pass_on!(@managed open_token(id: keyhasp::KeyId) -> keyhasp::Token); };
-    (@open_tokens) => {
-        pass_on!(@managed open_tokens(
+    (@reveal_token) => { pass_on!(@managed reveal_token(id: keyhasp::KeyId) -> keyhasp::Token); };
+    (@reveal_tokens) => {
+        pass_on!(@managed reveal_tokens(
             query: &keyhasp::ListKeys
-        ) -> keyhasp::Page<keyhasp::store::OpenedToken>);
+        ) -> keyhasp::Page<keyhasp::store::RevealedToken>);
     };
     (@owner) => { pass_on!(@managed owner(id: &keyhasp::OwnerId) -> keyhasp::Owner); };
     (@prune_events) => { pass_on!(@managed prune_events(before: keyhasp::Timestamp) -> u64); };

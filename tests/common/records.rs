@@ -6,12 +6,12 @@ use std::time::Duration;
 use keyhasp::authority::{Actor, Authority, CorrelationId, Reason, Role};
 use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
-use keyhasp::id::{ExternalId, Generation, KeyId, OwnerId, Version};
+use keyhasp::id::{Generation, KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{
-    Digest, EarlierToken, Every, Header, KeyName, KeyRecord, Kind, Limit, Limits,
-    MAX_EARLIER_TOKENS, Network, Networks, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber,
-    Prefix, PrefixNumber, PrefixTable, Quota, QuotaRun, Rate, Refill, Scheme, Seal, SetBy,
-    Settings, StoreRules, Switch, TokenRecord,
+    Digest, KeyName, KeyRecord, Kind, Limit, Limits, MAX_PREVIOUS_TOKENS, Network, Networks,
+    NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Period, Prefix, PrefixNumber,
+    PrefixTable, PreviousToken, Quota, QuotaRun, Rate, Refill, Scheme, Seal, SetBy, Settings,
+    StoreMetadata, StoreRules, Switch, TokenRecord,
 };
 use keyhasp::permission::{Access, PermissionName};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -44,23 +44,23 @@ pub(crate) fn longest_settings() -> Settings {
 /// Keys of any owner.
 pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
     let kind = select(&[Kind::Standard, Kind::Trial][..]);
-    let identity = (key_ids(), owner_ids(), versions(), of(external_ids()), kind);
+    let identity = (key_ids(), owner_ids(), versions(), of(numeric_ids()), kind);
     let name = of(text(KeyName::MAX_LEN).prop_map(|name| KeyName::new(name).unwrap()));
     let rights = (name, accesses(), set_by(), of(times()), set_by(), settings());
     let dates = (times(), actors(), times());
     let switches = (switches(), switches(), switches());
     (identity, rights, limits(), dates, tokens(), switches, of(seals())).prop_map(
         |(identity, rights, limits, dates, tokens, switches, seal)| {
-            let (id, owner, version, external_id, kind) = identity;
+            let (id, owner, version, numeric_id, kind) = identity;
             let (name, access, access_by, expires_at, expiry_by, settings) = rights;
             let (created_at, created_by, updated_at) = dates;
-            let (earlier, current) = tokens;
+            let (previous, current) = tokens;
             let (deactivated, blocked, revoked) = switches;
             KeyRecord {
                 id,
                 owner,
                 version,
-                external_id,
+                numeric_id,
                 kind,
                 name,
                 access,
@@ -72,7 +72,7 @@ pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
                 created_by,
                 updated_at,
                 current,
-                earlier,
+                previous,
                 deactivated,
                 blocked,
                 revoked,
@@ -87,16 +87,16 @@ pub(crate) fn owners() -> impl Strategy<Value = OwnerRecord> {
     let rights = (settings(), switches(), accesses(), limits(), any::<u32>(), of(times()));
     (owner_ids(), versions(), rights, times(), actors(), times()).prop_map(
         |(id, version, rights, created_at, created_by, updated_at)| {
-            let (defaults, suspended, ceiling, limits, max_keys, issue_mark) = rights;
+            let (defaults, suspended, max_access, limits, max_keys, tokens_valid_from) = rights;
             OwnerRecord {
                 id,
                 version,
                 defaults,
                 suspended,
-                ceiling,
+                max_access,
                 limits,
                 max_keys,
-                issue_mark,
+                tokens_valid_from,
                 created_at,
                 created_by,
                 updated_at,
@@ -105,7 +105,7 @@ pub(crate) fn owners() -> impl Strategy<Value = OwnerRecord> {
     )
 }
 
-pub(crate) fn headers() -> impl Strategy<Value = Header> {
+pub(crate) fn headers() -> impl Strategy<Value = StoreMetadata> {
     let texts = btree_set("[a-z0-9_]{1,32}", 0..=usize::from(PrefixNumber::LIMIT));
     let texts = texts.prop_map(Vec::from_iter).prop_shuffle();
     let accepted = btree_set(0..PrefixNumber::LIMIT, 0..=PrefixTable::MAX_ACCEPTED);
@@ -124,10 +124,10 @@ pub(crate) fn headers() -> impl Strategy<Value = Header> {
         peppers.into_iter().map(check).collect()
     });
     (versions(), any::<[bool; 3]>(), prefixes, peppers, of(times())).prop_map(
-        |(version, rules, prefixes, peppers, issue_mark)| {
-            let [unique_names, keep_standard_key, sealed_tokens] = rules;
-            let rules = StoreRules { unique_names, keep_standard_key, sealed_tokens };
-            Header { version, rules, prefixes, peppers, issue_mark }
+        |(version, rules, prefixes, peppers, tokens_valid_from)| {
+            let [unique_names, keep_standard_key, recoverable_tokens] = rules;
+            let rules = StoreRules { unique_names, keep_standard_key, recoverable_tokens };
+            StoreMetadata { version, rules, prefixes, peppers, tokens_valid_from }
         },
     )
 }
@@ -215,9 +215,9 @@ fn key_ids() -> impl Strategy<Value = KeyId> {
     prop_oneof![8 => any::<u128>(), 1 => Just(0), 1 => Just(u128::MAX)].prop_map(KeyId::from_u128)
 }
 
-fn external_ids() -> impl Strategy<Value = ExternalId> {
-    prop_oneof![8 => 1..=ExternalId::MAX, 1 => Just(ExternalId::MAX)]
-        .prop_map(|number| ExternalId::new(number).unwrap())
+fn numeric_ids() -> impl Strategy<Value = NumericId> {
+    prop_oneof![8 => 1..=NumericId::MAX, 1 => Just(NumericId::MAX)]
+        .prop_map(|number| NumericId::new(number).unwrap())
 }
 
 fn generations() -> impl Strategy<Value = Generation> {
@@ -260,7 +260,7 @@ fn settings() -> BoxedStrategy<Settings> {
 }
 
 /// The current token, and before it those earlier ones that live on.
-fn tokens() -> impl Strategy<Value = (Vec<EarlierToken>, TokenRecord)> {
+fn tokens() -> impl Strategy<Value = (Vec<PreviousToken>, TokenRecord)> {
     let digest = (any::<[u8; 32]>(), any::<u16>(), 0..PrefixNumber::LIMIT).prop_map(
         |(bytes, pepper, prefix)| {
             let (pepper, prefix) = (PepperNumber::new(pepper), PrefixNumber::new(prefix).unwrap());
@@ -269,10 +269,10 @@ fn tokens() -> impl Strategy<Value = (Vec<EarlierToken>, TokenRecord)> {
     );
     let token = (generations(), digest, times())
         .prop_map(|(generation, digest, issued_at)| TokenRecord { generation, digest, issued_at });
-    let tokens = (token, times()).prop_map(|(token, ends_at)| EarlierToken { token, ends_at });
-    vec(tokens, 1..=1 + MAX_EARLIER_TOKENS).prop_map(|mut tokens| {
-        tokens.sort_by_key(|earlier| earlier.token.generation);
-        tokens.dedup_by_key(|earlier| earlier.token.generation);
+    let tokens = (token, times()).prop_map(|(token, ends_at)| PreviousToken { token, ends_at });
+    vec(tokens, 1..=1 + MAX_PREVIOUS_TOKENS).prop_map(|mut tokens| {
+        tokens.sort_by_key(|previous| previous.token.generation);
+        tokens.dedup_by_key(|previous| previous.token.generation);
         let current = tokens.pop().unwrap().token;
         (tokens, current)
     })
@@ -297,11 +297,11 @@ fn limits() -> BoxedStrategy<Limits> {
         (1..=Rate::MAX_COUNT, 1..=most, 1..=Rate::MAX_COUNT).prop_map(|(count, per, burst)| {
             Rate::new(count, Duration::from_millis(per)).unwrap().with_burst(burst).unwrap()
         });
-    let every = select(&[Every::Day, Every::Week, Every::Month][..]);
+    let every = select(&[Period::Day, Period::Week, Period::Month][..]);
     let refill = (1..=Quota::MAX_USES, every)
         .prop_map(|(amount, every)| Refill::new(amount, every).unwrap());
     let quota = (0..=Quota::MAX_USES, of(refill), versions()).prop_map(|(uses, refill, since)| {
-        let quota = Quota::once(uses).unwrap();
+        let quota = Quota::one_time(uses).unwrap();
         QuotaRun { quota: refill.map_or(quota, |refill| quota.with_refill(refill)), since }
     });
     let all = (

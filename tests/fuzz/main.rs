@@ -1,6 +1,6 @@
 //! Every fuzz target without the fuzzer: each seed that is checked in, those of crashes that were
 //! found included, is run through its target.
-#![cfg(all(feature = "sealed", feature = "sled", feature = "sqlite", feature = "testing"))]
+#![cfg(all(feature = "recoverable", feature = "sled", feature = "sqlite", feature = "testing"))]
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
 mod targets;
@@ -126,7 +126,7 @@ fn seeds_of_rows_edit_what_they_are_made_for() {
         ("nothing", &[]),
         ("number", &["keys.standing"]),
         ("other_actor", &["events.actor"]),
-        ("other_ceiling", &["owners.ceiling"]),
+        ("other_max_access", &["owners.max_access"]),
         ("other_quota_sum", &["owner_usage.quota_sum"]),
         (
             "refused_less_than_never",
@@ -134,7 +134,11 @@ fn seeds_of_rows_edit_what_they_are_made_for() {
         ),
         (
             "told_never_was",
-            &["key_usage.told_expired", "key_usage.told_token_old", "key_usage.told_refused"],
+            &[
+                "key_usage.alerted_expired",
+                "key_usage.alerted_token_old",
+                "key_usage.alerted_refused",
+            ],
         ),
         // Which the tables don't take.
         ("bytes", &[]),

@@ -14,7 +14,7 @@ fn nobody_passes_where_that_is_allowed() {
     let world = World::new();
     let (_, issued) = world.owner("org");
     let strict = site(&world, |layer| layer);
-    let open = site(&world, KeyLayer::let_anonymous_pass);
+    let open = site(&world, KeyLayer::allow_anonymous);
     assert_eq!(fetch(&open, "/open", &[]).body, "nobody");
     assert_eq!(with_token(&open, "/open", issued.token.expose()).body, "org");
     // Where somebody is needed, the refusal is the layer's own.
@@ -29,7 +29,7 @@ fn nobody_passes_where_that_is_allowed() {
 #[test]
 fn whoever_tries_to_be_somebody_is_not_nobody() {
     let world = World::new();
-    let open = site(&world, KeyLayer::let_anonymous_pass);
+    let open = site(&world, KeyLayer::allow_anonymous);
     for (value, challenge) in [
         ("", "Bearer"),
         ("Basic dDp0", "Bearer"),
@@ -47,7 +47,7 @@ fn whoever_tries_to_be_somebody_is_not_nobody() {
 #[test]
 fn a_guard_asks_nobody_who_it_is() {
     let world = World::new();
-    let keys = KeyLayer::new(world.verifier.clone()).let_anonymous_pass();
+    let keys = KeyLayer::new(world.verifier.clone()).allow_anonymous();
     let (_, issued) = world.owner("org");
     for guard in [keys.require([]).unwrap(), keys.require(["links:read"]).unwrap()] {
         let site = Router::new().route("/", get(async || "in")).layer(guard).layer(keys.clone());
@@ -63,7 +63,7 @@ fn a_guard_asks_nobody_who_it_is() {
 #[test]
 fn nobody_may_read_where_readers_may() {
     let world = World::new();
-    let keys = KeyLayer::new(world.verifier.clone()).let_anonymous_pass();
+    let keys = KeyLayer::new(world.verifier.clone()).allow_anonymous();
     let site = Router::new().route("/", axum::routing::any(async || "in"));
     let site = site.layer(keys.read_only_reads()).layer(keys);
     let (_, issued) = world.owner("org");
@@ -83,7 +83,7 @@ fn a_layer_believes_itself_alone() {
     let (world, other) = (World::new(), World::new());
     let (_, issued) = world.owner("org");
     let named = keyhasp::integrations::http::Credentials::header("X-Api-Key").unwrap();
-    let inner = KeyLayer::new(other.verifier).let_anonymous_pass().credentials(named);
+    let inner = KeyLayer::new(other.verifier).allow_anonymous().credentials(named);
     let site = site(&world, |layer| layer);
     assert_eq!(with_token(&site, "/open", issued.token.expose()).body, "org");
     let site =
@@ -135,7 +135,7 @@ fn a_session_brings_what_the_service_knows_of_it() {
     let (_, issued) = world.owner("org");
     let keys = KeyLayer::new(world.verifier.clone()).session(session(&world.verifier));
     let who = async |caller: Authenticated, user: Option<Extension<User>>| {
-        let key = caller.grant().map(keyhasp::Grant::key);
+        let key = caller.verified_key().map(keyhasp::VerifiedKey::key_id);
         format!("{:?} {:?}", key.is_some(), user.map(|Extension(User(name))| name))
     };
     let site = Router::new()

@@ -3,7 +3,7 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use keyhasp::integrations::http::Credentials;
-use keyhasp::integrations::http::Presented::{self, Doubled, Nothing, OtherScheme};
+use keyhasp::integrations::http::Presented::{self, Multiple, Nothing, OtherScheme};
 use keyhasp::invalid::Problem;
 use proptest::prelude::*;
 
@@ -48,9 +48,9 @@ fn bearer_alone() {
         (&[("authorization", b"Bearer t, Bearer u")], token("t, Bearer u")),
         (&[("authorization", b"Bearer \xfft")], Presented::Token(b"\xfft")),
         (&[("authorization", b"Bearer t"), ("x-api-key", b"t")], token("t")),
-        (&[("authorization", b"Bearer t"), ("authorization", b"Bearer t")], Doubled),
-        (&[("authorization", b"Bearer t"), ("authorization", b"Basic dDp0")], Doubled),
-        (&[("authorization", b""), ("authorization", b"")], Doubled),
+        (&[("authorization", b"Bearer t"), ("authorization", b"Bearer t")], Multiple),
+        (&[("authorization", b"Bearer t"), ("authorization", b"Basic dDp0")], Multiple),
+        (&[("authorization", b""), ("authorization", b"")], Multiple),
     ];
     for (list, expected) in table {
         assert_eq!(&Credentials::bearer().find(&headers(list)), expected, "{list:?}");
@@ -71,10 +71,10 @@ fn several_schemes_and_a_header() {
         (&[("x-api-key", b"\t t ")], token("t"), token("t")),
         (&[("x-api-key", b"")], token(""), token("")),
         (&[("x-api-key", b"Bearer t")], token("Bearer t"), token("Bearer t")),
-        (&[("x-api-key", b"t"), ("x-api-key", b"t")], Doubled, Doubled),
+        (&[("x-api-key", b"t"), ("x-api-key", b"t")], Multiple, Multiple),
         (&[("authorization", b"Basic t"), ("x-api-key", b"t")], token("t"), token("t")),
-        (&[("authorization", b"Token t"), ("x-api-key", b"t")], Doubled, token("t")),
-        (&[("authorization", b"Token "), ("x-api-key", b"")], Doubled, token("")),
+        (&[("authorization", b"Token t"), ("x-api-key", b"t")], Multiple, token("t")),
+        (&[("authorization", b"Token "), ("x-api-key", b"")], Multiple, token("")),
     ];
     for (list, of_all, of_named) in table {
         let headers = headers(list);
@@ -102,7 +102,7 @@ fn names_that_cannot_be() {
 #[test]
 fn debug_shows_a_length_and_nothing_else() {
     assert_eq!(format!("{:?}", token("canary")), "Token(6 bytes)");
-    assert_eq!(format!("{Nothing:?} {OtherScheme:?} {Doubled:?}"), "Nothing OtherScheme Doubled");
+    assert_eq!(format!("{Nothing:?} {OtherScheme:?} {Multiple:?}"), "Nothing OtherScheme Multiple");
 }
 
 /// Bytes that a header's value may have.
@@ -151,10 +151,10 @@ proptest! {
             }
             Nothing => prop_assert!(list.is_empty()),
             OtherScheme => prop_assert!(values.len() == 1 && named.is_empty()),
-            Doubled => prop_assert!(list.len() > 1),
+            Multiple => prop_assert!(list.len() > 1),
         }
         if values.len() > 1 || named.len() > 1 {
-            prop_assert_eq!(credentials.find(&map), Doubled);
+            prop_assert_eq!(credentials.find(&map), Multiple);
         }
     }
 

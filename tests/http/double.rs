@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Body;
 use http::{Request, StatusCode};
-use keyhasp::{Grant, KeyLayer, KeyStore, Refusal, Verifier, VerifyRequest};
+use keyhasp::{KeyLayer, KeyStore, VerifiedKey, Verifier, VerifyError, VerifyRequest};
 
 use crate::common::World;
 use crate::site::{Answer, routes, send};
@@ -13,22 +13,22 @@ use crate::site::{Answer, routes, send};
 #[derive(Debug)]
 pub(crate) struct Double {
     store: Arc<dyn KeyStore>,
-    refuses: Mutex<Option<Refusal>>,
+    refuses: Mutex<Option<VerifyError>>,
     heard: Mutex<Vec<String>>,
 }
 
 impl KeyStore for Double {
     pass_on! {
         block_leaked catalogue change_key change_owner change_rules close count_keys create_key
-        create_owner events health identify key key_by_external_id list_keys list_owners
-        move_issue_mark open_token open_tokens owner prune_events purge_key purge_owner recover
+        create_owner events health identify key key_by_numeric_id list_keys list_owners
+        invalidate_tokens_issued_before reveal_token reveal_tokens owner prune_events purge_key purge_owner recover
         revoke_all rotate_key rules wait_for_event
     }
 
-    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal> {
+    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
         self.heard.lock().unwrap().push(format!("{request:?}"));
-        let grant = self.store.verify_request(request)?;
-        self.refuses.lock().unwrap().map_or(Ok(grant), Err)
+        let verified = self.store.verify_request(request)?;
+        self.refuses.lock().unwrap().map_or(Ok(verified), Err)
     }
 }
 
@@ -48,7 +48,7 @@ impl Stage {
         Self { world, double, bearer }
     }
 
-    pub(crate) fn refuse(&self, refusal: Refusal) {
+    pub(crate) fn refuse(&self, refusal: VerifyError) {
         *self.double.refuses.lock().unwrap() = Some(refusal);
     }
 

@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::header::{HeaderMap, RETRY_AFTER};
 use keyhasp::integrations::http::PeerAddress;
 use keyhasp::{
-    Access, CreateKey, CreateOwner, Every, KeyLayer, ManualClock, Quota, Rate, SetLimits,
+    Access, CreateKey, CreateOwner, KeyLayer, ManualClock, Period, Quota, Rate, SetLimits,
 };
 
 use crate::common::{HOUR, World, owner};
@@ -114,7 +114,7 @@ fn a_dear_request_costs_more() {
 #[test]
 fn a_quota_until_it_is_refilled() {
     let world = World::new();
-    let token = key(&world, SetLimits::new().quota(Quota::each(2, Every::Day).unwrap()));
+    let token = key(&world, SetLimits::new().quota(Quota::each(2, Period::Day).unwrap()));
     let site = site(&world, |layer| layer.clock(Arc::<ManualClock>::clone(&world.clock)));
     // The world begins at midnight.
     world.clock.advance(3 * HOUR);
@@ -140,7 +140,7 @@ fn a_key_of_a_network_behind_a_proxy() {
     let token = key(&world, SetLimits::new().networks(["192.0.2.0/24".parse().unwrap()]));
     let undeclared = site(&world, |layer| layer);
     let behind_one = PeerAddress::forwarded_for(1).unwrap();
-    let declared = site(&world, |layer| layer.peer_address(behind_one).tell_holders());
+    let declared = site(&world, |layer| layer.peer_address(behind_one).disclose_reason());
     let bearer = format!("Bearer {token}");
     let ask = |site: &Router, told: &str| {
         let headers = [("authorization", bearer.as_bytes()), ("x-forwarded-for", told.as_bytes())];

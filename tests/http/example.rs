@@ -40,7 +40,7 @@ fn from_the_first_token_to_a_customers() {
     let site = routes(store.clone()).unwrap();
     assert_eq!(fetch(&site, "/ping", &[]).body, "pong");
     assert_eq!(fetch(&site, "/v1/ping", &[]).status, StatusCode::UNAUTHORIZED);
-    // It asks for more than its owner's ceiling gives.
+    // It asks for more than its owner's maximum access gives.
     let wish = json!({"owner": "linden", "access": ["links:read", "keys:issue"], "name": "site"});
     let issued = issue(&site, &admin, &wish);
     assert_eq!(issued.status, StatusCode::CREATED);

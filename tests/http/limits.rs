@@ -1,15 +1,16 @@
 //! What is answered to the holder of a key that may not now, not from there, or not any more; what
 //! a request costs, and what is told of what is left.
 
+use keyhasp::RejectReason;
 use std::time::Duration;
 
 use axum::body::Body;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, Request};
-use keyhasp::grant::RateStatus;
 use keyhasp::integrations::http::RateHeaders;
-use keyhasp::store::RateLimited;
-use keyhasp::{Rate, Refusal};
+use keyhasp::key::RateLimited;
+use keyhasp::key::RateStatus;
+use keyhasp::{Rate, VerifyError};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -41,29 +42,60 @@ fn each_refusal_has_its_answer() {
     let used_up = "The quota of this API key is used up.";
     let later = "Too many requests with this API key. Try again later.";
     let too_dear = "This request is more than this API key may do at once.";
-    let exhausted = |refilled_at| Refusal::QuotaExhausted { refilled_at };
+    let exhausted =
+        |refilled_at| VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at });
     let hours = now.saturating_add(2 * HOUR);
     let odd = now.saturating_add(Duration::from_millis(1_001));
     for (refusal, status, told, told_to_holders, retry_after) in [
-        (Refusal::NotYet(hours), 401, not_accepted, "The API key is not accepted yet.", None),
         (
-            Refusal::AddressMissing,
+            VerifyError::Rejected(RejectReason::NotYet(hours)),
+            401,
+            not_accepted,
+            "The API key is not accepted yet.",
+            None,
+        ),
+        (
+            VerifyError::Rejected(RejectReason::AddressMissing),
             403,
             not_accepted,
             "The API key is limited to some addresses, and that of this request is not known.",
             None,
         ),
         (
-            Refusal::AddressRefused,
+            VerifyError::Rejected(RejectReason::AddressRejected),
             403,
             not_accepted,
             "The API key is not accepted from this address.",
             None,
         ),
-        (Refusal::RateLimited(limited(Some(1))), 429, later, later, Some("1")),
-        (Refusal::RateLimited(limited(Some(1_000))), 429, later, later, Some("1")),
-        (Refusal::RateLimited(limited(Some(1_001))), 429, later, later, Some("2")),
-        (Refusal::RateLimited(limited(None)), 429, too_dear, too_dear, None),
+        (
+            VerifyError::Rejected(RejectReason::RateLimited(limited(Some(1)))),
+            429,
+            later,
+            later,
+            Some("1"),
+        ),
+        (
+            VerifyError::Rejected(RejectReason::RateLimited(limited(Some(1_000)))),
+            429,
+            later,
+            later,
+            Some("1"),
+        ),
+        (
+            VerifyError::Rejected(RejectReason::RateLimited(limited(Some(1_001)))),
+            429,
+            later,
+            later,
+            Some("2"),
+        ),
+        (
+            VerifyError::Rejected(RejectReason::RateLimited(limited(None))),
+            429,
+            too_dear,
+            too_dear,
+            None,
+        ),
         (exhausted(None), 429, used_up, used_up, None),
         (exhausted(Some(hours)), 429, used_up, used_up, Some("7200")),
         (exhausted(Some(odd)), 429, used_up, used_up, Some("2")),
@@ -78,7 +110,7 @@ fn each_refusal_has_its_answer() {
         let challenges = error.map(|error| format!("Bearer error=\"{error}\""));
         let challenges: Vec<&str> = challenges.iter().map(String::as_str).collect();
         let off = stage.site(|layer| layer.rate_headers(RateHeaders::off()));
-        let telling = stage.site(|layer| layer.tell_holders().rate_headers(RateHeaders::off()));
+        let telling = stage.site(|layer| layer.disclose_reason().rate_headers(RateHeaders::off()));
         for (site, detail) in [(off, told), (telling, told_to_holders)] {
             let answer = stage.ask(&site, get());
             let mut expected = json!({"type": "about:blank", "title": title, "status": status,
@@ -97,14 +129,14 @@ fn each_refusal_has_its_answer() {
 #[test]
 fn a_refused_rate_is_told_in_the_services_headers() {
     let stage = Stage::new();
-    stage.refuse(Refusal::RateLimited(limited(Some(101))));
+    stage.refuse(VerifyError::Rejected(RejectReason::RateLimited(limited(Some(101)))));
     let draft = stage.ask(&stage.site(|layer| layer), get());
     assert_eq!(draft.headers["ratelimit-policy"], "\"default\";q=10;w=1");
     assert_eq!(draft.headers["ratelimit"], "\"default\";r=0;t=1");
     assert_eq!(draft.headers[RETRY_AFTER], "1");
     let own = RateHeaders::named("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset");
     let own = own.unwrap();
-    stage.refuse(Refusal::RateLimited(limited(Some(2_500))));
+    stage.refuse(VerifyError::Rejected(RejectReason::RateLimited(limited(Some(2_500)))));
     let named = stage.ask(&stage.site(|layer| layer.rate_headers(own)), get());
     let told = |name: &str| named.headers[name].to_str().unwrap().to_owned();
     assert_eq!(
@@ -113,7 +145,7 @@ fn a_refused_rate_is_told_in_the_services_headers() {
     );
     assert!(!named.headers.contains_key("ratelimit") && named.headers[RETRY_AFTER] == "3");
     // What is never allowed has no time; the rate has.
-    stage.refuse(Refusal::RateLimited(limited(None)));
+    stage.refuse(VerifyError::Rejected(RejectReason::RateLimited(limited(None))));
     let never = stage.ask(&stage.site(|layer| layer), get());
     assert_eq!(never.headers["ratelimit"], "\"default\";r=0;t=1");
     assert!(!never.headers.contains_key(RETRY_AFTER));
@@ -123,7 +155,7 @@ fn a_refused_rate_is_told_in_the_services_headers() {
         answer.headers_mut().insert("ratelimit", "\"mine\";r=0".parse().unwrap());
         answer
     };
-    let shaped = stage.ask(&stage.site(|layer| layer.answer_by(shape)), get());
+    let shaped = stage.ask(&stage.site(|layer| layer.error_response(shape)), get());
     assert_eq!(shaped.headers["ratelimit"], "\"mine\";r=0");
     assert!(!shaped.headers.contains_key("ratelimit-policy"));
 }

@@ -23,7 +23,7 @@ mod guards;
 mod headers;
 mod limits;
 mod refusals;
-#[cfg(all(feature = "sealed", feature = "sqlite", feature = "testing", feature = "tokio"))]
+#[cfg(all(feature = "recoverable", feature = "sqlite", feature = "testing", feature = "tokio"))]
 mod ricloud;
 #[cfg(all(feature = "sqlite", feature = "testing", feature = "tokio"))]
 mod sensorbucket;

@@ -13,7 +13,7 @@ use crate::site::{Answer, fetch, site, with_token};
 
 /// A token in each state in which it isn't accepted although its secret is right, with what its
 /// holder may be told.
-fn unfit(world: &World) -> Vec<(Token, &'static str)> {
+fn rejected_for(world: &World) -> Vec<(Token, &'static str)> {
     let mut tokens = Vec::new();
     let mut add = |name: &str, detail, spoil: &dyn Fn(&keyhasp::OwnerKeys, keyhasp::KeyId)| {
         let (keys, issued) = world.owner(name);
@@ -39,7 +39,7 @@ fn unfit(world: &World) -> Vec<(Token, &'static str)> {
     });
     let rotated = "The API key was rotated: a newer token stands in its place.";
     add("superseded", rotated, &|keys, id| {
-        keys.rotate(id, Rotate::new().grace(HOUR)).unwrap();
+        keys.rotate(id, Rotate::with_grace(HOUR)).unwrap();
         world.clock.advance(HOUR);
     });
     tokens
@@ -54,7 +54,7 @@ proptest! {
         times in 1..3_usize,
     ) {
         let world = World::new();
-        let site = site(&world, keyhasp::KeyLayer::let_anonymous_pass);
+        let site = site(&world, keyhasp::KeyLayer::allow_anonymous);
         let value = [scheme.as_bytes(), &rest].concat();
         let headers = vec![("authorization", &value[..]); times];
         let answer = fetch(&site, "/open", &headers);
@@ -73,13 +73,13 @@ proptest! {
 fn one_answer_for_all() {
     let world = World::new();
     let (_, good) = world.owner("org");
-    let unfit = unfit(&world);
+    let rejected_for = rejected_for(&world);
     let site = site(&world, |layer| layer);
     let stranger = with_token(&site, "/", "letmein");
     let expected = json!({"type": "about:blank", "title": "Unauthorized", "status": 401,
         "detail": "The API key is not accepted.", "error": "invalid_token"});
     stranger.is_problem(&expected, &["Bearer error=\"invalid_token\""]);
-    for (token, detail) in &unfit {
+    for (token, detail) in &rejected_for {
         assert_eq!(with_token(&site, "/", token.expose()), stranger, "{detail}");
     }
     let mut guess = good.token.expose().to_owned();
@@ -91,9 +91,9 @@ fn one_answer_for_all() {
 #[test]
 fn holders_are_told_where_the_service_says_so() {
     let world = World::new();
-    let unfit = unfit(&world);
-    let site = site(&world, keyhasp::KeyLayer::tell_holders);
-    for (token, detail) in &unfit {
+    let rejected_for = rejected_for(&world);
+    let site = site(&world, keyhasp::KeyLayer::disclose_reason);
+    for (token, detail) in &rejected_for {
         let expected = json!({"type": "about:blank", "title": "Unauthorized", "status": 401,
             "detail": detail, "error": "invalid_token"});
         let answer = with_token(&site, "/", token.expose());
@@ -124,7 +124,7 @@ fn unavailable_is_503() {
     answer.is_problem(&unavailable(503, "Service Unavailable"), &[]);
     assert_eq!(answer.headers[RETRY_AFTER], "1");
     // Not even where anybody may pass.
-    let answer = closed(keyhasp::KeyLayer::let_anonymous_pass);
+    let answer = closed(keyhasp::KeyLayer::allow_anonymous);
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
@@ -140,7 +140,7 @@ fn unavailable_is_500_where_the_service_says_so() {
 fn no_answer_echoes_what_was_sent() {
     let world = World::new();
     let (_, issued) = world.owner("org");
-    let site = site(&world, |layer| layer.let_anonymous_pass().tell_holders());
+    let site = site(&world, |layer| layer.allow_anonymous().disclose_reason());
     let canary = "canary-3f9d";
     let bearer = format!("Bearer {canary}");
     let good = format!("Bearer {}", issued.token.expose());

@@ -14,7 +14,7 @@ use http::{Method, Request, StatusCode};
 use keyhasp::backend::{BackendErrorKind, Memory};
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
-    Access, AdminKeys, CreateKey, CreateOwner, Expiry, ExternalIdWish, KeyStore, ManualClock,
+    Access, AdminKeys, CreateKey, CreateOwner, Expiry, KeyStore, ManualClock, NumericIdChoice,
     OwnerId, Quota, Rate, SetLimits,
 };
 use serde_json::{Value, json};
@@ -76,11 +76,11 @@ fn one() -> OwnerId {
 }
 
 fn sealed(key: CreateKey) -> CreateKey {
-    key.external_id(ExternalIdWish::Next).sealed()
+    key.numeric_id(NumericIdChoice::Next).recoverable()
 }
 
 #[test]
-fn the_earlier_token_ends_after_six_hours() {
+fn the_previous_token_ends_after_six_hours() {
     let service = Ricloud::new();
     let rotated = service.post("/keys/1/rotate", &json!({}));
     let new = rotated.json()["token"].as_str().unwrap().to_owned();
@@ -161,7 +161,7 @@ fn limits_have_words_of_their_own() {
     assert_eq!((answer.status.as_u16(), answer.json()), (403, expected));
     let hourly = limited(SetLimits::new().rate(Rate::new(1, HOUR).unwrap()));
     assert!(service.is_accepted(&hourly));
-    let spent = limited(SetLimits::new().quota(Quota::once(0).unwrap()));
+    let spent = limited(SetLimits::new().quota(Quota::one_time(0).unwrap()));
     for (token, message, retry_after) in [
         (hourly, "Too many requests with this API key. Try again later.", Some("3600")),
         (spent, "The quota of this API key is used up.", None),

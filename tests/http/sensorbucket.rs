@@ -15,7 +15,7 @@ use http::{Method, Request, StatusCode};
 use keyhasp::backend::{BackendErrorKind, Memory};
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
-    Access, CreateKey, CreateOwner, Error, Every, KeyStore, ListKeys, ManualClock, Quota, Rate,
+    Access, CreateKey, CreateOwner, Error, KeyStore, ListKeys, ManualClock, Period, Quota, Rate,
     SetLimits, State,
 };
 use serde_json::{Value, json};
@@ -181,7 +181,7 @@ fn limits_have_words_of_their_own() {
     is(&service.authenticate(&elsewhere), 401, &json!({}));
     let hourly = limited("hourly", SetLimits::new().rate(Rate::new(1, HOUR).unwrap()));
     assert_eq!(service.authenticate(&hourly).status, StatusCode::OK);
-    let daily = limited("daily", SetLimits::new().quota(Quota::each(1, Every::Day).unwrap()));
+    let daily = limited("daily", SetLimits::new().quota(Quota::each(1, Period::Day).unwrap()));
     assert_eq!(list(&daily).status, StatusCode::OK);
     for (by, retry_after) in [(hourly, "3600"), (daily, "86400")] {
         for answer in [list(&by), service.authenticate(&by)] {

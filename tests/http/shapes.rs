@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use keyhasp::VerifyError;
 use keyhasp::integrations::http::{Refused, Why};
 use keyhasp::{Access, CreateKey, CreateOwner, KeyLayer};
 use serde_json::json;
@@ -29,9 +30,9 @@ fn an_api_keeps_its_shape_everywhere() {
     let reads = CreateOwner::with_key(CreateKey::new(Access::ReadOnly));
     let (_, reads) = world.owner_with("reads", reads);
     let keys = KeyLayer::new(world.verifier.clone())
-        .let_anonymous_pass()
+        .allow_anonymous()
         .unavailable_is_500()
-        .answer_by(shape);
+        .error_response(shape);
     let guard = keys.require(["links:write"]).unwrap();
     let open = routes(&world).layer(keys.clone());
     let guarded = routes(&world).layer(guard).layer(keys);
@@ -66,14 +67,15 @@ fn a_shape_hears_why() {
     let world = World::new();
     let (_, issued) = world.owner("org");
     world.admin.block(issued.key.id).unwrap();
-    let keys = KeyLayer::new(world.verifier.clone()).answer_by(|refused| {
-        let known = matches!(refused.why(), Why::Unfit(_));
-        let mut response = refused.respond("text/plain", if known { "unfit" } else { "unknown" });
+    let keys = KeyLayer::new(world.verifier.clone()).error_response(|refused| {
+        let known = matches!(refused.why(), Why::Verify(VerifyError::Rejected(_)));
+        let mut response =
+            refused.respond("text/plain", if known { "rejected_for" } else { "unknown" });
         *response.status_mut() = StatusCode::IM_A_TEAPOT;
         response
     });
     let site = routes(&world).layer(keys);
     let answer = with_token(&site, "/", issued.token.expose());
-    assert_eq!((answer.status, &*answer.body), (StatusCode::IM_A_TEAPOT, "unfit"));
+    assert_eq!((answer.status, &*answer.body), (StatusCode::IM_A_TEAPOT, "rejected_for"));
     assert_eq!(with_token(&site, "/", "letmein").body, "unknown");
 }

@@ -190,8 +190,8 @@ fn the_root_is_not_imported_from() {
 
 #[test]
 fn modules_on_one_row_stay_apart() {
-    let words = &["`event` (layer 4)", "`grant` (layer 4)"];
-    caught("src/event.rs", "use crate::grant::Grant;", 1, words);
+    let words = &["`event` (layer 4)", "`verified_key` (layer 4)"];
+    caught("src/event.rs", "use crate::verified_key::VerifiedKey;", 1, words);
     let words = &["`clock` (layer 0)", "`text` (layer 0)"];
     caught("src/clock.rs", "use crate::text::check;", 1, words);
     passes("src/text.rs", "use crate::invalid::Invalid;");
@@ -203,7 +203,7 @@ fn modules_on_one_row_stay_apart() {
 fn storing_code_sees_no_plaintext() {
     for (import, module) in [
         ("use crate::token::Token;", "`token` (layer 4)"),
-        ("use crate::grant::Grant;", "`grant` (layer 4)"),
+        ("use crate::verified_key::VerifiedKey;", "`verified_key` (layer 4)"),
         ("use crate::secret::Secret;", "`secret` (layer 0)"),
     ] {
         let words = &["`backend` (layer 5)", module, "never"];
@@ -281,7 +281,7 @@ fn tests_may_look_sideways_and_use_the_suite() {
     for code in [
         "use crate::event::Event;",
         "use crate::testing::Failing;",
-        "fn f() { assert!(crate::grant::Grant::new()); }",
+        "fn f() { assert!(crate::verified_key::VerifiedKey::new()); }",
         "mod deeper { use crate::testing::Failing; }",
     ] {
         let inline = format!("#[cfg(test)]\nmod tests {{ use super::*; {code} }}\n");

@@ -1,7 +1,7 @@
 //! Each limit refuses by its own name, and none before those that come first.
 
-use keyhasp::key::Unfit;
-use keyhasp::{Refusal, SetLimits};
+use keyhasp::key::RejectReason;
+use keyhasp::{SetLimits, VerifyError};
 
 use crate::common::{HOUR, World};
 use crate::place::{OWNERS, SECOND, ask, ask_for, ask_from, key, limit, limit_owner, rate};
@@ -25,30 +25,43 @@ fn reasons_in_their_order() {
             if of_owner { limit_owner(&world, id, limits) } else { limit(&world, &issued, limits) }
         };
         let wrong = issued.token.expose().replace(&issued.token.expose()[40..42], "00");
-        assert_eq!(world.verifier.verify(&wrong), Err(Refusal::Unrecognized));
+        assert_eq!(world.verifier.verify(&wrong), Err(VerifyError::Unrecognized));
         world.admin.deactivate(issued.key.id).unwrap();
-        assert_eq!(ask(&world, &issued), Err(Refusal::Unfit(Unfit::Deactivated)));
+        assert_eq!(ask(&world, &issued), Err(VerifyError::Rejected(RejectReason::Deactivated)));
         world.admin.activate(issued.key.id).unwrap();
-        assert_eq!(ask(&world, &issued), Err(Refusal::NotYet(from)));
+        assert_eq!(ask(&world, &issued), Err(VerifyError::Rejected(RejectReason::NotYet(from))));
         world.clock.advance(HOUR - SECOND / 1_000);
-        assert_eq!(ask_from(&world, &issued, "10.0.0.1"), Err(Refusal::NotYet(from)));
+        assert_eq!(
+            ask_from(&world, &issued, "10.0.0.1"),
+            Err(VerifyError::Rejected(RejectReason::NotYet(from)))
+        );
         world.clock.advance(SECOND / 1_000);
-        assert_eq!(ask(&world, &issued), Err(Refusal::AddressMissing));
-        assert_eq!(ask_from(&world, &issued, "11.0.0.1"), Err(Refusal::AddressRefused));
-        let grant = ask_from(&world, &issued, "10.0.0.1").unwrap();
-        assert_eq!((grant.owner().as_str(), grant.rate().unwrap().remaining), (id, 0));
-        let limited = |answer| matches!(answer, Err(Refusal::RateLimited(_)));
+        assert_eq!(ask(&world, &issued), Err(VerifyError::Rejected(RejectReason::AddressMissing)));
+        assert_eq!(
+            ask_from(&world, &issued, "11.0.0.1"),
+            Err(VerifyError::Rejected(RejectReason::AddressRejected))
+        );
+        let verified = ask_from(&world, &issued, "10.0.0.1").unwrap();
+        assert_eq!((verified.owner_id().as_str(), verified.rate().unwrap().remaining), (id, 0));
+        let limited =
+            |answer| matches!(answer, Err(VerifyError::Rejected(RejectReason::RateLimited(_))));
         assert!(limited(ask_from(&world, &issued, "10.0.0.1")));
         // What comes earlier is still told first.
-        assert_eq!(ask_from(&world, &issued, "11.0.0.1"), Err(Refusal::AddressRefused));
+        assert_eq!(
+            ask_from(&world, &issued, "11.0.0.1"),
+            Err(VerifyError::Rejected(RejectReason::AddressRejected))
+        );
         set(SetLimits::new().networks([]));
         assert!(limited(ask(&world, &issued)));
-        set(SetLimits::new().no_rate());
+        set(SetLimits::new().clear_rate());
         assert_eq!(ask(&world, &issued).unwrap().rate(), None);
         set(SetLimits::new().not_before(world.after(SECOND)));
-        assert_eq!(ask(&world, &issued), Err(Refusal::NotYet(world.after(SECOND))));
-        set(SetLimits::new().no_not_before());
-        assert_eq!(ask(&world, &issued).unwrap().owner().as_str(), id);
+        assert_eq!(
+            ask(&world, &issued),
+            Err(VerifyError::Rejected(RejectReason::NotYet(world.after(SECOND))))
+        );
+        set(SetLimits::new().clear_not_before());
+        assert_eq!(ask(&world, &issued).unwrap().owner_id().as_str(), id);
     }
 }
 
@@ -58,7 +71,10 @@ fn the_later_of_two_moments_is_told() {
     let until = |seconds: u32| SetLimits::new().not_before(world.after(SECOND * seconds));
     for (id, own, all) in [("a", 5, 3), ("b", 3, 5)] {
         let issued = key(&world, id, until(own), until(all));
-        assert_eq!(ask(&world, &issued), Err(Refusal::NotYet(world.after(SECOND * 5))));
+        assert_eq!(
+            ask(&world, &issued),
+            Err(VerifyError::Rejected(RejectReason::NotYet(world.after(SECOND * 5))))
+        );
     }
 }
 
@@ -77,17 +93,27 @@ fn addresses() {
             ("2001:db8:ffff::1", true),
             ("2001:db9::1", false),
         ] {
-            let expected = if is_inside { None } else { Some(Refusal::AddressRefused) };
+            let expected = if is_inside {
+                None
+            } else {
+                Some(VerifyError::Rejected(RejectReason::AddressRejected))
+            };
             assert_eq!(ask_from(&world, &issued, address).err(), expected, "{address}");
         }
-        assert_eq!(ask(&world, &issued), Err(Refusal::AddressMissing));
+        assert_eq!(ask(&world, &issued), Err(VerifyError::Rejected(RejectReason::AddressMissing)));
         // Both the key's and its owner's must contain it.
         limit_owner(&world, id, networks(SetLimits::new(), "192.0.2.128/25"));
-        assert_eq!(ask_from(&world, &issued, "192.0.2.9"), Err(Refusal::AddressRefused));
+        assert_eq!(
+            ask_from(&world, &issued, "192.0.2.9"),
+            Err(VerifyError::Rejected(RejectReason::AddressRejected))
+        );
         assert!(ask_from(&world, &issued, "192.0.2.129").is_ok());
         limit(&world, &issued, SetLimits::new().networks([]));
-        assert_eq!(ask(&world, &issued), Err(Refusal::AddressMissing));
-        assert_eq!(ask_from(&world, &issued, "2001:db8::1"), Err(Refusal::AddressRefused));
+        assert_eq!(ask(&world, &issued), Err(VerifyError::Rejected(RejectReason::AddressMissing)));
+        assert_eq!(
+            ask_from(&world, &issued, "2001:db8::1"),
+            Err(VerifyError::Rejected(RejectReason::AddressRejected))
+        );
         limit_owner(&world, id, SetLimits::new().networks([]));
         assert!(ask(&world, &issued).is_ok());
         assert!(ask_for(&world, &issued, u32::MAX).is_ok(), "what isn't limited costs nothing");

@@ -1,11 +1,12 @@
 //! A store with keys that are limited, and how they are asked.
 
+use keyhasp::RejectReason;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use keyhasp::{
-    Access, CreateKey, CreateOwner, Grant, Issued, Rate, Refusal, SetLimits, UpdateKey,
-    UpdateOwner, VerifyRequest,
+    Access, CreateKey, CreateOwner, Issued, Rate, SetLimits, UpdateKey, UpdateOwner, VerifiedKey,
+    VerifyError, VerifyRequest,
 };
 
 use crate::common::{World, owner};
@@ -33,17 +34,25 @@ pub(crate) fn limit_owner(world: &World, id: &str, limits: SetLimits) {
     world.admin.update_owner(&owner(id), UpdateOwner::new().limits(limits)).unwrap();
 }
 
-pub(crate) fn ask(world: &World, issued: &Issued) -> Result<Grant, Refusal> {
+pub(crate) fn ask(world: &World, issued: &Issued) -> Result<VerifiedKey, VerifyError> {
     world.verifier.verify(issued.token.expose())
 }
 
-pub(crate) fn ask_from(world: &World, issued: &Issued, address: &str) -> Result<Grant, Refusal> {
+pub(crate) fn ask_from(
+    world: &World,
+    issued: &Issued,
+    address: &str,
+) -> Result<VerifiedKey, VerifyError> {
     let address: IpAddr = address.parse().unwrap();
     let request = VerifyRequest::new(issued.token.expose().as_bytes()).address(address);
     world.store.verify_request(&request)
 }
 
-pub(crate) fn ask_for(world: &World, issued: &Issued, cost: u32) -> Result<Grant, Refusal> {
+pub(crate) fn ask_for(
+    world: &World,
+    issued: &Issued,
+    cost: u32,
+) -> Result<VerifiedKey, VerifyError> {
     let request = VerifyRequest::new(issued.token.expose().as_bytes()).cost(cost);
     world.store.verify_request(&request)
 }
@@ -51,6 +60,8 @@ pub(crate) fn ask_for(world: &World, issued: &Issued, cost: u32) -> Result<Grant
 /// How many of so many tries are allowed; the others are refused for the rate.
 pub(crate) fn allowed(world: &World, issued: &Issued, tries: usize) -> usize {
     let answers = (0..tries).map(|_| ask(world, issued));
-    let refused = |refusal: Refusal| assert!(matches!(refusal, Refusal::RateLimited(_)));
+    let refused = |refusal: VerifyError| {
+        assert!(matches!(refusal, VerifyError::Rejected(RejectReason::RateLimited(_))))
+    };
     answers.filter_map(|answer| answer.map_err(refused).ok()).count()
 }

@@ -1,14 +1,15 @@
 //! How many times in all.
 
+use keyhasp::RejectReason;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyhasp::backend::{Backend, BackendErrorKind, Memory, UsageOf};
+use keyhasp::backend::{Backend, BackendErrorKind, Memory, UsageSubject};
 use keyhasp::store::{Unavailable, UsageSettings};
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
-    Access, CreateKey, CreateOwner, Every, Expiry, Issued, Quota, Refusal, Rotate, SetLimits,
-    Timestamp, UpdateKey,
+    Access, CreateKey, CreateOwner, Expiry, Issued, Period, Quota, Rotate, SetLimits, Timestamp,
+    UpdateKey, VerifyError,
 };
 
 use crate::common::{HOUR, START, World, builder, clock, owner};
@@ -17,22 +18,26 @@ use crate::place::{OWNERS, SECOND, ask, ask_for, key, limit, limit_owner, rate};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn once(uses: u64) -> SetLimits {
-    SetLimits::new().quota(Quota::once(uses).unwrap())
+fn one_time(uses: u64) -> SetLimits {
+    SetLimits::new().quota(Quota::one_time(uses).unwrap())
 }
 
-fn each(uses: u64, every: Every) -> SetLimits {
+fn each(uses: u64, every: Period) -> SetLimits {
     SetLimits::new().quota(Quota::each(uses, every).unwrap())
 }
 
-fn exhausted(until: Option<Timestamp>) -> Result<(), Refusal> {
-    Err(Refusal::QuotaExhausted { refilled_at: until })
+fn exhausted(until: Option<Timestamp>) -> Result<(), VerifyError> {
+    Err(VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at: until }))
 }
 
 /// How many of so many tries are accepted; the others are refused for the quota.
 fn accepted(world: &World, issued: &Issued, tries: usize) -> usize {
-    let refused =
-        |refusal| assert!(matches!(refusal, Refusal::QuotaExhausted { .. }), "{refusal:?}");
+    let refused = |refusal| {
+        assert!(
+            matches!(refusal, VerifyError::Rejected(RejectReason::QuotaExhausted { .. })),
+            "{refusal:?}"
+        )
+    };
     (0..tries).filter_map(|_| ask(world, issued).map_err(refused).ok()).count()
 }
 
@@ -43,7 +48,7 @@ fn on(backend: &Arc<dyn Backend>) -> World {
     World::of(Arc::new(store), clock)
 }
 
-fn left(backend: &Arc<dyn Backend>, of: UsageOf) -> u64 {
+fn left(backend: &Arc<dyn Backend>, of: UsageSubject) -> u64 {
     backend.usage(&[of]).unwrap()[0].quota.unwrap().left
 }
 
@@ -55,9 +60,9 @@ fn spent_to_the_last_use_and_no_further() {
                 let world = World::new();
                 world.clock.advance(DAY * at as u32);
                 let (own, all) = if of_owner {
-                    (SetLimits::new(), once(uses))
+                    (SetLimits::new(), one_time(uses))
                 } else {
-                    (once(uses), SetLimits::new())
+                    (one_time(uses), SetLimits::new())
                 };
                 let issued = key(&world, id, own, all);
                 assert_eq!(accepted(&world, &issued, uses as usize + 50), uses as usize);
@@ -73,11 +78,11 @@ fn spent_to_the_last_use_and_no_further() {
 #[test]
 fn what_a_use_costs() {
     let world = World::new();
-    let issued = key(&world, "org", once(100), SetLimits::new());
+    let issued = key(&world, "org", one_time(100), SetLimits::new());
     for (cost, is_accepted) in [(60, true), (41, false), (40, true), (1, false)] {
         assert_eq!(ask_for(&world, &issued, cost).is_ok(), is_accepted, "{cost}");
     }
-    let issued = key(&world, "other", once(100), SetLimits::new());
+    let issued = key(&world, "other", one_time(100), SetLimits::new());
     assert_eq!(ask_for(&world, &issued, u32::MAX).map(drop), exhausted(None));
     assert_eq!(accepted(&world, &issued, 150), 100, "what was refused has spent nothing");
 }
@@ -87,7 +92,8 @@ fn refilled_when_a_period_begins() {
     let world = World::new();
     // START is a Thursday, and a first of January.
     let next = |days: u32| Timestamp::from_millis(START).unwrap().saturating_add(DAY * days);
-    for (id, every, days) in [("d", Every::Day, 1), ("w", Every::Week, 4), ("m", Every::Month, 31)]
+    for (id, every, days) in
+        [("d", Period::Day, 1), ("w", Period::Week, 4), ("m", Period::Month, 31)]
     {
         let issued = key(&world, id, each(20, every), SetLimits::new());
         world.clock.set(next(0).saturating_add(HOUR));
@@ -108,9 +114,10 @@ fn refilled_when_a_period_begins() {
 #[test]
 fn rate_and_quota() {
     let world = World::new();
-    let both = once(3).rate(rate(2, SECOND));
+    let both = one_time(3).rate(rate(2, SECOND));
     let issued = key(&world, "org", both, SetLimits::new());
-    let limited = |answer| matches!(answer, Err(Refusal::RateLimited(_)));
+    let limited =
+        |answer| matches!(answer, Err(VerifyError::Rejected(RejectReason::RateLimited(_))));
     assert!(ask(&world, &issued).is_ok() && ask(&world, &issued).is_ok());
     for _ in 0..10 {
         assert!(limited(ask(&world, &issued)));
@@ -129,13 +136,13 @@ fn rate_and_quota() {
 fn key_and_owner_together() {
     let world = World::new();
     for id in OWNERS {
-        let first = key(&world, id, once(10), once(12));
-        let request = CreateKey::new(Access::Full).limits(once(10));
+        let first = key(&world, id, one_time(10), one_time(12));
+        let request = CreateKey::new(Access::Full).limits(one_time(10));
         let second = world.admin.create(&owner(id), request).unwrap();
         assert_eq!(accepted(&world, &first, 7), 7);
         assert_eq!(accepted(&world, &second, 20), 5);
         assert_eq!(accepted(&world, &first, 20), 0);
-        limit_owner(&world, id, SetLimits::new().no_quota());
+        limit_owner(&world, id, SetLimits::new().clear_quota());
         assert_eq!((accepted(&world, &first, 20), accepted(&world, &second, 20)), (3, 5));
     }
 }
@@ -145,7 +152,7 @@ fn key_and_owner_together() {
 #[test]
 fn a_rewrite_keeps_what_was_spent() {
     let world = World::new();
-    let issued = key(&world, "org", once(100), SetLimits::new());
+    let issued = key(&world, "org", one_time(100), SetLimits::new());
     assert_eq!(accepted(&world, &issued, 50), 50);
     let expiry = UpdateKey::new().expires(Expiry::At(world.after(HOUR)));
     world.admin.update(issued.key.id, expiry).unwrap();
@@ -154,9 +161,9 @@ fn a_rewrite_keeps_what_was_spent() {
     // Another limit: what is left of the lease moves along.
     limit(&world, &issued, SetLimits::new().rate(rate(1_000_000, HOUR)));
     assert_eq!(accepted(&world, &rotated, 50), 40);
-    limit(&world, &issued, once(5));
+    limit(&world, &issued, one_time(5));
     assert_eq!(accepted(&world, &rotated, 10), 5);
-    limit(&world, &issued, SetLimits::new().no_quota());
+    limit(&world, &issued, SetLimits::new().clear_quota());
     assert_eq!(accepted(&world, &rotated, 10), 10);
 }
 
@@ -165,12 +172,12 @@ fn a_rewrite_keeps_what_was_spent() {
 fn a_quota_tightened_while_a_lease_is_out() {
     let world = World::new();
     let (keys, issued) = {
-        let request = CreateKey::new(Access::Full).limits(once(1_600));
+        let request = CreateKey::new(Access::Full).limits(one_time(1_600));
         let request = CreateOwner::with_key(request);
         world.owner_with("org", request)
     };
     assert_eq!(accepted(&world, &issued, 10), 10);
-    keys.update(issued.key.id, UpdateKey::new().limits(once(20))).unwrap();
+    keys.update(issued.key.id, UpdateKey::new().limits(one_time(20))).unwrap();
     let after = accepted(&world, &issued, 100);
     assert!(after <= 20, "{after}");
 }
@@ -178,8 +185,8 @@ fn a_quota_tightened_while_a_lease_is_out() {
 #[test]
 fn exact_under_threads() {
     let world = World::new();
-    let first = key(&world, "org", once(5_000), once(8_000));
-    let request = CreateKey::new(Access::Full).limits(once(5_000));
+    let first = key(&world, "org", one_time(5_000), one_time(8_000));
+    let request = CreateKey::new(Access::Full).limits(one_time(5_000));
     let second = world.admin.create(&owner("org"), request).unwrap();
     let counts = std::thread::scope(|scope| {
         let each = [&first, &first, &second, &second];
@@ -197,7 +204,7 @@ fn what_fits_is_never_refused() {
     let uses = COSTS.map(|(cost, times)| u64::from(cost * times)).iter().sum();
     for round in 0..100 {
         let world = World::new();
-        let issued = key(&world, "org", once(uses), once(uses));
+        let issued = key(&world, "org", one_time(uses), one_time(uses));
         std::thread::scope(|scope| {
             for (cost, times) in COSTS {
                 let (world, issued) = (&world, &issued);
@@ -219,10 +226,14 @@ fn a_use_that_costs_too_much_takes_nothing() {
     for of_owner in [false, true] {
         let backend: Arc<dyn Backend> = Arc::new(Memory::new());
         let world = on(&backend);
-        let limits = [once(16_000), SetLimits::new()];
+        let limits = [one_time(16_000), SetLimits::new()];
         let [own, all] = if of_owner { [1, 0] } else { [0, 1] }.map(|at| limits[at].clone());
         let issued = key(&world, "org", own, all);
-        let of = if of_owner { UsageOf::Owner(owner("org")) } else { UsageOf::Key(issued.key.id) };
+        let of = if of_owner {
+            UsageSubject::Owner(owner("org"))
+        } else {
+            UsageSubject::Key(issued.key.id)
+        };
         assert_eq!(ask_for(&world, &issued, 20_000).map(drop), exhausted(None));
         assert_eq!(left(&backend, of), 16_000);
         // Nor when others are served beside it: of what is left, a sixteenth lies in their lease.
@@ -242,16 +253,16 @@ fn a_flood_of_uses_that_cost_too_much() {
     let failing = Arc::new(Failing::new(Memory::new()));
     let backend: Arc<dyn Backend> = Arc::<Failing<Memory>>::clone(&failing);
     let world = on(&backend);
-    for (id, every, until) in [("once", None, None), ("daily", Some(Every::Day), Some(DAY))] {
+    for (id, every, until) in [("once", None, None), ("daily", Some(Period::Day), Some(DAY))] {
         let issued = key(
             &world,
             id,
-            every.map_or_else(|| once(16_000), |every| each(16_000, every)),
+            every.map_or_else(|| one_time(16_000), |every| each(16_000, every)),
             SetLimits::new(),
         );
         let refused = exhausted(until.map(|until| world.after(until)));
         let before = failing.operations();
-        let asked = |times, cost, answer: &Result<(), Refusal>, operations| {
+        let asked = |times, cost, answer: &Result<(), VerifyError>, operations| {
             for _ in 0..times {
                 assert_eq!(&ask_for(&world, &issued, cost).map(drop), answer, "{cost}");
             }
@@ -282,9 +293,9 @@ fn closed_and_opened_again() {
     let backend: Arc<dyn Backend> = Arc::new(KeepOpen::new(Memory::new()));
     let open = &backend;
     let world = on(open);
-    let first = key(&world, "org", once(1_600), each(3_200, Every::Month));
+    let first = key(&world, "org", one_time(1_600), each(3_200, Period::Month));
     assert_eq!(accepted(&world, &first, 10), 10);
-    let of = [UsageOf::Key(first.key.id), UsageOf::Owner(owner("org"))];
+    let of = [UsageSubject::Key(first.key.id), UsageSubject::Owner(owner("org"))];
     assert_eq!(of.map(|of| left(&backend, of)), [1_500, 3_000]);
     // Another store begins where a crash of this one would leave the database.
     let crashed = on(open);
@@ -293,7 +304,7 @@ fn closed_and_opened_again() {
     assert_eq!(of.map(|of| left(&backend, of)), [1_499, 2_999]);
     world.store.close().unwrap();
     assert_eq!(of.map(|of| left(&backend, of)), [1_589, 3_189]);
-    assert_eq!(ask(&world, &first).unwrap_err(), Refusal::Unavailable(Unavailable::Closed));
+    assert_eq!(ask(&world, &first).unwrap_err(), VerifyError::Unavailable(Unavailable::Closed));
     let again = on(open);
     assert_eq!(accepted(&again, &first, 2_000), 1_589);
 }
@@ -309,12 +320,12 @@ fn a_backend_that_fails() {
         let failing = Arc::new(Failing::new(Memory::new()));
         let backend: Arc<dyn Backend> = Arc::<Failing<Memory>>::clone(&failing);
         let world = on(&backend);
-        let issued = key(&world, "org", once(64), SetLimits::new());
+        let issued = key(&world, "org", one_time(64), SetLimits::new());
         failing.inject(Fault { target: Target::Writes, nth: 1, moment, lasting: true });
         let unavailable = |answer| {
             matches!(
                 answer,
-                Err(Refusal::Unavailable(Unavailable::Quota | Unavailable::Recovering))
+                Err(VerifyError::Unavailable(Unavailable::Quota | Unavailable::Recovering))
             )
         };
         for _ in 0..3 {
@@ -337,7 +348,7 @@ fn a_close_of_which_nobody_knows_half() {
         let backend: Arc<dyn Backend> = Arc::<Failing<Memory>>::clone(&failing);
         let builder = builder(&clock(), 1).usage(UsageSettings::new().counts().interval(HOUR));
         let world = World::of(Arc::new(builder.open_on(backend).unwrap()), clock());
-        let issued = key(&world, "org", once(64), SetLimits::new());
+        let issued = key(&world, "org", one_time(64), SetLimits::new());
         assert_eq!(accepted(&world, &issued, 1), 1);
         failing.inject(Fault { target: Target::Usage, nth, moment: Moment::After, lasting: false });
         assert_eq!(world.store.close().is_ok(), is_closed, "write {nth}");

@@ -1,17 +1,18 @@
 //! How often.
 
+use keyhasp::RejectReason;
 use std::time::Duration;
 
-use keyhasp::grant::RateStatus;
-use keyhasp::store::RateLimited;
-use keyhasp::{Access, CreateKey, Expiry, Grant, Refusal, Rotate, SetLimits, UpdateKey};
+use keyhasp::key::RateLimited;
+use keyhasp::key::RateStatus;
+use keyhasp::{Access, CreateKey, Expiry, Rotate, SetLimits, UpdateKey, VerifiedKey, VerifyError};
 
 use crate::common::{HOUR, World, owner};
 use crate::place::{OWNERS, SECOND, allowed, ask, ask_for, key, limit, limit_owner, rate};
 
-fn limited(answer: Result<Grant, Refusal>) -> RateLimited {
+fn limited(answer: Result<VerifiedKey, VerifyError>) -> RateLimited {
     match answer {
-        Err(Refusal::RateLimited(limited)) => limited,
+        Err(VerifyError::Rejected(RejectReason::RateLimited(limited))) => limited,
         other => panic!("{other:?}"),
     }
 }
@@ -61,7 +62,7 @@ fn key_and_owner_together() {
         let first = key(&world, id, SetLimits::new().rate(own), SetLimits::new().rate(all));
         let second = world.admin.create(&owner(id), CreateKey::new(Access::Full));
         let second = second.unwrap();
-        let told = |answer: Result<Grant, _>| {
+        let told = |answer: Result<VerifiedKey, _>| {
             let status = answer.unwrap().rate().unwrap();
             (status.rate.count(), status.remaining)
         };
@@ -108,7 +109,7 @@ fn a_rewrite_keeps_what_was_used() {
         assert_eq!(ask(&world, &rotated).unwrap().rate().unwrap().remaining, 12);
         limit(&world, &issued, SetLimits::new().rate(rate(5, HOUR)));
         assert_eq!(limited(ask(&world, &rotated)).retry_after, Some(HOUR / 5));
-        limit(&world, &issued, SetLimits::new().no_rate());
+        limit(&world, &issued, SetLimits::new().clear_rate());
         assert_eq!(ask(&world, &rotated).unwrap().rate().unwrap().rate, rate(100, HOUR));
     }
 }
@@ -155,7 +156,7 @@ fn exact_under_threads() {
     assert_eq!(a + b + c + d, (burst + burst / 2) as usize, "{counts:?}");
     assert!(a + b <= burst as usize && c + d <= burst as usize, "{counts:?}");
     // One key alone, the owner's rate lifted.
-    limit_owner(&world, "org", SetLimits::new().no_rate());
+    limit_owner(&world, "org", SetLimits::new().clear_rate());
     world.clock.advance(HOUR * burst);
     let counts = std::thread::scope(|scope| {
         let each = [(); 2].map(|()| scope.spawn(|| allowed(&world, &first, tries)));

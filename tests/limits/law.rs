@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use keyhasp::key::{Limits, SetBy};
 use keyhasp::{
-    Access, CreateKey, Denied, Error, Every, Key, Network, Quota, Rate, SetLimits, Timestamp,
+    Access, CreateKey, Error, ForbiddenReason, Key, Network, Period, Quota, Rate, SetLimits,
+    Timestamp,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -24,7 +25,7 @@ enum Plain {
     /// Count, milliseconds, burst.
     Rate(u32, u64, u32),
     /// Uses, and the refill with its period.
-    Quota(u64, Option<(u64, Every)>),
+    Quota(u64, Option<(u64, Period)>),
 }
 
 const NAMES: [&str; 4] = ["not_before", "networks", "rate", "quota"];
@@ -66,7 +67,7 @@ fn plain(sort: usize) -> BoxedStrategy<Plain> {
             .prop_map(|(count, per, burst)| Plain::Rate(count, per, burst))
             .boxed(),
         _ => {
-            let every = select(&[Every::Day, Every::Week][..]);
+            let every = select(&[Period::Day, Period::Week][..]);
             (0..3_u64, proptest::option::of((1..3_u64, every)))
                 .prop_map(|(uses, refill)| Plain::Quota(uses, refill))
                 .boxed()
@@ -90,10 +91,10 @@ fn asked(request: &Request) -> SetLimits {
     for (said, sort) in request.iter().zip(0..) {
         limits = match (sort, *said) {
             (_, None) => limits,
-            (0, Some(None)) => limits.no_not_before(),
+            (0, Some(None)) => limits.clear_not_before(),
             (1, Some(None)) => limits.networks([]),
-            (2, Some(None)) => limits.no_rate(),
-            (_, Some(None)) => limits.no_quota(),
+            (2, Some(None)) => limits.clear_rate(),
+            (_, Some(None)) => limits.clear_quota(),
             (_, Some(Some(Plain::NotBefore(millis)))) => {
                 limits.not_before(Timestamp::from_millis(millis).unwrap())
             }
@@ -107,7 +108,7 @@ fn asked(request: &Request) -> SetLimits {
                 limits.rate(rate.with_burst(burst).unwrap())
             }
             (_, Some(Some(Plain::Quota(uses, refill)))) => {
-                let quota = Quota::once(uses).unwrap();
+                let quota = Quota::one_time(uses).unwrap();
                 limits.quota(match refill {
                     Some((amount, every)) => {
                         quota.with_refill(keyhasp::Refill::new(amount, every).unwrap())
@@ -138,7 +139,7 @@ fn found(limits: &Limits) -> Found {
         }),
         quota.map(|limit| {
             let quota = limit.value.quota;
-            let refill = quota.refill().map(|refill| (refill.amount(), refill.every()));
+            let refill = quota.refill().map(|refill| (refill.amount(), refill.period()));
             (Plain::Quota(quota.uses(), refill), limit.by, limit.value.since.get())
         }),
     ]
@@ -211,7 +212,10 @@ fn check(world: &World, first: &Request, steps: &[(SetBy, Request)]) -> Result<K
                     prop_assert_eq!(fields(events.last().unwrap()), changed);
                 }
             }
-            (Err(Error::Denied(Denied::SetByAdministrator { field })), Err(forbidden)) => {
+            (
+                Err(Error::Forbidden(ForbiddenReason::SetByAdministrator { field })),
+                Err(forbidden),
+            ) => {
                 prop_assert!(forbidden.contains(field), "{field} {forbidden:?}");
                 prop_assert_eq!(&now, &key);
                 prop_assert_eq!(events.len(), told.len());

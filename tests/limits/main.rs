@@ -12,8 +12,9 @@ use std::time::Duration;
 use common::{HOUR, World, owner};
 use keyhasp::key::{Limits, SetBy};
 use keyhasp::{
-    Access, AdminKeys, CreateKey, CreateOwner, Denied, Error, Event, EventKind, Every, Key,
-    ListEvents, ListKeys, Network, Quota, Rate, SetLimits, Timestamp, UpdateKey, UpdateOwner,
+    Access, AdminKeys, CreateKey, CreateOwner, Error, Event, EventKind, ForbiddenReason, Key,
+    ListEvents, ListKeys, Network, Period, Quota, Rate, SetLimits, Timestamp, UpdateKey,
+    UpdateOwner,
 };
 use serde_json::json;
 
@@ -46,7 +47,7 @@ fn update(limits: SetLimits) -> UpdateKey {
 }
 
 fn all(from: Timestamp) -> SetLimits {
-    let quota = Quota::each(100, Every::Month).unwrap();
+    let quota = Quota::each(100, Period::Month).unwrap();
     SetLimits::new()
         .not_before(from)
         .networks(networks(&["192.0.2.0/24"]))
@@ -55,12 +56,12 @@ fn all(from: Timestamp) -> SetLimits {
 }
 
 fn none() -> SetLimits {
-    SetLimits::new().no_not_before().networks([]).no_rate().no_quota()
+    SetLimits::new().clear_not_before().networks([]).clear_rate().clear_quota()
 }
 
-fn denied<T>(result: Result<T, Error>) -> Denied {
+fn denied<T>(result: Result<T, Error>) -> ForbiddenReason {
     match result {
-        Err(Error::Denied(denied)) => denied,
+        Err(Error::Forbidden(denied)) => denied,
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("allowed"),
     }
@@ -89,7 +90,7 @@ fn limits_set_at_creation_are_answered_and_named() {
     on_each(|world| {
         let from = world.after(HOUR);
         let request = CreateKey::new(Access::Full).limits(all(from));
-        let created = CreateOwner::with_key(request.clone()).limits(all(from).no_quota());
+        let created = CreateOwner::with_key(request.clone()).limits(all(from).clear_quota());
         let created = world.admin.create_owner(&owner("org"), created).unwrap();
         let (of_owner, first) = (created.owner.limits, created.first_key.unwrap().key);
         assert_eq!(by(&first.limits), [Some(SetBy::Administrator); 4]);
@@ -131,7 +132,7 @@ fn corners() {
     type Corner = (&'static str, Who, SetLimits, Who, SetLimits, Result<bool, &'static str>);
     let at = |millis| Timestamp::from_millis(millis).unwrap();
     let nets = |text: &[&str]| SetLimits::new().networks(networks(text));
-    let quota = |uses| SetLimits::new().quota(Quota::once(uses).unwrap());
+    let quota = |uses| SetLimits::new().quota(Quota::one_time(uses).unwrap());
     let each = |uses, every| SetLimits::new().quota(Quota::each(uses, every).unwrap());
     let at_rate = |count| SetLimits::new().rate(rate(count));
     let from = |millis| SetLimits::new().not_before(at(millis));
@@ -148,7 +149,7 @@ fn corners() {
             Admin,
             at_rate(5),
             Owner,
-            SetLimits::new().no_rate(),
+            SetLimits::new().clear_rate(),
             Err("rate"),
         ),
         (
@@ -205,13 +206,27 @@ fn corners() {
         ),
         ("later", Admin, from(5), Owner, from(6), Ok(true)),
         ("sooner", Admin, from(5), Owner, from(4), Err("not_before")),
-        ("at once", Admin, from(5), Owner, SetLimits::new().no_not_before(), Err("not_before")),
+        ("at once", Admin, from(5), Owner, SetLimits::new().clear_not_before(), Err("not_before")),
         ("fewer uses", Admin, quota(5), Owner, quota(4), Ok(true)),
         ("more uses", Admin, quota(5), Owner, quota(6), Err("quota")),
-        ("any number of uses", Admin, quota(5), Owner, SetLimits::new().no_quota(), Err("quota")),
-        ("uses that are refilled", Admin, quota(5), Owner, each(1, Every::Month), Err("quota")),
-        ("uses that aren't", Admin, each(5, Every::Day), Owner, quota(5), Ok(true)),
-        ("another period", Admin, each(5, Every::Day), Owner, each(5, Every::Month), Err("quota")),
+        (
+            "any number of uses",
+            Admin,
+            quota(5),
+            Owner,
+            SetLimits::new().clear_quota(),
+            Err("quota"),
+        ),
+        ("uses that are refilled", Admin, quota(5), Owner, each(1, Period::Month), Err("quota")),
+        ("uses that aren't", Admin, each(5, Period::Day), Owner, quota(5), Ok(true)),
+        (
+            "another period",
+            Admin,
+            each(5, Period::Day),
+            Owner,
+            each(5, Period::Month),
+            Err("quota"),
+        ),
         ("the same uses by an owner", Admin, quota(5), Owner, quota(5), Ok(false)),
         ("the same uses by their owner", Owner, quota(5), Owner, quota(5), Ok(false)),
         ("a new count", Admin, quota(5), Admin, quota(5), Ok(true)),
@@ -246,7 +261,11 @@ fn corners() {
                     assert_eq!(keys.get(key.id).unwrap(), before, "{name}");
                 }
                 Err(field) => {
-                    assert_eq!(denied(heard), Denied::SetByAdministrator { field }, "{name}");
+                    assert_eq!(
+                        denied(heard),
+                        ForbiddenReason::SetByAdministrator { field },
+                        "{name}"
+                    );
                     assert_eq!((found, now), (before, told), "{name}");
                 }
             }
@@ -260,7 +279,7 @@ fn a_new_quota_begins_a_new_count() {
     on_each(|world| {
         let (keys, issued) = world.owner("org");
         let id = issued.key.id;
-        let set = |uses| update(SetLimits::new().quota(Quota::once(uses).unwrap()));
+        let set = |uses| update(SetLimits::new().quota(Quota::one_time(uses).unwrap()));
         let begun = |key: Key| key.limits.quota.unwrap().value.since == key.version;
         assert!(begun(keys.update(id, set(100)).unwrap()));
         assert!(begun(keys.update(id, set(90)).unwrap()), "an owner sets its own");
@@ -295,7 +314,7 @@ fn limits_of_owners_are_an_administrators() {
         let told = events(&world.admin).len();
         assert_eq!(set(SetLimits::new().rate(rate(10))), limited, "what is there already");
         assert_eq!(events(&world.admin).len(), told);
-        let quota = Quota::each(100, Every::Month).unwrap();
+        let quota = Quota::each(100, Period::Month).unwrap();
         let again = set(SetLimits::new().quota(quota));
         assert_eq!(again.limits.quota.unwrap().value.since, again.version, "a new count");
         assert_eq!(fields(&last()), ["quota"]);
@@ -306,7 +325,7 @@ fn limits_of_owners_are_an_administrators() {
         let update = UpdateOwner::new().limits(SetLimits::new().rate(rate(1)));
         let action = keyhasp::store::OwnerAction::Update(update);
         let refused = world.store.change_owner(&by, &id, &action, None);
-        assert_eq!(denied(refused), Denied::AdministratorOnly);
+        assert_eq!(denied(refused), ForbiddenReason::AdministratorOnly);
     });
 }
 
@@ -339,9 +358,9 @@ fn bad_input_is_typed_and_changes_nothing() {
         let most = keys.update(id, update(SetLimits::new().networks(many(64)))).unwrap();
         assert_eq!(most.limits.networks.unwrap().value.as_slice().len(), 64);
         // Another version than the one expected is a conflict, unless nothing would change.
-        let stale = keys.expecting(before.0.version);
+        let stale = keys.if_version(before.0.version);
         assert!(matches!(stale.update(id, update(all(world.now()))), Err(Error::Conflict { .. })));
-        stale.update(id, update(SetLimits::new().no_rate())).unwrap();
+        stale.update(id, update(SetLimits::new().clear_rate())).unwrap();
     });
 }
 

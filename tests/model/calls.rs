@@ -1,12 +1,12 @@
 //! Everything that a sequence can ask for, as plain data.
 
-use keyhasp::id::{ExternalId, KeyId, OwnerId, Version};
+use keyhasp::id::{KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{Expiry, Kind, State, StoreRules};
 use keyhasp::store::{
-    CreateKey, CreateOwner, ExternalIdWish, KeyAction, ListEvents, ListKeys, ListOwners,
+    CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners, NumericIdChoice,
     OwnerAction, Rotate, UpdateKey, UpdateOwner,
 };
-use keyhasp::{ChangeRules, EventKind, Grant, Prefix, Timestamp};
+use keyhasp::{ChangeRules, EventKind, Prefix, Timestamp, VerifiedKey};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub(crate) enum Call {
         query: EventQuery,
     },
     Find {
-        id: ExternalId,
+        id: NumericId,
     },
     FlushUsage,
     /// A page of one query is asked for with the cursor of another.
@@ -76,7 +76,7 @@ pub(crate) enum Call {
     MadeUpCursor {
         cursor: String,
     },
-    MoveMark {
+    InvalidateTokens {
         to: Timestamp,
         expected: Option<Version>,
     },
@@ -127,9 +127,9 @@ pub(crate) struct Who {
 #[derive(Clone, Debug)]
 pub(crate) enum Side {
     Admin,
-    /// Acts with the key of a grant that was given at some time.
-    Grant(Grant),
-    /// Claims to act with a key, without a grant.
+    /// Acts with the key of a verified key that was given at some time.
+    VerifiedKey(VerifiedKey),
+    /// Claims to act with a key, without a verified key.
     Claim {
         owner: OwnerId,
         key: KeyId,
@@ -145,8 +145,8 @@ pub(crate) enum OnKey {
     Block,
     ConvertTrial(Expiry),
     Deactivate,
-    EndEarlier,
-    Prolong(Expiry),
+    InvalidatePrevious,
+    ExtendExpiry(Expiry),
     Revoke,
     Unblock,
     Update(KeyUpdate),
@@ -155,12 +155,12 @@ pub(crate) enum OnKey {
 /// What is done to an owner.
 #[derive(Clone, Debug)]
 pub(crate) enum OnOwner {
-    MoveMark(Timestamp),
+    InvalidateTokens(Timestamp),
     Resume,
     Suspend,
     Update {
         defaults: Option<Value>,
-        ceiling: Option<Reach>,
+        max_access: Option<Reach>,
         max_keys: Option<u32>,
         limits: NewLimits,
     },
@@ -173,7 +173,7 @@ pub(crate) struct NewKey {
     pub(crate) name: Option<String>,
     pub(crate) expiry: Option<Expiry>,
     pub(crate) settings: Option<Value>,
-    pub(crate) external_id: ExternalIdWish,
+    pub(crate) numeric_id: NumericIdChoice,
     pub(crate) prefix: Option<Prefix>,
     pub(crate) sealed: bool,
     pub(crate) limits: NewLimits,
@@ -183,7 +183,7 @@ pub(crate) struct NewKey {
 pub(crate) struct NewOwner {
     pub(crate) first_key: Option<NewKey>,
     pub(crate) defaults: Option<Value>,
-    pub(crate) ceiling: Option<Reach>,
+    pub(crate) max_access: Option<Reach>,
     pub(crate) max_keys: Option<u32>,
     pub(crate) limits: NewLimits,
 }
@@ -272,9 +272,9 @@ impl NewKey {
             request = request.prefix(prefix);
         }
         if self.sealed {
-            request = request.sealed();
+            request = request.recoverable();
         }
-        request.external_id(self.external_id).limits(self.limits.request())
+        request.numeric_id(self.numeric_id).limits(self.limits.request())
     }
 }
 
@@ -287,8 +287,8 @@ impl NewOwner {
         if let Some(defaults) = &self.defaults {
             request = request.defaults(defaults.clone());
         }
-        if let Some(ceiling) = &self.ceiling {
-            request = request.ceiling(ceiling.access());
+        if let Some(max_access) = &self.max_access {
+            request = request.max_access(max_access.access());
         }
         if let Some(max_keys) = self.max_keys {
             request = request.max_keys(max_keys);
@@ -302,7 +302,7 @@ impl KeyUpdate {
         let mut request = UpdateKey::new();
         match &self.name {
             Some(Some(name)) => request = request.name(name),
-            Some(None) => request = request.no_name(),
+            Some(None) => request = request.clear_name(),
             None => {}
         }
         if let Some(access) = &self.access {
@@ -325,8 +325,8 @@ impl OnKey {
             Self::Block => KeyAction::Block,
             Self::ConvertTrial(expiry) => KeyAction::ConvertTrial { expiry: *expiry },
             Self::Deactivate => KeyAction::Deactivate,
-            Self::EndEarlier => KeyAction::EndEarlierTokens,
-            Self::Prolong(expiry) => KeyAction::Prolong(*expiry),
+            Self::InvalidatePrevious => KeyAction::InvalidatePreviousTokens,
+            Self::ExtendExpiry(expiry) => KeyAction::ExtendExpiry(*expiry),
             Self::Revoke => KeyAction::Revoke,
             Self::Unblock => KeyAction::Unblock,
             Self::Update(update) => KeyAction::Update(update.request()),
@@ -337,16 +337,16 @@ impl OnKey {
 impl OnOwner {
     pub(crate) fn request(&self) -> OwnerAction {
         match self {
-            Self::MoveMark(to) => OwnerAction::MoveIssueMark(*to),
+            Self::InvalidateTokens(to) => OwnerAction::InvalidateTokens(*to),
             Self::Resume => OwnerAction::Resume,
             Self::Suspend => OwnerAction::Suspend,
-            Self::Update { defaults, ceiling, max_keys, limits } => {
+            Self::Update { defaults, max_access, max_keys, limits } => {
                 let mut request = UpdateOwner::new();
                 if let Some(defaults) = defaults {
                     request = request.defaults(defaults.clone());
                 }
-                if let Some(ceiling) = ceiling {
-                    request = request.ceiling(ceiling.access());
+                if let Some(max_access) = max_access {
+                    request = request.max_access(max_access.access());
                 }
                 if let Some(max_keys) = max_keys {
                     request = request.max_keys(*max_keys);
@@ -359,13 +359,11 @@ impl OnOwner {
 
 impl Rotation {
     pub(crate) fn request(self) -> Rotate {
-        let mut request = Rotate::new();
-        if let Some(grace) = self.grace {
-            request = request.grace(grace);
-        }
-        if self.force {
-            request = request.force();
-        }
+        let mut request = match self.grace {
+            _ if self.force => Rotate::forced(),
+            Some(grace) => Rotate::with_grace(grace),
+            None => Rotate::new(),
+        };
         if self.unblock {
             request = request.unblock();
         }

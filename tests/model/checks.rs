@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keyhasp::store::Unavailable;
-use keyhasp::{Grant, KeyStore, Refusal, Verifier, VerifyRequest};
+use keyhasp::{KeyStore, VerifiedKey, Verifier, VerifyError, VerifyRequest};
 
 use crate::calls::{Call, EventQuery, KeyQuery, OwnerQuery, Side, Who};
 use crate::compare;
@@ -58,12 +58,13 @@ impl Sequence<'_> {
             }
             self.model.note_use(issue.key, issue.generation, address, &expected);
             self.coverage.note_verdict(&expected);
-            if let Ok(grant) = heard {
-                let is_known = |known: &Grant| {
-                    known.key() == grant.key() && known.generation() == grant.generation()
+            if let Ok(verified) = heard {
+                let is_known = |known: &VerifiedKey| {
+                    known.key_id() == verified.key_id()
+                        && known.generation() == verified.generation()
                 };
                 if !self.grants.iter().any(is_known) {
-                    self.grants.push(grant);
+                    self.grants.push(verified);
                 }
             }
         }
@@ -73,7 +74,7 @@ impl Sequence<'_> {
                 continue;
             }
             let heard = self.asked.verify(&garbage);
-            if heard != Err(Refusal::Unrecognized) {
+            if heard != Err(VerifyError::Unrecognized) {
                 let shown = String::from_utf8_lossy(&garbage).into_owned();
                 return Err(format!("the made-up token {shown}: {heard:?} heard"));
             }
@@ -161,7 +162,7 @@ impl Sequence<'_> {
     pub(crate) fn check_closed(&self) -> Checked {
         self.asked.close().map_err(|error| format!("closing: {error:?} heard"))?;
         self.asked.close().map_err(|error| format!("closing again: {error:?} heard"))?;
-        let closed = Err(Refusal::Unavailable(Unavailable::Closed));
+        let closed = Err(VerifyError::Unavailable(Unavailable::Closed));
         for issue in &self.issued {
             let heard = self.asked.verify(issue.text.as_bytes());
             if heard != closed {

@@ -1,7 +1,7 @@
 //! Where two things differ, in words.
 
 use keyhasp::event::Event;
-use keyhasp::{Grant, KeyStore, Refusal};
+use keyhasp::{KeyStore, VerifiedKey, VerifyError};
 use serde_json::Value;
 
 use crate::model::{Answer, Verdict};
@@ -77,22 +77,23 @@ fn values(path: &str, expected: &Value, heard: &Value, differences: &mut Vec<Str
 /// The difference between what verification should say and what it says.
 pub(crate) fn verdicts(
     expected: &Verdict,
-    heard: &Result<Grant, Refusal>,
+    heard: &Result<VerifiedKey, VerifyError>,
     store: &dyn KeyStore,
 ) -> Option<String> {
     let same = match (expected, heard) {
-        (Verdict::Unrecognized, Err(Refusal::Unrecognized)) => true,
-        (Verdict::Unfit(expected), Err(Refusal::Unfit(heard))) => expected == heard,
+        (Verdict::Unrecognized, Err(VerifyError::Unrecognized)) => true,
+        (Verdict::Rejected(expected), Err(VerifyError::Rejected(heard))) => expected == heard,
         (Verdict::Limited(expected), Err(heard)) => expected.contains(heard),
-        (Verdict::Granted(expected), Ok(grant)) => {
-            let allows = store.catalogue().iter().map(|(permission, _)| grant.allows(permission));
-            grant.key() == expected.key
-                && *grant.owner() == expected.owner
-                && grant.kind() == expected.kind
-                && grant.generation().get() == expected.generation
-                && grant.is_current() == expected.is_current
-                && grant.ends_at() == expected.ends_at
-                && *grant.prefix() == expected.prefix
+        (Verdict::Granted(expected), Ok(verified)) => {
+            let allows =
+                store.catalogue().iter().map(|(permission, _)| verified.allows(permission));
+            verified.key_id() == expected.key
+                && *verified.owner_id() == expected.owner
+                && verified.kind() == expected.kind
+                && verified.generation().get() == expected.generation
+                && verified.is_current() == expected.is_current
+                && verified.ends_at() == expected.ends_at
+                && *verified.prefix() == expected.prefix
                 && allows.eq(expected.allows.iter().copied())
         }
         _ => false,
@@ -101,8 +102,11 @@ pub(crate) fn verdicts(
 }
 
 /// The same of what is left of the rate, for whoever knows what was used.
-pub(crate) fn rates(expected: &Verdict, heard: &Result<Grant, Refusal>) -> Option<String> {
-    let (Verdict::Granted(expected), Ok(grant)) = (expected, heard) else { return None };
-    let (expected, heard) = (expected.rate, grant.rate());
+pub(crate) fn rates(
+    expected: &Verdict,
+    heard: &Result<VerifiedKey, VerifyError>,
+) -> Option<String> {
+    let (Verdict::Granted(expected), Ok(verified)) = (expected, heard) else { return None };
+    let (expected, heard) = (expected.rate, verified.rate());
     (expected != heard).then(|| format!("rate {expected:?} expected, {heard:?} heard"))
 }

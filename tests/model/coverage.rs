@@ -1,10 +1,11 @@
 //! What the sequences have come by, so that none of it is left out unnoticed.
 
+use keyhasp::RejectReason;
 use std::collections::BTreeMap;
 
 use crate::calls::Call;
 use crate::model::{Reason, Verdict};
-use keyhasp::Refusal;
+use keyhasp::VerifyError;
 use serde_json::Value;
 
 /// What was seen over all sequences.
@@ -21,52 +22,52 @@ pub(crate) struct Coverage {
     /// How often a flood of refusals was held back.
     pub(crate) held_back: usize,
     /// How often each thing was told that no call makes.
-    tidings: BTreeMap<String, usize>,
+    alerts: BTreeMap<String, usize>,
     /// How often each part of a key's usage was there to be shown.
     usage: BTreeMap<String, usize>,
 }
 
 /// Each of them is answered at least once.
 const CALLS: &str = "ActOnKey:Activate ActOnKey:Block ActOnKey:ConvertTrial ActOnKey:Deactivate \
-    ActOnKey:EndEarlier ActOnKey:Prolong ActOnKey:Revoke ActOnKey:Unblock ActOnKey:Update \
-    ActOnOwner:MoveMark ActOnOwner:Resume ActOnOwner:Suspend ActOnOwner:Update ChangeRules Count \
-    CreateKey CreateOwner Events Find FlushUsage ForeignCursor Get GetOwner Leaked List ListOwners LookOut MoveMark \
+    ActOnKey:InvalidatePrevious ActOnKey:ExtendExpiry ActOnKey:Revoke ActOnKey:Unblock ActOnKey:Update \
+    ActOnOwner:InvalidateTokens ActOnOwner:Resume ActOnOwner:Suspend ActOnOwner:Update ChangeRules Count \
+    CreateKey CreateOwner Events Find FlushUsage ForeignCursor Get GetOwner Leaked List ListOwners LookOut InvalidateTokens \
     OpenTokens Prune Purge PurgeOwner Recover RevokeAll Rotate Rules Wait";
 
 /// Each of them is told at least once.
 const REASONS: &str = "Conflict DataForbid(keep_standard_key) DataForbid(prefixes) \
-    DataForbid(unique_names) Denied(ActingKeyNotYet) Denied(ActingKeyUnfit(None)) Denied(ActingKeyUnfit(Some(Blocked))) \
-    Denied(ActingKeyUnfit(Some(Deactivated))) Denied(ActingKeyUnfit(Some(Expired))) \
-    Denied(ActingKeyUnfit(Some(Revoked))) Denied(ActingKeyUnfit(Some(Superseded))) \
-    Denied(ActingKeyUnfit(Some(Suspended))) Denied(AdministratorOnly) Denied(BeyondActingKey) \
-    Denied(SetByAdministrator{field:access}) Denied(SetByAdministrator{field:expiry}) \
-    Denied(SetByAdministrator{field:networks}) Denied(SetByAdministrator{field:not_before}) \
-    Denied(SetByAdministrator{field:quota}) Denied(SetByAdministrator{field:rate}) \
-    Denied(TrialKey) ExternalIdTaken ExternalIdsExhausted Invalid(access) Invalid(actor) \
+    DataForbid(unique_names) Forbidden(ActingKeyNotYet) Forbidden(ActingKeyRejected(None)) Forbidden(ActingKeyRejected(Some(Blocked))) \
+    Forbidden(ActingKeyRejected(Some(Deactivated))) Forbidden(ActingKeyRejected(Some(Expired))) \
+    Forbidden(ActingKeyRejected(Some(Revoked))) Forbidden(ActingKeyRejected(Some(Superseded))) \
+    Forbidden(ActingKeyRejected(Some(Suspended))) Forbidden(AdministratorOnly) Forbidden(BeyondActingKey) \
+    Forbidden(SetByAdministrator{field:access}) Forbidden(SetByAdministrator{field:expiry}) \
+    Forbidden(SetByAdministrator{field:networks}) Forbidden(SetByAdministrator{field:not_before}) \
+    Forbidden(SetByAdministrator{field:quota}) Forbidden(SetByAdministrator{field:rate}) \
+    Forbidden(TrialKey) NumericIdTaken NumericIdsExhausted Invalid(access) Invalid(actor) \
     Invalid(cursor) Invalid(expiry) Invalid(firstkey) Invalid(grace) Invalid(issuemark) \
     Invalid(name) Invalid(networks) Invalid(owners) Invalid(prefix) Invalid(prefixes) Invalid(settings) \
-    LastStandardKey NameTaken NotFound(Key) NotFound(Owner) NotFound(SealedToken) OwnerExists Pepper \
+    LastStandardKey NameTaken NotFound(Key) NotFound(Owner) NotFound(RecoverableToken) OwnerExists Pepper \
     Random State(Blocked) State(Expired) State(NotRevoked) State(NotSuspended) State(NotTrial) \
-    State(Revoked) State(SealingOff) TooManyKeys";
+    State(Revoked) State(RecoveryOff) TooManyKeys";
 
 /// Each of them is given at least once.
-const VERDICTS: &str = "AddressMissing AddressRefused Granted Granted(rate) NotYet QuotaExhausted \
-    QuotaExhausted(refilled) RateLimited RateLimited(never) Unfit(Blocked) Unfit(Deactivated) Unfit(Expired) Unfit(Revoked) \
-    Unfit(Superseded) Unfit(Suspended) Unrecognized";
+const VERDICTS: &str = "AddressMissing AddressRejected Granted Granted(rate) NotYet QuotaExhausted \
+    QuotaExhausted(refilled) RateLimited RateLimited(never) Rejected(Blocked) Rejected(Deactivated) Rejected(Expired) Rejected(Revoked) \
+    Rejected(Superseded) Rejected(Suspended) Unrecognized";
 
 /// Each of them is told at least once.
 const TIDINGS: &str =
-    "earlier_token_used key_expired key_refused key_unused token_old trial_ending";
+    "previous_token_used key_expired key_refused key_unused token_old trial_ending";
 
 /// Each of them is shown at least once.
-const USAGE: &str = "accepted address blocked deactivated expired last_address last_used_at not_yet \
+const USAGE: &str = "accepted address_missing address_rejected blocked deactivated expired last_address last_used_at not_yet \
     quota_exhausted quota_left rate_limited revoked superseded suspended";
 
 impl Coverage {
     pub(crate) fn note_shown(&mut self, shown: &Value) {
         self.dropped += usize::from(shown["dropped"].is_u64());
-        for tiding in shown["told"].as_array().into_iter().flatten() {
-            *self.tidings.entry(tiding[0].as_str().unwrap_or_default().into()).or_default() += 1;
+        for alert in shown["told"].as_array().into_iter().flatten() {
+            *self.alerts.entry(alert[0].as_str().unwrap_or_default().into()).or_default() += 1;
         }
         let usage = shown["usage"].as_object().into_iter().flatten();
         let refused = shown["usage"]["refused"].as_object().into_iter().flatten();
@@ -88,7 +89,7 @@ impl Coverage {
 
     pub(crate) fn note_verdict(&mut self, verdict: &Verdict) {
         let name = match verdict {
-            Verdict::Granted(grant) if grant.rate.is_some() => "Granted(rate)".into(),
+            Verdict::Granted(verified) if verified.rate.is_some() => "Granted(rate)".into(),
             Verdict::Granted(_) => "Granted".into(),
             Verdict::Limited(refusals) => limited(&refusals[0]),
             other => format!("{other:?}"),
@@ -98,8 +99,8 @@ impl Coverage {
 
     /// What never happened.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
-        let sealed = if cfg!(feature = "sealed") {
-            ("OpenToken", "Seal DataForbid(sealed_tokens)")
+        let sealed = if cfg!(feature = "recoverable") {
+            ("OpenToken", "Seal DataForbid(recoverable_tokens)")
         } else {
             ("", "")
         };
@@ -113,7 +114,7 @@ impl Coverage {
             .filter(|name| !answered(name))
             .chain(reasons.filter(|name| !self.reasons.contains_key(*name)))
             .chain(VERDICTS.split_whitespace().filter(|name| !self.verdicts.contains_key(*name)))
-            .chain(TIDINGS.split_whitespace().filter(|name| !self.tidings.contains_key(*name)))
+            .chain(TIDINGS.split_whitespace().filter(|name| !self.alerts.contains_key(*name)))
             .chain(USAGE.split_whitespace().filter(|name| !self.usage.contains_key(*name)))
             .chain(dropped)
             .chain(floods)
@@ -121,12 +122,19 @@ impl Coverage {
     }
 }
 
-fn limited(refusal: &Refusal) -> String {
+fn limited(refusal: &VerifyError) -> String {
     match refusal {
-        Refusal::QuotaExhausted { refilled_at: Some(_) } => "QuotaExhausted(refilled)".into(),
-        Refusal::RateLimited(limited) if limited.retry_after.is_none() => {
+        VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at: Some(_) }) => {
+            "QuotaExhausted(refilled)".into()
+        }
+        VerifyError::Rejected(RejectReason::RateLimited(limited))
+            if limited.retry_after.is_none() =>
+        {
             "RateLimited(never)".into()
         }
-        _ => format!("{refusal:?}").chars().take_while(char::is_ascii_alphanumeric).collect(),
+        VerifyError::Rejected(reason) => {
+            format!("{reason:?}").chars().take_while(char::is_ascii_alphanumeric).collect()
+        }
+        other => format!("{other:?}"),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use keyhasp::id::KeyId;
 use keyhasp::store::Store;
 use keyhasp::token::{Inspection, inspect};
-use keyhasp::{Error, Grant, KeyStore, ManualClock, Timestamp};
+use keyhasp::{Error, KeyStore, ManualClock, Timestamp, VerifiedKey};
 
 use crate::backends::Place;
 use crate::calls::{Call, Who};
@@ -25,7 +25,7 @@ use crate::witness::Witness;
 /// A store, and what else can be asked of it.
 pub(crate) trait Asked: KeyStore {
     fn flush_usage(&self) -> Result<(), Error>;
-    fn look_out(&self) -> Result<usize, Error>;
+    fn run_alerts(&self) -> Result<usize, Error>;
 }
 
 impl Asked for Store {
@@ -33,8 +33,8 @@ impl Asked for Store {
         Self::flush_usage(self)
     }
 
-    fn look_out(&self) -> Result<usize, Error> {
-        Self::look_out(self)
+    fn run_alerts(&self) -> Result<usize, Error> {
+        Self::run_alerts(self)
     }
 }
 
@@ -100,7 +100,7 @@ pub(crate) struct Sequence<'a> {
     pub(crate) latest: Timestamp,
     pub(crate) issued: Vec<Issue>,
     pub(crate) ever: Vec<KeyId>,
-    pub(crate) grants: Vec<Grant>,
+    pub(crate) grants: Vec<VerifiedKey>,
     pub(crate) walk: Option<Walk>,
     /// Another store on the same database, where it is shared.
     pub(crate) witness: Option<Witness>,

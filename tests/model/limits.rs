@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use keyhasp::Timestamp;
-use keyhasp::key::{Every, Network, Quota, Rate, Refill};
+use keyhasp::key::{Network, Period, Quota, Rate, Refill};
 use keyhasp::store::SetLimits;
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ pub(crate) struct Pace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ration {
     pub(crate) uses: u64,
-    pub(crate) refill: Option<(u64, Every)>,
+    pub(crate) refill: Option<(u64, Period)>,
 }
 
 impl NewLimits {
@@ -53,7 +53,7 @@ impl NewLimits {
         let mut request = SetLimits::new();
         match self.not_before {
             Some(Some(from)) => request = request.not_before(from),
-            Some(None) => request = request.no_not_before(),
+            Some(None) => request = request.clear_not_before(),
             None => {}
         }
         if let Some(networks) = &self.networks {
@@ -61,12 +61,12 @@ impl NewLimits {
         }
         match self.rate {
             Some(Some(pace)) => request = request.rate(pace.rate()),
-            Some(None) => request = request.no_rate(),
+            Some(None) => request = request.clear_rate(),
             None => {}
         }
         match self.quota {
             Some(Some(ration)) => request = request.quota(ration.quota()),
-            Some(None) => request = request.no_quota(),
+            Some(None) => request = request.clear_quota(),
             None => {}
         }
         request
@@ -163,7 +163,7 @@ impl Pace {
 
 impl Ration {
     fn quota(self) -> Quota {
-        let quota = Quota::once(self.uses).unwrap();
+        let quota = Quota::one_time(self.uses).unwrap();
         match self.refill {
             Some((amount, every)) => quota.with_refill(Refill::new(amount, every).unwrap()),
             None => quota,
@@ -231,9 +231,9 @@ impl Tight for Ration {
     fn shown(&self) -> Value {
         let refill = self.refill.map(|(amount, every)| {
             let every = match every {
-                Every::Day => "day",
-                Every::Week => "week",
-                Every::Month => "month",
+                Period::Day => "day",
+                Period::Week => "week",
+                Period::Month => "month",
             };
             json!({ "amount": amount, "every": every })
         });

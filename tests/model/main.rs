@@ -139,7 +139,7 @@ fn faults_of_a_backend_are_found() {
     assert!(sound.is_none(), "without a fault: {sound:#?}");
     for fault in [
         Fault::AddressesAreKept,
-        Fault::TidingsAreToldAgain,
+        Fault::AlertsAreToldAgain,
         Fault::UsageIsForgottenAtOpen,
         Fault::UsageIsForgottenByChanges,
         Fault::UsageIsTheLast,

@@ -18,7 +18,7 @@ pub(crate) fn rules(chance: &mut Chance) -> StoreRules {
     StoreRules {
         unique_names: chance.percent(40),
         keep_standard_key: chance.percent(35),
-        sealed_tokens: chance.percent(70),
+        recoverable_tokens: chance.percent(70),
     }
 }
 
@@ -31,7 +31,11 @@ pub(crate) fn first(chance: &mut Chance) -> Opening {
         catalogue: catalogue(chance),
         prefixes,
         peppers: vec![if chance.percent(30) { 0 } else { 1 }],
-        sealing_keys: if cfg!(feature = "sealed") && chance.percent(90) { vec![1] } else { vec![] },
+        recovery_keys: if cfg!(feature = "recoverable") && chance.percent(90) {
+            vec![1]
+        } else {
+            vec![]
+        },
         usage: None,
         watch: WatchPlan::default(),
     };
@@ -46,7 +50,7 @@ fn keep_and_watch(opening: &mut Opening, chance: &mut Chance) {
 }
 
 /// With what it is opened anew: another catalogue, the same prefixes in another order, a new
-/// pepper and a new sealing key beside those that are needed.
+/// pepper and a new recovery key beside those that are needed.
 pub(crate) fn next(chance: &mut Chance, model: &Model) -> Opening {
     let mut opening = model.opening.clone();
     if chance.percent(60) {
@@ -64,20 +68,20 @@ pub(crate) fn next(chance: &mut Chance, model: &Model) -> Opening {
     if chance.percent(30) {
         keep_and_watch(&mut opening, chance);
     }
-    if cfg!(feature = "sealed") {
+    if cfg!(feature = "recoverable") {
         match chance.below(10) {
-            0 => opening.sealing_keys.clear(),
+            0 => opening.recovery_keys.clear(),
             1..=3 => {
-                let next = opening.sealing_keys.iter().max().map_or(1, |last| last + 1);
-                opening.sealing_keys.insert(0, next);
+                let next = opening.recovery_keys.iter().max().map_or(1, |last| last + 1);
+                opening.recovery_keys.insert(0, next);
             }
-            4 => opening.sealing_keys.truncate(1),
+            4 => opening.recovery_keys.truncate(1),
             // The ones before are lost, with what lies under them.
             6 | 7 => {
-                let next = opening.sealing_keys.iter().max().map_or(1, |last| last + 1);
-                opening.sealing_keys = vec![next];
+                let next = opening.recovery_keys.iter().max().map_or(1, |last| last + 1);
+                opening.recovery_keys = vec![next];
             }
-            5 if opening.sealing_keys.is_empty() => opening.sealing_keys.push(1),
+            5 if opening.recovery_keys.is_empty() => opening.recovery_keys.push(1),
             _ => {}
         }
     }
@@ -123,22 +127,22 @@ pub(crate) fn builder(opening: &Opening, rules: StoreRules) -> StoreBuilder {
             Some(_) => Err(format!("`{REFUSED_NAME}` is not for use")),
             None => Ok(()),
         });
-    with_sealing_keys(builder, &opening.sealing_keys)
+    with_recovery_keys(builder, &opening.recovery_keys)
 }
 
-#[cfg(feature = "sealed")]
-fn with_sealing_keys(builder: StoreBuilder, numbers: &[u16]) -> StoreBuilder {
+#[cfg(feature = "recoverable")]
+fn with_recovery_keys(builder: StoreBuilder, numbers: &[u16]) -> StoreBuilder {
     let Some((current, others)) = numbers.split_first() else { return builder };
     let bytes = |number: u16| [u8::try_from(number).unwrap() ^ 0xf0; 32];
-    let mut keys = keyhasp::SealingKeys::new(*current, bytes(*current)).unwrap();
+    let mut keys = keyhasp::RecoveryKeys::new(*current, bytes(*current)).unwrap();
     for number in others {
         keys = keys.and(*number, bytes(*number)).unwrap();
     }
-    builder.sealing_keys(keys)
+    builder.recovery_keys(keys)
 }
 
-#[cfg(not(feature = "sealed"))]
-fn with_sealing_keys(builder: StoreBuilder, _numbers: &[u16]) -> StoreBuilder {
+#[cfg(not(feature = "recoverable"))]
+fn with_recovery_keys(builder: StoreBuilder, _numbers: &[u16]) -> StoreBuilder {
     builder
 }
 

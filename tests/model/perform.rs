@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyhasp::authority::{Actor, Authority, Role};
 use keyhasp::id::{Generation, OwnerId, Version};
-use keyhasp::store::{Issued, Keys, Managing, OpenedToken};
+use keyhasp::store::{Issued, Keys, Managing, RevealedToken};
 use keyhasp::{AdminKeys, DelegatedKeys, Error, KeyStore, ListEvents, OwnerKeys};
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::calls::{
     Call, EventQuery, KeyQuery, OnKey, OnOwner, OwnerQuery, Side, Who, rules_request,
 };
 use crate::driver::Asked;
-use crate::model::{Answer, Fresh, Tiding, shown_tidings};
+use crate::model::{Alert, Answer, Fresh, shown_alerts};
 
 /// What was heard: the answer, and what nobody could know beforehand.
 pub(crate) type Heard = Result<(Answer, Fresh), Error>;
@@ -41,8 +41,8 @@ impl Desk {
             Side::Owner(owner) => {
                 Self::Owner(dress(OwnerKeys::new(store, *owner, &who.actor).unwrap(), who))
             }
-            Side::Grant(grant) => {
-                Self::Delegate(dress(DelegatedKeys::new(store, grant, &who.actor).unwrap(), who))
+            Side::VerifiedKey(verified) => {
+                Self::Delegate(dress(DelegatedKeys::new(store, verified, &who.actor).unwrap(), who))
             }
             Side::Claim { owner, key, generation } => {
                 let generation = Generation::new(*generation).unwrap();
@@ -78,17 +78,17 @@ impl Desk {
 
 fn dress<R: Managing>(mut keys: Keys<R>, who: &Who) -> Keys<R> {
     if let Some(reason) = &who.reason {
-        keys = keys.because(reason).unwrap();
+        keys = keys.with_reason(reason).unwrap();
     }
     if let Some(correlation) = &who.correlation {
-        keys = keys.correlated(correlation).unwrap();
+        keys = keys.with_correlation_id(correlation).unwrap();
     }
     keys
 }
 
 fn expecting<R: Managing>(keys: &Keys<R>, expected: Option<Version>) -> Keys<R> {
     match expected {
-        Some(version) => keys.expecting(version),
+        Some(version) => keys.if_version(version),
         None => keys.clone(),
     }
 }
@@ -98,7 +98,7 @@ fn expected_by(call: &Call) -> Option<Version> {
         Call::ActOnKey { expected, .. }
         | Call::ActOnOwner { expected, .. }
         | Call::ChangeRules { expected, .. }
-        | Call::MoveMark { expected, .. }
+        | Call::InvalidateTokens { expected, .. }
         | Call::Purge { expected, .. }
         | Call::PurgeOwner { expected, .. }
         | Call::RevokeAll { expected, .. }
@@ -120,15 +120,15 @@ fn by_anybody<R: Managing>(keys: &Keys<R>, call: &Call) -> Option<Heard> {
         Call::MadeUpCursor { cursor } => {
             keys.list(&KeyQuery::default().request().cursor(cursor)).map(|page| shown(&page))
         }
-        Call::OpenToken { id } => keys.open_token(*id).map(|token| shown(&token.expose())),
-        Call::OpenTokens { query } => all_tokens(query, |query| keys.open_tokens(query)),
+        Call::OpenToken { id } => keys.reveal_token(*id).map(|token| shown(&token.expose())),
+        Call::OpenTokens { query } => all_tokens(query, |query| keys.reveal_tokens(query)),
         Call::Rotate { id, how, .. } => keys.rotate(*id, how.request()).map(issued),
         Call::Events { query } => all_events(query, |query| keys.events(query)),
         Call::ActOnKey { id, action, .. } => match action {
             OnKey::Activate => keys.activate(*id),
             OnKey::Deactivate => keys.deactivate(*id),
-            OnKey::EndEarlier => keys.end_earlier(*id),
-            OnKey::Prolong(expiry) => keys.prolong(*id, *expiry),
+            OnKey::InvalidatePrevious => keys.invalidate_previous_tokens(*id),
+            OnKey::ExtendExpiry(expiry) => keys.extend_expiry(*id, *expiry),
             OnKey::Revoke => keys.revoke(*id),
             OnKey::Update(update) => keys.update(*id, update.request()),
             OnKey::Block | OnKey::ConvertTrial(_) | OnKey::Unblock => return None,
@@ -159,7 +159,7 @@ fn by_admin(keys: &AdminKeys, call: &Call) -> Option<Heard> {
         Call::GetOwner { id } => keys.owner(id).map(|owner| shown(&owner)),
         Call::ListOwners { query } => all_owners(query, |query| keys.list_owners(query)),
         Call::ActOnOwner { id, action, .. } => match action {
-            OnOwner::MoveMark(to) => keys.move_owner_mark(id, *to),
+            OnOwner::InvalidateTokens(to) => keys.invalidate_owner_tokens_issued_before(id, *to),
             OnOwner::Resume => keys.resume_owner(id),
             OnOwner::Suspend => keys.suspend_owner(id),
             OnOwner::Update { .. } => match action.request() {
@@ -179,7 +179,7 @@ fn by_admin(keys: &AdminKeys, call: &Call) -> Option<Heard> {
         Call::ChangeRules { rules: new, prefixes, .. } => {
             keys.change_rules(rules_request(*new, prefixes.as_ref())).map(rules)
         }
-        Call::MoveMark { to, .. } => keys.move_issue_mark(*to).map(rules),
+        Call::InvalidateTokens { to, .. } => keys.invalidate_tokens_issued_before(*to).map(rules),
         Call::Prune { before } => keys.prune_events(*before).map(|pruned| shown(&pruned)),
         Call::Wait { after } => {
             keys.wait_for_event(*after, Duration::ZERO).map(|last| shown(&last))
@@ -241,7 +241,7 @@ fn on_port(store: &dyn Asked, by: &Authority, call: &Call) -> Heard {
             })
         }
         Call::Events { query } => all_events(query, |query| store.events(by, query)),
-        Call::Find { id } => store.key_by_external_id(by, *id).map(|key| shown(&key)),
+        Call::Find { id } => store.key_by_numeric_id(by, *id).map(|key| shown(&key)),
         Call::FlushUsage => store.flush_usage().map(|()| nothing()),
         Call::ForeignCursor { of, used_for } => {
             foreign_cursor(of, used_for, |query| store.list_keys(by, query))
@@ -256,14 +256,16 @@ fn on_port(store: &dyn Asked, by: &Authority, call: &Call) -> Heard {
         }
         Call::List { query } => all_keys(query, |query| store.list_keys(by, query)),
         Call::ListOwners { query } => all_owners(query, |query| store.list_owners(by, query)),
-        Call::LookOut => look_out(store),
+        Call::LookOut => run_alerts(store),
         Call::MadeUpCursor { cursor } => {
             let query = KeyQuery::default().request().cursor(cursor);
             store.list_keys(by, &query).map(|page| shown(&page))
         }
-        Call::MoveMark { to, expected } => store.move_issue_mark(by, *to, *expected).map(rules),
-        Call::OpenToken { id } => store.open_token(by, *id).map(|token| shown(&token.expose())),
-        Call::OpenTokens { query } => all_tokens(query, |query| store.open_tokens(by, query)),
+        Call::InvalidateTokens { to, expected } => {
+            store.invalidate_tokens_issued_before(by, *to, *expected).map(rules)
+        }
+        Call::OpenToken { id } => store.reveal_token(by, *id).map(|token| shown(&token.expose())),
+        Call::OpenTokens { query } => all_tokens(query, |query| store.reveal_tokens(by, query)),
         Call::Prune { before } => store.prune_events(by, *before).map(|pruned| shown(&pruned)),
         Call::Purge { id, expected } => store.purge_key(by, *id, *expected).map(|()| nothing()),
         Call::PurgeOwner { id, expected } => {
@@ -286,21 +288,21 @@ fn on_port(store: &dyn Asked, by: &Authority, call: &Call) -> Heard {
 
 /// Looks out; what was told stands in the log. Where it matters for what is told, looking writes what
 /// was used; here that is written in any case.
-fn look_out(store: &dyn Asked) -> Heard {
+fn run_alerts(store: &dyn Asked) -> Heard {
     let before = store.wait_for_event(0, Duration::ZERO)?;
-    let count = store.look_out()?;
+    let count = store.run_alerts()?;
     store.flush_usage()?;
     let by = Authority::new(Role::Administrator, Actor::new("checks").unwrap());
     let events = store.events(&by, &ListEvents::new().after(before).limit(1_000))?;
-    let told: Vec<Tiding> = events
+    let told: Vec<Alert> = events
         .items
         .iter()
         .filter_map(|event| {
             let generation = event.generation.map(Generation::get);
-            Some(Tiding { kind: event.kind, key: event.key?, generation })
+            Some(Alert { kind: event.kind, key: event.key?, generation })
         })
         .collect();
-    let shown = shown_tidings(count, &told);
+    let shown = shown_alerts(count, &told);
     Ok(answer(shown, Fresh { told, ..Fresh::default() }))
 }
 
@@ -336,7 +338,7 @@ fn rules(rules: keyhasp::store::Rules) -> (Answer, Fresh) {
     let value = json!({
         "rules": rules.rules.to_string(),
         "prefixes": rules.prefixes,
-        "issue_mark": rules.issue_mark,
+        "tokens_valid_from": rules.tokens_valid_from,
         "version": rules.version,
     });
     answer(value, Fresh::default())
@@ -376,9 +378,9 @@ fn all_keys(
 
 fn all_tokens(
     query: &KeyQuery,
-    list: impl Fn(&keyhasp::ListKeys) -> Result<keyhasp::Page<OpenedToken>, Error>,
+    list: impl Fn(&keyhasp::ListKeys) -> Result<keyhasp::Page<RevealedToken>, Error>,
 ) -> Heard {
-    let show = |opened: OpenedToken| {
+    let show = |opened: RevealedToken| {
         let token = opened.token.as_ref().map(keyhasp::Token::expose);
         json!({ "key": opened.key, "token": token })
     };

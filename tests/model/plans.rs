@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use keyhasp::store::{UsageSettings, Watch};
+use keyhasp::store::{AlertSettings, UsageSettings};
 
 use crate::chance::Chance;
 
@@ -28,7 +28,7 @@ pub(crate) struct WatchPlan {
     pub(crate) trials_ending: Option<Duration>,
     pub(crate) old_tokens: Option<Duration>,
     pub(crate) unused: Option<Duration>,
-    pub(crate) earlier_tokens: Option<Duration>,
+    pub(crate) previous_tokens: Option<Duration>,
     pub(crate) refusals: Option<(u64, Duration)>,
 }
 
@@ -68,7 +68,7 @@ impl WatchPlan {
             unused: some(&[SECOND, 10 * MINUTE, DAY, 30 * DAY])
                 // Where it isn't known so exactly, no store is opened.
                 .filter(|time| usage.is_some_and(|usage| usage.counts || usage.resolution < *time)),
-            earlier_tokens: some(&[MINUTE, 2 * HOUR, 7 * DAY, 400 * DAY]),
+            previous_tokens: some(&[MINUTE, 2 * HOUR, 7 * DAY, 400 * DAY]),
             refusals: some(&[SECOND, MINUTE, 6 * HOUR, DAY])
                 .map(|window| (chance.pick(&[0, 1, 5]), window)),
             expiries: chance.percent(70),
@@ -76,8 +76,8 @@ impl WatchPlan {
     }
 
     /// Nothing is looked out for but when the driver says so.
-    pub(crate) fn watch(&self) -> Watch {
-        let mut watch = Watch::new().only_when_asked();
+    pub(crate) fn watch(&self) -> AlertSettings {
+        let mut watch = AlertSettings::new().only_when_asked();
         if self.expiries {
             watch = watch.expiries();
         }
@@ -90,8 +90,8 @@ impl WatchPlan {
         if let Some(time) = self.unused {
             watch = watch.keys_unused_for(time);
         }
-        if let Some(last_part) = self.earlier_tokens {
-            watch = watch.earlier_tokens_used_within(last_part);
+        if let Some(last_part) = self.previous_tokens {
+            watch = watch.previous_tokens_used_within(last_part);
         }
         if let Some((count, window)) = self.refusals {
             watch = watch.refusals(count, window);

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use keyhasp::authority::{Authority, Role};
 use keyhasp::id::{KeyId, OwnerId, Version};
-use keyhasp::key::{LastAddress, Unfit};
+use keyhasp::key::{LastAddress, RejectReason};
 use keyhasp::store::{
-    Denied, Events, FoundToken, Issued, Key, KeyAction, KeyUsage, Owner, OwnerAction, Page,
-    RevokedAll,
+    Events, ForbiddenReason, FoundToken, Issued, Key, KeyAction, KeyUsage, Owner, OwnerAction,
+    Page, RevokedAll,
 };
 use keyhasp::{
-    Clock, CreateKey, Error, EventKind, Grant, KeyStore, ListEvents, ListKeys, ManualClock,
-    Refusal, Rotate, State, Timestamp, Token, VerifyRequest,
+    Clock, CreateKey, Error, EventKind, KeyStore, ListEvents, ListKeys, ManualClock, Rotate, State,
+    Timestamp, Token, VerifiedKey, VerifyError, VerifyRequest,
 };
 
 use crate::driver::Asked;
@@ -27,11 +27,11 @@ pub(crate) enum Defect {
     AnotherOwnersKeyFound,
     /// An address that was seen once is shown for ever.
     AddressOutlivesItsTime,
-    /// A grant given once outlives a block.
+    /// A verified key given once outlives a block.
     BlockNotInForce,
     /// A list of networks keeps nobody out who was in before.
     NetworksNotInForce,
-    /// A grant given once outlives a first moment.
+    /// A verified key given once outlives a first moment.
     NotBeforeIgnored,
     /// An owner loosens a limit that an administrator has set.
     OwnerLoosens,
@@ -39,8 +39,8 @@ pub(crate) enum Defect {
     QuotaOverspends,
     /// A rate is never used up.
     RateNeverUsedUp,
-    /// A lowered ceiling cuts only what wasn't asked for before.
-    CeilingNotInForce,
+    /// A lowered maximum access cuts only what wasn't asked for before.
+    MaxAccessNotInForce,
     /// Writing what was counted counts it once more.
     CountDoubledByWriting,
     /// Counting leaves out one of many.
@@ -55,10 +55,10 @@ pub(crate) enum Defect {
     EventMissing,
     /// Two events of one change come in the other order.
     EventsSwapped,
-    /// A grant given once outlives the key's expiry.
+    /// A verified key given once outlives the key's expiry.
     ExpiryNotInForce,
-    /// A forced rotation leaves earlier tokens their grace.
-    ForcedRotationKeepsEarlier,
+    /// A forced rotation leaves previous tokens their grace.
+    ForcedRotationKeepsPrevious,
     /// A use by a clock that has stepped back is taken for the last one.
     LastUseStepsBack,
     /// A leaked key is told, and not blocked.
@@ -75,13 +75,13 @@ pub(crate) enum Defect {
     PurgeDoesNothing,
     /// Pruning goes an hour too far.
     PruneGoesTooFar,
-    /// A grant given once outlives the revocation.
+    /// A verified key given once outlives the revocation.
     RevocationNotInForce,
     /// Revoking all does it one by one, so that the log tells another story.
     RevokeAllOneByOne,
-    /// A grant given once outlives grace and issue marks.
+    /// A verified key given once outlives grace and issue marks.
     SupersededStillGood,
-    /// A grant given once outlives the suspension of the owner.
+    /// A verified key given once outlives the suspension of the owner.
     SuspensionNotInForce,
     /// A trial key delegates.
     TrialDelegates,
@@ -97,7 +97,7 @@ impl Defect {
         Self::AddressOutlivesItsTime,
         Self::AnotherOwnersKeyFound,
         Self::BlockNotInForce,
-        Self::CeilingNotInForce,
+        Self::MaxAccessNotInForce,
         Self::CountDoubledByWriting,
         Self::CountFallsShort,
         Self::DeadTokenNotTold,
@@ -106,7 +106,7 @@ impl Defect {
         Self::EventMissing,
         Self::EventsSwapped,
         Self::ExpiryNotInForce,
-        Self::ForcedRotationKeepsEarlier,
+        Self::ForcedRotationKeepsPrevious,
         Self::LastUseStepsBack,
         Self::LeakNotStopped,
         Self::ListDropsKey,
@@ -137,7 +137,7 @@ pub(crate) struct Planted {
     defect: Defect,
     clock: Arc<ManualClock>,
     /// The first grant of each token.
-    granted: Mutex<HashMap<Vec<u8>, Grant>>,
+    granted: Mutex<HashMap<Vec<u8>, VerifiedKey>>,
     usage: Mutex<HashMap<KeyId, Noted>>,
 }
 
@@ -210,21 +210,27 @@ impl Planted {
             Err(Error::NotFound(_)) if self.has(Defect::AnotherOwnersKeyFound) => {
                 Role::Administrator
             }
-            Err(Error::Denied(Denied::BeyondActingKey)) if self.has(Defect::DelegateGoesBeyond) => {
+            Err(Error::Forbidden(ForbiddenReason::BeyondActingKey))
+                if self.has(Defect::DelegateGoesBeyond) =>
+            {
                 Role::Owner { owner }
             }
-            Err(Error::Denied(Denied::TrialKey)) if self.has(Defect::TrialDelegates) => {
+            Err(Error::Forbidden(ForbiddenReason::TrialKey))
+                if self.has(Defect::TrialDelegates) =>
+            {
                 Role::Owner { owner }
             }
-            Err(Error::Denied(Denied::SetByAdministrator { field: "expiry" }))
+            Err(Error::Forbidden(ForbiddenReason::SetByAdministrator { field: "expiry" }))
                 if self.has(Defect::OwnerProlongs) =>
             {
                 Role::Administrator
             }
-            Err(Error::Denied(Denied::SetByAdministrator { field: "access" | "expiry" })) => {
+            Err(Error::Forbidden(ForbiddenReason::SetByAdministrator {
+                field: "access" | "expiry",
+            })) => {
                 return first;
             }
-            Err(Error::Denied(Denied::SetByAdministrator { .. }))
+            Err(Error::Forbidden(ForbiddenReason::SetByAdministrator { .. }))
                 if self.has(Defect::OwnerLoosens) =>
             {
                 Role::Administrator
@@ -244,44 +250,50 @@ impl Asked for Planted {
         self.store.flush_usage()
     }
 
-    fn look_out(&self) -> Result<usize, Error> {
-        if self.has(Defect::LooksAway) { Ok(0) } else { self.store.look_out() }
+    fn run_alerts(&self) -> Result<usize, Error> {
+        if self.has(Defect::LooksAway) { Ok(0) } else { self.store.run_alerts() }
     }
 }
 
 impl KeyStore for Planted {
     pass_on! {
-        catalogue change_rules close create_owner health key_by_external_id list_owners
-        move_issue_mark open_tokens owner purge_owner recover rules wait_for_event
+        catalogue change_rules close create_owner health key_by_numeric_id list_owners
+        invalidate_tokens_issued_before reveal_tokens owner purge_owner recover rules wait_for_event
     }
 
-    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal> {
+    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
         let token = request.token();
         let heard = self.store.verify_request(request);
         let mut granted = self.granted.lock().unwrap();
         let before = granted.get(token).copied();
         let outlives = match (&heard, self.defect) {
-            (Ok(_), Defect::CeilingNotInForce)
+            (Ok(_), Defect::MaxAccessNotInForce)
             | (
-                Err(Refusal::AddressMissing | Refusal::AddressRefused),
+                Err(
+                    VerifyError::Rejected(RejectReason::AddressMissing)
+                    | VerifyError::Rejected(RejectReason::AddressRejected),
+                ),
                 Defect::NetworksNotInForce,
             )
-            | (Err(Refusal::NotYet(_)), Defect::NotBeforeIgnored)
-            | (Err(Refusal::RateLimited(_)), Defect::RateNeverUsedUp)
-            | (Err(Refusal::QuotaExhausted { .. }), Defect::QuotaOverspends) => true,
-            (Err(Refusal::Unfit(unfit)), defect) => matches!(
-                (unfit, defect),
-                (Unfit::Blocked, Defect::BlockNotInForce)
-                    | (Unfit::Expired, Defect::ExpiryNotInForce)
-                    | (Unfit::Revoked, Defect::RevocationNotInForce)
-                    | (Unfit::Superseded, Defect::SupersededStillGood)
-                    | (Unfit::Suspended, Defect::SuspensionNotInForce)
+            | (Err(VerifyError::Rejected(RejectReason::NotYet(_))), Defect::NotBeforeIgnored)
+            | (Err(VerifyError::Rejected(RejectReason::RateLimited(_))), Defect::RateNeverUsedUp)
+            | (
+                Err(VerifyError::Rejected(RejectReason::QuotaExhausted { .. })),
+                Defect::QuotaOverspends,
+            ) => true,
+            (Err(VerifyError::Rejected(rejected_for)), defect) => matches!(
+                (rejected_for, defect),
+                (RejectReason::Blocked, Defect::BlockNotInForce)
+                    | (RejectReason::Expired, Defect::ExpiryNotInForce)
+                    | (RejectReason::Revoked, Defect::RevocationNotInForce)
+                    | (RejectReason::Superseded, Defect::SupersededStillGood)
+                    | (RejectReason::Suspended, Defect::SuspensionNotInForce)
             ),
             _ => false,
         };
-        if let Ok(grant) = &heard {
-            self.note_use(grant.key());
-            granted.entry(token.to_vec()).or_insert(*grant);
+        if let Ok(verified) = &heard {
+            self.note_use(verified.key_id());
+            granted.entry(token.to_vec()).or_insert(*verified);
         }
         match before {
             Some(before) if outlives => Ok(before),
@@ -349,7 +361,7 @@ impl KeyStore for Planted {
     ) -> Result<Issued, Error> {
         let mut request = *request;
         let is_forced = format!("{request:?}").contains("force: true, unblock: false");
-        if is_forced && self.has(Defect::ForcedRotationKeepsEarlier) {
+        if is_forced && self.has(Defect::ForcedRotationKeepsPrevious) {
             request = Rotate::new();
         }
         let expected = self.expected(expected);
@@ -369,8 +381,8 @@ impl KeyStore for Planted {
         self.store.purge_key(by, id, self.expected(expected))
     }
 
-    fn open_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error> {
-        self.again(by, self.store.open_token(by, id), |by| self.store.open_token(by, id))
+    fn reveal_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error> {
+        self.again(by, self.store.reveal_token(by, id), |by| self.store.reveal_token(by, id))
     }
 
     fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {

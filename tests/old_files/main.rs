@@ -1,7 +1,7 @@
 //! Databases of every format that ever was are opened and used. Each was written by the version
 //! that its name says, and is never written again; `docs/storage-format.md` says when a new one
 //! joins them.
-#![cfg(all(feature = "sealed", feature = "sled", feature = "sqlite"))]
+#![cfg(all(feature = "recoverable", feature = "sled", feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
 mod packed;

@@ -36,7 +36,7 @@ pub(crate) fn check(version: u32, open: Open<'_>) {
     let after = world::events(&admin).unwrap();
     assert_eq!(after[..before.len()], before);
     let kinds: Vec<_> = after[before.len()..].iter().map(|event| event.draft.kind).collect();
-    assert_eq!(kinds, [EventKind::KeyRotated, EventKind::TokenOpened, EventKind::KeyRevoked]);
+    assert_eq!(kinds, [EventKind::KeyRotated, EventKind::TokenRevealed, EventKind::KeyRevoked]);
     let is_next = |pair: &[Event]| pair[1].sequence == pair[0].sequence + 1;
     assert!(after.windows(2).all(is_next), "the numbers of events go on");
     store.close().unwrap();
@@ -51,21 +51,21 @@ pub(crate) fn check(version: u32, open: Open<'_>) {
     store.close().unwrap();
 }
 
-/// Rotates a key, opens a sealed token, revokes another key. The tokens of the first key.
+/// Rotates a key, opens a recoverable token, revokes another key. The tokens of the first key.
 fn use_it(store: &Arc<dyn KeyStore>, admin: &AdminKeys, tokens: &[String]) -> [(String, bool); 2] {
     let keys = OwnerKeys::new(Arc::clone(store), owner("acme"), "alice").unwrap();
     let all = keys.list(&ListKeys::new()).unwrap().items;
     let of_name = |name: &str| {
         all.iter().find(|key| key.name.as_ref().is_some_and(|n| n.as_str() == name)).unwrap()
     };
-    let sealed = of_name("sealed");
+    let sealed = of_name("recoverable");
     let is_it = |token: &&String| {
-        let grant = store.verify(token.as_bytes());
-        grant.is_ok_and(|grant| grant.key() == sealed.id && grant.is_current())
+        let verified = store.verify(token.as_bytes());
+        verified.is_ok_and(|verified| verified.key_id() == sealed.id && verified.is_current())
     };
     let was = tokens.iter().find(is_it).unwrap().clone();
     let rotated = keys.rotate(sealed.id, Rotate::new()).unwrap();
-    let opened = admin.open_token(sealed.id).unwrap();
+    let opened = admin.reveal_token(sealed.id).unwrap();
     assert_eq!(opened.expose(), rotated.token.expose());
     keys.revoke(of_name("long \u{e9}").id).unwrap();
     [(was, false), (opened.expose().to_owned(), true)]

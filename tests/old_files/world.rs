@@ -1,5 +1,5 @@
 //! What old databases hold: a story that leaves a record of each sort behind, told with fixed
-//! time, randomness, peppers and sealing keys, so that each format tells it in the same words.
+//! time, randomness, peppers and recovery keys, so that each format tells it in the same words.
 #![allow(dead_code, unreachable_pub)] // Each test binary uses its part.
 #![allow(clippy::unwrap_used)]
 
@@ -7,12 +7,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyhasp::store::{StoreBuilder, UsageSettings, Watch};
+use keyhasp::store::{AlertSettings, StoreBuilder, UsageSettings};
 use keyhasp::{
     Access, AdminKeys, Catalogue, ChangeRules, Clock, CreateKey, CreateOwner, DelegatedKeys, Error,
-    Event, Every, Expiry, ExternalId, ExternalIdWish, Issued, KeyId, KeyStore, ListEvents,
-    ListKeys, ListOwners, ManualClock, Network, OwnerId, OwnerKeys, Peppers, Prefix, Quota, Rate,
-    Refill, Rotate, SealingKeys, SetLimits, State, Store, StoreRules, Timestamp, UpdateOwner,
+    Event, Expiry, Issued, KeyId, KeyStore, ListEvents, ListKeys, ListOwners, ManualClock, Network,
+    NumericId, NumericIdChoice, OwnerId, OwnerKeys, Peppers, Period, Prefix, Quota, Rate,
+    RecoveryKeys, Refill, Rotate, SetLimits, State, Store, StoreRules, Timestamp, UpdateOwner,
     VerifyRequest,
 };
 use rand_chacha::ChaCha20Rng;
@@ -28,11 +28,11 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 const RULES: StoreRules =
-    StoreRules { unique_names: true, keep_standard_key: false, sealed_tokens: true };
+    StoreRules { unique_names: true, keep_standard_key: false, recoverable_tokens: true };
 
 /// Each of them.
 fn limits() -> SetLimits {
-    let quota = Quota::once(50).unwrap().with_refill(Refill::new(20, Every::Week).unwrap());
+    let quota = Quota::one_time(50).unwrap().with_refill(Refill::new(20, Period::Week).unwrap());
     let rate = Rate::new(10, Duration::from_secs(60)).unwrap().with_burst(3).unwrap();
     let networks = ["192.0.2.0/24", "2001:db8::/32"].map(|text| text.parse::<Network>().unwrap());
     let from = Timestamp::from_millis(BEGINS).unwrap();
@@ -59,7 +59,7 @@ fn builder(clock: &Arc<ManualClock>, seed: u64, prefixes: [&str; 2]) -> StoreBui
     Store::builder(catalogue.build().unwrap(), prefixes.map(prefix))
         .rules(RULES)
         .peppers(Peppers::new(2, [0x22; 32]).unwrap().and(1, [0x11; 32]).unwrap())
-        .sealing_keys(SealingKeys::new(1, [0x33; 32]).unwrap())
+        .recovery_keys(RecoveryKeys::new(1, [0x33; 32]).unwrap())
         .clock(Arc::clone(clock) as _)
         // Not written while the story is told, but where it says so.
         .usage(UsageSettings::new().counts().addresses(100 * DAY).interval(HOUR))
@@ -90,13 +90,13 @@ pub fn watched(open: Open<'_>, watch: &mut dyn FnMut(&[String])) -> Vec<String> 
 }
 
 /// For everything there is to tell.
-pub fn watch_all() -> Watch {
-    Watch::new()
+pub fn watch_all() -> AlertSettings {
+    AlertSettings::new()
         .expiries()
         .trials_ending_within(500 * DAY)
         .tokens_older_than(12 * HOUR)
         .keys_unused_for(12 * HOUR)
-        .earlier_tokens_used_within(30 * DAY)
+        .previous_tokens_used_within(30 * DAY)
         .refusals(1, DAY)
         .only_when_asked()
 }
@@ -137,19 +137,20 @@ impl Story<'_> {
 
     fn under_one_pepper(&mut self, store: &Arc<dyn KeyStore>) {
         let admin = AdminKeys::new(Arc::clone(store), "root").unwrap();
-        let admin = admin.because("setting up").unwrap().correlated("request-1").unwrap();
-        let sealed = CreateKey::new(Access::Full).name("sealed").sealed();
+        let admin =
+            admin.with_reason("setting up").unwrap().with_correlation_id("request-1").unwrap();
+        let sealed = CreateKey::new(Access::Full).name("recoverable").recoverable();
         let with_key = CreateOwner::with_key(sealed).defaults(json!({"colour": "blue", "size": 3}));
         self.owner(&admin, "acme", with_key.max_keys(100));
         let keys = OwnerKeys::new(Arc::clone(store), owner("acme"), "alice").unwrap();
         let rotated = CreateKey::new(Access::limited(["links:*", "domains"]).unwrap());
         let rotated = self.issued(keys.create(rotated.name("rotated")));
         for grace in [DAY, 30 * DAY] {
-            self.issued(keys.rotate(rotated, Rotate::new().grace(grace)));
+            self.issued(keys.rotate(rotated, Rotate::with_grace(grace)));
         }
         let old = CreateKey::new(Access::ReadOnly).prefix(prefix("acme_old"));
         let old = self.issued(keys.create(old));
-        self.then(keys.because("its prefix goes").unwrap().revoke(old));
+        self.then(keys.with_reason("its prefix goes").unwrap().revoke(old));
         store.close().unwrap();
     }
 
@@ -173,7 +174,7 @@ impl Story<'_> {
             }
         }
         self.clock.advance(DAY / 2);
-        self.then(store.look_out().map(drop));
+        self.then(store.run_alerts().map(drop));
         self.then(store.flush_usage());
         store.close().unwrap();
     }
@@ -196,7 +197,7 @@ impl Story<'_> {
     fn states(&mut self, admin: &AdminKeys, keys: &OwnerKeys) {
         let named = |name| CreateKey::new(Access::Full).name(name);
         let blocked = self.issued(keys.create(named("blocked").limits(limits())));
-        self.then(admin.because("seen in a log").unwrap().block(blocked));
+        self.then(admin.with_reason("seen in a log").unwrap().block(blocked));
         let deactivated = self.issued(keys.create(named("deactivated")));
         self.then(keys.deactivate(deactivated));
         let revoked = self.issued(keys.create(named("revoked")));
@@ -213,8 +214,8 @@ impl Story<'_> {
 
     /// Keys with all that a key can have.
     fn contents(&mut self, store: &Arc<dyn KeyStore>, admin: &AdminKeys, keys: &OwnerKeys) {
-        let given = ExternalIdWish::Given(ExternalId::new(77).unwrap());
-        let purged = CreateKey::new(Access::Full).external_id(given);
+        let given = NumericIdChoice::Given(NumericId::new(77).unwrap());
+        let purged = CreateKey::new(Access::Full).numeric_id(given);
         let purged = self.issued(admin.create(&owner("acme"), purged));
         self.then(keys.revoke(purged));
         self.then(admin.purge(purged));
@@ -222,27 +223,27 @@ impl Story<'_> {
         let long = CreateKey::new(Access::limited(["links:read"]).unwrap())
             .name("long \u{e9}")
             .settings(json!({"colour": "red", "notes": "all work and no play ".repeat(250)}))
-            .external_id(ExternalIdWish::Next);
+            .numeric_id(NumericIdChoice::Next);
         let expires = self.after(1_000 * DAY);
         self.issued(keys.create(long.expires(expires)));
         self.issued(keys.create(CreateKey::new(Access::Full).name("acting")));
         let acting = self.tokens.last().unwrap().as_bytes();
-        let grant = store.verify(acting).unwrap();
-        let delegated = DelegatedKeys::new(Arc::clone(store), &grant, "a script").unwrap();
-        let made = CreateKey::new(Access::limited(["links:write"]).unwrap()).sealed();
+        let verified = store.verify(acting).unwrap();
+        let delegated = DelegatedKeys::new(Arc::clone(store), &verified, "a script").unwrap();
+        let made = CreateKey::new(Access::limited(["links:write"]).unwrap()).recoverable();
         let made = self.issued(delegated.create(made));
-        self.issued(delegated.rotate(made, Rotate::new().force()));
+        self.issued(delegated.rotate(made, Rotate::forced()));
     }
 
     /// An owner that is suspended, one whose first key is before its mark, one without a key.
     fn owners(&mut self, admin: &AdminKeys) {
         let full = || CreateKey::new(Access::Full);
         self.owner(admin, "globex", CreateOwner::with_key(full()).limits(limits()));
-        self.then(admin.because("did not pay").unwrap().suspend_owner(&owner("globex")));
+        self.then(admin.with_reason("did not pay").unwrap().suspend_owner(&owner("globex")));
         self.owner(admin, "initech", CreateOwner::with_key(full()));
-        let ceiling = UpdateOwner::new().ceiling(Access::ReadOnly);
-        self.then(admin.update_owner(&owner("initech"), ceiling));
-        self.then(admin.move_owner_mark(&owner("initech"), self.clock.now()));
+        let max_access = UpdateOwner::new().max_access(Access::ReadOnly);
+        self.then(admin.update_owner(&owner("initech"), max_access));
+        self.then(admin.invalidate_owner_tokens_issued_before(&owner("initech"), self.clock.now()));
         self.issued(admin.create(&owner("initech"), full()));
         self.owner(admin, "nobody \u{df}", CreateOwner::without_key());
     }
@@ -291,20 +292,20 @@ pub fn events(admin: &AdminKeys) -> Result<Vec<Event>, Error> {
 
 /// What verification says of a token.
 pub fn verdict(store: &Arc<dyn KeyStore>, token: &str) -> Value {
-    let grant = match store.verify(token.as_bytes()) {
-        Ok(grant) => grant,
+    let verified = match store.verify(token.as_bytes()) {
+        Ok(verified) => verified,
         Err(refusal) => return json!({"token": token, "refused": format!("{refusal:?}")}),
     };
-    let names = store.catalogue().iter().filter(|(permission, _)| grant.allows(*permission));
+    let names = store.catalogue().iter().filter(|(permission, _)| verified.allows(*permission));
     json!({
         "token": token,
-        "key": grant.key(),
-        "owner": grant.owner(),
-        "kind": grant.kind(),
+        "key": verified.key_id(),
+        "owner": verified.owner_id(),
+        "kind": verified.kind(),
         "allows": names.map(|(_, name)| name.as_str()).collect::<Vec<_>>(),
-        "generation": grant.generation(),
-        "is_current": grant.is_current(),
-        "ends_at": grant.ends_at(),
-        "prefix": grant.prefix(),
+        "generation": verified.generation(),
+        "is_current": verified.is_current(),
+        "ends_at": verified.ends_at(),
+        "prefix": verified.prefix(),
     })
 }

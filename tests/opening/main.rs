@@ -12,7 +12,7 @@ use keyhasp::backend::{Backend, Memory};
 use keyhasp::store::PepperProblem;
 use keyhasp::{
     Access, AdminKeys, Catalogue, ChangeRules, CreateKey, Error, EventKind, KeyStore, ListEvents,
-    Peppers, Refusal, Store, StoreRules,
+    Peppers, Store, StoreRules, VerifyError,
 };
 
 /// A database that outlives the stores opened on it.
@@ -75,9 +75,9 @@ fn access_is_compiled_against_the_catalogue_of_the_opening() {
     let store = Store::builder(catalogue.build().unwrap(), [prefix("acme"), prefix("acme_test")]);
     let world = World::of(Arc::new(store.open_on(database).unwrap()), clock);
     let names = |token: &keyhasp::Token| {
-        let grant = world.verifier.verify(token.expose()).unwrap();
+        let verified = world.verifier.verify(token.expose()).unwrap();
         let catalogue = world.store.catalogue();
-        let granted = catalogue.iter().filter(|(permission, _)| grant.allows(*permission));
+        let granted = catalogue.iter().filter(|(permission, _)| verified.allows(*permission));
         granted.map(|(_, name)| name.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(names(&full.token), ["links:write", "links:share", "extra"]);
@@ -101,7 +101,7 @@ fn rules_and_prefixes_change_where_the_data_allow() {
     let gone = keys.create(CreateKey::new(Access::Full).prefix(prefix("acme_test")));
     assert!(matches!(gone, Err(Error::Invalid(invalid)) if invalid.field() == "prefix"));
     let disguised = first.token.expose().replacen("acme", "acme_test", 1);
-    assert_eq!(world.verifier.verify(disguised), Err(Refusal::Unrecognized));
+    assert_eq!(world.verifier.verify(disguised), Err(VerifyError::Unrecognized));
     keys.create(CreateKey::new(Access::Full).name("a")).unwrap();
     keys.create(CreateKey::new(Access::Full).name("a")).unwrap();
     let unique = StoreRules { unique_names: true, ..StoreRules::default() };
@@ -134,7 +134,7 @@ fn peppers_that_meet_are_compared() {
         });
         let mine = Peppers::new(3, [3; 32]).unwrap();
         let opened = with(mine, &clock).open_on(Arc::clone(&database) as _).map(drop);
-        let known = database.header().unwrap().peppers;
+        let known = database.metadata().unwrap().peppers;
         (opened, known.into_iter().map(|check| check.number.get()).collect::<Vec<_>>())
     };
     let (opened, known) = opened_beside(Peppers::new(2, [2; 32]).unwrap());

@@ -8,7 +8,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::history::{Ask, Entry, History, Seen, Tally, Told, Turn, Why};
+use crate::history::{Answered, Ask, Entry, History, Seen, Tally, Turn, Why};
 use crate::timeline::{KeyState, Timeline, Version};
 
 /// What was found out beside that nothing is wrong.
@@ -45,21 +45,23 @@ impl Checker<'_> {
     /// Also how stale the answer was.
     fn check(&self) -> Result<u64, String> {
         let Entry { ask, told, .. } = self.entry;
-        if let Told::Failed(error) = told {
+        if let Answered::Failed(error) = told {
             return Err(format!("no race excuses {error}"));
         }
         match ask {
             Ask::Verify { key, generation } => return self.verified(key, *generation),
             Ask::Get { key } => match told {
-                Told::Key(seen) if seen.key == *key => self.shown(seen),
+                Answered::Key(seen) if seen.key == *key => self.shown(seen),
                 _ => Err("another answer".into()),
             },
             Ask::List { owner } => match told {
-                Told::Keys(keys) => self.listed(owner, keys),
+                Answered::Keys(keys) => self.listed(owner, keys),
                 _ => Err("another answer".into()),
             },
             Ask::Create { owner } => match (told, self.effects) {
-                (Told::Key(seen), [(Some(key), 1)]) if seen.key == *key && seen.owner == *owner => {
+                (Answered::Key(seen), [(Some(key), 1)])
+                    if seen.key == *key && seen.owner == *owner =>
+                {
                     self.made(seen)
                 }
                 _ => Err("no creation".into()),
@@ -90,13 +92,15 @@ impl Checker<'_> {
             Ok(self.met(key)?.any(|(_, state)| fits(state)))
         };
         match (&self.entry.told, self.effects) {
-            (Told::Key(seen), [(Some(changed), version)]) if seen.key == key && changed == key => {
+            (Answered::Key(seen), [(Some(changed), version)])
+                if seen.key == key && changed == key =>
+            {
                 if expected.is_some_and(|expected| expected + 1 != *version) {
                     return Err(format!("it made version {version}, and expected another"));
                 }
                 self.made(seen)
             }
-            (Told::Key(seen), []) if seen.key == key => {
+            (Answered::Key(seen), []) if seen.key == key => {
                 let (state, _) = self.version(seen)?;
                 if !is_so(state) {
                     return Err("it changed nothing, and should have".into());
@@ -104,16 +108,16 @@ impl Checker<'_> {
                 self.shown(seen)
             }
             (_, [_, ..]) => Err("it was refused, and took effect".into()),
-            (Told::Conflict { expected: told, found }, []) => {
+            (Answered::Conflict { expected: told, found }, []) => {
                 let fits = |(version, state): (u64, &KeyState)| version == *found && !is_so(state);
                 if Some(*told) != expected || found == told || !self.met(key)?.any(fits) {
                     return Err("a conflict with nothing".into());
                 }
                 Ok(())
             }
-            (Told::State(Why::Revoked), []) if met(&|state| state.revoked)? => Ok(()),
-            (Told::State(Why::Blocked), []) if met(&blocked)? => Ok(()),
-            (Told::LastStandardKey, []) if met(&|state| !state.revoked)? => self.was_last(key),
+            (Answered::State(Why::Revoked), []) if met(&|state| state.revoked)? => Ok(()),
+            (Answered::State(Why::Blocked), []) if met(&blocked)? => Ok(()),
+            (Answered::LastStandardKey, []) if met(&|state| !state.revoked)? => self.was_last(key),
             _ => Err("another answer".into()),
         }
     }
@@ -130,7 +134,7 @@ impl Checker<'_> {
 
     fn owner_turned(&self, owner: &str, to: bool) -> Checked {
         let versions = &self.timeline.owners[owner];
-        let Told::Owner { version, suspended } = &self.entry.told else {
+        let Answered::Owner { version, suspended } = &self.entry.told else {
             return Err("another answer".into());
         };
         let is_made = match self.effects {
@@ -143,7 +147,7 @@ impl Checker<'_> {
     }
 
     fn all_revoked(&self, owner: &str) -> Checked {
-        let Told::RevokedAll { revoked, replacement: Some(seen) } = &self.entry.told else {
+        let Answered::RevokedAll { revoked, replacement: Some(seen) } = &self.entry.told else {
             return Err("another answer".into());
         };
         // The owner's own version, those of its keys, and the key in their place.
@@ -197,7 +201,7 @@ impl Checker<'_> {
     /// The verdict is that of a version that was to be met; how stale it was.
     fn verified(&self, key: &str, generation: u32) -> Result<u64, String> {
         let told = &self.entry.told;
-        if self.entry.lag.is_some() && *told == Told::Refused(Why::Stale) {
+        if self.entry.lag.is_some() && *told == Answered::Refused(Why::Stale) {
             return Ok(0);
         }
         let versions = self.timeline.keys.get(key).ok_or("no such key")?;
@@ -249,8 +253,8 @@ impl Checker<'_> {
         let versions = self.timeline.keys.get(&seen.key).ok_or("no such key")?;
         let version = versions.get((seen.version as usize).wrapping_sub(1));
         let state = &version.ok_or("no such version")?.state;
-        let Seen { owner, generation, earlier, revoked, blocked, deactivated, .. } = seen.clone();
-        let shown = KeyState { owner, generation, earlier, revoked, blocked, deactivated };
+        let Seen { owner, generation, previous, revoked, blocked, deactivated, .. } = seen.clone();
+        let shown = KeyState { owner, generation, previous, revoked, blocked, deactivated };
         if *state == shown {
             return Ok((state, seen.version));
         }
@@ -266,15 +270,16 @@ fn is_so(key: &KeyState, how: Turn) -> bool {
         Turn::Activate => !key.deactivated,
         Turn::Block => key.blocked,
         Turn::Deactivate => key.deactivated,
-        Turn::EndEarlier => key.earlier.is_empty(),
+        Turn::InvalidatePrevious => key.previous.is_empty(),
         Turn::Unblock => !key.blocked,
     }
 }
 
 /// What a token of a key is answered.
-fn verdict(key: Option<&KeyState>, generation: u32, suspended: bool) -> Told {
-    let known = key.filter(|key| key.generation == generation || key.earlier.contains(&generation));
-    let Some(key) = known else { return Told::Refused(Why::Unrecognized) };
+fn verdict(key: Option<&KeyState>, generation: u32, suspended: bool) -> Answered {
+    let known =
+        key.filter(|key| key.generation == generation || key.previous.contains(&generation));
+    let Some(key) = known else { return Answered::Refused(Why::Unrecognized) };
     let reasons = [
         (suspended, Why::Suspended),
         (key.revoked, Why::Revoked),
@@ -282,7 +287,7 @@ fn verdict(key: Option<&KeyState>, generation: u32, suspended: bool) -> Told {
         (key.deactivated, Why::Deactivated),
     ];
     match reasons.into_iter().find(|(holds, _)| *holds) {
-        Some((_, why)) => Told::Refused(why),
-        None => Told::Granted { generation, is_current: key.generation == generation },
+        Some((_, why)) => Answered::Refused(why),
+        None => Answered::Granted { generation, is_current: key.generation == generation },
     }
 }

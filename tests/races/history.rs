@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use keyhasp::key::Unfit;
+use keyhasp::key::RejectReason;
 use keyhasp::store::{StateProblem, Unavailable};
-use keyhasp::{Error, Event, EventKind, Grant, Key, Refusal};
+use keyhasp::{Error, Event, EventKind, Key, VerifiedKey, VerifyError};
 use serde::{Deserialize, Serialize};
 
 /// How calls are named that were answered before all others were made, and aren't noted.
@@ -23,7 +23,7 @@ pub(crate) struct Entry {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) ask: Ask,
-    pub(crate) told: Told,
+    pub(crate) told: Answered,
 }
 
 /// What is asked.
@@ -46,14 +46,14 @@ pub(crate) enum Turn {
     Activate,
     Block,
     Deactivate,
-    EndEarlier,
+    InvalidatePrevious,
     Revoke,
     Unblock,
 }
 
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Told {
+pub(crate) enum Answered {
     Conflict {
         expected: u64,
         found: u64,
@@ -98,7 +98,7 @@ pub(crate) struct Seen {
     pub(crate) owner: String,
     pub(crate) version: u64,
     pub(crate) generation: u32,
-    pub(crate) earlier: Vec<u32>,
+    pub(crate) previous: Vec<u32>,
     pub(crate) revoked: bool,
     pub(crate) blocked: bool,
     pub(crate) deactivated: bool,
@@ -130,7 +130,7 @@ impl From<&Key> for Seen {
             owner: key.owner.to_string(),
             version: key.version.get(),
             generation: key.generation.get(),
-            earlier: key.earlier_tokens.iter().map(|token| token.generation.get()).collect(),
+            previous: key.previous_tokens.iter().map(|token| token.generation.get()).collect(),
             revoked: key.revoked.is_some(),
             blocked: key.blocked.is_some(),
             deactivated: key.deactivated.is_some(),
@@ -156,7 +156,7 @@ impl From<&Event> for Logged {
     }
 }
 
-impl Told {
+impl Answered {
     pub(crate) fn of_error(error: &Error) -> Self {
         match error {
             Error::Conflict { expected, found } => {
@@ -169,18 +169,18 @@ impl Told {
         }
     }
 
-    pub(crate) fn of_verdict(verdict: &Result<Grant, Refusal>) -> Self {
+    pub(crate) fn of_verdict(verdict: &Result<VerifiedKey, VerifyError>) -> Self {
         Self::Refused(match verdict {
-            Ok(grant) => {
-                let (generation, is_current) = (grant.generation().get(), grant.is_current());
+            Ok(verified) => {
+                let (generation, is_current) = (verified.generation().get(), verified.is_current());
                 return Self::Granted { generation, is_current };
             }
-            Err(Refusal::Unrecognized) => Why::Unrecognized,
-            Err(Refusal::Unfit(Unfit::Blocked)) => Why::Blocked,
-            Err(Refusal::Unfit(Unfit::Deactivated)) => Why::Deactivated,
-            Err(Refusal::Unfit(Unfit::Revoked)) => Why::Revoked,
-            Err(Refusal::Unfit(Unfit::Suspended)) => Why::Suspended,
-            Err(Refusal::Unavailable(Unavailable::Stale)) => Why::Stale,
+            Err(VerifyError::Unrecognized) => Why::Unrecognized,
+            Err(VerifyError::Rejected(RejectReason::Blocked)) => Why::Blocked,
+            Err(VerifyError::Rejected(RejectReason::Deactivated)) => Why::Deactivated,
+            Err(VerifyError::Rejected(RejectReason::Revoked)) => Why::Revoked,
+            Err(VerifyError::Rejected(RejectReason::Suspended)) => Why::Suspended,
+            Err(VerifyError::Unavailable(Unavailable::Stale)) => Why::Stale,
             Err(refusal) => return Self::Failed(format!("{refusal:?}")),
         })
     }
@@ -193,12 +193,12 @@ pub(crate) struct Tally(BTreeMap<String, u64>);
 impl Tally {
     pub(crate) fn note(&mut self, entry: &Entry, has_effect: bool) {
         let told = match &entry.told {
-            Told::Conflict { .. } => "conflict",
-            Told::Failed(_) => "failed",
-            Told::Granted { .. } => "granted",
-            Told::LastStandardKey => "last standard key",
-            Told::Refused(why) => return self.count(format!("verify: {why:?}")),
-            Told::State(why) => return self.count(format!("{why:?} forbids")),
+            Answered::Conflict { .. } => "conflict",
+            Answered::Failed(_) => "failed",
+            Answered::Granted { .. } => "granted",
+            Answered::LastStandardKey => "last standard key",
+            Answered::Refused(why) => return self.count(format!("verify: {why:?}")),
+            Answered::State(why) => return self.count(format!("{why:?} forbids")),
             _ if has_effect => "done",
             _ => "told",
         };

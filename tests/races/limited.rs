@@ -1,6 +1,7 @@
 //! Keys with a rate or a quota, used by many at once while others change them: never is more
 //! accepted than the limit allows, and of a quota nothing is lost.
 
+use keyhasp::RejectReason;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,14 +11,14 @@ use std::time::Duration;
 use keyhasp::backend::Backend;
 use keyhasp::store::UsageSettings;
 use keyhasp::{
-    Access, CreateKey, CreateOwner, Grant, KeyId, ManualClock, OwnerKeys, Quota, Rate, Refusal,
-    Rotate, SetLimits, Store, UpdateKey, UpdateOwner, VerifyRequest,
+    Access, CreateKey, CreateOwner, KeyId, ManualClock, OwnerKeys, Quota, Rate, Rotate, SetLimits,
+    Store, UpdateKey, UpdateOwner, VerifiedKey, VerifyError, VerifyRequest,
 };
 
 use crate::Wrap;
 use crate::chance::Chance;
 use crate::common::{World, builder, clock, owner};
-use crate::stirred::Stirred;
+use crate::stirred::YieldingBackend;
 
 /// How many verify at once, and how often each.
 const THREADS: u64 = 4;
@@ -54,7 +55,7 @@ impl Limited {
         wrap: Wrap<'_>,
     ) -> Self {
         let clock = clock();
-        let stirred = Arc::new(Stirred::new(backend, seed));
+        let stirred = Arc::new(YieldingBackend::new(backend, seed));
         let usage = UsageSettings::new().counts().interval(Duration::from_secs(1));
         let builder = builder(&clock, seed).usage(usage);
         let store = Arc::new(builder.open_on(stirred).unwrap());
@@ -77,12 +78,12 @@ impl Limited {
     }
 
     /// One use by a token that was issued at some time.
-    fn ask(&self, chance: &mut Chance) -> Result<Grant, Refusal> {
+    fn ask(&self, chance: &mut Chance) -> Result<VerifiedKey, VerifyError> {
         let (key, text) = chance.pick_late(&self.tokens.lock().unwrap()).unwrap();
         self.ask_with(key, &text)
     }
 
-    fn ask_with(&self, key: KeyId, text: &str) -> Result<Grant, Refusal> {
+    fn ask_with(&self, key: KeyId, text: &str) -> Result<VerifiedKey, VerifyError> {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let request = VerifyRequest::new(text.as_bytes()).address(address);
         let told = self.world.store.verify_request(&request);
@@ -156,10 +157,10 @@ impl Limited {
                         match self.ask(&mut chance) {
                             Ok(_)
                             | Err(
-                                Refusal::Unrecognized
-                                | Refusal::Unfit(_)
-                                | Refusal::RateLimited(_)
-                                | Refusal::QuotaExhausted { .. },
+                                VerifyError::Unrecognized
+                                | VerifyError::Rejected(_)
+                                | VerifyError::Rejected(RejectReason::RateLimited(_))
+                                | VerifyError::Rejected(RejectReason::QuotaExhausted { .. }),
                             ) => {}
                             Err(other) => {
                                 println!("{other:?} (seed {seed})");
@@ -187,7 +188,7 @@ impl Limited {
 /// A quota, while all else changes: what was accepted, and how many uses there were.
 pub(crate) fn quota(backend: Arc<dyn Backend>, seed: u64, of: Of, wrap: Wrap<'_>) -> (u64, u64) {
     let uses = [0, 1, 20, 300, 1_500][(seed % 5) as usize];
-    let limits = SetLimits::new().quota(Quota::once(uses).unwrap());
+    let limits = SetLimits::new().quota(Quota::one_time(uses).unwrap());
     let limited = Limited::new(backend, seed, of, limits, wrap);
     limited.play(seed, true, |_| Duration::ZERO);
     // When all is quiet, the rest is there to the last use.
@@ -228,7 +229,7 @@ pub(crate) fn renewed(
     of: Of,
     wrap: Wrap<'_>,
 ) -> Result<(), String> {
-    let once = |uses| SetLimits::new().quota(Quota::once(uses).unwrap());
+    let once = |uses| SetLimits::new().quota(Quota::one_time(uses).unwrap());
     let mut quotas = vec![200];
     let limited = Limited::new(backend, seed, of, once(200), wrap);
     // Odd while it changes.
@@ -253,7 +254,9 @@ pub(crate) fn renewed(
                         let when = (before, changes.load(Ordering::SeqCst));
                         match told {
                             Ok(_) => accepted.push(when),
-                            Err(Refusal::QuotaExhausted { .. }) => std::thread::yield_now(),
+                            Err(VerifyError::Rejected(RejectReason::QuotaExhausted { .. })) => {
+                                std::thread::yield_now()
+                            }
                             Err(other) => panic!("{other:?}"),
                         }
                     }

@@ -48,7 +48,7 @@ use keyhasp::{Error, KeyStore, Rotate, StoreRules};
 use limited::Of;
 use planted::{Defect, Planted};
 use play::{Desk, Plan};
-use stirred::Stirred;
+use stirred::YieldingBackend;
 
 const HISTORIES: u64 = 10_000;
 
@@ -67,7 +67,7 @@ type Wrap<'a> = &'a dyn Fn(Arc<dyn KeyStore>) -> Arc<dyn KeyStore>;
 
 /// One history of one process.
 fn history(plan: Plan, backend: Arc<dyn Backend>, rules: StoreRules, wrap: Wrap<'_>) -> History {
-    let backend = Arc::new(Stirred::new(backend, plan.seed));
+    let backend = Arc::new(YieldingBackend::new(backend, plan.seed));
     let store = builder(&clock(), plan.seed).rules(rules).open_on(backend).unwrap();
     let moments = AtomicU64::new(1);
     let moment = || moments.fetch_add(1, Ordering::SeqCst);
@@ -142,13 +142,13 @@ fn histories_on_sled() {
 
 /// Of many rotations at once that expect one version, exactly one is made.
 fn duels(backend: Arc<dyn Backend>, rounds: usize) {
-    let backend = Arc::new(Stirred::new(backend, 1));
+    let backend = Arc::new(YieldingBackend::new(backend, 1));
     let store: Arc<dyn KeyStore> = Arc::new(builder(&clock(), 1).open_on(backend).unwrap());
     let world = common::World::of(store, clock());
     let (keys, first) = world.owner("org");
     let mut version = first.key.version;
     for _ in 0..rounds {
-        let expecting = keys.expecting(version);
+        let expecting = keys.if_version(version);
         let barrier = std::sync::Barrier::new(8);
         let told: Vec<_> = std::thread::scope(|scope| {
             let rotate = || {

@@ -1,11 +1,12 @@
 //! Stores with a defect that only shows in races, so that the checker can be seen to find it.
 
+use keyhasp::RejectReason;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use keyhasp::authority::Authority;
 use keyhasp::store::{Issued, Key, KeyAction};
-use keyhasp::{Error, Grant, KeyId, KeyStore, Refusal, Rotate, VerifyRequest, Version};
+use keyhasp::{Error, KeyId, KeyStore, Rotate, VerifiedKey, VerifyError, VerifyRequest, Version};
 
 /// What is wrong with a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +36,9 @@ impl Defect {
 pub(crate) struct Planted {
     store: Arc<dyn KeyStore>,
     defect: Defect,
-    verdicts: Mutex<HashMap<Vec<u8>, Result<Grant, Refusal>>>,
+    verdicts: Mutex<HashMap<Vec<u8>, Result<VerifiedKey, VerifyError>>>,
     keys: Mutex<HashMap<KeyId, Key>>,
-    granted: Mutex<Option<Grant>>,
+    granted: Mutex<Option<VerifiedKey>>,
 }
 
 impl Planted {
@@ -66,19 +67,20 @@ impl Planted {
 impl KeyStore for Planted {
     pass_on! {
         block_leaked catalogue change_owner change_rules close count_keys create_key create_owner
-        events health identify key_by_external_id list_keys list_owners move_issue_mark open_token
-        open_tokens owner prune_events purge_key purge_owner recover revoke_all rules
+        events health identify key_by_numeric_id list_keys list_owners invalidate_tokens_issued_before reveal_token
+        reveal_tokens owner prune_events purge_key purge_owner recover revoke_all rules
         wait_for_event
     }
 
-    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal> {
+    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
         let now = self.store.verify_request(request);
         if self.defect == Defect::Overspends {
             let mut granted = self.granted.lock().unwrap();
             return match now {
-                Err(Refusal::RateLimited(_) | Refusal::QuotaExhausted { .. }) => {
-                    granted.take().ok_or(now.err().unwrap_or(Refusal::Unrecognized))
-                }
+                Err(
+                    VerifyError::Rejected(RejectReason::RateLimited(_))
+                    | VerifyError::Rejected(RejectReason::QuotaExhausted { .. }),
+                ) => granted.take().ok_or(now.err().unwrap_or(VerifyError::Unrecognized)),
                 now => {
                     *granted = now.ok().or(*granted);
                     now

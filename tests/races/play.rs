@@ -10,7 +10,7 @@ use keyhasp::{
 
 use crate::book::Book;
 use crate::chance::Chance;
-use crate::history::{Ask, Entry, Logged, SET_UP, Seen, Told, Turn};
+use crate::history::{Answered, Ask, Entry, Logged, SET_UP, Seen, Turn};
 
 /// The owners of a history. Each keeps a standard key.
 pub(crate) const OWNERS: [&str; 2] = ["left", "right"];
@@ -44,7 +44,8 @@ impl Desk<'_> {
     pub(crate) fn set_up(&self, keys: usize) {
         let full = || CreateKey::new(Access::Full);
         for owner in OWNERS {
-            let admin = |nth| self.admin().correlated(format!("{SET_UP}{owner}.{nth}")).unwrap();
+            let admin =
+                |nth| self.admin().with_correlation_id(format!("{SET_UP}{owner}.{nth}")).unwrap();
             let owner = owner_id(owner);
             let created = admin(0).create_owner(&owner, CreateOwner::with_key(full())).unwrap();
             self.learn(created.first_key.as_ref().unwrap());
@@ -104,7 +105,7 @@ impl Desk<'_> {
             (4, turn(Turn::Deactivate)),
             (4, turn(Turn::Activate)),
             (6, turn(Turn::Revoke)),
-            (3, turn(Turn::EndEarlier)),
+            (3, turn(Turn::InvalidatePrevious)),
             (5, Ask::Create { owner: owner.clone() }),
             (6, Ask::Get { key: key.clone() }),
             (5, Ask::List { owner: owner.clone() }),
@@ -123,19 +124,19 @@ impl Desk<'_> {
             Ask::Verify { key, generation } => self.book.text(key, *generation),
             _ => String::new(),
         };
-        let admin = self.admin().correlated(&*call).unwrap();
+        let admin = self.admin().with_correlation_id(&*call).unwrap();
         let start = (self.moment)();
         let told = match &ask {
-            Ask::Verify { .. } => Told::of_verdict(&self.store.verify(text.as_bytes())),
-            ask => self.manage(&admin, ask).unwrap_or_else(|error| Told::of_error(&error)),
+            Ask::Verify { .. } => Answered::of_verdict(&self.store.verify(text.as_bytes())),
+            ask => self.manage(&admin, ask).unwrap_or_else(|error| Answered::of_error(&error)),
         };
         let end = (self.moment)();
         Entry { process: self.process, lag: self.lag, call, start, end, ask, told }
     }
 
-    fn manage(&self, admin: &AdminKeys, ask: &Ask) -> Result<Told, Error> {
+    fn manage(&self, admin: &AdminKeys, ask: &Ask) -> Result<Answered, Error> {
         let expecting = |expected: &Option<u64>| match expected {
-            Some(version) => admin.expecting(Version::new(*version)),
+            Some(version) => admin.if_version(Version::new(*version)),
             None => admin.clone(),
         };
         let issued = |issued: &Issued| {
@@ -144,36 +145,33 @@ impl Desk<'_> {
         };
         let shown = |key: Key| {
             self.saw(&key);
-            Told::Key(Seen::from(&key))
+            Answered::Key(Seen::from(&key))
         };
         Ok(match ask {
             Ask::Create { owner } => {
                 let created = admin.create(&owner_id(owner), CreateKey::new(Access::Full))?;
-                Told::Key(issued(&created))
+                Answered::Key(issued(&created))
             }
             Ask::Get { key } => shown(admin.get(key_id(key))?),
             Ask::List { owner } => {
                 let query = ListKeys::new().owner(owner_id(owner)).limit(ListKeys::MAX_LIMIT);
                 let page = admin.list(&query)?;
                 assert!(page.next.is_none(), "they fit on a page");
-                Told::Keys(page.items.iter().map(Seen::from).collect())
+                Answered::Keys(page.items.iter().map(Seen::from).collect())
             }
             Ask::Resume { owner } => told_owner(admin.resume_owner(&owner_id(owner))?),
             Ask::RevokeAll { owner } => {
                 let instead = CreateKey::new(Access::Full);
                 let all = admin.revoke_all(&owner_id(owner), Some(instead))?;
                 let replacement = all.replacement.as_ref().map(issued);
-                Told::RevokedAll { revoked: all.revoked, replacement }
+                Answered::RevokedAll { revoked: all.revoked, replacement }
             }
             Ask::Rotate { key, force, unblock, expected } => {
-                let mut rotate = Rotate::new();
-                if *force {
-                    rotate = rotate.force();
-                }
+                let mut rotate = if *force { Rotate::forced() } else { Rotate::new() };
                 if *unblock {
                     rotate = rotate.unblock();
                 }
-                Told::Key(issued(&expecting(expected).rotate(key_id(key), rotate)?))
+                Answered::Key(issued(&expecting(expected).rotate(key_id(key), rotate)?))
             }
             Ask::Suspend { owner } => told_owner(admin.suspend_owner(&owner_id(owner))?),
             Ask::Turn { key, how, expected } => {
@@ -182,7 +180,7 @@ impl Desk<'_> {
                     Turn::Activate => admin.activate(key),
                     Turn::Block => admin.block(key),
                     Turn::Deactivate => admin.deactivate(key),
-                    Turn::EndEarlier => admin.end_earlier(key),
+                    Turn::InvalidatePrevious => admin.invalidate_previous_tokens(key),
                     Turn::Revoke => admin.revoke(key),
                     Turn::Unblock => admin.unblock(key),
                 }?)
@@ -217,8 +215,8 @@ impl Desk<'_> {
     }
 }
 
-fn told_owner(owner: keyhasp::Owner) -> Told {
-    Told::Owner { version: owner.version.get(), suspended: owner.suspended.is_some() }
+fn told_owner(owner: keyhasp::Owner) -> Answered {
+    Answered::Owner { version: owner.version.get(), suspended: owner.suspended.is_some() }
 }
 
 fn owner_id(text: &str) -> OwnerId {

@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use keyhasp::backend::{
     Backend, BackendError, Change, CommitOutcome, EventPage, EventQuery, KeyFilter, KeyPage,
-    KeyPageQuery, OwnerPage, OwnerPageQuery, Precondition, Scanned, Sharing, UsageChange, UsageOf,
-    UsageOutcome, Write,
+    KeyPageQuery, OwnerPage, OwnerPageQuery, Precondition, Scanned, Sharing, UsageChange,
+    UsageOutcome, UsageSubject, Write,
 };
-use keyhasp::key::{Header, KeyRecord, OwnerRecord, Usage};
-use keyhasp::{EventKind, ExternalId, KeyId, OwnerId, Timestamp};
+use keyhasp::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
+use keyhasp::{EventKind, KeyId, NumericId, OwnerId, Timestamp};
 
 /// A backend, stirred.
 #[derive(Debug)]
-pub(crate) struct Stirred {
+pub(crate) struct YieldingBackend {
     inner: Arc<dyn Backend>,
     turn: AtomicU64,
 }
 
-impl Stirred {
+impl YieldingBackend {
     pub(crate) fn new(inner: Arc<dyn Backend>, seed: u64) -> Self {
         Self { inner, turn: AtomicU64::new(seed) }
     }
@@ -34,7 +34,7 @@ impl Stirred {
     }
 }
 
-impl Backend for Stirred {
+impl Backend for YieldingBackend {
     fn name(&self) -> &'static str {
         self.inner.name()
     }
@@ -43,12 +43,12 @@ impl Backend for Stirred {
         self.inner.sharing()
     }
 
-    fn open_header(&self, initial: &Header) -> Result<Header, BackendError> {
-        self.inner().open_header(initial)
+    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
+        self.inner().open_metadata(initial)
     }
 
-    fn header(&self) -> Result<Header, BackendError> {
-        self.inner().header()
+    fn metadata(&self) -> Result<StoreMetadata, BackendError> {
+        self.inner().metadata()
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
@@ -71,8 +71,8 @@ impl Backend for Stirred {
         self.inner().key(id)
     }
 
-    fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, BackendError> {
-        self.inner().key_by_external_id(id)
+    fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError> {
+        self.inner().key_by_numeric_id(id)
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
@@ -111,11 +111,11 @@ impl Backend for Stirred {
         self.inner().wait(after, timeout)
     }
 
-    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        self.inner().take_in_usage(batch)
+    fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        self.inner().record_usage(batch)
     }
 
-    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+    fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
         self.inner().usage(of)
     }
 
@@ -144,7 +144,7 @@ fn expect_bound(change: &Change) {
         let mut preconditions = change.preconditions.iter();
         let owner_holds =
             preconditions.clone().any(|p| matches!(p, Precondition::Owner(id, _) if is_its(*id)));
-        let store_holds = preconditions.any(|p| matches!(p, Precondition::Header(_)));
+        let store_holds = preconditions.any(|p| matches!(p, Precondition::StoreMetadata(_)));
         let is_bound = (writes_owner || owner_holds) && store_holds;
         assert!(!issues || is_bound, "{kind:?} rests on nothing: {change:?}");
     }

@@ -6,8 +6,8 @@ use keyhasp::EventKind;
 
 use crate::history::{Ask, Entry, History, Logged, SET_UP};
 
-/// How many earlier tokens of a key live at most.
-const MAX_EARLIER: usize = 5;
+/// How many previous tokens of a key live at most.
+const MAX_PREVIOUS: usize = 5;
 
 /// A record as one event left it, and the call that did it.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Version<S> {
 pub(crate) struct KeyState {
     pub(crate) owner: String,
     pub(crate) generation: u32,
-    pub(crate) earlier: Vec<u32>,
+    pub(crate) previous: Vec<u32>,
     pub(crate) revoked: bool,
     pub(crate) blocked: bool,
     pub(crate) deactivated: bool,
@@ -165,7 +165,7 @@ fn key_after(
             EventKind::KeyCreated => Ok(KeyState {
                 owner,
                 generation: 1,
-                earlier: Vec::new(),
+                previous: Vec::new(),
                 revoked: false,
                 blocked: false,
                 deactivated: false,
@@ -189,12 +189,12 @@ fn key_after(
                 return Err("a rotation of a blocked key".into());
             }
             if *force {
-                key.earlier.clear();
+                key.previous.clear();
             } else {
-                key.earlier.push(key.generation);
+                key.previous.push(key.generation);
             }
-            if key.earlier.len() > MAX_EARLIER {
-                key.earlier.remove(0);
+            if key.previous.len() > MAX_PREVIOUS {
+                key.previous.remove(0);
             }
             key.generation += 1;
             key.blocked &= !unblock;
@@ -204,7 +204,9 @@ fn key_after(
         (EventKind::KeyUnblocked, _) => turned(&mut key.blocked, false)?,
         (EventKind::KeyDeactivated, _) => turned(&mut key.deactivated, true)?,
         (EventKind::KeyActivated, _) => turned(&mut key.deactivated, false)?,
-        (EventKind::EarlierTokensEnded, _) if !key.earlier.is_empty() => key.earlier.clear(),
+        (EventKind::PreviousTokensInvalidated, _) if !key.previous.is_empty() => {
+            key.previous.clear()
+        }
         _ => return Err("an event that doesn't fit".into()),
     }
     Ok(key)

@@ -1,6 +1,7 @@
 //! Several processes on one file that use one key with a quota, beside an administrator who changes
 //! it: this test starts itself again as the others.
 
+use keyhasp::RejectReason;
 use std::io::{BufRead, BufReader, Write, stdin};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -9,11 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-use keyhasp::backend::{Backend, UsageOf};
+use keyhasp::backend::{Backend, UsageSubject};
 use keyhasp::store::{Unavailable, UsageSettings};
 use keyhasp::{
-    Access, AdminKeys, Clock, CreateKey, CreateOwner, KeyStore, Quota, Refusal, SetLimits, Store,
-    SystemClock, UpdateKey, VerifyRequest,
+    Access, AdminKeys, Clock, CreateKey, CreateOwner, KeyStore, Quota, SetLimits, Store,
+    SystemClock, UpdateKey, VerifyError, VerifyRequest,
 };
 
 use crate::common::{builder, clock, owner};
@@ -55,8 +56,8 @@ fn use_key(store: &Store, token: &str) -> u64 {
                         Ok(_) => _ = accepted.fetch_add(1, Ordering::Relaxed),
                         // Also where it changes all the time, or the machine stood still.
                         Err(
-                            Refusal::QuotaExhausted { .. }
-                            | Refusal::Unavailable(Unavailable::Quota | Unavailable::Stale),
+                            VerifyError::Rejected(RejectReason::QuotaExhausted { .. })
+                            | VerifyError::Unavailable(Unavailable::Quota | Unavailable::Stale),
                         ) => std::thread::yield_now(),
                         Err(other) => panic!("{other:?}"),
                     }
@@ -98,7 +99,7 @@ fn hear(says: &mut impl Iterator<Item = std::io::Result<String>>, word: &str) ->
 
 /// What came of it when all have closed.
 #[derive(Debug)]
-struct Told {
+struct Answered {
     accepted: u64,
     counted: u64,
     /// Of the last quota.
@@ -107,12 +108,12 @@ struct Told {
 }
 
 /// Everybody uses the key, and the quota is changed meanwhile or not.
-fn play(first: u64, changes: bool) -> Told {
+fn play(first: u64, changes: bool) -> Answered {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let store = open(directory, 0);
     let admin = AdminKeys::new(Arc::<Store>::clone(&store), "root").unwrap();
-    let once = |uses| SetLimits::new().quota(Quota::once(uses).unwrap());
+    let once = |uses| SetLimits::new().quota(Quota::one_time(uses).unwrap());
     let request = CreateOwner::with_key(CreateKey::new(Access::Full).limits(once(first)));
     let created = admin.create_owner(&owner("org"), request).unwrap().first_key.unwrap();
     let (key, token) = (created.key.id, created.token.expose().to_owned());
@@ -151,15 +152,15 @@ fn play(first: u64, changes: bool) -> Told {
     }
     store.close().unwrap();
     let backend = sqlite(directory);
-    let usage = backend.usage(&[UsageOf::Key(key)]).unwrap()[0];
+    let usage = backend.usage(&[UsageSubject::Key(key)]).unwrap()[0];
     let quota = backend.key(key).unwrap().unwrap().limits.quota.unwrap().value;
     let left = quota.state_at(usage.quota, SystemClock::new().now()).left;
-    Told { accepted, counted: usage.used.accepted, left, quotas }
+    Answered { accepted, counted: usage.used.accepted, left, quotas }
 }
 
 /// What doesn't go together.
-fn check(told: &Told) -> Result<(), String> {
-    let Told { accepted, counted, left, quotas } = told;
+fn check(told: &Answered) -> Result<(), String> {
+    let Answered { accepted, counted, left, quotas } = told;
     let all: u64 = quotas.iter().sum();
     if accepted > &all || (quotas.len() == 1 && accepted + left != all) {
         return Err(format!("{accepted} uses of {all} in {} quotas, {left} left", quotas.len()));
@@ -177,7 +178,7 @@ fn a_quota_of_processes() {
     }
     for (first, changes) in [(3_000, false), (100_000, false), (500, true)] {
         let told = play(first, changes);
-        let Told { accepted, counted, left, quotas } = &told;
+        let Answered { accepted, counted, left, quotas } = &told;
         println!(
             "{} processes: {accepted} uses accepted, {counted} counted, {left} left, {} quotas",
             OTHERS + 1,
@@ -185,8 +186,8 @@ fn a_quota_of_processes() {
         );
         check(&told).unwrap();
         for planted in [
-            Told { accepted: accepted + 1, quotas: quotas.clone(), ..told },
-            Told { counted: counted - 1, quotas: quotas.clone(), ..told },
+            Answered { accepted: accepted + 1, quotas: quotas.clone(), ..told },
+            Answered { counted: counted - 1, quotas: quotas.clone(), ..told },
         ] {
             check(&planted).unwrap_err();
         }

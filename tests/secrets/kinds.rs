@@ -10,8 +10,8 @@ use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::backend::{BackendErrorKind, Memory};
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
-    Access, AdminKeys, CreateKey, CreateOwner, Error, ExternalId, ExternalIdWish, Issued, KeyStore,
-    ListKeys, OwnerId, Peppers, Rotate, SealingKeys, Store, StoreRules,
+    Access, AdminKeys, CreateKey, CreateOwner, Error, Issued, KeyStore, ListKeys, NumericId,
+    NumericIdChoice, OwnerId, Peppers, RecoveryKeys, Rotate, Store, StoreRules,
 };
 use rusqlite::Connection;
 
@@ -30,9 +30,9 @@ pub(crate) const KINDS: [&str; 27] = [
     "Backend TimedOut",
     "Conflict",
     "DataForbid",
-    "Denied",
-    "ExternalIdTaken",
-    "ExternalIdsExhausted",
+    "ForbiddenReason",
+    "NumericIdTaken",
+    "NumericIdsExhausted",
     "Invalid",
     "LastStandardKey",
     "NameTaken",
@@ -79,10 +79,10 @@ impl World {
         let first = admin.create_owner(&owner("last"), CreateOwner::with_key(full())).unwrap();
         let first = self.ear.issued(first.first_key.unwrap());
         self.ear.refused(admin.revoke(first.key.id));
-        let greatest = ExternalIdWish::Given(ExternalId::new(ExternalId::MAX).unwrap());
-        let greatest = admin.create(&owner("last"), full().external_id(greatest)).unwrap();
+        let greatest = NumericIdChoice::Given(NumericId::new(NumericId::MAX).unwrap());
+        let greatest = admin.create(&owner("last"), full().numeric_id(greatest)).unwrap();
         self.ear.issued(greatest);
-        let next = full().external_id(ExternalIdWish::Next);
+        let next = full().numeric_id(NumericIdChoice::Next);
         self.ear.refused(admin.create(&owner("last"), next));
     }
 
@@ -125,7 +125,7 @@ impl World {
             ("keys", "access"),
             ("keys", "owner"),
             ("keys", "kind"),
-            ("owners", "ceiling"),
+            ("owners", "max_access"),
             ("prefixes", "prefix"),
         ];
         for (at, (table, column)) in columns.into_iter().enumerate() {
@@ -171,7 +171,7 @@ fn no_panic_message_shows_a_secret() {
     let builder = world.builder();
     let store: Arc<dyn KeyStore> = Arc::new(builder.open(Memory::new()).unwrap());
     let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
-    let request = || CreateOwner::with_key(full().sealed());
+    let request = || CreateOwner::with_key(full().recoverable());
     let created = admin.create_owner(&owner("first"), request()).unwrap();
     let first = world.ear.issued(created.first_key.unwrap());
     let (id, token) = (first.key.id, first.token.expose().to_owned());
@@ -179,21 +179,21 @@ fn no_panic_message_shows_a_secret() {
         message(|| drop(admin.create_owner(&owner("a"), request()).unwrap_err())),
         message(|| drop(admin.create(&owner("a"), full()).unwrap_err())),
         message(|| drop(admin.rotate(id, Rotate::new()).unwrap_err())),
-        message(|| drop(admin.open_token(id).unwrap_err())),
-        message(|| drop(admin.open_tokens(&ListKeys::new()).unwrap_err())),
+        message(|| drop(admin.reveal_token(id).unwrap_err())),
+        message(|| drop(admin.reveal_tokens(&ListKeys::new()).unwrap_err())),
         message(|| drop(admin.revoke_all(&owner("a"), Some(full())).unwrap_err())),
         message(|| _ = store.verify(token.as_bytes()).unwrap_err()),
         message(|| _ = store.verify(&token.as_bytes()[1..]).unwrap()),
         message(|| drop(admin.list(&ListKeys::new().cursor(&token)).unwrap())),
         message(|| drop(Peppers::new(1, key_bytes(1)).unwrap_err())),
         message(|| drop(Peppers::new(0, key_bytes(1)).unwrap())),
-        message(|| drop(SealingKeys::new(1, key_bytes(3)).unwrap_err())),
-        message(|| drop(SealingKeys::new(0, key_bytes(3)).unwrap())),
+        message(|| drop(RecoveryKeys::new(1, key_bytes(3)).unwrap_err())),
+        message(|| drop(RecoveryKeys::new(0, key_bytes(3)).unwrap())),
     ];
     let builder = world.builder();
     said.push(message(|| drop(builder.open(Memory::new()).unwrap_err())));
     // Seen again, so that its secret is known.
-    let opened = admin.open_tokens(&ListKeys::new()).unwrap();
+    let opened = admin.reveal_tokens(&ListKeys::new()).unwrap();
     opened.items.iter().flat_map(|opened| &opened.token).for_each(|token| world.ear.token(token));
     world.ear.texts.extend(said);
     crate::check_panics(&world.ear);

@@ -1,7 +1,7 @@
 //! After a run of all calls, no token in plaintext, no part of its secret, no pepper and no sealing
 //! key is found: not in the files, their write-ahead log included, not in any answer, error,
 //! handle, store or event in any of the ways in which they are shown or sent on.
-#![cfg(all(feature = "sealed", any(feature = "sled", feature = "sqlite")))]
+#![cfg(all(feature = "recoverable", any(feature = "sled", feature = "sqlite")))]
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
 mod ear;
@@ -24,7 +24,7 @@ use ear::Ear;
 use scan::{Scanner, files, forms, secret_of};
 use story::{World, key_bytes};
 
-/// What must be found nowhere: secrets of tokens, peppers, sealing keys.
+/// What must be found nowhere: secrets of tokens, peppers, recovery keys.
 fn secrets(ear: &Ear) -> Vec<Vec<u8>> {
     assert!(ear.tokens.len() > 15, "{} tokens", ear.tokens.len());
     let tokens = ear.tokens.iter().map(|token| secret_of(token).as_bytes().to_vec());

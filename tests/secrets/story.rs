@@ -8,8 +8,8 @@ use keyhasp::key::{Kind, StoreRules};
 use keyhasp::store::StoreBuilder;
 use keyhasp::{
     Access, AdminKeys, Catalogue, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Error,
-    Expiry, ExternalId, ExternalIdWish, KeyStore, ListEvents, ListKeys, ListOwners, ManualClock,
-    OwnerId, OwnerKeys, Peppers, Prefix, Rotate, SealingKeys, State, Store, Timestamp, UpdateKey,
+    Expiry, KeyStore, ListEvents, ListKeys, ListOwners, ManualClock, NumericId, NumericIdChoice,
+    OwnerId, OwnerKeys, Peppers, Prefix, RecoveryKeys, Rotate, State, Store, Timestamp, UpdateKey,
     UpdateOwner, Verifier, Version,
 };
 use serde_json::json;
@@ -43,18 +43,22 @@ impl World {
         }
     }
 
-    /// A store with a pepper and a sealing key.
+    /// A store with a pepper and a recovery key.
     pub(crate) fn builder(&mut self) -> StoreBuilder {
         self.seed += 1;
         let catalogue = Catalogue::builder().read("links:read").write("links:write");
         let peppers = Peppers::new(1, key_bytes(1)).unwrap().and(2, key_bytes(2)).unwrap();
-        let sealing = SealingKeys::new(1, key_bytes(3)).unwrap().and(2, key_bytes(4)).unwrap();
+        let sealing = RecoveryKeys::new(1, key_bytes(3)).unwrap().and(2, key_bytes(4)).unwrap();
         self.ear.debug(&peppers);
         self.ear.debug(&sealing);
         let builder = Store::builder(catalogue.build().unwrap(), [prefix("acme"), prefix("x")])
-            .rules(StoreRules { unique_names: true, sealed_tokens: true, ..StoreRules::default() })
+            .rules(StoreRules {
+                unique_names: true,
+                recoverable_tokens: true,
+                ..StoreRules::default()
+            })
             .peppers(peppers)
-            .sealing_keys(sealing)
+            .recovery_keys(sealing)
             .clock(Arc::clone(&self.clock) as _)
             .random(Source::new(self.seed, Arc::clone(&self.random_fails)));
         self.ear.debug(&builder);
@@ -72,7 +76,8 @@ impl World {
     /// The life of owners and keys, told through all handles.
     pub(crate) fn run(&mut self, store: &Arc<dyn KeyStore>) {
         let admin = AdminKeys::new(Arc::clone(store), "root").unwrap();
-        let admin = admin.because("the canary's life").unwrap().correlated("req-1").unwrap();
+        let admin =
+            admin.with_reason("the canary's life").unwrap().with_correlation_id("req-1").unwrap();
         self.ear.debug(&admin);
         self.ear.debug(store);
         self.owners(&admin);
@@ -86,7 +91,7 @@ impl World {
 
     fn owners(&mut self, admin: &AdminKeys) {
         for (id, max_keys) in [("acme", 1_000), ("globex", 2)] {
-            let first = CreateKey::new(Access::Full).name("first").sealed();
+            let first = CreateKey::new(Access::Full).name("first").recoverable();
             let request = CreateOwner::with_key(first)
                 .defaults(json!({ "colour": "blue" }))
                 .max_keys(max_keys);
@@ -96,7 +101,7 @@ impl World {
             self.ear.shown(created.owner);
             self.ear.issued(created.first_key.unwrap());
         }
-        let update = UpdateOwner::new().defaults(json!({ "size": 1 })).ceiling(Access::ReadOnly);
+        let update = UpdateOwner::new().defaults(json!({ "size": 1 })).max_access(Access::ReadOnly);
         self.ear.shown(admin.update_owner(&owner("globex"), update).unwrap());
         self.ear.shown(admin.suspend_owner(&owner("globex")).unwrap());
         self.ear.shown(admin.resume_owner(&owner("globex")).unwrap());
@@ -111,42 +116,42 @@ impl World {
             .name("links")
             .expires(self.later(100))
             .settings(json!({ "colour": "red" }))
-            .external_id(ExternalIdWish::Next)
+            .numeric_id(NumericIdChoice::Next)
             .prefix(prefix("x"))
-            .sealed();
+            .recoverable();
         self.ear.debug(&request);
         let issued = keys.create(request).unwrap();
         let issued = self.ear.issued(issued);
         let id = issued.key.id;
         self.verify(store, issued.token.expose());
         self.ear.shown(keys.get(id).unwrap());
-        self.ear.shown(keys.find(issued.key.external_id.unwrap()).unwrap());
+        self.ear.shown(keys.find(issued.key.numeric_id.unwrap()).unwrap());
         let update = UpdateKey::new().name("other links").settings(json!({ "colour": null }));
         self.ear.shown(keys.update(id, update).unwrap());
-        self.ear.shown(keys.prolong(id, self.later(200)).unwrap());
+        self.ear.shown(keys.extend_expiry(id, self.later(200)).unwrap());
         self.ear.shown(keys.deactivate(id).unwrap());
         self.verify(store, issued.token.expose());
         self.ear.shown(keys.activate(id).unwrap());
         for _ in 0..7 {
-            let rotated = keys.rotate(id, Rotate::new().grace(HOUR * 90)).unwrap();
+            let rotated = keys.rotate(id, Rotate::with_grace(HOUR * 90)).unwrap();
             self.ear.issued(rotated);
         }
-        self.ear.shown(keys.end_earlier(id).unwrap());
+        self.ear.shown(keys.invalidate_previous_tokens(id).unwrap());
         self.ear.shown(admin.block(id).unwrap());
-        let rotated = admin.rotate(id, Rotate::new().force()).unwrap();
+        let rotated = admin.rotate(id, Rotate::forced()).unwrap();
         let rotated = self.ear.issued(rotated);
         self.verify(store, rotated.token.expose());
         self.ear.shown(admin.unblock(id).unwrap());
-        let grant = store.verify(rotated.token.expose().as_bytes()).unwrap();
+        let verified = store.verify(rotated.token.expose().as_bytes()).unwrap();
 
-        let delegated = DelegatedKeys::new(Arc::clone(store), &grant, "a script").unwrap();
+        let delegated = DelegatedKeys::new(Arc::clone(store), &verified, "a script").unwrap();
         self.ear.debug(&delegated);
         let made = delegated.create(CreateKey::new(Access::limited(["links:read"]).unwrap()));
         let made = self.ear.issued(made.unwrap());
         self.ear.issued(delegated.rotate(made.key.id, Rotate::new()).unwrap());
         self.ear.refused(delegated.create(CreateKey::new(Access::Full)));
 
-        let trial = CreateKey::trial(Access::Full, self.later(1)).name("trial").sealed();
+        let trial = CreateKey::trial(Access::Full, self.later(1)).name("trial").recoverable();
         let trial = self.ear.issued(admin.create(&owner("acme"), trial).unwrap());
         self.ear.shown(admin.convert_trial(trial.key.id, Expiry::Never).unwrap());
         self.ear.shown(keys.revoke(trial.key.id).unwrap());
@@ -157,14 +162,14 @@ impl World {
 
     fn sealed(&mut self, store: &Arc<dyn KeyStore>, admin: &AdminKeys) {
         let keys = OwnerKeys::new(Arc::clone(store), owner("acme"), "alice").unwrap();
-        let page = keys.open_tokens(&ListKeys::new()).unwrap();
+        let page = keys.reveal_tokens(&ListKeys::new()).unwrap();
         self.ear.debug(&page);
         assert!(page.items.iter().filter(|opened| opened.token.is_some()).count() >= 2);
         for opened in &page.items {
             self.ear.debug(&opened.token);
             self.ear.shown(opened.key.clone());
         }
-        let opened = admin.open_token(page.items.last().unwrap().key.id).unwrap();
+        let opened = admin.reveal_token(page.items.last().unwrap().key.id).unwrap();
         self.ear.token(&opened);
     }
 
@@ -175,28 +180,32 @@ impl World {
         let (one, other) = (&all.items[0], all.items.last().unwrap());
         let name = other.name.as_ref().unwrap().as_str();
         let strange = OwnerKeys::new(Arc::clone(store), owner("globex"), "bob").unwrap();
-        let given = ExternalIdWish::Given(ExternalId::new(1).unwrap());
+        let given = NumericIdChoice::Given(NumericId::new(1).unwrap());
         let narrow = Access::limited(["nobody:knows"]).unwrap();
         self.ear.refused(strange.get(one.id));
-        self.ear.refused(keys.expecting(Version::new(77)).deactivate(one.id));
+        self.ear.refused(keys.if_version(Version::new(77)).deactivate(one.id));
         self.ear.refused(keys.create(CreateKey::new(Access::Full).name(name)));
         self.ear.refused(keys.create(CreateKey::new(narrow)));
-        self.ear.refused(keys.create(CreateKey::new(Access::Full).external_id(given)));
-        self.ear.refused(admin.create(&acme, CreateKey::new(Access::Full).external_id(given)));
+        self.ear.refused(keys.create(CreateKey::new(Access::Full).numeric_id(given)));
+        self.ear.refused(admin.create(&acme, CreateKey::new(Access::Full).numeric_id(given)));
         self.ear.refused(keys.create(CreateKey::new(Access::Full).prefix(prefix("stranger"))));
         self.ear.refused(keys.create(CreateKey::new(Access::Full).settings(json!([]))));
         self.ear
             .refused(keys.create(CreateKey::new(Access::Full).expires(Expiry::At(Timestamp::MIN))));
-        self.ear.refused(keys.rotate(one.id, Rotate::new().grace(HOUR * 24 * 400)));
-        self.ear.refused(keys.rotate(one.id, Rotate::new().force().unblock()));
+        self.ear.refused(keys.rotate(one.id, Rotate::with_grace(HOUR * 24 * 400)));
+        self.ear.refused(keys.rotate(one.id, Rotate::forced().unblock()));
         self.ear.refused(admin.purge(one.id));
         self.ear.refused(admin.purge_owner(&acme));
         self.ear.refused(admin.create_owner(&acme, CreateOwner::without_key()));
         self.ear.refused(admin.convert_trial(one.id, Expiry::Never));
-        self.ear.refused(admin.move_issue_mark(self.now().saturating_add(HOUR)));
+        self.ear.refused(admin.invalidate_tokens_issued_before(self.now().saturating_add(HOUR)));
         for rules in [
             StoreRules { unique_names: true, ..StoreRules::default() },
-            StoreRules { keep_standard_key: true, sealed_tokens: true, ..StoreRules::default() },
+            StoreRules {
+                keep_standard_key: true,
+                recoverable_tokens: true,
+                ..StoreRules::default()
+            },
         ] {
             let empty = admin.create_owner(&owner("empty"), CreateOwner::without_key());
             self.ear.debug(&empty);
@@ -257,12 +266,14 @@ impl World {
 
     fn ends(&mut self, store: &Arc<dyn KeyStore>, admin: &AdminKeys) {
         let keys = OwnerKeys::new(Arc::clone(store), owner("acme"), "alice").unwrap();
-        let replacement = CreateKey::new(Access::Full).name("after the leak").sealed();
+        let replacement = CreateKey::new(Access::Full).name("after the leak").recoverable();
         let all = keys.revoke_all(Some(replacement)).unwrap();
         self.ear.debug(&all);
         self.ear.issued(all.replacement.unwrap());
-        self.ear.shown(admin.move_owner_mark(&owner("acme"), self.now()).unwrap());
-        self.ear.debug(&admin.move_issue_mark(self.now()).unwrap());
+        self.ear.shown(
+            admin.invalidate_owner_tokens_issued_before(&owner("acme"), self.now()).unwrap(),
+        );
+        self.ear.debug(&admin.invalidate_tokens_issued_before(self.now()).unwrap());
         for token in self.ear.tokens.clone() {
             self.verify(store, &token);
         }
@@ -280,7 +291,7 @@ impl World {
         let verifier = Verifier::new(Arc::clone(store));
         self.ear.debug(&verifier);
         match verifier.verify(token) {
-            Ok(grant) => self.ear.debug(&grant),
+            Ok(verified) => self.ear.debug(&verified),
             Err(refusal) => self.ear.error(&refusal),
         }
     }
@@ -307,12 +318,12 @@ impl World {
         let builder = self.builder().rules(StoreRules::default());
         let told = self.ear.refused(open(builder));
         assert!(matches!(told, Error::RulesDiffer(_)), "{told:?}");
-        let sealing = |number| SealingKeys::new(number, key_bytes(8)).unwrap();
+        let sealing = |number| RecoveryKeys::new(number, key_bytes(8)).unwrap();
         for wrong in [sealing(1), sealing(7)] {
-            let builder = self.builder().sealing_keys(wrong);
+            let builder = self.builder().recovery_keys(wrong);
             let store: Arc<dyn KeyStore> = Arc::new(open(builder).unwrap());
             let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
-            let told = self.ear.refused(admin.open_tokens(&ListKeys::new()));
+            let told = self.ear.refused(admin.reveal_tokens(&ListKeys::new()));
             assert!(matches!(told, Error::Seal(_)), "{told:?}");
             store.close().unwrap();
         }

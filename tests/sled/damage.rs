@@ -57,7 +57,7 @@ fn read_everything(store: &dyn Backend) -> Vec<Result<(), BackendErrorKind>> {
         |filter| store.events(&EventQuery { after: 0, filter, limit: 99, examine: 99 }).map(drop);
     let owners = OwnerPageQuery { after: None, suspended: None, limit: 9, examine: 9 };
     let answers = [
-        store.header().map(drop),
+        store.metadata().map(drop),
         store.scan(&mut |_| ()).map(drop),
         store.scan_owner(&owner_id("a"), &mut |_| ()),
         store.owner(&owner_id("a")).map(drop),
@@ -85,7 +85,7 @@ fn read_everything(store: &dyn Backend) -> Vec<Result<(), BackendErrorKind>> {
 fn what_a_later_version_wrote_inside() {
     let fixture = stored();
     fixture.raw(1, |db| {
-        db.open_tree("header").unwrap().insert("format", &2_u32.to_be_bytes()).unwrap();
+        db.open_tree("metadata").unwrap().insert("format", &2_u32.to_be_bytes()).unwrap();
     });
     assert_eq!(fixture.refusal(), BackendErrorKind::Newer);
 
@@ -101,10 +101,10 @@ fn a_database_without_its_beginning_or_its_end() {
     type Damage = fn(&Fixture);
     let damages: [(&str, Damage); 8] = [
         ("no format", |f| {
-            f.raw(1, |db| db.open_tree("header").unwrap().remove("format").unwrap());
+            f.raw(1, |db| db.open_tree("metadata").unwrap().remove("format").unwrap());
         }),
         ("a format that is no number", |f| {
-            f.raw(1, |db| db.open_tree("header").unwrap().insert("format", "1").unwrap());
+            f.raw(1, |db| db.open_tree("metadata").unwrap().insert("format", "1").unwrap());
         }),
         ("no tree of keys", |f| {
             f.raw(1, |db| db.drop_tree("keys").unwrap());
@@ -133,13 +133,13 @@ fn a_database_without_its_beginning_or_its_end() {
 }
 
 #[test]
-fn a_lost_header_is_not_begun_anew() {
+fn a_lost_metadata_is_not_begun_anew() {
     let fixture = stored();
-    fixture.raw(1, |db| db.open_tree("header").unwrap().remove("store").unwrap());
+    fixture.raw(1, |db| db.open_tree("metadata").unwrap().remove("store").unwrap());
     let store = fixture.open().unwrap();
-    let error = store.open_header(&fixture::header()).unwrap_err();
+    let error = store.open_metadata(&fixture::metadata()).unwrap_err();
     assert_eq!(error.kind(), BackendErrorKind::Corrupt);
-    assert!(store.header().is_err());
+    assert!(store.metadata().is_err());
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn an_emptied_data_file_is_not_begun_anew() {
 fn damaged_values_are_errors_wherever_they_are_read() {
     // The reads that a tree's damage must show in, by their place in `read_everything`.
     let cases: [(&str, &[usize]); 6] = [
-        ("header", &[0, 15]),
+        ("metadata", &[0, 15]),
         ("owners", &[1, 2, 3, 10, 15]),
         ("keys", &[1, 2, 4, 5, 6, 7, 8, 9]),
         ("events", &[11, 12, 13, 14]),
@@ -183,7 +183,7 @@ fn damaged_values_are_errors_wherever_they_are_read() {
                 continue;
             }
             let fixture = stored();
-            if tree == "header" {
+            if tree == "metadata" {
                 fixture.raw(1, |db| {
                     let tree = db.open_tree(tree).unwrap();
                     let value = tree.get("store").unwrap().unwrap();
@@ -234,7 +234,7 @@ proptest! {
     /// Any bytes at all in place of a value: read or refused, and never a panic.
     #[test]
     fn arbitrary_values(
-        tree in prop::sample::select(&["owners", "keys", "events", "key_counts", "parts", "external_ids"][..]),
+        tree in prop::sample::select(&["owners", "keys", "events", "key_counts", "parts", "numeric_ids"][..]),
         value in prop_oneof![
             prop::collection::vec(any::<u8>(), 0..300),
             prop::collection::vec(any::<u8>(), 0..300).prop_map(|rest| [&[1, 0, 0], &*rest].concat()),

@@ -7,9 +7,11 @@ use keyhasp::backend::{
     OwnerPageQuery, StateSet, Write,
 };
 use keyhasp::event::EventKind;
-use keyhasp::id::{ExternalId, KeyId};
+use keyhasp::id::{KeyId, NumericId};
 
-use crate::fixture::{Fixture, at, commit, create_key, create_owner, event, header, key, owner_id};
+use crate::fixture::{
+    Fixture, at, commit, create_key, create_owner, event, key, metadata, owner_id,
+};
 
 /// As long as only a defect takes.
 const LONG: Duration = Duration::from_secs(600);
@@ -21,14 +23,14 @@ fn everything_is_there_after_a_reopen() {
     commit(&store, create_owner("a")).unwrap();
     for id in 1..=40 {
         let mut key = key("a", id);
-        key.external_id = Some(ExternalId::new(id as u64 * 10).unwrap());
+        key.numeric_id = Some(NumericId::new(id as u64 * 10).unwrap());
         commit(&store, create_key(key)).unwrap();
     }
     // Dropped, not closed: what was acknowledged doesn't wait for either.
     drop(store);
 
     let store = fixture.open().unwrap();
-    assert_eq!(store.header().unwrap(), header());
+    assert_eq!(store.metadata().unwrap(), metadata());
     assert_eq!(store.last_event().unwrap(), 41);
     // A waiter knows at once what came before.
     assert_eq!(store.wait(0, Duration::ZERO).unwrap(), 41);
@@ -36,8 +38,8 @@ fn everything_is_there_after_a_reopen() {
     for id in 1..=40 {
         let by_id = store.key(KeyId::from_u128(id)).unwrap().unwrap();
         assert_eq!(by_id.current.digest.expose(), &[id as u8; 32]);
-        let external_id = ExternalId::new(id as u64 * 10).unwrap();
-        assert_eq!(store.key_by_external_id(external_id).unwrap().unwrap().id, by_id.id);
+        let numeric_id = NumericId::new(id as u64 * 10).unwrap();
+        assert_eq!(store.key_by_numeric_id(numeric_id).unwrap().unwrap().id, by_id.id);
     }
     // And goes on where it was.
     let applied = commit(&store, create_key(key("a", 41))).unwrap();
@@ -74,19 +76,19 @@ fn what_was_acknowledged_before_an_abort_is_there() {
 }
 
 #[test]
-fn without_a_header_it_is_no_store_yet() {
+fn without_a_metadata_it_is_no_store_yet() {
     let fixture = Fixture::new();
     let store = fixture.open().unwrap();
-    assert_eq!(store.header().unwrap_err().kind(), BackendErrorKind::NotADatabase);
+    assert_eq!(store.metadata().unwrap_err().kind(), BackendErrorKind::NotADatabase);
     let error = store.commit(&[create_owner("a")]).unwrap_err();
     assert_eq!(error.kind(), BackendErrorKind::NotADatabase);
-    assert_eq!(store.open_header(&header()).unwrap(), header());
+    assert_eq!(store.open_metadata(&metadata()).unwrap(), metadata());
     // The first one stays.
-    let mut other = header();
+    let mut other = metadata();
     other.rules.unique_names = true;
-    assert_eq!(store.open_header(&other).unwrap(), header());
+    assert_eq!(store.open_metadata(&other).unwrap(), metadata());
     drop(store);
-    assert_eq!(fixture.open().unwrap().header().unwrap(), header());
+    assert_eq!(fixture.open().unwrap().metadata().unwrap(), metadata());
 }
 
 #[test]
@@ -104,13 +106,13 @@ fn closed_is_closed() {
     let events = EventQuery { after: 0, filter: EventFilter::default(), limit: 9, examine: 9 };
     let id = KeyId::from_u128(1);
     let answers = [
-        store.open_header(&header()).map(drop),
-        store.header().map(drop),
+        store.open_metadata(&metadata()).map(drop),
+        store.metadata().map(drop),
         store.scan(&mut |_| ()).map(drop),
         store.scan_owner(&owner_id("a"), &mut |_| ()),
         store.owner(&owner_id("a")).map(drop),
         store.key(id).map(drop),
-        store.key_by_external_id(ExternalId::new(1).unwrap()).map(drop),
+        store.key_by_numeric_id(NumericId::new(1).unwrap()).map(drop),
         store.commit(&[]).map(drop),
         store.commit(&[create_owner("b")]).map(drop),
         store.page_keys(&keys).map(drop),
@@ -170,7 +172,7 @@ fn pruning_goes_on_through_many_chunks_and_keeps_the_newest() {
     let store = fixture.store();
     let (owner, key) = (owner_id("a"), KeyId::from_u128(7));
     let tick = |time: u64| {
-        let mut draft = event(EventKind::TokenOpened, Some(owner), Some(key));
+        let mut draft = event(EventKind::TokenRevealed, Some(owner), Some(key));
         draft.at = at(time);
         Change::of(Write::Nothing, draft)
     };

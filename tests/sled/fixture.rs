@@ -11,8 +11,8 @@ use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::id::{Generation, KeyId, OwnerId, Version};
 use keyhasp::key::{
-    DEFAULT_MAX_KEYS, Digest, Header, KeyRecord, Kind, Limits, OwnerRecord, PepperNumber, Prefix,
-    PrefixNumber, PrefixTable, Scheme, SetBy, Settings, StoreRules, TokenRecord,
+    DEFAULT_MAX_KEYS, Digest, KeyRecord, Kind, Limits, OwnerRecord, PepperNumber, Prefix,
+    PrefixNumber, PrefixTable, Scheme, SetBy, Settings, StoreMetadata, StoreRules, TokenRecord,
 };
 use keyhasp::permission::Access;
 use tempfile::TempDir;
@@ -49,10 +49,10 @@ impl Fixture {
         Sled::open(self.dir(), options())
     }
 
-    /// Opened, with a header.
+    /// Opened, with a metadata.
     pub(crate) fn store(&self) -> Sled {
         let store = self.open().unwrap();
-        store.open_header(&header()).unwrap();
+        store.open_metadata(&metadata()).unwrap();
         store
     }
 
@@ -91,8 +91,8 @@ impl Fixture {
                     stored.longest = stored.longest.max(value.len());
                     match &*name {
                         b"parts" => stored.parts += 1,
-                        b"header" if &*key != b"store" => {}
-                        b"header" | b"owners" | b"keys" | b"events" => {
+                        b"metadata" if &*key != b"store" => {}
+                        b"metadata" | b"owners" | b"keys" | b"events" => {
                             let count = u16::from_be_bytes([value[1], value[2]]);
                             stored.counted += usize::from(count);
                         }
@@ -157,13 +157,13 @@ pub(crate) fn actor() -> Actor {
     Actor::new("tester").unwrap()
 }
 
-pub(crate) fn header() -> Header {
-    Header {
+pub(crate) fn metadata() -> StoreMetadata {
+    StoreMetadata {
         version: Version::FIRST,
         rules: StoreRules::default(),
         prefixes: PrefixTable::default().accepting(&[Prefix::new("acme").unwrap()]).unwrap(),
         peppers: Vec::new(),
-        issue_mark: None,
+        tokens_valid_from: None,
     }
 }
 
@@ -173,10 +173,10 @@ pub(crate) fn owner(id: &str) -> OwnerRecord {
         version: Version::FIRST,
         defaults: Settings::default(),
         suspended: None,
-        ceiling: Access::Full,
+        max_access: Access::Full,
         limits: Limits::default(),
         max_keys: DEFAULT_MAX_KEYS,
-        issue_mark: None,
+        tokens_valid_from: None,
         created_at: at(1),
         created_by: actor(),
         updated_at: at(1),
@@ -188,7 +188,7 @@ pub(crate) fn key(owner: &str, id: u128) -> KeyRecord {
         id: KeyId::from_u128(id),
         owner: owner_id(owner),
         version: Version::FIRST,
-        external_id: None,
+        numeric_id: None,
         kind: Kind::Standard,
         name: None,
         access: Access::ReadOnly,
@@ -204,7 +204,7 @@ pub(crate) fn key(owner: &str, id: u128) -> KeyRecord {
             digest: digest(id as u8),
             issued_at: at(1),
         },
-        earlier: Vec::new(),
+        previous: Vec::new(),
         deactivated: None,
         blocked: None,
         revoked: None,
@@ -238,7 +238,7 @@ pub(crate) fn create_owner(id: &str) -> Change {
 
 pub(crate) fn create_key(record: KeyRecord) -> Change {
     let draft = event(EventKind::KeyCreated, Some(record.owner), Some(record.id));
-    Change::of(Write::CreateKey(Box::new(WriteKey { record, next_external_id: false })), draft)
+    Change::of(Write::CreateKey(Box::new(WriteKey { record, next_numeric_id: false })), draft)
 }
 
 pub(crate) fn replace_key(record: KeyRecord) -> Change {

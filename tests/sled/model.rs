@@ -10,15 +10,17 @@ use keyhasp::backend::{
 };
 use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind};
-use keyhasp::id::{ExternalId, KeyId, OwnerId, Version};
-use keyhasp::key::{Header, KeyName, KeyRecord, Kind, OwnerRecord, Prefix, Seal, State, Switch};
+use keyhasp::id::{KeyId, NumericId, OwnerId, Version};
+use keyhasp::key::{
+    KeyName, KeyRecord, Kind, OwnerRecord, Prefix, Seal, State, StoreMetadata, Switch,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::fixture::{
-    Fixture, actor, at, commit, create_key, create_owner, event, header, key, owner, owner_id,
+    Fixture, actor, at, commit, create_key, create_owner, event, key, metadata, owner, owner_id,
     remove_key, replace_key,
 };
 use crate::records::{key_picture, longest_settings};
@@ -45,18 +47,18 @@ struct Looks {
     is_trial: bool,
     expires_at: Option<u64>,
     switches: [bool; 3],
-    is_sealed: bool,
+    is_recoverable: bool,
     is_long: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Op {
-    CreateKey { id: u8, owner: &'static str, external_id: Option<u64>, next: bool, looks: Looks },
+    CreateKey { id: u8, owner: &'static str, numeric_id: Option<u64>, next: bool, looks: Looks },
     CreateOwner { owner: &'static str, max_keys: u32 },
     Nothing { key: Option<u8>, owner: Option<&'static str> },
     RemoveKey { id: u8, stale: bool },
     RemoveOwner { owner: &'static str, stale: bool },
-    ReplaceHeader { rules: [bool; 3], prefixes: usize, stale: bool },
+    ReplaceMetadata { rules: [bool; 3], prefixes: usize, stale: bool },
     ReplaceKey { id: u8, looks: Looks, stale: bool },
     ReplaceOwner { owner: &'static str, suspended: bool, max_keys: u32, stale: bool },
     Require { id: u8, owner: &'static str, stale: bool },
@@ -80,12 +82,12 @@ fn looks() -> impl Strategy<Value = Looks> {
         prop::bool::weighted(0.2),
         prop::bool::weighted(0.2),
     )
-        .prop_map(|(name, is_trial, expires_at, switches, is_sealed, is_long)| Looks {
+        .prop_map(|(name, is_trial, expires_at, switches, is_recoverable, is_long)| Looks {
             name,
             is_trial,
             expires_at,
             switches,
-            is_sealed,
+            is_recoverable,
             is_long,
         })
 }
@@ -96,11 +98,11 @@ fn op() -> impl Strategy<Value = Op> {
     let id = || prop_oneof![3 => 0..8_u8, 1 => 0..IDS];
     let stale = || prop::bool::weighted(0.05);
     let max_keys = || prop_oneof![1 => 0..6_u32, 1 => Just(100)];
-    let external_id = || prop_oneof![4 => (1..40_u64).boxed(), 1 => Just(ExternalId::MAX).boxed()];
+    let numeric_id = || prop_oneof![4 => (1..40_u64).boxed(), 1 => Just(NumericId::MAX).boxed()];
     prop_oneof![
-        8 => (id(), owner(), option::weighted(0.3, external_id()), prop::bool::weighted(0.3), looks())
-            .prop_map(|(id, owner, external_id, next, looks)| {
-                Op::CreateKey { id, owner, external_id: external_id.filter(|_| !next), next, looks }
+        8 => (id(), owner(), option::weighted(0.3, numeric_id()), prop::bool::weighted(0.3), looks())
+            .prop_map(|(id, owner, numeric_id, next, looks)| {
+                Op::CreateKey { id, owner, numeric_id: numeric_id.filter(|_| !next), next, looks }
             }),
         2 => (owner(), max_keys()).prop_map(|(owner, max_keys)| Op::CreateOwner { owner, max_keys }),
         1 => (option::of(id()), option::of(owner()))
@@ -108,7 +110,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (id(), stale()).prop_map(|(id, stale)| Op::RemoveKey { id, stale }),
         1 => (owner(), stale()).prop_map(|(owner, stale)| Op::RemoveOwner { owner, stale }),
         1 => (any::<[bool; 3]>(), 0..3_usize, stale())
-            .prop_map(|(rules, prefixes, stale)| Op::ReplaceHeader { rules, prefixes, stale }),
+            .prop_map(|(rules, prefixes, stale)| Op::ReplaceMetadata { rules, prefixes, stale }),
         5 => (id(), looks(), stale())
             .prop_map(|(id, looks, stale)| Op::ReplaceKey { id, looks, stale }),
         1 => (owner(), any::<bool>(), max_keys(), stale()).prop_map(
@@ -144,7 +146,7 @@ fn dress(record: KeyRecord, looks: &Looks) -> KeyRecord {
         deactivated: switch(looks.switches[0]),
         blocked: switch(looks.switches[1]),
         revoked: switch(looks.switches[2]),
-        seal: looks.is_sealed.then_some(seal),
+        seal: looks.is_recoverable.then_some(seal),
         settings: if looks.is_long { longest_settings() } else { record.settings },
         ..record
     }
@@ -174,11 +176,11 @@ impl Writer<'_> {
 
     fn add(&mut self, change: Change, op: &Op) -> Change {
         match op {
-            Op::CreateKey { id: number, owner, external_id, next, looks } => {
+            Op::CreateKey { id: number, owner, numeric_id, next, looks } => {
                 let mut record = dress(key(owner, id(*number).as_u128()), looks);
-                record.external_id = external_id.map(|number| ExternalId::new(number).unwrap());
+                record.numeric_id = numeric_id.map(|number| NumericId::new(number).unwrap());
                 let draft = self.draft(EventKind::KeyCreated, Some(record.owner), Some(record.id));
-                let write = WriteKey { record, next_external_id: *next };
+                let write = WriteKey { record, next_numeric_id: *next };
                 change.and(Write::CreateKey(Box::new(write)), draft)
             }
             Op::CreateOwner { owner: id, max_keys } => {
@@ -188,7 +190,7 @@ impl Writer<'_> {
             }
             Op::Nothing { key, owner } => {
                 let (owner, key) = (owner.map(owner_id), key.map(id));
-                let draft = self.draft(EventKind::TokenOpened, owner, key);
+                let draft = self.draft(EventKind::TokenRevealed, owner, key);
                 change.and(Write::Nothing, draft)
             }
             Op::RemoveKey { id: number, stale } => {
@@ -205,17 +207,17 @@ impl Writer<'_> {
                 let draft = self.draft(EventKind::OwnerPurged, Some(owner), None);
                 change.and(Write::RemoveOwner(owner, version), draft)
             }
-            Op::ReplaceHeader { rules, prefixes, stale } => {
-                let mut header: Header = self.store.header().unwrap();
-                header.version = version(Some(header.version), *stale).next();
-                header.rules.unique_names = rules[0];
-                header.rules.keep_standard_key = rules[1];
-                header.rules.sealed_tokens = rules[2];
+            Op::ReplaceMetadata { rules, prefixes, stale } => {
+                let mut metadata: StoreMetadata = self.store.metadata().unwrap();
+                metadata.version = version(Some(metadata.version), *stale).next();
+                metadata.rules.unique_names = rules[0];
+                metadata.rules.keep_standard_key = rules[1];
+                metadata.rules.recoverable_tokens = rules[2];
                 let accepted = [&["acme"][..], &["acme", "other"], &["other"]][*prefixes];
                 let accepted: Vec<_> = accepted.iter().map(|p| Prefix::new(p).unwrap()).collect();
-                header.prefixes = header.prefixes.accepting(&accepted).unwrap();
+                metadata.prefixes = metadata.prefixes.accepting(&accepted).unwrap();
                 let draft = self.draft(EventKind::StoreRulesChanged, None, None);
-                change.and(Write::ReplaceHeader(Box::new(header)), draft)
+                change.and(Write::ReplaceMetadata(Box::new(metadata)), draft)
             }
             Op::ReplaceKey { id: number, looks, stale } => {
                 let found = self.store.key(id(*number)).unwrap();
@@ -258,7 +260,7 @@ impl Writer<'_> {
 
 /// Every answer that a store can give, in words.
 fn answers(store: &dyn Backend, limit: usize, examine: usize) -> Vec<String> {
-    let mut answers = vec![format!("{:?}", store.header().unwrap())];
+    let mut answers = vec![format!("{:?}", store.metadata().unwrap())];
     let last = store.last_event().unwrap();
     answers.push(format!("{last} {}", store.wait(0, Duration::ZERO).unwrap()));
     let shown = |one: &Scanned| match one {
@@ -271,7 +273,7 @@ fn answers(store: &dyn Backend, limit: usize, examine: usize) -> Vec<String> {
     answers.extend(scanned);
 
     for number in 1..=45 {
-        let found = store.key_by_external_id(ExternalId::new(number).unwrap()).unwrap();
+        let found = store.key_by_numeric_id(NumericId::new(number).unwrap()).unwrap();
         answers.push(format!("{number} {:?}", found.map(|key| key.id)));
     }
     let owners: Vec<Option<OwnerId>> =
@@ -377,13 +379,13 @@ proptest! {
         limit in 1..30_usize,
         examine in 1..60_usize,
     ) {
-        let mut header = header();
-        header.rules.unique_names = unique_names;
+        let mut metadata = metadata();
+        metadata.rules.unique_names = unique_names;
         let memory = Memory::new();
-        memory.open_header(&header).unwrap();
+        memory.open_metadata(&metadata).unwrap();
         let fixture = Fixture::new();
         let mut store = fixture.open().unwrap();
-        store.open_header(&header).unwrap();
+        store.open_metadata(&metadata).unwrap();
         let mut now = 0;
         for owner in &OWNERS[..3] {
             let mut writer = Writer { store: &memory, now };
@@ -435,13 +437,13 @@ fn a_batch_sees_itself() {
         key.revoked = Some(Switch { at: at(3), by: actor(), reason: None });
         key
     };
-    let rules = |version: u64, unique_names: bool, sealed_tokens: bool| {
-        let mut header = header();
-        header.version = Version::new(version);
-        header.rules.unique_names = unique_names;
-        header.rules.sealed_tokens = sealed_tokens;
+    let rules = |version: u64, unique_names: bool, recoverable_tokens: bool| {
+        let mut metadata = metadata();
+        metadata.version = Version::new(version);
+        metadata.rules.unique_names = unique_names;
+        metadata.rules.recoverable_tokens = recoverable_tokens;
         let draft = event(EventKind::StoreRulesChanged, None, None);
-        Change::of(Write::ReplaceHeader(Box::new(header)), draft)
+        Change::of(Write::ReplaceMetadata(Box::new(metadata)), draft)
     };
     let batches = [
         vec![create_owner("a"), rules(2, true, false), create_key(named(1, 1, "n"))],
@@ -460,7 +462,7 @@ fn a_batch_sees_itself() {
         ],
     ];
     let memory = Memory::new();
-    memory.open_header(&header()).unwrap();
+    memory.open_metadata(&metadata()).unwrap();
     let fixture = Fixture::new();
     let store = fixture.store();
     for batch in batches {

@@ -8,11 +8,11 @@ use keyhasp::backend::sled::Sled;
 use keyhasp::backend::{Backend, Change, Write};
 use keyhasp::event::EventKind;
 use keyhasp::id::Version;
-use keyhasp::key::{EarlierToken, KeyName, KeyRecord, Seal, Switch};
+use keyhasp::key::{KeyName, KeyRecord, PreviousToken, Seal, Switch};
 
 use crate::fixture::{
-    Fixture, at, commit, create_key, create_owner, event, header, key, options, owner, remove_key,
-    replace_key,
+    Fixture, at, commit, create_key, create_owner, event, key, metadata, options, owner,
+    remove_key, replace_key,
 };
 use crate::records::{key_picture, longest_access, longest_settings};
 
@@ -30,7 +30,7 @@ fn longest(id: u128) -> KeyRecord {
     key.created_by = switch.by.clone();
     key.deactivated = Some(switch.clone());
     key.blocked = Some(switch.clone());
-    key.earlier = vec![EarlierToken { token: key.current.clone(), ends_at: at(9) }; 5];
+    key.previous = vec![PreviousToken { token: key.current.clone(), ends_at: at(9) }; 5];
     key.seal = Some(Seal { key_number: 1, nonce: [1; 24], ciphertext: vec![2; 150].into() });
     key
 }
@@ -54,7 +54,7 @@ fn the_longest_records_in_the_greatest_batches() {
     let fixture = Fixture::new();
     let small = options().cache_capacity(1);
     let store = Sled::open(fixture.dir(), small).unwrap();
-    store.open_header(&header()).unwrap();
+    store.open_metadata(&metadata()).unwrap();
     commit(&store, create_owner(&"o".repeat(64))).unwrap();
 
     // A batch is several segments of sled's log, and more than its cache.
@@ -160,8 +160,8 @@ fn so_many_keys_are_expected_as_there_are_or_as_fit() {
     assert_eq!(store.expected_keys(), 15);
     store.close().unwrap();
     fixture.raw(1, |db| {
-        let header = db.open_tree("header").unwrap();
-        header.insert("keys", &(1_u64 << 60).to_be_bytes()).unwrap();
+        let metadata = db.open_tree("metadata").unwrap();
+        metadata.insert("keys", &(1_u64 << 60).to_be_bytes()).unwrap();
     });
     let store = fixture.store();
     let expected = store.expected_keys();

@@ -28,10 +28,10 @@ proptest! {
         let fixture = Fixture::new();
         let store = fixture.store();
         let mut ids = BTreeSet::new();
-        let mut external_ids = BTreeSet::new();
+        let mut numeric_ids = BTreeSet::new();
         let mut expected = Vec::new();
         for (record, next) in records {
-            if !ids.insert(record.id) || !record.external_id.is_none_or(|id| external_ids.insert(id)) {
+            if !ids.insert(record.id) || !record.numeric_id.is_none_or(|id| numeric_ids.insert(id)) {
                 continue;
             }
             if store.owner(&record.owner).unwrap().is_none() {
@@ -49,7 +49,7 @@ proptest! {
                 id: record.id,
                 owner: record.owner,
                 version: record.version.next(),
-                external_id: record.external_id,
+                numeric_id: record.numeric_id,
                 ..next
             };
             commit(&store, replace_key(next.clone())).unwrap();
@@ -64,8 +64,8 @@ proptest! {
         prop_assert_eq!(scanned.len(), expected.len());
         for (record, scanned) in expected.iter().zip(&scanned) {
             prop_assert_eq!(key_picture(&store.key(record.id).unwrap().unwrap()), key_picture(record));
-            if let Some(id) = record.external_id {
-                let found = store.key_by_external_id(id).unwrap().unwrap();
+            if let Some(id) = record.numeric_id {
+                let found = store.key_by_numeric_id(id).unwrap().unwrap();
                 prop_assert_eq!(key_picture(&found), key_picture(record));
             }
             // The index is shown the same without the rest being decoded.
@@ -105,9 +105,9 @@ proptest! {
     fn headers(record in records::headers()) {
         let fixture = Fixture::new();
         let store = fixture.open().unwrap();
-        prop_assert_eq!(&store.open_header(&record).unwrap(), &record);
+        prop_assert_eq!(&store.open_metadata(&record).unwrap(), &record);
         drop(store);
-        prop_assert_eq!(&fixture.open().unwrap().header().unwrap(), &record);
+        prop_assert_eq!(&fixture.open().unwrap().metadata().unwrap(), &record);
     }
 
     #[test]

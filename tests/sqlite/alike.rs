@@ -7,7 +7,7 @@ use keyhasp::backend::{
 };
 use keyhasp::clock::Timestamp;
 use keyhasp::event::EventKind;
-use keyhasp::id::{ExternalId, KeyId, OwnerId, Version};
+use keyhasp::id::{KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{KeyName, KeyRecord, Kind, OwnerRecord, State, Switch};
 use proptest::collection::vec;
 use proptest::option::of;
@@ -16,7 +16,7 @@ use proptest::sample::{Index, select};
 use tempfile::tempdir;
 
 use crate::records::{key_picture, owner_picture};
-use crate::support::{actor, at, create_owner, event, header, key, open, owner, owner_id, quick};
+use crate::support::{actor, at, create_owner, event, key, metadata, open, owner, owner_id, quick};
 
 /// What a step does, over so few ids and times that steps meet.
 #[derive(Clone, Debug)]
@@ -49,10 +49,10 @@ struct Shape {
     owner: u8,
     name: Option<u8>,
     is_trial: bool,
-    external_id: Option<u8>,
+    numeric_id: Option<u8>,
     expires_at: Option<u64>,
     switches: [bool; 3],
-    earlier: u32,
+    previous: u32,
 }
 
 const OWNERS: [&str; 3] = ["a", "b", "é"];
@@ -73,9 +73,9 @@ fn shapes() -> BoxedStrategy<Shape> {
         [prop::bool::weighted(0.3), prop::bool::weighted(0.2), prop::bool::weighted(0.2)];
     let switches = (switches[0], switches[1], switches[2]);
     (ids, of(0..6_u64), switches, 1..4_u32)
-        .prop_map(|((id, owner, name, is_trial, external_id), expires_at, switches, earlier)| {
+        .prop_map(|((id, owner, name, is_trial, numeric_id), expires_at, switches, previous)| {
             let switches = [switches.0, switches.1, switches.2];
-            Shape { id, owner, name, is_trial, external_id, expires_at, switches, earlier }
+            Shape { id, owner, name, is_trial, numeric_id, expires_at, switches, previous }
         })
         .boxed()
 }
@@ -222,10 +222,10 @@ impl Pair {
             Draft::CreateKey { key, wishes } => {
                 let mut record = key.record(Version::FIRST);
                 if *wishes {
-                    record.external_id = None;
+                    record.numeric_id = None;
                 }
                 let (id, owner) = (record.id, record.owner);
-                let write = WriteKey { record, next_external_id: *wishes };
+                let write = WriteKey { record, next_numeric_id: *wishes };
                 let write = Write::CreateKey(Box::new(write));
                 (write, EventKind::KeyCreated, Some(id), Some(owner))
             }
@@ -234,7 +234,7 @@ impl Pair {
                 let id = record.id;
                 (Write::CreateOwner(Box::new(record)), EventKind::OwnerCreated, None, Some(id))
             }
-            Draft::Nothing => (Write::Nothing, EventKind::TokenOpened, None, None),
+            Draft::Nothing => (Write::Nothing, EventKind::TokenRevealed, None, None),
             Draft::Remove { key, off } => {
                 let id = id_of(*key);
                 let version = key_version(id).unwrap_or(Version::FIRST);
@@ -252,7 +252,7 @@ impl Pair {
                 let found = self.memory.key(id).unwrap();
                 let mut record = key.record(next(key_version(id), *off));
                 // Fixed at creation.
-                record.external_id = found.and_then(|key| key.external_id);
+                record.numeric_id = found.and_then(|key| key.numeric_id);
                 let owner = record.owner;
                 (Write::ReplaceKey(Box::new(record)), EventKind::KeyUpdated, Some(id), Some(owner))
             }
@@ -278,11 +278,16 @@ impl Pair {
                 return;
             }
             Draft::Rules { unique_names, keep_standard_key } => {
-                let mut header = self.memory.header().unwrap();
-                header.version = header.version.next();
-                header.rules.unique_names = *unique_names;
-                header.rules.keep_standard_key = *keep_standard_key;
-                (Write::ReplaceHeader(Box::new(header)), EventKind::StoreRulesChanged, None, None)
+                let mut metadata = self.memory.metadata().unwrap();
+                metadata.version = metadata.version.next();
+                metadata.rules.unique_names = *unique_names;
+                metadata.rules.keep_standard_key = *keep_standard_key;
+                (
+                    Write::ReplaceMetadata(Box::new(metadata)),
+                    EventKind::StoreRulesChanged,
+                    None,
+                    None,
+                )
             }
         };
         let mut event = event(kind);
@@ -301,16 +306,16 @@ impl Shape {
         record.version = version;
         record.name = self.name.map(|name| KeyName::new(format!("name {name}")).unwrap());
         record.kind = if self.is_trial { Kind::Trial } else { Kind::Standard };
-        record.external_id = self.external_id.map(|number| ExternalId::new(number.into()).unwrap());
+        record.numeric_id = self.numeric_id.map(|number| NumericId::new(number.into()).unwrap());
         record.expires_at = self.expires_at.map(at);
         let [deactivated, blocked, revoked] = self.switches.map(|on| on.then(switch));
         (record.deactivated, record.blocked, record.revoked) = (deactivated, blocked, revoked);
-        for generation in 1..self.earlier {
+        for generation in 1..self.previous {
             let mut token = record.current.clone();
             token.generation = keyhasp::id::Generation::new(generation).unwrap();
-            record.earlier.push(keyhasp::key::EarlierToken { token, ends_at: at(9) });
+            record.previous.push(keyhasp::key::PreviousToken { token, ends_at: at(9) });
         }
-        record.current.generation = keyhasp::id::Generation::new(self.earlier).unwrap();
+        record.current.generation = keyhasp::id::Generation::new(self.previous).unwrap();
         record
     }
 }
@@ -375,7 +380,7 @@ fn all_events(
 
 /// All that a backend holds, by scanning, loading and reading events.
 fn everything(backend: &dyn Backend) -> Vec<String> {
-    let mut found = vec![format!("{:?}", backend.header().unwrap())];
+    let mut found = vec![format!("{:?}", backend.metadata().unwrap())];
     let mut scanned = Vec::new();
     let last = backend.scan(&mut |one| scanned.push(format!("{one:?}"))).unwrap();
     assert_eq!(last, backend.last_event().unwrap());
@@ -394,8 +399,8 @@ fn everything(backend: &dyn Backend) -> Vec<String> {
         found.extend(backend.key(id_of(number)).unwrap().as_ref().map(key_picture));
     }
     for number in 1..25 {
-        let id = ExternalId::new(number).unwrap();
-        let key = backend.key_by_external_id(id).unwrap();
+        let id = NumericId::new(number).unwrap();
+        let key = backend.key_by_numeric_id(id).unwrap();
         found.push(format!("{id} {:?}", key.map(|key| key.id)));
     }
     let filter = EventFilter::default();
@@ -411,7 +416,7 @@ proptest! {
         let directory = tempdir().unwrap();
         let path = directory.path().join("keys.db");
         let mut pair = Pair { memory: Memory::new(), sqlite: open(&path, quick()) };
-        pair.memory.open_header(&header()).unwrap();
+        pair.memory.open_metadata(&metadata()).unwrap();
         pair.each(|backend| backend.commit(&OWNERS.map(create_owner)).unwrap());
         let reopened_after = reopened_after.index(steps.len());
         for (number, step) in steps.iter().enumerate() {

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use tempfile::tempdir;
 
 use crate::support::{
-    commit, contents, create_key, create_owner, header, key, open, owner_id, quick,
+    commit, contents, create_key, create_owner, key, metadata, open, owner_id, quick,
 };
 
 #[test]
@@ -26,7 +26,7 @@ fn what_was_committed_is_found_again() {
     let names: Vec<String> = contents(directory.path()).into_keys().collect();
     assert_eq!(names, ["keys.db", "keys.db.lock"]);
     let sqlite = Sqlite::open(&path, SqliteOptions::exclusive()).unwrap();
-    assert_eq!(sqlite.header().unwrap(), header());
+    assert_eq!(sqlite.metadata().unwrap(), metadata());
     assert!(sqlite.key(KeyId::from_u128(1)).unwrap().is_some());
     assert_eq!(sqlite.last_event().unwrap(), 2);
 }
@@ -91,18 +91,18 @@ fn what_was_committed_is_found_after_a_crash_while_the_log_was_copied() {
 }
 
 #[test]
-fn without_a_header_there_is_no_store() {
+fn without_a_metadata_there_is_no_store() {
     let directory = tempdir().unwrap();
     let path = directory.path().join("keys.db");
     let sqlite = Sqlite::open(&path, quick()).unwrap();
-    assert_eq!(sqlite.header().unwrap_err().kind(), BackendErrorKind::NotADatabase);
+    assert_eq!(sqlite.metadata().unwrap_err().kind(), BackendErrorKind::NotADatabase);
     let error = sqlite.commit(&[create_owner("acme")]).unwrap_err();
     assert_eq!(error.kind(), BackendErrorKind::NotADatabase);
-    // The first header stays.
-    let mut other = header();
+    // The first metadata stays.
+    let mut other = metadata();
     other.rules.unique_names = true;
-    assert_eq!(sqlite.open_header(&other).unwrap(), other);
-    assert_eq!(sqlite.open_header(&header()).unwrap(), other);
+    assert_eq!(sqlite.open_metadata(&other).unwrap(), other);
+    assert_eq!(sqlite.open_metadata(&metadata()).unwrap(), other);
 }
 
 /// The description and the file say the same.
@@ -154,10 +154,10 @@ fn the_file_is_as_described() {
         text("SELECT lower(hex(id)) || ' ' || owner || ' ' || kind || ' ' || access FROM keys"),
         "0123456789ab70008000000000000001 acme standard full"
     );
-    assert_eq!(text("SELECT ceiling || ' ' || defaults FROM owners"), "full {}");
+    assert_eq!(text("SELECT max_access || ' ' || defaults FROM owners"), "full {}");
     assert_eq!(number("SELECT keys_live FROM owners WHERE id = 'acme'"), 1);
     assert_eq!(number("SELECT count(*) FROM events WHERE actor = 'tester' AND at = 1"), 2);
-    let settings = "INSERT INTO owners (id, ceiling, max_keys, version, created_at, created_by,
+    let settings = "INSERT INTO owners (id, max_access, max_keys, version, created_at, created_by,
                     updated_at, defaults) VALUES ('x', 'full', 'many', 1, 1, 'me', 1, '{}')";
     // A STRICT table takes no text for a number.
     assert!(raw.execute(settings, []).is_err());

@@ -159,7 +159,7 @@ fn a_damaged_file_is_an_error() {
     for bytes in [&whole[..whole.len() / 2 + 100], &whole[..4096], &overwritten] {
         fs::write(&path, bytes).unwrap();
         let found = keyhasp::backend::sqlite::Sqlite::open(&path, quick())
-            .and_then(|sqlite| sqlite.header().and(sqlite.scan(&mut drop)).map(drop));
+            .and_then(|sqlite| sqlite.metadata().and(sqlite.scan(&mut drop)).map(drop));
         assert_eq!(found.unwrap_err().kind(), Kind::Corrupt);
     }
     fs::write(&path, &whole).unwrap();

@@ -35,8 +35,8 @@ proptest! {
             prop_assert_eq!(key_picture(&found), &pictured[..]);
             let found = sqlite.owner(&owner.id).unwrap().unwrap();
             prop_assert_eq!(owner_picture(&found), owner_picture(owner));
-            if let Some(id) = key.external_id {
-                let found = sqlite.key_by_external_id(id).unwrap().unwrap();
+            if let Some(id) = key.numeric_id {
+                let found = sqlite.key_by_numeric_id(id).unwrap().unwrap();
                 prop_assert_eq!(key_picture(&found), &pictured[..]);
             }
             for by_owner in [None, Some(owner.id)] {
@@ -66,7 +66,7 @@ proptest! {
         // Created.
         let mut first = first;
         first.owner = owner.id;
-        let create = WriteKey { record: first.clone(), next_external_id: false };
+        let create = WriteKey { record: first.clone(), next_numeric_id: false };
         let [for_owner, for_key] = drafts.clone();
         let change = Change {
             preconditions: Vec::new(),
@@ -120,15 +120,15 @@ proptest! {
         let directory = tempdir().unwrap();
         let path = directory.path().join("keys.db");
         let sqlite = keyhasp::backend::sqlite::Sqlite::open(&path, quick()).unwrap();
-        prop_assert_eq!(&sqlite.open_header(&first).unwrap(), &first);
-        prop_assert_eq!(&sqlite.header().unwrap(), &first);
+        prop_assert_eq!(&sqlite.open_metadata(&first).unwrap(), &first);
+        prop_assert_eq!(&sqlite.metadata().unwrap(), &first);
         let mut second = second;
         second.version = first.version.next();
         // Without owners, every rule fits the data.
-        let write = Write::ReplaceHeader(Box::new(second.clone()));
+        let write = Write::ReplaceMetadata(Box::new(second.clone()));
         let change = Change::of(write, event(EventKind::StoreRulesChanged));
         sqlite.commit(&[change]).unwrap().remove(0).unwrap();
-        prop_assert_eq!(&sqlite.header().unwrap(), &second);
+        prop_assert_eq!(&sqlite.metadata().unwrap(), &second);
     }
 }
 
@@ -136,8 +136,8 @@ fn picture(scanned: &Scanned) -> String {
     let digests: Vec<[u8; 32]> = match scanned {
         Scanned::Owner(_) => Vec::new(),
         Scanned::Key(key) => {
-            let earlier = key.earlier.iter().map(|earlier| &earlier.token);
-            earlier.chain([&key.current]).map(|token| *token.digest.expose()).collect()
+            let previous = key.previous.iter().map(|previous| &previous.token);
+            previous.chain([&key.current]).map(|token| *token.digest.expose()).collect()
         }
     };
     format!("{scanned:?} {digests:?}")

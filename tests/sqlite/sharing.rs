@@ -39,7 +39,9 @@ fn shared_ones_are_together_but_not_with_an_exclusive_one() {
     let directory = tempdir().unwrap();
     let path = directory.path().join("keys.db");
     let (first, second) = (open(&path, shared()), open(&path, shared()));
-    assert!(matches!(first.sharing(), Sharing::Shared { bound } if bound.as_millis() == 50));
+    assert!(
+        matches!(first.sharing(), Sharing::Shared { max_staleness } if max_staleness.as_millis() == 50)
+    );
     assert_eq!(refused(&path, quick()).kind(), BackendErrorKind::AlreadyOpen);
     drop(first);
     assert_eq!(refused(&path, quick()).kind(), BackendErrorKind::AlreadyOpen);
@@ -96,7 +98,7 @@ fn sharers_see_each_others_commits_at_once() {
     // What both write meets the rules of one store.
     let outcome = a.commit(&[create_key(key(1, "acme"))]).unwrap();
     assert!(outcome[0].is_err());
-    assert_eq!(a.header().unwrap(), b.header().unwrap());
+    assert_eq!(a.metadata().unwrap(), b.metadata().unwrap());
 }
 
 #[test]

@@ -36,8 +36,8 @@ fn errors_of_damaged_tables() {
         "DROP TABLE events",
         "DROP INDEX keys_by_owner",
         "DROP TABLE store",
-        "ALTER TABLE owners RENAME COLUMN ceiling TO canary",
-        "UPDATE owners SET ceiling = 'canary'",
+        "ALTER TABLE owners RENAME COLUMN max_access TO canary",
+        "UPDATE owners SET max_access = 'canary'",
         "UPDATE keys SET access = 'canary'",
         "CREATE TRIGGER canary BEFORE INSERT ON owners BEGIN SELECT raise(ABORT, 'canary'); END",
     ] {

@@ -13,10 +13,10 @@ use keyhasp::backend::{
 };
 use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
-use keyhasp::id::{ExternalId, KeyId, OwnerId, Version};
+use keyhasp::id::{KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{
-    Digest, Header, KeyRecord, Kind, Limits, OwnerRecord, PepperNumber, PrefixNumber, PrefixTable,
-    Scheme, SetBy, Settings, StoreRules, TokenRecord,
+    Digest, KeyRecord, Kind, Limits, OwnerRecord, PepperNumber, PrefixNumber, PrefixTable, Scheme,
+    SetBy, Settings, StoreMetadata, StoreRules, TokenRecord,
 };
 use keyhasp::permission::Access;
 
@@ -29,7 +29,7 @@ pub(crate) fn quick() -> SqliteOptions {
 }
 
 pub(crate) fn shared() -> SqliteOptions {
-    without_sync(SqliteOptions::shared(SqliteOptions::MIN_BOUND).unwrap())
+    without_sync(SqliteOptions::shared(SqliteOptions::MIN_STALENESS).unwrap())
 }
 
 fn without_sync(options: SqliteOptions) -> SqliteOptions {
@@ -40,7 +40,7 @@ fn without_sync(options: SqliteOptions) -> SqliteOptions {
 
 pub(crate) fn open(path: &Path, options: SqliteOptions) -> Sqlite {
     let sqlite = Sqlite::open(path, options).unwrap();
-    sqlite.open_header(&header()).unwrap();
+    sqlite.open_metadata(&metadata()).unwrap();
     sqlite
 }
 
@@ -58,13 +58,13 @@ pub(crate) fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-pub(crate) fn header() -> Header {
-    Header {
+pub(crate) fn metadata() -> StoreMetadata {
+    StoreMetadata {
         version: Version::FIRST,
         rules: StoreRules::default(),
         prefixes: PrefixTable::default(),
         peppers: Vec::new(),
-        issue_mark: None,
+        tokens_valid_from: None,
     }
 }
 
@@ -86,10 +86,10 @@ pub(crate) fn owner(id: &str) -> OwnerRecord {
         version: Version::FIRST,
         defaults: Settings::default(),
         suspended: None,
-        ceiling: Access::Full,
+        max_access: Access::Full,
         limits: Limits::default(),
         max_keys: 1_000,
-        issue_mark: None,
+        tokens_valid_from: None,
         created_at: at(1),
         created_by: actor(),
         updated_at: at(1),
@@ -104,7 +104,7 @@ pub(crate) fn key(number: u128, owner: &str) -> KeyRecord {
         id: KeyId::from_u128(number),
         owner: owner_id(owner),
         version: Version::FIRST,
-        external_id: None,
+        numeric_id: None,
         kind: Kind::Standard,
         name: None,
         access: Access::Full,
@@ -116,7 +116,7 @@ pub(crate) fn key(number: u128, owner: &str) -> KeyRecord {
         created_by: actor(),
         updated_at: at(1),
         current: TokenRecord { generation, digest, issued_at: at(1) },
-        earlier: Vec::new(),
+        previous: Vec::new(),
         deactivated: None,
         blocked: None,
         revoked: None,
@@ -144,7 +144,7 @@ pub(crate) fn create_owner(id: &str) -> Change {
 
 pub(crate) fn create_key(record: KeyRecord) -> Change {
     let event = event(EventKind::KeyCreated);
-    let write = WriteKey { record, next_external_id: false };
+    let write = WriteKey { record, next_numeric_id: false };
     let operations = vec![Operation { write: Write::CreateKey(Box::new(write)), event }];
     Change { operations, ..Change::default() }
 }
@@ -163,13 +163,13 @@ pub(crate) fn every_call(sqlite: &Sqlite) -> Vec<(&'static str, Result<(), Backe
     let events = EventQuery { after: 0, filter: EventFilter::default(), limit: 9, examine: 9 };
     let id = KeyId::from_u128(1);
     vec![
-        ("open_header", sqlite.open_header(&header()).map(drop)),
-        ("header", sqlite.header().map(drop)),
+        ("open_metadata", sqlite.open_metadata(&metadata()).map(drop)),
+        ("metadata", sqlite.metadata().map(drop)),
         ("scan", sqlite.scan(&mut drop).map(drop)),
         ("scan_owner", sqlite.scan_owner(&owner, &mut drop)),
         ("owner", sqlite.owner(&owner).map(drop)),
         ("key", sqlite.key(id).map(drop)),
-        ("external id", sqlite.key_by_external_id(ExternalId::new(1).unwrap()).map(drop)),
+        ("numeric id", sqlite.key_by_numeric_id(NumericId::new(1).unwrap()).map(drop)),
         ("commit", sqlite.commit(&[create_owner("another")]).map(drop)),
         ("page_keys", sqlite.page_keys(&keys).map(drop)),
         ("count_keys", sqlite.count_keys(&filter).map(drop)),

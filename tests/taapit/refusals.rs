@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::response::IntoResponse;
 use http::{HeaderValue, Method, Request};
 use keyhasp::store::{PepperProblem, Unavailable};
-use keyhasp::{Denied, Error, Unfit};
+use keyhasp::{Error, ForbiddenReason, RejectReason};
 
 use crate::taapit::problem::Problem;
 use crate::world::{Answer, World};
@@ -99,8 +99,8 @@ fn a_store_that_cannot_answer_lets_nobody_in() {
 fn what_happens_behind_the_layer() {
     let (world, tokens) = World::new();
     let by_layer = world.get("/v1/api-keys", "taapit_x");
-    let off = Error::Denied(Denied::ActingKeyUnfit(Some(Unfit::Deactivated)));
-    let later = Error::Denied(Denied::ActingKeyNotYet);
+    let off = Error::Forbidden(ForbiddenReason::ActingKeyRejected(Some(RejectReason::Deactivated)));
+    let later = Error::Forbidden(ForbiddenReason::ActingKeyNotYet);
     world.store.close().unwrap();
     let closed = world.get("/v1/api-keys", tokens.full.expose());
     let pepper = Error::Pepper { number: 1, problem: PepperProblem::Wrong };

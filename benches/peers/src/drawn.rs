@@ -11,7 +11,7 @@ pub const DRAWN: usize = 400_000;
 /// A good key's expiry in seconds since 1970: the year 2100.
 pub const LATER: i64 = 4_102_444_800;
 /// An expired key's: the year 2001.
-pub const EARLIER: i64 = 1_000_000_000;
+pub const PREVIOUS: i64 = 1_000_000_000;
 
 /// The numbers of keys, drawn at random with repetition.
 pub fn numbers(keys: usize) -> Vec<usize> {

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use keyhasp::backend::{
     Backend, BackendError, Change, CommitOutcome, EventPage, EventQuery, KeyFilter, KeyPage,
-    KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, UsageChange, UsageOf, UsageOutcome,
+    KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, UsageChange, UsageOutcome,
+    UsageSubject,
 };
-use keyhasp::key::{Header, KeyRecord, OwnerRecord, Usage};
-use keyhasp::{ExternalId, KeyId, OwnerId, Timestamp};
+use keyhasp::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
+use keyhasp::{KeyId, NumericId, OwnerId, Timestamp};
 
 /// What a harness may alter; what it leaves alone is passed on.
 pub trait Alter: Debug + Send + Sync + 'static {
@@ -57,12 +58,12 @@ pub trait Alter: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// As `inner` says, or what is said instead.
-    fn take_in_usage(
+    fn record_usage(
         &self,
         inner: &dyn Backend,
         batch: &[UsageChange],
     ) -> Result<UsageOutcome, BackendError> {
-        inner.take_in_usage(batch)
+        inner.record_usage(batch)
     }
 
     /// Whether the database may be made usable again.
@@ -81,19 +82,19 @@ pub trait Alter: Debug + Send + Sync + 'static {
 
 /// The backend that is altered so.
 #[derive(Debug)]
-pub struct Altered<A> {
+pub struct Intercepted<A> {
     inner: Arc<dyn Backend>,
     by: A,
 }
 
-impl<A> Altered<A> {
+impl<A> Intercepted<A> {
     /// `inner`, altered by `by`.
     pub fn new(inner: Arc<dyn Backend>, by: A) -> Self {
         Self { inner, by }
     }
 }
 
-impl<A: Alter> Backend for Altered<A> {
+impl<A: Alter> Backend for Intercepted<A> {
     fn name(&self) -> &'static str {
         self.inner.name()
     }
@@ -102,12 +103,12 @@ impl<A: Alter> Backend for Altered<A> {
         self.by.sharing(self.inner.sharing())
     }
 
-    fn open_header(&self, initial: &Header) -> Result<Header, BackendError> {
-        self.inner.open_header(initial)
+    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
+        self.inner.open_metadata(initial)
     }
 
-    fn header(&self) -> Result<Header, BackendError> {
-        self.inner.header()
+    fn metadata(&self) -> Result<StoreMetadata, BackendError> {
+        self.inner.metadata()
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
@@ -132,8 +133,8 @@ impl<A: Alter> Backend for Altered<A> {
         self.inner.key(id)
     }
 
-    fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, BackendError> {
-        self.inner.key_by_external_id(id)
+    fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError> {
+        self.inner.key_by_numeric_id(id)
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
@@ -168,11 +169,11 @@ impl<A: Alter> Backend for Altered<A> {
         self.inner.wait(after, timeout)
     }
 
-    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        self.by.take_in_usage(&*self.inner, batch)
+    fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        self.by.record_usage(&*self.inner, batch)
     }
 
-    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+    fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
         self.inner.usage(of)
     }
 

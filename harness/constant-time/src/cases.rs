@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use keyhasp::{Refusal, Token, Unfit, Verifier};
+use keyhasp::{RejectReason, Token, Verifier, VerifyError};
 
 use crate::memcheck;
 use crate::world::{PREFIXES, World};
@@ -12,7 +12,7 @@ use crate::world::{PREFIXES, World};
 const TAIL: usize = 42 + 6;
 
 /// What a token is answered: its generation, or a refusal.
-type Answer = Result<u32, Refusal>;
+type Answer = Result<u32, VerifyError>;
 
 /// One token, presented to one store.
 pub struct Case {
@@ -56,8 +56,8 @@ pub fn declassify(answer: bool) -> bool {
 
 /// All cases.
 pub fn cases(world: &World) -> Vec<Case> {
-    let refused = Err(Refusal::Unrecognized);
-    let blocked = Err(Refusal::Unfit(Unfit::Blocked));
+    let refused = Err(VerifyError::Unrecognized);
+    let blocked = Err(VerifyError::Rejected(RejectReason::Blocked));
     let whole = |name, token: &Token, expected, comparisons| Case {
         name,
         token: token.expose().into(),
@@ -94,7 +94,7 @@ pub fn cases(world: &World) -> Vec<Case> {
         filled("bytes outside base62, above", 0xff),
         other_prefix,
         whole("newest of six tokens", &world.rotated[5], Ok(6), 6),
-        whole("earlier token in its grace", &world.rotated[2], Ok(3), 6),
+        whole("previous token in its grace", &world.rotated[2], Ok(3), 6),
         whole("earliest token in its grace", &world.rotated[0], Ok(1), 6),
         changed("wrong secret for six tokens", &world.rotated[5], 20, 6),
         whole("two peppers, token under the current one", under_second, Ok(2), 2),
@@ -123,8 +123,8 @@ impl Case {
         }
         let before = GIVEN_FREE.load(Ordering::Relaxed);
         let (answer, errors) = memcheck::errors_of(|| {
-            let grant = verifier.verify(black_box(&token));
-            black_box(grant.map(|grant| grant.generation().get()))
+            let verified = verifier.verify(black_box(&token));
+            black_box(verified.map(|verified| verified.generation().get()))
         });
         let (is_expected, more) = memcheck::errors_of(|| answer == self.expected);
         let given_free = GIVEN_FREE.load(Ordering::Relaxed) - before;

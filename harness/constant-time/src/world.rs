@@ -10,7 +10,7 @@ use keyhasp::{
     Access, AdminKeys, Catalogue, CreateKey, CreateOwner, Generation, Issued, KeyId, Kind, OwnerId,
     Peppers, Prefix, Rotate, Store, Timestamp, Token, Verifier,
 };
-use keyhasp_altered::{Alter, Altered};
+use keyhasp_altered::{Alter, Intercepted};
 
 use crate::memcheck;
 
@@ -28,7 +28,7 @@ pub struct World {
     pub blocked: Token,
     /// A key with the most tokens it can have, oldest first.
     pub rotated: Vec<Token>,
-    /// A key whose earlier token lies under another pepper than its current one.
+    /// A key whose previous token lies under another pepper than its current one.
     pub two_peppers: [Token; 2],
     /// A token of another store.
     pub unknown: Token,
@@ -43,12 +43,12 @@ impl World {
     pub fn new() -> Self {
         let backend: Arc<dyn Backend> = Arc::new(Memory::new());
         let old = open(Arc::clone(&backend), one_pepper());
-        let earlier = create(&old, "two-peppers");
+        let previous = create(&old, "two-peppers");
 
         let store = open(Arc::clone(&backend), two_peppers());
         let admin = admin(&store);
         let rotate = |id| admin.rotate(id, Rotate::new()).unwrap().token;
-        let current = rotate(earlier.key.id);
+        let current = rotate(previous.key.id);
         let first = create(&store, "rotated");
         let mut rotated = vec![first.token];
         rotated.extend((0..5).map(|_| rotate(first.key.id)));
@@ -63,7 +63,7 @@ impl World {
             single,
             blocked: blocked.token,
             rotated,
-            two_peppers: [earlier.token, current],
+            two_peppers: [previous.token, current],
             unknown,
             plain,
             backend,
@@ -76,7 +76,7 @@ impl World {
     pub fn secretive(&self) -> (Verifier, usize) {
         let marked = Arc::new(AtomicUsize::new(0));
         let marking = Marking { marked: Arc::clone(&marked) };
-        let backend = Altered::new(Arc::clone(&self.backend), marking);
+        let backend = Intercepted::new(Arc::clone(&self.backend), marking);
         let store = open(Arc::new(backend), two_peppers());
         (Verifier::new(store), marked.load(Ordering::Relaxed))
     }
@@ -98,7 +98,7 @@ impl Marking {
 impl Alter for Marking {
     fn scanned(&self, scanned: Scanned) -> Scanned {
         if let Scanned::Key(key) = &scanned {
-            key.earlier.iter().for_each(|earlier| self.mark(&earlier.token));
+            key.previous.iter().for_each(|previous| self.mark(&previous.token));
             self.mark(&key.current);
         }
         // What the compiler knew of it before is not what is passed on.
@@ -132,7 +132,7 @@ fn made_up(number: u64) -> ScannedKey {
         blocked: false,
         revoked: false,
         current: TokenRecord { generation: Generation::FIRST, digest, issued_at: Timestamp::MIN },
-        earlier: Vec::new(),
+        previous: Vec::new(),
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use keyhasp::{
-    AdminKeys, Error, Event, EventKind, ExternalId, KeyId, KeyStore, ListEvents, ListKeys, OwnerId,
-    Refusal, State, Unfit, Verifier, VerifyRequest,
+    AdminKeys, Error, Event, EventKind, KeyId, KeyStore, ListEvents, ListKeys, NumericId, OwnerId,
+    RejectReason, State, Verifier, VerifyError, VerifyRequest,
 };
 
 use crate::found::{Found, events};
@@ -177,8 +177,8 @@ impl Check {
                 Some(events) => {
                     let created = events.iter().find(|event| event.kind == EventKind::KeyCreated);
                     let key = created.and_then(|event| event.key);
-                    let external_id = key.and_then(|key| found.keys.get(&key)?.external_id);
-                    let made = Made { key, external_id, token: None };
+                    let numeric_id = key.and_then(|key| found.keys.get(&key)?.numeric_id);
+                    let made = Made { key, numeric_id, token: None };
                     if let Err(why) = ledger.apply(name, operation, &made) {
                         let of = events.len();
                         self.half(format!("{name} ({operation}) left {of} events, but: {why}"));
@@ -271,10 +271,10 @@ impl Check {
                 && !check.tainted.contains(&ledger.keys[key].owner)
         };
         for (id, key) in &ledger.keys {
-            let Some(number) = key.external_id.filter(|_| is_right(id, self)) else { continue };
-            let by_number = admin.find(ExternalId::new(number)?).map(|key| key.id);
+            let Some(number) = key.numeric_id.filter(|_| is_right(id, self)) else { continue };
+            let by_number = admin.find(NumericId::new(number)?).map(|key| key.id);
             if !matches!(by_number, Ok(found) if found == *id) {
-                self.half(format!("external id {number} leads to {by_number:?}, not to {id}"));
+                self.half(format!("numeric id {number} leads to {by_number:?}, not to {id}"));
             }
         }
         for owner in ledger.owners.keys().filter(|owner| found.owners.contains_key(owner)) {
@@ -306,15 +306,15 @@ impl Check {
 /// It can't.
 pub fn go_on(store: &Arc<dyn KeyStore>, ledger: &mut Ledger) -> Result<Vec<String>, Error> {
     let admin = AdminKeys::new(Arc::clone(store), "checker")?;
-    let greatest = ledger.keys.values().filter_map(|key| key.external_id).max();
+    let greatest = ledger.keys.values().filter_map(|key| key.numeric_id).max();
     let (found, _) = events(&admin, &ListEvents::new())?;
     let last = found.last().map_or(0, |event| event.sequence);
     let name = format!("checker-{last}");
     let operation = Operation::CreateOwner(OwnerId::new(&name)?);
-    let made = operation.perform(&admin.correlated(name.as_str())?)?;
+    let made = operation.perform(&admin.with_correlation_id(name.as_str())?)?;
     let mut wrong = Vec::new();
-    if made.external_id <= greatest {
-        wrong.push(format!("external id {:?} is given after {greatest:?}", made.external_id));
+    if made.numeric_id <= greatest {
+        wrong.push(format!("numeric id {:?} is given after {greatest:?}", made.numeric_id));
     }
     wrong.extend(ledger.apply(&name, &operation, &made).err());
     let (after, _) = events(&admin, &ListEvents::new().after(last))?;
@@ -326,32 +326,37 @@ pub fn go_on(store: &Arc<dyn KeyStore>, ledger: &mut Ledger) -> Result<Vec<Strin
 }
 
 /// What a token is answered: whose it is and whether it is the current one.
-pub type Answer = Result<(KeyId, OwnerId, u32, bool), Refusal>;
+pub type Answer = Result<(KeyId, OwnerId, u32, bool), VerifyError>;
 
 /// What a token is answered.
 pub fn ask(verifier: &Verifier, token: &TokenState) -> Answer {
     // Uses of a quota would be leased, in a write that is none of the ledger's.
     let request = VerifyRequest::new(token.text.as_bytes()).address(ADDRESS).cost(0);
-    let grant = verifier.verify_request(&request)?;
-    Ok((grant.key(), *grant.owner(), grant.generation().get(), grant.is_current()))
+    let verified = verifier.verify_request(&request)?;
+    Ok((
+        verified.key_id(),
+        *verified.owner_id(),
+        verified.generation().get(),
+        verified.is_current(),
+    ))
 }
 
 /// What a token must be answered.
 pub fn answer(ledger: &Ledger, token: &TokenState) -> Answer {
-    let key = ledger.keys.get(&token.key).ok_or(Refusal::Unrecognized)?;
+    let key = ledger.keys.get(&token.key).ok_or(VerifyError::Unrecognized)?;
     let is_current = key.generation == token.generation;
-    if !is_current && !key.earlier.contains(&token.generation) {
-        return Err(Refusal::Unrecognized);
+    if !is_current && !key.previous.contains(&token.generation) {
+        return Err(VerifyError::Unrecognized);
     }
     let suspended = ledger.owners.get(&key.owner).is_some_and(|owner| owner.suspended);
-    let unfit = [
-        (suspended, Unfit::Suspended),
-        (key.revoked, Unfit::Revoked),
-        (key.blocked, Unfit::Blocked),
-        (key.deactivated, Unfit::Deactivated),
+    let rejected_for = [
+        (suspended, RejectReason::Suspended),
+        (key.revoked, RejectReason::Revoked),
+        (key.blocked, RejectReason::Blocked),
+        (key.deactivated, RejectReason::Deactivated),
     ];
-    match unfit.into_iter().find(|(holds, _)| *holds) {
-        Some((_, unfit)) => Err(Refusal::Unfit(unfit)),
+    match rejected_for.into_iter().find(|(holds, _)| *holds) {
+        Some((_, rejected_for)) => Err(VerifyError::Rejected(rejected_for)),
         None => Ok((token.key, key.owner, token.generation, is_current)),
     }
 }

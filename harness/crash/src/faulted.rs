@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use keyhasp::store::Unavailable;
-use keyhasp::{AdminKeys, Error, KeyStore, Refusal, Verifier};
+use keyhasp::{AdminKeys, Error, KeyStore, Verifier, VerifyError};
 
 use crate::check::{Said, answer, ask, go_on, hold};
 use crate::disk::{Control, EIO, Fault, Manner};
@@ -171,7 +171,7 @@ impl Case {
 
     fn admin(&self, store: &Arc<dyn KeyStore>) -> Result<AdminKeys, String> {
         let admin = AdminKeys::new(Arc::clone(store), "faulted");
-        admin.and_then(|admin| admin.correlated(NAME)).map_err(|error| error.to_string())
+        admin.and_then(|admin| admin.with_correlation_id(NAME)).map_err(|error| error.to_string())
     }
 
     /// A call that must not panic.
@@ -216,7 +216,7 @@ impl Case {
             if let Err(why) = known {
                 self.findings.push(why);
             }
-            let doubt = Err(Refusal::Unavailable(Unavailable::Recovering));
+            let doubt = Err(VerifyError::Unavailable(Unavailable::Recovering));
             self.expect_answers(store, &before.tokens, |token| {
                 if !concerns(operation, token) {
                     return vec![answer(&before, token)];
@@ -314,8 +314,8 @@ fn concerns(operation: &Operation, token: &TokenState) -> bool {
 /// In doubt, who has the right secret is told that nobody knows; others what they always are.
 fn doubt_of(before: &Ledger, token: &TokenState) -> crate::check::Answer {
     match answer(before, token) {
-        Err(Refusal::Unrecognized) => Err(Refusal::Unrecognized),
-        _ => Err(Refusal::Unavailable(Unavailable::Recovering)),
+        Err(VerifyError::Unrecognized) => Err(VerifyError::Unrecognized),
+        _ => Err(VerifyError::Unavailable(Unavailable::Recovering)),
     }
 }
 
@@ -343,7 +343,8 @@ pub fn make(place: &Path) -> Result<Vec<Line>, String> {
     for (count, step) in STEPS.iter().enumerate() {
         let name = format!("made-{count}");
         let operation = resolve(step, &keys)?;
-        let correlated = admin.correlated(name.as_str()).map_err(|error| error.to_string())?;
+        let correlated =
+            admin.with_correlation_id(name.as_str()).map_err(|error| error.to_string())?;
         let made = operation.perform(&correlated).map_err(|error| format!("{step}: {error}"))?;
         if let (Some(key), Operation::CreateOwner(_) | Operation::CreateKey(_)) =
             (made.key, &operation)
@@ -386,7 +387,7 @@ const DEEDS: [&str; 21] = [
     "key K4 activate",
     "key K1 block",
     "key K1 deactivate",
-    "key K2 end-earlier",
+    "key K2 end-previous",
     "key K5 purge",
     "key K1 revoke",
     "key K2 rotate-by-force",

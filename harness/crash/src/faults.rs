@@ -28,14 +28,14 @@ pub struct Total {
     /// How many.
     pub cases: u64,
     /// What was told, by scene.
-    pub scenes: BTreeMap<String, Told>,
+    pub scenes: BTreeMap<String, AlertState>,
     /// What must not be.
     pub findings: Vec<String>,
 }
 
 /// What was told in the cases of a scene.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Told {
+pub struct AlertState {
     /// How often it was done.
     pub done: u64,
     /// How often nothing happened.
@@ -46,7 +46,7 @@ pub struct Told {
     pub panics: u64,
 }
 
-impl Told {
+impl AlertState {
     /// Both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {

@@ -71,12 +71,12 @@ impl Found {
             owner: key.owner,
             version: key.version.get(),
             generation: key.generation.get(),
-            earlier: key.earlier_tokens.iter().map(|token| token.generation.get()).collect(),
+            previous: key.previous_tokens.iter().map(|token| token.generation.get()).collect(),
             blocked: key.blocked.is_some(),
             deactivated: key.deactivated.is_some(),
             revoked: key.revoked.is_some(),
             mark,
-            external_id: key.external_id.map(|id| id.get()),
+            numeric_id: key.numeric_id.map(|id| id.get()),
         };
         self.keys.insert(key.id, state);
         Ok(())

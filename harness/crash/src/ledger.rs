@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use keyhasp::event::EventKind;
-use keyhasp::key::MAX_EARLIER_TOKENS;
+use keyhasp::key::MAX_PREVIOUS_TOKENS;
 use keyhasp::{KeyId, OwnerId};
 
 use crate::operation::{Deed, Made, Operation, OwnerDeed};
@@ -29,7 +29,7 @@ pub struct KeyState {
     /// The number of its current token.
     pub generation: u32,
     /// The numbers of the earlier ones that live on, oldest first.
-    pub earlier: Vec<u32>,
+    pub previous: Vec<u32>,
     /// The administrator's switch.
     pub blocked: bool,
     /// The owner's switch.
@@ -38,8 +38,8 @@ pub struct KeyState {
     pub revoked: bool,
     /// The number that its settings and its name say.
     pub mark: u64,
-    /// Its external id.
-    pub external_id: Option<u64>,
+    /// Its numeric id.
+    pub numeric_id: Option<u64>,
 }
 
 /// A token that somebody was given.
@@ -124,12 +124,12 @@ impl Ledger {
             owner,
             version: 1,
             generation: 1,
-            earlier: Vec::new(),
+            previous: Vec::new(),
             blocked: false,
             deactivated: false,
             revoked: false,
             mark: 0,
-            external_id: made.external_id,
+            numeric_id: made.numeric_id,
         };
         self.keys.insert(id, key);
         self.issue(id, owner, 1, made);
@@ -165,9 +165,9 @@ impl Ledger {
                 key.deactivated = true;
                 EventKind::KeyDeactivated
             }
-            Deed::EndEarlier => {
-                key.earlier.clear();
-                EventKind::EarlierTokensEnded
+            Deed::InvalidatePrevious => {
+                key.previous.clear();
+                EventKind::PreviousTokensInvalidated
             }
             Deed::Revoke => {
                 key.revoked = true;
@@ -182,14 +182,14 @@ impl Ledger {
                 EventKind::KeyUpdated
             }
             Deed::RotateByForce | Deed::UnblockAndRotate => {
-                key.earlier.clear();
+                key.previous.clear();
                 key.blocked &= deed != Deed::UnblockAndRotate;
                 EventKind::KeyRotated
             }
             Deed::RotateWithGrace => {
-                key.earlier.push(key.generation);
-                if key.earlier.len() > MAX_EARLIER_TOKENS {
-                    key.earlier.remove(0);
+                key.previous.push(key.generation);
+                if key.previous.len() > MAX_PREVIOUS_TOKENS {
+                    key.previous.remove(0);
                 }
                 EventKind::KeyRotated
             }

@@ -31,8 +31,8 @@ impl Values {
             networks: vec![network([10, 1, third, 0], 24)?, network([127, 0, 0, 0], 8)?],
             rate: Rate::new(Rate::MAX_COUNT, Duration::from_millis(1 + mark % 1_000))?,
             quota: match small_quota(mark) {
-                Some(uses) => Some(Quota::once(uses)?),
-                None if mark % 2 == 1 => Some(Quota::once(Quota::MAX_USES - mark % 1_000)?),
+                Some(uses) => Some(Quota::one_time(uses)?),
+                None if mark % 2 == 1 => Some(Quota::one_time(Quota::MAX_USES - mark % 1_000)?),
                 None => None,
             },
         })
@@ -61,7 +61,7 @@ pub fn limits(mark: u64) -> Result<SetLimits, Error> {
     let limits = SetLimits::new().not_before(not_before).networks(networks).rate(rate);
     Ok(match quota {
         Some(quota) => limits.quota(quota),
-        None => limits.no_quota(),
+        None => limits.clear_quota(),
     })
 }
 

@@ -47,7 +47,7 @@ impl Line {
             Self::Done(name, made) => format!(
                 "done {name} {} {} {}\n",
                 or_dash(made.key.as_ref()),
-                or_dash(made.external_id.as_ref()),
+                or_dash(made.numeric_id.as_ref()),
                 or_dash(made.token.as_ref()),
             ),
             Self::Refused(name, why) => format!("refused {name} {}\n", flat(why)),
@@ -76,15 +76,15 @@ impl Line {
             "done" => {
                 let name = next()?;
                 let rest = next()?;
-                let [key, external_id, token] = *rest.split(' ').collect::<Vec<_>>() else {
+                let [key, numeric_id, token] = *rest.split(' ').collect::<Vec<_>>() else {
                     return Err(none());
                 };
                 let parsed = |id: &str| id.parse().map_err(|_| none());
                 let number = |id: &str| id.parse().map_err(|_| none());
                 let key = not_dash(key).map(parsed).transpose()?;
-                let external_id = not_dash(external_id).map(number).transpose()?;
+                let numeric_id = not_dash(numeric_id).map(number).transpose()?;
                 let token = not_dash(token).map(str::to_owned);
-                Self::Done(name, Made { key, external_id, token })
+                Self::Done(name, Made { key, numeric_id, token })
             }
             "refused" => Self::Refused(next()?, next()?),
             "unknown" => Self::Unknown(next()?),
@@ -148,11 +148,8 @@ mod tests {
 
     #[test]
     fn print_and_parse() {
-        let made = Made {
-            key: Some(KeyId::from_u128(5)),
-            external_id: Some(3),
-            token: Some("x_1".into()),
-        };
+        let made =
+            Made { key: Some(KeyId::from_u128(5)), numeric_id: Some(3), token: Some("x_1".into()) };
         let lines = [
             Line::Open,
             Line::Intent("a".into(), "create-owner o".parse().unwrap()),

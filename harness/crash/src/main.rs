@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use keyhasp_crash::disk::Fault;
 use keyhasp_crash::engine::Engine;
-use keyhasp_crash::faults::Told;
+use keyhasp_crash::faults::AlertState;
 use keyhasp_crash::kills::{self, Plan, Total};
 use keyhasp_crash::line::Line;
 use keyhasp_crash::planted::Planted;
@@ -20,7 +20,7 @@ Usage: keyhasp-crash kills N [sqlite|sled]   kills so many processes, on each ba
                                              `all`: also with others, in part, and from then on
        keyhasp-crash sled-power N            loses power so often under sled, and first looks that
                                              syncs that are forgotten are missed
-KEYHASP_SEED=S makes the choices of an earlier run again.";
+KEYHASP_SEED=S makes the choices of an previous run again.";
 
 /// How often power is lost until forgotten syncs must have been missed.
 const MOST_PLANTED: u64 = 500;
@@ -152,12 +152,12 @@ fn sled_faults(all: bool) -> Result<bool, String> {
     let what = if is_found { "caught" } else { "NOT CAUGHT" };
     println!("planted: an unknown outcome called none: {what} by case {}", planted.cases);
     let total = faults::run(&faults::manners(all), None)?;
-    for (scene, Told { done, refused, unknown, panics }) in &total.scenes {
+    for (scene, AlertState { done, refused, unknown, panics }) in &total.scenes {
         println!("{scene}: {done} done, {refused} refused, {unknown} unknown, {panics} panics");
     }
     total.findings.iter().take(SHOWN).for_each(|words| eprintln!("{words}"));
-    let Told { done, refused, unknown, panics } =
-        total.scenes.values().fold(Told::default(), |sums, told| sums.and(*told));
+    let AlertState { done, refused, unknown, panics } =
+        total.scenes.values().fold(AlertState::default(), |sums, told| sums.and(*told));
     println!(
         "sled faults: {} cases: {done} done, {refused} refused, {unknown} unknown, \
          {panics} panics kept from the caller, {} wrong",

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use keyhasp::{
-    Access, AdminKeys, CreateKey, CreateOwner, Error, ExternalIdWish, Issued, KeyId, OwnerId,
+    Access, AdminKeys, CreateKey, CreateOwner, Error, Issued, KeyId, NumericIdChoice, OwnerId,
     Rotate, UpdateKey, UpdateOwner,
 };
 use serde_json::{Value, json};
@@ -34,8 +34,8 @@ pub enum Deed {
     Block,
     /// The owner's switch off.
     Deactivate,
-    /// The earlier tokens end.
-    EndEarlier,
+    /// The previous tokens end.
+    InvalidatePrevious,
     /// The key is removed.
     Purge,
     /// The key ends.
@@ -77,7 +77,7 @@ pub struct Made {
     /// The new key.
     pub key: Option<KeyId>,
     /// Its number.
-    pub external_id: Option<u64>,
+    pub numeric_id: Option<u64>,
     /// The new token.
     pub token: Option<String>,
 }
@@ -86,7 +86,7 @@ impl Made {
     fn of(issued: &Issued) -> Self {
         Self {
             key: Some(issued.key.id),
-            external_id: issued.key.external_id.map(|id| id.get()),
+            numeric_id: issued.key.numeric_id.map(|id| id.get()),
             token: Some(issued.token.expose().to_owned()),
         }
     }
@@ -117,7 +117,7 @@ impl Operation {
     /// As the store says.
     pub fn perform(&self, admin: &AdminKeys) -> Result<Made, Error> {
         let new_key = || -> Result<CreateKey, Error> {
-            Ok(CreateKey::new(Access::Full).external_id(ExternalIdWish::Next).limits(limits(0)?))
+            Ok(CreateKey::new(Access::Full).numeric_id(NumericIdChoice::Next).limits(limits(0)?))
         };
         match self {
             Self::CreateOwner(owner) => {
@@ -158,10 +158,10 @@ impl Deed {
 
     fn rotation(self) -> Option<Rotate> {
         match self {
-            Self::RotateByForce => Some(Rotate::new().force()),
+            Self::RotateByForce => Some(Rotate::forced()),
             Self::RotateWithGrace => Some(Rotate::new()),
-            Self::RotateWithoutGrace => Some(Rotate::new().grace(Duration::ZERO)),
-            Self::UnblockAndRotate => Some(Rotate::new().force().unblock()),
+            Self::RotateWithoutGrace => Some(Rotate::with_grace(Duration::ZERO)),
+            Self::UnblockAndRotate => Some(Rotate::forced().unblock()),
             _ => None,
         }
     }
@@ -174,7 +174,7 @@ impl Deed {
             Self::Activate => drop(admin.activate(key)?),
             Self::Block => drop(admin.block(key)?),
             Self::Deactivate => drop(admin.deactivate(key)?),
-            Self::EndEarlier => drop(admin.end_earlier(key)?),
+            Self::InvalidatePrevious => drop(admin.invalidate_previous_tokens(key)?),
             Self::Purge => admin.purge(key)?,
             Self::Revoke => drop(admin.revoke(key)?),
             Self::Unblock => drop(admin.unblock(key)?),
@@ -194,7 +194,7 @@ const DEEDS: [(Deed, &str); 11] = [
     (Deed::Activate, "activate"),
     (Deed::Block, "block"),
     (Deed::Deactivate, "deactivate"),
-    (Deed::EndEarlier, "end-earlier"),
+    (Deed::InvalidatePrevious, "end-previous"),
     (Deed::Purge, "purge"),
     (Deed::Revoke, "revoke"),
     (Deed::RotateByForce, "rotate-by-force"),

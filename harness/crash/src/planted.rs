@@ -9,7 +9,7 @@ use keyhasp::backend::{
     UsageChange, UsageOutcome,
 };
 use keyhasp::key::Lease;
-use keyhasp_altered::{Alter, Altered};
+use keyhasp_altered::{Alter, Intercepted};
 
 /// A defect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +60,9 @@ impl Planted {
     pub fn into_backend(self, backend: Arc<dyn Backend>) -> Arc<dyn Backend> {
         match self {
             Self::Early => backend,
-            Self::Halves => Arc::new(Altered::new(backend, InHalves)),
-            Self::Sure => Arc::new(Altered::new(backend, TooSure)),
-            _ => Arc::new(Altered::new(backend, Misused(self))),
+            Self::Halves => Arc::new(Intercepted::new(backend, InHalves)),
+            Self::Sure => Arc::new(Intercepted::new(backend, TooSure)),
+            _ => Arc::new(Intercepted::new(backend, Misused(self))),
         }
     }
 }
@@ -99,7 +99,7 @@ impl Alter for TooSure {
 struct Misused(Planted);
 
 impl Alter for Misused {
-    fn take_in_usage(
+    fn record_usage(
         &self,
         inner: &dyn Backend,
         batch: &[UsageChange],
@@ -113,7 +113,7 @@ impl Alter for Misused {
                 _ => {}
             }
         }
-        let mut outcome = inner.take_in_usage(&batch)?;
+        let mut outcome = inner.record_usage(&batch)?;
         if self.0 == Planted::Greedy {
             for (change, lease) in batch.iter().zip(&mut outcome) {
                 let (UsageChange::Lease { of, at, .. }, Some(own)) = (change, &lease) else {
@@ -121,7 +121,7 @@ impl Alter for Misused {
                 };
                 let (of, at, all) = (*of, *at, own.left);
                 let rest = UsageChange::Lease { of, needed: all, least: all, at };
-                let rest = inner.take_in_usage(&[rest])?.pop().flatten();
+                let rest = inner.record_usage(&[rest])?.pop().flatten();
                 *lease = rest.map(|rest| Lease { units: own.units + rest.units, ..rest });
             }
         }
@@ -133,7 +133,7 @@ impl Alter for Misused {
                 _ => None,
             };
             let back: Vec<_> = batch.iter().zip(&outcome).filter_map(unleased).collect();
-            inner.take_in_usage(&back)?;
+            inner.record_usage(&back)?;
         }
         Ok(outcome)
     }
@@ -152,7 +152,7 @@ fn in_halves(
             (Some(Ok(applied)), None) => whole = Some(applied),
             (Some(Ok(applied)), Some(whole)) => {
                 whole.last_event = applied.last_event;
-                whole.external_ids.extend(applied.external_ids);
+                whole.numeric_ids.extend(applied.numeric_ids);
             }
             (Some(Err(rejection)), _) => return Ok(Err(rejection)),
             (None, _) => {}

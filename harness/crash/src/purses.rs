@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use keyhasp::backend::{Backend, BackendError, UsageOf};
+use keyhasp::backend::{Backend, BackendError, UsageSubject};
 use keyhasp::key::Limits;
 use keyhasp::{Clock, KeyId, KeyStore, SystemClock, VerifyRequest};
 
@@ -42,7 +42,7 @@ pub struct Uses {
 #[derive(Clone, Debug)]
 enum Step {
     /// Nobody was told yet what became of it.
-    Renewing(String, UsageOf, u64),
+    Renewing(String, UsageSubject, u64),
     Done(String),
     Used(KeyId, u64),
     Flushing(u64),
@@ -60,7 +60,7 @@ struct Purse {
 /// What is known of quotas and uses.
 #[derive(Clone, Debug, Default)]
 pub struct Purses {
-    purses: BTreeMap<UsageOf, Purse>,
+    purses: BTreeMap<UsageSubject, Purse>,
     /// How many uses of each key were counted when it was last looked at.
     counted: BTreeMap<KeyId, u64>,
 }
@@ -80,10 +80,10 @@ impl Uses {
         for line in lines {
             let step = match line {
                 Line::Intent(name, Operation::Key(key, Deed::Update(mark))) => {
-                    Step::Renewing(name.clone(), UsageOf::Key(*key), *mark)
+                    Step::Renewing(name.clone(), UsageSubject::Key(*key), *mark)
                 }
                 Line::Intent(name, Operation::Owner(owner, OwnerDeed::Update(mark))) => {
-                    Step::Renewing(name.clone(), UsageOf::Owner(*owner), *mark)
+                    Step::Renewing(name.clone(), UsageSubject::Owner(*owner), *mark)
                 }
                 Line::Done(name, _) => Step::Done(name.clone()),
                 Line::Used(key, cost) => Step::Used(*key, (*cost).into()),
@@ -188,8 +188,8 @@ impl Purses {
                 Step::Used(key, cost) => {
                     spent.uses += 1;
                     *said.entry(*key).or_insert(0) += 1;
-                    let owner = ledger.keys.get(key).map(|key| UsageOf::Owner(key.owner));
-                    for of in [Some(UsageOf::Key(*key)), owner].into_iter().flatten() {
+                    let owner = ledger.keys.get(key).map(|key| UsageSubject::Owner(key.owner));
+                    for of in [Some(UsageSubject::Key(*key)), owner].into_iter().flatten() {
                         if let Some(purse) = self.purses.get_mut(&of) {
                             purse.used += cost;
                         }
@@ -208,8 +208,8 @@ impl Purses {
         // Of what nobody was told of, the ledger has found out.
         for (of, mark) in renewing.into_values() {
             let found = match of {
-                UsageOf::Key(key) => ledger.keys.get(&key).map(|key| key.mark),
-                UsageOf::Owner(owner) => ledger.owners.get(&owner).map(|owner| owner.mark),
+                UsageSubject::Key(key) => ledger.keys.get(&key).map(|key| key.mark),
+                UsageSubject::Owner(owner) => ledger.owners.get(&owner).map(|owner| owner.mark),
             };
             if found == Some(mark) {
                 self.renew(of, mark);
@@ -220,16 +220,16 @@ impl Purses {
     }
 
     /// A quota begins to count.
-    fn renew(&mut self, of: UsageOf, mark: u64) {
+    fn renew(&mut self, of: UsageSubject, mark: u64) {
         if let Some(left) = small_quota(mark) {
             self.purses.insert(of, Purse { left, used: 0 });
         }
     }
 
     fn keys(&self) -> Vec<KeyId> {
-        let key = |of: &UsageOf| match of {
-            UsageOf::Key(key) => Some(*key),
-            UsageOf::Owner(_) => None,
+        let key = |of: &UsageSubject| match of {
+            UsageSubject::Key(key) => Some(*key),
+            UsageSubject::Owner(_) => None,
         };
         self.purses.keys().filter_map(key).collect()
     }
@@ -263,9 +263,9 @@ impl Used {
         backend: &dyn Backend,
         ledger: &Ledger,
     ) -> Result<Vec<String>, BackendError> {
-        let used = |of: &UsageOf| match of {
-            UsageOf::Key(key) => self.uses.get(key).copied().unwrap_or_default(),
-            UsageOf::Owner(owner) => {
+        let used = |of: &UsageSubject| match of {
+            UsageSubject::Key(key) => self.uses.get(key).copied().unwrap_or_default(),
+            UsageSubject::Owner(owner) => {
                 let is_its = |key| ledger.keys.get(key).is_some_and(|key| key.owner == *owner);
                 self.uses.iter().filter(|(key, _)| is_its(key)).map(|(_, uses)| uses).sum()
             }
@@ -296,10 +296,10 @@ impl Used {
 }
 
 /// How much a quota has left; `None` without one.
-fn left(backend: &dyn Backend, of: &UsageOf) -> Result<Option<u64>, BackendError> {
+fn left(backend: &dyn Backend, of: &UsageSubject) -> Result<Option<u64>, BackendError> {
     let limits: Option<Limits> = match of {
-        UsageOf::Key(key) => backend.key(*key)?.map(|key| key.limits),
-        UsageOf::Owner(owner) => backend.owner(owner)?.map(|owner| owner.limits),
+        UsageSubject::Key(key) => backend.key(*key)?.map(|key| key.limits),
+        UsageSubject::Owner(owner) => backend.owner(owner)?.map(|owner| owner.limits),
     };
     let Some(quota) = limits.and_then(|limits| limits.quota) else { return Ok(None) };
     let usage = backend.usage(&[*of])?.pop().unwrap_or_default();
@@ -308,7 +308,7 @@ fn left(backend: &dyn Backend, of: &UsageOf) -> Result<Option<u64>, BackendError
 
 /// How many uses of a key are written.
 fn counted(backend: &dyn Backend, key: KeyId) -> Result<u64, BackendError> {
-    let usage = backend.usage(&[UsageOf::Key(key)])?.pop().unwrap_or_default();
+    let usage = backend.usage(&[UsageSubject::Key(key)])?.pop().unwrap_or_default();
     Ok(usage.used.accepted)
 }
 

@@ -1,12 +1,13 @@
 //! A few threads that use keys with quotas, and say each use that was accepted, until the store is
 //! closed.
 
+use keyhasp::RejectReason;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 
 use keyhasp::store::Unavailable;
-use keyhasp::{AdminKeys, Error, KeyId, KeyStore, OwnerId, Refusal, Store, VerifyRequest};
+use keyhasp::{AdminKeys, Error, KeyId, KeyStore, OwnerId, Store, VerifyError, VerifyRequest};
 
 use crate::found;
 use crate::limits::{ADDRESS, mark_of_quota, small_quota};
@@ -144,8 +145,8 @@ impl Spending<'_> {
                 say(self.lines, &Line::Used(key, cost));
                 Ok(true)
             }
-            Err(Refusal::QuotaExhausted { .. }) => Ok(false),
-            Err(Refusal::Unavailable(Unavailable::Closed)) => Err(Over::Closed),
+            Err(VerifyError::Rejected(RejectReason::QuotaExhausted { .. })) => Ok(false),
+            Err(VerifyError::Unavailable(Unavailable::Closed)) => Err(Over::Closed),
             Err(refusal) => Err(self.wrong(&format!("a use was refused: {refusal:?}"))),
         }
     }
@@ -191,8 +192,10 @@ impl Spending<'_> {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-s-{count}", self.task.name);
         say(self.lines, &Line::Intent(name.clone(), operation.clone()));
-        let admin =
-            self.admin.correlated(name.as_str()).map_err(|error| self.wrong(&error.to_string()))?;
+        let admin = self
+            .admin
+            .with_correlation_id(name.as_str())
+            .map_err(|error| self.wrong(&error.to_string()))?;
         match operation.perform(&admin) {
             Ok(made) => {
                 say(self.lines, &Line::Done(name, made.clone()));

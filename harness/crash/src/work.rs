@@ -134,7 +134,7 @@ impl Worker<'_> {
             if early {
                 say(self.lines, &Line::Done(name.clone(), Made::default()));
             }
-            match operation.perform(&self.admin.correlated(name.as_str())?) {
+            match operation.perform(&self.admin.with_correlation_id(name.as_str())?) {
                 _ if early => {}
                 Ok(made) => say(self.lines, &Line::Done(name, made)),
                 Err(Error::OutcomeUnknown(error)) => {
@@ -220,8 +220,8 @@ impl Worker<'_> {
                 deeds.extend([Deed::Block, Deed::RotateWithoutGrace]);
                 deeds.extend([Deed::RotateWithGrace, Deed::RotateWithGrace]);
             }
-            if !key.earlier_tokens.is_empty() {
-                deeds.push(Deed::EndEarlier);
+            if !key.previous_tokens.is_empty() {
+                deeds.push(Deed::InvalidatePrevious);
             }
             if self.random.percent(30) {
                 deeds.push(Deed::Revoke);

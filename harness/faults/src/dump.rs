@@ -6,7 +6,7 @@ use keyhasp::backend::{
     Backend, BackendError, EventFilter, EventQuery, KeyFilter, KeyPageQuery, OwnerPageQuery,
     StateSet,
 };
-use keyhasp::key::{Header, KeyRecord, OwnerRecord};
+use keyhasp::key::{KeyRecord, OwnerRecord, StoreMetadata};
 use keyhasp::testing::differences;
 use keyhasp::{Event, EventKind, KeyId, OwnerId, Timestamp};
 
@@ -14,7 +14,7 @@ use keyhasp::{Event, EventKind, KeyId, OwnerId, Timestamp};
 #[derive(Clone, Debug)]
 pub struct Dump {
     /// The store's own record.
-    pub header: Header,
+    pub metadata: StoreMetadata,
     /// By id.
     pub owners: BTreeMap<OwnerId, OwnerRecord>,
     /// By id.
@@ -43,7 +43,7 @@ impl Dump {
         let query = EventQuery { after: 0, filter, limit: ALL, examine: ALL };
         let events = backend.events(&query)?;
         Ok(Self {
-            header: backend.header()?,
+            metadata: backend.metadata()?,
             owners: owners.into_iter().map(|owner| (owner.id, owner)).collect(),
             keys: keys.into_iter().map(|key| (key.id, key)).collect(),
             events: events.events,
@@ -55,8 +55,8 @@ impl Dump {
     #[must_use]
     pub fn differs(&self, other: &Self) -> Vec<String> {
         let mut found = Vec::new();
-        if self.header != other.header {
-            found.push("the header".to_owned());
+        if self.metadata != other.metadata {
+            found.push("the metadata".to_owned());
         }
         for id in self.owners.keys().chain(other.owners.keys()) {
             found.extend(match (self.owners.get(id), other.owners.get(id)) {
@@ -81,7 +81,7 @@ impl Dump {
     #[must_use]
     pub fn concerned(&self, other: &Self) -> Concerned {
         let mut concerned =
-            Concerned { everything: self.header != other.header, keys: BTreeSet::new() };
+            Concerned { everything: self.metadata != other.metadata, keys: BTreeSet::new() };
         for (a, b) in [(self, other), (other, self)] {
             let moved = |owner: &OwnerRecord| {
                 let other = b.owners.get(&owner.id);
@@ -112,7 +112,7 @@ impl Dump {
             return Ok(());
         }
         let count = |meant: &dyn Fn(&Event) -> bool| {
-            let changes = |event: &&Event| event.kind != EventKind::TokenOpened && meant(event);
+            let changes = |event: &&Event| event.kind != EventKind::TokenRevealed && meant(event);
             self.events.iter().filter(changes).count() as u64
         };
         for key in self.keys.values() {

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use keyhasp::store::Unavailable;
 use keyhasp::token::{Inspection, inspect};
-use keyhasp::{Error, Refusal};
+use keyhasp::{Error, VerifyError};
 
 use crate::dump::{Concerned, Dump};
 use crate::mutations::{Act, Cast};
@@ -39,7 +39,7 @@ impl Expected {
         let known = world.verdicts(&cast.tokens);
         let issued = act(world, cast).map_err(text)?;
         let tokens = [&cast.tokens[..], &issued].concat();
-        let unknown = issued.iter().map(|_| Err(Refusal::Unrecognized));
+        let unknown = issued.iter().map(|_| Err(VerifyError::Unrecognized));
         let before = State { verdicts: known.into_iter().chain(unknown).collect(), dump: before };
         let after = State { dump: dump(world)?, verdicts: world.verdicts(&tokens) };
         if before.dump.differs(&after.dump).is_empty() {
@@ -112,7 +112,7 @@ impl Expected {
     ) -> Result<(), String> {
         world.admin.block(cast.other).map_err(|error| format!("it doesn't go on: {error:?}"))?;
         let other = cast.tokens.last().map(|token| world.verdicts(std::slice::from_ref(token)));
-        if !matches!(other.as_deref(), Some([Err(Refusal::Unfit(_))])) {
+        if !matches!(other.as_deref(), Some([Err(VerifyError::Rejected(_))])) {
             return Err(format!("blocked afterwards, it is {other:?}"));
         }
         if !took {
@@ -159,13 +159,13 @@ impl Expected {
                 return Err("it issued something else than a token".to_owned());
             };
             let is_concerned = *everything || keys.contains(&id);
-            let known = self.before.verdicts[at] != Err(Refusal::Unrecognized);
+            let known = self.before.verdicts[at] != Err(VerifyError::Unrecognized);
             // What was acknowledged may be in force already.
             let is_in_force = is_acknowledged && *verdict == otherwise.verdicts[at];
             let is_right = match verdict {
                 _ if is_in_force => true,
-                Err(Refusal::Unavailable(RECOVERING)) => is_concerned,
-                Err(Refusal::Unrecognized) if is_concerned => !known,
+                Err(VerifyError::Unavailable(RECOVERING)) => is_concerned,
+                Err(VerifyError::Unrecognized) if is_concerned => !known,
                 _ if is_concerned => false,
                 verdict => *verdict == otherwise.verdicts[at],
             };

@@ -9,7 +9,7 @@ use std::thread::{self, ThreadId};
 
 use rusqlite::ffi;
 
-use crate::vfs::{Call, Kind, Operation, Verdict, Watch};
+use crate::vfs::{AlertSettings, Call, Kind, Operation, Verdict};
 
 /// The thread in which a store finds out by itself what became of a change.
 const RECOVERY: &str = "keyhasp-recover";
@@ -163,7 +163,7 @@ impl Failing {
     }
 }
 
-impl Watch for Failing {
+impl AlertSettings for Failing {
     fn before(&self, call: &Call<'_>) -> Verdict {
         let thread = thread::current();
         let mut state = self.lock();

@@ -2,7 +2,7 @@
 //! would leave.
 //!
 //! [`vfs`] puts itself under every connection of the process, and shows the operations on files in
-//! watched directories to a [`Watch`](vfs::Watch). There are two: [`Failing`](failing::Failing)
+//! watched directories to a [`AlertSettings`](vfs::AlertSettings). There are two: [`Failing`](failing::Failing)
 //! makes the n-th operation fail, [`Medium`](medium::Medium) knows what is on stable storage. The
 //! backend isn't told that they are there.
 //!

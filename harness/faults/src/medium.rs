@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::ffi;
 
 use crate::file_record::{Chance, FileRecord, Leaves, SECTORS};
-use crate::vfs::{Call, Kind, Operation, Verdict, Watch};
+use crate::vfs::{AlertSettings, Call, Kind, Operation, Verdict};
 
 /// The files of a directory, as bytes by name.
 pub type Image = BTreeMap<String, Vec<u8>>;
@@ -227,7 +227,7 @@ impl State {
     }
 }
 
-impl Watch for Medium {
+impl AlertSettings for Medium {
     fn before(&self, call: &Call<'_>) -> Verdict {
         if call.operation != Operation::Sync {
             return Verdict::Pass;

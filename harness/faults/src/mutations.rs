@@ -16,7 +16,7 @@ pub struct Cast {
     pub gone: OwnerId,
     /// One that nothing is done to.
     pub bystander: OwnerId,
-    /// In force, with an earlier token in its grace.
+    /// In force, with an previous token in its grace.
     pub active: KeyId,
     /// Switched off by its owner.
     pub deactivated: KeyId,
@@ -45,11 +45,13 @@ pub const MUTATIONS: &[(&str, Act)] = &[
         Ok(created.first_key.iter().map(token).collect())
     }),
     ("create key", |world, cast| issued(world.admin.create(&cast.org, full().name("more")))),
-    ("create sealed key", |world, cast| issued(world.admin.create(&cast.org, full().sealed()))),
+    ("create sealed key", |world, cast| {
+        issued(world.admin.create(&cast.org, full().recoverable()))
+    }),
     ("rotate", |world, cast| issued(world.admin.rotate(cast.active, Rotate::new()))),
     ("rotate by force", |world, cast| issued(world.admin.rotate(cast.active, forced()))),
     ("rotate blocked", |world, cast| issued(world.admin.rotate(cast.blocked, forced().unblock()))),
-    ("end earlier", |world, cast| done(world.admin.end_earlier(cast.active))),
+    ("end previous", |world, cast| done(world.admin.invalidate_previous_tokens(cast.active))),
     ("deactivate", |world, cast| done(world.admin.deactivate(cast.active))),
     ("activate", |world, cast| done(world.admin.activate(cast.deactivated))),
     ("block", |world, cast| done(world.admin.block(cast.active))),
@@ -59,27 +61,32 @@ pub const MUTATIONS: &[(&str, Act)] = &[
         let update = UpdateKey::new().name("renamed").access(Access::ReadOnly);
         done(world.admin.update(cast.active, update.settings(serde_json::json!({ "rate": 7 }))))
     }),
-    ("prolong", |world, cast| done(world.admin.prolong(cast.trial, Expiry::At(later(world, 9))))),
+    ("extend_expiry", |world, cast| {
+        done(world.admin.extend_expiry(cast.trial, Expiry::At(later(world, 9))))
+    }),
     ("convert trial", |world, cast| done(world.admin.convert_trial(cast.trial, Expiry::Never))),
-    ("open token", |world, cast| done(world.admin.open_token(cast.sealed))),
+    ("open token", |world, cast| done(world.admin.reveal_token(cast.sealed))),
     ("purge key", |world, cast| done(world.admin.purge(cast.revoked))),
     ("update owner", |world, cast| {
-        let update = UpdateOwner::new().ceiling(Access::ReadOnly);
+        let update = UpdateOwner::new().max_access(Access::ReadOnly);
         done(world.admin.update_owner(&cast.org, update))
     }),
     ("suspend", |world, cast| done(world.admin.suspend_owner(&cast.org))),
     ("resume", |world, cast| done(world.admin.resume_owner(&cast.gone))),
-    ("owner's mark", |world, cast| done(world.admin.move_owner_mark(&cast.org, later(world, 0)))),
+    ("owner's mark", |world, cast| {
+        done(world.admin.invalidate_owner_tokens_issued_before(&cast.org, later(world, 0)))
+    }),
     ("revoke all", |world, cast| {
         let all = world.admin.revoke_all(&cast.org, Some(full().name("instead")))?;
         Ok(all.replacement.iter().map(token).collect())
     }),
     ("purge owner", |world, cast| done(world.admin.purge_owner(&cast.gone))),
     ("change rules", |world, _| {
-        let rules = StoreRules { unique_names: true, sealed_tokens: true, ..StoreRules::default() };
+        let rules =
+            StoreRules { unique_names: true, recoverable_tokens: true, ..StoreRules::default() };
         done(world.admin.change_rules(ChangeRules::new().rules(rules)))
     }),
-    ("store's mark", |world, _| done(world.admin.move_issue_mark(later(world, 0)))),
+    ("store's mark", |world, _| done(world.admin.invalidate_tokens_issued_before(later(world, 0)))),
     ("prune events", |world, _| done(world.admin.prune_events(Timestamp::MAX))),
 ];
 
@@ -108,7 +115,7 @@ pub fn fill(world: &World) -> Result<Cast, Error> {
     world.admin.revoke(revoked)?;
     let trial = CreateKey::trial(Access::Full, Expiry::At(later(world, 5)));
     let trial = keep(world.admin.create(&org, trial)?);
-    let sealed = keep(world.admin.create(&org, full().name("sealed").sealed())?);
+    let sealed = keep(world.admin.create(&org, full().name("recoverable").recoverable())?);
     keep(create(&gone, "stays")?);
     let ended = keep(create(&gone, "ended")?);
     world.admin.revoke(ended)?;
@@ -159,7 +166,7 @@ pub fn later(world: &World, hours: u32) -> Timestamp {
 }
 
 fn forced() -> Rotate {
-    Rotate::new().force()
+    Rotate::forced()
 }
 
 fn issued(issued: Result<Issued, Error>) -> Result<Vec<String>, Error> {

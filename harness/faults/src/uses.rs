@@ -1,14 +1,15 @@
 //! Keys with quotas, whose uses are counted: what may be accepted and what must be counted, whatever
 //! fails while a lease is taken, uses are written or the store is closed.
 
+use keyhasp::RejectReason;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyhasp::backend::{Backend, UsageOf};
+use keyhasp::backend::{Backend, UsageSubject};
 use keyhasp::store::{Unavailable, UsageSettings};
 use keyhasp::{
     Access, AdminKeys, Catalogue, Clock, CreateKey, CreateOwner, Error, Issued, KeyId, KeyStore,
-    ManualClock, OwnerId, Prefix, Quota, Refusal, SetLimits, Store, Timestamp, Verifier,
+    ManualClock, OwnerId, Prefix, Quota, SetLimits, Store, Timestamp, Verifier, VerifyError,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -78,7 +79,7 @@ impl Uses {
             let store = open(backend)?;
             let admin = AdminKeys::new(Arc::<Store>::clone(&store), "root")?;
             let once =
-                |uses| -> Result<_, Error> { Ok(SetLimits::new().quota(Quota::once(uses)?)) };
+                |uses| -> Result<_, Error> { Ok(SetLimits::new().quota(Quota::one_time(uses)?)) };
             let request = CreateOwner::without_key().limits(once(BOTH)?);
             let _ = admin.create_owner(&owner, request)?;
             let limited = CreateKey::new(Access::Full).limits(once(KEY)?);
@@ -107,8 +108,8 @@ impl Uses {
     fn is_exhausted(&mut self, key: usize) -> Result<bool, String> {
         match self.verifier.verify(&self.keys[key].1) {
             Ok(_) => self.accepted[key] += 1,
-            Err(Refusal::QuotaExhausted { .. }) => return Ok(true),
-            Err(Refusal::Unavailable(Unavailable::Quota | Unavailable::Recovering)) => {
+            Err(VerifyError::Rejected(RejectReason::QuotaExhausted { .. })) => return Ok(true),
+            Err(VerifyError::Unavailable(Unavailable::Quota | Unavailable::Recovering)) => {
                 self.refused += 1;
             }
             Err(other) => return Err(format!("a use is answered {other:?}")),
@@ -212,7 +213,7 @@ impl Uses {
     /// # Errors
     /// What isn't so.
     pub fn hold(&self, backend: &dyn Backend) -> Result<[u64; 2], String> {
-        let of = [UsageOf::Key(self.keys[0].0), UsageOf::Owner(self.owner)];
+        let of = [UsageSubject::Key(self.keys[0].0), UsageSubject::Owner(self.owner)];
         let usage = backend.usage(&of).map_err(|error| error.to_string())?;
         let limits = [
             backend.key(self.keys[0].0).map(|key| key.map(|key| key.limits)),
@@ -231,7 +232,8 @@ impl Uses {
             }
         }
         for ((key, _), accepted) in self.keys.iter().zip(self.accepted) {
-            let usage = backend.usage(&[UsageOf::Key(*key)]).map_err(|error| error.to_string())?;
+            let usage =
+                backend.usage(&[UsageSubject::Key(*key)]).map_err(|error| error.to_string())?;
             let counted = usage[0].used.accepted;
             if !(FIRST..=accepted).contains(&counted) {
                 return Err(format!("{counted} uses are counted of {accepted}"));
@@ -258,7 +260,8 @@ impl Uses {
             }
         }
         for ((key, _), accepted) in self.keys.iter().zip(self.accepted) {
-            let usage = backend.usage(&[UsageOf::Key(*key)]).map_err(|error| error.to_string())?;
+            let usage =
+                backend.usage(&[UsageSubject::Key(*key)]).map_err(|error| error.to_string())?;
             let counted = usage[0].used.accepted;
             if counted != accepted && !self.may_be_lost {
                 return Err(format!("{counted} uses are counted of {accepted}"));

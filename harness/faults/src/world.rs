@@ -8,8 +8,8 @@ use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::backend::{Backend, BackendErrorKind};
 use keyhasp::key::StoreRules;
 use keyhasp::{
-    AdminKeys, Catalogue, Error, KeyId, KeyStore, ManualClock, Prefix, Refusal, SealingKeys, Store,
-    Timestamp, Verifier,
+    AdminKeys, Catalogue, Error, KeyId, KeyStore, ManualClock, Prefix, RecoveryKeys, Store,
+    Timestamp, Verifier, VerifyError,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -50,7 +50,7 @@ pub struct World {
 
 /// What a verification answers: key, number of permissions, and whether the token is the current
 /// one; or why not.
-pub type Verdict = Result<(KeyId, usize, bool), Refusal>;
+pub type Verdict = Result<(KeyId, usize, bool), VerifyError>;
 
 impl std::fmt::Debug for Opening<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -79,14 +79,14 @@ impl World {
         let options = options.busy_timeout(Duration::from_secs(30))?;
         let sqlite: Arc<dyn Backend> = Arc::new(Sqlite::open(database(directory), options)?);
         let backend = (opening.wrap)(sqlite);
-        let (rules, prefixes) = match backend.header() {
-            Ok(header) => {
-                let accepted = header.prefixes.accepted().map(|entry| entry.prefix);
-                (header.rules, accepted.collect())
+        let (rules, prefixes) = match backend.metadata() {
+            Ok(metadata) => {
+                let accepted = metadata.prefixes.accepted().map(|entry| entry.prefix);
+                (metadata.rules, accepted.collect())
             }
             Err(error) if error.kind() == BackendErrorKind::NotADatabase => {
                 let prefixes = vec![Prefix::new("acme")?, Prefix::new("acme_test")?];
-                (StoreRules { sealed_tokens: true, ..StoreRules::default() }, prefixes)
+                (StoreRules { recoverable_tokens: true, ..StoreRules::default() }, prefixes)
             }
             Err(error) => return Err(error.into()),
         };
@@ -97,7 +97,7 @@ impl World {
             .rules(rules)
             .clock(Arc::<ManualClock>::clone(&clock))
             .random(ChaCha20Rng::seed_from_u64(opening.seed))
-            .sealing_keys(SealingKeys::new(1, [7; 32])?)
+            .recovery_keys(RecoveryKeys::new(1, [7; 32])?)
             .open_on(Arc::clone(&backend))?;
         let store: Arc<dyn KeyStore> = Arc::new(store);
         let admin = AdminKeys::new(Arc::clone(&store), "root")?;
@@ -111,8 +111,8 @@ impl World {
     }
 
     fn verdict(&self, token: &str) -> Verdict {
-        let grant = self.verifier.verify(token)?;
-        Ok((grant.key(), grant.permissions().len(), grant.is_current()))
+        let verified = self.verifier.verify(token)?;
+        Ok((verified.key_id(), verified.permissions().len(), verified.is_current()))
     }
 }
 

@@ -177,7 +177,7 @@ pub fn a_line_belongs_to_its_slot() {
         thread::spawn(move || {
             be_writer();
             shared.1.slot(0).retire();
-            numbers.give_back(first);
+            numbers.refund(first);
             let (again, cell) = numbers.take(&shared.0).unwrap();
             assert_eq!(again, first);
             cell.fill([2; 2]);
@@ -249,12 +249,12 @@ struct Joined {
 }
 
 fn change(number: u64) -> Change {
-    Change::default().requiring(Precondition::Header(Version::new(number)))
+    Change::default().requiring(Precondition::StoreMetadata(Version::new(number)))
 }
 
 fn number(change: &Change) -> u64 {
     match change.preconditions[0] {
-        Precondition::Header(version) => version.get(),
+        Precondition::StoreMetadata(version) => version.get(),
         _ => unreachable!("only such are made"),
     }
 }
@@ -284,7 +284,7 @@ impl Joined {
             let applied = |change: &Change| {
                 let n = number(change);
                 self.committed[n as usize].fetch_add(1, Ordering::Relaxed);
-                Ok(Applied { first_event: n, last_event: n, external_ids: Vec::new() })
+                Ok(Applied { first_event: n, last_event: n, numeric_ids: Vec::new() })
             };
             let outcomes: Vec<_> = batch.iter().map(applied).collect();
             self.leave();

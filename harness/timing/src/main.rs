@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use keyhasp::backend::Memory;
 use keyhasp::{
-    Access, AdminKeys, Catalogue, CreateKey, CreateOwner, OwnerId, Peppers, Prefix, Refusal,
-    Rotate, Store, Token, Verifier,
+    Access, AdminKeys, Catalogue, CreateKey, CreateOwner, OwnerId, Peppers, Prefix, Rotate, Store,
+    Token, Verifier, VerifyError,
 };
 use random::Random;
 use welch::{CROPS, Samples};
@@ -62,7 +62,7 @@ fn main() {
 
     let places = [wrong("early", known, 0), wrong("middle", known, 20), wrong("late", known, 41)];
     let verify = |token: &[u8], _: &[u8]| {
-        assert_eq!(black_box(world.verifier.verify(token)), Err(Refusal::Unrecognized));
+        assert_eq!(black_box(world.verifier.verify(token)), Err(VerifyError::Unrecognized));
     };
     let worst = report("a wrong secret that differs", &places, measurements, verify);
     let holds = if worst < GREATEST_T { "holds" } else { "DOES NOT HOLD" };

@@ -5,13 +5,13 @@
 
 use super::fault::Fault;
 use super::record::{
-    decode_event, decode_header, decode_key, decode_owner, decode_usage, encode_event,
-    encode_header, encode_key, encode_owner, encode_usage, scan_key, scan_owner,
+    decode_event, decode_key, decode_metadata, decode_owner, decode_usage, encode_event,
+    encode_key, encode_metadata, encode_owner, encode_usage, scan_key, scan_owner,
 };
 use crate::backend::{BackendError, ScannedKey, ScannedOwner};
 use crate::event::Event;
 use crate::id::{KeyId, OwnerId};
-use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
+use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
 
 /// What was decoded, and the bytes of it encoded again.
 type Decoded<T> = Result<(T, Vec<u8>), BackendError>;
@@ -36,8 +36,8 @@ pub fn event(sequence: u64, bytes: &[u8]) -> Decoded<Event> {
 ///
 /// # Errors
 /// [`BackendError`] for what is none.
-pub fn header(bytes: &[u8]) -> Decoded<Header> {
-    again(decode_header(bytes), encode_header)
+pub fn metadata(bytes: &[u8]) -> Decoded<StoreMetadata> {
+    again(decode_metadata(bytes), encode_metadata)
 }
 
 /// A key's record.

@@ -13,13 +13,13 @@ use ::sled::transaction::{
 };
 use ::sled::{Db, IVec};
 
+use super::chunks::Values;
 use super::fault::{Fault, guarded};
 use super::files::sync_tree;
 use super::layout::{self, Tree};
 use super::options::SledOptions;
-use super::parts::Values;
 use super::place::{FORMAT, Place, already_open};
-use super::watch::Watch;
+use super::watchdog::AlertSettings;
 use crate::backend::BackendErrorKind;
 
 /// How long sled's own threads may take to let go of its file.
@@ -31,7 +31,7 @@ pub(super) type Writes = BTreeMap<Tree, BTreeMap<Vec<u8>, Option<Vec<u8>>>>;
 /// An open sled database.
 pub(super) struct Engine {
     /// Holds a part of `db`: dropped before it.
-    watch: Watch,
+    watch: AlertSettings,
     db: Db,
     /// By [`Tree::index`].
     trees: Vec<::sled::Tree>,
@@ -64,8 +64,8 @@ impl Engine {
     ) -> Result<Self, Fault> {
         let engine = Self::start(place, generation, options, true)?;
         let format = FORMAT.to_be_bytes().to_vec();
-        let header = BTreeMap::from([(layout::FORMAT.to_vec(), Some(format))]);
-        let writes = Writes::from([(Tree::Header, header)]);
+        let metadata = BTreeMap::from([(layout::FORMAT.to_vec(), Some(format))]);
+        let writes = Writes::from([(Tree::StoreMetadata, metadata)]);
         let written = engine.write(&writes).map_err(WriteFault::into_fault);
         let settled = written.and_then(|()| engine.settle(place, generation));
         engine.unless(settled)
@@ -132,7 +132,7 @@ impl Engine {
 
     /// Whether the database is of this format, and not obviously cut short.
     fn check(&self) -> Result<(), Fault> {
-        let format = self.value(Tree::Header, layout::FORMAT)?;
+        let format = self.value(Tree::StoreMetadata, layout::FORMAT)?;
         match format.and_then(|format| <[u8; 4]>::try_from(&*format).ok()).map(u32::from_be_bytes) {
             Some(format) if format > FORMAT => Err(Fault::newer("the trees have a later format")),
             Some(FORMAT) => Ok(()),
@@ -152,9 +152,9 @@ impl Engine {
         if self.data.sync { Ok(sync_tree(&place.generation(generation))?) } else { Ok(()) }
     }
 
-    /// A counter in the header; 0 if there is none.
+    /// A counter in the metadata; 0 if there is none.
     pub(super) fn number(&self, name: &[u8]) -> Result<u64, Fault> {
-        number(self.value(Tree::Header, name)?.as_deref())
+        number(self.value(Tree::StoreMetadata, name)?.as_deref())
     }
 
     /// The length of the data file, in bytes.
@@ -245,11 +245,11 @@ impl Values for Engine {
 }
 
 /// Looks after whoever waits for sled's threads.
-fn watch(db: &Db) -> Watch {
+fn watch(db: &Db) -> AlertSettings {
     let (asked, woken) = (db.context.clone(), db.context.clone());
     // Asked for more than there will ever be, the log finds the error and wakes all who wait.
     let wake = move || drop(woken.pagecache.log.make_stable(i64::MAX));
-    Watch::start(move || asked.global_error().is_err(), wake)
+    AlertSettings::start(move || asked.global_error().is_err(), wake)
 }
 
 /// Drops what is sled's. It syncs as it ends, and panics if that fails; what there is to know of

@@ -31,13 +31,13 @@ impl Fault {
     }
 
     /// There is no store's own record yet.
-    pub(super) fn without_header() -> Self {
+    pub(super) fn without_metadata() -> Self {
         Self::new(BackendErrorKind::NotADatabase, "no store was opened on it yet")
     }
 
     /// Nothing is done before a recovery.
     pub(super) fn unsure() -> Self {
-        let text = "what became of an earlier commit is not known: recover first";
+        let text = "what became of an previous commit is not known: recover first";
         Self::new(BackendErrorKind::Io, text)
     }
 

@@ -4,8 +4,8 @@
 //! occurs in one. A key's id is stored as its complement: newest first is then forward, and sled's
 //! backward iteration, which gives up on keys with runs of 0xff, is never used.
 
-use crate::backend::UsageOf;
-use crate::id::{ExternalId, KeyId, OwnerId};
+use crate::backend::UsageSubject;
+use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::KeyName;
 
 /// Declares the trees with their names (stored); a tree's number is its place in the list.
@@ -27,7 +27,7 @@ macro_rules! trees {
 
 trees! {
     /// The store's own record, the format, and three counters.
-    Header = "header",
+    StoreMetadata = "metadata",
     /// Owner to its record.
     Owners = "owners",
     /// Key to its record.
@@ -38,8 +38,8 @@ trees! {
     KeyCounts = "key_counts",
     /// Owner, name and unrevoked key to nothing.
     LiveNames = "live_names",
-    /// External id to the key that got it, for ever.
-    ExternalIds = "external_ids",
+    /// Numeric id to the key that got it, for ever.
+    NumericIds = "numeric_ids",
     /// Number to event.
     Events = "events",
     /// Key and number to nothing.
@@ -61,13 +61,13 @@ impl Tree {
     /// The byte that stands for it in keys of [`Tree::Parts`]: stored, for ever the same.
     pub(super) fn tag(self) -> u8 {
         match self {
-            Self::Header => 1,
+            Self::StoreMetadata => 1,
             Self::Owners => 2,
             Self::Keys => 3,
             Self::OwnerKeys => 4,
             Self::KeyCounts => 5,
             Self::LiveNames => 6,
-            Self::ExternalIds => 7,
+            Self::NumericIds => 7,
             Self::Events => 8,
             Self::KeyEvents => 9,
             Self::OwnerEvents => 10,
@@ -77,16 +77,16 @@ impl Tree {
     }
 }
 
-/// In [`Tree::Header`]: the format's number, 4 bytes.
+/// In [`Tree::StoreMetadata`]: the format's number, 4 bytes.
 pub(super) const FORMAT: &[u8] = b"format";
-/// In [`Tree::Header`]: the store's own record.
+/// In [`Tree::StoreMetadata`]: the store's own record.
 pub(super) const STORE: &[u8] = b"store";
-/// In [`Tree::Header`]: the number of the last event, 8 bytes.
+/// In [`Tree::StoreMetadata`]: the number of the last event, 8 bytes.
 pub(super) const LAST_EVENT: &[u8] = b"last_event";
-/// In [`Tree::Header`]: the greatest external id ever used, 8 bytes.
-pub(super) const GREATEST_EXTERNAL_ID: &[u8] = b"greatest_external_id";
+/// In [`Tree::StoreMetadata`]: the greatest numeric id ever used, 8 bytes.
+pub(super) const GREATEST_NUMERIC_ID: &[u8] = b"greatest_numeric_id";
 
-/// In [`Tree::Header`]: how many keys there are, 8 bytes. The trees are right where it isn't.
+/// In [`Tree::StoreMetadata`]: how many keys there are, 8 bytes. The trees are right where it isn't.
 pub(super) const KEYS: &[u8] = b"keys";
 
 /// Fewer bytes than a key takes, whatever it is like.
@@ -132,7 +132,7 @@ pub(super) fn live_name(owner: &OwnerId, name: &KeyName, id: KeyId) -> Vec<u8> {
     joined(&[&of_name(owner, name), &key(id)])
 }
 
-pub(super) fn external_id(id: ExternalId) -> [u8; NUMBER_LEN] {
+pub(super) fn numeric_id(id: NumericId) -> [u8; NUMBER_LEN] {
     id.get().to_be_bytes()
 }
 
@@ -154,10 +154,10 @@ pub(super) fn owner_event(id: &OwnerId, sequence: u64) -> Vec<u8> {
 }
 
 /// A byte that says of what, and its id.
-pub(super) fn usage(of: &UsageOf) -> Vec<u8> {
+pub(super) fn usage(of: &UsageSubject) -> Vec<u8> {
     match of {
-        UsageOf::Key(id) => joined(&[b"k", &key(*id)]),
-        UsageOf::Owner(id) => joined(&[b"o", owner(id)]),
+        UsageSubject::Key(id) => joined(&[b"k", &key(*id)]),
+        UsageSubject::Owner(id) => joined(&[b"o", owner(id)]),
     }
 }
 

@@ -1,10 +1,10 @@
 //! Opening, recovering and closing.
 
+use super::dirty_marker::DirtyMarker;
 use super::engine::{Engine, WriteFault, Writes, await_unlocked};
 use super::fault::Fault;
 use super::options::SledOptions;
 use super::place::{Found, Place};
-use super::under_way::UnderWay;
 use crate::backend::BackendErrorKind;
 
 /// An open database: everything that closing lets go of.
@@ -14,7 +14,7 @@ pub(super) struct Live {
     /// Whether a write failed whose outcome can't be told.
     is_unsure: bool,
     /// Holds the lock beside the directory.
-    under_way: UnderWay,
+    dirty_marker: DirtyMarker,
 }
 
 impl Live {
@@ -22,7 +22,7 @@ impl Live {
         // What is refused is refused before even the lock's file appears; what counts is what is
         // there once we have the lock.
         place.look()?;
-        let under_way = UnderWay::noted_in(place.lock()?);
+        let dirty_marker = DirtyMarker::noted_in(place.lock()?);
         let engine = match place.look()? {
             Found::Nothing => {
                 let generation = place.begin()?;
@@ -32,25 +32,25 @@ impl Live {
             }
             Found::Store(mut generation) => {
                 place.sweep(generation)?;
-                if place.is_unsynced() || under_way.is_noted()? {
+                if place.is_unsynced() || dirty_marker.is_noted()? {
                     generation = renew(place, generation)?;
                 }
-                under_way.note()?;
+                dirty_marker.note()?;
                 Engine::open(place, generation, options)?
             }
         };
-        under_way.take_back();
-        Ok(Self { engine: Some(engine), is_unsure: false, under_way })
+        dirty_marker.take_back();
+        Ok(Self { engine: Some(engine), is_unsure: false, dirty_marker })
     }
 
     /// Writes everything in one atomic step, and returns when it is durable. After a failure of
     /// unknown outcome nothing is read or written before a recovery.
     pub(super) fn write(&mut self, place: &Place, writes: &Writes) -> Result<(), WriteFault> {
         let engine = self.engine().map_err(WriteFault::Before)?;
-        self.under_way.note().map_err(|error| WriteFault::Before(error.into()))?;
+        self.dirty_marker.note().map_err(|error| WriteFault::Before(error.into()))?;
         let written = engine.write(writes);
         match written {
-            Ok(()) | Err(WriteFault::Before(_)) => self.under_way.take_back(),
+            Ok(()) | Err(WriteFault::Before(_)) => self.dirty_marker.take_back(),
             Err(WriteFault::Unknown(_)) => self.distrust(place),
         }
         written
@@ -84,9 +84,9 @@ impl Live {
         };
         await_unlocked(&place.data_file(generation))?;
         let generation = renew(place, generation)?;
-        self.under_way.note()?;
+        self.dirty_marker.note()?;
         self.engine = Some(Engine::open(place, generation, options)?);
-        self.under_way.take_back();
+        self.dirty_marker.take_back();
         self.is_unsure = false;
         Ok(())
     }
@@ -96,9 +96,9 @@ impl Live {
             // Even reads move sled's pages about: what follows them must not rest on a failed sync.
             Some(engine) if !self.is_unsure => {
                 // Where this fails, so will closing.
-                let _ = self.under_way.note();
+                let _ = self.dirty_marker.note();
                 engine.close().inspect_err(|_| place.note_unsynced())?;
-                self.under_way.take_back();
+                self.dirty_marker.take_back();
                 Ok(())
             }
             engine => {

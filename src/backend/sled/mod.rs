@@ -5,7 +5,7 @@
 //! says so; sled's own files lie in a numbered directory within. Every tree, key and byte is
 //! written down in `docs/storage-format.md`.
 //!
-//! From the bottom up: `fault` is what goes wrong in here, `place` the directory, `under_way` a note
+//! From the bottom up: `fault` is what goes wrong in here, `place` the directory, `dirty_marker` a note
 //! for who comes after a crash, `engine` the one user of the crate, `layout`, `parts` and `record`
 //! the bytes, `overlay` a batch before it is written, `read` the queries, `life` opening,
 //! recovering and closing, `store` the backend itself.
@@ -13,9 +13,11 @@
 //! sled writes whole pages to the `log` crate at its `debug` and `trace` levels, digests included:
 //! keep its log target at `info` or above.
 
+mod chunks;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod decoding;
+mod dirty_marker;
 mod engine;
 mod fault;
 mod files;
@@ -23,15 +25,13 @@ mod layout;
 mod life;
 mod options;
 mod overlay;
-mod parts;
 mod place;
 mod read;
 mod record;
 mod store;
 #[cfg(test)]
 mod tests;
-mod under_way;
-mod watch;
+mod watchdog;
 
 pub use options::SledOptions;
 pub use store::Sled;

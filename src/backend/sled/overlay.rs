@@ -5,18 +5,18 @@ use std::ops::Bound;
 
 use ::sled::IVec;
 
+use super::chunks::{self, Values};
 use super::engine::{Engine, Writes, number};
 use super::fault::Fault;
 use super::layout::{self, Tree};
-use super::parts::{self, Values};
 use super::record::{
-    decode_header, decode_key, decode_owner, decode_usage, encode_event, encode_header, encode_key,
-    encode_owner, encode_usage,
+    decode_key, decode_metadata, decode_owner, decode_usage, encode_event, encode_key,
+    encode_metadata, encode_owner, encode_usage,
 };
-use crate::backend::{BackendError, KeyCounts, Transaction, UsageOf};
+use crate::backend::{BackendError, KeyCounts, Transaction, UsageSubject};
 use crate::event::Event;
-use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyName, KeyRecord, OwnerRecord, Usage};
+use crate::id::{KeyId, NumericId, OwnerId};
+use crate::key::{KeyName, KeyRecord, OwnerRecord, StoreMetadata, Usage};
 
 /// Writes over the trees of an engine.
 pub(super) struct Overlay<'a> {
@@ -49,7 +49,7 @@ impl<'a> Overlay<'a> {
         key: &[u8],
         record: &[u8],
     ) -> Result<(), Fault> {
-        let (head, further) = parts::split(record)?;
+        let (head, further) = chunks::split(record)?;
         self.remove_record(tree, key)?;
         self.put(tree, key, &head);
         for (number, part) in (1..=u16::MAX).zip(further) {
@@ -60,7 +60,7 @@ impl<'a> Overlay<'a> {
 
     pub(super) fn remove_record(&mut self, tree: Tree, key: &[u8]) -> Result<(), Fault> {
         if let Some(old) = self.value(tree, key)? {
-            for number in 1..=parts::count(&old)? {
+            for number in 1..=chunks::count(&old)? {
                 self.remove(Tree::Parts, &layout::part(tree, key, number));
             }
             self.remove(tree, key);
@@ -91,12 +91,12 @@ impl<'a> Overlay<'a> {
     }
 
     fn load_key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
-        let record = parts::load(self, Tree::Keys, &layout::key(id))?;
+        let record = chunks::load(self, Tree::Keys, &layout::key(id))?;
         record.map(|record| decode_key(id, &record)).transpose()
     }
 
     fn load_owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
-        let record = parts::load(self, Tree::Owners, layout::owner(id))?;
+        let record = chunks::load(self, Tree::Owners, layout::owner(id))?;
         record.map(|record| decode_owner(*id, &record)).transpose()
     }
 
@@ -144,18 +144,18 @@ impl<'a> Overlay<'a> {
             }
             let counts = self.load_counts(&key.owner)?.plus(KeyCounts::of(key));
             self.store_counts(&key.owner, counts);
-            if let Some(external_id) = key.external_id {
-                self.store_external_id(external_id, key.id)?;
+            if let Some(numeric_id) = key.numeric_id {
+                self.store_numeric_id(numeric_id, key.id)?;
             }
             self.put_record(Tree::Keys, &layout::key(key.id), &encode_key(key)?)?;
         }
         Ok(())
     }
 
-    fn store_external_id(&mut self, external_id: ExternalId, id: KeyId) -> Result<(), Fault> {
-        self.put(Tree::ExternalIds, &layout::external_id(external_id), &layout::key(id));
-        if external_id.get() > self.number(layout::GREATEST_EXTERNAL_ID)? {
-            self.put_number(layout::GREATEST_EXTERNAL_ID, external_id.get());
+    fn store_numeric_id(&mut self, numeric_id: NumericId, id: KeyId) -> Result<(), Fault> {
+        self.put(Tree::NumericIds, &layout::numeric_id(numeric_id), &layout::key(id));
+        if numeric_id.get() > self.number(layout::GREATEST_NUMERIC_ID)? {
+            self.put_number(layout::GREATEST_NUMERIC_ID, numeric_id.get());
         }
         Ok(())
     }
@@ -186,27 +186,27 @@ impl<'a> Overlay<'a> {
         Ok(())
     }
 
-    fn load_usage(&self, of: &UsageOf) -> Result<Option<Usage>, Fault> {
-        let record = parts::load(self, Tree::Usage, &layout::usage(of))?;
+    fn load_usage(&self, of: &UsageSubject) -> Result<Option<Usage>, Fault> {
+        let record = chunks::load(self, Tree::Usage, &layout::usage(of))?;
         record.map(|record| decode_usage(&record)).transpose()
     }
 
-    fn store_usage(&mut self, of: &UsageOf, usage: Option<&Usage>) -> Result<(), Fault> {
+    fn store_usage(&mut self, of: &UsageSubject, usage: Option<&Usage>) -> Result<(), Fault> {
         let key = layout::usage(of);
         match usage {
             // Never so long that it has parts.
-            Some(usage) => self.put(Tree::Usage, &key, &parts::split(&encode_usage(usage)?)?.0),
+            Some(usage) => self.put(Tree::Usage, &key, &chunks::split(&encode_usage(usage)?)?.0),
             None => self.remove(Tree::Usage, &key),
         }
         Ok(())
     }
 
     fn number(&self, name: &[u8]) -> Result<u64, Fault> {
-        number(self.value(Tree::Header, name)?.as_deref())
+        number(self.value(Tree::StoreMetadata, name)?.as_deref())
     }
 
     fn put_number(&mut self, name: &[u8], number: u64) {
-        self.put(Tree::Header, name, &number.to_be_bytes());
+        self.put(Tree::StoreMetadata, name, &number.to_be_bytes());
     }
 }
 
@@ -241,11 +241,13 @@ fn told<T>(result: Result<T, Fault>) -> Result<T, BackendError> {
 }
 
 impl Transaction for Overlay<'_> {
-    fn header(&mut self) -> Result<Header, BackendError> {
-        told(parts::load(self, Tree::Header, layout::STORE).and_then(|record| match record {
-            Some(record) => decode_header(&record),
-            None => Err(Fault::without_header()),
-        }))
+    fn metadata(&mut self) -> Result<StoreMetadata, BackendError> {
+        told(chunks::load(self, Tree::StoreMetadata, layout::STORE).and_then(
+            |record| match record {
+                Some(record) => decode_metadata(&record),
+                None => Err(Fault::without_metadata()),
+            },
+        ))
     }
 
     fn owner(&mut self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
@@ -273,14 +275,14 @@ impl Transaction for Overlay<'_> {
         Ok(ids)
     }
 
-    fn external_id_used(&mut self, id: ExternalId) -> Result<bool, BackendError> {
-        told(self.value(Tree::ExternalIds, &layout::external_id(id)).map(|value| value.is_some()))
+    fn numeric_id_used(&mut self, id: NumericId) -> Result<bool, BackendError> {
+        told(self.value(Tree::NumericIds, &layout::numeric_id(id)).map(|value| value.is_some()))
     }
 
-    fn greatest_external_id(&mut self) -> Result<u64, BackendError> {
-        told(self.number(layout::GREATEST_EXTERNAL_ID).and_then(|greatest| match greatest {
-            ..=ExternalId::MAX => Ok(greatest),
-            _ => Err(Fault::damaged("the greatest external id is past the greatest there can be")),
+    fn greatest_numeric_id(&mut self) -> Result<u64, BackendError> {
+        told(self.number(layout::GREATEST_NUMERIC_ID).and_then(|greatest| match greatest {
+            ..=NumericId::MAX => Ok(greatest),
+            _ => Err(Fault::damaged("the greatest numeric id is past the greatest there can be")),
         }))
     }
 
@@ -304,9 +306,9 @@ impl Transaction for Overlay<'_> {
         }))
     }
 
-    fn put_header(&mut self, header: &Header) -> Result<(), BackendError> {
-        told(encode_header(header))
-            .and_then(|record| told(self.put_record(Tree::Header, layout::STORE, &record)))
+    fn put_metadata(&mut self, metadata: &StoreMetadata) -> Result<(), BackendError> {
+        told(encode_metadata(metadata))
+            .and_then(|record| told(self.put_record(Tree::StoreMetadata, layout::STORE, &record)))
     }
 
     fn put_owner(
@@ -335,11 +337,11 @@ impl Transaction for Overlay<'_> {
         told(self.store_event(event))
     }
 
-    fn usage(&mut self, of: &UsageOf) -> Result<Option<Usage>, BackendError> {
+    fn usage(&mut self, of: &UsageSubject) -> Result<Option<Usage>, BackendError> {
         told(self.load_usage(of))
     }
 
-    fn put_usage(&mut self, of: &UsageOf, usage: Option<&Usage>) -> Result<(), BackendError> {
+    fn put_usage(&mut self, of: &UsageSubject, usage: Option<&Usage>) -> Result<(), BackendError> {
         told(self.store_usage(of, usage))
     }
 }

@@ -4,30 +4,30 @@ use std::ops::Bound;
 
 use ::sled::IVec;
 
+use super::chunks::{self, Values};
 use super::engine::Engine;
 use super::fault::Fault;
 use super::layout::{self, Tree};
-use super::parts::{self, Values};
 use super::record::{
-    decode_event, decode_header, decode_key, decode_owner, decode_usage, scan_key, scan_owner,
+    decode_event, decode_key, decode_metadata, decode_owner, decode_usage, scan_key, scan_owner,
 };
 use crate::backend::{
     EventFilter, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage,
-    OwnerPageQuery, Scanned, UsageOf,
+    OwnerPageQuery, Scanned, UsageSubject,
 };
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
+use crate::id::{KeyId, NumericId, OwnerId};
+use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
 
 /// Where a read that is done in pieces goes on: after this key of the tree.
 pub(super) type Cursor = Option<IVec>;
 
 impl Engine {
     /// The store's own record, if there is one.
-    pub(super) fn header(&self) -> Result<Option<Header>, Fault> {
-        let record = parts::load(self, Tree::Header, layout::STORE)?;
-        record.map(|record| decode_header(&record)).transpose()
+    pub(super) fn metadata(&self) -> Result<Option<StoreMetadata>, Fault> {
+        let record = chunks::load(self, Tree::StoreMetadata, layout::STORE)?;
+        record.map(|record| decode_metadata(&record)).transpose()
     }
 
     /// Where there are records and no store's own, that was lost: another in its place would give
@@ -51,23 +51,23 @@ impl Engine {
     }
 
     pub(super) fn owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
-        let record = parts::load(self, Tree::Owners, layout::owner(id))?;
+        let record = chunks::load(self, Tree::Owners, layout::owner(id))?;
         record.map(|record| decode_owner(*id, &record)).transpose()
     }
 
     pub(super) fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
-        let record = parts::load(self, Tree::Keys, &layout::key(id))?;
+        let record = chunks::load(self, Tree::Keys, &layout::key(id))?;
         record.map(|record| decode_key(id, &record)).transpose()
     }
 
-    pub(super) fn usage(&self, of: &UsageOf) -> Result<Usage, Fault> {
-        let record = parts::load(self, Tree::Usage, &layout::usage(of))?;
+    pub(super) fn usage(&self, of: &UsageSubject) -> Result<Usage, Fault> {
+        let record = chunks::load(self, Tree::Usage, &layout::usage(of))?;
         Ok(record.map(|record| decode_usage(&record)).transpose()?.unwrap_or_default())
     }
 
-    pub(super) fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, Fault> {
-        match self.value(Tree::ExternalIds, &layout::external_id(id))? {
-            // The key may be purged; its external id is kept.
+    pub(super) fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, Fault> {
+        match self.value(Tree::NumericIds, &layout::numeric_id(id))? {
+            // The key may be purged; its numeric id is kept.
             Some(key) => self.key(key_id(&key)?),
             None => Ok(None),
         }
@@ -84,7 +84,7 @@ impl Engine {
         let mut last = None;
         for entry in self.range(tree, after(cursor.as_deref()), Bound::Unbounded).take(limit) {
             let (key, head) = entry?;
-            let record = parts::join(self, tree, &key, &head)?;
+            let record = chunks::join(self, tree, &key, &head)?;
             scanned.push(match tree {
                 Tree::Owners => Scanned::Owner(scan_owner(owner_id(&key)?, &record)?),
                 _ => Scanned::Key(scan_key(key_id(&key)?, &record)?),
@@ -98,14 +98,14 @@ impl Engine {
     /// An owner and its keys.
     pub(super) fn scan_owner(&self, id: &OwnerId) -> Result<Vec<Scanned>, Fault> {
         let mut scanned = Vec::new();
-        if let Some(record) = parts::load(self, Tree::Owners, layout::owner(id))? {
+        if let Some(record) = chunks::load(self, Tree::Owners, layout::owner(id))? {
             scanned.push(Scanned::Owner(scan_owner(*id, &record)?));
         }
         let prefix = layout::of_owner(id);
         let end = layout::after_prefix(&prefix);
         for entry in self.range(Tree::OwnerKeys, Bound::Included(&prefix), Bound::Excluded(&end)) {
             let id = key_id(&entry?.0)?;
-            let record = parts::load(self, Tree::Keys, &layout::key(id))?.ok_or_else(missing)?;
+            let record = chunks::load(self, Tree::Keys, &layout::key(id))?.ok_or_else(missing)?;
             scanned.push(Scanned::Key(scan_key(id, &record)?));
         }
         Ok(scanned)
@@ -165,7 +165,7 @@ impl Engine {
             let (key, head) = entry?;
             let id = owner_id(&key)?;
             last = Some(id);
-            let owner = decode_owner(id, &parts::join(self, Tree::Owners, &key, &head)?)?;
+            let owner = decode_owner(id, &chunks::join(self, Tree::Owners, &key, &head)?)?;
             if query.suspended.is_none_or(|suspended| suspended == owner.suspended.is_some()) {
                 page.owners.push(owner);
             }
@@ -232,7 +232,7 @@ impl Engine {
     }
 
     fn event(&self, sequence: u64) -> Result<Event, Fault> {
-        let record = parts::load(self, Tree::Events, &layout::event(sequence))?;
+        let record = chunks::load(self, Tree::Events, &layout::event(sequence))?;
         let missing = Fault::damaged("an index leads to an event that is not there");
         decode_event(sequence, &record.ok_or(missing)?)
     }
@@ -278,7 +278,7 @@ impl KeyRows {
             let (entry, head) = entry?;
             let id = key_id(&entry)?;
             let key = match tree {
-                Tree::Keys => decode_key(id, &parts::join(engine, tree, &entry, &head)?)?,
+                Tree::Keys => decode_key(id, &chunks::join(engine, tree, &entry, &head)?)?,
                 _ => engine.key(id)?.ok_or_else(missing)?,
             };
             Ok((entry, key))

@@ -13,15 +13,15 @@ use super::options::SledOptions;
 use super::overlay::Overlay;
 use super::place::Place;
 use super::read::Cursor;
-use super::record::encode_header;
+use super::record::encode_metadata;
 use crate::backend::{
-    Announcer, Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage,
+    Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome, EventPage,
     EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing,
-    UsageChange, UsageOf, UsageOutcome, apply, apply_usage,
+    UsageChange, UsageOutcome, UsageSubject, apply, apply_usage,
 };
 use crate::clock::Timestamp;
-use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
+use crate::id::{KeyId, NumericId, OwnerId};
+use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
 
 /// How many records are read before others get their turn.
 const CHUNK: usize = 512;
@@ -37,7 +37,7 @@ pub struct Sled {
     turn: Mutex<()>,
     /// `None` once closed. Taken after `turn`.
     live: RwLock<Option<Live>>,
-    announcer: Announcer,
+    announcer: ChangeNotifier,
 }
 
 impl Sled {
@@ -57,7 +57,7 @@ impl Sled {
             Ok((place, live, last))
         });
         let (place, live, last) = opened.map_err(|fault| fault.during("open").at(dir))?;
-        let announcer = Announcer::default();
+        let announcer = ChangeNotifier::default();
         announcer.announce(last);
         Ok(Self { place, options, turn: Mutex::new(()), live: RwLock::new(Some(live)), announcer })
     }
@@ -141,26 +141,30 @@ impl Backend for Sled {
         Sharing::Exclusive
     }
 
-    fn open_header(&self, initial: &Header) -> Result<Header, BackendError> {
-        const OPERATION: &str = "open header";
+    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
+        const OPERATION: &str = "open metadata";
         let _turn = self.take_turn();
-        let (header, writes) = self.read(OPERATION, |engine| {
+        let (metadata, writes) = self.read(OPERATION, |engine| {
             let mut overlay = Overlay::new(engine);
-            let header = match engine.header()? {
-                Some(header) => header,
+            let metadata = match engine.metadata()? {
+                Some(metadata) => metadata,
                 None => {
                     engine.expect_no_records()?;
-                    overlay.put_record(Tree::Header, layout::STORE, &encode_header(initial)?)?;
+                    overlay.put_record(
+                        Tree::StoreMetadata,
+                        layout::STORE,
+                        &encode_metadata(initial)?,
+                    )?;
                     initial.clone()
                 }
             };
-            Ok((header, overlay.into_writes()))
+            Ok((metadata, overlay.into_writes()))
         })?;
-        self.write(OPERATION, &writes).map(|()| header)
+        self.write(OPERATION, &writes).map(|()| metadata)
     }
 
-    fn header(&self) -> Result<Header, BackendError> {
-        self.read("read header", |engine| engine.header()?.ok_or_else(Fault::without_header))
+    fn metadata(&self) -> Result<StoreMetadata, BackendError> {
+        self.read("read metadata", |engine| engine.metadata()?.ok_or_else(Fault::without_metadata))
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
@@ -201,8 +205,8 @@ impl Backend for Sled {
         self.read("read key", |engine| engine.key(id))
     }
 
-    fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, BackendError> {
-        self.read("read key", |engine| engine.key_by_external_id(id))
+    fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError> {
+        self.read("read key", |engine| engine.key_by_numeric_id(id))
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
@@ -267,7 +271,7 @@ impl Backend for Sled {
         if is_closed { Err(closed("wait")) } else { Ok(last) }
     }
 
-    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+    fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
         const OPERATION: &str = "take in usage";
         let _turn = self.take_turn();
         let decided = self.read(OPERATION, |engine| {
@@ -279,7 +283,7 @@ impl Backend for Sled {
         self.write(OPERATION, &writes).map(|()| outcome)
     }
 
-    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+    fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
         self.read("read usage", |engine| of.iter().map(|of| engine.usage(of)).collect())
     }
 

@@ -11,19 +11,19 @@ use crate::backend::{Backend, BackendErrorKind, Change, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::{OwnerId, Version};
-use crate::key::{Header, Limits, OwnerRecord, PrefixTable, Settings, StoreRules};
+use crate::key::{Limits, OwnerRecord, PrefixTable, Settings, StoreMetadata, StoreRules};
 use crate::permission::Access;
 
 fn open(dir: &Path) -> Sled {
     let store = Sled::open(dir, SledOptions::default()).unwrap();
-    let header = Header {
+    let metadata = StoreMetadata {
         version: Version::FIRST,
         rules: StoreRules::default(),
         prefixes: PrefixTable::default(),
         peppers: Vec::new(),
-        issue_mark: None,
+        tokens_valid_from: None,
     };
-    store.open_header(&header).unwrap();
+    store.open_metadata(&metadata).unwrap();
     store
 }
 
@@ -38,10 +38,10 @@ fn create(id: &str) -> Change {
         version: Version::FIRST,
         defaults: Settings::default(),
         suspended: None,
-        ceiling: Access::Full,
+        max_access: Access::Full,
         limits: Limits::default(),
         max_keys: 1,
-        issue_mark: None,
+        tokens_valid_from: None,
         created_at: at,
         created_by: actor.clone(),
         updated_at: at,
@@ -86,7 +86,7 @@ fn after_a_failed_sync_nothing_is_done_before_a_recovery() {
         store.last_event().map(drop),
         store.scan(&mut |_| ()).map(drop),
         store.prune_events(Timestamp::MAX, 9).map(drop),
-        store.header().map(drop),
+        store.metadata().map(drop),
     ];
     for answer in answers {
         let error = answer.unwrap_err();

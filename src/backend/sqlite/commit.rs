@@ -3,24 +3,24 @@
 use rusqlite::Connection;
 
 use super::error::{Fault, NAME};
-use super::{events, header, keys, owners, usage};
-use crate::backend::{BackendError, BackendErrorKind, KeyCounts, Transaction, UsageOf};
+use super::{events, keys, metadata, owners, usage};
+use crate::backend::{BackendError, BackendErrorKind, KeyCounts, Transaction, UsageSubject};
 use crate::event::Event;
-use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyName, KeyRecord, OwnerRecord, Usage, Used};
+use crate::id::{KeyId, NumericId, OwnerId};
+use crate::key::{KeyName, KeyRecord, OwnerRecord, StoreMetadata, Usage, Used};
 
 const OPERATION: &str = "commit";
 
 /// A write transaction in which changes are applied. What each of them asks is read once.
 pub(super) struct Commit<'c> {
     connection: &'c Connection,
-    header: Option<Header>,
+    metadata: Option<StoreMetadata>,
     last_event: Option<u64>,
 }
 
 impl<'c> Commit<'c> {
     pub(super) fn new(connection: &'c Connection) -> Self {
-        Self { connection, header: None, last_event: None }
+        Self { connection, metadata: None, last_event: None }
     }
 }
 
@@ -29,12 +29,12 @@ fn during(fault: Fault) -> BackendError {
 }
 
 impl Transaction for Commit<'_> {
-    fn header(&mut self) -> Result<Header, BackendError> {
-        if self.header.is_none() {
-            self.header = header::load(self.connection).map_err(during)?;
+    fn metadata(&mut self) -> Result<StoreMetadata, BackendError> {
+        if self.metadata.is_none() {
+            self.metadata = metadata::load(self.connection).map_err(during)?;
         }
         let missing = || BackendError::new(BackendErrorKind::NotADatabase, NAME, OPERATION);
-        self.header.clone().ok_or_else(missing)
+        self.metadata.clone().ok_or_else(missing)
     }
 
     fn owner(&mut self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
@@ -57,12 +57,12 @@ impl Transaction for Commit<'_> {
         keys::live_named(self.connection, owner, name).map_err(during)
     }
 
-    fn external_id_used(&mut self, id: ExternalId) -> Result<bool, BackendError> {
-        keys::of_external_id(self.connection, id).map(|key| key.is_some()).map_err(during)
+    fn numeric_id_used(&mut self, id: NumericId) -> Result<bool, BackendError> {
+        keys::of_numeric_id(self.connection, id).map(|key| key.is_some()).map_err(during)
     }
 
-    fn greatest_external_id(&mut self) -> Result<u64, BackendError> {
-        keys::greatest_external_id(self.connection).map_err(during)
+    fn greatest_numeric_id(&mut self) -> Result<u64, BackendError> {
+        keys::greatest_numeric_id(self.connection).map_err(during)
     }
 
     fn last_event(&mut self) -> Result<u64, BackendError> {
@@ -83,9 +83,9 @@ impl Transaction for Commit<'_> {
         owners::each(self.connection, visit).map_err(during)
     }
 
-    fn put_header(&mut self, header: &Header) -> Result<(), BackendError> {
-        header::put(self.connection, header).map_err(during)?;
-        self.header = Some(header.clone());
+    fn put_metadata(&mut self, metadata: &StoreMetadata) -> Result<(), BackendError> {
+        metadata::put(self.connection, metadata).map_err(during)?;
+        self.metadata = Some(metadata.clone());
         Ok(())
     }
 
@@ -124,11 +124,11 @@ impl Transaction for Commit<'_> {
         Ok(())
     }
 
-    fn usage(&mut self, of: &UsageOf) -> Result<Option<Usage>, BackendError> {
+    fn usage(&mut self, of: &UsageSubject) -> Result<Option<Usage>, BackendError> {
         usage::load(self.connection, of).map_err(during)
     }
 
-    fn put_usage(&mut self, of: &UsageOf, usage: Option<&Usage>) -> Result<(), BackendError> {
+    fn put_usage(&mut self, of: &UsageSubject, usage: Option<&Usage>) -> Result<(), BackendError> {
         usage::put(self.connection, of, usage).map_err(during)
     }
 
@@ -138,7 +138,7 @@ impl Transaction for Commit<'_> {
                 return Ok(());
             }
             let first = Usage { used: *used, ..Usage::default() };
-            usage::put(self.connection, &UsageOf::Key(key), Some(&first))
+            usage::put(self.connection, &UsageSubject::Key(key), Some(&first))
         };
         add().map_err(during)
     }

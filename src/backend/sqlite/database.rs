@@ -15,15 +15,15 @@ use super::readers::Readers;
 use super::scan::{OneOwner, Progress};
 use super::transaction::{READ_BUDGET, Snapshot};
 use super::writer::Writer;
-use super::{events, header, keys, owners, pages, scan, usage};
+use super::{events, keys, metadata, owners, pages, scan, usage};
 use crate::backend::{
-    Announcer, Applied, Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage,
-    EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing,
-    UsageChange, UsageOf, UsageOutcome, apply, apply_usage,
+    Applied, Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome,
+    EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned,
+    Sharing, UsageChange, UsageOutcome, UsageSubject, apply, apply_usage,
 };
 use crate::clock::Timestamp;
-use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
+use crate::id::{KeyId, NumericId, OwnerId};
+use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
 
 /// How often an owner is scanned in short transactions before it is scanned in one long one.
 const SCAN_ATTEMPTS: u32 = 3;
@@ -41,7 +41,7 @@ pub struct Sqlite {
     readers: Readers,
     // Seen by the tests in `tests`.
     pub(super) writer: Writer,
-    announcer: Announcer,
+    announcer: ChangeNotifier,
 }
 
 impl Sqlite {
@@ -74,7 +74,7 @@ impl Sqlite {
             connector.renew_log()?;
         }
         let connection = connector.writer(Creation::Allow)?;
-        let announcer = Announcer::default();
+        let announcer = ChangeNotifier::default();
         announcer.announce(events::last(&connection)?);
         Ok(Self {
             connector,
@@ -114,9 +114,9 @@ impl Sqlite {
     fn poll_interval(&self) -> Option<Duration> {
         match self.sharing {
             Sharing::Exclusive => None,
-            Sharing::Shared { bound } => {
-                Some((bound / 32).clamp(Duration::from_millis(5), Duration::from_millis(50)))
-            }
+            Sharing::Shared { max_staleness } => Some(
+                (max_staleness / 32).clamp(Duration::from_millis(5), Duration::from_millis(50)),
+            ),
         }
     }
 }
@@ -130,26 +130,26 @@ impl Backend for Sqlite {
         self.sharing
     }
 
-    fn open_header(&self, initial: &Header) -> Result<Header, BackendError> {
+    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
         const OPERATION: &str = "open";
-        if let Some(header) = self.read(OPERATION, header::load)? {
-            return Ok(header);
+        if let Some(metadata) = self.read(OPERATION, metadata::load)? {
+            return Ok(metadata);
         }
         self.write(OPERATION, |tx| {
             // Another process may have been first.
-            let found = header::load(tx).and_then(|found| match found {
-                Some(header) => Ok(header),
-                None => header::create(tx, initial).map(|()| initial.clone()),
+            let found = metadata::load(tx).and_then(|found| match found {
+                Some(metadata) => Ok(metadata),
+                None => metadata::create(tx, initial).map(|()| initial.clone()),
             });
             found.map_err(|fault| fault.during(OPERATION))
         })
     }
 
-    fn header(&self) -> Result<Header, BackendError> {
-        const OPERATION: &str = "read header";
+    fn metadata(&self) -> Result<StoreMetadata, BackendError> {
+        const OPERATION: &str = "read metadata";
         let why = "no store was opened on it yet";
         let missing = || Fault::refused(BackendErrorKind::NotADatabase, why);
-        self.read(OPERATION, |tx| header::load(tx)?.ok_or_else(missing))
+        self.read(OPERATION, |tx| metadata::load(tx)?.ok_or_else(missing))
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
@@ -210,8 +210,8 @@ impl Backend for Sqlite {
         self.read("read key", |tx| keys::load(tx, id))
     }
 
-    fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, BackendError> {
-        self.read("read key", |tx| match keys::of_external_id(tx, id)? {
+    fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError> {
+        self.read("read key", |tx| match keys::of_numeric_id(tx, id)? {
             Some(key) => keys::load(tx, key),
             None => Ok(None),
         })
@@ -281,11 +281,11 @@ impl Backend for Sqlite {
         }
     }
 
-    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+    fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
         self.write("take in usage", |tx| apply_usage(&mut Commit::new(tx), batch))
     }
 
-    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+    fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
         self.read("read usage", |tx| {
             of.iter().map(|of| Ok(usage::load(tx, of)?.unwrap_or_default())).collect()
         })

@@ -2,12 +2,12 @@
 
 use rusqlite::{Connection, Row};
 
-use super::cells::{
+use super::checksums;
+use super::codec::{
     Binder, Cells, actor, generation, int, key_id, millis, number, owner_id, reason, text, time,
     version,
 };
 use super::error::Fault;
-use super::sums;
 use crate::authority::{Authority, CorrelationId, Reason, Role};
 use crate::backend::{EventPage, EventQuery};
 use crate::clock::Timestamp;
@@ -84,7 +84,7 @@ pub(super) fn append(connection: &Connection, event: &Event) -> Result<(), Fault
         .put(actor.as_str())?
         .put(reason.as_ref().map(Reason::as_str))?
         .put(correlation_id.as_ref().map(CorrelationId::as_str))?
-        .put(sums::of_event(event))?
+        .put(checksums::of_event(event))?
         .execute()?;
     Ok(())
 }
@@ -109,7 +109,7 @@ fn decode(row: &Row<'_>) -> Result<Event, Fault> {
     let draft = EventDraft { at, kind, owner, key, version, generation, fields, authority };
     let event = Event { sequence, draft };
     let sum: u32 = cells.get("sum", int)?;
-    if sums::of_event(&event) == sum { Ok(event) } else { Err(cells.damaged("sum")) }
+    if checksums::of_event(&event) == sum { Ok(event) } else { Err(cells.damaged("sum")) }
 }
 
 /// Four columns: the role, and whose key of which generation acts.

@@ -18,7 +18,7 @@ const SMALLEST: u64 = 512;
 
 /// What a rollback journal that counts begins with.
 const JOURNAL_MARK: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
-/// Its header, up to the number of pages that there were.
+/// Its metadata, up to the number of pages that there were.
 const JOURNAL_HEADER: usize = 20;
 
 /// Where a database lies.
@@ -64,8 +64,9 @@ impl Files {
     /// Whether somebody ended while making it: the rollback journal says that there was no page
     /// before, so that none will be left, whatever lies in the file.
     pub(super) fn is_unfinished(&self) -> Result<bool, Fault> {
-        let mut header = [0; JOURNAL_HEADER];
-        match File::open(self.beside("-journal")).and_then(|mut file| file.read_exact(&mut header))
+        let mut metadata = [0; JOURNAL_HEADER];
+        match File::open(self.beside("-journal"))
+            .and_then(|mut file| file.read_exact(&mut metadata))
         {
             Ok(()) => {}
             Err(error)
@@ -79,7 +80,7 @@ impl Files {
             Err(error) => return Err(error.into()),
         }
         // Behind the mark: how many pages it holds, a number by chance, how many there were.
-        Ok(header.starts_with(&JOURNAL_MARK) && header.ends_with(&[0; 4]))
+        Ok(metadata.starts_with(&JOURNAL_MARK) && metadata.ends_with(&[0; 4]))
     }
 
     /// Locks `FILE.lock`.

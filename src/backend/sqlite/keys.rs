@@ -1,20 +1,20 @@
-//! Keys: tables `keys`, `earlier_tokens` and `external_ids`.
+//! Keys: tables `keys`, `previous_tokens` and `numeric_ids`.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, Row};
 
-use super::cells::{
+use super::codec::{
     Binder, Cells, access, actor, blob, bytes, flag, generation, int, key_id, millis, number,
     owner_id, set_by, set_by_text, text, time, version,
 };
 use super::error::Fault;
 use super::limits::{limit_columns, limit_marks};
 use super::owners::settings;
-use super::{limits, standing, sums};
+use super::{checksums, limits, state_column};
 use crate::clock::Timestamp;
-use crate::id::{ExternalId, KeyId, OwnerId};
+use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{
-    Digest, EarlierToken, KeyName, KeyRecord, Kind, PepperNumber, PrefixNumber, Scheme, Seal,
+    Digest, KeyName, KeyRecord, Kind, PepperNumber, PrefixNumber, PreviousToken, Scheme, Seal,
     TokenRecord,
 };
 
@@ -26,24 +26,24 @@ macro_rules! columns {
     () => {
         "owner, kind, expires_at, standing, deactivated_at, deactivated_by, deactivated_reason, \
          blocked_at, blocked_by, blocked_reason, revoked_at, revoked_by, revoked_reason, \
-         generation, digest, scheme, pepper, prefix, issued_at, access, version, external_id, \
+         generation, digest, scheme, pepper, prefix, issued_at, access, version, numeric_id, \
          name, access_by, expiry_by, created_at, created_by, updated_at, seal_key, seal_nonce, \
          seal_text, settings, state_sum, record_sum, "
     };
 }
 
-/// What follows the columns of a record: whether there are rows of earlier tokens to read. Asking
+/// What follows the columns of a record: whether there are rows of previous tokens to read. Asking
 /// here is cheaper than running a statement for each key, most of which have none.
-macro_rules! has_earlier {
+macro_rules! has_previous {
     () => {
-        ", EXISTS (SELECT 1 FROM earlier_tokens WHERE key_id = keys.id)"
+        ", EXISTS (SELECT 1 FROM previous_tokens WHERE key_id = keys.id)"
     };
 }
 
-/// Reads keys with their earlier tokens.
+/// Reads keys with their previous tokens.
 pub(super) struct Loader<'c> {
     keys: CachedStatement<'c>,
-    earlier: EarlierLoader<'c>,
+    previous: PreviousLoader<'c>,
 }
 
 impl<'c> Loader<'c> {
@@ -53,48 +53,48 @@ impl<'c> Loader<'c> {
             columns!(),
             limit_columns!(),
             ", id",
-            has_earlier!(),
+            has_previous!(),
             " FROM keys WHERE id = ?"
         );
         let keys = connection.prepare_cached(sql)?;
-        Ok(Self { keys, earlier: EarlierLoader::new(connection)? })
+        Ok(Self { keys, previous: PreviousLoader::new(connection)? })
     }
 
     /// Reads one.
     pub(super) fn load(&mut self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
         let mut rows = self.keys.query([id.to_bytes()])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        Ok(Some(decode(row, &mut self.earlier)?))
+        Ok(Some(decode(row, &mut self.previous)?))
     }
 }
 
-/// Reads the earlier tokens of keys.
-pub(super) struct EarlierLoader<'c>(CachedStatement<'c>);
+/// Reads the previous tokens of keys.
+pub(super) struct PreviousLoader<'c>(CachedStatement<'c>);
 
-impl<'c> EarlierLoader<'c> {
+impl<'c> PreviousLoader<'c> {
     pub(super) fn new(connection: &'c Connection) -> Result<Self, Fault> {
         let statement = connection.prepare_cached(
             "SELECT generation, digest, scheme, pepper, prefix, issued_at, ends_at
-             FROM earlier_tokens WHERE key_id = ? ORDER BY generation",
+             FROM previous_tokens WHERE key_id = ? ORDER BY generation",
         )?;
         Ok(Self(statement))
     }
 
     /// Reads those of one key, oldest first.
-    pub(super) fn load(&mut self, id: KeyId) -> Result<Vec<EarlierToken>, Fault> {
+    pub(super) fn load(&mut self, id: KeyId) -> Result<Vec<PreviousToken>, Fault> {
         let mut rows = self.0.query([id.to_bytes()])?;
-        let mut earlier = Vec::new();
+        let mut previous = Vec::new();
         while let Some(row) = rows.next()? {
-            let mut cells = Cells::new(row, "earlier_tokens");
+            let mut cells = Cells::new(row, "previous_tokens");
             let token = token(&mut cells)?;
             let ends_at = cells.get("ends_at", time)?;
-            earlier.push(EarlierToken { token, ends_at });
+            previous.push(PreviousToken { token, ends_at });
         }
-        Ok(earlier)
+        Ok(previous)
     }
 }
 
-/// Reads one, with its earlier tokens.
+/// Reads one, with its previous tokens.
 pub(super) fn load(connection: &Connection, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
     Loader::new(connection)?.load(id)
 }
@@ -106,19 +106,19 @@ pub(super) fn each(connection: &Connection, visit: &mut dyn FnMut(KeyRecord)) ->
         columns!(),
         limit_columns!(),
         ", id",
-        has_earlier!(),
+        has_previous!(),
         " FROM keys ORDER BY id"
     );
     let mut statement = connection.prepare_cached(sql)?;
-    let mut earlier = EarlierLoader::new(connection)?;
+    let mut previous = PreviousLoader::new(connection)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        visit(decode(row, &mut earlier)?);
+        visit(decode(row, &mut previous)?);
     }
     Ok(())
 }
 
-fn decode(row: &Row<'_>, earlier: &mut EarlierLoader<'_>) -> Result<KeyRecord, Fault> {
+fn decode(row: &Row<'_>, previous: &mut PreviousLoader<'_>) -> Result<KeyRecord, Fault> {
     let mut cells = Cells::new(row, TABLE);
     let owner = cells.get("owner", owner_id)?;
     let kind = cells.get("kind", kind)?;
@@ -130,7 +130,7 @@ fn decode(row: &Row<'_>, earlier: &mut EarlierLoader<'_>) -> Result<KeyRecord, F
     let current = token(&mut cells)?;
     let access = cells.get("access", access)?;
     let version = cells.get("version", version)?;
-    let external_id = cells.maybe("external_id", |value| ExternalId::new(int(value)?).ok())?;
+    let numeric_id = cells.maybe("numeric_id", |value| NumericId::new(int(value)?).ok())?;
     let name = cells.maybe("name", |value| KeyName::new(text(value)?).ok())?;
     let access_by = cells.get("access_by", set_by)?;
     let expiry_by = cells.get("expiry_by", set_by)?;
@@ -142,12 +142,12 @@ fn decode(row: &Row<'_>, earlier: &mut EarlierLoader<'_>) -> Result<KeyRecord, F
     let sums: (u32, u32) = (cells.get("state_sum", int)?, cells.get("record_sum", int)?);
     let limits = limits::decode(&mut cells)?;
     let id = cells.get("id", key_id)?;
-    let has_earlier = cells.get("id", flag)?;
+    let has_previous = cells.get("id", flag)?;
     let key = KeyRecord {
         id,
         owner,
         version,
-        external_id,
+        numeric_id,
         kind,
         name,
         access,
@@ -160,7 +160,7 @@ fn decode(row: &Row<'_>, earlier: &mut EarlierLoader<'_>) -> Result<KeyRecord, F
         created_by,
         updated_at,
         current,
-        earlier: if has_earlier { earlier.load(id)? } else { Vec::new() },
+        previous: if has_previous { previous.load(id)? } else { Vec::new() },
         deactivated,
         blocked,
         revoked,
@@ -175,12 +175,12 @@ fn decode(row: &Row<'_>, earlier: &mut EarlierLoader<'_>) -> Result<KeyRecord, F
 
 /// What the checksums of a record must be.
 fn sums_of(key: &KeyRecord) -> (u32, u32) {
-    let state_sum = sums::of_scanned_key(&key.into());
-    (state_sum, sums::of_key(key, state_sum))
+    let state_sum = checksums::of_scanned_key(&key.into());
+    (state_sum, checksums::of_key(key, state_sum))
 }
 
 fn standing_of(key: &KeyRecord) -> u8 {
-    standing::number(key.state(Timestamp::MIN))
+    state_column::number(key.state(Timestamp::MIN))
 }
 
 /// Six columns: generation, digest, how it came about, and when it was issued.
@@ -235,8 +235,8 @@ pub(super) fn insert(connection: &Connection, key: &KeyRecord) -> Result<(), Fau
         ", ?)"
     );
     write(connection, sql, key)?;
-    insert_earlier(connection, key)?;
-    use_external_id(connection, key)
+    insert_previous(connection, key)?;
+    use_numeric_id(connection, key)
 }
 
 /// Replaces one.
@@ -253,7 +253,7 @@ pub(super) fn update(
          blocked_at = ?, blocked_by = ?, blocked_reason = ?,
          revoked_at = ?, revoked_by = ?, revoked_reason = ?,
          generation = ?, digest = ?, scheme = ?, pepper = ?, prefix = ?, issued_at = ?,
-         access = ?, version = ?, external_id = ?, name = ?, access_by = ?, expiry_by = ?,
+         access = ?, version = ?, numeric_id = ?, name = ?, access_by = ?, expiry_by = ?,
          created_at = ?, created_by = ?, updated_at = ?,
          seal_key = ?, seal_nonce = ?, seal_text = ?, settings = ?,
          state_sum = ?, record_sum = ?, (",
@@ -265,14 +265,14 @@ pub(super) fn update(
         ),
         key,
     )?;
-    if !before.earlier.is_empty() {
-        delete_earlier(connection, key.id)?;
+    if !before.previous.is_empty() {
+        delete_previous(connection, key.id)?;
     }
-    insert_earlier(connection, key)?;
-    if before.external_id == key.external_id {
+    insert_previous(connection, key)?;
+    if before.numeric_id == key.numeric_id {
         return Ok(());
     }
-    use_external_id(connection, key)
+    use_numeric_id(connection, key)
 }
 
 fn write(connection: &Connection, sql: &str, key: &KeyRecord) -> Result<(), Fault> {
@@ -291,7 +291,7 @@ fn write(connection: &Connection, sql: &str, key: &KeyRecord) -> Result<(), Faul
     binder
         .put(key.access.to_string())?
         .put(number(key.version))?
-        .put(key.external_id.map(stored_external_id))?
+        .put(key.numeric_id.map(stored_numeric_id))?
         .put(key.name.as_ref().map(KeyName::as_str))?
         .put(set_by_text(key.access_by))?
         .put(set_by_text(key.expiry_by))?
@@ -320,32 +320,32 @@ fn put_token(binder: &mut Binder<'_, '_>, token: &TokenRecord) -> Result<(), Fau
     Ok(())
 }
 
-fn insert_earlier(connection: &Connection, key: &KeyRecord) -> Result<(), Fault> {
+fn insert_previous(connection: &Connection, key: &KeyRecord) -> Result<(), Fault> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO earlier_tokens
+        "INSERT INTO previous_tokens
          (generation, digest, scheme, pepper, prefix, issued_at, ends_at, key_id)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
-    for earlier in &key.earlier {
+    for previous in &key.previous {
         let mut binder = Binder::new(&mut statement);
-        put_token(&mut binder, &earlier.token)?;
-        binder.put(millis(earlier.ends_at))?.put(key.id.to_bytes())?.execute()?;
+        put_token(&mut binder, &previous.token)?;
+        binder.put(millis(previous.ends_at))?.put(key.id.to_bytes())?.execute()?;
     }
     Ok(())
 }
 
-/// Removes one. Its external id stays used.
+/// Removes one. Its numeric id stays used.
 pub(super) fn delete(connection: &Connection, key: &KeyRecord) -> Result<(), Fault> {
-    if !key.earlier.is_empty() {
-        delete_earlier(connection, key.id)?;
+    if !key.previous.is_empty() {
+        delete_previous(connection, key.id)?;
     }
     let mut statement = connection.prepare_cached("DELETE FROM keys WHERE id = ?")?;
     one(statement.execute([key.id.to_bytes()])?)
 }
 
-fn delete_earlier(connection: &Connection, id: KeyId) -> Result<(), Fault> {
+fn delete_previous(connection: &Connection, id: KeyId) -> Result<(), Fault> {
     connection
-        .prepare_cached("DELETE FROM earlier_tokens WHERE key_id = ?")?
+        .prepare_cached("DELETE FROM previous_tokens WHERE key_id = ?")?
         .execute([id.to_bytes()])?;
     Ok(())
 }
@@ -373,35 +373,35 @@ pub(super) fn live_named(
 pub(super) const LIVE_NAMED: &str = "SELECT id FROM keys INDEXED BY keys_by_name
      WHERE owner = ? AND name = ? AND revoked_at IS NULL";
 
-/// The key that has or had an external id; it may be purged.
-pub(super) fn of_external_id(
+/// The key that has or had an numeric id; it may be purged.
+pub(super) fn of_numeric_id(
     connection: &Connection,
-    id: ExternalId,
+    id: NumericId,
 ) -> Result<Option<KeyId>, Fault> {
     let mut statement =
-        connection.prepare_cached("SELECT key_id FROM external_ids WHERE external_id = ?")?;
-    let mut rows = statement.query([stored_external_id(id)])?;
-    rows.next()?.map(|row| Cells::new(row, "external_ids").get("key_id", key_id)).transpose()
+        connection.prepare_cached("SELECT key_id FROM numeric_ids WHERE numeric_id = ?")?;
+    let mut rows = statement.query([stored_numeric_id(id)])?;
+    rows.next()?.map(|row| Cells::new(row, "numeric_ids").get("key_id", key_id)).transpose()
 }
 
-/// The greatest external id ever used; 0 before the first.
-pub(super) fn greatest_external_id(connection: &Connection) -> Result<u64, Fault> {
-    let mut statement = connection.prepare_cached("SELECT max(external_id) FROM external_ids")?;
+/// The greatest numeric id ever used; 0 before the first.
+pub(super) fn greatest_numeric_id(connection: &Connection) -> Result<u64, Fault> {
+    let mut statement = connection.prepare_cached("SELECT max(numeric_id) FROM numeric_ids")?;
     let greatest: Option<i64> = statement.query_row([], |row| row.get(0))?;
-    let damaged = Fault::Damaged { table: "external_ids", column: "external_id" };
+    let damaged = Fault::Damaged { table: "numeric_ids", column: "numeric_id" };
     u64::try_from(greatest.unwrap_or(0)).map_err(|_| damaged)
 }
 
-fn use_external_id(connection: &Connection, key: &KeyRecord) -> Result<(), Fault> {
-    let Some(id) = key.external_id else { return Ok(()) };
+fn use_numeric_id(connection: &Connection, key: &KeyRecord) -> Result<(), Fault> {
+    let Some(id) = key.numeric_id else { return Ok(()) };
     // Whether a creation may have it is decided by then; a replacement is taken at its word.
     connection
-        .prepare_cached("INSERT OR REPLACE INTO external_ids (external_id, key_id) VALUES (?, ?)")?
-        .execute((stored_external_id(id), key.id.to_bytes()))?;
+        .prepare_cached("INSERT OR REPLACE INTO numeric_ids (numeric_id, key_id) VALUES (?, ?)")?
+        .execute((stored_numeric_id(id), key.id.to_bytes()))?;
     Ok(())
 }
 
-fn stored_external_id(id: ExternalId) -> i64 {
+fn stored_numeric_id(id: NumericId) -> i64 {
     // At most 2^63-1.
     id.get().cast_signed()
 }

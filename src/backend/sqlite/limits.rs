@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use rusqlite::{CachedStatement, Connection, ToSql};
 
-use super::cells::{Binder, Cells, int, millis, number, set_by, set_by_text, text, time, version};
+use super::codec::{Binder, Cells, int, millis, number, set_by, set_by_text, text, time, version};
 use super::error::Fault;
 use crate::clock::Timestamp;
-use crate::key::{Every, Limit, Limits, Networks, Quota, QuotaRun, Rate, Refill};
+use crate::key::{Limit, Limits, Networks, Period, Quota, QuotaRun, Rate, Refill};
 
 /// The columns, in the order in which they are read and written.
 macro_rules! limit_columns {
@@ -26,7 +26,7 @@ macro_rules! limit_marks {
 
 pub(super) use {limit_columns, limit_marks};
 
-/// Reads them where `limited` says that there are some. Asking for them with every row makes the
+/// Reads them where `limited` says that there are some. Asking for them with period row makes the
 /// scan of a million keys longer, and most keys have none.
 pub(super) struct Loader<'c> {
     statement: CachedStatement<'c>,
@@ -55,7 +55,7 @@ impl<'c> Loader<'c> {
 
 /// Reads the columns.
 pub(super) fn decode(cells: &mut Cells<'_>) -> Result<Limits, Fault> {
-    let is_limited = cells.get("limited", super::cells::flag)?;
+    let is_limited = cells.get("limited", super::codec::flag)?;
     let not_before = cells.maybe("not_before", time)?;
     let not_before = limit(cells, "not_before_by", not_before)?;
     let networks = cells.maybe("networks", |value| text(value)?.parse::<Networks>().ok())?;
@@ -98,13 +98,13 @@ fn rate(cells: &mut Cells<'_>) -> Result<Option<Rate>, Fault> {
 }
 
 fn quota(cells: &mut Cells<'_>) -> Result<Option<QuotaRun>, Fault> {
-    let uses = cells.maybe("quota_uses", |value| Quota::once(int(value)?).ok())?;
+    let uses = cells.maybe("quota_uses", |value| Quota::one_time(int(value)?).ok())?;
     let amount = cells.maybe("quota_refill", int)?;
-    let every = cells.maybe("quota_every", |value| every(text(value)?))?;
+    let period = cells.maybe("quota_every", |value| period(text(value)?))?;
     let since = cells.maybe("quota_since", version)?;
     let damaged = || cells.damaged("quota_uses");
-    let refill = match (amount, every) {
-        (Some(amount), Some(every)) => Some(Refill::new(amount, every).map_err(|_| damaged())?),
+    let refill = match (amount, period) {
+        (Some(amount), Some(period)) => Some(Refill::new(amount, period).map_err(|_| damaged())?),
         (None, None) => None,
         _ => return Err(damaged()),
     };
@@ -118,15 +118,17 @@ fn quota(cells: &mut Cells<'_>) -> Result<Option<QuotaRun>, Fault> {
     }
 }
 
-fn every(text: &str) -> Option<Every> {
-    [Every::Day, Every::Week, Every::Month].into_iter().find(|every| every_text(*every) == text)
+fn period(text: &str) -> Option<Period> {
+    [Period::Day, Period::Week, Period::Month]
+        .into_iter()
+        .find(|period| period_text(*period) == text)
 }
 
-fn every_text(every: Every) -> &'static str {
-    match every {
-        Every::Day => "day",
-        Every::Week => "week",
-        Every::Month => "month",
+fn period_text(period: Period) -> &'static str {
+    match period {
+        Period::Day => "day",
+        Period::Week => "week",
+        Period::Month => "month",
     }
 }
 
@@ -153,7 +155,7 @@ pub(super) fn put(binder: &mut Binder<'_, '_>, limits: &Limits) -> Result<(), Fa
         // At most 2^40 - 1.
         .put(run.map(|run| run.quota.uses().cast_signed()))?
         .put(refill.map(|refill| refill.amount().cast_signed()))?
-        .put(refill.map(|refill| every_text(refill.every())))?
+        .put(refill.map(|refill| period_text(refill.period())))?
         .put(run.map(|run| number(run.since)))?
         .put(by(quota.as_ref()))?;
     Ok(())

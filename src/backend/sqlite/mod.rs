@@ -14,7 +14,7 @@
 //! | `connect` | how a connection is made |
 //! | `transaction` | short read transactions; write transactions and what their ends mean |
 //! | `readers`, `writer` | the pool; the one writer, and what holds after a commit went wrong |
-//! | `cells`, `header`, `owners`, `keys`, `events` | rows to records and back, a file for each |
+//! | `cells`, `metadata`, `owners`, `keys`, `events` | rows to records and back, a file for each |
 //! | `usage` | what was used, beside the records |
 //! | `limits` | the columns of limits, which keys and owners have |
 //! | `standing` | a key's state, as far as it is stored |
@@ -23,24 +23,24 @@
 //! | `scan`, `pages` | what walks over many rows |
 //! | `error` | what SQLite says, without its words |
 
-mod cells;
+mod checksums;
+mod codec;
 mod commit;
 mod connect;
 mod database;
 mod error;
 mod events;
 mod files;
-mod header;
 mod keys;
 mod limits;
+mod metadata;
 mod options;
 mod owners;
 mod pages;
 mod readers;
 mod scan;
 mod schema;
-mod standing;
-mod sums;
+mod state_column;
 mod transaction;
 mod usage;
 mod writer;

@@ -25,11 +25,11 @@ pub(super) enum Synchronous {
 
 impl SqliteOptions {
     /// How old what a sharing process knows may be, unless told: 1 second.
-    pub const DEFAULT_BOUND: Duration = Duration::from_secs(1);
+    pub const DEFAULT_STALENESS: Duration = Duration::from_secs(1);
     /// The smallest bound of sharing: 50 ms.
-    pub const MIN_BOUND: Duration = Duration::from_millis(50);
+    pub const MIN_STALENESS: Duration = Duration::from_millis(50);
     /// The greatest bound of sharing: 1 hour.
-    pub const MAX_BOUND: Duration = Duration::from_secs(3600);
+    pub const MAX_STALENESS: Duration = Duration::from_secs(3600);
     /// How long a call waits for another process unless told: 5 seconds.
     pub const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
     /// The longest that a call may wait for another process: 1 hour.
@@ -46,13 +46,13 @@ impl SqliteOptions {
     }
 
     /// Beside other processes of the same host that open it so too. What one commits is in force
-    /// in the others within `bound`: [`DEFAULT_BOUND`](Self::DEFAULT_BOUND) is a good one.
+    /// in the others within `max_staleness`: [`DEFAULT_STALENESS`](Self::DEFAULT_STALENESS) is a good one.
     ///
     /// # Errors
-    /// [`Invalid`] for a bound under 50 ms or over 1 hour.
-    pub fn shared(bound: Duration) -> Result<Self, Invalid> {
-        within("sharing bound", bound, Self::MIN_BOUND, Self::MAX_BOUND)?;
-        Ok(Self { sharing: Sharing::Shared { bound }, ..Self::exclusive() })
+    /// [`Invalid`] for a `max_staleness` under 50 ms or over 1 hour.
+    pub fn shared(max_staleness: Duration) -> Result<Self, Invalid> {
+        within("max_staleness", max_staleness, Self::MIN_STALENESS, Self::MAX_STALENESS)?;
+        Ok(Self { sharing: Sharing::Shared { max_staleness }, ..Self::exclusive() })
     }
 
     /// How long a call waits for another process that holds the database, before it gives up with

@@ -3,12 +3,12 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
-use super::cells::{
+use super::codec::{
     Binder, Cells, access, actor, int, millis, number, owner_id, text, time, version,
 };
 use super::error::Fault;
 use super::limits::{limit_columns, limit_marks};
-use super::{limits, sums};
+use super::{checksums, limits};
 use crate::backend::KeyCounts;
 use crate::id::OwnerId;
 use crate::key::{OwnerRecord, Settings};
@@ -22,7 +22,7 @@ const LEAST_BYTES_OF_KEY: u64 = 128;
 /// and written.
 macro_rules! columns {
     () => {
-        "suspended_at, suspended_by, suspended_reason, issue_mark, ceiling, max_keys, version, \
+        "suspended_at, suspended_by, suspended_reason, tokens_valid_from, max_access, max_keys, version, \
          created_at, created_by, updated_at, defaults, state_sum, record_sum, "
     };
 }
@@ -68,8 +68,8 @@ pub(super) fn each(
 pub(super) fn decode(row: &Row<'_>) -> Result<OwnerRecord, Fault> {
     let mut cells = Cells::new(row, TABLE);
     let suspended = cells.switch("suspended_at")?;
-    let issue_mark = cells.maybe("issue_mark", time)?;
-    let ceiling = cells.get("ceiling", access)?;
+    let tokens_valid_from = cells.maybe("tokens_valid_from", time)?;
+    let max_access = cells.get("max_access", access)?;
     let max_keys = cells.get("max_keys", int)?;
     let version = cells.get("version", version)?;
     let created_at = cells.get("created_at", time)?;
@@ -84,10 +84,10 @@ pub(super) fn decode(row: &Row<'_>) -> Result<OwnerRecord, Fault> {
         version,
         defaults,
         suspended,
-        ceiling,
+        max_access,
         limits,
         max_keys,
-        issue_mark,
+        tokens_valid_from,
         created_at,
         created_by,
         updated_at,
@@ -97,8 +97,8 @@ pub(super) fn decode(row: &Row<'_>) -> Result<OwnerRecord, Fault> {
 
 /// What the checksums of a record must be.
 fn sums_of(owner: &OwnerRecord) -> (u32, u32) {
-    let state_sum = sums::of_scanned_owner(&owner.into());
-    (state_sum, sums::of_owner(owner, state_sum))
+    let state_sum = checksums::of_scanned_owner(&owner.into());
+    (state_sum, checksums::of_owner(owner, state_sum))
 }
 
 pub(super) fn settings(value: ValueRef<'_>) -> Option<Settings> {
@@ -124,7 +124,7 @@ pub(super) fn update(connection: &Connection, owner: &OwnerRecord) -> Result<(),
         connection,
         concat!(
             "UPDATE owners SET suspended_at = ?, suspended_by = ?, suspended_reason = ?,
-         issue_mark = ?, ceiling = ?, max_keys = ?, version = ?, created_at = ?, created_by = ?,
+         tokens_valid_from = ?, max_access = ?, max_keys = ?, version = ?, created_at = ?, created_by = ?,
          updated_at = ?, defaults = ?, state_sum = ?, record_sum = ?,
          (",
             limit_columns!(),
@@ -142,8 +142,8 @@ fn write(connection: &Connection, sql: &str, owner: &OwnerRecord) -> Result<(), 
     let mut binder = Binder::new(&mut statement);
     binder
         .switch(owner.suspended.as_ref())?
-        .put(owner.issue_mark.map(millis))?
-        .put(owner.ceiling.to_string())?
+        .put(owner.tokens_valid_from.map(millis))?
+        .put(owner.max_access.to_string())?
         .put(owner.max_keys)?
         .put(number(owner.version))?
         .put(millis(owner.created_at))?

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use rusqlite::Connection;
 
-use super::cells::{Binder, Cells, int, key_id, time};
+use super::codec::{Binder, Cells, int, key_id, time};
 use super::error::Fault;
 use super::events::rows_to_ask;
 use super::transaction::READ_BUDGET;
-use super::{keys, owners, standing};
+use super::{keys, owners, state_column};
 use crate::backend::{KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, StateSet};
 use crate::id::{KeyId, OwnerId};
 use crate::key::{Kind, State};
@@ -26,7 +26,7 @@ pub(super) const ALL: &str = "SELECT id, kind, expires_at, standing FROM keys
 /// index `keys_by_owner`, merged. Nothing for no state.
 pub(super) fn of_owner(states: StateSet) -> Option<String> {
     let shown = State::ALL.into_iter().filter(|state| states.contains(*state));
-    let standings: BTreeSet<u8> = shown.map(standing::number).collect();
+    let standings: BTreeSet<u8> = shown.map(state_column::number).collect();
     let walks: Vec<String> = standings
         .into_iter()
         .map(|standing| {
@@ -80,8 +80,8 @@ fn walk(
         let mut cells = Cells::new(row, "keys");
         let (id, kind) = (cells.get("id", key_id)?, cells.get("kind", keys::kind)?);
         let expires_at = cells.maybe("expires_at", time)?;
-        let state =
-            cells.get("standing", |value| standing::state(int(value)?, expires_at, filter.now))?;
+        let state = cells
+            .get("standing", |value| state_column::state(int(value)?, expires_at, filter.now))?;
         if visit(&Candidate { id, kind, state })?.is_break() {
             break;
         }

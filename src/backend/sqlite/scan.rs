@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Row};
 
-use super::cells::{Cells, access, flag, int, key_id, owner_id, time};
+use super::checksums::Bytes;
+use super::codec::{Cells, access, flag, int, key_id, owner_id, time};
 use super::error::Fault;
-use super::keys::EarlierLoader;
+use super::keys::PreviousLoader;
 use super::limits::Loader;
-use super::sums::Bytes;
-use super::{events, keys, sums};
+use super::{checksums, events, keys};
 use crate::backend::{ScannedKey, ScannedOwner};
 use crate::id::{KeyId, OwnerId};
-use crate::key::{EarlierToken, Limits};
+use crate::key::{Limits, PreviousToken};
 
 /// How many rows a transaction shows at most: so many stay in a core's own cache until they are
 /// handed on. With 1,024 an opening takes 5 % longer, with 4,096 20 %.
@@ -31,7 +31,7 @@ macro_rules! columns {
 
 macro_rules! owner_columns {
     () => {
-        "id, suspended_at, issue_mark, ceiling, limited, state_sum"
+        "id, suspended_at, tokens_valid_from, max_access, limited, state_sum"
     };
 }
 
@@ -45,8 +45,8 @@ pub(super) const KEYS_OF_OWNER: &str = concat!(
     ", standing FROM keys INDEXED BY keys_by_owner \
      WHERE owner = ?1 AND (standing, id) > (?2, ?3) ORDER BY standing, id"
 );
-pub(super) const EARLIER_TOKENS: &str = "SELECT key_id, generation, digest, scheme, pepper, prefix, issued_at, ends_at \
-     FROM earlier_tokens WHERE key_id > ?1 AND key_id <= ?2 ORDER BY key_id, generation";
+pub(super) const PREVIOUS_TOKENS: &str = "SELECT key_id, generation, digest, scheme, pepper, prefix, issued_at, ends_at \
+     FROM previous_tokens WHERE key_id > ?1 AND key_id <= ?2 ORDER BY key_id, generation";
 
 /// When a transaction has shown enough.
 struct Pace {
@@ -92,18 +92,22 @@ fn owner(row: &Row<'_>, limits: &mut Loader<'_>) -> Result<ScannedOwner, Fault> 
     let mut owner = ScannedOwner {
         id: cells.get("id", owner_id)?,
         suspended: cells.maybe("suspended_at", time)?.is_some(),
-        issue_mark: cells.maybe("issue_mark", time)?,
-        ceiling: cells.get("ceiling", access)?,
+        tokens_valid_from: cells.maybe("tokens_valid_from", time)?,
+        max_access: cells.get("max_access", access)?,
         limits: Limits::default(),
     };
     if cells.get("limited", flag)? {
         owner.limits = limits.load(owner.id.as_str())?;
     }
     let sum: u32 = cells.get("state_sum", int)?;
-    if sums::of_scanned_owner(&owner) == sum { Ok(owner) } else { Err(cells.damaged("state_sum")) }
+    if checksums::of_scanned_owner(&owner) == sum {
+        Ok(owner)
+    } else {
+        Err(cells.damaged("state_sum"))
+    }
 }
 
-/// Some keys after one, with their earlier tokens, for as long as `budget` lasts; whether there
+/// Some keys after one, with their previous tokens, for as long as `budget` lasts; whether there
 /// may be more after them.
 pub(super) fn keys(
     connection: &Connection,
@@ -128,14 +132,14 @@ pub(super) fn keys(
     }
     if let Some(last) = found.last() {
         let through = last.id.to_bytes();
-        add_earlier_tokens(connection, after, &through, found)?;
+        add_previous_tokens(connection, after, &through, found)?;
     }
     let mut bytes = Bytes::new();
     found.iter().zip(sums).try_for_each(|(key, sum)| check(&mut bytes, key, sum))?;
     Ok(is_cut || found.len() == ROWS_AT_ONCE as usize)
 }
 
-/// A key without its earlier tokens, and the checksum of it with them.
+/// A key without its previous tokens, and the checksum of it with them.
 fn key(cells: &mut Cells<'_>, limits: &mut Loader<'_>) -> Result<(ScannedKey, u32), Fault> {
     let mut key = ScannedKey {
         id: cells.get("id", key_id)?,
@@ -148,7 +152,7 @@ fn key(cells: &mut Cells<'_>, limits: &mut Loader<'_>) -> Result<(ScannedKey, u3
         current: keys::token(cells)?,
         access: cells.get("access", access)?,
         limits: None,
-        earlier: Vec::new(),
+        previous: Vec::new(),
     };
     if cells.get("limited", flag)? {
         key.limits = Some(Box::new(limits.load(key.id.to_bytes())?));
@@ -162,23 +166,23 @@ fn check(bytes: &mut Bytes, key: &ScannedKey, sum: u32) -> Result<(), Fault> {
 }
 
 /// Both lists are in the order of ids: each is gone through once.
-fn add_earlier_tokens(
+fn add_previous_tokens(
     connection: &Connection,
     after: &[u8],
     through: &[u8],
     found: &mut [ScannedKey],
 ) -> Result<(), Fault> {
-    let mut statement = connection.prepare_cached(EARLIER_TOKENS)?;
+    let mut statement = connection.prepare_cached(PREVIOUS_TOKENS)?;
     let mut rows = statement.query([after, through])?;
     let mut found = found.iter_mut().peekable();
     while let Some(row) = rows.next()? {
-        let mut cells = Cells::new(row, "earlier_tokens");
+        let mut cells = Cells::new(row, "previous_tokens");
         let id = cells.get("key_id", key_id)?;
         while found.next_if(|key| key.id < id).is_some() {}
         // A token of no key opens nothing.
         let Some(key) = found.peek_mut().filter(|key| key.id == id) else { continue };
         let token = keys::token(&mut cells)?;
-        key.earlier.push(EarlierToken { token, ends_at: cells.get("ends_at", time)? });
+        key.previous.push(PreviousToken { token, ends_at: cells.get("ends_at", time)? });
     }
     Ok(())
 }
@@ -227,7 +231,7 @@ impl OneOwner {
         let after = after.map(KeyId::to_bytes);
         let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_slice());
         let mut statement = connection.prepare_cached(KEYS_OF_OWNER)?;
-        let mut earlier = EarlierLoader::new(connection)?;
+        let mut previous = PreviousLoader::new(connection)?;
         let mut limits = Loader::of_keys(connection)?;
         let mut rows = statement.query((id.as_str(), standing.unwrap_or(0), after))?;
         let mut pace = Pace::new(budget);
@@ -235,7 +239,7 @@ impl OneOwner {
             let mut cells = Cells::new(row, "keys");
             let (mut key, sum) = key(&mut cells, &mut limits)?;
             self.position = Some((cells.get("standing", int)?, key.id));
-            key.earlier = earlier.load(key.id)?;
+            key.previous = previous.load(key.id)?;
             check(&mut Bytes::new(), &key, sum)?;
             self.keys.push(key);
             if pace.is_over() {

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::error::Fault;
 use crate::backend::BackendErrorKind;
 
-/// "Khsp": what tells a database of keyhasp from any other, in the file's header.
+/// "Khsp": what tells a database of keyhasp from any other, in the file's metadata.
 pub(super) const APPLICATION_ID: i32 = 0x4b68_7370;
 
 /// The version of the tables that this code reads and writes.
@@ -15,7 +15,7 @@ pub(super) const VERSION: i32 = 1;
 /// it lacks, in one transaction. A step that was ever released is never changed.
 const STEPS: &[(i32, &str)] = &[(1, include_str!("schema.sql"))];
 
-/// What the file's header says.
+/// What the file's metadata says.
 pub(super) struct Identity {
     pub(super) application_id: i32,
     pub(super) version: i32,
@@ -74,7 +74,7 @@ pub(super) fn check_version(connection: &Connection) -> Result<(), Fault> {
     match statement.query_row([], |row| row.get::<_, i32>(0))? {
         VERSION => Ok(()),
         version if version > VERSION => Err(newer()),
-        _ => Err(Fault::Damaged { table: "file header", column: "user_version" }),
+        _ => Err(Fault::Damaged { table: "file metadata", column: "user_version" }),
     }
 }
 

@@ -7,8 +7,8 @@ CREATE TABLE store (
   version INTEGER NOT NULL,
   unique_names INTEGER NOT NULL CHECK (unique_names IN (0, 1)),
   keep_standard_key INTEGER NOT NULL CHECK (keep_standard_key IN (0, 1)),
-  sealed_tokens INTEGER NOT NULL CHECK (sealed_tokens IN (0, 1)),
-  issue_mark INTEGER,
+  recoverable_tokens INTEGER NOT NULL CHECK (recoverable_tokens IN (0, 1)),
+  tokens_valid_from INTEGER,
   -- Of this row and of all prefixes and peppers.
   sum INTEGER NOT NULL
 ) STRICT;
@@ -27,8 +27,8 @@ CREATE TABLE peppers (
 CREATE TABLE owners (
   id TEXT PRIMARY KEY,
   suspended_at INTEGER,
-  issue_mark INTEGER,
-  ceiling TEXT NOT NULL,
+  tokens_valid_from INTEGER,
+  max_access TEXT NOT NULL,
   -- Whether there is a limit in the columns below: what a scan asks before it reads them.
   limited INTEGER NOT NULL CHECK (limited IN (0, 1)),
   -- Of the columns so far, and of the limits; that of the whole row is the last but the longest.
@@ -101,10 +101,10 @@ CREATE TABLE keys (
   access TEXT NOT NULL,
   -- The same as in `owners`.
   limited INTEGER NOT NULL CHECK (limited IN (0, 1)),
-  -- Of the columns so far, of the limits and of the earlier tokens.
+  -- Of the columns so far, of the limits and of the previous tokens.
   state_sum INTEGER NOT NULL,
   version INTEGER NOT NULL,
-  external_id INTEGER,
+  numeric_id INTEGER,
   name TEXT,
   access_by TEXT NOT NULL CHECK (access_by IN ('administrator', 'owner')),
   expiry_by TEXT NOT NULL CHECK (expiry_by IN ('administrator', 'owner')),
@@ -159,7 +159,7 @@ CREATE INDEX keys_by_owner ON keys (owner, standing, id, kind, expires_at);
 CREATE INDEX keys_by_name ON keys (owner, name) WHERE revoked_at IS NULL AND name IS NOT NULL;
 
 -- Tokens before the current one that live on.
-CREATE TABLE earlier_tokens (
+CREATE TABLE previous_tokens (
   key_id BLOB NOT NULL,
   generation INTEGER NOT NULL,
   digest BLOB NOT NULL CHECK (length(digest) = 32),
@@ -171,9 +171,9 @@ CREATE TABLE earlier_tokens (
   PRIMARY KEY (key_id, generation)
 ) STRICT, WITHOUT ROWID;
 
--- Every external id ever used, also those of purged keys.
-CREATE TABLE external_ids (
-  external_id INTEGER PRIMARY KEY CHECK (external_id > 0),
+-- Every numeric id ever used, also those of purged keys.
+CREATE TABLE numeric_ids (
+  numeric_id INTEGER PRIMARY KEY CHECK (numeric_id > 0),
   key_id BLOB NOT NULL
 ) STRICT;
 
@@ -215,16 +215,17 @@ CREATE TABLE key_usage (
   expired INTEGER NOT NULL DEFAULT 0,
   superseded INTEGER NOT NULL DEFAULT 0,
   not_yet INTEGER NOT NULL DEFAULT 0,
-  wrong_address INTEGER NOT NULL DEFAULT 0,
+  address_missing INTEGER NOT NULL DEFAULT 0,
+  address_rejected INTEGER NOT NULL DEFAULT 0,
   rate_limited INTEGER NOT NULL DEFAULT 0,
   quota_exhausted INTEGER NOT NULL DEFAULT 0,
   -- Up to what was told of it by events that no call makes.
-  told_expired INTEGER,
-  told_trial_ending INTEGER,
-  told_token_old INTEGER,
-  told_unused INTEGER,
-  told_earlier_token_used INTEGER,
-  told_refused INTEGER,
+  alerted_expired INTEGER,
+  alerted_trial_ending INTEGER,
+  alerted_token_old INTEGER,
+  alerted_unused INTEGER,
+  alerted_previous_token_used INTEGER,
+  alerted_rejected INTEGER,
   -- The version of the record at which the quota's count began, what is neither spent nor leased,
   -- when its period began, and a checksum of these and of whose it is.
   quota_since INTEGER,

@@ -1,26 +1,19 @@
 //! What was used: tables `key_usage` and `owner_usage`.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use super::cells::{Binder, Cells, generation, int, millis, number, text, time, version};
+use super::checksums;
+use super::codec::{Binder, Cells, generation, int, millis, number, text, time, version};
 use super::error::Fault;
-use super::sums;
-use crate::backend::UsageOf;
+use crate::backend::UsageSubject;
 use crate::id::{Generation, KeyId};
 use crate::key::{
-    LastAddress, QuotaState, RefusedCounts, RefusedFor, Told, ToldTokens, Usage, Used,
+    AlertState, AlertedTokens, LastAddress, QuotaState, RejectKind, RejectedCounts, Usage, Used,
 };
-
-/// The columns of reasons, by number.
-macro_rules! refused {
-    () => {
-        "suspended, revoked, blocked, deactivated, expired, superseded, not_yet, wrong_address, \
-         rate_limited, quota_exhausted"
-    };
-}
 
 macro_rules! quota {
     () => {
@@ -28,104 +21,57 @@ macro_rules! quota {
     };
 }
 
-macro_rules! told {
-    () => {
-        "told_expired, told_trial_ending, told_token_old, told_unused, told_earlier_token_used, \
-         told_refused"
-    };
-}
+const ALERTED: &str = "alerted_expired, alerted_trial_ending, alerted_token_old, alerted_unused, \
+     alerted_previous_token_used, alerted_rejected";
 
 /// The columns of a key, in the order in which they are read and, with the id last, written.
-macro_rules! columns {
-    () => {
-        concat!(
-            "last_used_at, accepted, address, address_at, ",
-            refused!(),
-            ", ",
-            told!(),
-            ", ",
-            quota!()
-        )
-    };
+static COLUMNS: LazyLock<String> = LazyLock::new(|| {
+    let rejected: Vec<_> = RejectKind::ALL.iter().map(|kind| kind.name()).collect();
+    let rejected = rejected.join(", ");
+    format!("last_used_at, accepted, address, address_at, {rejected}, {ALERTED}, {}", quota!())
+});
+
+static LOAD_KEY: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {} FROM key_usage WHERE key_id = ?", *COLUMNS));
+
+static PUT_KEY: LazyLock<String> = LazyLock::new(|| {
+    let places = vec!["?"; COLUMNS.split(", ").count() + 1].join(", ");
+    format!("INSERT OR REPLACE INTO key_usage ({}, key_id) VALUES ({places})", *COLUMNS)
+});
+
+/// Last use and count alone, the most frequent change.
+static TOUCH: LazyLock<String> = LazyLock::new(|| {
+    let (used, accepted) = (later("last_used_at", 1), sum("accepted", 2));
+    format!("UPDATE key_usage SET {used}, {accepted} WHERE key_id = ?3")
+});
+
+static ADD: LazyLock<String> = LazyLock::new(|| {
+    let mut sets = vec![
+        later("last_used_at", 1),
+        sum("accepted", 2),
+        "address = CASE WHEN ?4 >= coalesce(address_at, -1) THEN ?3 ELSE address END".into(),
+        later("address_at", 4),
+    ];
+    let rejected = RejectKind::ALL.iter().zip(sets.len() + 1..);
+    let rejected: Vec<_> = rejected.map(|(kind, place)| sum(kind.name(), place)).collect();
+    sets.extend(rejected);
+    format!("UPDATE key_usage SET {} WHERE key_id = ?{}", sets.join(", "), sets.len() + 1)
+});
+
+/// Sets a column to the later of itself and a parameter, either of which may be NULL.
+fn later(column: &str, parameter: usize) -> String {
+    format!("{column} = coalesce(max({column}, ?{parameter}), ?{parameter}, {column})")
 }
 
-/// The later of a column and a parameter, either of which may be nothing.
-macro_rules! later {
-    ($column:literal, $parameter:literal) => {
-        concat!(
-            $column,
-            " = coalesce(max(",
-            $column,
-            ", ",
-            $parameter,
-            "), ",
-            $parameter,
-            ", ",
-            $column,
-            ")"
-        )
-    };
+/// Adds a parameter to a column, which stops at the greatest number that SQLite has.
+fn sum(column: &str, parameter: usize) -> String {
+    format!("{column} = min({column}, {} - ?{parameter}) + ?{parameter}", i64::MAX)
 }
-
-/// The sum of a column and a parameter, which stops at the greatest number there is.
-macro_rules! sum {
-    ($column:literal, $parameter:literal) => {
-        concat!(
-            $column,
-            " = min(",
-            $column,
-            ", 9223372036854775807 - ",
-            $parameter,
-            ") + ",
-            $parameter
-        )
-    };
-}
-
-/// Last use and count alone, which is what there is most of.
-const TOUCH: &str = concat!(
-    "UPDATE key_usage SET ",
-    later!("last_used_at", "?1"),
-    ", ",
-    sum!("accepted", "?2"),
-    " WHERE key_id = ?3"
-);
-
-const ADD: &str = concat!(
-    "UPDATE key_usage SET ",
-    later!("last_used_at", "?1"),
-    ", ",
-    sum!("accepted", "?2"),
-    ", ",
-    "address = CASE WHEN ?4 >= coalesce(address_at, -1) THEN ?3 ELSE address END, ",
-    later!("address_at", "?4"),
-    ", ",
-    sum!("suspended", "?5"),
-    ", ",
-    sum!("revoked", "?6"),
-    ", ",
-    sum!("blocked", "?7"),
-    ", ",
-    sum!("deactivated", "?8"),
-    ", ",
-    sum!("expired", "?9"),
-    ", ",
-    sum!("superseded", "?10"),
-    ", ",
-    sum!("not_yet", "?11"),
-    ", ",
-    sum!("wrong_address", "?12"),
-    ", ",
-    sum!("rate_limited", "?13"),
-    ", ",
-    sum!("quota_exhausted", "?14"),
-    " WHERE key_id = ?15"
-);
 
 /// Adds uses in one statement, unless the key has no row: false then.
 pub(super) fn add(connection: &Connection, key: KeyId, used: &Used) -> Result<bool, Fault> {
-    let is_short = used.last_address.is_none() && used.refused == RefusedCounts::default();
-    let mut statement = connection.prepare_cached(if is_short { TOUCH } else { ADD })?;
+    let is_short = used.last_address.is_none() && used.refused == RejectedCounts::default();
+    let mut statement = connection.prepare_cached(if is_short { &TOUCH } else { &ADD })?;
     let mut binder = Binder::new(&mut statement);
     binder.put(used.last_used_at.map(millis))?.put(count(used.accepted))?;
     if !is_short {
@@ -142,11 +88,10 @@ pub(super) fn has_key(connection: &Connection, key: KeyId) -> Result<bool, Fault
 }
 
 /// Reads what there is of a key or an owner.
-pub(super) fn load(connection: &Connection, of: &UsageOf) -> Result<Option<Usage>, Fault> {
+pub(super) fn load(connection: &Connection, of: &UsageSubject) -> Result<Option<Usage>, Fault> {
     match of {
-        UsageOf::Key(key) => {
-            let sql = concat!("SELECT ", columns!(), " FROM key_usage WHERE key_id = ?");
-            let mut statement = connection.prepare_cached(sql)?;
+        UsageSubject::Key(key) => {
+            let mut statement = connection.prepare_cached(&LOAD_KEY)?;
             let mut rows = statement.query([key.to_bytes()])?;
             let Some(row) = rows.next()? else { return Ok(None) };
             let mut cells = Cells::new(row, "key_usage");
@@ -154,7 +99,7 @@ pub(super) fn load(connection: &Connection, of: &UsageOf) -> Result<Option<Usage
             let told = told(&mut cells)?;
             Ok(Some(Usage { used, told, quota: quota(&mut cells, of)? }))
         }
-        UsageOf::Owner(owner) => {
+        UsageSubject::Owner(owner) => {
             let sql = concat!("SELECT ", quota!(), " FROM owner_usage WHERE owner = ?");
             let mut statement = connection.prepare_cached(sql)?;
             let mut rows = statement.query([owner.as_str()])?;
@@ -175,22 +120,14 @@ fn used(cells: &mut Cells<'_>) -> Result<Used, Fault> {
         (None, None) => None,
         _ => return Err(cells.damaged("address_at")),
     };
-    let mut refused = RefusedCounts::default();
-    for reason in RefusedFor::ALL {
-        refused.add(reason, cells.get(column(reason), int)?);
+    let mut refused = RejectedCounts::default();
+    for reason in RejectKind::ALL {
+        refused.add(*reason, cells.get(reason.name(), int)?);
     }
     Ok(Used { last_used_at, last_address, accepted, refused })
 }
 
-/// The column of a reason: its name, unless another column has that.
-const fn column(reason: RefusedFor) -> &'static str {
-    match reason {
-        RefusedFor::Address => "wrong_address",
-        _ => reason.name(),
-    }
-}
-
-fn quota(cells: &mut Cells<'_>, of: &UsageOf) -> Result<Option<QuotaState>, Fault> {
+fn quota(cells: &mut Cells<'_>, of: &UsageSubject) -> Result<Option<QuotaState>, Fault> {
     let since = cells.maybe("quota_since", version)?;
     let left = cells.maybe("quota_left", int)?;
     let period = cells.maybe("quota_period", time)?;
@@ -199,26 +136,26 @@ fn quota(cells: &mut Cells<'_>, of: &UsageOf) -> Result<Option<QuotaState>, Faul
         (None, None, None, None) => Ok(None),
         (Some(since), Some(left), Some(period), Some(sum)) => {
             let state = QuotaState { since, left, period };
-            let is_whole = sums::of_quota(of, &state) == sum;
+            let is_whole = checksums::of_quota(of, &state) == sum;
             if is_whole { Ok(Some(state)) } else { Err(cells.damaged("quota_sum")) }
         }
         _ => Err(cells.damaged("quota_sum")),
     }
 }
 
-fn told(cells: &mut Cells<'_>) -> Result<Told, Fault> {
-    Ok(Told {
-        expired: cells.maybe("told_expired", time)?,
-        trial_ending: cells.maybe("told_trial_ending", time)?,
-        token_old: cells.maybe("told_token_old", generation)?,
-        unused: cells.maybe("told_unused", time)?,
-        earlier_token_used: cells.maybe("told_earlier_token_used", told_tokens)?,
-        refused: cells.maybe("told_refused", time)?,
+fn told(cells: &mut Cells<'_>) -> Result<AlertState, Fault> {
+    Ok(AlertState {
+        expired: cells.maybe("alerted_expired", time)?,
+        trial_ending: cells.maybe("alerted_trial_ending", time)?,
+        token_old: cells.maybe("alerted_token_old", generation)?,
+        unused: cells.maybe("alerted_unused", time)?,
+        previous_token_used: cells.maybe("alerted_previous_token_used", alerted_tokens)?,
+        refused: cells.maybe("alerted_rejected", time)?,
     })
 }
 
-fn told_tokens(value: ValueRef<'_>) -> Option<ToldTokens> {
-    ToldTokens::from_number(int(value)?).ok()
+fn alerted_tokens(value: ValueRef<'_>) -> Option<AlertedTokens> {
+    AlertedTokens::from_number(int(value)?).ok()
 }
 
 fn address(value: ValueRef<'_>) -> Option<IpAddr> {
@@ -228,42 +165,37 @@ fn address(value: ValueRef<'_>) -> Option<IpAddr> {
 /// Creates, replaces or removes what there is of a key or an owner.
 pub(super) fn put(
     connection: &Connection,
-    of: &UsageOf,
+    of: &UsageSubject,
     usage: Option<&Usage>,
 ) -> Result<(), Fault> {
-    let sql = match (of, usage) {
-        (UsageOf::Key(_), Some(_)) => concat!(
-            "INSERT OR REPLACE INTO key_usage (",
-            columns!(),
-            ", key_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
-             ?)"
-        ),
-        (UsageOf::Owner(_), Some(_)) => concat!(
+    let sql: &str = match (of, usage) {
+        (UsageSubject::Key(_), Some(_)) => &PUT_KEY,
+        (UsageSubject::Owner(_), Some(_)) => concat!(
             "INSERT OR REPLACE INTO owner_usage (",
             quota!(),
             ", owner) VALUES (?, ?, ?, ?, ?)"
         ),
-        (UsageOf::Key(_), None) => "DELETE FROM key_usage WHERE key_id = ?",
-        (UsageOf::Owner(_), None) => "DELETE FROM owner_usage WHERE owner = ?",
+        (UsageSubject::Key(_), None) => "DELETE FROM key_usage WHERE key_id = ?",
+        (UsageSubject::Owner(_), None) => "DELETE FROM owner_usage WHERE owner = ?",
     };
     let mut statement = connection.prepare_cached(sql)?;
     let mut binder = Binder::new(&mut statement);
     if let Some(Usage { used, quota, told }) = usage {
-        if matches!(of, UsageOf::Key(_)) {
+        if matches!(of, UsageSubject::Key(_)) {
             binder.put(used.last_used_at.map(millis))?.put(count(used.accepted))?;
             put_address(&mut binder, used)?;
             put_refused(&mut binder, used)?;
-            put_told(&mut binder, told)?;
+            put_alert_state(&mut binder, told)?;
         }
         binder
             .put(quota.map(|quota| number(quota.since)))?
             .put(quota.map(|quota| count(quota.left)))?
             .put(quota.map(|quota| millis(quota.period)))?
-            .put(quota.map(|quota| sums::of_quota(of, &quota)))?;
+            .put(quota.map(|quota| checksums::of_quota(of, &quota)))?;
     }
     match of {
-        UsageOf::Key(key) => binder.put(key.to_bytes())?.execute()?,
-        UsageOf::Owner(owner) => binder.put(owner.as_str())?.execute()?,
+        UsageSubject::Key(key) => binder.put(key.to_bytes())?.execute()?,
+        UsageSubject::Owner(owner) => binder.put(owner.as_str())?.execute()?,
     };
     Ok(())
 }
@@ -275,19 +207,19 @@ fn put_address(binder: &mut Binder<'_, '_>, used: &Used) -> Result<(), Fault> {
 }
 
 fn put_refused(binder: &mut Binder<'_, '_>, used: &Used) -> Result<(), Fault> {
-    for reason in RefusedFor::ALL {
-        binder.put(count(used.refused.get(reason)))?;
+    for reason in RejectKind::ALL {
+        binder.put(count(used.refused.get(*reason)))?;
     }
     Ok(())
 }
 
-fn put_told(binder: &mut Binder<'_, '_>, told: &Told) -> Result<(), Fault> {
+fn put_alert_state(binder: &mut Binder<'_, '_>, told: &AlertState) -> Result<(), Fault> {
     binder
         .put(told.expired.map(millis))?
         .put(told.trial_ending.map(millis))?
         .put(told.token_old.map(Generation::get))?
         .put(told.unused.map(millis))?
-        .put(told.earlier_token_used.map(|tokens| count(tokens.number())))?
+        .put(told.previous_token_used.map(|tokens| count(tokens.number())))?
         .put(told.refused.map(millis))?;
     Ok(())
 }

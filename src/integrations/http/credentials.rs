@@ -35,7 +35,7 @@ pub enum Presented<'a> {
     /// One token, judged by nobody yet: it may be empty, of any length and of any bytes.
     Token(&'a [u8]),
     /// More than one credential, so that it isn't clear whose request this is.
-    Doubled,
+    Multiple,
 }
 
 impl Credentials {
@@ -100,7 +100,7 @@ impl Credentials {
     /// The one token that these headers present, if it is one.
     ///
     /// A header that stands there twice, and two headers of which each has a token, are
-    /// [`Doubled`](Presented::Doubled), whatever is in them.
+    /// [`Multiple`](Presented::Multiple), whatever is in them.
     #[must_use]
     #[inline]
     pub fn find<'a>(&self, headers: &'a HeaderMap) -> Presented<'a> {
@@ -109,7 +109,7 @@ impl Credentials {
             let mut values = headers.get_all(AUTHORIZATION).iter();
             if let Some(value) = values.next() {
                 if values.next().is_some() {
-                    return Presented::Doubled;
+                    return Presented::Multiple;
                 }
                 found = self.under_scheme(value.as_bytes());
             }
@@ -117,7 +117,7 @@ impl Credentials {
         for name in &self.headers {
             for value in headers.get_all(name) {
                 if matches!(found, Presented::Token(_)) {
-                    return Presented::Doubled;
+                    return Presented::Multiple;
                 }
                 found = Presented::Token(trim(value.as_bytes()));
             }
@@ -157,7 +157,7 @@ impl std::fmt::Debug for Presented<'_> {
             Self::Nothing => f.write_str("Nothing"),
             Self::OtherScheme => f.write_str("OtherScheme"),
             Self::Token(token) => write!(f, "Token({} bytes)", token.len()),
-            Self::Doubled => f.write_str("Doubled"),
+            Self::Multiple => f.write_str("Multiple"),
         }
     }
 }

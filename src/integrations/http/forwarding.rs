@@ -35,12 +35,12 @@ impl Form {
         for line in headers.get_all(name).iter().rev() {
             let mut rest = Some(line.as_bytes());
             while let Some(list) = rest {
-                let (earlier, entry) = self.split_last(list)?;
+                let (previous, entry) = self.split_last(list)?;
                 if before == 0 {
                     return self.address(trim(entry));
                 }
                 before -= 1;
-                rest = earlier;
+                rest = previous;
             }
         }
         None

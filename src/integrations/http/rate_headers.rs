@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::grant::RateStatus;
 use crate::invalid::{Invalid, Problem};
-use crate::store::RateLimited;
+use crate::key::RateLimited;
+use crate::key::RateStatus;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -20,7 +20,7 @@ const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// ```
 /// # use std::time::Duration;
 /// # use http::HeaderMap;
-/// # use keyhasp::{Rate, grant::RateStatus, integrations::http::RateHeaders};
+/// # use keyhasp::{Rate, verified::RateStatus, integrations::http::RateHeaders};
 /// let rate = Rate::new(100, Duration::from_secs(60))?;
 /// let status = RateStatus { rate, remaining: 50, reset_after: Duration::from_secs(30) };
 /// let mut headers = HeaderMap::new();

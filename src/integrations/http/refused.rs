@@ -7,12 +7,14 @@ use serde_json::{Value, json};
 use super::credentials::Credentials;
 use super::rate_headers::seconds;
 use crate::clock::Timestamp;
-use crate::key::Unfit;
-use crate::store::{RateLimited, Refusal, Unavailable};
+use crate::key::{RateLimited, RejectReason};
+use crate::store::VerifyError;
 
 /// Seconds after which a client may try again when the store couldn't answer: what it waits for is
 /// mostly over by then.
 const RETRY_SECONDS: u64 = 1;
+/// The one sentence for every token that is not accepted.
+const NOT_ACCEPTED: &str = "The API key is not accepted.";
 const JSON: &str = "application/json";
 const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -20,49 +22,97 @@ const PROBLEM_JSON: &str = "application/problem+json";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why<'a> {
-    /// More than one credential was sent.
-    Doubled,
-    /// Nothing was sent that could be judged.
+    /// The request has no credential that could be verified.
     Missing,
-    /// The key is limited to networks, and the peer's address isn't known.
-    AddressMissing,
-    /// The key isn't accepted from the peer's address.
-    AddressRefused,
-    /// The key is accepted from this moment on.
-    NotYet(Timestamp),
-    /// A permission is lacking; all that are needed, with spaces between.
+    /// The request has more than one credential.
+    Multiple,
+    /// The caller lacks a permission; all that are needed, with spaces between.
     Permission(&'a str),
-    /// The quota is used up.
-    QuotaExhausted {
-        /// When it is refilled, if ever.
-        refilled_at: Option<Timestamp>,
-    },
-    /// The rate is used up for now.
-    RateLimited(RateLimited),
     /// A caller that may only read asked for more than `GET`, `HEAD` and `OPTIONS`.
     ReadOnly,
-    /// The store can't answer, which says nothing of the token.
-    Unavailable(Unavailable),
-    /// The right secret of a token that is not accepted now.
-    Unfit(Unfit),
-    /// An extractor or a guard stands where no layer has verified: a defect of the service's.
+    /// An extractor or a guard stands where no layer has verified: a defect of the service.
     Unmounted,
-    /// No token of this store.
-    Unrecognized,
+    /// The token was not accepted.
+    Verify(VerifyError),
 }
 
-impl From<Refusal> for Why<'_> {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Unrecognized => Self::Unrecognized,
-            Refusal::Unfit(unfit) => Self::Unfit(unfit),
-            Refusal::NotYet(from) => Self::NotYet(from),
-            Refusal::AddressMissing => Self::AddressMissing,
-            Refusal::AddressRefused => Self::AddressRefused,
-            Refusal::RateLimited(limited) => Self::RateLimited(limited),
-            Refusal::QuotaExhausted { refilled_at } => Self::QuotaExhausted { refilled_at },
-            Refusal::Unavailable(unavailable) => Self::Unavailable(unavailable),
+impl From<VerifyError> for Why<'_> {
+    fn from(error: VerifyError) -> Self {
+        Self::Verify(error)
+    }
+}
+
+/// The answer that a reason leads to. This is the one place that decides which statuses and
+/// sentences an outsider sees; `None` where only the holder's own service may say more.
+struct Answer {
+    status: StatusCode,
+    error: Option<&'static str>,
+    detail: &'static str,
+    /// Said in place of `detail` where the service discloses reasons.
+    disclosed: Option<&'static str>,
+}
+
+impl Answer {
+    fn to(why: &Why<'_>, unavailable: StatusCode) -> Self {
+        let of = |status, error, detail| Self { status, error, detail, disclosed: None };
+        let (bad, unauthorized) = (StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED);
+        let (forbidden, failed) = (StatusCode::FORBIDDEN, StatusCode::INTERNAL_SERVER_ERROR);
+        let scope = Some("insufficient_scope");
+        match why {
+            Why::Missing => of(unauthorized, None, "This needs an API key."),
+            Why::Multiple => of(bad, Some("invalid_request"), "Send one credential, once."),
+            Why::Permission(_) => {
+                of(forbidden, scope, "The API key lacks a permission that this needs.")
+            }
+            Why::ReadOnly => of(forbidden, scope, "The API key may only read."),
+            Why::Unmounted => of(failed, None, "The service can't tell who is asking."),
+            Why::Verify(VerifyError::Unavailable(_)) => {
+                of(unavailable, None, "API keys can't be checked at the moment. Try again later.")
+            }
+            Why::Verify(VerifyError::Unrecognized) => {
+                of(unauthorized, Some("invalid_token"), NOT_ACCEPTED)
+            }
+            Why::Verify(VerifyError::Rejected(reason)) => Self::rejected(reason),
         }
+    }
+
+    fn rejected(reason: &RejectReason) -> Self {
+        let limit = |detail| Self {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            error: None,
+            detail,
+            disclosed: None,
+        };
+        let (unauthorized, forbidden) = (StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN);
+        let (status, disclosed) = match reason {
+            RejectReason::Suspended => (unauthorized, "The owner of the API key is suspended."),
+            RejectReason::Revoked => (unauthorized, "The API key is revoked."),
+            RejectReason::Blocked => (unauthorized, "The API key is blocked."),
+            RejectReason::Deactivated => (unauthorized, "The API key is deactivated."),
+            RejectReason::Expired => (unauthorized, "The API key has expired."),
+            RejectReason::Superseded => {
+                (unauthorized, "The API key was rotated: a newer token stands in its place.")
+            }
+            RejectReason::NotYet(_) => (unauthorized, "The API key is not accepted yet."),
+            RejectReason::AddressMissing => (
+                forbidden,
+                "The API key is limited to some addresses, and that of this request is not known.",
+            ),
+            RejectReason::AddressRejected => {
+                (forbidden, "The API key is not accepted from this address.")
+            }
+            RejectReason::RateLimited(RateLimited { retry_after: Some(_), .. }) => {
+                return limit("Too many requests with this API key. Try again later.");
+            }
+            RejectReason::RateLimited(_) => {
+                return limit("This request is more than this API key may do at once.");
+            }
+            RejectReason::QuotaExhausted { .. } => {
+                return limit("The quota of this API key is used up.");
+            }
+        };
+        let error = (status == unauthorized).then_some("invalid_token");
+        Self { status, error, detail: NOT_ACCEPTED, disclosed: Some(disclosed) }
     }
 }
 
@@ -74,7 +124,7 @@ pub struct Refused<'a> {
     why: Why<'a>,
     credentials: &'a Credentials,
     unavailable: StatusCode,
-    tells_holders: bool,
+    discloses_reason: bool,
     now: Option<Timestamp>,
 }
 
@@ -83,7 +133,7 @@ impl<'a> Refused<'a> {
     #[must_use]
     pub fn new(why: Why<'a>, credentials: &'a Credentials) -> Self {
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-        Self { why, credentials, unavailable, tells_holders: false, now: None }
+        Self { why, credentials, unavailable, discloses_reason: false, now: None }
     }
 
     /// The same, at this moment: only so does [`retry_after`](Self::retry_after) know how long it
@@ -102,8 +152,8 @@ impl<'a> Refused<'a> {
     /// The same, whose [`detail`](Self::detail) tells the holder of the right secret why it isn't
     /// accepted now, or not from there.
     #[must_use]
-    pub fn telling_holders(self) -> Self {
-        Self { tells_holders: true, ..self }
+    pub fn disclosing_reason(self) -> Self {
+        Self { discloses_reason: true, ..self }
     }
 
     /// Why. It tells a wrong secret from a right one: answer both alike, unless whoever has shown
@@ -116,35 +166,13 @@ impl<'a> Refused<'a> {
     /// The status of the answer.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        match self.why {
-            Why::Doubled => StatusCode::BAD_REQUEST,
-            Why::Missing | Why::NotYet(_) | Why::Unfit(_) | Why::Unrecognized => {
-                StatusCode::UNAUTHORIZED
-            }
-            Why::AddressMissing | Why::AddressRefused | Why::Permission(_) | Why::ReadOnly => {
-                StatusCode::FORBIDDEN
-            }
-            Why::QuotaExhausted { .. } | Why::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
-            Why::Unavailable(_) => self.unavailable,
-            Why::Unmounted => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+        self.answer().status
     }
 
     /// The error code of RFC 6750; `None` where it has none.
     #[must_use]
     pub fn error(&self) -> Option<&'static str> {
-        match self.why {
-            Why::Doubled => Some("invalid_request"),
-            Why::NotYet(_) | Why::Unfit(_) | Why::Unrecognized => Some("invalid_token"),
-            Why::Permission(_) | Why::ReadOnly => Some("insufficient_scope"),
-            Why::AddressMissing
-            | Why::AddressRefused
-            | Why::Missing
-            | Why::QuotaExhausted { .. }
-            | Why::RateLimited(_)
-            | Why::Unavailable(_)
-            | Why::Unmounted => None,
-        }
+        self.answer().error
     }
 
     /// The permissions that are needed, with spaces between.
@@ -161,11 +189,15 @@ impl<'a> Refused<'a> {
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self.why {
-            Why::QuotaExhausted { refilled_at } => {
+            Why::Verify(VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at })) => {
                 refilled_at.zip(self.now).map(|(at, now)| seconds(at.since(now)).max(1))
             }
-            Why::RateLimited(limited) => limited.retry_after.map(|wait| seconds(wait).max(1)),
-            Why::Unavailable(_) if self.status() == StatusCode::SERVICE_UNAVAILABLE => {
+            Why::Verify(VerifyError::Rejected(RejectReason::RateLimited(limited))) => {
+                limited.retry_after.map(|wait| seconds(wait).max(1))
+            }
+            Why::Verify(VerifyError::Unavailable(_))
+                if self.status() == StatusCode::SERVICE_UNAVAILABLE =>
+            {
                 Some(RETRY_SECONDS)
             }
             _ => None,
@@ -175,39 +207,12 @@ impl<'a> Refused<'a> {
     /// A sentence for the client.
     #[must_use]
     pub fn detail(&self) -> &'static str {
-        match self.why {
-            Why::Doubled => "Send one credential, once.",
-            Why::Missing => "This needs an API key.",
-            Why::AddressMissing if self.tells_holders => {
-                "The API key is limited to some addresses, and that of this request is not known."
-            }
-            Why::AddressRefused if self.tells_holders => {
-                "The API key is not accepted from this address."
-            }
-            Why::QuotaExhausted { .. } => "The quota of this API key is used up.",
-            Why::RateLimited(RateLimited { retry_after: Some(_), .. }) => {
-                "Too many requests with this API key. Try again later."
-            }
-            Why::RateLimited(_) => "This request is more than this API key may do at once.",
-            Why::NotYet(_) if self.tells_holders => "The API key is not accepted yet.",
-            Why::Permission(_) => "The API key lacks a permission that this needs.",
-            Why::ReadOnly => "The API key may only read.",
-            Why::Unavailable(_) => "API keys can't be checked at the moment. Try again later.",
-            Why::Unmounted => "The service can't tell who is asking.",
-            Why::Unfit(unfit) if self.tells_holders => match unfit {
-                Unfit::Blocked => "The API key is blocked.",
-                Unfit::Deactivated => "The API key is deactivated.",
-                Unfit::Expired => "The API key has expired.",
-                Unfit::Revoked => "The API key is revoked.",
-                Unfit::Superseded => "The API key was rotated: a newer token stands in its place.",
-                Unfit::Suspended => "The owner of the API key is suspended.",
-            },
-            Why::AddressMissing
-            | Why::AddressRefused
-            | Why::NotYet(_)
-            | Why::Unfit(_)
-            | Why::Unrecognized => "The API key is not accepted.",
-        }
+        let answer = self.answer();
+        answer.disclosed.filter(|_| self.discloses_reason).unwrap_or(answer.detail)
+    }
+
+    fn answer(&self) -> Answer {
+        Answer::to(&self.why, self.unavailable)
     }
 
     /// An answer with this body: the status, and the headers `WWW-Authenticate` and `Retry-After`

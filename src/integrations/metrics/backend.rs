@@ -10,11 +10,11 @@ use super::names;
 use crate::backend::{
     Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage, EventQuery,
     KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, UsageChange,
-    UsageOf, UsageOutcome,
+    UsageOutcome, UsageSubject,
 };
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::id::{ExternalId, KeyId, OwnerId};
-use crate::key::{Header, KeyRecord, OwnerRecord, Usage};
+use crate::id::{KeyId, NumericId, OwnerId};
+use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
 
 /// A backend whose commits are measured: how long each durable step took, and how many callers'
 /// changes it joined. Otherwise it is the one that it wraps.
@@ -86,12 +86,12 @@ impl<B: Backend> Backend for MeasuredBackend<B> {
         self.inner.sharing()
     }
 
-    fn open_header(&self, initial: &Header) -> Result<Header, BackendError> {
-        self.inner.open_header(initial)
+    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
+        self.inner.open_metadata(initial)
     }
 
-    fn header(&self) -> Result<Header, BackendError> {
-        self.inner.header()
+    fn metadata(&self) -> Result<StoreMetadata, BackendError> {
+        self.inner.metadata()
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
@@ -118,8 +118,8 @@ impl<B: Backend> Backend for MeasuredBackend<B> {
         self.inner.key(id)
     }
 
-    fn key_by_external_id(&self, id: ExternalId) -> Result<Option<KeyRecord>, BackendError> {
-        self.inner.key_by_external_id(id)
+    fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError> {
+        self.inner.key_by_numeric_id(id)
     }
 
     fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError> {
@@ -150,11 +150,11 @@ impl<B: Backend> Backend for MeasuredBackend<B> {
         self.inner.wait(after, timeout)
     }
 
-    fn take_in_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        self.inner.take_in_usage(batch)
+    fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        self.inner.record_usage(batch)
     }
 
-    fn usage(&self, of: &[UsageOf]) -> Result<Vec<Usage>, BackendError> {
+    fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
         self.inner.usage(of)
     }
 

@@ -1,6 +1,5 @@
 //! Numbers of a store's calls.
 
-use std::array;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,11 +7,11 @@ use metrics::{Counter, Gauge, counter, gauge, histogram};
 
 use super::names;
 use crate::clock::{Clock, SystemClock};
-use crate::grant::Grant;
 use crate::integrations::observed::{
-    Call, Observed, Observer, VERIFICATIONS, call_outcome, verification_outcome,
+    Call, Observed, Observer, call_outcome, verification_outcome, verification_outcomes,
 };
-use crate::store::{Error, KeyStore, Refusal};
+use crate::store::{Error, KeyStore, VerifyError};
+use crate::verified_key::VerifiedKey;
 
 /// A store whose calls are counted.
 ///
@@ -33,8 +32,8 @@ pub type Measured<S> = Observed<S, Meter>;
 /// What makes an [`Observed`] store a measured one.
 pub struct Meter {
     clock: Arc<dyn Clock>,
-    /// In the order of [`VERIFICATIONS`].
-    verifications: [Counter; VERIFICATIONS.len()],
+    /// A counter for each outcome, with its name.
+    verifications: Vec<(&'static str, Counter)>,
     tokens: Gauge,
     ready: Gauge,
 }
@@ -75,7 +74,7 @@ impl Meter {
         let verification = |outcome| counter!(names::VERIFICATIONS, names::OUTCOME => outcome);
         Self {
             clock,
-            verifications: array::from_fn(|at| verification(VERIFICATIONS[at])),
+            verifications: verification_outcomes().map(|name| (name, verification(name))).collect(),
             tokens: gauge!(names::INDEX_TOKENS),
             ready: gauge!(names::READY),
         }
@@ -84,10 +83,10 @@ impl Meter {
 
 impl Observer for Meter {
     #[inline]
-    fn verified(&self, answer: &Result<Grant, Refusal>) {
+    fn verified(&self, answer: &Result<VerifiedKey, VerifyError>) {
         let outcome = verification_outcome(answer);
-        let at = VERIFICATIONS.iter().position(|known| *known == outcome);
-        if let Some(counter) = at.and_then(|at| self.verifications.get(at)) {
+        let mut counters = self.verifications.iter();
+        if let Some((_, counter)) = counters.find(|(name, _)| *name == outcome) {
             counter.increment(1);
         }
     }

@@ -8,7 +8,7 @@ mod observer;
 mod store;
 
 #[cfg(feature = "metrics")]
-pub(super) use names::VERIFICATIONS;
+pub(super) use names::verification_outcomes;
 pub(super) use names::{call_outcome, verification_outcome};
 pub use observer::{Call, Observer};
 pub use store::Observed;

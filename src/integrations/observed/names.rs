@@ -1,48 +1,25 @@
 //! Outcomes by name: few, known beforehand, and none of them made of what a client sent.
 
-use crate::key::Unfit;
-use crate::store::{Error, Refusal};
+#[cfg(feature = "metrics")]
+use crate::key::RejectKind;
+use crate::store::{Error, VerifyError};
 
 /// All outcomes of a verification, in no particular order.
 #[cfg(feature = "metrics")]
-pub(in crate::integrations) const VERIFICATIONS: [&str; 14] = [
-    "accepted",
-    "unrecognized",
-    "suspended",
-    "revoked",
-    "blocked",
-    "deactivated",
-    "expired",
-    "superseded",
-    "not_yet",
-    "address_missing",
-    "address_refused",
-    "rate_limited",
-    "quota_exhausted",
-    "unavailable",
-];
+pub(in crate::integrations) fn verification_outcomes() -> impl Iterator<Item = &'static str> {
+    let others = ["accepted", "unrecognized", "unavailable"];
+    others.into_iter().chain(RejectKind::ALL.iter().map(|kind| kind.name()))
+}
 
-/// What came of a verification.
+/// The name of a verification's outcome.
 pub(in crate::integrations) fn verification_outcome<T>(
-    answer: &Result<T, Refusal>,
+    answer: &Result<T, VerifyError>,
 ) -> &'static str {
     match answer {
         Ok(_) => "accepted",
-        Err(Refusal::Unrecognized) => "unrecognized",
-        Err(Refusal::Unfit(unfit)) => match unfit {
-            Unfit::Suspended => "suspended",
-            Unfit::Revoked => "revoked",
-            Unfit::Blocked => "blocked",
-            Unfit::Deactivated => "deactivated",
-            Unfit::Expired => "expired",
-            Unfit::Superseded => "superseded",
-        },
-        Err(Refusal::NotYet(_)) => "not_yet",
-        Err(Refusal::AddressMissing) => "address_missing",
-        Err(Refusal::AddressRefused) => "address_refused",
-        Err(Refusal::RateLimited(_)) => "rate_limited",
-        Err(Refusal::QuotaExhausted { .. }) => "quota_exhausted",
-        Err(Refusal::Unavailable(_)) => "unavailable",
+        Err(VerifyError::Unrecognized) => "unrecognized",
+        Err(VerifyError::Rejected(reason)) => reason.kind().name(),
+        Err(VerifyError::Unavailable(_)) => "unavailable",
     }
 }
 
@@ -54,9 +31,9 @@ pub(in crate::integrations) fn call_outcome<T>(answer: &Result<T, Error>) -> &'s
             Error::Backend(_) => "backend",
             Error::Conflict { .. } => "conflict",
             Error::DataForbid { .. } => "data_forbid",
-            Error::Denied(_) => "denied",
-            Error::ExternalIdTaken(_) => "external_id_taken",
-            Error::ExternalIdsExhausted => "external_ids_exhausted",
+            Error::Forbidden(_) => "forbidden",
+            Error::NumericIdTaken(_) => "numeric_id_taken",
+            Error::NumericIdsExhausted => "numeric_ids_exhausted",
             Error::Invalid(_) => "invalid",
             Error::LastStandardKey => "last_standard_key",
             Error::NameTaken(_) => "name_taken",

@@ -3,14 +3,14 @@
 use std::fmt::Debug;
 
 use crate::authority::Authority;
-use crate::grant::Grant;
 use crate::id::{KeyId, OwnerId};
-use crate::store::{Error, Refusal};
+use crate::store::{Error, VerifyError};
+use crate::verified_key::VerifiedKey;
 
 /// Is told of each call of a store, around which it may put something.
 pub trait Observer: Debug + Send + Sync + 'static {
     /// A token was judged.
-    fn verified(&self, answer: &Result<Grant, Refusal>);
+    fn verified(&self, answer: &Result<VerifiedKey, VerifyError>);
 
     /// Runs a management call.
     ///

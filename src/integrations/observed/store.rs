@@ -5,15 +5,15 @@ use std::time::Duration;
 use super::observer::{Call, Observer};
 use crate::authority::Authority;
 use crate::clock::Timestamp;
-use crate::grant::Grant;
-use crate::id::{ExternalId, KeyId, OwnerId, Version};
+use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::permission::Catalogue;
 use crate::store::{
     ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, Issued,
-    Key, KeyAction, KeyStore, ListEvents, ListKeys, ListOwners, OpenedToken, Owner, OwnerAction,
-    Page, Refusal, RevokedAll, Rotate, Rules, VerifyRequest,
+    Key, KeyAction, KeyStore, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page,
+    RevealedToken, RevokedAll, Rotate, Rules, VerifyError, VerifyRequest,
 };
 use crate::token::Token;
+use crate::verified_key::VerifiedKey;
 
 /// A store that tells an observer of each call, and is otherwise the one that it wraps.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl<S: KeyStore, O: Observer> Observed<S, O> {
 
 impl<S: KeyStore, O: Observer> KeyStore for Observed<S, O> {
     #[inline]
-    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal> {
+    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
         let answer = self.store.verify_request(request);
         self.observer.verified(&answer);
         answer
@@ -61,9 +61,9 @@ impl<S: KeyStore, O: Observer> KeyStore for Observed<S, O> {
         self.observer.around(&call, || self.store.key(by, id))
     }
 
-    fn key_by_external_id(&self, by: &Authority, id: ExternalId) -> Result<Key, Error> {
-        let call = Call { name: "key_by_external_id", by: Some(by), ..Call::default() };
-        self.observer.around(&call, || self.store.key_by_external_id(by, id))
+    fn key_by_numeric_id(&self, by: &Authority, id: NumericId) -> Result<Key, Error> {
+        let call = Call { name: "key_by_numeric_id", by: Some(by), ..Call::default() };
+        self.observer.around(&call, || self.store.key_by_numeric_id(by, id))
     }
 
     fn list_keys(&self, by: &Authority, query: &ListKeys) -> Result<Page<Key>, Error> {
@@ -103,14 +103,18 @@ impl<S: KeyStore, O: Observer> KeyStore for Observed<S, O> {
         self.observer.around(&call, || self.store.purge_key(by, id, expected))
     }
 
-    fn open_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error> {
-        let call = Call { name: "open_token", by: Some(by), key: Some(id), ..Call::default() };
-        self.observer.around(&call, || self.store.open_token(by, id))
+    fn reveal_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error> {
+        let call = Call { name: "reveal_token", by: Some(by), key: Some(id), ..Call::default() };
+        self.observer.around(&call, || self.store.reveal_token(by, id))
     }
 
-    fn open_tokens(&self, by: &Authority, query: &ListKeys) -> Result<Page<OpenedToken>, Error> {
-        let call = Call { name: "open_tokens", by: Some(by), ..Call::default() };
-        self.observer.around(&call, || self.store.open_tokens(by, query))
+    fn reveal_tokens(
+        &self,
+        by: &Authority,
+        query: &ListKeys,
+    ) -> Result<Page<RevealedToken>, Error> {
+        let call = Call { name: "reveal_tokens", by: Some(by), ..Call::default() };
+        self.observer.around(&call, || self.store.reveal_tokens(by, query))
     }
 
     fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
@@ -190,14 +194,15 @@ impl<S: KeyStore, O: Observer> KeyStore for Observed<S, O> {
         self.observer.around(&call, || self.store.change_rules(by, request, expected))
     }
 
-    fn move_issue_mark(
+    fn invalidate_tokens_issued_before(
         &self,
         by: &Authority,
         to: Timestamp,
         expected: Option<Version>,
     ) -> Result<Rules, Error> {
-        let call = Call { name: "move_issue_mark", by: Some(by), ..Call::default() };
-        self.observer.around(&call, || self.store.move_issue_mark(by, to, expected))
+        let call =
+            Call { name: "invalidate_tokens_issued_before", by: Some(by), ..Call::default() };
+        self.observer.around(&call, || self.store.invalidate_tokens_issued_before(by, to, expected))
     }
 
     fn events(&self, by: &Authority, query: &ListEvents) -> Result<Events, Error> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::blocking::blocking;
-use crate::store::{Error, EventFeed, News};
+use crate::store::{Error, EventFeed, FeedItem};
 
 /// An [`EventFeed`] whose waiting is a future.
 ///
@@ -37,7 +37,7 @@ impl AsyncEventFeed {
     ///
     /// # Errors
     /// Those of its namesake, and that of [`blocking`].
-    pub async fn next(&mut self, timeout: Duration) -> Result<News, Error> {
+    pub async fn next(&mut self, timeout: Duration) -> Result<FeedItem, Error> {
         let mut feed = self.feed.clone();
         let (feed, news) = blocking(move || {
             let news = feed.next(timeout)?;

@@ -6,13 +6,13 @@ use super::blocking::blocking;
 use super::feed::AsyncEventFeed;
 use crate::authority::Authority;
 use crate::clock::Timestamp;
-use crate::id::{ExternalId, KeyId, OwnerId, Version};
+use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::Expiry;
 use crate::store::{
-    Administrating, ChangeRules, CreateKey, CreateOwner, CreatedOwner, Delegating, Error, Events,
-    FoundToken, Issued, Key, Keys, ListEvents, ListKeys, ListOwners, Managing, OpenedToken, Owner,
-    Owning, Page, RevokedAll, Rotate, Rules, UpdateKey, UpdateOwner,
+    AsAdmin, AsDelegate, AsOwner, ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events,
+    FoundToken, Issued, Key, Keys, ListEvents, ListKeys, ListOwners, Managing, Owner, Page,
+    RevealedToken, RevokedAll, Rotate, Rules, UpdateKey, UpdateOwner,
 };
 use crate::token::{Found, Token};
 
@@ -34,7 +34,7 @@ use crate::token::{Found, Token};
 /// ```compile_fail,E0599
 /// # use keyhasp::{KeyId, OwnerKeys};
 /// # use keyhasp::integrations::tokio::AsyncKeys;
-/// # fn f(keys: AsyncKeys<keyhasp::store::Owning>, id: KeyId) { let _ = keys.block(id); }
+/// # fn f(keys: AsyncKeys<keyhasp::store::AsOwner>, id: KeyId) { let _ = keys.block(id); }
 /// ```
 #[derive(Debug)]
 pub struct AsyncKeys<R> {
@@ -73,26 +73,26 @@ impl<R: Managing + 'static> AsyncKeys<R> {
         blocking(move || call(&keys)).await
     }
 
-    /// The same handle, giving a reason; see [`Keys::because`].
+    /// The same handle, giving a reason; see [`Keys::with_reason`].
     ///
     /// # Errors
     /// [`Invalid`] for a bad text.
-    pub fn because(&self, reason: impl Into<String>) -> Result<Self, Invalid> {
-        self.keys.because(reason).map(Self::from)
+    pub fn with_reason(&self, reason: impl Into<String>) -> Result<Self, Invalid> {
+        self.keys.with_reason(reason).map(Self::from)
     }
 
-    /// The same handle, tied to the service's own logs; see [`Keys::correlated`].
+    /// The same handle, tied to the service's own logs; see [`Keys::with_correlation_id`].
     ///
     /// # Errors
     /// [`Invalid`] for a bad text.
-    pub fn correlated(&self, id: impl Into<String>) -> Result<Self, Invalid> {
-        self.keys.correlated(id).map(Self::from)
+    pub fn with_correlation_id(&self, id: impl Into<String>) -> Result<Self, Invalid> {
+        self.keys.with_correlation_id(id).map(Self::from)
     }
 
     /// The same handle, whose changes expect a record of this version.
     #[must_use]
-    pub fn expecting(&self, version: Version) -> Self {
-        self.keys.expecting(version).into()
+    pub fn if_version(&self, version: Version) -> Self {
+        self.keys.if_version(version).into()
     }
 
     /// On whose authority it acts.
@@ -130,23 +130,23 @@ macro_rules! pass {
 impl<R: Managing + 'static> AsyncKeys<R> {
     calls! {
         get(id: KeyId) -> Key;
-        find(id: ExternalId) -> Key;
+        find(id: NumericId) -> Key;
         list((lent) query: ListKeys) -> Page<Key>;
         count((lent) query: ListKeys) -> u64;
         update(id: KeyId, update: UpdateKey) -> Key;
-        prolong(id: KeyId, expiry: Expiry) -> Key;
+        extend_expiry(id: KeyId, expiry: Expiry) -> Key;
         deactivate(id: KeyId) -> Key;
         activate(id: KeyId) -> Key;
         revoke(id: KeyId) -> Key;
         rotate(id: KeyId, request: Rotate) -> Issued;
-        end_earlier(id: KeyId) -> Key;
-        open_token(id: KeyId) -> Token;
-        open_tokens((lent) query: ListKeys) -> Page<OpenedToken>;
+        invalidate_previous_tokens(id: KeyId) -> Key;
+        reveal_token(id: KeyId) -> Token;
+        reveal_tokens((lent) query: ListKeys) -> Page<RevealedToken>;
         events((lent) query: ListEvents) -> Events;
     }
 }
 
-impl AsyncKeys<Administrating> {
+impl AsyncKeys<AsAdmin> {
     calls! {
         create((lent) owner: OwnerId, request: CreateKey) -> Issued;
         block(id: KeyId) -> Key;
@@ -162,26 +162,26 @@ impl AsyncKeys<Administrating> {
         update_owner((lent) id: OwnerId, update: UpdateOwner) -> Owner;
         suspend_owner((lent) id: OwnerId) -> Owner;
         resume_owner((lent) id: OwnerId) -> Owner;
-        move_owner_mark((lent) id: OwnerId, to: Timestamp) -> Owner;
+        invalidate_owner_tokens_issued_before((lent) id: OwnerId, to: Timestamp) -> Owner;
         revoke_all((lent) owner: OwnerId, replacement: Option<CreateKey>) -> RevokedAll;
         purge_owner((lent) id: OwnerId) -> ();
         rules() -> Rules;
         change_rules(request: ChangeRules) -> Rules;
-        move_issue_mark(to: Timestamp) -> Rules;
+        invalidate_tokens_issued_before(to: Timestamp) -> Rules;
         prune_events(before: Timestamp) -> u64;
         wait_for_event(after: u64, timeout: Duration) -> u64;
     }
 }
 
-impl AsyncKeys<Administrating> {
+impl AsyncKeys<AsAdmin> {
     /// Follows the log after the event of this number; 0 is before the first.
     #[must_use]
-    pub fn follow(&self, after: u64) -> AsyncEventFeed {
-        self.keys.follow(after).into()
+    pub fn subscribe(&self, after: u64) -> AsyncEventFeed {
+        self.keys.subscribe(after).into()
     }
 }
 
-impl AsyncKeys<Owning> {
+impl AsyncKeys<AsOwner> {
     calls! {
         create(request: CreateKey) -> Issued;
         owner() -> Owner;
@@ -189,7 +189,7 @@ impl AsyncKeys<Owning> {
     }
 }
 
-impl AsyncKeys<Delegating> {
+impl AsyncKeys<AsDelegate> {
     calls! {
         create(request: CreateKey) -> Issued;
     }

@@ -7,10 +7,10 @@ use http::Extensions;
 use super::rejection::Rejection;
 use super::session::Session;
 use super::settings::Settings;
-use crate::grant::Grant;
 use crate::id::OwnerId;
 use crate::integrations::http::{Credentials, Refused, Why};
 use crate::permission::{Permission, PermissionSet};
+use crate::verified_key::VerifiedKey;
 
 /// Whom a request acts for and what it may do: a verified key, or a session of the service's own in
 /// its place. The layer makes it; nothing else does.
@@ -22,7 +22,7 @@ pub struct Authenticated {
 
 #[derive(Clone, Debug)]
 enum Caller {
-    Key(Grant),
+    Key(VerifiedKey),
     Session(Session),
 }
 
@@ -32,8 +32,8 @@ enum Caller {
 pub(super) struct Anonymous(pub(super) Arc<Settings>);
 
 impl Authenticated {
-    pub(super) fn by_key(grant: Grant, settings: Arc<Settings>) -> Self {
-        Self { caller: Caller::Key(grant), settings }
+    pub(super) fn by_key(verified: VerifiedKey, settings: Arc<Settings>) -> Self {
+        Self { caller: Caller::Key(verified), settings }
     }
 
     pub(super) fn by_session(session: Session, settings: Arc<Settings>) -> Self {
@@ -75,7 +75,7 @@ impl Authenticated {
     #[must_use]
     pub fn owner(&self) -> &OwnerId {
         match &self.caller {
-            Caller::Key(grant) => grant.owner(),
+            Caller::Key(verified) => verified.owner_id(),
             Caller::Session(session) => session.owner(),
         }
     }
@@ -84,7 +84,7 @@ impl Authenticated {
     #[must_use]
     pub fn permissions(&self) -> &PermissionSet {
         match &self.caller {
-            Caller::Key(grant) => grant.permissions(),
+            Caller::Key(verified) => verified.permissions(),
             Caller::Session(session) => session.permissions(),
         }
     }
@@ -98,9 +98,9 @@ impl Authenticated {
 
     /// What the token's verification returned; `None` where a session stands in.
     #[must_use]
-    pub fn grant(&self) -> Option<&Grant> {
+    pub fn verified_key(&self) -> Option<&VerifiedKey> {
         match &self.caller {
-            Caller::Key(grant) => Some(grant),
+            Caller::Key(verified) => Some(verified),
             Caller::Session(_) => None,
         }
     }

@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 
 use super::rejection::Rejection;
 use super::settings::Settings;
-use crate::grant::RateStatus;
+use crate::key::RateStatus;
 
 pin_project! {
     /// The future of [`KeyService`](super::KeyService) and [`GuardService`](super::GuardService).

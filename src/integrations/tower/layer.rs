@@ -26,7 +26,7 @@ use crate::store::Verifier;
 /// 403 where the key isn't accepted from the peer's address; 429 where its rate or quota is used
 /// up; 503 where the store can't answer, and `Retry-After` with these two. Who lacks the right
 /// secret is told the same whatever it sent; who has it learns of its limits by the status, and of
-/// all else no more than that, unless [told](Self::tell_holders).
+/// all else no more than that, unless [told](Self::disclose_reason).
 ///
 /// It verifies where it is called, without leaving the thread: that takes a microsecond, but for a
 /// use that finds its quota's lease spent, which waits for one durable write.
@@ -75,7 +75,7 @@ impl KeyLayer {
     /// Lets requests pass that present nothing at all. A token that isn't accepted is refused all
     /// the same, and so is a scheme of `Authorization` that isn't known here: a slip must not turn
     /// a caller into nobody.
-    pub fn let_anonymous_pass(self) -> Self {
+    pub fn allow_anonymous(self) -> Self {
         self.with(|settings| settings.lets_anonymous_pass = true)
     }
 
@@ -94,7 +94,7 @@ impl KeyLayer {
     ///
     /// [`Refused::json`] and [`Refused::respond`] set the status and the headers that belong to it.
     /// [`Refused::why`] tells more than an outsider should learn.
-    pub fn answer_by(
+    pub fn error_response(
         self,
         shape: impl Fn(&Refused<'_>) -> Response<String> + Send + Sync + 'static,
     ) -> Self {
@@ -108,8 +108,8 @@ impl KeyLayer {
 
     /// Tells whoever has shown the right secret why it isn't accepted now, or not from there: that
     /// the key has expired, say. It helps its holder, and whoever has found the token.
-    pub fn tell_holders(self) -> Self {
-        self.with(|settings| settings.tells_holders = true)
+    pub fn disclose_reason(self) -> Self {
+        self.with(|settings| settings.discloses_reason = true)
     }
 
     /// A guard for what is behind the layer: the caller needs each of these permissions. With none,

@@ -10,9 +10,10 @@ use super::authenticated::{Anonymous, Authenticated};
 use super::rejection::Rejection;
 use super::session::Session;
 use crate::clock::{Clock, SystemClock};
-use crate::grant::{Grant, RateStatus};
 use crate::integrations::http::{Credentials, PeerAddress, Presented, RateHeaders, Refused, Why};
-use crate::store::{Refusal, Verifier, VerifyRequest};
+use crate::key::{RateStatus, RejectReason};
+use crate::store::{Verifier, VerifyError, VerifyRequest};
+use crate::verified_key::VerifiedKey;
 
 pub(super) type SessionHook = dyn Fn(&Parts) -> Option<Session> + Send + Sync;
 pub(super) type Cost = dyn Fn(&Parts) -> u32 + Send + Sync;
@@ -31,7 +32,7 @@ pub(super) struct Settings {
     pub(super) shape: Option<Arc<Shape>>,
     pub(super) lets_anonymous_pass: bool,
     pub(super) unavailable_is_500: bool,
-    pub(super) tells_holders: bool,
+    pub(super) discloses_reason: bool,
 }
 
 impl Settings {
@@ -47,7 +48,7 @@ impl Settings {
             shape: None,
             lets_anonymous_pass: false,
             unavailable_is_500: false,
-            tells_holders: false,
+            discloses_reason: false,
         }
     }
 
@@ -61,12 +62,12 @@ impl Settings {
         let (mut parts, body) = request.into_parts();
         let rate = match self.credentials.find(&parts.headers) {
             Presented::Token(token) => {
-                let grant = self.verify(token, &parts);
-                let grant = grant.map_err(|refusal| self.reject(refusal.into()))?;
-                parts.extensions.insert(Authenticated::by_key(grant, Arc::clone(self)));
-                grant.rate()
+                let verified = self.verify(token, &parts);
+                let verified = verified.map_err(|refusal| self.reject(refusal.into()))?;
+                parts.extensions.insert(Authenticated::by_key(verified, Arc::clone(self)));
+                verified.rate()
             }
-            Presented::Doubled => return Err(self.reject(Why::Doubled)),
+            Presented::Multiple => return Err(self.reject(Why::Multiple)),
             other @ (Presented::OtherScheme | Presented::Nothing) => {
                 let is_other = matches!(other, Presented::OtherScheme);
                 self.admit_without_token(&mut parts, is_other)?;
@@ -77,7 +78,7 @@ impl Settings {
     }
 
     #[inline]
-    fn verify(&self, token: &[u8], parts: &Parts) -> Result<Grant, Refusal> {
+    fn verify(&self, token: &[u8], parts: &Parts) -> Result<VerifiedKey, VerifyError> {
         let mut request = VerifyRequest::new(token);
         if let Some(address) = self.peer_address.as_ref().and_then(|peer| peer.of(parts)) {
             request = request.address(address);
@@ -116,12 +117,12 @@ impl Settings {
         if self.unavailable_is_500 {
             refused = refused.unavailable_is_500();
         }
-        if self.tells_holders {
-            refused = refused.telling_holders();
+        if self.discloses_reason {
+            refused = refused.disclosing_reason();
         }
         let mut answer =
             self.shape.as_ref().map_or_else(|| refused.problem(), |shape| shape(&refused));
-        if let Why::RateLimited(limited) = &why {
+        if let Why::Verify(VerifyError::Rejected(RejectReason::RateLimited(limited))) = &why {
             self.rate_headers.add_refused(limited, answer.headers_mut());
         }
         Rejection::new(answer)
@@ -142,7 +143,7 @@ impl fmt::Debug for Settings {
             .field("shape", &self.shape.is_some())
             .field("lets_anonymous_pass", &self.lets_anonymous_pass)
             .field("unavailable_is_500", &self.unavailable_is_500)
-            .field("tells_holders", &self.tells_holders)
+            .field("discloses_reason", &self.discloses_reason)
             .finish()
     }
 }

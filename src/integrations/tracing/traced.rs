@@ -3,9 +3,9 @@
 use tracing::field::Empty;
 
 use crate::authority::Role;
-use crate::grant::Grant;
 use crate::integrations::observed::{Call, Observed, Observer, call_outcome, verification_outcome};
-use crate::store::{Error, KeyStore, Refusal};
+use crate::store::{Error, KeyStore, VerifyError};
+use crate::verified_key::VerifiedKey;
 
 /// A store whose management calls are spans.
 ///
@@ -33,7 +33,7 @@ impl<S: KeyStore> Traced<S> {
 
 impl Observer for Spans {
     #[inline]
-    fn verified(&self, answer: &Result<Grant, Refusal>) {
+    fn verified(&self, answer: &Result<VerifiedKey, VerifyError>) {
         if answer.is_err() {
             let outcome = verification_outcome(answer);
             tracing::debug!(target: "keyhasp", outcome, "token refused");

@@ -10,7 +10,7 @@ use crate::invalid::{Invalid, Problem};
 /// How often a quota is refilled. Each period begins at midnight UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Every {
+pub enum Period {
     /// Each day.
     Day,
     /// Each Monday, where a week begins by ISO 8601.
@@ -24,7 +24,7 @@ pub enum Every {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Refill {
     amount: u64,
-    every: Every,
+    every: Period,
 }
 
 /// A number of uses, for all processes together.
@@ -75,7 +75,7 @@ pub struct Lease {
     pub void_from: Option<Timestamp>,
 }
 
-impl Every {
+impl Period {
     /// The number under which it is stored.
     #[must_use]
     pub const fn number(self) -> u8 {
@@ -138,7 +138,7 @@ impl Refill {
     ///
     /// # Errors
     /// [`Invalid`] outside these limits.
-    pub fn new(amount: u64, every: Every) -> Result<Self, Invalid> {
+    pub fn new(amount: u64, every: Period) -> Result<Self, Invalid> {
         Ok(Self { amount: counted("quota.refill", amount, 1)?, every })
     }
 
@@ -150,7 +150,7 @@ impl Refill {
 
     /// How often.
     #[must_use]
-    pub fn every(self) -> Every {
+    pub fn period(self) -> Period {
         self.every
     }
 }
@@ -163,7 +163,7 @@ impl Quota {
     ///
     /// # Errors
     /// [`Invalid`] over the limit.
-    pub fn once(uses: u64) -> Result<Self, Invalid> {
+    pub fn one_time(uses: u64) -> Result<Self, Invalid> {
         Ok(Self { uses: counted("quota.uses", uses, 0)?, refill: None })
     }
 
@@ -171,8 +171,8 @@ impl Quota {
     ///
     /// # Errors
     /// [`Invalid`] outside these limits.
-    pub fn each(uses: u64, every: Every) -> Result<Self, Invalid> {
-        Ok(Self::once(uses)?.with_refill(Refill::new(uses, every)?))
+    pub fn each(uses: u64, every: Period) -> Result<Self, Invalid> {
+        Ok(Self::one_time(uses)?.with_refill(Refill::new(uses, every)?))
     }
 
     /// With a refill.
@@ -268,7 +268,7 @@ impl QuotaRun {
 
     /// Gives back what is left of a lease; what is void is gone.
     #[must_use]
-    pub fn give_back(self, before: Option<QuotaState>, now: Timestamp, lease: Lease) -> QuotaState {
+    pub fn refund(self, before: Option<QuotaState>, now: Timestamp, lease: Lease) -> QuotaState {
         let state = self.state_at(before, now);
         let is_void = (lease.since, lease.period) != (state.since, state.period);
         let units = if is_void { 0 } else { lease.units };
@@ -290,35 +290,35 @@ mod tests {
     fn periods_begin_at_midnight() {
         for (every, moment, start, next) in [
             (
-                Every::Day,
+                Period::Day,
                 "2024-02-29T23:59:59.999Z",
                 "2024-02-29T00:00:00Z",
                 "2024-03-01T00:00:00Z",
             ),
-            (Every::Day, "2024-03-01T00:00:00Z", "2024-03-01T00:00:00Z", "2024-03-02T00:00:00Z"),
+            (Period::Day, "2024-03-01T00:00:00Z", "2024-03-01T00:00:00Z", "2024-03-02T00:00:00Z"),
             // A Monday, and the Sunday before it.
-            (Every::Week, "2024-01-01T00:00:00Z", "2024-01-01T00:00:00Z", "2024-01-08T00:00:00Z"),
-            (Every::Week, "2023-12-31T23:00:00Z", "2023-12-25T00:00:00Z", "2024-01-01T00:00:00Z"),
-            (Every::Month, "2023-12-31T23:00:00Z", "2023-12-01T00:00:00Z", "2024-01-01T00:00:00Z"),
-            (Every::Month, "2024-02-01T00:00:00Z", "2024-02-01T00:00:00Z", "2024-03-01T00:00:00Z"),
-            (Every::Week, "1970-01-02T00:00:00Z", "1970-01-01T00:00:00Z", "1970-01-05T00:00:00Z"),
+            (Period::Week, "2024-01-01T00:00:00Z", "2024-01-01T00:00:00Z", "2024-01-08T00:00:00Z"),
+            (Period::Week, "2023-12-31T23:00:00Z", "2023-12-25T00:00:00Z", "2024-01-01T00:00:00Z"),
+            (Period::Month, "2023-12-31T23:00:00Z", "2023-12-01T00:00:00Z", "2024-01-01T00:00:00Z"),
+            (Period::Month, "2024-02-01T00:00:00Z", "2024-02-01T00:00:00Z", "2024-03-01T00:00:00Z"),
+            (Period::Week, "1970-01-02T00:00:00Z", "1970-01-01T00:00:00Z", "1970-01-05T00:00:00Z"),
         ] {
             assert_eq!(every.start_of(at(moment)), at(start), "{every:?} {moment}");
             assert_eq!(every.start_after(at(moment)), Some(at(next)), "{every:?} {moment}");
         }
-        assert_eq!(Every::Day.start_after(Timestamp::MAX), None);
-        for every in [Every::Day, Every::Week, Every::Month] {
-            assert_eq!(Every::from_number(every.number()), Ok(every));
+        assert_eq!(Period::Day.start_after(Timestamp::MAX), None);
+        for every in [Period::Day, Period::Week, Period::Month] {
+            assert_eq!(Period::from_number(every.number()), Ok(every));
         }
-        assert!(Every::from_number(0).is_err() && Every::from_number(4).is_err());
+        assert!(Period::from_number(0).is_err() && Period::from_number(4).is_err());
     }
 
     #[test]
     fn corners() {
-        assert!(Quota::once(0).is_ok() && Quota::once(Quota::MAX_USES).is_ok());
-        assert_eq!(Quota::once(Quota::MAX_USES + 1).unwrap_err().field(), "quota.uses");
-        assert_eq!(Quota::each(0, Every::Day).unwrap_err().field(), "quota.refill");
-        assert!(Refill::new(Quota::MAX_USES + 1, Every::Day).is_err());
+        assert!(Quota::one_time(0).is_ok() && Quota::one_time(Quota::MAX_USES).is_ok());
+        assert_eq!(Quota::one_time(Quota::MAX_USES + 1).unwrap_err().field(), "quota.uses");
+        assert_eq!(Quota::each(0, Period::Day).unwrap_err().field(), "quota.refill");
+        assert!(Refill::new(Quota::MAX_USES + 1, Period::Day).is_err());
     }
 
     fn run(quota: Quota) -> QuotaRun {
@@ -327,8 +327,8 @@ mod tests {
 
     #[test]
     fn a_refill_brings_up_and_never_down() {
-        let refill = Refill::new(10, Every::Day).unwrap();
-        let quota = run(Quota::once(25).unwrap().with_refill(refill));
+        let refill = Refill::new(10, Period::Day).unwrap();
+        let quota = run(Quota::one_time(25).unwrap().with_refill(refill));
         let (state, lease) = quota.lease(None, at("2024-01-01T12:00:00Z"), 20, 20);
         assert_eq!((state.left, lease.units), (5, 20));
         assert_eq!(lease.void_from, Some(at("2024-01-02T00:00:00Z")));
@@ -344,16 +344,16 @@ mod tests {
 
     #[test]
     fn what_is_void_is_not_given_back() {
-        let quota = run(Quota::each(16, Every::Day).unwrap());
+        let quota = run(Quota::each(16, Period::Day).unwrap());
         let (state, lease) = quota.lease(None, at("2024-01-01T12:00:00Z"), 8, 8);
-        let same_day = quota.give_back(Some(state), at("2024-01-01T13:00:00Z"), lease);
+        let same_day = quota.refund(Some(state), at("2024-01-01T13:00:00Z"), lease);
         assert_eq!((state.left, same_day.left), (8, 16));
-        let next_day = quota.give_back(Some(state), at("2024-01-02T13:00:00Z"), lease);
+        let next_day = quota.refund(Some(state), at("2024-01-02T13:00:00Z"), lease);
         assert_eq!(next_day.left, 16);
         let spent = QuotaState { left: 3, ..next_day };
-        assert_eq!(quota.give_back(Some(spent), at("2024-01-02T13:00:00Z"), lease).left, 3);
+        assert_eq!(quota.refund(Some(spent), at("2024-01-02T13:00:00Z"), lease).left, 3);
         let anew = QuotaRun { since: Version::FIRST.next(), ..quota };
-        assert_eq!(anew.give_back(Some(state), at("2024-01-01T13:00:00Z"), lease).left, 16);
+        assert_eq!(anew.refund(Some(state), at("2024-01-01T13:00:00Z"), lease).left, 16);
     }
 
     proptest! {
@@ -369,9 +369,9 @@ mod tests {
                 1..60,
             ),
         ) {
-            let mut quota = Quota::once(uses).unwrap();
+            let mut quota = Quota::one_time(uses).unwrap();
             if let Some(amount) = refill {
-                quota = quota.with_refill(Refill::new(amount, Every::Day).unwrap());
+                quota = quota.with_refill(Refill::new(amount, Period::Day).unwrap());
             }
             let quota = run(quota);
             let day = 24 * 60 * 60 * 1_000;
@@ -380,7 +380,7 @@ mod tests {
             for (quarters, needs, gives_back) in steps {
                 let before = now;
                 now = Timestamp::clamped_millis(now.as_millis() + quarters % 4 * day / 4);
-                if Every::Day.start_of(now) > Every::Day.start_of(before)
+                if Period::Day.start_of(now) > Period::Day.start_of(before)
                     && let Some(amount) = refill
                 {
                     allowance = (allowance - spent).max(amount);
@@ -403,7 +403,7 @@ mod tests {
                 spent += used;
                 let idle = Lease { units: lease.units - used, ..lease };
                 if gives_back {
-                    state = Some(quota.give_back(state, now, idle));
+                    state = Some(quota.refund(state, now, idle));
                 } else {
                     // A crash forfeits it.
                     spent += idle.units;

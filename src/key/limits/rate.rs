@@ -119,6 +119,17 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A rate, and how much of it is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RateStatus {
+    /// The rate.
+    pub rate: Rate,
+    /// How many uses may come at once now, this one done.
+    pub remaining: u32,
+    /// How long until that is the whole burst again, in whole milliseconds.
+    pub reset_after: Duration,
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

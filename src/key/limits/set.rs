@@ -62,14 +62,14 @@ mod tests {
 
     use super::*;
     use crate::id::Version;
-    use crate::key::{Every, Quota};
+    use crate::key::{Period, Quota};
 
     fn by<T>(by: SetBy, value: T) -> Option<Limit<T>> {
         Some(Limit { value, by })
     }
 
     fn all() -> Limits {
-        let quota = Quota::each(100, Every::Month).unwrap();
+        let quota = Quota::each(100, Period::Month).unwrap();
         Limits {
             not_before: by(SetBy::Owner, Timestamp::MIN),
             networks: by(SetBy::Administrator, "192.0.2.0/24".parse().unwrap()),
@@ -118,11 +118,17 @@ mod tests {
             ),
             (Limits { rate: by(SetBy::Owner, rate), ..all.clone() }, false),
             (
-                Limits { quota: by(SetBy::Owner, run(Quota::once(100).unwrap())), ..all.clone() },
+                Limits {
+                    quota: by(SetBy::Owner, run(Quota::one_time(100).unwrap())),
+                    ..all.clone()
+                },
                 true,
             ),
             (
-                Limits { quota: by(SetBy::Owner, run(Quota::once(101).unwrap())), ..all.clone() },
+                Limits {
+                    quota: by(SetBy::Owner, run(Quota::one_time(101).unwrap())),
+                    ..all.clone()
+                },
                 false,
             ),
         ] {

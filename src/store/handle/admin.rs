@@ -10,23 +10,25 @@ use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::invalid::Invalid;
 use crate::key::Expiry;
-use crate::store::answer::{CreatedOwner, FoundToken, Issued, Key, Owner, Page, RevokedAll, Rules};
-use crate::store::error::Error;
 use crate::store::key_store::KeyStore;
-use crate::store::request::{
+use crate::store::types::error::Error;
+use crate::store::types::request::{
     ChangeRules, CreateKey, CreateOwner, KeyAction, ListOwners, OwnerAction, UpdateOwner,
+};
+use crate::store::types::views::{
+    CreatedOwner, FoundToken, Issued, Key, Owner, Page, RevokedAll, Rules,
 };
 use crate::token::{Found, scan};
 
 /// The role of [`AdminKeys`].
 #[derive(Debug)]
-pub enum Administrating {}
+pub enum AsAdmin {}
 
-impl private::Sealed for Administrating {}
-impl Managing for Administrating {}
+impl private::Sealed for AsAdmin {}
+impl Managing for AsAdmin {}
 
 /// Reaches everything.
-pub type AdminKeys = Keys<Administrating>;
+pub type AdminKeys = Keys<AsAdmin>;
 
 impl AdminKeys {
     /// An administrator's handle, used by `actor` (1 to 255 bytes, in the service's own words).
@@ -88,7 +90,7 @@ impl AdminKeys {
         Ok(scan(text.as_ref(), &self.rules()?.prefixes))
     }
 
-    /// Makes a trial key a standard one; its owner's ceiling cuts it from then on.
+    /// Makes a trial key a standard one; its owner's maximum access cuts it from then on.
     ///
     /// # Errors
     /// `State` unless it is a trial, and as [`KeyStore`] says.
@@ -128,7 +130,7 @@ impl AdminKeys {
         self.store.list_owners(&self.by, query)
     }
 
-    /// Changes default settings, ceiling, number of keys or limits.
+    /// Changes default settings, maximum access, number of keys or limits.
     ///
     /// # Errors
     /// `Invalid`, and as [`KeyStore`] says.
@@ -156,8 +158,12 @@ impl AdminKeys {
     ///
     /// # Errors
     /// `Invalid` for a moment in the future, and as [`KeyStore`] says.
-    pub fn move_owner_mark(&self, id: &OwnerId, to: Timestamp) -> Result<Owner, Error> {
-        self.act_on_owner(id, &OwnerAction::MoveIssueMark(to))
+    pub fn invalidate_owner_tokens_issued_before(
+        &self,
+        id: &OwnerId,
+        to: Timestamp,
+    ) -> Result<Owner, Error> {
+        self.act_on_owner(id, &OwnerAction::InvalidateTokens(to))
     }
 
     /// Revokes all keys of an owner at once, and creates one in their place if asked.
@@ -200,8 +206,8 @@ impl AdminKeys {
     ///
     /// # Errors
     /// `Invalid` for a moment in the future, and as [`KeyStore`] says.
-    pub fn move_issue_mark(&self, to: Timestamp) -> Result<Rules, Error> {
-        self.store.move_issue_mark(&self.by, to, self.expected)
+    pub fn invalidate_tokens_issued_before(&self, to: Timestamp) -> Result<Rules, Error> {
+        self.store.invalidate_tokens_issued_before(&self.by, to, self.expected)
     }
 
     /// Removes the oldest events up to the first that isn't before a moment, but for the newest; how
@@ -224,7 +230,7 @@ impl AdminKeys {
 
     /// Follows the log after the event of this number; 0 is before the first.
     #[must_use]
-    pub fn follow(&self, after: u64) -> EventFeed {
+    pub fn subscribe(&self, after: u64) -> EventFeed {
         EventFeed::new(self.clone(), after)
     }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::admin::AdminKeys;
 use crate::event::Event;
-use crate::store::error::Error;
-use crate::store::request::ListEvents;
+use crate::store::types::error::Error;
+use crate::store::types::request::ListEvents;
 
 /// Follows the log from an event on, each event once and in its order.
 ///
@@ -15,14 +15,14 @@ use crate::store::request::ListEvents;
 /// ```
 /// # fn f(keys: keyhasp::AdminKeys) -> Result<(), keyhasp::Error> {
 /// use std::time::Duration;
-/// use keyhasp::store::News;
+/// use keyhasp::store::FeedItem;
 ///
 /// # let kept = 0;
-/// let mut feed = keys.follow(kept);
+/// let mut feed = keys.subscribe(kept);
 /// match feed.next(Duration::from_secs(30))? {
-///     News::Events(events) => println!("{} events, up to {}", events.len(), feed.position()),
-///     News::Pruned { through } => println!("events up to {through} are lost: look at all anew"),
-///     News::Nothing => {}
+///     FeedItem::Events(events) => println!("{} events, up to {}", events.len(), feed.position()),
+///     FeedItem::Pruned { through } => println!("events up to {through} are lost: look at all anew"),
+///     FeedItem::Nothing => {}
 ///     _ => {}
 /// }
 /// # Ok(())
@@ -38,7 +38,7 @@ pub struct EventFeed {
 /// What a subscriber is told.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum News {
+pub enum FeedItem {
     /// Events that came after those before, in their order; there may be more at once.
     Events(Vec<Event>),
     /// Nothing happened in the time that was given.
@@ -79,24 +79,24 @@ impl EventFeed {
     /// # Errors
     /// As [`KeyStore::events`](crate::store::KeyStore::events) and
     /// [`KeyStore::wait_for_event`](crate::store::KeyStore::wait_for_event).
-    pub fn next(&mut self, timeout: Duration) -> Result<News, Error> {
+    pub fn next(&mut self, timeout: Duration) -> Result<FeedItem, Error> {
         let news = self.look()?;
-        if news != News::Nothing || timeout.is_zero() {
+        if news != FeedItem::Nothing || timeout.is_zero() {
             return Ok(news);
         }
         self.keys.wait_for_event(self.position, timeout)?;
         self.look()
     }
 
-    fn look(&mut self) -> Result<News, Error> {
+    fn look(&mut self) -> Result<FeedItem, Error> {
         let query = ListEvents::new().after(self.position).limit(self.limit);
         let page = self.keys.events(&query)?;
         if page.pruned_through > self.position {
             self.position = page.pruned_through;
-            return Ok(News::Pruned { through: page.pruned_through });
+            return Ok(FeedItem::Pruned { through: page.pruned_through });
         }
-        let Some(last) = page.items.last() else { return Ok(News::Nothing) };
+        let Some(last) = page.items.last() else { return Ok(FeedItem::Nothing) };
         self.position = last.sequence;
-        Ok(News::Events(page.items))
+        Ok(FeedItem::Events(page.items))
     }
 }

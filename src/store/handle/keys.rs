@@ -4,13 +4,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::authority::{Authority, CorrelationId, Reason};
-use crate::id::{ExternalId, KeyId, OwnerId, Version};
+use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::Expiry;
-use crate::store::answer::{Events, Issued, Key, OpenedToken, Page};
-use crate::store::error::{Error, Resource};
 use crate::store::key_store::KeyStore;
-use crate::store::request::{KeyAction, ListEvents, ListKeys, Rotate, UpdateKey};
+use crate::store::types::error::{Error, Resource};
+use crate::store::types::request::{KeyAction, ListEvents, ListKeys, Rotate, UpdateKey};
+use crate::store::types::views::{Events, Issued, Key, Page, RevealedToken};
 use crate::token::Token;
 
 /// A handle of somebody who manages keys: [`AdminKeys`](super::AdminKeys),
@@ -50,7 +50,7 @@ impl<R: Managing> Keys<R> {
     ///
     /// # Errors
     /// [`Invalid`] for a bad text.
-    pub fn because(&self, reason: impl Into<String>) -> Result<Self, Invalid> {
+    pub fn with_reason(&self, reason: impl Into<String>) -> Result<Self, Invalid> {
         let mut handle = self.clone();
         handle.by.reason = Some(Reason::new(reason)?);
         Ok(handle)
@@ -60,7 +60,7 @@ impl<R: Managing> Keys<R> {
     ///
     /// # Errors
     /// [`Invalid`] for a bad text.
-    pub fn correlated(&self, id: impl Into<String>) -> Result<Self, Invalid> {
+    pub fn with_correlation_id(&self, id: impl Into<String>) -> Result<Self, Invalid> {
         let mut handle = self.clone();
         handle.by.correlation_id = Some(CorrelationId::new(id)?);
         Ok(handle)
@@ -68,7 +68,7 @@ impl<R: Managing> Keys<R> {
 
     /// The same handle, whose changes expect a record of this version.
     #[must_use]
-    pub fn expecting(&self, version: Version) -> Self {
+    pub fn if_version(&self, version: Version) -> Self {
         Self { expected: Some(version), ..self.clone() }
     }
 
@@ -90,8 +90,8 @@ impl<R: Managing> Keys<R> {
     ///
     /// # Errors
     /// `NotFound`, and as [`KeyStore`] says.
-    pub fn find(&self, id: ExternalId) -> Result<Key, Error> {
-        self.store.key_by_external_id(&self.by, id)
+    pub fn find(&self, id: NumericId) -> Result<Key, Error> {
+        self.store.key_by_numeric_id(&self.by, id)
     }
 
     /// A page of keys, newest first.
@@ -113,7 +113,7 @@ impl<R: Managing> Keys<R> {
     /// Changes name, access, expiry, settings or limits.
     ///
     /// # Errors
-    /// `Invalid`, `Denied`, `NameTaken`, `State` if it is revoked, and as [`KeyStore`] says.
+    /// `Invalid`, `ForbiddenReason`, `NameTaken`, `State` if it is revoked, and as [`KeyStore`] says.
     pub fn update(&self, id: KeyId, update: UpdateKey) -> Result<Key, Error> {
         self.act(id, &KeyAction::Update(update))
     }
@@ -121,10 +121,10 @@ impl<R: Managing> Keys<R> {
     /// Moves the expiry to later; revives an expired key.
     ///
     /// # Errors
-    /// `Invalid` unless it is later, `Denied` for a trial key or an expiry of an administrator's,
+    /// `Invalid` unless it is later, `ForbiddenReason` for a trial key or an expiry of an administrator's,
     /// and as [`KeyStore`] says.
-    pub fn prolong(&self, id: KeyId, expiry: Expiry) -> Result<Key, Error> {
-        self.act(id, &KeyAction::Prolong(expiry))
+    pub fn extend_expiry(&self, id: KeyId, expiry: Expiry) -> Result<Key, Error> {
+        self.act(id, &KeyAction::ExtendExpiry(expiry))
     }
 
     /// Switches the key off.
@@ -164,24 +164,24 @@ impl<R: Managing> Keys<R> {
     ///
     /// # Errors
     /// `State` if it is revoked, and as [`KeyStore`] says.
-    pub fn end_earlier(&self, id: KeyId) -> Result<Key, Error> {
-        self.act(id, &KeyAction::EndEarlierTokens)
+    pub fn invalidate_previous_tokens(&self, id: KeyId) -> Result<Key, Error> {
+        self.act(id, &KeyAction::InvalidatePreviousTokens)
     }
 
     /// Shows the current token of a key that keeps it sealed; leaves an event.
     ///
     /// # Errors
     /// `NotFound` if it isn't sealed, `Seal`, and as [`KeyStore`] says.
-    pub fn open_token(&self, id: KeyId) -> Result<Token, Error> {
-        self.store.open_token(&self.by, id)
+    pub fn reveal_token(&self, id: KeyId) -> Result<Token, Error> {
+        self.store.reveal_token(&self.by, id)
     }
 
     /// The same for a page of keys.
     ///
     /// # Errors
-    /// As [`list`](Self::list) and [`open_token`](Self::open_token).
-    pub fn open_tokens(&self, query: &ListKeys) -> Result<Page<OpenedToken>, Error> {
-        self.store.open_tokens(&self.by, query)
+    /// As [`list`](Self::list) and [`reveal_token`](Self::reveal_token).
+    pub fn reveal_tokens(&self, query: &ListKeys) -> Result<Page<RevealedToken>, Error> {
+        self.store.reveal_tokens(&self.by, query)
     }
 
     /// Events in reach after a number, in their order.

@@ -9,9 +9,9 @@ mod keys;
 mod owner;
 mod verifier;
 
-pub use admin::{AdminKeys, Administrating};
-pub use delegated::{DelegatedKeys, Delegating};
-pub use feed::{EventFeed, News};
+pub use admin::{AdminKeys, AsAdmin};
+pub use delegated::{AsDelegate, DelegatedKeys};
+pub use feed::{EventFeed, FeedItem};
 pub use keys::{Keys, Managing};
-pub use owner::{OwnerKeys, Owning};
+pub use owner::{AsOwner, OwnerKeys};
 pub use verifier::Verifier;

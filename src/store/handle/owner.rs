@@ -6,17 +6,17 @@ use super::keys::{Keys, Managing, private};
 use crate::authority::{Actor, Authority, Role};
 use crate::id::OwnerId;
 use crate::invalid::Invalid;
-use crate::store::answer::{Issued, Owner, RevokedAll};
-use crate::store::error::Error;
 use crate::store::key_store::KeyStore;
-use crate::store::request::CreateKey;
+use crate::store::types::error::Error;
+use crate::store::types::request::CreateKey;
+use crate::store::types::views::{Issued, Owner, RevokedAll};
 
 /// The role of [`OwnerKeys`].
 #[derive(Debug)]
-pub enum Owning {}
+pub enum AsOwner {}
 
-impl private::Sealed for Owning {}
-impl Managing for Owning {}
+impl private::Sealed for AsOwner {}
+impl Managing for AsOwner {}
 
 /// Reaches the keys of one owner; another's is not found, like one that doesn't exist.
 ///
@@ -28,7 +28,7 @@ impl Managing for Owning {}
 /// ```compile_fail,E0599
 /// # fn f(keys: keyhasp::OwnerKeys, id: keyhasp::KeyId) { let _ = keys.block(id); }
 /// ```
-pub type OwnerKeys = Keys<Owning>;
+pub type OwnerKeys = Keys<AsOwner>;
 
 impl OwnerKeys {
     /// A handle of this owner, used by `actor` (1 to 255 bytes, in the service's own words).

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::grant::Grant;
 use crate::permission::{Catalogue, Permission};
-use crate::store::error::Refusal;
 use crate::store::key_store::KeyStore;
-use crate::store::request::VerifyRequest;
+use crate::store::types::error::VerifyError;
+use crate::store::types::request::VerifyRequest;
 use crate::token::{Inspection, inspect};
+use crate::verified_key::VerifiedKey;
 
 /// Verifies, and nothing else.
 ///
@@ -32,8 +32,8 @@ impl Verifier {
     /// Judges a token.
     ///
     /// # Errors
-    /// [`Refusal`]: one and the same for everybody without the right secret.
-    pub fn verify(&self, token: impl AsRef<[u8]>) -> Result<Grant, Refusal> {
+    /// [`VerifyError`]: one and the same for everybody without the right secret.
+    pub fn verify(&self, token: impl AsRef<[u8]>) -> Result<VerifiedKey, VerifyError> {
         self.store.verify(token.as_ref())
     }
 
@@ -41,7 +41,7 @@ impl Verifier {
     ///
     /// # Errors
     /// As [`verify`](Self::verify).
-    pub fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<Grant, Refusal> {
+    pub fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
         self.store.verify_request(request)
     }
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::slot::{Found, SeenAt, Words};
 use crate::clock::Timestamp;
-use crate::key::{Kind, Standing};
+use crate::key::{Kind, ValidityInputs};
+use crate::store::index::hash_table::slot::{Found, ReadVersion, Words};
 
 /// Bits of each packed field.
 const TIME_BITS: u32 = 48;
@@ -38,7 +38,7 @@ pub(in crate::store) struct Entry {
     pub(in crate::store) short_owner: Option<[u8; SHORT_OWNER]>,
     /// What limits the key, if anything does.
     pub(in crate::store) limited: Option<Limited>,
-    /// The number of the permission set, already cut by the owner's ceiling.
+    /// The number of the permission set, already cut by the owner's maximum access.
     pub(in crate::store) set: u32,
     /// The number of the token.
     pub(in crate::store) generation: u32,
@@ -51,9 +51,9 @@ pub(in crate::store) struct Entry {
     /// Whether the token is the current one.
     pub(in crate::store) is_current: bool,
     /// Whether the last change of the key has an unknown outcome.
-    pub(in crate::store) is_uncertain: bool,
+    pub(in crate::store) is_indeterminate: bool,
     /// Switches and times; the owner's switch lies with the owner.
-    pub(in crate::store) standing: Standing,
+    pub(in crate::store) standing: ValidityInputs,
 }
 
 /// What limits a key.
@@ -103,7 +103,7 @@ impl fmt::Debug for Entry {
             .field("kind", &self.kind)
             .field("generation", &self.generation)
             .field("is_current", &self.is_current)
-            .field("is_uncertain", &self.is_uncertain)
+            .field("is_indeterminate", &self.is_indeterminate)
             .field("standing", &self.standing)
             .finish_non_exhaustive()
     }
@@ -137,7 +137,7 @@ impl Entry {
             self.standing.deactivated,
             self.kind == Kind::Trial,
             self.is_current,
-            self.is_uncertain,
+            self.is_indeterminate,
         ] {
             flags = flags << 1 | u64::from(flag);
         }
@@ -182,8 +182,8 @@ impl Entry {
             prefix: prefix(rest),
             kind: if bit(10) { Kind::Trial } else { Kind::Standard },
             is_current: bit(9),
-            is_uncertain: bit(8),
-            standing: Standing {
+            is_indeterminate: bit(8),
+            standing: ValidityInputs {
                 suspended: false,
                 revoked: bit(13),
                 blocked: bit(12),
@@ -222,7 +222,7 @@ impl Packed<'_> {
 
     /// Where it was seen: what was read of it, and of what it leads to, counts if it is still there.
     #[inline]
-    pub(in crate::store) fn seen(&self) -> SeenAt<'_> {
+    pub(in crate::store) fn seen(&self) -> ReadVersion<'_> {
         self.0.seen
     }
 
@@ -275,8 +275,8 @@ const _: () = assert!(crate::id::Generation::MAX.get() == (1 << GENERATION_BITS)
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::slot::{Seen, Unit};
     use super::*;
+    use crate::store::index::hash_table::slot::{Seen, Unit};
 
     proptest! {
         #[test]
@@ -295,18 +295,18 @@ mod tests {
             narrow in any::<[bool; 2]>(),
             now in 0..=Timestamp::MAX.as_millis(),
         ) {
-            let [revoked, blocked, deactivated, trial, is_current, is_uncertain] = flags;
+            let [revoked, blocked, deactivated, trial, is_current, is_indeterminate] = flags;
             let time = |t: Option<u64>| t.map(|t| Timestamp::clamped_millis(t % (Timestamp::MAX.as_millis() + 1)));
             let halves = narrow.map(|narrow| if narrow { 0xffff } else { u32::MAX });
             let not_before = not_before.map(Timestamp::clamped_millis);
             let limited = short_owner.is_none() && (not_before.is_some() || limiter.is_some());
             let entry = Entry {
                 limited: limited.then_some(Limited { not_before, limiter }),
-                digest, owner, short_owner, pepper, prefix, is_current, is_uncertain,
+                digest, owner, short_owner, pepper, prefix, is_current, is_indeterminate,
                 set: set & halves[0],
                 generation: generation & halves[1],
                 kind: if trial { Kind::Trial } else { Kind::Standard },
-                standing: Standing {
+                standing: ValidityInputs {
                     suspended: false, revoked, blocked, deactivated,
                     expires_at: time(times[0]), ends_at: time(times[1]),
                 },
@@ -321,12 +321,12 @@ mod tests {
             // An end after the expiry never comes, and isn't kept.
             let standing = entry.standing;
             let ends_at = standing.ends_at.filter(|end| standing.expires_at.is_none_or(|at| *end < at));
-            let expected = Entry { standing: Standing { ends_at, ..standing }, ..entry };
+            let expected = Entry { standing: ValidityInputs { ends_at, ..standing }, ..entry };
             prop_assert_eq!(packed.judged_at(Timestamp::MAX).unwrap(), expected);
             // What is needed at some time is as good.
             let needed = packed.judged_at(now).unwrap();
-            prop_assert_eq!(needed.standing.unfit(now), standing.unfit(now));
-            let ends_at = |s: Standing| s.expires_at.into_iter().chain(s.ends_at).min();
+            prop_assert_eq!(needed.standing.rejected_for(now), standing.rejected_for(now));
+            let ends_at = |s: ValidityInputs| s.expires_at.into_iter().chain(s.ends_at).min();
             prop_assert_eq!(ends_at(needed.standing), ends_at(standing));
             prop_assert_eq!(Entry { standing, ..needed }, entry);
         }

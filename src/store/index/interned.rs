@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::entry::MAX_SET;
-use super::pages::Pages;
+use super::memory::pages::Pages;
 use crate::clock::Timestamp;
 use crate::id::OwnerId;
 use crate::permission::PermissionSet;
@@ -42,9 +42,9 @@ pub(super) struct OwnerNumbers {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OwnerState {
     pub(super) number: u32,
-    /// The number of the permission set of its ceiling.
-    pub(super) ceiling: u32,
-    pub(super) issue_mark: Option<Timestamp>,
+    /// The number of the permission set of its maximum access.
+    pub(super) max_access: u32,
+    pub(super) tokens_valid_from: Option<Timestamp>,
 }
 
 impl Owners {
@@ -118,8 +118,8 @@ impl OwnerNumbers {
         &mut self,
         owners: &Owners,
         id: OwnerId,
-        ceiling: u32,
-        issue_mark: Option<Timestamp>,
+        max_access: u32,
+        tokens_valid_from: Option<Timestamp>,
         flags: u8,
     ) -> Option<OwnerState> {
         let number = self.by_id.get(&id).map_or(self.next, |state| state.number);
@@ -128,7 +128,7 @@ impl OwnerNumbers {
         cell.id.get_or_init(|| id);
         owners.set_flags(number, flags)?;
         self.next = self.next.max(number + 1);
-        let state = OwnerState { number, ceiling, issue_mark };
+        let state = OwnerState { number, max_access, tokens_valid_from };
         self.by_id.insert(id, state);
         Some(state)
     }

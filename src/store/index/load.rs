@@ -3,14 +3,14 @@
 use std::sync::MutexGuard;
 
 use super::entry::Entry;
+use super::hash_table::slot::{Words, tag_of};
 use super::interned::{OwnerState, Owners};
-use super::put_limits::PutLimits;
-use super::slot::{Words, tag_of};
-use super::view::{Index, IndexError, IndexWriter, OwnerFlags, PutOwner};
+use super::limits::write::PutLimits;
+use super::verification_index::{Index, IndexError, IndexWriter, OwnerFlags, PutOwner};
 use crate::backend::{ScannedKey, ScannedOwner};
 use crate::clock::Timestamp;
 use crate::id::KeyId;
-use crate::key::{Kind, Standing};
+use crate::key::{Kind, ValidityInputs};
 use crate::permission::{Access, PermissionSet};
 
 /// How many different lists of permissions are remembered.
@@ -21,7 +21,7 @@ const REMEMBERED: usize = 64;
 pub(in crate::store) struct Memo {
     /// What lists of permissions stand for.
     granted: Vec<(Access, PermissionSet)>,
-    /// The last set that was cut by a ceiling, that ceiling's number, and the number of the result.
+    /// The last set that was cut by a maximum access, that maximum access's number, and the number of the result.
     cut: Option<(PermissionSet, Option<u32>, u32)>,
     /// The entries of one key.
     entries: Vec<Words>,
@@ -78,14 +78,14 @@ impl Load<'_> {
     }
 
     /// Notes an owner, new or changed. What stands against its keys holds at once; what no longer
-    /// does is taken away by [`settle_owner`](Index::settle_owner), when its keys have been put.
+    /// does is taken away by [`clear_owner_flags`](Index::clear_owner_flags), when its keys have been put.
     pub(in crate::store) fn put_owner(
         &mut self,
         owner: &ScannedOwner,
     ) -> Result<PutOwner, IndexError> {
-        let ceiling = self.granted(&owner.ceiling);
+        let max_access = self.granted(&owner.max_access);
         let (index, writer) = (self.index, &mut *self.writer);
-        let ceiling = writer.sets.put(&index.sets, ceiling).ok_or(IndexError::Full)?;
+        let max_access = writer.sets.put(&index.sets, max_access).ok_or(IndexError::Full)?;
         let before = writer.owners.get(&owner.id);
         let word_before =
             before.and_then(|before| index.owners.word(before.number)).unwrap_or_default();
@@ -93,13 +93,13 @@ impl Load<'_> {
         let flags = OwnerFlags { suspended: owner.suspended, ..OwnerFlags::default() }.bits();
         let after = writer
             .owners
-            .put(&index.owners, owner.id, ceiling, owner.issue_mark, flags | flags_before)
+            .put(&index.owners, owner.id, max_access, owner.tokens_valid_from, flags | flags_before)
             .ok_or(IndexError::Full)?;
         index.put_owner_limits(writer, after.number, &owner.limits)?;
-        let cut = |state: OwnerState| (state.ceiling, state.issue_mark);
+        let cut = |state: OwnerState| (state.max_access, state.tokens_valid_from);
         Ok(PutOwner {
-            cuts: before.is_some_and(|before| cut(before) != cut(after)),
-            relieves: flags_before & !flags != 0,
+            narrows: before.is_some_and(|before| cut(before) != cut(after)),
+            unblocks: flags_before & !flags != 0,
         })
     }
 
@@ -127,10 +127,10 @@ impl Load<'_> {
         entries: &mut Vec<Words>,
     ) -> Result<(), IndexError> {
         let set = self.set(key, owner)?;
-        let mark = owner.issue_mark.max(self.writer.issue_mark);
+        let mark = owner.tokens_valid_from.max(self.writer.tokens_valid_from);
         for (token, ends_at) in key.tokens(mark) {
             let number = token.digest.pepper;
-            let standing = Standing { ends_at, ..key.standing() };
+            let standing = ValidityInputs { ends_at, ..key.standing() };
             let Some(pepper) = self.index.peppers.iter().position(|open| *open == number) else {
                 // A token that is over for good needs no pepper: it is refused as unknown.
                 let is_over = standing.revoked || ends_at.is_some_and(|at| Some(at) <= self.latest);
@@ -152,7 +152,7 @@ impl Load<'_> {
                 prefix: token.digest.prefix.get(),
                 kind: key.kind,
                 is_current: token.generation == key.current.generation,
-                is_uncertain: false,
+                is_indeterminate: false,
                 standing,
             };
             entries.push(entry.pack());
@@ -173,22 +173,23 @@ impl Load<'_> {
         Ok(())
     }
 
-    /// The number of what a key may do, cut by its owner's ceiling.
+    /// The number of what a key may do, cut by its owner's maximum access.
     fn set(&mut self, key: &ScannedKey, owner: OwnerState) -> Result<u32, IndexError> {
         let granted = self.granted(&key.access);
-        let ceiling = match key.kind {
-            Kind::Standard => Some(owner.ceiling),
+        let max_access = match key.kind {
+            Kind::Standard => Some(owner.max_access),
             Kind::Trial => None,
         };
         if let Some((set, cut_by, number)) = self.memo.cut
-            && (set, cut_by) == (granted, ceiling)
+            && (set, cut_by) == (granted, max_access)
         {
             return Ok(number);
         }
         let sets = &self.index.sets;
-        let cut = ceiling.map_or(granted, |ceiling| granted.intersection(&sets.get(ceiling)));
+        let cut =
+            max_access.map_or(granted, |max_access| granted.intersection(&sets.get(max_access)));
         let number = self.writer.sets.put(sets, cut).ok_or(IndexError::Full)?;
-        self.memo.cut = Some((granted, ceiling, number));
+        self.memo.cut = Some((granted, max_access, number));
         Ok(number)
     }
 

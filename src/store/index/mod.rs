@@ -17,29 +17,16 @@
 //! no reader can hold memory that is gone: what it reads there is either a token that lives, or
 //! seen to have changed under it.
 
-mod cells;
-mod directory;
 mod entry;
-mod group;
-mod hints;
+mod hash_table;
 mod interned;
-mod lease;
-mod limiter;
 mod limits;
-mod lists;
 mod load;
-mod moves;
-mod pages;
-mod places;
-mod put_limits;
-mod slot;
-mod table;
-mod view;
+mod memory;
+mod verification_index;
 
 pub(super) use entry::{DIGEST_LEN, Entry, Limited, ShortOwner};
-pub(super) use lease::{LeaseWord, LeftWord};
-pub(super) use limiter::Limiter;
-pub(super) use limits::{OwnerLimiter, Whose};
+pub(super) use hash_table::ReadVersion;
+pub(super) use limits::{LeaseWord, LeftWord, Limiter, OwnerLimiter, Whose};
 pub(super) use load::Memo;
-pub(super) use slot::SeenAt;
-pub(super) use view::{Index, IndexError};
+pub(super) use verification_index::{Index, IndexError};

@@ -2,20 +2,20 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::logs::{Entry, Logs, Put};
-use super::recent::Recent;
-use super::settings::UsageSettings;
-use super::sweep::Sweep;
-use super::waiting::Waiting;
-use super::writer::Bell;
+use super::address_expiry::Sweep;
+use super::dedup::Recent;
+use super::pending::Waiting;
+use super::thread_logs::{Entry, Logs, Put};
+use super::writer::Signal;
 use crate::clock::Timestamp;
-use crate::grant::Grant;
 use crate::id::KeyId;
-use crate::key::{RefusedFor, Unfit, Used};
-use crate::store::core::Core;
-use crate::store::error::Refusal;
-use crate::store::request::VerifyRequest;
+use crate::key::{RejectKind, Used};
+use crate::store::engine::state::Core;
+use crate::store::types::error::VerifyError;
+use crate::store::types::request::VerifyRequest;
+use crate::store::types::usage_settings::UsageSettings;
 use crate::token::Unverified;
+use crate::verified_key::VerifiedKey;
 
 /// Notes what is used.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(in crate::store) struct Collector {
     waiting: Mutex<Waiting>,
     /// Held for writing while sums move into the backend, for reading by whoever adds the two.
     pub(super) moving: RwLock<()>,
-    pub(super) bell: Bell,
+    pub(super) signal: Signal,
     pub(super) sweep: Sweep,
 }
 
@@ -42,7 +42,7 @@ impl Collector {
             gathering: Mutex::default(),
             waiting: Mutex::default(),
             moving: RwLock::default(),
-            bell: Bell::default(),
+            signal: Signal::default(),
             sweep: Sweep::default(),
         }
     }
@@ -52,11 +52,11 @@ impl Collector {
     pub(in crate::store) fn note(
         &self,
         request: &VerifyRequest<'_>,
-        answer: &Result<Grant, Refusal>,
+        answer: &Result<VerifiedKey, VerifyError>,
         now: Timestamp,
     ) {
         match answer {
-            Ok(grant) => self.accepted(grant.key(), request, now),
+            Ok(verified) => self.accepted(verified.key_id(), request, now),
             Err(refusal) => self.refused(refusal, request, now),
         }
     }
@@ -78,7 +78,7 @@ impl Collector {
     }
 
     #[cold]
-    fn refused(&self, refusal: &Refusal, request: &VerifyRequest<'_>, now: Timestamp) {
+    fn refused(&self, refusal: &VerifyError, request: &VerifyRequest<'_>, now: Timestamp) {
         // Of a secret that wasn't right nothing is said, and nothing counted.
         let (Some(reason), Some(token)) = (reason(refusal), Unverified::parse(request.token))
         else {
@@ -92,7 +92,7 @@ impl Collector {
     fn put(&self, entry: Entry) {
         let put = self.logs.put(entry, |log| self.waiting().add(log, self.settings.counts));
         if matches!(put, Put::Full) {
-            self.bell.ring();
+            self.signal.notify();
         }
     }
 
@@ -118,7 +118,7 @@ impl Core {
     pub(in crate::store) fn verify_noted(
         &self,
         request: &VerifyRequest<'_>,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<VerifiedKey, VerifyError> {
         // Nothing is noted of an answer that was given before the time was known.
         let mut now = Timestamp::MIN;
         let answer = self.verify(request, &mut now);
@@ -126,28 +126,19 @@ impl Core {
             usage.note(request, &answer, now);
         }
         if let Err(refusal) = &answer
-            && self.watching.counts_refusals()
+            && self.alerts.counts_refusals()
             && reason(refusal).is_some()
             && let Some(token) = Unverified::parse(request.token)
         {
-            self.watching.note_refusal(token.id, now);
+            self.alerts.note_refusal(token.id, now);
         }
         answer
     }
 }
 
-fn reason(refusal: &Refusal) -> Option<RefusedFor> {
-    Some(match refusal {
-        Refusal::Unfit(Unfit::Suspended) => RefusedFor::Suspended,
-        Refusal::Unfit(Unfit::Revoked) => RefusedFor::Revoked,
-        Refusal::Unfit(Unfit::Blocked) => RefusedFor::Blocked,
-        Refusal::Unfit(Unfit::Deactivated) => RefusedFor::Deactivated,
-        Refusal::Unfit(Unfit::Expired) => RefusedFor::Expired,
-        Refusal::Unfit(Unfit::Superseded) => RefusedFor::Superseded,
-        Refusal::NotYet(_) => RefusedFor::NotYet,
-        Refusal::AddressMissing | Refusal::AddressRefused => RefusedFor::Address,
-        Refusal::RateLimited(_) => RefusedFor::RateLimited,
-        Refusal::QuotaExhausted { .. } => RefusedFor::QuotaExhausted,
-        Refusal::Unrecognized | Refusal::Unavailable(_) => return None,
-    })
+fn reason(error: &VerifyError) -> Option<RejectKind> {
+    match error {
+        VerifyError::Rejected(reason) => Some(reason.kind()),
+        VerifyError::Unrecognized | VerifyError::Unavailable(_) => None,
+    }
 }

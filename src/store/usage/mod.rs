@@ -16,15 +16,13 @@
 //! | `sweep` | addresses that were kept long enough, of keys that are used no more |
 //! | `answer` | [`KeyUsage`]: what is answered, what isn't written yet included |
 
-mod answer;
 mod collector;
-mod logs;
-mod recent;
-mod settings;
-mod sweep;
-mod waiting;
+mod dedup;
+mod read;
+mod thread_logs;
+
+mod address_expiry;
+mod pending;
 mod writer;
 
-pub use answer::KeyUsage;
 pub(super) use collector::Collector;
-pub use settings::UsageSettings;

@@ -8,8 +8,8 @@ use super::collector::Collector;
 use crate::backend::{Backend, BackendError, BackendErrorKind, UsageChange};
 use crate::clock::Timestamp;
 use crate::key::Used;
-use crate::store::core::Core;
-use crate::store::error::{Error, Unavailable};
+use crate::store::engine::state::Core;
+use crate::store::types::error::{Error, Unavailable};
 
 /// So many waiting keys are written before the interval is over.
 const MANY: usize = 1 << 16;
@@ -23,37 +23,37 @@ const LONG: Duration = Duration::from_millis(25);
 
 /// By which the writer is woken.
 #[derive(Debug, Default)]
-pub(super) struct Bell {
-    rung: Mutex<Rung>,
+pub(super) struct Signal {
+    state: Mutex<SignalState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Rung {
-    rings: bool,
+struct SignalState {
+    notified: bool,
     is_last: bool,
 }
 
-impl Bell {
+impl Signal {
     /// There is something to gather.
-    pub(super) fn ring(&self) {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner).rings = true;
+    pub(super) fn notify(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).notified = true;
         self.changed.notify_all();
     }
 
-    fn ring_last(&self) {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner).is_last = true;
+    fn notify_last(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_last = true;
         self.changed.notify_all();
     }
 
-    /// Waits until it rings, or for as long as told; whether there is more to do.
+    /// Waits until it notified, or for as long as told; whether there is more to do.
     fn wait(&self, pause: Duration) -> bool {
-        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_silent = |rung: &mut Rung| !rung.rings && !rung.is_last;
-        let waited = self.changed.wait_timeout_while(rung, pause, is_silent);
-        let (mut rung, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        rung.rings = false;
-        !rung.is_last
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_silent = |state: &mut SignalState| !state.notified && !state.is_last;
+        let waited = self.changed.wait_timeout_while(state, pause, is_silent);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.notified = false;
+        !state.is_last
     }
 }
 
@@ -65,7 +65,7 @@ impl Core {
         let interval = usage.settings.interval;
         let (mut due, mut has_failed) = (Instant::now() + interval, false);
         let run = move || {
-            while usage.bell.wait(due.saturating_duration_since(Instant::now())) {
+            while usage.signal.wait(due.saturating_duration_since(Instant::now())) {
                 usage.gather();
                 let is_due = Instant::now() >= due;
                 // What has failed is tried again at the interval.
@@ -94,16 +94,16 @@ impl Core {
     pub(in crate::store) fn flush_usage(self: &Arc<Self>) -> Result<(), Error> {
         let Some(usage) = &self.usage else { return Ok(()) };
         usage.gather();
-        let departure = usage.waiting().next_departure();
+        let flush_number = usage.waiting().next_flush_number();
         let mut size = FIRST;
         loop {
-            let lead = self.turn_to_write()?;
-            match usage.write_some(&*self.backend, departure, &mut size, self.now()) {
+            let guard = self.lock_commits()?;
+            match usage.write_some(&*self.backend, flush_number, &mut size, self.now()) {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(error) => return Err(self.doubted(error)),
+                Err(error) => return Err(self.on_write_error(error)),
             }
-            drop(lead);
+            drop(guard);
             // Whoever verifies finds an empty log.
             std::thread::yield_now();
             usage.gather();
@@ -114,44 +114,44 @@ impl Core {
     /// The same at the end, when nobody commits any more.
     pub(in crate::store) fn flush_last_usage(&self) -> Result<(), Error> {
         let Some(usage) = &self.usage else { return Ok(()) };
-        usage.bell.ring_last();
+        usage.signal.notify_last();
         usage.gather();
-        if self.gate.is_recovering() {
+        if self.availability.is_recovering() {
             let is_none = usage.waiting().len() == 0;
             return if is_none { Ok(()) } else { Err(Unavailable::Recovering.into()) };
         }
-        let departure = usage.waiting().next_departure();
+        let flush_number = usage.waiting().next_flush_number();
         let mut size = FIRST;
-        while usage.write_some(&*self.backend, departure, &mut size, self.now())? {}
+        while usage.write_some(&*self.backend, flush_number, &mut size, self.now())? {}
         Ok(())
     }
 }
 
 impl Collector {
-    /// Writes one batch of what leaves by a departure; whether there is more. The caller leads the
+    /// Writes one batch of what leaves by a flush_number; whether there is more. The caller leads the
     /// commits.
     fn write_some(
         &self,
         backend: &dyn Backend,
-        departure: u64,
+        flush_number: u64,
         size: &mut usize,
         now: Timestamp,
     ) -> Result<bool, BackendError> {
         let _moving = self.moving.write().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = self.waiting().next(*size, departure);
+        let mut batch = self.waiting().next(*size, flush_number);
         let count = batch.len();
         if count == 0 {
             return Ok(false);
         }
         self.add_forgetting(&mut batch, now);
         let began = Instant::now();
-        let taken_in = backend.take_in_usage(&batch);
+        let taken_in = backend.record_usage(&batch);
         let took = began.elapsed();
         match taken_in {
             Ok(_) => self.waiting().written(count),
             Err(error) => {
                 if error.kind() == BackendErrorKind::OutcomeUnknown {
-                    self.waiting().uncertain(count);
+                    self.waiting().indeterminate(count);
                 }
                 return Err(error);
             }

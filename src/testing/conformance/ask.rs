@@ -4,7 +4,7 @@ use super::failure::{Failure, Tested, ensure, ensure_eq};
 use super::walk;
 use crate::backend::{
     Applied, Backend, Change, CommitOutcome, EventFilter, KeyFilter, Rejection, Scanned,
-    ScannedKey, ScannedOwner, StateSet, UsageChange, UsageOf, UsageOutcome,
+    ScannedKey, ScannedOwner, StateSet, UsageChange, UsageOutcome, UsageSubject,
 };
 use crate::event::Event;
 use crate::id::{KeyId, OwnerId};
@@ -59,14 +59,14 @@ pub(super) trait Ask: Backend {
     /// Takes in usage as one batch; each step has an outcome.
     #[track_caller]
     fn take_in(&self, batch: &[UsageChange]) -> Result<UsageOutcome, Failure> {
-        let outcome = self.take_in_usage(batch)?;
+        let outcome = self.record_usage(batch)?;
         ensure_eq!(outcome.len(), batch.len(), "outcomes of a batch of usage");
         Ok(outcome)
     }
 
     /// What there is of one key or owner.
     #[track_caller]
-    fn usage_of(&self, of: UsageOf) -> Result<Usage, Failure> {
+    fn usage_of(&self, of: UsageSubject) -> Result<Usage, Failure> {
         match self.usage(&[of])?[..] {
             [usage] => Ok(usage),
             ref other => Err(Failure::new(format!("{} answers to one question", other.len()))),
@@ -76,7 +76,7 @@ pub(super) trait Ask: Backend {
     /// What was used of one key.
     #[track_caller]
     fn used(&self, key: KeyId) -> Result<Used, Failure> {
-        Ok(self.usage_of(UsageOf::Key(key))?.used)
+        Ok(self.usage_of(UsageSubject::Key(key))?.used)
     }
 
     /// Finds this key by its id, the same in every field.
@@ -85,13 +85,13 @@ pub(super) trait Ask: Backend {
         same_key(self.key(expected.id)?, expected)
     }
 
-    /// Finds this key by its external id, the same in every field.
+    /// Finds this key by its numeric id, the same in every field.
     #[track_caller]
-    fn expect_by_external_id(&self, expected: &KeyRecord) -> Tested {
-        let Some(id) = expected.external_id else {
-            return Err(Failure::new("the expected key has no external id"));
+    fn expect_by_numeric_id(&self, expected: &KeyRecord) -> Tested {
+        let Some(id) = expected.numeric_id else {
+            return Err(Failure::new("the expected key has no numeric id"));
         };
-        same_key(self.key_by_external_id(id)?, expected)
+        same_key(self.key_by_numeric_id(id)?, expected)
     }
 
     /// Finds this owner, the same in every field.
@@ -121,7 +121,7 @@ pub(super) trait Ask: Backend {
     /// Nothing was ever committed to it.
     #[track_caller]
     fn expect_blank(&self) -> Tested {
-        ensure!(self.header().is_err(), "there is a header");
+        ensure!(self.metadata().is_err(), "there is a metadata");
         self.expect_empty()
     }
 

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::instance::Instance;
 use crate::backend::{Backend, BackendError};
 use crate::invalid::Invalid;
-use crate::key::{Header, StoreRules};
+use crate::key::{StoreMetadata, StoreRules};
 use crate::testing::sample;
 
 /// How to make and open instances of a backend.
@@ -74,26 +74,26 @@ impl<'a> Lab<'a> {
         Self { subject }
     }
 
-    /// A fresh instance without even a header.
+    /// A fresh instance without even a metadata.
     pub(super) fn blank(&self) -> Result<Instance<'a>, Failure> {
         let place: Rc<dyn AnyPlace + 'a> = Rc::from(self.subject.any_place()?);
         Instance::open(place, self.subject.keeps())
     }
 
-    /// A fresh instance with the sample header.
+    /// A fresh instance with the sample metadata.
     pub(super) fn fresh(&self) -> Result<Instance<'a>, Failure> {
-        self.with_header(&sample::header()?)
+        self.with_metadata(&sample::metadata()?)
     }
 
     /// A fresh instance with these rules.
     pub(super) fn with_rules(&self, rules: StoreRules) -> Result<Instance<'a>, Failure> {
-        self.with_header(&Header { rules, ..sample::header()? })
+        self.with_metadata(&StoreMetadata { rules, ..sample::metadata()? })
     }
 
-    /// A fresh instance with this header.
-    pub(super) fn with_header(&self, header: &Header) -> Result<Instance<'a>, Failure> {
+    /// A fresh instance with this metadata.
+    pub(super) fn with_metadata(&self, metadata: &StoreMetadata) -> Result<Instance<'a>, Failure> {
         let instance = self.blank()?;
-        instance.open_header(header)?;
+        instance.open_metadata(metadata)?;
         Ok(instance)
     }
 

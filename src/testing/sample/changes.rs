@@ -5,7 +5,7 @@ use crate::backend::{Change, Write, WriteKey};
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::Version;
 use crate::invalid::Invalid;
-use crate::key::{Header, KeyRecord, OwnerRecord, Tiding};
+use crate::key::{Alert, KeyRecord, OwnerRecord, StoreMetadata};
 
 /// An administrator's event of this kind, at the beginning of 2030, about nothing in particular.
 ///
@@ -24,28 +24,28 @@ pub fn event(kind: EventKind) -> Result<EventDraft, Invalid> {
     })
 }
 
-/// An event that stands alone, of a sealed token that was shown.
+/// An event that stands alone, of a recoverable token that was shown.
 ///
 /// # Errors
 /// None: the fixed texts are valid.
 pub fn note(key: &KeyRecord) -> Result<Change, Invalid> {
-    Ok(Change::of(Write::Nothing, key_event(EventKind::TokenOpened, key)?))
+    Ok(Change::of(Write::Nothing, key_event(EventKind::TokenRevealed, key)?))
 }
 
 /// Tells this of the key.
 ///
 /// # Errors
 /// None: the fixed texts are valid.
-pub fn tell(key: &KeyRecord, tiding: Tiding) -> Result<Change, Invalid> {
-    let kind = match tiding {
-        Tiding::Expired(_) => EventKind::KeyExpired,
-        Tiding::TrialEnding(_) => EventKind::TrialEnding,
-        Tiding::TokenOld(_) => EventKind::TokenOld,
-        Tiding::Unused(_) => EventKind::KeyUnused,
-        Tiding::EarlierTokenUsed(_) => EventKind::EarlierTokenUsed,
-        Tiding::Refused { .. } => EventKind::KeyRefused,
+pub fn tell(key: &KeyRecord, alert: Alert) -> Result<Change, Invalid> {
+    let kind = match alert {
+        Alert::Expired(_) => EventKind::KeyExpired,
+        Alert::TrialEnding(_) => EventKind::TrialEnding,
+        Alert::TokenOld(_) => EventKind::TokenOld,
+        Alert::Unused(_) => EventKind::KeyUnused,
+        Alert::PreviousTokenUsed(_) => EventKind::PreviousTokenUsed,
+        Alert::Refused { .. } => EventKind::KeyRefused,
     };
-    Ok(Change::of(Write::Tell(key.id, tiding), key_event(kind, key)?))
+    Ok(Change::of(Write::RecordAlert(key.id, alert), key_event(kind, key)?))
 }
 
 /// Creates the key.
@@ -56,16 +56,16 @@ pub fn create_key(key: &KeyRecord) -> Result<Change, Invalid> {
     creation(key, false)
 }
 
-/// Creates the key and asks for the next external id.
+/// Creates the key and asks for the next numeric id.
 ///
 /// # Errors
 /// None: the fixed texts are valid.
-pub fn assign_external_id(key: &KeyRecord) -> Result<Change, Invalid> {
+pub fn assign_numeric_id(key: &KeyRecord) -> Result<Change, Invalid> {
     creation(key, true)
 }
 
-fn creation(key: &KeyRecord, next_external_id: bool) -> Result<Change, Invalid> {
-    let write = Write::CreateKey(Box::new(WriteKey { record: key.clone(), next_external_id }));
+fn creation(key: &KeyRecord, next_numeric_id: bool) -> Result<Change, Invalid> {
+    let write = Write::CreateKey(Box::new(WriteKey { record: key.clone(), next_numeric_id }));
     Ok(Change::of(write, key_event(EventKind::KeyCreated, key)?))
 }
 
@@ -118,9 +118,9 @@ pub fn remove_owner(owner: &OwnerRecord) -> Result<Change, Invalid> {
 ///
 /// # Errors
 /// None: the fixed texts are valid.
-pub fn replace_header(header: &Header) -> Result<Change, Invalid> {
-    let event = EventDraft { version: header.version, ..event(EventKind::StoreRulesChanged)? };
-    Ok(Change::of(Write::ReplaceHeader(Box::new(header.clone())), event))
+pub fn replace_metadata(metadata: &StoreMetadata) -> Result<Change, Invalid> {
+    let event = EventDraft { version: metadata.version, ..event(EventKind::StoreRulesChanged)? };
+    Ok(Change::of(Write::ReplaceMetadata(Box::new(metadata.clone())), event))
 }
 
 /// All of these in one change, in their order.

@@ -2,19 +2,20 @@
 
 use serde_json::{Map, Value};
 
-use super::{at, header, key, owner};
+use super::{at, key, metadata, owner};
 use crate::authority::{Actor, Authority, CorrelationId, Reason, Role};
 use crate::clock::Timestamp;
-use crate::id::{ExternalId, Generation, Version};
+use crate::id::{Generation, NumericId, Version};
 use crate::invalid::Invalid;
 use crate::key::{
-    Digest, EarlierToken, Every, Header, KeyName, KeyRecord, Limit, Limits, MAX_EARLIER_TOKENS,
-    Network, Networks, OwnerRecord, PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable,
-    Quota, QuotaRun, Rate, Refill, Scheme, Seal, SetBy, Settings, StoreRules, Switch, TokenRecord,
+    Digest, KeyName, KeyRecord, Limit, Limits, MAX_PREVIOUS_TOKENS, Network, Networks, OwnerRecord,
+    PepperCheck, PepperNumber, Period, Prefix, PrefixNumber, PrefixTable, PreviousToken, Quota,
+    QuotaRun, Rate, Refill, Scheme, Seal, SetBy, Settings, StoreMetadata, StoreRules, Switch,
+    TokenRecord,
 };
 use crate::permission::{Access, PermissionName};
 
-/// How many pepper checks the largest header has: one a month, for eighty years.
+/// How many pepper checks the largest metadata has: one a month, for eighty years.
 const PEPPERS: u16 = 1_000;
 
 /// A text of so many bytes, among them some that need care in one notation or another.
@@ -66,8 +67,8 @@ pub fn largest_limits() -> Result<Limits, Invalid> {
         let address = std::net::Ipv6Addr::from_bits(u128::MAX - n);
         Network::new(address.into(), 128)
     });
-    let refill = Refill::new(Quota::MAX_USES, Every::Month)?;
-    let quota = Quota::once(Quota::MAX_USES)?.with_refill(refill);
+    let refill = Refill::new(Quota::MAX_USES, Period::Month)?;
+    let quota = Quota::one_time(Quota::MAX_USES)?.with_refill(refill);
     Ok(Limits {
         not_before: by_owner(Timestamp::MAX),
         networks: by_owner(Networks::new(networks.collect::<Result<Vec<_>, _>>()?)?),
@@ -107,13 +108,13 @@ pub fn largest_authority(owner: &str) -> Result<Authority, Invalid> {
 /// # Errors
 /// [`Invalid`] for a text that is no owner's id.
 pub fn largest_key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
-    let mut earlier = Vec::new();
-    for (before, _) in (1..).zip(0..MAX_EARLIER_TOKENS) {
+    let mut previous = Vec::new();
+    for (before, _) in (1..).zip(0..MAX_PREVIOUS_TOKENS) {
         // Oldest first.
-        earlier.insert(0, EarlierToken { token: token(before)?, ends_at: Timestamp::MAX });
+        previous.insert(0, PreviousToken { token: token(before)?, ends_at: Timestamp::MAX });
     }
     Ok(KeyRecord {
-        external_id: Some(ExternalId::new(ExternalId::MAX)?),
+        numeric_id: Some(NumericId::new(NumericId::MAX)?),
         name: Some(KeyName::new(text(KeyName::MAX_LEN))?),
         access: access()?,
         access_by: SetBy::Administrator,
@@ -124,7 +125,7 @@ pub fn largest_key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
         created_by: actor()?,
         updated_at: Timestamp::MAX,
         current: token(0)?,
-        earlier,
+        previous,
         deactivated: switch()?,
         blocked: switch()?,
         revoked: switch()?,
@@ -147,10 +148,10 @@ pub fn largest_owner(id: &str) -> Result<OwnerRecord, Invalid> {
     Ok(OwnerRecord {
         defaults: settings()?,
         suspended: switch()?,
-        ceiling: access()?,
+        max_access: access()?,
         limits: largest_limits()?,
         max_keys: u32::MAX,
-        issue_mark: Some(Timestamp::MAX),
+        tokens_valid_from: Some(Timestamp::MAX),
         created_at: Timestamp::MAX,
         created_by: actor()?,
         updated_at: Timestamp::MAX,
@@ -162,7 +163,7 @@ pub fn largest_owner(id: &str) -> Result<OwnerRecord, Invalid> {
 ///
 /// # Errors
 /// None: the fixed texts are valid.
-pub fn largest_header() -> Result<Header, Invalid> {
+pub fn largest_metadata() -> Result<StoreMetadata, Invalid> {
     let mut prefixes = PrefixTable::default();
     let all: Vec<Prefix> = (0..PrefixNumber::LIMIT)
         .map(|n| Prefix::new(format!("{n:02}{}", "_".repeat(Prefix::MAX_LEN - 2))))
@@ -176,11 +177,11 @@ pub fn largest_header() -> Result<Header, Invalid> {
         (value[0], value[15]) = (high, low);
         PepperCheck { number: PepperNumber::new(number), value }
     };
-    Ok(Header {
-        rules: StoreRules { unique_names: true, keep_standard_key: true, sealed_tokens: true },
+    Ok(StoreMetadata {
+        rules: StoreRules { unique_names: true, keep_standard_key: true, recoverable_tokens: true },
         prefixes,
         peppers: (0..PEPPERS - 1).chain([u16::MAX]).map(check).collect(),
-        issue_mark: Some(at(0)),
-        ..header()?
+        tokens_valid_from: Some(at(0)),
+        ..metadata()?
     })
 }

@@ -18,11 +18,13 @@ mod largest;
 mod records;
 
 pub use changes::{
-    assign_external_id, create_key, create_owner, event, in_one, note, remove_key, remove_owner,
-    replace_header, replace_key, replace_owner, tell,
+    assign_numeric_id, create_key, create_owner, event, in_one, note, remove_key, remove_owner,
+    replace_key, replace_metadata, replace_owner, tell,
 };
-pub use largest::{largest_authority, largest_header, largest_key, largest_limits, largest_owner};
+pub use largest::{
+    largest_authority, largest_key, largest_limits, largest_metadata, largest_owner,
+};
 pub use records::{
-    administrator, at, changed_header, changed_key, changed_owner, digest, earlier, header, key,
-    key_id, limits, name, owner, owner_id, revoked, seal, switch, token,
+    administrator, at, changed_key, changed_metadata, changed_owner, digest, key, key_id, limits,
+    metadata, name, owner, owner_id, previous, revoked, seal, switch, token,
 };

@@ -7,9 +7,9 @@ use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::{
-    DEFAULT_MAX_KEYS, Digest, EarlierToken, Every, Header, KeyName, KeyRecord, Kind, Limit, Limits,
-    OwnerRecord, PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable, Quota, QuotaRun,
-    Rate, Scheme, Seal, SetBy, Settings, StoreRules, Switch, TokenRecord,
+    DEFAULT_MAX_KEYS, Digest, KeyName, KeyRecord, Kind, Limit, Limits, OwnerRecord, PepperCheck,
+    PepperNumber, Period, Prefix, PrefixNumber, PrefixTable, PreviousToken, Quota, QuotaRun, Rate,
+    Scheme, Seal, SetBy, Settings, StoreMetadata, StoreRules, Switch, TokenRecord,
 };
 use crate::permission::Access;
 
@@ -85,12 +85,12 @@ pub fn token(n: u32, generation: u32) -> Result<TokenRecord, Invalid> {
     })
 }
 
-/// The same as an earlier token, in its grace for an hour.
+/// The same as an previous token, in its grace for an hour.
 ///
 /// # Errors
 /// [`Invalid`] for a generation that is none.
-pub fn earlier(n: u32, generation: u32) -> Result<EarlierToken, Invalid> {
-    Ok(EarlierToken { token: token(n, generation)?, ends_at: at(3_600 + u64::from(generation)) })
+pub fn previous(n: u32, generation: u32) -> Result<PreviousToken, Invalid> {
+    Ok(PreviousToken { token: token(n, generation)?, ends_at: at(3_600 + u64::from(generation)) })
 }
 
 /// A seal of no token at all.
@@ -104,7 +104,7 @@ pub fn seal() -> Seal {
 /// # Errors
 /// None: the fixed values are valid.
 pub fn limits() -> Result<Limits, Invalid> {
-    let quota = Quota::each(1_000, Every::Month)?;
+    let quota = Quota::each(1_000, Period::Month)?;
     let (root, own) = (SetBy::Administrator, SetBy::Owner);
     Ok(Limits {
         not_before: Some(Limit { value: at(5), by: own }),
@@ -121,14 +121,14 @@ pub fn limits() -> Result<Limits, Invalid> {
 ///
 /// # Errors
 /// None: the fixed texts are valid.
-pub fn header() -> Result<Header, Invalid> {
+pub fn metadata() -> Result<StoreMetadata, Invalid> {
     let prefixes = [Prefix::new("acme")?, Prefix::new("acme_test")?];
-    Ok(Header {
+    Ok(StoreMetadata {
         version: Version::FIRST,
         rules: StoreRules::default(),
         prefixes: PrefixTable::default().accepting(&prefixes)?,
         peppers: vec![PepperCheck { number: PepperNumber::PUBLIC, value: [0xc4; 16] }],
-        issue_mark: None,
+        tokens_valid_from: None,
     })
 }
 
@@ -142,10 +142,10 @@ pub fn owner(id: &str) -> Result<OwnerRecord, Invalid> {
         version: Version::FIRST,
         defaults: Settings::default(),
         suspended: None,
-        ceiling: Access::Full,
+        max_access: Access::Full,
         limits: Limits::default(),
         max_keys: DEFAULT_MAX_KEYS,
-        issue_mark: None,
+        tokens_valid_from: None,
         created_at: at(0),
         created_by: Actor::new("root")?,
         updated_at: at(0),
@@ -161,7 +161,7 @@ pub fn key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
         id: key_id(n),
         owner: owner_id(owner)?,
         version: Version::FIRST,
-        external_id: None,
+        numeric_id: None,
         kind: Kind::Standard,
         name: None,
         access: Access::Full,
@@ -173,7 +173,7 @@ pub fn key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
         created_by: Actor::new("root")?,
         updated_at: at(0),
         current: token(n, 1)?,
-        earlier: Vec::new(),
+        previous: Vec::new(),
         deactivated: None,
         blocked: None,
         revoked: None,
@@ -206,6 +206,6 @@ pub fn changed_owner(owner: &OwnerRecord) -> OwnerRecord {
 
 /// The store's own record one version later, otherwise the same.
 #[must_use]
-pub fn changed_header(header: &Header) -> Header {
-    Header { version: header.version.next(), ..header.clone() }
+pub fn changed_metadata(metadata: &StoreMetadata) -> StoreMetadata {
+    StoreMetadata { version: metadata.version.next(), ..metadata.clone() }
 }

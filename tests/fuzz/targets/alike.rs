@@ -10,8 +10,8 @@ use keyhasp::backend::{Backend, Memory};
 use keyhasp::store::StoreBuilder;
 use keyhasp::{
     Access, AdminKeys, Catalogue, Clock, CreateKey, CreateOwner, DelegatedKeys, Error, Expiry,
-    ExternalId, ExternalIdWish, Issued, KeyId, KeyStore, Kind, ListEvents, ListKeys, ListOwners,
-    ManualClock, OwnerId, OwnerKeys, Prefix, Rotate, SealingKeys, State, Store, StoreRules,
+    Issued, KeyId, KeyStore, Kind, ListEvents, ListKeys, ListOwners, ManualClock, NumericId,
+    NumericIdChoice, OwnerId, OwnerKeys, Prefix, RecoveryKeys, Rotate, State, Store, StoreRules,
     Timestamp, UpdateKey, UpdateOwner,
 };
 use rand_chacha::ChaCha20Rng;
@@ -90,7 +90,7 @@ impl World {
         let rules = StoreRules {
             unique_names: rules & 1 == 1,
             keep_standard_key: rules & 2 == 2,
-            sealed_tokens: rules & 4 == 4,
+            recoverable_tokens: rules & 4 == 4,
         };
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1 << 40).unwrap()));
         let (store, admin) = Self::opened(&place, rules, &clock, 0);
@@ -108,7 +108,7 @@ impl World {
         let prefixes = ["x", "y_z"].map(|text| Prefix::new(text).unwrap());
         let builder = Store::builder(catalogue.build().unwrap(), prefixes)
             .rules(rules)
-            .sealing_keys(SealingKeys::new(1, [1; 32]).unwrap())
+            .recovery_keys(RecoveryKeys::new(1, [1; 32]).unwrap())
             .clock(Arc::clone(clock) as _)
             .random(ChaCha20Rng::seed_from_u64(seed));
         let store: Arc<dyn KeyStore> = Arc::new(place.open(builder).unwrap());
@@ -161,13 +161,11 @@ impl World {
                 }
             }
             5 | 6 => {
-                let rotate = Rotate::new().grace(HOUR * u32::from(a));
-                self.issued(
-                    keys.rotate(id, if a & 8 == 8 { Rotate::new().force() } else { rotate }),
-                )
+                let rotate = Rotate::with_grace(HOUR * u32::from(a));
+                self.issued(keys.rotate(id, if a & 8 == 8 { Rotate::forced() } else { rotate }))
             }
-            7 => self.issued(admin.rotate(id, Rotate::new().force())),
-            8 => said(keys.end_earlier(id)),
+            7 => self.issued(admin.rotate(id, Rotate::forced())),
+            8 => said(keys.invalidate_previous_tokens(id)),
             9 => said(keys.deactivate(id)),
             10 => said(keys.activate(id)),
             11 => said(admin.block(id)),
@@ -180,13 +178,13 @@ impl World {
             18 => said(admin.purge_owner(&owner)),
             19 => said(admin.update(id, self.update(a))),
             20 => said(keys.update(id, self.update(a))),
-            21 => said(keys.prolong(id, Expiry::At(self.after(a)))),
+            21 => said(keys.extend_expiry(id, Expiry::At(self.after(a)))),
             22 => {
-                let ceiling = if b & 1 == 0 { Access::ReadOnly } else { Access::Full };
-                let update = UpdateOwner::new().ceiling(ceiling).defaults(json!({"n": b}));
+                let max_access = if b & 1 == 0 { Access::ReadOnly } else { Access::Full };
+                let update = UpdateOwner::new().max_access(max_access).defaults(json!({"n": b}));
                 said(admin.update_owner(&owner, update))
             }
-            23 => said(admin.move_owner_mark(&owner, self.clock.now())),
+            23 => said(admin.invalidate_owner_tokens_issued_before(&owner, self.clock.now())),
             24 => match admin.revoke_all(&owner, (b & 1 == 1).then(|| self.request(b))) {
                 Ok(all) => {
                     let replacement = all.replacement.map(|one| self.issued(Ok(one)));
@@ -199,7 +197,7 @@ impl World {
                 String::new()
             }
             26 => said(admin.prune_events(self.after(0).saturating_sub(HOUR * u32::from(a)))),
-            27 => said(keys.open_token(id).map(|token| token.expose().to_owned())),
+            27 => said(keys.reveal_token(id).map(|token| token.expose().to_owned())),
             28 => self.delegated(a, b),
             29 => said(admin.convert_trial(id, Expiry::At(self.after(a)))),
             30 => self.listed(&keys, a, b),
@@ -218,13 +216,13 @@ impl World {
         };
         let request = match shape >> 2 & 7 {
             0 => CreateKey::trial(access, Expiry::At(self.after(shape))),
-            1 => CreateKey::new(access).external_id(ExternalIdWish::Next),
+            1 => CreateKey::new(access).numeric_id(NumericIdChoice::Next),
             2 => {
-                let id = ExternalId::new(u64::from(shape)).unwrap();
-                CreateKey::new(access).external_id(ExternalIdWish::Given(id))
+                let id = NumericId::new(u64::from(shape)).unwrap();
+                CreateKey::new(access).numeric_id(NumericIdChoice::Given(id))
             }
             3 => CreateKey::new(access).expires(Expiry::At(self.after(shape))),
-            4 => CreateKey::new(access).sealed(),
+            4 => CreateKey::new(access).recoverable(),
             5 => CreateKey::new(access).settings(json!({"s": "x".repeat(usize::from(shape) * 60)})),
             _ => CreateKey::new(access),
         };
@@ -234,7 +232,7 @@ impl World {
     fn update(&self, shape: u8) -> UpdateKey {
         match shape & 3 {
             0 => UpdateKey::new().name(format!("n{}", shape >> 4)),
-            1 => UpdateKey::new().access(Access::ReadOnly).no_name(),
+            1 => UpdateKey::new().access(Access::ReadOnly).clear_name(),
             2 => UpdateKey::new().expires(Expiry::At(self.after(shape))),
             _ => UpdateKey::new().settings(json!({"s": shape, "gone": null})),
         }
@@ -243,11 +241,11 @@ impl World {
     /// Acts with a token.
     fn delegated(&mut self, a: u8, b: u8) -> String {
         let Some(token) = self.tokens.get(usize::from(a)) else { return String::new() };
-        let grant = match self.store.verify(token.as_bytes()) {
-            Ok(grant) => grant,
+        let verified = match self.store.verify(token.as_bytes()) {
+            Ok(verified) => verified,
             Err(refusal) => return format!("{refusal:?}"),
         };
-        let keys = DelegatedKeys::new(Arc::clone(&self.store), &grant, "a script").unwrap();
+        let keys = DelegatedKeys::new(Arc::clone(&self.store), &verified, "a script").unwrap();
         if b & 1 == 0 {
             let request = self.request(b);
             return self.issued(keys.create(request));

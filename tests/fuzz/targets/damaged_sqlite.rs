@@ -85,12 +85,12 @@ pub(super) fn used(store: &Arc<dyn KeyStore>) {
     let _ = admin.count(&ListKeys::new());
     for key in keys.map(|page| page.items).unwrap_or_default() {
         let _ = admin.get(key.id);
-        let _ = key.external_id.map(|id| admin.find(id));
-        let _ = admin.open_token(key.id);
+        let _ = key.numeric_id.map(|id| admin.find(id));
+        let _ = admin.reveal_token(key.id);
         if let Ok(issued) = admin.rotate(key.id, Rotate::new())
-            && let Ok(grant) = store.verify(issued.token.expose().as_bytes())
+            && let Ok(verified) = store.verify(issued.token.expose().as_bytes())
         {
-            assert_eq!(grant.key(), key.id);
+            assert_eq!(verified.key_id(), key.id);
         }
     }
 }

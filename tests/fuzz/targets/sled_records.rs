@@ -11,9 +11,9 @@ pub fn run(data: &[u8]) {
         0 => key(bytes),
         1 => owner(bytes),
         2 => {
-            let Ok((record, again)) = decoding::header(bytes) else { return };
-            assert_eq!(decoding::header(&again).unwrap().0, record);
-            assert!(decoding::header(&longer(again)).is_err());
+            let Ok((record, again)) = decoding::metadata(bytes) else { return };
+            assert_eq!(decoding::metadata(&again).unwrap().0, record);
+            assert!(decoding::metadata(&longer(again)).is_err());
         }
         3 => {
             let Ok((record, again)) = decoding::event(7, bytes) else { return };
@@ -39,7 +39,7 @@ pub fn sort(data: &[u8]) -> Option<&'static str> {
     match kind % 5 {
         0 => decoding::key(KeyId::from_u128(7), bytes).ok().map(|_| "key"),
         1 => decoding::owner(OwnerId::new("acme").unwrap(), bytes).ok().map(|_| "owner"),
-        2 => decoding::header(bytes).ok().map(|_| "header"),
+        2 => decoding::metadata(bytes).ok().map(|_| "metadata"),
         3 => decoding::event(7, bytes).ok().map(|_| "event"),
         _ => decoding::usage(bytes).ok().map(|_| "usage"),
     }

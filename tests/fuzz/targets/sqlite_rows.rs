@@ -49,11 +49,11 @@ impl Base {
 /// Whom they let in, of whom the quotas are asked then.
 fn let_in(store: &Store, tokens: &[String]) -> Vec<Option<KeyId>> {
     let address = IpAddr::from([192, 0, 2, 9]);
-    let grant = |token: &String| {
+    let verified = |token: &String| {
         let request = VerifyRequest::new(token.as_bytes()).address(address);
-        store.verify_request(&request).ok().map(|grant| grant.key())
+        store.verify_request(&request).ok().map(|verified| verified.key_id())
     };
-    tokens.iter().map(grant).collect()
+    tokens.iter().map(verified).collect()
 }
 
 thread_local! {
@@ -87,7 +87,7 @@ fn check(base: &Base, data: &[u8]) {
         assert!(heard.is_none() || heard == *expected, "{heard:?} is let in for {expected:?}");
     }
     used(&store);
-    let _ = opened.look_out();
+    let _ = opened.run_alerts();
     let _ = store.close();
 }
 
@@ -120,7 +120,7 @@ fn edit(base: &Base, mut input: Input<'_>, path: &Path) -> Vec<String> {
         };
         let key = match table.as_str() {
             "owners" | "keys" => "id",
-            "earlier_tokens" => "(key_id, generation)",
+            "previous_tokens" => "(key_id, generation)",
             "key_usage" => "key_id",
             "owner_usage" => "owner",
             _ => "rowid",

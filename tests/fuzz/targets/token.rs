@@ -5,8 +5,8 @@ use std::sync::Arc;
 use keyhasp::backend::Memory;
 use keyhasp::token::{Inspection, MAX_TOKEN_LEN, inspect, scan};
 use keyhasp::{
-    Access, AdminKeys, Catalogue, CreateKey, CreateOwner, KeyId, KeyStore, OwnerId, Prefix,
-    Refusal, Store,
+    Access, AdminKeys, Catalogue, CreateKey, CreateOwner, KeyId, KeyStore, OwnerId, Prefix, Store,
+    VerifyError,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -138,7 +138,7 @@ fn verified(data: &[u8]) {
     }
     STORE.with(|(store, token)| match store.verify(data) {
         Ok(_) => assert_eq!(data, token.as_bytes(), "let in"),
-        Err(Refusal::Unrecognized) => assert_ne!(data, token.as_bytes(), "refused"),
+        Err(VerifyError::Unrecognized) => assert_ne!(data, token.as_bytes(), "refused"),
         Err(other) => panic!("{other:?}"),
     });
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use keyhasp::id::{KeyId, OwnerId};
 use keyhasp::key::{Kind, State, StoreRules};
-use keyhasp::store::ExternalIdWish;
-use keyhasp::{Grant, Rotate};
+use keyhasp::store::NumericIdChoice;
+use keyhasp::{Rotate, VerifiedKey};
 
 use super::mood::{Mood, Pick};
 use super::world::{owners, prefixes};
@@ -21,7 +21,7 @@ pub(crate) struct Generator<'a> {
     pub(crate) chance: &'a mut Chance,
     pub(crate) model: &'a Model,
     /// Grants given in the sequence, valid still or not.
-    pub(crate) grants: &'a [Grant],
+    pub(crate) grants: &'a [VerifiedKey],
     /// Every key there ever was.
     pub(crate) ever: &'a [KeyId],
     pub(crate) mood: &'a Mood,
@@ -56,12 +56,12 @@ impl Generator<'_> {
             Pick::CreateKey => Call::CreateKey { owner: self.owner(), key: self.new_key() },
             Pick::CreateOwner => self.create_owner(),
             Pick::Deactivate => self.on_any_key(OnKey::Deactivate),
-            Pick::EndEarlier => {
-                let id = self.key_that(|key| !key.earlier.is_empty());
-                self.on_key(id, OnKey::EndEarlier)
+            Pick::InvalidatePrevious => {
+                let id = self.key_that(|key| !key.previous.is_empty());
+                self.on_key(id, OnKey::InvalidatePrevious)
             }
             Pick::Events => Call::Events { query: self.event_query() },
-            Pick::Find => Call::Find { id: self.external_id() },
+            Pick::Find => Call::Find { id: self.numeric_id() },
             Pick::FlushUsage => Call::FlushUsage,
             Pick::ForeignCursor => {
                 let of = KeyQuery { limit: Some(1), ..self.key_query() };
@@ -79,23 +79,23 @@ impl Generator<'_> {
             Pick::ListOwners => Call::ListOwners { query: self.owner_query() },
             Pick::LookOut => Call::LookOut,
             Pick::MadeUpCursor => Call::MadeUpCursor { cursor: self.cursor() },
-            Pick::MoveMark => {
+            Pick::InvalidateTokens => {
                 let to = self.past();
-                Call::MoveMark { to, expected: self.expecting(self.model.version) }
+                Call::InvalidateTokens { to, expected: self.if_version(self.model.version) }
             }
             Pick::OpenToken => {
                 Call::OpenToken { id: self.key_that(|key| key.sealed_under.is_some()) }
             }
-            Pick::OpenTokens => self.open_tokens(),
+            Pick::OpenTokens => self.reveal_tokens(),
             Pick::OwnerMark => {
                 let to = self.past();
-                self.on_owner(OnOwner::MoveMark(to))
+                self.on_owner(OnOwner::InvalidateTokens(to))
             }
             Pick::OwnerUpdate => self.update_owner(),
-            Pick::Prolong => {
+            Pick::ExtendExpiry => {
                 let id = self.key_that(|key| key.expires_at.is_some());
                 let expiry = self.expiry();
-                self.on_key(id, OnKey::Prolong(expiry))
+                self.on_key(id, OnKey::ExtendExpiry(expiry))
             }
             Pick::Prune => Call::Prune { before: self.past() },
             Pick::Purge => {
@@ -147,7 +147,7 @@ impl Generator<'_> {
             0..=8 => Side::Admin,
             9..=13 => Side::Owner(owner),
             14 => Side::Owner(self.owner()),
-            15..=18 => self.grant(owner).map_or(Side::Owner(owner), Side::Grant),
+            15..=18 => self.verified(owner).map_or(Side::Owner(owner), Side::VerifiedKey),
             _ => {
                 let key = self.key();
                 let generation = 1 + u32::try_from(self.chance.below(3)).unwrap();
@@ -164,15 +164,15 @@ impl Generator<'_> {
         }
     }
 
-    /// A grant that was given to somebody, mostly of this owner and mostly good still.
-    pub(super) fn grant(&mut self, owner: OwnerId) -> Option<Grant> {
-        let is_good = |grant: &&Grant| {
-            let verdict = self.model.judge(grant.key(), grant.generation().get());
-            *grant.owner() == owner && matches!(verdict, Verdict::Granted(_))
+    /// A verified key that was given to somebody, mostly of this owner and mostly good still.
+    pub(super) fn verified(&mut self, owner: OwnerId) -> Option<VerifiedKey> {
+        let is_good = |verified: &&VerifiedKey| {
+            let verdict = self.model.judge(verified.key_id(), verified.generation().get());
+            *verified.owner_id() == owner && matches!(verdict, Verdict::Granted(_))
         };
-        let good: Vec<Grant> = self.grants.iter().filter(is_good).copied().collect();
-        let is_near = |grant: &&Grant| *grant.owner() == owner;
-        let near: Vec<Grant> = self.grants.iter().filter(is_near).copied().collect();
+        let good: Vec<VerifiedKey> = self.grants.iter().filter(is_good).copied().collect();
+        let is_near = |verified: &&VerifiedKey| *verified.owner_id() == owner;
+        let near: Vec<VerifiedKey> = self.grants.iter().filter(is_near).copied().collect();
         match self.chance.below(10) {
             0 => self.chance.pick_late(self.grants),
             1 | 2 => self.chance.pick_late(&near),
@@ -250,7 +250,7 @@ impl Generator<'_> {
                 ..self.new_key()
             }),
             defaults: self.chance.percent(50).then(|| self.settings()),
-            ceiling: self.chance.percent(40).then(|| self.reach()),
+            max_access: self.chance.percent(40).then(|| self.reach()),
             max_keys: self.chance.percent(30).then(|| self.max_keys()),
             limits: self.owner_limits(),
         };
@@ -260,7 +260,7 @@ impl Generator<'_> {
     pub(super) fn update_owner(&mut self) -> Call {
         let action = OnOwner::Update {
             defaults: self.chance.percent(30).then(|| self.settings()),
-            ceiling: self.chance.percent(50).then(|| self.reach()),
+            max_access: self.chance.percent(50).then(|| self.reach()),
             max_keys: self.chance.percent(25).then(|| self.max_keys()),
             limits: self.owner_limits(),
         };
@@ -279,10 +279,10 @@ impl Generator<'_> {
             name: self.chance.percent(50).then(|| self.name()),
             expiry: (kind == Kind::Trial || self.chance.percent(40)).then(|| self.expiry()),
             settings: self.chance.percent(30).then(|| self.settings()),
-            external_id: match self.chance.below(10) {
-                0..=2 => ExternalIdWish::Next,
-                3 => ExternalIdWish::Given(self.external_id()),
-                _ => ExternalIdWish::None,
+            numeric_id: match self.chance.below(10) {
+                0..=2 => NumericIdChoice::Next,
+                3 => NumericIdChoice::Given(self.numeric_id()),
+                _ => NumericIdChoice::None,
             },
             prefix: self.chance.percent(30).then(|| self.prefix()),
             sealed: self.chance.percent(if self.can_seal() { 60 } else { 2 }),
@@ -291,7 +291,7 @@ impl Generator<'_> {
     }
 
     pub(super) fn can_seal(&self) -> bool {
-        self.model.rules.sealed_tokens && !self.model.opening.sealing_keys.is_empty()
+        self.model.rules.recoverable_tokens && !self.model.opening.recovery_keys.is_empty()
     }
 
     pub(super) fn key_update(&mut self) -> KeyUpdate {
@@ -308,7 +308,7 @@ impl Generator<'_> {
         let rules = self.chance.maybe(60, |chance| StoreRules {
             unique_names: chance.percent(50),
             keep_standard_key: chance.percent(50),
-            sealed_tokens: chance.percent(50),
+            recoverable_tokens: chance.percent(50),
         });
         let prefixes = self.chance.percent(60).then(|| {
             let mut all = prefixes();
@@ -331,13 +331,13 @@ impl Generator<'_> {
             }
             all
         });
-        Call::ChangeRules { rules, prefixes, expected: self.expecting(self.model.version) }
+        Call::ChangeRules { rules, prefixes, expected: self.if_version(self.model.version) }
     }
 
     /// A token that some key has, or one that is nearly it.
     pub(super) fn leaked(&mut self) -> Call {
         let block = self.chance.percent(50);
-        let id = self.key_that(|key| !key.earlier.is_empty());
+        let id = self.key_that(|key| !key.previous.is_empty());
         let tokens = self.model.keys.get(&id).map_or_else(Vec::new, KeyFile::tokens);
         let tokens: Vec<String> = tokens.into_iter().map(|token| token.text.clone()).collect();
         let mut text = match tokens.as_slice() {
@@ -356,11 +356,11 @@ impl Generator<'_> {
         Call::Leaked { text, block }
     }
 
-    pub(super) fn open_tokens(&mut self) -> Call {
+    pub(super) fn reveal_tokens(&mut self) -> Call {
         let mut query = self.key_query();
         // A page on which one doesn't open is refused whole, so that pages would matter.
         let opens = |key: &KeyFile| {
-            key.sealed_under.is_none_or(|number| self.model.opening.sealing_keys.contains(&number))
+            key.sealed_under.is_none_or(|number| self.model.opening.recovery_keys.contains(&number))
         };
         if !self.model.keys.values().all(opens) {
             query.limit = None;
@@ -377,7 +377,7 @@ fn is_administrators(call: &Call) -> bool {
         | Call::CreateOwner { .. }
         | Call::Leaked { .. }
         | Call::ListOwners { .. }
-        | Call::MoveMark { .. }
+        | Call::InvalidateTokens { .. }
         | Call::Prune { .. }
         | Call::Purge { .. }
         | Call::PurgeOwner { .. } => true,

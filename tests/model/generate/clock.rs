@@ -31,7 +31,7 @@ pub(crate) fn next_moment(chance: &mut Chance, mood: &Mood, model: &Model) -> Ti
             let moments: Vec<Timestamp> = keys
                 .flat_map(|key| {
                     let start = key.limits.not_before.as_ref().map(|from| from.value);
-                    key.earlier.iter().map(|(_, end)| *end).chain(key.expires_at).chain(start)
+                    key.previous.iter().map(|(_, end)| *end).chain(key.expires_at).chain(start)
                 })
                 .chain(model.moments_to_tell())
                 .filter(|end| *end < now.saturating_add(millis(400 * DAY)))

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use keyhasp::Timestamp;
-use keyhasp::key::Every;
+use keyhasp::key::Period;
 
 use super::Generator;
 use crate::chance::Chance;
@@ -123,7 +123,7 @@ impl Generator<'_> {
     /// What a period begins with is never more than what it is refilled to: so what a lease of the
     /// period before held doesn't matter.
     fn ration(&mut self, is_refilled: bool) -> Ration {
-        let every = self.chance.pick(&[Every::Day, Every::Week, Every::Month]);
+        let every = self.chance.pick(&[Period::Day, Period::Week, Period::Month]);
         match self.chance.below(if is_refilled { 6 } else { 3 }) {
             0..=2 => Ration { uses: self.chance.pick(&[0, 1, 3, 20]), refill: None },
             3 => Ration { uses: 0, refill: Some((2, every)) },

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyhasp::id::{ExternalId, KeyId, OwnerId, Version};
+use keyhasp::id::{KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{Expiry, State};
 use keyhasp::{Prefix, Timestamp};
 use serde_json::{Value, json};
@@ -61,16 +61,16 @@ impl Generator<'_> {
 
     pub(super) fn expecting_key(&mut self, id: KeyId) -> Option<Version> {
         let found = self.model.keys.get(&id).map_or(1, |key| key.version);
-        self.expecting(found)
+        self.if_version(found)
     }
 
     pub(super) fn expecting_owner(&mut self, id: OwnerId) -> Option<Version> {
         let found = self.model.owners.get(&id).map_or(1, |owner| owner.version);
-        self.expecting(found)
+        self.if_version(found)
     }
 
     /// Mostly none, then the right one, seldom a wrong one.
-    pub(super) fn expecting(&mut self, found: u64) -> Option<Version> {
+    pub(super) fn if_version(&mut self, found: u64) -> Option<Version> {
         let version = match self.chance.below(20) {
             0..=13 => return None,
             14..=17 => found,
@@ -161,15 +161,15 @@ impl Generator<'_> {
         self.chance.pick(&prefixes())
     }
 
-    pub(super) fn external_id(&mut self) -> ExternalId {
-        let used: Vec<u64> = self.model.external_ids.iter().copied().collect();
+    pub(super) fn numeric_id(&mut self) -> NumericId {
+        let used: Vec<u64> = self.model.numeric_ids.iter().copied().collect();
         let number = match self.chance.below(40) {
-            0 => ExternalId::MAX - 1,
-            1 => ExternalId::MAX,
+            0 => NumericId::MAX - 1,
+            1 => NumericId::MAX,
             2..=20 => self.chance.pick_late(&used).unwrap_or(1),
             _ => 1 + self.chance.below(40) as u64,
         };
-        ExternalId::new(number).unwrap()
+        NumericId::new(number).unwrap()
     }
 
     pub(super) fn cursor(&mut self) -> String {

@@ -3,7 +3,7 @@
 use keyhasp::authority::{Authority, Role};
 use keyhasp::id::{KeyId, OwnerId};
 use keyhasp::key::{Kind, SetBy};
-use keyhasp::store::{Denied, Resource};
+use keyhasp::store::{ForbiddenReason, Resource};
 
 use super::access::Reach;
 use super::limits::LimitsFile;
@@ -18,7 +18,7 @@ pub(super) struct Caller {
     pub(super) is_admin: bool,
     /// The one owner in reach; `None` reaches all.
     pub(super) owner: Option<OwnerId>,
-    /// What a delegate may not go beyond: the acting key's access, and its owner's ceiling.
+    /// What a delegate may not go beyond: the acting key's access, and its owner's maximum access.
     pub(super) bounds: Vec<Reach>,
     /// And its limits.
     pub(super) acting: Option<LimitsFile>,
@@ -39,25 +39,27 @@ impl Model {
             Role::Administrator => Ok(caller(None, Vec::new(), None)),
             Role::Owner { owner } => Ok(caller(Some(owner), Vec::new(), None)),
             Role::Delegate { owner, key, generation } => {
-                let unfit = |unfit| vec![Reason::Denied(Denied::ActingKeyUnfit(unfit))];
+                let rejected_for = |rejected_for| {
+                    vec![Reason::ForbiddenReason(ForbiddenReason::ActingKeyRejected(rejected_for))]
+                };
                 let Some(key) = self.keys.get(&key).filter(|key| key.owner == owner) else {
-                    return Err(unfit(None));
+                    return Err(rejected_for(None));
                 };
                 let tokens = key.tokens();
                 let token = tokens.iter().find(|token| token.generation() == generation);
-                let Some(token) = token else { return Err(unfit(None)) };
+                let Some(token) = token else { return Err(rejected_for(None)) };
                 let owner = &self.owners[&owner];
-                let reason = key.unfit(owner, token, self.mark_of(owner), self.now);
+                let reason = key.rejected_for(owner, token, self.mark_of(owner), self.now);
                 if reason.is_some() {
-                    return Err(unfit(reason));
+                    return Err(rejected_for(reason));
                 }
                 if key.begins(owner, self.now).is_some() {
-                    return Err(vec![Reason::Denied(Denied::ActingKeyNotYet)]);
+                    return Err(vec![Reason::ForbiddenReason(ForbiddenReason::ActingKeyNotYet)]);
                 }
                 if key.kind == Kind::Trial {
-                    return Err(vec![Reason::Denied(Denied::TrialKey)]);
+                    return Err(vec![Reason::ForbiddenReason(ForbiddenReason::TrialKey)]);
                 }
-                let bounds = vec![key.access.clone(), owner.ceiling.clone()];
+                let bounds = vec![key.access.clone(), owner.max_access.clone()];
                 Ok(caller(Some(owner.id), bounds, Some(key.limits.clone())))
             }
         }
@@ -83,7 +85,7 @@ impl Caller {
 
     /// What only administrators may do.
     pub(super) fn not_admin(&self) -> Option<Reason> {
-        (!self.is_admin).then_some(Reason::Denied(Denied::AdministratorOnly))
+        (!self.is_admin).then_some(Reason::ForbiddenReason(ForbiddenReason::AdministratorOnly))
     }
 
     /// The same, for calls that are administrators' altogether.
@@ -99,13 +101,14 @@ impl Caller {
     pub(super) fn beyond(&self, access: &Reach, limits: &LimitsFile) -> Option<Reason> {
         let goes_beyond = self.bounds.iter().any(|bound| !access.is_within(bound));
         let is_looser = self.acting.as_ref().is_some_and(|acting| !limits.is_within(acting));
-        (goes_beyond || is_looser).then_some(Reason::Denied(Denied::BeyondActingKey))
+        (goes_beyond || is_looser)
+            .then_some(Reason::ForbiddenReason(ForbiddenReason::BeyondActingKey))
     }
 
     /// What an administrator has set, nobody else widens.
     pub(super) fn may_not_widen(&self, field: &'static str, set_by: SetBy) -> Option<Reason> {
         let is_fixed = set_by == SetBy::Administrator && !self.is_admin;
-        is_fixed.then_some(Reason::Denied(Denied::SetByAdministrator { field }))
+        is_fixed.then_some(Reason::ForbiddenReason(ForbiddenReason::SetByAdministrator { field }))
     }
 
     /// Who has set what this caller sets: what an owner narrows stays an administrator's.

@@ -2,9 +2,9 @@
 
 use keyhasp::authority::Reason as Why;
 use keyhasp::event::Fields;
-use keyhasp::id::{ExternalId, Generation, KeyId, Version};
+use keyhasp::id::{Generation, KeyId, NumericId, Version};
 use keyhasp::key::{Expiry, Kind};
-use keyhasp::store::{Denied, Resource, StateProblem};
+use keyhasp::store::{ForbiddenReason, Resource, StateProblem};
 use keyhasp::{EventKind, Rotate};
 use serde_json::{Value, json};
 
@@ -18,8 +18,8 @@ use super::state::{Decided, Fresh, Model, conflict, unless_refused};
 use super::verify::Verdict;
 use crate::calls::{KeyUpdate, OnKey, Rotation};
 
-/// The most earlier tokens that live at once.
-const MAX_EARLIER: usize = 5;
+/// The most previous tokens that live at once.
+const MAX_PREVIOUS: usize = 5;
 
 impl Model {
     pub(super) fn get(&self, caller: &Caller, id: KeyId) -> Decided<Value> {
@@ -27,8 +27,8 @@ impl Model {
         Ok(self.shown_key(id))
     }
 
-    pub(super) fn find(&self, caller: &Caller, id: ExternalId) -> Decided<Value> {
-        let found = self.keys.values().find(|key| key.external_id == Some(id.get()));
+    pub(super) fn find(&self, caller: &Caller, id: NumericId) -> Decided<Value> {
+        let found = self.keys.values().find(|key| key.numeric_id == Some(id.get()));
         let found = found.ok_or_else(|| vec![Reason::NotFound(Resource::Key)])?;
         self.get(caller, found.id)
     }
@@ -75,7 +75,7 @@ impl Model {
         match action {
             OnKey::Block | OnKey::Unblock => reasons.extend(caller.not_admin()),
             OnKey::Activate => reasons.extend(caller.beyond(&key.access, &key.limits)),
-            OnKey::Prolong(expiry) => {
+            OnKey::ExtendExpiry(expiry) => {
                 reasons.extend(caller.beyond(&key.access, &key.limits));
                 if is_later(*expiry, key) {
                     reasons.extend(self.against_new_expiry(caller, key, *expiry));
@@ -91,7 +91,7 @@ impl Model {
                 reasons.extend(self.against_new_expiry(caller, key, *expiry));
             }
             OnKey::Update(update) => reasons.extend(self.against_update(caller, key, update)),
-            OnKey::Deactivate | OnKey::EndEarlier | OnKey::Revoke => {}
+            OnKey::Deactivate | OnKey::InvalidatePrevious | OnKey::Revoke => {}
         }
         reasons
     }
@@ -181,16 +181,16 @@ impl Model {
                 let fields = [(!was, Fields::REVOKED), (had_seal, Fields::SEAL)];
                 (EventKind::KeyRevoked, all(&fields))
             }
-            OnKey::EndEarlier => {
+            OnKey::InvalidatePrevious => {
                 let mark = self.mark_of(&self.owners[&key.owner]);
-                let ended = !key.living_earlier(mark, self.now).is_empty();
-                key.earlier.clear();
-                (EventKind::EarlierTokensEnded, all(&[(ended, Fields::EARLIER_TOKENS)]))
+                let ended = !key.living_previous(mark, self.now).is_empty();
+                key.previous.clear();
+                (EventKind::PreviousTokensInvalidated, all(&[(ended, Fields::PREVIOUS_TOKENS)]))
             }
-            OnKey::Prolong(expiry) => {
+            OnKey::ExtendExpiry(expiry) => {
                 key.expires_at = expiry.at();
                 key.expiry_by = caller.set_by(key.expiry_by);
-                (EventKind::KeyProlonged, Fields::EXPIRY)
+                (EventKind::KeyExpiryExtended, Fields::EXPIRY)
             }
             OnKey::ConvertTrial(expiry) => {
                 let moved = key.expires_at != expiry.at();
@@ -215,29 +215,29 @@ impl Model {
         let mut key = self.key_in_reach(caller, id)?.clone();
         unless_refused(self.against_rotation(caller, &key, how, expected))?;
         let mark = self.mark_of(&self.owners[&key.owner]);
-        let before: Vec<u32> = key.earlier.iter().map(|(token, _)| token.generation).collect();
+        let before: Vec<u32> = key.previous.iter().map(|(token, _)| token.generation).collect();
         let next = self.new_token(key.owner, key.current.generation + 1, fresh);
         let text = next.text.clone();
         let old = std::mem::replace(&mut key.current, next);
         if how.force {
-            key.earlier.clear();
+            key.previous.clear();
         } else {
             let grace = how.grace.unwrap_or(Rotate::DEFAULT_GRACE);
-            key.earlier.push((old, self.now.saturating_add(grace)));
+            key.previous.push((old, self.now.saturating_add(grace)));
         }
         let was_blocked = how.unblock && key.blocked.take().is_some();
         key.change(mark, self.now);
         let mut dropped = None;
-        if key.earlier.len() > MAX_EARLIER {
-            dropped = Some(key.earlier.remove(0).0.generation);
+        if key.previous.len() > MAX_PREVIOUS {
+            dropped = Some(key.previous.remove(0).0.generation);
         }
         if key.sealed_under.is_some() {
-            key.sealed_under = self.opening.sealing_keys.first().copied();
+            key.sealed_under = self.opening.recovery_keys.first().copied();
         }
-        let after: Vec<u32> = key.earlier.iter().map(|(token, _)| token.generation).collect();
+        let after: Vec<u32> = key.previous.iter().map(|(token, _)| token.generation).collect();
         let fields = [
             (true, Fields::TOKEN),
-            (before != after, Fields::EARLIER_TOKENS),
+            (before != after, Fields::PREVIOUS_TOKENS),
             (was_blocked, Fields::BLOCKED),
             (key.sealed_under.is_some(), Fields::SEAL),
         ];
@@ -256,7 +256,7 @@ impl Model {
     ) -> Vec<Reason> {
         let mut reasons: Vec<Reason> =
             caller.beyond(&key.access, &key.limits).into_iter().collect();
-        if how.grace.is_some_and(|grace| grace > Rotate::MAX_GRACE) {
+        if !how.force && how.grace.is_some_and(|grace| grace > Rotate::MAX_GRACE) {
             reasons.push(Reason::Invalid("grace"));
         }
         if !key.is_live() {
@@ -270,7 +270,7 @@ impl Model {
         }
         if key.blocked.is_some() {
             if !caller.is_admin {
-                reasons.push(Reason::Denied(Denied::AdministratorOnly));
+                reasons.push(Reason::ForbiddenReason(ForbiddenReason::AdministratorOnly));
             } else if !how.force {
                 reasons.push(Reason::State(StateProblem::Blocked));
             }
@@ -278,8 +278,8 @@ impl Model {
         if key.current.generation == Generation::MAX.get() {
             reasons.push(Reason::State(StateProblem::GenerationsExhausted));
         }
-        if key.sealed_under.is_some() && self.opening.sealing_keys.is_empty() {
-            reasons.push(Reason::State(StateProblem::SealingOff));
+        if key.sealed_under.is_some() && self.opening.recovery_keys.is_empty() {
+            reasons.push(Reason::State(StateProblem::RecoveryOff));
         }
         if self.random_fails {
             reasons.push(Reason::Random);
@@ -347,31 +347,31 @@ impl Model {
         }))
     }
 
-    pub(super) fn open_token(&mut self, caller: &Caller, id: KeyId) -> Decided<Value> {
+    pub(super) fn reveal_token(&mut self, caller: &Caller, id: KeyId) -> Decided<Value> {
         let key = self.key_in_reach(caller, id)?.clone();
         let mut reasons: Vec<Reason> =
             caller.beyond(&key.access, &key.limits).into_iter().collect();
         if key.sealed_under.is_none() {
-            reasons.push(Reason::NotFound(Resource::SealedToken));
+            reasons.push(Reason::NotFound(Resource::RecoverableToken));
         }
         reasons.extend(self.against_opening(&key));
         unless_refused(reasons)?;
-        self.note_opening(caller, &key);
+        self.note_reveal(caller, &key);
         Ok(key.current.text.into())
     }
 
-    /// The sealing key under which the token lies is not open.
+    /// The recovery key under which the token lies is not open.
     pub(super) fn against_opening(&self, key: &KeyFile) -> Option<Reason> {
         let number = key.sealed_under?;
-        if self.opening.sealing_keys.is_empty() {
-            return Some(Reason::State(StateProblem::SealingOff));
+        if self.opening.recovery_keys.is_empty() {
+            return Some(Reason::State(StateProblem::RecoveryOff));
         }
-        (!self.opening.sealing_keys.contains(&number)).then_some(Reason::Seal)
+        (!self.opening.recovery_keys.contains(&number)).then_some(Reason::Seal)
     }
 
-    pub(super) fn note_opening(&mut self, caller: &Caller, key: &KeyFile) {
+    pub(super) fn note_reveal(&mut self, caller: &Caller, key: &KeyFile) {
         let generation = Some(key.current.generation());
-        self.note_key(&caller.by, EventKind::TokenOpened, key.id, generation, Fields::NONE);
+        self.note_key(&caller.by, EventKind::TokenRevealed, key.id, generation, Fields::NONE);
     }
 }
 

@@ -26,8 +26,8 @@ impl Model {
         Ok(self.matching(caller, &query)?.len().into())
     }
 
-    /// All pages of a list with the sealed tokens; each page leaves its events.
-    pub(super) fn open_tokens(&mut self, caller: &Caller, query: &KeyQuery) -> Decided<Value> {
+    /// All pages of a list with the recoverable tokens; each page leaves its events.
+    pub(super) fn reveal_tokens(&mut self, caller: &Caller, query: &KeyQuery) -> Decided<Value> {
         let mut shown = Vec::new();
         let mut reasons = Vec::new();
         let mut opened = Vec::new();
@@ -44,7 +44,7 @@ impl Model {
         }
         unless_refused(reasons)?;
         for key in opened {
-            self.note_opening(caller, &key);
+            self.note_reveal(caller, &key);
         }
         Ok(shown.into())
     }

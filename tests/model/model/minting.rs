@@ -3,7 +3,7 @@
 use keyhasp::event::Fields;
 use keyhasp::id::{Generation, KeyId, OwnerId};
 use keyhasp::key::{Expiry, Kind, SetBy};
-use keyhasp::store::{ExternalIdWish, StateProblem};
+use keyhasp::store::{NumericIdChoice, StateProblem};
 use keyhasp::{EventKind, Timestamp};
 use serde_json::{Value, json};
 
@@ -51,15 +51,15 @@ impl Model {
         if key.settings.as_ref().is_some_and(|own| patched(&Object::new(), own).is_none()) {
             reasons.push(Reason::Invalid("settings"));
         }
-        match key.external_id {
-            ExternalIdWish::Given(id) => {
+        match key.numeric_id {
+            NumericIdChoice::Given(id) => {
                 reasons.extend(caller.not_admin());
-                if self.external_ids.contains(&id.get()) {
-                    reasons.push(Reason::ExternalIdTaken(id.get()));
+                if self.numeric_ids.contains(&id.get()) {
+                    reasons.push(Reason::NumericIdTaken(id.get()));
                 }
             }
-            ExternalIdWish::Next if self.greatest_external_id() == i64::MAX as u64 => {
-                reasons.push(Reason::ExternalIdsExhausted);
+            NumericIdChoice::Next if self.greatest_numeric_id() == i64::MAX as u64 => {
+                reasons.push(Reason::NumericIdsExhausted);
             }
             _ => {}
         }
@@ -67,9 +67,9 @@ impl Model {
         if key.prefix.is_some_and(|prefix| !accepted(prefix)) {
             reasons.push(Reason::Invalid("prefix"));
         }
-        let can_seal = self.rules.sealed_tokens && !self.opening.sealing_keys.is_empty();
+        let can_seal = self.rules.recoverable_tokens && !self.opening.recovery_keys.is_empty();
         if key.sealed && !can_seal {
-            reasons.push(Reason::State(StateProblem::SealingOff));
+            reasons.push(Reason::State(StateProblem::RecoveryOff));
         }
         if self.random_fails {
             reasons.push(Reason::Random);
@@ -86,22 +86,22 @@ impl Model {
         fresh: &Fresh,
     ) -> Value {
         let set_by = if caller.is_admin { SetBy::Administrator } else { SetBy::Owner };
-        let external_id = match key.external_id {
-            ExternalIdWish::Given(id) => Some(id.get()),
-            ExternalIdWish::Next => Some(self.greatest_external_id() + 1),
-            ExternalIdWish::None => None,
+        let numeric_id = match key.numeric_id {
+            NumericIdChoice::Given(id) => Some(id.get()),
+            NumericIdChoice::Next => Some(self.greatest_numeric_id() + 1),
+            NumericIdChoice::None => None,
         };
-        self.external_ids.extend(external_id);
+        self.numeric_ids.extend(numeric_id);
         let (id, _) = drawn(fresh);
         let sealed_under =
-            if key.sealed { self.opening.sealing_keys.first().copied() } else { None };
+            if key.sealed { self.opening.recovery_keys.first().copied() } else { None };
         let limits = LimitsFile::default().with(caller, &key.limits, 1).unwrap_or_default();
         let own = key.settings.as_ref().and_then(|own| patched(&Object::new(), own));
         let file = KeyFile {
             id,
             owner,
             version: 1,
-            external_id,
+            numeric_id,
             kind: key.kind,
             name: key.name.clone(),
             access: key.access.clone(),
@@ -115,7 +115,7 @@ impl Model {
             created_by: caller.by.actor.as_str().into(),
             updated_at: self.now,
             current: self.new_token(owner, 1, fresh),
-            earlier: Vec::new(),
+            previous: Vec::new(),
             sealed_under,
             deactivated: None,
             blocked: None,
@@ -168,8 +168,8 @@ impl Model {
         self.keys.values().rev().filter(|key| key.owner == owner && key.is_live()).collect()
     }
 
-    fn greatest_external_id(&self) -> u64 {
-        self.external_ids.last().copied().unwrap_or(0)
+    fn greatest_numeric_id(&self) -> u64 {
+        self.numeric_ids.last().copied().unwrap_or(0)
     }
 }
 

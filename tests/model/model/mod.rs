@@ -22,6 +22,6 @@ pub(crate) use access::{Names, Reach};
 pub(crate) use reason::Reason;
 pub(crate) use records::{KeyFile, OwnerFile};
 pub(crate) use settings::REFUSED_NAME;
-pub(crate) use state::{Answer, Fresh, Model, Opening, shown_tidings};
+pub(crate) use state::{Answer, Fresh, Model, Opening, shown_alerts};
 pub(crate) use verify::Verdict;
-pub(crate) use watching::Tiding;
+pub(crate) use watching::Alert;

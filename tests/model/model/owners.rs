@@ -37,8 +37,8 @@ impl Model {
         if defaults.is_none() {
             reasons.push(Reason::Invalid("settings"));
         }
-        let ceiling = owner.ceiling.clone().unwrap_or(Reach::Full);
-        if ceiling.names_unknown(&self.opening.catalogue) {
+        let max_access = owner.max_access.clone().unwrap_or(Reach::Full);
+        if max_access.names_unknown(&self.opening.catalogue) {
             reasons.push(Reason::Invalid("access"));
         }
         let limits = LimitsFile::default().with(caller, &owner.limits, 1);
@@ -62,7 +62,7 @@ impl Model {
             version: 1,
             defaults: defaults.unwrap_or_default(),
             suspended: None,
-            ceiling,
+            max_access,
             limits: limits.unwrap_or_default(),
             max_keys,
             mark: None,
@@ -116,16 +116,19 @@ impl Model {
     ) -> Vec<Reason> {
         let mut reasons = Vec::new();
         match action {
-            OnOwner::MoveMark(to) => reasons.extend(against_mark(*to, self.now)),
-            OnOwner::Update { defaults, ceiling, limits, .. } => {
+            OnOwner::InvalidateTokens(to) => reasons.extend(against_mark(*to, self.now)),
+            OnOwner::Update { defaults, max_access, limits, .. } => {
                 let next = owner.limits.with(caller, limits, owner.version + 1);
                 reasons.extend(next.err().unwrap_or_default());
                 if defaults.as_ref().is_some_and(|patch| patched(&owner.defaults, patch).is_none())
                 {
                     reasons.push(Reason::Invalid("settings"));
                 }
-                let ceiling = ceiling.as_ref().filter(|ceiling| **ceiling != owner.ceiling);
-                if ceiling.is_some_and(|ceiling| ceiling.names_unknown(&self.opening.catalogue)) {
+                let max_access =
+                    max_access.as_ref().filter(|max_access| **max_access != owner.max_access);
+                if max_access
+                    .is_some_and(|max_access| max_access.names_unknown(&self.opening.catalogue))
+                {
                     reasons.push(Reason::Invalid("access"));
                 }
             }
@@ -143,10 +146,10 @@ impl Model {
     ) -> (EventKind, Fields) {
         let before = owner.clone();
         match action {
-            OnOwner::MoveMark(to) => {
+            OnOwner::InvalidateTokens(to) => {
                 owner.mark = before.mark.max(Some(*to));
                 let moved = owner.mark != before.mark;
-                (EventKind::OwnerMarkMoved, all(&[(moved, Fields::ISSUE_MARK)]))
+                (EventKind::OwnerTokensInvalidated, all(&[(moved, Fields::TOKENS_VALID_FROM)]))
             }
             OnOwner::Resume => {
                 let was = owner.suspended.take().is_some();
@@ -158,16 +161,16 @@ impl Model {
                 owner.suspended = before.suspended.or_else(switch);
                 (EventKind::OwnerSuspended, all(&[(!was, Fields::SUSPENDED)]))
             }
-            OnOwner::Update { defaults, ceiling, max_keys, limits } => {
+            OnOwner::Update { defaults, max_access, max_keys, limits } => {
                 let new = defaults.as_ref().and_then(|patch| patched(&before.defaults, patch));
                 owner.defaults = new.unwrap_or_else(|| before.defaults.clone());
-                owner.ceiling = ceiling.clone().unwrap_or_else(|| before.ceiling.clone());
+                owner.max_access = max_access.clone().unwrap_or_else(|| before.max_access.clone());
                 owner.max_keys = max_keys.unwrap_or(before.max_keys);
                 let next = before.limits.with(caller, limits, before.version + 1);
                 owner.limits = next.unwrap_or_else(|_| before.limits.clone());
                 let fields = [
                     (owner.defaults != before.defaults, Fields::SETTINGS),
-                    (owner.ceiling != before.ceiling, Fields::ACCESS),
+                    (owner.max_access != before.max_access, Fields::ACCESS),
                     (owner.max_keys != before.max_keys, Fields::MAX_KEYS),
                 ];
                 let limited = owner.limits.differing(&before.limits);

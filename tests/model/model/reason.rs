@@ -2,7 +2,7 @@
 
 use keyhasp::Error;
 use keyhasp::id::{KeyId, Version};
-use keyhasp::store::{Denied, PepperProblem, Resource, StateProblem, Unavailable};
+use keyhasp::store::{ForbiddenReason, PepperProblem, Resource, StateProblem, Unavailable};
 
 /// A reason to refuse a call. Where several hold at once, the store may tell any of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,9 +12,9 @@ pub(crate) enum Reason {
         found: u64,
     },
     DataForbid(&'static str),
-    Denied(Denied),
-    ExternalIdTaken(u64),
-    ExternalIdsExhausted,
+    ForbiddenReason(ForbiddenReason),
+    NumericIdTaken(u64),
+    NumericIdsExhausted,
     Invalid(&'static str),
     LastStandardKey,
     NameTaken(KeyId),
@@ -39,9 +39,9 @@ impl Reason {
                 Self::Conflict { expected: *expected, found: found.get() }
             }
             Error::DataForbid { rule } => Self::DataForbid(rule),
-            Error::Denied(denied) => Self::Denied(*denied),
-            Error::ExternalIdTaken(id) => Self::ExternalIdTaken(id.get()),
-            Error::ExternalIdsExhausted => Self::ExternalIdsExhausted,
+            Error::Forbidden(denied) => Self::ForbiddenReason(*denied),
+            Error::NumericIdTaken(id) => Self::NumericIdTaken(id.get()),
+            Error::NumericIdsExhausted => Self::NumericIdsExhausted,
             Error::Invalid(invalid) => Self::Invalid(invalid.field()),
             Error::LastStandardKey => Self::LastStandardKey,
             Error::NameTaken(by) => Self::NameTaken(*by),
@@ -62,7 +62,7 @@ impl Reason {
         let text = format!("{self:?}");
         match self {
             Self::DataForbid(_)
-            | Self::Denied(_)
+            | Self::ForbiddenReason(_)
             | Self::Invalid(_)
             | Self::NotFound(_)
             | Self::State(_) => text.replace(['"', ' '], ""),

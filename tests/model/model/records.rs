@@ -2,7 +2,7 @@
 
 use keyhasp::authority::Authority;
 use keyhasp::id::{Generation, KeyId, OwnerId};
-use keyhasp::key::{Kind, SetBy, State, Unfit};
+use keyhasp::key::{Kind, RejectReason, SetBy, State};
 use keyhasp::{Prefix, Timestamp};
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ pub(crate) struct KeyFile {
     pub(crate) id: KeyId,
     pub(crate) owner: OwnerId,
     pub(crate) version: u64,
-    pub(crate) external_id: Option<u64>,
+    pub(crate) numeric_id: Option<u64>,
     pub(crate) kind: Kind,
     pub(crate) name: Option<String>,
     pub(crate) access: Reach,
@@ -30,9 +30,9 @@ pub(crate) struct KeyFile {
     pub(crate) created_by: String,
     pub(crate) updated_at: Timestamp,
     pub(crate) current: TokenFile,
-    /// Earlier tokens whose digests are still kept, oldest first, each with its end.
-    pub(crate) earlier: Vec<(TokenFile, Timestamp)>,
-    /// The number of the sealing key under which the current token lies.
+    /// Previous tokens whose digests are still kept, oldest first, each with its end.
+    pub(crate) previous: Vec<(TokenFile, Timestamp)>,
+    /// The number of the recovery key under which the current token lies.
     pub(crate) sealed_under: Option<u16>,
     pub(crate) deactivated: Option<SwitchFile>,
     pub(crate) blocked: Option<SwitchFile>,
@@ -64,7 +64,7 @@ pub(crate) struct OwnerFile {
     pub(crate) version: u64,
     pub(crate) defaults: Object,
     pub(crate) suspended: Option<SwitchFile>,
-    pub(crate) ceiling: Reach,
+    pub(crate) max_access: Reach,
     pub(crate) limits: LimitsFile,
     pub(crate) max_keys: u32,
     pub(crate) mark: Option<Timestamp>,
@@ -98,17 +98,17 @@ impl KeyFile {
 
     /// The tokens whose digests are kept.
     pub(crate) fn tokens(&self) -> Vec<&TokenFile> {
-        self.earlier.iter().map(|(token, _)| token).chain([&self.current]).collect()
+        self.previous.iter().map(|(token, _)| token).chain([&self.current]).collect()
     }
 
     /// When the grace of a generation ends; `None` for the current one.
     pub(crate) fn grace_end(&self, generation: u32) -> Option<Timestamp> {
-        let found = self.earlier.iter().find(|(token, _)| token.generation == generation);
+        let found = self.previous.iter().find(|(token, _)| token.generation == generation);
         found.map(|(_, end)| *end)
     }
 
-    /// Earlier tokens that live at `now`, issue marks considered.
-    pub(crate) fn living_earlier(
+    /// Previous tokens that live at `now`, issue marks considered.
+    pub(crate) fn living_previous(
         &self,
         mark: Option<Timestamp>,
         now: Timestamp,
@@ -116,14 +116,14 @@ impl KeyFile {
         let lives = |(token, end): &&(TokenFile, Timestamp)| {
             now < *end && mark.is_none_or(|mark| token.issued_at >= mark)
         };
-        self.earlier.iter().filter(lives).cloned().collect()
+        self.previous.iter().filter(lives).cloned().collect()
     }
 
     /// A change at `now`: one version more, and run-out tokens lose their digests.
     pub(crate) fn change(&mut self, mark: Option<Timestamp>, now: Timestamp) {
         self.version += 1;
         self.updated_at = now;
-        self.earlier = self.living_earlier(mark, now);
+        self.previous = self.living_previous(mark, now);
     }
 
     /// As an answer shows it.
@@ -133,8 +133,8 @@ impl KeyFile {
         mark: Option<Timestamp>,
         now: Timestamp,
     ) -> Value {
-        let earlier: Vec<Value> = self
-            .living_earlier(mark, now)
+        let previous: Vec<Value> = self
+            .living_previous(mark, now)
             .iter()
             .map(|(token, end)| {
                 json!({
@@ -146,7 +146,7 @@ impl KeyFile {
             .collect();
         json!({
             "id": self.id,
-            "external_id": self.external_id,
+            "numeric_id": self.numeric_id,
             "owner": self.owner,
             "kind": self.kind,
             "state": self.state(now),
@@ -161,8 +161,8 @@ impl KeyFile {
             "prefix": self.prefix,
             "generation": self.current.generation,
             "token_issued_at": self.current.issued_at,
-            "earlier_tokens": earlier,
-            "is_sealed": self.sealed_under.is_some(),
+            "previous_tokens": previous,
+            "is_recoverable": self.sealed_under.is_some(),
             "deactivated": shown_switch(self.deactivated.as_ref()),
             "blocked": shown_switch(self.blocked.as_ref()),
             "revoked": shown_switch(self.revoked.as_ref()),
@@ -181,26 +181,26 @@ impl KeyFile {
     }
 
     /// Why a kept token of it isn't accepted, its owner's suspension first.
-    pub(crate) fn unfit(
+    pub(crate) fn rejected_for(
         &self,
         owner: &OwnerFile,
         token: &TokenFile,
         mark: Option<Timestamp>,
         now: Timestamp,
-    ) -> Option<Unfit> {
+    ) -> Option<RejectReason> {
         if owner.suspended.is_some() {
-            return Some(Unfit::Suspended);
+            return Some(RejectReason::Suspended);
         }
         match self.state(now) {
-            State::Revoked => return Some(Unfit::Revoked),
-            State::Blocked => return Some(Unfit::Blocked),
-            State::Deactivated => return Some(Unfit::Deactivated),
-            State::Expired => return Some(Unfit::Expired),
+            State::Revoked => return Some(RejectReason::Revoked),
+            State::Blocked => return Some(RejectReason::Blocked),
+            State::Deactivated => return Some(RejectReason::Deactivated),
+            State::Expired => return Some(RejectReason::Expired),
             State::Active => {}
         }
         let ran_out = self.grace_end(token.generation).is_some_and(|end| now >= end);
         let is_marked = mark.is_some_and(|mark| token.issued_at < mark);
-        (ran_out || is_marked).then_some(Unfit::Superseded)
+        (ran_out || is_marked).then_some(RejectReason::Superseded)
     }
 }
 
@@ -210,10 +210,10 @@ impl OwnerFile {
             "id": self.id,
             "defaults": self.defaults,
             "suspended": shown_switch(self.suspended.as_ref()),
-            "ceiling": self.ceiling.text(),
+            "max_access": self.max_access.text(),
             "limits": self.limits.shown(),
             "max_keys": self.max_keys,
-            "issue_mark": self.mark,
+            "tokens_valid_from": self.mark,
             "created_at": self.created_at,
             "created_by": self.created_by,
             "updated_at": self.updated_at,

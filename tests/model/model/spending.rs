@@ -1,12 +1,13 @@
 //! What is used of limits: rates in exact fractions, quotas as plain numbers.
 
+use keyhasp::RejectReason;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use keyhasp::Timestamp;
-use keyhasp::grant::RateStatus;
 use keyhasp::id::{KeyId, OwnerId};
-use keyhasp::store::{RateLimited, Refusal};
+use keyhasp::key::{RateLimited, RateStatus};
+use keyhasp::store::VerifyError;
 
 use super::limits::LimitsFile;
 use super::records::{KeyFile, OwnerFile};
@@ -164,13 +165,15 @@ impl Model {
         key: &KeyFile,
         owner: &OwnerFile,
         address: Option<IpAddr>,
-    ) -> Option<Refusal> {
+    ) -> Option<VerifyError> {
         let lists = [&key.limits.networks, &owner.limits.networks];
         let mut lists = lists.into_iter().flatten();
-        let Some(address) = address else { return lists.next().map(|_| Refusal::AddressMissing) };
+        let Some(address) = address else {
+            return lists.next().map(|_| VerifyError::Rejected(RejectReason::AddressMissing));
+        };
         let place = Place::of(address);
         let is_in_all = lists.all(|list| list.value.iter().any(|net| net.contains(place)));
-        (!is_in_all).then_some(Refusal::AddressRefused)
+        (!is_in_all).then_some(VerifyError::Rejected(RejectReason::AddressRejected))
     }
 
     /// Uses rates and quotas, the key's and its owner's: all of them or none. What remains of the
@@ -180,7 +183,7 @@ impl Model {
         key: KeyId,
         owner: OwnerId,
         uses: u32,
-    ) -> Result<Option<RateStatus>, Vec<Refusal>> {
+    ) -> Result<Option<RateStatus>, Vec<VerifyError>> {
         let now = self.now;
         let holders = [Holder::Key(key), Holder::Owner(owner)];
         let mut slowest: Option<RateLimited> = None;
@@ -195,7 +198,7 @@ impl Model {
             }
         }
         if let Some(slowest) = slowest {
-            return Err(vec![Refusal::RateLimited(slowest)]);
+            return Err(vec![VerifyError::Rejected(RejectReason::RateLimited(slowest))]);
         }
         self.spend_quotas(holders, uses)?;
         let mut shown: Option<RateStatus> = None;
@@ -210,7 +213,7 @@ impl Model {
         Ok(shown)
     }
 
-    fn spend_quotas(&mut self, holders: [Holder; 2], uses: u32) -> Result<(), Vec<Refusal>> {
+    fn spend_quotas(&mut self, holders: [Holder; 2], uses: u32) -> Result<(), Vec<VerifyError>> {
         if uses == 0 {
             return Ok(());
         }
@@ -228,7 +231,7 @@ impl Model {
                 passed.push(holder);
             } else {
                 let refilled_at = account.refilled_at();
-                refusals.push(Refusal::QuotaExhausted { refilled_at });
+                refusals.push(VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at }));
             }
         }
         for holder in passed {

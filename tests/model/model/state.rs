@@ -14,7 +14,7 @@ use super::reason::Reason;
 use super::records::{KeyFile, OwnerFile};
 use super::spending::{Account, Bucket, Holder};
 use super::usage::UsesFile;
-use super::watching::{Lookout, Tiding, ToldFile};
+use super::watching::{Alert, AlertStateFile, Alerts};
 use crate::calls::Call;
 use crate::plans::{UsagePlan, WatchPlan};
 
@@ -25,8 +25,8 @@ pub(crate) struct Opening {
     pub(crate) prefixes: Vec<Prefix>,
     /// The numbers of the open peppers, the current one first.
     pub(crate) peppers: Vec<u16>,
-    /// The numbers of the open sealing keys, the current one first.
-    pub(crate) sealing_keys: Vec<u16>,
+    /// The numbers of the open recovery keys, the current one first.
+    pub(crate) recovery_keys: Vec<u16>,
     pub(crate) usage: Option<UsagePlan>,
     pub(crate) watch: WatchPlan,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Fresh {
     /// Whether a first query gave a cursor.
     pub(crate) gave_cursor: bool,
     /// What was told of keys, in the order in which it was.
-    pub(crate) told: Vec<Tiding>,
+    pub(crate) told: Vec<Alert>,
 }
 
 /// What a call answers.
@@ -73,10 +73,10 @@ pub(crate) struct Model {
     pub(super) uses: BTreeMap<KeyId, UsesFile>,
     /// In which stretch of the resolution a use of each key was last noted since the store was opened.
     pub(super) noted_in: BTreeMap<KeyId, u128>,
-    pub(super) told: BTreeMap<KeyId, ToldFile>,
-    pub(super) lookout: Lookout,
+    pub(super) told: BTreeMap<KeyId, AlertStateFile>,
+    pub(super) alerts: Alerts,
     /// Kept for ever.
-    pub(crate) external_ids: BTreeSet<u64>,
+    pub(crate) numeric_ids: BTreeSet<u64>,
     pub(crate) events: Vec<Event>,
     /// How many events there ever were.
     pub(crate) last_event: u64,
@@ -104,8 +104,8 @@ impl Model {
             uses: BTreeMap::new(),
             noted_in: BTreeMap::new(),
             told: BTreeMap::new(),
-            lookout: Lookout::new(now),
-            external_ids: BTreeSet::new(),
+            alerts: Alerts::new(now),
+            numeric_ids: BTreeSet::new(),
             events: Vec::new(),
             last_event: 0,
         }
@@ -135,8 +135,8 @@ impl Model {
                 return Ok(Answer::Shown(Value::Null));
             }
             Call::LookOut => {
-                let told = self.look_out(&fresh.told);
-                return Ok(Answer::Shown(shown_tidings(told.len(), &told)));
+                let told = self.run_alerts(&fresh.told);
+                return Ok(Answer::Shown(shown_alerts(told.len(), &told)));
             }
             _ => {}
         }
@@ -165,9 +165,9 @@ impl Model {
             Call::List { query } => self.list(&caller, query)?,
             Call::ListOwners { query } => self.list_owners(&caller, query)?,
             Call::MadeUpCursor { .. } => return Err(vec![Reason::Invalid("cursor")]),
-            Call::MoveMark { to, expected } => self.move_mark(&caller, *to, *expected)?,
-            Call::OpenToken { id } => self.open_token(&caller, *id)?,
-            Call::OpenTokens { query } => self.open_tokens(&caller, query)?,
+            Call::InvalidateTokens { to, expected } => self.move_mark(&caller, *to, *expected)?,
+            Call::OpenToken { id } => self.reveal_token(&caller, *id)?,
+            Call::OpenTokens { query } => self.reveal_tokens(&caller, query)?,
             Call::Prune { before } => self.prune(&caller, *before)?,
             Call::Purge { id, expected } => self.purge(&caller, *id, *expected)?,
             Call::PurgeOwner { id, expected } => self.purge_owner(&caller, *id, *expected)?,
@@ -234,7 +234,7 @@ impl Model {
         fields: Fields,
     ) {
         let (owner, version) = (self.keys[&key].owner, self.keys[&key].version);
-        self.lookout.note_change(key);
+        self.alerts.note_change(key);
         self.note(by, kind, Some(owner), Some(key), version, generation, fields);
     }
 
@@ -252,8 +252,8 @@ impl Model {
 }
 
 /// What came of looking out.
-pub(crate) fn shown_tidings(count: usize, told: &[Tiding]) -> Value {
-    let each = |tiding: &Tiding| json!([tiding.kind, tiding.key, tiding.generation]);
+pub(crate) fn shown_alerts(count: usize, told: &[Alert]) -> Value {
+    let each = |alert: &Alert| json!([alert.kind, alert.key, alert.generation]);
     json!({ "count": count, "told": told.iter().map(each).collect::<Vec<_>>() })
 }
 

@@ -17,7 +17,7 @@ impl Model {
         json!({
             "rules": self.rules.to_string(),
             "prefixes": self.opening.prefixes,
-            "issue_mark": self.mark,
+            "tokens_valid_from": self.mark,
             "version": self.version,
         })
     }
@@ -69,8 +69,8 @@ impl Model {
     fn data_against(&self, rules: StoreRules, prefixes: &[Prefix]) -> Vec<Reason> {
         let mut reasons = Vec::new();
         let live: Vec<_> = self.keys.values().filter(|key| key.is_live()).collect();
-        if !rules.sealed_tokens && self.keys.values().any(|key| key.sealed_under.is_some()) {
-            reasons.push(Reason::DataForbid("sealed_tokens"));
+        if !rules.recoverable_tokens && self.keys.values().any(|key| key.sealed_under.is_some()) {
+            reasons.push(Reason::DataForbid("recoverable_tokens"));
         }
         let shares_name = live.iter().any(|a| {
             live.iter()
@@ -106,8 +106,8 @@ impl Model {
         if moves {
             self.version += 1;
             self.mark = Some(to);
-            let (kind, version) = (EventKind::StoreMarkMoved, self.version);
-            self.note(&caller.by, kind, None, None, version, None, Fields::ISSUE_MARK);
+            let (kind, version) = (EventKind::StoreTokensInvalidated, self.version);
+            self.note(&caller.by, kind, None, None, version, None, Fields::TOKENS_VALID_FROM);
         }
         Ok(self.shown_rules())
     }

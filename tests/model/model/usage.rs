@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use keyhasp::Timestamp;
 use keyhasp::id::KeyId;
-use keyhasp::key::Unfit;
-use keyhasp::store::Refusal;
+use keyhasp::store::VerifyError;
 use serde_json::{Value, json};
 
 use super::state::Model;
@@ -77,14 +76,14 @@ impl Model {
     ) {
         let refused = match verdict {
             Verdict::Unrecognized => return,
-            Verdict::Granted(grant) => {
-                if !grant.is_current {
-                    self.notice_earlier(id, generation, grant.ends_at);
+            Verdict::Granted(verified) => {
+                if !verified.is_current {
+                    self.notice_previous(id, generation, verified.ends_at);
                 }
                 None
             }
-            Verdict::Limited(refusals) => Some(name_of(&refusals[0])),
-            Verdict::Unfit(unfit) => Some(name_of_unfit(*unfit)),
+            Verdict::Limited(refusals) => reject_kind(&refusals[0]),
+            Verdict::Rejected(rejected_for) => Some(rejected_for.kind().name()),
         };
         if refused.is_some() {
             self.notice_refusal(id);
@@ -169,24 +168,10 @@ impl Model {
     }
 }
 
-/// The name under which a refusal is counted.
-fn name_of(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::NotYet(_) => "not_yet",
-        Refusal::AddressMissing | Refusal::AddressRefused => "address",
-        Refusal::RateLimited(_) => "rate_limited",
-        Refusal::QuotaExhausted { .. } => "quota_exhausted",
-        other => unreachable!("no limit: {other:?}"),
-    }
-}
-
-fn name_of_unfit(unfit: Unfit) -> &'static str {
-    match unfit {
-        Unfit::Suspended => "suspended",
-        Unfit::Revoked => "revoked",
-        Unfit::Blocked => "blocked",
-        Unfit::Deactivated => "deactivated",
-        Unfit::Expired => "expired",
-        Unfit::Superseded => "superseded",
+/// The name under which a rejection is counted.
+fn reject_kind(error: &VerifyError) -> Option<&'static str> {
+    match error {
+        VerifyError::Rejected(reason) => Some(reason.kind().name()),
+        _ => None,
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use keyhasp::grant::RateStatus;
 use keyhasp::id::{KeyId, OwnerId};
-use keyhasp::key::{Kind, Unfit};
-use keyhasp::store::Refusal;
+use keyhasp::key::RateStatus;
+use keyhasp::key::{Kind, RejectReason};
+use keyhasp::store::VerifyError;
 use keyhasp::{Prefix, Timestamp};
 
 use super::records::TokenFile;
@@ -17,12 +17,12 @@ use super::state::Model;
 pub(crate) enum Verdict {
     Granted(GrantFile),
     /// Any of these: where several limits are used up, any may be told.
-    Limited(Vec<Refusal>),
-    Unfit(Unfit),
+    Limited(Vec<VerifyError>),
+    Rejected(RejectReason),
     Unrecognized,
 }
 
-/// What a grant tells.
+/// What a verified key tells.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GrantFile {
     pub(crate) key: KeyId,
@@ -55,7 +55,7 @@ impl Model {
         let mut needed = BTreeSet::new();
         for key in self.keys.values().filter(|key| key.is_live()) {
             let mark = self.mark_of(&self.owners[&key.owner]);
-            let living = key.living_earlier(mark, self.now);
+            let living = key.living_previous(mark, self.now);
             needed.extend(living.iter().map(|(token, _)| token.pepper));
             if mark.is_none_or(|mark| key.current.issued_at >= mark) {
                 needed.insert(key.current.pepper);
@@ -74,9 +74,9 @@ impl Model {
         cost: u32,
     ) -> Verdict {
         let verdict = self.judge_from(id, generation, address);
-        let Verdict::Granted(grant) = verdict else { return verdict };
-        match self.spend(id, grant.owner, cost) {
-            Ok(rate) => Verdict::Granted(GrantFile { rate, ..grant }),
+        let Verdict::Granted(verified) = verdict else { return verdict };
+        match self.spend(id, verified.owner, cost) {
+            Ok(rate) => Verdict::Granted(GrantFile { rate, ..verified }),
             Err(refusals) => Verdict::Limited(refusals),
         }
     }
@@ -89,8 +89,8 @@ impl Model {
         address: Option<IpAddr>,
     ) -> Verdict {
         let verdict = self.judge(id, generation);
-        let Verdict::Granted(grant) = &verdict else { return verdict };
-        let (key, owner) = (&self.keys[&id], &self.owners[&grant.owner]);
+        let Verdict::Granted(verified) = &verdict else { return verdict };
+        let (key, owner) = (&self.keys[&id], &self.owners[&verified.owner]);
         let refusal = Self::wrong_place(key, owner, address);
         refusal.map_or(verdict, |refusal| Verdict::Limited(vec![refusal]))
     }
@@ -108,16 +108,16 @@ impl Model {
             return Verdict::Unrecognized;
         }
         let owner = &self.owners[&key.owner];
-        if let Some(unfit) = key.unfit(owner, token, self.mark_of(owner), self.now) {
-            return Verdict::Unfit(unfit);
+        if let Some(rejected_for) = key.rejected_for(owner, token, self.mark_of(owner), self.now) {
+            return Verdict::Rejected(rejected_for);
         }
         if let Some(from) = key.begins(owner, self.now) {
-            return Verdict::Limited(vec![Refusal::NotYet(from)]);
+            return Verdict::Limited(vec![VerifyError::Rejected(RejectReason::NotYet(from))]);
         }
-        let ceiling = (key.kind == Kind::Standard).then_some(&owner.ceiling);
+        let max_access = (key.kind == Kind::Standard).then_some(&owner.max_access);
         let allows = |(name, is_read): &(&str, bool)| {
             key.access.grants(name, *is_read)
-                && ceiling.is_none_or(|ceiling| ceiling.grants(name, *is_read))
+                && max_access.is_none_or(|max_access| max_access.grants(name, *is_read))
         };
         let ends: Vec<Timestamp> =
             [key.expires_at, key.grace_end(generation)].into_iter().flatten().collect();

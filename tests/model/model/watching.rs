@@ -19,27 +19,27 @@ const MOST_REFUSED: usize = 10;
 
 /// Something that is told of a key.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Tiding {
+pub(crate) struct Alert {
     pub(crate) kind: EventKind,
     pub(crate) key: KeyId,
     pub(crate) generation: Option<u32>,
 }
 
-/// Up to what a key's tidings were told; kept with the key.
+/// Up to what a key's alerts were told; kept with the key.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ToldFile {
+pub(super) struct AlertStateFile {
     expired: Option<Timestamp>,
     trial_ending: Option<Timestamp>,
     old_tokens: BTreeSet<u32>,
     unused: Option<Timestamp>,
-    earlier_tokens: BTreeSet<u32>,
+    previous_tokens: BTreeSet<u32>,
     /// Not again before this moment.
     refused_until: Option<Timestamp>,
 }
 
 /// What one opening of the store has noticed.
 #[derive(Debug)]
-pub(super) struct Lookout {
+pub(super) struct Alerts {
     opened_at: Timestamp,
     /// Keys that were changed since then.
     changed: BTreeSet<KeyId>,
@@ -64,7 +64,7 @@ struct Window {
     is_noticed: bool,
 }
 
-impl Lookout {
+impl Alerts {
     pub(super) fn new(opened_at: Timestamp) -> Self {
         Self {
             opened_at,
@@ -84,65 +84,65 @@ impl Lookout {
     }
 }
 
-/// A tiding, and whether it must be told: where a clock stepped back, some may be told or not.
-type Due = (Tiding, bool);
+/// A alert, and whether it must be told: where a clock stepped back, some may be told or not.
+type Due = (Alert, bool);
 
 impl Model {
     /// An opening forgets what the one before it had noticed, and which uses it had noted.
     pub(crate) fn begin_opening(&mut self) {
         self.forget_rates();
         self.noted_in.clear();
-        self.lookout = Lookout::new(self.now);
+        self.alerts = Alerts::new(self.now);
     }
 
-    /// An earlier token was accepted.
-    pub(super) fn notice_earlier(&mut self, id: KeyId, generation: u32, end: Option<Timestamp>) {
-        let last_part = self.opening.watch.earlier_tokens;
+    /// An previous token was accepted.
+    pub(super) fn notice_previous(&mut self, id: KeyId, generation: u32, end: Option<Timestamp>) {
+        let last_part = self.opening.watch.previous_tokens;
         if last_part.zip(end).is_some_and(|(last_part, end)| end.since(self.now) <= last_part) {
-            self.lookout.late_uses.insert((id, generation));
+            self.alerts.late_uses.insert((id, generation));
         }
     }
 
     /// The right secret was refused.
     pub(super) fn notice_refusal(&mut self, id: KeyId) {
         let (Some((limit, length)), now) = (self.opening.watch.refusals, self.now) else { return };
-        let lookout = &mut self.lookout;
+        let alerts = &mut self.alerts;
         let new = || Window { began_at: now, count: 0, is_noticed: false };
-        let window = lookout.windows.entry(id).or_insert_with(new);
+        let window = alerts.windows.entry(id).or_insert_with(new);
         // Or the clock has stepped back by more than a window since.
         let is_ahead = window.began_at > now.saturating_add(length);
         if is_ahead || now >= window.began_at.saturating_add(length) {
             *window = new();
         }
         window.count += 1;
-        lookout.noticed_at.retain(|at| *at <= now && now < at.saturating_add(MINUTE));
+        alerts.noticed_at.retain(|at| *at <= now && now < at.saturating_add(MINUTE));
         if window.is_noticed || window.count <= limit {
             return;
         }
-        if lookout.noticed_at.len() == MOST_REFUSED {
-            lookout.held_back += 1;
+        if alerts.noticed_at.len() == MOST_REFUSED {
+            alerts.held_back += 1;
             return;
         }
         window.is_noticed = true;
-        lookout.noticed_at.push(now);
-        lookout.refused.insert(id);
+        alerts.noticed_at.push(now);
+        alerts.refused.insert(id);
     }
 
     /// What must come of looking out now, if this was told. In which order things are told is the
     /// store's own choice.
-    pub(super) fn look_out(&mut self, told: &[Tiding]) -> Vec<Tiding> {
+    pub(super) fn run_alerts(&mut self, told: &[Alert]) -> Vec<Alert> {
         self.flush_usage();
         let mut due = self.due();
         let mut expected = Vec::new();
-        for tiding in told {
-            if let Some(place) = due.iter().position(|(other, _)| other == tiding) {
+        for alert in told {
+            if let Some(place) = due.iter().position(|(other, _)| other == alert) {
                 expected.push(due.remove(place).0);
             }
         }
-        expected.extend(due.iter().filter(|(_, must)| *must).map(|(tiding, _)| *tiding));
+        expected.extend(due.iter().filter(|(_, must)| *must).map(|(alert, _)| *alert));
         self.note_looked(&expected);
-        for tiding in &expected {
-            self.tell(tiding);
+        for alert in &expected {
+            self.tell(alert);
         }
         expected
     }
@@ -153,20 +153,20 @@ impl Model {
             [self.expired(key), self.trial_ending(key), self.token_old(key), self.unused(key)]
         });
         let is_live = |id: &KeyId| self.keys.get(id).is_some_and(KeyFile::is_live);
-        let late = self.lookout.late_uses.iter().filter(|(id, generation)| {
-            is_live(id) && !self.told_of(*id).earlier_tokens.contains(generation)
+        let late = self.alerts.late_uses.iter().filter(|(id, generation)| {
+            is_live(id) && !self.told_of(*id).previous_tokens.contains(generation)
         });
         let window = self.opening.watch.refusals.map_or(Duration::ZERO, |(_, window)| window);
         // What lies two windows ahead was told before the clock stepped back.
         let ahead = self.now.saturating_add(window).saturating_add(window);
-        let refused = self.lookout.refused.iter().filter(|id| {
+        let refused = self.alerts.refused.iter().filter(|id| {
             let told = self.told_of(**id).refused_until;
             is_live(id) && told.is_none_or(|until| until <= self.now || until > ahead)
         });
         let late = late.map(|(id, generation)| {
-            (tiding(EventKind::EarlierTokenUsed, *id, Some(*generation)), true)
+            (alert(EventKind::PreviousTokenUsed, *id, Some(*generation)), true)
         });
-        let refused = refused.map(|id| (tiding(EventKind::KeyRefused, *id, None), true));
+        let refused = refused.map(|id| (alert(EventKind::KeyRefused, *id, None), true));
         by_time.flatten().chain(late).chain(refused).collect()
     }
 
@@ -174,10 +174,10 @@ impl Model {
     /// moved there since, which takes a clock that stepped back.
     fn expired(&self, key: &KeyFile) -> Option<Due> {
         let at = key.expires_at.filter(|at| *at <= self.now && self.opening.watch.expiries)?;
-        let is_recent = at >= self.lookout.opened_at.saturating_sub(WEEK);
-        let may_be = is_recent || self.lookout.changed.contains(&key.id);
+        let is_recent = at >= self.alerts.opened_at.saturating_sub(WEEK);
+        let may_be = is_recent || self.alerts.changed.contains(&key.id);
         let is_due = may_be && self.told_of(key.id).expired != Some(at);
-        is_due.then_some((tiding(EventKind::KeyExpired, key.id, None), is_recent))
+        is_due.then_some((alert(EventKind::KeyExpired, key.id, None), is_recent))
     }
 
     fn trial_ending(&self, key: &KeyFile) -> Option<Due> {
@@ -185,8 +185,8 @@ impl Model {
         let is_due = key.kind == Kind::Trial
             && (at.saturating_sub(ahead)..at).contains(&self.now)
             && self.told_of(key.id).trial_ending != Some(at);
-        let must = !self.lookout.missed.contains(&(key.id, at));
-        is_due.then_some((tiding(EventKind::TrialEnding, key.id, None), must))
+        let must = !self.alerts.missed.contains(&(key.id, at));
+        is_due.then_some((alert(EventKind::TrialEnding, key.id, None), must))
     }
 
     fn token_old(&self, key: &KeyFile) -> Option<Due> {
@@ -194,16 +194,16 @@ impl Model {
         let generation = key.current.generation;
         let is_due = self.now >= key.current.issued_at.saturating_add(age)
             && !self.told_of(key.id).old_tokens.contains(&generation);
-        is_due.then_some((tiding(EventKind::TokenOld, key.id, Some(generation)), true))
+        is_due.then_some((alert(EventKind::TokenOld, key.id, Some(generation)), true))
     }
 
     /// Once until it is used again. A clock that stepped back may bring the next time up before
     /// the key is looked at again.
     fn unused(&self, key: &KeyFile) -> Option<Due> {
         let since = self.unused_since(key)?;
-        let must = self.lookout.unused_again.get(&key.id).is_none_or(|from| *from <= self.now);
+        let must = self.alerts.unused_again.get(&key.id).is_none_or(|from| *from <= self.now);
         let is_due = self.told_of(key.id).unused != Some(since);
-        is_due.then_some((tiding(EventKind::KeyUnused, key.id, None), must))
+        is_due.then_some((alert(EventKind::KeyUnused, key.id, None), must))
     }
 
     /// Since when a key is unused, if that is long enough.
@@ -215,52 +215,52 @@ impl Model {
     }
 
     /// What looking has changed, whatever was told.
-    fn note_looked(&mut self, told: &[Tiding]) {
+    fn note_looked(&mut self, told: &[Alert]) {
         let now = self.now;
         for key in self.keys.values().filter(|key| key.is_live()) {
             if let Some(at) = key.expires_at.filter(|at| *at <= now) {
-                self.lookout.missed.insert((key.id, at));
+                self.alerts.missed.insert((key.id, at));
             }
             if let Some(time) = self.opening.watch.unused
                 && self.unused_since(key).is_some()
             {
                 let next = now.saturating_add(time);
-                let was_told = told.contains(&tiding(EventKind::KeyUnused, key.id, None));
-                let before = self.lookout.unused_again.get(&key.id).copied();
+                let was_told = told.contains(&alert(EventKind::KeyUnused, key.id, None));
+                let before = self.alerts.unused_again.get(&key.id).copied();
                 let later = before.filter(|before| !was_told && *before > now);
-                self.lookout.unused_again.insert(key.id, later.map_or(next, |at| at.max(next)));
+                self.alerts.unused_again.insert(key.id, later.map_or(next, |at| at.max(next)));
             }
         }
-        self.lookout.late_uses.clear();
-        self.lookout.refused.clear();
+        self.alerts.late_uses.clear();
+        self.alerts.refused.clear();
     }
 
-    fn tell(&mut self, tiding: &Tiding) {
-        let (now, key) = (self.now, self.keys[&tiding.key].clone());
+    fn tell(&mut self, alert: &Alert) {
+        let (now, key) = (self.now, self.keys[&alert.key].clone());
         let since = self.unused_since(&key);
         let window = self.opening.watch.refusals.map_or(Duration::ZERO, |(_, window)| window);
         let told = self.told.entry(key.id).or_default();
-        match tiding.kind {
+        match alert.kind {
             EventKind::KeyExpired => told.expired = key.expires_at,
             EventKind::TrialEnding => told.trial_ending = key.expires_at,
-            EventKind::TokenOld => told.old_tokens.extend(tiding.generation),
+            EventKind::TokenOld => told.old_tokens.extend(alert.generation),
             EventKind::KeyUnused => told.unused = since,
-            EventKind::EarlierTokenUsed => told.earlier_tokens.extend(tiding.generation),
+            EventKind::PreviousTokenUsed => told.previous_tokens.extend(alert.generation),
             _ => told.refused_until = Some(now.saturating_add(window)),
         }
         let by = Authority::new(Role::Administrator, Actor::new("keyhasp").unwrap());
-        let generation = tiding.generation.map(|number| Generation::new(number).unwrap());
+        let generation = alert.generation.map(|number| Generation::new(number).unwrap());
         let (owner, version) = (Some(key.owner), key.version);
-        self.note(&by, tiding.kind, owner, Some(key.id), version, generation, Fields::NONE);
+        self.note(&by, alert.kind, owner, Some(key.id), version, generation, Fields::NONE);
     }
 
-    fn told_of(&self, id: KeyId) -> ToldFile {
+    fn told_of(&self, id: KeyId) -> AlertStateFile {
         self.told.get(&id).cloned().unwrap_or_default()
     }
 
     /// How often a flood of refusals was held back by this opening.
     pub(crate) fn held_back(&self) -> usize {
-        self.lookout.held_back
+        self.alerts.held_back
     }
 
     /// The moments at which something is to be told.
@@ -268,8 +268,8 @@ impl Model {
         let watch = &self.opening.watch;
         let mut moments = Vec::new();
         for key in self.keys.values().filter(|key| key.is_live()) {
-            if let Some(part) = watch.earlier_tokens {
-                moments.extend(key.earlier.iter().map(|(_, end)| end.saturating_sub(part)));
+            if let Some(part) = watch.previous_tokens {
+                moments.extend(key.previous.iter().map(|(_, end)| end.saturating_sub(part)));
             }
             let ahead = key.expires_at.zip(watch.trials_ending);
             moments.extend(ahead.map(|(at, ahead)| at.saturating_sub(ahead)));
@@ -281,6 +281,6 @@ impl Model {
     }
 }
 
-fn tiding(kind: EventKind, key: KeyId, generation: Option<u32>) -> Tiding {
-    Tiding { kind, key, generation }
+fn alert(kind: EventKind, key: KeyId, generation: Option<u32>) -> Alert {
+    Alert { kind, key, generation }
 }

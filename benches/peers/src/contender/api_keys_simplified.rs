@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use api_keys_simplified::{ApiKeyManagerV0, Environment, ExposeSecret, KeyStatus, SecureString};
 use chrono::DateTime;
 
-use crate::drawn::{EARLIER, LATER};
+use crate::drawn::{PREVIOUS, LATER};
 use crate::job::{Contender, Trial};
 
 /// How many keys are real.
@@ -48,7 +48,7 @@ pub fn trial(keys: usize) -> Trial<Simplified> {
         issued.key().expose_secret().to_owned()
     };
     let good: Vec<_> = (0..REAL).map(|number| (issue(number, LATER), number)).collect();
-    let expired = issue(REAL, EARLIER);
+    let expired = issue(REAL, PREVIOUS);
     let hash = by_id.values().next().expect("it was issued").hash.clone();
     for number in by_id.len()..keys {
         by_id.insert(format!("{number:032x}"), Stored { hash: hash.clone(), number });

@@ -6,7 +6,7 @@ use constant_time_eq::constant_time_eq_32;
 use rusqlite::{Connection, OptionalExtension};
 use tempfile::TempDir;
 
-use crate::drawn::{EARLIER, LATER, now, numbers, secret};
+use crate::drawn::{PREVIOUS, LATER, now, numbers, secret};
 use crate::job::{Contender, Trial};
 use crate::synthetic::PEPPER;
 
@@ -82,7 +82,7 @@ fn fill(connection: &mut Connection, keys: usize) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare(INSERT)?;
     for number in 0..=keys {
         let hash = blake3::keyed_hash(&PEPPER, secret(number).as_bytes());
-        let expires_at = if number == keys { EARLIER } else { LATER };
+        let expires_at = if number == keys { PREVIOUS } else { LATER };
         let owner = (number / 10) as i64;
         insert.execute((id(number).to_be_bytes(), owner, hash.as_bytes(), expires_at))?;
     }

@@ -18,8 +18,8 @@ impl Contender for Keyhasp {
     type Id = KeyId;
 
     fn verify(&self, token: &str) -> Option<KeyId> {
-        let grant = self.verifier.verify(token).ok()?;
-        grant.allows(self.permission).then(|| grant.key())
+        let verified = self.verifier.verify(token).ok()?;
+        verified.allows(self.permission).then(|| verified.key_id())
     }
 }
 
@@ -29,7 +29,7 @@ pub fn trial(keys: usize) -> Trial<Keyhasp> {
     let prefix = Prefix::new(PREFIX).expect("a good prefix");
     let sharing = Sharing::Exclusive;
     let backend =
-        Synthetic { keys, rotated: false, sharing, header: OnceLock::new(), resident: None, limits: None };
+        Synthetic { keys, rotated: false, sharing, metadata: OnceLock::new(), resident: None, limits: None };
     let store: Arc<dyn KeyStore> = Arc::new(
         Store::builder(catalogue.expect("a good catalogue"), [prefix])
             .peppers(Peppers::new(1, PEPPER).expect("a good pepper"))

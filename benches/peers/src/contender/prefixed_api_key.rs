@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use prefixed_api_key::{PakControllerOsSha256, PrefixedApiKey};
 
-use crate::drawn::{EARLIER, LATER, now, numbers};
+use crate::drawn::{PREVIOUS, LATER, now, numbers};
 use crate::job::{Contender, Trial};
 
 const PREFIX: &str = "acme";
@@ -45,7 +45,7 @@ pub fn trial(keys: usize) -> Trial<Prefixed> {
     let mut tokens = Vec::with_capacity(keys + 1);
     // The last one is past its expiry.
     for number in 0..=keys {
-        let expires_at = if number == keys { EARLIER } else { LATER };
+        let expires_at = if number == keys { PREVIOUS } else { LATER };
         let (key, hash) = controller.generate_key_and_hash();
         tokens.push(key.to_string());
         by_short_token.insert(key.short_token().to_owned(), Stored { hash, expires_at, number });

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use tollgate_auth::{CredentialVerifier, HmacRegistry};
 
-use crate::drawn::{EARLIER, LATER, numbers, secret};
+use crate::drawn::{PREVIOUS, LATER, numbers, secret};
 use crate::job::{Contender, Trial};
 use crate::synthetic::PEPPER;
 
@@ -29,7 +29,7 @@ pub fn trial(keys: usize) -> Trial<Tollgate> {
         (principal, digest, Some(until(expires_at)))
     };
     let good = (0..keys).map(|number| key(&secret(number), LATER));
-    registry.install(good.chain([key(&expired, EARLIER)]));
+    registry.install(good.chain([key(&expired, PREVIOUS)]));
     let good = |number| {
         let token = secret(number);
         let (principal, _) = registry.digest_credential(token.as_bytes());

@@ -13,15 +13,15 @@ use counting::calls_of;
 use keyhasp::backend::{Backend, BackendError, BackendErrorKind, CommitOutcome, Memory, Sharing};
 use keyhasp::store::{Unavailable, UsageSettings};
 use keyhasp::{
-    Catalogue, ChangeRules, Clock, Expiry, Grant, KeyStore, Prefix, Quota, Rate, Refusal, Rotate,
-    SetLimits, Store, StoreRules, SystemClock, Timestamp, Unfit, UpdateKey, Verifier,
-    VerifyRequest,
+    Catalogue, ChangeRules, Clock, Expiry, KeyStore, Prefix, Quota, Rate, RejectReason, Rotate,
+    SetLimits, Store, StoreRules, SystemClock, Timestamp, UpdateKey, VerifiedKey, Verifier,
+    VerifyError, VerifyRequest,
 };
-use keyhasp_altered::{Alter, Altered};
+use keyhasp_altered::{Alter, Intercepted};
 use world::{HOUR, PREFIXES, World, id, one_pepper, two_peppers};
 
 /// Verifies a few times, and counts from the first on.
-fn verify(verifier: &Verifier, token: impl AsRef<[u8]>) -> Result<Grant, Refusal> {
+fn verify(verifier: &Verifier, token: impl AsRef<[u8]>) -> Result<VerifiedKey, VerifyError> {
     let token = token.as_ref();
     let (answers, calls) = calls_of(|| [(); 3].map(|()| verifier.verify(black_box(token))));
     assert_eq!(calls, 0, "calls of the allocator, answering {:?}", answers[0]);
@@ -29,7 +29,7 @@ fn verify(verifier: &Verifier, token: impl AsRef<[u8]>) -> Result<Grant, Refusal
     answers[0]
 }
 
-fn refused(verifier: &Verifier, token: impl AsRef<[u8]>, expected: Refusal) {
+fn refused(verifier: &Verifier, token: impl AsRef<[u8]>, expected: VerifyError) {
     assert_eq!(verify(verifier, token), Err(expected));
 }
 
@@ -47,8 +47,8 @@ fn hits() {
         let first = world.key(owner);
         let second = world.admin.rotate(first.key.id, Rotate::new()).unwrap();
         for (issued, is_current) in [(&first, false), (&second, true)] {
-            let grant = verify(&world.verifier, issued.token.expose()).unwrap();
-            assert_eq!((grant.owner(), grant.is_current()), (&id(owner), is_current));
+            let verified = verify(&world.verifier, issued.token.expose()).unwrap();
+            assert_eq!((verified.owner_id(), verified.is_current()), (&id(owner), is_current));
         }
     }
 }
@@ -65,7 +65,11 @@ fn hits_that_are_noted() {
             }
         }
         world.admin.block(issued[0].key.id).unwrap();
-        refused(&world.verifier, issued[0].token.expose(), Refusal::Unfit(Unfit::Blocked));
+        refused(
+            &world.verifier,
+            issued[0].token.expose(),
+            VerifyError::Rejected(RejectReason::Blocked),
+        );
     }
 }
 
@@ -93,7 +97,7 @@ fn a_key_under_two_peppers() {
         assert!(verify(&world.verifier, issued.token.expose()).is_ok());
     }
     let wrong = changed(second.token.expose(), 40);
-    refused(&world.verifier, wrong, Refusal::Unrecognized);
+    refused(&world.verifier, wrong, VerifyError::Unrecognized);
 }
 
 /// What anybody is told who hasn't shown the right secret.
@@ -125,15 +129,15 @@ fn unrecognized() {
         &no_base62,
     ];
     for text in texts {
-        refused(&world.verifier, text, Refusal::Unrecognized);
+        refused(&world.verifier, text, VerifyError::Unrecognized);
     }
-    refused(&world.verifier, &secrets[2], Refusal::Unrecognized);
+    refused(&world.verifier, &secrets[2], VerifyError::Unrecognized);
     assert!(verify(&world.verifier, token).is_ok());
 }
 
 /// What the holder of the secret is told.
 #[test]
-fn unfit() {
+fn rejected_for() {
     let world = World::new();
     let keys: Vec<_> = (0..6).map(|n| world.key(&format!("org-{n}"))).collect();
     let key = |n: usize| keys[n].key.id;
@@ -144,18 +148,18 @@ fn unfit() {
     let soon = world.clock.now().saturating_add(HOUR);
     let narrowed = UpdateKey::new().expires(Expiry::At(soon));
     world.admin.update(key(4), narrowed).unwrap();
-    world.admin.rotate(key(5), Rotate::new().grace(HOUR)).unwrap();
+    world.admin.rotate(key(5), Rotate::with_grace(HOUR)).unwrap();
     world.clock.advance(HOUR);
     let reasons = [
-        Unfit::Suspended,
-        Unfit::Revoked,
-        Unfit::Blocked,
-        Unfit::Deactivated,
-        Unfit::Expired,
-        Unfit::Superseded,
+        RejectReason::Suspended,
+        RejectReason::Revoked,
+        RejectReason::Blocked,
+        RejectReason::Deactivated,
+        RejectReason::Expired,
+        RejectReason::Superseded,
     ];
     for (issued, reason) in keys.iter().zip(reasons) {
-        refused(&world.verifier, issued.token.expose(), Refusal::Unfit(reason));
+        refused(&world.verifier, issued.token.expose(), VerifyError::Rejected(reason));
     }
 }
 
@@ -175,13 +179,14 @@ fn stale_and_of_other_rules() {
     impl Alter for Shared {
         fn sharing(&self, _: Sharing) -> Sharing {
             // Polls by itself after a quarter of an hour: not during this test.
-            Sharing::Shared { bound: HOUR }
+            Sharing::Shared { max_staleness: HOUR }
         }
     }
     let other = World::new();
     let issued = other.key("org");
     let token = issued.token.expose();
-    let world = World::on(Arc::new(Altered::new(Arc::clone(&other.backend), Shared)), one_pepper());
+    let world =
+        World::on(Arc::new(Intercepted::new(Arc::clone(&other.backend), Shared)), one_pepper());
     assert!(verify(&world.verifier, token).is_ok());
     world.clock.advance(HOUR + Duration::from_millis(1));
     refused(&world.verifier, token, unavailable(Unavailable::Stale));
@@ -214,7 +219,7 @@ fn recovering() {
     for whole_owner in [false, true] {
         let doubt = Arc::new(AtomicBool::new(false));
         let inner: Arc<dyn Backend> = Arc::new(Memory::new());
-        let backend = Altered::new(inner, InDoubt(Arc::clone(&doubt)));
+        let backend = Intercepted::new(inner, InDoubt(Arc::clone(&doubt)));
         let world = World::on(Arc::new(backend), one_pepper());
         let issued = world.key("org");
         doubt.store(true, Ordering::SeqCst);
@@ -236,16 +241,19 @@ fn limited() {
     let soon = world.clock.now().saturating_add(HOUR);
     let spent = SetLimits::new().rate(Rate::new(1, HOUR).unwrap());
     let inside = "2001:db8::1".parse().unwrap();
-    let cases: [(SetLimits, Option<Refusal>); 7] = [
+    let cases: [(SetLimits, Option<VerifyError>); 7] = [
         (SetLimits::new().rate(often), None),
         (networks("2001:db8::/32"), None),
-        (networks("10.0.0.0/8"), Some(Refusal::AddressRefused)),
-        (SetLimits::new().quota(Quota::once(1_000).unwrap()), None),
+        (networks("10.0.0.0/8"), Some(VerifyError::Rejected(RejectReason::AddressRejected))),
+        (SetLimits::new().quota(Quota::one_time(1_000).unwrap()), None),
         (
-            SetLimits::new().quota(Quota::once(0).unwrap()),
-            Some(Refusal::QuotaExhausted { refilled_at: None }),
+            SetLimits::new().quota(Quota::one_time(0).unwrap()),
+            Some(VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at: None })),
         ),
-        (SetLimits::new().not_before(soon), Some(Refusal::NotYet(soon))),
+        (
+            SetLimits::new().not_before(soon),
+            Some(VerifyError::Rejected(RejectReason::NotYet(soon))),
+        ),
         (spent, None),
     ];
     for (at, (limits, expected)) in (0..).zip(&cases) {
@@ -266,7 +274,7 @@ fn limited() {
                     calls_of(|| [(); 3].map(|()| world.store.verify_request(black_box(&request))));
                 assert_eq!(calls, 0, "calls of the allocator, answering {:?}", answers[0]);
                 match answers[0] {
-                    Err(Refusal::RateLimited(limited)) => {
+                    Err(VerifyError::Rejected(RejectReason::RateLimited(limited))) => {
                         assert_eq!((limited.status.remaining, at), (0, 6));
                     }
                     answer => assert_eq!((answer.err(), at == 6), (*expected, false)),
@@ -281,11 +289,13 @@ fn permission_checks() {
     let world = World::new();
     let issued = world.key("org");
     let write = world.verifier.permission("links:write").unwrap();
-    let grant = verify(&world.verifier, issued.token.expose()).unwrap();
+    let verified = verify(&world.verifier, issued.token.expose()).unwrap();
     let (allowed, calls) = calls_of(|| {
-        let (grant, write) = (black_box(&grant), black_box(write));
-        let permissions = grant.permissions();
-        grant.allows(write) && permissions.contains(write) && permissions.is_superset(permissions)
+        let (verified, write) = (black_box(&verified), black_box(write));
+        let permissions = verified.permissions();
+        verified.allows(write)
+            && permissions.contains(write)
+            && permissions.is_superset(permissions)
     });
     assert_eq!((allowed, calls), (true, 0));
 }
@@ -332,6 +342,6 @@ fn an_allocation_inside_a_verification_is_counted() {
     assert_eq!((answer.is_ok(), calls), (true, 2));
 }
 
-fn unavailable(reason: Unavailable) -> Refusal {
-    Refusal::Unavailable(reason)
+fn unavailable(reason: Unavailable) -> VerifyError {
+    VerifyError::Unavailable(reason)
 }

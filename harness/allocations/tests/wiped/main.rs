@@ -1,4 +1,4 @@
-//! What is secret is wiped before its memory is given back: tokens, peppers, sealing keys. Each block
+//! What is secret is wiped before its memory is given back: tokens, peppers, recovery keys. Each block
 //! on the heap is looked into when it is freed. Copies on the stack and in registers aren't seen.
 
 mod watching;
@@ -12,12 +12,12 @@ use keyhasp::store::StoreBuilder;
 use keyhasp::token::{RandomError, RandomSource};
 use keyhasp::{
     Access, AdminKeys, Catalogue, CreateKey, CreateOwner, KeyStore, OwnerId, Peppers, Prefix,
-    Rotate, SealingKeys, Store, StoreRules, Verifier,
+    RecoveryKeys, Rotate, Store, StoreRules, Verifier,
 };
 use watching::leaks_of;
 
 const PEPPER: [u8; 32] = *b"pepper canary: 7f3a9c51e0b24d68.";
-const SEALING_KEY: [u8; 32] = *b"sealing canary: c2d41b7e95f0a386";
+const RECOVERY_KEY: [u8; 32] = *b"sealing canary: c2d41b7e95f0a386";
 
 /// The same numbers for each store, so that its tokens are known beforehand.
 struct Numbers(u64);
@@ -35,9 +35,9 @@ impl RandomSource for Numbers {
 fn builder() -> StoreBuilder {
     let catalogue = Catalogue::builder().read("links:read").build().unwrap();
     Store::builder(catalogue, [Prefix::new("acme").unwrap()])
-        .rules(StoreRules { sealed_tokens: true, ..StoreRules::default() })
+        .rules(StoreRules { recoverable_tokens: true, ..StoreRules::default() })
         .peppers(Peppers::new(1, PEPPER).unwrap())
-        .sealing_keys(SealingKeys::new(1, SEALING_KEY).unwrap())
+        .recovery_keys(RecoveryKeys::new(1, RECOVERY_KEY).unwrap())
         .random(Numbers(1))
 }
 
@@ -45,12 +45,12 @@ fn builder() -> StoreBuilder {
 fn life(keep: bool) -> Vec<String> {
     let store: Arc<dyn KeyStore> = Arc::new(builder().open(Memory::new()).unwrap());
     let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
-    let request = CreateOwner::with_key(CreateKey::new(Access::Full).sealed());
+    let request = CreateOwner::with_key(CreateKey::new(Access::Full).recoverable());
     let owner = OwnerId::new("org").unwrap();
     let first = admin.create_owner(&owner, request).unwrap().first_key.unwrap();
     let verifier = Verifier::new(Arc::clone(&store));
     assert!(verifier.verify(first.token.expose()).is_ok());
-    let shown = admin.open_token(first.key.id).unwrap();
+    let shown = admin.reveal_token(first.key.id).unwrap();
     assert_eq!(shown.expose(), first.token.expose());
     let second = admin.rotate(first.key.id, Rotate::new()).unwrap();
     assert!(verifier.verify(&second.token.expose()[1..]).is_err());
@@ -78,8 +78,8 @@ fn tokens() {
 }
 
 #[test]
-fn peppers_and_sealing_keys() {
-    for secret in [PEPPER, SEALING_KEY] {
+fn peppers_and_recovery_keys() {
+    for secret in [PEPPER, RECOVERY_KEY] {
         let ((), leaks) = leaks_of(&secret, || drop(life(false)));
         assert_eq!(leaks, 0, "blocks with a key in them");
     }
@@ -91,11 +91,11 @@ fn peppers_and_sealing_keys() {
         assert!(Peppers::new(0, PEPPER).is_err());
     });
     assert_eq!(leaks, 0);
-    let ((), leaks) = leaks_of(&SEALING_KEY, || {
-        let keys = (2..=16).fold(SealingKeys::new(1, SEALING_KEY), |keys, number| {
-            keys.unwrap().and(number, SEALING_KEY)
+    let ((), leaks) = leaks_of(&RECOVERY_KEY, || {
+        let keys = (2..=16).fold(RecoveryKeys::new(1, RECOVERY_KEY), |keys, number| {
+            keys.unwrap().and(number, RECOVERY_KEY)
         });
-        assert!(keys.unwrap().and(17, SEALING_KEY).is_err());
+        assert!(keys.unwrap().and(17, RECOVERY_KEY).is_err());
     });
     assert_eq!(leaks, 0);
 }

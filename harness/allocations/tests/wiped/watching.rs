@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 #[global_allocator]
-static ALLOCATOR: Watching = Watching;
+static ALLOCATOR: Alerts = Alerts;
 
 /// How many bytes of a secret in a row give it away.
 const PART: usize = 16;
@@ -17,7 +17,7 @@ thread_local! {
     static FOUND: Cell<u64> = const { Cell::new(0) };
 }
 
-struct Watching;
+struct Alerts;
 
 /// How many blocks were given back during `work` with a part of the secret still in them.
 pub(crate) fn leaks_of<T>(secret: &[u8], work: impl FnOnce() -> T) -> (T, u64) {
@@ -55,7 +55,7 @@ unsafe fn look_into(block: *mut u8, layout: Layout) {
 
 // SAFETY: each call is passed on as it came to an allocator that keeps the contract; a block is
 // only read, and before it is given back.
-unsafe impl GlobalAlloc for Watching {
+unsafe impl GlobalAlloc for Alerts {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // Zeroed, so that what is read of a block later was written to it.
         // SAFETY: as for this call.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rusqlite::ffi;
 
-use super::watch::{Kind, Operation, Verdict, Watch};
+use super::watch::{AlertSettings, Kind, Operation, Verdict};
 
 /// What SQLite takes for a `sqlite3_file`. Behind it in memory is the real VFS's own.
 #[repr(C)]
@@ -22,7 +22,7 @@ pub(super) struct File {
 /// Who is to be asked and told about a file.
 #[derive(Debug)]
 pub(super) struct Witness {
-    pub(super) by: Arc<dyn Watch>,
+    pub(super) by: Arc<dyn AlertSettings>,
     pub(super) file: String,
     pub(super) kind: Kind,
 }

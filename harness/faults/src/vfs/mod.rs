@@ -3,7 +3,7 @@
 //!
 //! | file | what it knows |
 //! | --- | --- |
-//! | `watch` | [`Watch`], and what it is shown |
+//! | `watch` | [`AlertSettings`], and what it is shown |
 //! | `registry` | which directories are watched |
 //! | `system` | opening, deleting and looking for files; the only way in |
 //! | `file` | what is done to an open file |
@@ -16,4 +16,4 @@ mod system;
 mod watch;
 
 pub use registry::{Watched, watch};
-pub use watch::{Call, Kind, Operation, Verdict, Watch};
+pub use watch::{AlertSettings, Call, Kind, Operation, Verdict};

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use super::system;
-use super::watch::Watch;
+use super::watch::AlertSettings;
 
-type Directories = HashMap<PathBuf, Arc<dyn Watch>>;
+type Directories = HashMap<PathBuf, Arc<dyn AlertSettings>>;
 
 static DIRECTORIES: LazyLock<Mutex<Directories>> = LazyLock::new(Mutex::default);
 
@@ -20,7 +20,7 @@ pub struct Watched(PathBuf);
 ///
 /// # Panics
 /// If the directory isn't there, or is watched already.
-pub fn watch(directory: &Path, by: Arc<dyn Watch>) -> Watched {
+pub fn watch(directory: &Path, by: Arc<dyn AlertSettings>) -> Watched {
     system::install();
     let directory = directory.canonicalize().expect("a directory");
     let before = lock().insert(directory.clone(), by);
@@ -29,7 +29,7 @@ pub fn watch(directory: &Path, by: Arc<dyn Watch>) -> Watched {
 }
 
 /// Who watches a file, and the file's name there.
-pub(super) fn watcher_of(path: &Path) -> Option<(Arc<dyn Watch>, String)> {
+pub(super) fn watcher_of(path: &Path) -> Option<(Arc<dyn AlertSettings>, String)> {
     let by = Arc::clone(lock().get(path.parent()?)?);
     Some((by, path.file_name()?.to_str()?.to_owned()))
 }

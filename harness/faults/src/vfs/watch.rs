@@ -82,7 +82,7 @@ pub enum Verdict {
 }
 
 /// Whoever watches a directory. It is asked by whatever thread has a connection.
-pub trait Watch: Debug + Send + Sync {
+pub trait AlertSettings: Debug + Send + Sync {
     /// Says what becomes of a call.
     fn before(&self, call: &Call<'_>) -> Verdict;
 

@@ -10,10 +10,10 @@ use keyhasp::key::StoreRules;
 use keyhasp::store::Unavailable;
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
-    AdminKeys, Catalogue, Error, KeyStore, ManualClock, Prefix, SealingKeys, Store, Timestamp,
+    AdminKeys, Catalogue, Error, KeyStore, ManualClock, Prefix, RecoveryKeys, Store, Timestamp,
     Verifier,
 };
-use keyhasp_altered::{Alter, Altered};
+use keyhasp_altered::{Alter, Intercepted};
 use keyhasp_faults::expected::{Expected, text};
 use keyhasp_faults::mutations::{Act, Cast, fill};
 use keyhasp_faults::world::{HOUR, START, World};
@@ -58,11 +58,11 @@ struct As(bool);
 impl Alter for As {
     fn sharing(&self, inner: Sharing) -> Sharing {
         // Polled when it is opened, and not again during a test.
-        if self.0 { Sharing::Shared { bound: HOUR } } else { inner }
+        if self.0 { Sharing::Shared { max_staleness: HOUR } } else { inner }
     }
 }
 
-type Backends = Failing<Altered<As>>;
+type Backends = Failing<Intercepted<As>>;
 
 /// Who may recover. The store's own thread tries again now and then, so while a test looks at what
 /// is said in doubt, the doubt must not end by itself: that thread's tries fail until it may.
@@ -270,14 +270,15 @@ impl Case<'_> {
 
     fn ground(&self) -> Result<Ground, String> {
         let memory: Arc<dyn Backend> = Arc::new(Memory::new());
-        let failing = Arc::new(Failing::new(Altered::new(Arc::clone(&memory), As(self.shared))));
+        let failing =
+            Arc::new(Failing::new(Intercepted::new(Arc::clone(&memory), As(self.shared))));
         let turn = Turn { test: thread::current().id(), by_itself: Arc::default() };
-        let by_turn = Altered::new(Arc::<Backends>::clone(&failing) as _, turn.clone());
+        let by_turn = Intercepted::new(Arc::<Backends>::clone(&failing) as _, turn.clone());
         let wrapped = (self.wrap)(Arc::new(by_turn));
         let world = self.open(&memory, &|_| Arc::clone(&wrapped), 9)?;
         // The refresher of a shared store polls once, beside; it is waited for, so that the
-        // operations after that are all the call's. The store itself has opened the header, read
-        // everything, looked at the header again and polled.
+        // operations after that are all the call's. The store itself has opened the metadata, read
+        // everything, looked at the metadata again and polled.
         while self.shared && failing.operations() < 5 {
             std::thread::yield_now();
         }
@@ -291,14 +292,14 @@ impl Case<'_> {
             catalogue.read("domains:read").write("domains:write").build().map_err(text)?;
         let now = Timestamp::from_millis(START).map_err(text)?;
         let clock = Arc::new(ManualClock::new(now));
-        let header = memory.header().ok();
-        let fresh = StoreRules { sealed_tokens: true, ..StoreRules::default() };
-        let rules = header.map_or(fresh, |header| header.rules);
+        let metadata = memory.metadata().ok();
+        let fresh = StoreRules { recoverable_tokens: true, ..StoreRules::default() };
+        let rules = metadata.map_or(fresh, |metadata| metadata.rules);
         let store = Store::builder(catalogue, ["acme", "acme_test"].map(prefix))
             .rules(rules)
             .clock(Arc::<ManualClock>::clone(&clock))
             .random(ChaCha20Rng::seed_from_u64(seed))
-            .sealing_keys(SealingKeys::new(1, [7; 32]).map_err(text)?)
+            .recovery_keys(RecoveryKeys::new(1, [7; 32]).map_err(text)?)
             .open_on(wrap(Arc::clone(memory)))
             .map_err(text)?;
         if seed != 9 {

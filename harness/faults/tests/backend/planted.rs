@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keyhasp::backend::{Applied, Backend, BackendError, BackendErrorKind, CommitOutcome};
-use keyhasp_altered::{Alter, Altered};
+use keyhasp_altered::{Alter, Intercepted};
 use keyhasp_faults::mutations::MUTATIONS;
 
 use crate::case::{Case, How};
@@ -23,7 +23,7 @@ impl Alter for Defect {
         let error = |kind| BackendError::new(kind, "altered", "commit");
         match self {
             Self::AcknowledgesTooEarly => {
-                let applied = Applied { first_event: 1, last_event: 1, external_ids: Vec::new() };
+                let applied = Applied { first_event: 1, last_event: 1, numeric_ids: Vec::new() };
                 Ok(vec![Ok(applied)])
             }
             Self::KnowsTooLittle => Err(error(BackendErrorKind::OutcomeUnknown)),
@@ -45,7 +45,8 @@ impl Alter for Defect {
 fn planted_defects_are_found() {
     let (name, act) = MUTATIONS.iter().find(|(name, _)| *name == "revoke").unwrap();
     for defect in [Defect::AcknowledgesTooEarly, Defect::KnowsTooLittle, Defect::KnowsTooMuch] {
-        let wrap = &|backend: Arc<dyn Backend>| Arc::new(Altered::new(backend, defect)) as Arc<_>;
+        let wrap =
+            &|backend: Arc<dyn Backend>| Arc::new(Intercepted::new(backend, defect)) as Arc<_>;
         let case = Case { name, act: *act, shared: false, wrap };
         let known = case.expect().unwrap();
         let found = How::all(&[false]).find_map(|how| {

@@ -7,7 +7,7 @@ use keyhasp::backend::{
 };
 use keyhasp::key::Lease;
 use keyhasp::testing::Failing;
-use keyhasp_altered::{Alter, Altered};
+use keyhasp_altered::{Alter, Intercepted};
 use keyhasp_faults::uses::{Act, Uses};
 
 use crate::case::{How, Wrap};
@@ -24,7 +24,7 @@ impl Alter for StaysOpen {
 /// One act during which an operation fails; how many operations it makes if none does.
 fn run(act: Act, fails: Option<(How, u64)>, wrap: Wrap<'_>) -> Result<(u64, u64), String> {
     let memory: Arc<dyn Backend> = Arc::new(Memory::new());
-    let failing = Arc::new(Failing::new(Altered::new(Arc::clone(&memory), StaysOpen)));
+    let failing = Arc::new(Failing::new(Intercepted::new(Arc::clone(&memory), StaysOpen)));
     let backend = wrap(Arc::<Failing<_>>::clone(&failing) as _);
     let mut uses = Uses::begin(Arc::clone(&backend))?;
     let before = failing.operations();
@@ -85,12 +85,12 @@ enum Defect {
 }
 
 impl Alter for Defect {
-    fn take_in_usage(
+    fn record_usage(
         &self,
         inner: &dyn Backend,
         batch: &[UsageChange],
     ) -> Result<UsageOutcome, BackendError> {
-        let error = match inner.take_in_usage(batch) {
+        let error = match inner.record_usage(batch) {
             Ok(outcome) => return Ok(outcome),
             Err(error) => error,
         };
@@ -121,7 +121,7 @@ impl Alter for Defect {
 #[test]
 fn planted_defects_of_usage_are_found() {
     for defect in [Defect::KnowsTooMuch, Defect::LeasesTooEarly] {
-        let found = each(&|backend| Arc::new(Altered::new(backend, defect)));
+        let found = each(&|backend| Arc::new(Intercepted::new(backend, defect)));
         println!("{defect:?}: {}", found.expect_err("it was not found"));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use keyhasp::backend::BackendErrorKind as Kind;
 use keyhasp::store::Unavailable;
-use keyhasp::{CreateOwner, Error, Refusal};
+use keyhasp::{CreateOwner, Error, VerifyError};
 use keyhasp_faults::dump::Dump;
 use keyhasp_faults::failing::{Failing, Failure, Plan};
 use keyhasp_faults::mutations::id;
@@ -125,7 +125,7 @@ pub fn recovering(failure: Failure, lasting: bool, shared: bool) -> u64 {
         }
         if recovered.is_err() && lasting {
             let verdict = world.verdicts(&template.cast.tokens)[0];
-            let in_doubt = Err(Refusal::Unavailable(Unavailable::Recovering));
+            let in_doubt = Err(VerifyError::Unavailable(Unavailable::Recovering));
             assert_eq!(verdict, in_doubt, "{context}");
         }
         failing.heal();

@@ -105,7 +105,9 @@ fn the_same_where_the_log_is_copied_or_begun_anew() {
 fn a_page_that_is_whole_although_its_write_failed_is_no_commit() {
     let template = Template::new(Ground::LogWasCopied);
     let mut tally = Tally::default();
-    for (name, act) in MUTATIONS.iter().filter(|(name, _)| ["prolong", "update"].contains(name)) {
+    for (name, act) in
+        MUTATIONS.iter().filter(|(name, _)| ["extend_expiry", "update"].contains(name))
+    {
         let wrap = &|backend| backend;
         let case = Case { name, act: *act, template: &template, shared: false, wrap };
         for failure in [Failure::Short, Failure::ShortIo] {

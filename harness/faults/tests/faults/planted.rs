@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keyhasp::backend::{Applied, Backend, BackendError, BackendErrorKind, CommitOutcome};
-use keyhasp_altered::{Alter, Altered};
+use keyhasp_altered::{Alter, Intercepted};
 use keyhasp_faults::failing::{Failure, Plan};
 use keyhasp_faults::mutations::MUTATIONS;
 
@@ -22,7 +22,7 @@ impl Alter for Defect {
     fn failed(&self, _: BackendError) -> Result<CommitOutcome, BackendError> {
         match self {
             Self::AcknowledgesTooEarly => {
-                let applied = Applied { first_event: 1, last_event: 1, external_ids: Vec::new() };
+                let applied = Applied { first_event: 1, last_event: 1, numeric_ids: Vec::new() };
                 Ok(vec![Ok(applied)])
             }
             Self::KnowsTooMuch => Err(BackendError::new(BackendErrorKind::Io, "altered", "commit")),
@@ -35,7 +35,8 @@ fn planted_defects_are_found() {
     let template = Template::new(Ground::InUse);
     let (name, act) = MUTATIONS.iter().find(|(name, _)| *name == "revoke").unwrap();
     for defect in [Defect::AcknowledgesTooEarly, Defect::KnowsTooMuch] {
-        let wrap = &|backend: Arc<dyn Backend>| Arc::new(Altered::new(backend, defect)) as Arc<_>;
+        let wrap =
+            &|backend: Arc<dyn Backend>| Arc::new(Intercepted::new(backend, defect)) as Arc<_>;
         let case = Case { name, act: *act, template: &template, shared: false, wrap };
         let expected = case.expect().unwrap();
         let mut found = None;

@@ -47,7 +47,7 @@ impl Known {
             }
             4..=6 => admin.rotate(key_id, Rotate::new()).map(|issued| self.keep(&issued)),
             7 | 8 => {
-                let forced = Rotate::new().force().unblock();
+                let forced = Rotate::forced().unblock();
                 admin.rotate(key_id, forced).map(|issued| self.keep(&issued))
             }
             9 => done(admin.deactivate(key_id)),
@@ -72,18 +72,20 @@ impl Known {
                 Ok(())
             }
             23 => {
-                let ceiling = if chance.one_in(2) { Access::ReadOnly } else { Access::Full };
-                admin.update_owner(&owner, UpdateOwner::new().ceiling(ceiling)).map(|_| ())
+                let max_access = if chance.one_in(2) { Access::ReadOnly } else { Access::Full };
+                admin.update_owner(&owner, UpdateOwner::new().max_access(max_access)).map(|_| ())
             }
             24 => match chance.below(3) {
-                0 => admin.move_issue_mark(later(world, 0)).map(|_| ()),
-                1 => admin.move_owner_mark(&owner, later(world, 0)).map(|_| ()),
+                0 => admin.invalidate_tokens_issued_before(later(world, 0)).map(|_| ()),
+                1 => {
+                    admin.invalidate_owner_tokens_issued_before(&owner, later(world, 0)).map(|_| ())
+                }
                 _ => admin.prune_events(Timestamp::MAX).map(|_| ()),
             },
             _ => {
                 let unique_names = chance.one_in(2);
                 let rules =
-                    StoreRules { unique_names, sealed_tokens: true, ..StoreRules::default() };
+                    StoreRules { unique_names, recoverable_tokens: true, ..StoreRules::default() };
                 admin.change_rules(ChangeRules::new().rules(rules)).map(|_| ())
             }
         }
@@ -91,7 +93,7 @@ impl Known {
 }
 
 fn key(chance: &mut impl Chance) -> CreateKey {
-    if chance.one_in(4) { full().sealed() } else { full() }
+    if chance.one_in(4) { full().recoverable() } else { full() }
 }
 
 fn pick(len: usize, chance: &mut impl Chance) -> usize {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use keyhasp_faults::file_record::Chance;
 use keyhasp_faults::medium::{Image, Medium};
-use keyhasp_faults::vfs::{Call, Operation, Verdict, Watch};
+use keyhasp_faults::vfs::{AlertSettings, Call, Operation, Verdict};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -76,7 +76,7 @@ impl Camera {
     }
 }
 
-impl Watch for Camera {
+impl AlertSettings for Camera {
     fn before(&self, call: &Call<'_>) -> Verdict {
         use Operation as O;
         let changes = matches!(

@@ -4,6 +4,7 @@
 //! Here because it wants an optimised build, which takes it seconds.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // It is a test.
 
+use keyhasp::RejectReason;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use keyhasp::backend::Memory;
 use keyhasp::{
     Access, AdminKeys, Catalogue, CreateKey, CreateOwner, ManualClock, OwnerId, Prefix, Rate,
-    Refusal, SetLimits, Store, Timestamp, Verifier,
+    SetLimits, Store, Timestamp, Verifier, VerifyError,
 };
 
 const THREADS: u64 = 2;
@@ -63,7 +64,7 @@ fn run(tries: u64, slip: Slip<'_>) -> Counted {
     let verifier = Verifier::new(store);
     let is_allowed = || match verifier.verify(&token) {
         Ok(_) => slip(true),
-        Err(Refusal::RateLimited(_)) => slip(false),
+        Err(VerifyError::Rejected(RejectReason::RateLimited(_))) => slip(false),
         Err(other) => panic!("{other:?}"),
     };
     // All of the burst, so that from now on nothing that comes back is too much to be kept.

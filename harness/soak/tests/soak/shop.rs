@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::{
     Access, AdminKeys, Catalogue, Clock, CreateKey, CreateOwner, KeyStore, ListEvents, OwnerId,
-    Prefix, Refusal, Rotate, Store, Timestamp, Verifier,
+    Prefix, Rotate, Store, Timestamp, Verifier, VerifyError,
 };
 
 /// What the write-ahead log is brought back under.
@@ -112,7 +112,7 @@ impl Shop {
         while !done.load(Ordering::SeqCst) {
             let created = admin.create(&owner(n), CreateKey::new(Access::Full)).unwrap();
             let id = created.key.id;
-            let rotated = admin.rotate(id, Rotate::new().force()).unwrap();
+            let rotated = admin.rotate(id, Rotate::forced()).unwrap();
             admin.block(id).unwrap();
             admin.unblock(id).unwrap();
             let token = rotated.token.expose().to_owned();
@@ -152,7 +152,10 @@ impl Shop {
             let revoked = self.revoked.lock().unwrap().clone();
             if let Some(token) = revoked {
                 let told = verifier.verify(&token);
-                assert!(matches!(told, Err(Refusal::Unrecognized | Refusal::Unfit(_))), "{told:?}");
+                assert!(
+                    matches!(told, Err(VerifyError::Unrecognized | VerifyError::Rejected(_))),
+                    "{told:?}"
+                );
             }
             std::thread::yield_now();
         }

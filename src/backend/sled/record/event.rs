@@ -10,7 +10,7 @@ use crate::event::{Event, EventDraft, EventKind, Fields};
 use crate::id::{Generation, KeyId, OwnerId};
 
 #[derive(Serialize, Deserialize)]
-struct Mirror<'a> {
+struct Wire<'a> {
     at: u64,
     kind: u8,
     owner: Option<&'a str>,
@@ -19,7 +19,7 @@ struct Mirror<'a> {
     generation: Option<u32>,
     fields: u32,
     #[serde(borrow)]
-    role: RoleMirror<'a>,
+    role: RoleWire<'a>,
     actor: &'a str,
     reason: Option<&'a str>,
     correlation_id: Option<&'a str>,
@@ -27,7 +27,7 @@ struct Mirror<'a> {
 
 /// Stored by place: 0, 1, 2.
 #[derive(Serialize, Deserialize)]
-enum RoleMirror<'a> {
+enum RoleWire<'a> {
     Administrator,
     Owner { owner: &'a str },
     Delegate { owner: &'a str, key: [u8; 16], generation: u32 },
@@ -35,7 +35,7 @@ enum RoleMirror<'a> {
 
 pub(in crate::backend::sled) fn encode_event(event: &EventDraft) -> Result<Vec<u8>, Fault> {
     let authority = &event.authority;
-    let mirror = Mirror {
+    let mirror = Wire {
         at: event.at.as_millis(),
         kind: event.kind.number(),
         owner: event.owner.as_ref().map(OwnerId::as_str),
@@ -44,9 +44,9 @@ pub(in crate::backend::sled) fn encode_event(event: &EventDraft) -> Result<Vec<u
         generation: event.generation.map(Generation::get),
         fields: event.fields.bits(),
         role: match &authority.role {
-            Role::Administrator => RoleMirror::Administrator,
-            Role::Owner { owner } => RoleMirror::Owner { owner: owner.as_str() },
-            Role::Delegate { owner, key, generation } => RoleMirror::Delegate {
+            Role::Administrator => RoleWire::Administrator,
+            Role::Owner { owner } => RoleWire::Owner { owner: owner.as_str() },
+            Role::Delegate { owner, key, generation } => RoleWire::Delegate {
                 owner: owner.as_str(),
                 key: key.to_bytes(),
                 generation: generation.get(),
@@ -60,11 +60,11 @@ pub(in crate::backend::sled) fn encode_event(event: &EventDraft) -> Result<Vec<u
 }
 
 pub(in crate::backend::sled) fn decode_event(sequence: u64, bytes: &[u8]) -> Result<Event, Fault> {
-    let mirror: Mirror<'_> = take_last(bytes)?;
+    let mirror: Wire<'_> = take_last(bytes)?;
     let role = match mirror.role {
-        RoleMirror::Administrator => Role::Administrator,
-        RoleMirror::Owner { owner } => Role::Owner { owner: owner_id(owner)? },
-        RoleMirror::Delegate { owner, key, generation } => Role::Delegate {
+        RoleWire::Administrator => Role::Administrator,
+        RoleWire::Owner { owner } => Role::Owner { owner: owner_id(owner)? },
+        RoleWire::Delegate { owner, key, generation } => Role::Delegate {
             owner: owner_id(owner)?,
             key: KeyId::from_bytes(key),
             generation: Generation::new(generation)?,

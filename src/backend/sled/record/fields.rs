@@ -41,13 +41,13 @@ impl From<Invalid> for Fault {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct SwitchMirror<'a> {
+pub(super) struct SwitchWire<'a> {
     at: u64,
     by: &'a str,
     reason: Option<&'a str>,
 }
 
-impl<'a> From<&'a Switch> for SwitchMirror<'a> {
+impl<'a> From<&'a Switch> for SwitchWire<'a> {
     fn from(switch: &'a Switch) -> Self {
         Self {
             at: switch.at.as_millis(),
@@ -57,10 +57,10 @@ impl<'a> From<&'a Switch> for SwitchMirror<'a> {
     }
 }
 
-impl TryFrom<SwitchMirror<'_>> for Switch {
+impl TryFrom<SwitchWire<'_>> for Switch {
     type Error = Fault;
 
-    fn try_from(mirror: SwitchMirror<'_>) -> Result<Self, Fault> {
+    fn try_from(mirror: SwitchWire<'_>) -> Result<Self, Fault> {
         Ok(Self {
             at: Timestamp::from_millis(mirror.at)?,
             by: Actor::new(mirror.by)?,
@@ -69,7 +69,7 @@ impl TryFrom<SwitchMirror<'_>> for Switch {
     }
 }
 
-pub(super) fn switch(mirror: Option<SwitchMirror<'_>>) -> Result<Option<Switch>, Fault> {
+pub(super) fn switch(mirror: Option<SwitchWire<'_>>) -> Result<Option<Switch>, Fault> {
     mirror.map(Switch::try_from).transpose()
 }
 

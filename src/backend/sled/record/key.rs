@@ -3,18 +3,18 @@
 use serde::{Deserialize, Serialize};
 
 use super::fields::{
-    SwitchMirror, access, owner_id, push, set_by, set_by_number, settings, switch, take, take_last,
+    SwitchWire, access, owner_id, push, set_by, set_by_number, settings, switch, take, take_last,
     timestamp, version,
 };
-use super::limits::{LimitsMirror, limits};
+use super::limits::{LimitsWire, limits};
 use crate::authority::Actor;
 use crate::backend::ScannedKey;
 use crate::backend::sled::fault::Fault;
 use crate::clock::Timestamp;
-use crate::id::{ExternalId, Generation, KeyId};
+use crate::id::{Generation, KeyId, NumericId};
 use crate::key::{
-    Digest, EarlierToken, KeyName, KeyRecord, Kind, MAX_EARLIER_TOKENS, PepperNumber, PrefixNumber,
-    Scheme, Seal, TokenRecord,
+    Digest, KeyName, KeyRecord, Kind, MAX_PREVIOUS_TOKENS, PepperNumber, PrefixNumber,
+    PreviousToken, Scheme, Seal, TokenRecord,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -22,22 +22,22 @@ struct Head<'a> {
     owner: &'a str,
     kind: u8,
     access: &'a str,
-    limits: Option<LimitsMirror>,
+    limits: Option<LimitsWire>,
     expires_at: Option<u64>,
     #[serde(borrow)]
-    deactivated: Option<SwitchMirror<'a>>,
+    deactivated: Option<SwitchWire<'a>>,
     #[serde(borrow)]
-    blocked: Option<SwitchMirror<'a>>,
+    blocked: Option<SwitchWire<'a>>,
     #[serde(borrow)]
-    revoked: Option<SwitchMirror<'a>>,
+    revoked: Option<SwitchWire<'a>>,
     current: Token,
-    earlier: Vec<Earlier>,
+    previous: Vec<Previous>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Tail<'a> {
     version: u64,
-    external_id: Option<u64>,
+    numeric_id: Option<u64>,
     name: Option<&'a str>,
     access_by: u8,
     expiry_by: u8,
@@ -46,7 +46,7 @@ struct Tail<'a> {
     created_by: &'a str,
     updated_at: u64,
     #[serde(borrow)]
-    seal: Option<SealMirror<'a>>,
+    seal: Option<SealWire<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,13 +60,13 @@ struct Token {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Earlier {
+struct Previous {
     token: Token,
     ends_at: u64,
 }
 
 #[derive(Serialize, Deserialize)]
-struct SealMirror<'a> {
+struct SealWire<'a> {
     key_number: u16,
     nonce: [u8; 24],
     ciphertext: &'a [u8],
@@ -82,17 +82,17 @@ pub(in crate::backend::sled) fn encode_key(key: &KeyRecord) -> Result<Vec<u8>, F
             Kind::Trial => 1,
         },
         access: &access,
-        limits: LimitsMirror::of(&key.limits),
+        limits: LimitsWire::of(&key.limits),
         expires_at: key.expires_at.map(Timestamp::as_millis),
-        deactivated: key.deactivated.as_ref().map(SwitchMirror::from),
-        blocked: key.blocked.as_ref().map(SwitchMirror::from),
-        revoked: key.revoked.as_ref().map(SwitchMirror::from),
+        deactivated: key.deactivated.as_ref().map(SwitchWire::from),
+        blocked: key.blocked.as_ref().map(SwitchWire::from),
+        revoked: key.revoked.as_ref().map(SwitchWire::from),
         current: Token::from(&key.current),
-        earlier: key.earlier.iter().map(Earlier::from).collect(),
+        previous: key.previous.iter().map(Previous::from).collect(),
     };
     let tail = Tail {
         version: key.version.get(),
-        external_id: key.external_id.map(ExternalId::get),
+        numeric_id: key.numeric_id.map(NumericId::get),
         name: key.name.as_ref().map(KeyName::as_str),
         access_by: set_by_number(key.access_by),
         expiry_by: set_by_number(key.expiry_by),
@@ -100,7 +100,7 @@ pub(in crate::backend::sled) fn encode_key(key: &KeyRecord) -> Result<Vec<u8>, F
         created_at: key.created_at.as_millis(),
         created_by: key.created_by.as_str(),
         updated_at: key.updated_at.as_millis(),
-        seal: key.seal.as_ref().map(|seal| SealMirror {
+        seal: key.seal.as_ref().map(|seal| SealWire {
             key_number: seal.key_number,
             nonce: seal.nonce,
             ciphertext: &seal.ciphertext,
@@ -116,7 +116,7 @@ pub(in crate::backend::sled) fn decode_key(id: KeyId, bytes: &[u8]) -> Result<Ke
         id,
         owner: owner_id(head.owner)?,
         version: version(tail.version)?,
-        external_id: tail.external_id.map(ExternalId::new).transpose()?,
+        numeric_id: tail.numeric_id.map(NumericId::new).transpose()?,
         kind: kind(head.kind)?,
         name: tail.name.map(KeyName::new).transpose()?,
         access: access(head.access)?,
@@ -129,7 +129,7 @@ pub(in crate::backend::sled) fn decode_key(id: KeyId, bytes: &[u8]) -> Result<Ke
         created_by: Actor::new(tail.created_by)?,
         updated_at: Timestamp::from_millis(tail.updated_at)?,
         current: head.current.try_into()?,
-        earlier: earlier(head.earlier)?,
+        previous: previous(head.previous)?,
         deactivated: switch(head.deactivated)?,
         blocked: switch(head.blocked)?,
         revoked: switch(head.revoked)?,
@@ -155,7 +155,7 @@ pub(in crate::backend::sled) fn scan_key(id: KeyId, bytes: &[u8]) -> Result<Scan
         blocked: head.blocked.is_some(),
         revoked: head.revoked.is_some(),
         current: head.current.try_into()?,
-        earlier: earlier(head.earlier)?,
+        previous: previous(head.previous)?,
     })
 }
 
@@ -167,11 +167,11 @@ fn kind(number: u8) -> Result<Kind, Fault> {
     }
 }
 
-fn earlier(mirrors: Vec<Earlier>) -> Result<Vec<EarlierToken>, Fault> {
-    if mirrors.len() > MAX_EARLIER_TOKENS {
-        return Err(Fault::damaged("a key has too many earlier tokens"));
+fn previous(mirrors: Vec<Previous>) -> Result<Vec<PreviousToken>, Fault> {
+    if mirrors.len() > MAX_PREVIOUS_TOKENS {
+        return Err(Fault::damaged("a key has too many previous tokens"));
     }
-    mirrors.into_iter().map(EarlierToken::try_from).collect()
+    mirrors.into_iter().map(PreviousToken::try_from).collect()
 }
 
 impl From<&TokenRecord> for Token {
@@ -205,16 +205,16 @@ impl TryFrom<Token> for TokenRecord {
     }
 }
 
-impl From<&EarlierToken> for Earlier {
-    fn from(earlier: &EarlierToken) -> Self {
-        Self { token: Token::from(&earlier.token), ends_at: earlier.ends_at.as_millis() }
+impl From<&PreviousToken> for Previous {
+    fn from(previous: &PreviousToken) -> Self {
+        Self { token: Token::from(&previous.token), ends_at: previous.ends_at.as_millis() }
     }
 }
 
-impl TryFrom<Earlier> for EarlierToken {
+impl TryFrom<Previous> for PreviousToken {
     type Error = Fault;
 
-    fn try_from(mirror: Earlier) -> Result<Self, Fault> {
+    fn try_from(mirror: Previous) -> Result<Self, Fault> {
         Ok(Self {
             token: mirror.token.try_into()?,
             ends_at: Timestamp::from_millis(mirror.ends_at)?,

@@ -6,14 +6,14 @@
 
 mod event;
 mod fields;
-mod header;
 mod key;
 mod limits;
+mod metadata;
 mod owner;
 mod usage;
 
 pub(super) use event::{decode_event, encode_event};
-pub(super) use header::{decode_header, encode_header};
 pub(super) use key::{decode_key, encode_key, scan_key};
+pub(super) use metadata::{decode_metadata, encode_metadata};
 pub(super) use owner::{decode_owner, encode_owner, scan_owner};
 pub(super) use usage::{decode_usage, encode_usage};

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::fields::{
-    SwitchMirror, access, push, settings, switch, take, take_last, timestamp, version,
+    SwitchWire, access, push, settings, switch, take, take_last, timestamp, version,
 };
-use super::limits::{LimitsMirror, limits};
+use super::limits::{LimitsWire, limits};
 use crate::authority::Actor;
 use crate::backend::ScannedOwner;
 use crate::backend::sled::fault::Fault;
@@ -15,11 +15,11 @@ use crate::key::OwnerRecord;
 
 #[derive(Serialize, Deserialize)]
 struct Head<'a> {
-    ceiling: &'a str,
+    max_access: &'a str,
     #[serde(borrow)]
-    suspended: Option<SwitchMirror<'a>>,
-    issue_mark: Option<u64>,
-    limits: Option<LimitsMirror>,
+    suspended: Option<SwitchWire<'a>>,
+    tokens_valid_from: Option<u64>,
+    limits: Option<LimitsWire>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -33,13 +33,13 @@ struct Tail<'a> {
 }
 
 pub(in crate::backend::sled) fn encode_owner(owner: &OwnerRecord) -> Result<Vec<u8>, Fault> {
-    let ceiling = owner.ceiling.to_string();
+    let max_access = owner.max_access.to_string();
     let defaults = owner.defaults.to_json();
     let head = Head {
-        ceiling: &ceiling,
-        suspended: owner.suspended.as_ref().map(SwitchMirror::from),
-        issue_mark: owner.issue_mark.map(Timestamp::as_millis),
-        limits: LimitsMirror::of(&owner.limits),
+        max_access: &max_access,
+        suspended: owner.suspended.as_ref().map(SwitchWire::from),
+        tokens_valid_from: owner.tokens_valid_from.map(Timestamp::as_millis),
+        limits: LimitsWire::of(&owner.limits),
     };
     let tail = Tail {
         version: owner.version.get(),
@@ -63,10 +63,10 @@ pub(in crate::backend::sled) fn decode_owner(
         version: version(tail.version)?,
         defaults: settings(tail.defaults)?,
         suspended: switch(head.suspended)?,
-        ceiling: access(head.ceiling)?,
+        max_access: access(head.max_access)?,
         limits: limits(head.limits)?.unwrap_or_default(),
         max_keys: tail.max_keys,
-        issue_mark: timestamp(head.issue_mark)?,
+        tokens_valid_from: timestamp(head.tokens_valid_from)?,
         created_at: Timestamp::from_millis(tail.created_at)?,
         created_by: Actor::new(tail.created_by)?,
         updated_at: Timestamp::from_millis(tail.updated_at)?,
@@ -82,8 +82,8 @@ pub(in crate::backend::sled) fn scan_owner(
     Ok(ScannedOwner {
         id,
         suspended: head.suspended.is_some(),
-        ceiling: access(head.ceiling)?,
+        max_access: access(head.max_access)?,
         limits: limits(head.limits)?.unwrap_or_default(),
-        issue_mark: timestamp(head.issue_mark)?,
+        tokens_valid_from: timestamp(head.tokens_valid_from)?,
     })
 }

@@ -9,32 +9,32 @@ use crate::backend::sled::fault::Fault;
 use crate::clock::Timestamp;
 use crate::id::{Generation, Version};
 use crate::key::{
-    LastAddress, QuotaState, RefusedCounts, RefusedFor, Told, ToldTokens, Usage, Used,
+    AlertState, AlertedTokens, LastAddress, QuotaState, RejectKind, RejectedCounts, Usage, Used,
 };
 
 #[derive(Serialize, Deserialize)]
-struct Mirror {
+struct Wire {
     last_used_at: Option<u64>,
     last_address: Option<(IpAddr, u64)>,
     accepted: u64,
     /// By number.
     refused: Vec<(u8, u64)>,
-    quota: Option<QuotaMirror>,
-    told: ToldMirror,
+    quota: Option<QuotaWire>,
+    told: AlertStateWire,
 }
 
 #[derive(Serialize, Deserialize)]
-struct ToldMirror {
+struct AlertStateWire {
     expired: Option<u64>,
     trial_ending: Option<u64>,
     token_old: Option<u32>,
     unused: Option<u64>,
-    earlier_token_used: Option<u64>,
+    previous_token_used: Option<u64>,
     refused: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct QuotaMirror {
+struct QuotaWire {
     since: u64,
     left: u64,
     period: u64,
@@ -42,22 +42,22 @@ struct QuotaMirror {
 
 pub(in crate::backend::sled) fn encode_usage(usage: &Usage) -> Result<Vec<u8>, Fault> {
     let Usage { used, quota, told } = usage;
-    let mirror = Mirror {
+    let mirror = Wire {
         last_used_at: used.last_used_at.map(Timestamp::as_millis),
         last_address: used.last_address.map(|seen| (seen.address, seen.at.as_millis())),
         accepted: used.accepted,
         refused: used.refused.iter().map(|(reason, count)| (reason.number(), count)).collect(),
-        quota: quota.map(|quota| QuotaMirror {
+        quota: quota.map(|quota| QuotaWire {
             since: quota.since.get(),
             left: quota.left,
             period: quota.period.as_millis(),
         }),
-        told: ToldMirror {
+        told: AlertStateWire {
             expired: told.expired.map(Timestamp::as_millis),
             trial_ending: told.trial_ending.map(Timestamp::as_millis),
             token_old: told.token_old.map(Generation::get),
             unused: told.unused.map(Timestamp::as_millis),
-            earlier_token_used: told.earlier_token_used.map(ToldTokens::number),
+            previous_token_used: told.previous_token_used.map(AlertedTokens::number),
             refused: told.refused.map(Timestamp::as_millis),
         },
     };
@@ -65,10 +65,10 @@ pub(in crate::backend::sled) fn encode_usage(usage: &Usage) -> Result<Vec<u8>, F
 }
 
 pub(in crate::backend::sled) fn decode_usage(bytes: &[u8]) -> Result<Usage, Fault> {
-    let mirror: Mirror = take_last(bytes)?;
-    let mut refused = RefusedCounts::default();
+    let mirror: Wire = take_last(bytes)?;
+    let mut refused = RejectedCounts::default();
     for (number, count) in mirror.refused {
-        let reason = RefusedFor::from_number(number)?;
+        let reason = RejectKind::from_number(number)?;
         if refused.get(reason) > 0 || count == 0 || count > Usage::MAX_COUNT {
             return Err(Fault::damaged("a count of refusals can't be right"));
         }
@@ -78,7 +78,7 @@ pub(in crate::backend::sled) fn decode_usage(bytes: &[u8]) -> Result<Usage, Faul
         return Err(Fault::damaged("a count of uses can't be right"));
     }
     let seen = |(address, at)| Ok(LastAddress { address, at: Timestamp::from_millis(at)? });
-    let quota = |quota: QuotaMirror| {
+    let quota = |quota: QuotaWire| {
         Ok(QuotaState {
             since: Version::new(quota.since),
             left: quota.left,
@@ -93,15 +93,15 @@ pub(in crate::backend::sled) fn decode_usage(bytes: &[u8]) -> Result<Usage, Faul
             refused,
         },
         quota: mirror.quota.map(quota).transpose().map_err(invalid)?,
-        told: Told {
+        told: AlertState {
             expired: timestamp(mirror.told.expired)?,
             trial_ending: timestamp(mirror.told.trial_ending)?,
             token_old: generation(mirror.told.token_old)?,
             unused: timestamp(mirror.told.unused)?,
-            earlier_token_used: mirror
+            previous_token_used: mirror
                 .told
-                .earlier_token_used
-                .map(ToldTokens::from_number)
+                .previous_token_used
+                .map(AlertedTokens::from_number)
                 .transpose()
                 .map_err(invalid)?,
             refused: timestamp(mirror.told.refused)?,

@@ -80,7 +80,7 @@ fn statements_stay_prepared() {
         scan::KEYS,
         scan::OWNERS,
         scan::KEYS_OF_OWNER,
-        scan::EARLIER_TOKENS,
+        scan::PREVIOUS_TOKENS,
         pages::ALL,
         &of_owner,
         &owners_page,

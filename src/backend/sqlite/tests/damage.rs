@@ -5,20 +5,21 @@ use std::net::IpAddr;
 use rusqlite::types::ValueRef;
 
 use super::fixtures::{
-    Fixture, actor, at, create_key, create_owner, earlier, event, header, key, limits, owner,
-    owner_id, replace,
+    Fixture, actor, at, create_key, create_owner, event, key, limits, metadata, owner, owner_id,
+    previous, replace,
 };
 use crate::authority::Role;
 use crate::backend::{
     Backend, BackendError, BackendErrorKind, Change, EventFilter, EventQuery, KeyFilter,
-    KeyPageQuery, OwnerPageQuery, StateSet, UsageChange, UsageOf, Write,
+    KeyPageQuery, OwnerPageQuery, StateSet, UsageChange, UsageSubject, Write,
 };
 use crate::clock::Timestamp;
 use crate::event::EventKind;
-use crate::id::{ExternalId, Generation, KeyId, Version};
+use crate::id::{Generation, KeyId, NumericId, Version};
 use crate::key::{
-    Header, KeyName, LastAddress, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Prefix,
-    PrefixNumber, PrefixTable, QuotaState, RefusedCounts, RefusedFor, Seal, Tiding, Usage, Used,
+    Alert, KeyName, LastAddress, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Prefix,
+    PrefixNumber, PrefixTable, QuotaState, RejectKind, RejectedCounts, Seal, StoreMetadata, Usage,
+    Used,
 };
 
 /// A database in which every column of every table holds something.
@@ -26,15 +27,15 @@ fn full() -> Fixture {
     let fixture = Fixture::new();
     let number = PrefixNumber::new(0).unwrap();
     let prefix = NumberedPrefix { number, prefix: Prefix::new("acme").unwrap(), accepted: true };
-    let full = Header {
+    let full = StoreMetadata {
         version: Version::new(2),
         prefixes: PrefixTable::from_entries(vec![prefix]).unwrap(),
         peppers: vec![PepperCheck { number: PepperNumber::new(3), value: [1; 16] }],
-        issue_mark: Some(Timestamp::MIN),
-        ..header()
+        tokens_valid_from: Some(Timestamp::MIN),
+        ..metadata()
     };
     fixture.commit(Change::of(
-        Write::ReplaceHeader(Box::new(full)),
+        Write::ReplaceMetadata(Box::new(full)),
         event(EventKind::StoreRulesChanged),
     ));
     let owner = OwnerRecord { limits: limits(), ..owner("acme") };
@@ -42,10 +43,10 @@ fn full() -> Fixture {
     fixture.commit(Change::of(create, event(EventKind::OwnerCreated)));
     let mut key = key(1, "acme");
     key.name = Some(KeyName::new("first").unwrap());
-    key.external_id = Some(ExternalId::new(5).unwrap());
+    key.numeric_id = Some(NumericId::new(5).unwrap());
     key.expires_at = Some(Timestamp::MAX);
     key.limits = limits();
-    key.earlier = vec![earlier(1)];
+    key.previous = vec![previous(1)];
     key.current = super::fixtures::token(2);
     key.seal = Some(Seal { key_number: 1, nonce: [2; 24], ciphertext: Box::from([3; 20]) });
     let mut operation = create_key(&key);
@@ -53,22 +54,22 @@ fn full() -> Fixture {
     operation.event.authority.role = Role::Delegate { owner, key: key.id, generation };
     operation.event.generation = Some(Generation::FIRST);
     fixture.commit(Change { operations: vec![operation], ..Change::default() });
-    let told = fixture.sqlite.commit(&tidings().map(tell)).unwrap();
+    let told = fixture.sqlite.commit(&alerts().map(tell)).unwrap();
     assert!(told.iter().all(Result::is_ok));
     let [key, owner] = usage_of();
     let batch = [UsageChange::Add(KeyId::from_u128(1), used()), lease(key), lease(owner)];
-    fixture.sqlite.take_in_usage(&batch).unwrap();
+    fixture.sqlite.record_usage(&batch).unwrap();
     fixture
 }
 
-fn usage_of() -> [UsageOf; 2] {
-    [UsageOf::Key(KeyId::from_u128(1)), UsageOf::Owner(owner_id("acme"))]
+fn usage_of() -> [UsageSubject; 2] {
+    [UsageSubject::Key(KeyId::from_u128(1)), UsageSubject::Owner(owner_id("acme"))]
 }
 
 /// Everything that can be counted.
 fn used() -> Used {
-    let mut refused = RefusedCounts::default();
-    for (reason, count) in RefusedFor::ALL.into_iter().zip(1..) {
+    let mut refused = RejectedCounts::default();
+    for (reason, count) in RejectKind::ALL.iter().copied().zip(1..) {
         refused.add(reason, count);
     }
     let address = IpAddr::from([192, 0, 2, 1]);
@@ -76,25 +77,25 @@ fn used() -> Used {
     Used { last_used_at: Some(at(12)), last_address, accepted: 13, refused }
 }
 
-fn lease(of: UsageOf) -> UsageChange {
+fn lease(of: UsageSubject) -> UsageChange {
     UsageChange::Lease { of, needed: 1, least: 1, at: at(14) }
 }
 
 /// One of each.
-fn tidings() -> [Tiding; 6] {
+fn alerts() -> [Alert; 6] {
     let generation = |number| Generation::new(number).unwrap();
     [
-        Tiding::Expired(at(21)),
-        Tiding::TrialEnding(at(22)),
-        Tiding::TokenOld(generation(2)),
-        Tiding::Unused(at(23)),
-        Tiding::EarlierTokenUsed(generation(1)),
-        Tiding::Refused { at: at(24), until: at(25) },
+        Alert::Expired(at(21)),
+        Alert::TrialEnding(at(22)),
+        Alert::TokenOld(generation(2)),
+        Alert::Unused(at(23)),
+        Alert::PreviousTokenUsed(generation(1)),
+        Alert::Refused { at: at(24), until: at(25) },
     ]
 }
 
-fn tell(tiding: Tiding) -> Change {
-    Change::of(Write::Tell(KeyId::from_u128(1), tiding), event(EventKind::KeyExpired))
+fn tell(alert: Alert) -> Change {
+    Change::of(Write::RecordAlert(KeyId::from_u128(1), alert), event(EventKind::KeyExpired))
 }
 
 /// What is left of the quotas: what nothing may be taken for that it isn't.
@@ -106,12 +107,12 @@ fn quotas(fixture: &Fixture) -> Result<Vec<Option<QuotaState>>, BackendError> {
 /// All that reads the whole of what is there.
 fn read_all(fixture: &Fixture) -> Result<(), BackendError> {
     let sqlite = &fixture.sqlite;
-    sqlite.header()?;
+    sqlite.metadata()?;
     sqlite.scan(&mut |_| {})?;
     sqlite.scan_owner(&owner_id("acme"), &mut |_| {})?;
     sqlite.owner(&owner_id("acme"))?;
     sqlite.key(KeyId::from_u128(1))?;
-    sqlite.key_by_external_id(ExternalId::new(5).unwrap())?;
+    sqlite.key_by_numeric_id(NumericId::new(5).unwrap())?;
     let filter =
         |owner| KeyFilter { owner, kind: None, states: StateSet::ALL, now: Timestamp::MIN };
     for owner in [None, Some(owner_id("acme"))] {
@@ -134,8 +135,8 @@ fn read_all(fixture: &Fixture) -> Result<(), BackendError> {
     let stale = key(1, "acme");
     sqlite.commit(&[replace(&stale), create_owner("other")])?;
     let [key, owner] = usage_of();
-    sqlite.take_in_usage(&[lease(key), lease(owner)])?;
-    sqlite.commit(&[tell(Tiding::Expired(at(31)))]).map(|_| ())
+    sqlite.record_usage(&[lease(key), lease(owner)])?;
+    sqlite.commit(&[tell(Alert::Expired(at(31)))]).map(|_| ())
 }
 
 /// Sets one column past all checks; whether the table takes it.
@@ -222,12 +223,12 @@ fn damaged_usage_is_named_by_its_column() {
         ("key_usage", "suspended", "-1"),
         ("key_usage", "wrong_address", "-1"),
         ("key_usage", "quota_exhausted", "-1"),
-        ("key_usage", "told_expired", "-5"),
-        ("key_usage", "told_trial_ending", "9223372036854775807"),
-        ("key_usage", "told_token_old", "0"),
-        ("key_usage", "told_unused", "-1"),
-        ("key_usage", "told_earlier_token_used", "4294967296"),
-        ("key_usage", "told_refused", "-1"),
+        ("key_usage", "alerted_expired", "-5"),
+        ("key_usage", "alerted_trial_ending", "9223372036854775807"),
+        ("key_usage", "alerted_token_old", "0"),
+        ("key_usage", "alerted_unused", "-1"),
+        ("key_usage", "alerted_previous_token_used", "4294967296"),
+        ("key_usage", "alerted_refused", "-1"),
         ("key_usage", "quota_left", "-1"),
         ("key_usage", "quota_sum", "NULL"),
         ("key_usage", "quota_sum", "quota_sum + 1"),
@@ -273,8 +274,8 @@ fn what_is_damaged_is_named_without_its_value() {
         ("owners", "rate_count", "NULL"),
         ("owners", "quota_uses", "1099511627776"),
         ("keys", "seal_nonce", "x'ab'"),
-        ("earlier_tokens", "digest", "x''"),
-        ("owners", "ceiling", "'limited:'"),
+        ("previous_tokens", "digest", "x''"),
+        ("owners", "max_access", "'limited:'"),
         ("owners", "defaults", "'{'"),
         ("owners", "keys_all", "-1"),
         ("peppers", "check_value", "x''"),
@@ -302,9 +303,9 @@ fn a_lying_index_or_counter_is_noticed_by_a_commit() {
     assert!(fixture.sqlite.commit(&[replace(&key)]).unwrap()[0].is_err());
 
     let fixture = full();
-    fixture.raw().execute("DELETE FROM external_ids", []).unwrap();
-    let id = ExternalId::new(5).unwrap();
-    assert!(fixture.sqlite.key_by_external_id(id).unwrap().is_none());
+    fixture.raw().execute("DELETE FROM numeric_ids", []).unwrap();
+    let id = NumericId::new(5).unwrap();
+    assert!(fixture.sqlite.key_by_numeric_id(id).unwrap().is_none());
 
     let fixture = full();
     fixture.raw().execute_batch("DROP TABLE keys").unwrap();
@@ -331,14 +332,14 @@ fn a_value_that_is_another_is_noticed() {
         "UPDATE keys SET settings = '{\"a\":1}'",
         "UPDATE keys SET seal_text = zeroblob(20)",
         "UPDATE keys SET created_by = 'somebody'",
-        "UPDATE earlier_tokens SET ends_at = ends_at + 1",
-        "UPDATE earlier_tokens SET generation = 3",
-        "DELETE FROM earlier_tokens",
+        "UPDATE previous_tokens SET ends_at = ends_at + 1",
+        "UPDATE previous_tokens SET generation = 3",
+        "DELETE FROM previous_tokens",
         "UPDATE owners SET suspended_at = 1, suspended_by = 'somebody'",
-        "UPDATE owners SET ceiling = 'read_only'",
-        "UPDATE owners SET issue_mark = 5",
+        "UPDATE owners SET max_access = 'read_only'",
+        "UPDATE owners SET tokens_valid_from = 5",
         "UPDATE owners SET max_keys = max_keys + 1",
-        "UPDATE store SET issue_mark = NULL",
+        "UPDATE store SET tokens_valid_from = NULL",
         "UPDATE store SET unique_names = 1 - unique_names",
         "UPDATE prefixes SET accepted = 0",
         "UPDATE peppers SET number = 4",
@@ -361,11 +362,11 @@ fn a_value_that_is_another_is_noticed() {
 }
 
 #[test]
-fn a_lost_header_is_not_begun_anew() {
+fn a_lost_metadata_is_not_begun_anew() {
     for lost in ["store", "store; DELETE FROM events", "store; DELETE FROM keys"] {
         let fixture = full();
         fixture.raw().execute_batch(&format!("DELETE FROM {lost}")).unwrap();
-        let error = fixture.sqlite.open_header(&header()).unwrap_err();
+        let error = fixture.sqlite.open_metadata(&metadata()).unwrap_err();
         assert_eq!(error.kind(), BackendErrorKind::Corrupt, "{lost}");
     }
 }

@@ -12,9 +12,9 @@ use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::key::{
-    DEFAULT_MAX_KEYS, Digest, EarlierToken, Every, Header, KeyRecord, Kind, Limit, Limits,
-    OwnerRecord, PepperNumber, PrefixNumber, PrefixTable, Quota, QuotaRun, Rate, Scheme, SetBy,
-    Settings, StoreRules, Switch, TokenRecord,
+    DEFAULT_MAX_KEYS, Digest, KeyRecord, Kind, Limit, Limits, OwnerRecord, PepperNumber, Period,
+    PrefixNumber, PrefixTable, PreviousToken, Quota, QuotaRun, Rate, Scheme, SetBy, Settings,
+    StoreMetadata, StoreRules, Switch, TokenRecord,
 };
 use crate::permission::Access;
 
@@ -32,7 +32,7 @@ impl Fixture {
     pub(super) fn with(options: SqliteOptions) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let sqlite = Sqlite::open(directory.path().join("keys.db"), options).unwrap();
-        sqlite.open_header(&header()).unwrap();
+        sqlite.open_metadata(&metadata()).unwrap();
         Self { sqlite, directory }
     }
 
@@ -64,13 +64,13 @@ impl Fixture {
     }
 }
 
-pub(super) fn header() -> Header {
-    Header {
+pub(super) fn metadata() -> StoreMetadata {
+    StoreMetadata {
         version: Version::FIRST,
         rules: StoreRules::default(),
         prefixes: PrefixTable::default(),
         peppers: Vec::new(),
-        issue_mark: None,
+        tokens_valid_from: None,
     }
 }
 
@@ -95,7 +95,7 @@ pub(super) fn limits() -> Limits {
     fn set<T>(value: T) -> Option<Limit<T>> {
         Some(Limit { value, by: SetBy::Administrator })
     }
-    let quota = Quota::each(1_000, Every::Week).unwrap();
+    let quota = Quota::each(1_000, Period::Week).unwrap();
     Limits {
         not_before: set(at(3)),
         networks: set("192.0.2.0/24 2001:db8::/32".parse().unwrap()),
@@ -110,10 +110,10 @@ pub(super) fn owner(id: &str) -> OwnerRecord {
         version: Version::FIRST,
         defaults: Settings::default(),
         suspended: None,
-        ceiling: Access::Full,
+        max_access: Access::Full,
         limits: Limits::default(),
         max_keys: DEFAULT_MAX_KEYS * 100,
-        issue_mark: None,
+        tokens_valid_from: None,
         created_at: at(1),
         created_by: actor(),
         updated_at: at(1),
@@ -130,8 +130,8 @@ pub(super) fn token(generation: u32) -> TokenRecord {
     TokenRecord { generation: Generation::new(generation).unwrap(), digest, issued_at: at(1) }
 }
 
-pub(super) fn earlier(generation: u32) -> EarlierToken {
-    EarlierToken { token: token(generation), ends_at: at(9) }
+pub(super) fn previous(generation: u32) -> PreviousToken {
+    PreviousToken { token: token(generation), ends_at: at(9) }
 }
 
 pub(super) fn key(number: u128, owner: &str) -> KeyRecord {
@@ -139,7 +139,7 @@ pub(super) fn key(number: u128, owner: &str) -> KeyRecord {
         id: KeyId::from_u128(number),
         owner: owner_id(owner),
         version: Version::FIRST,
-        external_id: None,
+        numeric_id: None,
         kind: Kind::Standard,
         name: None,
         access: Access::Full,
@@ -151,7 +151,7 @@ pub(super) fn key(number: u128, owner: &str) -> KeyRecord {
         created_by: actor(),
         updated_at: at(1),
         current: token(1),
-        earlier: Vec::new(),
+        previous: Vec::new(),
         deactivated: None,
         blocked: None,
         revoked: None,
@@ -178,7 +178,7 @@ pub(super) fn create_owner(id: &str) -> Change {
 }
 
 pub(super) fn create_key(key: &KeyRecord) -> Operation {
-    let write = WriteKey { record: key.clone(), next_external_id: false };
+    let write = WriteKey { record: key.clone(), next_numeric_id: false };
     let event =
         EventDraft { owner: Some(key.owner), key: Some(key.id), ..event(EventKind::KeyCreated) };
     Operation { write: Write::CreateKey(Box::new(write)), event }

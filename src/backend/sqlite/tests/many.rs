@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::scan::{self, OneOwner, Progress};
 use super::super::transaction::Snapshot;
-use super::fixtures::{Fixture, at, create_owner, earlier, event, owner_id, replace, switch};
+use super::fixtures::{Fixture, at, create_owner, event, owner_id, previous, replace, switch};
 use crate::backend::Write;
 use crate::backend::{Backend, Change, EventFilter, EventQuery, KeyFilter, Scanned, StateSet};
 use crate::event::EventKind;
@@ -13,31 +13,31 @@ use crate::event::EventKind;
 const KEYS: u128 = 2_500;
 
 #[test]
-fn a_scan_shows_everything_once_and_earlier_tokens_with_their_key() {
+fn a_scan_shows_everything_once_and_previous_tokens_with_their_key() {
     let fixture = Fixture::with_keys(1..=KEYS);
     // At the ends of a transaction's rows, and elsewhere.
     let rotated = [1, 2, 1_000, 1_024, 1_025, 2_048, KEYS];
     for number in rotated {
         let mut key = fixture.key(number);
-        key.earlier = vec![earlier(1), earlier(2)];
+        key.previous = vec![previous(1), previous(2)];
         fixture.commit(replace(&key));
     }
     let mut seen = Vec::new();
-    let mut with_earlier = Vec::new();
+    let mut with_previous = Vec::new();
     let last = fixture.sqlite.scan(&mut |scanned| match scanned {
         Scanned::Owner(owner) => assert!(seen.is_empty() && owner.id == owner_id("acme")),
         Scanned::Key(key) => {
             seen.push(key.id.as_u128());
-            if !key.earlier.is_empty() {
-                assert_eq!(key.earlier.len(), 2);
-                assert_eq!(key.earlier[1].token.generation.get(), 2);
-                with_earlier.push(key.id.as_u128());
+            if !key.previous.is_empty() {
+                assert_eq!(key.previous.len(), 2);
+                assert_eq!(key.previous[1].token.generation.get(), 2);
+                with_previous.push(key.id.as_u128());
             }
         }
     });
     assert_eq!(last.unwrap(), fixture.sqlite.last_event().unwrap());
     assert_eq!(seen, (1..=KEYS).collect::<Vec<_>>());
-    assert_eq!(with_earlier, rotated);
+    assert_eq!(with_previous, rotated);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn so_many_keys_are_expected_as_there_are_or_as_fit() {
 fn a_scan_that_takes_long_is_cut_into_pieces() {
     let fixture = Fixture::with_keys(1..=300);
     let mut key = fixture.key(130);
-    key.earlier = vec![earlier(1)];
+    key.previous = vec![previous(1)];
     fixture.commit(replace(&key));
     let raw = fixture.raw();
     let (mut found, mut after, mut pieces, mut is_more) = (Vec::new(), None, 0, true);
@@ -67,7 +67,7 @@ fn a_scan_that_takes_long_is_cut_into_pieces() {
     }
     assert_eq!(pieces, 5);
     assert!(found.iter().map(|key| key.id.as_u128()).eq(1..=300));
-    let rotated = found.iter().filter(|key| !key.earlier.is_empty());
+    let rotated = found.iter().filter(|key| !key.previous.is_empty());
     assert!(rotated.map(|key| key.id.as_u128()).eq([130]));
     // Owners likewise.
     for n in 0..100 {
@@ -101,7 +101,7 @@ fn one_owner_is_scanned_at_one_moment_or_again() {
     let fixture = Fixture::with_keys(1..=KEYS);
     let mut odd = fixture.key(7);
     odd.deactivated = switch();
-    odd.earlier = vec![earlier(1)];
+    odd.previous = vec![previous(1)];
     fixture.commit(replace(&odd));
 
     let raw = fixture.raw();
@@ -118,7 +118,7 @@ fn one_owner_is_scanned_at_one_moment_or_again() {
     let ids: BTreeSet<u128> = found.keys.iter().map(|key| key.id.as_u128()).collect();
     assert!(ids.into_iter().eq(1..=KEYS) && found.keys.len() == KEYS as usize);
     let odd = found.keys.iter().find(|key| key.id.as_u128() == 7).unwrap();
-    assert!(odd.deactivated && odd.earlier.len() == 1);
+    assert!(odd.deactivated && odd.previous.len() == 1);
 
     // A commit between two transactions: what was gathered is of two moments.
     let mut found = OneOwner::default();
@@ -167,7 +167,7 @@ fn many_events_are_pruned_in_steps() {
     let fixture = Fixture::new();
     let changes: Vec<Change> = (0..1_700_u64)
         .map(|n| {
-            let mut event = event(EventKind::TokenOpened);
+            let mut event = event(EventKind::TokenRevealed);
             event.at = at(n);
             Change::of(Write::Nothing, event)
         })

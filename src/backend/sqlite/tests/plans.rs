@@ -21,7 +21,7 @@ fn check(connection: &Connection) {
             scan::KEYS_OF_OWNER,
             "SEARCH keys USING INDEX keys_by_owner (owner=? AND (standing,id)>(?,?))",
         ),
-        (scan::EARLIER_TOKENS, "SEARCH earlier_tokens USING PRIMARY KEY (key_id>? AND key_id<?)"),
+        (scan::PREVIOUS_TOKENS, "SEARCH previous_tokens USING PRIMARY KEY (key_id>? AND key_id<?)"),
         (pages::ALL, "SEARCH keys USING PRIMARY KEY (id>? AND id<?)"),
         (keys::LIVE_NAMED, "SEARCH keys USING INDEX keys_by_name (owner=? AND name=?)"),
         (events::PAGE, "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)"),

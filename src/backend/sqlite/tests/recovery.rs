@@ -15,9 +15,10 @@ use crate::id::KeyId;
 
 #[test]
 fn nothing_is_written_before_recovery() {
-    for options in
-        [SqliteOptions::exclusive(), SqliteOptions::shared(SqliteOptions::DEFAULT_BOUND).unwrap()]
-    {
+    for options in [
+        SqliteOptions::exclusive(),
+        SqliteOptions::shared(SqliteOptions::DEFAULT_STALENESS).unwrap(),
+    ] {
         let fixture = Fixture::with(options);
         fixture.commit(create_owner("acme"));
         fixture.sqlite.writer.suspect();
@@ -42,7 +43,7 @@ fn log_len(fixture: &Fixture) -> u64 {
 
 #[test]
 fn recovery_waits_for_who_holds_the_log() {
-    let options = SqliteOptions::shared(SqliteOptions::DEFAULT_BOUND).unwrap();
+    let options = SqliteOptions::shared(SqliteOptions::DEFAULT_STALENESS).unwrap();
     let fixture = Fixture::with(options.busy_timeout(std::time::Duration::ZERO).unwrap());
     fixture.commit(create_owner("acme"));
     let other = fixture.raw();

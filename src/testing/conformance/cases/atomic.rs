@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::backend::{Rejection, Scanned};
-use crate::id::ExternalId;
-use crate::key::{Header, KeyRecord, OwnerRecord, StoreRules};
+use crate::id::NumericId;
+use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, StoreRules};
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
@@ -18,9 +18,9 @@ list![
     atomic_a_refused_change_leaves_no_record,
     atomic_a_refused_change_leaves_no_event,
     atomic_a_refused_change_takes_no_name,
-    atomic_a_refused_change_uses_no_external_id,
+    atomic_a_refused_change_uses_no_numeric_id,
     atomic_a_refused_change_removes_nothing,
-    atomic_a_refused_change_leaves_the_header,
+    atomic_a_refused_change_leaves_the_metadata,
     atomic_a_batch_goes_on_around_a_refused_change,
     atomic_a_batch_may_be_refused_change_by_change,
     atomic_an_empty_batch_does_nothing,
@@ -95,21 +95,21 @@ fn atomic_a_refused_change_takes_no_name(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
-fn atomic_a_refused_change_uses_no_external_id(lab: &Lab<'_>) -> Tested {
+fn atomic_a_refused_change_uses_no_numeric_id(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let given = |n, id| -> Result<_, Failure> {
-        let external_id = Some(ExternalId::new(id)?);
-        Ok(KeyRecord { external_id, ..sample::key(n, "acme")? })
+        let numeric_id = Some(NumericId::new(id)?);
+        Ok(KeyRecord { numeric_id, ..sample::key(n, "acme")? })
     };
-    let wish = sample::assign_external_id(&sample::key(1, "acme")?)?;
+    let wish = sample::assign_numeric_id(&sample::key(1, "acme")?)?;
     backend.refuse(sample::in_one([
         sample::create_key(&given(2, 7)?)?,
         wish.clone(),
         impossible()?,
     ]))?;
-    ensure!(backend.key_by_external_id(ExternalId::new(7)?)?.is_none(), "7 was given to nobody");
-    let assigned = backend.apply(wish)?.external_ids;
-    ensure_eq!(assigned, [ExternalId::new(1)?], "the first external id assigned");
+    ensure!(backend.key_by_numeric_id(NumericId::new(7)?)?.is_none(), "7 was given to nobody");
+    let assigned = backend.apply(wish)?.numeric_ids;
+    ensure_eq!(assigned, [NumericId::new(1)?], "the first numeric id assigned");
     backend.apply(sample::create_key(&given(3, 7)?)?)?;
     Ok(())
 }
@@ -119,7 +119,7 @@ fn atomic_a_refused_change_removes_nothing(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_rules(StoreRules { unique_names: true, ..StoreRules::default() })?;
     let acme = sample::owner("acme")?;
     let key = KeyRecord {
-        external_id: Some(ExternalId::new(5)?),
+        numeric_id: Some(NumericId::new(5)?),
         name: sample::name("deploy")?,
         ..sample::key(1, "acme")?
     };
@@ -131,7 +131,7 @@ fn atomic_a_refused_change_removes_nothing(lab: &Lab<'_>) -> Tested {
     ]))?;
     backend.expect_owner(&acme)?;
     backend.expect_key(&key)?;
-    backend.expect_by_external_id(&key)?;
+    backend.expect_by_numeric_id(&key)?;
     ensure_eq!(backend.all_keys()?, [key.id], "keys listed");
     let same_name = KeyRecord { name: key.name.clone(), ..sample::key(2, "acme")? };
     let rejection = backend.refuse(sample::create_key(&same_name)?)?;
@@ -139,12 +139,15 @@ fn atomic_a_refused_change_removes_nothing(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
-fn atomic_a_refused_change_leaves_the_header(lab: &Lab<'_>) -> Tested {
+fn atomic_a_refused_change_leaves_the_metadata(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
-    let before = backend.header()?;
-    let header = Header { issue_mark: Some(sample::at(9)), ..sample::changed_header(&before) };
-    backend.refuse(sample::in_one([sample::replace_header(&header)?, impossible()?]))?;
-    ensure_eq!(backend.header()?, before, "the header");
+    let before = backend.metadata()?;
+    let metadata = StoreMetadata {
+        tokens_valid_from: Some(sample::at(9)),
+        ..sample::changed_metadata(&before)
+    };
+    backend.refuse(sample::in_one([sample::replace_metadata(&metadata)?, impossible()?]))?;
+    ensure_eq!(backend.metadata()?, before, "the metadata");
     Ok(())
 }
 
@@ -206,7 +209,7 @@ fn atomic_a_reader_never_sees_half_a_change(lab: &Lab<'_>) -> Tested {
         let (mut owner, mut key) = (sample::owner("acme")?, key.clone());
         for step in 1..=STEPS {
             let mark = Some(sample::at(step));
-            owner = OwnerRecord { issue_mark: mark, ..sample::changed_owner(&owner) };
+            owner = OwnerRecord { tokens_valid_from: mark, ..sample::changed_owner(&owner) };
             key = KeyRecord { expires_at: mark, ..sample::changed_key(&key) };
             let change = [sample::replace_owner(&owner)?, sample::replace_key(&key)?];
             backend.apply(sample::in_one(change))?;
@@ -221,7 +224,7 @@ fn atomic_a_reader_never_sees_half_a_change(lab: &Lab<'_>) -> Tested {
             backend.scan_owner(&sample::owner_id("acme")?, &mut |scanned| {
                 marks.push(match scanned {
                     Scanned::Key(key) => key.expires_at,
-                    Scanned::Owner(owner) => owner.issue_mark,
+                    Scanned::Owner(owner) => owner.tokens_valid_from,
                 });
             })?;
             ensure_eq!(marks.len(), 2, "records shown");

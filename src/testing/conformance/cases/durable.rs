@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use crate::backend::{EventFilter, EventQuery, Rejection};
-use crate::id::ExternalId;
-use crate::key::{Header, KeyRecord, OwnerRecord, StoreRules};
+use crate::id::NumericId;
+use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, StoreRules};
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
@@ -22,12 +22,12 @@ list![
     durable_records_are_found_again_without_a_close,
     durable_changes_and_removals_are_found_again,
     durable_refused_changes_stay_refused,
-    durable_the_header_is_found_again,
-    durable_the_header_is_made_durable_alone,
+    durable_the_metadata_is_found_again,
+    durable_the_metadata_is_made_durable_alone,
     durable_events_are_found_again,
     durable_event_numbers_go_on,
     durable_pruning_is_found_again,
-    durable_external_ids_stay_used,
+    durable_numeric_ids_stay_used,
     durable_names_stay_taken,
     durable_numbers_of_keys_are_found_again,
     durable_listings_are_found_again,
@@ -46,7 +46,7 @@ fn kept(backend: Instance<'_>) -> Result<Option<Instance<'_>>, Failure> {
     }
     backend.expect_blank()?;
     // And usable.
-    backend.open_header(&sample::header()?)?;
+    backend.open_metadata(&sample::metadata()?)?;
     backend.apply(sample::create_owner(&sample::owner("acme")?)?)?;
     Ok(None)
 }
@@ -63,7 +63,7 @@ fn durable_records_are_found_again(lab: &Lab<'_>) -> Tested {
     let Some(backend) = anew(backend)? else { return Ok(()) };
     backend.expect_owner(&owner)?;
     backend.expect_key(&key)?;
-    backend.expect_by_external_id(&key)?;
+    backend.expect_by_numeric_id(&key)?;
     let (owners, keys, _) = backend.scanned()?;
     ensure_eq!((owners.len(), keys.len()), (1, 1), "owners and keys scanned");
     Ok(())
@@ -113,24 +113,24 @@ fn durable_refused_changes_stay_refused(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
-fn durable_the_header_is_found_again(lab: &Lab<'_>) -> Tested {
+fn durable_the_metadata_is_found_again(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
-    let version = backend.header()?.version.next();
-    let header = Header { version, ..sample::largest_header()? };
-    backend.apply(sample::replace_header(&header)?)?;
+    let version = backend.metadata()?.version.next();
+    let metadata = StoreMetadata { version, ..sample::largest_metadata()? };
+    backend.apply(sample::replace_metadata(&metadata)?)?;
     let Some(backend) = anew(backend)? else { return Ok(()) };
-    ensure_eq!(backend.header()?, header, "the header");
+    ensure_eq!(backend.metadata()?, metadata, "the metadata");
     // What another would start with is of no account.
-    ensure_eq!(backend.open_header(&sample::header()?)?, header, "the header at open");
+    ensure_eq!(backend.open_metadata(&sample::metadata()?)?, metadata, "the metadata at open");
     Ok(())
 }
 
 /// Without any commit after it.
-fn durable_the_header_is_made_durable_alone(lab: &Lab<'_>) -> Tested {
-    let header = Header { issue_mark: Some(sample::at(77)), ..sample::header()? };
-    let backend = lab.with_header(&header)?;
+fn durable_the_metadata_is_made_durable_alone(lab: &Lab<'_>) -> Tested {
+    let metadata = StoreMetadata { tokens_valid_from: Some(sample::at(77)), ..sample::metadata()? };
+    let backend = lab.with_metadata(&metadata)?;
     let Some(backend) = kept(backend.abandoned()?)? else { return Ok(()) };
-    ensure_eq!(backend.header()?, header, "the header");
+    ensure_eq!(backend.metadata()?, metadata, "the metadata");
     Ok(())
 }
 
@@ -171,11 +171,11 @@ fn durable_pruning_is_found_again(lab: &Lab<'_>) -> Tested {
 }
 
 /// Those of removed keys too, and the greatest.
-fn durable_external_ids_stay_used(lab: &Lab<'_>) -> Tested {
+fn durable_numeric_ids_stay_used(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let with_id = |n, id| -> Result<_, Failure> {
-        let external_id = Some(ExternalId::new(id)?);
-        Ok(KeyRecord { external_id, ..sample::key(n, "acme")? })
+        let numeric_id = Some(NumericId::new(id)?);
+        Ok(KeyRecord { numeric_id, ..sample::key(n, "acme")? })
     };
     let (small, great) = (with_id(1, 5)?, with_id(2, 50)?);
     backend.apply_all(&[
@@ -187,11 +187,11 @@ fn durable_external_ids_stay_used(lab: &Lab<'_>) -> Tested {
     let Some(backend) = anew(backend)? else { return Ok(()) };
     for id in [5, 50] {
         let rejection = backend.refuse(sample::create_key(&with_id(3, id)?)?)?;
-        let taken = Rejection::ExternalIdTaken(ExternalId::new(id)?);
+        let taken = Rejection::NumericIdTaken(NumericId::new(id)?);
         ensure_eq!(rejection, taken, "an id used before the open");
     }
-    let assigned = backend.apply(sample::assign_external_id(&sample::key(3, "acme")?)?)?;
-    ensure_eq!(assigned.external_ids, [ExternalId::new(51)?], "the next id");
+    let assigned = backend.apply(sample::assign_numeric_id(&sample::key(3, "acme")?)?)?;
+    ensure_eq!(assigned.numeric_ids, [NumericId::new(51)?], "the next id");
     Ok(())
 }
 

@@ -6,8 +6,8 @@ use crate::backend::{
     Backend, BackendError, BackendErrorKind, EventFilter, EventQuery, KeyFilter, KeyPageQuery,
     OwnerPageQuery, StateSet,
 };
-use crate::id::ExternalId;
-use crate::key::Header;
+use crate::id::NumericId;
+use crate::key::StoreMetadata;
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
@@ -16,8 +16,8 @@ use crate::testing::conformance::subject::Lab;
 use crate::testing::sample;
 
 list![
-    error_without_a_header_nothing_is_committed,
-    error_a_header_is_written_once,
+    error_without_a_metadata_nothing_is_committed,
+    error_a_metadata_is_written_once,
     error_a_closed_backend_says_so_to_every_call,
     error_closing_again_does_nothing,
     error_closing_lets_go_of_the_place,
@@ -25,24 +25,24 @@ list![
     error_names_the_backend,
 ];
 
-fn error_without_a_header_nothing_is_committed(lab: &Lab<'_>) -> Tested {
+fn error_without_a_metadata_nothing_is_committed(lab: &Lab<'_>) -> Tested {
     let backend = lab.blank()?;
-    ensure!(backend.header().is_err(), "a header is read though none was written");
+    ensure!(backend.metadata().is_err(), "a metadata is read though none was written");
     let change = sample::create_owner(&sample::owner("acme")?)?;
-    ensure!(backend.commit(&[change]).is_err(), "a commit is taken without a header");
+    ensure!(backend.commit(&[change]).is_err(), "a commit is taken without a metadata");
     backend.expect_blank()?;
-    backend.open_header(&sample::header()?)?;
+    backend.open_metadata(&sample::metadata()?)?;
     backend.expect_empty()
 }
 
-/// Opening gives the header that is there, however another would start.
-fn error_a_header_is_written_once(lab: &Lab<'_>) -> Tested {
+/// Opening gives the metadata that is there, however another would start.
+fn error_a_metadata_is_written_once(lab: &Lab<'_>) -> Tested {
     let backend = lab.blank()?;
-    let first = sample::header()?;
-    ensure_eq!(backend.open_header(&first)?, first, "the header at the first open");
-    let other = Header { version: first.version.next(), ..sample::largest_header()? };
-    ensure_eq!(backend.open_header(&other)?, first, "the header at the second open");
-    ensure_eq!(backend.header()?, first, "the header");
+    let first = sample::metadata()?;
+    ensure_eq!(backend.open_metadata(&first)?, first, "the metadata at the first open");
+    let other = StoreMetadata { version: first.version.next(), ..sample::largest_metadata()? };
+    ensure_eq!(backend.open_metadata(&other)?, first, "the metadata at the second open");
+    ensure_eq!(backend.metadata()?, first, "the metadata");
     // Writing it was no event.
     ensure_eq!(backend.last_event()?, 0, "last event");
     Ok(())
@@ -75,13 +75,13 @@ fn filter() -> KeyFilter {
 
 /// Every call that can fail, but for `close`.
 const CALLS: &[Call] = &[
-    ("open_header", |b| Ok(b.open_header(&sample::header()?).map(drop)?)),
-    ("header", |b| Ok(b.header().map(drop)?)),
+    ("open_metadata", |b| Ok(b.open_metadata(&sample::metadata()?).map(drop)?)),
+    ("metadata", |b| Ok(b.metadata().map(drop)?)),
     ("scan", |b| Ok(b.scan(&mut |_| ()).map(drop)?)),
     ("scan_owner", |b| Ok(b.scan_owner(&sample::owner_id("acme")?, &mut |_| ())?)),
     ("owner", |b| Ok(b.owner(&sample::owner_id("acme")?).map(drop)?)),
     ("key", |b| Ok(b.key(sample::key_id(1)).map(drop)?)),
-    ("key_by_external_id", |b| Ok(b.key_by_external_id(ExternalId::new(1)?).map(drop)?)),
+    ("key_by_numeric_id", |b| Ok(b.key_by_numeric_id(NumericId::new(1)?).map(drop)?)),
     ("commit", |b| {
         let change = sample::create_owner(&sample::owner("late")?)?;
         Ok(b.commit(&[change]).map(drop)?)
@@ -104,7 +104,7 @@ const CALLS: &[Call] = &[
     ("last_event", |b| Ok(b.last_event().map(drop)?)),
     ("prune_events", |b| Ok(b.prune_events(sample::at(9), 100).map(drop)?)),
     ("wait", |b| Ok(b.wait(0, Duration::from_millis(1)).map(drop)?)),
-    ("take_in_usage", |b| Ok(b.take_in_usage(&[]).map(drop)?)),
+    ("record_usage", |b| Ok(b.record_usage(&[]).map(drop)?)),
     ("usage", |b| Ok(b.usage(&[]).map(drop)?)),
     ("recover", |b| Ok(b.recover()?)),
 ];
@@ -136,7 +136,7 @@ fn error_closing_again_does_nothing(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     backend.close()?;
     backend.close()?;
-    let kind = backend.header().err().map(|error| error.kind());
+    let kind = backend.metadata().err().map(|error| error.kind());
     ensure_eq!(kind, Some(BackendErrorKind::Closed), "the error after closing twice");
     Ok(())
 }
@@ -146,7 +146,7 @@ fn error_closing_lets_go_of_the_place(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     backend.close()?;
     let next = backend.open_beside()?;
-    next.open_header(&sample::header()?)?;
+    next.open_metadata(&sample::metadata()?)?;
     next.apply(sample::create_owner(&sample::owner("beta")?)?)?;
     let kind = backend.last_event().err().map(|error| error.kind());
     ensure_eq!(kind, Some(BackendErrorKind::Closed), "the error of the closed one");
@@ -163,7 +163,7 @@ fn error_recovering_a_healthy_backend_is_harmless(lab: &Lab<'_>) -> Tested {
     backend.recover()?;
     backend.recover()?;
     backend.expect_owner(&acme)?;
-    ensure_eq!(backend.header()?, sample::header()?, "the header");
+    ensure_eq!(backend.metadata()?, sample::metadata()?, "the metadata");
     let key = sample::key(1, "acme")?;
     let applied = backend.apply(sample::create_key(&key)?)?;
     ensure_eq!(applied.first_event, 2, "the event after recovering");
@@ -179,8 +179,8 @@ fn error_names_the_backend(lab: &Lab<'_>) -> Tested {
     ensure!(!name.is_empty(), "the backend has no name");
     backend.close()?;
     ensure_eq!(backend.name(), name, "the name of a closed backend");
-    let Err(error) = backend.header() else {
-        return Err(Failure::new("a closed backend reads its header"));
+    let Err(error) = backend.metadata() else {
+        return Err(Failure::new("a closed backend reads its metadata"));
     };
     ensure_eq!(error.backend(), name, "the backend that an error names");
     ensure!(!error.operation().is_empty(), "an error doesn't say what was being done");

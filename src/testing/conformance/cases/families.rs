@@ -2,8 +2,8 @@
 
 use super::{
     atomic, durable, error, order, query_events, query_keys, query_owners, query_scan, race,
-    rule_counts, rule_external_ids, rule_names, rule_owners, rule_preconditions, rule_records,
-    rule_store, rule_tidings, size, usage, usage_quota, wait,
+    rule_alerts, rule_counts, rule_names, rule_numeric_ids, rule_owners, rule_preconditions,
+    rule_records, rule_store, size, usage, usage_quota, wait,
 };
 use crate::testing::conformance::Case;
 
@@ -14,10 +14,10 @@ pub(in crate::testing::conformance) const FAMILIES: &[&[Case]] = &[
     rule_preconditions::CASES,
     rule_owners::CASES,
     rule_names::CASES,
-    rule_external_ids::CASES,
+    rule_numeric_ids::CASES,
     rule_counts::CASES,
     rule_store::CASES,
-    rule_tidings::CASES,
+    rule_alerts::CASES,
     order::CASES,
     race::CASES,
     wait::CASES,

@@ -83,7 +83,7 @@ fn order_events_stand_as_their_operations_do(lab: &Lab<'_>) -> Tested {
         sample::replace_owner(&sample::changed_owner(&sample::owner("acme")?))?,
         sample::create_key(&new)?,
         sample::create_owner(&sample::owner("aaa")?)?,
-        sample::replace_header(&sample::changed_header(&backend.header()?))?,
+        sample::replace_metadata(&sample::changed_metadata(&backend.metadata()?))?,
     ];
     let expected: Vec<EventKind> =
         changes.iter().flat_map(|one| &one.operations).map(|one| one.event.kind).collect();
@@ -126,14 +126,14 @@ fn order_refused_changes_take_no_number(lab: &Lab<'_>) -> Tested {
 fn order_a_commit_is_seen_by_every_read_after_it(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let mut key = sample::key(1, "acme")?;
-    backend.apply(sample::assign_external_id(&key)?)?;
-    key.external_id = Some(crate::id::ExternalId::new(1)?);
+    backend.apply(sample::assign_numeric_id(&key)?)?;
+    key.numeric_id = Some(crate::id::NumericId::new(1)?);
     for step in 1..=5 {
         let expires_at = Some(sample::at(step));
         key = KeyRecord { expires_at, ..sample::changed_key(&key) };
         let applied = backend.apply(sample::replace_key(&key)?)?;
         backend.expect_key(&key)?;
-        backend.expect_by_external_id(&key)?;
+        backend.expect_by_numeric_id(&key)?;
         let (_, keys, last) = backend.scanned()?;
         let scanned: Vec<_> = keys.iter().map(|key| key.expires_at).collect();
         ensure_eq!(scanned, [expires_at], "expiry scanned");
@@ -161,11 +161,11 @@ fn order_other_openers_are_as_the_backend_says(lab: &Lab<'_>) -> Tested {
             // The first isn't disturbed.
             backend.apply(sample::create_key(&sample::key(1, "acme")?)?)?;
         }
-        (Sharing::Shared { bound }, other) => {
+        (Sharing::Shared { max_staleness }, other) => {
             let other = other?;
             other.expect_owner(&sample::owner("acme")?)?;
             backend.apply(sample::create_key(&sample::key(1, "acme")?)?)?;
-            let seen = other.wait(1, bound)?;
+            let seen = other.wait(1, max_staleness)?;
             ensure!(seen >= 2, "the other waits for its bound and knows of event {seen} only");
             other.expect_key(&sample::key(1, "acme")?)?;
             // And the other way round: neither has a copy of its own.

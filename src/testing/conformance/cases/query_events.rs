@@ -39,7 +39,7 @@ list![
 /// Thirty events in which keys, owners, actors, kinds and times mix; all fields of some, few of
 /// others.
 fn drafts() -> Result<Vec<EventDraft>, Failure> {
-    let kinds = [EventKind::TokenOpened, EventKind::KeyBlocked, EventKind::OwnerSuspended];
+    let kinds = [EventKind::TokenRevealed, EventKind::KeyBlocked, EventKind::OwnerSuspended];
     let mut drafts = Vec::new();
     for n in 0..30_u32 {
         let owner = sample::owner_id(["acme", "beta"][n as usize % 2])?;
@@ -167,7 +167,7 @@ fn query_events_are_those_by_an_actor(lab: &Lab<'_>) -> Tested {
 
 fn query_events_are_those_of_a_kind(lab: &Lab<'_>) -> Tested {
     let of = |kind| EventFilter { kind: Some(kind), ..EventFilter::default() };
-    tried(lab, &[of(EventKind::TokenOpened), of(EventKind::OwnerSuspended)])
+    tried(lab, &[of(EventKind::TokenRevealed), of(EventKind::OwnerSuspended)])
 }
 
 /// From `since` on, and before `until`.
@@ -276,7 +276,7 @@ fn query_pruning_removes_the_oldest(lab: &Lab<'_>) -> Tested {
 fn query_pruning_stops_at_the_first_that_is_younger(lab: &Lab<'_>) -> Tested {
     let times = [1, 2, 50, 3, 4, 60];
     let draft = |time| -> Result<_, Failure> {
-        Ok(EventDraft { at: sample::at(time), ..sample::event(EventKind::TokenOpened)? })
+        Ok(EventDraft { at: sample::at(time), ..sample::event(EventKind::TokenRevealed)? })
     };
     let drafts: Vec<EventDraft> = times.into_iter().map(draft).collect::<Result<_, _>>()?;
     let backend = store(lab, &drafts)?;

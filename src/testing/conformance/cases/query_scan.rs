@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::backend::{Scanned, ScannedKey, ScannedOwner};
-use crate::id::ExternalId;
+use crate::id::NumericId;
 use crate::key::{KeyRecord, Kind, Limits, OwnerRecord};
 use crate::permission::Access;
 use crate::testing::conformance::Failure;
@@ -82,7 +82,7 @@ fn different_keys() -> Result<Vec<KeyRecord>, crate::invalid::Invalid> {
     keys[4].deactivated = Some(sample::switch(1)?);
     keys[5].blocked = Some(sample::switch(2)?);
     keys[6].revoked = Some(sample::switch(3)?);
-    keys[7].earlier = vec![sample::earlier(7, 1)?, sample::earlier(7, 2)?];
+    keys[7].previous = vec![sample::previous(7, 1)?, sample::previous(7, 2)?];
     keys[7].current = sample::token(7, 3)?;
     keys[8] = sample::largest_key(8, "acme")?;
     keys[9].limits = sample::limits()?;
@@ -120,8 +120,8 @@ fn query_a_scan_shows_what_the_index_needs_of_owners(lab: &Lab<'_>) -> Tested {
     let expected = [
         sample::owner("plain")?,
         OwnerRecord { suspended, ..sample::owner("suspended")? },
-        OwnerRecord { ceiling: Access::ReadOnly, ..sample::owner("ceiling")? },
-        OwnerRecord { issue_mark: Some(sample::at(9)), ..sample::owner("mark")? },
+        OwnerRecord { max_access: Access::ReadOnly, ..sample::owner("max_access")? },
+        OwnerRecord { tokens_valid_from: Some(sample::at(9)), ..sample::owner("mark")? },
         OwnerRecord { limits: sample::limits()?, ..sample::owner("limits")? },
         sample::largest_owner("largest")?,
     ];
@@ -266,9 +266,9 @@ fn query_what_is_not_there_is_not_found(lab: &Lab<'_>) -> Tested {
     for value in [0, 1, key.id.as_u128() ^ 1 << 127, u128::MAX] {
         backend.expect_no_key(crate::id::KeyId::from_u128(value))?;
     }
-    for id in [1, 2, ExternalId::MAX] {
-        let found = backend.key_by_external_id(ExternalId::new(id)?)?;
-        ensure!(found.is_none(), "external id {id} finds a key");
+    for id in [1, 2, NumericId::MAX] {
+        let found = backend.key_by_numeric_id(NumericId::new(id)?)?;
+        ensure!(found.is_none(), "numeric id {id} finds a key");
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::backend::{Backend, Change, CommitOutcome, Rejection};
-use crate::id::ExternalId;
+use crate::id::NumericId;
 use crate::key::{KeyRecord, OwnerRecord, StoreRules};
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
@@ -17,7 +17,7 @@ use crate::testing::conformance::together::together;
 list![
     order_concurrent_commits_are_numbered_without_gaps,
     order_concurrent_batches_do_not_mix,
-    order_concurrent_wishes_get_different_external_ids,
+    order_concurrent_wishes_get_different_numeric_ids,
     order_of_racing_replacements_one_wins,
     order_of_racing_creations_one_wins,
     order_of_racing_names_one_wins,
@@ -86,20 +86,20 @@ fn order_concurrent_batches_do_not_mix(lab: &Lab<'_>) -> Tested {
     .map(drop)
 }
 
-fn order_concurrent_wishes_get_different_external_ids(lab: &Lab<'_>) -> Tested {
+fn order_concurrent_wishes_get_different_numeric_ids(lab: &Lab<'_>) -> Tested {
     let instance = lab.with_owners(&["acme"])?;
     let backend = &*instance;
     let assigned = together(THREADS, |thread| {
         let wish = |round| -> Result<_, Failure> {
             let key = sample::key(number(thread, round), "acme")?;
-            Ok(backend.apply(sample::assign_external_id(&key)?)?.external_ids)
+            Ok(backend.apply(sample::assign_numeric_id(&key)?)?.numeric_ids)
         };
         (0..ROUNDS).map(wish).collect::<Result<Vec<_>, Failure>>()
     })?;
     let assigned: BTreeSet<u64> =
-        assigned.into_iter().flatten().flatten().map(ExternalId::get).collect();
+        assigned.into_iter().flatten().flatten().map(NumericId::get).collect();
     let expected: BTreeSet<u64> = (1..=THREADS as u64 * u64::from(ROUNDS)).collect();
-    ensure_eq!(assigned, expected, "external ids assigned");
+    ensure_eq!(assigned, expected, "numeric ids assigned");
     Ok(())
 }
 

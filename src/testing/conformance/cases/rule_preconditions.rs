@@ -10,7 +10,7 @@ use crate::testing::conformance::subject::Lab;
 use crate::testing::sample;
 
 list![
-    rule_a_precondition_on_the_header_holds,
+    rule_a_precondition_on_the_metadata_holds,
     rule_a_precondition_on_a_key_holds,
     rule_a_precondition_on_an_owner_holds,
     rule_a_precondition_on_the_number_of_live_keys_holds,
@@ -29,7 +29,7 @@ fn tried(lab: &Lab<'_>, of: impl Fn(Version) -> Precondition) -> Tested {
     backend.apply_all(&[
         sample::replace_owner(&owner)?,
         sample::replace_key(&key)?,
-        sample::replace_header(&sample::changed_header(&backend.header()?))?,
+        sample::replace_metadata(&sample::changed_metadata(&backend.metadata()?))?,
     ])?;
     let new = sample::create_key(&sample::key(2, "acme")?)?;
     let found = Some(Version::new(2));
@@ -43,8 +43,8 @@ fn tried(lab: &Lab<'_>, of: impl Fn(Version) -> Precondition) -> Tested {
     Ok(())
 }
 
-fn rule_a_precondition_on_the_header_holds(lab: &Lab<'_>) -> Tested {
-    tried(lab, Precondition::Header)
+fn rule_a_precondition_on_the_metadata_holds(lab: &Lab<'_>) -> Tested {
+    tried(lab, Precondition::StoreMetadata)
 }
 
 fn rule_a_precondition_on_a_key_holds(lab: &Lab<'_>) -> Tested {

@@ -1,8 +1,8 @@
 //! Creations find nothing in their place, replacements and removals the version before theirs.
 
 use crate::backend::{Precondition, Rejection, Scanned};
-use crate::id::{ExternalId, Version};
-use crate::key::{Header, KeyRecord, Limits, OwnerRecord, StoreRules};
+use crate::id::{NumericId, Version};
+use crate::key::{KeyRecord, Limits, OwnerRecord, StoreMetadata, StoreRules};
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
 use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
@@ -23,16 +23,16 @@ list![
     rule_a_replaced_owner_reads_back,
     rule_a_replaced_owner_has_the_version_before,
     rule_replaced_records_change_their_limits,
-    rule_a_replaced_header_reads_back,
-    rule_a_replaced_header_has_the_version_before,
+    rule_a_replaced_metadata_reads_back,
+    rule_a_replaced_metadata_has_the_version_before,
 ];
 
 fn rule_a_created_key_reads_back(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let key = KeyRecord {
-        external_id: Some(ExternalId::new(42)?),
+        numeric_id: Some(NumericId::new(42)?),
         name: sample::name("deploy")?,
-        earlier: vec![sample::earlier(1, 1)?],
+        previous: vec![sample::previous(1, 1)?],
         current: sample::token(1, 2)?,
         deactivated: Some(sample::switch(3)?),
         seal: Some(sample::seal()),
@@ -40,7 +40,7 @@ fn rule_a_created_key_reads_back(lab: &Lab<'_>) -> Tested {
     };
     backend.apply(sample::create_key(&key)?)?;
     backend.expect_key(&key)?;
-    backend.expect_by_external_id(&key)
+    backend.expect_by_numeric_id(&key)
 }
 
 fn rule_a_created_key_finds_nothing_in_its_place(lab: &Lab<'_>) -> Tested {
@@ -69,9 +69,9 @@ fn rule_a_created_key_has_an_owner(lab: &Lab<'_>) -> Tested {
 fn rule_a_replaced_key_reads_back(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let full = KeyRecord {
-        external_id: Some(ExternalId::new(42)?),
+        numeric_id: Some(NumericId::new(42)?),
         name: sample::name("deploy")?,
-        earlier: vec![sample::earlier(1, 1)?],
+        previous: vec![sample::previous(1, 1)?],
         current: sample::token(1, 2)?,
         blocked: Some(sample::switch(3)?),
         seal: Some(sample::seal()),
@@ -81,7 +81,7 @@ fn rule_a_replaced_key_reads_back(lab: &Lab<'_>) -> Tested {
     // All that can go goes; then it comes back.
     let bare = KeyRecord {
         name: None,
-        earlier: Vec::new(),
+        previous: Vec::new(),
         blocked: None,
         seal: None,
         ..sample::changed_key(&full)
@@ -156,15 +156,15 @@ fn rule_a_removed_key_has_its_version(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
-/// Neither by its id, its external id, its owner nor its name.
+/// Neither by its id, its numeric id, its owner nor its name.
 fn rule_a_removed_key_is_found_no_more(lab: &Lab<'_>) -> Tested {
     let rules = StoreRules { unique_names: true, ..StoreRules::default() };
     let backend = lab.with_rules(rules)?;
     let key = KeyRecord {
-        external_id: Some(ExternalId::new(42)?),
+        numeric_id: Some(NumericId::new(42)?),
         name: sample::name("deploy")?,
         seal: Some(sample::seal()),
-        earlier: vec![sample::earlier(1, 1)?],
+        previous: vec![sample::previous(1, 1)?],
         ..sample::key(1, "acme")?
     };
     backend.apply(sample::in_one([
@@ -173,13 +173,13 @@ fn rule_a_removed_key_is_found_no_more(lab: &Lab<'_>) -> Tested {
     ]))?;
     backend.apply(sample::remove_key(&key)?)?;
     backend.expect_no_key(key.id)?;
-    let found = backend.key_by_external_id(ExternalId::new(42)?)?;
-    ensure!(found.is_none(), "it is found by its external id");
+    let found = backend.key_by_numeric_id(NumericId::new(42)?)?;
+    ensure!(found.is_none(), "it is found by its numeric id");
     ensure_eq!(backend.all_keys()?, [], "keys listed");
     let (_, keys, _) = backend.scanned()?;
     ensure!(keys.is_empty(), "it is scanned");
     backend.apply(sample::create_key(&KeyRecord {
-        external_id: None,
+        numeric_id: None,
         id: sample::key_id(2),
         ..key
     })?)?;
@@ -218,8 +218,8 @@ fn rule_replaced_records_change_their_limits(lab: &Lab<'_>) -> Tested {
     let (mut key, mut owner) = (sample::key(1, "acme")?, sample::owner("acme")?);
     backend.apply(sample::create_key(&key)?)?;
     let (all, none) = (sample::limits()?, Limits::default());
-    let no_rate = Limits { rate: None, ..all.clone() };
-    for limits in [all.clone(), no_rate, sample::largest_limits()?, none.clone(), all, none] {
+    let clear_rate = Limits { rate: None, ..all.clone() };
+    for limits in [all.clone(), clear_rate, sample::largest_limits()?, none.clone(), all, none] {
         key = KeyRecord { limits: limits.clone(), ..sample::changed_key(&key) };
         owner = OwnerRecord { limits, ..sample::changed_owner(&owner) };
         backend.apply_all(&[sample::replace_key(&key)?, sample::replace_owner(&owner)?])?;
@@ -248,27 +248,27 @@ fn rule_a_replaced_owner_has_the_version_before(lab: &Lab<'_>) -> Tested {
     backend.expect_owner(&second)
 }
 
-fn rule_a_replaced_header_reads_back(lab: &Lab<'_>) -> Tested {
+fn rule_a_replaced_metadata_reads_back(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
-    let first = backend.header()?;
-    let full = Header { version: first.version.next(), ..sample::largest_header()? };
-    backend.apply(sample::replace_header(&full)?)?;
-    ensure_eq!(backend.header()?, full, "the header");
-    let again = Header { version: full.version.next(), ..first };
-    backend.apply(sample::replace_header(&again)?)?;
-    ensure_eq!(backend.header()?, again, "the header after it");
+    let first = backend.metadata()?;
+    let full = StoreMetadata { version: first.version.next(), ..sample::largest_metadata()? };
+    backend.apply(sample::replace_metadata(&full)?)?;
+    ensure_eq!(backend.metadata()?, full, "the metadata");
+    let again = StoreMetadata { version: full.version.next(), ..first };
+    backend.apply(sample::replace_metadata(&again)?)?;
+    ensure_eq!(backend.metadata()?, again, "the metadata after it");
     Ok(())
 }
 
-fn rule_a_replaced_header_has_the_version_before(lab: &Lab<'_>) -> Tested {
+fn rule_a_replaced_metadata_has_the_version_before(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
-    let first = backend.header()?;
-    let second = sample::changed_header(&first);
-    backend.apply(sample::replace_header(&second)?)?;
-    let rejection = backend.refuse(sample::replace_header(&second)?)?;
-    let (expected, of) = (first.version, Precondition::Header(first.version));
+    let first = backend.metadata()?;
+    let second = sample::changed_metadata(&first);
+    backend.apply(sample::replace_metadata(&second)?)?;
+    let rejection = backend.refuse(sample::replace_metadata(&second)?)?;
+    let (expected, of) = (first.version, Precondition::StoreMetadata(first.version));
     let conflict = Rejection::Conflict { expected, found: Some(second.version), of };
     ensure_eq!(rejection, conflict, "a replacement by the version that is there");
-    ensure_eq!(backend.header()?, second, "the header");
+    ensure_eq!(backend.metadata()?, second, "the metadata");
     Ok(())
 }

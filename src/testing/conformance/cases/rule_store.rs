@@ -1,7 +1,7 @@
 //! The store's rules change where the data allow it, and hold from then on.
 
 use crate::backend::Rejection;
-use crate::key::{Header, KeyRecord, Kind, Prefix, StoreRules};
+use crate::key::{KeyRecord, Kind, Prefix, StoreMetadata, StoreRules};
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
@@ -14,22 +14,27 @@ use crate::testing::conformance::instance::Instance;
 list![
     rule_unique_names_need_unique_names,
     rule_keep_standard_key_needs_standard_keys,
-    rule_no_sealed_tokens_needs_no_seals,
+    rule_no_recoverable_tokens_needs_no_seals,
     rule_no_prefix_goes_that_a_token_has,
     rule_new_rules_judge_what_their_change_writes,
     rule_new_rules_hold_for_the_next_change,
 ];
 
-/// The header that would follow, with other rules.
-fn with_rules(backend: &Instance<'_>, rules: StoreRules) -> Result<Header, Failure> {
-    Ok(Header { rules, ..sample::changed_header(&backend.header()?) })
+/// The metadata that would follow, with other rules.
+fn with_rules(backend: &Instance<'_>, rules: StoreRules) -> Result<StoreMetadata, Failure> {
+    Ok(StoreMetadata { rules, ..sample::changed_metadata(&backend.metadata()?) })
 }
 
-fn forbidden(backend: &Instance<'_>, header: &Header, rule: &'static str, why: &str) -> Tested {
-    let before = backend.header()?;
-    let rejection = backend.refuse(sample::replace_header(header)?)?;
+fn forbidden(
+    backend: &Instance<'_>,
+    metadata: &StoreMetadata,
+    rule: &'static str,
+    why: &str,
+) -> Tested {
+    let before = backend.metadata()?;
+    let rejection = backend.refuse(sample::replace_metadata(metadata)?)?;
     ensure_eq!(rejection, Rejection::DataForbid { rule }, "{why}");
-    ensure_eq!(backend.header()?, before, "the header after a refused change of rules");
+    ensure_eq!(backend.metadata()?, before, "the metadata after a refused change of rules");
     Ok(())
 }
 
@@ -44,12 +49,13 @@ fn rule_unique_names_need_unique_names(lab: &Lab<'_>) -> Tested {
         sample::create_key(&twice)?,
         sample::create_key(&named(3, "beta")?)?,
     ])?;
-    let header = with_rules(&backend, StoreRules { unique_names: true, ..StoreRules::default() })?;
-    forbidden(&backend, &header, "unique_names", "two keys of one name")?;
+    let metadata =
+        with_rules(&backend, StoreRules { unique_names: true, ..StoreRules::default() })?;
+    forbidden(&backend, &metadata, "unique_names", "two keys of one name")?;
     // Neither a revoked key nor another owner's stands against it.
     backend.apply(sample::replace_key(&sample::revoked(&twice)?)?)?;
-    backend.apply(sample::replace_header(&header)?)?;
-    ensure_eq!(backend.header()?, header, "the header");
+    backend.apply(sample::replace_metadata(&metadata)?)?;
+    ensure_eq!(backend.metadata()?, metadata, "the metadata");
     Ok(())
 }
 
@@ -63,56 +69,57 @@ fn rule_keep_standard_key_needs_standard_keys(lab: &Lab<'_>) -> Tested {
         sample::create_key(&gone)?,
     ])?;
     let rules = StoreRules { keep_standard_key: true, ..StoreRules::default() };
-    let header = with_rules(&backend, rules)?;
-    forbidden(&backend, &header, "keep_standard_key", "an owner with a trial and a revoked key")?;
+    let metadata = with_rules(&backend, rules)?;
+    forbidden(&backend, &metadata, "keep_standard_key", "an owner with a trial and a revoked key")?;
     backend.apply(sample::create_key(&sample::key(4, "beta")?)?)?;
-    backend.apply(sample::replace_header(&header)?)?;
-    ensure_eq!(backend.header()?, header, "the header");
+    backend.apply(sample::replace_metadata(&metadata)?)?;
+    ensure_eq!(backend.metadata()?, metadata, "the metadata");
     Ok(())
 }
 
-fn rule_no_sealed_tokens_needs_no_seals(lab: &Lab<'_>) -> Tested {
-    let backend = lab.with_rules(StoreRules { sealed_tokens: true, ..StoreRules::default() })?;
+fn rule_no_recoverable_tokens_needs_no_seals(lab: &Lab<'_>) -> Tested {
+    let backend =
+        lab.with_rules(StoreRules { recoverable_tokens: true, ..StoreRules::default() })?;
     let sealed = KeyRecord { seal: Some(sample::seal()), ..sample::key(1, "acme")? };
     backend.apply(sample::in_one([
         sample::create_owner(&sample::owner("acme")?)?,
         sample::create_key(&sealed)?,
     ]))?;
-    let header = with_rules(&backend, StoreRules::default())?;
-    forbidden(&backend, &header, "sealed_tokens", "a key with a seal")?;
+    let metadata = with_rules(&backend, StoreRules::default())?;
+    forbidden(&backend, &metadata, "recoverable_tokens", "a key with a seal")?;
     let unsealed = KeyRecord { seal: None, ..sample::changed_key(&sealed) };
     backend.apply(sample::replace_key(&unsealed)?)?;
-    backend.apply(sample::replace_header(&header)?)?;
-    ensure_eq!(backend.header()?, header, "the header");
+    backend.apply(sample::replace_metadata(&metadata)?)?;
+    ensure_eq!(backend.metadata()?, metadata, "the metadata");
     Ok(())
 }
 
 /// Neither the current nor an earlier one of an unrevoked key.
 fn rule_no_prefix_goes_that_a_token_has(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
-    let before = backend.header()?;
-    let header = |accepted: &[&str]| -> Result<_, Failure> {
+    let before = backend.metadata()?;
+    let metadata = |accepted: &[&str]| -> Result<_, Failure> {
         let accepted: Vec<Prefix> = accepted.iter().map(Prefix::new).collect::<Result<_, _>>()?;
         let prefixes = before.prefixes.accepting(&accepted)?;
-        Ok(Header { prefixes, ..sample::changed_header(&before) })
+        Ok(StoreMetadata { prefixes, ..sample::changed_metadata(&before) })
     };
-    // Its earlier token has prefix 0, `acme`, and its current one prefix 1, `acme_test`.
+    // Its previous token has prefix 0, `acme`, and its current one prefix 1, `acme_test`.
     let mut key = sample::key(1, "acme")?;
     key.current = sample::token(1, 2)?;
     key.current.digest.prefix = before.prefixes.entries()[1].number;
-    key.earlier = vec![sample::earlier(1, 1)?];
+    key.previous = vec![sample::previous(1, 1)?];
     backend.apply(sample::create_key(&key)?)?;
-    let (first, second) = (header(&["acme", "new"])?, header(&["acme_test", "new"])?);
+    let (first, second) = (metadata(&["acme", "new"])?, metadata(&["acme_test", "new"])?);
     forbidden(&backend, &first, "prefixes", "a current token of a prefix that would go")?;
-    forbidden(&backend, &second, "prefixes", "an earlier token of a prefix that would go")?;
-    key = KeyRecord { earlier: Vec::new(), ..sample::changed_key(&key) };
+    forbidden(&backend, &second, "prefixes", "an previous token of a prefix that would go")?;
+    key = KeyRecord { previous: Vec::new(), ..sample::changed_key(&key) };
     backend.apply(sample::replace_key(&key)?)?;
-    backend.apply(sample::replace_header(&second)?)?;
-    ensure_eq!(backend.header()?, second, "the header");
-    let none = Header { version: second.version.next(), ..header(&["new"])? };
+    backend.apply(sample::replace_metadata(&second)?)?;
+    ensure_eq!(backend.metadata()?, second, "the metadata");
+    let none = StoreMetadata { version: second.version.next(), ..metadata(&["new"])? };
     forbidden(&backend, &none, "prefixes", "the prefix of the current token")?;
     backend.apply(sample::replace_key(&sample::revoked(&key)?)?)?;
-    backend.apply(sample::replace_header(&none)?)?;
+    backend.apply(sample::replace_metadata(&none)?)?;
     Ok(())
 }
 
@@ -124,16 +131,18 @@ fn rule_new_rules_judge_what_their_change_writes(lab: &Lab<'_>) -> Tested {
     };
     let twice = named(2)?;
     backend.apply_all(&[sample::create_key(&named(1)?)?, sample::create_key(&twice)?])?;
-    let header = with_rules(&backend, StoreRules { unique_names: true, ..StoreRules::default() })?;
+    let metadata =
+        with_rules(&backend, StoreRules { unique_names: true, ..StoreRules::default() })?;
     let unnamed = KeyRecord { name: None, ..sample::changed_key(&twice) };
-    let fitting = [sample::replace_key(&unnamed)?, sample::replace_header(&header)?];
+    let fitting = [sample::replace_key(&unnamed)?, sample::replace_metadata(&metadata)?];
     backend.apply(sample::in_one(fitting))?;
     backend.expect_key(&unnamed)?;
-    ensure_eq!(backend.header()?, header, "the header");
+    ensure_eq!(backend.metadata()?, metadata, "the metadata");
     let rules = StoreRules { keep_standard_key: true, ..StoreRules::default() };
-    let header = with_rules(&backend, rules)?;
+    let metadata = with_rules(&backend, rules)?;
     let keyless = sample::create_owner(&sample::owner("beta")?)?;
-    let rejection = backend.refuse(sample::in_one([keyless, sample::replace_header(&header)?]))?;
+    let rejection =
+        backend.refuse(sample::in_one([keyless, sample::replace_metadata(&metadata)?]))?;
     let rule = "keep_standard_key";
     ensure_eq!(rejection, Rejection::DataForbid { rule }, "an owner without a key, beside it");
     Ok(())
@@ -146,17 +155,18 @@ fn rule_new_rules_hold_for_the_next_change(lab: &Lab<'_>) -> Tested {
         Ok(KeyRecord { name: sample::name("deploy")?, ..sample::key(n, "acme")? })
     };
     let first = named(1)?;
-    let rules = StoreRules { unique_names: true, keep_standard_key: true, sealed_tokens: false };
-    let header = with_rules(&backend, rules)?;
+    let rules =
+        StoreRules { unique_names: true, keep_standard_key: true, recoverable_tokens: false };
+    let metadata = with_rules(&backend, rules)?;
     let outcome = backend.batch(&[
         sample::create_key(&first)?,
-        sample::replace_header(&header)?,
+        sample::replace_metadata(&metadata)?,
         sample::create_key(&named(2)?)?,
         sample::replace_key(&sample::revoked(&first)?)?,
     ])?;
     ensure_eq!(outcome[2], Err(Rejection::NameTaken(first.id)), "a name that is taken");
     ensure_eq!(outcome[3], Err(Rejection::LastStandardKey), "revoking the last standard key");
-    backend.apply(sample::replace_header(&with_rules(&backend, StoreRules::default())?)?)?;
+    backend.apply(sample::replace_metadata(&with_rules(&backend, StoreRules::default())?)?)?;
     let outcome = backend.batch(&[sample::create_key(&named(2)?)?])?;
     ensure_eq!(outcome[0].is_ok(), true, "whether a name may repeat again");
     Ok(())

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::clock::Timestamp;
-use crate::id::{ExternalId, KeyId, OwnerId, Version};
+use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::key::{
-    Every, KeyName, KeyRecord, Limit, Limits, OwnerRecord, Quota, QuotaRun, Rate, Refill, SetBy,
+    KeyName, KeyRecord, Limit, Limits, OwnerRecord, Period, Quota, QuotaRun, Rate, Refill, SetBy,
     Settings, StoreRules,
 };
 use crate::permission::Access;
@@ -21,7 +21,7 @@ use crate::testing::sample;
 list![
     size_the_largest_key_reads_back,
     size_the_largest_owner_reads_back,
-    size_the_largest_header_reads_back,
+    size_the_largest_metadata_reads_back,
     size_the_smallest_records_read_back,
     size_the_ends_of_numbers_read_back,
     size_every_limit_reads_back,
@@ -37,19 +37,19 @@ const LONGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef012345678
 fn size_the_largest_key_reads_back(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_rules(StoreRules {
         unique_names: true,
-        sealed_tokens: true,
+        recoverable_tokens: true,
         ..StoreRules::default()
     })?;
     backend.apply(sample::create_owner(&sample::owner(LONGEST)?)?)?;
     let key = sample::largest_key(1, LONGEST)?;
     backend.apply(sample::create_key(&key)?)?;
     backend.expect_key(&key)?;
-    backend.expect_by_external_id(&key)?;
+    backend.expect_by_numeric_id(&key)?;
     let small = sample::key(2, LONGEST)?;
     backend.apply(sample::create_key(&small)?)?;
     let live = KeyRecord {
         version: small.version.next(),
-        external_id: None,
+        numeric_id: None,
         revoked: None,
         ..sample::largest_key(2, LONGEST)?
     };
@@ -64,11 +64,11 @@ fn size_the_largest_owner_reads_back(lab: &Lab<'_>) -> Tested {
     backend.expect_owner(&owner)
 }
 
-fn size_the_largest_header_reads_back(lab: &Lab<'_>) -> Tested {
-    let header = sample::largest_header()?;
+fn size_the_largest_metadata_reads_back(lab: &Lab<'_>) -> Tested {
+    let metadata = sample::largest_metadata()?;
     let backend = lab.blank()?;
-    ensure_eq!(backend.open_header(&header)?, header, "the header at open");
-    ensure_eq!(backend.header()?, header, "the header");
+    ensure_eq!(backend.open_metadata(&metadata)?, metadata, "the metadata at open");
+    ensure_eq!(backend.metadata()?, metadata, "the metadata");
     Ok(())
 }
 
@@ -89,7 +89,7 @@ fn size_the_ends_of_numbers_read_back(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
     let none = OwnerRecord {
         max_keys: 0,
-        issue_mark: Some(Timestamp::MIN),
+        tokens_valid_from: Some(Timestamp::MIN),
         created_at: Timestamp::MIN,
         updated_at: Timestamp::MIN,
         ..sample::owner("none")?
@@ -100,10 +100,10 @@ fn size_the_ends_of_numbers_read_back(lab: &Lab<'_>) -> Tested {
     backend.expect_owner(&many)?;
     // Any 128 bits are an id, and order as numbers do: neither sign nor byte order shows.
     let ids = [0, 1, 1 << 63, 1 << 64, u128::MAX >> 1, 1 << 127, u128::MAX - 1, u128::MAX];
-    for (id, external_id) in ids.into_iter().zip([1, 127, 128, 255, 256, 65_536, 1 << 62]) {
+    for (id, numeric_id) in ids.into_iter().zip([1, 127, 128, 255, 256, 65_536, 1 << 62]) {
         let key = KeyRecord {
             id: KeyId::from_u128(id),
-            external_id: Some(ExternalId::new(external_id)?),
+            numeric_id: Some(NumericId::new(numeric_id)?),
             expires_at: Some(Timestamp::MIN),
             created_at: Timestamp::MIN,
             updated_at: Timestamp::MIN,
@@ -111,7 +111,7 @@ fn size_the_ends_of_numbers_read_back(lab: &Lab<'_>) -> Tested {
         };
         backend.apply(sample::create_key(&key)?)?;
         backend.expect_key(&key)?;
-        backend.expect_by_external_id(&key)?;
+        backend.expect_by_numeric_id(&key)?;
     }
     let expected: Vec<KeyId> = ids[..7].iter().rev().map(|id| KeyId::from_u128(*id)).collect();
     ensure_eq!(backend.all_keys()?, expected, "keys listed");
@@ -153,11 +153,11 @@ fn different_limits() -> Result<Vec<Limits>, Failure> {
         for (uses, refill) in [
             (0, None),
             (Quota::MAX_USES, None),
-            (0, Some((Quota::MAX_USES, Every::Day))),
-            (Quota::MAX_USES, Some((1, Every::Week))),
-            (1, Some((1, Every::Month))),
+            (0, Some((Quota::MAX_USES, Period::Day))),
+            (Quota::MAX_USES, Some((1, Period::Week))),
+            (1, Some((1, Period::Month))),
         ] {
-            let quota = Quota::once(uses)?;
+            let quota = Quota::one_time(uses)?;
             let quota = match refill {
                 Some((amount, every)) => quota.with_refill(Refill::new(amount, every)?),
                 None => quota,
@@ -274,11 +274,11 @@ fn size_a_change_may_hold_many_records(lab: &Lab<'_>) -> Tested {
 fn size_a_batch_may_hold_many_changes(lab: &Lab<'_>) -> Tested {
     const CHANGES: u32 = 500;
     let backend = lab.with_owners(&["acme"])?;
-    let wish = |n| sample::assign_external_id(&sample::key(n, "acme")?);
+    let wish = |n| sample::assign_numeric_id(&sample::key(n, "acme")?);
     let batch: Vec<_> = (0..CHANGES).map(wish).collect::<Result<_, _>>()?;
     let applied = backend.apply_all(&batch)?;
-    let last = applied.last().map(|change| (change.last_event, change.external_ids.clone()));
-    let expected = (u64::from(CHANGES) + 1, vec![ExternalId::new(CHANGES.into())?]);
+    let last = applied.last().map(|change| (change.last_event, change.numeric_ids.clone()));
+    let expected = (u64::from(CHANGES) + 1, vec![NumericId::new(CHANGES.into())?]);
     ensure_eq!(last, Some(expected), "the last change of the batch");
     ensure_eq!(backend.all_keys()?.len(), CHANGES as usize, "keys listed");
     Ok(())

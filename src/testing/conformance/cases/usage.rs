@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::backend::{UsageChange, UsageOf};
+use crate::backend::{UsageChange, UsageSubject};
 use crate::clock::Timestamp;
 use crate::id::KeyId;
-use crate::key::{LastAddress, RefusedCounts, RefusedFor, Usage, Used};
+use crate::key::{LastAddress, RejectKind, RejectedCounts, Usage, Used};
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
@@ -62,8 +62,8 @@ fn seen(last: u8, seconds: u64) -> Used {
     }
 }
 
-fn refused(reason: RefusedFor, count: u64) -> Used {
-    let mut refused = RefusedCounts::default();
+fn refused(reason: RejectKind, count: u64) -> Used {
+    let mut refused = RejectedCounts::default();
     refused.add(reason, count);
     Used { refused, ..Used::default() }
 }
@@ -77,7 +77,7 @@ fn rich() -> Used {
         }),
         ..used_at(4)
     };
-    for (reason, count) in RefusedFor::ALL.into_iter().zip(5..) {
+    for (reason, count) in RejectKind::ALL.iter().copied().zip(5..) {
         used.refused.add(reason, count);
     }
     used
@@ -87,15 +87,15 @@ fn usage_is_added_up(lab: &Lab<'_>) -> Tested {
     let backend = with_keys(lab, 2)?;
     let steps = [
         used_at(5),
-        // Earlier uses, told later, are no later.
+        // Previous uses, told later, are no later.
         used_at(3),
-        refused(RefusedFor::Expired, 2),
+        refused(RejectKind::Expired, 2),
         seen(1, 6),
         seen(2, 4),
         // Of two addresses at one moment the one told last.
         seen(3, 6),
-        refused(RefusedFor::RateLimited, 1),
-        refused(RefusedFor::Expired, 3),
+        refused(RejectKind::RateLimited, 1),
+        refused(RejectKind::Expired, 3),
         accepted(10),
     ];
     let mut sum = Used::default();
@@ -113,7 +113,7 @@ fn usage_is_added_up(lab: &Lab<'_>) -> Tested {
 
 fn usage_of_every_field_reads_back(lab: &Lab<'_>) -> Tested {
     let backend = with_keys(lab, 4)?;
-    for (n, used) in (1..).zip([rich(), seen(1, 0), refused(RefusedFor::Address, 1)]) {
+    for (n, used) in (1..).zip([rich(), seen(1, 0), refused(RejectKind::AddressRejected, 1)]) {
         // The first of a key, and one more.
         for times in 1..=2 {
             backend.take_in(&[UsageChange::Add(id(n), used)])?;
@@ -133,8 +133,8 @@ fn usage_is_answered_in_the_order_of_the_question(lab: &Lab<'_>) -> Tested {
     let batch = [1, 2, 3].map(|n| UsageChange::Add(id(n), accepted(n.into())));
     backend.take_in(&batch)?;
     ensure_eq!(backend.usage(&[])?.len(), 0, "answers to no question");
-    let owner = UsageOf::Owner(sample::owner_id("acme")?);
-    let asked = [3, 1, 9, 2, 3].map(|n| UsageOf::Key(id(n)));
+    let owner = UsageSubject::Owner(sample::owner_id("acme")?);
+    let asked = [3, 1, 9, 2, 3].map(|n| UsageSubject::Key(id(n)));
     let answers = backend.usage(&[&asked[..], &[owner]].concat())?;
     let counts: Vec<u64> = answers.iter().map(|usage| usage.used.accepted).collect();
     ensure_eq!(counts, [3, 1, 0, 2, 3, 0], "counts of keys 3, 1, one that isn't, 2, 3, an owner");
@@ -207,7 +207,7 @@ fn usage_counts_stop_at_the_greatest(lab: &Lab<'_>) -> Tested {
     let backend = with_keys(lab, 1)?;
     let most = Usage::MAX_COUNT;
     let mut all = accepted(most - 1);
-    RefusedFor::ALL.into_iter().for_each(|reason| all.refused.add(reason, most - 1));
+    RejectKind::ALL.iter().for_each(|reason| all.refused.add(*reason, most - 1));
     backend.take_in(&[UsageChange::Add(id(1), all)])?;
     ensure_eq!(backend.used(id(1))?, all, "one less than the greatest");
     for more in [1, u64::MAX] {
@@ -216,7 +216,7 @@ fn usage_counts_stop_at_the_greatest(lab: &Lab<'_>) -> Tested {
         let found = backend.used(id(1))?;
         ensure_eq!(found.accepted, most, "the greatest count of uses");
         let stopped = found.refused.iter().filter(|(_, count)| *count == most);
-        ensure_eq!(stopped.count(), RefusedFor::ALL.len(), "greatest counts of refusals");
+        ensure_eq!(stopped.count(), RejectKind::ALL.len(), "greatest counts of refusals");
     }
     Ok(())
 }
@@ -247,7 +247,7 @@ fn usage_a_reader_never_sees_half_a_batch(lab: &Lab<'_>) -> Tested {
         loop {
             // Asked first, so that the last state is read too.
             let last = done.load(Ordering::SeqCst);
-            let both = backend.usage(&[1, 2].map(|n| UsageOf::Key(id(n))))?;
+            let both = backend.usage(&[1, 2].map(|n| UsageSubject::Key(id(n))))?;
             ensure_eq!(both.len(), 2, "answers");
             ensure_eq!(both[0], both[1], "two keys that are only used together");
             if last {

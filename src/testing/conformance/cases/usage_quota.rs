@@ -1,10 +1,10 @@
 //! Quotas are leased: never more than there is, and only as they stand in their records.
 
-use crate::backend::{UsageChange, UsageOf};
+use crate::backend::{UsageChange, UsageSubject};
 use crate::clock::Timestamp;
 use crate::key::{
-    Every, KeyRecord, Lease, Limit, Limits, OwnerRecord, Quota, QuotaRun, QuotaState, SetBy, Usage,
-    Used,
+    KeyRecord, Lease, Limit, Limits, OwnerRecord, Period, Quota, QuotaRun, QuotaState, SetBy,
+    Usage, Used,
 };
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
@@ -34,7 +34,7 @@ fn limits(run: QuotaRun) -> Limits {
 
 fn key_with(uses: u64) -> Result<(KeyRecord, QuotaRun), Failure> {
     let key = sample::key(1, "acme")?;
-    let run = QuotaRun { quota: Quota::once(uses)?, since: key.version };
+    let run = QuotaRun { quota: Quota::one_time(uses)?, since: key.version };
     Ok((KeyRecord { limits: limits(run), ..key }, run))
 }
 
@@ -49,26 +49,26 @@ fn with_quotas<'a>(lab: &Lab<'a>, uses: u64) -> Result<(Instance<'a>, QuotaRun),
     Ok((backend, run))
 }
 
-fn both() -> Result<[UsageOf; 2], Failure> {
-    Ok([UsageOf::Key(sample::key_id(1)), UsageOf::Owner(sample::owner_id("beta")?)])
+fn both() -> Result<[UsageSubject; 2], Failure> {
+    Ok([UsageSubject::Key(sample::key_id(1)), UsageSubject::Owner(sample::owner_id("beta")?)])
 }
 
 /// A lease for one who needs so many.
-fn lease(of: UsageOf, needed: u64, at: Timestamp) -> UsageChange {
+fn lease(of: UsageSubject, needed: u64, at: Timestamp) -> UsageChange {
     UsageChange::Lease { of, needed, least: needed, at }
 }
 
-fn give_back(of: UsageOf, lease: Lease, at: Timestamp) -> UsageChange {
+fn refund(of: UsageSubject, lease: Lease, at: Timestamp) -> UsageChange {
     UsageChange::GiveBack { of, lease, at }
 }
 
 /// The lease that one step leads to.
-fn leased(backend: &Instance<'_>, of: UsageOf, needed: u64) -> Result<Lease, Failure> {
+fn leased(backend: &Instance<'_>, of: UsageSubject, needed: u64) -> Result<Lease, Failure> {
     let outcome = backend.take_in(&[lease(of, needed, sample::at(1))])?;
     outcome[0].ok_or_else(|| Failure::new("nothing is leased of a quota that is there"))
 }
 
-fn left(backend: &Instance<'_>, of: UsageOf) -> Result<Option<u64>, Failure> {
+fn left(backend: &Instance<'_>, of: UsageSubject) -> Result<Option<u64>, Failure> {
     Ok(backend.usage_of(of)?.quota.map(|quota| quota.left))
 }
 
@@ -122,14 +122,14 @@ fn usage_leases_are_given_back(lab: &Lab<'_>) -> Tested {
         let whole = leased(&backend, of, 60)?;
         ensure_eq!(left(&backend, of)?, Some(100), "after a lease of 60");
         let rest = Lease { units: 20, ..whole };
-        backend.take_in(&[give_back(of, rest, sample::at(2))])?;
+        backend.take_in(&[refund(of, rest, sample::at(2))])?;
         ensure_eq!(left(&backend, of)?, Some(120), "after 20 of them were given back");
         let much = Lease { units: 1_000, ..whole };
-        backend.take_in(&[give_back(of, much, sample::at(2))])?;
+        backend.take_in(&[refund(of, much, sample::at(2))])?;
         ensure_eq!(left(&backend, of)?, Some(160), "never more than the quota");
         let void = Lease { period: Timestamp::MAX, ..whole };
         leased(&backend, of, 10)?;
-        backend.take_in(&[give_back(of, void, sample::at(2))])?;
+        backend.take_in(&[refund(of, void, sample::at(2))])?;
         ensure_eq!(left(&backend, of)?, Some(150), "after a void lease");
     }
     Ok(())
@@ -140,21 +140,21 @@ fn usage_nothing_is_leased_without_a_quota(lab: &Lab<'_>) -> Tested {
     backend.apply(sample::create_key(&sample::key(2, "beta")?)?)?;
     let none = [
         // Neither a key of an owner with a quota nor an owner of a key with one.
-        UsageOf::Key(sample::key_id(2)),
-        UsageOf::Owner(sample::owner_id("acme")?),
-        UsageOf::Key(sample::key_id(9)),
-        UsageOf::Owner(sample::owner_id("gamma")?),
+        UsageSubject::Key(sample::key_id(2)),
+        UsageSubject::Owner(sample::owner_id("acme")?),
+        UsageSubject::Key(sample::key_id(9)),
+        UsageSubject::Owner(sample::owner_id("gamma")?),
     ];
     for of in none {
         let (_, lent) = run.lease(None, sample::at(1), 1, 1);
-        let steps = [lease(of, 1, sample::at(1)), give_back(of, lent, sample::at(1))];
+        let steps = [lease(of, 1, sample::at(1)), refund(of, lent, sample::at(1))];
         ensure_eq!(backend.take_in(&steps)?, [None, None], "what is leased");
         ensure_eq!(backend.usage_of(of)?, Usage::default(), "what is kept");
     }
     // Before the first lease there is nothing to give back to.
     let [of, _] = both()?;
     let (_, lent) = run.lease(None, sample::at(1), 1, 1);
-    ensure_eq!(backend.take_in(&[give_back(of, lent, sample::at(1))])?, [None], "giving back");
+    ensure_eq!(backend.take_in(&[refund(of, lent, sample::at(1))])?, [None], "giving back");
     ensure_eq!(leased(&backend, of, 160)?.units, 160, "what can be leased then");
     Ok(())
 }
@@ -173,7 +173,7 @@ fn usage_another_quota_begins_anew(lab: &Lab<'_>) -> Tested {
     backend.apply(sample::replace_key(&changed)?)?;
     let lent = leased(&backend, of, 1)?;
     ensure_eq!((lent.since, lent.units), (anew.since, 10), "of another quota");
-    backend.take_in(&[give_back(of, old, sample::at(1))])?;
+    backend.take_in(&[refund(of, old, sample::at(1))])?;
     ensure_eq!(left(&backend, of)?, Some(150), "after a lease of the old one was given back");
     let none = KeyRecord { limits: Limits::default(), ..sample::changed_key(&changed) };
     backend.apply(sample::replace_key(&none)?)?;
@@ -219,7 +219,7 @@ fn usage_steps_of_a_batch_see_earlier_ones(lab: &Lab<'_>) -> Tested {
         lease(of, 150, at),
         lease(of, 10, at),
         UsageChange::Add(sample::key_id(1), used),
-        give_back(of, first, at),
+        refund(of, first, at),
         lease(of, 100, at),
         UsageChange::Add(sample::key_id(1), used),
     ])?;
@@ -234,7 +234,7 @@ fn usage_steps_of_a_batch_see_earlier_ones(lab: &Lab<'_>) -> Tested {
 fn usage_quotas_are_refilled(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let key = sample::key(1, "acme")?;
-    let run = QuotaRun { quota: Quota::each(160, Every::Day)?, since: key.version };
+    let run = QuotaRun { quota: Quota::each(160, Period::Day)?, since: key.version };
     backend.apply(sample::create_key(&KeyRecord { limits: limits(run), ..key })?)?;
     let [of, _] = both()?;
     let day = 24 * 60 * 60;
@@ -266,7 +266,7 @@ fn usage_of_racing_leases_none_exceeds_the_quota(lab: &Lab<'_>) -> Tested {
                 }
                 // Some of it is given back, now and then.
                 let rest = if step % 3 == 0 && thread % 2 == 0 { lent.units / 2 } else { 0 };
-                backend.take_in(&[give_back(of, Lease { units: rest, ..lent }, at)])?;
+                backend.take_in(&[refund(of, Lease { units: rest, ..lent }, at)])?;
                 spent += lent.units - rest;
             }
             Ok(spent)

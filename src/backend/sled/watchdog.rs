@@ -1,0 +1,160 @@
+//! Keeps a wait in sled from lasting for ever.
+//!
+//! A flush in sled waits for writes that other threads make. Most of them wake it when they fail,
+//! but the one that begins a transaction only leaves its error where the next caller finds it. So
+//! somebody looks from time to time while we wait, and calls.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// A thread that looks while somebody waits, and sleeps otherwise.
+pub(super) struct AlertSettings {
+    shared: Arc<Shared>,
+    /// Without a thread to spare, nobody watches: the work is no less right.
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many wait.
+    waiting: usize,
+    /// The thread sleeps until it is called.
+    is_asleep: bool,
+    is_over: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AlertSettings {
+    /// While somebody waits, `has_failed` is asked again and again, and `wake` is called whenever
+    /// that says yes.
+    pub(super) fn start(
+        has_failed: impl Fn() -> bool + Send + 'static,
+        wake: impl Fn() + Send + 'static,
+    ) -> Self {
+        let shared = Arc::<Shared>::default();
+        let watched = Arc::clone(&shared);
+        let watch = move || {
+            while watched.await_work() {
+                if has_failed() {
+                    wake();
+                }
+            }
+        };
+        let thread = Builder::new().name("keyhasp-sled-watch".into()).spawn(watch).ok();
+        Self { shared, thread }
+    }
+
+    /// Does what may wait.
+    pub(super) fn during<T>(&self, work: impl FnOnce() -> T) -> T {
+        let mut state = self.shared.lock();
+        state.waiting += 1;
+        // Calling costs; within an interval of the last work the thread looks by itself.
+        if std::mem::take(&mut state.is_asleep) {
+            self.shared.changed.notify_one();
+        }
+        drop(state);
+        let _waiting = Waiting(&self.shared);
+        work()
+    }
+}
+
+impl Drop for AlertSettings {
+    fn drop(&mut self) {
+        self.shared.lock().is_over = true;
+        self.shared.changed.notify_one();
+        // What panicked in there has nobody left to tell.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Shared {
+    /// Returns when somebody waits who may have waited for an interval; false when it is over.
+    fn await_work(&self) -> bool {
+        let mut state = self.lock();
+        loop {
+            if state.is_over {
+                return false;
+            }
+            state = if state.waiting == 0 {
+                state.is_asleep = true;
+                let awake = |state: &mut State| state.is_asleep && !state.is_over;
+                self.changed.wait_while(state, awake).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                let still = |state: &mut State| !state.is_over;
+                let slept = self.changed.wait_timeout_while(state, INTERVAL, still);
+                let (state, _) = slept.unwrap_or_else(PoisonError::into_inner);
+                if state.waiting > 0 && !state.is_over {
+                    return true;
+                }
+                state
+            };
+        }
+    }
+}
+
+/// One who waits.
+struct Waiting<'a>(&'a Shared);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().waiting -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+
+    use super::*;
+
+    /// As long as only a defect takes.
+    const LONG: Duration = Duration::from_secs(600);
+
+    #[test]
+    fn work_that_waits_for_a_failed_write_is_woken() {
+        let (wake, woken) = channel();
+        let watch = AlertSettings::start(|| true, move || wake.send("woken").unwrap());
+        // The thread is called when it sleeps, and looks by itself when it doesn't.
+        for _ in 0..3 {
+            watch.during(|| {});
+            assert_eq!(watch.during(|| woken.recv_timeout(LONG)), Ok("woken"));
+        }
+    }
+
+    #[test]
+    fn work_that_only_takes_long_is_left_alone() {
+        let (look, looked) = channel();
+        let has_failed = move || look.send(()).is_err();
+        let watch = AlertSettings::start(has_failed, || unreachable!("nothing failed"));
+        assert_eq!(watch.during(|| looked.recv_timeout(LONG)), Ok(()));
+    }
+
+    #[test]
+    fn nobody_looks_while_nobody_waits() {
+        let (look, looked) = channel();
+        let watch = AlertSettings::start(move || look.send(()).is_err(), || {});
+        watch.during(|| looked.recv_timeout(LONG)).unwrap();
+        // It may be looking just now; after that it sleeps.
+        let is_asleep = || watch.shared.lock().is_asleep;
+        while !is_asleep() {
+            std::thread::yield_now();
+        }
+        while looked.try_recv().is_ok() {}
+        drop(watch);
+        assert_eq!(looked.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
+    }
+}

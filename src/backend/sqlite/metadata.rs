@@ -1,0 +1,110 @@
+//! The store's own record: tables `store`, `prefixes` and `peppers`.
+
+use rusqlite::Connection;
+
+use super::checksums;
+use super::codec::{Binder, Cells, bytes, flag, int, millis, number, text, time, version};
+use super::error::Fault;
+use crate::key::{
+    NumberedPrefix, PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable, StoreMetadata,
+    StoreRules,
+};
+
+/// Reads it; nothing if there is none yet.
+pub(super) fn load(connection: &Connection) -> Result<Option<StoreMetadata>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT version, unique_names, keep_standard_key, recoverable_tokens, tokens_valid_from, sum FROM store",
+    )?;
+    let mut rows = statement.query([])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let mut cells = Cells::new(row, "store");
+    let version = cells.get("version", version)?;
+    let rules = StoreRules {
+        unique_names: cells.get("unique_names", flag)?,
+        keep_standard_key: cells.get("keep_standard_key", flag)?,
+        recoverable_tokens: cells.get("recoverable_tokens", flag)?,
+    };
+    let tokens_valid_from = cells.maybe("tokens_valid_from", time)?;
+    let sum: u32 = cells.get("sum", int)?;
+    let (prefixes, peppers) = (load_prefixes(connection)?, load_peppers(connection)?);
+    let metadata = StoreMetadata { version, rules, prefixes, peppers, tokens_valid_from };
+    if checksums::of_metadata(&metadata) == sum {
+        Ok(Some(metadata))
+    } else {
+        Err(cells.damaged("sum"))
+    }
+}
+
+/// Writes the first one. Where there are records already, theirs was lost: another in its place
+/// would give their prefixes other numbers.
+pub(super) fn create(connection: &Connection, metadata: &StoreMetadata) -> Result<(), Fault> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM owners) OR EXISTS (SELECT 1 FROM keys)
+               OR EXISTS (SELECT 1 FROM events)";
+    match connection.query_row(sql, [], |row| row.get(0))? {
+        true => Err(Fault::Damaged { table: "store", column: "one" }),
+        false => put(connection, metadata),
+    }
+}
+
+/// Writes it.
+pub(super) fn put(connection: &Connection, metadata: &StoreMetadata) -> Result<(), Fault> {
+    let StoreMetadata { version, rules, prefixes, peppers, tokens_valid_from } = metadata;
+    let mut statement = connection.prepare_cached(
+        "INSERT OR REPLACE INTO store
+         (one, version, unique_names, keep_standard_key, recoverable_tokens, tokens_valid_from, sum)
+         VALUES (1, ?, ?, ?, ?, ?, ?)",
+    )?;
+    Binder::new(&mut statement)
+        .put(number(*version))?
+        .put(rules.unique_names)?
+        .put(rules.keep_standard_key)?
+        .put(rules.recoverable_tokens)?
+        .put(tokens_valid_from.map(millis))?
+        .put(checksums::of_metadata(metadata))?
+        .execute()?;
+    connection.execute("DELETE FROM prefixes", [])?;
+    let mut statement = connection
+        .prepare_cached("INSERT INTO prefixes (number, prefix, accepted) VALUES (?, ?, ?)")?;
+    for entry in prefixes.entries() {
+        statement.execute((entry.number.get(), entry.prefix.as_str(), entry.accepted))?;
+    }
+    connection.execute("DELETE FROM peppers", [])?;
+    let mut statement =
+        connection.prepare_cached("INSERT INTO peppers (number, check_value) VALUES (?, ?)")?;
+    for pepper in peppers {
+        statement.execute((pepper.number.get(), pepper.value))?;
+    }
+    Ok(())
+}
+
+fn load_prefixes(connection: &Connection) -> Result<PrefixTable, Fault> {
+    let mut statement = connection
+        .prepare_cached("SELECT number, prefix, accepted FROM prefixes ORDER BY number")?;
+    let mut rows = statement.query([])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut cells = Cells::new(row, "prefixes");
+        entries.push(NumberedPrefix {
+            number: cells.get("number", |value| PrefixNumber::new(int(value)?).ok())?,
+            prefix: cells.get("prefix", |value| Prefix::new(text(value)?).ok())?,
+            accepted: cells.get("accepted", flag)?,
+        });
+    }
+    PrefixTable::from_entries(entries)
+        .map_err(|_| Fault::Damaged { table: "prefixes", column: "number" })
+}
+
+fn load_peppers(connection: &Connection) -> Result<Vec<PepperCheck>, Fault> {
+    let mut statement =
+        connection.prepare_cached("SELECT number, check_value FROM peppers ORDER BY number")?;
+    let mut rows = statement.query([])?;
+    let mut peppers = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut cells = Cells::new(row, "peppers");
+        peppers.push(PepperCheck {
+            number: cells.get("number", |value| int(value).map(PepperNumber::new))?,
+            value: cells.get("check_value", bytes)?,
+        });
+    }
+    Ok(peppers)
+}

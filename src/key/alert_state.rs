@@ -1,0 +1,231 @@
+//! What of a key was told already by events that no call makes.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::id::Generation;
+use crate::invalid::{Invalid, Problem};
+
+/// Something to be told of a key once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alert {
+    /// It has expired, at this moment.
+    Expired(Timestamp),
+    /// It is a trial that expires at this moment.
+    TrialEnding(Timestamp),
+    /// Its token of this generation is old.
+    TokenOld(Generation),
+    /// It wasn't used since this moment.
+    Unused(Timestamp),
+    /// The previous token of this generation is still in use.
+    PreviousTokenUsed(Generation),
+    /// It is refused often; not told again before this moment.
+    Refused {
+        /// When it was noticed.
+        at: Timestamp,
+        /// Until when that was all that there is to tell.
+        until: Timestamp,
+    },
+}
+
+/// Up to what each alert of a key was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlertState {
+    /// The expiry whose coming was told.
+    pub expired: Option<Timestamp>,
+    /// The expiry whose nearness was told.
+    pub trial_ending: Option<Timestamp>,
+    /// The newest token whose age was told.
+    pub token_old: Option<Generation>,
+    /// Since when it was unused when that was told.
+    pub unused: Option<Timestamp>,
+    /// The previous tokens whose use was told.
+    pub previous_token_used: Option<AlertedTokens>,
+    /// Until when refusals aren't told again.
+    pub refused: Option<Timestamp>,
+}
+
+/// Tokens of a key of which something was told, in any order: the newest of them, and which of the
+/// [`REACH`](Self::REACH) generations before it. Those before these count as told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlertedTokens {
+    newest: Generation,
+    /// Bit 0 is the generation before the newest.
+    before: u64,
+}
+
+impl AlertedTokens {
+    /// How many generations before the newest are told apart.
+    pub const REACH: u32 = 39;
+    /// The low bits of the number under which they are stored: the newest generation.
+    const NEWEST_BITS: u32 = 24;
+
+    /// This token alone.
+    #[must_use]
+    pub fn of(generation: Generation) -> Self {
+        Self { newest: generation, before: 0 }
+    }
+
+    /// Whether a token is among them.
+    #[must_use]
+    pub fn contains(self, generation: Generation) -> bool {
+        match self.newest.get().checked_sub(generation.get()) {
+            None => false,
+            Some(0) => true,
+            Some(distance) => distance > Self::REACH || self.before & Self::bit(distance) != 0,
+        }
+    }
+
+    /// These and one more.
+    #[must_use]
+    pub fn with(self, generation: Generation) -> Self {
+        let (newest, given) = (self.newest.get(), generation.get());
+        let distance = newest.abs_diff(given);
+        if given <= newest {
+            return Self { before: self.before | Self::bit(distance), ..self };
+        }
+        let shifted = self.before.checked_shl(distance).unwrap_or(0) & Self::all();
+        Self { newest: generation, before: shifted | Self::bit(distance) }
+    }
+
+    /// The number under which they are stored: the newest generation in the low 24 bits, those
+    /// before it above them. Less than 2^63.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.before << Self::NEWEST_BITS | u64::from(self.newest.get())
+    }
+
+    /// What a stored number stands for.
+    ///
+    /// # Errors
+    /// [`Invalid`] for a number that stands for none.
+    pub fn from_number(number: u64) -> Result<Self, Invalid> {
+        let low = number & ((1 << Self::NEWEST_BITS) - 1);
+        let newest = Generation::new(u32::try_from(low).unwrap_or(0))?;
+        let before = number >> Self::NEWEST_BITS;
+        // Generations begin with 1.
+        let there_are = (1 << Self::REACH.min(newest.get() - 1)) - 1;
+        if before > there_are {
+            let problem = Problem::OutOfRange { given: before, min: 0, max: there_are, unit: "" };
+            return Err(Invalid::new("alerted_tokens", problem));
+        }
+        Ok(Self { newest, before })
+    }
+
+    /// Nothing for the newest itself, and for what lies out of reach.
+    fn bit(distance: u32) -> u64 {
+        if (1..=Self::REACH).contains(&distance) { 1 << (distance - 1) } else { 0 }
+    }
+
+    fn all() -> u64 {
+        (1 << Self::REACH) - 1
+    }
+}
+
+impl AlertState {
+    /// Notes that a alert is told; `false` if it was before.
+    #[must_use]
+    pub fn note(&mut self, alert: Alert) -> bool {
+        let before = *self;
+        match alert {
+            Alert::Expired(at) => self.expired = Some(at),
+            Alert::TrialEnding(at) => self.trial_ending = Some(at),
+            Alert::TokenOld(generation) => self.token_old = self.token_old.max(Some(generation)),
+            Alert::Unused(since) => self.unused = Some(since),
+            Alert::PreviousTokenUsed(generation) => {
+                let told = self.previous_token_used;
+                let with = told.map_or(AlertedTokens::of(generation), |told| told.with(generation));
+                self.previous_token_used = Some(with);
+            }
+            Alert::Refused { at, until } => {
+                let window =
+                    Duration::from_millis(until.as_millis().saturating_sub(at.as_millis()));
+                // What lies further ahead was told before the clock stepped back.
+                let is_ahead = |told| told > until.saturating_add(window);
+                if self.refused.is_none_or(|told| told <= at || is_ahead(told)) {
+                    self.refused = Some(until);
+                }
+            }
+        }
+        *self != before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn each_is_told_once() {
+        let at = |millis| Timestamp::from_millis(millis).unwrap();
+        let generation = |number| Generation::new(number).unwrap();
+        let mut told = AlertState::default();
+        for (alert, is_new) in [
+            (Alert::Expired(at(1)), true),
+            (Alert::Expired(at(1)), false),
+            (Alert::TrialEnding(at(1)), true),
+            (Alert::Expired(at(2)), true),
+            (Alert::Unused(at(2)), true),
+            (Alert::Unused(at(2)), false),
+            (Alert::Unused(at(3)), true),
+            (Alert::TokenOld(generation(2)), true),
+            (Alert::TokenOld(generation(1)), false),
+            (Alert::TokenOld(generation(3)), true),
+            (Alert::PreviousTokenUsed(generation(3)), true),
+            (Alert::PreviousTokenUsed(generation(3)), false),
+            // Its grace is longer than that of the one after it.
+            (Alert::PreviousTokenUsed(generation(2)), true),
+            (Alert::PreviousTokenUsed(generation(2)), false),
+            (Alert::PreviousTokenUsed(generation(9)), true),
+            (Alert::PreviousTokenUsed(generation(2)), false),
+            (Alert::PreviousTokenUsed(generation(4)), true),
+            (Alert::Refused { at: at(5), until: at(10) }, true),
+            (Alert::Refused { at: at(9), until: at(14) }, false),
+            (Alert::Refused { at: at(10), until: at(15) }, true),
+        ] {
+            assert_eq!(told.note(alert), is_new, "{alert:?}");
+        }
+    }
+
+    proptest! {
+        /// AlertState apart as in a set, whatever the order; and stored as a number that reads back.
+        #[test]
+        fn tokens_are_told_apart(numbers in prop::collection::vec(1..120_u32, 1..12)) {
+            let generation = |number| Generation::new(number).unwrap();
+            let mut set = BTreeSet::new();
+            let mut tokens: Option<AlertedTokens> = None;
+            for number in numbers {
+                let given = generation(number);
+                tokens = Some(tokens.map_or(AlertedTokens::of(given), |told| told.with(given)));
+                set.insert(number);
+                let (told, newest) = (tokens.unwrap(), *set.last().unwrap());
+                for other in 1..130 {
+                    let is_near = other > newest || newest - other <= AlertedTokens::REACH;
+                    let is_told = if is_near { set.contains(&other) } else { true };
+                    prop_assert_eq!(told.contains(generation(other)), is_told, "{}", other);
+                }
+                prop_assert!(told.number() < 1 << 63);
+                prop_assert_eq!(AlertedTokens::from_number(told.number()), Ok(told));
+            }
+        }
+
+        #[test]
+        fn numbers_read_back_or_are_refused(number in prop_oneof![any::<u64>(), 0..1_u64 << 30]) {
+            if let Ok(told) = AlertedTokens::from_number(number) {
+                prop_assert_eq!(told.number(), number);
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_stand_for_none() {
+        for number in [0, 1 << 24, 1 << 24 | 1, 1 << 32, 1 << 63 | 100, u64::MAX] {
+            assert!(AlertedTokens::from_number(number).is_err(), "{number}");
+        }
+        assert!(AlertedTokens::from_number(1 << 24 | 2).is_ok());
+    }
+}

@@ -1,0 +1,16 @@
+//! Events that come with time, and from the use of tokens.
+//!
+//! | room | what stands there |
+//! | --- | --- |
+//! | `deadlines` | when something about a key may be due |
+//! | `rejections` | how often keys are rejected |
+//! | `scan` | looking at what is due, and writing its alert |
+//!
+//! Each alert is written once, also by several processes on one database: its commit writes down,
+//! beside the key's usage, that it was.
+
+mod deadlines;
+mod rejections;
+mod scan;
+
+pub(super) use scan::Alerts;

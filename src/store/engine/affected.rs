@@ -1,0 +1,55 @@
+//! Which records something was about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::backend::{Change, Write};
+use crate::event::{Event, EventDraft};
+use crate::id::{KeyId, OwnerId};
+
+/// The records that a change or an event was about.
+#[derive(Clone, Debug, Default)]
+pub(in crate::store) struct AffectedRecords {
+    pub(in crate::store) metadata: bool,
+    pub(in crate::store) owners: BTreeSet<OwnerId>,
+    /// Each key with its owner.
+    pub(in crate::store) keys: BTreeMap<KeyId, OwnerId>,
+}
+
+impl AffectedRecords {
+    /// What a change writes. An event that stands alone touches nothing.
+    pub(in crate::store) fn by_change(change: &Change) -> Self {
+        let mut affected = Self::default();
+        let writes = change
+            .operations
+            .iter()
+            .filter(|op| !matches!(op.write, Write::Nothing | Write::RecordAlert(..)));
+        writes.for_each(|op| affected.add(&op.event));
+        affected
+    }
+
+    /// What events tell of.
+    pub(in crate::store) fn by_events<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
+        let mut affected = Self::default();
+        events.into_iter().for_each(|event| affected.add(event));
+        affected
+    }
+
+    /// Both.
+    pub(in crate::store) fn merge(&mut self, other: Self) {
+        self.metadata |= other.metadata;
+        self.owners.extend(other.owners);
+        self.keys.extend(other.keys);
+    }
+
+    fn add(&mut self, event: &EventDraft) {
+        match (event.key, event.owner) {
+            (Some(key), Some(owner)) => {
+                self.keys.insert(key, owner);
+            }
+            (None, Some(owner)) => {
+                self.owners.insert(owner);
+            }
+            _ => self.metadata = true,
+        }
+    }
+}

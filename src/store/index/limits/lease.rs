@@ -1,0 +1,189 @@
+//! A quota's lease, and what was left beside it, in a word each.
+
+use crate::clock::Timestamp;
+
+const UNIT_BITS: u32 = 40;
+const UNITS: u64 = (1 << UNIT_BITS) - 1;
+/// The day of what is never void: later than every [`Timestamp`].
+const NEVER: u64 = (1 << (64 - UNIT_BITS)) - 1;
+const DAY: u64 = 24 * 60 * 60 * 1_000;
+
+/// How long a tick lasts, in milliseconds. Their number comes round after 34 years.
+const TICK: u64 = 250;
+const TICK_BITS: u32 = 32;
+
+/// A lease: the day from which on it is void, and how many uses are left of it. Periods begin at
+/// midnight, so a day says it all. 0 is one that was always void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct LeaseWord(pub(in crate::store::index) u64);
+
+impl LeaseWord {
+    pub(in crate::store) fn new(void_from: Option<Timestamp>, units: u64) -> Self {
+        let day = void_from.map_or(NEVER, |at| at.as_millis() / DAY);
+        Self(day << UNIT_BITS | units.min(UNITS))
+    }
+
+    /// From when on it is void.
+    pub(in crate::store) fn void_from(self) -> Option<Timestamp> {
+        let day = self.0 >> UNIT_BITS;
+        (day != NEVER).then(|| Timestamp::clamped_millis(day * DAY))
+    }
+
+    #[inline]
+    pub(in crate::store::index) fn is_void(self, now: Timestamp) -> bool {
+        self.0 >> UNIT_BITS <= now.as_millis() / DAY
+    }
+
+    /// How many uses are left now.
+    #[inline]
+    pub(in crate::store) fn units(self, now: Timestamp) -> u64 {
+        if self.is_void(now) { 0 } else { self.0 & UNITS }
+    }
+
+    /// How many fewer are left than so many.
+    #[inline]
+    pub(in crate::store) fn missing(self, now: Timestamp, uses: u32) -> u64 {
+        u64::from(uses).saturating_sub(self.units(now))
+    }
+
+    /// So many uses that are void when these are.
+    pub(in crate::store) fn with_units(self, units: u64) -> Self {
+        Self(self.0 & !UNITS | units.min(UNITS))
+    }
+
+    /// How many uses it holds, void or not.
+    pub(in crate::store) fn held(self) -> u64 {
+        self.0 & UNITS
+    }
+
+    /// What is left after so many uses, if there are as many.
+    #[inline]
+    pub(in crate::store::index) fn spend(self, now: Timestamp, uses: u64) -> Option<Self> {
+        (self.units(now) >= uses).then(|| Self(self.0 - uses))
+    }
+
+    /// With another lease's uses. Of two periods the later counts: the earlier is void, or will be
+    /// as soon as the clock says so too.
+    pub(in crate::store::index) fn add(self, other: Self) -> Self {
+        let day = |lease: Self| lease.0 >> UNIT_BITS;
+        if day(self) == day(other) {
+            let units = (self.held() + other.held()).min(UNITS);
+            Self(day(self) << UNIT_BITS | units)
+        } else if day(self) > day(other) {
+            self
+        } else {
+            other
+        }
+    }
+}
+
+/// What was left beside a lease when somebody last asked for more: one use more than that, which
+/// can't be had, and in which tick it was so. 0 if it isn't known; nor need it be, where it is more
+/// than a use can cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct LeftWord(pub(in crate::store::index) u64);
+
+impl LeftWord {
+    pub(in crate::store) const UNKNOWN: Self = Self(0);
+
+    pub(in crate::store) fn new(left: u64, at: Timestamp) -> Self {
+        let too_many = left.checked_add(1).and_then(|more| u32::try_from(more).ok());
+        too_many.map_or(Self::UNKNOWN, |more| Self(u64::from(more) << TICK_BITS | tick(at)))
+    }
+
+    /// Whether so many couldn't be had; if it may have changed since, less than so many
+    /// milliseconds ago.
+    pub(in crate::store::index) fn lacks(
+        self,
+        needed: u64,
+        now: Timestamp,
+        within: Option<u64>,
+    ) -> bool {
+        let too_many = self.0 >> TICK_BITS;
+        let since = tick(now).wrapping_sub(self.0) & ((1 << TICK_BITS) - 1);
+        too_many != 0 && needed >= too_many && within.is_none_or(|millis| since < millis / TICK)
+    }
+}
+
+fn tick(at: Timestamp) -> u64 {
+    (at.as_millis() / TICK) & ((1 << TICK_BITS) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::key::Quota;
+
+    fn day(day: u64) -> Timestamp {
+        Timestamp::clamped_millis(day * DAY)
+    }
+
+    #[test]
+    fn it_is_spent_until_it_is_void() {
+        let lease = LeaseWord::new(Some(day(20_000)), 5);
+        let before = Timestamp::clamped_millis(20_000 * DAY - 1);
+        let left = lease.spend(before, 3).unwrap();
+        assert_eq!((left.units(before), left.spend(before, 3)), (2, None));
+        assert_eq!((left.spend(before, 2).unwrap().units(before), left.held()), (0, 2));
+        assert_eq!((left.units(day(20_000)), left.spend(day(20_000), 1)), (0, None));
+        assert_eq!(left.void_from(), Some(day(20_000)));
+        let endless = LeaseWord::new(None, Quota::MAX_USES);
+        assert_eq!((endless.units(Timestamp::MAX), endless.void_from()), (Quota::MAX_USES, None));
+        assert_eq!(LeaseWord(0).units(Timestamp::MIN), 0);
+    }
+
+    #[test]
+    fn of_two_periods_the_later_counts() {
+        let lease = |at, units| LeaseWord::new(Some(day(at)), units);
+        assert_eq!(lease(7, 5).add(lease(7, 3)), lease(7, 8));
+        assert_eq!(lease(7, 5).add(lease(8, 3)), lease(8, 3));
+        assert_eq!(lease(8, 5).add(lease(7, 3)), lease(8, 5));
+        assert_eq!(LeaseWord(0).add(lease(7, 3)), lease(7, 3));
+        let most = LeaseWord::new(None, Quota::MAX_USES);
+        assert_eq!(most.add(most), most);
+    }
+
+    /// What wasn't asked for, or is more than any use costs, is refused to nobody.
+    #[test]
+    fn what_is_not_known_lacks_nothing() {
+        let now = day(20_000);
+        for word in [LeftWord::UNKNOWN, LeftWord::new(u32::MAX.into(), now)] {
+            assert!(!word.lacks(u32::MAX.into(), now, None));
+        }
+        assert!(LeftWord::new(u64::from(u32::MAX) - 1, now).lacks(u32::MAX.into(), now, None));
+        assert_eq!(LeftWord::new(u64::MAX, now), LeftWord::UNKNOWN);
+    }
+
+    proptest! {
+        /// Just what is more than was left couldn't be had; where it may have changed, this is said
+        /// for less than the time asked for, but for one tick.
+        #[test]
+        fn just_what_is_more_couldn_t_be_had(
+            left in 0..=Quota::MAX_USES,
+            near in 0..4_u64,
+            needed in 1..=u32::MAX,
+            at in 0..=Timestamp::MAX.as_millis(),
+            later in 0..3_000_u64,
+            previous in TICK..1_000_000_000,
+        ) {
+            let moment = |millis| Timestamp::from_millis(millis).ok();
+            let Some(at) = moment(at) else { return Ok(()) };
+            for needed in [u64::from(needed), (left + near).saturating_sub(2)] {
+                let Ok(needed) = u32::try_from(needed) else { continue };
+                let (word, lacks) = (LeftWord::new(left, at), u64::from(needed) > left);
+                let after = at.saturating_add(std::time::Duration::from_millis(later));
+                prop_assert_eq!(word.lacks(needed.into(), after, None), lacks);
+                let is_said = word.lacks(needed.into(), after, Some(1_000));
+                let passed = after.as_millis() - at.as_millis();
+                prop_assert!(!is_said || lacks && passed < 1_000);
+                prop_assert!(is_said || !lacks || passed > 1_000 - TICK);
+                // A clock that has stepped back tells nothing of how long ago it was.
+                let before = at.saturating_sub(std::time::Duration::from_millis(previous));
+                let has_stepped = at.as_millis() - before.as_millis() >= TICK;
+                prop_assert!(!(has_stepped && word.lacks(needed.into(), before, Some(1_000))));
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Where a list goes on.
+
+use super::list::Scope;
+use crate::id::KeyId;
+use crate::invalid::{Invalid, Problem};
+use crate::store::types::request::ListKeys;
+
+/// A place in a list: what was looked at last, and how many a page holds.
+///
+/// Its text is hexadecimal of position, limit and a hash of the query and its scope. It isn't a
+/// secret and grants nothing: the scope comes from the handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Cursor {
+    pub(in crate::store) position: KeyId,
+    pub(in crate::store) limit: usize,
+}
+
+const LEN: usize = 16 + 2 + HASH_LEN;
+const HASH_LEN: usize = 16;
+
+type QueryHash = [u8; HASH_LEN];
+
+/// A hash of everything that makes a query another one.
+pub(in crate::store) fn query_hash(scope: &Scope, query: &ListKeys) -> QueryHash {
+    let mut hasher = blake3::Hasher::new_derive_key("keyhasp list cursor v1");
+    match scope {
+        Scope::All => _ = hasher.update(b"all"),
+        Scope::Owners(owners) => {
+            for owner in owners {
+                hasher.update(owner.as_str().as_bytes()).update(b"\0");
+            }
+        }
+    }
+    let kind = query.kind.map_or(0, |kind| 1 + kind as u8);
+    hasher.update(&[0, kind, query.states.bits()]);
+    let until = query.until.map(KeyId::to_bytes);
+    hasher.update(&[u8::from(until.is_some())]).update(&until.unwrap_or_default());
+    let mut hash = [0; HASH_LEN];
+    hasher.finalize_xof().fill(&mut hash);
+    hash
+}
+
+impl Cursor {
+    pub(in crate::store) fn write(self, hash: QueryHash) -> String {
+        let limit = u16::try_from(self.limit).unwrap_or(u16::MAX);
+        let bytes = self.position.to_bytes().into_iter().chain(limit.to_be_bytes()).chain(hash);
+        bytes.map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub(in crate::store) fn read(text: &str, hash: QueryHash) -> Result<Self, Invalid> {
+        let malformed = || {
+            Invalid::new("cursor", Problem::Malformed { expected: "one from a page of this query" })
+        };
+        let bytes = decode(text).ok_or_else(malformed)?;
+        let (position, rest) = bytes.split_first_chunk::<16>().ok_or_else(malformed)?;
+        let (limit, of_query) = rest.split_first_chunk::<2>().ok_or_else(malformed)?;
+        let limit = usize::from(u16::from_be_bytes(*limit));
+        if of_query != hash || !(1..=ListKeys::MAX_LIMIT).contains(&limit) {
+            return Err(malformed());
+        }
+        Ok(Self { position: KeyId::from_bytes(*position), limit })
+    }
+}
+
+fn decode(text: &str) -> Option<[u8; LEN]> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * LEN {
+        return None;
+    }
+    let mut bytes = [0; LEN];
+    for (byte, [high, low]) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
+        let digit = |digit: u8| match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            _ => None,
+        };
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::id::OwnerId;
+    use crate::key::{Kind, State};
+
+    #[test]
+    fn a_cursor_of_another_query_is_refused() {
+        let owners =
+            |ids: &[&str]| Scope::Owners(ids.iter().map(|id| OwnerId::new(id).unwrap()).collect());
+        let plain = ListKeys::new;
+        let queries = [
+            (Scope::All, plain()),
+            (owners(&["a"]), plain()),
+            (owners(&["b"]), plain()),
+            (owners(&["a", "b"]), plain()),
+            (Scope::All, plain().kind(Kind::Trial)),
+            (Scope::All, plain().kind(Kind::Standard)),
+            (Scope::All, plain().states([State::Active])),
+            (Scope::All, plain().before(KeyId::from_u128(0))),
+        ];
+        let cursor = Cursor { position: KeyId::from_u128(5), limit: 7 };
+        for (i, (scope, query)) in queries.iter().enumerate() {
+            let text = cursor.write(query_hash(scope, query));
+            for (j, (scope, query)) in queries.iter().enumerate() {
+                assert_eq!(Cursor::read(&text, query_hash(scope, query)).is_ok(), i == j);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn written_and_read(position in any::<u128>(), limit in 1..=1_000_usize, hash in any::<QueryHash>()) {
+            let cursor = Cursor { position: KeyId::from_u128(position), limit };
+            prop_assert_eq!(Cursor::read(&cursor.write(hash), hash).unwrap(), cursor);
+        }
+
+        #[test]
+        fn made_up_ones_are_refused(text in "\\PC{0,80}", hash in any::<QueryHash>()) {
+            prop_assert!(Cursor::read(&text, hash).is_err());
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! What may become of a key: pure functions from a record to the next.
+
+use super::authorize::Principal;
+use super::limit_rules;
+use crate::clock::Timestamp;
+use crate::event::{EventKind, Fields};
+use crate::id::Generation;
+use crate::invalid::{Invalid, Problem};
+use crate::key::{
+    Expiry, KeyName, KeyRecord, Kind, Limits, MAX_PREVIOUS_TOKENS, PreviousToken, SetBy,
+    SettingsPatch, TokenRecord,
+};
+use crate::permission::{Access, Catalogue};
+use crate::store::types::error::{Error, ForbiddenReason, StateProblem};
+use crate::store::types::request::{KeyAction, Rotate, UpdateKey};
+use crate::store::types::settings_check::{SettingsCheck, checked};
+
+/// What the rules look at beside the record and the caller.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct PolicyContext<'a> {
+    pub(in crate::store) catalogue: &'a Catalogue,
+    pub(in crate::store) settings_check: Option<&'a dyn SettingsCheck>,
+    /// The later of the owner's and the store's issue mark.
+    pub(in crate::store) mark: Option<Timestamp>,
+}
+
+/// A record changed, and the event of it.
+#[derive(Debug)]
+pub(in crate::store) struct Changed {
+    pub(in crate::store) record: KeyRecord,
+    pub(in crate::store) kind: EventKind,
+    pub(in crate::store) fields: Fields,
+}
+
+/// A key after an action; `None` if the action changes nothing.
+pub(in crate::store) fn act(
+    caller: &Principal<'_>,
+    key: &KeyRecord,
+    action: &KeyAction,
+    around: PolicyContext<'_>,
+) -> Result<Option<Changed>, Error> {
+    let mut next = key.clone();
+    let (kind, fields) = match action {
+        KeyAction::Revoke => {
+            if key.revoked.is_some() {
+                return Ok(None);
+            }
+            next.revoked = Some(caller.switch());
+            let sealed = if next.seal.take().is_some() { Fields::SEAL } else { Fields::NONE };
+            (EventKind::KeyRevoked, Fields::REVOKED.with(sealed))
+        }
+        _ if key.revoked.is_some() => return Err(Error::State(StateProblem::Revoked)),
+        KeyAction::Activate => {
+            caller.check_within(&key.access, &key.limits)?;
+            next.deactivated = None;
+            (
+                EventKind::KeyActivated,
+                flipped(&key.deactivated, &next.deactivated, Fields::DEACTIVATED),
+            )
+        }
+        KeyAction::Deactivate => {
+            next.deactivated = next.deactivated.or_else(|| Some(caller.switch()));
+            (
+                EventKind::KeyDeactivated,
+                flipped(&key.deactivated, &next.deactivated, Fields::DEACTIVATED),
+            )
+        }
+        KeyAction::Block => {
+            caller.require_administrator()?;
+            next.blocked = next.blocked.or_else(|| Some(caller.switch()));
+            (EventKind::KeyBlocked, flipped(&key.blocked, &next.blocked, Fields::BLOCKED))
+        }
+        KeyAction::Unblock => {
+            caller.require_administrator()?;
+            next.blocked = None;
+            (EventKind::KeyUnblocked, flipped(&key.blocked, &next.blocked, Fields::BLOCKED))
+        }
+        KeyAction::InvalidatePreviousTokens => {
+            next.previous.clear();
+            let changes = live_previous(key, caller.now, around.mark).next().is_some();
+            let fields = if changes { Fields::PREVIOUS_TOKENS } else { Fields::NONE };
+            (EventKind::PreviousTokensInvalidated, fields)
+        }
+        KeyAction::ExtendExpiry(expiry) => {
+            caller.check_within(&key.access, &key.limits)?;
+            if !is_later(*expiry, key.expires_at) {
+                let problem = Problem::Required { what: "must be later than the one it has" };
+                return Err(Invalid::new("expiry", problem).into());
+            }
+            set_expiry(caller, &mut next, *expiry)?;
+            (EventKind::KeyExpiryExtended, Fields::EXPIRY)
+        }
+        KeyAction::ConvertTrial { expiry } => {
+            caller.require_administrator()?;
+            if key.kind != Kind::Trial {
+                return Err(Error::State(StateProblem::NotTrial));
+            }
+            next.kind = Kind::Standard;
+            set_expiry(caller, &mut next, *expiry)?;
+            let moved =
+                if next.expires_at == key.expires_at { Fields::NONE } else { Fields::EXPIRY };
+            (EventKind::TrialConverted, Fields::KIND.with(moved))
+        }
+        KeyAction::Update(update) => {
+            (EventKind::KeyUpdated, apply_update(caller, &mut next, update, around)?)
+        }
+    };
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Changed { record: stamped(next, caller.now, around.mark), kind, fields }))
+}
+
+/// The field, if the switch was turned.
+fn flipped<T>(before: &Option<T>, after: &Option<T>, field: Fields) -> Fields {
+    if before.is_some() == after.is_some() { Fields::NONE } else { field }
+}
+
+/// Changes what is named; says which fields differ.
+fn apply_update(
+    caller: &Principal<'_>,
+    key: &mut KeyRecord,
+    update: &UpdateKey,
+    around: PolicyContext<'_>,
+) -> Result<Fields, Error> {
+    let mut fields = Fields::NONE;
+    caller.check_within(&key.access, &key.limits)?;
+    if let Some(access) = &update.access
+        && *access != key.access
+    {
+        access.check(around.catalogue)?;
+        caller.check_within(access, &key.limits)?;
+        if !access.is_within(&key.access) {
+            caller.check_may_widen("access", key.access_by)?;
+        }
+        key.access_by = set_by_after(caller, key.access_by);
+        key.access = access.clone();
+        fields = fields.with(Fields::ACCESS);
+    }
+    if let Some(expiry) = update.expiry
+        && expiry.at() != key.expires_at
+    {
+        set_expiry(caller, key, expiry)?;
+        fields = fields.with(Fields::EXPIRY);
+    }
+    if let Some(name) = &update.name {
+        let name = name.as_ref().map(KeyName::new).transpose()?;
+        if name != key.name {
+            key.name = name;
+            fields = fields.with(Fields::NAME);
+        }
+    }
+    if let Some(patch) = &update.settings {
+        let patched = key.settings.patched(&SettingsPatch::from_value(patch.clone())?)?;
+        if patched != key.settings {
+            key.settings = checked(around.settings_check, patched)?;
+            fields = fields.with(Fields::SETTINGS);
+        }
+    }
+    let next = key.version.next();
+    let limited = limit_rules::set(caller, &mut key.limits, &update.limits, next)?;
+    caller.check_within(&key.access, &key.limits)?;
+    Ok(fields.with(limited))
+}
+
+fn set_expiry(caller: &Principal<'_>, key: &mut KeyRecord, expiry: Expiry) -> Result<(), Error> {
+    check_future(expiry, caller.now)?;
+    if is_later(expiry, key.expires_at) {
+        if key.kind == Kind::Trial {
+            caller.require_administrator()?;
+        }
+        caller.check_may_widen("expiry", key.expiry_by)?;
+    }
+    key.expiry_by = set_by_after(caller, key.expiry_by);
+    key.expires_at = expiry.at();
+    Ok(())
+}
+
+/// What an administrator sets is an administrator's; what an owner narrows stays what it was.
+fn set_by_after(caller: &Principal<'_>, before: SetBy) -> SetBy {
+    caller.set_by(Some(before))
+}
+
+/// Whether an expiry is later than another.
+fn is_later(new: Expiry, old: Option<Timestamp>) -> bool {
+    match (new, old) {
+        (_, None) => false,
+        (Expiry::Never, Some(_)) => true,
+        (Expiry::At(new), Some(old)) => new > old,
+    }
+}
+
+/// An expiry lies in the future.
+pub(in crate::store) fn check_future(expiry: Expiry, now: Timestamp) -> Result<(), Invalid> {
+    match expiry {
+        Expiry::At(at) if at <= now => Err(Invalid::new(
+            "expiry",
+            Problem::OutOfRange {
+                given: at.as_millis(),
+                min: now.as_millis() + 1,
+                max: Timestamp::MAX.as_millis(),
+                unit: "ms",
+            },
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The previous tokens that still live.
+fn live_previous(
+    key: &KeyRecord,
+    now: Timestamp,
+    mark: Option<Timestamp>,
+) -> impl Iterator<Item = &PreviousToken> {
+    key.previous.iter().filter(move |previous| {
+        let marked = mark.is_some_and(|mark| previous.token.issued_at < mark);
+        now < previous.ends_at && !marked
+    })
+}
+
+/// The next version of a record, without the digests of tokens that have ended.
+fn stamped(mut key: KeyRecord, now: Timestamp, mark: Option<Timestamp>) -> KeyRecord {
+    key.previous = live_previous(&key, now, mark).cloned().collect();
+    key.version = key.version.next();
+    key.updated_at = now;
+    key
+}
+
+/// Whether a key may be rotated so; asked before a token is made.
+pub(in crate::store) fn check_rotation(
+    caller: &Principal<'_>,
+    key: &KeyRecord,
+    request: &Rotate,
+) -> Result<Generation, Error> {
+    if let Some(grace) = request.grace.filter(|grace| *grace > Rotate::MAX_GRACE) {
+        return Err(Invalid::new(
+            "grace",
+            Problem::OutOfRange {
+                given: grace.as_secs(),
+                min: 0,
+                max: Rotate::MAX_GRACE.as_secs(),
+                unit: "s",
+            },
+        )
+        .into());
+    }
+    caller.check_within(&key.access, &key.limits)?;
+    if key.revoked.is_some() {
+        return Err(Error::State(StateProblem::Revoked));
+    }
+    if request.unblock {
+        caller.require_administrator()?;
+    }
+    if key.blocked.is_some() && !(caller.is_administrator() && request.is_forced()) {
+        return Err(if caller.is_administrator() {
+            Error::State(StateProblem::Blocked)
+        } else {
+            Error::Forbidden(ForbiddenReason::AdministratorOnly)
+        });
+    }
+    if key.expires_at.is_some_and(|at| caller.now >= at) {
+        return Err(Error::State(StateProblem::Expired));
+    }
+    key.current.generation.next().ok_or(Error::State(StateProblem::GenerationsExhausted))
+}
+
+/// A key after a rotation, and the generation that was dropped because too many lived.
+pub(in crate::store) fn rotate(
+    key: &KeyRecord,
+    token: TokenRecord,
+    request: &Rotate,
+    now: Timestamp,
+    mark: Option<Timestamp>,
+) -> (Changed, Option<Generation>) {
+    let mut fields = Fields::TOKEN;
+    let mut next = key.clone();
+    match request.grace {
+        None => next.previous.clear(),
+        Some(grace) => {
+            let ends_at = now.saturating_add(grace);
+            next.previous.push(PreviousToken { token: key.current.clone(), ends_at });
+        }
+    }
+    if request.unblock && next.blocked.take().is_some() {
+        fields = fields.with(Fields::BLOCKED);
+    }
+    next.current = token;
+    next.seal = None;
+    let mut next = stamped(next, now, mark);
+    let mut dropped = None;
+    if next.previous.len() > MAX_PREVIOUS_TOKENS {
+        dropped = Some(next.previous.remove(0).token.generation);
+    }
+    let previous = |key: &KeyRecord| {
+        key.previous.iter().map(|previous| previous.token.generation).collect::<Vec<_>>()
+    };
+    if previous(key) != previous(&next) {
+        fields = fields.with(Fields::PREVIOUS_TOKENS);
+    }
+    (Changed { record: next, kind: EventKind::KeyRotated, fields }, dropped)
+}
+
+/// Whether a key of this access, with these limits and of this kind may be created by this caller.
+pub(in crate::store) fn check_creation(
+    caller: &Principal<'_>,
+    access: &Access,
+    limits: &Limits,
+    kind: Kind,
+    expiry: Expiry,
+    catalogue: &Catalogue,
+) -> Result<(), Error> {
+    if kind == Kind::Trial {
+        caller.require_administrator()?;
+    }
+    access.check(catalogue)?;
+    caller.check_within(access, limits)?;
+    Ok(check_future(expiry, caller.now)?)
+}

@@ -1,0 +1,117 @@
+//! Limits set, tightened and lifted, of keys and owners alike.
+
+use super::authorize::Principal;
+use crate::event::Fields;
+use crate::id::Version;
+use crate::key::{Limit, Limits, Networks, Quota, QuotaRun, Rate, SetBy};
+use crate::store::types::error::Error;
+use crate::store::types::request::SetLimits;
+
+/// Sets and lifts what is asked for, in a record whose next version is given; says what differs.
+///
+/// What an administrator has set, others may tighten, which leaves it the administrator's; what an
+/// owner has set is the owner's, until an administrator sets it, be it to the same.
+///
+/// # Errors
+/// `Invalid` for too many networks, `ForbiddenReason` for what would loosen what an administrator has set.
+pub(in crate::store) fn set(
+    caller: &Principal<'_>,
+    limits: &mut Limits,
+    request: &SetLimits,
+    version: Version,
+) -> Result<Fields, Error> {
+    let SetLimits { not_before, networks, rate, quota } = request;
+    let networks = networks.as_ref().map(|networks| match &**networks {
+        [] => Ok(None),
+        some => Networks::new(some.iter().copied()).map(Some),
+    });
+    let networks = networks.transpose()?;
+    let mut fields = Fields::NONE;
+    if let Some(from) = not_before
+        && replace(caller, "not_before", &mut limits.not_before, *from, |new, old| new >= old)?
+    {
+        fields = fields.with(Fields::NOT_BEFORE);
+    }
+    if let Some(networks) = networks
+        && replace(caller, "networks", &mut limits.networks, networks, Networks::is_within)?
+    {
+        fields = fields.with(Fields::NETWORKS);
+    }
+    if let Some(rate) = rate
+        && replace(caller, "rate", &mut limits.rate, *rate, |new: &Rate, old| new.is_within(*old))?
+    {
+        fields = fields.with(Fields::RATE);
+    }
+    if let Some(quota) = quota
+        && replace_quota(caller, &mut limits.quota, *quota, version)?
+    {
+        fields = fields.with(Fields::QUOTA);
+    }
+    Ok(fields)
+}
+
+/// The fields that are there.
+pub(in crate::store) fn fields_of(limits: &Limits) -> Fields {
+    [
+        (limits.not_before.is_some(), Fields::NOT_BEFORE),
+        (limits.networks.is_some(), Fields::NETWORKS),
+        (limits.rate.is_some(), Fields::RATE),
+        (limits.quota.is_some(), Fields::QUOTA),
+    ]
+    .into_iter()
+    .filter(|(is_there, _)| *is_there)
+    .fold(Fields::NONE, |fields, (_, field)| fields.with(field))
+}
+
+/// Puts a limit in another's place; says whether it differs.
+fn replace<T: PartialEq>(
+    caller: &Principal<'_>,
+    field: &'static str,
+    limit: &mut Option<Limit<T>>,
+    value: Option<T>,
+    is_within: impl FnOnce(&T, &T) -> bool,
+) -> Result<bool, Error> {
+    let before = limit.as_ref();
+    let tightens = match (before, &value) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(before), Some(value)) => is_within(value, &before.value),
+    };
+    let set_by = before.map(|before| before.by);
+    if let Some(set_by) = set_by
+        && !tightens
+    {
+        caller.check_may_widen(field, set_by)?;
+    }
+    let next = value.map(|value| Limit { value, by: caller.set_by(set_by) });
+    if *limit == next {
+        return Ok(false);
+    }
+    *limit = next;
+    Ok(true)
+}
+
+/// The same of a quota, which counts: a new one begins a new count.
+fn replace_quota(
+    caller: &Principal<'_>,
+    limit: &mut Option<Limit<QuotaRun>>,
+    quota: Option<Quota>,
+    version: Version,
+) -> Result<bool, Error> {
+    let run = quota.map(|quota| QuotaRun { quota, since: since(caller, *limit, quota, version) });
+    replace(caller, "quota", limit, run, |new, old| new.quota.is_within(old.quota))
+}
+
+/// With which version the count of a quota begins. Whoever can't refill a quota can't do so by
+/// tightening it: an owner not that of an administrator, a delegate, whose own it may be, none.
+fn since(
+    caller: &Principal<'_>,
+    before: Option<Limit<QuotaRun>>,
+    quota: Quota,
+    version: Version,
+) -> Version {
+    let Some(before) = before.filter(|_| !caller.is_administrator()) else { return version };
+    let old = before.value.quota;
+    let is_bound = before.by == SetBy::Administrator || caller.is_delegate();
+    if quota == old || (is_bound && quota.is_within(old)) { before.value.since } else { version }
+}

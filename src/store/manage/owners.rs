@@ -1,0 +1,290 @@
+//! The life of an owner.
+
+use std::sync::Arc;
+
+use super::authorize::Principal;
+use super::key_rules;
+use super::limit_rules;
+use super::list::MAX_EXAMINED;
+use super::new_key::issuance_preconditions;
+use super::retry::{Decision, check_version};
+use crate::authority::Authority;
+use crate::backend::{Change, KeyFilter, KeyPageQuery, Precondition, StateSet, Write};
+use crate::clock::Timestamp;
+use crate::event::{EventKind, Fields};
+use crate::id::{OwnerId, Version};
+use crate::invalid::{Invalid, Problem};
+use crate::key::{DEFAULT_MAX_KEYS, KeyRecord, Kind, Limits, OwnerRecord, SettingsPatch};
+use crate::permission::Access;
+use crate::store::engine::state::Core;
+use crate::store::types::error::{Error, StateProblem};
+use crate::store::types::request::{CreateKey, CreateOwner, KeyAction, OwnerAction, UpdateOwner};
+use crate::store::types::settings_check::{checked, first_settings};
+use crate::store::types::views::{CreatedOwner, Issued, Key, Owner, RevokedAll};
+
+impl Core {
+    pub(in crate::store) fn create_owner(
+        self: &Arc<Self>,
+        by: &Authority,
+        id: &OwnerId,
+        request: &CreateOwner,
+    ) -> Result<CreatedOwner, Error> {
+        self.attempt(|| {
+            let caller = Principal::new(self, by)?;
+            caller.require_administrator()?;
+            let state = self.metadata();
+            let defaults = first_settings(request.defaults.as_ref())?;
+            let max_access = request.max_access.clone().unwrap_or(Access::Full);
+            max_access.check(self.catalogue())?;
+            let mut limits = Limits::default();
+            limit_rules::set(&caller, &mut limits, &request.limits, Version::FIRST)?;
+            let owner = OwnerRecord {
+                id: *id,
+                version: Version::FIRST,
+                defaults: checked(self.settings_check.as_deref(), defaults)?,
+                suspended: None,
+                max_access,
+                limits,
+                max_keys: request.max_keys.unwrap_or(DEFAULT_MAX_KEYS),
+                tokens_valid_from: None,
+                created_at: caller.now,
+                created_by: caller.authority.actor.clone(),
+                updated_at: caller.now,
+            };
+            let event = caller.owner_event(EventKind::OwnerCreated, &owner, Fields::NONE);
+            let mut change = Change::of(Write::CreateOwner(Box::new(owner.clone())), event);
+            let draft = match &request.first_key {
+                Some(first) => {
+                    check_first_key(first)?;
+                    let mark = state.metadata.tokens_valid_from;
+                    Some(self.draft_key(&caller, owner.id, mark, first, &state)?)
+                }
+                None => None,
+            };
+            if let Some(draft) = &draft {
+                change = draft.add_to(change, &caller);
+                change = change.requiring(Precondition::StoreMetadata(state.metadata.version));
+            }
+            let now = caller.now;
+            let usage = draft.as_ref().and_then(|draft| self.first_usage(&draft.record, now));
+            Ok(Decision::commit(change, move |applied| {
+                let first_key = draft.map(|draft| {
+                    let mut record = draft.record;
+                    let assigned = applied.numeric_ids.first().copied();
+                    record.numeric_id = record.numeric_id.or(assigned);
+                    let key = Key::new(record, &owner, &state.metadata, now).with_usage(usage);
+                    Issued { key, token: draft.token, dropped: None }
+                });
+                CreatedOwner { owner: owner.into(), first_key }
+            }))
+        })
+    }
+
+    pub(in crate::store) fn owner(&self, by: &Authority, id: &OwnerId) -> Result<Owner, Error> {
+        Ok(Principal::new(self, by)?.load_owner(self, id)?.into())
+    }
+
+    pub(in crate::store) fn change_owner(
+        self: &Arc<Self>,
+        by: &Authority,
+        id: &OwnerId,
+        action: &OwnerAction,
+        expected: Option<Version>,
+    ) -> Result<Owner, Error> {
+        self.attempt(|| {
+            let caller = Principal::new(self, by)?;
+            let owner = caller.load_owner(self, id)?;
+            caller.require_administrator()?;
+            let mut next = owner.clone();
+            let (kind, fields) = match action {
+                OwnerAction::Suspend => {
+                    next.suspended = next.suspended.or_else(|| Some(caller.switch()));
+                    (EventKind::OwnerSuspended, Fields::SUSPENDED)
+                }
+                OwnerAction::Resume => {
+                    next.suspended = None;
+                    (EventKind::OwnerResumed, Fields::SUSPENDED)
+                }
+                OwnerAction::InvalidateTokens(to) => {
+                    check_mark(*to, caller.now)?;
+                    next.tokens_valid_from = next.tokens_valid_from.max(Some(*to));
+                    (EventKind::OwnerTokensInvalidated, Fields::TOKENS_VALID_FROM)
+                }
+                OwnerAction::Update(update) => {
+                    (EventKind::OwnerUpdated, self.apply_owner_update(&caller, &mut next, update)?)
+                }
+            };
+            let unchanged = match action {
+                OwnerAction::Update(_) => fields.is_empty(),
+                _ => {
+                    next.suspended == owner.suspended
+                        && next.tokens_valid_from == owner.tokens_valid_from
+                }
+            };
+            if unchanged {
+                return Ok(Decision::Answer(owner.into()));
+            }
+            check_version(expected, owner.version)?;
+            next.version = owner.version.next();
+            next.updated_at = caller.now;
+            let event = caller.owner_event(kind, &next, fields);
+            let change = Change::of(Write::ReplaceOwner(Box::new(next.clone())), event);
+            Ok(Decision::commit(change, move |_| next.into()))
+        })
+    }
+
+    fn apply_owner_update(
+        &self,
+        caller: &Principal<'_>,
+        owner: &mut OwnerRecord,
+        update: &UpdateOwner,
+    ) -> Result<Fields, Error> {
+        let mut fields = Fields::NONE;
+        if let Some(patch) = &update.defaults {
+            let patched = owner.defaults.patched(&SettingsPatch::from_value(patch.clone())?)?;
+            if patched != owner.defaults {
+                owner.defaults = checked(self.settings_check.as_deref(), patched)?;
+                fields = fields.with(Fields::SETTINGS);
+            }
+        }
+        if let Some(max_access) = &update.max_access
+            && *max_access != owner.max_access
+        {
+            max_access.check(self.catalogue())?;
+            owner.max_access = max_access.clone();
+            fields = fields.with(Fields::ACCESS);
+        }
+        if let Some(max_keys) = update.max_keys
+            && max_keys != owner.max_keys
+        {
+            owner.max_keys = max_keys;
+            fields = fields.with(Fields::MAX_KEYS);
+        }
+        let next = owner.version.next();
+        Ok(fields.with(limit_rules::set(caller, &mut owner.limits, &update.limits, next)?))
+    }
+
+    /// Revokes every key of an owner in one change, and makes one in their place if asked.
+    pub(in crate::store) fn revoke_all(
+        self: &Arc<Self>,
+        by: &Authority,
+        id: &OwnerId,
+        replacement: Option<&CreateKey>,
+        expected: Option<Version>,
+    ) -> Result<RevokedAll, Error> {
+        self.attempt(|| {
+            let caller = Principal::new(self, by)?;
+            let owner = caller.load_owner(self, id)?;
+            let state = self.metadata();
+            let live = self.keys_of(&owner.id, StateSet::UNREVOKED, caller.now)?;
+            if live.is_empty() && replacement.is_none() {
+                return Ok(Decision::Answer(RevokedAll { revoked: 0, replacement: None }));
+            }
+            check_version(expected, owner.version)?;
+            let mut next = owner.clone();
+            next.version = owner.version.next();
+            next.updated_at = caller.now;
+            let event = caller.owner_event(EventKind::OwnerKeysRevoked, &next, Fields::NONE);
+            let mut change = Change::of(Write::ReplaceOwner(Box::new(next.clone())), event)
+                .requiring(Precondition::LiveKeys(owner.id, live.len() as u64));
+            let around = self.policy_context(&owner, &state);
+            for key in &live {
+                let revoked = key_rules::act(&caller, key, &KeyAction::Revoke, around)?;
+                let Some(revoked) = revoked else { continue };
+                let event = caller.key_event(revoked.kind, &revoked.record, revoked.fields, None);
+                change = change.and(Write::ReplaceKey(Box::new(revoked.record)), event);
+            }
+            let draft = match replacement {
+                Some(request) => {
+                    let mark = owner.tokens_valid_from.max(state.metadata.tokens_valid_from);
+                    Some(self.draft_key(&caller, owner.id, mark, request, &state)?)
+                }
+                None => None,
+            };
+            if let Some(draft) = &draft {
+                change = issuance_preconditions(draft.add_to(change, &caller), &owner, &state);
+            }
+            let (revoked, now) = (live.len(), caller.now);
+            let usage = draft.as_ref().and_then(|draft| self.first_usage(&draft.record, now));
+            Ok(Decision::commit(caller.with_preconditions(change), move |applied| {
+                let replacement = draft.map(|draft| {
+                    let mut record = draft.record;
+                    let assigned = applied.numeric_ids.first().copied();
+                    record.numeric_id = record.numeric_id.or(assigned);
+                    let key = Key::new(record, &next, &state.metadata, now).with_usage(usage);
+                    Issued { key, token: draft.token, dropped: None }
+                });
+                RevokedAll { revoked, replacement }
+            }))
+        })
+    }
+
+    /// Removes a suspended owner with all its keys; what happened stays in the events.
+    pub(in crate::store) fn purge_owner(
+        self: &Arc<Self>,
+        by: &Authority,
+        id: &OwnerId,
+        expected: Option<Version>,
+    ) -> Result<(), Error> {
+        self.attempt(|| {
+            let caller = Principal::new(self, by)?;
+            let owner = caller.load_owner(self, id)?;
+            caller.require_administrator()?;
+            if owner.suspended.is_none() {
+                return Err(Error::State(StateProblem::NotSuspended));
+            }
+            check_version(expected, owner.version)?;
+            let mut change = Change::default();
+            for key in self.keys_of(&owner.id, StateSet::ALL, caller.now)? {
+                let event = caller.key_event(EventKind::KeyPurged, &key, Fields::NONE, None);
+                change = change.and(Write::RemoveKey(key.id, key.version), event);
+            }
+            let event = caller.owner_event(EventKind::OwnerPurged, &owner, Fields::NONE);
+            let change = change.and(Write::RemoveOwner(owner.id, owner.version), event);
+            Ok(Decision::commit(change, |_| ()))
+        })
+    }
+
+    /// All keys of an owner in some states.
+    fn keys_of(
+        &self,
+        owner: &OwnerId,
+        states: StateSet,
+        now: Timestamp,
+    ) -> Result<Vec<KeyRecord>, Error> {
+        let filter = KeyFilter { owner: Some(*owner), kind: None, states, now };
+        let mut query = KeyPageQuery {
+            filter,
+            before: None,
+            after: None,
+            limit: MAX_EXAMINED,
+            examine: MAX_EXAMINED,
+        };
+        let mut keys = Vec::new();
+        loop {
+            let page = self.backend.page_keys(&query)?;
+            keys.extend(page.keys);
+            match page.next {
+                Some(next) => query.before = Some(next),
+                None => return Ok(keys),
+            }
+        }
+    }
+}
+
+/// The first key of an owner is a standard one.
+fn check_first_key(request: &CreateKey) -> Result<(), Invalid> {
+    if request.kind == Kind::Standard {
+        return Ok(());
+    }
+    Err(Invalid::new("first key", Problem::Required { what: "must be a standard key" }))
+}
+
+/// An issue mark is moved to now at most.
+pub(in crate::store) fn check_mark(to: Timestamp, now: Timestamp) -> Result<(), Invalid> {
+    if to <= now {
+        return Ok(());
+    }
+    let (given, max) = (to.as_millis(), now.as_millis());
+    Err(Invalid::new("issue mark", Problem::OutOfRange { given, min: 0, max, unit: "ms" }))
+}

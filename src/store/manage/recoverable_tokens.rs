@@ -1,0 +1,64 @@
+//! Tokens that can be shown again.
+
+use crate::id::{Generation, KeyId};
+use crate::key::{KeyRecord, Seal};
+use crate::store::engine::state::Core;
+use crate::store::types::error::Error;
+use crate::token::{RandomSource, Token};
+
+#[cfg(feature = "recoverable")]
+impl Core {
+    pub(in crate::store) fn has_recovery_key(&self) -> bool {
+        self.recovery_keys.is_some()
+    }
+
+    pub(in crate::store) fn seal(
+        &self,
+        random: &mut dyn RandomSource,
+        token: &Token,
+        id: KeyId,
+        generation: Generation,
+    ) -> Result<Option<Seal>, Error> {
+        match &self.recovery_keys {
+            Some(keys) => Ok(Some(crate::token::seal(keys, random, token, id, generation)?)),
+            None => Err(Error::State(crate::store::types::error::StateProblem::RecoveryOff)),
+        }
+    }
+
+    /// A key's current token, if it is sealed.
+    pub(in crate::store) fn unseal(&self, key: &KeyRecord) -> Result<Option<Token>, Error> {
+        let Some(seal) = &key.seal else { return Ok(None) };
+        let keys = self.recovery_keys.as_ref();
+        let keys =
+            keys.ok_or(Error::State(crate::store::types::error::StateProblem::RecoveryOff))?;
+        let opened = crate::token::unseal(keys, seal, key.id, key.current.generation);
+        opened.map(Some).map_err(|error| Error::Seal(error.to_string()))
+    }
+}
+
+#[cfg(not(feature = "recoverable"))]
+impl Core {
+    #[allow(clippy::unused_self)]
+    pub(in crate::store) fn has_recovery_key(&self) -> bool {
+        false
+    }
+
+    #[allow(clippy::unused_self)]
+    pub(in crate::store) fn seal(
+        &self,
+        _random: &mut dyn RandomSource,
+        _token: &Token,
+        _id: KeyId,
+        _generation: Generation,
+    ) -> Result<Option<Seal>, Error> {
+        Err(Error::State(crate::store::types::error::StateProblem::RecoveryOff))
+    }
+
+    #[allow(clippy::unused_self)]
+    pub(in crate::store) fn unseal(&self, key: &KeyRecord) -> Result<Option<Token>, Error> {
+        match key.seal {
+            Some(_) => Err(Error::State(crate::store::types::error::StateProblem::RecoveryOff)),
+            None => Ok(None),
+        }
+    }
+}

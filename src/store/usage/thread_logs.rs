@@ -1,0 +1,156 @@
+//! A log for each thread, and the queue of full ones.
+//!
+//! A thread has its log nearly always to itself: its lock is taken by trying, and who fails takes
+//! another log. Nobody waits for whoever writes to the backend.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+use crate::clock::Timestamp;
+use crate::id::KeyId;
+use crate::key::RejectKind;
+
+/// How many entries a log holds: gathering one takes a tenth of a millisecond.
+const ENTRIES: usize = 1_024;
+/// How many full logs may wait; the next one is gathered by whoever filled it.
+const SPARE: usize = 24;
+
+/// One or more verifications of a key in a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) key: KeyId,
+    /// The last of them.
+    pub(super) at: Timestamp,
+    pub(super) refused: Option<RejectKind>,
+    pub(super) address: Option<IpAddr>,
+    pub(super) count: u32,
+}
+
+type Log = Vec<Entry>;
+
+#[derive(Debug)]
+pub(super) struct Logs {
+    shards: Box<[Shard]>,
+    queue: Mutex<Queue>,
+}
+
+/// Apart from its neighbours, also for processors that fetch two lines at a time.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Shard(Mutex<Log>);
+
+#[derive(Debug)]
+struct Queue {
+    full: Vec<Log>,
+    spare: Vec<Log>,
+}
+
+/// What became of an entry.
+pub(super) enum Put {
+    Noted,
+    /// A log is full, and waits to be gathered.
+    Full,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn empty() -> Log {
+    Vec::with_capacity(ENTRIES)
+}
+
+/// A number of this thread, given when it is first asked for.
+fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+    NUMBER.with(|number| {
+        if number.get() == usize::MAX {
+            number.set(NEXT.fetch_add(1, Ordering::Relaxed));
+        }
+        number.get()
+    })
+}
+
+impl Logs {
+    pub(super) fn new() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let shards = (threads * 2).next_power_of_two().min(64);
+        Self {
+            shards: (0..shards).map(|_| Shard(Mutex::new(empty()))).collect(),
+            queue: Mutex::new(Queue {
+                full: Vec::with_capacity(SPARE),
+                spare: (0..SPARE).map(|_| empty()).collect(),
+            }),
+        }
+    }
+
+    /// Notes an entry. Where every spare log is full already, `gather` empties this one.
+    #[inline]
+    pub(super) fn put(&self, entry: Entry, gather: impl FnOnce(&mut Log)) -> Put {
+        let mut log = self.own();
+        if let Some(last) = log.last_mut()
+            && (last.key, last.refused, last.address) == (entry.key, entry.refused, entry.address)
+            && last.count < u32::MAX
+        {
+            last.count += 1;
+            last.at = last.at.max(entry.at);
+            return Put::Noted;
+        }
+        let mut put = Put::Noted;
+        if log.len() == ENTRIES {
+            put = self.pipeline(&mut log, gather);
+        }
+        log.push(entry);
+        put
+    }
+
+    #[cold]
+    fn pipeline(&self, log: &mut Log, gather: impl FnOnce(&mut Log)) -> Put {
+        let mut queue = lock(&self.queue);
+        match queue.spare.pop() {
+            Some(spare) => queue.full.push(std::mem::replace(log, spare)),
+            None => {
+                drop(queue);
+                gather(log);
+                log.clear();
+            }
+        }
+        Put::Full
+    }
+
+    /// A log that nobody else writes to now.
+    #[inline]
+    fn own(&self) -> MutexGuard<'_, Log> {
+        let own = thread_number();
+        let shard = |step: usize| &self.shards[(own + step) & (self.shards.len() - 1)].0;
+        for step in 0..self.shards.len() {
+            match shard(step).try_lock() {
+                Ok(log) => return log,
+                Err(TryLockError::Poisoned(log)) => return log.into_inner(),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        lock(shard(0))
+    }
+
+    /// Shows all logs, the full ones first, and empties them.
+    pub(super) fn gather(&self, mut gather: impl FnMut(&mut Log)) {
+        loop {
+            let full = lock(&self.queue).full.pop();
+            let Some(mut log) = full else { break };
+            gather(&mut log);
+            log.clear();
+            lock(&self.queue).spare.push(log);
+        }
+        for shard in &self.shards {
+            let mut log = lock(&shard.0);
+            gather(&mut log);
+            log.clear();
+        }
+    }
+}

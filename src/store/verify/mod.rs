@@ -1,0 +1,16 @@
+//! The path of a request.
+//!
+//! | room | what stands there |
+//! | --- | --- |
+//! | `token` | judging a token: shape, id, digest, state |
+//! | `limits` | judging the limits of a key and its owner, and taking a use out of them |
+//! | `quota_leases` | the part of a quota that this process has leased from the backend |
+//! | `declassify` | the point at which the proof of constant time lets a comparison's answer go |
+
+pub(in crate::store) mod declassify;
+pub(in crate::store) mod limits;
+pub(in crate::store) mod quota_leases;
+pub(in crate::store) mod token;
+
+#[cfg(keyhasp_constant_time)]
+pub use declassify::set_declassifier;

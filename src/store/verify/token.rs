@@ -1,0 +1,157 @@
+//! The path that every request takes.
+
+use std::hint::black_box;
+
+use constant_time_eq::constant_time_eq_n;
+
+use super::declassify::declassified;
+use super::limits::{Allowed, Consumption};
+use crate::clock::Timestamp;
+use crate::id::{Generation, KeyId};
+use crate::key::{Prefix, RejectReason, ValidityInputs};
+use crate::store::engine::state::Core;
+use crate::store::index::{DIGEST_LEN, Entry, ReadVersion};
+use crate::store::types::error::{Unavailable, VerifyError};
+use crate::store::types::request::VerifyRequest;
+use crate::token::{Peppers, Unverified};
+use crate::verified_key::{VerifiedKey, VerifiedKeyParts};
+
+/// What an unknown id is compared with, so that it does the same work.
+const NOBODY: [u8; DIGEST_LEN] = [0; DIGEST_LEN];
+
+impl Core {
+    /// Judges a token: shape, prefix and id; one keyed digest; a constant-time comparison with
+    /// each digest of the key; only then its state. No I/O, no allocation, no lock. Says in `judged_at`
+    /// by which time it judges, as soon as it knows.
+    pub(in crate::store) fn verify(
+        &self,
+        request: &VerifyRequest<'_>,
+        judged_at: &mut Timestamp,
+    ) -> Result<VerifiedKey, VerifyError> {
+        let token = Unverified::parse(request.token).ok_or(VerifyError::Unrecognized)?;
+        // First, so that the slot is on its way meanwhile.
+        let search = self.index.search(token.id);
+        let now = self.availability.pass(&*self.clock).map_err(VerifyError::Unavailable)?;
+        *judged_at = now;
+        let (prefix_number, prefix) =
+            self.prefixes.find(token.prefix).ok_or(VerifyError::Unrecognized)?;
+        // Under the pepper of most tokens already, while the slot is on its way.
+        let mut digests = Digests::new(self, &token).ok_or(VerifyError::Unrecognized)?;
+        let mut compared = false;
+        let answer = search.find(|entry| {
+            compared = true;
+            // Where its limits lie is known first now.
+            self.index.prefetch_limiter(entry);
+            let digest = digests.under(entry.pepper())?;
+            // The prefix first: a right secret under another one is refused like a wrong one.
+            let is_accepted = entry.prefix() == prefix_number
+                && constant_time_eq_n(digest, &entry.digest_bytes());
+            if !declassified(is_accepted) {
+                return None;
+            }
+            // One that is replaced just now is looked for again.
+            let seen = entry.seen();
+            let entry = entry.judged_at(now)?;
+            self.judge(request, token.id, &entry, seen, now, prefix)
+        });
+        if !compared {
+            // The same work for an id that nobody has.
+            black_box(constant_time_eq_n(&digests.likely, &NOBODY));
+        }
+        answer.unwrap_or(Err(VerifyError::Unrecognized))
+    }
+
+    /// The secret was right: looks at everything else. `None` if the key is replaced just now.
+    // By force: the entry would else be built in memory.
+    #[inline(always)]
+    fn judge(
+        &self,
+        request: &VerifyRequest<'_>,
+        key: KeyId,
+        entry: &Entry,
+        slot: ReadVersion<'_>,
+        now: Timestamp,
+        prefix: &Prefix,
+    ) -> Option<Result<VerifiedKey, VerifyError>> {
+        let recovering = VerifyError::Unavailable(Unavailable::Recovering);
+        let Some(flags) = self.index.owner_flags(entry.owner) else { return Some(Err(recovering)) };
+        if entry.is_indeterminate || flags.indeterminate {
+            return Some(Err(recovering));
+        }
+        let standing = ValidityInputs { suspended: flags.suspended, ..entry.standing };
+        if let Some(rejected_for) = standing.rejected_for(now) {
+            return Some(Err(VerifyError::Rejected(rejected_for)));
+        }
+        let Entry { owner, short_owner, limited, .. } = *entry;
+        let passed = if limited.is_none() && !flags.limited {
+            Allowed { owner: short_owner, rate: None }
+        } else {
+            let owner_limited = flags.limited;
+            let one =
+                Consumption { request, key, owner, short_owner, limited, owner_limited, slot, now };
+            match self.judge_limits(&one)? {
+                Ok(passed) => passed,
+                Err(refusal) => return Some(Err(refusal)),
+            }
+        };
+        let Some(owner) = self.index.owner(owner, passed.owner) else {
+            return Some(Err(recovering));
+        };
+        let ends_at = match (standing.expires_at, standing.ends_at) {
+            (Some(expiry), Some(end)) => Some(expiry.min(end)),
+            (expiry, end) => expiry.or(end),
+        };
+        let Ok(generation) = Generation::new(entry.generation) else {
+            return Some(Err(VerifyError::Rejected(RejectReason::Superseded)));
+        };
+        let verified = VerifiedKey::new(VerifiedKeyParts {
+            key,
+            owner,
+            kind: entry.kind,
+            permissions: self.index.set(entry.set),
+            generation,
+            is_current: entry.is_current,
+            ends_at,
+            prefix: *prefix,
+            rate: passed.rate,
+        });
+        if !entry.is_current {
+            self.alerts.note_previous(&verified, now);
+        }
+        Some(Ok(verified))
+    }
+}
+
+/// The digests of one token under the open peppers: at once under that of most tokens, under each
+/// other one when it is first asked for.
+struct Digests<'a> {
+    core: &'a Core,
+    token: &'a Unverified<'a>,
+    likely_position: u8,
+    likely: [u8; DIGEST_LEN],
+    others: [Option<[u8; DIGEST_LEN]>; Peppers::MAX_OPEN],
+}
+
+impl<'a> Digests<'a> {
+    #[inline]
+    fn new(core: &'a Core, token: &'a Unverified<'a>) -> Option<Self> {
+        let likely_position = core.index.likely_pepper();
+        let likely = Entry::cut(&token.digest(core.peppers.at(likely_position.into())?));
+        Some(Self { core, token, likely_position, likely, others: [None; Peppers::MAX_OPEN] })
+    }
+
+    #[inline]
+    fn under(&mut self, position: u8) -> Option<&[u8; DIGEST_LEN]> {
+        if position == self.likely_position { Some(&self.likely) } else { self.other(position) }
+    }
+
+    #[cold]
+    fn other(&mut self, position: u8) -> Option<&[u8; DIGEST_LEN]> {
+        let cell = self.others.get_mut(usize::from(position))?;
+        if cell.is_none() {
+            let pepper = self.core.peppers.at(position.into())?;
+            *cell = Some(Entry::cut(&self.token.digest(pepper)));
+        }
+        cell.as_ref()
+    }
+}
