@@ -48,7 +48,7 @@ fn all() -> AlertSettings {
 
 fn open(watch: AlertSettings, backend: &Arc<dyn Backend>, clock: &Arc<ManualClock>) -> Arc<Store> {
     let configure =
-        |builder: StoreBuilder| builder.watch(watch.only_when_asked()).usage(UsageSettings::new());
+        |builder: StoreBuilder| builder.alerts(watch.only_when_asked()).usage(UsageSettings::new());
     // Ids and tokens are drawn anew each time.
     let seed = u64::try_from(clock.monotonic().as_nanos()).unwrap();
     Arc::new(configure(builder(clock, seed)).open_on(Arc::clone(backend)).unwrap())
@@ -235,10 +235,10 @@ fn each_previous_token_in_use_is_told_whichever_ends_first() {
 #[test]
 fn unused_keys_are_told_of_only_where_uses_are_kept() {
     let watch = AlertSettings::new().keys_unused_for(DAY);
-    let refused = builder(&clock(), 1).watch(watch).open(Memory::new()).unwrap_err();
+    let refused = builder(&clock(), 1).alerts(watch).open(Memory::new()).unwrap_err();
     assert!(matches!(&refused, keyhasp::Error::Invalid(why) if why.field() == "keys_unused_for"));
     assert!(refused.to_string().contains("StoreBuilder::usage"), "{refused}");
-    let opened = |usage| builder(&clock(), 1).watch(watch).usage(usage).open(Memory::new());
+    let opened = |usage| builder(&clock(), 1).alerts(watch).usage(usage).open(Memory::new());
     assert!(opened(UsageSettings::new()).is_ok());
     assert!(opened(UsageSettings::new().resolution(DAY)).is_err());
     assert!(opened(UsageSettings::new().resolution(DAY).counts()).is_ok());
@@ -249,7 +249,7 @@ fn a_key_in_steady_use_is_not_told_of_as_unused() {
     let watch = AlertSettings::new().keys_unused_for(HOUR).only_when_asked();
     let usage = UsageSettings::new().resolution(HOUR / 4 * 3);
     let clock = clock();
-    let store = builder(&clock, 1).watch(watch).usage(usage).open(Memory::new()).unwrap();
+    let store = builder(&clock, 1).alerts(watch).usage(usage).open(Memory::new()).unwrap();
     let store = Arc::new(store);
     let world = World::of(Arc::clone(&store) as Arc<dyn KeyStore>, clock);
     let (_, issued) = world.owner("org");
@@ -285,7 +285,7 @@ fn refusals_are_told_also_after_a_clock_that_was_ahead() {
 fn windows_of_refusals_have_limits() {
     for window in [Duration::ZERO, DAY + Duration::from_millis(1)] {
         let watch = AlertSettings::new().refusals(1, window);
-        let refused = builder(&clock(), 1).watch(watch).open(Memory::new()).unwrap_err();
+        let refused = builder(&clock(), 1).alerts(watch).open(Memory::new()).unwrap_err();
         assert!(
             matches!(refused, keyhasp::Error::Invalid(why) if why.field() == "refusals.window")
         );
@@ -391,7 +391,7 @@ fn often_refused_is_told_once_in_a_window_and_floods_are_bounded() {
 fn uses_that_are_not_written_yet_count() {
     let watch = AlertSettings::new().keys_unused_for(30 * DAY).only_when_asked();
     let world_clock = clock();
-    let store = builder(&world_clock, 1).watch(watch).usage(UsageSettings::new());
+    let store = builder(&world_clock, 1).alerts(watch).usage(UsageSettings::new());
     let store = Arc::new(store.open(Memory::new()).unwrap());
     let world = World::of(Arc::clone(&store) as Arc<dyn KeyStore>, world_clock);
     let (_, issued) = world.owner("org");
@@ -420,7 +420,7 @@ fn two_processes_tell_once() {
         let options = SqliteOptions::shared(Duration::from_secs(600)).unwrap();
         let database = Sqlite::open(directory.path().join("keys.db"), options).unwrap();
         let builder = builder(&world_clock, seed).usage(UsageSettings::new());
-        let store = builder.watch(all().only_when_asked()).open(database);
+        let store = builder.alerts(all().only_when_asked()).open(database);
         Arc::new(store.unwrap())
     };
     let (one, other) = (open(1), open(2));
@@ -447,7 +447,7 @@ fn what_could_not_be_told_is_told_later() {
         let failing = Arc::new(Failing::new(Memory::new()));
         let world_clock = clock();
         let watch = all().refusals(0, HOUR).only_when_asked();
-        let store = builder(&world_clock, 1).watch(watch).usage(UsageSettings::new());
+        let store = builder(&world_clock, 1).alerts(watch).usage(UsageSettings::new());
         let store = Arc::new(store.open_on(Arc::clone(&failing) as Arc<dyn Backend>).unwrap());
         let world = World::of(Arc::clone(&store) as Arc<dyn KeyStore>, Arc::clone(&world_clock));
         let (keys, first) = world.owner("org");

@@ -1,31 +1,25 @@
 //! Opening a store.
 
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use getrandom::SysRng;
 
 use super::Store;
-use super::alerts::Alerts;
-use super::engine::affected::AffectedRecords;
-use super::engine::availability::Availability;
-use super::engine::group_commit::GroupCommit;
-use super::engine::prefixes::AcceptedPrefixes;
-use super::engine::pruning::Retention;
-use super::engine::state::{AppliedLog, Core, MetadataState};
-use super::engine::worker::Stop;
-use super::index::Index;
-use super::types::AlertSettings;
-use super::types::UsageSettings;
-use super::types::error::{Error, PepperProblem, RulesDiffer, RulesShown};
-use super::types::settings_check::SettingsCheck;
-use super::usage::Collector;
-use super::verify::quota_leases::Leases;
+use super::alerts::{AlertScanner, Noticed};
+use super::engine::{
+    Engine, EngineParts, FIRST_PAUSE, KeyObserver, MetadataState, Next, Retention, Workers,
+};
+use super::manage::{Manager, Minter};
+use super::types::error::{Error, PepperProblem, RulesDiffer, RulesShown, Unavailable};
+use super::types::{AlertSettings, SettingsCheck, UsageSettings};
+use super::usage::UsageRecorder;
+use super::verify::TokenVerifier;
 use crate::authority::{Actor, Authority, Role};
 use crate::backend::{Backend, Change, Rejection, Sharing, Write};
 use crate::clock::{Clock, SystemClock};
 use crate::event::{EventDraft, EventKind, Fields};
-use crate::id::{KeyIdSource, Version};
+use crate::id::Version;
 use crate::key::{Prefix, PrefixTable, StoreMetadata, StoreRules};
 use crate::permission::Catalogue;
 #[cfg(feature = "recoverable")]
@@ -54,7 +48,7 @@ pub struct StoreBuilder {
     settings_check: Option<Box<dyn SettingsCheck>>,
     event_retention: Option<Duration>,
     usage: Option<UsageSettings>,
-    watch: AlertSettings,
+    alerts: AlertSettings,
     #[cfg(feature = "recoverable")]
     recovery_keys: Option<RecoveryKeys>,
 }
@@ -71,7 +65,7 @@ impl StoreBuilder {
             settings_check: None,
             event_retention: None,
             usage: None,
-            watch: AlertSettings::new(),
+            alerts: AlertSettings::new(),
             #[cfg(feature = "recoverable")]
             recovery_keys: None,
         }
@@ -132,8 +126,8 @@ impl StoreBuilder {
 
     /// What the store looks out for by itself, about every half a minute, and writes events of;
     /// nothing unless told.
-    pub fn watch(mut self, watch: AlertSettings) -> Self {
-        self.watch = watch;
+    pub fn alerts(mut self, settings: AlertSettings) -> Self {
+        self.alerts = settings;
         self
     }
 
@@ -157,7 +151,7 @@ impl StoreBuilder {
     pub fn open_on(self, backend: Arc<dyn Backend>) -> Result<Store, Error> {
         let retention = Retention::new(self.event_retention)?;
         self.usage.map_or(Ok(()), |settings| settings.check())?;
-        self.watch.check(self.usage.as_ref())?;
+        self.alerts.check(self.usage.as_ref())?;
         let initial = StoreMetadata {
             version: Version::FIRST,
             rules: self.rules,
@@ -169,57 +163,76 @@ impl StoreBuilder {
         check_rules(&metadata, &initial)?;
         check_peppers(&metadata, &initial)?;
 
-        let max_staleness = match backend.sharing() {
-            Sharing::Exclusive => None,
-            Sharing::Shared { max_staleness } => Some(max_staleness),
-        };
-        let open_peppers = self.peppers.iter().map(|(number, _)| number).collect();
-        let mut core = Core {
-            index: Index::new(self.catalogue, open_peppers, Arc::clone(&self.clock)),
-            availability: Availability::new(max_staleness),
-            prefixes: AcceptedPrefixes::new(&metadata.prefixes),
-            peppers: self.peppers,
-            settings_check: self.settings_check,
-            #[cfg(feature = "recoverable")]
-            recovery_keys: self.recovery_keys,
-            retention,
-            alerts: Alerts::new(self.watch, self.clock.now()),
-            group_commit: GroupCommit::default(),
-            leases: Leases::default(),
-            usage: self
-                .usage
-                .map(|settings| Arc::new(Collector::new(settings, backend.expected_keys()))),
-            stop: Arc::new(Stop::default()),
-            metadata: RwLock::new(MetadataState { metadata, prefixes: self.prefixes }),
-            ids: Mutex::new(KeyIdSource::default()),
-            random: Mutex::new(self.random),
-            indeterminate: Mutex::new(AffectedRecords::default()),
-            applied_log: Mutex::new(AppliedLog { applied_seq: 0 }),
-            clock: self.clock,
+        let is_shared = matches!(backend.sharing(), Sharing::Shared { .. });
+        let noticed = Arc::new(Noticed::new(self.alerts, self.clock.now()));
+        let engine = Arc::new(Engine::load(EngineParts {
             backend,
-        };
-        core.index.set_tokens_valid_from(core.metadata().metadata.tokens_valid_from);
-        let through = core.load()?;
-        core.lock_applied_log().applied_seq = through;
-        let core = Arc::new(core);
-        core.leases.belong_to(Arc::downgrade(&core));
-        if max_staleness.is_some() {
+            clock: self.clock,
+            catalogue: self.catalogue,
+            peppers: self.peppers,
+            retention,
+            observer: Arc::clone(&noticed) as Arc<dyn KeyObserver>,
+            metadata: MetadataState { metadata, prefixes: self.prefixes },
+        })?);
+        if is_shared {
             // Another process may have changed it while the records were read.
-            let stored = core.backend.metadata()?;
+            let stored = engine.backend.metadata()?;
             check_rules(&stored, &initial)?;
             check_peppers(&stored, &initial)?;
-            core.put_metadata(&stored)?;
+            engine.put_metadata(&stored)?;
         }
-        core.add_peppers()?;
-        core.prune_if_due();
-        if let Some(max_staleness) = max_staleness {
-            core.refresh()?;
-            core.keep_fresh(max_staleness)?;
+        let mut workers = Workers::default();
+        start_recovery(&engine, &mut workers)?;
+        add_peppers(&engine)?;
+        engine.prune_if_due();
+        if let Sharing::Shared { max_staleness } = engine.backend.sharing() {
+            engine.refresh()?;
+            start_refresh(&engine, max_staleness, &mut workers)?;
         }
-        core.keep_usage()?;
-        core.start_alerts()?;
-        Ok(Store { core })
+        let usage = Arc::new(UsageRecorder::new(&engine, self.usage));
+        usage.start(&mut workers)?;
+        let alerts = Arc::new(AlertScanner::new(&engine, &noticed, &usage));
+        alerts.start(&mut workers)?;
+        let minter = Minter::new(
+            &engine,
+            self.random,
+            #[cfg(feature = "recoverable")]
+            self.recovery_keys,
+        );
+        Ok(Store {
+            verifier: TokenVerifier::new(&engine, &noticed, &usage),
+            manager: Manager::new(&engine, &usage, minter, self.settings_check),
+            usage,
+            alerts,
+            workers,
+            engine,
+        })
     }
+}
+
+/// Starts the thread that finds out what became of changes of unknown outcome. It is parked until
+/// there is one.
+fn start_recovery(engine: &Arc<Engine>, workers: &mut Workers) -> Result<(), Error> {
+    let (own, mut pause) = (Arc::clone(engine), FIRST_PAUSE);
+    let work = move || own.try_to_recover(&mut pause);
+    let name = engine.backend.name();
+    workers.spawn(name, "keyhasp-recover", engine.recovery(), Next::WhenWoken, work)
+}
+
+/// Starts the thread that polls at a quarter of the bound.
+fn start_refresh(
+    engine: &Arc<Engine>,
+    max_staleness: Duration,
+    workers: &mut Workers,
+) -> Result<(), Error> {
+    let (own, pause) = (Arc::clone(engine), max_staleness / 4);
+    let work = move || match own.refresh() {
+        Err(Error::Unavailable(Unavailable::Closed | Unavailable::RulesChanged)) => Next::Never,
+        // A failed poll lets the store go stale, and is tried again.
+        _ => Next::After(pause),
+    };
+    let name = engine.backend.name();
+    workers.spawn(name, "keyhasp-refresh", &Arc::default(), Next::After(pause), work)
 }
 
 /// The database has the rules and accepts the prefixes that the store is opened with.
@@ -249,43 +262,41 @@ fn check_peppers(stored: &StoreMetadata, given: &StoreMetadata) -> Result<(), Er
     Ok(())
 }
 
-impl Core {
-    /// Notes check values of peppers that the database doesn't know yet.
-    fn add_peppers(self: &Arc<Self>) -> Result<(), Error> {
-        loop {
-            let before = self.metadata().metadata;
-            let mut next = before.clone();
-            let known = |number| before.peppers.iter().any(|check| check.number == number);
-            next.peppers.extend(self.peppers.checks().into_iter().filter(|c| !known(c.number)));
-            if next.peppers.len() == before.peppers.len() {
-                return Ok(());
+/// Notes check values of peppers that the database doesn't know yet.
+fn add_peppers(engine: &Engine) -> Result<(), Error> {
+    loop {
+        let before = engine.metadata().metadata;
+        let mut next = before.clone();
+        let known = |number| before.peppers.iter().any(|check| check.number == number);
+        next.peppers.extend(engine.peppers.checks().into_iter().filter(|c| !known(c.number)));
+        if next.peppers.len() == before.peppers.len() {
+            return Ok(());
+        }
+        next.peppers.sort_unstable_by_key(|check| check.number);
+        next.version = before.version.next();
+        let event = EventDraft {
+            at: engine.now(),
+            kind: EventKind::PepperAdded,
+            owner: None,
+            key: None,
+            version: next.version,
+            generation: None,
+            fields: Fields::PEPPERS,
+            authority: Authority::new(Role::Administrator, Actor::new("keyhasp")?),
+        };
+        let change = Change::of(Write::ReplaceMetadata(Box::new(next)), event);
+        match engine.commit(change)? {
+            Ok(_) => return Ok(()),
+            Err(Rejection::Conflict { .. }) => {
+                // Another process was faster: its peppers are checked like those found first.
+                let stored = engine.backend.metadata()?;
+                let state = engine.metadata();
+                check_rules(&stored, &state.metadata)?;
+                let given = StoreMetadata { peppers: engine.peppers.checks(), ..state.metadata };
+                check_peppers(&stored, &given)?;
+                engine.put_metadata(&stored)?;
             }
-            next.peppers.sort_unstable_by_key(|check| check.number);
-            next.version = before.version.next();
-            let event = EventDraft {
-                at: self.now(),
-                kind: EventKind::PepperAdded,
-                owner: None,
-                key: None,
-                version: next.version,
-                generation: None,
-                fields: Fields::PEPPERS,
-                authority: Authority::new(Role::Administrator, Actor::new("keyhasp")?),
-            };
-            let change = Change::of(Write::ReplaceMetadata(Box::new(next)), event);
-            match self.commit(change)? {
-                Ok(_) => return Ok(()),
-                Err(Rejection::Conflict { .. }) => {
-                    // Another process was faster: its peppers are checked like those found first.
-                    let stored = self.backend.metadata()?;
-                    let state = self.metadata();
-                    check_rules(&stored, &state.metadata)?;
-                    let given = StoreMetadata { peppers: self.peppers.checks(), ..state.metadata };
-                    check_peppers(&stored, &given)?;
-                    self.put_metadata(&stored)?;
-                }
-                Err(_) => return Ok(()),
-            }
+            Err(_) => return Ok(()),
         }
     }
 }

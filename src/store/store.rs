@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alerts::AlertScanner;
 use super::builder::StoreBuilder;
-use super::engine::state::Core;
+use super::engine::{Engine, Workers};
 use super::key_store::KeyStore;
+use super::manage::{Manager, store_rules};
 use super::types::error::{Error, VerifyError};
 use super::types::request::{
     ChangeRules, CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners, OwnerAction,
@@ -15,6 +17,8 @@ use super::types::views::{
     CreatedOwner, Events, FoundToken, Health, Issued, Key, Owner, Page, RevealedToken, RevokedAll,
     Rules,
 };
+use super::usage::UsageRecorder;
+use super::verify::TokenVerifier;
 use crate::authority::Authority;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
@@ -28,7 +32,12 @@ use crate::verified_key::VerifiedKey;
 /// Dropping it closes it as well as it can; [`KeyStore::close`] says what failed.
 #[derive(Debug)]
 pub struct Store {
-    pub(super) core: Arc<Core>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) verifier: TokenVerifier,
+    pub(super) manager: Manager,
+    pub(super) usage: Arc<UsageRecorder>,
+    pub(super) alerts: Arc<AlertScanner>,
+    pub(super) workers: Workers,
 }
 
 impl Store {
@@ -47,7 +56,7 @@ impl Store {
     /// # Errors
     /// [`Error`] if the backend fails; what is due stays due.
     pub fn run_alerts(&self) -> Result<usize, Error> {
-        self.core.run_alerts()
+        self.alerts.run()
     }
 
     /// Learns now what other processes committed, instead of at the next poll. Does nothing more
@@ -56,7 +65,7 @@ impl Store {
     /// # Errors
     /// [`Error`] if the backend fails, or if the store has to be opened anew.
     pub fn refresh(&self) -> Result<(), Error> {
-        self.core.refresh()
+        self.engine.refresh()
     }
 
     /// Writes now what was used up to now, instead of at the next interval, and looks at 2,048 keys
@@ -66,18 +75,18 @@ impl Store {
     /// [`Error`] if the backend fails; what isn't written is kept, and what isn't forgotten is
     /// looked at the next time.
     pub fn flush_usage(&self) -> Result<(), Error> {
-        self.core.flush_usage()?;
-        self.core.sweep_addresses()
+        self.usage.flush()?;
+        self.usage.sweep_addresses()
     }
 }
 
 impl KeyStore for Store {
     fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
-        self.core.verify_noted(request)
+        self.verifier.verify(request)
     }
 
     fn catalogue(&self) -> &Catalogue {
-        self.core.catalogue()
+        self.engine.catalogue()
     }
 
     fn create_key(
@@ -86,23 +95,23 @@ impl KeyStore for Store {
         owner: &OwnerId,
         request: &CreateKey,
     ) -> Result<Issued, Error> {
-        self.core.create_key(by, owner, request)
+        self.manager.create_key(by, owner, request)
     }
 
     fn key(&self, by: &Authority, id: KeyId) -> Result<Key, Error> {
-        self.core.key(by, id)
+        self.manager.key(by, id)
     }
 
     fn key_by_numeric_id(&self, by: &Authority, id: NumericId) -> Result<Key, Error> {
-        self.core.key_by_numeric_id(by, id)
+        self.manager.key_by_numeric_id(by, id)
     }
 
     fn list_keys(&self, by: &Authority, query: &ListKeys) -> Result<Page<Key>, Error> {
-        self.core.list_keys(by, query)
+        self.manager.list_keys(by, query)
     }
 
     fn count_keys(&self, by: &Authority, query: &ListKeys) -> Result<u64, Error> {
-        self.core.count_keys(by, query)
+        self.manager.count_keys(by, query)
     }
 
     fn change_key(
@@ -112,7 +121,7 @@ impl KeyStore for Store {
         action: &KeyAction,
         expected: Option<Version>,
     ) -> Result<Key, Error> {
-        self.core.change_key(by, id, action, expected)
+        self.manager.change_key(by, id, action, expected)
     }
 
     fn rotate_key(
@@ -122,15 +131,15 @@ impl KeyStore for Store {
         request: &Rotate,
         expected: Option<Version>,
     ) -> Result<Issued, Error> {
-        self.core.rotate_key(by, id, request, expected)
+        self.manager.rotate_key(by, id, request, expected)
     }
 
     fn purge_key(&self, by: &Authority, id: KeyId, expected: Option<Version>) -> Result<(), Error> {
-        self.core.purge_key(by, id, expected)
+        self.manager.purge_key(by, id, expected)
     }
 
     fn reveal_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error> {
-        self.core.reveal_token(by, id)
+        self.manager.reveal_token(by, id)
     }
 
     fn reveal_tokens(
@@ -138,15 +147,15 @@ impl KeyStore for Store {
         by: &Authority,
         query: &ListKeys,
     ) -> Result<Page<RevealedToken>, Error> {
-        self.core.reveal_tokens(by, query)
+        self.manager.reveal_tokens(by, query)
     }
 
     fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
-        self.core.identify(by, token)
+        self.manager.identify(by, token)
     }
 
     fn block_leaked(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
-        self.core.block_leaked(by, token)
+        self.manager.block_leaked(by, token)
     }
 
     fn create_owner(
@@ -155,15 +164,15 @@ impl KeyStore for Store {
         id: &OwnerId,
         request: &CreateOwner,
     ) -> Result<CreatedOwner, Error> {
-        self.core.create_owner(by, id, request)
+        self.manager.create_owner(by, id, request)
     }
 
     fn owner(&self, by: &Authority, id: &OwnerId) -> Result<Owner, Error> {
-        self.core.owner(by, id)
+        self.manager.owner(by, id)
     }
 
     fn list_owners(&self, by: &Authority, query: &ListOwners) -> Result<Page<Owner>, Error> {
-        self.core.list_owners(by, query)
+        self.manager.list_owners(by, query)
     }
 
     fn change_owner(
@@ -173,7 +182,7 @@ impl KeyStore for Store {
         action: &OwnerAction,
         expected: Option<Version>,
     ) -> Result<Owner, Error> {
-        self.core.change_owner(by, id, action, expected)
+        self.manager.change_owner(by, id, action, expected)
     }
 
     fn revoke_all(
@@ -183,7 +192,7 @@ impl KeyStore for Store {
         replacement: Option<&CreateKey>,
         expected: Option<Version>,
     ) -> Result<RevokedAll, Error> {
-        self.core.revoke_all(by, owner, replacement, expected)
+        self.manager.revoke_all(by, owner, replacement, expected)
     }
 
     fn purge_owner(
@@ -192,11 +201,11 @@ impl KeyStore for Store {
         id: &OwnerId,
         expected: Option<Version>,
     ) -> Result<(), Error> {
-        self.core.purge_owner(by, id, expected)
+        self.manager.purge_owner(by, id, expected)
     }
 
     fn rules(&self, by: &Authority) -> Result<Rules, Error> {
-        self.core.rules(by)
+        store_rules::rules(&self.engine, by)
     }
 
     fn change_rules(
@@ -205,7 +214,7 @@ impl KeyStore for Store {
         request: &ChangeRules,
         expected: Option<Version>,
     ) -> Result<Rules, Error> {
-        self.core.change_rules(by, request, expected)
+        store_rules::change_rules(&self.engine, by, request, expected)
     }
 
     fn invalidate_tokens_issued_before(
@@ -214,37 +223,46 @@ impl KeyStore for Store {
         to: Timestamp,
         expected: Option<Version>,
     ) -> Result<Rules, Error> {
-        self.core.invalidate_tokens_issued_before(by, to, expected)
+        store_rules::invalidate_tokens_issued_before(&self.engine, by, to, expected)
     }
 
     fn events(&self, by: &Authority, query: &ListEvents) -> Result<Events, Error> {
-        self.core.events(by, query)
+        self.manager.events(by, query)
     }
 
     fn prune_events(&self, by: &Authority, before: Timestamp) -> Result<u64, Error> {
-        self.core.prune_events(by, before)
+        store_rules::prune_events(&self.engine, by, before)
     }
 
     fn wait_for_event(&self, after: u64, timeout: Duration) -> Result<u64, Error> {
-        self.core.wait_for_event(after, timeout)
+        store_rules::wait_for_event(&self.engine, after, timeout)
     }
 
     fn health(&self) -> Health {
-        self.core.health()
+        store_rules::health(&self.engine)
     }
 
     fn recover(&self) -> Result<(), Error> {
-        self.core.recover()
+        self.engine.recover()
     }
 
     fn close(&self) -> Result<(), Error> {
-        self.core.close()
+        // Lets a commit under way end. The database is closed also where something fails before.
+        let _guard = self.engine.acquire();
+        if !self.engine.availability.close() {
+            return Ok(());
+        }
+        self.workers.stop();
+        let put_back = self.verifier.put_back_leases();
+        let flushed = self.usage.flush_last();
+        self.engine.backend.close()?;
+        put_back.and(flushed)
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
         // Background threads may hold the inside for a moment longer; the database is let go now.
-        let _ = self.core.close();
+        let _ = self.close();
     }
 }

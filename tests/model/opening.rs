@@ -111,7 +111,7 @@ pub(crate) fn sufficient(model: &Model) -> Vec<u16> {
 
 /// A builder for the store that is asked: it keeps what is used, and looks out.
 pub(crate) fn whole_builder(opening: &Opening, rules: StoreRules) -> StoreBuilder {
-    let builder = builder(opening, rules).watch(opening.watch.watch());
+    let builder = builder(opening, rules).alerts(opening.watch.watch());
     match opening.usage {
         Some(plan) => builder.usage(plan.settings()),
         None => builder,

@@ -82,7 +82,7 @@ pub fn watched(open: Open<'_>, watch: &mut dyn FnMut(&[String])) -> Vec<String> 
     let first = builder(&story.clock, 1, ["acme_live", "acme_old"])
         .peppers(Peppers::new(1, [0x11; 32]).unwrap());
     story.under_one_pepper(&(Arc::new(open(first)) as _));
-    let watching = builder(&story.clock, 4, ["acme_live", "acme_old"]).watch(watch_all());
+    let watching = builder(&story.clock, 4, ["acme_live", "acme_old"]).alerts(watch_all());
     story.used(&Arc::new(open(watching)));
     let second = builder(&story.clock, 2, ["acme_live", "acme_old"]);
     story.under_two(&Arc::new(open(second)));

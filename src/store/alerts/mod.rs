@@ -3,6 +3,7 @@
 //! | room | what stands there |
 //! | --- | --- |
 //! | `deadlines` | when something about a key may be due |
+//! | `noticed` | what was noticed since the last scan: deadlines, late uses, rejections |
 //! | `rejections` | how often keys are rejected |
 //! | `scan` | looking at what is due, and writing its alert |
 //!
@@ -10,7 +11,9 @@
 //! beside the key's usage, that it was.
 
 mod deadlines;
+mod noticed;
 mod rejections;
 mod scan;
 
-pub(super) use scan::Alerts;
+pub(super) use noticed::Noticed;
+pub(super) use scan::AlertScanner;

@@ -45,7 +45,7 @@ impl Availability {
 
     /// The time to judge by, or why nothing can be judged.
     #[inline]
-    pub(in crate::store) fn pass(&self, clock: &dyn Clock) -> Result<Timestamp, Unavailable> {
+    pub(in crate::store) fn check(&self, clock: &dyn Clock) -> Result<Timestamp, Unavailable> {
         if let Some(unavailable) = self.unavailable() {
             return Err(unavailable);
         }
@@ -155,12 +155,12 @@ mod tests {
         let availability = Availability::new(Some(second));
         clock.advance(second);
         availability.freshen(Duration::from_millis(500), &clock);
-        assert_eq!(availability.pass(&clock).unwrap().as_millis(), 6_000);
+        assert_eq!(availability.check(&clock).unwrap().as_millis(), 6_000);
         clock.advance(Duration::from_millis(500));
-        assert_eq!(availability.pass(&clock).unwrap().as_millis(), 6_500);
+        assert_eq!(availability.check(&clock).unwrap().as_millis(), 6_500);
         assert!(!availability.is_stale(&clock));
         clock.advance(Duration::from_nanos(1));
-        assert_eq!(availability.pass(&clock), Err(Unavailable::Stale));
+        assert_eq!(availability.check(&clock), Err(Unavailable::Stale));
         assert!(availability.is_stale(&clock));
     }
 
@@ -179,7 +179,7 @@ mod tests {
         let clock = ManualClock::new(Timestamp::MIN);
         let availability = Availability::new(None);
         clock.advance(Duration::from_secs(1_000_000));
-        assert!(availability.pass(&clock).is_ok() && availability.staleness(&clock).is_none());
+        assert!(availability.check(&clock).is_ok() && availability.staleness(&clock).is_none());
     }
 
     #[test]
@@ -187,14 +187,14 @@ mod tests {
         let clock = ManualClock::new(Timestamp::MIN);
         let availability = Availability::new(None);
         availability.set_recovering(false);
-        assert!(availability.pass(&clock).is_ok() && availability.is_recovering());
+        assert!(availability.check(&clock).is_ok() && availability.is_recovering());
         availability.set_recovering(true);
-        assert_eq!(availability.pass(&clock), Err(Unavailable::Recovering));
+        assert_eq!(availability.check(&clock), Err(Unavailable::Recovering));
         availability.set_recovered();
-        assert!(availability.pass(&clock).is_ok());
+        assert!(availability.check(&clock).is_ok());
         availability.set_rules_changed();
-        assert_eq!(availability.pass(&clock), Err(Unavailable::RulesChanged));
+        assert_eq!(availability.check(&clock), Err(Unavailable::RulesChanged));
         assert!(availability.close() && !availability.close());
-        assert_eq!(availability.pass(&clock), Err(Unavailable::Closed));
+        assert_eq!(availability.check(&clock), Err(Unavailable::Closed));
     }
 }

@@ -1,11 +1,11 @@
 //! From the backend into the index.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 use super::affected::AffectedRecords;
+use super::engine::Engine;
 use super::pipeline::pipeline;
-use super::state::Core;
 use crate::backend::{BackendError, BackendErrorKind, Scanned, ScannedKey, ScannedOwner, Sharing};
 use crate::id::{KeyId, OwnerId};
 use crate::key::StoreMetadata;
@@ -15,10 +15,10 @@ use crate::store::types::error::{Error, PepperProblem, Unavailable};
 /// How many keys before one is put, what that will look at is fetched from memory.
 const AHEAD: usize = 8;
 
-impl Core {
+impl Engine {
     /// Loads everything into an empty index, before anybody else has it; returns the number of the
     /// last event that is surely reflected.
-    pub(in crate::store) fn load(&mut self) -> Result<u64, Error> {
+    pub(super) fn load_all(&mut self) -> Result<u64, Error> {
         let through = self.scan(|_| {})?;
         self.index.place_lines();
         Ok(through)
@@ -112,7 +112,7 @@ impl Core {
     }
 
     pub(in crate::store) fn put_key(&self, key: &ScannedKey) -> Result<(), Error> {
-        self.alerts.note_key(key);
+        self.observer.note_key(key);
         match self.index.put_key(key) {
             // Created elsewhere a moment ago, its owner too.
             Err(IndexError::OwnerMissing) => self.reload_owner(&key.owner).map(|_is_there| ()),
@@ -122,7 +122,7 @@ impl Core {
 
     fn note_scanned(&self, scanned: &Scanned) {
         if let Scanned::Key(key) = scanned {
-            self.alerts.note_key(key);
+            self.observer.note_key(key);
         }
     }
 
@@ -173,10 +173,7 @@ impl Core {
 
     /// Whether another process has changed the rules that this one was opened with. A pepper that
     /// was added is none of them: who needs one that it doesn't have finds out by a token.
-    pub(in crate::store) fn check_metadata(
-        self: &Arc<Self>,
-        stored: &StoreMetadata,
-    ) -> Result<(), Error> {
+    pub(in crate::store) fn check_metadata(&self, stored: &StoreMetadata) -> Result<(), Error> {
         let known = self.metadata().metadata;
         if known.rules == stored.rules && known.prefixes == stored.prefixes {
             return Ok(());

@@ -2,7 +2,7 @@
 //!
 //! | room | what stands there |
 //! | --- | --- |
-//! | `state` | the engine: backend, index, metadata, and the commit of a batch |
+//! | `engine` | the engine: what it holds, the commit of a batch, publishing it, pruning events |
 //! | `group_commit` | joining the changes of concurrent callers in one durable commit |
 //! | `affected` | the records that a change or an event is about |
 //! | `index_sync` | loading records from the backend into the index |
@@ -13,15 +13,27 @@
 //! | `availability` | whether the store can answer now |
 //! | `prefixes` | the accepted prefixes, read without a lock |
 //! | `worker` | background threads that end with the store |
+//!
+//! A change enters through `Engine::commit`, waits in `group_commit` until its batch is durable,
+//! and is published in the index before any caller of the batch gets its answer. If the outcome
+//! is unknown, the records of the batch are indeterminate until `recovery` has loaded them again.
 
-pub(in crate::store) mod affected;
-pub(in crate::store) mod availability;
-pub(in crate::store) mod group_commit;
-pub(in crate::store) mod index_sync;
-pub(in crate::store) mod pipeline;
-pub(in crate::store) mod prefixes;
-pub(in crate::store) mod pruning;
-pub(in crate::store) mod recovery;
-pub(in crate::store) mod refresh;
-pub(in crate::store) mod state;
-pub(in crate::store) mod worker;
+mod affected;
+mod availability;
+// The engine's own file is named for what it holds, as each file is.
+#[allow(clippy::module_inception)]
+mod engine;
+mod group_commit;
+mod index_sync;
+mod pipeline;
+mod prefixes;
+mod pruning;
+mod recovery;
+mod refresh;
+mod worker;
+
+pub(super) use affected::AffectedRecords;
+pub(super) use engine::{Engine, EngineParts, KeyObserver, MetadataState};
+pub(super) use pruning::Retention;
+pub(super) use recovery::FIRST_PAUSE;
+pub(super) use worker::{Next, Signal, Workers};

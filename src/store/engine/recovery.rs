@@ -1,55 +1,50 @@
 //! After a change of unknown outcome: what may be answered meanwhile, and finding out.
 
 use std::mem;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::affected::AffectedRecords;
+use super::engine::{AppliedLog, Engine};
 use super::group_commit::CommitGuard;
-use super::state::{AppliedLog, Core};
-use super::worker;
+use super::worker::Next;
 use crate::backend::Change;
 use crate::store::types::error::{Error, Unavailable};
 
 /// How long the store waits between two tries of its own: this, doubled each time …
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+pub(in crate::store) const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// … up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-impl Core {
-    /// Answers `Unavailable` for all that a batch was about, until it is known what became of it,
-    /// and has it looked into. The caller holds `applied_log`, so that nothing is put into the index
-    /// meanwhile that was read before.
+impl Engine {
+    /// Marks all records of a batch as indeterminate: `verify` answers `Unavailable` for them until
+    /// recovery has found out what became of the batch. The caller holds the applied log, so that
+    /// no older reading of the records is published meanwhile.
     pub(in crate::store) fn mark_indeterminate(
-        self: &Arc<Self>,
-        _applying: &MutexGuard<'_, AppliedLog>,
+        &self,
+        _applied_log: &MutexGuard<'_, AppliedLog>,
         batch: &[Change],
     ) {
         let mut affected = AffectedRecords::default();
         batch.iter().for_each(|change| affected.merge(AffectedRecords::by_change(change)));
-        let was_recovering = self.availability.is_recovering();
         self.note_indeterminate(affected);
-        if !was_recovering {
-            self.keep_recovering();
-        }
+        self.recovery.wake();
     }
 
-    /// Tries to recover until that succeeds.
-    pub(in crate::store) fn keep_recovering(self: &Arc<Self>) {
-        let mut pause = FIRST_PAUSE;
-        // If no thread can be had, whoever commits next recovers first.
-        let _ = worker::spawn("keyhasp-recover", self, move |core| {
-            if !core.availability.is_recovering() {
-                return None;
+    /// Tries to recover, in the thread that is woken for it; returns when to try again.
+    pub(in crate::store) fn try_to_recover(&self, pause: &mut Duration) -> Next {
+        match self.recover() {
+            // Where a pepper is missing, only opening the store with it helps.
+            Ok(()) | Err(Error::Pepper { .. } | Error::Unavailable(Unavailable::Closed)) => {
+                *pause = FIRST_PAUSE;
+                Next::WhenWoken
             }
-            // Where a pepper is missing, only opening anew helps.
-            if let Ok(()) | Err(Error::Pepper { .. }) = core.recover() {
-                return None;
+            Err(_) => {
+                let now = *pause;
+                *pause = (now * 2).min(LONGEST_PAUSE);
+                Next::After(now)
             }
-            let now = pause;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-            Some(now)
-        });
+        }
     }
 
     fn note_indeterminate(&self, affected: AffectedRecords) {
@@ -64,16 +59,13 @@ impl Core {
     }
 
     /// Finds out what became of changes of unknown outcome. Does nothing if there are none.
-    pub(in crate::store) fn recover(self: &Arc<Self>) -> Result<(), Error> {
+    pub(in crate::store) fn recover(&self) -> Result<(), Error> {
         let guard = self.group_commit.acquire();
         self.recover_locked(&guard)
     }
 
     /// The same for whoever leads the commits.
-    pub(in crate::store) fn recover_locked(
-        self: &Arc<Self>,
-        _guard: &CommitGuard<'_>,
-    ) -> Result<(), Error> {
+    pub(in crate::store) fn recover_locked(&self, _guard: &CommitGuard<'_>) -> Result<(), Error> {
         if !self.availability.is_recovering() {
             return Ok(());
         }

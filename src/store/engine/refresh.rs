@@ -1,37 +1,19 @@
 //! Learning what other processes committed.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use super::affected::AffectedRecords;
-use super::state::{AppliedLog, Core};
-use super::worker;
-use crate::backend::{BackendError, BackendErrorKind, EventFilter, EventQuery};
+use super::engine::{AppliedLog, Engine};
+use crate::backend::{EventFilter, EventQuery};
 use crate::event::EventKind;
+use crate::id::OwnerId;
+use crate::store::index::Whose;
 use crate::store::types::error::{Error, Unavailable};
 
 /// How many events are read at once.
 const PAGE: usize = 1_000;
 
-impl Core {
-    /// Polls at a quarter of the bound, for as long as the store lives.
-    pub(in crate::store) fn keep_fresh(self: &Arc<Self>, bound: Duration) -> Result<(), Error> {
-        let spawned = worker::spawn("keyhasp-refresh", self, move |core| {
-            match core.refresh() {
-                Err(Error::Unavailable(Unavailable::Closed | Unavailable::RulesChanged)) => None,
-                // A failed poll lets the store go stale, and is tried again.
-                _ => Some(bound / 4),
-            }
-        });
-        spawned.map_err(|error| {
-            let operation = "start the refresher";
-            let name = self.backend.name();
-            BackendError::new(BackendErrorKind::Io, name, operation).with_source(error).into()
-        })
-    }
-
+impl Engine {
     /// Puts into force what the event log tells since the last time.
-    pub(in crate::store) fn refresh(self: &Arc<Self>) -> Result<(), Error> {
+    pub(in crate::store) fn refresh(&self) -> Result<(), Error> {
         self.check_open()?;
         let started = self.clock.monotonic();
         let mut applied_log = self.lock_applied_log();
@@ -46,8 +28,21 @@ impl Core {
         Ok(())
     }
 
+    /// Learns the metadata that another process has replaced: a moved `tokens_valid_from` is taken
+    /// over, other rules are not.
+    pub(in crate::store) fn reload_metadata(&self) -> Result<(), Error> {
+        let _applied_log = self.lock_applied_log();
+        if self.availability.is_recovering() {
+            // Recovery clears what is indeterminate, before the next commit.
+            return Ok(());
+        }
+        let stored = self.backend.metadata()?;
+        self.check_metadata(&stored)?;
+        self.put_metadata(&stored)
+    }
+
     /// One page of events; whether there are more.
-    fn refresh_page(self: &Arc<Self>, applied_log: &mut AppliedLog) -> Result<bool, Error> {
+    fn refresh_page(&self, applied_log: &mut AppliedLog) -> Result<bool, Error> {
         let page = self.backend.events(&EventQuery {
             after: applied_log.applied_seq,
             filter: EventFilter::default(),
@@ -76,5 +71,12 @@ impl Core {
         applied_log.applied_seq =
             page.events.last().map_or(applied_log.applied_seq, |event| event.sequence);
         Ok(page.next.is_some())
+    }
+
+    /// Forfeits what is left of the lease of a purged owner's quota.
+    fn forget_lease(&self, owner: &OwnerId) {
+        if let Some(number) = self.index.owner_number(owner) {
+            let _ = self.index.take_lease(Whose::Owner(number));
+        }
     }
 }

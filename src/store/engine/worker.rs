@@ -1,46 +1,161 @@
-//! Threads that work for a store and end with it.
+//! Background threads that end with the store.
 
-use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::state::Core;
+use crate::backend::{BackendError, BackendErrorKind};
+use crate::store::types::error::Error;
 
-/// By which background threads are told to end.
+/// The pause of a thread whose work has panicked.
+const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(5);
+
+/// Wakes a background thread before its pause is over, or tells it to end.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Stop {
-    is_set: Mutex<bool>,
+pub(in crate::store) struct Signal {
+    state: Mutex<State>,
     changed: Condvar,
 }
 
-impl Stop {
-    pub(in crate::store) fn set(&self) {
-        *self.is_set.lock().unwrap_or_else(PoisonError::into_inner) = true;
+#[derive(Debug, Default)]
+struct State {
+    is_woken: bool,
+    is_stopped: bool,
+}
+
+/// When a background thread works next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Next {
+    /// After this pause, or when the thread is woken.
+    After(Duration),
+    /// When the thread is woken.
+    WhenWoken,
+    /// Never: the thread ends.
+    Never,
+}
+
+impl Signal {
+    /// Has the thread work now; once more, if it works at this moment.
+    pub(in crate::store) fn wake(&self) {
+        self.lock().is_woken = true;
         self.changed.notify_all();
     }
 
-    /// Waits for as long as told, or until it is set; whether it is.
-    fn wait(&self, pause: Duration) -> bool {
-        let is_set = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_timeout_while(is_set, pause, |is_set| !*is_set);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+    fn stop(&self) {
+        self.lock().is_stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for the next turn; returns false when the thread is to end.
+    fn wait(&self, next: Next) -> bool {
+        let is_idle = |state: &mut State| !state.is_woken && !state.is_stopped;
+        let state = self.lock();
+        let mut state = match next {
+            Next::Never => return false,
+            Next::WhenWoken => {
+                self.changed.wait_while(state, is_idle).unwrap_or_else(PoisonError::into_inner)
+            }
+            Next::After(pause) => {
+                let waited = self.changed.wait_timeout_while(state, pause, is_idle);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        state.is_woken = false;
+        !state.is_stopped
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Has `work` done in a thread of its own, at once and again after each pause that it asks for,
-/// until it asks for none or the store is gone.
-pub(in crate::store) fn spawn(
-    name: &str,
-    core: &Arc<Core>,
-    mut work: impl FnMut(&Arc<Core>) -> Option<Duration> + Send + 'static,
-) -> io::Result<()> {
-    let (core, stop): (Weak<Core>, Arc<Stop>) = (Arc::downgrade(core), Arc::clone(&core.stop));
-    let run = move || {
-        while let Some(pause) = core.upgrade().and_then(|core| work(&core)) {
-            if stop.wait(pause) {
-                return;
+/// The background threads of a store. Dropping this tells each of them to end.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Workers(Vec<Arc<Signal>>);
+
+impl Workers {
+    /// Starts a thread, which first works when `first` says. What `work` owns lives until the
+    /// thread has ended.
+    pub(in crate::store) fn spawn(
+        &mut self,
+        backend: &'static str,
+        name: &'static str,
+        signal: &Arc<Signal>,
+        first: Next,
+        mut work: impl FnMut() -> Next + Send + 'static,
+    ) -> Result<(), Error> {
+        let own = Arc::clone(signal);
+        let run = move || {
+            let mut next = first;
+            while own.wait(next) {
+                // The service's clock or backend may panic. Without the thread the store would
+                // never recover, or never write what it counted.
+                next = catch_unwind(AssertUnwindSafe(&mut work))
+                    .unwrap_or(Next::After(PAUSE_AFTER_PANIC));
             }
+        };
+        std::thread::Builder::new().name(name.into()).spawn(run).map_err(|error| {
+            let operation = "start a background thread";
+            BackendError::new(BackendErrorKind::Io, backend, operation).with_source(error)
+        })?;
+        self.0.push(Arc::clone(signal));
+        Ok(())
+    }
+
+    /// Tells each thread to end; does not wait until it has.
+    pub(in crate::store) fn stop(&self) {
+        self.0.iter().for_each(|signal| signal.stop());
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    fn a_thread_works_when_woken_goes_on_after_a_panic_and_ends_with_its_store() {
+        let (done, turns) = channel();
+        let mut workers = Workers::default();
+        let (signal, mut turn) = (Arc::new(Signal::default()), 0);
+        let work = move || {
+            turn += 1;
+            done.send(turn).unwrap();
+            match turn {
+                1 => Next::After(LONG),
+                2 => panic!("injected"),
+                _ => Next::WhenWoken,
+            }
+        };
+        workers.spawn("memory", "test", &signal, Next::After(Duration::ZERO), work).unwrap();
+        for turn in 1..=4 {
+            assert_eq!(turns.recv(), Ok(turn));
+            signal.wake();
         }
-    };
-    std::thread::Builder::new().name(name.into()).spawn(run).map(|_detached| ())
+        assert_eq!(turns.recv(), Ok(5));
+        drop(workers);
+        assert_eq!(turns.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
+    }
+
+    #[test]
+    fn a_thread_that_has_nothing_left_to_do_ends() {
+        let (done, turns) = channel();
+        let mut workers = Workers::default();
+        let work = move || {
+            done.send(()).unwrap();
+            Next::Never
+        };
+        let signal = Arc::default();
+        workers.spawn("memory", "test", &signal, Next::After(Duration::ZERO), work).unwrap();
+        assert_eq!(turns.iter().count(), 1);
+    }
 }

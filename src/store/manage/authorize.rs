@@ -9,14 +9,14 @@ use crate::key::{
     KeyRecord, Kind, Limits, OwnerRecord, SetBy, StoreMetadata, Switch, ValidityInputs,
 };
 use crate::permission::Access;
-use crate::store::engine::state::Core;
+use crate::store::engine::Engine;
 use crate::store::types::error::{Error, ForbiddenReason, Resource};
 
 /// Somebody who asks for something, looked at afresh for each call.
 #[derive(Debug)]
-pub(in crate::store) struct Principal<'a> {
-    pub(in crate::store) authority: &'a Authority,
-    pub(in crate::store) now: Timestamp,
+pub(in crate::store::manage) struct Principal<'a> {
+    pub(in crate::store::manage) authority: &'a Authority,
+    pub(in crate::store::manage) now: Timestamp,
     /// The acting key, its owner and the version of the store's own record, if somebody acts with a
     /// key.
     acting: Option<(KeyRecord, OwnerRecord, Version)>,
@@ -25,19 +25,22 @@ pub(in crate::store) struct Principal<'a> {
 impl<'a> Principal<'a> {
     /// Looks at who asks. The acting key of a delegate, with the generation it showed, must be one
     /// that would verify now.
-    pub(in crate::store) fn new(core: &Core, authority: &'a Authority) -> Result<Self, Error> {
-        core.check_open()?;
-        let now = core.now();
+    pub(in crate::store::manage) fn new(
+        engine: &Engine,
+        authority: &'a Authority,
+    ) -> Result<Self, Error> {
+        engine.check_open()?;
+        let now = engine.now();
         let acting = match authority.role {
             Role::Administrator | Role::Owner { .. } => None,
             Role::Delegate { owner, key, generation } => {
                 let denied = |rejected_for| {
                     Error::Forbidden(ForbiddenReason::ActingKeyRejected(rejected_for))
                 };
-                let key = core.backend.key(key)?.filter(|key| key.owner == owner);
+                let key = engine.backend.key(key)?.filter(|key| key.owner == owner);
                 let key = key.ok_or(denied(None))?;
-                let owner = core.backend.owner(&owner)?.ok_or(denied(None))?;
-                let metadata = core.metadata().metadata;
+                let owner = engine.backend.owner(&owner)?.ok_or(denied(None))?;
+                let metadata = engine.metadata().metadata;
                 let standing = standing_of(&key, &owner, &metadata, generation);
                 let standing = standing.ok_or(denied(None))?;
                 if let Some(rejected_for) = standing.rejected_for(now) {
@@ -55,15 +58,15 @@ impl<'a> Principal<'a> {
         Ok(Self { authority, now, acting })
     }
 
-    pub(in crate::store) fn is_administrator(&self) -> bool {
+    pub(in crate::store::manage) fn is_administrator(&self) -> bool {
         self.authority.role == Role::Administrator
     }
 
-    pub(in crate::store) fn is_delegate(&self) -> bool {
+    pub(in crate::store::manage) fn is_delegate(&self) -> bool {
         self.acting.is_some()
     }
 
-    pub(in crate::store) fn require_administrator(&self) -> Result<(), Error> {
+    pub(in crate::store::manage) fn require_administrator(&self) -> Result<(), Error> {
         if self.is_administrator() {
             Ok(())
         } else {
@@ -72,29 +75,29 @@ impl<'a> Principal<'a> {
     }
 
     /// What belongs to somebody else is not found.
-    pub(in crate::store) fn reaches(&self, owner: &OwnerId) -> bool {
+    pub(in crate::store::manage) fn reaches(&self, owner: &OwnerId) -> bool {
         self.authority.role.owner().is_none_or(|own| own == owner)
     }
 
     /// Loads a key in reach, with its owner.
-    pub(in crate::store) fn load_key(
+    pub(in crate::store::manage) fn load_key(
         &self,
-        core: &Core,
+        engine: &Engine,
         id: KeyId,
     ) -> Result<(KeyRecord, OwnerRecord), Error> {
-        let key = core.backend.key(id)?.filter(|key| self.reaches(&key.owner));
+        let key = engine.backend.key(id)?.filter(|key| self.reaches(&key.owner));
         let key = key.ok_or(Error::NotFound(Resource::Key))?;
-        let owner = core.backend.owner(&key.owner)?.ok_or(Error::NotFound(Resource::Key))?;
+        let owner = engine.backend.owner(&key.owner)?.ok_or(Error::NotFound(Resource::Key))?;
         Ok((key, owner))
     }
 
     /// Loads an owner in reach.
-    pub(in crate::store) fn load_owner(
+    pub(in crate::store::manage) fn load_owner(
         &self,
-        core: &Core,
+        engine: &Engine,
         id: &OwnerId,
     ) -> Result<OwnerRecord, Error> {
-        let owner = if self.reaches(id) { core.backend.owner(id)? } else { None };
+        let owner = if self.reaches(id) { engine.backend.owner(id)? } else { None };
         owner.ok_or(Error::NotFound(Resource::Owner))
     }
 
@@ -102,7 +105,7 @@ impl<'a> Principal<'a> {
     /// be limited at least as tightly as the acting key: who may use a key here and so often
     /// doesn't get one for everywhere and always. Each key counts for itself; what bounds all keys
     /// of an owner together are the owner's limits, which hold for whatever a delegate makes.
-    pub(in crate::store) fn check_within(
+    pub(in crate::store::manage) fn check_within(
         &self,
         access: &Access,
         limits: &Limits,
@@ -117,7 +120,7 @@ impl<'a> Principal<'a> {
     }
 
     /// What an administrator has set, others may narrow, never widen.
-    pub(in crate::store) fn check_may_widen(
+    pub(in crate::store::manage) fn check_may_widen(
         &self,
         field: &'static str,
         set_by: SetBy,
@@ -132,7 +135,7 @@ impl<'a> Principal<'a> {
 
     /// Who sets something: an owner that narrows what an administrator has set leaves it the
     /// administrator's.
-    pub(in crate::store) fn set_by(&self, before: Option<SetBy>) -> SetBy {
+    pub(in crate::store::manage) fn set_by(&self, before: Option<SetBy>) -> SetBy {
         match before {
             Some(SetBy::Administrator) => SetBy::Administrator,
             _ if self.is_administrator() => SetBy::Administrator,
@@ -141,7 +144,7 @@ impl<'a> Principal<'a> {
     }
 
     /// A switch that this caller sets now.
-    pub(in crate::store) fn switch(&self) -> Switch {
+    pub(in crate::store::manage) fn switch(&self) -> Switch {
         Switch {
             at: self.now,
             by: self.authority.actor.clone(),
@@ -150,7 +153,7 @@ impl<'a> Principal<'a> {
     }
 
     /// An event of this caller's, now.
-    pub(in crate::store) fn event(
+    pub(in crate::store::manage) fn event(
         &self,
         kind: EventKind,
         version: Version,
@@ -169,7 +172,7 @@ impl<'a> Principal<'a> {
     }
 
     /// An event about a key.
-    pub(in crate::store) fn key_event(
+    pub(in crate::store::manage) fn key_event(
         &self,
         kind: EventKind,
         key: &KeyRecord,
@@ -185,7 +188,7 @@ impl<'a> Principal<'a> {
     }
 
     /// An event about an owner.
-    pub(in crate::store) fn owner_event(
+    pub(in crate::store::manage) fn owner_event(
         &self,
         kind: EventKind,
         owner: &OwnerRecord,
@@ -196,7 +199,7 @@ impl<'a> Principal<'a> {
 
     /// A change that holds only if a delegate's acting key and owner, and the store's issue mark,
     /// are still as they were.
-    pub(in crate::store) fn with_preconditions(&self, change: Change) -> Change {
+    pub(in crate::store::manage) fn with_preconditions(&self, change: Change) -> Change {
         let Some((key, owner, metadata)) = &self.acting else { return change };
         change
             .requiring(Precondition::StoreMetadata(*metadata))
@@ -206,13 +209,17 @@ impl<'a> Principal<'a> {
 }
 
 /// Whether neither the key nor its owner is limited to a later time.
-pub(in crate::store) fn has_begun(key: &KeyRecord, owner: &OwnerRecord, now: Timestamp) -> bool {
+pub(in crate::store::manage) fn has_begun(
+    key: &KeyRecord,
+    owner: &OwnerRecord,
+    now: Timestamp,
+) -> bool {
     let starts = [&key.limits, &owner.limits].map(|limits| limits.not_before.as_ref());
     starts.into_iter().flatten().all(|start| start.value <= now)
 }
 
 /// What decides on one generation of a key; `None` if it lives no more.
-pub(in crate::store) fn standing_of(
+pub(in crate::store::manage) fn standing_of(
     key: &KeyRecord,
     owner: &OwnerRecord,
     metadata: &StoreMetadata,

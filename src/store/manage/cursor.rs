@@ -10,9 +10,9 @@ use crate::store::types::request::ListKeys;
 /// Its text is hexadecimal of position, limit and a hash of the query and its scope. It isn't a
 /// secret and grants nothing: the scope comes from the handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) struct Cursor {
-    pub(in crate::store) position: KeyId,
-    pub(in crate::store) limit: usize,
+pub(in crate::store::manage) struct Cursor {
+    pub(in crate::store::manage) position: KeyId,
+    pub(in crate::store::manage) limit: usize,
 }
 
 const LEN: usize = 16 + 2 + HASH_LEN;
@@ -21,7 +21,7 @@ const HASH_LEN: usize = 16;
 type QueryHash = [u8; HASH_LEN];
 
 /// A hash of everything that makes a query another one.
-pub(in crate::store) fn query_hash(scope: &Scope, query: &ListKeys) -> QueryHash {
+pub(in crate::store::manage) fn query_hash(scope: &Scope, query: &ListKeys) -> QueryHash {
     let mut hasher = blake3::Hasher::new_derive_key("keyhasp list cursor v1");
     match scope {
         Scope::All => _ = hasher.update(b"all"),
@@ -41,13 +41,13 @@ pub(in crate::store) fn query_hash(scope: &Scope, query: &ListKeys) -> QueryHash
 }
 
 impl Cursor {
-    pub(in crate::store) fn write(self, hash: QueryHash) -> String {
+    pub(in crate::store::manage) fn write(self, hash: QueryHash) -> String {
         let limit = u16::try_from(self.limit).unwrap_or(u16::MAX);
         let bytes = self.position.to_bytes().into_iter().chain(limit.to_be_bytes()).chain(hash);
         bytes.map(|byte| format!("{byte:02x}")).collect()
     }
 
-    pub(in crate::store) fn read(text: &str, hash: QueryHash) -> Result<Self, Invalid> {
+    pub(in crate::store::manage) fn read(text: &str, hash: QueryHash) -> Result<Self, Invalid> {
         let malformed = || {
             Invalid::new("cursor", Problem::Malformed { expected: "one from a page of this query" })
         };

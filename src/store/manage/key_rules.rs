@@ -17,23 +17,23 @@ use crate::store::types::settings_check::{SettingsCheck, checked};
 
 /// What the rules look at beside the record and the caller.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::store) struct PolicyContext<'a> {
-    pub(in crate::store) catalogue: &'a Catalogue,
-    pub(in crate::store) settings_check: Option<&'a dyn SettingsCheck>,
+pub(in crate::store::manage) struct PolicyContext<'a> {
+    pub(in crate::store::manage) catalogue: &'a Catalogue,
+    pub(in crate::store::manage) settings_check: Option<&'a dyn SettingsCheck>,
     /// The later of the owner's and the store's issue mark.
-    pub(in crate::store) mark: Option<Timestamp>,
+    pub(in crate::store::manage) mark: Option<Timestamp>,
 }
 
 /// A record changed, and the event of it.
 #[derive(Debug)]
-pub(in crate::store) struct Changed {
-    pub(in crate::store) record: KeyRecord,
-    pub(in crate::store) kind: EventKind,
-    pub(in crate::store) fields: Fields,
+pub(in crate::store::manage) struct Changed {
+    pub(in crate::store::manage) record: KeyRecord,
+    pub(in crate::store::manage) kind: EventKind,
+    pub(in crate::store::manage) fields: Fields,
 }
 
 /// A key after an action; `None` if the action changes nothing.
-pub(in crate::store) fn act(
+pub(in crate::store::manage) fn act(
     caller: &Principal<'_>,
     key: &KeyRecord,
     action: &KeyAction,
@@ -191,7 +191,10 @@ fn is_later(new: Expiry, old: Option<Timestamp>) -> bool {
 }
 
 /// An expiry lies in the future.
-pub(in crate::store) fn check_future(expiry: Expiry, now: Timestamp) -> Result<(), Invalid> {
+pub(in crate::store::manage) fn check_future(
+    expiry: Expiry,
+    now: Timestamp,
+) -> Result<(), Invalid> {
     match expiry {
         Expiry::At(at) if at <= now => Err(Invalid::new(
             "expiry",
@@ -227,7 +230,7 @@ fn stamped(mut key: KeyRecord, now: Timestamp, mark: Option<Timestamp>) -> KeyRe
 }
 
 /// Whether a key may be rotated so; asked before a token is made.
-pub(in crate::store) fn check_rotation(
+pub(in crate::store::manage) fn check_rotation(
     caller: &Principal<'_>,
     key: &KeyRecord,
     request: &Rotate,
@@ -265,7 +268,7 @@ pub(in crate::store) fn check_rotation(
 }
 
 /// A key after a rotation, and the generation that was dropped because too many lived.
-pub(in crate::store) fn rotate(
+pub(in crate::store::manage) fn rotate(
     key: &KeyRecord,
     token: TokenRecord,
     request: &Rotate,
@@ -301,7 +304,7 @@ pub(in crate::store) fn rotate(
 }
 
 /// Whether a key of this access, with these limits and of this kind may be created by this caller.
-pub(in crate::store) fn check_creation(
+pub(in crate::store::manage) fn check_creation(
     caller: &Principal<'_>,
     access: &Access,
     limits: &Limits,

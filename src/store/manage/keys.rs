@@ -4,37 +4,58 @@ use std::sync::Arc;
 
 use super::authorize::Principal;
 use super::key_rules::{self, PolicyContext};
+use super::new_key::Minter;
 use super::new_key::issuance_preconditions;
-use super::retry::{Decision, check_version};
+use super::retry::{Decision, attempt, check_version};
 use crate::authority::Authority;
 use crate::backend::{Change, Precondition, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::key::{KeyRecord, OwnerRecord};
-use crate::store::engine::state::{Core, MetadataState};
+use crate::store::engine::{Engine, MetadataState};
+use crate::store::types::SettingsCheck;
 use crate::store::types::error::{Error, Resource, StateProblem};
 use crate::store::types::request::{CreateKey, KeyAction, Rotate};
 use crate::store::types::views::{Issued, Key};
+use crate::store::usage::UsageRecorder;
 use crate::token::Token;
 
-impl Core {
+/// The management calls on keys and owners, and pages of them.
+#[derive(Debug)]
+pub(in crate::store) struct Manager {
+    pub(super) engine: Arc<Engine>,
+    pub(super) minter: Minter,
+    pub(super) usage: Arc<UsageRecorder>,
+    pub(super) settings_check: Option<Box<dyn SettingsCheck>>,
+}
+
+impl Manager {
+    pub(in crate::store) fn new(
+        engine: &Arc<Engine>,
+        usage: &Arc<UsageRecorder>,
+        minter: Minter,
+        settings_check: Option<Box<dyn SettingsCheck>>,
+    ) -> Self {
+        Self { engine: Arc::clone(engine), minter, usage: Arc::clone(usage), settings_check }
+    }
+
     pub(in crate::store) fn create_key(
-        self: &Arc<Self>,
+        &self,
         by: &Authority,
         owner: &OwnerId,
         request: &CreateKey,
     ) -> Result<Issued, Error> {
-        self.attempt(|| {
-            let caller = Principal::new(self, by)?;
-            let owner = caller.load_owner(self, owner)?;
-            let state = self.metadata();
-            let mark = owner.tokens_valid_from.max(state.metadata.tokens_valid_from);
-            let draft = self.draft_key(&caller, owner.id, mark, request, &state)?;
+        attempt(&self.engine, || {
+            let caller = Principal::new(&self.engine, by)?;
+            let owner = caller.load_owner(&self.engine, owner)?;
+            let state = self.engine.metadata();
+            let context = self.policy_context(&owner, &state);
+            let draft = self.minter.draft_key(&caller, owner.id, &context, request, &state)?;
             let change = issuance_preconditions(Change::default(), &owner, &state);
             let change = caller.with_preconditions(draft.add_to(change, &caller));
             let now = caller.now;
-            let usage = self.first_usage(&draft.record, now);
+            let usage = self.usage.of_new(&draft.record, now);
             Ok(Decision::commit(change, move |applied| {
                 let mut record = draft.record;
                 record.numeric_id = record.numeric_id.or(applied.numeric_ids.first().copied());
@@ -45,8 +66,8 @@ impl Core {
     }
 
     pub(in crate::store) fn key(&self, by: &Authority, id: KeyId) -> Result<Key, Error> {
-        let caller = Principal::new(self, by)?;
-        let (key, owner) = caller.load_key(self, id)?;
+        let caller = Principal::new(&self.engine, by)?;
+        let (key, owner) = caller.load_key(&self.engine, id)?;
         self.answer_key(key, &owner, caller.now)
     }
 
@@ -55,10 +76,10 @@ impl Core {
         by: &Authority,
         id: NumericId,
     ) -> Result<Key, Error> {
-        let caller = Principal::new(self, by)?;
-        let key = self.backend.key_by_numeric_id(id)?;
+        let caller = Principal::new(&self.engine, by)?;
+        let key = self.engine.backend.key_by_numeric_id(id)?;
         let key = key.ok_or(Error::NotFound(Resource::Key))?;
-        let (key, owner) = caller.load_key(self, key.id)?;
+        let (key, owner) = caller.load_key(&self.engine, key.id)?;
         self.answer_key(key, &owner, caller.now)
     }
 
@@ -68,25 +89,25 @@ impl Core {
         owner: &OwnerRecord,
         now: Timestamp,
     ) -> Result<Key, Error> {
-        let usage = self.usage_of(std::slice::from_ref(&key), now)?.pop().flatten();
-        Ok(Key::new(key, owner, &self.metadata().metadata, now).with_usage(usage))
+        let usage = self.usage.of(std::slice::from_ref(&key), now)?.pop().flatten();
+        Ok(Key::new(key, owner, &self.engine.metadata().metadata, now).with_usage(usage))
     }
 
     pub(in crate::store) fn change_key(
-        self: &Arc<Self>,
+        &self,
         by: &Authority,
         id: KeyId,
         action: &KeyAction,
         expected: Option<Version>,
     ) -> Result<Key, Error> {
-        self.attempt(|| {
-            let caller = Principal::new(self, by)?;
-            let (key, owner) = caller.load_key(self, id)?;
-            let state = self.metadata();
+        attempt(&self.engine, || {
+            let caller = Principal::new(&self.engine, by)?;
+            let (key, owner) = caller.load_key(&self.engine, id)?;
+            let state = self.engine.metadata();
             let around = self.policy_context(&owner, &state);
             let now = caller.now;
             let Some(changed) = key_rules::act(&caller, &key, action, around)? else {
-                let usage = self.usage_if_known(&key, now);
+                let usage = self.usage.of_one(&key, now);
                 let key = Key::new(key, &owner, &state.metadata, now).with_usage(usage);
                 return Ok(Decision::Answer(key));
             };
@@ -98,7 +119,7 @@ impl Core {
                 KeyAction::Activate => issuance_preconditions(change, &owner, &state),
                 _ => change,
             };
-            let usage = self.usage_if_known(&record, now);
+            let usage = self.usage.of_one(&record, now);
             Ok(Decision::commit(caller.with_preconditions(change), move |_| {
                 Key::new(record, &owner, &state.metadata, now).with_usage(usage)
             }))
@@ -106,16 +127,16 @@ impl Core {
     }
 
     pub(in crate::store) fn rotate_key(
-        self: &Arc<Self>,
+        &self,
         by: &Authority,
         id: KeyId,
         request: &Rotate,
         expected: Option<Version>,
     ) -> Result<Issued, Error> {
-        self.attempt(|| {
-            let caller = Principal::new(self, by)?;
-            let (key, owner) = caller.load_key(self, id)?;
-            let state = self.metadata();
+        attempt(&self.engine, || {
+            let caller = Principal::new(&self.engine, by)?;
+            let (key, owner) = caller.load_key(&self.engine, id)?;
+            let state = self.engine.metadata();
             let generation = key_rules::check_rotation(&caller, &key, request)?;
             check_version(expected, key.version)?;
             let mark = owner.tokens_valid_from.max(state.metadata.tokens_valid_from);
@@ -123,8 +144,13 @@ impl Core {
             let prefix = state.metadata.prefixes.prefix(number);
             let prefix = prefix.ok_or(Error::NotFound(Resource::Key))?;
             let issued_at = caller.now.max(mark.unwrap_or(Timestamp::MIN));
-            let (token, current, seal) =
-                self.mint_token(id, generation, issued_at, (prefix, number), key.seal.is_some())?;
+            let (token, current, seal) = self.minter.mint_token(
+                id,
+                generation,
+                issued_at,
+                (prefix, number),
+                key.seal.is_some(),
+            )?;
             let now = caller.now;
             let (changed, dropped) = key_rules::rotate(&key, current, request, now, mark);
             let fields =
@@ -133,7 +159,7 @@ impl Core {
             let event = caller.key_event(changed.kind, &record, fields, Some(generation));
             let change = Change::of(Write::ReplaceKey(Box::new(record.clone())), event);
             let change = caller.with_preconditions(issuance_preconditions(change, &owner, &state));
-            let usage = self.usage_if_known(&record, now);
+            let usage = self.usage.of_one(&record, now);
             Ok(Decision::commit(change, move |_| Issued {
                 key: Key::new(record, &owner, &state.metadata, now).with_usage(usage),
                 token,
@@ -144,14 +170,14 @@ impl Core {
 
     /// Removes a revoked key; what happened to it stays in the events.
     pub(in crate::store) fn purge_key(
-        self: &Arc<Self>,
+        &self,
         by: &Authority,
         id: KeyId,
         expected: Option<Version>,
     ) -> Result<(), Error> {
-        self.attempt(|| {
-            let caller = Principal::new(self, by)?;
-            let (key, _) = caller.load_key(self, id)?;
+        attempt(&self.engine, || {
+            let caller = Principal::new(&self.engine, by)?;
+            let (key, _) = caller.load_key(&self.engine, id)?;
             caller.require_administrator()?;
             if key.revoked.is_none() {
                 return Err(Error::State(StateProblem::NotRevoked));
@@ -164,28 +190,25 @@ impl Core {
     }
 
     /// A key's current token, if it is sealed; an event says that it was shown.
-    pub(in crate::store) fn reveal_token(
-        self: &Arc<Self>,
-        by: &Authority,
-        id: KeyId,
-    ) -> Result<Token, Error> {
-        self.attempt(|| {
-            let caller = Principal::new(self, by)?;
-            let (key, _) = caller.load_key(self, id)?;
+    pub(in crate::store) fn reveal_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error> {
+        attempt(&self.engine, || {
+            let caller = Principal::new(&self.engine, by)?;
+            let (key, _) = caller.load_key(&self.engine, id)?;
             caller.check_within(&key.access, &key.limits)?;
-            let token = self.unseal(&key)?.ok_or(Error::NotFound(Resource::RecoverableToken))?;
+            let token =
+                self.minter.unseal(&key)?.ok_or(Error::NotFound(Resource::RecoverableToken))?;
             let change = caller.with_preconditions(note_reveal(Change::default(), &caller, &key));
             Ok(Decision::commit(change, move |_| token))
         })
     }
 
-    pub(in crate::store) fn policy_context<'a>(
+    pub(super) fn policy_context<'a>(
         &'a self,
         owner: &OwnerRecord,
         state: &MetadataState,
     ) -> PolicyContext<'a> {
         PolicyContext {
-            catalogue: self.catalogue(),
+            catalogue: self.engine.catalogue(),
             settings_check: self.settings_check.as_deref(),
             mark: owner.tokens_valid_from.max(state.metadata.tokens_valid_from),
         }

@@ -1,25 +1,24 @@
 //! Tokens that were found in public: whose they are.
 
-use std::sync::Arc;
-
 use constant_time_eq::constant_time_eq_n;
 
 use super::authorize::{Principal, has_begun, standing_of};
 use super::key_rules;
-use super::retry::Decision;
+use super::keys::Manager;
+use super::retry::{Decision, attempt};
 use crate::authority::{Authority, Reason};
 use crate::backend::{Change, Write};
 use crate::clock::Timestamp;
 use crate::id::Generation;
 use crate::key::{KeyRecord, OwnerRecord};
-use crate::store::engine::state::{Core, MetadataState};
+use crate::store::engine::MetadataState;
 use crate::store::types::KeyUsage;
 use crate::store::types::error::{Error, PepperProblem};
 use crate::store::types::request::KeyAction;
 use crate::store::types::views::{FoundToken, Key};
 use crate::token::Unverified;
 
-impl Core {
+impl Manager {
     /// Which key and generation a token is. Looks at what is stored, not at the index: it is no
     /// use of the token, and tells of dead ones too.
     pub(in crate::store) fn identify(
@@ -27,12 +26,12 @@ impl Core {
         by: &Authority,
         token: &[u8],
     ) -> Result<Option<FoundToken>, Error> {
-        let caller = Principal::new(self, by)?;
+        let caller = Principal::new(&self.engine, by)?;
         caller.require_administrator()?;
-        let state = self.metadata();
+        let state = self.engine.metadata();
         let whose = self.whose(&state, token)?;
         Ok(whose.map(|whose| {
-            let usage = self.usage_if_known(&whose.key, caller.now);
+            let usage = self.usage.of_one(&whose.key, caller.now);
             whose.found(&state, usage, caller.now)
         }))
     }
@@ -40,18 +39,18 @@ impl Core {
     /// The same, and blocks the key, unless it is revoked or blocked already, or the token is one
     /// that can't do harm any more: nobody is to stop a key by publishing what it has replaced.
     pub(in crate::store) fn block_leaked(
-        self: &Arc<Self>,
+        &self,
         by: &Authority,
         token: &[u8],
     ) -> Result<Option<FoundToken>, Error> {
-        self.attempt(|| {
-            Principal::new(self, by)?.require_administrator()?;
-            let state = self.metadata();
+        attempt(&self.engine, || {
+            Principal::new(&self.engine, by)?.require_administrator()?;
+            let state = self.engine.metadata();
             let Some(mut whose) = self.whose(&state, token)? else {
                 return Ok(Decision::Answer(None));
             };
             let by = because_of(by, whose.generation)?;
-            let caller = Principal::new(self, &by)?;
+            let caller = Principal::new(&self.engine, &by)?;
             let around = self.policy_context(&whose.owner, &state);
             let now = caller.now;
             let changed = if whose.is_over(&state, now) {
@@ -59,7 +58,7 @@ impl Core {
             } else {
                 key_rules::act(&caller, &whose.key, &KeyAction::Block, around)?
             };
-            let usage = self.usage_if_known(&whose.key, now);
+            let usage = self.usage.of_one(&whose.key, now);
             let Some(changed) = changed else {
                 return Ok(Decision::Answer(Some(whose.found(&state, usage, now))));
             };
@@ -74,8 +73,8 @@ impl Core {
     /// Whose a token is; `None` if no key has it, or none has it any more.
     fn whose(&self, state: &MetadataState, token: &[u8]) -> Result<Option<Whose>, Error> {
         let Some(token) = Unverified::parse(token) else { return Ok(None) };
-        let Some(key) = self.backend.key(token.id)? else { return Ok(None) };
-        let Some(owner) = self.backend.owner(&key.owner)? else { return Ok(None) };
+        let Some(key) = self.engine.backend.key(token.id)? else { return Ok(None) };
+        let Some(owner) = self.engine.backend.owner(&key.owner)? else { return Ok(None) };
         let mut unknown = None;
         let previous = key.previous.iter().map(|previous| &previous.token);
         for record in std::iter::once(&key.current).chain(previous) {
@@ -84,7 +83,7 @@ impl Core {
             if prefix.is_none_or(|prefix| prefix.as_bytes() != token.prefix) {
                 continue;
             }
-            let mut open = self.peppers.iter();
+            let mut open = self.engine.peppers.iter();
             let Some((_, pepper)) = open.find(|(number, _)| *number == stored.pepper) else {
                 unknown = Some(stored.pepper.get());
                 continue;

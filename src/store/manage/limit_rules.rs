@@ -14,7 +14,7 @@ use crate::store::types::request::SetLimits;
 ///
 /// # Errors
 /// `Invalid` for too many networks, `ForbiddenReason` for what would loosen what an administrator has set.
-pub(in crate::store) fn set(
+pub(in crate::store::manage) fn set(
     caller: &Principal<'_>,
     limits: &mut Limits,
     request: &SetLimits,
@@ -51,7 +51,7 @@ pub(in crate::store) fn set(
 }
 
 /// The fields that are there.
-pub(in crate::store) fn fields_of(limits: &Limits) -> Fields {
+pub(in crate::store::manage) fn fields_of(limits: &Limits) -> Fields {
     [
         (limits.not_before.is_some(), Fields::NOT_BEFORE),
         (limits.networks.is_some(), Fields::NETWORKS),

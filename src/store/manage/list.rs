@@ -1,11 +1,10 @@
 //! Lists, page by page.
 
-use std::sync::Arc;
-
 use super::authorize::Principal;
 use super::cursor::{Cursor, query_hash};
+use super::keys::Manager;
 use super::keys::note_reveal;
-use super::retry::Decision;
+use super::retry::{Decision, attempt};
 use crate::authority::{Actor, Authority};
 use crate::backend::{
     Change, EventFilter, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPageQuery,
@@ -13,25 +12,24 @@ use crate::backend::{
 use crate::id::{KeyId, OwnerId};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{KeyRecord, OwnerRecord};
-use crate::store::engine::state::Core;
 use crate::store::types::error::{Error, Resource};
 use crate::store::types::request::{ListEvents, ListKeys, ListOwners};
 use crate::store::types::views::{Events, Key, Owner, Page, RevealedToken};
 
 /// How many rows one page looks at.
-pub(in crate::store) const MAX_EXAMINED: usize = 2_000;
+pub(in crate::store::manage) const MAX_EXAMINED: usize = 2_000;
 
-impl Core {
+impl Manager {
     pub(in crate::store) fn list_keys(
         &self,
         by: &Authority,
         query: &ListKeys,
     ) -> Result<Page<Key>, Error> {
-        let caller = Principal::new(self, by)?;
+        let caller = Principal::new(&self.engine, by)?;
         let (records, next) = self.page_of_keys(&caller, query)?;
-        let metadata = self.metadata().metadata;
+        let metadata = self.engine.metadata().metadata;
         let owners = self.owners_of(&records)?;
-        let usage = self.usage_of(&records, caller.now)?;
+        let usage = self.usage.of(&records, caller.now)?;
         let key = |(key, usage): (KeyRecord, _)| {
             let owner = owners.iter().find(|owner| owner.id == key.owner)?;
             Some(Key::new(key, owner, &metadata, caller.now).with_usage(usage))
@@ -42,24 +40,24 @@ impl Core {
     /// A page of keys with their current tokens, as far as they are sealed; an event for each that
     /// is opened.
     pub(in crate::store) fn reveal_tokens(
-        self: &Arc<Self>,
+        &self,
         by: &Authority,
         query: &ListKeys,
     ) -> Result<Page<RevealedToken>, Error> {
-        self.attempt(|| {
-            let caller = Principal::new(self, by)?;
+        attempt(&self.engine, || {
+            let caller = Principal::new(&self.engine, by)?;
             let (records, next) = self.page_of_keys(&caller, query)?;
-            let metadata = self.metadata().metadata;
+            let metadata = self.engine.metadata().metadata;
             let mut change = Change::default();
             let mut items = Vec::new();
             let owners = self.owners_of(&records)?;
-            let usage = self.usage_of(&records, caller.now)?;
+            let usage = self.usage.of(&records, caller.now)?;
             for (key, usage) in records.into_iter().zip(usage) {
                 let Some(owner) = owners.iter().find(|owner| owner.id == key.owner) else {
                     continue;
                 };
                 let is_within = caller.check_within(&key.access, &key.limits).is_ok();
-                let token = if is_within { self.unseal(&key)? } else { None };
+                let token = if is_within { self.minter.unseal(&key)? } else { None };
                 if token.is_some() {
                     change = note_reveal(change, &caller, &key);
                 }
@@ -79,11 +77,11 @@ impl Core {
         by: &Authority,
         query: &ListKeys,
     ) -> Result<u64, Error> {
-        let caller = Principal::new(self, by)?;
+        let caller = Principal::new(&self.engine, by)?;
         let count = |owner| {
             let filter =
                 KeyFilter { owner, kind: query.kind, states: query.states, now: caller.now };
-            self.backend.count_keys(&filter)
+            self.engine.backend.count_keys(&filter)
         };
         match scope(&caller, query)? {
             Scope::All => Ok(count(None)?),
@@ -98,9 +96,9 @@ impl Core {
         by: &Authority,
         query: &ListOwners,
     ) -> Result<Page<Owner>, Error> {
-        let caller = Principal::new(self, by)?;
+        let caller = Principal::new(&self.engine, by)?;
         caller.require_administrator()?;
-        let page = self.backend.page_owners(&OwnerPageQuery {
+        let page = self.engine.backend.page_owners(&OwnerPageQuery {
             after: query.after,
             suspended: query.suspended,
             limit: clamp(query.limit.unwrap_or(ListKeys::DEFAULT_LIMIT)),
@@ -115,14 +113,14 @@ impl Core {
         by: &Authority,
         query: &ListEvents,
     ) -> Result<Events, Error> {
-        let caller = Principal::new(self, by)?;
+        let caller = Principal::new(&self.engine, by)?;
         let own = caller.authority.role.owner().copied();
         if let (Some(own), Some(asked)) = (own, query.owner)
             && own != asked
         {
             return Err(Error::NotFound(Resource::Owner));
         }
-        let page = self.backend.events(&EventQuery {
+        let page = self.engine.backend.events(&EventQuery {
             after: query.after,
             filter: EventFilter {
                 key: query.key,
@@ -158,7 +156,7 @@ impl Core {
             Scope::Owners(owners) => owners.len().max(1),
         };
         let ask = |owner| {
-            self.backend.page_keys(&KeyPageQuery {
+            self.engine.backend.page_keys(&KeyPageQuery {
                 filter: KeyFilter {
                     owner,
                     kind: query.kind,
@@ -188,7 +186,7 @@ impl Core {
         let mut owners: Vec<OwnerRecord> = Vec::new();
         for key in keys {
             if !owners.iter().any(|owner| owner.id == key.owner) {
-                owners.extend(self.backend.owner(&key.owner)?);
+                owners.extend(self.engine.backend.owner(&key.owner)?);
             }
         }
         Ok(owners)
@@ -197,7 +195,7 @@ impl Core {
 
 /// Whose keys are listed.
 #[derive(Debug)]
-pub(in crate::store) enum Scope {
+pub(in crate::store::manage) enum Scope {
     All,
     Owners(Vec<OwnerId>),
 }

@@ -24,4 +24,7 @@ mod new_key;
 mod owners;
 mod recoverable_tokens;
 mod retry;
-mod store_rules;
+pub(super) mod store_rules;
+
+pub(super) use keys::Manager;
+pub(super) use new_key::Minter;

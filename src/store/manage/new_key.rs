@@ -1,33 +1,46 @@
 //! New tokens and new keys, before they are committed.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use super::authorize::Principal;
 use super::key_rules;
+use super::key_rules::PolicyContext;
 use super::limit_rules;
 use crate::backend::{Change, Precondition, Write, WriteKey};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
-use crate::id::{Generation, KeyId, OwnerId, Version};
+use crate::id::{Generation, KeyId, KeyIdSource, OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
     Expiry, KeyName, KeyRecord, Limits, OwnerRecord, Prefix, PrefixNumber, Seal, TokenRecord,
 };
-use crate::store::engine::state::{Core, MetadataState};
+use crate::store::engine::{Engine, MetadataState};
 use crate::store::types::error::{Error, StateProblem};
 use crate::store::types::request::{CreateKey, NumericIdChoice};
 use crate::store::types::settings_check::{checked, first_settings};
-use crate::token::{Token, mint};
+#[cfg(feature = "recoverable")]
+use crate::token::RecoveryKeys;
+use crate::token::{RandomError, RandomSource, Token, fill, mint};
+
+/// How often an id is drawn for a new key. By chance a second draw is needed once in millions of
+/// creations.
+const MAX_DRAWS: usize = 64;
 
 /// A key that is not committed yet, and its token.
 #[derive(Debug)]
-pub(in crate::store) struct Draft {
-    pub(in crate::store) record: KeyRecord,
-    pub(in crate::store) token: Token,
+pub(in crate::store::manage) struct Draft {
+    pub(in crate::store::manage) record: KeyRecord,
+    pub(in crate::store::manage) token: Token,
     next_numeric_id: bool,
 }
 
 impl Draft {
     /// Adds the key to a change.
-    pub(in crate::store) fn add_to(&self, change: Change, caller: &Principal<'_>) -> Change {
+    pub(in crate::store::manage) fn add_to(
+        &self,
+        change: Change,
+        caller: &Principal<'_>,
+    ) -> Change {
         let record = self.record.clone();
         let mut fields = Fields::TOKEN.with(Fields::ACCESS);
         for (is_set, field) in [
@@ -48,24 +61,48 @@ impl Draft {
     }
 }
 
-impl Core {
+/// Makes new keys and tokens.
+#[derive(Debug)]
+pub(in crate::store) struct Minter {
+    engine: Arc<Engine>,
+    #[cfg(feature = "recoverable")]
+    pub(super) recovery_keys: Option<RecoveryKeys>,
+    ids: Mutex<KeyIdSource>,
+    random: Mutex<Box<dyn RandomSource>>,
+}
+
+impl Minter {
+    pub(in crate::store) fn new(
+        engine: &Arc<Engine>,
+        random: Box<dyn RandomSource>,
+        #[cfg(feature = "recoverable")] recovery_keys: Option<RecoveryKeys>,
+    ) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            #[cfg(feature = "recoverable")]
+            recovery_keys,
+            ids: Mutex::default(),
+            random: Mutex::new(random),
+        }
+    }
+
     /// Judges a request and makes the key that it asks for.
-    pub(in crate::store) fn draft_key(
+    pub(in crate::store::manage) fn draft_key(
         &self,
         caller: &Principal<'_>,
         owner: OwnerId,
-        mark: Option<Timestamp>,
+        context: &PolicyContext<'_>,
         request: &CreateKey,
         state: &MetadataState,
     ) -> Result<Draft, Error> {
         let expiry = request.expiry.map_or(Expiry::Never, |wanted| wanted.from(caller.now));
         let mut limits = Limits::default();
         limit_rules::set(caller, &mut limits, &request.limits, Version::FIRST)?;
-        let (access, catalogue) = (&request.access, self.catalogue());
+        let (access, catalogue) = (&request.access, context.catalogue);
         key_rules::check_creation(caller, access, &limits, request.kind, expiry, catalogue)?;
         let name = request.name.as_ref().map(KeyName::new).transpose()?;
         let settings = first_settings(request.settings.as_ref())?;
-        let settings = checked(self.settings_check.as_deref(), settings)?;
+        let settings = checked(context.settings_check, settings)?;
         let (numeric_id, next_numeric_id) = match request.numeric_id {
             NumericIdChoice::Given(id) => {
                 caller.require_administrator()?;
@@ -84,7 +121,7 @@ impl Core {
         };
         self.check_recoverable(request.recoverable, state)?;
         let id = self.new_key_id(caller.now)?;
-        let issued_at = caller.now.max(mark.unwrap_or(Timestamp::MIN));
+        let issued_at = caller.now.max(context.mark.unwrap_or(Timestamp::MIN));
         let (token, current, seal) = self.mint_token(
             id,
             Generation::FIRST,
@@ -119,6 +156,22 @@ impl Core {
         Ok(Draft { record, token, next_numeric_id })
     }
 
+    fn random(&self) -> MutexGuard<'_, Box<dyn RandomSource>> {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Draws a key id whose hash no other key in the index has.
+    fn new_key_id(&self, now: Timestamp) -> Result<KeyId, RandomError> {
+        for _ in 0..MAX_DRAWS {
+            let drawn = fill(self.random().as_mut())?;
+            let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).next(now, drawn);
+            if !self.engine.index.has_tag(id) {
+                return Ok(id);
+            }
+        }
+        Err(RandomError::repeats_itself())
+    }
+
     /// The first prefix that was named.
     fn default_prefix(&self, state: &MetadataState) -> Result<(Prefix, PrefixNumber), Error> {
         let first = state
@@ -137,7 +190,7 @@ impl Core {
     }
 
     /// A new token of a key, with what is stored of it.
-    pub(in crate::store) fn mint_token(
+    pub(in crate::store::manage) fn mint_token(
         &self,
         id: KeyId,
         generation: Generation,
@@ -146,7 +199,8 @@ impl Core {
         sealed: bool,
     ) -> Result<(Token, TokenRecord, Option<Seal>), Error> {
         let mut random = self.random();
-        let (token, digest) = mint(random.as_mut(), id, (&prefix, number), self.peppers.current())?;
+        let (token, digest) =
+            mint(random.as_mut(), id, (&prefix, number), self.engine.peppers.current())?;
         let seal = if sealed { self.seal(random.as_mut(), &token, id, generation)? } else { None };
         Ok((token, TokenRecord { generation, digest, issued_at }, seal))
     }
@@ -154,7 +208,7 @@ impl Core {
 
 /// What must still hold when a key is created, rotated or activated: the versions of its owner
 /// and, for the issue mark, of the store.
-pub(in crate::store) fn issuance_preconditions(
+pub(in crate::store::manage) fn issuance_preconditions(
     change: Change,
     owner: &OwnerRecord,
     state: &MetadataState,

@@ -1,13 +1,12 @@
 //! The life of an owner.
 
-use std::sync::Arc;
-
 use super::authorize::Principal;
 use super::key_rules;
+use super::keys::Manager;
 use super::limit_rules;
 use super::list::MAX_EXAMINED;
 use super::new_key::issuance_preconditions;
-use super::retry::{Decision, check_version};
+use super::retry::{Decision, attempt, check_version};
 use crate::authority::Authority;
 use crate::backend::{Change, KeyFilter, KeyPageQuery, Precondition, StateSet, Write};
 use crate::clock::Timestamp;
@@ -16,26 +15,25 @@ use crate::id::{OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{DEFAULT_MAX_KEYS, KeyRecord, Kind, Limits, OwnerRecord, SettingsPatch};
 use crate::permission::Access;
-use crate::store::engine::state::Core;
 use crate::store::types::error::{Error, StateProblem};
 use crate::store::types::request::{CreateKey, CreateOwner, KeyAction, OwnerAction, UpdateOwner};
 use crate::store::types::settings_check::{checked, first_settings};
 use crate::store::types::views::{CreatedOwner, Issued, Key, Owner, RevokedAll};
 
-impl Core {
+impl Manager {
     pub(in crate::store) fn create_owner(
-        self: &Arc<Self>,
+        &self,
         by: &Authority,
         id: &OwnerId,
         request: &CreateOwner,
     ) -> Result<CreatedOwner, Error> {
-        self.attempt(|| {
-            let caller = Principal::new(self, by)?;
+        attempt(&self.engine, || {
+            let caller = Principal::new(&self.engine, by)?;
             caller.require_administrator()?;
-            let state = self.metadata();
+            let state = self.engine.metadata();
             let defaults = first_settings(request.defaults.as_ref())?;
             let max_access = request.max_access.clone().unwrap_or(Access::Full);
-            max_access.check(self.catalogue())?;
+            max_access.check(self.engine.catalogue())?;
             let mut limits = Limits::default();
             limit_rules::set(&caller, &mut limits, &request.limits, Version::FIRST)?;
             let owner = OwnerRecord {
@@ -56,8 +54,8 @@ impl Core {
             let draft = match &request.first_key {
                 Some(first) => {
                     check_first_key(first)?;
-                    let mark = state.metadata.tokens_valid_from;
-                    Some(self.draft_key(&caller, owner.id, mark, first, &state)?)
+                    let context = self.policy_context(&owner, &state);
+                    Some(self.minter.draft_key(&caller, owner.id, &context, first, &state)?)
                 }
                 None => None,
             };
@@ -66,7 +64,7 @@ impl Core {
                 change = change.requiring(Precondition::StoreMetadata(state.metadata.version));
             }
             let now = caller.now;
-            let usage = draft.as_ref().and_then(|draft| self.first_usage(&draft.record, now));
+            let usage = draft.as_ref().and_then(|draft| self.usage.of_new(&draft.record, now));
             Ok(Decision::commit(change, move |applied| {
                 let first_key = draft.map(|draft| {
                     let mut record = draft.record;
@@ -81,19 +79,19 @@ impl Core {
     }
 
     pub(in crate::store) fn owner(&self, by: &Authority, id: &OwnerId) -> Result<Owner, Error> {
-        Ok(Principal::new(self, by)?.load_owner(self, id)?.into())
+        Ok(Principal::new(&self.engine, by)?.load_owner(&self.engine, id)?.into())
     }
 
     pub(in crate::store) fn change_owner(
-        self: &Arc<Self>,
+        &self,
         by: &Authority,
         id: &OwnerId,
         action: &OwnerAction,
         expected: Option<Version>,
     ) -> Result<Owner, Error> {
-        self.attempt(|| {
-            let caller = Principal::new(self, by)?;
-            let owner = caller.load_owner(self, id)?;
+        attempt(&self.engine, || {
+            let caller = Principal::new(&self.engine, by)?;
+            let owner = caller.load_owner(&self.engine, id)?;
             caller.require_administrator()?;
             let mut next = owner.clone();
             let (kind, fields) = match action {
@@ -150,7 +148,7 @@ impl Core {
         if let Some(max_access) = &update.max_access
             && *max_access != owner.max_access
         {
-            max_access.check(self.catalogue())?;
+            max_access.check(self.engine.catalogue())?;
             owner.max_access = max_access.clone();
             fields = fields.with(Fields::ACCESS);
         }
@@ -166,16 +164,16 @@ impl Core {
 
     /// Revokes every key of an owner in one change, and makes one in their place if asked.
     pub(in crate::store) fn revoke_all(
-        self: &Arc<Self>,
+        &self,
         by: &Authority,
         id: &OwnerId,
         replacement: Option<&CreateKey>,
         expected: Option<Version>,
     ) -> Result<RevokedAll, Error> {
-        self.attempt(|| {
-            let caller = Principal::new(self, by)?;
-            let owner = caller.load_owner(self, id)?;
-            let state = self.metadata();
+        attempt(&self.engine, || {
+            let caller = Principal::new(&self.engine, by)?;
+            let owner = caller.load_owner(&self.engine, id)?;
+            let state = self.engine.metadata();
             let live = self.keys_of(&owner.id, StateSet::UNREVOKED, caller.now)?;
             if live.is_empty() && replacement.is_none() {
                 return Ok(Decision::Answer(RevokedAll { revoked: 0, replacement: None }));
@@ -187,17 +185,16 @@ impl Core {
             let event = caller.owner_event(EventKind::OwnerKeysRevoked, &next, Fields::NONE);
             let mut change = Change::of(Write::ReplaceOwner(Box::new(next.clone())), event)
                 .requiring(Precondition::LiveKeys(owner.id, live.len() as u64));
-            let around = self.policy_context(&owner, &state);
+            let context = self.policy_context(&owner, &state);
             for key in &live {
-                let revoked = key_rules::act(&caller, key, &KeyAction::Revoke, around)?;
+                let revoked = key_rules::act(&caller, key, &KeyAction::Revoke, context)?;
                 let Some(revoked) = revoked else { continue };
                 let event = caller.key_event(revoked.kind, &revoked.record, revoked.fields, None);
                 change = change.and(Write::ReplaceKey(Box::new(revoked.record)), event);
             }
             let draft = match replacement {
                 Some(request) => {
-                    let mark = owner.tokens_valid_from.max(state.metadata.tokens_valid_from);
-                    Some(self.draft_key(&caller, owner.id, mark, request, &state)?)
+                    Some(self.minter.draft_key(&caller, owner.id, &context, request, &state)?)
                 }
                 None => None,
             };
@@ -205,7 +202,7 @@ impl Core {
                 change = issuance_preconditions(draft.add_to(change, &caller), &owner, &state);
             }
             let (revoked, now) = (live.len(), caller.now);
-            let usage = draft.as_ref().and_then(|draft| self.first_usage(&draft.record, now));
+            let usage = draft.as_ref().and_then(|draft| self.usage.of_new(&draft.record, now));
             Ok(Decision::commit(caller.with_preconditions(change), move |applied| {
                 let replacement = draft.map(|draft| {
                     let mut record = draft.record;
@@ -221,14 +218,14 @@ impl Core {
 
     /// Removes a suspended owner with all its keys; what happened stays in the events.
     pub(in crate::store) fn purge_owner(
-        self: &Arc<Self>,
+        &self,
         by: &Authority,
         id: &OwnerId,
         expected: Option<Version>,
     ) -> Result<(), Error> {
-        self.attempt(|| {
-            let caller = Principal::new(self, by)?;
-            let owner = caller.load_owner(self, id)?;
+        attempt(&self.engine, || {
+            let caller = Principal::new(&self.engine, by)?;
+            let owner = caller.load_owner(&self.engine, id)?;
             caller.require_administrator()?;
             if owner.suspended.is_none() {
                 return Err(Error::State(StateProblem::NotSuspended));
@@ -262,7 +259,7 @@ impl Core {
         };
         let mut keys = Vec::new();
         loop {
-            let page = self.backend.page_keys(&query)?;
+            let page = self.engine.backend.page_keys(&query)?;
             keys.extend(page.keys);
             match page.next {
                 Some(next) => query.before = Some(next),

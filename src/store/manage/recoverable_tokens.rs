@@ -1,18 +1,18 @@
 //! Tokens that can be shown again.
 
+use super::new_key::Minter;
 use crate::id::{Generation, KeyId};
 use crate::key::{KeyRecord, Seal};
-use crate::store::engine::state::Core;
 use crate::store::types::error::Error;
 use crate::token::{RandomSource, Token};
 
 #[cfg(feature = "recoverable")]
-impl Core {
-    pub(in crate::store) fn has_recovery_key(&self) -> bool {
+impl Minter {
+    pub(in crate::store::manage) fn has_recovery_key(&self) -> bool {
         self.recovery_keys.is_some()
     }
 
-    pub(in crate::store) fn seal(
+    pub(in crate::store::manage) fn seal(
         &self,
         random: &mut dyn RandomSource,
         token: &Token,
@@ -26,7 +26,7 @@ impl Core {
     }
 
     /// A key's current token, if it is sealed.
-    pub(in crate::store) fn unseal(&self, key: &KeyRecord) -> Result<Option<Token>, Error> {
+    pub(in crate::store::manage) fn unseal(&self, key: &KeyRecord) -> Result<Option<Token>, Error> {
         let Some(seal) = &key.seal else { return Ok(None) };
         let keys = self.recovery_keys.as_ref();
         let keys =
@@ -37,14 +37,14 @@ impl Core {
 }
 
 #[cfg(not(feature = "recoverable"))]
-impl Core {
+impl Minter {
     #[allow(clippy::unused_self)]
-    pub(in crate::store) fn has_recovery_key(&self) -> bool {
+    pub(in crate::store::manage) fn has_recovery_key(&self) -> bool {
         false
     }
 
     #[allow(clippy::unused_self)]
-    pub(in crate::store) fn seal(
+    pub(in crate::store::manage) fn seal(
         &self,
         _random: &mut dyn RandomSource,
         _token: &Token,
@@ -55,7 +55,7 @@ impl Core {
     }
 
     #[allow(clippy::unused_self)]
-    pub(in crate::store) fn unseal(&self, key: &KeyRecord) -> Result<Option<Token>, Error> {
+    pub(in crate::store::manage) fn unseal(&self, key: &KeyRecord) -> Result<Option<Token>, Error> {
         match key.seal {
             Some(_) => Err(Error::State(crate::store::types::error::StateProblem::RecoveryOff)),
             None => Ok(None),

@@ -1,147 +1,126 @@
 //! What concerns the whole store.
 
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::authorize::Principal;
 use super::owners::check_mark;
-use super::retry::{Decision, check_version};
+use super::retry::{Decision, attempt, check_version};
 use crate::authority::Authority;
 use crate::backend::{Change, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::Version;
 use crate::key::StoreMetadata;
-use crate::store::engine::state::{Core, MetadataState};
+use crate::store::engine::{Engine, MetadataState};
 use crate::store::types::error::{Error, Unavailable};
 use crate::store::types::request::ChangeRules;
 use crate::store::types::views::{Health, Rules};
 
-impl Core {
-    pub(in crate::store) fn rules(&self, by: &Authority) -> Result<Rules, Error> {
-        Principal::new(self, by)?;
-        Ok(self.metadata().into())
-    }
+pub(in crate::store) fn rules(engine: &Engine, by: &Authority) -> Result<Rules, Error> {
+    Principal::new(engine, by)?;
+    Ok(engine.metadata().into())
+}
 
-    pub(in crate::store) fn change_rules(
-        self: &Arc<Self>,
-        by: &Authority,
-        request: &ChangeRules,
-        expected: Option<Version>,
-    ) -> Result<Rules, Error> {
-        let order = request.prefixes.clone();
-        let rules: Rules = self.attempt(|| {
-            let caller = Principal::new(self, by)?;
-            caller.require_administrator()?;
-            let mut state = self.metadata();
-            let before = state.metadata.clone();
-            let next = &mut state.metadata;
-            let mut fields = Fields::NONE;
-            if let Some(rules) = request.rules.filter(|rules| *rules != before.rules) {
-                next.rules = rules;
-                fields = fields.with(Fields::RULES);
-            }
-            if let Some(prefixes) = &request.prefixes {
-                next.prefixes = before.prefixes.accepting(prefixes)?;
-                if next.prefixes != before.prefixes {
-                    fields = fields.with(Fields::PREFIXES);
-                }
-                state.prefixes.clone_from(prefixes);
-            }
-            if fields.is_empty() {
-                return Ok(Decision::Answer(state.into()));
-            }
-            let change = metadata_change(
-                &caller,
-                &before,
-                &mut state.metadata,
-                EventKind::StoreRulesChanged,
-                fields,
-                expected,
-            )?;
-            Ok(Decision::commit(change, move |_| state.into()))
-        })?;
-        if let Some(order) = order {
-            let mut state = self.metadata.write().unwrap_or_else(PoisonError::into_inner);
-            // Unless somebody was faster with others.
-            if state.metadata.version == rules.version {
-                state.prefixes = order;
-            }
+pub(in crate::store) fn change_rules(
+    engine: &Engine,
+    by: &Authority,
+    request: &ChangeRules,
+    expected: Option<Version>,
+) -> Result<Rules, Error> {
+    let order = request.prefixes.clone();
+    let rules: Rules = attempt(engine, || {
+        let caller = Principal::new(engine, by)?;
+        caller.require_administrator()?;
+        let mut state = engine.metadata();
+        let before = state.metadata.clone();
+        let next = &mut state.metadata;
+        let mut fields = Fields::NONE;
+        if let Some(rules) = request.rules.filter(|rules| *rules != before.rules) {
+            next.rules = rules;
+            fields = fields.with(Fields::RULES);
         }
-        Ok(rules)
-    }
-
-    /// Supersedes every token of the store that was issued before a moment.
-    pub(in crate::store) fn invalidate_tokens_issued_before(
-        self: &Arc<Self>,
-        by: &Authority,
-        to: Timestamp,
-        expected: Option<Version>,
-    ) -> Result<Rules, Error> {
-        self.attempt(|| {
-            let caller = Principal::new(self, by)?;
-            caller.require_administrator()?;
-            check_mark(to, caller.now)?;
-            let mut state = self.metadata();
-            let before = state.metadata.clone();
-            if before.tokens_valid_from >= Some(to) {
-                return Ok(Decision::Answer(state.into()));
+        if let Some(prefixes) = &request.prefixes {
+            next.prefixes = before.prefixes.accepting(prefixes)?;
+            if next.prefixes != before.prefixes {
+                fields = fields.with(Fields::PREFIXES);
             }
-            state.metadata.tokens_valid_from = Some(to);
-            let change = metadata_change(
-                &caller,
-                &before,
-                &mut state.metadata,
-                EventKind::StoreTokensInvalidated,
-                Fields::TOKENS_VALID_FROM,
-                expected,
-            )?;
-            Ok(Decision::commit(change, move |_| state.into()))
-        })
-    }
-
-    pub(in crate::store) fn prune_events(
-        self: &Arc<Self>,
-        by: &Authority,
-        before: Timestamp,
-    ) -> Result<u64, Error> {
-        Principal::new(self, by)?.require_administrator()?;
-        self.prune(before)
-    }
-
-    pub(in crate::store) fn wait_for_event(
-        &self,
-        after: u64,
-        timeout: Duration,
-    ) -> Result<u64, Error> {
-        self.check_open()?;
-        Ok(self.backend.wait(after, timeout)?)
-    }
-
-    pub(in crate::store) fn health(&self) -> Health {
-        let unavailable = match self.availability.unavailable() {
-            Some(unavailable) => Some(unavailable),
-            None if self.availability.is_recovering() => Some(Unavailable::Recovering),
-            None if self.availability.is_stale(&*self.clock) => Some(Unavailable::Stale),
-            None => None,
-        };
-        let staleness = self.availability.staleness(&*self.clock);
-        Health { unavailable, staleness, tokens: self.index.tokens() }
-    }
-
-    /// Lets a commit under way end, then flushes and closes. What is left of leases is put back.
-    pub(in crate::store) fn close(&self) -> Result<(), Error> {
-        let _guard = self.group_commit.acquire();
-        if !self.availability.close() {
-            return Ok(());
+            state.prefixes.clone_from(prefixes);
         }
-        self.stop.set();
-        // Closed all the same.
-        let put_back = self.put_back_leases();
-        let flushed = self.flush_last_usage();
-        self.backend.close()?;
-        put_back.and(flushed)
+        if fields.is_empty() {
+            return Ok(Decision::Answer(state.into()));
+        }
+        let change = metadata_change(
+            &caller,
+            &before,
+            &mut state.metadata,
+            EventKind::StoreRulesChanged,
+            fields,
+            expected,
+        )?;
+        Ok(Decision::commit(change, move |_| state.into()))
+    })?;
+    if let Some(order) = order {
+        engine.set_prefix_order(rules.version, order);
     }
+    Ok(rules)
+}
+
+/// Supersedes every token of the store that was issued before a moment.
+pub(in crate::store) fn invalidate_tokens_issued_before(
+    engine: &Engine,
+    by: &Authority,
+    to: Timestamp,
+    expected: Option<Version>,
+) -> Result<Rules, Error> {
+    attempt(engine, || {
+        let caller = Principal::new(engine, by)?;
+        caller.require_administrator()?;
+        check_mark(to, caller.now)?;
+        let mut state = engine.metadata();
+        let before = state.metadata.clone();
+        if before.tokens_valid_from >= Some(to) {
+            return Ok(Decision::Answer(state.into()));
+        }
+        state.metadata.tokens_valid_from = Some(to);
+        let change = metadata_change(
+            &caller,
+            &before,
+            &mut state.metadata,
+            EventKind::StoreTokensInvalidated,
+            Fields::TOKENS_VALID_FROM,
+            expected,
+        )?;
+        Ok(Decision::commit(change, move |_| state.into()))
+    })
+}
+
+pub(in crate::store) fn prune_events(
+    engine: &Engine,
+    by: &Authority,
+    before: Timestamp,
+) -> Result<u64, Error> {
+    Principal::new(engine, by)?.require_administrator()?;
+    engine.prune(before)
+}
+
+pub(in crate::store) fn wait_for_event(
+    engine: &Engine,
+    after: u64,
+    timeout: Duration,
+) -> Result<u64, Error> {
+    engine.check_open()?;
+    Ok(engine.backend.wait(after, timeout)?)
+}
+
+pub(in crate::store) fn health(engine: &Engine) -> Health {
+    let unavailable = match engine.availability.unavailable() {
+        Some(unavailable) => Some(unavailable),
+        None if engine.availability.is_recovering() => Some(Unavailable::Recovering),
+        None if engine.availability.is_stale(&*engine.clock) => Some(Unavailable::Stale),
+        None => None,
+    };
+    let staleness = engine.availability.staleness(&*engine.clock);
+    Health { unavailable, staleness, tokens: engine.index.tokens() }
 }
 
 /// A change of the store's own record.

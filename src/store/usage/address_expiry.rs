@@ -1,11 +1,11 @@
 //! Addresses of keys that are used no more: they leave the database too.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
+use super::writer::UsageRecorder;
 use crate::backend::{KeyFilter, KeyPageQuery, StateSet, UsageChange, UsageSubject};
 use crate::clock::Timestamp;
 use crate::id::KeyId;
-use crate::store::engine::state::Core;
 use crate::store::types::error::Error;
 use crate::store::types::usage_settings::UsageSettings;
 
@@ -32,10 +32,10 @@ impl UsageSettings {
     }
 }
 
-impl Core {
+impl UsageRecorder {
     /// Looks at some more keys, and forgets addresses that were kept long enough.
-    pub(in crate::store) fn sweep_addresses(self: &Arc<Self>) -> Result<(), Error> {
-        let Some(usage) = &self.usage else { return Ok(()) };
+    pub(in crate::store) fn sweep_addresses(&self) -> Result<(), Error> {
+        let Some(usage) = &self.collector else { return Ok(()) };
         let mut progress = usage.sweep.0.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..KEYS / PAGE {
             if progress.is_done {
@@ -52,26 +52,29 @@ impl Core {
 
     /// The same for a page of keys; where the next begins.
     fn sweep_page(
-        self: &Arc<Self>,
+        &self,
         settings: UsageSettings,
         before: Option<KeyId>,
     ) -> Result<Option<KeyId>, Error> {
-        let now = self.now();
+        let now = self.engine.now();
         let filter = KeyFilter { owner: None, kind: None, states: StateSet::ALL, now };
         let query = KeyPageQuery { filter, before, after: None, limit: PAGE, examine: PAGE };
-        let page = self.backend.page_keys(&query)?;
+        let page = self.engine.backend.page_keys(&query)?;
         let of: Vec<UsageSubject> = page.keys.iter().map(|key| UsageSubject::Key(key.id)).collect();
         let before = settings.forget_before(now);
         let old: Vec<UsageChange> = page
             .keys
             .iter()
-            .zip(self.backend.usage(&of)?)
+            .zip(self.engine.backend.usage(&of)?)
             .filter(|(_, usage)| usage.used.last_address.is_some_and(|seen| seen.at < before))
             .map(|(key, _)| UsageChange::ForgetAddress(key.id, before))
             .collect();
         if !old.is_empty() {
-            let _guard = self.lock_commits()?;
-            self.backend.record_usage(&old).map_err(|error| self.on_write_error(error))?;
+            let _guard = self.engine.lock_commits()?;
+            self.engine
+                .backend
+                .record_usage(&old)
+                .map_err(|error| self.engine.on_write_error(error))?;
         }
         Ok(page.next)
     }

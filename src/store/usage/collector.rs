@@ -1,21 +1,17 @@
 //! From the answers of verifications to sums.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::address_expiry::Sweep;
 use super::dedup::Recent;
 use super::pending::Waiting;
 use super::thread_logs::{Entry, Logs, Put};
-use super::writer::Signal;
 use crate::clock::Timestamp;
 use crate::id::KeyId;
 use crate::key::{RejectKind, Used};
-use crate::store::engine::state::Core;
-use crate::store::types::error::VerifyError;
+use crate::store::engine::Signal;
 use crate::store::types::request::VerifyRequest;
 use crate::store::types::usage_settings::UsageSettings;
-use crate::token::Unverified;
-use crate::verified_key::VerifiedKey;
 
 /// Notes what is used.
 #[derive(Debug)]
@@ -29,7 +25,7 @@ pub(in crate::store) struct Collector {
     waiting: Mutex<Waiting>,
     /// Held for writing while sums move into the backend, for reading by whoever adds the two.
     pub(super) moving: RwLock<()>,
-    pub(super) signal: Signal,
+    pub(super) signal: Arc<Signal>,
     pub(super) sweep: Sweep,
 }
 
@@ -42,27 +38,19 @@ impl Collector {
             gathering: Mutex::default(),
             waiting: Mutex::default(),
             moving: RwLock::default(),
-            signal: Signal::default(),
+            signal: Arc::default(),
             sweep: Sweep::default(),
         }
     }
 
-    /// Notes the answer to a request, by the time by which it was judged.
+    /// Notes that a token of a key was accepted.
     #[inline]
-    pub(in crate::store) fn note(
+    pub(in crate::store) fn accepted(
         &self,
+        key: KeyId,
         request: &VerifyRequest<'_>,
-        answer: &Result<VerifiedKey, VerifyError>,
         now: Timestamp,
     ) {
-        match answer {
-            Ok(verified) => self.accepted(verified.key_id(), request, now),
-            Err(refusal) => self.refused(refusal, request, now),
-        }
-    }
-
-    #[inline]
-    fn accepted(&self, key: KeyId, request: &VerifyRequest<'_>, now: Timestamp) {
         if let Some(recent) = &self.recent {
             let resolution = self.settings.resolution.as_millis();
             // A resolution is at most a day.
@@ -77,22 +65,16 @@ impl Collector {
         self.put(Entry { key, at: now, refused: None, address, count: 1 });
     }
 
-    #[cold]
-    fn refused(&self, refusal: &VerifyError, request: &VerifyRequest<'_>, now: Timestamp) {
-        // Of a secret that wasn't right nothing is said, and nothing counted.
-        let (Some(reason), Some(token)) = (reason(refusal), Unverified::parse(request.token))
-        else {
-            return;
-        };
-        let refused = Some(reason);
-        self.put(Entry { key: token.id, at: now, refused, address: None, count: 1 });
+    /// Notes that a token of a key, whose secret was right, was rejected.
+    pub(in crate::store) fn rejected(&self, key: KeyId, reason: RejectKind, at: Timestamp) {
+        self.put(Entry { key, at, refused: Some(reason), address: None, count: 1 });
     }
 
     #[inline]
     fn put(&self, entry: Entry) {
         let put = self.logs.put(entry, |log| self.waiting().add(log, self.settings.counts));
         if matches!(put, Put::Full) {
-            self.signal.notify();
+            self.signal.wake();
         }
     }
 
@@ -109,36 +91,5 @@ impl Collector {
     /// What waits of a key.
     pub(super) fn waiting_of(&self, key: KeyId) -> Used {
         self.waiting().of(key)
-    }
-}
-
-impl Core {
-    /// Verifies, and notes what became of it.
-    #[inline]
-    pub(in crate::store) fn verify_noted(
-        &self,
-        request: &VerifyRequest<'_>,
-    ) -> Result<VerifiedKey, VerifyError> {
-        // Nothing is noted of an answer that was given before the time was known.
-        let mut now = Timestamp::MIN;
-        let answer = self.verify(request, &mut now);
-        if let Some(usage) = &self.usage {
-            usage.note(request, &answer, now);
-        }
-        if let Err(refusal) = &answer
-            && self.alerts.counts_refusals()
-            && reason(refusal).is_some()
-            && let Some(token) = Unverified::parse(request.token)
-        {
-            self.alerts.note_refusal(token.id, now);
-        }
-        answer
-    }
-}
-
-fn reason(error: &VerifyError) -> Option<RejectKind> {
-    match error {
-        VerifyError::Rejected(reason) => Some(reason.kind()),
-        VerifyError::Unrecognized | VerifyError::Unavailable(_) => None,
     }
 }

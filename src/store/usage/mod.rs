@@ -5,24 +5,25 @@
 //! resolution and otherwise nothing is written, neither to a disk nor to memory. A thread of the
 //! store gathers the logs and hands sums to the backend.
 //!
-//! | file | what it knows |
+//! | room | what stands there |
 //! | --- | --- |
-//! | `settings` | [`UsageSettings`]: what a service wants |
-//! | `recent` | which keys were noted lately |
-//! | `logs` | a log for each thread, and the queue of full ones |
-//! | `waiting` | sums that are not written yet |
 //! | `collector` | from a verification's answer to the sums |
+//! | `dedup` | the keys that were noted lately |
+//! | `thread_logs` | a log for each thread, and the queue of full ones |
+//! | `pending` | sums that are not written yet |
 //! | `writer` | from the sums to the backend: when, in what batches, and at the end |
-//! | `sweep` | addresses that were kept long enough, of keys that are used no more |
-//! | `answer` | [`KeyUsage`]: what is answered, what isn't written yet included |
-
-mod collector;
-mod dedup;
-mod read;
-mod thread_logs;
+//! | `address_expiry` | removing addresses that were kept long enough |
+//! | `read` | usage as it is answered, pending sums included |
+//!
+//! `verify` holds the collector alone; the engine's commits and the writer take turns.
 
 mod address_expiry;
+mod collector;
+mod dedup;
 mod pending;
+mod read;
+mod thread_logs;
 mod writer;
 
 pub(super) use collector::Collector;
+pub(super) use writer::UsageRecorder;

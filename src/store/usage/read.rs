@@ -2,21 +2,21 @@
 
 use std::sync::PoisonError;
 
+use super::writer::UsageRecorder;
 use crate::backend::UsageSubject;
 use crate::clock::Timestamp;
 use crate::key::{KeyRecord, Usage};
-use crate::store::engine::state::Core;
 use crate::store::types::KeyUsage;
 use crate::store::types::error::Error;
 
-impl Core {
+impl UsageRecorder {
     /// What was used of these keys; nothing where the store doesn't keep it.
-    pub(in crate::store) fn usage_of(
+    pub(in crate::store) fn of(
         &self,
         keys: &[KeyRecord],
         now: Timestamp,
     ) -> Result<Vec<Option<KeyUsage>>, Error> {
-        let Some(usage) = &self.usage else { return Ok(vec![None; keys.len()]) };
+        let Some(usage) = &self.collector else { return Ok(vec![None; keys.len()]) };
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -24,7 +24,7 @@ impl Core {
         let of: Vec<_> = keys.iter().map(|key| UsageSubject::Key(key.id)).collect();
         // Nothing goes from memory into the backend between the two readings.
         let _still = usage.moving.read().unwrap_or_else(PoisonError::into_inner);
-        let written = self.backend.usage(&of)?;
+        let written = self.engine.backend.usage(&of)?;
         let settings = usage.settings;
         let answer = |(key, written): (&KeyRecord, Usage)| {
             let mut used = written.used;
@@ -46,12 +46,8 @@ impl Core {
     }
 
     /// What is answered of a key that is just being created.
-    pub(in crate::store) fn first_usage(
-        &self,
-        key: &KeyRecord,
-        now: Timestamp,
-    ) -> Option<KeyUsage> {
-        let usage = self.usage.as_ref()?;
+    pub(in crate::store) fn of_new(&self, key: &KeyRecord, now: Timestamp) -> Option<KeyUsage> {
+        let usage = self.collector.as_ref()?;
         let run = key.limits.quota.map(|quota| quota.value);
         Some(KeyUsage {
             accepted: usage.settings.counts.then_some(0),
@@ -61,11 +57,7 @@ impl Core {
     }
 
     /// The same of one key, for an answer that must not fail for it.
-    pub(in crate::store) fn usage_if_known(
-        &self,
-        key: &KeyRecord,
-        now: Timestamp,
-    ) -> Option<KeyUsage> {
-        self.usage_of(std::slice::from_ref(key), now).ok()?.pop()?
+    pub(in crate::store) fn of_one(&self, key: &KeyRecord, now: Timestamp) -> Option<KeyUsage> {
+        self.of(std::slice::from_ref(key), now).ok()?.pop()?
     }
 }

@@ -1,15 +1,16 @@
 //! From the sums to the backend.
 
-use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::collector::Collector;
 use crate::backend::{Backend, BackendError, BackendErrorKind, UsageChange};
 use crate::clock::Timestamp;
 use crate::key::Used;
-use crate::store::engine::state::Core;
+use crate::store::engine::Engine;
+use crate::store::engine::{Next, Workers};
 use crate::store::types::error::{Error, Unavailable};
+use crate::store::types::usage_settings::UsageSettings;
 
 /// So many waiting keys are written before the interval is over.
 const MANY: usize = 1 << 16;
@@ -21,87 +22,65 @@ const MOST: usize = 8_192;
 const SHORT: Duration = Duration::from_millis(8);
 const LONG: Duration = Duration::from_millis(25);
 
-/// By which the writer is woken.
-#[derive(Debug, Default)]
-pub(super) struct Signal {
-    state: Mutex<SignalState>,
-    changed: Condvar,
+/// What counts uses, and writes the sums: nothing of either where the service wants no usage.
+#[derive(Debug)]
+pub(in crate::store) struct UsageRecorder {
+    pub(super) engine: Arc<Engine>,
+    pub(super) collector: Option<Arc<Collector>>,
 }
 
-#[derive(Debug, Default)]
-struct SignalState {
-    notified: bool,
-    is_last: bool,
-}
-
-impl Signal {
-    /// There is something to gather.
-    pub(super) fn notify(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).notified = true;
-        self.changed.notify_all();
+impl UsageRecorder {
+    pub(in crate::store) fn new(engine: &Arc<Engine>, settings: Option<UsageSettings>) -> Self {
+        let collector =
+            settings.map(|settings| Collector::new(settings, engine.backend.expected_keys()));
+        Self { engine: Arc::clone(engine), collector: collector.map(Arc::new) }
     }
 
-    fn notify_last(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_last = true;
-        self.changed.notify_all();
+    /// The part that a verification notes its answer in.
+    pub(in crate::store) fn collector(&self) -> Option<&Arc<Collector>> {
+        self.collector.as_ref()
     }
 
-    /// Waits until it notified, or for as long as told; whether there is more to do.
-    fn wait(&self, pause: Duration) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_silent = |state: &mut SignalState| !state.notified && !state.is_last;
-        let waited = self.changed.wait_timeout_while(state, pause, is_silent);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.notified = false;
-        !state.is_last
-    }
-}
-
-impl Core {
-    /// Has what is used written at the interval, for as long as the store lives.
-    pub(in crate::store) fn keep_usage(self: &Arc<Self>) -> Result<(), Error> {
-        let Some(usage) = &self.usage else { return Ok(()) };
-        let (usage, core) = (Arc::clone(usage), Arc::downgrade(self));
+    /// Starts the thread that writes the sums at the interval, or earlier where many wait.
+    pub(in crate::store) fn start(self: &Arc<Self>, workers: &mut Workers) -> Result<(), Error> {
+        let Some(usage) = &self.collector else { return Ok(()) };
+        let (usage, recorder) = (Arc::clone(usage), Arc::clone(self));
         let interval = usage.settings.interval;
+        let signal = Arc::clone(&usage.signal);
         let (mut due, mut has_failed) = (Instant::now() + interval, false);
-        let run = move || {
-            while usage.signal.wait(due.saturating_duration_since(Instant::now())) {
-                usage.gather();
-                let is_due = Instant::now() >= due;
-                // What has failed is tried again at the interval.
-                if !is_due && (has_failed || usage.waiting().len() < MANY) {
-                    continue;
-                }
-                let Some(core) = core.upgrade() else { return };
-                has_failed = core.flush_usage().is_err();
-                // Where it fails it goes on the next time.
-                let _ = core.sweep_addresses();
+        let work = move || {
+            usage.gather();
+            let is_due = Instant::now() >= due;
+            // What has failed is tried again at the interval.
+            if is_due || !has_failed && usage.waiting().len() >= MANY {
+                has_failed = recorder.flush().is_err();
+                // Where this fails it goes on the next time.
+                let _ = recorder.sweep_addresses();
                 due = Instant::now() + interval;
             }
+            Next::After(due.saturating_duration_since(Instant::now()))
         };
-        let spawned = std::thread::Builder::new().name("keyhasp-usage".into()).spawn(run);
-        spawned.map(|_detached| ()).map_err(|error| self.not_started(error))
-    }
-
-    fn not_started(&self, error: io::Error) -> Error {
-        let operation = "start the writer of usage";
-        BackendError::new(BackendErrorKind::Io, self.backend.name(), operation)
-            .with_source(error)
-            .into()
+        let name = self.engine.backend.name();
+        workers.spawn(name, "keyhasp-usage", &signal, Next::After(interval), work)
     }
 
     /// Writes all that was used up to now.
-    pub(in crate::store) fn flush_usage(self: &Arc<Self>) -> Result<(), Error> {
-        let Some(usage) = &self.usage else { return Ok(()) };
+    pub(in crate::store) fn flush(&self) -> Result<(), Error> {
+        let Some(usage) = &self.collector else { return Ok(()) };
         usage.gather();
         let flush_number = usage.waiting().next_flush_number();
         let mut size = FIRST;
         loop {
-            let guard = self.lock_commits()?;
-            match usage.write_some(&*self.backend, flush_number, &mut size, self.now()) {
+            let guard = self.engine.lock_commits()?;
+            match usage.write_some(
+                &*self.engine.backend,
+                flush_number,
+                &mut size,
+                self.engine.now(),
+            ) {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(error) => return Err(self.on_write_error(error)),
+                Err(error) => return Err(self.engine.on_write_error(error)),
             }
             drop(guard);
             // Whoever verifies finds an empty log.
@@ -112,17 +91,17 @@ impl Core {
     }
 
     /// The same at the end, when nobody commits any more.
-    pub(in crate::store) fn flush_last_usage(&self) -> Result<(), Error> {
-        let Some(usage) = &self.usage else { return Ok(()) };
-        usage.signal.notify_last();
+    pub(in crate::store) fn flush_last(&self) -> Result<(), Error> {
+        let Some(usage) = &self.collector else { return Ok(()) };
         usage.gather();
-        if self.availability.is_recovering() {
+        if self.engine.availability.is_recovering() {
             let is_none = usage.waiting().len() == 0;
             return if is_none { Ok(()) } else { Err(Unavailable::Recovering.into()) };
         }
         let flush_number = usage.waiting().next_flush_number();
         let mut size = FIRST;
-        while usage.write_some(&*self.backend, flush_number, &mut size, self.now())? {}
+        while usage.write_some(&*self.engine.backend, flush_number, &mut size, self.engine.now())? {
+        }
         Ok(())
     }
 }

@@ -3,11 +3,11 @@
 use std::num::NonZeroU64;
 
 use super::quota_leases::Account;
+use super::token::TokenVerifier;
 use crate::clock::Timestamp;
 use crate::id::KeyId;
 use crate::key::RateLimited;
 use crate::key::{Gcra, RejectReason, Verdict};
-use crate::store::engine::state::Core;
 use crate::store::index::{
     LeaseWord, Limited, Limiter, OwnerLimiter, ReadVersion, ShortOwner, Whose,
 };
@@ -63,7 +63,7 @@ enum Replaced {
     Owner,
 }
 
-impl Core {
+impl TokenVerifier {
     /// Judges by all limits, and takes what the use costs; `None` if the key was replaced meanwhile
     /// and must be looked for again. A use that is refused has taken nothing.
     #[inline(never)]
@@ -72,11 +72,12 @@ impl Core {
         one: &Consumption<'_>,
     ) -> Option<Result<Allowed, VerifyError>> {
         loop {
-            let key = one.limited.and_then(|limited| self.index.limiter(limited));
+            let key = one.limited.and_then(|limited| self.engine.index.limiter(limited));
             if key.is_some() && !one.slot.validate() {
                 return None;
             }
-            let owner = if one.owner_limited { self.index.owner_limiter(one.owner) } else { None };
+            let owner =
+                if one.owner_limited { self.engine.index.owner_limiter(one.owner) } else { None };
             let limits = Limits { key: key.as_ref(), owner: owner.as_ref() };
             let mut taken = Taken::default();
             let judged = self.judge_by(one, limits, &mut taken);
@@ -100,7 +101,7 @@ impl Core {
     fn replaced(&self, one: &Consumption<'_>, limits: Limits<'_>) -> Option<Replaced> {
         if limits.key.is_some() && !one.slot.validate() {
             Some(Replaced::Slot)
-        } else if limits.owner.is_some_and(|owner| !self.index.validate(owner)) {
+        } else if limits.owner.is_some_and(|owner| !self.engine.index.validate(owner)) {
             Some(Replaced::Owner)
         } else {
             None
@@ -124,7 +125,7 @@ impl Core {
         let both = limits.both();
         for limiter in both.into_iter().flatten() {
             let address = one.request.address;
-            if self.index.contain(limiter, address) == Some(false) {
+            if self.engine.index.contain(limiter, address) == Some(false) {
                 return Err(match address {
                     Some(_) => VerifyError::Rejected(RejectReason::AddressRejected),
                     None => VerifyError::Rejected(RejectReason::AddressMissing),
@@ -141,7 +142,7 @@ impl Core {
             }
         }
         for limiter in both.into_iter().flatten().filter(|limiter| limiter.has_quota()) {
-            self.check_quota(limiter, one.now, uses)?;
+            self.leases.check(limiter, one.now, uses)?;
         }
         // Quotas before rates, for a lease may have to be waited for.
         for (at, limiter) in both.into_iter().enumerate() {
@@ -150,11 +151,11 @@ impl Core {
             };
             let account = || {
                 let short = one.short_owner.or(limits.key.and_then(Limiter::short_owner));
-                let owner = self.index.owner(one.owner, short)?;
+                let owner = self.engine.index.owner(one.owner, short)?;
                 Some(Account { owner, whose: one.whose()[at] })
             };
             let validate = || self.replaced(one, limits).is_none();
-            let lease = self.spend(account, limiter, one.now, uses, validate)?;
+            let lease = self.leases.spend(account, limiter, one.now, uses, validate)?;
             taken.uses[at] = Some(lease.with_units(uses.into()));
         }
         // As long as nobody else comes between, what was allowed above is so here too.
@@ -215,7 +216,7 @@ impl Core {
         limiter: &Limiter<'_>,
         judge: impl Fn(Timestamp) -> Verdict,
     ) -> Result<RateUse, RateLimited> {
-        let now = || self.availability.pass(&*self.clock).unwrap_or(one.now);
+        let now = || self.engine.availability.check(&*self.engine.clock).unwrap_or(one.now);
         let mut verdict = judge(one.now);
         if let Verdict::Ahead { .. } = verdict {
             limiter.step_back(rate, now);
@@ -241,10 +242,10 @@ impl Core {
         for (at, (limiter, whose)) in limits.both().into_iter().zip(one.whose()).enumerate() {
             let Some(limiter) = limiter else { continue };
             if taken.units[at] > 0 {
-                self.index.refund_rate(whose, limiter, taken.units[at]);
+                self.engine.index.refund_rate(whose, limiter, taken.units[at]);
             }
             if let Some(lease) = taken.uses[at] {
-                self.index.refund_lease(whose, limiter, lease);
+                self.engine.index.refund_lease(whose, limiter, lease);
             }
         }
     }

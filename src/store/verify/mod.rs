@@ -7,10 +7,11 @@
 //! | `quota_leases` | the part of a quota that this process has leased from the backend |
 //! | `declassify` | the point at which the proof of constant time lets a comparison's answer go |
 
-pub(in crate::store) mod declassify;
-pub(in crate::store) mod limits;
-pub(in crate::store) mod quota_leases;
-pub(in crate::store) mod token;
+mod declassify;
+mod limits;
+mod quota_leases;
+mod token;
 
 #[cfg(keyhasp_constant_time)]
 pub use declassify::set_declassifier;
+pub(super) use token::TokenVerifier;

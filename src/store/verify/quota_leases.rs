@@ -2,14 +2,14 @@
 //! asking again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::backend::{BackendError, BackendErrorKind, Sharing, UsageChange, UsageSubject};
+use crate::backend::{BackendErrorKind, Sharing, UsageChange, UsageSubject};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId, Version};
 use crate::key::{Lease, Period, RejectReason};
-use crate::store::engine::affected::AffectedRecords;
-use crate::store::engine::state::Core;
+use crate::store::engine::AffectedRecords;
+use crate::store::engine::Engine;
 use crate::store::index::{LeaseWord, LeftWord, Limiter, Whose};
 use crate::store::types::error::{Error, Unavailable, VerifyError};
 
@@ -25,11 +25,11 @@ const CHUNK: usize = 1_000;
 ///
 /// Whoever gets the turn asks for all that is wanted by then, in one durable step; those who waited
 /// for the turn meanwhile find what they wanted, or ask in their turn.
-#[derive(Debug, Default)]
-pub(in crate::store) struct Leases {
+#[derive(Debug)]
+pub(in crate::store) struct QuotaLeases {
+    engine: Arc<Engine>,
     wanted: Mutex<BTreeMap<UsageSubject, Needs>>,
     turn: Mutex<Taken>,
-    core: OnceLock<Weak<Core>>,
 }
 
 /// How many uses those need who wait for one lease: together, and whoever needs the fewest.
@@ -72,7 +72,7 @@ impl Account {
     }
 }
 
-impl Core {
+impl QuotaLeases {
     /// Spends uses of a quota's lease; what they were taken from. Only where the lease has run out
     /// is a new one asked for, which waits for one durable write.
     #[inline]
@@ -92,7 +92,7 @@ impl Core {
 
     /// Whether a quota is known not to allow so much.
     #[inline]
-    pub(in crate::store) fn check_quota(
+    pub(in crate::store) fn check(
         &self,
         limiter: &Limiter<'_>,
         now: Timestamp,
@@ -101,7 +101,7 @@ impl Core {
         if limiter.lease().units(now) >= uses.into() {
             return Ok(());
         }
-        let recheck = match self.backend.sharing() {
+        let recheck = match self.engine.backend.sharing() {
             Sharing::Exclusive => None,
             Sharing::Shared { .. } => Some(RECHECK),
         };
@@ -129,7 +129,7 @@ impl Core {
             if let Some(lease) = limiter.spend(now, uses) {
                 return Ok(lease);
             }
-            self.check_quota(limiter, now, uses)?;
+            self.check(limiter, now, uses)?;
             // Whoever is led to it anew finds another lease.
             if !validate() || changes == MOST_CHANGES {
                 return unavailable(Unavailable::Quota);
@@ -139,7 +139,7 @@ impl Core {
                 // Somebody has just put it there.
                 continue;
             }
-            match self.ask(&account, now, needed) {
+            match self.request(&account, now, needed) {
                 Ok(Asked::Leased) => {}
                 Ok(Asked::Changed) => changes += 1,
                 Err(reason) => return unavailable(reason),
@@ -148,14 +148,19 @@ impl Core {
     }
 
     /// Asks for all leases that are wanted, this one among them, unless somebody else just did.
-    fn ask(&self, account: &Account, now: Timestamp, needed: u64) -> Result<Asked, Unavailable> {
-        self.leases.want(account.of(), needed);
-        let mut taken = self.leases.turn();
-        let wanted = std::mem::take(&mut *self.leases.wanted());
-        if let Some(unavailable) = self.availability.unavailable() {
+    fn request(
+        &self,
+        account: &Account,
+        now: Timestamp,
+        needed: u64,
+    ) -> Result<Asked, Unavailable> {
+        self.enqueue(account.of(), needed);
+        let mut taken = self.turn();
+        let wanted = std::mem::take(&mut *self.wanted());
+        if let Some(unavailable) = self.engine.availability.unavailable() {
             return Err(unavailable);
         }
-        if self.availability.is_recovering() {
+        if self.engine.availability.is_recovering() {
             return Err(Unavailable::Recovering);
         }
         if !wanted.contains_key(&account.of()) {
@@ -170,17 +175,17 @@ impl Core {
         // left of that.
         let quotas = wanted.keys().map(|of| {
             let is_own = *of == account.of();
-            let whose = if is_own { Some(account.whose) } else { self.whose_quota(of) };
-            whose.and_then(|whose| Some((whose, self.index.quota(whose)?)))
+            let whose = if is_own { Some(account.whose) } else { whose_quota(&self.engine, of) };
+            whose.and_then(|whose| Some((whose, self.engine.index.quota(whose)?)))
         });
         let quotas: Vec<_> = quotas.collect();
-        let outcome = self.backend.record_usage(&batch);
+        let outcome = self.engine.backend.record_usage(&batch);
         let leases = match outcome {
             Ok(leases) if leases.len() == batch.len() => leases,
             Ok(_) => return Err(Unavailable::Quota),
             Err(error) => {
                 // The leases are forfeited.
-                self.suspend_if_unknown(&error);
+                self.engine.on_write_error(error);
                 return Err(Unavailable::Quota);
             }
         };
@@ -190,11 +195,11 @@ impl Core {
             let put = lease.zip(quota).is_some_and(|(lease, (whose, quota))| {
                 let word = LeaseWord::new(lease.void_from, lease.units);
                 let left = LeftWord::new(lease.left, now);
-                quota.is_since(lease.since) && self.index.put_lease(whose, quota, word, left)
+                quota.is_since(lease.since) && self.engine.index.put_lease(whose, quota, word, left)
             });
             match lease {
                 Some(_) if put => {
-                    taken.note(self, &of);
+                    taken.note(&self.engine, &of);
                     if is_own {
                         own = Asked::Leased;
                     }
@@ -205,8 +210,8 @@ impl Core {
         }
         if !back.is_empty() {
             // Of a quota that is forgotten already, they are forfeited if this fails.
-            let given = self.backend.record_usage(&back);
-            let _ = given.inspect_err(|error| self.suspend_if_unknown(error));
+            let _ =
+                self.engine.backend.record_usage(&back).map_err(|e| self.engine.on_write_error(e));
         }
         drop(taken);
         if let Asked::Changed = own {
@@ -215,19 +220,10 @@ impl Core {
         Ok(own)
     }
 
-    /// What else the database holds is for recovery to say; nobody asks again before.
-    fn suspend_if_unknown(&self, error: &BackendError) {
-        if error.kind() == BackendErrorKind::OutcomeUnknown
-            && let Some(core) = self.leases.core.get().and_then(Weak::upgrade)
-        {
-            core.mark_indeterminate(&core.lock_applied_log(), &[]);
-        }
-    }
-
     /// A quota was changed, and the index doesn't know of it yet.
     fn learn_of(&self, account: &Account) -> Result<(), Unavailable> {
-        let _applying = self.lock_applied_log();
-        if self.availability.is_recovering() {
+        let _applying = self.engine.lock_applied_log();
+        if self.engine.availability.is_recovering() {
             return Err(Unavailable::Recovering);
         }
         let mut affected = AffectedRecords::default();
@@ -235,14 +231,7 @@ impl Core {
             UsageSubject::Key(key) => _ = affected.keys.insert(key, account.owner),
             UsageSubject::Owner(owner) => _ = affected.owners.insert(owner),
         }
-        self.reload(&affected).map_err(|_| Unavailable::Quota)
-    }
-
-    fn whose_quota(&self, of: &UsageSubject) -> Option<Whose> {
-        match of {
-            UsageSubject::Key(id) => Some(Whose::Key(*id, None)),
-            UsageSubject::Owner(id) => self.index.owner_number(id).map(Whose::Owner),
-        }
+        self.engine.reload(&affected).map_err(|_| Unavailable::Quota)
     }
 
     /// Puts back what is left of all leases. For a store that was closed: nobody asks for more.
@@ -250,15 +239,15 @@ impl Core {
     /// # Errors
     /// The first of the backend, after all was tried. What isn't put back is forfeited, as after a
     /// crash.
-    pub(in crate::store) fn put_back_leases(&self) -> Result<(), Error> {
-        let mut taken = self.leases.turn();
-        if self.availability.is_recovering() {
+    pub(in crate::store) fn put_back(&self) -> Result<(), Error> {
+        let mut taken = self.turn();
+        if self.engine.availability.is_recovering() {
             let is_none = taken.keys.is_empty() && taken.owners.is_empty();
             return if is_none { Ok(()) } else { Err(Unavailable::Recovering.into()) };
         }
         let keys = std::mem::take(&mut taken.keys).into_iter().map(UsageSubject::Key);
         let owners = std::mem::take(&mut taken.owners).into_iter().map(UsageSubject::Owner);
-        let at = self.now();
+        let at = self.engine.now();
         let mut left = keys.chain(owners).filter_map(|of| {
             let lease = self.left(&of)?;
             Some(UsageChange::GiveBack { of, lease, at })
@@ -269,26 +258,21 @@ impl Core {
             if batch.is_empty() {
                 return first;
             }
-            if let Err(error) = self.backend.record_usage(&batch) {
+            if let Err(error) = self.engine.backend.record_usage(&batch) {
                 let is_unknown = error.kind() == BackendErrorKind::OutcomeUnknown;
                 first = first.and(Err(error.into()));
-                if is_unknown && self.backend.recover().is_err() {
+                if is_unknown && self.engine.backend.recover().is_err() {
                     // Nothing is written after what nobody knows the outcome of.
-                    self.availability.set_recovering(false);
+                    self.engine.availability.set_recovering(false);
                     return first;
                 }
             }
         }
     }
 
-    /// Forfeits what is left of the lease of an owner's quota.
-    pub(in crate::store) fn forget_lease(&self, owner: &OwnerId) {
-        let _ = self.left(&UsageSubject::Owner(*owner));
-    }
-
     /// Takes what is left of one lease.
     fn left(&self, of: &UsageSubject) -> Option<Lease> {
-        let (word, limiter) = self.index.take_lease(self.whose_quota(of)?)?;
+        let (word, limiter) = self.engine.index.take_lease(whose_quota(&self.engine, of)?)?;
         let void_from = word.void_from();
         let start = |period: Period| {
             let last = void_from?.as_millis().checked_sub(1)?;
@@ -301,13 +285,13 @@ impl Core {
     }
 }
 
-impl Leases {
-    /// Whose they are.
-    pub(in crate::store) fn belong_to(&self, core: Weak<Core>) {
-        self.core.get_or_init(|| core);
+impl QuotaLeases {
+    pub(super) fn new(engine: &Arc<Engine>) -> Self {
+        let engine = Arc::clone(engine);
+        Self { engine, wanted: Mutex::default(), turn: Mutex::default() }
     }
 
-    fn want(&self, of: UsageSubject, needed: u64) {
+    fn enqueue(&self, of: UsageSubject, needed: u64) {
         let first = Needs { needed: 0, least: needed };
         let mut wanted = self.wanted();
         let needs = wanted.entry(of).or_insert(first);
@@ -325,7 +309,7 @@ impl Leases {
 }
 
 impl Taken {
-    fn note(&mut self, core: &Core, of: &UsageSubject) {
+    fn note(&mut self, engine: &Engine, of: &UsageSubject) {
         match of {
             UsageSubject::Key(id) => _ = self.keys.insert(*id),
             UsageSubject::Owner(id) => _ = self.owners.insert(*id),
@@ -334,10 +318,17 @@ impl Taken {
             return;
         }
         let is_there =
-            |of| core.whose_quota(&of).is_some_and(|whose| core.index.quota(whose).is_some());
+            |of| whose_quota(engine, &of).is_some_and(|whose| engine.index.quota(whose).is_some());
         self.keys.retain(|id| is_there(UsageSubject::Key(*id)));
         self.owners.retain(|id| is_there(UsageSubject::Owner(*id)));
         self.sweep_at = 2 * (self.keys.len() + self.owners.len());
+    }
+}
+
+fn whose_quota(engine: &Engine, of: &UsageSubject) -> Option<Whose> {
+    match of {
+        UsageSubject::Key(id) => Some(Whose::Key(*id, None)),
+        UsageSubject::Owner(id) => engine.index.owner_number(id).map(Whose::Owner),
     }
 }
 
@@ -348,9 +339,9 @@ mod tests {
     /// Whoever needs the fewest isn't kept waiting by those who need more than there is.
     #[test]
     fn all_needs_and_the_least() {
-        let (leases, of) = (Leases::default(), |id| UsageSubject::Key(KeyId::from_u128(id)));
+        let (leases, of) = (leases(), |id| UsageSubject::Key(KeyId::from_u128(id)));
         for (id, needed) in [(1, 20_000), (1, 3), (2, 7), (1, 5)] {
-            leases.want(of(id), needed);
+            leases.enqueue(of(id), needed);
         }
         let needs = |needed, least| Some(Needs { needed, least });
         let wanted = leases.wanted();

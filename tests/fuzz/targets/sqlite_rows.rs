@@ -77,7 +77,7 @@ fn check(base: &Base, data: &[u8]) {
     let temp = tempdir();
     packed::write(temp.path(), &base.history.closed);
     edit(base, Input::new(data), &temp.path().join("keys.db"));
-    let Ok(opened) = open_sqlite(temp.path(), reader().watch(watch_all())) else { return };
+    let Ok(opened) = open_sqlite(temp.path(), reader().alerts(watch_all())) else { return };
     let opened = Arc::new(opened);
     let store: Arc<dyn KeyStore> = Arc::<Store>::clone(&opened);
     let facts = Facts::of(&store, &base.history.tokens);

@@ -1,5 +1,4 @@
-//! What all calls share: backend, clock, randomness, index and metadata, and the way from a change
-//! to its acknowledgement.
+//! The engine: from a change to a durable commit to a published one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -8,58 +7,61 @@ use super::availability::Availability;
 use super::group_commit::{CommitGuard, GroupCommit};
 use super::prefixes::AcceptedPrefixes;
 use super::pruning::Retention;
-use super::worker::Stop;
+use super::worker::Signal;
 use crate::backend::{
-    Applied, Backend, BackendError, BackendErrorKind, Change, Operation, Rejection, Sharing, Write,
+    Applied, Backend, BackendError, BackendErrorKind, Change, Operation, Rejection, ScannedKey,
+    Sharing, Write,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::id::{KeyId, KeyIdSource};
+use crate::id::Version;
 use crate::key::{Prefix, StoreMetadata};
 use crate::permission::Catalogue;
-use crate::store::alerts::Alerts;
 use crate::store::index::Index;
 use crate::store::types::error::{Error, Unavailable};
-use crate::store::types::settings_check::SettingsCheck;
-use crate::store::usage::Collector;
-use crate::store::verify::quota_leases::Leases;
-#[cfg(feature = "recoverable")]
-use crate::token::RecoveryKeys;
-use crate::token::{Peppers, RandomError, RandomSource, fill};
+use crate::token::Peppers;
 
-/// How often an id is drawn for a new key. By chance, a second time is needed once in millions of
-/// creations.
-const MAX_DRAWS: usize = 64;
-
-/// How many events are pruned before others get their turn: on a disk, a few milliseconds' work.
+/// How many events are pruned before waiting callers get their turn: on a disk, a few
+/// milliseconds' work.
 const PRUNED_AT_ONCE: usize = 512;
 
-/// The inside of a store.
+/// Learns of each key that the engine loads or publishes. The engine calls it with its locks held.
+pub(in crate::store) trait KeyObserver: std::fmt::Debug + Send + Sync {
+    /// Notes a key, new or changed.
+    fn note_key(&self, key: &ScannedKey);
+}
+
+/// What reads and changes the records of a store, and publishes them in the index.
 #[derive(Debug)]
-pub(in crate::store) struct Core {
+pub(in crate::store) struct Engine {
     pub(in crate::store) backend: Arc<dyn Backend>,
     pub(in crate::store) clock: Arc<dyn Clock>,
     pub(in crate::store) index: Index,
     pub(in crate::store) availability: Availability,
     pub(in crate::store) peppers: Peppers,
     pub(in crate::store) prefixes: AcceptedPrefixes,
-    pub(in crate::store) settings_check: Option<Box<dyn SettingsCheck>>,
-    #[cfg(feature = "recoverable")]
-    pub(in crate::store) recovery_keys: Option<RecoveryKeys>,
+    pub(super) retention: Retention,
+    pub(super) observer: Arc<dyn KeyObserver>,
+    pub(super) group_commit: GroupCommit,
+    pub(super) metadata: RwLock<MetadataState>,
+    /// The records of changes of unknown outcome.
+    pub(super) indeterminate: Mutex<AffectedRecords>,
+    /// Wakes the thread that recovers.
+    pub(super) recovery: Arc<Signal>,
+    /// Held while records are read from the backend and put into the index. Without it an older
+    /// reading could overwrite a newer one.
+    pub(super) applied_log: Mutex<AppliedLog>,
+}
+
+/// What an engine is made of.
+#[derive(Debug)]
+pub(in crate::store) struct EngineParts {
+    pub(in crate::store) backend: Arc<dyn Backend>,
+    pub(in crate::store) clock: Arc<dyn Clock>,
+    pub(in crate::store) catalogue: Catalogue,
+    pub(in crate::store) peppers: Peppers,
     pub(in crate::store) retention: Retention,
-    pub(in crate::store) alerts: Alerts,
-    pub(in crate::store) group_commit: GroupCommit,
-    pub(in crate::store) leases: Leases,
-    /// None where the service doesn't want to know.
-    pub(in crate::store) usage: Option<Arc<Collector>>,
-    pub(in crate::store) stop: Arc<Stop>,
-    pub(in crate::store) metadata: RwLock<MetadataState>,
-    pub(in crate::store) ids: Mutex<KeyIdSource>,
-    pub(in crate::store) random: Mutex<Box<dyn RandomSource>>,
-    /// What changes of unknown outcome were about.
-    pub(in crate::store) indeterminate: Mutex<AffectedRecords>,
-    /// Held while records are read from the backend and put into the index, so that an older
-    /// reading never overwrites a newer one.
-    pub(in crate::store) applied_log: Mutex<AppliedLog>,
+    pub(in crate::store) observer: Arc<dyn KeyObserver>,
+    pub(in crate::store) metadata: MetadataState,
 }
 
 /// The store's own record, and the order in which its prefixes were named.
@@ -75,9 +77,42 @@ pub(in crate::store) struct AppliedLog {
     pub(in crate::store) applied_seq: u64,
 }
 
-impl Core {
+impl Engine {
+    /// Loads all records of a backend whose metadata was checked.
+    pub(in crate::store) fn load(parts: EngineParts) -> Result<Self, Error> {
+        let max_staleness = match parts.backend.sharing() {
+            Sharing::Exclusive => None,
+            Sharing::Shared { max_staleness } => Some(max_staleness),
+        };
+        let open_peppers = parts.peppers.iter().map(|(number, _)| number).collect();
+        let mut engine = Self {
+            index: Index::new(parts.catalogue, open_peppers, Arc::clone(&parts.clock)),
+            availability: Availability::new(max_staleness),
+            peppers: parts.peppers,
+            prefixes: AcceptedPrefixes::new(&parts.metadata.metadata.prefixes),
+            retention: parts.retention,
+            observer: parts.observer,
+            group_commit: GroupCommit::default(),
+            metadata: RwLock::new(parts.metadata),
+            indeterminate: Mutex::default(),
+            recovery: Arc::default(),
+            applied_log: Mutex::new(AppliedLog { applied_seq: 0 }),
+            clock: parts.clock,
+            backend: parts.backend,
+        };
+        engine.index.set_tokens_valid_from(engine.metadata().metadata.tokens_valid_from);
+        let applied_seq = engine.load_all()?;
+        engine.lock_applied_log().applied_seq = applied_seq;
+        Ok(engine)
+    }
+
     pub(in crate::store) fn catalogue(&self) -> &Catalogue {
         self.index.catalogue()
+    }
+
+    /// Wakes the thread that recovers.
+    pub(in crate::store) fn recovery(&self) -> &Arc<Signal> {
+        &self.recovery
     }
 
     pub(in crate::store) fn now(&self) -> Timestamp {
@@ -88,6 +123,15 @@ impl Core {
         self.metadata.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Puts the accepted prefixes into the order in which the service names them, if the metadata
+    /// still have this version.
+    pub(in crate::store) fn set_prefix_order(&self, version: Version, prefixes: Vec<Prefix>) {
+        let mut state = self.metadata.write().unwrap_or_else(PoisonError::into_inner);
+        if state.metadata.version == version {
+            state.prefixes = prefixes;
+        }
+    }
+
     /// Refuses management calls on a closed store, and on one whose rules were changed elsewhere.
     pub(in crate::store) fn check_open(&self) -> Result<(), Error> {
         match self.availability.unavailable() {
@@ -96,25 +140,9 @@ impl Core {
         }
     }
 
-    pub(in crate::store) fn random(&self) -> MutexGuard<'_, Box<dyn RandomSource>> {
-        self.random.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A new key id, whose tag no other key shares.
-    pub(in crate::store) fn new_key_id(&self, now: Timestamp) -> Result<KeyId, RandomError> {
-        for _ in 0..MAX_DRAWS {
-            let drawn = fill(self.random().as_mut())?;
-            let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).next(now, drawn);
-            if !self.index.has_tag(id) {
-                return Ok(id);
-            }
-        }
-        Err(RandomError::repeats_itself())
-    }
-
     /// Commits a change; what it did is in force for the next verification when this returns.
     pub(in crate::store) fn commit(
-        self: &Arc<Self>,
+        &self,
         change: Change,
     ) -> Result<Result<Applied, Rejection>, Error> {
         self.check_open()?;
@@ -128,7 +156,7 @@ impl Core {
 
     /// Keeps the retention of events: some are pruned, and if there are more, the next commit goes
     /// on. A failure is made good the next time.
-    pub(in crate::store) fn prune_if_due(self: &Arc<Self>) {
+    pub(in crate::store) fn prune_if_due(&self) {
         if let Some(before) = self.retention.due(self.now())
             && self.prune_some(before).is_ok_and(|some| !is_last(some))
         {
@@ -138,7 +166,7 @@ impl Core {
 
     /// One durable commit_batch for all of a batch.
     fn commit_batch(
-        self: &Arc<Self>,
+        &self,
         guard: &CommitGuard<'_>,
         batch: &[Change],
     ) -> Result<Vec<Result<Applied, Rejection>>, Error> {
@@ -149,7 +177,7 @@ impl Core {
         // Otherwise the refresher might take a change of the rules for somebody else's.
         let changes_metadata = |change: &Change| AffectedRecords::by_change(change).metadata;
         let held = batch.iter().any(changes_metadata).then(|| self.lock_applied_log());
-        let mut unsettled = UnsettledBatch { core: self, batch, is_settled: false };
+        let mut unsettled = UnsettledBatch { engine: self, batch, is_settled: false };
         let outcome = self.backend.commit(batch);
         let applied_log = held.unwrap_or_else(|| self.lock_applied_log());
         let answer = match outcome {
@@ -180,7 +208,7 @@ impl Core {
 
     /// Puts committed changes into the index. Nobody else commits in this process meanwhile.
     fn publish<'a>(
-        self: &Arc<Self>,
+        &self,
         applied: impl Iterator<Item = (&'a Change, &'a Applied)>,
         mut applied_log: MutexGuard<'_, AppliedLog>,
     ) {
@@ -205,7 +233,7 @@ impl Core {
     }
 
     /// Removes events before a moment, some at a time; in between, others commit.
-    pub(in crate::store) fn prune(self: &Arc<Self>, before: Timestamp) -> Result<u64, Error> {
+    pub(in crate::store) fn prune(&self, before: Timestamp) -> Result<u64, Error> {
         let mut removed = 0;
         loop {
             match self.prune_some(before) {
@@ -224,15 +252,20 @@ impl Core {
     }
 
     /// Removes some of the events before a moment. Nobody commits meanwhile.
-    fn prune_some(self: &Arc<Self>, before: Timestamp) -> Result<u64, Error> {
+    fn prune_some(&self, before: Timestamp) -> Result<u64, Error> {
         let _guard = self.lock_commits()?;
         self.backend
             .prune_events(before, PRUNED_AT_ONCE)
             .map_err(|error| self.on_write_error(error))
     }
 
+    /// Waits until no thread commits, and keeps the others from it.
+    pub(in crate::store) fn acquire(&self) -> CommitGuard<'_> {
+        self.group_commit.acquire()
+    }
+
     /// The turn to write something that is no commit, in a store that is open and knows what it holds.
-    pub(in crate::store) fn lock_commits(self: &Arc<Self>) -> Result<CommitGuard<'_>, Error> {
+    pub(in crate::store) fn lock_commits(&self) -> Result<CommitGuard<'_>, Error> {
         let guard = self.group_commit.acquire();
         if self.availability.is_recovering() {
             self.recover_locked(&guard)?;
@@ -243,7 +276,7 @@ impl Core {
 
     /// What somebody is told who wrote something that is no commit. If its outcome is unknown, what
     /// the database holds is for recovery to say.
-    pub(in crate::store) fn on_write_error(self: &Arc<Self>, error: BackendError) -> Error {
+    pub(in crate::store) fn on_write_error(&self, error: BackendError) -> Error {
         if error.kind() == BackendErrorKind::OutcomeUnknown {
             self.mark_indeterminate(&self.lock_applied_log(), &[]);
         }
@@ -284,7 +317,7 @@ fn is_last(some: u64) -> bool {
 /// A batch handed to the backend: if that panics, or a clock of the service's while the batch is put
 /// into force, what became of it is unknown.
 struct UnsettledBatch<'a> {
-    core: &'a Arc<Core>,
+    engine: &'a Engine,
     batch: &'a [Change],
     is_settled: bool,
 }
@@ -292,15 +325,15 @@ struct UnsettledBatch<'a> {
 impl Drop for UnsettledBatch<'_> {
     fn drop(&mut self) {
         if !self.is_settled {
-            self.core.availability.set_recovering(true);
+            self.engine.availability.set_recovering(true);
             let mut indeterminate =
-                self.core.indeterminate.lock().unwrap_or_else(PoisonError::into_inner);
+                self.engine.indeterminate.lock().unwrap_or_else(PoisonError::into_inner);
             self.batch
                 .iter()
                 .for_each(|change| indeterminate.merge(AffectedRecords::by_change(change)));
             drop(indeterminate);
-            // It waits until nobody leads any more.
-            self.core.keep_recovering();
+            // The thread waits for the commit guard, which this thread still holds.
+            self.engine.recovery.wake();
         }
     }
 }
