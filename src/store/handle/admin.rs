@@ -231,7 +231,7 @@ impl AdminKeys {
     /// Follows the log after the event of this number; 0 is before the first.
     #[must_use]
     pub fn subscribe(&self, after: u64) -> EventFeed {
-        EventFeed::new(self.clone(), after)
+        EventFeed::new(Arc::clone(&self.store), self.by.clone(), after)
     }
 
     fn act_on_owner(&self, id: &OwnerId, action: &OwnerAction) -> Result<Owner, Error> {

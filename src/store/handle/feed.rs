@@ -1,9 +1,11 @@
-//! Who follows what happens.
+//! The event log, as subscribers follow it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::admin::AdminKeys;
+use crate::authority::Authority;
 use crate::event::Event;
+use crate::store::key_store::KeyStore;
 use crate::store::types::error::Error;
 use crate::store::types::request::ListEvents;
 
@@ -30,7 +32,8 @@ use crate::store::types::request::ListEvents;
 /// ```
 #[derive(Clone, Debug)]
 pub struct EventFeed {
-    keys: AdminKeys,
+    store: Arc<dyn KeyStore>,
+    by: Authority,
     position: u64,
     limit: usize,
 }
@@ -55,8 +58,8 @@ impl EventFeed {
     /// How many events are given at once, unless told otherwise.
     pub const DEFAULT_LIMIT: usize = 100;
 
-    pub(super) fn new(keys: AdminKeys, position: u64) -> Self {
-        Self { keys, position, limit: Self::DEFAULT_LIMIT }
+    pub(super) fn new(store: Arc<dyn KeyStore>, by: Authority, position: u64) -> Self {
+        Self { store, by, position, limit: Self::DEFAULT_LIMIT }
     }
 
     /// At most so many events at once: 1 to 1,000, and what lies outside is taken as the nearer
@@ -80,17 +83,17 @@ impl EventFeed {
     /// As [`KeyStore::events`](crate::store::KeyStore::events) and
     /// [`KeyStore::wait_for_event`](crate::store::KeyStore::wait_for_event).
     pub fn next(&mut self, timeout: Duration) -> Result<FeedItem, Error> {
-        let news = self.look()?;
-        if news != FeedItem::Nothing || timeout.is_zero() {
-            return Ok(news);
+        let item = self.look()?;
+        if item != FeedItem::Nothing || timeout.is_zero() {
+            return Ok(item);
         }
-        self.keys.wait_for_event(self.position, timeout)?;
+        self.store.wait_for_event(self.position, timeout)?;
         self.look()
     }
 
     fn look(&mut self) -> Result<FeedItem, Error> {
         let query = ListEvents::new().after(self.position).limit(self.limit);
-        let page = self.keys.events(&query)?;
+        let page = self.store.events(&self.by, &query)?;
         if page.pruned_through > self.position {
             self.position = page.pruned_through;
             return Ok(FeedItem::Pruned { through: page.pruned_through });

@@ -1,4 +1,4 @@
-//! What is looked out for.
+//! What a store writes alerts about.
 
 use std::time::Duration;
 
