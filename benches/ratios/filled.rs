@@ -1,14 +1,17 @@
 //! Databases of many keys, written through a backend in large batches.
 
+use std::sync::Arc;
+
 use keyhasp::authority::{Authority, Role};
 use keyhasp::backend::{Backend, Change, Write, WriteKey};
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::key::{KeyRecord, Limits, OwnerRecord, SetBy, Settings, Switch};
-use keyhasp::{Access, Actor, Generation, OwnerId, Timestamp, Version};
+use keyhasp::{Access, Actor, Generation, KeyStore, OwnerId, Timestamp, Version};
 
-use crate::engine::{KEYS, open};
-use crate::synthetic::Synthetic;
+use crate::synthetic::{Synthetic, builder};
 
+/// How many keys the large databases have.
+pub const KEYS: u64 = 1_000_000;
 /// Every so-manieth key is one of the owner with many; all others have about ten each.
 const SHARE: u64 = 5;
 const KEYS_PER_OWNER: u64 = 10 * SHARE / (SHARE - 1);
@@ -16,6 +19,10 @@ const KEYS_PER_OWNER: u64 = 10 * SHARE / (SHARE - 1);
 pub const DEACTIVATED: u64 = 3;
 /// How many records one commit writes.
 const BATCH: usize = 10_000;
+
+pub fn open(backend: impl Backend) -> Arc<dyn KeyStore> {
+    Arc::new(builder().open(backend).unwrap())
+}
 
 /// The owner of a fifth of all keys.
 pub fn owner_of_many() -> OwnerId {

@@ -8,6 +8,7 @@
     clippy::print_stdout
 )]
 
+#[cfg(any(feature = "sqlite", feature = "sled"))]
 mod engine;
 #[cfg(any(feature = "sqlite", feature = "sled"))]
 mod filled;
@@ -30,7 +31,10 @@ fn main() {
     growth::run(&wanted);
     verification::run(&wanted);
     usage::run(&wanted);
-    engine::run(&wanted);
+    #[cfg(feature = "sqlite")]
+    on_sqlite::run(&wanted);
+    #[cfg(feature = "sled")]
+    on_sled::run(&wanted);
     #[cfg(feature = "axum")]
     layer::run(&wanted);
 }

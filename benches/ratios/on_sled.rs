@@ -13,8 +13,8 @@ use sled::Transactional;
 use sled::transaction::TransactionResult;
 use tempfile::TempDir;
 
-use crate::engine::{KEYS, OPENINGS, callers, creations, make_small, opening, owner};
-use crate::filled::fill;
+use crate::engine::{OPENINGS, callers, creations, make_small, opening, owner};
+use crate::filled::{KEYS, fill};
 use crate::measure::{figure, ratio_of};
 
 /// The trees that a creation writes to.

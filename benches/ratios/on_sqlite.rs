@@ -13,8 +13,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use tempfile::TempDir;
 
-use crate::engine::{KEYS, OPENINGS, callers, creations, make_small, open, opening, owner};
-use crate::filled::{fill, owner_of_many};
+use crate::engine::{OPENINGS, callers, creations, make_small, opening, owner};
+use crate::filled::{KEYS, fill, open, owner_of_many};
 use crate::measure::{figure, ratio, ratio_of};
 
 /// What the index is loaded from.

@@ -63,8 +63,7 @@ mod write {
     use rusqlite::Connection;
     use tempfile::TempDir;
 
-    use crate::engine::KEYS;
-    use crate::filled::fill;
+    use crate::filled::{KEYS, fill};
     use crate::measure::{Longest, figure, ratio_of, time};
     use crate::synthetic::{builder, token};
 
