@@ -1,15 +1,15 @@
-// One of its examples needs axum; without it they are shown, and not run.
+// One of the README's examples needs axum; without it they are shown, and not run.
 #![cfg_attr(any(not(doctest), feature = "axum"), doc = include_str!("../README.md"))]
 //!
 //! # Where things are
 //!
-//! The crate's root names what a service needs: [`Store::builder`] opens a store on a backend of
-//! [`backend`]; [`AdminKeys`], [`OwnerKeys`], [`DelegatedKeys`] and [`Verifier`] are the handles on
-//! it; [`CreateKey`], [`Rotate`], [`ListKeys`] and their like are what is asked, [`Key`],
-//! [`Issued`], [`Page`] and [`VerifiedKey`] what is answered. All else lies in the module of its concept.
+//! The crate's root names what a service needs. [`Store::builder`] opens a store on a backend of
+//! [`backend`]. [`AdminKeys`], [`OwnerKeys`], [`DelegatedKeys`] and [`Verifier`] are its handles.
+//! [`CreateKey`], [`Rotate`], [`ListKeys`] and their like are requests; [`Key`], [`Issued`], [`Page`]
+//! and [`VerifiedKey`] are answers. Everything more is in the module of its concept.
 //!
-//! Each module knows only those below it, and none of its own row; a test holds them to it.
-//! `backend` moreover never sees [`token`], [`verified_key`] or [`secret`]: code that stores has no
+//! Each module imports only those below it, and none of its own row; a test checks that. Moreover,
+//! `backend` never imports [`token`], [`verified_key`] or [`secret`]: code that stores has no
 //! plaintext in its hands.
 //!
 //! ```text
@@ -17,11 +17,11 @@
 //!       |
 //!  7  testing     (feature) the conformance suite for backends
 //!       |
-//!  6  store       KeyStore, Store, the handles: lifecycle, lists, joined commits, verify
+//!  6  store       KeyStore, Store, the handles: lifecycle, lists, group commit, verify
 //!       |
 //!  5  backend     the contract, the rules of a commit; memory, sqlite, sled
 //!       |
-//!  4  event  grant  token      what can happen; what verify returns; what the client holds
+//!  4  event  verified_key  token   what can happen; what verify returns; what the client holds
 //!       |
 //!  3  key         what may be written down: records, digests, state, settings, rules
 //!       |
