@@ -1,11 +1,11 @@
-//! A case, and the list of all of them.
+//! One case of the suite.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::cases::FAMILIES;
 use super::failure::{Failure, Tested};
-use super::subject::{AnySubject, Lab, Subject};
+use super::instance::Lab;
+use super::subject::{AnySubject, Subject};
 
 /// One promise of the contract, as a function that tries it on a fresh instance.
 pub struct Case {
@@ -40,11 +40,6 @@ impl fmt::Debug for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Case").field(&self.name).finish()
     }
-}
-
-/// All cases, family by family.
-pub fn cases() -> impl Iterator<Item = &'static Case> {
-    FAMILIES.iter().copied().flatten()
 }
 
 /// Makes the list `CASES` of a file from its functions.

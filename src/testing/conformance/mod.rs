@@ -40,7 +40,8 @@ mod subject;
 mod together;
 mod walk;
 
-pub use case::{Case, cases};
+pub use case::Case;
+pub use cases::cases;
 pub use failure::Failure;
 pub use report::{Outcome, Report, assert_conforms, run};
 pub use subject::Subject;

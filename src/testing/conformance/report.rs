@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::case::cases;
+use super::cases::cases;
 use super::failure::Failure;
 use super::subject::Subject;
 

@@ -1,14 +1,7 @@
-//! What the suite is told of a backend.
+//! The backend under test, as its author describes it to the suite.
 
-use std::rc::Rc;
-
-use super::ask::Ask;
 use super::failure::Failure;
-use super::instance::Instance;
 use crate::backend::{Backend, BackendError};
-use crate::invalid::Invalid;
-use crate::key::{StoreMetadata, StoreRules};
-use crate::testing::sample;
 
 /// How to make and open instances of a backend.
 pub trait Subject {
@@ -61,47 +54,5 @@ impl<S: Subject> AnySubject for S {
 
     fn keeps(&self) -> bool {
         self.is_durable()
-    }
-}
-
-/// What a case is given to work with.
-pub(super) struct Lab<'a> {
-    subject: &'a dyn AnySubject,
-}
-
-impl<'a> Lab<'a> {
-    pub(super) fn new(subject: &'a dyn AnySubject) -> Self {
-        Self { subject }
-    }
-
-    /// A fresh instance without even a metadata.
-    pub(super) fn blank(&self) -> Result<Instance<'a>, Failure> {
-        let place: Rc<dyn AnyPlace + 'a> = Rc::from(self.subject.any_place()?);
-        Instance::open(place, self.subject.keeps())
-    }
-
-    /// A fresh instance with the sample metadata.
-    pub(super) fn fresh(&self) -> Result<Instance<'a>, Failure> {
-        self.with_metadata(&sample::metadata()?)
-    }
-
-    /// A fresh instance with these rules.
-    pub(super) fn with_rules(&self, rules: StoreRules) -> Result<Instance<'a>, Failure> {
-        self.with_metadata(&StoreMetadata { rules, ..sample::metadata()? })
-    }
-
-    /// A fresh instance with this metadata.
-    pub(super) fn with_metadata(&self, metadata: &StoreMetadata) -> Result<Instance<'a>, Failure> {
-        let instance = self.blank()?;
-        instance.open_metadata(metadata)?;
-        Ok(instance)
-    }
-
-    /// A fresh instance with owners of these names.
-    pub(super) fn with_owners(&self, owners: &[&str]) -> Result<Instance<'a>, Failure> {
-        let instance = self.fresh()?;
-        let owners = owners.iter().map(|id| sample::create_owner(&sample::owner(id)?));
-        instance.apply_all(&owners.collect::<Result<Vec<_>, Invalid>>()?)?;
-        Ok(instance)
     }
 }

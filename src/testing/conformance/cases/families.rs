@@ -1,4 +1,4 @@
-//! The list of lists.
+//! All cases of the suite.
 
 use super::{
     atomic, durable, error, order, query_events, query_keys, query_owners, query_scan, race,
@@ -8,7 +8,7 @@ use super::{
 use crate::testing::conformance::Case;
 
 /// The lists of all files.
-pub(in crate::testing::conformance) const FAMILIES: &[&[Case]] = &[
+const FAMILIES: &[&[Case]] = &[
     atomic::CASES,
     rule_records::CASES,
     rule_preconditions::CASES,
@@ -31,3 +31,8 @@ pub(in crate::testing::conformance) const FAMILIES: &[&[Case]] = &[
     usage::CASES,
     usage_quota::CASES,
 ];
+
+/// Lists all cases, family by family.
+pub fn cases() -> impl Iterator<Item = &'static Case> {
+    FAMILIES.iter().copied().flatten()
+}

@@ -15,7 +15,7 @@ use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
 use crate::testing::conformance::failure::{Tested, ensure_eq};
-use crate::testing::conformance::subject::Lab;
+use crate::testing::conformance::instance::Lab;
 use crate::testing::sample;
 
 list![

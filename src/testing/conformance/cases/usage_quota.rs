@@ -11,7 +11,7 @@ use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
 use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
 use crate::testing::conformance::instance::Instance;
-use crate::testing::conformance::subject::Lab;
+use crate::testing::conformance::instance::Lab;
 use crate::testing::conformance::together::together;
 use crate::testing::sample;
 

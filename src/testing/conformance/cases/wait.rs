@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
 use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
-use crate::testing::conformance::subject::Lab;
+use crate::testing::conformance::instance::Lab;
 use crate::testing::sample;
 
 use crate::testing::conformance::together::together;
