@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use keyhasp::integrations::http::{Credentials, Presented, Refused};
+use keyhasp::integrations::http::{Credentials, ErrorResponse, Presented};
 use keyhasp::token::Inspection;
 use keyhasp::{RejectReason, State as KeyState, VerifiedKey, VerifyError};
 use serde::Serialize;
@@ -49,7 +49,7 @@ pub(crate) async fn authenticate_api_key(
             refusal @ (VerifyError::Rejected(RejectReason::RateLimited(_))
             | VerifyError::Rejected(RejectReason::QuotaExhausted { .. })),
         ) => {
-            let refused = Refused::new(refusal.into(), &credentials).at(service.now());
+            let refused = ErrorResponse::new(refusal.into(), &credentials).at(service.now());
             Ok(Problem::of_refused(&refused).into_response())
         }
         Err(VerifyError::Rejected(RejectReason::Expired)) => {

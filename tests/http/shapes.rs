@@ -3,7 +3,7 @@
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use keyhasp::VerifyError;
-use keyhasp::integrations::http::{Refused, Why};
+use keyhasp::integrations::http::{AuthError, ErrorResponse};
 use keyhasp::{Access, CreateKey, CreateOwner, KeyLayer};
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::common::World;
 use crate::site::{fetch, routes, with_token};
 
 /// As SensorBucket answers: its own bodies, and 500 where the store can't answer.
-fn shape(refused: &Refused<'_>) -> http::Response<String> {
+fn shape(refused: &ErrorResponse<'_>) -> http::Response<String> {
     match refused.status() {
         StatusCode::UNAUTHORIZED => {
             refused.json(&json!({"message": "Unauthorized", "code": "UNAUTHORIZED"}))
@@ -68,14 +68,14 @@ fn a_shape_hears_why() {
     let (_, issued) = world.owner("org");
     world.admin.block(issued.key.id).unwrap();
     let keys = KeyLayer::new(world.verifier.clone()).error_response(|refused| {
-        let known = matches!(refused.why(), Why::Verify(VerifyError::Rejected(_)));
+        let known = matches!(refused.cause(), AuthError::Verify(VerifyError::Rejected(_)));
         let mut response =
-            refused.respond("text/plain", if known { "rejected_for" } else { "unknown" });
+            refused.respond("text/plain", if known { "rejected" } else { "unknown" });
         *response.status_mut() = StatusCode::IM_A_TEAPOT;
         response
     });
     let site = routes(&world).layer(keys);
     let answer = with_token(&site, "/", issued.token.expose());
-    assert_eq!((answer.status, &*answer.body), (StatusCode::IM_A_TEAPOT, "rejected_for"));
+    assert_eq!((answer.status, &*answer.body), (StatusCode::IM_A_TEAPOT, "rejected"));
     assert_eq!(with_token(&site, "/", "letmein").body, "unknown");
 }
