@@ -55,6 +55,9 @@ macro_rules! backend_layer {
         /// each defaults to the inner backend's. [`around`](Self::around) runs around every
         /// operation that can fail, whether the layer changes it or not.
         ///
+        /// Import this trait only in the file that implements it. With both traits in scope, a call
+        /// on the layer itself is ambiguous.
+        ///
         /// ```
         /// use keyhasp::backend::{Backend, BackendCall, BackendError, BackendLayer, Memory};
         ///

@@ -48,6 +48,9 @@ macro_rules! store_layer {
         /// whether the layer changes it or not: this one hook serves traces, metrics and audits. A
         /// layer that observes verifications overrides [`verify_request`](Self::verify_request).
         ///
+        /// Import this trait only in the file that implements it. With both traits in scope, a call
+        /// on the layer itself is ambiguous.
+        ///
         /// ```
         /// use keyhasp::store::{Error, StoreCall, StoreLayer};
         /// use keyhasp::{KeyStore, Store};

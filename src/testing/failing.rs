@@ -44,7 +44,7 @@ pub struct Fault {
     pub nth: u64,
     /// Before or after it takes effect.
     pub moment: Moment,
-    /// Whether all later ones fail too.
+    /// Set if all later ones fail too.
     pub lasting: bool,
 }
 

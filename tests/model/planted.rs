@@ -359,7 +359,7 @@ impl StoreLayer for Planted {
         expected: Option<Version>,
     ) -> Result<Issued, Error> {
         let mut request = *request;
-        let is_forced = format!("{request:?}").contains("force: true, unblock: false");
+        let is_forced = format!("{request:?}").contains("grace: None, unblock: false");
         if is_forced && self.has(Defect::ForcedRotationKeepsPrevious) {
             request = Rotate::new();
         }

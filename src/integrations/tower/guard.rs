@@ -33,7 +33,7 @@ struct Inner {
 enum Rule {
     /// The permissions that a caller needs, and their names with spaces between.
     Permissions(PermissionSet, Box<str>),
-    /// The permissions that only read. A caller without others may only read.
+    /// The permissions that only read. A caller with no other permissions may only read.
     ReadOnly(PermissionSet),
 }
 
@@ -56,12 +56,12 @@ impl Guard {
 impl Inner {
     fn check(&self, method: &Method, extensions: &Extensions) -> Result<(), Rejection> {
         let caller = extensions.get::<Authenticated>();
-        let is_mounted = match caller {
-            // Another store's permissions mean something else.
+        let has_layer = match caller {
+            // The same bits mean other permissions in another store's catalogue.
             Some(caller) => caller.is_known_to(&self.settings),
             None => extensions.get::<Anonymous>().is_some(),
         };
-        if !is_mounted {
+        if !has_layer {
             return Err(self.settings.reject(AuthError::NoLayer));
         }
         match self.rule.check(method, caller) {

@@ -21,7 +21,7 @@ use crate::store::Verifier;
 /// A layer that verifies the token of each request, and lets the request pass with an
 /// [`Authenticated`](super::Authenticated) in its extensions.
 ///
-/// By default it takes `Authorization: Bearer TOKEN` and answers with problem details:
+/// Its defaults take `Authorization: Bearer TOKEN` and answer with problem details:
 ///
 /// - 401 without a token, or with one that isn't accepted;
 /// - 400 with several credentials;

@@ -66,8 +66,8 @@ impl Settings {
         let (mut parts, body) = request.into_parts();
         let rate = match self.credentials.find(&parts.headers) {
             Presented::Token(token) => {
-                let verified = self.verify(token, &parts);
-                let verified = verified.map_err(|error| self.reject(error.into()))?;
+                let answer = self.verify(token, &parts);
+                let verified = answer.map_err(|error| self.reject(error.into()))?;
                 parts.extensions.insert(Authenticated::by_key(verified, Arc::clone(self)));
                 verified.rate()
             }

@@ -40,7 +40,7 @@ impl Model {
             Role::Owner { owner } => Ok(caller(Some(owner), Vec::new(), None)),
             Role::Delegate { owner, key, generation } => {
                 let rejected_for = |rejected_for| {
-                    vec![Reason::ForbiddenReason(ForbiddenReason::ActingKeyRejected(rejected_for))]
+                    vec![Reason::Forbidden(ForbiddenReason::ActingKeyRejected(rejected_for))]
                 };
                 let Some(key) = self.keys.get(&key).filter(|key| key.owner == owner) else {
                     return Err(rejected_for(None));
@@ -54,10 +54,10 @@ impl Model {
                     return Err(rejected_for(reason));
                 }
                 if key.begins(owner, self.now).is_some() {
-                    return Err(vec![Reason::ForbiddenReason(ForbiddenReason::ActingKeyNotYet)]);
+                    return Err(vec![Reason::Forbidden(ForbiddenReason::ActingKeyNotYet)]);
                 }
                 if key.kind == Kind::Trial {
-                    return Err(vec![Reason::ForbiddenReason(ForbiddenReason::TrialKey)]);
+                    return Err(vec![Reason::Forbidden(ForbiddenReason::TrialKey)]);
                 }
                 let bounds = vec![key.access.clone(), owner.max_access.clone()];
                 Ok(caller(Some(owner.id), bounds, Some(key.limits.clone())))
@@ -85,7 +85,7 @@ impl Caller {
 
     /// What only administrators may do.
     pub(super) fn not_admin(&self) -> Option<Reason> {
-        (!self.is_admin).then_some(Reason::ForbiddenReason(ForbiddenReason::AdministratorOnly))
+        (!self.is_admin).then_some(Reason::Forbidden(ForbiddenReason::AdministratorOnly))
     }
 
     /// The same, for calls that are administrators' altogether.
@@ -101,14 +101,13 @@ impl Caller {
     pub(super) fn beyond(&self, access: &Reach, limits: &LimitsFile) -> Option<Reason> {
         let goes_beyond = self.bounds.iter().any(|bound| !access.is_within(bound));
         let is_looser = self.acting.as_ref().is_some_and(|acting| !limits.is_within(acting));
-        (goes_beyond || is_looser)
-            .then_some(Reason::ForbiddenReason(ForbiddenReason::BeyondActingKey))
+        (goes_beyond || is_looser).then_some(Reason::Forbidden(ForbiddenReason::BeyondActingKey))
     }
 
     /// What an administrator has set, nobody else widens.
     pub(super) fn may_not_widen(&self, field: &'static str, set_by: SetBy) -> Option<Reason> {
         let is_fixed = set_by == SetBy::Administrator && !self.is_admin;
-        is_fixed.then_some(Reason::ForbiddenReason(ForbiddenReason::SetByAdministrator { field }))
+        is_fixed.then_some(Reason::Forbidden(ForbiddenReason::SetByAdministrator { field }))
     }
 
     /// Who has set what this caller sets: what an owner narrows stays an administrator's.

@@ -270,7 +270,7 @@ impl Model {
         }
         if key.blocked.is_some() {
             if !caller.is_admin {
-                reasons.push(Reason::ForbiddenReason(ForbiddenReason::AdministratorOnly));
+                reasons.push(Reason::Forbidden(ForbiddenReason::AdministratorOnly));
             } else if !how.force {
                 reasons.push(Reason::State(StateProblem::Blocked));
             }

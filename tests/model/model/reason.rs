@@ -12,7 +12,7 @@ pub(crate) enum Reason {
         found: u64,
     },
     DataForbid(&'static str),
-    ForbiddenReason(ForbiddenReason),
+    Forbidden(ForbiddenReason),
     NumericIdTaken(u64),
     NumericIdsExhausted,
     Invalid(&'static str),
@@ -39,7 +39,7 @@ impl Reason {
                 Self::Conflict { expected: *expected, found: found.get() }
             }
             Error::DataForbid { rule } => Self::DataForbid(rule),
-            Error::Forbidden(denied) => Self::ForbiddenReason(*denied),
+            Error::Forbidden(denied) => Self::Forbidden(*denied),
             Error::NumericIdTaken(id) => Self::NumericIdTaken(id.get()),
             Error::NumericIdsExhausted => Self::NumericIdsExhausted,
             Error::Invalid(invalid) => Self::Invalid(invalid.field()),
@@ -62,7 +62,7 @@ impl Reason {
         let text = format!("{self:?}");
         match self {
             Self::DataForbid(_)
-            | Self::ForbiddenReason(_)
+            | Self::Forbidden(_)
             | Self::Invalid(_)
             | Self::NotFound(_)
             | Self::State(_) => text.replace(['"', ' '], ""),
