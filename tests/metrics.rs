@@ -1,4 +1,4 @@
-//! What a measured store and a measured backend count.
+//! Metrics of a measured store and a measured backend.
 
 #![cfg(feature = "metrics")]
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
@@ -22,7 +22,7 @@ use metrics::{
     SharedString, Unit,
 };
 
-/// Keeps what was counted: sums of counters, values of gauges, and all values of histograms.
+/// A recorder that keeps sums of counters, values of gauges, and all values of histograms.
 #[derive(Clone, Debug, Default)]
 struct Book {
     values: Arc<Mutex<BTreeMap<String, Vec<f64>>>>,
@@ -114,8 +114,8 @@ impl Recorder for Book {
     }
 }
 
-/// A clock whose monotonic time moves by a quarter of a second each time it is read, so that
-/// whatever is measured takes that long.
+/// A clock whose monotonic time moves by a quarter of a second each time it is read, so that every
+/// call that is measured takes that long.
 #[derive(Debug, Default)]
 struct Ticking(AtomicU64);
 
@@ -129,7 +129,7 @@ impl Clock for Ticking {
     }
 }
 
-/// A measured store on a measured backend, with what they have counted.
+/// A measured store on a measured backend, and their recorder.
 fn measured() -> (World, Arc<Measured<keyhasp::Store>>, Book) {
     let (clock, book) = (clock(), Book::default());
     let store = metrics::with_local_recorder(&book, || {
@@ -165,7 +165,7 @@ fn verifications_by_outcome() {
     let listed = SetLimits::new().networks(["192.0.2.0/24".parse().unwrap()]);
     let listed = limited("listed", listed);
     once_from(None, "address_missing", listed.expose());
-    once_from(Some([192, 0, 3, 1]), "address_refused", listed.expose());
+    once_from(Some([192, 0, 3, 1]), "address_rejected", listed.expose());
     let hourly = limited("hourly", SetLimits::new().rate(Rate::new(1, HOUR).unwrap()));
     once_from(None, "accepted", hourly.expose());
     once_from(None, "rate_limited", hourly.expose());
@@ -244,12 +244,12 @@ fn a_step_of_several_and_steps_that_fail() {
     assert!(backend.commit(&[create("d")]).is_err());
     assert!(backend.commit(&[create("e"), create("f")]).is_err());
     assert_eq!(book.of("keyhasp_commit_changes{}"), [3.0, 1.0, 2.0]);
-    for outcome in ["ok", "failed", "unknown"] {
+    for outcome in ["ok", "failed", "outcome_unknown"] {
         assert_eq!(book.of(&format!("keyhasp_commits_total{{outcome={outcome}}}")), [1.0]);
     }
 }
 
-/// Being measured changes nothing of a backend.
+/// Measuring a backend changes none of its answers.
 #[cfg(feature = "testing")]
 #[test]
 fn a_measured_backend_conforms() {
@@ -293,7 +293,7 @@ fn gauges_say_how_the_store_is() {
     assert_eq!(gauges()[1], [0.0]);
 }
 
-/// The page of metrics has each name, and no other.
+/// The page of metrics lists each name, and no other.
 #[test]
 fn every_name_is_documented() {
     let (_, _, book) = measured();

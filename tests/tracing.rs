@@ -1,4 +1,4 @@
-//! What a traced store leaves behind, and what it doesn't.
+//! Traces of a store's calls, and what they must not hold.
 
 #![cfg(feature = "tracing")]
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
@@ -19,7 +19,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Keeps all that it is told, a line for each.
+/// A subscriber that keeps a line for each span and event.
 #[derive(Clone, Default)]
 struct Notes {
     lines: Arc<Mutex<Vec<String>>>,
@@ -107,18 +107,18 @@ fn a_management_call_is_a_span() {
 }
 
 #[test]
-fn an_accepted_token_leaves_nothing_and_a_refused_one_a_word() {
+fn an_accepted_token_leaves_nothing_and_a_rejected_one_an_event() {
     let (world, notes) = traced();
     let (keys, issued) = world.owner("org");
     tracing::subscriber::with_default(notes.clone(), || {
         assert!(world.verifier.verify(issued.token.expose()).is_ok());
         assert!(notes.take().is_empty());
         assert!(world.verifier.verify("letmein").is_err());
-        assert_eq!(notes.take(), ["DEBUG message=token refused outcome=unrecognized"]);
+        assert_eq!(notes.take(), ["DEBUG message=token rejected outcome=unrecognized"]);
         keys.deactivate(issued.key.id).unwrap();
         notes.take();
         assert!(world.verifier.verify(issued.token.expose()).is_err());
-        assert_eq!(notes.take(), ["DEBUG message=token refused outcome=deactivated"]);
+        assert_eq!(notes.take(), ["DEBUG message=token rejected outcome=deactivated"]);
     });
     assert!(Level::DEBUG > Level::INFO);
 }
@@ -138,9 +138,9 @@ fn a_store_that_can_not_warns() {
     assert_eq!(notes.take(), expected);
 }
 
-/// Neither tokens nor what people are called or call their keys.
+/// Traces hold no tokens, and no names of people or of their keys.
 #[test]
-fn nothing_secret_and_nothing_personal_is_told() {
+fn nothing_secret_and_nothing_personal_is_traced() {
     let (world, notes) = traced();
     tracing::subscriber::with_default(notes.clone(), || {
         let (_, issued) = world.owner("org");
@@ -159,13 +159,13 @@ fn nothing_secret_and_nothing_personal_is_told() {
             let _ = world.verifier.verify(token.expose());
             let _ = world.verifier.verify(&token.expose()[1..]);
         }
-        let told = notes.take().join("\n");
-        assert!(told.contains("outcome=invalid") && told.contains("outcome=blocked"));
+        let traced = notes.take().join("\n");
+        assert!(traced.contains("outcome=invalid") && traced.contains("outcome=blocked"));
         for token in [&issued.token, &second.token, &rotated.token] {
-            assert!(!told.contains(&token.expose()[5..40]));
+            assert!(!traced.contains(&token.expose()[5..40]));
         }
         for word in ["the-actor", "a-reason", "name-of"] {
-            assert!(!told.contains(word), "{word}");
+            assert!(!traced.contains(word), "{word}");
         }
     });
 }

@@ -5,7 +5,7 @@ use axum::Json;
 use axum::http::{HeaderValue, Response, StatusCode, header::RETRY_AFTER};
 use axum::response::IntoResponse;
 use keyhasp::Error;
-use keyhasp::integrations::http::Refused;
+use keyhasp::integrations::http::ErrorResponse;
 use serde_json::{Map, Value, json};
 
 use super::shared::BodyFault;
@@ -105,8 +105,8 @@ impl IntoResponse for Fault {
 
 /// The layer's refusals in this shape. Whoever lacks the secret, and whoever has that of a key that
 /// isn't good now, are told the same.
-pub(crate) fn refused(refused: &Refused<'_>) -> Response<String> {
-    let slug = match (refused.status(), refused.scope()) {
+pub(crate) fn refused(response: &ErrorResponse<'_>) -> Response<String> {
+    let slug = match (response.status(), response.scope()) {
         (StatusCode::BAD_REQUEST, _) => "invalid-credentials",
         (StatusCode::UNAUTHORIZED, _) => "unauthorized",
         (StatusCode::FORBIDDEN, Some(_)) => "missing-scope",
@@ -114,7 +114,7 @@ pub(crate) fn refused(refused: &Refused<'_>) -> Response<String> {
         (StatusCode::TOO_MANY_REQUESTS, _) => "too-many-requests",
         _ => "unavailable",
     };
-    refused.json(&json!({"error": slug, "message": refused.detail()}))
+    response.json(&json!({"error": slug, "message": response.detail()}))
 }
 
 pub(crate) async fn no_such_path() -> Fault {

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use keyhasp::integrations::http::{Credentials, Presented, Refused};
+use keyhasp::integrations::http::{Credentials, ErrorResponse, Presented};
 use keyhasp::token::Inspection;
 use keyhasp::{RejectReason, State as KeyState, VerifiedKey, VerifyError};
 use serde::Serialize;
@@ -46,11 +46,11 @@ pub(crate) async fn authenticate_api_key(
         Err(VerifyError::Unavailable(_)) => Err(Problem::INTERNAL),
         // A good key, which may just not now: a gateway mustn't take it for a bad one.
         Err(
-            refusal @ (VerifyError::Rejected(RejectReason::RateLimited(_))
+            error @ (VerifyError::Rejected(RejectReason::RateLimited(_))
             | VerifyError::Rejected(RejectReason::QuotaExhausted { .. })),
         ) => {
-            let refused = Refused::new(refusal.into(), &credentials).at(service.now());
-            Ok(Problem::of_refused(&refused).into_response())
+            let response = ErrorResponse::new(error.into(), &credentials).at(service.now());
+            Ok(Problem::of_refused(&response).into_response())
         }
         Err(VerifyError::Rejected(RejectReason::Expired)) => {
             if let Inspection::WellFormed { id, .. } = service.verifier.inspect(token)

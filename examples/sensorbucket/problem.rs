@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use keyhasp::integrations::http::Refused;
+use keyhasp::integrations::http::ErrorResponse;
 use keyhasp::{Error, Invalid, Rejection};
 use serde::Serialize;
 
@@ -77,15 +77,15 @@ impl Problem {
 
     /// The answer to a request that the layer lets nobody in with. Whoever has shown the right
     /// secret of a key that isn't accepted now learns no more than others.
-    pub(crate) fn of_refused(refused: &Refused<'_>) -> axum::http::Response<String> {
-        let problem = match refused.status() {
+    pub(crate) fn of_refused(response: &ErrorResponse<'_>) -> axum::http::Response<String> {
+        let problem = match response.status() {
             StatusCode::UNAUTHORIZED => Self::UNAUTHORIZED,
             StatusCode::FORBIDDEN => Self::FORBIDDEN,
             StatusCode::BAD_REQUEST => Self::INVALID_INPUT,
             StatusCode::TOO_MANY_REQUESTS => Self::TOO_MANY_REQUESTS,
             _ => Self::INTERNAL,
         };
-        refused.json(&serde_json::json!(problem))
+        response.json(&serde_json::json!(problem))
     }
 }
 

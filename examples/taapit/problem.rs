@@ -4,7 +4,7 @@
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
-use keyhasp::integrations::http::{Refused, Why};
+use keyhasp::integrations::http::{AuthError, ErrorResponse};
 use keyhasp::{Error, ForbiddenReason, RejectReason, VerifyError};
 use serde_json::{Value, json};
 
@@ -68,27 +68,29 @@ impl Problem {
 }
 
 /// The layer's refusals in this API's shape; status and headers stay those of RFC 6750.
-pub(crate) fn refused(refused: &Refused<'_>) -> Response<String> {
-    let problem = match refused.why() {
-        Why::Missing | Why::Verify(VerifyError::Unrecognized) => Problem::unauthorized(),
-        Why::Permission(scope) => Problem::lacking(scope),
-        Why::ReadOnly => Problem::forbidden("read_only_key", READS_ONLY),
-        Why::Verify(VerifyError::Unavailable(_)) => Problem::unavailable(),
-        Why::Verify(VerifyError::Rejected(reason)) => match reason {
+pub(crate) fn refused(response: &ErrorResponse<'_>) -> Response<String> {
+    let problem = match response.cause() {
+        AuthError::Missing | AuthError::Verify(VerifyError::Unrecognized) => {
+            Problem::unauthorized()
+        }
+        AuthError::Permission(scope) => Problem::lacking(scope),
+        AuthError::ReadOnly => Problem::forbidden("read_only_key", READS_ONLY),
+        AuthError::Verify(VerifyError::Unavailable(_)) => Problem::unavailable(),
+        AuthError::Verify(VerifyError::Rejected(reason)) => match reason {
             RejectReason::AddressMissing | RejectReason::AddressRejected => {
                 Problem::forbidden("address_not_allowed", NOT_FROM_HERE)
             }
             RejectReason::RateLimited(_) => {
-                Problem::new(refused.status(), "rate_limited", TOO_MANY)
+                Problem::new(response.status(), "rate_limited", TOO_MANY)
             }
             RejectReason::QuotaExhausted { .. } => {
-                Problem::new(refused.status(), "quota_exhausted", refused.detail())
+                Problem::new(response.status(), "quota_exhausted", response.detail())
             }
             _ => Problem::unauthorized(),
         },
-        _ => Problem::new(refused.status(), "invalid_request", refused.detail()),
+        _ => Problem::new(response.status(), "invalid_request", response.detail()),
     };
-    refused.json(&problem.json())
+    response.json(&problem.json())
 }
 
 /// What a store says of a caller that the layer has let in.

@@ -2,8 +2,8 @@
 //!
 //! [`Backend`] is the contract, [`Change`] what is committed, [`apply`] the one place where the
 //! rules of a commit are decided, for every backend alike; [`apply_usage`] is the same for what was
-//! used, which is kept beside the records. Code in this folder never sees a
-//! plaintext token.
+//! used, which is kept beside the records. A [`BackendLayer`] is a backend around another one.
+//! Code in this folder never sees a plaintext token.
 
 mod apply;
 mod change;
@@ -11,6 +11,7 @@ mod contract;
 mod error;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod file_lock;
+mod layer;
 mod memory;
 mod notifier;
 mod query;
@@ -26,6 +27,7 @@ pub use apply::apply;
 pub use change::{Applied, Change, Operation, Precondition, Rejection, Write, WriteKey};
 pub use contract::{Backend, CommitOutcome, Sharing};
 pub use error::{BackendError, BackendErrorKind};
+pub use layer::{BackendCall, BackendCallKind, BackendLayer};
 pub use memory::Memory;
 pub use notifier::ChangeNotifier;
 pub use query::{

@@ -1,13 +1,12 @@
-//! At home in a service: what stands between a [`KeyStore`](crate::store::KeyStore) and the
-//! libraries that a Rust service is made of. Each part is a feature; off, nothing of it is built.
+//! Integrations of a [`KeyStore`](crate::store::KeyStore) with the libraries of a Rust service.
+//! Each is a feature; with the feature off, nothing of it is built.
 //!
-//! - `http` (with `tower`): where a request's token stands, and what a refused one is answered, as
-//!   plain functions over the types of the crate `http`.
+//! - `http` (with `tower`): plain functions over the types of the crate `http`, which find a
+//!   request's token and answer a rejected request.
 //! - `tower`: the layer that verifies each request, and guards behind it.
 //! - `axum`: extractors, on top of the layer.
 //! - `tokio`: management calls as futures.
-//! - `tracing`, `metrics`: stores around a store, which tell what it does; `observed` is what the
-//!   two share.
+//! - `tracing`, `metrics`: stores around a store that observe its calls.
 
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -16,7 +15,7 @@ pub mod http;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
-pub mod observed;
+mod outcomes;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 #[cfg(feature = "tower")]

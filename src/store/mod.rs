@@ -6,6 +6,7 @@
 //! | room | what stands there |
 //! | --- | --- |
 //! | `key_store` | the port |
+//! | `layer` | stores around a store |
 //! | `store`, `builder` | the front door: a [`Store`] is opened by a [`StoreBuilder`] |
 //! | `types` | the values that calls take and return |
 //! | `handle` | the handles: who may call what |
@@ -29,6 +30,7 @@ mod engine;
 mod handle;
 mod index;
 mod key_store;
+mod layer;
 mod manage;
 // The store's own file is named for what it holds, as each file is.
 #[allow(clippy::module_inception)]
@@ -43,6 +45,7 @@ pub use handle::{
     OwnerKeys, Verifier,
 };
 pub use key_store::KeyStore;
+pub use layer::{StoreCall, StoreLayer};
 pub use store::Store;
 pub use types::{
     AlertSettings, ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events,

@@ -1,22 +1,15 @@
 //! A backend that fails when a test wants it to.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use crate::backend::{
-    Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage, EventQuery,
-    KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, UsageChange,
-    UsageOutcome, UsageSubject,
-};
-use crate::clock::Timestamp;
-use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
+use crate::backend::{Backend, BackendCall, BackendCallKind, BackendError, BackendErrorKind};
 
-/// Any backend, with faults put in its way.
+/// A backend around any other, with faults injected.
 ///
-/// While nothing is [injected](Failing::inject) it is the backend that it wraps. After an error of
-/// unknown outcome it refuses to commit, to prune and to take in usage until [`recover`](Backend::recover) returned
-/// `Ok`, and [counts](Failing::commits_refused) how often somebody tried.
+/// While no fault is [injected](Failing::inject), it behaves as the backend that it wraps. After an
+/// error of unknown outcome it refuses to commit, to prune and to record usage, until
+/// [`recover`](Backend::recover) has returned `Ok`. It [counts](Failing::commits_refused) these
+/// refusals.
 ///
 /// ```
 /// use keyhasp::backend::{Backend, BackendErrorKind, Memory};
@@ -42,27 +35,27 @@ pub struct Failing<B> {
     state: Mutex<State>,
 }
 
-/// What is to fail, when and how.
+/// A failure to come: of which operation, when and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Which operations count, and may fail.
+    /// The operations that count, and may fail.
     pub target: Target,
-    /// Which of them is the first to fail, counted from now: 1 is the next.
+    /// The number of the first of them to fail, counted from now: 1 is the next.
     pub nth: u64,
     /// Before or after it takes effect.
     pub moment: Moment,
-    /// Whether all later ones fail too.
+    /// Set if all later ones fail too.
     pub lasting: bool,
 }
 
 /// Operations that a [`Fault`] is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// All but `name`, `sharing` and `close`.
+    /// All but `name`, `sharing`, `expected_keys` and `close`.
     Any,
     /// `commit`.
     Commits,
-    /// Whatever changes nothing, but for `wait`.
+    /// Operations that change nothing, except `wait`.
     Reads,
     /// `recover`.
     Recoveries,
@@ -74,20 +67,20 @@ pub enum Target {
     Writes,
 }
 
-/// When an operation fails.
+/// The moment at which an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// When it has done its work, but before it answers: of a write, the outcome is unknown; a
-    /// read, a recovery and a wait fail with `Io`.
+    /// After it has done its work, before it answers. A write fails with `OutcomeUnknown`; a read,
+    /// a recovery and a wait fail with `Io`.
     After,
-    /// Before it does anything, with an error of this kind. It may be `OutcomeUnknown`: then the
-    /// write is one that didn't get through.
+    /// Before it does anything, with an error of this kind. With `OutcomeUnknown`, the write is
+    /// one that didn't take effect.
     Before(BackendErrorKind),
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Each with how many more of its operations it lets pass.
+    /// Each fault, with the number of its operations that still pass.
     faults: Vec<(Fault, u64)>,
     is_uncertain: bool,
     operations: u64,
@@ -102,11 +95,11 @@ impl Target {
 }
 
 impl State {
-    /// Counts an operation of this kind; tells when it is to fail, if it is.
+    /// Counts an operation of this kind; returns when it is to fail, if it is.
     fn next(&mut self, target: Target) -> Option<Moment> {
         self.operations += 1;
         let mut moment = None;
-        // All faults count, also when one before them strikes.
+        // Later faults count this operation even if an earlier fault strikes it.
         self.faults.retain_mut(|(fault, passing)| {
             if !fault.target.includes(target) {
                 return true;
@@ -129,36 +122,36 @@ impl<B: Backend> Failing<B> {
         Self { inner, state: Mutex::default() }
     }
 
-    /// The backend itself, past all faults.
+    /// Returns the wrapped backend, which has no faults.
     #[must_use]
     pub fn inner(&self) -> &B {
         &self.inner
     }
 
-    /// Has operations fail, besides those that were to fail already. `nth` 0 counts as 1.
+    /// Adds a fault to those that were injected already. `nth` 0 counts as 1.
     pub fn inject(&self, fault: Fault) {
         self.state().faults.push((fault, fault.nth.saturating_sub(1)));
     }
 
-    /// Takes all faults away. An outcome that is unknown stays so until recovery.
+    /// Removes all faults. An unknown outcome stays unknown until recovery.
     pub fn heal(&self) {
         self.state().faults.clear();
     }
 
-    /// Whether an outcome is unknown, so that nothing is committed.
+    /// Returns whether an outcome is unknown, so that nothing is committed.
     #[must_use]
     pub fn is_uncertain(&self) -> bool {
         self.state().is_uncertain
     }
 
-    /// How many operations there were, of whatever kind: a test that fails each of them in turn
+    /// Counts the operations of every kind until now. A test that fails each of them in turn
     /// counts them first.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.state().operations
     }
 
-    /// How often somebody wanted to commit, prune or take in usage while an outcome was unknown.
+    /// Counts the calls to commit, prune or record usage that came while an outcome was unknown.
     #[must_use]
     pub fn commits_refused(&self) -> u64 {
         self.state().commits_refused
@@ -172,157 +165,68 @@ impl<B: Backend> Failing<B> {
         BackendError::new(kind, self.inner.name(), operation).with_source("a fault was injected")
     }
 
-    fn read<T>(
-        &self,
-        target: Target,
-        operation: &'static str,
-        work: impl FnOnce(&B) -> Result<T, BackendError>,
-    ) -> Result<T, BackendError> {
-        let moment = self.state().next(target);
-        match moment {
-            None => work(&self.inner),
-            Some(Moment::Before(kind)) => Err(self.error(kind, operation)),
-            Some(Moment::After) => {
-                work(&self.inner)?;
-                Err(self.error(BackendErrorKind::Io, operation))
-            }
-        }
-    }
-
-    fn write<T>(
-        &self,
-        target: Target,
-        operation: &'static str,
-        work: impl FnOnce(&B) -> Result<T, BackendError>,
-    ) -> Result<T, BackendError> {
-        let moment = self.state().next(target);
-        let failed = match moment {
-            None => work(&self.inner),
-            Some(Moment::Before(kind)) => Err(self.error(kind, operation)),
-            Some(Moment::After) => work(&self.inner)
-                .and_then(|_| Err(self.error(BackendErrorKind::OutcomeUnknown, operation))),
-        };
-        if let Err(error) = &failed
-            && error.kind() == BackendErrorKind::OutcomeUnknown
-        {
-            self.state().is_uncertain = true;
-        }
-        failed
-    }
-
-    /// Refuses while an outcome is unknown. Not `OutcomeUnknown` itself: nothing happened.
-    fn certain(&self, operation: &'static str) -> Result<(), BackendError> {
+    /// Refuses while an outcome is unknown. The error isn't `OutcomeUnknown`: nothing happened.
+    fn check_certain(&self, operation: &'static str) -> Result<(), BackendError> {
         let mut state = self.state();
         if !state.is_uncertain {
             return Ok(());
         }
         state.commits_refused += 1;
         let error = BackendError::new(BackendErrorKind::Io, self.inner.name(), operation);
-        Err(error.with_source("an previous outcome is unknown, recover first"))
+        Err(error.with_source("a previous outcome is unknown, recover first"))
     }
 }
 
-impl<B: Backend> Backend for Failing<B> {
-    fn name(&self) -> &'static str {
-        self.inner.name()
+// The path is written out: with both traits in scope, a call on `Failing` would be ambiguous.
+impl<B: Backend> crate::backend::BackendLayer for Failing<B> {
+    fn inner(&self) -> &dyn Backend {
+        &self.inner
     }
 
-    fn sharing(&self) -> Sharing {
-        self.inner.sharing()
-    }
-
-    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
-        self.write(Target::Writes, "open", |inner| inner.open_metadata(initial))
-    }
-
-    fn metadata(&self) -> Result<StoreMetadata, BackendError> {
-        self.read(Target::Reads, "read metadata", B::metadata)
-    }
-
-    fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
-        self.read(Target::Reads, "scan", |inner| inner.scan(visit))
-    }
-
-    fn expected_keys(&self) -> u64 {
-        self.inner.expected_keys()
-    }
-
-    fn scan_owner(
+    fn around<T>(
         &self,
-        owner: &OwnerId,
-        visit: &mut dyn FnMut(Scanned),
-    ) -> Result<(), BackendError> {
-        self.read(Target::Reads, "scan owner", |inner| inner.scan_owner(owner, visit))
-    }
-
-    fn owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
-        self.read(Target::Reads, "read owner", |inner| inner.owner(id))
-    }
-
-    fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
-        self.read(Target::Reads, "read key", |inner| inner.key(id))
-    }
-
-    fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError> {
-        self.read(Target::Reads, "read key", |inner| inner.key_by_numeric_id(id))
-    }
-
-    fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
-        self.certain("commit")?;
-        self.write(Target::Commits, "commit", |inner| inner.commit(batch))
-    }
-
-    fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError> {
-        self.read(Target::Reads, "list keys", |inner| inner.page_keys(query))
-    }
-
-    fn count_keys(&self, filter: &KeyFilter) -> Result<u64, BackendError> {
-        self.read(Target::Reads, "count keys", |inner| inner.count_keys(filter))
-    }
-
-    fn page_owners(&self, query: &OwnerPageQuery) -> Result<OwnerPage, BackendError> {
-        self.read(Target::Reads, "list owners", |inner| inner.page_owners(query))
-    }
-
-    fn events(&self, query: &EventQuery) -> Result<EventPage, BackendError> {
-        self.read(Target::Reads, "read events", |inner| inner.events(query))
-    }
-
-    fn last_event(&self) -> Result<u64, BackendError> {
-        self.read(Target::Reads, "read events", B::last_event)
-    }
-
-    fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
-        self.certain("prune events")?;
-        self.write(Target::Writes, "prune events", |inner| inner.prune_events(before, limit))
-    }
-
-    fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
-        self.read(Target::Waits, "wait", |inner| inner.wait(after, timeout))
-    }
-
-    fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        self.certain("take in usage")?;
-        self.write(Target::Usage, "take in usage", |inner| inner.record_usage(batch))
-    }
-
-    fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
-        self.read(Target::Reads, "read usage", |inner| inner.usage(of))
-    }
-
-    fn recover(&self) -> Result<(), BackendError> {
-        self.read(Target::Recoveries, "recover", B::recover)?;
-        self.state().is_uncertain = false;
-        Ok(())
-    }
-
-    fn close(&self) -> Result<(), BackendError> {
-        self.inner.close()
+        call: BackendCall,
+        run: impl FnOnce() -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        use BackendCallKind::{Close, Commit, Open, Prune, Read, Recover, Usage, Wait};
+        let target = match call.kind {
+            Close => return run(),
+            Commit => Target::Commits,
+            Open | Prune => Target::Writes,
+            Read => Target::Reads,
+            Recover => Target::Recoveries,
+            Usage => Target::Usage,
+            Wait => Target::Waits,
+        };
+        if matches!(call.kind, Commit | Prune | Usage) {
+            self.check_certain(call.operation)?;
+        }
+        let is_write = matches!(call.kind, Commit | Open | Prune | Usage);
+        let moment = self.state().next(target);
+        let answer = match moment {
+            None => run(),
+            Some(Moment::Before(kind)) => Err(self.error(kind, call.operation)),
+            Some(Moment::After) => {
+                let lost =
+                    if is_write { BackendErrorKind::OutcomeUnknown } else { BackendErrorKind::Io };
+                run().and_then(|_| Err(self.error(lost, call.operation)))
+            }
+        };
+        match &answer {
+            Err(error) if is_write && error.kind() == BackendErrorKind::OutcomeUnknown => {
+                self.state().is_uncertain = true;
+            }
+            Ok(_) if call.kind == Recover => self.state().is_uncertain = false,
+            _ => {}
+        }
+        answer
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::backend::Memory;
     use crate::testing::sample;

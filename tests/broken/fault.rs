@@ -1,6 +1,6 @@
 //! The faults.
 
-/// What is wrong with a [`Broken`](super::Broken) backend.
+/// What is wrong with a [`FaultyBackend`](super::FaultyBackend) backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Nothing is.

@@ -1,7 +1,7 @@
-//! A backend that is broken on purpose: memory, with one fault of many.
+//! A faulty backend: memory, with one injected fault of many.
 //!
-//! Without a fault it keeps what it has while its [`Disk`] lives, has it to itself while it is
-//! open, and conforms. Each fault breaks one promise, in a way in which a real backend could.
+//! Without a fault it conforms: it keeps its records while its [`Disk`] lives, and only one instance
+//! has a disk open. Each fault breaks one promise, in a way in which a real backend could.
 
 #![allow(clippy::unwrap_used)] // It is part of a test.
 
@@ -21,9 +21,9 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use keyhasp::backend::{
-    Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage, EventQuery,
-    KeyFilter, KeyPage, KeyPageQuery, Memory, OwnerPage, OwnerPageQuery, Scanned, Sharing,
-    UsageChange, UsageOutcome, UsageSubject, Write,
+    Backend, BackendCall, BackendCallKind, BackendError, BackendErrorKind, BackendLayer, Change,
+    CommitOutcome, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, Memory, OwnerPage,
+    OwnerPageQuery, Scanned, UsageChange, UsageOutcome, UsageSubject, Write,
 };
 use keyhasp::clock::Timestamp;
 use keyhasp::event::Event;
@@ -34,25 +34,25 @@ use keyhasp::testing::conformance::{Failure, Subject};
 pub(crate) use expected::EXPECTED;
 pub(crate) use fault::Fault;
 
-/// The subject: memory with this fault.
+/// A subject of the suite: memory with this fault.
 pub(crate) struct BrokenBy(pub(crate) Fault);
 
-/// What outlives an instance.
+/// Memory that outlives an instance.
 #[derive(Debug)]
 pub(crate) struct Disk {
     memory: Mutex<Arc<Memory>>,
     is_open: AtomicBool,
-    /// One commit at a time, unless the fault is that there is none.
+    /// Held through a commit, so that one runs at a time, unless the fault is to omit this.
     turn: Mutex<()>,
     notes: Mutex<Notes>,
 }
 
-/// What a fault needs to remember.
+/// Notes that the faults need.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    /// All that was ever done, to be replayed wrongly.
+    /// Every write since the disk was made, to be replayed wrongly.
     log: Vec<Entry>,
-    /// The metadata that is shown instead of the one in force.
+    /// Metadata that is shown instead of the stored one.
     shown: Option<StoreMetadata>,
     first_reads: BTreeMap<KeyId, KeyRecord>,
     hidden_events: BTreeSet<u64>,
@@ -64,8 +64,8 @@ pub(crate) struct Notes {
     all_used: BTreeMap<KeyId, Used>,
     first_user: Option<ThreadId>,
     last_quota: Option<QuotaState>,
-    /// What was told of each key.
-    told: BTreeMap<KeyId, AlertState>,
+    /// The alert state of each key.
+    alerted: BTreeMap<KeyId, AlertState>,
     first_lease: Option<Timestamp>,
 }
 
@@ -77,19 +77,19 @@ enum Entry {
 }
 
 #[derive(Debug)]
-pub(crate) struct Broken {
+pub(crate) struct FaultyBackend {
     fault: Fault,
     disk: Arc<Disk>,
     memory: Arc<Memory>,
     closed: AtomicBool,
-    /// Whether this instance committed anything.
+    /// Set once this instance has committed a batch.
     committed: AtomicBool,
-    /// Whether it took in usage.
+    /// Set once this instance has recorded usage.
     took_usage: AtomicBool,
     half: Mutex<Half>,
 }
 
-/// Whether somebody saw half a change. Once is enough.
+/// Progress of a change that is committed by halves. A test that sees one half is enough.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Half {
     #[default]
@@ -119,7 +119,7 @@ impl Subject for BrokenBy {
         }
         let memory = self.memory_at_open(disk);
         *disk.memory.lock().unwrap() = Arc::clone(&memory);
-        Ok(Box::new(Broken {
+        Ok(Box::new(FaultyBackend {
             fault: self.0,
             disk: Arc::clone(disk),
             memory,
@@ -172,7 +172,7 @@ fn replay(log: &[Entry]) -> Memory {
     memory
 }
 
-/// As a compaction would that overlooks what removed keys leave behind: their numeric ids.
+/// Forgets the numeric ids that removed keys leave behind, as a careless compaction would.
 fn forget_removed(log: &mut [Entry]) {
     let changes = || {
         log.iter().filter_map(|entry| match entry {
@@ -203,7 +203,7 @@ fn forget_removed(log: &mut [Entry]) {
     }
 }
 
-impl Broken {
+impl FaultyBackend {
     fn is(&self, fault: Fault) -> bool {
         self.fault == fault
     }
@@ -227,7 +227,7 @@ impl Broken {
     }
 }
 
-impl Drop for Broken {
+impl Drop for FaultyBackend {
     fn drop(&mut self) {
         if self.is(Fault::ClosingKeepsThePlace) {
             self.disk.is_open.store(false, Ordering::SeqCst);
@@ -236,28 +236,36 @@ impl Drop for Broken {
     }
 }
 
-impl Backend for Broken {
+impl BackendLayer for FaultyBackend {
+    fn inner(&self) -> &dyn Backend {
+        &*self.memory
+    }
+
+    fn around<T>(
+        &self,
+        call: BackendCall,
+        run: impl FnOnce() -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        if call.kind != BackendCallKind::Close {
+            self.check_open(call.operation)?;
+        }
+        run()
+    }
+
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn sharing(&self) -> Sharing {
-        Sharing::Exclusive
-    }
-
     fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
-        self.check_open("open")?;
         self.write_first_metadata(initial)
     }
 
     fn metadata(&self) -> Result<StoreMetadata, BackendError> {
-        self.check_open("read metadata")?;
         let metadata = self.memory.metadata()?;
         Ok(self.notes().shown.clone().unwrap_or(metadata))
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
-        self.check_open("scan")?;
         self.read_scan(visit)
     }
 
@@ -266,78 +274,63 @@ impl Backend for Broken {
         owner: &OwnerId,
         visit: &mut dyn FnMut(Scanned),
     ) -> Result<(), BackendError> {
-        self.check_open("scan owner")?;
         self.read_scan_of(owner, visit)
     }
 
     fn owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
-        self.check_open("read owner")?;
         self.read_owner(id)
     }
 
     fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
-        self.check_open("read key")?;
         self.read_key(id)
     }
 
     fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError> {
-        self.check_open("read key")?;
         self.read_by_numeric_id(id)
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
-        self.check_open("commit")?;
         self.write_batch(batch)
     }
 
     fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError> {
-        self.check_open("list keys")?;
         self.read_keys(query)
     }
 
     fn count_keys(&self, filter: &KeyFilter) -> Result<u64, BackendError> {
-        self.check_open("count keys")?;
         self.read_count(filter)
     }
 
     fn page_owners(&self, query: &OwnerPageQuery) -> Result<OwnerPage, BackendError> {
-        self.check_open("list owners")?;
         self.read_owners(query)
     }
 
     fn events(&self, query: &EventQuery) -> Result<EventPage, BackendError> {
-        self.check_open("read events")?;
         self.read_events(query)
     }
 
     fn last_event(&self) -> Result<u64, BackendError> {
-        self.check_open("read events")?;
         let last = self.memory.last_event()?;
         Ok(last - u64::from(last > 0 && self.is(Fault::EventsAreNumberedFromZero)))
     }
 
     fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
-        self.check_open("prune events")?;
         self.write_pruning(before, limit)
     }
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
-        self.check_open("wait")?;
         self.read_wait(after, timeout)
     }
 
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        self.check_open("take in usage")?;
         self.write_usage(batch)
     }
 
     fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
-        self.check_open("read usage")?;
         self.read_usage(of)
     }
 
     fn recover(&self) -> Result<(), BackendError> {
-        self.check_open("recover")?;
         if self.is(Fault::RecoveringWritesAnEvent) {
             self.write_event()?;
         }

@@ -12,9 +12,9 @@ use keyhasp::id::{KeyId, NumericId, OwnerId};
 use keyhasp::key::{KeyRecord, Limits, OwnerRecord};
 use keyhasp::permission::Access;
 
-use super::{Broken, Entry, Fault, Half};
+use super::{Entry, Fault, FaultyBackend, Half};
 
-impl Broken {
+impl FaultyBackend {
     pub(super) fn read_scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
         let (mut owners, mut keys) = (Vec::new(), Vec::new());
         let last = self.memory.scan(&mut |scanned| match scanned {

@@ -7,9 +7,9 @@ use keyhasp::permission::Access;
 use serde_json::Value;
 
 use super::written::{Record, writes_to};
-use super::{Broken, Fault};
+use super::{Fault, FaultyBackend};
 
-impl Broken {
+impl FaultyBackend {
     /// Loses or changes something of a change before it is committed.
     pub(super) fn spoil(
         &self,
@@ -126,7 +126,7 @@ impl Broken {
                 **metadata = self.as_stored(metadata);
             }
             Write::RecordAlert(id, alert) => {
-                let _is_new = self.notes().told.entry(*id).or_default().note(*alert);
+                let _is_new = self.notes().alerted.entry(*id).or_default().note(*alert);
                 if self.is(Fault::AlertsAreToldAgain) {
                     *write = Write::Nothing;
                 }

@@ -5,9 +5,9 @@ use keyhasp::id::KeyId;
 use keyhasp::key::{KeyRecord, Kind};
 
 use super::written::{named, writes_to, written};
-use super::{Broken, Fault};
+use super::{Fault, FaultyBackend};
 
-impl Broken {
+impl FaultyBackend {
     /// A reason that the contract doesn't know.
     pub(super) fn refused_too_strictly(
         &self,

@@ -6,9 +6,9 @@ use std::thread;
 use keyhasp::backend::{Backend, BackendError, UsageChange, UsageOutcome, UsageSubject};
 use keyhasp::key::{Lease, QuotaState, Usage, Used};
 
-use super::{Broken, Fault, Half};
+use super::{Fault, FaultyBackend, Half};
 
-impl Broken {
+impl FaultyBackend {
     pub(super) fn write_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
         self.took_usage.store(true, Ordering::SeqCst);
         let mut steps = batch.to_vec();
@@ -169,7 +169,7 @@ impl Broken {
             Fault::UsageOutlivesItsKey if self.memory.key(*key)?.is_none() => {
                 usage.used = self.noted(|notes| notes.all_used.get(key));
                 usage.quota = self.notes().last_quota;
-                usage.told = self.noted(|notes| notes.told.get(key));
+                usage.told = self.noted(|notes| notes.alerted.get(key));
             }
             Fault::UsageCountsHave32Bits => usage.used.accepted &= u64::from(u32::MAX),
             _ => {}

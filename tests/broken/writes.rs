@@ -15,14 +15,14 @@ use keyhasp::key::{KeyRecord, StoreMetadata, StoreRules};
 use keyhasp::testing::sample;
 
 use super::written::named;
-use super::{Broken, Entry, Fault, Half, NAME};
+use super::{Entry, Fault, FaultyBackend, Half, NAME};
 
 /// How long somebody who scans all the time is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 type Outcome = Result<Applied, Rejection>;
 
-impl Broken {
+impl FaultyBackend {
     pub(super) fn write_first_metadata(
         &self,
         initial: &StoreMetadata,

@@ -1,32 +1,28 @@
-//! A backend that a store's closing doesn't close.
+//! A backend that stays open when its store closes.
 #![allow(dead_code)] // Each test binary uses its part.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
+use keyhasp::Timestamp;
 use keyhasp::backend::{
-    Backend, BackendError, Change, CommitOutcome, EventPage, EventQuery, KeyFilter, KeyPage,
-    KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, UsageChange, UsageOutcome,
-    UsageSubject,
+    Backend, BackendError, BackendLayer, Change, CommitOutcome, Scanned, UsageChange, UsageOutcome,
 };
-use keyhasp::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
-use keyhasp::{KeyId, NumericId, OwnerId, Timestamp};
 
-/// What a scan shows: all of the backend's own, unless told.
+/// A scan. Defaults to the backend's own.
 type Scan<B> = fn(&B, &mut dyn FnMut(Scanned)) -> Result<u64, BackendError>;
 
 pub(crate) struct KeepOpen<B> {
     backend: B,
     scan: Scan<B>,
-    /// What is done there once.
+    /// Work that is done once, at its point.
     planned: Mutex<BTreeMap<Point, Box<dyn FnOnce() + Send>>>,
-    /// What pruning answers instead, if anything.
+    /// Answers for pruning, in place of the backend's.
     pruned: Mutex<Option<Prune>>,
 }
 
-/// Where something else may happen.
+/// Points of time at which a test's work may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Point {
     BeforeCommit,
@@ -34,7 +30,7 @@ pub(crate) enum Point {
     AfterRecovery,
 }
 
-/// AlertState how many events may go at most.
+/// Takes the number of events that may go at most.
 type Prune = Box<dyn FnMut(usize) -> Option<u64> + Send>;
 
 impl<B: Backend> KeepOpen<B> {
@@ -50,12 +46,12 @@ impl<B: Backend> KeepOpen<B> {
         &self.backend
     }
 
-    /// Does this the next time that the backend is there.
+    /// Runs this the next time that the backend comes to this point.
     pub(crate) fn plan(&self, at: Point, other: impl FnOnce() + Send + 'static) {
         lock(&self.planned).insert(at, Box::new(other));
     }
 
-    /// Asks this whenever events are to be pruned; where it answers, nothing is.
+    /// Asks this for each pruning. If it answers, the backend prunes nothing.
     pub(crate) fn when_pruning(&self, ask: impl FnMut(usize) -> Option<u64> + Send + 'static) {
         *lock(&self.pruned) = Some(Box::new(ask));
     }
@@ -76,31 +72,9 @@ impl<B: fmt::Debug> fmt::Debug for KeepOpen<B> {
     }
 }
 
-/// Passes calls on as they are.
-macro_rules! pass_on {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {
-        $(fn $name(&self, $($arg: $type),*) -> $answer { self.backend.$name($($arg),*) })*
-    };
-}
-
-impl<B: Backend> Backend for KeepOpen<B> {
-    pass_on! {
-        name() -> &'static str;
-        sharing() -> Sharing;
-        open_metadata(initial: &StoreMetadata) -> Result<StoreMetadata, BackendError>;
-        metadata() -> Result<StoreMetadata, BackendError>;
-        expected_keys() -> u64;
-        scan_owner(owner: &OwnerId, visit: &mut dyn FnMut(Scanned)) -> Result<(), BackendError>;
-        owner(id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError>;
-        key(id: KeyId) -> Result<Option<KeyRecord>, BackendError>;
-        key_by_numeric_id(id: NumericId) -> Result<Option<KeyRecord>, BackendError>;
-        page_keys(query: &KeyPageQuery) -> Result<KeyPage, BackendError>;
-        count_keys(filter: &KeyFilter) -> Result<u64, BackendError>;
-        page_owners(query: &OwnerPageQuery) -> Result<OwnerPage, BackendError>;
-        events(query: &EventQuery) -> Result<EventPage, BackendError>;
-        last_event() -> Result<u64, BackendError>;
-        wait(after: u64, timeout: Duration) -> Result<u64, BackendError>;
-        usage(of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError>;
+impl<B: Backend> BackendLayer for KeepOpen<B> {
+    fn inner(&self) -> &dyn Backend {
+        &self.backend
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {

@@ -101,7 +101,7 @@ fn each_refusal_has_its_answer() {
         (exhausted(Some(odd)), 429, used_up, used_up, Some("2")),
         (exhausted(Some(now)), 429, used_up, used_up, Some("1")),
     ] {
-        stage.refuse(refusal);
+        stage.reject(refusal);
         let (title, error) = match status {
             401 => ("Unauthorized", Some("invalid_token")),
             403 => ("Forbidden", None),
@@ -129,14 +129,14 @@ fn each_refusal_has_its_answer() {
 #[test]
 fn a_refused_rate_is_told_in_the_services_headers() {
     let stage = Stage::new();
-    stage.refuse(VerifyError::Rejected(RejectReason::RateLimited(limited(Some(101)))));
+    stage.reject(VerifyError::Rejected(RejectReason::RateLimited(limited(Some(101)))));
     let draft = stage.ask(&stage.site(|layer| layer), get());
     assert_eq!(draft.headers["ratelimit-policy"], "\"default\";q=10;w=1");
     assert_eq!(draft.headers["ratelimit"], "\"default\";r=0;t=1");
     assert_eq!(draft.headers[RETRY_AFTER], "1");
     let own = RateHeaders::named("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset");
     let own = own.unwrap();
-    stage.refuse(VerifyError::Rejected(RejectReason::RateLimited(limited(Some(2_500)))));
+    stage.reject(VerifyError::Rejected(RejectReason::RateLimited(limited(Some(2_500)))));
     let named = stage.ask(&stage.site(|layer| layer.rate_headers(own)), get());
     let told = |name: &str| named.headers[name].to_str().unwrap().to_owned();
     assert_eq!(
@@ -145,12 +145,12 @@ fn a_refused_rate_is_told_in_the_services_headers() {
     );
     assert!(!named.headers.contains_key("ratelimit") && named.headers[RETRY_AFTER] == "3");
     // What is never allowed has no time; the rate has.
-    stage.refuse(VerifyError::Rejected(RejectReason::RateLimited(limited(None))));
+    stage.reject(VerifyError::Rejected(RejectReason::RateLimited(limited(None))));
     let never = stage.ask(&stage.site(|layer| layer), get());
     assert_eq!(never.headers["ratelimit"], "\"default\";r=0;t=1");
     assert!(!never.headers.contains_key(RETRY_AFTER));
     // An API's own shape has its own say.
-    let shape = |refused: &keyhasp::integrations::http::Refused<'_>| {
+    let shape = |refused: &keyhasp::integrations::http::ErrorResponse<'_>| {
         let mut answer = refused.json(&json!({}));
         answer.headers_mut().insert("ratelimit", "\"mine\";r=0".parse().unwrap());
         answer

@@ -5,10 +5,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 #![allow(clippy::duplicate_mod)] // Each example comes with what the examples share.
 
-#[macro_use]
-#[path = "../common/pass_on.rs"]
-mod pass_on;
-
 #[path = "../common/mod.rs"]
 mod common;
 

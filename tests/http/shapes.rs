@@ -3,7 +3,7 @@
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use keyhasp::VerifyError;
-use keyhasp::integrations::http::{Refused, Why};
+use keyhasp::integrations::http::{AuthError, ErrorResponse};
 use keyhasp::{Access, CreateKey, CreateOwner, KeyLayer};
 use serde_json::json;
 
@@ -11,15 +11,15 @@ use crate::common::World;
 use crate::site::{fetch, routes, with_token};
 
 /// As SensorBucket answers: its own bodies, and 500 where the store can't answer.
-fn shape(refused: &Refused<'_>) -> http::Response<String> {
-    match refused.status() {
+fn shape(response: &ErrorResponse<'_>) -> http::Response<String> {
+    match response.status() {
         StatusCode::UNAUTHORIZED => {
-            refused.json(&json!({"message": "Unauthorized", "code": "UNAUTHORIZED"}))
+            response.json(&json!({"message": "Unauthorized", "code": "UNAUTHORIZED"}))
         }
         StatusCode::FORBIDDEN => {
-            refused.json(&json!({"message": "Forbidden", "code": "FORBIDDEN"}))
+            response.json(&json!({"message": "Forbidden", "code": "FORBIDDEN"}))
         }
-        _ => refused.json(&json!({"message": "Internal Server Error"})),
+        _ => response.json(&json!({"message": "Internal Server Error"})),
     }
 }
 
@@ -61,21 +61,20 @@ fn an_api_keeps_its_shape_everywhere() {
     assert!(!answer.headers.contains_key(RETRY_AFTER) && answer.challenges().is_empty());
 }
 
-/// The function may change all there is, and hears why.
+/// The function gets the error, and may change the whole response.
 #[test]
-fn a_shape_hears_why() {
+fn a_shape_gets_the_error() {
     let world = World::new();
     let (_, issued) = world.owner("org");
     world.admin.block(issued.key.id).unwrap();
-    let keys = KeyLayer::new(world.verifier.clone()).error_response(|refused| {
-        let known = matches!(refused.why(), Why::Verify(VerifyError::Rejected(_)));
-        let mut response =
-            refused.respond("text/plain", if known { "rejected_for" } else { "unknown" });
+    let keys = KeyLayer::new(world.verifier.clone()).error_response(|error| {
+        let known = matches!(error.cause(), AuthError::Verify(VerifyError::Rejected(_)));
+        let mut response = error.respond("text/plain", if known { "rejected" } else { "unknown" });
         *response.status_mut() = StatusCode::IM_A_TEAPOT;
         response
     });
     let site = routes(&world).layer(keys);
     let answer = with_token(&site, "/", issued.token.expose());
-    assert_eq!((answer.status, &*answer.body), (StatusCode::IM_A_TEAPOT, "rejected_for"));
+    assert_eq!((answer.status, &*answer.body), (StatusCode::IM_A_TEAPOT, "rejected"));
     assert_eq!(with_token(&site, "/", "letmein").body, "unknown");
 }

@@ -13,10 +13,6 @@
     clippy::print_stderr
 )]
 
-#[macro_use]
-#[path = "../common/pass_on.rs"]
-mod pass_on;
-
 mod backends;
 #[cfg(feature = "testing")]
 #[allow(dead_code, unused_imports)] // Which cases of the suite find a fault is of no use here.

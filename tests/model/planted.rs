@@ -9,7 +9,7 @@ use keyhasp::id::{KeyId, OwnerId, Version};
 use keyhasp::key::{LastAddress, RejectReason};
 use keyhasp::store::{
     Events, ForbiddenReason, FoundToken, Issued, Key, KeyAction, KeyUsage, Owner, OwnerAction,
-    Page, RevokedAll,
+    Page, RevokedAll, StoreLayer,
 };
 use keyhasp::{
     Clock, CreateKey, Error, EventKind, KeyStore, ListEvents, ListKeys, ManualClock, Rotate, State,
@@ -136,8 +136,8 @@ pub(crate) struct Planted {
     store: Arc<dyn Asked>,
     defect: Defect,
     clock: Arc<ManualClock>,
-    /// The first grant of each token.
-    granted: Mutex<HashMap<Vec<u8>, VerifiedKey>>,
+    /// The first verified key of each token.
+    verified: Mutex<HashMap<Vec<u8>, VerifiedKey>>,
     usage: Mutex<HashMap<KeyId, Noted>>,
 }
 
@@ -156,7 +156,7 @@ struct Noted {
 
 impl Planted {
     pub(crate) fn new(store: Arc<dyn Asked>, defect: Defect, clock: Arc<ManualClock>) -> Self {
-        Self { store, defect, clock, granted: Mutex::default(), usage: Mutex::default() }
+        Self { store, defect, clock, verified: Mutex::default(), usage: Mutex::default() }
     }
 
     /// A key's answer, with its usage as the defect has it.
@@ -255,18 +255,17 @@ impl Asked for Planted {
     }
 }
 
-impl KeyStore for Planted {
-    pass_on! {
-        catalogue change_rules close create_owner health key_by_numeric_id list_owners
-        invalidate_tokens_issued_before reveal_tokens owner purge_owner recover rules wait_for_event
+impl StoreLayer for Planted {
+    fn inner(&self) -> &dyn KeyStore {
+        &*self.store
     }
 
     fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
         let token = request.token();
-        let heard = self.store.verify_request(request);
-        let mut granted = self.granted.lock().unwrap();
-        let before = granted.get(token).copied();
-        let outlives = match (&heard, self.defect) {
+        let answer = self.store.verify_request(request);
+        let mut first_verified = self.verified.lock().unwrap();
+        let before = first_verified.get(token).copied();
+        let outlives = match (&answer, self.defect) {
             (Ok(_), Defect::MaxAccessNotInForce)
             | (
                 Err(
@@ -281,8 +280,8 @@ impl KeyStore for Planted {
                 Err(VerifyError::Rejected(RejectReason::QuotaExhausted { .. })),
                 Defect::QuotaOverspends,
             ) => true,
-            (Err(VerifyError::Rejected(rejected_for)), defect) => matches!(
-                (rejected_for, defect),
+            (Err(VerifyError::Rejected(reason)), defect) => matches!(
+                (reason, defect),
                 (RejectReason::Blocked, Defect::BlockNotInForce)
                     | (RejectReason::Expired, Defect::ExpiryNotInForce)
                     | (RejectReason::Revoked, Defect::RevocationNotInForce)
@@ -291,13 +290,13 @@ impl KeyStore for Planted {
             ),
             _ => false,
         };
-        if let Ok(verified) = &heard {
+        if let Ok(verified) = &answer {
             self.note_use(verified.key_id());
-            granted.entry(token.to_vec()).or_insert(*verified);
+            first_verified.entry(token.to_vec()).or_insert(*verified);
         }
         match before {
             Some(before) if outlives => Ok(before),
-            _ => heard,
+            _ => answer,
         }
     }
 

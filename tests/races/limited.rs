@@ -18,7 +18,7 @@ use keyhasp::{
 use crate::Wrap;
 use crate::chance::Chance;
 use crate::common::{World, builder, clock, owner};
-use crate::stirred::YieldingBackend;
+use crate::yielding::YieldingBackend;
 
 /// How many verify at once, and how often each.
 const THREADS: u64 = 4;
@@ -155,17 +155,18 @@ impl Limited {
                     let mut chance = Chance::new(seed * 100 + thread);
                     for _ in 0..TRIES {
                         match self.ask(&mut chance) {
-                            Ok(_)
-                            | Err(
-                                VerifyError::Unrecognized
-                                | VerifyError::Rejected(_)
-                                | VerifyError::Rejected(RejectReason::RateLimited(_))
-                                | VerifyError::Rejected(RejectReason::QuotaExhausted { .. }),
-                            ) => {}
-                            Err(other) => {
+                            Err(
+                                other @ (VerifyError::Unavailable(_)
+                                | VerifyError::Rejected(
+                                    RejectReason::AddressMissing
+                                    | RejectReason::AddressRejected
+                                    | RejectReason::NotYet(_),
+                                )),
+                            ) => {
                                 println!("{other:?} (seed {seed})");
                                 failed.store(true, Ordering::Relaxed);
                             }
+                            _ => {}
                         }
                         if chance.percent(5) {
                             std::thread::yield_now();

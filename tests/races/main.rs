@@ -13,10 +13,6 @@
     clippy::cast_possible_truncation
 )]
 
-#[macro_use]
-#[path = "../common/pass_on.rs"]
-mod pass_on;
-
 mod book;
 #[path = "../model/chance.rs"]
 #[allow(dead_code)] // Written for another test.
@@ -30,10 +26,10 @@ mod planted;
 mod play;
 #[cfg(all(feature = "sqlite", feature = "testing", target_os = "linux"))]
 mod processes;
-mod stirred;
 mod timeline;
 #[cfg(all(feature = "sqlite", feature = "testing", target_os = "linux"))]
 mod together;
+mod yielding;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,7 +44,7 @@ use keyhasp::{Error, KeyStore, Rotate, StoreRules};
 use limited::Of;
 use planted::{Defect, Planted};
 use play::{Desk, Plan};
-use stirred::YieldingBackend;
+use yielding::YieldingBackend;
 
 const HISTORIES: u64 = 10_000;
 

@@ -1,12 +1,13 @@
 //! Stores with a defect that only shows in races, so that the checker can be seen to find it.
 
-use keyhasp::RejectReason;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use keyhasp::authority::Authority;
-use keyhasp::store::{Issued, Key, KeyAction};
-use keyhasp::{Error, KeyId, KeyStore, Rotate, VerifiedKey, VerifyError, VerifyRequest, Version};
+use keyhasp::store::{Issued, Key, KeyAction, StoreLayer};
+use keyhasp::{
+    Error, KeyId, KeyStore, RejectReason, Rotate, VerifiedKey, VerifyError, VerifyRequest, Version,
+};
 
 /// What is wrong with a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +39,13 @@ pub(crate) struct Planted {
     defect: Defect,
     verdicts: Mutex<HashMap<Vec<u8>, Result<VerifiedKey, VerifyError>>>,
     keys: Mutex<HashMap<KeyId, Key>>,
-    granted: Mutex<Option<VerifiedKey>>,
+    verified: Mutex<Option<VerifiedKey>>,
 }
 
 impl Planted {
     pub(crate) fn new(store: Arc<dyn KeyStore>, defect: Defect) -> Self {
-        let granted = Mutex::default();
-        Self { store, defect, verdicts: Mutex::default(), keys: Mutex::default(), granted }
+        let verified = Mutex::default();
+        Self { store, defect, verdicts: Mutex::default(), keys: Mutex::default(), verified }
     }
 
     /// Compares the version now, and lets the change expect none.
@@ -64,25 +65,22 @@ impl Planted {
     }
 }
 
-impl KeyStore for Planted {
-    pass_on! {
-        block_leaked catalogue change_owner change_rules close count_keys create_key create_owner
-        events health identify key_by_numeric_id list_keys list_owners invalidate_tokens_issued_before reveal_token
-        reveal_tokens owner prune_events purge_key purge_owner recover revoke_all rules
-        wait_for_event
+impl StoreLayer for Planted {
+    fn inner(&self) -> &dyn KeyStore {
+        &*self.store
     }
 
     fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
         let now = self.store.verify_request(request);
         if self.defect == Defect::Overspends {
-            let mut granted = self.granted.lock().unwrap();
+            let mut verified = self.verified.lock().unwrap();
             return match now {
                 Err(
                     VerifyError::Rejected(RejectReason::RateLimited(_))
                     | VerifyError::Rejected(RejectReason::QuotaExhausted { .. }),
-                ) => granted.take().ok_or(now.err().unwrap_or(VerifyError::Unrecognized)),
+                ) => verified.take().ok_or(now.err().unwrap_or(VerifyError::Unrecognized)),
                 now => {
-                    *granted = now.ok().or(*granted);
+                    *verified = now.ok().or(*verified);
                     now
                 }
             };
@@ -123,12 +121,11 @@ impl KeyStore for Planted {
         expected: Option<Version>,
     ) -> Result<Issued, Error> {
         let expected = self.compared(by, id, expected)?;
-        let told = self.store.rotate_key(by, id, request, expected);
-        match told {
+        match self.store.rotate_key(by, id, request, expected) {
             Err(Error::Conflict { .. }) if self.defect == Defect::BothRotationsWin => {
                 self.store.rotate_key(by, id, request, None)
             }
-            told => told,
+            answer => answer,
         }
     }
 }

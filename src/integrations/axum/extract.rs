@@ -1,4 +1,4 @@
-//! The request's caller, as an argument of a handler.
+//! Extractors of the request's caller.
 
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};

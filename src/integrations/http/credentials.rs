@@ -1,4 +1,4 @@
-//! Where a request's token stands.
+//! The places of a request where a token may be.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
@@ -6,11 +6,11 @@ use http::{HeaderMap, HeaderName};
 use crate::invalid::{Invalid, Problem};
 
 const BEARER: &str = "Bearer";
-/// What a named header's challenge is called; there is no registered scheme for one.
+/// The scheme in a named header's challenge. No scheme is registered for one.
 const NAMED: &str = "ApiKey";
 const TOKEN_CHARACTERS: &str = "letters, digits and !#$%&'*+-.^_`|~";
 
-/// Where a service's tokens stand: schemes of `Authorization`, and headers of their own.
+/// Places where a service accepts a token: schemes of `Authorization`, and headers of their own.
 ///
 /// ```
 /// # use keyhasp::integrations::http::{Credentials, Presented};
@@ -25,43 +25,43 @@ pub struct Credentials {
     headers: Vec<HeaderName>,
 }
 
-/// What a request presents.
+/// Credentials that a request presents.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Presented<'a> {
-    /// No header in which a token could stand.
+    /// None of the accepted places is in the request.
     Nothing,
-    /// `Authorization` of a scheme that isn't accepted, or of none.
+    /// `Authorization` with a scheme that isn't accepted, or without one.
     OtherScheme,
-    /// One token, judged by nobody yet: it may be empty, of any length and of any bytes.
+    /// One token, not verified yet. It may be empty, of any length and of any bytes.
     Token(&'a [u8]),
-    /// More than one credential, so that it isn't clear whose request this is.
+    /// More than one credential, so that the request's caller isn't clear.
     Multiple,
 }
 
 impl Credentials {
-    /// `Authorization: Bearer TOKEN`.
+    /// Accepts `Authorization: Bearer TOKEN`.
     #[must_use]
     pub fn bearer() -> Self {
         Self { schemes: vec![BEARER.into()], headers: Vec::new() }
     }
 
-    /// `Authorization: SCHEME TOKEN`; a scheme's case doesn't matter.
+    /// Accepts `Authorization: SCHEME TOKEN`; a scheme's case doesn't matter.
     ///
     /// # Errors
-    /// [`Invalid`] for what can't be a scheme by RFC 9110.
+    /// [`Invalid`] for a name that can't be a scheme by RFC 9110.
     pub fn scheme(name: &str) -> Result<Self, Invalid> {
         Self { schemes: Vec::new(), headers: Vec::new() }.or_scheme(name)
     }
 
-    /// `NAME: TOKEN`, a header that holds the token and nothing else.
+    /// Accepts `NAME: TOKEN`, a header that holds the token alone.
     ///
     /// # Errors
-    /// [`Invalid`] for what can't be a header's name, and for `Authorization`, which has schemes.
+    /// [`Invalid`] for a name that can't be a header's, and for `Authorization`, which has schemes.
     pub fn header(name: &str) -> Result<Self, Invalid> {
         Self { schemes: Vec::new(), headers: Vec::new() }.or_header(name)
     }
 
-    /// Accepts this scheme too.
+    /// Also accepts this scheme.
     ///
     /// # Errors
     /// As [`scheme`](Self::scheme).
@@ -80,7 +80,7 @@ impl Credentials {
         Ok(self)
     }
 
-    /// Accepts this header too.
+    /// Also accepts this header.
     ///
     /// # Errors
     /// As [`header`](Self::header).
@@ -97,10 +97,10 @@ impl Credentials {
         Ok(self)
     }
 
-    /// The one token that these headers present, if it is one.
+    /// Finds the one token that these headers present.
     ///
-    /// A header that stands there twice, and two headers of which each has a token, are
-    /// [`Multiple`](Presented::Multiple), whatever is in them.
+    /// The answer is [`Multiple`](Presented::Multiple) for a header that comes twice, and for two
+    /// headers that each have a token, whatever is in them.
     #[must_use]
     #[inline]
     pub fn find<'a>(&self, headers: &'a HeaderMap) -> Presented<'a> {
@@ -125,7 +125,7 @@ impl Credentials {
         found
     }
 
-    /// What a client is told to try, by scheme.
+    /// Lists the challenges that tell a client where a token may be.
     pub(super) fn challenges(&self) -> impl Iterator<Item = String> {
         let named = self.headers.iter().map(|name| format!("{NAMED} header=\"{name}\""));
         self.schemes.iter().map(ToString::to_string).chain(named)
@@ -144,13 +144,13 @@ impl Credentials {
 }
 
 impl Default for Credentials {
-    /// [`Credentials::bearer`].
+    /// Returns [`Credentials::bearer`].
     fn default() -> Self {
         Self::bearer()
     }
 }
 
-/// Shows a length, never a token.
+/// Shows a token's length, never the token.
 impl std::fmt::Debug for Presented<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -162,12 +162,12 @@ impl std::fmt::Debug for Presented<'_> {
     }
 }
 
-/// `tchar` of RFC 9110, section 5.6.2.
+/// Returns whether this is a `tchar` of RFC 9110, section 5.6.2.
 pub(super) fn is_token_character(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Without the white space that a header's value may have around it.
+/// Removes the white space that a header's value may have around it.
 pub(super) fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;

@@ -1,8 +1,8 @@
-//! What proxies write of the peers that they saw.
+//! Headers in which proxies write the peers that they saw.
 //!
 //! Each proxy adds one entry at the end of the list. So the last entries are those of the service's
-//! own proxies, and everything before them is what a client or a stranger's proxy chose to write.
-//! The list is read from its end, and no further than it can be trusted.
+//! own proxies. A client, or a proxy that isn't the service's, may have written anything before
+//! them. This code reads the list from its end, and stops at the first entry that it can't trust.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU8;
@@ -14,18 +14,18 @@ use super::credentials::{is_token_character, trim};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// In which header they write it.
+/// A header that proxies write.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Form {
     /// `Forwarded`, RFC 7239.
     Forwarded,
-    /// `X-Forwarded-For`, which is what most proxies write.
+    /// `X-Forwarded-For`, which most proxies write.
     XForwardedFor,
 }
 
 impl Form {
-    /// The peer that the outermost of so many proxies saw. Several header lines are one list. Where
-    /// the list is shorter, or that entry isn't an address, nobody knows.
+    /// Returns the peer that the outermost of this number of proxies saw. Several header lines are
+    /// one list. `None` if the list is shorter, or if that entry isn't an address.
     pub(super) fn peer(self, headers: &HeaderMap, proxies: NonZeroU8) -> Option<IpAddr> {
         let name = match self {
             Self::Forwarded => FORWARDED,
@@ -46,8 +46,8 @@ impl Form {
         None
     }
 
-    /// The last entry of a line, and what stands before its comma. A quote that somebody left open
-    /// further to the left can't swallow it. `None` where the entry's own quotes don't match.
+    /// Splits the last entry of a line from the part before its comma. A quote that was left open
+    /// further to the left can't swallow the entry. `None` if the entry's own quotes don't match.
     fn split_last(self, list: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
         let has_quotes = matches!(self, Self::Forwarded);
         let mut is_quoted = false;
@@ -79,7 +79,7 @@ impl Form {
     }
 }
 
-/// The value of `for` in an element of `Forwarded`, which may have each parameter once.
+/// Finds the value of `for` in an element of `Forwarded`, which may have each parameter once.
 fn parameter_for(element: &[u8]) -> Option<Vec<u8>> {
     let mut found = None;
     let mut rest = element;
@@ -112,7 +112,7 @@ fn token(text: &[u8]) -> Option<(&[u8], &[u8])> {
     (length > 0).then(|| text.split_at(length))
 }
 
-/// What stands up to the closing quote, without the backslashes, and what follows.
+/// Splits at the closing quote, and removes the backslashes before it.
 fn unquoted(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut value = Vec::new();
     let mut rest = text;
@@ -128,8 +128,8 @@ fn unquoted(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     }
 }
 
-/// `node` of RFC 7239, section 6, if it is an address: with or without a port, an IPv6 one in
-/// brackets. One that a proxy hides (`unknown`, `_name`) is none.
+/// Parses a `node` of RFC 7239, section 6: an address with or without a port, an IPv6 address in
+/// brackets. A node that a proxy hides (`unknown`, `_name`) is no address.
 fn node(text: &str) -> Option<IpAddr> {
     let (address, port): (IpAddr, _) = match text.strip_prefix('[') {
         Some(text) => {
@@ -144,7 +144,7 @@ fn node(text: &str) -> Option<IpAddr> {
     (port.is_empty() || is_port(port.strip_prefix(':')?)).then_some(address)
 }
 
-/// `node-port`: a number, or a name that stands for one.
+/// Returns whether this is a `node-port`: a number, or a name in its place.
 fn is_port(text: &str) -> bool {
     let is_name = |name: &str| {
         !name.is_empty()

@@ -1,4 +1,4 @@
-//! From which address a request comes.
+//! The address that a request comes from.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -10,13 +10,13 @@ use http::request::Parts;
 use super::forwarding::Form;
 use crate::invalid::{Invalid, Problem};
 
-type Look = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
+type Lookup = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
 
-/// Where the address of a request's peer is taken from: the connection, or what a declared number
-/// of trusted proxies wrote.
+/// A source of the address of a request's peer: the connection, or the entries of a declared number
+/// of trusted proxies.
 ///
-/// What anybody can write is never believed: where the declared place holds no address, there is
-/// none, and a key that is limited to networks is refused.
+/// Text that a client can write is never trusted. If the declared place holds no address, the
+/// request has none, and the store rejects a key that is limited to networks.
 ///
 /// ```
 /// # use keyhasp::integrations::http::PeerAddress;
@@ -33,20 +33,21 @@ pub struct PeerAddress(Source);
 #[derive(Clone)]
 enum Source {
     Forwarded(Form, NonZeroU8),
-    Look(Arc<Look>),
+    Lookup(Arc<Lookup>),
 }
 
 impl PeerAddress {
-    /// The connection's peer, where whatever accepts connections puts a [`SocketAddr`] into each
-    /// request's extensions.
+    /// Takes the connection's peer, for a server that puts a [`SocketAddr`] into each request's
+    /// extensions.
     #[must_use]
     pub fn connection() -> Self {
         Self::extension(SocketAddr::ip)
     }
 
-    /// The connection's peer, where it lies in each request's extensions as another type.
+    /// Takes the connection's peer, for a server that puts another type into each request's
+    /// extensions.
     ///
-    /// With axum, whose server is then started with `into_make_service_with_connect_info`:
+    /// With axum, for a server that is started with `into_make_service_with_connect_info`:
     ///
     /// ```
     /// use std::net::SocketAddr;
@@ -63,24 +64,24 @@ impl PeerAddress {
         Self::by(move |parts| parts.extensions.get().map(&ip))
     }
 
-    /// What this function says: for a proxy that has a header of its own, say. It must not believe
-    /// what a client can write.
+    /// Takes the address that this function returns, such as one from a proxy's own header. The
+    /// function must not trust text that a client can write.
     #[must_use]
-    pub fn by(look: impl Fn(&Parts) -> Option<IpAddr> + Send + Sync + 'static) -> Self {
-        Self(Source::Look(Arc::new(look)))
+    pub fn by(lookup: impl Fn(&Parts) -> Option<IpAddr> + Send + Sync + 'static) -> Self {
+        Self(Source::Lookup(Arc::new(lookup)))
     }
 
-    /// The peer of the outermost of so many trusted proxies (1 to 255), from `X-Forwarded-For`: the
-    /// entry at this place from the end. Each of the proxies must add an entry, and the service
-    /// must not be reached past them.
+    /// Takes the peer of the outermost of this number of trusted proxies (1 to 255) from
+    /// `X-Forwarded-For`: the entry at this place from the end. Each of the proxies must add an
+    /// entry, and no client may reach the service past them.
     ///
     /// # Errors
-    /// [`Invalid`] for no proxy: then it is the connection's.
+    /// [`Invalid`] for 0: without a proxy, the address is the [connection](Self::connection)'s.
     pub fn forwarded_for(proxies: u8) -> Result<Self, Invalid> {
         Self::from_proxies(Form::XForwardedFor, proxies)
     }
 
-    /// The same, from `Forwarded` (RFC 7239).
+    /// Takes it from `Forwarded` (RFC 7239), as [`forwarded_for`](Self::forwarded_for) does.
     ///
     /// # Errors
     /// As [`forwarded_for`](Self::forwarded_for).
@@ -88,12 +89,12 @@ impl PeerAddress {
         Self::from_proxies(Form::Forwarded, proxies)
     }
 
-    /// The address of this request's peer, if it is known.
+    /// Returns the address of this request's peer, if it is known.
     #[must_use]
     pub fn of(&self, request: &Parts) -> Option<IpAddr> {
         match &self.0 {
             Source::Forwarded(form, proxies) => form.peer(&request.headers, *proxies),
-            Source::Look(look) => look(request),
+            Source::Lookup(lookup) => lookup(request),
         }
     }
 
@@ -104,12 +105,12 @@ impl PeerAddress {
     }
 }
 
-/// The function in it has no words.
+/// Shows the source, without a function's insides.
 impl fmt::Debug for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Source::Forwarded(form, proxies) => write!(f, "PeerAddress({form:?}, {proxies})"),
-            Source::Look(_) => f.write_str("PeerAddress(by function)"),
+            Source::Lookup(_) => f.write_str("PeerAddress(by function)"),
         }
     }
 }

@@ -1,21 +1,20 @@
-//! How a client learns how much of its rate is left.
+//! Headers that tell a client what is left of its rate.
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::invalid::{Invalid, Problem};
-use crate::key::RateLimited;
-use crate::key::RateStatus;
+use crate::key::{RateLimited, RateStatus};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// The headers that tell a client how much of its key's rate is left.
+/// Headers that tell a client how much of its key's rate is left.
 ///
-/// A rate is shown by what may come at once and the time in which so much comes back: of 100 uses a
-/// minute with a burst of 10 that is 10 in 6 seconds. So what remains is never more than the limit.
-/// Seconds are whole and rounded up, so that nobody is promised more than it has.
+/// They show a rate as its burst, and the time in which a burst comes back. For 100 uses a minute
+/// with a burst of 10 that is 10 in 6 seconds. So the remaining uses never exceed the limit. Seconds
+/// are whole and rounded up, so that no client is promised more uses than it has.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -40,19 +39,19 @@ enum Names {
 }
 
 impl RateHeaders {
-    /// `RateLimit-Policy` and `RateLimit` as in revision 11 of the IETF's draft
-    /// `draft-ietf-httpapi-ratelimit-headers` (May 2026), with one policy, `"default"`. It isn't a
-    /// standard yet, and earlier revisions had other fields.
+    /// Sends `RateLimit-Policy` and `RateLimit` as in revision 11 of the IETF's draft
+    /// `draft-ietf-httpapi-ratelimit-headers` (May 2026), with one policy, `"default"`. The draft
+    /// isn't a standard yet, and earlier revisions had other fields.
     #[must_use]
     pub fn draft() -> Self {
         Self(Names::Draft)
     }
 
-    /// Three headers of an API's own: the limit, what remains of it, and in how many seconds that
-    /// is the limit again.
+    /// Sends three headers of an API's own: the limit, the remaining uses, and the seconds until
+    /// the remaining uses are the limit again.
     ///
     /// # Errors
-    /// [`Invalid`] for what can't be a header's name, and for one that stands there twice.
+    /// [`Invalid`] for a name that can't be a header's, and for a name that comes twice.
     pub fn named(limit: &str, remaining: &str, reset: &str) -> Result<Self, Invalid> {
         let name = |text: &str| {
             let expected = "the name of a header";
@@ -69,14 +68,13 @@ impl RateHeaders {
         Ok(Self(Names::Named(Box::new(names))))
     }
 
-    /// None.
+    /// Sends no such header.
     #[must_use]
     pub fn off() -> Self {
         Self(Names::Off)
     }
 
-    /// Adds them to an answer. Where one of them stands there already, the service has its say:
-    /// then none is added.
+    /// Adds the headers to an answer. Adds none if the service has already set one of them.
     pub fn add(&self, status: &RateStatus, headers: &mut HeaderMap) {
         let (limit, remaining) = (status.rate.burst(), status.remaining);
         let reset = seconds(status.reset_after);
@@ -102,16 +100,16 @@ impl RateHeaders {
         }
     }
 
-    /// Adds them to the answer of a request that was refused for its rate. The time in them is then
-    /// that of `Retry-After`, for the draft wants the one not to end before the other.
-    pub fn add_refused(&self, limited: &RateLimited, headers: &mut HeaderMap) {
+    /// Adds the headers to the answer of a request that was rejected for its rate. Their time is
+    /// then that of `Retry-After`: the draft forbids that it ends before `Retry-After` does.
+    pub fn add_rejected(&self, limited: &RateLimited, headers: &mut HeaderMap) {
         let reset_after = limited.retry_after.unwrap_or(limited.status.reset_after);
         self.add(&RateStatus { reset_after, ..limited.status }, headers);
     }
 }
 
 impl Default for RateHeaders {
-    /// [`RateHeaders::draft`].
+    /// Returns [`RateHeaders::draft`].
     fn default() -> Self {
         Self::draft()
     }
@@ -126,14 +124,14 @@ fn insert<const N: usize>(named: [(&HeaderName, HeaderValue); N], headers: &mut 
     }
 }
 
-/// In how many seconds a burst that is used up comes back whole, at least 1.
+/// Computes the seconds in which a spent burst comes back whole, at least 1.
 fn window(status: &RateStatus) -> u128 {
     let rate = status.rate;
     let millis = u128::from(rate.burst()) * rate.per().as_millis();
     millis.div_ceil(u128::from(rate.count()) * 1_000)
 }
 
-/// Whole seconds, rounded up.
+/// Rounds up to whole seconds.
 pub(super) fn seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

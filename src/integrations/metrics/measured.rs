@@ -1,4 +1,4 @@
-//! Numbers of a store's calls.
+//! Metrics of a store's calls.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,30 +7,26 @@ use metrics::{Counter, Gauge, counter, gauge, histogram};
 
 use super::names;
 use crate::clock::{Clock, SystemClock};
-use crate::integrations::observed::{
-    Call, Observed, Observer, call_outcome, verification_outcome, verification_outcomes,
-};
-use crate::store::{Error, KeyStore, VerifyError};
+use crate::integrations::outcomes::{call_outcome, verification_outcome, verification_outcomes};
+use crate::store::{Error, KeyStore, StoreCall, StoreLayer, VerifyError, VerifyRequest};
 use crate::verified_key::VerifiedKey;
 
-/// A store whose calls are counted.
+/// A store around another one that counts and measures its calls.
 ///
-/// A verification costs one addition to a counter more, a cache line that threads share.
+/// Each verification adds to a counter, whose cache line all threads share.
 ///
 /// ```
 /// # use std::sync::Arc;
 /// # use keyhasp::integrations::metrics::Measured;
 /// # fn f(store: keyhasp::Store) -> Arc<dyn keyhasp::KeyStore> {
 /// let store = Arc::new(Measured::new(store));
-/// // Whenever somebody is about to read them:
+/// // Before the service reads the gauges:
 /// store.record_health();
 /// # store
 /// # }
 /// ```
-pub type Measured<S> = Observed<S, Meter>;
-
-/// What makes an [`Observed`] store a measured one.
-pub struct Meter {
+pub struct Measured<S> {
+    store: S,
     clock: Arc<dyn Clock>,
     /// A counter for each outcome, with its name.
     verifications: Vec<(&'static str, Counter)>,
@@ -39,61 +35,61 @@ pub struct Meter {
 }
 
 impl<S: KeyStore> Measured<S> {
-    /// Counts what this store is asked, with the recorder that is installed now.
+    /// Measures this store's calls with the recorder that is installed now.
     #[must_use]
     pub fn new(store: S) -> Self {
         Self::with_clock(store, Arc::new(SystemClock::new()))
     }
 
-    /// The same, by this clock.
+    /// Measures with this clock.
     #[must_use]
     pub fn with_clock(store: S, clock: Arc<dyn Clock>) -> Self {
-        let measured = Self::by(Meter::new(clock), store);
+        names::describe_store();
+        let verification = |outcome| counter!(names::VERIFICATIONS, names::OUTCOME => outcome);
+        let measured = Self {
+            store,
+            clock,
+            verifications: verification_outcomes().map(|name| (name, verification(name))).collect(),
+            tokens: gauge!(names::INDEX_TOKENS),
+            ready: gauge!(names::READY),
+        };
         measured.record_health();
         measured
     }
 
-    /// Sets the gauges from the store's [`health`](KeyStore::health). Nothing else does: call it
-    /// before they are read, or every few seconds.
+    /// Sets the gauges from the store's [`health`](KeyStore::health). No other call sets them: a
+    /// service calls this before it reads them, or every few seconds.
     pub fn record_health(&self) {
         let health = self.store.health();
-        let observer = &self.observer;
         // A gauge is a float.
         #[allow(clippy::cast_precision_loss)]
-        observer.tokens.set(health.tokens as f64);
-        observer.ready.set(if health.unavailable.is_none() { 1.0 } else { 0.0 });
+        self.tokens.set(health.tokens as f64);
+        self.ready.set(if health.unavailable.is_none() { 1.0 } else { 0.0 });
         if let Some(staleness) = health.staleness {
             gauge!(names::STALENESS_SECONDS).set(staleness);
         }
     }
 }
 
-impl Meter {
-    fn new(clock: Arc<dyn Clock>) -> Self {
-        names::describe_store();
-        let verification = |outcome| counter!(names::VERIFICATIONS, names::OUTCOME => outcome);
-        Self {
-            clock,
-            verifications: verification_outcomes().map(|name| (name, verification(name))).collect(),
-            tokens: gauge!(names::INDEX_TOKENS),
-            ready: gauge!(names::READY),
-        }
+impl<S: KeyStore> StoreLayer for Measured<S> {
+    fn inner(&self) -> &dyn KeyStore {
+        &self.store
     }
-}
 
-impl Observer for Meter {
     #[inline]
-    fn verified(&self, answer: &Result<VerifiedKey, VerifyError>) {
-        let outcome = verification_outcome(answer);
+    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
+        let answer = self.store.verify_request(request);
+        let outcome = verification_outcome(&answer);
         let mut counters = self.verifications.iter();
         if let Some((_, counter)) = counters.find(|(name, _)| *name == outcome) {
             counter.increment(1);
         }
+        answer
     }
 
     fn around<T>(
         &self,
-        call: &Call<'_>,
+        call: &StoreCall<'_>,
         run: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
         let began = self.clock.monotonic();
@@ -106,9 +102,9 @@ impl Observer for Meter {
     }
 }
 
-/// Recorders have no words.
-impl fmt::Debug for Meter {
+/// Shows the store alone: clocks and recorders' handles need not implement `Debug`.
+impl<S: fmt::Debug> fmt::Debug for Measured<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Meter").finish_non_exhaustive()
+        f.debug_tuple("Measured").field(&self.store).finish()
     }
 }

@@ -5,4 +5,4 @@ mod measured;
 mod names;
 
 pub use backend::MeasuredBackend;
-pub use measured::{Measured, Meter};
+pub use measured::Measured;

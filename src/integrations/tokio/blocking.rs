@@ -1,4 +1,4 @@
-//! One call on the pool of blocking threads.
+//! A call on the pool of blocking threads.
 
 use std::panic::resume_unwind;
 
@@ -16,10 +16,10 @@ use crate::store::{Error, Unavailable};
 /// ```
 ///
 /// # Errors
-/// That of the call; `Unavailable` when the runtime was shut down before the call began.
+/// The call's own; `Unavailable` if the runtime was shut down before the call began.
 ///
 /// # Panics
-/// Outside a tokio runtime, and where the call panics.
+/// Outside a tokio runtime, and if the call panics.
 pub async fn blocking<T, F>(call: F) -> Result<T, Error>
 where
     F: FnOnce() -> Result<T, Error> + Send + 'static,
@@ -27,9 +27,9 @@ where
 {
     match spawn_blocking(call).await {
         Ok(answer) => answer,
-        Err(lost) => match lost.try_into_panic() {
+        Err(error) => match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),
-            // A call that has begun is never cancelled, so this one did nothing.
+            // Tokio never cancels a call that has begun, so this one did nothing.
             Err(_) => Err(Unavailable::Closed.into()),
         },
     }

@@ -1,4 +1,4 @@
-//! Who follows what happens, without holding up a task.
+//! The event feed as a future.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use crate::store::{Error, EventFeed, FeedItem};
 
 /// An [`EventFeed`] whose waiting is a future.
 ///
-/// While it waits it has a thread of tokio's blocking pool. A future that is dropped has given out
-/// nothing: the feed stays where it was, and that thread is free again when the time is over.
+/// While it waits it holds a thread of tokio's blocking pool. If the future is dropped, the feed
+/// keeps its position, and the thread is free when the timeout is over.
 #[derive(Clone, Debug)]
 pub struct AsyncEventFeed {
     feed: EventFeed,
@@ -21,30 +21,30 @@ impl From<EventFeed> for AsyncEventFeed {
 }
 
 impl AsyncEventFeed {
-    /// See [`EventFeed::limit`].
+    /// Sets the limit as [`EventFeed::limit`] does.
     #[must_use]
     pub fn limit(self, limit: usize) -> Self {
         self.feed.limit(limit).into()
     }
 
-    /// See [`EventFeed::position`].
+    /// Returns the position as [`EventFeed::position`] does.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.feed.position()
     }
 
-    /// [`EventFeed::next`], as a future.
+    /// Returns the next item as [`EventFeed::next`] does.
     ///
     /// # Errors
-    /// Those of its namesake, and that of [`blocking`].
+    /// Those of its namesake and of [`blocking`].
     pub async fn next(&mut self, timeout: Duration) -> Result<FeedItem, Error> {
         let mut feed = self.feed.clone();
-        let (feed, news) = blocking(move || {
-            let news = feed.next(timeout)?;
-            Ok((feed, news))
+        let (feed, item) = blocking(move || {
+            let item = feed.next(timeout)?;
+            Ok((feed, item))
         })
         .await?;
         self.feed = feed;
-        Ok(news)
+        Ok(item)
     }
 }

@@ -1,4 +1,4 @@
-//! The handles of those who manage keys, whose calls are futures.
+//! Handles whose calls are futures.
 
 use std::time::Duration;
 
@@ -16,8 +16,10 @@ use crate::store::{
 };
 use crate::token::{Found, Token};
 
-/// A handle whose calls run on the pool of blocking threads: made from [`Keys`] by `From`, with
-/// the same calls, each failing as its namesake and as [`blocking`] do.
+/// A handle whose calls run on the pool of blocking threads.
+///
+/// It is made from [`Keys`] by `From`. It has the same calls; each fails as its namesake and as
+/// [`blocking`] do.
 ///
 /// ```
 /// # use keyhasp::{Access, CreateKey, OwnerKeys};
@@ -54,16 +56,16 @@ impl<R> From<Keys<R>> for AsyncKeys<R> {
 }
 
 impl<R: Managing + 'static> AsyncKeys<R> {
-    /// The handle itself, whose calls block.
+    /// Returns the handle itself, whose calls block.
     #[must_use]
     pub fn keys(&self) -> &Keys<R> {
         &self.keys
     }
 
-    /// Runs any calls of the handle in one go.
+    /// Runs several calls of the handle in one turn on the pool.
     ///
     /// # Errors
-    /// Those of the calls, and that of [`blocking`].
+    /// Those of the calls and of [`blocking`].
     pub async fn call<T, F>(&self, call: F) -> Result<T, Error>
     where
         F: FnOnce(&Keys<R>) -> Result<T, Error> + Send + 'static,
@@ -73,7 +75,7 @@ impl<R: Managing + 'static> AsyncKeys<R> {
         blocking(move || call(&keys)).await
     }
 
-    /// The same handle, giving a reason; see [`Keys::with_reason`].
+    /// Returns the same handle with a reason, as [`Keys::with_reason`] does.
     ///
     /// # Errors
     /// [`Invalid`] for a bad text.
@@ -81,7 +83,7 @@ impl<R: Managing + 'static> AsyncKeys<R> {
         self.keys.with_reason(reason).map(Self::from)
     }
 
-    /// The same handle, tied to the service's own logs; see [`Keys::with_correlation_id`].
+    /// Returns the same handle with a correlation id, as [`Keys::with_correlation_id`] does.
     ///
     /// # Errors
     /// [`Invalid`] for a bad text.
@@ -89,27 +91,28 @@ impl<R: Managing + 'static> AsyncKeys<R> {
         self.keys.with_correlation_id(id).map(Self::from)
     }
 
-    /// The same handle, whose changes expect a record of this version.
+    /// Returns the same handle, whose changes expect a record of this version.
     #[must_use]
     pub fn if_version(&self, version: Version) -> Self {
         self.keys.if_version(version).into()
     }
 
-    /// On whose authority it acts.
+    /// Returns the authority with which it acts.
     #[must_use]
     pub fn authority(&self) -> &Authority {
         self.keys.authority()
     }
 }
 
-/// Declares calls as futures: each runs its namesake. An argument marked `(lent)` it only borrows.
+/// Declares calls as futures, each of which runs its namesake. The namesake borrows an argument that
+/// is marked `(lent)`.
 macro_rules! calls {
     ($($name:ident($($(($by:tt))? $argument:ident: $kind:ty),*) -> $answer:ty;)*) => {
         $(
-            #[doc = concat!("[`Keys::", stringify!($name), "`], as a future.")]
+            #[doc = concat!("Runs [`Keys::", stringify!($name), "`] on the pool.")]
             ///
             /// # Errors
-            /// Those of its namesake, and that of [`blocking`].
+            /// Those of its namesake and of [`blocking`].
             pub async fn $name(&self, $($argument: $kind),*) -> Result<$answer, Error> {
                 self.call(move |keys| keys.$name($(pass!($argument $($by)?)),*)).await
             }
@@ -117,7 +120,7 @@ macro_rules! calls {
     };
 }
 
-/// An argument as the namesake takes it.
+/// Passes an argument as the namesake takes it.
 macro_rules! pass {
     ($argument:ident lent) => {
         &$argument
@@ -174,7 +177,7 @@ impl AsyncKeys<AsAdmin> {
 }
 
 impl AsyncKeys<AsAdmin> {
-    /// Follows the log after the event of this number; 0 is before the first.
+    /// Subscribes to the events after this number; 0 is before the first.
     #[must_use]
     pub fn subscribe(&self, after: u64) -> AsyncEventFeed {
         self.keys.subscribe(after).into()

@@ -1,10 +1,10 @@
 //! Management calls as futures, on tokio's pool of blocking threads.
 //!
-//! A management call waits for a disk. [`AsyncKeys`] runs it where that holds nobody up;
+//! A management call waits for a disk. [`AsyncKeys`] runs it on a thread that may wait;
 //! [`blocking`] does the same for any other call of a store, such as
-//! [`close`](crate::store::KeyStore::close). Verification reads memory alone: call it as it is.
+//! [`close`](crate::store::KeyStore::close). Verification reads memory alone: call it directly.
 //!
-//! Dropping such a future doesn't undo what it asked for. A call that has begun goes on to its end.
+//! Dropping such a future doesn't undo its call. A call that has begun goes on to its end.
 
 mod blocking;
 mod feed;

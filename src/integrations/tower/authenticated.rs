@@ -1,4 +1,4 @@
-//! Whom a request acts for.
+//! The caller of a request.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use super::rejection::Rejection;
 use super::session::Session;
 use super::settings::Settings;
 use crate::id::OwnerId;
-use crate::integrations::http::{Credentials, Refused, Why};
+use crate::integrations::http::{AuthError, Credentials, ErrorResponse};
 use crate::permission::{Permission, PermissionSet};
 use crate::verified_key::VerifiedKey;
 
-/// Whom a request acts for and what it may do: a verified key, or a session of the service's own in
-/// its place. The layer makes it; nothing else does.
+/// The caller of a request: a verified key, or a session of the service's own in its place. Only the
+/// layer makes it.
 #[derive(Clone, Debug)]
 pub struct Authenticated {
     caller: Caller,
@@ -26,8 +26,8 @@ enum Caller {
     Session(Session),
 }
 
-/// Put into the extensions of a request that passes without a caller, so that it is refused later
-/// as the layer would have.
+/// A mark in the extensions of a request that passes without a caller. It has the settings by which
+/// a guard or an extractor rejects the request later, in the layer's shape.
 #[derive(Clone, Debug)]
 pub(super) struct Anonymous(pub(super) Arc<Settings>);
 
@@ -40,30 +40,33 @@ impl Authenticated {
         Self { caller: Caller::Session(session), settings }
     }
 
-    /// Whether a layer of the same store has let this caller in: its catalogue is one and the same.
+    /// Returns whether a layer of the same store has let this caller in: the two then have one
+    /// catalogue, at one address.
     pub(super) fn is_known_to(&self, settings: &Settings) -> bool {
         std::ptr::eq(self.settings.verifier.catalogue(), settings.verifier.catalogue())
     }
 
-    /// The caller of a request with these extensions.
+    /// Returns the caller of a request with these extensions.
     ///
     /// # Errors
-    /// [`Rejection`] as of the layer for a request that it let pass as nobody's; with 500 where no
-    /// layer was, of whose request nothing is known.
+    /// [`Rejection`] with 401 for a request that the layer let pass as anonymous; with 500 where no
+    /// layer stands before.
     pub fn of(extensions: &Extensions) -> Result<&Self, Rejection> {
         if let Some(caller) = extensions.get::<Self>() {
             return Ok(caller);
         }
         Err(match extensions.get::<Anonymous>() {
-            Some(Anonymous(settings)) => settings.reject(Why::Missing),
-            None => Rejection::new(Refused::new(Why::Unmounted, &Credentials::bearer()).problem()),
+            Some(Anonymous(settings)) => settings.reject(AuthError::Missing),
+            None => Rejection::new(
+                ErrorResponse::new(AuthError::NoLayer, &Credentials::bearer()).problem(),
+            ),
         })
     }
 
-    /// The same, where a request may be nobody's.
+    /// Returns the caller of a request with these extensions; `None` for an anonymous request.
     ///
     /// # Errors
-    /// [`Rejection`] with 500 where no layer was.
+    /// [`Rejection`] with 500 where no layer stands before.
     pub fn or_anonymous(extensions: &Extensions) -> Result<Option<&Self>, Rejection> {
         match (extensions.get::<Self>(), extensions.get::<Anonymous>()) {
             (None, Some(_)) => Ok(None),
@@ -71,7 +74,7 @@ impl Authenticated {
         }
     }
 
-    /// For whom the request acts.
+    /// Returns the owner for whom the request acts.
     #[must_use]
     pub fn owner(&self) -> &OwnerId {
         match &self.caller {
@@ -80,7 +83,7 @@ impl Authenticated {
         }
     }
 
-    /// What it may do.
+    /// Returns the caller's permissions.
     #[must_use]
     pub fn permissions(&self) -> &PermissionSet {
         match &self.caller {
@@ -89,14 +92,14 @@ impl Authenticated {
         }
     }
 
-    /// Whether it may do this: one bit test.
+    /// Returns whether the caller has this permission: one bit test.
     #[must_use]
     #[inline]
     pub fn allows(&self, permission: Permission) -> bool {
         self.permissions().contains(permission)
     }
 
-    /// What the token's verification returned; `None` where a session stands in.
+    /// Returns the verified key; `None` where a session stands in.
     #[must_use]
     pub fn verified_key(&self) -> Option<&VerifiedKey> {
         match &self.caller {
@@ -105,17 +108,17 @@ impl Authenticated {
         }
     }
 
-    /// Refuses, in the service's shape, unless the caller may do this: for what only a handler can
-    /// tell. What a route always needs, a [`Guard`](super::Guard) asks for.
+    /// Requires a permission that only the handler can determine. A [`Guard`](super::Guard) requires
+    /// those that a route always needs.
     ///
     /// # Errors
-    /// [`Rejection`] with 403, which names the permission.
+    /// [`Rejection`] with 403, which names the permission, in the service's shape.
     pub fn require(&self, permission: Permission) -> Result<(), Rejection> {
         if self.allows(permission) {
             return Ok(());
         }
         let name = self.settings.verifier.catalogue().name(permission);
         let scope = name.map_or("", |name| name.as_str());
-        Err(self.settings.reject(Why::Permission(scope)))
+        Err(self.settings.reject(AuthError::Permission(scope)))
     }
 }

@@ -1,4 +1,4 @@
-//! The answer of a service behind the layer, or that to a refused request.
+//! The answer of a service behind the layer, or that to a rejected request.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pin_project! {
     #[project = Projected]
     enum State<F> {
         Passing { #[pin] inner: F, rate: Option<(RateStatus, Arc<Settings>)> },
-        Refused { rejection: Option<Rejection> },
+        Rejected { rejection: Option<Rejection> },
     }
 }
 
@@ -36,14 +36,14 @@ impl<F, R> ResponseFuture<F, R> {
         Self { state: State::Passing { inner, rate: None }, body: std::marker::PhantomData }
     }
 
-    /// The same, with what is left of a rate on the answer.
+    /// Passes the request on, and adds what is left of a rate to the answer.
     pub(super) fn with_rate(inner: F, rate: RateStatus, settings: Arc<Settings>) -> Self {
         let state = State::Passing { inner, rate: Some((rate, settings)) };
         Self { state, body: std::marker::PhantomData }
     }
 
-    pub(super) fn refused(rejection: Rejection) -> Self {
-        let state = State::Refused { rejection: Some(rejection) };
+    pub(super) fn rejected(rejection: Rejection) -> Self {
+        let state = State::Rejected { rejection: Some(rejection) };
         Self { state, body: std::marker::PhantomData }
     }
 }
@@ -64,8 +64,8 @@ where
                 }
                 Poll::Ready(answer)
             }
-            // Polled again after its end, it has nothing more to say.
-            Projected::Refused { rejection } => rejection
+            // A future that is polled again after its end has no answer left.
+            Projected::Rejected { rejection } => rejection
                 .take()
                 .map_or(Poll::Pending, |rejection| Poll::Ready(Ok(rejection.into_response()))),
         }

@@ -1,4 +1,4 @@
-//! What a route asks of its callers.
+//! Requirements of a route on its callers.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,12 +11,12 @@ use super::authenticated::{Anonymous, Authenticated};
 use super::future::ResponseFuture;
 use super::rejection::Rejection;
 use super::settings::Settings;
-use crate::integrations::http::Why;
+use crate::integrations::http::AuthError;
 use crate::permission::PermissionSet;
 
-/// Lets those requests pass whose callers may do what a route is for. It stands behind a
-/// [`KeyLayer`](super::KeyLayer), which makes it; without one before it, or behind one of another
-/// store, it lets nobody pass.
+/// A layer that lets a request pass if its caller has the permissions of the route. A
+/// [`KeyLayer`](super::KeyLayer) makes it and stands before it. Without such a layer, or behind one
+/// of another store, it rejects every request.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Guard {
@@ -31,9 +31,9 @@ struct Inner {
 
 #[derive(Debug)]
 enum Rule {
-    /// All of these are needed; their names, with spaces between.
+    /// The permissions that a caller needs, and their names with spaces between.
     Permissions(PermissionSet, Box<str>),
-    /// Who has no more than these may only read.
+    /// The permissions that only read. A caller with no other permissions may only read.
     ReadOnly(PermissionSet),
 }
 
@@ -56,34 +56,36 @@ impl Guard {
 impl Inner {
     fn check(&self, method: &Method, extensions: &Extensions) -> Result<(), Rejection> {
         let caller = extensions.get::<Authenticated>();
-        let is_mounted = match caller {
-            // Another store's permissions mean something else.
+        let has_layer = match caller {
+            // The same bits mean other permissions in another store's catalogue.
             Some(caller) => caller.is_known_to(&self.settings),
             None => extensions.get::<Anonymous>().is_some(),
         };
-        if !is_mounted {
-            return Err(self.settings.reject(Why::Unmounted));
+        if !has_layer {
+            return Err(self.settings.reject(AuthError::NoLayer));
         }
-        match self.rule.judge(method, caller) {
+        match self.rule.check(method, caller) {
             None => Ok(()),
-            Some(why) => Err(self.settings.reject(why)),
+            Some(error) => Err(self.settings.reject(error)),
         }
     }
 }
 
 impl Rule {
-    /// Why this caller, or nobody, may not do this; `None` if it may.
-    fn judge(&self, method: &Method, caller: Option<&Authenticated>) -> Option<Why<'_>> {
+    /// Returns the error for this caller, or for an anonymous one; `None` if it may pass.
+    fn check(&self, method: &Method, caller: Option<&Authenticated>) -> Option<AuthError<'_>> {
         match self {
             Self::Permissions(needed, names) => match caller {
-                None => Some(Why::Missing),
+                None => Some(AuthError::Missing),
                 Some(caller) if caller.permissions().is_superset(needed) => None,
-                Some(_) => Some(Why::Permission(names)),
+                Some(_) => Some(AuthError::Permission(names)),
             },
             Self::ReadOnly(_) if reads(method) => None,
             Self::ReadOnly(read_only) => match caller {
-                None => Some(Why::Missing),
-                Some(caller) if read_only.is_superset(caller.permissions()) => Some(Why::ReadOnly),
+                None => Some(AuthError::Missing),
+                Some(caller) if read_only.is_superset(caller.permissions()) => {
+                    Some(AuthError::ReadOnly)
+                }
                 Some(_) => None,
             },
         }
@@ -125,7 +127,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match self.guard.inner.check(request.method(), request.extensions()) {
             Ok(()) => ResponseFuture::passing(self.inner.call(request)),
-            Err(rejection) => ResponseFuture::refused(rejection),
+            Err(rejection) => ResponseFuture::rejected(rejection),
         }
     }
 }

@@ -13,25 +13,30 @@ use super::guard::Guard;
 use super::session::Session;
 use super::settings::Settings;
 use crate::clock::Clock;
-use crate::integrations::http::{Credentials, PeerAddress, RateHeaders, Refused};
+use crate::integrations::http::{Credentials, ErrorResponse, PeerAddress, RateHeaders};
 use crate::invalid::{Invalid, Problem};
 use crate::permission::PermissionSet;
 use crate::store::Verifier;
 
-/// Verifies the token of each request, and lets it pass with an
+/// A layer that verifies the token of each request, and lets the request pass with an
 /// [`Authenticated`](super::Authenticated) in its extensions.
 ///
-/// Out of the box it takes `Authorization: Bearer TOKEN` and answers with problem details: 401
-/// where no token was sent, or one that isn't accepted; 400 where there are several credentials;
-/// 403 where the key isn't accepted from the peer's address; 429 where its rate or quota is used
-/// up; 503 where the store can't answer, and `Retry-After` with these two. Who lacks the right
-/// secret is told the same whatever it sent; who has it learns of its limits by the status, and of
-/// all else no more than that, unless [told](Self::disclose_reason).
+/// Its defaults take `Authorization: Bearer TOKEN` and answer with problem details:
 ///
-/// It verifies where it is called, without leaving the thread: that takes a microsecond, but for a
-/// use that finds its quota's lease spent, which waits for one durable write.
+/// - 401 without a token, or with one that isn't accepted;
+/// - 400 with several credentials;
+/// - 403 where the key isn't accepted from the peer's address;
+/// - 429 where its rate or quota is used up, with `Retry-After` where waiting helps;
+/// - 503 where the store can't answer, with `Retry-After`.
 ///
-/// Say all that it is to do before making guards of it: each guard keeps what was said by then.
+/// A client without the right secret gets the same answer whatever it sent. A client with the right
+/// secret learns of its limits by the status. It learns other reasons only if the service
+/// [discloses](Self::disclose_reason) them.
+///
+/// The layer verifies on the calling thread. That takes about a microsecond. A use that finds its
+/// quota's lease spent waits for one durable write.
+///
+/// Each guard keeps the settings of the moment at which it is made: set everything first.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct KeyLayer {
@@ -39,85 +44,85 @@ pub struct KeyLayer {
 }
 
 impl KeyLayer {
-    /// A layer that judges tokens by this verifier.
+    /// Makes a layer that verifies tokens with this verifier.
     pub fn new(verifier: Verifier) -> Self {
         Self { settings: Arc::new(Settings::new(verifier)) }
     }
 
-    /// Where the token stands.
+    /// Sets the places where the layer looks for a token. Defaults to [`Credentials::bearer`].
     pub fn credentials(self, credentials: Credentials) -> Self {
         self.with(|settings| settings.credentials = credentials)
     }
 
-    /// Where the peer's address is taken from. Unless told, none is passed on, and keys that are
-    /// limited to networks are refused.
+    /// Sets the source of the peer's address. Defaults to none: then the store rejects keys that are
+    /// limited to networks.
     pub fn peer_address(self, from: PeerAddress) -> Self {
         self.with(|settings| settings.peer_address = Some(from))
     }
 
-    /// How many uses a request counts for against rates and quotas; 1 unless told. It is asked for
-    /// each request with a token, before that is judged.
+    /// Sets the function that counts a request's uses against rates and quotas. Defaults to 1. The
+    /// layer calls it for each request with a token, before it verifies the token.
     pub fn cost(self, cost: impl Fn(&Parts) -> u32 + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.cost = Some(Arc::new(cost)))
     }
 
-    /// In which headers each answer to a key with a rate says what is left of it;
-    /// [`RateHeaders::draft`] unless told.
+    /// Sets the headers that tell what is left of a key's rate, in each answer to such a key.
+    /// Defaults to [`RateHeaders::draft`].
     pub fn rate_headers(self, headers: RateHeaders) -> Self {
         self.with(|settings| settings.rate_headers = headers)
     }
 
-    /// By which clock `Retry-After` is told where a quota is used up; the system's unless told.
+    /// Sets the clock for `Retry-After` where a quota is used up. Defaults to the system's.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         self.with(|settings| settings.clock = clock)
     }
 
-    /// Lets requests pass that present nothing at all. A token that isn't accepted is refused all
-    /// the same, and so is a scheme of `Authorization` that isn't known here: a slip must not turn
-    /// a caller into nobody.
+    /// Lets requests pass that present no credentials. The layer still rejects a token that isn't
+    /// accepted, and a scheme of `Authorization` that isn't: a client's mistake must not make it
+    /// anonymous.
     pub fn allow_anonymous(self) -> Self {
-        self.with(|settings| settings.lets_anonymous_pass = true)
+        self.with(|settings| settings.allows_anonymous = true)
     }
 
-    /// Where no token is presented, a session of the service's own may stand in: a cookie's, say.
-    /// A token wins, also one that isn't accepted.
+    /// Lets a session of the service's own, such as a cookie's, stand in for a missing token. A
+    /// token takes precedence, even if it isn't accepted.
     ///
-    /// The hook runs on each such request and doesn't wait. A service that looks sessions up in a
-    /// database does so in a layer around this one, and the hook takes what that has put into the
-    /// extensions. `None` is what nobody has: an expired session is none. Cookies come along by
-    /// themselves, so keeping other sites from using one is the service's part.
+    /// The hook runs on each request without a token, and must not wait. A service with sessions in
+    /// a database looks them up in a layer around this one, and the hook takes the session from the
+    /// request's extensions. The hook returns `None` for no session and for an expired one. Browsers
+    /// send cookies by themselves, so the service must keep other sites from using them.
     pub fn session(self, hook: impl Fn(&Parts) -> Option<Session> + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.session = Some(Arc::new(hook)))
     }
 
-    /// Answers refused requests by this function, for an API with an error shape of its own.
+    /// Sets the function that answers rejected requests, for an API with an error shape of its own.
     ///
-    /// [`Refused::json`] and [`Refused::respond`] set the status and the headers that belong to it.
-    /// [`Refused::why`] tells more than an outsider should learn.
+    /// [`ErrorResponse::json`] and [`ErrorResponse::respond`] set the status and its headers.
+    /// [`ErrorResponse::cause`] tells more than a client should learn.
     pub fn error_response(
         self,
-        shape: impl Fn(&Refused<'_>) -> Response<String> + Send + Sync + 'static,
+        hook: impl Fn(&ErrorResponse<'_>) -> Response<String> + Send + Sync + 'static,
     ) -> Self {
-        self.with(|settings| settings.shape = Some(Arc::new(shape)))
+        self.with(|settings| settings.error_response = Some(Arc::new(hook)))
     }
 
-    /// Answers 500 in place of 503 where the store can't answer.
+    /// Answers 500 in place of 503 if the store can't answer.
     pub fn unavailable_is_500(self) -> Self {
         self.with(|settings| settings.unavailable_is_500 = true)
     }
 
-    /// Tells whoever has shown the right secret why it isn't accepted now, or not from there: that
-    /// the key has expired, say. It helps its holder, and whoever has found the token.
+    /// Tells a client with the right secret why its token is rejected: for example, that the key has
+    /// expired. It helps the key's holder, and also a thief of the token.
     pub fn disclose_reason(self) -> Self {
         self.with(|settings| settings.discloses_reason = true)
     }
 
-    /// A guard for what is behind the layer: the caller needs each of these permissions. With none,
-    /// it only has to be somebody. The layer has verified the request before, so one that a guard
-    /// refuses counts as a use.
+    /// Makes a guard for a service behind the layer: a caller needs all of these permissions.
+    /// Without any, the guard only rejects anonymous requests. The layer has verified the request
+    /// before the guard, so a request that a guard rejects counts as a use.
     ///
     /// # Errors
-    /// [`Invalid`] for a name that the catalogue lacks.
+    /// [`Invalid`] for a permission that the catalogue lacks.
     pub fn require<'a>(
         &self,
         permissions: impl IntoIterator<Item = &'a str>,
@@ -132,9 +137,9 @@ impl KeyLayer {
         Ok(Guard::permissions(Arc::clone(&self.settings), needed, names.join(" ")))
     }
 
-    /// A guard that refuses every method but `GET`, `HEAD` and `OPTIONS` to callers who may only
-    /// read: all of whose permissions the catalogue marks as read-only. Where requests without a
-    /// caller pass, it lets those read.
+    /// Makes a guard that lets callers who may only read use `GET`, `HEAD` and `OPTIONS` alone. The
+    /// catalogue marks all permissions of such a caller as read-only. Anonymous requests, where the
+    /// layer allows them, may read too.
     pub fn read_only_reads(&self) -> Guard {
         Guard::read_only(Arc::clone(&self.settings))
     }
@@ -181,7 +186,7 @@ where
                 let inner = self.inner.call(request);
                 ResponseFuture::with_rate(inner, rate, Arc::clone(&self.settings))
             }
-            Err(rejection) => ResponseFuture::refused(rejection),
+            Err(rejection) => ResponseFuture::rejected(rejection),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! A tower layer that verifies each request, over `http` types and any body.
 //!
-//! [`KeyLayer`] takes the token from the request's headers, judges it, and puts an
-//! [`Authenticated`] into the request's extensions; whoever isn't let in is answered at once. A
-//! [`Guard`] behind it asks for permissions, or keeps callers that may only read from writing.
+//! [`KeyLayer`] takes the token from the request's headers, verifies it, and puts an
+//! [`Authenticated`] into the request's extensions. It answers a rejected request itself. A
+//! [`Guard`] behind it requires permissions, or keeps callers that may only read from writing.
 //!
 //! ```
 //! # use std::sync::Arc;

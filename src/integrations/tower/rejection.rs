@@ -1,8 +1,8 @@
-//! A refused request's answer, on its way.
+//! The answer to a rejected request, on its way.
 
 use http::Response;
 
-/// The answer to a refused request, in the service's shape.
+/// The answer to a rejected request, in the service's shape.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Rejection(Box<Response<String>>);
@@ -12,7 +12,7 @@ impl Rejection {
         Self(Box::new(response))
     }
 
-    /// The answer, for a body that can be made of a text.
+    /// Returns the answer, for a body that can be made of a text.
     pub fn into_response<B: From<String>>(self) -> Response<B> {
         self.0.map(B::from)
     }

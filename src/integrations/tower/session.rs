@@ -1,13 +1,14 @@
-//! A service's own session, in place of a token.
+//! A session of the service's own, in place of a token.
 
 use http::Extensions;
 
 use crate::id::OwnerId;
 use crate::permission::PermissionSet;
 
-/// A session of the service's own that stands in for a token: for whom it acts, and what it may do.
+/// A session of the service's own that stands in for a token: the owner for whom it acts, and its
+/// permissions.
 ///
-/// [`KeyLayer::session`](super::KeyLayer::session) says who makes it.
+/// The hook of [`KeyLayer::session`](super::KeyLayer::session) makes it.
 #[derive(Clone, Debug)]
 pub struct Session {
     owner: OwnerId,
@@ -16,7 +17,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that acts for this owner and may do this; an
+    /// Makes a session that acts for this owner with these permissions. An
     /// [`Access`](crate::permission::Access) compiles to permissions, and so does an iterator over
     /// single ones.
     #[must_use]
@@ -24,21 +25,21 @@ impl Session {
         Self { owner, permissions, extensions: Extensions::new() }
     }
 
-    /// The same, with a value that the layer puts into the request's extensions: who is logged in,
-    /// say.
+    /// Adds a value that the layer puts into the request's extensions, such as the user who is
+    /// logged in.
     #[must_use]
     pub fn with<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
         self.extensions.insert(value);
         self
     }
 
-    /// For whom it acts.
+    /// Returns the owner for whom it acts.
     #[must_use]
     pub fn owner(&self) -> &OwnerId {
         &self.owner
     }
 
-    /// What it may do.
+    /// Returns its permissions.
     #[must_use]
     pub fn permissions(&self) -> &PermissionSet {
         &self.permissions

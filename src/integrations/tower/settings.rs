@@ -1,4 +1,4 @@
-//! What a layer was told.
+//! The settings of a layer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,16 +10,18 @@ use super::authenticated::{Anonymous, Authenticated};
 use super::rejection::Rejection;
 use super::session::Session;
 use crate::clock::{Clock, SystemClock};
-use crate::integrations::http::{Credentials, PeerAddress, Presented, RateHeaders, Refused, Why};
+use crate::integrations::http::{
+    AuthError, Credentials, ErrorResponse, PeerAddress, Presented, RateHeaders,
+};
 use crate::key::{RateStatus, RejectReason};
 use crate::store::{Verifier, VerifyError, VerifyRequest};
 use crate::verified_key::VerifiedKey;
 
 pub(super) type SessionHook = dyn Fn(&Parts) -> Option<Session> + Send + Sync;
 pub(super) type Cost = dyn Fn(&Parts) -> u32 + Send + Sync;
-pub(super) type Shape = dyn Fn(&Refused<'_>) -> Response<String> + Send + Sync;
+pub(super) type ErrorHook = dyn Fn(&ErrorResponse<'_>) -> Response<String> + Send + Sync;
 
-/// Shared by a layer, its guards, and the requests on their way.
+/// Settings that a layer shares with its guards and with the requests on their way.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) verifier: Verifier,
@@ -29,8 +31,8 @@ pub(super) struct Settings {
     pub(super) cost: Option<Arc<Cost>>,
     pub(super) rate_headers: RateHeaders,
     pub(super) session: Option<Arc<SessionHook>>,
-    pub(super) shape: Option<Arc<Shape>>,
-    pub(super) lets_anonymous_pass: bool,
+    pub(super) error_response: Option<Arc<ErrorHook>>,
+    pub(super) allows_anonymous: bool,
     pub(super) unavailable_is_500: bool,
     pub(super) discloses_reason: bool,
 }
@@ -45,15 +47,17 @@ impl Settings {
             cost: None,
             rate_headers: RateHeaders::draft(),
             session: None,
-            shape: None,
-            lets_anonymous_pass: false,
+            error_response: None,
+            allows_anonymous: false,
             unavailable_is_500: false,
             discloses_reason: false,
         }
     }
 
-    /// The request as it passes on, with its caller and what is left of that one's rate; or why it
-    /// doesn't.
+    /// Admits a request: returns it with its caller, and what is left of that caller's rate.
+    ///
+    /// # Errors
+    /// [`Rejection`] for a request that doesn't pass.
     #[inline]
     pub(super) fn admit<B>(
         self: &Arc<Self>,
@@ -62,15 +66,15 @@ impl Settings {
         let (mut parts, body) = request.into_parts();
         let rate = match self.credentials.find(&parts.headers) {
             Presented::Token(token) => {
-                let verified = self.verify(token, &parts);
-                let verified = verified.map_err(|refusal| self.reject(refusal.into()))?;
+                let answer = self.verify(token, &parts);
+                let verified = answer.map_err(|error| self.reject(error.into()))?;
                 parts.extensions.insert(Authenticated::by_key(verified, Arc::clone(self)));
                 verified.rate()
             }
-            Presented::Multiple => return Err(self.reject(Why::Multiple)),
+            Presented::Multiple => return Err(self.reject(AuthError::Multiple)),
             other @ (Presented::OtherScheme | Presented::Nothing) => {
-                let is_other = matches!(other, Presented::OtherScheme);
-                self.admit_without_token(&mut parts, is_other)?;
+                let has_other_scheme = matches!(other, Presented::OtherScheme);
+                self.admit_without_token(&mut parts, has_other_scheme)?;
                 None
             }
         };
@@ -89,47 +93,48 @@ impl Settings {
         self.verifier.verify_request(&request)
     }
 
-    /// Without a token, a session stands in. Without that too, a request passes as anonymous where
-    /// this is allowed; one that tried to say who it is, in a scheme that isn't known here, never.
+    /// Admits a request by its session. Without a session, admits it as anonymous where that is
+    /// allowed, but never if its credentials are in a scheme that isn't accepted.
     fn admit_without_token(
         self: &Arc<Self>,
         parts: &mut Parts,
-        is_other: bool,
+        has_other_scheme: bool,
     ) -> Result<(), Rejection> {
         if let Some(mut session) = self.session.as_ref().and_then(|hook| hook(parts)) {
             parts.extensions.extend(session.take_extensions());
             parts.extensions.insert(Authenticated::by_session(session, Arc::clone(self)));
             return Ok(());
         }
-        if is_other || !self.lets_anonymous_pass {
-            return Err(self.reject(Why::Missing));
+        if has_other_scheme || !self.allows_anonymous {
+            return Err(self.reject(AuthError::Missing));
         }
-        // Whom a layer around this one let in is somebody to that one alone.
+        // A layer around this one may have let a caller in. To this layer the request is anonymous.
         parts.extensions.remove::<Authenticated>();
         parts.extensions.insert(Anonymous(Arc::clone(self)));
         Ok(())
     }
 
-    /// The answer to a refused request.
+    /// Makes the answer to a rejected request.
     #[cold]
-    pub(super) fn reject(&self, why: Why<'_>) -> Rejection {
-        let mut refused = Refused::new(why, &self.credentials).at(self.clock.now());
+    pub(super) fn reject(&self, error: AuthError<'_>) -> Rejection {
+        let mut response = ErrorResponse::new(error, &self.credentials).at(self.clock.now());
         if self.unavailable_is_500 {
-            refused = refused.unavailable_is_500();
+            response = response.unavailable_is_500();
         }
         if self.discloses_reason {
-            refused = refused.disclosing_reason();
+            response = response.disclosing_reason();
         }
-        let mut answer =
-            self.shape.as_ref().map_or_else(|| refused.problem(), |shape| shape(&refused));
-        if let Why::Verify(VerifyError::Rejected(RejectReason::RateLimited(limited))) = &why {
-            self.rate_headers.add_refused(limited, answer.headers_mut());
+        let hook = self.error_response.as_ref();
+        let mut answer = hook.map_or_else(|| response.problem(), |hook| hook(&response));
+        if let AuthError::Verify(VerifyError::Rejected(RejectReason::RateLimited(limited))) = &error
+        {
+            self.rate_headers.add_rejected(limited, answer.headers_mut());
         }
         Rejection::new(answer)
     }
 }
 
-/// The functions in it have no words.
+/// Shows whether each function is set, not the function.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
@@ -140,8 +145,8 @@ impl fmt::Debug for Settings {
             .field("cost", &self.cost.is_some())
             .field("rate_headers", &self.rate_headers)
             .field("session", &self.session.is_some())
-            .field("shape", &self.shape.is_some())
-            .field("lets_anonymous_pass", &self.lets_anonymous_pass)
+            .field("error_response", &self.error_response.is_some())
+            .field("allows_anonymous", &self.allows_anonymous)
             .field("unavailable_is_500", &self.unavailable_is_500)
             .field("discloses_reason", &self.discloses_reason)
             .finish()

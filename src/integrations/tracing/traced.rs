@@ -3,11 +3,11 @@
 use tracing::field::Empty;
 
 use crate::authority::Role;
-use crate::integrations::observed::{Call, Observed, Observer, call_outcome, verification_outcome};
-use crate::store::{Error, KeyStore, VerifyError};
+use crate::integrations::outcomes::{call_outcome, verification_outcome};
+use crate::store::{Error, KeyStore, StoreCall, StoreLayer, VerifyError, VerifyRequest};
 use crate::verified_key::VerifiedKey;
 
-/// A store whose management calls are spans.
+/// A store around another one that puts a span around each management call.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -16,33 +16,37 @@ use crate::verified_key::VerifiedKey;
 /// Arc::new(Traced::new(store))
 /// # }
 /// ```
-pub type Traced<S> = Observed<S, Spans>;
-
-/// What makes an [`Observed`] store a traced one.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Spans;
+#[derive(Debug)]
+pub struct Traced<S> {
+    store: S,
+}
 
 impl<S: KeyStore> Traced<S> {
-    /// Traces what this store is asked.
+    /// Traces this store's calls.
     #[must_use]
     pub fn new(store: S) -> Self {
-        Self::by(Spans, store)
+        Self { store }
     }
 }
 
-impl Observer for Spans {
+impl<S: KeyStore> StoreLayer for Traced<S> {
+    fn inner(&self) -> &dyn KeyStore {
+        &self.store
+    }
+
     #[inline]
-    fn verified(&self, answer: &Result<VerifiedKey, VerifyError>) {
+    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
+        let answer = self.store.verify_request(request);
         if answer.is_err() {
-            let outcome = verification_outcome(answer);
-            tracing::debug!(target: "keyhasp", outcome, "token refused");
+            let outcome = verification_outcome(&answer);
+            tracing::debug!(target: "keyhasp", outcome, "token rejected");
         }
+        answer
     }
 
     fn around<T>(
         &self,
-        call: &Call<'_>,
+        call: &StoreCall<'_>,
         run: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
         let span = tracing::info_span!(
@@ -60,7 +64,8 @@ impl Observer for Spans {
         if let Err(error @ (Error::Backend(_) | Error::OutcomeUnknown(_) | Error::Unavailable(_))) =
             &answer
         {
-            // These say what a store's own parts have said; the others may name what was asked.
+            // The texts of these errors come from the store's own parts. Other errors may repeat
+            // what the caller sent.
             span.in_scope(|| tracing::warn!(target: "keyhasp", %error, "call failed"));
         }
         answer

@@ -1,4 +1,4 @@
-//! What a refused request is answered.
+//! The answer to a rejected request.
 
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
@@ -10,69 +10,69 @@ use crate::clock::Timestamp;
 use crate::key::{RateLimited, RejectReason};
 use crate::store::VerifyError;
 
-/// Seconds after which a client may try again when the store couldn't answer: what it waits for is
-/// mostly over by then.
+/// Seconds after which a client may try again when the store couldn't answer. Most such states are
+/// over by then.
 const RETRY_SECONDS: u64 = 1;
-/// The one sentence for every token that is not accepted.
+/// The one sentence for every token that isn't accepted.
 const NOT_ACCEPTED: &str = "The API key is not accepted.";
 const JSON: &str = "application/json";
 const PROBLEM_JSON: &str = "application/problem+json";
 
-/// Why a request is refused.
+/// A reason to reject a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Why<'a> {
+pub enum AuthError<'a> {
     /// The request has no credential that could be verified.
     Missing,
     /// The request has more than one credential.
     Multiple,
-    /// The caller lacks a permission; all that are needed, with spaces between.
+    /// The caller lacks a permission. Holds all that are needed, with spaces between.
     Permission(&'a str),
-    /// A caller that may only read asked for more than `GET`, `HEAD` and `OPTIONS`.
+    /// The caller may only read, and the method is none of `GET`, `HEAD` and `OPTIONS`.
     ReadOnly,
-    /// An extractor or a guard stands where no layer has verified: a defect of the service.
-    Unmounted,
-    /// The token was not accepted.
+    /// No layer stands before an extractor or a guard: a defect of the service.
+    NoLayer,
+    /// The store didn't accept the token.
     Verify(VerifyError),
 }
 
-impl From<VerifyError> for Why<'_> {
+impl From<VerifyError> for AuthError<'_> {
     fn from(error: VerifyError) -> Self {
         Self::Verify(error)
     }
 }
 
-/// The answer that a reason leads to. This is the one place that decides which statuses and
-/// sentences an outsider sees; `None` where only the holder's own service may say more.
+/// The answer to an error. This is the only place that decides which statuses and sentences a
+/// client sees.
 struct Answer {
     status: StatusCode,
     error: Option<&'static str>,
     detail: &'static str,
-    /// Said in place of `detail` where the service discloses reasons.
+    /// Replaces `detail` where the service discloses reasons.
     disclosed: Option<&'static str>,
 }
 
 impl Answer {
-    fn to(why: &Why<'_>, unavailable: StatusCode) -> Self {
+    fn to(error: &AuthError<'_>, unavailable: StatusCode) -> Self {
         let of = |status, error, detail| Self { status, error, detail, disclosed: None };
         let (bad, unauthorized) = (StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED);
         let (forbidden, failed) = (StatusCode::FORBIDDEN, StatusCode::INTERNAL_SERVER_ERROR);
         let scope = Some("insufficient_scope");
-        match why {
-            Why::Missing => of(unauthorized, None, "This needs an API key."),
-            Why::Multiple => of(bad, Some("invalid_request"), "Send one credential, once."),
-            Why::Permission(_) => {
+        match error {
+            AuthError::Missing => of(unauthorized, None, "This needs an API key."),
+            AuthError::Multiple => of(bad, Some("invalid_request"), "Send one credential, once."),
+            AuthError::Permission(_) => {
                 of(forbidden, scope, "The API key lacks a permission that this needs.")
             }
-            Why::ReadOnly => of(forbidden, scope, "The API key may only read."),
-            Why::Unmounted => of(failed, None, "The service can't tell who is asking."),
-            Why::Verify(VerifyError::Unavailable(_)) => {
+            AuthError::ReadOnly => of(forbidden, scope, "The API key may only read."),
+            AuthError::NoLayer => of(failed, None, "The service can't tell who is asking."),
+            AuthError::Verify(VerifyError::Unavailable(_)) => {
                 of(unavailable, None, "API keys can't be checked at the moment. Try again later.")
             }
-            Why::Verify(VerifyError::Unrecognized) => {
+            AuthError::Verify(VerifyError::Unrecognized) => {
                 of(unauthorized, Some("invalid_token"), NOT_ACCEPTED)
             }
-            Why::Verify(VerifyError::Rejected(reason)) => Self::rejected(reason),
+            AuthError::Verify(VerifyError::Rejected(reason)) => Self::rejected(reason),
         }
     }
 
@@ -116,86 +116,85 @@ impl Answer {
     }
 }
 
-/// A refused request: what RFC 6750 says of its answer, to be put into an API's own shape.
+/// The answer to a rejected request by RFC 6750, for an API to put into its own shape.
 ///
 /// Nothing in it comes from the request, so no answer made of it can echo a token.
 #[derive(Clone, Copy, Debug)]
-pub struct Refused<'a> {
-    why: Why<'a>,
+pub struct ErrorResponse<'a> {
+    cause: AuthError<'a>,
     credentials: &'a Credentials,
     unavailable: StatusCode,
     discloses_reason: bool,
     now: Option<Timestamp>,
 }
 
-impl<'a> Refused<'a> {
-    /// A refusal by a service that accepts these credentials.
+impl<'a> ErrorResponse<'a> {
+    /// Answers this error, for a service that accepts these credentials.
     #[must_use]
-    pub fn new(why: Why<'a>, credentials: &'a Credentials) -> Self {
+    pub fn new(error: AuthError<'a>, credentials: &'a Credentials) -> Self {
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-        Self { why, credentials, unavailable, discloses_reason: false, now: None }
+        Self { cause: error, credentials, unavailable, discloses_reason: false, now: None }
     }
 
-    /// The same, at this moment: only so does [`retry_after`](Self::retry_after) know how long it
-    /// is until a quota is refilled.
+    /// Sets the present moment. [`retry_after`](Self::retry_after) needs it to compute the time
+    /// until a quota is refilled.
     #[must_use]
     pub fn at(self, now: Timestamp) -> Self {
         Self { now: Some(now), ..self }
     }
 
-    /// The same, with 500 in place of 503 where the store can't answer.
+    /// Answers 500 in place of 503 if the store can't answer.
     #[must_use]
     pub fn unavailable_is_500(self) -> Self {
         Self { unavailable: StatusCode::INTERNAL_SERVER_ERROR, ..self }
     }
 
-    /// The same, whose [`detail`](Self::detail) tells the holder of the right secret why it isn't
-    /// accepted now, or not from there.
+    /// Discloses in [`detail`](Self::detail) why a token with the right secret is rejected.
     #[must_use]
     pub fn disclosing_reason(self) -> Self {
         Self { discloses_reason: true, ..self }
     }
 
-    /// Why. It tells a wrong secret from a right one: answer both alike, unless whoever has shown
-    /// the right one shall know.
+    /// Returns the error. It tells a wrong secret from a right one: answer both alike, unless a
+    /// client with the right secret shall know.
     #[must_use]
-    pub fn why(&self) -> Why<'a> {
-        self.why
+    pub fn cause(&self) -> AuthError<'a> {
+        self.cause
     }
 
-    /// The status of the answer.
+    /// Returns the status of the answer.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.answer().status
     }
 
-    /// The error code of RFC 6750; `None` where it has none.
+    /// Returns the error code of RFC 6750; `None` where it has none.
     #[must_use]
     pub fn error(&self) -> Option<&'static str> {
         self.answer().error
     }
 
-    /// The permissions that are needed, with spaces between.
+    /// Returns the permissions that are needed, with spaces between.
     #[must_use]
     pub fn scope(&self) -> Option<&'a str> {
-        match self.why {
-            Why::Permission(scope) => Some(scope),
+        match self.cause {
+            AuthError::Permission(scope) => Some(scope),
             _ => None,
         }
     }
 
-    /// After how many seconds, rounded up, the client may try again; `None` where that isn't known,
-    /// or doesn't help.
+    /// Returns the seconds, rounded up, after which the client may try again; `None` where that
+    /// isn't known, or doesn't help.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
-        match self.why {
-            Why::Verify(VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at })) => {
-                refilled_at.zip(self.now).map(|(at, now)| seconds(at.since(now)).max(1))
-            }
-            Why::Verify(VerifyError::Rejected(RejectReason::RateLimited(limited))) => {
+        match self.cause {
+            AuthError::Verify(VerifyError::Rejected(RejectReason::QuotaExhausted {
+                refilled_at,
+            })) => refilled_at.zip(self.now).map(|(at, now)| seconds(at.since(now)).max(1)),
+            AuthError::Verify(VerifyError::Rejected(RejectReason::RateLimited(limited))) => {
                 limited.retry_after.map(|wait| seconds(wait).max(1))
             }
-            Why::Verify(VerifyError::Unavailable(_))
+            AuthError::Verify(VerifyError::Unavailable(_))
                 if self.status() == StatusCode::SERVICE_UNAVAILABLE =>
             {
                 Some(RETRY_SECONDS)
@@ -204,7 +203,7 @@ impl<'a> Refused<'a> {
         }
     }
 
-    /// A sentence for the client.
+    /// Returns a sentence for the client.
     #[must_use]
     pub fn detail(&self) -> &'static str {
         let answer = self.answer();
@@ -212,18 +211,18 @@ impl<'a> Refused<'a> {
     }
 
     fn answer(&self) -> Answer {
-        Answer::to(&self.why, self.unavailable)
+        Answer::to(&self.cause, self.unavailable)
     }
 
-    /// An answer with this body: the status, and the headers `WWW-Authenticate` and `Retry-After`
-    /// where they belong. What an API has otherwise, it changes on the response.
+    /// Makes the answer with this body, with the status, and with the headers `WWW-Authenticate`
+    /// and `Retry-After` where they belong. An API may change the response further.
     #[must_use]
     pub fn respond(&self, content_type: &'static str, body: impl Into<String>) -> Response<String> {
         let mut response = Response::new(body.into());
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        if self.error().is_some() || self.why == Why::Missing {
+        if self.error().is_some() || self.cause == AuthError::Missing {
             for challenge in self.challenges() {
                 headers.append(WWW_AUTHENTICATE, challenge);
             }
@@ -234,14 +233,14 @@ impl<'a> Refused<'a> {
         response
     }
 
-    /// An answer whose body is this JSON, as [`respond`](Self::respond) makes it.
+    /// Makes the answer with this JSON as its body, as [`respond`](Self::respond) does.
     #[must_use]
     pub fn json(&self, body: &Value) -> Response<String> {
         self.respond(JSON, body.to_string())
     }
 
-    /// The answer of an API without a shape of its own: problem details by RFC 9457, with `error`
-    /// and `scope` as members where RFC 6750 has them.
+    /// Makes the answer of an API without a shape of its own: problem details by RFC 9457, with
+    /// `error` and `scope` as members where RFC 6750 has them.
     #[must_use]
     pub fn problem(&self) -> Response<String> {
         let status = self.status();
@@ -259,8 +258,8 @@ impl<'a> Refused<'a> {
         self.respond(PROBLEM_JSON, body.to_string())
     }
 
-    /// One challenge for each way to present a token. Where nothing was sent it is the bare scheme:
-    /// whoever didn't know that a key is needed is told of no error.
+    /// Makes one challenge for each accepted place of a token. Without credentials it is the bare
+    /// scheme: RFC 6750 names no error to a client that didn't know that a key is needed.
     fn challenges(&self) -> impl Iterator<Item = HeaderValue> {
         let mut parameters: Vec<String> = Vec::new();
         parameters.extend(self.error().map(|error| format!("error=\"{error}\"")));
@@ -270,7 +269,8 @@ impl<'a> Refused<'a> {
                 challenge.push_str(if challenge.contains(' ') { ", " } else { " " });
                 challenge.push_str(parameter);
             }
-            // Schemes, header names and permissions are of visible characters without quotes.
+            // This can't fail, and no quote ends early: schemes, header names and permissions are
+            // of visible characters without quotes.
             HeaderValue::try_from(challenge).ok()
         })
     }

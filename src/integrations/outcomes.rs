@@ -1,20 +1,18 @@
-//! Outcomes by name: few, known beforehand, and none of them made of what a client sent.
+//! Names of outcomes. Each is a constant: none is made of what a client sent.
 
 #[cfg(feature = "metrics")]
 use crate::key::RejectKind;
 use crate::store::{Error, VerifyError};
 
-/// All outcomes of a verification, in no particular order.
+/// Lists all outcomes of a verification, in no particular order.
 #[cfg(feature = "metrics")]
-pub(in crate::integrations) fn verification_outcomes() -> impl Iterator<Item = &'static str> {
+pub(super) fn verification_outcomes() -> impl Iterator<Item = &'static str> {
     let others = ["accepted", "unrecognized", "unavailable"];
     others.into_iter().chain(RejectKind::ALL.iter().map(|kind| kind.name()))
 }
 
-/// The name of a verification's outcome.
-pub(in crate::integrations) fn verification_outcome<T>(
-    answer: &Result<T, VerifyError>,
-) -> &'static str {
+/// Names the outcome of a verification.
+pub(super) fn verification_outcome<T>(answer: &Result<T, VerifyError>) -> &'static str {
     match answer {
         Ok(_) => "accepted",
         Err(VerifyError::Unrecognized) => "unrecognized",
@@ -23,8 +21,8 @@ pub(in crate::integrations) fn verification_outcome<T>(
     }
 }
 
-/// What came of a management call.
-pub(in crate::integrations) fn call_outcome<T>(answer: &Result<T, Error>) -> &'static str {
+/// Names the outcome of a management call.
+pub(super) fn call_outcome<T>(answer: &Result<T, Error>) -> &'static str {
     match answer {
         Ok(_) => "ok",
         Err(error) => match error {
