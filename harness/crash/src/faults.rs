@@ -87,11 +87,7 @@ pub fn manners(all: bool) -> Vec<Fault> {
 ///
 /// # Errors
 /// The harness itself failed.
-pub fn run(
-    engine: Engine,
-    manners: &[Fault],
-    injected: Option<Injected>,
-) -> Result<Total, String> {
+pub fn run(engine: Engine, manners: &[Fault], injected: Option<Injected>) -> Result<Total, String> {
     let dir = TempDir::with_prefix("keyhasp-faults").map_err(|error| error.to_string())?;
     let base = dir.path().join("base");
     fs::create_dir(&base).map_err(|error| error.to_string())?;
