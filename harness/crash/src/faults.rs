@@ -65,6 +65,9 @@ const ONCE: Fault =
 /// Part of the list only where all manners are tried.
 const THOROUGH: Fault = Fault { number: ENOSPC, ..ONCE };
 
+/// The faults that show [`Injected::Sure`] soonest: after a failed sync a change may have taken effect.
+pub const SYNCS: [Fault; 1] = [Fault { syncs: true, ..ONCE }];
+
 /// Returns the faults to try: those of CI, or all.
 #[must_use]
 pub fn manners(all: bool) -> Vec<Fault> {
@@ -153,6 +156,7 @@ fn one(
         .args(["faulted", &engine.to_string()])
         .args([&scene.to_string(), &fault.nth.to_string(), &fault.number.to_string()])
         .args([if fault.lasting { "lasting" } else { "once" }, manner])
+        .arg(if fault.syncs { "syncs" } else { "calls" })
         .arg(injected.map_or_else(|| "-".to_owned(), |bug| bug.to_string()))
         .args([&place, &lines])
         .stdin(Stdio::null())

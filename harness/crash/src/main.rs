@@ -42,8 +42,8 @@ fn main() -> ExitCode {
         ["power", count, engine] => {
             number(count).and_then(|count| lose_power(engine.parse()?, count))
         }
-        ["faulted", engine, scene, nth, error, lasting, manner, bug, place, lines] => {
-            faulted([engine, scene, nth, error, lasting, manner, bug, place, lines])
+        ["faulted", engine, scene, nth, error, lasting, manner, of, bug, place, lines] => {
+            faulted([engine, scene, nth, error, lasting, manner, of, bug, place, lines])
         }
         _ => Err(HELP.to_owned()),
     };
@@ -162,7 +162,7 @@ fn kill_with_bugs(count: &str) -> Result<bool, String> {
 
 /// Lets each call on files fail; returns whether the store's answers and records were right.
 fn file_faults(engine: Engine, all: bool) -> Result<bool, String> {
-    let injected = faults::run(engine, &faults::manners(false), Some(Injected::Sure))?;
+    let injected = faults::run(engine, &faults::SYNCS, Some(Injected::Sure))?;
     let is_caught = !injected.findings.is_empty();
     let what = verdict(is_caught);
     println!("injected in {engine}: sure: {what} by case {}", injected.cases);
@@ -183,13 +183,13 @@ fn file_faults(engine: Engine, all: bool) -> Result<bool, String> {
 }
 
 /// Plays one case of failing files.
-fn faulted(args: [&str; 9]) -> Result<bool, String> {
-    let [engine, scene, nth, error, lasting, manner, bug, place, lines] = args;
+fn faulted(args: [&str; 10]) -> Result<bool, String> {
+    let [engine, scene, nth, error, lasting, manner, of, bug, place, lines] = args;
     let fault = Fault {
         nth: number(nth)?,
         number: number(error)?,
         lasting: lasting == "lasting",
-        syncs: false,
+        syncs: of == "syncs",
         manner: faults::manner(manner)?,
     };
     let before = faults::read_lines(lines.as_ref())?;
