@@ -97,7 +97,8 @@ fn no_target_is_left_out() {
 #[test]
 fn an_injected_bug_is_caught() {
     let seeds = seeds("token");
-    let is_caught = |(_, seed): &&(String, Vec<u8>)| catch_unwind(|| token::injected(seed)).is_err();
+    let is_caught =
+        |(_, seed): &&(String, Vec<u8>)| catch_unwind(|| token::injected(seed)).is_err();
     assert!(seeds.iter().filter(is_caught).count() > 0, "no seed shows it");
 }
 

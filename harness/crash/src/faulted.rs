@@ -217,16 +217,16 @@ impl Case {
             if let Err(why) = known {
                 self.findings.push(why);
             }
-            let doubt = Err(VerifyError::Unavailable(Unavailable::Recovering));
+            let recovering = Err(VerifyError::Unavailable(Unavailable::Recovering));
             self.expect_answers(store, &before.tokens, |token| {
                 if !concerns(operation, token) {
                     return vec![answer(&before, token)];
                 }
                 if fault.lasting {
-                    return vec![doubt_of(&before, token)];
+                    return vec![indeterminate_answer(&before, token)];
                 }
                 // The store may have recovered already.
-                vec![doubt, answer(&before, token), answer(&after, token)]
+                vec![recovering, answer(&before, token), answer(&after, token)]
             });
         }
         said
@@ -314,7 +314,7 @@ fn concerns(operation: &Operation, token: &TokenState) -> bool {
 }
 
 /// Returns the answer to an indeterminate token: `Unavailable`, or as always if the secret is wrong.
-fn doubt_of(before: &Ledger, token: &TokenState) -> crate::check::Answer {
+fn indeterminate_answer(before: &Ledger, token: &TokenState) -> crate::check::Answer {
     match answer(before, token) {
         Err(VerifyError::Unrecognized) => Err(VerifyError::Unrecognized),
         _ => Err(VerifyError::Unavailable(Unavailable::Recovering)),

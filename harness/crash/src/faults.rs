@@ -114,12 +114,12 @@ pub fn run(engine: Engine, manners: &[Fault], injected: Option<Injected>) -> Res
                     break;
                 }
                 total.cases += 1;
-                let told = total.scenes.entry(scene.to_string()).or_default();
-                told.panics += report.panics;
+                let outcomes = total.scenes.entry(scene.to_string()).or_default();
+                outcomes.panics += report.panics;
                 *match report.outcome {
-                    Outcome::Done => &mut told.done,
-                    Outcome::Refused => &mut told.refused,
-                    Outcome::Unknown => &mut told.unknown,
+                    Outcome::Done => &mut outcomes.done,
+                    Outcome::Refused => &mut outcomes.refused,
+                    Outcome::Unknown => &mut outcomes.unknown,
                 } += 1;
                 let words = report.findings.iter();
                 total.findings.extend(words.map(|words| format!("{scene}, {fault:?}: {words}")));
@@ -164,14 +164,14 @@ fn one(
     let disk = Disk { dir: place.clone(), control: Some(control), ..Disk::default() };
     disk.under(&mut command);
     let mut child = command.spawn().map_err(text)?;
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let stdout = child.stdout.take();
     thread::spawn(move || {
         let mut said = String::new();
         let read = stdout.map(|mut stdout| stdout.read_to_string(&mut said));
-        let _ = tell.send(read.map(|_| said));
+        let _ = sender.send(read.map(|_| said));
     });
-    let said = told.recv_timeout(PATIENCE);
+    let said = receiver.recv_timeout(PATIENCE);
     // It has ended, or hangs.
     let _ = child.kill();
     let status = child.wait().map_err(text)?;

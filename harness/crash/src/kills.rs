@@ -343,19 +343,19 @@ fn start(task: &Task, place: &Path, disk: Option<&Disk>) -> io::Result<Child> {
 
 /// Reads a process's lines in a thread, each with the time at which it came.
 fn listen(child: &mut Child) -> Receiver<(Instant, Line)> {
-    let (tell, heard) = channel();
+    let (sender, receiver) = channel();
     let stdout = child.stdout.take();
     thread::spawn(move || {
         let Some(stdout) = stdout else { return };
         for line in BufReader::new(stdout).lines() {
             let line = line.map_err(|error| error.to_string()).and_then(|line| Line::parse(&line));
             let line = line.unwrap_or_else(Line::Trouble);
-            if tell.send((Instant::now(), line)).is_err() {
+            if sender.send((Instant::now(), line)).is_err() {
                 return;
             }
         }
     });
-    heard
+    receiver
 }
 
 /// Opens the standard output of this process for lines, without a buffer.

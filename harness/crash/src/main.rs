@@ -20,7 +20,8 @@ Usage: keyhasp-crash kills N [ENGINE]     kills N processes on each backend, or 
                                           `all`: also with others, in part, and from then on
        keyhasp-crash power N ENGINE       loses power N times, and checks first that syncs that are
                                           left out of the record are missed
-ENGINE is sqlite or sled. KEYHASP_SEED=S makes the choices of an earlier run again.";
+ENGINE is sqlite or sled. KEYHASP_SEED=S makes the choices of an earlier run again. KEYHASP_KEEP=DIR
+keeps states in which power was lost and something is wrong.";
 
 /// The losses of power within which a missing sync must be noticed.
 const MOST_INJECTED: u64 = 500;

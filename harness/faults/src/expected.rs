@@ -72,11 +72,11 @@ impl Expected {
                 Ok(&[true])
             }
             (Ok(_), Some(RECOVERING)) => {
-                self.in_doubt(&verdicts, true)?;
+                self.indeterminate(&verdicts, true)?;
                 Ok(&[true])
             }
             (Err(Error::OutcomeUnknown(_)), Some(RECOVERING)) => {
-                self.in_doubt(&verdicts, false)?;
+                self.indeterminate(&verdicts, false)?;
                 Ok(&[false, true])
             }
             (Err(Error::Backend(_)), None) => {
@@ -92,9 +92,9 @@ impl Expected {
     ///
     /// # Errors
     /// A violation.
-    pub fn still_in_doubt(&self, world: &World) -> Result<(), String> {
+    pub fn still_indeterminate(&self, world: &World) -> Result<(), String> {
         let took_effect = !dump(world)?.differs(&self.before.dump).is_empty();
-        self.in_doubt(&world.verdicts(&self.tokens), took_effect)
+        self.indeterminate(&world.verdicts(&self.tokens), took_effect)
     }
 
     /// Checks that the store takes further changes, and the call again if it took no effect.
@@ -154,7 +154,7 @@ impl Expected {
     ///
     /// # Errors
     /// A violation.
-    pub fn in_doubt(&self, verdicts: &[Verdict], is_acknowledged: bool) -> Result<(), String> {
+    pub fn indeterminate(&self, verdicts: &[Verdict], is_acknowledged: bool) -> Result<(), String> {
         let otherwise = if is_acknowledged { &self.after } else { &self.before };
         for (at, verdict) in verdicts.iter().enumerate() {
             let Concerned { everything, keys } = &self.concerned;
@@ -174,7 +174,7 @@ impl Expected {
             };
             if !is_right {
                 let was = otherwise.verdicts[at];
-                return Err(format!("token {at} in doubt: {verdict:?}; it was {was:?}"));
+                return Err(format!("token {at}, indeterminate: {verdict:?}; it was {was:?}"));
             }
         }
         Ok(())

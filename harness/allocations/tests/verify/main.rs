@@ -200,15 +200,15 @@ fn stale_and_of_other_rules() {
 #[test]
 fn recovering() {
     #[derive(Debug)]
-    struct InDoubt(Arc<AtomicBool>);
-    impl InDoubt {
+    struct Indeterminate(Arc<AtomicBool>);
+    impl Indeterminate {
         fn check(&self) -> Result<(), BackendError> {
             let unknown = BackendErrorKind::OutcomeUnknown;
-            let doubt = self.0.load(Ordering::SeqCst);
-            if doubt { Err(BackendError::new(unknown, "altered", "commit")) } else { Ok(()) }
+            let unsettled = self.0.load(Ordering::SeqCst);
+            if unsettled { Err(BackendError::new(unknown, "altered", "commit")) } else { Ok(()) }
         }
     }
-    impl Alter for InDoubt {
+    impl Alter for Indeterminate {
         fn committed(&self, outcome: CommitOutcome) -> Result<CommitOutcome, BackendError> {
             self.check().map(|()| outcome)
         }
@@ -217,12 +217,12 @@ fn recovering() {
         }
     }
     for whole_owner in [false, true] {
-        let doubt = Arc::new(AtomicBool::new(false));
+        let unsettled = Arc::new(AtomicBool::new(false));
         let inner: Arc<dyn Backend> = Arc::new(Memory::new());
-        let backend = Intercepted::new(inner, InDoubt(Arc::clone(&doubt)));
+        let backend = Intercepted::new(inner, Indeterminate(Arc::clone(&unsettled)));
         let world = World::on(Arc::new(backend), one_pepper());
         let issued = world.key("org");
-        doubt.store(true, Ordering::SeqCst);
+        unsettled.store(true, Ordering::SeqCst);
         if whole_owner {
             assert!(world.admin.suspend_owner(&id("org")).is_err());
         } else {

@@ -54,7 +54,7 @@ unsafe extern "C" fn open(
         let witness = witness(name, kind(flags));
         let create = flags & ffi::SQLITE_OPEN_CREATE != 0;
         let operation = Operation::Open { create };
-        if let Some(code) = witness.as_ref().and_then(|witness| witness.refuse(operation)) {
+        if let Some(code) = witness.as_ref().and_then(|witness| witness.failure_of(operation)) {
             return code;
         }
         let real = real(vfs);
@@ -75,7 +75,7 @@ unsafe extern "C" fn delete(
     // SAFETY: as above.
     unsafe {
         let witness = witness(name, Kind::Other);
-        if let Some(code) = witness.and_then(|witness| witness.refuse(Operation::Delete)) {
+        if let Some(code) = witness.and_then(|witness| witness.failure_of(Operation::Delete)) {
             return code;
         }
         let real = real(vfs);
@@ -93,7 +93,7 @@ unsafe extern "C" fn access(
     // SAFETY: as above.
     unsafe {
         let witness = witness(name, Kind::Other);
-        if let Some(code) = witness.and_then(|witness| witness.refuse(Operation::Access)) {
+        if let Some(code) = witness.and_then(|witness| witness.failure_of(Operation::Access)) {
             return code;
         }
         let real = real(vfs);
@@ -136,7 +136,7 @@ fn kind(flags: c_int) -> Kind {
 
 impl Witness {
     /// Asks before an operation that can't be short; returns the code with which it fails.
-    pub(super) fn refuse(&self, operation: Operation<'_>) -> Option<c_int> {
+    pub(super) fn failure_of(&self, operation: Operation<'_>) -> Option<c_int> {
         match self.ask(operation) {
             Verdict::Fail(code) | Verdict::Short(_, code) => Some(code),
             Verdict::Pass | Verdict::Skip => None,

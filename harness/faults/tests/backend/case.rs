@@ -242,7 +242,7 @@ impl Case<'_> {
             Recovery::Fails(second, nth) if is_recovering() => {
                 failing.inject(second.fault(nth));
                 if world.store.recover().is_err() {
-                    let still = known.expected.still_in_doubt(world);
+                    let still = known.expected.still_indeterminate(world);
                     still.map_err(|why| format!("recovering: {why}"))?;
                 }
                 failing.heal();

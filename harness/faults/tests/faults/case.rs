@@ -76,7 +76,7 @@ impl Case<'_> {
         if lasting {
             // The recovery may fail; no answer may be wrong.
             if world.store.recover().is_err() {
-                expected.in_doubt(&world.verdicts(expected.tokens()), answer.is_ok())?;
+                expected.indeterminate(&world.verdicts(expected.tokens()), answer.is_ok())?;
             }
             failing.heal();
             world.store.recover().map_err(text)?;

@@ -123,8 +123,8 @@ pub fn recovering(failure: Failure, lasting: bool, shared: bool) -> u64 {
         }
         if recovered.is_err() && lasting {
             let verdict = world.verdicts(&template.cast.tokens)[0];
-            let in_doubt = Err(VerifyError::Unavailable(Unavailable::Recovering));
-            assert_eq!(verdict, in_doubt, "{context}");
+            let indeterminate = Err(VerifyError::Unavailable(Unavailable::Recovering));
+            assert_eq!(verdict, indeterminate, "{context}");
         }
         failing.heal();
         await_recovery(&*world.store).unwrap_or_else(|why| panic!("{context}: {why}"));
