@@ -4,10 +4,10 @@ use std::sync::LazyLock;
 
 use keyhasp_fuzz::targets::token;
 
-/// Whether the fuzzer is to be seen finding something.
-static PLANTED: LazyLock<bool> =
-    LazyLock::new(|| std::env::var_os("KEYHASP_FUZZ_PLANTED").is_some());
+/// Whether the target has the injected bug.
+static INJECTED: LazyLock<bool> =
+    LazyLock::new(|| std::env::var_os("KEYHASP_FUZZ_INJECTED").is_some());
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    if *PLANTED { token::planted(data) } else { token::run(data) }
+    if *INJECTED { token::injected(data) } else { token::run(data) }
 });

@@ -1,4 +1,4 @@
-//! The cases, and what memcheck says of each.
+//! The cases, and memcheck's findings in each.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,50 +11,50 @@ use crate::world::{PREFIXES, World};
 /// Secret and checksum, at the end of a token.
 const TAIL: usize = 42 + 6;
 
-/// What a token is answered: its generation, or a refusal.
+/// The answer to a token: its generation, or the error.
 type Answer = Result<u32, VerifyError>;
 
-/// One token, presented to one store.
+/// A token, presented to a store.
 pub struct Case {
     pub name: &'static str,
     token: Vec<u8>,
     expected: Answer,
-    /// How many digests it is compared with before it is answered, at most.
+    /// The most digests that it is compared with.
     comparisons: usize,
-    /// Whether an answer decides anything: not where the prefix is another one.
+    /// Whether an answer decides anything. It doesn't under another prefix.
     decides: bool,
 }
 
-/// What memcheck is told to be secret.
+/// The part of the token that is marked secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Secret {
     /// Secret and checksum of the token.
     Token,
-    /// Nothing of it; the store's digests may be.
+    /// No part of it; the store's digests may be secret.
     Nothing,
 }
 
-/// What came of a case.
+/// The result of a case.
 pub struct Outcome {
-    /// How often something depended on what is secret.
+    /// Branches and addresses that depended on a secret.
     pub errors: usize,
-    /// How many answers of comparisons were given free.
+    /// Answers of comparisons that were declassified.
     pub given_free: usize,
-    /// What is wrong apart from that.
+    /// Any other fault.
     pub fault: Option<String>,
 }
 
-/// How many answers were given free so far.
+/// Counts declassified answers.
 static GIVEN_FREE: AtomicUsize = AtomicUsize::new(0);
 
-/// What the library hands each comparison's answer to.
+/// Declassifies a comparison's answer; the library calls it.
 #[cfg_attr(not(keyhasp_constant_time), allow(dead_code))]
 pub fn declassify(answer: bool) -> bool {
     GIVEN_FREE.fetch_add(1, Ordering::Relaxed);
     memcheck::give_free(answer)
 }
 
-/// All cases.
+/// Makes all cases.
 pub fn cases(world: &World) -> Vec<Case> {
     let refused = Err(VerifyError::Unrecognized);
     let blocked = Err(VerifyError::Rejected(RejectReason::Blocked));
@@ -65,7 +65,7 @@ pub fn cases(world: &World) -> Vec<Case> {
         comparisons,
         decides: true,
     };
-    // Of the last 48 characters, 42 are the secret and 6 the checksum.
+    // A token ends with 42 characters of its secret and 6 of its checksum.
     let changed = |name, token: &Token, at: usize, comparisons| {
         let mut bytes: Vec<u8> = token.expose().into();
         let at = bytes.len() - TAIL + at;
@@ -108,13 +108,12 @@ pub fn cases(world: &World) -> Vec<Case> {
 }
 
 impl Case {
-    /// How many answers of comparisons are acted upon, at most.
+    /// Returns the most answers of comparisons that are acted upon.
     pub fn decisions(&self) -> usize {
         if self.decides { self.comparisons } else { 0 }
     }
 
-    /// Presents the token. What is done with the answer counts as well: nothing secret may be left
-    /// in it.
+    /// Presents the token. Looking at the answer is part of the case: nothing secret may be left in it.
     pub fn present(&self, verifier: &Verifier, secret: Secret) -> Outcome {
         let mut token = self.token.clone();
         let tail = token.len() - TAIL;

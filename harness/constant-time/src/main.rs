@@ -17,7 +17,7 @@ const USAGE: &str = "\
 routine  names the BLAKE3 routine that runs here
 cases    wants no error in any case; the library must be built with keyhasp_constant_time
 shipped  wants no error but one for each comparison's answer; the library must be as it is shipped
-planted  wants errors in each case that compares; the library must have a leak";
+injected wants errors in each case that compares; the library must have a leak";
 
 fn main() -> ExitCode {
     let asked = std::env::args().nth(1).unwrap_or_default();
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     }
     let is_good = match (asked.as_str(), gives_free()) {
         ("cases", true) => clean(),
-        ("planted", true) => planted(),
+        ("injected", true) => injected(),
         ("shipped", false) => shipped(),
         _ => {
             eprintln!("{USAGE}");
@@ -41,14 +41,14 @@ fn main() -> ExitCode {
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Has the library give the answers of its comparisons free, if it was built so.
+/// Installs the function that declassifies the answers of comparisons, if the library was built for it.
 fn gives_free() -> bool {
     #[cfg(keyhasp_constant_time)]
     keyhasp::store::set_declassifier(cases::declassify);
     cfg!(keyhasp_constant_time)
 }
 
-/// Whether every case is clean, and loading too.
+/// Tells whether every case is clean, and loading too.
 fn clean() -> bool {
     let world = World::new();
     let ((verifier, digests), errors) = memcheck::errors_of(|| world.secretive());
@@ -67,9 +67,9 @@ fn clean() -> bool {
     is_clean
 }
 
-/// Whether, in the library as it is shipped, each comparison's answer is acted upon once, and
-/// nothing else is. The answer comes from the token as well as from the stored digest: with either
-/// of them secret by itself it is seen too, so the marks of both arrive at the comparison.
+/// Tells whether the shipped library acts on each comparison's answer once, and on nothing else that is
+/// secret. The answer depends on the token and on the stored digest. It is an error too with only one of
+/// them secret, so the marks of both reach the comparison.
 fn shipped() -> bool {
     let world = World::new();
     let (secretive, _) = world.secretive();
@@ -100,8 +100,8 @@ fn shipped() -> bool {
     is_good
 }
 
-/// Whether each case that compares shows the library's leak.
-fn planted() -> bool {
+/// Tells whether each case that compares shows the injected leak.
+fn injected() -> bool {
     let world = World::new();
     let (verifier, _) = world.secretive();
     let (mut is_seen, mut count) = (true, 0);
@@ -112,12 +112,12 @@ fn planted() -> bool {
         is_seen &= outcome.errors > 0 && is_right(case, outcome.fault);
     }
     if is_seen {
-        println!("planted leak seen in all {count} cases that compare");
+        println!("injected leak seen in all {count} cases that compare");
     }
     is_seen
 }
 
-/// Whether a case was answered as it must be.
+/// Tells whether a case has no other fault.
 fn is_right(case: &Case, fault: Option<String>) -> bool {
     if let Some(fault) = &fault {
         println!("{}: {fault}", case.name);

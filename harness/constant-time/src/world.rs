@@ -1,4 +1,4 @@
-//! The keys of the cases, and a store that knows of their digests only what may be known.
+//! The keys of the cases, and a store whose digests are secret.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use keyhasp_altered::{Alter, Intercepted};
 
 use crate::memcheck;
 
-/// Accepted by the store; they are equally long.
+/// The prefixes of the store, of one length.
 pub const PREFIXES: [&str; 2] = ["acme_live", "acme_test"];
-/// How many keys are loaded beside those of the cases: so many that the index grows, and copies
-/// what it holds, and splits groups of slots.
+/// The keys that are loaded beside those of the cases: so many that the index grows, copies slots and
+/// splits slot groups.
 const MORE_KEYS: u64 = 20_000;
 
 /// The tokens of the cases.
@@ -32,10 +32,10 @@ pub struct World {
     pub two_peppers: [Token; 2],
     /// A token of another store.
     pub unknown: Token,
-    /// Knows the digests: memcheck doesn't mind what depends on them.
+    /// A verifier whose digests are not secret.
     pub plain: Verifier,
     backend: Arc<dyn Backend>,
-    /// A store closes its backend when it is dropped.
+    /// Kept, since a store closes its backend when it is dropped.
     _stores: Vec<Arc<Store>>,
 }
 
@@ -71,8 +71,8 @@ impl World {
         }
     }
 
-    /// A store whose stored digests are secret, from the moment in which they come out of the
-    /// backend; and how many there are.
+    /// Opens a store whose digests are secret as soon as they leave the backend; returns also their
+    /// number.
     pub fn secretive(&self) -> (Verifier, usize) {
         let marked = Arc::new(AtomicUsize::new(0));
         let marking = Marking { marked: Arc::clone(&marked) };
@@ -101,7 +101,7 @@ impl Alter for Marking {
             key.previous.iter().for_each(|previous| self.mark(&previous.token));
             self.mark(&key.current);
         }
-        // What the compiler knew of it before is not what is passed on.
+        // Otherwise the compiler could use values from before the marking.
         black_box(scanned)
     }
 
@@ -112,7 +112,7 @@ impl Alter for Marking {
     }
 }
 
-/// A key of one of the owners, with a made-up digest.
+/// Makes a key of an owner, with a made-up digest.
 fn made_up(number: u64) -> ScannedKey {
     let digest = Digest::new(
         [number.to_be_bytes(); 4].concat().try_into().unwrap(),
@@ -121,7 +121,7 @@ fn made_up(number: u64) -> ScannedKey {
         PrefixNumber::new(0).unwrap(),
     );
     ScannedKey {
-        // Any different numbers do: the index spreads them.
+        // The index spreads ids, so any distinct numbers serve.
         id: KeyId::from_u128(7 << 76 | u128::from(number)),
         owner: owner("single"),
         kind: Kind::Standard,

@@ -1,10 +1,11 @@
-/* Stands between a process and its files: preloaded, it lets a call fail, and writes down what was
- * written and synced. Only what lies under KEYHASP_DISK_DIR is touched.
+/* A preloaded library that lets calls on files fail and records writes and syncs. It touches only
+ * files under KEYHASP_DISK_DIR.
  *
- * KEYHASP_DISK_CONTROL  a file with `struct control`, by which the process says what is to fail
- * KEYHASP_DISK_LOG      if set, every change of a file is appended there, in the order of effect
- * KEYHASP_DISK_LINES    if set, what is written to the standard output is noted there, between them
- * KEYHASP_DISK_FORGET   if set, syncs are not noted: as if they had not been asked for
+ * KEYHASP_DISK_CONTROL  names a file with `struct control`, by which calls are made to fail
+ * KEYHASP_DISK_LOG      if set, names the file to which changes are appended, in the order of effect
+ * KEYHASP_DISK_LINES    if set, lines on the standard output are recorded between the changes
+ * KEYHASP_DISK_FORGET   if set, syncs of files whose paths end so are not recorded, as if the process
+ *                       had not asked for them; an empty value matches every path
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -19,25 +20,27 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* As `disk.rs` has it. */
+/* `disk.rs` has the same words. */
 struct control {
     uint64_t armed;   /* whether calls are counted */
-    uint64_t seen;    /* how many were since */
-    uint64_t nth;     /* this one fails, from 1 on */
-    uint64_t number;  /* with this errno */
-    uint64_t lasting; /* and all after it */
+    uint64_t seen;    /* calls counted since */
+    uint64_t nth;     /* the call that fails, from 1 on */
+    uint64_t number;  /* its errno */
+    uint64_t lasting; /* whether all after it fail too */
     uint64_t manner;  /* of writes: 0 nothing is written, 1 half and no error, 2 half and the error;
                          of syncs: 3 the process is killed before it learns of the error */
-    uint64_t failed;  /* how many did */
-    uint64_t present; /* set by us: the process is watched */
+    uint64_t syncs;   /* whether only syncs are counted and fail */
+    uint64_t failed;  /* calls that failed */
+    uint64_t present; /* set by this library: the process is watched */
 };
 
-/* What the log says, as `record.rs` has it; path and data follow. */
+/* An entry of the log, which `record.rs` reads; path and data follow. */
 struct entry {
     uint8_t what;
     uint8_t unused[3];
@@ -51,10 +54,10 @@ static struct control *control;
 static char dir[PATH_MAX], lines[PATH_MAX];
 static size_t dir_len;
 static int log_fd = -1, control_fd = -1;
-static int forget;
+static const char *forget;
 
-/* Between these a call takes effect and is noted. Who holds the lock of the control file kills this
- * process between two calls, never between a call and its note. */
+/* Between these a call takes effect and is noted. The parent kills this process while it holds the
+ * lock of the control file; without the lock it could kill between a call and its note. */
 static void enter(void) {
     pthread_mutex_lock(&turn);
     while (control_fd >= 0 && flock(control_fd, LOCK_EX) != 0 && errno == EINTR)
@@ -73,7 +76,7 @@ static void note(uint8_t what, const char *path, uint64_t offset, const void *da
     struct entry entry = {what, {0}, (uint32_t)strlen(path), offset, len};
     struct iovec parts[3] = {
         {&entry, sizeof entry}, {(void *)path, entry.path_len}, {(void *)data, len}};
-    /* Past ourselves; a log that is not whole would prove nothing. */
+    /* The system call itself, since `writev` below is this library's. A log with a gap proves nothing. */
     if (syscall(SYS_writev, log_fd, parts, 3) != (long)(sizeof entry + entry.path_len + len))
         abort();
 }
@@ -83,8 +86,8 @@ __attribute__((constructor)) static void begin(void) {
     if (!at || !realpath(at, dir))
         return;
     dir_len = strlen(dir);
-    forget = getenv("KEYHASP_DISK_FORGET") != NULL;
-    /* By what it is connected to: the descriptor is copied before it is used. */
+    forget = getenv("KEYHASP_DISK_FORGET");
+    /* Known by its target, since the process copies the descriptor before it writes. */
     if (getenv("KEYHASP_DISK_LINES") && readlink("/proc/self/fd/1", lines, sizeof lines - 1) <= 0)
         abort();
     const char *log = getenv("KEYHASP_DISK_LOG");
@@ -101,7 +104,7 @@ __attribute__((constructor)) static void begin(void) {
     note('P', "", 0, NULL, 0);
 }
 
-/* The part of a path below the directory; NULL for others. */
+/* Returns the part of a path below the directory; NULL for other paths. */
 static const char *below(const char *path) {
     if (!dir_len || strncmp(path, dir, dir_len) || path[dir_len] != '/')
         return NULL;
@@ -119,7 +122,7 @@ static const char *below_fd(int fd, char *buffer) {
     return below(buffer);
 }
 
-/* The same of a name in a directory. */
+/* Returns the same of a name in an open directory. */
 static const char *below_at(int at, const char *path, char *buffer) {
     if (path[0] == '/')
         return below(path);
@@ -131,9 +134,9 @@ static const char *below_at(int at, const char *path, char *buffer) {
     return below(buffer);
 }
 
-/* Whether this call is to fail; how. */
-static int fails(uint64_t *manner) {
-    if (!control || !control->armed)
+/* Decides whether this call fails, and sets its manner. */
+static int fails(int is_sync, uint64_t *manner) {
+    if (!control || !control->armed || (control->syncs && !is_sync))
         return 0;
     uint64_t seen = ++control->seen;
     if (!control->nth || (control->lasting ? seen < control->nth : seen != control->nth))
@@ -165,7 +168,7 @@ static ssize_t do_write(int fd, const void *data, size_t len, off_t offset, int 
     }
     enter();
     uint64_t manner = 0;
-    int is_bad = fails(&manner), number = errno;
+    int is_bad = fails(0, &manner), number = errno;
     ssize_t written = -1;
     if (!is_bad || manner) {
         if (!is_at)
@@ -188,21 +191,40 @@ ssize_t write(int fd, const void *data, size_t len) { return do_write(fd, data, 
 ssize_t pwrite(int fd, const void *data, size_t len, off_t at) { return do_write(fd, data, len, at, 1); }
 ssize_t pwrite64(int fd, const void *data, size_t len, off_t at) { return do_write(fd, data, len, at, 1); }
 
-/* Nobody here writes so; who begins to must not go unseen. */
+/* Neither engine writes by these. A call that was not recorded must not go unseen: `writev` ends the
+ * process, and the copies within the kernel fail, so that `std::fs::copy` reads and writes instead. */
 ssize_t writev(int fd, const struct iovec *parts, int count) {
     char buffer[PATH_MAX];
     if (below_fd(fd, buffer))
         abort();
     return syscall(SYS_writev, fd, parts, count);
 }
+#define COPY(out, call)                                                                            \
+    do {                                                                                           \
+        char buffer[PATH_MAX];                                                                     \
+        if (!below_fd(out, buffer))                                                                \
+            return call;                                                                           \
+        errno = ENOSYS;                                                                            \
+        return -1;                                                                                 \
+    } while (0)
 ssize_t copy_file_range(int in, off_t *in_at, int out, off_t *out_at, size_t len, unsigned flags) {
-    char buffer[PATH_MAX];
-    if (below_fd(out, buffer))
-        abort();
-    return syscall(SYS_copy_file_range, in, in_at, out, out_at, len, flags);
+    COPY(out, syscall(SYS_copy_file_range, in, in_at, out, out_at, len, flags));
+}
+ssize_t sendfile(int out, int in, off_t *at, size_t len) {
+    COPY(out, syscall(SYS_sendfile, out, in, at, len));
+}
+ssize_t sendfile64(int out, int in, off_t *at, size_t len) {
+    COPY(out, syscall(SYS_sendfile, out, in, at, len));
 }
 
-/* A sync, or something that is none and may be taken for one. */
+static int is_forgotten(uint8_t what, const char *path) {
+    if (!forget || what != 'S')
+        return 0;
+    size_t len = strlen(path), end = strlen(forget);
+    return len >= end && !strcmp(path + len - end, forget);
+}
+
+/* A sync ('S'), or `sync_file_range` ('R'), which promises nothing. */
 #define SYNC(fd, what, call)                                                                       \
     do {                                                                                           \
         char buffer[PATH_MAX];                                                                     \
@@ -214,12 +236,12 @@ ssize_t copy_file_range(int in, off_t *in_at, int out, off_t *out_at, size_t len
         enter();                                                                                   \
         int done = -1;                                                                             \
         uint64_t manner = 0;                                                                       \
-        if (fails(&manner)) {                                                                      \
+        if (fails(what == 'S', &manner)) {                                                                      \
             note('F', path, 0, NULL, 0);                                                           \
             if (manner == 3)                                                                       \
                 syscall(SYS_kill, getpid(), SIGKILL);                                              \
         }                                                                                          \
-        else if ((done = (int)(call)) == 0 && !(forget && what == 'S'))                            \
+        else if ((done = (int)(call)) == 0 && !is_forgotten(what, path))                           \
             note(what, path, 0, NULL, 0);                                                          \
         int number = errno;                                                                        \
         leave();                                                                                   \
@@ -233,12 +255,12 @@ int sync_file_range(int fd, off64_t at, off64_t len, unsigned flags) {
     SYNC(fd, 'R', syscall(SYS_sync_file_range, fd, at, len, flags));
 }
 
-/* Something else with a path: it fails, or is done and noted. */
+/* Another call with a path: it fails, or it is done and noted. */
 #define CHANGE(path, call, noting)                                                                 \
     do {                                                                                           \
         enter();                                                                                   \
         int done = -1;                                                                             \
-        if (!fails(NULL) && (done = (int)(call)) >= 0) {                                           \
+        if (!fails(0, NULL) && (done = (int)(call)) >= 0) {                                        \
             noting;                                                                                \
         }                                                                                          \
         int number = errno;                                                                        \

@@ -1,4 +1,4 @@
-//! What is there, held against what was acknowledged.
+//! The comparison of a store with its ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use crate::line::Line;
 use crate::operation::{Made, Operation};
 use crate::random::Random;
 
-/// How many keys' own events are asked for, of many.
+/// The number of keys whose events are listed by key.
 const SAMPLE: usize = 20;
 
-/// What a process said, in order.
+/// The answers that a process reported, in order.
 #[derive(Debug, Default)]
 pub struct Said {
-    /// What it was told was done.
+    /// Changes that were acknowledged.
     pub done: Vec<(String, Operation, Made)>,
-    /// What it was told did not happen.
+    /// Changes whose error says that nothing happened.
     pub refused: Vec<(String, String)>,
-    /// What it was told nothing of, or that nobody knows.
+    /// Changes without an answer, or of unknown outcome.
     pub open: Vec<(String, Operation)>,
-    /// What must not be, in its own words.
+    /// Trouble that the process reported.
     pub trouble: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ impl Said {
     /// Sorts lines.
     ///
     /// # Errors
-    /// They answer what was not asked.
+    /// A line answers a call that wasn't made.
     pub fn of(lines: impl IntoIterator<Item = Line>) -> Result<Self, String> {
         let mut said = Self::default();
         let mut begun: BTreeMap<String, Operation> = BTreeMap::new();
@@ -53,7 +53,7 @@ impl Said {
                     said.refused.push((name, why));
                 }
                 Line::Trouble(what) => said.trouble.push(what),
-                // Of uses there is another ledger.
+                // `purses` compares uses.
                 Line::Used(..) | Line::Flushing(_) | Line::Flushed(_) => {}
                 Line::Unknown(_) | Line::Open | Line::Closing | Line::Closed => {}
             }
@@ -63,25 +63,25 @@ impl Said {
     }
 }
 
-/// What must not be.
+/// Violations that the check found.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// Acknowledged, and not so.
+    /// Acknowledged changes that are gone.
     pub lost: Vec<String>,
-    /// There in part.
+    /// Changes that are there in part.
     pub halves: Vec<String>,
-    /// Used or counted otherwise than it was said.
+    /// Quotas and counts that are wrong.
     pub misused: Vec<String>,
 }
 
 impl Findings {
-    /// Whether all is well.
+    /// Tells whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lost.is_empty() && self.halves.is_empty() && self.misused.is_empty()
     }
 
-    /// All of it, in words.
+    /// Puts all findings into words.
     pub fn words(&self) -> impl Iterator<Item = String> {
         let lost = self.lost.iter().map(|what| format!("lost: {what}"));
         let halves = self.halves.iter().map(|what| format!("half applied: {what}"));
@@ -89,8 +89,8 @@ impl Findings {
     }
 }
 
-/// Holds a store against the ledger, which takes over what was said, and finds out what became of
-/// what nobody was told of.
+/// Applies the answers to the ledger, settles by the store's events which changes without an answer
+/// took effect, and compares the store with the ledger.
 ///
 /// # Errors
 /// The store can't be read.
@@ -118,7 +118,7 @@ pub fn hold(
 
 struct Check {
     by_operation: BTreeMap<String, Vec<Event>>,
-    /// Owners something of whose was lost: what else differs there follows from it.
+    /// Owners of lost changes; further differences there follow from the loss.
     tainted: BTreeSet<OwnerId>,
     findings: Findings,
 }
@@ -132,7 +132,7 @@ impl Check {
         self.findings.halves.push(what);
     }
 
-    /// The log has no hole, and each event belongs to an operation.
+    /// Checks that the log has no gap and that each event belongs to an operation.
     fn log(&mut self, found: &Found) {
         if found.pruned_through != 0 {
             self.half(format!("the log was pruned through {}", found.pruned_through));
@@ -154,7 +154,7 @@ impl Check {
         }
     }
 
-    /// Notes in the ledger what was done, by what was said and, where nothing was, by what is there.
+    /// Applies to the ledger the acknowledged changes, and those without an answer that left events.
     fn take_over(&mut self, found: &Found, ledger: &mut Ledger, said: &Said) {
         for (name, operation, made) in &said.done {
             let owner = owner_of(operation, ledger);
@@ -188,13 +188,13 @@ impl Check {
         }
     }
 
-    /// Each operation left exactly its events, one after the other.
+    /// Checks that each operation left exactly its events, one after the other.
     fn operations(&mut self, ledger: &Ledger) {
         let found = std::mem::take(&mut self.by_operation);
         for (name, expected) in &ledger.operations {
             let events = found.get(name).map(Vec::as_slice).unwrap_or_default();
             if events.is_empty() && !expected.is_empty() {
-                // Said already, if it was of this time.
+                // Already reported if the change was acknowledged since the last check.
                 let owner = expected[0].owner;
                 if self.tainted.insert(owner) {
                     self.lost(format!("{name} was there, and its events are gone"));
@@ -220,7 +220,7 @@ impl Check {
         }
     }
 
-    /// The records are those that the acknowledged changes made.
+    /// Checks that the records are those of the ledger.
     fn records(&mut self, found: &Found, ledger: &Ledger) {
         found.torn.iter().for_each(|torn| self.half(torn.clone()));
         let owners: BTreeSet<_> = found.owners.keys().chain(ledger.owners.keys()).collect();
@@ -240,7 +240,7 @@ impl Check {
         }
     }
 
-    /// Every token that was ever given out is answered as it must be.
+    /// Checks the answer to every token of the ledger.
     fn tokens(&mut self, store: &Arc<dyn KeyStore>, ledger: &Ledger) {
         let verifier = Verifier::new(Arc::clone(store));
         for token in &ledger.tokens {
@@ -258,7 +258,7 @@ impl Check {
         }
     }
 
-    /// What is found by other ways than by its id is the same.
+    /// Checks that numeric ids, counts and events by key lead to the same records as ids do.
     fn indexes(
         &mut self,
         admin: &AdminKeys,
@@ -299,11 +299,10 @@ impl Check {
     }
 }
 
-/// Writes to a store that was held against the ledger, which takes that over: it can be written to,
-/// and numbers go on.
+/// Makes a change, applies it to the ledger, and checks that numeric ids and event numbers go on.
 ///
 /// # Errors
-/// It can't.
+/// The store can't be written.
 pub fn go_on(store: &Arc<dyn KeyStore>, ledger: &mut Ledger) -> Result<Vec<String>, Error> {
     let admin = AdminKeys::new(Arc::clone(store), "checker")?;
     let greatest = ledger.keys.values().filter_map(|key| key.numeric_id).max();
@@ -325,12 +324,12 @@ pub fn go_on(store: &Arc<dyn KeyStore>, ledger: &mut Ledger) -> Result<Vec<Strin
     Ok(wrong)
 }
 
-/// What a token is answered: whose it is and whether it is the current one.
+/// The answer to a token: key, owner, generation and whether the token is current.
 pub type Answer = Result<(KeyId, OwnerId, u32, bool), VerifyError>;
 
-/// What a token is answered.
+/// Verifies a token.
 pub fn ask(verifier: &Verifier, token: &TokenState) -> Answer {
-    // Uses of a quota would be leased, in a write that is none of the ledger's.
+    // At a cost of 0 no quota is leased, which would be a write that the ledger doesn't know.
     let request = VerifyRequest::new(token.text.as_bytes()).address(ADDRESS).cost(0);
     let verified = verifier.verify_request(&request)?;
     Ok((
@@ -341,7 +340,7 @@ pub fn ask(verifier: &Verifier, token: &TokenState) -> Answer {
     ))
 }
 
-/// What a token must be answered.
+/// Returns the answer that the ledger expects.
 pub fn answer(ledger: &Ledger, token: &TokenState) -> Answer {
     let key = ledger.keys.get(&token.key).ok_or(VerifyError::Unrecognized)?;
     let is_current = key.generation == token.generation;

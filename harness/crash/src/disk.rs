@@ -1,4 +1,5 @@
-//! A process whose files fail when told, and whose writes are written down.
+//! A process under the preloaded library: calls on its files fail on request, and its writes are
+//! recorded.
 
 use std::fs::File;
 use std::io;
@@ -6,40 +7,42 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The preloaded library, as it was built with this crate.
+/// The preloaded library, as `build.rs` built it.
 const SHIM: &str = env!("KEYHASP_DISK_SHIM");
-/// How many numbers its control file holds, and where they lie.
-const WORDS: usize = 8;
+/// The number of words in the control file, and the places of those that are read here.
+const WORDS: usize = 9;
 const SEEN: usize = 1;
-const FAILED: usize = 6;
-const PRESENT: usize = 7;
+const FAILED: usize = 7;
+const PRESENT: usize = 8;
 
-/// Where a process finds the control file.
+/// Names the control file to a process.
 const CONTROL: &str = "KEYHASP_DISK_CONTROL";
 
-/// Which call on a file fails, and how.
+/// A call on a file that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The how manieth from now on, counted from 1.
+    /// Its number from now on, counted from 1.
     pub nth: u64,
-    /// With which errno.
+    /// The errno.
     pub number: u64,
-    /// And all after it.
+    /// Whether all calls after it fail too.
     pub lasting: bool,
-    /// What a write that fails does.
+    /// Whether only syncs are counted and fail.
+    pub syncs: bool,
+    /// Effects of the failing call.
     pub manner: Manner,
 }
 
-/// What a call that fails does, a write mostly.
+/// Effects of a failing call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
-    /// Nothing.
+    /// Nothing is done.
     Nothing,
-    /// It writes half, and says so: no error at all.
+    /// A write writes half and returns that length, which is no error.
     Short,
-    /// It writes half, and fails.
+    /// A write writes half and returns the error.
     Torn,
-    /// Nothing; and the process is killed before it learns of a sync that failed.
+    /// A failing sync kills the process before it learns of the error.
     Deadly,
 }
 
@@ -48,23 +51,23 @@ pub const EIO: u64 = 5;
 /// ENOSPC.
 pub const ENOSPC: u64 = 28;
 
-/// What is preloaded into a process.
+/// Settings of the preloaded library.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
-    /// Files below it are watched.
+    /// The directory whose files are watched.
     pub dir: PathBuf,
-    /// Where to fail is said here.
+    /// The control file, if calls are to fail.
     pub control: Option<PathBuf>,
-    /// Changes are written down here.
+    /// The file to which changes are recorded.
     pub log: Option<PathBuf>,
-    /// And what is said on the standard output, among them.
+    /// Whether lines on the standard output are recorded among them.
     pub lines: bool,
-    /// Syncs are not noted: as if the process had asked for none.
-    pub forget_syncs: bool,
+    /// Leaves syncs out of the record, of files whose paths end so.
+    pub forget: Option<&'static str>,
 }
 
 impl Disk {
-    /// Has a process run on it.
+    /// Sets a command's environment so that the library is loaded.
     pub fn under(&self, command: &mut Command) {
         command.env("LD_PRELOAD", SHIM).env("KEYHASP_DISK_DIR", &self.dir);
         for (name, path) in [(CONTROL, &self.control), ("KEYHASP_DISK_LOG", &self.log)] {
@@ -75,38 +78,38 @@ impl Disk {
         if self.lines {
             command.env("KEYHASP_DISK_LINES", "1");
         }
-        if self.forget_syncs {
-            command.env("KEYHASP_DISK_FORGET", "1");
+        if let Some(end) = self.forget {
+            command.env("KEYHASP_DISK_FORGET", end);
         }
     }
 }
 
-/// Says what is to fail.
+/// A control file, by which calls of a running process are made to fail.
 #[derive(Debug)]
 pub struct Control(File);
 
 impl Control {
-    /// Makes a control file that says nothing.
+    /// Makes a control file under which nothing fails.
     ///
     /// # Errors
-    /// As the system says.
+    /// Those of the file system.
     pub fn create(path: &Path) -> io::Result<()> {
         std::fs::write(path, [0; WORDS * 8])
     }
 
-    /// That of this process.
+    /// Opens the control file of this process.
     ///
     /// # Errors
-    /// It has none.
+    /// This process has none.
     pub fn of_process() -> io::Result<Self> {
         let path = std::env::var_os(CONTROL).ok_or_else(|| io::Error::other("no control file"))?;
         Self::of(path.as_ref())
     }
 
-    /// That of a process that has begun.
+    /// Opens the control file of a process that has started.
     ///
     /// # Errors
-    /// It is no file, or the process isn't watched.
+    /// The file can't be opened, or the process runs without the library.
     pub fn of(path: &Path) -> io::Result<Self> {
         let control = Self(File::options().read(true).write(true).open(path)?);
         // Without the library nothing fails, and every test would pass.
@@ -116,10 +119,10 @@ impl Control {
         }
     }
 
-    /// From now on calls are counted, and fail so.
+    /// Counts calls from now on, and lets them fail by this fault.
     ///
     /// # Errors
-    /// As the system says.
+    /// Those of the file system.
     pub fn arm(&self, fault: &Fault) -> io::Result<()> {
         let manner = match fault.manner {
             Manner::Nothing => 0,
@@ -127,15 +130,16 @@ impl Control {
             Manner::Torn => 2,
             Manner::Deadly => 3,
         };
-        // Not armed before all of it is said.
-        self.put(&[0, 0, fault.nth, fault.number, fault.lasting.into(), manner, 0])?;
+        let Fault { nth, number, lasting, syncs, .. } = *fault;
+        // The library reads the other words only after the first one says that it is armed.
+        self.put(&[0, 0, nth, number, lasting.into(), manner, syncs.into(), 0])?;
         self.put(&[1])
     }
 
-    /// Nothing fails from now on: how many calls were counted, and how many of them failed.
+    /// Ends the failing; returns how many calls were counted and how many of them failed.
     ///
     /// # Errors
-    /// As the system says.
+    /// Those of the file system.
     pub fn disarm(&self) -> io::Result<(u64, u64)> {
         self.put(&[0])?;
         Ok((self.number(SEEN)?, self.number(FAILED)?))

@@ -6,51 +6,67 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keyhasp::backend::Backend;
 use keyhasp::backend::sled::{Sled, SledOptions};
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-use keyhasp::backend::{Backend, BackendError};
 use keyhasp::store::{StoreBuilder, UsageSettings};
 use keyhasp::{Catalogue, Error, KeyStore, Prefix, Store};
 
-/// A durable backend.
+/// The staleness that a shared database allows.
+const STALENESS: Duration = Duration::from_secs(60);
+
+/// A durable backend, as it is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
-    /// SQLite.
+    /// SQLite for one process.
     Sqlite,
+    /// SQLite as several processes share it.
+    SharedSqlite,
     /// sled.
     Sled,
 }
 
 impl Engine {
-    /// Both.
+    /// Each backend once.
     pub const ALL: [Self; 2] = [Self::Sqlite, Self::Sled];
+    const NAMES: [(Self, &str); 3] =
+        [(Self::Sqlite, "sqlite"), (Self::SharedSqlite, "sqlite-shared"), (Self::Sled, "sled")];
 
-    /// Opens its database in a directory, or makes one there.
+    /// Opens the database in a directory, or makes it there.
     ///
     /// # Errors
-    /// As the backend says.
-    pub fn open(self, place: &Path) -> Result<Arc<dyn Backend>, BackendError> {
+    /// Those of the backend.
+    pub fn open(self, place: &Path) -> Result<Arc<dyn Backend>, Error> {
+        let sqlite = |options| Sqlite::open(place.join("keys.db"), options);
         Ok(match self {
-            Self::Sqlite => {
-                Arc::new(Sqlite::open(place.join("keys.db"), SqliteOptions::exclusive())?)
-            }
+            Self::Sqlite => Arc::new(sqlite(SqliteOptions::exclusive())?),
+            Self::SharedSqlite => Arc::new(sqlite(SqliteOptions::shared(STALENESS)?)?),
             Self::Sled => Arc::new(Sled::open(place.join("keys"), SledOptions::default())?),
         })
     }
+
+    /// The end of the path of the file that a commit writes and syncs.
+    #[must_use]
+    pub fn commits_to(self) -> &'static str {
+        match self {
+            Self::Sqlite | Self::SharedSqlite => "keys.db-wal",
+            Self::Sled => "/db",
+        }
+    }
 }
 
-/// A store on a backend, always opened alike.
+/// Opens a store on a backend, always with the same settings.
 ///
 /// # Errors
-/// As the store says.
+/// Those of the store.
 pub fn store(backend: Arc<dyn Backend>) -> Result<Arc<dyn KeyStore>, Error> {
     Ok(Arc::new(builder()?.open_on(backend)?))
 }
 
-/// The same, which counts uses.
+/// Opens a store that counts uses.
 ///
 /// # Errors
-/// As the store says.
+/// Those of the store.
 pub fn counting(backend: Arc<dyn Backend>) -> Result<Arc<Store>, Error> {
     let usage = UsageSettings::new().counts().interval(Duration::from_secs(1));
     Ok(Arc::new(builder()?.usage(usage).open_on(backend)?))
@@ -63,10 +79,8 @@ fn builder() -> Result<StoreBuilder, Error> {
 
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sqlite => "sqlite",
-            Self::Sled => "sled",
-        })
+        let name = Self::NAMES.iter().find(|(engine, _)| engine == self);
+        f.write_str(name.map_or("?", |(_, name)| name))
     }
 }
 
@@ -74,7 +88,7 @@ impl FromStr for Engine {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let engine = Self::ALL.into_iter().find(|engine| engine.to_string() == text);
-        engine.ok_or_else(|| format!("`{text}` is no durable backend"))
+        let found = Self::NAMES.iter().find(|(_, name)| *name == text);
+        found.map(|(engine, _)| *engine).ok_or_else(|| format!("`{text}` is no durable backend"))
     }
 }

@@ -1,4 +1,4 @@
-//! A process whose files fail: what a store on them says then, and what is there afterwards.
+//! A process whose files fail: the store's answers meanwhile, and its records afterwards.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,66 +15,67 @@ use keyhasp::{AdminKeys, Error, KeyStore, Verifier, VerifyError};
 use crate::check::{Said, answer, ask, go_on, hold};
 use crate::disk::{Control, EIO, Fault, Manner};
 use crate::engine::{self, Engine};
+use crate::injected::Injected;
 use crate::ledger::{Ledger, TokenState};
 use crate::line::Line;
 use crate::operation::{Made, Operation};
-use crate::planted::Planted;
 use crate::random::Random;
 
-/// How long a store may take to find out.
+/// The time that a store may take to recover.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// The name of what is done.
+/// The name of the operation.
 const NAME: &str = "faulted";
 
-/// What is done while calls fail.
+/// The thing done while calls fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scene {
-    /// The database is closed, after a change.
+    /// Closing the database, after a change.
     Close(Operation),
-    /// The database is made.
+    /// Making the database.
     Create,
     /// A change.
     Mutation(Operation),
-    /// The database is opened.
+    /// Opening the database.
     Open,
-    /// A change whose calls all fail, and then this during recovery.
+    /// Recovering from a change whose calls all failed.
     Recovery(Operation),
 }
 
-/// What was told of it.
+/// The answer of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// It was done.
+    /// Success.
     Done,
-    /// Nothing happened.
+    /// An error that says that nothing happened.
     Refused,
-    /// Nobody knows.
+    /// An unknown outcome.
     Unknown,
 }
 
-/// What came of it.
+/// The results of a case.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// What was told.
+    /// The answer.
     pub outcome: Outcome,
-    /// How many calls on files there were.
+    /// Calls on files.
     pub seen: u64,
-    /// How many failed.
+    /// Calls that failed.
     pub failed: u64,
-    /// How many threads panicked, the engine's own or those in which the backend caught it.
+    /// Panics: of the engine's threads, and those that the backend caught.
     pub panics: u64,
-    /// What must not be.
+    /// The findings in words.
     pub findings: Vec<String>,
 }
 
-/// The one that is run in a process of its own, on a copy of a database that `before` made.
+/// Plays a case in this process, on a copy of the database that `before` made.
 ///
 /// # Errors
-/// Something else went wrong than what is looked for.
+/// The harness itself failed.
 pub fn run(
+    engine: Engine,
     scene: &Scene,
     fault: &Fault,
-    planted: Option<Planted>,
+    injected: Option<Injected>,
     place: &Path,
     before: &[Line],
 ) -> Result<Report, String> {
@@ -86,8 +87,9 @@ pub fn run(
     }
     let mut case = Case {
         control,
+        engine,
         place: place.to_owned(),
-        planted,
+        injected,
         ledger,
         random: Random::new(fault.nth),
         findings: Vec::new(),
@@ -100,8 +102,9 @@ pub fn run(
 
 struct Case {
     control: Control,
+    engine: Engine,
     place: PathBuf,
-    planted: Option<Planted>,
+    injected: Option<Injected>,
     ledger: Ledger,
     random: Random,
     findings: Vec<String>,
@@ -119,7 +122,8 @@ impl Case {
             }
             Scene::Recovery(operation) => {
                 let store = self.open()?;
-                let all = Fault { nth: 1, number: EIO, lasting: true, manner: Manner::Nothing };
+                let (nth, lasting, syncs, manner) = (1, true, false, Manner::Nothing);
+                let all = Fault { nth, number: EIO, lasting, syncs, manner };
                 let said = self.perform(&store, operation, &all);
                 self.control.arm(fault).map_err(|error| error.to_string())?;
                 let recovered = self.guarded(|| store.recover());
@@ -139,10 +143,8 @@ impl Case {
             }
             Scene::Open | Scene::Create => {
                 self.control.arm(fault).map_err(|error| error.to_string())?;
-                let place = self.place.clone();
-                let opened = self.guarded(|| {
-                    Engine::Sled.open(&place).map_err(Error::from).and_then(engine::store)
-                });
+                let (engine, place) = (self.engine, self.place.clone());
+                let opened = self.guarded(|| engine.open(&place).and_then(engine::store));
                 let counts = self.control.disarm().map_err(|error| error.to_string())?;
                 let outcome = match opened {
                     Ok(store) => {
@@ -160,9 +162,8 @@ impl Case {
     }
 
     fn open(&self) -> Result<Arc<dyn KeyStore>, String> {
-        let backend = Engine::Sled.open(&self.place).map_err(Error::from);
-        let backend = backend.map(|backend| match self.planted {
-            Some(planted) => planted.into_backend(backend),
+        let backend = self.engine.open(&self.place).map(|backend| match self.injected {
+            Some(bug) => bug.into_backend(backend),
             None => backend,
         });
         let store = backend.and_then(engine::store);
@@ -174,7 +175,7 @@ impl Case {
         admin.and_then(|admin| admin.with_correlation_id(NAME)).map_err(|error| error.to_string())
     }
 
-    /// A call that must not panic.
+    /// Makes a call that must not panic.
     fn guarded<T>(&mut self, call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
         catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
             self.findings.push("a panic reached the caller".to_owned());
@@ -182,7 +183,7 @@ impl Case {
         })
     }
 
-    /// Does it while calls fail, and looks at what is answered right after.
+    /// Makes a change while calls fail, and checks right after how every token is answered.
     fn perform(&mut self, store: &Arc<dyn KeyStore>, operation: &Operation, fault: &Fault) -> Said {
         let before = self.ledger.clone();
         let admin = self.admin(store);
@@ -196,7 +197,7 @@ impl Case {
                 if let Err(why) = after.apply(NAME, operation, &made) {
                     self.findings.push(why);
                 }
-                // In force at once, and nothing else is.
+                // The change is visible at once, and no other is.
                 self.expect_answers(store, &after.tokens, |token| vec![answer(&after, token)]);
                 (said_done(operation, made), false)
             }
@@ -216,16 +217,16 @@ impl Case {
             if let Err(why) = known {
                 self.findings.push(why);
             }
-            let doubt = Err(VerifyError::Unavailable(Unavailable::Recovering));
+            let recovering = Err(VerifyError::Unavailable(Unavailable::Recovering));
             self.expect_answers(store, &before.tokens, |token| {
                 if !concerns(operation, token) {
                     return vec![answer(&before, token)];
                 }
                 if fault.lasting {
-                    return vec![doubt_of(&before, token)];
+                    return vec![indeterminate_answer(&before, token)];
                 }
-                // It may have found out already.
-                vec![doubt, answer(&before, token), answer(&after, token)]
+                // The store may have recovered already.
+                vec![recovering, answer(&before, token), answer(&after, token)]
             });
         }
         said
@@ -249,7 +250,8 @@ impl Case {
         }
     }
 
-    /// Nothing fails any more: the store finds out, agrees with its records, and so does the next.
+    /// Waits, now that nothing fails, until the store has recovered. Then index, records and ledger must
+    /// agree, also after the next opening.
     fn settle(&mut self, store: Arc<dyn KeyStore>, said: Said) -> Result<Outcome, String> {
         let outcome = match (&said.open[..], &said.refused[..]) {
             ([_, ..], _) => Outcome::Unknown,
@@ -275,7 +277,7 @@ impl Case {
         Ok(outcome)
     }
 
-    /// The next one to open it finds all that.
+    /// Opens the database again and compares it with the ledger.
     fn reopened(&mut self, said: Said) -> Result<(), String> {
         let store = self.open()?;
         self.hold(&store, &said, "after reopening")?;
@@ -297,12 +299,12 @@ fn said_done(operation: &Operation, made: Made) -> Said {
     Said { done: vec![(NAME.to_owned(), operation.clone(), made)], ..Said::default() }
 }
 
-/// In the place of a key that nobody was told of.
+/// Stands for the key of a creation of unknown outcome.
 fn unknown_key() -> keyhasp::KeyId {
     keyhasp::KeyId::from_u128(u128::MAX)
 }
 
-/// Whether a change of unknown outcome puts a token in doubt.
+/// Tells whether a change of unknown outcome makes a token indeterminate.
 fn concerns(operation: &Operation, token: &TokenState) -> bool {
     match operation {
         Operation::CreateOwner(_) | Operation::CreateKey(_) => false,
@@ -311,15 +313,15 @@ fn concerns(operation: &Operation, token: &TokenState) -> bool {
     }
 }
 
-/// In doubt, who has the right secret is told that nobody knows; others what they always are.
-fn doubt_of(before: &Ledger, token: &TokenState) -> crate::check::Answer {
+/// Returns the answer to an indeterminate token: `Unavailable`, or as always if the secret is wrong.
+fn indeterminate_answer(before: &Ledger, token: &TokenState) -> crate::check::Answer {
     match answer(before, token) {
         Err(VerifyError::Unrecognized) => Err(VerifyError::Unrecognized),
         _ => Err(VerifyError::Unavailable(Unavailable::Recovering)),
     }
 }
 
-/// Panics are counted and not told: what they say may be of the engine's bytes.
+/// Counts panics and prints none: their messages may show the engine's bytes.
 fn count_panics() -> Arc<AtomicU64> {
     let count = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&count);
@@ -329,14 +331,13 @@ fn count_panics() -> Arc<AtomicU64> {
     count
 }
 
-/// Makes the database that cases begin with: every sort of key and owner, and what was done to make
-/// them.
+/// Makes the database that cases begin with, with every sort of key and owner; returns the lines of
+/// the changes that made it.
 ///
 /// # Errors
-/// As the store says.
-pub fn make(place: &Path) -> Result<Vec<Line>, String> {
-    let backend = Engine::Sled.open(place).map_err(Error::from);
-    let store = backend.and_then(engine::store).map_err(|error| error.to_string())?;
+/// Those of the store.
+pub fn make(engine: Engine, place: &Path) -> Result<Vec<Line>, String> {
+    let store = engine.open(place).and_then(engine::store).map_err(|error| error.to_string())?;
     let admin = AdminKeys::new(Arc::clone(&store), "maker").map_err(|error| error.to_string())?;
     let mut lines = Vec::new();
     let mut keys = BTreeMap::new();
@@ -358,7 +359,7 @@ pub fn make(place: &Path) -> Result<Vec<Line>, String> {
     Ok(lines)
 }
 
-/// What is done to make it; `K1` is the first key made.
+/// The changes that make it; `K1` is the first key made.
 const STEPS: [&str; 18] = [
     "create-owner one",
     "create-key one",
@@ -380,7 +381,7 @@ const STEPS: [&str; 18] = [
     "key K1 update 12",
 ];
 
-/// What is done while calls fail: every deed there is.
+/// The changes during which calls fail: one of each deed.
 const DEEDS: [&str; 21] = [
     "create-owner four",
     "create-key one",
@@ -405,10 +406,10 @@ const DEEDS: [&str; 21] = [
     "owner one update 35",
 ];
 
-/// Every scene on the database that `lines` made.
+/// Returns every scene on the database that `lines` made.
 ///
 /// # Errors
-/// They made another one.
+/// The lines made another database.
 pub fn scenes(lines: &[Line]) -> Result<Vec<Scene>, String> {
     let mut keys = BTreeMap::new();
     for (_, operation, made) in Said::of(lines.iter().cloned())?.done {

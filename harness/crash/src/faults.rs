@@ -1,4 +1,4 @@
-//! Every call on a file of sled's failing once, and what that does to a store.
+//! The loop that lets each call on a database's files fail in turn.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,42 +12,43 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::disk::{Control, Disk, EIO, ENOSPC, Fault, Manner};
+use crate::engine::Engine;
 use crate::faulted::{self, Outcome, Report, Scene};
 use crate::files::copy_tree;
+use crate::injected::Injected;
 use crate::line::{Line, Lines};
-use crate::planted::Planted;
 
-/// How long one case may take.
+/// The time that one case may take.
 const PATIENCE: Duration = Duration::from_secs(900);
-/// No scene has more calls; one that goes on for ever does.
+/// More calls than any scene makes, unless it never ends.
 const MOST_CALLS: u64 = 2_000;
 
-/// What came of all cases.
+/// The results of all cases.
 #[derive(Clone, Debug, Default)]
 pub struct Total {
-    /// How many.
+    /// The number of cases.
     pub cases: u64,
-    /// What was told, by scene.
-    pub scenes: BTreeMap<String, AlertState>,
-    /// What must not be.
+    /// The outcomes by scene.
+    pub scenes: BTreeMap<String, Outcomes>,
+    /// The findings in words.
     pub findings: Vec<String>,
 }
 
-/// What was told in the cases of a scene.
+/// The outcomes of the cases of a scene.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct AlertState {
-    /// How often it was done.
+pub struct Outcomes {
+    /// Cases in which the call succeeded.
     pub done: u64,
-    /// How often nothing happened.
+    /// Cases in which the call reported that nothing happened.
     pub refused: u64,
-    /// How often nobody knew.
+    /// Cases of unknown outcome.
     pub unknown: u64,
-    /// How many threads panicked.
+    /// Panics of threads.
     pub panics: u64,
 }
 
-impl AlertState {
-    /// Both.
+impl Outcomes {
+    /// Adds two of them.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -59,37 +60,41 @@ impl AlertState {
     }
 }
 
-/// Only where all manners are tried.
-const THOROUGH: Fault = Fault { nth: 1, number: ENOSPC, lasting: false, manner: Manner::Nothing };
+const ONCE: Fault =
+    Fault { nth: 1, number: EIO, lasting: false, syncs: false, manner: Manner::Nothing };
+/// Part of the list only where all manners are tried.
+const THOROUGH: Fault = Fault { number: ENOSPC, ..ONCE };
 
-/// The ways in which calls fail: those that CI tries, or all.
+/// The faults that show [`Injected::Sure`] soonest: after a failed sync a change may have taken effect.
+pub const SYNCS: [Fault; 1] = [Fault { syncs: true, ..ONCE }];
+
+/// Returns the faults to try: those of CI, or all.
 #[must_use]
 pub fn manners(all: bool) -> Vec<Fault> {
-    let once = Fault { nth: 1, number: EIO, lasting: false, manner: Manner::Nothing };
     if !all {
-        return vec![once, Fault { lasting: true, ..once }];
+        return vec![ONCE, Fault { lasting: true, ..ONCE }];
     }
     vec![
-        once,
+        ONCE,
         THOROUGH,
-        Fault { manner: Manner::Short, ..once },
-        Fault { manner: Manner::Torn, ..once },
-        Fault { number: ENOSPC, manner: Manner::Torn, ..once },
-        Fault { lasting: true, ..once },
-        Fault { number: ENOSPC, lasting: true, manner: Manner::Torn, ..once },
+        Fault { manner: Manner::Short, ..ONCE },
+        Fault { manner: Manner::Torn, ..ONCE },
+        Fault { number: ENOSPC, manner: Manner::Torn, ..ONCE },
+        Fault { lasting: true, ..ONCE },
+        Fault { number: ENOSPC, lasting: true, manner: Manner::Torn, ..ONCE },
     ]
 }
 
-/// Plays every scene with each call failing in turn, in each of these manners; with a defect, until
-/// it is found.
+/// Plays every scene with each call failing in turn, by each of these faults; with a bug, until the
+/// checks catch it.
 ///
 /// # Errors
-/// Something else went wrong than what is looked for.
-pub fn run(manners: &[Fault], planted: Option<Planted>) -> Result<Total, String> {
+/// The harness itself failed.
+pub fn run(engine: Engine, manners: &[Fault], injected: Option<Injected>) -> Result<Total, String> {
     let dir = TempDir::with_prefix("keyhasp-faults").map_err(|error| error.to_string())?;
     let base = dir.path().join("base");
     fs::create_dir(&base).map_err(|error| error.to_string())?;
-    let made = faulted::make(&base)?;
+    let made = faulted::make(engine, &base)?;
     let lines = dir.path().join("lines");
     let file = fs::File::create(&lines).map_err(|error| error.to_string())?;
     let to = Lines::to(file);
@@ -97,28 +102,28 @@ pub fn run(manners: &[Fault], planted: Option<Planted>) -> Result<Total, String>
     let mut total = Total::default();
     for scene in faulted::scenes(&made)? {
         for manner in manners {
-            // Where the database comes and goes, what fails for good matters most.
+            // CI tries lasting faults only where the database is made, opened or closed.
             let is_change = matches!(scene, Scene::Mutation(_));
             if is_change && manner.lasting && !manners.contains(&THOROUGH) {
                 continue;
             }
             for nth in 1..=MOST_CALLS {
                 let fault = Fault { nth, ..*manner };
-                let report = one(dir.path(), &scene, &fault, planted)?;
+                let report = one(dir.path(), engine, &scene, &fault, injected)?;
                 if report.failed == 0 {
                     break;
                 }
                 total.cases += 1;
-                let told = total.scenes.entry(scene.to_string()).or_default();
-                told.panics += report.panics;
+                let outcomes = total.scenes.entry(scene.to_string()).or_default();
+                outcomes.panics += report.panics;
                 *match report.outcome {
-                    Outcome::Done => &mut told.done,
-                    Outcome::Refused => &mut told.refused,
-                    Outcome::Unknown => &mut told.unknown,
+                    Outcome::Done => &mut outcomes.done,
+                    Outcome::Refused => &mut outcomes.refused,
+                    Outcome::Unknown => &mut outcomes.unknown,
                 } += 1;
                 let words = report.findings.iter();
                 total.findings.extend(words.map(|words| format!("{scene}, {fault:?}: {words}")));
-                if planted.is_some() && !total.findings.is_empty() {
+                if injected.is_some() && !total.findings.is_empty() {
                     return Ok(total);
                 }
             }
@@ -130,9 +135,10 @@ pub fn run(manners: &[Fault], planted: Option<Planted>) -> Result<Total, String>
 /// Plays one case in a process of its own.
 fn one(
     dir: &Path,
+    engine: Engine,
     scene: &Scene,
     fault: &Fault,
-    planted: Option<Planted>,
+    injected: Option<Injected>,
 ) -> Result<Report, String> {
     let (place, control, lines) = (dir.join("place"), dir.join("control"), dir.join("lines"));
     let text = |error: std::io::Error| error.to_string();
@@ -147,24 +153,26 @@ fn one(
     let manner = ["nothing", "short", "torn", "deadly"][fault.manner as usize];
     let mut command = Command::new(std::env::current_exe().map_err(text)?);
     command
-        .args(["faulted", &scene.to_string(), &fault.nth.to_string(), &fault.number.to_string()])
+        .args(["faulted", &engine.to_string()])
+        .args([&scene.to_string(), &fault.nth.to_string(), &fault.number.to_string()])
         .args([if fault.lasting { "lasting" } else { "once" }, manner])
-        .arg(planted.map_or_else(|| "-".to_owned(), |planted| planted.to_string()))
+        .arg(if fault.syncs { "syncs" } else { "calls" })
+        .arg(injected.map_or_else(|| "-".to_owned(), |bug| bug.to_string()))
         .args([&place, &lines])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let disk = Disk { dir: place.clone(), control: Some(control), ..Disk::default() };
     disk.under(&mut command);
     let mut child = command.spawn().map_err(text)?;
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let stdout = child.stdout.take();
     thread::spawn(move || {
         let mut said = String::new();
         let read = stdout.map(|mut stdout| stdout.read_to_string(&mut said));
-        let _ = tell.send(read.map(|_| said));
+        let _ = sender.send(read.map(|_| said));
     });
-    let said = told.recv_timeout(PATIENCE);
-    // Ended already, or never to end.
+    let said = receiver.recv_timeout(PATIENCE);
+    // It has ended, or hangs.
     let _ = child.kill();
     let status = child.wait().map_err(text)?;
     fs::remove_dir_all(&place).map_err(text)?;
@@ -179,7 +187,7 @@ fn failure(what: String) -> Report {
     Report { outcome: Outcome::Unknown, seen: 0, failed: 1, panics: 0, findings: vec![what] }
 }
 
-/// A report as the text of a process.
+/// Prints a report as text for [`run`].
 #[must_use]
 pub fn print(report: &Report) -> String {
     let Report { outcome, seen, failed, panics, findings } = report;
@@ -210,19 +218,19 @@ fn parse(text: &str) -> Result<Report, String> {
     Ok(Report { outcome, seen, failed, panics, findings })
 }
 
-/// The lines in a file.
+/// Reads the lines in a file.
 ///
 /// # Errors
-/// It can't be read, or holds others.
+/// The file can't be read, or holds other text.
 pub fn read_lines(path: &Path) -> Result<Vec<Line>, String> {
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
     text.lines().map(Line::parse).collect()
 }
 
-/// The manner of an argument.
+/// Parses the manner of an argument.
 ///
 /// # Errors
-/// It is none.
+/// The word names no manner.
 pub fn manner(word: &str) -> Result<Manner, String> {
     match word {
         "nothing" => Ok(Manner::Nothing),

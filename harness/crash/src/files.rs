@@ -1,13 +1,13 @@
-//! Databases, copied as they lie.
+//! Copies of databases, file by file.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Copies everything in a directory to a new one.
+/// Copies a directory with everything in it to a new one.
 ///
 /// # Errors
-/// As the system says.
+/// Those of the file system.
 pub fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {

@@ -1,4 +1,4 @@
-//! What is there.
+//! The state that a store shows.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::ledger::{KeyState, OwnerState};
 use crate::limits::are_limits;
 use crate::operation::settings;
 
-/// Everything that a store shows.
+/// All records and events that a store shows.
 #[derive(Debug)]
 pub struct Found {
     /// The owners.
@@ -21,17 +21,17 @@ pub struct Found {
     pub keys: BTreeMap<KeyId, KeyState>,
     /// All events, in the order in which they are listed.
     pub events: Vec<Event>,
-    /// Up to where the log was pruned.
+    /// The last event that was pruned.
     pub pruned_through: u64,
-    /// Settings, names and limits that aren't what any change wrote.
+    /// Records whose settings, name and limits are not those of one change.
     pub torn: Vec<String>,
 }
 
 impl Found {
-    /// Reads all of it.
+    /// Reads the state.
     ///
     /// # Errors
-    /// As the store says.
+    /// Those of the store.
     pub fn read(admin: &AdminKeys) -> Result<Self, Error> {
         let (events, pruned_through) = events(admin, &ListEvents::new())?;
         let mut found = Self {
@@ -82,20 +82,20 @@ impl Found {
         Ok(())
     }
 
-    /// The number that settings say.
+    /// Reads the number in settings.
     fn mark(&mut self, of: &str, found: &Map<String, Value>) -> u64 {
         let mark = found.get("mark").and_then(Value::as_u64).unwrap_or_default();
         if !found.is_empty() && settings(mark).as_object() != Some(found) {
-            self.torn.push(format!("{of}: settings that nobody wrote"));
+            self.torn.push(format!("{of}: settings that no change wrote"));
         }
         mark
     }
 }
 
-/// All owners.
+/// Lists all owners.
 ///
 /// # Errors
-/// As the store says.
+/// Those of the store.
 pub fn owners(admin: &AdminKeys) -> Result<Vec<Owner>, Error> {
     let (mut all, mut query) = (Vec::new(), ListOwners::new().limit(ListKeys::MAX_LIMIT));
     loop {
@@ -108,10 +108,10 @@ pub fn owners(admin: &AdminKeys) -> Result<Vec<Owner>, Error> {
     }
 }
 
-/// All keys, or those of an owner.
+/// Lists all keys, or those of an owner.
 ///
 /// # Errors
-/// As the store says.
+/// Those of the store.
 pub fn keys(admin: &AdminKeys, owner: Option<OwnerId>) -> Result<Vec<Key>, Error> {
     let mut query = ListKeys::new().states(State::ALL.iter().copied()).limit(ListKeys::MAX_LIMIT);
     if let Some(owner) = owner {
@@ -128,10 +128,10 @@ pub fn keys(admin: &AdminKeys, owner: Option<OwnerId>) -> Result<Vec<Key>, Error
     }
 }
 
-/// All events that a query asks for, and up to where the log was pruned.
+/// Lists all events of a query; returns also the last event that was pruned.
 ///
 /// # Errors
-/// As the store says.
+/// Those of the store.
 pub fn events(admin: &AdminKeys, query: &ListEvents) -> Result<(Vec<Event>, u64), Error> {
     let mut query = query.clone().limit(ListKeys::MAX_LIMIT);
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! The loop that starts, kills and checks.
+//! The loop that starts processes, kills them and checks what they leave.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
@@ -17,75 +17,75 @@ use crate::check::{Findings, Said, go_on, hold};
 use crate::disk::Disk;
 use crate::engine::{self, Engine};
 use crate::files::copy_tree;
+use crate::injected::Injected;
 use crate::ledger::Ledger;
 use crate::line::{Line, Lines};
-use crate::planted::Planted;
 use crate::purses::{Purses, Spent, Uses};
 use crate::random::Random;
 use crate::work::{THREADS, Task};
 
-/// The signal that nobody can catch.
+/// The signal that no process can catch.
 const SIGKILL: i32 = 9;
-/// How long a process that makes no progress is waited for.
+/// The time after which a process that writes no line counts as hung.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// After so many kills, on average, a new database is begun.
+/// The mean number of kills of one database.
 const KILLS_EACH: u64 = 12;
 
-/// What is to be done.
+/// A series of kills.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// On which backend.
+    /// The backend.
     pub engine: Engine,
-    /// How many kills.
+    /// The number of kills.
     pub kills: u64,
-    /// By which choices.
+    /// The seed of all choices.
     pub seed: u64,
-    /// A defect that the processes have.
-    pub planted: Option<Planted>,
+    /// A bug of the processes.
+    pub injected: Option<Injected>,
 }
 
-/// What came of it.
+/// The results of a series.
 #[derive(Clone, Debug, Default)]
 pub struct Total {
-    /// How many kills.
+    /// The number of kills.
     pub kills: u64,
-    /// How many of them before the database was open.
+    /// Kills before the database was open.
     pub while_opening: u64,
-    /// How many while it was being closed, or was just closed.
+    /// Kills while it was being closed, or right after.
     pub while_closing: u64,
-    /// How many changes were acknowledged.
+    /// Acknowledged changes.
     pub acknowledged: u64,
-    /// How many were under way.
+    /// Changes that were begun and not answered.
     pub under_way: u64,
-    /// How many acknowledged ones were not there.
+    /// Acknowledged changes that were gone.
     pub lost: u64,
-    /// How much was there in part.
+    /// Changes that were there in part.
     pub halves: u64,
-    /// What was used of keys.
+    /// The uses of keys.
     pub spent: Spent,
-    /// How much was used or counted otherwise than it was said.
+    /// Quotas and counts that were wrong.
     pub misused: u64,
-    /// What was found, in words.
+    /// The findings in words.
     pub words: Vec<String>,
 }
 
-/// When a process is killed.
+/// The moment at which a process is killed.
 #[derive(Clone, Copy, Debug)]
 pub enum Moment {
-    /// So long after it was started.
+    /// A time after its start.
     Started(Duration),
-    /// So long after it opened the database.
+    /// A time after it opened the database.
     Opened(Duration),
-    /// When so much was acknowledged.
+    /// After a number of acknowledgements.
     Acknowledged(u64),
-    /// So long after it began to close, which it does when so much was acknowledged.
+    /// A time after it began to close, which it does after a number of acknowledgements.
     Closing(u64, Duration),
-    /// When it has closed, which it does when so much was acknowledged.
+    /// After it has closed, which it does after a number of acknowledgements.
     Closed(u64),
 }
 
 impl Moment {
-    /// After how many acknowledgements the process is to close the database for that.
+    /// Returns the number of acknowledgements after which the process closes the database.
     #[must_use]
     pub fn close_after(self) -> Option<u64> {
         match self {
@@ -95,15 +95,15 @@ impl Moment {
     }
 }
 
-/// Starts, kills and checks as often as planned. With a defect, until it is found.
+/// Starts, kills and checks as often as planned; with a bug, until the checks catch it.
 ///
 /// # Errors
-/// Something else went wrong than what is looked for.
+/// The harness itself failed.
 pub fn run(plan: &Plan) -> Result<Total, String> {
     let mut random = Random::new(plan.seed);
     let mut total = Total::default();
     let mut database = Database::new()?;
-    // How long it took to open, the last time: a kill during that falls within.
+    // The last time that opening took: a kill while opening falls within it.
     let mut opening = Duration::from_millis(30);
     for number in 0..plan.kills {
         if number > 0 && random.below(KILLS_EACH) == 0 {
@@ -112,8 +112,8 @@ pub fn run(plan: &Plan) -> Result<Total, String> {
         let moment = match database.ledger.operations.is_empty() && random.percent(50) {
             // Being made, a database passes through more states than later.
             true => Moment::Started(random.duration(opening)),
-            // Only then it shows.
-            false if plan.planted == Some(Planted::Hoards) => Moment::Closed(random.below(150)),
+            // The bug shows only then.
+            false if plan.injected == Some(Injected::Hoards) => Moment::Closed(random.below(150)),
             false => choose(&mut random, opening),
         };
         let task = Task {
@@ -124,7 +124,7 @@ pub fn run(plan: &Plan) -> Result<Total, String> {
             threads: THREADS,
             spends: true,
             is_faulty: false,
-            planted: plan.planted,
+            injected: plan.injected,
         };
         let killed = kill(&task, &database.place, moment, None)?;
         opening = killed.opening.unwrap_or(opening);
@@ -147,10 +147,10 @@ pub fn run(plan: &Plan) -> Result<Total, String> {
             total.misused += findings.misused.len() as u64;
             let of = |what| format!("kill {number} ({moment:?}): {what}");
             total.words.extend(findings.words().map(of));
-            if plan.planted.is_some() {
+            if plan.injected.is_some() {
                 break;
             }
-            // What follows from it would be found again and again.
+            // Otherwise the same finding would be counted after every further kill.
             database = Database::new()?;
         }
     }
@@ -167,9 +167,8 @@ fn choose(random: &mut Random, opening: Duration) -> Moment {
     }
 }
 
-/// A database that is killed many times, and what must be in it.
+/// A database whose processes are killed, and the ledger of what must be in it.
 struct Database {
-    /// Removed in the end.
     dir: TempDir,
     place: PathBuf,
     ledger: Ledger,
@@ -184,8 +183,8 @@ impl Database {
         Ok(Self { dir, place, ledger: Ledger::default(), purses: Purses::default() })
     }
 
-    /// Opens a copy and holds it against the ledger. What lies there after the kill stays so: the
-    /// next process meets it as it is.
+    /// Opens a copy and compares it with the ledger. The original stays as the kill left it, for the
+    /// next process.
     fn check(
         &mut self,
         engine: Engine,
@@ -204,7 +203,7 @@ impl Database {
             .map_err(|error| format!("the database can't be read: {error}"))?;
         let misused = self.purses.hold(&*backend, &self.ledger, uses, spent);
         findings.misused = misused.map_err(|error| format!("usage can't be read: {error}"))?;
-        // In the copy alone.
+        // The change is made in the copy alone.
         let wrong = go_on(&store, &mut self.ledger.clone());
         findings.halves.extend(wrong.map_err(|error| format!("it can't be written: {error}"))?);
         let used = self.purses.clone().spend(&store, &self.ledger);
@@ -220,16 +219,16 @@ impl Database {
 /// A process that was killed.
 #[derive(Debug)]
 pub struct Killed {
-    /// How long it took to open, if it got that far.
+    /// The time that it took to open, if it got that far.
     pub opening: Option<Duration>,
-    /// What it said.
+    /// The lines that it wrote.
     pub lines: Vec<Line>,
 }
 
-/// Starts a process, on a disk that is watched if one is given, and kills it at a moment.
+/// Starts a process, under the preloaded library if `disk` is given, and kills it at a moment.
 ///
 /// # Errors
-/// It ended by itself, or made no progress.
+/// The process ended by itself, or hung.
 pub fn kill(
     task: &Task,
     place: &Path,
@@ -239,10 +238,10 @@ pub fn kill(
     kill_hearing(task, place, moment, disk, &mut |_| Ok(()))
 }
 
-/// The same, and tells each line when it is heard.
+/// Does the same, and calls a listener with each line as it comes.
 ///
 /// # Errors
-/// As [`kill`], and as the listener says.
+/// Those of [`kill`] and of the listener.
 pub fn kill_hearing(
     task: &Task,
     place: &Path,
@@ -297,24 +296,24 @@ pub fn kill_hearing(
             break Ok(());
         }
     };
-    // Not between a call on a file and the note of it.
+    // Without the lock the kill could fall between a call on a file and its record.
     let held = disk.and_then(|disk| disk.control.as_ref()).map(File::open);
     let held = held.transpose().map_err(|error| error.to_string())?;
     held.as_ref().map_or(Ok(()), File::lock).map_err(|error| error.to_string())?;
     child.kill().map_err(|error| error.to_string())?;
     let status = child.wait().map_err(|error| error.to_string())?;
-    // What it had said before it was killed is still in the pipe.
+    // Lines that it wrote before the kill are still in the pipe.
     for (at, line) in heard {
         if line == Line::Open {
             opening = Some(at - started);
         }
         lines.push(line);
     }
-    // Who said what is wrong may end by itself.
+    // A process that reported trouble may end by itself.
     if lines.iter().any(|line| matches!(line, Line::Trouble(_))) {
         return Ok(Killed { opening, lines });
     }
-    // One whose calls fail may be killed by that.
+    // A failing sync may have killed it.
     if status.signal() == Some(SIGKILL) && task.is_faulty {
         return Ok(Killed { opening, lines });
     }
@@ -327,14 +326,14 @@ pub fn kill_hearing(
 
 fn start(task: &Task, place: &Path, disk: Option<&Disk>) -> io::Result<Child> {
     let close_after = task.close_after.map_or_else(|| "-".to_owned(), |after| after.to_string());
-    let planted = task.planted.map_or_else(|| "-".to_owned(), |planted| planted.to_string());
+    let injected = task.injected.map_or_else(|| "-".to_owned(), |bug| bug.to_string());
     let mut command = Command::new(std::env::current_exe()?);
     if let Some(disk) = disk {
         disk.under(&mut command);
     }
     command
         .args(["child", &task.engine.to_string(), &task.name, &task.seed.to_string()])
-        .args([&close_after, &planted, &task.threads.to_string()])
+        .args([&close_after, &injected, &task.threads.to_string()])
         .args([&task.spends.to_string(), &task.is_faulty.to_string()])
         .arg(place)
         .stdin(Stdio::piped())
@@ -342,27 +341,27 @@ fn start(task: &Task, place: &Path, disk: Option<&Disk>) -> io::Result<Child> {
         .spawn()
 }
 
-/// Reads what a process says, with the time at which it was heard, to the end of its last line.
+/// Reads a process's lines in a thread, each with the time at which it came.
 fn listen(child: &mut Child) -> Receiver<(Instant, Line)> {
-    let (tell, heard) = channel();
+    let (sender, receiver) = channel();
     let stdout = child.stdout.take();
     thread::spawn(move || {
         let Some(stdout) = stdout else { return };
         for line in BufReader::new(stdout).lines() {
             let line = line.map_err(|error| error.to_string()).and_then(|line| Line::parse(&line));
             let line = line.unwrap_or_else(Line::Trouble);
-            if tell.send((Instant::now(), line)).is_err() {
+            if sender.send((Instant::now(), line)).is_err() {
                 return;
             }
         }
     });
-    heard
+    receiver
 }
 
-/// The lines of this process: its standard output, written without a buffer.
+/// Opens the standard output of this process for lines, without a buffer.
 ///
 /// # Errors
-/// As the system says.
+/// Those of the operating system.
 pub fn stdout_lines() -> io::Result<Lines> {
     use std::os::fd::AsFd;
     let stdout = io::stdout().as_fd().try_clone_to_owned()?;

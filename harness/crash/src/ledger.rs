@@ -1,4 +1,4 @@
-//! What must be there, by the acknowledgements alone.
+//! The state that the acknowledgements lead to.
 
 use std::collections::BTreeMap;
 
@@ -8,86 +8,86 @@ use keyhasp::{KeyId, OwnerId};
 
 use crate::operation::{Deed, Made, Operation, OwnerDeed};
 
-/// What is known of an owner.
+/// The expected state of an owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnerState {
     /// Its version.
     pub version: u64,
     /// Whether it is suspended.
     pub suspended: bool,
-    /// The number that its default settings say.
+    /// The number in its default settings.
     pub mark: u64,
 }
 
-/// What is known of a key.
+/// The expected state of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyState {
-    /// Whose it is.
+    /// Its owner.
     pub owner: OwnerId,
     /// Its version.
     pub version: u64,
-    /// The number of its current token.
+    /// The generation of its current token.
     pub generation: u32,
-    /// The numbers of the earlier ones that live on, oldest first.
+    /// The generations of the previous tokens that are valid, oldest first.
     pub previous: Vec<u32>,
-    /// The administrator's switch.
+    /// Whether an administrator blocked it.
     pub blocked: bool,
-    /// The owner's switch.
+    /// Whether its owner deactivated it.
     pub deactivated: bool,
-    /// Whether it is over.
+    /// Whether it was revoked.
     pub revoked: bool,
-    /// The number that its settings and its name say.
+    /// The number in its settings and its name.
     pub mark: u64,
     /// Its numeric id.
     pub numeric_id: Option<u64>,
 }
 
-/// A token that somebody was given.
+/// A token that a caller was given.
 #[derive(Clone, Debug)]
 pub struct TokenState {
-    /// Whose it is.
+    /// Its key.
     pub key: KeyId,
-    /// And whose that was.
+    /// The key's owner.
     pub owner: OwnerId,
-    /// Its number.
+    /// Its generation.
     pub generation: u32,
-    /// The token.
+    /// Its text.
     pub text: String,
 }
 
-/// What an event must say.
+/// The content that an event must have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Happened {
-    /// What.
+    /// Its kind.
     pub kind: EventKind,
-    /// To which owner.
+    /// The owner it is about.
     pub owner: OwnerId,
-    /// To which key.
+    /// The key it is about, if any.
     pub key: Option<KeyId>,
     /// The record's version.
     pub version: u64,
-    /// The number of the token that was made.
+    /// The generation of the token that was made.
     pub generation: Option<u32>,
 }
 
-/// All of it.
+/// The expected state of a store.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     /// The owners.
     pub owners: BTreeMap<OwnerId, OwnerState>,
     /// The keys, revoked ones too.
     pub keys: BTreeMap<KeyId, KeyState>,
-    /// Every token that was ever given out.
+    /// Every token that a caller was given.
     pub tokens: Vec<TokenState>,
-    /// Every operation, with its events; none if it was found not to have happened.
+    /// Every operation, with its events; none if it turned out not to have happened.
     pub operations: BTreeMap<String, Vec<Happened>>,
 }
 
 impl Ledger {
-    /// Notes that an operation was done, and what events it must have left.
+    /// Applies an operation; returns the events that it must have left.
     ///
     /// # Errors
-    /// What it was done to isn't there.
+    /// The key or owner isn't there.
     pub fn apply(
         &mut self,
         name: &str,
@@ -108,12 +108,12 @@ impl Ledger {
         Ok(events)
     }
 
-    /// Notes that an operation left nothing.
+    /// Records that an operation left nothing.
     pub fn did_not_happen(&mut self, name: &str) {
         self.operations.insert(name.to_owned(), Vec::new());
     }
 
-    /// The keys of an owner.
+    /// Iterates over the keys of an owner.
     pub fn keys_of(&self, owner: OwnerId) -> impl Iterator<Item = (&KeyId, &KeyState)> {
         self.keys.iter().filter(move |(_, key)| key.owner == owner)
     }
@@ -137,7 +137,7 @@ impl Ledger {
     }
 
     fn issue(&mut self, key: KeyId, owner: OwnerId, generation: u32, made: &Made) {
-        // Of a change that nobody was told of, the token is known to nobody.
+        // No caller learned the token of a creation that wasn't answered.
         if let Some(text) = made.token.clone() {
             self.tokens.push(TokenState { key, owner, generation, text });
         }

@@ -1,23 +1,25 @@
-//! What happens to a database whose process is killed, whose files fail, or whose machine loses
-//! power, held against what was acknowledged.
+//! Kills processes, lets their files fail and loses power under them, and compares each database with
+//! what was acknowledged. Serves SQLite and sled.
 //!
-//! - [`random`]: choices that a seed repeats.
-//! - [`engine`]: the durable backends, and a store on one of them.
-//! - [`operation`]: what is done to a store, as a line of text and as a call.
-//! - [`limits`]: limits that say a number, as settings and names do.
-//! - [`line`]: what a process says of what it does, one write for each line.
-//! - [`work`]: many threads that do all of it at once, until somebody kills them.
-//! - [`spending`]: a few beside them that use keys with quotas.
-//! - [`ledger`]: what must be there, by the acknowledgements alone.
-//! - [`found`]: what is there.
-//! - [`check`]: the one held against the other.
-//! - [`purses`]: the same of quotas, and of uses that are counted.
-//! - [`kills`]: the loop that starts, kills and checks.
-//! - [`disk`], [`record`], [`replay`]: a process whose files fail when told, what it did to them, and
-//!   what is left of that when the power fails.
-//! - [`faults`], [`faulted`]: every call on a file failing once, and what that does to a store.
-//! - [`power`]: power lost at many moments.
-//! - [`planted`]: defects to be caught, so that this is known to find any.
+//! | module | contents |
+//! | --- | --- |
+//! | [`random`] | choices that a seed repeats |
+//! | [`engine`] | the durable backends, and a store on one of them |
+//! | [`operation`] | a change of a store, as a line of text and as a call |
+//! | [`limits`] | limits that carry a number, as settings and names do |
+//! | [`line`] | the lines that a process writes before and after each call |
+//! | [`work`] | a process whose threads make changes until it is killed |
+//! | [`spending`] | threads beside them that use keys with quotas |
+//! | [`ledger`] | the state that the acknowledgements lead to |
+//! | [`found`] | the state that a store shows |
+//! | [`check`] | the comparison of both |
+//! | [`purses`] | the comparison of quotas and counts |
+//! | [`kills`] | the loop that starts, kills and checks |
+//! | [`disk`], [`record`] | a process under the preloaded library, and its record of the files |
+//! | [`replay`] | a model of a disk that loses power |
+//! | [`faults`], [`faulted`] | each call on a file failing in turn, and a store then |
+//! | [`power`] | losses of power at many moments |
+//! | [`injected`] | bugs that these checks must catch |
 
 pub mod check;
 pub mod disk;
@@ -26,12 +28,12 @@ pub mod faulted;
 pub mod faults;
 pub mod files;
 pub mod found;
+pub mod injected;
 pub mod kills;
 pub mod ledger;
 pub mod limits;
 pub mod line;
 pub mod operation;
-pub mod planted;
 pub mod power;
 pub mod purses;
 pub mod random;

@@ -1,4 +1,4 @@
-//! Limits that say a number, and refuse nobody.
+//! Limits that carry a number and reject no use.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -6,15 +6,15 @@ use std::time::Duration;
 use keyhasp::key::{Limit, Limits, Networks, QuotaRun, SetBy};
 use keyhasp::{Error, Network, Quota, Rate, SetLimits, Timestamp, Version};
 
-/// Of the numbers from here on the quota is small, and can be used up.
+/// The least number whose quota is small, so that it can be used up.
 const SMALL: u64 = 1 << 40;
-/// Which bits of them say how many uses it has.
+/// The bits of such a number that hold the uses of the quota.
 const USES: u64 = 0xffff;
 
-/// From where tokens are presented.
+/// The address from which tokens are presented.
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// The values of which limits are made.
+/// The values of the limits of a number.
 struct Values {
     not_before: Timestamp,
     networks: Vec<Network>,
@@ -39,23 +39,23 @@ impl Values {
     }
 }
 
-/// A number whose limits have a small quota: so many uses, below 2^16. `salt`, below 2^24, tells it
-/// from others that have as many.
+/// Makes a number whose limits have a small quota of so many uses, below 2^16. A salt below 2^24 makes
+/// numbers with equal quotas differ.
 #[must_use]
 pub fn mark_of_quota(uses: u64, salt: u64) -> u64 {
     SMALL | ((salt % (1 << 24)) << 16) | (uses & USES)
 }
 
-/// How many uses a small quota of these limits has; `None` if they have none.
+/// Returns the uses of the small quota of a number; `None` if it has none.
 #[must_use]
 pub fn small_quota(mark: u64) -> Option<u64> {
     (mark >= SMALL).then_some(mark & USES)
 }
 
-/// What sets the limits of a number.
+/// Makes the request that sets the limits of a number.
 ///
 /// # Errors
-/// None of them is out of range.
+/// None, since no value is out of range.
 pub fn limits(mark: u64) -> Result<SetLimits, Error> {
     let Values { not_before, networks, rate, quota } = Values::new(mark)?;
     let limits = SetLimits::new().not_before(not_before).networks(networks).rate(rate);
@@ -65,10 +65,10 @@ pub fn limits(mark: u64) -> Result<SetLimits, Error> {
     })
 }
 
-/// Whether these are the limits of a number, in a record of this version.
+/// Tells whether these are the limits of a number, in a record of this version.
 ///
 /// # Errors
-/// As [`limits`].
+/// Those of [`limits`].
 pub fn are_limits(found: &Limits, mark: u64, version: Version) -> Result<bool, Error> {
     fn set<T>(value: T) -> Option<Limit<T>> {
         Some(Limit { value, by: SetBy::Administrator })

@@ -1,5 +1,5 @@
-//! What a process says of what it does: lines, each written by one call of the system, so that
-//! what was said before a kill is read whole after it.
+//! The lines that a process writes before and after each call. One system call writes each line, so
+//! that the parent reads it whole after a kill.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,33 +9,33 @@ use keyhasp::KeyId;
 
 use crate::operation::{Made, Operation};
 
-/// Up to here a write to a pipe is one step (POSIX asks 512, Linux has 4,096).
+/// The longest write to a pipe that is atomic (POSIX demands 512, Linux has 4,096).
 const WHOLE: usize = 4_096;
 
-/// A line.
+/// A line of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
     /// The store is open.
     Open,
-    /// Before the call: the name of the operation, single for ever, and what it is.
+    /// An operation is called; its name occurs once in a database's life.
     Intent(String, Operation),
-    /// The call returned: done.
+    /// The call succeeded.
     Done(String, Made),
-    /// The call returned: nothing happened.
+    /// The call returned an error that says that nothing happened.
     Refused(String, String),
-    /// The call returned: nobody knows.
+    /// The call's outcome is unknown.
     Unknown(String),
     /// A use of a key was accepted, at this cost.
     Used(KeyId, u32),
-    /// Before the call: what was used is to be written.
+    /// Usage is flushed.
     Flushing(u64),
-    /// The call returned: it is written.
+    /// The flush succeeded.
     Flushed(u64),
     /// The store is being closed.
     Closing,
     /// The store is closed, and every thread has ended.
     Closed,
-    /// Something that must not be.
+    /// The process met a failure that must not happen.
     Trouble(String),
 }
 
@@ -61,10 +61,10 @@ impl Line {
         }
     }
 
-    /// The line of a text without its end.
+    /// Parses a line without its newline.
     ///
     /// # Errors
-    /// It is none.
+    /// The text is no line.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut words = text.splitn(3, ' ');
         let none = || format!("not a line: `{text}`");
@@ -114,21 +114,21 @@ fn flat(text: &str) -> String {
     text.replace('\n', " ").chars().take(1_000).collect()
 }
 
-/// Where lines are written to.
+/// The file or pipe to which lines are written.
 #[derive(Clone, Debug)]
 pub struct Lines(Arc<File>);
 
 impl Lines {
-    /// Into a file or a pipe.
+    /// Writes to this file or pipe.
     #[must_use]
     pub fn to(file: File) -> Self {
         Self(Arc::new(file))
     }
 
-    /// Writes a line in one step.
+    /// Writes a line by one system call.
     ///
     /// # Errors
-    /// Nobody reads any more, or the line is too long for one step.
+    /// The pipe is closed, or the line is too long for an atomic write.
     pub fn say(&self, line: &Line) -> io::Result<()> {
         let text = line.text();
         if text.len() > WHOLE {

@@ -1,4 +1,4 @@
-//! What is done to a store, as a line of text and as a call.
+//! Changes of a store, as lines of text and as calls.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,68 +15,68 @@ use crate::limits::limits;
 /// A change of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// An owner and its first key.
+    /// Creates an owner and its first key.
     CreateOwner(OwnerId),
-    /// A key of an owner.
+    /// Creates a key of an owner.
     CreateKey(OwnerId),
-    /// Something done to a key.
+    /// Changes a key.
     Key(KeyId, Deed),
-    /// Something done to an owner.
+    /// Changes an owner.
     Owner(OwnerId, OwnerDeed),
 }
 
-/// What is done to a key.
+/// A change of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
-    /// The owner's switch on.
+    /// Activates it for its owner.
     Activate,
-    /// The administrator's switch off.
+    /// Blocks it for an administrator.
     Block,
-    /// The owner's switch off.
+    /// Deactivates it for its owner.
     Deactivate,
-    /// The previous tokens end.
+    /// Invalidates its previous tokens.
     InvalidatePrevious,
-    /// The key is removed.
+    /// Removes it.
     Purge,
-    /// The key ends.
+    /// Revokes it.
     Revoke,
-    /// A new token; all before it end.
+    /// Issues a new token and invalidates all others.
     RotateByForce,
-    /// A new token; the one before lives on.
+    /// Issues a new token; the one before stays valid.
     RotateWithGrace,
-    /// A new token; the one before ends, those before that don't.
+    /// Issues a new token and invalidates the one before, not those before that.
     RotateWithoutGrace,
-    /// The administrator's switch on.
+    /// Unblocks it.
     Unblock,
-    /// The same, and a new token by force.
+    /// Unblocks it and issues a new token by force.
     UnblockAndRotate,
-    /// Settings, name and limits say this number.
+    /// Sets settings, name and limits that carry this number.
     Update(u64),
 }
 
-/// What is done to an owner.
+/// A change of an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnerDeed {
-    /// The owner is removed with all its keys.
+    /// Removes it with all its keys.
     Purge,
-    /// Its keys are accepted again.
+    /// Ends its suspension.
     Resume,
-    /// All its keys end.
+    /// Revokes all its keys.
     RevokeAll,
-    /// All its keys end, and one comes in their place.
+    /// Revokes all its keys and creates one.
     RevokeAllAndReplace,
-    /// None of its keys is accepted.
+    /// Suspends it.
     Suspend,
-    /// The default settings and the limits say this number.
+    /// Sets default settings and limits that carry this number.
     Update(u64),
 }
 
-/// What a change made that nobody could know before.
+/// The values that a change generated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Made {
-    /// The new key.
+    /// The id of the new key.
     pub key: Option<KeyId>,
-    /// Its number.
+    /// Its numeric id.
     pub numeric_id: Option<u64>,
     /// The new token.
     pub token: Option<String>,
@@ -92,16 +92,16 @@ impl Made {
     }
 }
 
-/// Settings that say a number, some of them long.
+/// Makes settings that carry a number, some of them long.
 #[must_use]
 pub fn settings(mark: u64) -> Value {
-    // Longer than what lies in one place: a page of SQLite, a value of sled's.
+    // Longer than a page of SQLite and than a value that sled keeps inline.
     let padding = if mark.is_multiple_of(5) { 9_000 } else { 10 };
     json!({ "mark": mark, "padding": "p".repeat(padding) })
 }
 
 impl Operation {
-    /// Whether nothing comes of it that its caller must be told.
+    /// Tells whether it generates no value that the caller must learn.
     #[must_use]
     pub fn makes_nothing(&self) -> bool {
         match self {
@@ -111,10 +111,10 @@ impl Operation {
         }
     }
 
-    /// Does it.
+    /// Calls the store.
     ///
     /// # Errors
-    /// As the store says.
+    /// Those of the store.
     pub fn perform(&self, admin: &AdminKeys) -> Result<Made, Error> {
         let new_key = || -> Result<CreateKey, Error> {
             Ok(CreateKey::new(Access::Full).numeric_id(NumericIdChoice::Next).limits(limits(0)?))
@@ -150,7 +150,7 @@ impl Operation {
 }
 
 impl Deed {
-    /// Whether it makes a token.
+    /// Tells whether it issues a token.
     #[must_use]
     pub fn rotates(self) -> bool {
         self.rotation().is_some()
@@ -182,14 +182,14 @@ impl Deed {
                 let update = UpdateKey::new().name(format!("n{mark}")).settings(settings(mark));
                 drop(admin.update(key, update.limits(limits(mark)?))?);
             }
-            // Rotations, done above.
+            // The rotations above.
             _ => {}
         }
         Ok(Made::default())
     }
 }
 
-/// The words for deeds without a number.
+/// The names of deeds without a number.
 const DEEDS: [(Deed, &str); 11] = [
     (Deed::Activate, "activate"),
     (Deed::Block, "block"),

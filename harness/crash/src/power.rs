@@ -1,5 +1,5 @@
-//! Power lost at many moments: sled's writes are written down while a process works, and a disk that
-//! keeps of them what it must is opened and held against what was acknowledged until then.
+//! Losses of power at many moments: a process's writes are recorded while it works. A disk that keeps
+//! of them what it must is then opened and compared with the acknowledgements up to that moment.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,142 +19,162 @@ use crate::record::{self, Entry};
 use crate::replay;
 use crate::work::{THREADS, Task};
 
-/// How many moments are looked at of each recording.
+/// The number of moments at which each recording loses power.
 const MOMENTS: u64 = 20;
-/// How many processes follow each other in a recording: one makes the database, the others find it
-/// as it was left.
+/// The number of processes in a recording: one makes the database, each other one finds it as the
+/// process before left it.
 const PROCESSES: u64 = 3;
 
-/// How many processes use a database for long, and how much each does.
+/// The number of processes that use a database for long, and the changes that each makes.
 const USED_BY: u64 = 3;
 const USES: u64 = 1_000;
-/// Who looks whether something could be lost leaves these out: what is noted there need not last.
-const LOCK: &str = ".lock";
+/// The ends of paths whose files need not last: locks, and the index of SQLite's log.
+const NEED_NOT_LAST: [&str; 2] = [".lock", "-shm"];
+/// The end of the paths that a recording doesn't see: mapped memory is written past the library.
+const MAPPED: &str = "-shm";
 /// The length of a segment of sled's log.
 const SEGMENT: u64 = 512 << 10;
 
-/// What is to be done.
+/// A series of losses.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// How often power is lost.
+    /// The backend.
+    pub engine: Engine,
+    /// The number of losses.
     pub states: u64,
-    /// By which choices.
+    /// The seed of all choices.
     pub seed: u64,
-    /// As if nobody had asked for a sync; until that is found.
-    pub forget_syncs: bool,
+    /// Leaves syncs of files whose paths end so out of the record, until the checks notice. An empty
+    /// end matches every file.
+    pub forget: Option<&'static str>,
 }
 
-/// What came of it.
+/// The results of a series.
 #[derive(Clone, Debug, Default)]
 pub struct Total {
-    /// How often power was lost.
+    /// The number of losses.
     pub states: u64,
-    /// How often something could be lost then.
+    /// Losses at a moment when something could be lost.
     pub pending: u64,
-    /// How many acknowledgements stood before those moments, in all.
+    /// Losses before the database was open, or before it was made.
+    pub opening: u64,
+    /// Acknowledgements before those moments, in all.
     pub acknowledged: u64,
-    /// How many were not there.
+    /// Acknowledged changes that were gone.
     pub lost: u64,
-    /// How much was there in part.
+    /// Changes that were there in part.
     pub halves: u64,
-    /// After how many losses the database couldn't be opened.
+    /// Losses after which the database couldn't be opened.
     pub unopened: u64,
-    /// How often it was lost again, while what was left was being opened.
+    /// Losses followed by a second one while the database was opened.
     pub again: u64,
-    /// How many failed syncs the recordings have.
+    /// Failed syncs in the recordings.
     pub recoveries: u64,
-    /// The most segments that a data file had.
+    /// The most segments that a data file of sled's had.
     pub segments: u64,
-    /// How often one was begun in a place that another had before.
+    /// Segments of sled's that were begun in the place of another one.
     pub reused: u64,
-    /// How many acknowledgements a sync preceded.
+    /// Acknowledgements after a sync.
     pub synced: u64,
-    /// How many none did.
+    /// Acknowledgements without a sync.
     pub unsynced: u64,
-    /// What was found, in words.
+    /// The findings in words.
     pub words: Vec<String>,
 }
 
-/// Records, loses power and looks as often as planned.
+impl Total {
+    fn wrong(&self) -> u64 {
+        self.unopened + self.lost + self.halves
+    }
+
+    /// Tells whether the checks noticed that syncs were forgotten.
+    #[must_use]
+    pub fn noticed(&self, forget: &str) -> bool {
+        // Of all syncs, the missing ones themselves must be seen too.
+        self.wrong() > 0 && (!forget.is_empty() || self.unsynced > 0)
+    }
+}
+
+/// Records, loses power and checks, as often as planned.
 ///
 /// # Errors
-/// Something else went wrong than what is looked for.
+/// The harness itself failed.
 pub fn run(plan: &Plan) -> Result<Total, String> {
     let mut random = Random::new(plan.seed);
     let mut total = Total::default();
-    let used = if plan.forget_syncs { None } else { Some(Used::make(&mut random)?) };
+    let used = match plan.forget {
+        Some(_) => None,
+        None => Some(Used::make(plan.engine, &mut random)?),
+    };
     for number in 0.. {
         if total.states >= plan.states {
             break;
         }
         let count = MOMENTS.min(plan.states - total.states);
-        let kind = match (plan.forget_syncs, number % 3) {
-            (true, _) => Kind::ForgetsSyncs,
-            (false, 0) => Kind::Single,
-            (false, 1) => Kind::Many,
-            (false, _) => Kind::Faulty,
+        let kind = match (plan.forget, number % 3) {
+            (Some(end), _) => Kind::Forgets(end),
+            (None, 0) => Kind::Single,
+            (None, 1) => Kind::Many,
+            (None, _) => Kind::Faulty,
         };
         // Every other round on a database that was used for long.
         let used = used.as_ref().filter(|_| number % 6 >= 3);
-        let recording = Recording::make(kind, used, &mut random)?;
+        let engine = match plan.engine {
+            Engine::Sqlite if random.percent(25) => Engine::SharedSqlite,
+            engine => engine,
+        };
+        let recording = Recording::make(engine, kind, used, &mut random)?;
         if kind.threads() == 1 {
             recording.count_syncs(&mut total);
         }
         total.recoveries += recording.recoveries();
-        recording.count_segments(&mut total);
+        if engine == Engine::Sled {
+            recording.count_segments(&mut total);
+        }
         recording.lose_power(count, &mut random, &mut total)?;
-        if plan.forget_syncs && total.lost > 0 && total.unsynced > 0 {
+        if plan.forget.is_some_and(|end| total.noticed(end)) {
             break;
         }
     }
     Ok(total)
 }
 
-/// What is recorded.
+/// A kind of recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// One thread, so that each acknowledgement has its own sync.
     Single,
     /// Many threads, whose commits are joined.
     Many,
-    /// Many, and a call that fails.
+    /// Many threads, and a call that fails.
     Faulty,
-    /// One, with syncs that are not noted.
-    ForgetsSyncs,
+    /// One thread, with syncs that are not recorded, of files whose paths end so.
+    Forgets(&'static str),
 }
 
 impl Kind {
     fn threads(self) -> u64 {
         match self {
-            Self::Single | Self::ForgetsSyncs => 1,
+            Self::Single | Self::Forgets(_) => 1,
             Self::Many | Self::Faulty => THREADS,
         }
     }
 }
 
-fn task(name: String, random: &mut Random) -> Task {
+fn task(engine: Engine, name: String, random: &mut Random) -> Task {
     let seed = random.number();
-    let (engine, planted) = (Engine::Sled, None);
-    Task {
-        engine,
-        name,
-        seed,
-        close_after: None,
-        threads: 1,
-        spends: false,
-        is_faulty: false,
-        planted,
-    }
+    let (spends, is_faulty) = (false, false);
+    Task { engine, name, seed, close_after: None, threads: 1, spends, is_faulty, injected: None }
 }
 
-/// A database that was used until sled's log had grown and places in it were used again.
+/// A database that was used until its log had grown and places in it were used again.
 struct Used {
     dir: TempDir,
     ledger: Ledger,
 }
 
 impl Used {
-    fn make(random: &mut Random) -> Result<Self, String> {
+    fn make(engine: Engine, random: &mut Random) -> Result<Self, String> {
         let dir = TempDir::with_prefix("keyhasp-used").map_err(|error| error.to_string())?;
         let (place, copy) = (dir.path().join("original"), dir.path().join("copy"));
         fs::create_dir(&place).map_err(|error| error.to_string())?;
@@ -162,11 +182,11 @@ impl Used {
         for number in 0..USED_BY {
             let moment = Moment::Closed(USES);
             let close_after = moment.close_after();
-            let task =
-                Task { close_after, threads: THREADS, ..task(format!("used-{number}"), random) };
+            let name = format!("used-{number}");
+            let task = Task { close_after, threads: THREADS, ..task(engine, name, random) };
             let said = Said::of(kill(&task, &place, moment, None)?.lines)?;
             copy_tree(&place, &copy).map_err(|error| error.to_string())?;
-            let findings = look(&copy, &mut ledger, &said, random)?;
+            let findings = look(engine, &copy, &mut ledger, &said, random)?;
             if let Some(words) = findings.words().chain(said.trouble).next() {
                 return Err(format!("while it was used: {words}"));
             }
@@ -179,18 +199,24 @@ impl Used {
     }
 }
 
-/// What some processes did, one after the other, and what was there after each.
+/// The changes that processes made to files, one process after the other.
 struct Recording {
+    engine: Engine,
     dir: TempDir,
-    /// What was there before them.
+    /// The disk before the first process.
     found: replay::Disk,
     entries: Vec<Entry>,
-    /// What must be there when each began, once it has opened; and what the one before it said.
+    /// For each process, the ledger of those before it, and the lines of the one right before.
     before: Vec<(Ledger, Vec<Line>)>,
 }
 
 impl Recording {
-    fn make(kind: Kind, used: Option<&Used>, random: &mut Random) -> Result<Self, String> {
+    fn make(
+        engine: Engine,
+        kind: Kind,
+        used: Option<&Used>,
+        random: &mut Random,
+    ) -> Result<Self, String> {
         let dir = TempDir::with_prefix("keyhasp-power").map_err(|error| error.to_string())?;
         let place = dir.path().join("original");
         fs::create_dir(&place).map_err(|error| error.to_string())?;
@@ -218,7 +244,7 @@ impl Recording {
                 close_after: moment.close_after(),
                 threads: kind.threads(),
                 is_faulty: kind == Kind::Faulty,
-                ..task(format!("p{number}"), random)
+                ..task(engine, format!("p{number}"), random)
             };
             let control = dir.path().join("control");
             Control::create(&control).map_err(|error| error.to_string())?;
@@ -227,14 +253,24 @@ impl Recording {
                 control: Some(control.clone()),
                 log: Some(log.clone()),
                 lines: true,
-                forget_syncs: kind == Kind::ForgetsSyncs,
+                forget: match kind {
+                    Kind::Forgets(end) => Some(end),
+                    _ => None,
+                },
             };
-            // In the midst of it one call fails, which makes the store recover.
+            // While the process works one call fails, which makes the store recover.
+            let syncs = random.percent(50);
             let fault = Fault {
-                nth: 1 + random.below(8),
+                nth: 1 + random.below(if syncs { 2 } else { 8 }),
                 number: EIO,
                 lasting: false,
-                manner: if random.percent(50) { Manner::Deadly } else { Manner::Nothing },
+                syncs,
+                // A shared database isn't made whole at the next opening, since others may have it open:
+                // a process that dies of a failed sync may leave a gap in its log.
+                manner: match random.percent(50) && engine != Engine::SharedSqlite {
+                    true => Manner::Deadly,
+                    false => Manner::Nothing,
+                },
             };
             let mut until_fault = random.below(after);
             let mut arm = |line: &Line| {
@@ -254,16 +290,37 @@ impl Recording {
             if !of_process.trouble.is_empty() {
                 return Err(of_process.trouble.join("; "));
             }
-            let findings = look(&copy, &mut ledger, &of_process, random)?;
+            let findings = look(engine, &copy, &mut ledger, &of_process, random)?;
             if let Some(words) = findings.words().next() {
                 return Err(format!("with its power on: {words}"));
             }
         }
         let entries = record::read(&log).map_err(|error| error.to_string())?;
-        Ok(Self { dir, found, entries, before })
+        let recording = Self { engine, dir, found, entries, before };
+        recording.is_as_recorded(&place)?;
+        Ok(recording)
     }
 
-    /// Loses power at some moments, where something could be lost rather than elsewhere.
+    /// Compares the files with the record of them: a write that the library missed would prove
+    /// nothing.
+    fn is_as_recorded(&self, place: &Path) -> Result<(), String> {
+        let mut recorded = self.found.clone();
+        self.entries.iter().try_for_each(|entry| recorded.apply(entry))?;
+        let there = replay::Disk::holding(place).map_err(|error| error.to_string())?;
+        let seen = |disk: &replay::Disk| {
+            let mut files = disk.current();
+            files.retain(|path, _| !path.ends_with(MAPPED));
+            files
+        };
+        let (recorded, there) = (seen(&recorded), seen(&there));
+        let paths = recorded.keys().chain(there.keys());
+        match paths.into_iter().find(|path| recorded.get(*path) != there.get(*path)) {
+            Some(path) => Err(format!("{path} isn't as it was recorded")),
+            None => Ok(()),
+        }
+    }
+
+    /// Loses power at some moments, mostly where something could be lost.
     fn lose_power(&self, count: u64, random: &mut Random, total: &mut Total) -> Result<(), String> {
         let mut disk = self.found.clone();
         let (mut quiet, mut pending, mut opening) = (Vec::new(), Vec::new(), Vec::new());
@@ -271,7 +328,7 @@ impl Recording {
         for (at, entry) in self.entries.iter().enumerate() {
             disk.apply(entry)?;
             heard.hear(entry)?;
-            match (disk.is_pending(LOCK), heard.is_open) {
+            match (disk.is_pending(&NEED_NOT_LAST), heard.is_open) {
                 (true, true) => pending.push(at),
                 (true, false) => opening.push(at),
                 (false, _) => quiet.push(at),
@@ -297,7 +354,8 @@ impl Recording {
             while moments.next_if_eq(&at).is_some() {
                 let mut random = Random::new(random.number());
                 total.states += 1;
-                total.pending += u64::from(disk.is_pending(LOCK));
+                total.opening += u64::from(!heard.is_open);
+                total.pending += u64::from(disk.is_pending(&NEED_NOT_LAST));
                 self.lose_power_now(at, &disk, &heard, &mut random, total)?;
             }
         }
@@ -314,10 +372,13 @@ impl Recording {
     ) -> Result<(), String> {
         let left = self.dir.path().join("left");
         disk.lose_power(random, &left).map_err(|error| error.to_string())?;
+        if self.engine != Engine::Sled {
+            leave_rubbish(&left, random).map_err(|error| error.to_string())?;
+        }
         let keep = Keep::before(&left)?;
-        let found_before = total.unopened + total.lost + total.halves;
+        let wrong_before = total.wrong();
         let process = heard.processes.saturating_sub(1);
-        // Until it was open, nothing rested on what became of what the one before had under way.
+        // Until it was open, no answer rested on the outcome of what the process before had begun.
         let (mut ledger, lines) = match heard.is_open || process == 0 {
             true => (self.before[process].0.clone(), heard.lines.clone()),
             false => (self.before[process - 1].0.clone(), self.before[process].1.clone()),
@@ -325,18 +386,19 @@ impl Recording {
         let said = Said::of(lines)?;
         total.acknowledged += ledger.operations.len() as u64 + said.done.len() as u64;
         let of = |what: String| {
-            format!("process {process}, entry {at} of {}: {what}", self.entries.len())
+            let (engine, all) = (self.engine, self.entries.len());
+            format!("{engine}, process {process}, entry {at} of {all}: {what}")
         };
         if random.percent(20) {
             total.again += 1;
-            if let Err(why) = lose_power_again(&left, random) {
+            if let Err(why) = lose_power_again(self.engine, &left, random) {
                 total.unopened += 1;
                 total.words.push(of(why));
                 keep.now(&self.dir.path().join("log"), at, total.states)?;
                 return fs::remove_dir_all(&left).map_err(|error| error.to_string());
             }
         }
-        match look(&left, &mut ledger, &said, random) {
+        match look(self.engine, &left, &mut ledger, &said, random) {
             Ok(findings) => {
                 total.lost += findings.lost.len() as u64;
                 total.halves += findings.halves.len() as u64;
@@ -347,24 +409,25 @@ impl Recording {
                 total.words.push(of(why));
             }
         }
-        if total.unopened + total.lost + total.halves > found_before {
+        if total.wrong() > wrong_before {
             keep.now(&self.dir.path().join("log"), at, total.states)?;
         }
-        // What can't be opened is left there by whoever was refused.
+        // A database that can't be opened is still there.
         let _ = fs::remove_dir_all(&left);
         Ok(())
     }
 
-    /// Before each acknowledgement of the one thread sled's data file was written, and then synced,
-    /// and not written again.
+    /// Counts acknowledgements of the one thread before which the file of commits was written, then
+    /// synced, and not written again.
     fn count_syncs(&self, total: &mut Total) {
         let (mut is_written, mut is_synced) = (false, false);
+        let file = self.engine.commits_to();
         for entry in &self.entries {
             match entry {
-                Entry::Write(path, ..) if path.ends_with("/db") => {
+                Entry::Write(path, ..) if path.ends_with(file) => {
                     (is_written, is_synced) = (true, false);
                 }
-                Entry::Sync(path) if path.ends_with("/db") => is_synced = true,
+                Entry::Sync(path) if path.ends_with(file) => is_synced = true,
                 Entry::Said(text) => match Line::parse(text.trim_end()) {
                     Ok(Line::Intent(..)) => (is_written, is_synced) = (false, false),
                     Ok(Line::Done(..)) if is_written && is_synced => total.synced += 1,
@@ -379,12 +442,12 @@ impl Recording {
         }
     }
 
-    /// How far the recording got into sled's ways: segments that fill up, and places used again.
+    /// Counts segments of sled's log that fill up, and places that are used again.
     fn count_segments(&self, total: &mut Total) {
         let (mut greatest, mut last) = (0, 0);
         for entry in &self.entries {
             if let Entry::Write(path, offset, _) = entry
-                && path.ends_with("/db")
+                && path.ends_with(self.engine.commits_to())
             {
                 let segment = offset / SEGMENT;
                 total.reused += u64::from(segment < greatest && segment != last);
@@ -401,8 +464,20 @@ impl Recording {
     }
 }
 
-/// Opens what is left, and loses power at some moment before it is open.
-fn lose_power_again(left: &Path, random: &mut Random) -> Result<(), String> {
+/// Leaves what may lie beside a database of SQLite's after a loss: an index of the log, which means
+/// nothing then, and a copy of the log that was not finished.
+fn leave_rubbish(left: &Path, random: &mut Random) -> std::io::Result<()> {
+    if random.percent(33) {
+        fs::write(left.join("keys.db-shm"), vec![0x5a; 32_768])?;
+    }
+    if random.percent(12) {
+        fs::write(left.join("keys.db-wal.renewed"), vec![0x37; 5_000])?;
+    }
+    Ok(())
+}
+
+/// Opens what a loss left, and loses power at some moment before the database is open.
+fn lose_power_again(engine: Engine, left: &Path, random: &mut Random) -> Result<(), String> {
     let text = |error: std::io::Error| error.to_string();
     let mut disk = replay::Disk::holding(left).map_err(text)?;
     let log = left.with_extension("log");
@@ -416,7 +491,7 @@ fn lose_power_again(left: &Path, random: &mut Random) -> Result<(), String> {
         lines: true,
         ..Disk::default()
     };
-    let task = task("again".to_owned(), random);
+    let task = task(engine, "again".to_owned(), random);
     let killed = kill(&task, left, Moment::Opened(Duration::ZERO), Some(&recorded))?;
     if let Some(Line::Trouble(why)) = killed.lines.first() {
         return Err(format!("it can't be opened: {why}"));
@@ -430,11 +505,11 @@ fn lose_power_again(left: &Path, random: &mut Random) -> Result<(), String> {
     disk.lose_power(random, left).map_err(text)
 }
 
-/// Where states in which something is wrong are kept, if `KEYHASP_KEEP` says so.
+/// The directory in which states with findings are kept, if `KEYHASP_KEEP` names one.
 struct Keep(Option<PathBuf>);
 
 impl Keep {
-    /// Copies a state as it is before anybody opens it.
+    /// Copies a state before it is opened.
     fn before(left: &Path) -> Result<Self, String> {
         let Some(dir) = std::env::var_os("KEYHASP_KEEP").map(PathBuf::from) else {
             return Ok(Self(None));
@@ -445,7 +520,7 @@ impl Keep {
         Ok(Self(Some(dir)))
     }
 
-    /// Keeps it, with the recording and the entry of it after which power was lost.
+    /// Keeps the copy, with the recording and the number of the entry after which power was lost.
     fn now(&self, log: &Path, at: usize, number: u64) -> Result<(), String> {
         let Some(dir) = &self.0 else { return Ok(()) };
         let kept = dir.join(format!("state-{number}-after-entry-{at}"));
@@ -456,7 +531,7 @@ impl Keep {
     }
 }
 
-/// What was said until now, by the process of now.
+/// The lines of the process that runs at a moment, up to that moment.
 #[derive(Default)]
 struct Heard {
     processes: usize,
@@ -483,17 +558,18 @@ impl Heard {
     }
 }
 
-/// Opens what is there and holds it against what was said.
+/// Opens a database, compares it with the ledger and the lines, and removes it.
 fn look(
+    engine: Engine,
     place: &Path,
     ledger: &mut Ledger,
     said: &Said,
     random: &mut Random,
 ) -> Result<Findings, String> {
-    let store = Engine::Sled.open(place).map_err(keyhasp::Error::from).and_then(engine::store);
+    let store = engine.open(place).and_then(engine::store);
     let store = store.map_err(|error| format!("it can't be opened: {error}"))?;
     let held = hold(&store, ledger, said, random);
-    // There alone.
+    // The ledger of the other states isn't concerned.
     let wrong = go_on(&store, &mut ledger.clone());
     let closed = store.close();
     drop(store);

@@ -1,4 +1,4 @@
-//! What quotas have left and how many uses are counted, held against the uses that were said.
+//! The comparison of quotas and counts with the uses that processes reported.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,35 +13,35 @@ use crate::line::Line;
 use crate::operation::{Deed, Operation, OwnerDeed};
 use crate::spending::{MOST, SPENDERS};
 
-/// How many uses of each key are tried in a copy.
+/// The uses of each key that are tried in a copy.
 const TRIES: usize = 20;
 
-/// What came of many processes.
+/// The uses of many processes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spent {
-    /// How many uses were said to be accepted.
+    /// Uses that processes reported as accepted.
     pub uses: u64,
-    /// How many uses of quotas are gone that were not said.
+    /// Units of quotas that are gone and were not reported as used.
     pub forfeited: u64,
-    /// How many flushes of usage returned.
+    /// Flushes of usage that returned.
     pub flushes: u64,
-    /// How many processes had closed the store before they were killed.
+    /// Processes that had closed the store before they were killed.
     pub closed: u64,
 }
 
-/// What a process said of its uses, in order.
+/// The uses that a process reported, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Uses {
     steps: Vec<Step>,
-    /// Whether it got as far as to open the store.
+    /// Whether it opened the store.
     opened: bool,
-    /// Whether it closed it.
+    /// Whether it closed the store.
     closed: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Nobody was told yet what became of it.
+    /// A change of a quota was called and isn't answered.
     Renewing(String, UsageSubject, u64),
     Done(String),
     Used(KeyId, u64),
@@ -49,23 +49,23 @@ enum Step {
     Flushed(u64),
 }
 
-/// What a quota had left when it was last looked at.
+/// The units that a quota had left at the last check.
 #[derive(Clone, Copy, Debug)]
 struct Purse {
     left: u64,
-    /// What was said to be used since.
+    /// The units reported as used since.
     used: u64,
 }
 
-/// What is known of quotas and uses.
+/// The expected state of quotas and counts.
 #[derive(Clone, Debug, Default)]
 pub struct Purses {
     purses: BTreeMap<UsageSubject, Purse>,
-    /// How many uses of each key were counted when it was last looked at.
+    /// The counted uses of each key at the last check.
     counted: BTreeMap<KeyId, u64>,
 }
 
-/// What was used in a copy that is closed then.
+/// The uses in a copy that is closed afterwards.
 #[derive(Debug)]
 pub struct Used {
     before: Purses,
@@ -73,7 +73,7 @@ pub struct Used {
 }
 
 impl Uses {
-    /// Those among all that was said.
+    /// Picks the uses from lines.
     #[must_use]
     pub fn of(lines: &[Line]) -> Self {
         let mut uses = Self::default();
@@ -106,11 +106,11 @@ impl Uses {
 }
 
 impl Purses {
-    /// Holds what a database says, after the ledger has taken over what was said, against the uses
-    /// that were said; what must not be.
+    /// Compares a database with the reported uses, after the ledger has settled the answers; returns
+    /// the findings.
     ///
     /// # Errors
-    /// As the backend says.
+    /// Those of the backend.
     pub fn hold(
         &mut self,
         backend: &dyn Backend,
@@ -128,9 +128,9 @@ impl Purses {
             let Purse { left: before, used } = *purse;
             let may_be_gone = match (uses.opened, uses.closed) {
                 (true, false) => most_leased(left) + SPENDERS * MOST,
-                // All was given back, but for what a use had taken that was refused for the closing.
+                // All leases were given back, except units of uses that the closing cut off.
                 (true, true) => SPENDERS * MOST,
-                // Nothing was taken.
+                // It took no lease.
                 (false, _) => 0,
             };
             match before.checked_sub(left).and_then(|taken| taken.checked_sub(used)) {
@@ -151,7 +151,7 @@ impl Purses {
             let of = |uses: &BTreeMap<KeyId, u64>| uses.get(&key).copied().unwrap_or_default();
             let (least, most) = match (uses.opened, uses.closed) {
                 (true, false) => (of(&flushed), of(&said) + SPENDERS),
-                // All are counted, but for those that were accepted as it was closed.
+                // All are counted, except uses that were accepted as the store closed.
                 (true, true) => (of(&said).saturating_sub(SPENDERS), of(&said)),
                 (false, _) => (0, 0),
             };
@@ -167,7 +167,7 @@ impl Purses {
         Ok(wrong)
     }
 
-    /// Notes what was said: how many uses of each key in all, and before the last flush.
+    /// Applies the reported uses; returns those of each key in all, and before the last flush.
     fn take_over(
         &mut self,
         ledger: &Ledger,
@@ -205,7 +205,7 @@ impl Purses {
                 }
             }
         }
-        // Of what nobody was told of, the ledger has found out.
+        // The ledger has settled which changes without an answer took effect.
         for (of, mark) in renewing.into_values() {
             let found = match of {
                 UsageSubject::Key(key) => ledger.keys.get(&key).map(|key| key.mark),
@@ -219,7 +219,7 @@ impl Purses {
         (said, flushed)
     }
 
-    /// A quota begins to count.
+    /// Starts a quota.
     fn renew(&mut self, of: UsageSubject, mark: u64) {
         if let Some(left) = small_quota(mark) {
             self.purses.insert(of, Purse { left, used: 0 });
@@ -234,7 +234,7 @@ impl Purses {
         self.purses.keys().filter_map(key).collect()
     }
 
-    /// Uses the keys in a store, some of what is left or all.
+    /// Uses the keys in a store, until a number of tries or the quota's end.
     #[must_use]
     pub fn spend(self, store: &Arc<dyn KeyStore>, ledger: &Ledger) -> Used {
         let mut uses = BTreeMap::new();
@@ -253,11 +253,10 @@ impl Purses {
 }
 
 impl Used {
-    /// Holds a database that was closed against what was used: nothing is forfeited, everything is
-    /// counted.
+    /// Compares a closed database with the uses: no unit is forfeited, every use is counted.
     ///
     /// # Errors
-    /// As the backend says.
+    /// Those of the backend.
     pub fn hold_closed(
         self,
         backend: &dyn Backend,
@@ -281,7 +280,7 @@ impl Used {
             }
         }
         for (key, before) in &self.before.counted {
-            // And one that cost nothing, when all tokens were asked for.
+            // The check of all tokens made one more, of cost 0.
             let used = self.uses.get(key).map_or(0, |used| used + 1);
             let counted = counted(backend, *key)?;
             if counted != before + used {
@@ -295,7 +294,7 @@ impl Used {
     }
 }
 
-/// How much a quota has left; `None` without one.
+/// Reads the units that a quota has left; `None` without a quota.
 fn left(backend: &dyn Backend, of: &UsageSubject) -> Result<Option<u64>, BackendError> {
     let limits: Option<Limits> = match of {
         UsageSubject::Key(key) => backend.key(*key)?.map(|key| key.limits),
@@ -306,14 +305,14 @@ fn left(backend: &dyn Backend, of: &UsageSubject) -> Result<Option<u64>, Backend
     Ok(Some(quota.value.state_at(usage.quota, SystemClock::new().now()).left))
 }
 
-/// How many uses of a key are written.
+/// Reads the counted uses of a key.
 fn counted(backend: &dyn Backend, key: KeyId) -> Result<u64, BackendError> {
     let usage = backend.usage(&[UsageSubject::Key(key)])?.pop().unwrap_or_default();
     Ok(usage.used.accepted)
 }
 
-/// How much may lie in leases when so much is left beside them: those who find too little in the
-/// lease each ask once, for a sixteenth of what remained, or for what all of them need.
+/// Returns the most units in leases when `left` units are beside them. Each thread that finds too little
+/// in the lease asks once, for a sixteenth of the rest, or for the need of all threads.
 fn most_leased(left: u64) -> u64 {
     let needed = SPENDERS * MOST;
     // A sixteenth of what was there before is at most a fifteenth of what is there after.

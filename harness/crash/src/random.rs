@@ -1,22 +1,22 @@
-//! Choices that can be made again: the same seed, the same choices.
+//! Choices that a seed repeats.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// SplitMix64 (Steele, Lea and Flood 2014): for choosing, and nothing secret.
+/// SplitMix64 (Steele, Lea and Flood 2014), for choices and not for secrets.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The choices of a seed.
+    /// Starts with a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The seed of `KEYHASP_SEED`, or one of the time.
+    /// Returns the seed in `KEYHASP_SEED`, or one from the clock.
     ///
     /// # Errors
-    /// What stands there is no number.
+    /// The variable is no number.
     pub fn seed() -> Result<u64, String> {
         match std::env::var("KEYHASP_SEED") {
             Ok(text) => text.parse().map_err(|_| format!("KEYHASP_SEED is no number: {text}")),
@@ -27,7 +27,7 @@ impl Random {
         }
     }
 
-    /// Any number; also the seed of other choices.
+    /// Returns any number, which may seed other choices.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -36,22 +36,22 @@ impl Random {
         mixed ^ mixed >> 31
     }
 
-    /// A number below a limit.
+    /// Returns a number below a limit.
     pub fn below(&mut self, limit: u64) -> u64 {
         ((u128::from(self.number()) * u128::from(limit)) >> 64) as u64
     }
 
-    /// A time below a limit.
+    /// Returns a time below a limit.
     pub fn duration(&mut self, limit: Duration) -> Duration {
         Duration::from_micros(self.below(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX)))
     }
 
-    /// One of several, unless there is none.
+    /// Picks an element, unless there is none.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
         from.get(self.below(from.len() as u64) as usize)
     }
 
-    /// True so many times in a hundred.
+    /// Returns true with so many chances in a hundred.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }

@@ -1,21 +1,21 @@
-//! What a process did to its files, in the order of effect.
+//! The recorded changes that a process made to its files, in the order of effect.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// A change of a file, or something between changes. Paths are below the directory watched.
+/// A change of a file, or an event between changes. Paths are below the watched directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A process began.
+    /// A process started.
     Process,
     /// Bytes were written.
     Write(String, u64, Vec<u8>),
-    /// A file was cut, or made longer.
+    /// A file was truncated or extended.
     Truncate(String, u64),
     /// A file or a directory was synced.
     Sync(String),
-    /// A sync failed: what was written before may never reach the disk.
+    /// A sync failed; what was written before it may never reach the disk.
     SyncFailed(String),
     /// `sync_file_range`, which is no sync.
     SyncRange(String),
@@ -23,21 +23,21 @@ pub enum Entry {
     Create(String),
     /// A file or a directory got another name.
     Rename(String, String),
-    /// A file or a directory is gone.
+    /// A file or a directory was removed.
     Remove(String),
     /// A directory was made.
     Directory(String),
-    /// What the process said, whole lines.
+    /// The process wrote a whole line to its standard output.
     Said(String),
 }
 
-/// The length of what stands before path and data.
+/// The length of an entry before its path and data.
 const HEAD: usize = 24;
 
 /// Reads a log.
 ///
 /// # Errors
-/// It can't be read, or is none.
+/// The file can't be read, or is no log.
 pub fn read(path: &Path) -> io::Result<Vec<Entry>> {
     let bytes = fs::read(path)?;
     let mut rest = bytes.as_slice();

@@ -1,10 +1,11 @@
-//! A disk that loses power: what was not synced is there, or not, or in part.
+//! A model of a disk that loses power.
 //!
-//! What is assumed of it: after a sync of a file returned, its bytes and its length last; after a
-//! sync of a directory, its entries. Before that, each write may have arrived, whole or some sectors
-//! of it, whatever became of those before and after it; changes of directories arrive in their order
-//! up to some point, as a journal keeps them. `sync_file_range` promises nothing. What was written
-//! before a sync that failed never arrives by a later one: the kernel took the pages for clean.
+//! The model assumes this of a disk. After a sync of a file returned, its bytes and its length last;
+//! after a sync of a directory, its entries do. Before that, each write may have arrived, whole or
+//! some sectors of it, whatever became of the writes before and after it; or all did that came before
+//! some moment. Changes of directories arrive in their order up to some point, as a journal keeps
+//! them. `sync_file_range` promises nothing. What was written before a sync that failed never arrives
+//! by a later sync, since the kernel took the pages for clean.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,20 +15,24 @@ use std::path::Path;
 use crate::random::Random;
 use crate::record::Entry;
 
-/// What reaches a disk whole or not at all.
-const SECTOR: usize = 512;
+/// The sizes of what a disk writes whole or not at all.
+const SECTORS: [usize; 2] = [512, 4_096];
+/// The length of the latest past in which a loss may stop writes in their order.
+const RECENT: u64 = 12;
 
-/// Everything in the directory that is watched.
+/// The files of the watched directory.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
     files: BTreeMap<u64, Content>,
-    /// What is found there now.
+    /// The names that a process finds.
     now: Names,
-    /// What is on the disk for certain.
+    /// The names that outlast a loss of power.
     safe: Names,
-    /// What may be, in order.
+    /// The changes of names that may outlast it, in order.
     pending: Vec<(String, Naming)>,
     next: u64,
+    /// Counts the changes.
+    moment: u64,
 }
 
 type Names = BTreeMap<String, Node>;
@@ -48,8 +53,15 @@ enum Naming {
 #[derive(Clone, Debug, Default)]
 struct Content {
     safe: Vec<u8>,
-    /// What came after that, in order.
-    pending: Vec<(Change, Fate)>,
+    /// The changes after that, in order.
+    pending: Vec<Pending>,
+}
+
+#[derive(Clone, Debug)]
+struct Pending {
+    moment: u64,
+    change: Change,
+    fate: Fate,
 }
 
 #[derive(Clone, Debug)]
@@ -60,29 +72,49 @@ enum Change {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// It lasts.
+    /// The change lasts.
     Certain,
-    /// It has arrived already or never will.
+    /// The change has arrived or never will, since its sync failed.
     Doomed,
-    /// A sync makes it last.
+    /// A sync will make it last.
     Open,
 }
 
+/// The part of the unsynced changes that arrives.
+#[derive(Clone, Copy, Debug)]
+enum Arrives {
+    /// Each change by itself, with so many chances in a hundred.
+    Percent(u64),
+    /// All changes before a moment; the last of them perhaps in part.
+    Before(u64),
+}
+
+/// A loss of power.
+#[derive(Clone, Copy, Debug)]
+struct Loss {
+    arrives: Arrives,
+    sector: usize,
+    /// The bytes of a file that has grown and was not filled.
+    filling: u8,
+}
+
 impl Disk {
-    /// Whether anything could be lost, but in files whose names end so.
+    /// Whether a loss could take anything, except from files whose paths end so.
     #[must_use]
-    pub fn is_pending(&self, but: &str) -> bool {
+    pub fn is_pending(&self, except: &[&str]) -> bool {
         let may_lose = |(path, node): (&String, &Node)| match node {
-            Node::File(number) => !path.ends_with(but) && self.files[number].is_pending(),
+            Node::File(number) => {
+                !except.iter().any(|end| path.ends_with(end)) && self.files[number].is_pending()
+            }
             Node::Directory => false,
         };
         !self.pending.is_empty() || self.now.iter().any(may_lose)
     }
 
-    /// A disk that holds what lies in a directory, for certain.
+    /// Makes a disk that safely holds what lies in a directory.
     ///
     /// # Errors
-    /// As the system says.
+    /// Those of the file system.
     pub fn holding(dir: &Path) -> io::Result<Self> {
         let mut disk = Self::default();
         disk.take_in(dir, "")?;
@@ -107,20 +139,17 @@ impl Disk {
         Ok(())
     }
 
-    /// Takes over a change.
+    /// Applies a change.
     ///
     /// # Errors
-    /// It is about a file that isn't there.
+    /// The change is about a file that isn't there.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), String> {
         match entry {
             Entry::Process | Entry::Said(_) | Entry::SyncRange(_) => {}
             Entry::Write(path, offset, data) => {
-                let write = Change::Write(*offset as usize, data.clone());
-                self.file(path)?.pending.push((write, Fate::Open));
+                self.change(path, Change::Write(*offset as usize, data.clone()))?;
             }
-            Entry::Truncate(path, len) => {
-                self.file(path)?.pending.push((Change::Length(*len as usize), Fate::Open));
-            }
+            Entry::Truncate(path, len) => self.change(path, Change::Length(*len as usize))?,
             Entry::Sync(path) => self.sync(path),
             Entry::SyncFailed(path) => {
                 if let Ok(file) = self.file(path) {
@@ -149,6 +178,29 @@ impl Disk {
         .ok_or_else(|| format!("{path} was written and never made"))
     }
 
+    fn change(&mut self, path: &str, change: Change) -> Result<(), String> {
+        self.moment += 1;
+        let moment = self.moment;
+        self.file(path)?.pending.push(Pending { moment, change, fate: Fate::Open });
+        Ok(())
+    }
+
+    /// Returns each file's bytes as a process reads them, by path.
+    #[must_use]
+    pub fn current(&self) -> BTreeMap<String, Vec<u8>> {
+        let bytes = |number: &u64| {
+            let content = &self.files[number];
+            let mut bytes = content.safe.clone();
+            content.pending.iter().for_each(|pending| pending.change.write(&mut bytes, 0));
+            bytes
+        };
+        let file = |(path, node): (&String, &Node)| match node {
+            Node::File(number) => Some((path.clone(), bytes(number))),
+            Node::Directory => None,
+        };
+        self.now.iter().filter_map(file).collect()
+    }
+
     fn name(&mut self, path: &str, naming: Naming) {
         carry_out(&mut self.now, &naming);
         self.pending.push((parent(path).to_owned(), naming));
@@ -167,17 +219,16 @@ impl Disk {
         }
     }
 
-    /// What is there after the power failed, by these choices.
+    /// Writes what a loss of power leaves to a new directory.
     ///
     /// # Errors
-    /// It can't be written down.
+    /// Those of the file system.
     pub fn lose_power(&self, random: &mut Random, to: &Path) -> io::Result<()> {
         let mut names = self.safe.clone();
         let arrived = random.below(self.pending.len() as u64 + 1) as usize;
         self.pending[..arrived].iter().for_each(|(_, naming)| carry_out(&mut names, naming));
         fs::create_dir(to)?;
-        // How much of what was written arrives: all, most, some, nothing.
-        let percent = [100, 90, 50, 0][random.below(4) as usize];
+        let loss = self.loss(random);
         for (path, node) in &names {
             let at = to.join(path);
             // Below a directory that never arrived nothing is found.
@@ -186,46 +237,65 @@ impl Disk {
             }
             match node {
                 Node::Directory => fs::create_dir(at)?,
-                Node::File(number) => {
-                    let content = &self.files[number];
-                    let mut bytes = content.safe.clone();
-                    for (change, fate) in &content.pending {
-                        if *fate == Fate::Certain || random.percent(percent) {
-                            change.write(&mut bytes);
-                        } else if random.percent(40) {
-                            change.write_in_part(&mut bytes, random);
-                        }
-                    }
-                    fs::write(at, bytes)?;
-                }
+                Node::File(number) => fs::write(at, self.files[number].after(loss, random))?,
             }
         }
         Ok(())
+    }
+
+    fn loss(&self, random: &mut Random) -> Loss {
+        let arrives = match random.below(6) {
+            // All, most, some, nothing.
+            choice @ 0..4 => Arrives::Percent([100, 90, 50, 0][choice as usize]),
+            _ => Arrives::Before((self.moment + 1).saturating_sub(random.below(RECENT))),
+        };
+        let sector = SECTORS[random.below(2) as usize];
+        let filling = if random.percent(50) { 0 } else { random.below(256) as u8 };
+        Loss { arrives, sector, filling }
     }
 }
 
 impl Content {
     fn is_pending(&self) -> bool {
-        self.pending.iter().any(|(_, fate)| *fate != Fate::Certain)
+        self.pending.iter().any(|pending| pending.fate != Fate::Certain)
     }
 
-    /// Decides on everything that is open.
+    /// Decides the fate of every open change.
     fn decide(&mut self, decided: Fate) {
-        for (_, fate) in self.pending.iter_mut().filter(|(_, fate)| *fate == Fate::Open) {
-            *fate = decided;
+        for pending in self.pending.iter_mut().filter(|pending| pending.fate == Fate::Open) {
+            pending.fate = decided;
         }
-        let certain = self.pending.iter().take_while(|(_, fate)| *fate == Fate::Certain).count();
-        self.pending.drain(..certain).for_each(|(change, _)| change.write(&mut self.safe));
+        let is_certain = |pending: &&Pending| pending.fate == Fate::Certain;
+        let certain = self.pending.iter().take_while(is_certain).count();
+        self.pending.drain(..certain).for_each(|pending| pending.change.write(&mut self.safe, 0));
+    }
+
+    fn after(&self, loss: Loss, random: &mut Random) -> Vec<u8> {
+        let mut bytes = self.safe.clone();
+        for Pending { moment, change, fate } in &self.pending {
+            let (is_whole, is_part) = match loss.arrives {
+                _ if *fate == Fate::Certain => (true, false),
+                Arrives::Percent(percent) => (random.percent(percent), random.percent(40)),
+                Arrives::Before(_) if *fate == Fate::Doomed => (random.percent(50), false),
+                Arrives::Before(end) => (*moment < end, *moment == end && random.percent(50)),
+            };
+            if is_whole {
+                change.write(&mut bytes, loss.filling);
+            } else if is_part {
+                change.write_in_part(&mut bytes, loss, random);
+            }
+        }
+        bytes
     }
 }
 
 impl Change {
-    fn write(&self, to: &mut Vec<u8>) {
+    fn write(&self, to: &mut Vec<u8>, filling: u8) {
         match self {
             Self::Write(offset, data) => {
                 let end = offset + data.len();
                 if to.len() < end {
-                    to.resize(end, 0);
+                    to.resize(end, filling);
                 }
                 to[*offset..end].copy_from_slice(data);
             }
@@ -233,19 +303,19 @@ impl Change {
         }
     }
 
-    /// Some sectors of it: the first ones, or any.
-    fn write_in_part(&self, to: &mut Vec<u8>, random: &mut Random) {
+    /// Writes some sectors of it: the first ones, or any.
+    fn write_in_part(&self, to: &mut Vec<u8>, loss: Loss, random: &mut Random) {
         let Self::Write(offset, data) = self else { return };
         // The file may have grown and not been filled.
         if random.percent(50) && to.len() < offset + data.len() {
-            to.resize(offset + data.len(), 0);
+            to.resize(offset + data.len(), loss.filling);
         }
         let (in_order, mut at) = (random.percent(50), 0);
         while at < data.len() {
-            let sector_end = (offset + at) / SECTOR * SECTOR + SECTOR;
+            let sector_end = (offset + at) / loss.sector * loss.sector + loss.sector;
             let end = (sector_end - offset).min(data.len());
             if random.percent(50) {
-                Self::Write(offset + at, data[at..end].to_vec()).write(to);
+                Self::Write(offset + at, data[at..end].to_vec()).write(to, loss.filling);
             } else if in_order {
                 return;
             }
@@ -288,7 +358,7 @@ mod tests {
         disk
     }
 
-    /// All that is found after losing power in many ways.
+    /// Returns every content that a loss of power leaves, of many.
     fn found(disk: &Disk) -> Vec<Option<Vec<u8>>> {
         let mut all: Vec<_> = (0..200)
             .map(|seed| {
@@ -308,19 +378,20 @@ mod tests {
         let path = || "a".to_owned();
         let write = |at, bytes: &[u8]| Entry::Write(path(), at, bytes.to_vec());
         let made = [Entry::Create(path()), write(0, b"one"), Entry::Sync(path())];
-        // A file without a name that lasts.
+        // The file's name doesn't last.
         assert_eq!(found(&disk(&made)), [None, Some(b"one".to_vec())]);
         let named = [&made[..], &[Entry::Sync(String::new())]].concat();
         assert_eq!(found(&disk(&named)), [Some(b"one".to_vec())]);
-        assert!(!disk(&named).is_pending(".lock"));
+        assert!(!disk(&named).is_pending(&[".lock"]));
         // Half synced is not synced.
         let more = [&named[..], &[write(1, b"x"), Entry::SyncRange(path())]].concat();
         assert_eq!(found(&disk(&more)), [Some(b"one".to_vec()), Some(b"oxe".to_vec())]);
         // A sync that failed is not made good by the next one.
         let failed = [&more[..], &[Entry::SyncFailed(path()), Entry::Sync(path())]].concat();
         assert_eq!(found(&disk(&failed)).len(), 2);
-        let anew = [&failed[..], &[write(1, b"x"), Entry::Sync(path())]].concat();
-        assert_eq!(found(&disk(&anew)), [Some(b"oxe".to_vec())]);
+        let again = [&failed[..], &[write(1, b"x"), Entry::Sync(path())]].concat();
+        assert_eq!(found(&disk(&again)), [Some(b"oxe".to_vec())]);
+        assert_eq!(disk(&again).current()["a"], b"oxe");
     }
 
     #[test]

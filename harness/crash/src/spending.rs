@@ -1,5 +1,4 @@
-//! A few threads that use keys with quotas, and say each use that was accepted, until the store is
-//! closed.
+//! Threads that use keys with quotas and report each accepted use, until the store is closed.
 
 use keyhasp::RejectReason;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,20 +15,19 @@ use crate::operation::{Deed, Made, Operation, OwnerDeed};
 use crate::random::Random;
 use crate::work::{Task, say};
 
-/// How many use keys at once: so many uses may be accepted and not be said when they are killed.
+/// The number of threads; a kill may cut off the report of one use of each.
 pub const SPENDERS: u64 = 2;
-/// What a use costs at most.
+/// The highest cost of a use.
 pub const MOST: u64 = 3;
-/// How many keys there are; their owner has a quota too.
+/// The number of keys; their owner has a quota too.
 const KEYS: usize = 2;
-/// How many uses a quota has at most.
+/// The most units of a quota.
 const QUOTA: u64 = 3_000;
-/// How many in a hundred thousand uses are followed by a flush, and by a new quota though there is
-/// something left of the old one.
+/// The flushes in a hundred thousand uses, and the quotas that are replaced before they are used up.
 const FLUSHES: u64 = 2_000;
 const RENEWALS: u64 = 200;
 
-/// What the threads share.
+/// The state that the threads share.
 struct Spending<'a> {
     task: &'a Task,
     store: &'a Arc<Store>,
@@ -37,12 +35,13 @@ struct Spending<'a> {
     admin: AdminKeys,
     owner: OwnerId,
     tokens: Vec<(KeyId, String)>,
-    /// Held for reading by who uses keys, so that each use is of the quota before or after a change.
+    /// A use holds it for reading, a change of a quota for writing. Without it a use could count for
+    /// either quota.
     renewing: RwLock<()>,
     count: AtomicU64,
 }
 
-/// Why it is over.
+/// The reason to stop.
 enum Over {
     Closed,
     Wrong,
@@ -51,7 +50,7 @@ enum Over {
 /// Uses keys until the store is closed.
 ///
 /// # Errors
-/// Something went wrong that must not.
+/// A call failed that must not fail.
 pub fn run(
     task: &Task,
     store: &Arc<Store>,
@@ -82,8 +81,7 @@ pub fn run(
 }
 
 impl Spending<'_> {
-    /// Leads owner and keys of the processes before to where they can be used: their tokens are
-    /// known to nobody any more.
+    /// Rotates the keys of the processes before, whose tokens died with them, and sets quotas.
     fn set_up(&mut self, random: &mut Random) -> Result<(), Over> {
         let owners = found::owners(&self.admin).map_err(|error| self.over(&error))?;
         match owners.iter().find(|owner| owner.id.as_str().starts_with('s')) {
@@ -110,7 +108,7 @@ impl Spending<'_> {
         }
     }
 
-    /// Uses keys until it is over.
+    /// Uses keys until a call says that the store is closed.
     fn spend(&self, thread: u64, mut random: Random) {
         for count in 0.. {
             let Some((key, token)) = random.pick(&self.tokens) else { return };
@@ -137,7 +135,7 @@ impl Spending<'_> {
         }
     }
 
-    /// Whether a use was accepted; not, if a quota is used up.
+    /// Uses a key; returns false if a quota is used up.
     fn use_key(&self, key: KeyId, token: &str, cost: u32) -> Result<bool, Over> {
         let request = VerifyRequest::new(token.as_bytes()).address(ADDRESS).cost(cost);
         match self.store.verify_request(&request) {
@@ -147,11 +145,11 @@ impl Spending<'_> {
             }
             Err(VerifyError::Rejected(RejectReason::QuotaExhausted { .. })) => Ok(false),
             Err(VerifyError::Unavailable(Unavailable::Closed)) => Err(Over::Closed),
-            Err(refusal) => Err(self.wrong(&format!("a use was refused: {refusal:?}"))),
+            Err(error) => Err(self.wrong(&format!("a use was rejected: {error:?}"))),
         }
     }
 
-    /// A new quota in place of the one that is used up, unless another was faster.
+    /// Replaces a quota that is used up, unless another thread has.
     fn exhausted(
         &self,
         key: KeyId,
@@ -168,9 +166,9 @@ impl Spending<'_> {
         self.renew((left == Some(0)).then_some(key), random)
     }
 
-    /// A new quota for a key, or for the owner.
+    /// Sets a new quota of a key, or of the owner.
     fn renew(&self, key: Option<KeyId>, random: &mut Random) -> Result<(), Over> {
-        // Small ones are used up, of large ones there are leases.
+        // Small ones are used up; large ones are leased in parts.
         let uses = 1 + random.below(QUOTA).min(random.below(QUOTA));
         let mark = mark_of_quota(uses, random.number() >> 32);
         debug_assert_eq!(small_quota(mark), Some(uses));

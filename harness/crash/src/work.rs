@@ -1,4 +1,4 @@
-//! Many threads that do all of it at once, until somebody kills the process.
+//! A process whose threads make changes at once, until it is killed.
 
 use std::io::{self, Read};
 use std::panic;
@@ -13,55 +13,55 @@ use keyhasp::{AdminKeys, Error, Key, KeyStore, OwnerId, Store};
 
 use crate::engine::{self, Engine};
 use crate::found;
+use crate::injected::Injected;
 use crate::line::{Line, Lines};
 use crate::operation::{Deed, Made, Operation, OwnerDeed};
-use crate::planted::Planted;
 use crate::random::Random;
 use crate::spending;
 
-/// How many threads, unless told: so many that commits are joined.
+/// The usual number of threads: so many that their commits are joined.
 pub const THREADS: u64 = 8;
-/// About how many owners a thread has, and keys an owner.
+/// The number of owners that a thread has, and of keys that an owner has, approximately.
 const OWNERS: usize = 4;
 const KEYS: usize = 8;
 
-/// What a process is to do.
+/// The task of a process.
 #[derive(Clone, Debug)]
 pub struct Task {
-    /// On which backend.
+    /// The backend.
     pub engine: Engine,
-    /// What names of operations begin with: single for each process.
+    /// The beginning of the names of operations, another one for each process.
     pub name: String,
-    /// By which choices.
+    /// The seed of all choices.
     pub seed: u64,
-    /// After how many acknowledgements the store is closed, if at all.
+    /// The number of acknowledgements after which the process closes the store, if it does.
     pub close_after: Option<u64>,
-    /// How many threads work.
+    /// The number of threads that make changes.
     pub threads: u64,
-    /// Whether others beside them use keys that have a quota, and the store counts that.
+    /// Whether other threads use keys that have a quota, and the store counts the uses.
     pub spends: bool,
-    /// Whether calls on files fail, so that errors are no trouble.
+    /// Whether calls on files fail, so that errors are expected.
     pub is_faulty: bool,
-    /// A defect.
-    pub planted: Option<Planted>,
+    /// A bug.
+    pub injected: Option<Injected>,
 }
 
-/// Opens the database in a directory and works on it; returns only with the reason why it can't.
+/// Opens the database in a directory and works on it until the process is killed.
 ///
 /// # Errors
 /// The store can't be opened or read.
 pub fn run(task: &Task, place: &Path, lines: &Lines) -> Result<(), String> {
     exit_with_parent();
     if task.is_faulty {
-        // sled panics where a sync fails as it ends; the backend catches that. One that it doesn't
-        // catch ends a thread of ours, and that is told.
+        // sled panics where a sync fails as it ends, and the backend catches that. A panic that it
+        // doesn't catch ends a thread of this crate, which is reported when the thread is joined.
         panic::set_hook(Box::new(|_| ()));
     } else {
         tell_panics(lines);
     }
     let backend = task.engine.open(place).map_err(|error| error.to_string())?;
-    let backend = match task.planted {
-        Some(planted) => planted.into_backend(backend),
+    let backend = match task.injected {
+        Some(bug) => bug.into_backend(backend),
         None => backend,
     };
     let counting = match task.spends {
@@ -97,7 +97,7 @@ pub fn run(task: &Task, place: &Path, lines: &Lines) -> Result<(), String> {
         Ok::<_, String>(())
     })?;
     say(lines, &Line::Closed);
-    // Whoever started this ends it.
+    // The parent kills this process.
     loop {
         thread::park();
     }
@@ -114,7 +114,7 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Works until the store is closed. What a thread works on is its alone.
+    /// Works until the store is closed. No two threads work on the same owner.
     fn work(mut self) -> Result<(), Error> {
         let mut prefix = format!("t{}-", self.thread);
         for count in 0.. {
@@ -122,7 +122,7 @@ impl Worker<'_> {
                 Ok(operation) => operation,
                 Err(Error::Unavailable(Unavailable::Closed)) => return Ok(()),
                 Err(_) if self.task.is_faulty => {
-                    // It tells in time, and whether it worked is seen by the next call.
+                    // The next call shows whether it recovered.
                     let _ = self.store.recover();
                     continue;
                 }
@@ -130,7 +130,7 @@ impl Worker<'_> {
             };
             let name = format!("{}-{}-{count}", self.task.name, self.thread);
             say(self.lines, &Line::Intent(name.clone(), operation.clone()));
-            let early = self.task.planted == Some(Planted::Early) && operation.makes_nothing();
+            let early = self.task.injected == Some(Injected::Early) && operation.makes_nothing();
             if early {
                 say(self.lines, &Line::Done(name.clone(), Made::default()));
             }
@@ -138,7 +138,7 @@ impl Worker<'_> {
                 _ if early => {}
                 Ok(made) => say(self.lines, &Line::Done(name, made)),
                 Err(Error::OutcomeUnknown(error)) => {
-                    // What it was done to is left alone from now on: nobody knows how it stands.
+                    // The state of these owners is unknown, so the thread begins others.
                     prefix = format!("t{}u{count}-", self.thread);
                     say(self.lines, &Line::Unknown(name));
                     self.complain(&error);
@@ -170,7 +170,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Something that changes something, as things stand.
+    /// Chooses an operation that changes something in the present state.
     fn choose(&mut self, prefix: &str, count: u64) -> Result<Operation, Error> {
         let mut owners = found::owners(&self.admin)?;
         owners.retain(|owner| owner.id.as_str().starts_with(prefix));
@@ -231,7 +231,7 @@ impl Worker<'_> {
     }
 }
 
-/// Nobody who listens is left: there is nothing to do any more.
+/// Writes a line; ends the process if the parent reads no more.
 pub(crate) fn say(lines: &Lines, line: &Line) {
     if lines.say(line).is_err() {
         process::exit(1);
@@ -246,7 +246,7 @@ fn tell_panics(lines: &Lines) {
     }));
 }
 
-/// Ends with whoever holds the other end of the standard input.
+/// Ends the process when the parent closes the other end of the standard input.
 fn exit_with_parent() {
     thread::spawn(|| {
         let _ = io::stdin().read(&mut [0]);

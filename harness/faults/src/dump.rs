@@ -1,4 +1,4 @@
-//! All that a database holds, to be compared.
+//! Dumps of databases, and their comparison.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,13 +15,13 @@ use keyhasp::{Event, EventKind, KeyId, OwnerId, Timestamp};
 pub struct Dump {
     /// The store's own record.
     pub metadata: StoreMetadata,
-    /// By id.
+    /// The owners by id.
     pub owners: BTreeMap<OwnerId, OwnerRecord>,
-    /// By id.
+    /// The keys by id.
     pub keys: BTreeMap<KeyId, KeyRecord>,
-    /// In order.
+    /// The events in order.
     pub events: Vec<Event>,
-    /// Events up to this number were removed.
+    /// The last event that was pruned.
     pub pruned_through: u64,
 }
 
@@ -31,7 +31,7 @@ impl Dump {
     /// Reads everything.
     ///
     /// # Errors
-    /// As the backend.
+    /// Those of the backend.
     pub fn of(backend: &dyn Backend) -> Result<Self, BackendError> {
         let query = OwnerPageQuery { after: None, suspended: None, limit: ALL, examine: ALL };
         let owners = backend.page_owners(&query)?.owners;
@@ -51,7 +51,7 @@ impl Dump {
         })
     }
 
-    /// In what the two differ, in words that show no value; empty if they are the same.
+    /// Lists the differences in words that show no value.
     #[must_use]
     pub fn differs(&self, other: &Self) -> Vec<String> {
         let mut found = Vec::new();
@@ -77,7 +77,7 @@ impl Dump {
         found
     }
 
-    /// What a change from one to the other is about.
+    /// Finds the records that a change from one to the other concerns.
     #[must_use]
     pub fn concerned(&self, other: &Self) -> Concerned {
         let mut concerned =
@@ -98,10 +98,10 @@ impl Dump {
         concerned
     }
 
-    /// The laws of a log: no number is left out, and each record has as many events as versions.
+    /// Checks the log: no number is left out, and each record has as many events as versions.
     ///
     /// # Errors
-    /// The law that doesn't hold.
+    /// A violation.
     pub fn check(&self) -> Result<(), String> {
         for (event, expected) in self.events.iter().zip(self.pruned_through + 1..) {
             if event.sequence != expected {
@@ -135,7 +135,7 @@ impl Dump {
     }
 }
 
-/// What a change is about.
+/// The records that a change concerns.
 #[derive(Clone, Debug)]
 pub struct Concerned {
     /// The store's own record, so all keys.

@@ -1,5 +1,4 @@
-//! What is there before a mutation and after it, and all that must hold if something fails in
-//! between.
+//! The states before and after a mutation, and the checks when an operation fails in between.
 
 use std::fmt::Debug;
 
@@ -13,12 +12,12 @@ use crate::world::{Verdict, World};
 
 const RECOVERING: Unavailable = Unavailable::Recovering;
 
-/// What there is before the call and after it, if nothing fails.
+/// The states before a call and after it, if nothing fails.
 #[derive(Debug)]
 pub struct Expected {
     before: State,
     after: State,
-    /// Every token, also those that the call issues.
+    /// All tokens, with those that the call issues.
     tokens: Vec<String>,
     concerned: Concerned,
 }
@@ -30,10 +29,10 @@ struct State {
 }
 
 impl Expected {
-    /// Does it, and notes what was before and what is after.
+    /// Makes the call, and keeps the states before and after it.
     ///
     /// # Errors
-    /// If it fails or does nothing.
+    /// The call fails or changes nothing.
     pub fn of(world: &World, cast: &Cast, act: Act) -> Result<Self, String> {
         let before = dump(world)?;
         let known = world.verdicts(&cast.tokens);
@@ -49,17 +48,17 @@ impl Expected {
         Ok(Self { before, after, tokens, concerned })
     }
 
-    /// Every token, also those that the call issues.
+    /// Returns all tokens, with those that the call issues.
     #[must_use]
     pub fn tokens(&self) -> &[String] {
         &self.tokens
     }
 
-    /// What the caller heard goes together with what the store says of itself and of every token.
-    /// Returns which states may be found from now on: the one before, the one after.
+    /// Checks that the answer agrees with the store's health and with its answer to every token.
+    /// Returns the states that the database may have from now on: after the call, or not.
     ///
     /// # Errors
-    /// What doesn't go together.
+    /// A violation.
     pub fn heard<T: Debug>(
         &self,
         world: &World,
@@ -73,11 +72,11 @@ impl Expected {
                 Ok(&[true])
             }
             (Ok(_), Some(RECOVERING)) => {
-                self.in_doubt(&verdicts, true)?;
+                self.indeterminate(&verdicts, true)?;
                 Ok(&[true])
             }
             (Err(Error::OutcomeUnknown(_)), Some(RECOVERING)) => {
-                self.in_doubt(&verdicts, false)?;
+                self.indeterminate(&verdicts, false)?;
                 Ok(&[false, true])
             }
             (Err(Error::Backend(_)), None) => {
@@ -88,20 +87,20 @@ impl Expected {
         }
     }
 
-    /// A recovery has failed half-way: what it hasn't found out is still in doubt, and what it has
-    /// (a purged key can't be marked again) is as the database has it.
+    /// Checks the answers after a recovery that failed half-way: records that it settled are as in the
+    /// database, all others still indeterminate.
     ///
     /// # Errors
-    /// What isn't so.
-    pub fn still_in_doubt(&self, world: &World) -> Result<(), String> {
+    /// A violation.
+    pub fn still_indeterminate(&self, world: &World) -> Result<(), String> {
         let took_effect = !dump(world)?.differs(&self.before.dump).is_empty();
-        self.in_doubt(&world.verdicts(&self.tokens), took_effect)
+        self.indeterminate(&world.verdicts(&self.tokens), took_effect)
     }
 
-    /// The store takes further changes; what was not done can be done now.
+    /// Checks that the store takes further changes, and the call again if it took no effect.
     ///
     /// # Errors
-    /// What doesn't go on.
+    /// A violation.
     pub fn goes_on(
         &self,
         world: &World,
@@ -125,9 +124,11 @@ impl Expected {
         Ok(())
     }
 
-    /// Whether the store has one of these states, index and database alike; whether the one after.
+    /// Checks that the store has one of these states, in index and database; returns whether it is the
+    /// one after the call.
+    ///
     /// # Errors
-    /// What isn't so.
+    /// A violation.
     pub fn is(&self, world: &World, may_be: &[bool]) -> Result<bool, String> {
         let found = dump(world)?;
         found.check()?;
@@ -148,10 +149,12 @@ impl Expected {
         Err(format!("half applied: it differs from before in {before}; from after in {after}"))
     }
 
-    /// Before the store has found out: what the call is about is answered by nobody's state.
+    /// Checks the answers before the store has recovered: keys that the call concerns are
+    /// `Unavailable`.
+    ///
     /// # Errors
-    /// What isn't so.
-    pub fn in_doubt(&self, verdicts: &[Verdict], is_acknowledged: bool) -> Result<(), String> {
+    /// A violation.
+    pub fn indeterminate(&self, verdicts: &[Verdict], is_acknowledged: bool) -> Result<(), String> {
         let otherwise = if is_acknowledged { &self.after } else { &self.before };
         for (at, verdict) in verdicts.iter().enumerate() {
             let Concerned { everything, keys } = &self.concerned;
@@ -160,10 +163,10 @@ impl Expected {
             };
             let is_concerned = *everything || keys.contains(&id);
             let known = self.before.verdicts[at] != Err(VerifyError::Unrecognized);
-            // What was acknowledged may be in force already.
-            let is_in_force = is_acknowledged && *verdict == otherwise.verdicts[at];
+            // An acknowledged change may be visible already.
+            let is_visible = is_acknowledged && *verdict == otherwise.verdicts[at];
             let is_right = match verdict {
-                _ if is_in_force => true,
+                _ if is_visible => true,
                 Err(VerifyError::Unavailable(RECOVERING)) => is_concerned,
                 Err(VerifyError::Unrecognized) if is_concerned => !known,
                 _ if is_concerned => false,
@@ -171,25 +174,25 @@ impl Expected {
             };
             if !is_right {
                 let was = otherwise.verdicts[at];
-                return Err(format!("token {at} in doubt: {verdict:?}; it was {was:?}"));
+                return Err(format!("token {at}, indeterminate: {verdict:?}; it was {was:?}"));
             }
         }
         Ok(())
     }
 }
 
-/// All that the backend holds.
+/// Dumps the backend.
 ///
 /// # Errors
-/// As the backend.
+/// Those of the backend.
 pub fn dump(world: &World) -> Result<Dump, String> {
     Dump::of(&*world.backend).map_err(text)
 }
 
-/// Verdicts are as expected.
+/// Compares verdicts.
 ///
 /// # Errors
-/// Which one isn't.
+/// The first that differs.
 pub fn same(found: &[Verdict], expected: &[Verdict]) -> Result<(), String> {
     let differing = found.iter().zip(expected).position(|(found, expected)| found != expected);
     match differing {
@@ -198,7 +201,7 @@ pub fn same(found: &[Verdict], expected: &[Verdict]) -> Result<(), String> {
     }
 }
 
-/// An error in words.
+/// Puts an error into words.
 pub fn text(error: impl Debug) -> String {
     format!("{error:?}")
 }

@@ -1,4 +1,4 @@
-//! The n-th operation on the files fails, once or from then on.
+//! A watcher that lets the n-th operation on the files fail, once or from then on.
 
 use std::ffi::c_int;
 use std::fs::File;
@@ -9,38 +9,38 @@ use std::thread::{self, ThreadId};
 
 use rusqlite::ffi;
 
-use crate::vfs::{AlertSettings, Call, Kind, Operation, Verdict};
+use crate::vfs::{Call, Kind, Operation, Verdict, Watcher};
 
-/// The thread in which a store finds out by itself what became of a change.
+/// The name of the store's recovery thread.
 const RECOVERY: &str = "keyhasp-recover";
 
-/// How an operation fails.
+/// A way for an operation to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The disk doesn't answer: EIO, for every operation.
+    /// Every operation fails with EIO.
     Io,
-    /// No space is left: ENOSPC, for what may need some.
+    /// Operations that may need space fail with ENOSPC.
     NoSpace,
-    /// A write ends early for lack of space; other operations don't fail. It ends where what is left
-    /// out already stands in the file, if it is so, and else in the middle.
+    /// A write ends early for lack of space; other operations don't fail. It ends where the missing rest
+    /// already stands in the file, and otherwise in the middle.
     Short,
-    /// The same with EIO.
+    /// A write ends early with EIO.
     ShortIo,
     /// A sync fails with EIO; other operations don't fail.
     Sync,
 }
 
 impl Failure {
-    /// All of them; what fails a sync alone is part of the first.
+    /// All of them, except `Sync`, which `Io` includes.
     pub const ALL: [Self; 4] = [Self::Io, Self::NoSpace, Self::Short, Self::ShortIo];
 
-    /// SQLite's code for it where its own VFS meets it; `None` if this operation doesn't fail so.
+    /// Returns the code that SQLite's own VFS would return; `None` if the operation can't fail so.
     fn code(self, operation: Operation<'_>) -> Option<c_int> {
         use Operation as O;
         match self {
             Self::Io => Some(match operation {
                 O::Access => ffi::SQLITE_IOERR_ACCESS,
-                O::Delete { .. } => ffi::SQLITE_IOERR_DELETE,
+                O::Delete => ffi::SQLITE_IOERR_DELETE,
                 O::Lock => ffi::SQLITE_IOERR_LOCK,
                 O::Open { .. } => ffi::SQLITE_CANTOPEN,
                 O::Read => ffi::SQLITE_IOERR_READ,
@@ -48,13 +48,13 @@ impl Failure {
                 O::ShmMap => ffi::SQLITE_IOERR_SHMMAP,
                 O::Size => ffi::SQLITE_IOERR_FSTAT,
                 O::Sync => ffi::SQLITE_IOERR_FSYNC,
-                O::Truncate { .. } => ffi::SQLITE_IOERR_TRUNCATE,
+                O::Truncate => ffi::SQLITE_IOERR_TRUNCATE,
                 O::Write { .. } => ffi::SQLITE_IOERR_WRITE,
             }),
             Self::NoSpace => match operation {
                 O::Open { create: true } => Some(ffi::SQLITE_CANTOPEN),
                 O::ShmMap => Some(ffi::SQLITE_IOERR_SHMSIZE),
-                // Space that is found late: quotas, network file systems, thin disks.
+                // Quotas, network file systems and thin disks may miss space only here.
                 O::Sync => Some(ffi::SQLITE_IOERR_FSYNC),
                 O::Write { .. } => Some(ffi::SQLITE_FULL),
                 _ => None,
@@ -68,18 +68,18 @@ impl Failure {
     }
 }
 
-/// What is to fail, and when.
+/// The operation that fails.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// How.
+    /// The way in which it fails.
     pub failure: Failure,
-    /// Which of the operations that can fail so, counted from now.
+    /// Its number among the operations that can fail so, counted from now.
     pub nth: u64,
     /// Whether all later ones fail too, in every thread.
     pub lasting: bool,
 }
 
-/// Fails operations as planned.
+/// A watcher that lets operations fail as planned.
 #[derive(Debug)]
 pub struct Failing {
     directory: PathBuf,
@@ -98,55 +98,56 @@ struct State {
 #[derive(Debug)]
 struct Armed {
     plan: Plan,
-    /// The thread whose operations count; all if none.
+    /// The thread whose operations count; `None` for all threads.
     of: Option<ThreadId>,
     counted: u64,
 }
 
 impl Failing {
-    /// Nothing fails yet in this directory.
+    /// Makes a watcher of this directory, in which nothing fails yet.
     #[must_use]
     pub fn new(directory: &Path) -> Self {
         let directory = directory.to_owned();
         Self { directory, state: Mutex::default(), released: Condvar::new() }
     }
 
-    /// From now on this thread's operations are counted, and fail as planned.
+    /// Counts this thread's operations from now on, and lets them fail as planned.
     ///
-    /// After the first failure the store's recovery waits before its next operation until it is
-    /// [released](Failing::release): so what holds before it can be looked at.
+    /// After the first failure the store's recovery thread waits before its next operation until the
+    /// test [releases](Failing::release) it, so that the test can look at indeterminate records.
     pub fn arm(&self, plan: Plan) {
         let of = Some(thread::current().id());
         *self.lock() = State { armed: Some(Armed { plan, of, counted: 0 }), ..State::default() };
     }
 
-    /// From now on every thread's operations are counted, and fail as planned. Who waited goes on.
+    /// Counts every thread's operations from now on, lets them fail as planned, and releases the
+    /// recovery thread.
     pub fn arm_for_all(&self, plan: Plan) {
         let armed = Armed { plan, of: None, counted: 0 };
         *self.lock() = State { armed: Some(armed), ..State::default() };
         self.released.notify_all();
     }
 
-    /// The first operation that failed, in words; `None` if none has.
+    /// Returns the first operation that failed, in words.
     #[must_use]
     pub fn struck(&self) -> Option<String> {
         self.lock().struck.clone()
     }
 
-    /// Lets recovery go on.
+    /// Releases the recovery thread.
     pub fn release(&self) {
         self.lock().holds = false;
         self.released.notify_all();
     }
 
-    /// Nothing fails any more, and nobody waits.
+    /// Ends the failing, and releases the recovery thread.
     pub fn heal(&self) {
         self.lock().armed = None;
         self.release();
     }
 
-    /// How much of a write is carried out. The file is looked at past SQLite, whose locks that drops:
-    /// no other process is there to mind.
+    /// Returns how many bytes of a write are carried out. Reading the file here drops SQLite's locks,
+    /// which is harmless since no other process opens it.
     fn part(&self, file: &str, offset: u64, data: &[u8]) -> usize {
         let mut there = vec![0; data.len()];
         let file = File::open(self.directory.join(file));
@@ -163,14 +164,14 @@ impl Failing {
     }
 }
 
-impl AlertSettings for Failing {
+impl Watcher for Failing {
     fn before(&self, call: &Call<'_>) -> Verdict {
         let thread = thread::current();
         let mut state = self.lock();
         while state.holds && thread.name() == Some(RECOVERY) {
             state = self.released.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        // What the operating system would do at a sync is nothing that a live process can see.
+        // A process can't see whether its files were really synced, and skipping saves time.
         let otherwise =
             if call.operation == Operation::Sync { Verdict::Skip } else { Verdict::Pass };
         let has_struck = state.struck.is_some();
@@ -201,8 +202,6 @@ impl AlertSettings for Failing {
             _ => Verdict::Fail(code),
         }
     }
-
-    fn after(&self, _call: &Call<'_>) {}
 }
 
 fn describe(call: &Call<'_>) -> String {
@@ -265,7 +264,7 @@ mod tests {
             };
             let recovery = thread::Builder::new().name(RECOVERY.to_owned());
             let other = recovery.spawn_scoped(scope, try_it).unwrap();
-            // Another thread doesn't.
+            // Another thread doesn't wait.
             scope.spawn(|| failing.before(&call(WRITE))).join().unwrap();
             for _ in 0..100 {
                 thread::yield_now();

@@ -1,20 +1,19 @@
-//! What lies between SQLite and the files: operations that fail, and a record of what a power cut
-//! would leave.
+//! Operations that fail under SQLite, and under any backend.
 //!
-//! [`vfs`] puts itself under every connection of the process, and shows the operations on files in
-//! watched directories to a [`AlertSettings`](vfs::AlertSettings). There are two: [`Failing`](failing::Failing)
-//! makes the n-th operation fail, [`Medium`](medium::Medium) knows what is on stable storage. The
-//! backend isn't told that they are there.
+//! [`vfs`] puts itself under every connection of the process, and asks a
+//! [`Watcher`](vfs::Watcher) before each operation on files in watched directories.
+//! [`Failing`](failing::Failing) is the watcher that lets the n-th operation fail. The library runs as
+//! it is.
 //!
-//! `tests/faults` fails each operation of each mutation in turn, `tests/power_loss` cuts the power, and
-//! `tests/backend` fails the operations of a backend itself, without files.
+//! `tests/faults` lets each operation on files fail, `tests/backend` each operation of a backend, without
+//! files. Losses of power are a matter of `harness/crash`, for SQLite and for sled.
 
 pub mod dump;
 pub mod expected;
 pub mod failing;
-pub mod file_record;
-pub mod medium;
+pub mod injected;
 pub mod mutations;
+pub mod tally;
 pub mod uses;
 pub mod vfs;
 pub mod world;

@@ -1,4 +1,4 @@
-//! Every kind of mutation, and a store in which each has something to do.
+//! Every kind of mutation, and a store in which each changes something.
 
 use keyhasp::{
     Access, ChangeRules, CreateKey, CreateOwner, Error, Expiry, Issued, KeyId, OwnerId, Rotate,
@@ -7,34 +7,34 @@ use keyhasp::{
 
 use crate::world::{HOUR, World};
 
-/// Who is there.
+/// The owners and keys of the store.
 #[derive(Clone, Debug)]
 pub struct Cast {
     /// An owner with keys in all states.
     pub org: OwnerId,
     /// A suspended one.
     pub gone: OwnerId,
-    /// One that nothing is done to.
+    /// An owner that no mutation changes.
     pub bystander: OwnerId,
-    /// In force, with an previous token in its grace.
+    /// A valid key with a previous token.
     pub active: KeyId,
-    /// Switched off by its owner.
+    /// A key that its owner deactivated.
     pub deactivated: KeyId,
-    /// Switched off by the administrator.
+    /// A key that an administrator blocked.
     pub blocked: KeyId,
-    /// Over for good.
+    /// A revoked key.
     pub revoked: KeyId,
-    /// A trial.
+    /// A trial key.
     pub trial: KeyId,
-    /// Recoverable.
-    pub sealed: KeyId,
-    /// The bystander's.
+    /// A key with a recoverable token.
+    pub recoverable: KeyId,
+    /// The bystander's key.
     pub other: KeyId,
     /// Every token that was ever issued.
     pub tokens: Vec<String>,
 }
 
-/// Something that changes the store, and the tokens that it issued.
+/// A mutation; returns the tokens that it issued.
 pub type Act = fn(&World, &Cast) -> Result<Vec<String>, Error>;
 
 /// Every kind of mutation, by name.
@@ -45,13 +45,15 @@ pub const MUTATIONS: &[(&str, Act)] = &[
         Ok(created.first_key.iter().map(token).collect())
     }),
     ("create key", |world, cast| issued(world.admin.create(&cast.org, full().name("more")))),
-    ("create sealed key", |world, cast| {
+    ("create recoverable key", |world, cast| {
         issued(world.admin.create(&cast.org, full().recoverable()))
     }),
     ("rotate", |world, cast| issued(world.admin.rotate(cast.active, Rotate::new()))),
     ("rotate by force", |world, cast| issued(world.admin.rotate(cast.active, forced()))),
     ("rotate blocked", |world, cast| issued(world.admin.rotate(cast.blocked, forced().unblock()))),
-    ("end previous", |world, cast| done(world.admin.invalidate_previous_tokens(cast.active))),
+    ("invalidate previous tokens", |world, cast| {
+        done(world.admin.invalidate_previous_tokens(cast.active))
+    }),
     ("deactivate", |world, cast| done(world.admin.deactivate(cast.active))),
     ("activate", |world, cast| done(world.admin.activate(cast.deactivated))),
     ("block", |world, cast| done(world.admin.block(cast.active))),
@@ -61,11 +63,11 @@ pub const MUTATIONS: &[(&str, Act)] = &[
         let update = UpdateKey::new().name("renamed").access(Access::ReadOnly);
         done(world.admin.update(cast.active, update.settings(serde_json::json!({ "rate": 7 }))))
     }),
-    ("extend_expiry", |world, cast| {
+    ("extend expiry", |world, cast| {
         done(world.admin.extend_expiry(cast.trial, Expiry::At(later(world, 9))))
     }),
     ("convert trial", |world, cast| done(world.admin.convert_trial(cast.trial, Expiry::Never))),
-    ("open token", |world, cast| done(world.admin.reveal_token(cast.sealed))),
+    ("reveal token", |world, cast| done(world.admin.reveal_token(cast.recoverable))),
     ("purge key", |world, cast| done(world.admin.purge(cast.revoked))),
     ("update owner", |world, cast| {
         let update = UpdateOwner::new().max_access(Access::ReadOnly);
@@ -73,7 +75,7 @@ pub const MUTATIONS: &[(&str, Act)] = &[
     }),
     ("suspend", |world, cast| done(world.admin.suspend_owner(&cast.org))),
     ("resume", |world, cast| done(world.admin.resume_owner(&cast.gone))),
-    ("owner's mark", |world, cast| {
+    ("invalidate owner's tokens", |world, cast| {
         done(world.admin.invalidate_owner_tokens_issued_before(&cast.org, later(world, 0)))
     }),
     ("revoke all", |world, cast| {
@@ -86,14 +88,16 @@ pub const MUTATIONS: &[(&str, Act)] = &[
             StoreRules { unique_names: true, recoverable_tokens: true, ..StoreRules::default() };
         done(world.admin.change_rules(ChangeRules::new().rules(rules)))
     }),
-    ("store's mark", |world, _| done(world.admin.invalidate_tokens_issued_before(later(world, 0)))),
+    ("invalidate store's tokens", |world, _| {
+        done(world.admin.invalidate_tokens_issued_before(later(world, 0)))
+    }),
     ("prune events", |world, _| done(world.admin.prune_events(Timestamp::MAX))),
 ];
 
 /// Fills an empty store.
 ///
 /// # Errors
-/// As the store.
+/// Those of the store.
 pub fn fill(world: &World) -> Result<Cast, Error> {
     let (org, gone, bystander) = (id("org"), id("gone"), id("bystander"));
     let mut tokens = Vec::new();
@@ -115,13 +119,13 @@ pub fn fill(world: &World) -> Result<Cast, Error> {
     world.admin.revoke(revoked)?;
     let trial = CreateKey::trial(Access::Full, Expiry::At(later(world, 5)));
     let trial = keep(world.admin.create(&org, trial)?);
-    let sealed = keep(world.admin.create(&org, full().name("recoverable").recoverable())?);
+    let recoverable = keep(world.admin.create(&org, full().name("recoverable").recoverable())?);
     keep(create(&gone, "stays")?);
     let ended = keep(create(&gone, "ended")?);
     world.admin.revoke(ended)?;
     world.admin.suspend_owner(&gone)?;
     let other = keep(create(&bystander, "other")?);
-    // So that a mark of now comes after them.
+    // Tokens are issued before a mutation that invalidates those issued before now.
     world.clock.advance(HOUR / 4);
     Ok(Cast {
         org,
@@ -132,33 +136,33 @@ pub fn fill(world: &World) -> Result<Cast, Error> {
         blocked,
         revoked,
         trial,
-        sealed,
+        recoverable,
         other,
         tokens,
     })
 }
 
-/// The text of an issued token.
+/// Returns the text of an issued token.
 #[must_use]
 pub fn token(issued: &Issued) -> String {
     issued.token.expose().to_owned()
 }
 
-/// A request for a standard key that may do everything.
+/// Requests a standard key with full access.
 pub fn full() -> CreateKey {
     CreateKey::new(Access::Full)
 }
 
-/// An owner's id.
+/// Makes an owner's id.
 ///
 /// # Panics
-/// If it is none.
+/// If the text is no id.
 #[must_use]
 pub fn id(text: &str) -> OwnerId {
     OwnerId::new(text).expect("an id")
 }
 
-/// So many hours from now.
+/// Returns the time so many hours from now.
 #[must_use]
 pub fn later(world: &World, hours: u32) -> Timestamp {
     use keyhasp::Clock;

@@ -1,39 +1,36 @@
-//! Keys with quotas, whose uses are counted: what may be accepted and what must be counted, whatever
-//! fails while a lease is taken, uses are written or the store is closed.
+//! Keys with quotas and counted uses, and the bounds of both, whatever fails while a lease is taken,
+//! uses are written or the store is closed.
 
-use keyhasp::RejectReason;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use keyhasp::backend::{Backend, UsageSubject};
 use keyhasp::store::{Unavailable, UsageSettings};
 use keyhasp::{
     Access, AdminKeys, Catalogue, Clock, CreateKey, CreateOwner, Error, Issued, KeyId, KeyStore,
-    ManualClock, OwnerId, Prefix, Quota, SetLimits, Store, Timestamp, Verifier, VerifyError,
+    ManualClock, OwnerId, Prefix, Quota, RejectReason, SetLimits, Store, Timestamp, Verifier,
+    VerifyError,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::expected::text;
 use crate::mutations::{id, token};
-use crate::world::{HOUR, START};
+use crate::world::{HOUR, START, await_recovery};
 
-/// How many uses the first key has, and its owner for both of its keys.
+/// The uses of the first key's quota, and of its owner's, for both of its keys.
 const KEY: u64 = 160;
 const BOTH: u64 = 300;
-/// How many uses of each are counted at first.
+/// The uses of each key that are counted at first.
 const FIRST: u64 = 5;
-/// After so long a store that should recover by itself is one that never does.
-const PATIENCE: Duration = Duration::from_secs(600);
 
-/// During what an operation fails.
+/// An act during which an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// So many uses that several leases are taken.
+    /// Uses that take several leases.
     Lease,
-    /// Uses are written, twice.
+    /// Two flushes of usage.
     Write,
-    /// The store is closed with leases out and uses that are not written.
+    /// Closing with leases out and uses that are not written.
     Close,
 }
 
@@ -49,30 +46,30 @@ pub struct Uses {
     verifier: Verifier,
     keys: [(KeyId, String); 2],
     owner: OwnerId,
-    /// How many uses of each were accepted.
+    /// The accepted uses of each key.
     accepted: [u64; 2],
-    /// How often one was refused because nobody knew.
+    /// The uses that were answered `Unavailable`.
     pub refused: u64,
-    /// Whether counts may be lost: their writing was of unknown outcome.
+    /// Whether counts may be lost, since the outcome of their flush was unknown.
     pub may_be_lost: bool,
-    /// Whether the store couldn't be closed in order, so that what was leased is forfeited.
+    /// Whether the closing failed, so that leases are forfeited.
     pub is_cut_off: bool,
 }
 
 fn open(backend: Arc<dyn Backend>) -> Result<Arc<Store>, Error> {
     let catalogue = Catalogue::builder().read("links:read").build()?;
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)?));
-    // Written only when told.
+    // Usage is written only when a test flushes.
     let usage = UsageSettings::new().counts().interval(HOUR);
     let builder = Store::builder(catalogue, [Prefix::new("acme")?]).clock(clock).usage(usage);
     Ok(Arc::new(builder.random(ChaCha20Rng::seed_from_u64(1)).open_on(backend)?))
 }
 
 impl Uses {
-    /// A store in which leases are out and some uses are counted; nothing fails yet.
+    /// Opens a store, takes leases and counts some uses; nothing fails yet.
     ///
     /// # Errors
-    /// As the store.
+    /// Those of the store.
     pub fn begin(backend: Arc<dyn Backend>) -> Result<Self, String> {
         let owner = id("org");
         let create = || -> Result<_, Error> {
@@ -104,7 +101,7 @@ impl Uses {
         Ok(uses)
     }
 
-    /// One use of a key; whether its quota is used up.
+    /// Uses a key once; tells whether its quota is used up.
     fn is_exhausted(&mut self, key: usize) -> Result<bool, String> {
         match self.verifier.verify(&self.keys[key].1) {
             Ok(_) => self.accepted[key] += 1,
@@ -117,7 +114,7 @@ impl Uses {
         Ok(false)
     }
 
-    /// The same where there is something left.
+    /// Uses a key whose quota isn't used up.
     fn accept(&mut self, key: usize) -> Result<(), String> {
         match self.is_exhausted(key)? {
             true => Err(format!("used up after {:?} uses", self.accepted)),
@@ -125,16 +122,16 @@ impl Uses {
         }
     }
 
-    /// Does it; operations may fail.
+    /// Performs the act; operations may fail.
     ///
     /// # Errors
-    /// What must not be, whatever fails.
+    /// A violation, whatever fails.
     pub fn act(&mut self, act: Act) -> Result<(), String> {
         match act {
             Act::Lease => (0..40).try_for_each(|_| self.accept(0)),
             Act::Write => {
                 for _ in 0..2 {
-                    // Of both there is enough in the leases.
+                    // The leases hold enough of both quotas.
                     self.accept(0)?;
                     self.accept(1)?;
                     let flushed = self.store.flush_usage();
@@ -146,7 +143,7 @@ impl Uses {
                 self.accept(0)?;
                 self.accept(1)?;
                 let closed = self.store.close();
-                // What it can't put back is forfeited.
+                // Leases that it can't give back are forfeited.
                 self.is_cut_off = true;
                 self.may_be_lost |= closed.is_err();
                 self.note(closed)
@@ -165,29 +162,22 @@ impl Uses {
         }
     }
 
-    /// Waits until the store has recovered by itself, or has it do so.
+    /// Waits until the store has recovered by itself, or asks it to recover.
     ///
     /// # Errors
-    /// It doesn't.
+    /// It doesn't recover.
     pub fn recover(&self, by_itself: bool) -> Result<(), String> {
         if !by_itself {
             self.store.recover().map_err(text)?;
         }
-        let started = Instant::now();
-        while self.store.health().unavailable == Some(Unavailable::Recovering) {
-            if started.elapsed() > PATIENCE {
-                return Err("the store didn't recover by itself".to_owned());
-            }
-            std::thread::yield_now();
-        }
-        Ok(())
+        await_recovery(&*self.store)
     }
 
-    /// When nothing fails any more: uses all that is left, and closes the store. If it was closed
-    /// before, `backend` is opened for that.
+    /// Uses up the quotas, now that nothing fails, and closes the store. A store that was closed before
+    /// is opened on `backend`.
     ///
     /// # Errors
-    /// What must not be.
+    /// A violation.
     pub fn settle(&mut self, backend: Option<Arc<dyn Backend>>) -> Result<(), String> {
         if let Some(backend) = backend {
             self.store = open(backend).map_err(text)?;
@@ -201,17 +191,17 @@ impl Uses {
             }
         }
         if std::mem::replace(&mut self.refused, refused) > 0 {
-            return Err("recovered, it answers that it can't answer".to_owned());
+            return Err("recovered, it is still unavailable".to_owned());
         }
         self.store.flush_usage().map_err(text)?;
         self.store.close().map_err(text)
     }
 
-    /// Holds what a process would find that begins now: nothing that was accepted is left, and none
-    /// is counted twice.
+    /// Checks the records that a process would find now: no accepted use is left in a quota, and none
+    /// is counted twice. Returns the uses that are left.
     ///
     /// # Errors
-    /// What isn't so.
+    /// A violation.
     pub fn hold(&self, backend: &dyn Backend) -> Result<[u64; 2], String> {
         let of = [UsageSubject::Key(self.keys[0].0), UsageSubject::Owner(self.owner)];
         let usage = backend.usage(&of).map_err(|error| error.to_string())?;
@@ -242,14 +232,14 @@ impl Uses {
         Ok(lefts)
     }
 
-    /// The same in the end: all is used up but for leases of unknown outcome, at most so many of
-    /// each quota, and counted unless nobody could know.
+    /// Checks the records in the end: quotas are used up, except at most so many forfeited leases of each.
+    /// All uses are counted, unless the outcome of a flush was unknown.
     ///
     /// # Errors
-    /// What isn't so.
+    /// A violation.
     pub fn hold_settled(&self, backend: &dyn Backend, forfeited: u64) -> Result<(), String> {
         if self.hold(backend)? != [0; 2] {
-            return Err("there is something left that was refused".to_owned());
+            return Err("uses are left that were rejected".to_owned());
         }
         let all = self.accepted[0] + self.accepted[1];
         for (used, quota) in [(self.accepted[0], KEY), (all, BOTH)] {

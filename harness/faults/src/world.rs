@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::backend::{Backend, BackendErrorKind};
 use keyhasp::key::StoreRules;
+use keyhasp::store::Unavailable;
 use keyhasp::{
     AdminKeys, Catalogue, Error, KeyId, KeyStore, ManualClock, Prefix, RecoveryKeys, Store,
     Timestamp, Verifier, VerifyError,
@@ -14,29 +16,29 @@ use keyhasp::{
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// 2026-01-01T00:00:00Z.
+/// The time at which clocks start: 2026-01-01T00:00:00Z.
 pub const START: u64 = 1_767_225_600_000;
 
-/// Also the bound of a shared store, so that it only polls when it is opened.
+/// Also the staleness that a shared store allows, so that it polls only when it is opened.
 pub const HOUR: Duration = Duration::from_secs(3_600);
 
-/// How a store is opened.
+/// Settings for the opening of a store.
 #[derive(Clone, Copy)]
 pub struct Opening<'a> {
-    /// Whether as one of several processes.
+    /// Whether it is one of several processes.
     pub shared: bool,
-    /// From which its randomness comes.
+    /// The seed of its randomness.
     pub seed: u64,
-    /// What its clock shows.
+    /// The time of its clock.
     pub now: Timestamp,
-    /// What is put between backend and store.
+    /// Wraps the backend before it is handed to the store.
     pub wrap: &'a dyn Fn(Arc<dyn Backend>) -> Arc<dyn Backend>,
 }
 
 /// An open store.
 #[derive(Debug)]
 pub struct World {
-    /// Its backend, for whoever looks past the store.
+    /// Its backend, for looks past the store.
     pub backend: Arc<dyn Backend>,
     /// The store.
     pub store: Arc<dyn KeyStore>,
@@ -44,12 +46,11 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     /// An administrator.
     pub admin: AdminKeys,
-    /// Verifies.
+    /// A verifier.
     pub verifier: Verifier,
 }
 
-/// What a verification answers: key, number of permissions, and whether the token is the current
-/// one; or why not.
+/// The answer to a token: key, number of permissions, and whether the token is current.
 pub type Verdict = Result<(KeyId, usize, bool), VerifyError>;
 
 impl std::fmt::Debug for Opening<'_> {
@@ -66,16 +67,16 @@ impl Default for Opening<'_> {
 }
 
 impl World {
-    /// Opens the database of a directory with the rules that it has.
+    /// Opens the database in a directory with the rules that it has.
     ///
     /// # Errors
-    /// As the store.
+    /// Those of the store.
     pub fn open(directory: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
         let options = match opening.shared {
             true => SqliteOptions::shared(HOUR)?,
             false => SqliteOptions::exclusive(),
         };
-        // Nobody holds it for long.
+        // No test holds it for long.
         let options = options.busy_timeout(Duration::from_secs(30))?;
         let sqlite: Arc<dyn Backend> = Arc::new(Sqlite::open(database(directory), options)?);
         let backend = (opening.wrap)(sqlite);
@@ -105,7 +106,7 @@ impl World {
         Ok(Self { backend, store, clock, admin, verifier })
     }
 
-    /// What is answered to each of these tokens.
+    /// Verifies each of these tokens.
     pub fn verdicts(&self, tokens: &[String]) -> Vec<Verdict> {
         tokens.iter().map(|token| self.verdict(token)).collect()
     }
@@ -116,14 +117,30 @@ impl World {
     }
 }
 
-/// The database file in a directory.
+/// Waits until a store has recovered by itself.
+///
+/// # Errors
+/// It hasn't after ten minutes.
+pub fn await_recovery(store: &dyn KeyStore) -> Result<(), String> {
+    let started = Instant::now();
+    while store.health().unavailable == Some(Unavailable::Recovering) {
+        // It tries at once, after 50 ms, 100 ms and so on, so only a bug waits for this.
+        if started.elapsed() > Duration::from_secs(600) {
+            return Err("the store didn't recover by itself".to_owned());
+        }
+        thread::yield_now();
+    }
+    Ok(())
+}
+
+/// Returns the path of the database in a directory.
 #[must_use]
 pub fn database(directory: &Path) -> PathBuf {
     directory.join("keys.db")
 }
 
-/// A directory for a while, in memory where there is a file system for that: what is synced there is
-/// for the watchers to say.
+/// Makes a temporary directory, in memory where the system has a file system for that: no test rests on
+/// real syncs.
 ///
 /// # Panics
 /// If none can be made.
@@ -131,5 +148,5 @@ pub fn database(directory: &Path) -> PathBuf {
 pub fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    made.expect("a directory for a while")
+    made.expect("a temporary directory")
 }

@@ -1,1 +1,1 @@
-//! Nothing of its own: `tests/soak` keeps a store in use for a while.
+//! An empty library: the tests in `tests` are all there is.

@@ -1,8 +1,9 @@
-//! How long a verification takes, as somebody sees who measures from outside: whether it depends on
-//! where a wrong secret differs from the right one, which it must not, and what else can be told
-//! from it, which isn't claimed to be hidden. `docs/constant-time.md` has the figures.
+//! Measures the time of verifications from outside. It must not depend on the place at which a wrong
+//! secret differs from the right one. Other differences are measured too, and not claimed to be hidden.
+//! `docs/constant-time.md` has the figures.
 //!
-//! Which token is measured next is drawn at random, and each goes through one and the same buffer. `-- NUMBER` measures so often, instead of ten million times.
+//! Tokens are drawn at random, and all go through one buffer. `-- NUMBER` measures so often; the default
+//! is ten million times.
 
 mod random;
 mod welch;
@@ -19,19 +20,19 @@ use keyhasp::{
 use random::Random;
 use welch::{CROPS, Samples};
 
-/// How often the claim is measured, unless told; all else a fifth as often.
+/// The measurements of the claim by default; all others are a fifth as many.
 const MEASUREMENTS: usize = 10_000_000;
-/// So many keys of each sort take turns.
+/// The keys of each class.
 const KEYS: usize = 16;
-/// So many wrong tokens are made of each.
+/// The wrong tokens made of each key's token.
 const VARIANTS: usize = 20;
-/// What the claim allows.
+/// The greatest |t| that the claim allows.
 const GREATEST_T: f64 = 5.0;
-/// Secret and checksum, at the end of a token.
+/// The length of secret and checksum, at the end of a token.
 const TAIL: usize = 48;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Tokens that are alike, and the place in the secret at which they are made wrong.
+/// Tokens of one sort, and the place in the secret at which they are made wrong.
 struct Class<'a> {
     name: &'static str,
     tokens: &'a [Token],
@@ -45,7 +46,7 @@ struct Wrong<'a> {
     right: &'a [u8],
 }
 
-/// Tokens by what the store knows of them.
+/// A store, and tokens that it knows or doesn't.
 struct World {
     verifier: Verifier,
     known: Vec<Token>,
@@ -73,16 +74,16 @@ fn main() {
     let several = [wrong("one token", known, 20), wrong("six tokens", &world.rotated, 20)];
     report("not claimed", &several, measurements / 5, verify);
 
-    // The measurement's own test: what does leak must be seen.
+    // An injected leak must show.
     let leak = |token: &[u8], right: &[u8]| {
         let is_same = token.iter().zip(right).all(|(one, other)| black_box(one) == other);
         assert!(!black_box(is_same));
     };
     let seen = report("a comparison that leaks on purpose", &places, measurements / 5, leak);
-    println!("planted leak: |t| = {seen:.0}, {}", if seen > 100.0 { "seen" } else { "NOT SEEN" });
+    println!("injected leak: |t| = {seen:.0}, {}", if seen > 100.0 { "seen" } else { "NOT SEEN" });
 }
 
-/// Measures the classes in turns and shows each pair. Answers the greatest |t|.
+/// Measures the classes in turns and prints each pair; returns the greatest |t|.
 fn report(
     what: &str,
     classes: &[Class<'_>],
@@ -109,8 +110,7 @@ fn report(
     worst
 }
 
-/// So many measurements of tokens drawn at random. Before the first that counts, a tenth as many
-/// that don't.
+/// Measures tokens drawn at random. A tenth as many measurements come first and don't count.
 fn measure(
     classes: &[Class<'_>],
     measurements: usize,
@@ -135,8 +135,8 @@ fn measure(
     samples
 }
 
-/// The tokens that are measured, of each class the same number from each key, made beforehand: what
-/// was written a moment ago, and where, can be told from how long reading it takes.
+/// Makes the measured tokens beforehand, the same number from each key. Bytes written a moment ago would
+/// be read faster.
 fn wrong_tokens<'a>(classes: &[Class<'a>], random: &mut Random) -> Vec<Wrong<'a>> {
     let mut all = Vec::new();
     for (class, Class { tokens, wrong_at, .. }) in classes.iter().enumerate() {
@@ -155,7 +155,7 @@ fn wrong_tokens<'a>(classes: &[Class<'a>], random: &mut Random) -> Vec<Wrong<'a>
     for last in (1..all.len()).rev() {
         all.swap(last, random.below(last + 1));
     }
-    // In memory too they lie in that order.
+    // Copied, so that they lie in memory in that order too.
     all.iter().map(|wrong| Wrong { text: wrong.text.clone(), ..*wrong }).collect()
 }
 
@@ -175,7 +175,7 @@ impl World {
     }
 }
 
-/// A store, and tokens of keys that have no other.
+/// Makes a store, and tokens of keys that have one token each.
 fn store_with_keys() -> (Arc<Store>, Vec<Token>) {
     let catalogue = Catalogue::builder().read("links:read").write("links:write").build();
     let prefix = Prefix::new("acme_live").expect("a prefix");

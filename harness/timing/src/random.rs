@@ -1,4 +1,4 @@
-//! Numbers in no order that matters: for choosing what is measured next, and nothing else.
+//! Random numbers that choose the next measurement.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ impl Random {
         Self(since.as_nanos() as u64)
     }
 
-    /// A number below a limit.
+    /// Returns a number below a limit.
     pub fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

@@ -1,19 +1,18 @@
-//! Whether two sets of measurements have one mean (Welch 1947).
+//! A test of whether two sets of measurements have one mean (Welch 1947).
 
-/// What has been measured of one class, in nanoseconds.
+/// The measurements of a class, in nanoseconds.
 #[derive(Clone, Debug, Default)]
 pub struct Samples(Vec<u32>);
 
-/// The measurements taken into account: all, or those at most so long.
+/// A choice of measurements: all, or the shorter ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Crop {
     pub name: &'static str,
     share: f64,
 }
 
-/// What is left out lies above the percentile of all classes together, so that it is left out
-/// alike. A machine that does something else now and then makes a few measurements very long;
-/// with those, the t of all hides small differences rather than showing them.
+/// The percentile is that of all classes together, so that all are cropped alike. Other work of the
+/// machine makes a few measurements very long, which hide small differences in the t of all.
 pub const CROPS: [Crop; 3] = [
     Crop { name: "all", share: 1.0 },
     Crop { name: "below the 99th percentile", share: 0.99 },
@@ -35,7 +34,7 @@ impl Samples {
         f64::from(*sorted.select_nth_unstable(at).1)
     }
 
-    /// Mean, and variance of the mean, of what is at most so long.
+    /// Returns the mean, and the variance of the mean, of measurements up to a limit.
     fn mean(&self, limit: u32) -> (f64, f64) {
         let taken =
             || self.0.iter().filter(|nanos| **nanos <= limit).map(|nanos| f64::from(*nanos));
@@ -46,14 +45,14 @@ impl Samples {
     }
 }
 
-/// The longest measurement that is taken into account.
+/// Returns the longest measurement of a crop.
 pub fn limit(classes: &[Samples], crop: Crop) -> u32 {
     let mut all: Vec<u32> = classes.iter().flat_map(|class| class.0.iter().copied()).collect();
     let at = ((all.len() as f64 * crop.share) as usize).min(all.len() - 1);
     *all.select_nth_unstable(at).1
 }
 
-/// Welch's t, and the difference of the means in nanoseconds.
+/// Computes Welch's t, and the difference of the means in nanoseconds.
 pub fn t(one: &Samples, other: &Samples, limit: u32) -> (f64, f64) {
     let ((one, of_one), (other, of_other)) = (one.mean(limit), other.mean(limit));
     ((one - other) / (of_one + of_other).sqrt(), one - other)
@@ -63,7 +62,7 @@ pub fn t(one: &Samples, other: &Samples, limit: u32) -> (f64, f64) {
 mod tests {
     use super::*;
 
-    /// By hand: means 2 and 5, variances 1 and 4, three of each.
+    /// Computed by hand: means 2 and 5, variances 1 and 4, three of each.
     #[test]
     fn a_small_example() {
         let (one, other) = (Samples(vec![1, 2, 3]), Samples(vec![3, 5, 7]));

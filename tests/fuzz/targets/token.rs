@@ -13,15 +13,15 @@ use rand_chacha::rand_core::SeedableRng;
 
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// What is judged: the crate's own, but for a planted defect.
+/// The function under test: the crate's own, or one with an injected bug.
 pub type Inspect = fn(&[u8]) -> Inspection;
 
 pub fn run(data: &[u8]) {
     check(data, inspect);
 }
 
-/// A planted defect: a checksum that isn't looked at. The seeds must show it.
-pub fn planted(data: &[u8]) {
+/// Runs the checks with an injected bug: `inspect` ignores the checksum. The seeds must show it.
+pub fn injected(data: &[u8]) {
     check(data, |text| match inspect(text) {
         Inspection::Mistyped => plain(text, false),
         told => told,

@@ -8,14 +8,14 @@ use std::cell::Cell;
 static ALLOCATOR: Counting = Counting;
 
 thread_local! {
-    /// Of this thread alone: what other tests and background threads do isn't counted. Neither
-    /// made lazily nor dropped, so that counting allocates nothing.
+    /// The calls of this thread, without those of other tests and background threads. Neither made lazily
+    /// nor dropped, so that counting allocates nothing.
     static CALLS: Cell<u64> = const { Cell::new(0) };
 }
 
 struct Counting;
 
-/// What `work` answers, and how often it called the allocator: to take, to change, to give back.
+/// Runs `work`; returns its answer and the number of its calls to allocate, reallocate and free.
 pub(crate) fn calls_of<T>(work: impl FnOnce() -> T) -> (T, u64) {
     let before = CALLS.get();
     let answer = work();
@@ -26,7 +26,7 @@ fn count() {
     CALLS.set(CALLS.get() + 1);
 }
 
-// SAFETY: each call is passed on as it came to an allocator that keeps the contract.
+// SAFETY: each call is passed on unchanged to an allocator that keeps the contract.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();

@@ -1,5 +1,5 @@
-//! A verification calls the allocator not once, whatever its answer; neither does a permission
-//! check. The very first call counts too: nothing is made when it is first needed.
+//! Neither a verification, whatever its answer, nor a permission check calls the allocator. The first
+//! call counts too: nothing is made lazily.
 
 mod counting;
 mod world;
@@ -20,7 +20,7 @@ use keyhasp::{
 use keyhasp_altered::{Alter, Intercepted};
 use world::{HOUR, PREFIXES, World, id, one_pepper, two_peppers};
 
-/// Verifies a few times, and counts from the first on.
+/// Verifies a few times, and counts calls of the allocator from the first on.
 fn verify(verifier: &Verifier, token: impl AsRef<[u8]>) -> Result<VerifiedKey, VerifyError> {
     let token = token.as_ref();
     let (answers, calls) = calls_of(|| [(); 3].map(|()| verifier.verify(black_box(token))));
@@ -33,7 +33,7 @@ fn refused(verifier: &Verifier, token: impl AsRef<[u8]>, expected: VerifyError) 
     assert_eq!(verify(verifier, token), Err(expected));
 }
 
-/// The token with one byte changed.
+/// Changes one byte of a token.
 fn changed(token: &str, at: usize) -> Vec<u8> {
     let mut bytes = token.as_bytes().to_vec();
     bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
@@ -53,7 +53,7 @@ fn hits() {
     }
 }
 
-/// Noting takes no memory either: not the first time, nor when a log is full.
+/// Noting a use takes no memory either: not the first time, and not when a thread's log is full.
 #[test]
 fn hits_that_are_noted() {
     for settings in [UsageSettings::new(), UsageSettings::new().counts().addresses(HOUR)] {
@@ -73,7 +73,7 @@ fn hits_that_are_noted() {
     }
 }
 
-/// With the clock that services have.
+/// Uses the clock that services have.
 #[test]
 fn hits_by_the_system_clock() {
     let world = World::new();
@@ -100,7 +100,7 @@ fn a_key_under_two_peppers() {
     refused(&world.verifier, wrong, VerifyError::Unrecognized);
 }
 
-/// What anybody is told who hasn't shown the right secret.
+/// Presents tokens without the right secret.
 #[test]
 fn unrecognized() {
     let world = World::new();
@@ -135,7 +135,7 @@ fn unrecognized() {
     assert!(verify(&world.verifier, token).is_ok());
 }
 
-/// What the holder of the secret is told.
+/// Presents the right secret of keys that aren't accepted.
 #[test]
 fn rejected_for() {
     let world = World::new();
@@ -171,14 +171,14 @@ fn closed() {
     refused(&world.verifier, issued.token.expose(), unavailable(Unavailable::Closed));
 }
 
-/// Other processes are said to share the database.
+/// Reports the database as shared with other processes.
 #[test]
 fn stale_and_of_other_rules() {
     #[derive(Debug)]
     struct Shared;
     impl Alter for Shared {
         fn sharing(&self, _: Sharing) -> Sharing {
-            // Polls by itself after a quarter of an hour: not during this test.
+            // The store polls after a quarter of an hour, so not during this test.
             Sharing::Shared { max_staleness: HOUR }
         }
     }
@@ -196,19 +196,19 @@ fn stale_and_of_other_rules() {
     refused(&world.verifier, token, unavailable(Unavailable::RulesChanged));
 }
 
-/// A commit's outcome is said to be unknown, and stays so.
+/// Reports the outcome of a commit as unknown for good.
 #[test]
 fn recovering() {
     #[derive(Debug)]
-    struct InDoubt(Arc<AtomicBool>);
-    impl InDoubt {
+    struct Indeterminate(Arc<AtomicBool>);
+    impl Indeterminate {
         fn check(&self) -> Result<(), BackendError> {
             let unknown = BackendErrorKind::OutcomeUnknown;
-            let doubt = self.0.load(Ordering::SeqCst);
-            if doubt { Err(BackendError::new(unknown, "altered", "commit")) } else { Ok(()) }
+            let unsettled = self.0.load(Ordering::SeqCst);
+            if unsettled { Err(BackendError::new(unknown, "altered", "commit")) } else { Ok(()) }
         }
     }
-    impl Alter for InDoubt {
+    impl Alter for Indeterminate {
         fn committed(&self, outcome: CommitOutcome) -> Result<CommitOutcome, BackendError> {
             self.check().map(|()| outcome)
         }
@@ -217,12 +217,12 @@ fn recovering() {
         }
     }
     for whole_owner in [false, true] {
-        let doubt = Arc::new(AtomicBool::new(false));
+        let unsettled = Arc::new(AtomicBool::new(false));
         let inner: Arc<dyn Backend> = Arc::new(Memory::new());
-        let backend = Intercepted::new(inner, InDoubt(Arc::clone(&doubt)));
+        let backend = Intercepted::new(inner, Indeterminate(Arc::clone(&unsettled)));
         let world = World::on(Arc::new(backend), one_pepper());
         let issued = world.key("org");
-        doubt.store(true, Ordering::SeqCst);
+        unsettled.store(true, Ordering::SeqCst);
         if whole_owner {
             assert!(world.admin.suspend_owner(&id("org")).is_err());
         } else {
@@ -232,7 +232,7 @@ fn recovering() {
     }
 }
 
-/// With each limit, on the key and on the owner; of the quota, a lease is there.
+/// Sets each limit, on the key and on the owner; the quota is leased already.
 #[test]
 fn limited() {
     let world = World::new();
@@ -300,9 +300,9 @@ fn permission_checks() {
     assert_eq!((allowed, calls), (true, 0));
 }
 
-/// The tests' own test: what does call the allocator is counted.
+/// Counts injected calls of the allocator.
 #[test]
-fn planted_allocations_are_counted() {
+fn injected_allocations_are_counted() {
     let (kept, calls) = calls_of(|| black_box(Box::new(1)));
     assert_eq!(calls, 1);
     assert_eq!(calls_of(|| drop(kept)).1, 1);
@@ -311,13 +311,13 @@ fn planted_allocations_are_counted() {
         grown.extend_from_slice(black_box(&[0_u8; 100]));
         black_box(&grown);
     });
-    assert_eq!(grown.1, 3, "taken, changed and given back");
+    assert_eq!(grown.1, 3, "allocated, reallocated and freed");
     assert_eq!(calls_of(|| black_box(vec![0_u8; 10])).1, 1, "zeroed");
     let elsewhere = calls_of(|| std::thread::spawn(|| drop(black_box(Box::new(1)))).join().is_ok());
     assert!(elsewhere.0 && elsewhere.1 > 0, "starting a thread allocates");
 }
 
-/// One that is planted on the very path.
+/// Counts calls that a clock makes on the path of a verification.
 #[test]
 fn an_allocation_inside_a_verification_is_counted() {
     #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Stores in memory, with their time set by the test.
+//! Stores in memory, whose time the test sets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use keyhasp::{
 };
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
-/// The two prefixes that a store accepts, of one length.
+/// The prefixes of the stores, of one length.
 pub(crate) const PREFIXES: [&str; 2] = ["acme_live", "acme_test"];
 
-/// A store, open; whoever holds it keeps its backend open too.
+/// An open store and its backend.
 pub(crate) struct World {
     pub(crate) store: Arc<Store>,
     pub(crate) backend: Arc<dyn Backend>,
@@ -28,7 +28,7 @@ impl World {
         Self::on(Arc::new(Memory::new()), one_pepper())
     }
 
-    /// One that notes what is used.
+    /// Opens a store that records usage.
     pub(crate) fn noting(settings: UsageSettings) -> Self {
         let usage = |builder: StoreBuilder| builder.usage(settings);
         Self::with(Arc::new(Memory::new()), one_pepper(), usage)
@@ -55,12 +55,12 @@ impl World {
         Self { store, backend, clock, admin, verifier }
     }
 
-    /// A new owner's first key. Ids of more than 16 bytes lie in another place of the index.
+    /// Creates an owner with a first key. The index keeps ids of more than 16 bytes in another place.
     pub(crate) fn key(&self, owner: &str) -> Issued {
         self.limited_key(owner, SetLimits::new(), SetLimits::new())
     }
 
-    /// The same with limits of the key, and of the owner.
+    /// Does the same with limits of the key and of the owner.
     pub(crate) fn limited_key(&self, owner: &str, own: SetLimits, all: SetLimits) -> Issued {
         let key = CreateKey::new(Access::Full).limits(own);
         let request = CreateOwner::with_key(key).limits(all);

@@ -1,7 +1,7 @@
-//! What is secret is wiped before its memory is given back: tokens, peppers, recovery keys. Each block
-//! on the heap is looked into when it is freed. Copies on the stack and in registers aren't seen.
+//! Tokens, peppers and recovery keys are wiped before their memory is freed. The allocator searches each
+//! block on the heap when it is freed. Copies on the stack and in registers aren't seen.
 
-mod watching;
+mod searching;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use keyhasp::{
     Access, AdminKeys, Catalogue, CreateKey, CreateOwner, KeyStore, OwnerId, Peppers, Prefix,
     RecoveryKeys, Rotate, Store, StoreRules, Verifier,
 };
-use watching::leaks_of;
+use searching::leaks_of;
 
 const PEPPER: [u8; 32] = *b"pepper canary: 7f3a9c51e0b24d68.";
 const RECOVERY_KEY: [u8; 32] = *b"sealing canary: c2d41b7e95f0a386";
 
-/// The same numbers for each store, so that its tokens are known beforehand.
+/// A source of the same numbers for each store, so that the test knows its tokens beforehand.
 struct Numbers(u64);
 
 impl RandomSource for Numbers {
@@ -41,7 +41,7 @@ fn builder() -> StoreBuilder {
         .random(Numbers(1))
 }
 
-/// The life of a key and its tokens: made, verified, shown again, rotated, refused. The tokens.
+/// Creates a key, verifies, reveals, rotates and closes; returns the tokens if `keep`.
 fn life(keep: bool) -> Vec<String> {
     let store: Arc<dyn KeyStore> = Arc::new(builder().open(Memory::new()).unwrap());
     let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
@@ -62,7 +62,7 @@ fn life(keep: bool) -> Vec<String> {
     Vec::new()
 }
 
-/// The secret part of a token: 42 characters before the 6 of its checksum.
+/// Returns the secret part of a token: 42 characters before the 6 of its checksum.
 fn secret_of(token: &str) -> &[u8] {
     &token.as_bytes()[token.len() - 48..token.len() - 6]
 }
@@ -83,7 +83,7 @@ fn peppers_and_recovery_keys() {
         let ((), leaks) = leaks_of(&secret, || drop(life(false)));
         assert_eq!(leaks, 0, "blocks with a key in them");
     }
-    // As many as there can be, and refused ones.
+    // The most peppers that there can be, and refused ones.
     let ((), leaks) = leaks_of(&PEPPER, || {
         let peppers = (2..=4)
             .fold(Peppers::new(1, PEPPER), |peppers, number| peppers.unwrap().and(number, PEPPER));
@@ -107,15 +107,15 @@ fn the_secret_type() {
     let ((), leaks) = leaks_of(&PEPPER, || {
         let mut secrets = Vec::with_capacity(3);
         secrets.extend([Secret::new(PEPPER), Secret::new(PEPPER), Secret::new(PEPPER)]);
-        // In place: what is moved out of a block leaves a copy there.
+        // In place, since moving a value out of a block leaves a copy there.
         black_box(&mut secrets).truncate(1);
     });
     assert_eq!(leaks, 0);
 }
 
-/// The tests' own test: what isn't wiped is found, wherever it begins, also where a block grows.
+/// Catches injected leaks, at any place in a block, and where a block grows.
 #[test]
-fn planted_leaks_are_found() {
+fn injected_leaks_are_caught() {
     let tokens = life(true);
     let secret = secret_of(&tokens[0]);
     let ((), leaks) = leaks_of(secret, || drop(black_box(tokens[0].clone())));

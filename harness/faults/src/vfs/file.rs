@@ -1,4 +1,4 @@
-//! An open file: the real one lies behind it, in the same piece of memory.
+//! An open file, with the real one behind it in the same piece of memory.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
@@ -9,20 +9,20 @@ use std::sync::Arc;
 
 use rusqlite::ffi;
 
-use super::watch::{AlertSettings, Kind, Operation, Verdict};
+use super::watch::{Kind, Operation, Verdict, Watcher};
 
-/// What SQLite takes for a `sqlite3_file`. Behind it in memory is the real VFS's own.
+/// The `sqlite3_file` of this VFS. The real VFS's own follows in memory.
 #[repr(C)]
 pub(super) struct File {
     base: ffi::sqlite3_file,
-    /// A `Box`, or null if nobody watches.
+    /// A `Box`, or null if the file isn't watched.
     witness: *mut Witness,
 }
 
-/// Who is to be asked and told about a file.
+/// The watcher of a file.
 #[derive(Debug)]
 pub(super) struct Witness {
-    pub(super) by: Arc<dyn AlertSettings>,
+    pub(super) watcher: Arc<dyn Watcher>,
     pub(super) file: String,
     pub(super) kind: Kind,
 }
@@ -32,7 +32,7 @@ impl File {
     #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "16 bytes")]
     pub(super) const SIZE: c_int = mem::size_of::<Self>() as c_int;
 
-    /// The real file.
+    /// Returns the real file.
     ///
     /// # Safety
     /// `file` has room for both.
@@ -44,7 +44,7 @@ impl File {
     /// Makes it a file of this VFS.
     ///
     /// # Safety
-    /// The real file behind it is open, and nobody uses `file` yet.
+    /// The real file behind it is open, and no thread uses `file` yet.
     pub(super) unsafe fn fill(file: *mut ffi::sqlite3_file, witness: Option<Witness>) {
         let witness = witness.map_or(ptr::null_mut(), |witness| Box::into_raw(Box::new(witness)));
         let base = ffi::sqlite3_file { pMethods: &raw const METHODS };
@@ -53,8 +53,8 @@ impl File {
     }
 }
 
-/// Without the third version's methods SQLite reads and writes here alone, and maps nothing but the
-/// log's index.
+/// Without the third version's methods SQLite reads and writes only by these, and maps only the log's
+/// index.
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     iVersion: 2,
     xClose: Some(close),
@@ -95,23 +95,16 @@ macro_rules! real {
     }};
 }
 
-/// Asks, calls the method of the real file, and tells.
+/// Asks the watcher, and calls the method of the real file.
 macro_rules! watched {
     ($operation:expr, $file:ident . $method:ident ($($argument:expr),*)) => {{
         // SAFETY: SQLite calls with a file that `open` filled, and with what the real method wants.
         unsafe {
-            let operation = $operation;
-            let witness = witness($file);
-            let verdict = witness.map_or(Verdict::Pass, |witness| witness.ask(operation));
-            let code = match verdict {
-                Verdict::Fail(code) | Verdict::Short(_, code) => return code,
+            match witness($file).map_or(Verdict::Pass, |witness| witness.ask($operation)) {
+                Verdict::Fail(code) | Verdict::Short(_, code) => code,
                 Verdict::Skip => ffi::SQLITE_OK,
                 Verdict::Pass => real!($file.$method($($argument),*)),
-            };
-            if code == ffi::SQLITE_OK && let Some(witness) = witness {
-                witness.tell(operation);
             }
-            code
         }
     }};
 }
@@ -146,31 +139,24 @@ unsafe extern "C" fn write(
     unsafe {
         let length = usize::try_from(amount).unwrap_or(0);
         let data = slice::from_raw_parts(buffer.cast::<u8>(), length);
-        let at = |data| Operation::Write { offset: offset.unsigned_abs(), data };
-        let Some(witness) = witness(file) else {
-            return real!(file.xWrite(buffer, amount, offset));
-        };
-        let (data, after) = match witness.ask(at(data)) {
-            Verdict::Fail(code) => return code,
-            Verdict::Pass => (data, ffi::SQLITE_OK),
-            Verdict::Short(written, code) => (&data[..written.min(length)], code),
-            Verdict::Skip => {
-                witness.tell(at(data));
-                return ffi::SQLITE_OK;
+        let operation = Operation::Write { offset: offset.unsigned_abs(), data };
+        let (amount, after) = match witness(file).map(|witness| witness.ask(operation)) {
+            Some(Verdict::Fail(code)) => return code,
+            Some(Verdict::Skip) => return ffi::SQLITE_OK,
+            Some(Verdict::Short(written, code)) => {
+                (c_int::try_from(written.min(length)).unwrap_or(amount), code)
             }
+            Some(Verdict::Pass) | None => (amount, ffi::SQLITE_OK),
         };
-        let amount = c_int::try_from(data.len()).unwrap_or(c_int::MAX);
-        let code = real!(file.xWrite(data.as_ptr().cast(), amount, offset));
-        if code != ffi::SQLITE_OK {
-            return code;
+        match real!(file.xWrite(buffer, amount, offset)) {
+            ffi::SQLITE_OK => after,
+            code => code,
         }
-        witness.tell(at(data));
-        after
     }
 }
 
 unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int {
-    watched!(Operation::Truncate { size: size.unsigned_abs() }, file.xTruncate(size))
+    watched!(Operation::Truncate, file.xTruncate(size))
 }
 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
@@ -202,7 +188,7 @@ unsafe extern "C" fn shm_lock(
     flags: c_int,
 ) -> c_int {
     if flags & ffi::SQLITE_SHM_UNLOCK != 0 {
-        // To let go doesn't fail.
+        // An unlock never fails.
         // SAFETY: SQLite calls with a file that `open` filled.
         return unsafe { real!(file.xShmLock(offset, count, flags)) };
     }

@@ -1,14 +1,13 @@
-//! A VFS of SQLite that shows what it is asked to a watcher, and passes on what the watcher lets
-//! pass.
+//! A VFS of SQLite that asks a watcher before each operation.
 //!
-//! | file | what it knows |
+//! | file | contents |
 //! | --- | --- |
-//! | `watch` | [`AlertSettings`], and what it is shown |
-//! | `registry` | which directories are watched |
-//! | `system` | opening, deleting and looking for files; the only way in |
-//! | `file` | what is done to an open file |
+//! | `watch` | [`Watcher`], the operations that it sees, and its verdicts |
+//! | `registry` | the watched directories |
+//! | `system` | opening, deleting and looking for files |
+//! | `file` | operations on an open file |
 //!
-//! `system` and `file` are what C calls, and the only unsafe code of this package.
+//! C calls `system` and `file`, which hold the only unsafe code of this package.
 
 mod file;
 mod registry;
@@ -16,4 +15,4 @@ mod system;
 mod watch;
 
 pub use registry::{Watched, watch};
-pub use watch::{AlertSettings, Call, Kind, Operation, Verdict};
+pub use watch::{Call, Kind, Operation, Verdict, Watcher};

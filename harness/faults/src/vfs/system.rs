@@ -1,4 +1,4 @@
-//! The VFS itself: a copy of the one that SQLite takes by default, with three functions of its own.
+//! The VFS: a copy of SQLite's default one, with three functions of its own.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, OsStr, c_char, c_int};
@@ -13,12 +13,12 @@ use super::file::{File, Witness};
 use super::registry;
 use super::watch::{Call, Kind, Operation, Verdict};
 
-/// Makes this VFS the default of the process, once; files that nobody watches pass through it.
+/// Makes this VFS the default of the process, once. Files that aren't watched pass through it.
 pub(super) fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         // SAFETY: finding and registering are safe at any time. What is registered lives for ever,
-        // and so does what it was copied from: nobody unregisters SQLite's own.
+        // and so does what it was copied from: SQLite's own is never unregistered.
         unsafe {
             let real = ffi::sqlite3_vfs_find(ptr::null());
             assert!(!real.is_null(), "SQLite has no VFS");
@@ -54,16 +54,13 @@ unsafe extern "C" fn open(
         let witness = witness(name, kind(flags));
         let create = flags & ffi::SQLITE_OPEN_CREATE != 0;
         let operation = Operation::Open { create };
-        if let Some(code) = witness.as_ref().and_then(|witness| witness.refuse(operation)) {
+        if let Some(code) = witness.as_ref().and_then(|witness| witness.failure_of(operation)) {
             return code;
         }
         let real = real(vfs);
         let Some(real_open) = (*real).xOpen else { return ffi::SQLITE_CANTOPEN };
         let code = real_open(real, name, File::real(file), flags, out_flags);
         if code == ffi::SQLITE_OK {
-            if let Some(witness) = &witness {
-                witness.tell(operation);
-            }
             File::fill(file, witness);
         }
         code
@@ -78,19 +75,12 @@ unsafe extern "C" fn delete(
     // SAFETY: as above.
     unsafe {
         let witness = witness(name, Kind::Other);
-        let operation = Operation::Delete { sync_directory: sync_directory != 0 };
-        if let Some(code) = witness.as_ref().and_then(|witness| witness.refuse(operation)) {
+        if let Some(code) = witness.and_then(|witness| witness.failure_of(Operation::Delete)) {
             return code;
         }
         let real = real(vfs);
         let Some(real_delete) = (*real).xDelete else { return ffi::SQLITE_IOERR_DELETE };
-        let code = real_delete(real, name, sync_directory);
-        if code == ffi::SQLITE_OK
-            && let Some(witness) = &witness
-        {
-            witness.tell(operation);
-        }
-        code
+        real_delete(real, name, sync_directory)
     }
 }
 
@@ -103,7 +93,7 @@ unsafe extern "C" fn access(
     // SAFETY: as above.
     unsafe {
         let witness = witness(name, Kind::Other);
-        if let Some(code) = witness.and_then(|witness| witness.refuse(Operation::Access)) {
+        if let Some(code) = witness.and_then(|witness| witness.failure_of(Operation::Access)) {
             return code;
         }
         let real = real(vfs);
@@ -128,8 +118,8 @@ unsafe fn witness(name: *const c_char, kind: Kind) -> Option<Witness> {
     // SAFETY: as promised.
     let name = unsafe { CStr::from_ptr(name) };
     let path = Path::new(OsStr::from_bytes(name.to_bytes()));
-    let (by, file) = registry::watcher_of(path)?;
-    Some(Witness { by, file, kind })
+    let (watcher, file) = registry::watcher_of(path)?;
+    Some(Witness { watcher, file, kind })
 }
 
 fn kind(flags: c_int) -> Kind {
@@ -145,8 +135,8 @@ fn kind(flags: c_int) -> Kind {
 }
 
 impl Witness {
-    /// Asks before an operation that can't be short; the code with which it fails.
-    pub(super) fn refuse(&self, operation: Operation<'_>) -> Option<c_int> {
+    /// Asks before an operation that can't be short; returns the code with which it fails.
+    pub(super) fn failure_of(&self, operation: Operation<'_>) -> Option<c_int> {
         match self.ask(operation) {
             Verdict::Fail(code) | Verdict::Short(_, code) => Some(code),
             Verdict::Pass | Verdict::Skip => None,
@@ -154,10 +144,6 @@ impl Witness {
     }
 
     pub(super) fn ask(&self, operation: Operation<'_>) -> Verdict {
-        self.by.before(&Call { file: &self.file, kind: self.kind, operation })
-    }
-
-    pub(super) fn tell(&self, operation: Operation<'_>) {
-        self.by.after(&Call { file: &self.file, kind: self.kind, operation });
+        self.watcher.before(&Call { file: &self.file, kind: self.kind, operation })
     }
 }

@@ -1,9 +1,9 @@
-//! What a watcher is shown, and what it may say to it.
+//! The operations that a watcher sees, and its verdicts.
 
 use std::ffi::c_int;
 use std::fmt::Debug;
 
-/// What a file is for.
+/// The purpose of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The database.
@@ -12,80 +12,71 @@ pub enum Kind {
     Journal,
     /// The write-ahead log.
     Log,
-    /// Anything else; of a file that is looked for or deleted, nothing more is known.
+    /// Any other file, and any file that is looked for or deleted.
     Other,
 }
 
-/// What SQLite asks for.
+/// An operation that SQLite asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation<'a> {
-    /// Whether a file is there.
+    /// Looks whether a file is there.
     Access,
-    /// A file is deleted.
-    Delete {
-        /// Whether the directory is synced then.
-        sync_directory: bool,
-    },
-    /// A lock on the database file.
+    /// Deletes a file.
+    Delete,
+    /// Locks the database file.
     Lock,
-    /// A file is opened.
+    /// Opens a file.
     Open {
-        /// Whether it is made if it isn't there.
+        /// Whether the file is made if it is missing.
         create: bool,
     },
-    /// Bytes are read.
+    /// Reads bytes.
     Read,
-    /// A lock of the log's index.
+    /// Locks a part of the log's index.
     ShmLock,
-    /// A piece of the log's index is mapped.
+    /// Maps a piece of the log's index.
     ShmMap,
-    /// The size of a file.
+    /// Asks for the size of a file.
     Size,
-    /// What was written is to be on stable storage.
+    /// Syncs a file.
     Sync,
-    /// The file is cut.
-    Truncate {
-        /// To so many bytes.
-        size: u64,
-    },
-    /// Bytes are written.
+    /// Truncates a file.
+    Truncate,
+    /// Writes bytes.
     Write {
-        /// Where.
+        /// Their place.
         offset: u64,
-        /// Which.
+        /// The bytes.
         data: &'a [u8],
     },
 }
 
-/// One operation on one file.
+/// An operation on a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     /// The file's name in the watched directory.
     pub file: &'a str,
-    /// What it is for.
+    /// The file's purpose.
     pub kind: Kind,
-    /// What is asked for.
+    /// The operation.
     pub operation: Operation<'a>,
 }
 
-/// What becomes of a call.
+/// The fate of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It isn't carried out, and fails with this code of SQLite.
+    /// The call isn't carried out, and fails with this code of SQLite.
     Fail(c_int),
-    /// It is carried out.
+    /// The call is carried out.
     Pass,
-    /// Of a write so many bytes are written, then it fails with this code. Anything else fails.
+    /// A write writes so many bytes and fails with this code. Any other call fails.
     Short(usize, c_int),
-    /// It isn't carried out, and is said to have been.
+    /// The call isn't carried out, and reports success.
     Skip,
 }
 
-/// Whoever watches a directory. It is asked by whatever thread has a connection.
-pub trait AlertSettings: Debug + Send + Sync {
-    /// Says what becomes of a call.
+/// A watcher of a directory. Every thread with a connection calls it.
+pub trait Watcher: Debug + Send + Sync {
+    /// Decides the fate of a call.
     fn before(&self, call: &Call<'_>) -> Verdict;
-
-    /// Tells of a call that succeeded or was skipped; of a short write, as one of what was written.
-    fn after(&self, call: &Call<'_>);
 }

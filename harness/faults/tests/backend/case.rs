@@ -1,9 +1,8 @@
-//! One mutation, one or two operations that fail, and all that must hold then.
+//! A mutation during which one or two operations fail, and the checks afterwards.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
-use std::time::{Duration, Instant};
 
 use keyhasp::backend::{Backend, BackendError, BackendErrorKind, Memory, Sharing};
 use keyhasp::key::StoreRules;
@@ -16,17 +15,12 @@ use keyhasp::{
 use keyhasp_altered::{Alter, Intercepted};
 use keyhasp_faults::expected::{Expected, text};
 use keyhasp_faults::mutations::{Act, Cast, fill};
-use keyhasp_faults::world::{HOUR, START, World};
+use keyhasp_faults::tally::Ran;
+use keyhasp_faults::world::{HOUR, START, World, await_recovery};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::tally::Ran;
-
-/// After so long a store that should recover by itself is one that never does. It tries at once,
-/// after 50 ms, 100 ms and so on; only a defect waits for the end of this.
-const PATIENCE: Duration = Duration::from_secs(600);
-
-/// What goes between the store and the backend that fails.
+/// Wraps the failing backend before it is handed to the store.
 pub type Wrap<'a> = &'a dyn Fn(Arc<dyn Backend>) -> Arc<dyn Backend>;
 
 /// A mutation.
@@ -37,13 +31,13 @@ pub struct Case<'a> {
     pub wrap: Wrap<'a>,
 }
 
-/// What is expected, and how many operations the call makes.
+/// The expected states, and the number of the call's operations.
 pub struct Known {
     pub expected: Expected,
     pub operations: u64,
 }
 
-/// How an operation fails.
+/// A way for an operation to fail.
 #[derive(Clone, Copy, Debug)]
 pub struct How {
     target: Target,
@@ -51,21 +45,21 @@ pub struct How {
     lasting: bool,
 }
 
-/// Memory that is shared with others, or said to be.
+/// Reports memory as shared, or as it is.
 #[derive(Debug)]
 struct As(bool);
 
 impl Alter for As {
     fn sharing(&self, inner: Sharing) -> Sharing {
-        // Polled when it is opened, and not again during a test.
+        // The store polls when it is opened, and not again during a test.
         if self.0 { Sharing::Shared { max_staleness: HOUR } } else { inner }
     }
 }
 
 type Backends = Failing<Intercepted<As>>;
 
-/// Who may recover. The store's own thread tries again now and then, so while a test looks at what
-/// is said in doubt, the doubt must not end by itself: that thread's tries fail until it may.
+/// Decides which thread may recover. The store's own thread tries now and then. Its tries fail until a
+/// test allows them, so that a test can look at indeterminate records.
 #[derive(Clone, Debug)]
 struct Turn {
     test: ThreadId,
@@ -82,7 +76,7 @@ impl Alter for Turn {
     }
 }
 
-/// A store in memory, and who is there.
+/// A store in memory, with its records.
 struct Ground {
     failing: Arc<Backends>,
     turn: Turn,
@@ -91,7 +85,7 @@ struct Ground {
 }
 
 impl How {
-    /// All ways; whether once or from then on.
+    /// Lists all ways, once or from then on.
     pub fn all(lasting: &'static [bool]) -> impl Iterator<Item = Self> {
         let kinds = [
             (Target::Any, Moment::Before(BackendErrorKind::Io)),
@@ -104,31 +98,31 @@ impl How {
         all.map(|(target, moment, lasting)| Self { target, moment, lasting })
     }
 
-    /// How many of a call's operations can fail so, out of so many.
+    /// Returns how many of a call's operations can fail so.
     pub fn most(self, operations: u64) -> u64 {
         // A mutation commits, or prunes, once.
         if self.target == Target::Writes { 1 } else { operations }
     }
 
-    /// Whether nobody knows then what became of a write.
+    /// Tells whether the outcome of a write is unknown then.
     pub fn is_unknown(self) -> bool {
         let unknown = Moment::Before(BackendErrorKind::OutcomeUnknown);
         self.moment == Moment::After || self.moment == unknown
     }
 
-    /// Whether the store is left to recover by itself after this, which takes a while.
+    /// Tells whether the test lets the store recover by itself, which takes a while.
     pub fn leaves_it_alone(self) -> bool {
         !self.lasting && self.is_unknown()
     }
 
-    /// The same of one operation.
+    /// Makes the fault of one operation.
     pub fn fault(self, nth: u64) -> Fault {
         let Self { target, moment, lasting } = self;
         Fault { target, nth, moment, lasting }
     }
 }
 
-/// A recovery that fails, so that what is said meanwhile can be looked at.
+/// Lets recoveries fail, so that a test can look at indeterminate records.
 const UNWELL: Fault = Fault {
     target: Target::Recoveries,
     nth: 1,
@@ -136,39 +130,33 @@ const UNWELL: Fault = Fault {
     lasting: true,
 };
 
-/// What happens when the store has to recover.
+/// The way in which a store recovers.
 #[derive(Clone, Copy, Debug)]
 enum Recovery {
-    /// Its own thread does it.
+    /// Its own thread recovers.
     ByItself,
     /// The test asks for it.
     OnRequest,
-    /// The same, and the first time an operation fails.
+    /// The test asks for it twice, and the first time an operation fails.
     Fails(How, u64),
 }
 
 impl Ground {
     fn recovers_by_itself(&self) -> Result<(), String> {
         self.turn.by_itself.store(true, Ordering::SeqCst);
-        let started = Instant::now();
-        while self.world.store.health().unavailable.is_some() {
-            if started.elapsed() > PATIENCE {
-                return Err("the store didn't recover by itself".to_owned());
-            }
-            thread::yield_now();
-        }
-        Ok(())
+        await_recovery(&*self.world.store)
     }
 }
 
 impl Case<'_> {
-    /// Finds out what is expected: time and randomness are the same each time.
+    /// Makes the call without a failure, and keeps the states before and after. Time and randomness are
+    /// the same in each run.
     pub fn expect(&self) -> Result<Known, String> {
         self.expect_after(|_| Ok(()))
     }
 
-    /// The same where the call was made before, and an operation failed so: its randomness is
-    /// used up then. `None` if it has taken effect.
+    /// Does the same after a first call during which an operation failed, and which used up
+    /// randomness. `None` if that call took effect.
     pub fn expect_again(&self, known: &Known, how: How, nth: u64) -> Result<Option<Known>, String> {
         let fail = |ground: &Ground| {
             ground.failing.inject(how.fault(nth));
@@ -192,8 +180,8 @@ impl Case<'_> {
         Ok(Known { expected, operations })
     }
 
-    /// Fails an operation of the call, and perhaps one more: in the recovery, and when the call,
-    /// which has not taken effect, is made again.
+    /// Lets an operation of the call fail, and perhaps one more: in the recovery, and when a call that
+    /// took no effect is made again.
     pub fn run(
         &self,
         known: &Known,
@@ -220,18 +208,18 @@ impl Case<'_> {
         if ground.failing.commits_refused() > 0 {
             return Err("it wanted to commit before it had recovered".to_owned());
         }
-        // A store that is opened now has the same to say.
+        // A store that is opened now must answer the same.
         let again = self.open(&ground.world.backend, &|backend| backend, 10)?;
         let tokens = |world: &World| world.store.health().tokens;
         let (here, there) =
             (world.verdicts(&ground.cast.tokens), again.verdicts(&ground.cast.tokens));
         if here != there || tokens(world) != tokens(&again) {
-            return Err("opened anew, it says something else".to_owned());
+            return Err("opened again, it answers otherwise".to_owned());
         }
         Ok(ran)
     }
 
-    /// Makes the call while faults are waiting, and has the store recover.
+    /// Makes the call with faults injected, and lets the store recover.
     fn once(
         &self,
         known: &Known,
@@ -246,7 +234,7 @@ impl Case<'_> {
         if is_recovering() && world.store.recover().is_ok() {
             return Err("it recovered although it can't".to_owned());
         }
-        // Still as it was.
+        // A failed recovery changes no answer.
         known.expected.heard(world, &answer).map_err(|why| format!("still: {why}"))?;
         failing.heal();
         match recovery {
@@ -254,7 +242,7 @@ impl Case<'_> {
             Recovery::Fails(second, nth) if is_recovering() => {
                 failing.inject(second.fault(nth));
                 if world.store.recover().is_err() {
-                    let still = known.expected.still_in_doubt(world);
+                    let still = known.expected.still_indeterminate(world);
                     still.map_err(|why| format!("recovering: {why}"))?;
                 }
                 failing.heal();
@@ -276,9 +264,9 @@ impl Case<'_> {
         let by_turn = Intercepted::new(Arc::<Backends>::clone(&failing) as _, turn.clone());
         let wrapped = (self.wrap)(Arc::new(by_turn));
         let world = self.open(&memory, &|_| Arc::clone(&wrapped), 9)?;
-        // The refresher of a shared store polls once, beside; it is waited for, so that the
-        // operations after that are all the call's. The store itself has opened the metadata, read
-        // everything, looked at the metadata again and polled.
+        // The refresher thread of a shared store polls once. The test waits for that, so that all
+        // operations afterwards are the call's. Opening takes the four before: open the metadata, scan,
+        // read the metadata, poll.
         while self.shared && failing.operations() < 5 {
             std::thread::yield_now();
         }
@@ -303,7 +291,7 @@ impl Case<'_> {
             .open_on(wrap(Arc::clone(memory)))
             .map_err(text)?;
         if seed != 9 {
-            // As late as the store beside it.
+            // The clock of the first store stands there.
             clock.advance(HOUR / 4);
         }
         let store: Arc<dyn KeyStore> = Arc::new(store);

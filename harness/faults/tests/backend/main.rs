@@ -1,18 +1,16 @@
-//! Every operation of a backend fails in turn, under every kind of mutation: before it takes effect
-//! or after, once or from then on, with the database for this process alone and shared.
+//! Lets every operation of a backend fail in turn, under every kind of mutation: before it takes effect
+//! or after, once or from then on, with a database that is exclusive or shared.
 //!
-//! And in pairs: one fails during the call, the other in the recovery after it, or when the call is
-//! made again. What must hold each time stands in `expected.rs`.
+//! Then in pairs: one operation fails during the call, another in the recovery, or when the call is
+//! made again. `expected.rs` says what must hold each time.
 
 mod case;
-mod planted;
-#[path = "../faults/tally.rs"]
-mod tally;
+mod injected;
 mod uses;
 
 use case::{Case, How, Known};
 use keyhasp_faults::mutations::MUTATIONS;
-use tally::Tally;
+use keyhasp_faults::tally::Tally;
 
 fn mutations(shared: bool) {
     let mut tally = Tally::default();
@@ -42,7 +40,7 @@ fn shared() {
     mutations(true);
 }
 
-/// Two operations fail.
+/// Lets two operations fail.
 fn pairs(shared: bool) {
     let mut tally = Tally::default();
     for (name, act) in MUTATIONS {
@@ -59,7 +57,7 @@ fn pairs(shared: bool) {
     println!("backend, in pairs, shared {shared}: {tally}");
 }
 
-/// One failure, and each second one.
+/// Lets each second operation fail after this first one.
 fn pairs_with(
     case: &Case<'_>,
     known: &Known,
@@ -69,7 +67,7 @@ fn pairs_with(
 ) -> Result<(), String> {
     let again = case.expect_again(known, first, nth)?;
     for second in How::all(&[false]) {
-        // A recovery reads what was in doubt, which the call may not have read.
+        // A recovery reads indeterminate records, which the call may not have read.
         for other in 1..=second.most(known.operations + 4) {
             let ran = case.run(known, first, nth, Some((&again, second, other)));
             tally.add(ran.map_err(|why| format!("then {second:?} {other}: {why}"))?);

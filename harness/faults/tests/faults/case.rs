@@ -1,23 +1,17 @@
-//! One mutation, one operation that fails, and all that must hold then.
+//! A mutation during which one operation fails, and the checks afterwards.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use keyhasp::Error;
 use keyhasp::backend::Backend;
-use keyhasp::store::Unavailable;
 use keyhasp_faults::expected::{Expected, dump, text};
 use keyhasp_faults::failing::{Failing, Plan};
 use keyhasp_faults::mutations::Act;
+use keyhasp_faults::tally::Ran;
 use keyhasp_faults::vfs::watch;
-use keyhasp_faults::world::{Opening, World, scratch};
+use keyhasp_faults::world::{Opening, World, await_recovery, scratch};
 
 use crate::ground::{self, Template};
-use crate::tally::Ran;
-
-/// After so long a store that should recover by itself is one that never does. It tries at once,
-/// after 50 ms, 100 ms and so on; only a defect waits for the end of this.
-pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A mutation on a ground.
 pub struct Case<'a> {
@@ -25,12 +19,13 @@ pub struct Case<'a> {
     pub act: Act,
     pub template: &'a Template,
     pub shared: bool,
-    /// Put between backend and store.
+    /// Wraps the backend before it is handed to the store.
     pub wrap: &'a dyn Fn(Arc<dyn Backend>) -> Arc<dyn Backend>,
 }
 
 impl Case<'_> {
-    /// Finds out what is expected: time and randomness are the same each time.
+    /// Makes the call without a failure, and keeps the states before and after. Time and randomness are
+    /// the same in each run.
     pub fn expect(&self) -> Result<Expected, String> {
         let directory = scratch();
         let failing = Arc::new(Failing::new(directory.path()));
@@ -42,13 +37,13 @@ impl Case<'_> {
         Ok(expected)
     }
 
-    /// Fails one operation; `None` if the call was through before.
+    /// Lets one operation fail; `None` if the call makes fewer.
     pub fn run(&self, expected: &Expected, plan: Plan) -> Result<Option<Ran>, String> {
         let directory = scratch();
         let failing = Arc::new(Failing::new(directory.path()));
         let _watched = watch(directory.path(), Arc::<Failing>::clone(&failing) as _);
         let world = self.open(directory.path())?;
-        // Whatever is found, nobody is left waiting.
+        // Otherwise a recovery thread would wait for ever after a failed check.
         let _released = Released(&failing);
         failing.arm(plan);
         let answer = (self.act)(&world, &self.template.cast);
@@ -79,20 +74,14 @@ impl Case<'_> {
 
         failing.release();
         if lasting {
-            // What it says is not the point: it must not say anything wrong.
+            // The recovery may fail; no answer may be wrong.
             if world.store.recover().is_err() {
-                expected.in_doubt(&world.verdicts(expected.tokens()), answer.is_ok())?;
+                expected.indeterminate(&world.verdicts(expected.tokens()), answer.is_ok())?;
             }
             failing.heal();
             world.store.recover().map_err(text)?;
         }
-        let started = Instant::now();
-        while world.store.health().unavailable == Some(Unavailable::Recovering) {
-            if started.elapsed() > PATIENCE {
-                return Err("the store didn't recover by itself".to_owned());
-            }
-            std::thread::yield_now();
-        }
+        await_recovery(&*world.store)?;
         let took_effect = expected.is(world, may_be)?;
         expected.goes_on(world, self.name, self.act, &self.template.cast, took_effect)?;
         let last = dump(world)?;
@@ -105,7 +94,7 @@ impl Case<'_> {
         Ok(Ran::of(&answer, took_effect))
     }
 
-    /// What the next process finds in a directory: one of these states.
+    /// Opens the database as the next process would, and finds which of these states it has.
     fn is_found(
         &self,
         expected: &Expected,
@@ -133,7 +122,7 @@ impl Case<'_> {
     }
 }
 
-/// Lets everybody go when it is dropped.
+/// Releases waiting threads when it is dropped.
 struct Released<'a>(&'a Failing);
 
 impl Drop for Released<'_> {

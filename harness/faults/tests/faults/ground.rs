@@ -1,4 +1,4 @@
-//! The databases on which calls are tried.
+//! Databases for the calls, each in another state of its files.
 
 use std::fs;
 use std::path::Path;
@@ -8,18 +8,18 @@ use keyhasp_faults::mutations::{self, Cast};
 use keyhasp_faults::world::{Opening, World, scratch};
 use tempfile::TempDir;
 
-/// The state in which a call finds the files.
+/// A state of the files before a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ground {
-    /// Something was committed since it was opened.
+    /// A change was committed since the opening.
     InUse,
-    /// Nothing was.
+    /// No change was.
     JustOpened,
-    /// The log is so long that the next commit has it copied into the database.
+    /// The log is so long that a checkpoint follows the next commit.
     LogIsLong,
-    /// It has just been copied, and the next commit begins it anew.
+    /// A checkpoint has just copied the log, and the next commit writes over it.
     LogWasCopied,
-    /// Whoever had it open was killed, and left a log.
+    /// The process before was killed, and left a log.
     WasKilled,
 }
 
@@ -31,9 +31,9 @@ pub struct Template {
     directory: TempDir,
 }
 
-/// SQLite copies the log into the database after a commit that leaves it at least so long, in pages.
+/// The length of the log, in pages, from which on SQLite makes a checkpoint after a commit.
 const LONG: u64 = 1_000;
-/// More than a commit of [`touch`] writes, and less than any mutation after it needs to reach `LONG`.
+/// More pages than a commit of [`touch`] writes, and fewer than any mutation writes.
 const STEP: u64 = 8;
 
 impl Template {
@@ -49,11 +49,11 @@ impl Template {
         if matches!(ground, Ground::LogIsLong | Ground::LogWasCopied) {
             let opening = Opening { seed: 2, ..Opening::default() };
             let world = World::open(made.path(), &opening).unwrap();
-            // The same pages again and again.
+            // Each commit writes the same pages.
             while pages_of_log(made.path()) + 3 * STEP < LONG {
                 touch(&world, &cast);
             }
-            // What a process that is killed leaves.
+            // A killed process leaves this.
             copy(made.path(), kept.path());
             return Self { ground, cast, directory: kept };
         }
@@ -61,12 +61,12 @@ impl Template {
         Self { ground, cast, directory: kept }
     }
 
-    /// Lays a copy.
+    /// Copies it to a directory.
     pub fn lay(&self, into: &Path) {
         copy(self.directory.path(), into);
     }
 
-    /// Leads a store on a copy to where the call finds it.
+    /// Leads a store on a copy to the state.
     pub fn prepare(&self, world: &World, directory: &Path) {
         let cast = &self.cast;
         match self.ground {
@@ -92,14 +92,14 @@ fn pages_of_log(directory: &Path) -> u64 {
     fs::metadata(directory.join("keys.db-wal")).map_or(0, |log| log.len() / 4_120)
 }
 
-/// A commit about nothing that matters.
+/// Commits a change that no test looks at.
 fn touch(world: &World, cast: &Cast) {
     let version = world.admin.get(cast.other).unwrap().version;
     let update = UpdateKey::new().name(format!("name {:04}", version.get()));
     world.admin.update(cast.other, update).unwrap();
 }
 
-/// Copies the database and its log, as they would be found by the next process.
+/// Copies the database and its log, as the next process would find them.
 pub fn copy(from: &Path, into: &Path) {
     for name in ["keys.db", "keys.db-wal", "keys.db-journal"] {
         if from.join(name).exists() {

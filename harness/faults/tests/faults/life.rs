@@ -1,8 +1,7 @@
-//! Opening, closing and recovering while operations fail.
+//! Openings, closings and recoveries during which operations fail.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use keyhasp::backend::BackendErrorKind as Kind;
 use keyhasp::store::Unavailable;
@@ -11,19 +10,18 @@ use keyhasp_faults::dump::Dump;
 use keyhasp_faults::failing::{Failing, Failure, Plan};
 use keyhasp_faults::mutations::id;
 use keyhasp_faults::vfs::watch;
-use keyhasp_faults::world::{Opening, Verdict, World, scratch};
+use keyhasp_faults::world::{Opening, Verdict, World, await_recovery, scratch};
 
-use crate::case::PATIENCE;
 use crate::ground::{Ground, Template};
 use keyhasp_faults::expected::{dump, same};
 
-/// Fails the first operation, the second and so on; how many there were.
+/// Lets the first operation fail, the second and so on; returns how many there were.
 fn each_in_turn(failure: Failure, lasting: bool, mut run: impl FnMut(Plan) -> bool) -> u64 {
     let plan = |nth| Plan { failure, nth, lasting };
     (1..).take_while(|nth| run(plan(*nth))).count() as u64
 }
 
-/// Of a new database, one that was closed, and one that a killed process left with a log.
+/// Opens a new database, one that was closed, and one that a killed process left with a log.
 pub fn opening(failure: Failure, lasting: bool, shared: bool) -> u64 {
     let closed = Template::new(Ground::JustOpened);
     let left = Template::new(Ground::WasKilled);
@@ -68,7 +66,7 @@ pub fn opening(failure: Failure, lasting: bool, shared: bool) -> u64 {
     failed
 }
 
-/// A store whose closing fails is closed, and has lost nothing.
+/// Closes a store; if the closing fails, it is closed and has lost nothing.
 pub fn closing(failure: Failure, lasting: bool, shared: bool) -> u64 {
     let template = Template::new(Ground::InUse);
     let opening = Opening { shared, ..Opening::default() };
@@ -98,7 +96,7 @@ pub fn closing(failure: Failure, lasting: bool, shared: bool) -> u64 {
     })
 }
 
-/// After a sync of the log failed, an operation of the recovery fails too.
+/// Recovers from a failed sync of the log, while an operation of the recovery fails too.
 pub fn recovering(failure: Failure, lasting: bool, shared: bool) -> u64 {
     let template = Template::new(Ground::InUse);
     let opening = Opening { shared, ..Opening::default() };
@@ -125,15 +123,11 @@ pub fn recovering(failure: Failure, lasting: bool, shared: bool) -> u64 {
         }
         if recovered.is_err() && lasting {
             let verdict = world.verdicts(&template.cast.tokens)[0];
-            let in_doubt = Err(VerifyError::Unavailable(Unavailable::Recovering));
-            assert_eq!(verdict, in_doubt, "{context}");
+            let indeterminate = Err(VerifyError::Unavailable(Unavailable::Recovering));
+            assert_eq!(verdict, indeterminate, "{context}");
         }
         failing.heal();
-        let started = Instant::now();
-        while world.store.health().unavailable.is_some() {
-            assert!(started.elapsed() < PATIENCE, "{context}: not recovered");
-            std::thread::yield_now();
-        }
+        await_recovery(&*world.store).unwrap_or_else(|why| panic!("{context}: {why}"));
         let found = State::of(&world, &template);
         found.dump.check().unwrap();
         let is_blocked = found.dump.keys[&template.cast.active].blocked.is_some();
@@ -158,7 +152,7 @@ fn prepared(template: &Template, directory: &Path, opening: &Opening<'_>) -> Wor
     world
 }
 
-/// A disk that fails is nothing that the file could be blamed for.
+/// Checks that the error of a failing disk doesn't blame the file.
 fn check_error(error: &Error, context: &str) {
     let (Error::Backend(error) | Error::OutcomeUnknown(error)) = error else {
         panic!("{context}: {error:?}");

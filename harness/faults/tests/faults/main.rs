@@ -1,27 +1,26 @@
-//! Every operation on the files fails in turn, under every kind of mutation.
+//! Lets every operation on SQLite's files fail in turn, under every kind of mutation.
 //!
-//! What must hold each time: the caller gets the answer, an error that says that nothing happened,
-//! or `OutcomeUnknown`; the keys concerned are `Unavailable` until the store has found out, which it
-//! does by itself; then index and database agree, on the state before the call or the one after
-//! it; a process that died right after the call would have found one of the two as well; and the
-//! store goes on.
+//! Each time, the caller must get the answer, an error that says that nothing happened, or
+//! `OutcomeUnknown`. The keys concerned are `Unavailable` until the store has recovered, which it does
+//! by itself. Then index and database agree, on the state before the call or the one after it. A
+//! process that is killed right after the call leaves one of the two as well. The store goes on.
 //!
-//! `KEYHASP_FAULTS=all` fails them in every way, once and from then on; without it, once with EIO.
+//! `KEYHASP_FAULTS=all` lets them fail in every way, once and from then on; the default is once with
+//! EIO.
 
 mod case;
 mod ground;
+mod injected;
 mod life;
-mod planted;
-mod tally;
 mod uses;
 
 use case::Case;
 use ground::{Ground, Template};
 use keyhasp_faults::failing::{Failure, Plan};
 use keyhasp_faults::mutations::MUTATIONS;
-use tally::Tally;
+use keyhasp_faults::tally::Tally;
 
-/// The ways in which operations fail, each once or from then on.
+/// Lists the ways in which operations fail, each once or from then on.
 fn ways() -> Vec<(Failure, bool)> {
     match std::env::var("KEYHASP_FAULTS").as_deref() {
         Ok("all") => Failure::ALL.iter().flat_map(|way| [(*way, false), (*way, true)]).collect(),
@@ -34,7 +33,7 @@ fn is_all() -> bool {
     ways().len() > 1
 }
 
-/// Fails the first operation, the second and so on, until the call is through before it fails.
+/// Lets the first operation fail, the second and so on, until the call makes no more.
 fn each_in_turn(case: &Case<'_>, failure: Failure, lasting: bool, tally: &mut Tally) {
     let expected = case.expect().unwrap_or_else(|why| panic!("{case:?}: {why}"));
     for nth in 1.. {
@@ -74,14 +73,14 @@ fn the_same_when_others_may_share_the_database() {
     tally.assert_met();
 }
 
-/// The log is long: the commit is followed by its being copied into the database. And it was copied
-/// just before: the commit begins it anew, over what stands there.
+/// With a long log the commit is followed by a checkpoint. Right after a checkpoint the commit writes
+/// over the old pages of the log.
 #[test]
-fn the_same_where_the_log_is_copied_or_begun_anew() {
+fn the_same_where_the_log_is_copied_or_begun_again() {
     for ground in [Ground::LogIsLong, Ground::LogWasCopied, Ground::JustOpened] {
         let mut tally = Tally::default();
         let template = Template::new(ground);
-        // They differ in the pages that they write. With a long log each run takes its time.
+        // These differ in the pages that they write. Each run with a long log takes long.
         let chosen = MUTATIONS.iter().filter(|(name, _)| {
             (is_all() && ground == Ground::JustOpened)
                 || ["create key", "rotate by force", "update", "revoke all"].contains(name)
@@ -99,14 +98,14 @@ fn the_same_where_the_log_is_copied_or_begun_anew() {
     }
 }
 
-/// The space ends in the last page of a commit that goes over old pages, where what is missing of it
+/// The space ends in the last page of a commit that writes over old pages, where the missing rest
 /// already stands.
 #[test]
 fn a_page_that_is_whole_although_its_write_failed_is_no_commit() {
     let template = Template::new(Ground::LogWasCopied);
     let mut tally = Tally::default();
     for (name, act) in
-        MUTATIONS.iter().filter(|(name, _)| ["extend_expiry", "update"].contains(name))
+        MUTATIONS.iter().filter(|(name, _)| ["extend expiry", "update"].contains(name))
     {
         let wrap = &|backend| backend;
         let case = Case { name, act: *act, template: &template, shared: false, wrap };

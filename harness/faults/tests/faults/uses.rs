@@ -1,4 +1,4 @@
-//! Leases and counts, while each operation on SQLite's files fails in turn.
+//! Leases and counts while each operation on SQLite's files fails in turn.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ fn sqlite(directory: &std::path::Path) -> Result<Arc<dyn Backend>, String> {
     }
 }
 
-/// One act during which an operation fails; `None` if it was through before.
+/// Runs an act during which an operation fails; `None` if it makes fewer.
 fn run(act: Act, plan: Plan) -> Result<Option<u64>, String> {
     let (directory, crashed) = (scratch(), scratch());
     let failing = Arc::new(Failing::new(directory.path()));
@@ -38,7 +38,7 @@ fn run(act: Act, plan: Plan) -> Result<Option<u64>, String> {
         uses.recover(true)?;
         uses.settle(None)?;
     }
-    // Where nothing was refused, nothing was forfeited.
+    // Where every use was answered, no unit was forfeited.
     let forfeited = u64::from(uses.refused > 0) + u64::from(uses.is_cut_off && struck.is_some());
     let settled = uses.hold_settled(&*sqlite(directory.path())?, forfeited);
     settled.map_err(|why| format!("{struck:?}: {why}"))?;

@@ -1,10 +1,9 @@
-//! Two threads use one rate-limited key 10 million times while a third moves the clock: as many
-//! uses are allowed as the rule says, not one more and not one less.
+//! Two threads use one rate-limited key 10 million times while a third moves the clock. The store must
+//! allow exactly as many uses as the rule says.
 //!
-//! Here because it wants an optimised build, which takes it seconds.
+//! It stands in this package because its optimised build takes seconds.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // It is a test.
 
-use keyhasp::RejectReason;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -13,20 +12,20 @@ use std::time::{Duration, Instant};
 use keyhasp::backend::Memory;
 use keyhasp::{
     Access, AdminKeys, Catalogue, CreateKey, CreateOwner, ManualClock, OwnerId, Prefix, Rate,
-    SetLimits, Store, Timestamp, Verifier, VerifyError,
+    RejectReason, SetLimits, Store, Timestamp, Verifier, VerifyError,
 };
 
 const THREADS: u64 = 2;
-/// How many uses the rate gives back in so many milliseconds: no whole number in one.
+/// The uses that the rate gives back, in so many milliseconds: no whole number in one of them.
 const COUNT: u32 = 7;
 const PER: u64 = 3;
 const BURST: u32 = 10_000;
-/// So often a thread says how far it is.
+/// The tries after which a thread reports its progress.
 const SAID: u64 = 64;
-/// 2026-01-01T00:00:00Z.
+/// The time at which the clock starts: 2026-01-01T00:00:00Z.
 const START: u64 = 1_767_225_600_000;
 
-/// How far a thread is.
+/// The progress of a thread.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Far {
@@ -34,8 +33,7 @@ struct Far {
     allowed: AtomicU64,
 }
 
-/// What stands between the threads and the store: whether a use is allowed that the store allowed
-/// or not.
+/// A function between the threads and the store, which may turn the store's answer round.
 type Slip<'a> = &'a (dyn Fn(bool) -> bool + Sync);
 
 #[derive(Debug)]
@@ -67,7 +65,7 @@ fn run(tries: u64, slip: Slip<'_>) -> Counted {
         Err(VerifyError::Rejected(RejectReason::RateLimited(_))) => slip(false),
         Err(other) => panic!("{other:?}"),
     };
-    // All of the burst, so that from now on nothing that comes back is too much to be kept.
+    // Uses up the burst, so that none of what comes back later exceeds it.
     let mut allowed = 0;
     while is_allowed() {
         allowed += 1;
@@ -100,7 +98,7 @@ fn run(tries: u64, slip: Slip<'_>) -> Counted {
             while !is_over.load(Ordering::Relaxed) {
                 step = step * 5 % 41 + 1;
                 let next = given_back(passed + step);
-                // About every second use is allowed, and what isn't used yet fits well in the burst.
+                // About every second use is allowed, and the unused rest stays below the burst.
                 let is_due = next <= sum(|far| &far.tried) / 2;
                 if is_due && next <= sum(|far| &far.allowed) + u64::from(BURST / 2) {
                     clock.advance(Duration::from_millis(step));
@@ -115,7 +113,7 @@ fn run(tries: u64, slip: Slip<'_>) -> Counted {
         steps.join().unwrap();
     });
     allowed += sum(|far| &far.allowed);
-    // The rest.
+    // Uses up the rest.
     while is_allowed() {
         allowed += 1;
     }
@@ -134,9 +132,9 @@ fn exactly_what_the_rule_allows() {
     assert!(counted.allowed > 5 * u64::from(BURST), "the clock stood still: {counted:?}");
 }
 
-/// One use in a million that slips through, or is lost, is seen.
+/// Catches one use that slips through, or is lost.
 #[test]
-fn planted_slips_are_found() {
+fn injected_slips_are_caught() {
     for missed in [true, false] {
         let uses = AtomicU64::new(0);
         let slip = |allowed: bool| {

@@ -1,4 +1,4 @@
-//! A reader that isn't the store's.
+//! A reader of the database that isn't the store's.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rusqlite::{Connection, OpenFlags};
 
-/// Holds a read transaction until it is told to end: until then nothing that is committed can be
-/// taken out of the log.
+/// A process that holds a read transaction until it is ended. No checkpoint can shorten the log
+/// meanwhile.
 ///
-/// It is a process of its own: one that closes a descriptor of a database lets go of all locks
-/// that its process holds there.
+/// It is a process of its own, since closing a descriptor of a database drops all locks that the process
+/// holds there.
 pub(crate) struct Reader {
     process: Child,
-    /// Open for as long as the other may say something.
+    /// The output of the process.
     said: BufReader<ChildStdout>,
 }
 
@@ -21,7 +21,7 @@ const PATH: &str = "KEYHASP_SOAK_READ";
 const READING: &str = "it reads";
 
 impl Reader {
-    /// When this returns, it holds its place.
+    /// Starts the process, and returns when it holds its place.
     pub(crate) fn begin(path: &Path) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "foreign::other_process", "--nocapture"])
@@ -39,7 +39,7 @@ impl Reader {
         Self { process, said }
     }
 
-    /// Lets it end, and waits for it.
+    /// Ends the process, and waits for it.
     pub(crate) fn end(mut self) {
         drop(self.process.stdin.take());
         let mut rest = String::new();
@@ -50,13 +50,13 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        // It has ended already, unless something else failed.
+        // It has ended already, unless a check failed.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// What the other process does; nothing in this one.
+/// Does the work of the other process; nothing in this one.
 #[test]
 fn other_process() {
     let Some(path) = std::env::var_os(PATH) else { return };
@@ -68,7 +68,7 @@ fn other_process() {
     let before: i64 = count().unwrap();
     println!("{READING}");
     let _ = std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
-    // Its place was held throughout.
+    // The transaction saw no change throughout.
     assert_eq!(before, count().unwrap());
     connection.execute_batch("COMMIT").unwrap();
 }

@@ -1,15 +1,15 @@
-//! A store on a SQLite file, shared by two, in use for 20 seconds, or for as many as
-//! `KEYHASP_SOAK` says: what it takes of memory, of the disk and of descriptors must not grow.
+//! Keeps two stores on one SQLite file in use for 20 seconds, or for as many as `KEYHASP_SOAK` says.
+//! Memory, descriptors, log and events must not grow.
 //!
-//! Time is real here. Wall time goes 600 times as fast, so that events grow old. Nothing that must
-//! hold rests on how fast the machine is: where a promise has a time, a slow one is given as many
-//! changes as go by in that time otherwise.
+//! Monotonic time is real. Wall time goes 600 times as fast, so that events grow old. No check rests on
+//! the machine's speed: where a promise has a time, a slow machine gets as many changes as a usual one
+//! makes in that time.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // It is a test.
 #![cfg(target_os = "linux")]
 
 mod foreign;
+mod injected;
 mod meter;
-mod planted;
 mod shop;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,26 +17,27 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use foreign::Reader;
+use injected::Leaks;
 use meter::Meter;
-use planted::Planted;
 use shop::{Shop, WAL_LIMIT};
 
-/// How often it is looked at how long the log is.
+/// The pause between two looks at the log's length.
 const LOOK: Duration = Duration::from_millis(20);
-/// At least so many samples are taken, however long each takes.
+/// The least number of samples, however long each takes.
 const SAMPLES: usize = 12;
 
-/// How a soak goes.
+/// The settings of a soak.
 struct Soak {
     lasts: Duration,
-    /// When nothing is made once any more: pages, connections, stacks.
+    /// The time after which pages, connections and stacks are there.
     warm: Duration,
-    /// How long a foreign reader holds its place at least.
+    /// The least time for which a foreign reader holds its place.
     held: Duration,
-    planted: Option<Planted>,
+    /// Injected bugs.
+    leaks: Option<Leaks>,
 }
 
-/// Two at once would measure each other.
+/// Keeps two soaks apart, which would measure each other.
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -45,7 +46,7 @@ fn nothing_grows() {
     let lasts = Duration::from_secs(seconds());
     let warm = Duration::from_secs(5).min(lasts / 3);
     let held = Duration::from_millis(1_500);
-    let complaints = Soak { lasts, warm, held, planted: None }.run();
+    let complaints = Soak { lasts, warm, held, leaks: None }.run();
     assert!(complaints.is_empty(), "{}", complaints.join("; "));
 }
 
@@ -64,13 +65,13 @@ impl Drop for Closing<'_> {
 }
 
 impl Soak {
-    /// What doesn't hold.
+    /// Runs the soak; returns the violations.
     fn run(mut self) -> Vec<String> {
-        let shop = Shop::open(self.planted.is_some());
+        let shop = Shop::open(self.leaks.is_some());
         let mut meter = Meter::default();
         let mut complaints = self.work(&shop, &mut meter);
-        // Before the store is closed, which waits for whoever reads.
-        self.planted = None;
+        // Closing the store would wait for an injected reader.
+        self.leaks = None;
         println!("{meter}; limit of the log {} MiB", WAL_LIMIT >> 20);
         complaints.extend(meter.complaints());
         complaints.extend(shop.events_are_pruned().err());
@@ -87,7 +88,7 @@ impl Soak {
                 scope.spawn(move || shop.work(n, done))
             });
             let verifying = scope.spawn(|| shop.verify(&done));
-            // Also when something doesn't hold: nobody works for ever.
+            // A failed check would otherwise leave the threads working for ever.
             let closing = Closing(&done);
             let all_work =
                 || !verifying.is_finished() && workers.iter().all(|worker| !worker.is_finished());
@@ -106,8 +107,8 @@ impl Soak {
                     Ok(took) => meter.back(took),
                     Err(complaint) => complaints.push(complaint),
                 }
-                if let Some(planted) = &mut self.planted {
-                    planted.sampled(shop.path());
+                if let Some(leaks) = &mut self.leaks {
+                    leaks.grow(shop.path());
                 }
                 if began.elapsed() >= self.warm {
                     meter.sample();

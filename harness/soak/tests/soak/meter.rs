@@ -1,15 +1,15 @@
-//! What is measured.
+//! Measurements of memory, descriptors and the log.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::shop::WAL_LIMIT;
 
-/// How much more memory the second half may take than the first, for what the allocator and
-/// SQLite's caches keep.
+/// The growth of memory that is allowed from the first half to the second, for the allocator and SQLite's
+/// caches.
 const SLACK: u64 = 8 << 20;
-/// How many more descriptors there may be than at first: a connection that reads is made when all
-/// others are lent, has two files open, and each of four threads may be the first to need one.
+/// The growth of descriptors that is allowed. A reading connection is made when all others are lent, and
+/// has two files open; each of four threads may need one.
 const CONNECTIONS: usize = 8;
 
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub(crate) struct Meter {
     samples: Vec<(u64, usize)>,
     log_now: u64,
     log_peak: u64,
-    /// How long the log took to be small again, at most.
+    /// The longest time that the log took to be small again.
     back: Duration,
 }
 
@@ -28,7 +28,7 @@ impl Meter {
         self.log_peak = self.log_peak.max(length);
     }
 
-    /// Whether the log hasn't grown yet past what it must be brought back under.
+    /// Tells whether the log is still under its limit.
     pub(crate) fn log_is_short(&self) -> bool {
         self.log_now <= WAL_LIMIT
     }
@@ -46,14 +46,14 @@ impl Meter {
         self.samples.len()
     }
 
-    /// The most bytes of each half.
+    /// Returns the most bytes of each half.
     fn halves(&self) -> (u64, u64) {
         let (first, second) = self.samples.split_at(self.samples.len() / 2);
         let most = |half: &[(u64, usize)]| half.iter().map(|sample| sample.0).max();
         (most(first).unwrap_or_default(), most(second).unwrap_or_default())
     }
 
-    /// Descriptors at first, and the most.
+    /// Returns the first number of descriptors, and the most.
     fn descriptors(&self) -> (usize, usize) {
         let first = self.samples.first().map_or(0, |sample| sample.1);
         (first, self.samples.iter().map(|sample| sample.1).max().unwrap_or_default())
@@ -90,7 +90,7 @@ impl fmt::Display for Meter {
     }
 }
 
-/// How much memory this process takes.
+/// Reads this process's resident bytes.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -98,7 +98,7 @@ fn resident() -> u64 {
     kib << 10
 }
 
-/// How many files it has open.
+/// Counts this process's open files.
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }

@@ -1,4 +1,4 @@
-//! Two stores on one file: one that is in use, one that sleeps.
+//! Two stores on one file: one in use, one that sleeps.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -12,22 +12,22 @@ use keyhasp::{
     Prefix, Rotate, Store, Timestamp, Verifier, VerifyError,
 };
 
-/// What the write-ahead log is brought back under.
+/// The limit of the write-ahead log.
 pub(crate) const WAL_LIMIT: u64 = 8 << 20;
-/// So soon after the last foreign reader …
+/// The time after the last foreign reader within which the log must be under its limit.
 const SOON: Duration = Duration::from_secs(1);
-/// … or, where a loaded machine does little in that time, after so many changes.
+/// The changes that must follow as well, for a loaded machine that makes few in that time.
 const CHANGES: u64 = 1_000;
 const PAUSE: Duration = Duration::from_millis(5);
-/// How much faster wall time goes.
+/// The speed of wall time.
 const FASTER: u32 = 600;
-/// Where nothing is pruned, so fast that this shows at once.
+/// The speed where no event is pruned, so that this shows at once.
 const MUCH_FASTER: u32 = 60_000;
-/// Of wall time: ten seconds of the test's.
+/// The retention in wall time, which is ten seconds of the test's.
 const RETENTION: Duration = Duration::from_secs(3_600 + 2_400);
 const KEYS: usize = 64;
 
-/// Wall time that goes faster; monotonic time is as it is.
+/// A clock whose wall time goes faster and whose monotonic time is real.
 #[derive(Debug)]
 struct Fast {
     began: Instant,
@@ -46,7 +46,7 @@ impl Clock for Fast {
 }
 
 impl Fast {
-    /// How much wall time went by.
+    /// Returns the wall time that has passed.
     fn lived(&self) -> Duration {
         self.began.elapsed() * self.faster
     }
@@ -57,15 +57,15 @@ pub(crate) struct Shop {
     clock: Arc<Fast>,
     store: Arc<Store>,
     sleeper: Arc<Store>,
-    /// Tokens in force, by worker.
+    /// The valid tokens, by worker.
     tokens: [Mutex<VecDeque<String>>; 3],
-    /// The last one that was revoked.
+    /// The last token that was revoked.
     revoked: Mutex<Option<String>>,
     changes: AtomicU64,
 }
 
 impl Shop {
-    /// `keeps_all` is a defect: it prunes no event.
+    /// Opens the stores; with the bug `keeps_all` they prune no event.
     pub(crate) fn open(keeps_all: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let faster = if keeps_all { MUCH_FASTER } else { FASTER };
@@ -88,7 +88,7 @@ impl Shop {
         for n in 0..3 {
             let _ = admin.create_owner(&owner(n), CreateOwner::without_key()).unwrap();
         }
-        // It polls four times in an hour: never, in most runs.
+        // It polls four times in an hour, so never in most runs.
         let sleeper = open(3_600, None);
         let (tokens, revoked) = (Default::default(), Mutex::default());
         Self { directory, clock, store, sleeper, tokens, revoked, changes: AtomicU64::new(0) }
@@ -99,12 +99,12 @@ impl Shop {
         PATH.get_or_init(|| self.directory.path().join("keys.db"))
     }
 
-    /// How long the write-ahead log is.
+    /// Returns the length of the write-ahead log.
     pub(crate) fn log_length(&self) -> u64 {
         std::fs::metadata(self.path().with_extension("db-wal")).map_or(0, |data| data.len())
     }
 
-    /// Creates, rotates, blocks, revokes and purges, so that there are always about as many keys.
+    /// Creates, rotates, blocks, revokes and purges, and keeps the number of keys about the same.
     pub(crate) fn work(&self, n: usize, done: &AtomicBool) -> u64 {
         let admin = AdminKeys::new(Arc::clone(&self.store) as _, "root").unwrap();
         let mut keys = VecDeque::new();
@@ -126,7 +126,7 @@ impl Shop {
                 admin.revoke(id).unwrap();
                 assert!(
                     self.store.verify(token.as_bytes()).is_err(),
-                    "let in after it was revoked"
+                    "accepted after it was revoked"
                 );
                 *self.revoked.lock().unwrap() = Some(token);
                 admin.purge(id).unwrap();
@@ -136,7 +136,7 @@ impl Shop {
         changes
     }
 
-    /// Verifies what is in force, and what isn't any more.
+    /// Verifies valid tokens and revoked ones.
     pub(crate) fn verify(&self, done: &AtomicBool) -> u64 {
         let verifier = Verifier::new(Arc::clone(&self.store) as _);
         let mut verified = 0;
@@ -144,17 +144,17 @@ impl Shop {
             for tokens in &self.tokens {
                 let token = tokens.lock().unwrap().back().cloned();
                 if let Some(token) = token {
-                    // It may be over by now; but it is never unheard of before that.
+                    // A worker may have revoked it meanwhile.
                     let _ = verifier.verify(&token);
                     verified += 1;
                 }
             }
             let revoked = self.revoked.lock().unwrap().clone();
             if let Some(token) = revoked {
-                let told = verifier.verify(&token);
+                let answer = verifier.verify(&token);
                 assert!(
-                    matches!(told, Err(VerifyError::Unrecognized | VerifyError::Rejected(_))),
-                    "{told:?}"
+                    matches!(answer, Err(VerifyError::Unrecognized | VerifyError::Rejected(_))),
+                    "{answer:?}"
                 );
             }
             std::thread::yield_now();
@@ -162,7 +162,7 @@ impl Shop {
         verified
     }
 
-    /// How long it takes after the last foreign reader until the log is small again.
+    /// Waits after the last foreign reader until the log is under its limit; returns the time it took.
     pub(crate) fn log_is_back(&self, all_work: impl Fn() -> bool) -> Result<Duration, String> {
         let (began, before) = (Instant::now(), self.changes.load(Ordering::SeqCst));
         loop {
@@ -178,11 +178,11 @@ impl Shop {
         }
     }
 
-    /// No event is older than the retention and what passes between two prunings.
+    /// Checks that no event is older than the retention and the time between two prunings.
     pub(crate) fn events_are_pruned(&self) -> Result<(), String> {
         let admin = AdminKeys::new(Arc::clone(&self.store) as _, "root").unwrap();
         let (now, lived) = (self.clock.now(), self.clock.lived());
-        // It prunes, unless somebody has done so less than a sixtieth of the retention ago.
+        // A change prunes, unless another one did less than a sixtieth of the retention ago.
         let _ = admin.create(&owner(0), CreateKey::new(Access::Full)).unwrap();
         let events = admin.events(&ListEvents::new().limit(1)).unwrap();
         let oldest = now.since(events.items[0].at);
@@ -197,13 +197,13 @@ impl Shop {
         Ok(())
     }
 
-    /// The store that slept past the pruning knows all there is, and nothing that isn't.
+    /// Checks that the store that slept past the pruning knows every key, and no removed one.
     pub(crate) fn sleeper_finds_its_way_back(&self) -> Result<(), String> {
         self.sleeper.refresh().unwrap();
         for tokens in &self.tokens {
             for token in tokens.lock().unwrap().iter() {
-                if let Err(refusal) = self.sleeper.verify(token.as_bytes()) {
-                    return Err(format!("a key isn't known to the sleeper: {refusal:?}"));
+                if let Err(error) = self.sleeper.verify(token.as_bytes()) {
+                    return Err(format!("the sleeper doesn't know a key: {error:?}"));
                 }
             }
         }
@@ -211,7 +211,7 @@ impl Shop {
         if let Some(token) = revoked
             && self.sleeper.verify(token.as_bytes()).is_ok()
         {
-            return Err("the sleeper lets a revoked key in".to_owned());
+            return Err("the sleeper accepts a revoked key".to_owned());
         }
         let (here, there) = (self.store.health().tokens, self.sleeper.health().tokens);
         if here != there {

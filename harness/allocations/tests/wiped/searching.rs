@@ -1,28 +1,28 @@
-//! The allocator of this test binary: the system's, which looks into each block that is given back.
+//! The allocator of this test binary: the system's, with a search of each freed block.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 #[global_allocator]
-static ALLOCATOR: Alerts = Alerts;
+static ALLOCATOR: Searching = Searching;
 
-/// How many bytes of a secret in a row give it away.
+/// The number of bytes in a row that count as a part of a secret.
 const PART: usize = 16;
 
 thread_local! {
-    /// What this thread looks for, and in how many blocks it was found. Neither made lazily nor
-    /// dropped: looking allocates nothing.
+    /// The secret that this thread searches, and the blocks in which it was found. Neither is made lazily
+    /// or dropped, so that a search allocates nothing.
     static SECRET: Cell<Option<&'static [u8]>> = const { Cell::new(None) };
     static FOUND: Cell<u64> = const { Cell::new(0) };
 }
 
-struct Alerts;
+struct Searching;
 
-/// How many blocks were given back during `work` with a part of the secret still in them.
+/// Runs `work`; returns its answer, and the blocks that it freed with a part of the secret in them.
 pub(crate) fn leaks_of<T>(secret: &[u8], work: impl FnOnce() -> T) -> (T, u64) {
     assert!(secret.len() >= PART);
-    // Stays for ever, so that no block of its own is given back.
+    // Never freed, so that it isn't found itself.
     let secret: &'static [u8] = Vec::leak(secret.to_vec());
     FOUND.set(0);
     SECRET.set(Some(secret));
@@ -32,7 +32,7 @@ pub(crate) fn leaks_of<T>(secret: &[u8], work: impl FnOnce() -> T) -> (T, u64) {
 }
 
 fn look(block: &[u8]) {
-    // A part at whatever place it begins stands in a whole window of the secret.
+    // Any 24 bytes of the secret in a row contain one of these windows.
     if let Some(secret) = SECRET.get()
         && secret.windows(PART).step_by(PART / 2).any(|part| holds(block, part))
     {
@@ -45,19 +45,19 @@ fn holds(block: &[u8], part: &[u8]) -> bool {
 }
 
 /// # Safety
-/// `block` was given out with this layout, and isn't used by anybody else.
+/// `block` was allocated with this layout, and no other code uses it.
 unsafe fn look_into(block: *mut u8, layout: Layout) {
     if SECRET.get().is_some() {
-        // SAFETY: all of it was zeroed when it was given out, so all of it can be read.
+        // SAFETY: all of it was zeroed when it was allocated, so all of it can be read.
         look(unsafe { std::slice::from_raw_parts(block, layout.size()) });
     }
 }
 
-// SAFETY: each call is passed on as it came to an allocator that keeps the contract; a block is
-// only read, and before it is given back.
-unsafe impl GlobalAlloc for Alerts {
+// SAFETY: each call is passed on unchanged to an allocator that keeps the contract; a block is only
+// read, before it is freed.
+unsafe impl GlobalAlloc for Searching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // Zeroed, so that what is read of a block later was written to it.
+        // Zeroed, so that the search reads no uninitialised byte.
         // SAFETY: as for this call.
         unsafe { System.alloc_zeroed(layout) }
     }
@@ -75,5 +75,5 @@ unsafe impl GlobalAlloc for Alerts {
         }
     }
 
-    // `realloc` is the trait's own: a new block, a copy, and `dealloc` of the old one.
+    // The trait's own `realloc` allocates, copies and calls `dealloc`.
 }

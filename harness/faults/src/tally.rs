@@ -1,24 +1,25 @@
-//! How often what happened.
+//! Counts of the answers during which operations failed.
 
 use std::fmt;
 
 use keyhasp::Error;
 
-/// What came of a call during which an operation failed.
+/// The answer of a call during which an operation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ran {
-    /// It was answered all the same.
+    /// The call succeeded all the same.
     Acknowledged,
     /// An error said that nothing happened.
     Nothing,
-    /// The outcome was unknown, and turned out so.
+    /// The outcome was unknown, and the recovery settled it.
     Unknown {
-        /// Whether it had taken effect.
+        /// Whether the call had taken effect.
         took_effect: bool,
     },
 }
 
 impl Ran {
+    /// Sorts an answer.
     pub fn of<T>(answer: &Result<T, Error>, took_effect: bool) -> Self {
         match answer {
             Ok(_) => Self::Acknowledged,
@@ -28,7 +29,7 @@ impl Ran {
     }
 }
 
-/// The count.
+/// The counts of all calls.
 #[derive(Debug, Default)]
 pub struct Tally {
     acknowledged: u64,
@@ -37,6 +38,7 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Counts one.
     pub fn add(&mut self, ran: Ran) {
         match ran {
             Ran::Acknowledged => self.acknowledged += 1,
@@ -45,7 +47,10 @@ impl Tally {
         }
     }
 
-    /// A run that meets only some of what can happen proves little.
+    /// Checks that both sorts of error occurred: a run without them proves little.
+    ///
+    /// # Panics
+    /// If one is missing.
     pub fn assert_met(&self) {
         assert!(self.nothing > 0 && self.unknown.iter().sum::<u64>() > 0, "{self:?}");
     }
