@@ -8,6 +8,7 @@ use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::admission::admit;
 use super::future::ResponseFuture;
 use super::guard::Guard;
 use super::session::Session;
@@ -180,7 +181,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.settings.admit(request) {
+        match admit(&self.settings, request) {
             Ok((request, None)) => ResponseFuture::passing(self.inner.call(request)),
             Ok((request, Some(rate))) => {
                 let inner = self.inner.call(request);

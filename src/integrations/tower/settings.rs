@@ -3,19 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::Response;
 use http::request::Parts;
-use http::{Request, Response};
 
-use super::authenticated::{Anonymous, Authenticated};
 use super::rejection::Rejection;
 use super::session::Session;
 use crate::clock::{Clock, SystemClock};
-use crate::integrations::http::{
-    AuthError, Credentials, ErrorResponse, PeerAddress, Presented, RateHeaders,
-};
-use crate::key::{RateStatus, RejectReason};
-use crate::store::{Verifier, VerifyError, VerifyRequest};
-use crate::verified_key::VerifiedKey;
+use crate::integrations::http::{AuthError, Credentials, ErrorResponse, PeerAddress, RateHeaders};
+use crate::key::RejectReason;
+use crate::store::{Verifier, VerifyError};
 
 pub(super) type SessionHook = dyn Fn(&Parts) -> Option<Session> + Send + Sync;
 pub(super) type Cost = dyn Fn(&Parts) -> u32 + Send + Sync;
@@ -52,66 +48,6 @@ impl Settings {
             unavailable_is_500: false,
             discloses_reason: false,
         }
-    }
-
-    /// Admits a request: returns it with its caller, and what is left of that caller's rate.
-    ///
-    /// # Errors
-    /// [`Rejection`] for a request that doesn't pass.
-    #[inline]
-    pub(super) fn admit<B>(
-        self: &Arc<Self>,
-        request: Request<B>,
-    ) -> Result<(Request<B>, Option<RateStatus>), Rejection> {
-        let (mut parts, body) = request.into_parts();
-        let rate = match self.credentials.find(&parts.headers) {
-            Presented::Token(token) => {
-                let answer = self.verify(token, &parts);
-                let verified = answer.map_err(|error| self.reject(error.into()))?;
-                parts.extensions.insert(Authenticated::by_key(verified, Arc::clone(self)));
-                verified.rate()
-            }
-            Presented::Multiple => return Err(self.reject(AuthError::Multiple)),
-            other @ (Presented::OtherScheme | Presented::Nothing) => {
-                let has_other_scheme = matches!(other, Presented::OtherScheme);
-                self.admit_without_token(&mut parts, has_other_scheme)?;
-                None
-            }
-        };
-        Ok((Request::from_parts(parts, body), rate))
-    }
-
-    #[inline]
-    fn verify(&self, token: &[u8], parts: &Parts) -> Result<VerifiedKey, VerifyError> {
-        let mut request = VerifyRequest::new(token);
-        if let Some(address) = self.peer_address.as_ref().and_then(|peer| peer.of(parts)) {
-            request = request.address(address);
-        }
-        if let Some(cost) = &self.cost {
-            request = request.cost(cost(parts));
-        }
-        self.verifier.verify_request(&request)
-    }
-
-    /// Admits a request by its session. Without a session, admits it as anonymous where that is
-    /// allowed, but never if its credentials are in a scheme that isn't accepted.
-    fn admit_without_token(
-        self: &Arc<Self>,
-        parts: &mut Parts,
-        has_other_scheme: bool,
-    ) -> Result<(), Rejection> {
-        if let Some(mut session) = self.session.as_ref().and_then(|hook| hook(parts)) {
-            parts.extensions.extend(session.take_extensions());
-            parts.extensions.insert(Authenticated::by_session(session, Arc::clone(self)));
-            return Ok(());
-        }
-        if has_other_scheme || !self.allows_anonymous {
-            return Err(self.reject(AuthError::Missing));
-        }
-        // A layer around this one may have let a caller in. To this layer the request is anonymous.
-        parts.extensions.remove::<Authenticated>();
-        parts.extensions.insert(Anonymous(Arc::clone(self)));
-        Ok(())
     }
 
     /// Makes the answer to a rejected request.
