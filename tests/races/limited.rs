@@ -154,19 +154,18 @@ impl Limited {
                 scope.spawn(move || {
                     let mut chance = Chance::new(seed * 100 + thread);
                     for _ in 0..TRIES {
-                        match self.ask(&mut chance) {
-                            Err(
-                                other @ (VerifyError::Unavailable(_)
-                                | VerifyError::Rejected(
-                                    RejectReason::AddressMissing
-                                    | RejectReason::AddressRejected
-                                    | RejectReason::NotYet(_),
-                                )),
-                            ) => {
-                                println!("{other:?} (seed {seed})");
-                                failed.store(true, Ordering::Relaxed);
-                            }
-                            _ => {}
+                        // Only state, rate and quota may reject these keys.
+                        if let Err(
+                            other @ (VerifyError::Unavailable(_)
+                            | VerifyError::Rejected(
+                                RejectReason::AddressMissing
+                                | RejectReason::AddressRejected
+                                | RejectReason::NotYet(_),
+                            )),
+                        ) = self.ask(&mut chance)
+                        {
+                            println!("{other:?} (seed {seed})");
+                            failed.store(true, Ordering::Relaxed);
                         }
                         if chance.percent(5) {
                             std::thread::yield_now();
@@ -256,7 +255,7 @@ pub(crate) fn renewed(
                         match told {
                             Ok(_) => accepted.push(when),
                             Err(VerifyError::Rejected(RejectReason::QuotaExhausted { .. })) => {
-                                std::thread::yield_now()
+                                std::thread::yield_now();
                             }
                             Err(other) => panic!("{other:?}"),
                         }

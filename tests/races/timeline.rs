@@ -205,7 +205,7 @@ fn key_after(
         (EventKind::KeyDeactivated, _) => turned(&mut key.deactivated, true)?,
         (EventKind::KeyActivated, _) => turned(&mut key.deactivated, false)?,
         (EventKind::PreviousTokensInvalidated, _) if !key.previous.is_empty() => {
-            key.previous.clear()
+            key.previous.clear();
         }
         _ => return Err("an event that doesn't fit".into()),
     }

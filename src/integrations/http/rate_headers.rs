@@ -19,7 +19,7 @@ const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// ```
 /// # use std::time::Duration;
 /// # use http::HeaderMap;
-/// # use keyhasp::{Rate, verified::RateStatus, integrations::http::RateHeaders};
+/// # use keyhasp::{Rate, integrations::http::RateHeaders, key::RateStatus};
 /// let rate = Rate::new(100, Duration::from_secs(60))?;
 /// let status = RateStatus { rate, remaining: 50, reset_after: Duration::from_secs(30) };
 /// let mut headers = HeaderMap::new();
