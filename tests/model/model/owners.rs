@@ -253,7 +253,7 @@ impl Model {
     }
 }
 
-/// What stands against an issue mark: it moves to now at most.
+/// Returns why a `tokens_valid_from` is invalid: it is now at most.
 pub(super) fn against_mark(to: Timestamp, now: Timestamp) -> Option<Reason> {
-    (to > now).then_some(Reason::Invalid("issue mark"))
+    (to > now).then_some(Reason::Invalid("tokens_valid_from"))
 }
