@@ -14,7 +14,7 @@ use keyhasp::backend::{
 use keyhasp::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
 use keyhasp::{KeyId, NumericId, OwnerId, Timestamp};
 
-/// What a scan shows: all of the backend's own, unless told.
+/// A replacement for the backend's scan. Defaults to none.
 type Scan<B> = fn(&B, &mut dyn FnMut(Scanned)) -> Result<u64, BackendError>;
 
 pub(crate) struct KeepOpen<B> {
@@ -34,7 +34,7 @@ pub(crate) enum Point {
     AfterRecovery,
 }
 
-/// AlertState how many events may go at most.
+/// A replacement for pruning. Its argument is the largest number of events that it may delete.
 type Prune = Box<dyn FnMut(usize) -> Option<u64> + Send>;
 
 impl<B: Backend> KeepOpen<B> {

@@ -49,7 +49,10 @@ impl Cursor {
 
     pub(in crate::store::manage) fn read(text: &str, hash: QueryHash) -> Result<Self, Invalid> {
         let malformed = || {
-            Invalid::new("cursor", Problem::Malformed { expected: "one from a page of this query" })
+            Invalid::new(
+                "cursor",
+                Problem::Malformed { expected: "a cursor from a page of this query" },
+            )
         };
         let bytes = decode(text).ok_or_else(malformed)?;
         let (position, rest) = bytes.split_first_chunk::<16>().ok_or_else(malformed)?;

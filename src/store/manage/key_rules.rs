@@ -85,7 +85,8 @@ pub(in crate::store::manage) fn act(
         KeyAction::ExtendExpiry(expiry) => {
             caller.check_within(&key.access, &key.limits)?;
             if !is_later(*expiry, key.expires_at) {
-                let problem = Problem::Required { what: "must be later than the one it has" };
+                let problem =
+                    Problem::Required { what: "must be later than the expiry that the key has" };
                 return Err(Invalid::new("expiry", problem).into());
             }
             set_expiry(caller, &mut next, *expiry)?;

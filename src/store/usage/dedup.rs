@@ -55,8 +55,8 @@ impl DedupFilter {
         true
     }
 
-    /// Writes a word into a set: in place of the same key, or of nothing, or of a key from another
-    /// interval, or else of any key.
+    /// Writes a word into a set: over the word of the same key, an empty word, the word of a key from
+    /// another interval, or any word, in this order.
     #[cold]
     fn put(&self, set: &[AtomicU64; WAYS], word: u64) {
         let interval = |word: u64| word & ((1 << INTERVAL_BITS) - 1);
