@@ -253,7 +253,7 @@ impl KeyStore for Store {
             return Ok(());
         }
         self.workers.stop();
-        let put_back = self.verifier.put_back_leases();
+        let put_back = self.verifier.give_back_leases();
         let flushed = self.usage.flush_last();
         self.engine.backend.close()?;
         put_back.and(flushed)

@@ -10,7 +10,7 @@ use keyhasp::backend::{
     Backend, BackendError, BackendLayer, Change, CommitOutcome, Scanned, UsageChange, UsageOutcome,
 };
 
-/// A scan. Defaults to the backend's own.
+/// A replacement for the backend's scan. Defaults to none.
 type Scan<B> = fn(&B, &mut dyn FnMut(Scanned)) -> Result<u64, BackendError>;
 
 pub(crate) struct KeepOpen<B> {
@@ -30,7 +30,7 @@ pub(crate) enum Point {
     AfterRecovery,
 }
 
-/// Takes the number of events that may go at most.
+/// A replacement for pruning. Its argument is the largest number of events that it may delete.
 type Prune = Box<dyn FnMut(usize) -> Option<u64> + Send>;
 
 impl<B: Backend> KeepOpen<B> {

@@ -1,4 +1,4 @@
-//! Arbitrary records, up to the limits of their types, and what tells them apart.
+//! Arbitrary records, up to the limits of their types, and texts that show all their fields.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -158,7 +158,7 @@ pub(crate) fn events() -> impl Strategy<Value = EventDraft> {
     )
 }
 
-/// Texts of up to `limit` bytes, often of exactly so many.
+/// Texts of up to `limit` bytes, often of exactly `limit`.
 fn text(limit: usize) -> BoxedStrategy<String> {
     let char = prop_oneof![
         4 => prop::char::range(' ', '~'),
@@ -259,7 +259,7 @@ fn settings() -> BoxedStrategy<Settings> {
     prop_oneof![8 => object, 1 => Just(longest_settings())].boxed()
 }
 
-/// The current token, and before it those earlier ones that live on.
+/// The previous tokens that still live, and the current token.
 fn tokens() -> impl Strategy<Value = (Vec<PreviousToken>, TokenRecord)> {
     let digest = (any::<[u8; 32]>(), any::<u16>(), 0..PrefixNumber::LIMIT).prop_map(
         |(bytes, pepper, prefix)| {

@@ -1,4 +1,4 @@
-//! Randomness for a store: seeded, and failing when told.
+//! Randomness for a store: seeded, and made to fail by a test.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub(crate) struct Source {
     fails: Arc<AtomicBool>,
 }
 
-/// It failed as it was told to.
+/// The failure that a test has asked for.
 #[derive(Debug)]
 pub(crate) struct Failed;
 
@@ -48,7 +48,7 @@ impl TryCryptoRng for Source {}
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no entropy, as told")
+        f.write_str("injected: no entropy")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Everything that a sequence can ask for, as plain data.
+//! The calls of a sequence, as plain data.
 
 use keyhasp::id::{KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{Expiry, Kind, State, StoreRules};
@@ -49,7 +49,7 @@ pub(crate) enum Call {
         id: NumericId,
     },
     FlushUsage,
-    /// A page of one query is asked for with the cursor of another.
+    /// Requests a page of one query with the cursor of another.
     ForeignCursor {
         of: KeyQuery,
         used_for: KeyQuery,
@@ -60,7 +60,7 @@ pub(crate) enum Call {
     GetOwner {
         id: OwnerId,
     },
-    /// A token, or what looks like one, was found in public.
+    /// Reports a token, or a text that looks like one, as found in public.
     Leaked {
         text: String,
         block: bool,
@@ -72,7 +72,7 @@ pub(crate) enum Call {
         query: OwnerQuery,
     },
     LookOut,
-    /// A cursor that nobody gave.
+    /// A cursor that no page has returned.
     MadeUpCursor {
         cursor: String,
     },
@@ -114,7 +114,7 @@ pub(crate) enum Call {
     },
 }
 
-/// Who calls.
+/// A caller.
 #[derive(Clone, Debug)]
 pub(crate) struct Who {
     pub(crate) side: Side,
@@ -123,11 +123,11 @@ pub(crate) struct Who {
     pub(crate) correlation: Option<String>,
 }
 
-/// On which side of the counter somebody stands.
+/// The role of a caller.
 #[derive(Clone, Debug)]
 pub(crate) enum Side {
     Admin,
-    /// Acts with the key of a verified key that was given at some time.
+    /// Acts with a verified key that a verification returned at some time.
     VerifiedKey(VerifiedKey),
     /// Claims to act with a key, without a verified key.
     Claim {
@@ -138,7 +138,7 @@ pub(crate) enum Side {
     Owner(OwnerId),
 }
 
-/// What is done to a key, rotations and purges aside.
+/// An action on a key, other than rotating and purging it.
 #[derive(Clone, Debug)]
 pub(crate) enum OnKey {
     Activate,
@@ -152,7 +152,7 @@ pub(crate) enum OnKey {
     Update(KeyUpdate),
 }
 
-/// What is done to an owner.
+/// An action on an owner.
 #[derive(Clone, Debug)]
 pub(crate) enum OnOwner {
     InvalidateTokens(Timestamp),
@@ -395,7 +395,7 @@ impl KeyQuery {
         request
     }
 
-    /// How many a page may hold: as documented, 100 unless told, 1 to 1,000.
+    /// Largest number of items on a page, as documented: 1 to 1,000. Defaults to 100.
     pub(crate) fn page(&self) -> usize {
         page(self.limit)
     }

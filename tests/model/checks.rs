@@ -1,4 +1,4 @@
-//! What is compared after each call.
+//! The comparisons after each call.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ impl Sequence<'_> {
         self.compare_quietly(Call::Events { query })
     }
 
-    /// Asks as an administrator for something that changes nothing.
+    /// Makes an administrator's call that changes nothing.
     pub(crate) fn compare_quietly(&mut self, call: Call) -> Checked {
         let who =
             Who { side: Side::Admin, actor: "checks".into(), reason: None, correlation: None };
@@ -82,7 +82,7 @@ impl Sequence<'_> {
         Ok(())
     }
 
-    /// A token that nobody issued: mostly one that nearly was.
+    /// Makes a token that no store has issued, mostly one that differs little from an issued one.
     pub(crate) fn garbage(&mut self) -> Vec<u8> {
         let Some(at) = self.issued.len().checked_sub(1) else { return b"acme_".to_vec() };
         let text = self.issued[self.chance.below(at + 1)].text.clone();
@@ -142,12 +142,12 @@ impl Sequence<'_> {
         Ok(())
     }
 
-    /// Looks out, quietly.
+    /// Scans for alerts, without noting the call.
     pub(crate) fn call_out(&mut self) -> Checked {
         self.compare_quietly(Call::LookOut)
     }
 
-    /// One page further in a list that other calls come between.
+    /// Reads one more page of a list, with other calls between its pages.
     pub(crate) fn walk(&mut self) -> Checked {
         match self.walk.take() {
             Some(walk) => self.walk = walk.on(&*self.asked, &self.model)?,

@@ -1,4 +1,4 @@
-//! What the sequences have come by, so that none of it is left out unnoticed.
+//! Coverage: counts of what the sequences have reached. A test fails if something was never reached.
 
 use keyhasp::RejectReason;
 use std::collections::BTreeMap;
@@ -8,22 +8,22 @@ use crate::model::{Reason, Verdict};
 use keyhasp::VerifyError;
 use serde_json::Value;
 
-/// What was seen over all sequences.
+/// Counts over all sequences.
 #[derive(Debug, Default)]
 pub(crate) struct Coverage {
-    /// How often each call was answered, and how often refused.
+    /// Number of times that each call was answered, and refused.
     calls: BTreeMap<String, (usize, usize)>,
-    /// How often each reason was told.
+    /// Number of times that each reason was returned.
     reasons: BTreeMap<String, usize>,
-    /// How often each verdict was given.
+    /// Number of times that each verdict was given.
     verdicts: BTreeMap<String, usize>,
-    /// How many rotations dropped a token.
+    /// Number of rotations that dropped a token.
     dropped: usize,
-    /// How often a flood of refusals was held back.
+    /// Number of alerts of rejections that were held back.
     pub(crate) held_back: usize,
-    /// How often each thing was told that no call makes.
+    /// Number of alerts of each kind.
     alerts: BTreeMap<String, usize>,
-    /// How often each part of a key's usage was there to be shown.
+    /// Number of times that each part of a key's usage was shown.
     usage: BTreeMap<String, usize>,
 }
 
@@ -34,7 +34,7 @@ const CALLS: &str = "ActOnKey:Activate ActOnKey:Block ActOnKey:ConvertTrial ActO
     CreateKey CreateOwner Events Find FlushUsage ForeignCursor Get GetOwner Leaked List ListOwners LookOut InvalidateTokens \
     OpenTokens Prune Purge PurgeOwner Recover RevokeAll Rotate Rules Wait";
 
-/// Each of them is told at least once.
+/// Each of them is written or returned at least once.
 const REASONS: &str = "Conflict DataForbid(keep_standard_key) DataForbid(prefixes) \
     DataForbid(unique_names) Forbidden(ActingKeyNotYet) Forbidden(ActingKeyRejected(None)) Forbidden(ActingKeyRejected(Some(Blocked))) \
     Forbidden(ActingKeyRejected(Some(Deactivated))) Forbidden(ActingKeyRejected(Some(Expired))) \
@@ -55,7 +55,7 @@ const VERDICTS: &str = "AddressMissing AddressRejected Granted Granted(rate) Not
     QuotaExhausted(refilled) RateLimited RateLimited(never) Rejected(Blocked) Rejected(Deactivated) Rejected(Expired) Rejected(Revoked) \
     Rejected(Superseded) Rejected(Suspended) Unrecognized";
 
-/// Each of them is told at least once.
+/// Each of them is written or returned at least once.
 const TIDINGS: &str =
     "previous_token_used key_expired key_refused key_unused token_old trial_ending";
 
@@ -97,7 +97,7 @@ impl Coverage {
         *self.verdicts.entry(name).or_default() += 1;
     }
 
-    /// What never happened.
+    /// Returns the names of what was never reached.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
         let sealed = if cfg!(feature = "recoverable") {
             ("OpenToken", "Seal DataForbid(recoverable_tokens)")

@@ -1,4 +1,4 @@
-//! One sequence: calls, and after each of them everything compared.
+//! One sequence of calls. After each call, everything is compared.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::source::Source;
 use crate::walk::Walk;
 use crate::witness::Witness;
 
-/// A store, and what else can be asked of it.
+/// A store, and the parts of it that tests call beside the port.
 pub(crate) trait Asked: KeyStore {
     fn flush_usage(&self) -> Result<(), Error>;
     fn run_alerts(&self) -> Result<usize, Error>;
@@ -38,10 +38,10 @@ impl Asked for Store {
     }
 }
 
-/// What stands between the driver and the store: nothing, or something with a defect.
+/// A layer between the driver and the store: none, or one with an injected bug.
 pub(crate) type Wrap<'a> = &'a dyn Fn(Arc<dyn Asked>, &Arc<ManualClock>) -> Arc<dyn Asked>;
 
-/// Where model and store disagree.
+/// A difference between model and store.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) seed: u64,
@@ -57,7 +57,7 @@ pub(crate) struct Issue {
     pub(crate) text: String,
 }
 
-/// One call as it went.
+/// One call, its answer and the model's.
 pub(crate) struct Step {
     at: Timestamp,
     who: Who,
@@ -78,7 +78,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// A sequence as it goes.
+/// A running sequence.
 pub(crate) struct Sequence<'a> {
     pub(crate) seed: u64,
     pub(crate) chance: Chance,
@@ -89,23 +89,23 @@ pub(crate) struct Sequence<'a> {
     pub(crate) place: &'a mut dyn Place,
     pub(crate) wrap: Wrap<'a>,
     pub(crate) store: Arc<Store>,
-    /// The same store, as everybody sees it.
+    /// The same store, as a `KeyStore`.
     pub(crate) asked: Arc<dyn Asked>,
-    /// Stores that were opened before, where they can't be closed.
+    /// Stores that were opened before and can't be closed.
     pub(crate) former: Vec<Arc<Store>>,
     pub(crate) openings: u64,
     /// The last id that this opening made.
     pub(crate) last_id: Option<KeyId>,
-    /// The latest time at which this opening was asked for something.
+    /// The latest time at which this opening answered a call.
     pub(crate) latest: Timestamp,
     pub(crate) issued: Vec<Issue>,
     pub(crate) ever: Vec<KeyId>,
     pub(crate) grants: Vec<VerifiedKey>,
     pub(crate) walk: Option<Walk>,
-    /// Another store on the same database, where it is shared.
+    /// Another store on the same database, if that is shared.
     pub(crate) witness: Option<Witness>,
     pub(crate) seen_events: u64,
-    /// Whether each call is told as it is made, for what ends in a panic.
+    /// Whether each call is printed when it is made, for sequences that end in a panic.
     pub(crate) is_replay: bool,
     pub(crate) steps: Vec<Step>,
     pub(crate) coverage: &'a mut Coverage,
@@ -157,7 +157,7 @@ pub(crate) fn run(
     outcome.map_err(|what| sequence.failure(what))
 }
 
-/// Whatever differs, in words.
+/// Returns a text that shows the difference.
 pub(crate) type Checked = Result<(), String>;
 
 impl Sequence<'_> {
@@ -185,7 +185,7 @@ impl Sequence<'_> {
         let held_back = self.model.held_back();
         self.check_tokens()?;
         if self.model.held_back() > held_back && self.chance.percent(50) {
-            // Which of a flood isn't told shows only before the minute is over.
+            // Which alerts of a flood are held back shows only before the minute is over.
             self.call_out()?;
         }
         self.check_health()?;
@@ -205,11 +205,11 @@ impl Sequence<'_> {
         }
         self.model.now = next;
         self.latest = self.latest.max(next);
-        // What a poll in the background does where the database is shared.
+        // As a poll in the background does if the database is shared.
         self.store.refresh().unwrap();
     }
 
-    /// Asks the store and the model the same thing.
+    /// Makes the same call on the store and the model.
     fn call(&mut self, who: Who, call: Call) -> Checked {
         if self.is_replay {
             eprintln!("{} {who:?} {call:?}", self.model.now);
@@ -253,7 +253,7 @@ impl Sequence<'_> {
         self.steps.push(Step { at: self.model.now, who, call, told });
     }
 
-    /// Takes note of a token that was issued.
+    /// Notes a token that was issued.
     fn learn(&mut self, fresh: Fresh) -> Checked {
         let Some((id, text)) = fresh.token else { return Ok(()) };
         let key = &self.model.keys[&id];
@@ -274,8 +274,8 @@ impl Sequence<'_> {
         Ok(())
     }
 
-    /// An id has the layout of a UUID 7, is later than those before it, and is of now, or of a
-    /// later time at which one was drawn before the clock stepped back.
+    /// Checks an id. It has the layout of a UUID 7 and is later than those before it. Its time is now,
+    /// or a later time at which an id was drawn before the clock stepped back.
     fn check_new_id(&self, id: KeyId) -> Checked {
         let millis = |id: KeyId| u64::try_from(id.as_u128() >> 80).unwrap();
         let value = id.as_u128();

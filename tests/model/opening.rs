@@ -1,4 +1,4 @@
-//! With what a store is opened, and opened anew.
+//! The settings with which a store is opened, and opened again.
 
 use keyhasp::key::{Settings, StoreRules};
 use keyhasp::permission::Catalogue;
@@ -22,7 +22,7 @@ pub(crate) fn rules(chance: &mut Chance) -> StoreRules {
     }
 }
 
-/// With what a new store is opened.
+/// Settings with which a new store is opened.
 pub(crate) fn first(chance: &mut Chance) -> Opening {
     let mut prefixes = prefixes();
     chance.shuffle(&mut prefixes);
@@ -43,14 +43,14 @@ pub(crate) fn first(chance: &mut Chance) -> Opening {
     opening
 }
 
-/// What of usage is kept, and what is looked out for.
+/// Settings of usage and of alerts.
 fn keep_and_watch(opening: &mut Opening, chance: &mut Chance) {
     opening.usage = UsagePlan::draw(chance);
     opening.watch = WatchPlan::draw(chance, opening.usage);
 }
 
-/// With what it is opened anew: another catalogue, the same prefixes in another order, a new
-/// pepper and a new recovery key beside those that are needed.
+/// Settings with which a store is opened again: another catalogue, the same prefixes in another order,
+/// a new pepper and a new recovery key beside those that are needed.
 pub(crate) fn next(chance: &mut Chance, model: &Model) -> Opening {
     let mut opening = model.opening.clone();
     if chance.percent(60) {
@@ -76,7 +76,7 @@ pub(crate) fn next(chance: &mut Chance, model: &Model) -> Opening {
                 opening.recovery_keys.insert(0, next);
             }
             4 => opening.recovery_keys.truncate(1),
-            // The ones before are lost, with what lies under them.
+            // The old recovery keys are lost, and the tokens sealed under them.
             6 | 7 => {
                 let next = opening.recovery_keys.iter().max().map_or(1, |last| last + 1);
                 opening.recovery_keys = vec![next];
@@ -88,14 +88,14 @@ pub(crate) fn next(chance: &mut Chance, model: &Model) -> Opening {
     opening
 }
 
-/// Whether the store can be opened: where a clock stepped back, tokens may live again under more
+/// Returns whether the store can be opened. If a clock stepped back, tokens may live again under more
 /// peppers than can be open.
 pub(crate) fn is_possible(model: &Model) -> bool {
     model.needed_peppers().len() <= MAX_PEPPERS
 }
 
-/// The open peppers, and those that are needed beside them: where the clock stepped back, one may
-/// be needed again that was not when the store was opened.
+/// Returns the open peppers and the needed ones. If the clock stepped back, a pepper may be needed
+/// again that wasn't needed when the store was opened.
 pub(crate) fn sufficient(model: &Model) -> Vec<u16> {
     let needed = model.needed_peppers();
     let mut peppers = model.opening.peppers.clone();
@@ -109,7 +109,7 @@ pub(crate) fn sufficient(model: &Model) -> Vec<u16> {
     peppers
 }
 
-/// A builder for the store that is asked: it keeps what is used, and looks out.
+/// Makes a builder for the store under test, with usage and alerts.
 pub(crate) fn whole_builder(opening: &Opening, rules: StoreRules) -> StoreBuilder {
     let builder = builder(opening, rules).alerts(opening.watch.watch());
     match opening.usage {
@@ -118,7 +118,7 @@ pub(crate) fn whole_builder(opening: &Opening, rules: StoreRules) -> StoreBuilde
     }
 }
 
-/// A builder with all of the rest but clock and randomness.
+/// Makes a builder with all settings except the clock and randomness.
 pub(crate) fn builder(opening: &Opening, rules: StoreRules) -> StoreBuilder {
     let builder = Store::builder(declare(&opening.catalogue), opening.prefixes.iter().copied())
         .rules(rules)

@@ -1,5 +1,5 @@
-//! Carries out a call: through the handle of whoever calls where there is one for it, and on the
-//! port itself where there is none.
+//! Performing a call: through the caller's handle if a handle has the call, otherwise on the port
+//! itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,19 +16,19 @@ use crate::calls::{
 use crate::driver::Asked;
 use crate::model::{Alert, Answer, Fresh, shown_alerts};
 
-/// What was heard: the answer, and what nobody could know beforehand.
+/// The store's answer, and the values that the model couldn't know beforehand.
 pub(crate) type Heard = Result<(Answer, Fresh), Error>;
 
-/// So many pages are followed at most: more means that a list never ends.
+/// Largest number of pages that are followed. More means that a list never ends.
 const MAX_PAGES: usize = 500;
 
-/// Somebody at the counter.
+/// A caller with its handle.
 #[derive(Debug)]
 pub(crate) enum Desk {
     Admin(AdminKeys),
     Delegate(DelegatedKeys),
     Owner(OwnerKeys),
-    /// Without a handle.
+    /// A caller without a handle.
     Port(Authority),
 }
 
@@ -63,7 +63,7 @@ impl Desk {
         }
     }
 
-    /// Carries out a call.
+    /// Performs a call.
     pub(crate) fn perform(&self, store: &dyn Asked, call: &Call) -> Heard {
         let expected = expected_by(call);
         let through_handle = match self {
@@ -107,7 +107,7 @@ fn expected_by(call: &Call) -> Option<Version> {
     }
 }
 
-/// What every handle has.
+/// The calls that every handle has.
 fn by_anybody<R: Managing>(keys: &Keys<R>, call: &Call) -> Option<Heard> {
     Some(match call {
         Call::Get { id } => keys.get(*id).map(|key| shown(&key)),
@@ -219,7 +219,7 @@ fn by_delegate(keys: &DelegatedKeys, call: &Call) -> Option<Heard> {
     }
 }
 
-/// Everything, with an authority in hand.
+/// All calls of the port, with a given authority.
 fn on_port(store: &dyn Asked, by: &Authority, call: &Call) -> Heard {
     match call {
         Call::ActOnKey { id, action, expected } => {
@@ -286,8 +286,8 @@ fn on_port(store: &dyn Asked, by: &Authority, call: &Call) -> Heard {
     }
 }
 
-/// Looks out; what was told stands in the log. Where it matters for what is told, looking writes what
-/// was used; here that is written in any case.
+/// Scans for alerts, and reads those that were written from the event log. A scan flushes usage if its
+/// alerts depend on usage; this flushes usage in any case.
 fn run_alerts(store: &dyn Asked) -> Heard {
     let before = store.wait_for_event(0, Duration::ZERO)?;
     let count = store.run_alerts()?;

@@ -1,5 +1,4 @@
-//! What a service wants to know of the use of its keys, and what it looks out for: few values, so
-//! that they meet what the clock does.
+//! Settings of usage and alerts. They have few values, so that the steps of the clock often meet them.
 
 use std::time::Duration;
 
@@ -12,16 +11,16 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What is kept of uses.
+/// Settings of usage.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UsagePlan {
     pub(crate) resolution: Duration,
     pub(crate) counts: bool,
-    /// For how long addresses are kept, if they are.
+    /// The time for which addresses are kept, if they are.
     pub(crate) addresses: Option<Duration>,
 }
 
-/// What is looked out for.
+/// Settings of alerts.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct WatchPlan {
     pub(crate) expiries: bool,

@@ -16,12 +16,12 @@ use crate::opening;
 pub(crate) struct Witness {
     store: Store,
     rules: (StoreRules, Vec<(Prefix, bool)>),
-    /// Whether they were others since, which it may have seen by itself at any time.
+    /// Whether the rules have changed since. The store may notice that by itself at any time.
     were_others: bool,
 }
 
 impl Sequence<'_> {
-    /// What a store that only learns from the event log says of all tokens, once it has polled.
+    /// Compares the verdicts on all tokens of a store that has only polled the event log.
     pub(crate) fn ask_witness(&mut self) -> Checked {
         let rules = (self.model.rules, self.model.prefixes.clone());
         if let Some(witness) = &mut self.witness {
@@ -55,7 +55,7 @@ impl Sequence<'_> {
         }
         let Some(witness) = &self.witness else { return Ok(()) };
         for issue in &self.issued {
-            // What costs nothing spends nothing, and what others spent is unknown here.
+            // A cost of 0, since this store doesn't know what the other one has consumed.
             let (address, _) = presented(&mut self.chance);
             let expected = self.model.judge_from(issue.key, issue.generation, address);
             let request = VerifyRequest::new(issue.text.as_bytes()).cost(0);

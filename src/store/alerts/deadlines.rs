@@ -1,4 +1,4 @@
-//! When something about a key may have to be told.
+//! Deadlines: the times at which an alert of a key may be due.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,68 +9,68 @@ use crate::id::KeyId;
 use crate::key::Kind;
 use crate::store::types::AlertSettings;
 
-/// What expired so long before the store was opened isn't told any more.
-const TOO_LATE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Age of an expiry, when the store is opened, from which it is no longer alerted.
+const MAX_EXPIRY_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// What may be due.
+/// The kind of alert that may be due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum What {
+pub(super) enum DueAlert {
     Expired,
     TrialEnding,
     TokenOld,
     Unused,
 }
 
-/// The moments at which keys are to be looked at. A key that changes is noted again, and what was
-/// noted of it before stays: when it is due, the key as it is then decides.
+/// The times at which keys must be checked. A key that changes is noted again, and its earlier
+/// deadlines stay: when one is due, the key's record of that time decides.
 #[derive(Debug)]
 pub(super) struct Deadlines {
-    watch: AlertSettings,
+    settings: AlertSettings,
     opened_at: Timestamp,
-    due: BTreeSet<(Timestamp, KeyId, What)>,
+    due: BTreeSet<(Timestamp, KeyId, DueAlert)>,
 }
 
 impl Deadlines {
-    pub(super) fn new(watch: AlertSettings, opened_at: Timestamp) -> Self {
-        Self { watch, opened_at, due: BTreeSet::new() }
+    pub(super) fn new(settings: AlertSettings, opened_at: Timestamp) -> Self {
+        Self { settings, opened_at, due: BTreeSet::new() }
     }
 
-    /// Notes a key, new or changed.
+    /// Notes the deadlines of a new or changed key.
     pub(super) fn note(&mut self, key: &ScannedKey) {
         if key.revoked {
             return;
         }
         if let Some(at) = key.expires_at {
-            if self.watch.expiries && at >= self.opened_at.saturating_sub(TOO_LATE) {
-                self.note_at(at, key.id, What::Expired);
+            if self.settings.expiries && at >= self.opened_at.saturating_sub(MAX_EXPIRY_AGE) {
+                self.note_at(at, key.id, DueAlert::Expired);
             }
-            if let (Some(ahead), Kind::Trial) = (self.watch.trials_ending, key.kind) {
-                self.note_at(at.saturating_sub(ahead), key.id, What::TrialEnding);
+            if let (Some(ahead), Kind::Trial) = (self.settings.trials_ending, key.kind) {
+                self.note_at(at.saturating_sub(ahead), key.id, DueAlert::TrialEnding);
             }
         }
         let issued_at = key.current.issued_at;
-        if let Some(age) = self.watch.old_tokens {
-            self.note_at(issued_at.saturating_add(age), key.id, What::TokenOld);
+        if let Some(age) = self.settings.old_tokens {
+            self.note_at(issued_at.saturating_add(age), key.id, DueAlert::TokenOld);
         }
-        if let Some(time) = self.watch.unused {
-            self.note_at(issued_at.saturating_add(time), key.id, What::Unused);
+        if let Some(duration) = self.settings.unused {
+            self.note_at(issued_at.saturating_add(duration), key.id, DueAlert::Unused);
         }
     }
 
-    /// Notes that a key is to be looked at.
-    pub(super) fn note_at(&mut self, at: Timestamp, key: KeyId, what: What) {
-        self.due.insert((at, key, what));
+    /// Notes that a key must be checked at a time.
+    pub(super) fn note_at(&mut self, at: Timestamp, key: KeyId, alert: DueAlert) {
+        self.due.insert((at, key, alert));
     }
 
-    /// Takes out what is due by now, the earliest first, so much at most.
-    pub(super) fn take_due(&mut self, now: Timestamp, most: usize) -> Vec<(KeyId, What)> {
+    /// Takes out the deadlines that have passed, the earliest first, and at most `max` of them.
+    pub(super) fn take_due(&mut self, now: Timestamp, max: usize) -> Vec<(KeyId, DueAlert)> {
         let mut taken = Vec::new();
-        while taken.len() < most {
+        while taken.len() < max {
             match self.due.first() {
                 Some((at, ..)) if *at <= now => {}
                 _ => break,
             }
-            taken.extend(self.due.pop_first().map(|(_, key, what)| (key, what)));
+            taken.extend(self.due.pop_first().map(|(_, key, alert)| (key, alert)));
         }
         taken
     }

@@ -1,14 +1,14 @@
-//! Events that come with time, and from the use of tokens.
+//! Alerts: events that the store writes by itself, as time passes and as tokens are used.
 //!
-//! | room | what stands there |
+//! | room | contents |
 //! | --- | --- |
-//! | `deadlines` | when something about a key may be due |
-//! | `noticed` | what was noticed since the last scan: deadlines, late uses, rejections |
-//! | `rejections` | how often keys are rejected |
-//! | `scan` | looking at what is due, and writing its alert |
+//! | `deadlines` | the times at which an alert of a key may be due |
+//! | `noticed` | observations since the last scan: deadlines, late uses, rejections |
+//! | `rejections` | counts of rejections by key |
+//! | `scan` | checking what is due, and writing its alerts |
 //!
-//! Each alert is written once, also by several processes on one database: its commit writes down,
-//! beside the key's usage, that it was.
+//! Each alert is written once, also if several processes use one database: the commit that writes the
+//! alert records it beside the key's usage.
 
 mod deadlines;
 mod noticed;

@@ -1,10 +1,10 @@
-//! What was noticed since the last scan.
+//! Observations since the last scan.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::deadlines::Deadlines;
-use super::rejections::Refusals;
+use super::rejections::Rejections;
 use crate::backend::ScannedKey;
 use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId};
@@ -12,19 +12,24 @@ use crate::store::engine::KeyObserver;
 use crate::store::types::AlertSettings;
 use crate::verified_key::VerifiedKey;
 
-/// How many uses of previous tokens are held until the next scan; later ones come again.
+/// Largest number of uses of previous tokens that are held until the next scan. A token that is left
+/// out is noticed at a later use.
 const MAX_LATE_USES: usize = 1_000;
 
-/// What a store looks out for, and what it has noticed since the last round.
+/// The alert settings, and the observations since the last scan.
+///
+/// Each field has a lock of its own, since verifications add to it while a scan takes it. Without the
+/// locks observations would be lost. Verifications only try to lock, and never wait for a scan, except
+/// when they add to `rejected_keys`.
 #[derive(Debug)]
 pub(in crate::store) struct Noticed {
     pub(super) settings: AlertSettings,
     pub(super) deadlines: Mutex<Deadlines>,
-    refusals: Mutex<Refusals>,
+    rejections: Mutex<Rejections>,
     /// Previous tokens that were used in the last part of their grace.
     pub(super) late_uses: Mutex<BTreeSet<(KeyId, Generation)>>,
-    /// Keys that are refused too often.
-    pub(super) refused: Mutex<Vec<KeyId>>,
+    /// Keys whose tokens are rejected too often.
+    pub(super) rejected_keys: Mutex<Vec<KeyId>>,
 }
 
 impl Noticed {
@@ -32,13 +37,14 @@ impl Noticed {
         Self {
             settings,
             deadlines: Mutex::new(Deadlines::new(settings, now)),
-            refusals: Mutex::default(),
+            rejections: Mutex::default(),
             late_uses: Mutex::default(),
-            refused: Mutex::default(),
+            rejected_keys: Mutex::default(),
         }
     }
 
-    /// An previous token was accepted. Nobody waits.
+    /// Notes that a previous token was accepted. If another thread holds the lock, the use isn't
+    /// noted; a later one is.
     #[inline]
     pub(in crate::store) fn note_previous(&self, verified: &VerifiedKey, now: Timestamp) {
         if let Some(last_part) = self.settings.previous_tokens
@@ -50,15 +56,16 @@ impl Noticed {
         }
     }
 
-    /// The right secret of a key was refused. Nobody waits: where many threads are refused at the
-    /// same moment, one may not be counted.
+    /// Notes that a key's token was rejected though its secret was right. If another thread holds the
+    /// lock, the rejection isn't counted.
     #[cold]
     pub(in crate::store) fn note_rejection(&self, key: KeyId, now: Timestamp) {
         if let Some(rule) = self.settings.refusals
-            && let Ok(mut refusals) = self.refusals.try_lock()
-            && refusals.add(key, now, rule)
+            && let Ok(mut rejections) = self.rejections.try_lock()
+            && rejections.add(key, now, rule)
         {
-            lock(&self.refused).push(key);
+            // Waits at most while a scan takes the list. An alert of a key is due only now and then.
+            lock(&self.rejected_keys).push(key);
         }
     }
 }

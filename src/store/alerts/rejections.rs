@@ -1,4 +1,4 @@
-//! How often keys are refused.
+//! Counts of rejections by key.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -7,33 +7,33 @@ use crate::clock::Timestamp;
 use crate::id::KeyId;
 use crate::store::types::AlertSettings;
 
-/// How many keys are counted at once; those that come when it is full wait for a window to end.
+/// Largest number of keys that are counted at once. Further keys aren't counted until a window ends.
 const MAX_KEYS: usize = 10_000;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Windows that began with a key's first refusal, and when events were written of them.
+/// Windows, each of which began with a key's first rejection, and the times of the last alerts.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
+pub(super) struct Rejections {
     windows: HashMap<KeyId, Window>,
-    told: VecDeque<Timestamp>,
+    alerted_at: VecDeque<Timestamp>,
 }
 
 #[derive(Debug)]
 struct Window {
     began_at: Timestamp,
     count: u64,
-    is_told: bool,
+    is_alerted: bool,
 }
 
-impl Refusals {
-    /// Counts a refusal; whether that is to be told now.
+impl Rejections {
+    /// Counts a rejection; returns whether an alert must be written now.
     pub(super) fn add(
         &mut self,
         key: KeyId,
         now: Timestamp,
         (limit, length): (u64, Duration),
     ) -> bool {
-        // One that lies ahead by more than its length began before the clock stepped back.
+        // A window that begins later than its length from now began before the clock stepped back.
         let is_over = |window: &Window| {
             let began_at = window.began_at;
             now >= began_at.saturating_add(length) || began_at > now.saturating_add(length)
@@ -44,28 +44,28 @@ impl Refusals {
                 return false;
             }
         }
-        let new = || Window { began_at: now, count: 0, is_told: false };
+        let new = || Window { began_at: now, count: 0, is_alerted: false };
         let window = self.windows.entry(key).or_insert_with(new);
         if is_over(window) {
             *window = new();
         }
         window.count = window.count.saturating_add(1);
-        if window.is_told || window.count <= limit || !may_tell(&mut self.told, now) {
+        if window.is_alerted || window.count <= limit || !may_alert(&mut self.alerted_at, now) {
             return false;
         }
-        window.is_told = true;
+        window.is_alerted = true;
         true
     }
 }
 
-/// So many events in each minute, whatever comes.
-fn may_tell(told: &mut VecDeque<Timestamp>, now: Timestamp) -> bool {
-    // One that lies ahead was written before the clock stepped back.
-    told.retain(|at| *at <= now && now < at.saturating_add(MINUTE));
-    if told.len() >= AlertSettings::MAX_REFUSAL_EVENTS as usize {
+/// Returns whether an alert may be written, and notes it: a minute has a bounded number of them.
+fn may_alert(alerted_at: &mut VecDeque<Timestamp>, now: Timestamp) -> bool {
+    // An alert in the future was written before the clock stepped back.
+    alerted_at.retain(|at| *at <= now && now < at.saturating_add(MINUTE));
+    if alerted_at.len() >= AlertSettings::MAX_REFUSAL_EVENTS as usize {
         return false;
     }
-    told.push_back(now);
+    alerted_at.push_back(now);
     true
 }
 
@@ -84,14 +84,14 @@ mod tests {
     }
 
     #[test]
-    fn told_once_in_a_window_when_it_is_more() {
+    fn a_window_alerts_once_when_its_limit_is_exceeded() {
         let rule = (10, Duration::from_secs(60));
-        let mut refusals = Refusals::default();
-        let mut add = |second| refusals.add(key(1), at(second), rule);
-        let mut told = |second, times| (0..times).filter(|_| add(second)).count();
-        assert_eq!([told(0, 10), told(59, 1), told(59, 100)], [0, 1, 0]);
+        let mut rejections = Rejections::default();
+        let mut add = |second| rejections.add(key(1), at(second), rule);
+        let mut alerts = |second, times| (0..times).filter(|_| add(second)).count();
+        assert_eq!([alerts(0, 10), alerts(59, 1), alerts(59, 100)], [0, 1, 0]);
         // The next window.
-        assert_eq!([told(60, 10), told(61, 1)], [0, 1]);
+        assert_eq!([alerts(60, 10), alerts(61, 1)], [0, 1]);
     }
 
     proptest! {
@@ -99,16 +99,16 @@ mod tests {
         fn never_more_than_ten_in_a_minute(
             steps in prop::collection::vec((0..7_u64, 0..30_u64), 0..400),
         ) {
-            let mut refusals = Refusals::default();
-            let (mut now, mut told) = (0, Vec::new());
+            let mut rejections = Rejections::default();
+            let (mut now, mut alerted_at) = (0, Vec::new());
             for (pause, number) in steps {
                 now += pause;
-                if refusals.add(key(number), at(now), (0, Duration::from_secs(5))) {
-                    told.push(now);
+                if rejections.add(key(number), at(now), (0, Duration::from_secs(5))) {
+                    alerted_at.push(now);
                 }
             }
-            for (place, first) in told.iter().enumerate() {
-                let within = told[place..].iter().filter(|later| **later < first + 60).count();
+            for (place, first) in alerted_at.iter().enumerate() {
+                let within = alerted_at[place..].iter().filter(|later| **later < first + 60).count();
                 prop_assert!(within <= 10);
             }
         }

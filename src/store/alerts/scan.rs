@@ -1,9 +1,9 @@
-//! One look at what may be due.
+//! A scan: checks what may be due, and writes its alerts.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::deadlines::What;
+use super::deadlines::DueAlert;
 use super::noticed::{Noticed, lock};
 use crate::authority::{Actor, Authority, Role};
 use crate::backend::{Change, Precondition, UsageSubject, Write};
@@ -15,10 +15,11 @@ use crate::store::engine::{Engine, Next, Workers};
 use crate::store::types::error::Error;
 use crate::store::usage::UsageRecorder;
 
-/// How long after a round the next one begins.
+/// Pause between two scans.
 const PAUSE: Duration = Duration::from_secs(30);
-/// How many keys a round looks at: what is due beside them waits for the next.
-const MAX_A_ROUND: usize = 1_000;
+/// Largest number of deadlines that one scan checks. Further ones wait for the next scan.
+const MAX_DUE: usize = 1_000;
+
 /// Writes the alerts that are due.
 #[derive(Debug)]
 pub(in crate::store) struct AlertScanner {
@@ -45,44 +46,45 @@ impl AlertScanner {
         }
         let (scanner, name) = (Arc::clone(self), self.engine.backend.name());
         let work = move || {
-            // What fails is tried again in the next scan.
+            // `run` has put back the alerts that failed, for the next scan.
             let _ = scanner.run();
             Next::After(PAUSE)
         };
         workers.spawn(name, "keyhasp-alerts", &Arc::default(), Next::After(Duration::ZERO), work)
     }
 
-    /// Writes the events that are due; how many. What fails is tried again in the next round.
+    /// Writes the alerts that are due; returns how many. Alerts that fail are tried again in the next
+    /// scan.
     pub(in crate::store) fn run(&self) -> Result<usize, Error> {
         let noticed = &*self.noticed;
         if noticed.settings.is_idle() {
             return Ok(0);
         }
         let now = self.engine.now();
-        let mut told = 0;
-        let due = lock(&noticed.deadlines).take_due(now, MAX_A_ROUND);
+        let mut written = 0;
+        let due = lock(&noticed.deadlines).take_due(now, MAX_DUE);
         let usages = match self.usages_of(&due) {
             Ok(usages) => usages,
             Err(error) => {
                 let mut deadlines = lock(&noticed.deadlines);
-                due.into_iter().for_each(|(id, what)| deadlines.note_at(now, id, what));
+                due.into_iter().for_each(|(id, due)| deadlines.note_at(now, id, due));
                 return Err(error);
             }
         };
         let mut failed = None;
-        for ((id, what), usage) in due.into_iter().zip(usages) {
-            match self.look_at(id, what, &usage, now) {
-                Ok(is_told) => told += usize::from(is_told),
+        for ((id, due), usage) in due.into_iter().zip(usages) {
+            match self.check_key(id, due, &usage, now) {
+                Ok(is_written) => written += usize::from(is_written),
                 Err(error) => {
-                    lock(&noticed.deadlines).note_at(now, id, what);
+                    lock(&noticed.deadlines).note_at(now, id, due);
                     failed = Some(error);
                 }
             }
         }
         let late_uses = std::mem::take(&mut *lock(&noticed.late_uses));
         for (id, generation) in late_uses {
-            match self.tell_of(id, Alert::PreviousTokenUsed(generation), now) {
-                Ok(is_told) => told += usize::from(is_told),
+            match self.alert_by_id(id, Alert::PreviousTokenUsed(generation), now) {
+                Ok(is_written) => written += usize::from(is_written),
                 Err(error) => {
                     lock(&noticed.late_uses).insert((id, generation));
                     failed = Some(error);
@@ -90,53 +92,61 @@ impl AlertScanner {
             }
         }
         let window = noticed.settings.refusals.map_or(Duration::ZERO, |(_, window)| window);
-        let refused = std::mem::take(&mut *lock(&noticed.refused));
-        for id in refused {
+        let rejected_keys = std::mem::take(&mut *lock(&noticed.rejected_keys));
+        for id in rejected_keys {
             let alert = Alert::Refused { at: now, until: now.saturating_add(window) };
-            match self.tell_of(id, alert, now) {
-                Ok(is_told) => told += usize::from(is_told),
+            match self.alert_by_id(id, alert, now) {
+                Ok(is_written) => written += usize::from(is_written),
                 Err(error) => {
-                    lock(&noticed.refused).push(id);
+                    lock(&noticed.rejected_keys).push(id);
                     failed = Some(error);
                 }
             }
         }
-        failed.map_or(Ok(told), Err)
+        failed.map_or(Ok(written), Err)
     }
 
-    /// Looks at one key; whether there was something to tell.
-    fn look_at(&self, id: KeyId, what: What, usage: &Usage, now: Timestamp) -> Result<bool, Error> {
+    /// Checks a key's deadline; returns whether an alert was written. Notes the deadline again if it
+    /// has moved.
+    fn check_key(
+        &self,
+        id: KeyId,
+        due: DueAlert,
+        usage: &Usage,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
         let Some(key) = self.engine.backend.key(id)?.filter(KeyRecord::is_live) else {
             return Ok(false);
         };
-        match self.noticed.due_of(&key, what, usage, now) {
+        match self.noticed.deadline_of(&key, due, usage, now) {
             Some((at, alert)) if at <= now => {
-                let is_told = self.tell(&key, alert, now)?;
+                let is_written = self.write_alert(&key, alert, now)?;
                 if let Alert::Unused(_) = alert {
-                    // It may be used again, and then be unused again.
-                    let time = self.noticed.settings.unused.unwrap_or_default();
-                    lock(&self.noticed.deadlines).note_at(now.saturating_add(time), id, what);
+                    // The key may be used, and then be unused for as long again.
+                    let duration = self.noticed.settings.unused.unwrap_or_default();
+                    lock(&self.noticed.deadlines).note_at(now.saturating_add(duration), id, due);
                 }
-                Ok(is_told)
+                Ok(is_written)
             }
             Some((at, _)) => {
-                lock(&self.noticed.deadlines).note_at(at, id, what);
+                lock(&self.noticed.deadlines).note_at(at, id, due);
                 Ok(false)
             }
             None => Ok(false),
         }
     }
 
-    /// The same for a key that may be gone.
-    fn tell_of(&self, id: KeyId, alert: Alert, now: Timestamp) -> Result<bool, Error> {
+    /// Writes an alert of a key that may be gone; returns whether it was written.
+    fn alert_by_id(&self, id: KeyId, alert: Alert, now: Timestamp) -> Result<bool, Error> {
         match self.engine.backend.key(id)?.filter(KeyRecord::is_live) {
-            Some(key) => self.tell(&key, alert, now),
+            Some(key) => self.write_alert(&key, alert, now),
             None => Ok(false),
         }
     }
 
-    /// Writes an event, unless that was done before: by another process, or before the last start.
-    fn tell(&self, key: &KeyRecord, alert: Alert, now: Timestamp) -> Result<bool, Error> {
+    /// Writes an alert; returns whether it was written. It isn't if another process, or this one
+    /// before it was restarted, has written it.
+    fn write_alert(&self, key: &KeyRecord, alert: Alert, now: Timestamp) -> Result<bool, Error> {
         let (kind, generation) = match alert {
             Alert::Expired(_) => (EventKind::KeyExpired, None),
             Alert::TrialEnding(_) => (EventKind::TrialEnding, None),
@@ -159,47 +169,49 @@ impl AlertScanner {
         };
         let change = Change::of(Write::RecordAlert(key.id, alert), event);
         let change = change.requiring(Precondition::Key(key.id, key.version));
-        // Refused: it was told already, or the key has changed since and is looked at again.
+        // Rejected if the alert was written before. Also rejected if the key has changed, which the
+        // observer then has noted again.
         Ok(self.engine.commit(change)?.is_ok())
     }
 
-    /// What was used of the keys that are due, as far as that matters.
-    fn usages_of(&self, due: &[(KeyId, What)]) -> Result<Vec<Usage>, Error> {
+    /// Reads the usage of keys that are due; empty usages if the settings don't ask for unused keys.
+    fn usages_of(&self, due: &[(KeyId, DueAlert)]) -> Result<Vec<Usage>, Error> {
         if due.is_empty() || self.noticed.settings.unused.is_none() {
             return Ok(vec![Usage::default(); due.len()]);
         }
-        // What this process knows of uses, the backend must know too.
+        // The uses that this process has counted must be in the backend before it is read.
         self.usage.flush()?;
-        let of: Vec<UsageSubject> = due.iter().map(|(id, _)| UsageSubject::Key(*id)).collect();
-        Ok(self.engine.backend.usage(&of)?)
+        let subjects: Vec<UsageSubject> =
+            due.iter().map(|(id, _)| UsageSubject::Key(*id)).collect();
+        Ok(self.engine.backend.usage(&subjects)?)
     }
 }
 
 impl Noticed {
-    /// When something is to be told of a key, and what.
-    fn due_of(
+    /// Returns the time at which an alert of a key is due, and the alert; `None` if it never is.
+    fn deadline_of(
         &self,
         key: &KeyRecord,
-        what: What,
+        due: DueAlert,
         usage: &Usage,
         now: Timestamp,
     ) -> Option<(Timestamp, Alert)> {
         let issued_at = key.current.issued_at;
-        Some(match what {
-            What::Expired => {
+        Some(match due {
+            DueAlert::Expired => {
                 let at = key.expires_at?;
                 (at, Alert::Expired(at))
             }
-            What::TrialEnding => {
+            DueAlert::TrialEnding => {
                 let is_ending = |at: &Timestamp| key.kind == Kind::Trial && now < *at;
                 let at = key.expires_at.filter(is_ending)?;
                 (at.saturating_sub(self.settings.trials_ending?), Alert::TrialEnding(at))
             }
-            What::TokenOld => {
+            DueAlert::TokenOld => {
                 let at = issued_at.saturating_add(self.settings.old_tokens?);
                 (at, Alert::TokenOld(key.current.generation))
             }
-            What::Unused => {
+            DueAlert::Unused => {
                 let since = usage.used.last_used_at.map_or(issued_at, |used| used.max(issued_at));
                 (since.saturating_add(self.settings.unused?), Alert::Unused(since))
             }

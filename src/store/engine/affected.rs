@@ -1,4 +1,4 @@
-//! Which records something was about.
+//! The records that a change or an event is about.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use crate::backend::{Change, Write};
 use crate::event::{Event, EventDraft};
 use crate::id::{KeyId, OwnerId};
 
-/// The records that a change or an event was about.
+/// Ids of the records that a change or an event is about.
 #[derive(Clone, Debug, Default)]
 pub(in crate::store) struct AffectedRecords {
     pub(in crate::store) metadata: bool,
@@ -16,8 +16,9 @@ pub(in crate::store) struct AffectedRecords {
 }
 
 impl AffectedRecords {
-    /// What a change writes. An event that stands alone touches nothing.
-    pub(in crate::store) fn by_change(change: &Change) -> Self {
+    /// Returns the records that a change writes. An operation that only adds an event or an alert
+    /// writes none.
+    pub(in crate::store) fn of_change(change: &Change) -> Self {
         let mut affected = Self::default();
         let writes = change
             .operations
@@ -27,14 +28,14 @@ impl AffectedRecords {
         affected
     }
 
-    /// What events tell of.
-    pub(in crate::store) fn by_events<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
+    /// Returns the records that events are about.
+    pub(in crate::store) fn of_events<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
         let mut affected = Self::default();
         events.into_iter().for_each(|event| affected.add(event));
         affected
     }
 
-    /// Both.
+    /// Adds another set of records.
     pub(in crate::store) fn merge(&mut self, other: Self) {
         self.metadata |= other.metadata;
         self.owners.extend(other.owners);

@@ -1,4 +1,4 @@
-//! Whether the store can answer at all, as `verify` reads it: a word or three, no lock.
+//! Whether the store can answer now. `verify` reads up to three words, without a lock.
 
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,43 +7,56 @@ use crate::clock::{Clock, Timestamp};
 use crate::store::types::error::Unavailable;
 
 const CLOSED: u8 = 1;
-/// A change of the store's own record has an unknown outcome.
+/// A change of the metadata has an unknown outcome.
 const METADATA_INDETERMINATE: u8 = 2;
 const RULES_CHANGED: u8 = 4;
-/// A change of unknown outcome is being looked into; commits wait for that.
+/// A change has an unknown outcome; the next commit recovers first.
 const RECOVERING: u8 = 8;
 
-/// What stands before every answer.
+/// Flags and times that every answer depends on.
+///
+/// A thread publishes records, and then sets or clears a flag or notes a poll. These writes are
+/// Release and the reads are Acquire. Otherwise `verify` could find the store available, and still
+/// read records from before the recovery or the poll.
 #[derive(Debug)]
 pub(in crate::store) struct Availability {
     flags: AtomicU8,
     freshness: Option<Freshness>,
-    /// How often something became of unknown outcome.
+    /// Number of times that an outcome became unknown.
+    ///
+    /// Recovery reads it before the backend recovers, and compares it afterwards. Without it,
+    /// recovery could clear the flag of a failure that came after the backend recovered. Without
+    /// Release and Acquire, recovery could read the new number and a backend from before the failure.
     in_doubt_epoch: AtomicU64,
 }
 
-/// How fresh the knowledge of other processes is.
+/// The time up to which this process knows the changes of other processes.
 #[derive(Debug)]
 struct Freshness {
-    bound: u64,
-    /// Monotonic nanoseconds at the start of the last good poll.
+    /// In nanoseconds.
+    max_staleness: u64,
+    /// Monotonic nanoseconds at the start of the last successful poll.
     polled_at: AtomicU64,
-    /// Wall milliseconds less monotonic milliseconds, as of that poll.
+    /// Wall-clock milliseconds minus monotonic milliseconds, as of the last poll.
+    ///
+    /// Relaxed: the thread that polls writes it before `polled_at`, with Release, and `verify` reads
+    /// it after `polled_at`, with Acquire. In another order `verify` could use the initial 0, judge
+    /// by a time in 1970, and accept expired keys.
     wall_offset: AtomicI64,
 }
 
 impl Availability {
-    /// A availability that is open; for a shared database, with the bound on staleness.
-    pub(in crate::store) fn new(bound: Option<Duration>) -> Self {
-        let freshness = bound.map(|bound| Freshness {
-            bound: nanos(bound),
+    /// Makes the availability of an open store. A shared database has a `max_staleness`.
+    pub(in crate::store) fn new(max_staleness: Option<Duration>) -> Self {
+        let freshness = max_staleness.map(|max_staleness| Freshness {
+            max_staleness: nanos(max_staleness),
             polled_at: AtomicU64::new(0),
             wall_offset: AtomicI64::new(0),
         });
         Self { flags: AtomicU8::new(0), freshness, in_doubt_epoch: AtomicU64::new(0) }
     }
 
-    /// The time to judge by, or why nothing can be judged.
+    /// Returns the time to judge by, or why the store can't answer.
     #[inline]
     pub(in crate::store) fn check(&self, clock: &dyn Clock) -> Result<Timestamp, Unavailable> {
         if let Some(unavailable) = self.unavailable() {
@@ -51,7 +64,7 @@ impl Availability {
         }
         let Some(freshness) = &self.freshness else { return Ok(clock.now()) };
         let monotonic = clock.monotonic();
-        if freshness.age(monotonic) > freshness.bound {
+        if freshness.age(monotonic) > freshness.max_staleness {
             return Err(Unavailable::Stale);
         }
         let offset = freshness.wall_offset.load(Ordering::Relaxed);
@@ -60,7 +73,7 @@ impl Availability {
         Ok(Timestamp::clamped_millis(millis))
     }
 
-    /// Why nothing can be answered, freshness aside.
+    /// Returns why the store can't answer, apart from staleness.
     #[inline]
     pub(in crate::store) fn unavailable(&self) -> Option<Unavailable> {
         let flags = self.flags.load(Ordering::Acquire);
@@ -76,28 +89,30 @@ impl Availability {
         })
     }
 
-    /// A poll that started at `monotonic` found everything up to then.
+    /// Notes a poll that started at `started`, and found every change of other processes up to then.
     pub(in crate::store) fn freshen(&self, started: Duration, clock: &dyn Clock) {
         let Some(freshness) = &self.freshness else { return };
         let wall = i64::try_from(clock.now().as_millis()).unwrap_or(i64::MAX);
         freshness.wall_offset.store(wall - millis(clock.monotonic()), Ordering::Relaxed);
-        // A poll that started earlier may end later.
+        // The greater one, since a poll that started earlier may end later.
         freshness.polled_at.fetch_max(nanos(started), Ordering::AcqRel);
     }
 
-    /// How old the knowledge of other processes is; `None` if there are none.
+    /// Returns the age of the last poll; `None` if no other process uses the database.
     pub(in crate::store) fn staleness(&self, clock: &dyn Clock) -> Option<Duration> {
         let freshness = self.freshness.as_ref()?;
         Some(Duration::from_nanos(freshness.age(clock.monotonic())))
     }
 
-    /// Whether that is too old to answer by.
+    /// Returns whether the last poll is too old to answer by.
     pub(in crate::store) fn is_stale(&self, clock: &dyn Clock) -> bool {
         let freshness = self.freshness.as_ref();
-        freshness.is_some_and(|freshness| freshness.age(clock.monotonic()) > freshness.bound)
+        freshness
+            .is_some_and(|freshness| freshness.age(clock.monotonic()) > freshness.max_staleness)
     }
 
-    /// Closes for good; says whether it was open.
+    /// Closes the store for good; returns whether it was open. The flag is read and set in one step:
+    /// otherwise two callers could both find the store open, and both flush at the end.
     pub(in crate::store) fn close(&self) -> bool {
         self.flags.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0
     }
@@ -108,11 +123,12 @@ impl Availability {
 
     pub(in crate::store) fn set_recovering(&self, metadata_too: bool) {
         let flags = if metadata_too { RECOVERING | METADATA_INDETERMINATE } else { RECOVERING };
+        // Before the flag: recovery that finds the flag then also finds the new number.
         self.in_doubt_epoch.fetch_add(1, Ordering::AcqRel);
         self.flags.fetch_or(flags, Ordering::AcqRel);
     }
 
-    /// A number that is another after every doubt.
+    /// Returns a number that changes whenever an outcome becomes unknown.
     pub(in crate::store) fn in_doubt_epoch(&self) -> u64 {
         self.in_doubt_epoch.load(Ordering::Acquire)
     }
@@ -149,7 +165,7 @@ mod tests {
     use crate::clock::ManualClock;
 
     #[test]
-    fn freshness_is_counted_from_the_start_of_the_last_good_poll() {
+    fn freshness_is_counted_from_the_start_of_the_last_successful_poll() {
         let second = Duration::from_secs(1);
         let clock = ManualClock::new(Timestamp::from_millis(5_000).unwrap());
         let availability = Availability::new(Some(second));
@@ -183,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_weighs_most_is_told() {
+    fn the_gravest_reason_is_returned() {
         let clock = ManualClock::new(Timestamp::MIN);
         let availability = Availability::new(None);
         availability.set_recovering(false);

@@ -1,4 +1,4 @@
-//! The engine: from a change to a durable commit to a published one.
+//! The engine: makes a change durable, then publishes it in the index.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -20,17 +20,18 @@ use crate::store::index::Index;
 use crate::store::types::error::{Error, Unavailable};
 use crate::token::Peppers;
 
-/// How many events are pruned before waiting callers get their turn: on a disk, a few
-/// milliseconds' work.
-const PRUNED_AT_ONCE: usize = 512;
+/// Number of events that one step of pruning deletes. A step takes a few milliseconds on a disk, and
+/// other threads commit between two steps.
+const PRUNE_STEP: usize = 512;
 
-/// Learns of each key that the engine loads or publishes. The engine calls it with its locks held.
+/// Observer of each key that the engine loads or publishes. The engine calls it while it holds its
+/// locks, so an observer must not call the engine.
 pub(in crate::store) trait KeyObserver: std::fmt::Debug + Send + Sync {
     /// Notes a key, new or changed.
     fn note_key(&self, key: &ScannedKey);
 }
 
-/// What reads and changes the records of a store, and publishes them in the index.
+/// The backend, the index, and the parts that a change passes through between them.
 #[derive(Debug)]
 pub(in crate::store) struct Engine {
     pub(in crate::store) backend: Arc<dyn Backend>,
@@ -42,17 +43,20 @@ pub(in crate::store) struct Engine {
     pub(super) retention: Retention,
     pub(super) observer: Arc<dyn KeyObserver>,
     pub(super) group_commit: GroupCommit,
+    /// Locked, since calls read it while another thread replaces it. Without the lock a call could
+    /// pair the version of one metadata record with the prefixes of another.
     pub(super) metadata: RwLock<MetadataState>,
-    /// The records of changes of unknown outcome.
+    /// The records of changes whose outcome is unknown. Locked, since threads add to it while
+    /// recovery takes it. Without the lock a record could be lost, and stay indeterminate for ever.
     pub(super) indeterminate: Mutex<AffectedRecords>,
-    /// Wakes the thread that recovers.
+    /// Wakes the recovery thread.
     pub(super) recovery: Arc<Signal>,
-    /// Held while records are read from the backend and put into the index. Without it an older
-    /// reading could overwrite a newer one.
+    /// Held while a thread reads records from the backend and puts them into the index. Without it
+    /// a thread with an older reading could overwrite a newer one.
     pub(super) applied_log: Mutex<AppliedLog>,
 }
 
-/// What an engine is made of.
+/// The parts that an engine is made of.
 #[derive(Debug)]
 pub(in crate::store) struct EngineParts {
     pub(in crate::store) backend: Arc<dyn Backend>,
@@ -64,21 +68,21 @@ pub(in crate::store) struct EngineParts {
     pub(in crate::store) metadata: MetadataState,
 }
 
-/// The store's own record, and the order in which its prefixes were named.
+/// The store's metadata, and its accepted prefixes in the order in which the service names them.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct MetadataState {
     pub(in crate::store) metadata: StoreMetadata,
     pub(in crate::store) prefixes: Vec<Prefix>,
 }
 
-/// How far the event log is reflected in the index.
+/// The number of the last event that the index reflects.
 #[derive(Debug)]
 pub(in crate::store) struct AppliedLog {
     pub(in crate::store) applied_seq: u64,
 }
 
 impl Engine {
-    /// Loads all records of a backend whose metadata was checked.
+    /// Makes an engine, and loads all records of the backend, whose metadata the caller has checked.
     pub(in crate::store) fn load(parts: EngineParts) -> Result<Self, Error> {
         let max_staleness = match parts.backend.sharing() {
             Sharing::Exclusive => None,
@@ -110,7 +114,7 @@ impl Engine {
         self.index.catalogue()
     }
 
-    /// Wakes the thread that recovers.
+    /// Returns the signal that wakes the recovery thread.
     pub(in crate::store) fn recovery(&self) -> &Arc<Signal> {
         &self.recovery
     }
@@ -123,8 +127,8 @@ impl Engine {
         self.metadata.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts the accepted prefixes into the order in which the service names them, if the metadata
-    /// still have this version.
+    /// Sets the order in which the service names the accepted prefixes, if the metadata still has
+    /// this version.
     pub(in crate::store) fn set_prefix_order(&self, version: Version, prefixes: Vec<Prefix>) {
         let mut state = self.metadata.write().unwrap_or_else(PoisonError::into_inner);
         if state.metadata.version == version {
@@ -132,7 +136,7 @@ impl Engine {
         }
     }
 
-    /// Refuses management calls on a closed store, and on one whose rules were changed elsewhere.
+    /// Returns an error if the store is closed, or if another process has changed its rules.
     pub(in crate::store) fn check_open(&self) -> Result<(), Error> {
         match self.availability.unavailable() {
             Some(closed @ (Unavailable::Closed | Unavailable::RulesChanged)) => Err(closed.into()),
@@ -140,7 +144,7 @@ impl Engine {
         }
     }
 
-    /// Commits a change; what it did is in force for the next verification when this returns.
+    /// Commits a change. When this returns, the next verification sees the change.
     pub(in crate::store) fn commit(
         &self,
         change: Change,
@@ -154,17 +158,17 @@ impl Engine {
         outcome
     }
 
-    /// Keeps the retention of events: some are pruned, and if there are more, the next commit goes
-    /// on. A failure is made good the next time.
+    /// Prunes some events if pruning is due. The next commit prunes more if there are
+    /// more. If pruning fails, the next due time tries again.
     pub(in crate::store) fn prune_if_due(&self) {
         if let Some(before) = self.retention.due(self.now())
-            && self.prune_some(before).is_ok_and(|some| !is_last(some))
+            && self.prune_step(before).is_ok_and(|count| !is_last_step(count))
         {
-            self.retention.go_on();
+            self.retention.set_due();
         }
     }
 
-    /// One durable commit_batch for all of a batch.
+    /// Commits a batch in one durable write, and publishes it.
     fn commit_batch(
         &self,
         guard: &CommitGuard<'_>,
@@ -174,12 +178,13 @@ impl Engine {
             self.recover_locked(guard)?;
         }
         self.check_open()?;
-        // Otherwise the refresher might take a change of the rules for somebody else's.
-        let changes_metadata = |change: &Change| AffectedRecords::by_change(change).metadata;
-        let held = batch.iter().any(changes_metadata).then(|| self.lock_applied_log());
+        // Held over the commit of metadata: otherwise the refresh thread could read the new rules
+        // before this process knows them, and take them for another process's change.
+        let changes_metadata = |change: &Change| AffectedRecords::of_change(change).metadata;
+        let held_log = batch.iter().any(changes_metadata).then(|| self.lock_applied_log());
         let mut unsettled = UnsettledBatch { engine: self, batch, is_settled: false };
         let outcome = self.backend.commit(batch);
-        let applied_log = held.unwrap_or_else(|| self.lock_applied_log());
+        let applied_log = held_log.unwrap_or_else(|| self.lock_applied_log());
         let answer = match outcome {
             Ok(outcomes) if outcomes.len() == batch.len() => {
                 let applied = batch.iter().zip(&outcomes);
@@ -189,7 +194,7 @@ impl Engine {
                 self.publish(applied, applied_log);
                 Ok(outcomes)
             }
-            // The contract is broken: nothing can be said of any change.
+            // The backend breaks its contract: the outcome of every change is unknown.
             Ok(_) => {
                 self.mark_indeterminate(&applied_log, batch);
                 let kind = BackendErrorKind::OutcomeUnknown;
@@ -206,65 +211,68 @@ impl Engine {
         answer
     }
 
-    /// Puts committed changes into the index. Nobody else commits in this process meanwhile.
+    /// Publishes committed changes in the index. The caller holds the commit guard.
     fn publish<'a>(
         &self,
         applied: impl Iterator<Item = (&'a Change, &'a Applied)>,
         mut applied_log: MutexGuard<'_, AppliedLog>,
     ) {
         let exclusive = matches!(self.backend.sharing(), Sharing::Exclusive);
-        let mut hidden = Vec::new();
+        let mut unpublished = Vec::new();
         for (change, applied) in applied {
-            let in_force = if exclusive {
+            let published = if exclusive {
                 applied_log.applied_seq = applied.last_event;
                 change.operations.iter().try_for_each(|operation| self.put_operation(operation))
             } else {
-                // Another process may have committed since: what is in the backend now counts.
-                self.reload(&AffectedRecords::by_change(change))
+                // Another process may have committed since, so the backend's records count.
+                self.reload(&AffectedRecords::of_change(change))
             };
-            if in_force.is_err() {
-                hidden.push(change.clone());
+            if published.is_err() {
+                unpublished.push(change.clone());
             }
         }
-        if !hidden.is_empty() {
-            // Committed, and can't be shown: nothing may be answered by what was before.
-            self.mark_indeterminate(&applied_log, &hidden);
+        if !unpublished.is_empty() {
+            // These are committed but the index still holds the old records, which must not answer.
+            self.mark_indeterminate(&applied_log, &unpublished);
         }
     }
 
-    /// Removes events before a moment, some at a time; in between, others commit.
+    /// Deletes events older than `before` in steps, and returns the count. Other threads commit
+    /// between two steps.
     pub(in crate::store) fn prune(&self, before: Timestamp) -> Result<u64, Error> {
         let mut removed = 0;
         loop {
-            match self.prune_some(before) {
-                Ok(some) => {
-                    removed += some;
-                    if is_last(some) {
+            match self.prune_step(before) {
+                Ok(count) => {
+                    removed += count;
+                    if is_last_step(count) {
                         return Ok(removed);
                     }
                 }
                 Err(error @ Error::OutcomeUnknown(_)) => return Err(error),
-                // An error would say that nothing happened; the next call meets the trouble first.
+                // An error would tell the caller that nothing was deleted. The next call, which
+                // meets the same problem at once, returns it.
                 Err(_) if removed > 0 => return Ok(removed),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Removes some of the events before a moment. Nobody commits meanwhile.
-    fn prune_some(&self, before: Timestamp) -> Result<u64, Error> {
+    /// Deletes some of the events older than `before`. Holds the commit guard: the backend takes one
+    /// write at a time.
+    fn prune_step(&self, before: Timestamp) -> Result<u64, Error> {
         let _guard = self.lock_commits()?;
-        self.backend
-            .prune_events(before, PRUNED_AT_ONCE)
-            .map_err(|error| self.on_write_error(error))
+        self.backend.prune_events(before, PRUNE_STEP).map_err(|error| self.on_write_error(error))
     }
 
-    /// Waits until no thread commits, and keeps the others from it.
+    /// Waits until no thread commits, and keeps other threads from committing until the guard is
+    /// dropped.
     pub(in crate::store) fn acquire(&self) -> CommitGuard<'_> {
         self.group_commit.acquire()
     }
 
-    /// The turn to write something that is no commit, in a store that is open and knows what it holds.
+    /// Acquires the commit guard for a write that isn't a commit. Recovers first where that is due,
+    /// and returns an error if the store isn't open.
     pub(in crate::store) fn lock_commits(&self) -> Result<CommitGuard<'_>, Error> {
         let guard = self.group_commit.acquire();
         if self.availability.is_recovering() {
@@ -274,8 +282,7 @@ impl Engine {
         Ok(guard)
     }
 
-    /// What somebody is told who wrote something that is no commit. If its outcome is unknown, what
-    /// the database holds is for recovery to say.
+    /// Maps the error of a write that isn't a commit. If its outcome is unknown, starts recovery.
     pub(in crate::store) fn on_write_error(&self, error: BackendError) -> Error {
         if error.kind() == BackendErrorKind::OutcomeUnknown {
             self.mark_indeterminate(&self.lock_applied_log(), &[]);
@@ -283,7 +290,7 @@ impl Engine {
         error.into()
     }
 
-    /// Puts one written record into the index.
+    /// Puts the record that an operation wrote into the index.
     fn put_operation(&self, operation: &Operation) -> Result<(), Error> {
         match &operation.write {
             Write::CreateKey(create) => self.put_key(&(&create.record).into()),
@@ -309,13 +316,15 @@ impl Engine {
     }
 }
 
-/// Whether pruning that removed so many at once has left nothing to remove.
-fn is_last(some: u64) -> bool {
-    some < PRUNED_AT_ONCE as u64
+/// Returns whether a step of pruning that deleted `count` events was the last.
+fn is_last_step(count: u64) -> bool {
+    count < PRUNE_STEP as u64
 }
 
-/// A batch handed to the backend: if that panics, or a clock of the service's while the batch is put
-/// into force, what became of it is unknown.
+/// A batch that the backend has received and that isn't settled yet.
+///
+/// The backend may panic, or the service's clock while the batch is published. The outcome of the
+/// batch is unknown then, and dropping this starts recovery.
 struct UnsettledBatch<'a> {
     engine: &'a Engine,
     batch: &'a [Change],
@@ -325,14 +334,15 @@ struct UnsettledBatch<'a> {
 impl Drop for UnsettledBatch<'_> {
     fn drop(&mut self) {
         if !self.is_settled {
+            // The index may hold half of the batch, so the whole store stops answering.
             self.engine.availability.set_recovering(true);
             let mut indeterminate =
                 self.engine.indeterminate.lock().unwrap_or_else(PoisonError::into_inner);
             self.batch
                 .iter()
-                .for_each(|change| indeterminate.merge(AffectedRecords::by_change(change)));
+                .for_each(|change| indeterminate.merge(AffectedRecords::of_change(change)));
             drop(indeterminate);
-            // The thread waits for the commit guard, which this thread still holds.
+            // The recovery thread waits for the commit guard, which this thread still holds.
             self.engine.recovery.wake();
         }
     }

@@ -1,4 +1,4 @@
-//! Joining the changes of concurrent callers into one durable step.
+//! Joining the changes of concurrent callers in one durable write.
 
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,66 +6,76 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::backend::{Applied, BackendError, BackendErrorKind, Change, Rejection};
 use crate::store::types::error::Error;
 
-/// How many changes one step takes at most.
+/// Largest number of changes in a batch.
 const MAX_BATCH: usize = 256;
 
-/// What came of one change.
+/// The outcome of one change.
 pub(in crate::store) type Outcome = Result<Result<Applied, Rejection>, Error>;
 
-/// Callers that wait for a step, and the one among them who leads it.
+/// The queue of changes, and the guard under which one thread commits them.
 ///
-/// Whoever finds nobody leading takes what is queued and commits it for all; those who come
-/// meanwhile queue up for the next step.
+/// A caller that finds the guard free acquires it and commits the queued changes of all callers as
+/// one batch. Callers that come meanwhile queue for the next batch.
 #[derive(Debug, Default)]
 pub(in crate::store) struct GroupCommit {
+    /// Locked, so that two threads can't both find the guard free and commit at the same time, and
+    /// so that no thread misses a wake between its look at the state and its wait.
     state: Mutex<State>,
-    moved: Condvar,
+    /// Notified when a thread drops the guard. Without it the waiting threads would never wake.
+    released: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    is_led: bool,
-    queue: Vec<Pending>,
-    /// How often somebody has led.
-    turns: u64,
-    /// How many wait to guard for something else than a commit.
+    /// A thread holds the guard.
+    is_committing: bool,
+    queue: Vec<QueuedChange>,
+    /// Number of times that a thread has acquired the guard.
+    acquisitions: u64,
+    /// Number of threads that wait in `acquire`.
     acquiring: usize,
 }
 
 #[derive(Debug)]
-struct Pending {
+struct QueuedChange {
     change: Change,
-    slot: Slot,
+    slot: CompletionSlot,
 }
 
-/// Where a caller finds its outcome.
-type Slot = Arc<Mutex<Option<Outcome>>>;
+/// The outcome of a caller's change, once it has one. Locked, since the thread that commits the batch
+/// writes it and the caller reads it.
+type CompletionSlot = Arc<Mutex<Option<Outcome>>>;
 
-/// Held by whoever leads: nobody else commits meanwhile.
+/// Permission to write to the backend. While a thread holds it, no other thread commits.
 #[derive(Debug)]
 pub(in crate::store) struct CommitGuard<'a>(&'a GroupCommit);
 
 impl GroupCommit {
-    /// Commits a change, alone or with others, by `step`, which is called by one thread at a time.
+    /// Commits a change, alone or in a batch with others, by `commit_batch`. One thread at a time
+    /// calls `commit_batch`.
     pub(in crate::store) fn commit(
         &self,
         change: Change,
-        step: impl Fn(&CommitGuard<'_>, &[Change]) -> Result<Vec<Result<Applied, Rejection>>, Error>,
+        commit_batch: impl Fn(
+            &CommitGuard<'_>,
+            &[Change],
+        ) -> Result<Vec<Result<Applied, Rejection>>, Error>,
     ) -> Outcome {
-        let slot = Slot::default();
+        let slot = CompletionSlot::default();
         let mut state = self.lock();
-        state.queue.push(Pending { change, slot: Arc::clone(&slot) });
+        state.queue.push(QueuedChange { change, slot: Arc::clone(&slot) });
         loop {
-            if let Some(outcome) = take(&slot) {
+            if let Some(outcome) = take_outcome(&slot) {
                 return outcome;
             }
-            if state.is_led {
-                state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if state.is_committing {
+                state = self.released.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             let guard = self.guard(&mut state);
-            // Its own among them: if the step panics, nothing stays behind that nobody waits for.
-            let own = state.queue.iter().position(|pending| Arc::ptr_eq(&pending.slot, &slot));
+            // The batch holds this caller's own change. Otherwise, if the batch panicked, this
+            // thread would unwind and leave in the queue a change that no caller waits for.
+            let own = state.queue.iter().position(|queued| Arc::ptr_eq(&queued.slot, &slot));
             if let Some(own) = own.filter(|own| *own >= MAX_BATCH) {
                 let own = state.queue.remove(own);
                 state.queue.insert(MAX_BATCH - 1, own);
@@ -75,9 +85,9 @@ impl GroupCommit {
             let batch = mem::replace(&mut state.queue, rest);
             drop(state);
             let (changes, slots): (Vec<_>, Vec<_>) =
-                batch.into_iter().map(|pending| (pending.change, pending.slot)).unzip();
-            let slots = Slots(slots);
-            let outcomes: Box<dyn Iterator<Item = Outcome>> = match step(&guard, &changes) {
+                batch.into_iter().map(|queued| (queued.change, queued.slot)).unzip();
+            let slots = CompletionSlots(slots);
+            let outcomes: Box<dyn Iterator<Item = Outcome>> = match commit_batch(&guard, &changes) {
                 Ok(outcomes) => Box::new(outcomes.into_iter().map(Ok)),
                 Err(error) => Box::new(std::iter::repeat_with(move || Err(error.clone()))),
             };
@@ -88,26 +98,29 @@ impl GroupCommit {
         }
     }
 
-    /// Waits until nobody leads, and leads: for what may not happen beside a commit.
+    /// Waits until no thread commits, and returns the guard: for a write that must not run beside a
+    /// commit.
     ///
-    /// If others wait already, one of them has its turn first. So whoever does something long in
-    /// pieces, and leads anew for each, lets others in between; woken threads are slow to come.
+    /// If other threads wait already, one of them acquires the guard first. A thread that does long
+    /// work in steps, and acquires the guard for each, lets others commit in between. Without this
+    /// rule it would acquire the guard again before a woken thread runs.
     pub(in crate::store) fn acquire(&self) -> CommitGuard<'_> {
         let mut state = self.lock();
-        let (turns, is_behind_another) = (state.turns, state.acquiring > 0);
+        let (acquisitions, is_behind_another) = (state.acquisitions, state.acquiring > 0);
         state.acquiring += 1;
-        while state.is_led
-            || (state.turns == turns && (is_behind_another || !state.queue.is_empty()))
+        while state.is_committing
+            || (state.acquisitions == acquisitions
+                && (is_behind_another || !state.queue.is_empty()))
         {
-            state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.released.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.acquiring -= 1;
         self.guard(&mut state)
     }
 
     fn guard(&self, state: &mut State) -> CommitGuard<'_> {
-        state.is_led = true;
-        state.turns = state.turns.wrapping_add(1);
+        state.is_committing = true;
+        state.acquisitions = state.acquisitions.wrapping_add(1);
         CommitGuard(self)
     }
 
@@ -117,27 +130,29 @@ impl GroupCommit {
 }
 
 impl Drop for CommitGuard<'_> {
-    /// Also when a step panics: others must not wait for ever.
+    /// Releases the guard, also when a batch panics: otherwise the other threads would wait for ever.
     fn drop(&mut self) {
-        self.0.lock().is_led = false;
-        self.0.moved.notify_all();
+        self.0.lock().is_committing = false;
+        // All, since threads wait for different things. A single woken thread may find only its
+        // outcome and return, and the threads that wait for the guard would sleep on.
+        self.0.released.notify_all();
     }
 }
 
-/// Those who wait for a step: each gets an answer, also when the step panics.
+/// The completion slots of a batch. Each gets an outcome, also when the batch panics.
 #[derive(Debug)]
-struct Slots(Vec<Slot>);
+struct CompletionSlots(Vec<CompletionSlot>);
 
-impl Slots {
+impl CompletionSlots {
     fn answer(&self, outcomes: impl Iterator<Item = Outcome>) {
         for (slot, outcome) in self.0.iter().zip(outcomes) {
-            let mut place = slot.lock().unwrap_or_else(PoisonError::into_inner);
-            place.get_or_insert(outcome);
+            slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(outcome);
         }
     }
 }
 
-impl Drop for Slots {
+impl Drop for CompletionSlots {
+    /// Answers the slots that have no outcome yet: theirs is unknown.
     fn drop(&mut self) {
         let kind = BackendErrorKind::OutcomeUnknown;
         let unknown = Error::OutcomeUnknown(BackendError::new(kind, "store", "commit"));
@@ -145,7 +160,7 @@ impl Drop for Slots {
     }
 }
 
-fn take(slot: &Slot) -> Option<Outcome> {
+fn take_outcome(slot: &CompletionSlot) -> Option<Outcome> {
     slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
@@ -156,13 +171,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_change_is_committed_once_and_steps_never_overlap() {
+    fn every_change_is_committed_once_and_batches_never_overlap() {
         let group_commit = GroupCommit::default();
-        let (steps, inside, changes) =
+        let (batches, inside, changes) =
             (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(0));
-        let step = |_: &CommitGuard<'_>, batch: &[Change]| {
+        let commit_batch = |_: &CommitGuard<'_>, batch: &[Change]| {
             assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
-            steps.fetch_add(1, Ordering::SeqCst);
+            batches.fetch_add(1, Ordering::SeqCst);
             std::thread::yield_now();
             let outcomes = batch
                 .iter()
@@ -178,7 +193,7 @@ mod tests {
             let callers: Vec<_> = (0..16)
                 .map(|_| {
                     scope.spawn(|| {
-                        let commit = || group_commit.commit(Change::default(), step);
+                        let commit = || group_commit.commit(Change::default(), commit_batch);
                         (0..200).map(|_| commit().unwrap().unwrap().first_event).collect::<Vec<_>>()
                     })
                 })
@@ -188,11 +203,11 @@ mod tests {
         let mut sorted = numbers;
         sorted.sort_unstable();
         assert_eq!(sorted, (1..=3_200).collect::<Vec<_>>());
-        assert!(steps.load(Ordering::SeqCst) <= 3_200);
+        assert!(batches.load(Ordering::SeqCst) <= 3_200);
     }
 
     #[test]
-    fn a_step_that_panics_leaves_nobody_waiting() {
+    fn a_batch_that_panics_leaves_no_caller_waiting() {
         let group_commit = GroupCommit::default();
         let outcomes: Vec<_> = std::thread::scope(|scope| {
             let callers: Vec<_> = (0..8)
@@ -200,7 +215,7 @@ mod tests {
                     scope.spawn(|| {
                         group_commit.commit(Change::default(), |_, batch| {
                             if batch.len() > 1 {
-                                panic!("planted");
+                                panic!("injected");
                             }
                             std::thread::yield_now();
                             Ok(Vec::new())
@@ -210,17 +225,18 @@ mod tests {
                 .collect();
             callers.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
         });
-        // Whoever didn't panic is told that nothing is known: also of a change without an answer.
+        // A caller that didn't panic learns that its outcome is unknown, also where the batch returned
+        // too few outcomes.
         let unknown = |outcome: &Outcome| matches!(outcome, Err(Error::OutcomeUnknown(_)));
         assert!(outcomes.iter().flatten().all(unknown));
     }
 
     #[test]
-    fn who_pauses_again_and_again_lets_others_in_between() {
+    fn a_thread_that_acquires_again_and_again_lets_others_in_between() {
         const ROUNDS: usize = 200;
-        let (group_commit, steps) = (GroupCommit::default(), AtomicUsize::new(0));
-        let step = |_: &CommitGuard<'_>, batch: &[Change]| {
-            steps.fetch_add(1, Ordering::SeqCst);
+        let (group_commit, batches) = (GroupCommit::default(), AtomicUsize::new(0));
+        let commit_batch = |_: &CommitGuard<'_>, batch: &[Change]| {
+            batches.fetch_add(1, Ordering::SeqCst);
             Ok(batch
                 .iter()
                 .map(|_| Ok(Applied { first_event: 1, last_event: 1, numeric_ids: Vec::new() }))
@@ -229,44 +245,45 @@ mod tests {
         std::thread::scope(|scope| {
             let mut guard = group_commit.acquire();
             for round in 0..ROUNDS {
-                let waiting = scope.spawn(|| group_commit.commit(Change::default(), step).is_ok());
+                let waiting =
+                    scope.spawn(|| group_commit.commit(Change::default(), commit_batch).is_ok());
                 while group_commit.lock().queue.is_empty() {
                     std::thread::yield_now();
                 }
                 drop(guard);
                 guard = group_commit.acquire();
-                assert_eq!(steps.load(Ordering::SeqCst), round + 1);
+                assert_eq!(batches.load(Ordering::SeqCst), round + 1);
                 assert!(waiting.join().unwrap());
             }
             for round in ROUNDS..ROUNDS * 2 {
                 let waiting = scope.spawn(|| {
                     let _guard = group_commit.acquire();
-                    steps.fetch_add(1, Ordering::SeqCst)
+                    batches.fetch_add(1, Ordering::SeqCst)
                 });
                 while group_commit.lock().acquiring == 0 {
                     std::thread::yield_now();
                 }
                 drop(guard);
                 guard = group_commit.acquire();
-                assert_eq!(steps.load(Ordering::SeqCst), round + 1);
+                assert_eq!(batches.load(Ordering::SeqCst), round + 1);
                 assert_eq!(waiting.join().unwrap(), round);
             }
         });
     }
 
     #[test]
-    fn a_step_that_panics_leaves_nothing_behind_that_nobody_waits_for() {
+    fn a_batch_that_panics_leaves_no_change_without_a_caller() {
         let group_commit = GroupCommit::default();
-        let others: Vec<Slot> = (0..MAX_BATCH).map(|_| Slot::default()).collect();
+        let others: Vec<_> = (0..MAX_BATCH).map(|_| CompletionSlot::default()).collect();
         group_commit.lock().queue.extend(others.iter().map(|slot| {
             let (change, slot) = (Change::default(), Arc::clone(slot));
-            Pending { change, slot }
+            QueuedChange { change, slot }
         }));
-        let caller = || group_commit.commit(Change::default(), |_, _| panic!("planted"));
+        let caller = || group_commit.commit(Change::default(), |_, _| panic!("injected"));
         let panicked = std::thread::scope(|scope| scope.spawn(caller).join());
         assert!(panicked.is_err());
-        // As many as one step takes are done with: the caller's own, and all others but one.
-        let last = others.iter().position(|slot| take(slot).is_none());
+        // One batch is answered: the caller's own change, and all others except the last.
+        let last = others.iter().position(|slot| take_outcome(slot).is_none());
         assert_eq!(last, Some(MAX_BATCH - 1));
         let state = group_commit.lock();
         assert_eq!(state.queue.len(), 1);
@@ -274,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_reaches_every_caller_of_the_step() {
+    fn an_error_reaches_every_caller_of_the_batch() {
         let group_commit = GroupCommit::default();
         let failed = group_commit.commit(Change::default(), |_, _| {
             Err(Error::Unavailable(crate::store::types::error::Unavailable::Recovering))

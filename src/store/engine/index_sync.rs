@@ -1,4 +1,4 @@
-//! From the backend into the index.
+//! Loading records from the backend into the index.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -12,37 +12,39 @@ use crate::key::StoreMetadata;
 use crate::store::index::{Index, IndexError, Memo};
 use crate::store::types::error::{Error, PepperProblem, Unavailable};
 
-/// How many keys before one is put, what that will look at is fetched from memory.
-const AHEAD: usize = 8;
+/// Distance, in records, at which the memory of a key's slot is prefetched before the key is put.
+const PREFETCH_DISTANCE: usize = 8;
 
 impl Engine {
-    /// Loads everything into an empty index, before anybody else has it; returns the number of the
-    /// last event that is surely reflected.
+    /// Loads all records into an empty index that no other thread has yet. Returns the number of the
+    /// last event that the index is sure to reflect.
     pub(super) fn load_all(&mut self) -> Result<u64, Error> {
-        let through = self.scan(|_| {})?;
+        let last_event = self.scan(|_| {})?;
         self.index.place_lines();
-        Ok(through)
+        Ok(last_event)
     }
 
-    /// Loads everything anew, and forgets what is no more.
-    pub(in crate::store) fn load_anew(&self) -> Result<u64, Error> {
+    /// Loads all records again, and removes those from the index that the backend no longer has.
+    /// Returns the number of the last event that the index is sure to reflect.
+    pub(super) fn reload_all(&self) -> Result<u64, Error> {
         let (mut keys, mut owners) = (BTreeSet::new(), BTreeSet::new());
-        let through = self.scan(|scanned| match scanned {
+        let last_event = self.scan(|scanned| match scanned {
             Scanned::Owner(owner) => _ = owners.insert(owner.id),
             Scanned::Key(key) => _ = keys.insert(key.id),
         })?;
         self.index.retain(&keys, &owners);
-        Ok(through)
+        Ok(last_event)
     }
 
-    fn scan(&self, mut seen: impl FnMut(&Scanned)) -> Result<u64, Error> {
+    /// Shows all records to `visit`, and puts them into the index on another thread.
+    fn scan(&self, mut visit: impl FnMut(&Scanned)) -> Result<u64, Error> {
         let expected = self.backend.expected_keys();
-        let (through, mut loading) = pipeline(
-            |hand| {
+        let (scanned, mut loading) = pipeline(
+            |emit| {
                 self.backend.scan(&mut |scanned| {
-                    seen(&scanned);
+                    visit(&scanned);
                     self.note_scanned(&scanned);
-                    hand(scanned);
+                    emit(scanned);
                 })
             },
             |loading: &mut Loading, records| {
@@ -52,20 +54,21 @@ impl Engine {
                 loading.put(&self.index, records);
             },
         );
-        let through = through?;
+        let last_event = scanned?;
         let orphans = std::mem::take(&mut loading.orphans);
         loading.finish(&self.index).map_err(|error| self.index_error(error))?;
         for owner in orphans {
-            // Created after the owners were shown and before the keys were; or gone since.
-            let is_there = self.reload_owner(&owner)?;
-            if !is_there && matches!(self.backend.sharing(), Sharing::Exclusive) {
+            // The owner was created after the backend showed the owners, and before it showed the
+            // keys; or the owner is gone since.
+            let exists = self.reload_owner(&owner)?;
+            if !exists && matches!(self.backend.sharing(), Sharing::Exclusive) {
                 return Err(self.index_error(IndexError::OwnerMissing));
             }
         }
-        Ok(through)
+        Ok(last_event)
     }
 
-    /// Loads some records afresh, and puts what is there now into the index.
+    /// Reads these records from the backend, and puts them into the index or removes them from it.
     pub(in crate::store) fn reload(&self, affected: &AffectedRecords) -> Result<(), Error> {
         if affected.metadata {
             self.put_metadata(&self.backend.metadata()?)?;
@@ -82,40 +85,41 @@ impl Engine {
                 None => self.remove_key(*id, owner)?,
             }
         }
-        // After their keys, which are found by their owner's number.
+        // After their keys: a key is removed by its owner's number, which is gone with the owner.
         gone.into_iter().for_each(|owner| self.index.remove_owner(owner));
         Ok(())
     }
 
-    /// Puts an owner, and, where that cuts its keys anew, its keys.
+    /// Puts an owner into the index. The index holds keys as narrowed by the owner's `max_access` and
+    /// `tokens_valid_from`, so the keys are reloaded if either differs.
     pub(in crate::store) fn put_owner(&self, owner: &ScannedOwner) -> Result<(), Error> {
         let put = self.index.put_owner(owner).map_err(|error| self.index_error(error))?;
         if put.narrows {
-            return self.reload_owner(&owner.id).map(|_is_there| ());
+            return self.reload_owner(&owner.id).map(|_exists| ());
         }
         self.index.clear_owner_flags(owner);
         Ok(())
     }
 
-    /// Puts an owner and its keys as they are now; whether it is there.
+    /// Reads an owner and its keys from the backend into the index. Returns whether the owner exists.
     fn reload_owner(&self, owner: &OwnerId) -> Result<bool, Error> {
         let mut records = Vec::new();
         self.backend.scan_owner(owner, &mut |scanned| {
             self.note_scanned(&scanned);
             records.push(scanned);
         })?;
-        let is_there = !records.is_empty();
+        let exists = !records.is_empty();
         let mut loading = Loading::default();
         loading.put(&self.index, records);
         loading.finish(&self.index).map_err(|error| self.index_error(error))?;
-        Ok(is_there)
+        Ok(exists)
     }
 
     pub(in crate::store) fn put_key(&self, key: &ScannedKey) -> Result<(), Error> {
         self.observer.note_key(key);
         match self.index.put_key(key) {
-            // Created elsewhere a moment ago, its owner too.
-            Err(IndexError::OwnerMissing) => self.reload_owner(&key.owner).map(|_is_there| ()),
+            // Another process has just created both the key and its owner.
+            Err(IndexError::OwnerMissing) => self.reload_owner(&key.owner).map(|_exists| ()),
             put => put.map_err(|error| self.index_error(error)),
         }
     }
@@ -130,12 +134,13 @@ impl Engine {
         self.index.remove_key(id, owner).map_err(|error| self.index_error(error))
     }
 
-    /// Takes over the store's own record. A moved issue mark cuts every key anew, and counts as
-    /// taken over only when that is done.
+    /// Replaces the metadata. A later `tokens_valid_from` ends tokens of any key, so all keys are
+    /// reloaded first. The metadata counts as replaced only after that: if reloading fails, the
+    /// next call reloads again.
     pub(in crate::store) fn put_metadata(&self, metadata: &StoreMetadata) -> Result<(), Error> {
         if self.metadata().metadata.tokens_valid_from != metadata.tokens_valid_from {
             self.index.set_tokens_valid_from(metadata.tokens_valid_from);
-            self.load_anew()?;
+            self.reload_all()?;
         }
         let mut state = self.metadata.write().unwrap_or_else(PoisonError::into_inner);
         let accepted: Vec<_> = metadata.prefixes.accepted().map(|entry| entry.prefix).collect();
@@ -150,12 +155,12 @@ impl Engine {
         Ok(())
     }
 
-    /// What a token that can't be indexed means.
+    /// Maps the error of a record that can't be put into the index.
     fn index_error(&self, error: IndexError) -> Error {
         match error {
             IndexError::PepperMissing(number) => {
                 if matches!(self.backend.sharing(), Sharing::Shared { .. }) {
-                    // Another process uses one that this process doesn't have.
+                    // Another process uses a pepper that this process doesn't have.
                     self.availability.set_rules_changed();
                 }
                 Error::Pepper { number, problem: PepperProblem::Missing }
@@ -171,8 +176,9 @@ impl Engine {
         }
     }
 
-    /// Whether another process has changed the rules that this one was opened with. A pepper that
-    /// was added is none of them: who needs one that it doesn't have finds out by a token.
+    /// Returns an error if another process has changed the rules or prefixes that this process was
+    /// opened with; the store is unavailable from then on. An added pepper is no such change: a
+    /// process that lacks it learns so from the first token under it.
     pub(in crate::store) fn check_metadata(&self, stored: &StoreMetadata) -> Result<(), Error> {
         let known = self.metadata().metadata;
         if known.rules == stored.rules && known.prefixes == stored.prefixes {
@@ -186,21 +192,21 @@ impl Engine {
 /// Records on their way into the index.
 #[derive(Debug, Default)]
 struct Loading {
-    /// Room was made for all that is expected.
+    /// The index has room for all expected keys.
     has_room: bool,
     memo: Memo,
     failed: Option<IndexError>,
-    /// Owners from which a flag is to be taken: when their keys have been put.
-    relieved: Vec<ScannedOwner>,
-    /// Owners of keys that were shown, which weren't shown themselves.
+    /// Owners whose flags are cleared once their keys have been put.
+    unblocked: Vec<ScannedOwner>,
+    /// Owners that the backend hasn't shown, of keys that it has.
     orphans: BTreeSet<OwnerId>,
 }
 
 impl Loading {
     fn put(&mut self, index: &Index, records: Vec<Scanned>) {
         let mut load = index.load(&mut self.memo);
-        let ahead = records.iter().skip(AHEAD).map(Some).chain(std::iter::repeat(None));
-        let (relieved, orphans) = (&mut self.relieved, &mut self.orphans);
+        let ahead = records.iter().skip(PREFETCH_DISTANCE).map(Some).chain(std::iter::repeat(None));
+        let (unblocked, orphans) = (&mut self.unblocked, &mut self.orphans);
         for (record, ahead) in records.iter().zip(ahead) {
             if let Some(Scanned::Key(key)) = ahead {
                 load.prepare(key.id);
@@ -208,7 +214,7 @@ impl Loading {
             let put = match record {
                 Scanned::Owner(owner) => load.put_owner(owner).map(|put| {
                     if put.unblocks {
-                        relieved.push(owner.clone());
+                        unblocked.push(owner.clone());
                     }
                 }),
                 Scanned::Key(key) => match load.put_key(key) {
@@ -229,7 +235,7 @@ impl Loading {
         if let Some(failed) = self.failed {
             return Err(failed);
         }
-        self.relieved.iter().for_each(|owner| index.clear_owner_flags(owner));
+        self.unblocked.iter().for_each(|owner| index.clear_owner_flags(owner));
         Ok(())
     }
 }

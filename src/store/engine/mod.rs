@@ -1,22 +1,22 @@
-//! From a change to a durable commit to a visible one.
+//! The engine: makes a change durable, and then visible to `verify`.
 //!
-//! | room | what stands there |
+//! | room | contents |
 //! | --- | --- |
-//! | `engine` | the engine: what it holds, the commit of a batch, publishing it, pruning events |
+//! | `engine` | the engine's fields; committing a batch, publishing it, pruning events |
 //! | `group_commit` | joining the changes of concurrent callers in one durable commit |
-//! | `affected` | the records that a change or an event is about |
+//! | `affected` | ids of the records that a change or an event is about |
 //! | `index_sync` | loading records from the backend into the index |
 //! | `pipeline` | loading on one thread, indexing on another |
-//! | `refresh` | learning what other processes committed |
+//! | `refresh` | reading what other processes committed |
 //! | `recovery` | finding out what became of a commit of unknown outcome |
-//! | `pruning` | when old events are deleted |
+//! | `pruning` | the retention of events |
 //! | `availability` | whether the store can answer now |
 //! | `prefixes` | the accepted prefixes, read without a lock |
 //! | `worker` | background threads that end with the store |
 //!
-//! A change enters through `Engine::commit`, waits in `group_commit` until its batch is durable,
-//! and is published in the index before any caller of the batch gets its answer. If the outcome
-//! is unknown, the records of the batch are indeterminate until `recovery` has loaded them again.
+//! A change enters through `Engine::commit`, and waits in `group_commit` until its batch is durable.
+//! It is published in the index before any caller of the batch gets its answer. If the outcome is
+//! unknown, the records of the batch are indeterminate until `recovery` has loaded them again.
 
 mod affected;
 mod availability;

@@ -1,89 +1,88 @@
-//! Two threads, one of which makes what the other uses.
+//! A pipeline of two threads: one produces items, the other consumes them.
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{Builder, Scope, ScopedJoinHandle, scope};
 
-/// How many items are handed over at once.
+/// Number of items that are passed on at once.
 const BATCH: usize = 512;
-/// How many batches wait to be used at most.
-const WAITING: usize = 4;
+/// Largest number of batches that wait to be consumed. Without a bound, a backend that is read faster
+/// than its records are indexed would fill the memory.
+const MAX_QUEUED: usize = 4;
 
-/// Runs `make`, which hands over items one by one, and shows them in their order, in batches, to
-/// `uses` on another thread; returns what `make` returned, and what `uses` has gathered.
+/// Runs `produce`, which emits items one by one, and passes them in order and in batches to `consume`
+/// on another thread. Returns the result of `produce`, and what `consume` has gathered.
 ///
-/// Few items, and all of them where no thread is to be had, are used on this thread.
+/// This thread consumes the items itself if they are fewer than a batch, or if no thread can be
+/// started.
 pub(in crate::store) fn pipeline<T: Send, U: Default + Send, R>(
-    make: impl FnOnce(&mut dyn FnMut(T)) -> R,
-    uses: impl Fn(&mut U, Vec<T>) + Sync,
+    produce: impl FnOnce(&mut dyn FnMut(T)) -> R,
+    consume: impl Fn(&mut U, Vec<T>) + Sync,
 ) -> (R, U) {
     scope(|scope| {
         let mut batch = Vec::with_capacity(BATCH);
-        let mut user = User::NotYet;
-        let made = make(&mut |item| {
+        let mut consumer = Consumer::NotStarted;
+        let produced = produce(&mut |item| {
             batch.push(item);
             if batch.len() == BATCH {
-                user.take(scope, &uses, std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
+                let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+                consumer.pass(scope, &consume, full);
             }
         });
-        (made, user.finish(&uses, batch))
+        (produced, consumer.finish(&consume, batch))
     })
 }
 
-/// Who uses the batches.
-enum User<'s, T, U> {
-    NotYet,
-    /// This thread.
-    Here(U),
-    There {
-        batches: SyncSender<Vec<T>>,
-        thread: ScopedJoinHandle<'s, U>,
-    },
+/// The thread that consumes the batches.
+enum Consumer<'s, T, U> {
+    NotStarted,
+    ThisThread(U),
+    OtherThread { batches: SyncSender<Vec<T>>, thread: ScopedJoinHandle<'s, U> },
 }
 
-impl<'s, T: Send + 's, U: Default + Send + 's> User<'s, T, U> {
-    fn take<'e>(
+impl<'s, T: Send + 's, U: Default + Send + 's> Consumer<'s, T, U> {
+    fn pass<'e>(
         &mut self,
         scope: &'s Scope<'s, 'e>,
-        uses: &'s (impl Fn(&mut U, Vec<T>) + Sync),
+        consume: &'s (impl Fn(&mut U, Vec<T>) + Sync),
         batch: Vec<T>,
     ) {
-        if let Self::NotYet = self {
-            *self = Self::start(scope, uses);
+        if let Self::NotStarted = self {
+            *self = Self::start(scope, consume);
         }
         match self {
-            Self::Here(gathered) => uses(gathered, batch),
-            // Refused only if the other thread has panicked, which is told at the end.
-            Self::There { batches, .. } => _ = batches.send(batch),
-            Self::NotYet => {}
+            Self::ThisThread(gathered) => consume(gathered, batch),
+            // Fails only if the other thread has panicked; `finish` passes that panic on.
+            Self::OtherThread { batches, .. } => _ = batches.send(batch),
+            Self::NotStarted => {}
         }
     }
 
-    fn start<'e>(scope: &'s Scope<'s, 'e>, uses: &'s (impl Fn(&mut U, Vec<T>) + Sync)) -> Self {
-        let (batches, waiting) = sync_channel::<Vec<T>>(WAITING);
+    fn start<'e>(scope: &'s Scope<'s, 'e>, consume: &'s (impl Fn(&mut U, Vec<T>) + Sync)) -> Self {
+        let (batches, queued) = sync_channel::<Vec<T>>(MAX_QUEUED);
         let work = move || {
             let mut gathered = U::default();
-            waiting.into_iter().for_each(|batch| uses(&mut gathered, batch));
+            queued.into_iter().for_each(|batch| consume(&mut gathered, batch));
             gathered
         };
         match Builder::new().name("keyhasp-load".into()).spawn_scoped(scope, work) {
-            Ok(thread) => Self::There { batches, thread },
-            Err(_) => Self::Here(U::default()),
+            Ok(thread) => Self::OtherThread { batches, thread },
+            Err(_) => Self::ThisThread(U::default()),
         }
     }
 
-    /// Has the last items used, and returns what all of them led to.
-    fn finish(self, uses: &impl Fn(&mut U, Vec<T>), last: Vec<T>) -> U {
+    /// Consumes the last items, and returns what `consume` has gathered.
+    fn finish(self, consume: &impl Fn(&mut U, Vec<T>), last: Vec<T>) -> U {
         let mut gathered = match self {
-            Self::NotYet => U::default(),
-            Self::Here(gathered) => gathered,
-            Self::There { batches, thread } => {
+            Self::NotStarted => U::default(),
+            Self::ThisThread(gathered) => gathered,
+            Self::OtherThread { batches, thread } => {
                 let _ = batches.send(last);
                 drop(batches);
                 return thread.join().unwrap_or_else(|panic| resume_unwind(panic));
             }
         };
-        uses(&mut gathered, last);
+        consume(&mut gathered, last);
         gathered
     }
 }
@@ -96,44 +95,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_are_used_once_and_in_order() {
+    fn all_are_consumed_once_and_in_order() {
         for count in [0, 1, BATCH - 1, BATCH, BATCH + 1, 20 * BATCH + 7] {
-            let make = |hand: &mut dyn FnMut(usize)| {
-                (0..count).for_each(hand);
-                "made"
+            let produce = |emit: &mut dyn FnMut(usize)| {
+                (0..count).for_each(emit);
+                "produced"
             };
-            let uses = |used: &mut Vec<usize>, batch| used.extend::<Vec<usize>>(batch);
-            let (made, used) = pipeline(make, uses);
-            assert_eq!((made, used), ("made", (0..count).collect()));
+            let consume = |consumed: &mut Vec<usize>, batch| consumed.extend::<Vec<usize>>(batch);
+            let (produced, consumed) = pipeline(produce, consume);
+            assert_eq!((produced, consumed), ("produced", (0..count).collect()));
         }
     }
 
     #[test]
-    fn few_are_used_here_and_many_there() {
+    fn few_are_consumed_on_this_thread_and_many_on_another() {
         let here = thread::current().id();
         for (count, is_here) in [(BATCH - 1, true), (BATCH, false)] {
-            let make = |hand: &mut dyn FnMut(usize)| (0..count).for_each(hand);
-            let uses = |used: &mut Vec<bool>, _| used.push(thread::current().id() == here);
-            let ((), used) = pipeline(make, uses);
-            assert!(!used.is_empty() && used.into_iter().all(|used| used == is_here));
+            let produce = |emit: &mut dyn FnMut(usize)| (0..count).for_each(emit);
+            let consume = |places: &mut Vec<bool>, _| places.push(thread::current().id() == here);
+            let ((), places) = pipeline(produce, consume);
+            assert!(!places.is_empty() && places.into_iter().all(|place| place == is_here));
         }
     }
 
     #[test]
     fn a_panic_on_either_side_ends_both() {
-        for maker_fails in [true, false] {
-            let both = || {
+        for producer_fails in [true, false] {
+            let run = || {
                 pipeline(
-                    |hand: &mut dyn FnMut(usize)| {
-                        // More than there is room for while nobody uses them.
-                        (0..BATCH * (WAITING + 3)).for_each(hand);
-                        assert!(!maker_fails, "the maker failed");
+                    |emit: &mut dyn FnMut(usize)| {
+                        // More than the queue holds if no thread consumes them.
+                        (0..BATCH * (MAX_QUEUED + 3)).for_each(emit);
+                        assert!(!producer_fails, "the producer failed");
                     },
-                    |(): &mut (), _| assert!(maker_fails, "the user failed"),
+                    |(): &mut (), _| assert!(producer_fails, "the consumer failed"),
                 )
             };
-            let panic = catch_unwind(AssertUnwindSafe(both)).unwrap_err();
-            let expected = if maker_fails { "the maker failed" } else { "the user failed" };
+            let panic = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
+            let expected =
+                if producer_fails { "the producer failed" } else { "the consumer failed" };
             assert_eq!(panic.downcast_ref(), Some(&expected));
         }
     }

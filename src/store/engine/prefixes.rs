@@ -1,14 +1,17 @@
-//! The accepted prefixes, as `verify` reads them: without a lock.
+//! The accepted prefixes. `verify` reads them without a lock.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::key::{Prefix, PrefixNumber, PrefixTable};
 
-/// Every prefix that the store ever had, by its number, and which of them are accepted now.
+/// Every prefix that the store ever had, by its number, and a bit for each that is accepted now.
 #[derive(Debug)]
 pub(in crate::store) struct AcceptedPrefixes {
     by_number: [OnceLock<Prefix>; PrefixNumber::LIMIT as usize],
+    /// Stored with Release after the prefixes, and loaded with Acquire before them. Otherwise `find`
+    /// could see a bit without its prefix, and an accepted token would be unrecognized. One word, so
+    /// that `find` never mixes two tables.
     accepted: AtomicU64,
 }
 
@@ -22,7 +25,7 @@ impl AcceptedPrefixes {
         prefixes
     }
 
-    /// Takes over a table; numbers keep their prefix for ever.
+    /// Replaces the accepted prefixes. A number keeps its prefix for ever.
     pub(in crate::store) fn put(&self, table: &PrefixTable) {
         let mut accepted = 0;
         for entry in table.entries() {
@@ -33,19 +36,19 @@ impl AcceptedPrefixes {
         self.accepted.store(accepted, Ordering::Release);
     }
 
-    /// The accepted prefix that a token begins with.
+    /// Finds an accepted prefix and its number.
     #[inline]
     pub(in crate::store) fn find(&self, prefix: &[u8]) -> Option<(u8, &Prefix)> {
-        let mut left = self.accepted.load(Ordering::Acquire);
-        while left != 0 {
+        let mut remaining = self.accepted.load(Ordering::Acquire);
+        while remaining != 0 {
             // At most 63.
             #[allow(clippy::cast_possible_truncation)]
-            let number = left.trailing_zeros() as u8;
+            let number = remaining.trailing_zeros() as u8;
             let accepted = self.by_number[usize::from(number)].get()?;
             if accepted.as_bytes() == prefix {
                 return Some((number, accepted));
             }
-            left &= left - 1;
+            remaining &= remaining - 1;
         }
         None
     }
@@ -56,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_accepted_ones_are_found() {
+    fn only_accepted_prefixes_are_found() {
         let prefix = |text| Prefix::new(text).unwrap();
         let table = PrefixTable::default().accepting(&[prefix("a"), prefix("ab")]).unwrap();
         let prefixes = AcceptedPrefixes::new(&table);

@@ -1,4 +1,4 @@
-//! How long events are kept.
+//! The retention of events.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,11 +6,15 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::invalid::{Invalid, Problem};
 
-/// The service's retention of events: for ever, or at least an hour.
+/// The time for which events are kept: for ever, or at least an hour.
 #[derive(Debug)]
 pub(in crate::store) struct Retention {
     keep: Option<Duration>,
-    /// Milliseconds of wall time at which to prune next.
+    /// Wall-clock milliseconds at which to prune next.
+    ///
+    /// Compared and exchanged in one step: otherwise several threads that commit at the same time
+    /// would all prune. Relaxed is enough, as no other memory is read by it: the thread that prunes
+    /// acquires the commit guard.
     next: AtomicU64,
 }
 
@@ -32,19 +36,19 @@ impl Retention {
         }
     }
 
-    /// Before which moment events are to be pruned now, if a sixtieth of the retention has gone by
-    /// since the last time.
+    /// Returns the moment before which the caller must prune events now. Returns `None` until a
+    /// sixtieth of the retention has passed since the last time.
     pub(in crate::store) fn due(&self, now: Timestamp) -> Option<Timestamp> {
         let keep = self.keep?;
         let next = self.next.load(Ordering::Relaxed);
         let then = now.saturating_add(keep / 60).as_millis();
-        let is_mine = now.as_millis() >= next
+        let is_due = now.as_millis() >= next
             && self.next.compare_exchange(next, then, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        is_mine.then(|| now.saturating_sub(keep))
+        is_due.then(|| now.saturating_sub(keep))
     }
 
-    /// Not all was pruned that was to be: it is due again at once.
-    pub(in crate::store) fn go_on(&self) {
+    /// Makes pruning due at once, after a step that left events to prune.
+    pub(in crate::store) fn set_due(&self) {
         self.next.store(0, Ordering::Relaxed);
     }
 }

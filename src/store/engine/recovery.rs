@@ -1,4 +1,4 @@
-//! After a change of unknown outcome: what may be answered meanwhile, and finding out.
+//! Recovery from a write of unknown outcome: marking its records, and finding out what became of it.
 
 use std::mem;
 use std::sync::{MutexGuard, PoisonError};
@@ -11,30 +11,31 @@ use super::worker::Next;
 use crate::backend::Change;
 use crate::store::types::error::{Error, Unavailable};
 
-/// How long the store waits between two tries of its own: this, doubled each time …
+/// Pause after the first attempt of the recovery thread that fails; doubled after each later one.
 pub(in crate::store) const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// … up to this.
+/// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 impl Engine {
-    /// Marks all records of a batch as indeterminate: `verify` answers `Unavailable` for them until
-    /// recovery has found out what became of the batch. The caller holds the applied log, so that
-    /// no older reading of the records is published meanwhile.
+    /// Marks all records of a batch as indeterminate, and wakes the recovery thread. `verify` answers
+    /// `Unavailable` for them until recovery has found out what became of the batch. The caller holds
+    /// the applied log: otherwise a thread could publish an older reading of the records and clear
+    /// the mark.
     pub(in crate::store) fn mark_indeterminate(
         &self,
         _applied_log: &MutexGuard<'_, AppliedLog>,
         batch: &[Change],
     ) {
         let mut affected = AffectedRecords::default();
-        batch.iter().for_each(|change| affected.merge(AffectedRecords::by_change(change)));
+        batch.iter().for_each(|change| affected.merge(AffectedRecords::of_change(change)));
         self.note_indeterminate(affected);
         self.recovery.wake();
     }
 
-    /// Tries to recover, in the thread that is woken for it; returns when to try again.
+    /// Tries to recover, on the recovery thread; returns when to try again.
     pub(in crate::store) fn try_to_recover(&self, pause: &mut Duration) -> Next {
         match self.recover() {
-            // Where a pepper is missing, only opening the store with it helps.
+            // A missing pepper can't be added while the store is open.
             Ok(()) | Err(Error::Pepper { .. } | Error::Unavailable(Unavailable::Closed)) => {
                 *pause = FIRST_PAUSE;
                 Next::WhenWoken
@@ -47,6 +48,7 @@ impl Engine {
         }
     }
 
+    /// Marks records as indeterminate, in the index and for the next recovery.
     fn note_indeterminate(&self, affected: AffectedRecords) {
         for owner in &affected.owners {
             self.index.mark_owner_indeterminate(owner);
@@ -58,13 +60,14 @@ impl Engine {
         self.indeterminate.lock().unwrap_or_else(PoisonError::into_inner).merge(affected);
     }
 
-    /// Finds out what became of changes of unknown outcome. Does nothing if there are none.
+    /// Finds out what became of writes of unknown outcome, and publishes their records. Does nothing
+    /// if there are none.
     pub(in crate::store) fn recover(&self) -> Result<(), Error> {
         let guard = self.group_commit.acquire();
         self.recover_locked(&guard)
     }
 
-    /// The same for whoever leads the commits.
+    /// Does the same as `recover`, for a thread that holds the commit guard already.
     pub(in crate::store) fn recover_locked(&self, _guard: &CommitGuard<'_>) -> Result<(), Error> {
         if !self.availability.is_recovering() {
             return Ok(());
@@ -75,7 +78,7 @@ impl Engine {
         loop {
             let in_doubt_epoch = self.availability.in_doubt_epoch();
             self.backend.recover().map_err(|_| Error::Unavailable(Unavailable::Recovering))?;
-            let _applying = self.lock_applied_log();
+            let _applied_log = self.lock_applied_log();
             let affected = {
                 let mut indeterminate =
                     self.indeterminate.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,7 +88,7 @@ impl Engine {
                 self.note_indeterminate(affected);
                 return Err(error);
             }
-            // A lease that was asked for before may have failed meanwhile, without the guard.
+            // Leases are written without the commit guard, so one may have failed meanwhile.
             if self.availability.in_doubt_epoch() == in_doubt_epoch {
                 self.availability.set_recovered();
                 return Ok(());

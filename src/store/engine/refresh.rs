@@ -1,4 +1,4 @@
-//! Learning what other processes committed.
+//! Refreshing: reading what other processes committed.
 
 use super::affected::AffectedRecords;
 use super::engine::{AppliedLog, Engine};
@@ -8,32 +8,33 @@ use crate::id::OwnerId;
 use crate::store::index::Whose;
 use crate::store::types::error::{Error, Unavailable};
 
-/// How many events are read at once.
+/// Number of events that are read at once.
 const PAGE: usize = 1_000;
 
 impl Engine {
-    /// Puts into force what the event log tells since the last time.
+    /// Publishes the changes that the event log holds since the last refresh.
     pub(in crate::store) fn refresh(&self) -> Result<(), Error> {
         self.check_open()?;
         let started = self.clock.monotonic();
         let mut applied_log = self.lock_applied_log();
         if self.availability.is_recovering() {
-            // What is in doubt is for recovery to clear.
+            // Until the backend has recovered, the records that it holds must not be published.
             return Err(Unavailable::Recovering.into());
         }
         while self.refresh_page(&mut applied_log)? {}
-        // Still locked, so that an older reading of the clocks never replaces a newer one.
+        // Still locked: otherwise a thread with an older reading of the clock could overwrite the
+        // wall-clock offset of a newer one.
         self.availability.freshen(started, &*self.clock);
         drop(applied_log);
         Ok(())
     }
 
-    /// Learns the metadata that another process has replaced: a moved `tokens_valid_from` is taken
-    /// over, other rules are not.
+    /// Reads the metadata that another process has replaced. Applies a later `tokens_valid_from`;
+    /// returns an error if rules or prefixes differ.
     pub(in crate::store) fn reload_metadata(&self) -> Result<(), Error> {
         let _applied_log = self.lock_applied_log();
         if self.availability.is_recovering() {
-            // Recovery clears what is indeterminate, before the next commit.
+            // The next commit recovers first, and reads the metadata if they are indeterminate.
             return Ok(());
         }
         let stored = self.backend.metadata()?;
@@ -41,7 +42,7 @@ impl Engine {
         self.put_metadata(&stored)
     }
 
-    /// One page of events; whether there are more.
+    /// Applies one page of events; returns whether there are more.
     fn refresh_page(&self, applied_log: &mut AppliedLog) -> Result<bool, Error> {
         let page = self.backend.events(&EventQuery {
             after: applied_log.applied_seq,
@@ -50,21 +51,21 @@ impl Engine {
             examine: PAGE,
         })?;
         if page.pruned_through > applied_log.applied_seq {
-            // Too late for the log: everything is read anew, the store's own record last, so that
-            // it is no older than the events that count as seen.
-            let through = self.load_anew()?;
+            // Events that this process hasn't read are pruned, so it reloads all records. It reads
+            // the metadata last, so that they are no older than the events that count as applied.
+            let last_event = self.reload_all()?;
             let stored = self.backend.metadata()?;
             self.check_metadata(&stored)?;
             self.put_metadata(&stored)?;
-            applied_log.applied_seq = through;
+            applied_log.applied_seq = last_event;
             return Ok(true);
         }
-        let affected = AffectedRecords::by_events(&page.events);
+        let affected = AffectedRecords::of_events(&page.events);
         if affected.metadata {
             self.check_metadata(&self.backend.metadata()?)?;
         }
         for event in page.events.iter().filter(|event| event.kind == EventKind::OwnerPurged) {
-            // Who has the same id now has its own quota.
+            // A new owner with the same id has a quota of its own.
             event.owner.iter().for_each(|owner| self.forget_lease(owner));
         }
         self.reload(&affected)?;
@@ -73,7 +74,7 @@ impl Engine {
         Ok(page.next.is_some())
     }
 
-    /// Forfeits what is left of the lease of a purged owner's quota.
+    /// Forfeits the rest of the lease on a purged owner's quota.
     fn forget_lease(&self, owner: &OwnerId) {
         if let Some(number) = self.index.owner_number(owner) {
             let _ = self.index.take_lease(Whose::Owner(number));

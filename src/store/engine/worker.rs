@@ -7,13 +7,15 @@ use std::time::Duration;
 use crate::backend::{BackendError, BackendErrorKind};
 use crate::store::types::error::Error;
 
-/// The pause of a thread whose work has panicked.
+/// Pause of a thread after its work has panicked.
 const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(5);
 
-/// Wakes a background thread before its pause is over, or tells it to end.
+/// A signal that wakes a background thread before its pause is over, or ends the thread.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Signal {
+    /// Locked, so that the thread can't miss a wake between its look at the state and its wait.
     state: Mutex<State>,
+    /// Notified when the state changes. Without it a parked thread would never wake.
     changed: Condvar,
 }
 
@@ -23,10 +25,10 @@ struct State {
     is_stopped: bool,
 }
 
-/// When a background thread works next.
+/// The time at which a background thread works next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Next {
-    /// After this pause, or when the thread is woken.
+    /// After this pause, or earlier if the thread is woken.
     After(Duration),
     /// When the thread is woken.
     WhenWoken,
@@ -35,7 +37,7 @@ pub(in crate::store) enum Next {
 }
 
 impl Signal {
-    /// Has the thread work now; once more, if it works at this moment.
+    /// Makes the thread work now; if it is working already, makes it work once more afterwards.
     pub(in crate::store) fn wake(&self) {
         self.lock().is_woken = true;
         self.changed.notify_all();
@@ -46,7 +48,7 @@ impl Signal {
         self.changed.notify_all();
     }
 
-    /// Waits for the next turn; returns false when the thread is to end.
+    /// Waits until the thread must work; returns false when the thread must end.
     fn wait(&self, next: Next) -> bool {
         let is_idle = |state: &mut State| !state.is_woken && !state.is_stopped;
         let state = self.lock();
@@ -69,13 +71,13 @@ impl Signal {
     }
 }
 
-/// The background threads of a store. Dropping this tells each of them to end.
+/// The background threads of a store. Dropping this signals each of them to end.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Workers(Vec<Arc<Signal>>);
 
 impl Workers {
-    /// Starts a thread, which first works when `first` says. What `work` owns lives until the
-    /// thread has ended.
+    /// Starts a thread that works for the first time at `first`, and then whenever `work` says. The
+    /// values that `work` owns live until the thread has ended.
     pub(in crate::store) fn spawn(
         &mut self,
         backend: &'static str,
@@ -102,7 +104,7 @@ impl Workers {
         Ok(())
     }
 
-    /// Tells each thread to end; does not wait until it has.
+    /// Signals each thread to end; does not wait until it has.
     pub(in crate::store) fn stop(&self) {
         self.0.iter().for_each(|signal| signal.stop());
     }
@@ -124,31 +126,31 @@ mod tests {
 
     #[test]
     fn a_thread_works_when_woken_goes_on_after_a_panic_and_ends_with_its_store() {
-        let (done, turns) = channel();
+        let (done, runs) = channel();
         let mut workers = Workers::default();
-        let (signal, mut turn) = (Arc::new(Signal::default()), 0);
+        let (signal, mut run) = (Arc::new(Signal::default()), 0);
         let work = move || {
-            turn += 1;
-            done.send(turn).unwrap();
-            match turn {
+            run += 1;
+            done.send(run).unwrap();
+            match run {
                 1 => Next::After(LONG),
                 2 => panic!("injected"),
                 _ => Next::WhenWoken,
             }
         };
         workers.spawn("memory", "test", &signal, Next::After(Duration::ZERO), work).unwrap();
-        for turn in 1..=4 {
-            assert_eq!(turns.recv(), Ok(turn));
+        for run in 1..=4 {
+            assert_eq!(runs.recv(), Ok(run));
             signal.wake();
         }
-        assert_eq!(turns.recv(), Ok(5));
+        assert_eq!(runs.recv(), Ok(5));
         drop(workers);
-        assert_eq!(turns.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
+        assert_eq!(runs.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
     }
 
     #[test]
     fn a_thread_that_has_nothing_left_to_do_ends() {
-        let (done, turns) = channel();
+        let (done, runs) = channel();
         let mut workers = Workers::default();
         let work = move || {
             done.send(()).unwrap();
@@ -156,6 +158,6 @@ mod tests {
         };
         let signal = Arc::default();
         workers.spawn("memory", "test", &signal, Next::After(Duration::ZERO), work).unwrap();
-        assert_eq!(turns.iter().count(), 1);
+        assert_eq!(runs.iter().count(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Who asks, and what that allows: the one place where authority is checked.
+//! The caller of a management call, and what its authority allows. Authority is checked only here.
 
 use crate::authority::{Authority, Role};
 use crate::backend::{Change, Precondition};
@@ -12,19 +12,18 @@ use crate::permission::Access;
 use crate::store::engine::Engine;
 use crate::store::types::error::{Error, ForbiddenReason, Resource};
 
-/// Somebody who asks for something, looked at afresh for each call.
+/// The caller of one management call. Made for each call, so that it reflects the records of now.
 #[derive(Debug)]
 pub(in crate::store::manage) struct Principal<'a> {
     pub(in crate::store::manage) authority: &'a Authority,
     pub(in crate::store::manage) now: Timestamp,
-    /// The acting key, its owner and the version of the store's own record, if somebody acts with a
-    /// key.
+    /// A delegate's acting key, its owner, and the version of the store's metadata.
     acting: Option<(KeyRecord, OwnerRecord, Version)>,
 }
 
 impl<'a> Principal<'a> {
-    /// Looks at who asks. The acting key of a delegate, with the generation it showed, must be one
-    /// that would verify now.
+    /// Loads and judges a caller. A delegate's acting key, in the generation that the delegate
+    /// presented, must be one that would verify now.
     pub(in crate::store::manage) fn new(
         engine: &Engine,
         authority: &'a Authority,
@@ -34,17 +33,16 @@ impl<'a> Principal<'a> {
         let acting = match authority.role {
             Role::Administrator | Role::Owner { .. } => None,
             Role::Delegate { owner, key, generation } => {
-                let denied = |rejected_for| {
-                    Error::Forbidden(ForbiddenReason::ActingKeyRejected(rejected_for))
-                };
+                let forbidden =
+                    |reason| Error::Forbidden(ForbiddenReason::ActingKeyRejected(reason));
                 let key = engine.backend.key(key)?.filter(|key| key.owner == owner);
-                let key = key.ok_or(denied(None))?;
-                let owner = engine.backend.owner(&owner)?.ok_or(denied(None))?;
+                let key = key.ok_or(forbidden(None))?;
+                let owner = engine.backend.owner(&owner)?.ok_or(forbidden(None))?;
                 let metadata = engine.metadata().metadata;
-                let standing = standing_of(&key, &owner, &metadata, generation);
-                let standing = standing.ok_or(denied(None))?;
-                if let Some(rejected_for) = standing.rejected_for(now) {
-                    return Err(denied(Some(rejected_for)));
+                let validity = validity_of(&key, &owner, &metadata, generation);
+                let validity = validity.ok_or(forbidden(None))?;
+                if let Some(reason) = validity.rejected_for(now) {
+                    return Err(forbidden(Some(reason)));
                 }
                 if !has_begun(&key, &owner, now) {
                     return Err(Error::Forbidden(ForbiddenReason::ActingKeyNotYet));
@@ -74,12 +72,12 @@ impl<'a> Principal<'a> {
         }
     }
 
-    /// What belongs to somebody else is not found.
+    /// Returns whether the caller may see an owner's records. Those of other owners are not found.
     pub(in crate::store::manage) fn reaches(&self, owner: &OwnerId) -> bool {
         self.authority.role.owner().is_none_or(|own| own == owner)
     }
 
-    /// Loads a key in reach, with its owner.
+    /// Loads a key that the caller may see, with its owner.
     pub(in crate::store::manage) fn load_key(
         &self,
         engine: &Engine,
@@ -91,7 +89,7 @@ impl<'a> Principal<'a> {
         Ok((key, owner))
     }
 
-    /// Loads an owner in reach.
+    /// Loads an owner that the caller may see.
     pub(in crate::store::manage) fn load_owner(
         &self,
         engine: &Engine,
@@ -101,10 +99,10 @@ impl<'a> Principal<'a> {
         owner.ok_or(Error::NotFound(Resource::Owner))
     }
 
-    /// A delegate's target must stay within what the acting key and its owner's maximum access allow, and
-    /// be limited at least as tightly as the acting key: who may use a key here and so often
-    /// doesn't get one for everywhere and always. Each key counts for itself; what bounds all keys
-    /// of an owner together are the owner's limits, which hold for whatever a delegate makes.
+    /// Checks that a delegate's target key stays within the acting key's access and the owner's
+    /// `max_access`, and is limited at least as tightly as the acting key. Otherwise a delegate
+    /// whose key is limited could make itself a key without limits. Each key is counted for itself.
+    /// The owner's limits bound all keys of the owner together, those of a delegate included.
     pub(in crate::store::manage) fn check_within(
         &self,
         access: &Access,
@@ -119,7 +117,8 @@ impl<'a> Principal<'a> {
         }
     }
 
-    /// What an administrator has set, others may narrow, never widen.
+    /// Checks that the caller may widen a field: only an administrator may widen what an
+    /// administrator has set.
     pub(in crate::store::manage) fn check_may_widen(
         &self,
         field: &'static str,
@@ -133,8 +132,8 @@ impl<'a> Principal<'a> {
         }
     }
 
-    /// Who sets something: an owner that narrows what an administrator has set leaves it the
-    /// administrator's.
+    /// Returns the setter to record for a field. A field that an administrator has set stays the
+    /// administrator's when an owner narrows it.
     pub(in crate::store::manage) fn set_by(&self, before: Option<SetBy>) -> SetBy {
         match before {
             Some(SetBy::Administrator) => SetBy::Administrator,
@@ -143,7 +142,7 @@ impl<'a> Principal<'a> {
         }
     }
 
-    /// A switch that this caller sets now.
+    /// Makes a switch that this caller sets now.
     pub(in crate::store::manage) fn switch(&self) -> Switch {
         Switch {
             at: self.now,
@@ -152,7 +151,7 @@ impl<'a> Principal<'a> {
         }
     }
 
-    /// An event of this caller's, now.
+    /// Makes an event of this caller, now.
     pub(in crate::store::manage) fn event(
         &self,
         kind: EventKind,
@@ -171,7 +170,7 @@ impl<'a> Principal<'a> {
         }
     }
 
-    /// An event about a key.
+    /// Makes an event about a key.
     pub(in crate::store::manage) fn key_event(
         &self,
         kind: EventKind,
@@ -187,7 +186,7 @@ impl<'a> Principal<'a> {
         }
     }
 
-    /// An event about an owner.
+    /// Makes an event about an owner.
     pub(in crate::store::manage) fn owner_event(
         &self,
         kind: EventKind,
@@ -197,8 +196,8 @@ impl<'a> Principal<'a> {
         EventDraft { owner: Some(owner.id), ..self.event(kind, owner.version, fields) }
     }
 
-    /// A change that holds only if a delegate's acting key and owner, and the store's issue mark,
-    /// are still as they were.
+    /// Adds preconditions to a delegate's change: the acting key, its owner and the store's metadata,
+    /// whose `tokens_valid_from` may end the acting token, still have their versions.
     pub(in crate::store::manage) fn with_preconditions(&self, change: Change) -> Change {
         let Some((key, owner, metadata)) = &self.acting else { return change };
         change
@@ -208,7 +207,7 @@ impl<'a> Principal<'a> {
     }
 }
 
-/// Whether neither the key nor its owner is limited to a later time.
+/// Returns whether neither the key nor its owner is limited to a later time.
 pub(in crate::store::manage) fn has_begun(
     key: &KeyRecord,
     owner: &OwnerRecord,
@@ -218,14 +217,14 @@ pub(in crate::store::manage) fn has_begun(
     starts.into_iter().flatten().all(|start| start.value <= now)
 }
 
-/// What decides on one generation of a key; `None` if it lives no more.
-pub(in crate::store::manage) fn standing_of(
+/// Returns the inputs that decide on one generation of a key; `None` if the key no longer has it.
+pub(in crate::store::manage) fn validity_of(
     key: &KeyRecord,
     owner: &OwnerRecord,
     metadata: &StoreMetadata,
     generation: Generation,
 ) -> Option<ValidityInputs> {
-    let mark = owner.tokens_valid_from.max(metadata.tokens_valid_from);
-    let (_, ends_at) = key.tokens(mark).find(|(token, _)| token.generation == generation)?;
+    let valid_from = owner.tokens_valid_from.max(metadata.tokens_valid_from);
+    let (_, ends_at) = key.tokens(valid_from).find(|(token, _)| token.generation == generation)?;
     Some(ValidityInputs { suspended: owner.suspended.is_some(), ends_at, ..key.standing() })
 }

@@ -1,14 +1,14 @@
-//! Where a list goes on.
+//! The cursor of a list: the place at which its next page begins.
 
 use super::list::Scope;
 use crate::id::KeyId;
 use crate::invalid::{Invalid, Problem};
 use crate::store::types::request::ListKeys;
 
-/// A place in a list: what was looked at last, and how many a page holds.
+/// A place in a list: the key that was examined last, and the number of keys on a page.
 ///
-/// Its text is hexadecimal of position, limit and a hash of the query and its scope. It isn't a
-/// secret and grants nothing: the scope comes from the handle.
+/// Its text is position, limit, and a hash of the query and its scope, in hexadecimal. It isn't a
+/// secret and allows nothing: the scope comes from the caller's handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store::manage) struct Cursor {
     pub(in crate::store::manage) position: KeyId,
@@ -20,7 +20,7 @@ const HASH_LEN: usize = 16;
 
 type QueryHash = [u8; HASH_LEN];
 
-/// A hash of everything that makes a query another one.
+/// Hashes everything in which two queries may differ, apart from the place in the list.
 pub(in crate::store::manage) fn query_hash(scope: &Scope, query: &ListKeys) -> QueryHash {
     let mut hasher = blake3::Hasher::new_derive_key("keyhasp list cursor v1");
     match scope {
@@ -49,13 +49,16 @@ impl Cursor {
 
     pub(in crate::store::manage) fn read(text: &str, hash: QueryHash) -> Result<Self, Invalid> {
         let malformed = || {
-            Invalid::new("cursor", Problem::Malformed { expected: "one from a page of this query" })
+            Invalid::new(
+                "cursor",
+                Problem::Malformed { expected: "a cursor from a page of this query" },
+            )
         };
         let bytes = decode(text).ok_or_else(malformed)?;
         let (position, rest) = bytes.split_first_chunk::<16>().ok_or_else(malformed)?;
-        let (limit, of_query) = rest.split_first_chunk::<2>().ok_or_else(malformed)?;
+        let (limit, stored_hash) = rest.split_first_chunk::<2>().ok_or_else(malformed)?;
         let limit = usize::from(u16::from_be_bytes(*limit));
-        if of_query != hash || !(1..=ListKeys::MAX_LIMIT).contains(&limit) {
+        if stored_hash != hash || !(1..=ListKeys::MAX_LIMIT).contains(&limit) {
             return Err(malformed());
         }
         Ok(Self { position: KeyId::from_bytes(*position), limit })
@@ -88,7 +91,7 @@ mod tests {
     use crate::key::{Kind, State};
 
     #[test]
-    fn a_cursor_of_another_query_is_refused() {
+    fn a_cursor_of_another_query_is_invalid() {
         let owners =
             |ids: &[&str]| Scope::Owners(ids.iter().map(|id| OwnerId::new(id).unwrap()).collect());
         let plain = ListKeys::new;
@@ -119,7 +122,7 @@ mod tests {
         }
 
         #[test]
-        fn made_up_ones_are_refused(text in "\\PC{0,80}", hash in any::<QueryHash>()) {
+        fn a_made_up_cursor_is_invalid(text in "\\PC{0,80}", hash in any::<QueryHash>()) {
             prop_assert!(Cursor::read(&text, hash).is_err());
         }
     }

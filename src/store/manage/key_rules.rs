@@ -1,4 +1,4 @@
-//! What may become of a key: pure functions from a record to the next.
+//! The rules of a key's life: pure functions from a record to the next version of it.
 
 use super::authorize::Principal;
 use super::limit_rules;
@@ -15,16 +15,16 @@ use crate::store::types::error::{Error, ForbiddenReason, StateProblem};
 use crate::store::types::request::{KeyAction, Rotate, UpdateKey};
 use crate::store::types::settings_check::{SettingsCheck, checked};
 
-/// What the rules look at beside the record and the caller.
+/// Inputs of the rules besides the record and the caller.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store::manage) struct PolicyContext<'a> {
     pub(in crate::store::manage) catalogue: &'a Catalogue,
     pub(in crate::store::manage) settings_check: Option<&'a dyn SettingsCheck>,
-    /// The later of the owner's and the store's issue mark.
-    pub(in crate::store::manage) mark: Option<Timestamp>,
+    /// The later of the owner's and the store's `tokens_valid_from`.
+    pub(in crate::store::manage) tokens_valid_from: Option<Timestamp>,
 }
 
-/// A record changed, and the event of it.
+/// A changed record, and the kind and fields of its event.
 #[derive(Debug)]
 pub(in crate::store::manage) struct Changed {
     pub(in crate::store::manage) record: KeyRecord,
@@ -32,12 +32,12 @@ pub(in crate::store::manage) struct Changed {
     pub(in crate::store::manage) fields: Fields,
 }
 
-/// A key after an action; `None` if the action changes nothing.
+/// Applies an action to a key. Returns `None` if the action changes nothing.
 pub(in crate::store::manage) fn act(
     caller: &Principal<'_>,
     key: &KeyRecord,
     action: &KeyAction,
-    around: PolicyContext<'_>,
+    context: PolicyContext<'_>,
 ) -> Result<Option<Changed>, Error> {
     let mut next = key.clone();
     let (kind, fields) = match action {
@@ -46,8 +46,8 @@ pub(in crate::store::manage) fn act(
                 return Ok(None);
             }
             next.revoked = Some(caller.switch());
-            let sealed = if next.seal.take().is_some() { Fields::SEAL } else { Fields::NONE };
-            (EventKind::KeyRevoked, Fields::REVOKED.with(sealed))
+            let seal = if next.seal.take().is_some() { Fields::SEAL } else { Fields::NONE };
+            (EventKind::KeyRevoked, Fields::REVOKED.with(seal))
         }
         _ if key.revoked.is_some() => return Err(Error::State(StateProblem::Revoked)),
         KeyAction::Activate => {
@@ -55,36 +55,38 @@ pub(in crate::store::manage) fn act(
             next.deactivated = None;
             (
                 EventKind::KeyActivated,
-                flipped(&key.deactivated, &next.deactivated, Fields::DEACTIVATED),
+                switched(&key.deactivated, &next.deactivated, Fields::DEACTIVATED),
             )
         }
         KeyAction::Deactivate => {
             next.deactivated = next.deactivated.or_else(|| Some(caller.switch()));
             (
                 EventKind::KeyDeactivated,
-                flipped(&key.deactivated, &next.deactivated, Fields::DEACTIVATED),
+                switched(&key.deactivated, &next.deactivated, Fields::DEACTIVATED),
             )
         }
         KeyAction::Block => {
             caller.require_administrator()?;
             next.blocked = next.blocked.or_else(|| Some(caller.switch()));
-            (EventKind::KeyBlocked, flipped(&key.blocked, &next.blocked, Fields::BLOCKED))
+            (EventKind::KeyBlocked, switched(&key.blocked, &next.blocked, Fields::BLOCKED))
         }
         KeyAction::Unblock => {
             caller.require_administrator()?;
             next.blocked = None;
-            (EventKind::KeyUnblocked, flipped(&key.blocked, &next.blocked, Fields::BLOCKED))
+            (EventKind::KeyUnblocked, switched(&key.blocked, &next.blocked, Fields::BLOCKED))
         }
         KeyAction::InvalidatePreviousTokens => {
             next.previous.clear();
-            let changes = live_previous(key, caller.now, around.mark).next().is_some();
+            let changes =
+                live_previous(key, caller.now, context.tokens_valid_from).next().is_some();
             let fields = if changes { Fields::PREVIOUS_TOKENS } else { Fields::NONE };
             (EventKind::PreviousTokensInvalidated, fields)
         }
         KeyAction::ExtendExpiry(expiry) => {
             caller.check_within(&key.access, &key.limits)?;
             if !is_later(*expiry, key.expires_at) {
-                let problem = Problem::Required { what: "must be later than the one it has" };
+                let problem =
+                    Problem::Required { what: "must be later than the expiry that the key has" };
                 return Err(Invalid::new("expiry", problem).into());
             }
             set_expiry(caller, &mut next, *expiry)?;
@@ -97,38 +99,42 @@ pub(in crate::store::manage) fn act(
             }
             next.kind = Kind::Standard;
             set_expiry(caller, &mut next, *expiry)?;
-            let moved =
+            let expiry =
                 if next.expires_at == key.expires_at { Fields::NONE } else { Fields::EXPIRY };
-            (EventKind::TrialConverted, Fields::KIND.with(moved))
+            (EventKind::TrialConverted, Fields::KIND.with(expiry))
         }
         KeyAction::Update(update) => {
-            (EventKind::KeyUpdated, apply_update(caller, &mut next, update, around)?)
+            (EventKind::KeyUpdated, apply_update(caller, &mut next, update, context)?)
         }
     };
     if fields.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Changed { record: stamped(next, caller.now, around.mark), kind, fields }))
+    Ok(Some(Changed {
+        record: next_version(next, caller.now, context.tokens_valid_from),
+        kind,
+        fields,
+    }))
 }
 
-/// The field, if the switch was turned.
-fn flipped<T>(before: &Option<T>, after: &Option<T>, field: Fields) -> Fields {
+/// Returns the field if the action set or cleared the switch.
+fn switched<T>(before: &Option<T>, after: &Option<T>, field: Fields) -> Fields {
     if before.is_some() == after.is_some() { Fields::NONE } else { field }
 }
 
-/// Changes what is named; says which fields differ.
+/// Applies an update to a key; returns the fields that differ.
 fn apply_update(
     caller: &Principal<'_>,
     key: &mut KeyRecord,
     update: &UpdateKey,
-    around: PolicyContext<'_>,
+    context: PolicyContext<'_>,
 ) -> Result<Fields, Error> {
     let mut fields = Fields::NONE;
     caller.check_within(&key.access, &key.limits)?;
     if let Some(access) = &update.access
         && *access != key.access
     {
-        access.check(around.catalogue)?;
+        access.check(context.catalogue)?;
         caller.check_within(access, &key.limits)?;
         if !access.is_within(&key.access) {
             caller.check_may_widen("access", key.access_by)?;
@@ -153,14 +159,14 @@ fn apply_update(
     if let Some(patch) = &update.settings {
         let patched = key.settings.patched(&SettingsPatch::from_value(patch.clone())?)?;
         if patched != key.settings {
-            key.settings = checked(around.settings_check, patched)?;
+            key.settings = checked(context.settings_check, patched)?;
             fields = fields.with(Fields::SETTINGS);
         }
     }
     let next = key.version.next();
-    let limited = limit_rules::set(caller, &mut key.limits, &update.limits, next)?;
+    let limits = limit_rules::set(caller, &mut key.limits, &update.limits, next)?;
     caller.check_within(&key.access, &key.limits)?;
-    Ok(fields.with(limited))
+    Ok(fields.with(limits))
 }
 
 fn set_expiry(caller: &Principal<'_>, key: &mut KeyRecord, expiry: Expiry) -> Result<(), Error> {
@@ -176,12 +182,12 @@ fn set_expiry(caller: &Principal<'_>, key: &mut KeyRecord, expiry: Expiry) -> Re
     Ok(())
 }
 
-/// What an administrator sets is an administrator's; what an owner narrows stays what it was.
+/// Returns the setter to record for a field that already has one.
 fn set_by_after(caller: &Principal<'_>, before: SetBy) -> SetBy {
     caller.set_by(Some(before))
 }
 
-/// Whether an expiry is later than another.
+/// Returns whether an expiry is later than the one that a key has.
 fn is_later(new: Expiry, old: Option<Timestamp>) -> bool {
     match (new, old) {
         (_, None) => false,
@@ -190,7 +196,7 @@ fn is_later(new: Expiry, old: Option<Timestamp>) -> bool {
     }
 }
 
-/// An expiry lies in the future.
+/// Checks that an expiry lies in the future.
 pub(in crate::store::manage) fn check_future(
     expiry: Expiry,
     now: Timestamp,
@@ -209,27 +215,27 @@ pub(in crate::store::manage) fn check_future(
     }
 }
 
-/// The previous tokens that still live.
+/// Returns the previous tokens that have not ended.
 fn live_previous(
     key: &KeyRecord,
     now: Timestamp,
-    mark: Option<Timestamp>,
+    valid_from: Option<Timestamp>,
 ) -> impl Iterator<Item = &PreviousToken> {
     key.previous.iter().filter(move |previous| {
-        let marked = mark.is_some_and(|mark| previous.token.issued_at < mark);
-        now < previous.ends_at && !marked
+        let is_invalidated = valid_from.is_some_and(|from| previous.token.issued_at < from);
+        now < previous.ends_at && !is_invalidated
     })
 }
 
-/// The next version of a record, without the digests of tokens that have ended.
-fn stamped(mut key: KeyRecord, now: Timestamp, mark: Option<Timestamp>) -> KeyRecord {
-    key.previous = live_previous(&key, now, mark).cloned().collect();
+/// Returns the next version of a record, without the digests of tokens that have ended.
+fn next_version(mut key: KeyRecord, now: Timestamp, valid_from: Option<Timestamp>) -> KeyRecord {
+    key.previous = live_previous(&key, now, valid_from).cloned().collect();
     key.version = key.version.next();
     key.updated_at = now;
     key
 }
 
-/// Whether a key may be rotated so; asked before a token is made.
+/// Checks that a key may be rotated, before a token is minted. Returns the new token's generation.
 pub(in crate::store::manage) fn check_rotation(
     caller: &Principal<'_>,
     key: &KeyRecord,
@@ -267,13 +273,14 @@ pub(in crate::store::manage) fn check_rotation(
     key.current.generation.next().ok_or(Error::State(StateProblem::GenerationsExhausted))
 }
 
-/// A key after a rotation, and the generation that was dropped because too many lived.
+/// Rotates a key. Returns also the generation that was dropped, if the key had too many previous
+/// tokens.
 pub(in crate::store::manage) fn rotate(
     key: &KeyRecord,
     token: TokenRecord,
     request: &Rotate,
     now: Timestamp,
-    mark: Option<Timestamp>,
+    valid_from: Option<Timestamp>,
 ) -> (Changed, Option<Generation>) {
     let mut fields = Fields::TOKEN;
     let mut next = key.clone();
@@ -289,7 +296,7 @@ pub(in crate::store::manage) fn rotate(
     }
     next.current = token;
     next.seal = None;
-    let mut next = stamped(next, now, mark);
+    let mut next = next_version(next, now, valid_from);
     let mut dropped = None;
     if next.previous.len() > MAX_PREVIOUS_TOKENS {
         dropped = Some(next.previous.remove(0).token.generation);
@@ -303,7 +310,7 @@ pub(in crate::store::manage) fn rotate(
     (Changed { record: next, kind: EventKind::KeyRotated, fields }, dropped)
 }
 
-/// Whether a key of this access, with these limits and of this kind may be created by this caller.
+/// Checks that the caller may create a key of this kind, with this access, expiry and these limits.
 pub(in crate::store::manage) fn check_creation(
     caller: &Principal<'_>,
     access: &Access,

@@ -1,11 +1,10 @@
-//! The life of a key.
+//! The manager, and the calls on one key.
 
 use std::sync::Arc;
 
 use super::authorize::Principal;
 use super::key_rules::{self, PolicyContext};
-use super::new_key::Minter;
-use super::new_key::issuance_preconditions;
+use super::new_key::{Minter, issuance_preconditions};
 use super::retry::{Decision, attempt, check_version};
 use crate::authority::Authority;
 use crate::backend::{Change, Precondition, Write};
@@ -21,7 +20,7 @@ use crate::store::types::views::{Issued, Key};
 use crate::store::usage::UsageRecorder;
 use crate::token::Token;
 
-/// The management calls on keys and owners, and pages of them.
+/// Performs the management calls on keys and owners.
 #[derive(Debug)]
 pub(in crate::store) struct Manager {
     pub(super) engine: Arc<Engine>,
@@ -42,12 +41,12 @@ impl Manager {
 
     pub(in crate::store) fn create_key(
         &self,
-        by: &Authority,
+        authority: &Authority,
         owner: &OwnerId,
         request: &CreateKey,
     ) -> Result<Issued, Error> {
         attempt(&self.engine, || {
-            let caller = Principal::new(&self.engine, by)?;
+            let caller = Principal::new(&self.engine, authority)?;
             let owner = caller.load_owner(&self.engine, owner)?;
             let state = self.engine.metadata();
             let context = self.policy_context(&owner, &state);
@@ -57,26 +56,23 @@ impl Manager {
             let now = caller.now;
             let usage = self.usage.of_new(&draft.record, now);
             Ok(Decision::commit(change, move |applied| {
-                let mut record = draft.record;
-                record.numeric_id = record.numeric_id.or(applied.numeric_ids.first().copied());
-                let key = Key::new(record, &owner, &state.metadata, now).with_usage(usage);
-                Issued { key, token: draft.token, dropped: None }
+                draft.into_issued(&applied, &owner, &state.metadata, now, usage)
             }))
         })
     }
 
-    pub(in crate::store) fn key(&self, by: &Authority, id: KeyId) -> Result<Key, Error> {
-        let caller = Principal::new(&self.engine, by)?;
+    pub(in crate::store) fn key(&self, authority: &Authority, id: KeyId) -> Result<Key, Error> {
+        let caller = Principal::new(&self.engine, authority)?;
         let (key, owner) = caller.load_key(&self.engine, id)?;
         self.answer_key(key, &owner, caller.now)
     }
 
     pub(in crate::store) fn key_by_numeric_id(
         &self,
-        by: &Authority,
+        authority: &Authority,
         id: NumericId,
     ) -> Result<Key, Error> {
-        let caller = Principal::new(&self.engine, by)?;
+        let caller = Principal::new(&self.engine, authority)?;
         let key = self.engine.backend.key_by_numeric_id(id)?;
         let key = key.ok_or(Error::NotFound(Resource::Key))?;
         let (key, owner) = caller.load_key(&self.engine, key.id)?;
@@ -95,18 +91,18 @@ impl Manager {
 
     pub(in crate::store) fn change_key(
         &self,
-        by: &Authority,
+        authority: &Authority,
         id: KeyId,
         action: &KeyAction,
         expected: Option<Version>,
     ) -> Result<Key, Error> {
         attempt(&self.engine, || {
-            let caller = Principal::new(&self.engine, by)?;
+            let caller = Principal::new(&self.engine, authority)?;
             let (key, owner) = caller.load_key(&self.engine, id)?;
             let state = self.engine.metadata();
-            let around = self.policy_context(&owner, &state);
+            let context = self.policy_context(&owner, &state);
             let now = caller.now;
-            let Some(changed) = key_rules::act(&caller, &key, action, around)? else {
+            let Some(changed) = key_rules::act(&caller, &key, action, context)? else {
                 let usage = self.usage.of_one(&key, now);
                 let key = Key::new(key, &owner, &state.metadata, now).with_usage(usage);
                 return Ok(Decision::Answer(key));
@@ -128,22 +124,22 @@ impl Manager {
 
     pub(in crate::store) fn rotate_key(
         &self,
-        by: &Authority,
+        authority: &Authority,
         id: KeyId,
         request: &Rotate,
         expected: Option<Version>,
     ) -> Result<Issued, Error> {
         attempt(&self.engine, || {
-            let caller = Principal::new(&self.engine, by)?;
+            let caller = Principal::new(&self.engine, authority)?;
             let (key, owner) = caller.load_key(&self.engine, id)?;
             let state = self.engine.metadata();
             let generation = key_rules::check_rotation(&caller, &key, request)?;
             check_version(expected, key.version)?;
-            let mark = owner.tokens_valid_from.max(state.metadata.tokens_valid_from);
+            let valid_from = owner.tokens_valid_from.max(state.metadata.tokens_valid_from);
             let number = key.current.digest.prefix;
             let prefix = state.metadata.prefixes.prefix(number);
             let prefix = prefix.ok_or(Error::NotFound(Resource::Key))?;
-            let issued_at = caller.now.max(mark.unwrap_or(Timestamp::MIN));
+            let issued_at = caller.now.max(valid_from.unwrap_or(Timestamp::MIN));
             let (token, current, seal) = self.minter.mint_token(
                 id,
                 generation,
@@ -152,7 +148,7 @@ impl Manager {
                 key.seal.is_some(),
             )?;
             let now = caller.now;
-            let (changed, dropped) = key_rules::rotate(&key, current, request, now, mark);
+            let (changed, dropped) = key_rules::rotate(&key, current, request, now, valid_from);
             let fields =
                 if seal.is_some() { changed.fields.with(Fields::SEAL) } else { changed.fields };
             let record = KeyRecord { seal, ..changed.record };
@@ -168,15 +164,15 @@ impl Manager {
         })
     }
 
-    /// Removes a revoked key; what happened to it stays in the events.
+    /// Deletes a revoked key. Its events stay.
     pub(in crate::store) fn purge_key(
         &self,
-        by: &Authority,
+        authority: &Authority,
         id: KeyId,
         expected: Option<Version>,
     ) -> Result<(), Error> {
         attempt(&self.engine, || {
-            let caller = Principal::new(&self.engine, by)?;
+            let caller = Principal::new(&self.engine, authority)?;
             let (key, _) = caller.load_key(&self.engine, id)?;
             caller.require_administrator()?;
             if key.revoked.is_none() {
@@ -189,10 +185,14 @@ impl Manager {
         })
     }
 
-    /// A key's current token, if it is sealed; an event says that it was shown.
-    pub(in crate::store) fn reveal_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error> {
+    /// Reveals a key's current token, if it is recoverable, and writes an event of that.
+    pub(in crate::store) fn reveal_token(
+        &self,
+        authority: &Authority,
+        id: KeyId,
+    ) -> Result<Token, Error> {
         attempt(&self.engine, || {
-            let caller = Principal::new(&self.engine, by)?;
+            let caller = Principal::new(&self.engine, authority)?;
             let (key, _) = caller.load_key(&self.engine, id)?;
             caller.check_within(&key.access, &key.limits)?;
             let token =
@@ -210,17 +210,14 @@ impl Manager {
         PolicyContext {
             catalogue: self.engine.catalogue(),
             settings_check: self.settings_check.as_deref(),
-            mark: owner.tokens_valid_from.max(state.metadata.tokens_valid_from),
+            tokens_valid_from: owner.tokens_valid_from.max(state.metadata.tokens_valid_from),
         }
     }
 }
 
-/// Adds to a change that a key's recoverable token is shown, as it is now.
-pub(in crate::store) fn note_reveal(
-    change: Change,
-    caller: &Principal<'_>,
-    key: &KeyRecord,
-) -> Change {
+/// Adds to a change the event that a key's current token is revealed. The change holds only if the
+/// key still has its version.
+pub(super) fn note_reveal(change: Change, caller: &Principal<'_>, key: &KeyRecord) -> Change {
     let generation = Some(key.current.generation);
     let event = caller.key_event(EventKind::TokenRevealed, key, Fields::NONE, generation);
     change.requiring(Precondition::Key(key.id, key.version)).and(Write::Nothing, event)

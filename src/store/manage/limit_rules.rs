@@ -1,4 +1,4 @@
-//! Limits set, tightened and lifted, of keys and owners alike.
+//! The rules by which limits of keys and owners are set, tightened and cleared.
 
 use super::authorize::Principal;
 use crate::event::Fields;
@@ -7,13 +7,16 @@ use crate::key::{Limit, Limits, Networks, Quota, QuotaRun, Rate, SetBy};
 use crate::store::types::error::Error;
 use crate::store::types::request::SetLimits;
 
-/// Sets and lifts what is asked for, in a record whose next version is given; says what differs.
+/// Sets and clears the requested limits of a record; returns the fields that differ. `version` is the
+/// record's next version.
 ///
-/// What an administrator has set, others may tighten, which leaves it the administrator's; what an
-/// owner has set is the owner's, until an administrator sets it, be it to the same.
+/// Other callers may tighten a limit that an administrator has set, and it stays the administrator's.
+/// A limit that an owner has set becomes the administrator's once an administrator sets it, also to
+/// the same value.
 ///
 /// # Errors
-/// `Invalid` for too many networks, `ForbiddenReason` for what would loosen what an administrator has set.
+/// `Invalid` for too many networks. `Forbidden` if the caller would loosen a limit that an
+/// administrator has set.
 pub(in crate::store::manage) fn set(
     caller: &Principal<'_>,
     limits: &mut Limits,
@@ -23,7 +26,7 @@ pub(in crate::store::manage) fn set(
     let SetLimits { not_before, networks, rate, quota } = request;
     let networks = networks.as_ref().map(|networks| match &**networks {
         [] => Ok(None),
-        some => Networks::new(some.iter().copied()).map(Some),
+        networks => Networks::new(networks.iter().copied()).map(Some),
     });
     let networks = networks.transpose()?;
     let mut fields = Fields::NONE;
@@ -50,7 +53,7 @@ pub(in crate::store::manage) fn set(
     Ok(fields)
 }
 
-/// The fields that are there.
+/// Returns the fields of the limits that are set.
 pub(in crate::store::manage) fn fields_of(limits: &Limits) -> Fields {
     [
         (limits.not_before.is_some(), Fields::NOT_BEFORE),
@@ -59,11 +62,11 @@ pub(in crate::store::manage) fn fields_of(limits: &Limits) -> Fields {
         (limits.quota.is_some(), Fields::QUOTA),
     ]
     .into_iter()
-    .filter(|(is_there, _)| *is_there)
+    .filter(|(is_set, _)| *is_set)
     .fold(Fields::NONE, |fields, (_, field)| fields.with(field))
 }
 
-/// Puts a limit in another's place; says whether it differs.
+/// Replaces a limit; returns whether it differs.
 fn replace<T: PartialEq>(
     caller: &Principal<'_>,
     field: &'static str,
@@ -91,20 +94,24 @@ fn replace<T: PartialEq>(
     Ok(true)
 }
 
-/// The same of a quota, which counts: a new one begins a new count.
+/// Replaces a quota; returns whether it differs. A new quota begins a new count.
 fn replace_quota(
     caller: &Principal<'_>,
     limit: &mut Option<Limit<QuotaRun>>,
     quota: Option<Quota>,
     version: Version,
 ) -> Result<bool, Error> {
-    let run = quota.map(|quota| QuotaRun { quota, since: since(caller, *limit, quota, version) });
+    let run =
+        quota.map(|quota| QuotaRun { quota, since: quota_version(caller, *limit, quota, version) });
     replace(caller, "quota", limit, run, |new, old| new.quota.is_within(old.quota))
 }
 
-/// With which version the count of a quota begins. Whoever can't refill a quota can't do so by
-/// tightening it: an owner not that of an administrator, a delegate, whose own it may be, none.
-fn since(
+/// Returns the version with which the count of a quota begins: the old one if the count goes on.
+///
+/// A caller that may not refill a quota must not refill it by tightening it. So the count goes on when
+/// an owner tightens an administrator's quota. It goes on when a delegate tightens any quota, since
+/// the quota may be that of its own key.
+fn quota_version(
     caller: &Principal<'_>,
     before: Option<Limit<QuotaRun>>,
     quota: Quota,

@@ -1,9 +1,8 @@
-//! Lists, page by page.
+//! Lists of keys, owners and events, page by page.
 
 use super::authorize::Principal;
 use super::cursor::{Cursor, query_hash};
-use super::keys::Manager;
-use super::keys::note_reveal;
+use super::keys::{Manager, note_reveal};
 use super::retry::{Decision, attempt};
 use crate::authority::{Actor, Authority};
 use crate::backend::{
@@ -16,16 +15,16 @@ use crate::store::types::error::{Error, Resource};
 use crate::store::types::request::{ListEvents, ListKeys, ListOwners};
 use crate::store::types::views::{Events, Key, Owner, Page, RevealedToken};
 
-/// How many rows one page looks at.
+/// Largest number of rows that the backend examines for one page.
 pub(in crate::store::manage) const MAX_EXAMINED: usize = 2_000;
 
 impl Manager {
     pub(in crate::store) fn list_keys(
         &self,
-        by: &Authority,
+        authority: &Authority,
         query: &ListKeys,
     ) -> Result<Page<Key>, Error> {
-        let caller = Principal::new(&self.engine, by)?;
+        let caller = Principal::new(&self.engine, authority)?;
         let (records, next) = self.page_of_keys(&caller, query)?;
         let metadata = self.engine.metadata().metadata;
         let owners = self.owners_of(&records)?;
@@ -37,15 +36,15 @@ impl Manager {
         Ok(Page { items: records.into_iter().zip(usage).filter_map(key).collect(), next })
     }
 
-    /// A page of keys with their current tokens, as far as they are sealed; an event for each that
-    /// is opened.
+    /// Returns a page of keys with their current tokens, where these are recoverable. Writes an event
+    /// for each revealed token.
     pub(in crate::store) fn reveal_tokens(
         &self,
-        by: &Authority,
+        authority: &Authority,
         query: &ListKeys,
     ) -> Result<Page<RevealedToken>, Error> {
         attempt(&self.engine, || {
-            let caller = Principal::new(&self.engine, by)?;
+            let caller = Principal::new(&self.engine, authority)?;
             let (records, next) = self.page_of_keys(&caller, query)?;
             let metadata = self.engine.metadata().metadata;
             let mut change = Change::default();
@@ -74,10 +73,10 @@ impl Manager {
 
     pub(in crate::store) fn count_keys(
         &self,
-        by: &Authority,
+        authority: &Authority,
         query: &ListKeys,
     ) -> Result<u64, Error> {
-        let caller = Principal::new(&self.engine, by)?;
+        let caller = Principal::new(&self.engine, authority)?;
         let count = |owner| {
             let filter =
                 KeyFilter { owner, kind: query.kind, states: query.states, now: caller.now };
@@ -93,10 +92,10 @@ impl Manager {
 
     pub(in crate::store) fn list_owners(
         &self,
-        by: &Authority,
+        authority: &Authority,
         query: &ListOwners,
     ) -> Result<Page<Owner>, Error> {
-        let caller = Principal::new(&self.engine, by)?;
+        let caller = Principal::new(&self.engine, authority)?;
         caller.require_administrator()?;
         let page = self.engine.backend.page_owners(&OwnerPageQuery {
             after: query.after,
@@ -110,13 +109,13 @@ impl Manager {
 
     pub(in crate::store) fn events(
         &self,
-        by: &Authority,
+        authority: &Authority,
         query: &ListEvents,
     ) -> Result<Events, Error> {
-        let caller = Principal::new(&self.engine, by)?;
+        let caller = Principal::new(&self.engine, authority)?;
         let own = caller.authority.role.owner().copied();
-        if let (Some(own), Some(asked)) = (own, query.owner)
-            && own != asked
+        if let (Some(own), Some(requested)) = (own, query.owner)
+            && own != requested
         {
             return Err(Error::NotFound(Resource::Owner));
         }
@@ -136,7 +135,7 @@ impl Manager {
         Ok(Events { items: page.events, next: page.next, pruned_through: page.pruned_through })
     }
 
-    /// The records of a page, and the cursor to the next.
+    /// Returns the records of a page, and the cursor of the next page.
     fn page_of_keys(
         &self,
         caller: &Principal<'_>,
@@ -155,7 +154,7 @@ impl Manager {
             Scope::All => 1,
             Scope::Owners(owners) => owners.len().max(1),
         };
-        let ask = |owner| {
+        let load_page = |owner| {
             self.engine.backend.page_keys(&KeyPageQuery {
                 filter: KeyFilter {
                     owner,
@@ -170,18 +169,17 @@ impl Manager {
             })
         };
         let page = match &scope {
-            Scope::All => ask(None)?,
+            Scope::All => load_page(None)?,
             Scope::Owners(owners) => {
-                let pages =
-                    owners.iter().map(|owner| ask(Some(*owner))).collect::<Result<Vec<_>, _>>()?;
-                merge(pages, limit)
+                let pages = owners.iter().map(|owner| load_page(Some(*owner)));
+                merge(pages.collect::<Result<_, _>>()?, limit)
             }
         };
         let next = page.next.map(|position| Cursor { position, limit }.write(hash));
         Ok((page.keys, next))
     }
 
-    /// The owners of some keys; of a key whose owner went meanwhile, there is none.
+    /// Loads the owners of some keys. An owner that was deleted meanwhile is left out.
     fn owners_of(&self, keys: &[KeyRecord]) -> Result<Vec<OwnerRecord>, Error> {
         let mut owners: Vec<OwnerRecord> = Vec::new();
         for key in keys {
@@ -193,29 +191,29 @@ impl Manager {
     }
 }
 
-/// Whose keys are listed.
+/// The owners whose keys a list shows.
 #[derive(Debug)]
 pub(in crate::store::manage) enum Scope {
     All,
     Owners(Vec<OwnerId>),
 }
 
-/// The owners that were asked for, as far as the caller reaches them.
+/// Returns the requested owners; an error if the caller may not see one of them.
 fn scope(caller: &Principal<'_>, query: &ListKeys) -> Result<Scope, Error> {
-    let mut asked = query.owners.clone();
-    asked.sort_unstable();
-    asked.dedup();
-    if asked.len() > ListKeys::MAX_OWNERS {
-        let (given, limit) = (asked.len(), ListKeys::MAX_OWNERS);
+    let mut requested = query.owners.clone();
+    requested.sort_unstable();
+    requested.dedup();
+    if requested.len() > ListKeys::MAX_OWNERS {
+        let (given, limit) = (requested.len(), ListKeys::MAX_OWNERS);
         return Err(Invalid::new("owners", Problem::TooMany { given, limit }).into());
     }
     match caller.authority.role.owner() {
-        Some(_) if asked.iter().any(|owner| !caller.reaches(owner)) => {
+        Some(_) if requested.iter().any(|owner| !caller.reaches(owner)) => {
             Err(Error::NotFound(Resource::Owner))
         }
         Some(own) => Ok(Scope::Owners(vec![*own])),
-        None if asked.is_empty() => Ok(Scope::All),
-        None => Ok(Scope::Owners(asked)),
+        None if requested.is_empty() => Ok(Scope::All),
+        None => Ok(Scope::Owners(requested)),
     }
 }
 
@@ -223,17 +221,17 @@ fn clamp(limit: usize) -> usize {
     limit.clamp(1, ListKeys::MAX_LIMIT)
 }
 
-/// One page out of those of several owners. What lies below the point to which all of them were
-/// looked at is left for the next page.
+/// Merges the pages of several owners into one. Leaves for the next page the keys below the point to
+/// which all of these pages were examined.
 fn merge(pages: Vec<KeyPage>, limit: usize) -> KeyPage {
-    let looked_to: Option<KeyId> = pages.iter().filter_map(|page| page.next).max();
+    let examined_to: Option<KeyId> = pages.iter().filter_map(|page| page.next).max();
     let mut keys: Vec<KeyRecord> = pages.into_iter().flat_map(|page| page.keys).collect();
     keys.sort_unstable_by_key(|key| std::cmp::Reverse(key.id));
-    if let Some(looked_to) = looked_to {
-        keys.retain(|key| key.id >= looked_to);
+    if let Some(examined_to) = examined_to {
+        keys.retain(|key| key.id >= examined_to);
     }
-    let cut = keys.len() > limit;
+    let is_full = keys.len() > limit;
     keys.truncate(limit);
-    let next = if cut { keys.last().map(|key| key.id) } else { looked_to };
+    let next = if is_full { keys.last().map(|key| key.id) } else { examined_to };
     KeyPage { keys, next }
 }

@@ -1,17 +1,17 @@
-//! A management call, from authority to change.
+//! Management calls: each checks the caller's authority, and turns a request into a change.
 //!
-//! | room | what stands there |
+//! | room | contents |
 //! | --- | --- |
-//! | `authorize` | who calls, and what that allows: the one place where authority is checked |
-//! | `retry` | deciding, committing, and deciding again if the records moved |
-//! | `keys`, `key_rules`, `new_key` | the calls on keys; the pure rules of their life; new ones |
+//! | `authorize` | the caller, and what its authority allows: the only place where authority is checked |
+//! | `retry` | deciding, committing, and deciding again if a record changed in between |
+//! | `keys`, `key_rules`, `new_key` | the calls on keys; the pure rules of their life; new keys |
 //! | `owners`, `limit_rules` | the calls on owners; the rules of limits on keys and owners |
 //! | `store_rules` | the calls that concern the whole store |
 //! | `list`, `cursor` | pages of keys, owners and events |
 //! | `leaked_tokens`, `recoverable_tokens` | tokens found in public; tokens shown again |
 //!
-//! Each call runs in this order: `authorize` loads and judges the caller; a file of calls loads
-//! the records; the pure rules decide; `retry` hands the change to the engine.
+//! Each call takes these steps. `authorize` loads and judges the caller. The file of the call loads
+//! the records. The pure rules decide. `retry` gives the change to the engine.
 
 mod authorize;
 mod cursor;

@@ -1,28 +1,30 @@
-//! New tokens and new keys, before they are committed.
+//! New keys and tokens, before they are committed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::authorize::Principal;
-use super::key_rules;
-use super::key_rules::PolicyContext;
+use super::key_rules::{self, PolicyContext};
 use super::limit_rules;
-use crate::backend::{Change, Precondition, Write, WriteKey};
+use crate::backend::{Applied, Change, Precondition, Write, WriteKey};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::{Generation, KeyId, KeyIdSource, OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
-    Expiry, KeyName, KeyRecord, Limits, OwnerRecord, Prefix, PrefixNumber, Seal, TokenRecord,
+    Expiry, KeyName, KeyRecord, Limits, OwnerRecord, Prefix, PrefixNumber, Seal, StoreMetadata,
+    TokenRecord,
 };
 use crate::store::engine::{Engine, MetadataState};
+use crate::store::types::KeyUsage;
 use crate::store::types::error::{Error, StateProblem};
 use crate::store::types::request::{CreateKey, NumericIdChoice};
 use crate::store::types::settings_check::{checked, first_settings};
+use crate::store::types::views::{Issued, Key};
 #[cfg(feature = "recoverable")]
 use crate::token::RecoveryKeys;
 use crate::token::{RandomError, RandomSource, Token, fill, mint};
 
-/// How often an id is drawn for a new key. By chance a second draw is needed once in millions of
+/// Largest number of ids that are drawn for a new key. Chance needs a second draw once in millions of
 /// creations.
 const MAX_DRAWS: usize = 64;
 
@@ -31,6 +33,7 @@ const MAX_DRAWS: usize = 64;
 pub(in crate::store::manage) struct Draft {
     pub(in crate::store::manage) record: KeyRecord,
     pub(in crate::store::manage) token: Token,
+    /// The backend assigns the next numeric id when it commits the key.
     next_numeric_id: bool,
 }
 
@@ -59,15 +62,34 @@ impl Draft {
         let next_numeric_id = self.next_numeric_id;
         change.and(Write::CreateKey(Box::new(WriteKey { record, next_numeric_id })), event)
     }
+
+    /// Returns the committed key and its token. The key is the first of its change that is assigned a
+    /// numeric id.
+    pub(in crate::store::manage) fn into_issued(
+        self,
+        applied: &Applied,
+        owner: &OwnerRecord,
+        metadata: &StoreMetadata,
+        now: Timestamp,
+        usage: Option<KeyUsage>,
+    ) -> Issued {
+        let mut record = self.record;
+        record.numeric_id = record.numeric_id.or(applied.numeric_ids.first().copied());
+        let key = Key::new(record, owner, metadata, now).with_usage(usage);
+        Issued { key, token: self.token, dropped: None }
+    }
 }
 
-/// Makes new keys and tokens.
+/// Mints new tokens, and drafts new keys.
 #[derive(Debug)]
 pub(in crate::store) struct Minter {
     engine: Arc<Engine>,
     #[cfg(feature = "recoverable")]
     pub(super) recovery_keys: Option<RecoveryKeys>,
+    /// Locked, since each id must be greater than the one before. Without the lock two threads could
+    /// draw from the same state.
     ids: Mutex<KeyIdSource>,
+    /// Locked, since a random source needs exclusive access.
     random: Mutex<Box<dyn RandomSource>>,
 }
 
@@ -86,7 +108,7 @@ impl Minter {
         }
     }
 
-    /// Judges a request and makes the key that it asks for.
+    /// Checks a request, and drafts the key that it asks for.
     pub(in crate::store::manage) fn draft_key(
         &self,
         caller: &Principal<'_>,
@@ -95,7 +117,7 @@ impl Minter {
         request: &CreateKey,
         state: &MetadataState,
     ) -> Result<Draft, Error> {
-        let expiry = request.expiry.map_or(Expiry::Never, |wanted| wanted.from(caller.now));
+        let expiry = request.expiry.map_or(Expiry::Never, |expiry| expiry.from(caller.now));
         let mut limits = Limits::default();
         limit_rules::set(caller, &mut limits, &request.limits, Version::FIRST)?;
         let (access, catalogue) = (&request.access, context.catalogue);
@@ -121,7 +143,7 @@ impl Minter {
         };
         self.check_recoverable(request.recoverable, state)?;
         let id = self.new_key_id(caller.now)?;
-        let issued_at = caller.now.max(context.mark.unwrap_or(Timestamp::MIN));
+        let issued_at = caller.now.max(context.tokens_valid_from.unwrap_or(Timestamp::MIN));
         let (token, current, seal) = self.mint_token(
             id,
             Generation::FIRST,
@@ -172,7 +194,7 @@ impl Minter {
         Err(RandomError::repeats_itself())
     }
 
-    /// The first prefix that was named.
+    /// Returns the prefix that the service names first.
     fn default_prefix(&self, state: &MetadataState) -> Result<(Prefix, PrefixNumber), Error> {
         let first = state
             .prefixes
@@ -181,33 +203,36 @@ impl Minter {
         Ok(first.ok_or_else(|| Invalid::new("prefix", Problem::Empty))?)
     }
 
-    /// Refuses to seal where the rules or the lack of a key forbid it.
-    fn check_recoverable(&self, wanted: bool, state: &MetadataState) -> Result<(), Error> {
-        if wanted && !(state.metadata.rules.recoverable_tokens && self.has_recovery_key()) {
+    /// Returns an error for a recoverable token if the rules don't allow it, or if the store has no
+    /// recovery key.
+    fn check_recoverable(&self, recoverable: bool, state: &MetadataState) -> Result<(), Error> {
+        if recoverable && !(state.metadata.rules.recoverable_tokens && self.has_recovery_key()) {
             return Err(Error::State(StateProblem::RecoveryOff));
         }
         Ok(())
     }
 
-    /// A new token of a key, with what is stored of it.
+    /// Mints a token of a key. Returns also the record that is stored of it, and its seal if it is
+    /// recoverable.
     pub(in crate::store::manage) fn mint_token(
         &self,
         id: KeyId,
         generation: Generation,
         issued_at: Timestamp,
         (prefix, number): (Prefix, PrefixNumber),
-        sealed: bool,
+        recoverable: bool,
     ) -> Result<(Token, TokenRecord, Option<Seal>), Error> {
         let mut random = self.random();
         let (token, digest) =
             mint(random.as_mut(), id, (&prefix, number), self.engine.peppers.current())?;
-        let seal = if sealed { self.seal(random.as_mut(), &token, id, generation)? } else { None };
+        let seal =
+            if recoverable { self.seal(random.as_mut(), &token, id, generation)? } else { None };
         Ok((token, TokenRecord { generation, digest, issued_at }, seal))
     }
 }
 
-/// What must still hold when a key is created, rotated or activated: the versions of its owner
-/// and, for the issue mark, of the store.
+/// Adds preconditions to a change that creates, rotates or activates a key. The owner and the store's
+/// metadata, whose `tokens_valid_from` the token must not precede, still have their versions.
 pub(in crate::store::manage) fn issuance_preconditions(
     change: Change,
     owner: &OwnerRecord,

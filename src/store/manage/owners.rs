@@ -1,4 +1,4 @@
-//! The life of an owner.
+//! The calls on owners.
 
 use super::authorize::Principal;
 use super::key_rules;
@@ -18,17 +18,17 @@ use crate::permission::Access;
 use crate::store::types::error::{Error, StateProblem};
 use crate::store::types::request::{CreateKey, CreateOwner, KeyAction, OwnerAction, UpdateOwner};
 use crate::store::types::settings_check::{checked, first_settings};
-use crate::store::types::views::{CreatedOwner, Issued, Key, Owner, RevokedAll};
+use crate::store::types::views::{CreatedOwner, Owner, RevokedAll};
 
 impl Manager {
     pub(in crate::store) fn create_owner(
         &self,
-        by: &Authority,
+        authority: &Authority,
         id: &OwnerId,
         request: &CreateOwner,
     ) -> Result<CreatedOwner, Error> {
         attempt(&self.engine, || {
-            let caller = Principal::new(&self.engine, by)?;
+            let caller = Principal::new(&self.engine, authority)?;
             caller.require_administrator()?;
             let state = self.engine.metadata();
             let defaults = first_settings(request.defaults.as_ref())?;
@@ -66,31 +66,30 @@ impl Manager {
             let now = caller.now;
             let usage = draft.as_ref().and_then(|draft| self.usage.of_new(&draft.record, now));
             Ok(Decision::commit(change, move |applied| {
-                let first_key = draft.map(|draft| {
-                    let mut record = draft.record;
-                    let assigned = applied.numeric_ids.first().copied();
-                    record.numeric_id = record.numeric_id.or(assigned);
-                    let key = Key::new(record, &owner, &state.metadata, now).with_usage(usage);
-                    Issued { key, token: draft.token, dropped: None }
-                });
+                let first_key = draft
+                    .map(|draft| draft.into_issued(&applied, &owner, &state.metadata, now, usage));
                 CreatedOwner { owner: owner.into(), first_key }
             }))
         })
     }
 
-    pub(in crate::store) fn owner(&self, by: &Authority, id: &OwnerId) -> Result<Owner, Error> {
-        Ok(Principal::new(&self.engine, by)?.load_owner(&self.engine, id)?.into())
+    pub(in crate::store) fn owner(
+        &self,
+        authority: &Authority,
+        id: &OwnerId,
+    ) -> Result<Owner, Error> {
+        Ok(Principal::new(&self.engine, authority)?.load_owner(&self.engine, id)?.into())
     }
 
     pub(in crate::store) fn change_owner(
         &self,
-        by: &Authority,
+        authority: &Authority,
         id: &OwnerId,
         action: &OwnerAction,
         expected: Option<Version>,
     ) -> Result<Owner, Error> {
         attempt(&self.engine, || {
-            let caller = Principal::new(&self.engine, by)?;
+            let caller = Principal::new(&self.engine, authority)?;
             let owner = caller.load_owner(&self.engine, id)?;
             caller.require_administrator()?;
             let mut next = owner.clone();
@@ -104,7 +103,7 @@ impl Manager {
                     (EventKind::OwnerResumed, Fields::SUSPENDED)
                 }
                 OwnerAction::InvalidateTokens(to) => {
-                    check_mark(*to, caller.now)?;
+                    check_tokens_valid_from(*to, caller.now)?;
                     next.tokens_valid_from = next.tokens_valid_from.max(Some(*to));
                     (EventKind::OwnerTokensInvalidated, Fields::TOKENS_VALID_FROM)
                 }
@@ -112,14 +111,14 @@ impl Manager {
                     (EventKind::OwnerUpdated, self.apply_owner_update(&caller, &mut next, update)?)
                 }
             };
-            let unchanged = match action {
+            let is_unchanged = match action {
                 OwnerAction::Update(_) => fields.is_empty(),
                 _ => {
                     next.suspended == owner.suspended
                         && next.tokens_valid_from == owner.tokens_valid_from
                 }
             };
-            if unchanged {
+            if is_unchanged {
                 return Ok(Decision::Answer(owner.into()));
             }
             check_version(expected, owner.version)?;
@@ -131,6 +130,7 @@ impl Manager {
         })
     }
 
+    /// Applies an update to an owner; returns the fields that differ.
     fn apply_owner_update(
         &self,
         caller: &Principal<'_>,
@@ -162,16 +162,17 @@ impl Manager {
         Ok(fields.with(limit_rules::set(caller, &mut owner.limits, &update.limits, next)?))
     }
 
-    /// Revokes every key of an owner in one change, and makes one in their place if asked.
+    /// Revokes every key of an owner in one change, and creates a replacement if the caller wants
+    /// one.
     pub(in crate::store) fn revoke_all(
         &self,
-        by: &Authority,
+        authority: &Authority,
         id: &OwnerId,
         replacement: Option<&CreateKey>,
         expected: Option<Version>,
     ) -> Result<RevokedAll, Error> {
         attempt(&self.engine, || {
-            let caller = Principal::new(&self.engine, by)?;
+            let caller = Principal::new(&self.engine, authority)?;
             let owner = caller.load_owner(&self.engine, id)?;
             let state = self.engine.metadata();
             let live = self.keys_of(&owner.id, StateSet::UNREVOKED, caller.now)?;
@@ -204,27 +205,22 @@ impl Manager {
             let (revoked, now) = (live.len(), caller.now);
             let usage = draft.as_ref().and_then(|draft| self.usage.of_new(&draft.record, now));
             Ok(Decision::commit(caller.with_preconditions(change), move |applied| {
-                let replacement = draft.map(|draft| {
-                    let mut record = draft.record;
-                    let assigned = applied.numeric_ids.first().copied();
-                    record.numeric_id = record.numeric_id.or(assigned);
-                    let key = Key::new(record, &next, &state.metadata, now).with_usage(usage);
-                    Issued { key, token: draft.token, dropped: None }
-                });
+                let replacement = draft
+                    .map(|draft| draft.into_issued(&applied, &next, &state.metadata, now, usage));
                 RevokedAll { revoked, replacement }
             }))
         })
     }
 
-    /// Removes a suspended owner with all its keys; what happened stays in the events.
+    /// Deletes a suspended owner with all its keys. Their events stay.
     pub(in crate::store) fn purge_owner(
         &self,
-        by: &Authority,
+        authority: &Authority,
         id: &OwnerId,
         expected: Option<Version>,
     ) -> Result<(), Error> {
         attempt(&self.engine, || {
-            let caller = Principal::new(&self.engine, by)?;
+            let caller = Principal::new(&self.engine, authority)?;
             let owner = caller.load_owner(&self.engine, id)?;
             caller.require_administrator()?;
             if owner.suspended.is_none() {
@@ -242,7 +238,7 @@ impl Manager {
         })
     }
 
-    /// All keys of an owner in some states.
+    /// Loads all keys of an owner that are in one of some states.
     fn keys_of(
         &self,
         owner: &OwnerId,
@@ -269,7 +265,7 @@ impl Manager {
     }
 }
 
-/// The first key of an owner is a standard one.
+/// Checks that an owner's first key is a standard key.
 fn check_first_key(request: &CreateKey) -> Result<(), Invalid> {
     if request.kind == Kind::Standard {
         return Ok(());
@@ -277,11 +273,11 @@ fn check_first_key(request: &CreateKey) -> Result<(), Invalid> {
     Err(Invalid::new("first key", Problem::Required { what: "must be a standard key" }))
 }
 
-/// An issue mark is moved to now at most.
-pub(in crate::store) fn check_mark(to: Timestamp, now: Timestamp) -> Result<(), Invalid> {
+/// Checks that a new `tokens_valid_from` doesn't lie in the future.
+pub(super) fn check_tokens_valid_from(to: Timestamp, now: Timestamp) -> Result<(), Invalid> {
     if to <= now {
         return Ok(());
     }
     let (given, max) = (to.as_millis(), now.as_millis());
-    Err(Invalid::new("issue mark", Problem::OutOfRange { given, min: 0, max, unit: "ms" }))
+    Err(Invalid::new("tokens_valid_from", Problem::OutOfRange { given, min: 0, max, unit: "ms" }))
 }

@@ -1,9 +1,9 @@
-//! Tokens that can be shown again.
+//! Recoverable tokens: sealing and unsealing them.
 
 use super::new_key::Minter;
 use crate::id::{Generation, KeyId};
 use crate::key::{KeyRecord, Seal};
-use crate::store::types::error::Error;
+use crate::store::types::error::{Error, StateProblem};
 use crate::token::{RandomSource, Token};
 
 #[cfg(feature = "recoverable")]
@@ -21,18 +21,17 @@ impl Minter {
     ) -> Result<Option<Seal>, Error> {
         match &self.recovery_keys {
             Some(keys) => Ok(Some(crate::token::seal(keys, random, token, id, generation)?)),
-            None => Err(Error::State(crate::store::types::error::StateProblem::RecoveryOff)),
+            None => Err(Error::State(StateProblem::RecoveryOff)),
         }
     }
 
-    /// A key's current token, if it is sealed.
+    /// Opens the seal of a key's current token; `None` if the token isn't recoverable.
     pub(in crate::store::manage) fn unseal(&self, key: &KeyRecord) -> Result<Option<Token>, Error> {
         let Some(seal) = &key.seal else { return Ok(None) };
         let keys = self.recovery_keys.as_ref();
-        let keys =
-            keys.ok_or(Error::State(crate::store::types::error::StateProblem::RecoveryOff))?;
-        let opened = crate::token::unseal(keys, seal, key.id, key.current.generation);
-        opened.map(Some).map_err(|error| Error::Seal(error.to_string()))
+        let keys = keys.ok_or(Error::State(StateProblem::RecoveryOff))?;
+        let token = crate::token::unseal(keys, seal, key.id, key.current.generation);
+        token.map(Some).map_err(|error| Error::Seal(error.to_string()))
     }
 }
 
@@ -51,13 +50,13 @@ impl Minter {
         _id: KeyId,
         _generation: Generation,
     ) -> Result<Option<Seal>, Error> {
-        Err(Error::State(crate::store::types::error::StateProblem::RecoveryOff))
+        Err(Error::State(StateProblem::RecoveryOff))
     }
 
     #[allow(clippy::unused_self)]
     pub(in crate::store::manage) fn unseal(&self, key: &KeyRecord) -> Result<Option<Token>, Error> {
         match key.seal {
-            Some(_) => Err(Error::State(crate::store::types::error::StateProblem::RecoveryOff)),
+            Some(_) => Err(Error::State(StateProblem::RecoveryOff)),
             None => Ok(None),
         }
     }

@@ -1,15 +1,15 @@
-//! From a decision to a commit, and again if the records moved meanwhile.
+//! Deciding and committing, and doing both again if a record changed in between.
 
 use crate::backend::{Applied, BackendError, BackendErrorKind, Change, Precondition, Rejection};
 use crate::id::Version;
 use crate::store::engine::Engine;
 use crate::store::types::error::{Error, Resource};
 
-/// How often a call decides anew because others were faster. Each time somebody else got on, so
-/// this is never reached by chance.
+/// Largest number of times that a call decides. Each time before, another thread or process has
+/// committed, so chance never reaches this number.
 const MAX_ATTEMPTS: usize = 10_000;
 
-/// What a call decided: to commit something and then answer, or to answer at once.
+/// The decision of a call: to commit a change and then answer, or to answer at once.
 pub(in crate::store::manage) enum Decision<'a, T> {
     /// Nothing changes.
     Answer(T),
@@ -26,7 +26,7 @@ impl<'a, T> Decision<'a, T> {
     }
 }
 
-/// Decides and commits, until nothing that the decision rests on moved between the two.
+/// Decides and commits; does both again as long as a record of the decision changed in between.
 pub(super) fn attempt<'a, T>(
     engine: &Engine,
     decide: impl Fn() -> Result<Decision<'a, T>, Error>,
@@ -49,7 +49,7 @@ pub(super) fn attempt<'a, T>(
     Err(BackendError::new(kind, engine.backend.name(), "commit").into())
 }
 
-/// What a rejection means for the caller; `None` if it is worth another try.
+/// Maps a rejection of a change to the caller's error; `None` if the call must decide again.
 fn error_of(engine: &Engine, rejection: Rejection) -> Result<Option<Error>, Error> {
     Ok(Some(match rejection {
         Rejection::Conflict { of: Precondition::StoreMetadata(_), .. } => {
@@ -67,13 +67,13 @@ fn error_of(engine: &Engine, rejection: Rejection) -> Result<Option<Error>, Erro
         Rejection::NameTaken(by) => Error::NameTaken(by),
         Rejection::OwnerExists => Error::OwnerExists,
         Rejection::OwnerMissing => Error::NotFound(Resource::Owner),
-        // Only the store tells, and it looks itself at what came of it.
+        // Only the alert scanner records alerts, and it handles this rejection itself.
         Rejection::AlreadyAlerted(_) => return Ok(None),
         Rejection::TooManyKeys { limit } => Error::TooManyKeys { limit },
     }))
 }
 
-/// A version that the caller expects must be the one found.
+/// Checks that a record has the version that the caller expects.
 pub(in crate::store::manage) fn check_version(
     expected: Option<Version>,
     found: Version,

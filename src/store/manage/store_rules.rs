@@ -1,9 +1,9 @@
-//! What concerns the whole store.
+//! The calls that concern the whole store: its rules, `tokens_valid_from`, events and health.
 
 use std::time::Duration;
 
 use super::authorize::Principal;
-use super::owners::check_mark;
+use super::owners::check_tokens_valid_from;
 use super::retry::{Decision, attempt, check_version};
 use crate::authority::Authority;
 use crate::backend::{Change, Write};
@@ -16,20 +16,20 @@ use crate::store::types::error::{Error, Unavailable};
 use crate::store::types::request::ChangeRules;
 use crate::store::types::views::{Health, Rules};
 
-pub(in crate::store) fn rules(engine: &Engine, by: &Authority) -> Result<Rules, Error> {
-    Principal::new(engine, by)?;
+pub(in crate::store) fn rules(engine: &Engine, authority: &Authority) -> Result<Rules, Error> {
+    Principal::new(engine, authority)?;
     Ok(engine.metadata().into())
 }
 
 pub(in crate::store) fn change_rules(
     engine: &Engine,
-    by: &Authority,
+    authority: &Authority,
     request: &ChangeRules,
     expected: Option<Version>,
 ) -> Result<Rules, Error> {
     let order = request.prefixes.clone();
     let rules: Rules = attempt(engine, || {
-        let caller = Principal::new(engine, by)?;
+        let caller = Principal::new(engine, authority)?;
         caller.require_administrator()?;
         let mut state = engine.metadata();
         let before = state.metadata.clone();
@@ -65,17 +65,17 @@ pub(in crate::store) fn change_rules(
     Ok(rules)
 }
 
-/// Supersedes every token of the store that was issued before a moment.
+/// Ends every token of the store that was issued before a moment.
 pub(in crate::store) fn invalidate_tokens_issued_before(
     engine: &Engine,
-    by: &Authority,
+    authority: &Authority,
     to: Timestamp,
     expected: Option<Version>,
 ) -> Result<Rules, Error> {
     attempt(engine, || {
-        let caller = Principal::new(engine, by)?;
+        let caller = Principal::new(engine, authority)?;
         caller.require_administrator()?;
-        check_mark(to, caller.now)?;
+        check_tokens_valid_from(to, caller.now)?;
         let mut state = engine.metadata();
         let before = state.metadata.clone();
         if before.tokens_valid_from >= Some(to) {
@@ -96,10 +96,10 @@ pub(in crate::store) fn invalidate_tokens_issued_before(
 
 pub(in crate::store) fn prune_events(
     engine: &Engine,
-    by: &Authority,
+    authority: &Authority,
     before: Timestamp,
 ) -> Result<u64, Error> {
-    Principal::new(engine, by)?.require_administrator()?;
+    Principal::new(engine, authority)?.require_administrator()?;
     engine.prune(before)
 }
 
@@ -123,7 +123,7 @@ pub(in crate::store) fn health(engine: &Engine) -> Health {
     Health { unavailable, staleness, tokens: engine.index.tokens() }
 }
 
-/// A change of the store's own record.
+/// Makes a change that replaces the store's metadata.
 fn metadata_change(
     caller: &Principal<'_>,
     before: &StoreMetadata,

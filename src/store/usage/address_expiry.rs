@@ -1,4 +1,4 @@
-//! Addresses of keys that are used no more: they leave the database too.
+//! Deleting the addresses of keys that are no longer used.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,31 +9,33 @@ use crate::id::KeyId;
 use crate::store::types::error::Error;
 use crate::store::types::usage_settings::UsageSettings;
 
-/// How many keys are looked at whenever something is written, so many at a time: at intervals of 30
-/// seconds a million in 4 hours.
+/// Number of keys that are examined after each flush. At intervals of 30 seconds this examines a
+/// million keys in 4 hours.
 const KEYS: usize = 2_048;
+/// Number of keys that are read at once.
 const PAGE: usize = 256;
 
-/// How far the keys have been looked through, newest first.
+/// The place up to which the keys have been examined, newest first. Locked, since the flush thread and
+/// a caller may sweep at the same time: without the lock they would overwrite each other's place.
 #[derive(Debug, Default)]
 pub(super) struct Sweep(Mutex<Progress>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
     before: Option<KeyId>,
-    /// There is nothing more to forget.
+    /// No key has an address any more, and no new ones are stored.
     is_done: bool,
 }
 
 impl UsageSettings {
-    /// Addresses seen before this are forgotten: all, where none are kept.
+    /// Returns the time before which addresses are deleted. If the settings keep none, all are.
     fn forget_before(&self, now: Timestamp) -> Timestamp {
         self.addresses.map_or(Timestamp::MAX, |keep| now.saturating_sub(keep))
     }
 }
 
 impl UsageRecorder {
-    /// Looks at some more keys, and forgets addresses that were kept long enough.
+    /// Examines some more keys, and deletes their addresses that were kept long enough.
     pub(in crate::store) fn sweep_addresses(&self) -> Result<(), Error> {
         let Some(usage) = &self.collector else { return Ok(()) };
         let mut progress = usage.sweep.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,7 +52,7 @@ impl UsageRecorder {
         Ok(())
     }
 
-    /// The same for a page of keys; where the next begins.
+    /// Examines one page of keys; returns where the next page begins.
     fn sweep_page(
         &self,
         settings: UsageSettings,
@@ -60,16 +62,18 @@ impl UsageRecorder {
         let filter = KeyFilter { owner: None, kind: None, states: StateSet::ALL, now };
         let query = KeyPageQuery { filter, before, after: None, limit: PAGE, examine: PAGE };
         let page = self.engine.backend.page_keys(&query)?;
-        let of: Vec<UsageSubject> = page.keys.iter().map(|key| UsageSubject::Key(key.id)).collect();
+        let subjects: Vec<UsageSubject> =
+            page.keys.iter().map(|key| UsageSubject::Key(key.id)).collect();
         let before = settings.forget_before(now);
         let old: Vec<UsageChange> = page
             .keys
             .iter()
-            .zip(self.engine.backend.usage(&of)?)
+            .zip(self.engine.backend.usage(&subjects)?)
             .filter(|(_, usage)| usage.used.last_address.is_some_and(|seen| seen.at < before))
             .map(|(key, _)| UsageChange::ForgetAddress(key.id, before))
             .collect();
         if !old.is_empty() {
+            // The backend takes one write at a time.
             let _guard = self.engine.lock_commits()?;
             self.engine
                 .backend

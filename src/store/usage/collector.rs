@@ -1,10 +1,10 @@
-//! From the answers of verifications to sums.
+//! The collector: turns the answers of verifications into sums.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::address_expiry::Sweep;
-use super::dedup::Recent;
-use super::pending::Waiting;
+use super::dedup::DedupFilter;
+use super::pending::PendingSums;
 use super::thread_logs::{Entry, Logs, Put};
 use crate::clock::Timestamp;
 use crate::id::KeyId;
@@ -13,17 +13,20 @@ use crate::store::engine::Signal;
 use crate::store::types::request::VerifyRequest;
 use crate::store::types::usage_settings::UsageSettings;
 
-/// Notes what is used.
+/// Notes the uses of keys.
 #[derive(Debug)]
 pub(in crate::store) struct Collector {
     pub(super) settings: UsageSettings,
-    /// Where every use counts, none is passed over.
-    recent: Option<Recent>,
+    /// `None` if uses are counted: each use is noted then.
+    dedup: Option<DedupFilter>,
     logs: Logs,
-    /// One gathers at a time, so that who has gathered finds everything in the sums.
+    /// Held while a thread gathers the logs. Without it, a thread that has gathered could miss entries
+    /// that another thread has taken out of a log and not yet added to the sums.
     gathering: Mutex<()>,
-    waiting: Mutex<Waiting>,
-    /// Held for writing while sums move into the backend, for reading by whoever adds the two.
+    /// Locked, since verifications, the flush thread and readers of usage all change the sums.
+    pending: Mutex<PendingSums>,
+    /// Held for writing while a batch moves from the sums into the backend, and for reading while a
+    /// thread reads both. Without it that thread could count a batch twice, or not at all.
     pub(super) moving: RwLock<()>,
     pub(super) signal: Arc<Signal>,
     pub(super) sweep: Sweep,
@@ -32,11 +35,11 @@ pub(in crate::store) struct Collector {
 impl Collector {
     pub(in crate::store) fn new(settings: UsageSettings, expected_keys: u64) -> Self {
         Self {
-            recent: (!settings.counts).then(|| Recent::new(expected_keys)),
+            dedup: (!settings.counts).then(|| DedupFilter::new(expected_keys)),
             settings,
             logs: Logs::new(),
             gathering: Mutex::default(),
-            waiting: Mutex::default(),
+            pending: Mutex::default(),
             moving: RwLock::default(),
             signal: Arc::default(),
             sweep: Sweep::default(),
@@ -51,45 +54,45 @@ impl Collector {
         request: &VerifyRequest<'_>,
         now: Timestamp,
     ) {
-        if let Some(recent) = &self.recent {
+        if let Some(dedup) = &self.dedup {
             let resolution = self.settings.resolution.as_millis();
             // A resolution is at most a day.
             #[allow(clippy::cast_possible_truncation)]
             let interval = now.as_millis() / resolution as u64;
-            if !recent.note(key, interval) {
+            if !dedup.note(key, interval) {
                 return;
             }
         }
         let address = request.address.filter(|_| self.settings.addresses.is_some());
         let address = address.map(|address| address.to_canonical());
-        self.put(Entry { key, at: now, refused: None, address, count: 1 });
+        self.put(Entry { key, at: now, rejected: None, address, count: 1 });
     }
 
-    /// Notes that a token of a key, whose secret was right, was rejected.
+    /// Notes that a key's token was rejected though its secret was right.
     pub(in crate::store) fn rejected(&self, key: KeyId, reason: RejectKind, at: Timestamp) {
-        self.put(Entry { key, at, refused: Some(reason), address: None, count: 1 });
+        self.put(Entry { key, at, rejected: Some(reason), address: None, count: 1 });
     }
 
     #[inline]
     fn put(&self, entry: Entry) {
-        let put = self.logs.put(entry, |log| self.waiting().add(log, self.settings.counts));
+        let put = self.logs.put(entry, |log| self.pending().add(log, self.settings.counts));
         if matches!(put, Put::Full) {
             self.signal.wake();
         }
     }
 
-    /// Adds what stands in the logs to the sums.
+    /// Adds the entries of all logs to the sums.
     pub(super) fn gather(&self) {
-        let _one = self.gathering.lock().unwrap_or_else(PoisonError::into_inner);
-        self.logs.gather(|log| self.waiting().add(log, self.settings.counts));
+        let _gathering = self.gathering.lock().unwrap_or_else(PoisonError::into_inner);
+        self.logs.gather(|log| self.pending().add(log, self.settings.counts));
     }
 
-    pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn pending(&self) -> MutexGuard<'_, PendingSums> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What waits of a key.
-    pub(super) fn waiting_of(&self, key: KeyId) -> Used {
-        self.waiting().of(key)
+    /// Returns the usage of a key that isn't written yet.
+    pub(super) fn pending_of(&self, key: KeyId) -> Used {
+        self.pending().of(key)
     }
 }

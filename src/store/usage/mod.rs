@@ -1,21 +1,21 @@
-//! What is used of keys: noted beside the path that every request takes, written in batches.
+//! Usage of keys: noted by each verification, and written in batches by a background thread.
 //!
-//! A verification notes what became of it in a log of its own thread. Where uses aren't counted,
-//! a table of recent uses is asked first, so that a key in steady use is noted once in the
-//! resolution and otherwise nothing is written, neither to a disk nor to memory. A thread of the
-//! store gathers the logs and hands sums to the backend.
+//! A verification notes its answer in a log of its own thread. Where uses aren't counted, it first asks
+//! the dedup filter. A key in steady use is then noted once in each interval of the resolution, and
+//! its other uses write nothing, neither to a disk nor to memory. A thread of the store adds the logs
+//! to sums, and writes these to the backend.
 //!
-//! | room | what stands there |
+//! | room | contents |
 //! | --- | --- |
 //! | `collector` | from a verification's answer to the sums |
-//! | `dedup` | the keys that were noted lately |
-//! | `thread_logs` | a log for each thread, and the queue of full ones |
-//! | `pending` | sums that are not written yet |
-//! | `writer` | from the sums to the backend: when, in what batches, and at the end |
-//! | `address_expiry` | removing addresses that were kept long enough |
-//! | `read` | usage as it is answered, pending sums included |
+//! | `dedup` | the dedup filter: the keys that were noted in the present interval |
+//! | `thread_logs` | a log for each thread, and the queue of full logs |
+//! | `pending` | the sums that aren't written yet |
+//! | `writer` | writing the sums to the backend: at intervals, in batches, and at the end |
+//! | `address_expiry` | deleting addresses that were kept long enough |
+//! | `read` | the usage in an answer, pending sums included |
 //!
-//! `verify` holds the collector alone; the engine's commits and the writer take turns.
+//! `verify` holds only the collector. The writer acquires the engine's commit guard, as a commit does.
 
 mod address_expiry;
 mod collector;

@@ -1,4 +1,4 @@
-//! Sums that are not written yet.
+//! The sums that aren't written yet.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::id::KeyId;
 use crate::key::{LastAddress, RejectedCounts, Used};
 
-/// The sum of a key: small, since there may be one for each.
+/// The usage of one key. Small, since there may be one for each key.
 #[derive(Debug, Default)]
 struct Sum {
     last_used_at: Option<Timestamp>,
@@ -16,50 +16,51 @@ struct Sum {
     rare: Option<Box<Rare>>,
 }
 
-/// What few keys have.
+/// The parts of a sum that few keys have.
 #[derive(Debug, Default)]
 struct Rare {
     last_address: Option<LastAddress>,
-    refused: RejectedCounts,
+    rejected: RejectedCounts,
 }
 
 impl Sum {
     fn used(&self) -> Used {
-        let (last_address, refused) = match &self.rare {
-            Some(rare) => (rare.last_address, rare.refused),
+        let (last_address, rejected) = match &self.rare {
+            Some(rare) => (rare.last_address, rare.rejected),
             None => Default::default(),
         };
         let Self { last_used_at, accepted, .. } = *self;
-        Used { last_used_at, last_address, accepted, refused }
+        Used { last_used_at, last_address, accepted, refused: rejected }
     }
 
     fn set(&mut self, used: Used) {
-        let Used { last_used_at, last_address, accepted, refused } = used;
-        let is_rare = last_address.is_some() || refused != RejectedCounts::default();
-        let rare = is_rare.then(|| Box::new(Rare { last_address, refused }));
+        let Used { last_used_at, last_address, accepted, refused: rejected } = used;
+        let is_rare = last_address.is_some() || rejected != RejectedCounts::default();
+        let rare = is_rare.then(|| Box::new(Rare { last_address, rejected }));
         *self = Self { last_used_at, accepted, rare };
     }
 }
 
-/// Sums by key: those that grow, and those that are on their way. In order, so that neighbours in
-/// the database are written together; and no map that now and then moves everything, for it may be
-/// a verification that adds.
+/// Sums by key: those that still grow, and those that a flush writes.
+///
+/// Sorted by key, so that neighbours in the database are written together. Not a hash map: it now and
+/// then moves all its entries, and a verification may be the thread that adds.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct PendingSums {
     growing: BTreeMap<KeyId, Sum>,
-    on_their_way: BTreeMap<KeyId, Sum>,
-    /// How often all that grew was sent on its way.
-    departures: u64,
+    flushing: BTreeMap<KeyId, Sum>,
+    /// Number of flushes that have begun.
+    flushes: u64,
 }
 
-impl Waiting {
-    /// Adds the entries of a log; only where uses are counted, their number.
+impl PendingSums {
+    /// Adds the entries of a log. Adds the number of uses only if `counts`.
     pub(super) fn add(&mut self, log: &[Entry], counts: bool) {
         for entry in log {
             let sum = self.growing.entry(entry.key).or_default();
             let count = u64::from(entry.count);
-            match entry.refused {
-                Some(reason) => sum.rare.get_or_insert_default().refused.add(reason, count),
+            match entry.rejected {
+                Some(reason) => sum.rare.get_or_insert_default().rejected.add(reason, count),
                 None => {
                     sum.last_used_at = sum.last_used_at.max(Some(entry.at));
                     sum.accepted += if counts { count } else { 0 };
@@ -74,15 +75,15 @@ impl Waiting {
         }
     }
 
-    /// How many keys wait.
+    /// Returns the number of sums.
     pub(super) fn len(&self) -> usize {
-        self.growing.len() + self.on_their_way.len()
+        self.growing.len() + self.flushing.len()
     }
 
-    /// What waits of a key.
+    /// Returns the usage of a key that isn't written yet.
     pub(super) fn of(&self, key: KeyId) -> Used {
         let mut used = Used::default();
-        for sums in [&self.on_their_way, &self.growing] {
+        for sums in [&self.flushing, &self.growing] {
             if let Some(sum) = sums.get(&key) {
                 used.add(&sum.used());
             }
@@ -90,34 +91,36 @@ impl Waiting {
         used
     }
 
-    /// The flush_number with which all leaves that waits now.
+    /// Returns the number of the flush that writes all the sums of now.
     pub(super) fn next_flush_number(&self) -> u64 {
-        self.departures + u64::from(!self.growing.is_empty())
+        self.flushes + u64::from(!self.growing.is_empty())
     }
 
-    /// The next to be written, up to so many, of those that leave by a flush_number; they stay until
-    /// they are written.
-    pub(super) fn next(&mut self, most: usize, flush_number: u64) -> Vec<UsageChange> {
-        if self.on_their_way.is_empty() && self.departures < flush_number {
-            self.on_their_way = std::mem::take(&mut self.growing);
-            self.departures += 1;
+    /// Returns up to `max` sums to write next, of the flushes up to `flush_number`. The sums stay until
+    /// [`written`](Self::written).
+    pub(super) fn next(&mut self, max: usize, flush_number: u64) -> Vec<UsageChange> {
+        if self.flushing.is_empty() && self.flushes < flush_number {
+            self.flushing = std::mem::take(&mut self.growing);
+            self.flushes += 1;
         }
-        let next = self.on_their_way.iter().take(most);
+        let next = self.flushing.iter().take(max);
         next.map(|(key, sum)| UsageChange::Add(*key, sum.used())).collect()
     }
 
-    /// So many were written.
+    /// Removes the first sums, which were written.
     pub(super) fn written(&mut self, count: usize) {
         for _ in 0..count {
-            self.on_their_way.pop_first();
+            self.flushing.pop_first();
         }
     }
 
-    /// Nobody knows whether so many were written: what may be written twice stays.
+    /// Clears the counts of the first sums, of which it is unknown whether they were written: a count
+    /// that is written twice would be wrong. The time and the address of the last use stay.
     pub(super) fn indeterminate(&mut self, count: usize) {
-        for sum in self.on_their_way.values_mut().take(count) {
-            let once = Used { accepted: 0, refused: RejectedCounts::default(), ..sum.used() };
-            sum.set(once);
+        for sum in self.flushing.values_mut().take(count) {
+            let without_counts =
+                Used { accepted: 0, refused: RejectedCounts::default(), ..sum.used() };
+            sum.set(without_counts);
         }
     }
 }
@@ -131,29 +134,29 @@ mod tests {
         Entry {
             key: KeyId::from_u128(7 << 76 | 1 << 63 | key),
             at,
-            refused: None,
+            rejected: None,
             address: None,
             count: 1,
         }
     }
 
-    /// However much comes meanwhile, only what waited at a flush_number leaves by it, and all of that.
+    /// A flush writes all sums that there were when it began, and none that came meanwhile.
     #[test]
-    fn a_departure_takes_what_waited() {
-        let mut waiting = Waiting::default();
-        waiting.add(&[1, 5, 9].map(|key| entry(key, 1)), true);
-        let first = waiting.next_flush_number();
+    fn a_flush_writes_the_sums_of_its_beginning() {
+        let mut pending = PendingSums::default();
+        pending.add(&[1, 5, 9].map(|key| entry(key, 1)), true);
+        let first = pending.next_flush_number();
         let mut write = |flush_number| {
             let mut written = Vec::new();
             loop {
-                let next = waiting.next(2, flush_number);
+                let next = pending.next(2, flush_number);
                 if next.is_empty() {
                     return written;
                 }
-                waiting.written(next.len());
+                pending.written(next.len());
                 written.extend(next);
-                // Those that come meanwhile, one of them again.
-                waiting.add(&[2, 5].map(|key| entry(key, 2)), true);
+                // Uses that come meanwhile, one of them of a key that was there before.
+                pending.add(&[2, 5].map(|key| entry(key, 2)), true);
             }
         };
         let used = |key, millis, accepted| {
@@ -163,6 +166,6 @@ mod tests {
         assert_eq!(write(first), [used(1, 1, 1), used(5, 1, 1), used(9, 1, 1)]);
         assert_eq!(write(first), []);
         assert_eq!(write(first + 1), [used(2, 2, 2), used(5, 2, 2)]);
-        assert_eq!((waiting.next_flush_number(), waiting.len()), (first + 2, 2));
+        assert_eq!((pending.next_flush_number(), pending.len()), (first + 2, 2));
     }
 }

@@ -1,4 +1,4 @@
-//! What is answered of the use of keys.
+//! The usage in an answer.
 
 use std::sync::PoisonError;
 
@@ -10,7 +10,7 @@ use crate::store::types::KeyUsage;
 use crate::store::types::error::Error;
 
 impl UsageRecorder {
-    /// What was used of these keys; nothing where the store doesn't keep it.
+    /// Returns the usage of keys; `None` for each if the store keeps no usage.
     pub(in crate::store) fn of(
         &self,
         keys: &[KeyRecord],
@@ -21,42 +21,43 @@ impl UsageRecorder {
             return Ok(Vec::new());
         }
         usage.gather();
-        let of: Vec<_> = keys.iter().map(|key| UsageSubject::Key(key.id)).collect();
-        // Nothing goes from memory into the backend between the two readings.
-        let _still = usage.moving.read().unwrap_or_else(PoisonError::into_inner);
-        let written = self.engine.backend.usage(&of)?;
+        let subjects: Vec<_> = keys.iter().map(|key| UsageSubject::Key(key.id)).collect();
+        // No batch moves from the sums into the backend between the two reads.
+        let _moving = usage.moving.read().unwrap_or_else(PoisonError::into_inner);
+        let written = self.engine.backend.usage(&subjects)?;
         let settings = usage.settings;
         let answer = |(key, written): (&KeyRecord, Usage)| {
             let mut used = written.used;
-            used.add(&usage.waiting_of(key.id));
+            used.add(&usage.pending_of(key.id));
             match settings.addresses {
                 Some(keep) => used.forget_address(now.saturating_sub(keep)),
                 None => used.last_address = None,
             }
-            let run = key.limits.quota.map(|quota| quota.value);
+            let quota = key.limits.quota.map(|quota| quota.value);
             Some(KeyUsage {
                 last_used_at: used.last_used_at,
                 last_address: used.last_address,
                 accepted: settings.counts.then_some(used.accepted),
                 refused: used.refused,
-                quota_left: run.map(|run| run.state_at(written.quota, now).left),
+                quota_left: quota.map(|quota| quota.state_at(written.quota, now).left),
             })
         };
         Ok(keys.iter().zip(written).map(answer).collect())
     }
 
-    /// What is answered of a key that is just being created.
+    /// Returns the usage of a key that is being created.
     pub(in crate::store) fn of_new(&self, key: &KeyRecord, now: Timestamp) -> Option<KeyUsage> {
         let usage = self.collector.as_ref()?;
-        let run = key.limits.quota.map(|quota| quota.value);
+        let quota = key.limits.quota.map(|quota| quota.value);
         Some(KeyUsage {
             accepted: usage.settings.counts.then_some(0),
-            quota_left: run.map(|run| run.state_at(None, now).left),
+            quota_left: quota.map(|quota| quota.state_at(None, now).left),
             ..KeyUsage::default()
         })
     }
 
-    /// The same of one key, for an answer that must not fail for it.
+    /// Returns the usage of one key; `None` also if the backend fails, since the answer that holds it
+    /// must not fail.
     pub(in crate::store) fn of_one(&self, key: &KeyRecord, now: Timestamp) -> Option<KeyUsage> {
         self.of(std::slice::from_ref(key), now).ok()?.pop()?
     }

@@ -1,7 +1,7 @@
-//! A log for each thread, and the queue of full ones.
+//! A log for each thread, and the queue of full logs.
 //!
-//! A thread has its log nearly always to itself: its lock is taken by trying, and who fails takes
-//! another log. Nobody waits for whoever writes to the backend.
+//! A thread has its log nearly always to itself. It tries to lock the log, and if that fails uses
+//! another one. No verification waits for a write to the backend.
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -12,45 +12,51 @@ use crate::clock::Timestamp;
 use crate::id::KeyId;
 use crate::key::RejectKind;
 
-/// How many entries a log holds: gathering one takes a tenth of a millisecond.
+/// Number of entries in a log. Gathering a full log takes a tenth of a millisecond.
 const ENTRIES: usize = 1_024;
-/// How many full logs may wait; the next one is gathered by whoever filled it.
+/// Largest number of full logs that wait to be gathered. The thread that fills a further one gathers
+/// it.
 const SPARE: usize = 24;
 
 /// One or more verifications of a key in a row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) key: KeyId,
-    /// The last of them.
+    /// The time of the last of them.
     pub(super) at: Timestamp,
-    pub(super) refused: Option<RejectKind>,
+    pub(super) rejected: Option<RejectKind>,
     pub(super) address: Option<IpAddr>,
     pub(super) count: u32,
 }
 
 type Log = Vec<Entry>;
 
+/// The logs of all threads.
 #[derive(Debug)]
 pub(super) struct Logs {
     shards: Box<[Shard]>,
+    /// Locked, since any thread may queue a full log. Without the lock two threads could take the same
+    /// spare log.
     queue: Mutex<Queue>,
 }
 
-/// Apart from its neighbours, also for processors that fetch two lines at a time.
+/// A log with its lock. Without the lock, two threads with the same shard could overwrite each other's
+/// entries. Aligned to two cache lines, since some processors fetch two at a time.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Shard(Mutex<Log>);
 
+/// The full logs, and empty ones to replace them.
 #[derive(Debug)]
 struct Queue {
     full: Vec<Log>,
     spare: Vec<Log>,
 }
 
-/// What became of an entry.
+/// The outcome of noting an entry.
 pub(super) enum Put {
     Noted,
-    /// A log is full, and waits to be gathered.
+    /// Noted, and a log is full and waits to be gathered.
     Full,
 }
 
@@ -62,7 +68,9 @@ fn empty() -> Log {
     Vec::with_capacity(ENTRIES)
 }
 
-/// A number of this thread, given when it is first asked for.
+/// Returns this thread's number, which it gets at its first call.
+///
+/// Relaxed: only the numbers must differ, and no other memory is read by them.
 fn thread_number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -89,12 +97,12 @@ impl Logs {
         }
     }
 
-    /// Notes an entry. Where every spare log is full already, `gather` empties this one.
+    /// Notes an entry. If the log is full and no spare one is left, `gather` empties it.
     #[inline]
     pub(super) fn put(&self, entry: Entry, gather: impl FnOnce(&mut Log)) -> Put {
-        let mut log = self.own();
+        let mut log = self.lock_log();
         if let Some(last) = log.last_mut()
-            && (last.key, last.refused, last.address) == (entry.key, entry.refused, entry.address)
+            && (last.key, last.rejected, last.address) == (entry.key, entry.rejected, entry.address)
             && last.count < u32::MAX
         {
             last.count += 1;
@@ -103,14 +111,15 @@ impl Logs {
         }
         let mut put = Put::Noted;
         if log.len() == ENTRIES {
-            put = self.pipeline(&mut log, gather);
+            put = self.replace_full(&mut log, gather);
         }
         log.push(entry);
         put
     }
 
+    /// Queues a full log and replaces it by a spare one, or empties it.
     #[cold]
-    fn pipeline(&self, log: &mut Log, gather: impl FnOnce(&mut Log)) -> Put {
+    fn replace_full(&self, log: &mut Log, gather: impl FnOnce(&mut Log)) -> Put {
         let mut queue = lock(&self.queue);
         match queue.spare.pop() {
             Some(spare) => queue.full.push(std::mem::replace(log, spare)),
@@ -123,11 +132,11 @@ impl Logs {
         Put::Full
     }
 
-    /// A log that nobody else writes to now.
+    /// Locks a log: this thread's, or the next one that no other thread holds.
     #[inline]
-    fn own(&self) -> MutexGuard<'_, Log> {
-        let own = thread_number();
-        let shard = |step: usize| &self.shards[(own + step) & (self.shards.len() - 1)].0;
+    fn lock_log(&self) -> MutexGuard<'_, Log> {
+        let first = thread_number();
+        let shard = |step: usize| &self.shards[(first + step) & (self.shards.len() - 1)].0;
         for step in 0..self.shards.len() {
             match shard(step).try_lock() {
                 Ok(log) => return log,
@@ -138,7 +147,7 @@ impl Logs {
         lock(shard(0))
     }
 
-    /// Shows all logs, the full ones first, and empties them.
+    /// Shows all logs to `gather`, the full ones first, and empties them.
     pub(super) fn gather(&self, mut gather: impl FnMut(&mut Log)) {
         loop {
             let full = lock(&self.queue).full.pop();

@@ -1,4 +1,4 @@
-//! From the sums to the backend.
+//! Writing the sums to the backend.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,22 +7,23 @@ use super::collector::Collector;
 use crate::backend::{Backend, BackendError, BackendErrorKind, UsageChange};
 use crate::clock::Timestamp;
 use crate::key::Used;
-use crate::store::engine::Engine;
-use crate::store::engine::{Next, Workers};
+use crate::store::engine::{Engine, Next, Workers};
 use crate::store::types::error::{Error, Unavailable};
 use crate::store::types::usage_settings::UsageSettings;
 
-/// So many waiting keys are written before the interval is over.
-const MANY: usize = 1 << 16;
-/// A batch has so many keys, by how long the one before took: neither commits nor readers wait
-/// longer than for one.
-const LEAST: usize = 128;
-const FIRST: usize = 1_024;
-const MOST: usize = 8_192;
-const SHORT: Duration = Duration::from_millis(8);
-const LONG: Duration = Duration::from_millis(25);
+/// Number of pending sums from which they are written before the interval is over.
+const EARLY_FLUSH: usize = 1 << 16;
+/// Number of keys in a batch. It grows after a fast batch and shrinks after a slow one, since commits
+/// and readers wait while a batch is written.
+const MIN_BATCH: usize = 128;
+const FIRST_BATCH: usize = 1_024;
+const MAX_BATCH: usize = 8_192;
+/// Duration below which a batch is fast, and above which it is slow.
+const FAST: Duration = Duration::from_millis(8);
+const SLOW: Duration = Duration::from_millis(25);
 
-/// What counts uses, and writes the sums: nothing of either where the service wants no usage.
+/// Writes the sums that the collector gathers. Has no collector, and does nothing, if the service keeps
+/// no usage.
 #[derive(Debug)]
 pub(in crate::store) struct UsageRecorder {
     pub(super) engine: Arc<Engine>,
@@ -36,12 +37,12 @@ impl UsageRecorder {
         Self { engine: Arc::clone(engine), collector: collector.map(Arc::new) }
     }
 
-    /// The part that a verification notes its answer in.
+    /// Returns the collector, in which verifications note their answers.
     pub(in crate::store) fn collector(&self) -> Option<&Arc<Collector>> {
         self.collector.as_ref()
     }
 
-    /// Starts the thread that writes the sums at the interval, or earlier where many wait.
+    /// Starts the thread that writes the sums at the interval, or earlier if there are many.
     pub(in crate::store) fn start(self: &Arc<Self>, workers: &mut Workers) -> Result<(), Error> {
         let Some(usage) = &self.collector else { return Ok(()) };
         let (usage, recorder) = (Arc::clone(usage), Arc::clone(self));
@@ -51,10 +52,10 @@ impl UsageRecorder {
         let work = move || {
             usage.gather();
             let is_due = Instant::now() >= due;
-            // What has failed is tried again at the interval.
-            if is_due || !has_failed && usage.waiting().len() >= MANY {
+            // After a failure, the next try is at the interval.
+            if is_due || !has_failed && usage.pending().len() >= EARLY_FLUSH {
                 has_failed = recorder.flush().is_err();
-                // Where this fails it goes on the next time.
+                // If this fails, the next sweep goes on at the same place.
                 let _ = recorder.sweep_addresses();
                 due = Instant::now() + interval;
             }
@@ -64,12 +65,13 @@ impl UsageRecorder {
         workers.spawn(name, "keyhasp-usage", &signal, Next::After(interval), work)
     }
 
-    /// Writes all that was used up to now.
+    /// Writes all uses up to now. Acquires the commit guard for each batch, so that commits come in
+    /// between.
     pub(in crate::store) fn flush(&self) -> Result<(), Error> {
         let Some(usage) = &self.collector else { return Ok(()) };
         usage.gather();
-        let flush_number = usage.waiting().next_flush_number();
-        let mut size = FIRST;
+        let flush_number = usage.pending().next_flush_number();
+        let mut size = FIRST_BATCH;
         loop {
             let guard = self.engine.lock_commits()?;
             match usage.write_some(
@@ -83,23 +85,23 @@ impl UsageRecorder {
                 Err(error) => return Err(self.engine.on_write_error(error)),
             }
             drop(guard);
-            // Whoever verifies finds an empty log.
+            // Empties the logs before they are full, so that verifications needn't.
             std::thread::yield_now();
             usage.gather();
         }
         Ok(())
     }
 
-    /// The same at the end, when nobody commits any more.
+    /// Writes all uses at the end, when no thread commits any more.
     pub(in crate::store) fn flush_last(&self) -> Result<(), Error> {
         let Some(usage) = &self.collector else { return Ok(()) };
         usage.gather();
         if self.engine.availability.is_recovering() {
-            let is_none = usage.waiting().len() == 0;
+            let is_none = usage.pending().len() == 0;
             return if is_none { Ok(()) } else { Err(Unavailable::Recovering.into()) };
         }
-        let flush_number = usage.waiting().next_flush_number();
-        let mut size = FIRST;
+        let flush_number = usage.pending().next_flush_number();
+        let mut size = FIRST_BATCH;
         while usage.write_some(&*self.engine.backend, flush_number, &mut size, self.engine.now())? {
         }
         Ok(())
@@ -107,8 +109,8 @@ impl UsageRecorder {
 }
 
 impl Collector {
-    /// Writes one batch of what leaves by a flush_number; whether there is more. The caller leads the
-    /// commits.
+    /// Writes one batch of the flushes up to `flush_number`; returns whether there was one. The caller
+    /// holds the commit guard, or no thread commits any more.
     fn write_some(
         &self,
         backend: &dyn Backend,
@@ -117,34 +119,34 @@ impl Collector {
         now: Timestamp,
     ) -> Result<bool, BackendError> {
         let _moving = self.moving.write().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = self.waiting().next(*size, flush_number);
+        let mut batch = self.pending().next(*size, flush_number);
         let count = batch.len();
         if count == 0 {
             return Ok(false);
         }
-        self.add_forgetting(&mut batch, now);
+        self.forget_addresses(&mut batch, now);
         let began = Instant::now();
-        let taken_in = backend.record_usage(&batch);
+        let outcome = backend.record_usage(&batch);
         let took = began.elapsed();
-        match taken_in {
-            Ok(_) => self.waiting().written(count),
+        match outcome {
+            Ok(_) => self.pending().written(count),
             Err(error) => {
                 if error.kind() == BackendErrorKind::OutcomeUnknown {
-                    self.waiting().indeterminate(count);
+                    self.pending().indeterminate(count);
                 }
                 return Err(error);
             }
         }
-        if took < SHORT {
-            *size = (*size * 2).min(MOST);
-        } else if took > LONG {
-            *size = (*size / 2).max(LEAST);
+        if took < FAST {
+            *size = (*size * 2).min(MAX_BATCH);
+        } else if took > SLOW {
+            *size = (*size / 2).max(MIN_BATCH);
         }
         Ok(true)
     }
 
-    /// Of keys that are written anyway, addresses that are too old go.
-    fn add_forgetting(&self, batch: &mut Vec<UsageChange>, now: Timestamp) {
+    /// Adds to a batch the deletion of addresses that are too old, of keys that are written anyway.
+    fn forget_addresses(&self, batch: &mut Vec<UsageChange>, now: Timestamp) {
         let Some(keep) = self.settings.addresses else { return };
         let before = now.saturating_sub(keep);
         let without_address = |change: &UsageChange| match change {

@@ -1,4 +1,5 @@
-//! What limits a key: looked at when its secret was right and its state is in order.
+//! Limits of a key and its owner. A token is judged by them once its secret is right and its state is
+//! valid.
 
 use std::num::NonZeroU64;
 
@@ -6,8 +7,7 @@ use super::quota_leases::Account;
 use super::token::TokenVerifier;
 use crate::clock::Timestamp;
 use crate::id::KeyId;
-use crate::key::RateLimited;
-use crate::key::{Gcra, RejectReason, Verdict};
+use crate::key::{Gcra, RateLimited, RejectReason, Verdict};
 use crate::store::index::{
     LeaseWord, Limited, Limiter, OwnerLimiter, ReadVersion, ShortOwner, Whose,
 };
@@ -15,13 +15,14 @@ use crate::store::types::error::VerifyError;
 use crate::store::types::request::VerifyRequest;
 use crate::verified_key::RateUse;
 
-/// One use of a key whose secret was right.
+/// One use of a key, by a token whose secret is right.
 #[derive(Debug)]
 pub(in crate::store) struct Consumption<'a> {
     pub(in crate::store) request: &'a VerifyRequest<'a>,
     pub(in crate::store) key: KeyId,
-    /// The number of its owner, and its id if it lies in the key's slot.
+    /// The number of the key's owner.
     pub(in crate::store) owner: u32,
+    /// The owner's id, if the key's slot holds it.
     pub(in crate::store) short_owner: Option<ShortOwner>,
     pub(in crate::store) limited: Option<Limited>,
     pub(in crate::store) owner_limited: bool,
@@ -36,59 +37,64 @@ struct Limits<'a> {
     owner: Option<&'a OwnerLimiter<'a>>,
 }
 
-/// What was taken of them.
+/// The units and uses that a consumption has reserved: first of the key's limits, then of its owner's.
 #[derive(Debug, Default)]
-struct Taken {
+struct Reservation {
     /// Units of the rates.
     units: [u64; 2],
     /// Uses of the quotas' leases.
     uses: [Option<LeaseWord>; 2],
 }
 
-/// What a verified key says of limits that allow.
+/// The part of a verified key that its limits decide, when they allow the use.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Allowed {
-    /// The owner's id, if it is short: in a limited key's slot there is no room for it, but with
-    /// its limits there is.
+    /// The owner's id, if it is short. A limited key's slot has no room for it, so it is stored with
+    /// the key's limits.
     pub(in crate::store) owner: Option<ShortOwner>,
     pub(in crate::store) rate: Option<RateUse>,
 }
 
-/// Limits were replaced while they were judged by: nothing that was said counts.
+/// The limits that were replaced while a use was judged by them. The verdict doesn't count.
 #[derive(Clone, Copy, Debug)]
 enum Replaced {
-    /// The key's slot: it must be looked for again.
+    /// The key's, or its slot: the key must be looked up again.
     Slot,
     /// The owner's: they must be read again.
     Owner,
 }
 
 impl TokenVerifier {
-    /// Judges by all limits, and takes what the use costs; `None` if the key was replaced meanwhile
-    /// and must be looked for again. A use that is refused has taken nothing.
+    /// Judges a use by all limits, and reserves what it costs. Returns `None` if the key was replaced
+    /// meanwhile and must be looked up again. A rejected use reserves nothing.
+    // Not inlined, so that the code for a key without limits stays short.
     #[inline(never)]
     pub(in crate::store) fn judge_limits(
         &self,
-        one: &Consumption<'_>,
+        consumption: &Consumption<'_>,
     ) -> Option<Result<Allowed, VerifyError>> {
         loop {
-            let key = one.limited.and_then(|limited| self.engine.index.limiter(limited));
-            if key.is_some() && !one.slot.validate() {
+            let key = consumption.limited.and_then(|limited| self.engine.index.limiter(limited));
+            if key.is_some() && !consumption.slot.validate() {
                 return None;
             }
-            let owner =
-                if one.owner_limited { self.engine.index.owner_limiter(one.owner) } else { None };
+            let owner = if consumption.owner_limited {
+                self.engine.index.owner_limiter(consumption.owner)
+            } else {
+                None
+            };
             let limits = Limits { key: key.as_ref(), owner: owner.as_ref() };
-            let mut taken = Taken::default();
-            let judged = self.judge_by(one, limits, &mut taken);
-            let replaced = self.replaced(one, limits);
-            if judged.is_err() || replaced.is_some() {
-                self.refund(one, limits, &taken);
+            let mut reservation = Reservation::default();
+            let verdict = self.judge_by(consumption, limits, &mut reservation);
+            let replaced = self.replaced(consumption, limits);
+            if verdict.is_err() || replaced.is_some() {
+                self.refund(consumption, limits, &reservation);
             }
             match replaced {
                 None => {
-                    let owner = one.short_owner.or(limits.key.and_then(Limiter::short_owner));
-                    return Some(judged.map(|rate| Allowed { owner, rate }));
+                    let owner =
+                        consumption.short_owner.or(limits.key.and_then(Limiter::short_owner));
+                    return Some(verdict.map(|rate| Allowed { owner, rate }));
                 }
                 Some(Replaced::Slot) => return None,
                 Some(Replaced::Owner) => {}
@@ -96,10 +102,10 @@ impl TokenVerifier {
         }
     }
 
-    /// What is no more as it was read.
+    /// Returns the limits that were replaced since they were read, if any were.
     #[inline]
-    fn replaced(&self, one: &Consumption<'_>, limits: Limits<'_>) -> Option<Replaced> {
-        if limits.key.is_some() && !one.slot.validate() {
+    fn replaced(&self, consumption: &Consumption<'_>, limits: Limits<'_>) -> Option<Replaced> {
+        if limits.key.is_some() && !consumption.slot.validate() {
             Some(Replaced::Slot)
         } else if limits.owner.is_some_and(|owner| !self.engine.index.validate(owner)) {
             Some(Replaced::Owner)
@@ -108,23 +114,24 @@ impl TokenVerifier {
         }
     }
 
-    /// The limits in their order. What costs nothing comes first, and a use that will be refused
-    /// mostly shows it before anything is taken: so others never find less than there is.
+    /// Judges a use by the limits, one after the other. The limits that reserve nothing come first, and
+    /// all others are read before any is reserved. So a use that is rejected has mostly reserved
+    /// nothing, and concurrent uses find all that is left.
     #[inline]
     fn judge_by(
         &self,
-        one: &Consumption<'_>,
+        consumption: &Consumption<'_>,
         limits: Limits<'_>,
-        taken: &mut Taken,
+        reservation: &mut Reservation,
     ) -> Result<Option<RateUse>, VerifyError> {
-        let own = one.limited.and_then(|limited| limited.not_before);
-        let from = own.max(limits.owner.and_then(OwnerLimiter::not_before));
-        if let Some(from) = from.filter(|from| *from > one.now) {
+        let own = consumption.limited.and_then(|limited| limited.not_before);
+        let not_before = own.max(limits.owner.and_then(OwnerLimiter::not_before));
+        if let Some(from) = not_before.filter(|from| *from > consumption.now) {
             return Err(VerifyError::Rejected(RejectReason::NotYet(from)));
         }
-        let both = limits.both();
-        for limiter in both.into_iter().flatten() {
-            let address = one.request.address;
+        let limiters = limits.limiters();
+        for limiter in limiters.into_iter().flatten() {
+            let address = consumption.request.address;
             if self.engine.index.contain(limiter, address) == Some(false) {
                 return Err(match address {
                     Some(_) => VerifyError::Rejected(RejectReason::AddressRejected),
@@ -132,72 +139,79 @@ impl TokenVerifier {
                 });
             }
         }
-        let uses = one.request.cost;
-        for limiter in both.into_iter().flatten() {
+        let uses = consumption.request.cost;
+        for limiter in limiters.into_iter().flatten() {
             let Some(rate) = limiter.gcra() else { continue };
-            match limiter.judge(rate, one.now, uses) {
+            match limiter.judge(rate, consumption.now, uses) {
                 Verdict::Allowed { .. } => {}
-                // Perhaps the other one has to be waited for longer.
-                Verdict::Refused { .. } | Verdict::Ahead { .. } => self.by_rates(one, both)?,
+                // The other rate may ask for a longer wait.
+                Verdict::Refused { .. } | Verdict::Ahead { .. } => {
+                    self.judge_rates(consumption, limiters)?;
+                }
             }
         }
-        for limiter in both.into_iter().flatten().filter(|limiter| limiter.has_quota()) {
-            self.leases.check(limiter, one.now, uses)?;
+        for limiter in limiters.into_iter().flatten().filter(|limiter| limiter.has_quota()) {
+            self.leases.check(limiter, consumption.now, uses)?;
         }
-        // Quotas before rates, for a lease may have to be waited for.
-        for (at, limiter) in both.into_iter().enumerate() {
+        // Quotas before rates: this thread may wait for a lease. Units of a rate that it had reserved
+        // before would be missing for other uses during that wait.
+        for (at, limiter) in limiters.into_iter().enumerate() {
             let Some(limiter) = limiter.filter(|limiter| uses > 0 && limiter.has_quota()) else {
                 continue;
             };
             let account = || {
-                let short = one.short_owner.or(limits.key.and_then(Limiter::short_owner));
-                let owner = self.engine.index.owner(one.owner, short)?;
-                Some(Account { owner, whose: one.whose()[at] })
+                let short_owner =
+                    consumption.short_owner.or(limits.key.and_then(Limiter::short_owner));
+                let owner = self.engine.index.owner(consumption.owner, short_owner)?;
+                Some(Account { owner, holder: consumption.holders()[at] })
             };
-            let validate = || self.replaced(one, limits).is_none();
-            let lease = self.leases.spend(account, limiter, one.now, uses, validate)?;
-            taken.uses[at] = Some(lease.with_units(uses.into()));
+            let validate = || self.replaced(consumption, limits).is_none();
+            let lease = self.leases.spend(account, limiter, consumption.now, uses, validate)?;
+            reservation.uses[at] = Some(lease.with_units(uses.into()));
         }
-        // As long as nobody else comes between, what was allowed above is so here too.
-        let mut shown: Option<RateUse> = None;
-        for (at, limiter) in both.into_iter().enumerate() {
-            let Some((limiter, rate)) = limiter.and_then(|own| Some((own, own.gcra()?))) else {
+        // Unless another thread comes in between, the rates allow here what they allowed above.
+        let mut tightest: Option<RateUse> = None;
+        for (at, limiter) in limiters.into_iter().enumerate() {
+            let Some((limiter, rate)) =
+                limiter.and_then(|limiter| Some((limiter, limiter.gcra()?)))
+            else {
                 continue;
             };
-            let used = match limiter.take(rate, one.now, uses) {
+            let used = match limiter.take(rate, consumption.now, uses) {
                 Verdict::Allowed { used, .. } => RateUse { rate, used },
-                _ => self.by_rate(rate, one, limiter, |now| limiter.take(rate, now, uses))?,
+                _ => self
+                    .apply_rate(rate, consumption, limiter, |now| limiter.take(rate, now, uses))?,
             };
-            taken.units[at] = rate.cost(uses);
-            // Numbers are worked out only where two must be compared.
-            shown = Some(match shown {
+            reservation.units[at] = rate.cost(uses);
+            // `remaining` is computed only if there are two rates to compare.
+            tightest = Some(match tightest {
                 Some(before) if before.remaining() <= used.remaining() => before,
                 _ => used,
             });
         }
-        Ok(shown)
+        Ok(tightest)
     }
 
-    /// What the rates say together, where one of them doesn't just allow: of two that refuse, the
-    /// one that has to be waited for longer.
+    /// Judges a use by both rates, when one of them doesn't simply allow it. If both reject it, returns
+    /// the one with the longer wait.
     #[cold]
-    fn by_rates(
+    fn judge_rates(
         &self,
-        one: &Consumption<'_>,
-        both: [Option<&Limiter<'_>>; 2],
+        consumption: &Consumption<'_>,
+        limiters: [Option<&Limiter<'_>>; 2],
     ) -> Result<(), VerifyError> {
         let mut longest: Option<RateLimited> = None;
-        for limiter in both.into_iter().flatten() {
+        for limiter in limiters.into_iter().flatten() {
             let Some(rate) = limiter.gcra() else { continue };
-            let judge = |now| limiter.judge(rate, now, one.request.cost);
-            if let Err(refused) = self.by_rate(rate, one, limiter, judge) {
-                let wait = refused.retry_after;
-                // `None` is for ever.
+            let judge = |now| limiter.judge(rate, now, consumption.request.cost);
+            if let Err(rejected) = self.apply_rate(rate, consumption, limiter, judge) {
+                let wait = rejected.retry_after;
+                // `None` is an endless wait.
                 let is_longer = |before: &RateLimited| {
                     before.retry_after.is_some_and(|other| wait.is_none_or(|wait| wait > other))
                 };
                 if longest.as_ref().is_none_or(is_longer) {
-                    longest = Some(refused);
+                    longest = Some(rejected);
                 }
             }
         }
@@ -206,27 +220,28 @@ impl TokenVerifier {
         })
     }
 
-    /// What a rate says. A state that is ahead was written later than the clock was read: the clock
-    /// has stepped back, or this thread was interrupted since.
+    /// Applies `judge` to a rate, and handles a rate whose state is ahead of `now`. Such a state was
+    /// written after this thread read the clock: either the clock has stepped back, or the thread was
+    /// interrupted.
     #[cold]
-    fn by_rate(
+    fn apply_rate(
         &self,
         rate: Gcra,
-        one: &Consumption<'_>,
+        consumption: &Consumption<'_>,
         limiter: &Limiter<'_>,
         judge: impl Fn(Timestamp) -> Verdict,
     ) -> Result<RateUse, RateLimited> {
-        let now = || self.engine.availability.check(&*self.engine.clock).unwrap_or(one.now);
-        let mut verdict = judge(one.now);
+        let now = || self.engine.availability.check(&*self.engine.clock).unwrap_or(consumption.now);
+        let mut verdict = judge(consumption.now);
         if let Verdict::Ahead { .. } = verdict {
             limiter.step_back(rate, now);
             verdict = judge(now());
         }
-        let uses = one.request.cost;
+        let uses = consumption.request.cost;
         let (used, wait) = match verdict {
             Verdict::Allowed { used, .. } => return Ok(RateUse { rate, used }),
             Verdict::Refused { used, missing } => (used, missing.map(NonZeroU64::get)),
-            // It steps back all the time.
+            // The clock has stepped back again since.
             Verdict::Ahead { .. } => {
                 (rate.whole(), (uses <= rate.rate().burst()).then(|| rate.cost(uses)))
             }
@@ -235,32 +250,35 @@ impl TokenVerifier {
         Err(RateLimited { status, retry_after: wait.map(|units| rate.duration(units)) })
     }
 
-    /// Gives back all that was taken, when a later limit refused after all: another came between
-    /// two looks at it or replaced it, or a lease for it couldn't be had.
+    /// Refunds a reservation after a later limit has rejected the use. This is rare: another thread
+    /// consumed or replaced that limit between its two reads, or no lease was to be had.
     #[cold]
-    fn refund(&self, one: &Consumption<'_>, limits: Limits<'_>, taken: &Taken) {
-        for (at, (limiter, whose)) in limits.both().into_iter().zip(one.whose()).enumerate() {
+    fn refund(&self, consumption: &Consumption<'_>, limits: Limits<'_>, reservation: &Reservation) {
+        for (at, (limiter, holder)) in
+            limits.limiters().into_iter().zip(consumption.holders()).enumerate()
+        {
             let Some(limiter) = limiter else { continue };
-            if taken.units[at] > 0 {
-                self.engine.index.refund_rate(whose, limiter, taken.units[at]);
+            if reservation.units[at] > 0 {
+                self.engine.index.refund_rate(holder, limiter, reservation.units[at]);
             }
-            if let Some(lease) = taken.uses[at] {
-                self.engine.index.refund_lease(whose, limiter, lease);
+            if let Some(lease) = reservation.uses[at] {
+                self.engine.index.refund_lease(holder, limiter, lease);
             }
         }
     }
 }
 
 impl<'a> Limits<'a> {
+    /// Returns the limiter of the key, then that of its owner.
     #[inline]
-    fn both(self) -> [Option<&'a Limiter<'a>>; 2] {
+    fn limiters(self) -> [Option<&'a Limiter<'a>>; 2] {
         [self.key, self.owner.map(|owner| &owner.limiter)]
     }
 }
 
 impl Consumption<'_> {
-    /// Whose limits may hold: the key's and its owner's.
-    fn whose(&self) -> [Whose; 2] {
+    /// Returns the holders of the limits: the key, then its owner.
+    fn holders(&self) -> [Whose; 2] {
         [Whose::Key(self.key, Some(self.owner)), Whose::Owner(self.owner)]
     }
 }

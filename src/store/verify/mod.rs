@@ -1,11 +1,11 @@
-//! The path of a request.
+//! Verification: the path of a request.
 //!
-//! | room | what stands there |
+//! | room | contents |
 //! | --- | --- |
 //! | `token` | judging a token: shape, id, digest, state |
-//! | `limits` | judging the limits of a key and its owner, and taking a use out of them |
+//! | `limits` | judging the limits of a key and its owner, and reserving what a use costs |
 //! | `quota_leases` | the part of a quota that this process has leased from the backend |
-//! | `declassify` | the point at which the proof of constant time lets a comparison's answer go |
+//! | `declassify` | the point after which code may depend on the answer of a comparison |
 
 mod declassify;
 mod limits;

@@ -1,5 +1,5 @@
-//! Quotas are spent in leases: uses that this process took out of a quota, and may spend without
-//! asking again.
+//! Leases of quotas. A lease is a part of a quota's uses that this process has reserved in the backend,
+//! and spends without a further write.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,64 +8,71 @@ use crate::backend::{BackendErrorKind, Sharing, UsageChange, UsageSubject};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId, Version};
 use crate::key::{Lease, Period, RejectReason};
-use crate::store::engine::AffectedRecords;
-use crate::store::engine::Engine;
+use crate::store::engine::{AffectedRecords, Engine};
 use crate::store::index::{LeaseWord, LeftWord, Limiter, Whose};
 use crate::store::types::error::{Error, Unavailable, VerifyError};
 
-/// For how many milliseconds a quota isn't asked for what it didn't have, where other processes may
-/// have put something back.
-const RECHECK: u64 = 1_000;
-/// How often a quota may change under somebody who asks for it.
-const MOST_CHANGES: usize = 8;
-/// How many leases are put back at once.
+/// Milliseconds for which a quota counts as exhausted, if other processes may give back leases of it.
+const RECHECK_AFTER: u64 = 1_000;
+/// Largest number of changes of a quota during one verification's requests for a lease.
+const MAX_CHANGES: usize = 8;
+/// Number of leases that are given back at once.
 const CHUNK: usize = 1_000;
 
-/// Leases that are wanted, and those that were taken.
+/// The leases that verifications wait for, and the holders of leases.
 ///
-/// Whoever gets the turn asks for all that is wanted by then, in one durable step; those who waited
-/// for the turn meanwhile find what they wanted, or ask in their turn.
+/// A verification that needs a lease queues a request, and locks `holders`. It then requests all
+/// queued leases in one durable write. A verification that waited for the lock meanwhile finds its
+/// lease, or requests the leases that are queued by then.
 #[derive(Debug)]
 pub(in crate::store) struct QuotaLeases {
     engine: Arc<Engine>,
-    wanted: Mutex<BTreeMap<UsageSubject, Needs>>,
-    turn: Mutex<Taken>,
+    queue: LeaseQueue,
+    /// Held during a request. Without it each verification would make a durable write of its own, and
+    /// several would lease the same quota.
+    holders: Mutex<LeaseHolders>,
 }
 
-/// How many uses those need who wait for one lease: together, and whoever needs the fewest.
+/// The uses that verifications wait for, by quota. Locked, since verifications add to it while
+/// another takes it: without the lock a request could be lost, and its verification would fail.
+#[derive(Debug, Default)]
+struct LeaseQueue(Mutex<BTreeMap<UsageSubject, Needs>>);
+
+/// The uses that the waiting verifications need of one lease: the sum, and the smallest need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Needs {
     needed: u64,
     least: u64,
 }
 
-/// Whose quotas may have a lease.
+/// The keys and owners whose quotas may have a lease.
 #[derive(Debug, Default)]
-struct Taken {
+struct LeaseHolders {
     keys: BTreeSet<KeyId>,
     owners: BTreeSet<OwnerId>,
-    /// With how many they are looked through for those that are gone.
+    /// Number of holders at which those without a quota are removed.
     sweep_at: usize,
 }
 
-/// Whose quota is spent.
+/// The holder of a quota that is spent.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Account {
     pub(in crate::store) owner: OwnerId,
-    pub(in crate::store) whose: Whose,
+    pub(in crate::store) holder: Whose,
 }
 
-/// What came of asking.
-enum Asked {
-    /// It is in the lease, unless too little is left; what is left is known.
+/// The outcome of a request for a lease.
+enum LeaseOutcome {
+    /// The index has the lease, and knows what is left of the quota. Even both together may not
+    /// suffice.
     Leased,
-    /// The quota isn't the one that was asked for.
+    /// The quota has changed since the request was made.
     Changed,
 }
 
 impl Account {
-    fn of(&self) -> UsageSubject {
-        match self.whose {
+    fn subject(&self) -> UsageSubject {
+        match self.holder {
             Whose::Key(id, _) => UsageSubject::Key(id),
             Whose::Owner(_) => UsageSubject::Owner(self.owner),
         }
@@ -73,8 +80,8 @@ impl Account {
 }
 
 impl QuotaLeases {
-    /// Spends uses of a quota's lease; what they were taken from. Only where the lease has run out
-    /// is a new one asked for, which waits for one durable write.
+    /// Spends uses of a quota's lease; returns the lease that was spent from. If too little is left of
+    /// it, requests a new one, which waits for one durable write.
     #[inline]
     pub(in crate::store) fn spend(
         &self,
@@ -90,7 +97,7 @@ impl QuotaLeases {
         }
     }
 
-    /// Whether a quota is known not to allow so much.
+    /// Returns an error if the quota is known to lack so many uses.
     #[inline]
     pub(in crate::store) fn check(
         &self,
@@ -103,7 +110,7 @@ impl QuotaLeases {
         }
         let recheck = match self.engine.backend.sharing() {
             Sharing::Exclusive => None,
-            Sharing::Shared { .. } => Some(RECHECK),
+            Sharing::Shared { .. } => Some(RECHECK_AFTER),
         };
         if limiter.lacks(now, uses, recheck) {
             return Err(VerifyError::Rejected(RejectReason::QuotaExhausted {
@@ -113,6 +120,7 @@ impl QuotaLeases {
         Ok(())
     }
 
+    /// Requests leases until the uses can be spent, or the quota lacks them.
     #[cold]
     fn refill(
         &self,
@@ -130,53 +138,54 @@ impl QuotaLeases {
                 return Ok(lease);
             }
             self.check(limiter, now, uses)?;
-            // Whoever is led to it anew finds another lease.
-            if !validate() || changes == MOST_CHANGES {
+            // If the limits were replaced, `judge_limits` drops this error and reads them again.
+            if !validate() || changes == MAX_CHANGES {
                 return unavailable(Unavailable::Quota);
             }
             let needed = limiter.lease().missing(now, uses);
             if needed == 0 {
-                // Somebody has just put it there.
+                // Another thread has just put a lease there.
                 continue;
             }
             match self.request(&account, now, needed) {
-                Ok(Asked::Leased) => {}
-                Ok(Asked::Changed) => changes += 1,
+                Ok(LeaseOutcome::Leased) => {}
+                Ok(LeaseOutcome::Changed) => changes += 1,
                 Err(reason) => return unavailable(reason),
             }
         }
     }
 
-    /// Asks for all leases that are wanted, this one among them, unless somebody else just did.
+    /// Requests all queued leases, this account's among them, unless another thread has just done so.
     fn request(
         &self,
         account: &Account,
         now: Timestamp,
         needed: u64,
-    ) -> Result<Asked, Unavailable> {
-        self.enqueue(account.of(), needed);
-        let mut taken = self.turn();
-        let wanted = std::mem::take(&mut *self.wanted());
+    ) -> Result<LeaseOutcome, Unavailable> {
+        self.queue.add(account.subject(), needed);
+        let mut holders = self.lock_holders();
+        let queued = std::mem::take(&mut *self.queue.lock());
         if let Some(unavailable) = self.engine.availability.unavailable() {
             return Err(unavailable);
         }
         if self.engine.availability.is_recovering() {
             return Err(Unavailable::Recovering);
         }
-        if !wanted.contains_key(&account.of()) {
-            return Ok(Asked::Leased);
+        if !queued.contains_key(&account.subject()) {
+            return Ok(LeaseOutcome::Leased);
         }
-        let lease = |(of, needs): (&_, &Needs)| {
+        let lease = |(subject, needs): (&_, &Needs)| {
             let Needs { needed, least } = *needs;
-            UsageChange::Lease { of: *of, needed, least, at: now }
+            UsageChange::Lease { of: *subject, needed, least, at: now }
         };
-        let batch: Vec<UsageChange> = wanted.iter().map(lease).collect();
-        // Before asking: what is leased of a quota that is tightened meanwhile may be more than is
-        // left of that.
-        let quotas = wanted.keys().map(|of| {
-            let is_own = *of == account.of();
-            let whose = if is_own { Some(account.whose) } else { whose_quota(&self.engine, of) };
-            whose.and_then(|whose| Some((whose, self.engine.index.quota(whose)?)))
+        let batch: Vec<UsageChange> = queued.iter().map(lease).collect();
+        // Read before the request. If a quota is tightened meanwhile, the lease may be more than the
+        // new quota has left: `put_lease` then finds another quota, and the lease is given back.
+        let quotas = queued.keys().map(|subject| {
+            let is_own = *subject == account.subject();
+            let holder =
+                if is_own { Some(account.holder) } else { holder_of(&self.engine, subject) };
+            holder.and_then(|holder| Some((holder, self.engine.index.quota(holder)?)))
         });
         let quotas: Vec<_> = quotas.collect();
         let outcome = self.engine.backend.record_usage(&batch);
@@ -184,77 +193,80 @@ impl QuotaLeases {
             Ok(leases) if leases.len() == batch.len() => leases,
             Ok(_) => return Err(Unavailable::Quota),
             Err(error) => {
-                // The leases are forfeited.
+                // If the backend has written the leases, they are forfeited.
                 self.engine.on_write_error(error);
                 return Err(Unavailable::Quota);
             }
         };
-        let (mut own, mut back) = (Asked::Changed, Vec::new());
-        for ((of, quota), lease) in wanted.into_keys().zip(quotas).zip(leases) {
-            let is_own = of == account.of();
-            let put = lease.zip(quota).is_some_and(|(lease, (whose, quota))| {
+        let (mut own, mut given_back) = (LeaseOutcome::Changed, Vec::new());
+        for ((subject, quota), lease) in queued.into_keys().zip(quotas).zip(leases) {
+            let is_own = subject == account.subject();
+            let is_put = lease.zip(quota).is_some_and(|(lease, (holder, quota))| {
                 let word = LeaseWord::new(lease.void_from, lease.units);
                 let left = LeftWord::new(lease.left, now);
-                quota.is_since(lease.since) && self.engine.index.put_lease(whose, quota, word, left)
+                quota.is_since(lease.since)
+                    && self.engine.index.put_lease(holder, quota, word, left)
             });
             match lease {
-                Some(_) if put => {
-                    taken.note(&self.engine, &of);
+                Some(_) if is_put => {
+                    holders.note(&self.engine, &subject);
                     if is_own {
-                        own = Asked::Leased;
+                        own = LeaseOutcome::Leased;
                     }
                 }
-                Some(lease) => back.push(UsageChange::GiveBack { of, lease, at: now }),
+                Some(lease) => {
+                    given_back.push(UsageChange::GiveBack { of: subject, lease, at: now });
+                }
                 None => {}
             }
         }
-        if !back.is_empty() {
-            // Of a quota that is forgotten already, they are forfeited if this fails.
-            let _ =
-                self.engine.backend.record_usage(&back).map_err(|e| self.engine.on_write_error(e));
+        if !given_back.is_empty() {
+            // If this fails the leases are forfeited; they are of quotas that have changed anyway.
+            let written = self.engine.backend.record_usage(&given_back);
+            let _ = written.map_err(|error| self.engine.on_write_error(error));
         }
-        drop(taken);
-        if let Asked::Changed = own {
-            self.learn_of(account)?;
+        drop(holders);
+        if let LeaseOutcome::Changed = own {
+            self.reload_account(account)?;
         }
         Ok(own)
     }
 
-    /// A quota was changed, and the index doesn't know of it yet.
-    fn learn_of(&self, account: &Account) -> Result<(), Unavailable> {
-        let _applying = self.engine.lock_applied_log();
+    /// Reloads an account whose quota was changed in the backend and not yet in the index.
+    fn reload_account(&self, account: &Account) -> Result<(), Unavailable> {
+        let _applied_log = self.engine.lock_applied_log();
         if self.engine.availability.is_recovering() {
             return Err(Unavailable::Recovering);
         }
         let mut affected = AffectedRecords::default();
-        match account.of() {
+        match account.subject() {
             UsageSubject::Key(key) => _ = affected.keys.insert(key, account.owner),
             UsageSubject::Owner(owner) => _ = affected.owners.insert(owner),
         }
         self.engine.reload(&affected).map_err(|_| Unavailable::Quota)
     }
 
-    /// Puts back what is left of all leases. For a store that was closed: nobody asks for more.
+    /// Gives back the rest of all leases. The store is closed, so no thread requests more.
     ///
     /// # Errors
-    /// The first of the backend, after all was tried. What isn't put back is forfeited, as after a
-    /// crash.
-    pub(in crate::store) fn put_back(&self) -> Result<(), Error> {
-        let mut taken = self.turn();
+    /// The first error of the backend, after all leases were tried. Those that aren't given back are
+    /// forfeited, as after a crash.
+    pub(super) fn give_back_all(&self) -> Result<(), Error> {
+        let mut holders = self.lock_holders();
         if self.engine.availability.is_recovering() {
-            let is_none = taken.keys.is_empty() && taken.owners.is_empty();
+            let is_none = holders.keys.is_empty() && holders.owners.is_empty();
             return if is_none { Ok(()) } else { Err(Unavailable::Recovering.into()) };
         }
-        let keys = std::mem::take(&mut taken.keys).into_iter().map(UsageSubject::Key);
-        let owners = std::mem::take(&mut taken.owners).into_iter().map(UsageSubject::Owner);
+        let keys = std::mem::take(&mut holders.keys).into_iter().map(UsageSubject::Key);
+        let owners = std::mem::take(&mut holders.owners).into_iter().map(UsageSubject::Owner);
         let at = self.engine.now();
-        let mut left = keys.chain(owners).filter_map(|of| {
-            let lease = self.left(&of)?;
-            Some(UsageChange::GiveBack { of, lease, at })
+        let mut rests = keys.chain(owners).filter_map(|subject| {
+            let lease = self.take_rest(&subject)?;
+            Some(UsageChange::GiveBack { of: subject, lease, at })
         });
         let mut first = Ok(());
         loop {
-            let batch: Vec<UsageChange> = left.by_ref().take(CHUNK).collect();
+            let batch: Vec<UsageChange> = rests.by_ref().take(CHUNK).collect();
             if batch.is_empty() {
                 return first;
             }
@@ -262,7 +274,7 @@ impl QuotaLeases {
                 let is_unknown = error.kind() == BackendErrorKind::OutcomeUnknown;
                 first = first.and(Err(error.into()));
                 if is_unknown && self.engine.backend.recover().is_err() {
-                    // Nothing is written after what nobody knows the outcome of.
+                    // No write may follow one whose outcome is unknown.
                     self.engine.availability.set_recovering(false);
                     return first;
                 }
@@ -270,9 +282,9 @@ impl QuotaLeases {
         }
     }
 
-    /// Takes what is left of one lease.
-    fn left(&self, of: &UsageSubject) -> Option<Lease> {
-        let (word, limiter) = self.engine.index.take_lease(whose_quota(&self.engine, of)?)?;
+    /// Takes the rest of one lease out of the index; `None` if nothing is left of it.
+    fn take_rest(&self, subject: &UsageSubject) -> Option<Lease> {
+        let (word, limiter) = self.engine.index.take_lease(holder_of(&self.engine, subject)?)?;
         let void_from = word.void_from();
         let start = |period: Period| {
             let last = void_from?.as_millis().checked_sub(1)?;
@@ -288,45 +300,51 @@ impl QuotaLeases {
 impl QuotaLeases {
     pub(super) fn new(engine: &Arc<Engine>) -> Self {
         let engine = Arc::clone(engine);
-        Self { engine, wanted: Mutex::default(), turn: Mutex::default() }
+        Self { engine, queue: LeaseQueue::default(), holders: Mutex::default() }
     }
 
-    fn enqueue(&self, of: UsageSubject, needed: u64) {
+    fn lock_holders(&self) -> MutexGuard<'_, LeaseHolders> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LeaseQueue {
+    /// Adds the uses that a verification needs.
+    fn add(&self, subject: UsageSubject, needed: u64) {
         let first = Needs { needed: 0, least: needed };
-        let mut wanted = self.wanted();
-        let needs = wanted.entry(of).or_insert(first);
+        let mut queued = self.lock();
+        let needs = queued.entry(subject).or_insert(first);
         needs.needed += needed;
         needs.least = needs.least.min(needed);
     }
 
-    fn wanted(&self) -> MutexGuard<'_, BTreeMap<UsageSubject, Needs>> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn turn(&self) -> MutexGuard<'_, Taken> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<UsageSubject, Needs>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Taken {
-    fn note(&mut self, engine: &Engine, of: &UsageSubject) {
-        match of {
+impl LeaseHolders {
+    /// Notes a holder of a lease. Now and then removes the holders that have no quota any more.
+    fn note(&mut self, engine: &Engine, subject: &UsageSubject) {
+        match subject {
             UsageSubject::Key(id) => _ = self.keys.insert(*id),
             UsageSubject::Owner(id) => _ = self.owners.insert(*id),
         }
         if self.keys.len() + self.owners.len() < self.sweep_at.max(CHUNK) {
             return;
         }
-        let is_there =
-            |of| whose_quota(engine, &of).is_some_and(|whose| engine.index.quota(whose).is_some());
-        self.keys.retain(|id| is_there(UsageSubject::Key(*id)));
-        self.owners.retain(|id| is_there(UsageSubject::Owner(*id)));
+        let has_quota = |subject| {
+            holder_of(engine, &subject).is_some_and(|holder| engine.index.quota(holder).is_some())
+        };
+        self.keys.retain(|id| has_quota(UsageSubject::Key(*id)));
+        self.owners.retain(|id| has_quota(UsageSubject::Owner(*id)));
         self.sweep_at = 2 * (self.keys.len() + self.owners.len());
     }
 }
 
-fn whose_quota(engine: &Engine, of: &UsageSubject) -> Option<Whose> {
-    match of {
+/// Returns the index's name of a quota's holder; `None` for an owner that the index doesn't have.
+fn holder_of(engine: &Engine, subject: &UsageSubject) -> Option<Whose> {
+    match subject {
         UsageSubject::Key(id) => Some(Whose::Key(*id, None)),
         UsageSubject::Owner(id) => engine.index.owner_number(id).map(Whose::Owner),
     }
@@ -336,16 +354,17 @@ fn whose_quota(engine: &Engine, of: &UsageSubject) -> Option<Whose> {
 mod tests {
     use super::*;
 
-    /// Whoever needs the fewest isn't kept waiting by those who need more than there is.
+    /// The backend learns the smallest need too, so that a request for more than is left doesn't keep
+    /// a smaller one waiting.
     #[test]
-    fn all_needs_and_the_least() {
-        let (leases, of) = (leases(), |id| UsageSubject::Key(KeyId::from_u128(id)));
+    fn needs_are_summed_and_the_smallest_is_kept() {
+        let (queue, of) = (LeaseQueue::default(), |id| UsageSubject::Key(KeyId::from_u128(id)));
         for (id, needed) in [(1, 20_000), (1, 3), (2, 7), (1, 5)] {
-            leases.enqueue(of(id), needed);
+            queue.add(of(id), needed);
         }
         let needs = |needed, least| Some(Needs { needed, least });
-        let wanted = leases.wanted();
-        assert_eq!(wanted.get(&of(1)).copied(), needs(20_008, 3));
-        assert_eq!(wanted.get(&of(2)).copied(), needs(7, 7));
+        let queued = queue.lock();
+        assert_eq!(queued.get(&of(1)).copied(), needs(20_008, 3));
+        assert_eq!(queued.get(&of(2)).copied(), needs(7, 7));
     }
 }

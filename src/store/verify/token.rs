@@ -1,4 +1,4 @@
-//! The path that every request takes.
+//! Judging a token: the path that every request takes.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -20,10 +20,11 @@ use crate::store::usage::{Collector, UsageRecorder};
 use crate::token::{Peppers, Unverified};
 use crate::verified_key::{VerifiedKey, VerifiedKeyParts};
 
-/// What an unknown id is compared with, so that it does the same work.
-const NOBODY: [u8; DIGEST_LEN] = [0; DIGEST_LEN];
+/// A digest that the token of an unknown id is compared with. Without that comparison the time of an
+/// answer would show whether an id exists.
+const NO_DIGEST: [u8; DIGEST_LEN] = [0; DIGEST_LEN];
 
-/// Judges tokens, and notes the answers.
+/// Judges tokens, and notes the answers for usage and alerts.
 #[derive(Debug)]
 pub(in crate::store) struct TokenVerifier {
     pub(super) engine: Arc<Engine>,
@@ -32,12 +33,12 @@ pub(in crate::store) struct TokenVerifier {
     usage: Option<Arc<Collector>>,
 }
 
-/// What is known of a request besides its answer: the parts that are noted of it.
+/// Details of an answer that are noted for usage and alerts.
 #[derive(Debug)]
-struct Judged {
-    /// The time by which it was judged; `Timestamp::MIN` if the answer came before the time.
+struct AnswerDetails {
+    /// The time by which the token was judged; `Timestamp::MIN` if the answer didn't need the time.
     at: Timestamp,
-    /// The key whose secret was right.
+    /// The key whose secret the token had.
     key: Option<KeyId>,
 }
 
@@ -55,9 +56,9 @@ impl TokenVerifier {
         }
     }
 
-    /// Puts back what is left of all leases. For a store that was closed.
-    pub(in crate::store) fn put_back_leases(&self) -> Result<(), Error> {
-        self.leases.put_back()
+    /// Gives back the rest of all leases of quotas. The store must be closed.
+    pub(in crate::store) fn give_back_leases(&self) -> Result<(), Error> {
+        self.leases.give_back_all()
     }
 
     /// Judges a token, and notes the answer.
@@ -66,23 +67,23 @@ impl TokenVerifier {
         &self,
         request: &VerifyRequest<'_>,
     ) -> Result<VerifiedKey, VerifyError> {
-        let mut judged = Judged { at: Timestamp::MIN, key: None };
-        let answer = self.judge_token(request, &mut judged);
+        let mut details = AnswerDetails { at: Timestamp::MIN, key: None };
+        let answer = self.judge_token(request, &mut details);
         match &answer {
             Ok(verified) => {
                 if let Some(usage) = &self.usage {
-                    usage.accepted(verified.key_id(), request, judged.at);
+                    usage.accepted(verified.key_id(), request, details.at);
                 }
                 if !verified.is_current() {
-                    self.noticed.note_previous(verified, judged.at);
+                    self.noticed.note_previous(verified, details.at);
                 }
             }
             Err(VerifyError::Rejected(reason)) => {
-                if let Some(key) = judged.key {
-                    self.note_rejection(key, reason.kind(), judged.at);
+                if let Some(key) = details.key {
+                    self.note_rejection(key, reason.kind(), details.at);
                 }
             }
-            // Whoever lacks the secret must leave no trace at a key.
+            // A caller without the secret must not change what is noted of a key.
             Err(VerifyError::Unrecognized | VerifyError::Unavailable(_)) => {}
         }
         answer
@@ -96,54 +97,56 @@ impl TokenVerifier {
         self.noticed.note_rejection(key, at);
     }
 
-    /// Judges shape, prefix and id; computes one keyed digest; compares it in constant time with
-    /// each digest of the key; and only then looks at the key's state. It does no I/O, allocates
-    /// nothing and takes no lock.
+    /// Judges a token. Checks shape, prefix and id; computes one keyed digest; compares it in constant
+    /// time with each digest of the key. Only then reads the key's state. Does no I/O, allocates
+    /// nothing and locks nothing, except that a key's quota may wait for a lease.
     fn judge_token(
         &self,
         request: &VerifyRequest<'_>,
-        judged: &mut Judged,
+        details: &mut AnswerDetails,
     ) -> Result<VerifiedKey, VerifyError> {
         let token = Unverified::parse(request.token).ok_or(VerifyError::Unrecognized)?;
-        // First, so that the slot is on its way meanwhile.
+        // First, so that memory fetches the slot during the next steps.
         let search = self.engine.index.search(token.id);
         let now = self
             .engine
             .availability
             .check(&*self.engine.clock)
             .map_err(VerifyError::Unavailable)?;
-        judged.at = now;
+        details.at = now;
         let (prefix_number, prefix) =
             self.engine.prefixes.find(token.prefix).ok_or(VerifyError::Unrecognized)?;
-        // Under the pepper of most tokens already, while the slot is on its way.
+        // Before the slot has arrived and names its pepper: most tokens have the likely one.
         let mut digests = Digests::new(&self.engine, &token).ok_or(VerifyError::Unrecognized)?;
         let mut compared = false;
         let answer = search.find(|entry| {
             compared = true;
-            // Where its limits lie is known first now.
+            // Only the slot names the place of the key's limits.
             self.engine.index.prefetch_limiter(entry);
             let digest = digests.under(entry.pepper())?;
-            // The prefix first: a right secret under another one is refused like a wrong one.
+            // A right secret under another prefix is rejected like a wrong secret.
             let is_accepted = entry.prefix() == prefix_number
                 && constant_time_eq_n(digest, &entry.digest_bytes());
             if !declassified(is_accepted) {
                 return None;
             }
-            // One that is replaced just now is looked for again.
+            // `None` if the entry is being replaced; the search then looks again.
             let seen = entry.seen();
             let entry = entry.judged_at(now)?;
-            judged.key = Some(token.id);
+            details.key = Some(token.id);
             self.judge(request, token.id, &entry, seen, now, prefix)
         });
         if !compared {
-            // The same work for an id that nobody has.
-            black_box(constant_time_eq_n(&digests.likely, &NOBODY));
+            // The same work as for an id that exists. `black_box` keeps the compiler from removing a
+            // comparison whose answer isn't used.
+            black_box(constant_time_eq_n(&digests.likely, &NO_DIGEST));
         }
         answer.unwrap_or(Err(VerifyError::Unrecognized))
     }
 
-    /// The secret was right: looks at everything else. `None` if the key is replaced just now.
-    // By force: the entry would else be built in memory.
+    /// Judges a token, whose secret is right, by state and limits. Returns `None` if the key is being
+    /// replaced.
+    // `inline(always)`: otherwise the compiler builds `Entry` in memory.
     #[inline(always)]
     fn judge(
         &self,
@@ -161,26 +164,26 @@ impl TokenVerifier {
         if entry.is_indeterminate || flags.indeterminate {
             return Some(Err(recovering));
         }
-        let standing = ValidityInputs { suspended: flags.suspended, ..entry.standing };
-        if let Some(rejected_for) = standing.rejected_for(now) {
-            return Some(Err(VerifyError::Rejected(rejected_for)));
+        let validity = ValidityInputs { suspended: flags.suspended, ..entry.standing };
+        if let Some(reason) = validity.rejected_for(now) {
+            return Some(Err(VerifyError::Rejected(reason)));
         }
         let Entry { owner, short_owner, limited, .. } = *entry;
-        let passed = if limited.is_none() && !flags.limited {
+        let allowed = if limited.is_none() && !flags.limited {
             Allowed { owner: short_owner, rate: None }
         } else {
             let owner_limited = flags.limited;
-            let one =
+            let consumption =
                 Consumption { request, key, owner, short_owner, limited, owner_limited, slot, now };
-            match self.judge_limits(&one)? {
-                Ok(passed) => passed,
-                Err(refusal) => return Some(Err(refusal)),
+            match self.judge_limits(&consumption)? {
+                Ok(allowed) => allowed,
+                Err(error) => return Some(Err(error)),
             }
         };
-        let Some(owner) = self.engine.index.owner(owner, passed.owner) else {
+        let Some(owner) = self.engine.index.owner(owner, allowed.owner) else {
             return Some(Err(recovering));
         };
-        let ends_at = match (standing.expires_at, standing.ends_at) {
+        let ends_at = match (validity.expires_at, validity.ends_at) {
             (Some(expiry), Some(end)) => Some(expiry.min(end)),
             (expiry, end) => expiry.or(end),
         };
@@ -196,14 +199,14 @@ impl TokenVerifier {
             is_current: entry.is_current,
             ends_at,
             prefix: *prefix,
-            rate: passed.rate,
+            rate: allowed.rate,
         });
         Some(Ok(verified))
     }
 }
 
-/// The digests of one token under the open peppers: at once under that of most tokens, under each
-/// other one when it is first asked for.
+/// The digests of one token under the open peppers. The digest under the likely pepper is computed at
+/// once, each other one when it is first needed.
 struct Digests<'a> {
     engine: &'a Engine,
     token: &'a Unverified<'a>,

@@ -1,10 +1,10 @@
-//! What a key may do: lists of names, looked through one by one.
+//! Access: lists of permission names, searched one by one.
 
 use std::collections::BTreeSet;
 
 use keyhasp::Access;
 
-/// An access as it was asked for.
+/// An access as a request names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
     Full,
@@ -46,7 +46,7 @@ impl Reach {
         }
     }
 
-    /// Whether it names something that the catalogue lacks.
+    /// Returns whether it names a permission that the catalogue lacks.
     pub(crate) fn names_unknown(&self, catalogue: &Names) -> bool {
         match self {
             Self::Limited(patterns) => patterns
@@ -56,7 +56,7 @@ impl Reach {
         }
     }
 
-    /// Whether it grants nothing that `outer` doesn't, whatever the catalogue may become.
+    /// Returns whether it allows nothing that `outer` doesn't, in any catalogue.
     pub(crate) fn is_within(&self, outer: &Self) -> bool {
         match (self, outer) {
             (_, Self::Full) => true,
@@ -69,7 +69,7 @@ impl Reach {
     }
 }
 
-/// As many segments, each of them equal or met by a `*`.
+/// Returns whether a name matches a pattern: as many segments, each equal or met by a `*`.
 fn covers(pattern: &str, name: &str) -> bool {
     let pattern: Vec<&str> = pattern.split(':').collect();
     let name: Vec<&str> = name.split(':').collect();

@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Authority: the calls that each caller may make.
 
 use keyhasp::authority::{Authority, Role};
 use keyhasp::id::{KeyId, OwnerId};
@@ -11,22 +11,22 @@ use super::reason::Reason;
 use super::records::{KeyFile, OwnerFile};
 use super::state::{Decided, Model};
 
-/// Somebody whose call is considered.
+/// The caller of a call.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) by: Authority,
     pub(super) is_admin: bool,
-    /// The one owner in reach; `None` reaches all.
+    /// The only owner that the caller may see; `None` for all owners.
     pub(super) owner: Option<OwnerId>,
-    /// What a delegate may not go beyond: the acting key's access, and its owner's maximum access.
+    /// The bounds of a delegate: the acting key's access, and its owner's `max_access`.
     pub(super) bounds: Vec<Reach>,
-    /// And its limits.
+    /// The acting key's limits.
     pub(super) acting: Option<LimitsFile>,
 }
 
 impl Model {
-    /// Looks at who calls. An acting key, with the generation that was shown, must be one that
-    /// would verify now.
+    /// Judges a caller. An acting key, in the generation that was presented, must be one that would
+    /// verify now.
     pub(super) fn caller(&self, by: &Authority) -> Decided<Caller> {
         let caller = |owner, bounds, acting| Caller {
             by: by.clone(),
@@ -65,13 +65,13 @@ impl Model {
         }
     }
 
-    /// A key that the caller reaches; another's is not found.
+    /// Returns a key that the caller may see. Another owner's key is not found.
     pub(super) fn key_in_reach(&self, caller: &Caller, id: KeyId) -> Decided<&KeyFile> {
         let key = self.keys.get(&id).filter(|key| caller.reaches(key.owner));
         key.ok_or_else(|| vec![Reason::NotFound(Resource::Key)])
     }
 
-    /// An owner that the caller reaches; another is not found.
+    /// Returns an owner that the caller may see. Another owner is not found.
     pub(super) fn owner_in_reach(&self, caller: &Caller, id: OwnerId) -> Decided<&OwnerFile> {
         let owner = self.owners.get(&id).filter(|_| caller.reaches(id));
         owner.ok_or_else(|| vec![Reason::NotFound(Resource::Owner)])
@@ -83,12 +83,12 @@ impl Caller {
         self.owner.is_none_or(|own| own == owner)
     }
 
-    /// What only administrators may do.
+    /// Returns the reason against a part of a call that only administrators may make.
     pub(super) fn not_admin(&self) -> Option<Reason> {
         (!self.is_admin).then_some(Reason::Forbidden(ForbiddenReason::AdministratorOnly))
     }
 
-    /// The same, for calls that are administrators' altogether.
+    /// Returns an error for a call that only administrators may make.
     pub(super) fn require_admin(&self) -> Decided<()> {
         self.not_admin().map_or(Ok(()), |reason| Err(vec![reason]))
     }
@@ -97,20 +97,21 @@ impl Caller {
         self.acting.is_some()
     }
 
-    /// A delegate goes beyond nothing, and what it does to keys keeps its own key's limits.
+    /// Returns the reason against a delegate's target that exceeds the acting key's access or limits.
     pub(super) fn beyond(&self, access: &Reach, limits: &LimitsFile) -> Option<Reason> {
         let goes_beyond = self.bounds.iter().any(|bound| !access.is_within(bound));
         let is_looser = self.acting.as_ref().is_some_and(|acting| !limits.is_within(acting));
         (goes_beyond || is_looser).then_some(Reason::Forbidden(ForbiddenReason::BeyondActingKey))
     }
 
-    /// What an administrator has set, nobody else widens.
+    /// Returns the reason against widening what an administrator has set.
     pub(super) fn may_not_widen(&self, field: &'static str, set_by: SetBy) -> Option<Reason> {
         let is_fixed = set_by == SetBy::Administrator && !self.is_admin;
         is_fixed.then_some(Reason::Forbidden(ForbiddenReason::SetByAdministrator { field }))
     }
 
-    /// Who has set what this caller sets: what an owner narrows stays an administrator's.
+    /// Returns the setter to record. A field that an administrator has set stays the administrator's
+    /// when an owner narrows it.
     pub(super) fn set_by(&self, before: SetBy) -> SetBy {
         if self.is_admin { SetBy::Administrator } else { before }
     }

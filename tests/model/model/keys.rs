@@ -18,7 +18,7 @@ use super::state::{Decided, Fresh, Model, conflict, unless_refused};
 use super::verify::Verdict;
 use crate::calls::{KeyUpdate, OnKey, Rotation};
 
-/// The most previous tokens that live at once.
+/// Largest number of previous tokens that live at once.
 const MAX_PREVIOUS: usize = 5;
 
 impl Model {
@@ -96,7 +96,7 @@ impl Model {
         reasons
     }
 
-    /// The owner's last unrevoked standard key stays, where the store's rules say so.
+    /// Returns the reason against revoking the owner's last standard key, if the rules protect it.
     fn against_losing(&self, key: &KeyFile) -> Option<Reason> {
         let live = self.live_keys(key.owner);
         let others = live.iter().any(|other| other.kind == Kind::Standard && other.id != key.id);
@@ -118,7 +118,7 @@ impl Model {
     fn against_update(&self, caller: &Caller, key: &KeyFile, update: &KeyUpdate) -> Vec<Reason> {
         let mut reasons: Vec<Reason> =
             caller.beyond(&key.access, &key.limits).into_iter().collect();
-        // What is named as it is already is no change.
+        // A field that is set to the value it has is no change.
         if let Some(access) = update.access.as_ref().filter(|access| **access != key.access) {
             if access.names_unknown(&self.opening.catalogue) {
                 reasons.push(Reason::Invalid("access"));
@@ -147,7 +147,7 @@ impl Model {
         reasons
     }
 
-    /// Changes the key; says what happened and which fields differ.
+    /// Changes the key; returns the kind of event and the fields that differ.
     fn take_action(
         &self,
         caller: &Caller,
@@ -319,7 +319,7 @@ impl Model {
         let (readable, closed): (Vec<_>, Vec<_>) =
             key.tokens().into_iter().partition(|token| self.is_readable(token));
         let Some(token) = readable.iter().find(|token| token.text == text) else {
-            // It may be one of those that can't be read.
+            // The token may be under a pepper that isn't open.
             unless_refused(closed.iter().map(|token| Reason::Pepper(token.pepper)).collect())?;
             return Ok(Value::Null);
         };
@@ -360,7 +360,7 @@ impl Model {
         Ok(key.current.text.into())
     }
 
-    /// The recovery key under which the token lies is not open.
+    /// Returns the reason against revealing a token whose recovery key isn't open.
     pub(super) fn against_opening(&self, key: &KeyFile) -> Option<Reason> {
         let number = key.sealed_under?;
         if self.opening.recovery_keys.is_empty() {
@@ -375,7 +375,7 @@ impl Model {
     }
 }
 
-/// Changes what is named; says which fields differ.
+/// Applies an update; returns the fields that differ.
 fn apply_update(caller: &Caller, key: &mut KeyFile, update: &KeyUpdate) -> Fields {
     let before = key.clone();
     if let Some(access) = update.access.as_ref().filter(|access| **access != before.access) {
@@ -405,7 +405,7 @@ fn apply_update(caller: &Caller, key: &mut KeyFile, update: &KeyUpdate) -> Field
     named.with(limited)
 }
 
-/// Whether an expiry is later than the one the key has.
+/// Returns whether an expiry is later than the one that the key has.
 fn is_later(expiry: Expiry, key: &KeyFile) -> bool {
     match (expiry, key.expires_at) {
         (_, None) => false,
@@ -414,8 +414,8 @@ fn is_later(expiry: Expiry, key: &KeyFile) -> bool {
     }
 }
 
-/// The id that a text claims to belong to, if it has the shape of a token: 70 characters of base62
-/// after a prefix and `_`, of which the first 22 are the id.
+/// Returns the id in a text that has the shape of a token: 70 characters of base62 after a prefix and
+/// `_`. The first 22 are the id.
 fn id_in(text: &str) -> Option<KeyId> {
     let (prefix, body) = text.rsplit_once('_')?;
     if prefix.is_empty() || body.len() != 70 {

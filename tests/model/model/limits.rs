@@ -1,4 +1,4 @@
-//! Limits that hold, who has set them, and who may set others.
+//! Limits, their setters, and the rules for setting others.
 
 use keyhasp::Timestamp;
 use keyhasp::event::Fields;
@@ -10,10 +10,10 @@ use super::minting::all;
 use super::reason::Reason;
 use crate::limits::{Net, NewLimits, Pace, Ration, Tight};
 
-/// The most networks of one list.
+/// Largest number of networks in a list.
 const MAX_NETWORKS: usize = 64;
 
-/// A limit, and who has set it.
+/// A limit and its setter.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Held<T> {
     pub(crate) value: T,
@@ -32,8 +32,8 @@ pub(crate) struct LimitsFile {
 }
 
 impl LimitsFile {
-    /// Those after some are set in the record whose next version is given; or what stands against
-    /// it.
+    /// Sets some limits of the record whose next version is given. Returns the new limits, or the
+    /// reasons against them.
     pub(super) fn with(
         &self,
         caller: &Caller,
@@ -64,9 +64,9 @@ impl LimitsFile {
         if reasons.is_empty() { Ok(next) } else { Err(reasons) }
     }
 
-    /// Whether a quota that is set begins to count anew. An administrator's does. An owner's does,
-    /// unless it is the same as before or tightens an administrator's; a delegate's, unless it is
-    /// the same or tightens anybody's.
+    /// Returns whether a quota that is set begins a new count. An administrator's does. An owner's does,
+    /// unless it is the same as before or tightens an administrator's. A delegate's does, unless it is
+    /// the same or tightens any quota.
     fn counts_anew(&self, caller: &Caller, quota: Option<Ration>) -> bool {
         match (&self.quota, quota) {
             (Some(old), Some(new)) if !caller.is_admin => {
@@ -78,7 +78,7 @@ impl LimitsFile {
         }
     }
 
-    /// Whether each limit of `other` on addresses, rate and uses is here too, and as tight.
+    /// Returns whether each limit of `other` on addresses, rate and uses is here too, and as tight.
     pub(super) fn is_within(&self, other: &Self) -> bool {
         is_as_tight(self.networks.as_ref(), other.networks.as_ref())
             && is_as_tight(self.rate.as_ref(), other.rate.as_ref())
@@ -110,8 +110,8 @@ impl LimitsFile {
     }
 }
 
-/// Puts a limit in another's place; or why not: what an administrator has set, nobody else loosens
-/// or lifts, and it stays an administrator's.
+/// Replaces a limit, or returns the reason against that. Only an administrator may loosen or clear a
+/// limit that an administrator has set. When another caller tightens it, it stays the administrator's.
 fn put<T: Tight>(
     caller: &Caller,
     field: &'static str,

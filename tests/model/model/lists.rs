@@ -1,4 +1,4 @@
-//! Lists: everything is looked at, what matches is shown.
+//! Lists: every record is examined, and those that match are shown.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ impl Model {
         Ok(found.into_iter().map(|id| self.shown_key(id)).collect())
     }
 
-    /// How many match; places in the list don't count.
+    /// Counts the keys that match. The place in the list doesn't matter.
     pub(super) fn count(&self, caller: &Caller, query: &KeyQuery) -> Decided<Value> {
         let query = KeyQuery { after: None, before: None, ..query.clone() };
         Ok(self.matching(caller, &query)?.len().into())
@@ -70,7 +70,7 @@ impl Model {
         Ok(Value::Null)
     }
 
-    /// Whose keys are listed; `None` means everybody's.
+    /// The owners whose keys are listed; `None` means all owners.
     fn scope(&self, caller: &Caller, query: &KeyQuery) -> Decided<Option<BTreeSet<OwnerId>>> {
         let asked: BTreeSet<OwnerId> = query.owners.iter().copied().collect();
         if asked.len() > 64 {
@@ -138,7 +138,7 @@ impl Model {
     }
 }
 
-/// Unrevoked ones unless told.
+/// Defaults to unrevoked keys.
 fn states(query: &KeyQuery) -> Vec<State> {
     let unrevoked = || vec![State::Active, State::Expired, State::Deactivated, State::Blocked];
     query.states.clone().unwrap_or_else(unrevoked)

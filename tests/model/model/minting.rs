@@ -33,7 +33,7 @@ impl Model {
         Ok(self.add_key(caller, owner, key, fresh))
     }
 
-    /// What stands against a new key, whoever its owner is.
+    /// Returns the reasons against a new key that don't depend on its owner.
     pub(super) fn against_new_key(&self, caller: &Caller, key: &NewKey) -> Vec<Reason> {
         let mut reasons = Vec::new();
         if key.kind == Kind::Trial {
@@ -77,7 +77,7 @@ impl Model {
         reasons
     }
 
-    /// Writes a key down, and answers it with its token.
+    /// Stores a key, and answers it with its token.
     pub(super) fn add_key(
         &mut self,
         caller: &Caller,
@@ -137,7 +137,7 @@ impl Model {
         json!({ "key": self.shown_key(id), "token": text, "dropped": null })
     }
 
-    /// A token issued now, or at the issue mark where that is later.
+    /// Makes a token that is issued now, or at `tokens_valid_from` if that is later.
     pub(super) fn new_token(&self, owner: OwnerId, generation: u32, fresh: &Fresh) -> TokenFile {
         let mark = self.owners.get(&owner).and_then(|owner| self.mark_of(owner));
         let (_, text) = drawn(fresh);
@@ -149,7 +149,7 @@ impl Model {
         }
     }
 
-    /// Another live key of the owner that has the name, where names are unique.
+    /// Finds another live key of the owner that has the name, if names must be unique.
     pub(super) fn against_name(
         &self,
         owner: OwnerId,
@@ -173,13 +173,13 @@ impl Model {
     }
 }
 
-/// What stands against a name: 1 to 255 bytes, no control characters.
+/// Returns the reason against a name. A name has 1 to 255 bytes and no control characters.
 pub(super) fn against_name(name: &str) -> Option<Reason> {
     let is_fine = (1..=255).contains(&name.len()) && !name.chars().any(char::is_control);
     (!is_fine).then_some(Reason::Invalid("name"))
 }
 
-/// What stands against an expiry: it is not in the future.
+/// Returns the reason against an expiry that isn't in the future.
 pub(super) fn against_expiry(expiry: Expiry, now: Timestamp) -> Option<Reason> {
     expiry.at().is_some_and(|at| at <= now).then_some(Reason::Invalid("expiry"))
 }
@@ -190,8 +190,8 @@ pub(super) fn all(fields: &[(bool, Fields)]) -> Fields {
     set.fold(Fields::NONE, |all, (_, field)| all.with(*field))
 }
 
-/// What the store has drawn. Without an answer to learn it from, anything does: the difference is
-/// told anyway.
+/// Returns the value that the store has drawn. Without an answer of the store any value does, since the
+/// comparison fails anyway.
 fn drawn(fresh: &Fresh) -> (KeyId, String) {
     fresh.token.clone().unwrap_or_else(|| (KeyId::from_u128(0), String::new()))
 }

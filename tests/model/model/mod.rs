@@ -1,5 +1,5 @@
-//! A plain model of a whole key store: maps and vectors, and each rule written down once more,
-//! from the design and from the docs of the port.
+//! A plain model of a whole key store: maps and vectors, and each rule written a second time, from the
+//! design and the docs of `KeyStore`.
 
 mod access;
 mod authority;

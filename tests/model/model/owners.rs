@@ -137,7 +137,7 @@ impl Model {
         reasons
     }
 
-    /// Changes the owner; says what happened and which fields differ.
+    /// Changes the owner; returns the kind of event and the fields that differ.
     fn take_owner_action(
         &self,
         caller: &Caller,
@@ -198,7 +198,8 @@ impl Model {
         let mut reasons: Vec<Reason> = conflict(expected, version).into_iter().collect();
         if let Some(key) = replacement {
             reasons.extend(self.against_new_key(caller, key));
-            // One for many; only where there was none does the number grow.
+            // The replacement takes the place of the revoked keys, so the number of keys grows only if
+            // there was none.
             if live.is_empty() && max_keys == 0 {
                 reasons.push(Reason::TooManyKeys(max_keys));
             }
@@ -253,7 +254,7 @@ impl Model {
     }
 }
 
-/// What stands against an issue mark: it moves to now at most.
+/// Returns the reason against a `tokens_valid_from` that lies in the future.
 pub(super) fn against_mark(to: Timestamp, now: Timestamp) -> Option<Reason> {
-    (to > now).then_some(Reason::Invalid("issue mark"))
+    (to > now).then_some(Reason::Invalid("tokens_valid_from"))
 }

@@ -1,10 +1,10 @@
-//! Why a call is refused.
+//! Reasons to refuse a call.
 
 use keyhasp::Error;
 use keyhasp::id::{KeyId, Version};
 use keyhasp::store::{ForbiddenReason, PepperProblem, Resource, StateProblem, Unavailable};
 
-/// A reason to refuse a call. Where several hold at once, the store may tell any of them.
+/// A reason to refuse a call. If several hold at once, the store may return any of them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Reason {
     Conflict {
@@ -27,12 +27,12 @@ pub(crate) enum Reason {
     State(StateProblem),
     TooManyKeys(u32),
     Unavailable(Unavailable),
-    /// What no call of a sequence may be told.
+    /// An error that no call of a sequence may return.
     Unexpected(String),
 }
 
 impl Reason {
-    /// What a store told.
+    /// Maps the error that a store returned.
     pub(crate) fn of(error: &Error) -> Self {
         match error {
             Error::Conflict { expected, found } => {

@@ -1,4 +1,4 @@
-//! What the model knows of keys and owners, and how they are shown.
+//! The model's records of keys and owners, and their views.
 
 use keyhasp::authority::Authority;
 use keyhasp::id::{Generation, KeyId, OwnerId};
@@ -32,7 +32,7 @@ pub(crate) struct KeyFile {
     pub(crate) current: TokenFile,
     /// Previous tokens whose digests are still kept, oldest first, each with its end.
     pub(crate) previous: Vec<(TokenFile, Timestamp)>,
-    /// The number of the recovery key under which the current token lies.
+    /// The number of the recovery key that seals the current token.
     pub(crate) sealed_under: Option<u16>,
     pub(crate) deactivated: Option<SwitchFile>,
     pub(crate) blocked: Option<SwitchFile>,
@@ -45,7 +45,7 @@ pub(crate) struct TokenFile {
     pub(crate) generation: u32,
     pub(crate) text: String,
     pub(crate) issued_at: Timestamp,
-    /// The number of the pepper under which its digest lies.
+    /// The number of the pepper of its digest.
     pub(crate) pepper: u16,
 }
 
@@ -101,13 +101,13 @@ impl KeyFile {
         self.previous.iter().map(|(token, _)| token).chain([&self.current]).collect()
     }
 
-    /// When the grace of a generation ends; `None` for the current one.
+    /// Returns the end of a generation's grace; `None` for the current generation.
     pub(crate) fn grace_end(&self, generation: u32) -> Option<Timestamp> {
         let found = self.previous.iter().find(|(token, _)| token.generation == generation);
         found.map(|(_, end)| *end)
     }
 
-    /// Previous tokens that live at `now`, issue marks considered.
+    /// Returns the previous tokens that live at `now` and aren't older than `tokens_valid_from`.
     pub(crate) fn living_previous(
         &self,
         mark: Option<Timestamp>,
@@ -119,14 +119,14 @@ impl KeyFile {
         self.previous.iter().filter(lives).cloned().collect()
     }
 
-    /// A change at `now`: one version more, and run-out tokens lose their digests.
+    /// Notes a change at `now`: the version grows by one, and tokens that have ended are dropped.
     pub(crate) fn change(&mut self, mark: Option<Timestamp>, now: Timestamp) {
         self.version += 1;
         self.updated_at = now;
         self.previous = self.living_previous(mark, now);
     }
 
-    /// As an answer shows it.
+    /// Shows the record as an answer does.
     pub(crate) fn shown(
         &self,
         owner: &OwnerFile,
@@ -173,14 +173,14 @@ impl KeyFile {
         })
     }
 
-    /// When it begins, if that is later: it and its owner can both be limited so.
+    /// Returns the later `not_before` of the key and its owner, if it lies in the future.
     pub(crate) fn begins(&self, owner: &OwnerFile, now: Timestamp) -> Option<Timestamp> {
         let both = [&self.limits.not_before, &owner.limits.not_before];
         let latest = both.into_iter().flatten().map(|from| from.value).max();
         latest.filter(|from| now < *from)
     }
 
-    /// Why a kept token of it isn't accepted, its owner's suspension first.
+    /// Returns the reason why a stored token isn't accepted, the owner's suspension first.
     pub(crate) fn rejected_for(
         &self,
         owner: &OwnerFile,

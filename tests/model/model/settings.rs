@@ -7,8 +7,8 @@ pub(crate) type Object = Map<String, Value>;
 /// A name that the service's own check refuses.
 pub(crate) const REFUSED_NAME: &str = "refused";
 
-/// `object` after a patch: null takes a name away. `None` for what is no object, is over a limit,
-/// or is refused by the service's check.
+/// Returns `object` after a patch, in which null removes a name. Returns `None` if the result is no
+/// object, exceeds a limit, or is refused by the service's check.
 pub(crate) fn patched(object: &Object, patch: &Value) -> Option<Object> {
     let Value::Object(patch) = patch else { return None };
     let mut patched = object.clone();
@@ -22,7 +22,7 @@ pub(crate) fn patched(object: &Object, patch: &Value) -> Option<Object> {
     is_allowed(&patched).then_some(patched)
 }
 
-/// A key's own value for each name that it sets, its owner's for the others.
+/// Returns the key's value for each name that it sets, and its owner's for the others.
 pub(crate) fn effective(own: &Object, defaults: &Object) -> Object {
     let mut all = defaults.clone();
     for (name, value) in own {

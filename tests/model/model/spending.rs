@@ -1,4 +1,4 @@
-//! What is used of limits: rates in exact fractions, quotas as plain numbers.
+//! Consumption of limits: rates in exact fractions, quotas as plain numbers.
 
 use keyhasp::RejectReason;
 use std::net::IpAddr;
@@ -14,32 +14,32 @@ use super::records::{KeyFile, OwnerFile};
 use super::state::Model;
 use crate::limits::{Pace, Place, Ration};
 
-/// Whose limits.
+/// The holder of limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Holder {
     Key(KeyId),
     Owner(OwnerId),
 }
 
-/// What is used of a rate by this opening of the store. So that all numbers are whole, a use is
-/// counted as `per_ms` drops, of which `count` come back in each millisecond.
+/// Consumption of a rate by this opening of the store. A use counts as `per_ms` drops, and `count` drops
+/// come back in each millisecond, so all numbers are whole.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     pace: Pace,
-    /// The moment, times `count`, at which the last drop will have come back.
+    /// The time, multiplied by `count`, at which the last drop has come back.
     whole_at: i128,
 }
 
-/// What is left of a quota, in all openings together.
+/// The rest of a quota, over all openings together.
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
     ration: Ration,
     since: u64,
     left: u64,
-    /// When the period began in which it was last looked at.
+    /// The beginning of the period in which the quota was last read.
     period: Option<Timestamp>,
-    /// At most so much of what is left may lie in the process's lease: what a greater use was
-    /// refused, or what was given back.
+    /// Largest part of the rest that may lie in the process's lease: the rest that was too small for a
+    /// greater use, or a refund.
     may_be_leased: u64,
 }
 
@@ -64,7 +64,7 @@ impl Bucket {
         self.drops(self.pace.burst)
     }
 
-    /// After a clock stepped back, more may be used than there is: all of it, then.
+    /// After a clock stepped back, more may be consumed than there is; it counts as the whole rate.
     fn settle(&mut self, now: Timestamp) {
         if self.used(now) > self.whole() {
             self.whole_at = self.moment(now) + self.whole();
@@ -77,7 +77,7 @@ impl Bucket {
         }
     }
 
-    /// Another rate, of which as many uses are used up.
+    /// Changes to another rate, of which as many uses are consumed.
     fn under(&self, pace: Pace, now: Timestamp) -> Self {
         let mut next = Self::new(pace);
         let used = self.used(now).min(self.whole());
@@ -86,7 +86,7 @@ impl Bucket {
         next
     }
 
-    /// How long until so many drops have come back.
+    /// Returns the time until so many drops have come back.
     fn wait(&self, drops: i128) -> Duration {
         Duration::from_millis(div_ceil(drops, self.pace.count.into()).try_into().unwrap())
     }
@@ -100,7 +100,7 @@ impl Bucket {
         }
     }
 
-    /// Why it doesn't allow so many uses at once, if it doesn't.
+    /// Returns the reason why it doesn't allow so many uses at once, if it doesn't.
     fn refusal(&self, now: Timestamp, uses: u32) -> Option<RateLimited> {
         let missing = self.used(now) + self.drops(uses) - self.whole();
         let status = self.status(now);
@@ -121,7 +121,7 @@ impl Account {
         Self { ration, since, left: ration.uses, period: None, may_be_leased: 0 }
     }
 
-    /// Refills it, if a period began since it was last looked at.
+    /// Refills the quota if a period began since it was last read.
     fn look(&mut self, now: Timestamp) {
         let Some((amount, every)) = self.ration.refill else { return };
         let period = every.start_of(now);
@@ -132,7 +132,7 @@ impl Account {
         self.period = self.period.max(Some(period));
     }
 
-    /// Whether looking at it would refill it, or begin its count.
+    /// Returns whether reading the quota would refill it, or begin its count.
     fn is_due(&self, now: Timestamp) -> bool {
         let period = self.ration.refill.map(|(_, every)| every.start_of(now));
         self.period < period
@@ -143,7 +143,7 @@ impl Account {
         every.start_after(self.period?)
     }
 
-    /// Whether it has as much; what there is is at hand then for a smaller use.
+    /// Returns whether the quota has so many uses. If it hasn't, its rest is leased afterwards.
     fn has(&mut self, now: Timestamp, uses: u32) -> bool {
         self.look(now);
         let has = self.left >= uses.into();
@@ -160,7 +160,7 @@ impl Account {
 }
 
 impl Model {
-    /// Whether an address lies where the key and its owner are accepted from.
+    /// Returns whether an address lies in the networks of the key and its owner.
     pub(super) fn wrong_place(
         key: &KeyFile,
         owner: &OwnerFile,
@@ -176,8 +176,8 @@ impl Model {
         (!is_in_all).then_some(VerifyError::Rejected(RejectReason::AddressRejected))
     }
 
-    /// Uses rates and quotas, the key's and its owner's: all of them or none. What remains of the
-    /// rate of which less remains, or all that may be told against it.
+    /// Consumes the rates and quotas of the key and its owner: all of them or none. Returns the rest of
+    /// the rate that has less left, or all reasons for which the use may be rejected.
     pub(super) fn spend(
         &mut self,
         key: KeyId,
@@ -191,7 +191,7 @@ impl Model {
             let Some(bucket) = self.bucket(holder) else { continue };
             bucket.settle(now);
             let Some(refusal) = bucket.refusal(now, uses) else { continue };
-            // Never is longest; of two that are as long, the key's is told.
+            // An endless wait is the longest. Of two equal waits, the key's is returned.
             let wait = |limited: &RateLimited| limited.retry_after.unwrap_or(Duration::MAX);
             if slowest.as_ref().is_none_or(|before| wait(before) < wait(&refusal)) {
                 slowest = Some(refusal);
@@ -221,8 +221,8 @@ impl Model {
         let (mut refusals, mut passed) = (Vec::new(), Vec::new());
         for holder in holders {
             let Some(account) = self.account(holder) else { continue };
-            // After the key's, the owner's isn't looked at; but where it is known not to suffice,
-            // that may be told as well.
+            // If the key's quota rejects, the store doesn't read the owner's. If it knows already that
+            // the owner's doesn't suffice, it may return that as well.
             let is_second = !refusals.is_empty();
             if is_second && (account.is_due(now) || account.left >= uses.into()) {
                 continue;
@@ -263,8 +263,8 @@ impl Model {
         Some(self.accounts.entry(holder).or_insert_with(|| Account::new(ration, since)))
     }
 
-    /// The limits of a key or an owner were replaced, when some of its tokens could be used or
-    /// none.
+    /// Notes that the limits of a key or an owner were replaced, and whether any of its tokens could be
+    /// used then.
     pub(super) fn relimit(&mut self, holder: Holder, before: &LimitsFile, is_in_use: bool) {
         let (now, after) = (self.now, self.limits_of(holder).clone());
         let bucket = self.buckets.remove(&holder);
@@ -285,12 +285,13 @@ impl Model {
         }
     }
 
-    /// Rates are counted by each opening of the store for itself.
+    /// Forgets the rates, which each opening of the store counts for itself.
     pub(crate) fn forget_rates(&mut self) {
         self.buckets.clear();
     }
 
-    /// How many uses of a key's quota are left at least and at most: some may lie in a lease.
+    /// Returns the smallest and greatest number of uses that may be left of a key's quota, since some
+    /// may lie in a lease.
     pub(super) fn quota_left(&self, id: KeyId) -> Option<(u64, u64)> {
         let limits = self.limits_of(Holder::Key(id));
         let new = || Some(Account::new(limits.quota.as_ref()?.value, limits.quota_since));
@@ -300,7 +301,7 @@ impl Model {
         Some((account.left.saturating_sub(account.may_be_leased), account.left))
     }
 
-    /// A key or an owner is gone.
+    /// Forgets a key or an owner that was deleted.
     pub(super) fn forget(&mut self, holder: Holder) {
         self.buckets.remove(&holder);
         self.accounts.remove(&holder);
@@ -310,15 +311,15 @@ impl Model {
         }
     }
 
-    /// Whether some of what is left of a key's quota may lie in a lease. What a tightened quota makes
-    /// of that is the lease's own matter.
+    /// Returns whether a part of a key's quota may lie in a lease. The model doesn't say what becomes of
+    /// a lease when the quota is tightened.
     pub(crate) fn may_be_leased(&self, id: KeyId) -> bool {
         self.accounts.get(&Holder::Key(id)).is_some_and(|account| account.may_be_leased > 0)
     }
 
-    /// Whether closing the store here and now would change what is left of a quota: where it is
-    /// never closed, what lies in a lease is lost; where a period began, putting that back refills
-    /// the quota, which else happens when it is next used.
+    /// Returns whether closing the store now would change the rest of a quota. If the store is never
+    /// closed, the uses in a lease are lost. If a period began, giving the lease back refills the
+    /// quota, which otherwise happens at the next use.
     pub(crate) fn closing_spends(&self, is_closed: bool) -> bool {
         self.accounts
             .values()

@@ -1,4 +1,4 @@
-//! All that the model knows, and which part of it answers which call.
+//! The state of the model, and the dispatch of calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ use super::watching::{Alert, AlertStateFile, Alerts};
 use crate::calls::Call;
 use crate::plans::{UsagePlan, WatchPlan};
 
-/// With what a store was opened.
+/// The settings with which a store was opened.
 #[derive(Clone, Debug)]
 pub(crate) struct Opening {
     pub(crate) catalogue: Names,
@@ -31,18 +31,18 @@ pub(crate) struct Opening {
     pub(crate) watch: WatchPlan,
 }
 
-/// What only the store can know beforehand: drawn at random, or an implementation's own choice.
+/// Values that the model can't know beforehand: drawn at random, or the store's own choice.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fresh {
     /// The id and the token of the key that was made or rotated.
     pub(crate) token: Option<(KeyId, String)>,
     /// Whether a first query gave a cursor.
     pub(crate) gave_cursor: bool,
-    /// What was told of keys, in the order in which it was.
+    /// The alerts of keys, in the order in which they were written.
     pub(crate) told: Vec<Alert>,
 }
 
-/// What a call answers.
+/// The answer of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Answer {
     Events { items: Vec<Event>, pruned_through: u64 },
@@ -65,24 +65,25 @@ pub(crate) struct Model {
     pub(crate) mark: Option<Timestamp>,
     pub(crate) owners: BTreeMap<OwnerId, OwnerFile>,
     pub(crate) keys: BTreeMap<KeyId, KeyFile>,
-    /// What is used of rates that were used since the store was opened.
+    /// Consumption of the rates that were used since the store was opened.
     pub(super) buckets: BTreeMap<Holder, Bucket>,
-    /// What is left of quotas that were ever used.
+    /// The rest of each quota that was ever used.
     pub(super) accounts: BTreeMap<Holder, Account>,
-    /// What was used of keys that are there.
+    /// The usage of the keys that exist.
     pub(super) uses: BTreeMap<KeyId, UsesFile>,
-    /// In which stretch of the resolution a use of each key was last noted since the store was opened.
+    /// The interval of the resolution in which a use of each key was last noted, since the store was
+    /// opened.
     pub(super) noted_in: BTreeMap<KeyId, u128>,
     pub(super) told: BTreeMap<KeyId, AlertStateFile>,
     pub(super) alerts: Alerts,
     /// Kept for ever.
     pub(crate) numeric_ids: BTreeSet<u64>,
     pub(crate) events: Vec<Event>,
-    /// How many events there ever were.
+    /// The number of all events that there ever were.
     pub(crate) last_event: u64,
 }
 
-/// What every rule of the model decides.
+/// The decision of a rule of the model.
 pub(super) type Decided<T> = Result<T, Vec<Reason>>;
 
 impl Model {
@@ -111,7 +112,7 @@ impl Model {
         }
     }
 
-    /// The same store, opened anew.
+    /// Opens the same store again.
     pub(crate) fn reopen(&mut self, opening: Opening) {
         let before = self.known_peppers.len();
         self.known_peppers.extend(&opening.peppers);
@@ -123,10 +124,10 @@ impl Model {
         }
     }
 
-    /// What a call answers, and what it changes; or all the reasons for which it may be refused,
-    /// and nothing is changed.
+    /// Performs a call and returns its answer. Or returns all the reasons for which the call may be
+    /// refused, and changes nothing.
     pub(crate) fn call(&mut self, by: &Authority, call: &Call, fresh: &Fresh) -> Decided<Answer> {
-        // Nobody in particular asks for these.
+        // These calls have no caller with an authority.
         match call {
             Call::Recover => return Ok(Answer::Shown(Value::Null)),
             Call::Wait { .. } => return Ok(Answer::Shown(self.last_event.into())),
@@ -183,12 +184,12 @@ impl Model {
         Ok(Answer::Shown(shown))
     }
 
-    /// The later of the owner's and the store's issue mark.
+    /// Returns the later of the owner's and the store's `tokens_valid_from`.
     pub(crate) fn mark_of(&self, owner: &OwnerFile) -> Option<Timestamp> {
         owner.mark.max(self.mark)
     }
 
-    /// A key as an answer shows it.
+    /// Shows a key as an answer does.
     pub(crate) fn shown_key(&self, id: KeyId) -> Value {
         let key = &self.keys[&id];
         let owner = &self.owners[&key.owner];
@@ -224,7 +225,7 @@ impl Model {
         self.events.push(Event { sequence: self.last_event, draft });
     }
 
-    /// Notes what was done to a key.
+    /// Notes an event of a key.
     pub(super) fn note_key(
         &mut self,
         by: &Authority,
@@ -238,7 +239,7 @@ impl Model {
         self.note(by, kind, Some(owner), Some(key), version, generation, fields);
     }
 
-    /// Notes what was done to an owner.
+    /// Notes an event of an owner.
     pub(super) fn note_owner(
         &mut self,
         by: &Authority,
@@ -251,13 +252,13 @@ impl Model {
     }
 }
 
-/// What came of looking out.
+/// The outcome of a scan for alerts.
 pub(crate) fn shown_alerts(count: usize, told: &[Alert]) -> Value {
     let each = |alert: &Alert| json!([alert.kind, alert.key, alert.generation]);
     json!({ "count": count, "told": told.iter().map(each).collect::<Vec<_>>() })
 }
 
-/// A version that is expected must be the one found.
+/// Checks that a record has the version that the caller expects.
 pub(super) fn conflict(expected: Option<Version>, found: u64) -> Option<Reason> {
     match expected {
         Some(expected) if expected.get() != found => Some(Reason::Conflict { expected, found }),
@@ -265,7 +266,7 @@ pub(super) fn conflict(expected: Option<Version>, found: u64) -> Option<Reason> 
     }
 }
 
-/// `Ok` if there is no reason to refuse.
+/// Returns `Ok` if there is no reason to refuse.
 pub(super) fn unless_refused(reasons: Vec<Reason>) -> Decided<()> {
     if reasons.is_empty() { Ok(()) } else { Err(reasons) }
 }

@@ -1,4 +1,4 @@
-//! What concerns the whole store.
+//! Calls that concern the whole store.
 
 use keyhasp::event::Fields;
 use keyhasp::id::Version;

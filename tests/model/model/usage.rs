@@ -1,4 +1,4 @@
-//! What is used of keys: every use that leaves a trace, in the order in which they came.
+//! Usage of keys: every use that leaves a trace, in the order in which they came.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,15 +13,15 @@ use super::state::Model;
 use super::verify::Verdict;
 use crate::limits::Place;
 
-/// A token of the key was presented, and it was the right one.
+/// One use: a token with the right secret was presented.
 #[derive(Clone, Debug)]
 struct Use {
     at: Timestamp,
-    /// From where, if that is kept: of accepted uses alone.
+    /// The client's address, if it is kept. Only accepted uses have one.
     from: Option<IpAddr>,
-    /// Whether accepted uses were counted then.
+    /// Whether accepted uses were counted at that time.
     is_counted: bool,
-    /// Why it was refused, if it was.
+    /// The reason why it was rejected, if it was.
     refused: Option<&'static str>,
     is_written: bool,
 }
@@ -30,7 +30,7 @@ struct Use {
 #[derive(Clone, Debug, Default)]
 pub(super) struct UsesFile {
     noted: Vec<Use>,
-    /// When it was really used last, noted or not, and what the resolution was then.
+    /// The time of the last use, noted or not, and the resolution of that time.
     last: Option<(Timestamp, Duration)>,
 }
 
@@ -49,8 +49,8 @@ impl UsesFile {
         noted
     }
 
-    /// The latest address that was seen and isn't forgotten; of two at one moment the one that
-    /// came last.
+    /// Returns the latest address that was seen and isn't deleted. Of two at the same time, the one
+    /// that came last counts.
     fn last_address(&self) -> Option<(IpAddr, Timestamp)> {
         let seen = self.accepted().filter_map(|one| Some((one.from?, one.at)));
         seen.max_by_key(|(_, at)| *at)
@@ -66,7 +66,7 @@ impl UsesFile {
 }
 
 impl Model {
-    /// A token was judged: by its right secret, unless it wasn't recognized.
+    /// Notes the verdict on a token. Its secret was right, unless it wasn't recognized.
     pub(crate) fn note_use(
         &mut self,
         id: KeyId,
@@ -94,7 +94,8 @@ impl Model {
             if file.last.is_none_or(|(last, _)| last < now) {
                 file.last = Some((now, plan.resolution));
             }
-            // Unless all count, the first one in each stretch of the resolution stands for the rest.
+            // Unless uses are counted, the first one in each interval of the resolution stands for the
+            // rest.
             let stretch = u128::from(now.as_millis()) / plan.resolution.as_millis();
             if !plan.counts && self.noted_in.insert(id, stretch) == Some(stretch) {
                 return;
@@ -110,8 +111,8 @@ impl Model {
         });
     }
 
-    /// What waits is written. Of keys of which something is, but no address, an address that was
-    /// kept for long enough is forgotten.
+    /// Writes the pending usage. If a key's pending usage has no address, deletes an address of the
+    /// key that was kept for long enough.
     pub(crate) fn write_usage(&mut self) {
         let Some(plan) = self.opening.usage else { return };
         for file in self.uses.values_mut() {
@@ -127,8 +128,8 @@ impl Model {
         }
     }
 
-    /// The same while the store goes on: then all addresses are forgotten that were kept for long
-    /// enough, and every one, where none are kept any more.
+    /// Writes the pending usage of an open store. Deletes all addresses that were kept for long
+    /// enough, or every address if the settings keep none.
     pub(crate) fn flush_usage(&mut self) {
         self.write_usage();
         let Some(plan) = self.opening.usage else { return };
@@ -138,7 +139,7 @@ impl Model {
         }
     }
 
-    /// What isn't written is lost with the process.
+    /// Loses the usage that isn't written, as when the process ends.
     pub(crate) fn lose_usage(&mut self) {
         for file in self.uses.values_mut() {
             file.noted.retain(|one| one.is_written);
@@ -146,7 +147,7 @@ impl Model {
         }
     }
 
-    /// What a key's answer tells of its use, where that is kept.
+    /// Shows a key's usage as an answer does, if usage is kept.
     pub(super) fn shown_usage(&self, id: KeyId) -> Option<Value> {
         let plan = self.opening.usage?;
         let file = self.uses.get(&id).cloned().unwrap_or_default();

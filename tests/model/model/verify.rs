@@ -1,4 +1,4 @@
-//! What becomes of a presented token.
+//! Verification of a presented token.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -12,17 +12,17 @@ use keyhasp::{Prefix, Timestamp};
 use super::records::TokenFile;
 use super::state::Model;
 
-/// What verification says.
+/// A verdict on a token.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
     Granted(GrantFile),
-    /// Any of these: where several limits are used up, any may be told.
+    /// Any of these: if several limits are used up, the store may return any of them.
     Limited(Vec<VerifyError>),
     Rejected(RejectReason),
     Unrecognized,
 }
 
-/// What a verified key tells.
+/// The fields of a verified key.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GrantFile {
     pub(crate) key: KeyId,
@@ -38,19 +38,20 @@ pub(crate) struct GrantFile {
 }
 
 impl Model {
-    /// Whether the digest of a token can be told by the peppers that are open.
+    /// Returns whether the pepper of a token's digest is open.
     pub(super) fn is_readable(&self, token: &TokenFile) -> bool {
         self.opening.peppers.contains(&token.pepper)
     }
 
-    /// How many tokens can be told.
+    /// Counts the tokens whose peppers are open.
     pub(crate) fn readable_tokens(&self) -> usize {
         let tokens = self.keys.values().flat_map(|key| key.tokens());
         tokens.filter(|token| self.is_readable(token)).count()
     }
 
-    /// The peppers without which a store isn't opened: those of tokens that aren't over for good,
-    /// as a revoked key's are, and those whose grace ran out or that an issue mark ended.
+    /// Returns the peppers without which a store isn't opened: those of tokens that haven't ended for
+    /// good. A token has ended for good if its key is revoked, its grace is over, or it was issued
+    /// before `tokens_valid_from`.
     pub(crate) fn needed_peppers(&self) -> BTreeSet<u16> {
         let mut needed = BTreeSet::new();
         for key in self.keys.values().filter(|key| key.is_live()) {
@@ -64,8 +65,8 @@ impl Model {
         needed
     }
 
-    /// The verdict on the token of a generation of a key; the secret is the right one. What it
-    /// costs is spent, if it is granted.
+    /// Returns the verdict on the token of a key's generation, whose secret is right. Consumes the
+    /// cost if the verdict accepts the token.
     pub(crate) fn verify(
         &mut self,
         id: KeyId,
@@ -81,7 +82,7 @@ impl Model {
         }
     }
 
-    /// The same, as far as it doesn't depend on what was used before.
+    /// Returns the same verdict, as far as it doesn't depend on earlier consumption.
     pub(crate) fn judge_from(
         &self,
         id: KeyId,
@@ -95,7 +96,7 @@ impl Model {
         refusal.map_or(verdict, |refusal| Verdict::Limited(vec![refusal]))
     }
 
-    /// The same, wherever it comes from.
+    /// Returns the same verdict, apart from the client's address.
     pub(crate) fn judge(&self, id: KeyId, generation: u32) -> Verdict {
         let Some(key) = self.keys.get(&id) else { return Verdict::Unrecognized };
         let tokens = key.tokens();

@@ -1,4 +1,4 @@
-//! What is told of keys though no call was made: by which rules, and up to what it was told.
+//! Alerts of keys: their rules, and the state up to which each key was alerted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::state::Model;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// How many keys are found to be refused too often in a minute, at most.
+/// Largest number of alerts of rejections in a minute.
 const MOST_REFUSED: usize = 10;
 
-/// Something that is told of a key.
+/// An alert of a key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Alert {
     pub(crate) kind: EventKind,
@@ -25,7 +25,7 @@ pub(crate) struct Alert {
     pub(crate) generation: Option<u32>,
 }
 
-/// Up to what a key's alerts were told; kept with the key.
+/// The state up to which a key was alerted; kept with the key.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AlertStateFile {
     expired: Option<Timestamp>,
@@ -37,7 +37,7 @@ pub(super) struct AlertStateFile {
     refused_until: Option<Timestamp>,
 }
 
-/// What one opening of the store has noticed.
+/// Observations of one opening of the store.
 #[derive(Debug)]
 pub(super) struct Alerts {
     opened_at: Timestamp,
@@ -45,18 +45,18 @@ pub(super) struct Alerts {
     changed: BTreeSet<KeyId>,
     late_uses: BTreeSet<(KeyId, u32)>,
     windows: BTreeMap<KeyId, Window>,
-    /// When keys were found to be refused too often.
+    /// The times at which keys were found to be rejected too often.
     noticed_at: Vec<Timestamp>,
-    /// How often one more had to wait, so many were found.
+    /// Number of alerts that were held back because there were too many in a minute.
     held_back: usize,
     refused: BTreeSet<KeyId>,
-    /// Ends of trials that nobody looked at before they came.
+    /// Ends of trials that no scan found before they came.
     missed: BTreeSet<(KeyId, Timestamp)>,
-    /// When keys that were unused are surely looked at again.
+    /// The times at which unused keys are sure to be checked again.
     unused_again: BTreeMap<KeyId, Timestamp>,
 }
 
-/// Refusals of a key since one that came first.
+/// Rejections of a key since the first one of a window.
 #[derive(Debug)]
 struct Window {
     began_at: Timestamp,
@@ -84,18 +84,18 @@ impl Alerts {
     }
 }
 
-/// A alert, and whether it must be told: where a clock stepped back, some may be told or not.
+/// An alert, and whether it must be written. If a clock stepped back, some may be written or not.
 type Due = (Alert, bool);
 
 impl Model {
-    /// An opening forgets what the one before it had noticed, and which uses it had noted.
+    /// Forgets the observations of the opening before, and the uses that it had noted.
     pub(crate) fn begin_opening(&mut self) {
         self.forget_rates();
         self.noted_in.clear();
         self.alerts = Alerts::new(self.now);
     }
 
-    /// An previous token was accepted.
+    /// Notes that a previous token was accepted.
     pub(super) fn notice_previous(&mut self, id: KeyId, generation: u32, end: Option<Timestamp>) {
         let last_part = self.opening.watch.previous_tokens;
         if last_part.zip(end).is_some_and(|(last_part, end)| end.since(self.now) <= last_part) {
@@ -103,7 +103,7 @@ impl Model {
         }
     }
 
-    /// The right secret was refused.
+    /// Notes that a right secret was rejected.
     pub(super) fn notice_refusal(&mut self, id: KeyId) {
         let (Some((limit, length)), now) = (self.opening.watch.refusals, self.now) else { return };
         let alerts = &mut self.alerts;
@@ -128,8 +128,8 @@ impl Model {
         alerts.refused.insert(id);
     }
 
-    /// What must come of looking out now, if this was told. In which order things are told is the
-    /// store's own choice.
+    /// Returns the outcome that a scan must have now, given the alerts that the store wrote. Their
+    /// order is the store's own choice.
     pub(super) fn run_alerts(&mut self, told: &[Alert]) -> Vec<Alert> {
         self.flush_usage();
         let mut due = self.due();
@@ -157,7 +157,7 @@ impl Model {
             is_live(id) && !self.told_of(*id).previous_tokens.contains(generation)
         });
         let window = self.opening.watch.refusals.map_or(Duration::ZERO, |(_, window)| window);
-        // What lies two windows ahead was told before the clock stepped back.
+        // An alert that lies two windows ahead was written before the clock stepped back.
         let ahead = self.now.saturating_add(window).saturating_add(window);
         let refused = self.alerts.refused.iter().filter(|id| {
             let told = self.told_of(**id).refused_until;
@@ -170,8 +170,9 @@ impl Model {
         by_time.flatten().chain(late).chain(refused).collect()
     }
 
-    /// Once for each expiry. What had expired a week before the opening isn't told; unless it was
-    /// moved there since, which takes a clock that stepped back.
+    /// Returns the alert of an expiry, once for each expiry. A key that had expired a week before the
+    /// opening isn't alerted, unless its expiry was changed since, which takes a clock that stepped
+    /// back.
     fn expired(&self, key: &KeyFile) -> Option<Due> {
         let at = key.expires_at.filter(|at| *at <= self.now && self.opening.watch.expiries)?;
         let is_recent = at >= self.alerts.opened_at.saturating_sub(WEEK);
@@ -197,8 +198,8 @@ impl Model {
         is_due.then_some((alert(EventKind::TokenOld, key.id, Some(generation)), true))
     }
 
-    /// Once until it is used again. A clock that stepped back may bring the next time up before
-    /// the key is looked at again.
+    /// Returns the alert of an unused key, once until it is used again. If a clock stepped back, the
+    /// next alert may be due before the key is checked again.
     fn unused(&self, key: &KeyFile) -> Option<Due> {
         let since = self.unused_since(key)?;
         let must = self.alerts.unused_again.get(&key.id).is_none_or(|from| *from <= self.now);
@@ -206,7 +207,7 @@ impl Model {
         is_due.then_some((alert(EventKind::KeyUnused, key.id, None), must))
     }
 
-    /// Since when a key is unused, if that is long enough.
+    /// Returns the time since which a key is unused, if that is long enough.
     fn unused_since(&self, key: &KeyFile) -> Option<Timestamp> {
         let time = self.opening.watch.unused?;
         let last = self.uses.get(&key.id).and_then(super::usage::UsesFile::last_used_at);
@@ -214,7 +215,7 @@ impl Model {
         (self.now >= since.saturating_add(time)).then_some(since)
     }
 
-    /// What looking has changed, whatever was told.
+    /// Notes that a scan was made, apart from the alerts that it wrote.
     fn note_looked(&mut self, told: &[Alert]) {
         let now = self.now;
         for key in self.keys.values().filter(|key| key.is_live()) {
@@ -258,12 +259,12 @@ impl Model {
         self.told.get(&id).cloned().unwrap_or_default()
     }
 
-    /// How often a flood of refusals was held back by this opening.
+    /// Returns the number of alerts of rejections that this opening held back.
     pub(crate) fn held_back(&self) -> usize {
         self.alerts.held_back
     }
 
-    /// The moments at which something is to be told.
+    /// Returns the times at which alerts are due.
     pub(crate) fn moments_to_tell(&self) -> Vec<Timestamp> {
         let watch = &self.opening.watch;
         let mut moments = Vec::new();
