@@ -1,8 +1,9 @@
-//! The smallest useful service: routes that need a key, one that issues keys, an end that flushes.
+//! The smallest useful service: routes that need a key, a route that issues keys, and a shutdown
+//! that flushes.
 //!
-//! `cargo run --all-features --example axum_service -- --listen 127.0.0.1:3000 --db keys.db`
-//! prints its URL and, on a new database, the token that `POST /admin/keys` asks for; its body is
-//! such as `{"owner":"linden","access":["links:*"],"name":"website"}`.
+//! `cargo run --all-features --example axum_service -- --listen 127.0.0.1:3000 --db keys.db` prints
+//! its URL. On a new database it also prints the token that `POST /admin/keys` needs. The body of
+//! that request is such as `{"owner":"linden","access":["links:*"],"name":"website"}`.
 
 use std::{io::Write, sync::Arc};
 
@@ -19,7 +20,8 @@ use tokio::{net::TcpListener, signal};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// Opens the database. A real service also gives the store a pepper, kept apart from it.
+/// Opens the database. A real service also gives the store a pepper, and keeps it apart from the
+/// database.
 pub(crate) fn open(db: &str) -> Outcome<Arc<dyn KeyStore>> {
     let catalogue = Catalogue::builder().read("links:read").write("links:write");
     let catalogue = catalogue.write("keys:issue").build()?;
@@ -27,7 +29,8 @@ pub(crate) fn open(db: &str) -> Outcome<Arc<dyn KeyStore>> {
     Ok(Arc::new(Store::builder(catalogue, [Prefix::new("acme")?]).open(database)?))
 }
 
-/// The first administrator's token, on a new database.
+/// Creates the first administrator's key on a new database, and returns its token. Returns `None`
+/// on an existing database.
 pub(crate) fn first_token(store: &Arc<dyn KeyStore>) -> Outcome<Option<String>> {
     let admin = AdminKeys::new(Arc::clone(store), "axum_service")?;
     let key = CreateKey::new(Access::limited(["keys:issue"])?);
@@ -38,7 +41,8 @@ pub(crate) fn first_token(store: &Arc<dyn KeyStore>) -> Outcome<Option<String>> 
     }
 }
 
-/// `/ping` is open to all; what stands above the layer needs a key, and each route what it says.
+/// Builds the routes. `/ping` needs no key. The routes above the layer need one, some of them with
+/// a permission.
 pub(crate) fn routes(store: Arc<dyn KeyStore>) -> Outcome<Router> {
     let keys = KeyLayer::new(Verifier::new(Arc::clone(&store)));
     let writing = post(links).layer(keys.require(["links:write"])?);
@@ -61,41 +65,51 @@ async fn links(caller: Authenticated) -> Json<Value> {
 }
 
 #[derive(Deserialize)]
-struct Wish {
+struct NewKey {
     owner: String,
     access: Vec<String>,
     name: String,
 }
 
-/// Issues a key of another owner, of a new one too, which never goes beyond `links:*`.
+/// Issues a key of another owner, which is created if it is new. The key never goes beyond
+/// `links:*`.
 async fn issue_key(
     State(store): State<Arc<dyn KeyStore>>,
     caller: Authenticated,
-    wish: Result<Json<Wish>, JsonRejection>,
+    body: Result<Json<NewKey>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Value>), (StatusCode, String)> {
-    // axum's own words repeat what was sent, which may be a token.
-    let Json(wish) = wish.map_err(|fault| (fault.status(), "not the JSON that it takes".into()))?;
+    // axum's message quotes the body, which may contain a token.
+    let Json(new) = body.map_err(|fault| {
+        (fault.status(), "the body must be JSON with owner, access and name".into())
+    })?;
     let issue = async {
         let admin = AsyncKeys::from(AdminKeys::new(store, caller.owner().to_string())?);
-        let owner = OwnerId::new(wish.owner)?;
-        let key = CreateKey::new(Access::limited(wish.access)?).name(wish.name);
-        let new = CreateOwner::without_key().max_access(Access::limited(["links:*"])?);
-        match admin.create_owner(owner, new).await {
+        let owner = OwnerId::new(new.owner)?;
+        let key = CreateKey::new(Access::limited(new.access)?).name(new.name);
+        let request = CreateOwner::without_key().max_access(Access::limited(["links:*"])?);
+        match admin.create_owner(owner, request).await {
             Err(Error::OwnerExists) if owner == *caller.owner() => Err(Error::OwnerExists),
             Err(Error::OwnerExists) | Ok(_) => admin.create(owner, key).await,
             Err(error) => Err(error),
         }
     };
-    let issued = issue.await.map_err(|why| match why {
-        Error::OwnerExists => (StatusCode::FORBIDDEN, "not to its own owner".into()),
-        Error::Invalid(_) | Error::TooManyKeys { .. } => (StatusCode::BAD_REQUEST, why.to_string()),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "try again later".into()),
+    let issued = issue.await.map_err(|error| match error {
+        Error::OwnerExists => {
+            (StatusCode::FORBIDDEN, "the calling key may not issue keys of its own owner".into())
+        }
+        Error::Invalid(_) | Error::TooManyKeys { .. } => {
+            (StatusCode::BAD_REQUEST, error.to_string())
+        }
+        _ => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "keys can't be issued at the moment; try again later".into(),
+        ),
     })?;
     Ok((StatusCode::CREATED, Json(json!({"key": issued.key, "token": issued.token.expose()}))))
 }
 
-/// Waits for Ctrl-C or, where there is one, for a signal to terminate.
-async fn told_to_stop() {
+/// Waits for Ctrl-C, or on Unix also for a signal to terminate.
+async fn stop_signal() {
     #[cfg(unix)]
     if let Ok(mut terminate) = signal::unix::signal(signal::unix::SignalKind::terminate()) {
         tokio::select! { _ = terminate.recv() => return, _ = signal::ctrl_c() => return }
@@ -106,14 +120,14 @@ async fn told_to_stop() {
 #[tokio::main]
 async fn main() -> Outcome<()> {
     let option = |name| std::env::args().skip_while(|arg| arg != name).nth(1);
-    let place = tempfile::tempdir()?;
-    let temporary = place.path().join("keys.db").display().to_string();
+    let directory = tempfile::tempdir()?;
+    let temporary = directory.path().join("keys.db").display().to_string();
     let store = open(&option("--db").unwrap_or(temporary))?;
     let listener = TcpListener::bind(option("--listen").unwrap_or("127.0.0.1:0".into())).await?;
     let url = format!("http://{}", listener.local_addr()?);
     writeln!(std::io::stdout(), "{}", json!({"url": url, "token": first_token(&store)?}))?;
     let serving = axum::serve(listener, routes(Arc::clone(&store))?);
-    serving.with_graceful_shutdown(told_to_stop()).await?;
-    // The last request has been answered: flushes, and says what failed.
+    serving.with_graceful_shutdown(stop_signal()).await?;
+    // All requests are answered. Closing flushes, and returns what failed.
     Ok(blocking(move || store.close()).await?)
 }

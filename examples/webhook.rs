@@ -1,9 +1,7 @@
-//! Posts what happens in a store to a webhook: each event once it is durable, in order, and at
-//! least once.
+//! Posts the events of a store to a webhook: each once it is durable, in order, and at least once.
 //!
-//! `cargo run --example webhook` plays both sides: a store in which something happens, and a
-//! receiver that prints what arrives. `-- http://127.0.0.1:3000/hook` posts to a receiver of your
-//! own instead.
+//! `cargo run --example webhook` plays both sides: a store with some events, and a receiver that
+//! prints what arrives. `-- http://127.0.0.1:3000/hook` posts to a receiver of your own instead.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,23 +19,23 @@ use serde_json::{Value, json};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-/// Follows the log until nothing has happened for `patience`.
+/// Forwards events until none has come for `patience`.
 fn forward(mut feed: EventFeed, url: &str, kept: &Path, patience: Duration) -> Outcome {
     loop {
         let body = match feed.next(patience)? {
             FeedItem::Events(events) => json!({ "events": events }),
-            // Whoever must know of each change looks at all keys anew.
+            // A receiver that needs each change must read all keys again.
             FeedItem::Pruned { through } => json!({ "lost_through": through }),
             _ => return Ok(()),
         };
         post(url, &body)?;
-        // Only now: after a crash between the two the receiver gets the events again, and knows
-        // them by their `sequence`.
+        // The position is stored after the delivery. After a crash between the two, the receiver
+        // gets the events again, and recognises them by their `sequence`.
         fs::write(kept, feed.position().to_string())?;
     }
 }
 
-/// Where to go on: after the last event that was delivered.
+/// Returns the number of the last event that was delivered.
 fn position(kept: &Path) -> Outcome<u64> {
     match fs::read_to_string(kept) {
         Ok(text) => Ok(text.parse()?),
@@ -46,18 +44,18 @@ fn position(kept: &Path) -> Outcome<u64> {
     }
 }
 
-/// Delivers, however often it takes; a real service gives up some time, and says so.
+/// Delivers with up to five attempts. A real service tries for longer, then alerts its operator.
 fn post(url: &str, body: &Value) -> Outcome {
     let mut pause = Duration::from_millis(100);
     for _ in 0..5 {
         match ureq::post(url).content_type("application/json").send(body.to_string()) {
             Ok(_) => return Ok(()),
-            Err(error) => eprintln!("not delivered, once more in {pause:?}: {error}"),
+            Err(error) => eprintln!("not delivered, next attempt in {pause:?}: {error}"),
         }
         std::thread::sleep(pause);
         pause *= 2;
     }
-    Err("the receiver can't be reached".into())
+    Err("the receiver took none of 5 attempts; check its URL".into())
 }
 
 fn main() -> Outcome {
@@ -77,7 +75,7 @@ fn main() -> Outcome {
     let created = admin.create_owner(&owner, first)?;
     forward(admin.subscribe(position(&kept)?), &url, &kept, Duration::ZERO)?;
 
-    // Begun anew, it goes on where it left off.
+    // A second feed continues where the first stopped.
     if let Some(issued) = created.first_key {
         admin.rotate(issued.key.id, Rotate::new())?;
         admin.block(issued.key.id)?;
@@ -86,14 +84,14 @@ fn main() -> Outcome {
     Ok(store.close()?)
 }
 
-/// A receiver that prints each event it is sent; where it listens.
+/// Starts a receiver that prints each event, and returns its URL.
 fn receiver() -> Outcome<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let url = format!("http://{}/hook", listener.local_addr()?);
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             if let Err(error) = receive(stream) {
-                eprintln!("received nothing good: {error}");
+                eprintln!("received no valid request: {error}");
             }
         }
     });

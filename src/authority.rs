@@ -1,4 +1,4 @@
-//! On whose authority something is done.
+//! The authority of a management call: a role, an actor, a reason.
 
 use serde::Serialize;
 
@@ -6,38 +6,38 @@ use crate::id::{Generation, KeyId, OwnerId};
 use crate::text::bounded_text;
 
 bounded_text!(
-    /// Who acts, in the service's own words (a login, a service account): 1 to 255 bytes without
-    /// control characters.
+    /// The actor of a call, in the service's own words (a login, a service account): 1 to 255 bytes
+    /// of UTF-8 without control characters.
     Actor, "actor", 255
 );
 
 bounded_text!(
-    /// Why something is done: 1 to 1,024 bytes without control characters.
+    /// The reason for a call: 1 to 1,024 bytes of UTF-8 without control characters.
     Reason, "reason", 1024
 );
 
 bounded_text!(
-    /// What ties an event to the service's own logs (a request id): 1 to 128 bytes without
-    /// control characters.
+    /// The id that ties an event to the service's own logs (a request id): 1 to 128 bytes of UTF-8
+    /// without control characters.
     CorrelationId, "correlation id", 128
 );
 
-/// In which role someone acts.
+/// The role in which an actor calls, which decides what the call reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case", tag = "role")]
 pub enum Role {
-    /// Reaches everything.
+    /// An administrator, who reaches every owner and key.
     Administrator,
-    /// Acts with a key of the owner, within what that key may do.
+    /// A caller that acts with a verified key of the owner, within the access of that key.
     Delegate {
         /// The key's owner.
         owner: OwnerId,
         /// The acting key.
         key: KeyId,
-        /// The generation of the token that was presented.
+        /// The generation of the presented token.
         generation: Generation,
     },
-    /// Reaches what belongs to one owner.
+    /// An owner, who reaches its own keys alone.
     Owner {
         /// The owner.
         owner: OwnerId,
@@ -45,7 +45,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The one owner that the role reaches; `None` if it reaches all.
+    /// Returns the one owner that the role reaches, or `None` if it reaches all owners.
     #[must_use]
     pub fn owner(&self) -> Option<&OwnerId> {
         match self {
@@ -55,22 +55,22 @@ impl Role {
     }
 }
 
-/// Who does something, in which role, and, if given, why and in the course of what.
+/// An actor and a role, optionally with a reason and a correlation id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Authority {
     /// The role.
     #[serde(flatten)]
     pub role: Role,
-    /// Who acts.
+    /// The actor.
     pub actor: Actor,
-    /// Why.
+    /// The reason, if the caller gave one.
     pub reason: Option<Reason>,
-    /// What ties it to the service's own logs.
+    /// The id in the service's own logs, if the caller gave one.
     pub correlation_id: Option<CorrelationId>,
 }
 
 impl Authority {
-    /// An authority without reason and correlation id.
+    /// Creates an authority without reason and correlation id.
     #[must_use]
     pub fn new(role: Role, actor: Actor) -> Self {
         Self { role, actor, reason: None, correlation_id: None }

@@ -1,4 +1,4 @@
-//! Wall time and monotonic time, injected.
+//! Wall time and monotonic time, injected into a store as a [`Clock`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,8 +11,8 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::invalid::{Invalid, Problem};
 
-/// A moment of wall time in whole milliseconds since 1970-01-01T00:00:00Z, up to the end of the
-/// year 9999 (the last that RFC 3339 can write).
+/// A moment of wall time, in whole milliseconds since 1970-01-01T00:00:00Z. The greatest lies at
+/// the end of the year 9999, the last year that RFC 3339 can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -22,10 +22,10 @@ impl Timestamp {
     /// 9999-12-31T23:59:59.999Z.
     pub const MAX: Self = Self(253_402_300_799_999);
 
-    /// The moment so many milliseconds after the Unix epoch.
+    /// Creates a timestamp from milliseconds since the Unix epoch.
     ///
     /// # Errors
-    /// [`Invalid`] past [`Timestamp::MAX`].
+    /// [`Invalid`] if `millis` is greater than that of [`Timestamp::MAX`].
     #[inline]
     pub fn from_millis(millis: u64) -> Result<Self, Invalid> {
         if millis <= Self::MAX.0 {
@@ -38,40 +38,40 @@ impl Timestamp {
         }
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the milliseconds since the Unix epoch.
     #[must_use]
     pub fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// This moment and `duration` more, cut to whole milliseconds; not past [`Timestamp::MAX`].
+    /// Adds `duration`, cut to whole milliseconds. Saturates at [`Timestamp::MAX`].
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(millis).min(Self::MAX.0))
     }
 
-    /// This moment less `duration`; not before [`Timestamp::MIN`].
+    /// Subtracts `duration`, cut to whole milliseconds. Saturates at [`Timestamp::MIN`].
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_sub(millis))
     }
 
-    /// The time from `earlier` to this moment; zero if `earlier` is later.
+    /// Returns the time from `earlier` to this moment, or zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// So long after the Unix epoch, held to the range: nothing may fail because a clock is wrong.
+    /// Clamps a time since the Unix epoch to the range: a wrong clock must not make a call fail.
     #[inline]
     fn clamped(since: Duration) -> Self {
         let millis = since.as_secs().saturating_mul(1_000);
         Self::clamped_millis(millis.saturating_add(since.subsec_millis().into()))
     }
 
-    /// The moment so many milliseconds after the Unix epoch; not past [`Timestamp::MAX`].
+    /// Creates a timestamp from milliseconds since the Unix epoch. Saturates at [`Timestamp::MAX`].
     #[inline]
     pub(crate) fn clamped_millis(millis: u64) -> Self {
         Self(millis.min(Self::MAX.0))
@@ -81,7 +81,7 @@ impl Timestamp {
 impl TryFrom<SystemTime> for Timestamp {
     type Error = Invalid;
 
-    /// Cuts to whole milliseconds.
+    /// Converts a time of the years 1970 to 9999, cut to whole milliseconds.
     fn try_from(time: SystemTime) -> Result<Self, Invalid> {
         let outside =
             Invalid::new("timestamp", Problem::Malformed { expected: "in the years 1970 to 9999" });
@@ -100,7 +100,7 @@ impl From<Timestamp> for SystemTime {
 impl TryFrom<OffsetDateTime> for Timestamp {
     type Error = Invalid;
 
-    /// Cuts to whole milliseconds.
+    /// Converts a time of the years 1970 to 9999, cut to whole milliseconds.
     fn try_from(time: OffsetDateTime) -> Result<Self, Invalid> {
         let millis = time.unix_timestamp_nanos().div_euclid(1_000_000);
         match u64::try_from(millis) {
@@ -121,7 +121,7 @@ impl From<Timestamp> for OffsetDateTime {
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC, for example `2026-01-31T12:00:00Z` or `2026-01-31T12:00:00.25Z`.
+    /// Writes RFC 3339 in UTC, for example `2026-01-31T12:00:00Z` or `2026-01-31T12:00:00.25Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = OffsetDateTime::from(*self).format(&Rfc3339).map_err(|_| fmt::Error)?;
         f.pad(&text)
@@ -131,7 +131,7 @@ impl fmt::Display for Timestamp {
 impl FromStr for Timestamp {
     type Err = Invalid;
 
-    /// Reads RFC 3339 with any offset.
+    /// Parses RFC 3339 with any UTC offset. Cuts to whole milliseconds.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         OffsetDateTime::parse(text, &Rfc3339)
             .map_err(|_| {
@@ -150,29 +150,30 @@ impl Serialize for Timestamp {
     }
 }
 
-/// Where a store takes its time from.
+/// A source of time for a store.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// Wall time. It may stand still and step back; what expires, expires by it.
+    /// Returns wall time, by which keys and tokens expire. Two readings may be equal, and a later
+    /// one may be smaller.
     fn now(&self) -> Timestamp;
 
-    /// Time since some fixed moment of this process; it never steps back. Staleness is counted
-    /// in it.
+    /// Returns the time since a fixed moment of this process. It never steps back. The store
+    /// measures staleness with it.
     fn monotonic(&self) -> Duration;
 }
 
 /// The operating system's clocks.
 ///
-/// On Linux its wall time is that of the kernel's last tick (`CLOCK_REALTIME_COARSE`), 1 to 10
-/// milliseconds old at most: reading it costs a fifth of what the exact one does, and every
-/// verification reads it. All that a store does with wall time it does with this one, so nothing
-/// seems to come before its cause.
+/// On Linux wall time is read from `CLOCK_REALTIME_COARSE`, the time of the kernel's last tick.
+/// That is 1 to 10 milliseconds old at most. Every verification reads it, and reading the exact
+/// clock costs five times as much. A store uses this one clock for all wall time, so no effect is
+/// dated before its cause.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     origin: Instant,
 }
 
 impl SystemClock {
-    /// A clock whose monotonic time starts now.
+    /// Creates a clock whose monotonic time starts now.
     #[must_use]
     pub fn new() -> Self {
         Self { origin: Instant::now() }
@@ -201,7 +202,7 @@ impl Clock for SystemClock {
 #[inline]
 fn since_epoch() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-    // Zero for what comes before the epoch.
+    // A time before the epoch counts as zero.
     Duration::try_from(now).unwrap_or_default()
 }
 
@@ -210,28 +211,31 @@ fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// A clock that is set by hand: for tests, and for programs that show what time does.
+/// A clock that a program sets by hand, for tests and demonstrations.
 #[derive(Debug)]
 pub struct ManualClock {
+    // `SeqCst` throughout: with a weaker ordering a test's threads could see the two times move in
+    // different orders. Speed is no concern here.
     wall: AtomicU64,
     monotonic: AtomicU64,
 }
 
 impl ManualClock {
-    /// A clock that stands at `now`.
+    /// Creates a clock whose wall time is `now` and whose monotonic time is zero.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         Self { wall: AtomicU64::new(now.0), monotonic: AtomicU64::new(0) }
     }
 
-    /// Moves both times forward.
+    /// Moves wall time and monotonic time forward. Concurrent calls to it may lose a step of wall
+    /// time.
     pub fn advance(&self, by: Duration) {
         self.set(self.now().saturating_add(by));
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         self.monotonic.fetch_add(nanos, Ordering::SeqCst);
     }
 
-    /// Sets wall time, forward or back; monotonic time stays.
+    /// Sets wall time, forward or back. Monotonic time stays.
     pub fn set(&self, now: Timestamp) {
         self.wall.store(now.0, Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! What keys, owners, generations and versions are called by.
+//! The ids of keys and owners, generations and versions.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -13,30 +13,32 @@ use crate::text;
 
 /// The public id of a key: 128 bits in the layout of a UUID version 7 (RFC 9562, section 5.7).
 ///
-/// Its text is the UUID's, 36 characters. Ids made by one process grow strictly.
+/// Its text is that of the UUID: 36 characters, lower-case hexadecimal with four hyphens. The ids
+/// that one process makes grow strictly.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(u128);
 
 impl KeyId {
-    /// The id with this value; any value can be asked for, most are nobody's.
+    /// Creates the id with this value. Every value is allowed; a lookup of one that no key has is
+    /// `NotFound`.
     #[must_use]
     pub const fn from_u128(value: u128) -> Self {
         Self(value)
     }
 
-    /// The id as a number.
+    /// Returns the id as a number.
     #[must_use]
     pub const fn as_u128(self) -> u128 {
         self.0
     }
 
-    /// The id from the 16 bytes of a UUID column, most significant first.
+    /// Creates the id from the 16 bytes of a UUID column, most significant byte first.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
     }
 
-    /// The 16 bytes for a UUID column, most significant first.
+    /// Returns the 16 bytes for a UUID column, most significant byte first.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
@@ -66,7 +68,8 @@ impl fmt::Debug for KeyId {
 impl FromStr for KeyId {
     type Err = Invalid;
 
-    /// Reads a UUID's text: 32 hexadecimal digits, with hyphens at the usual four places.
+    /// Parses a UUID of 36 characters: 32 hexadecimal digits of either case, with hyphens after
+    /// digits 8, 12, 16 and 20.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let malformed =
             || Invalid::new("key id", Problem::Malformed { expected: "a hyphenated UUID" });
@@ -95,19 +98,19 @@ impl Serialize for KeyId {
     }
 }
 
-/// Makes key ids that grow strictly, whatever the clock does (RFC 9562, section 6.2, method 1:
-/// the 12 bits after the milliseconds count within one millisecond).
+/// A source of key ids that grow strictly, even when the clock stands still or steps back (RFC
+/// 9562, section 6.2, method 1: the 12 bits after the milliseconds count within one millisecond).
 #[derive(Debug, Default)]
 pub(crate) struct KeyIdSource {
-    /// Milliseconds and counter of the last id, 60 bits.
+    /// The milliseconds and the counter of the last id: 60 bits.
     last: u64,
 }
 
 impl KeyIdSource {
     pub(crate) fn next(&mut self, now: Timestamp, random: [u8; 10]) -> KeyId {
         let [a, b, rest @ ..] = random;
-        // The counter starts in the lower half, so that a millisecond has room for 2,048 ids
-        // before the next one is borrowed from.
+        // The counter starts in its lower half. So a millisecond has room for at least 2,048 ids
+        // before ids run ahead of the clock.
         let start = u64::from(u16::from_be_bytes([a, b]) & 0x7ff);
         self.last = (now.as_millis() << 12 | start).max(self.last + 1);
         let (millis, counter) = (self.last >> 12, self.last & 0xfff);
@@ -119,10 +122,11 @@ impl KeyIdSource {
 
 /// The service's own id of an owner: 1 to 64 bytes of UTF-8 without control characters.
 ///
-/// A plain value, so that it can lie in a verified key.
+/// It is a `Copy` value of fixed size, so that a verified key can contain it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OwnerId {
-    /// Padded with zeros, which never occur in the text: comparing the bytes compares the texts.
+    /// The text, padded with zeros. No text contains a zero byte, so comparing the bytes compares
+    /// the texts.
     bytes: [u8; Self::MAX_LEN],
     len: u8,
 }
@@ -131,7 +135,7 @@ impl OwnerId {
     /// The greatest length, in bytes.
     pub const MAX_LEN: usize = 64;
 
-    /// Takes an id of 1 to 64 bytes without control characters.
+    /// Checks and takes an id of 1 to 64 bytes without control characters.
     ///
     /// # Errors
     /// [`Invalid`] when it is empty, too long, or holds a control character.
@@ -145,33 +149,34 @@ impl OwnerId {
         Ok(Self { bytes, len: id.len() as u8 })
     }
 
-    /// The bytes of an id of at most 16, padded with zeros; `None` if it is longer.
+    /// Returns the bytes of an id of at most 16 bytes, padded with zeros, or `None` if the id is
+    /// longer.
     pub(crate) fn padded(&self) -> Option<[u8; 16]> {
         let padded = self.bytes.first_chunk()?;
         (usize::from(self.len) <= padded.len()).then_some(*padded)
     }
 
-    /// The id that [`padded`](Self::padded) gave.
+    /// Restores the id from the bytes that [`padded`](Self::padded) returned.
     #[inline]
     pub(crate) fn from_padded(padded: [u8; 16]) -> Self {
         let mut bytes = [0; Self::MAX_LEN];
         bytes[..16].copy_from_slice(&padded);
-        // Zeros only follow the text. At most 16.
+        // Zeros stand only after the text. At most 16.
         #[allow(clippy::cast_possible_truncation)]
         let len = 16 - (u128::from_le_bytes(padded).leading_zeros() / 8) as u8;
         Self { bytes, len }
     }
 
-    /// The id's text.
+    /// Returns the id's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // Made from a `str`, whole.
+        // The bytes were copied from a whole `str`, so they are valid UTF-8.
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
     }
 }
 
 impl Hash for OwnerId {
-    /// Hashes the text alone: what it is padded with is the same for all.
+    /// Hashes the text alone, without its padding.
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.bytes[..usize::from(self.len)].hash(state);
     }
@@ -203,17 +208,18 @@ impl Serialize for OwnerId {
     }
 }
 
-/// The number of a token among those of its key: 1 at creation, one more with each rotation.
+/// The number of a token among the tokens of its key: 1 at creation, and one more with each
+/// rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Generation(u32);
 
 impl Generation {
-    /// The first.
+    /// The first generation, 1.
     pub const FIRST: Self = Self(1);
-    /// The last; a key that got there can't rotate any more.
+    /// The last generation, 16,777,215. A key that has reached it can't be rotated.
     pub const MAX: Self = Self((1 << 24) - 1);
 
-    /// The generation of this number.
+    /// Creates the generation of this number.
     ///
     /// # Errors
     /// [`Invalid`] outside 1 to 16,777,215.
@@ -228,13 +234,13 @@ impl Generation {
         ))
     }
 
-    /// Its number.
+    /// Returns its number.
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// The one after this, unless this is the last.
+    /// Returns the next generation, or `None` after [`MAX`](Self::MAX).
     #[must_use]
     pub fn next(self) -> Option<Self> {
         (self < Self::MAX).then_some(Self(self.0 + 1))
@@ -247,27 +253,27 @@ impl fmt::Display for Generation {
     }
 }
 
-/// The version of a record: 1 at creation, one more with each change.
+/// The version of a record: 1 at creation, and one more with each change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Version(u64);
 
 impl Version {
-    /// That of a record just created.
+    /// The version of a new record, 1.
     pub const FIRST: Self = Self(1);
 
-    /// The version of this number.
+    /// Creates the version of this number.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// Returns its number.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The version after one change more.
+    /// Returns the version after one more change.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
@@ -280,15 +286,16 @@ impl fmt::Display for Version {
     }
 }
 
-/// The service's own number for a key: 1 to 2^63-1, unique in the store for ever.
+/// The service's own number for a key: 1 to 2^63-1. A number that was used once is never accepted
+/// again in the same store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct NumericId(NonZeroU64);
 
 impl NumericId {
-    /// The greatest number.
+    /// The greatest number, 2^63-1.
     pub const MAX: u64 = i64::MAX as u64;
 
-    /// The numeric id of this number.
+    /// Creates the numeric id of this number.
     ///
     /// # Errors
     /// [`Invalid`] outside 1 to 2^63-1.
@@ -302,7 +309,7 @@ impl NumericId {
         }
     }
 
-    /// Its number.
+    /// Returns its number.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0.get()

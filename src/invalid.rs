@@ -1,85 +1,85 @@
-//! What is wrong with something that came from outside.
+//! Inputs that are rejected.
 
 use std::fmt;
 
-/// A refused input: which field, and what is wrong with it.
+/// A rejected input: the field, and the problem with it.
 ///
-/// Says sizes and limits, never the contents of anything that could be secret.
+/// It contains sizes and limits, and never text that could be secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
     field: &'static str,
     problem: Problem,
 }
 
-/// What is wrong with a refused input.
+/// The problem with a rejected input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Problem {
-    /// A character that is not allowed there.
+    /// A character is not allowed there.
     Character {
-        /// Its byte position.
+        /// The byte position of the character, from 0.
         position: usize,
-        /// What is allowed.
+        /// The characters that are allowed.
         allowed: &'static str,
     },
-    /// The same thing stands there twice.
+    /// The same name or number is given twice.
     Duplicate {
-        /// The public name that is repeated.
+        /// The repeated name or number.
         name: String,
     },
-    /// Nothing where something must be.
+    /// The value is empty.
     Empty,
-    /// A network whose address has bits beyond the network's length.
+    /// The network's address has bits beyond the network's length.
     HostBits {
-        /// The network without them.
+        /// The network without those bits.
         corrected: String,
     },
-    /// Not of the form that it must have.
+    /// The value does not have the required form.
     Malformed {
-        /// The form it must have.
+        /// The required form.
         expected: &'static str,
     },
-    /// A number outside its range.
+    /// The number is outside its range.
     OutOfRange {
         /// The number given.
         given: u64,
-        /// The smallest allowed.
+        /// The smallest allowed number.
         min: u64,
-        /// The greatest allowed; [`u64::MAX`] where there is none.
+        /// The greatest allowed number, or [`u64::MAX`] if there is no upper limit.
         max: u64,
-        /// In what these are: `ms`, `s`, or nothing for a number.
+        /// The unit of all three: `ms`, `s`, or empty for a plain number.
         unit: &'static str,
     },
-    /// Refused by a check of the service's own.
+    /// The service's own check rejects the value.
     Refused {
-        /// What the service's check said.
+        /// The message of the service's check.
         message: String,
     },
-    /// A required thing is missing, or given where it can't be used.
+    /// A required value is missing, or the value needs another setting.
     Required {
-        /// What has to be done.
+        /// An instruction for the caller.
         what: &'static str,
     },
-    /// Nested too deeply.
+    /// The value is nested too deeply.
     TooDeep {
-        /// The greatest depth.
+        /// The greatest allowed depth.
         limit: usize,
     },
-    /// Too many bytes.
+    /// The value has too many bytes.
     TooLong {
         /// The number of bytes given.
         given: usize,
-        /// The greatest number.
+        /// The greatest allowed number.
         limit: usize,
     },
-    /// Too many members.
+    /// The value has too many members.
     TooMany {
         /// The number given.
         given: usize,
-        /// The greatest number.
+        /// The greatest allowed number.
         limit: usize,
     },
-    /// A public name that is not known here.
+    /// The name is not known to this store.
     Unknown {
         /// The name.
         name: String,
@@ -87,19 +87,19 @@ pub enum Problem {
 }
 
 impl Invalid {
-    /// A refusal of `field` because of `problem`.
+    /// Creates a rejection of `field` because of `problem`.
     #[must_use]
     pub fn new(field: &'static str, problem: Problem) -> Self {
         Self { field, problem }
     }
 
-    /// The name of the refused field.
+    /// Returns the name of the rejected field.
     #[must_use]
     pub fn field(&self) -> &'static str {
         self.field
     }
 
-    /// What is wrong with it.
+    /// Returns the problem with it.
     #[must_use]
     pub fn problem(&self) -> &Problem {
         &self.problem
@@ -113,10 +113,12 @@ impl fmt::Display for Invalid {
             Problem::Character { position, allowed } => {
                 write!(f, "{field}: character not allowed at byte {position} (allowed: {allowed})")
             }
-            Problem::Duplicate { name } => write!(f, "{field}: `{name}` stands there twice"),
+            Problem::Duplicate { name } => {
+                write!(f, "{field}: `{name}` is given twice, allowed once")
+            }
             Problem::Empty => write!(f, "{field}: must not be empty"),
             Problem::HostBits { corrected } => {
-                write!(f, "{field}: host bits are set, the network is {corrected}")
+                write!(f, "{field}: host bits are set, write the network as {corrected}")
             }
             Problem::Malformed { expected } => write!(f, "{field}: must be {expected}"),
             Problem::OutOfRange { given, min, max, unit } => {
@@ -129,14 +131,16 @@ impl fmt::Display for Invalid {
             }
             Problem::Refused { message } => write!(f, "{field}: {message}"),
             Problem::Required { what } => write!(f, "{field}: {what}"),
-            Problem::TooDeep { limit } => write!(f, "{field}: nested deeper than {limit}"),
+            Problem::TooDeep { limit } => {
+                write!(f, "{field}: nested too deeply, at most {limit} levels allowed")
+            }
             Problem::TooLong { given, limit } => {
                 write!(f, "{field}: {given} bytes, at most {limit} allowed")
             }
             Problem::TooMany { given, limit } => {
                 write!(f, "{field}: {given} given, at most {limit} allowed")
             }
-            Problem::Unknown { name } => write!(f, "{field}: `{name}` is not known"),
+            Problem::Unknown { name } => write!(f, "{field}: `{name}` is not known to this store"),
         }
     }
 }

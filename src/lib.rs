@@ -1,35 +1,35 @@
-// One of the README's examples needs axum; without it they are shown, and not run.
+// One example of the README needs axum. Without that feature the examples are shown, but not run.
 #![cfg_attr(any(not(doctest), feature = "axum"), doc = include_str!("../README.md"))]
 //!
 //! # Where things are
 //!
-//! The crate's root names what a service needs. [`Store::builder`] opens a store on a backend of
-//! [`backend`]. [`AdminKeys`], [`OwnerKeys`], [`DelegatedKeys`] and [`Verifier`] are its handles.
-//! [`CreateKey`], [`Rotate`], [`ListKeys`] and their like are requests; [`Key`], [`Issued`], [`Page`]
-//! and [`VerifiedKey`] are answers. Everything more is in the module of its concept.
+//! The crate's root names the types that a service needs. [`Store::builder`] opens a store on a
+//! backend of [`backend`]. [`AdminKeys`], [`OwnerKeys`], [`DelegatedKeys`] and [`Verifier`] are the
+//! handles on it. [`CreateKey`], [`Rotate`], [`ListKeys`] and the like are requests; [`Key`],
+//! [`Issued`], [`Page`] and [`VerifiedKey`] are answers. Every other type lies in the module of its
+//! concept.
 //!
-//! Each module imports only those below it, and none of its own row; a test checks that. Moreover,
-//! `backend` never imports [`token`], [`verified_key`] or [`secret`]: code that stores has no
-//! plaintext in its hands.
+//! Each module imports only from rows below its own, and a test checks that. `backend` also never
+//! sees [`token`], [`verified_key`] or [`secret`]: code that stores records never holds plaintext.
 //!
 //! ```text
 //!  8  integrations  (features) tower, axum, tokio, tracing, metrics
 //!       |
 //!  7  testing     (feature) the conformance suite for backends
 //!       |
-//!  6  store       KeyStore, Store, the handles: lifecycle, lists, group commit, verify
+//!  6  store       KeyStore, Store, the handles: management, lists, group commit, verification
 //!       |
 //!  5  backend     the contract, the rules of a commit; memory, sqlite, sled
 //!       |
-//!  4  event  verified_key  token   what can happen; what verify returns; what the client holds
+//!  4  event  verified_key  token    events; the result of a verification; the client's token
 //!       |
-//!  3  key         what may be written down: records, digests, state, settings, rules
+//!  3  key         stored data: records, digests, state, settings, rules
 //!       |
-//!  2  permission  authority    what a key may do; who acts
+//!  2  permission  authority    access of keys; the actor and role of a call
 //!       |
 //!  1  id          ids of keys and owners, generations, versions
 //!       |
-//!  0  clock  secret  invalid   time; bytes that are wiped; what is wrong with an input
+//!  0  clock  secret  invalid   time; bytes that are wiped; rejected inputs
 //! ```
 
 pub mod authority;

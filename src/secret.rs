@@ -1,26 +1,26 @@
-//! Bytes that are wiped when dropped and never shown.
+//! Bytes that are wiped on drop and never shown.
 
 use std::fmt;
 
 use zeroize::Zeroize;
 
-/// `N` secret bytes, wiped on drop; neither cloned, compared nor printed.
+/// An array of `N` secret bytes, wiped on drop. It can't be cloned, compared or printed.
 pub struct Secret<const N: usize>([u8; N]);
 
 impl<const N: usize> Secret<N> {
-    /// Takes the bytes; the caller's own copy is the caller's to wipe.
+    /// Takes the bytes. The caller still has to wipe its own copy.
     #[must_use]
     pub fn new(bytes: [u8; N]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes. The one way out: search for this name in a review.
+    /// Returns the bytes. It is the only way to read them: a reviewer can search for this name.
     #[must_use]
     pub fn expose(&self) -> &[u8; N] {
         &self.0
     }
 
-    /// Fills the bytes in place, so that no copy is left on the way.
+    /// Returns the bytes for filling in place, so that no copy stays behind.
     pub(crate) fn expose_mut(&mut self) -> &mut [u8; N] {
         &mut self.0
     }
@@ -38,7 +38,7 @@ impl<const N: usize> fmt::Debug for Secret<N> {
     }
 }
 
-/// A secret text, wiped on drop; neither cloned, compared nor printed.
+/// A secret text, wiped on drop. It can't be cloned, compared or printed.
 pub(crate) struct SecretText(String);
 
 impl SecretText {

@@ -1,8 +1,9 @@
-//! Short bounded texts: each its own type, with its limit in one place.
+//! Short bounded texts: each is a type of its own, with its limit in one place.
 
 use crate::invalid::{Invalid, Problem};
 
-/// The rule of all short texts: not empty, at most `limit` bytes of UTF-8, no control characters.
+/// Checks the rule of all short texts: not empty, at most `limit` bytes of UTF-8, no control
+/// characters.
 pub(crate) fn check(field: &'static str, text: &str, limit: usize) -> Result<(), Invalid> {
     if text.is_empty() {
         return Err(Invalid::new(field, Problem::Empty));
@@ -10,7 +11,7 @@ pub(crate) fn check(field: &'static str, text: &str, limit: usize) -> Result<(),
     if text.len() > limit {
         return Err(Invalid::new(field, Problem::TooLong { given: text.len(), limit }));
     }
-    // Most texts are, and this is quick to see.
+    // Fast path: most texts are printable ASCII.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Ok(());
     }
@@ -23,7 +24,7 @@ pub(crate) fn check(field: &'static str, text: &str, limit: usize) -> Result<(),
     }
 }
 
-/// Declares a text type of at most `$limit` bytes, refused under the name `$field`.
+/// Declares a text type of at most `$limit` bytes. A rejection names the field `$field`.
 macro_rules! bounded_text {
     ($(#[$doc:meta])* $name:ident, $field:literal, $limit:literal) => {
         $(#[$doc])*
@@ -34,7 +35,8 @@ macro_rules! bounded_text {
             /// The greatest length, in bytes.
             pub const MAX_LEN: usize = $limit;
 
-            /// Takes a text of 1 to [`MAX_LEN`](Self::MAX_LEN) bytes without control characters.
+            /// Checks and takes a text of 1 to [`MAX_LEN`](Self::MAX_LEN) bytes without control
+            /// characters.
             ///
             /// # Errors
             /// [`Invalid`](crate::invalid::Invalid) when it is empty, too long, or holds a control
@@ -45,7 +47,7 @@ macro_rules! bounded_text {
                 Ok(Self(text.into_boxed_str()))
             }
 
-            /// The text.
+            /// Returns the text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0

@@ -1,20 +1,20 @@
-//! What a successful verification returns.
+//! The result of a successful verification.
 
 use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, OwnerId};
 use crate::key::{Gcra, Kind, Prefix, RateStatus};
 use crate::permission::{Permission, PermissionSet};
 
-/// Proof that a token was verified: whose key it is and what it may do.
+/// Proof that a token was verified: its key, the key's owner and the key's permissions.
 ///
-/// A plain `'static` value, made by `verify` alone: whoever holds one need not ask again, and need
-/// not believe in it for longer than one request.
+/// Only a verification makes one. It is a plain `'static` value, and it describes the key at that
+/// moment: use it for one request, then verify again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifiedKey {
     inner: VerifiedKeyParts,
 }
 
-/// What a verified key is made of; crate-private, so that only the store makes grants.
+/// The fields of a verified key. Crate-private, so that only the store makes verified keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct VerifiedKeyParts {
     pub(crate) key: KeyId,
@@ -28,8 +28,7 @@ pub(crate) struct VerifiedKeyParts {
     pub(crate) rate: Option<RateUse>,
 }
 
-/// A rate, and how many units of its burst are used up: the numbers that are told are worked out
-/// when they are asked for.
+/// A rate, and the used units of its burst. The figures for the caller are computed on demand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RateUse {
     pub(crate) rate: Gcra,
@@ -37,7 +36,7 @@ pub(crate) struct RateUse {
 }
 
 impl RateUse {
-    /// How many uses may come at once now.
+    /// Returns the number of uses that may come at once now.
     pub(crate) fn remaining(self) -> u32 {
         self.rate.remaining(self.used)
     }
@@ -57,63 +56,64 @@ impl VerifiedKey {
         Self { inner }
     }
 
-    /// Which key.
+    /// Returns the id of the key.
     #[must_use]
     pub fn key_id(&self) -> KeyId {
         self.inner.key
     }
 
-    /// For whom it acts.
+    /// Returns the id of the key's owner.
     #[must_use]
     pub fn owner_id(&self) -> &OwnerId {
         &self.inner.owner
     }
 
-    /// What the key is for.
+    /// Returns the kind of the key: standard or trial.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.inner.kind
     }
 
-    /// What the key may do now, its owner's maximum access included.
+    /// Returns the permissions of the key, after its owner's `max_access` has cut them.
     #[must_use]
     pub fn permissions(&self) -> &PermissionSet {
         &self.inner.permissions
     }
 
-    /// Whether the key may do this: one bit test.
+    /// Tests a permission of the key: one bit test.
     #[must_use]
     #[inline]
     pub fn allows(&self, permission: Permission) -> bool {
         self.inner.permissions.contains(permission)
     }
 
-    /// Which of the key's tokens was presented.
+    /// Returns the generation of the presented token.
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.inner.generation
     }
 
-    /// Whether that is the newest one.
+    /// Tests whether the presented token is the key's newest one.
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.inner.is_current
     }
 
-    /// When this token ends: at the end of its grace or the key's expiry; `None` for never.
+    /// Returns the moment at which this token ends: the end of its grace or the key's expiry,
+    /// whichever comes first. `None` if it never ends.
     #[must_use]
     pub fn ends_at(&self) -> Option<Timestamp> {
         self.inner.ends_at
     }
 
-    /// How far the key's rate is used up, or its owner's if less is left of that; `None` if neither
-    /// is limited.
+    /// Returns the state of the rate limit: the key's, or its owner's if that has fewer uses left.
+    /// `None` if neither has a rate.
     #[must_use]
     pub fn rate(&self) -> Option<RateStatus> {
         self.inner.rate.map(RateUse::status)
     }
 
-    /// What the token begins with.
+    /// Returns the prefix of the token.
     #[must_use]
     pub fn prefix(&self) -> &Prefix {
         &self.inner.prefix

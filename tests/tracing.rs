@@ -133,7 +133,7 @@ fn a_store_that_can_not_warns() {
     let expected = [
         "INFO keyhasp call=create_owner role=administrator owner=org",
         ".. outcome=unavailable",
-        "WARN message=call failed error=the store is closed",
+        "WARN message=call failed error=the store is closed; open it again",
     ];
     assert_eq!(notes.take(), expected);
 }

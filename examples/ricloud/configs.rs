@@ -1,5 +1,5 @@
-//! Storage and webhook configurations: where results go, and who is told of them. What they hold is
-//! no matter of keys; three of each are there for every organisation.
+//! Storage and webhook configurations: the places of results, and the receivers of notices. Their
+//! contents don't matter to keys. Every organisation has three of each.
 
 use std::ops::RangeInclusive;
 
@@ -11,7 +11,7 @@ use super::resource::Id;
 
 const KNOWN: RangeInclusive<u64> = 1..=3;
 
-/// Whether there is a configuration of this number, of either sort.
+/// Tests whether a configuration of this number exists. Both sorts have the same numbers.
 pub(crate) fn exists(id: u64) -> bool {
     KNOWN.contains(&id)
 }

@@ -1,7 +1,7 @@
-//! Two organisations, to have something to ask about.
+//! Two organisations for a demonstration.
 //!
-//! The first is five weeks old and has keys 1 (good), 3 (deactivated by itself), 4 (blocked by an
-//! administrator) and 5 (a trial that is over). The second has key 2.
+//! The first is five weeks old. It has keys 1 (good), 3 (deactivated by the organisation), 4
+//! (blocked by an administrator) and 5 (an expired trial). The second has key 2.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,8 @@ const DEACTIVATED: u64 = 3;
 const BLOCKED: u64 = 4;
 const TRIAL: u64 = 5;
 
-/// Fills a new database, five weeks ago: only a clock that is set by hand makes a trial that has
-/// expired. Where the process ended half-way, what is missing is added.
+/// Fills a new database, with a clock that stands five weeks ago: only a manual clock makes an
+/// expired trial. Adds what is missing if an earlier process ended halfway.
 pub(crate) fn fill(open: impl FnOnce(Arc<dyn Clock>) -> Outcome<Arc<dyn KeyStore>>) -> Outcome<()> {
     let then = SystemClock::new().now().saturating_sub(35 * DAY);
     let store = open(Arc::new(ManualClock::new(then)))?;
@@ -39,7 +39,7 @@ pub(crate) fn fill(open: impl FnOnce(Arc<dyn Clock>) -> Outcome<Arc<dyn KeyStore
     Ok(store.close()?)
 }
 
-/// The key of this number, made now if it isn't there.
+/// Returns the key of this number. Creates it if it doesn't exist.
 fn once<T>(
     admin: &AdminKeys,
     number: u64,
@@ -56,7 +56,8 @@ fn once<T>(
     }
 }
 
-/// The current tokens of the demonstration's keys; null for one whose seal doesn't open any more.
+/// Returns the current tokens of the demonstration's keys. A token that can't be decrypted any more
+/// is null.
 pub(crate) fn tokens(store: &Arc<dyn KeyStore>) -> Result<Value, Error> {
     let admin = AdminKeys::new(Arc::clone(store), ACTOR)?;
     let token = |number| {

@@ -1,5 +1,4 @@
-//! What goes wrong, as the API says it: `{"error": "slug", "message": "text"}`, and `params` beside
-//! them where parameters are at fault.
+//! The API's errors: `{"error": "slug", "message": "text"}`, with `params` for invalid parameters.
 
 use axum::Json;
 use axum::http::{HeaderValue, Response, StatusCode, header::RETRY_AFTER};
@@ -10,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::shared::BodyFault;
 
-/// A request that isn't done.
+/// A failed request.
 #[derive(Debug)]
 pub(crate) struct Fault {
     status: StatusCode,
@@ -24,7 +23,7 @@ impl Fault {
         Self { status, slug, message: message.into(), params: None }
     }
 
-    /// Unknown, out of range or another organisation's: all alike.
+    /// Answers for an id that is unknown, out of range or another organisation's: all alike.
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "This resource cannot be found.")
     }
@@ -33,12 +32,12 @@ impl Fault {
         Self::new(StatusCode::BAD_REQUEST, "invalid-body", message)
     }
 
-    /// One parameter that can't be right.
+    /// Answers for one invalid parameter.
     pub(crate) fn invalid_parameter(name: &str, text: &str) -> Self {
         Self::invalid_parameters(Map::from_iter([(name.to_owned(), json!([text]))]))
     }
 
-    /// Parameters by name, each with what is wrong with it.
+    /// Answers for several parameters, each with its fault.
     pub(crate) fn invalid_parameters(params: Map<String, Value>) -> Self {
         let message = "A parameter is not valid; see `params`.";
         let fault = Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", message);
@@ -77,7 +76,8 @@ impl From<Error> for Fault {
             Error::Invalid(invalid) => {
                 Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", invalid.to_string())
             }
-            // Clients send a request again at once after a 5xx, so that is for what was not done.
+            // Clients repeat a request at once after a 5xx, so a 5xx must mean that nothing was
+            // done.
             Error::OutcomeUnknown(_) => conflict(
                 "It is not known whether this was done. Read the key before trying again.".into(),
             ),
@@ -103,10 +103,10 @@ impl IntoResponse for Fault {
     }
 }
 
-/// The layer's refusals in this shape. Whoever lacks the secret, and whoever has that of a key that
-/// isn't good now, are told the same.
-pub(crate) fn refused(response: &ErrorResponse<'_>) -> Response<String> {
-    let slug = match (response.status(), response.scope()) {
+/// Answers a request that the layer rejects. A client without the secret gets the same answer as a
+/// client with the secret of a key that isn't accepted now.
+pub(crate) fn refused(refused: &Refused<'_>) -> Response<String> {
+    let slug = match (refused.status(), refused.scope()) {
         (StatusCode::BAD_REQUEST, _) => "invalid-credentials",
         (StatusCode::UNAUTHORIZED, _) => "unauthorized",
         (StatusCode::FORBIDDEN, Some(_)) => "missing-scope",

@@ -1,4 +1,4 @@
-//! The calls on keys. Each acts for the organisation of the key that it was made with: another's
+//! The calls on keys. Each acts for the organisation of the calling key; another organisation's
 //! keys are not found.
 
 use std::sync::Arc;
@@ -19,35 +19,35 @@ use super::shared::JsonBody;
 type Store = State<Arc<dyn KeyStore>>;
 type Answer = Result<Json<Value>, Fault>;
 
-/// `POST /keys`
+/// Answers `POST /keys`.
 pub(crate) async fn create(
     State(store): Store,
     caller: Authenticated,
     body: JsonBody,
 ) -> Result<(StatusCode, Json<Value>), Fault> {
-    let wish = CreateKey::new(Access::Full)
+    let request = CreateKey::new(Access::Full)
         .settings(settings(body)?)
         .numeric_id(NumericIdChoice::Next)
         .recoverable();
-    let issued = in_name_of(&caller, store, |keys| keys.create(wish)).await?;
+    let issued = for_organisation(&caller, store, |keys| keys.create(request)).await?;
     Ok((StatusCode::CREATED, Json(key(&issued.key, &issued.token))))
 }
 
-/// `GET /keys/{id}`
+/// Answers `GET /keys/{id}`.
 pub(crate) async fn retrieve(State(store): Store, caller: Authenticated, Id(id): Id) -> Answer {
     let (found, token) =
-        in_name_of(&caller, store, move |keys| show(keys, keys.find(id)?.id)).await?;
+        for_organisation(&caller, store, move |keys| show(keys, keys.find(id)?.id)).await?;
     Ok(Json(key(&found, &token)))
 }
 
-/// `GET /key`
+/// Answers `GET /key`.
 pub(crate) async fn current(State(store): Store, caller: Authenticated) -> Answer {
     let id = caller.verified_key().ok_or_else(Fault::not_found)?.key_id();
-    let (found, token) = in_name_of(&caller, store, move |keys| show(keys, id)).await?;
+    let (found, token) = for_organisation(&caller, store, move |keys| show(keys, id)).await?;
     Ok(Json(key(&found, &token)))
 }
 
-/// `POST /keys/{id}`
+/// Answers `POST /keys/{id}`.
 pub(crate) async fn update(
     State(store): Store,
     caller: Authenticated,
@@ -55,11 +55,11 @@ pub(crate) async fn update(
     body: JsonBody,
 ) -> Answer {
     let update = UpdateKey::new().settings(settings(body)?);
-    let updated = in_name_of(&caller, store, move |keys| {
+    let updated = for_organisation(&caller, store, move |keys| {
         let id = keys.find(id)?.id;
         loop {
-            // The token is read first, so that nothing is left that could fail when the update is
-            // done; a rotation that comes between shows in the version or the generation.
+            // The token is read before the update, so that nothing can fail after it. The version
+            // or the generation shows a rotation in between.
             let (before, token) = show(keys, id)?;
             match keys.if_version(before.version).update(id, update.clone()) {
                 Ok(after) if after.generation == before.generation => return Ok((after, token)),
@@ -72,26 +72,28 @@ pub(crate) async fn update(
     Ok(Json(key(&updated, &token)))
 }
 
-/// `POST /keys/{id}/rotate`
+/// Answers `POST /keys/{id}/rotate`.
 pub(crate) async fn rotate(
     State(store): Store,
     caller: Authenticated,
     Id(id): Id,
     body: JsonBody,
 ) -> Answer {
-    let wish = if force(body)? { Rotate::forced() } else { Rotate::new() };
-    let rotated = in_name_of(&caller, store, move |keys| keys.rotate(keys.find(id)?.id, wish));
+    let request = if force(body)? { Rotate::forced() } else { Rotate::new() };
+    let rotated =
+        for_organisation(&caller, store, move |keys| keys.rotate(keys.find(id)?.id, request));
     let rotated = rotated.await?;
     Ok(Json(key(&rotated.key, &rotated.token)))
 }
 
-/// `GET /keys`, newest first.
+/// Answers `GET /keys`, newest first.
 pub(crate) async fn list(State(store): Store, caller: Authenticated, listing: Listing) -> Answer {
-    let page = in_name_of(&caller, store, move |keys| page(keys, &listing)).await?;
+    let page = for_organisation(&caller, store, move |keys| page(keys, &listing)).await?;
     Ok(Json(page?))
 }
 
-/// A page, its end and the number of keys that its filters fit; a fault of the query's.
+/// Returns a page, whether it is the last, and the number of keys that match the filters. The inner
+/// error is a fault of the query.
 fn page(keys: &OwnerKeys, listing: &Listing) -> Result<Result<Value, Fault>, Error> {
     let mut query = ListKeys::new().limit(listing.limit);
     if let Some(kind) = listing.kind {
@@ -113,8 +115,8 @@ fn page(keys: &OwnerKeys, listing: &Listing) -> Result<Result<Value, Fault>, Err
         }
     }
     let page = keys.reveal_tokens(&query).map_err(only_read)?;
-    // A page is never short of its limit but at the end: an organisation hasn't so many keys that
-    // the store would stop on the way. That there may be more is no proof that there is.
+    // Only the last page is shorter than its limit, since no organisation has so many keys that the
+    // store would end a page early. But `next` doesn't prove that a further key matches.
     let has_more = match page.items.last() {
         Some(last) if page.next.is_some() => {
             !keys.list(&query.after(last.key.id).limit(1))?.items.is_empty()
@@ -132,19 +134,19 @@ fn page(keys: &OwnerKeys, listing: &Listing) -> Result<Result<Value, Fault>, Err
     })))
 }
 
-/// A key and its current token.
+/// Returns a key and its current token.
 fn show(keys: &OwnerKeys, id: KeyId) -> Result<(Key, Token), Error> {
     loop {
         let (key, token) = (keys.get(id)?, keys.reveal_token(id).map_err(only_read)?);
-        // Unless it was rotated in between.
+        // A rotation in between would pair the key with another token.
         if keys.get(id)?.generation == key.generation {
             return Ok((key, token));
         }
     }
 }
 
-/// Showing a token leaves an event and changes nothing, so it can be asked for again even where it
-/// isn't known whether the event is there.
+/// Turns an unknown outcome into an error that invites a retry. Revealing a token changes nothing
+/// but the event log, so a retry does no harm.
 fn only_read(error: Error) -> Error {
     match error {
         Error::OutcomeUnknown(_) => Unavailable::Recovering.into(),
@@ -152,11 +154,11 @@ fn only_read(error: Error) -> Error {
     }
 }
 
-/// Runs calls on the keys of the caller's organisation, where waiting for a disk holds nobody up.
+/// Runs calls on the keys of the caller's organisation, on a thread that may wait for the disk.
 ///
-/// They are made as the organisation, not as a delegate of the calling key: a trial key acts for its
-/// organisation too, and delegates nothing. The events name the key.
-async fn in_name_of<T: Send + 'static>(
+/// The calls act as the organisation, not as a delegate of the calling key. For a trial key acts
+/// for its organisation too, but can't delegate. The events name the key.
+async fn for_organisation<T: Send + 'static>(
     caller: &Authenticated,
     store: Arc<dyn KeyStore>,
     calls: impl FnOnce(&OwnerKeys) -> Result<T, Error> + Send + 'static,

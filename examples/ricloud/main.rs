@@ -1,5 +1,5 @@
-//! ricloud's `keys`: an organisation's keys, which can be read, created, changed and rotated over
-//! HTTP, with tokens that can be read again.
+//! The `keys` resource of ricloud: an organisation reads, creates, changes and rotates its keys
+//! over HTTP, and can read their tokens again.
 //!
 //! `cargo run --all-features --example ricloud -- --listen 127.0.0.1:0 --db keys.db`
 //!
@@ -11,7 +11,7 @@
 //! | `token` in every answer | recoverable tokens |
 //! | `state`, `type` | state and kind, as they are |
 //!
-//! On a new database it fills two organisations with a demonstration; see `demonstration.rs`.
+//! A new database is filled with two organisations; see `demonstration.rs`.
 
 mod configs;
 mod demonstration;
@@ -48,7 +48,7 @@ async fn main() -> Outcome<()> {
     door.serve(routes(Arc::clone(&store))?, store, first_line).await
 }
 
-/// What every store of this service is opened with.
+/// Prepares the builder of every store of this service.
 pub(crate) fn store(place: &Place, clock: Arc<dyn Clock>) -> Outcome<StoreBuilder> {
     let catalogue = Catalogue::builder().read("keys:read").write("keys:write");
     let catalogue = catalogue.read("configs:read").build()?;
@@ -60,8 +60,9 @@ pub(crate) fn store(place: &Place, clock: Arc<dyn Clock>) -> Outcome<StoreBuilde
         .clock(clock))
 }
 
-/// Nothing is open to somebody without a key, not even to be told that there is nothing. So the
-/// layer stands around the whole router: within, axum would add to a refusal which methods there are.
+/// Builds the routes. A client without a key gets no answer but a rejection, not even that a path
+/// doesn't exist. So the layer wraps the whole router. Inside the router, axum would add the
+/// allowed methods to a rejection.
 pub(crate) fn routes(store: Arc<dyn KeyStore>) -> Result<Router, Invalid> {
     let layer = KeyLayer::new(Verifier::new(Arc::clone(&store)))
         .credentials(Credentials::scheme("Token")?)

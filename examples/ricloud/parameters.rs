@@ -1,5 +1,5 @@
-//! What a request asks for, from its body or its query. All that is wrong with it is told at once,
-//! by parameter; one that isn't known is wrong too, for a slip in a name must not pass unnoticed.
+//! The parameters of a request, from its body or its query. The answer reports all faults at once,
+//! by parameter. An unknown parameter is a fault too, so that a misspelt name is noticed.
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
@@ -11,7 +11,7 @@ use super::faults::Fault;
 use super::resource::id;
 use super::shared::JsonBody;
 
-/// Parameters of which those not taken yet are left, and the faults found so far.
+/// Parameters that were not taken yet, and the faults found so far.
 #[derive(Debug)]
 struct Parameters<V> {
     given: Vec<(String, V)>,
@@ -19,14 +19,14 @@ struct Parameters<V> {
 }
 
 impl<V> Parameters<V> {
-    /// No parameter's name has so many bytes.
+    /// A length that no parameter's name has, in bytes.
     const TOO_LONG: usize = 32;
 
     fn new(given: impl IntoIterator<Item = (String, V)>) -> Self {
         Self { given: given.into_iter().collect(), faults: Map::new() }
     }
 
-    /// A parameter as `read` understands it; what it must be, if it can't be understood.
+    /// Takes a parameter as `read` understands it. If `read` doesn't, `must_be` is its fault.
     fn take<T>(
         &mut self,
         name: &str,
@@ -47,7 +47,7 @@ impl<V> Parameters<V> {
 
     fn finish(mut self) -> Result<(), Fault> {
         for (name, _) in std::mem::take(&mut self.given) {
-            // A token may stand where a name belongs: none comes back.
+            // A client may have put a token in place of a name, so a long name isn't quoted.
             let name = if name.len() < Self::TOO_LONG { &*name } else { "…" };
             self.fault(name, "This parameter is not known, or was given before.");
         }
@@ -64,8 +64,8 @@ impl Parameters<Value> {
     }
 }
 
-/// A key's settings, as a create or an update asks for them: a patch, in which null goes back to
-/// the organisation's default.
+/// Reads the settings of a create or an update: a patch, in which null restores the organisation's
+/// default.
 pub(crate) fn settings(body: JsonBody) -> Result<Value, Fault> {
     let mut parameters = Parameters::of_body(body)?;
     let mut patch = Map::new();
@@ -94,7 +94,7 @@ pub(crate) fn settings(body: JsonBody) -> Result<Value, Fault> {
     Ok(patch.into())
 }
 
-/// Whether a rotation is to end the previous tokens at once.
+/// Reads whether a rotation ends the previous tokens at once.
 pub(crate) fn force(body: JsonBody) -> Result<bool, Fault> {
     let mut parameters = Parameters::of_body(body)?;
     let force = parameters.take("force", "This must be true or false.", Value::as_bool);
@@ -102,7 +102,7 @@ pub(crate) fn force(body: JsonBody) -> Result<bool, Fault> {
     Ok(force.unwrap_or_default())
 }
 
-/// Which keys a list shall show.
+/// The query of a list.
 #[derive(Debug)]
 pub(crate) struct Listing {
     pub(crate) limit: usize,
@@ -147,7 +147,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Listing {
     }
 }
 
-/// A number from 1; one that is too great, however long, is taken as the greatest.
+/// Reads a number from 1. A greater one than 1,000, of any length, counts as 1,000.
 fn limit(text: &str) -> Option<usize> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -156,7 +156,7 @@ fn limit(text: &str) -> Option<usize> {
     (limit > 0).then_some(limit)
 }
 
-/// The choice that has this name in JSON.
+/// Returns the choice that has this name in JSON.
 fn named<T: serde::Serialize>(name: &str, choices: impl IntoIterator<Item = T>) -> Option<T> {
     choices.into_iter().find(|choice| json!(choice) == name)
 }

@@ -1,4 +1,4 @@
-//! A key as the API shows it, and the ids in its paths.
+//! The API's view of a key, and the ids in its paths.
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::faults::Fault;
 
-/// A key with its current token.
+/// Returns the view of a key with its current token.
 pub(crate) fn key(key: &Key, token: &Token) -> Value {
     let own = |name| key.own_settings.get(name).cloned();
     json!({
@@ -25,7 +25,7 @@ pub(crate) fn key(key: &Key, token: &Token) -> Value {
     })
 }
 
-/// With microseconds, or none: the two forms that the API has.
+/// Formats a date with six digits of a second, or none: the two forms of the API.
 fn date(at: Timestamp) -> String {
     let text = at.to_string();
     match text.trim_end_matches('Z').split_once('.') {
@@ -34,7 +34,7 @@ fn date(at: Timestamp) -> String {
     }
 }
 
-/// The number in the path. Whatever can't be one is nobody's, so it isn't found.
+/// The number in the path. Text that can't be a number is answered as not found.
 #[derive(Debug)]
 pub(crate) struct Id(pub(crate) NumericId);
 
@@ -49,7 +49,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
-/// An id in decimal, as it is written: without sign, blanks or leading zeros.
+/// Parses an id in decimal, without sign, blanks or leading zeros.
 pub(crate) fn id(text: &str) -> Option<NumericId> {
     let number = text.parse().ok().filter(|number: &u64| number.to_string() == text);
     number.and_then(|number| NumericId::new(number).ok())

@@ -1,4 +1,4 @@
-//! A key as this API shows it.
+//! The API's view of a key.
 
 use keyhasp::{Catalogue, Key, NumericId, Timestamp};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::tenant::{NAME, TenantId};
 use super::{name, permissions};
 
-/// The model `ApiKey`. The token is in none: it is shown once, where it is made.
+/// The model `ApiKey`. It has no token, which only the answer to a creation contains.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ApiKey {
     pub(crate) id: NumericId,
@@ -20,7 +20,8 @@ pub(crate) struct ApiKey {
 }
 
 impl ApiKey {
-    /// None for a key that has no number, or whose owner is no tenant: this API makes no such.
+    /// Returns `None` for a key without a number or whose owner is no tenant. This API creates none
+    /// of those.
     pub(crate) fn of(key: &Key, catalogue: &Catalogue) -> Option<Self> {
         let tenant_name = key.settings.get(NAME).and_then(Value::as_str).unwrap_or_default();
         Some(Self {

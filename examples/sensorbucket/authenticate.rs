@@ -1,4 +1,4 @@
-//! Whose key it is, for a gateway that stands in front of other services.
+//! Authentication of a key, for a gateway in front of other services.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use super::problem::Problem;
 use super::service::Service;
 use super::tenant::TenantId;
 
-/// What the gateway passes on.
+/// The data that the gateway passes on.
 #[derive(Debug, Serialize)]
 struct Extra {
-    /// In Unix seconds.
+    /// The end of the token, in Unix seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     exp: Option<u64>,
     perms: Vec<String>,
@@ -44,7 +44,7 @@ pub(crate) async fn authenticate_api_key(
             Ok(Json(json!({ "extra": extra })).into_response())
         }
         Err(VerifyError::Unavailable(_)) => Err(Problem::INTERNAL),
-        // A good key, which may just not now: a gateway mustn't take it for a bad one.
+        // The key is good but has used up its limit. The gateway must not take it for a bad one.
         Err(
             error @ (VerifyError::Rejected(RejectReason::RateLimited(_))
             | VerifyError::Rejected(RejectReason::QuotaExhausted { .. })),

@@ -1,4 +1,4 @@
-//! Who asks.
+//! The caller of a request.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use super::service::Service;
 use super::sessions::Manages;
 use super::tenant::{MANAGES, TenantId};
 
-/// A key or a person, and the tenants whose keys it may manage, as far as its permissions go.
+/// A key or a logged-in person, with the tenants whose keys it may manage as far as its permissions
+/// allow.
 #[derive(Debug)]
 pub(crate) struct Caller {
     name: String,
@@ -21,7 +22,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// What the audit calls it.
+    /// Returns the actor's name for the audit.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -34,7 +35,8 @@ impl Caller {
         self.manages.contains(&tenant)
     }
 
-    /// A key says which tenants it manages; one that doesn't manages its own.
+    /// Reads the managed tenants from the key's settings. A key without that setting manages its
+    /// own tenant.
     fn by_key(key: &Key) -> Self {
         let manages = match key.settings.get(MANAGES) {
             Some(Value::Array(ids)) => ids.iter().filter_map(Value::as_i64).map(TenantId).collect(),
@@ -57,7 +59,7 @@ impl FromRequestParts<Arc<Service>> for Caller {
         };
         match service.keys.get(verified.key_id()).await {
             Ok(key) => Ok(Self::by_key(&key)),
-            // It was there a moment ago.
+            // The key was removed since the layer verified it.
             Err(Error::NotFound(Resource::Key)) => Err(Problem::UNAUTHORIZED),
             Err(error) => Err(error.into()),
         }

@@ -1,4 +1,4 @@
-//! A new key.
+//! The creation of a key.
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,16 +36,16 @@ pub(crate) async fn create_api_key(
         BodyFault::TooLarge => Problem::BODY_TOO_LARGE,
         BodyFault::Interrupted | BodyFault::NotJson => Problem::MALFORMED_JSON,
     })?;
-    let wish = CreateApiKey::read(members, service.verifier.catalogue())?;
-    wish.check(service.now())?;
-    match service.is_archived(wish.tenant_id).await? {
+    let wanted = CreateApiKey::read(members, service.verifier.catalogue())?;
+    wanted.check(service.now())?;
+    match service.is_archived(wanted.tenant_id).await? {
         None => return Err(Problem::TENANT_NOT_FOUND),
         Some(true) => return Err(Problem::TENANT_ARCHIVED),
-        Some(false) if !caller.manages(wish.tenant_id) => return Err(Problem::FORBIDDEN),
+        Some(false) if !caller.manages(wanted.tenant_id) => return Err(Problem::FORBIDDEN),
         Some(false) => {}
     }
-    let keys = service.keys_of(wish.tenant_id, &caller)?;
-    let issued = keys.create(wish.into_request()?).await?;
+    let keys = service.keys_of(wanted.tenant_id, &caller)?;
+    let issued = keys.create(wanted.into_request()?).await?;
     Ok((StatusCode::CREATED, Json(json!({"api_key": issued.token.expose()}))))
 }
 
@@ -59,24 +59,26 @@ struct CreateApiKey {
 }
 
 impl CreateApiKey {
-    /// The first fault in the body counts, so its members are taken as they come. One that is null
-    /// is as good as not there, and one that isn't known is passed over.
+    /// Reads the members in their order, so that the first fault in the body is the answer. A null
+    /// member counts as missing. Unknown members are ignored.
     fn read(Members(members): Members, catalogue: &Catalogue) -> Result<Self, Problem> {
-        let mut wish = Self::default();
+        let mut wanted = Self::default();
         for (name, value) in members {
             let value = Some(value).filter(|value| !value.is_null());
             match name.as_str() {
-                "name" => wish.name = value.map(text).transpose()?.unwrap_or_default(),
-                "tenant_id" => wish.tenant_id = value.map(number).transpose()?.unwrap_or_default(),
-                "expiration_date" => wish.expiration_date = value.map(date).transpose()?,
+                "name" => wanted.name = value.map(text).transpose()?.unwrap_or_default(),
+                "tenant_id" => {
+                    wanted.tenant_id = value.map(number).transpose()?.unwrap_or_default()
+                }
+                "expiration_date" => wanted.expiration_date = value.map(date).transpose()?,
                 "permissions" => {
                     let listed = value.map(|value| listed(value, catalogue)).transpose()?;
-                    wish.permissions = listed.unwrap_or_default();
+                    wanted.permissions = listed.unwrap_or_default();
                 }
                 _ => {}
             }
         }
-        Ok(wish)
+        Ok(wanted)
     }
 
     fn check(&self, now: Timestamp) -> Result<(), Problem> {
@@ -116,8 +118,8 @@ fn number(value: Value) -> Result<TenantId, Problem> {
     value.as_i64().map(TenantId).ok_or(Problem::MALFORMED_JSON)
 }
 
-/// A moment, with its zone. What lies outside keyhasp's years is taken as the nearest in them: it
-/// has passed, or takes longer than anybody can wait.
+/// Reads a date with its zone. A date outside keyhasp's years counts as the nearest within them: it
+/// has passed, or lies beyond any wait.
 fn date(value: Value) -> Result<Timestamp, Problem> {
     let date = OffsetDateTime::parse(&text(value)?, &Rfc3339);
     let date = date.map_err(|_| Problem::MALFORMED_JSON)?;
@@ -134,7 +136,7 @@ fn listed(value: Value, catalogue: &Catalogue) -> Result<Vec<String>, Problem> {
     values.into_iter().map(permission).collect()
 }
 
-/// The members of an object in the order in which they stand there; of null, none.
+/// The members of an object in their order. Null has none.
 #[derive(Debug)]
 pub(crate) struct Members(Vec<(String, Value)>);
 

@@ -1,4 +1,4 @@
-//! What a new database begins with.
+//! The contents of a new database.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ pub(crate) const OTHER_TENANT: TenantId = TenantId(2);
 pub(crate) const ARCHIVED_TENANT: TenantId = TenantId(3);
 pub(crate) const FOREIGN_TENANT: TenantId = TenantId(4);
 
-/// Makes four tenants, one of them archived, and returns the token of an administrator of the
-/// first two; none where that one exists already, for a token is shown once.
+/// Creates four tenants, one of them archived. Returns the token of an administrator of the first
+/// two, or `None` if that key exists already, since a token is shown once.
 ///
-/// The administrator comes last, so that an end halfway is made good at the next start.
+/// The administrator comes last, so that the next start completes a fill that ended halfway.
 pub(crate) fn fill(store: &Arc<dyn KeyStore>) -> Outcome<Option<Token>> {
     let keys = AdminKeys::new(Arc::clone(store), "demonstration")?;
     let station = Access::limited(["READ_DEVICES", "WRITE_MEASUREMENTS"])?;
@@ -32,7 +32,8 @@ pub(crate) fn fill(store: &Arc<dyn KeyStore>) -> Outcome<Option<Token>> {
     tenant(&keys, TENANT, "SensorBucket", Some(administrator))
 }
 
-/// Makes a tenant with its first key, unless it exists; the key's token.
+/// Creates a tenant with its first key, and returns that key's token. Returns `None` if the tenant
+/// exists.
 fn tenant(
     keys: &AdminKeys,
     tenant: TenantId,
@@ -42,7 +43,7 @@ fn tenant(
     let request = first_key.map_or_else(CreateOwner::without_key, |key| {
         CreateOwner::with_key(key.numeric_id(NumericIdChoice::Next))
     });
-    // SensorBucket knows no greatest number of keys.
+    // SensorBucket doesn't limit the number of keys.
     let request = request.defaults(json!({ NAME: name })).max_keys(u32::MAX);
     match keys.create_owner(&tenant.owner()?, request) {
         Ok(created) => Ok(created.first_key.map(|issued| issued.token)),

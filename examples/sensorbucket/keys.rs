@@ -1,4 +1,4 @@
-//! One key, by its number: read and revoked.
+//! The calls on a key by its number: reading and revoking.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::service::Service;
 use super::tenant::TenantId;
 
-/// A path's last segment, which need not be text.
+/// The last segment of the path, which may be no valid UTF-8.
 type Segment = Result<Path<String>, PathRejection>;
 
 pub(crate) async fn get_api_key(

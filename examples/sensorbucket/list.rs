@@ -1,4 +1,4 @@
-//! Keys, page by page.
+//! The list of keys, page by page.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(crate) async fn list_api_keys(
     let query = Query::read(query.as_deref().unwrap_or_default())?;
     let tenants = query.tenants(&caller, &service).await?;
     if tenants.is_empty() {
-        // Nothing goes on after nothing, so no cursor is one of this list.
+        // The list is empty, so no cursor can belong to it.
         return if query.cursor.is_none() {
             Ok(Json(Page::default()))
         } else {
@@ -50,12 +50,12 @@ pub(crate) async fn list_api_keys(
 pub(crate) struct Page {
     links: Links,
     page_size: usize,
-    /// Nobody counts them all.
+    /// The total, which this API never computes: always 0.
     total_count: u64,
     data: Vec<ApiKey>,
 }
 
-/// Empty where they lead nowhere.
+/// The links to other pages; empty if there is none.
 #[derive(Debug, Default, Serialize)]
 struct Links {
     previous: String,
@@ -64,17 +64,17 @@ struct Links {
 
 impl Page {
     fn new(mut data: Vec<ApiKey>, next: Option<String>) -> Self {
-        // They come by keyhasp's ids, which is the same unless a clock was set back.
+        // The store sorts by key id, which is the order of creation unless a clock stepped back.
         data.sort_by_key(|key| Reverse((key.created, key.id)));
         let links = Links { previous: String::new(), next: next.unwrap_or_default() };
         Self { links, page_size: data.len(), total_count: 0, data }
     }
 }
 
-/// What was asked for.
+/// The query of a request.
 #[derive(Debug)]
 struct Query {
-    /// What a link repeats, as it was written.
+    /// The parameters that a link repeats, as the client wrote them.
     kept: Vec<(String, String)>,
     tenants: Vec<TenantId>,
     limit: usize,
@@ -93,19 +93,20 @@ impl Query {
                     if !tenants.contains(&tenant) {
                         tenants.push(tenant);
                     }
-                    // Each that isn't the caller's is looked up, and a list has no more owners.
+                    // Each tenant that isn't the caller's costs a lookup, and the store's list
+                    // takes no more owners.
                     if tenants.len() > ListKeys::MAX_OWNERS {
                         return Err(Problem::INVALID_PARAMS);
                     }
                 }
                 LIMIT => {
-                    let asked = usize::try_from(number()?).map_err(|_| Problem::INVALID_PARAMS)?;
-                    limit = if asked == 0 { ListKeys::DEFAULT_LIMIT } else { asked };
+                    let wanted = usize::try_from(number()?).map_err(|_| Problem::INVALID_PARAMS)?;
+                    limit = if wanted == 0 { ListKeys::DEFAULT_LIMIT } else { wanted };
                 }
                 CURSOR => cursor = Some(value.clone()).filter(|cursor| !cursor.is_empty()),
                 _ => {}
             }
-            // Anything else may be a secret that was put into the wrong place.
+            // Other parameters aren't repeated: a client may have put a secret there by mistake.
             if [TENANT, LIMIT].contains(&name.as_str()) {
                 kept.push((name, value));
             }
@@ -113,8 +114,9 @@ impl Query {
         Ok(Self { kept, tenants, limit, cursor })
     }
 
-    /// The tenants whose keys are shown: those that are named, or all that the caller may manage.
-    /// One that doesn't exist, or no longer, has none; one that is another's is refused.
+    /// Returns the tenants whose keys are listed: those that the query names, or all that the
+    /// caller may manage. A tenant that doesn't exist or is archived has no keys. A tenant of other
+    /// callers is forbidden.
     async fn tenants(&self, caller: &Caller, service: &Service) -> Result<Vec<TenantId>, Problem> {
         if self.tenants.is_empty() {
             return match caller.tenants() {
@@ -143,7 +145,7 @@ impl Query {
         })
     }
 
-    /// Where the same query goes on.
+    /// Returns the link to the next page of this query.
     fn link(&self, url: &str, cursor: &str) -> String {
         let query = Serializer::new(String::new())
             .extend_pairs(&self.kept)

@@ -1,15 +1,15 @@
 //! The API keys of SensorBucket, on keyhasp.
 //!
 //! `cargo run --all-features --example sensorbucket -- --listen 127.0.0.1:3000 --db keys.db` prints
-//! one line of JSON and serves until it is told to stop. On a new database the line has the token of
-//! an administrator of tenants 1 and 2; with it:
+//! one line of JSON, then serves until a signal stops it. On a new database the line contains the
+//! token of an administrator of tenants 1 and 2. It may call:
 //!
 //! ```text
 //! POST   /api/api-keys                 {"name":"…","tenant_id":1,"permissions":["READ_DEVICES"]}
 //! GET    /api/api-keys?tenant_id=1     page by page; links.next has the cursor
 //! GET    /api/api-keys/{id}
 //! DELETE /api/api-keys/{id}
-//! any    /api/api-keys/authenticate    whose key it is, for a gateway in front of other services
+//! any    /api/api-keys/authenticate    the owner of a key, for a gateway in front of other services
 //! ```
 //!
 //! | SensorBucket | keyhasp |
@@ -17,12 +17,12 @@
 //! | tenant | owner; its name is a default setting |
 //! | archived tenant | suspended owner |
 //! | API key, its number | key, its numeric id |
-//! | name, one of its kind in a tenant | name, and the rule `unique_names` |
+//! | name, unique in a tenant | name, and the rule `unique_names` |
 //! | the tenants whose keys a key may manage | a setting of the key; its own tenant without it |
 //! | 15 permissions | the catalogue, under the same names |
-//! | revoking, which removes | revoking, which keeps the record for the audit and shows it no more |
+//! | revoking, which removes | revoking, which keeps the record for the audit but hides it |
 //!
-//! Only sessions lie elsewhere, as they do there: with the service that logs people in.
+//! Sessions aren't stored here. As in SensorBucket, they belong to the service that logs people in.
 
 mod api_key;
 mod authenticate;

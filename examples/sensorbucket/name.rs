@@ -1,4 +1,4 @@
-//! A key's name.
+//! The names of keys.
 
 use keyhasp::key::KeyName;
 use keyhasp::{CreateKey, Key};
@@ -6,15 +6,16 @@ use serde_json::{Value, json};
 
 use super::problem::Problem;
 
-/// The setting of a key that has its name, where keyhasp's own can't hold it.
+/// The setting that holds a name which keyhasp's own name can't hold.
 const NAME: &str = "name";
 const MAX_CHARACTERS: usize = 255;
-/// As much of a long name as leaves room for its hash, whatever characters they are.
+/// The characters of a long name that are kept, so that its hash fits behind them, even at 4 bytes
+/// a character.
 const KEPT_CHARACTERS: usize = 40;
 
-/// Names a new key. keyhasp's names have at most 255 bytes and no control characters; here they
-/// have at most 255 characters, of whatever kind. One that doesn't fit gets a stand-in that is as
-/// unique as itself, so that the store still sees to it that names are.
+/// Names a new key. keyhasp's names have at most 255 bytes and no control characters; the names of
+/// this API have at most 255 characters of any kind. A name that doesn't fit gets a stand-in that
+/// is as unique as the name, so that the store still keeps names unique.
 pub(crate) fn name(request: CreateKey, name: String) -> Result<CreateKey, Problem> {
     if KeyName::new(name.as_str()).is_ok() {
         return Ok(request.name(name));
@@ -28,7 +29,7 @@ pub(crate) fn name(request: CreateKey, name: String) -> Result<CreateKey, Proble
     Ok(request.name(stand_in).settings(json!({ NAME: name })))
 }
 
-/// The name of a key.
+/// Returns the name of a key.
 pub(crate) fn of(key: &Key) -> String {
     let name = key.settings.get(NAME).and_then(Value::as_str).map(ToOwned::to_owned);
     name.or_else(|| key.name.as_ref().map(ToString::to_string)).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! What goes wrong, in this API's words.
+//! The API's errors, in its own words.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ pub(crate) struct Problem {
     code: Option<&'static str>,
 }
 
-/// Declares the problems that are always the same: name, status, message, and code if it has one.
+/// Declares the errors with a constant text: name, status, message, and code if it has one.
 macro_rules! problems {
     ($($name:ident: $status:ident, $message:literal $(, $code:literal)?;)*) => {
         impl Problem {
@@ -75,10 +75,10 @@ impl Problem {
         Self { status: StatusCode::BAD_REQUEST, message: message.into(), code: None }
     }
 
-    /// The answer to a request that the layer lets nobody in with. Whoever has shown the right
-    /// secret of a key that isn't accepted now learns no more than others.
-    pub(crate) fn of_refused(response: &ErrorResponse<'_>) -> axum::http::Response<String> {
-        let problem = match response.status() {
+    /// Answers a request that the layer rejects. A client with the secret of a key that isn't
+    /// accepted now gets the same answer as other clients.
+    pub(crate) fn of_refused(refused: &Refused<'_>) -> axum::http::Response<String> {
+        let problem = match refused.status() {
             StatusCode::UNAUTHORIZED => Self::UNAUTHORIZED,
             StatusCode::FORBIDDEN => Self::FORBIDDEN,
             StatusCode::BAD_REQUEST => Self::INVALID_INPUT,
@@ -90,7 +90,7 @@ impl Problem {
 }
 
 impl From<Invalid> for Problem {
-    /// What keyhasp refuses and this API has no words for.
+    /// Answers for an input that keyhasp finds invalid and that this API has no message for.
     fn from(invalid: Invalid) -> Self {
         Self::bad_request(invalid.to_string())
     }
@@ -108,7 +108,7 @@ impl From<Error> for Problem {
 }
 
 impl From<Rejection> for Problem {
-    /// Of a handler before which no layer stands.
+    /// Answers for a handler that no layer protects, which is a fault of the service.
     fn from(_: Rejection) -> Self {
         Self::INTERNAL
     }

@@ -1,4 +1,4 @@
-//! Which path leads where, and who may go there.
+//! The routes, and the permissions that they need.
 
 use std::sync::Arc;
 
@@ -15,12 +15,13 @@ use super::permissions::{READ_API_KEYS, WRITE_API_KEYS};
 use super::problem::Problem;
 use super::service::Service;
 
-/// What every path begins with.
+/// The start of every path.
 pub(crate) const BASE: &str = "/api";
 pub(crate) const API_KEYS: &str = "/api-keys";
 
-/// Only a gateway asks whose a key is; everywhere else, nobody gets past the layer without one. It
-/// stands around a router of its own: within, axum would add to a refusal which methods there are.
+/// Builds the site. Only a gateway calls `authenticate`; every other path needs a key or a session.
+/// The layer wraps a router of its own. Inside that router, axum would add the allowed methods to a
+/// rejection.
 pub(crate) fn site(service: Arc<Service>) -> Result<Router, Invalid> {
     let layer = service.layer();
     let reads = layer.require([READ_API_KEYS])?;

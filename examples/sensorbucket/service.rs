@@ -1,4 +1,4 @@
-//! The service: a store, and who may ask it what.
+//! The service: a store, and the rules of its callers.
 
 use std::sync::Arc;
 
@@ -15,20 +15,21 @@ use super::problem::Problem;
 use super::sessions::Sessions;
 use super::tenant::TenantId;
 
-/// What the handlers share.
+/// The state of the handlers.
 #[derive(Debug)]
 pub(crate) struct Service {
     store: Arc<dyn KeyStore>,
-    /// Reaches every tenant: a handler asks first whether its caller does.
+    /// An administrator's handle, which reaches every tenant: a handler first checks what its
+    /// caller manages.
     pub(crate) keys: AsyncKeys<AsAdmin>,
     pub(crate) verifier: Verifier,
     sessions: Arc<Sessions>,
     clock: Arc<dyn Clock>,
-    /// What links begin with.
+    /// The start of links.
     pub(crate) url: String,
 }
 
-/// How the store is opened, but for the place.
+/// Prepares the store's builder, without the place of the database.
 pub(crate) fn store(clock: Arc<dyn Clock>) -> Result<StoreBuilder, Invalid> {
     let rules = StoreRules { unique_names: true, ..StoreRules::default() };
     let builder = Store::builder(permissions::catalogue()?, [Prefix::new("sensorbucket")?]);
@@ -48,8 +49,8 @@ impl Service {
         Ok(Arc::new(Self { store, keys, verifier, sessions, clock, url }))
     }
 
-    /// Lets in who has a key, or a session where no key is sent, and answers others in this API's
-    /// words. Its document has 500 for what elsewhere is 503.
+    /// Builds the layer. It admits a request with a key, or with a session if no key is sent, and
+    /// answers other requests in this API's words. Its document has status 500 instead of 503.
     pub(crate) fn layer(&self) -> KeyLayer {
         let sessions = Arc::clone(&self.sessions);
         KeyLayer::new(self.verifier.clone())
@@ -59,12 +60,12 @@ impl Service {
             .unavailable_is_500()
     }
 
-    /// The time by which the store judges too.
+    /// Returns the time of the clock that the store also uses.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// What this caller does to the keys of one tenant.
+    /// Returns a handle on the keys of one tenant, with the caller as actor.
     pub(crate) fn keys_of(
         &self,
         tenant: TenantId,
@@ -74,7 +75,8 @@ impl Service {
         Ok(OwnerKeys::new(store, tenant.owner()?, caller.name())?.into())
     }
 
-    /// The key of this number; none if it is revoked, or not the caller's to manage.
+    /// Returns the key of this number. Returns `None` if it is revoked, or if the caller doesn't
+    /// manage it.
     pub(crate) async fn find(&self, caller: &Caller, number: i64) -> Result<Option<Key>, Problem> {
         let Some(id) = u64::try_from(number).ok().and_then(|id| NumericId::new(id).ok()) else {
             return Ok(None);
@@ -89,7 +91,7 @@ impl Service {
         }
     }
 
-    /// A tenant by its number: whether it is archived; none if there is none.
+    /// Returns whether a tenant is archived, or `None` if it doesn't exist.
     pub(crate) async fn is_archived(&self, tenant: TenantId) -> Result<Option<bool>, Problem> {
         match self.keys.owner(tenant.owner()?).await {
             Ok(owner) => Ok(Some(owner.suspended.is_some())),
@@ -98,12 +100,13 @@ impl Service {
         }
     }
 
-    /// Takes away a key that was met after its expiry, and with it the claim to its name.
+    /// Revokes an expired key, which frees its name.
     ///
-    /// It is refused either way: if this fails, it is done when the key is met again.
+    /// The key is rejected in any case. If the revocation fails, the next request with the key
+    /// tries it again.
     pub(crate) async fn remove_expired(&self, key: &Key) {
         if let Ok(keys) = self.keys.with_reason("expired") {
-            // A key that was prolonged meanwhile has another version.
+            // A key whose expiry was extended meanwhile has another version, and stays.
             let _ = keys.if_version(key.version).revoke(key.id).await;
         }
     }

@@ -1,4 +1,4 @@
-//! People who are logged in.
+//! The sessions of logged-in people.
 
 use axum::http::HeaderMap;
 use axum::http::header::COOKIE;
@@ -9,20 +9,21 @@ use super::tenant::TenantId;
 
 const COOKIE_NAME: &[u8] = b"SID";
 
-/// The sessions of the service that logs people in; here there is one, an administrator's.
+/// The sessions of the service that logs people in. Here it has one session, an administrator's.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    /// Of the cookie's value. Hashes are compared, so that time tells nothing of the value.
+    /// The hash of the cookie's value. Hashes are compared, so that the time reveals nothing about
+    /// the value.
     hash: blake3::Hash,
     session: Session,
 }
 
-/// Put into a session: the tenants whose keys its person may manage.
+/// The tenants whose keys the person of a session may manage. A session contains it as extension.
 #[derive(Clone, Debug)]
 pub(crate) struct Manages(pub(crate) Vec<TenantId>);
 
 impl Sessions {
-    /// One session in the first of these tenants, and its cookie's value.
+    /// Creates one session in the first of these tenants. Also returns the value of its cookie.
     pub(crate) fn of_one(
         secret: &[u8; 32],
         manages: &[TenantId],
@@ -34,18 +35,18 @@ impl Sessions {
         Ok((Self { hash: blake3::hash(value.as_bytes()), session }, value))
     }
 
-    /// The session that these headers present, if there is one.
+    /// Returns the session of these headers, if there is one.
     ///
-    /// A browser sends a cookie along with whatever another site asks for. But without consent,
-    /// which nobody gets here, such a site can't send `DELETE` or JSON by its content type, and
-    /// can't read answers.
+    /// A browser also sends the cookie with requests that another site starts. But without the
+    /// consent of CORS, which this service never gives, such a site can't send `DELETE` or the
+    /// content type of JSON, and can't read answers.
     pub(crate) fn find(&self, headers: &HeaderMap) -> Option<Session> {
         let is_known = cookies(headers).any(|value| blake3::hash(value) == self.hash);
         is_known.then(|| self.session.clone())
     }
 }
 
-/// The values of the cookie, as often as it was sent.
+/// Returns each value of the cookie; a client may send several.
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let headers = headers.get_all(COOKIE).iter();
     let pairs = headers.flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));

@@ -1,21 +1,21 @@
 //! The command line.
 
-/// Options of the form `--name VALUE`, each taken once; what nobody took is refused.
+/// Options of the form `--name VALUE`, each taken once. `finish` rejects those that no call took.
 #[derive(Debug)]
 pub(crate) struct Arguments(Vec<String>);
 
 impl Arguments {
-    /// Those that this process was started with.
+    /// Reads the arguments of this process.
     pub(crate) fn of_this_process() -> Self {
         Self(std::env::args().skip(1).collect())
     }
 
-    /// The value of an option, if it was given.
+    /// Takes the value of an option, or `None` if it wasn't given.
     pub(crate) fn option(&mut self, name: &str) -> Result<Option<String>, String> {
         Ok(self.values::<1>(name)?.map(|[value]| value))
     }
 
-    /// The values of an option that has several.
+    /// Takes the `N` values of an option, or `None` if it wasn't given.
     pub(crate) fn values<const N: usize>(
         &mut self,
         name: &str,
@@ -23,15 +23,15 @@ impl Arguments {
         let Some(at) = self.0.iter().position(|given| given == name) else { return Ok(None) };
         let values = self.0.get(at + 1..=at + N).map(<[String]>::to_vec);
         let values = values.and_then(|values| values.try_into().ok());
-        let values = values.ok_or_else(|| format!("{name} is followed by {N} value(s)"))?;
+        let values = values.ok_or_else(|| format!("{name} needs {N} value(s) after it"))?;
         self.0.drain(at..=at + N);
         Ok(Some(values))
     }
 
-    /// Refuses what is left.
+    /// Rejects the first argument that is left.
     pub(crate) fn finish(self) -> Result<(), String> {
         self.0.first().map_or(Ok(()), |unknown| {
-            Err(format!("{unknown} isn't an option, or was given before"))
+            Err(format!("{unknown} is no option of this example, or was given twice"))
         })
     }
 }

@@ -1,4 +1,4 @@
-//! A request's body, as JSON.
+//! The body of a request, as JSON.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -9,27 +9,27 @@ use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// What is read of a body: far more than any request here needs.
+/// The bytes of a body that are read: far more than any request here needs.
 const LIMIT: usize = 64 * 1024;
-/// What is thrown away of a longer one: a client that isn't heard out sees a broken connection in
-/// place of its answer.
+/// The bytes of a longer body that are read and discarded. A server that closes earlier breaks the
+/// connection, so the client doesn't see the answer.
 const PATIENCE: usize = 4 * 1024 * 1024;
 
-/// The body as JSON, or what is wrong with it, for each API to answer in its own words.
+/// The body as JSON, or the fault in it. Each API words its own answer to a fault.
 ///
-/// The content type isn't looked at: there are clients who send none. An API that insists on one
-/// looks at the header itself. JSON that is none of the type asked for counts as none at all.
+/// The content type isn't checked, since some clients send none. An API that requires one checks
+/// the header itself. JSON of another type than `T` counts as no JSON.
 #[derive(Debug)]
 pub(crate) struct JsonBody<T = Value>(pub(crate) Result<T, BodyFault>);
 
-/// What is wrong with a body.
+/// The fault of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyFault {
-    /// It ended before its end: nobody waits for the answer.
+    /// The connection broke within the body, so no client waits for the answer.
     Interrupted,
-    /// Not JSON: empty, not UTF-8, malformed, or nested deeper than 127 levels.
+    /// The body is no JSON: empty, not UTF-8, malformed, or nested deeper than 127 levels.
     NotJson,
-    /// Longer than 64 KiB.
+    /// The body is longer than 64 KiB.
     TooLarge,
 }
 

@@ -1,12 +1,12 @@
-//! What the example services have alike: how they are started, where their data lie, how they read
-//! a body, and how they are served until they are told to stop.
+//! The common parts of the example services: arguments, the place of their data, JSON bodies, and
+//! serving until a signal stops them.
 //!
-//! | file | what it knows |
+//! | file | contents |
 //! | --- | --- |
 //! | `arguments` | [`Arguments`] of the command line |
-//! | `place` | [`Place`]: the database, and the secrets that are kept beside it |
-//! | `body` | [`JsonBody`], whatever its content type says |
-//! | `serving` | [`Door`]: an address, the first line, an end that loses nothing |
+//! | `place` | [`Place`]: the database, and the secrets beside it |
+//! | `body` | [`JsonBody`], read without regard to its content type |
+//! | `serving` | [`Door`]: a listening address, the first line of output, a graceful shutdown |
 
 #![allow(dead_code, reason = "each service uses the part of it that it needs")]
 
@@ -21,5 +21,5 @@ pub(crate) use body::{BodyFault, JsonBody};
 pub(crate) use place::Place;
 pub(crate) use serving::Door;
 
-/// What goes wrong before a service is up, or at its end, for whoever started it.
+/// The result of starting or stopping a service, for its operator.
 pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

@@ -1,4 +1,4 @@
-//! Where a service's data lie.
+//! The place of a service's data.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
@@ -12,20 +12,19 @@ use tempfile::{NamedTempFile, TempDir};
 
 use super::Outcome;
 
-/// A database, and beside it the secrets that it is read with: the pepper in `FILE.pepper`, others
-/// in files of their own names.
+/// A database and the secrets beside it: the pepper in `FILE.pepper`, others in `FILE.NAME`.
 ///
-/// That is for an example, which must find its secrets again by itself. A real service keeps them
-/// apart from the database, so that whoever takes the one doesn't have the other.
+/// An example must find its secrets again by itself. A real service keeps them apart from the
+/// database, so that a thief of the database doesn't have them.
 #[derive(Debug)]
 pub(crate) struct Place {
     database: PathBuf,
-    /// Goes away with the process.
+    /// The temporary directory, which is removed on drop.
     _temporary: Option<TempDir>,
 }
 
 impl Place {
-    /// At this file; at a temporary one if none is given.
+    /// Takes this file, or a file in a temporary directory if none is given.
     pub(crate) fn new(database: Option<String>) -> io::Result<Self> {
         if let Some(database) = database {
             return Ok(Self { database: database.into(), _temporary: None });
@@ -34,12 +33,12 @@ impl Place {
         Ok(Self { database: temporary.path().join("keys.db"), _temporary: Some(temporary) })
     }
 
-    /// Opens a store on the database, with the pepper. Closed, it can be opened again.
+    /// Opens a store on the database, with the pepper. After closing it can be opened again.
     pub(crate) fn open(&self, store: StoreBuilder) -> Outcome<Arc<dyn KeyStore>> {
         self.open_as(store, SqliteOptions::exclusive())
     }
 
-    /// The same, by other options.
+    /// Opens a store on the database, with the pepper and these options.
     pub(crate) fn open_as(
         &self,
         store: StoreBuilder,
@@ -50,40 +49,44 @@ impl Place {
         Ok(Arc::new(store.peppers(peppers).open(database)?))
     }
 
-    /// A secret of this name: drawn at first, and the same from then on.
+    /// Returns the secret of this name. Draws it on the first call, and reads it from its file
+    /// later.
     pub(crate) fn secret(&self, name: &str) -> Outcome<[u8; 32]> {
         let file = PathBuf::from(format!("{}.{name}", self.database.display()));
         if let Some(secret) = read(&file)? {
             return Ok(secret);
         }
         match draw(&file) {
-            // Another process was faster: both open the database with what that one drew.
+            // Another process was faster: both open the database with the secret of that process.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                read(&file)?.ok_or_else(|| said(&file, &error).into())
+                read(&file)?.ok_or_else(|| describe(&file, &error).into())
             }
-            drawn => drawn.map_err(|error| said(&file, &error).into()),
+            drawn => drawn.map_err(|error| describe(&file, &error).into()),
         }
     }
 }
 
-fn said(file: &Path, error: &io::Error) -> String {
+fn describe(file: &Path, error: &io::Error) -> String {
     format!("{}: {error}", file.display())
 }
 
-/// The secret in this file; none if there is no such file.
+/// Reads the secret in this file. Returns `None` if there is no such file.
 fn read(file: &Path) -> Outcome<Option<[u8; 32]>> {
     match fs::read(file) {
         Ok(secret) => match secret.try_into() {
             Ok(secret) => Ok(Some(secret)),
-            Err(_) => Err(format!("{} is not a secret of 32 bytes", file.display()).into()),
+            Err(_) => {
+                Err(format!("{} must contain exactly the 32 bytes of a secret", file.display())
+                    .into())
+            }
         },
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(said(file, &error).into()),
+        Err(error) => Err(describe(file, &error).into()),
     }
 }
 
-/// A new secret, on disk before anything rests on it. A temporary file is its owner's alone to
-/// read; it gets its name when it is whole, and not if another process was faster.
+/// Draws a secret and syncs it to disk before its first use. Only the user of this process can read
+/// the temporary file. It gets its name when it is complete, unless another process was faster.
 fn draw(file: &Path) -> io::Result<[u8; 32]> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(io::Error::other)?;

@@ -1,4 +1,4 @@
-//! Serving, until somebody says stop.
+//! Serving, until a signal stops the process.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -15,10 +15,10 @@ use tokio::time::sleep;
 
 use super::Outcome;
 
-/// How long a request may take that was under way when the service was told to stop.
+/// The time that requests in progress have after the signal to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// An address at which a service can be asked, from now on; it answers once it is served.
+/// A listening address. Clients can connect at once, and get answers once it is served.
 #[derive(Debug)]
 pub(crate) struct Door {
     listener: TcpListener,
@@ -26,7 +26,7 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    /// Listens at an address; port 0 is any that is free.
+    /// Listens at an address. Port 0 chooses a free one.
     pub(crate) async fn open(address: &str) -> Outcome<Self> {
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| format!("--listen {address}: {error}"))?;
@@ -34,43 +34,44 @@ impl Door {
         Ok(Self { listener, url })
     }
 
-    /// `http://` and the address.
+    /// Returns `http://` and the address.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// Prints the first line, then serves until the process is told to stop, answers what has been
-    /// asked by then, and closes the store. Whoever hasn't asked to the end is not waited for.
+    /// Prints the first line, then serves until a signal stops the process. Then it answers the
+    /// requests in progress, for at most 10 seconds, and closes the store.
     pub(crate) async fn serve(
         self,
         site: Router,
         store: Arc<dyn KeyStore>,
         first_line: Value,
     ) -> Outcome<()> {
-        // Whoever has read the line may say stop.
-        let stop = told_to_stop()?;
+        // The handlers stand before the line is printed: its reader may send a signal at once.
+        let stop = stop_signal()?;
         let mut out = std::io::stdout();
         writeln!(out, "{first_line}")?;
         out.flush()?;
-        let (told, stopping) = oneshot::channel();
+        let (stopped, stopping) = oneshot::channel();
         let site = site.into_make_service_with_connect_info::<SocketAddr>();
         let serving = axum::serve(self.listener, site).with_graceful_shutdown(async {
             stop.await;
-            let _ = told.send(());
+            let _ = stopped.send(());
         });
         let overdue = async {
             let _ = stopping.await;
             sleep(PATIENCE).await;
         };
         tokio::select! { served = serving.into_future() => served?, () = overdue => {} }
-        // Flushes, and says what failed.
+        // Closing flushes, and returns what failed.
         Ok(blocking(move || store.close()).await?)
     }
 }
 
-/// Resolves at Ctrl-C or, where there is one, a signal to terminate; both are heard from now on.
+/// Returns a future that resolves at Ctrl-C, or on Unix also at a signal to terminate. Signals
+/// count from this call on.
 #[cfg(unix)]
-fn told_to_stop() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -80,7 +81,7 @@ fn told_to_stop() -> std::io::Result<impl Future<Output = ()> + Send + 'static> 
 }
 
 #[cfg(not(unix))]
-fn told_to_stop() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
     Ok(async {
         let _ = tokio::signal::ctrl_c().await;
     })

@@ -1,4 +1,4 @@
-//! The routes, and what stands before each.
+//! The routes, and the layers in front of them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,21 +16,21 @@ use super::problem::{Problem, refused};
 use super::resources::Things;
 use super::{keys, resources};
 
-/// What the handlers work on.
+/// The state of the handlers.
 #[derive(Clone, Debug)]
 pub(crate) struct Site {
     pub(crate) store: Arc<dyn KeyStore>,
     pub(crate) things: Arc<Things>,
 }
 
-/// From which address a request comes where no proxy stands before the service.
+/// Takes the peer address from the connection, for a service without a proxy in front.
 pub(crate) fn connection() -> PeerAddress {
     PeerAddress::extension(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| peer.ip())
 }
 
-/// Everything under `/v1` needs a key. One that may only read is refused what changes things, before
-/// anything else is looked at. The layer stands around a whole router: within, axum would add to a
-/// refusal which methods there are.
+/// Builds the routes. Everything under `/v1` needs a key. A read-only key is rejected for a method
+/// that changes things, before anything more is checked. The layer wraps a whole router. Inside
+/// that router, axum would add the allowed methods to a rejection.
 pub(crate) fn routes(store: Arc<dyn KeyStore>, peer: PeerAddress) -> Result<Router, Invalid> {
     let rate =
         RateHeaders::named("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")?;
@@ -52,7 +52,7 @@ pub(crate) fn routes(store: Arc<dyn KeyStore>, peer: PeerAddress) -> Result<Rout
     let v1 = v1
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || {
-            let message = "This can't be done here.";
+            let message = "This path does not have that method.";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
         })
         .with_state(Site { store, things: Arc::default() });

@@ -1,6 +1,6 @@
-//! `/api-keys`: which keys the caller's user has, whether the caller's own is good, from where one
-//! is accepted, and switching one off. Creating them stands on the command line: the real API leaves
-//! that to its dashboard.
+//! The `/api-keys` resource: listing the keys of the caller's user, validating the calling key,
+//! limiting a key to networks, and deactivating a key. Keys are created on the command line, since
+//! the real API leaves that to its dashboard.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -21,14 +21,14 @@ use super::shared::JsonBody;
 
 type Answer = Result<Json<Value>, Problem>;
 
-/// `GET /api-keys`
+/// Answers `GET /api-keys`.
 pub(crate) async fn list(State(site): State<Site>, caller: Authenticated, asked: Asked) -> Answer {
     let query = PageQuery::parse(asked)?;
     let keys = handle(&site, &caller)?.call(all).await?;
     Ok(Json(query.envelope(&keys, |key| key.id.as_u128(), shown)))
 }
 
-/// `GET /api-keys/validate`
+/// Answers `GET /api-keys/validate`.
 pub(crate) async fn validate(State(site): State<Site>, caller: Authenticated) -> Answer {
     let own = caller.verified_key().ok_or_else(Problem::unauthorized)?.key_id();
     let key = handle(&site, &caller)?.get(own).await.map_err(|error| match error {
@@ -40,7 +40,7 @@ pub(crate) async fn validate(State(site): State<Site>, caller: Authenticated) ->
     Ok(Json(answer))
 }
 
-/// `DELETE /api-keys/{id}`
+/// Answers `DELETE /api-keys/{id}`.
 pub(crate) async fn deactivate(
     State(site): State<Site>,
     caller: Authenticated,
@@ -50,7 +50,7 @@ pub(crate) async fn deactivate(
     Ok(Json(shown(&key)))
 }
 
-/// `PATCH /api-keys/{id}`
+/// Answers `PATCH /api-keys/{id}`.
 pub(crate) async fn update(
     State(site): State<Site>,
     caller: Authenticated,
@@ -63,13 +63,13 @@ pub(crate) async fn update(
     Ok(Json(shown(&key)))
 }
 
-/// Takes `{"allowed_ips": ["…"]}`; other members are let be.
+/// Reads `{"allowed_ips": ["…"]}`. Ignores other members.
 fn networks_in(body: &Value) -> Result<Vec<Network>, Problem> {
     let expected = || Problem::body("allowed_ips must be a list of IP addresses and networks.");
     let listed = body.get("allowed_ips").and_then(Value::as_array).ok_or_else(expected)?;
     let network = |text: &Value| -> Result<Network, Problem> {
         let text = text.as_str().ok_or_else(expected)?;
-        text.parse().map_err(|why: Invalid| Problem::body(why.to_string()))
+        text.parse().map_err(|invalid: Invalid| Problem::body(invalid.to_string()))
     };
     listed.iter().map(network).collect()
 }
@@ -78,8 +78,8 @@ fn named(id: Result<Path<String>, PathRejection>) -> Result<KeyId, Problem> {
     id.ok().and_then(|Path(id)| parse_id(&id)).ok_or_else(Problem::not_found)
 }
 
-/// Acts with the caller's key, so each call looks whether that is still good, and reaches its own
-/// user's keys only.
+/// Returns a handle that acts with the caller's key. So each call checks again that the key is
+/// accepted, and reaches the keys of its own user alone.
 fn handle(site: &Site, caller: &Authenticated) -> Result<AsyncKeys<AsDelegate>, Problem> {
     let verified = caller.verified_key().ok_or_else(Problem::unauthorized)?;
     let actor = format!("api key {}", shown_id(verified.key_id()));
@@ -88,7 +88,8 @@ fn handle(site: &Site, caller: &Authenticated) -> Result<AsyncKeys<AsDelegate>, 
         .map_err(|invalid| Error::from(invalid).into())
 }
 
-/// Newest first. A user has at most 1,000, so this is one page of the store's, or two.
+/// Returns all keys, newest first. A user has at most 1,000, so this is one page of the store's, or
+/// two.
 fn all(keys: &DelegatedKeys) -> Result<Vec<Key>, Error> {
     let mut all = Vec::new();
     let mut query = ListKeys::new().limit(ListKeys::MAX_LIMIT);
@@ -102,7 +103,7 @@ fn all(keys: &DelegatedKeys) -> Result<Vec<Key>, Error> {
     }
 }
 
-/// Never the token: that is shown when the key is made.
+/// Returns the view of a key, without its token, which is shown only at creation.
 pub(crate) fn shown(key: &Key) -> Value {
     let networks = key.limits.networks.as_ref().map(|limit| &limit.value);
     let last_used_at = key.usage.and_then(|usage| usage.last_used_at);
@@ -119,7 +120,7 @@ pub(crate) fn shown(key: &Key) -> Value {
     })
 }
 
-/// In whole seconds, as all dates of this API.
+/// Formats a date in whole seconds, like all dates of this API.
 pub(crate) fn shown_time(at: Timestamp) -> String {
     let seconds = at.as_millis() / 1_000 * 1_000;
     Timestamp::from_millis(seconds).unwrap_or(at).to_string()

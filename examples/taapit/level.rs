@@ -1,18 +1,19 @@
-//! What a key of taap.it may do: its permission level, as the API shows it and as keyhasp keeps it.
+//! The permission levels of keys: the API's names, and keyhasp's access.
 
 use keyhasp::permission::Limited;
 use keyhasp::{Access, Catalogue, Invalid};
 use serde_json::{Map, Value};
 
-/// What limited keys choose from.
+/// The resources of a limited key.
 pub(crate) const RESOURCES: [&str; 5] = ["domains", "links", "projects", "workspaces", "analytics"];
-/// What only a full-access key may: no level names it, and it isn't marked as reading.
+/// The permission that only a full-access key has: no level names it, and it isn't marked as
+/// read-only.
 pub(crate) const MANAGE_KEYS: &str = "api_keys:manage";
 
 pub(crate) const FORM: &str =
     "full_access, read_only, or such as limited:links=write,analytics=read";
 
-/// What the API's keys can be allowed.
+/// Returns the catalogue of the API's permissions.
 pub(crate) fn catalogue() -> Result<Catalogue, Invalid> {
     let declare = |known: keyhasp::permission::CatalogueBuilder, resource: &&str| {
         known.read(reading(resource)).write(writing(resource))
@@ -28,7 +29,7 @@ pub(crate) fn writing(resource: &str) -> String {
     format!("{resource}:write")
 }
 
-/// A level as the command line writes it; [`FORM`] says how.
+/// Parses a level of the command line, in the form of [`FORM`].
 pub(crate) fn parse(level: &str) -> Option<Access> {
     match level {
         "full_access" => Some(Access::Full),
@@ -37,7 +38,7 @@ pub(crate) fn parse(level: &str) -> Option<Access> {
     }
 }
 
-/// Who may write may also read.
+/// Parses the resources of a limited level. Permission to write includes permission to read.
 fn limited(choice: &str) -> Option<Access> {
     let mut allowed = Vec::new();
     for (resource, level) in
@@ -62,7 +63,7 @@ pub(crate) fn name(access: &Access) -> &'static str {
     }
 }
 
-/// `write`, `read` or `none` for each resource.
+/// Returns `write`, `read` or `none` for each resource.
 pub(crate) fn permissions(access: &Access) -> Map<String, Value> {
     let level = |resource: &str| match access {
         Access::Full => "write",

@@ -1,30 +1,32 @@
-//! An API in the manner of taap.it's, whose key resource is **a proposal of ours and not theirs**:
-//! their documentation names what there is (tokens `taapit_…`, three permission levels, five
-//! resources, a list of keys, validating, deactivating), but no paths and no bodies of it.
+//! An API in the manner of taap.it's, with a key resource that is **a proposal of ours and not
+//! theirs**. Their documentation names tokens `taapit_…`, three permission levels, five resources,
+//! and calls to list, validate and deactivate keys. It gives no paths or bodies for these calls.
 //!
 //! ```text
 //! cargo run --all-features --example taapit -- --listen 127.0.0.1:3000 --db taapit.db
 //! cargo run --all-features --example taapit -- --db taapit.db --create NAME LEVEL --from NETWORKS
 //! ```
 //!
-//! The first serves, with a demonstration on a fresh database, and begins with a line of JSON;
-//! behind proxies it is told with `--proxies N` how many there are. The second makes a key, also
-//! while the first runs, and prints it; LEVEL is `full_access`, `read_only`, or such as
+//! The first command serves. It fills a new database with a demonstration, and prints one line of
+//! JSON first. Behind proxies, `--proxies N` gives their number. The second command creates a key,
+//! also while the first one runs, and prints it. LEVEL is `full_access`, `read_only`, or such as
 //! `limited:links=write,analytics=read`. With `--from` the key is accepted from these networks
 //! alone, such as `192.0.2.0/24,2001:db8::7`.
 //!
 //! | request | who | answer |
 //! | --- | --- | --- |
-//! | `GET /v1/api-keys` | full access | the user's keys in the house envelope, newest first, never a token |
+//! | `GET /v1/api-keys` | full access | the user's keys in the envelope of all lists, newest first, without tokens |
 //! | `GET /v1/api-keys/validate` | any key | the calling key, with `"valid": true` |
 //! | `DELETE /v1/api-keys/{id}` | full access | the key, with `"is_active": false` |
 //! | `PATCH /v1/api-keys/{id}` | full access | the key, accepted from `{"allowed_ips": […]}` alone; from anywhere if that is empty |
-//! | `GET`, `POST /v1/links` and likewise `domains`, `projects`, `workspaces`, `analytics` | who may read, write it | small lists, for seeing what a level may do |
+//! | `GET`, `POST /v1/links` and likewise `domains`, `projects`, `workspaces`, `analytics` | permission to read or write it | small lists, to show the effect of a level |
 //!
-//! A user's keys together may do 600 requests a minute. Each answer to one of them has
-//! `X-RateLimit-Limit`, `-Remaining` and `-Reset`; one too many is 429, with `Retry-After`.
+//! A user's keys together may make 600 requests a minute. Each answer to one of them has
+//! `X-RateLimit-Limit`, `-Remaining` and `-Reset`. A request above the limit is answered with 429
+//! and `Retry-After`.
 //!
-//! A key is shown with its `last_used_at`, to the minute; null if it never was.
+//! The view of a key has its `last_used_at`, to the minute. It is null for a key that was never
+//! used.
 
 pub(crate) mod api;
 pub(crate) mod keys;
@@ -45,34 +47,34 @@ use keyhasp::integrations::http::PeerAddress;
 use serde_json::{Value, json};
 use shared::{Arguments, Door, Outcome, Place};
 
-/// A key that another process made is good here within this time; one that was deactivated here is
-/// refused here at once.
-const BOUND: Duration = Duration::from_secs(4);
+/// The time within which this process learns of keys that another process created. A key that this
+/// process deactivates is rejected here at once.
+const MAX_STALENESS: Duration = Duration::from_secs(4);
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
     let mut arguments = Arguments::of_this_process();
     let listen = arguments.option("--listen")?.unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let database = arguments.option("--db")?;
-    let wish = arguments.values("--create")?;
+    let wanted = arguments.values("--create")?;
     let networks = arguments.option("--from")?;
     let proxies = arguments.option("--proxies")?;
     arguments.finish()?;
-    if let Some([name, level]) = wish {
+    if let Some([name, level]) = wanted {
         let database = database.ok_or("--create needs --db FILE")?;
         let networks = networks.as_deref().unwrap_or_default();
         let made = create(&Place::new(Some(database))?, &name, &level, networks)?;
         return Ok(writeln!(std::io::stdout(), "{made}")?);
     }
     if networks.is_some() {
-        return Err("--from goes with --create".into());
+        return Err("--from needs --create: it limits the new key to networks".into());
     }
     let peer = match proxies {
         Some(count) => PeerAddress::forwarded_for(count.parse()?)?,
         None => api::connection(),
     };
     let place = Place::new(database)?;
-    let store = place.open_as(users::store()?, SqliteOptions::shared(BOUND)?)?;
+    let store = place.open_as(users::store()?, SqliteOptions::shared(MAX_STALENESS)?)?;
     let door = Door::open(&listen).await?;
     let shown = users::demonstrate(&store)?;
     let shown = shown.as_ref();
@@ -85,12 +87,12 @@ async fn main() -> Outcome<()> {
     door.serve(api::routes(store.clone(), peer)?, store, first_line).await
 }
 
-/// A new key, with its token, which is shown this once.
+/// Creates a key, and returns its view with the token, which is shown this once.
 pub(crate) fn create(place: &Place, name: &str, level: &str, networks: &str) -> Outcome<Value> {
-    let access = level::parse(level).ok_or_else(|| format!("LEVEL is {}", level::FORM))?;
+    let access = level::parse(level).ok_or_else(|| format!("LEVEL must be {}", level::FORM))?;
     let networks = networks.split(',').filter(|text| !text.is_empty());
     let networks = networks.map(str::parse).collect::<Result<Vec<Network>, _>>()?;
-    let store = place.open_as(users::store()?, SqliteOptions::shared(BOUND)?)?;
+    let store = place.open_as(users::store()?, SqliteOptions::shared(MAX_STALENESS)?)?;
     let issued = users::create_on_demand(&store, name, access, networks)?;
     let mut made = keys::shown(&issued.key);
     made["token"] = issued.token.expose().into();

@@ -1,9 +1,9 @@
-//! Lists in the house style: `page` and `page_size`, or a cursor either way, and the envelope that
-//! goes with them.
+//! The lists of this API: `page` and `page_size`, or a cursor in either direction, and the envelope
+//! around them.
 //!
-//! A list is at hand whole, newest first: nobody has more than a thousand of anything here, and page
-//! numbers and the way back need what came before. keyhasp's own cursors go forward, for lists that
-//! are read page by page.
+//! A whole list is in memory, newest first. No user has more than a thousand of anything here. Page
+//! numbers and backward cursors need the earlier entries, while keyhasp's own cursors only go
+//! forward.
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
@@ -14,17 +14,17 @@ use super::problem::Problem;
 const DEFAULT_SIZE: usize = 10;
 const MAX_SIZE: usize = 100;
 
-/// The query of a list, as axum hands it over.
+/// The query of a list, from axum.
 pub(crate) type Asked = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
-/// Which part of a list is asked for.
+/// The part of a list that a request asks for.
 #[derive(Debug)]
 pub(crate) struct PageQuery {
     from: Start,
     size: usize,
 }
 
-/// Where it begins. Places are numbers that fall along the list.
+/// The start of that part. Places are numbers that fall along the list.
 #[derive(Debug)]
 enum Start {
     Page(usize),
@@ -33,11 +33,15 @@ enum Start {
 }
 
 impl PageQuery {
+    /// Parses the query of a list.
+    ///
     /// # Errors
-    /// 400 for what is no number, a page or size of 0, a cursor that was made up, and a name that
-    /// stands there twice. Other names are let be; a greater size is taken as the greatest.
+    /// 400 for text that is no number, a page or size of 0, a malformed cursor, and a parameter
+    /// that is given twice. Unknown parameters are ignored. A size above 100 counts as 100.
     pub(crate) fn parse(asked: Asked) -> Result<Self, Problem> {
-        let Query(pairs) = asked.map_err(|_| Problem::parameter("The query can't be read."))?;
+        let Query(pairs) = asked.map_err(|_| {
+            Problem::parameter("The query is malformed; write name=value with & between.")
+        })?;
         let page = one(&pairs, "page")?.map(|text| number("page", text)).transpose()?;
         let size = one(&pairs, "page_size")?.map(|text| number("page_size", text)).transpose()?;
         let cursor = one(&pairs, "cursor")?.map(cursor).transpose()?;
@@ -45,7 +49,7 @@ impl PageQuery {
         Ok(Self { from, size: size.unwrap_or(DEFAULT_SIZE).min(MAX_SIZE) })
     }
 
-    /// The envelope around that part of `all`.
+    /// Returns that part of `all` in the envelope.
     pub(crate) fn envelope<T>(
         &self,
         all: &[T],
@@ -80,7 +84,7 @@ impl PageQuery {
         (start, start.saturating_add(self.size).min(all.len()))
     }
 
-    /// By cursor, the page in which the first item would stand.
+    /// Returns the page number. For a cursor, that is the page that would contain the first item.
     fn number(&self, start: usize) -> usize {
         match self.from {
             Start::Page(page) => page,
@@ -92,7 +96,7 @@ impl PageQuery {
 fn one<'a>(pairs: &'a [(String, String)], name: &str) -> Result<Option<&'a str>, Problem> {
     let mut values = pairs.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value);
     match (values.next(), values.next()) {
-        (_, Some(_)) => Err(Problem::parameter(format!("{name} stands there twice."))),
+        (_, Some(_)) => Err(Problem::parameter(format!("{name} is given twice; give it once."))),
         (value, None) => Ok(value),
     }
 }
@@ -109,5 +113,7 @@ fn cursor(text: &str) -> Result<Start, Problem> {
     let read = |digits: &str| u128::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 32);
     let after = || text.strip_prefix("after_").and_then(read).map(Start::After);
     let before = || text.strip_prefix("before_").and_then(read).map(Start::Before);
-    after().or_else(before).ok_or_else(|| Problem::parameter("The cursor is none of this list's."))
+    after().or_else(before).ok_or_else(|| {
+        Problem::parameter("The cursor is not one of this list; take it from an answer.")
+    })
 }

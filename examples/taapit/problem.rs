@@ -1,5 +1,5 @@
-//! What is answered where something is wrong: `{"code": "…", "message": "…"}`, whose code stays the
-//! same whatever the words.
+//! The API's errors: `{"code": "…", "message": "…"}`. The code of an error stays the same when its
+//! message changes.
 
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::shared::BodyFault;
 
-/// The same for every key that isn't accepted, and for none: an outsider learns nothing from it.
+/// The message for every key that isn't accepted, and for a missing one: a client without the
+/// secret learns nothing from it.
 const CHECK_THE_KEY: &str = "The API key is missing or not accepted. Check that it was copied \
     whole, that it begins with its prefix taapit_, and that it has not been deactivated.";
 const READS_ONLY: &str =
@@ -20,7 +21,7 @@ const TOO_MANY: &str = "There were too many requests. Try again after the second
     says; if that is not enough, wait twice as long each time.";
 const LATER: &str = "API keys can't be checked at the moment. Try again later.";
 
-/// A request that isn't done.
+/// A failed request.
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
@@ -67,16 +68,15 @@ impl Problem {
     }
 }
 
-/// The layer's refusals in this API's shape; status and headers stay those of RFC 6750.
-pub(crate) fn refused(response: &ErrorResponse<'_>) -> Response<String> {
-    let problem = match response.cause() {
-        AuthError::Missing | AuthError::Verify(VerifyError::Unrecognized) => {
-            Problem::unauthorized()
-        }
-        AuthError::Permission(scope) => Problem::lacking(scope),
-        AuthError::ReadOnly => Problem::forbidden("read_only_key", READS_ONLY),
-        AuthError::Verify(VerifyError::Unavailable(_)) => Problem::unavailable(),
-        AuthError::Verify(VerifyError::Rejected(reason)) => match reason {
+/// Answers a request that the layer rejects, in this API's shape. Status and headers stay those of
+/// RFC 6750.
+pub(crate) fn refused(refused: &Refused<'_>) -> Response<String> {
+    let problem = match refused.why() {
+        Why::Missing | Why::Verify(VerifyError::Unrecognized) => Problem::unauthorized(),
+        Why::Permission(scope) => Problem::lacking(scope),
+        Why::ReadOnly => Problem::forbidden("read_only_key", READS_ONLY),
+        Why::Verify(VerifyError::Unavailable(_)) => Problem::unavailable(),
+        Why::Verify(VerifyError::Rejected(reason)) => match reason {
             RejectReason::AddressMissing | RejectReason::AddressRejected => {
                 Problem::forbidden("address_not_allowed", NOT_FROM_HERE)
             }
@@ -93,12 +93,12 @@ pub(crate) fn refused(response: &ErrorResponse<'_>) -> Response<String> {
     response.json(&problem.json())
 }
 
-/// What a store says of a caller that the layer has let in.
+/// Answers an error of the store, for a caller that the layer has admitted.
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
             Error::NotFound(_) => Self::not_found(),
-            // The key was switched off since, or limited to a later time.
+            // The key was deactivated after the layer verified it, or it has a later `not_before`.
             Error::Forbidden(
                 ForbiddenReason::ActingKeyRejected(_) | ForbiddenReason::ActingKeyNotYet,
             ) => Self::unauthorized(),
@@ -111,7 +111,7 @@ impl From<Error> for Problem {
             | Error::TooManyKeys { .. } => {
                 Self::new(StatusCode::CONFLICT, "conflict", error.to_string())
             }
-            // The service's own trouble, not the caller's.
+            // The fault is the service's, not the caller's.
             _ => Self::unavailable(),
         }
     }

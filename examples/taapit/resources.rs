@@ -1,5 +1,5 @@
-//! The five resources, as far as they are needed to see what each permission level may do: small
-//! lists in memory, one of each kind for each user.
+//! The five resources, as far as a demonstration of the permission levels needs them: small lists
+//! in memory, one of each kind for each user.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -18,11 +18,12 @@ use super::page::{Asked, PageQuery};
 use super::problem::Problem;
 use super::shared::JsonBody;
 
-/// How many of a kind a user may have, and how long a name may be.
+/// The greatest number of things of a kind that a user may have, and the greatest length of a name
+/// in bytes.
 const MAX_THINGS: usize = 1_000;
 const MAX_NAME: usize = 255;
 
-/// All users' things, newest first.
+/// The things of all users, newest first.
 #[derive(Debug, Default)]
 pub(crate) struct Things {
     lists: Mutex<HashMap<(OwnerId, &'static str), Vec<Thing>>>,
@@ -35,7 +36,7 @@ struct Thing {
     created_at: Timestamp,
 }
 
-/// `GET` and `POST` of a resource, each behind what it needs.
+/// Routes `GET` and `POST` of a resource, each behind its guard.
 pub(crate) fn routes(
     resource: &'static str,
     may_read: Guard,
@@ -58,7 +59,7 @@ fn list(
 ) -> Result<Json<Value>, Problem> {
     let things = site.things.of(caller.owner(), resource);
     let shown = |thing: &Thing| thing.shown(resource);
-    // The house's one list without an envelope.
+    // This is the API's one list without an envelope.
     if resource == "workspaces" {
         return Ok(Json(things.iter().map(shown).collect()));
     }
@@ -75,7 +76,7 @@ fn create(
     Ok((StatusCode::CREATED, Json(thing.shown(resource))))
 }
 
-/// Takes `{"name": "…"}`; other members are let be.
+/// Reads `{"name": "…"}`. Ignores other members.
 fn name_in(body: &Value) -> Result<&str, Problem> {
     let body = body.as_object().ok_or_else(|| Problem::body("The body must be a JSON object."))?;
     match body.get("name").and_then(Value::as_str) {
@@ -94,7 +95,8 @@ impl Things {
         let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         let list = lists.entry((*user, resource)).or_default();
         if list.len() == MAX_THINGS {
-            let message = format!("There are {MAX_THINGS} {resource} already.");
+            let message =
+                format!("The user has {MAX_THINGS} {resource}, the most that are allowed.");
             return Err(Problem::new(StatusCode::CONFLICT, "limit_reached", message));
         }
         let number = list.first().map_or(1, |newest| newest.number + 1);

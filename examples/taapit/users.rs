@@ -1,4 +1,4 @@
-//! Whose keys there are, and how keys are made: what taap.it has in its dashboard.
+//! The users and the creation of their keys, which taap.it does in its dashboard.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use keyhasp::{
 
 use super::level;
 
-/// What the tokens begin with, before a `_`.
+/// The prefix of the tokens, before a `_`.
 const PREFIX: &str = "taapit";
-/// Who has the keys of the demonstration, and those that the command line makes.
+/// The user of the demonstration, and of the keys that the command line creates.
 const USER: &str = "user_1";
 
-/// How many requests a user's keys together may do in a minute.
+/// The number of requests a minute that a user's keys together may make.
 pub(crate) const PER_MINUTE: u32 = 600;
 
-/// The tokens of the demonstration, one of each level; shown this once.
+/// The tokens of the demonstration, one of each level. They are shown this once.
 #[derive(Debug)]
 pub(crate) struct Demonstration {
     pub(crate) full: Token,
@@ -27,14 +27,13 @@ pub(crate) struct Demonstration {
     pub(crate) limited: Token,
 }
 
-/// The store's builder: what its tokens look like, what they can be allowed, and that their use is
-/// kept.
+/// Prepares the store's builder: the prefix, the catalogue and the usage of keys.
 pub(crate) fn store() -> Result<StoreBuilder, Invalid> {
     let builder = Store::builder(level::catalogue()?, [Prefix::new(PREFIX)?]);
     Ok(builder.usage(UsageSettings::new()))
 }
 
-/// Fills a fresh store; `None` on one that has its user already.
+/// Fills a new store. Returns `None` if the store has its user already.
 pub(crate) fn demonstrate(store: &Arc<dyn KeyStore>) -> Result<Option<Demonstration>, Error> {
     let limited = Access::limited(["links:read", "links:write", "analytics:read"])?;
     let first = CreateKey::new(Access::Full).name("Demonstration, full access");
@@ -44,7 +43,7 @@ pub(crate) fn demonstrate(store: &Arc<dyn KeyStore>) -> Result<Option<Demonstrat
     Ok(Some(Demonstration { full, read_only, limited }))
 }
 
-/// `--create NAME LEVEL`
+/// Executes `--create NAME LEVEL`.
 pub(crate) fn create_on_demand(
     store: &Arc<dyn KeyStore>,
     name: &str,
@@ -55,12 +54,13 @@ pub(crate) fn create_on_demand(
     create(store, name, access, networks)
 }
 
-/// The first key's token, if the user is new and it asks for one.
-fn new_user(store: &Arc<dyn KeyStore>, wish: CreateOwner) -> Result<Option<Token>, Error> {
+/// Creates the user, and returns the token of its first key if the request has one. Returns `None`
+/// if the user exists.
+fn new_user(store: &Arc<dyn KeyStore>, request: CreateOwner) -> Result<Option<Token>, Error> {
     let dashboard = AdminKeys::new(Arc::clone(store), "dashboard")?;
     let rate = Rate::new(PER_MINUTE, Duration::from_secs(60))?;
-    let wish = wish.limits(SetLimits::new().rate(rate));
-    match dashboard.create_owner(&OwnerId::new(USER)?, wish) {
+    let request = request.limits(SetLimits::new().rate(rate));
+    match dashboard.create_owner(&OwnerId::new(USER)?, request) {
         Ok(created) => Ok(created.first_key.map(|issued| issued.token)),
         Err(Error::OwnerExists) => Ok(None),
         Err(error) => Err(error),

@@ -1,4 +1,4 @@
-//! What is written down of a key's access, and how it compiles.
+//! The access of a key, as it is stored, and its compilation to a set.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,26 +8,27 @@ use serde::{Serialize, Serializer};
 use super::{Catalogue, Pattern, PermissionSet};
 use crate::invalid::{Invalid, Problem};
 
-/// What a key may do, as an expression over permission names. It has no default: every creation
-/// says it.
+/// The access of a key: an expression over permission names. It has no default: each creation of a
+/// key states it.
 ///
 /// Its text is `full`, `read_only`, or `limited:` and the patterns with commas between them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// All of the catalogue, also what is added to it later.
+    /// All permissions of the catalogue, also those that the service adds to it later.
     Full,
-    /// What the catalogue lists and matches here.
+    /// The permissions whose names match one of these patterns.
     Limited(Limited),
-    /// All that the catalogue marks as read-only, also what is added to it later.
+    /// All permissions that the catalogue marks as read-only, also those that the service adds
+    /// later.
     ReadOnly,
 }
 
-/// A list of patterns: sorted, without repeats, never empty, at most 256.
+/// A list of 1 to 256 patterns, sorted and without repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limited(Box<[Pattern]>);
 
 impl Limited {
-    /// The patterns, sorted.
+    /// Returns the patterns, sorted.
     #[must_use]
     pub fn patterns(&self) -> &[Pattern] {
         &self.0
@@ -42,10 +43,10 @@ impl Access {
     /// The greatest number of patterns in a limited access.
     pub const MAX_PATTERNS: usize = 256;
 
-    /// Access to the listed names and wildcards (`links:*`, `*:read`).
+    /// Creates an access to the listed names and wildcards (`links:*`, `*:read`).
     ///
     /// # Errors
-    /// [`Invalid`] for an empty list, more than 256 different entries, or a bad pattern.
+    /// [`Invalid`] for an empty list, more than 256 different entries, or a malformed pattern.
     pub fn limited<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Result<Self, Invalid> {
         let mut parsed = patterns.into_iter().map(Pattern::new).collect::<Result<Vec<_>, _>>()?;
         parsed.sort_unstable();
@@ -60,10 +61,10 @@ impl Access {
         Ok(Self::Limited(Limited(parsed.into_boxed_slice())))
     }
 
-    /// Refuses a name that the catalogue lacks, and a wildcard that meets none of its names.
+    /// Checks that each name is in the catalogue, and that each wildcard matches one of its names.
     ///
     /// # Errors
-    /// [`Invalid`] with the first such name.
+    /// [`Invalid`] with the first name or wildcard that fails.
     pub fn check(&self, catalogue: &Catalogue) -> Result<(), Invalid> {
         let Self::Limited(limited) = self else { return Ok(()) };
         let unknown = |pattern: &&Pattern| !catalogue.iter().any(|(_, name)| pattern.matches(name));
@@ -75,8 +76,8 @@ impl Access {
         }
     }
 
-    /// The permissions that this access grants in a catalogue. A name that the catalogue lacks
-    /// grants nothing.
+    /// Returns the permissions that this access grants in a catalogue. A name that the catalogue
+    /// lacks grants nothing.
     #[must_use]
     pub fn compile(&self, catalogue: &Catalogue) -> PermissionSet {
         match self {
@@ -90,8 +91,9 @@ impl Access {
         }
     }
 
-    /// Whether this access grants nothing that `outer` doesn't, in any catalogue: `Full` only
-    /// within `Full`, `ReadOnly` within itself and `Full`, a pattern within an equal or wider one.
+    /// Tests whether this access grants at most as much as `outer`, in any catalogue. `Full` lies
+    /// only within `Full`, `ReadOnly` within itself and `Full`, and a pattern within an equal or
+    /// wider one.
     #[must_use]
     pub fn is_within(&self, outer: &Self) -> bool {
         match (self, outer) {
@@ -105,7 +107,7 @@ impl Access {
 }
 
 impl Access {
-    /// Its text, where that is a single word.
+    /// Returns the text of `Full` and `ReadOnly`, which is a constant. `None` for a limited access.
     pub(crate) fn as_word(&self) -> Option<&'static str> {
         match self {
             Self::Full => Some(FULL),

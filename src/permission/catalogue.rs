@@ -1,4 +1,4 @@
-//! The permissions that a service declares.
+//! The catalogue of permissions that a service declares.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ pub struct Catalogue {
     read_only: PermissionSet,
 }
 
-/// Builds a [`Catalogue`].
+/// A builder of a [`Catalogue`].
 #[derive(Clone, Debug, Default)]
 pub struct CatalogueBuilder {
     names: Vec<(String, bool)>,
@@ -30,37 +30,37 @@ impl Catalogue {
     /// The greatest number of permissions.
     pub const MAX_LEN: usize = 256;
 
-    /// A catalogue to be filled.
+    /// Starts an empty catalogue.
     #[must_use]
     pub fn builder() -> CatalogueBuilder {
         CatalogueBuilder::default()
     }
 
-    /// Resolves a name; `None` if it isn't declared.
+    /// Resolves a name. Returns `None` if it isn't declared.
     #[must_use]
     pub fn permission(&self, name: &str) -> Option<Permission> {
         let name = PermissionName::new(name).ok()?;
         self.by_name.get(&name).copied()
     }
 
-    /// The name of a permission that this catalogue resolved.
+    /// Returns the name of a permission that this catalogue resolved.
     #[must_use]
     pub fn name(&self, permission: Permission) -> Option<&PermissionName> {
         self.names.get(permission.index())
     }
 
-    /// All permissions with their names, in the order of declaration.
+    /// Returns all permissions with their names, in the order of declaration.
     pub fn iter(&self) -> impl Iterator<Item = (Permission, &PermissionName)> {
         (0..=u8::MAX).map(Permission::new).zip(&self.names)
     }
 
-    /// All permissions.
+    /// Returns all permissions.
     #[must_use]
     pub fn all(&self) -> PermissionSet {
         self.iter().map(|(permission, _)| permission).collect()
     }
 
-    /// Those marked as read-only.
+    /// Returns the permissions that are marked as read-only.
     #[must_use]
     pub fn read_only(&self) -> PermissionSet {
         self.read_only
@@ -82,10 +82,10 @@ impl CatalogueBuilder {
         self
     }
 
-    /// The catalogue.
+    /// Builds the catalogue.
     ///
     /// # Errors
-    /// [`Invalid`] for a bad name, a name declared twice, or more than 256.
+    /// [`Invalid`] for a malformed name, a name declared twice, or more than 256 names.
     pub fn build(self) -> Result<Catalogue, Invalid> {
         let field = "catalogue";
         if self.names.len() > Catalogue::MAX_LEN {

@@ -1,11 +1,12 @@
-//! What a key may do.
+//! Permissions of keys.
 //!
-//! A service declares its permissions once, in a [`Catalogue`]. A key carries an [`Access`]: an
-//! expression over names, kept as it was written. Against a catalogue it compiles to a
-//! [`PermissionSet`], which lies in every grant and answers a [`Permission`] by one bit test.
+//! A service declares its permissions once, in a [`Catalogue`]. A key has an [`Access`]: an
+//! expression over names, stored as it was given. Against a catalogue it compiles to a
+//! [`PermissionSet`]. Every verified key contains one, and it answers a [`Permission`] with one bit
+//! test.
 //!
-//! "Within" is decided on expressions, never on sets, so that it holds for every catalogue that
-//! the service may declare later.
+//! `is_within` compares expressions, never sets. So its answer holds for every catalogue that the
+//! service may declare later.
 
 mod access;
 mod catalogue;

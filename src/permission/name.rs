@@ -4,21 +4,21 @@ use std::fmt;
 
 use crate::invalid::{Invalid, Problem};
 
-/// What stands between the segments of a name.
+/// The separator between the segments of a name.
 const SEPARATOR: char = ':';
-/// The segment that matches any one segment.
+/// The segment that matches any single segment.
 const WILDCARD: &str = "*";
 const ALLOWED: &str = "a-z, A-Z, 0-9, `_`, `-`, `.`, and `:` between segments";
 
-/// The name of a permission, such as `links:read` or `WRITE_DEVICES`: 1 to 64 bytes; one or more
-/// segments of letters, digits, `_`, `-` and `.`, with `:` between them.
+/// The name of a permission, such as `links:read` or `WRITE_DEVICES`. It has 1 to 64 bytes: one or
+/// more segments of ASCII letters, digits, `_`, `-` and `.`, with `:` between them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PermissionName(Box<str>);
 
-/// A name in which whole segments may be `*`.
+/// A pattern over names, in which whole segments may be `*`.
 ///
-/// A pattern matches a name that has as many segments, each of them equal to the pattern's or
-/// met by a `*`: `links:*` matches `links:read`, but neither `links` nor `links:read:own`.
+/// A pattern matches a name with as many segments, each of them equal to that of the pattern or
+/// matched by a `*`. So `links:*` matches `links:read`, but neither `links` nor `links:read:own`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pattern(Box<str>);
 
@@ -26,16 +26,17 @@ impl PermissionName {
     /// The greatest length, in bytes, of a name and of a pattern.
     pub const MAX_LEN: usize = 64;
 
-    /// Takes a name.
+    /// Checks and takes a name of 1 to 64 bytes.
     ///
     /// # Errors
-    /// [`Invalid`] when it is empty, too long, has an empty segment or another character.
+    /// [`Invalid`] when it is empty or too long, or has an empty segment or a character that isn't
+    /// allowed.
     pub fn new(name: impl AsRef<str>) -> Result<Self, Invalid> {
         check("permission", name.as_ref(), false)?;
         Ok(Self(name.as_ref().into()))
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -43,37 +44,38 @@ impl PermissionName {
 }
 
 impl Pattern {
-    /// Takes a name or a pattern.
+    /// Checks and takes a name or a pattern of 1 to 64 bytes.
     ///
     /// # Errors
-    /// [`Invalid`] when it is empty, too long, has an empty segment, another character, or a `*`
-    /// that isn't a whole segment.
+    /// [`Invalid`] when it is empty or too long, or has an empty segment, a character that isn't
+    /// allowed, or a `*` that isn't a whole segment.
     pub fn new(pattern: impl AsRef<str>) -> Result<Self, Invalid> {
         check("access", pattern.as_ref(), true)?;
         Ok(Self(pattern.as_ref().into()))
     }
 
-    /// The pattern's text.
+    /// Returns the pattern's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the pattern matches the name.
+    /// Tests whether the pattern matches the name.
     #[must_use]
     pub fn matches(&self, name: &PermissionName) -> bool {
         covers(&self.0, &name.0)
     }
 
-    /// Whether `outer` matches every name that this pattern matches, in any catalogue.
+    /// Tests whether `outer` matches every name that this pattern matches, in any catalogue.
     #[must_use]
     pub fn is_within(&self, outer: &Self) -> bool {
-        // A `*` here stands for names that nobody has thought of yet, so only a `*` covers it.
+        // A `*` of this pattern also stands for names that no catalogue has yet, so only a `*`
+        // covers it.
         covers(&outer.0, &self.0)
     }
 }
 
-/// Segment by segment: equal, or met by a wildcard of `outer`.
+/// Compares segment by segment: each is equal, or `outer` has a wildcard there.
 fn covers(outer: &str, inner: &str) -> bool {
     let (mut outer, mut inner) = (outer.split(SEPARATOR), inner.split(SEPARATOR));
     loop {

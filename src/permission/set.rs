@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-/// One permission of a catalogue, resolved: testing a verified key for it is one bit test.
+/// A permission of a catalogue, resolved. Testing a verified key for it is one bit test.
 ///
-/// It belongs to the catalogue that resolved it.
+/// It is only meaningful with the catalogue that resolved it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Permission(u8);
 
@@ -23,36 +23,36 @@ impl Permission {
 pub struct PermissionSet([u64; 4]);
 
 impl PermissionSet {
-    /// The set of nothing.
+    /// The empty set.
     pub const EMPTY: Self = Self([0; 4]);
 
-    /// Whether the permission is in it.
+    /// Tests whether the permission is in the set.
     #[must_use]
     #[inline]
     pub fn contains(&self, permission: Permission) -> bool {
         self.0[usize::from(permission.0 >> 6)] >> (permission.0 & 63) & 1 == 1
     }
 
-    /// Whether every permission of `other` is in it.
+    /// Tests whether every permission of `other` is in the set.
     #[must_use]
     #[inline]
     pub fn is_superset(&self, other: &Self) -> bool {
         self.0.iter().zip(other.0).all(|(mine, theirs)| theirs & !mine == 0)
     }
 
-    /// What is in both.
+    /// Returns the permissions that are in both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i] & other.0[i]))
     }
 
-    /// Whether nothing is in it.
+    /// Tests whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::EMPTY
     }
 
-    /// How many permissions are in it.
+    /// Returns the number of permissions in the set.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()

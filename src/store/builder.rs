@@ -1,4 +1,4 @@
-//! Opening a store.
+//! The opening of a store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,10 @@ use super::engine::{
     Engine, EngineParts, FIRST_PAUSE, KeyObserver, MetadataState, Next, Retention, Workers,
 };
 use super::manage::{Manager, Minter};
-use super::types::error::{Error, PepperProblem, RulesDiffer, RulesShown, Unavailable};
-use super::types::{AlertSettings, SettingsCheck, UsageSettings};
+use super::types::{
+    AlertSettings, Error, PepperProblem, RulesDiffer, RulesShown, SettingsCheck, Unavailable,
+    UsageSettings,
+};
 use super::usage::UsageRecorder;
 use super::verify::TokenVerifier;
 use crate::authority::{Actor, Authority, Role};
@@ -26,7 +28,7 @@ use crate::permission::Catalogue;
 use crate::token::RecoveryKeys;
 use crate::token::{Peppers, RandomSource};
 
-/// How a store is opened.
+/// A builder that opens a [`Store`].
 ///
 /// ```
 /// use keyhasp::backend::Memory;
@@ -71,61 +73,63 @@ impl StoreBuilder {
         }
     }
 
-    /// The rules of the store. A new database takes them over; one that has others isn't opened: to
-    /// change rules or prefixes, open it with those that it has, call
-    /// [`change_rules`](crate::AdminKeys::change_rules), and open it with the new ones from then on.
+    /// Sets the rules of the store. Defaults to [`StoreRules::default`]. A new database adopts
+    /// them; a database with other rules isn't opened. To change rules or prefixes, open the
+    /// database with those that it has, call [`change_rules`](crate::AdminKeys::change_rules), and
+    /// open it with the new ones from then on.
     pub fn rules(mut self, rules: StoreRules) -> Self {
         self.rules = rules;
         self
     }
 
-    /// The peppers under which tokens are hashed; the fixed public one unless told, and
-    /// [`Peppers`] says what that gives up.
+    /// Sets the peppers under which tokens are hashed. Defaults to the fixed public one;
+    /// [`Peppers`] explains its risk.
     pub fn peppers(mut self, peppers: Peppers) -> Self {
         self.peppers = peppers;
         self
     }
 
-    /// The keys under which tokens are sealed.
+    /// Sets the keys that encrypt recoverable tokens. Defaults to none, so that tokens can't be
+    /// recoverable.
     #[cfg(feature = "recoverable")]
     pub fn recovery_keys(mut self, keys: RecoveryKeys) -> Self {
         self.recovery_keys = Some(keys);
         self
     }
 
-    /// Where time comes from; the operating system unless told.
+    /// Sets the source of time. Defaults to the operating system.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Where randomness comes from; the operating system unless told.
+    /// Sets the source of randomness. Defaults to the operating system.
     pub fn random(mut self, random: impl RandomSource + 'static) -> Self {
         self.random = Box::new(random);
         self
     }
 
-    /// The service's own check of settings.
+    /// Sets the service's own check of settings. Defaults to none.
     pub fn settings_check(mut self, check: impl SettingsCheck) -> Self {
         self.settings_check = Some(Box::new(check));
         self
     }
 
-    /// How long events are kept, at least an hour; for ever unless told. Older ones are pruned by
-    /// whoever commits, and at opening, some hundreds at a time.
+    /// Sets how long events are kept, at least an hour. Defaults to for ever. The store prunes
+    /// older events at opening and after commits, some hundreds at a time.
     pub fn event_retention(mut self, keep: Duration) -> Self {
         self.event_retention = Some(keep);
         self
     }
 
-    /// Keeps what is used of keys: when last, and what else the settings say. Nothing unless told.
+    /// Keeps the usage of keys: the last use, and what the settings add. Defaults to keeping none.
     pub fn usage(mut self, settings: UsageSettings) -> Self {
         self.usage = Some(settings);
         self
     }
 
-    /// What the store looks out for by itself, about every half a minute, and writes events of;
-    /// nothing unless told.
+    /// Sets the alerts that the store scans for, about every 30 seconds, and writes events of.
+    /// Defaults to none.
     pub fn alerts(mut self, settings: AlertSettings) -> Self {
         self.alerts = settings;
         self
@@ -134,17 +138,19 @@ impl StoreBuilder {
     /// Opens a store on a backend.
     ///
     /// # Errors
-    /// [`Error::RulesDiffer`] if the database has other rules or prefixes, naming both;
-    /// [`Error::Pepper`] for a wrong pepper, or without one that a live token needs;
-    /// [`Error::Invalid`] for no prefix, more than 8, a retention under an hour, settings of usage
-    /// or a window of refusals outside their limits, or a watch for unused keys
-    /// without usage that is kept as exactly;
-    /// [`Error::Backend`] if the backend fails. The database isn't changed then.
+    /// The database isn't changed if opening fails.
+    ///
+    /// - [`Error::RulesDiffer`] if the database has other rules or prefixes; it contains both.
+    /// - [`Error::Pepper`] for a wrong pepper, or without one that a live token needs.
+    /// - [`Error::Invalid`] for no prefix or more than 8, a retention under an hour, settings of
+    ///   usage or a window of rejections outside their limits, or an alert about unused keys if
+    ///   usage isn't kept or is too coarse.
+    /// - [`Error::Backend`] if the backend fails.
     pub fn open(self, backend: impl Backend) -> Result<Store, Error> {
         self.open_on(Arc::new(backend))
     }
 
-    /// Opens a store on a backend that others hold too, for tests that look at it.
+    /// Opens a store on a backend that others hold too, for tests that look at the backend.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -175,7 +181,7 @@ impl StoreBuilder {
             metadata: MetadataState { metadata, prefixes: self.prefixes },
         })?);
         if is_shared {
-            // Another process may have changed it while the records were read.
+            // Another process may have changed the metadata while the records were read.
             let stored = engine.backend.metadata()?;
             check_rules(&stored, &initial)?;
             check_peppers(&stored, &initial)?;
@@ -210,32 +216,32 @@ impl StoreBuilder {
     }
 }
 
-/// Starts the thread that finds out what became of changes of unknown outcome. It is parked until
-/// there is one.
+/// Starts the thread that finds out the outcome of indeterminate changes. The thread is parked
+/// until there is one.
 fn start_recovery(engine: &Arc<Engine>, workers: &mut Workers) -> Result<(), Error> {
-    let (own, mut pause) = (Arc::clone(engine), FIRST_PAUSE);
-    let work = move || own.try_to_recover(&mut pause);
+    let (shared, mut pause) = (Arc::clone(engine), FIRST_PAUSE);
+    let work = move || shared.try_to_recover(&mut pause);
     let name = engine.backend.name();
     workers.spawn(name, "keyhasp-recover", engine.recovery(), Next::WhenWoken, work)
 }
 
-/// Starts the thread that polls at a quarter of the bound.
+/// Starts the thread that polls at a quarter of `max_staleness`.
 fn start_refresh(
     engine: &Arc<Engine>,
     max_staleness: Duration,
     workers: &mut Workers,
 ) -> Result<(), Error> {
-    let (own, pause) = (Arc::clone(engine), max_staleness / 4);
-    let work = move || match own.refresh() {
+    let (shared, pause) = (Arc::clone(engine), max_staleness / 4);
+    let work = move || match shared.refresh() {
         Err(Error::Unavailable(Unavailable::Closed | Unavailable::RulesChanged)) => Next::Never,
-        // A failed poll lets the store go stale, and is tried again.
+        // After a failed poll the store may go stale; the next poll tries again.
         _ => Next::After(pause),
     };
     let name = engine.backend.name();
     workers.spawn(name, "keyhasp-refresh", &Arc::default(), Next::After(pause), work)
 }
 
-/// The database has the rules and accepts the prefixes that the store is opened with.
+/// Checks that the database has the rules and accepts the prefixes that the store is opened with.
 fn check_rules(stored: &StoreMetadata, given: &StoreMetadata) -> Result<(), Error> {
     let shown = |metadata: &StoreMetadata| {
         let mut prefixes: Vec<Prefix> =
@@ -250,7 +256,7 @@ fn check_rules(stored: &StoreMetadata, given: &StoreMetadata) -> Result<(), Erro
     Err(Error::RulesDiffer(Box::new(RulesDiffer { stored, given })))
 }
 
-/// The peppers are those that the database knows under their numbers.
+/// Checks that the database knows no other pepper under the number of a given one.
 fn check_peppers(stored: &StoreMetadata, given: &StoreMetadata) -> Result<(), Error> {
     for check in &given.peppers {
         let known = stored.peppers.iter().find(|known| known.number == check.number);
@@ -262,7 +268,7 @@ fn check_peppers(stored: &StoreMetadata, given: &StoreMetadata) -> Result<(), Er
     Ok(())
 }
 
-/// Notes check values of peppers that the database doesn't know yet.
+/// Stores the check values of peppers that the database doesn't know yet.
 fn add_peppers(engine: &Engine) -> Result<(), Error> {
     loop {
         let before = engine.metadata().metadata;
@@ -288,11 +294,11 @@ fn add_peppers(engine: &Engine) -> Result<(), Error> {
         match engine.commit(change)? {
             Ok(_) => return Ok(()),
             Err(Rejection::Conflict { .. }) => {
-                // Another process was faster: its peppers are checked like those found first.
+                // Another process committed first: check its peppers like those found at opening.
                 let stored = engine.backend.metadata()?;
-                let state = engine.metadata();
-                check_rules(&stored, &state.metadata)?;
-                let given = StoreMetadata { peppers: engine.peppers.checks(), ..state.metadata };
+                let known = engine.metadata().metadata;
+                check_rules(&stored, &known)?;
+                let given = StoreMetadata { peppers: engine.peppers.checks(), ..known };
                 check_peppers(&stored, &given)?;
                 engine.put_metadata(&stored)?;
             }

@@ -1,16 +1,12 @@
-//! The port: all that can be asked of a store.
+//! The port of a store: its verification and management calls.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::types::error::{Error, VerifyError};
-use super::types::request::{
-    ChangeRules, CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners, OwnerAction,
-    Rotate, VerifyRequest,
-};
-use super::types::views::{
-    CreatedOwner, Events, FoundToken, Health, Issued, Key, Owner, Page, RevealedToken, RevokedAll,
-    Rules,
+use super::types::{
+    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, Issued,
+    Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page, RevealedToken,
+    RevokedAll, Rotate, Rules, VerifyError, VerifyRequest,
 };
 use crate::authority::Authority;
 use crate::clock::Timestamp;
@@ -19,23 +15,27 @@ use crate::permission::Catalogue;
 use crate::token::Token;
 use crate::verified_key::VerifiedKey;
 
-/// The whole life of keys, object-safe.
+/// The port of a store, object-safe: verification, and the whole life of keys and owners.
 ///
-/// Management methods take an [`Authority`] and judge by it; services don't pass a store around
-/// but hand out the handles [`AdminKeys`](super::AdminKeys), [`OwnerKeys`](super::OwnerKeys),
-/// [`DelegatedKeys`](super::DelegatedKeys) and [`Verifier`](super::Verifier), on which only that
-/// is which their holder may do.
+/// Management methods take an [`Authority`] and decide by it. A service doesn't pass a store to its
+/// parts. It passes the handles [`AdminKeys`](super::AdminKeys), [`OwnerKeys`](super::OwnerKeys),
+/// [`DelegatedKeys`](super::DelegatedKeys) and [`Verifier`](super::Verifier). Each of them has only
+/// the methods that its holder may call.
 ///
 /// # Errors
-/// Every management method fails with [`Error`]: `Invalid` for what its arguments' types and
-/// limits refuse, `NotFound` for what isn't there or belongs to somebody else, `Forbidden` for what
-/// the authority doesn't reach, `Conflict` where `expected` is given and another version is
-/// found, `OutcomeUnknown` when it can't be told yet whether the change took effect, and
-/// `Backend` or `Unavailable` when the store can't. Unless it is `OutcomeUnknown`, nothing was
-/// changed. A change that was acknowledged is durable as far as the backend is, and in force for
-/// the very next verification in this process.
+/// Every management method fails with [`Error`]:
+///
+/// - `Invalid` if an argument is malformed or outside its limits;
+/// - `NotFound` if the record doesn't exist, or the authority doesn't reach it;
+/// - `Forbidden` if the authority may not do this;
+/// - `Conflict` if `expected` is given and the record has another version;
+/// - `OutcomeUnknown` if it is indeterminate whether the change took effect;
+/// - `Backend` if the backend fails, and `Unavailable` if the store can't answer now.
+///
+/// After any error but `OutcomeUnknown`, nothing was changed. A change that was acknowledged is
+/// durable as far as the backend is. The next verification in this process sees it.
 pub trait KeyStore: Debug + Send + Sync + 'static {
-    /// Judges a token: one use, from an address that isn't known.
+    /// Verifies a token: one use, from an unknown address.
     ///
     /// # Errors
     /// As [`verify_request`](Self::verify_request).
@@ -43,27 +43,30 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         self.verify_request(&VerifyRequest::new(token))
     }
 
-    /// Judges a token. Does no I/O, allocates nothing and waits for nobody, with two exceptions. Of a
-    /// quota this process holds a lease, and where that has run out, the verification that needs
-    /// more waits for one durable write (with others that need more at that moment, for the same
-    /// one). And where a use must be given back, since another came between, that waits for its
-    /// turn to change the index in memory.
+    /// Verifies a token, by the peer's address and the cost of this use as well. It does no I/O,
+    /// allocates nothing and waits for no other thread, with two exceptions:
     ///
-    /// After the secret, in this order: the key's state, its first moment, the address, the rate,
-    /// the quota; of each the key's and its owner's. What is refused has used nothing up.
+    /// - This process leases part of each quota. When a lease is spent, the verification waits for
+    ///   one durable write that renews it. Concurrent verifications share such a write.
+    /// - If a concurrent use exhausts a later limit after an earlier limit has counted this use,
+    ///   that count is refunded. The refund waits for the lock of index changes.
+    ///
+    /// After the secret it checks, in this order: the key's state, `not_before`, the address, the
+    /// rate, the quota. The last four are checked for the key and for its owner. A rejected
+    /// verification uses nothing up.
     ///
     /// # Errors
-    /// [`VerifyError`]: one and the same for everybody without the right secret.
+    /// [`VerifyError`], which is the same for every caller without the right secret.
     fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError>;
 
-    /// The permissions that the service declared.
+    /// Returns the permissions that the service declared.
     fn catalogue(&self) -> &Catalogue;
 
     /// Creates a key of an owner.
     ///
     /// # Errors
     /// As above; also `NameTaken`, `TooManyKeys`, `NumericIdTaken`, `NumericIdsExhausted`,
-    /// `Random`, and `State` where sealing is off.
+    /// `Random`, and `State` where the store doesn't keep tokens recoverable.
     fn create_key(
         &self,
         by: &Authority,
@@ -71,31 +74,33 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         request: &CreateKey,
     ) -> Result<Issued, Error>;
 
-    /// A key by its id.
+    /// Returns a key by its id.
     ///
     /// # Errors
     /// As above.
     fn key(&self, by: &Authority, id: KeyId) -> Result<Key, Error>;
 
-    /// A key by the service's own number for it.
+    /// Returns a key by the service's own number for it.
     ///
     /// # Errors
     /// As above.
     fn key_by_numeric_id(&self, by: &Authority, id: NumericId) -> Result<Key, Error>;
 
-    /// A page of keys, newest first.
+    /// Returns a page of keys, newest first.
     ///
     /// # Errors
-    /// As above; `Invalid` for a cursor that is made up or of another query.
+    /// As above; `Invalid` for a cursor that is malformed or of another query.
     fn list_keys(&self, by: &Authority, query: &ListKeys) -> Result<Page<Key>, Error>;
 
-    /// How many keys match; cursor, limit and places in the list don't count.
+    /// Counts the keys that match. Ignores the cursor, the limit and the positions of the query.
+    /// May scan the whole table.
     ///
     /// # Errors
     /// As above.
     fn count_keys(&self, by: &Authority, query: &ListKeys) -> Result<u64, Error>;
 
-    /// Does something to a key. What changes nothing leaves no event and never conflicts.
+    /// Applies an action to a key. An action that changes nothing leaves no event and never
+    /// conflicts.
     ///
     /// # Errors
     /// As above; also `State`, `NameTaken`, `TooManyKeys` and `LastStandardKey`.
@@ -107,7 +112,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         expected: Option<Version>,
     ) -> Result<Key, Error>;
 
-    /// Gives a key a new token; id and every field stay.
+    /// Gives a key a new token. The id and every field of the key stay.
     ///
     /// # Errors
     /// As above; also `State` and `Random`.
@@ -119,47 +124,49 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         expected: Option<Version>,
     ) -> Result<Issued, Error>;
 
-    /// Removes a revoked key; its events stay.
+    /// Removes a revoked key. Its events stay.
     ///
     /// # Errors
     /// As above; `State` unless it is revoked.
     fn purge_key(&self, by: &Authority, id: KeyId, expected: Option<Version>) -> Result<(), Error>;
 
-    /// Shows the current token of a key that keeps it sealed; leaves an event.
+    /// Returns the current token of a key that keeps it recoverable. Leaves an event.
     ///
     /// # Errors
-    /// As above; `Seal` if it doesn't open, `State` where sealing is off.
+    /// As above; `Seal` if the store can't decrypt it, `State` if the store doesn't keep tokens
+    /// recoverable.
     fn reveal_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error>;
 
-    /// The same for a page of keys; leaves an event for each token shown.
+    /// Returns a page of keys with their recoverable tokens. Leaves an event for each token.
     ///
     /// # Errors
     /// As [`list_keys`](Self::list_keys) and [`reveal_token`](Self::reveal_token).
     fn reveal_tokens(&self, by: &Authority, query: &ListKeys)
     -> Result<Page<RevealedToken>, Error>;
 
-    /// Which key and generation a token is that was found in public; `None` for one that no key
-    /// has, or none has any more. Not for requests: it tells of dead tokens too, reads what is
-    /// stored, and counts as no use of the key.
+    /// Finds the key and generation of a leaked token, also of a dead one. Returns `None` for a
+    /// token that no key has, or that its key no longer has. It reads the database and counts as no
+    /// use of the key, so it is no replacement for [`verify`](Self::verify).
     ///
     /// # Errors
-    /// As above; `Forbidden` unless an administrator asks, `Pepper` if it may be one whose pepper
-    /// isn't open.
+    /// As above; `Forbidden` unless an administrator calls, `Pepper` if the token may be one whose
+    /// pepper isn't open.
     fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error>;
 
-    /// The same, and blocks the key, unless it is revoked or blocked already, or the token was
-    /// superseded and can do no harm. The event says which generation it was, and why; an authority
-    /// that gives no reason gets one.
+    /// Finds a leaked token as [`identify`](Self::identify) does, and blocks its key. It doesn't
+    /// block a key that is revoked or blocked already, nor one whose leaked token was superseded
+    /// and can do no harm. The event contains the generation and the reason. If the authority gives
+    /// no reason, the store gives one.
     ///
     /// # Errors
     /// As [`identify`](Self::identify).
     fn block_leaked(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error>;
 
-    /// Creates an owner, with its first key if it asks for one.
+    /// Creates an owner, with its first key if the request has one.
     ///
     /// # Errors
-    /// As [`create_key`](Self::create_key); also `OwnerExists`, and `LastStandardKey` where every
-    /// owner must have one.
+    /// As [`create_key`](Self::create_key); also `OwnerExists`, and `LastStandardKey` if every
+    /// owner must have a standard key.
     fn create_owner(
         &self,
         by: &Authority,
@@ -167,19 +174,20 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         request: &CreateOwner,
     ) -> Result<CreatedOwner, Error>;
 
-    /// An owner by its id.
+    /// Returns an owner by its id.
     ///
     /// # Errors
     /// As above.
     fn owner(&self, by: &Authority, id: &OwnerId) -> Result<Owner, Error>;
 
-    /// A page of owners, ascending by id; the next page is asked for after `Page::next`.
+    /// Returns a page of owners, ascending by id. The next page starts after `Page::next`.
     ///
     /// # Errors
     /// As above.
     fn list_owners(&self, by: &Authority, query: &ListOwners) -> Result<Page<Owner>, Error>;
 
-    /// Does something to an owner. What changes nothing leaves no event and never conflicts.
+    /// Applies an action to an owner. An action that changes nothing leaves no event and never
+    /// conflicts.
     ///
     /// # Errors
     /// As above.
@@ -191,11 +199,11 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         expected: Option<Version>,
     ) -> Result<Owner, Error>;
 
-    /// Revokes all keys of an owner at once, and creates one in their place if asked.
+    /// Revokes all keys of an owner at once. Creates a replacement if one is given.
     ///
     /// # Errors
-    /// As [`create_key`](Self::create_key); `LastStandardKey` where every owner must have one and
-    /// no standard replacement is asked for.
+    /// As [`create_key`](Self::create_key); `LastStandardKey` if every owner must have a standard
+    /// key, and no standard key is given as replacement.
     fn revoke_all(
         &self,
         by: &Authority,
@@ -204,7 +212,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         expected: Option<Version>,
     ) -> Result<RevokedAll, Error>;
 
-    /// Removes a suspended owner with all its keys; events stay.
+    /// Removes a suspended owner with all its keys. Events stay.
     ///
     /// # Errors
     /// As above; `State` unless it is suspended.
@@ -215,14 +223,14 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         expected: Option<Version>,
     ) -> Result<(), Error>;
 
-    /// The rules of the store.
+    /// Returns the rules of the store.
     ///
     /// # Errors
     /// As above.
     fn rules(&self, by: &Authority) -> Result<Rules, Error>;
 
-    /// Changes the rules of the store as far as its data allow. Other processes that have it open
-    /// answer `Unavailable` until they have opened it anew.
+    /// Changes the rules of the store as far as its data allow. Other processes with the store open
+    /// answer `Unavailable` until they open it again.
     ///
     /// # Errors
     /// As above; `DataForbid` with the rule that the data don't satisfy.
@@ -244,40 +252,42 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         expected: Option<Version>,
     ) -> Result<Rules, Error>;
 
-    /// Events after a number, in their order.
+    /// Returns a page of events after a number, in their order.
     ///
     /// # Errors
     /// As above.
     fn events(&self, by: &Authority, query: &ListEvents) -> Result<Events, Error>;
 
-    /// Removes the oldest events up to the first that isn't before a moment, but for the newest; how
-    /// many. They go some hundreds at a time, and others' calls have their turn in between. If that
-    /// fails after some were removed, these are told of, and the next call meets the trouble first.
+    /// Deletes events older than `before`, from the oldest up to the first that isn't. Always keeps
+    /// the newest event. Returns the count. It deletes some hundreds at a time, so that other calls
+    /// can commit in between. If it fails after it deleted some, it returns their count, and the
+    /// next call reports the error.
     ///
     /// # Errors
     /// As above.
     fn prune_events(&self, by: &Authority, before: Timestamp) -> Result<u64, Error>;
 
-    /// Waits until there is an event after `after`, or for `timeout`; the last number then.
+    /// Waits until an event after `after` exists, at most for `timeout`. Returns the number of the
+    /// newest event.
     ///
     /// # Errors
     /// As above.
     fn wait_for_event(&self, after: u64, timeout: Duration) -> Result<u64, Error>;
 
-    /// How the store is.
+    /// Returns the health of the store.
     fn health(&self) -> Health;
 
-    /// Finds out what became of changes of unknown outcome, which the store also tries by itself.
-    /// Does nothing if there are none.
+    /// Finds out the outcome of indeterminate changes, which the store also tries by itself. Does
+    /// nothing if there are none.
     ///
     /// # Errors
-    /// `Unavailable` while it can't.
+    /// `Unavailable` if it can't yet.
     fn recover(&self) -> Result<(), Error>;
 
-    /// Flushes and closes. Verification answers `Unavailable` from then on; closing again does
-    /// nothing.
+    /// Flushes and closes the store. Verification answers `Unavailable` from then on. Closing it
+    /// again does nothing.
     ///
     /// # Errors
-    /// `Backend` when flushing failed; the store is closed all the same.
+    /// `Backend` when flushing failed. The store is closed nevertheless.
     fn close(&self) -> Result<(), Error>;
 }

@@ -1,7 +1,7 @@
 //! The store: the whole life of keys over a backend.
 //!
-//! [`KeyStore`] is the port, [`Store`] the implementation over a
-//! [`Backend`](crate::backend::Backend), and the handles are what a service passes around.
+//! [`KeyStore`] is the port, [`Store`] its implementation over a
+//! [`Backend`](crate::backend::Backend). The handles are what a service passes to its parts.
 //!
 //! | room | what stands there |
 //! | --- | --- |

@@ -1,4 +1,4 @@
-//! A store over a backend.
+//! The store over a backend.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +8,10 @@ use super::builder::StoreBuilder;
 use super::engine::{Engine, Workers};
 use super::key_store::KeyStore;
 use super::manage::{Manager, store_rules};
-use super::types::error::{Error, VerifyError};
-use super::types::request::{
-    ChangeRules, CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners, OwnerAction,
-    Rotate, VerifyRequest,
-};
-use super::types::views::{
-    CreatedOwner, Events, FoundToken, Health, Issued, Key, Owner, Page, RevealedToken, RevokedAll,
-    Rules,
+use super::types::{
+    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, Issued,
+    Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page, RevealedToken,
+    RevokedAll, Rotate, Rules, VerifyError, VerifyRequest,
 };
 use super::usage::UsageRecorder;
 use super::verify::TokenVerifier;
@@ -29,7 +25,7 @@ use crate::verified_key::VerifiedKey;
 
 /// A key store over one of the backends.
 ///
-/// Dropping it closes it as well as it can; [`KeyStore::close`] says what failed.
+/// Dropping it closes it, and ignores errors. [`KeyStore::close`] returns them.
 #[derive(Debug)]
 pub struct Store {
     pub(super) engine: Arc<Engine>,
@@ -41,8 +37,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store to be opened: with the permissions that the service declares and the prefixes of
-    /// its tokens, of which the first is used unless told.
+    /// Starts a builder, with the permissions that the service declares and the 1 to 8 prefixes of
+    /// its tokens. The first prefix is the default of new keys.
     pub fn builder(
         catalogue: Catalogue,
         prefixes: impl IntoIterator<Item = Prefix>,
@@ -50,30 +46,31 @@ impl Store {
         StoreBuilder::new(catalogue, prefixes.into_iter().collect())
     }
 
-    /// Looks out now, instead of half a minute after the last time, for what [`StoreBuilder::watch`]
-    /// names; how many events that led to.
+    /// Scans now for the alerts that [`StoreBuilder::alerts`] sets, without waiting for the next
+    /// scan. Returns the number of events that it wrote.
     ///
     /// # Errors
-    /// [`Error`] if the backend fails; what is due stays due.
+    /// [`Error`] if the backend fails. An alert that wasn't written stays due.
     pub fn run_alerts(&self) -> Result<usize, Error> {
         self.alerts.run()
     }
 
-    /// Learns now what other processes committed, instead of at the next poll. Does nothing more
-    /// than the store does by itself where the database is shared.
+    /// Reads now what other processes committed, without waiting for the next poll. The store polls
+    /// by itself where the database is shared.
     ///
     /// # Errors
-    /// [`Error`] if the backend fails, or if the store has to be opened anew.
+    /// [`Error`] if the backend fails, or if the store must be opened again.
     pub fn refresh(&self) -> Result<(), Error> {
         self.engine.refresh()
     }
 
-    /// Writes now what was used up to now, instead of at the next interval, and looks at 2,048 keys
-    /// for addresses that were kept long enough. Does nothing where the store doesn't keep usage.
+    /// Writes now the usage that waits in memory, without waiting for the next interval. It also
+    /// looks at 2,048 keys for addresses that were kept long enough. Does nothing if the store
+    /// doesn't keep usage.
     ///
     /// # Errors
-    /// [`Error`] if the backend fails; what isn't written is kept, and what isn't forgotten is
-    /// looked at the next time.
+    /// [`Error`] if the backend fails. Usage that wasn't written stays in memory, and addresses
+    /// that weren't removed are looked at the next time.
     pub fn flush_usage(&self) -> Result<(), Error> {
         self.usage.flush()?;
         self.usage.sweep_addresses()
@@ -247,7 +244,8 @@ impl KeyStore for Store {
     }
 
     fn close(&self) -> Result<(), Error> {
-        // Lets a commit under way end. The database is closed also where something fails before.
+        // Lets a commit that has begun end before the backend closes. The backend is also closed if
+        // a step before that fails.
         let _guard = self.engine.acquire();
         if !self.engine.availability.close() {
             return Ok(());
@@ -262,7 +260,7 @@ impl KeyStore for Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // Background threads may hold the inside for a moment longer; the database is let go now.
+        // Background threads may hold the engine for a moment longer; the database is released now.
         let _ = self.close();
     }
 }

@@ -1,10 +1,10 @@
-//! From a presented token to the 32 bytes that are compared.
+//! The digest of a presented token.
 
 use super::format::{self, TAIL_LEN};
 use crate::id::KeyId;
 use crate::secret::Secret;
 
-/// A token that somebody presented, taken apart; nothing of it is believed yet.
+/// A presented token, split into its parts. Nothing in it has been verified.
 pub(crate) struct Unverified<'a> {
     pub(crate) prefix: &'a [u8],
     pub(crate) id: KeyId,
@@ -12,22 +12,22 @@ pub(crate) struct Unverified<'a> {
 }
 
 impl<'a> Unverified<'a> {
-    /// Judges length and id; `None` if malformed.
+    /// Checks length, separator and id. Returns `None` if one is malformed.
     #[inline]
     pub(crate) fn parse(token: &'a [u8]) -> Option<Self> {
         let parts = format::parse(token)?;
         Some(Self { prefix: parts.prefix, id: parts.id, tail: parts.tail })
     }
 
-    /// The digest under a pepper.
+    /// Computes the digest under a pepper.
     #[inline]
     pub(crate) fn digest(&self, pepper: &Secret<32>) -> [u8; 32] {
         digest(pepper, self.id, self.tail)
     }
 }
 
-/// One BLAKE3 compression over 64 bytes: the id's 16, the secret's 42 and the checksum's 6
-/// characters.
+/// Hashes the 16 bytes of the id, the 42 characters of the secret and the 6 of the checksum. These
+/// 64 bytes are one BLAKE3 compression.
 #[inline]
 pub(crate) fn digest(pepper: &Secret<32>, id: KeyId, tail: &[u8; TAIL_LEN]) -> [u8; 32] {
     let mut input = [0; 16 + TAIL_LEN];

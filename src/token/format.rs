@@ -1,30 +1,30 @@
-//! The text of a token.
+//! The format of a token, and its recognition in text.
 
 use std::ops::Range;
 
 use crate::id::KeyId;
 use crate::key::Prefix;
 
-/// What stands between prefix and id.
+/// The separator between prefix and id.
 const SEPARATOR: u8 = b'_';
 const ID_LEN: usize = 22;
 pub(super) const SECRET_LEN: usize = 42;
 const CHECKSUM_LEN: usize = 6;
-/// Secret and checksum: what the digest covers as the characters they are.
+/// The length of secret and checksum together. The digest covers their characters, undecoded.
 pub(super) const TAIL_LEN: usize = SECRET_LEN + CHECKSUM_LEN;
 const BODY_LEN: usize = ID_LEN + TAIL_LEN;
 
 /// The greatest length of a token, in bytes.
 pub const MAX_TOKEN_LEN: usize = Prefix::MAX_LEN + 1 + BODY_LEN;
 
-/// The digits of base62, in their order.
+/// The digits of base62, in ascending order.
 pub(super) const ALPHABET: &[u8; 62] =
     b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// What no digit of base62 is worth.
+/// The value of a byte that is no digit of base62.
 const NO_DIGIT: u8 = 0xff;
 
-/// What each byte is worth as a digit.
+/// The value of each byte as a digit of base62.
 const VALUES: [u8; 256] = {
     let mut values = [NO_DIGIT; 256];
     let mut value = 0;
@@ -39,14 +39,14 @@ const VALUES: [u8; 256] = {
     values
 };
 
-/// A token taken apart. Only its shape and its id were judged.
+/// A token, split into its parts. Only its shape and its id were checked.
 pub(super) struct Parts<'a> {
     pub(super) prefix: &'a [u8],
     pub(super) id: KeyId,
     pub(super) tail: &'a [u8; TAIL_LEN],
 }
 
-/// Takes a token apart by its length; `None` for a wrong length, separator or id.
+/// Splits a token by its length. Returns `None` for a wrong length, separator or id.
 #[inline]
 pub(super) fn parse(token: &[u8]) -> Option<Parts<'_>> {
     if token.len() > MAX_TOKEN_LEN {
@@ -61,7 +61,7 @@ pub(super) fn parse(token: &[u8]) -> Option<Parts<'_>> {
     Some(Parts { prefix, id: decode_id(id)?, tail })
 }
 
-/// Writes the text before the checksum, then the checksum over it.
+/// Writes prefix, separator, id and secret, then the CRC-32 of them as checksum.
 pub(super) fn write(prefix: &Prefix, id: KeyId, secret: &[u8; SECRET_LEN], out: &mut String) {
     out.push_str(prefix.as_str());
     out.push(char::from(SEPARATOR));
@@ -83,7 +83,7 @@ fn push_digits<const N: usize>(mut value: u128, out: &mut String) {
     out.extend(digits.map(char::from));
 }
 
-/// Ten digits fit in 64 bits, so an id is two such parts and two digits before them.
+/// Decodes an id: ten digits fit in 64 bits, so it is two such parts with two digits before them.
 #[inline]
 fn decode_id(digits: &[u8; ID_LEN]) -> Option<KeyId> {
     const TEN: u128 = 62_u128.pow(10);
@@ -95,15 +95,15 @@ fn decode_id(digits: &[u8; ID_LEN]) -> Option<KeyId> {
     Some(KeyId::from_u128(value))
 }
 
-/// An even number of digits, at most ten; `None` if one isn't a digit.
+/// Decodes an even number of digits, at most ten. Returns `None` if a byte is no digit.
 #[inline]
 fn decode<const N: usize>(digits: &[u8; N]) -> Option<u64> {
     let mut wrong = 0;
     let mut value = 0_u64;
-    // Two at a time: the multiplications wait for each other half as often.
+    // Two digits a step halve the chain of dependent multiplications.
     for [one, other] in digits.as_chunks::<2>().0 {
         let (one, other) = (VALUES[usize::from(*one)], VALUES[usize::from(*other)]);
-        // Digits are below 64, so the top bits tell of a byte that is none.
+        // Values of digits are below 64, so the two top bits mark a byte that is no digit.
         wrong |= one | other;
         let pair = u64::from(one & 0x3f) * 62 + u64::from(other & 0x3f);
         value = value * (62 * 62) + pair;
@@ -111,25 +111,27 @@ fn decode<const N: usize>(digits: &[u8; N]) -> Option<u64> {
     (wrong & 0xc0 == 0).then_some(value)
 }
 
-/// What can be told of a text without any key: whether somebody mistyped a token, or it never was
-/// one. For messages to people and for support tools; `verify` never asks.
+/// The finding of [`inspect`], made from a text without any secret: whether a user mistyped a
+/// token, or the text never was one. It serves messages to people and support tools. `verify` does
+/// not use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Inspection {
-    /// It has the shape of a token, but the checksum doesn't fit: mistyped or cut.
+    /// The text has the shape of a token, but its checksum is wrong: it was mistyped or cut.
     Mistyped,
-    /// It doesn't have the shape of a token.
+    /// The text doesn't have the shape of a token.
     NotAToken,
-    /// Shape and checksum are right. Whether it was ever issued is for `verify` to say.
+    /// Shape and checksum are right. Only `verify` knows whether the token was ever issued.
     WellFormed {
         /// The prefix.
         prefix: Prefix,
-        /// The id of the key that it says it belongs to.
+        /// The id of the key that the token names.
         id: KeyId,
     },
 }
 
-/// Looks at a text's shape and checksum. Its time depends on the text: not for the request path.
+/// Inspects the shape and the checksum of a text. Its running time depends on the text, so keep it
+/// off the request path.
 #[must_use]
 pub fn inspect(token: &[u8]) -> Inspection {
     let Some(parts) = parse(token) else { return Inspection::NotAToken };
@@ -150,7 +152,7 @@ pub fn inspect(token: &[u8]) -> Inspection {
     }
 }
 
-/// A regular expression that finds the tokens of a prefix in text, for secret scanners.
+/// Returns a regular expression that matches the tokens of a prefix, for secret scanners.
 #[must_use]
 pub fn pattern(prefix: &Prefix) -> String {
     format!("{prefix}_[0-9A-Za-z]{{{BODY_LEN}}}")
@@ -159,11 +161,11 @@ pub fn pattern(prefix: &Prefix) -> String {
 /// A token found in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Where it stands, in bytes.
+    /// The position of the token in the text, in bytes.
     pub range: Range<usize>,
-    /// Its prefix.
+    /// The prefix of the token.
     pub prefix: Prefix,
-    /// The id of the key that it says it belongs to.
+    /// The id of the key that the token names.
     pub id: KeyId,
 }
 

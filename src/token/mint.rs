@@ -1,4 +1,4 @@
-//! New tokens.
+//! The making of tokens.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use crate::id::KeyId;
 use crate::key::{Digest, PepperNumber, Prefix, PrefixNumber, Scheme};
 use crate::secret::{Secret, SecretText};
 
-/// A token in plaintext, shown once: neither cloned, compared, printed nor serialized, and wiped
-/// when dropped.
+/// A token in plaintext, shown once. It can't be cloned, compared, printed or serialized, and is
+/// wiped on drop.
 #[derive(Debug)]
 pub struct Token(SecretText);
 
@@ -21,33 +21,34 @@ impl Token {
         Self(SecretText::new(text))
     }
 
-    /// The text for the client. The one way out: search for this name in a review.
+    /// Returns the text for the client. It is the only way to read it: a reviewer can search for
+    /// this name.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose()
     }
 }
 
-/// The source of randomness failed; nothing was made.
+/// The error of a source of randomness. Nothing was made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the source of randomness failed: {message}")]
+#[error("the source of randomness failed, nothing was made: {message}")]
 pub struct RandomError {
     message: String,
 }
 
 impl RandomError {
-    /// For a source that isn't one.
+    /// Reports a source that repeats its bytes, so that they can't be random.
     pub(crate) fn repeats_itself() -> Self {
-        Self { message: "it repeats itself".into() }
+        Self { message: "it repeats its bytes".into() }
     }
 }
 
-/// Where randomness comes from. Every [`TryCryptoRng`] is one.
+/// A source of randomness. Every [`TryCryptoRng`] is one.
 pub trait RandomSource: Send {
     /// Fills all of `bytes`, or fails.
     ///
     /// # Errors
-    /// [`RandomError`] with what the source said.
+    /// [`RandomError`] with the message of the source.
     fn try_fill(&mut self, bytes: &mut [u8]) -> Result<(), RandomError>;
 }
 
@@ -63,14 +64,14 @@ impl fmt::Debug for dyn RandomSource {
     }
 }
 
-/// Draws `N` bytes.
+/// Draws `N` random bytes.
 pub(crate) fn fill<const N: usize>(random: &mut dyn RandomSource) -> Result<[u8; N], RandomError> {
     let mut bytes = [0; N];
     random.try_fill(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Makes a token of a key, and what is stored of it.
+/// Makes a token of a key, and the digest that is stored for it.
 pub(crate) fn mint(
     random: &mut dyn RandomSource,
     id: KeyId,
@@ -78,7 +79,7 @@ pub(crate) fn mint(
     (pepper_number, pepper): (PepperNumber, &Secret<32>),
 ) -> Result<(Token, Digest), RandomError> {
     let secret = draw_secret(random)?;
-    // Large enough from the start: growing would leave a copy behind.
+    // The capacity holds any token: a growing string would leave an unwiped copy behind.
     let mut text = String::with_capacity(MAX_TOKEN_LEN);
     format::write(prefix, id, secret.expose(), &mut text);
     let token = Token::from_text(text);
@@ -89,9 +90,10 @@ pub(crate) fn mint(
     Ok((token, Digest::new(bytes, Scheme::Blake3Keyed64, pepper_number, prefix_number)))
 }
 
-/// Characters of base62, each equally likely: bytes of 248 and above are drawn again.
+/// Draws characters of base62, each equally likely. A byte of 248 or above is drawn again, since
+/// 248 is the greatest multiple of 62 that a byte can hold.
 fn draw_secret(random: &mut dyn RandomSource) -> Result<Secret<SECRET_LEN>, RandomError> {
-    /// A true source needs more than two once in millions of tokens.
+    /// The limit of draws. A working source needs more than two once in millions of tokens.
     const MAX_DRAWS: usize = 128;
     const LIMIT: u8 = (256 / ALPHABET.len() * ALPHABET.len()) as u8;
     let mut secret = Secret::new([0; SECRET_LEN]);

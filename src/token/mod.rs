@@ -1,8 +1,8 @@
-//! What the client holds, and what becomes of it.
+//! Tokens: the text that a client holds, its digest and its encryption.
 //!
-//! A token is `{prefix}_{id}{secret}{checksum}`: 22, 42 and 6 characters of base62. The digest is
-//! a keyed BLAKE3 of exactly one compression over id, secret and checksum, so that each token has
-//! one text only and nothing of it needs decoding but the public id.
+//! A token is `{prefix}_{id}{secret}{checksum}`. The last three have 22, 42 and 6 characters of
+//! base62. The digest is a keyed BLAKE3 of exactly one compression over id, secret and checksum. So
+//! each token has exactly one text, and only its public id needs decoding.
 
 mod digest;
 mod format;

@@ -1,47 +1,47 @@
-//! The secret under which tokens are hashed.
+//! Peppers: the secrets under which tokens are hashed.
 
 use crate::invalid::{Invalid, Problem};
 use crate::key::{PepperCheck, PepperNumber};
 use crate::secret::Secret;
 
-/// The pepper of a store without one. It is printed here, so it protects nothing.
+/// The pepper of a store that was opened without one. It is public, so it protects nothing.
 const PUBLIC: [u8; 32] = *b"keyhasp: the public pepper, v. 1";
-/// What the check value is a keyed hash of; no token has this length.
+/// The text whose keyed hash is the check value. No token has its length.
 const CHECK_CONTEXT: &[u8] = b"keyhasp pepper check";
 
-/// The peppers that a store is opened with: 1 to 4, one of them current.
+/// The peppers that a store is opened with: 1 to 4, of which one is current.
 ///
-/// New tokens are hashed under the current one; the others are there for the tokens that were
-/// issued before it. A pepper is 32 bytes of the service's own choosing, from a generator fit for
-/// keys, kept apart from the database.
+/// New tokens are hashed under the current pepper. The others serve the tokens that were issued
+/// under them. A pepper is 32 bytes from a cryptographic generator. The service chooses it, and
+/// keeps it apart from the database.
 ///
 /// # Security
-/// Without a pepper ([`Peppers::public`]), somebody who can write to the database can plant a
-/// digest of a token of their own. Tokens carry 250 random bits, so a stolen database gives no
-/// token away with or without a pepper.
+/// Without a pepper of its own ([`Peppers::public`]), a store can't detect a planted digest: an
+/// attacker who can write to the database can store the digest of a token that the attacker made.
+/// Tokens carry 250 random bits, so a stolen database reveals no token, with or without a pepper.
 #[derive(Debug)]
 pub struct Peppers(Vec<(PepperNumber, Secret<32>)>);
 
 impl Peppers {
-    /// The greatest number of peppers open at once.
+    /// The greatest number of peppers open at once, 4.
     pub const MAX_OPEN: usize = 4;
 
-    /// The service's pepper of this number, 1 to 65,535, as the current one.
+    /// Takes the current pepper of the service, with its number, 1 to 65,535.
     ///
     /// # Errors
-    /// [`Invalid`] for number 0, which is the public one's.
+    /// [`Invalid`] for number 0, which belongs to the public pepper.
     pub fn new(number: u16, pepper: [u8; 32]) -> Result<Self, Invalid> {
-        // Room for all from the start: growing would leave copies behind.
+        // Capacity for all peppers: a growing vector would leave unwiped copies behind.
         Self(Vec::with_capacity(Self::MAX_OPEN)).and(number, pepper)
     }
 
-    /// The fixed public pepper alone.
+    /// Takes the fixed public pepper alone.
     #[must_use]
     pub fn public() -> Self {
         Self(vec![(PepperNumber::PUBLIC, Secret::new(PUBLIC))])
     }
 
-    /// One more pepper, for tokens issued earlier.
+    /// Adds a pepper, for tokens that were issued under it.
     ///
     /// # Errors
     /// [`Invalid`] for number 0, a number given twice, or a fifth pepper.
@@ -53,10 +53,10 @@ impl Peppers {
         self.push(PepperNumber::new(number), Secret::new(pepper))
     }
 
-    /// The public pepper too, for tokens issued before the store had one of its own.
+    /// Adds the public pepper, for tokens that were issued before the store had one of its own.
     ///
     /// # Errors
-    /// [`Invalid`] if it is there already, or as a fifth pepper.
+    /// [`Invalid`] if it was added before, or as a fifth pepper.
     pub fn and_public(self) -> Result<Self, Invalid> {
         self.push(PepperNumber::PUBLIC, Secret::new(PUBLIC))
     }
@@ -74,24 +74,24 @@ impl Peppers {
         Ok(self)
     }
 
-    /// The open peppers, the current one first.
+    /// Returns the open peppers, the current one first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PepperNumber, &Secret<32>)> {
         self.0.iter().map(|(number, pepper)| (*number, pepper))
     }
 
-    /// The pepper under which new tokens are hashed.
+    /// Returns the pepper under which new tokens are hashed.
     pub(crate) fn current(&self) -> (PepperNumber, &Secret<32>) {
         let (number, pepper) = &self.0[0];
         (*number, pepper)
     }
 
-    /// The pepper at a position, 0 to 3.
+    /// Returns the pepper at a position, 0 to 3.
     #[inline]
     pub(crate) fn at(&self, position: usize) -> Option<&Secret<32>> {
         self.0.get(position).map(|(_, pepper)| pepper)
     }
 
-    /// A check value for each, to be kept in the store.
+    /// Computes a check value of each pepper. The store keeps them to detect a wrong pepper.
     pub(crate) fn checks(&self) -> Vec<PepperCheck> {
         self.iter()
             .map(|(number, pepper)| {

@@ -1,4 +1,5 @@
-//! Tokens that can be shown again, for services whose clients depend on it.
+//! Recoverable tokens: tokens that the store also keeps encrypted, for services whose clients must
+//! read them again.
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
@@ -10,34 +11,38 @@ use crate::invalid::{Invalid, Problem};
 use crate::key::Seal;
 use crate::secret::Secret;
 
-/// The keys under which tokens are sealed: 32 bytes each, numbered by the service from 1, one of
-/// them current. Keep them apart from the database: with both, every recoverable token can be read.
+/// The keys that encrypt recoverable tokens (XChaCha20-Poly1305). The service gives 1 to 16 keys of
+/// 32 bytes, numbered from 1 to 65,535, of which one is current. Keep them apart from the database:
+/// with both, an attacker can read every recoverable token.
 #[derive(Debug)]
 pub struct RecoveryKeys(Vec<(u16, Secret<32>)>);
 
-/// Why a seal doesn't open.
+/// The error of decrypting a recoverable token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SealError {
-    #[error("recovery key {0} is not open")]
+    #[error("the store was opened without recovery key {0}; open it with that key too")]
     KeyMissing(u16),
-    #[error("the seal does not open under recovery key {0}: another key, or not this token's seal")]
+    #[error(
+        "recovery key {0} does not decrypt it; open the store with the key that was used under \
+         this number, or rotate the key"
+    )]
     DoesNotOpen(u16),
 }
 
 impl RecoveryKeys {
-    /// The greatest number of recovery keys open at once.
+    /// The greatest number of recovery keys open at once, 16.
     pub const MAX_OPEN: usize = 16;
 
-    /// The current key.
+    /// Takes the current key, with its number.
     ///
     /// # Errors
     /// [`Invalid`] for number 0.
     pub fn new(number: u16, key: [u8; 32]) -> Result<Self, Invalid> {
-        // Room for all from the start: growing would leave copies behind.
+        // Capacity for all keys: a growing vector would leave unwiped copies behind.
         Self(Vec::with_capacity(Self::MAX_OPEN)).and(number, key)
     }
 
-    /// One more key, for what was sealed earlier.
+    /// Adds a key, for tokens that were encrypted under it.
     ///
     /// # Errors
     /// [`Invalid`] for number 0, a number given twice, or a seventeenth key.
@@ -65,7 +70,8 @@ impl RecoveryKeys {
     }
 }
 
-/// Seals a token under the current key. The seal opens for this key, id and generation alone.
+/// Encrypts a token under the current key. The associated data bind the seal to this recovery key's
+/// number, the key's id and the generation.
 pub(crate) fn seal(
     keys: &RecoveryKeys,
     random: &mut dyn RandomSource,
@@ -77,8 +83,8 @@ pub(crate) fn seal(
     let key_number = keys.0.first().map_or(0, |(number, _)| *number);
     let aad = associated_data(key_number, id, generation);
     let payload = Payload { msg: token.expose().as_bytes(), aad: &aad };
-    // Encrypting fails for messages of 256 GiB, or with no key at all: an empty ciphertext then,
-    // which never opens.
+    // Encryption fails for a message of 256 GiB or without any key. Then the ciphertext is empty,
+    // and never decrypts.
     let ciphertext = keys
         .cipher(key_number)
         .ok()
@@ -87,7 +93,7 @@ pub(crate) fn seal(
     Ok(Seal { key_number, nonce, ciphertext: ciphertext.into_boxed_slice() })
 }
 
-/// Opens a seal.
+/// Decrypts a seal.
 pub(crate) fn unseal(
     keys: &RecoveryKeys,
     seal: &Seal,

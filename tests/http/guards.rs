@@ -97,7 +97,7 @@ fn a_permission_that_nobody_declared_is_an_error() {
     let world = World::new();
     let keys = KeyLayer::new(world.verifier.clone());
     let error = keys.require(["links:read", "links:delete"]).unwrap_err();
-    assert_eq!(error.to_string(), "permission: `links:delete` is not known");
+    assert_eq!(error.to_string(), "permission: `links:delete` is not known to this store");
     assert!(keys.require(["links:*"]).is_err());
 }
 

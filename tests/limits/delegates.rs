@@ -123,7 +123,7 @@ fn it_does_not_act_before_its_key_is_accepted() {
         assert_eq!(denied(delegate.get(issued.key.id)), ForbiddenReason::ActingKeyNotYet);
         assert_eq!(
             ForbiddenReason::ActingKeyNotYet.to_string(),
-            "the acting key is not accepted yet"
+            "the acting key or its owner is not accepted yet; try again after its `not_before`"
         );
         world.clock.advance(HOUR - Duration::from_millis(1));
         assert_eq!(denied(delegate.get(issued.key.id)), ForbiddenReason::ActingKeyNotYet);

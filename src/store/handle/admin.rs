@@ -11,12 +11,9 @@ use crate::id::{KeyId, OwnerId};
 use crate::invalid::Invalid;
 use crate::key::Expiry;
 use crate::store::key_store::KeyStore;
-use crate::store::types::error::Error;
-use crate::store::types::request::{
-    ChangeRules, CreateKey, CreateOwner, KeyAction, ListOwners, OwnerAction, UpdateOwner,
-};
-use crate::store::types::views::{
-    CreatedOwner, FoundToken, Issued, Key, Owner, Page, RevokedAll, Rules,
+use crate::store::types::{
+    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, FoundToken, Issued, Key, KeyAction,
+    ListOwners, Owner, OwnerAction, Page, RevokedAll, Rules, UpdateOwner,
 };
 use crate::token::{Found, scan};
 
@@ -27,14 +24,15 @@ pub enum AsAdmin {}
 impl private::Sealed for AsAdmin {}
 impl Managing for AsAdmin {}
 
-/// Reaches everything.
+/// The handle of an administrator, which reaches every owner and key.
 pub type AdminKeys = Keys<AsAdmin>;
 
 impl AdminKeys {
-    /// An administrator's handle, used by `actor` (1 to 255 bytes, in the service's own words).
+    /// Creates an administrator's handle, used by `actor` (1 to 255 bytes, in the service's own
+    /// words).
     ///
     /// # Errors
-    /// [`Invalid`] for a bad actor.
+    /// [`Invalid`] for an actor that is empty, too long, or has a control character.
     pub fn new(store: Arc<dyn KeyStore>, actor: impl Into<String>) -> Result<Self, Invalid> {
         Ok(Self::with(store, Authority::new(Role::Administrator, Actor::new(actor)?)))
     }
@@ -47,7 +45,7 @@ impl AdminKeys {
         self.store.create_key(&self.by, owner, &request)
     }
 
-    /// Switches the key off, over its owner's head.
+    /// Blocks the key. Its owner can't lift the block.
     ///
     /// # Errors
     /// `State` if it is revoked, and as [`KeyStore`] says.
@@ -55,7 +53,7 @@ impl AdminKeys {
         self.act(id, &KeyAction::Block)
     }
 
-    /// Lifts a block; the owner's own setting holds again.
+    /// Lifts a block. The owner's own switch holds again.
     ///
     /// # Errors
     /// `State` if it is revoked, and as [`KeyStore`] says.
@@ -63,8 +61,8 @@ impl AdminKeys {
         self.act(id, &KeyAction::Unblock)
     }
 
-    /// Which key and generation a token is that was found in public; `None` for one that no key
-    /// has, or none has any more. It counts as no use of the key.
+    /// Finds the key and generation of a leaked token. Returns `None` for a token that no key has,
+    /// or that its key no longer has. Counts as no use of the key.
     ///
     /// # Errors
     /// As [`KeyStore::identify`].
@@ -72,8 +70,9 @@ impl AdminKeys {
         self.store.identify(&self.by, token.as_ref())
     }
 
-    /// The same, and blocks the key, unless it is revoked or blocked already, or the token was
-    /// superseded and can do no harm.
+    /// Finds a leaked token as [`identify`](Self::identify) does, and blocks its key. It doesn't
+    /// block a key that is revoked or blocked already, nor one whose leaked token was superseded
+    /// and can do no harm.
     ///
     /// # Errors
     /// As [`KeyStore::block_leaked`].
@@ -81,8 +80,8 @@ impl AdminKeys {
         self.store.block_leaked(&self.by, token.as_ref())
     }
 
-    /// The tokens in any text that have a shape and a prefix of this store's, and whose checksums
-    /// fit; whether they were ever issued is for [`identify`](Self::identify) to say.
+    /// Finds the tokens in any text that have the shape and a prefix of this store's tokens, and a
+    /// right checksum. [`identify`](Self::identify) finds out whether they were ever issued.
     ///
     /// # Errors
     /// As [`KeyStore::rules`].
@@ -90,15 +89,15 @@ impl AdminKeys {
         Ok(scan(text.as_ref(), &self.rules()?.prefixes))
     }
 
-    /// Makes a trial key a standard one; its owner's maximum access cuts it from then on.
+    /// Makes a trial key a standard key. Its owner's `max_access` cuts it from then on.
     ///
     /// # Errors
-    /// `State` unless it is a trial, and as [`KeyStore`] says.
+    /// `State` unless it is a trial key, and as [`KeyStore`] says.
     pub fn convert_trial(&self, id: KeyId, expiry: Expiry) -> Result<Key, Error> {
         self.act(id, &KeyAction::ConvertTrial { expiry })
     }
 
-    /// Removes a revoked key; its events stay.
+    /// Removes a revoked key. Its events stay.
     ///
     /// # Errors
     /// `State` unless it is revoked, and as [`KeyStore`] says.
@@ -106,7 +105,7 @@ impl AdminKeys {
         self.store.purge_key(&self.by, id, self.expected)
     }
 
-    /// Creates an owner, with its first key if it asks for one.
+    /// Creates an owner, with its first key if the request has one.
     ///
     /// # Errors
     /// As [`KeyStore::create_owner`].
@@ -114,7 +113,7 @@ impl AdminKeys {
         self.store.create_owner(&self.by, id, &request)
     }
 
-    /// An owner by its id.
+    /// Returns an owner by its id.
     ///
     /// # Errors
     /// `NotFound`, and as [`KeyStore`] says.
@@ -122,7 +121,7 @@ impl AdminKeys {
         self.store.owner(&self.by, id)
     }
 
-    /// A page of owners, ascending by id.
+    /// Returns a page of owners, ascending by id.
     ///
     /// # Errors
     /// As [`KeyStore`] says.
@@ -130,7 +129,7 @@ impl AdminKeys {
         self.store.list_owners(&self.by, query)
     }
 
-    /// Changes default settings, maximum access, number of keys or limits.
+    /// Changes default settings, `max_access`, `max_keys` or limits.
     ///
     /// # Errors
     /// `Invalid`, and as [`KeyStore`] says.
@@ -138,7 +137,7 @@ impl AdminKeys {
         self.act_on_owner(id, &OwnerAction::Update(update))
     }
 
-    /// Accepts none of the owner's keys from now on.
+    /// Suspends the owner: none of its keys is accepted from now on.
     ///
     /// # Errors
     /// As [`KeyStore`] says.
@@ -146,7 +145,7 @@ impl AdminKeys {
         self.act_on_owner(id, &OwnerAction::Suspend)
     }
 
-    /// Lifts a suspension, which has changed nothing else.
+    /// Lifts a suspension. Every key is as it was before.
     ///
     /// # Errors
     /// As [`KeyStore`] says.
@@ -166,7 +165,7 @@ impl AdminKeys {
         self.act_on_owner(id, &OwnerAction::InvalidateTokens(to))
     }
 
-    /// Revokes all keys of an owner at once, and creates one in their place if asked.
+    /// Revokes all keys of an owner at once. Creates a replacement if one is given.
     ///
     /// # Errors
     /// As [`KeyStore::revoke_all`].
@@ -178,7 +177,7 @@ impl AdminKeys {
         self.store.revoke_all(&self.by, owner, replacement.as_ref(), self.expected)
     }
 
-    /// Removes a suspended owner with all its keys; events stay.
+    /// Removes a suspended owner with all its keys. Events stay.
     ///
     /// # Errors
     /// `State` unless it is suspended, and as [`KeyStore`] says.
@@ -186,7 +185,7 @@ impl AdminKeys {
         self.store.purge_owner(&self.by, id, self.expected)
     }
 
-    /// The rules of the store.
+    /// Returns the rules of the store.
     ///
     /// # Errors
     /// As [`KeyStore`] says.
@@ -194,7 +193,8 @@ impl AdminKeys {
         self.store.rules(&self.by)
     }
 
-    /// Changes the rules of the store as far as its data allow.
+    /// Changes the rules of the store as far as its data allow. Other processes with the store open
+    /// answer `Unavailable` until they open it again.
     ///
     /// # Errors
     /// `DataForbid`, and as [`KeyStore`] says.
@@ -210,9 +210,10 @@ impl AdminKeys {
         self.store.invalidate_tokens_issued_before(&self.by, to, self.expected)
     }
 
-    /// Removes the oldest events up to the first that isn't before a moment, but for the newest; how
-    /// many. They go some hundreds at a time, and others' calls have their turn in between. If that
-    /// fails after some were removed, these are told of, and the next call meets the trouble first.
+    /// Deletes events older than `before`, from the oldest up to the first that isn't. Always keeps
+    /// the newest event. Returns the count. It deletes some hundreds at a time, so that other calls
+    /// can commit in between. If it fails after it deleted some, it returns their count, and the
+    /// next call reports the error.
     ///
     /// # Errors
     /// As [`KeyStore`] says.
@@ -220,7 +221,8 @@ impl AdminKeys {
         self.store.prune_events(&self.by, before)
     }
 
-    /// Waits until there is an event after `after`, or for `timeout`; the last number then.
+    /// Waits until an event after `after` exists, at most for `timeout`. Returns the number of the
+    /// newest event.
     ///
     /// # Errors
     /// As [`KeyStore`] says.
@@ -228,7 +230,7 @@ impl AdminKeys {
         self.store.wait_for_event(after, timeout)
     }
 
-    /// Follows the log after the event of this number; 0 is before the first.
+    /// Subscribes to the events after this number. 0 is before the first.
     #[must_use]
     pub fn subscribe(&self, after: u64) -> EventFeed {
         EventFeed::new(Arc::clone(&self.store), self.by.clone(), after)

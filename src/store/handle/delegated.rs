@@ -1,4 +1,4 @@
-//! The handle of somebody who acts with a key.
+//! The handle of a caller that acts with a key.
 
 use std::sync::Arc;
 
@@ -6,9 +6,7 @@ use super::keys::{Keys, Managing, private};
 use crate::authority::{Actor, Authority, Role};
 use crate::invalid::Invalid;
 use crate::store::key_store::KeyStore;
-use crate::store::types::error::Error;
-use crate::store::types::request::CreateKey;
-use crate::store::types::views::Issued;
+use crate::store::types::{CreateKey, Error, Issued};
 use crate::verified_key::VerifiedKey;
 
 /// The role of [`DelegatedKeys`].
@@ -18,13 +16,15 @@ pub enum AsDelegate {}
 impl private::Sealed for AsDelegate {}
 impl Managing for AsDelegate {}
 
-/// Acts on behalf of a verified key: each call looks again whether the acting key and generation would
-/// verify now, and nothing is created, updated, rotated, activated, prolonged or opened that goes
-/// beyond what the acting key and its owner's maximum access allow, or that lacks a limit on networks, rate
-/// or number of uses which the acting key has, or has a looser one. Each key counts its uses for
-/// itself; the owner's limits bound them together. A trial key's verified can't.
+/// The handle of a caller that acts with a verified key, on keys of the same owner.
 ///
-/// Which permission a caller needs to manage keys at all is the service's to check on the verified key.
+/// Each call checks again that the acting key and generation would verify now. No call creates,
+/// updates, rotates, activates, extends or reveals a key beyond the acting key. That means: a key
+/// whose access isn't within that of the acting key and the owner's `max_access`, or that lacks a
+/// limit on networks, rate or number of uses of the acting key, or has a looser one. Each key counts
+/// its uses for itself, and the owner's limits bound them together. A trial key can't act.
+///
+/// The service checks on the verified key whether it has the permission to manage keys at all.
 ///
 /// ```
 /// # fn f(keys: keyhasp::DelegatedKeys, id: keyhasp::KeyId) { let _ = keys.revoke(id); }
@@ -35,11 +35,11 @@ impl Managing for AsDelegate {}
 pub type DelegatedKeys = Keys<AsDelegate>;
 
 impl DelegatedKeys {
-    /// A handle on behalf of a verified key, used by `actor` (1 to 255 bytes, in the service's own
-    /// words).
+    /// Creates a handle that acts with a verified key, used by `actor` (1 to 255 bytes, in the
+    /// service's own words).
     ///
     /// # Errors
-    /// [`Invalid`] for a bad actor.
+    /// [`Invalid`] for an actor that is empty, too long, or has a control character.
     pub fn new(
         store: Arc<dyn KeyStore>,
         verified: &VerifiedKey,
@@ -53,7 +53,7 @@ impl DelegatedKeys {
         Ok(Self::with(store, Authority::new(role, Actor::new(actor)?)))
     }
 
-    /// Creates a key of the same owner, within what the acting key may do.
+    /// Creates a key of the same owner, within the access and limits of the acting key.
     ///
     /// # Errors
     /// As [`KeyStore::create_key`].

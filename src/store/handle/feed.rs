@@ -1,4 +1,4 @@
-//! The event log, as subscribers follow it.
+//! A subscription to the event log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::authority::Authority;
 use crate::event::Event;
 use crate::store::key_store::KeyStore;
-use crate::store::types::error::Error;
-use crate::store::types::request::ListEvents;
+use crate::store::types::{Error, ListEvents};
 
-/// Follows the log from an event on, each event once and in its order.
+/// A feed of events: each once, in order, from a number on.
 ///
-/// A subscriber keeps [`position`](Self::position) with whatever it has made of the events, and
-/// begins anew after it: what it had been given and had not yet kept it is given again.
+/// A subscriber stores [`position`](Self::position) together with its own results. After a restart
+/// it subscribes after that position. So it gets an event again if it had not yet stored the
+/// position.
 ///
 /// ```
 /// # fn f(keys: keyhasp::AdminKeys) -> Result<(), keyhasp::Error> {
@@ -23,7 +23,7 @@ use crate::store::types::request::ListEvents;
 /// let mut feed = keys.subscribe(kept);
 /// match feed.next(Duration::from_secs(30))? {
 ///     FeedItem::Events(events) => println!("{} events, up to {}", events.len(), feed.position()),
-///     FeedItem::Pruned { through } => println!("events up to {through} are lost: look at all anew"),
+///     FeedItem::Pruned { through } => println!("events up to {through} are lost: read all keys again"),
 ///     FeedItem::Nothing => {}
 ///     _ => {}
 /// }
@@ -38,60 +38,62 @@ pub struct EventFeed {
     limit: usize,
 }
 
-/// What a subscriber is told.
+/// The answer of a feed.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum FeedItem {
-    /// Events that came after those before, in their order; there may be more at once.
+    /// The next events, in their order. There may be more at once.
     Events(Vec<Event>),
-    /// Nothing happened in the time that was given.
+    /// No event came within the timeout.
     Nothing,
-    /// Events were pruned before they were given out: whoever depends on each of them has to look
-    /// at everything anew. The feed goes on after them.
+    /// Events were pruned before the feed returned them. A subscriber that needs each event must
+    /// read all state again. The feed continues after them.
     Pruned {
-        /// The number of the last one that is gone.
+        /// The number of the last pruned event.
         through: u64,
     },
 }
 
 impl EventFeed {
-    /// How many events are given at once, unless told otherwise.
+    /// The default number of events at once: 100.
     pub const DEFAULT_LIMIT: usize = 100;
 
     pub(super) fn new(store: Arc<dyn KeyStore>, by: Authority, position: u64) -> Self {
         Self { store, by, position, limit: Self::DEFAULT_LIMIT }
     }
 
-    /// At most so many events at once: 1 to 1,000, and what lies outside is taken as the nearer
-    /// end.
+    /// Sets the greatest number of events at once, 1 to 1,000. Defaults to 100. A number outside
+    /// counts as the nearer end.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
     }
 
-    /// The number of the last event that was given out, or after which the feed began.
+    /// Returns the number of the last event that the feed returned, or the number after which it
+    /// began.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// What comes next: at once if there is something, else as soon as there is, for `timeout` at
-    /// most. After an error it is asked for again; nothing is left out.
+    /// Returns what comes next: at once if there is something, otherwise as soon as there is,
+    /// within `timeout`. After an error the caller may call again, and no event is left out.
     ///
     /// # Errors
     /// As [`KeyStore::events`](crate::store::KeyStore::events) and
     /// [`KeyStore::wait_for_event`](crate::store::KeyStore::wait_for_event).
     pub fn next(&mut self, timeout: Duration) -> Result<FeedItem, Error> {
-        let item = self.look()?;
+        let item = self.read()?;
         if item != FeedItem::Nothing || timeout.is_zero() {
             return Ok(item);
         }
         self.store.wait_for_event(self.position, timeout)?;
-        self.look()
+        self.read()
     }
 
-    fn look(&mut self) -> Result<FeedItem, Error> {
+    /// Reads the next page, without waiting.
+    fn read(&mut self) -> Result<FeedItem, Error> {
         let query = ListEvents::new().after(self.position).limit(self.limit);
         let page = self.store.events(&self.by, &query)?;
         if page.pruned_through > self.position {

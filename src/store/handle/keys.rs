@@ -1,4 +1,4 @@
-//! What every managing handle can do to the keys that it reaches.
+//! The handles that manage keys: their common calls.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -8,16 +8,17 @@ use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::Expiry;
 use crate::store::key_store::KeyStore;
-use crate::store::types::error::{Error, Resource};
-use crate::store::types::request::{KeyAction, ListEvents, ListKeys, Rotate, UpdateKey};
-use crate::store::types::views::{Events, Issued, Key, Page, RevealedToken};
+use crate::store::types::{
+    Error, Events, Issued, Key, KeyAction, ListEvents, ListKeys, Page, Resource, RevealedToken,
+    Rotate, UpdateKey,
+};
 use crate::token::Token;
 
-/// A handle of somebody who manages keys: [`AdminKeys`](super::AdminKeys),
-/// [`OwnerKeys`](super::OwnerKeys) or [`DelegatedKeys`](super::DelegatedKeys).
+/// A handle that manages keys: [`AdminKeys`](super::AdminKeys), [`OwnerKeys`](super::OwnerKeys) or
+/// [`DelegatedKeys`](super::DelegatedKeys).
 ///
-/// Every method fails as [`KeyStore`] says. `expecting` makes the next changes fail with
-/// `Conflict` unless the record has that version.
+/// Every method fails as [`KeyStore`] says. After [`if_version`](Self::if_version), changes fail
+/// with `Conflict` unless the record has that version.
 #[derive(Debug)]
 pub struct Keys<R> {
     pub(super) store: Arc<dyn KeyStore>,
@@ -26,11 +27,11 @@ pub struct Keys<R> {
     role: PhantomData<fn() -> R>,
 }
 
-/// A role in which keys are managed.
+/// A role of a handle that manages keys.
 pub trait Managing: private::Sealed {}
 
 pub(super) mod private {
-    /// Roles are this crate's to define.
+    /// Seals [`Managing`](super::Managing): only this crate defines roles.
     pub trait Sealed {}
 }
 
@@ -46,39 +47,42 @@ impl<R: Managing> Keys<R> {
         Self { store, by, expected: None, role: PhantomData }
     }
 
-    /// The same handle, giving a reason of 1 to 1,024 bytes for what it does.
+    /// Returns this handle with a reason for its calls, 1 to 1,024 bytes. Events contain the
+    /// reason.
     ///
     /// # Errors
-    /// [`Invalid`] for a bad text.
+    /// [`Invalid`] for a text that is empty, too long, or has a control character.
     pub fn with_reason(&self, reason: impl Into<String>) -> Result<Self, Invalid> {
         let mut handle = self.clone();
         handle.by.reason = Some(Reason::new(reason)?);
         Ok(handle)
     }
 
-    /// The same handle, tying what it does to the service's own logs by 1 to 128 bytes.
+    /// Returns this handle with an id that ties its calls to the service's own logs, 1 to 128
+    /// bytes. Events contain the id.
     ///
     /// # Errors
-    /// [`Invalid`] for a bad text.
+    /// [`Invalid`] for a text that is empty, too long, or has a control character.
     pub fn with_correlation_id(&self, id: impl Into<String>) -> Result<Self, Invalid> {
         let mut handle = self.clone();
         handle.by.correlation_id = Some(CorrelationId::new(id)?);
         Ok(handle)
     }
 
-    /// The same handle, whose changes expect a record of this version.
+    /// Returns this handle with an expected version: its changes fail with `Conflict` unless the
+    /// record has it.
     #[must_use]
     pub fn if_version(&self, version: Version) -> Self {
         Self { expected: Some(version), ..self.clone() }
     }
 
-    /// On whose authority it acts.
+    /// Returns the authority of the calls.
     #[must_use]
     pub fn authority(&self) -> &Authority {
         &self.by
     }
 
-    /// A key by its id.
+    /// Returns a key by its id.
     ///
     /// # Errors
     /// `NotFound`, and as [`KeyStore`] says.
@@ -86,7 +90,7 @@ impl<R: Managing> Keys<R> {
         self.store.key(&self.by, id)
     }
 
-    /// A key by the service's own number for it.
+    /// Returns a key by the service's own number for it.
     ///
     /// # Errors
     /// `NotFound`, and as [`KeyStore`] says.
@@ -94,15 +98,15 @@ impl<R: Managing> Keys<R> {
         self.store.key_by_numeric_id(&self.by, id)
     }
 
-    /// A page of keys, newest first.
+    /// Returns a page of keys, newest first.
     ///
     /// # Errors
-    /// `Invalid` for a bad cursor, and as [`KeyStore`] says.
+    /// `Invalid` for a cursor that is malformed or of another query, and as [`KeyStore`] says.
     pub fn list(&self, query: &ListKeys) -> Result<Page<Key>, Error> {
         self.store.list_keys(&self.by, query)
     }
 
-    /// How many keys match. It costs what it costs.
+    /// Counts the keys that match. May scan the whole table.
     ///
     /// # Errors
     /// As [`KeyStore`] says.
@@ -113,21 +117,21 @@ impl<R: Managing> Keys<R> {
     /// Changes name, access, expiry, settings or limits.
     ///
     /// # Errors
-    /// `Invalid`, `ForbiddenReason`, `NameTaken`, `State` if it is revoked, and as [`KeyStore`] says.
+    /// `Invalid`, `Forbidden`, `NameTaken`, `State` if it is revoked, and as [`KeyStore`] says.
     pub fn update(&self, id: KeyId, update: UpdateKey) -> Result<Key, Error> {
         self.act(id, &KeyAction::Update(update))
     }
 
-    /// Moves the expiry to later; revives an expired key.
+    /// Moves the expiry to later, which revives an expired key.
     ///
     /// # Errors
-    /// `Invalid` unless it is later, `ForbiddenReason` for a trial key or an expiry of an administrator's,
-    /// and as [`KeyStore`] says.
+    /// `Invalid` unless it is later; `Forbidden` for an owner, if the key is a trial key or an
+    /// administrator set the expiry; and as [`KeyStore`] says.
     pub fn extend_expiry(&self, id: KeyId, expiry: Expiry) -> Result<Key, Error> {
         self.act(id, &KeyAction::ExtendExpiry(expiry))
     }
 
-    /// Switches the key off.
+    /// Deactivates the key: sets the owner's switch to off.
     ///
     /// # Errors
     /// `State` if it is revoked, and as [`KeyStore`] says.
@@ -135,7 +139,7 @@ impl<R: Managing> Keys<R> {
         self.act(id, &KeyAction::Deactivate)
     }
 
-    /// Switches the key on again; a block by an administrator stays.
+    /// Activates the key: sets the owner's switch to on. A block by an administrator stays.
     ///
     /// # Errors
     /// `State` if it is revoked, and as [`KeyStore`] says.
@@ -143,7 +147,7 @@ impl<R: Managing> Keys<R> {
         self.act(id, &KeyAction::Activate)
     }
 
-    /// Ends the key for ever.
+    /// Revokes the key. This is final.
     ///
     /// # Errors
     /// `LastStandardKey`, and as [`KeyStore`] says.
@@ -151,8 +155,9 @@ impl<R: Managing> Keys<R> {
         self.act(id, &KeyAction::Revoke)
     }
 
-    /// Gives the key a new token; the one before stays valid for its grace, unless five earlier ones
-    /// do already: then the oldest ends, and the answer says which.
+    /// Gives the key a new token. The previous token stays valid for its grace. If five older
+    /// previous tokens are still valid, the oldest of them ends, and [`Issued::dropped`] is its
+    /// generation.
     ///
     /// # Errors
     /// `State` if it is revoked, expired or blocked, and as [`KeyStore`] says.
@@ -160,7 +165,7 @@ impl<R: Managing> Keys<R> {
         self.store.rotate_key(&self.by, id, &request, self.expected)
     }
 
-    /// Ends every token before the current one.
+    /// Ends every previous token at once.
     ///
     /// # Errors
     /// `State` if it is revoked, and as [`KeyStore`] says.
@@ -168,15 +173,16 @@ impl<R: Managing> Keys<R> {
         self.act(id, &KeyAction::InvalidatePreviousTokens)
     }
 
-    /// Shows the current token of a key that keeps it sealed; leaves an event.
+    /// Returns the current token of a key that keeps it recoverable. Leaves an event.
     ///
     /// # Errors
-    /// `NotFound` if it isn't sealed, `Seal`, and as [`KeyStore`] says.
+    /// `NotFound` if it isn't recoverable, `Seal` if the store can't decrypt it, and as
+    /// [`KeyStore`] says.
     pub fn reveal_token(&self, id: KeyId) -> Result<Token, Error> {
         self.store.reveal_token(&self.by, id)
     }
 
-    /// The same for a page of keys.
+    /// Returns a page of keys with their recoverable tokens. Leaves an event for each token.
     ///
     /// # Errors
     /// As [`list`](Self::list) and [`reveal_token`](Self::reveal_token).
@@ -184,7 +190,7 @@ impl<R: Managing> Keys<R> {
         self.store.reveal_tokens(&self.by, query)
     }
 
-    /// Events in reach after a number, in their order.
+    /// Returns a page of the events in reach after a number, in their order.
     ///
     /// # Errors
     /// As [`KeyStore`] says.
@@ -198,7 +204,7 @@ impl<R: Managing> Keys<R> {
 }
 
 impl<R> Keys<R> {
-    /// The one owner in whose name an owner or a delegate acts.
+    /// Returns the owner that an owner or a delegate acts for.
     pub(super) fn own_id(&self) -> Result<OwnerId, Error> {
         self.by.role.owner().copied().ok_or(Error::NotFound(Resource::Owner))
     }

@@ -1,6 +1,7 @@
-//! What a service passes around: owned, `Clone + 'static`, each able to do what its holder may.
+//! The handles that a service passes to its parts: owned, `Clone + 'static`, each with the methods
+//! that its holder may call.
 //!
-//! What a handle may not do isn't on it, so it doesn't compile.
+//! A call that a holder may not make isn't on its handle, so it doesn't compile.
 
 mod admin;
 mod delegated;

@@ -7,9 +7,7 @@ use crate::authority::{Actor, Authority, Role};
 use crate::id::OwnerId;
 use crate::invalid::Invalid;
 use crate::store::key_store::KeyStore;
-use crate::store::types::error::Error;
-use crate::store::types::request::CreateKey;
-use crate::store::types::views::{Issued, Owner, RevokedAll};
+use crate::store::types::{CreateKey, Error, Issued, Owner, RevokedAll};
 
 /// The role of [`OwnerKeys`].
 #[derive(Debug)]
@@ -18,9 +16,10 @@ pub enum AsOwner {}
 impl private::Sealed for AsOwner {}
 impl Managing for AsOwner {}
 
-/// Reaches the keys of one owner; another's is not found, like one that doesn't exist.
+/// The handle of an owner, which reaches the owner's keys alone. A key of another owner is
+/// `NotFound`, like one that doesn't exist.
 ///
-/// What only administrators may do isn't there:
+/// Calls that only an administrator may make aren't on it:
 ///
 /// ```
 /// # fn f(keys: keyhasp::OwnerKeys, id: keyhasp::KeyId) { let _ = keys.deactivate(id); }
@@ -31,10 +30,11 @@ impl Managing for AsOwner {}
 pub type OwnerKeys = Keys<AsOwner>;
 
 impl OwnerKeys {
-    /// A handle of this owner, used by `actor` (1 to 255 bytes, in the service's own words).
+    /// Creates a handle of this owner, used by `actor` (1 to 255 bytes, in the service's own
+    /// words).
     ///
     /// # Errors
-    /// [`Invalid`] for a bad actor.
+    /// [`Invalid`] for an actor that is empty, too long, or has a control character.
     pub fn new(
         store: Arc<dyn KeyStore>,
         owner: OwnerId,
@@ -43,7 +43,7 @@ impl OwnerKeys {
         Ok(Self::with(store, Authority::new(Role::Owner { owner }, Actor::new(actor)?)))
     }
 
-    /// Creates a key.
+    /// Creates a key of the owner.
     ///
     /// # Errors
     /// As [`KeyStore::create_key`].
@@ -51,7 +51,7 @@ impl OwnerKeys {
         self.store.create_key(&self.by, &self.own_id()?, &request)
     }
 
-    /// The owner itself.
+    /// Returns the owner.
     ///
     /// # Errors
     /// `NotFound`, and as [`KeyStore`] says.
@@ -59,7 +59,7 @@ impl OwnerKeys {
         self.store.owner(&self.by, &self.own_id()?)
     }
 
-    /// Revokes all keys at once, and creates one in their place if asked.
+    /// Revokes all keys at once. Creates a replacement if one is given.
     ///
     /// # Errors
     /// As [`KeyStore::revoke_all`].

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use crate::permission::{Catalogue, Permission};
 use crate::store::key_store::KeyStore;
-use crate::store::types::error::VerifyError;
-use crate::store::types::request::VerifyRequest;
+use crate::store::types::{VerifyError, VerifyRequest};
 use crate::token::{Inspection, inspect};
 use crate::verified_key::VerifiedKey;
 
-/// Verifies, and nothing else.
+/// The handle that verifies, and has no other call.
 ///
 /// ```
 /// # fn f(keys: keyhasp::Verifier) { let _ = keys.verify(b"acme_..."); }
@@ -23,21 +22,21 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A handle that verifies against this store.
+    /// Creates a handle that verifies against this store.
     #[must_use]
     pub fn new(store: Arc<dyn KeyStore>) -> Self {
         Self { store }
     }
 
-    /// Judges a token.
+    /// Verifies a token: one use, from an unknown address.
     ///
     /// # Errors
-    /// [`VerifyError`]: one and the same for everybody without the right secret.
+    /// [`VerifyError`], which is the same for every caller without the right secret.
     pub fn verify(&self, token: impl AsRef<[u8]>) -> Result<VerifiedKey, VerifyError> {
         self.store.verify(token.as_ref())
     }
 
-    /// Judges a token by the peer's address and what it costs as well.
+    /// Verifies a token, by the peer's address and the cost of this use as well.
     ///
     /// # Errors
     /// As [`verify`](Self::verify).
@@ -45,19 +44,21 @@ impl Verifier {
         self.store.verify_request(request)
     }
 
-    /// What can be told of a text without any key: whether it was mistyped, or never was a token.
+    /// Inspects the shape and checksum of a text, without any secret. Tells a mistyped token from a
+    /// text that never was one.
     #[must_use]
     pub fn inspect(&self, token: impl AsRef<[u8]>) -> Inspection {
         inspect(token.as_ref())
     }
 
-    /// The permissions that the service declared.
+    /// Returns the permissions that the service declared.
     #[must_use]
     pub fn catalogue(&self) -> &Catalogue {
         self.store.catalogue()
     }
 
-    /// Resolves the name of a permission, once, so that each check is one bit test.
+    /// Resolves the name of a permission, or returns `None` if it isn't declared. Resolve it once:
+    /// then each check is one bit test.
     #[must_use]
     pub fn permission(&self, name: &str) -> Option<Permission> {
         self.store.catalogue().permission(name)

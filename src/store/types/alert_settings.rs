@@ -1,25 +1,25 @@
-//! What a store writes alerts about.
+//! The settings of time-based alerts.
 
 use std::time::Duration;
 
+use super::UsageSettings;
 use crate::invalid::{Invalid, Problem};
-use crate::store::types::UsageSettings;
 
-/// What a store looks out for, and writes an event of. Nothing unless told.
+/// The alerts that a store writes as events. Defaults to none.
 ///
 /// ```
 /// use std::time::Duration;
 /// use keyhasp::store::AlertSettings;
 ///
 /// const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// let watch = AlertSettings::new()
+/// let settings = AlertSettings::new()
 ///     .expiries()
 ///     .trials_ending_within(3 * DAY)
 ///     .tokens_older_than(90 * DAY)
 ///     .keys_unused_for(30 * DAY)
 ///     .previous_tokens_used_within(DAY / 24)
 ///     .refusals(100, Duration::from_secs(60));
-/// # let _ = watch;
+/// # let _ = settings;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
@@ -34,77 +34,83 @@ pub struct AlertSettings {
 }
 
 impl AlertSettings {
-    /// How many events of refusals a store writes in a minute, at most.
+    /// The greatest number of `KeyRefused` events that a store writes in a minute: 10.
     pub const MAX_REFUSAL_EVENTS: u32 = 10;
-    /// The longest window in which refusals are counted: a day.
+    /// The longest window in which rejections are counted: a day.
     pub const MAX_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// For nothing yet.
+    /// Starts with no alert.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// For keys that expire: `KeyExpired`, once for each expiry. What expired more than a week
-    /// before the store was opened isn't told any more.
+    /// Alerts about keys that expire: `KeyExpired`, once for each expiry. A key that expired more
+    /// than a week before the store was opened gets no alert.
     pub fn expiries(mut self) -> Self {
         self.expiries = true;
         self
     }
 
-    /// For trial keys whose expiry is so close: `TrialEnding`, once for each expiry.
+    /// Alerts about trial keys that expire within `ahead`: `TrialEnding`, once for each expiry.
     pub fn trials_ending_within(mut self, ahead: Duration) -> Self {
         self.trials_ending = Some(ahead);
         self
     }
 
-    /// For keys whose current token was issued so long ago: `TokenOld`, once for each token.
+    /// Alerts about keys whose current token is at least `age` old: `TokenOld`, once for each
+    /// token.
     pub fn tokens_older_than(mut self, age: Duration) -> Self {
         self.old_tokens = Some(age);
         self
     }
 
-    /// For keys that weren't used for so long: `KeyUnused`, once until they are used again. It
-    /// takes a store that keeps usage ([`StoreBuilder::usage`](crate::StoreBuilder::usage)), to a
-    /// finer resolution or with counts: keys in use would seem unused else. When a store begins to
+    /// Alerts about keys that were not used for `time`: `KeyUnused`, once until they are used
+    /// again. It needs a store that keeps usage
+    /// ([`StoreBuilder::usage`](crate::StoreBuilder::usage)), with counts or with a resolution
+    /// finer than `time`. With a coarser one, keys in use would seem unused. When a store begins to
     /// keep usage, its keys count as unused since their current token was issued.
     pub fn keys_unused_for(mut self, time: Duration) -> Self {
         self.unused = Some(time);
         self
     }
 
-    /// For previous tokens that are used in this last part of their grace: `PreviousTokenUsed`, once
-    /// for each token.
+    /// Alerts about previous tokens that are used within the last `of_the_end` of their grace:
+    /// `PreviousTokenUsed`, once for each token.
     pub fn previous_tokens_used_within(mut self, of_the_end: Duration) -> Self {
         self.previous_tokens = Some(of_the_end);
         self
     }
 
-    /// For keys whose right tokens are refused more than `count` times in a window of up to a day:
-    /// `KeyRefused`, once in each window, and for all keys together at most 10 times a minute.
+    /// Alerts about keys that a verification rejects more than `count` times in a `window`,
+    /// although the secret was right: `KeyRefused`. A window lasts at most a day. The store writes
+    /// one such event a key and window, and at most 10 in a minute for all keys together.
     pub fn refusals(mut self, count: u64, window: Duration) -> Self {
         self.refusals = Some((count, window));
         self
     }
 
-    /// Has the store look out only when [`Store::run_alerts`](crate::Store::run_alerts) is called, by a
-    /// service that has a schedule of its own.
+    /// Scans for alerts only when the service calls
+    /// [`Store::run_alerts`](crate::Store::run_alerts), on a schedule of its own. Defaults to a
+    /// scan about every 30 seconds.
     pub fn only_when_asked(mut self) -> Self {
         self.only_when_asked = true;
         self
     }
 
-    /// Whether anything is looked out for.
+    /// Tests whether no alert is set.
     pub(in crate::store) fn is_idle(&self) -> bool {
         *self == Self { only_when_asked: self.only_when_asked, ..Self::default() }
     }
 
+    /// Checks the settings against each other and against those of usage.
+    ///
     /// # Errors
-    /// [`Invalid`] for unused keys where usage isn't kept, or not as exactly; and for a window of
-    /// zero, or of more than a day.
+    /// [`Invalid`] for an alert about unused keys if usage isn't kept or is too coarse, and for a
+    /// window of zero or of more than a day.
     pub(in crate::store) fn check(&self, usage: Option<&UsageSettings>) -> Result<(), Invalid> {
         let is_known = |time| usage.is_some_and(|usage| usage.resolution_in_use() < time);
         if self.unused.is_some_and(|time| !is_known(time)) {
-            let what = "needs usage to be kept (`StoreBuilder::usage`), to a finer resolution";
+            let what = "the store must keep usage (`StoreBuilder::usage`) with counts or a finer resolution";
             return Err(Invalid::new("keys_unused_for", Problem::Required { what }));
         }
         let Some((_, window)) = self.refusals else { return Ok(()) };

@@ -1,4 +1,6 @@
-//! What a store says when it can't, won't, or must not.
+//! The errors of calls, and the reasons for which a verification fails.
+
+use std::fmt::{self, Display, Formatter};
 
 use crate::backend::{BackendError, BackendErrorKind};
 use crate::id::{KeyId, NumericId, Version};
@@ -6,7 +8,7 @@ use crate::invalid::Invalid;
 use crate::key::{Prefix, RejectReason, StoreRules};
 use crate::token::RandomError;
 
-/// Why a management call failed. Unless it is [`Error::OutcomeUnknown`], nothing was changed.
+/// The error of a management call. After any but [`Error::OutcomeUnknown`], nothing was changed.
 ///
 /// No variant shows a token, a digest, a pepper or SQL.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -16,74 +18,88 @@ pub enum Error {
     #[error(transparent)]
     Backend(BackendError),
     /// The record has another version than the caller expected.
-    #[error("version {expected} was expected, {found} found")]
+    #[error(
+        "the record has version {found}, the caller expected {expected}; read the record and \
+         decide again"
+    )]
     Conflict {
-        /// What the caller expected.
+        /// The version that the caller expected.
         expected: Version,
-        /// What was found.
+        /// The version of the record.
         found: Version,
     },
-    /// The data forbid this change of the store's rules.
-    #[error("the data forbid this change of `{rule}`")]
+    /// The stored data don't satisfy the new rules of the store.
+    #[error("the stored data don't satisfy the new `{rule}`; change the data first")]
     DataForbid {
-        /// The rule's name.
+        /// The name of the rule.
         rule: &'static str,
     },
-    /// Whoever asks may not do this.
+    /// The caller may not do this.
     #[error("not allowed: {0}")]
     Forbidden(ForbiddenReason),
-    /// The numeric id was used before, for ever.
-    #[error("numeric id {0} was used before")]
-    NumericIdTaken(NumericId),
-    /// No numeric id is left to be assigned.
-    #[error("no numeric id is left")]
-    NumericIdsExhausted,
-    /// An input is refused.
+    /// An input is invalid.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// The owner's last unrevoked standard key must stay.
-    #[error("the owner's last standard key must stay")]
+    /// The owner must keep an unrevoked standard key, by the rules of the store.
+    #[error(
+        "the owner must have an unrevoked standard key, and this would leave it none; create \
+         another first, or in the same call"
+    )]
     LastStandardKey,
     /// Another unrevoked key of the owner has this name.
-    #[error("key {0} of the same owner has this name")]
+    #[error("key {0} of the same owner has this name; choose another")]
     NameTaken(KeyId),
-    /// There is no such thing, or it belongs to somebody else.
-    #[error("{0} not found")]
+    /// The thing doesn't exist, or the caller doesn't reach it.
+    #[error("{0} not found: it does not exist, or the caller does not reach it")]
     NotFound(Resource),
-    /// Whether the change took effect can't be told yet; the store finds out by itself, and
-    /// answers `Unavailable` for the keys concerned until it has.
-    #[error("whether the change took effect is not known yet: {0}")]
+    /// A key has or had this numeric id. A store never accepts one twice.
+    #[error("numeric id {0} was used before; choose another")]
+    NumericIdTaken(NumericId),
+    /// The greatest numeric id, 2^63-1, was used, so the store can't assign the next.
+    #[error("the store can't assign a numeric id above 2^63-1; give an unused one")]
+    NumericIdsExhausted,
+    /// It is indeterminate whether the change took effect. The store finds out by itself. Until
+    /// then it answers `Unavailable` for the keys concerned.
+    #[error(
+        "the store does not know yet whether the change took effect ({0}); read the record before \
+         trying again"
+    )]
     OutcomeUnknown(BackendError),
-    /// An owner of this id exists.
-    #[error("the owner already exists")]
+    /// An owner with this id exists.
+    #[error("an owner with this id exists; update it, or choose another id")]
     OwnerExists,
-    /// The store was opened with a pepper that doesn't fit its database.
+    /// The store was opened with a pepper that doesn't fit its database, or without one that a
+    /// token needs.
     #[error("pepper {number}: {problem}")]
     Pepper {
-        /// The pepper's number.
+        /// The number of the pepper.
         number: u16,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: PepperProblem,
     },
     /// The source of randomness failed; nothing was made.
     #[error(transparent)]
     Random(#[from] RandomError),
-    /// The database has other rules than the store was opened with.
+    /// The database has other rules or prefixes than the store was opened with.
     #[error(
-        "the database has the rules {}, the store was opened with {}; `change_rules` changes them",
+        "the database has the rules {}, the store was opened with {}; open it with those of the \
+         database, and change them with `change_rules`",
         .0.stored, .0.given
     )]
     RulesDiffer(Box<RulesDiffer>),
-    /// A recoverable token can't be shown.
-    #[error("the recoverable token can't be opened: {0}")]
+    /// The store can't decrypt a recoverable token.
+    #[error("the store can't reveal the token: {0}")]
     Seal(String),
-    /// The record's state doesn't allow this.
+    /// The state of the record doesn't allow this.
     #[error("{0}")]
     State(StateProblem),
-    /// The owner may not have so many unrevoked keys.
-    #[error("the owner may have at most {limit} unrevoked keys")]
+    /// The owner would get more unrevoked keys than it may have.
+    #[error(
+        "the owner may have at most {limit} unrevoked keys; revoke one, or have an administrator \
+         raise `max_keys`"
+    )]
     TooManyKeys {
-        /// How many it may have.
+        /// The owner's `max_keys`.
         limit: u32,
     },
     /// The store can't answer now.
@@ -91,7 +107,7 @@ pub enum Error {
     Unavailable(#[from] Unavailable),
 }
 
-/// What was not found.
+/// The thing that was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Resource {
@@ -103,66 +119,70 @@ pub enum Resource {
     RecoverableToken,
 }
 
-/// Why something is not allowed to whoever asks.
+/// The reason for which a caller may not do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForbiddenReason {
-    /// Only an administrator may.
+    /// The acting key, or its owner, has a `not_before` that has not come.
+    ActingKeyNotYet,
+    /// The acting key would not verify now, for this reason. `None` if the key or the presented
+    /// token is gone.
+    ActingKeyRejected(Option<RejectReason>),
+    /// Only an administrator may do this.
     AdministratorOnly,
-    /// An administrator has set this; an owner may narrow it, never widen it.
+    /// The key's access, before or after the call, is not within that of the acting key and the
+    /// owner's `max_access`. Or the key lacks a limit that the acting key has, or has a looser one.
+    BeyondActingKey,
+    /// An administrator has set this field. An owner may narrow it, but not widen it.
     SetByAdministrator {
-        /// The field.
+        /// The name of the field.
         field: &'static str,
     },
-    /// The acting key would not verify now.
-    ActingKeyRejected(Option<RejectReason>),
-    /// The acting key, or its owner, is limited to a later time.
-    ActingKeyNotYet,
-    /// The key's access, before or after the call, is not within that of the acting key and the
-    /// owner's maximum access, or the key lacks a limit that the acting key has, or has a looser one.
-    BeyondActingKey,
-    /// A trial key doesn't delegate.
+    /// The acting key is a trial key, which can't delegate.
     TrialKey,
 }
 
-/// What is wrong with a pepper.
+/// The problem with a pepper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PepperProblem {
     /// A live token needs it, and the store was opened without it.
     Missing,
-    /// It is not the one that the database knows under this number.
+    /// The database knows another pepper under this number.
     Wrong,
 }
 
-/// Which state doesn't allow a call.
+/// The state that doesn't allow a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StateProblem {
-    /// The key is blocked: an administrator rotates it, with force.
+    /// The key is blocked. An administrator may rotate it with [`Rotate::forced`].
+    ///
+    /// [`Rotate::forced`]: crate::Rotate::forced
     Blocked,
     /// The key has expired.
     Expired,
-    /// The key has used up its generations.
+    /// The key has used up its 16,777,215 generations.
     GenerationsExhausted,
     /// The key is not revoked.
     NotRevoked,
-    /// The key is no trial.
-    NotTrial,
     /// The owner is not suspended.
     NotSuspended,
-    /// The key is revoked, for ever.
-    Revoked,
-    /// The store doesn't seal tokens: by its rules, or for lack of a recovery key.
+    /// The key is not a trial key.
+    NotTrial,
+    /// The store doesn't keep tokens recoverable: its rules don't allow it, or it was opened
+    /// without a recovery key.
     RecoveryOff,
+    /// The key is revoked, which is final.
+    Revoked,
 }
 
-/// Rules found and rules given.
+/// The rules of the database, and the rules that the store was opened with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RulesDiffer {
-    /// What the database has.
+    /// The rules of the database.
     pub stored: RulesShown,
-    /// What the store was opened with.
+    /// The rules that the store was opened with.
     pub given: RulesShown,
 }
 
@@ -175,48 +195,54 @@ pub struct RulesShown {
     pub prefixes: Vec<Prefix>,
 }
 
-/// Why a store can't answer now. It never means that a key is bad.
+/// The reason for which a store can't answer now. It says nothing about the key or the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unavailable {
     /// The store is closed.
-    #[error("the store is closed")]
+    #[error("the store is closed; open it again")]
     Closed,
-    /// More of a quota is needed than this process holds, and the backend couldn't give it.
-    #[error("more of a quota is needed, and the backend can't give it")]
+    /// This process has spent its lease of a quota, and the backend couldn't give it another.
+    #[error(
+        "this process has spent its lease of a quota, and the backend can't give it another now; \
+         try again later"
+    )]
     Quota,
-    /// A change of unknown outcome is being looked into.
-    #[error("a change of unknown outcome is being looked into")]
+    /// The outcome of a change is indeterminate, and the store is finding it out.
+    #[error("the store is finding out whether a change took effect; try again later")]
     Recovering,
-    /// Another process changed the store's rules: open it anew.
-    #[error("the store's rules were changed elsewhere, open it anew")]
+    /// Another process changed the store's rules.
+    #[error("another process changed the store's rules; open the store again with the new ones")]
     RulesChanged,
-    /// What other processes did is not known freshly enough.
-    #[error("what other processes did is not known freshly enough")]
+    /// The store has not read the changes of other processes within the backend's `max_staleness`.
+    #[error(
+        "the store has not read the changes of other processes within `max_staleness`; try again \
+         later"
+    )]
     Stale,
 }
 
-/// Why a token is not accepted.
+/// The reason for which a verification doesn't accept a token.
 ///
-/// `Unrecognized` is one and the same answer for a malformed token, an unknown key and a wrong
-/// secret. A caller learns the other reasons only after it has shown the right secret.
+/// `Unrecognized` is the same answer for a malformed token, an unknown key and a wrong secret. A
+/// caller learns the other reasons only after it has shown the right secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// No token of this store: malformed, unknown, or with a wrong secret.
-    Unrecognized,
     /// The secret was right, and the token is not accepted now.
     Rejected(RejectReason),
-    /// The store can't answer; this says nothing about the token.
+    /// The store can't answer. This says nothing about the token.
     Unavailable(Unavailable),
+    /// The token is none of this store: malformed, of an unknown key, or with a wrong secret.
+    Unrecognized,
 }
 
-impl std::fmt::Display for VerifyError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for VerifyError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unrecognized => f.write_str("the token is not recognized"),
             Self::Rejected(reason) => reason.fmt(f),
             Self::Unavailable(unavailable) => unavailable.fmt(f),
+            Self::Unrecognized => f.write_str("the token is not recognized"),
         }
     }
 }
@@ -233,8 +259,8 @@ impl From<BackendError> for Error {
     }
 }
 
-impl std::fmt::Display for Resource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for Resource {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Key => "key",
             Self::Owner => "owner",
@@ -243,52 +269,69 @@ impl std::fmt::Display for Resource {
     }
 }
 
-impl std::fmt::Display for ForbiddenReason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for ForbiddenReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AdministratorOnly => f.write_str("only an administrator may"),
-            Self::SetByAdministrator { field } => {
-                write!(f, "an administrator has set the {field}; it can be narrowed, not widened")
+            Self::ActingKeyNotYet => f.write_str(
+                "the acting key or its owner is not accepted yet; try again after its `not_before`",
+            ),
+            Self::ActingKeyRejected(Some(reason)) => {
+                write!(f, "the acting key would not verify now: {reason}")
             }
-            Self::ActingKeyRejected(Some(rejected_for)) => {
-                write!(f, "the acting key would not verify now: {}", rejected_for)
+            Self::ActingKeyRejected(None) => {
+                f.write_str("the store no longer knows the acting token; act with a current one")
             }
-            Self::ActingKeyRejected(None) => f.write_str("the acting token is no longer known"),
-            Self::ActingKeyNotYet => f.write_str("the acting key is not accepted yet"),
-            Self::BeyondActingKey => {
-                f.write_str("beyond what the acting key and the owner's max_access allow")
+            Self::AdministratorOnly => f.write_str("only an administrator may do this"),
+            Self::BeyondActingKey => f.write_str(
+                "the key's access or limits go beyond those of the acting key, or its access beyond \
+                 the owner's `max_access`; ask for less",
+            ),
+            Self::SetByAdministrator { field } => write!(
+                f,
+                "an administrator has set the {field}; the owner may narrow it, only an \
+                 administrator may widen it"
+            ),
+            Self::TrialKey => {
+                f.write_str("a trial key can't manage keys; act with a standard key")
             }
-            Self::TrialKey => f.write_str("a trial key does not delegate"),
         }
     }
 }
 
-impl std::fmt::Display for PepperProblem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for PepperProblem {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Missing => "a live token needs it: open the store with it too",
-            Self::Wrong => "it is not the one that the database knows under this number",
+            Self::Missing => "a live token needs it; open the store with it too",
+            Self::Wrong => {
+                "the database knows another pepper under this number; open the store with that \
+                 one, or give this one an unused number"
+            }
         })
     }
 }
 
-impl std::fmt::Display for StateProblem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for StateProblem {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Blocked => "the key is blocked; an administrator can rotate it with force",
-            Self::Expired => "the key has expired",
-            Self::GenerationsExhausted => "the key has used up its generations",
-            Self::NotRevoked => "the key is not revoked",
-            Self::NotTrial => "the key is no trial",
-            Self::NotSuspended => "the owner is not suspended",
-            Self::Revoked => "the key is revoked",
-            Self::RecoveryOff => "the store does not seal tokens",
+            Self::Blocked => "the key is blocked; rotate it with `Rotate::forced`, or unblock it",
+            Self::Expired => "the key has expired; extend its expiry first",
+            Self::GenerationsExhausted => {
+                "the key has used up its 16,777,215 generations; create another key"
+            }
+            Self::NotRevoked => "the key is not revoked; revoke it first",
+            Self::NotSuspended => "the owner is not suspended; suspend it first",
+            Self::NotTrial => "the key is not a trial key; only a trial key can be converted",
+            Self::RecoveryOff => {
+                "the store does not keep tokens recoverable; its rules must allow it, and it must \
+                 be opened with a recovery key"
+            }
+            Self::Revoked => "the key is revoked, which is final; create another key",
         })
     }
 }
 
-impl std::fmt::Display for RulesShown {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for RulesShown {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let prefixes: Vec<&str> = self.prefixes.iter().map(Prefix::as_str).collect();
         write!(f, "[{} prefixes={}]", self.rules, prefixes.join(","))
     }

@@ -1,14 +1,14 @@
 //! The values that calls take and return.
 //!
-//! | room | what stands there |
+//! | room | contents |
 //! | --- | --- |
-//! | `request` | what callers ask for; each text is judged by the call that takes it |
-//! | `views` | what management calls answer |
-//! | `error` | why a call fails, and why a token is not accepted |
-//! | `usage_settings`, `alert_settings` | what a store counts, and what it writes alerts about |
-//! | `settings_check` | the service's own judgement of settings |
+//! | `request` | the requests of callers; each call checks the texts of its request |
+//! | `views` | the answers of management calls |
+//! | `error` | the errors of calls, and the reasons for which a token is not accepted |
+//! | `usage_settings`, `alert_settings` | the usage that a store keeps, and the alerts that it writes |
+//! | `settings_check` | the service's own check of settings |
 //!
-//! Nothing here knows of the engine, the index or a handle.
+//! Nothing here imports the engine, the index or a handle.
 
 pub(in crate::store) mod alert_settings;
 pub(in crate::store) mod error;

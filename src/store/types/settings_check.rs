@@ -7,13 +7,14 @@ use serde_json::Value;
 use crate::invalid::{Invalid, Problem};
 use crate::key::{Settings, SettingsPatch};
 
-/// Refuses settings that the service doesn't know, or of a wrong type. Every function of
-/// [`Settings`] that answers why not is one.
+/// A check of settings, which rejects settings that the service doesn't know or whose type is
+/// wrong. Every function from [`Settings`] to `Result<(), String>` is one.
 pub trait SettingsCheck: Send + Sync + 'static {
-    /// Looks at a key's own settings, or at an owner's defaults, as they would be.
+    /// Checks the settings that a key of its own, or an owner as defaults, would have after the
+    /// call.
     ///
     /// # Errors
-    /// A message for whoever asked for them.
+    /// A message for the caller. The call then fails with `Invalid`.
     fn check(&self, settings: &Settings) -> Result<(), String>;
 }
 
@@ -32,7 +33,8 @@ impl fmt::Debug for dyn SettingsCheck {
     }
 }
 
-/// The settings of something new. As in every later change, null at the top sets nothing.
+/// Creates the settings of a new record. A top-level member that is null sets nothing, as in every
+/// later change.
 pub(in crate::store) fn first_settings(given: Option<&Value>) -> Result<Settings, Invalid> {
     match given {
         Some(given) => Settings::default().patched(&SettingsPatch::from_value(given.clone())?),
@@ -40,7 +42,7 @@ pub(in crate::store) fn first_settings(given: Option<&Value>) -> Result<Settings
     }
 }
 
-/// Settings that have passed the service's check, if it has one.
+/// Returns the settings if the service has no check, or if they pass it.
 pub(in crate::store) fn checked(
     check: Option<&dyn SettingsCheck>,
     settings: Settings,

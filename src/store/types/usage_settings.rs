@@ -1,21 +1,23 @@
-//! What a service wants to know of the use of its keys.
+//! The settings of usage.
 
 use std::time::Duration;
 
 use crate::invalid::{Invalid, Problem};
 
-/// What a store keeps of the use of its keys, and how often it writes that.
+/// The usage of keys that a store keeps, and how often it writes it.
 ///
-/// A key's last use is kept always, to a resolution: within it, further uses cost next to nothing.
-/// Refusals of the right secret are counted by reason. Exact counts and addresses are kept if the
-/// service asks for them.
+/// A store with these settings always keeps each key's last use, to a resolution: within it,
+/// further uses cost next to nothing. It also counts rejections of the right secret by reason.
+/// Exact counts and addresses are optional.
 ///
-/// What was used is kept in memory and written at an interval, when many keys are waiting, and when
-/// the store is closed or dropped. A process that ends without either loses what was used in the
-/// last interval, and with it, of keys in steady use, up to a resolution more of their last use. A
-/// write that fails is tried again; counts of one whose outcome is unknown may be lost, and are
-/// never written twice. Memory beside the index: 8 to 16 bytes for each key that there was at the
-/// opening (8 KiB to 16 MiB), 1 to 4 MiB of logs (by the number of processors), and about 64 bytes
+/// Usage is kept in memory. It is written at an interval, when many keys are waiting, and when the
+/// store is closed or dropped. A process that ends without either loses the usage of the last
+/// interval. For keys in steady use, that makes their last use older by up to one resolution more.
+/// A write that fails is tried again. If the outcome of a write is indeterminate, its counts may be
+/// lost, but are never written twice.
+///
+/// Usage takes memory beside the index: 8 to 16 bytes for each key that existed when the store was
+/// opened (8 KiB to 16 MiB), 1 to 4 MiB of logs (by the number of processors), and about 64 bytes
 /// for each key that waits to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -38,40 +40,45 @@ impl Default for UsageSettings {
 }
 
 impl UsageSettings {
-    /// Last uses to a minute, written every 30 seconds; no counts, no addresses.
+    /// Keeps last uses to a minute, and writes them every 30 seconds. Keeps no counts and no
+    /// addresses.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How exact last uses are: 1 second to 1 day; a minute unless told.
+    /// Sets the resolution of last uses: 1 second to 1 day. Defaults to a minute.
     pub fn resolution(self, resolution: Duration) -> Self {
         Self { resolution, ..self }
     }
 
-    /// How often they are written: 1 second to 1 hour; every 30 seconds unless told.
+    /// Sets the interval of writes: 1 second to 1 hour. Defaults to 30 seconds.
     pub fn interval(self, interval: Duration) -> Self {
         Self { interval, ..self }
     }
 
-    /// Counts every use.
+    /// Counts every use. Defaults to no counts.
     pub fn counts(self) -> Self {
         Self { counts: true, ..self }
     }
 
-    /// Keeps the address of the last use (to the resolution) for so long: at least a minute. After
-    /// that no answer shows it. From the database it is gone when the key is next written, or when
-    /// the writer comes by: it looks at 2,048 keys whenever it writes, from the newest to the
-    /// oldest and again, but never past a record that can't be read. Where addresses are kept no
-    /// more, the writer comes by once.
+    /// Keeps the address of the last use, to the resolution, for `keep`: at least a minute.
+    /// Defaults to no addresses. After `keep`, no answer shows the address.
+    ///
+    /// The address leaves the database when its key is next written, or when the writer reaches it.
+    /// At each write the writer looks at 2,048 keys, from the newest to the oldest and round again,
+    /// but never past an unreadable record. If a store is opened without addresses, the writer
+    /// makes one such round.
     pub fn addresses(self, keep: Duration) -> Self {
         Self { addresses: Some(keep), ..self }
     }
 
-    /// By how much a last use may be later than what is kept of it; with counts each use is noted.
+    /// Returns the time by which the kept last use may be older than the true one. It is zero with
+    /// counts, since each use is then noted.
     pub(in crate::store) fn resolution_in_use(&self) -> Duration {
         if self.counts { Duration::ZERO } else { self.resolution }
     }
 
+    /// Checks that each setting lies within its limits.
     pub(in crate::store) fn check(&self) -> Result<(), Invalid> {
         let within = |field, given: Duration, min, max| {
             if (Duration::from_secs(min)..=Duration::from_secs(max)).contains(&given) {

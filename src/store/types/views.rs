@@ -1,4 +1,6 @@
-//! What a store answers.
+//! The answers of a store.
+
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -15,73 +17,73 @@ use crate::key::{
 use crate::permission::Access;
 use crate::token::Token;
 
-/// A key as it stands: everything but its tokens.
+/// A key at the time of the answer, without its tokens.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Key {
-    /// Its id.
+    /// The id of the key.
     pub id: KeyId,
-    /// The service's own number for it.
+    /// The service's own number for the key.
     pub numeric_id: Option<NumericId>,
-    /// For whom it acts.
+    /// The owner of the key.
     pub owner: OwnerId,
-    /// What it is for.
+    /// The kind of the key: standard or trial.
     pub kind: Kind,
-    /// The state at the time of the answer; a suspended owner is not part of it.
+    /// The state at the time of the answer. A suspension of the owner is not part of it.
     pub state: State,
-    /// A label for people.
+    /// The name, a label for people.
     pub name: Option<KeyName>,
-    /// What it may do, as it was written down; the owner's maximum access cuts it.
+    /// The access as it was stored. The owner's `max_access` cuts that of a standard key.
     pub access: Access,
-    /// Who said so.
+    /// The role that set the access.
     pub access_by: SetBy,
-    /// When it expires, if ever.
+    /// The moment of expiry. `None` if the key never expires.
     pub expires_at: Option<Timestamp>,
-    /// Who said so.
+    /// The role that set the expiry.
     pub expiry_by: SetBy,
-    /// What it may use, beside what its owner's limits allow.
+    /// The limits of the key. Its owner's limits hold beside them.
     pub limits: Limits,
-    /// What holds: its own settings over its owner's defaults.
+    /// The effective settings: the key's own over its owner's defaults.
     pub settings: Map<String, Value>,
-    /// Its own settings alone.
+    /// The key's own settings alone.
     pub own_settings: Settings,
-    /// What its tokens begin with.
+    /// The prefix of the current token.
     pub prefix: Prefix,
-    /// The number of its current token.
+    /// The generation of the current token.
     pub generation: Generation,
-    /// When that was issued.
+    /// The moment at which the current token was issued.
     pub token_issued_at: Timestamp,
-    /// The tokens before it that were not ended, oldest first; run-out ones are left out.
+    /// The previous tokens that were not ended and whose grace isn't over, oldest first.
     pub previous_tokens: Vec<PreviousTokenInfo>,
-    /// Whether the current token can be shown again.
+    /// Whether the current token is recoverable.
     pub is_recoverable: bool,
-    /// The owner's switch.
+    /// The deactivation by the owner, if any.
     pub deactivated: Option<Switch>,
-    /// The administrator's switch.
+    /// The block by an administrator, if any.
     pub blocked: Option<Switch>,
-    /// The revocation.
+    /// The revocation, if any.
     pub revoked: Option<Switch>,
-    /// When it was created.
+    /// The moment of creation.
     pub created_at: Timestamp,
-    /// By whom.
+    /// The actor that created it.
     pub created_by: Actor,
-    /// When it was last changed.
+    /// The moment of the last change.
     pub updated_at: Timestamp,
-    /// Grows by one with each change.
+    /// The version, which grows by one with each change.
     pub version: Version,
-    /// What was used of it; nothing where the store doesn't keep it.
+    /// The usage of the key. `None` if the store doesn't keep usage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<KeyUsage>,
 }
 
-/// A token in its grace.
+/// A previous token in its grace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PreviousTokenInfo {
-    /// Its number.
+    /// The generation of the token.
     pub generation: Generation,
-    /// When it was issued.
+    /// The moment at which it was issued.
     pub issued_at: Timestamp,
-    /// When it ends, unless the key expires before.
+    /// The end of its grace. If the key expires before, the token ends then.
     pub ends_at: Timestamp,
 }
 
@@ -96,10 +98,10 @@ impl Key {
         metadata: &StoreMetadata,
         now: Timestamp,
     ) -> Self {
-        let mark = owner.tokens_valid_from.max(metadata.tokens_valid_from);
+        let tokens_valid_from = owner.tokens_valid_from.max(metadata.tokens_valid_from);
         let state = key.state(now);
         let previous_tokens = key
-            .tokens(mark)
+            .tokens(tokens_valid_from)
             .filter_map(|(token, end)| Some((token, end.filter(|end| now < *end)?)))
             .filter(|(token, _)| token.generation != key.current.generation)
             .map(|(token, ends_at)| PreviousTokenInfo {
@@ -122,7 +124,7 @@ impl Key {
             limits: key.limits,
             settings: key.settings.over(&owner.defaults),
             own_settings: key.settings,
-            // Every number in a digest was given by this table.
+            // Every prefix number in a digest was assigned by this table.
             prefix: metadata
                 .prefixes
                 .prefix(key.current.digest.prefix)
@@ -143,31 +145,31 @@ impl Key {
     }
 }
 
-/// An owner as it stands.
+/// An owner at the time of the answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Owner {
-    /// The service's own id for it.
+    /// The service's own id of the owner.
     pub id: OwnerId,
-    /// What holds for its keys where they don't say otherwise.
+    /// The default settings of its keys. A key's own settings go over them.
     pub defaults: Settings,
-    /// The administrator's switch.
+    /// The suspension by an administrator, if any.
     pub suspended: Option<Switch>,
-    /// What its standard keys may do at most.
+    /// The access that cuts that of its standard keys.
     pub max_access: Access,
-    /// What all its keys together may use.
+    /// The limits of all its keys together.
     pub limits: Limits,
-    /// How many unrevoked keys it may have.
+    /// The greatest number of unrevoked keys.
     pub max_keys: u32,
-    /// Every token issued before this is superseded.
+    /// Every token that was issued before this moment is superseded.
     pub tokens_valid_from: Option<Timestamp>,
-    /// When it was created.
+    /// The moment of creation.
     pub created_at: Timestamp,
-    /// By whom.
+    /// The actor that created it.
     pub created_by: Actor,
-    /// When it was last changed.
+    /// The moment of the last change.
     pub updated_at: Timestamp,
-    /// Grows by one with each change.
+    /// The version, which grows by one with each change.
     pub version: Version,
 }
 
@@ -208,53 +210,54 @@ impl From<OwnerRecord> for Owner {
 pub struct Issued {
     /// The key.
     pub key: Key,
-    /// Its new token.
+    /// The new token.
     pub token: Token,
-    /// The previous token that was dropped because too many lived.
+    /// The generation of the previous token that was ended because more than five were live.
     pub dropped: Option<Generation>,
 }
 
-/// A new owner, and its first key if it asked for one.
+/// A new owner, with its first key if the request had one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct CreatedOwner {
     /// The owner.
     pub owner: Owner,
-    /// Its first key.
+    /// The first key.
     pub first_key: Option<Issued>,
 }
 
-/// What came of revoking all keys of an owner.
+/// The result of revoking all keys of an owner.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RevokedAll {
-    /// How many keys were revoked.
+    /// The number of revoked keys.
     pub revoked: usize,
-    /// The key in their place.
+    /// The key that was created in their place.
     pub replacement: Option<Issued>,
 }
 
-/// A recoverable token that was opened.
+/// A key with its revealed token.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RevealedToken {
     /// The key.
     pub key: Key,
-    /// Its current token; `None` if it isn't sealed.
+    /// The current token. `None` if it isn't recoverable.
     pub token: Option<Token>,
 }
 
-/// A token of this store that was found somewhere.
+/// A token of this store that was found somewhere, identified.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct FoundToken {
     /// The key.
     pub key: Key,
-    /// The number of the token.
+    /// The generation of the token.
     pub generation: Generation,
-    /// Whether it is the key's current one.
+    /// Whether it is the key's current token.
     pub is_current: bool,
-    /// Whether a verification would accept it now, from where and as often as its limits allow.
+    /// Whether a verification would accept it now, as far as the limits on addresses, rates and
+    /// quotas allow.
     pub is_accepted: bool,
 }
 
@@ -262,9 +265,9 @@ pub struct FoundToken {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Page<T> {
-    /// What is on it; it may be short and still not the last.
+    /// The entries. A page can be shorter than its limit without being the last.
     pub items: Vec<T>,
-    /// What the next page is asked for with; `None` on the last.
+    /// The cursor of the next page. `None` on the last.
     pub next: Option<String>,
 }
 
@@ -274,14 +277,14 @@ pub struct Page<T> {
 pub struct Events {
     /// The events, in their order.
     pub items: Vec<Event>,
-    /// The number to go on after; `None` when the end was reached.
+    /// The number after which to continue. `None` when the end is reached.
     pub next: Option<u64>,
-    /// Events up to this number were pruned. Who asked for events after a smaller number has
-    /// missed some.
+    /// The number of the newest event that was pruned. A caller that asked for events after a
+    /// smaller number has missed some.
     pub pruned_through: u64,
 }
 
-/// The rules of a store as they stand.
+/// The rules of a store at the time of the answer.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Rules {
@@ -289,38 +292,38 @@ pub struct Rules {
     pub rules: StoreRules,
     /// The accepted prefixes.
     pub prefixes: Vec<Prefix>,
-    /// Every token issued before this is superseded.
+    /// Every token that was issued before this moment is superseded.
     pub tokens_valid_from: Option<Timestamp>,
-    /// Grows by one with each change.
+    /// The version, which grows by one with each change.
     pub version: Version,
 }
 
-/// How a store is.
+/// The health of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// Why it can't answer, or can't for some keys; `None` if it is ready.
+    /// The reason for which it can't answer, for all or for some keys. `None` if it is ready.
     pub unavailable: Option<Unavailable>,
-    /// How old what it knows of other processes may be; `None` if it has the database alone.
-    pub staleness: Option<std::time::Duration>,
-    /// How many tokens are in the index.
+    /// The age of its knowledge of other processes' changes. `None` if it has the database alone.
+    pub staleness: Option<Duration>,
+    /// The number of tokens in the index.
     pub tokens: usize,
 }
 
-/// What was used of a key up to now: what is written, and what waits in this process. What waits in
-/// other processes is missing for as long as their interval.
+/// The usage of a key up to now: what is written, and what waits in this process. What waits in
+/// other processes is missing until their next write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct KeyUsage {
-    /// When one of its tokens was last accepted, to the store's resolution.
+    /// The moment at which a token of the key was last accepted, to the store's resolution.
     pub last_used_at: Option<Timestamp>,
-    /// From where, if the store keeps addresses and this one isn't too old.
+    /// The address of the last use, if the store keeps addresses and this one isn't too old.
     pub last_address: Option<LastAddress>,
-    /// How often its tokens were accepted while the store counted; nothing where it doesn't.
+    /// The number of accepted uses since the store counts them. `None` if it doesn't.
     pub accepted: Option<u64>,
-    /// How often the right secret was refused, by reason.
+    /// The number of rejections of the right secret, by reason.
     pub refused: RejectedCounts,
-    /// How many uses its own quota has left at least: what processes have leased and not yet spent
-    /// comes on top. Its owner's quota isn't in it.
+    /// The least number of uses that the key's own quota has left. Uses that processes have leased
+    /// and not yet spent come on top. The owner's quota isn't included.
     pub quota_left: Option<u64>,
 }

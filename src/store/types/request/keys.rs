@@ -1,4 +1,4 @@
-//! What is done to keys.
+//! The requests that create, change and rotate keys.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::id::NumericId;
 use crate::key::{Expiry, Kind, Prefix};
 use crate::permission::Access;
 
-/// A key to be created.
+/// A request to create a key.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct CreateKey {
@@ -25,7 +25,7 @@ pub struct CreateKey {
     pub(in crate::store) limits: SetLimits,
 }
 
-/// When a new key is to expire.
+/// The requested expiry of a new key.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) enum WantedExpiry {
     In(Duration),
@@ -33,7 +33,7 @@ pub(in crate::store) enum WantedExpiry {
 }
 
 impl WantedExpiry {
-    /// What it means for a key that is created now.
+    /// Returns the expiry of a key that is created at `now`.
     pub(in crate::store) fn from(self, now: Timestamp) -> Expiry {
         match self {
             Self::In(time) => Expiry::At(now.saturating_add(time)),
@@ -42,20 +42,20 @@ impl WantedExpiry {
     }
 }
 
-/// Which numeric id a new key gets.
+/// The choice of a numeric id for a new key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NumericIdChoice {
-    /// This one; an administrator's to say.
+    /// This number, which only an administrator may choose.
     Given(NumericId),
-    /// One more than the greatest ever used.
+    /// One more than the greatest number ever used in the store.
     Next,
-    /// None.
+    /// No numeric id.
     #[default]
     None,
 }
 
 impl CreateKey {
-    /// A standard key with this access, which never expires unless told.
+    /// Requests a standard key with this access. Its expiry defaults to never.
     pub fn new(access: Access) -> Self {
         Self {
             access,
@@ -70,64 +70,64 @@ impl CreateKey {
         }
     }
 
-    /// A trial key, an administrator's to create. It expires, unless `Never` is said in so many
-    /// words.
+    /// Requests a trial key, which only an administrator may create. It expires, unless `expiry` is
+    /// `Never`.
     pub fn trial(access: Access, expiry: Expiry) -> Self {
         Self { kind: Kind::Trial, ..Self::new(access).expires(expiry) }
     }
 
-    /// A label of 1 to 255 bytes.
+    /// Sets the name, a label of 1 to 255 bytes. Defaults to none.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// When it expires: later than now.
+    /// Sets the expiry, which must be later than now. Defaults to never.
     pub fn expires(mut self, expiry: Expiry) -> Self {
         self.expiry = Some(WantedExpiry::Is(expiry));
         self
     }
 
-    /// The same, so long after it is created by the store's clock.
+    /// Sets the expiry to `time` after the creation, by the store's clock.
     pub fn expires_in(mut self, time: Duration) -> Self {
         self.expiry = Some(WantedExpiry::In(time));
         self
     }
 
-    /// Its own settings, a JSON object over its owner's defaults. A name set to null stays its
-    /// owner's default.
+    /// Sets the key's own settings, a JSON object over its owner's defaults. A member that is null
+    /// keeps the owner's default. Defaults to none.
     pub fn settings(mut self, settings: Value) -> Self {
         self.settings = Some(settings);
         self
     }
 
-    /// The service's own number for it.
-    pub fn numeric_id(mut self, wish: NumericIdChoice) -> Self {
-        self.numeric_id = wish;
+    /// Chooses the service's own number for the key. Defaults to none.
+    pub fn numeric_id(mut self, choice: NumericIdChoice) -> Self {
+        self.numeric_id = choice;
         self
     }
 
-    /// What its tokens begin with: one of the accepted prefixes; the first unless told.
+    /// Sets the prefix of the tokens, one of the store's accepted prefixes. Defaults to the first.
     pub fn prefix(mut self, prefix: Prefix) -> Self {
         self.prefix = Some(prefix);
         self
     }
 
-    /// Keeps the token recoverable: it also lies encrypted. Needs a store whose rules allow it
-    /// and that was opened with a recovery key.
+    /// Keeps the token recoverable: the store also keeps it encrypted. The store's rules must allow
+    /// it, and the store must be opened with a recovery key. Defaults to not recoverable.
     pub fn recoverable(mut self) -> Self {
         self.recoverable = true;
         self
     }
 
-    /// What it may use.
+    /// Sets the limits.
     pub fn limits(mut self, limits: SetLimits) -> Self {
         self.limits = limits;
         self
     }
 }
 
-/// A change of a key: what isn't named stays.
+/// A request to change a key. Each field that isn't set stays.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct UpdateKey {
@@ -139,76 +139,78 @@ pub struct UpdateKey {
 }
 
 impl UpdateKey {
-    /// Changes nothing yet.
+    /// Starts with no change.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Another label.
+    /// Changes the name, a label of 1 to 255 bytes.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(Some(name.into()));
         self
     }
 
-    /// No label.
+    /// Removes the name.
     pub fn clear_name(mut self) -> Self {
         self.name = Some(None);
         self
     }
 
-    /// Another access.
+    /// Changes the access.
     pub fn access(mut self, access: Access) -> Self {
         self.access = Some(access);
         self
     }
 
-    /// Another expiry, later than now. A trial key's is moved to later by an administrator alone.
+    /// Changes the expiry, which must be later than now. Only an administrator may move the expiry
+    /// of a trial key to later.
     pub fn expires(mut self, expiry: Expiry) -> Self {
         self.expiry = Some(expiry);
         self
     }
 
-    /// Settings by top-level name: a value sets it, null goes back to the owner's default.
+    /// Changes settings by top-level member: a value sets it, null restores the owner's default.
     pub fn settings(mut self, patch: Value) -> Self {
         self.settings = Some(patch);
         self
     }
 
-    /// What it may use.
+    /// Sets the limits.
     pub fn limits(mut self, limits: SetLimits) -> Self {
         self.limits = limits;
         self
     }
 }
 
-/// What is done to a key.
+/// An action on a key.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum KeyAction {
-    /// The owner's switch: on again.
+    /// Sets the owner's switch to on. A block by an administrator stays.
     Activate,
-    /// The administrator's switch: off.
+    /// Sets the administrator's switch to off.
     Block,
-    /// A trial becomes a standard key, with the expiry given.
+    /// Makes a trial key a standard key.
     ConvertTrial {
-        /// When the standard key expires.
+        /// The expiry of the standard key.
         expiry: Expiry,
     },
-    /// The owner's switch: off.
+    /// Sets the owner's switch to off.
     Deactivate,
-    /// Every token before the current one ends at once.
-    InvalidatePreviousTokens,
-    /// The expiry moves to later; revives an expired key.
+    /// Moves the expiry to later, which revives an expired key.
     ExtendExpiry(Expiry),
-    /// The key ends for ever.
+    /// Ends every previous token at once.
+    InvalidatePreviousTokens,
+    /// Ends the key. This is final.
     Revoke,
-    /// The administrator's switch: on again; the owner's own setting holds again.
+    /// Sets the administrator's switch to on. The owner's switch holds again.
     Unblock,
-    /// Name, access, expiry, settings, limits.
+    /// Changes name, access, expiry, settings or limits.
     Update(UpdateKey),
 }
 
-/// A rotation: a new token, and either a grace for the token before it or none for any.
+/// A request to rotate a key: to give it a new token. The previous token keeps a grace, or every
+/// previous token ends at once.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Rotate {
@@ -218,28 +220,29 @@ pub struct Rotate {
 }
 
 impl Rotate {
-    /// The grace of the token before, unless another is given: 6 hours.
+    /// The default grace of the previous token: 6 hours.
     pub const DEFAULT_GRACE: Duration = Duration::from_secs(6 * 60 * 60);
     /// The longest grace: 366 days.
     pub const MAX_GRACE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-    /// A rotation with the default grace.
+    /// Requests a rotation with the default grace, 6 hours.
     pub fn new() -> Self {
         Self::with_grace(Self::DEFAULT_GRACE)
     }
 
-    /// A rotation after which the token before stays valid for `grace`, 0 to 366 days. Other
-    /// previous tokens keep what is left of theirs.
+    /// Requests a rotation after which the previous token stays valid for `grace`, 0 to 366 days.
+    /// Older previous tokens keep the rest of theirs.
     pub fn with_grace(grace: Duration) -> Self {
         Self { grace: Some(grace), unblock: false }
     }
 
-    /// A rotation that ends every previous token at once.
+    /// Requests a rotation that ends every previous token at once.
     pub fn forced() -> Self {
         Self { grace: None, unblock: false }
     }
 
-    /// Lifts a block in the same change. Only an administrator may, and only when forced.
+    /// Also lifts a block, in the same change. Only an administrator may, and only with
+    /// [`forced`](Self::forced). Defaults to leaving it.
     pub fn unblock(mut self) -> Self {
         self.unblock = true;
         self

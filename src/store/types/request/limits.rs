@@ -1,14 +1,15 @@
-//! What a key or an owner may use.
+//! The request that sets limits.
 
 use crate::clock::Timestamp;
 use crate::key::{Network, Quota, Rate};
 
-/// Limits to be set or lifted, of a key or of an owner for all its keys together: what isn't named
-/// stays as it is, which for what is created means without a limit.
+/// A request to set or clear limits: of a key, or of an owner for all its keys together. Each limit
+/// that isn't set stays as it is; a new key or owner starts without limits.
 ///
-/// What an administrator has set, an owner may tighten, which leaves it the administrator's, but
-/// neither loosen nor lift. What an owner has set is its own until an administrator sets it, be it
-/// to the same. An owner's limits are set by administrators alone.
+/// An owner may tighten a limit that an administrator has set, but not loosen or clear it. The
+/// tightened limit still counts as the administrator's. A limit that the owner has set is the
+/// owner's until an administrator sets it, even to the same value. Only an administrator sets the
+/// limits of an owner.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct SetLimits {
@@ -19,50 +20,52 @@ pub struct SetLimits {
 }
 
 impl SetLimits {
-    /// Sets nothing yet.
+    /// Starts with no change.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// No token is accepted before this moment.
+    /// Accepts no token before this moment.
     pub fn not_before(mut self, from: Timestamp) -> Self {
         self.not_before = Some(Some(from));
         self
     }
 
-    /// Tokens are accepted at once.
+    /// Removes the `not_before`: tokens are accepted at once.
     pub fn clear_not_before(mut self) -> Self {
         self.not_before = Some(None);
         self
     }
 
-    /// Tokens are accepted from these networks alone, at most 64; none stands for any.
+    /// Accepts tokens from these networks alone, at most 64. An empty list accepts them from
+    /// everywhere.
     pub fn networks(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
         self.networks = Some(networks.into_iter().collect());
         self
     }
 
-    /// How often.
+    /// Sets the rate: how often tokens may be used.
     pub fn rate(mut self, rate: Rate) -> Self {
         self.rate = Some(Some(rate));
         self
     }
 
-    /// As often as one likes.
+    /// Removes the rate.
     pub fn clear_rate(mut self) -> Self {
         self.rate = Some(None);
         self
     }
 
-    /// How many times in all, or in each day, week or month. It begins a new count; an
-    /// administrator's also where it is the same as before. An owner that sets the same as before
-    /// changes nothing, and one that tightens an administrator's refills nothing.
+    /// Sets the quota: how many uses are allowed in all, or in each day, week or month. It starts a
+    /// new count, for an administrator even with the same quota as before. An owner that sets the
+    /// same quota as before changes nothing. An owner that tightens an administrator's quota
+    /// refills nothing, and a delegate that tightens any quota refills nothing.
     pub fn quota(mut self, quota: Quota) -> Self {
         self.quota = Some(Some(quota));
         self
     }
 
-    /// As many times as one likes.
+    /// Removes the quota.
     pub fn clear_quota(mut self) -> Self {
         self.quota = Some(None);
         self

@@ -1,4 +1,4 @@
-//! What is listed.
+//! The queries of lists.
 
 use crate::backend::StateSet;
 use crate::clock::Timestamp;
@@ -6,7 +6,7 @@ use crate::event::EventKind;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{Kind, State};
 
-/// Which keys to list or count: newest first.
+/// A query of keys, newest first.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ListKeys {
@@ -20,14 +20,15 @@ pub struct ListKeys {
 }
 
 impl ListKeys {
-    /// How many a page holds unless told.
+    /// The default number of keys a page: 100.
     pub const DEFAULT_LIMIT: usize = 100;
-    /// How many a page holds at most; a greater limit is taken as this one, and 0 as 1.
+    /// The greatest number of keys a page: 1,000. A greater limit counts as this one, and 0 counts
+    /// as 1.
     pub const MAX_LIMIT: usize = 1_000;
-    /// How many owners can be named.
+    /// The greatest number of owners in a query: 64.
     pub const MAX_OWNERS: usize = 64;
 
-    /// All unrevoked keys in reach.
+    /// Starts with all unrevoked keys in reach.
     pub fn new() -> Self {
         Self {
             owners: Vec::new(),
@@ -40,25 +41,25 @@ impl ListKeys {
         }
     }
 
-    /// Keys of this owner, and of others named in the same way.
+    /// Lists keys of this owner. Further calls add further owners.
     pub fn owner(mut self, owner: OwnerId) -> Self {
         self.owners.push(owner);
         self
     }
 
-    /// Keys of this kind.
+    /// Lists keys of this kind. Defaults to both kinds.
     pub fn kind(mut self, kind: Kind) -> Self {
         self.kind = Some(kind);
         self
     }
 
-    /// Keys in these states; unrevoked ones unless told.
+    /// Lists keys in these states. Defaults to every state but revoked.
     pub fn states(mut self, states: impl IntoIterator<Item = State>) -> Self {
         self.states = StateSet::of(states);
         self
     }
 
-    /// Starts after this key: with the next older one.
+    /// Starts after this key, with the next older one.
     pub fn after(mut self, key: KeyId) -> Self {
         self.after = Some(key);
         self
@@ -70,13 +71,14 @@ impl ListKeys {
         self
     }
 
-    /// How many a page holds.
+    /// Sets the number of keys a page: 1 to 1,000. Defaults to 100.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Goes on where a page of the same query ended. The cursor carries the limit too.
+    /// Continues where a page of the same query ended, with that page's
+    /// [`next`](crate::Page::next). The cursor contains the limit too.
     pub fn cursor(mut self, cursor: impl Into<String>) -> Self {
         self.cursor = Some(cursor.into());
         self
@@ -89,7 +91,7 @@ impl Default for ListKeys {
     }
 }
 
-/// Which owners to list: ascending by id.
+/// A query of owners, ascending by id.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ListOwners {
@@ -99,12 +101,12 @@ pub struct ListOwners {
 }
 
 impl ListOwners {
-    /// All owners.
+    /// Starts with all owners.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only suspended ones, or only others.
+    /// Lists only suspended owners (`true`), or only the others (`false`). Defaults to both.
     pub fn suspended(mut self, suspended: bool) -> Self {
         self.suspended = Some(suspended);
         self
@@ -116,14 +118,15 @@ impl ListOwners {
         self
     }
 
-    /// How many a page holds: 100 unless told, at most 1,000; 0 is taken as 1.
+    /// Sets the number of entries a page. Defaults to 100. A limit above 1,000 counts as 1,000, and
+    /// 0 counts as 1.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = Some(limit);
         self
     }
 }
 
-/// Which events to read: in their order, after a number.
+/// A query of events, in their order, after a number.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ListEvents {
@@ -138,54 +141,55 @@ pub struct ListEvents {
 }
 
 impl ListEvents {
-    /// All events from the first.
+    /// Starts with all events from the first.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Events with greater numbers than this.
+    /// Lists events with a greater number than this. Defaults to 0, which is before the first.
     pub fn after(mut self, sequence: u64) -> Self {
         self.after = sequence;
         self
     }
 
-    /// How many a page holds: 100 unless told, at most 1,000; 0 is taken as 1.
+    /// Sets the number of entries a page. Defaults to 100. A limit above 1,000 counts as 1,000, and
+    /// 0 counts as 1.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// Of this key.
+    /// Lists events of this key.
     pub fn key(mut self, key: KeyId) -> Self {
         self.key = Some(key);
         self
     }
 
-    /// Of this owner.
+    /// Lists events of this owner.
     pub fn owner(mut self, owner: OwnerId) -> Self {
         self.owner = Some(owner);
         self
     }
 
-    /// Done by this actor.
+    /// Lists events of this actor.
     pub fn actor(mut self, actor: impl Into<String>) -> Self {
         self.actor = Some(actor.into());
         self
     }
 
-    /// Of this kind.
+    /// Lists events of this kind.
     pub fn kind(mut self, kind: EventKind) -> Self {
         self.kind = Some(kind);
         self
     }
 
-    /// At or after this time.
+    /// Lists events at or after this time.
     pub fn since(mut self, since: Timestamp) -> Self {
         self.since = Some(since);
         self
     }
 
-    /// Before this time.
+    /// Lists events before this time.
     pub fn until(mut self, until: Timestamp) -> Self {
         self.until = Some(until);
         self

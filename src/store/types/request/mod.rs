@@ -1,6 +1,6 @@
-//! What is asked of a store.
+//! The requests of callers.
 //!
-//! Texts are taken as they come and judged by the call, which names the field that it refuses.
+//! A request takes texts unchecked. The call checks them, and its error names the invalid field.
 
 mod keys;
 mod limits;

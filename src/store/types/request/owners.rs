@@ -1,12 +1,12 @@
-//! What is done to owners.
+//! The requests that create and change owners.
 
-use super::CreateKey;
-use super::SetLimits;
-use crate::clock::Timestamp;
-use crate::permission::Access;
 use serde_json::Value;
 
-/// An owner to be created.
+use super::{CreateKey, SetLimits};
+use crate::clock::Timestamp;
+use crate::permission::Access;
+
+/// A request to create an owner.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct CreateOwner {
@@ -18,56 +18,58 @@ pub struct CreateOwner {
 }
 
 impl CreateOwner {
-    /// An owner with its first standard key, in the same change.
+    /// Requests an owner with its first key, in the same change.
     pub fn with_key(first_key: CreateKey) -> Self {
         Self { first_key: Some(first_key), ..Self::default() }
     }
 
-    /// An owner without a key.
+    /// Requests an owner without a key.
     pub fn without_key() -> Self {
         Self::default()
     }
 
-    /// Settings that hold for its keys where they don't say otherwise.
+    /// Sets the default settings of its keys, a JSON object. A key's own settings go over them.
+    /// Defaults to none.
     pub fn defaults(mut self, defaults: Value) -> Self {
         self.defaults = Some(defaults);
         self
     }
 
-    /// What its standard keys may do at most; `Full` unless told.
+    /// Sets the owner's `max_access`, which cuts the access of its standard keys. Defaults to
+    /// `Full`.
     pub fn max_access(mut self, max_access: Access) -> Self {
         self.max_access = Some(max_access);
         self
     }
 
-    /// How many unrevoked keys it may have: 1,000 unless told.
+    /// Sets the greatest number of unrevoked keys. Defaults to 1,000.
     pub fn max_keys(mut self, max_keys: u32) -> Self {
         self.max_keys = Some(max_keys);
         self
     }
 
-    /// What all its keys together may use.
+    /// Sets the limits of all its keys together.
     pub fn limits(mut self, limits: SetLimits) -> Self {
         self.limits = limits;
         self
     }
 }
 
-/// What is done to an owner.
+/// An action on an owner.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum OwnerAction {
-    /// Every token issued before this moment, at most now, is superseded.
+    /// Supersedes every token that was issued before this moment, which is at most now.
     InvalidateTokens(Timestamp),
-    /// Its keys are accepted again.
+    /// Lifts a suspension, so that its keys are accepted again.
     Resume,
-    /// None of its keys is accepted.
+    /// Suspends the owner, so that none of its keys is accepted.
     Suspend,
-    /// Defaults, maximum access, number of keys, limits.
+    /// Changes default settings, `max_access`, `max_keys` or limits.
     Update(UpdateOwner),
 }
 
-/// A change of an owner: what isn't named stays.
+/// A request to change an owner. Each field that isn't set stays.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct UpdateOwner {
@@ -78,30 +80,30 @@ pub struct UpdateOwner {
 }
 
 impl UpdateOwner {
-    /// Changes nothing yet.
+    /// Starts with no change.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Default settings by top-level name: a value sets it, null takes it away.
+    /// Changes default settings by top-level member: a value sets it, null removes it.
     pub fn defaults(mut self, patch: Value) -> Self {
         self.defaults = Some(patch);
         self
     }
 
-    /// Another maximum access; it narrows the owner's standard keys at once.
+    /// Changes the `max_access`. It narrows the owner's standard keys at once.
     pub fn max_access(mut self, max_access: Access) -> Self {
         self.max_access = Some(max_access);
         self
     }
 
-    /// Another number of unrevoked keys; those that are there stay.
+    /// Changes the greatest number of unrevoked keys. Existing keys stay, even above it.
     pub fn max_keys(mut self, max_keys: u32) -> Self {
         self.max_keys = Some(max_keys);
         self
     }
 
-    /// What all its keys together may use.
+    /// Sets the limits of all its keys together.
     pub fn limits(mut self, limits: SetLimits) -> Self {
         self.limits = limits;
         self

@@ -1,8 +1,8 @@
-//! What is changed of the store's rules.
+//! The request that changes the rules of a store.
 
 use crate::key::{Prefix, StoreRules};
 
-/// A change of the store's rules: what isn't named stays.
+/// A request to change the rules of a store. Each field that isn't set stays.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ChangeRules {
@@ -11,19 +11,19 @@ pub struct ChangeRules {
 }
 
 impl ChangeRules {
-    /// Changes nothing yet.
+    /// Starts with no change.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Other rules, as far as the data allow.
+    /// Changes the rules. The call fails if the stored data don't satisfy the new ones.
     pub fn rules(mut self, rules: StoreRules) -> Self {
         self.rules = Some(rules);
         self
     }
 
-    /// Exactly these prefixes are accepted from now on; the first is used unless told. One that a
-    /// live token begins with can't be left out.
+    /// Accepts exactly these prefixes from now on, 1 to 8. The first is the default of new keys. A
+    /// prefix that a live token begins with must stay.
     pub fn prefixes(mut self, prefixes: impl IntoIterator<Item = Prefix>) -> Self {
         self.prefixes = Some(prefixes.into_iter().collect());
         self

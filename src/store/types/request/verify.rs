@@ -1,9 +1,9 @@
-//! What is asked on every request.
+//! The request of a verification.
 
 use std::fmt;
 use std::net::IpAddr;
 
-/// A token to be judged, with what its limits are judged by.
+/// A request to verify a token, with the peer's address and the cost of this use.
 #[derive(Clone, Copy)]
 #[must_use]
 pub struct VerifyRequest<'a> {
@@ -13,28 +13,28 @@ pub struct VerifyRequest<'a> {
 }
 
 impl<'a> VerifyRequest<'a> {
-    /// A token as it was presented; one use, from an address that isn't known.
+    /// Requests one use of a presented token, from an unknown address.
     #[inline]
     pub fn new(token: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         Self { token: token.as_ref(), address: None, cost: 1 }
     }
 
-    /// The token.
+    /// Returns the token.
     #[must_use]
     #[inline]
     pub fn token(&self) -> &'a [u8] {
         self.token
     }
 
-    /// The address of the peer. A key that is limited to networks is refused without it. It must
-    /// be that of the connection, or told by a proxy that the service trusts: never what anybody
-    /// may write into a metadata.
+    /// Sets the address of the peer. Defaults to unknown, and then a key that is limited to
+    /// networks is rejected. The address must be that of the connection, or come from a proxy that
+    /// the service trusts. Never take it from a header that any client may write.
     #[inline]
     pub fn address(self, address: IpAddr) -> Self {
         Self { address: Some(address), ..self }
     }
 
-    /// How many uses this one counts for against rates and quotas; 1 unless told.
+    /// Sets the number of uses for which this one counts against rates and quotas. Defaults to 1.
     #[inline]
     pub fn cost(self, cost: u32) -> Self {
         Self { cost, ..self }
@@ -42,7 +42,7 @@ impl<'a> VerifyRequest<'a> {
 }
 
 impl fmt::Debug for VerifyRequest<'_> {
-    /// Never shows the token.
+    /// Shows address and cost, and never the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifyRequest")
             .field("address", &self.address)
