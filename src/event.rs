@@ -74,7 +74,7 @@ event_kinds! {
     /// An previous token is used close to the end of its grace.
     PreviousTokenUsed = 18, "previous_token_used";
     /// A key's right token is refused often.
-    KeyRefused = 19, "key_refused";
+    KeyRejected = 19, "key_rejected";
     /// An owner was created.
     OwnerCreated = 20, "owner_created";
     /// Defaults, maximum access, limits or number of keys of an owner changed.

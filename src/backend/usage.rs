@@ -4,7 +4,7 @@
 use super::{BackendError, Transaction};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
-use crate::key::{Lease, QuotaRun, Usage, Used};
+use crate::key::{Lease, VersionedQuota, Usage, Used};
 
 /// Of what there is usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,7 +23,7 @@ pub enum UsageChange {
     /// The last address of a key is forgotten, if it was seen before a moment.
     ForgetAddress(KeyId, Timestamp),
     /// Uses are taken out of the quota that the key or owner has now, by
-    /// [`QuotaRun::lease`](crate::key::QuotaRun::lease).
+    /// [`VersionedQuota::lease`](crate::key::VersionedQuota::lease).
     Lease {
         /// Whose quota.
         of: UsageSubject,
@@ -88,7 +88,7 @@ fn apply_one(
             Ok(Some(lease))
         }
         UsageChange::GiveBack { of, lease, at } => {
-            let Some(run) = quota(tx, of)?.filter(|run| run.since == lease.since) else {
+            let Some(run) = quota(tx, of)?.filter(|run| run.quota_version == lease.quota_version) else {
                 return Ok(None);
             };
             // Without a state nothing was ever leased.
@@ -103,7 +103,7 @@ fn apply_one(
 }
 
 /// The quota that is in force.
-fn quota(tx: &mut dyn Transaction, of: &UsageSubject) -> Result<Option<QuotaRun>, BackendError> {
+fn quota(tx: &mut dyn Transaction, of: &UsageSubject) -> Result<Option<VersionedQuota>, BackendError> {
     let limits = match of {
         UsageSubject::Key(id) => tx.key(*id)?.map(|key| key.limits),
         UsageSubject::Owner(id) => tx.owner(id)?.map(|owner| owner.limits),

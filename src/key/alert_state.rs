@@ -20,7 +20,7 @@ pub enum Alert {
     /// The previous token of this generation is still in use.
     PreviousTokenUsed(Generation),
     /// It is refused often; not told again before this moment.
-    Refused {
+    Rejected {
         /// When it was noticed.
         at: Timestamp,
         /// Until when that was all that there is to tell.
@@ -42,7 +42,7 @@ pub struct AlertState {
     /// The previous tokens whose use was told.
     pub previous_token_used: Option<AlertedTokens>,
     /// Until when refusals aren't told again.
-    pub refused: Option<Timestamp>,
+    pub rejected: Option<Timestamp>,
 }
 
 /// Tokens of a key of which something was told, in any order: the newest of them, and which of the
@@ -137,13 +137,13 @@ impl AlertState {
                 let with = told.map_or(AlertedTokens::of(generation), |told| told.with(generation));
                 self.previous_token_used = Some(with);
             }
-            Alert::Refused { at, until } => {
+            Alert::Rejected { at, until } => {
                 let window =
                     Duration::from_millis(until.as_millis().saturating_sub(at.as_millis()));
                 // What lies further ahead was told before the clock stepped back.
                 let is_ahead = |told| told > until.saturating_add(window);
-                if self.refused.is_none_or(|told| told <= at || is_ahead(told)) {
-                    self.refused = Some(until);
+                if self.rejected.is_none_or(|told| told <= at || is_ahead(told)) {
+                    self.rejected = Some(until);
                 }
             }
         }
@@ -183,9 +183,9 @@ mod tests {
             (Alert::PreviousTokenUsed(generation(9)), true),
             (Alert::PreviousTokenUsed(generation(2)), false),
             (Alert::PreviousTokenUsed(generation(4)), true),
-            (Alert::Refused { at: at(5), until: at(10) }, true),
-            (Alert::Refused { at: at(9), until: at(14) }, false),
-            (Alert::Refused { at: at(10), until: at(15) }, true),
+            (Alert::Rejected { at: at(5), until: at(10) }, true),
+            (Alert::Rejected { at: at(9), until: at(14) }, false),
+            (Alert::Rejected { at: at(10), until: at(15) }, true),
         ] {
             assert_eq!(told.note(alert), is_new, "{alert:?}");
         }

@@ -20,7 +20,7 @@ pub use alert_state::{Alert, AlertState, AlertedTokens};
 pub use digest::{Digest, PepperNumber, PrefixNumber, Scheme};
 pub(crate) use limits::{Gcra, Verdict};
 pub use limits::{
-    Lease, Limit, Limits, Network, Networks, Period, Quota, QuotaRun, QuotaState, Rate, RateStatus,
+    Lease, Limit, Limits, Network, Networks, Period, Quota, VersionedQuota, QuotaState, Rate, RateStatus,
     Refill,
 };
 pub use name::KeyName;

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use super::{AlertState, QuotaState, RejectKind};
 use crate::clock::Timestamp;
 
-/// How often the right secret was refused, by reason. Serialized as a map of the reasons that
+/// How often the right secret was rejected, by reason. Serialized as a map of the reasons that
 /// occurred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RejectedCounts([u64; RejectKind::ALL.len()]);
@@ -66,8 +66,8 @@ pub struct Used {
     pub last_address: Option<LastAddress>,
     /// How often tokens were accepted.
     pub accepted: u64,
-    /// How often they were refused.
-    pub refused: RejectedCounts,
+    /// How often they were rejected.
+    pub rejected: RejectedCounts,
 }
 
 /// What was used of a key, or of an owner's quota; kept beside the records.
@@ -77,8 +77,8 @@ pub struct Usage {
     pub used: Used,
     /// What is left of the quota, as of the last lease.
     pub quota: Option<QuotaState>,
-    /// What of the key was told already by events that no call makes.
-    pub told: AlertState,
+    /// The time-based alerts that were already written as events.
+    pub alert_state: AlertState,
 }
 
 impl Usage {
@@ -102,7 +102,7 @@ impl Used {
             self.last_address = more.last_address;
         }
         self.accepted = added(self.accepted, more.accepted);
-        self.refused.merge(&more.refused);
+        self.rejected.merge(&more.rejected);
     }
 
     /// Forgets the address if it was seen before a moment.
@@ -137,18 +137,18 @@ mod tests {
         let at = || (0..5_u64).prop_map(|millis| Timestamp::from_millis(millis).unwrap());
         let address = (any::<u8>(), at())
             .prop_map(|(n, at)| LastAddress { address: IpAddr::from([10, 0, 0, n]), at });
-        let refused = (0..10_usize, 0..9_u64).prop_map(|(reason, count)| {
+        let rejected = (0..10_usize, 0..9_u64).prop_map(|(reason, count)| {
             let mut counts = RejectedCounts::default();
             counts.add(RejectKind::ALL[reason], count);
             counts
         });
         let accepted = prop_oneof![0..9_u64, Just(u64::MAX)];
-        (prop::option::of(at()), prop::option::of(address), accepted, refused).prop_map(
-            |(last_used_at, last_address, accepted, refused)| Used {
+        (prop::option::of(at()), prop::option::of(address), accepted, rejected).prop_map(
+            |(last_used_at, last_address, accepted, rejected)| Used {
                 last_used_at,
                 last_address,
                 accepted,
-                refused,
+                rejected,
             },
         )
     }

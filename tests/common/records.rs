@@ -10,7 +10,7 @@ use keyhasp::id::{Generation, KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{
     Digest, KeyName, KeyRecord, Kind, Limit, Limits, MAX_PREVIOUS_TOKENS, Network, Networks,
     NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Period, Prefix, PrefixNumber,
-    PrefixTable, PreviousToken, Quota, QuotaRun, Rate, Refill, Scheme, Seal, SetBy, Settings,
+    PrefixTable, PreviousToken, Quota, VersionedQuota, Rate, Refill, Scheme, Seal, SetBy, Settings,
     StoreMetadata, StoreRules, Switch, TokenRecord,
 };
 use keyhasp::permission::{Access, PermissionName};
@@ -302,7 +302,7 @@ fn limits() -> BoxedStrategy<Limits> {
         .prop_map(|(amount, every)| Refill::new(amount, every).unwrap());
     let quota = (0..=Quota::MAX_USES, of(refill), versions()).prop_map(|(uses, refill, since)| {
         let quota = Quota::one_time(uses).unwrap();
-        QuotaRun { quota: refill.map_or(quota, |refill| quota.with_refill(refill)), since }
+        VersionedQuota { quota: refill.map_or(quota, |refill| quota.with_refill(refill)), quota_version: since }
     });
     let all = (
         of((times(), set_by()).prop_map(|(value, by)| Limit { value, by })),

@@ -116,7 +116,7 @@ fn seeds_of_rows_edit_what_they_are_made_for() {
     let made_for: &[(&str, &[&str])] = &[
         ("another_rows", &["keys.access", "keys.state_sum"]),
         ("any_network", &["keys.networks"]),
-        ("counted_anew", &["keys.quota_since"]),
+        ("counted_anew", &["keys.quota_version"]),
         ("lifted_quota", &["owners.quota_uses"]),
         ("more_quota", &["key_usage.quota_left", "owner_usage.quota_left"]),
         ("name_of_another", &["keys.name"]),
@@ -137,7 +137,7 @@ fn seeds_of_rows_edit_what_they_are_made_for() {
             &[
                 "key_usage.alerted_expired",
                 "key_usage.alerted_token_old",
-                "key_usage.alerted_refused",
+                "key_usage.alerted_rejected",
             ],
         ),
         // Which the tables don't take.

@@ -121,7 +121,7 @@ pub(super) fn of_quota(of: &UsageSubject, state: &QuotaState) -> u32 {
         UsageSubject::Key(key) => bytes.key(*key),
         UsageSubject::Owner(owner) => bytes.text(owner.as_str()),
     }
-    bytes.number(state.since.get());
+    bytes.number(state.quota_version.get());
     bytes.number(state.left);
     bytes.time(&state.period);
     bytes.sum()
@@ -218,7 +218,7 @@ impl Bytes {
                 bytes.number(refill.amount());
                 bytes.number(refill.period().number());
             });
-            bytes.number(run.since.get());
+            bytes.number(run.quota_version.get());
         });
     }
 

@@ -7,13 +7,13 @@ use rusqlite::{CachedStatement, Connection, ToSql};
 use super::codec::{Binder, Cells, int, millis, number, set_by, set_by_text, text, time, version};
 use super::error::Fault;
 use crate::clock::Timestamp;
-use crate::key::{Limit, Limits, Networks, Period, Quota, QuotaRun, Rate, Refill};
+use crate::key::{Limit, Limits, Networks, Period, Quota, VersionedQuota, Rate, Refill};
 
 /// The columns, in the order in which they are read and written.
 macro_rules! limit_columns {
     () => {
         "limited, not_before, not_before_by, networks, networks_by, rate_count, rate_per_ms, \
-         rate_burst, rate_by, quota_uses, quota_refill, quota_every, quota_since, quota_by"
+         rate_burst, rate_by, quota_uses, quota_refill, quota_refill_period, quota_version, quota_by"
     };
 }
 
@@ -97,22 +97,22 @@ fn rate(cells: &mut Cells<'_>) -> Result<Option<Rate>, Fault> {
     }
 }
 
-fn quota(cells: &mut Cells<'_>) -> Result<Option<QuotaRun>, Fault> {
+fn quota(cells: &mut Cells<'_>) -> Result<Option<VersionedQuota>, Fault> {
     let uses = cells.maybe("quota_uses", |value| Quota::one_time(int(value)?).ok())?;
     let amount = cells.maybe("quota_refill", int)?;
-    let period = cells.maybe("quota_every", |value| period(text(value)?))?;
-    let since = cells.maybe("quota_since", version)?;
+    let period = cells.maybe("quota_refill_period", |value| period(text(value)?))?;
+    let quota_version = cells.maybe("quota_version", version)?;
     let damaged = || cells.damaged("quota_uses");
     let refill = match (amount, period) {
         (Some(amount), Some(period)) => Some(Refill::new(amount, period).map_err(|_| damaged())?),
         (None, None) => None,
         _ => return Err(damaged()),
     };
-    match (uses, refill, since) {
-        (Some(quota), Some(refill), Some(since)) => {
-            Ok(Some(QuotaRun { quota: quota.with_refill(refill), since }))
+    match (uses, refill, quota_version) {
+        (Some(quota), Some(refill), Some(quota_version)) => {
+            Ok(Some(VersionedQuota { quota: quota.with_refill(refill), quota_version }))
         }
-        (Some(quota), None, Some(since)) => Ok(Some(QuotaRun { quota, since })),
+        (Some(quota), None, Some(quota_version)) => Ok(Some(VersionedQuota { quota, quota_version })),
         (None, None, None) => Ok(None),
         _ => Err(damaged()),
     }
@@ -156,7 +156,7 @@ pub(super) fn put(binder: &mut Binder<'_, '_>, limits: &Limits) -> Result<(), Fa
         .put(run.map(|run| run.quota.uses().cast_signed()))?
         .put(refill.map(|refill| refill.amount().cast_signed()))?
         .put(refill.map(|refill| period_text(refill.period())))?
-        .put(run.map(|run| number(run.since)))?
+        .put(run.map(|run| number(run.quota_version)))?
         .put(by(quota.as_ref()))?;
     Ok(())
 }

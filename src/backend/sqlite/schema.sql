@@ -57,9 +57,9 @@ CREATE TABLE owners (
   rate_by TEXT CHECK (rate_by IN ('administrator', 'owner')),
   quota_uses INTEGER CHECK (quota_uses >= 0),
   quota_refill INTEGER CHECK (quota_refill > 0),
-  quota_every TEXT CHECK (quota_every IN ('day', 'week', 'month')),
+  quota_refill_period TEXT CHECK (quota_refill_period IN ('day', 'week', 'month')),
   -- The record's version at which the count began.
-  quota_since INTEGER,
+  quota_version INTEGER,
   quota_by TEXT CHECK (quota_by IN ('administrator', 'owner')),
   defaults TEXT NOT NULL,
   CHECK ((suspended_at IS NULL) = (suspended_by IS NULL)),
@@ -67,8 +67,8 @@ CREATE TABLE owners (
   CHECK ((networks IS NULL) = (networks_by IS NULL)),
   CHECK ((rate_count IS NULL) = (rate_by IS NULL) AND (rate_count IS NULL) = (rate_per_ms IS NULL)
     AND (rate_count IS NULL) = (rate_burst IS NULL)),
-  CHECK ((quota_uses IS NULL) = (quota_by IS NULL) AND (quota_uses IS NULL) = (quota_since IS NULL)
-    AND (quota_refill IS NULL) = (quota_every IS NULL)
+  CHECK ((quota_uses IS NULL) = (quota_by IS NULL) AND (quota_uses IS NULL) = (quota_version IS NULL)
+    AND (quota_refill IS NULL) = (quota_refill_period IS NULL)
     AND (quota_uses IS NOT NULL OR quota_refill IS NULL)),
   CHECK (limited = (coalesce(not_before, networks, rate_count, quota_uses) IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
@@ -130,9 +130,9 @@ CREATE TABLE keys (
   rate_by TEXT CHECK (rate_by IN ('administrator', 'owner')),
   quota_uses INTEGER CHECK (quota_uses >= 0),
   quota_refill INTEGER CHECK (quota_refill > 0),
-  quota_every TEXT CHECK (quota_every IN ('day', 'week', 'month')),
+  quota_refill_period TEXT CHECK (quota_refill_period IN ('day', 'week', 'month')),
   -- The record's version at which the count began.
-  quota_since INTEGER,
+  quota_version INTEGER,
   quota_by TEXT CHECK (quota_by IN ('administrator', 'owner')),
   seal_key INTEGER,
   seal_nonce BLOB,
@@ -146,8 +146,8 @@ CREATE TABLE keys (
   CHECK ((networks IS NULL) = (networks_by IS NULL)),
   CHECK ((rate_count IS NULL) = (rate_by IS NULL) AND (rate_count IS NULL) = (rate_per_ms IS NULL)
     AND (rate_count IS NULL) = (rate_burst IS NULL)),
-  CHECK ((quota_uses IS NULL) = (quota_by IS NULL) AND (quota_uses IS NULL) = (quota_since IS NULL)
-    AND (quota_refill IS NULL) = (quota_every IS NULL)
+  CHECK ((quota_uses IS NULL) = (quota_by IS NULL) AND (quota_uses IS NULL) = (quota_version IS NULL)
+    AND (quota_refill IS NULL) = (quota_refill_period IS NULL)
     AND (quota_uses IS NOT NULL OR quota_refill IS NULL)),
   CHECK (limited = (coalesce(not_before, networks, rate_count, quota_uses) IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
@@ -228,7 +228,7 @@ CREATE TABLE key_usage (
   alerted_rejected INTEGER,
   -- The version of the record at which the quota's count began, what is neither spent nor leased,
   -- when its period began, and a checksum of these and of whose it is.
-  quota_since INTEGER,
+  quota_version INTEGER,
   quota_left INTEGER,
   quota_period INTEGER,
   quota_sum INTEGER
@@ -237,7 +237,7 @@ CREATE TABLE key_usage (
 -- What is left of an owner's quota.
 CREATE TABLE owner_usage (
   owner TEXT PRIMARY KEY,
-  quota_since INTEGER,
+  quota_version INTEGER,
   quota_left INTEGER,
   quota_period INTEGER,
   quota_sum INTEGER

@@ -17,7 +17,7 @@ use crate::key::{
 
 macro_rules! quota {
     () => {
-        "quota_since, quota_left, quota_period, quota_sum"
+        "quota_version, quota_left, quota_period, quota_sum"
     };
 }
 
@@ -70,13 +70,13 @@ fn sum(column: &str, parameter: usize) -> String {
 
 /// Adds uses in one statement, unless the key has no row: false then.
 pub(super) fn add(connection: &Connection, key: KeyId, used: &Used) -> Result<bool, Fault> {
-    let is_short = used.last_address.is_none() && used.refused == RejectedCounts::default();
+    let is_short = used.last_address.is_none() && used.rejected == RejectedCounts::default();
     let mut statement = connection.prepare_cached(if is_short { &TOUCH } else { &ADD })?;
     let mut binder = Binder::new(&mut statement);
     binder.put(used.last_used_at.map(millis))?.put(count(used.accepted))?;
     if !is_short {
         put_address(&mut binder, used)?;
-        put_refused(&mut binder, used)?;
+        put_rejected(&mut binder, used)?;
     }
     Ok(binder.put(key.to_bytes())?.execute()? > 0)
 }
@@ -96,8 +96,8 @@ pub(super) fn load(connection: &Connection, of: &UsageSubject) -> Result<Option<
             let Some(row) = rows.next()? else { return Ok(None) };
             let mut cells = Cells::new(row, "key_usage");
             let used = used(&mut cells)?;
-            let told = told(&mut cells)?;
-            Ok(Some(Usage { used, told, quota: quota(&mut cells, of)? }))
+            let alert_state = alert_state(&mut cells)?;
+            Ok(Some(Usage { used, alert_state, quota: quota(&mut cells, of)? }))
         }
         UsageSubject::Owner(owner) => {
             let sql = concat!("SELECT ", quota!(), " FROM owner_usage WHERE owner = ?");
@@ -120,22 +120,22 @@ fn used(cells: &mut Cells<'_>) -> Result<Used, Fault> {
         (None, None) => None,
         _ => return Err(cells.damaged("address_at")),
     };
-    let mut refused = RejectedCounts::default();
+    let mut rejected = RejectedCounts::default();
     for reason in RejectKind::ALL {
-        refused.add(*reason, cells.get(reason.name(), int)?);
+        rejected.add(*reason, cells.get(reason.name(), int)?);
     }
-    Ok(Used { last_used_at, last_address, accepted, refused })
+    Ok(Used { last_used_at, last_address, accepted, rejected })
 }
 
 fn quota(cells: &mut Cells<'_>, of: &UsageSubject) -> Result<Option<QuotaState>, Fault> {
-    let since = cells.maybe("quota_since", version)?;
+    let quota_version = cells.maybe("quota_version", version)?;
     let left = cells.maybe("quota_left", int)?;
     let period = cells.maybe("quota_period", time)?;
     let sum = cells.maybe("quota_sum", int::<u32>)?;
-    match (since, left, period, sum) {
+    match (quota_version, left, period, sum) {
         (None, None, None, None) => Ok(None),
-        (Some(since), Some(left), Some(period), Some(sum)) => {
-            let state = QuotaState { since, left, period };
+        (Some(quota_version), Some(left), Some(period), Some(sum)) => {
+            let state = QuotaState { quota_version, left, period };
             let is_whole = checksums::of_quota(of, &state) == sum;
             if is_whole { Ok(Some(state)) } else { Err(cells.damaged("quota_sum")) }
         }
@@ -143,14 +143,14 @@ fn quota(cells: &mut Cells<'_>, of: &UsageSubject) -> Result<Option<QuotaState>,
     }
 }
 
-fn told(cells: &mut Cells<'_>) -> Result<AlertState, Fault> {
+fn alert_state(cells: &mut Cells<'_>) -> Result<AlertState, Fault> {
     Ok(AlertState {
         expired: cells.maybe("alerted_expired", time)?,
         trial_ending: cells.maybe("alerted_trial_ending", time)?,
         token_old: cells.maybe("alerted_token_old", generation)?,
         unused: cells.maybe("alerted_unused", time)?,
         previous_token_used: cells.maybe("alerted_previous_token_used", alerted_tokens)?,
-        refused: cells.maybe("alerted_rejected", time)?,
+        rejected: cells.maybe("alerted_rejected", time)?,
     })
 }
 
@@ -180,15 +180,15 @@ pub(super) fn put(
     };
     let mut statement = connection.prepare_cached(sql)?;
     let mut binder = Binder::new(&mut statement);
-    if let Some(Usage { used, quota, told }) = usage {
+    if let Some(Usage { used, quota, alert_state }) = usage {
         if matches!(of, UsageSubject::Key(_)) {
             binder.put(used.last_used_at.map(millis))?.put(count(used.accepted))?;
             put_address(&mut binder, used)?;
-            put_refused(&mut binder, used)?;
-            put_alert_state(&mut binder, told)?;
+            put_rejected(&mut binder, used)?;
+            put_alert_state(&mut binder, alert_state)?;
         }
         binder
-            .put(quota.map(|quota| number(quota.since)))?
+            .put(quota.map(|quota| number(quota.quota_version)))?
             .put(quota.map(|quota| count(quota.left)))?
             .put(quota.map(|quota| millis(quota.period)))?
             .put(quota.map(|quota| checksums::of_quota(of, &quota)))?;
@@ -206,21 +206,21 @@ fn put_address(binder: &mut Binder<'_, '_>, used: &Used) -> Result<(), Fault> {
     Ok(())
 }
 
-fn put_refused(binder: &mut Binder<'_, '_>, used: &Used) -> Result<(), Fault> {
+fn put_rejected(binder: &mut Binder<'_, '_>, used: &Used) -> Result<(), Fault> {
     for reason in RejectKind::ALL {
-        binder.put(count(used.refused.get(*reason)))?;
+        binder.put(count(used.rejected.get(*reason)))?;
     }
     Ok(())
 }
 
-fn put_alert_state(binder: &mut Binder<'_, '_>, told: &AlertState) -> Result<(), Fault> {
+fn put_alert_state(binder: &mut Binder<'_, '_>, alerts: &AlertState) -> Result<(), Fault> {
     binder
-        .put(told.expired.map(millis))?
-        .put(told.trial_ending.map(millis))?
-        .put(told.token_old.map(Generation::get))?
-        .put(told.unused.map(millis))?
-        .put(told.previous_token_used.map(|tokens| count(tokens.number())))?
-        .put(told.refused.map(millis))?;
+        .put(alerts.expired.map(millis))?
+        .put(alerts.trial_ending.map(millis))?
+        .put(alerts.token_old.map(Generation::get))?
+        .put(alerts.unused.map(millis))?
+        .put(alerts.previous_token_used.map(|tokens| count(tokens.number())))?
+        .put(alerts.rejected.map(millis))?;
     Ok(())
 }
 

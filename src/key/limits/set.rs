@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Networks, QuotaRun, Rate};
+use super::{Networks, VersionedQuota, Rate};
 use crate::clock::Timestamp;
 use crate::key::SetBy;
 
@@ -25,7 +25,7 @@ pub struct Limits {
     /// How often.
     pub rate: Option<Limit<Rate>>,
     /// How many times in all, or in each day, week or month.
-    pub quota: Option<Limit<QuotaRun>>,
+    pub quota: Option<Limit<VersionedQuota>>,
 }
 
 impl Limits {
@@ -74,7 +74,7 @@ mod tests {
             not_before: by(SetBy::Owner, Timestamp::MIN),
             networks: by(SetBy::Administrator, "192.0.2.0/24".parse().unwrap()),
             rate: by(SetBy::Administrator, Rate::new(10, Duration::from_secs(1)).unwrap()),
-            quota: by(SetBy::Owner, QuotaRun { quota, since: Version::new(3) }),
+            quota: by(SetBy::Owner, VersionedQuota { quota, quota_version: Version::new(3) }),
         }
     }
 
@@ -85,7 +85,7 @@ mod tests {
             "networks": {"value": ["192.0.2.0/24"], "by": "administrator"},
             "rate": {"value": {"count": 10, "per_ms": 1000, "burst": 10}, "by": "administrator"},
             "quota": {
-                "value": {"uses": 100, "refill": {"amount": 100, "every": "month"}, "since": 3},
+                "value": {"uses": 100, "refill": {"amount": 100, "period": "month"}, "quota_version": 3},
                 "by": "owner",
             },
         });
@@ -99,7 +99,7 @@ mod tests {
         let (all, none) = (all(), Limits::default());
         assert!(none.is_within(&none) && all.is_within(&none) && all.is_within(&all));
         let rate = Rate::new(11, Duration::from_secs(1)).unwrap().with_burst(10).unwrap();
-        let run = |quota| QuotaRun { quota, since: Version::FIRST };
+        let run = |quota| VersionedQuota { quota, quota_version: Version::FIRST };
         for (edit, is_within) in [
             (Limits { not_before: None, ..all.clone() }, true),
             (Limits { networks: None, ..all.clone() }, false),

@@ -71,14 +71,14 @@ impl Alerts {
 
     #[inline]
     pub(in crate::store) fn counts_refusals(&self) -> bool {
-        self.watch.refusals.is_some()
+        self.watch.rejections.is_some()
     }
 
     /// The right secret of a key was refused. Nobody waits: where many threads are refused at the
     /// same moment, one may not be counted.
     #[cold]
     pub(in crate::store) fn note_refusal(&self, key: KeyId, now: Timestamp) {
-        if let Some(rule) = self.watch.refusals
+        if let Some(rule) = self.watch.rejections
             && let Ok(mut refusals) = self.refusals.try_lock()
             && refusals.add(key, now, rule)
         {
@@ -143,10 +143,10 @@ impl Core {
                 }
             }
         }
-        let window = alerts.watch.refusals.map_or(Duration::ZERO, |(_, window)| window);
+        let window = alerts.watch.rejections.map_or(Duration::ZERO, |(_, window)| window);
         let refused = std::mem::take(&mut *lock(&alerts.refused));
         for id in refused {
-            let alert = Alert::Refused { at: now, until: now.saturating_add(window) };
+            let alert = Alert::Rejected { at: now, until: now.saturating_add(window) };
             match self.tell_of(id, alert, now) {
                 Ok(is_told) => told += usize::from(is_told),
                 Err(error) => {
@@ -208,7 +208,7 @@ impl Core {
             Alert::PreviousTokenUsed(generation) => {
                 (EventKind::PreviousTokenUsed, Some(generation))
             }
-            Alert::Refused { .. } => (EventKind::KeyRefused, None),
+            Alert::Rejected { .. } => (EventKind::KeyRejected, None),
         };
         let event = EventDraft {
             at: now,

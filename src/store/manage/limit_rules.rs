@@ -3,7 +3,7 @@
 use super::authorize::Principal;
 use crate::event::Fields;
 use crate::id::Version;
-use crate::key::{Limit, Limits, Networks, Quota, QuotaRun, Rate, SetBy};
+use crate::key::{Limit, Limits, Networks, Quota, VersionedQuota, Rate, SetBy};
 use crate::store::types::error::Error;
 use crate::store::types::request::SetLimits;
 
@@ -94,11 +94,11 @@ fn replace<T: PartialEq>(
 /// The same of a quota, which counts: a new one begins a new count.
 fn replace_quota(
     caller: &Principal<'_>,
-    limit: &mut Option<Limit<QuotaRun>>,
+    limit: &mut Option<Limit<VersionedQuota>>,
     quota: Option<Quota>,
     version: Version,
 ) -> Result<bool, Error> {
-    let run = quota.map(|quota| QuotaRun { quota, since: since(caller, *limit, quota, version) });
+    let run = quota.map(|quota| VersionedQuota { quota, quota_version: since(caller, *limit, quota, version) });
     replace(caller, "quota", limit, run, |new, old| new.quota.is_within(old.quota))
 }
 
@@ -106,12 +106,12 @@ fn replace_quota(
 /// tightening it: an owner not that of an administrator, a delegate, whose own it may be, none.
 fn since(
     caller: &Principal<'_>,
-    before: Option<Limit<QuotaRun>>,
+    before: Option<Limit<VersionedQuota>>,
     quota: Quota,
     version: Version,
 ) -> Version {
     let Some(before) = before.filter(|_| !caller.is_administrator()) else { return version };
     let old = before.value.quota;
     let is_bound = before.by == SetBy::Administrator || caller.is_delegate();
-    if quota == old || (is_bound && quota.is_within(old)) { before.value.since } else { version }
+    if quota == old || (is_bound && quota.is_within(old)) { before.value.quota_version } else { version }
 }

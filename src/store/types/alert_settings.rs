@@ -18,7 +18,7 @@ use crate::store::types::UsageSettings;
 ///     .tokens_older_than(90 * DAY)
 ///     .keys_unused_for(30 * DAY)
 ///     .previous_tokens_used_within(DAY / 24)
-///     .refusals(100, Duration::from_secs(60));
+///     .rejections(100, Duration::from_secs(60));
 /// # let _ = watch;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,14 +29,14 @@ pub struct AlertSettings {
     pub(in crate::store) old_tokens: Option<Duration>,
     pub(in crate::store) unused: Option<Duration>,
     pub(in crate::store) previous_tokens: Option<Duration>,
-    pub(in crate::store) refusals: Option<(u64, Duration)>,
+    pub(in crate::store) rejections: Option<(u64, Duration)>,
     pub(in crate::store) only_when_asked: bool,
 }
 
 impl AlertSettings {
-    /// How many events of refusals a store writes in a minute, at most.
+    /// How many events of rejections a store writes in a minute, at most.
     pub const MAX_REFUSAL_EVENTS: u32 = 10;
-    /// The longest window in which refusals are counted: a day.
+    /// The longest window in which rejections are counted: a day.
     pub const MAX_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
     /// For nothing yet.
@@ -80,9 +80,9 @@ impl AlertSettings {
     }
 
     /// For keys whose right tokens are refused more than `count` times in a window of up to a day:
-    /// `KeyRefused`, once in each window, and for all keys together at most 10 times a minute.
-    pub fn refusals(mut self, count: u64, window: Duration) -> Self {
-        self.refusals = Some((count, window));
+    /// `KeyRejected`, once in each window, and for all keys together at most 10 times a minute.
+    pub fn rejections(mut self, count: u64, window: Duration) -> Self {
+        self.rejections = Some((count, window));
         self
     }
 
@@ -107,12 +107,12 @@ impl AlertSettings {
             let what = "needs usage to be kept (`StoreBuilder::usage`), to a finer resolution";
             return Err(Invalid::new("keys_unused_for", Problem::Required { what }));
         }
-        let Some((_, window)) = self.refusals else { return Ok(()) };
+        let Some((_, window)) = self.rejections else { return Ok(()) };
         if window.is_zero() || window > Self::MAX_WINDOW {
             let given = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
             let max = u64::try_from(Self::MAX_WINDOW.as_millis()).unwrap_or(u64::MAX);
             return Err(Invalid::new(
-                "refusals.window",
+                "rejections.window",
                 Problem::OutOfRange { given, min: 1, max, unit: "ms" },
             ));
         }

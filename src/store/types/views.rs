@@ -319,7 +319,7 @@ pub struct KeyUsage {
     /// How often its tokens were accepted while the store counted; nothing where it doesn't.
     pub accepted: Option<u64>,
     /// How often the right secret was refused, by reason.
-    pub refused: RejectedCounts,
+    pub rejected: RejectedCounts,
     /// How many uses its own quota has left at least: what processes have leased and not yet spent
     /// comes on top. Its owner's quota isn't in it.
     pub quota_left: Option<u64>,

@@ -57,7 +57,7 @@ impl Collector {
     ) {
         match answer {
             Ok(verified) => self.accepted(verified.key_id(), request, now),
-            Err(refusal) => self.refused(refusal, request, now),
+            Err(refusal) => self.rejected(refusal, request, now),
         }
     }
 
@@ -74,18 +74,18 @@ impl Collector {
         }
         let address = request.address.filter(|_| self.settings.addresses.is_some());
         let address = address.map(|address| address.to_canonical());
-        self.put(Entry { key, at: now, refused: None, address, count: 1 });
+        self.put(Entry { key, at: now, rejected: None, address, count: 1 });
     }
 
     #[cold]
-    fn refused(&self, refusal: &VerifyError, request: &VerifyRequest<'_>, now: Timestamp) {
+    fn rejected(&self, refusal: &VerifyError, request: &VerifyRequest<'_>, now: Timestamp) {
         // Of a secret that wasn't right nothing is said, and nothing counted.
         let (Some(reason), Some(token)) = (reason(refusal), Unverified::parse(request.token))
         else {
             return;
         };
-        let refused = Some(reason);
-        self.put(Entry { key: token.id, at: now, refused, address: None, count: 1 });
+        let rejected = Some(reason);
+        self.put(Entry { key: token.id, at: now, rejected, address: None, count: 1 });
     }
 
     #[inline]

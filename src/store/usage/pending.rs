@@ -20,23 +20,23 @@ struct Sum {
 #[derive(Debug, Default)]
 struct Rare {
     last_address: Option<LastAddress>,
-    refused: RejectedCounts,
+    rejected: RejectedCounts,
 }
 
 impl Sum {
     fn used(&self) -> Used {
-        let (last_address, refused) = match &self.rare {
-            Some(rare) => (rare.last_address, rare.refused),
+        let (last_address, rejected) = match &self.rare {
+            Some(rare) => (rare.last_address, rare.rejected),
             None => Default::default(),
         };
         let Self { last_used_at, accepted, .. } = *self;
-        Used { last_used_at, last_address, accepted, refused }
+        Used { last_used_at, last_address, accepted, rejected }
     }
 
     fn set(&mut self, used: Used) {
-        let Used { last_used_at, last_address, accepted, refused } = used;
-        let is_rare = last_address.is_some() || refused != RejectedCounts::default();
-        let rare = is_rare.then(|| Box::new(Rare { last_address, refused }));
+        let Used { last_used_at, last_address, accepted, rejected } = used;
+        let is_rare = last_address.is_some() || rejected != RejectedCounts::default();
+        let rare = is_rare.then(|| Box::new(Rare { last_address, rejected }));
         *self = Self { last_used_at, accepted, rare };
     }
 }
@@ -58,8 +58,8 @@ impl Waiting {
         for entry in log {
             let sum = self.growing.entry(entry.key).or_default();
             let count = u64::from(entry.count);
-            match entry.refused {
-                Some(reason) => sum.rare.get_or_insert_default().refused.add(reason, count),
+            match entry.rejected {
+                Some(reason) => sum.rare.get_or_insert_default().rejected.add(reason, count),
                 None => {
                     sum.last_used_at = sum.last_used_at.max(Some(entry.at));
                     sum.accepted += if counts { count } else { 0 };
@@ -116,7 +116,7 @@ impl Waiting {
     /// Nobody knows whether so many were written: what may be written twice stays.
     pub(super) fn indeterminate(&mut self, count: usize) {
         for sum in self.on_their_way.values_mut().take(count) {
-            let once = Used { accepted: 0, refused: RejectedCounts::default(), ..sum.used() };
+            let once = Used { accepted: 0, rejected: RejectedCounts::default(), ..sum.used() };
             sum.set(once);
         }
     }
@@ -131,7 +131,7 @@ mod tests {
         Entry {
             key: KeyId::from_u128(7 << 76 | 1 << 63 | key),
             at,
-            refused: None,
+            rejected: None,
             address: None,
             count: 1,
         }

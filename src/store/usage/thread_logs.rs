@@ -23,7 +23,7 @@ pub(super) struct Entry {
     pub(super) key: KeyId,
     /// The last of them.
     pub(super) at: Timestamp,
-    pub(super) refused: Option<RejectKind>,
+    pub(super) rejected: Option<RejectKind>,
     pub(super) address: Option<IpAddr>,
     pub(super) count: u32,
 }
@@ -94,7 +94,7 @@ impl Logs {
     pub(super) fn put(&self, entry: Entry, gather: impl FnOnce(&mut Log)) -> Put {
         let mut log = self.own();
         if let Some(last) = log.last_mut()
-            && (last.key, last.refused, last.address) == (entry.key, entry.refused, entry.address)
+            && (last.key, last.rejected, last.address) == (entry.key, entry.rejected, entry.address)
             && last.count < u32::MAX
         {
             last.count += 1;

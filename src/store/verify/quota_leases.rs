@@ -190,7 +190,7 @@ impl Core {
             let put = lease.zip(quota).is_some_and(|(lease, (whose, quota))| {
                 let word = LeaseWord::new(lease.void_from, lease.units);
                 let left = LeftWord::new(lease.left, now);
-                quota.is_since(lease.since) && self.index.put_lease(whose, quota, word, left)
+                quota.is_since(lease.quota_version) && self.index.put_lease(whose, quota, word, left)
             });
             match lease {
                 Some(_) if put => {
@@ -297,7 +297,7 @@ impl Core {
         let period = limiter.period().and_then(start).unwrap_or(Timestamp::MIN);
         let since = Version::new(limiter.since());
         let units = word.held();
-        (units > 0).then_some(Lease { since, period, units, left: 0, void_from })
+        (units > 0).then_some(Lease { quota_version: since, period, units, left: 0, void_from })
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::fields::{set_by, set_by_number, version};
 use crate::backend::sled::fault::Fault;
 use crate::clock::Timestamp;
-use crate::key::{Limit, Limits, Network, Networks, Period, Quota, QuotaRun, Rate, Refill};
+use crate::key::{Limit, Limits, Network, Networks, Period, Quota, VersionedQuota, Rate, Refill};
 
 /// Without a limit there is none of it: one byte.
 #[derive(Serialize, Deserialize)]
@@ -42,13 +42,13 @@ struct RateWire {
 struct QuotaWire {
     uses: u64,
     refill: Option<RefillWire>,
-    since: u64,
+    quota_version: u64,
 }
 
 #[derive(Serialize, Deserialize)]
 struct RefillWire {
     amount: u64,
-    every: u8,
+    period: u8,
 }
 
 impl LimitsWire {
@@ -68,9 +68,9 @@ impl LimitsWire {
                 uses: run.quota.uses(),
                 refill: run.quota.refill().map(|refill| RefillWire {
                     amount: refill.amount(),
-                    every: refill.period().number(),
+                    period: refill.period().number(),
                 }),
-                since: run.since.get(),
+                quota_version: run.quota_version.get(),
             }),
         })
     }
@@ -112,13 +112,13 @@ fn limit<M, T>(
         .transpose()
 }
 
-fn run(mirror: QuotaWire) -> Result<QuotaRun, Fault> {
+fn run(mirror: QuotaWire) -> Result<VersionedQuota, Fault> {
     let quota = Quota::one_time(mirror.uses)?;
     let quota = match mirror.refill {
         Some(refill) => {
-            quota.with_refill(Refill::new(refill.amount, Period::from_number(refill.every)?)?)
+            quota.with_refill(Refill::new(refill.amount, Period::from_number(refill.period)?)?)
         }
         None => quota,
     };
-    Ok(QuotaRun { quota, since: version(mirror.since)? })
+    Ok(VersionedQuota { quota, quota_version: version(mirror.quota_version)? })
 }

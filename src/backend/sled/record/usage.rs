@@ -18,9 +18,9 @@ struct Wire {
     last_address: Option<(IpAddr, u64)>,
     accepted: u64,
     /// By number.
-    refused: Vec<(u8, u64)>,
+    rejected: Vec<(u8, u64)>,
     quota: Option<QuotaWire>,
-    told: AlertStateWire,
+    alert_state: AlertStateWire,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -30,35 +30,35 @@ struct AlertStateWire {
     token_old: Option<u32>,
     unused: Option<u64>,
     previous_token_used: Option<u64>,
-    refused: Option<u64>,
+    rejected: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct QuotaWire {
-    since: u64,
+    quota_version: u64,
     left: u64,
     period: u64,
 }
 
 pub(in crate::backend::sled) fn encode_usage(usage: &Usage) -> Result<Vec<u8>, Fault> {
-    let Usage { used, quota, told } = usage;
+    let Usage { used, quota, alert_state } = usage;
     let mirror = Wire {
         last_used_at: used.last_used_at.map(Timestamp::as_millis),
         last_address: used.last_address.map(|seen| (seen.address, seen.at.as_millis())),
         accepted: used.accepted,
-        refused: used.refused.iter().map(|(reason, count)| (reason.number(), count)).collect(),
+        rejected: used.rejected.iter().map(|(reason, count)| (reason.number(), count)).collect(),
         quota: quota.map(|quota| QuotaWire {
-            since: quota.since.get(),
+            quota_version: quota.quota_version.get(),
             left: quota.left,
             period: quota.period.as_millis(),
         }),
-        told: AlertStateWire {
-            expired: told.expired.map(Timestamp::as_millis),
-            trial_ending: told.trial_ending.map(Timestamp::as_millis),
-            token_old: told.token_old.map(Generation::get),
-            unused: told.unused.map(Timestamp::as_millis),
-            previous_token_used: told.previous_token_used.map(AlertedTokens::number),
-            refused: told.refused.map(Timestamp::as_millis),
+        alert_state: AlertStateWire {
+            expired: alert_state.expired.map(Timestamp::as_millis),
+            trial_ending: alert_state.trial_ending.map(Timestamp::as_millis),
+            token_old: alert_state.token_old.map(Generation::get),
+            unused: alert_state.unused.map(Timestamp::as_millis),
+            previous_token_used: alert_state.previous_token_used.map(AlertedTokens::number),
+            rejected: alert_state.rejected.map(Timestamp::as_millis),
         },
     };
     push(Vec::new(), &mirror)
@@ -66,13 +66,13 @@ pub(in crate::backend::sled) fn encode_usage(usage: &Usage) -> Result<Vec<u8>, F
 
 pub(in crate::backend::sled) fn decode_usage(bytes: &[u8]) -> Result<Usage, Fault> {
     let mirror: Wire = take_last(bytes)?;
-    let mut refused = RejectedCounts::default();
-    for (number, count) in mirror.refused {
+    let mut rejected = RejectedCounts::default();
+    for (number, count) in mirror.rejected {
         let reason = RejectKind::from_number(number)?;
-        if refused.get(reason) > 0 || count == 0 || count > Usage::MAX_COUNT {
-            return Err(Fault::damaged("a count of refusals can't be right"));
+        if rejected.get(reason) > 0 || count == 0 || count > Usage::MAX_COUNT {
+            return Err(Fault::damaged("a count of rejections can't be right"));
         }
-        refused.add(reason, count);
+        rejected.add(reason, count);
     }
     if mirror.accepted > Usage::MAX_COUNT {
         return Err(Fault::damaged("a count of uses can't be right"));
@@ -80,7 +80,7 @@ pub(in crate::backend::sled) fn decode_usage(bytes: &[u8]) -> Result<Usage, Faul
     let seen = |(address, at)| Ok(LastAddress { address, at: Timestamp::from_millis(at)? });
     let quota = |quota: QuotaWire| {
         Ok(QuotaState {
-            since: Version::new(quota.since),
+            quota_version: Version::new(quota.quota_version),
             left: quota.left,
             period: Timestamp::from_millis(quota.period)?,
         })
@@ -90,21 +90,21 @@ pub(in crate::backend::sled) fn decode_usage(bytes: &[u8]) -> Result<Usage, Faul
             last_used_at: timestamp(mirror.last_used_at)?,
             last_address: mirror.last_address.map(seen).transpose().map_err(invalid)?,
             accepted: mirror.accepted,
-            refused,
+            rejected,
         },
         quota: mirror.quota.map(quota).transpose().map_err(invalid)?,
-        told: AlertState {
-            expired: timestamp(mirror.told.expired)?,
-            trial_ending: timestamp(mirror.told.trial_ending)?,
-            token_old: generation(mirror.told.token_old)?,
-            unused: timestamp(mirror.told.unused)?,
+        alert_state: AlertState {
+            expired: timestamp(mirror.alert_state.expired)?,
+            trial_ending: timestamp(mirror.alert_state.trial_ending)?,
+            token_old: generation(mirror.alert_state.token_old)?,
+            unused: timestamp(mirror.alert_state.unused)?,
             previous_token_used: mirror
-                .told
+                .alert_state
                 .previous_token_used
                 .map(AlertedTokens::from_number)
                 .transpose()
                 .map_err(invalid)?,
-            refused: timestamp(mirror.told.refused)?,
+            rejected: timestamp(mirror.alert_state.rejected)?,
         },
     })
 }

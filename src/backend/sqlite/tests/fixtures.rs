@@ -13,7 +13,7 @@ use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::key::{
     DEFAULT_MAX_KEYS, Digest, KeyRecord, Kind, Limit, Limits, OwnerRecord, PepperNumber, Period,
-    PrefixNumber, PrefixTable, PreviousToken, Quota, QuotaRun, Rate, Scheme, SetBy, Settings,
+    PrefixNumber, PrefixTable, PreviousToken, Quota, VersionedQuota, Rate, Scheme, SetBy, Settings,
     StoreMetadata, StoreRules, Switch, TokenRecord,
 };
 use crate::permission::Access;
@@ -100,7 +100,7 @@ pub(super) fn limits() -> Limits {
         not_before: set(at(3)),
         networks: set("192.0.2.0/24 2001:db8::/32".parse().unwrap()),
         rate: set(Rate::new(10, Duration::from_secs(1)).unwrap()),
-        quota: set(QuotaRun { quota, since: Version::FIRST }),
+        quota: set(VersionedQuota { quota, quota_version: Version::FIRST }),
     }
 }
 

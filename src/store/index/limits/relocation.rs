@@ -145,7 +145,7 @@ mod tests {
     use crate::clock::{ManualClock, Timestamp};
     use crate::id::{Generation, KeyId, OwnerId, Version};
     use crate::key::{
-        Digest, Kind, Limit, Limits, PepperNumber, PrefixNumber, PreviousToken, Quota, QuotaRun,
+        Digest, Kind, Limit, Limits, PepperNumber, PrefixNumber, PreviousToken, Quota, VersionedQuota,
         Rate, Scheme, SetBy, TokenRecord,
     };
     use crate::permission::{Access, Catalogue};
@@ -247,7 +247,7 @@ mod tests {
                     value: Rate::new(count, Duration::from_secs(1)).unwrap(),
                     by: SetBy::Administrator,
                 }),
-                quota: by_admin(QuotaRun { quota, since }),
+                quota: by_admin(VersionedQuota { quota, quota_version: since }),
                 ..Limits::default()
             })
         });
