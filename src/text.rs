@@ -23,7 +23,16 @@ pub(crate) fn check(field: &'static str, text: &str, limit: usize) -> Result<(),
     }
 }
 
-/// Declares a text type of at most `$limit` bytes, refused under the name `$field`.
+/// A text type that is stored as its text.
+pub(crate) trait StoredText: Sized {
+    /// The text to store.
+    fn stored_text(&self) -> &str;
+
+    /// The value of a stored text; `None` for a text outside the type's limits.
+    fn from_stored_text(text: &str) -> Option<Self>;
+}
+
+/// Declares a text type of at most `$limit` bytes; `$field` names it in an error.
 macro_rules! bounded_text {
     ($(#[$doc:meta])* $name:ident, $field:literal, $limit:literal) => {
         $(#[$doc])*
@@ -49,6 +58,16 @@ macro_rules! bounded_text {
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl $crate::text::StoredText for $name {
+            fn stored_text(&self) -> &str {
+                &self.0
+            }
+
+            fn from_stored_text(text: &str) -> Option<Self> {
+                Self::new(text).ok()
             }
         }
 

@@ -472,7 +472,8 @@ fn what_could_not_be_told_is_told_later() {
         let mut told: Vec<EventKind> =
             events.iter().map(|event| event.kind).filter(|kind| TOLD.contains(kind)).collect();
         told.sort();
-        let expected = [EventKind::KeyExpired, EventKind::PreviousTokenUsed, EventKind::KeyRejected];
+        let expected =
+            [EventKind::KeyExpired, EventKind::PreviousTokenUsed, EventKind::KeyRejected];
         assert_eq!(told, expected, "where operation {nth} fails");
         if before {
             assert!(nth > 6, "only {nth} operations");

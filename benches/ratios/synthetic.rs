@@ -10,7 +10,7 @@ use keyhasp::backend::{
 };
 use keyhasp::key::{
     Digest, KeyRecord, Lease, Limit, Limits, Networks, OwnerRecord, PepperNumber, PrefixNumber,
-    PreviousToken, VersionedQuota, Scheme, SetBy, StoreMetadata, TokenRecord, Usage,
+    PreviousToken, Scheme, SetBy, StoreMetadata, TokenRecord, Usage, VersionedQuota,
 };
 use keyhasp::store::StoreBuilder;
 use keyhasp::{
@@ -60,7 +60,10 @@ pub fn rate() -> Limits {
 /// A quota that no benchmark uses up.
 pub fn quota() -> Limits {
     let quota = Quota::one_time(Quota::MAX_USES).unwrap();
-    Limits { quota: limit(VersionedQuota { quota, quota_version: Version::FIRST }), ..Limits::default() }
+    Limits {
+        quota: limit(VersionedQuota { quota, quota_version: Version::FIRST }),
+        ..Limits::default()
+    }
 }
 
 /// One of each.

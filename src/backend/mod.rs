@@ -11,6 +11,8 @@ mod contract;
 mod error;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod file_lock;
+#[cfg(any(feature = "sled", feature = "sqlite"))]
+mod format;
 mod memory;
 mod notifier;
 mod query;

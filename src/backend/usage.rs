@@ -4,7 +4,7 @@
 use super::{BackendError, Transaction};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
-use crate::key::{Lease, VersionedQuota, Usage, Used};
+use crate::key::{Lease, Usage, Used, VersionedQuota};
 
 /// Of what there is usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,7 +88,8 @@ fn apply_one(
             Ok(Some(lease))
         }
         UsageChange::GiveBack { of, lease, at } => {
-            let Some(run) = quota(tx, of)?.filter(|run| run.quota_version == lease.quota_version) else {
+            let Some(run) = quota(tx, of)?.filter(|run| run.quota_version == lease.quota_version)
+            else {
                 return Ok(None);
             };
             // Without a state nothing was ever leased.
@@ -103,7 +104,10 @@ fn apply_one(
 }
 
 /// The quota that is in force.
-fn quota(tx: &mut dyn Transaction, of: &UsageSubject) -> Result<Option<VersionedQuota>, BackendError> {
+fn quota(
+    tx: &mut dyn Transaction,
+    of: &UsageSubject,
+) -> Result<Option<VersionedQuota>, BackendError> {
     let limits = match of {
         UsageSubject::Key(id) => tx.key(*id)?.map(|key| key.limits),
         UsageSubject::Owner(id) => tx.owner(id)?.map(|owner| owner.limits),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
-use super::{AlertState, QuotaState, RejectKind};
+use super::{AlertState, Field, QuotaState, RejectKind, Sink, Source};
 use crate::clock::Timestamp;
 
 /// How often the right secret was rejected, by reason. Serialized as a map of the reasons that
@@ -40,6 +40,66 @@ impl RejectedCounts {
     fn merge(&mut self, other: &Self) {
         other.iter().for_each(|(reason, count)| self.add(reason, count));
     }
+}
+
+/// A column for each reason; elsewhere a list of the reasons that occurred.
+impl Field for RejectedCounts {
+    const WIDTH: usize = RejectKind::ALL.len();
+
+    fn columns(_: &str, columns: &mut Vec<String>) {
+        columns.extend(RejectKind::ALL.iter().map(|reason| reason.name().to_owned()));
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        if S::HAS_PLACES {
+            return self.0.iter().try_for_each(|count| count.put(sink));
+        }
+        let counts: Vec<_> = self.iter().map(|(reason, count)| Counted { reason, count }).collect();
+        sink.list(&counts)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        let mut counts = Self::default();
+        if S::HAS_PLACES {
+            for reason in RejectKind::ALL {
+                counts.add(*reason, count(reason.name(), source)?);
+            }
+            return Ok(counts);
+        }
+        for Counted { reason, count } in source.list(name, RejectKind::ALL.len())? {
+            if counts.get(reason) > 0 || count == 0 {
+                return Err(source.damaged(name));
+            }
+            counts.add(reason, count);
+        }
+        Ok(counts)
+    }
+}
+
+/// A reason that occurred, and how often.
+struct Counted {
+    reason: RejectKind,
+    count: u64,
+}
+
+impl Field for Counted {
+    const WIDTH: usize = 2;
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        sink.number(self.reason.number().into())?;
+        self.count.put(sink)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        let reason = source
+            .number_as(name, |number| RejectKind::from_number(number.try_into().ok()?).ok())?;
+        Ok(Self { reason, count: count(name, source)? })
+    }
+}
+
+/// Reads a count, and refuses one over [`Usage::MAX_COUNT`].
+fn count<S: Source>(name: &'static str, source: &mut S) -> Result<u64, S::Error> {
+    source.number_as(name, |count| (count <= Usage::MAX_COUNT).then_some(count))
 }
 
 impl Serialize for RejectedCounts {
@@ -84,6 +144,52 @@ pub struct Usage {
 impl Usage {
     /// Where counts stop: 2^63 - 1.
     pub const MAX_COUNT: u64 = u64::MAX >> 1;
+}
+
+impl Field for LastAddress {
+    const WIDTH: usize = 2;
+
+    fn columns(_: &str, columns: &mut Vec<String>) {
+        columns.extend(["address", "address_at"].map(String::from));
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        sink.text(&self.address.to_string())?;
+        self.at.put(sink)
+    }
+
+    fn get<S: Source>(_: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        Ok(Self {
+            address: source.text_as("address", |text| text.parse().ok())?,
+            at: Field::get("address_at", source)?,
+        })
+    }
+}
+
+impl Field for Used {
+    const WIDTH: usize = 2 + LastAddress::WIDTH + RejectedCounts::WIDTH;
+
+    fn columns(_: &str, columns: &mut Vec<String>) {
+        columns.extend(["last_used_at", "accepted"].map(String::from));
+        LastAddress::columns("last_address", columns);
+        RejectedCounts::columns("rejected", columns);
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        let Self { last_used_at, last_address, accepted, rejected } = self;
+        last_used_at.put(sink)?;
+        accepted.put(sink)?;
+        last_address.put(sink)?;
+        rejected.put(sink)
+    }
+
+    fn get<S: Source>(_: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        let last_used_at = Field::get("last_used_at", source)?;
+        let accepted = count("accepted", source)?;
+        let last_address = Field::get("address", source)?;
+        let rejected = Field::get("rejected", source)?;
+        Ok(Self { last_used_at, last_address, accepted, rejected })
+    }
 }
 
 impl Used {

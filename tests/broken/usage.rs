@@ -106,7 +106,13 @@ impl Broken {
             (Fault::LeasesNeedNoQuota, None) => {
                 let since = keyhasp::Version::FIRST;
                 let period = keyhasp::Timestamp::MIN;
-                *lease = Some(Lease { quota_version: since, period, units: *needed, left: 0, void_from: None });
+                *lease = Some(Lease {
+                    quota_version: since,
+                    period,
+                    units: *needed,
+                    left: 0,
+                    void_from: None,
+                });
             }
             _ => {}
         }

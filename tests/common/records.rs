@@ -10,8 +10,8 @@ use keyhasp::id::{Generation, KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{
     Digest, KeyName, KeyRecord, Kind, Limit, Limits, MAX_PREVIOUS_TOKENS, Network, Networks,
     NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Period, Prefix, PrefixNumber,
-    PrefixTable, PreviousToken, Quota, VersionedQuota, Rate, Refill, Scheme, Seal, SetBy, Settings,
-    StoreMetadata, StoreRules, Switch, TokenRecord,
+    PrefixTable, PreviousToken, Quota, Rate, Refill, Scheme, Seal, SetBy, Settings, StoreMetadata,
+    StoreRules, Switch, TokenRecord, VersionedQuota,
 };
 use keyhasp::permission::{Access, PermissionName};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -302,7 +302,10 @@ fn limits() -> BoxedStrategy<Limits> {
         .prop_map(|(amount, every)| Refill::new(amount, every).unwrap());
     let quota = (0..=Quota::MAX_USES, of(refill), versions()).prop_map(|(uses, refill, since)| {
         let quota = Quota::one_time(uses).unwrap();
-        VersionedQuota { quota: refill.map_or(quota, |refill| quota.with_refill(refill)), quota_version: since }
+        VersionedQuota {
+            quota: refill.map_or(quota, |refill| quota.with_refill(refill)),
+            quota_version: since,
+        }
     });
     let all = (
         of((times(), set_by()).prop_map(|(value, by)| Limit { value, by })),

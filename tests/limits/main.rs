@@ -290,7 +290,10 @@ fn a_new_quota_begins_a_new_count() {
         assert!(begun(before.clone()), "the same once more");
         let tightened = keys.update(id, set(80)).unwrap();
         let (before, after) = (before.limits.quota.unwrap(), tightened.limits.quota.unwrap());
-        assert_eq!((after.value.quota_version, after.by), (before.value.quota_version, SetBy::Administrator));
+        assert_eq!(
+            (after.value.quota_version, after.by),
+            (before.value.quota_version, SetBy::Administrator)
+        );
         assert_eq!(after.value.quota.uses(), 80);
         denied(keys.update(id, set(90)));
     });

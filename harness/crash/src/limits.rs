@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use keyhasp::key::{Limit, Limits, Networks, VersionedQuota, SetBy};
+use keyhasp::key::{Limit, Limits, Networks, SetBy, VersionedQuota};
 use keyhasp::{Error, Network, Quota, Rate, SetLimits, Timestamp, Version};
 
 /// Of the numbers from here on the quota is small, and can be used up.

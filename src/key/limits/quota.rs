@@ -6,6 +6,7 @@ use time::{Date, OffsetDateTime};
 use crate::clock::Timestamp;
 use crate::id::Version;
 use crate::invalid::{Invalid, Problem};
+use crate::key::{Field, Sink, Source, words};
 
 /// How often a quota is refilled. Each period begins at midnight UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -129,6 +130,8 @@ impl Period {
     }
 }
 
+words! { Period { Day = 1, "day"; Week = 2, "week"; Month = 3, "month"; } }
+
 fn midnight(date: Option<Date>) -> Option<Timestamp> {
     Timestamp::try_from(date?.midnight().assume_utc()).ok()
 }
@@ -212,6 +215,71 @@ impl Quota {
     }
 }
 
+impl Field for Refill {
+    const WIDTH: usize = 2;
+
+    fn columns(name: &str, columns: &mut Vec<String>) {
+        columns.extend([name.to_owned(), format!("{name}_period")]);
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        self.amount.put(sink)?;
+        self.period.put(sink)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        let (amount, period) = (Field::get(name, source)?, Field::get(name, source)?);
+        Self::new(amount, period).map_err(|_| source.damaged(name))
+    }
+}
+
+impl Field for VersionedQuota {
+    const WIDTH: usize = 2 + Refill::WIDTH;
+
+    fn columns(name: &str, columns: &mut Vec<String>) {
+        columns.push(format!("{name}_uses"));
+        Refill::columns(&format!("{name}_refill"), columns);
+        columns.push(format!("{name}_version"));
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        self.quota.uses.put(sink)?;
+        self.quota.refill.put(sink)?;
+        self.quota_version.put(sink)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        let uses = Field::get(name, source)?;
+        let refill = Field::get(name, source)?;
+        let quota_version = Field::get(name, source)?;
+        let quota = Quota::one_time(uses).map_err(|_| source.damaged(name))?;
+        Ok(Self { quota: Quota { refill, ..quota }, quota_version })
+    }
+}
+
+impl Field for QuotaState {
+    const WIDTH: usize = 3;
+
+    fn columns(name: &str, columns: &mut Vec<String>) {
+        columns.extend(["version", "left", "period"].map(|part| format!("{name}_{part}")));
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        let Self { quota_version, left, period } = self;
+        quota_version.put(sink)?;
+        left.put(sink)?;
+        period.put(sink)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        let quota_version = Field::get(name, source)?;
+        // A column holds no more.
+        let max = i64::MAX.cast_unsigned();
+        let left = source.number_as(name, |left| (left <= max).then_some(left))?;
+        Ok(Self { quota_version, left, period: Field::get(name, source)? })
+    }
+}
+
 fn counted(field: &'static str, given: u64, min: u64) -> Result<u64, Invalid> {
     let max = Quota::MAX_USES;
     if (min..=max).contains(&given) {
@@ -261,8 +329,15 @@ impl VersionedQuota {
             (state.left / 16).max(if needed <= state.left { needed } else { least })
         };
         let left = state.left - units;
-        let void_from = self.quota.refill.and_then(|refill| refill.period.start_after(state.period));
-        let lease = Lease { quota_version: state.quota_version, period: state.period, units, left, void_from };
+        let void_from =
+            self.quota.refill.and_then(|refill| refill.period.start_after(state.period));
+        let lease = Lease {
+            quota_version: state.quota_version,
+            period: state.period,
+            units,
+            left,
+            void_from,
+        };
         (QuotaState { left, ..state }, lease)
     }
 

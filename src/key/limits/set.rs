@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::{Networks, VersionedQuota, Rate};
+use super::{Networks, Rate, VersionedQuota};
 use crate::clock::Timestamp;
-use crate::key::SetBy;
+use crate::key::{Field, SetBy, Sink, Source};
 
 /// A limit, and who set it: what an administrator has set, an owner may tighten, never loosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -51,6 +51,87 @@ impl Limits {
             && holds(self.quota.as_ref(), other.quota.as_ref(), |own, other| {
                 own.quota.is_within(other.quota)
             })
+    }
+}
+
+impl<T: Field> Field for Limit<T> {
+    const WIDTH: usize = T::WIDTH + SetBy::WIDTH;
+
+    fn columns(name: &str, columns: &mut Vec<String>) {
+        T::columns(name, columns);
+        columns.push(format!("{name}_by"));
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        self.value.put(sink)?;
+        self.by.put(sink)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        Ok(Self { value: Field::get(name, source)?, by: Field::get(name, source)? })
+    }
+}
+
+/// First a flag that says whether there is a limit at all: most records have none, and a reader
+/// that sees the flag need not look at the rest.
+impl Field for Limits {
+    const WIDTH: usize = bool::WIDTH
+        + Limit::<Timestamp>::WIDTH
+        + Limit::<Networks>::WIDTH
+        + Limit::<Rate>::WIDTH
+        + Limit::<VersionedQuota>::WIDTH;
+
+    fn columns(_: &str, columns: &mut Vec<String>) {
+        columns.push("limited".into());
+        Limit::<Timestamp>::columns("not_before", columns);
+        Limit::<Networks>::columns("networks", columns);
+        Limit::<Rate>::columns("rate", columns);
+        Limit::<VersionedQuota>::columns("quota", columns);
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        let Self { not_before, networks, rate, quota } = self;
+        let is_limited = !self.is_empty();
+        is_limited.put(sink)?;
+        if is_limited || S::HAS_PLACES {
+            not_before.put(sink)?;
+            networks.put(sink)?;
+            rate.put(sink)?;
+            quota.put(sink)?;
+        }
+        Ok(())
+    }
+
+    fn get<S: Source>(_: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        let is_limited = Field::get("limited", source)?;
+        let limits = if is_limited || S::HAS_PLACES {
+            Self {
+                not_before: Field::get("not_before", source)?,
+                networks: Field::get("networks", source)?,
+                rate: Field::get("rate", source)?,
+                quota: Field::get("quota", source)?,
+            }
+        } else {
+            Self::default()
+        };
+        // A scan goes by the flag alone.
+        if limits.is_empty() == is_limited { Err(source.damaged("limited")) } else { Ok(limits) }
+    }
+}
+
+impl Field for Box<Limits> {
+    const WIDTH: usize = Limits::WIDTH;
+
+    fn columns(name: &str, columns: &mut Vec<String>) {
+        Limits::columns(name, columns);
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        Limits::put(self, sink)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        Limits::get(name, source).map(Self::new)
     }
 }
 

@@ -218,7 +218,7 @@ pub(in crate::store) fn standing_of(
     metadata: &StoreMetadata,
     generation: Generation,
 ) -> Option<ValidityInputs> {
-    let mark = owner.tokens_valid_from.max(metadata.tokens_valid_from);
+    let mark = owner.effective_tokens_valid_from(metadata);
     let (_, ends_at) = key.tokens(mark).find(|(token, _)| token.generation == generation)?;
-    Some(ValidityInputs { suspended: owner.suspended.is_some(), ends_at, ..key.standing() })
+    Some(ValidityInputs { suspended: owner.suspended.is_some(), ends_at, ..key.validity_inputs() })
 }

@@ -29,7 +29,7 @@ impl Core {
             let caller = Principal::new(self, by)?;
             let owner = caller.load_owner(self, owner)?;
             let state = self.metadata();
-            let mark = owner.tokens_valid_from.max(state.metadata.tokens_valid_from);
+            let mark = owner.effective_tokens_valid_from(&state.metadata);
             let draft = self.draft_key(&caller, owner.id, mark, request, &state)?;
             let change = issuance_preconditions(Change::default(), &owner, &state);
             let change = caller.with_preconditions(draft.add_to(change, &caller));
@@ -118,7 +118,7 @@ impl Core {
             let state = self.metadata();
             let generation = key_rules::check_rotation(&caller, &key, request)?;
             check_version(expected, key.version)?;
-            let mark = owner.tokens_valid_from.max(state.metadata.tokens_valid_from);
+            let mark = owner.effective_tokens_valid_from(&state.metadata);
             let number = key.current.digest.prefix;
             let prefix = state.metadata.prefixes.prefix(number);
             let prefix = prefix.ok_or(Error::NotFound(Resource::Key))?;
@@ -187,7 +187,7 @@ impl Core {
         PolicyContext {
             catalogue: self.catalogue(),
             settings_check: self.settings_check.as_deref(),
-            mark: owner.tokens_valid_from.max(state.metadata.tokens_valid_from),
+            mark: owner.effective_tokens_valid_from(&state.metadata),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::authorize::Principal;
 use crate::event::Fields;
 use crate::id::Version;
-use crate::key::{Limit, Limits, Networks, Quota, VersionedQuota, Rate, SetBy};
+use crate::key::{Limit, Limits, Networks, Quota, Rate, SetBy, VersionedQuota};
 use crate::store::types::error::Error;
 use crate::store::types::request::SetLimits;
 
@@ -98,7 +98,10 @@ fn replace_quota(
     quota: Option<Quota>,
     version: Version,
 ) -> Result<bool, Error> {
-    let run = quota.map(|quota| VersionedQuota { quota, quota_version: since(caller, *limit, quota, version) });
+    let run = quota.map(|quota| VersionedQuota {
+        quota,
+        quota_version: since(caller, *limit, quota, version),
+    });
     replace(caller, "quota", limit, run, |new, old| new.quota.is_within(old.quota))
 }
 
@@ -113,5 +116,9 @@ fn since(
     let Some(before) = before.filter(|_| !caller.is_administrator()) else { return version };
     let old = before.value.quota;
     let is_bound = before.by == SetBy::Administrator || caller.is_delegate();
-    if quota == old || (is_bound && quota.is_within(old)) { before.value.quota_version } else { version }
+    if quota == old || (is_bound && quota.is_within(old)) {
+        before.value.quota_version
+    } else {
+        version
+    }
 }

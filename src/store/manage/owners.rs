@@ -196,7 +196,7 @@ impl Core {
             }
             let draft = match replacement {
                 Some(request) => {
-                    let mark = owner.tokens_valid_from.max(state.metadata.tokens_valid_from);
+                    let mark = owner.effective_tokens_valid_from(&state.metadata);
                     Some(self.draft_key(&caller, owner.id, mark, request, &state)?)
                 }
                 None => None,

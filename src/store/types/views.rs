@@ -96,7 +96,7 @@ impl Key {
         metadata: &StoreMetadata,
         now: Timestamp,
     ) -> Self {
-        let mark = owner.tokens_valid_from.max(metadata.tokens_valid_from);
+        let mark = owner.effective_tokens_valid_from(metadata);
         let state = key.state(now);
         let previous_tokens = key
             .tokens(mark)

@@ -190,7 +190,8 @@ impl Core {
             let put = lease.zip(quota).is_some_and(|(lease, (whose, quota))| {
                 let word = LeaseWord::new(lease.void_from, lease.units);
                 let left = LeftWord::new(lease.left, now);
-                quota.is_since(lease.quota_version) && self.index.put_lease(whose, quota, word, left)
+                quota.is_since(lease.quota_version)
+                    && self.index.put_lease(whose, quota, word, left)
             });
             match lease {
                 Some(_) if put => {

@@ -10,8 +10,8 @@ use crate::invalid::Invalid;
 use crate::key::{
     Digest, KeyName, KeyRecord, Limit, Limits, MAX_PREVIOUS_TOKENS, Network, Networks, OwnerRecord,
     PepperCheck, PepperNumber, Period, Prefix, PrefixNumber, PrefixTable, PreviousToken, Quota,
-    VersionedQuota, Rate, Refill, Scheme, Seal, SetBy, Settings, StoreMetadata, StoreRules, Switch,
-    TokenRecord,
+    Rate, Refill, Scheme, Seal, SetBy, Settings, StoreMetadata, StoreRules, Switch, TokenRecord,
+    VersionedQuota,
 };
 use crate::permission::{Access, PermissionName};
 

@@ -8,8 +8,8 @@ use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::{
     DEFAULT_MAX_KEYS, Digest, KeyName, KeyRecord, Kind, Limit, Limits, OwnerRecord, PepperCheck,
-    PepperNumber, Period, Prefix, PrefixNumber, PrefixTable, PreviousToken, Quota, VersionedQuota, Rate,
-    Scheme, Seal, SetBy, Settings, StoreMetadata, StoreRules, Switch, TokenRecord,
+    PepperNumber, Period, Prefix, PrefixNumber, PrefixTable, PreviousToken, Quota, Rate, Scheme,
+    Seal, SetBy, Settings, StoreMetadata, StoreRules, Switch, TokenRecord, VersionedQuota,
 };
 use crate::permission::Access;
 
@@ -113,7 +113,10 @@ pub fn limits() -> Result<Limits, Invalid> {
             value: Rate::new(10, Duration::from_secs(1))?.with_burst(20)?,
             by: own,
         }),
-        quota: Some(Limit { value: VersionedQuota { quota, quota_version: Version::FIRST }, by: root }),
+        quota: Some(Limit {
+            value: VersionedQuota { quota, quota_version: Version::FIRST },
+            by: root,
+        }),
     })
 }
 

@@ -105,7 +105,9 @@ impl Model {
 
     /// The right secret was refused.
     pub(super) fn notice_refusal(&mut self, id: KeyId) {
-        let (Some((limit, length)), now) = (self.opening.watch.rejections, self.now) else { return };
+        let (Some((limit, length)), now) = (self.opening.watch.rejections, self.now) else {
+            return;
+        };
         let alerts = &mut self.alerts;
         let new = || Window { began_at: now, count: 0, is_noticed: false };
         let window = alerts.windows.entry(id).or_insert_with(new);

@@ -230,10 +230,10 @@ fn damaged_usage_is_named_by_its_column() {
         ("key_usage", "alerted_previous_token_used", "4294967296"),
         ("key_usage", "alerted_rejected", "-1"),
         ("key_usage", "quota_left", "-1"),
-        ("key_usage", "quota_sum", "NULL"),
-        ("key_usage", "quota_sum", "quota_sum + 1"),
+        ("key_usage", "quota_checksum", "NULL"),
+        ("key_usage", "quota_checksum", "quota_checksum + 1"),
         ("owner_usage", "quota_period", "-1"),
-        ("owner_usage", "quota_sum", "quota_sum + 1"),
+        ("owner_usage", "quota_checksum", "quota_checksum + 1"),
     ];
     for (table, column, value) in table {
         let fixture = full();
@@ -258,7 +258,7 @@ fn what_is_damaged_is_named_without_its_value() {
         ("keys", "prefix", "64"),
         ("keys", "scheme", "2"),
         ("keys", "settings", "'[]'"),
-        ("keys", "standing", "2"),
+        ("keys", "state", "2"),
         ("keys", "seal_key", "NULL"),
         ("keys", "limited", "0"),
         ("keys", "not_before_by", "NULL"),
@@ -326,7 +326,7 @@ fn a_value_that_is_another_is_noticed() {
         "UPDATE keys SET issued_at = issued_at + 1",
         "UPDATE keys SET owner = 'other'",
         "UPDATE keys SET kind = 'trial'",
-        "UPDATE keys SET blocked_at = 1, blocked_by = 'somebody', standing = 2",
+        "UPDATE keys SET blocked_at = 1, blocked_by = 'somebody', state = 2",
         "UPDATE keys SET name = 'second'",
         "UPDATE keys SET version = version + 1",
         "UPDATE keys SET settings = '{\"a\":1}'",
@@ -350,8 +350,8 @@ fn a_value_that_is_another_is_noticed() {
         "UPDATE key_usage SET quota_version = quota_version + 1",
         "UPDATE key_usage SET quota_period = quota_period + 1",
         "UPDATE owner_usage SET quota_left = quota_left + 1",
-        "UPDATE owner_usage SET (quota_left, quota_sum) =
-           (SELECT quota_left, quota_sum FROM key_usage)",
+        "UPDATE owner_usage SET (quota_left, quota_checksum) =
+           (SELECT quota_left, quota_checksum FROM key_usage)",
     ];
     for sql in table {
         let fixture = full();

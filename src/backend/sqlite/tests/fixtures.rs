@@ -13,8 +13,8 @@ use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::key::{
     DEFAULT_MAX_KEYS, Digest, KeyRecord, Kind, Limit, Limits, OwnerRecord, PepperNumber, Period,
-    PrefixNumber, PrefixTable, PreviousToken, Quota, VersionedQuota, Rate, Scheme, SetBy, Settings,
-    StoreMetadata, StoreRules, Switch, TokenRecord,
+    PrefixNumber, PrefixTable, PreviousToken, Quota, Rate, Scheme, SetBy, Settings, StoreMetadata,
+    StoreRules, Switch, TokenRecord, VersionedQuota,
 };
 use crate::permission::Access;
 

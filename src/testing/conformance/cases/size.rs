@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::key::{
-    KeyName, KeyRecord, Limit, Limits, OwnerRecord, Period, Quota, VersionedQuota, Rate, Refill, SetBy,
-    Settings, StoreRules,
+    KeyName, KeyRecord, Limit, Limits, OwnerRecord, Period, Quota, Rate, Refill, SetBy, Settings,
+    StoreRules, VersionedQuota,
 };
 use crate::permission::Access;
 use crate::testing::conformance::Failure;

@@ -3,8 +3,8 @@
 use crate::backend::{UsageChange, UsageSubject};
 use crate::clock::Timestamp;
 use crate::key::{
-    KeyRecord, Lease, Limit, Limits, OwnerRecord, Period, Quota, VersionedQuota, QuotaState, SetBy,
-    Usage, Used,
+    KeyRecord, Lease, Limit, Limits, OwnerRecord, Period, Quota, QuotaState, SetBy, Usage, Used,
+    VersionedQuota,
 };
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
