@@ -227,7 +227,8 @@ numbers! {
     };
     u16: |number| u64::from(*number), |number| u16::try_from(number).ok();
     u32: |number| u64::from(*number), |number| u32::try_from(number).ok();
-    u64: |number| *number, Some;
+    // A column of SQLite holds no greater one.
+    u64: |number| *number, |number| i64::try_from(number).is_ok().then_some(number);
     Timestamp: |at| at.as_millis(), |number| Timestamp::from_millis(number).ok();
     Generation: |generation| u64::from(generation.get()), |number| {
         Generation::new(u32::try_from(number).ok()?).ok()

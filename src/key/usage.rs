@@ -62,7 +62,7 @@ impl Field for RejectedCounts {
         let mut counts = Self::default();
         if S::HAS_PLACES {
             for reason in RejectKind::ALL {
-                counts.add(*reason, count(reason.name(), source)?);
+                counts.add(*reason, Field::get(reason.name(), source)?);
             }
             return Ok(counts);
         }
@@ -93,13 +93,8 @@ impl Field for Counted {
     fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
         let reason = source
             .number_as(name, |number| RejectKind::from_number(number.try_into().ok()?).ok())?;
-        Ok(Self { reason, count: count(name, source)? })
+        Ok(Self { reason, count: Field::get(name, source)? })
     }
-}
-
-/// Reads a count, and refuses one over [`Usage::MAX_COUNT`].
-fn count<S: Source>(name: &'static str, source: &mut S) -> Result<u64, S::Error> {
-    source.number_as(name, |count| (count <= Usage::MAX_COUNT).then_some(count))
 }
 
 impl Serialize for RejectedCounts {
@@ -185,7 +180,7 @@ impl Field for Used {
 
     fn get<S: Source>(_: &'static str, source: &mut S) -> Result<Self, S::Error> {
         let last_used_at = Field::get("last_used_at", source)?;
-        let accepted = count("accepted", source)?;
+        let accepted = Field::get("accepted", source)?;
         let last_address = Field::get("address", source)?;
         let rejected = Field::get("rejected", source)?;
         Ok(Self { last_used_at, last_address, accepted, rejected })

@@ -260,8 +260,8 @@ impl Field for VersionedQuota {
 impl Field for QuotaState {
     const WIDTH: usize = 3;
 
-    fn columns(name: &str, columns: &mut Vec<String>) {
-        columns.extend(["version", "left", "period"].map(|part| format!("{name}_{part}")));
+    fn columns(_: &str, columns: &mut Vec<String>) {
+        columns.extend(["quota_version", "quota_left", "quota_period"].map(String::from));
     }
 
     fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
@@ -271,12 +271,12 @@ impl Field for QuotaState {
         period.put(sink)
     }
 
-    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
-        let quota_version = Field::get(name, source)?;
-        // A column holds no more.
-        let max = i64::MAX.cast_unsigned();
-        let left = source.number_as(name, |left| (left <= max).then_some(left))?;
-        Ok(Self { quota_version, left, period: Field::get(name, source)? })
+    fn get<S: Source>(_: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        Ok(Self {
+            quota_version: Field::get("quota_version", source)?,
+            left: Field::get("quota_left", source)?,
+            period: Field::get("quota_period", source)?,
+        })
     }
 }
 

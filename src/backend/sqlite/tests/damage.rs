@@ -221,7 +221,7 @@ fn damaged_usage_is_named_by_its_column() {
         ("key_usage", "address", "'192.0.2.07'"),
         ("key_usage", "address_at", "NULL"),
         ("key_usage", "suspended", "-1"),
-        ("key_usage", "wrong_address", "-1"),
+        ("key_usage", "address_missing", "-1"),
         ("key_usage", "quota_exhausted", "-1"),
         ("key_usage", "alerted_expired", "-5"),
         ("key_usage", "alerted_trial_ending", "9223372036854775807"),
