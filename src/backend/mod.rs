@@ -1,11 +1,22 @@
-//! Where records and events lie.
+//! The storage of records and events.
 //!
-//! [`Backend`] is the contract, [`Change`] what is committed, [`apply`] the one place where the
-//! rules of a commit are decided, for every backend alike; [`apply_usage`] is the same for what was
-//! used, which is kept beside the records. Code in this folder never sees a
-//! plaintext token.
+//! A backend decides a commit inside a transaction of its engine, by rules that are the same for
+//! all backends. Code in this folder never sees a plaintext token.
+//!
+//! | room | what is in it |
+//! | --- | --- |
+//! | `contract` | [`Backend`]: what a backend does |
+//! | `change`, `usage` | the changes that it commits, and the usage that it records |
+//! | `query`, `scan` | the pages that it answers, and what the verification index is loaded from |
+//! | `transaction` | [`Transaction`]: a backend's state inside one commit |
+//! | `apply`, `apply_usage` | the rules of a commit and of usage, on a transaction |
+//! | `error` | [`BackendError`] |
+//! | `notifier` | [`ChangeNotifier`]: wakes callers that wait for a commit |
+//! | `format`, `file_lock` | the number of the stored format, and the lock of a database |
+//! | `memory`, `sqlite`, `sled` | the backends |
 
 mod apply;
+mod apply_usage;
 mod change;
 mod contract;
 mod error;
@@ -25,6 +36,7 @@ mod transaction;
 mod usage;
 
 pub use apply::apply;
+pub use apply_usage::apply_usage;
 pub use change::{Applied, Change, Operation, Precondition, Rejection, Write, WriteKey};
 pub use contract::{Backend, CommitOutcome, Sharing};
 pub use error::{BackendError, BackendErrorKind};
@@ -36,4 +48,4 @@ pub use query::{
 };
 pub use scan::{Scanned, ScannedKey, ScannedOwner};
 pub use transaction::{KeyCounts, Transaction};
-pub use usage::{UsageChange, UsageOutcome, UsageSubject, apply_usage};
+pub use usage::{UsageChange, UsageOutcome, UsageSubject};

@@ -57,8 +57,6 @@ pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
             let (previous, current) = tokens;
             let (deactivated, blocked, revoked) = switches;
             KeyRecord {
-                id,
-                owner,
                 version,
                 numeric_id,
                 kind,
@@ -68,16 +66,14 @@ pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
                 expires_at,
                 expiry_by,
                 settings,
-                created_at,
-                created_by,
                 updated_at,
-                current,
                 previous,
                 deactivated,
                 blocked,
                 revoked,
                 limits,
                 seal,
+                ..KeyRecord::new(id, owner, current, created_at, created_by)
             }
         },
     )

@@ -36,8 +36,7 @@ impl Core {
             let now = caller.now;
             let usage = self.first_usage(&draft.record, now);
             Ok(Decision::commit(change, move |applied| {
-                let mut record = draft.record;
-                record.numeric_id = record.numeric_id.or(applied.numeric_ids.first().copied());
+                let record = applied.completed(draft.record);
                 let key = Key::new(record, &owner, &state.metadata, now).with_usage(usage);
                 Issued { key, token: draft.token, dropped: None }
             }))

@@ -8,9 +8,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
-use crate::key::{
-    Expiry, KeyName, KeyRecord, Limits, OwnerRecord, Prefix, PrefixNumber, Seal, TokenRecord,
-};
+use crate::key::{Expiry, KeyRecord, Limits, OwnerRecord, Prefix, PrefixNumber, Seal, TokenRecord};
 use crate::store::engine::state::{Core, MetadataState};
 use crate::store::types::error::{Error, StateProblem};
 use crate::store::types::request::{CreateKey, NumericIdChoice};
@@ -23,15 +21,16 @@ pub(in crate::store) struct Draft {
     pub(in crate::store) record: KeyRecord,
     pub(in crate::store) token: Token,
     next_numeric_id: bool,
+    /// The plain fields that the request set.
+    plain: Fields,
 }
 
 impl Draft {
     /// Adds the key to a change.
     pub(in crate::store) fn add_to(&self, change: Change, caller: &Principal<'_>) -> Change {
         let record = self.record.clone();
-        let mut fields = Fields::TOKEN.with(Fields::ACCESS);
+        let mut fields = Fields::TOKEN.with(Fields::ACCESS).with(self.plain);
         for (is_set, field) in [
-            (record.name.is_some(), Fields::NAME),
             (record.expires_at.is_some(), Fields::EXPIRY),
             (!record.settings.is_empty(), Fields::SETTINGS),
             (record.seal.is_some(), Fields::SEAL),
@@ -63,7 +62,6 @@ impl Core {
         limit_rules::set(caller, &mut limits, &request.limits, Version::FIRST)?;
         let (access, catalogue) = (&request.access, self.catalogue());
         key_rules::check_creation(caller, access, &limits, request.kind, expiry, catalogue)?;
-        let name = request.name.as_ref().map(KeyName::new).transpose()?;
         let settings = first_settings(request.settings.as_ref())?;
         let settings = checked(self.settings_check.as_deref(), settings)?;
         let (numeric_id, next_numeric_id) = match request.numeric_id {
@@ -93,30 +91,20 @@ impl Core {
             request.recoverable,
         )?;
         let set_by = caller.set_by(None);
-        let record = KeyRecord {
-            id,
-            owner,
-            version: Version::FIRST,
+        let mut record = KeyRecord {
             numeric_id,
             kind: request.kind,
-            name,
             access: request.access.clone(),
             access_by: set_by,
             expires_at: expiry.at(),
             expiry_by: set_by,
             settings,
             limits,
-            created_at: caller.now,
-            created_by: caller.authority.actor.clone(),
-            updated_at: caller.now,
-            current,
-            previous: Vec::new(),
-            deactivated: None,
-            blocked: None,
-            revoked: None,
             seal,
+            ..KeyRecord::new(id, owner, current, caller.now, caller.authority.actor.clone())
         };
-        Ok(Draft { record, token, next_numeric_id })
+        let plain = key_rules::set_plain(&mut record, &request.plain)?;
+        Ok(Draft { record, token, next_numeric_id, plain })
     }
 
     /// The first prefix that was named.

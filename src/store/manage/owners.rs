@@ -69,9 +69,7 @@ impl Core {
             let usage = draft.as_ref().and_then(|draft| self.first_usage(&draft.record, now));
             Ok(Decision::commit(change, move |applied| {
                 let first_key = draft.map(|draft| {
-                    let mut record = draft.record;
-                    let assigned = applied.numeric_ids.first().copied();
-                    record.numeric_id = record.numeric_id.or(assigned);
+                    let record = applied.completed(draft.record);
                     let key = Key::new(record, &owner, &state.metadata, now).with_usage(usage);
                     Issued { key, token: draft.token, dropped: None }
                 });
@@ -208,9 +206,7 @@ impl Core {
             let usage = draft.as_ref().and_then(|draft| self.first_usage(&draft.record, now));
             Ok(Decision::commit(caller.with_preconditions(change), move |applied| {
                 let replacement = draft.map(|draft| {
-                    let mut record = draft.record;
-                    let assigned = applied.numeric_ids.first().copied();
-                    record.numeric_id = record.numeric_id.or(assigned);
+                    let record = applied.completed(draft.record);
                     let key = Key::new(record, &next, &state.metadata, now).with_usage(usage);
                     Issued { key, token: draft.token, dropped: None }
                 });

@@ -16,13 +16,20 @@ use crate::permission::Access;
 pub struct CreateKey {
     pub(in crate::store) access: Access,
     pub(in crate::store) kind: Kind,
-    pub(in crate::store) name: Option<String>,
+    pub(in crate::store) plain: PlainFields,
     pub(in crate::store) expiry: Option<WantedExpiry>,
     pub(in crate::store) settings: Option<Value>,
     pub(in crate::store) numeric_id: NumericIdChoice,
     pub(in crate::store) prefix: Option<Prefix>,
     pub(in crate::store) recoverable: bool,
     pub(in crate::store) limits: SetLimits,
+}
+
+/// The fields of a key that a creation and an update set alike, just as they are given. `Some(None)`
+/// clears a field.
+#[derive(Clone, Debug, Default)]
+pub(in crate::store) struct PlainFields {
+    pub(in crate::store) name: Option<Option<String>>,
 }
 
 /// When a new key is to expire.
@@ -60,7 +67,7 @@ impl CreateKey {
         Self {
             access,
             kind: Kind::Standard,
-            name: None,
+            plain: PlainFields::default(),
             expiry: None,
             settings: None,
             numeric_id: NumericIdChoice::None,
@@ -78,7 +85,7 @@ impl CreateKey {
 
     /// A label of 1 to 255 bytes.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+        self.plain.name = Some(Some(name.into()));
         self
     }
 
@@ -131,7 +138,7 @@ impl CreateKey {
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct UpdateKey {
-    pub(in crate::store) name: Option<Option<String>>,
+    pub(in crate::store) plain: PlainFields,
     pub(in crate::store) access: Option<Access>,
     pub(in crate::store) expiry: Option<Expiry>,
     pub(in crate::store) settings: Option<Value>,
@@ -146,13 +153,13 @@ impl UpdateKey {
 
     /// Another label.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(Some(name.into()));
+        self.plain.name = Some(Some(name.into()));
         self
     }
 
     /// No label.
     pub fn clear_name(mut self) -> Self {
-        self.name = Some(None);
+        self.plain.name = Some(None);
         self
     }
 
