@@ -247,9 +247,9 @@ fn limits(tour: &mut Tour, importer: &Issued) -> Outcome {
 
     let usage = tour.ada.get(id)?.usage.ok_or("the store keeps what is used")?;
     let last_used = usage.last_used_at.map(moment).ok_or("it was used")?;
-    check(usage.refused.total() == 3, "three refusals of the right secret are counted")?;
+    check(usage.rejected.total() == 3, "three refusals of the right secret are counted")?;
     tour.page.space()?;
-    tour.page.say(&format!("Last used {last_used}; refused {} times.", usage.refused.total()))?;
+    tour.page.say(&format!("Last used {last_used}; refused {} times.", usage.rejected.total()))?;
     let lifted = SetLimits::new().clear_rate().networks([]);
     tour.ada.with_reason("the import is over")?.update(id, UpdateKey::new().limits(lifted))?;
     tour.page.say("The import is over, and Ada lifts both.")?;

@@ -1,4 +1,4 @@
-//! What was done to a key, an owner or the store, on whose authority, when.
+//! Events: the changes of keys, owners and the store, each with its authority and its moment.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::invalid::{Invalid, Problem};
 /// Declares an enum whose variants have a number (stored) and a name (shown).
 macro_rules! event_kinds {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal;)*) => {
-        /// What happened.
+        /// A kind of event.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum EventKind { $($(#[$doc])* $variant,)* }
@@ -43,7 +43,7 @@ event_kinds! {
     KeyUpdated = 2, "key_updated";
     /// A key got a new token.
     KeyRotated = 3, "key_rotated";
-    /// A key's previous tokens were ended.
+    /// A key's previous tokens were invalidated.
     PreviousTokensInvalidated = 4, "previous_tokens_invalidated";
     /// The owner switched a key off.
     KeyDeactivated = 5, "key_deactivated";
@@ -63,7 +63,8 @@ event_kinds! {
     TrialConverted = 12, "trial_converted";
     /// A recoverable token was shown.
     TokenRevealed = 13, "token_revealed";
-    /// A key's expiry has come. Written by the store itself, as all the next, where it looks out.
+    /// A key's expiry has come. The store writes this and the following kinds by itself, where
+    /// alerts are on.
     KeyExpired = 14, "key_expired";
     /// A trial key's expiry is near.
     TrialEnding = 15, "trial_ending";
@@ -71,10 +72,10 @@ event_kinds! {
     TokenOld = 16, "token_old";
     /// A key wasn't used for long.
     KeyUnused = 17, "key_unused";
-    /// An previous token is used close to the end of its grace.
+    /// A previous token is used close to the end of its grace.
     PreviousTokenUsed = 18, "previous_token_used";
-    /// A key's right token is refused often.
-    KeyRefused = 19, "key_refused";
+    /// A key's token is rejected often although its secret is right.
+    KeyRejected = 19, "key_rejected";
     /// An owner was created.
     OwnerCreated = 20, "owner_created";
     /// Defaults, maximum access, limits or number of keys of an owner changed.
@@ -85,20 +86,20 @@ event_kinds! {
     OwnerResumed = 23, "owner_resumed";
     /// All keys of an owner were revoked.
     OwnerKeysRevoked = 24, "owner_keys_revoked";
-    /// The issue mark of an owner moved forward.
+    /// The `tokens_valid_from` of an owner moved forward.
     OwnerTokensInvalidated = 25, "owner_tokens_invalidated";
-    /// A suspended owner was removed with all that was its.
+    /// A suspended owner was removed with its keys.
     OwnerPurged = 26, "owner_purged";
     /// The rules of the store changed.
     StoreRulesChanged = 40, "store_rules_changed";
-    /// The issue mark of the store moved forward.
+    /// The `tokens_valid_from` of the store moved forward.
     StoreTokensInvalidated = 41, "store_tokens_invalidated";
     /// A pepper was opened for the first time.
     PepperAdded = 42, "pepper_added";
 }
 
 impl EventKind {
-    /// The kind of a stored number.
+    /// Finds the kind of a stored number.
     ///
     /// # Errors
     /// [`Invalid`] for a number that this version doesn't know.
@@ -124,7 +125,7 @@ impl Serialize for EventKind {
     }
 }
 
-/// Which fields of a record changed: a set of names, without their values.
+/// A set of fields of a record that changed: their names, without their values.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Fields(u32);
 
@@ -163,7 +164,7 @@ fields! {
     SUSPENDED = 10, "suspended";
     /// The number of keys an owner may have.
     MAX_KEYS = 11, "max_keys";
-    /// The issue mark.
+    /// The moment from which tokens are valid.
     TOKENS_VALID_FROM = 12, "tokens_valid_from";
     /// The rules of the store.
     RULES = 13, "rules";
@@ -175,11 +176,11 @@ fields! {
     SEAL = 16, "seal";
     /// The moment before which no token is accepted.
     NOT_BEFORE = 17, "not_before";
-    /// From where tokens are accepted.
+    /// The networks from which tokens are accepted.
     NETWORKS = 18, "networks";
-    /// How often.
+    /// The rate of use.
     RATE = 19, "rate";
-    /// How many times in all.
+    /// The quota of uses.
     QUOTA = 20, "quota";
 }
 
@@ -187,7 +188,7 @@ impl Fields {
     /// No field.
     pub const NONE: Self = Self(0);
 
-    /// The set with these bits, as stored.
+    /// Makes the set of stored bits.
     #[must_use]
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits)
@@ -199,25 +200,25 @@ impl Fields {
         self.0
     }
 
-    /// The fields of both.
+    /// Joins two sets.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether all of `other` are in it.
+    /// Tells whether all of `other` are in it.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         other.0 & !self.0 == 0
     }
 
-    /// Whether no field is in it.
+    /// Tells whether no field is in it.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The names of the fields.
+    /// Lists the names of the fields.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES.iter().filter(move |(field, _)| self.contains(*field)).map(|(_, name)| *name)
     }
@@ -238,30 +239,30 @@ impl Serialize for Fields {
 /// An event before it has its number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EventDraft {
-    /// When it was decided; numbers, not times, give the order.
+    /// The moment of the decision. Numbers, not times, give the order.
     pub at: Timestamp,
-    /// What happened.
+    /// The kind of the event.
     pub kind: EventKind,
     /// The owner concerned.
     pub owner: Option<OwnerId>,
     /// The key concerned.
     pub key: Option<KeyId>,
-    /// The record's version after it; the last one of a removed record.
+    /// The record's version after the event; the last one of a removed record.
     pub version: Version,
-    /// The generation concerned: that created, rotated to or opened.
+    /// The generation concerned: created, rotated to, revealed, or alerted.
     pub generation: Option<Generation>,
-    /// Which fields changed; never their values.
+    /// The fields that changed; never their values.
     pub fields: Fields,
-    /// On whose authority.
+    /// The authority of the actor.
     pub authority: Authority,
 }
 
-/// One thing that happened. Numbers grow singly and without gaps.
+/// An event with its number. Numbers grow by one, without gaps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Event {
-    /// Its number; the first is 1.
+    /// The number; the first is 1.
     pub sequence: u64,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub draft: EventDraft,
 }

@@ -194,6 +194,18 @@ impl fmt::Debug for OwnerId {
     }
 }
 
+impl text::StoredText for OwnerId {
+    #[inline]
+    fn stored_text(&self) -> &str {
+        self.as_str()
+    }
+
+    #[inline]
+    fn from_stored_text(text: &str) -> Option<Self> {
+        Self::new(text).ok()
+    }
+}
+
 impl FromStr for OwnerId {
     type Err = Invalid;
 

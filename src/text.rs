@@ -54,6 +54,16 @@ macro_rules! bounded_text {
             }
         }
 
+        impl $crate::text::StoredText for $name {
+            fn stored_text(&self) -> &str {
+                &self.0
+            }
+
+            fn from_stored_text(text: &str) -> Option<Self> {
+                Self::new(text).ok()
+            }
+        }
+
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)

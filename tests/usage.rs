@@ -170,12 +170,12 @@ fn refusals_of_the_right_secret_are_counted_by_reason() {
     expected.add(RejectKind::Deactivated, 3);
     expected.add(RejectKind::Blocked, 1);
     let found = world.usage(id);
-    assert_eq!((found.refused, found.last_used_at), (expected, None));
+    assert_eq!((found.rejected, found.last_used_at), (expected, None));
     world.store.flush_usage().unwrap();
     assert_eq!(world.usage(id), found);
-    assert_eq!(written(&*backend, id).refused, expected);
+    assert_eq!(written(&*backend, id).rejected, expected);
     let json = serde_json::to_value(world.usage(id)).unwrap();
-    assert_eq!(json["refused"], serde_json::json!({"blocked": 1, "deactivated": 3}));
+    assert_eq!(json["rejected"], serde_json::json!({"blocked": 1, "deactivated": 3}));
 }
 
 #[test]
@@ -409,7 +409,7 @@ fn sums_are_what_was_verified() {
                 }
                 4 => {
                     let found = world.usage(id);
-                    let refused = found.refused.get(RejectKind::Deactivated);
+                    let refused = found.rejected.get(RejectKind::Deactivated);
                     let found = (found.accepted.unwrap(), found.last_used_at, refused);
                     assert_eq!(found, model[n], "{context}");
                 }
@@ -426,7 +426,7 @@ fn sums_are_what_was_verified() {
         world.store.flush_usage().unwrap();
         for (key, model) in keys.iter().zip(&model) {
             let used = written(&*backend, key.key.id);
-            let refused = used.refused.get(RejectKind::Deactivated);
+            let refused = used.rejected.get(RejectKind::Deactivated);
             assert_eq!((used.accepted, used.last_used_at, refused), *model, "seed {seed}");
         }
     }

@@ -24,7 +24,7 @@ const TOLD: [EventKind; 6] = [
     EventKind::TokenOld,
     EventKind::KeyUnused,
     EventKind::PreviousTokenUsed,
-    EventKind::KeyRefused,
+    EventKind::KeyRejected,
 ];
 
 /// A store that looks out, and its world.
@@ -262,7 +262,7 @@ fn a_key_in_steady_use_is_not_told_of_as_unused() {
 
 #[test]
 fn refusals_are_told_also_after_a_clock_that_was_ahead() {
-    let alerts = Alerts::new(AlertSettings::new().refusals(3, Duration::from_secs(60)));
+    let alerts = Alerts::new(AlertSettings::new().rejections(3, Duration::from_secs(60)));
     let (_, issued) = alerts.world.owner("org");
     alerts.world.admin.block(issued.key.id).unwrap();
     let right = alerts.world.now();
@@ -273,11 +273,11 @@ fn refusals_are_told_also_after_a_clock_that_was_ahead() {
         alerts.run_alerts()
     };
     alerts.world.clock.set(right.saturating_add(365 * DAY));
-    assert_eq!(refuse(), [EventKind::KeyRefused]);
+    assert_eq!(refuse(), [EventKind::KeyRejected]);
     alerts.world.clock.set(right);
     for _ in 0..3 {
         alerts.world.clock.advance(2 * DAY);
-        assert_eq!(refuse(), [EventKind::KeyRefused]);
+        assert_eq!(refuse(), [EventKind::KeyRejected]);
     }
 }
 
@@ -362,7 +362,7 @@ proptest! {
 
 #[test]
 fn often_refused_is_told_once_in_a_window_and_floods_are_bounded() {
-    let alerts = Alerts::new(AlertSettings::new().refusals(3, HOUR));
+    let alerts = Alerts::new(AlertSettings::new().rejections(3, HOUR));
     let keys: Vec<Issued> =
         (0..15).map(|number| alerts.world.owner(&format!("org-{number}")).1).collect();
     let admin = &alerts.world.admin;
@@ -376,7 +376,7 @@ fn often_refused_is_told_once_in_a_window_and_floods_are_bounded() {
     (0..3).for_each(|_| refuse(&keys[0]));
     assert_eq!(alerts.run_alerts(), []);
     (0..3).for_each(|_| refuse(&keys[0]));
-    assert_eq!(alerts.run_alerts(), [EventKind::KeyRefused]);
+    assert_eq!(alerts.run_alerts(), [EventKind::KeyRejected]);
     (0..30).for_each(|_| refuse(&keys[0]));
     assert_eq!(alerts.run_alerts(), []);
     // Ten in a minute, this one included.
@@ -472,7 +472,8 @@ fn what_could_not_be_told_is_told_later() {
         let mut told: Vec<EventKind> =
             events.iter().map(|event| event.kind).filter(|kind| TOLD.contains(kind)).collect();
         told.sort();
-        let expected = [EventKind::KeyExpired, EventKind::PreviousTokenUsed, EventKind::KeyRefused];
+        let expected =
+            [EventKind::KeyExpired, EventKind::PreviousTokenUsed, EventKind::KeyRejected];
         assert_eq!(told, expected, "where operation {nth} fails");
         if before {
             assert!(nth > 6, "only {nth} operations");

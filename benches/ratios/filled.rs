@@ -78,28 +78,13 @@ fn key_record(number: u64) -> KeyRecord {
     let scanned = Synthetic::scanned(number, false);
     let is_of_many = number.is_multiple_of(SHARE);
     let deactivated = number.is_multiple_of(DEACTIVATED);
+    let owner = if is_of_many { owner_of_many() } else { owner(number / KEYS_PER_OWNER) };
     KeyRecord {
-        id: scanned.id,
-        owner: if is_of_many { owner_of_many() } else { owner(number / KEYS_PER_OWNER) },
-        version: Version::FIRST,
-        numeric_id: None,
         kind: scanned.kind,
-        name: None,
         access: scanned.access,
-        access_by: SetBy::Owner,
         expires_at: scanned.expires_at,
-        expiry_by: SetBy::Owner,
-        settings: Settings::default(),
-        created_at: Timestamp::MIN,
-        created_by: actor(),
-        updated_at: Timestamp::MIN,
-        current: scanned.current,
-        previous: Vec::new(),
         deactivated: deactivated.then(|| Switch { at: Timestamp::MIN, by: actor(), reason: None }),
-        blocked: None,
-        revoked: None,
-        limits: Limits::default(),
-        seal: None,
+        ..KeyRecord::new(scanned.id, owner, scanned.current, Timestamp::MIN, actor())
     }
 }
 

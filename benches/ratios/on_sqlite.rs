@@ -19,14 +19,14 @@ use crate::measure::{figure, ratio, ratio_of};
 
 /// What the index is loaded from.
 const SCANS: [&str; 3] = [
-    "SELECT id, suspended_at, tokens_valid_from, max_access, limited, state_sum FROM owners ORDER BY id",
+    "SELECT id, suspended_at, tokens_valid_from, max_access, limited, state_checksum FROM owners ORDER BY id",
     "SELECT id, owner, kind, expires_at, deactivated_at, blocked_at, revoked_at, generation, \
-     digest, scheme, pepper, prefix, issued_at, access, limited, state_sum FROM keys ORDER BY id",
+     digest, scheme, pepper, prefix, issued_at, access, limited, state_checksum FROM keys ORDER BY id",
     "SELECT key_id, generation, digest, scheme, pepper, prefix, issued_at, ends_at \
      FROM previous_tokens ORDER BY key_id, generation",
 ];
 /// The active keys of an owner.
-const PAGE: &str = "SELECT * FROM keys INDEXED BY keys_by_owner WHERE owner = ?1 AND standing = 0 \
+const PAGE: &str = "SELECT * FROM keys INDEXED BY keys_by_owner WHERE owner = ?1 AND state = 0 \
                     AND id < ?2 AND (expires_at IS NULL OR expires_at > ?3) \
                     ORDER BY id DESC LIMIT 100";
 /// The last page that is read: the thousandth.

@@ -10,7 +10,7 @@ use keyhasp::backend::{
 };
 use keyhasp::key::{
     Digest, KeyRecord, Lease, Limit, Limits, Networks, OwnerRecord, PepperNumber, PrefixNumber,
-    PreviousToken, QuotaRun, Scheme, SetBy, StoreMetadata, TokenRecord, Usage,
+    PreviousToken, Scheme, SetBy, StoreMetadata, TokenRecord, Usage, VersionedQuota,
 };
 use keyhasp::store::StoreBuilder;
 use keyhasp::{
@@ -60,7 +60,10 @@ pub fn rate() -> Limits {
 /// A quota that no benchmark uses up.
 pub fn quota() -> Limits {
     let quota = Quota::one_time(Quota::MAX_USES).unwrap();
-    Limits { quota: limit(QuotaRun { quota, since: Version::FIRST }), ..Limits::default() }
+    Limits {
+        quota: limit(VersionedQuota { quota, quota_version: Version::FIRST }),
+        ..Limits::default()
+    }
 }
 
 /// One of each.
@@ -307,7 +310,7 @@ impl Backend for Synthetic {
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
         let units = 1 << 30;
         let (since, period) = (Version::FIRST, Timestamp::MIN);
-        let lease = Lease { since, period, units, left: units, void_from: None };
+        let lease = Lease { quota_version: since, period, units, left: units, void_from: None };
         Ok(vec![Some(lease); batch.len()])
     }
 

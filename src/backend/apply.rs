@@ -46,8 +46,8 @@ struct Plan {
     /// Keys whose numeric id is to be assigned, in order.
     wishes: Vec<KeyId>,
     assigned: Vec<NumericId>,
-    /// What was used of keys, with what is told of them now.
-    told: BTreeMap<KeyId, Usage>,
+    /// The usage of keys, with the alerts that this change writes.
+    alerted: BTreeMap<KeyId, Usage>,
 }
 
 struct Replaced<T> {
@@ -67,7 +67,7 @@ impl Plan {
             keys: BTreeMap::new(),
             wishes: Vec::new(),
             assigned: Vec::new(),
-            told: BTreeMap::new(),
+            alerted: BTreeMap::new(),
         };
         for precondition in &change.preconditions {
             let (expected, found) = match precondition {
@@ -135,14 +135,14 @@ impl Plan {
                 Ok(Ok(()))
             }
             Write::RecordAlert(id, alert) => {
-                let mut usage = match self.told.get(id) {
+                let mut usage = match self.alerted.get(id) {
                     Some(usage) => *usage,
                     None => tx.usage(&UsageSubject::Key(*id))?.unwrap_or_default(),
                 };
-                if !usage.told.note(*alert) {
+                if !usage.alert_state.note(*alert) {
                     return Ok(Err(Rejection::AlreadyAlerted(*id)));
                 }
-                self.told.insert(*id, usage);
+                self.alerted.insert(*id, usage);
                 Ok(Ok(()))
             }
         }
@@ -355,7 +355,7 @@ impl Plan {
                 tx.put_usage(&UsageSubject::Owner(gone.id), None)?;
             }
         }
-        for (id, usage) in &self.told {
+        for (id, usage) in &self.alerted {
             tx.put_usage(&UsageSubject::Key(*id), Some(usage))?;
         }
         let first_event = tx.last_event()? + 1;

@@ -84,6 +84,16 @@ pub struct Applied {
     pub numeric_ids: Vec<NumericId>,
 }
 
+impl Applied {
+    /// Gives the one key that the change created the numeric id that was assigned to it, if it
+    /// asked for one.
+    #[must_use]
+    pub fn completed(&self, key: KeyRecord) -> KeyRecord {
+        let numeric_id = key.numeric_id.or(self.numeric_ids.first().copied());
+        KeyRecord { numeric_id, ..key }
+    }
+}
+
 /// Why a change was refused; nothing of it took effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

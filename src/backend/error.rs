@@ -34,6 +34,9 @@ pub enum BackendErrorKind {
     ReadOnly,
     /// Somebody else held the database for too long; nothing happened.
     TimedOut,
+    /// The database was written in a format from before the first release, which no version reads
+    /// any more.
+    Unreleased,
 }
 
 /// An error of a backend: kind, operation, the backend's name, the database's place if it has one,
@@ -116,6 +119,9 @@ impl fmt::Display for BackendError {
             BackendErrorKind::NotADatabase => "there is no database there",
             BackendErrorKind::OutcomeUnknown => "whether the change took effect is not known",
             BackendErrorKind::ReadOnly => "the database can't be written to",
+            BackendErrorKind::Unreleased => {
+                "the database has a format from before the first release; create a new one"
+            }
             BackendErrorKind::TimedOut => "the database was held by somebody else for too long",
         };
         write!(f, "{}, {}: {what}", self.backend, self.operation)?;

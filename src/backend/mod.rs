@@ -1,4 +1,4 @@
-//! Where records and events lie.
+//! The storage of records and events.
 //!
 //! [`Backend`] is the contract, [`Change`] what is committed, [`apply`] the one place where the
 //! rules of a commit are decided, for every backend alike; [`apply_usage`] is the same for what was
@@ -6,6 +6,7 @@
 //! Code in this folder never sees a plaintext token.
 
 mod apply;
+mod apply_usage;
 mod change;
 mod contract;
 mod error;
@@ -24,6 +25,7 @@ mod transaction;
 mod usage;
 
 pub use apply::apply;
+pub use apply_usage::apply_usage;
 pub use change::{Applied, Change, Operation, Precondition, Rejection, Write, WriteKey};
 pub use contract::{Backend, CommitOutcome, Sharing};
 pub use error::{BackendError, BackendErrorKind};
@@ -36,4 +38,4 @@ pub use query::{
 };
 pub use scan::{Scanned, ScannedKey, ScannedOwner};
 pub use transaction::{KeyCounts, Transaction};
-pub use usage::{UsageChange, UsageOutcome, UsageSubject, apply_usage};
+pub use usage::{UsageChange, UsageOutcome, UsageSubject};

@@ -1,9 +1,10 @@
-//! What the verification index is loaded from.
+//! The records that the verification index is loaded from.
 
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{
-    KeyRecord, Kind, Limits, OwnerRecord, PreviousToken, TokenRecord, ValidityInputs, tokens,
+    KeyRecord, Kind, Limits, OwnerRecord, PreviousToken, TokenRecord, ValidityInputs, record,
+    tokens,
 };
 use crate::permission::Access;
 
@@ -16,51 +17,55 @@ pub enum Scanned {
     Owner(ScannedOwner),
 }
 
-/// What the index needs of an owner.
-#[derive(Clone, Debug)]
-pub struct ScannedOwner {
-    /// Its id.
-    pub id: OwnerId,
-    /// Whether it is suspended.
-    pub suspended: bool,
-    /// What its standard keys may do at most.
-    pub max_access: Access,
-    /// What all its keys together may use.
-    pub limits: Limits,
-    /// Every token issued before this is superseded.
-    pub tokens_valid_from: Option<Timestamp>,
+record! {
+    /// The part of an owner's record that the index needs.
+    #[derive(Clone, Debug)]
+    pub struct ScannedOwner {
+        /// The owner's id.
+        pub id: OwnerId,
+        /// The most that its standard keys may do.
+        pub max_access: Access,
+        /// Whether it is suspended.
+        pub suspended: bool,
+        /// Tokens issued before this moment are superseded.
+        pub tokens_valid_from: Option<Timestamp>,
+        /// The limits on the use of all its keys together.
+        pub limits: Limits,
+    }
 }
 
-/// What the index needs of a key.
-#[derive(Clone, Debug)]
-pub struct ScannedKey {
-    /// Its id.
-    pub id: KeyId,
-    /// For whom it acts.
-    pub owner: OwnerId,
-    /// What it is for.
-    pub kind: Kind,
-    /// What it may do.
-    pub access: Access,
-    /// What it may use; `None` without a limit, as most are.
-    pub limits: Option<Box<Limits>>,
-    /// When it expires.
-    pub expires_at: Option<Timestamp>,
-    /// Whether it is deactivated.
-    pub deactivated: bool,
-    /// Whether it is blocked.
-    pub blocked: bool,
-    /// Whether it is revoked.
-    pub revoked: bool,
-    /// The token that counts.
-    pub current: TokenRecord,
-    /// The tokens before it, oldest first.
-    pub previous: Vec<PreviousToken>,
+record! {
+    /// The part of a key's record that the index needs.
+    #[derive(Clone, Debug)]
+    pub struct ScannedKey {
+        /// The key's id.
+        pub id: KeyId,
+        /// The owner for which the key acts.
+        pub owner: OwnerId,
+        /// The purpose of the key.
+        pub kind: Kind,
+        /// The permissions of the key.
+        pub access: Access,
+        /// The limits on its use; `None` without a limit, as most are.
+        pub limits: Option<Box<Limits>>,
+        /// The moment at which it expires.
+        pub expires_at: Option<Timestamp>,
+        /// Whether it is deactivated.
+        pub deactivated: bool,
+        /// Whether it is blocked.
+        pub blocked: bool,
+        /// Whether it is revoked.
+        pub revoked: bool,
+        /// The current token.
+        pub current: TokenRecord,
+        /// The previous tokens in their grace, oldest first.
+        pub previous: Vec<PreviousToken>,
+    }
 }
 
 impl ScannedKey {
-    /// What decides on the key's state, as [`KeyRecord::standing`].
-    pub(crate) fn standing(&self) -> ValidityInputs {
+    /// Gathers what decides on the key's state, as [`KeyRecord::validity_inputs`].
+    pub(crate) fn validity_inputs(&self) -> ValidityInputs {
         ValidityInputs {
             suspended: false,
             revoked: self.revoked,
@@ -71,12 +76,12 @@ impl ScannedKey {
         }
     }
 
-    /// Each token with its end, as [`KeyRecord::tokens`].
+    /// Lists each token with its end, as [`KeyRecord::tokens`].
     pub(crate) fn tokens(
         &self,
-        mark: Option<Timestamp>,
+        valid_from: Option<Timestamp>,
     ) -> impl Iterator<Item = (&TokenRecord, Option<Timestamp>)> {
-        tokens(&self.current, &self.previous, mark)
+        tokens(&self.current, &self.previous, valid_from)
     }
 }
 

@@ -1,52 +1,84 @@
-//! What of a key was told already by events that no call makes.
+//! The time-based alerts of a key that were already written as events.
 
 use std::time::Duration;
 
+use super::{Field, Sink, Source};
 use crate::clock::Timestamp;
 use crate::id::Generation;
 use crate::invalid::{Invalid, Problem};
 
-/// Something to be told of a key once.
+/// An alert about a key, written once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alert {
-    /// It has expired, at this moment.
+    /// The key has expired, at this moment.
     Expired(Timestamp),
-    /// It is a trial that expires at this moment.
+    /// The key is a trial that expires at this moment.
     TrialEnding(Timestamp),
-    /// Its token of this generation is old.
+    /// The key's token of this generation is old.
     TokenOld(Generation),
-    /// It wasn't used since this moment.
+    /// The key wasn't used since this moment.
     Unused(Timestamp),
     /// The previous token of this generation is still in use.
     PreviousTokenUsed(Generation),
-    /// It is refused often; not told again before this moment.
-    Refused {
-        /// When it was noticed.
+    /// The key's tokens are rejected often. The alert isn't written again before a moment.
+    Rejected {
+        /// The moment at which the store noticed it.
         at: Timestamp,
-        /// Until when that was all that there is to tell.
+        /// The moment before which the alert isn't written again.
         until: Timestamp,
     },
 }
 
-/// Up to what each alert of a key was told.
+/// The progress of each alert of a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AlertState {
-    /// The expiry whose coming was told.
+    /// The expiry that was alerted when it had come.
     pub expired: Option<Timestamp>,
-    /// The expiry whose nearness was told.
+    /// The expiry that was alerted when it was near.
     pub trial_ending: Option<Timestamp>,
-    /// The newest token whose age was told.
+    /// The newest token that was alerted as old.
     pub token_old: Option<Generation>,
-    /// Since when it was unused when that was told.
+    /// The last use before the alert of an unused key.
     pub unused: Option<Timestamp>,
-    /// The previous tokens whose use was told.
+    /// The previous tokens that were alerted as still in use.
     pub previous_token_used: Option<AlertedTokens>,
-    /// Until when refusals aren't told again.
-    pub refused: Option<Timestamp>,
+    /// The moment before which rejections aren't alerted again.
+    pub rejected: Option<Timestamp>,
 }
 
-/// Tokens of a key of which something was told, in any order: the newest of them, and which of the
-/// [`REACH`](Self::REACH) generations before it. Those before these count as told.
+impl Field for AlertState {
+    const WIDTH: usize = 6;
+
+    fn columns(_: &str, columns: &mut Vec<String>) {
+        let names =
+            ["expired", "trial_ending", "token_old", "unused", "previous_token_used", "rejected"];
+        columns.extend(names.map(|name| format!("alerted_{name}")));
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        let Self { expired, trial_ending, token_old, unused, previous_token_used, rejected } = self;
+        expired.put(sink)?;
+        trial_ending.put(sink)?;
+        token_old.put(sink)?;
+        unused.put(sink)?;
+        previous_token_used.put(sink)?;
+        rejected.put(sink)
+    }
+
+    fn get<S: Source>(_: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        Ok(Self {
+            expired: Field::get("alerted_expired", source)?,
+            trial_ending: Field::get("alerted_trial_ending", source)?,
+            token_old: Field::get("alerted_token_old", source)?,
+            unused: Field::get("alerted_unused", source)?,
+            previous_token_used: Field::get("alerted_previous_token_used", source)?,
+            rejected: Field::get("alerted_rejected", source)?,
+        })
+    }
+}
+
+/// Tokens of a key that were alerted, in any order: the newest of them, and which of the
+/// [`REACH`](Self::REACH) generations before it. Older generations count as alerted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlertedTokens {
     newest: Generation,
@@ -54,19 +86,29 @@ pub struct AlertedTokens {
     before: u64,
 }
 
+impl Field for AlertedTokens {
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        sink.number(self.number())
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        source.number_as(name, |number| Self::from_number(number).ok())
+    }
+}
+
 impl AlertedTokens {
-    /// How many generations before the newest are told apart.
+    /// The number of generations before the newest that are told apart.
     pub const REACH: u32 = 39;
     /// The low bits of the number under which they are stored: the newest generation.
     const NEWEST_BITS: u32 = 24;
 
-    /// This token alone.
+    /// Makes a set of this token alone.
     #[must_use]
     pub fn of(generation: Generation) -> Self {
         Self { newest: generation, before: 0 }
     }
 
-    /// Whether a token is among them.
+    /// Tells whether a token is among them.
     #[must_use]
     pub fn contains(self, generation: Generation) -> bool {
         match self.newest.get().checked_sub(generation.get()) {
@@ -76,7 +118,7 @@ impl AlertedTokens {
         }
     }
 
-    /// These and one more.
+    /// Adds one more.
     #[must_use]
     pub fn with(self, generation: Generation) -> Self {
         let (newest, given) = (self.newest.get(), generation.get());
@@ -95,7 +137,7 @@ impl AlertedTokens {
         self.before << Self::NEWEST_BITS | u64::from(self.newest.get())
     }
 
-    /// What a stored number stands for.
+    /// Reads a stored number.
     ///
     /// # Errors
     /// [`Invalid`] for a number that stands for none.
@@ -112,7 +154,7 @@ impl AlertedTokens {
         Ok(Self { newest, before })
     }
 
-    /// Nothing for the newest itself, and for what lies out of reach.
+    /// Finds the bit of a generation; none for the newest itself, and for what lies out of reach.
     fn bit(distance: u32) -> u64 {
         if (1..=Self::REACH).contains(&distance) { 1 << (distance - 1) } else { 0 }
     }
@@ -123,7 +165,7 @@ impl AlertedTokens {
 }
 
 impl AlertState {
-    /// Notes that a alert is told; `false` if it was before.
+    /// Notes that an alert is written; `false` if it was before.
     #[must_use]
     pub fn note(&mut self, alert: Alert) -> bool {
         let before = *self;
@@ -133,17 +175,18 @@ impl AlertState {
             Alert::TokenOld(generation) => self.token_old = self.token_old.max(Some(generation)),
             Alert::Unused(since) => self.unused = Some(since),
             Alert::PreviousTokenUsed(generation) => {
-                let told = self.previous_token_used;
-                let with = told.map_or(AlertedTokens::of(generation), |told| told.with(generation));
+                let before = self.previous_token_used;
+                let with =
+                    before.map_or(AlertedTokens::of(generation), |them| them.with(generation));
                 self.previous_token_used = Some(with);
             }
-            Alert::Refused { at, until } => {
+            Alert::Rejected { at, until } => {
                 let window =
                     Duration::from_millis(until.as_millis().saturating_sub(at.as_millis()));
-                // What lies further ahead was told before the clock stepped back.
-                let is_ahead = |told| told > until.saturating_add(window);
-                if self.refused.is_none_or(|told| told <= at || is_ahead(told)) {
-                    self.refused = Some(until);
+                // What lies further ahead was written before the clock stepped back.
+                let is_ahead = |last| last > until.saturating_add(window);
+                if self.rejected.is_none_or(|last| last <= at || is_ahead(last)) {
+                    self.rejected = Some(until);
                 }
             }
         }
@@ -160,10 +203,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_told_once() {
+    fn each_is_written_once() {
         let at = |millis| Timestamp::from_millis(millis).unwrap();
         let generation = |number| Generation::new(number).unwrap();
-        let mut told = AlertState::default();
+        let mut state = AlertState::default();
         for (alert, is_new) in [
             (Alert::Expired(at(1)), true),
             (Alert::Expired(at(1)), false),
@@ -183,16 +226,16 @@ mod tests {
             (Alert::PreviousTokenUsed(generation(9)), true),
             (Alert::PreviousTokenUsed(generation(2)), false),
             (Alert::PreviousTokenUsed(generation(4)), true),
-            (Alert::Refused { at: at(5), until: at(10) }, true),
-            (Alert::Refused { at: at(9), until: at(14) }, false),
-            (Alert::Refused { at: at(10), until: at(15) }, true),
+            (Alert::Rejected { at: at(5), until: at(10) }, true),
+            (Alert::Rejected { at: at(9), until: at(14) }, false),
+            (Alert::Rejected { at: at(10), until: at(15) }, true),
         ] {
-            assert_eq!(told.note(alert), is_new, "{alert:?}");
+            assert_eq!(state.note(alert), is_new, "{alert:?}");
         }
     }
 
     proptest! {
-        /// AlertState apart as in a set, whatever the order; and stored as a number that reads back.
+        /// Tells tokens apart as a set does, in any order, and stores them as a number that reads back.
         #[test]
         fn tokens_are_told_apart(numbers in prop::collection::vec(1..120_u32, 1..12)) {
             let generation = |number| Generation::new(number).unwrap();
@@ -200,23 +243,23 @@ mod tests {
             let mut tokens: Option<AlertedTokens> = None;
             for number in numbers {
                 let given = generation(number);
-                tokens = Some(tokens.map_or(AlertedTokens::of(given), |told| told.with(given)));
+                tokens = Some(tokens.map_or(AlertedTokens::of(given), |them| them.with(given)));
                 set.insert(number);
-                let (told, newest) = (tokens.unwrap(), *set.last().unwrap());
+                let (alerted, newest) = (tokens.unwrap(), *set.last().unwrap());
                 for other in 1..130 {
                     let is_near = other > newest || newest - other <= AlertedTokens::REACH;
-                    let is_told = if is_near { set.contains(&other) } else { true };
-                    prop_assert_eq!(told.contains(generation(other)), is_told, "{}", other);
+                    let is_alerted = if is_near { set.contains(&other) } else { true };
+                    prop_assert_eq!(alerted.contains(generation(other)), is_alerted, "{}", other);
                 }
-                prop_assert!(told.number() < 1 << 63);
-                prop_assert_eq!(AlertedTokens::from_number(told.number()), Ok(told));
+                prop_assert!(alerted.number() < 1 << 63);
+                prop_assert_eq!(AlertedTokens::from_number(alerted.number()), Ok(alerted));
             }
         }
 
         #[test]
         fn numbers_read_back_or_are_refused(number in prop_oneof![any::<u64>(), 0..1_u64 << 30]) {
-            if let Ok(told) = AlertedTokens::from_number(number) {
-                prop_assert_eq!(told.number(), number);
+            if let Ok(alerted) = AlertedTokens::from_number(number) {
+                prop_assert_eq!(alerted.number(), number);
             }
         }
     }

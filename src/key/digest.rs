@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::{Field, Sink, Source};
 use crate::invalid::{Invalid, Problem};
 
 /// How a digest was made.
@@ -117,6 +118,36 @@ impl Digest {
     #[must_use]
     pub fn expose(&self) -> &[u8; 32] {
         &self.bytes
+    }
+}
+
+impl Field for Scheme {
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        sink.number(self.number().into())
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        source.number_as(name, |number| Self::from_number(number.try_into().ok()?).ok())
+    }
+}
+
+impl Field for PepperNumber {
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        sink.number(self.0.into())
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        source.number_as(name, |number| number.try_into().ok().map(Self))
+    }
+}
+
+impl Field for PrefixNumber {
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        sink.number(self.0.into())
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        source.number_as(name, |number| Self::new(number.try_into().ok()?).ok())
     }
 }
 

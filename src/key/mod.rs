@@ -1,10 +1,24 @@
-//! What may be written down: the records of keys, owners and the store, and the pure rules over
-//! them.
+//! The records of keys, owners and the store, and the pure rules over them.
 //!
-//! Nothing here can hold a plaintext token. What a backend stores is made of these types alone.
+//! Nothing here can hold a plaintext token. A backend stores these types and nothing else.
+//!
+//! | room | what is in it |
+//! | --- | --- |
+//! | `field` | the stored form of every field, and the macro that declares a record |
+//! | `record` | the record of a key, with its tokens and its seal |
+//! | `owner` | the record of an owner |
+//! | `rules` | the record of the store: rules, prefixes, pepper checks |
+//! | `switch` | a switch that is on, and the role that set something |
+//! | `limits` | the limits of a key or an owner: networks, rate, quota |
+//! | `state` | the state of a key, as it follows from switches and time |
+//! | `reject_reason` | the reasons for which a token is rejected |
+//! | `usage` | the use of a key, and how uses are added up |
+//! | `alert_state` | the time-based alerts that were already written |
+//! | `digest`, `name`, `prefix`, `settings` | the types of single fields |
 
 mod alert_state;
 mod digest;
+mod field;
 mod limits;
 mod name;
 mod owner;
@@ -14,24 +28,25 @@ mod reject_reason;
 mod rules;
 mod settings;
 mod state;
+mod switch;
 mod usage;
 
 pub use alert_state::{Alert, AlertState, AlertedTokens};
 pub use digest::{Digest, PepperNumber, PrefixNumber, Scheme};
+pub(crate) use field::{Field, PlainBytes, Sink, Source, record, words};
 pub(crate) use limits::{Gcra, Verdict};
 pub use limits::{
-    Lease, Limit, Limits, Network, Networks, Period, Quota, QuotaRun, QuotaState, Rate, RateStatus,
-    Refill,
+    Lease, Limit, Limits, Network, Networks, Period, Quota, QuotaState, Rate, RateStatus, Refill,
+    VersionedQuota,
 };
 pub use name::KeyName;
 pub use owner::{DEFAULT_MAX_KEYS, OwnerRecord};
 pub use prefix::Prefix;
 pub(crate) use record::tokens;
-pub use record::{
-    Expiry, KeyRecord, Kind, MAX_PREVIOUS_TOKENS, PreviousToken, Seal, SetBy, Switch, TokenRecord,
-};
+pub use record::{Expiry, KeyRecord, Kind, MAX_PREVIOUS_TOKENS, PreviousToken, Seal, TokenRecord};
 pub use reject_reason::{RateLimited, RejectKind, RejectReason};
 pub use rules::{NumberedPrefix, PepperCheck, PrefixTable, StoreMetadata, StoreRules};
 pub use settings::{Settings, SettingsPatch};
 pub use state::{State, ValidityInputs};
+pub use switch::{SetBy, Switch};
 pub use usage::{LastAddress, RejectedCounts, Usage, Used};

@@ -1,37 +1,50 @@
 //! The record of an owner.
 
-use super::{Limits, Settings, Switch};
+use super::{Limits, Settings, StoreMetadata, Switch, record};
 use crate::authority::Actor;
 use crate::clock::Timestamp;
 use crate::id::{OwnerId, Version};
 use crate::permission::Access;
 
-/// How many unrevoked keys an owner may have unless told otherwise.
+/// The number of unrevoked keys that an owner may have by default.
 pub const DEFAULT_MAX_KEYS: u32 = 1_000;
 
-/// All that is stored of an owner.
-#[derive(Clone, Debug)]
-pub struct OwnerRecord {
-    /// The service's own id for it.
-    pub id: OwnerId,
-    /// Grows by one with each change.
-    pub version: Version,
-    /// What holds for its keys where they don't say otherwise.
-    pub defaults: Settings,
-    /// The administrator's switch: none of its keys is accepted.
-    pub suspended: Option<Switch>,
-    /// What its standard keys may do at most, whatever they say.
-    pub max_access: Access,
-    /// What all its keys together may use.
-    pub limits: Limits,
-    /// How many unrevoked keys it may have.
-    pub max_keys: u32,
-    /// Every token issued before this is superseded.
-    pub tokens_valid_from: Option<Timestamp>,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// By whom.
-    pub created_by: Actor,
-    /// When it was last changed.
-    pub updated_at: Timestamp,
+record! {
+    /// The record of an owner: all that is stored of it.
+    ///
+    /// The fields that the verification index needs come first, as in a key's record.
+    #[derive(Clone, Debug)]
+    pub struct OwnerRecord {
+        /// The service's own id for the owner.
+        pub id: OwnerId,
+        /// The most that its standard keys may do, whatever they say.
+        pub max_access: Access,
+        /// The administrator's switch: none of its keys is accepted.
+        pub suspended: Option<Switch>,
+        /// Tokens issued before this moment are superseded.
+        pub tokens_valid_from: Option<Timestamp>,
+        /// The limits on the use of all its keys together.
+        pub limits: Limits,
+        /// The number of changes, creation included.
+        pub version: Version,
+        /// The settings of its keys where they have none of their own.
+        pub defaults: Settings,
+        /// The number of unrevoked keys it may have.
+        pub max_keys: u32,
+        /// The moment of creation.
+        pub created_at: Timestamp,
+        /// The actor who created it.
+        pub created_by: Actor,
+        /// The moment of the last change.
+        pub updated_at: Timestamp,
+    }
+}
+
+impl OwnerRecord {
+    /// Finds the moment from which tokens of its keys are valid: the later of its own and the
+    /// store's.
+    #[must_use]
+    pub fn effective_tokens_valid_from(&self, store: &StoreMetadata) -> Option<Timestamp> {
+        self.tokens_valid_from.max(store.tokens_valid_from)
+    }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use crate::invalid::{Invalid, Problem};
+use crate::text::StoredText;
 
 /// What a service's tokens begin with: 1 to 32 characters of a-z, 0-9 and `_`, such as
 /// `acme_live`. A plain value, so that it can lie in a verified key.
@@ -55,6 +56,16 @@ impl Prefix {
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl StoredText for Prefix {
+    fn stored_text(&self) -> &str {
+        self.as_str()
+    }
+
+    fn from_stored_text(text: &str) -> Option<Self> {
+        Self::new(text).ok()
     }
 }
 

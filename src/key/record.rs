@@ -4,26 +4,171 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Digest, KeyName, Limits, Settings, State, ValidityInputs};
-use crate::authority::{Actor, Reason};
+use super::{
+    Digest, Field, KeyName, Limits, PepperNumber, PrefixNumber, Scheme, SetBy, Settings, Sink,
+    Source, State, Switch, ValidityInputs, record, words,
+};
+use crate::authority::Actor;
 use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, NumericId, OwnerId, Version};
 use crate::permission::Access;
 
-/// How many previous tokens of a key live at once; one more drops the oldest.
+/// The greatest number of previous tokens of a key; one more drops the oldest.
 pub const MAX_PREVIOUS_TOKENS: usize = 5;
 
-/// What a key is for.
+record! {
+    /// The record of a key: all that is stored of it.
+    ///
+    /// The fields that the verification index needs come first: a backend that stores a record as
+    /// one piece reads no further to load the index.
+    #[derive(Clone, Debug)]
+    pub struct KeyRecord {
+        /// The key's id.
+        pub id: KeyId,
+        /// The owner for which the key acts.
+        pub owner: OwnerId,
+        /// The purpose of the key.
+        pub kind: Kind,
+        /// The permissions of the key.
+        pub access: Access,
+        /// The limits on its use.
+        pub limits: Limits,
+        /// The moment at which it expires, if ever.
+        pub expires_at: Option<Timestamp>,
+        /// The owner's switch.
+        pub deactivated: Option<Switch>,
+        /// The administrator's switch.
+        pub blocked: Option<Switch>,
+        /// The revocation, final.
+        pub revoked: Option<Switch>,
+        /// The current token.
+        pub current: TokenRecord,
+        /// The previous tokens in their grace, oldest first, at most [`MAX_PREVIOUS_TOKENS`].
+        pub previous: Vec<PreviousToken>,
+        /// The number of changes, creation included.
+        pub version: Version,
+        /// The service's own number for the key.
+        pub numeric_id: Option<NumericId>,
+        /// A label for people.
+        pub name: Option<KeyName>,
+        /// The role that set `access`.
+        pub access_by: SetBy,
+        /// The role that set `expires_at`.
+        pub expiry_by: SetBy,
+        /// The key's own settings, over its owner's defaults.
+        pub settings: Settings,
+        /// The moment of creation.
+        pub created_at: Timestamp,
+        /// The actor who created it.
+        pub created_by: Actor,
+        /// The moment of the last change.
+        pub updated_at: Timestamp,
+        /// The current token, encrypted, if it is recoverable.
+        pub seal: Option<Seal>,
+    }
+}
+
+impl KeyRecord {
+    /// Makes the record of a new standard key: it may do everything, has no limits and never
+    /// expires. Other fields are set with `..`.
+    #[must_use]
+    pub fn new(
+        id: KeyId,
+        owner: OwnerId,
+        current: TokenRecord,
+        created_at: Timestamp,
+        created_by: Actor,
+    ) -> Self {
+        Self {
+            id,
+            owner,
+            kind: Kind::Standard,
+            access: Access::Full,
+            limits: Limits::default(),
+            expires_at: None,
+            deactivated: None,
+            blocked: None,
+            revoked: None,
+            current,
+            previous: Vec::new(),
+            version: Version::FIRST,
+            numeric_id: None,
+            name: None,
+            access_by: SetBy::Owner,
+            expiry_by: SetBy::Owner,
+            settings: Settings::default(),
+            created_at,
+            created_by,
+            updated_at: created_at,
+            seal: None,
+        }
+    }
+
+    /// Gathers what decides on the key's state: switches and expiry.
+    #[must_use]
+    pub fn validity_inputs(&self) -> ValidityInputs {
+        ValidityInputs {
+            suspended: false,
+            revoked: self.revoked.is_some(),
+            blocked: self.blocked.is_some(),
+            deactivated: self.deactivated.is_some(),
+            expires_at: self.expires_at,
+            ends_at: None,
+        }
+    }
+
+    /// Derives the state shown at `now`.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> State {
+        self.validity_inputs().state(now)
+    }
+
+    /// Tells whether it counts as one of its owner's keys.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.revoked.is_none()
+    }
+
+    /// Lists each token with its end: `None` for the current one. A token that was issued before
+    /// `valid_from` has ended at the earliest moment there is.
+    pub fn tokens(
+        &self,
+        valid_from: Option<Timestamp>,
+    ) -> impl Iterator<Item = (&TokenRecord, Option<Timestamp>)> {
+        tokens(&self.current, &self.previous, valid_from)
+    }
+}
+
+/// The rule behind [`KeyRecord::tokens`].
+pub(crate) fn tokens<'a>(
+    current: &'a TokenRecord,
+    previous: &'a [PreviousToken],
+    valid_from: Option<Timestamp>,
+) -> impl Iterator<Item = (&'a TokenRecord, Option<Timestamp>)> {
+    previous
+        .iter()
+        .map(|previous| (&previous.token, Some(previous.ends_at)))
+        .chain([(current, None)])
+        .map(move |(token, end)| {
+            let is_superseded = valid_from.is_some_and(|from| token.issued_at < from);
+            (token, if is_superseded { Some(Timestamp::MIN) } else { end })
+        })
+}
+
+/// The purpose of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The usual one.
     Standard,
-    /// Made, prolonged and converted by administrators alone; may exceed its owner's maximum access.
+    /// Created, extended and converted by administrators alone; may exceed its owner's maximum
+    /// access.
     Trial,
 }
 
-/// When something ends.
+words! { Kind { Standard = 0, "standard"; Trial = 1, "trial"; } }
+
+/// The end of a validity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Expiry {
     /// At this moment.
@@ -43,36 +188,46 @@ impl Expiry {
     }
 }
 
-/// Who set something last: what an administrator has set, an owner may narrow, never widen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SetBy {
-    /// An administrator.
-    Administrator,
-    /// The owner, or a delegate of it.
-    Owner,
-}
-
-/// A switch that is on: since when, set by whom and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Switch {
-    /// When it was set.
-    pub at: Timestamp,
-    /// By whom.
-    pub by: Actor,
-    /// Why, if it was said.
-    pub reason: Option<Reason>,
-}
-
 /// A token as it is stored.
 #[derive(Clone, Debug)]
 pub struct TokenRecord {
-    /// Its number.
+    /// The token's number.
     pub generation: Generation,
-    /// What is stored of it.
+    /// The digest of the token.
     pub digest: Digest,
-    /// When it was issued; an issue mark later than this ends it.
+    /// The moment of issue. A later `tokens_valid_from` ends the token.
     pub issued_at: Timestamp,
+}
+
+impl Field for TokenRecord {
+    const WIDTH: usize = 6;
+
+    fn columns(_: &str, columns: &mut Vec<String>) {
+        let names = ["generation", "digest", "scheme", "pepper", "prefix", "issued_at"];
+        columns.extend(names.map(String::from));
+    }
+
+    #[inline]
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        let Self { generation, digest, issued_at } = self;
+        generation.put(sink)?;
+        digest.expose().put(sink)?;
+        digest.scheme.put(sink)?;
+        digest.pepper.put(sink)?;
+        digest.prefix.put(sink)?;
+        issued_at.put(sink)
+    }
+
+    #[inline]
+    fn get<S: Source>(_: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        let generation = Field::get("generation", source)?;
+        let bytes = Field::get("digest", source)?;
+        let scheme: Scheme = Field::get("scheme", source)?;
+        let pepper: PepperNumber = Field::get("pepper", source)?;
+        let prefix: PrefixNumber = Field::get("prefix", source)?;
+        let issued_at = Field::get("issued_at", source)?;
+        Ok(Self { generation, digest: Digest::new(bytes, scheme, pepper, prefix), issued_at })
+    }
 }
 
 /// A token before the current one, in its grace.
@@ -80,11 +235,44 @@ pub struct TokenRecord {
 pub struct PreviousToken {
     /// The token.
     pub token: TokenRecord,
-    /// When it ends, unless the key expires before.
+    /// The moment at which it ends, unless the key expires before.
     pub ends_at: Timestamp,
 }
 
-/// The current token, encrypted; what a backend stores of a recoverable token.
+impl Field for PreviousToken {
+    const WIDTH: usize = TokenRecord::WIDTH + 1;
+
+    fn columns(name: &str, columns: &mut Vec<String>) {
+        TokenRecord::columns(name, columns);
+        columns.push("ends_at".into());
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        self.token.put(sink)?;
+        self.ends_at.put(sink)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        Ok(Self { token: Field::get(name, source)?, ends_at: Field::get("ends_at", source)? })
+    }
+}
+
+/// A list: it has no column, but rows in a table of its own.
+impl Field for Vec<PreviousToken> {
+    const WIDTH: usize = 0;
+
+    fn columns(_: &str, _: &mut Vec<String>) {}
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        sink.list(self)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        source.list(name, MAX_PREVIOUS_TOKENS)
+    }
+}
+
+/// The current token of a recoverable key, encrypted.
 #[derive(Clone)]
 pub struct Seal {
     /// The service's number for the recovery key.
@@ -104,101 +292,25 @@ impl fmt::Debug for Seal {
     }
 }
 
-/// All that is stored of a key.
-#[derive(Clone, Debug)]
-pub struct KeyRecord {
-    /// Its id.
-    pub id: KeyId,
-    /// For whom it acts.
-    pub owner: OwnerId,
-    /// Grows by one with each change.
-    pub version: Version,
-    /// The service's own number for it.
-    pub numeric_id: Option<NumericId>,
-    /// What it is for.
-    pub kind: Kind,
-    /// A label for people.
-    pub name: Option<KeyName>,
-    /// What it may do.
-    pub access: Access,
-    /// Who said so.
-    pub access_by: SetBy,
-    /// When it expires, if ever.
-    pub expires_at: Option<Timestamp>,
-    /// Who said so.
-    pub expiry_by: SetBy,
-    /// Its own settings, over its owner's defaults.
-    pub settings: Settings,
-    /// What it may use.
-    pub limits: Limits,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// By whom.
-    pub created_by: Actor,
-    /// When it was last changed.
-    pub updated_at: Timestamp,
-    /// The token that counts.
-    pub current: TokenRecord,
-    /// The tokens before it that live on, oldest first, at most [`MAX_PREVIOUS_TOKENS`].
-    pub previous: Vec<PreviousToken>,
-    /// The owner's switch.
-    pub deactivated: Option<Switch>,
-    /// The administrator's switch.
-    pub blocked: Option<Switch>,
-    /// The revocation, final.
-    pub revoked: Option<Switch>,
-    /// The current token, if it is recoverable.
-    pub seal: Option<Seal>,
-}
+impl Field for Seal {
+    const WIDTH: usize = 3;
 
-impl KeyRecord {
-    /// What decides on the key's state: switches and expiry.
-    #[must_use]
-    pub fn standing(&self) -> ValidityInputs {
-        ValidityInputs {
-            suspended: false,
-            revoked: self.revoked.is_some(),
-            blocked: self.blocked.is_some(),
-            deactivated: self.deactivated.is_some(),
-            expires_at: self.expires_at,
-            ends_at: None,
-        }
+    fn columns(name: &str, columns: &mut Vec<String>) {
+        columns.extend(["key", "nonce", "text"].map(|part| format!("{name}_{part}")));
     }
 
-    /// The state shown at `now`.
-    #[must_use]
-    pub fn state(&self, now: Timestamp) -> State {
-        self.standing().state(now)
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        let Self { key_number, nonce, ciphertext } = self;
+        key_number.put(sink)?;
+        nonce.put(sink)?;
+        ciphertext.put(sink)
     }
 
-    /// Whether it counts as one of its owner's keys.
-    #[must_use]
-    pub fn is_live(&self) -> bool {
-        self.revoked.is_none()
-    }
-
-    /// Each token with its end: `None` for the current one. A token that an issue mark ended ends
-    /// at once.
-    pub fn tokens(
-        &self,
-        mark: Option<Timestamp>,
-    ) -> impl Iterator<Item = (&TokenRecord, Option<Timestamp>)> {
-        tokens(&self.current, &self.previous, mark)
-    }
-}
-
-/// The rule behind [`KeyRecord::tokens`].
-pub(crate) fn tokens<'a>(
-    current: &'a TokenRecord,
-    previous: &'a [PreviousToken],
-    mark: Option<Timestamp>,
-) -> impl Iterator<Item = (&'a TokenRecord, Option<Timestamp>)> {
-    previous
-        .iter()
-        .map(|previous| (&previous.token, Some(previous.ends_at)))
-        .chain([(current, None)])
-        .map(move |(token, end)| {
-            let marked = mark.is_some_and(|mark| token.issued_at < mark);
-            (token, if marked { Some(Timestamp::MIN) } else { end })
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        Ok(Self {
+            key_number: Field::get(name, source)?,
+            nonce: Field::get(name, source)?,
+            ciphertext: Field::get(name, source)?,
         })
+    }
 }

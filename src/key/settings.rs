@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::{Field, Sink, Source};
 use crate::invalid::{Invalid, Problem};
 
 const FIELD: &str = "settings";
@@ -115,6 +116,16 @@ impl Settings {
         let mut object = defaults.0.clone();
         object.extend(self.0.iter().map(|(name, value)| (name.clone(), value.clone())));
         object
+    }
+}
+
+impl Field for Settings {
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        sink.text(&self.to_json())
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        source.text_as(name, |text| Self::from_json(text).ok())
     }
 }
 

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
-use super::{AlertState, QuotaState, RejectKind};
+use super::{AlertState, Field, QuotaState, RejectKind, Sink, Source};
 use crate::clock::Timestamp;
 
-/// How often the right secret was refused, by reason. Serialized as a map of the reasons that
+/// How often the right secret was rejected, by reason. Serialized as a map of the reasons that
 /// occurred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RejectedCounts([u64; RejectKind::ALL.len()]);
@@ -42,6 +42,61 @@ impl RejectedCounts {
     }
 }
 
+/// A column for each reason; elsewhere a list of the reasons that occurred.
+impl Field for RejectedCounts {
+    const WIDTH: usize = RejectKind::ALL.len();
+
+    fn columns(_: &str, columns: &mut Vec<String>) {
+        columns.extend(RejectKind::ALL.iter().map(|reason| reason.name().to_owned()));
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        if S::HAS_PLACES {
+            return self.0.iter().try_for_each(|count| count.put(sink));
+        }
+        let counts: Vec<_> = self.iter().map(|(reason, count)| Counted { reason, count }).collect();
+        sink.list(&counts)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        let mut counts = Self::default();
+        if S::HAS_PLACES {
+            for reason in RejectKind::ALL {
+                counts.add(*reason, Field::get(reason.name(), source)?);
+            }
+            return Ok(counts);
+        }
+        for Counted { reason, count } in source.list(name, RejectKind::ALL.len())? {
+            if counts.get(reason) > 0 || count == 0 {
+                return Err(source.damaged(name));
+            }
+            counts.add(reason, count);
+        }
+        Ok(counts)
+    }
+}
+
+/// A reason that occurred, and how often.
+struct Counted {
+    reason: RejectKind,
+    count: u64,
+}
+
+impl Field for Counted {
+    const WIDTH: usize = 2;
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        sink.number(self.reason.number().into())?;
+        self.count.put(sink)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        let reason = source
+            .number_as(name, |number| RejectKind::from_number(number.try_into().ok()?).ok())?;
+        Ok(Self { reason, count: Field::get(name, source)? })
+    }
+}
+
 impl Serialize for RejectedCounts {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.iter())
@@ -66,8 +121,8 @@ pub struct Used {
     pub last_address: Option<LastAddress>,
     /// How often tokens were accepted.
     pub accepted: u64,
-    /// How often they were refused.
-    pub refused: RejectedCounts,
+    /// How often they were rejected.
+    pub rejected: RejectedCounts,
 }
 
 /// What was used of a key, or of an owner's quota; kept beside the records.
@@ -77,13 +132,59 @@ pub struct Usage {
     pub used: Used,
     /// What is left of the quota, as of the last lease.
     pub quota: Option<QuotaState>,
-    /// What of the key was told already by events that no call makes.
-    pub told: AlertState,
+    /// The time-based alerts that were already written as events.
+    pub alert_state: AlertState,
 }
 
 impl Usage {
     /// Where counts stop: 2^63 - 1.
     pub const MAX_COUNT: u64 = u64::MAX >> 1;
+}
+
+impl Field for LastAddress {
+    const WIDTH: usize = 2;
+
+    fn columns(_: &str, columns: &mut Vec<String>) {
+        columns.extend(["address", "address_at"].map(String::from));
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        sink.text(&self.address.to_string())?;
+        self.at.put(sink)
+    }
+
+    fn get<S: Source>(_: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        Ok(Self {
+            address: source.text_as("address", |text| text.parse().ok())?,
+            at: Field::get("address_at", source)?,
+        })
+    }
+}
+
+impl Field for Used {
+    const WIDTH: usize = 2 + LastAddress::WIDTH + RejectedCounts::WIDTH;
+
+    fn columns(_: &str, columns: &mut Vec<String>) {
+        columns.extend(["last_used_at", "accepted"].map(String::from));
+        LastAddress::columns("last_address", columns);
+        RejectedCounts::columns("rejected", columns);
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        let Self { last_used_at, last_address, accepted, rejected } = self;
+        last_used_at.put(sink)?;
+        accepted.put(sink)?;
+        last_address.put(sink)?;
+        rejected.put(sink)
+    }
+
+    fn get<S: Source>(_: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        let last_used_at = Field::get("last_used_at", source)?;
+        let accepted = Field::get("accepted", source)?;
+        let last_address = Field::get("address", source)?;
+        let rejected = Field::get("rejected", source)?;
+        Ok(Self { last_used_at, last_address, accepted, rejected })
+    }
 }
 
 impl Used {
@@ -102,7 +203,7 @@ impl Used {
             self.last_address = more.last_address;
         }
         self.accepted = added(self.accepted, more.accepted);
-        self.refused.merge(&more.refused);
+        self.rejected.merge(&more.rejected);
     }
 
     /// Forgets the address if it was seen before a moment.
@@ -137,18 +238,18 @@ mod tests {
         let at = || (0..5_u64).prop_map(|millis| Timestamp::from_millis(millis).unwrap());
         let address = (any::<u8>(), at())
             .prop_map(|(n, at)| LastAddress { address: IpAddr::from([10, 0, 0, n]), at });
-        let refused = (0..10_usize, 0..9_u64).prop_map(|(reason, count)| {
+        let rejected = (0..10_usize, 0..9_u64).prop_map(|(reason, count)| {
             let mut counts = RejectedCounts::default();
             counts.add(RejectKind::ALL[reason], count);
             counts
         });
         let accepted = prop_oneof![0..9_u64, Just(u64::MAX)];
-        (prop::option::of(at()), prop::option::of(address), accepted, refused).prop_map(
-            |(last_used_at, last_address, accepted, refused)| Used {
+        (prop::option::of(at()), prop::option::of(address), accepted, rejected).prop_map(
+            |(last_used_at, last_address, accepted, rejected)| Used {
                 last_used_at,
                 last_address,
                 accepted,
-                refused,
+                rejected,
             },
         )
     }

@@ -48,7 +48,7 @@ impl FaultyBackend {
                 notes.last_used.insert(*key, *used);
                 notes.all_used.entry(*key).or_default().add(used);
                 if self.is(Fault::UsageLosesRefusals) {
-                    used.refused = Default::default();
+                    used.rejected = Default::default();
                 }
             }
             UsageChange::ForgetAddress(key, _) => {
@@ -66,7 +66,7 @@ impl FaultyBackend {
                     if let [Some(present)] = self.memory.record_usage(&[now])?[..] {
                         let back = UsageChange::GiveBack { of: *of, lease: present, at: *at };
                         self.memory.record_usage(&[back])?;
-                        lease.since = present.since;
+                        lease.quota_version = present.quota_version;
                     }
                 }
             }
@@ -100,13 +100,19 @@ impl FaultyBackend {
                 *lease = rest.map(|rest| Lease { units: own.units + rest.units, ..rest });
             }
             (Fault::UsageOutlivesItsKey, Some(lease)) => {
-                let Lease { since, period, left, .. } = *lease;
-                self.notes().last_quota = Some(QuotaState { since, left, period });
+                let Lease { quota_version: since, period, left, .. } = *lease;
+                self.notes().last_quota = Some(QuotaState { quota_version: since, left, period });
             }
             (Fault::LeasesNeedNoQuota, None) => {
                 let since = keyhasp::Version::FIRST;
                 let period = keyhasp::Timestamp::MIN;
-                *lease = Some(Lease { since, period, units: *needed, left: 0, void_from: None });
+                *lease = Some(Lease {
+                    quota_version: since,
+                    period,
+                    units: *needed,
+                    left: 0,
+                    void_from: None,
+                });
             }
             _ => {}
         }

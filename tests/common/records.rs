@@ -10,8 +10,8 @@ use keyhasp::id::{Generation, KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{
     Digest, KeyName, KeyRecord, Kind, Limit, Limits, MAX_PREVIOUS_TOKENS, Network, Networks,
     NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Period, Prefix, PrefixNumber,
-    PrefixTable, PreviousToken, Quota, QuotaRun, Rate, Refill, Scheme, Seal, SetBy, Settings,
-    StoreMetadata, StoreRules, Switch, TokenRecord,
+    PrefixTable, PreviousToken, Quota, Rate, Refill, Scheme, Seal, SetBy, Settings, StoreMetadata,
+    StoreRules, Switch, TokenRecord, VersionedQuota,
 };
 use keyhasp::permission::{Access, PermissionName};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -57,8 +57,6 @@ pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
             let (previous, current) = tokens;
             let (deactivated, blocked, revoked) = switches;
             KeyRecord {
-                id,
-                owner,
                 version,
                 numeric_id,
                 kind,
@@ -68,16 +66,14 @@ pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
                 expires_at,
                 expiry_by,
                 settings,
-                created_at,
-                created_by,
                 updated_at,
-                current,
                 previous,
                 deactivated,
                 blocked,
                 revoked,
                 limits,
                 seal,
+                ..KeyRecord::new(id, owner, current, created_at, created_by)
             }
         },
     )
@@ -302,7 +298,10 @@ fn limits() -> BoxedStrategy<Limits> {
         .prop_map(|(amount, every)| Refill::new(amount, every).unwrap());
     let quota = (0..=Quota::MAX_USES, of(refill), versions()).prop_map(|(uses, refill, since)| {
         let quota = Quota::one_time(uses).unwrap();
-        QuotaRun { quota: refill.map_or(quota, |refill| quota.with_refill(refill)), since }
+        VersionedQuota {
+            quota: refill.map_or(quota, |refill| quota.with_refill(refill)),
+            quota_version: since,
+        }
     });
     let all = (
         of((times(), set_by()).prop_map(|(value, by)| Limit { value, by })),

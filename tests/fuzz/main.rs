@@ -114,9 +114,9 @@ fn the_seeds_hold_the_token_that_is_let_in() {
 #[test]
 fn seeds_of_rows_edit_what_they_are_made_for() {
     let made_for: &[(&str, &[&str])] = &[
-        ("another_rows", &["keys.access", "keys.state_sum"]),
+        ("another_rows", &["keys.access", "keys.state_checksum"]),
         ("any_network", &["keys.networks"]),
-        ("counted_anew", &["keys.quota_since"]),
+        ("counted_anew", &["keys.quota_version"]),
         ("lifted_quota", &["owners.quota_uses"]),
         ("more_quota", &["key_usage.quota_left", "owner_usage.quota_left"]),
         ("name_of_another", &["keys.name"]),
@@ -124,10 +124,10 @@ fn seeds_of_rows_edit_what_they_are_made_for() {
         ("no_expiry", &["keys.expires_at", "keys.expires_at", "keys.expires_at"]),
         ("no_limits", &["keys.limited", "owners.limited"]),
         ("nothing", &[]),
-        ("number", &["keys.standing"]),
+        ("number", &["keys.state"]),
         ("other_actor", &["events.actor"]),
         ("other_max_access", &["owners.max_access"]),
-        ("other_quota_sum", &["owner_usage.quota_sum"]),
+        ("other_quota_checksum", &["owner_usage.quota_checksum"]),
         (
             "refused_less_than_never",
             &["key_usage.revoked", "key_usage.wrong_address", "key_usage.accepted"],
@@ -137,7 +137,7 @@ fn seeds_of_rows_edit_what_they_are_made_for() {
             &[
                 "key_usage.alerted_expired",
                 "key_usage.alerted_token_old",
-                "key_usage.alerted_refused",
+                "key_usage.alerted_rejected",
             ],
         ),
         // Which the tables don't take.

@@ -110,7 +110,7 @@ fn it_does_not_loosen_lift_or_refill_its_own() {
         // It may tighten them, which is no new count.
         let tightened = delegate.update(id, update(SetLimits::new().quota(quota(9)))).unwrap();
         let (was, is) = (before.limits.quota.unwrap(), tightened.limits.quota.unwrap());
-        assert_eq!((is.value.since, is.value.quota.uses()), (was.value.since, 9));
+        assert_eq!((is.value.quota_version, is.value.quota.uses()), (was.value.quota_version, 9));
     });
 }
 

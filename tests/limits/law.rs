@@ -140,7 +140,7 @@ fn found(limits: &Limits) -> Found {
         quota.map(|limit| {
             let quota = limit.value.quota;
             let refill = quota.refill().map(|refill| (refill.amount(), refill.period()));
-            (Plain::Quota(quota.uses(), refill), limit.by, limit.value.since.get())
+            (Plain::Quota(quota.uses(), refill), limit.by, limit.value.quota_version.get())
         }),
     ]
 }

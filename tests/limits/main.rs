@@ -94,7 +94,7 @@ fn limits_set_at_creation_are_answered_and_named() {
         let created = world.admin.create_owner(&owner("org"), created).unwrap();
         let (of_owner, first) = (created.owner.limits, created.first_key.unwrap().key);
         assert_eq!(by(&first.limits), [Some(SetBy::Administrator); 4]);
-        assert_eq!(first.limits.quota.unwrap().value.since, first.version);
+        assert_eq!(first.limits.quota.unwrap().value.quota_version, first.version);
         assert_eq!(Limits { quota: None, ..first.limits.clone() }, of_owner);
         let keys = keyhasp::OwnerKeys::new(world.store.clone(), owner("org"), "alice").unwrap();
         let own = keys.create(request).unwrap().key;
@@ -116,7 +116,7 @@ fn limits_set_at_creation_are_answered_and_named() {
         let shown = serde_json::to_value(&own).unwrap();
         let expected = json!({"value": {"count": 10, "per_ms": 1000, "burst": 10}, "by": "owner"});
         assert_eq!(shown["limits"]["rate"], expected);
-        assert_eq!(shown["limits"]["quota"]["value"]["since"], json!(1));
+        assert_eq!(shown["limits"]["quota"]["value"]["quota_version"], json!(1));
     });
 }
 
@@ -280,7 +280,7 @@ fn a_new_quota_begins_a_new_count() {
         let (keys, issued) = world.owner("org");
         let id = issued.key.id;
         let set = |uses| update(SetLimits::new().quota(Quota::one_time(uses).unwrap()));
-        let begun = |key: Key| key.limits.quota.unwrap().value.since == key.version;
+        let begun = |key: Key| key.limits.quota.unwrap().value.quota_version == key.version;
         assert!(begun(keys.update(id, set(100)).unwrap()));
         assert!(begun(keys.update(id, set(90)).unwrap()), "an owner sets its own");
         let kept = keys.update(id, update(SetLimits::new().rate(rate(1)))).unwrap();
@@ -290,7 +290,10 @@ fn a_new_quota_begins_a_new_count() {
         assert!(begun(before.clone()), "the same once more");
         let tightened = keys.update(id, set(80)).unwrap();
         let (before, after) = (before.limits.quota.unwrap(), tightened.limits.quota.unwrap());
-        assert_eq!((after.value.since, after.by), (before.value.since, SetBy::Administrator));
+        assert_eq!(
+            (after.value.quota_version, after.by),
+            (before.value.quota_version, SetBy::Administrator)
+        );
         assert_eq!(after.value.quota.uses(), 80);
         denied(keys.update(id, set(90)));
     });
@@ -306,7 +309,7 @@ fn limits_of_owners_are_an_administrators() {
         let before = keys.owner().unwrap();
         let limited = set(all(world.now()));
         assert_eq!(by(&limited.limits), [Some(SetBy::Administrator); 4]);
-        assert_eq!(limited.limits.quota.unwrap().value.since, limited.version);
+        assert_eq!(limited.limits.quota.unwrap().value.quota_version, limited.version);
         assert_eq!(keys.owner().unwrap(), limited);
         let last = || events(&world.admin).pop().unwrap();
         assert_eq!(last().kind, EventKind::OwnerUpdated);
@@ -316,7 +319,7 @@ fn limits_of_owners_are_an_administrators() {
         assert_eq!(events(&world.admin).len(), told);
         let quota = Quota::each(100, Period::Month).unwrap();
         let again = set(SetLimits::new().quota(quota));
-        assert_eq!(again.limits.quota.unwrap().value.since, again.version, "a new count");
+        assert_eq!(again.limits.quota.unwrap().value.quota_version, again.version, "a new count");
         assert_eq!(fields(&last()), ["quota"]);
         assert_eq!(set(none()).limits, before.limits);
         // The owner's own handle has no call for it; nor does the store take it from one.

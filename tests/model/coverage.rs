@@ -57,7 +57,7 @@ const VERDICTS: &str = "AddressMissing AddressRejected Granted Granted(rate) Not
 
 /// Each of them is written or returned at least once.
 const TIDINGS: &str =
-    "previous_token_used key_expired key_refused key_unused token_old trial_ending";
+    "previous_token_used key_expired key_rejected key_unused token_old trial_ending";
 
 /// Each of them is shown at least once.
 const USAGE: &str = "accepted address_missing address_rejected blocked deactivated expired last_address last_used_at not_yet \
@@ -70,7 +70,7 @@ impl Coverage {
             *self.alerts.entry(alert[0].as_str().unwrap_or_default().into()).or_default() += 1;
         }
         let usage = shown["usage"].as_object().into_iter().flatten();
-        let refused = shown["usage"]["refused"].as_object().into_iter().flatten();
+        let refused = shown["usage"]["rejected"].as_object().into_iter().flatten();
         for (part, _) in usage.chain(refused).filter(|(_, value)| !value.is_null()) {
             *self.usage.entry(part.clone()).or_default() += 1;
         }

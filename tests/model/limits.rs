@@ -235,7 +235,7 @@ impl Tight for Ration {
                 Period::Week => "week",
                 Period::Month => "month",
             };
-            json!({ "amount": amount, "every": every })
+            json!({ "amount": amount, "period": every })
         });
         json!({ "uses": self.uses, "refill": refill })
     }

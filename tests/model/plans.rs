@@ -28,7 +28,7 @@ pub(crate) struct WatchPlan {
     pub(crate) old_tokens: Option<Duration>,
     pub(crate) unused: Option<Duration>,
     pub(crate) previous_tokens: Option<Duration>,
-    pub(crate) refusals: Option<(u64, Duration)>,
+    pub(crate) rejections: Option<(u64, Duration)>,
 }
 
 impl UsagePlan {
@@ -68,7 +68,7 @@ impl WatchPlan {
                 // Where it isn't known so exactly, no store is opened.
                 .filter(|time| usage.is_some_and(|usage| usage.counts || usage.resolution < *time)),
             previous_tokens: some(&[MINUTE, 2 * HOUR, 7 * DAY, 400 * DAY]),
-            refusals: some(&[SECOND, MINUTE, 6 * HOUR, DAY])
+            rejections: some(&[SECOND, MINUTE, 6 * HOUR, DAY])
                 .map(|window| (chance.pick(&[0, 1, 5]), window)),
             expiries: chance.percent(70),
         }
@@ -92,8 +92,8 @@ impl WatchPlan {
         if let Some(last_part) = self.previous_tokens {
             watch = watch.previous_tokens_used_within(last_part);
         }
-        if let Some((count, window)) = self.refusals {
-            watch = watch.refusals(count, window);
+        if let Some((count, window)) = self.rejections {
+            watch = watch.rejections(count, window);
         }
         watch
     }

@@ -1,6 +1,7 @@
-//! Databases of every format that ever was are opened and used. Each was written by the version
-//! that its name says, and is never written again; `docs/storage-format.md` says when a new one
-//! joins them.
+//! Databases of every released format, and of the one that is written now, are opened and used. A
+//! file's name carries the number of its format. A file of a released format is never written
+//! again; `docs/storage-format.md` says when a new one joins them. A format from before the first
+//! release is refused.
 #![cfg(all(feature = "recoverable", feature = "sled", feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
@@ -18,6 +19,15 @@ use serde_json::Value;
 /// The directory of the old files.
 fn dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/old_files")
+}
+
+/// The formats of the files with this ending, in ascending order.
+fn formats(ending: &str) -> Vec<u32> {
+    let names = fs::read_dir(dir()).unwrap().map(|entry| entry.unwrap().file_name());
+    let number = |name: &str| name.strip_prefix('v')?.strip_suffix(ending)?.parse().ok();
+    let mut formats: Vec<u32> = names.filter_map(|name| number(name.to_str()?)).collect();
+    formats.sort_unstable();
+    formats
 }
 
 /// What a store on a file must answer: a list of tokens, keys, owners and events.

@@ -4,16 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use keyhasp::Store;
+use keyhasp::backend::BackendErrorKind;
 use keyhasp::backend::sled::{Sled, SledOptions};
 use keyhasp::store::StoreBuilder;
 
-use crate::{dir, packed, used, world};
+use crate::{dir, formats, packed, used, world};
 
-/// The format that this keyhasp writes; a greater one needs a file of its own here.
-const NEWEST: u32 = 1;
+const ENDING: &str = ".sled.packed";
 
 fn file(version: u32) -> PathBuf {
-    dir().join(format!("v{version}.sled.packed"))
+    dir().join(format!("v{version}{ENDING}"))
 }
 
 fn open(path: &Path, builder: StoreBuilder) -> Store {
@@ -26,9 +26,17 @@ fn format(path: &Path) -> String {
     marker.lines().nth(1).unwrap().to_owned()
 }
 
+/// The format that this keyhasp writes.
+fn newest() -> u32 {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("keys");
+    drop(Sled::open(&path, SledOptions::default()).unwrap());
+    format(&path).strip_prefix("format ").unwrap().parse().unwrap()
+}
+
 #[test]
-fn every_version_is_opened_and_used() {
-    for version in 1..=NEWEST {
+fn every_format_is_opened_and_used() {
+    for version in formats(ENDING) {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("keys");
         packed::write(&path, &packed::unpack(&fs::read(file(version)).unwrap()));
@@ -39,24 +47,33 @@ fn every_version_is_opened_and_used() {
 
 #[test]
 fn the_newest_is_what_is_written_now() {
-    let temp = tempfile::tempdir().unwrap();
-    let path = temp.path().join("keys");
-    drop(Sled::open(&path, SledOptions::default()).unwrap());
-    let newest = format!("format {NEWEST}");
-    assert_eq!(format(&path), newest, "the format is new: write its file, and raise NEWEST");
-    assert!(!file(NEWEST + 1).exists(), "there is a file of a version that no test opens");
+    assert_eq!(formats(ENDING).last(), Some(&newest()), "the format is new: write its file");
 }
 
-/// Writes the newest version's file, never over one that is there. What must be answered on it is
+#[test]
+fn a_format_that_was_never_released_is_refused_and_left_as_it_is() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("keys");
+    packed::write(&path, &packed::unpack(&fs::read(file(newest())).unwrap()));
+    let marker = fs::read_to_string(path.join("keyhasp")).unwrap();
+    fs::write(path.join("keyhasp"), marker.replace(&format(&path), "format 1")).unwrap();
+    let before = packed::read(&path);
+    let error = Sled::open(&path, SledOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), BackendErrorKind::Unreleased, "{error}");
+    assert_eq!(packed::read(&path), before);
+}
+
+/// Writes the newest format's file, never over one that is there. What must be answered on it is
 /// what SQLite's is answered: both were told one story.
 #[test]
 #[ignore = "writes a file that is checked in: cargo test --all-features --test old_files -- --ignored"]
 fn write_the_newest() {
-    if file(NEWEST).exists() {
+    let newest = newest();
+    if file(newest).exists() {
         return;
     }
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("keys");
     world::write(&|builder| open(&path, builder));
-    fs::write(file(NEWEST), packed::pack(&packed::read(&path))).unwrap();
+    fs::write(file(newest), packed::pack(&packed::read(&path))).unwrap();
 }

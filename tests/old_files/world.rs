@@ -97,7 +97,7 @@ pub fn watch_all() -> AlertSettings {
         .tokens_older_than(12 * HOUR)
         .keys_unused_for(12 * HOUR)
         .previous_tokens_used_within(30 * DAY)
-        .refusals(1, DAY)
+        .rejections(1, DAY)
         .only_when_asked()
 }
 

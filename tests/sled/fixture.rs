@@ -11,8 +11,8 @@ use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::id::{Generation, KeyId, OwnerId, Version};
 use keyhasp::key::{
-    DEFAULT_MAX_KEYS, Digest, KeyRecord, Kind, Limits, OwnerRecord, PepperNumber, Prefix,
-    PrefixNumber, PrefixTable, Scheme, SetBy, Settings, StoreMetadata, StoreRules, TokenRecord,
+    DEFAULT_MAX_KEYS, Digest, KeyRecord, Limits, OwnerRecord, PepperNumber, Prefix, PrefixNumber,
+    PrefixTable, Scheme, SetBy, Settings, StoreMetadata, StoreRules, TokenRecord,
 };
 use keyhasp::permission::Access;
 use tempfile::TempDir;
@@ -184,32 +184,13 @@ pub(crate) fn owner(id: &str) -> OwnerRecord {
 }
 
 pub(crate) fn key(owner: &str, id: u128) -> KeyRecord {
+    let (generation, digest) = (Generation::FIRST, digest(id as u8));
+    let current = TokenRecord { generation, digest, issued_at: at(1) };
     KeyRecord {
-        id: KeyId::from_u128(id),
-        owner: owner_id(owner),
-        version: Version::FIRST,
-        numeric_id: None,
-        kind: Kind::Standard,
-        name: None,
         access: Access::ReadOnly,
-        access_by: SetBy::Owner,
-        expires_at: None,
         expiry_by: SetBy::Administrator,
-        settings: Settings::default(),
-        created_at: at(1),
-        created_by: actor(),
         updated_at: at(2),
-        current: TokenRecord {
-            generation: Generation::FIRST,
-            digest: digest(id as u8),
-            issued_at: at(1),
-        },
-        previous: Vec::new(),
-        deactivated: None,
-        blocked: None,
-        revoked: None,
-        limits: Limits::default(),
-        seal: None,
+        ..KeyRecord::new(KeyId::from_u128(id), owner_id(owner), current, at(1), actor())
     }
 }
 

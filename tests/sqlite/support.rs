@@ -15,8 +15,8 @@ use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::id::{KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{
-    Digest, KeyRecord, Kind, Limits, OwnerRecord, PepperNumber, PrefixNumber, PrefixTable, Scheme,
-    SetBy, Settings, StoreMetadata, StoreRules, TokenRecord,
+    Digest, KeyRecord, Limits, OwnerRecord, PepperNumber, PrefixNumber, PrefixTable, Scheme,
+    Settings, StoreMetadata, StoreRules, TokenRecord,
 };
 use keyhasp::permission::Access;
 
@@ -100,29 +100,8 @@ pub(crate) fn key(number: u128, owner: &str) -> KeyRecord {
     let prefix = PrefixNumber::new(0).unwrap();
     let digest = Digest::new([7; 32], Scheme::Blake3Keyed64, PepperNumber::PUBLIC, prefix);
     let generation = keyhasp::id::Generation::FIRST;
-    KeyRecord {
-        id: KeyId::from_u128(number),
-        owner: owner_id(owner),
-        version: Version::FIRST,
-        numeric_id: None,
-        kind: Kind::Standard,
-        name: None,
-        access: Access::Full,
-        access_by: SetBy::Owner,
-        expires_at: None,
-        expiry_by: SetBy::Owner,
-        settings: Settings::default(),
-        created_at: at(1),
-        created_by: actor(),
-        updated_at: at(1),
-        current: TokenRecord { generation, digest, issued_at: at(1) },
-        previous: Vec::new(),
-        deactivated: None,
-        blocked: None,
-        revoked: None,
-        limits: Limits::default(),
-        seal: None,
-    }
+    let current = TokenRecord { generation, digest, issued_at: at(1) };
+    KeyRecord::new(KeyId::from_u128(number), owner_id(owner), current, at(1), actor())
 }
 
 pub(crate) fn event(kind: EventKind) -> EventDraft {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use keyhasp::key::{Limit, Limits, Networks, QuotaRun, SetBy};
+use keyhasp::key::{Limit, Limits, Networks, SetBy, VersionedQuota};
 use keyhasp::{Error, Network, Quota, Rate, SetLimits, Timestamp, Version};
 
 /// The least number whose quota is small, so that it can be used up.
@@ -74,12 +74,12 @@ pub fn are_limits(found: &Limits, mark: u64, version: Version) -> Result<bool, E
         Some(Limit { value, by: SetBy::Administrator })
     }
     let Values { not_before, networks, rate, quota } = Values::new(mark)?;
-    let since = found.quota.map_or(Version::FIRST, |quota| quota.value.since);
+    let since = found.quota.map_or(Version::FIRST, |quota| quota.value.quota_version);
     let expected = Limits {
         not_before: set(not_before),
         networks: set(Networks::new(networks)?),
         rate: set(rate),
-        quota: quota.and_then(|quota| set(QuotaRun { quota, since })),
+        quota: quota.and_then(|quota| set(VersionedQuota { quota, quota_version: since })),
     };
     Ok(*found == expected && since <= version)
 }

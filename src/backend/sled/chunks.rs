@@ -3,20 +3,20 @@
 //! sled writes a page whose image is over 128 KiB to a file of its own, which it never syncs. A
 //! leaf splits at 17 values and takes in a neighbour of at most 3, so with no value over 4 KiB and
 //! no key over 400 bytes a page stays well below that. A value that is longer is cut: it says how
-//! many parts follow, and those lie in [`Tree::Parts`].
+//! many chunks follow, and those lie in [`Tree::Chunks`].
 
 use std::borrow::Cow;
 
 use ::sled::IVec;
 
 use super::fault::Fault;
-use super::layout::{self, Tree};
+use super::trees::{self, Tree};
 
 /// The greatest length of a stored value.
 pub(super) const MAX_VALUE: usize = 4096;
 /// The version of a value's encoding, its first byte.
 const FORMAT: u8 = 1;
-/// The format and the number of further parts.
+/// The format and the number of further chunks.
 const HEAD_LEN: usize = 3;
 
 /// Where values are read: the trees as they are, or as they will be after a batch.
@@ -43,15 +43,15 @@ pub(super) fn join<'a>(
     let count = count(head)?;
     let mut record = Cow::Borrowed(&head[HEAD_LEN..]);
     for number in 1..=count {
-        let part = from.value(Tree::Parts, &layout::part(tree, key, number))?;
+        let chunk = from.value(Tree::Chunks, &trees::chunk(tree, key, number))?;
         record
             .to_mut()
-            .extend_from_slice(&part.ok_or(Fault::damaged("a part of a record is missing"))?);
+            .extend_from_slice(&chunk.ok_or(Fault::damaged("a chunk of a record is missing"))?);
     }
     Ok(record)
 }
 
-/// How many further parts a stored value has.
+/// How many further chunks a stored value has.
 pub(super) fn count(head: &[u8]) -> Result<u16, Fault> {
     match head {
         [FORMAT, high, low, ..] => Ok(u16::from_be_bytes([*high, *low])),
@@ -60,19 +60,19 @@ pub(super) fn count(head: &[u8]) -> Result<u16, Fault> {
     }
 }
 
-/// The value to store, and its further parts.
+/// The value to store, and its further chunks.
 pub(super) fn split(record: &[u8]) -> Result<(Vec<u8>, impl Iterator<Item = &[u8]>), Fault> {
     let (first, rest) = record.split_at(record.len().min(MAX_VALUE - HEAD_LEN));
-    let parts = rest.chunks(MAX_VALUE);
+    let chunks = rest.chunks(MAX_VALUE);
     // 256 MiB: no record within the limits of its types comes near.
-    let count = u16::try_from(parts.len()).map_err(|_| {
-        Fault::new(crate::backend::BackendErrorKind::Full, "a record has more than 65,535 parts")
+    let count = u16::try_from(chunks.len()).map_err(|_| {
+        Fault::new(crate::backend::BackendErrorKind::Full, "a record has more than 65,535 chunks")
     })?;
     let mut head = Vec::with_capacity(HEAD_LEN + first.len());
     head.push(FORMAT);
     head.extend_from_slice(&count.to_be_bytes());
     head.extend_from_slice(first);
-    Ok((head, parts))
+    Ok((head, chunks))
 }
 
 #[cfg(test)]
@@ -91,10 +91,10 @@ mod tests {
     }
 
     fn stored(record: &[u8]) -> Stored {
-        let (head, parts) = split(record).unwrap();
+        let (head, chunks) = split(record).unwrap();
         let mut values = BTreeMap::from([((Tree::Keys, b"k".to_vec()), head)]);
-        for (number, part) in (1..).zip(parts) {
-            values.insert((Tree::Parts, layout::part(Tree::Keys, b"k", number)), part.to_vec());
+        for (number, chunk) in (1..).zip(chunks) {
+            values.insert((Tree::Chunks, trees::chunk(Tree::Keys, b"k", number)), chunk.to_vec());
         }
         Stored(values)
     }

@@ -16,11 +16,12 @@ use ::sled::{Db, IVec};
 use super::chunks::Values;
 use super::fault::{Fault, guarded};
 use super::files::sync_tree;
-use super::layout::{self, Tree};
+use super::layout::{Layout, already_open};
 use super::options::SledOptions;
-use super::place::{FORMAT, Place, already_open};
-use super::watchdog::AlertSettings;
+use super::trees::{self, Tree};
+use super::watchdog::Watchdog;
 use crate::backend::BackendErrorKind;
+use crate::backend::format::{FORMAT, OLDEST_READ};
 
 /// How long sled's own threads may take to let go of its file.
 const LET_GO: Duration = Duration::from_secs(5);
@@ -31,7 +32,7 @@ pub(super) type Writes = BTreeMap<Tree, BTreeMap<Vec<u8>, Option<Vec<u8>>>>;
 /// An open sled database.
 pub(super) struct Engine {
     /// Holds a part of `db`: dropped before it.
-    watch: AlertSettings,
+    watchdog: Watchdog,
     db: Db,
     /// By [`Tree::index`].
     trees: Vec<::sled::Tree>,
@@ -58,29 +59,29 @@ impl Engine {
     /// Makes an empty database in a new generation; when it returns, everything in there is
     /// durable.
     pub(super) fn create(
-        place: &Place,
+        layout: &Layout,
         generation: u64,
         options: &SledOptions,
     ) -> Result<Self, Fault> {
-        let engine = Self::start(place, generation, options, true)?;
+        let engine = Self::start(layout, generation, options, true)?;
         let format = FORMAT.to_be_bytes().to_vec();
-        let metadata = BTreeMap::from([(layout::FORMAT.to_vec(), Some(format))]);
+        let metadata = BTreeMap::from([(trees::FORMAT.to_vec(), Some(format))]);
         let writes = Writes::from([(Tree::StoreMetadata, metadata)]);
         let written = engine.write(&writes).map_err(WriteFault::into_fault);
-        let settled = written.and_then(|()| engine.settle(place, generation));
+        let settled = written.and_then(|()| engine.settle(layout, generation));
         engine.unless(settled)
     }
 
     /// Opens a database that was created; what is read from then on is durable, unless a sync
     /// failed before.
     pub(super) fn open(
-        place: &Place,
+        layout: &Layout,
         generation: u64,
         options: &SledOptions,
     ) -> Result<Self, Fault> {
-        place.drop_half_snapshots(generation)?;
-        let engine = Self::start(place, generation, options, false)?;
-        let settled = engine.check().and_then(|()| engine.settle(place, generation));
+        layout.drop_half_snapshots(generation)?;
+        let engine = Self::start(layout, generation, options, false)?;
+        let settled = engine.check().and_then(|()| engine.settle(layout, generation));
         engine.unless(settled)
     }
 
@@ -96,20 +97,20 @@ impl Engine {
     }
 
     fn start(
-        place: &Place,
+        layout: &Layout,
         generation: u64,
         options: &SledOptions,
         create: bool,
     ) -> Result<Self, Fault> {
         // Ours before sled's: an error of writing the file's pages back is reported to every
         // descriptor that was open then.
-        let data = DataFile::open(&place.data_file(generation), options.sync, create)?;
+        let data = DataFile::open(&layout.data_file(generation), options.sync, create)?;
         data.expect_unlocked()?;
         if !create && data.file.metadata()?.len() == 0 {
             return Err(Fault::damaged("sled's data file is empty"));
         }
         let config = ::sled::Config::new()
-            .path(place.generation(generation))
+            .path(layout.generation(generation))
             .cache_capacity(options.cache_capacity)
             // No thread that flushes by itself: every commit does.
             .flush_every_ms(None);
@@ -121,7 +122,7 @@ impl Engine {
             }
         });
         match opened {
-            Ok((trees, db)) => Ok(Self { watch: watch(&db), db, trees, data }),
+            Ok((trees, db)) => Ok(Self { watchdog: watchdog(&db), db, trees, data }),
             Err(fault) => {
                 // Whoever tries again at once must not meet what this try left.
                 let _ = data.await_unlocked();
@@ -130,26 +131,26 @@ impl Engine {
         }
     }
 
-    /// Whether the database is of this format, and not obviously cut short.
+    /// Checks that the database has a format that is read, and is not obviously cut short.
     fn check(&self) -> Result<(), Fault> {
-        let format = self.value(Tree::StoreMetadata, layout::FORMAT)?;
+        let format = self.value(Tree::StoreMetadata, trees::FORMAT)?;
         match format.and_then(|format| <[u8; 4]>::try_from(&*format).ok()).map(u32::from_be_bytes) {
             Some(format) if format > FORMAT => Err(Fault::newer("the trees have a later format")),
-            Some(FORMAT) => Ok(()),
+            Some(format) if format >= OLDEST_READ => Ok(()),
             _ => Err(Fault::damaged("the trees have no format")),
         }?;
-        let last = self.number(layout::LAST_EVENT)?;
-        if last > 0 && self.value(Tree::Events, &layout::event(last))?.is_none() {
+        let last = self.number(trees::LAST_EVENT)?;
+        if last > 0 && self.value(Tree::Events, &trees::event(last))?.is_none() {
             return Err(Fault::damaged("the last event is missing"));
         }
         Ok(())
     }
 
     /// Makes durable what is there.
-    fn settle(&self, place: &Place, generation: u64) -> Result<(), Fault> {
-        self.data.sync().inspect_err(|_| place.note_unsynced())?;
+    fn settle(&self, layout: &Layout, generation: u64) -> Result<(), Fault> {
+        self.data.sync().inspect_err(|_| layout.note_unsynced())?;
         // sled may just have written a snapshot.
-        if self.data.sync { Ok(sync_tree(&place.generation(generation))?) } else { Ok(()) }
+        if self.data.sync { Ok(sync_tree(&layout.generation(generation))?) } else { Ok(()) }
     }
 
     /// A counter in the metadata; 0 if there is none.
@@ -175,7 +176,7 @@ impl Engine {
     /// Writes everything in one atomic step, and returns when it is durable.
     pub(super) fn write(&self, writes: &Writes) -> Result<(), WriteFault> {
         let trees: Vec<_> = writes.keys().map(|tree| self.trees[tree.index()].clone()).collect();
-        let step = self.watch.during(|| {
+        let step = self.watchdog.during(|| {
             let mut before = None;
             let step = guarded(|| {
                 let done = trees.as_slice().transaction(|views| {
@@ -216,7 +217,7 @@ impl Engine {
 
     /// Flushes, and lets go of all files. What failed is told; they are let go all the same.
     pub(super) fn close(self) -> Result<(), Fault> {
-        let flushed = self.watch.during(|| guarded(|| self.db.flush().map(drop)));
+        let flushed = self.watchdog.during(|| guarded(|| self.db.flush().map(drop)));
         let synced = flushed.and_then(|()| self.data.sync());
         synced.and(self.let_go())
     }
@@ -224,9 +225,9 @@ impl Engine {
     /// Lets go of all files, flushed or not, and waits until sled's threads have too.
     pub(super) fn let_go(self) -> Result<(), Fault> {
         // Whatever is on its way has failed or arrived after this, so that dropping won't wait.
-        let _ = self.watch.during(|| guarded(|| self.db.flush().map(drop)));
-        let Self { watch, db, trees, data } = self;
-        drop(watch);
+        let _ = self.watchdog.during(|| guarded(|| self.db.flush().map(drop)));
+        let Self { watchdog, db, trees, data } = self;
+        drop(watchdog);
         drop_contained(trees, db);
         data.await_unlocked()
     }
@@ -245,11 +246,11 @@ impl Values for Engine {
 }
 
 /// Looks after whoever waits for sled's threads.
-fn watch(db: &Db) -> AlertSettings {
+fn watchdog(db: &Db) -> Watchdog {
     let (asked, woken) = (db.context.clone(), db.context.clone());
     // Asked for more than there will ever be, the log finds the error and wakes all who wait.
     let wake = move || drop(woken.pagecache.log.make_stable(i64::MAX));
-    AlertSettings::start(move || asked.global_error().is_err(), wake)
+    Watchdog::start(move || asked.global_error().is_err(), wake)
 }
 
 /// Drops what is sled's. It syncs as it ends, and panics if that fails; what there is to know of

@@ -1,218 +1,338 @@
-//! The trees, and the keys in them.
+//! The directory of a database: what lies where, and what may be there at open.
 //!
-//! Numbers are big-endian, so that they sort. An owner's id is followed by a zero byte, which never
-//! occurs in one. A key's id is stored as its complement: newest first is then forward, and sled's
-//! backward iteration, which gives up on keys with runs of 0xff, is never used.
+//! A directory is ours if it holds the marker, a small text file that also names the numbered
+//! directory (a generation) with sled's files. Replacing the marker is one rename, and the only
+//! step by which a created or recovered generation takes effect: a crash leaves the one state or
+//! the other. Generations that the marker doesn't name are leftovers, and are removed at open.
 
-use crate::backend::UsageSubject;
-use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::KeyName;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
 
-/// Declares the trees with their names (stored); a tree's number is its place in the list.
-macro_rules! trees {
-    ($($(#[$doc:meta])* $tree:ident = $name:literal,)*) => {
-        /// A tree.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub(super) enum Tree { $($(#[$doc])* $tree,)* }
+use super::fault::Fault;
+use super::files::{copy_tree, remove_file, remove_tree, sync_dir};
+use crate::backend::BackendErrorKind;
+use crate::backend::file_lock::{FileLock, Hold};
+use crate::backend::format::{FORMAT, OLDEST_READ};
 
-        impl Tree {
-            pub(super) const ALL: &'static [Self] = &[$(Self::$tree),*];
+const MARKER: &str = "keyhasp";
+const MARKER_NEW: &str = "keyhasp.new";
+/// Being there, it says that a sync failed: what is read may not be what is on the disk. It need
+/// not outlive the system, after whose restart what is read is what is on the disk.
+const UNSYNCED: &str = "keyhasp.unsynced";
+const GENERATION_PREFIX: &str = "sled-";
+const FIRST_LINE: &str = "keyhasp sled store";
+/// Instead of a generation, while the database is being created: none counts. The marker says it by
+/// a word, so that no damaged digit says it by mistake: such a database is begun anew.
+const UNFINISHED: u64 = 0;
+const UNFINISHED_LINE: &str = "unfinished";
+const FIRST_GENERATION: u64 = 1;
+/// sled's data file, in the directory of a generation.
+const DATA_FILE: &str = "db";
 
-            pub(super) fn name(self) -> &'static str {
-                match self { $(Self::$tree => $name),* }
+/// Where a database lies.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    dir: PathBuf,
+    sync: bool,
+}
+
+/// What was found there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing, an empty directory, or what a creation that was broken off left.
+    Nothing,
+    /// A database, whose files are those of this generation.
+    Store(u64),
+}
+
+impl Layout {
+    /// The place of this path, made absolute: the process may go elsewhere later, and two paths to
+    /// one directory must mean one lock.
+    pub(super) fn at(path: &Path, sync: bool) -> Result<Self, Fault> {
+        let not_there = |_| {
+            let text = "the directory in which the database's directory would lie does not exist";
+            Fault::new(BackendErrorKind::NotADatabase, text)
+        };
+        let dir = match path.canonicalize() {
+            Ok(dir) => dir,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let name = path.file_name().ok_or_else(|| not_there(error))?;
+                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let parent = parent.unwrap_or(Path::new("."));
+                parent.canonicalize().map_err(not_there)?.join(name)
+            }
+            Err(error) if error.kind() == ErrorKind::NotADirectory => return Err(not_there(error)),
+            Err(error) => return Err(error.into()),
+        };
+        if dir.file_name().is_none() {
+            let text = "the root directory can't be a database";
+            return Err(Fault::new(BackendErrorKind::NotADatabase, text));
+        }
+        Ok(Self { dir, sync })
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The directory of sled's files.
+    pub(super) fn generation(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("{GENERATION_PREFIX}{number}"))
+    }
+
+    /// sled's data file.
+    pub(super) fn data_file(&self, generation: u64) -> PathBuf {
+        self.generation(generation).join(DATA_FILE)
+    }
+
+    /// Looks, and writes nothing: what is refused here stays as it is.
+    pub(super) fn look(&self) -> Result<Found, Fault> {
+        let about = match fs::metadata(&self.dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+            about => about?,
+        };
+        if !about.is_dir() {
+            let text = "a sled database is a directory, and this is something else";
+            return Err(Fault::new(BackendErrorKind::NotADatabase, text));
+        }
+        let Some(marker) = self.read_marker()? else {
+            self.expect_nothing()?;
+            return expect_writable(&about).map(|()| Found::Nothing);
+        };
+        let generation = parse_marker(&marker)?;
+        if generation == UNFINISHED {
+            expect_writable(&about)?;
+            return Ok(Found::Nothing);
+        }
+        for path in [self.generation(generation), self.data_file(generation)] {
+            match fs::metadata(path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    return Err(Fault::damaged("the files that the marker names are missing"));
+                }
+                about => expect_writable(&about?)?,
             }
         }
-    };
-}
-
-trees! {
-    /// The store's own record, the format, and three counters.
-    StoreMetadata = "metadata",
-    /// Owner to its record.
-    Owners = "owners",
-    /// Key to its record.
-    Keys = "keys",
-    /// Owner and key to nothing.
-    OwnerKeys = "owner_keys",
-    /// Owner to how many keys it has.
-    KeyCounts = "key_counts",
-    /// Owner, name and unrevoked key to nothing.
-    LiveNames = "live_names",
-    /// Numeric id to the key that got it, for ever.
-    NumericIds = "numeric_ids",
-    /// Number to event.
-    Events = "events",
-    /// Key and number to nothing.
-    KeyEvents = "key_events",
-    /// Owner and number to nothing.
-    OwnerEvents = "owner_events",
-    /// What is too long for one value.
-    Parts = "parts",
-    /// Key or owner to what was used of it.
-    Usage = "usage",
-}
-
-impl Tree {
-    /// Where it stands among all.
-    pub(super) fn index(self) -> usize {
-        self as usize
+        expect_writable(&about)?;
+        Ok(Found::Store(generation))
     }
 
-    /// The byte that stands for it in keys of [`Tree::Parts`]: stored, for ever the same.
-    pub(super) fn tag(self) -> u8 {
-        match self {
-            Self::StoreMetadata => 1,
-            Self::Owners => 2,
-            Self::Keys => 3,
-            Self::OwnerKeys => 4,
-            Self::KeyCounts => 5,
-            Self::LiveNames => 6,
-            Self::NumericIds => 7,
-            Self::Events => 8,
-            Self::KeyEvents => 9,
-            Self::OwnerEvents => 10,
-            Self::Parts => 11,
-            Self::Usage => 12,
+    fn read_marker(&self) -> Result<Option<Vec<u8>>, Fault> {
+        let file = match File::open(self.dir.join(MARKER)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let mut marker = Vec::new();
+        match file.take(1 << 10).read_to_end(&mut marker) {
+            // Somebody's directory of that name.
+            Err(error) if error.kind() == ErrorKind::IsADirectory => Err(foreign()),
+            read => Ok(read.map(|_| Some(marker))?),
         }
     }
-}
 
-/// In [`Tree::StoreMetadata`]: the format's number, 4 bytes.
-pub(super) const FORMAT: &[u8] = b"format";
-/// In [`Tree::StoreMetadata`]: the store's own record.
-pub(super) const STORE: &[u8] = b"store";
-/// In [`Tree::StoreMetadata`]: the number of the last event, 8 bytes.
-pub(super) const LAST_EVENT: &[u8] = b"last_event";
-/// In [`Tree::StoreMetadata`]: the greatest numeric id ever used, 8 bytes.
-pub(super) const GREATEST_NUMERIC_ID: &[u8] = b"greatest_numeric_id";
+    /// Refuses a directory with anything in it but a first marker that was not yet in its place.
+    fn expect_nothing(&self) -> Result<(), Fault> {
+        for entry in fs::read_dir(&self.dir)? {
+            if entry?.file_name() != MARKER_NEW {
+                return Err(foreign());
+            }
+        }
+        Ok(())
+    }
 
-/// In [`Tree::StoreMetadata`]: how many keys there are, 8 bytes. The trees are right where it isn't.
-pub(super) const KEYS: &[u8] = b"keys";
+    /// Takes the lock beside the directory. Its file's first byte says whether something was under
+    /// way.
+    pub(super) fn lock(&self) -> Result<FileLock, Fault> {
+        let mut name = self.dir.file_name().unwrap_or_default().to_owned();
+        name.push(".lock");
+        let lock = FileLock::take(&self.dir.with_file_name(name), Hold::Alone)?;
+        lock.ok_or_else(already_open)
+    }
 
-/// Fewer bytes than a key takes, whatever it is like.
-pub(super) const LEAST_OF_KEY: u64 = 64;
+    /// Begins a creation: makes the directory, if there is none, marks it as ours, and makes an
+    /// empty first generation. It counts once [`mark`](Self::mark) has named it.
+    pub(super) fn begin(&self) -> Result<u64, Fault> {
+        match fs::create_dir(&self.dir) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.into()),
+            _ => {}
+        }
+        if let (true, Some(parent)) = (self.sync, self.dir.parent()) {
+            sync_dir(parent)?;
+        }
+        self.mark(UNFINISHED)?;
+        self.sweep(UNFINISHED)?;
+        fs::create_dir(self.generation(FIRST_GENERATION))?;
+        Ok(FIRST_GENERATION)
+    }
 
-const KEY_LEN: usize = 16;
-const NUMBER_LEN: usize = 8;
+    /// Puts a marker that names `generation`, whose files are durable, in the place of the one
+    /// before. Whether it failed before or after its effect can't be told.
+    pub(super) fn mark(&self, generation: u64) -> io::Result<()> {
+        let new = self.dir.join(MARKER_NEW);
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new)?;
+        file.write_all(marker_text(generation).as_bytes())?;
+        if self.sync {
+            file.sync_all()?;
+        }
+        drop(file);
+        fs::rename(&new, self.dir.join(MARKER))?;
+        if self.sync { sync_dir(&self.dir) } else { Ok(()) }
+    }
 
-pub(super) fn key(id: KeyId) -> [u8; KEY_LEN] {
-    (!id.as_u128()).to_be_bytes()
-}
+    /// Removes generations that the marker doesn't name, and a marker that never got its place.
+    pub(super) fn sweep(&self, named: u64) -> io::Result<()> {
+        remove_file(&self.dir.join(MARKER_NEW))?;
+        for entry in fs::read_dir(&self.dir)? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix(GENERATION_PREFIX));
+            if let Some(number) = number.and_then(|number| number.parse::<u64>().ok())
+                && number != named
+            {
+                remove_tree(&self.dir.join(&name))?;
+            }
+        }
+        Ok(())
+    }
 
-/// The key id at the end of a tree's key.
-pub(super) fn key_in(bytes: &[u8]) -> Option<KeyId> {
-    let id = bytes.last_chunk::<KEY_LEN>()?;
-    Some(KeyId::from_u128(!u128::from_be_bytes(*id)))
-}
+    /// Copies a generation to the next one, durably, but for what sled left half-written.
+    pub(super) fn copy(&self, generation: u64) -> io::Result<u64> {
+        let next = generation + 1;
+        let (from, to) = (self.generation(generation), self.generation(next));
+        remove_tree(&to)?;
+        self.drop_half_snapshots(generation)?;
+        copy_tree(&from, &to, self.sync).inspect_err(|_| {
+            // Where there is no room for a whole copy, half a one need not take it.
+            let _ = remove_tree(&to);
+        })?;
+        if self.sync {
+            sync_dir(&self.dir)?;
+        }
+        Ok(next)
+    }
 
-pub(super) fn owner(id: &OwnerId) -> &[u8] {
-    id.as_str().as_bytes()
-}
+    /// Removes snapshots that sled was writing when it was stopped. sled takes the last name for
+    /// the newest snapshot, these unfinished ones too, and then refuses to open.
+    pub(super) fn drop_half_snapshots(&self, generation: u64) -> io::Result<()> {
+        let dir = self.generation(generation);
+        for entry in fs::read_dir(&dir)? {
+            let name = entry?.file_name();
+            let is_half = name
+                .to_str()
+                .is_some_and(|name| name.starts_with("snap.") && name.ends_with(".generating"));
+            if is_half {
+                remove_file(&dir.join(&name))?;
+            }
+        }
+        Ok(())
+    }
 
-/// The owner that is the whole of a tree's key.
-pub(super) fn owner_in(bytes: &[u8]) -> Option<OwnerId> {
-    OwnerId::new(std::str::from_utf8(bytes).ok()?).ok()
-}
+    /// Notes that a sync failed.
+    pub(super) fn note_unsynced(&self) {
+        // Where even this can't be written, nothing else can be either.
+        let _ = File::create(self.dir.join(UNSYNCED));
+    }
 
-/// With what all keys of an owner begin, in trees by owner.
-pub(super) fn of_owner(id: &OwnerId) -> Vec<u8> {
-    joined(&[owner(id), &[0]])
-}
+    /// Whether a sync failed and no copy was made since.
+    pub(super) fn is_unsynced(&self) -> bool {
+        self.dir.join(UNSYNCED).exists()
+    }
 
-pub(super) fn owner_key(owner: &OwnerId, id: KeyId) -> Vec<u8> {
-    joined(&[&of_owner(owner), &key(id)])
-}
-
-/// With what all keys of this name of an owner begin, in [`Tree::LiveNames`].
-pub(super) fn of_name(owner: &OwnerId, name: &KeyName) -> Vec<u8> {
-    joined(&[&of_owner(owner), name.as_str().as_bytes(), &[0]])
-}
-
-pub(super) fn live_name(owner: &OwnerId, name: &KeyName, id: KeyId) -> Vec<u8> {
-    joined(&[&of_name(owner, name), &key(id)])
-}
-
-pub(super) fn numeric_id(id: NumericId) -> [u8; NUMBER_LEN] {
-    id.get().to_be_bytes()
-}
-
-pub(super) fn event(sequence: u64) -> [u8; NUMBER_LEN] {
-    sequence.to_be_bytes()
-}
-
-/// The event number at the end of a tree's key.
-pub(super) fn event_in(bytes: &[u8]) -> Option<u64> {
-    bytes.last_chunk::<NUMBER_LEN>().map(|number| u64::from_be_bytes(*number))
-}
-
-pub(super) fn key_event(id: KeyId, sequence: u64) -> Vec<u8> {
-    joined(&[&key(id), &event(sequence)])
-}
-
-pub(super) fn owner_event(id: &OwnerId, sequence: u64) -> Vec<u8> {
-    joined(&[&of_owner(id), &event(sequence)])
-}
-
-/// A byte that says of what, and its id.
-pub(super) fn usage(of: &UsageSubject) -> Vec<u8> {
-    match of {
-        UsageSubject::Key(id) => joined(&[b"k", &key(*id)]),
-        UsageSubject::Owner(id) => joined(&[b"o", owner(id)]),
+    /// Says that what is read was written anew.
+    pub(super) fn clear_unsynced(&self) -> io::Result<()> {
+        remove_file(&self.dir.join(UNSYNCED))
     }
 }
 
-/// A further part of a value, counted from 1.
-pub(super) fn part(tree: Tree, key: &[u8], number: u16) -> Vec<u8> {
-    joined(&[&[tree.tag()], key, &number.to_be_bytes()])
+pub(super) fn already_open() -> Fault {
+    let text = "another process, or another handle in this one, has it; sled is not shared: close \
+                that one first, or use the SQLite backend, which several processes can share";
+    Fault::new(BackendErrorKind::AlreadyOpen, text)
 }
 
-/// The least key that is greater than all that begin with `prefix`, which doesn't end in 0xff.
-pub(super) fn after_prefix(prefix: &[u8]) -> Vec<u8> {
-    let mut end = prefix.to_vec();
-    if let Some(last) = end.last_mut() {
-        *last = last.saturating_add(1);
+fn foreign() -> Fault {
+    let text = "the directory holds other things; keyhasp takes a new or an empty one";
+    Fault::new(BackendErrorKind::Foreign, text)
+}
+
+/// Refuses what nobody may write to. Asked of the mode, since the superuser can write all the same.
+fn expect_writable(about: &fs::Metadata) -> Result<(), Fault> {
+    if about.permissions().readonly() {
+        return Err(Fault::new(BackendErrorKind::ReadOnly, "its permissions forbid writing"));
     }
-    end
+    Ok(())
 }
 
-fn joined(parts: &[&[u8]]) -> Vec<u8> {
-    parts.concat()
+fn marker_text(generation: u64) -> String {
+    let last = match generation {
+        UNFINISHED => UNFINISHED_LINE.into(),
+        generation => format!("generation {generation}"),
+    };
+    format!("{FIRST_LINE}\nformat {FORMAT}\n{last}\n")
+}
+
+/// The number in a marker that this version understands.
+fn parse_marker(marker: &[u8]) -> Result<u64, Fault> {
+    let damaged = || Fault::damaged("the marker is not as it was written");
+    let Ok(text) = std::str::from_utf8(marker) else { return Err(foreign()) };
+    let mut lines = text.lines();
+    if lines.next() != Some(FIRST_LINE) {
+        return Err(foreign());
+    }
+    let number = |line: Option<&str>, name: &str| -> Option<u64> {
+        line?.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()
+    };
+    let format = number(lines.next(), "format").ok_or_else(damaged)?;
+    if format > FORMAT.into() {
+        return Err(Fault::newer("the directory has a later format"));
+    }
+    if format != 0 && format < OLDEST_READ.into() {
+        let text = "the directory has a format that was never released";
+        return Err(Fault::new(BackendErrorKind::Unreleased, text));
+    }
+    let generation = match lines.next() {
+        Some(UNFINISHED_LINE) => UNFINISHED,
+        line => number(line, "generation").ok_or_else(damaged)?,
+    };
+    // In this format the text follows from the number, byte for byte.
+    if text == marker_text(generation) { Ok(generation) } else { Err(damaged()) }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
-    fn tags_and_names_are_single() {
-        for (index, tree) in Tree::ALL.iter().enumerate() {
-            assert_eq!(tree.index(), index);
-            let same = |other: &&Tree| other.tag() == tree.tag() || other.name() == tree.name();
-            assert_eq!(Tree::ALL.iter().filter(same).count(), 1, "{tree:?}");
+    fn markers() {
+        use BackendErrorKind::{Corrupt, Foreign, Newer, Unreleased};
+        assert_eq!(parse_marker(marker_text(7).as_bytes()).unwrap(), 7);
+        assert_eq!(parse_marker(marker_text(UNFINISHED).as_bytes()).unwrap(), UNFINISHED);
+        let kind = |text: &str| parse_marker(text.as_bytes()).unwrap_err().kind();
+        for text in ["", "\n", "keyhasp", "keyhasp sled stores\nformat 1\ngeneration 1\n"] {
+            assert_eq!(kind(text), Foreign, "{text:?}");
         }
-    }
-
-    proptest! {
-        #[test]
-        fn newest_first_is_forward_and_owners_lie_apart(
-            a in "[ -~é]{1,4}", b in "[ -~é]{1,4}", x in any::<u128>(), y in any::<u128>(),
-        ) {
-            let (a, b) = (OwnerId::new(a).unwrap(), OwnerId::new(b).unwrap());
-            let (x, y) = (KeyId::from_u128(x), KeyId::from_u128(y));
-            prop_assert_eq!(owner_key(&a, x).cmp(&owner_key(&b, y)), a.cmp(&b).then(y.cmp(&x)));
-            prop_assert_eq!(key_in(&owner_key(&a, x)), Some(x));
-            prop_assert_eq!(owner_in(owner(&a)), Some(a));
-            let range = of_owner(&a)..after_prefix(&of_owner(&a));
-            prop_assert_eq!(range.contains(&owner_key(&b, y)), a == b);
+        assert_eq!(parse_marker(&[0xff]).unwrap_err().kind(), Foreign);
+        // Of a later format nothing but the number is understood.
+        for text in ["keyhasp sled store\nformat 3\n", "keyhasp sled store\nformat 9\nshards 3"] {
+            assert_eq!(kind(text), Newer, "{text:?}");
         }
-
-        #[test]
-        fn events_sort_by_number(a in any::<u64>(), b in any::<u64>(), id in any::<u128>()) {
-            let id = KeyId::from_u128(id);
-            prop_assert_eq!(key_event(id, a).cmp(&key_event(id, b)), a.cmp(&b));
-            prop_assert_eq!(event_in(&key_event(id, a)), Some(a));
+        for text in
+            ["keyhasp sled store\nformat 1\n", "keyhasp sled store\nformat 1\ngeneration 1\n"]
+        {
+            assert_eq!(kind(text), Unreleased, "{text:?}");
+        }
+        for rest in ["", "format\n", "format x\n", "format 2\n", "format 0\ngeneration 1\n"] {
+            assert_eq!(kind(&format!("keyhasp sled store\n{rest}")), Corrupt, "{rest:?}");
+        }
+        for rest in [
+            "generation -1\n",
+            "generation 0\n",
+            "unfinished",
+            "unfinished \n",
+            "generation 01\n",
+            "generation 1",
+            "generation 1\nmore\n",
+        ] {
+            assert_eq!(kind(&format!("keyhasp sled store\nformat 2\n{rest}")), Corrupt, "{rest:?}");
         }
     }
 }

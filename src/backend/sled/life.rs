@@ -3,8 +3,8 @@
 use super::dirty_marker::DirtyMarker;
 use super::engine::{Engine, WriteFault, Writes, await_unlocked};
 use super::fault::Fault;
+use super::layout::{Found, Layout};
 use super::options::SledOptions;
-use super::place::{Found, Place};
 use crate::backend::BackendErrorKind;
 
 /// An open database: everything that closing lets go of.
@@ -18,25 +18,25 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn open(place: &Place, options: &SledOptions) -> Result<Self, Fault> {
+    pub(super) fn open(layout: &Layout, options: &SledOptions) -> Result<Self, Fault> {
         // What is refused is refused before even the lock's file appears; what counts is what is
         // there once we have the lock.
-        place.look()?;
-        let dirty_marker = DirtyMarker::noted_in(place.lock()?);
-        let engine = match place.look()? {
+        layout.look()?;
+        let dirty_marker = DirtyMarker::noted_in(layout.lock()?);
+        let engine = match layout.look()? {
             Found::Nothing => {
-                let generation = place.begin()?;
-                let engine = Engine::create(place, generation, options)?;
-                let marked = place.clear_unsynced().and_then(|()| place.mark(generation));
+                let generation = layout.begin()?;
+                let engine = Engine::create(layout, generation, options)?;
+                let marked = layout.clear_unsynced().and_then(|()| layout.mark(generation));
                 engine.unless(marked.map_err(Fault::from))?
             }
             Found::Store(mut generation) => {
-                place.sweep(generation)?;
-                if place.is_unsynced() || dirty_marker.is_noted()? {
-                    generation = renew(place, generation)?;
+                layout.sweep(generation)?;
+                if layout.is_unsynced() || dirty_marker.is_noted()? {
+                    generation = renew(layout, generation)?;
                 }
                 dirty_marker.note()?;
-                Engine::open(place, generation, options)?
+                Engine::open(layout, generation, options)?
             }
         };
         dirty_marker.take_back();
@@ -45,13 +45,13 @@ impl Live {
 
     /// Writes everything in one atomic step, and returns when it is durable. After a failure of
     /// unknown outcome nothing is read or written before a recovery.
-    pub(super) fn write(&mut self, place: &Place, writes: &Writes) -> Result<(), WriteFault> {
+    pub(super) fn write(&mut self, layout: &Layout, writes: &Writes) -> Result<(), WriteFault> {
         let engine = self.engine().map_err(WriteFault::Before)?;
         self.dirty_marker.note().map_err(|error| WriteFault::Before(error.into()))?;
         let written = engine.write(writes);
         match written {
             Ok(()) | Err(WriteFault::Before(_)) => self.dirty_marker.take_back(),
-            Err(WriteFault::Unknown(_)) => self.distrust(place),
+            Err(WriteFault::Unknown(_)) => self.distrust(layout),
         }
         written
     }
@@ -65,39 +65,39 @@ impl Live {
     }
 
     /// From now on nothing is read or written before a recovery.
-    fn distrust(&mut self, place: &Place) {
+    fn distrust(&mut self, layout: &Layout) {
         self.is_unsure = true;
-        place.note_unsynced();
+        layout.note_unsynced();
     }
 
     /// Lets go of sled's files, makes a copy that is on the disk for certain, and opens that.
     /// Having failed, it can be tried again.
-    pub(super) fn recover(&mut self, place: &Place, options: &SledOptions) -> Result<(), Fault> {
+    pub(super) fn recover(&mut self, layout: &Layout, options: &SledOptions) -> Result<(), Fault> {
         self.is_unsure = true;
         if let Some(engine) = self.engine.take() {
             // That it couldn't flush is why we are here.
             let _ = engine.let_go();
         }
         // Looked up anew: an earlier try may have got past the marker.
-        let Found::Store(generation) = place.look()? else {
+        let Found::Store(generation) = layout.look()? else {
             return Err(Fault::damaged("the marker is gone"));
         };
-        await_unlocked(&place.data_file(generation))?;
-        let generation = renew(place, generation)?;
+        await_unlocked(&layout.data_file(generation))?;
+        let generation = renew(layout, generation)?;
         self.dirty_marker.note()?;
-        self.engine = Some(Engine::open(place, generation, options)?);
+        self.engine = Some(Engine::open(layout, generation, options)?);
         self.dirty_marker.take_back();
         self.is_unsure = false;
         Ok(())
     }
 
-    pub(super) fn close(mut self, place: &Place) -> Result<(), Fault> {
+    pub(super) fn close(mut self, layout: &Layout) -> Result<(), Fault> {
         match self.engine.take() {
             // Even reads move sled's pages about: what follows them must not rest on a failed sync.
             Some(engine) if !self.is_unsure => {
                 // Where this fails, so will closing.
                 let _ = self.dirty_marker.note();
-                engine.close().inspect_err(|_| place.note_unsynced())?;
+                engine.close().inspect_err(|_| layout.note_unsynced())?;
                 self.dirty_marker.take_back();
                 Ok(())
             }
@@ -120,11 +120,11 @@ impl Drop for Live {
 }
 
 /// Copies a generation, durably, and puts the copy in its place.
-fn renew(place: &Place, generation: u64) -> Result<u64, Fault> {
-    let next = place.copy(generation)?;
-    place.mark(next)?;
-    place.clear_unsynced()?;
+fn renew(layout: &Layout, generation: u64) -> Result<u64, Fault> {
+    let next = layout.copy(generation)?;
+    layout.mark(next)?;
+    layout.clear_unsynced()?;
     // What stays is removed at the next open.
-    let _ = place.sweep(next);
+    let _ = layout.sweep(next);
     Ok(next)
 }

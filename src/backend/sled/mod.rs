@@ -5,13 +5,25 @@
 //! says so; sled's own files lie in a numbered directory within. Every tree, key and byte is
 //! written down in `docs/storage-format.md`.
 //!
-//! From the bottom up: `fault` is what goes wrong in here, `place` the directory, `dirty_marker` a note
-//! for who comes after a crash, `engine` the one user of the crate, `layout`, `parts` and `record`
-//! the bytes, `overlay` a batch before it is written, `read` the queries, `life` opening,
-//! recovering and closing, `store` the backend itself.
-//!
 //! sled writes whole pages to the `log` crate at its `debug` and `trace` levels, digests included:
 //! keep its log target at `info` or above.
+//!
+//! | room | what is in it |
+//! | --- | --- |
+//! | `store` | [`Sled`]: each call of the contract |
+//! | `options` | [`SledOptions`] |
+//! | `life` | opening, writing, recovering and closing a database |
+//! | `read` | the queries |
+//! | `overlay` | a batch before it is written, and the rules' view of it |
+//! | `record` | records as bytes |
+//! | `chunks` | long values in short pieces |
+//! | `trees` | the trees, and the keys in them |
+//! | `engine` | the one user of the crate |
+//! | `watchdog` | the thread that ends a wait in sled which would last for ever |
+//! | `layout` | the directory, and the marker that names the files that count |
+//! | `dirty_marker` | the byte that tells the next process of a commit that was not finished |
+//! | `files`, `fault` | calls of the file system, and what goes wrong |
+//! | `decoding` | the decoders for tests, with the feature `testing` |
 
 mod chunks;
 #[cfg(feature = "testing")]
@@ -25,12 +37,12 @@ mod layout;
 mod life;
 mod options;
 mod overlay;
-mod place;
 mod read;
 mod record;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trees;
 mod watchdog;
 
 pub use options::SledOptions;

@@ -8,11 +8,11 @@ use ::sled::IVec;
 use super::chunks::{self, Values};
 use super::engine::{Engine, Writes, number};
 use super::fault::Fault;
-use super::layout::{self, Tree};
 use super::record::{
     decode_key, decode_metadata, decode_owner, decode_usage, encode_event, encode_key,
     encode_metadata, encode_owner, encode_usage,
 };
+use super::trees::{self, Tree};
 use crate::backend::{BackendError, KeyCounts, Transaction, UsageSubject};
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -42,7 +42,7 @@ impl<'a> Overlay<'a> {
         self.writes.entry(tree).or_default().insert(key.to_vec(), None);
     }
 
-    /// Writes a record with all its parts, and no part of the one before.
+    /// Writes a record with all its chunks, and no chunk of the one before.
     pub(super) fn put_record(
         &mut self,
         tree: Tree,
@@ -52,8 +52,8 @@ impl<'a> Overlay<'a> {
         let (head, further) = chunks::split(record)?;
         self.remove_record(tree, key)?;
         self.put(tree, key, &head);
-        for (number, part) in (1..=u16::MAX).zip(further) {
-            self.put(Tree::Parts, &layout::part(tree, key, number), part);
+        for (number, chunk) in (1..=u16::MAX).zip(further) {
+            self.put(Tree::Chunks, &trees::chunk(tree, key, number), chunk);
         }
         Ok(())
     }
@@ -61,7 +61,7 @@ impl<'a> Overlay<'a> {
     pub(super) fn remove_record(&mut self, tree: Tree, key: &[u8]) -> Result<(), Fault> {
         if let Some(old) = self.value(tree, key)? {
             for number in 1..=chunks::count(&old)? {
-                self.remove(Tree::Parts, &layout::part(tree, key, number));
+                self.remove(Tree::Chunks, &trees::chunk(tree, key, number));
             }
             self.remove(tree, key);
         }
@@ -75,7 +75,7 @@ impl<'a> Overlay<'a> {
         prefix: &[u8],
         visit: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let end = layout::after_prefix(prefix);
+        let end = trees::after_prefix(prefix);
         let to = if prefix.is_empty() { Bound::Unbounded } else { Bound::Excluded(&*end) };
         let written = self.writes.get(&tree);
         for entry in self.engine.range(tree, Bound::Included(prefix), to) {
@@ -91,17 +91,17 @@ impl<'a> Overlay<'a> {
     }
 
     fn load_key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
-        let record = chunks::load(self, Tree::Keys, &layout::key(id))?;
+        let record = chunks::load(self, Tree::Keys, &trees::key(id))?;
         record.map(|record| decode_key(id, &record)).transpose()
     }
 
     fn load_owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
-        let record = chunks::load(self, Tree::Owners, layout::owner(id))?;
+        let record = chunks::load(self, Tree::Owners, trees::owner(id))?;
         record.map(|record| decode_owner(*id, &record)).transpose()
     }
 
     fn load_counts(&self, owner: &OwnerId) -> Result<KeyCounts, Fault> {
-        match self.value(Tree::KeyCounts, layout::owner(owner))? {
+        match self.value(Tree::KeyCounts, trees::owner(owner))? {
             Some(value) => decode_counts(&value),
             None => Ok(KeyCounts::default()),
         }
@@ -109,9 +109,9 @@ impl<'a> Overlay<'a> {
 
     fn store_counts(&mut self, owner: &OwnerId, counts: KeyCounts) {
         if counts == KeyCounts::default() {
-            self.remove(Tree::KeyCounts, layout::owner(owner));
+            self.remove(Tree::KeyCounts, trees::owner(owner));
         } else {
-            self.put(Tree::KeyCounts, layout::owner(owner), &encode_counts(counts));
+            self.put(Tree::KeyCounts, trees::owner(owner), &encode_counts(counts));
         }
     }
 
@@ -121,80 +121,80 @@ impl<'a> Overlay<'a> {
         after: Option<&KeyRecord>,
     ) -> Result<(), Fault> {
         if before.is_some() != after.is_some() {
-            let keys = self.number(layout::KEYS)?;
+            let keys = self.number(trees::KEYS)?;
             let keys =
                 if after.is_some() { keys.saturating_add(1) } else { keys.saturating_sub(1) };
-            self.put_number(layout::KEYS, keys);
+            self.put_number(trees::KEYS, keys);
         }
         if let Some(key) = before {
-            self.remove(Tree::OwnerKeys, &layout::owner_key(&key.owner, key.id));
+            self.remove(Tree::OwnerKeys, &trees::owner_key(&key.owner, key.id));
             if let Some(name) = key.name.as_ref().filter(|_| key.is_live()) {
-                self.remove(Tree::LiveNames, &layout::live_name(&key.owner, name, key.id));
+                self.remove(Tree::LiveNames, &trees::live_name(&key.owner, name, key.id));
             }
             let counts = self.load_counts(&key.owner)?.minus(KeyCounts::of(key));
             self.store_counts(&key.owner, counts);
             if after.is_none() {
-                self.remove_record(Tree::Keys, &layout::key(key.id))?;
+                self.remove_record(Tree::Keys, &trees::key(key.id))?;
             }
         }
         if let Some(key) = after {
-            self.put(Tree::OwnerKeys, &layout::owner_key(&key.owner, key.id), &[]);
+            self.put(Tree::OwnerKeys, &trees::owner_key(&key.owner, key.id), &[]);
             if let Some(name) = key.name.as_ref().filter(|_| key.is_live()) {
-                self.put(Tree::LiveNames, &layout::live_name(&key.owner, name, key.id), &[]);
+                self.put(Tree::LiveNames, &trees::live_name(&key.owner, name, key.id), &[]);
             }
             let counts = self.load_counts(&key.owner)?.plus(KeyCounts::of(key));
             self.store_counts(&key.owner, counts);
             if let Some(numeric_id) = key.numeric_id {
                 self.store_numeric_id(numeric_id, key.id)?;
             }
-            self.put_record(Tree::Keys, &layout::key(key.id), &encode_key(key)?)?;
+            self.put_record(Tree::Keys, &trees::key(key.id), &encode_key(key)?)?;
         }
         Ok(())
     }
 
     fn store_numeric_id(&mut self, numeric_id: NumericId, id: KeyId) -> Result<(), Fault> {
-        self.put(Tree::NumericIds, &layout::numeric_id(numeric_id), &layout::key(id));
-        if numeric_id.get() > self.number(layout::GREATEST_NUMERIC_ID)? {
-            self.put_number(layout::GREATEST_NUMERIC_ID, numeric_id.get());
+        self.put(Tree::NumericIds, &trees::numeric_id(numeric_id), &trees::key(id));
+        if numeric_id.get() > self.number(trees::GREATEST_NUMERIC_ID)? {
+            self.put_number(trees::GREATEST_NUMERIC_ID, numeric_id.get());
         }
         Ok(())
     }
 
     fn store_event(&mut self, event: &Event) -> Result<(), Fault> {
         let sequence = event.sequence;
-        self.put_record(Tree::Events, &layout::event(sequence), &encode_event(&event.draft)?)?;
+        self.put_record(Tree::Events, &trees::event(sequence), &encode_event(&event.draft)?)?;
         if let Some(key) = event.key {
-            self.put(Tree::KeyEvents, &layout::key_event(key, sequence), &[]);
+            self.put(Tree::KeyEvents, &trees::key_event(key, sequence), &[]);
         }
         if let Some(owner) = &event.owner {
-            self.put(Tree::OwnerEvents, &layout::owner_event(owner, sequence), &[]);
+            self.put(Tree::OwnerEvents, &trees::owner_event(owner, sequence), &[]);
         }
-        self.put_number(layout::LAST_EVENT, sequence);
+        self.put_number(trees::LAST_EVENT, sequence);
         Ok(())
     }
 
     /// Removes an event with all by which it is found.
     pub(super) fn remove_event(&mut self, event: &Event) -> Result<(), Fault> {
         let sequence = event.sequence;
-        self.remove_record(Tree::Events, &layout::event(sequence))?;
+        self.remove_record(Tree::Events, &trees::event(sequence))?;
         if let Some(key) = event.key {
-            self.remove(Tree::KeyEvents, &layout::key_event(key, sequence));
+            self.remove(Tree::KeyEvents, &trees::key_event(key, sequence));
         }
         if let Some(owner) = &event.owner {
-            self.remove(Tree::OwnerEvents, &layout::owner_event(owner, sequence));
+            self.remove(Tree::OwnerEvents, &trees::owner_event(owner, sequence));
         }
         Ok(())
     }
 
     fn load_usage(&self, of: &UsageSubject) -> Result<Option<Usage>, Fault> {
-        let record = chunks::load(self, Tree::Usage, &layout::usage(of))?;
+        let record = chunks::load(self, Tree::Usage, &trees::usage(of))?;
         record.map(|record| decode_usage(&record)).transpose()
     }
 
     fn store_usage(&mut self, of: &UsageSubject, usage: Option<&Usage>) -> Result<(), Fault> {
-        let key = layout::usage(of);
+        let key = trees::usage(of);
         match usage {
-            // Never so long that it has parts.
+            // Never so long that it has chunks.
             Some(usage) => self.put(Tree::Usage, &key, &chunks::split(&encode_usage(usage)?)?.0),
             None => self.remove(Tree::Usage, &key),
         }
@@ -242,7 +242,7 @@ fn told<T>(result: Result<T, Fault>) -> Result<T, BackendError> {
 
 impl Transaction for Overlay<'_> {
     fn metadata(&mut self) -> Result<StoreMetadata, BackendError> {
-        told(chunks::load(self, Tree::StoreMetadata, layout::STORE).and_then(
+        told(chunks::load(self, Tree::StoreMetadata, trees::STORE).and_then(
             |record| match record {
                 Some(record) => decode_metadata(&record),
                 None => Err(Fault::without_metadata()),
@@ -268,31 +268,31 @@ impl Transaction for Overlay<'_> {
         name: &KeyName,
     ) -> Result<Vec<KeyId>, BackendError> {
         let mut ids = Vec::new();
-        told(self.each(Tree::LiveNames, &layout::of_name(owner, name), &mut |key| {
-            ids.push(layout::key_in(key).ok_or(Fault::damaged("a name leads to no key"))?);
+        told(self.each(Tree::LiveNames, &trees::of_name(owner, name), &mut |key| {
+            ids.push(trees::key_in(key).ok_or(Fault::damaged("a name leads to no key"))?);
             Ok(())
         }))?;
         Ok(ids)
     }
 
     fn numeric_id_used(&mut self, id: NumericId) -> Result<bool, BackendError> {
-        told(self.value(Tree::NumericIds, &layout::numeric_id(id)).map(|value| value.is_some()))
+        told(self.value(Tree::NumericIds, &trees::numeric_id(id)).map(|value| value.is_some()))
     }
 
     fn greatest_numeric_id(&mut self) -> Result<u64, BackendError> {
-        told(self.number(layout::GREATEST_NUMERIC_ID).and_then(|greatest| match greatest {
+        told(self.number(trees::GREATEST_NUMERIC_ID).and_then(|greatest| match greatest {
             ..=NumericId::MAX => Ok(greatest),
             _ => Err(Fault::damaged("the greatest numeric id is past the greatest there can be")),
         }))
     }
 
     fn last_event(&mut self) -> Result<u64, BackendError> {
-        told(self.number(layout::LAST_EVENT))
+        told(self.number(trees::LAST_EVENT))
     }
 
     fn each_key(&mut self, visit: &mut dyn FnMut(KeyRecord)) -> Result<(), BackendError> {
         told(self.each(Tree::Keys, &[], &mut |key| {
-            let id = layout::key_in(key).ok_or(Fault::damaged("a key has no id"))?;
+            let id = trees::key_in(key).ok_or(Fault::damaged("a key has no id"))?;
             self.load_key(id)?.into_iter().for_each(&mut *visit);
             Ok(())
         }))
@@ -300,7 +300,7 @@ impl Transaction for Overlay<'_> {
 
     fn each_owner(&mut self, visit: &mut dyn FnMut(OwnerRecord)) -> Result<(), BackendError> {
         told(self.each(Tree::Owners, &[], &mut |key| {
-            let id = layout::owner_in(key).ok_or(Fault::damaged("an owner has no id"))?;
+            let id = trees::owner_in(key).ok_or(Fault::damaged("an owner has no id"))?;
             self.load_owner(&id)?.into_iter().for_each(&mut *visit);
             Ok(())
         }))
@@ -308,7 +308,7 @@ impl Transaction for Overlay<'_> {
 
     fn put_metadata(&mut self, metadata: &StoreMetadata) -> Result<(), BackendError> {
         told(encode_metadata(metadata))
-            .and_then(|record| told(self.put_record(Tree::StoreMetadata, layout::STORE, &record)))
+            .and_then(|record| told(self.put_record(Tree::StoreMetadata, trees::STORE, &record)))
     }
 
     fn put_owner(
@@ -317,10 +317,9 @@ impl Transaction for Overlay<'_> {
         after: Option<&OwnerRecord>,
     ) -> Result<(), BackendError> {
         told(match (before, after) {
-            (_, Some(owner)) => encode_owner(owner).and_then(|record| {
-                self.put_record(Tree::Owners, layout::owner(&owner.id), &record)
-            }),
-            (Some(owner), None) => self.remove_record(Tree::Owners, layout::owner(&owner.id)),
+            (_, Some(owner)) => encode_owner(owner)
+                .and_then(|record| self.put_record(Tree::Owners, trees::owner(&owner.id), &record)),
+            (Some(owner), None) => self.remove_record(Tree::Owners, trees::owner(&owner.id)),
             (None, None) => Ok(()),
         })
     }

@@ -7,10 +7,10 @@ use ::sled::IVec;
 use super::chunks::{self, Values};
 use super::engine::Engine;
 use super::fault::Fault;
-use super::layout::{self, Tree};
 use super::record::{
     decode_event, decode_key, decode_metadata, decode_owner, decode_usage, scan_key, scan_owner,
 };
+use super::trees::{self, Tree};
 use crate::backend::{
     EventFilter, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage,
     OwnerPageQuery, Scanned, UsageSubject,
@@ -26,7 +26,7 @@ pub(super) type Cursor = Option<IVec>;
 impl Engine {
     /// The store's own record, if there is one.
     pub(super) fn metadata(&self) -> Result<Option<StoreMetadata>, Fault> {
-        let record = chunks::load(self, Tree::StoreMetadata, layout::STORE)?;
+        let record = chunks::load(self, Tree::StoreMetadata, trees::STORE)?;
         record.map(|record| decode_metadata(&record)).transpose()
     }
 
@@ -42,31 +42,31 @@ impl Engine {
     }
 
     pub(super) fn last_event(&self) -> Result<u64, Fault> {
-        self.number(layout::LAST_EVENT)
+        self.number(trees::LAST_EVENT)
     }
 
     /// How many keys there are, or, where what is stored can't be right, how many fit.
     pub(super) fn expected_keys(&self) -> Result<u64, Fault> {
-        Ok(self.number(layout::KEYS)?.min(self.size()? / layout::LEAST_OF_KEY))
+        Ok(self.number(trees::KEYS)?.min(self.size()? / trees::LEAST_OF_KEY))
     }
 
     pub(super) fn owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
-        let record = chunks::load(self, Tree::Owners, layout::owner(id))?;
+        let record = chunks::load(self, Tree::Owners, trees::owner(id))?;
         record.map(|record| decode_owner(*id, &record)).transpose()
     }
 
     pub(super) fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
-        let record = chunks::load(self, Tree::Keys, &layout::key(id))?;
+        let record = chunks::load(self, Tree::Keys, &trees::key(id))?;
         record.map(|record| decode_key(id, &record)).transpose()
     }
 
     pub(super) fn usage(&self, of: &UsageSubject) -> Result<Usage, Fault> {
-        let record = chunks::load(self, Tree::Usage, &layout::usage(of))?;
+        let record = chunks::load(self, Tree::Usage, &trees::usage(of))?;
         Ok(record.map(|record| decode_usage(&record)).transpose()?.unwrap_or_default())
     }
 
     pub(super) fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, Fault> {
-        match self.value(Tree::NumericIds, &layout::numeric_id(id))? {
+        match self.value(Tree::NumericIds, &trees::numeric_id(id))? {
             // The key may be purged; its numeric id is kept.
             Some(key) => self.key(key_id(&key)?),
             None => Ok(None),
@@ -98,14 +98,14 @@ impl Engine {
     /// An owner and its keys.
     pub(super) fn scan_owner(&self, id: &OwnerId) -> Result<Vec<Scanned>, Fault> {
         let mut scanned = Vec::new();
-        if let Some(record) = chunks::load(self, Tree::Owners, layout::owner(id))? {
+        if let Some(record) = chunks::load(self, Tree::Owners, trees::owner(id))? {
             scanned.push(Scanned::Owner(scan_owner(*id, &record)?));
         }
-        let prefix = layout::of_owner(id);
-        let end = layout::after_prefix(&prefix);
+        let prefix = trees::of_owner(id);
+        let end = trees::after_prefix(&prefix);
         for entry in self.range(Tree::OwnerKeys, Bound::Included(&prefix), Bound::Excluded(&end)) {
             let id = key_id(&entry?.0)?;
-            let record = chunks::load(self, Tree::Keys, &layout::key(id))?.ok_or_else(missing)?;
+            let record = chunks::load(self, Tree::Keys, &trees::key(id))?.ok_or_else(missing)?;
             scanned.push(Scanned::Key(scan_key(id, &record)?));
         }
         Ok(scanned)
@@ -155,7 +155,7 @@ impl Engine {
 
     pub(super) fn page_owners(&self, query: &OwnerPageQuery) -> Result<OwnerPage, Fault> {
         let mut page = OwnerPage { owners: Vec::new(), next: None };
-        let from = after(query.after.as_ref().map(layout::owner));
+        let from = after(query.after.as_ref().map(trees::owner));
         let mut last = None;
         for (examined, entry) in self.range(Tree::Owners, from, Bound::Unbounded).enumerate() {
             if examined == query.examine || page.owners.len() == query.limit {
@@ -197,7 +197,7 @@ impl Engine {
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<Event>, Fault> {
-        let newest = layout::event(self.last_event()?);
+        let newest = trees::event(self.last_event()?);
         self.range(Tree::Events, Bound::Unbounded, Bound::Excluded(&newest))
             .take(limit)
             .map(|entry| self.event(event_number(&entry?.0)?))
@@ -218,21 +218,21 @@ impl Engine {
     ) -> impl Iterator<Item = Result<u64, Fault>> + use<> {
         let (tree, from, end) = match (&filter.key, &filter.owner) {
             (Some(key), _) => {
-                let end = layout::key_event(*key, u64::MAX);
-                (Tree::KeyEvents, layout::key_event(*key, after), Some(end))
+                let end = trees::key_event(*key, u64::MAX);
+                (Tree::KeyEvents, trees::key_event(*key, after), Some(end))
             }
             (None, Some(owner)) => {
-                let end = layout::owner_event(owner, u64::MAX);
-                (Tree::OwnerEvents, layout::owner_event(owner, after), Some(end))
+                let end = trees::owner_event(owner, u64::MAX);
+                (Tree::OwnerEvents, trees::owner_event(owner, after), Some(end))
             }
-            (None, None) => (Tree::Events, layout::event(after).to_vec(), None),
+            (None, None) => (Tree::Events, trees::event(after).to_vec(), None),
         };
         let to = end.as_deref().map_or(Bound::Unbounded, Bound::Included);
         self.range(tree, Bound::Excluded(&from), to).map(|entry| event_number(&entry?.0))
     }
 
     fn event(&self, sequence: u64) -> Result<Event, Fault> {
-        let record = chunks::load(self, Tree::Events, &layout::event(sequence))?;
+        let record = chunks::load(self, Tree::Events, &trees::event(sequence))?;
         let missing = Fault::damaged("an index leads to an event that is not there");
         decode_event(sequence, &record.ok_or(missing)?)
     }
@@ -249,17 +249,17 @@ impl KeyRows {
     fn new(owner: Option<&OwnerId>, before: Option<KeyId>, after: Option<KeyId>) -> Self {
         match owner {
             Some(owner) => {
-                let prefix = layout::of_owner(owner);
-                let at = |id| Bound::Excluded(layout::owner_key(owner, id));
+                let prefix = trees::of_owner(owner);
+                let at = |id| Bound::Excluded(trees::owner_key(owner, id));
                 Self {
                     tree: Tree::OwnerKeys,
-                    to: after.map_or(Bound::Excluded(layout::after_prefix(&prefix)), at),
+                    to: after.map_or(Bound::Excluded(trees::after_prefix(&prefix)), at),
                     from: before.map_or(Bound::Included(prefix), at),
                 }
             }
             None => {
                 let at = |id: Option<KeyId>| {
-                    id.map_or(Bound::Unbounded, |id| Bound::Excluded(layout::key(id).to_vec()))
+                    id.map_or(Bound::Unbounded, |id| Bound::Excluded(trees::key(id).to_vec()))
                 };
                 Self { tree: Tree::Keys, from: at(before), to: at(after) }
             }
@@ -291,15 +291,15 @@ fn after(cursor: Option<&[u8]>) -> Bound<&[u8]> {
 }
 
 fn key_id(bytes: &[u8]) -> Result<KeyId, Fault> {
-    layout::key_in(bytes).ok_or(Fault::damaged("a key id is too short"))
+    trees::key_in(bytes).ok_or(Fault::damaged("a key id is too short"))
 }
 
 fn owner_id(bytes: &[u8]) -> Result<OwnerId, Fault> {
-    layout::owner_in(bytes).ok_or(Fault::damaged("an owner id is outside its limits"))
+    trees::owner_in(bytes).ok_or(Fault::damaged("an owner id is outside its limits"))
 }
 
 fn event_number(bytes: &[u8]) -> Result<u64, Fault> {
-    layout::event_in(bytes).ok_or(Fault::damaged("an event number is too short"))
+    trees::event_in(bytes).ok_or(Fault::damaged("an event number is too short"))
 }
 
 fn missing() -> Fault {

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use super::engine::{Engine, WriteFault, Writes};
 use super::fault::{Fault, NAME};
-use super::layout::{self, Tree};
+use super::layout::Layout;
 use super::life::Live;
 use super::options::SledOptions;
 use super::overlay::Overlay;
-use super::place::Place;
 use super::read::Cursor;
 use super::record::encode_metadata;
+use super::trees::{self, Tree};
 use crate::backend::{
     Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome, EventPage,
     EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing,
@@ -31,7 +31,7 @@ const CHUNK: usize = 512;
 /// Writers wait for each other, and for the disk. Readers wait while a batch is being written, so
 /// that nobody reads what may yet be lost.
 pub struct Sled {
-    place: Place,
+    layout: Layout,
     options: SledOptions,
     /// Held by whoever writes, from its first read to the end.
     turn: Mutex<()>,
@@ -51,15 +51,15 @@ impl Sled {
     /// `ReadOnly`, `AlreadyOpen`, `Corrupt` and `Io` as their names say.
     pub fn open(dir: impl AsRef<Path>, options: SledOptions) -> Result<Self, BackendError> {
         let dir = dir.as_ref();
-        let opened = Place::at(dir, options.sync).and_then(|place| {
-            let live = Live::open(&place, &options)?;
+        let opened = Layout::at(dir, options.sync).and_then(|layout| {
+            let live = Live::open(&layout, &options)?;
             let last = live.engine()?.last_event()?;
-            Ok((place, live, last))
+            Ok((layout, live, last))
         });
-        let (place, live, last) = opened.map_err(|fault| fault.during("open").at(dir))?;
+        let (layout, live, last) = opened.map_err(|fault| fault.during("open").at(dir))?;
         let announcer = ChangeNotifier::default();
         announcer.announce(last);
-        Ok(Self { place, options, turn: Mutex::new(()), live: RwLock::new(Some(live)), announcer })
+        Ok(Self { layout, options, turn: Mutex::new(()), live: RwLock::new(Some(live)), announcer })
     }
 
     fn take_turn(&self) -> MutexGuard<'_, ()> {
@@ -88,7 +88,7 @@ impl Sled {
         }
         let mut live = self.live_mut();
         let live = live.as_mut().ok_or_else(|| closed(operation))?;
-        live.write(&self.place, writes).map_err(|fault| match fault {
+        live.write(&self.layout, writes).map_err(|fault| match fault {
             WriteFault::Before(fault) => self.failed(operation, fault),
             WriteFault::Unknown(fault) => self.failed(operation, fault).of_unknown_outcome(),
         })
@@ -96,11 +96,11 @@ impl Sled {
 
     /// What an overlay of its records came to.
     fn decided<T>(&self, decided: Result<T, BackendError>) -> Result<T, BackendError> {
-        decided.map_err(|error| error.at(self.place.dir()))
+        decided.map_err(|error| error.at(self.layout.dir()))
     }
 
     fn failed(&self, operation: &'static str, fault: Fault) -> BackendError {
-        fault.during(operation).at(self.place.dir())
+        fault.during(operation).at(self.layout.dir())
     }
 
     /// Lets the next sync fail.
@@ -121,7 +121,7 @@ fn closed(operation: &'static str) -> BackendError {
 impl fmt::Debug for Sled {
     /// sled's own types would show everything that is stored.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sled").field("dir", &self.place.dir()).finish_non_exhaustive()
+        f.debug_struct("Sled").field("dir", &self.layout.dir()).finish_non_exhaustive()
     }
 }
 
@@ -152,7 +152,7 @@ impl Backend for Sled {
                     engine.expect_no_records()?;
                     overlay.put_record(
                         Tree::StoreMetadata,
-                        layout::STORE,
+                        trees::STORE,
                         &encode_metadata(initial)?,
                     )?;
                     initial.clone()
@@ -292,7 +292,7 @@ impl Backend for Sled {
         let _turn = self.take_turn();
         let mut live = self.live_mut();
         let live = live.as_mut().ok_or_else(|| closed(OPERATION))?;
-        let recovered = live.recover(&self.place, &self.options);
+        let recovered = live.recover(&self.layout, &self.options);
         let last = recovered.and_then(|()| live.engine()?.last_event());
         self.announcer.announce(last.map_err(|fault| self.failed(OPERATION, fault))?);
         Ok(())
@@ -302,7 +302,7 @@ impl Backend for Sled {
         let _turn = self.take_turn();
         let live = self.live_mut().take();
         self.announcer.announce(u64::MAX);
-        let closed = live.map_or(Ok(()), |live| live.close(&self.place));
+        let closed = live.map_or(Ok(()), |live| live.close(&self.layout));
         closed.map_err(|fault| self.failed("close", fault))
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// A thread that looks while somebody waits, and sleeps otherwise.
-pub(super) struct AlertSettings {
+pub(super) struct Watchdog {
     shared: Arc<Shared>,
     /// Without a thread to spare, nobody watches: the work is no less right.
     thread: Option<JoinHandle<()>>,
@@ -38,7 +38,7 @@ impl Shared {
     }
 }
 
-impl AlertSettings {
+impl Watchdog {
     /// While somebody waits, `has_failed` is asked again and again, and `wake` is called whenever
     /// that says yes.
     pub(super) fn start(
@@ -72,7 +72,7 @@ impl AlertSettings {
     }
 }
 
-impl Drop for AlertSettings {
+impl Drop for Watchdog {
     fn drop(&mut self) {
         self.shared.lock().is_over = true;
         self.shared.changed.notify_one();
@@ -127,11 +127,11 @@ mod tests {
     #[test]
     fn work_that_waits_for_a_failed_write_is_woken() {
         let (wake, woken) = channel();
-        let watch = AlertSettings::start(|| true, move || wake.send("woken").unwrap());
+        let watchdog = Watchdog::start(|| true, move || wake.send("woken").unwrap());
         // The thread is called when it sleeps, and looks by itself when it doesn't.
         for _ in 0..3 {
-            watch.during(|| {});
-            assert_eq!(watch.during(|| woken.recv_timeout(LONG)), Ok("woken"));
+            watchdog.during(|| {});
+            assert_eq!(watchdog.during(|| woken.recv_timeout(LONG)), Ok("woken"));
         }
     }
 
@@ -139,22 +139,22 @@ mod tests {
     fn work_that_only_takes_long_is_left_alone() {
         let (look, looked) = channel();
         let has_failed = move || look.send(()).is_err();
-        let watch = AlertSettings::start(has_failed, || unreachable!("nothing failed"));
-        assert_eq!(watch.during(|| looked.recv_timeout(LONG)), Ok(()));
+        let watchdog = Watchdog::start(has_failed, || unreachable!("nothing failed"));
+        assert_eq!(watchdog.during(|| looked.recv_timeout(LONG)), Ok(()));
     }
 
     #[test]
     fn nobody_looks_while_nobody_waits() {
         let (look, looked) = channel();
-        let watch = AlertSettings::start(move || look.send(()).is_err(), || {});
-        watch.during(|| looked.recv_timeout(LONG)).unwrap();
+        let watchdog = Watchdog::start(move || look.send(()).is_err(), || {});
+        watchdog.during(|| looked.recv_timeout(LONG)).unwrap();
         // It may be looking just now; after that it sleeps.
-        let is_asleep = || watch.shared.lock().is_asleep;
+        let is_asleep = || watchdog.shared.lock().is_asleep;
         while !is_asleep() {
             std::thread::yield_now();
         }
         while looked.try_recv().is_ok() {}
-        drop(watch);
+        drop(watchdog);
         assert_eq!(looked.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
     }
 }

@@ -1,152 +1,103 @@
-//! Columns to values and back. Whatever is read is checked: a file can be damaged, or edited.
+//! The row codec: values to columns and back. A stored value is checked when it is read, since a
+//! file can be damaged or edited.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Row, Rows, ToSql};
 
 use super::error::Fault;
-use crate::authority::{Actor, Reason};
-use crate::clock::Timestamp;
-use crate::id::{Generation, KeyId, OwnerId, Version};
-use crate::key::{SetBy, Switch};
-use crate::permission::Access;
+use crate::key::{Field, Sink, Source};
 
 /// A row that is read from left to right.
-pub(super) struct Cells<'r> {
+pub(super) struct RowReader<'r> {
     row: &'r Row<'r>,
     table: &'static str,
     next: usize,
 }
 
-impl<'r> Cells<'r> {
+impl<'r> RowReader<'r> {
     pub(super) fn new(row: &'r Row<'r>, table: &'static str) -> Self {
         Self { row, table, next: 0 }
     }
 
-    // Inlined, since opening a large store reads little else than cells.
-    /// The next column's value, as `decode` understands it.
+    /// Reads the next field, which may have several columns. A fault names `column`.
+    // Inlined, since opening a large store does little else than read fields.
     #[inline]
-    pub(super) fn get<T>(
-        &mut self,
-        column: &'static str,
-        decode: impl FnOnce(ValueRef<'r>) -> Option<T>,
-    ) -> Result<T, Fault> {
+    pub(super) fn field<T: Field>(&mut self, column: &'static str) -> Result<T, Fault> {
+        T::get(column, self)
+    }
+
+    #[inline]
+    fn value(&mut self) -> Result<ValueRef<'r>, Fault> {
         let value = self.row.get_ref(self.next)?;
         self.next += 1;
-        decode(value).ok_or_else(|| self.damaged(column))
+        Ok(value)
     }
 
-    /// The same, or nothing where nothing is stored.
+    fn is_null(&self, column: usize) -> Result<bool, Fault> {
+        Ok(matches!(self.row.get_ref(column)?, ValueRef::Null))
+    }
+}
+
+impl Source for RowReader<'_> {
+    type Error = Fault;
+
+    const HAS_PLACES: bool = true;
+
+    fn damaged(&self, column: &'static str) -> Fault {
+        Fault::Damaged { table: self.table, column }
+    }
+
+    /// Reads a number. SQLite's have a sign and 64 bits: the upper half of ours wraps around.
     #[inline]
-    pub(super) fn maybe<T>(
-        &mut self,
-        column: &'static str,
-        decode: impl FnOnce(ValueRef<'r>) -> Option<T>,
-    ) -> Result<Option<T>, Fault> {
-        self.get(column, |value| match value {
-            ValueRef::Null => Some(None),
-            value => decode(value).map(Some),
-        })
-    }
-
-    /// Three columns: since when, by whom, why.
-    pub(super) fn switch(&mut self, column: &'static str) -> Result<Option<Switch>, Fault> {
-        let at = self.maybe(column, time)?;
-        let by = self.maybe(column, actor)?;
-        let reason = self.maybe(column, reason)?;
-        match (at, by, reason) {
-            (Some(at), Some(by), reason) => Ok(Some(Switch { at, by, reason })),
-            (None, None, None) => Ok(None),
+    fn number(&mut self, column: &'static str) -> Result<u64, Fault> {
+        match self.value()? {
+            ValueRef::Integer(number) => Ok(number.cast_unsigned()),
             _ => Err(self.damaged(column)),
         }
     }
 
-    pub(super) fn damaged(&self, column: &'static str) -> Fault {
-        Fault::Damaged { table: self.table, column }
+    #[inline]
+    fn word(&mut self, column: &'static str, words: &[(u8, &str)]) -> Result<u8, Fault> {
+        let found = self.text(column)?;
+        let number = words.iter().find(|(_, word)| *word == found).map(|(number, _)| *number);
+        number.ok_or_else(|| self.damaged(column))
     }
-}
 
-#[inline]
-pub(super) fn int<T: TryFrom<i64>>(value: ValueRef<'_>) -> Option<T> {
-    T::try_from(value.as_i64().ok()?).ok()
-}
-
-pub(super) fn text(value: ValueRef<'_>) -> Option<&str> {
-    value.as_str().ok()
-}
-
-pub(super) fn blob(value: ValueRef<'_>) -> Option<&[u8]> {
-    value.as_blob().ok()
-}
-
-pub(super) fn bytes<const N: usize>(value: ValueRef<'_>) -> Option<[u8; N]> {
-    blob(value)?.try_into().ok()
-}
-
-pub(super) fn flag(value: ValueRef<'_>) -> Option<bool> {
-    match value {
-        ValueRef::Integer(0) => Some(false),
-        ValueRef::Integer(1) => Some(true),
-        _ => None,
+    #[inline]
+    fn text(&mut self, column: &'static str) -> Result<&str, Fault> {
+        match self.value()? {
+            ValueRef::Text(text) => std::str::from_utf8(text).map_err(|_| self.damaged(column)),
+            _ => Err(self.damaged(column)),
+        }
     }
-}
 
-pub(super) fn access(value: ValueRef<'_>) -> Option<Access> {
-    text(value)?.parse().ok()
-}
-
-pub(super) fn actor(value: ValueRef<'_>) -> Option<Actor> {
-    Actor::new(text(value)?).ok()
-}
-
-pub(super) fn generation(value: ValueRef<'_>) -> Option<Generation> {
-    Generation::new(int(value)?).ok()
-}
-
-pub(super) fn key_id(value: ValueRef<'_>) -> Option<KeyId> {
-    bytes(value).map(KeyId::from_bytes)
-}
-
-pub(super) fn owner_id(value: ValueRef<'_>) -> Option<OwnerId> {
-    OwnerId::new(text(value)?).ok()
-}
-
-pub(super) fn reason(value: ValueRef<'_>) -> Option<Reason> {
-    Reason::new(text(value)?).ok()
-}
-
-pub(super) fn time(value: ValueRef<'_>) -> Option<Timestamp> {
-    Timestamp::from_millis(int(value)?).ok()
-}
-
-/// Versions are numbers of 64 bits without sign, columns with one: the upper half wraps around.
-pub(super) fn version(value: ValueRef<'_>) -> Option<Version> {
-    value.as_i64().ok().map(|number| Version::new(number.cast_unsigned()))
-}
-
-pub(super) fn set_by(value: ValueRef<'_>) -> Option<SetBy> {
-    match value {
-        ValueRef::Text(b"administrator") => Some(SetBy::Administrator),
-        ValueRef::Text(b"owner") => Some(SetBy::Owner),
-        _ => None,
+    #[inline]
+    fn bytes(&mut self, column: &'static str) -> Result<&[u8], Fault> {
+        match self.value()? {
+            ValueRef::Blob(bytes) => Ok(bytes),
+            _ => Err(self.damaged(column)),
+        }
     }
-}
 
-pub(super) fn set_by_text(set_by: SetBy) -> &'static str {
-    match set_by {
-        SetBy::Administrator => "administrator",
-        SetBy::Owner => "owner",
+    /// Reads an absent value as NULL in all of its columns.
+    #[inline]
+    fn option<T: Field>(&mut self, column: &'static str) -> Result<Option<T>, Fault> {
+        if !self.is_null(self.next)? {
+            return T::get(column, self).map(Some);
+        }
+        for other in self.next + 1..self.next + T::WIDTH {
+            if !self.is_null(other)? {
+                return Err(self.damaged(column));
+            }
+        }
+        self.next += T::WIDTH;
+        Ok(None)
     }
-}
 
-/// A time as it is stored.
-pub(super) fn millis(at: Timestamp) -> i64 {
-    // Not past the year 9999.
-    at.as_millis().cast_signed()
-}
-
-/// A version as it is stored.
-pub(super) fn number(version: Version) -> i64 {
-    version.get().cast_signed()
+    /// Reads nothing: a list has rows in a table of its own.
+    fn list<T: Field>(&mut self, _: &'static str, _: usize) -> Result<Vec<T>, Fault> {
+        Ok(Vec::new())
+    }
 }
 
 /// A statement whose parameters are bound from left to right.
@@ -160,20 +111,20 @@ impl<'s, 'c> Binder<'s, 'c> {
         Self { statement, next: 1 }
     }
 
+    /// Binds a value as it is.
     pub(super) fn put(&mut self, value: impl ToSql) -> Result<&mut Self, Fault> {
         self.statement.raw_bind_parameter(self.next, value)?;
         self.next += 1;
         Ok(self)
     }
 
-    /// Three columns: since when, by whom, why.
-    pub(super) fn switch(&mut self, switch: Option<&Switch>) -> Result<&mut Self, Fault> {
-        self.put(switch.map(|switch| millis(switch.at)))?
-            .put(switch.map(|switch| switch.by.as_str()))?
-            .put(switch.and_then(|switch| switch.reason.as_ref()).map(Reason::as_str))
+    /// Binds the columns of a field.
+    pub(super) fn put_field<T: Field>(&mut self, value: &T) -> Result<&mut Self, Fault> {
+        value.put(self)?;
+        Ok(self)
     }
 
-    /// Runs it; how many rows it changed.
+    /// Runs the statement and counts the rows it changed.
     pub(super) fn execute(&mut self) -> Result<usize, Fault> {
         Ok(self.statement.raw_execute()?)
     }
@@ -181,4 +132,49 @@ impl<'s, 'c> Binder<'s, 'c> {
     pub(super) fn query(self) -> Rows<'s> {
         self.statement.raw_query()
     }
+}
+
+impl Sink for Binder<'_, '_> {
+    type Error = Fault;
+
+    const HAS_PLACES: bool = true;
+
+    fn number(&mut self, number: u64) -> Result<(), Fault> {
+        self.put(number.cast_signed()).map(drop)
+    }
+
+    fn word(&mut self, _: u8, word: &'static str) -> Result<(), Fault> {
+        self.put(word).map(drop)
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), Fault> {
+        self.put(text).map(drop)
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.put(bytes).map(drop)
+    }
+
+    fn option<T: Field>(&mut self, value: Option<&T>) -> Result<(), Fault> {
+        match value {
+            Some(value) => value.put(self),
+            None => (0..T::WIDTH).try_for_each(|_| self.put(rusqlite::types::Null).map(drop)),
+        }
+    }
+
+    /// Binds nothing: a list has rows in a table of its own.
+    fn list<T: Field>(&mut self, _: &[T]) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// Makes an `INSERT` of these columns and the id, with a parameter for each.
+pub(super) fn insert_sql(table: &str, columns: &[String], id: &str) -> String {
+    let marks = "?, ".repeat(columns.len());
+    format!("INSERT INTO {table} ({}, {id}) VALUES ({marks}?)", columns.join(", "))
+}
+
+/// Makes an `UPDATE` of these columns in the row of an id, with a parameter for each.
+pub(super) fn update_sql(table: &str, columns: &[String], id: &str) -> String {
+    format!("UPDATE {table} SET {} = ? WHERE {id} = ?", columns.join(" = ?, "))
 }

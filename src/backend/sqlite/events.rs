@@ -3,23 +3,20 @@
 use rusqlite::{Connection, Row};
 
 use super::checksums;
-use super::codec::{
-    Binder, Cells, actor, generation, int, key_id, millis, number, owner_id, reason, text, time,
-    version,
-};
+use super::codec::{Binder, RowReader};
 use super::error::Fault;
-use crate::authority::{Authority, CorrelationId, Reason, Role};
+use crate::authority::{Authority, Role};
 use crate::backend::{EventPage, EventQuery};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventDraft, EventKind, Fields};
-use crate::id::{Generation, KeyId, OwnerId};
+use crate::key::Source;
 
 const TABLE: &str = "events";
 
 macro_rules! columns {
     () => {
         "sequence, at, kind, owner, key_id, version, generation, fields, role, acting_owner, \
-         acting_key, acting_generation, actor, reason, correlation_id, sum"
+         acting_key, acting_generation, actor, reason, correlation_id, checksum"
     };
 }
 
@@ -70,61 +67,62 @@ pub(super) fn append(connection: &Connection, event: &Event) -> Result<(), Fault
     };
     Binder::new(&mut statement)
         .put(stored(event.sequence))?
-        .put(millis(event.at))?
+        .put_field(&event.at)?
         .put(event.kind.number())?
-        .put(event.owner.as_ref().map(OwnerId::as_str))?
-        .put(event.key.map(KeyId::to_bytes))?
-        .put(number(event.version))?
-        .put(event.generation.map(Generation::get))?
+        .put_field(&event.owner)?
+        .put_field(&event.key)?
+        .put_field(&event.version)?
+        .put_field(&event.generation)?
         .put(event.fields.bits())?
         .put(role)?
-        .put(event.authority.role.owner().map(OwnerId::as_str))?
-        .put(acting_key.map(KeyId::to_bytes))?
-        .put(acting_generation.map(Generation::get))?
-        .put(actor.as_str())?
-        .put(reason.as_ref().map(Reason::as_str))?
-        .put(correlation_id.as_ref().map(CorrelationId::as_str))?
+        .put_field(&event.authority.role.owner().copied())?
+        .put_field(&acting_key)?
+        .put_field(&acting_generation)?
+        .put_field(actor)?
+        .put_field(reason)?
+        .put_field(correlation_id)?
         .put(checksums::of_event(event))?
         .execute()?;
     Ok(())
 }
 
 fn decode(row: &Row<'_>) -> Result<Event, Fault> {
-    let mut cells = Cells::new(row, TABLE);
-    let sequence = cells.get("sequence", int)?;
-    let at = cells.get("at", time)?;
-    let kind = cells.get("kind", |value| EventKind::from_number(int(value)?).ok())?;
-    let owner = cells.maybe("owner", owner_id)?;
-    let key = cells.maybe("key_id", key_id)?;
-    let version = cells.get("version", version)?;
-    let made = cells.maybe("generation", generation)?;
-    let fields = cells.get("fields", |value| int(value).map(Fields::from_bits))?;
-    let role = role(&mut cells)?;
-    let actor = cells.get("actor", actor)?;
-    let reason = cells.maybe("reason", reason)?;
-    let correlation_id =
-        cells.maybe("correlation_id", |value| CorrelationId::new(text(value)?).ok())?;
-    let authority = Authority { role, actor, reason, correlation_id };
-    let generation = made;
-    let draft = EventDraft { at, kind, owner, key, version, generation, fields, authority };
+    let mut row = RowReader::new(row, TABLE);
+    let sequence = row.field("sequence")?;
+    let draft = EventDraft {
+        at: row.field("at")?,
+        kind: row.number_as("kind", |kind| EventKind::from_number(kind.try_into().ok()?).ok())?,
+        owner: row.field("owner")?,
+        key: row.field("key_id")?,
+        version: row.field("version")?,
+        generation: row.field("generation")?,
+        fields: Fields::from_bits(row.field("fields")?),
+        authority: Authority {
+            role: role(&mut row)?,
+            actor: row.field("actor")?,
+            reason: row.field("reason")?,
+            correlation_id: row.field("correlation_id")?,
+        },
+    };
     let event = Event { sequence, draft };
-    let sum: u32 = cells.get("sum", int)?;
-    if checksums::of_event(&event) == sum { Ok(event) } else { Err(cells.damaged("sum")) }
+    let checksum: u32 = row.field("checksum")?;
+    if checksums::of_event(&event) == checksum { Ok(event) } else { Err(row.damaged("checksum")) }
 }
 
-/// Four columns: the role, and whose key of which generation acts.
-fn role(cells: &mut Cells<'_>) -> Result<Role, Fault> {
-    let role = cells.get("role", text)?;
-    let owner = cells.maybe("acting_owner", owner_id)?;
-    let key = cells.maybe("acting_key", key_id)?;
-    let generation = cells.maybe("acting_generation", generation)?;
+/// Reads four columns: the role, and the owner, the key and the generation that act.
+fn role(row: &mut RowReader<'_>) -> Result<Role, Fault> {
+    let words = [(0, "administrator"), (1, "owner"), (2, "delegate")];
+    let role = row.word("role", &words)?;
+    let owner = row.field("acting_owner")?;
+    let key = row.field("acting_key")?;
+    let generation = row.field("acting_generation")?;
     match (role, owner, key, generation) {
-        ("administrator", None, None, None) => Ok(Role::Administrator),
-        ("delegate", Some(owner), Some(key), Some(generation)) => {
+        (0, None, None, None) => Ok(Role::Administrator),
+        (1, Some(owner), None, None) => Ok(Role::Owner { owner }),
+        (2, Some(owner), Some(key), Some(generation)) => {
             Ok(Role::Delegate { owner, key, generation })
         }
-        ("owner", Some(owner), None, None) => Ok(Role::Owner { owner }),
-        _ => Err(cells.damaged("role")),
+        _ => Err(row.damaged("role")),
     }
 }
 
@@ -182,9 +180,9 @@ pub(super) fn prune(
     let mut rows = statement.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
     let (mut through, mut removed) = (None, 0);
     while let Some(row) = rows.next()? {
-        let mut cells = Cells::new(row, TABLE);
-        let sequence: u64 = cells.get("sequence", int)?;
-        if sequence == newest || cells.get("at", time)? >= before {
+        let mut row = RowReader::new(row, TABLE);
+        let sequence: u64 = row.field("sequence")?;
+        if sequence == newest || row.field::<Timestamp>("at")? >= before {
             break;
         }
         removed += 1;

@@ -3,35 +3,33 @@
 use rusqlite::Connection;
 
 use super::checksums;
-use super::codec::{Binder, Cells, bytes, flag, int, millis, number, text, time, version};
+use super::codec::{Binder, RowReader};
 use super::error::Fault;
-use crate::key::{
-    NumberedPrefix, PepperCheck, PepperNumber, Prefix, PrefixNumber, PrefixTable, StoreMetadata,
-    StoreRules,
-};
+use crate::key::{NumberedPrefix, PepperCheck, PrefixTable, Source, StoreMetadata, StoreRules};
 
 /// Reads it; nothing if there is none yet.
 pub(super) fn load(connection: &Connection) -> Result<Option<StoreMetadata>, Fault> {
     let mut statement = connection.prepare_cached(
-        "SELECT version, unique_names, keep_standard_key, recoverable_tokens, tokens_valid_from, sum FROM store",
+        "SELECT version, unique_names, keep_standard_key, recoverable_tokens, tokens_valid_from, checksum \
+         FROM store",
     )?;
     let mut rows = statement.query([])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let mut cells = Cells::new(row, "store");
-    let version = cells.get("version", version)?;
+    let mut row = RowReader::new(row, "store");
+    let version = row.field("version")?;
     let rules = StoreRules {
-        unique_names: cells.get("unique_names", flag)?,
-        keep_standard_key: cells.get("keep_standard_key", flag)?,
-        recoverable_tokens: cells.get("recoverable_tokens", flag)?,
+        unique_names: row.field("unique_names")?,
+        keep_standard_key: row.field("keep_standard_key")?,
+        recoverable_tokens: row.field("recoverable_tokens")?,
     };
-    let tokens_valid_from = cells.maybe("tokens_valid_from", time)?;
-    let sum: u32 = cells.get("sum", int)?;
+    let tokens_valid_from = row.field("tokens_valid_from")?;
+    let checksum: u32 = row.field("checksum")?;
     let (prefixes, peppers) = (load_prefixes(connection)?, load_peppers(connection)?);
     let metadata = StoreMetadata { version, rules, prefixes, peppers, tokens_valid_from };
-    if checksums::of_metadata(&metadata) == sum {
+    if checksums::of_metadata(&metadata) == checksum {
         Ok(Some(metadata))
     } else {
-        Err(cells.damaged("sum"))
+        Err(row.damaged("checksum"))
     }
 }
 
@@ -51,15 +49,15 @@ pub(super) fn put(connection: &Connection, metadata: &StoreMetadata) -> Result<(
     let StoreMetadata { version, rules, prefixes, peppers, tokens_valid_from } = metadata;
     let mut statement = connection.prepare_cached(
         "INSERT OR REPLACE INTO store
-         (one, version, unique_names, keep_standard_key, recoverable_tokens, tokens_valid_from, sum)
+         (one, version, unique_names, keep_standard_key, recoverable_tokens, tokens_valid_from, checksum)
          VALUES (1, ?, ?, ?, ?, ?, ?)",
     )?;
     Binder::new(&mut statement)
-        .put(number(*version))?
+        .put_field(version)?
         .put(rules.unique_names)?
         .put(rules.keep_standard_key)?
         .put(rules.recoverable_tokens)?
-        .put(tokens_valid_from.map(millis))?
+        .put_field(tokens_valid_from)?
         .put(checksums::of_metadata(metadata))?
         .execute()?;
     connection.execute("DELETE FROM prefixes", [])?;
@@ -83,11 +81,11 @@ fn load_prefixes(connection: &Connection) -> Result<PrefixTable, Fault> {
     let mut rows = statement.query([])?;
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
-        let mut cells = Cells::new(row, "prefixes");
+        let mut row = RowReader::new(row, "prefixes");
         entries.push(NumberedPrefix {
-            number: cells.get("number", |value| PrefixNumber::new(int(value)?).ok())?,
-            prefix: cells.get("prefix", |value| Prefix::new(text(value)?).ok())?,
-            accepted: cells.get("accepted", flag)?,
+            number: row.field("number")?,
+            prefix: row.field("prefix")?,
+            accepted: row.field("accepted")?,
         });
     }
     PrefixTable::from_entries(entries)
@@ -100,11 +98,9 @@ fn load_peppers(connection: &Connection) -> Result<Vec<PepperCheck>, Fault> {
     let mut rows = statement.query([])?;
     let mut peppers = Vec::new();
     while let Some(row) = rows.next()? {
-        let mut cells = Cells::new(row, "peppers");
-        peppers.push(PepperCheck {
-            number: cells.get("number", |value| int(value).map(PepperNumber::new))?,
-            value: cells.get("check_value", bytes)?,
-        });
+        let mut row = RowReader::new(row, "peppers");
+        peppers
+            .push(PepperCheck { number: row.field("number")?, value: row.field("check_value")? });
     }
     Ok(peppers)
 }

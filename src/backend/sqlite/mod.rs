@@ -2,25 +2,26 @@
 //!
 //! One connection writes, behind a mutex; a small pool of connections reads beside it, each read
 //! in one short transaction. Every transaction first looks whether the schema is still the one
-//! that this version knows. The tables are drawn in `schema.sql` and told in
-//! `docs/storage-format.md`; they have real columns, so that a person can query them.
+//! that this version knows. The tables are in `schema.sql`, column by
+//! column; they have real columns, so that a person can query them.
 //!
-//! | file | what it knows |
+//! | room | what is in it |
 //! | --- | --- |
 //! | `database` | [`Sqlite`]: each call of the contract, as a read or a write |
 //! | `options` | [`SqliteOptions`] |
-//! | `files` | which files there are, what is refused unopened, the lock |
-//! | `schema` | whose database it is, its version, the steps from version to version |
-//! | `connect` | how a connection is made |
+//! | `files` | the files of a database, what is refused unopened, the lock |
+//! | `schema` | the identity of a database, its version, the steps from version to version |
+//! | `connect` | the making of a connection |
 //! | `transaction` | short read transactions; write transactions and what their ends mean |
 //! | `readers`, `writer` | the pool; the one writer, and what holds after a commit went wrong |
-//! | `cells`, `metadata`, `owners`, `keys`, `events` | rows to records and back, a file for each |
-//! | `usage` | what was used, beside the records |
-//! | `limits` | the columns of limits, which keys and owners have |
-//! | `standing` | a key's state, as far as it is stored |
-//! | `sums` | checksums of records, by which damage shows |
+//! | `codec` | the row codec: fields to columns and back |
+//! | `metadata`, `owners`, `keys`, `events` | rows to records and back, a file for each |
+//! | `usage` | usage, beside the records |
+//! | `limits` | the limits of a row, read beside a scan |
+//! | `state_column` | a key's state, as far as it is stored |
+//! | `checksums` | checksums of records, by which damage shows |
 //! | `commit` | the rules' view of a write transaction |
-//! | `scan`, `pages` | what walks over many rows |
+//! | `scan`, `pages` | walks over many rows |
 //! | `error` | what SQLite says, without its words |
 
 mod checksums;

@@ -108,7 +108,7 @@ mod tests {
         }
         assert!(SqliteOptions::shared(millis(3_600_001)).is_err());
         let invalid = SqliteOptions::shared(millis(10)).unwrap_err();
-        assert_eq!(invalid.to_string(), "sharing bound: 10 ms is outside 50 to 3600000 ms");
+        assert_eq!(invalid.to_string(), "max_staleness: 10 ms is outside 50 to 3600000 ms");
 
         let busy = |timeout| SqliteOptions::exclusive().busy_timeout(timeout);
         assert!(busy(Duration::ZERO).is_ok() && busy(SqliteOptions::MAX_BUSY_TIMEOUT).is_ok());

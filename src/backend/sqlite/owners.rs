@@ -1,40 +1,40 @@
 //! Owners: table `owners`.
 
-use rusqlite::types::ValueRef;
+use std::sync::LazyLock;
+
 use rusqlite::{Connection, Row};
 
-use super::codec::{
-    Binder, Cells, access, actor, int, millis, number, owner_id, text, time, version,
-};
+use super::checksums;
+use super::codec::{Binder, RowReader, insert_sql, update_sql};
 use super::error::Fault;
-use super::limits::{limit_columns, limit_marks};
-use super::{checksums, limits};
 use crate::backend::KeyCounts;
 use crate::id::OwnerId;
-use crate::key::{OwnerRecord, Settings};
+use crate::key::{OwnerRecord, Source};
 
 const TABLE: &str = "owners";
 
 /// A key's row takes more than this.
 const LEAST_BYTES_OF_KEY: u64 = 128;
 
-/// The columns of a record but for limits and id, which follow, in the order in which they are read
-/// and written.
-macro_rules! columns {
-    () => {
-        "suspended_at, suspended_by, suspended_reason, tokens_valid_from, max_access, max_keys, version, \
-         created_at, created_by, updated_at, defaults, state_sum, record_sum, "
-    };
-}
+/// The columns beside the id, in the order in which they are read and written: the fields of the
+/// record, and its checksums. The counts of keys are written apart.
+static COLUMNS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut columns = OwnerRecord::columns();
+    columns.extend(["state_checksum", "record_checksum"].map(String::from));
+    columns
+});
 
 /// What begins a query whose rows [`decode`] reads.
-pub(super) const SELECT: &str =
-    concat!("SELECT ", columns!(), limit_columns!(), ", id FROM owners ");
+pub(super) static SELECT: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT id, {} FROM owners ", COLUMNS.join(", ")));
+
+static LOAD: LazyLock<String> = LazyLock::new(|| format!("{}WHERE id = ?", *SELECT));
+static INSERT: LazyLock<String> = LazyLock::new(|| insert_sql(TABLE, &COLUMNS, "id"));
+static UPDATE: LazyLock<String> = LazyLock::new(|| update_sql(TABLE, &COLUMNS, "id"));
 
 /// Reads one.
 pub(super) fn load(connection: &Connection, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
-    let sql = concat!("SELECT ", columns!(), limit_columns!(), ", id FROM owners WHERE id = ?");
-    let mut statement = connection.prepare_cached(sql)?;
+    let mut statement = connection.prepare_cached(&LOAD)?;
     let mut rows = statement.query([id.as_str()])?;
     rows.next()?.map(decode).transpose()
 }
@@ -56,7 +56,7 @@ pub(super) fn each(
     connection: &Connection,
     visit: &mut dyn FnMut(OwnerRecord),
 ) -> Result<(), Fault> {
-    let mut statement = connection.prepare_cached(SELECT)?;
+    let mut statement = connection.prepare_cached(&SELECT)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         visit(decode(row)?);
@@ -64,96 +64,37 @@ pub(super) fn each(
     Ok(())
 }
 
-/// A row of [`SELECT`].
+/// Decodes a row of [`SELECT`].
 pub(super) fn decode(row: &Row<'_>) -> Result<OwnerRecord, Fault> {
-    let mut cells = Cells::new(row, TABLE);
-    let suspended = cells.switch("suspended_at")?;
-    let tokens_valid_from = cells.maybe("tokens_valid_from", time)?;
-    let max_access = cells.get("max_access", access)?;
-    let max_keys = cells.get("max_keys", int)?;
-    let version = cells.get("version", version)?;
-    let created_at = cells.get("created_at", time)?;
-    let created_by = cells.get("created_by", actor)?;
-    let updated_at = cells.get("updated_at", time)?;
-    let defaults = cells.get("defaults", settings)?;
-    let sums: (u32, u32) = (cells.get("state_sum", int)?, cells.get("record_sum", int)?);
-    let limits = limits::decode(&mut cells)?;
-    let id = cells.get("id", owner_id)?;
-    let owner = OwnerRecord {
-        id,
-        version,
-        defaults,
-        suspended,
-        max_access,
-        limits,
-        max_keys,
-        tokens_valid_from,
-        created_at,
-        created_by,
-        updated_at,
-    };
-    if sums_of(&owner) == sums { Ok(owner) } else { Err(cells.damaged("record_sum")) }
+    let mut row = RowReader::new(row, TABLE);
+    let id = row.field("id")?;
+    let owner = OwnerRecord::get_fields(id, &mut row)?;
+    let stored = (row.field("state_checksum")?, row.field("record_checksum")?);
+    if checksums_of(&owner) == stored { Ok(owner) } else { Err(row.damaged("record_checksum")) }
 }
 
 /// What the checksums of a record must be.
-fn sums_of(owner: &OwnerRecord) -> (u32, u32) {
-    let state_sum = checksums::of_scanned_owner(&owner.into());
-    (state_sum, checksums::of_owner(owner, state_sum))
-}
-
-pub(super) fn settings(value: ValueRef<'_>) -> Option<Settings> {
-    Settings::from_json(text(value)?).ok()
+fn checksums_of(owner: &OwnerRecord) -> (u32, u32) {
+    (checksums::of_scanned_owner(&owner.into()), checksums::of_owner(owner))
 }
 
 /// Creates one, without keys.
 pub(super) fn insert(connection: &Connection, owner: &OwnerRecord) -> Result<(), Fault> {
-    let sql = concat!(
-        "INSERT INTO owners (",
-        columns!(),
-        limit_columns!(),
-        ", id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ",
-        limit_marks!(),
-        ", ?)"
-    );
-    write(connection, sql, owner)
+    write(connection, &INSERT, owner)
 }
 
-/// Replaces one, but for its number of keys.
+/// Replaces one. The counts of its keys stay.
 pub(super) fn update(connection: &Connection, owner: &OwnerRecord) -> Result<(), Fault> {
-    write(
-        connection,
-        concat!(
-            "UPDATE owners SET suspended_at = ?, suspended_by = ?, suspended_reason = ?,
-         tokens_valid_from = ?, max_access = ?, max_keys = ?, version = ?, created_at = ?, created_by = ?,
-         updated_at = ?, defaults = ?, state_sum = ?, record_sum = ?,
-         (",
-            limit_columns!(),
-            ") = (",
-            limit_marks!(),
-            ") WHERE id = ?"
-        ),
-        owner,
-    )
+    write(connection, &UPDATE, owner)
 }
 
 fn write(connection: &Connection, sql: &str, owner: &OwnerRecord) -> Result<(), Fault> {
-    let (state_sum, record_sum) = sums_of(owner);
+    let (state_checksum, record_checksum) = checksums_of(owner);
     let mut statement = connection.prepare_cached(sql)?;
     let mut binder = Binder::new(&mut statement);
-    binder
-        .switch(owner.suspended.as_ref())?
-        .put(owner.tokens_valid_from.map(millis))?
-        .put(owner.max_access.to_string())?
-        .put(owner.max_keys)?
-        .put(number(owner.version))?
-        .put(millis(owner.created_at))?
-        .put(owner.created_by.as_str())?
-        .put(millis(owner.updated_at))?
-        .put(owner.defaults.to_json())?
-        .put(state_sum)?
-        .put(record_sum)?;
-    limits::put(&mut binder, &owner.limits)?;
-    one(binder.put(owner.id.as_str())?.execute()?)
+    owner.put_fields(&mut binder)?;
+    binder.put(state_checksum)?.put(record_checksum)?.put_field(&owner.id)?;
+    one(binder.execute()?)
 }
 
 /// Removes one.
@@ -168,11 +109,11 @@ pub(super) fn key_counts(connection: &Connection, id: &OwnerId) -> Result<KeyCou
     )?;
     let mut rows = statement.query([id.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(KeyCounts::default()) };
-    let mut cells = Cells::new(row, TABLE);
+    let mut row = RowReader::new(row, TABLE);
     Ok(KeyCounts {
-        all: cells.get("keys_all", int)?,
-        live: cells.get("keys_live", int)?,
-        live_standard: cells.get("keys_live_standard", int)?,
+        all: row.field("keys_all")?,
+        live: row.field("keys_live")?,
+        live_standard: row.field("keys_live_standard")?,
     })
 }
 

@@ -6,33 +6,33 @@ use std::time::Instant;
 
 use rusqlite::Connection;
 
-use super::codec::{Binder, Cells, int, key_id, time};
+use super::codec::{Binder, RowReader};
 use super::error::Fault;
 use super::events::rows_to_ask;
 use super::transaction::READ_BUDGET;
 use super::{keys, owners, state_column};
 use crate::backend::{KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, StateSet};
 use crate::id::{KeyId, OwnerId};
-use crate::key::{Kind, State};
+use crate::key::{Kind, Source, State};
 
 /// How many keys one transaction counts at most.
 const COUNTED_AT_ONCE: usize = 10_000;
 
 /// All keys, newest first, and what decides whether they are meant.
-pub(super) const ALL: &str = "SELECT id, kind, expires_at, standing FROM keys
+pub(super) const ALL: &str = "SELECT id, kind, expires_at, state FROM keys
      WHERE id > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
 
-/// The keys of one owner in these states, newest first: for each standing one walk along the
+/// The keys of one owner in these states, newest first: for each value of the column `state` one walk along the
 /// index `keys_by_owner`, merged. Nothing for no state.
 pub(super) fn of_owner(states: StateSet) -> Option<String> {
     let shown = State::ALL.into_iter().filter(|state| states.contains(*state));
-    let standings: BTreeSet<u8> = shown.map(state_column::number).collect();
-    let walks: Vec<String> = standings
+    let numbers: BTreeSet<u8> = shown.map(state_column::number).collect();
+    let walks: Vec<String> = numbers
         .into_iter()
-        .map(|standing| {
+        .map(|number| {
             format!(
-                "SELECT id, kind, expires_at, standing FROM keys INDEXED BY keys_by_owner \
-                 WHERE owner = ?4 AND standing = {standing} AND id > ?1 AND id < ?2"
+                "SELECT id, kind, expires_at, state FROM keys INDEXED BY keys_by_owner \
+                 WHERE owner = ?4 AND state = {number} AND id > ?1 AND id < ?2"
             )
         })
         .collect();
@@ -77,11 +77,12 @@ fn walk(
     }
     let mut rows = binder.query();
     while let Some(row) = rows.next()? {
-        let mut cells = Cells::new(row, "keys");
-        let (id, kind) = (cells.get("id", key_id)?, cells.get("kind", keys::kind)?);
-        let expires_at = cells.maybe("expires_at", time)?;
-        let state = cells
-            .get("standing", |value| state_column::state(int(value)?, expires_at, filter.now))?;
+        let mut row = RowReader::new(row, "keys");
+        let (id, kind, expires_at) =
+            (row.field("id")?, row.field("kind")?, row.field("expires_at")?);
+        let state = row.number_as("state", |number| {
+            state_column::state(number.try_into().ok()?, expires_at, filter.now)
+        })?;
         if visit(&Candidate { id, kind, state })?.is_break() {
             break;
         }
@@ -143,7 +144,7 @@ pub(super) const SUSPENDED_OWNERS: &str = "INDEXED BY owners_suspended
 /// A page of owners.
 pub(super) fn owners(connection: &Connection, query: &OwnerPageQuery) -> Result<OwnerPage, Fault> {
     let tail = if query.suspended == Some(true) { SUSPENDED_OWNERS } else { OWNERS };
-    let mut statement = connection.prepare_cached(&format!("{}{tail}", owners::SELECT))?;
+    let mut statement = connection.prepare_cached(&format!("{}{tail}", *owners::SELECT))?;
     let after = query.after.as_ref().map_or("", OwnerId::as_str);
     let mut rows = statement.query((after, rows_to_ask(query.examine)))?;
     let mut page = OwnerPage { owners: Vec::new(), next: None };

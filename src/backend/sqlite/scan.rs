@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Row};
 
-use super::checksums::Bytes;
-use super::codec::{Cells, access, flag, int, key_id, owner_id, time};
+use super::codec::RowReader;
 use super::error::Fault;
 use super::keys::PreviousLoader;
 use super::limits::Loader;
-use super::{checksums, events, keys};
+use super::{checksums, events};
 use crate::backend::{ScannedKey, ScannedOwner};
+use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
-use crate::key::{Limits, PreviousToken};
+use crate::key::{Limits, PlainBytes, Source};
 
 /// How many rows a transaction shows at most: so many stay in a core's own cache until they are
 /// handed on. With 1,024 an opening takes 5 % longer, with 4,096 20 %.
@@ -25,13 +25,13 @@ const ROWS_UNTIMED: usize = 64;
 macro_rules! columns {
     () => {
         "id, owner, kind, expires_at, deactivated_at, blocked_at, revoked_at, generation, digest, \
-         scheme, pepper, prefix, issued_at, access, limited, state_sum"
+         scheme, pepper, prefix, issued_at, access, limited, state_checksum"
     };
 }
 
 macro_rules! owner_columns {
     () => {
-        "id, suspended_at, tokens_valid_from, max_access, limited, state_sum"
+        "id, suspended_at, tokens_valid_from, max_access, limited, state_checksum"
     };
 }
 
@@ -42,8 +42,8 @@ pub(super) const OWNERS: &str =
 pub(super) const KEYS_OF_OWNER: &str = concat!(
     "SELECT ",
     columns!(),
-    ", standing FROM keys INDEXED BY keys_by_owner \
-     WHERE owner = ?1 AND (standing, id) > (?2, ?3) ORDER BY standing, id"
+    ", state FROM keys INDEXED BY keys_by_owner \
+     WHERE owner = ?1 AND (state, id) > (?2, ?3) ORDER BY state, id"
 );
 pub(super) const PREVIOUS_TOKENS: &str = "SELECT key_id, generation, digest, scheme, pepper, prefix, issued_at, ends_at \
      FROM previous_tokens WHERE key_id > ?1 AND key_id <= ?2 ORDER BY key_id, generation";
@@ -76,7 +76,7 @@ pub(super) fn owners(
 ) -> Result<bool, Fault> {
     let mut statement = connection.prepare_cached(OWNERS)?;
     let mut rows = statement.query((after.map_or("", OwnerId::as_str), ROWS_AT_ONCE))?;
-    let mut limits = Loader::of_owners(connection)?;
+    let mut limits = Loader::of(connection, "owners")?;
     let mut pace = Pace::new(budget);
     while let Some(row) = rows.next()? {
         found.push(owner(row, &mut limits)?);
@@ -87,23 +87,28 @@ pub(super) fn owners(
     Ok(found.len() == ROWS_AT_ONCE as usize)
 }
 
+/// Reads the first column of a switch, which says whether it is on.
+fn is_on(row: &mut RowReader<'_>, column: &'static str) -> Result<bool, Fault> {
+    Ok(row.field::<Option<Timestamp>>(column)?.is_some())
+}
+
 fn owner(row: &Row<'_>, limits: &mut Loader<'_>) -> Result<ScannedOwner, Fault> {
-    let mut cells = Cells::new(row, "owners");
+    let mut row = RowReader::new(row, "owners");
     let mut owner = ScannedOwner {
-        id: cells.get("id", owner_id)?,
-        suspended: cells.maybe("suspended_at", time)?.is_some(),
-        tokens_valid_from: cells.maybe("tokens_valid_from", time)?,
-        max_access: cells.get("max_access", access)?,
+        id: row.field("id")?,
+        suspended: is_on(&mut row, "suspended_at")?,
+        tokens_valid_from: row.field("tokens_valid_from")?,
+        max_access: row.field("max_access")?,
         limits: Limits::default(),
     };
-    if cells.get("limited", flag)? {
+    if row.field("limited")? {
         owner.limits = limits.load(owner.id.as_str())?;
     }
-    let sum: u32 = cells.get("state_sum", int)?;
-    if checksums::of_scanned_owner(&owner) == sum {
+    let checksum: u32 = row.field("state_checksum")?;
+    if checksums::of_scanned_owner(&owner) == checksum {
         Ok(owner)
     } else {
-        Err(cells.damaged("state_sum"))
+        Err(row.damaged("state_checksum"))
     }
 }
 
@@ -121,48 +126,49 @@ pub(super) fn keys(
     let mut statement = connection.prepare_cached(KEYS)?;
     let mut rows = statement.query((after, ROWS_AT_ONCE))?;
     let mut pace = Pace::new(budget);
-    let mut limits = Loader::of_keys(connection)?;
+    let mut limits = Loader::of(connection, "keys")?;
     let mut is_cut = false;
-    let mut sums = Vec::new();
+    let mut checksums = Vec::new();
     while let Some(row) = rows.next()?.filter(|_| !is_cut) {
-        let (key, sum) = key(&mut Cells::new(row, "keys"), &mut limits)?;
+        let (key, checksum) = key(&mut RowReader::new(row, "keys"), &mut limits)?;
         found.push(key);
-        sums.push(sum);
+        checksums.push(checksum);
         is_cut = pace.is_over();
     }
     if let Some(last) = found.last() {
         let through = last.id.to_bytes();
         add_previous_tokens(connection, after, &through, found)?;
     }
-    let mut bytes = Bytes::new();
-    found.iter().zip(sums).try_for_each(|(key, sum)| check(&mut bytes, key, sum))?;
+    let mut bytes = PlainBytes::new();
+    let mut pairs = found.iter().zip(checksums);
+    pairs.try_for_each(|(key, checksum)| check(&mut bytes, key, checksum))?;
     Ok(is_cut || found.len() == ROWS_AT_ONCE as usize)
 }
 
 /// A key without its previous tokens, and the checksum of it with them.
-fn key(cells: &mut Cells<'_>, limits: &mut Loader<'_>) -> Result<(ScannedKey, u32), Fault> {
+fn key(row: &mut RowReader<'_>, limits: &mut Loader<'_>) -> Result<(ScannedKey, u32), Fault> {
     let mut key = ScannedKey {
-        id: cells.get("id", key_id)?,
-        owner: cells.get("owner", owner_id)?,
-        kind: cells.get("kind", keys::kind)?,
-        expires_at: cells.maybe("expires_at", time)?,
-        deactivated: cells.maybe("deactivated_at", time)?.is_some(),
-        blocked: cells.maybe("blocked_at", time)?.is_some(),
-        revoked: cells.maybe("revoked_at", time)?.is_some(),
-        current: keys::token(cells)?,
-        access: cells.get("access", access)?,
+        id: row.field("id")?,
+        owner: row.field("owner")?,
+        kind: row.field("kind")?,
+        expires_at: row.field("expires_at")?,
+        deactivated: is_on(row, "deactivated_at")?,
+        blocked: is_on(row, "blocked_at")?,
+        revoked: is_on(row, "revoked_at")?,
+        current: row.field("digest")?,
+        access: row.field("access")?,
         limits: None,
         previous: Vec::new(),
     };
-    if cells.get("limited", flag)? {
+    if row.field("limited")? {
         key.limits = Some(Box::new(limits.load(key.id.to_bytes())?));
     }
-    Ok((key, cells.get("state_sum", int)?))
+    Ok((key, row.field("state_checksum")?))
 }
 
-fn check(bytes: &mut Bytes, key: &ScannedKey, sum: u32) -> Result<(), Fault> {
-    let damaged = Fault::Damaged { table: "keys", column: "state_sum" };
-    if bytes.of_scanned_key(key) == sum { Ok(()) } else { Err(damaged) }
+fn check(bytes: &mut PlainBytes, key: &ScannedKey, checksum: u32) -> Result<(), Fault> {
+    let damaged = Fault::Damaged { table: "keys", column: "state_checksum" };
+    if checksums::of_scanned_key_in(bytes, key) == checksum { Ok(()) } else { Err(damaged) }
 }
 
 /// Both lists are in the order of ids: each is gone through once.
@@ -176,13 +182,12 @@ fn add_previous_tokens(
     let mut rows = statement.query([after, through])?;
     let mut found = found.iter_mut().peekable();
     while let Some(row) = rows.next()? {
-        let mut cells = Cells::new(row, "previous_tokens");
-        let id = cells.get("key_id", key_id)?;
+        let mut row = RowReader::new(row, "previous_tokens");
+        let id = row.field("key_id")?;
         while found.next_if(|key| key.id < id).is_some() {}
         // A token of no key opens nothing.
         let Some(key) = found.peek_mut().filter(|key| key.id == id) else { continue };
-        let token = keys::token(&mut cells)?;
-        key.previous.push(PreviousToken { token, ends_at: cells.get("ends_at", time)? });
+        key.previous.push(row.field("previous")?);
     }
     Ok(())
 }
@@ -192,8 +197,8 @@ fn add_previous_tokens(
 pub(super) struct OneOwner {
     pub(super) owner: Option<ScannedOwner>,
     pub(super) keys: Vec<ScannedKey>,
-    /// The standing and the id of the last key.
-    position: Option<(i64, KeyId)>,
+    /// The column `state` and the id of the last key.
+    position: Option<(u32, KeyId)>,
     /// The last event when the first transaction began.
     as_of: Option<u64>,
 }
@@ -225,22 +230,22 @@ impl OneOwner {
             let mut statement = connection.prepare_cached(sql)?;
             let mut rows = statement.query([id.as_str()])?;
             let Some(row) = rows.next()? else { return Ok(Progress::Done) };
-            self.owner = Some(owner(row, &mut Loader::of_owners(connection)?)?);
+            self.owner = Some(owner(row, &mut Loader::of(connection, "owners")?)?);
         }
-        let (standing, after) = self.position.unzip();
+        let (state, after) = self.position.unzip();
         let after = after.map(KeyId::to_bytes);
         let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_slice());
         let mut statement = connection.prepare_cached(KEYS_OF_OWNER)?;
         let mut previous = PreviousLoader::new(connection)?;
-        let mut limits = Loader::of_keys(connection)?;
-        let mut rows = statement.query((id.as_str(), standing.unwrap_or(0), after))?;
+        let mut limits = Loader::of(connection, "keys")?;
+        let mut rows = statement.query((id.as_str(), state.unwrap_or(0), after))?;
         let mut pace = Pace::new(budget);
         while let Some(row) = rows.next()? {
-            let mut cells = Cells::new(row, "keys");
-            let (mut key, sum) = key(&mut cells, &mut limits)?;
-            self.position = Some((cells.get("standing", int)?, key.id));
+            let mut row = RowReader::new(row, "keys");
+            let (mut key, checksum) = key(&mut row, &mut limits)?;
+            self.position = Some((row.field("state")?, key.id));
             key.previous = previous.load(key.id)?;
-            check(&mut Bytes::new(), &key, sum)?;
+            check(&mut PlainBytes::new(), &key, checksum)?;
             self.keys.push(key);
             if pace.is_over() {
                 return Ok(Progress::More);

@@ -1,21 +1,23 @@
-//! Whose database it is, which version its tables have, and the steps from version to version.
+//! The identity of a database, the version of its tables, and the steps from version to version.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::error::Fault;
 use crate::backend::BackendErrorKind;
+use crate::backend::format::{FORMAT, OLDEST_READ};
 
 /// "Khsp": what tells a database of keyhasp from any other, in the file's metadata.
 pub(super) const APPLICATION_ID: i32 = 0x4b68_7370;
 
 /// The version of the tables that this code reads and writes.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = FORMAT.cast_signed();
 
-/// What leads to each version from the one before, in order; a database is taken through all that
-/// it lacks, in one transaction. A step that was ever released is never changed.
-const STEPS: &[(i32, &str)] = &[(1, include_str!("schema.sql"))];
+/// The steps to each version from the one before, in order, the first from an empty file. A
+/// database is taken through all that it lacks, in one transaction. A step that was released is
+/// never changed.
+const STEPS: &[(i32, &str)] = &[(OLDEST_READ.cast_signed(), include_str!("schema.sql"))];
 
-/// What the file's metadata says.
+/// The identity in the file's header.
 pub(super) struct Identity {
     pub(super) application_id: i32,
     pub(super) version: i32,
@@ -30,23 +32,31 @@ impl Identity {
         })
     }
 
-    /// Refuses what is another application's, or newer than this code.
+    /// Refuses a database of another application, and a version that this code doesn't read. A
+    /// database without tables has version 0.
     pub(super) fn check(&self) -> Result<(), Fault> {
         if self.application_id != APPLICATION_ID {
             let why = "its application_id is another one";
             return Err(Fault::refused(BackendErrorKind::Foreign, why));
         }
-        if self.version > VERSION { Err(newer()) } else { Ok(()) }
+        match self.version {
+            version if version > VERSION => Err(newer()),
+            version if version != 0 && version < OLDEST_READ.cast_signed() => {
+                let why = "its user_version is that of a format that was never released";
+                Err(Fault::refused(BackendErrorKind::Unreleased, why))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-/// Whether there is nothing in it, not even a page.
+/// Tells whether there is nothing in it, not even a page.
 pub(super) fn is_empty(connection: &Connection) -> Result<bool, Fault> {
     let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     Ok(pages == 0)
 }
 
-/// Says whose an empty database is. Two openers of a shared one may come here together.
+/// Marks an empty database as one of keyhasp. Two openers of a shared one may come here together.
 pub(super) fn claim(connection: &mut Connection) -> Result<(), Fault> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let tables: i64 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -61,14 +71,21 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Fault> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let identity = Identity::read(&tx)?;
     identity.check()?;
-    for (version, step) in STEPS.iter().filter(|(version, _)| *version > identity.version) {
-        tx.execute_batch(step)?;
-        tx.pragma_update(None, "user_version", version)?;
-    }
+    take_steps(&tx, identity.version, STEPS)?;
     Ok(tx.commit()?)
 }
 
-/// Asked in each transaction: another process may have taken the database to another version.
+/// Takes the steps to the versions after one.
+fn take_steps(connection: &Connection, after: i32, steps: &[(i32, &str)]) -> Result<(), Fault> {
+    for (version, step) in steps.iter().filter(|(version, _)| *version > after) {
+        connection.execute_batch(step)?;
+        connection.pragma_update(None, "user_version", version)?;
+    }
+    Ok(())
+}
+
+/// Checks the version at the start of each transaction: another process may have taken the
+/// database to another one.
 pub(super) fn check_version(connection: &Connection) -> Result<(), Fault> {
     let mut statement = connection.prepare_cached("PRAGMA user_version")?;
     match statement.query_row([], |row| row.get::<_, i32>(0))? {
@@ -80,4 +97,34 @@ pub(super) fn check_version(connection: &Connection) -> Result<(), Fault> {
 
 fn newer() -> Fault {
     Fault::refused(BackendErrorKind::Newer, "its user_version is greater than this one knows")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_rise_to_the_version_of_this_code() {
+        let versions: Vec<i32> = STEPS.iter().map(|(version, _)| *version).collect();
+        assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
+        assert_eq!(versions.first(), Some(&OLDEST_READ.cast_signed()));
+        assert_eq!(versions.last(), Some(&VERSION));
+    }
+
+    #[test]
+    fn a_database_is_taken_through_the_steps_it_lacks() {
+        let steps = [
+            (7, "CREATE TABLE first (a)"),
+            (9, "CREATE TABLE second (a); INSERT INTO second SELECT a FROM first"),
+        ];
+        let connection = Connection::open_in_memory().unwrap();
+        take_steps(&connection, 0, &steps[..1]).unwrap();
+        connection.execute("INSERT INTO first VALUES (5)", []).unwrap();
+        // The first step, taken again, would find its table there.
+        take_steps(&connection, 7, &steps).unwrap();
+        take_steps(&connection, 9, &steps).unwrap();
+        let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i32>(0)).unwrap();
+        assert_eq!(number("SELECT sum(a) FROM second"), 5);
+        assert_eq!(number("PRAGMA user_version"), 9);
+    }
 }

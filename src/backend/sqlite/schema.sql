@@ -1,4 +1,4 @@
--- Version 1. Times are milliseconds since 1970-01-01T00:00:00Z; ids of keys are the 16 bytes of a
+-- Version 2. Times are milliseconds since 1970-01-01T00:00:00Z; ids of keys are the 16 bytes of a
 -- UUID; what an index or a scan reads comes first in its row.
 
 -- The store itself: one row.
@@ -10,7 +10,7 @@ CREATE TABLE store (
   recoverable_tokens INTEGER NOT NULL CHECK (recoverable_tokens IN (0, 1)),
   tokens_valid_from INTEGER,
   -- Of this row and of all prefixes and peppers.
-  sum INTEGER NOT NULL
+  checksum INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE prefixes (
@@ -32,7 +32,7 @@ CREATE TABLE owners (
   -- Whether there is a limit in the columns below: what a scan asks before it reads them.
   limited INTEGER NOT NULL CHECK (limited IN (0, 1)),
   -- Of the columns so far, and of the limits; that of the whole row is the last but the longest.
-  state_sum INTEGER NOT NULL,
+  state_checksum INTEGER NOT NULL,
   -- Counted with each change of a key, so that a commit need not count.
   keys_all INTEGER NOT NULL DEFAULT 0 CHECK (keys_all >= 0),
   keys_live INTEGER NOT NULL DEFAULT 0 CHECK (keys_live >= 0),
@@ -44,7 +44,7 @@ CREATE TABLE owners (
   created_at INTEGER NOT NULL,
   created_by TEXT NOT NULL,
   updated_at INTEGER NOT NULL,
-  record_sum INTEGER NOT NULL,
+  record_checksum INTEGER NOT NULL,
   -- What all its keys together may use.
   not_before INTEGER,
   not_before_by TEXT CHECK (not_before_by IN ('administrator', 'owner')),
@@ -57,9 +57,9 @@ CREATE TABLE owners (
   rate_by TEXT CHECK (rate_by IN ('administrator', 'owner')),
   quota_uses INTEGER CHECK (quota_uses >= 0),
   quota_refill INTEGER CHECK (quota_refill > 0),
-  quota_every TEXT CHECK (quota_every IN ('day', 'week', 'month')),
+  quota_refill_period TEXT CHECK (quota_refill_period IN ('day', 'week', 'month')),
   -- The record's version at which the count began.
-  quota_since INTEGER,
+  quota_version INTEGER,
   quota_by TEXT CHECK (quota_by IN ('administrator', 'owner')),
   defaults TEXT NOT NULL,
   CHECK ((suspended_at IS NULL) = (suspended_by IS NULL)),
@@ -67,8 +67,8 @@ CREATE TABLE owners (
   CHECK ((networks IS NULL) = (networks_by IS NULL)),
   CHECK ((rate_count IS NULL) = (rate_by IS NULL) AND (rate_count IS NULL) = (rate_per_ms IS NULL)
     AND (rate_count IS NULL) = (rate_burst IS NULL)),
-  CHECK ((quota_uses IS NULL) = (quota_by IS NULL) AND (quota_uses IS NULL) = (quota_since IS NULL)
-    AND (quota_refill IS NULL) = (quota_every IS NULL)
+  CHECK ((quota_uses IS NULL) = (quota_by IS NULL) AND (quota_uses IS NULL) = (quota_version IS NULL)
+    AND (quota_refill IS NULL) = (quota_refill_period IS NULL)
     AND (quota_uses IS NOT NULL OR quota_refill IS NULL)),
   CHECK (limited = (coalesce(not_before, networks, rate_count, quota_uses) IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
@@ -85,8 +85,8 @@ CREATE TABLE keys (
   revoked_at INTEGER,
   -- The first of the switches that is on: what the state is but for the time. A generated column
   -- would say the same, but no index that has one covers a query.
-  standing INTEGER NOT NULL CHECK (
-    standing = CASE WHEN revoked_at IS NOT NULL THEN 3
+  state INTEGER NOT NULL CHECK (
+    state = CASE WHEN revoked_at IS NOT NULL THEN 3
                     WHEN blocked_at IS NOT NULL THEN 2
                     WHEN deactivated_at IS NOT NULL THEN 1
                     ELSE 0 END
@@ -102,7 +102,7 @@ CREATE TABLE keys (
   -- The same as in `owners`.
   limited INTEGER NOT NULL CHECK (limited IN (0, 1)),
   -- Of the columns so far, of the limits and of the previous tokens.
-  state_sum INTEGER NOT NULL,
+  state_checksum INTEGER NOT NULL,
   version INTEGER NOT NULL,
   numeric_id INTEGER,
   name TEXT,
@@ -117,7 +117,7 @@ CREATE TABLE keys (
   blocked_reason TEXT,
   revoked_by TEXT,
   revoked_reason TEXT,
-  record_sum INTEGER NOT NULL,
+  record_checksum INTEGER NOT NULL,
   -- What it may use.
   not_before INTEGER,
   not_before_by TEXT CHECK (not_before_by IN ('administrator', 'owner')),
@@ -130,9 +130,9 @@ CREATE TABLE keys (
   rate_by TEXT CHECK (rate_by IN ('administrator', 'owner')),
   quota_uses INTEGER CHECK (quota_uses >= 0),
   quota_refill INTEGER CHECK (quota_refill > 0),
-  quota_every TEXT CHECK (quota_every IN ('day', 'week', 'month')),
+  quota_refill_period TEXT CHECK (quota_refill_period IN ('day', 'week', 'month')),
   -- The record's version at which the count began.
-  quota_since INTEGER,
+  quota_version INTEGER,
   quota_by TEXT CHECK (quota_by IN ('administrator', 'owner')),
   seal_key INTEGER,
   seal_nonce BLOB,
@@ -146,14 +146,14 @@ CREATE TABLE keys (
   CHECK ((networks IS NULL) = (networks_by IS NULL)),
   CHECK ((rate_count IS NULL) = (rate_by IS NULL) AND (rate_count IS NULL) = (rate_per_ms IS NULL)
     AND (rate_count IS NULL) = (rate_burst IS NULL)),
-  CHECK ((quota_uses IS NULL) = (quota_by IS NULL) AND (quota_uses IS NULL) = (quota_since IS NULL)
-    AND (quota_refill IS NULL) = (quota_every IS NULL)
+  CHECK ((quota_uses IS NULL) = (quota_by IS NULL) AND (quota_uses IS NULL) = (quota_version IS NULL)
+    AND (quota_refill IS NULL) = (quota_refill_period IS NULL)
     AND (quota_uses IS NOT NULL OR quota_refill IS NULL)),
   CHECK (limited = (coalesce(not_before, networks, rate_count, quota_uses) IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
 
 -- Lists and counts of an owner's keys by state walk along this alone.
-CREATE INDEX keys_by_owner ON keys (owner, standing, id, kind, expires_at);
+CREATE INDEX keys_by_owner ON keys (owner, state, id, kind, expires_at);
 
 -- Who else has this name.
 CREATE INDEX keys_by_name ON keys (owner, name) WHERE revoked_at IS NULL AND name IS NOT NULL;
@@ -193,7 +193,7 @@ CREATE TABLE events (
   actor TEXT NOT NULL,
   reason TEXT,
   correlation_id TEXT,
-  sum INTEGER NOT NULL
+  checksum INTEGER NOT NULL
 ) STRICT;
 
 CREATE INDEX events_by_key ON events (key_id) WHERE key_id IS NOT NULL;
@@ -228,17 +228,17 @@ CREATE TABLE key_usage (
   alerted_rejected INTEGER,
   -- The version of the record at which the quota's count began, what is neither spent nor leased,
   -- when its period began, and a checksum of these and of whose it is.
-  quota_since INTEGER,
+  quota_version INTEGER,
   quota_left INTEGER,
   quota_period INTEGER,
-  quota_sum INTEGER
+  quota_checksum INTEGER
 ) STRICT, WITHOUT ROWID;
 
 -- What is left of an owner's quota.
 CREATE TABLE owner_usage (
   owner TEXT PRIMARY KEY,
-  quota_since INTEGER,
+  quota_version INTEGER,
   quota_left INTEGER,
   quota_period INTEGER,
-  quota_sum INTEGER
+  quota_checksum INTEGER
 ) STRICT, WITHOUT ROWID;

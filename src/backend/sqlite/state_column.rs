@@ -1,9 +1,9 @@
-//! What the column `standing` says of a key: its state, but for the time.
+//! The column `state` of a key: its state apart from time.
 
 use crate::clock::Timestamp;
 use crate::key::{State, ValidityInputs};
 
-/// The number under which it is stored. An expired key has that of an active one.
+/// Finds the number under which a state is stored. An expired key has that of an active one.
 pub(super) const fn number(state: State) -> u8 {
     match state {
         State::Active | State::Expired => 0,
@@ -13,7 +13,7 @@ pub(super) const fn number(state: State) -> u8 {
     }
 }
 
-/// The state at `now` of a key with a stored number and an expiry; nothing for another number.
+/// Derives the state at `now` from a stored number and an expiry; `None` for another number.
 pub(super) fn state(number: u8, expires_at: Option<Timestamp>, now: Timestamp) -> Option<State> {
     match number {
         0 => Some(ValidityInputs { expires_at, ..ValidityInputs::default() }.state(now)),
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Number and expiry tell as much of the state as all the switches do.
+        /// The number and the expiry give the same state as all the switches do.
         #[test]
         fn the_number_stands_for_the_switches(
             switches in any::<[bool; 3]>(),

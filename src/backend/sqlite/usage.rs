@@ -1,45 +1,45 @@
 //! What was used: tables `key_usage` and `owner_usage`.
 
-use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use rusqlite::Connection;
-use rusqlite::types::ValueRef;
 
 use super::checksums;
-use super::codec::{Binder, Cells, generation, int, millis, number, text, time, version};
+use super::codec::{Binder, RowReader, insert_sql};
 use super::error::Fault;
 use crate::backend::UsageSubject;
-use crate::id::{Generation, KeyId};
-use crate::key::{
-    AlertState, AlertedTokens, LastAddress, QuotaState, RejectKind, RejectedCounts, Usage, Used,
-};
+use crate::id::KeyId;
+use crate::key::{AlertState, Field, QuotaState, RejectKind, RejectedCounts, Source, Usage, Used};
 
-macro_rules! quota {
-    () => {
-        "quota_since, quota_left, quota_period, quota_sum"
-    };
-}
+/// The columns of a quota's state and its checksum.
+static QUOTA: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut columns = Vec::new();
+    QuotaState::columns("quota", &mut columns);
+    columns.push("quota_checksum".into());
+    columns
+});
 
-const ALERTED: &str = "alerted_expired, alerted_trial_ending, alerted_token_old, alerted_unused, \
-     alerted_previous_token_used, alerted_rejected";
-
-/// The columns of a key, in the order in which they are read and, with the id last, written.
-static COLUMNS: LazyLock<String> = LazyLock::new(|| {
-    let rejected: Vec<_> = RejectKind::ALL.iter().map(|kind| kind.name()).collect();
-    let rejected = rejected.join(", ");
-    format!("last_used_at, accepted, address, address_at, {rejected}, {ALERTED}, {}", quota!())
+/// The columns of a key beside its id, in the order in which they are read and written.
+static COLUMNS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut columns = Vec::new();
+    Used::columns("used", &mut columns);
+    AlertState::columns("alert_state", &mut columns);
+    columns.extend_from_slice(&QUOTA);
+    columns
 });
 
 static LOAD_KEY: LazyLock<String> =
-    LazyLock::new(|| format!("SELECT {} FROM key_usage WHERE key_id = ?", *COLUMNS));
+    LazyLock::new(|| format!("SELECT {} FROM key_usage WHERE key_id = ?", COLUMNS.join(", ")));
+static LOAD_OWNER: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {} FROM owner_usage WHERE owner = ?", QUOTA.join(", ")));
+static PUT_KEY: LazyLock<String> =
+    LazyLock::new(|| insert_sql("key_usage", &COLUMNS, "key_id").replace("INSERT", REPLACE));
+static PUT_OWNER: LazyLock<String> =
+    LazyLock::new(|| insert_sql("owner_usage", &QUOTA, "owner").replace("INSERT", REPLACE));
 
-static PUT_KEY: LazyLock<String> = LazyLock::new(|| {
-    let places = vec!["?"; COLUMNS.split(", ").count() + 1].join(", ");
-    format!("INSERT OR REPLACE INTO key_usage ({}, key_id) VALUES ({places})", *COLUMNS)
-});
+const REPLACE: &str = "INSERT OR REPLACE";
 
-/// Last use and count alone, the most frequent change.
+/// Changes last use and count alone, the most frequent change.
 static TOUCH: LazyLock<String> = LazyLock::new(|| {
     let (used, accepted) = (later("last_used_at", 1), sum("accepted", 2));
     format!("UPDATE key_usage SET {used}, {accepted} WHERE key_id = ?3")
@@ -68,101 +68,58 @@ fn sum(column: &str, parameter: usize) -> String {
     format!("{column} = min({column}, {} - ?{parameter}) + ?{parameter}", i64::MAX)
 }
 
-/// Adds uses in one statement, unless the key has no row: false then.
+/// Adds uses in one statement, and tells whether the key has a row for them.
 pub(super) fn add(connection: &Connection, key: KeyId, used: &Used) -> Result<bool, Fault> {
-    let is_short = used.last_address.is_none() && used.refused == RejectedCounts::default();
+    let is_short = used.last_address.is_none() && used.rejected == RejectedCounts::default();
     let mut statement = connection.prepare_cached(if is_short { &TOUCH } else { &ADD })?;
     let mut binder = Binder::new(&mut statement);
-    binder.put(used.last_used_at.map(millis))?.put(count(used.accepted))?;
-    if !is_short {
-        put_address(&mut binder, used)?;
-        put_refused(&mut binder, used)?;
+    let used = Used { accepted: used.accepted.min(Usage::MAX_COUNT), ..*used };
+    if is_short {
+        binder.put_field(&used.last_used_at)?.put_field(&used.accepted)?;
+    } else {
+        binder.put_field(&used)?;
     }
-    Ok(binder.put(key.to_bytes())?.execute()? > 0)
+    Ok(binder.put_field(&key)?.execute()? > 0)
 }
 
-/// Whether there is such a key.
+/// Tells whether there is such a key.
 pub(super) fn has_key(connection: &Connection, key: KeyId) -> Result<bool, Fault> {
     let mut statement = connection.prepare_cached("SELECT 1 FROM keys WHERE id = ?")?;
     Ok(statement.exists([key.to_bytes()])?)
 }
 
-/// Reads what there is of a key or an owner.
+/// Reads the usage of a key or an owner, if there is any.
 pub(super) fn load(connection: &Connection, of: &UsageSubject) -> Result<Option<Usage>, Fault> {
     match of {
         UsageSubject::Key(key) => {
             let mut statement = connection.prepare_cached(&LOAD_KEY)?;
             let mut rows = statement.query([key.to_bytes()])?;
             let Some(row) = rows.next()? else { return Ok(None) };
-            let mut cells = Cells::new(row, "key_usage");
-            let used = used(&mut cells)?;
-            let told = told(&mut cells)?;
-            Ok(Some(Usage { used, told, quota: quota(&mut cells, of)? }))
+            let mut row = RowReader::new(row, "key_usage");
+            let (used, alert_state) = (row.field("used")?, row.field("alert_state")?);
+            Ok(Some(Usage { used, alert_state, quota: quota(&mut row, of)? }))
         }
         UsageSubject::Owner(owner) => {
-            let sql = concat!("SELECT ", quota!(), " FROM owner_usage WHERE owner = ?");
-            let mut statement = connection.prepare_cached(sql)?;
+            let mut statement = connection.prepare_cached(&LOAD_OWNER)?;
             let mut rows = statement.query([owner.as_str()])?;
             let Some(row) = rows.next()? else { return Ok(None) };
-            let quota = quota(&mut Cells::new(row, "owner_usage"), of)?;
+            let quota = quota(&mut RowReader::new(row, "owner_usage"), of)?;
             Ok(Some(Usage { quota, ..Usage::default() }))
         }
     }
 }
 
-fn used(cells: &mut Cells<'_>) -> Result<Used, Fault> {
-    let last_used_at = cells.maybe("last_used_at", time)?;
-    let accepted = cells.get("accepted", int)?;
-    let address = cells.maybe("address", address)?;
-    let address_at = cells.maybe("address_at", time)?;
-    let last_address = match (address, address_at) {
-        (Some(address), Some(at)) => Some(LastAddress { address, at }),
-        (None, None) => None,
-        _ => return Err(cells.damaged("address_at")),
-    };
-    let mut refused = RejectedCounts::default();
-    for reason in RejectKind::ALL {
-        refused.add(*reason, cells.get(reason.name(), int)?);
-    }
-    Ok(Used { last_used_at, last_address, accepted, refused })
-}
-
-fn quota(cells: &mut Cells<'_>, of: &UsageSubject) -> Result<Option<QuotaState>, Fault> {
-    let since = cells.maybe("quota_since", version)?;
-    let left = cells.maybe("quota_left", int)?;
-    let period = cells.maybe("quota_period", time)?;
-    let sum = cells.maybe("quota_sum", int::<u32>)?;
-    match (since, left, period, sum) {
-        (None, None, None, None) => Ok(None),
-        (Some(since), Some(left), Some(period), Some(sum)) => {
-            let state = QuotaState { since, left, period };
-            let is_whole = checksums::of_quota(of, &state) == sum;
-            if is_whole { Ok(Some(state)) } else { Err(cells.damaged("quota_sum")) }
-        }
-        _ => Err(cells.damaged("quota_sum")),
+fn quota(row: &mut RowReader<'_>, of: &UsageSubject) -> Result<Option<QuotaState>, Fault> {
+    let quota: Option<QuotaState> = row.field("quota_checksum")?;
+    let stored: Option<u32> = row.field("quota_checksum")?;
+    if quota.map(|quota| checksums::of_quota(of, &quota)) == stored {
+        Ok(quota)
+    } else {
+        Err(row.damaged("quota_checksum"))
     }
 }
 
-fn told(cells: &mut Cells<'_>) -> Result<AlertState, Fault> {
-    Ok(AlertState {
-        expired: cells.maybe("alerted_expired", time)?,
-        trial_ending: cells.maybe("alerted_trial_ending", time)?,
-        token_old: cells.maybe("alerted_token_old", generation)?,
-        unused: cells.maybe("alerted_unused", time)?,
-        previous_token_used: cells.maybe("alerted_previous_token_used", alerted_tokens)?,
-        refused: cells.maybe("alerted_rejected", time)?,
-    })
-}
-
-fn alerted_tokens(value: ValueRef<'_>) -> Option<AlertedTokens> {
-    AlertedTokens::from_number(int(value)?).ok()
-}
-
-fn address(value: ValueRef<'_>) -> Option<IpAddr> {
-    text(value)?.parse().ok()
-}
-
-/// Creates, replaces or removes what there is of a key or an owner.
+/// Creates, replaces or removes the usage of a key or an owner.
 pub(super) fn put(
     connection: &Connection,
     of: &UsageSubject,
@@ -170,61 +127,23 @@ pub(super) fn put(
 ) -> Result<(), Fault> {
     let sql: &str = match (of, usage) {
         (UsageSubject::Key(_), Some(_)) => &PUT_KEY,
-        (UsageSubject::Owner(_), Some(_)) => concat!(
-            "INSERT OR REPLACE INTO owner_usage (",
-            quota!(),
-            ", owner) VALUES (?, ?, ?, ?, ?)"
-        ),
+        (UsageSubject::Owner(_), Some(_)) => &PUT_OWNER,
         (UsageSubject::Key(_), None) => "DELETE FROM key_usage WHERE key_id = ?",
         (UsageSubject::Owner(_), None) => "DELETE FROM owner_usage WHERE owner = ?",
     };
     let mut statement = connection.prepare_cached(sql)?;
     let mut binder = Binder::new(&mut statement);
-    if let Some(Usage { used, quota, told }) = usage {
+    if let Some(Usage { used, quota, alert_state }) = usage {
         if matches!(of, UsageSubject::Key(_)) {
-            binder.put(used.last_used_at.map(millis))?.put(count(used.accepted))?;
-            put_address(&mut binder, used)?;
-            put_refused(&mut binder, used)?;
-            put_alert_state(&mut binder, told)?;
+            let used = Used { accepted: used.accepted.min(Usage::MAX_COUNT), ..*used };
+            binder.put_field(&used)?.put_field(alert_state)?;
         }
-        binder
-            .put(quota.map(|quota| number(quota.since)))?
-            .put(quota.map(|quota| count(quota.left)))?
-            .put(quota.map(|quota| millis(quota.period)))?
-            .put(quota.map(|quota| checksums::of_quota(of, &quota)))?;
+        let checksum = quota.map(|quota| checksums::of_quota(of, &quota));
+        binder.put_field(quota)?.put_field(&checksum)?;
     }
     match of {
-        UsageSubject::Key(key) => binder.put(key.to_bytes())?.execute()?,
-        UsageSubject::Owner(owner) => binder.put(owner.as_str())?.execute()?,
+        UsageSubject::Key(key) => binder.put_field(key)?.execute()?,
+        UsageSubject::Owner(owner) => binder.put_field(owner)?.execute()?,
     };
     Ok(())
-}
-
-fn put_address(binder: &mut Binder<'_, '_>, used: &Used) -> Result<(), Fault> {
-    let seen = used.last_address;
-    binder.put(seen.map(|seen| seen.address.to_string()))?.put(seen.map(|seen| millis(seen.at)))?;
-    Ok(())
-}
-
-fn put_refused(binder: &mut Binder<'_, '_>, used: &Used) -> Result<(), Fault> {
-    for reason in RejectKind::ALL {
-        binder.put(count(used.refused.get(*reason)))?;
-    }
-    Ok(())
-}
-
-fn put_alert_state(binder: &mut Binder<'_, '_>, told: &AlertState) -> Result<(), Fault> {
-    binder
-        .put(told.expired.map(millis))?
-        .put(told.trial_ending.map(millis))?
-        .put(told.token_old.map(Generation::get))?
-        .put(told.unused.map(millis))?
-        .put(told.previous_token_used.map(|tokens| count(tokens.number())))?
-        .put(told.refused.map(millis))?;
-    Ok(())
-}
-
-/// A count as it is stored.
-fn count(count: u64) -> i64 {
-    count.min(Usage::MAX_COUNT).cast_signed()
 }

@@ -11,6 +11,6 @@ mod set;
 
 pub(crate) use gcra::{Gcra, Verdict};
 pub use networks::{Network, Networks};
-pub use quota::{Lease, Period, Quota, QuotaRun, QuotaState, Refill};
+pub use quota::{Lease, Period, Quota, QuotaState, Refill, VersionedQuota};
 pub use rate::{Rate, RateStatus};
 pub use set::{Limit, Limits};

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
 use crate::invalid::{Invalid, Problem};
+use crate::key::{Field, Sink, Source};
 
 const FIELD: &str = "networks";
 
@@ -165,6 +166,16 @@ impl fmt::Display for Networks {
             write!(f, "{separator}{network}")?;
         }
         Ok(())
+    }
+}
+
+impl Field for Networks {
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        sink.text(&self.to_string())
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        source.text_as(name, |text| text.parse().ok())
     }
 }
 

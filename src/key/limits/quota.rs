@@ -6,6 +6,7 @@ use time::{Date, OffsetDateTime};
 use crate::clock::Timestamp;
 use crate::id::Version;
 use crate::invalid::{Invalid, Problem};
+use crate::key::{Field, Sink, Source, words};
 
 /// How often a quota is refilled. Each period begins at midnight UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -24,7 +25,7 @@ pub enum Period {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Refill {
     amount: u64,
-    every: Period,
+    period: Period,
 }
 
 /// A number of uses, for all processes together.
@@ -41,19 +42,19 @@ pub struct Quota {
 
 /// A quota that runs, and the version of its record at which its count began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct QuotaRun {
+pub struct VersionedQuota {
     /// The quota.
     #[serde(flatten)]
     pub quota: Quota,
     /// The version.
-    pub since: Version,
+    pub quota_version: Version,
 }
 
 /// What is left of a quota beside its leases; kept by the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuotaState {
     /// Which run of the quota is counted.
-    pub since: Version,
+    pub quota_version: Version,
     /// How many uses are neither spent nor leased.
     pub left: u64,
     /// When the period began; for a quota that isn't refilled, [`Timestamp::MIN`].
@@ -64,7 +65,7 @@ pub struct QuotaState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// Which run of the quota they are of.
-    pub since: Version,
+    pub quota_version: Version,
     /// Of which period.
     pub period: Timestamp,
     /// How many; 0 when less is left than anybody needs.
@@ -129,6 +130,8 @@ impl Period {
     }
 }
 
+words! { Period { Day = 1, "day"; Week = 2, "week"; Month = 3, "month"; } }
+
 fn midnight(date: Option<Date>) -> Option<Timestamp> {
     Timestamp::try_from(date?.midnight().assume_utc()).ok()
 }
@@ -138,8 +141,8 @@ impl Refill {
     ///
     /// # Errors
     /// [`Invalid`] outside these limits.
-    pub fn new(amount: u64, every: Period) -> Result<Self, Invalid> {
-        Ok(Self { amount: counted("quota.refill", amount, 1)?, every })
+    pub fn new(amount: u64, period: Period) -> Result<Self, Invalid> {
+        Ok(Self { amount: counted("quota.refill", amount, 1)?, period })
     }
 
     /// How many uses each period begins with, at least.
@@ -151,7 +154,7 @@ impl Refill {
     /// How often.
     #[must_use]
     pub fn period(self) -> Period {
-        self.every
+        self.period
     }
 }
 
@@ -171,8 +174,8 @@ impl Quota {
     ///
     /// # Errors
     /// [`Invalid`] outside these limits.
-    pub fn each(uses: u64, every: Period) -> Result<Self, Invalid> {
-        Ok(Self::one_time(uses)?.with_refill(Refill::new(uses, every)?))
+    pub fn each(uses: u64, period: Period) -> Result<Self, Invalid> {
+        Ok(Self::one_time(uses)?.with_refill(Refill::new(uses, period)?))
     }
 
     /// With a refill.
@@ -206,9 +209,74 @@ impl Quota {
             (None, _) => true,
             (Some(_), None) => false,
             // Weeks and months begin at different days, so of two amounts the rarer is no less.
-            (Some(own), Some(other)) => own.every == other.every && own.amount <= other.amount,
+            (Some(own), Some(other)) => own.period == other.period && own.amount <= other.amount,
         };
         self.uses <= other.uses && refills_less
+    }
+}
+
+impl Field for Refill {
+    const WIDTH: usize = 2;
+
+    fn columns(name: &str, columns: &mut Vec<String>) {
+        columns.extend([name.to_owned(), format!("{name}_period")]);
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        self.amount.put(sink)?;
+        self.period.put(sink)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        let (amount, period) = (Field::get(name, source)?, Field::get(name, source)?);
+        Self::new(amount, period).map_err(|_| source.damaged(name))
+    }
+}
+
+impl Field for VersionedQuota {
+    const WIDTH: usize = 2 + Refill::WIDTH;
+
+    fn columns(name: &str, columns: &mut Vec<String>) {
+        columns.push(format!("{name}_uses"));
+        Refill::columns(&format!("{name}_refill"), columns);
+        columns.push(format!("{name}_version"));
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        self.quota.uses.put(sink)?;
+        self.quota.refill.put(sink)?;
+        self.quota_version.put(sink)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        let uses = Field::get(name, source)?;
+        let refill = Field::get(name, source)?;
+        let quota_version = Field::get(name, source)?;
+        let quota = Quota::one_time(uses).map_err(|_| source.damaged(name))?;
+        Ok(Self { quota: Quota { refill, ..quota }, quota_version })
+    }
+}
+
+impl Field for QuotaState {
+    const WIDTH: usize = 3;
+
+    fn columns(_: &str, columns: &mut Vec<String>) {
+        columns.extend(["quota_version", "quota_left", "quota_period"].map(String::from));
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        let Self { quota_version, left, period } = self;
+        quota_version.put(sink)?;
+        left.put(sink)?;
+        period.put(sink)
+    }
+
+    fn get<S: Source>(_: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        Ok(Self {
+            quota_version: Field::get("quota_version", source)?,
+            left: Field::get("quota_left", source)?,
+            period: Field::get("quota_period", source)?,
+        })
     }
 }
 
@@ -221,21 +289,21 @@ fn counted(field: &'static str, given: u64, min: u64) -> Result<u64, Invalid> {
     }
 }
 
-impl QuotaRun {
+impl VersionedQuota {
     /// What is left of it at `now`, after what was left when it was last looked at. A clock that
     /// steps back refills nothing twice.
     #[must_use]
     pub fn state_at(self, before: Option<QuotaState>, now: Timestamp) -> QuotaState {
-        let Self { quota, since } = self;
-        let period = quota.refill.map_or(Timestamp::MIN, |refill| refill.every.start_of(now));
-        match before.filter(|before| before.since == since) {
-            None => QuotaState { since, left: quota.uses, period },
+        let Self { quota, quota_version } = self;
+        let period = quota.refill.map_or(Timestamp::MIN, |refill| refill.period.start_of(now));
+        match before.filter(|before| before.quota_version == quota_version) {
+            None => QuotaState { quota_version, left: quota.uses, period },
             Some(before) => {
                 // An owner may have tightened it meanwhile.
                 let left = before.left.min(quota.most());
                 let refilled = quota.refill.filter(|_| period > before.period);
                 QuotaState {
-                    since,
+                    quota_version,
                     left: left.max(refilled.map_or(0, Refill::amount)),
                     period: period.max(before.period),
                 }
@@ -261,8 +329,15 @@ impl QuotaRun {
             (state.left / 16).max(if needed <= state.left { needed } else { least })
         };
         let left = state.left - units;
-        let void_from = self.quota.refill.and_then(|refill| refill.every.start_after(state.period));
-        let lease = Lease { since: state.since, period: state.period, units, left, void_from };
+        let void_from =
+            self.quota.refill.and_then(|refill| refill.period.start_after(state.period));
+        let lease = Lease {
+            quota_version: state.quota_version,
+            period: state.period,
+            units,
+            left,
+            void_from,
+        };
         (QuotaState { left, ..state }, lease)
     }
 
@@ -270,7 +345,7 @@ impl QuotaRun {
     #[must_use]
     pub fn refund(self, before: Option<QuotaState>, now: Timestamp, lease: Lease) -> QuotaState {
         let state = self.state_at(before, now);
-        let is_void = (lease.since, lease.period) != (state.since, state.period);
+        let is_void = (lease.quota_version, lease.period) != (state.quota_version, state.period);
         let units = if is_void { 0 } else { lease.units };
         QuotaState { left: state.left.saturating_add(units).min(self.quota.most()), ..state }
     }
@@ -321,8 +396,8 @@ mod tests {
         assert!(Refill::new(Quota::MAX_USES + 1, Period::Day).is_err());
     }
 
-    fn run(quota: Quota) -> QuotaRun {
-        QuotaRun { quota, since: Version::FIRST }
+    fn run(quota: Quota) -> VersionedQuota {
+        VersionedQuota { quota, quota_version: Version::FIRST }
     }
 
     #[test]
@@ -352,7 +427,7 @@ mod tests {
         assert_eq!(next_day.left, 16);
         let spent = QuotaState { left: 3, ..next_day };
         assert_eq!(quota.refund(Some(spent), at("2024-01-02T13:00:00Z"), lease).left, 3);
-        let anew = QuotaRun { since: Version::FIRST.next(), ..quota };
+        let anew = VersionedQuota { quota_version: Version::FIRST.next(), ..quota };
         assert_eq!(anew.refund(Some(state), at("2024-01-01T13:00:00Z"), lease).left, 16);
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::invalid::{Invalid, Problem};
+use crate::key::{Field, Sink, Source};
 
 const FIELD: &str = "rate";
 
@@ -90,6 +91,28 @@ impl Rate {
         let faster = u64::from(self.count()) * millis(other.per)
             > u64::from(other.count()) * millis(self.per);
         !faster && self.burst <= other.burst
+    }
+}
+
+impl Field for Rate {
+    const WIDTH: usize = 3;
+
+    fn columns(name: &str, columns: &mut Vec<String>) {
+        columns.extend(["count", "per_ms", "burst"].map(|part| format!("{name}_{part}")));
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        self.count().put(sink)?;
+        millis(self.per).put(sink)?;
+        self.burst().put(sink)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        let count = Field::get(name, source)?;
+        let per = Duration::from_millis(Field::get(name, source)?);
+        let burst = Field::get(name, source)?;
+        let rate = Self::new(count, per).and_then(|rate| rate.with_burst(burst));
+        rate.map_err(|_| source.damaged(name))
     }
 }
 

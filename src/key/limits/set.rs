@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::{Networks, QuotaRun, Rate};
+use super::{Networks, Rate, VersionedQuota};
 use crate::clock::Timestamp;
-use crate::key::SetBy;
+use crate::key::{Field, SetBy, Sink, Source};
 
 /// A limit, and who set it: what an administrator has set, an owner may tighten, never loosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -25,7 +25,7 @@ pub struct Limits {
     /// How often.
     pub rate: Option<Limit<Rate>>,
     /// How many times in all, or in each day, week or month.
-    pub quota: Option<Limit<QuotaRun>>,
+    pub quota: Option<Limit<VersionedQuota>>,
 }
 
 impl Limits {
@@ -54,6 +54,87 @@ impl Limits {
     }
 }
 
+impl<T: Field> Field for Limit<T> {
+    const WIDTH: usize = T::WIDTH + SetBy::WIDTH;
+
+    fn columns(name: &str, columns: &mut Vec<String>) {
+        T::columns(name, columns);
+        columns.push(format!("{name}_by"));
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        self.value.put(sink)?;
+        self.by.put(sink)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        Ok(Self { value: Field::get(name, source)?, by: Field::get(name, source)? })
+    }
+}
+
+/// First a flag that says whether there is a limit at all: most records have none, and a reader
+/// that sees the flag need not look at the rest.
+impl Field for Limits {
+    const WIDTH: usize = bool::WIDTH
+        + Limit::<Timestamp>::WIDTH
+        + Limit::<Networks>::WIDTH
+        + Limit::<Rate>::WIDTH
+        + Limit::<VersionedQuota>::WIDTH;
+
+    fn columns(_: &str, columns: &mut Vec<String>) {
+        columns.push("limited".into());
+        Limit::<Timestamp>::columns("not_before", columns);
+        Limit::<Networks>::columns("networks", columns);
+        Limit::<Rate>::columns("rate", columns);
+        Limit::<VersionedQuota>::columns("quota", columns);
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        let Self { not_before, networks, rate, quota } = self;
+        let is_limited = !self.is_empty();
+        is_limited.put(sink)?;
+        if is_limited || S::HAS_PLACES {
+            not_before.put(sink)?;
+            networks.put(sink)?;
+            rate.put(sink)?;
+            quota.put(sink)?;
+        }
+        Ok(())
+    }
+
+    fn get<S: Source>(_: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        let is_limited = Field::get("limited", source)?;
+        let limits = if is_limited || S::HAS_PLACES {
+            Self {
+                not_before: Field::get("not_before", source)?,
+                networks: Field::get("networks", source)?,
+                rate: Field::get("rate", source)?,
+                quota: Field::get("quota", source)?,
+            }
+        } else {
+            Self::default()
+        };
+        // A scan goes by the flag alone.
+        if limits.is_empty() == is_limited { Err(source.damaged("limited")) } else { Ok(limits) }
+    }
+}
+
+impl Field for Box<Limits> {
+    const WIDTH: usize = Limits::WIDTH;
+
+    fn columns(name: &str, columns: &mut Vec<String>) {
+        Limits::columns(name, columns);
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        Limits::put(self, sink)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        Limits::get(name, source).map(Self::new)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -74,7 +155,7 @@ mod tests {
             not_before: by(SetBy::Owner, Timestamp::MIN),
             networks: by(SetBy::Administrator, "192.0.2.0/24".parse().unwrap()),
             rate: by(SetBy::Administrator, Rate::new(10, Duration::from_secs(1)).unwrap()),
-            quota: by(SetBy::Owner, QuotaRun { quota, since: Version::new(3) }),
+            quota: by(SetBy::Owner, VersionedQuota { quota, quota_version: Version::new(3) }),
         }
     }
 
@@ -85,7 +166,7 @@ mod tests {
             "networks": {"value": ["192.0.2.0/24"], "by": "administrator"},
             "rate": {"value": {"count": 10, "per_ms": 1000, "burst": 10}, "by": "administrator"},
             "quota": {
-                "value": {"uses": 100, "refill": {"amount": 100, "every": "month"}, "since": 3},
+                "value": {"uses": 100, "refill": {"amount": 100, "period": "month"}, "quota_version": 3},
                 "by": "owner",
             },
         });
@@ -99,7 +180,7 @@ mod tests {
         let (all, none) = (all(), Limits::default());
         assert!(none.is_within(&none) && all.is_within(&none) && all.is_within(&all));
         let rate = Rate::new(11, Duration::from_secs(1)).unwrap().with_burst(10).unwrap();
-        let run = |quota| QuotaRun { quota, since: Version::FIRST };
+        let run = |quota| VersionedQuota { quota, quota_version: Version::FIRST };
         for (edit, is_within) in [
             (Limits { not_before: None, ..all.clone() }, true),
             (Limits { networks: None, ..all.clone() }, false),

@@ -155,7 +155,7 @@ impl AlertScanner {
             Alert::PreviousTokenUsed(generation) => {
                 (EventKind::PreviousTokenUsed, Some(generation))
             }
-            Alert::Refused { .. } => (EventKind::KeyRefused, None),
+            Alert::Rejected { .. } => (EventKind::KeyRejected, None),
         };
         let event = EventDraft {
             at: now,

@@ -130,7 +130,7 @@ impl Load<'_> {
         let mark = owner.tokens_valid_from.max(self.writer.tokens_valid_from);
         for (token, ends_at) in key.tokens(mark) {
             let number = token.digest.pepper;
-            let standing = ValidityInputs { ends_at, ..key.standing() };
+            let standing = ValidityInputs { ends_at, ..key.validity_inputs() };
             let Some(pepper) = self.index.peppers.iter().position(|open| *open == number) else {
                 // A token that is over for good needs no pepper: it is refused as unknown.
                 let is_over = standing.revoked || ends_at.is_some_and(|at| Some(at) <= self.latest);

@@ -12,7 +12,7 @@ use crate::key::{
 };
 use crate::permission::{Access, Catalogue};
 use crate::store::types::error::{Error, ForbiddenReason, StateProblem};
-use crate::store::types::request::{KeyAction, Rotate, UpdateKey};
+use crate::store::types::request::{KeyAction, PlainFields, Rotate, UpdateKey};
 use crate::store::types::settings_check::{SettingsCheck, checked};
 
 /// Inputs of the rules besides the record and the caller.
@@ -149,13 +149,7 @@ fn apply_update(
         set_expiry(caller, key, expiry)?;
         fields = fields.with(Fields::EXPIRY);
     }
-    if let Some(name) = &update.name {
-        let name = name.as_ref().map(KeyName::new).transpose()?;
-        if name != key.name {
-            key.name = name;
-            fields = fields.with(Fields::NAME);
-        }
-    }
+    fields = fields.with(set_plain(key, &update.plain)?);
     if let Some(patch) = &update.settings {
         let patched = key.settings.patched(&SettingsPatch::from_value(patch.clone())?)?;
         if patched != key.settings {
@@ -167,6 +161,22 @@ fn apply_update(
     let limits = limit_rules::set(caller, &mut key.limits, &update.limits, next)?;
     caller.check_within(&key.access, &key.limits)?;
     Ok(fields.with(limits))
+}
+
+/// Sets the fields that are set just as they are given, and says which changed.
+pub(in crate::store) fn set_plain(
+    key: &mut KeyRecord,
+    plain: &PlainFields,
+) -> Result<Fields, Invalid> {
+    let mut fields = Fields::NONE;
+    if let Some(name) = &plain.name {
+        let name = name.as_ref().map(KeyName::new).transpose()?;
+        if name != key.name {
+            key.name = name;
+            fields = fields.with(Fields::NAME);
+        }
+    }
+    Ok(fields)
 }
 
 fn set_expiry(caller: &Principal<'_>, key: &mut KeyRecord, expiry: Expiry) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use super::authorize::Principal;
 use crate::event::Fields;
 use crate::id::Version;
-use crate::key::{Limit, Limits, Networks, Quota, QuotaRun, Rate, SetBy};
+use crate::key::{Limit, Limits, Networks, Quota, Rate, SetBy, VersionedQuota};
 use crate::store::types::error::Error;
 use crate::store::types::request::SetLimits;
 
@@ -97,7 +97,7 @@ fn replace<T: PartialEq>(
 /// Replaces a quota; returns whether it differs. A new quota begins a new count.
 fn replace_quota(
     caller: &Principal<'_>,
-    limit: &mut Option<Limit<QuotaRun>>,
+    limit: &mut Option<Limit<VersionedQuota>>,
     quota: Option<Quota>,
     version: Version,
 ) -> Result<bool, Error> {
@@ -113,12 +113,16 @@ fn replace_quota(
 /// the quota may be that of its own key.
 fn quota_version(
     caller: &Principal<'_>,
-    before: Option<Limit<QuotaRun>>,
+    before: Option<Limit<VersionedQuota>>,
     quota: Quota,
     version: Version,
 ) -> Version {
     let Some(before) = before.filter(|_| !caller.is_administrator()) else { return version };
     let old = before.value.quota;
     let is_bound = before.by == SetBy::Administrator || caller.is_delegate();
-    if quota == old || (is_bound && quota.is_within(old)) { before.value.since } else { version }
+    if quota == old || (is_bound && quota.is_within(old)) {
+        before.value.quota_version
+    } else {
+        version
+    }
 }

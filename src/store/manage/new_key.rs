@@ -35,6 +35,8 @@ pub(in crate::store::manage) struct Draft {
     pub(in crate::store::manage) token: Token,
     /// The backend assigns the next numeric id when it commits the key.
     next_numeric_id: bool,
+    /// The plain fields that the request set.
+    plain: Fields,
 }
 
 impl Draft {
@@ -45,9 +47,8 @@ impl Draft {
         caller: &Principal<'_>,
     ) -> Change {
         let record = self.record.clone();
-        let mut fields = Fields::TOKEN.with(Fields::ACCESS);
+        let mut fields = Fields::TOKEN.with(Fields::ACCESS).with(self.plain);
         for (is_set, field) in [
-            (record.name.is_some(), Fields::NAME),
             (record.expires_at.is_some(), Fields::EXPIRY),
             (!record.settings.is_empty(), Fields::SETTINGS),
             (record.seal.is_some(), Fields::SEAL),
@@ -122,7 +123,6 @@ impl Minter {
         limit_rules::set(caller, &mut limits, &request.limits, Version::FIRST)?;
         let (access, catalogue) = (&request.access, context.catalogue);
         key_rules::check_creation(caller, access, &limits, request.kind, expiry, catalogue)?;
-        let name = request.name.as_ref().map(KeyName::new).transpose()?;
         let settings = first_settings(request.settings.as_ref())?;
         let settings = checked(context.settings_check, settings)?;
         let (numeric_id, next_numeric_id) = match request.numeric_id {
@@ -152,30 +152,20 @@ impl Minter {
             request.recoverable,
         )?;
         let set_by = caller.set_by(None);
-        let record = KeyRecord {
-            id,
-            owner,
-            version: Version::FIRST,
+        let mut record = KeyRecord {
             numeric_id,
             kind: request.kind,
-            name,
             access: request.access.clone(),
             access_by: set_by,
             expires_at: expiry.at(),
             expiry_by: set_by,
             settings,
             limits,
-            created_at: caller.now,
-            created_by: caller.authority.actor.clone(),
-            updated_at: caller.now,
-            current,
-            previous: Vec::new(),
-            deactivated: None,
-            blocked: None,
-            revoked: None,
             seal,
+            ..KeyRecord::new(id, owner, current, caller.now, caller.authority.actor.clone())
         };
-        Ok(Draft { record, token, next_numeric_id })
+        let plain = key_rules::set_plain(&mut record, &request.plain)?;
+        Ok(Draft { record, token, next_numeric_id, plain })
     }
 
     fn random(&self) -> MutexGuard<'_, Box<dyn RandomSource>> {

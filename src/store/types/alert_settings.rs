@@ -29,7 +29,7 @@ pub struct AlertSettings {
     pub(in crate::store) old_tokens: Option<Duration>,
     pub(in crate::store) unused: Option<Duration>,
     pub(in crate::store) previous_tokens: Option<Duration>,
-    pub(in crate::store) refusals: Option<(u64, Duration)>,
+    pub(in crate::store) rejections: Option<(u64, Duration)>,
     pub(in crate::store) only_when_asked: bool,
 }
 
@@ -113,12 +113,12 @@ impl AlertSettings {
             let what = "the store must keep usage (`StoreBuilder::usage`) with counts or a finer resolution";
             return Err(Invalid::new("keys_unused_for", Problem::Required { what }));
         }
-        let Some((_, window)) = self.refusals else { return Ok(()) };
+        let Some((_, window)) = self.rejections else { return Ok(()) };
         if window.is_zero() || window > Self::MAX_WINDOW {
             let given = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
             let max = u64::try_from(Self::MAX_WINDOW.as_millis()).unwrap_or(u64::MAX);
             return Err(Invalid::new(
-                "refusals.window",
+                "rejections.window",
                 Problem::OutOfRange { given, min: 1, max, unit: "ms" },
             ));
         }

@@ -293,7 +293,7 @@ impl QuotaLeases {
         let period = limiter.period().and_then(start).unwrap_or(Timestamp::MIN);
         let since = Version::new(limiter.since());
         let units = word.held();
-        (units > 0).then_some(Lease { since, period, units, left: 0, void_from })
+        (units > 0).then_some(Lease { quota_version: since, period, units, left: 0, void_from })
     }
 }
 

@@ -43,7 +43,7 @@ pub fn tell(key: &KeyRecord, alert: Alert) -> Result<Change, Invalid> {
         Alert::TokenOld(_) => EventKind::TokenOld,
         Alert::Unused(_) => EventKind::KeyUnused,
         Alert::PreviousTokenUsed(_) => EventKind::PreviousTokenUsed,
-        Alert::Refused { .. } => EventKind::KeyRefused,
+        Alert::Rejected { .. } => EventKind::KeyRejected,
     };
     Ok(Change::of(Write::RecordAlert(key.id, alert), key_event(kind, key)?))
 }

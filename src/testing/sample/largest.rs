@@ -10,8 +10,8 @@ use crate::invalid::Invalid;
 use crate::key::{
     Digest, KeyName, KeyRecord, Limit, Limits, MAX_PREVIOUS_TOKENS, Network, Networks, OwnerRecord,
     PepperCheck, PepperNumber, Period, Prefix, PrefixNumber, PrefixTable, PreviousToken, Quota,
-    QuotaRun, Rate, Refill, Scheme, Seal, SetBy, Settings, StoreMetadata, StoreRules, Switch,
-    TokenRecord,
+    Rate, Refill, Scheme, Seal, SetBy, Settings, StoreMetadata, StoreRules, Switch, TokenRecord,
+    VersionedQuota,
 };
 use crate::permission::{Access, PermissionName};
 
@@ -73,7 +73,7 @@ pub fn largest_limits() -> Result<Limits, Invalid> {
         not_before: by_owner(Timestamp::MAX),
         networks: by_owner(Networks::new(networks.collect::<Result<Vec<_>, _>>()?)?),
         rate: by_owner(Rate::new(Rate::MAX_COUNT, Rate::MAX_PER)?),
-        quota: by_owner(QuotaRun { quota, since: Version::new(u64::MAX - 1) }),
+        quota: by_owner(VersionedQuota { quota, quota_version: Version::new(u64::MAX - 1) }),
     })
 }
 

@@ -7,9 +7,9 @@ use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::{
-    DEFAULT_MAX_KEYS, Digest, KeyName, KeyRecord, Kind, Limit, Limits, OwnerRecord, PepperCheck,
-    PepperNumber, Period, Prefix, PrefixNumber, PrefixTable, PreviousToken, Quota, QuotaRun, Rate,
-    Scheme, Seal, SetBy, Settings, StoreMetadata, StoreRules, Switch, TokenRecord,
+    DEFAULT_MAX_KEYS, Digest, KeyName, KeyRecord, Limit, Limits, OwnerRecord, PepperCheck,
+    PepperNumber, Period, Prefix, PrefixNumber, PrefixTable, PreviousToken, Quota, Rate, Scheme,
+    Seal, SetBy, Settings, StoreMetadata, StoreRules, Switch, TokenRecord, VersionedQuota,
 };
 use crate::permission::Access;
 
@@ -113,7 +113,10 @@ pub fn limits() -> Result<Limits, Invalid> {
             value: Rate::new(10, Duration::from_secs(1))?.with_burst(20)?,
             by: own,
         }),
-        quota: Some(Limit { value: QuotaRun { quota, since: Version::FIRST }, by: root }),
+        quota: Some(Limit {
+            value: VersionedQuota { quota, quota_version: Version::FIRST },
+            by: root,
+        }),
     })
 }
 
@@ -157,29 +160,8 @@ pub fn owner(id: &str) -> Result<OwnerRecord, Invalid> {
 /// # Errors
 /// [`Invalid`] for a text that is no owner's id.
 pub fn key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
-    Ok(KeyRecord {
-        id: key_id(n),
-        owner: owner_id(owner)?,
-        version: Version::FIRST,
-        numeric_id: None,
-        kind: Kind::Standard,
-        name: None,
-        access: Access::Full,
-        access_by: SetBy::Owner,
-        expires_at: None,
-        expiry_by: SetBy::Owner,
-        settings: Settings::default(),
-        created_at: at(0),
-        created_by: Actor::new("root")?,
-        updated_at: at(0),
-        current: token(n, 1)?,
-        previous: Vec::new(),
-        deactivated: None,
-        blocked: None,
-        revoked: None,
-        limits: Limits::default(),
-        seal: None,
-    })
+    let created_by = Actor::new("root")?;
+    Ok(KeyRecord::new(key_id(n), owner_id(owner)?, token(n, 1)?, at(0), created_by))
 }
 
 /// The key one version later, otherwise the same.

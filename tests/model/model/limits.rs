@@ -28,7 +28,7 @@ pub(crate) struct LimitsFile {
     pub(crate) rate: Option<Held<Pace>>,
     pub(crate) quota: Option<Held<Ration>>,
     /// The version of the record with which the count of the quota began.
-    pub(crate) quota_since: u64,
+    pub(crate) quota_version: u64,
 }
 
 impl LimitsFile {
@@ -57,7 +57,7 @@ impl LimitsFile {
         }
         if let Some(quota) = new.quota {
             if self.counts_anew(caller, quota) {
-                next.quota_since = version;
+                next.quota_version = version;
             }
             reasons.extend(put(caller, "quota", &mut next.quota, quota));
         }
@@ -87,7 +87,7 @@ impl LimitsFile {
 
     /// The fields that differ.
     pub(super) fn differing(&self, before: &Self) -> Fields {
-        let quota = |file: &Self| file.quota.clone().map(|quota| (quota, file.quota_since));
+        let quota = |file: &Self| file.quota.clone().map(|quota| (quota, file.quota_version));
         all(&[
             (self.not_before != before.not_before, Fields::NOT_BEFORE),
             (self.networks != before.networks, Fields::NETWORKS),
@@ -99,7 +99,7 @@ impl LimitsFile {
     pub(super) fn shown(&self) -> Value {
         let mut quota = shown(self.quota.as_ref());
         if quota.is_object() {
-            quota["value"]["since"] = self.quota_since.into();
+            quota["value"]["quota_version"] = self.quota_version.into();
         }
         json!({
             "not_before": shown(self.not_before.as_ref()),

@@ -259,7 +259,7 @@ impl Model {
 
     fn account(&mut self, holder: Holder) -> Option<&mut Account> {
         let limits = self.limits_of(holder);
-        let (ration, since) = (limits.quota.as_ref()?.value, limits.quota_since);
+        let (ration, since) = (limits.quota.as_ref()?.value, limits.quota_version);
         Some(self.accounts.entry(holder).or_insert_with(|| Account::new(ration, since)))
     }
 
@@ -278,7 +278,7 @@ impl Model {
         }
         let account = self.accounts.remove(&holder);
         if let Some(quota) = &after.quota
-            && let Some(account) = account.filter(|account| account.since == after.quota_since)
+            && let Some(account) = account.filter(|account| account.since == after.quota_version)
         {
             let left = account.left.min(quota.value.most());
             self.accounts.insert(holder, Account { ration: quota.value, left, ..account });
@@ -294,7 +294,7 @@ impl Model {
     /// may lie in a lease.
     pub(super) fn quota_left(&self, id: KeyId) -> Option<(u64, u64)> {
         let limits = self.limits_of(Holder::Key(id));
-        let new = || Some(Account::new(limits.quota.as_ref()?.value, limits.quota_since));
+        let new = || Some(Account::new(limits.quota.as_ref()?.value, limits.quota_version));
         limits.quota.as_ref()?;
         let mut account = self.accounts.get(&Holder::Key(id)).cloned().or_else(new)?;
         account.look(self.now);

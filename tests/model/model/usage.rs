@@ -161,7 +161,7 @@ impl Model {
             "last_used_at": file.last_used_at(),
             "last_address": last_address,
             "accepted": plan.counts.then_some(accepted),
-            "refused": file.refused(),
+            "rejected": file.refused(),
             "quota_left": self.quota_left(id).map(|(least, most)| {
                 json!({ "at_least": least, "at_most": most })
             }),

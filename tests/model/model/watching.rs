@@ -105,7 +105,9 @@ impl Model {
 
     /// Notes that a right secret was rejected.
     pub(super) fn notice_refusal(&mut self, id: KeyId) {
-        let (Some((limit, length)), now) = (self.opening.watch.refusals, self.now) else { return };
+        let (Some((limit, length)), now) = (self.opening.watch.rejections, self.now) else {
+            return;
+        };
         let alerts = &mut self.alerts;
         let new = || Window { began_at: now, count: 0, is_noticed: false };
         let window = alerts.windows.entry(id).or_insert_with(new);
@@ -166,7 +168,7 @@ impl Model {
         let late = late.map(|(id, generation)| {
             (alert(EventKind::PreviousTokenUsed, *id, Some(*generation)), true)
         });
-        let refused = refused.map(|id| (alert(EventKind::KeyRefused, *id, None), true));
+        let refused = refused.map(|id| (alert(EventKind::KeyRejected, *id, None), true));
         by_time.flatten().chain(late).chain(refused).collect()
     }
 
@@ -239,7 +241,7 @@ impl Model {
     fn tell(&mut self, alert: &Alert) {
         let (now, key) = (self.now, self.keys[&alert.key].clone());
         let since = self.unused_since(&key);
-        let window = self.opening.watch.refusals.map_or(Duration::ZERO, |(_, window)| window);
+        let window = self.opening.watch.rejections.map_or(Duration::ZERO, |(_, window)| window);
         let told = self.told.entry(key.id).or_default();
         match alert.kind {
             EventKind::KeyExpired => told.expired = key.expires_at,

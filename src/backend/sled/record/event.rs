@@ -1,89 +1,63 @@
 //! An event.
 
-use serde::{Deserialize, Serialize};
-
-use super::fields::{owner_id, push, take_last, version};
-use crate::authority::{Actor, Authority, CorrelationId, Reason, Role};
+use super::codec::{Decoder, Encoder};
+use crate::authority::{Authority, Role};
 use crate::backend::sled::fault::Fault;
-use crate::clock::Timestamp;
 use crate::event::{Event, EventDraft, EventKind, Fields};
-use crate::id::{Generation, KeyId, OwnerId};
-
-#[derive(Serialize, Deserialize)]
-struct Wire<'a> {
-    at: u64,
-    kind: u8,
-    owner: Option<&'a str>,
-    key: Option<[u8; 16]>,
-    version: u64,
-    generation: Option<u32>,
-    fields: u32,
-    #[serde(borrow)]
-    role: RoleWire<'a>,
-    actor: &'a str,
-    reason: Option<&'a str>,
-    correlation_id: Option<&'a str>,
-}
-
-/// Stored by place: 0, 1, 2.
-#[derive(Serialize, Deserialize)]
-enum RoleWire<'a> {
-    Administrator,
-    Owner { owner: &'a str },
-    Delegate { owner: &'a str, key: [u8; 16], generation: u32 },
-}
+use crate::key::{Sink, Source};
 
 pub(in crate::backend::sled) fn encode_event(event: &EventDraft) -> Result<Vec<u8>, Fault> {
-    let authority = &event.authority;
-    let mirror = Wire {
-        at: event.at.as_millis(),
-        kind: event.kind.number(),
-        owner: event.owner.as_ref().map(OwnerId::as_str),
-        key: event.key.map(KeyId::to_bytes),
-        version: event.version.get(),
-        generation: event.generation.map(Generation::get),
-        fields: event.fields.bits(),
-        role: match &authority.role {
-            Role::Administrator => RoleWire::Administrator,
-            Role::Owner { owner } => RoleWire::Owner { owner: owner.as_str() },
-            Role::Delegate { owner, key, generation } => RoleWire::Delegate {
-                owner: owner.as_str(),
-                key: key.to_bytes(),
-                generation: generation.get(),
-            },
-        },
-        actor: authority.actor.as_str(),
-        reason: authority.reason.as_ref().map(Reason::as_str),
-        correlation_id: authority.correlation_id.as_ref().map(CorrelationId::as_str),
-    };
-    push(Vec::new(), &mirror)
+    let EventDraft { at, kind, owner, key, version, generation, fields, authority } = event;
+    let Authority { role, actor, reason, correlation_id } = authority;
+    let mut encoder = Encoder::default();
+    encoder.add(at)?.number(kind.number().into())?;
+    encoder.add(owner)?.add(key)?.add(version)?.add(generation)?.add(&fields.bits())?;
+    match role {
+        Role::Administrator => encoder.number(0)?,
+        Role::Owner { owner } => {
+            encoder.number(1)?;
+            encoder.add(owner)?;
+        }
+        Role::Delegate { owner, key, generation } => {
+            encoder.number(2)?;
+            encoder.add(owner)?.add(key)?.add(generation)?;
+        }
+    }
+    encoder.add(actor)?.add(reason)?.add(correlation_id)?;
+    Ok(encoder.into_bytes())
 }
 
 pub(in crate::backend::sled) fn decode_event(sequence: u64, bytes: &[u8]) -> Result<Event, Fault> {
-    let mirror: Wire<'_> = take_last(bytes)?;
-    let role = match mirror.role {
-        RoleWire::Administrator => Role::Administrator,
-        RoleWire::Owner { owner } => Role::Owner { owner: owner_id(owner)? },
-        RoleWire::Delegate { owner, key, generation } => Role::Delegate {
-            owner: owner_id(owner)?,
-            key: KeyId::from_bytes(key),
-            generation: Generation::new(generation)?,
-        },
-    };
+    let mut decoder = Decoder::new(bytes);
     let draft = EventDraft {
-        at: Timestamp::from_millis(mirror.at)?,
-        kind: EventKind::from_number(mirror.kind)?,
-        owner: mirror.owner.map(owner_id).transpose()?,
-        key: mirror.key.map(KeyId::from_bytes),
-        version: version(mirror.version)?,
-        generation: mirror.generation.map(Generation::new).transpose()?,
-        fields: Fields::from_bits(mirror.fields),
+        at: decoder.next()?,
+        kind: decoder
+            .number_as("kind", |kind| EventKind::from_number(kind.try_into().ok()?).ok())?,
+        owner: decoder.next()?,
+        key: decoder.next()?,
+        version: decoder.next()?,
+        generation: decoder.next()?,
+        fields: Fields::from_bits(decoder.next()?),
         authority: Authority {
-            role,
-            actor: Actor::new(mirror.actor)?,
-            reason: mirror.reason.map(Reason::new).transpose()?,
-            correlation_id: mirror.correlation_id.map(CorrelationId::new).transpose()?,
+            role: role(&mut decoder)?,
+            actor: decoder.next()?,
+            reason: decoder.next()?,
+            correlation_id: decoder.next()?,
         },
     };
+    decoder.finish()?;
     Ok(Event { sequence, draft })
+}
+
+fn role(decoder: &mut Decoder<'_>) -> Result<Role, Fault> {
+    match decoder.number("role")? {
+        0 => Ok(Role::Administrator),
+        1 => Ok(Role::Owner { owner: decoder.next()? }),
+        2 => Ok(Role::Delegate {
+            owner: decoder.next()?,
+            key: decoder.next()?,
+            generation: decoder.next()?,
+        }),
+        _ => Err(decoder.damaged("role")),
+    }
 }

@@ -1,13 +1,18 @@
-//! Records as bytes: the private mirrors of the record types, encoded by postcard.
+//! Records as bytes.
 //!
-//! The record types themselves can't be read from bytes by serde; only this folder can make them
-//! of what is stored, checks every value against its type's limits, and takes nothing that it
-//! doesn't understand. Fields are only ever added under a new format of the value.
+//! The codec writes and reads the parts of fields; which fields a key or an owner has follows from
+//! the declaration of its record in `crate::key`. Every value is checked against its type's limits
+//! when it is read, and a record that goes on after its last field is damaged.
+//!
+//! | room | what is in it |
+//! | --- | --- |
+//! | `codec` | numbers, texts, bytes, options and lists, as postcard encodes them |
+//! | `key`, `owner` | the records of the verification index, whole or as far as the index needs |
+//! | `metadata`, `event`, `usage` | the other records |
 
+mod codec;
 mod event;
-mod fields;
 mod key;
-mod limits;
 mod metadata;
 mod owner;
 mod usage;

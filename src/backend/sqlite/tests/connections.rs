@@ -74,8 +74,8 @@ fn statements_stay_prepared() {
     let fixture = Fixture::with_keys(1..=5);
     let reader = connector(&fixture, &SqliteOptions::default()).reader().unwrap();
     let of_owner = pages::of_owner(StateSet::ALL).unwrap();
-    let owners_page = format!("{}{}", owners::SELECT, pages::OWNERS);
-    let suspended_page = format!("{}{}", owners::SELECT, pages::SUSPENDED_OWNERS);
+    let owners_page = format!("{}{}", *owners::SELECT, pages::OWNERS);
+    let suspended_page = format!("{}{}", *owners::SELECT, pages::SUSPENDED_OWNERS);
     let queries = [
         scan::KEYS,
         scan::OWNERS,

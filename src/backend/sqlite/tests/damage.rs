@@ -68,13 +68,13 @@ fn usage_of() -> [UsageSubject; 2] {
 
 /// Everything that can be counted.
 fn used() -> Used {
-    let mut refused = RejectedCounts::default();
+    let mut rejected = RejectedCounts::default();
     for (reason, count) in RejectKind::ALL.iter().copied().zip(1..) {
-        refused.add(reason, count);
+        rejected.add(reason, count);
     }
     let address = IpAddr::from([192, 0, 2, 1]);
     let last_address = Some(LastAddress { address, at: at(11) });
-    Used { last_used_at: Some(at(12)), last_address, accepted: 13, refused }
+    Used { last_used_at: Some(at(12)), last_address, accepted: 13, rejected }
 }
 
 fn lease(of: UsageSubject) -> UsageChange {
@@ -90,7 +90,7 @@ fn alerts() -> [Alert; 6] {
         Alert::TokenOld(generation(2)),
         Alert::Unused(at(23)),
         Alert::PreviousTokenUsed(generation(1)),
-        Alert::Refused { at: at(24), until: at(25) },
+        Alert::Rejected { at: at(24), until: at(25) },
     ]
 }
 
@@ -221,19 +221,19 @@ fn damaged_usage_is_named_by_its_column() {
         ("key_usage", "address", "'192.0.2.07'"),
         ("key_usage", "address_at", "NULL"),
         ("key_usage", "suspended", "-1"),
-        ("key_usage", "wrong_address", "-1"),
+        ("key_usage", "address_missing", "-1"),
         ("key_usage", "quota_exhausted", "-1"),
         ("key_usage", "alerted_expired", "-5"),
         ("key_usage", "alerted_trial_ending", "9223372036854775807"),
         ("key_usage", "alerted_token_old", "0"),
         ("key_usage", "alerted_unused", "-1"),
         ("key_usage", "alerted_previous_token_used", "4294967296"),
-        ("key_usage", "alerted_refused", "-1"),
+        ("key_usage", "alerted_rejected", "-1"),
         ("key_usage", "quota_left", "-1"),
-        ("key_usage", "quota_sum", "NULL"),
-        ("key_usage", "quota_sum", "quota_sum + 1"),
+        ("key_usage", "quota_checksum", "NULL"),
+        ("key_usage", "quota_checksum", "quota_checksum + 1"),
         ("owner_usage", "quota_period", "-1"),
-        ("owner_usage", "quota_sum", "quota_sum + 1"),
+        ("owner_usage", "quota_checksum", "quota_checksum + 1"),
     ];
     for (table, column, value) in table {
         let fixture = full();
@@ -258,7 +258,7 @@ fn what_is_damaged_is_named_without_its_value() {
         ("keys", "prefix", "64"),
         ("keys", "scheme", "2"),
         ("keys", "settings", "'[]'"),
-        ("keys", "standing", "2"),
+        ("keys", "state", "2"),
         ("keys", "seal_key", "NULL"),
         ("keys", "limited", "0"),
         ("keys", "not_before_by", "NULL"),
@@ -266,9 +266,9 @@ fn what_is_damaged_is_named_without_its_value() {
         ("keys", "networks", "'192.0.2.0/24'"),
         ("keys", "rate_burst", "NULL"),
         ("keys", "rate_per_ms", "1"),
-        ("keys", "quota_every", "'year'"),
+        ("keys", "quota_refill_period", "'year'"),
         ("keys", "quota_refill", "NULL"),
-        ("keys", "quota_since", "2"),
+        ("keys", "quota_version", "2"),
         ("keys", "quota_by", "'canary'"),
         ("owners", "limited", "0"),
         ("owners", "rate_count", "NULL"),
@@ -326,7 +326,7 @@ fn a_value_that_is_another_is_noticed() {
         "UPDATE keys SET issued_at = issued_at + 1",
         "UPDATE keys SET owner = 'other'",
         "UPDATE keys SET kind = 'trial'",
-        "UPDATE keys SET blocked_at = 1, blocked_by = 'somebody', standing = 2",
+        "UPDATE keys SET blocked_at = 1, blocked_by = 'somebody', state = 2",
         "UPDATE keys SET name = 'second'",
         "UPDATE keys SET version = version + 1",
         "UPDATE keys SET settings = '{\"a\":1}'",
@@ -347,11 +347,11 @@ fn a_value_that_is_another_is_noticed() {
         "UPDATE events SET actor = 'somebody'",
         "UPDATE events SET at = at + 1",
         "UPDATE key_usage SET quota_left = quota_left + 1",
-        "UPDATE key_usage SET quota_since = quota_since + 1",
+        "UPDATE key_usage SET quota_version = quota_version + 1",
         "UPDATE key_usage SET quota_period = quota_period + 1",
         "UPDATE owner_usage SET quota_left = quota_left + 1",
-        "UPDATE owner_usage SET (quota_left, quota_sum) =
-           (SELECT quota_left, quota_sum FROM key_usage)",
+        "UPDATE owner_usage SET (quota_left, quota_checksum) =
+           (SELECT quota_left, quota_checksum FROM key_usage)",
     ];
     for sql in table {
         let fixture = full();

@@ -12,9 +12,9 @@ use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::key::{
-    DEFAULT_MAX_KEYS, Digest, KeyRecord, Kind, Limit, Limits, OwnerRecord, PepperNumber, Period,
-    PrefixNumber, PrefixTable, PreviousToken, Quota, QuotaRun, Rate, Scheme, SetBy, Settings,
-    StoreMetadata, StoreRules, Switch, TokenRecord,
+    DEFAULT_MAX_KEYS, Digest, KeyRecord, Limit, Limits, OwnerRecord, PepperNumber, Period,
+    PrefixNumber, PrefixTable, PreviousToken, Quota, Rate, Scheme, SetBy, Settings, StoreMetadata,
+    StoreRules, Switch, TokenRecord, VersionedQuota,
 };
 use crate::permission::Access;
 
@@ -100,7 +100,7 @@ pub(super) fn limits() -> Limits {
         not_before: set(at(3)),
         networks: set("192.0.2.0/24 2001:db8::/32".parse().unwrap()),
         rate: set(Rate::new(10, Duration::from_secs(1)).unwrap()),
-        quota: set(QuotaRun { quota, since: Version::FIRST }),
+        quota: set(VersionedQuota { quota, quota_version: Version::FIRST }),
     }
 }
 
@@ -135,29 +135,7 @@ pub(super) fn previous(generation: u32) -> PreviousToken {
 }
 
 pub(super) fn key(number: u128, owner: &str) -> KeyRecord {
-    KeyRecord {
-        id: KeyId::from_u128(number),
-        owner: owner_id(owner),
-        version: Version::FIRST,
-        numeric_id: None,
-        kind: Kind::Standard,
-        name: None,
-        access: Access::Full,
-        access_by: SetBy::Owner,
-        expires_at: None,
-        expiry_by: SetBy::Owner,
-        settings: Settings::default(),
-        created_at: at(1),
-        created_by: actor(),
-        updated_at: at(1),
-        current: token(1),
-        previous: Vec::new(),
-        deactivated: None,
-        blocked: None,
-        revoked: None,
-        limits: Limits::default(),
-        seal: None,
-    }
+    KeyRecord::new(KeyId::from_u128(number), owner_id(owner), token(1), at(1), actor())
 }
 
 pub(super) fn event(kind: EventKind) -> EventDraft {

@@ -19,7 +19,7 @@ fn check(connection: &Connection) {
         (scan::OWNERS, "SEARCH owners USING PRIMARY KEY (id>?)"),
         (
             scan::KEYS_OF_OWNER,
-            "SEARCH keys USING INDEX keys_by_owner (owner=? AND (standing,id)>(?,?))",
+            "SEARCH keys USING INDEX keys_by_owner (owner=? AND (state,id)>(?,?))",
         ),
         (scan::PREVIOUS_TOKENS, "SEARCH previous_tokens USING PRIMARY KEY (key_id>? AND key_id<?)"),
         (pages::ALL, "SEARCH keys USING PRIMARY KEY (id>? AND id<?)"),
@@ -31,7 +31,7 @@ fn check(connection: &Connection) {
     for (sql, expected) in table {
         assert_eq!(plan(connection, sql), [expected]);
     }
-    let owners = |tail| plan(connection, &format!("{}{tail}", owners::SELECT));
+    let owners = |tail| plan(connection, &format!("{}{tail}", *owners::SELECT));
     assert_eq!(owners(pages::OWNERS), ["SEARCH owners USING PRIMARY KEY (id>?)"]);
     assert_eq!(
         owners(pages::SUSPENDED_OWNERS),
@@ -41,7 +41,7 @@ fn check(connection: &Connection) {
 
 fn check_lists(connection: &Connection) {
     let one = "SEARCH keys USING COVERING INDEX keys_by_owner \
-               (owner=? AND standing=? AND id>? AND id<?)";
+               (owner=? AND state=? AND id>? AND id<?)";
     for bits in 0..32_u8 {
         let states = StateSet::of(State::ALL.into_iter().filter(|s| bits >> *s as u8 & 1 == 1));
         let Some(sql) = pages::of_owner(states) else {

@@ -81,7 +81,7 @@ impl Shape {
             let every = quota.value.quota.refill().map_or(0, |refill| refill.period().number());
             shape.rate |=
                 mark(&quota.value.quota) << MARK_AT | QUOTA | u64::from(every) << EVERY_AT;
-            shape.since = quota.value.since.get();
+            shape.since = quota.value.quota_version.get();
         }
         shape.span |= list.map_or(0, |list| u64::from(list) + 1) << SPAN_BITS;
         (shape != Self::default()).then_some(shape)

@@ -145,8 +145,8 @@ mod tests {
     use crate::clock::{ManualClock, Timestamp};
     use crate::id::{Generation, KeyId, OwnerId, Version};
     use crate::key::{
-        Digest, Kind, Limit, Limits, PepperNumber, PrefixNumber, PreviousToken, Quota, QuotaRun,
-        Rate, Scheme, SetBy, TokenRecord,
+        Digest, Kind, Limit, Limits, PepperNumber, PrefixNumber, PreviousToken, Quota, Rate,
+        Scheme, SetBy, TokenRecord, VersionedQuota,
     };
     use crate::permission::{Access, Catalogue};
     use crate::store::index::hash_table::slot::{TAG_BITS, tag_of};
@@ -247,7 +247,7 @@ mod tests {
                     value: Rate::new(count, Duration::from_secs(1)).unwrap(),
                     by: SetBy::Administrator,
                 }),
-                quota: by_admin(QuotaRun { quota, since }),
+                quota: by_admin(VersionedQuota { quota, quota_version: since }),
                 ..Limits::default()
             })
         });

@@ -217,7 +217,7 @@ mod tests {
     use crate::id::{Generation, KeyId, OwnerId, Version};
     use crate::key::{
         Digest, Kind, Limit, Network, Networks, PepperNumber, PrefixNumber, PreviousToken, Quota,
-        QuotaRun, Rate, Scheme, SetBy, TokenRecord, Verdict,
+        Rate, Scheme, SetBy, TokenRecord, Verdict, VersionedQuota,
     };
     use crate::permission::{Access, Catalogue};
 
@@ -252,7 +252,10 @@ mod tests {
             not_before: None,
             rate: by_admin(rate),
             networks: by_admin(Networks::new((number..number + 5).map(network)).unwrap()),
-            quota: by_admin(QuotaRun { quota: Quota::one_time(number.into()).unwrap(), since }),
+            quota: by_admin(VersionedQuota {
+                quota: Quota::one_time(number.into()).unwrap(),
+                quota_version: since,
+            }),
         }
     }
 
@@ -497,7 +500,8 @@ mod tests {
         index.put_owner(&owner("org", Limits::default())).unwrap();
         let quota = |uses| {
             let since = Version::new(3);
-            let quota = QuotaRun { quota: Quota::one_time(uses).unwrap(), since };
+            let quota =
+                VersionedQuota { quota: Quota::one_time(uses).unwrap(), quota_version: since };
             Limits { quota: by_admin(quota), ..Limits::default() }
         };
         let key = |uses| key(1, "org", Some(quota(uses)));

@@ -16,7 +16,7 @@ use crate::permission::Access;
 pub struct CreateKey {
     pub(in crate::store) access: Access,
     pub(in crate::store) kind: Kind,
-    pub(in crate::store) name: Option<String>,
+    pub(in crate::store) plain: PlainFields,
     pub(in crate::store) expiry: Option<WantedExpiry>,
     pub(in crate::store) settings: Option<Value>,
     pub(in crate::store) numeric_id: NumericIdChoice,
@@ -60,7 +60,7 @@ impl CreateKey {
         Self {
             access,
             kind: Kind::Standard,
-            name: None,
+            plain: PlainFields::default(),
             expiry: None,
             settings: None,
             numeric_id: NumericIdChoice::None,
@@ -78,7 +78,7 @@ impl CreateKey {
 
     /// Sets the name, a label of 1 to 255 bytes. Defaults to none.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+        self.plain.name = Some(Some(name.into()));
         self
     }
 
@@ -131,7 +131,7 @@ impl CreateKey {
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct UpdateKey {
-    pub(in crate::store) name: Option<Option<String>>,
+    pub(in crate::store) plain: PlainFields,
     pub(in crate::store) access: Option<Access>,
     pub(in crate::store) expiry: Option<Expiry>,
     pub(in crate::store) settings: Option<Value>,
@@ -146,13 +146,13 @@ impl UpdateKey {
 
     /// Changes the name, a label of 1 to 255 bytes.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(Some(name.into()));
+        self.plain.name = Some(Some(name.into()));
         self
     }
 
     /// Removes the name.
     pub fn clear_name(mut self) -> Self {
-        self.name = Some(None);
+        self.plain.name = Some(None);
         self
     }
 

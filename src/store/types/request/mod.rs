@@ -9,6 +9,7 @@ mod owners;
 mod rules;
 mod verify;
 
+pub(in crate::store) use keys::PlainFields;
 pub use keys::{CreateKey, KeyAction, NumericIdChoice, Rotate, UpdateKey};
 pub use limits::SetLimits;
 pub use lists::{ListEvents, ListKeys, ListOwners};

@@ -27,7 +27,7 @@ fn alerts() -> Result<[Alert; 7], Failure> {
         Alert::Unused(sample::at(4)),
         Alert::PreviousTokenUsed(generation(5)?),
         Alert::PreviousTokenUsed(generation(3)?),
-        Alert::Refused { at: sample::at(6), until: sample::at(7) },
+        Alert::Rejected { at: sample::at(6), until: sample::at(7) },
     ])
 }
 
@@ -85,7 +85,7 @@ fn rule_what_was_told_reads_back(lab: &Lab<'_>) -> Tested {
     let alerts = alerts()?;
     for count in 1..=alerts.len() {
         backend.apply(telling(alerts[count - 1])?)?;
-        let found = backend.usage_of(UsageSubject::Key(sample::key_id(1)))?.told;
+        let found = backend.usage_of(UsageSubject::Key(sample::key_id(1)))?.alert_state;
         ensure_eq!(found, told_of(&alerts[..count]), "what was told after {count}");
     }
     Ok(())
@@ -101,7 +101,7 @@ fn rule_what_was_told_stays_beside_usage(lab: &Lab<'_>) -> Tested {
     }
     backend.take_in(&[UsageChange::Add(sample::key_id(1), used)])?;
     let usage = backend.usage_of(UsageSubject::Key(sample::key_id(1)))?;
-    ensure_eq!(usage.told, told_of(&alerts), "what was told");
+    ensure_eq!(usage.alert_state, told_of(&alerts), "what was told");
     ensure_eq!(usage.used.accepted, 8, "uses beside it");
     Ok(())
 }
@@ -111,7 +111,7 @@ fn rule_what_was_told_goes_with_its_key(lab: &Lab<'_>) -> Tested {
     let alert = Alert::Expired(sample::at(1));
     backend.apply(telling(alert)?)?;
     backend.apply(sample::remove_key(&sample::key(1, "acme")?)?)?;
-    let found = backend.usage_of(UsageSubject::Key(sample::key_id(1)))?.told;
+    let found = backend.usage_of(UsageSubject::Key(sample::key_id(1)))?.alert_state;
     ensure_eq!(found, AlertState::default(), "of a key that is gone");
     backend.apply(sample::create_key(&sample::key(1, "acme")?)?)?;
     backend.apply(telling(alert)?)?;

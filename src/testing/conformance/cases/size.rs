@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::key::{
-    KeyName, KeyRecord, Limit, Limits, OwnerRecord, Period, Quota, QuotaRun, Rate, Refill, SetBy,
-    Settings, StoreRules,
+    KeyName, KeyRecord, Limit, Limits, OwnerRecord, Period, Quota, Rate, Refill, SetBy, Settings,
+    StoreRules, VersionedQuota,
 };
 use crate::permission::Access;
 use crate::testing::conformance::Failure;
@@ -163,7 +163,7 @@ fn different_limits() -> Result<Vec<Limits>, Failure> {
                 None => quota,
             };
             for since in [Version::FIRST, Version::new(1 << 63)] {
-                let run = QuotaRun { quota, since };
+                let run = VersionedQuota { quota, quota_version: since };
                 all.push(Limits { quota: of(run, by), ..Limits::default() });
             }
         }

@@ -62,10 +62,10 @@ fn seen(last: u8, seconds: u64) -> Used {
     }
 }
 
-fn refused(reason: RejectKind, count: u64) -> Used {
-    let mut refused = RejectedCounts::default();
-    refused.add(reason, count);
-    Used { refused, ..Used::default() }
+fn rejected(reason: RejectKind, count: u64) -> Used {
+    let mut rejected = RejectedCounts::default();
+    rejected.add(reason, count);
+    Used { rejected, ..Used::default() }
 }
 
 /// All there can be of a key, with an address of 16 bytes.
@@ -78,7 +78,7 @@ fn rich() -> Used {
         ..used_at(4)
     };
     for (reason, count) in RejectKind::ALL.iter().copied().zip(5..) {
-        used.refused.add(reason, count);
+        used.rejected.add(reason, count);
     }
     used
 }
@@ -89,13 +89,13 @@ fn usage_is_added_up(lab: &Lab<'_>) -> Tested {
         used_at(5),
         // Previous uses, told later, are no later.
         used_at(3),
-        refused(RejectKind::Expired, 2),
+        rejected(RejectKind::Expired, 2),
         seen(1, 6),
         seen(2, 4),
         // Of two addresses at one moment the one told last.
         seen(3, 6),
-        refused(RejectKind::RateLimited, 1),
-        refused(RejectKind::Expired, 3),
+        rejected(RejectKind::RateLimited, 1),
+        rejected(RejectKind::Expired, 3),
         accepted(10),
     ];
     let mut sum = Used::default();
@@ -113,7 +113,7 @@ fn usage_is_added_up(lab: &Lab<'_>) -> Tested {
 
 fn usage_of_every_field_reads_back(lab: &Lab<'_>) -> Tested {
     let backend = with_keys(lab, 4)?;
-    for (n, used) in (1..).zip([rich(), seen(1, 0), refused(RejectKind::AddressRejected, 1)]) {
+    for (n, used) in (1..).zip([rich(), seen(1, 0), rejected(RejectKind::AddressRejected, 1)]) {
         // The first of a key, and one more.
         for times in 1..=2 {
             backend.take_in(&[UsageChange::Add(id(n), used)])?;
@@ -207,7 +207,7 @@ fn usage_counts_stop_at_the_greatest(lab: &Lab<'_>) -> Tested {
     let backend = with_keys(lab, 1)?;
     let most = Usage::MAX_COUNT;
     let mut all = accepted(most - 1);
-    RejectKind::ALL.iter().for_each(|reason| all.refused.add(*reason, most - 1));
+    RejectKind::ALL.iter().for_each(|reason| all.rejected.add(*reason, most - 1));
     backend.take_in(&[UsageChange::Add(id(1), all)])?;
     ensure_eq!(backend.used(id(1))?, all, "one less than the greatest");
     for more in [1, u64::MAX] {
@@ -215,8 +215,8 @@ fn usage_counts_stop_at_the_greatest(lab: &Lab<'_>) -> Tested {
         backend.take_in(&[UsageChange::Add(id(1), more)])?;
         let found = backend.used(id(1))?;
         ensure_eq!(found.accepted, most, "the greatest count of uses");
-        let stopped = found.refused.iter().filter(|(_, count)| *count == most);
-        ensure_eq!(stopped.count(), RejectKind::ALL.len(), "greatest counts of refusals");
+        let stopped = found.rejected.iter().filter(|(_, count)| *count == most);
+        ensure_eq!(stopped.count(), RejectKind::ALL.len(), "greatest counts of rejections");
     }
     Ok(())
 }

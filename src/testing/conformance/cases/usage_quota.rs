@@ -3,8 +3,8 @@
 use crate::backend::{UsageChange, UsageSubject};
 use crate::clock::Timestamp;
 use crate::key::{
-    KeyRecord, Lease, Limit, Limits, OwnerRecord, Period, Quota, QuotaRun, QuotaState, SetBy,
-    Usage, Used,
+    KeyRecord, Lease, Limit, Limits, OwnerRecord, Period, Quota, QuotaState, SetBy, Usage, Used,
+    VersionedQuota,
 };
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
@@ -28,23 +28,23 @@ list![
     usage_quotas_are_found_again,
 ];
 
-fn limits(run: QuotaRun) -> Limits {
+fn limits(run: VersionedQuota) -> Limits {
     Limits { quota: Some(Limit { value: run, by: SetBy::Administrator }), ..Limits::default() }
 }
 
-fn key_with(uses: u64) -> Result<(KeyRecord, QuotaRun), Failure> {
+fn key_with(uses: u64) -> Result<(KeyRecord, VersionedQuota), Failure> {
     let key = sample::key(1, "acme")?;
-    let run = QuotaRun { quota: Quota::one_time(uses)?, since: key.version };
+    let run = VersionedQuota { quota: Quota::one_time(uses)?, quota_version: key.version };
     Ok((KeyRecord { limits: limits(run), ..key }, run))
 }
 
 /// Owner `beta` with a quota, and key 1 of `acme` with another.
-fn with_quotas<'a>(lab: &Lab<'a>, uses: u64) -> Result<(Instance<'a>, QuotaRun), Failure> {
+fn with_quotas<'a>(lab: &Lab<'a>, uses: u64) -> Result<(Instance<'a>, VersionedQuota), Failure> {
     let backend = lab.with_owners(&["acme"])?;
     let (key, run) = key_with(uses)?;
     backend.apply(sample::create_key(&key)?)?;
     let owner = sample::owner("beta")?;
-    let run_of_owner = QuotaRun { quota: run.quota, since: owner.version };
+    let run_of_owner = VersionedQuota { quota: run.quota, quota_version: owner.version };
     backend.apply(sample::create_owner(&OwnerRecord { limits: limits(run_of_owner), ..owner })?)?;
     Ok((backend, run))
 }
@@ -168,11 +168,11 @@ fn usage_another_quota_begins_anew(lab: &Lab<'_>) -> Tested {
     backend.apply(sample::replace_key(&changed)?)?;
     ensure_eq!(leased(&backend, of, 1)?.units, 6, "a sixteenth of 100");
     let changed = sample::changed_key(&changed);
-    let anew = QuotaRun { since: changed.version, ..run };
+    let anew = VersionedQuota { quota_version: changed.version, ..run };
     let changed = KeyRecord { limits: limits(anew), ..changed };
     backend.apply(sample::replace_key(&changed)?)?;
     let lent = leased(&backend, of, 1)?;
-    ensure_eq!((lent.since, lent.units), (anew.since, 10), "of another quota");
+    ensure_eq!((lent.quota_version, lent.units), (anew.quota_version, 10), "of another quota");
     backend.take_in(&[refund(of, old, sample::at(1))])?;
     ensure_eq!(left(&backend, of)?, Some(150), "after a lease of the old one was given back");
     let none = KeyRecord { limits: Limits::default(), ..sample::changed_key(&changed) };
@@ -234,7 +234,7 @@ fn usage_steps_of_a_batch_see_earlier_ones(lab: &Lab<'_>) -> Tested {
 fn usage_quotas_are_refilled(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let key = sample::key(1, "acme")?;
-    let run = QuotaRun { quota: Quota::each(160, Period::Day)?, since: key.version };
+    let run = VersionedQuota { quota: Quota::each(160, Period::Day)?, quota_version: key.version };
     backend.apply(sample::create_key(&KeyRecord { limits: limits(run), ..key })?)?;
     let [of, _] = both()?;
     let day = 24 * 60 * 60;

@@ -1,0 +1,71 @@
+//! The rules by which usage is recorded, in one place for every backend, as
+//! [`apply`](super::apply()) is for commits.
+
+use super::{BackendError, Transaction, UsageChange, UsageOutcome, UsageSubject};
+use crate::key::{Lease, Usage, VersionedQuota};
+
+/// Records a batch, in order.
+///
+/// # Errors
+/// [`BackendError`] of the transaction; the batch is abandoned then.
+pub fn apply_usage(
+    tx: &mut dyn Transaction,
+    batch: &[UsageChange],
+) -> Result<UsageOutcome, BackendError> {
+    batch.iter().map(|change| apply_one(tx, change)).collect()
+}
+
+fn apply_one(
+    tx: &mut dyn Transaction,
+    change: &UsageChange,
+) -> Result<Option<Lease>, BackendError> {
+    match change {
+        UsageChange::Add(key, used) => {
+            tx.add_usage(*key, used)?;
+            Ok(None)
+        }
+        UsageChange::ForgetAddress(key, before) => {
+            let of = UsageSubject::Key(*key);
+            if let Some(mut usage) = tx.usage(&of)? {
+                usage.used.forget_address(*before);
+                tx.put_usage(&of, Some(&usage))?;
+            }
+            Ok(None)
+        }
+        UsageChange::Lease { of, needed, least, at } => {
+            let Some(run) = quota(tx, of)? else { return Ok(None) };
+            let usage = tx.usage(of)?.unwrap_or_default();
+            let (state, lease) = run.lease(usage.quota, *at, *needed, *least);
+            // Where nothing is leased, mostly nothing is to be written.
+            if usage.quota != Some(state) {
+                tx.put_usage(of, Some(&Usage { quota: Some(state), ..usage }))?;
+            }
+            Ok(Some(lease))
+        }
+        UsageChange::GiveBack { of, lease, at } => {
+            let Some(run) = quota(tx, of)?.filter(|run| run.quota_version == lease.quota_version)
+            else {
+                return Ok(None);
+            };
+            // Without a state nothing was ever leased.
+            let Some(usage) = tx.usage(of)?.filter(|usage| usage.quota.is_some()) else {
+                return Ok(None);
+            };
+            let state = run.refund(usage.quota, *at, *lease);
+            tx.put_usage(of, Some(&Usage { quota: Some(state), ..usage }))?;
+            Ok(None)
+        }
+    }
+}
+
+/// Reads the quota that is stored.
+fn quota(
+    tx: &mut dyn Transaction,
+    of: &UsageSubject,
+) -> Result<Option<VersionedQuota>, BackendError> {
+    let limits = match of {
+        UsageSubject::Key(id) => tx.key(*id)?.map(|key| key.limits),
+        UsageSubject::Owner(id) => tx.owner(id)?.map(|owner| owner.limits),
+    };
+    Ok(limits.and_then(|limits| limits.quota).map(|quota| quota.value))
+}
