@@ -24,6 +24,15 @@ pub(crate) fn check(field: &'static str, text: &str, limit: usize) -> Result<(),
     }
 }
 
+/// A text type that is stored as its text.
+pub(crate) trait StoredText: Sized {
+    /// Returns the text to store.
+    fn stored_text(&self) -> &str;
+
+    /// Returns the value of a stored text; `None` for a text outside the type's limits.
+    fn from_stored_text(text: &str) -> Option<Self>;
+}
+
 /// Declares a text type of at most `$limit` bytes. A rejection names the field `$field`.
 macro_rules! bounded_text {
     ($(#[$doc:meta])* $name:ident, $field:literal, $limit:literal) => {

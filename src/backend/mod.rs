@@ -1,9 +1,20 @@
 //! The storage of records and events.
 //!
-//! [`Backend`] is the contract, [`Change`] what is committed, [`apply`] the one place where the
-//! rules of a commit are decided, for every backend alike; [`apply_usage`] is the same for what was
-//! used, which is kept beside the records. A [`BackendLayer`] is a backend around another one.
-//! Code in this folder never sees a plaintext token.
+//! A backend decides a commit inside a transaction of its engine, by rules that are the same for
+//! all backends. Code in this folder never sees a plaintext token.
+//!
+//! | room | what is in it |
+//! | --- | --- |
+//! | `contract` | [`Backend`]: what a backend does |
+//! | `layer` | [`BackendLayer`]: a backend around another one |
+//! | `change`, `usage` | the changes that it commits, and the usage that it records |
+//! | `query`, `scan` | the pages that it answers, and what the verification index is loaded from |
+//! | `transaction` | [`Transaction`]: a backend's state inside one commit |
+//! | `apply`, `apply_usage` | the rules of a commit and of usage, on a transaction |
+//! | `error` | [`BackendError`] |
+//! | `notifier` | [`ChangeNotifier`]: wakes callers that wait for a commit |
+//! | `format`, `file_lock` | the number of the stored format, and the lock of a database |
+//! | `memory`, `sqlite`, `sled` | the backends |
 
 mod apply;
 mod apply_usage;
@@ -12,6 +23,8 @@ mod contract;
 mod error;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod file_lock;
+#[cfg(any(feature = "sled", feature = "sqlite"))]
+mod format;
 mod layer;
 mod memory;
 mod notifier;

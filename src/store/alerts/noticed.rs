@@ -60,7 +60,7 @@ impl Noticed {
     /// lock, the rejection isn't counted.
     #[cold]
     pub(in crate::store) fn note_rejection(&self, key: KeyId, now: Timestamp) {
-        if let Some(rule) = self.settings.refusals
+        if let Some(rule) = self.settings.rejections
             && let Ok(mut rejections) = self.rejections.try_lock()
             && rejections.add(key, now, rule)
         {

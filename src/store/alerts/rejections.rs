@@ -62,7 +62,7 @@ impl Rejections {
 fn may_alert(alerted_at: &mut VecDeque<Timestamp>, now: Timestamp) -> bool {
     // An alert in the future was written before the clock stepped back.
     alerted_at.retain(|at| *at <= now && now < at.saturating_add(MINUTE));
-    if alerted_at.len() >= AlertSettings::MAX_REFUSAL_EVENTS as usize {
+    if alerted_at.len() >= AlertSettings::MAX_REJECTION_EVENTS as usize {
         return false;
     }
     alerted_at.push_back(now);

@@ -91,10 +91,10 @@ impl AlertScanner {
                 }
             }
         }
-        let window = noticed.settings.refusals.map_or(Duration::ZERO, |(_, window)| window);
+        let window = noticed.settings.rejections.map_or(Duration::ZERO, |(_, window)| window);
         let rejected_keys = std::mem::take(&mut *lock(&noticed.rejected_keys));
         for id in rejected_keys {
-            let alert = Alert::Refused { at: now, until: now.saturating_add(window) };
+            let alert = Alert::Rejected { at: now, until: now.saturating_add(window) };
             match self.alert_by_id(id, alert, now) {
                 Ok(is_written) => written += usize::from(is_written),
                 Err(error) => {

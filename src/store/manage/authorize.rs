@@ -224,7 +224,7 @@ pub(in crate::store::manage) fn validity_of(
     metadata: &StoreMetadata,
     generation: Generation,
 ) -> Option<ValidityInputs> {
-    let valid_from = owner.tokens_valid_from.max(metadata.tokens_valid_from);
+    let valid_from = owner.effective_tokens_valid_from(metadata);
     let (_, ends_at) = key.tokens(valid_from).find(|(token, _)| token.generation == generation)?;
-    Some(ValidityInputs { suspended: owner.suspended.is_some(), ends_at, ..key.standing() })
+    Some(ValidityInputs { suspended: owner.suspended.is_some(), ends_at, ..key.validity_inputs() })
 }

@@ -135,7 +135,7 @@ impl Manager {
             let state = self.engine.metadata();
             let generation = key_rules::check_rotation(&caller, &key, request)?;
             check_version(expected, key.version)?;
-            let valid_from = owner.tokens_valid_from.max(state.metadata.tokens_valid_from);
+            let valid_from = owner.effective_tokens_valid_from(&state.metadata);
             let number = key.current.digest.prefix;
             let prefix = state.metadata.prefixes.prefix(number);
             let prefix = prefix.ok_or(Error::NotFound(Resource::Key))?;
@@ -210,7 +210,7 @@ impl Manager {
         PolicyContext {
             catalogue: self.engine.catalogue(),
             settings_check: self.settings_check.as_deref(),
-            tokens_valid_from: owner.tokens_valid_from.max(state.metadata.tokens_valid_from),
+            tokens_valid_from: owner.effective_tokens_valid_from(&state.metadata),
         }
     }
 }

@@ -101,8 +101,10 @@ fn replace_quota(
     quota: Option<Quota>,
     version: Version,
 ) -> Result<bool, Error> {
-    let run =
-        quota.map(|quota| QuotaRun { quota, since: quota_version(caller, *limit, quota, version) });
+    let run = quota.map(|quota| VersionedQuota {
+        quota,
+        quota_version: quota_version(caller, *limit, quota, version),
+    });
     replace(caller, "quota", limit, run, |new, old| new.quota.is_within(old.quota))
 }
 

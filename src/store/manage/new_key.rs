@@ -11,8 +11,7 @@ use crate::event::{EventKind, Fields};
 use crate::id::{Generation, KeyId, KeyIdSource, OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
-    Expiry, KeyName, KeyRecord, Limits, OwnerRecord, Prefix, PrefixNumber, Seal, StoreMetadata,
-    TokenRecord,
+    Expiry, KeyRecord, Limits, OwnerRecord, Prefix, PrefixNumber, Seal, StoreMetadata, TokenRecord,
 };
 use crate::store::engine::{Engine, MetadataState};
 use crate::store::types::KeyUsage;
@@ -74,8 +73,7 @@ impl Draft {
         now: Timestamp,
         usage: Option<KeyUsage>,
     ) -> Issued {
-        let mut record = self.record;
-        record.numeric_id = record.numeric_id.or(applied.numeric_ids.first().copied());
+        let record = applied.completed(self.record);
         let key = Key::new(record, owner, metadata, now).with_usage(usage);
         Issued { key, token: self.token, dropped: None }
     }

@@ -18,7 +18,7 @@ use crate::invalid::{Invalid, Problem};
 ///     .tokens_older_than(90 * DAY)
 ///     .keys_unused_for(30 * DAY)
 ///     .previous_tokens_used_within(DAY / 24)
-///     .refusals(100, Duration::from_secs(60));
+///     .rejections(100, Duration::from_secs(60));
 /// # let _ = settings;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub struct AlertSettings {
 }
 
 impl AlertSettings {
-    /// The greatest number of `KeyRefused` events that a store writes in a minute: 10.
-    pub const MAX_REFUSAL_EVENTS: u32 = 10;
+    /// The greatest number of `KeyRejected` events that a store writes in a minute: 10.
+    pub const MAX_REJECTION_EVENTS: u32 = 10;
     /// The longest window in which rejections are counted: a day.
     pub const MAX_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -82,10 +82,10 @@ impl AlertSettings {
     }
 
     /// Alerts about keys that a verification rejects more than `count` times in a `window`,
-    /// although the secret was right: `KeyRefused`. A window lasts at most a day. The store writes
+    /// although the secret was right: `KeyRejected`. A window lasts at most a day. The store writes
     /// one such event a key and window, and at most 10 in a minute for all keys together.
-    pub fn refusals(mut self, count: u64, window: Duration) -> Self {
-        self.refusals = Some((count, window));
+    pub fn rejections(mut self, count: u64, window: Duration) -> Self {
+        self.rejections = Some((count, window));
         self
     }
 

@@ -98,7 +98,7 @@ impl Key {
         metadata: &StoreMetadata,
         now: Timestamp,
     ) -> Self {
-        let tokens_valid_from = owner.tokens_valid_from.max(metadata.tokens_valid_from);
+        let tokens_valid_from = owner.effective_tokens_valid_from(metadata);
         let state = key.state(now);
         let previous_tokens = key
             .tokens(tokens_valid_from)
@@ -322,7 +322,7 @@ pub struct KeyUsage {
     /// The number of accepted uses since the store counts them. `None` if it doesn't.
     pub accepted: Option<u64>,
     /// The number of rejections of the right secret, by reason.
-    pub refused: RejectedCounts,
+    pub rejected: RejectedCounts,
     /// The least number of uses that the key's own quota has left. Uses that processes have leased
     /// and not yet spent come on top. The owner's quota isn't included.
     pub quota_left: Option<u64>,

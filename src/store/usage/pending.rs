@@ -30,11 +30,11 @@ impl Sum {
             None => Default::default(),
         };
         let Self { last_used_at, accepted, .. } = *self;
-        Used { last_used_at, last_address, accepted, refused: rejected }
+        Used { last_used_at, last_address, accepted, rejected: rejected }
     }
 
     fn set(&mut self, used: Used) {
-        let Used { last_used_at, last_address, accepted, refused: rejected } = used;
+        let Used { last_used_at, last_address, accepted, rejected: rejected } = used;
         let is_rare = last_address.is_some() || rejected != RejectedCounts::default();
         let rare = is_rare.then(|| Box::new(Rare { last_address, rejected }));
         *self = Self { last_used_at, accepted, rare };
@@ -119,7 +119,7 @@ impl PendingSums {
     pub(super) fn indeterminate(&mut self, count: usize) {
         for sum in self.flushing.values_mut().take(count) {
             let without_counts =
-                Used { accepted: 0, refused: RejectedCounts::default(), ..sum.used() };
+                Used { accepted: 0, rejected: RejectedCounts::default(), ..sum.used() };
             sum.set(without_counts);
         }
     }

@@ -38,7 +38,7 @@ impl UsageRecorder {
                 last_used_at: used.last_used_at,
                 last_address: used.last_address,
                 accepted: settings.counts.then_some(used.accepted),
-                refused: used.refused,
+                rejected: used.rejected,
                 quota_left: quota.map(|quota| quota.state_at(written.quota, now).left),
             })
         };

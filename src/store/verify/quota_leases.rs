@@ -204,7 +204,7 @@ impl QuotaLeases {
             let is_put = lease.zip(quota).is_some_and(|(lease, (holder, quota))| {
                 let word = LeaseWord::new(lease.void_from, lease.units);
                 let left = LeftWord::new(lease.left, now);
-                quota.is_since(lease.since)
+                quota.is_since(lease.quota_version)
                     && self.engine.index.put_lease(holder, quota, word, left)
             });
             match lease {

@@ -25,6 +25,13 @@ pub struct CreateKey {
     pub(in crate::store) limits: SetLimits,
 }
 
+/// The fields of a key that a creation and an update set alike, just as they are given. `Some(None)`
+/// clears a field.
+#[derive(Clone, Debug, Default)]
+pub(in crate::store) struct PlainFields {
+    pub(in crate::store) name: Option<Option<String>>,
+}
+
 /// The requested expiry of a new key.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) enum WantedExpiry {
