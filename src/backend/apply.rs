@@ -37,7 +37,7 @@ pub fn apply(
 
 type Checked<T = ()> = Result<Result<T, Rejection>, BackendError>;
 
-/// What a change does to each record that it names.
+/// The effect of a change on each record that it names.
 struct Plan {
     metadata: StoreMetadata,
     new_metadata: Option<StoreMetadata>,

@@ -1,4 +1,4 @@
-//! What is committed: whole, or not at all.
+//! Changes: each is committed whole, or not at all.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::key::{Alert, KeyRecord, OwnerRecord, StoreMetadata};
 pub struct Change {
     /// Versions that must hold of records which the change doesn't write.
     pub preconditions: Vec<Precondition>,
-    /// What is written, and the event of each.
+    /// The writes, each with its event.
     pub operations: Vec<Operation>,
 }
 
@@ -22,25 +22,25 @@ pub struct Change {
 pub struct Operation {
     /// The record.
     pub write: Write,
-    /// What happened.
+    /// The event.
     pub event: EventDraft,
 }
 
-/// What must hold when the change commits, mostly a record's version.
+/// A precondition of a commit, mostly a record's version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Precondition {
-    /// Of the store itself.
+    /// The version of the store's own record.
     StoreMetadata(Version),
-    /// Of a key.
+    /// The version of a key.
     Key(KeyId, Version),
     /// Not a version: how many unrevoked keys an owner has. Who writes to all of them says so, and
     /// no key slips in beside.
     LiveKeys(OwnerId, u64),
-    /// Of an owner.
+    /// The version of an owner.
     Owner(OwnerId, Version),
 }
 
-/// What is written.
+/// A write.
 #[derive(Clone, Debug)]
 pub enum Write {
     /// A key that doesn't exist yet.
@@ -73,7 +73,7 @@ pub struct WriteKey {
     pub next_numeric_id: bool,
 }
 
-/// What came of a change that took effect.
+/// The outcome of a change that took effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// The number of its first event.
@@ -100,9 +100,9 @@ impl Applied {
 pub enum Rejection {
     /// A record has another version than expected, or exists no more (`found` is `None`).
     Conflict {
-        /// What was expected.
+        /// The expected version.
         expected: Version,
-        /// What was found.
+        /// The version that was found.
         found: Option<Version>,
         /// Which record.
         of: Precondition,
@@ -134,7 +134,7 @@ pub enum Rejection {
     AlreadyAlerted(KeyId),
     /// The owner would have too many unrevoked keys.
     TooManyKeys {
-        /// How many it may have.
+        /// The number of keys it may have.
         limit: u32,
     },
 }

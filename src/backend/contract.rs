@@ -18,15 +18,15 @@ pub enum Sharing {
     Exclusive,
     /// Others may have it open; what they commit is in force here within `max_staleness`.
     Shared {
-        /// How old what this process knows may be.
+        /// The greatest age of what this process knows.
         max_staleness: Duration,
     },
 }
 
-/// What came of each change of a batch, in order.
+/// The outcome of each change of a batch, in order.
 pub type CommitOutcome = Vec<Result<Applied, Rejection>>;
 
-/// Where records and events lie.
+/// A store of records and events.
 ///
 /// # Contract
 /// Each paragraph names the cases of the conformance suite (`keyhasp::testing::conformance`) that
@@ -95,7 +95,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// [`BackendError`].
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError>;
 
-    /// How many keys a scan will show, as far as that costs next to nothing to know; 0 where it
+    /// Estimates how many keys a scan will show, as far as that costs next to nothing; 0 where it
     /// doesn't. The store makes room for them. A number that is wrong does no other harm.
     fn expected_keys(&self) -> u64 {
         0
@@ -142,7 +142,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// [`BackendError`].
     fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError>;
 
-    /// How many keys match. It costs what it costs.
+    /// Counts the keys that match. May scan the whole table.
     ///
     /// # Errors
     /// [`BackendError`].
@@ -189,7 +189,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// [`BackendError`]; unless it is of unknown outcome, nothing of the batch happened.
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError>;
 
-    /// What was used of each of these, in their order; nothing of what isn't there.
+    /// Reads the usage of each of these, in their order; empty where there is none.
     ///
     /// # Errors
     /// [`BackendError`].

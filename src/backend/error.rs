@@ -1,19 +1,19 @@
-//! What a backend says when it can't.
+//! The error of a backend.
 
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What kind of trouble a backend is in.
+/// The kind of an error of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BackendErrorKind {
-    /// Somebody else has the database open in a way that doesn't go with this one.
+    /// Another process, or another handle, has the database open in a way that excludes this one.
     AlreadyOpen,
     /// The backend was closed.
     Closed,
-    /// What is stored is damaged.
+    /// The stored data is damaged.
     Corrupt,
     /// The engine is a version with known faults.
     EngineUnfit,
@@ -32,7 +32,7 @@ pub enum BackendErrorKind {
     OutcomeUnknown,
     /// The database can't be written to.
     ReadOnly,
-    /// Somebody else held the database for too long; nothing happened.
+    /// Another process held the database for too long; nothing happened.
     TimedOut,
     /// The database was written in a format from before the first release, which no version reads
     /// any more.
@@ -42,7 +42,7 @@ pub enum BackendErrorKind {
 /// An error of a backend: kind, operation, the backend's name, the database's place if it has one,
 /// and a source.
 ///
-/// But for [`BackendErrorKind::OutcomeUnknown`], it says that nothing was changed. Neither it nor
+/// Nothing was changed, unless the kind is [`BackendErrorKind::OutcomeUnknown`]. Neither it nor
 /// its sources show SQL, tokens, digests or stored values.
 #[derive(Clone, Debug)]
 pub struct BackendError {
@@ -92,13 +92,13 @@ impl BackendError {
         self.backend
     }
 
-    /// Where the database lies: its file or directory.
+    /// The place of the database: its file or directory.
     #[must_use]
     pub fn place(&self) -> Option<&Path> {
         self.place.as_deref()
     }
 
-    /// What was being done.
+    /// The operation that failed.
     #[must_use]
     pub fn operation(&self) -> &'static str {
         self.operation
@@ -110,7 +110,7 @@ impl fmt::Display for BackendError {
         let what = match self.kind {
             BackendErrorKind::AlreadyOpen => "the database is open elsewhere",
             BackendErrorKind::Closed => "the backend is closed",
-            BackendErrorKind::Corrupt => "what is stored is damaged",
+            BackendErrorKind::Corrupt => "the stored data is damaged",
             BackendErrorKind::EngineUnfit => "the engine's version has known faults",
             BackendErrorKind::Foreign => "the file is not a database of keyhasp",
             BackendErrorKind::Full => "no space left",
@@ -122,7 +122,7 @@ impl fmt::Display for BackendError {
             BackendErrorKind::Unreleased => {
                 "the database has a format from before the first release; create a new one"
             }
-            BackendErrorKind::TimedOut => "the database was held by somebody else for too long",
+            BackendErrorKind::TimedOut => "another process held the database for too long",
         };
         write!(f, "{}, {}: {what}", self.backend, self.operation)?;
         if let Some(place) = &self.place {

@@ -9,7 +9,7 @@ use std::path::Path;
 #[derive(Debug)]
 pub(super) struct FileLock(File);
 
-/// How many may hold a lock at once.
+/// The number of holders that a lock may have at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hold {
     /// One.
@@ -71,7 +71,7 @@ mod tests {
         assert!(path.exists() && take(Hold::Alone).is_some());
     }
 
-    /// What a child has of it between its making and its first instruction.
+    /// The lock that a child has between its making and its first instruction.
     #[test]
     fn another_descriptor_of_the_same_open_file_does_not_keep_it() {
         let dir = tempfile::tempdir().unwrap();

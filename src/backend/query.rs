@@ -1,4 +1,4 @@
-//! What is asked of a backend, and what it answers.
+//! Queries of a backend, and its answers.
 
 use crate::authority::Actor;
 use crate::clock::Timestamp;
@@ -38,9 +38,9 @@ impl StateSet {
 /// Which keys are meant.
 #[derive(Clone, Debug)]
 pub struct KeyFilter {
-    /// Of this owner.
+    /// The owner, if one is asked for.
     pub owner: Option<OwnerId>,
-    /// Of this kind.
+    /// The kind, if one is asked for.
     pub kind: Option<Kind>,
     /// In these states at `now`.
     pub states: StateSet,
@@ -109,13 +109,13 @@ pub struct OwnerPage {
 /// Which events are meant: all that match every field given.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
-    /// Of this key.
+    /// The key, if one is asked for.
     pub key: Option<KeyId>,
-    /// Of this owner.
+    /// The owner, if one is asked for.
     pub owner: Option<OwnerId>,
     /// Done by this actor.
     pub actor: Option<Actor>,
-    /// Of this kind.
+    /// The kind, if one is asked for.
     pub kind: Option<EventKind>,
     /// At or after this time.
     pub since: Option<Timestamp>,

@@ -1,11 +1,11 @@
-//! What a backend shows and writes inside one commit, for the shared rules to decide on.
+//! A backend's state inside one commit, on which the shared rules decide.
 
 use super::{BackendError, UsageSubject};
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{KeyName, KeyRecord, Kind, OwnerRecord, StoreMetadata, Usage, Used};
 
-/// How many keys an owner has.
+/// Counts of an owner's keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyCounts {
     /// All of them, the revoked too.
@@ -17,7 +17,7 @@ pub struct KeyCounts {
 }
 
 impl KeyCounts {
-    /// What one key adds to the counts.
+    /// Counts one key.
     #[must_use]
     pub fn of(key: &KeyRecord) -> Self {
         let live = u64::from(key.is_live());
@@ -67,7 +67,7 @@ pub trait Transaction {
     /// [`BackendError`]; the batch is abandoned.
     fn key(&mut self, id: KeyId) -> Result<Option<KeyRecord>, BackendError>;
 
-    /// How many keys an owner has.
+    /// Counts the keys of an owner.
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
@@ -147,7 +147,7 @@ pub trait Transaction {
     /// [`BackendError`]; the batch is abandoned.
     fn append_event(&mut self, event: &Event) -> Result<(), BackendError>;
 
-    /// What was used of a key or an owner, if anything was.
+    /// Reads the usage of a key or an owner, if there is any.
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.

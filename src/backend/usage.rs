@@ -36,7 +36,7 @@ pub enum UsageChange {
     GiveBack {
         /// The key or owner that has the quota.
         of: UsageSubject,
-        /// What is left of the lease.
+        /// The rest of the lease.
         lease: Lease,
         /// The moment, by the clock of the process that gives back.
         at: Timestamp,

@@ -1,11 +1,11 @@
-//! What is stored of a token.
+//! The digest of a token.
 
 use std::fmt;
 
 use super::{Field, Sink, Source};
 use crate::invalid::{Invalid, Problem};
 
-/// How a digest was made.
+/// The scheme by which a digest was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Scheme {
@@ -42,7 +42,7 @@ impl Scheme {
 pub struct PepperNumber(u16);
 
 impl PepperNumber {
-    /// That of the fixed public pepper.
+    /// The number of the fixed public pepper.
     pub const PUBLIC: Self = Self(0);
 
     /// The pepper of this number.
@@ -63,7 +63,7 @@ impl PepperNumber {
 pub struct PrefixNumber(u8);
 
 impl PrefixNumber {
-    /// How many prefixes a store can have had.
+    /// The number of prefixes that a store can have had.
     pub const LIMIT: u8 = 64;
 
     /// The prefix of this number.
@@ -88,13 +88,13 @@ impl PrefixNumber {
     }
 }
 
-/// What is stored of a token: 32 bytes and how they came about. Neither compared nor printed.
+/// The digest of a token: 32 bytes and how they were made. It is neither compared nor printed.
 ///
 /// `Clone`, because records are; a digest is worth nothing without the token that it was made of.
 #[derive(Clone)]
 pub struct Digest {
     bytes: [u8; 32],
-    /// How it was made.
+    /// The scheme by which it was made.
     pub scheme: Scheme,
     /// Under which pepper.
     pub pepper: PepperNumber,

@@ -12,7 +12,7 @@ use crate::text::StoredText;
 
 /// Takes the parts of fields, in order.
 pub(crate) trait Sink: Sized {
-    /// What can go wrong.
+    /// The error of the codec.
     type Error;
 
     /// Whether a part has a place of its own even where its value is absent, as a column has.
@@ -44,7 +44,7 @@ pub(crate) trait Sink: Sized {
 
 /// Gives the parts of fields back, in the order in which a [`Sink`] took them.
 pub(crate) trait Source: Sized {
-    /// What can go wrong.
+    /// The error of the codec.
     type Error;
 
     /// See [`Sink::HAS_PLACES`].
@@ -106,7 +106,7 @@ pub(crate) trait Source: Sized {
 
 /// A type that a field of a record can have.
 pub(crate) trait Field: Sized {
-    /// How many columns it has.
+    /// The number of its columns.
     const WIDTH: usize = 1;
 
     /// Adds the names of its columns, given the name of the field.

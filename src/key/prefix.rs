@@ -1,4 +1,4 @@
-//! What a token begins with.
+//! The prefix of a token.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::invalid::{Invalid, Problem};
 use crate::text::StoredText;
 
-/// What a service's tokens begin with: 1 to 32 characters of a-z, 0-9 and `_`, such as
+/// The prefix of a service's tokens: 1 to 32 characters of a-z, 0-9 and `_`, such as
 /// `acme_live`. A plain value, so that it can lie in a verified key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Prefix {

@@ -1,4 +1,4 @@
-//! What holds for a whole store, and is written in its database.
+//! The record of the store, and the rules that it holds.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub struct StoreRules {
     pub unique_names: bool,
     /// Whether every owner keeps at least one unrevoked standard key.
     pub keep_standard_key: bool,
-    /// Whether tokens may be sealed, so that they can be shown again.
+    /// Whether tokens may be recoverable, so that they can be revealed.
     pub recoverable_tokens: bool,
 }
 
@@ -45,7 +45,7 @@ pub struct NumberedPrefix {
 pub struct PrefixTable(Vec<NumberedPrefix>);
 
 impl PrefixTable {
-    /// How many prefixes are accepted at once.
+    /// The number of prefixes that are accepted at once.
     pub const MAX_ACCEPTED: usize = 8;
 
     /// A table as it was stored.
@@ -129,7 +129,7 @@ impl PrefixTable {
     }
 }
 
-/// What tells at open whether a pepper is the one that was used before: a keyed hash that says
+/// A check that tells at open whether a pepper is the one that was used before: a keyed hash that says
 /// nothing else of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PepperCheck {

@@ -1,4 +1,4 @@
-//! What follows from switches and time.
+//! The state of a key, as it follows from switches and time.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! What was used of a key, and the pure rules by which that is added up.
+//! The use of a key, and the pure rules by which uses are added up.
 
 use std::net::IpAddr;
 
@@ -7,13 +7,13 @@ use serde::{Serialize, Serializer};
 use super::{AlertState, Field, QuotaState, RejectKind, Sink, Source};
 use crate::clock::Timestamp;
 
-/// How often the right secret was rejected, by reason. Serialized as a map of the reasons that
+/// Counts of rejections of the right secret, by reason. Serialized as a map of the reasons that
 /// occurred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RejectedCounts([u64; RejectKind::ALL.len()]);
 
 impl RejectedCounts {
-    /// How often for this reason.
+    /// The count of a reason.
     #[must_use]
     pub const fn get(&self, reason: RejectKind) -> u64 {
         self.0[reason as usize - 1]
@@ -25,7 +25,7 @@ impl RejectedCounts {
         *sum = added(*sum, count);
     }
 
-    /// For all reasons together.
+    /// Sums the counts of all reasons.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().fold(0, |sum, count| added(sum, *count))
@@ -119,25 +119,25 @@ pub struct Used {
     pub last_used_at: Option<Timestamp>,
     /// From where.
     pub last_address: Option<LastAddress>,
-    /// How often tokens were accepted.
+    /// The number of accepted tokens.
     pub accepted: u64,
-    /// How often they were rejected.
+    /// The numbers of rejected tokens.
     pub rejected: RejectedCounts,
 }
 
-/// What was used of a key, or of an owner's quota; kept beside the records.
+/// The use of a key, or of an owner's quota. It is kept beside the records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// All uses of a key together; of an owner there are none.
     pub used: Used,
-    /// What is left of the quota, as of the last lease.
+    /// The state of the quota, as of the last lease.
     pub quota: Option<QuotaState>,
     /// The time-based alerts that were already written as events.
     pub alert_state: AlertState,
 }
 
 impl Usage {
-    /// Where counts stop: 2^63 - 1.
+    /// The greatest count, at which counts stop: 2^63 - 1.
     pub const MAX_COUNT: u64 = u64::MAX >> 1;
 }
 

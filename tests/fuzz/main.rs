@@ -129,11 +129,11 @@ fn seeds_of_rows_edit_what_they_are_made_for() {
         ("other_max_access", &["owners.max_access"]),
         ("other_quota_checksum", &["owner_usage.quota_checksum"]),
         (
-            "refused_less_than_never",
-            &["key_usage.revoked", "key_usage.wrong_address", "key_usage.accepted"],
+            "rejected_less_than_never",
+            &["key_usage.revoked", "key_usage.address_missing", "key_usage.accepted"],
         ),
         (
-            "told_never_was",
+            "alerted_never_was",
             &[
                 "key_usage.alerted_expired",
                 "key_usage.alerted_token_old",

@@ -19,7 +19,7 @@ const FORMAT: u8 = 1;
 /// The format and the number of further chunks.
 const HEAD_LEN: usize = 3;
 
-/// Where values are read: the trees as they are, or as they will be after a batch.
+/// A place to read values from: the trees as they are, or as they will be after a batch.
 pub(super) trait Values {
     /// The value of a key.
     fn value(&self, tree: Tree, key: &[u8]) -> Result<Option<IVec>, Fault>;
@@ -51,7 +51,7 @@ pub(super) fn join<'a>(
     Ok(record)
 }
 
-/// How many further chunks a stored value has.
+/// Reads how many further chunks a stored value has.
 pub(super) fn count(head: &[u8]) -> Result<u16, Fault> {
     match head {
         [FORMAT, high, low, ..] => Ok(u16::from_be_bytes([*high, *low])),

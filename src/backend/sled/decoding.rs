@@ -1,4 +1,4 @@
-//! The decoders, for who tries them with bytes that no database holds.
+//! The decoders, for tests with bytes that no database holds.
 //!
 //! A value reaches them through a database too, but each database that sled opens costs as much
 //! time as ten thousand values.
@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
 
-/// What was decoded, and the bytes of it encoded again.
+/// A decoded record, and its bytes when it is encoded again.
 type Decoded<T> = Result<(T, Vec<u8>), BackendError>;
 
 fn again<T>(
@@ -27,7 +27,7 @@ fn again<T>(
 /// An event of this number.
 ///
 /// # Errors
-/// [`BackendError`] for what is none.
+/// [`BackendError`] for other bytes.
 pub fn event(sequence: u64, bytes: &[u8]) -> Decoded<Event> {
     again(decode_event(sequence, bytes), |event| encode_event(&event.draft))
 }
@@ -56,7 +56,7 @@ pub fn owner(id: OwnerId, bytes: &[u8]) -> Decoded<OwnerRecord> {
     again(decode_owner(id, bytes), encode_owner)
 }
 
-/// What was used of a key, or is left of an owner's quota.
+/// Decodes the use of a key, or what is left of an owner's quota.
 ///
 /// # Errors
 /// [`BackendError`] for what is none.
@@ -64,7 +64,7 @@ pub fn usage(bytes: &[u8]) -> Decoded<Usage> {
     again(decode_usage(bytes), encode_usage)
 }
 
-/// What the index needs of a key.
+/// Decodes the part of a key that the index needs.
 ///
 /// # Errors
 /// [`BackendError`] for what is none.
@@ -72,7 +72,7 @@ pub fn scanned_key(id: KeyId, bytes: &[u8]) -> Result<ScannedKey, BackendError> 
     scan_key(id, bytes).map_err(|fault| fault.during("decode"))
 }
 
-/// What the index needs of an owner.
+/// Decodes the part of an owner that the index needs.
 ///
 /// # Errors
 /// [`BackendError`] for what is none.

@@ -23,10 +23,10 @@ use super::watchdog::Watchdog;
 use crate::backend::BackendErrorKind;
 use crate::backend::format::{FORMAT, OLDEST_READ};
 
-/// How long sled's own threads may take to let go of its file.
+/// The time that sled's own threads may take to let go of its file.
 const LET_GO: Duration = Duration::from_secs(5);
 
-/// What is to be written: for each tree its keys, with their values or nothing.
+/// A batch to write: for each tree its keys, with their values or nothing.
 pub(super) type Writes = BTreeMap<Tree, BTreeMap<Vec<u8>, Option<Vec<u8>>>>;
 
 /// An open sled database.
@@ -34,7 +34,7 @@ pub(super) struct Engine {
     /// Holds a part of `db`: dropped before it.
     watchdog: Watchdog,
     db: Db,
-    /// By [`Tree::index`].
+    /// The trees, in the order of [`Tree::index`].
     trees: Vec<::sled::Tree>,
     data: DataFile,
 }

@@ -1,4 +1,4 @@
-//! What goes wrong in here, before it is known during which operation.
+//! A failure in this backend, before it is known during which operation.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -37,7 +37,7 @@ impl Fault {
 
     /// Nothing is done before a recovery.
     pub(super) fn unsure() -> Self {
-        let text = "what became of an previous commit is not known: recover first";
+        let text = "the outcome of an earlier commit is not known: recover first";
         Self::new(BackendErrorKind::Io, text)
     }
 

@@ -30,14 +30,14 @@ const FIRST_GENERATION: u64 = 1;
 /// sled's data file, in the directory of a generation.
 const DATA_FILE: &str = "db";
 
-/// Where a database lies.
+/// The directory of a database.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     dir: PathBuf,
     sync: bool,
 }
 
-/// What was found there.
+/// A look at a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// Nothing, an empty directory, or what a creation that was broken off left.

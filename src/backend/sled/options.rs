@@ -1,6 +1,6 @@
-//! How a database is opened.
+//! The options of opening.
 
-/// How a sled database is opened.
+/// The options of opening a sled database.
 #[derive(Clone, Debug)]
 pub struct SledOptions {
     pub(super) cache_capacity: u64,

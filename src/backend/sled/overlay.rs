@@ -29,7 +29,7 @@ impl<'a> Overlay<'a> {
         Self { engine, writes: Writes::new() }
     }
 
-    /// What is to be written.
+    /// The batch to write.
     pub(super) fn into_writes(self) -> Writes {
         self.writes
     }

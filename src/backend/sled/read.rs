@@ -20,7 +20,7 @@ use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
 
-/// Where a read that is done in pieces goes on: after this key of the tree.
+/// The position of a read that is done in pieces: it goes on after this key of the tree.
 pub(super) type Cursor = Option<IVec>;
 
 impl Engine {
@@ -30,7 +30,7 @@ impl Engine {
         record.map(|record| decode_metadata(&record)).transpose()
     }
 
-    /// Where there are records and no store's own, that was lost: another in its place would give
+    /// Refuses a database that has records and has lost the store's own: another in its place would give
     /// their prefixes other numbers.
     pub(super) fn expect_no_records(&self) -> Result<(), Fault> {
         for tree in [Tree::Owners, Tree::Keys, Tree::Events] {
@@ -45,7 +45,7 @@ impl Engine {
         self.number(trees::LAST_EVENT)
     }
 
-    /// How many keys there are, or, where what is stored can't be right, how many fit.
+    /// Counts the keys, or, where what is stored can't be right, how many fit.
     pub(super) fn expected_keys(&self) -> Result<u64, Fault> {
         Ok(self.number(trees::KEYS)?.min(self.size()? / trees::LEAST_OF_KEY))
     }
@@ -111,7 +111,7 @@ impl Engine {
         Ok(scanned)
     }
 
-    /// How many keys match among up to `limit` after `cursor`, which is moved on; `None` when
+    /// Counts the keys that match among up to `limit` after `cursor`, which is moved on; `None` when
     /// there was nothing left to look at.
     pub(super) fn count_keys(
         &self,

@@ -23,7 +23,7 @@ use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
 
-/// How many records are read before others get their turn.
+/// The number of records that are read before others get their turn.
 const CHUNK: usize = 512;
 
 /// The sled backend: one directory, one process, one handle.
@@ -94,7 +94,7 @@ impl Sled {
         })
     }
 
-    /// What an overlay of its records came to.
+    /// Adds the place of the database to the error of a decision.
     fn decided<T>(&self, decided: Result<T, BackendError>) -> Result<T, BackendError> {
         decided.map_err(|error| error.at(self.layout.dir()))
     }

@@ -46,14 +46,14 @@ trees! {
     KeyEvents = "key_events",
     /// Owner and number to nothing.
     OwnerEvents = "owner_events",
-    /// What is too long for one value.
+    /// Chunks of values that are too long for one.
     Chunks = "chunks",
     /// Key or owner to what was used of it.
     Usage = "usage",
 }
 
 impl Tree {
-    /// Where it stands among all.
+    /// The place among all trees.
     pub(super) fn index(self) -> usize {
         self as usize
     }

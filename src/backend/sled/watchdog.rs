@@ -25,7 +25,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// How many wait.
+    /// The number of waiting threads.
     waiting: usize,
     /// The thread sleeps until it is called.
     is_asleep: bool,

@@ -1,4 +1,4 @@
-//! How a connection is made.
+//! The making of a connection.
 
 use std::path::Path;
 use std::thread;

@@ -25,7 +25,7 @@ use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
 
-/// How often an owner is scanned in short transactions before it is scanned in one long one.
+/// The number of tries to scan an owner in short transactions before it is scanned in one long one.
 const SCAN_ATTEMPTS: u32 = 3;
 
 /// The SQLite backend: one file, and beside it `FILE-wal`, `FILE-shm` and `FILE.lock`.
@@ -110,7 +110,7 @@ impl Sqlite {
         fault.during(operation).at(self.connector.files.database())
     }
 
-    /// How long `wait` relies on what this process announces before it looks at the file.
+    /// The time that `wait` relies on what this process announces before it looks at the file.
     fn poll_interval(&self) -> Option<Duration> {
         match self.sharing {
             Sharing::Exclusive => None,

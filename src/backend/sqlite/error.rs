@@ -1,4 +1,4 @@
-//! What SQLite says, without its words: they hold SQL.
+//! Errors of SQLite without its own words, which hold SQL.
 
 use std::error::Error;
 use std::{fmt, io};
@@ -9,7 +9,7 @@ use crate::backend::{BackendError, BackendErrorKind};
 
 pub(super) const NAME: &str = "sqlite";
 
-/// What can go wrong in here. It holds nothing that an error must not show.
+/// A failure in this backend. It holds nothing that an error must not show.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// A stored value is not what can have been written there.
@@ -57,7 +57,7 @@ impl Fault {
         Self::Refused { kind, why }
     }
 
-    /// Whether somebody else holds the database.
+    /// Tells whether another connection holds the database.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Engine(code) if code.primary() == ffi::SQLITE_BUSY)
     }

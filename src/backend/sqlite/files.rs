@@ -16,12 +16,12 @@ use crate::backend::{BackendErrorKind, Sharing};
 /// The smallest page that SQLite knows.
 const SMALLEST: u64 = 512;
 
-/// What a rollback journal that counts begins with.
+/// The first bytes of a rollback journal that counts.
 const JOURNAL_MARK: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 /// Its metadata, up to the number of pages that there were.
 const JOURNAL_HEADER: usize = 20;
 
-/// Where a database lies.
+/// The files of a database.
 #[derive(Debug)]
 pub(super) struct Files {
     database: PathBuf,
@@ -104,7 +104,7 @@ impl Files {
         Ok(self.log_length()? > 0)
     }
 
-    /// How long the write-ahead log is; 0 if there is none.
+    /// Measures the write-ahead log; 0 if there is none.
     pub(super) fn log_length(&self) -> Result<u64, Fault> {
         Ok(length(&self.beside("-wal"))?.unwrap_or(0))
     }
@@ -158,7 +158,7 @@ fn settle(path: &Path) -> Result<PathBuf, Fault> {
     }
 }
 
-/// How long a file is; `None` if there is none.
+/// Measures a file; `None` if there is none.
 ///
 /// Nothing but the length is asked for. Whoever asks for a file's times makes Linux (6.13 and later)
 /// note the next change of it to the nanosecond, and that costs the next sync a write of its own: a

@@ -21,7 +21,7 @@ static COLUMNS: LazyLock<Vec<String>> = LazyLock::new(|| {
     columns
 });
 
-/// What begins a query whose rows [`decode`] reads. The last column says whether there are rows of
+/// The beginning of a query whose rows [`decode`] reads. The last column says whether there are rows of
 /// previous tokens: asking here is cheaper than a statement for each key, most of which have none.
 static SELECT: LazyLock<String> = LazyLock::new(|| {
     let columns = COLUMNS.join(", ");
@@ -121,12 +121,12 @@ fn decode(row: &Row<'_>, previous: &mut PreviousLoader<'_>) -> Result<KeyRecord,
     if checksums_of(&key) == stored { Ok(key) } else { Err(row.damaged("record_checksum")) }
 }
 
-/// What the checksums of a record must be.
+/// Computes the checksums of a record.
 fn checksums_of(key: &KeyRecord) -> (u32, u32) {
     (checksums::of_scanned_key(&key.into()), checksums::of_key(key))
 }
 
-/// What the column `state` must hold.
+/// Computes the column `state` of a record.
 fn state_of(key: &KeyRecord) -> u8 {
     state_column::number(key.state(Timestamp::MIN))
 }

@@ -1,11 +1,11 @@
-//! How a database is opened.
+//! The options of opening.
 
 use std::time::Duration;
 
 use crate::backend::Sharing;
 use crate::invalid::{Invalid, Problem};
 
-/// How a SQLite database is opened.
+/// The options of opening a SQLite database.
 #[derive(Clone, Copy, Debug)]
 pub struct SqliteOptions {
     pub(super) sharing: Sharing,
@@ -24,13 +24,13 @@ pub(super) enum Synchronous {
 }
 
 impl SqliteOptions {
-    /// How old what a sharing process knows may be, unless told: 1 second.
+    /// The default of the greatest age of what a sharing process knows: 1 second.
     pub const DEFAULT_STALENESS: Duration = Duration::from_secs(1);
     /// The smallest bound of sharing: 50 ms.
     pub const MIN_STALENESS: Duration = Duration::from_millis(50);
     /// The greatest bound of sharing: 1 hour.
     pub const MAX_STALENESS: Duration = Duration::from_secs(3600);
-    /// How long a call waits for another process unless told: 5 seconds.
+    /// The default time that a call waits for another process: 5 seconds.
     pub const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
     /// The longest that a call may wait for another process: 1 hour.
     pub const MAX_BUSY_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -55,7 +55,7 @@ impl SqliteOptions {
         Ok(Self { sharing: Sharing::Shared { max_staleness }, ..Self::exclusive() })
     }
 
-    /// How long a call waits for another process that holds the database, before it gives up with
+    /// Sets how long a call waits for another process that holds the database, before it gives up with
     /// `TimedOut`. Zero gives up at once.
     ///
     /// # Errors

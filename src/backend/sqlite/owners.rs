@@ -24,7 +24,7 @@ static COLUMNS: LazyLock<Vec<String>> = LazyLock::new(|| {
     columns
 });
 
-/// What begins a query whose rows [`decode`] reads.
+/// The beginning of a query whose rows [`decode`] reads.
 pub(super) static SELECT: LazyLock<String> =
     LazyLock::new(|| format!("SELECT id, {} FROM owners ", COLUMNS.join(", ")));
 
@@ -39,7 +39,7 @@ pub(super) fn load(connection: &Connection, id: &OwnerId) -> Result<Option<Owner
     rows.next()?.map(decode).transpose()
 }
 
-/// How many keys there are by the counts that owners have, but no more than a file of this size can
+/// Counts the keys by the counts that owners have, but no more than a file of this size can
 /// hold.
 pub(super) fn keys_of_all(connection: &Connection) -> Result<u64, Fault> {
     let pragma = |sql| connection.query_row(sql, [], |row| row.get::<_, u32>(0)).map(u64::from);
@@ -73,7 +73,7 @@ pub(super) fn decode(row: &Row<'_>) -> Result<OwnerRecord, Fault> {
     if checksums_of(&owner) == stored { Ok(owner) } else { Err(row.damaged("record_checksum")) }
 }
 
-/// What the checksums of a record must be.
+/// Computes the checksums of a record.
 fn checksums_of(owner: &OwnerRecord) -> (u32, u32) {
     (checksums::of_scanned_owner(&owner.into()), checksums::of_owner(owner))
 }
@@ -102,7 +102,7 @@ pub(super) fn delete(connection: &Connection, id: &OwnerId) -> Result<(), Fault>
     one(connection.prepare_cached("DELETE FROM owners WHERE id = ?")?.execute([id.as_str()])?)
 }
 
-/// How many keys it has; none if it doesn't exist.
+/// Reads the counts of an owner's keys; none if it doesn't exist.
 pub(super) fn key_counts(connection: &Connection, id: &OwnerId) -> Result<KeyCounts, Fault> {
     let mut statement = connection.prepare_cached(
         "SELECT keys_all, keys_live, keys_live_standard FROM owners WHERE id = ?",

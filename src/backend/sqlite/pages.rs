@@ -15,7 +15,7 @@ use crate::backend::{KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery
 use crate::id::{KeyId, OwnerId};
 use crate::key::{Kind, Source, State};
 
-/// How many keys one transaction counts at most.
+/// The greatest number of keys that one transaction counts.
 const COUNTED_AT_ONCE: usize = 10_000;
 
 /// All keys, newest first, and what decides whether they are meant.
@@ -40,7 +40,7 @@ pub(super) fn of_owner(states: StateSet) -> Option<String> {
     (!walks.is_empty()).then(|| format!("{merged} ORDER BY id DESC LIMIT ?3"))
 }
 
-/// What the index alone tells of a key.
+/// A key as far as the index alone tells.
 struct Candidate {
     id: KeyId,
     kind: Kind,

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::connect::Connector;
 use super::error::Fault;
 
-/// How many there are at most. Reads are short, so that more wait than need one.
+/// The greatest number of readers. Reads are short, so that more wait than need one.
 const LIMIT: usize = 4;
 
 /// Connections that read, made when first needed.

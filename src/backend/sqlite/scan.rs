@@ -1,4 +1,4 @@
-//! What the verification index is loaded from, read in short transactions.
+//! Scans, from which the verification index is loaded, in short transactions.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{Limits, PlainBytes, Source};
 
-/// How many rows a transaction shows at most: so many stay in a core's own cache until they are
+/// The greatest number of rows of a transaction: so many stay in a core's own cache until they are
 /// handed on. With 1,024 an opening takes 5 % longer, with 4,096 20 %.
 const ROWS_AT_ONCE: u32 = 512;
 
@@ -203,7 +203,7 @@ pub(super) struct OneOwner {
     as_of: Option<u64>,
 }
 
-/// How far the gathering is.
+/// The progress of the gathering.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
     /// Something was committed since it began: what was gathered is of two moments.

@@ -1,5 +1,6 @@
 -- Version 2. Times are milliseconds since 1970-01-01T00:00:00Z; ids of keys are the 16 bytes of a
--- UUID; what an index or a scan reads comes first in its row.
+-- UUID; columns that an index or a scan reads come first in their row. A column `..._by` of a limit,
+-- `access_by` and `expiry_by` hold the role that set it.
 
 -- The store itself: one row.
 CREATE TABLE store (
@@ -8,17 +9,20 @@ CREATE TABLE store (
   unique_names INTEGER NOT NULL CHECK (unique_names IN (0, 1)),
   keep_standard_key INTEGER NOT NULL CHECK (keep_standard_key IN (0, 1)),
   recoverable_tokens INTEGER NOT NULL CHECK (recoverable_tokens IN (0, 1)),
+  -- Tokens issued before this time are superseded.
   tokens_valid_from INTEGER,
   -- Of this row and of all prefixes and peppers.
   checksum INTEGER NOT NULL
 ) STRICT;
 
+-- Every prefix that was ever accepted, numbered from 0.
 CREATE TABLE prefixes (
   number INTEGER PRIMARY KEY,
   prefix TEXT NOT NULL UNIQUE,
   accepted INTEGER NOT NULL CHECK (accepted IN (0, 1))
 ) STRICT;
 
+-- Every pepper that was ever opened, with a value that tells whether it is the same one.
 CREATE TABLE peppers (
   number INTEGER PRIMARY KEY,
   check_value BLOB NOT NULL CHECK (length(check_value) = 16)
@@ -26,17 +30,21 @@ CREATE TABLE peppers (
 
 CREATE TABLE owners (
   id TEXT PRIMARY KEY,
+  -- The administrator's switch, with the actor and the reason below.
   suspended_at INTEGER,
+  -- Tokens issued before this time are superseded.
   tokens_valid_from INTEGER,
   max_access TEXT NOT NULL,
-  -- Whether there is a limit in the columns below: what a scan asks before it reads them.
+  -- Whether there is a limit in the columns below. A scan reads them only then.
   limited INTEGER NOT NULL CHECK (limited IN (0, 1)),
-  -- Of the columns so far, and of the limits; that of the whole row is the last but the longest.
+  -- Of the columns so far and of the limits. `record_checksum` is of all but the counts of keys.
   state_checksum INTEGER NOT NULL,
-  -- Counted with each change of a key, so that a commit need not count.
+  -- The owner's keys; of these the unrevoked; of these the standard ones. They change with each key,
+  -- so that a commit need not count.
   keys_all INTEGER NOT NULL DEFAULT 0 CHECK (keys_all >= 0),
   keys_live INTEGER NOT NULL DEFAULT 0 CHECK (keys_live >= 0),
   keys_live_standard INTEGER NOT NULL DEFAULT 0 CHECK (keys_live_standard >= 0),
+  -- The unrevoked keys that it may have.
   max_keys INTEGER NOT NULL,
   version INTEGER NOT NULL,
   suspended_by TEXT,
@@ -45,7 +53,7 @@ CREATE TABLE owners (
   created_by TEXT NOT NULL,
   updated_at INTEGER NOT NULL,
   record_checksum INTEGER NOT NULL,
-  -- What all its keys together may use.
+  -- The limits on all its keys together.
   not_before INTEGER,
   not_before_by TEXT CHECK (not_before_by IN ('administrator', 'owner')),
   -- CIDR notation, a space between two of them.
@@ -79,11 +87,14 @@ CREATE TABLE keys (
   id BLOB PRIMARY KEY CHECK (length(id) = 16),
   owner TEXT NOT NULL,
   kind TEXT NOT NULL CHECK (kind IN ('standard', 'trial')),
+  -- NULL is never.
   expires_at INTEGER,
+  -- The owner's switch, the administrator's, and the revocation, each with an actor and a reason
+  -- below.
   deactivated_at INTEGER,
   blocked_at INTEGER,
   revoked_at INTEGER,
-  -- The first of the switches that is on: what the state is but for the time. A generated column
+  -- The state apart from time: 3 revoked, 2 blocked, 1 deactivated, otherwise 0. A generated column
   -- would say the same, but no index that has one covers a query.
   state INTEGER NOT NULL CHECK (
     state = CASE WHEN revoked_at IS NOT NULL THEN 3
@@ -101,9 +112,10 @@ CREATE TABLE keys (
   access TEXT NOT NULL,
   -- The same as in `owners`.
   limited INTEGER NOT NULL CHECK (limited IN (0, 1)),
-  -- Of the columns so far, of the limits and of the previous tokens.
+  -- Of the columns so far, of the limits and of the previous tokens. `record_checksum` is of all.
   state_checksum INTEGER NOT NULL,
   version INTEGER NOT NULL,
+  -- The service's own number for it.
   numeric_id INTEGER,
   name TEXT,
   access_by TEXT NOT NULL CHECK (access_by IN ('administrator', 'owner')),
@@ -118,7 +130,7 @@ CREATE TABLE keys (
   revoked_by TEXT,
   revoked_reason TEXT,
   record_checksum INTEGER NOT NULL,
-  -- What it may use.
+  -- Its limits.
   not_before INTEGER,
   not_before_by TEXT CHECK (not_before_by IN ('administrator', 'owner')),
   -- CIDR notation, a space between two of them.
@@ -134,9 +146,11 @@ CREATE TABLE keys (
   -- The record's version at which the count began.
   quota_version INTEGER,
   quota_by TEXT CHECK (quota_by IN ('administrator', 'owner')),
+  -- The recoverable token: number of the recovery key, nonce, ciphertext with tag.
   seal_key INTEGER,
   seal_nonce BLOB,
   seal_text BLOB,
+  -- A JSON object.
   settings TEXT NOT NULL,
   CHECK ((deactivated_at IS NULL) = (deactivated_by IS NULL)),
   CHECK ((blocked_at IS NULL) = (blocked_by IS NULL)),
@@ -158,7 +172,7 @@ CREATE INDEX keys_by_owner ON keys (owner, state, id, kind, expires_at);
 -- Who else has this name.
 CREATE INDEX keys_by_name ON keys (owner, name) WHERE revoked_at IS NULL AND name IS NOT NULL;
 
--- Tokens before the current one that live on.
+-- Previous tokens in their grace.
 CREATE TABLE previous_tokens (
   key_id BLOB NOT NULL,
   generation INTEGER NOT NULL,
@@ -199,15 +213,17 @@ CREATE TABLE events (
 CREATE INDEX events_by_key ON events (key_id) WHERE key_id IS NOT NULL;
 CREATE INDEX events_by_owner ON events (owner) WHERE owner IS NOT NULL;
 
--- What was used of a key, and what is left of its quota: written without an event, removed with the
--- key. A key that was never used has no row.
+-- The use of a key, what is left of its quota, and its alerts. Use is written in batches without an
+-- event; an alert in the commit of its event. The row is removed with the key. A key that was never
+-- used and never alerted has no row.
 CREATE TABLE key_usage (
   key_id BLOB PRIMARY KEY CHECK (length(key_id) = 16),
+  -- To the store's resolution.
   last_used_at INTEGER,
   accepted INTEGER NOT NULL DEFAULT 0,
   address TEXT,
   address_at INTEGER,
-  -- How often the right secret was refused, by reason.
+  -- Rejections of the right secret, by reason. Counts stop at 2^63-1.
   suspended INTEGER NOT NULL DEFAULT 0,
   revoked INTEGER NOT NULL DEFAULT 0,
   blocked INTEGER NOT NULL DEFAULT 0,
@@ -219,15 +235,20 @@ CREATE TABLE key_usage (
   address_rejected INTEGER NOT NULL DEFAULT 0,
   rate_limited INTEGER NOT NULL DEFAULT 0,
   quota_exhausted INTEGER NOT NULL DEFAULT 0,
-  -- Up to what was told of it by events that no call makes.
+  -- The progress of the time-based alerts: the expiry, near or come, that was alerted; the greatest
+  -- generation that was alerted as old; the last use before the alert of an unused key; the previous
+  -- tokens that were alerted as in use (in the low 24 bits the greatest generation, above them a bit
+  -- for each of the 39 before it, the nearest lowest; older ones count as alerted); the time before
+  -- which rejections aren't alerted again.
   alerted_expired INTEGER,
   alerted_trial_ending INTEGER,
   alerted_token_old INTEGER,
   alerted_unused INTEGER,
   alerted_previous_token_used INTEGER,
   alerted_rejected INTEGER,
-  -- The version of the record at which the quota's count began, what is neither spent nor leased,
-  -- when its period began, and a checksum of these and of whose it is.
+  -- The version of the record at which the quota's count began, the uses that are neither spent nor
+  -- leased, the time at which the period began (0 without a refill), and a checksum of these and the
+  -- id.
   quota_version INTEGER,
   quota_left INTEGER,
   quota_period INTEGER,

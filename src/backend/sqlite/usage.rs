@@ -1,4 +1,4 @@
-//! What was used: tables `key_usage` and `owner_usage`.
+//! Usage: tables `key_usage` and `owner_usage`.
 
 use std::sync::LazyLock;
 

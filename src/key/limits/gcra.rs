@@ -1,4 +1,4 @@
-//! What a rate decides on one use: the generic cell rate algorithm in whole numbers.
+//! The decision of a rate on one use: the generic cell rate algorithm in whole numbers.
 //!
 //! Time is counted in units so small that both a millisecond and a use are whole numbers of them: a
 //! millisecond is `count` units, a use costs `per` of them (in milliseconds), a burst is `burst`
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Rate;
 
-/// How long ago the burst of a new key is said to have become whole: longer than a clock steps
+/// The time since which the burst of a new key counts as whole: longer than a clock steps
 /// back, shorter than what can be told from the future.
 const LONG_AGO: u64 = 1 << 62;
 
@@ -22,7 +22,7 @@ pub(crate) struct Gcra {
     per: NonZeroU64,
 }
 
-/// What a rate decides on one use.
+/// The decision of a rate on one use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It is allowed: what the state becomes, and how many units of the burst are used up then.
@@ -80,7 +80,7 @@ impl Gcra {
         self.at(millis).wrapping_add(used.min(self.whole()))
     }
 
-    /// How many units are used up, perhaps more than there are.
+    /// The number of units that are used up, perhaps more than there are.
     #[inline]
     fn used(self, state: u64, millis: u64) -> u64 {
         let ahead = state.wrapping_sub(self.at(millis));
@@ -106,18 +106,18 @@ impl Gcra {
         }
     }
 
-    /// What uses cost in units; right for as many as a burst has.
+    /// The cost of uses in units; right for as many as a burst has.
     #[inline]
     pub(crate) fn cost(self, uses: u32) -> u64 {
         self.per.get().wrapping_mul(uses.into())
     }
 
-    /// How many uses may come at once when so many units are used up.
+    /// The number of uses that may come at once when so many units are used up.
     pub(crate) fn remaining(self, used: u64) -> u32 {
         u32::try_from(self.whole().saturating_sub(used) / self.per).unwrap_or(u32::MAX)
     }
 
-    /// How long until so many units have come back.
+    /// The time until so many units have come back.
     pub(crate) fn duration(self, units: u64) -> Duration {
         Duration::from_millis(units.div_ceil(self.count.get().into()))
     }
@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    /// What is obviously right: a bucket of `burst` uses, to which each millisecond `count / per`
+    /// An obviously right one: a bucket of `burst` uses, to which each millisecond `count / per`
     /// of one is added, in exact fractions with the denominator `per`.
     struct Bucket {
         count: u64,

@@ -1,4 +1,4 @@
-//! What a key may use: how often, from where, how much in all, and from when on.
+//! The limits of a key: its first moment, its networks, its rate and its quota.
 //!
 //! On a key, and on an owner for all of its keys together. The rules here are pure; what was used
 //! is counted elsewhere.

@@ -61,7 +61,7 @@ impl Network {
         self.0.addr()
     }
 
-    /// How many leading bits all its addresses share.
+    /// The number of leading bits that all its addresses share.
     #[must_use]
     pub fn prefix_len(&self) -> u8 {
         self.0.prefix_len()

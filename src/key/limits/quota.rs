@@ -1,4 +1,4 @@
-//! How much in all: a number of uses, perhaps refilled.
+//! Quotas: a number of uses, perhaps refilled.
 
 use serde::Serialize;
 use time::{Date, OffsetDateTime};
@@ -8,7 +8,7 @@ use crate::id::Version;
 use crate::invalid::{Invalid, Problem};
 use crate::key::{Field, Sink, Source, words};
 
-/// How often a quota is refilled. Each period begins at midnight UTC.
+/// The period of a refill. Each period begins at midnight UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Period {
@@ -50,12 +50,12 @@ pub struct VersionedQuota {
     pub quota_version: Version,
 }
 
-/// What is left of a quota beside its leases; kept by the backend.
+/// The uses of a quota that are left beside its leases. The backend keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuotaState {
-    /// Which run of the quota is counted.
+    /// The version of the quota that is counted.
     pub quota_version: Version,
-    /// How many uses are neither spent nor leased.
+    /// The number of uses that are neither spent nor leased.
     pub left: u64,
     /// When the period began; for a quota that isn't refilled, [`Timestamp::MIN`].
     pub period: Timestamp,
@@ -64,15 +64,15 @@ pub struct QuotaState {
 /// Uses taken out of a quota by one process, to be spent there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// Which run of the quota they are of.
+    /// The version of the quota they were taken out of.
     pub quota_version: Version,
-    /// Of which period.
+    /// The period for which they were leased.
     pub period: Timestamp,
-    /// How many; 0 when less is left than anybody needs.
+    /// The number of uses; 0 when less is left than the smallest need.
     pub units: u64,
-    /// How many were left beside them. Of a lease that is given back it says nothing.
+    /// The number of uses left beside them. It means nothing in a lease that is given back.
     pub left: u64,
-    /// From when on they are void: when the next period begins; `None` for never.
+    /// The moment from which they are void: the next period begins; `None` for never.
     pub void_from: Option<Timestamp>,
 }
 
@@ -87,7 +87,7 @@ impl Period {
         }
     }
 
-    /// What a stored number stands for.
+    /// Finds the period of a stored number.
     ///
     /// # Errors
     /// [`Invalid`] for an unknown number.
@@ -145,13 +145,13 @@ impl Refill {
         Ok(Self { amount: counted("quota.refill", amount, 1)?, period })
     }
 
-    /// How many uses each period begins with, at least.
+    /// The number of uses that each period begins with, at least.
     #[must_use]
     pub fn amount(self) -> u64 {
         self.amount
     }
 
-    /// How often.
+    /// The period of the refill.
     #[must_use]
     pub fn period(self) -> Period {
         self.period
@@ -184,19 +184,19 @@ impl Quota {
         Self { refill: Some(refill), ..self }
     }
 
-    /// How many uses it begins with.
+    /// The number of uses that it begins with.
     #[must_use]
     pub fn uses(self) -> u64 {
         self.uses
     }
 
-    /// How it is refilled, if it is.
+    /// The refill, if there is one.
     #[must_use]
     pub fn refill(self) -> Option<Refill> {
         self.refill
     }
 
-    /// How many uses can be left at most.
+    /// The greatest number of uses that can be left.
     #[must_use]
     pub fn most(self) -> u64 {
         self.uses.max(self.refill.map_or(0, Refill::amount))
@@ -290,7 +290,7 @@ fn counted(field: &'static str, given: u64, min: u64) -> Result<u64, Invalid> {
 }
 
 impl VersionedQuota {
-    /// What is left of it at `now`, after what was left when it was last looked at. A clock that
+    /// Computes its state at `now` from the last one. A clock that
     /// steps back refills nothing twice.
     #[must_use]
     pub fn state_at(self, before: Option<QuotaState>, now: Timestamp) -> QuotaState {

@@ -1,4 +1,4 @@
-//! How often: so many uses in a time, with a burst.
+//! Rates: a number of uses in a time, with a burst.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl Rate {
         Ok(Self { count, per, burst: count })
     }
 
-    /// Of numbers that were checked before.
+    /// Makes a rate of numbers that were checked before.
     pub(super) const fn of_parts(count: NonZeroU32, per: Duration, burst: NonZeroU32) -> Self {
         Self { count, per, burst }
     }
@@ -64,7 +64,7 @@ impl Rate {
         Ok(Self { burst: counted("rate.burst", burst)?, ..self })
     }
 
-    /// How many uses in each [`per`](Self::per).
+    /// The number of uses in each [`per`](Self::per).
     #[must_use]
     #[inline]
     pub fn count(self) -> u32 {
@@ -78,7 +78,7 @@ impl Rate {
         self.per
     }
 
-    /// How many uses may come at once.
+    /// The number of uses that may come at once.
     #[must_use]
     #[inline]
     pub fn burst(self) -> u32 {
@@ -147,9 +147,9 @@ fn millis(duration: Duration) -> u64 {
 pub struct RateStatus {
     /// The rate.
     pub rate: Rate,
-    /// How many uses may come at once now, this one done.
+    /// The number of uses that may still come at once, after this one.
     pub remaining: u32,
-    /// How long until that is the whole burst again, in whole milliseconds.
+    /// The time until that is the whole burst again, in whole milliseconds.
     pub reset_after: Duration,
 }
 
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(shown, serde_json::json!({"count": 10, "per_ms": 1000, "burst": 5}));
     }
 
-    /// How many uses a rate allows of a caller that always tries, in so many milliseconds.
+    /// Counts the uses that a rate allows a caller that always tries, in so many milliseconds.
     fn allowed(rate: Rate, millis: u64) -> u64 {
         u64::from(rate.burst()) + millis * u64::from(rate.count()) / (rate.per().as_millis() as u64)
     }

@@ -11,20 +11,20 @@ use crate::key::{Field, SetBy, Sink, Source};
 pub struct Limit<T> {
     /// The limit.
     pub value: T,
-    /// Who set it.
+    /// The role that set it.
     pub by: SetBy,
 }
 
-/// What a key, or all keys of an owner together, may use. What isn't there doesn't limit.
+/// The limits of a key, or of all keys of an owner together. An absent one doesn't limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Limits {
     /// No token is accepted before this moment.
     pub not_before: Option<Limit<Timestamp>>,
-    /// From where tokens are accepted.
+    /// The networks from which tokens are accepted.
     pub networks: Option<Limit<Networks>>,
-    /// How often.
+    /// The rate of use.
     pub rate: Option<Limit<Rate>>,
-    /// How many times in all, or in each day, week or month.
+    /// The number of uses in all, or in each day, week or month.
     pub quota: Option<Limit<VersionedQuota>>,
 }
 

@@ -98,7 +98,7 @@ fn tell(alert: Alert) -> Change {
     Change::of(Write::RecordAlert(KeyId::from_u128(1), alert), event(EventKind::KeyExpired))
 }
 
-/// What is left of the quotas: what nothing may be taken for that it isn't.
+/// The quotas' states, for which no other value may be taken.
 fn quotas(fixture: &Fixture) -> Result<Vec<Option<QuotaState>>, BackendError> {
     let usage = fixture.sqlite.usage(&usage_of())?;
     Ok(usage.into_iter().map(|Usage { quota, .. }| quota).collect())

@@ -1,4 +1,4 @@
-//! What only shows from inside: plans of queries, damaged rows, failing commits, recovery.
+//! Tests of what shows from inside alone: plans of queries, damaged rows, failing commits, recovery.
 //! What shows through the contract is in `tests/sqlite` and in the conformance suite.
 
 mod connections;
