@@ -20,7 +20,7 @@ impl Core {
     /// last event that is surely reflected.
     pub(in crate::store) fn load(&mut self) -> Result<u64, Error> {
         let through = self.scan(|_| {})?;
-        self.index.place_lines();
+        self.index.relocate_limits();
         Ok(through)
     }
 

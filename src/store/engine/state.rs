@@ -105,7 +105,7 @@ impl Core {
         for _ in 0..MAX_DRAWS {
             let drawn = fill(self.random().as_mut())?;
             let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).next(now, drawn);
-            if !self.index.has_tag(id) {
+            if !self.index.has_hash(id) {
                 return Ok(id);
             }
         }
