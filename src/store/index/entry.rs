@@ -266,7 +266,7 @@ mod tests {
         #[test]
         fn packed_and_unpacked(
             digest in any::<[u8; DIGEST_LEN]>(),
-            short_owner in any::<Option<[u8; SHORT_OWNER]>>(),
+            short_owner in any::<Option<ShortOwner>>(),
             not_before in prop::option::of(1..=Timestamp::MAX.as_millis()),
             record in prop::option::of(0..u32::MAX),
             owner in any::<u32>(),
