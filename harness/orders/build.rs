@@ -8,8 +8,8 @@ use std::{env, fs};
 /// A source, a text in it, and the text that stands in its place.
 type Change = (&'static str, &'static str, &'static str);
 
-/// The changes that make a model of the sources. The build fails if a text isn't found, so a change of
-/// the library shows here what must follow. Comments are removed first.
+/// The changes that make a model of the sources. The build fails if a text isn't found, so a change
+/// of the library shows here what must follow. Comments are removed first.
 const MODEL: &[Change] = &[
     ("directory", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
     ("directory", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
@@ -121,8 +121,8 @@ const BUGS: &[(&str, &[Change])] = &[
     ),
 ];
 
-/// The rooms that the sources stand in, as far as their paths name them, and the sources. A room without
-/// a name is the model's own module.
+/// The rooms that the sources stand in, as far as their paths name them, and the sources. A room
+/// without a name is the model's own module.
 const ROOMS: &[(&str, &[(&str, &str)])] = &[
     (
         "hash_table",

@@ -50,8 +50,9 @@ struct Beside {
     acknowledged: AtomicUsize,
 }
 
-/// Runs changes one by one, each acknowledged when it is made, beside one search. The check gets the number
-/// of changes that were acknowledged before the search began, and the values that it found.
+/// Runs changes one by one, each acknowledged when it is made, beside one search. The check gets
+/// the number of changes that were acknowledged before the search began, and the values that it
+/// found.
 fn beside(
     set_up: &[(u64, &'static [u64])],
     changes: &'static [(u64, &'static [u64])],
@@ -149,8 +150,8 @@ pub fn a_group_is_rebuilt() {
     });
 }
 
-/// The same while the group splits and the directory doubles. Then one half is rebuilt with the units that
-/// the whole left behind, at which a reader may still look.
+/// The same while the group splits and the directory doubles. Then one half is rebuilt with the
+/// units that the whole left behind, at which a reader may still look.
 pub fn a_group_is_split() {
     const FIVE: &[u64] = &[10, 11, 12, 13, 14];
     const FOUR: &[u64] = &[30, 31, 32, 33];
@@ -161,8 +162,8 @@ pub fn a_group_is_split() {
     });
 }
 
-/// A limit record holds the words that were put for the slot that names it, if the slot is still the same
-/// afterwards, even if another key has the record by then.
+/// A limit record holds the words that were put for the slot that names it, if the slot is still
+/// the same afterwards, even if another key has the record by then.
 pub fn a_record_belongs_to_its_slot() {
     let slab = Slab::new();
     let mut numbers = SlabNumbers::default();
@@ -322,8 +323,8 @@ pub fn an_error_reaches_each_caller() {
     join(true);
 }
 
-/// A caller that acquires the guard has it alone, and no change is committed meanwhile. All waiting callers
-/// get their turn afterwards.
+/// A caller that acquires the guard has it alone, and no change is committed meanwhile. All waiting
+/// callers get their turn afterwards.
 pub fn a_guard_is_alone() {
     let joined = Joined::new(false);
     let callers = [0, 1, 2].map(|own| {

@@ -17,10 +17,10 @@ pub(crate) fn be_writer() {
 
 /// Atomics whose loads by the one writer are no accesses to loom.
 ///
-/// Loom remembers only the last access to an atomic. If the writer loaded an atomic before it stores there,
-/// loom would forget the readers that loaded before, and never try the orders in which the store comes
-/// first. The writer's loads need no trying: it sees its own last store. Loom checks that too: such a load
-/// beside another thread's store fails the model.
+/// Loom remembers only the last access to an atomic. If the writer loaded an atomic before it
+/// stores there, loom would forget the readers that loaded before, and never try the orders in
+/// which the store comes first. The writer's loads need no trying: it sees its own last store. Loom
+/// checks that too: such a load beside another thread's store fails the model.
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::{Ordering, fence};
 
@@ -69,8 +69,8 @@ pub(crate) mod atomic {
     atomic!(AtomicU64, u64);
 }
 
-/// A cell that is written once, with the standard library's ordering. A thread that gets the value sees all
-/// that came before its making. A thread that isn't ordered after that may get none.
+/// A cell that is written once, with the standard library's ordering. A thread that gets the value
+/// sees all that came before its making. A thread that isn't ordered after that may get none.
 pub(crate) struct OnceLock<T> {
     is_set: AtomicBool,
     value: std::sync::OnceLock<T>,

@@ -1,7 +1,7 @@
 //! Runs the models over the sources as they are, and over those with an injected bug.
 //!
-//! `LOOM_MAX_PREEMPTIONS` limits how often a thread is interrupted where it needn't wait. Defaults to 2.
-//! `LOOM_MODEL` names one model, and `LOOM_LOG=trace` prints its steps.
+//! `LOOM_MAX_PREEMPTIONS` limits how often a thread is interrupted where it needn't wait. Defaults
+//! to 2. `LOOM_MODEL` names one model, and `LOOM_LOG=trace` prints its steps.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use std::process::Command;

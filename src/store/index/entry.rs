@@ -19,8 +19,8 @@ const HALF: u64 = 0xffff;
 /// The time of an event that never comes: later than every [`Timestamp`].
 const NEVER: u64 = (1 << TIME_BITS) - 1;
 
-/// The bytes of a digest that are kept and compared. No attacker guesses 192 bits, and the rest of the
-/// entry then fits into the same cache line.
+/// The bytes of a digest that are kept and compared. No attacker guesses 192 bits, and the rest of
+/// the entry then fits into the same cache line.
 pub(in crate::store) const DIGEST_LEN: usize = 24;
 
 /// One token, as the index knows it.
@@ -118,9 +118,9 @@ impl Entry {
 
     /// Packs the entry into words.
     ///
-    /// The near words are: three of digest; two of a short owner id, or of limits; one of the earlier
-    /// of expiry and end, and half of the set; one of owner, half of the generation, and flags. The far
-    /// word is seldom needed: the expiry, and the other parts of set and generation.
+    /// The near words are: three of digest; two of a short owner id, or of limits; one of the
+    /// earlier of expiry and end, and half of the set; one of owner, half of the generation, and
+    /// flags. The far word is seldom needed: the expiry, and the other parts of set and generation.
     pub(super) fn pack(&self) -> Words {
         let time = |at: Option<Timestamp>| at.map_or(NEVER, Timestamp::as_millis);
         let expiry = time(self.standing.expires_at);
@@ -154,8 +154,8 @@ impl Entry {
         }
     }
 
-    // `inline(always)`, here and in `judged_at`: otherwise the compiler builds `Entry` in memory, which
-    // adds a tenth to the part of a verification beside its hash.
+    // `inline(always)`, here and in `judged_at`: otherwise the compiler builds `Entry` in memory,
+    // which adds a tenth to the part of a verification beside its hash.
     #[inline(always)]
     pub(super) fn unpack(words: &Words) -> Self {
         let [_, _, _, _, _, times, rest] = words.near;
@@ -218,16 +218,16 @@ impl Packed<'_> {
         if self.0.near[6] >> SHORT_OWNER_AT & 1 == 1 { None } else { record_of(self.0.near[4]) }
     }
 
-    /// The slot's version. What was read of the entry, and where it led to, counts if the version is
-    /// still the same afterwards.
+    /// The slot's version. What was read of the entry, and where it led to, counts if the version
+    /// is still the same afterwards.
     #[inline]
     pub(in crate::store) fn seen(&self) -> ReadVersion<'_> {
         self.0.seen
     }
 
     /// Unpacks as much of the entry as a judgement at `now` needs; `None` if the entry was replaced
-    /// meanwhile. Of an entry that isn't over, this is all but the expiry: the earlier of expiry and end
-    /// stands in its place.
+    /// meanwhile. Of an entry that isn't over, this is all but the expiry: the earlier of expiry
+    /// and end stands in its place.
     #[inline(always)]
     pub(in crate::store) fn judged_at(&self, now: Timestamp) -> Option<Entry> {
         let near = self.0.near;

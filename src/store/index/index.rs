@@ -151,7 +151,8 @@ impl Index {
         &self.catalogue
     }
 
-    /// Begins a search for an id. Slots and limits are on their way while the caller hashes the token.
+    /// Begins a search for an id. Slots and limits are on their way while the caller hashes the
+    /// token.
     #[inline]
     pub(in crate::store) fn search(&self, id: KeyId) -> Search<'_> {
         let hash = hash_of(id.as_u128());
@@ -222,16 +223,16 @@ impl Index {
 
     /// Whether an owner's limits are still these.
     pub(in crate::store) fn validate(&self, owner: &OwnerLimiter<'_>) -> bool {
-        // Acquire fence: pairs with the Release fence in `SlabEntry::fill`. If a word came from a later
-        // filling, the loads below see the changed owner's word and fill count. Without it an owner is
-        // judged by words of two fillings, or by another owner's.
+        // Acquire fence: pairs with the Release fence in `SlabEntry::fill`. If a word came from a
+        // later filling, the loads below see the changed owner's word and fill count. Without it an
+        // owner is judged by words of two fillings, or by another owner's.
         fence(Ordering::Acquire);
         let word = self.owners.word(owner.owner).unwrap_or_default();
         owner.limiter.validate() && Owners::record_of(word) == Some(owner.limiter.number)
     }
 
-    /// Whether an address lies in the networks of these limits; `None` if they have none. The answer
-    /// counts if the limits do.
+    /// Whether an address lies in the networks of these limits; `None` if they have none. The
+    /// answer counts if the limits do.
     pub(in crate::store) fn contain(
         &self,
         limiter: &Limiter<'_>,
@@ -356,9 +357,9 @@ impl Index {
 
     /// Replaces the entries of a key.
     ///
-    /// Two keys may share a hash by chance (one pair in 2^45). The owner's number tells most such pairs
-    /// apart, and the store draws another id for a new key that would make one. Without a known owner,
-    /// all entries under the hash go: a key that is missing is rejected.
+    /// Two keys may share a hash by chance (one pair in 2^45). The owner's number tells most such
+    /// pairs apart, and the store draws another id for a new key that would make one. Without a
+    /// known owner, all entries under the hash go: a key that is missing is rejected.
     pub(super) fn replace(
         &self,
         writer: &mut IndexWriter,

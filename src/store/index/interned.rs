@@ -13,9 +13,10 @@ use crate::permission::PermissionSet;
 /// The readers' side of an owner: its id, and the flags of all of its keys.
 #[derive(Debug)]
 pub(super) struct InternedOwner {
+    /// Set once, before any entry names the owner's number.
     pub(super) id: OnceLock<OwnerId>,
-    /// The flags, and above them the number of the owner's limit record plus 1. One word holds both, so
-    /// that a reader sees them together and an owner takes no more memory.
+    /// The flags, and above them the number of the owner's limit record plus 1. One word holds
+    /// both, so that a reader sees them together and an owner takes no more memory.
     word: AtomicU32,
 }
 
@@ -103,8 +104,8 @@ impl Owners {
         self.get(number)?.word.store(new, Ordering::Release);
         let word = self.flagged.get_or_make(number >> 6, || AtomicU64::new(0))?;
         let bit = 1 << (number & 63);
-        // The Release half: a reader that sees the bit must see the word. The Acquire half pairs with
-        // nothing, for only the writer changes bits.
+        // The Release half: a reader that sees the bit must see the word. The Acquire half pairs
+        // with nothing, for only the writer changes bits.
         if new == 0 {
             word.fetch_and(!bit, Ordering::AcqRel);
         } else {
@@ -149,7 +150,8 @@ impl OwnerNumbers {
     }
 }
 
-/// The permission sets by number; 0 is the empty one.
+/// The permission sets by number; 0 is the empty one. Each is set once, before any entry names its
+/// number.
 #[derive(Debug)]
 pub(super) struct Sets(Pages<OnceLock<PermissionSet>, { 1 << 12 }>);
 

@@ -1,7 +1,7 @@
 //! Leases and refunds: changes to the rest of limits, under the writer's lock.
 //!
-//! The lock keeps a record in its place meanwhile. Without it a thread could add uses to a record that
-//! another key has by then.
+//! The lock keeps a record in its place meanwhile. Without it a thread could add uses to a record
+//! that another key has by then.
 
 use super::index::{Index, IndexWriter};
 use super::interned::Owners;
@@ -9,7 +9,8 @@ use super::limits::limiter::QuotaMark;
 use super::limits::{LeaseWord, LeftWord, Limiter};
 use crate::id::{KeyId, OwnerId};
 
-/// The holder of limits: a key, with its owner's number if that is known, or an owner by its number.
+/// The holder of limits: a key, with its owner's number if that is known, or an owner by its
+/// number.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) enum Whose {
     Key(KeyId, Option<u32>),
@@ -27,8 +28,8 @@ impl Index {
         }
     }
 
-    /// Adds a lease to a quota, and notes the rest beside it. Returns whether the quota is still this one;
-    /// otherwise does nothing.
+    /// Adds a lease to a quota, and notes the rest beside it. Returns whether the quota is still
+    /// this one; otherwise does nothing.
     pub(in crate::store) fn put_lease(
         &self,
         whose: Whose,

@@ -22,8 +22,8 @@ const REMEMBERED: usize = 64;
 pub(in crate::store) struct Memo {
     /// The sets that lists of permissions were compiled to.
     granted: Vec<(Access, PermissionSet)>,
-    /// The last set that was cut by a maximum access, the number of that access, and the number of the
-    /// result.
+    /// The last set that was cut by a maximum access, the number of that access, and the number of
+    /// the result.
     cut: Option<(PermissionSet, Option<u32>, u32)>,
     /// The entries of one key.
     entries: Vec<Words>,
@@ -52,14 +52,15 @@ impl Index {
     /// Begins to put records. A memo serves one index only.
     pub(in crate::store) fn load<'a>(&'a self, memo: &'a mut Memo) -> Load<'a> {
         let mut writer = self.lock();
-        // A token that was left out as over, for its pepper isn't open, stays so if the clock steps back.
+        // A token that was left out as over, for its pepper isn't open, stays so if the clock steps
+        // back.
         let latest = writer.latest.max(Some(self.clock.now()));
         writer.latest = latest;
         Load { index: self, writer, memo, latest }
     }
 
-    /// Makes room for so many keys at once, if there are none yet. Otherwise groups would be rebuilt all the
-    /// time until there is as much room.
+    /// Makes room for so many keys at once, if there are none yet. Otherwise groups would be
+    /// rebuilt all the time until there is as much room.
     pub(in crate::store) fn make_room(&self, keys: u64) {
         // If there can't be so much room, the key that finds none fails.
         let _ = self.table.make_room(&mut self.lock().table, keys);
@@ -75,8 +76,8 @@ impl Index {
         self.load(&mut Memo::default()).put_key(key)
     }
 
-    /// Relocates the limit records of keys, once, before readers have the index. Without room for that,
-    /// the records stay where they are.
+    /// Relocates the limit records of keys, once, before readers have the index. Without room for
+    /// that, the records stay where they are.
     pub(in crate::store) fn relocate_limits(&mut self) {
         let record = |entry: &Entry| entry.limited?.record;
         let (table, limits, writer) = self.parts();
@@ -118,8 +119,9 @@ impl Load<'_> {
         self.index.table.prepare(hash_of(id.as_u128()));
     }
 
-    /// Puts an owner, new or changed. New flags hold at once. The caller clears those that no longer hold
-    /// by [`clear_owner_flags`](Index::clear_owner_flags), when the owner's keys have been put.
+    /// Puts an owner, new or changed. New flags hold at once. The caller clears those that no
+    /// longer hold by [`clear_owner_flags`](Index::clear_owner_flags), when the owner's keys have
+    /// been put.
     pub(in crate::store) fn put_owner(
         &mut self,
         owner: &ScannedOwner,

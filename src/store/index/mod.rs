@@ -12,21 +12,21 @@
 //! | `packing` | bytes in words |
 //! | `memory` | arrays that are never freed; hints to the processor and the kernel |
 //!
-//! A verification begins a search in `index`, which has `hash_table` and `limits` prefetch cache lines.
-//! While these are on their way, the caller hashes the token. The search then passes each slot under the
-//! key's hash to the caller as a packed `entry`. The entry's numbers lead to the owner and the permission
-//! set in `interned`, and to the limits. Each live token has one 64-byte slot and one word more. Each
-//! limited key or owner has one record of 64 bytes. Only the index knows which slot or owner names which
-//! record.
+//! A verification begins a search in `index`, which has `hash_table` and `limits` prefetch cache
+//! lines. While these are on their way, the caller hashes the token. The search then passes each
+//! slot under the key's hash to the caller as a packed `entry`. The entry's numbers lead to the
+//! owner and the permission set in `interned`, and to the limits. Each live token has one 64-byte
+//! slot and one word more. Each limited key or owner has one record of 64 bytes. Only the index
+//! knows which slot or owner names which record.
 //!
-//! A changed record of a key or owner enters through `load`, under the writer's lock. The writer fills a
-//! free slot, publishes it with one Release store, announces the change in the directory, then retires the
-//! old slot.
+//! A changed record of a key or owner enters through `load`, under the writer's lock. The writer
+//! fills a free slot, publishes it with one Release store, announces the change in the directory,
+//! then retires the old slot.
 //!
-//! Readers take no lock and wait for no other thread. They write only the use of limits. A reader that
-//! finds nothing searches again if the directory says that something moved meanwhile. Memory is used
-//! again, never freed, so a reader can't hold memory that is gone. What a reader finds in reused memory
-//! either belongs to a living token, or fails the check of its version.
+//! Readers take no lock and wait for no other thread. They write only the use of limits. A reader
+//! that finds nothing searches again if the directory says that something moved meanwhile. Memory
+//! is used again, never freed, so a reader can't hold memory that is gone. What a reader finds in
+//! reused memory either belongs to a living token, or fails the check of its version.
 
 mod entry;
 mod hash_table;

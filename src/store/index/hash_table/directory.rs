@@ -1,8 +1,8 @@
 //! The directory: from a key hash to the number of its group.
 //!
-//! This is the directory of extendible hashing (Fagin et al. 1979) over the hash's leading bits. Its
-//! entries also count what moved in their groups. A reader that found nothing so learns whether to
-//! search again.
+//! This is the directory of extendible hashing (Fagin et al. 1979) over the hash's leading bits.
+//! Its entries also count what moved in their groups. A reader that found nothing so learns whether
+//! to search again.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -15,8 +15,8 @@ pub(super) const MAX_DEPTH: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Directory {
     depth: AtomicU32,
-    /// The entries of each depth. Those of a smaller depth are stale once a greater one is published.
-    /// An entry is the number of a group and, above it, how often something moved there.
+    /// The entries of each depth. Those of a smaller depth are stale once a greater one is
+    /// published. An entry is the number of a group and, above it, how often something moved there.
     levels: Box<[OnceLock<Box<[AtomicU64]>>]>,
 }
 
@@ -38,8 +38,8 @@ impl Directory {
     /// Finds the group of a hash.
     #[inline]
     pub(super) fn look_up(&self, hash: u64) -> Option<Lookup<'_>> {
-        // Acquire, twice: the entries of the depth, and the units and slots of the group, must be seen
-        // as they were when this was published. A reader would miss a living key otherwise.
+        // Acquire, twice: the entries of the depth, and the units and slots of the group, must be
+        // seen as they were when this was published. A reader would miss a living key otherwise.
         let depth = self.depth.load(Ordering::Acquire);
         let entry = self.entry(depth, hash)?;
         Some(Lookup { directory: self, depth, entry, before: entry.load(Ordering::Acquire) })
@@ -60,9 +60,9 @@ impl Lookup<'_> {
     /// Whether something in the group moved since, or the group gave way to others.
     #[inline]
     pub(super) fn has_moved(&self) -> bool {
-        // The slots' Acquire loads order both loads behind the search. Acquire here keeps the entry's
-        // load before the depth's. Without the depth a reader would trust a stale entry, for entries of
-        // a smaller depth are never changed again.
+        // The slots' Acquire loads order both loads behind the search. Acquire here keeps the
+        // entry's load before the depth's. Without the depth a reader would trust a stale entry,
+        // for entries of a smaller depth are never changed again.
         self.entry.load(Ordering::Acquire) != self.before
             || self.directory.depth.load(Ordering::Acquire) != self.depth
     }
@@ -96,8 +96,8 @@ impl Directory {
         })
     }
 
-    /// Announces a move: leads the entries of the hash's group, which has this depth, to two groups.
-    /// The first gets the hashes whose next bit is 0.
+    /// Announces a move: leads the entries of the hash's group, which has this depth, to two
+    /// groups. The first gets the hashes whose next bit is 0.
     pub(super) fn announce(&self, group_depth: u32, hash: u64, halves: [u32; 2]) {
         let depth = self.depth();
         let span = 1 << (depth - group_depth);

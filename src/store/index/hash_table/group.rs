@@ -26,8 +26,8 @@ const START_MASK: u64 = (1 << START_BITS) - 1;
 /// The units of a group, in their order.
 ///
 /// A reader may still hold the number of a group that was given up while the writer fills the group
-/// for another use. Such a reader computes wrong slots and finds nothing there. It then sees that the
-/// directory has moved on.
+/// for another use. Such a reader computes wrong slots and finds nothing there. It then sees that
+/// the directory has moved on.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     len: AtomicU32,
@@ -60,8 +60,8 @@ impl Group {
     /// Returns the slots in the order of a search for `hash`; `None` if the group was given up.
     #[inline]
     pub(super) fn probe<'a>(&'a self, all: &'a Units, hash: u64) -> Option<ProbeSequence<'a>> {
-        // Acquire, here and in `unit`: a reader that sees a number's next use must also see that the
-        // directory has moved on. It would trust a search in the wrong units otherwise.
+        // Acquire, here and in `unit`: a reader that sees a number's next use must also see that
+        // the directory has moved on. It would trust a search in the wrong units otherwise.
         let units = self.len.load(Ordering::Acquire) as usize;
         if units == 0 {
             return None;
@@ -90,7 +90,8 @@ impl Group {
 
     /// Gives the group up. For the writer.
     pub(super) fn give_up(&self) {
-        // Release: a reader that finds no units must see the directory's move, or it ends its search.
+        // Release: a reader that finds no units must see the directory's move, or it ends its
+        // search.
         self.len.store(0, Ordering::Release);
     }
 }
@@ -130,7 +131,7 @@ impl<'a> ProbeSequence<'a> {
         let mut slots = (1..).zip(self.iter());
         let (probe_len, slot) = slots.find(|(_, slot)| slot.hash().is_none()).ok_or(GroupFull)?;
         let was_empty = slot.is_empty();
-        // Before the filling: a reader that has been told of the key must look so far.
+        // Before the filling: a reader that knows of the key must look so far.
         self.first().extend_probe_len(probe_len);
         slot.fill(hash, words);
         Ok(was_empty)

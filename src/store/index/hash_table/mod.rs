@@ -8,8 +8,8 @@
 //! | `table` | the table: search, add, replace, growth by groups |
 //!
 //! A search asks `table`, which finds the group in `directory`, then looks at the group's slots in
-//! probe order, each read through `slot`. The table knows hashes and words alone. What the words mean
-//! is up to the index.
+//! probe order, each read through `slot`. The table knows hashes and words alone. What the words
+//! mean is up to the index.
 
 pub(super) mod directory;
 pub(super) mod group;

@@ -19,7 +19,8 @@ const SEQUENCE_ONE: u64 = 1 << PROBE_BITS;
 /// The hash's lowest bit in the head.
 const HASH_AT: u32 = 64 - HASH_BITS;
 
-/// The contents of a slot: seven words in its own cache line, and one in a line that eight slots share.
+/// The contents of a slot: seven words in its own cache line, and one in a line that eight slots
+/// share.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Words {
     pub(in super::super) near: [u64; 7],
@@ -33,9 +34,9 @@ impl fmt::Debug for Words {
     }
 }
 
-/// One cache line: a head of 45 bits of hash, 16 of sequence and 3 of probe length, then seven words
-/// of contents. The probe length isn't the contents' own. It says how far from here the contents lie
-/// whose search begins here.
+/// One cache line: a head of 45 bits of hash, 16 of sequence and 3 of probe length, then seven
+/// words of contents. The probe length isn't the contents' own. It says how far from here the
+/// contents lie whose search begins here.
 #[repr(align(64))]
 struct CacheLine {
     head: AtomicU64,
@@ -151,12 +152,12 @@ impl<'a> Slot<'a> {
         prefetch(self.line);
     }
 
-    /// Returns the probe length: the number of slots from here on that may hold contents whose search
-    /// begins here.
+    /// Returns the probe length: the number of slots from here on that may hold contents whose
+    /// search begins here.
     #[inline]
     pub(in super::super) fn probe_len(self) -> usize {
-        // Acquire: a reader that takes its length from a cleared slot must see that the directory leads
-        // elsewhere by now. It would end its search otherwise.
+        // Acquire: a reader that takes its length from a cleared slot must see that the directory
+        // leads elsewhere by now. It would end its search otherwise.
         let len = self.line.head.load(Ordering::Acquire) & PROBE_MASK;
         // The greatest that can be written stands for any.
         if len == PROBE_MASK { usize::MAX } else { len as usize }
@@ -165,8 +166,8 @@ impl<'a> Slot<'a> {
     /// Looks for a hash in this slot.
     #[inline]
     pub(in super::super) fn read(self, hash: u64) -> Seen<'a> {
-        // Acquire: the words below must not be older than this head, and a reader that finds the slot
-        // retired or cleared must see that this was announced.
+        // Acquire: the words below must not be older than this head, and a reader that finds the
+        // slot retired or cleared must see that this was announced.
         let head = self.line.head.load(Ordering::Acquire);
         let seen = head >> HASH_AT;
         if seen != hash {
@@ -183,9 +184,9 @@ impl<'a> Slot<'a> {
     /// Whether all words that were read since `head` belong to it.
     #[inline]
     fn validate(self, head: u64) -> bool {
-        // Acquire fence: pairs with the release fence in `fill`. If a word came from a later filling,
-        // the load below sees the retiring before that filling. Without it a reader takes words of
-        // two fillings for one.
+        // Acquire fence: pairs with the release fence in `fill`. If a word came from a later
+        // filling, the load below sees the retiring before that filling. Without it a reader takes
+        // words of two fillings for one.
         fence(Ordering::Acquire);
         // Acquire: a reader that finds the slot retired must also see that this was announced. It
         // would end its search otherwise, and miss a key that lives.
@@ -206,8 +207,8 @@ impl Slot<'_> {
     pub(in super::super) fn extend_probe_len(self, slots: usize) {
         let head = self.line.head.load(Ordering::Relaxed);
         let len = (head & PROBE_MASK).max((slots as u64).min(PROBE_MASK));
-        // Release: this store replaces the one that published the slot's words, and a reader may take
-        // its head from here.
+        // Release: this store replaces the one that published the slot's words, and a reader may
+        // take its head from here.
         self.line.head.store(head & !PROBE_MASK | len, Ordering::Release);
     }
 
@@ -252,8 +253,8 @@ impl Slot<'_> {
 
     /// Empties the slot, for another group.
     pub(in super::super) fn clear(self) {
-        // Release, and one store: a reader that finds the slot empty, or no probe length, must see that
-        // the directory leads elsewhere by now. It would end its search otherwise.
+        // Release, and one store: a reader that finds the slot empty, or no probe length, must see
+        // that the directory leads elsewhere by now. It would end its search otherwise.
         self.line.head.store(EMPTY | self.next_sequence(), Ordering::Release);
     }
 
@@ -296,7 +297,8 @@ mod tests {
         Words { near: [value; 7], far: value }
     }
 
-    /// Returns the value with which the slot was filled under a hash; `Err` says whether a search goes on.
+    /// Returns the value with which the slot was filled under a hash; `Err` says whether a search
+    /// goes on.
     fn read(slot: Slot<'_>, hash: u64) -> Result<u64, bool> {
         match slot.read(hash) {
             Seen::End => Err(false),

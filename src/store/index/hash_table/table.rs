@@ -1,9 +1,9 @@
 //! The hash table: from a key hash to its slots.
 //!
 //! The directory leads to a group of up to 16 units of 512 slots, with linear probing inside the
-//! group. The writer rebuilds a full group with one unit more, or splits it in two. So the table grows
-//! by parts and is never much emptier than it must be. The next group uses the units that another left
-//! behind. Directory and groups are small enough to stay in a core's own cache.
+//! group. The writer rebuilds a full group with one unit more, or splits it in two. So the table
+//! grows by parts and is never much emptier than it must be. The next group uses the units that
+//! another left behind. Directory and groups are small enough to stay in a core's own cache.
 
 use super::super::memory::pages::Pages;
 use super::directory::{AtItsDeepest, Directory, Lookup, MAX_DEPTH};
@@ -248,7 +248,8 @@ impl Table {
         }
     }
 
-    /// Copies a group's living slots into one new group, or into two by the next bit of their hashes.
+    /// Copies a group's living slots into one new group, or into two by the next bit of their
+    /// hashes.
     fn rebuild(
         &self,
         writer: &mut Writer,
@@ -326,8 +327,8 @@ impl Table {
 }
 
 impl<'a> Probe<'a> {
-    /// Passes the contents under the hash to `visit`, until that returns an answer. Contents that are
-    /// passed lived at some time during the call. Contents that lived throughout are passed.
+    /// Passes the contents under the hash to `visit`, until that returns an answer. Contents that
+    /// are passed lived at some time during the call. Contents that lived throughout are passed.
     #[inline]
     pub(in super::super) fn find<B>(
         mut self,

@@ -78,8 +78,8 @@ impl LeaseWord {
 }
 
 /// The rest of a quota beside a lease, as the last request for more found it. The word holds the
-/// smallest number of uses that couldn't be had, and the tick of the request. 0 if that is unknown, or
-/// more than one verification can cost.
+/// smallest number of uses that couldn't be had, and the tick of the request. 0 if that is unknown,
+/// or more than one verification can cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct LeftWord(pub(super) u64);
 

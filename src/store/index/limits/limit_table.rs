@@ -185,8 +185,8 @@ impl LimitTable {
         }
     }
 
-    /// Begins to relocate the keys' records, while no reader has the table; `None` if there are none,
-    /// or no room for it.
+    /// Begins to relocate the keys' records, while no reader has the table; `None` if there are
+    /// none, or no room for it.
     pub(in super::super) fn begin_relocation(
         &mut self,
         writer: &LimitWriter,
@@ -209,8 +209,8 @@ pub(in super::super) fn not_before_of(limits: &Limits) -> Option<Timestamp> {
 /// For tests of the whole index.
 #[cfg(test)]
 impl LimitTable {
-    /// Returns the numbers of the keys' records, the owners' records and the lists that are in use; then
-    /// those of all entries.
+    /// Returns the numbers of the keys' records, the owners' records and the lists that are in use;
+    /// then those of all entries.
     pub(in super::super) fn count(&self, writer: &LimitWriter) -> ([usize; 3], [usize; 3]) {
         let LimitWriter { keys, owners, networks } = writer;
         let ((keys, all_keys), (owners, all_owners)) = (keys.count(), owners.count());

@@ -36,23 +36,23 @@ pub(in super::super) struct LimitSpec {
     rate: u64,
     /// The rate's duration, and the number of the list of networks plus 1.
     span: u64,
-    /// A key's record: its owner's id, if it is short. An owner's record: the owner's `not_before`, and
-    /// how often the record was filled.
+    /// A key's record: its owner's id, if it is short. An owner's record: the owner's `not_before`,
+    /// and how often the record was filled.
     own: [u64; 2],
     /// The version at which the quota's count began.
     since: u64,
 }
 
-/// The identity of a quota. A tightened quota is another one, for the old lease may hold more than is
-/// left.
+/// The identity of a quota. A tightened quota is another one, for the old lease may hold more than
+/// is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct QuotaMark {
     terms: u64,
     since: u64,
 }
 
-/// A limit record, and the rules that were read there. They count if the slot, or the owner's word, that
-/// led here is still the same afterwards.
+/// A limit record, and the rules that were read there. They count if the slot, or the owner's word,
+/// that led here is still the same afterwards.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Limiter<'a> {
     entry: &'a SlabEntry,
@@ -99,8 +99,8 @@ impl LimitSpec {
     /// Whether a record with the other rules may stay as it is.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let Self { rate, span, own: [own, _], since } = *self;
-        // The last word of `own` counts an owner's fillings. In a key's record it is the second half of
-        // an id, which never changes.
+        // The last word of `own` counts an owner's fillings. In a key's record it is the second
+        // half of an id, which never changes.
         (rate, span, own, since) == (other.rate, other.span, other.own[0], other.since)
     }
 
@@ -160,8 +160,8 @@ impl<'a> Limiter<'a> {
         filled.is_multiple_of(2) && self.entry.read(OWN + 1) == filled
     }
 
-    /// Fills a new record of an owner; its fill count is odd meanwhile. An owner's word, unlike a slot,
-    /// has no sequence, and may name the same record again later.
+    /// Fills a new record of an owner; its fill count is odd meanwhile. An owner's word, unlike a
+    /// slot, has no sequence, and may name the same record again later.
     pub(super) fn write_seqlocked(
         entry: &SlabEntry,
         spec: LimitSpec,
@@ -178,8 +178,8 @@ impl<'a> Limiter<'a> {
     }
 
     /// Fills a new record, and carries over the use of the limits before. For the writer. Uses that
-    /// threads take meanwhile from the old record may be lost, but no use of a quota's lease counts in
-    /// both.
+    /// threads take meanwhile from the old record may be lost, but no use of a quota's lease counts
+    /// in both.
     pub(super) fn fill(entry: &SlabEntry, spec: LimitSpec, before: Option<&Self>, now: Timestamp) {
         let millis = now.as_millis();
         let mut words = [0; WORDS];
@@ -192,8 +192,8 @@ impl<'a> Limiter<'a> {
         }
         let same = |before: &&Self| spec.has_quota() && before.spec.quota() == spec.quota();
         if let Some(before) = before.filter(same) {
-            // Before the lease. `take_lease` releases this: a reader that sees the lease gone sees the
-            // rest unknown, and refuses nothing.
+            // Before the lease. `take_lease` releases this: a reader that sees the lease gone sees
+            // the rest unknown, and refuses nothing.
             words[LEFT] = before.entry.word(LEFT).swap(0, Ordering::Relaxed);
             words[LEASE] = before.take_lease().0;
         }
@@ -253,8 +253,8 @@ impl<'a> Limiter<'a> {
     #[inline]
     pub(in crate::store) fn take(&self, rate: Gcra, now: Timestamp, uses: u32) -> Verdict {
         let state = self.entry.word(STATE);
-        // Relaxed: this one word is all of the state, and the changes of one word have one order, so no
-        // use is lost.
+        // Relaxed: this one word is all of the state, and the changes of one word have one order,
+        // so no use is lost.
         let mut seen = state.load(Ordering::Relaxed);
         loop {
             let verdict = rate.judge(seen, now.as_millis(), uses);
@@ -276,8 +276,8 @@ impl<'a> Limiter<'a> {
         }
     }
 
-    /// Sets a state back that is ahead of the clock, as after the clock stepped back. Reads the clock
-    /// after the state: the caller may have read it long ago, and the state is in order.
+    /// Sets a state back that is ahead of the clock, as after the clock stepped back. Reads the
+    /// clock after the state: the caller may have read it long ago, and the state is in order.
     #[cold]
     pub(in crate::store) fn step_back(&self, rate: Gcra, now: impl Fn() -> Timestamp) {
         let state = self.entry.word(STATE);
@@ -325,8 +325,8 @@ impl<'a> Limiter<'a> {
 
     /// Takes all that is left of the lease.
     pub(in super::super) fn take_lease(&self) -> LeaseWord {
-        // Release: a reader that sees the lease gone must see that the rest was set to unknown before.
-        // It would refuse uses that have moved to another record otherwise.
+        // Release: a reader that sees the lease gone must see that the rest was set to unknown
+        // before. It would refuse uses that have moved to another record otherwise.
         LeaseWord(self.entry.word(LEASE).swap(0, Ordering::Release))
     }
 
@@ -339,9 +339,9 @@ impl<'a> Limiter<'a> {
     /// Whether the lease and the rest beside it have fewer than so many uses in this period. With
     /// `within`, the rest counts for less than so many milliseconds, for it may have changed.
     pub(in crate::store) fn lacks(&self, now: Timestamp, uses: u32, within: Option<u64>) -> bool {
-        // The rest first, with Acquire: uses are added to the lease before they leave the rest, so a
-        // reader would see some in neither otherwise. The lease with Acquire: if it is gone, the last
-        // load below must see the rest unknown.
+        // The rest first, with Acquire: uses are added to the lease before they leave the rest, so
+        // a reader would see some in neither otherwise. The lease with Acquire: if it is gone, the
+        // last load below must see the rest unknown.
         let left = self.entry.word(LEFT).load(Ordering::Acquire);
         let lease = LeaseWord(self.entry.word(LEASE).load(Ordering::Acquire));
         LeftWord(left).lacks(lease.missing(now, uses), now, within)

@@ -10,11 +10,11 @@
 //! | `relocation` | moves records into their buckets when a store is opened |
 //! | `records` | the slab: cache lines by number |
 //!
-//! The table takes and returns record numbers. Which slot or owner names a record is up to the index.
-//! To put limits, the index asks `limit_table` for a record, which is a free number of `placement` (a
-//! key's) or of `records` (an owner's), filled by `limiter`. To judge a use, the index reads the record
-//! as a `Limiter`, and the caller takes the use from its words. Afterwards the slot, or the owner's word,
-//! tells whether the record was still its own.
+//! The table takes and returns record numbers. Which slot or owner names a record is up to the
+//! index. To put limits, the index asks `limit_table` for a record, which is a free number of
+//! `placement` (a key's) or of `records` (an owner's), filled by `limiter`. To judge a use, the
+//! index reads the record as a `Limiter`, and the caller takes the use from its words. Afterwards
+//! the slot, or the owner's word, tells whether the record was still its own.
 
 pub(super) mod lease;
 pub(super) mod limit_table;

@@ -1,7 +1,7 @@
 //! Lists of networks. Keys with the same list share it.
 //!
-//! A list lies in a chain of slab entries with three networks in each. So readers need no lock and no
-//! counter, and the writer can use the entries again.
+//! A list lies in a chain of slab entries with three networks in each. So readers need no lock and
+//! no counter, and the writer can use the entries again.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,8 +10,9 @@ use std::sync::Arc;
 use super::records::{Slab, SlabNumbers, WORDS};
 use crate::key::{Network, Networks};
 
-/// Networks of an entry. The first word describes each of them: the bits that its addresses share, and
-/// whether it is one of IPv4. Its upper half names the next entry. Two words hold a network's address.
+/// Networks of an entry. The first word describes each of them: the bits that its addresses share,
+/// and whether it is one of IPv4. Its upper half names the next entry. Two words hold a network's
+/// address.
 const IN_ENTRY: usize = 3;
 /// Bits that describe a network in the first word.
 const DESCRIBED: u32 = 10;
@@ -38,8 +39,8 @@ impl NetworkLists {
         Self(Slab::new())
     }
 
-    /// Whether an address lies in one of a list's networks. The caller must make sure afterwards that
-    /// the limits still name this list. Otherwise the answer may be anything.
+    /// Whether an address lies in one of a list's networks. The caller must make sure afterwards
+    /// that the limits still name this list. Otherwise the answer may be anything.
     pub(super) fn contain(&self, list: u32, address: IpAddr) -> bool {
         let (kind, bits) = bits_of(address.to_canonical());
         let mut number = Some(list);

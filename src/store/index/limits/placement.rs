@@ -1,21 +1,21 @@
 //! Placement: which limit record a key gets, as far as its hash alone can tell.
 //!
-//! A limited key needs two cache lines: its slot, and the record that the slot names. One after the other
-//! they would take the time of two. So each key hash has a *bucket* of three records side by side, by the
-//! hash's leading bits. A reader prefetches the bucket together with the slot. Still the slot names the
-//! record, which may be any, and nothing depends on its place. A store without limited keys has no
-//! buckets.
+//! A limited key needs two cache lines: its slot, and the record that the slot names. One after the
+//! other they would take the time of two. So each key hash has a *bucket* of three records side by
+//! side, by the hash's leading bits. A reader prefetches the bucket together with the slot. Still
+//! the slot names the record, which may be any, and nothing depends on its place. A store without
+//! limited keys has no buckets.
 //!
-//! [`relocation`](super::relocation) sets the number of buckets when a store is opened, and moves the
-//! records into them. There are 1.2 to 1.35 records for each limited key then, of which 91 to 94 in a
-//! hundred lie in their buckets. A key that is limited later gets a free record of its bucket, or any
-//! other. When a store has half as many limited keys again as when it was opened, two in three lie in
-//! their buckets; when it has twice as many, half. A store that was opened without limited keys has no
-//! buckets until it is opened again. For the records outside, a reader waits for one cache line after
-//! the other.
+//! [`relocation`](super::relocation) sets the number of buckets when a store is opened, and moves
+//! the records into them. There are 1.2 to 1.35 records for each limited key then, of which 91 to
+//! 94 in a hundred lie in their buckets. A key that is limited later gets a free record of its
+//! bucket, or any other. When a store has half as many limited keys again as when it was opened,
+//! two in three lie in their buckets; when it has twice as many, half. A store that was opened
+//! without limited keys has no buckets until it is opened again. For the records outside, a reader
+//! waits for one cache line after the other.
 //!
-//! Of a million limited keys, this makes a verification faster by a quarter to a third. If half of the
-//! keys were added after opening, it is an eighth to a quarter.
+//! Of a million limited keys, this makes a verification faster by a quarter to a third. If half of
+//! the keys were added after opening, it is an eighth to a quarter.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -82,8 +82,8 @@ impl Placement {
         Self { all, free, quarantined: VecDeque::new(), quarantine: QUARANTINE }
     }
 
-    /// Acquires a record, of the bucket that begins with this one if one of it is free; `None` past the
-    /// limit.
+    /// Acquires a record, of the bucket that begins with this one if one of it is free; `None` past
+    /// the limit.
     pub(super) fn acquire<'a>(
         &mut self,
         slab: &'a Slab,
@@ -241,8 +241,8 @@ mod tests {
     }
 
     proptest! {
-        /// Compares with a plain set: an acquired record was free, free records come before new ones,
-        /// and those of the bucket come first.
+        /// Compares with a plain set: an acquired record was free, free records come before new
+        /// ones, and those of the bucket come first.
         #[test]
         fn none_is_lost_and_none_acquired_twice(
             records in 2..80_u32,

@@ -1,7 +1,7 @@
 //! The slab: cache lines by number, each used again when no reader can be led to it any more.
 //!
-//! A reader may still look at an entry that was given to another key. What it read there counts only
-//! if the slot, or the owner's word, that led it there is still the same afterwards.
+//! A reader may still look at an entry that was given to another key. What it read there counts
+//! only if the slot, or the owner's word, that led it there is still the same afterwards.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,12 +15,12 @@ pub(super) const WORDS: usize = 8;
 /// The most entries that are made at once.
 const LARGEST: u32 = 1 << 18;
 
-/// The number of entries that must be released after one before it is used again, unless no other is
-/// left.
+/// The number of entries that must be released after one before it is used again, unless no other
+/// is left.
 ///
-/// No key is judged by another's limits without it: the slot or the owner's word tells afterwards. But
-/// a thread may be interrupted before it takes a use from a record, and take it when another key has
-/// the record.
+/// No key is judged by another's limits without it: the slot or the owner's word tells afterwards.
+/// But a thread may be interrupted before it takes a use from a record, and take it when another
+/// key has the record.
 pub(super) const QUARANTINE: usize = 1 << 10;
 
 /// One cache line, so that threads that spend from two records don't slow each other down.
@@ -66,8 +66,8 @@ impl SlabEntry {
     /// Reads a word, which counts if what led here is still the same afterwards.
     #[inline]
     pub(super) fn read(&self, at: usize) -> u64 {
-        // Relaxed: the slot's or the owner's word was loaded before with Acquire, and an Acquire fence
-        // follows before it is compared.
+        // Relaxed: the slot's or the owner's word was loaded before with Acquire, and an Acquire
+        // fence follows before it is compared.
         self.0[at].load(Ordering::Relaxed)
     }
 

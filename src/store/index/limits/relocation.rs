@@ -1,9 +1,9 @@
 //! Relocation: keys' records into their buckets, when all keys of a store that is opened were put.
 //!
-//! The number of limited keys isn't known before. Until then the records lie in the order in which they
-//! came. Then the slab grows by a fifth to a third, and each record gets a place of its own, in the
-//! bucket of its key's hash as long as there is room. The records change places among themselves, so only
-//! their numbers are held twice, in 4 bytes each.
+//! The number of limited keys isn't known before. Until then the records lie in the order in which
+//! they came. Then the slab grows by a fifth to a third, and each record gets a place of its own,
+//! in the bucket of its key's hash as long as there is room. The records change places among
+//! themselves, so only their numbers are held twice, in 4 bytes each.
 
 use super::placement::{BUCKET_LEN, NumberSet, Placement, first_of};
 use super::records::{Slab, WORDS};
@@ -36,8 +36,8 @@ impl Relocation {
         (used > 0 && slab.make(places)).then(|| Self::new(all, places))
     }
 
-    /// Makes a relocation from the first records to at least as many places. No record is used, as far as
-    /// it knows.
+    /// Makes a relocation from the first records to at least as many places. No record is used, as
+    /// far as it knows.
     fn new(records: u32, places: u32) -> Self {
         let (to, free) = (vec![NONE; records as usize], NumberSet::below(places));
         Self { to, free, places, next: 0 }
@@ -48,9 +48,9 @@ impl Relocation {
         self.places + 1 - BUCKET_LEN
     }
 
-    /// Adds the record of a key with this hash; hashes come in their order. The record goes to the first
-    /// place of its bucket that those before it have left. As all buckets are of one length, no other way
-    /// brings more records into theirs.
+    /// Adds the record of a key with this hash; hashes come in their order. The record goes to the
+    /// first place of its bucket that those before it have left. As all buckets are of one length,
+    /// no other way brings more records into theirs.
     pub(in super::super) fn add(&mut self, hash: u64, record: u32) {
         let first = first_of(hash, self.buckets());
         let place = self.next.max(first);
@@ -76,8 +76,8 @@ impl Relocation {
         self.to.get(record as usize).copied().filter(|to| *to != NONE)
     }
 
-    /// Moves the contents of each record to its target, those of the target to theirs, and so on. Returns
-    /// the placement after that.
+    /// Moves the contents of each record to its target, those of the target to theirs, and so on.
+    /// Returns the placement after that.
     pub(super) fn apply(mut self, slab: &mut Slab) -> Placement {
         for (first, number) in (0..self.to.len()).zip(0..) {
             let mut to = std::mem::replace(&mut self.to[first], NONE);
@@ -106,9 +106,9 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Compares with the plainest way. Each used record has a place of its own that holds its words, and
-        /// all other places are free. In the order of hashes, each key has the first free place of its
-        /// bucket, if there is one.
+        /// Compares with the plainest way. Each used record has a place of its own that holds its
+        /// words, and all other places are free. In the order of hashes, each key has the first
+        /// free place of its bucket, if there is one.
         #[test]
         fn each_record_has_a_place_of_its_own(
             mut keys in prop::collection::btree_map(0..1_u64 << HASH_BITS, any::<bool>(), 1..300),

@@ -1,8 +1,8 @@
 //! Hints to the processor and the kernel about memory that will be used.
 //!
-//! No result depends on a hint, and a platform without a way to give one does nothing. The hints are
-//! the crate's only `unsafe` code. Without them a verification among 10 million keys takes twice as
-//! long.
+//! No result depends on a hint, and a platform without a way to give one does nothing. The hints
+//! are the crate's only `unsafe` code. Without them a verification among 10 million keys takes
+//! twice as long.
 
 #![allow(unsafe_code)]
 
@@ -23,7 +23,8 @@ pub(in super::super) fn prefetch<T>(value: &T) {
     let _ = value;
 }
 
-/// Asks the kernel for huge pages under a vector's spare capacity, before the first value is written.
+/// Asks the kernel for huge pages under a vector's spare capacity, before the first value is
+/// written.
 ///
 /// Searches jump about in memory, so the processor must translate a new address for nearly each of
 /// them. With pages of 2 MiB the translation is mostly cached.

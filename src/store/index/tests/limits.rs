@@ -16,8 +16,8 @@ use crate::key::{
 };
 use crate::permission::Access;
 
-/// Makes an index whose records are used again after one change, as if a reader were interrupted for a
-/// thousand.
+/// Makes an index whose records are used again after one change, as if a reader were interrupted
+/// for a thousand.
 fn restless() -> Index {
     let index = index();
     LimitTable::set_quarantine(&mut index.lock().limits, 1);
@@ -133,8 +133,8 @@ fn the_same_limits_keep_their_record() {
     assert_eq!(count(&index).0, [1, 1, 1]);
 }
 
-/// Reads limits of a key and of an owner while they are replaced: all that a reader takes for limits was
-/// put together.
+/// Reads limits of a key and of an owner while they are replaced: all that a reader takes for
+/// limits was put together.
 #[test]
 fn limits_are_never_torn() {
     let index = restless();
@@ -259,8 +259,8 @@ fn what_is_leased_is_never_missing() {
     assert_eq!(limiter.lease().held(), u64::from(ALL));
 }
 
-/// A lease of a quota before it was tightened isn't added to the tightened one, though both count from the
-/// same version on.
+/// A lease of a quota before it was tightened isn't added to the tightened one, though both count
+/// from the same version on.
 #[test]
 fn a_lease_of_another_quota_is_not_put() {
     let index = index();

@@ -20,8 +20,8 @@ fn by_admin<T>(value: T) -> Option<Limit<T>> {
     Some(Limit { value, by: SetBy::Administrator })
 }
 
-/// Returns the numbers of the keys' records, the owners' records and the lists that are in use; then those
-/// of all entries.
+/// Returns the numbers of the keys' records, the owners' records and the lists that are in use;
+/// then those of all entries.
 fn count(index: &Index) -> ([usize; 3], [usize; 3]) {
     index.limits.count(&index.lock().limits)
 }

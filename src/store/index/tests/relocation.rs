@@ -98,7 +98,8 @@ fn in_buckets(index: &Index, numbers: impl Iterator<Item = u32>) -> usize {
     numbers.filter(is_there).count()
 }
 
-/// Relocates where all keys are limited, some, and few. Some have several tokens, and some were put twice.
+/// Relocates where all keys are limited, some, and few. Some have several tokens, and some were put
+/// twice.
 #[test]
 fn relocation_changes_nothing_but_numbers() {
     let all = 20_000;
@@ -168,8 +169,8 @@ fn without_limits_there_is_nothing_to_look_at() {
     assert_eq!((count(&index).0, in_buckets(&index, 1..2)), ([1, 0, 0], 0));
 }
 
-/// The share of records in their buckets sinks as more keys are limited. There is one record for each, and
-/// a third more at first.
+/// The share of records in their buckets sinks as more keys are limited. There is one record for
+/// each, and a third more at first.
 #[test]
 fn a_store_that_grows_finds_fewer_in_buckets() {
     let mut index = index_of_org();
