@@ -61,8 +61,9 @@ impl Owners {
     /// Returns an owner's word: 0 for an owner without flags and limits.
     #[inline]
     pub(super) fn word(&self, number: u32) -> Option<u32> {
-        // Acquire, twice: the bit must not be seen without its word, nor the word without the limit
-        // record that it names. A reader could miss a suspension, or read limits of another owner.
+        // Acquire on the word: the limit record that it names must be seen filled. Otherwise a
+        // reader judges by an empty record. Acquire on the bit: a set bit leads to the word of its
+        // time. Otherwise a reader could answer by the word before.
         let bits = self.flagged.get(number >> 6)?.load(Ordering::Acquire);
         if bits >> (number & 63) & 1 == 0 {
             return Some(0);

@@ -60,9 +60,9 @@ impl Lookup<'_> {
     /// Whether something in the group moved since, or the group gave way to others.
     #[inline]
     pub(super) fn has_moved(&self) -> bool {
-        // The slots' Acquire loads order both loads behind the search. Acquire here keeps the
-        // entry's load before the depth's. Without the depth a reader would trust a stale entry,
-        // for entries of a smaller depth are never changed again.
+        // The slots' Acquire loads order both loads behind the search, and the next search acquires
+        // for itself. So Relaxed would do here, and Acquire costs nothing more. Without the depth a
+        // reader would trust a stale entry: entries of a smaller depth are never changed again.
         self.entry.load(Ordering::Acquire) != self.before
             || self.directory.depth.load(Ordering::Acquire) != self.depth
     }
