@@ -1,34 +1,29 @@
-//! Takes the library's own sources, gives them the model checker's atomics, locks and small sizes,
-//! and writes them out once as they are, and once for each defect that is planted.
+//! Writes the models' sources: the library's own, with the model checker's atomics, locks and small
+//! sizes; once as they are, and once for each injected bug.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// A text of a source, and what stands in its place.
+/// A source, a text in it, and the text that stands in its place.
 type Change = (&'static str, &'static str, &'static str);
 
-/// What makes a model of the sources. Every text must be found, or nothing is built: whoever
-/// changes the library sees here what to follow.
+/// The changes that make a model of the sources. The build fails if a text isn't found, so a change
+/// of the library shows here what must follow. Comments are removed first.
 const MODEL: &[Change] = &[
-    ("cells", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
-    // As with slots.
-    ("cells", "const WORDS: usize = 8;", "const WORDS: usize = 2;"),
-    // A line that was freed is taken next.
-    ("cells", "const REST: usize = 1 << 10;", "const REST: usize = 0;"),
-    (
-        "commit",
-        "use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};",
-        "use std::sync::PoisonError;\n use crate::sync::{Arc, Condvar, Mutex, MutexGuard};",
-    ),
-    ("commit", "use super::error::Error;", "use keyhasp::Error;"),
-    ("commit", "use crate::backend::", "use keyhasp::backend::"),
     ("directory", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
     ("directory", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
     ("directory", "const MAX_DEPTH: u32 = 20;", "const MAX_DEPTH: u32 = 2;"),
     ("group", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
     ("group", "type Unit = slot::Unit<64>;", "type Unit = slot::Unit<1>;"),
     ("group", "const MAX_UNITS: usize = 16;", "const MAX_UNITS: usize = 2;"),
+    (
+        "group_commit",
+        "use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};",
+        "use std::sync::PoisonError;\n use crate::sync::{Arc, Condvar, Mutex, MutexGuard};",
+    ),
+    ("group_commit", "use crate::store::types::error::Error;", "use keyhasp::Error;"),
+    ("group_commit", "use crate::backend::", "use keyhasp::backend::"),
     ("interned", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
     ("interned", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
     ("interned", "use crate::clock::", "use keyhasp::clock::"),
@@ -36,44 +31,51 @@ const MODEL: &[Change] = &[
     ("interned", "use crate::permission::", "use keyhasp::permission::"),
     ("pages", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
     ("pages", "const PARTS: usize = 1 << 12;", "const PARTS: usize = 20;"),
+    ("records", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
+    // Two words show whether they belong together as well as eight do, or seven of a slot.
+    ("records", "const WORDS: usize = 8;", "const WORDS: usize = 2;"),
+    // An entry that was released is acquired next.
+    ("records", "const QUARANTINE: usize = 1 << 10;", "const QUARANTINE: usize = 0;"),
     ("slot", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
-    ("slot", "pub(in crate::store)", "pub(super)"),
-    // Two words show whether they belong together as well as seven do.
     ("slot", "; 7]", "; 2]"),
 ];
 
-/// Defects, each of which a model must find.
-const DEFECTS: &[(&str, &[Change])] = &[
+/// Visibilities of the library's tree, which is another one here.
+const VISIBILITIES: [&str; 4] =
+    ["pub(in crate::store::index)", "pub(in crate::store)", "pub(in super::super)", "pub(super)"];
+
+/// Injected bugs, each of which a model must find.
+const BUGS: &[(&str, &[Change])] = &[
     (
         "published_relaxed",
         &[(
             "slot",
-            "let head = tag << TAG_AT | self.next_sequence() | reach;\n        self.line.head.store(head, Ordering::Release);",
-            "let head = tag << TAG_AT | self.next_sequence() | reach;\n        self.line.head.store(head, Ordering::Relaxed);",
+            "let head = hash << HASH_AT | self.next_sequence() | probe_len;\n        self.line.head.store(head, Ordering::Release);",
+            "let head = hash << HASH_AT | self.next_sequence() | probe_len;\n        self.line.head.store(head, Ordering::Relaxed);",
         )],
     ),
     ("filled_without_fence", &[("slot", "fence(Ordering::Release);", "")]),
     ("read_without_fence", &[("slot", "fence(Ordering::Acquire);", "")]),
-    ("far_unchecked", &[("slot", "slot.is_still(head).then_some(far)", "Some(far)")]),
+    ("far_unchecked", &[("slot", "slot.validate(head).then_some(far)", "Some(far)")]),
     (
         "retired_before_announced",
         &[(
             "table",
-            "self.directory.announce(writer.groups[number as usize].depth, tag, [number; 2]);\n            old.into_iter().for_each(Slot::retire);",
-            "old.into_iter().for_each(Slot::retire);\n            self.directory.announce(writer.groups[number as usize].depth, tag, [number; 2]);",
+            "self.directory.announce(writer.groups[number as usize].depth, hash, [number; 2]);\n            old.into_iter().for_each(Slot::retire);",
+            "old.into_iter().for_each(Slot::retire);\n            self.directory.announce(writer.groups[number as usize].depth, hash, [number; 2]);",
         )],
     ),
     (
         "never_announced",
         &[(
             "table",
-            "self.directory.announce(writer.groups[number as usize].depth, tag, [number; 2]);",
+            "self.directory.announce(writer.groups[number as usize].depth, hash, [number; 2]);",
             "",
         )],
     ),
     (
         "looked_once",
-        &[("table", "if !self.lead.has_moved() {", "if !self.lead.has_moved() || true {")],
+        &[("table", "if !self.lookup.has_moved() {", "if !self.lookup.has_moved() || true {")],
     ),
     (
         "depth_not_looked_at",
@@ -88,82 +90,117 @@ const DEFECTS: &[(&str, &[Change])] = &[
         &[
             (
                 "table",
-                "// Readers still in the old group find it emptied, and look again.\n        old.iter().for_each(Slot::clear);",
-                "",
+                "old.iter().for_each(Slot::clear);\n        writer.free_units",
+                "writer.free_units",
             ),
             (
                 "table",
-                "self.directory.announce(old_depth, tag, targets);",
-                "old.iter().for_each(Slot::clear);\n        self.directory.announce(old_depth, tag, targets);",
+                "self.directory.announce(old_depth, hash, targets);",
+                "old.iter().for_each(Slot::clear);\n        self.directory.announce(old_depth, hash, targets);",
             ),
         ],
     ),
-    ("line_filled_without_fence", &[("cells", "fence(Ordering::Release);", "")]),
+    ("record_filled_without_fence", &[("records", "fence(Ordering::Release);", "")]),
     ("suspended_unflagged", &[("interned", "word.fetch_or(bit, Ordering::AcqRel);", "")]),
-    ("one_is_woken", &[("commit", "self.0.moved.notify_all();", "self.0.moved.notify_one();")]),
-    ("led_by_two", &[("commit", "state.is_led = true;", "")]),
+    (
+        "one_is_woken",
+        &[("group_commit", "self.0.moved.notify_all();", "self.0.moved.notify_one();")],
+    ),
+    ("led_by_two", &[("group_commit", "state.is_led = true;", "")]),
     (
         "answers_swapped",
-        &[("commit", "self.0.iter().zip(outcomes)", "self.0.iter().rev().zip(outcomes)")],
+        &[("group_commit", "self.0.iter().zip(outcomes)", "self.0.iter().rev().zip(outcomes)")],
     ),
     (
-        "error_told_to_one",
+        "error_answered_to_one",
         &[(
-            "commit",
+            "group_commit",
             "Err(error) => Box::new(std::iter::repeat_with(move || Err(error.clone()))),",
             "Err(error) => Box::new(std::iter::once(Err(error))),",
         )],
     ),
 ];
 
-const SOURCES: [(&str, &str); 8] = [
-    ("cells", "src/store/index/cells.rs"),
-    ("commit", "src/store/commit.rs"),
-    ("directory", "src/store/index/directory.rs"),
-    ("group", "src/store/index/group.rs"),
-    ("interned", "src/store/index/interned.rs"),
-    ("pages", "src/store/index/pages.rs"),
-    ("slot", "src/store/index/slot.rs"),
-    ("table", "src/store/index/table.rs"),
+/// The rooms that the sources stand in, as far as their paths name them, and the sources. A room
+/// without a name is the model's own module.
+const ROOMS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "hash_table",
+        &[
+            ("directory", "src/store/index/hash_table/directory.rs"),
+            ("group", "src/store/index/hash_table/group.rs"),
+            ("slot", "src/store/index/hash_table/slot.rs"),
+            ("table", "src/store/index/hash_table/table.rs"),
+        ],
+    ),
+    ("limits", &[("records", "src/store/index/limits/records.rs")]),
+    ("memory", &[("pages", "src/store/index/memory/pages.rs")]),
+    (
+        "",
+        &[
+            ("group_commit", "src/store/engine/group_commit.rs"),
+            ("interned", "src/store/index/interned.rs"),
+        ],
+    ),
 ];
 
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../..");
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap());
     println!("cargo::rerun-if-changed=build.rs");
-    let mut all = module(&root, "sound", &[]);
-    for (name, changes) in DEFECTS {
-        all += &module(&root, name, changes);
+    let mut all = model(&root, "sound", &[]);
+    for (name, changes) in BUGS {
+        all += &model(&root, name, changes);
     }
-    all += "/// The models over the sources with each defect.\n";
-    all += "pub const DEFECTS: &[(&str, &[(&str, fn())])] = &[\n";
-    for (name, _) in DEFECTS {
+    all += "/// The models over the sources with each injected bug.\n";
+    all += "pub const BUGS: &[(&str, &[(&str, fn())])] = &[\n";
+    for (name, _) in BUGS {
         writeln!(all, "    (\"{name}\", {name}::models::ALL),").unwrap();
     }
     all += "];\n";
     fs::write(out.join("models.rs"), all).unwrap();
 }
 
-/// The sources as one module, changed so.
-fn module(root: &Path, name: &str, planted: &[Change]) -> String {
+/// Returns the sources as one module, with these changes.
+fn model(root: &Path, name: &str, bug: &[Change]) -> String {
     let mut text = format!("/// The sources.\npub mod {name} {{\n");
-    for (source, path) in SOURCES {
-        let path = root.join(path);
-        println!("cargo::rerun-if-changed={}", path.display());
-        let whole = fs::read_to_string(&path).unwrap();
-        let mut body = whole.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
-        let of_source = |change: &&Change| change.0 == source;
-        for (_, from, to) in MODEL.iter().chain(planted).filter(of_source) {
-            assert!(body.contains(from), "{source}.rs no longer has: {from}");
-            body = body.replace(from, to);
+    for (room, sources) in ROOMS {
+        let stands_alone = room.is_empty();
+        if !stands_alone {
+            writeln!(text, "pub mod {room} {{").unwrap();
         }
-        // Such comments belong to a file's beginning.
-        let lines = body.lines().filter(|line| !line.starts_with("//!"));
-        let body = lines.collect::<Vec<_>>().join("\n");
-        writeln!(text, "pub mod {source} {{\n{body}\n}}").unwrap();
+        if *room == "memory" {
+            text += "pub use crate::stand_ins::hints;\n";
+        }
+        for (source, path) in *sources {
+            writeln!(text, "pub mod {source} {{\n{}\n}}", changed(root, source, path, bug))
+                .unwrap();
+        }
+        if !stands_alone {
+            text += "}\n";
+        }
     }
-    text += "pub use crate::stand_ins::{entry, hints};\n";
+    text += "pub use crate::stand_ins::entry;\n";
     text +=
         "pub mod models { include!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/src/models.rs\")); }\n";
     text + "}\n"
+}
+
+/// Returns one source without comments and tests, with the model's changes and these.
+fn changed(root: &Path, source: &str, path: &str, bug: &[Change]) -> String {
+    let path = root.join(path);
+    println!("cargo::rerun-if-changed={}", path.display());
+    let whole = fs::read_to_string(&path).unwrap();
+    let body = whole.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let lines = body.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let mut body = lines.collect::<Vec<_>>().join("\n");
+    for visibility in VISIBILITIES {
+        body = body.replace(visibility, "pub");
+    }
+    let of_source = |change: &&Change| change.0 == source;
+    for (_, from, to) in MODEL.iter().chain(bug).filter(of_source) {
+        assert!(body.contains(from), "{source}.rs no longer has: {from}");
+        body = body.replace(from, to);
+    }
+    body
 }

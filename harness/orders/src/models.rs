@@ -1,4 +1,4 @@
-// Taken into a module beside the sources, once for each way in which they are changed.
+// Included into a module beside the sources, once for each way in which they are changed.
 
 use std::sync::atomic::{AtomicUsize as Count, Ordering as StdOrdering};
 
@@ -12,18 +12,18 @@ use loom::thread;
 
 use crate::sync::be_writer;
 
-use super::cells::{Cells, Numbers};
-use super::commit::Committer;
+use super::group_commit::GroupCommit;
+use super::hash_table::slot::{Seen, Slot, Unit, Words};
+use super::hash_table::table::{Table, Writer};
 use super::interned::{OwnerNumbers, Owners};
-use super::slot::{Seen, Slot, Unit, Words};
-use super::table::{Table, Writer};
+use super::limits::records::{Slab, SlabNumbers};
 
-/// What a slot or a table is filled with.
+/// Makes the contents of a slot.
 fn words(value: u64) -> Words {
     Words { near: [value; 2], far: value }
 }
 
-/// Contents are seen whole, and the word apart belongs to them or isn't told.
+/// Contents are seen whole. The far word belongs to them, or is none.
 pub fn contents_are_whole() {
     let unit = Arc::new(Unit::<1>::empty());
     unit.slot(0).fill(5, &words(1));
@@ -33,7 +33,7 @@ pub fn contents_are_whole() {
             be_writer();
             let slot = unit.slot(0);
             slot.retire();
-            slot.reach_to(2);
+            slot.extend_probe_len(2);
             slot.fill(5, &words(2));
         })
     };
@@ -50,8 +50,9 @@ struct Beside {
     acknowledged: AtomicUsize,
 }
 
-/// Runs changes one by one, each acknowledged when it is made, beside one search that shows what
-/// was acknowledged before it began, and what it found.
+/// Runs changes one by one, each acknowledged when it is made, beside one search. The check gets
+/// the number of changes that were acknowledged before the search began, and the values that it
+/// found.
 fn beside(
     set_up: &[(u64, &'static [u64])],
     changes: &'static [(u64, &'static [u64])],
@@ -60,16 +61,16 @@ fn beside(
 ) {
     let mut writer = Writer::default();
     let table = Table::new(&mut writer);
-    for (tag, values) in set_up {
-        put(&table, &mut writer, *tag, values);
+    for (hash, values) in set_up {
+        put(&table, &mut writer, *hash, values);
     }
     let shared = Arc::new(Beside { table, acknowledged: AtomicUsize::new(0) });
     let changing = {
         let shared = Arc::clone(&shared);
         thread::spawn(move || {
             be_writer();
-            for (at, (tag, values)) in changes.iter().enumerate() {
-                put(&shared.table, &mut writer, *tag, values);
+            for (at, (hash, values)) in changes.iter().enumerate() {
+                put(&shared.table, &mut writer, *hash, values);
                 shared.acknowledged.store(at + 1, Ordering::Release);
             }
         })
@@ -77,9 +78,9 @@ fn beside(
     let acknowledged = shared.acknowledged.load(Ordering::Acquire);
     check(acknowledged, &found(&shared.table, sought));
     changing.join().unwrap();
-    // When all is quiet, exactly what was put last is there.
+    // After all changes, exactly the values that were put last are there.
     let last = |sought: u64| {
-        let put = set_up.iter().chain(changes).filter(|(tag, _)| *tag == sought).last();
+        let put = set_up.iter().chain(changes).filter(|(hash, _)| *hash == sought).last();
         put.map_or(&[][..], |(_, values)| *values)
     };
     let mut quiet = found(&shared.table, sought);
@@ -87,17 +88,17 @@ fn beside(
     assert_eq!(quiet, last(sought));
 }
 
-fn put(table: &Table, writer: &mut Writer, tag: u64, values: &[u64]) {
+fn put(table: &Table, writer: &mut Writer, hash: u64, values: &[u64]) {
     let new: Vec<Words> = values.iter().map(|value| words(*value)).collect();
-    table.replace(writer, tag, &new, |_| true).unwrap();
+    table.replace(writer, hash, &new, |_| true).unwrap();
 }
 
-/// All that a search shows, until one is current: its far word, too, is of the same filling.
-fn found(table: &Table, tag: u64) -> Vec<u64> {
+/// Returns all values of a search that are current. Their far words are of the same filling.
+fn found(table: &Table, hash: u64) -> Vec<u64> {
     let mut found = Vec::new();
-    table.probe(tag).expect("a group").find(|seen| {
+    table.probe(hash).expect("a group").find(|seen| {
         assert_eq!(seen.near, words(seen.near[0]).near, "torn");
-        // As a verification does: what is being replaced is looked for again.
+        // As a verification does: a value that is being replaced is searched for again.
         let far = seen.far()?;
         assert_eq!(far, seen.near[0], "another filling's word");
         found.push(seen.near[0]);
@@ -110,8 +111,7 @@ fn found(table: &Table, tag: u64) -> Vec<u64> {
 const A: u64 = 1 << 24;
 const B: u64 = 2 << 24;
 
-/// A key that lives throughout is found throughout, and nothing of it outlives its
-/// acknowledged end.
+/// A key that lives throughout is found throughout. No value outlives its acknowledged end.
 pub fn a_rewrite_is_never_missed() {
     beside(&[(A, &[1])], &[(A, &[2])], A, |acknowledged, found| {
         assert!(!found.is_empty(), "missed");
@@ -128,31 +128,30 @@ pub fn a_slot_is_used_again() {
     });
 }
 
-/// What is taken away isn't found after the acknowledgement.
-pub fn what_is_taken_away_is_gone() {
+/// A removed key isn't found after the acknowledgement.
+pub fn a_removed_key_is_gone() {
     beside(&[(A, &[1]), (B, &[7])], &[(A, &[])], A, |acknowledged, found| {
-        assert!(acknowledged < 1 || found.is_empty(), "{found:?} after it was taken away");
+        assert!(acknowledged < 1 || found.is_empty(), "{found:?} after it was removed");
     });
 }
 
-/// A key whose search begins where another lies is found as soon as it is acknowledged, and the
-/// other all the time.
-pub fn a_reach_grows_before_it_is_needed() {
+/// A key whose search begins at another key's slot is found as soon as it is acknowledged.
+pub fn a_probe_length_grows_before_it_is_needed() {
     beside(&[(A, &[1])], &[(B, &[2])], B, |acknowledged, found| {
         assert!(acknowledged < 1 || found == [2], "not found");
     });
 }
 
-/// A key that lives is found while its group is made anew, larger, beside the search.
-pub fn a_group_is_made_anew() {
+/// A key that lives is found while its group is rebuilt, larger, beside the search.
+pub fn a_group_is_rebuilt() {
     const OTHERS: &[u64] = &[10, 11, 12, 13, 14];
     beside(&[(A, &[1]), (B, OTHERS)], &[(3 << 24, &[20])], A, |_, found| {
         assert_eq!(found, [1], "missed");
     });
 }
 
-/// The same while the group splits and the directory doubles. One half is then made anew with what
-/// the whole left behind, which a reader may still be looking at.
+/// The same while the group splits and the directory doubles. Then one half is rebuilt with the
+/// units that the whole left behind, at which a reader may still look.
 pub fn a_group_is_split() {
     const FIVE: &[u64] = &[10, 11, 12, 13, 14];
     const FOUR: &[u64] = &[30, 31, 32, 33];
@@ -163,40 +162,40 @@ pub fn a_group_is_split() {
     });
 }
 
-/// What is read of the line that a slot names is what was put for that slot, if the slot is still
-/// the same afterwards: also where another key has the line by then.
-pub fn a_line_belongs_to_its_slot() {
-    let cells = Cells::new();
-    let mut numbers = Numbers::default();
-    let (first, cell) = numbers.take(&cells).unwrap();
-    cell.fill([1; 2]);
-    let shared = Arc::new((cells, Unit::<1>::empty()));
+/// A limit record holds the words that were put for the slot that names it, if the slot is still
+/// the same afterwards, even if another key has the record by then.
+pub fn a_record_belongs_to_its_slot() {
+    let slab = Slab::new();
+    let mut numbers = SlabNumbers::default();
+    let (first, entry) = numbers.acquire(&slab).unwrap();
+    entry.fill([1; 2]);
+    let shared = Arc::new((slab, Unit::<1>::empty()));
     shared.1.slot(0).fill(5, &words(first.into()));
     let writer = {
         let shared = Arc::clone(&shared);
         thread::spawn(move || {
             be_writer();
             shared.1.slot(0).retire();
-            numbers.refund(first);
-            let (again, cell) = numbers.take(&shared.0).unwrap();
+            numbers.release(first);
+            let (again, entry) = numbers.acquire(&shared.0).unwrap();
             assert_eq!(again, first);
-            cell.fill([2; 2]);
+            entry.fill([2; 2]);
             shared.1.slot(1).fill(6, &words(again.into()));
         })
     };
-    for (slot, tag) in [(0, 5), (1, 6)] {
-        if let Seen::Match(found) = shared.1.slot(slot).read(tag) {
-            let cell = shared.0.get(found.near[0] as u32).unwrap();
-            let read = [cell.read(0), cell.read(1)];
-            if found.seen.is_still() {
-                assert_eq!(read, [slot as u64 + 1; 2], "another key's line");
+    for (slot, hash) in [(0, 5), (1, 6)] {
+        if let Seen::Match(found) = shared.1.slot(slot).read(hash) {
+            let entry = shared.0.get(found.near[0] as u32).unwrap();
+            let read = [entry.read(0), entry.read(1)];
+            if found.seen.validate() {
+                assert_eq!(read, [slot as u64 + 1; 2], "another key's record");
             }
         }
     }
     writer.join().unwrap();
 }
 
-/// Whoever was told that an owner is suspended sees it; before that, nobody sees what never was.
+/// A reader that knows of a suspension sees it. Before that, no reader sees flags that never were.
 pub fn a_suspension_is_seen() {
     let id = OwnerId::new("org").unwrap();
     let owners = Owners::new();
@@ -212,9 +211,9 @@ pub fn a_suspension_is_seen() {
             shared.1.store(true, Ordering::Release);
         })
     };
-    let told = shared.1.load(Ordering::Acquire);
+    let knows = shared.1.load(Ordering::Acquire);
     let flags = shared.0.word(number).unwrap();
-    assert!(flags == 1 || !told && flags == 0, "{flags} told: {told}");
+    assert!(flags == 1 || !knows && flags == 0, "{flags} knows: {knows}");
     writer.join().unwrap();
 }
 
@@ -239,11 +238,11 @@ pub fn a_suspension_comes_before_its_keys() {
     writer.join().unwrap();
 }
 
-/// What the steps of joined commits do beside.
+/// The steps of joined commits, and counts of them.
 struct Joined {
-    committer: Committer,
+    group_commit: GroupCommit,
     inside: AtomicUsize,
-    /// How often each change was committed.
+    /// The number of times that each change was committed.
     committed: [AtomicUsize; 3],
     fails: bool,
 }
@@ -262,7 +261,7 @@ fn number(change: &Change) -> u64 {
 impl Joined {
     fn new(fails: bool) -> Arc<Self> {
         Arc::new(Self {
-            committer: Committer::default(),
+            group_commit: GroupCommit::default(),
             inside: AtomicUsize::new(0),
             committed: std::array::from_fn(|_| AtomicUsize::new(0)),
             fails,
@@ -277,9 +276,9 @@ impl Joined {
         self.inside.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// One caller's change; it must hear of its own.
+    /// Commits one caller's change, whose outcome must come back.
     fn commit(&self, own: u64) {
-        let told = self.committer.commit(change(own), |_, batch| {
+        let outcome = self.group_commit.commit(change(own), |_, batch| {
             self.enter();
             let applied = |change: &Change| {
                 let n = number(change);
@@ -293,7 +292,7 @@ impl Joined {
             }
             Ok(outcomes)
         });
-        match told {
+        match outcome {
             Ok(applied) => assert_eq!((applied.unwrap().first_event, self.fails), (own, false)),
             Err(keyhasp::Error::Unavailable(Unavailable::Closed)) => assert!(self.fails),
             Err(error) => panic!("{error:?}"),
@@ -314,28 +313,28 @@ fn join(fails: bool) {
     callers.into_iter().for_each(|caller| caller.join().unwrap());
 }
 
-/// Of three who commit at once, each hears of its own change, which was made once.
-pub fn everybody_gets_an_answer() {
+/// Three callers commit at once: each gets the outcome of its own change, which was committed once.
+pub fn each_caller_gets_its_outcome() {
     join(false);
 }
 
-/// An error reaches all whom it concerns.
-pub fn an_error_reaches_everybody() {
+/// An error of a step reaches all callers of the step.
+pub fn an_error_reaches_each_caller() {
     join(true);
 }
 
-/// Whoever needs the store for itself gets it, and nobody commits meanwhile; of all who wait until
-/// it is free again, nobody is forgotten.
-pub fn a_pause_is_alone() {
+/// A caller that acquires the guard has it alone, and no change is committed meanwhile. All waiting
+/// callers get their turn afterwards.
+pub fn a_guard_is_alone() {
     let joined = Joined::new(false);
     let callers = [0, 1, 2].map(|own| {
         let joined = Arc::clone(&joined);
         thread::spawn(move || joined.commit(own))
     });
-    let lead = joined.committer.pause();
+    let guard = joined.group_commit.acquire();
     joined.enter();
     joined.leave();
-    drop(lead);
+    drop(guard);
     callers.into_iter().for_each(|caller| caller.join().unwrap());
 }
 
@@ -343,15 +342,15 @@ pub fn a_pause_is_alone() {
 pub const ALL: &[(&str, fn())] = &[
     ("contents_are_whole", contents_are_whole),
     ("a_rewrite_is_never_missed", a_rewrite_is_never_missed),
-    ("what_is_taken_away_is_gone", what_is_taken_away_is_gone),
-    ("a_reach_grows_before_it_is_needed", a_reach_grows_before_it_is_needed),
-    ("a_line_belongs_to_its_slot", a_line_belongs_to_its_slot),
+    ("a_removed_key_is_gone", a_removed_key_is_gone),
+    ("a_probe_length_grows_before_it_is_needed", a_probe_length_grows_before_it_is_needed),
+    ("a_record_belongs_to_its_slot", a_record_belongs_to_its_slot),
     ("a_suspension_is_seen", a_suspension_is_seen),
     ("a_suspension_comes_before_its_keys", a_suspension_comes_before_its_keys),
-    ("everybody_gets_an_answer", everybody_gets_an_answer),
-    ("an_error_reaches_everybody", an_error_reaches_everybody),
-    ("a_pause_is_alone", a_pause_is_alone),
-    ("a_group_is_made_anew", a_group_is_made_anew),
+    ("each_caller_gets_its_outcome", each_caller_gets_its_outcome),
+    ("an_error_reaches_each_caller", an_error_reaches_each_caller),
+    ("a_guard_is_alone", a_guard_is_alone),
+    ("a_group_is_rebuilt", a_group_is_rebuilt),
     ("a_slot_is_used_again", a_slot_is_used_again),
     ("a_group_is_split", a_group_is_split),
 ];

@@ -1,16 +1,16 @@
-//! What the sources need of their neighbours, where it has no part in any order.
+//! Stand-ins for neighbours of the sources that have no part in any order.
 
-/// Hints are not heard.
+/// Hints that do nothing.
 pub mod hints {
-    /// Nothing.
+    /// Does nothing.
     pub fn prefetch<T>(_: &T) {}
 
-    /// Nothing.
+    /// Does nothing.
     pub fn prefer_huge_pages<T>(_: &mut Vec<T>) {}
 }
 
 /// Limits of an entry.
 pub mod entry {
-    /// How many sets there may be.
+    /// The greatest number of a permission set.
     pub const MAX_SET: u32 = 1 << 16;
 }

@@ -1,4 +1,4 @@
-//! What the sources are given in place of the standard library's atomics and locks.
+//! Atomics and locks for the sources, in place of the standard library's.
 
 use std::cell::Cell;
 use std::fmt;
@@ -10,17 +10,17 @@ loom::thread_local! {
     static IS_WRITER: Cell<bool> = Cell::new(false);
 }
 
-/// From now on this thread is the one writer.
+/// Makes this thread the one writer.
 pub(crate) fn be_writer() {
     IS_WRITER.with(|is_writer| is_writer.set(true));
 }
 
-/// Atomics whose loads by the one writer are no accesses that an order could be made of.
+/// Atomics whose loads by the one writer are no accesses to loom.
 ///
-/// Of a cell's accesses loom remembers the last one only. A writer that loads a cell before it
-/// stores there would so make it forget the readers who loaded before, and it would never try
-/// what they see if the store comes first. The writer's loads need no trying: it sees its own last
-/// store. Loom checks that, too: such a load beside another thread's store fails the model.
+/// Loom remembers only the last access to an atomic. If the writer loaded an atomic before it
+/// stores there, loom would forget the readers that loaded before, and never try the orders in
+/// which the store comes first. The writer's loads need no trying: it sees its own last store. Loom
+/// checks that too: such a load beside another thread's store fails the model.
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::{Ordering, fence};
 
@@ -39,8 +39,8 @@ pub(crate) mod atomic {
                 #[allow(unsafe_code)]
                 pub(crate) fn load(&self, order: Ordering) -> $value {
                     if super::IS_WRITER.with(std::cell::Cell::get) {
-                        // SAFETY: loom's own object, which is safe to read so, and says whether
-                        // the program was allowed to.
+                        // SAFETY: this is loom's own object, which is safe to read so. It fails the
+                        // model if the program may not.
                         return unsafe { self.0.unsync_load() };
                     }
                     self.0.load(order)
@@ -69,8 +69,8 @@ pub(crate) mod atomic {
     atomic!(AtomicU64, u64);
 }
 
-/// A cell that is written once, with the order that the standard library's keeps: whoever gets the
-/// value sees what came before its making, and who is not ordered after that may get none.
+/// A cell that is written once, with the standard library's ordering. A thread that gets the value
+/// sees all that came before its making. A thread that isn't ordered after that may get none.
 pub(crate) struct OnceLock<T> {
     is_set: AtomicBool,
     value: std::sync::OnceLock<T>,

@@ -1,7 +1,7 @@
-//! Runs the models: over the sources as they are, and over those with a defect.
+//! Runs the models over the sources as they are, and over those with an injected bug.
 //!
-//! `LOOM_MAX_PREEMPTIONS` says how often a thread is interrupted at most where it needn't wait, 2
-//! unless told; `LOOM_MODEL` names one model, `LOOM_LOG=trace` tells what it does.
+//! `LOOM_MAX_PREEMPTIONS` limits how often a thread is interrupted where it needn't wait. Defaults
+//! to 2. `LOOM_MODEL` names one model, and `LOOM_LOG=trace` prints its steps.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use std::process::Command;
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use keyhasp_orders as sources;
 
-/// Runs a model in every order; how many there were.
+/// Runs a model in all its orders; returns their number.
 fn run(model: fn()) -> usize {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(2));
@@ -36,29 +36,29 @@ fn the_sources_keep_their_promises() {
     }
 }
 
-/// Which defect another process is to look for.
-const DEFECT: &str = "KEYHASP_ORDERS_DEFECT";
+/// The variable that names the bug for another process.
+const BUG: &str = "KEYHASP_ORDERS_BUG";
 
-/// Each in a process of its own: whoever waits for ever when the model ends takes that down.
+/// Runs each bug in a process of its own: a thread that waits for ever ends that process alone.
 #[test]
-fn planted_defects_are_found() {
-    if let Ok(defect) = std::env::var(DEFECT) {
-        let (_, models) = sources::DEFECTS.iter().find(|(name, _)| *name == defect).unwrap();
+fn injected_bugs_are_found() {
+    if let Ok(bug) = std::env::var(BUG) {
+        let (_, models) = sources::BUGS.iter().find(|(name, _)| *name == bug).unwrap();
         for (name, model) in *models {
             println!("model {name}");
             run(*model);
         }
         return;
     }
-    for (defect, _) in sources::DEFECTS {
+    for (bug, _) in sources::BUGS {
         let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "planted_defects_are_found", "--nocapture"])
-            .env(DEFECT, defect)
+            .args(["--exact", "injected_bugs_are_found", "--nocapture"])
+            .env(BUG, bug)
             .output()
             .unwrap();
-        assert!(!output.status.success(), "{defect} was not found");
+        assert!(!output.status.success(), "{bug} was not found");
         let said = String::from_utf8_lossy(&output.stdout);
         let found = said.lines().rev().find_map(|line| line.split_once("model "));
-        println!("{defect}: found by {}", found.expect("it began").1);
+        println!("{bug}: found by {}", found.expect("it began").1);
     }
 }

@@ -20,7 +20,7 @@ impl Engine {
     /// last event that the index is sure to reflect.
     pub(super) fn load_all(&mut self) -> Result<u64, Error> {
         let last_event = self.scan(|_| {})?;
-        self.index.place_lines();
+        self.index.relocate_limits();
         Ok(last_event)
     }
 

@@ -1,48 +1,44 @@
-//! What a slot says of a token.
+//! Entries: a token's words in a slot, packed and unpacked.
 
 use std::fmt;
 
+use super::hash_table::ReadVersion;
+use super::hash_table::slot::{Found, Words};
+use super::packing::{ShortOwner, bytes, words};
 use crate::clock::Timestamp;
 use crate::key::{Kind, ValidityInputs};
-use crate::store::index::hash_table::slot::{Found, ReadVersion, Words};
 
 /// Bits of each packed field.
 const TIME_BITS: u32 = 48;
 const SET_BITS: u32 = 24;
 const GENERATION_BITS: u32 = 24;
 
-/// What lies near of a set's and a generation's number.
+/// The bits of a set's and a generation's number that the near words hold.
 const HALF: u64 = 0xffff;
 
-/// What no time is: later than every [`Timestamp`], so never reached.
+/// The time of an event that never comes: later than every [`Timestamp`].
 const NEVER: u64 = (1 << TIME_BITS) - 1;
 
-/// How long an owner's id may be to lie in the slot, beside its number.
-pub(in crate::store) const SHORT_OWNER: usize = 16;
-
-/// Such an id, padded.
-pub(in crate::store) type ShortOwner = [u8; SHORT_OWNER];
-
-/// How much of a digest is compared: 192 bits, which nobody guesses, so that whose token it is and
-/// until when fits into the same cache line.
+/// The bytes of a digest that are kept and compared. No attacker guesses 192 bits, and the rest of
+/// the entry then fits into the same cache line.
 pub(in crate::store) const DIGEST_LEN: usize = 24;
 
-/// What the index says of one token.
+/// One token, as the index knows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Entry {
     /// The digest's beginning.
     pub(in crate::store) digest: [u8; DIGEST_LEN],
     /// The number of the owner.
     pub(in crate::store) owner: u32,
-    /// The owner's id, if it is short enough to lie in the slot, and no limit takes its place.
-    pub(in crate::store) short_owner: Option<[u8; SHORT_OWNER]>,
-    /// What limits the key, if anything does.
+    /// The owner's id, if it is short enough for the slot and no limit takes its place.
+    pub(in crate::store) short_owner: Option<ShortOwner>,
+    /// The key's limits, if it has any.
     pub(in crate::store) limited: Option<Limited>,
     /// The number of the permission set, already cut by the owner's maximum access.
     pub(in crate::store) set: u32,
     /// The number of the token.
     pub(in crate::store) generation: u32,
-    /// Where the pepper lies among the open ones.
+    /// The pepper's position among the open ones.
     pub(in crate::store) pepper: u8,
     /// The number of the prefix.
     pub(in crate::store) prefix: u8,
@@ -52,51 +48,51 @@ pub(in crate::store) struct Entry {
     pub(in crate::store) is_current: bool,
     /// Whether the last change of the key has an unknown outcome.
     pub(in crate::store) is_indeterminate: bool,
-    /// Switches and times; the owner's switch lies with the owner.
+    /// Switches and times, but not the owner's switch: that lies with the owner.
     pub(in crate::store) standing: ValidityInputs,
 }
 
-/// What limits a key.
+/// The limits of a key, as its slot has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Limited {
     /// No token is accepted before this.
     pub(in crate::store) not_before: Option<Timestamp>,
-    /// The line with all else.
-    pub(in crate::store) limiter: Option<u32>,
+    /// The number of the limit record with all other limits.
+    pub(super) record: Option<u32>,
 }
 
 impl Limited {
-    /// Two words, both 0 where nothing limits.
+    /// Packs limits into two words, both 0 without limits.
     fn pack(limited: Option<Self>) -> [u64; 2] {
-        let Some(Self { not_before, limiter }) = limited else { return [0; 2] };
+        let Some(Self { not_before, record }) = limited else { return [0; 2] };
         [
             not_before.map_or(0, Timestamp::as_millis),
-            limiter.map_or(0, |limiter| u64::from(limiter) + 1),
+            record.map_or(0, |record| u64::from(record) + 1),
         ]
     }
 
     #[inline]
-    fn unpack([not_before, limiter]: [u64; 2]) -> Option<Self> {
-        if not_before | limiter == 0 {
+    fn unpack([not_before, record]: [u64; 2]) -> Option<Self> {
+        if not_before | record == 0 {
             return None;
         }
         Some(Self {
             not_before: (not_before != 0).then(|| Timestamp::clamped_millis(not_before)),
-            limiter: limiter_of(limiter),
+            record: record_of(record),
         })
     }
 }
 
 #[inline]
-fn limiter_of(word: u64) -> Option<u32> {
+fn record_of(word: u64) -> Option<u32> {
     u32::try_from(word).ok()?.checked_sub(1)
 }
 
-/// Where the flag lies that says that a short owner's id lies in the slot.
+/// The bit of the flag for an owner's id in the slot.
 const SHORT_OWNER_AT: u32 = 14;
 
 impl fmt::Debug for Entry {
-    /// Everything that decides, but not the digest.
+    /// Shows all that decides, but not the digest.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
             .field("owner", &self.owner)
@@ -109,20 +105,22 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// An entry as it lies in a slot, of which first the digest is needed, and mostly nothing else.
+/// An entry as it lies in a slot. A verification needs its digest first, and mostly nothing more.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Packed<'a>(pub(super) Found<'a>);
 
 impl Entry {
-    /// What is kept of a digest.
+    /// Cuts a digest to the bytes that are kept.
     #[inline]
     pub(in crate::store) fn cut(digest: &[u8; 32]) -> [u8; DIGEST_LEN] {
         std::array::from_fn(|at| digest[at])
     }
 
-    /// Packs it. Near: three words of digest; two of a short owner id, or of limits; the earlier of
-    /// expiry and end, and half of the set; owner, half of the generation, and flags. Apart, as it
-    /// is seldom needed: the expiry, and the other parts of set and generation.
+    /// Packs the entry into words.
+    ///
+    /// The near words are: three of digest; two of a short owner id, or of limits; one of the
+    /// earlier of expiry and end, and half of the set; one of owner, half of the generation, and
+    /// flags. The far word is seldom needed: the expiry, and the other parts of set and generation.
     pub(super) fn pack(&self) -> Words {
         let time = |at: Option<Timestamp>| at.map_or(NEVER, Timestamp::as_millis);
         let expiry = time(self.standing.expires_at);
@@ -156,8 +154,8 @@ impl Entry {
         }
     }
 
-    // By force, here and in `judged_at`: an entry that isn't built in memory first is a tenth of
-    // what a verification takes beside its hash.
+    // `inline(always)`, here and in `judged_at`: otherwise the compiler builds `Entry` in memory,
+    // which adds a tenth to the part of a verification beside its hash.
     #[inline(always)]
     pub(super) fn unpack(words: &Words) -> Self {
         let [_, _, _, _, _, times, rest] = words.near;
@@ -165,7 +163,7 @@ impl Entry {
         let bit = |at: u32| rest >> at & 1 == 1;
         let (expiry, over) = (words.far >> 16, times >> 16);
         let ends_at = if over < expiry { over } else { NEVER };
-        // Every field below was cut to its own width.
+        // Each field below was cut to its own width.
         #[allow(clippy::cast_possible_truncation)]
         Self {
             digest: bytes(&words.near[..3]),
@@ -202,7 +200,7 @@ impl Packed<'_> {
         bytes(&self.0.near[..3])
     }
 
-    /// Where the pepper lies among the open ones.
+    /// The pepper's position among the open ones.
     #[inline]
     pub(in crate::store) fn pepper(&self) -> u8 {
         pepper(self.0.near[6])
@@ -214,21 +212,22 @@ impl Packed<'_> {
         prefix(self.0.near[6])
     }
 
-    /// Where the key's limits lie, if it has any.
+    /// The number of the key's limit record, if it has one.
     #[inline]
-    pub(super) fn limiter(&self) -> Option<u32> {
-        if self.0.near[6] >> SHORT_OWNER_AT & 1 == 1 { None } else { limiter_of(self.0.near[4]) }
+    pub(super) fn record(&self) -> Option<u32> {
+        if self.0.near[6] >> SHORT_OWNER_AT & 1 == 1 { None } else { record_of(self.0.near[4]) }
     }
 
-    /// Where it was seen: what was read of it, and of what it leads to, counts if it is still there.
+    /// The slot's version. What was read of the entry, and where it led to, counts if the version
+    /// is still the same afterwards.
     #[inline]
     pub(in crate::store) fn seen(&self) -> ReadVersion<'_> {
         self.0.seen
     }
 
-    /// As much of the entry as it takes to judge it at `now`; `None` if it was replaced meanwhile.
-    /// Unless it is over, that is everything but its expiry, whose place the earlier of expiry and
-    /// end takes.
+    /// Unpacks as much of the entry as a judgement at `now` needs; `None` if the entry was replaced
+    /// meanwhile. Of an entry that isn't over, this is all but the expiry: the earlier of expiry
+    /// and end stands in its place.
     #[inline(always)]
     pub(in crate::store) fn judged_at(&self, now: Timestamp) -> Option<Entry> {
         let near = self.0.near;
@@ -250,21 +249,6 @@ fn prefix(rest: u64) -> u8 {
     (rest & 0x3f) as u8
 }
 
-/// Bytes as words in the byte order of this machine.
-pub(super) fn words<const N: usize>(bytes: &[u8]) -> [u64; N] {
-    let (chunks, _) = bytes.as_chunks::<8>();
-    std::array::from_fn(|at| u64::from_ne_bytes(chunks[at]))
-}
-
-#[inline]
-pub(super) fn bytes<const N: usize>(words: &[u64]) -> [u8; N] {
-    let mut bytes = [0; N];
-    for (chunk, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
-        *chunk = word.to_ne_bytes();
-    }
-    bytes
-}
-
 /// The greatest number of a permission set.
 pub(super) const MAX_SET: u32 = (1 << SET_BITS) - 1;
 
@@ -275,16 +259,16 @@ const _: () = assert!(crate::id::Generation::MAX.get() == (1 << GENERATION_BITS)
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::hash_table::slot::{Seen, Unit};
     use super::*;
-    use crate::store::index::hash_table::slot::{Seen, Unit};
 
     proptest! {
         #[test]
         fn packed_and_unpacked(
             digest in any::<[u8; DIGEST_LEN]>(),
-            short_owner in any::<Option<[u8; SHORT_OWNER]>>(),
+            short_owner in any::<Option<ShortOwner>>(),
             not_before in prop::option::of(1..=Timestamp::MAX.as_millis()),
-            limiter in prop::option::of(0..u32::MAX),
+            record in prop::option::of(0..u32::MAX),
             owner in any::<u32>(),
             set in 0..=MAX_SET,
             generation in 1..1_u32 << 24,
@@ -299,9 +283,9 @@ mod tests {
             let time = |t: Option<u64>| t.map(|t| Timestamp::clamped_millis(t % (Timestamp::MAX.as_millis() + 1)));
             let halves = narrow.map(|narrow| if narrow { 0xffff } else { u32::MAX });
             let not_before = not_before.map(Timestamp::clamped_millis);
-            let limited = short_owner.is_none() && (not_before.is_some() || limiter.is_some());
+            let limited = short_owner.is_none() && (not_before.is_some() || record.is_some());
             let entry = Entry {
-                limited: limited.then_some(Limited { not_before, limiter }),
+                limited: limited.then_some(Limited { not_before, record }),
                 digest, owner, short_owner, pepper, prefix, is_current, is_indeterminate,
                 set: set & halves[0],
                 generation: generation & halves[1],
@@ -317,13 +301,13 @@ mod tests {
             let Seen::Match(found) = unit.slot(0).read(5) else { panic!("not found") };
             let packed = Packed(found);
             prop_assert_eq!(packed.digest_bytes(), digest);
-            prop_assert_eq!(packed.limiter(), limiter.filter(|_| limited));
-            // An end after the expiry never comes, and isn't kept.
+            prop_assert_eq!(packed.record(), record.filter(|_| limited));
+            // An end after the expiry never comes, so it isn't kept.
             let standing = entry.standing;
             let ends_at = standing.ends_at.filter(|end| standing.expires_at.is_none_or(|at| *end < at));
             let expected = Entry { standing: ValidityInputs { ends_at, ..standing }, ..entry };
             prop_assert_eq!(packed.judged_at(Timestamp::MAX).unwrap(), expected);
-            // What is needed at some time is as good.
+            // The part that a judgement at `now` needs judges the same.
             let needed = packed.judged_at(now).unwrap();
             prop_assert_eq!(needed.standing.rejected_for(now), standing.rejected_for(now));
             let ends_at = |s: ValidityInputs| s.expires_at.into_iter().chain(s.ends_at).min();

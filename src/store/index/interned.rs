@@ -1,4 +1,4 @@
-//! Owners and permission sets by number.
+//! Interned values: owners and permission sets by number.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -10,35 +10,36 @@ use crate::clock::Timestamp;
 use crate::id::OwnerId;
 use crate::permission::PermissionSet;
 
-/// What readers need of an owner: its id, and what holds for all of its keys.
+/// The readers' side of an owner: its id, and the flags of all of its keys.
 #[derive(Debug)]
-pub(super) struct OwnerCell {
+pub(super) struct InternedOwner {
+    /// Set once, before any entry names the owner's number.
     pub(super) id: OnceLock<OwnerId>,
-    /// Its flags, and above them the number of the line with its limits and 1; in one word, so that
-    /// an owner takes no more memory for it.
+    /// The flags, and above them the number of the owner's limit record plus 1. One word holds
+    /// both, so that a reader sees them together and an owner takes no more memory.
     word: AtomicU32,
 }
 
-/// How many bits of an owner's word are flags.
+/// The bits of an owner's word that are flags.
 const FLAG_BITS: u32 = 8;
 const FLAGS: u32 = (1 << FLAG_BITS) - 1;
 
-/// The owners by number. A number is given once: a reader may still hold it.
+/// The owners by number. A number is given once, for a reader may still hold it.
 #[derive(Debug)]
 pub(super) struct Owners {
-    cells: Pages<OwnerCell, { 1 << 16 }>,
-    /// One bit for each owner, set if its word isn't 0: small enough to stay in a cache.
+    owners: Pages<InternedOwner, { 1 << 16 }>,
+    /// One bit for each owner, set if its word isn't 0. It is small enough to stay in a cache.
     flagged: Pages<AtomicU64, { 1 << 13 }>,
 }
 
-/// The writer's side: numbers by id, and what cuts the tokens of an owner's keys.
+/// The writer's side of the owners: numbers by id.
 #[derive(Debug, Default)]
 pub(super) struct OwnerNumbers {
     by_id: HashMap<OwnerId, OwnerState>,
     next: u32,
 }
 
-/// What cuts the tokens of an owner's keys.
+/// The rules of an owner by which the entries of its keys are made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OwnerState {
     pub(super) number: u32,
@@ -49,17 +50,20 @@ pub(super) struct OwnerState {
 
 impl Owners {
     pub(super) fn new() -> Self {
-        Self { cells: Pages::new(), flagged: Pages::new() }
+        Self { owners: Pages::new(), flagged: Pages::new() }
     }
 
     #[inline]
-    pub(super) fn get(&self, number: u32) -> Option<&OwnerCell> {
-        self.cells.get(number)
+    pub(super) fn get(&self, number: u32) -> Option<&InternedOwner> {
+        self.owners.get(number)
     }
 
-    /// An owner's word: 0 if nothing stands against its keys, and nothing limits them.
+    /// Returns an owner's word: 0 for an owner without flags and limits.
     #[inline]
     pub(super) fn word(&self, number: u32) -> Option<u32> {
+        // Acquire on the word: the limit record that it names must be seen filled. Otherwise a
+        // reader judges by an empty record. Acquire on the bit: a set bit leads to the word of its
+        // time. Otherwise a reader could answer by the word before.
         let bits = self.flagged.get(number >> 6)?.load(Ordering::Acquire);
         if bits >> (number & 63) & 1 == 0 {
             return Some(0);
@@ -67,7 +71,7 @@ impl Owners {
         Some(self.get(number)?.word.load(Ordering::Acquire))
     }
 
-    /// The flags of an owner's word.
+    /// Returns the flags of an owner's word.
     #[inline]
     pub(super) fn flags_of(word: u32) -> u8 {
         // The lowest bits.
@@ -76,29 +80,33 @@ impl Owners {
         flags
     }
 
-    /// The line with an owner's limits, if it has any, by its word.
+    /// Returns the number of the limit record that an owner's word names.
     #[inline]
-    pub(super) fn limiter_of(word: u32) -> Option<u32> {
+    pub(super) fn record_of(word: u32) -> Option<u32> {
         (word >> FLAG_BITS).checked_sub(1)
     }
 
     /// Sets an owner's flags. For the writer.
     pub(super) fn set_flags(&self, number: u32, flags: u8) -> Option<()> {
-        let limiter = self.get(number)?.word.load(Ordering::Relaxed) & !FLAGS;
-        self.set(number, limiter | u32::from(flags))
+        // Relaxed, here and in `set_record`: only the writer stores there.
+        let record = self.get(number)?.word.load(Ordering::Relaxed) & !FLAGS;
+        self.set(number, record | u32::from(flags))
     }
 
-    /// Sets where an owner's limits lie; `None` past the greatest number. For the writer.
-    pub(super) fn set_limiter(&self, number: u32, limiter: Option<u32>) -> Option<()> {
-        let limiter = limiter.map_or(Some(0), |limiter| limiter.checked_add(1))?;
-        let shifted = limiter.checked_mul(1 << FLAG_BITS)?;
+    /// Sets the number of an owner's limit record; `None` past the greatest number. For the writer.
+    pub(super) fn set_record(&self, number: u32, record: Option<u32>) -> Option<()> {
+        let record = record.map_or(Some(0), |record| record.checked_add(1))?;
+        let shifted = record.checked_mul(1 << FLAG_BITS)?;
         self.set(number, shifted | self.get(number)?.word.load(Ordering::Relaxed) & FLAGS)
     }
 
     fn set(&self, number: u32, new: u32) -> Option<()> {
+        // Release: publishes the limit record that the word names.
         self.get(number)?.word.store(new, Ordering::Release);
         let word = self.flagged.get_or_make(number >> 6, || AtomicU64::new(0))?;
         let bit = 1 << (number & 63);
+        // The Release half: a reader that sees the bit must see the word. The Acquire half pairs
+        // with nothing, for only the writer changes bits.
         if new == 0 {
             word.fetch_and(!bit, Ordering::AcqRel);
         } else {
@@ -113,7 +121,7 @@ impl OwnerNumbers {
         self.by_id.get(id).copied()
     }
 
-    /// Notes an owner, new or changed. `None` when all numbers are used up.
+    /// Puts an owner, new or changed. `None` when all numbers are used up.
     pub(super) fn put(
         &mut self,
         owners: &Owners,
@@ -123,9 +131,9 @@ impl OwnerNumbers {
         flags: u8,
     ) -> Option<OwnerState> {
         let number = self.by_id.get(&id).map_or(self.next, |state| state.number);
-        let make = || OwnerCell { id: OnceLock::new(), word: AtomicU32::new(0) };
-        let cell = owners.cells.get_or_make(number, make)?;
-        cell.id.get_or_init(|| id);
+        let make = || InternedOwner { id: OnceLock::new(), word: AtomicU32::new(0) };
+        let owner = owners.owners.get_or_make(number, make)?;
+        owner.id.get_or_init(|| id);
         owners.set_flags(number, flags)?;
         self.next = self.next.max(number + 1);
         let state = OwnerState { number, max_access, tokens_valid_from };
@@ -137,17 +145,18 @@ impl OwnerNumbers {
         self.by_id.remove(id)
     }
 
-    /// Forgets all but some; those that were forgotten.
+    /// Removes the owners for which `keep` fails, and returns them.
     pub(super) fn retain(&mut self, keep: impl Fn(&OwnerId) -> bool) -> Vec<OwnerState> {
         self.by_id.extract_if(|id, _| !keep(id)).map(|(_, state)| state).collect()
     }
 }
 
-/// The permission sets by number; 0 is the empty one.
+/// The permission sets by number; 0 is the empty one. Each is set once, before any entry names its
+/// number.
 #[derive(Debug)]
 pub(super) struct Sets(Pages<OnceLock<PermissionSet>, { 1 << 12 }>);
 
-/// The writer's side: numbers by set.
+/// The writer's side of the permission sets: numbers by set.
 #[derive(Debug, Default)]
 pub(super) struct SetNumbers(HashMap<PermissionSet, u32>);
 
@@ -156,7 +165,7 @@ impl Sets {
         Self(Pages::new())
     }
 
-    /// The set of a number; the empty one for a number never given.
+    /// Returns the set of a number; the empty one for a number that was never given.
     #[inline]
     pub(super) fn get(&self, number: u32) -> PermissionSet {
         self.0.get(number).and_then(OnceLock::get).copied().unwrap_or_default()
@@ -164,7 +173,7 @@ impl Sets {
 }
 
 impl SetNumbers {
-    /// The number of a set; `None` when all numbers are used up.
+    /// Returns the number of a set, new or known; `None` when all numbers are used up.
     pub(super) fn put(&mut self, sets: &Sets, set: PermissionSet) -> Option<u32> {
         if set.is_empty() {
             return Some(0);

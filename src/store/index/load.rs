@@ -1,33 +1,44 @@
-//! Records into the index: one that changed, or all of them when a store is opened.
+//! Loading: records into the index, one that changed, or all of them when a store is opened.
 
 use std::sync::MutexGuard;
 
-use super::entry::Entry;
-use super::hash_table::slot::{Words, tag_of};
+use super::entry::{Entry, Limited};
+use super::hash_table::group::ProbeSequence;
+use super::hash_table::slot::{Words, hash_of};
+use super::index::{Index, IndexError, IndexWriter, OwnerFlags};
 use super::interned::{OwnerState, Owners};
-use super::limits::write::PutLimits;
-use super::verification_index::{Index, IndexError, IndexWriter, OwnerFlags, PutOwner};
+use super::limits::limit_table::{WrittenLimits, not_before_of};
 use crate::backend::{ScannedKey, ScannedOwner};
 use crate::clock::Timestamp;
 use crate::id::KeyId;
-use crate::key::{Kind, ValidityInputs};
+use crate::key::{Kind, Limits, ValidityInputs};
 use crate::permission::{Access, PermissionSet};
 
-/// How many different lists of permissions are remembered.
+/// The most lists of permissions that a memo holds.
 const REMEMBERED: usize = 64;
 
-/// What was worked out for records before, and often holds for the next.
+/// Results for the records before, which often hold for the next.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Memo {
-    /// What lists of permissions stand for.
+    /// The sets that lists of permissions were compiled to.
     granted: Vec<(Access, PermissionSet)>,
-    /// The last set that was cut by a maximum access, that maximum access's number, and the number of the result.
+    /// The last set that was cut by a maximum access, the number of that access, and the number of
+    /// the result.
     cut: Option<(PermissionSet, Option<u32>, u32)>,
     /// The entries of one key.
     entries: Vec<Words>,
 }
 
-/// The writer's turn. Readers don't wait for its end, other writers do.
+/// The effects of putting an owner.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct PutOwner {
+    /// The change narrows the owner's tokens, so its keys must be put again.
+    pub(in crate::store) narrows: bool,
+    /// A flag no longer holds for its keys.
+    pub(in crate::store) unblocks: bool,
+}
+
+/// The writer's turn, with the lock. Other writers wait for its end, readers don't.
 #[derive(Debug)]
 pub(in crate::store) struct Load<'a> {
     index: &'a Index,
@@ -38,19 +49,20 @@ pub(in crate::store) struct Load<'a> {
 }
 
 impl Index {
-    /// Begins to put records. What `memo` holds stays right for this index.
+    /// Begins to put records. A memo serves one index only.
     pub(in crate::store) fn load<'a>(&'a self, memo: &'a mut Memo) -> Load<'a> {
         let mut writer = self.lock();
-        // What was over, and is left out for want of its pepper, stays so if the clock steps back.
+        // A token that was left out as over, for its pepper isn't open, stays so if the clock steps
+        // back.
         let latest = writer.latest.max(Some(self.clock.now()));
         writer.latest = latest;
         Load { index: self, writer, memo, latest }
     }
 
-    /// Makes room for so many keys at once, if there are none yet. Without it there is as much room
-    /// in the end, but groups are made anew all the time until then.
+    /// Makes room for so many keys at once, if there are none yet. Otherwise groups would be
+    /// rebuilt all the time until there is as much room.
     pub(in crate::store) fn make_room(&self, keys: u64) {
-        // Where there can't be so much, whoever needs it will be told.
+        // If there can't be so much room, the key that finds none fails.
         let _ = self.table.make_room(&mut self.lock().table, keys);
     }
 
@@ -63,6 +75,36 @@ impl Index {
     pub(in crate::store) fn put_key(&self, key: &ScannedKey) -> Result<(), IndexError> {
         self.load(&mut Memo::default()).put_key(key)
     }
+
+    /// Relocates the limit records of keys, once, before readers have the index. Without room for
+    /// that, the records stay where they are.
+    pub(in crate::store) fn relocate_limits(&mut self) {
+        let record = |entry: &Entry| entry.limited?.record;
+        let (table, limits, writer) = self.parts();
+        let Some(mut relocation) = limits.begin_relocation(&writer.limits) else { return };
+        let mut named = Vec::new();
+        for slots in table.groups() {
+            let living = slots.iter().filter_map(|slot| Some((slot.hash()?, slot.contents())));
+            named.extend(
+                living.filter_map(|(hash, words)| Some((hash, record(&Entry::unpack(&words))?))),
+            );
+            named.sort_unstable();
+            // Tokens of one key name one record.
+            named.dedup();
+            named.drain(..).for_each(|(hash, record)| relocation.add(hash, record));
+        }
+        relocation.place_late();
+        let slots = table.groups().flat_map(ProbeSequence::iter);
+        for slot in slots.filter(|slot| slot.hash().is_some()) {
+            let entry = Entry::unpack(&slot.contents());
+            let target = record(&entry).and_then(|record| relocation.target(record));
+            if let (Some(limited), Some(target)) = (entry.limited, target) {
+                let limited = Limited { record: Some(target), ..limited };
+                slot.rewrite(&Entry { limited: Some(limited), ..entry }.pack());
+            }
+        }
+        limits.relocate(&mut writer.limits, relocation);
+    }
 }
 
 impl Drop for Load<'_> {
@@ -72,13 +114,14 @@ impl Drop for Load<'_> {
 }
 
 impl Load<'_> {
-    /// Has fetched from memory what putting a key will look at.
+    /// Prefetches the slot at which putting a key will begin.
     pub(in crate::store) fn prepare(&self, id: KeyId) {
-        self.index.table.prepare(tag_of(id.as_u128()));
+        self.index.table.prepare(hash_of(id.as_u128()));
     }
 
-    /// Notes an owner, new or changed. What stands against its keys holds at once; what no longer
-    /// does is taken away by [`clear_owner_flags`](Index::clear_owner_flags), when its keys have been put.
+    /// Puts an owner, new or changed. New flags hold at once. The caller clears those that no
+    /// longer hold by [`clear_owner_flags`](Index::clear_owner_flags), when the owner's keys have
+    /// been put.
     pub(in crate::store) fn put_owner(
         &mut self,
         owner: &ScannedOwner,
@@ -95,7 +138,7 @@ impl Load<'_> {
             .owners
             .put(&index.owners, owner.id, max_access, owner.tokens_valid_from, flags | flags_before)
             .ok_or(IndexError::Full)?;
-        index.put_owner_limits(writer, after.number, &owner.limits)?;
+        self.write_owner_limits(after.number, &owner.limits)?;
         let cut = |state: OwnerState| (state.max_access, state.tokens_valid_from);
         Ok(PutOwner {
             narrows: before.is_some_and(|before| cut(before) != cut(after)),
@@ -103,27 +146,68 @@ impl Load<'_> {
         })
     }
 
-    /// Puts a key, new or changed, in place of what is there of it.
+    /// Puts the limits of an owner, which hold at once.
+    fn write_owner_limits(&mut self, owner: u32, limits: &Limits) -> Result<(), IndexError> {
+        let (index, writer) = (self.index, &mut self.writer.limits);
+        let before = Owners::record_of(index.owners.word(owner).ok_or(IndexError::Full)?);
+        let written = index.limits.write_owner(writer, limits, before, index.clock.now())?;
+        if written.record == before {
+            return Ok(());
+        }
+        if index.owners.set_record(owner, written.record).is_none() {
+            if let Some(new) = written.record.filter(|_| written.is_new) {
+                index.limits.release_owner(writer, new);
+            }
+            return Err(IndexError::Full);
+        }
+        if let Some(before) = before {
+            index.limits.release_owner(writer, before);
+        }
+        Ok(())
+    }
+
+    /// Replaces the entries of a key, new or changed.
     pub(in crate::store) fn put_key(&mut self, key: &ScannedKey) -> Result<(), IndexError> {
         let owner = self.writer.owners.get(&key.owner).ok_or(IndexError::OwnerMissing)?;
-        let limits = self.index.put_key_limits(&mut self.writer, key, owner.number)?;
+        let (limited, written) = self.write_limits(key, owner.number)?;
         let mut entries = std::mem::take(&mut self.memo.entries);
         entries.clear();
-        let packed = self.pack(key, owner, limits, &mut entries);
+        let packed = self.pack(key, owner, limited, &mut entries);
         let put = packed.and_then(|()| self.put_entries(key.id, owner.number, &entries));
-        if put.is_err() || entries.is_empty() {
-            self.index.take_back(&mut self.writer, limits);
+        if (put.is_err() || entries.is_empty())
+            && let Some(new) = written.record.filter(|_| written.is_new)
+        {
+            self.index.limits.release_key(&mut self.writer.limits, new);
         }
         self.memo.entries = entries;
         put
     }
 
-    /// The entries of a key's tokens.
+    /// Writes the limits of a key. The entries must name a new record next, or it must be released.
+    fn write_limits(
+        &mut self,
+        key: &ScannedKey,
+        owner: u32,
+    ) -> Result<(Option<Limited>, WrittenLimits), IndexError> {
+        // A revoked key is never used again.
+        let Some(limits) = key.limits.as_deref().filter(|_| !key.revoked) else {
+            return Ok((None, WrittenLimits::default()));
+        };
+        let (index, writer) = (self.index, &mut self.writer.limits);
+        let hashed = (hash_of(key.id.as_u128()), &key.owner);
+        let before = index.key_record(key.id, Some(owner));
+        let written = index.limits.write_key(writer, hashed, limits, before, index.clock.now())?;
+        let limited = Limited { not_before: not_before_of(limits), record: written.record };
+        let is_limited = limited.not_before.is_some() || limited.record.is_some();
+        Ok((is_limited.then_some(limited), written))
+    }
+
+    /// Packs the entries of a key's tokens.
     fn pack(
         &mut self,
         key: &ScannedKey,
         owner: OwnerState,
-        limits: PutLimits,
+        limited: Option<Limited>,
         entries: &mut Vec<Words>,
     ) -> Result<(), IndexError> {
         let set = self.set(key, owner)?;
@@ -132,7 +216,7 @@ impl Load<'_> {
             let number = token.digest.pepper;
             let standing = ValidityInputs { ends_at, ..key.validity_inputs() };
             let Some(pepper) = self.index.peppers.iter().position(|open| *open == number) else {
-                // A token that is over for good needs no pepper: it is refused as unknown.
+                // A token that is over for good needs no pepper: it is rejected as unknown.
                 let is_over = standing.revoked || ends_at.is_some_and(|at| Some(at) <= self.latest);
                 if is_over {
                     continue;
@@ -142,8 +226,8 @@ impl Load<'_> {
             let entry = Entry {
                 digest: Entry::cut(token.digest.expose()),
                 owner: owner.number,
-                short_owner: key.owner.padded().filter(|_| limits.limited.is_none()),
-                limited: limits.limited,
+                short_owner: key.owner.padded().filter(|_| limited.is_none()),
+                limited,
                 set,
                 generation: token.generation.get(),
                 // At most 4 are open.
@@ -160,11 +244,10 @@ impl Load<'_> {
         Ok(())
     }
 
-    /// Most keys that are put are new, and nothing has to make room for them.
+    /// Puts the entries of a key. Most keys are new, and replace nothing.
     fn put_entries(&mut self, id: KeyId, owner: u32, entries: &[Words]) -> Result<(), IndexError> {
         let writer = &mut *self.writer;
-        let added = self.index.table.add(&mut writer.table, tag_of(id.as_u128()), entries);
-        if !added.map_err(|_| IndexError::Full)? {
+        if !self.index.table.add(&mut writer.table, hash_of(id.as_u128()), entries)? {
             return self.index.replace(writer, id, Some(owner), entries);
         }
         for words in entries {
@@ -173,7 +256,7 @@ impl Load<'_> {
         Ok(())
     }
 
-    /// The number of what a key may do, cut by its owner's maximum access.
+    /// Returns the number of a key's permission set, cut by its owner's maximum access.
     fn set(&mut self, key: &ScannedKey, owner: OwnerState) -> Result<u32, IndexError> {
         let granted = self.granted(&key.access);
         let max_access = match key.kind {
@@ -193,7 +276,7 @@ impl Load<'_> {
         Ok(number)
     }
 
-    /// What an access stands for. A list is compiled once for many keys.
+    /// Compiles an access. A list is compiled once for many keys.
     fn granted(&mut self, access: &Access) -> PermissionSet {
         let catalogue = &self.index.catalogue;
         let Access::Limited(_) = access else { return access.compile(catalogue) };

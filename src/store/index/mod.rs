@@ -1,32 +1,51 @@
-//! The verification index: what `verify` reads, and nothing else.
+//! The verification index: the memory that `verify` reads, and nothing more.
 //!
-//! One 64-byte [`slot`] (and a word apart) for each live token; a [`table`] finds it by the tag of
-//! its key, in [`group`]s of slots that are made anew one by one when they are full, so that the
-//! index grows by parts. Owners and permission sets are [`interned`] by number.
+//! | room | what stands there |
+//! | --- | --- |
+//! | `index` | the index: searches for readers; removals and marks for the writer |
+//! | `load` | records into the index |
+//! | `leases` | leases of quotas, and refunds |
+//! | `entry` | a token's words in a slot, packed and unpacked |
+//! | `interned` | owners and permission sets by number |
+//! | `hash_table` | slots by key hash |
+//! | `limits` | the limits of keys and owners, by record number |
+//! | `packing` | bytes in words |
+//! | `memory` | arrays that are never freed; hints to the processor and the kernel |
 //!
-//! What limits a key, or an owner, lies in a line of its own ([`cells`]): what is judged by and
-//! what was used ([`limiter`], [`lease`]), and from which networks ([`lists`]). The slot, or the
-//! owner's cell, names the line, and says afterwards whether what was read there counts. Without a
-//! limit there is no line, and none is looked for. A key's line lies, if it can, where its tag says
-//! already ([`places`], [`moves`]), so that it is fetched together with the slot.
+//! A verification begins a search in `index`, which has `hash_table` and `limits` prefetch cache
+//! lines. While these are on their way, the caller hashes the token. The search then passes each
+//! slot under the key's hash to the caller as a packed `entry`. The entry's numbers lead to the
+//! owner and the permission set in `interned`, and to the limits. Each live token has one 64-byte
+//! slot and one word more. Each limited key or owner has one record of 64 bytes. Only the index
+//! knows which slot or owner names which record.
 //!
-//! Readers take no lock, write nothing but what a limit counts, and wait for nobody. The one writer, behind a mutex, fills
-//! a free slot, publishes it with one Release store, announces the change in the directory, then
-//! retires the old slot. A reader that finds nothing looks again if the directory says that
-//! something moved meanwhile. What a group leaves behind is used again, never given back, so that
-//! no reader can hold memory that is gone: what it reads there is either a token that lives, or
-//! seen to have changed under it.
+//! A changed record of a key or owner enters through `load`, under the writer's lock. The writer
+//! fills a free slot, publishes it with one Release store, announces the change in the directory,
+//! then retires the old slot.
+//!
+//! Readers take no lock and wait for no other thread. They write only the use of limits. A reader
+//! that finds nothing searches again if the directory says that something moved meanwhile. Memory
+//! is used again, never freed, so a reader can't hold memory that is gone. What a reader finds in
+//! reused memory either belongs to a living token, or fails the check of its version.
 
 mod entry;
 mod hash_table;
+// The index's own file is named for what it holds, as each file is.
+#[allow(clippy::module_inception)]
+mod index;
 mod interned;
+mod leases;
 mod limits;
 mod load;
 mod memory;
-mod verification_index;
+mod packing;
+#[cfg(test)]
+mod tests;
 
-pub(super) use entry::{DIGEST_LEN, Entry, Limited, ShortOwner};
+pub(super) use entry::{DIGEST_LEN, Entry, Limited};
 pub(super) use hash_table::ReadVersion;
-pub(super) use limits::{LeaseWord, LeftWord, Limiter, OwnerLimiter, Whose};
+pub(super) use index::{Index, IndexError, OwnerLimiter};
+pub(super) use leases::Whose;
+pub(super) use limits::{LeaseWord, LeftWord, Limiter};
 pub(super) use load::Memo;
-pub(super) use verification_index::{Index, IndexError};
+pub(super) use packing::ShortOwner;

@@ -175,7 +175,7 @@ impl Minter {
         for _ in 0..MAX_DRAWS {
             let drawn = fill(self.random().as_mut())?;
             let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).next(now, drawn);
-            if !self.engine.index.has_tag(id) {
+            if !self.engine.index.has_hash(id) {
                 return Ok(id);
             }
         }

@@ -30,11 +30,11 @@ impl Sum {
             None => Default::default(),
         };
         let Self { last_used_at, accepted, .. } = *self;
-        Used { last_used_at, last_address, accepted, rejected: rejected }
+        Used { last_used_at, last_address, accepted, rejected }
     }
 
     fn set(&mut self, used: Used) {
-        let Used { last_used_at, last_address, accepted, rejected: rejected } = used;
+        let Used { last_used_at, last_address, accepted, rejected } = used;
         let is_rare = last_address.is_some() || rejected != RejectedCounts::default();
         let rare = is_rare.then(|| Box::new(Rare { last_address, rejected }));
         *self = Self { last_used_at, accepted, rare };

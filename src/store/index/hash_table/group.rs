@@ -1,45 +1,47 @@
-//! A group of slots, searched by linear probing.
+//! Groups of slots, searched by linear probing.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::super::memory::pages::Pages;
 use super::slot::{self, Slot, Words};
-use crate::store::index::memory::pages::Pages;
 
-pub(in crate::store::index) type Unit = slot::Unit<64>;
+pub(super) type Unit = slot::Unit<64>;
 
 /// All units; groups name theirs by number.
-pub(in crate::store::index) type Units = Pages<Unit, { 1 << 10 }>;
+pub(super) type Units = Pages<Unit, { 1 << 10 }>;
 
-/// How many slots make a unit.
-pub(in crate::store::index) const UNIT_SLOTS: usize = Unit::SLOTS;
-/// How many units a group has at most.
-pub(in crate::store::index) const MAX_UNITS: usize = 16;
+/// Slots of a unit.
+pub(super) const UNIT_SLOTS: usize = Unit::SLOTS;
+/// The most units of a group.
+pub(super) const MAX_UNITS: usize = 16;
 
-/// How many slots are fetched before the first is looked at: a search for what isn't there passes
-/// so many on average, and fetching them together costs hardly more than fetching one.
+/// The number of slots that are prefetched before the first is looked at. A search for an unknown
+/// hash passes so many on average, and fetching them together costs hardly more than fetching one.
 const PREFETCHED: usize = 4;
 
-/// How many trailing bits of a tag say where in its group a search begins.
+/// Trailing bits of a hash that say where in its group a search begins.
 const START_BITS: u32 = 24;
 const START_MASK: u64 = (1 << START_BITS) - 1;
 
-/// Which units make up a group, in their order. Readers that hold a number of a group that was
-/// given up may find it being written: what they compute from that leads to wrong slots, where
-/// they find nothing, and then see that the directory has moved on.
+/// The units of a group, in their order.
+///
+/// A reader may still hold the number of a group that was given up while the writer fills the group
+/// for another use. Such a reader computes wrong slots and finds nothing there. It then sees that
+/// the directory has moved on.
 #[derive(Debug, Default)]
-pub(in crate::store::index) struct Group {
+pub(super) struct Group {
     len: AtomicU32,
     units: [AtomicU32; MAX_UNITS],
 }
 
-/// The slots of a group in the order in which a tag looks for its own.
+/// The slots of a group in the order in which a search for one hash looks at them.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::store::index) struct Run<'a> {
+pub(in super::super) struct ProbeSequence<'a> {
     all: &'a Units,
     group: &'a Group,
-    /// How many units the group has.
+    /// The number of units of the group.
     units: usize,
-    /// Where the first slot lies: the unit's place in the group, the unit, the slot's place in it.
+    /// The first slot: its unit's place in the group, the unit, and its own place in the unit.
     unit_at: usize,
     first: &'a Unit,
     at: usize,
@@ -47,26 +49,28 @@ pub(in crate::store::index) struct Run<'a> {
 
 /// No slot of the group is free.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::store::index) struct GroupFull;
+pub(super) struct GroupFull;
 
-/// How many slots of so many units may be used, retired ones included: three in four.
-pub(in crate::store::index) const fn room(units: usize) -> usize {
+/// The number of slots that may be used of so many units, retired ones included: three in four.
+pub(super) const fn room(units: usize) -> usize {
     units * UNIT_SLOTS / 4 * 3
 }
 
 impl Group {
-    /// Where a tag looks; `None` if the group was given up.
+    /// Returns the slots in the order of a search for `hash`; `None` if the group was given up.
     #[inline]
-    pub(in crate::store::index) fn run<'a>(&'a self, all: &'a Units, tag: u64) -> Option<Run<'a>> {
+    pub(super) fn probe<'a>(&'a self, all: &'a Units, hash: u64) -> Option<ProbeSequence<'a>> {
+        // Acquire, here and in `unit`: a reader that sees a number's next use must also see that
+        // the directory has moved on. It would trust a search in the wrong units otherwise.
         let units = self.len.load(Ordering::Acquire) as usize;
         if units == 0 {
             return None;
         }
         // The trailing bits, scaled to the number of slots. The leading ones led to the group.
-        let scaled = ((tag & START_MASK) as usize * units * UNIT_SLOTS) >> START_BITS;
+        let scaled = ((hash & START_MASK) as usize * units * UNIT_SLOTS) >> START_BITS;
         let (unit_at, at) = (scaled / UNIT_SLOTS, scaled % UNIT_SLOTS);
         let first = self.unit(all, unit_at)?;
-        Some(Run { all, group: self, units, unit_at, first, at })
+        Some(ProbeSequence { all, group: self, units, unit_at, first, at })
     }
 
     #[inline]
@@ -74,39 +78,40 @@ impl Group {
         all.get(self.units.get(at)?.load(Ordering::Acquire))
     }
 
-    /// Takes units, at most as many as a group has. For the writer.
-    pub(in crate::store::index) fn take(&self, units: &[u32]) {
+    /// Gives the group its units, at most [`MAX_UNITS`]. For the writer.
+    pub(super) fn assign(&self, units: &[u32]) {
+        // Release, here and below: the loads in `probe` and `unit` pair with it.
         for (place, unit) in self.units.iter().zip(units) {
             place.store(*unit, Ordering::Release);
         }
-        // Released, here and above, for readers that still hold this number from its last use:
-        // whoever sees the new use sees that the directory has moved on.
         #[allow(clippy::cast_possible_truncation)]
         self.len.store(units.len() as u32, Ordering::Release);
     }
 
     /// Gives the group up. For the writer.
-    pub(in crate::store::index) fn give_up(&self) {
+    pub(super) fn give_up(&self) {
+        // Release: a reader that finds no units must see the directory's move, or it ends its
+        // search.
         self.len.store(0, Ordering::Release);
     }
 }
 
-impl<'a> Run<'a> {
-    /// Has the first slots fetched.
+impl<'a> ProbeSequence<'a> {
+    /// Prefetches the first slots.
     #[inline]
-    pub(in crate::store::index) fn prefetch(&self) {
+    pub(super) fn prefetch(&self) {
         // Not past the unit's end: few begin so close to it.
         self.first.slots_from(self.at).take(PREFETCHED).for_each(Slot::prefetch);
     }
 
     #[inline]
-    pub(in crate::store::index) fn first(&self) -> Slot<'a> {
+    pub(super) fn first(&self) -> Slot<'a> {
         self.first.slot(self.at)
     }
 
     #[inline]
-    pub(in crate::store::index) fn iter(self) -> impl Iterator<Item = Slot<'a>> {
-        // The unit of the beginning comes again at the end, up to where it began.
+    pub(in super::super) fn iter(self) -> impl Iterator<Item = Slot<'a>> {
+        // The first unit comes again at the end, up to the slot at which the search began.
         let later = (1..=self.units).map_while(move |nth| {
             let unit = self.group.unit(self.all, (self.unit_at + nth) % self.units)?;
             let slots = if nth == self.units { self.at } else { UNIT_SLOTS };
@@ -115,29 +120,32 @@ impl<'a> Run<'a> {
         self.first.slots_from(self.at).chain(later.flatten())
     }
 
-    /// Those in which something under the tag may live. For the writer.
-    pub(in crate::store::index) fn used(&self) -> impl Iterator<Item = Slot<'a>> + use<'a> {
-        self.iter().take(self.first().reach()).take_while(|slot| !slot.is_empty())
+    /// Returns the slots in which the hash may live. For the writer.
+    pub(super) fn used(&self) -> impl Iterator<Item = Slot<'a>> + use<'a> {
+        self.iter().take(self.first().probe_len()).take_while(|slot| !slot.is_empty())
     }
 
-    /// Fills the first slot in which nothing lives; says whether nothing ever did. For the writer.
-    pub(in crate::store::index) fn fill(&self, tag: u64, words: &Words) -> Result<bool, GroupFull> {
+    /// Fills the first slot in which nothing lives; returns whether the slot was empty. For the
+    /// writer.
+    pub(super) fn fill(&self, hash: u64, words: &Words) -> Result<bool, GroupFull> {
         let mut slots = (1..).zip(self.iter());
-        let (reach, slot) = slots.find(|(_, slot)| slot.tag().is_none()).ok_or(GroupFull)?;
+        let (probe_len, slot) = slots.find(|(_, slot)| slot.hash().is_none()).ok_or(GroupFull)?;
         let was_empty = slot.is_empty();
-        self.first().reach_to(reach);
-        slot.fill(tag, words);
+        // Before the filling: a reader that knows of the key must look so far.
+        self.first().extend_probe_len(probe_len);
+        slot.fill(hash, words);
         Ok(was_empty)
     }
 
-    /// The numbers of the group's units. For the writer.
-    pub(in crate::store::index) fn units(self) -> impl Iterator<Item = u32> {
+    /// Returns the numbers of the group's units. For the writer.
+    pub(super) fn units(self) -> impl Iterator<Item = u32> {
         let units = &self.group.units[..self.units];
+        // Relaxed: only the writer stores there.
         units.iter().map(|unit| unit.load(Ordering::Relaxed))
     }
 
-    /// How many units the group has.
-    pub(in crate::store::index) fn len(&self) -> usize {
+    /// Returns the number of units.
+    pub(super) fn len(&self) -> usize {
         self.units
     }
 }

@@ -1,86 +1,89 @@
-//! Nine words that a reader sees whole or not at all.
+//! Slots: nine words that a reader sees whole or not at all.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use crate::store::index::memory::hints::prefetch;
+use super::super::memory::hints::prefetch;
 
-/// How many bits of a key's tag lie in a slot.
-pub(in crate::store::index) const TAG_BITS: u32 = 45;
+/// Bits of a key hash.
+pub(in super::super) const HASH_BITS: u32 = 45;
 
-/// Nothing was ever here since its unit was taken: a search ends.
+/// The hash of a slot that was never filled since its unit was taken: a search ends there.
 const EMPTY: u64 = 0;
-/// Something was here: a search goes on.
-const RETIRED: u64 = (1 << TAG_BITS) - 1;
-const REACH_BITS: u32 = 3;
-const REACH_MASK: u64 = (1 << REACH_BITS) - 1;
-const SEQUENCE_MASK: u64 = (1 << (64 - TAG_BITS)) - 1 - REACH_MASK;
-const SEQUENCE_ONE: u64 = 1 << REACH_BITS;
-/// Where the tag begins.
-const TAG_AT: u32 = 64 - TAG_BITS;
+/// The hash of a slot whose contents ended: a search goes on.
+const RETIRED: u64 = (1 << HASH_BITS) - 1;
+const PROBE_BITS: u32 = 3;
+const PROBE_MASK: u64 = (1 << PROBE_BITS) - 1;
+const SEQUENCE_MASK: u64 = (1 << (64 - HASH_BITS)) - 1 - PROBE_MASK;
+const SEQUENCE_ONE: u64 = 1 << PROBE_BITS;
+/// The hash's lowest bit in the head.
+const HASH_AT: u32 = 64 - HASH_BITS;
 
-/// What a slot holds beside its tag: seven words in its own cache line, and one apart.
+/// The contents of a slot: seven words in its own cache line, and one in a line that eight slots
+/// share.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::store::index) struct Words {
-    pub(in crate::store::index) near: [u64; 7],
-    pub(in crate::store::index) far: u64,
+pub(in super::super) struct Words {
+    pub(in super::super) near: [u64; 7],
+    pub(in super::super) far: u64,
 }
 
 impl fmt::Debug for Words {
-    /// Part of them is a digest.
+    /// Shows no word: some are parts of a digest.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Words").finish_non_exhaustive()
     }
 }
 
-/// One cache line: a word of 45 bits of tag, 16 of sequence and 3 of reach, and seven of contents.
-/// The reach isn't the contents' own: it says how far from here those lie whose search begins here.
+/// One cache line: a head of 45 bits of hash, 16 of sequence and 3 of probe length, then seven
+/// words of contents. The probe length isn't the contents' own. It says how far from here the
+/// contents lie whose search begins here.
 #[repr(align(64))]
-struct Line {
+struct CacheLine {
     head: AtomicU64,
     words: [AtomicU64; 7],
 }
 
-impl fmt::Debug for Line {
+impl fmt::Debug for CacheLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line").finish_non_exhaustive()
+        f.debug_struct("CacheLine").finish_non_exhaustive()
     }
 }
 
-/// Eight slots side by side: their lines, and after them the word of each that lies apart.
+/// Eight slots: their cache lines, then one line with the far word of each.
 struct SlotGroup {
-    lines: [Line; 8],
+    lines: [CacheLine; 8],
     far: [AtomicU64; 8],
 }
 
-/// So many times eight slots.
-pub(in crate::store::index) struct Unit<const OCTETS: usize>([SlotGroup; OCTETS]);
+/// Slots that are allocated together, eight in each slot group.
+pub(in super::super) struct Unit<const SLOT_GROUPS: usize>([SlotGroup; SLOT_GROUPS]);
 
-impl<const OCTETS: usize> fmt::Debug for Unit<OCTETS> {
+impl<const SLOT_GROUPS: usize> fmt::Debug for Unit<SLOT_GROUPS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Unit").finish_non_exhaustive()
     }
 }
 
-/// One slot of a unit.
+/// One slot of a unit: a seqlock (Boehm 2012) whose readers never spin.
 ///
-/// The sequence in the first word grows with every change but that of the reach, so that a reader who finds
-/// it the same after reading the contents has read what belongs to it (a seqlock, Boehm 2012, but
-/// for the waiting: a reader that meets a change goes on, it never spins on a writer).
+/// The head's sequence grows with each change but that of the probe length. A reader that finds the
+/// sequence unchanged after its reads has read words of one filling. A reader that meets a change
+/// goes on to the next slot, and the table's directory tells it to search again.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::store::index) struct Slot<'a> {
-    line: &'a Line,
+pub(in super::super) struct Slot<'a> {
+    line: &'a CacheLine,
     far: &'a AtomicU64,
 }
 
-/// The near words of a slot, whole, and the way to the far one.
+/// The near words of a slot, of one filling, and the way to the far word.
 #[derive(Clone, Copy)]
-pub(in crate::store::index) struct Found<'a> {
-    pub(in crate::store::index) near: [u64; 7],
-    pub(in crate::store::index) seen: ReadVersion<'a>,
+pub(in super::super) struct Found<'a> {
+    pub(in super::super) near: [u64; 7],
+    pub(in super::super) seen: ReadVersion<'a>,
 }
 
-/// A slot as it was seen: what was read where its words led to counts if it is still so.
+/// The version of a slot at a read. What a reader found where the slot's words led to counts if the
+/// version is still the same afterwards.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct ReadVersion<'a> {
     slot: Slot<'a>,
@@ -88,40 +91,40 @@ pub(in crate::store) struct ReadVersion<'a> {
 }
 
 impl fmt::Debug for Found<'_> {
-    /// Part of the words is a digest.
+    /// Shows no word: some are parts of a digest.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Found").finish_non_exhaustive()
     }
 }
 
-/// What a reader finds in a slot.
+/// The outcome of looking at a slot for a hash.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::store::index) enum Seen<'a> {
-    /// Nothing, and nothing after it.
+pub(in super::super) enum Seen<'a> {
+    /// Nothing here, and nothing after it.
     End,
-    /// Something else.
+    /// Something different, or a slot that is being changed.
     Other,
-    /// The tag that was looked for, and what belongs to it.
+    /// The hash, and the words that belong to it.
     Match(Found<'a>),
 }
 
-/// The tag of a key: never one of the two that mean something else.
+/// Hashes a key's id. The result is neither of the two values that mark a slot without contents.
 #[inline]
-pub(in crate::store::index) fn tag_of(id: u128) -> u64 {
+pub(in super::super) fn hash_of(id: u128) -> u64 {
     // The low half holds 62 random bits; multiplying by an odd number (2^64 divided by the golden
     // ratio) spreads all of them into the leading bits.
     #[allow(clippy::cast_possible_truncation)]
     let mixed = (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> TAG_AT).clamp(1, RETIRED - 1)
+    (mixed >> HASH_AT).clamp(1, RETIRED - 1)
 }
 
-impl<const OCTETS: usize> Unit<OCTETS> {
-    /// How many slots it has.
-    pub(in crate::store::index) const SLOTS: usize = 8 * OCTETS;
+impl<const SLOT_GROUPS: usize> Unit<SLOT_GROUPS> {
+    /// The number of slots.
+    pub(in super::super) const SLOTS: usize = 8 * SLOT_GROUPS;
 
-    pub(in crate::store::index) fn empty() -> Self {
+    pub(in super::super) fn empty() -> Self {
         let word = || AtomicU64::new(0);
-        let line = || Line { head: word(), words: std::array::from_fn(|_| word()) };
+        let line = || CacheLine { head: word(), words: std::array::from_fn(|_| word()) };
         Self(std::array::from_fn(|_| SlotGroup {
             lines: std::array::from_fn(|_| line()),
             far: std::array::from_fn(|_| word()),
@@ -129,47 +132,45 @@ impl<const OCTETS: usize> Unit<OCTETS> {
     }
 
     #[inline]
-    pub(in crate::store::index) fn slot(&self, at: usize) -> Slot<'_> {
-        let octet = &self.0[at / 8];
-        Slot { line: &octet.lines[at % 8], far: &octet.far[at % 8] }
+    pub(in super::super) fn slot(&self, at: usize) -> Slot<'_> {
+        let slot_group = &self.0[at / 8];
+        Slot { line: &slot_group.lines[at % 8], far: &slot_group.far[at % 8] }
     }
 
-    /// The slots from one on.
+    /// Returns the slots from `at` on.
     #[inline]
-    pub(in crate::store::index) fn slots_from(&self, at: usize) -> impl Iterator<Item = Slot<'_>> {
+    pub(in super::super) fn slots_from(&self, at: usize) -> impl Iterator<Item = Slot<'_>> {
         (at..Self::SLOTS).map(|at| self.slot(at))
     }
 }
 
+/// For readers.
 impl<'a> Slot<'a> {
-    /// Has its line fetched.
+    /// Prefetches the slot's cache line.
     #[inline]
-    pub(in crate::store::index) fn prefetch(self) {
+    pub(in super::super) fn prefetch(self) {
         prefetch(self.line);
     }
 
-    /// How many slots from here on may hold what begins its search here.
+    /// Returns the probe length: the number of slots from here on that may hold contents whose
+    /// search begins here.
     #[inline]
-    pub(in crate::store::index) fn reach(self) -> usize {
-        let reach = self.line.head.load(Ordering::Acquire) & REACH_MASK;
+    pub(in super::super) fn probe_len(self) -> usize {
+        // Acquire: a reader that takes its length from a cleared slot must see that the directory
+        // leads elsewhere by now. It would end its search otherwise.
+        let len = self.line.head.load(Ordering::Acquire) & PROBE_MASK;
         // The greatest that can be written stands for any.
-        if reach == REACH_MASK { usize::MAX } else { reach as usize }
+        if len == PROBE_MASK { usize::MAX } else { len as usize }
     }
 
-    /// Whoever begins a search here shall look at so many slots at least. For the writer, before
-    /// it fills the last of them.
-    pub(in crate::store::index) fn reach_to(self, slots: usize) {
-        let head = self.line.head.load(Ordering::Relaxed);
-        let reach = (head & REACH_MASK).max((slots as u64).min(REACH_MASK));
-        self.line.head.store(head & !REACH_MASK | reach, Ordering::Release);
-    }
-
-    /// What is here for a tag.
+    /// Looks for a hash in this slot.
     #[inline]
-    pub(in crate::store::index) fn read(self, tag: u64) -> Seen<'a> {
+    pub(in super::super) fn read(self, hash: u64) -> Seen<'a> {
+        // Acquire: the words below must not be older than this head, and a reader that finds the
+        // slot retired or cleared must see that this was announced.
         let head = self.line.head.load(Ordering::Acquire);
-        let seen = head >> TAG_AT;
-        if seen != tag {
+        let seen = head >> HASH_AT;
+        if seen != hash {
             return if seen == EMPTY { Seen::End } else { Seen::Other };
         }
         let near = self.near();
@@ -180,47 +181,65 @@ impl<'a> Slot<'a> {
         }
     }
 
-    /// Whether all that was read of it belongs to this head.
+    /// Whether all words that were read since `head` belong to it.
     #[inline]
     fn validate(self, head: u64) -> bool {
-        // If a word came from a later filling, this fence makes the retiring before that filling
-        // visible to the load below.
+        // Acquire fence: pairs with the release fence in `fill`. If a word came from a later
+        // filling, the load below sees the retiring before that filling. Without it a reader takes
+        // words of two fillings for one.
         fence(Ordering::Acquire);
-        // Acquire, so that whoever finds it retired also sees that it was announced.
-        (self.line.head.load(Ordering::Acquire) ^ head) & !REACH_MASK == 0
+        // Acquire: a reader that finds the slot retired must also see that this was announced. It
+        // would end its search otherwise, and miss a key that lives.
+        (self.line.head.load(Ordering::Acquire) ^ head) & !PROBE_MASK == 0
     }
 
+    /// Returns the words, which `validate` judges afterwards.
     #[inline]
     fn near(self) -> [u64; 7] {
+        // Relaxed: the head's loads before and after order them.
         std::array::from_fn(|i| self.line.words[i].load(Ordering::Relaxed))
     }
+}
 
-    /// The tag of what lives here. For the writer.
-    pub(in crate::store::index) fn tag(self) -> Option<u64> {
-        let tag = self.line.head.load(Ordering::Relaxed) >> TAG_AT;
-        (tag != EMPTY && tag != RETIRED).then_some(tag)
+/// For the writer, which is alone. Its own loads are Relaxed: it sees its own last store.
+impl Slot<'_> {
+    /// Raises the probe length to at least `slots`, before the last of those slots is filled.
+    pub(in super::super) fn extend_probe_len(self, slots: usize) {
+        let head = self.line.head.load(Ordering::Relaxed);
+        let len = (head & PROBE_MASK).max((slots as u64).min(PROBE_MASK));
+        // Release: this store replaces the one that published the slot's words, and a reader may
+        // take its head from here.
+        self.line.head.store(head & !PROBE_MASK | len, Ordering::Release);
     }
 
-    /// What is here. For the writer.
-    pub(in crate::store::index) fn contents(self) -> Words {
+    /// Returns the hash of what lives here.
+    pub(in super::super) fn hash(self) -> Option<u64> {
+        let hash = self.line.head.load(Ordering::Relaxed) >> HASH_AT;
+        (hash != EMPTY && hash != RETIRED).then_some(hash)
+    }
+
+    /// Returns the words.
+    pub(in super::super) fn contents(self) -> Words {
         Words { near: self.near(), far: self.far.load(Ordering::Relaxed) }
     }
 
-    /// Whether it was never filled since its unit was taken. For the writer.
-    pub(in crate::store::index) fn is_empty(self) -> bool {
-        self.line.head.load(Ordering::Relaxed) >> TAG_AT == EMPTY
+    /// Whether the slot was never filled since its unit was taken.
+    pub(in super::super) fn is_empty(self) -> bool {
+        self.line.head.load(Ordering::Relaxed) >> HASH_AT == EMPTY
     }
 
     /// Fills a slot in which nothing lives, and publishes it.
-    pub(in crate::store::index) fn fill(self, tag: u64, words: &Words) {
-        // Orders the retiring (or clearing) before the words, for readers still at the old ones.
+    pub(in super::super) fn fill(self, hash: u64, words: &Words) {
+        // Release fence: orders the retiring (or clearing) before the words. Without it a reader of
+        // the previous filling sees new words under the old head.
         fence(Ordering::Release);
         self.rewrite(words);
-        self.mark(tag);
+        self.mark(hash);
     }
 
-    /// Puts words in the place of others, which nobody else sees.
-    pub(in crate::store::index) fn rewrite(self, words: &Words) {
+    /// Replaces words that no reader can see yet.
+    pub(in super::super) fn rewrite(self, words: &Words) {
+        // Relaxed: the head's release store publishes them, or the index as a whole does.
         for (place, word) in self.line.words.iter().zip(words.near) {
             place.store(word, Ordering::Relaxed);
         }
@@ -228,19 +247,21 @@ impl<'a> Slot<'a> {
     }
 
     /// Ends what lives here.
-    pub(in crate::store::index) fn retire(self) {
+    pub(in super::super) fn retire(self) {
         self.mark(RETIRED);
     }
 
-    /// Makes the slot empty again, for another group.
-    pub(in crate::store::index) fn clear(self) {
-        // In one store: whoever sees no reach also sees that the group was given up.
+    /// Empties the slot, for another group.
+    pub(in super::super) fn clear(self) {
+        // Release, and one store: a reader that finds the slot empty, or no probe length, must see
+        // that the directory leads elsewhere by now. It would end its search otherwise.
         self.line.head.store(EMPTY | self.next_sequence(), Ordering::Release);
     }
 
-    fn mark(self, tag: u64) {
-        let reach = self.line.head.load(Ordering::Relaxed) & REACH_MASK;
-        let head = tag << TAG_AT | self.next_sequence() | reach;
+    fn mark(self, hash: u64) {
+        let probe_len = self.line.head.load(Ordering::Relaxed) & PROBE_MASK;
+        let head = hash << HASH_AT | self.next_sequence() | probe_len;
+        // Release: publishes the words of a filling, and the announcement before a retiring.
         self.line.head.store(head, Ordering::Release);
     }
 
@@ -250,17 +271,18 @@ impl<'a> Slot<'a> {
 }
 
 impl Found<'_> {
-    /// The word apart; `None` if the slot was filled anew meanwhile.
+    /// Returns the far word; `None` if the slot was changed meanwhile.
     #[inline]
-    pub(in crate::store::index) fn far(&self) -> Option<u64> {
+    pub(in super::super) fn far(&self) -> Option<u64> {
         let ReadVersion { slot, head } = self.seen;
+        // Relaxed: `validate` rejects the word of another filling.
         let far = slot.far.load(Ordering::Relaxed);
         slot.validate(head).then_some(far)
     }
 }
 
 impl ReadVersion<'_> {
-    /// Whether the slot was not filled anew.
+    /// Whether the slot is still as it was read.
     #[inline]
     pub(in crate::store) fn validate(self) -> bool {
         self.slot.validate(self.head)
@@ -275,9 +297,10 @@ mod tests {
         Words { near: [value; 7], far: value }
     }
 
-    /// The value with which the slot was filled under a tag; `Err` with whether a search goes on.
-    fn read(slot: Slot<'_>, tag: u64) -> Result<u64, bool> {
-        match slot.read(tag) {
+    /// Returns the value with which the slot was filled under a hash; `Err` says whether a search
+    /// goes on.
+    fn read(slot: Slot<'_>, hash: u64) -> Result<u64, bool> {
+        match slot.read(hash) {
             Seen::End => Err(false),
             Seen::Other => Err(true),
             Seen::Match(found) => {
@@ -302,7 +325,7 @@ mod tests {
         slot.fill(5, &words(1));
         assert_eq!((read(slot, 5), read(slot, 6)), (Ok(1), Err(true)));
         slot.retire();
-        assert_eq!((read(slot, 5), slot.tag()), (Err(true), None));
+        assert_eq!((read(slot, 5), slot.hash()), (Err(true), None));
         slot.fill(5, &words(2));
         assert_eq!(read(slot, 5), Ok(2));
         slot.clear();
@@ -310,12 +333,12 @@ mod tests {
     }
 
     #[test]
-    fn the_word_apart_belongs_to_the_others_or_is_not_told() {
+    fn the_far_word_belongs_to_the_others_or_is_none() {
         let unit = Unit::<1>::empty();
         let slot = unit.slot(0);
         slot.fill(5, &words(1));
         let Seen::Match(found) = slot.read(5) else { panic!("not found") };
-        slot.reach_to(3);
+        slot.extend_probe_len(3);
         assert_eq!(found.far(), Some(1));
         slot.retire();
         slot.fill(5, &words(2));
@@ -323,28 +346,28 @@ mod tests {
     }
 
     #[test]
-    fn its_reach_only_grows_until_it_is_cleared() {
+    fn its_probe_length_only_grows_until_it_is_cleared() {
         let unit = Unit::<1>::empty();
         let slot = unit.slot(0);
-        for (slots, reach) in [(0, 0), (3, 3), (2, 3), (6, 6), (7, usize::MAX), (1, usize::MAX)] {
-            slot.reach_to(slots);
+        for (slots, len) in [(0, 0), (3, 3), (2, 3), (6, 6), (7, usize::MAX), (1, usize::MAX)] {
+            slot.extend_probe_len(slots);
             slot.fill(5, &words(1));
-            assert_eq!((slot.reach(), read(slot, 5)), (reach, Ok(1)));
+            assert_eq!((slot.probe_len(), read(slot, 5)), (len, Ok(1)));
             slot.retire();
         }
         slot.clear();
-        assert_eq!((slot.reach(), read(slot, 5)), (0, Err(false)));
+        assert_eq!((slot.probe_len(), read(slot, 5)), (0, Err(false)));
     }
 
     #[test]
-    fn tags_never_mean_something_else() {
+    fn hashes_never_mean_something_else() {
         for id in [0, 1, u128::MAX, 1 << 127] {
-            let tag = tag_of(id);
-            assert!(tag != EMPTY && tag != RETIRED && tag >> TAG_BITS == 0);
+            let hash = hash_of(id);
+            assert!(hash != EMPTY && hash != RETIRED && hash >> HASH_BITS == 0);
         }
     }
 
-    /// Readers of a slot that is filled and retired all the time see each filling whole.
+    /// Readers see each filling whole while the slot is filled and retired all the time.
     #[test]
     fn contents_are_never_torn() {
         let unit = Unit::<1>::empty();

@@ -1,21 +1,21 @@
-//! A quota's lease, and what was left beside it, in a word each.
+//! A quota's lease, and the rest beside it, in a word each.
 
 use crate::clock::Timestamp;
 
 const UNIT_BITS: u32 = 40;
 const UNITS: u64 = (1 << UNIT_BITS) - 1;
-/// The day of what is never void: later than every [`Timestamp`].
+/// The day of a lease that is never void: later than every [`Timestamp`].
 const NEVER: u64 = (1 << (64 - UNIT_BITS)) - 1;
 const DAY: u64 = 24 * 60 * 60 * 1_000;
 
-/// How long a tick lasts, in milliseconds. Their number comes round after 34 years.
+/// Milliseconds of a tick. Tick numbers start again after 34 years.
 const TICK: u64 = 250;
 const TICK_BITS: u32 = 32;
 
-/// A lease: the day from which on it is void, and how many uses are left of it. Periods begin at
-/// midnight, so a day says it all. 0 is one that was always void.
+/// A lease: the day from which on it is void, and the uses that are left of it. Periods begin at
+/// midnight, so a day suffices. 0 is a lease that was always void.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) struct LeaseWord(pub(in crate::store::index) u64);
+pub(in crate::store) struct LeaseWord(pub(super) u64);
 
 impl LeaseWord {
     pub(in crate::store) fn new(void_from: Option<Timestamp>, units: u64) -> Self {
@@ -23,48 +23,48 @@ impl LeaseWord {
         Self(day << UNIT_BITS | units.min(UNITS))
     }
 
-    /// From when on it is void.
+    /// The time from which on the lease is void.
     pub(in crate::store) fn void_from(self) -> Option<Timestamp> {
         let day = self.0 >> UNIT_BITS;
         (day != NEVER).then(|| Timestamp::clamped_millis(day * DAY))
     }
 
     #[inline]
-    pub(in crate::store::index) fn is_void(self, now: Timestamp) -> bool {
+    pub(super) fn is_void(self, now: Timestamp) -> bool {
         self.0 >> UNIT_BITS <= now.as_millis() / DAY
     }
 
-    /// How many uses are left now.
+    /// Returns the uses that are left at `now`.
     #[inline]
     pub(in crate::store) fn units(self, now: Timestamp) -> u64 {
         if self.is_void(now) { 0 } else { self.0 & UNITS }
     }
 
-    /// How many fewer are left than so many.
+    /// Returns the number of `uses` that the lease lacks.
     #[inline]
     pub(in crate::store) fn missing(self, now: Timestamp, uses: u32) -> u64 {
         u64::from(uses).saturating_sub(self.units(now))
     }
 
-    /// So many uses that are void when these are.
+    /// Returns a lease of so many uses that is void at the same time.
     pub(in crate::store) fn with_units(self, units: u64) -> Self {
         Self(self.0 & !UNITS | units.min(UNITS))
     }
 
-    /// How many uses it holds, void or not.
+    /// Returns the uses that it holds, void or not.
     pub(in crate::store) fn held(self) -> u64 {
         self.0 & UNITS
     }
 
-    /// What is left after so many uses, if there are as many.
+    /// Returns the lease after so many uses, if it has as many.
     #[inline]
-    pub(in crate::store::index) fn spend(self, now: Timestamp, uses: u64) -> Option<Self> {
+    pub(super) fn spend(self, now: Timestamp, uses: u64) -> Option<Self> {
         (self.units(now) >= uses).then(|| Self(self.0 - uses))
     }
 
-    /// With another lease's uses. Of two periods the later counts: the earlier is void, or will be
-    /// as soon as the clock says so too.
-    pub(in crate::store::index) fn add(self, other: Self) -> Self {
+    /// Adds another lease's uses. Of two periods the later counts: the earlier is void, or will be
+    /// as soon as the clock gets there.
+    pub(super) fn add(self, other: Self) -> Self {
         let day = |lease: Self| lease.0 >> UNIT_BITS;
         if day(self) == day(other) {
             let units = (self.held() + other.held()).min(UNITS);
@@ -77,11 +77,11 @@ impl LeaseWord {
     }
 }
 
-/// What was left beside a lease when somebody last asked for more: one use more than that, which
-/// can't be had, and in which tick it was so. 0 if it isn't known; nor need it be, where it is more
-/// than a use can cost.
+/// The rest of a quota beside a lease, as the last request for more found it. The word holds the
+/// smallest number of uses that couldn't be had, and the tick of the request. 0 if that is unknown,
+/// or more than one verification can cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) struct LeftWord(pub(in crate::store::index) u64);
+pub(in crate::store) struct LeftWord(pub(super) u64);
 
 impl LeftWord {
     pub(in crate::store) const UNKNOWN: Self = Self(0);
@@ -91,14 +91,9 @@ impl LeftWord {
         too_many.map_or(Self::UNKNOWN, |more| Self(u64::from(more) << TICK_BITS | tick(at)))
     }
 
-    /// Whether so many couldn't be had; if it may have changed since, less than so many
-    /// milliseconds ago.
-    pub(in crate::store::index) fn lacks(
-        self,
-        needed: u64,
-        now: Timestamp,
-        within: Option<u64>,
-    ) -> bool {
+    /// Whether so many uses couldn't be had. With `within`, the answer counts for less than so many
+    /// milliseconds, for the rest may have changed.
+    pub(super) fn lacks(self, needed: u64, now: Timestamp, within: Option<u64>) -> bool {
         let too_many = self.0 >> TICK_BITS;
         let since = tick(now).wrapping_sub(self.0) & ((1 << TICK_BITS) - 1);
         too_many != 0 && needed >= too_many && within.is_none_or(|millis| since < millis / TICK)
@@ -145,7 +140,7 @@ mod tests {
         assert_eq!(most.add(most), most);
     }
 
-    /// What wasn't asked for, or is more than any use costs, is refused to nobody.
+    /// An unknown rest, and one that is more than any use costs, lacks nothing.
     #[test]
     fn what_is_not_known_lacks_nothing() {
         let now = day(20_000);
@@ -157,8 +152,8 @@ mod tests {
     }
 
     proptest! {
-        /// Just what is more than was left couldn't be had; where it may have changed, this is said
-        /// for less than the time asked for, but for one tick.
+        /// Only more than the rest couldn't be had. With `within`, this is said for that time, less
+        /// one tick at most.
         #[test]
         fn just_what_is_more_couldn_t_be_had(
             left in 0..=Quota::MAX_USES,
@@ -179,7 +174,7 @@ mod tests {
                 let passed = after.as_millis() - at.as_millis();
                 prop_assert!(!is_said || lacks && passed < 1_000);
                 prop_assert!(is_said || !lacks || passed > 1_000 - TICK);
-                // A clock that has stepped back tells nothing of how long ago it was.
+                // A clock that has stepped back doesn't tell how long ago it was.
                 let before = at.saturating_sub(std::time::Duration::from_millis(previous));
                 let has_stepped = at.as_millis() - before.as_millis() >= TICK;
                 prop_assert!(!(has_stepped && word.lacks(needed.into(), before, Some(1_000))));

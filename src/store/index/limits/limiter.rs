@@ -1,22 +1,22 @@
-//! The limits of one key, or of one owner, in a line: what is judged by, and what was used.
+//! The limiter: the limits of one key or owner in a slab entry, and their use.
 
 use std::sync::atomic::Ordering;
 
+use super::super::packing::{ShortOwner, bytes, words};
 use super::lease::{LeaseWord, LeftWord};
-use super::records::{Cell, WORDS};
+use super::records::{SlabEntry, WORDS};
 use crate::clock::Timestamp;
 use crate::id::{OwnerId, Version};
 use crate::key::{Gcra, Limits, Period, Quota, Refill, Verdict};
-use crate::store::index::entry::{ShortOwner, bytes, words};
 
-/// The state of the rate.
+/// The word of the rate's state.
 const STATE: usize = 0;
-/// What is left of the quota's lease.
+/// The word of the quota's lease.
 const LEASE: usize = 1;
 const RATE: usize = 2;
 const SPAN: usize = 3;
 const OWN: usize = 4;
-/// What was left of the quota beside the lease.
+/// The word of the quota's rest beside the lease.
 const LEFT: usize = 6;
 const SINCE: usize = 7;
 
@@ -26,93 +26,92 @@ const SPAN_BITS: u32 = 35;
 const EVERY_AT: u32 = 2 * COUNT_BITS;
 const QUOTA_AT: u32 = EVERY_AT + 2;
 const QUOTA: u64 = 1 << QUOTA_AT;
-/// Above all this, what tells one quota from another.
+/// The lowest bit of the quota's mark, which takes the rest of the word.
 const MARK_AT: u32 = QUOTA_AT + 1;
 
-/// What is judged by: as long as it stays the same, so does the line.
+/// The rules of a limit record. The record stays as long as they do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::store::index) struct Shape {
-    /// The rate's count and burst; how often the quota is refilled, whether there is one, and what
-    /// tells it from others.
+pub(in super::super) struct LimitSpec {
+    /// The rate's count and burst; the quota's period, a flag that there is one, and its mark.
     rate: u64,
-    /// The rate's duration, and the number of the list of networks and 1.
+    /// The rate's duration, and the number of the list of networks plus 1.
     span: u64,
-    /// Of a key, its owner's id, if it is short; of an owner, its first moment, and how often the
-    /// line was filled.
+    /// A key's record: its owner's id, if it is short. An owner's record: the owner's `not_before`,
+    /// and how often the record was filled.
     own: [u64; 2],
     /// The version at which the quota's count began.
     since: u64,
 }
 
-/// What tells one quota from another. One that was tightened is another: what was leased of it before
-/// might be more than is left.
+/// The identity of a quota. A tightened quota is another one, for the old lease may hold more than
+/// is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct QuotaMark {
     terms: u64,
     since: u64,
 }
 
-/// A line, and what was read of it: it counts when that which led here is still as it was.
+/// A limit record, and the rules that were read there. They count if the slot, or the owner's word,
+/// that led here is still the same afterwards.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Limiter<'a> {
-    cell: &'a Cell,
-    pub(in crate::store::index) number: u32,
-    pub(in crate::store::index) shape: Shape,
+    entry: &'a SlabEntry,
+    pub(in super::super) number: u32,
+    pub(in super::super) spec: LimitSpec,
 }
 
-/// 21 bits in which two quotas differ, but for one pair in two millions.
+/// Hashes a quota to 21 bits: one pair of quotas in two millions shares them.
 fn mark(quota: &Quota) -> u64 {
     let amount = quota.refill().map_or(0, Refill::amount);
     let mixed = quota.uses().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ amount;
     mixed.wrapping_mul(0xd6e8_feb8_6659_fd93) >> MARK_AT
 }
 
-impl Shape {
-    /// What limits are judged by, but for their first moment; `None` if nothing else limits.
-    pub(in crate::store::index) fn new(limits: &Limits, list: Option<u32>) -> Option<Self> {
-        let mut shape = Self::default();
+impl LimitSpec {
+    /// Packs all limits except `not_before`; `None` if there are no others.
+    pub(super) fn new(limits: &Limits, list: Option<u32>) -> Option<Self> {
+        let mut spec = Self::default();
         if let Some(rate) = &limits.rate {
             let rate = rate.value;
-            shape.rate = u64::from(rate.burst()) << COUNT_BITS | u64::from(rate.count());
+            spec.rate = u64::from(rate.burst()) << COUNT_BITS | u64::from(rate.count());
             // At most 366 days.
-            shape.span = u64::try_from(rate.per().as_millis()).unwrap_or(u64::MAX);
+            spec.span = u64::try_from(rate.per().as_millis()).unwrap_or(u64::MAX);
         }
         if let Some(quota) = &limits.quota {
             let every = quota.value.quota.refill().map_or(0, |refill| refill.period().number());
-            shape.rate |=
-                mark(&quota.value.quota) << MARK_AT | QUOTA | u64::from(every) << EVERY_AT;
-            shape.since = quota.value.quota_version.get();
+            spec.rate |= mark(&quota.value.quota) << MARK_AT | QUOTA | u64::from(every) << EVERY_AT;
+            spec.since = quota.value.quota_version.get();
         }
-        shape.span |= list.map_or(0, |list| u64::from(list) + 1) << SPAN_BITS;
-        (shape != Self::default()).then_some(shape)
+        spec.span |= list.map_or(0, |list| u64::from(list) + 1) << SPAN_BITS;
+        (spec != Self::default()).then_some(spec)
     }
 
-    /// With the owner's id, if it is short.
-    pub(in crate::store::index) fn of_key(self, owner: &OwnerId) -> Self {
+    /// Adds the id of a key's owner, if it is short.
+    pub(super) fn of_key(self, owner: &OwnerId) -> Self {
         Self { own: owner.padded().map_or([0; 2], |short| words(&short)), ..self }
     }
 
-    /// With the first moment for all keys of the owner.
-    pub(in crate::store::index) fn of_owner(self, not_before: Option<Timestamp>) -> Self {
+    /// Adds the `not_before` of an owner's keys.
+    pub(super) fn of_owner(self, not_before: Option<Timestamp>) -> Self {
         Self { own: [not_before.map_or(0, Timestamp::as_millis), 0], ..self }
     }
 
-    /// Whether a line of the other may stay as it is.
-    pub(in crate::store::index) fn is_same(&self, other: &Self) -> bool {
+    /// Whether a record with the other rules may stay as it is.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
         let Self { rate, span, own: [own, _], since } = *self;
-        // An owner's line counts its fillings in the last word; a key's has the second half of an
-        // id there, which never changes.
+        // The last word of `own` counts an owner's fillings. In a key's record it is the second
+        // half of an id, which never changes.
         (rate, span, own, since) == (other.rate, other.span, other.own[0], other.since)
     }
 
     #[inline]
-    pub(in crate::store::index) fn gcra(&self) -> Option<Gcra> {
+    pub(in super::super) fn gcra(&self) -> Option<Gcra> {
         let field = |at: u32| (self.rate >> at) as u32 & ((1 << COUNT_BITS) - 1);
         Gcra::new(field(0), field(COUNT_BITS), self.span & ((1 << SPAN_BITS) - 1))
     }
 
     #[inline]
-    pub(in crate::store::index) fn list(&self) -> Option<u32> {
+    pub(in super::super) fn list(&self) -> Option<u32> {
         u32::try_from(self.span >> SPAN_BITS).ok()?.checked_sub(1)
     }
 
@@ -121,7 +120,7 @@ impl Shape {
         self.rate & QUOTA != 0
     }
 
-    /// Which quota there is.
+    /// Returns the quota's identity.
     fn quota(&self) -> Option<QuotaMark> {
         let mark = QuotaMark { terms: self.rate >> EVERY_AT, since: self.since };
         self.has_quota().then_some(mark)
@@ -129,130 +128,133 @@ impl Shape {
 }
 
 impl QuotaMark {
-    /// Whether it is counted from this version of its record on.
+    /// Whether the quota counts from this version of its record on.
     pub(in crate::store) fn is_since(self, version: Version) -> bool {
         self.since == version.get()
     }
 }
 
 impl<'a> Limiter<'a> {
-    /// Reads a line.
+    /// Reads a record.
     #[inline]
-    pub(in crate::store::index) fn read(cell: &'a Cell, number: u32) -> Self {
-        let (rate, span) = (cell.read(RATE), cell.read(SPAN));
-        let own = [cell.read(OWN), cell.read(OWN + 1)];
-        Self { cell, number, shape: Shape { rate, span, own, since: cell.read(SINCE) } }
+    pub(super) fn read(entry: &'a SlabEntry, number: u32) -> Self {
+        let (rate, span) = (entry.read(RATE), entry.read(SPAN));
+        let own = [entry.read(OWN), entry.read(OWN + 1)];
+        Self { entry, number, spec: LimitSpec { rate, span, own, since: entry.read(SINCE) } }
     }
 
-    /// Reads an owner's line, beginning with how often it was filled.
-    pub(in crate::store::index) fn read_counted(cell: &'a Cell, number: u32) -> Self {
-        let filled = cell.word(OWN + 1).load(Ordering::Acquire);
-        let mut limiter = Self::read(cell, number);
-        limiter.shape.own[1] = filled;
+    /// Reads an owner's record, its fill count first.
+    pub(super) fn read_seqlocked(entry: &'a SlabEntry, number: u32) -> Self {
+        // Acquire: the words below must not be older than the filling that ended with this count.
+        // Otherwise `validate` would pass words of two fillings.
+        let filled = entry.word(OWN + 1).load(Ordering::Acquire);
+        let mut limiter = Self::read(entry, number);
+        limiter.spec.own[1] = filled;
         limiter
     }
 
-    /// Whether an owner's line was filled as often when it was read.
-    pub(in crate::store::index) fn is_as_counted(&self) -> bool {
-        self.cell.read(OWN + 1) == self.shape.own[1]
+    /// Whether an owner's record was read outside of a filling and has the same fill count now. The
+    /// caller puts an Acquire fence before this.
+    pub(in super::super) fn validate(&self) -> bool {
+        let filled = self.spec.own[1];
+        filled.is_multiple_of(2) && self.entry.read(OWN + 1) == filled
     }
 
-    /// Fills a new line of an owner, and counts that. Unlike a slot, an owner's word doesn't say
-    /// how often it was changed, and could name the same line again.
-    pub(in crate::store::index) fn write_seqlocked(
-        cell: &Cell,
-        shape: Shape,
+    /// Fills a new record of an owner; its fill count is odd meanwhile. An owner's word, unlike a
+    /// slot, has no sequence, and may name the same record again later.
+    pub(super) fn write_seqlocked(
+        entry: &SlabEntry,
+        spec: LimitSpec,
         before: Option<&Self>,
         now: Timestamp,
     ) {
-        let filled = cell.read(OWN + 1) + 1;
-        // Before any other word: the fence that comes first in filling orders them.
-        cell.word(OWN + 1).store(filled, Ordering::Relaxed);
-        Self::fill(cell, Shape { own: [shape.own[0], filled], ..shape }, before, now);
+        let filling = entry.read(OWN + 1) + 1;
+        // Relaxed, and before any other word: the Release fence with which `SlabEntry::fill` begins
+        // orders it before them. Without that, readers see new words under the old count.
+        entry.word(OWN + 1).store(filling, Ordering::Relaxed);
+        Self::fill(entry, LimitSpec { own: [spec.own[0], filling], ..spec }, before, now);
+        // Release: a reader of this count must see the words of this filling.
+        entry.word(OWN + 1).store(filling + 1, Ordering::Release);
     }
 
-    /// Fills a new line, with what was used of the limits before. For the writer. What is used
-    /// meanwhile isn't counted; but no use of a quota's lease is ever counted in both.
-    pub(in crate::store::index) fn fill(
-        cell: &Cell,
-        shape: Shape,
-        before: Option<&Self>,
-        now: Timestamp,
-    ) {
+    /// Fills a new record, and carries over the use of the limits before. For the writer. Uses that
+    /// threads take meanwhile from the old record may be lost, but no use of a quota's lease counts
+    /// in both.
+    pub(super) fn fill(entry: &SlabEntry, spec: LimitSpec, before: Option<&Self>, now: Timestamp) {
         let millis = now.as_millis();
         let mut words = [0; WORDS];
-        if let Some(gcra) = shape.gcra() {
-            let used = before.and_then(|before| Some((before.shape.gcra()?, before)));
+        if let Some(gcra) = spec.gcra() {
+            let used = before.and_then(|before| Some((before.spec.gcra()?, before)));
             words[STATE] = match used {
-                Some((rate, before)) => gcra.carried(rate, before.cell.read(STATE), millis),
+                Some((rate, before)) => gcra.carried(rate, before.entry.read(STATE), millis),
                 None => gcra.unused(millis),
             };
         }
-        let same = |before: &&Self| shape.has_quota() && before.shape.quota() == shape.quota();
+        let same = |before: &&Self| spec.has_quota() && before.spec.quota() == spec.quota();
         if let Some(before) = before.filter(same) {
-            // Before the lease: where it is gone, nothing is said of what is left.
-            words[LEFT] = before.cell.word(LEFT).swap(0, Ordering::Relaxed);
+            // Before the lease. `take_lease` releases this: a reader that sees the lease gone sees
+            // the rest unknown, and refuses nothing.
+            words[LEFT] = before.entry.word(LEFT).swap(0, Ordering::Relaxed);
             words[LEASE] = before.take_lease().0;
         }
-        [words[RATE], words[SPAN], words[SINCE]] = [shape.rate, shape.span, shape.since];
-        words[OWN..OWN + 2].copy_from_slice(&shape.own);
-        cell.fill(words);
+        [words[RATE], words[SPAN], words[SINCE]] = [spec.rate, spec.span, spec.since];
+        words[OWN..OWN + 2].copy_from_slice(&spec.own);
+        entry.fill(words);
     }
 
-    /// The owner of the key, if its id is short.
+    /// Returns the id of the key's owner, if it is short.
     #[inline]
     pub(in crate::store) fn short_owner(&self) -> Option<ShortOwner> {
-        (self.shape.own[0] != 0).then(|| bytes(&self.shape.own))
+        (self.spec.own[0] != 0).then(|| bytes(&self.spec.own))
     }
 
-    /// The owner's first moment.
-    pub(in crate::store::index) fn first_moment(&self) -> Option<Timestamp> {
-        let millis = self.shape.own[0];
+    /// Returns the owner's `not_before`.
+    pub(in super::super) fn not_before(&self) -> Option<Timestamp> {
+        let millis = self.spec.own[0];
         (millis > 0).then(|| Timestamp::clamped_millis(millis))
     }
 
-    /// The rate.
+    /// Returns the rate.
     #[inline]
     pub(in crate::store) fn gcra(&self) -> Option<Gcra> {
-        self.shape.gcra()
+        self.spec.gcra()
     }
 
     /// Whether there is a quota.
     #[inline]
     pub(in crate::store) fn has_quota(&self) -> bool {
-        self.shape.has_quota()
+        self.spec.has_quota()
     }
 
-    /// Which quota there is.
+    /// Returns the quota's identity.
     pub(in crate::store) fn quota(&self) -> Option<QuotaMark> {
-        self.shape.quota()
+        self.spec.quota()
     }
 
-    /// At which version of its record the quota's count began.
+    /// Returns the version of the key or owner at which the quota's count began.
     pub(in crate::store) fn since(&self) -> u64 {
-        self.shape.since
+        self.spec.since
     }
 
-    /// How often the quota is refilled.
+    /// Returns the period after which the quota is refilled.
     pub(in crate::store) fn period(&self) -> Option<Period> {
         // Two bits of it.
         #[allow(clippy::cast_possible_truncation)]
-        Period::from_number((self.shape.rate >> EVERY_AT) as u8 & 3).ok()
+        Period::from_number((self.spec.rate >> EVERY_AT) as u8 & 3).ok()
     }
 
-    /// What the rate says of uses now.
+    /// Judges uses by the rate, without taking them.
     #[inline]
     pub(in crate::store) fn judge(&self, rate: Gcra, now: Timestamp, uses: u32) -> Verdict {
-        rate.judge(self.cell.read(STATE), now.as_millis(), uses)
+        rate.judge(self.entry.read(STATE), now.as_millis(), uses)
     }
 
-    /// The same; takes them if it allows them.
-    ///
-    /// Relaxed suffices: the word is all there is of the state, and changes to one word have one
-    /// order, so that none is lost.
+    /// Judges uses by the rate, and takes them if it allows them.
     #[inline]
     pub(in crate::store) fn take(&self, rate: Gcra, now: Timestamp, uses: u32) -> Verdict {
-        let state = self.cell.word(STATE);
+        let state = self.entry.word(STATE);
+        // Relaxed: this one word is all of the state, and the changes of one word have one order,
+        // so no use is lost.
         let mut seen = state.load(Ordering::Relaxed);
         loop {
             let verdict = rate.judge(seen, now.as_millis(), uses);
@@ -274,32 +276,35 @@ impl<'a> Limiter<'a> {
         }
     }
 
-    /// What is said after the state was found to be ahead of the clock. Unless it is so by a clock
-    /// that was read after the state, this was a thread that read its clock long ago.
+    /// Sets a state back that is ahead of the clock, as after the clock stepped back. Reads the
+    /// clock after the state: the caller may have read it long ago, and the state is in order.
     #[cold]
     pub(in crate::store) fn step_back(&self, rate: Gcra, now: impl Fn() -> Timestamp) {
-        let state = self.cell.word(STATE);
+        let state = self.entry.word(STATE);
+        // Relaxed, as in `take`.
         let seen = state.load(Ordering::Relaxed);
         if let Verdict::Ahead { next } = rate.judge(seen, now().as_millis(), 0) {
-            // If it was changed meanwhile, it is for another to find out.
+            // If the state was changed meanwhile, the next use finds out.
             let _ = state.compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
-    /// Gives uses back.
-    pub(in crate::store::index) fn refund(&self, units: u64) {
-        self.cell.word(STATE).fetch_sub(units, Ordering::Relaxed);
+    /// Refunds units of the rate.
+    pub(in super::super) fn refund(&self, units: u64) {
+        // Relaxed, as in `take`.
+        self.entry.word(STATE).fetch_sub(units, Ordering::Relaxed);
     }
 
-    /// What is left of the lease.
+    /// Returns the lease.
     pub(in crate::store) fn lease(&self) -> LeaseWord {
-        LeaseWord(self.cell.read(LEASE))
+        LeaseWord(self.entry.read(LEASE))
     }
 
-    /// Spends uses of the lease, if there are as many; what they were taken from.
+    /// Spends uses of the lease, if it has as many; returns the lease after that.
     #[inline]
     pub(in crate::store) fn spend(&self, now: Timestamp, uses: u32) -> Option<LeaseWord> {
-        let word = self.cell.word(LEASE);
+        let word = self.entry.word(LEASE);
+        // Relaxed: the lease is one word, and the changes of one word have one order.
         let mut seen = word.load(Ordering::Relaxed);
         loop {
             let next = LeaseWord(seen).spend(now, uses.into())?;
@@ -311,32 +316,37 @@ impl<'a> Limiter<'a> {
     }
 
     /// Adds to the lease.
-    pub(in crate::store::index) fn add_lease(&self, lease: LeaseWord) {
+    pub(in super::super) fn add_lease(&self, lease: LeaseWord) {
         let add = |seen| Some(LeaseWord(seen).add(lease).0);
-        let word = self.cell.word(LEASE);
-        // It always has something to put.
+        let word = self.entry.word(LEASE);
+        // Relaxed: `note_left` releases it. `add` never returns `None`.
         let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     /// Takes all that is left of the lease.
-    pub(in crate::store::index) fn take_lease(&self) -> LeaseWord {
-        LeaseWord(self.cell.word(LEASE).swap(0, Ordering::Release))
+    pub(in super::super) fn take_lease(&self) -> LeaseWord {
+        // Release: a reader that sees the lease gone must see that the rest was set to unknown
+        // before. It would refuse uses that have moved to another record otherwise.
+        LeaseWord(self.entry.word(LEASE).swap(0, Ordering::Release))
     }
 
-    /// Notes what is left beside the lease.
-    pub(in crate::store::index) fn note_left(&self, left: LeftWord) {
-        self.cell.word(LEFT).store(left.0, Ordering::Release);
+    /// Notes the rest beside the lease, after the lease was added.
+    pub(in super::super) fn note_left(&self, left: LeftWord) {
+        // Release: a reader that sees the smaller rest must see the lease that was taken from it.
+        self.entry.word(LEFT).store(left.0, Ordering::Release);
     }
 
-    /// Whether more uses than the lease and what was left beside it, in this period; if that may
-    /// have changed since, it counts for less than so many milliseconds.
+    /// Whether the lease and the rest beside it have fewer than so many uses in this period. With
+    /// `within`, the rest counts for less than so many milliseconds, for it may have changed.
     pub(in crate::store) fn lacks(&self, now: Timestamp, uses: u32, within: Option<u64>) -> bool {
-        // What is leased is in the lease before it is no more beside it.
-        let left = self.cell.word(LEFT).load(Ordering::Acquire);
-        let lease = LeaseWord(self.cell.word(LEASE).load(Ordering::Acquire));
+        // The rest first, with Acquire: uses are added to the lease before they leave the rest, so
+        // a reader would see some in neither otherwise. The lease with Acquire: if it is gone, the
+        // last load below must see the rest unknown.
+        let left = self.entry.word(LEFT).load(Ordering::Acquire);
+        let lease = LeaseWord(self.entry.word(LEASE).load(Ordering::Acquire));
         LeftWord(left).lacks(lease.missing(now, uses), now, within)
             && !lease.is_void(now)
-            // Otherwise it may just be moved to another line.
-            && self.cell.read(LEFT) == left
+            // Otherwise the lease may be on its way to another record.
+            && self.entry.read(LEFT) == left
     }
 }

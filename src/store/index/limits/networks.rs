@@ -1,72 +1,76 @@
-//! Lists of networks, each once, however many keys have it.
+//! Lists of networks. Keys with the same list share it.
 //!
-//! A list lies in a chain of lines with three networks in each, so that readers need no lock and no
-//! counter, and the writer can use the lines again.
+//! A list lies in a chain of slab entries with three networks in each. So readers need no lock and
+//! no counter, and the writer can use the entries again.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::records::{Cells, Numbers, WORDS};
+use super::records::{Slab, SlabNumbers, WORDS};
 use crate::key::{Network, Networks};
 
-/// How many networks lie in a line. The first word says what follows it: for each network how many
-/// bits its addresses share, and whether it is one of IPv4; and in its upper half which line comes
-/// next. Two words hold a network's address.
-const IN_LINE: usize = 3;
-/// How many bits describe a network in the first word.
+/// Networks of an entry. The first word describes each of them: the bits that its addresses share,
+/// and whether it is one of IPv4. Its upper half names the next entry. Two words hold a network's
+/// address.
+const IN_ENTRY: usize = 3;
+/// Bits that describe a network in the first word.
 const DESCRIBED: u32 = 10;
 /// Set for a network that is there.
 const THERE: u64 = 1 << 9;
 /// Set for a network of IPv4.
 const V4: u64 = 1 << 8;
 
-/// What readers see: the lists by the number of their first line.
+/// The readers' side: the lists by the number of their first entry.
 #[derive(Debug)]
-pub(in crate::store::index) struct Lists(Cells);
+pub(super) struct NetworkLists(Slab);
 
 /// The writer's side.
 #[derive(Debug, Default)]
-pub(in crate::store::index) struct ListNumbers {
-    pub(in crate::store::index) numbers: Numbers,
+pub(super) struct NetworkListNumbers {
+    pub(super) numbers: SlabNumbers,
     by_list: HashMap<Arc<Networks>, u32>,
-    /// Each list, and how many refer to it.
+    /// Each list, and the number of its references.
     by_number: HashMap<u32, (Arc<Networks>, usize)>,
 }
 
-impl Lists {
-    pub(in crate::store::index) fn new() -> Self {
-        Self(Cells::new())
+impl NetworkLists {
+    pub(super) fn new() -> Self {
+        Self(Slab::new())
     }
 
-    /// Whether an address lies in one of a list's networks. Who asks makes sure afterwards that the
-    /// list is still the one that was meant; until then the answer may be anything.
-    pub(in crate::store::index) fn contain(&self, list: u32, address: IpAddr) -> bool {
+    /// Whether an address lies in one of a list's networks. The caller must make sure afterwards
+    /// that the limits still name this list. Otherwise the answer may be anything.
+    pub(super) fn contain(&self, list: u32, address: IpAddr) -> bool {
         let (kind, bits) = bits_of(address.to_canonical());
-        let mut line = Some(list);
-        // No list is longer.
-        for _ in 0..Networks::MAX.div_ceil(IN_LINE) {
-            let Some(cell) = line.and_then(|line| self.0.get(line)) else { return false };
-            let first = cell.read(0);
-            for at in 0..IN_LINE {
+        let mut number = Some(list);
+        // No list is longer. A chain that is being replaced may have a circle.
+        for _ in 0..Networks::MAX.div_ceil(IN_ENTRY) {
+            let Some(entry) = number.and_then(|number| self.0.get(number)) else { return false };
+            let first = entry.read(0);
+            for at in 0..IN_ENTRY {
                 let description = first >> (DESCRIBED * at as u32) & ((1 << DESCRIBED) - 1);
-                let wide = |word| u128::from(cell.read(word));
+                let wide = |word| u128::from(entry.read(word));
                 let network = wide(1 + 2 * at) << 64 | wide(2 + 2 * at);
                 let shared = (description & 0xff) as u32;
-                // All of them, if none is shared.
+                // All addresses are in it, if they share no bit.
                 let differing = (network ^ bits).checked_shr(128 - shared.min(128)).unwrap_or(0);
                 if description & THERE != 0 && description & V4 == kind && differing == 0 {
                     return true;
                 }
             }
-            // 0 is none.
-            line = u32::try_from(first >> 32).ok().and_then(|next| next.checked_sub(1));
+            number = next_of(first);
         }
         false
     }
 }
 
-/// The family, and the address with its bits leading.
+/// Returns the number of the next entry, by an entry's first word. 0 is none.
+fn next_of(first: u64) -> Option<u32> {
+    u32::try_from(first >> 32).ok()?.checked_sub(1)
+}
+
+/// Returns the family, and the address with its bits leading.
 fn bits_of(address: IpAddr) -> (u64, u128) {
     match address {
         IpAddr::V4(address) => (V4, u128::from(address.to_bits()) << 96),
@@ -74,26 +78,22 @@ fn bits_of(address: IpAddr) -> (u64, u128) {
     }
 }
 
-impl ListNumbers {
-    /// The number of a list, one more time referred to; `None` past the limit.
-    pub(in crate::store::index) fn put(
-        &mut self,
-        lists: &Lists,
-        networks: &Networks,
-    ) -> Option<u32> {
+impl NetworkListNumbers {
+    /// Acquires a reference to a list, new or known; `None` past the limit.
+    pub(super) fn acquire(&mut self, lists: &NetworkLists, networks: &Networks) -> Option<u32> {
         if let Some(number) = self.by_list.get(networks) {
-            let (_, referring) = self.by_number.get_mut(number)?;
-            *referring += 1;
+            let (_, references) = self.by_number.get_mut(number)?;
+            *references += 1;
             return Some(*number);
         }
-        // The last line first, so that each names the next.
+        // The last entry first, so that each names the next.
         let mut next = None;
-        for networks in networks.as_slice().chunks(IN_LINE).rev() {
-            let Some((number, cell)) = self.numbers.take(&lists.0) else {
-                self.give_back_from(lists, next);
+        for networks in networks.as_slice().chunks(IN_ENTRY).rev() {
+            let Some((number, entry)) = self.numbers.acquire(&lists.0) else {
+                self.release_chain(lists, next);
                 return None;
             };
-            cell.fill(line(networks, next));
+            entry.fill(pack(networks, next));
             next = Some(number);
         }
         let list = Arc::new(networks.clone());
@@ -102,35 +102,36 @@ impl ListNumbers {
         next
     }
 
-    /// One refers to it no more.
-    pub(in crate::store::index) fn release(&mut self, lists: &Lists, number: u32) {
-        let Some((list, referring)) = self.by_number.get_mut(&number) else { return };
-        *referring -= 1;
-        if *referring > 0 {
+    /// Releases a reference; the last one frees the list's entries.
+    pub(super) fn release(&mut self, lists: &NetworkLists, number: u32) {
+        let Some((list, references)) = self.by_number.get_mut(&number) else { return };
+        *references -= 1;
+        if *references > 0 {
             return;
         }
         self.by_list.remove(&*Arc::clone(list));
         self.by_number.remove(&number);
-        self.give_back_from(lists, Some(number));
+        self.release_chain(lists, Some(number));
     }
 
-    fn give_back_from(&mut self, lists: &Lists, first: Option<u32>) {
-        let mut line = first;
-        while let Some((number, cell)) = line.and_then(|line| Some((line, lists.0.get(line)?))) {
-            line = u32::try_from(cell.read(0) >> 32).ok().and_then(|next| next.checked_sub(1));
+    fn release_chain(&mut self, lists: &NetworkLists, first: Option<u32>) {
+        let mut next = first;
+        while let Some((number, entry)) = next.and_then(|next| Some((next, lists.0.get(next)?))) {
+            next = next_of(entry.read(0));
             self.numbers.release(number);
         }
     }
 
-    /// How many lists there are, and how many lines, used or not.
+    /// Returns the numbers of lists, and of entries, used or not.
     #[cfg(test)]
-    pub(in crate::store::index) fn count(&self) -> (usize, usize) {
+    pub(super) fn count(&self) -> (usize, usize) {
         assert_eq!(self.by_list.len(), self.by_number.len());
         (self.by_list.len(), self.numbers.count().1)
     }
 }
 
-fn line(networks: &[Network], next: Option<u32>) -> [u64; WORDS] {
+/// Packs up to three networks, and the number of the next entry.
+fn pack(networks: &[Network], next: Option<u32>) -> [u64; WORDS] {
     let mut words = [0; WORDS];
     words[0] = next.map_or(0, |next| u64::from(next) + 1) << 32;
     for (at, network) in networks.iter().enumerate() {
@@ -150,10 +151,10 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::records::REST;
+    use super::super::records::QUARANTINE;
     use super::*;
 
-    /// Close together, so that addresses often lie in them.
+    /// Addresses close together, so that they often lie in the networks.
     fn address() -> impl Strategy<Value = IpAddr> {
         let v4 = (0..4_u32, 28..32_u32).prop_map(|(low, at)| low << at);
         let v6 = (0..4_u128, 0..127_u32).prop_map(|(low, at)| low << at);
@@ -189,8 +190,8 @@ mod tests {
             addresses in prop::collection::vec(address(), 1..20),
         ) {
             let networks = Networks::new(networks).unwrap();
-            let (lists, mut numbers) = (Lists::new(), ListNumbers::default());
-            let number = numbers.put(&lists, &networks).unwrap();
+            let (lists, mut numbers) = (NetworkLists::new(), NetworkListNumbers::default());
+            let number = numbers.acquire(&lists, &networks).unwrap();
             let own = networks.as_slice().iter().map(Network::address);
             for address in addresses.into_iter().chain(own) {
                 prop_assert_eq!(lists.contain(number, address), networks.contain(address), "{}", address);
@@ -199,15 +200,15 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_used_again() {
-        let (lists, mut numbers) = (Lists::new(), ListNumbers::default());
+    fn entries_are_used_again() {
+        let (lists, mut numbers) = (NetworkLists::new(), NetworkListNumbers::default());
         let list = |n: u32| {
             let own = |i: u32| Network::new(Ipv4Addr::from_bits(n << 8 | i).into(), 32).unwrap();
             Networks::new((0..1 + n % 64).map(own)).unwrap()
         };
         for n in 0..2_000 {
-            let first = numbers.put(&lists, &list(n)).unwrap();
-            assert_eq!(numbers.put(&lists, &list(n)), Some(first));
+            let first = numbers.acquire(&lists, &list(n)).unwrap();
+            assert_eq!(numbers.acquire(&lists, &list(n)), Some(first));
             assert_eq!(numbers.count().0, if n == 0 { 1 } else { 2 });
             if let Some(before) = n.checked_sub(1) {
                 let before = *numbers.by_list.get(&list(before)).unwrap();
@@ -218,6 +219,6 @@ mod tests {
             assert!(lists.contain(first, Ipv4Addr::from_bits(n << 8).into()));
             assert!(!lists.contain(first, Ipv4Addr::from_bits((n + 1) << 8).into()));
         }
-        assert!(numbers.count().1 <= REST + 3 * 64_usize.div_ceil(IN_LINE));
+        assert!(numbers.count().1 <= QUARANTINE + 3 * 64_usize.div_ceil(IN_ENTRY));
     }
 }

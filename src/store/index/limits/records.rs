@@ -1,78 +1,80 @@
-//! Cache lines by number, each used again when nobody refers to it any more.
+//! The slab: cache lines by number, each used again when no reader can be led to it any more.
 //!
-//! A reader may still look at a line that was given to somebody else. Whatever it has read there
-//! counts only if, afterwards, that which led it to the line is still as it was.
+//! A reader may still look at an entry that was given to another key. What it read there counts
+//! only if the slot, or the owner's word, that led it there is still the same afterwards.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use crate::store::index::memory::hints::prefetch;
-use crate::store::index::memory::pages::Pages;
+use super::super::memory::hints::prefetch;
+use super::super::memory::pages::Pages;
 
-/// How many words a line has.
-pub(in crate::store::index) const WORDS: usize = 8;
-/// How many are made at once at most.
+/// Words of an entry.
+pub(super) const WORDS: usize = 8;
+/// The most entries that are made at once.
 const LARGEST: u32 = 1 << 18;
 
-/// How many lines must have been freed after one before it is used again, unless there can be no
-/// other.
+/// The number of entries that must be released after one before it is used again, unless no other
+/// is left.
 ///
-/// Nobody is judged by another's limits without it: whatever led to the line says afterwards whether
-/// it was still its own. But a thread that was interrupted before it takes a use from a line may
-/// take it from somebody else's by then.
-pub(in crate::store::index) const REST: usize = 1 << 10;
+/// No key is judged by another's limits without it: the slot or the owner's word tells afterwards.
+/// But a thread may be interrupted before it takes a use from a record, and take it when another
+/// key has the record.
+pub(super) const QUARANTINE: usize = 1 << 10;
 
-/// One cache line: what two threads do to two of them doesn't meet.
+/// One cache line, so that threads that spend from two records don't slow each other down.
 #[repr(align(64))]
-pub(in crate::store::index) struct Cell([AtomicU64; WORDS]);
+pub(super) struct SlabEntry([AtomicU64; WORDS]);
 
-impl fmt::Debug for Cell {
+impl fmt::Debug for SlabEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cell").finish_non_exhaustive()
+        f.debug_struct("SlabEntry").finish_non_exhaustive()
     }
 }
 
-/// The lines.
+/// The entries by number.
 #[derive(Debug)]
-pub(in crate::store::index) struct Cells(Pages<Cell, LARGEST>);
+pub(super) struct Slab(Pages<SlabEntry, LARGEST>);
 
-/// Which numbers are free. For the writer.
+/// The writer's side: which numbers are free.
 #[derive(Debug)]
-pub(in crate::store::index) struct Numbers {
+pub(super) struct SlabNumbers {
     next: u32,
-    /// First in, first out, so that a line rests as long as can be.
+    /// First in, first out, so that an entry stays unused as long as possible.
     free: VecDeque<u32>,
-    /// [`REST`], but in tests that look at what happens without.
-    pub(in crate::store::index) rest: usize,
+    /// [`QUARANTINE`], except in tests that look at what happens without.
+    pub(super) quarantine: usize,
 }
 
-impl Default for Numbers {
+impl Default for SlabNumbers {
     fn default() -> Self {
-        Self { next: 0, free: VecDeque::new(), rest: REST }
+        Self { next: 0, free: VecDeque::new(), quarantine: QUARANTINE }
     }
 }
 
-impl Cell {
+impl SlabEntry {
     fn empty() -> Self {
         Self(std::array::from_fn(|_| AtomicU64::new(0)))
     }
 
     #[inline]
-    pub(in crate::store::index) fn word(&self, at: usize) -> &AtomicU64 {
+    pub(super) fn word(&self, at: usize) -> &AtomicU64 {
         &self.0[at]
     }
 
+    /// Reads a word, which counts if what led here is still the same afterwards.
     #[inline]
-    pub(in crate::store::index) fn read(&self, at: usize) -> u64 {
+    pub(super) fn read(&self, at: usize) -> u64 {
+        // Relaxed: the slot's or the owner's word was loaded before with Acquire, and an Acquire
+        // fence follows before it is compared.
         self.0[at].load(Ordering::Relaxed)
     }
 
-    /// Fills it for a new owner of the line. Whoever is led to it must be so by a Release store
-    /// after this.
-    pub(in crate::store::index) fn fill(&self, words: [u64; WORDS]) {
-        // What ended the line's last use comes before these words, for readers who were led here
-        // by that: it is what they look at afterwards, behind a fence of their own.
+    /// Fills the entry for its next use. The caller publishes it by a Release store after this.
+    pub(super) fn fill(&self, words: [u64; WORDS]) {
+        // Release fence: orders the end of the entry's last use before these words. Without it a
+        // reader that was led here by the last use takes these words for its own.
         fence(Ordering::Release);
         for (place, word) in self.0.iter().zip(words) {
             place.store(word, Ordering::Relaxed);
@@ -80,89 +82,82 @@ impl Cell {
     }
 }
 
-impl Cells {
-    pub(in crate::store::index) fn new() -> Self {
+impl Slab {
+    pub(super) fn new() -> Self {
         Self(Pages::new())
     }
 
     #[inline]
-    pub(in crate::store::index) fn get(&self, number: u32) -> Option<&Cell> {
+    pub(super) fn get(&self, number: u32) -> Option<&SlabEntry> {
         self.0.get(number)
     }
 
-    /// A line, which is made if it isn't there yet; `None` past the limit.
-    pub(in crate::store::index) fn get_or_make(&self, number: u32) -> Option<&Cell> {
-        self.0.get_or_make(number, Cell::empty)
+    /// Returns an entry, after making it if there is none; `None` past the limit.
+    pub(super) fn get_or_make(&self, number: u32) -> Option<&SlabEntry> {
+        self.0.get_or_make(number, SlabEntry::empty)
     }
 
-    /// Makes all up to so many; whether there can be so many.
-    pub(in crate::store::index) fn make(&mut self, lines: u32) -> bool {
-        (0..lines).all(|number| self.get_or_make(number).is_some())
+    /// Makes the entries below a number; returns whether there can be so many.
+    pub(super) fn make(&mut self, entries: u32) -> bool {
+        (0..entries).all(|number| self.get_or_make(number).is_some())
     }
 
-    /// The most lines, up to so many, for which no more are made.
-    pub(in crate::store::index) fn whole_parts(lines: u32) -> u32 {
-        Pages::<Cell, LARGEST>::whole_parts(lines)
+    /// Rounds a number of entries down to those that are allocated together.
+    pub(super) fn whole_parts(entries: u32) -> u32 {
+        Pages::<SlabEntry, LARGEST>::whole_parts(entries)
     }
 
-    /// What a line holds. While nobody else has it, as the next.
-    pub(in crate::store::index) fn words(&mut self, number: u32) -> [u64; WORDS] {
-        self.get(number).map_or([0; WORDS], |cell| std::array::from_fn(|at| cell.read(at)))
+    /// Returns the words of an entry that no other thread uses.
+    pub(super) fn words(&mut self, number: u32) -> [u64; WORDS] {
+        self.get(number).map_or([0; WORDS], |entry| std::array::from_fn(|at| entry.read(at)))
     }
 
-    /// Puts something else into a line; what it held.
-    pub(in crate::store::index) fn swap(
-        &mut self,
-        number: u32,
-        words: [u64; WORDS],
-    ) -> [u64; WORDS] {
+    /// Replaces the words of an entry that no other thread uses; returns the words before.
+    pub(super) fn swap(&mut self, number: u32, words: [u64; WORDS]) -> [u64; WORDS] {
         let before = self.words(number);
-        if let Some(cell) = self.get(number) {
-            cell.fill(words);
+        if let Some(entry) = self.get(number) {
+            entry.fill(words);
         }
         before
     }
 
-    /// Has lines fetched that lie side by side.
+    /// Prefetches entries side by side.
     #[inline]
-    pub(in crate::store::index) fn prefetch_some(&self, first: u32, lines: usize) {
-        // Where a part ends it may be fewer.
-        self.0.from(first).iter().take(lines).for_each(prefetch);
+    pub(super) fn prefetch_some(&self, first: u32, entries: usize) {
+        // Fewer at the end of a part.
+        self.0.from(first).iter().take(entries).for_each(prefetch);
     }
 
-    /// Has a line fetched.
+    /// Prefetches an entry.
     #[inline]
-    pub(in crate::store::index) fn prefetch(&self, number: u32) {
-        if let Some(cell) = self.get(number) {
-            prefetch(cell);
+    pub(super) fn prefetch(&self, number: u32) {
+        if let Some(entry) = self.get(number) {
+            prefetch(entry);
         }
     }
 }
 
-impl Numbers {
-    /// A line for somebody; `None` past the limit.
-    pub(in crate::store::index) fn take<'a>(
-        &mut self,
-        cells: &'a Cells,
-    ) -> Option<(u32, &'a Cell)> {
-        if self.free.len() <= self.rest
-            && let Some(cell) = cells.get_or_make(self.next)
+impl SlabNumbers {
+    /// Acquires an entry; `None` past the limit.
+    pub(super) fn acquire<'a>(&mut self, slab: &'a Slab) -> Option<(u32, &'a SlabEntry)> {
+        if self.free.len() <= self.quarantine
+            && let Some(entry) = slab.get_or_make(self.next)
         {
             self.next += 1;
-            return Some((self.next - 1, cell));
+            return Some((self.next - 1, entry));
         }
         let number = self.free.pop_front()?;
-        Some((number, cells.get(number)?))
+        Some((number, slab.get(number)?))
     }
 
-    /// Nobody will be led to the line any more.
-    pub(in crate::store::index) fn release(&mut self, number: u32) {
+    /// Releases an entry to which no reader will be led any more.
+    pub(super) fn release(&mut self, number: u32) {
         self.free.push_back(number);
     }
 
-    /// How many are in use, and how many there are.
+    /// Returns the numbers of entries that are in use, and of all entries.
     #[cfg(test)]
-    pub(in crate::store::index) fn count(&self) -> (usize, usize) {
+    pub(super) fn count(&self) -> (usize, usize) {
         (self.next as usize - self.free.len(), self.next as usize)
     }
 }
@@ -172,22 +167,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_rests_before_it_is_used_again() {
-        let cells = Cells::new();
-        let mut numbers = Numbers::default();
-        let take = |numbers: &mut Numbers| numbers.take(&cells).unwrap().0;
-        assert_eq!(size_of::<Cell>(), 64);
-        let rest = u32::try_from(REST).unwrap();
-        for number in 0..=rest {
-            assert_eq!(take(&mut numbers), number);
+    fn an_entry_is_in_quarantine_before_it_is_used_again() {
+        let slab = Slab::new();
+        let mut numbers = SlabNumbers::default();
+        let acquire = |numbers: &mut SlabNumbers| numbers.acquire(&slab).unwrap().0;
+        assert_eq!(size_of::<SlabEntry>(), 64);
+        let quarantine = u32::try_from(QUARANTINE).unwrap();
+        for number in 0..=quarantine {
+            assert_eq!(acquire(&mut numbers), number);
             numbers.release(number);
         }
-        assert_eq!(numbers.count(), (0, REST + 1));
-        // The first has seen as many freed after it.
+        assert_eq!(numbers.count(), (0, QUARANTINE + 1));
+        // After the first, as many were released.
         for number in 0..3 {
-            assert_eq!(take(&mut numbers), number);
+            assert_eq!(acquire(&mut numbers), number);
             numbers.release(number);
         }
-        assert_eq!(numbers.count(), (0, REST + 1));
+        assert_eq!(numbers.count(), (0, QUARANTINE + 1));
     }
 }

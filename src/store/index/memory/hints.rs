@@ -1,18 +1,18 @@
-//! What the processor and the kernel are told in advance.
+//! Hints to the processor and the kernel about memory that will be used.
 //!
-//! Both are hints: nothing depends on their being heard, and where there is no way to give them,
-//! nothing is done. They are the crate's only `unsafe` code, and worth it: of 10 million keys, a
-//! verification without them takes twice as long.
+//! No result depends on a hint, and a platform without a way to give one does nothing. The hints
+//! are the crate's only `unsafe` code. Without them a verification among 10 million keys takes
+//! twice as long.
 
 #![allow(unsafe_code)]
 
-/// Asks for the cache line in which a value lies, and goes on.
+/// Asks the processor for the cache line of a value, and doesn't wait for it.
 ///
-/// A slot of a large index is seldom in a cache. Asking for it before the token is hashed hides
-/// its way from memory behind the hash; an ordinary load would not, since a processor doesn't get
-/// far past a load that it waits for.
+/// A slot of a large index is seldom in a cache. A prefetch before the token is hashed hides the
+/// slot's way from memory behind the hash. An ordinary load wouldn't: the processor doesn't get far
+/// past a load that it waits for.
 #[inline]
-pub(in crate::store::index) fn prefetch<T>(value: &T) {
+pub(in super::super) fn prefetch<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -23,27 +23,28 @@ pub(in crate::store::index) fn prefetch<T>(value: &T) {
     let _ = value;
 }
 
-/// Asks for huge pages where these values will lie: to be called before the first is written.
+/// Asks the kernel for huge pages under a vector's spare capacity, before the first value is
+/// written.
 ///
-/// A slot is looked for in a place that the processor hasn't seen lately, so it must first find
-/// out where the page lies; with pages of 2 MiB it mostly knows.
-pub(in crate::store::index) fn prefer_huge_pages<T>(room: &mut Vec<T>) {
+/// Searches jump about in memory, so the processor must translate a new address for nearly each of
+/// them. With pages of 2 MiB the translation is mostly cached.
+pub(in super::super) fn prefer_huge_pages<T>(values: &mut Vec<T>) {
     #[cfg(target_os = "linux")]
     {
         use rustix::mm::{Advice, madvise};
         const HUGE: usize = 2 << 20;
-        let room = room.spare_capacity_mut();
-        let begin = room.as_ptr().addr().next_multiple_of(HUGE);
-        let end = (room.as_ptr().addr() + size_of_val(room)) / HUGE * HUGE;
+        let spare = values.spare_capacity_mut();
+        let begin = spare.as_ptr().addr().next_multiple_of(HUGE);
+        let end = (spare.as_ptr().addr() + size_of_val(spare)) / HUGE * HUGE;
         if begin < end {
-            let pages = room.as_mut_ptr().with_addr(begin).cast();
-            // SAFETY: the pages lie within memory that this vector owns, and this advice changes
-            // no content.
+            let pages = spare.as_mut_ptr().with_addr(begin).cast();
+            // SAFETY: the pages lie within memory that this vector owns, and the advice changes no
+            // content.
             let _ = unsafe { madvise(pages, end - begin, Advice::LinuxHugepage) };
         }
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = room;
+    let _ = values;
 }
 
 #[cfg(test)]
@@ -52,11 +53,11 @@ mod tests {
 
     #[test]
     fn hints_change_nothing() {
-        let mut room: Vec<u64> = Vec::with_capacity(1 << 20);
-        prefer_huge_pages(&mut room);
-        room.extend(0..1 << 20);
-        room.iter().step_by(1 << 10).for_each(prefetch);
-        assert!(room.iter().copied().eq(0..1 << 20));
+        let mut values: Vec<u64> = Vec::with_capacity(1 << 20);
+        prefer_huge_pages(&mut values);
+        values.extend(0..1 << 20);
+        values.iter().step_by(1 << 10).for_each(prefetch);
+        assert!(values.iter().copied().eq(0..1 << 20));
         prefer_huge_pages(&mut Vec::<u8>::new());
     }
 }

@@ -1,4 +1,13 @@
-//! Memory that the index never gives back.
+//! Memory that the index never gives back, and hints about it.
+//!
+//! | room | what stands there |
+//! | --- | --- |
+//! | `pages` | growing arrays whose elements never move |
+//! | `hints` | prefetches and huge pages: the crate's only `unsafe` code |
+//!
+//! The hash table, the interned values and the limit records keep their elements in `pages`, and a
+//! number names each element. `pages` asks `hints` for huge pages before it fills a part; a search
+//! asks `hints` for the cache lines that it will read.
 
-pub(in crate::store::index) mod hints;
-pub(in crate::store::index) mod pages;
+pub(super) mod hints;
+pub(super) mod pages;

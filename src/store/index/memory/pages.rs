@@ -1,26 +1,31 @@
-//! Memory that grows by parts and is never given back.
+//! Arrays that grow by parts and are never freed.
 
 use std::sync::OnceLock;
 
 use super::hints::prefer_huge_pages;
 
+/// The most parts of one array.
 const PARTS: usize = 1 << 12;
 
-/// A growing array whose elements never move, so that readers need no lock. It grows by an eighth
-/// at a time, so that little is taken that isn't used, and by `LARGEST` elements (a power of two)
-/// at most, so that whoever must wait for a part being made doesn't wait long.
+/// A growing array whose elements never move, so that readers need no lock.
+///
+/// It grows by an eighth at a time, so that little memory lies unused. A part has at most `LARGEST`
+/// elements (a power of two), so that the writer doesn't spend long on making one.
+///
+/// A part is set once, by [`OnceLock`]. Its store is a release and its read an acquire: a reader
+/// that was led to a number sees the part of that number initialised.
 #[derive(Debug)]
-pub(in crate::store::index) struct Pages<T, const LARGEST: u32> {
+pub(in super::super) struct Pages<T, const LARGEST: u32> {
     parts: Box<[OnceLock<Box<[T]>>]>,
 }
 
 impl<T, const LARGEST: u32> Pages<T, LARGEST> {
-    pub(in crate::store::index) fn new() -> Self {
+    pub(in super::super) fn new() -> Self {
         Self { parts: (0..PARTS).map(|_| OnceLock::new()).collect() }
     }
 
-    /// Which part an element lies in, where, and how large that part is: 16 parts of 1, then 8 of
-    /// 2, 8 of 4 and so on, and from there on all of the largest size.
+    /// Returns an element's part, its offset there, and the part's size. There are 16 parts of 1
+    /// element, then 8 of 2, 8 of 4 and so on; the rest have the largest size.
     #[inline]
     fn locate(at: u32) -> (usize, usize, u32) {
         let log = (at | 1).ilog2().saturating_sub(3).min(LARGEST.ilog2());
@@ -28,28 +33,30 @@ impl<T, const LARGEST: u32> Pages<T, LARGEST> {
         ((8 * log + (at >> log)) as usize, (at & (size - 1)) as usize, size)
     }
 
-    /// The most elements, up to so many, that fill their parts.
-    pub(in crate::store::index) fn whole_parts(elements: u32) -> u32 {
+    /// Rounds a number of elements down to whole parts.
+    pub(in super::super) fn whole_parts(elements: u32) -> u32 {
         elements - elements % Self::locate(elements).2
     }
 
-    /// An element that was made.
+    /// Returns an element, if its part was made.
     #[inline]
-    pub(in crate::store::index) fn get(&self, at: u32) -> Option<&T> {
+    pub(in super::super) fn get(&self, at: u32) -> Option<&T> {
         let (part, offset, _) = Self::locate(at);
         self.parts.get(part)?.get()?.get(offset)
     }
 
-    /// The elements from one on, up to the end of its part.
+    /// Returns the elements from `at` to the end of its part.
     #[inline]
-    pub(in crate::store::index) fn from(&self, at: u32) -> &[T] {
+    pub(in super::super) fn from(&self, at: u32) -> &[T] {
         let (part, offset, _) = Self::locate(at);
         let part = self.parts.get(part).and_then(OnceLock::get);
         part.and_then(|part| part.get(offset..)).unwrap_or_default()
     }
 
-    /// An element; its part is made if it isn't there yet. `None` past the limit.
-    pub(in crate::store::index) fn get_or_make(&self, at: u32, make: impl Fn() -> T) -> Option<&T> {
+    /// Returns an element, after making its part if there is none. `None` past the limit.
+    ///
+    /// For the writer.
+    pub(in super::super) fn get_or_make(&self, at: u32, make: impl Fn() -> T) -> Option<&T> {
         let (part, offset, size) = Self::locate(at);
         let part = self.parts.get(part)?.get_or_init(|| {
             let mut part = Vec::with_capacity(size as usize);
@@ -79,7 +86,7 @@ mod tests {
     fn whole_parts_are_filled() {
         let mut whole = 0;
         for elements in 0..5_000 {
-            // A part begins here, so all before it end.
+            // A part begins here, so those before it are full.
             if Pages::<u8, 512>::locate(elements).1 == 0 {
                 whole = elements;
             }

@@ -1,0 +1,423 @@
+//! The index as the store uses it: searches for readers; removals and marks for the writer.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::entry::{Entry, Limited, Packed};
+use super::hash_table::slot::{Words, hash_of};
+use super::hash_table::table::{Probe, Table, TableFull, Writer};
+use super::interned::{OwnerNumbers, Owners, SetNumbers, Sets};
+use super::limits::Limiter;
+use super::limits::limit_table::{LimitTable, LimitWriter, LimitsFull};
+use super::packing::ShortOwner;
+use crate::backend::ScannedOwner;
+use crate::clock::{Clock, Timestamp};
+use crate::id::{KeyId, OwnerId};
+use crate::key::PepperNumber;
+use crate::permission::{Catalogue, PermissionSet};
+use crate::token::Peppers;
+
+/// The flags of an owner, which hold for all of its keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::store) struct OwnerFlags {
+    /// No key of the owner is accepted.
+    pub(in crate::store) suspended: bool,
+    /// The last change of the owner is indeterminate.
+    pub(in crate::store) indeterminate: bool,
+    /// The owner's keys are limited together.
+    pub(in crate::store) limited: bool,
+}
+
+/// The limits of an owner, and the owner's number.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct OwnerLimiter<'a> {
+    pub(in crate::store) limiter: Limiter<'a>,
+    owner: u32,
+}
+
+/// All live tokens, by their keys' ids.
+pub(in crate::store) struct Index {
+    pub(super) table: Table,
+    pub(super) owners: Owners,
+    pub(super) sets: Sets,
+    pub(super) limits: LimitTable,
+    pub(super) catalogue: Catalogue,
+    /// The open peppers in their order; a slot names one by its position.
+    pub(super) peppers: Vec<PepperNumber>,
+    pub(super) clock: Arc<dyn Clock>,
+    likely_pepper: AtomicU8,
+    /// One writer at a time: all orderings of the index rely on it. Readers never take the lock.
+    writer: Mutex<IndexWriter>,
+}
+
+/// A search that has begun.
+#[derive(Debug)]
+pub(in crate::store) struct Search<'a>(Option<Probe<'a>>);
+
+impl Search<'_> {
+    /// Passes the entries under the id to `visit`, until that returns an answer.
+    #[inline]
+    pub(in crate::store) fn find<B>(
+        self,
+        mut visit: impl FnMut(&Packed<'_>) -> Option<B>,
+    ) -> Option<B> {
+        self.0?.find(|found| visit(&Packed(*found)))
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct IndexWriter {
+    pub(super) table: Writer,
+    pub(super) owners: OwnerNumbers,
+    pub(super) sets: SetNumbers,
+    pub(super) limits: LimitWriter,
+    /// The store's own `tokens_valid_from`.
+    pub(super) tokens_valid_from: Option<Timestamp>,
+    /// The latest time by which a token was found to be over.
+    pub(super) latest: Option<Timestamp>,
+    /// The numbers of indexed tokens, by the position of their pepper.
+    pub(super) tokens: [usize; Peppers::MAX_OPEN],
+}
+
+/// A token can't be indexed. Its verification answers that the store is unavailable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::store) enum IndexError {
+    #[error("the index is at its limit")]
+    Full,
+    #[error("the owner of a key is missing")]
+    OwnerMissing,
+    #[error("pepper {0} is needed by a live token and not open")]
+    PepperMissing(u16),
+}
+
+impl From<TableFull> for IndexError {
+    fn from(_: TableFull) -> Self {
+        Self::Full
+    }
+}
+
+impl From<LimitsFull> for IndexError {
+    fn from(_: LimitsFull) -> Self {
+        Self::Full
+    }
+}
+
+impl OwnerLimiter<'_> {
+    /// The time before which no token of the owner's keys is accepted.
+    pub(in crate::store) fn not_before(&self) -> Option<Timestamp> {
+        self.limiter.not_before()
+    }
+}
+
+impl OwnerFlags {
+    pub(super) fn bits(self) -> u8 {
+        u8::from(self.suspended) | u8::from(self.indeterminate) << 1
+    }
+
+    #[inline]
+    fn from_word(word: u32) -> Self {
+        let bits = Owners::flags_of(word);
+        let limited = Owners::record_of(word).is_some();
+        Self { suspended: bits & 1 == 1, indeterminate: bits & 2 == 2, limited }
+    }
+}
+
+impl fmt::Debug for Index {
+    /// Shows no contents: digests lie there as words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Index").finish_non_exhaustive()
+    }
+}
+
+/// For readers, which take no lock.
+impl Index {
+    pub(in crate::store) fn new(
+        catalogue: Catalogue,
+        peppers: Vec<PepperNumber>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let mut writer = IndexWriter::default();
+        let table = Table::new(&mut writer.table);
+        let (owners, sets) = (Owners::new(), Sets::new());
+        let (likely_pepper, writer) = (AtomicU8::new(0), Mutex::new(writer));
+        let limits = LimitTable::new();
+        Self { table, owners, sets, limits, catalogue, peppers, clock, likely_pepper, writer }
+    }
+
+    pub(in crate::store) fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// Begins a search for an id. Slots and limits are on their way while the caller hashes the
+    /// token.
+    #[inline]
+    pub(in crate::store) fn search(&self, id: KeyId) -> Search<'_> {
+        let hash = hash_of(id.as_u128());
+        let probe = self.table.probe(hash);
+        self.limits.prefetch_bucket(hash);
+        Search(probe)
+    }
+
+    /// Returns the position of the pepper under which most tokens lie.
+    #[inline]
+    pub(in crate::store) fn likely_pepper(&self) -> u8 {
+        // Relaxed: a guess, which costs one more hash if it is wrong.
+        self.likely_pepper.load(Ordering::Relaxed)
+    }
+
+    /// Returns the flags of an owner.
+    #[inline]
+    pub(in crate::store) fn owner_flags(&self, owner: u32) -> Option<OwnerFlags> {
+        Some(OwnerFlags::from_word(self.owners.word(owner)?))
+    }
+
+    /// Returns an owner's id: the short one if it is known, otherwise by the owner's number.
+    // `inline(always)`: otherwise the compiler copies the id once more.
+    #[inline(always)]
+    pub(in crate::store) fn owner(
+        &self,
+        number: u32,
+        short: Option<ShortOwner>,
+    ) -> Option<OwnerId> {
+        match short {
+            Some(short) => Some(OwnerId::from_padded(short)),
+            None => Some(*self.owners.get(number)?.id.get()?),
+        }
+    }
+
+    /// Returns a permission set by its number.
+    #[inline]
+    pub(in crate::store) fn set(&self, number: u32) -> PermissionSet {
+        self.sets.get(number)
+    }
+
+    /// Prefetches the limit record of an entry, if it has one.
+    #[inline]
+    pub(in crate::store) fn prefetch_limiter(&self, packed: &Packed<'_>) {
+        if let Some(record) = packed.record() {
+            self.limits.prefetch(record);
+        }
+    }
+
+    /// Reads the limits of a key, except its `not_before`. They count if the slot's
+    /// [`ReadVersion`](super::ReadVersion) is still the same afterwards.
+    #[inline]
+    pub(in crate::store) fn limiter(&self, limited: Limited) -> Option<Limiter<'_>> {
+        self.limits.key(limited.record?)
+    }
+
+    /// Reads the limits of an owner, all of one time.
+    pub(in crate::store) fn owner_limiter(&self, owner: u32) -> Option<OwnerLimiter<'_>> {
+        loop {
+            let record = Owners::record_of(self.owners.word(owner)?)?;
+            let found = OwnerLimiter { limiter: self.limits.owner(record)?, owner };
+            // Otherwise a writer has put others.
+            if self.validate(&found) {
+                return Some(found);
+            }
+        }
+    }
+
+    /// Whether an owner's limits are still these.
+    pub(in crate::store) fn validate(&self, owner: &OwnerLimiter<'_>) -> bool {
+        // Acquire fence: pairs with the Release fence in `SlabEntry::fill`. If a word came from a
+        // later filling, the loads below see the changed owner's word and fill count. Without it an
+        // owner is judged by words of two fillings, or by another owner's.
+        fence(Ordering::Acquire);
+        let word = self.owners.word(owner.owner).unwrap_or_default();
+        owner.limiter.validate() && Owners::record_of(word) == Some(owner.limiter.number)
+    }
+
+    /// Whether an address lies in the networks of these limits; `None` if they have none. The
+    /// answer counts if the limits do.
+    pub(in crate::store) fn contain(
+        &self,
+        limiter: &Limiter<'_>,
+        address: Option<IpAddr>,
+    ) -> Option<bool> {
+        self.limits.contain(limiter, address)
+    }
+
+    /// Whether a new key of this id would share its hash with another key.
+    pub(in crate::store) fn has_hash(&self, id: KeyId) -> bool {
+        self.search(id).find(|_| Some(())).is_some()
+    }
+}
+
+/// For the writer, which takes the lock.
+impl Index {
+    /// Returns the number of indexed tokens.
+    pub(in crate::store) fn tokens(&self) -> usize {
+        self.lock().tokens.iter().sum()
+    }
+
+    /// Sets the store's own `tokens_valid_from`, for keys that are put from now on.
+    pub(in crate::store) fn set_tokens_valid_from(&self, mark: Option<Timestamp>) {
+        self.lock().tokens_valid_from = mark;
+    }
+
+    /// Clears the flags that no longer hold for an owner's keys.
+    pub(in crate::store) fn clear_owner_flags(&self, owner: &ScannedOwner) {
+        let writer = self.lock();
+        let flags = OwnerFlags { suspended: owner.suspended, ..OwnerFlags::default() }.bits();
+        // An owner that was put has a number, and each number was interned.
+        let _ = writer
+            .owners
+            .get(&owner.id)
+            .and_then(|state| self.owners.set_flags(state.number, flags));
+    }
+
+    /// Removes an owner whose keys are gone.
+    pub(in crate::store) fn remove_owner(&self, id: &OwnerId) {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        if let Some(state) = writer.owners.remove(id) {
+            self.remove_owner_limits(writer, state.number);
+        }
+    }
+
+    fn remove_owner_limits(&self, writer: &mut IndexWriter, owner: u32) {
+        let record = self.owners.word(owner).and_then(Owners::record_of);
+        if let Some(record) = record
+            && self.owners.set_record(owner, None).is_some()
+        {
+            self.limits.release_owner(&mut writer.limits, record);
+        }
+    }
+
+    /// Removes a key.
+    pub(in crate::store) fn remove_key(
+        &self,
+        id: KeyId,
+        owner: &OwnerId,
+    ) -> Result<(), IndexError> {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        let owner = writer.owners.get(owner).map(|owner| owner.number);
+        self.replace(writer, id, owner, &[])
+    }
+
+    /// Marks an owner indeterminate: from now on the store can't answer for it.
+    pub(in crate::store) fn mark_owner_indeterminate(&self, id: &OwnerId) {
+        let writer = self.lock();
+        if let Some(owner) = writer.owners.get(id) {
+            self.set_indeterminate(owner.number);
+        }
+    }
+
+    /// Marks a key indeterminate: from now on the store can't answer for it.
+    pub(in crate::store) fn mark_key_indeterminate(&self, id: KeyId, owner: &OwnerId) {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        let Some(state) = writer.owners.get(owner) else { return };
+        let contents = self.table.contents(hash_of(id.as_u128()));
+        let indeterminate: Vec<Words> = contents
+            .iter()
+            .map(Entry::unpack)
+            .filter(|entry| entry.owner == state.number)
+            .map(|entry| Entry { is_indeterminate: true, ..entry }.pack())
+            .collect();
+        if self.replace(writer, id, Some(state.number), &indeterminate).is_err() {
+            // There is no room to mark the key alone.
+            self.set_indeterminate(state.number);
+        }
+    }
+
+    fn set_indeterminate(&self, owner: u32) {
+        let flags = OwnerFlags::from_word(self.owners.word(owner).unwrap_or_default());
+        // It fails for a number that was never given.
+        let _ = self.owners.set_flags(owner, OwnerFlags { indeterminate: true, ..flags }.bits());
+    }
+
+    /// Removes all keys and owners that aren't among these.
+    pub(in crate::store) fn retain(&self, keys: &BTreeSet<KeyId>, owners: &BTreeSet<OwnerId>) {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        let hashes: HashSet<u64> = keys.iter().map(|id| hash_of(id.as_u128())).collect();
+        let mut gone = Vec::new();
+        self.table.retain(
+            &writer.table,
+            |hash| hashes.contains(&hash),
+            |words| {
+                let entry = Entry::unpack(words);
+                writer.tokens[usize::from(entry.pepper)] -= 1;
+                if entry.limited.is_some() {
+                    gone.push(*words);
+                }
+            },
+        );
+        self.release_records(writer, gone.iter(), &[]);
+        for state in writer.owners.retain(|id| owners.contains(id)) {
+            self.remove_owner_limits(writer, state.number);
+        }
+    }
+
+    /// Replaces the entries of a key.
+    ///
+    /// Two keys may share a hash by chance (one pair in 2^45). The owner's number tells most such
+    /// pairs apart, and the store draws another id for a new key that would make one. Without a
+    /// known owner, all entries under the hash go: a key that is missing is rejected.
+    pub(super) fn replace(
+        &self,
+        writer: &mut IndexWriter,
+        id: KeyId,
+        owner: Option<u32>,
+        entries: &[Words],
+    ) -> Result<(), IndexError> {
+        let hash = hash_of(id.as_u128());
+        let is_old = |words: &Words| owner.is_none_or(|owner| Entry::unpack(words).owner == owner);
+        let gone = self.table.contents(hash);
+        self.table.replace(&mut writer.table, hash, entries, is_old)?;
+        let pepper = |words: &Words| usize::from(Entry::unpack(words).pepper);
+        entries.iter().for_each(|words| writer.tokens[pepper(words)] += 1);
+        gone.iter().filter(|w| is_old(w)).for_each(|words| writer.tokens[pepper(words)] -= 1);
+        self.release_records(writer, gone.iter().filter(|w| is_old(w)), entries);
+        self.note_likely_pepper(writer);
+        Ok(())
+    }
+
+    /// Releases the limit records that the entries `gone` named, unless entries name them now.
+    fn release_records<'a>(
+        &self,
+        writer: &mut IndexWriter,
+        gone: impl Iterator<Item = &'a Words>,
+        entries: &[Words],
+    ) {
+        let record = |words: &Words| Entry::unpack(words).limited?.record;
+        let mut gone: Vec<u32> = gone.filter_map(record).collect();
+        if gone.is_empty() {
+            return;
+        }
+        gone.sort_unstable();
+        gone.dedup();
+        gone.retain(|number| entries.iter().all(|words| record(words) != Some(*number)));
+        gone.into_iter().for_each(|number| self.limits.release_key(&mut writer.limits, number));
+    }
+
+    /// Returns the number of a key's limit record. The lock is held.
+    pub(super) fn key_record(&self, id: KeyId, owner: Option<u32>) -> Option<u32> {
+        let contents = self.table.contents(hash_of(id.as_u128()));
+        let mut entries = contents.iter().map(Entry::unpack);
+        let own = entries.find(|entry| owner.is_none_or(|owner| entry.owner == owner))?;
+        own.limited?.record
+    }
+
+    pub(super) fn note_likely_pepper(&self, writer: &IndexWriter) {
+        let likely = (0..).zip(writer.tokens).max_by_key(|(at, tokens)| (*tokens, u8::MAX - at));
+        // Relaxed, as where it is loaded.
+        self.likely_pepper.store(likely.map_or(0, |(at, _)| at), Ordering::Relaxed);
+    }
+
+    /// Returns the parts of an index that no other thread has.
+    pub(super) fn parts(&mut self) -> (&Table, &mut LimitTable, &mut IndexWriter) {
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        (&self.table, &mut self.limits, writer)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, IndexWriter> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,95 @@
+//! Leases and refunds: changes to the rest of limits, under the writer's lock.
+//!
+//! The lock keeps a record in its place meanwhile. Without it a thread could add uses to a record
+//! that another key has by then.
+
+use super::index::{Index, IndexWriter};
+use super::interned::Owners;
+use super::limits::limiter::QuotaMark;
+use super::limits::{LeaseWord, LeftWord, Limiter};
+use crate::id::{KeyId, OwnerId};
+
+/// The holder of limits: a key, with its owner's number if that is known, or an owner by its
+/// number.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) enum Whose {
+    Key(KeyId, Option<u32>),
+    Owner(u32),
+}
+
+impl Index {
+    /// Refunds units of a rate, if the limits are still those from which they were taken.
+    #[cold]
+    pub(in crate::store) fn refund_rate(&self, whose: Whose, from: &Limiter<'_>, units: u64) {
+        let writer = self.lock();
+        let now = self.current(&writer, whose);
+        if let Some(now) = now.filter(|now| (now.number, now.spec) == (from.number, from.spec)) {
+            now.refund(units);
+        }
+    }
+
+    /// Adds a lease to a quota, and notes the rest beside it. Returns whether the quota is still
+    /// this one; otherwise does nothing.
+    pub(in crate::store) fn put_lease(
+        &self,
+        whose: Whose,
+        quota: QuotaMark,
+        lease: LeaseWord,
+        left: LeftWord,
+    ) -> bool {
+        let writer = self.lock();
+        let Some(limiter) = self.of_quota(&writer, whose, quota) else { return false };
+        limiter.add_lease(lease);
+        limiter.note_left(left);
+        true
+    }
+
+    /// Refunds uses of a lease, if the quota is still the same.
+    #[cold]
+    pub(in crate::store) fn refund_lease(
+        &self,
+        whose: Whose,
+        from: &Limiter<'_>,
+        lease: LeaseWord,
+    ) {
+        let writer = self.lock();
+        let now = from.quota().and_then(|quota| self.of_quota(&writer, whose, quota));
+        if let Some(limiter) = now {
+            limiter.add_lease(lease);
+        }
+    }
+
+    /// Returns the identity of the current quota.
+    pub(in crate::store) fn quota(&self, whose: Whose) -> Option<QuotaMark> {
+        self.current(&self.lock(), whose)?.quota()
+    }
+
+    /// Takes the rest of a quota's lease; returns it with the limits.
+    pub(in crate::store) fn take_lease(&self, whose: Whose) -> Option<(LeaseWord, Limiter<'_>)> {
+        let writer = self.lock();
+        let limiter = self.current(&writer, whose).filter(Limiter::has_quota)?;
+        Some((limiter.take_lease(), limiter))
+    }
+
+    /// Returns the number of an owner.
+    pub(in crate::store) fn owner_number(&self, owner: &OwnerId) -> Option<u32> {
+        self.lock().owners.get(owner).map(|state| state.number)
+    }
+
+    fn of_quota(
+        &self,
+        writer: &IndexWriter,
+        whose: Whose,
+        quota: QuotaMark,
+    ) -> Option<Limiter<'_>> {
+        self.current(writer, whose).filter(|limiter| limiter.quota() == Some(quota))
+    }
+
+    /// Returns the published limits, which stay so while the caller holds the lock.
+    fn current(&self, _: &IndexWriter, whose: Whose) -> Option<Limiter<'_>> {
+        match whose {
+            Whose::Key(id, owner) => self.limits.key(self.key_record(id, owner)?),
+            Whose::Owner(owner) => self.limits.owner(Owners::record_of(self.owners.word(owner)?)?),
+        }
+    }
+}
