@@ -284,7 +284,7 @@ fn refusals_are_told_also_after_a_clock_that_was_ahead() {
 #[test]
 fn windows_of_refusals_have_limits() {
     for window in [Duration::ZERO, DAY + Duration::from_millis(1)] {
-        let watch = AlertSettings::new().refusals(1, window);
+        let watch = AlertSettings::new().rejections(1, window);
         let refused = builder(&clock(), 1).alerts(watch).open(Memory::new()).unwrap_err();
         assert!(
             matches!(refused, keyhasp::Error::Invalid(why) if why.field() == "refusals.window")
@@ -446,7 +446,7 @@ fn what_could_not_be_told_is_told_later() {
     for nth in 1.. {
         let failing = Arc::new(Failing::new(Memory::new()));
         let world_clock = clock();
-        let watch = all().refusals(0, HOUR).only_when_asked();
+        let watch = all().rejections(0, HOUR).only_when_asked();
         let store = builder(&world_clock, 1).alerts(watch).usage(UsageSettings::new());
         let store = Arc::new(store.open_on(Arc::clone(&failing) as Arc<dyn Backend>).unwrap());
         let world = World::of(Arc::clone(&store) as Arc<dyn KeyStore>, Arc::clone(&world_clock));

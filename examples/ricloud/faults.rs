@@ -105,8 +105,8 @@ impl IntoResponse for Fault {
 
 /// Answers a request that the layer rejects. A client without the secret gets the same answer as a
 /// client with the secret of a key that isn't accepted now.
-pub(crate) fn refused(refused: &Refused<'_>) -> Response<String> {
-    let slug = match (refused.status(), refused.scope()) {
+pub(crate) fn refused(response: &ErrorResponse<'_>) -> Response<String> {
+    let slug = match (response.status(), response.scope()) {
         (StatusCode::BAD_REQUEST, _) => "invalid-credentials",
         (StatusCode::UNAUTHORIZED, _) => "unauthorized",
         (StatusCode::FORBIDDEN, Some(_)) => "missing-scope",

@@ -77,8 +77,8 @@ impl Problem {
 
     /// Answers a request that the layer rejects. A client with the secret of a key that isn't
     /// accepted now gets the same answer as other clients.
-    pub(crate) fn of_refused(refused: &Refused<'_>) -> axum::http::Response<String> {
-        let problem = match refused.status() {
+    pub(crate) fn of_refused(response: &ErrorResponse<'_>) -> axum::http::Response<String> {
+        let problem = match response.status() {
             StatusCode::UNAUTHORIZED => Self::UNAUTHORIZED,
             StatusCode::FORBIDDEN => Self::FORBIDDEN,
             StatusCode::BAD_REQUEST => Self::INVALID_INPUT,

@@ -70,13 +70,15 @@ impl Problem {
 
 /// Answers a request that the layer rejects, in this API's shape. Status and headers stay those of
 /// RFC 6750.
-pub(crate) fn refused(refused: &Refused<'_>) -> Response<String> {
-    let problem = match refused.why() {
-        Why::Missing | Why::Verify(VerifyError::Unrecognized) => Problem::unauthorized(),
-        Why::Permission(scope) => Problem::lacking(scope),
-        Why::ReadOnly => Problem::forbidden("read_only_key", READS_ONLY),
-        Why::Verify(VerifyError::Unavailable(_)) => Problem::unavailable(),
-        Why::Verify(VerifyError::Rejected(reason)) => match reason {
+pub(crate) fn refused(response: &ErrorResponse<'_>) -> Response<String> {
+    let problem = match response.cause() {
+        AuthError::Missing | AuthError::Verify(VerifyError::Unrecognized) => {
+            Problem::unauthorized()
+        }
+        AuthError::Permission(scope) => Problem::lacking(scope),
+        AuthError::ReadOnly => Problem::forbidden("read_only_key", READS_ONLY),
+        AuthError::Verify(VerifyError::Unavailable(_)) => Problem::unavailable(),
+        AuthError::Verify(VerifyError::Rejected(reason)) => match reason {
             RejectReason::AddressMissing | RejectReason::AddressRejected => {
                 Problem::forbidden("address_not_allowed", NOT_FROM_HERE)
             }

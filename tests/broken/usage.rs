@@ -175,7 +175,7 @@ impl FaultyBackend {
             Fault::UsageOutlivesItsKey if self.memory.key(*key)?.is_none() => {
                 usage.used = self.noted(|notes| notes.all_used.get(key));
                 usage.quota = self.notes().last_quota;
-                usage.told = self.noted(|notes| notes.alerted.get(key));
+                usage.alert_state = self.noted(|notes| notes.alerted.get(key));
             }
             Fault::UsageCountsHave32Bits => usage.used.accepted &= u64::from(u32::MAX),
             _ => {}

@@ -158,7 +158,7 @@ impl Model {
         let late = self.alerts.late_uses.iter().filter(|(id, generation)| {
             is_live(id) && !self.told_of(*id).previous_tokens.contains(generation)
         });
-        let window = self.opening.watch.refusals.map_or(Duration::ZERO, |(_, window)| window);
+        let window = self.opening.watch.rejections.map_or(Duration::ZERO, |(_, window)| window);
         // An alert that lies two windows ahead was written before the clock stepped back.
         let ahead = self.now.saturating_add(window).saturating_add(window);
         let refused = self.alerts.refused.iter().filter(|id| {

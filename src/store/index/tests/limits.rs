@@ -33,7 +33,10 @@ fn limits(number: u32) -> Limits {
         not_before: None,
         rate: by_admin(rate),
         networks: by_admin(Networks::new((number..number + 5).map(network)).unwrap()),
-        quota: by_admin(VersionedQuota { quota: Quota::one_time(number.into()).unwrap(), since }),
+        quota: by_admin(VersionedQuota {
+            quota: Quota::one_time(number.into()).unwrap(),
+            quota_version: since,
+        }),
     }
 }
 
@@ -267,7 +270,7 @@ fn a_lease_of_another_quota_is_not_put() {
     index.put_owner(&owner("org", Limits::default())).unwrap();
     let quota = |uses| {
         let since = Version::new(3);
-        let quota = VersionedQuota { quota: Quota::one_time(uses).unwrap(), since };
+        let quota = VersionedQuota { quota: Quota::one_time(uses).unwrap(), quota_version: since };
         Limits { quota: by_admin(quota), ..Limits::default() }
     };
     let key = |uses| key(1, "org", Some(quota(uses)));
