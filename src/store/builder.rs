@@ -8,9 +8,10 @@ use getrandom::SysRng;
 use super::Store;
 use super::alerts::{AlertScanner, Noticed};
 use super::engine::{
-    Engine, EngineParts, FIRST_PAUSE, KeyObserver, MetadataState, Next, Retention, Workers,
+    Engine, FIRST_PAUSE, KeyObserver, MetadataState, Next, Records, RecordsParts, Retention,
+    Workers, next_attempt,
 };
-use super::manage::{Manager, Minter};
+use super::manage::{Manager, Minter, Sealer};
 use super::types::{
     AlertSettings, Error, PepperProblem, RulesDiffer, RulesShown, SettingsCheck, Unavailable,
     UsageSettings,
@@ -53,6 +54,17 @@ pub struct StoreBuilder {
     alerts: AlertSettings,
     #[cfg(feature = "recoverable")]
     recovery_keys: Option<RecoveryKeys>,
+}
+
+impl Store {
+    /// Starts a builder, with the permissions that the service declares and the 1 to 8 prefixes of
+    /// its tokens. The first prefix is the default of new keys.
+    pub fn builder(
+        catalogue: Catalogue,
+        prefixes: impl IntoIterator<Item = Prefix>,
+    ) -> StoreBuilder {
+        StoreBuilder::new(catalogue, prefixes.into_iter().collect())
+    }
 }
 
 impl StoreBuilder {
@@ -171,40 +183,40 @@ impl StoreBuilder {
 
         let is_shared = matches!(backend.sharing(), Sharing::Shared { .. });
         let noticed = Arc::new(Noticed::new(self.alerts, self.clock.now()));
-        let engine = Arc::new(Engine::load(EngineParts {
+        let mut records = Records::new(RecordsParts {
             backend,
             clock: self.clock,
             catalogue: self.catalogue,
             peppers: self.peppers,
-            retention,
             observer: Arc::clone(&noticed) as Arc<dyn KeyObserver>,
             metadata: MetadataState { metadata, prefixes: self.prefixes },
-        })?);
+        });
+        records.load()?;
+        let engine = Arc::new(Engine::new(Arc::new(records), retention));
         if is_shared {
             // Another process may have changed the metadata while the records were read.
-            let stored = engine.backend.metadata()?;
+            let stored = engine.records.backend.metadata()?;
             check_rules(&stored, &initial)?;
             check_peppers(&stored, &initial)?;
-            engine.put_metadata(&stored)?;
+            engine.records.put_metadata(&stored)?;
         }
         let mut workers = Workers::default();
         start_recovery(&engine, &mut workers)?;
         add_peppers(&engine)?;
         engine.prune_if_due();
-        if let Sharing::Shared { max_staleness } = engine.backend.sharing() {
-            engine.refresh()?;
+        if let Sharing::Shared { max_staleness } = engine.records.backend.sharing() {
+            engine.records.refresh()?;
             start_refresh(&engine, max_staleness, &mut workers)?;
         }
         let usage = Arc::new(UsageRecorder::new(&engine, self.usage));
         usage.start(&mut workers)?;
         let alerts = Arc::new(AlertScanner::new(&engine, &noticed, &usage));
         alerts.start(&mut workers)?;
-        let minter = Minter::new(
-            &engine,
-            self.random,
+        let sealer = Sealer {
             #[cfg(feature = "recoverable")]
-            self.recovery_keys,
-        );
+            keys: self.recovery_keys,
+        };
+        let minter = Minter::new(&engine, self.random, sealer);
         Ok(Store {
             verifier: TokenVerifier::new(&engine, &noticed, &usage),
             manager: Manager::new(&engine, &usage, minter, self.settings_check),
@@ -220,9 +232,9 @@ impl StoreBuilder {
 /// until there is one.
 fn start_recovery(engine: &Arc<Engine>, workers: &mut Workers) -> Result<(), Error> {
     let (shared, mut pause) = (Arc::clone(engine), FIRST_PAUSE);
-    let work = move || shared.try_to_recover(&mut pause);
-    let name = engine.backend.name();
-    workers.spawn(name, "keyhasp-recover", engine.recovery(), Next::WhenWoken, work)
+    let work = move || next_attempt(&shared.recover(), &mut pause);
+    let name = engine.records.backend.name();
+    workers.spawn(name, "keyhasp-recover", engine.recovery_signal(), Next::WhenWoken, work)
 }
 
 /// Starts the thread that polls at a quarter of `max_staleness`.
@@ -231,13 +243,13 @@ fn start_refresh(
     max_staleness: Duration,
     workers: &mut Workers,
 ) -> Result<(), Error> {
-    let (shared, pause) = (Arc::clone(engine), max_staleness / 4);
-    let work = move || match shared.refresh() {
+    let (records, pause) = (Arc::clone(&engine.records), max_staleness / 4);
+    let work = move || match records.refresh() {
         Err(Error::Unavailable(Unavailable::Closed | Unavailable::RulesChanged)) => Next::Never,
         // After a failed poll the store may go stale; the next poll tries again.
         _ => Next::After(pause),
     };
-    let name = engine.backend.name();
+    let name = engine.records.backend.name();
     workers.spawn(name, "keyhasp-refresh", &Arc::default(), Next::After(pause), work)
 }
 
@@ -271,17 +283,18 @@ fn check_peppers(stored: &StoreMetadata, given: &StoreMetadata) -> Result<(), Er
 /// Stores the check values of peppers that the database doesn't know yet.
 fn add_peppers(engine: &Engine) -> Result<(), Error> {
     loop {
-        let before = engine.metadata().metadata;
+        let before = engine.records.metadata().metadata;
         let mut next = before.clone();
         let known = |number| before.peppers.iter().any(|check| check.number == number);
-        next.peppers.extend(engine.peppers.checks().into_iter().filter(|c| !known(c.number)));
+        next.peppers
+            .extend(engine.records.peppers.checks().into_iter().filter(|c| !known(c.number)));
         if next.peppers.len() == before.peppers.len() {
             return Ok(());
         }
         next.peppers.sort_unstable_by_key(|check| check.number);
         next.version = before.version.next();
         let event = EventDraft {
-            at: engine.now(),
+            at: engine.records.now(),
             kind: EventKind::PepperAdded,
             owner: None,
             key: None,
@@ -295,12 +308,12 @@ fn add_peppers(engine: &Engine) -> Result<(), Error> {
             Ok(_) => return Ok(()),
             Err(Rejection::Conflict { .. }) => {
                 // Another process committed first: check its peppers like those found at opening.
-                let stored = engine.backend.metadata()?;
-                let known = engine.metadata().metadata;
+                let stored = engine.records.backend.metadata()?;
+                let known = engine.records.metadata().metadata;
                 check_rules(&stored, &known)?;
-                let given = StoreMetadata { peppers: engine.peppers.checks(), ..known };
+                let given = StoreMetadata { peppers: engine.records.peppers.checks(), ..known };
                 check_peppers(&stored, &given)?;
-                engine.put_metadata(&stored)?;
+                engine.records.put_metadata(&stored)?;
             }
             Err(_) => return Ok(()),
         }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::alerts::AlertScanner;
-use super::builder::StoreBuilder;
 use super::engine::{Engine, Workers};
 use super::key_store::KeyStore;
 use super::manage::{Manager, store_rules};
@@ -18,7 +17,6 @@ use super::verify::TokenVerifier;
 use crate::authority::Authority;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
-use crate::key::Prefix;
 use crate::permission::Catalogue;
 use crate::token::Token;
 use crate::verified_key::VerifiedKey;
@@ -37,16 +35,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Starts a builder, with the permissions that the service declares and the 1 to 8 prefixes of
-    /// its tokens. The first prefix is the default of new keys.
-    pub fn builder(
-        catalogue: Catalogue,
-        prefixes: impl IntoIterator<Item = Prefix>,
-    ) -> StoreBuilder {
-        StoreBuilder::new(catalogue, prefixes.into_iter().collect())
-    }
-
-    /// Scans now for the alerts that [`StoreBuilder::alerts`] sets, without waiting for the next
+    /// Scans now for the alerts that [`StoreBuilder::alerts`](super::StoreBuilder::alerts) sets, without waiting for the next
     /// scan. Returns the number of events that it wrote.
     ///
     /// # Errors
@@ -61,7 +50,7 @@ impl Store {
     /// # Errors
     /// [`Error`] if the backend fails, or if the store must be opened again.
     pub fn refresh(&self) -> Result<(), Error> {
-        self.engine.refresh()
+        self.engine.records.refresh()
     }
 
     /// Writes now the usage that waits in memory, without waiting for the next interval. It also
@@ -83,7 +72,7 @@ impl KeyStore for Store {
     }
 
     fn catalogue(&self) -> &Catalogue {
-        self.engine.catalogue()
+        self.engine.records.catalogue()
     }
 
     fn create_key(
@@ -247,13 +236,13 @@ impl KeyStore for Store {
         // Lets a commit that has begun end before the backend closes. The backend is also closed if
         // a step before that fails.
         let _guard = self.engine.acquire();
-        if !self.engine.availability.close() {
+        if !self.engine.records.availability.close() {
             return Ok(());
         }
         self.workers.stop();
         let put_back = self.verifier.give_back_leases();
         let flushed = self.usage.flush_last();
-        self.engine.backend.close()?;
+        self.engine.records.backend.close()?;
         put_back.and(flushed)
     }
 }

@@ -44,7 +44,7 @@ impl AlertScanner {
         if settings.is_idle() || settings.only_when_asked {
             return Ok(());
         }
-        let (scanner, name) = (Arc::clone(self), self.engine.backend.name());
+        let (scanner, name) = (Arc::clone(self), self.engine.records.backend.name());
         let work = move || {
             // `run` has put back the alerts that failed, for the next scan.
             let _ = scanner.run();
@@ -60,7 +60,7 @@ impl AlertScanner {
         if noticed.settings.is_idle() {
             return Ok(0);
         }
-        let now = self.engine.now();
+        let now = self.engine.records.now();
         let mut written = 0;
         let due = lock(&noticed.deadlines).take_due(now, MAX_DUE);
         let usages = match self.usages_of(&due) {
@@ -115,7 +115,7 @@ impl AlertScanner {
         usage: &Usage,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let Some(key) = self.engine.backend.key(id)?.filter(KeyRecord::is_live) else {
+        let Some(key) = self.engine.records.backend.key(id)?.filter(KeyRecord::is_live) else {
             return Ok(false);
         };
         match self.noticed.deadline_of(&key, due, usage, now) {
@@ -138,7 +138,7 @@ impl AlertScanner {
 
     /// Writes an alert of a key that may be gone; returns whether it was written.
     fn alert_by_id(&self, id: KeyId, alert: Alert, now: Timestamp) -> Result<bool, Error> {
-        match self.engine.backend.key(id)?.filter(KeyRecord::is_live) {
+        match self.engine.records.backend.key(id)?.filter(KeyRecord::is_live) {
             Some(key) => self.write_alert(&key, alert, now),
             None => Ok(false),
         }
@@ -183,7 +183,7 @@ impl AlertScanner {
         self.usage.flush()?;
         let subjects: Vec<UsageSubject> =
             due.iter().map(|(id, _)| UsageSubject::Key(*id)).collect();
-        Ok(self.engine.backend.usage(&subjects)?)
+        Ok(self.engine.records.backend.usage(&subjects)?)
     }
 }
 

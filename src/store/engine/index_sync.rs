@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use super::affected::AffectedRecords;
-use super::engine::Engine;
 use super::pipeline::pipeline;
+use super::records::Records;
 use crate::backend::{BackendError, BackendErrorKind, Scanned, ScannedKey, ScannedOwner, Sharing};
 use crate::id::{KeyId, OwnerId};
 use crate::key::StoreMetadata;
@@ -15,13 +15,13 @@ use crate::store::types::error::{Error, PepperProblem, Unavailable};
 /// Distance, in records, at which the memory of a key's slot is prefetched before the key is put.
 const PREFETCH_DISTANCE: usize = 8;
 
-impl Engine {
-    /// Loads all records into an empty index that no other thread has yet. Returns the number of the
-    /// last event that the index is sure to reflect.
-    pub(super) fn load_all(&mut self) -> Result<u64, Error> {
+impl Records {
+    /// Loads all records into an empty index that no other thread has yet.
+    pub(in crate::store) fn load(&mut self) -> Result<(), Error> {
         let last_event = self.scan(|_| {})?;
         self.index.relocate_limits();
-        Ok(last_event)
+        self.lock_applied_log().applied_seq = last_event;
+        Ok(())
     }
 
     /// Loads all records again, and removes those from the index that the backend no longer has.

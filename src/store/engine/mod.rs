@@ -28,12 +28,14 @@ mod index_sync;
 mod pipeline;
 mod prefixes;
 mod pruning;
+mod records;
 mod recovery;
 mod refresh;
 mod worker;
 
 pub(super) use affected::AffectedRecords;
-pub(super) use engine::{Engine, EngineParts, KeyObserver, MetadataState};
+pub(super) use engine::Engine;
 pub(super) use pruning::Retention;
-pub(super) use recovery::FIRST_PAUSE;
+pub(super) use records::{KeyObserver, MetadataState, Records, RecordsParts};
+pub(super) use recovery::{FIRST_PAUSE, next_attempt};
 pub(super) use worker::{Next, Signal, Workers};

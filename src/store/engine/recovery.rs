@@ -1,13 +1,13 @@
 //! Recovery from a write of unknown outcome: marking its records, and finding out what became of it.
 
 use std::mem;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::affected::AffectedRecords;
-use super::engine::{AppliedLog, Engine};
 use super::group_commit::CommitGuard;
-use super::worker::Next;
+use super::records::{AppliedLog, Records};
+use super::worker::{Next, Signal};
 use crate::backend::Change;
 use crate::store::types::error::{Error, Unavailable};
 
@@ -16,12 +16,32 @@ pub(in crate::store) const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-impl Engine {
+/// The records of writes of unknown outcome, and the way to find out.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    records: Arc<Records>,
+    /// The records of changes whose outcome is unknown. Locked, since threads add to it while
+    /// recovery takes it. Without the lock a record could be lost, and stay indeterminate for ever.
+    indeterminate: Mutex<AffectedRecords>,
+    signal: Arc<Signal>,
+}
+
+impl Recovery {
+    pub(super) fn new(records: &Arc<Records>) -> Self {
+        let records = Arc::clone(records);
+        Self { records, indeterminate: Mutex::default(), signal: Arc::default() }
+    }
+
+    /// Returns the signal that wakes the recovery thread.
+    pub(super) fn signal(&self) -> &Arc<Signal> {
+        &self.signal
+    }
+
     /// Marks all records of a batch as indeterminate, and wakes the recovery thread. `verify` answers
     /// `Unavailable` for them until recovery has found out what became of the batch. The caller holds
     /// the applied log: otherwise a thread could publish an older reading of the records and clear
     /// the mark.
-    pub(in crate::store) fn mark_indeterminate(
+    pub(super) fn mark_indeterminate(
         &self,
         _applied_log: &MutexGuard<'_, AppliedLog>,
         batch: &[Change],
@@ -29,70 +49,78 @@ impl Engine {
         let mut affected = AffectedRecords::default();
         batch.iter().for_each(|change| affected.merge(AffectedRecords::of_change(change)));
         self.note_indeterminate(affected);
-        self.recovery.wake();
+        self.signal.wake();
     }
 
-    /// Tries to recover, on the recovery thread; returns when to try again.
-    pub(in crate::store) fn try_to_recover(&self, pause: &mut Duration) -> Next {
-        match self.recover() {
-            // A missing pepper can't be added while the store is open.
-            Ok(()) | Err(Error::Pepper { .. } | Error::Unavailable(Unavailable::Closed)) => {
-                *pause = FIRST_PAUSE;
-                Next::WhenWoken
-            }
-            Err(_) => {
-                let now = *pause;
-                *pause = (now * 2).min(LONGEST_PAUSE);
-                Next::After(now)
-            }
-        }
+    /// Marks a batch whose commit or publication has panicked. The index may be half changed, so
+    /// every answer is `Unavailable` until recovery has run.
+    pub(super) fn mark_unsettled(&self, batch: &[Change]) {
+        self.records.availability.set_recovering(true);
+        let mut indeterminate = self.lock();
+        batch.iter().for_each(|change| indeterminate.merge(AffectedRecords::of_change(change)));
+        drop(indeterminate);
+        // The recovery thread waits for the commit guard, which the panicking thread still holds.
+        self.signal.wake();
     }
 
     /// Marks records as indeterminate, in the index and for the next recovery.
     fn note_indeterminate(&self, affected: AffectedRecords) {
         for owner in &affected.owners {
-            self.index.mark_owner_indeterminate(owner);
+            self.records.index.mark_owner_indeterminate(owner);
         }
         for (key, owner) in &affected.keys {
-            self.index.mark_key_indeterminate(*key, owner);
+            self.records.index.mark_key_indeterminate(*key, owner);
         }
-        self.availability.set_recovering(affected.metadata);
-        self.indeterminate.lock().unwrap_or_else(PoisonError::into_inner).merge(affected);
+        self.records.availability.set_recovering(affected.metadata);
+        self.lock().merge(affected);
     }
 
     /// Finds out what became of writes of unknown outcome, and publishes their records. Does nothing
     /// if there are none.
-    pub(in crate::store) fn recover(&self) -> Result<(), Error> {
-        let guard = self.group_commit.acquire();
-        self.recover_locked(&guard)
-    }
-
-    /// Does the same as `recover`, for a thread that holds the commit guard already.
-    pub(in crate::store) fn recover_locked(&self, _guard: &CommitGuard<'_>) -> Result<(), Error> {
-        if !self.availability.is_recovering() {
+    pub(super) fn run(&self, _guard: &CommitGuard<'_>) -> Result<(), Error> {
+        if !self.records.availability.is_recovering() {
             return Ok(());
         }
-        if self.availability.unavailable() == Some(Unavailable::Closed) {
+        if self.records.availability.unavailable() == Some(Unavailable::Closed) {
             return Err(Unavailable::Closed.into());
         }
         loop {
-            let in_doubt_epoch = self.availability.in_doubt_epoch();
-            self.backend.recover().map_err(|_| Error::Unavailable(Unavailable::Recovering))?;
-            let _applied_log = self.lock_applied_log();
-            let affected = {
-                let mut indeterminate =
-                    self.indeterminate.lock().unwrap_or_else(PoisonError::into_inner);
-                mem::take(&mut *indeterminate)
-            };
-            if let Err(error) = self.reload(&affected) {
+            let in_doubt_epoch = self.records.availability.in_doubt_epoch();
+            self.records
+                .backend
+                .recover()
+                .map_err(|_| Error::Unavailable(Unavailable::Recovering))?;
+            let _applied_log = self.records.lock_applied_log();
+            let affected = mem::take(&mut *self.lock());
+            if let Err(error) = self.records.reload(&affected) {
                 self.note_indeterminate(affected);
                 return Err(error);
             }
             // Leases are written without the commit guard, so one may have failed meanwhile.
-            if self.availability.in_doubt_epoch() == in_doubt_epoch {
-                self.availability.set_recovered();
+            if self.records.availability.in_doubt_epoch() == in_doubt_epoch {
+                self.records.availability.set_recovered();
                 return Ok(());
             }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, AffectedRecords> {
+        self.indeterminate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns when the recovery thread tries again, after an attempt with this result.
+pub(in crate::store) fn next_attempt(result: &Result<(), Error>, pause: &mut Duration) -> Next {
+    match result {
+        // A missing pepper can't be added while the store is open.
+        Ok(()) | Err(Error::Pepper { .. } | Error::Unavailable(Unavailable::Closed)) => {
+            *pause = FIRST_PAUSE;
+            Next::WhenWoken
+        }
+        Err(_) => {
+            let now = *pause;
+            *pause = (now * 2).min(LONGEST_PAUSE);
+            Next::After(now)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Refreshing: reading what other processes committed.
 
 use super::affected::AffectedRecords;
-use super::engine::{AppliedLog, Engine};
+use super::records::{AppliedLog, Records};
 use crate::backend::{EventFilter, EventQuery};
 use crate::event::EventKind;
 use crate::id::OwnerId;
@@ -11,7 +11,7 @@ use crate::store::types::error::{Error, Unavailable};
 /// Number of events that are read at once.
 const PAGE: usize = 1_000;
 
-impl Engine {
+impl Records {
     /// Publishes the changes that the event log holds since the last refresh.
     pub(in crate::store) fn refresh(&self) -> Result<(), Error> {
         self.check_open()?;

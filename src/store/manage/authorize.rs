@@ -28,17 +28,17 @@ impl<'a> Principal<'a> {
         engine: &Engine,
         authority: &'a Authority,
     ) -> Result<Self, Error> {
-        engine.check_open()?;
-        let now = engine.now();
+        engine.records.check_open()?;
+        let now = engine.records.now();
         let acting = match authority.role {
             Role::Administrator | Role::Owner { .. } => None,
             Role::Delegate { owner, key, generation } => {
                 let forbidden =
                     |reason| Error::Forbidden(ForbiddenReason::ActingKeyRejected(reason));
-                let key = engine.backend.key(key)?.filter(|key| key.owner == owner);
+                let key = engine.records.backend.key(key)?.filter(|key| key.owner == owner);
                 let key = key.ok_or(forbidden(None))?;
-                let owner = engine.backend.owner(&owner)?.ok_or(forbidden(None))?;
-                let metadata = engine.metadata().metadata;
+                let owner = engine.records.backend.owner(&owner)?.ok_or(forbidden(None))?;
+                let metadata = engine.records.metadata().metadata;
                 let validity = validity_of(&key, &owner, &metadata, generation);
                 let validity = validity.ok_or(forbidden(None))?;
                 if let Some(reason) = validity.rejected_for(now) {
@@ -83,9 +83,10 @@ impl<'a> Principal<'a> {
         engine: &Engine,
         id: KeyId,
     ) -> Result<(KeyRecord, OwnerRecord), Error> {
-        let key = engine.backend.key(id)?.filter(|key| self.reaches(&key.owner));
+        let key = engine.records.backend.key(id)?.filter(|key| self.reaches(&key.owner));
         let key = key.ok_or(Error::NotFound(Resource::Key))?;
-        let owner = engine.backend.owner(&key.owner)?.ok_or(Error::NotFound(Resource::Key))?;
+        let owner =
+            engine.records.backend.owner(&key.owner)?.ok_or(Error::NotFound(Resource::Key))?;
         Ok((key, owner))
     }
 
@@ -95,7 +96,7 @@ impl<'a> Principal<'a> {
         engine: &Engine,
         id: &OwnerId,
     ) -> Result<OwnerRecord, Error> {
-        let owner = if self.reaches(id) { engine.backend.owner(id)? } else { None };
+        let owner = if self.reaches(id) { engine.records.backend.owner(id)? } else { None };
         owner.ok_or(Error::NotFound(Resource::Owner))
     }
 

@@ -1,9 +1,15 @@
 //! The cursor of a list: the place at which its next page begins.
 
-use super::list::Scope;
-use crate::id::KeyId;
+use crate::id::{KeyId, OwnerId};
 use crate::invalid::{Invalid, Problem};
 use crate::store::types::request::ListKeys;
+
+/// The owners whose keys a list shows.
+#[derive(Debug)]
+pub(in crate::store::manage) enum Scope {
+    All,
+    Owners(Vec<OwnerId>),
+}
 
 /// A place in a list: the key that was examined last, and the number of keys on a page.
 ///

@@ -48,7 +48,7 @@ impl Manager {
         attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
             let owner = caller.load_owner(&self.engine, owner)?;
-            let state = self.engine.metadata();
+            let state = self.engine.records.metadata();
             let context = self.policy_context(&owner, &state);
             let draft = self.minter.draft_key(&caller, owner.id, &context, request, &state)?;
             let change = issuance_preconditions(Change::default(), &owner, &state);
@@ -73,7 +73,7 @@ impl Manager {
         id: NumericId,
     ) -> Result<Key, Error> {
         let caller = Principal::new(&self.engine, authority)?;
-        let key = self.engine.backend.key_by_numeric_id(id)?;
+        let key = self.engine.records.backend.key_by_numeric_id(id)?;
         let key = key.ok_or(Error::NotFound(Resource::Key))?;
         let (key, owner) = caller.load_key(&self.engine, key.id)?;
         self.answer_key(key, &owner, caller.now)
@@ -86,7 +86,7 @@ impl Manager {
         now: Timestamp,
     ) -> Result<Key, Error> {
         let usage = self.usage.of(std::slice::from_ref(&key), now)?.pop().flatten();
-        Ok(Key::new(key, owner, &self.engine.metadata().metadata, now).with_usage(usage))
+        Ok(Key::new(key, owner, &self.engine.records.metadata().metadata, now).with_usage(usage))
     }
 
     pub(in crate::store) fn change_key(
@@ -99,7 +99,7 @@ impl Manager {
         attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
             let (key, owner) = caller.load_key(&self.engine, id)?;
-            let state = self.engine.metadata();
+            let state = self.engine.records.metadata();
             let context = self.policy_context(&owner, &state);
             let now = caller.now;
             let Some(changed) = key_rules::act(&caller, &key, action, context)? else {
@@ -132,7 +132,7 @@ impl Manager {
         attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
             let (key, owner) = caller.load_key(&self.engine, id)?;
-            let state = self.engine.metadata();
+            let state = self.engine.records.metadata();
             let generation = key_rules::check_rotation(&caller, &key, request)?;
             check_version(expected, key.version)?;
             let valid_from = owner.effective_tokens_valid_from(&state.metadata);
@@ -195,8 +195,11 @@ impl Manager {
             let caller = Principal::new(&self.engine, authority)?;
             let (key, _) = caller.load_key(&self.engine, id)?;
             caller.check_within(&key.access, &key.limits)?;
-            let token =
-                self.minter.unseal(&key)?.ok_or(Error::NotFound(Resource::RecoverableToken))?;
+            let token = self
+                .minter
+                .sealer
+                .unseal(&key)?
+                .ok_or(Error::NotFound(Resource::RecoverableToken))?;
             let change = caller.with_preconditions(note_reveal(Change::default(), &caller, &key));
             Ok(Decision::commit(change, move |_| token))
         })
@@ -208,7 +211,7 @@ impl Manager {
         state: &MetadataState,
     ) -> PolicyContext<'a> {
         PolicyContext {
-            catalogue: self.engine.catalogue(),
+            catalogue: self.engine.records.catalogue(),
             settings_check: self.settings_check.as_deref(),
             tokens_valid_from: owner.effective_tokens_valid_from(&state.metadata),
         }

@@ -28,7 +28,7 @@ impl Manager {
     ) -> Result<Option<FoundToken>, Error> {
         let caller = Principal::new(&self.engine, authority)?;
         caller.require_administrator()?;
-        let state = self.engine.metadata();
+        let state = self.engine.records.metadata();
         let matched = self.match_token(&state, token)?;
         Ok(matched.map(|matched| {
             let usage = self.usage.of_one(&matched.key, caller.now);
@@ -46,7 +46,7 @@ impl Manager {
     ) -> Result<Option<FoundToken>, Error> {
         attempt(&self.engine, || {
             Principal::new(&self.engine, authority)?.require_administrator()?;
-            let state = self.engine.metadata();
+            let state = self.engine.records.metadata();
             let Some(mut matched) = self.match_token(&state, token)? else {
                 return Ok(Decision::Answer(None));
             };
@@ -78,8 +78,8 @@ impl Manager {
         token: &[u8],
     ) -> Result<Option<TokenMatch>, Error> {
         let Some(token) = Unverified::parse(token) else { return Ok(None) };
-        let Some(key) = self.engine.backend.key(token.id)? else { return Ok(None) };
-        let Some(owner) = self.engine.backend.owner(&key.owner)? else { return Ok(None) };
+        let Some(key) = self.engine.records.backend.key(token.id)? else { return Ok(None) };
+        let Some(owner) = self.engine.records.backend.owner(&key.owner)? else { return Ok(None) };
         let mut missing_pepper = None;
         let previous = key.previous.iter().map(|previous| &previous.token);
         for record in std::iter::once(&key.current).chain(previous) {
@@ -88,7 +88,7 @@ impl Manager {
             if prefix.is_none_or(|prefix| prefix.as_bytes() != token.prefix) {
                 continue;
             }
-            let mut open = self.engine.peppers.iter();
+            let mut open = self.engine.records.peppers.iter();
             let Some((_, pepper)) = open.find(|(number, _)| *number == stored.pepper) else {
                 missing_pepper = Some(stored.pepper.get());
                 continue;

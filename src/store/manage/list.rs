@@ -1,14 +1,14 @@
 //! Lists of keys, owners and events, page by page.
 
 use super::authorize::Principal;
-use super::cursor::{Cursor, query_hash};
+use super::cursor::{Cursor, Scope, query_hash};
 use super::keys::{Manager, note_reveal};
 use super::retry::{Decision, attempt};
 use crate::authority::{Actor, Authority};
 use crate::backend::{
     Change, EventFilter, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPageQuery,
 };
-use crate::id::{KeyId, OwnerId};
+use crate::id::{KeyId};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{KeyRecord, OwnerRecord};
 use crate::store::types::error::{Error, Resource};
@@ -26,7 +26,7 @@ impl Manager {
     ) -> Result<Page<Key>, Error> {
         let caller = Principal::new(&self.engine, authority)?;
         let (records, next) = self.page_of_keys(&caller, query)?;
-        let metadata = self.engine.metadata().metadata;
+        let metadata = self.engine.records.metadata().metadata;
         let owners = self.owners_of(&records)?;
         let usage = self.usage.of(&records, caller.now)?;
         let key = |(key, usage): (KeyRecord, _)| {
@@ -46,7 +46,7 @@ impl Manager {
         attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
             let (records, next) = self.page_of_keys(&caller, query)?;
-            let metadata = self.engine.metadata().metadata;
+            let metadata = self.engine.records.metadata().metadata;
             let mut change = Change::default();
             let mut items = Vec::new();
             let owners = self.owners_of(&records)?;
@@ -56,7 +56,7 @@ impl Manager {
                     continue;
                 };
                 let is_within = caller.check_within(&key.access, &key.limits).is_ok();
-                let token = if is_within { self.minter.unseal(&key)? } else { None };
+                let token = if is_within { self.minter.sealer.unseal(&key)? } else { None };
                 if token.is_some() {
                     change = note_reveal(change, &caller, &key);
                 }
@@ -80,7 +80,7 @@ impl Manager {
         let count = |owner| {
             let filter =
                 KeyFilter { owner, kind: query.kind, states: query.states, now: caller.now };
-            self.engine.backend.count_keys(&filter)
+            self.engine.records.backend.count_keys(&filter)
         };
         match scope(&caller, query)? {
             Scope::All => Ok(count(None)?),
@@ -97,7 +97,7 @@ impl Manager {
     ) -> Result<Page<Owner>, Error> {
         let caller = Principal::new(&self.engine, authority)?;
         caller.require_administrator()?;
-        let page = self.engine.backend.page_owners(&OwnerPageQuery {
+        let page = self.engine.records.backend.page_owners(&OwnerPageQuery {
             after: query.after,
             suspended: query.suspended,
             limit: clamp(query.limit.unwrap_or(ListKeys::DEFAULT_LIMIT)),
@@ -119,7 +119,7 @@ impl Manager {
         {
             return Err(Error::NotFound(Resource::Owner));
         }
-        let page = self.engine.backend.events(&EventQuery {
+        let page = self.engine.records.backend.events(&EventQuery {
             after: query.after,
             filter: EventFilter {
                 key: query.key,
@@ -155,7 +155,7 @@ impl Manager {
             Scope::Owners(owners) => owners.len().max(1),
         };
         let load_page = |owner| {
-            self.engine.backend.page_keys(&KeyPageQuery {
+            self.engine.records.backend.page_keys(&KeyPageQuery {
                 filter: KeyFilter {
                     owner,
                     kind: query.kind,
@@ -184,18 +184,11 @@ impl Manager {
         let mut owners: Vec<OwnerRecord> = Vec::new();
         for key in keys {
             if !owners.iter().any(|owner| owner.id == key.owner) {
-                owners.extend(self.engine.backend.owner(&key.owner)?);
+                owners.extend(self.engine.records.backend.owner(&key.owner)?);
             }
         }
         Ok(owners)
     }
-}
-
-/// The owners whose keys a list shows.
-#[derive(Debug)]
-pub(in crate::store::manage) enum Scope {
-    All,
-    Owners(Vec<OwnerId>),
 }
 
 /// Returns the requested owners; an error if the caller may not see one of them.

@@ -28,3 +28,4 @@ pub(super) mod store_rules;
 
 pub(super) use keys::Manager;
 pub(super) use new_key::Minter;
+pub(super) use recoverable_tokens::Sealer;

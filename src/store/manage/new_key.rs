@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::authorize::Principal;
 use super::key_rules::{self, PolicyContext};
 use super::limit_rules;
+use super::recoverable_tokens::Sealer;
 use crate::backend::{Applied, Change, Precondition, Write, WriteKey};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
@@ -19,8 +20,6 @@ use crate::store::types::error::{Error, StateProblem};
 use crate::store::types::request::{CreateKey, NumericIdChoice};
 use crate::store::types::settings_check::{checked, first_settings};
 use crate::store::types::views::{Issued, Key};
-#[cfg(feature = "recoverable")]
-use crate::token::RecoveryKeys;
 use crate::token::{RandomError, RandomSource, Token, fill, mint};
 
 /// Largest number of ids that are drawn for a new key. Chance needs a second draw once in millions of
@@ -83,8 +82,7 @@ impl Draft {
 #[derive(Debug)]
 pub(in crate::store) struct Minter {
     engine: Arc<Engine>,
-    #[cfg(feature = "recoverable")]
-    pub(super) recovery_keys: Option<RecoveryKeys>,
+    pub(super) sealer: Sealer,
     /// Locked, since each id must be greater than the one before. Without the lock two threads could
     /// draw from the same state.
     ids: Mutex<KeyIdSource>,
@@ -96,12 +94,11 @@ impl Minter {
     pub(in crate::store) fn new(
         engine: &Arc<Engine>,
         random: Box<dyn RandomSource>,
-        #[cfg(feature = "recoverable")] recovery_keys: Option<RecoveryKeys>,
+        sealer: Sealer,
     ) -> Self {
         Self {
             engine: Arc::clone(engine),
-            #[cfg(feature = "recoverable")]
-            recovery_keys,
+            sealer,
             ids: Mutex::default(),
             random: Mutex::new(random),
         }
@@ -175,7 +172,7 @@ impl Minter {
         for _ in 0..MAX_DRAWS {
             let drawn = fill(self.random().as_mut())?;
             let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).next(now, drawn);
-            if !self.engine.index.has_hash(id) {
+            if !self.engine.records.index.has_hash(id) {
                 return Ok(id);
             }
         }
@@ -194,7 +191,9 @@ impl Minter {
     /// Returns an error for a recoverable token if the rules don't allow it, or if the store has no
     /// recovery key.
     fn check_recoverable(&self, recoverable: bool, state: &MetadataState) -> Result<(), Error> {
-        if recoverable && !(state.metadata.rules.recoverable_tokens && self.has_recovery_key()) {
+        if recoverable
+            && !(state.metadata.rules.recoverable_tokens && self.sealer.has_recovery_key())
+        {
             return Err(Error::State(StateProblem::RecoveryOff));
         }
         Ok(())
@@ -212,9 +211,12 @@ impl Minter {
     ) -> Result<(Token, TokenRecord, Option<Seal>), Error> {
         let mut random = self.random();
         let (token, digest) =
-            mint(random.as_mut(), id, (&prefix, number), self.engine.peppers.current())?;
-        let seal =
-            if recoverable { self.seal(random.as_mut(), &token, id, generation)? } else { None };
+            mint(random.as_mut(), id, (&prefix, number), self.engine.records.peppers.current())?;
+        let seal = if recoverable {
+            self.sealer.seal(random.as_mut(), &token, id, generation)?
+        } else {
+            None
+        };
         Ok((token, TokenRecord { generation, digest, issued_at }, seal))
     }
 }

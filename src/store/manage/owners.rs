@@ -30,10 +30,10 @@ impl Manager {
         attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
             caller.require_administrator()?;
-            let state = self.engine.metadata();
+            let state = self.engine.records.metadata();
             let defaults = first_settings(request.defaults.as_ref())?;
             let max_access = request.max_access.clone().unwrap_or(Access::Full);
-            max_access.check(self.engine.catalogue())?;
+            max_access.check(self.engine.records.catalogue())?;
             let mut limits = Limits::default();
             limit_rules::set(&caller, &mut limits, &request.limits, Version::FIRST)?;
             let owner = OwnerRecord {
@@ -148,7 +148,7 @@ impl Manager {
         if let Some(max_access) = &update.max_access
             && *max_access != owner.max_access
         {
-            max_access.check(self.engine.catalogue())?;
+            max_access.check(self.engine.records.catalogue())?;
             owner.max_access = max_access.clone();
             fields = fields.with(Fields::ACCESS);
         }
@@ -174,7 +174,7 @@ impl Manager {
         attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
             let owner = caller.load_owner(&self.engine, id)?;
-            let state = self.engine.metadata();
+            let state = self.engine.records.metadata();
             let live = self.keys_of(&owner.id, StateSet::UNREVOKED, caller.now)?;
             if live.is_empty() && replacement.is_none() {
                 return Ok(Decision::Answer(RevokedAll { revoked: 0, replacement: None }));
@@ -255,7 +255,7 @@ impl Manager {
         };
         let mut keys = Vec::new();
         loop {
-            let page = self.engine.backend.page_keys(&query)?;
+            let page = self.engine.records.backend.page_keys(&query)?;
             keys.extend(page.keys);
             match page.next {
                 Some(next) => query.before = Some(next),

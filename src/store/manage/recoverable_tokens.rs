@@ -1,15 +1,23 @@
 //! Recoverable tokens: sealing and unsealing them.
 
-use super::new_key::Minter;
 use crate::id::{Generation, KeyId};
 use crate::key::{KeyRecord, Seal};
 use crate::store::types::error::{Error, StateProblem};
+#[cfg(feature = "recoverable")]
+use crate::token::RecoveryKeys;
 use crate::token::{RandomSource, Token};
 
+/// Seals and unseals tokens under the store's recovery keys, where it has some.
+#[derive(Debug)]
+pub(in crate::store) struct Sealer {
+    #[cfg(feature = "recoverable")]
+    pub(in crate::store) keys: Option<RecoveryKeys>,
+}
+
 #[cfg(feature = "recoverable")]
-impl Minter {
+impl Sealer {
     pub(in crate::store::manage) fn has_recovery_key(&self) -> bool {
-        self.recovery_keys.is_some()
+        self.keys.is_some()
     }
 
     pub(in crate::store::manage) fn seal(
@@ -19,7 +27,7 @@ impl Minter {
         id: KeyId,
         generation: Generation,
     ) -> Result<Option<Seal>, Error> {
-        match &self.recovery_keys {
+        match &self.keys {
             Some(keys) => Ok(Some(crate::token::seal(keys, random, token, id, generation)?)),
             None => Err(Error::State(StateProblem::RecoveryOff)),
         }
@@ -28,7 +36,7 @@ impl Minter {
     /// Opens the seal of a key's current token; `None` if the token isn't recoverable.
     pub(in crate::store::manage) fn unseal(&self, key: &KeyRecord) -> Result<Option<Token>, Error> {
         let Some(seal) = &key.seal else { return Ok(None) };
-        let keys = self.recovery_keys.as_ref();
+        let keys = self.keys.as_ref();
         let keys = keys.ok_or(Error::State(StateProblem::RecoveryOff))?;
         let token = crate::token::unseal(keys, seal, key.id, key.current.generation);
         token.map(Some).map_err(|error| Error::Seal(error.to_string()))
@@ -36,7 +44,7 @@ impl Minter {
 }
 
 #[cfg(not(feature = "recoverable"))]
-impl Minter {
+impl Sealer {
     #[allow(clippy::unused_self)]
     pub(in crate::store::manage) fn has_recovery_key(&self) -> bool {
         false

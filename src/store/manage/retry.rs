@@ -46,14 +46,14 @@ pub(super) fn attempt<'a, T>(
         }
     }
     let kind = BackendErrorKind::TimedOut;
-    Err(BackendError::new(kind, engine.backend.name(), "commit").into())
+    Err(BackendError::new(kind, engine.records.backend.name(), "commit").into())
 }
 
 /// Maps a rejection of a change to the caller's error; `None` if the call must decide again.
 fn error_of(engine: &Engine, rejection: Rejection) -> Result<Option<Error>, Error> {
     Ok(Some(match rejection {
         Rejection::Conflict { of: Precondition::StoreMetadata(_), .. } => {
-            engine.reload_metadata()?;
+            engine.records.reload_metadata()?;
             return Ok(None);
         }
         Rejection::Conflict { .. }

@@ -18,7 +18,7 @@ use crate::store::types::views::{Health, Rules};
 
 pub(in crate::store) fn rules(engine: &Engine, authority: &Authority) -> Result<Rules, Error> {
     Principal::new(engine, authority)?;
-    Ok(engine.metadata().into())
+    Ok(engine.records.metadata().into())
 }
 
 pub(in crate::store) fn change_rules(
@@ -31,7 +31,7 @@ pub(in crate::store) fn change_rules(
     let rules: Rules = attempt(engine, || {
         let caller = Principal::new(engine, authority)?;
         caller.require_administrator()?;
-        let mut state = engine.metadata();
+        let mut state = engine.records.metadata();
         let before = state.metadata.clone();
         let next = &mut state.metadata;
         let mut fields = Fields::NONE;
@@ -60,7 +60,7 @@ pub(in crate::store) fn change_rules(
         Ok(Decision::commit(change, move |_| state.into()))
     })?;
     if let Some(order) = order {
-        engine.set_prefix_order(rules.version, order);
+        engine.records.set_prefix_order(rules.version, order);
     }
     Ok(rules)
 }
@@ -76,7 +76,7 @@ pub(in crate::store) fn invalidate_tokens_issued_before(
         let caller = Principal::new(engine, authority)?;
         caller.require_administrator()?;
         check_tokens_valid_from(to, caller.now)?;
-        let mut state = engine.metadata();
+        let mut state = engine.records.metadata();
         let before = state.metadata.clone();
         if before.tokens_valid_from >= Some(to) {
             return Ok(Decision::Answer(state.into()));
@@ -108,19 +108,21 @@ pub(in crate::store) fn wait_for_event(
     after: u64,
     timeout: Duration,
 ) -> Result<u64, Error> {
-    engine.check_open()?;
-    Ok(engine.backend.wait(after, timeout)?)
+    engine.records.check_open()?;
+    Ok(engine.records.backend.wait(after, timeout)?)
 }
 
 pub(in crate::store) fn health(engine: &Engine) -> Health {
-    let unavailable = match engine.availability.unavailable() {
+    let unavailable = match engine.records.availability.unavailable() {
         Some(unavailable) => Some(unavailable),
-        None if engine.availability.is_recovering() => Some(Unavailable::Recovering),
-        None if engine.availability.is_stale(&*engine.clock) => Some(Unavailable::Stale),
+        None if engine.records.availability.is_recovering() => Some(Unavailable::Recovering),
+        None if engine.records.availability.is_stale(&*engine.records.clock) => {
+            Some(Unavailable::Stale)
+        }
         None => None,
     };
-    let staleness = engine.availability.staleness(&*engine.clock);
-    Health { unavailable, staleness, tokens: engine.index.tokens() }
+    let staleness = engine.records.availability.staleness(&*engine.records.clock);
+    Health { unavailable, staleness, tokens: engine.records.index.tokens() }
 }
 
 /// Makes a change that replaces the store's metadata.

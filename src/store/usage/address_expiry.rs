@@ -2,10 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::writer::UsageRecorder;
 use crate::backend::{KeyFilter, KeyPageQuery, StateSet, UsageChange, UsageSubject};
 use crate::clock::Timestamp;
 use crate::id::KeyId;
+use crate::store::engine::Engine;
 use crate::store::types::error::Error;
 use crate::store::types::usage_settings::UsageSettings;
 
@@ -18,7 +18,7 @@ const PAGE: usize = 256;
 /// The place up to which the keys have been examined, newest first. Locked, since the flush thread and
 /// a caller may sweep at the same time: without the lock they would overwrite each other's place.
 #[derive(Debug, Default)]
-pub(super) struct Sweep(Mutex<Progress>);
+pub(super) struct AddressSweep(Mutex<Progress>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
@@ -34,52 +34,48 @@ impl UsageSettings {
     }
 }
 
-impl UsageRecorder {
+impl AddressSweep {
     /// Examines some more keys, and deletes their addresses that were kept long enough.
-    pub(in crate::store) fn sweep_addresses(&self) -> Result<(), Error> {
-        let Some(usage) = &self.collector else { return Ok(()) };
-        let mut progress = usage.sweep.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn run(&self, engine: &Engine, settings: UsageSettings) -> Result<(), Error> {
+        let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..KEYS / PAGE {
             if progress.is_done {
                 break;
             }
-            progress.before = self.sweep_page(usage.settings, progress.before)?;
+            progress.before = sweep_page(engine, settings, progress.before)?;
             if progress.before.is_none() {
-                progress.is_done = usage.settings.addresses.is_none();
+                progress.is_done = settings.addresses.is_none();
                 break;
             }
         }
         Ok(())
     }
+}
 
-    /// Examines one page of keys; returns where the next page begins.
-    fn sweep_page(
-        &self,
-        settings: UsageSettings,
-        before: Option<KeyId>,
-    ) -> Result<Option<KeyId>, Error> {
-        let now = self.engine.now();
-        let filter = KeyFilter { owner: None, kind: None, states: StateSet::ALL, now };
-        let query = KeyPageQuery { filter, before, after: None, limit: PAGE, examine: PAGE };
-        let page = self.engine.backend.page_keys(&query)?;
-        let subjects: Vec<UsageSubject> =
-            page.keys.iter().map(|key| UsageSubject::Key(key.id)).collect();
-        let before = settings.forget_before(now);
-        let old: Vec<UsageChange> = page
-            .keys
-            .iter()
-            .zip(self.engine.backend.usage(&subjects)?)
-            .filter(|(_, usage)| usage.used.last_address.is_some_and(|seen| seen.at < before))
-            .map(|(key, _)| UsageChange::ForgetAddress(key.id, before))
-            .collect();
-        if !old.is_empty() {
-            // The backend takes one write at a time.
-            let _guard = self.engine.lock_commits()?;
-            self.engine
-                .backend
-                .record_usage(&old)
-                .map_err(|error| self.engine.on_write_error(error))?;
-        }
-        Ok(page.next)
+/// Examines one page of keys; returns where the next page begins.
+fn sweep_page(
+    engine: &Engine,
+    settings: UsageSettings,
+    before: Option<KeyId>,
+) -> Result<Option<KeyId>, Error> {
+    let now = engine.records.now();
+    let filter = KeyFilter { owner: None, kind: None, states: StateSet::ALL, now };
+    let query = KeyPageQuery { filter, before, after: None, limit: PAGE, examine: PAGE };
+    let page = engine.records.backend.page_keys(&query)?;
+    let subjects: Vec<UsageSubject> =
+        page.keys.iter().map(|key| UsageSubject::Key(key.id)).collect();
+    let before = settings.forget_before(now);
+    let old: Vec<UsageChange> = page
+        .keys
+        .iter()
+        .zip(engine.records.backend.usage(&subjects)?)
+        .filter(|(_, usage)| usage.used.last_address.is_some_and(|seen| seen.at < before))
+        .map(|(key, _)| UsageChange::ForgetAddress(key.id, before))
+        .collect();
+    if !old.is_empty() {
+        // The backend takes one write at a time.
+        let _guard = engine.lock_commits()?;
+        engine.records.backend.record_usage(&old).map_err(|error| engine.on_write_error(error))?;
     }
+    Ok(page.next)
 }

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::address_expiry::Sweep;
 use super::dedup::DedupFilter;
 use super::pending::PendingSums;
 use super::thread_logs::{Entry, Logs, Put};
@@ -29,7 +28,6 @@ pub(in crate::store) struct Collector {
     /// thread reads both. Without it that thread could count a batch twice, or not at all.
     pub(super) moving: RwLock<()>,
     pub(super) signal: Arc<Signal>,
-    pub(super) sweep: Sweep,
 }
 
 impl Collector {
@@ -42,7 +40,6 @@ impl Collector {
             pending: Mutex::default(),
             moving: RwLock::default(),
             signal: Arc::default(),
-            sweep: Sweep::default(),
         }
     }
 

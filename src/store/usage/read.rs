@@ -24,7 +24,7 @@ impl UsageRecorder {
         let subjects: Vec<_> = keys.iter().map(|key| UsageSubject::Key(key.id)).collect();
         // No batch moves from the sums into the backend between the two reads.
         let _moving = usage.moving.read().unwrap_or_else(PoisonError::into_inner);
-        let written = self.engine.backend.usage(&subjects)?;
+        let written = self.engine.records.backend.usage(&subjects)?;
         let settings = usage.settings;
         let answer = |(key, written): (&KeyRecord, Usage)| {
             let mut used = written.used;

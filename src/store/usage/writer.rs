@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::address_expiry::AddressSweep;
 use super::collector::Collector;
 use crate::backend::{Backend, BackendError, BackendErrorKind, UsageChange};
 use crate::clock::Timestamp;
@@ -28,18 +29,31 @@ const SLOW: Duration = Duration::from_millis(25);
 pub(in crate::store) struct UsageRecorder {
     pub(super) engine: Arc<Engine>,
     pub(super) collector: Option<Arc<Collector>>,
+    addresses: AddressSweep,
 }
 
 impl UsageRecorder {
     pub(in crate::store) fn new(engine: &Arc<Engine>, settings: Option<UsageSettings>) -> Self {
-        let collector =
-            settings.map(|settings| Collector::new(settings, engine.backend.expected_keys()));
-        Self { engine: Arc::clone(engine), collector: collector.map(Arc::new) }
+        let collector = settings
+            .map(|settings| Collector::new(settings, engine.records.backend.expected_keys()));
+        Self {
+            engine: Arc::clone(engine),
+            collector: collector.map(Arc::new),
+            addresses: AddressSweep::default(),
+        }
     }
 
     /// Returns the collector, in which verifications note their answers.
     pub(in crate::store) fn collector(&self) -> Option<&Arc<Collector>> {
         self.collector.as_ref()
+    }
+
+    /// Examines some more keys, and deletes their addresses that were kept long enough.
+    pub(in crate::store) fn sweep_addresses(&self) -> Result<(), Error> {
+        match &self.collector {
+            Some(usage) => self.addresses.run(&self.engine, usage.settings),
+            None => Ok(()),
+        }
     }
 
     /// Starts the thread that writes the sums at the interval, or earlier if there are many.
@@ -61,7 +75,7 @@ impl UsageRecorder {
             }
             Next::After(due.saturating_duration_since(Instant::now()))
         };
-        let name = self.engine.backend.name();
+        let name = self.engine.records.backend.name();
         workers.spawn(name, "keyhasp-usage", &signal, Next::After(interval), work)
     }
 
@@ -75,10 +89,10 @@ impl UsageRecorder {
         loop {
             let guard = self.engine.lock_commits()?;
             match usage.write_some(
-                &*self.engine.backend,
+                &*self.engine.records.backend,
                 flush_number,
                 &mut size,
-                self.engine.now(),
+                self.engine.records.now(),
             ) {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -96,14 +110,18 @@ impl UsageRecorder {
     pub(in crate::store) fn flush_last(&self) -> Result<(), Error> {
         let Some(usage) = &self.collector else { return Ok(()) };
         usage.gather();
-        if self.engine.availability.is_recovering() {
+        if self.engine.records.availability.is_recovering() {
             let is_none = usage.pending().len() == 0;
             return if is_none { Ok(()) } else { Err(Unavailable::Recovering.into()) };
         }
         let flush_number = usage.pending().next_flush_number();
         let mut size = FIRST_BATCH;
-        while usage.write_some(&*self.engine.backend, flush_number, &mut size, self.engine.now())? {
-        }
+        while usage.write_some(
+            &*self.engine.records.backend,
+            flush_number,
+            &mut size,
+            self.engine.records.now(),
+        )? {}
         Ok(())
     }
 }

@@ -2,12 +2,13 @@
 //! valid.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
-use super::quota_leases::Account;
-use super::token::TokenVerifier;
+use super::quota_leases::{Account, QuotaLeases};
 use crate::clock::Timestamp;
 use crate::id::KeyId;
 use crate::key::{Gcra, RateLimited, RejectReason, Verdict};
+use crate::store::engine::{Engine, Records};
 use crate::store::index::{
     LeaseWord, Limited, Limiter, OwnerLimiter, ReadVersion, ShortOwner, Whose,
 };
@@ -64,22 +65,33 @@ enum Replaced {
     Owner,
 }
 
-impl TokenVerifier {
+/// Judges limits, and takes uses out of them.
+#[derive(Debug)]
+pub(super) struct LimitJudge {
+    records: Arc<Records>,
+    pub(super) leases: QuotaLeases,
+}
+
+impl LimitJudge {
+    pub(super) fn new(engine: &Arc<Engine>) -> Self {
+        Self { records: Arc::clone(&engine.records), leases: QuotaLeases::new(engine) }
+    }
+
     /// Judges a use by all limits, and reserves what it costs. Returns `None` if the key was replaced
     /// meanwhile and must be looked up again. A rejected use reserves nothing.
     // Not inlined, so that the code for a key without limits stays short.
     #[inline(never)]
-    pub(in crate::store) fn judge_limits(
+    pub(in crate::store) fn judge(
         &self,
         consumption: &Consumption<'_>,
     ) -> Option<Result<Allowed, VerifyError>> {
         loop {
-            let key = consumption.limited.and_then(|limited| self.engine.index.limiter(limited));
+            let key = consumption.limited.and_then(|limited| self.records.index.limiter(limited));
             if key.is_some() && !consumption.slot.validate() {
                 return None;
             }
             let owner = if consumption.owner_limited {
-                self.engine.index.owner_limiter(consumption.owner)
+                self.records.index.owner_limiter(consumption.owner)
             } else {
                 None
             };
@@ -107,7 +119,7 @@ impl TokenVerifier {
     fn replaced(&self, consumption: &Consumption<'_>, limits: Limits<'_>) -> Option<Replaced> {
         if limits.key.is_some() && !consumption.slot.validate() {
             Some(Replaced::Slot)
-        } else if limits.owner.is_some_and(|owner| !self.engine.index.validate(owner)) {
+        } else if limits.owner.is_some_and(|owner| !self.records.index.validate(owner)) {
             Some(Replaced::Owner)
         } else {
             None
@@ -132,7 +144,7 @@ impl TokenVerifier {
         let limiters = limits.limiters();
         for limiter in limiters.into_iter().flatten() {
             let address = consumption.request.address;
-            if self.engine.index.contain(limiter, address) == Some(false) {
+            if self.records.index.contain(limiter, address) == Some(false) {
                 return Err(match address {
                     Some(_) => VerifyError::Rejected(RejectReason::AddressRejected),
                     None => VerifyError::Rejected(RejectReason::AddressMissing),
@@ -162,7 +174,7 @@ impl TokenVerifier {
             let account = || {
                 let short_owner =
                     consumption.short_owner.or(limits.key.and_then(Limiter::short_owner));
-                let owner = self.engine.index.owner(consumption.owner, short_owner)?;
+                let owner = self.records.index.owner(consumption.owner, short_owner)?;
                 Some(Account { owner, holder: consumption.holders()[at] })
             };
             let validate = || self.replaced(consumption, limits).is_none();
@@ -231,7 +243,8 @@ impl TokenVerifier {
         limiter: &Limiter<'_>,
         judge: impl Fn(Timestamp) -> Verdict,
     ) -> Result<RateUse, RateLimited> {
-        let now = || self.engine.availability.check(&*self.engine.clock).unwrap_or(consumption.now);
+        let now =
+            || self.records.availability.check(&*self.records.clock).unwrap_or(consumption.now);
         let mut verdict = judge(consumption.now);
         if let Verdict::Ahead { .. } = verdict {
             limiter.step_back(rate, now);
@@ -259,10 +272,10 @@ impl TokenVerifier {
         {
             let Some(limiter) = limiter else { continue };
             if reservation.units[at] > 0 {
-                self.engine.index.refund_rate(holder, limiter, reservation.units[at]);
+                self.records.index.refund_rate(holder, limiter, reservation.units[at]);
             }
             if let Some(lease) = reservation.uses[at] {
-                self.engine.index.refund_lease(holder, limiter, lease);
+                self.records.index.refund_lease(holder, limiter, lease);
             }
         }
     }

@@ -108,7 +108,7 @@ impl QuotaLeases {
         if limiter.lease().units(now) >= uses.into() {
             return Ok(());
         }
-        let recheck = match self.engine.backend.sharing() {
+        let recheck = match self.engine.records.backend.sharing() {
             Sharing::Exclusive => None,
             Sharing::Shared { .. } => Some(RECHECK_AFTER),
         };
@@ -165,10 +165,10 @@ impl QuotaLeases {
         self.queue.add(account.subject(), needed);
         let mut holders = self.lock_holders();
         let queued = std::mem::take(&mut *self.queue.lock());
-        if let Some(unavailable) = self.engine.availability.unavailable() {
+        if let Some(unavailable) = self.engine.records.availability.unavailable() {
             return Err(unavailable);
         }
-        if self.engine.availability.is_recovering() {
+        if self.engine.records.availability.is_recovering() {
             return Err(Unavailable::Recovering);
         }
         if !queued.contains_key(&account.subject()) {
@@ -185,10 +185,10 @@ impl QuotaLeases {
             let is_own = *subject == account.subject();
             let holder =
                 if is_own { Some(account.holder) } else { holder_of(&self.engine, subject) };
-            holder.and_then(|holder| Some((holder, self.engine.index.quota(holder)?)))
+            holder.and_then(|holder| Some((holder, self.engine.records.index.quota(holder)?)))
         });
         let quotas: Vec<_> = quotas.collect();
-        let outcome = self.engine.backend.record_usage(&batch);
+        let outcome = self.engine.records.backend.record_usage(&batch);
         let leases = match outcome {
             Ok(leases) if leases.len() == batch.len() => leases,
             Ok(_) => return Err(Unavailable::Quota),
@@ -205,7 +205,7 @@ impl QuotaLeases {
                 let word = LeaseWord::new(lease.void_from, lease.units);
                 let left = LeftWord::new(lease.left, now);
                 quota.is_since(lease.quota_version)
-                    && self.engine.index.put_lease(holder, quota, word, left)
+                    && self.engine.records.index.put_lease(holder, quota, word, left)
             });
             match lease {
                 Some(_) if is_put => {
@@ -222,7 +222,7 @@ impl QuotaLeases {
         }
         if !given_back.is_empty() {
             // If this fails the leases are forfeited; they are of quotas that have changed anyway.
-            let written = self.engine.backend.record_usage(&given_back);
+            let written = self.engine.records.backend.record_usage(&given_back);
             let _ = written.map_err(|error| self.engine.on_write_error(error));
         }
         drop(holders);
@@ -234,8 +234,8 @@ impl QuotaLeases {
 
     /// Reloads an account whose quota was changed in the backend and not yet in the index.
     fn reload_account(&self, account: &Account) -> Result<(), Unavailable> {
-        let _applied_log = self.engine.lock_applied_log();
-        if self.engine.availability.is_recovering() {
+        let _applied_log = self.engine.records.lock_applied_log();
+        if self.engine.records.availability.is_recovering() {
             return Err(Unavailable::Recovering);
         }
         let mut affected = AffectedRecords::default();
@@ -243,7 +243,7 @@ impl QuotaLeases {
             UsageSubject::Key(key) => _ = affected.keys.insert(key, account.owner),
             UsageSubject::Owner(owner) => _ = affected.owners.insert(owner),
         }
-        self.engine.reload(&affected).map_err(|_| Unavailable::Quota)
+        self.engine.records.reload(&affected).map_err(|_| Unavailable::Quota)
     }
 
     /// Gives back the rest of all leases. The store is closed, so no thread requests more.
@@ -253,13 +253,13 @@ impl QuotaLeases {
     /// forfeited, as after a crash.
     pub(super) fn give_back_all(&self) -> Result<(), Error> {
         let mut holders = self.lock_holders();
-        if self.engine.availability.is_recovering() {
+        if self.engine.records.availability.is_recovering() {
             let is_none = holders.keys.is_empty() && holders.owners.is_empty();
             return if is_none { Ok(()) } else { Err(Unavailable::Recovering.into()) };
         }
         let keys = std::mem::take(&mut holders.keys).into_iter().map(UsageSubject::Key);
         let owners = std::mem::take(&mut holders.owners).into_iter().map(UsageSubject::Owner);
-        let at = self.engine.now();
+        let at = self.engine.records.now();
         let mut rests = keys.chain(owners).filter_map(|subject| {
             let lease = self.take_rest(&subject)?;
             Some(UsageChange::GiveBack { of: subject, lease, at })
@@ -270,12 +270,12 @@ impl QuotaLeases {
             if batch.is_empty() {
                 return first;
             }
-            if let Err(error) = self.engine.backend.record_usage(&batch) {
+            if let Err(error) = self.engine.records.backend.record_usage(&batch) {
                 let is_unknown = error.kind() == BackendErrorKind::OutcomeUnknown;
                 first = first.and(Err(error.into()));
-                if is_unknown && self.engine.backend.recover().is_err() {
+                if is_unknown && self.engine.records.backend.recover().is_err() {
                     // No write may follow one whose outcome is unknown.
-                    self.engine.availability.set_recovering(false);
+                    self.engine.records.availability.set_recovering(false);
                     return first;
                 }
             }
@@ -284,7 +284,8 @@ impl QuotaLeases {
 
     /// Takes the rest of one lease out of the index; `None` if nothing is left of it.
     fn take_rest(&self, subject: &UsageSubject) -> Option<Lease> {
-        let (word, limiter) = self.engine.index.take_lease(holder_of(&self.engine, subject)?)?;
+        let (word, limiter) =
+            self.engine.records.index.take_lease(holder_of(&self.engine, subject)?)?;
         let void_from = word.void_from();
         let start = |period: Period| {
             let last = void_from?.as_millis().checked_sub(1)?;
@@ -334,7 +335,8 @@ impl LeaseHolders {
             return;
         }
         let has_quota = |subject| {
-            holder_of(engine, &subject).is_some_and(|holder| engine.index.quota(holder).is_some())
+            holder_of(engine, &subject)
+                .is_some_and(|holder| engine.records.index.quota(holder).is_some())
         };
         self.keys.retain(|id| has_quota(UsageSubject::Key(*id)));
         self.owners.retain(|id| has_quota(UsageSubject::Owner(*id)));
@@ -346,7 +348,7 @@ impl LeaseHolders {
 fn holder_of(engine: &Engine, subject: &UsageSubject) -> Option<Whose> {
     match subject {
         UsageSubject::Key(id) => Some(Whose::Key(*id, None)),
-        UsageSubject::Owner(id) => engine.index.owner_number(id).map(Whose::Owner),
+        UsageSubject::Owner(id) => engine.records.index.owner_number(id).map(Whose::Owner),
     }
 }
 

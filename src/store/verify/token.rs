@@ -6,13 +6,12 @@ use std::sync::Arc;
 use constant_time_eq::constant_time_eq_n;
 
 use super::declassify::declassified;
-use super::limits::{Allowed, Consumption};
-use super::quota_leases::QuotaLeases;
+use super::limits::{Allowed, Consumption, LimitJudge};
 use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId};
 use crate::key::{Prefix, RejectKind, RejectReason, ValidityInputs};
 use crate::store::alerts::Noticed;
-use crate::store::engine::Engine;
+use crate::store::engine::{Engine, Records};
 use crate::store::index::{DIGEST_LEN, Entry, ReadVersion};
 use crate::store::types::error::{Error, Unavailable, VerifyError};
 use crate::store::types::request::VerifyRequest;
@@ -27,8 +26,8 @@ const NO_DIGEST: [u8; DIGEST_LEN] = [0; DIGEST_LEN];
 /// Judges tokens, and notes the answers for usage and alerts.
 #[derive(Debug)]
 pub(in crate::store) struct TokenVerifier {
-    pub(super) engine: Arc<Engine>,
-    pub(super) leases: QuotaLeases,
+    records: Arc<Records>,
+    limits: LimitJudge,
     noticed: Arc<Noticed>,
     usage: Option<Arc<Collector>>,
 }
@@ -49,8 +48,8 @@ impl TokenVerifier {
         usage: &UsageRecorder,
     ) -> Self {
         Self {
-            engine: Arc::clone(engine),
-            leases: QuotaLeases::new(engine),
+            records: Arc::clone(&engine.records),
+            limits: LimitJudge::new(engine),
             noticed: Arc::clone(noticed),
             usage: usage.collector().cloned(),
         }
@@ -58,7 +57,7 @@ impl TokenVerifier {
 
     /// Gives back the rest of all leases of quotas. The store must be closed.
     pub(in crate::store) fn give_back_leases(&self) -> Result<(), Error> {
-        self.leases.give_back_all()
+        self.limits.leases.give_back_all()
     }
 
     /// Judges a token, and notes the answer.
@@ -107,22 +106,22 @@ impl TokenVerifier {
     ) -> Result<VerifiedKey, VerifyError> {
         let token = Unverified::parse(request.token).ok_or(VerifyError::Unrecognized)?;
         // First, so that memory fetches the slot during the next steps.
-        let search = self.engine.index.search(token.id);
+        let search = self.records.index.search(token.id);
         let now = self
-            .engine
+            .records
             .availability
-            .check(&*self.engine.clock)
+            .check(&*self.records.clock)
             .map_err(VerifyError::Unavailable)?;
         details.at = now;
         let (prefix_number, prefix) =
-            self.engine.prefixes.find(token.prefix).ok_or(VerifyError::Unrecognized)?;
+            self.records.prefixes.find(token.prefix).ok_or(VerifyError::Unrecognized)?;
         // Before the slot has arrived and names its pepper: most tokens have the likely one.
-        let mut digests = Digests::new(&self.engine, &token).ok_or(VerifyError::Unrecognized)?;
+        let mut digests = Digests::new(&self.records, &token).ok_or(VerifyError::Unrecognized)?;
         let mut compared = false;
         let answer = search.find(|entry| {
             compared = true;
             // Only the slot names the place of the key's limits.
-            self.engine.index.prefetch_limiter(entry);
+            self.records.index.prefetch_limiter(entry);
             let digest = digests.under(entry.pepper())?;
             // A right secret under another prefix is rejected like a wrong secret.
             let is_accepted = entry.prefix() == prefix_number
@@ -158,7 +157,7 @@ impl TokenVerifier {
         prefix: &Prefix,
     ) -> Option<Result<VerifiedKey, VerifyError>> {
         let recovering = VerifyError::Unavailable(Unavailable::Recovering);
-        let Some(flags) = self.engine.index.owner_flags(entry.owner) else {
+        let Some(flags) = self.records.index.owner_flags(entry.owner) else {
             return Some(Err(recovering));
         };
         if entry.is_indeterminate || flags.indeterminate {
@@ -175,12 +174,12 @@ impl TokenVerifier {
             let owner_limited = flags.limited;
             let consumption =
                 Consumption { request, key, owner, short_owner, limited, owner_limited, slot, now };
-            match self.judge_limits(&consumption)? {
+            match self.limits.judge(&consumption)? {
                 Ok(allowed) => allowed,
                 Err(error) => return Some(Err(error)),
             }
         };
-        let Some(owner) = self.engine.index.owner(owner, allowed.owner) else {
+        let Some(owner) = self.records.index.owner(owner, allowed.owner) else {
             return Some(Err(recovering));
         };
         let ends_at = match (validity.expires_at, validity.ends_at) {
@@ -194,7 +193,7 @@ impl TokenVerifier {
             key,
             owner,
             kind: entry.kind,
-            permissions: self.engine.index.set(entry.set),
+            permissions: self.records.index.set(entry.set),
             generation,
             is_current: entry.is_current,
             ends_at,
@@ -208,7 +207,7 @@ impl TokenVerifier {
 /// The digests of one token under the open peppers. The digest under the likely pepper is computed at
 /// once, each other one when it is first needed.
 struct Digests<'a> {
-    engine: &'a Engine,
+    records: &'a Records,
     token: &'a Unverified<'a>,
     likely_position: u8,
     likely: [u8; DIGEST_LEN],
@@ -217,10 +216,10 @@ struct Digests<'a> {
 
 impl<'a> Digests<'a> {
     #[inline]
-    fn new(engine: &'a Engine, token: &'a Unverified<'a>) -> Option<Self> {
-        let likely_position = engine.index.likely_pepper();
-        let likely = Entry::cut(&token.digest(engine.peppers.at(likely_position.into())?));
-        Some(Self { engine, token, likely_position, likely, others: [None; Peppers::MAX_OPEN] })
+    fn new(records: &'a Records, token: &'a Unverified<'a>) -> Option<Self> {
+        let likely_position = records.index.likely_pepper();
+        let likely = Entry::cut(&token.digest(records.peppers.at(likely_position.into())?));
+        Some(Self { records, token, likely_position, likely, others: [None; Peppers::MAX_OPEN] })
     }
 
     #[inline]
@@ -232,7 +231,7 @@ impl<'a> Digests<'a> {
     fn other(&mut self, position: u8) -> Option<&[u8; DIGEST_LEN]> {
         let cell = self.others.get_mut(usize::from(position))?;
         if cell.is_none() {
-            let pepper = self.engine.peppers.at(position.into())?;
+            let pepper = self.records.peppers.at(position.into())?;
             *cell = Some(Entry::cut(&self.token.digest(pepper)));
         }
         cell.as_ref()

@@ -56,7 +56,7 @@ fn key(number: u32, tokens: u32, rate: Option<u32>) -> ScannedKey {
         let since = Version::new(count.into());
         Box::new(Limits {
             rate: by_admin(Rate::new(count, Duration::from_secs(1)).unwrap()),
-            quota: by_admin(VersionedQuota { quota, quota_version: quota_version: since }),
+            quota: by_admin(VersionedQuota { quota, quota_version: since }),
             ..Limits::default()
         })
     });

@@ -1,0 +1,120 @@
+//! The records: the backend that holds them, and the index that shows them to `verify`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::availability::Availability;
+use super::prefixes::AcceptedPrefixes;
+use crate::backend::{Backend, ScannedKey, Sharing};
+use crate::clock::{Clock, Timestamp};
+use crate::id::Version;
+use crate::key::{Prefix, StoreMetadata};
+use crate::permission::Catalogue;
+use crate::store::index::Index;
+use crate::store::types::error::{Error, Unavailable};
+use crate::token::Peppers;
+
+/// Observer of each key that the engine loads or publishes. The engine calls it while it holds its
+/// locks, so an observer must not call the engine.
+pub(in crate::store) trait KeyObserver: std::fmt::Debug + Send + Sync {
+    /// Notes a key, new or changed.
+    fn note_key(&self, key: &ScannedKey);
+}
+
+/// The backend, the index, and what a token is judged by besides.
+#[derive(Debug)]
+pub(in crate::store) struct Records {
+    pub(in crate::store) backend: Arc<dyn Backend>,
+    pub(in crate::store) clock: Arc<dyn Clock>,
+    pub(in crate::store) index: Index,
+    pub(in crate::store) availability: Availability,
+    pub(in crate::store) peppers: Peppers,
+    pub(in crate::store) prefixes: AcceptedPrefixes,
+    pub(super) observer: Arc<dyn KeyObserver>,
+    /// Locked, since calls read it while another thread replaces it. Without the lock a call could
+    /// pair the version of one metadata record with the prefixes of another.
+    pub(super) metadata: RwLock<MetadataState>,
+    /// Held while a thread reads records from the backend and puts them into the index. Without it
+    /// a thread with an older reading could overwrite a newer one.
+    applied_log: Mutex<AppliedLog>,
+}
+
+/// The parts that the records are made of.
+#[derive(Debug)]
+pub(in crate::store) struct RecordsParts {
+    pub(in crate::store) backend: Arc<dyn Backend>,
+    pub(in crate::store) clock: Arc<dyn Clock>,
+    pub(in crate::store) catalogue: Catalogue,
+    pub(in crate::store) peppers: Peppers,
+    pub(in crate::store) observer: Arc<dyn KeyObserver>,
+    pub(in crate::store) metadata: MetadataState,
+}
+
+/// The store's metadata, and its accepted prefixes in the order in which the service names them.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct MetadataState {
+    pub(in crate::store) metadata: StoreMetadata,
+    pub(in crate::store) prefixes: Vec<Prefix>,
+}
+
+/// The number of the last event that the index reflects.
+#[derive(Debug)]
+pub(in crate::store) struct AppliedLog {
+    pub(in crate::store) applied_seq: u64,
+}
+
+impl Records {
+    /// Makes records whose index is empty. The caller has checked the backend's metadata.
+    pub(in crate::store) fn new(parts: RecordsParts) -> Self {
+        let max_staleness = match parts.backend.sharing() {
+            Sharing::Exclusive => None,
+            Sharing::Shared { max_staleness } => Some(max_staleness),
+        };
+        let open_peppers = parts.peppers.iter().map(|(number, _)| number).collect();
+        let records = Self {
+            index: Index::new(parts.catalogue, open_peppers, Arc::clone(&parts.clock)),
+            availability: Availability::new(max_staleness),
+            peppers: parts.peppers,
+            prefixes: AcceptedPrefixes::new(&parts.metadata.metadata.prefixes),
+            observer: parts.observer,
+            metadata: RwLock::new(parts.metadata),
+            applied_log: Mutex::new(AppliedLog { applied_seq: 0 }),
+            clock: parts.clock,
+            backend: parts.backend,
+        };
+        records.index.set_tokens_valid_from(records.metadata().metadata.tokens_valid_from);
+        records
+    }
+
+    pub(in crate::store) fn catalogue(&self) -> &Catalogue {
+        self.index.catalogue()
+    }
+
+    pub(in crate::store) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(in crate::store) fn metadata(&self) -> MetadataState {
+        self.metadata.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets the order in which the service names the accepted prefixes, if the metadata still has
+    /// this version.
+    pub(in crate::store) fn set_prefix_order(&self, version: Version, prefixes: Vec<Prefix>) {
+        let mut state = self.metadata.write().unwrap_or_else(PoisonError::into_inner);
+        if state.metadata.version == version {
+            state.prefixes = prefixes;
+        }
+    }
+
+    /// Returns an error if the store is closed, or if another process has changed its rules.
+    pub(in crate::store) fn check_open(&self) -> Result<(), Error> {
+        match self.availability.unavailable() {
+            Some(closed @ (Unavailable::Closed | Unavailable::RulesChanged)) => Err(closed.into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(in crate::store) fn lock_applied_log(&self) -> MutexGuard<'_, AppliedLog> {
+        self.applied_log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
