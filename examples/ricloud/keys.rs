@@ -106,8 +106,8 @@ fn page(keys: &OwnerKeys, listing: &Listing) -> Result<Result<Value, Fault>, Err
     for (name, id) in [("after_id", listing.after), ("before_id", listing.before)] {
         let Some(id) = id else { continue };
         match keys.find(id) {
-            Ok(key) if name == "after_id" => query = query.after(key.id),
-            Ok(key) => query = query.before(key.id),
+            Ok(key) if name == "after_id" => query = query.starting_after(key.id),
+            Ok(key) => query = query.ending_before(key.id),
             Err(Error::NotFound(_)) => {
                 return Ok(Err(Fault::invalid_parameter(name, "No key has this id.")));
             }
@@ -119,7 +119,7 @@ fn page(keys: &OwnerKeys, listing: &Listing) -> Result<Result<Value, Fault>, Err
     // store would end a page early. But `next` doesn't prove that a further key matches.
     let has_more = match page.items.last() {
         Some(last) if page.next.is_some() => {
-            !keys.list(&query.after(last.key.id).limit(1))?.items.is_empty()
+            !keys.list(&query.starting_after(last.key.id).limit(1))?.items.is_empty()
         }
         _ => false,
     };

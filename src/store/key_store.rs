@@ -65,7 +65,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Creates a key of an owner.
     ///
     /// # Errors
-    /// As above; also `NameTaken`, `TooManyKeys`, `NumericIdTaken`, `NumericIdsExhausted`,
+    /// As [`KeyStore`] says; also `NameTaken`, `TooManyKeys`, `NumericIdTaken`, `NumericIdsExhausted`,
     /// `Random`, and `State` where the store doesn't keep tokens recoverable.
     fn create_key(
         &self,
@@ -77,33 +77,33 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Returns a key by its id.
     ///
     /// # Errors
-    /// As above.
+    /// As [`KeyStore`] says.
     fn key(&self, by: &Authority, id: KeyId) -> Result<Key, Error>;
 
     /// Returns a key by the service's own number for it.
     ///
     /// # Errors
-    /// As above.
+    /// As [`KeyStore`] says.
     fn key_by_numeric_id(&self, by: &Authority, id: NumericId) -> Result<Key, Error>;
 
     /// Returns a page of keys, newest first.
     ///
     /// # Errors
-    /// As above; `Invalid` for a cursor that is malformed or of another query.
+    /// As [`KeyStore`] says; `Invalid` for a cursor that is malformed or of another query.
     fn list_keys(&self, by: &Authority, query: &ListKeys) -> Result<Page<Key>, Error>;
 
     /// Counts the keys that match. Ignores the cursor, the limit and the positions of the query.
     /// May scan the whole table.
     ///
     /// # Errors
-    /// As above.
+    /// As [`KeyStore`] says.
     fn count_keys(&self, by: &Authority, query: &ListKeys) -> Result<u64, Error>;
 
     /// Applies an action to a key. An action that changes nothing leaves no event and never
     /// conflicts.
     ///
     /// # Errors
-    /// As above; also `State`, `NameTaken`, `TooManyKeys` and `LastStandardKey`.
+    /// As [`KeyStore`] says; also `State`, `NameTaken`, `TooManyKeys` and `LastStandardKey`.
     fn change_key(
         &self,
         by: &Authority,
@@ -115,7 +115,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Gives a key a new token. The id and every field of the key stay.
     ///
     /// # Errors
-    /// As above; also `State` and `Random`.
+    /// As [`KeyStore`] says; also `State` and `Random`.
     fn rotate_key(
         &self,
         by: &Authority,
@@ -127,13 +127,13 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Removes a revoked key. Its events stay.
     ///
     /// # Errors
-    /// As above; `State` unless it is revoked.
+    /// As [`KeyStore`] says; `State` unless it is revoked.
     fn purge_key(&self, by: &Authority, id: KeyId, expected: Option<Version>) -> Result<(), Error>;
 
     /// Returns the current token of a key that keeps it recoverable. Leaves an event.
     ///
     /// # Errors
-    /// As above; `Seal` if the store can't decrypt it, `State` if the store doesn't keep tokens
+    /// As [`KeyStore`] says; `Seal` if the store can't decrypt it, `State` if the store doesn't keep tokens
     /// recoverable.
     fn reveal_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error>;
 
@@ -149,7 +149,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// use of the key, so it is no replacement for [`verify`](Self::verify).
     ///
     /// # Errors
-    /// As above; `Forbidden` unless an administrator calls, `Pepper` if the token may be one whose
+    /// As [`KeyStore`] says; `Forbidden` unless an administrator calls, `Pepper` if the token may be one whose
     /// pepper isn't open.
     fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error>;
 
@@ -177,20 +177,20 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Returns an owner by its id.
     ///
     /// # Errors
-    /// As above.
+    /// As [`KeyStore`] says.
     fn owner(&self, by: &Authority, id: &OwnerId) -> Result<Owner, Error>;
 
     /// Returns a page of owners, ascending by id. The next page starts after `Page::next`.
     ///
     /// # Errors
-    /// As above.
+    /// As [`KeyStore`] says.
     fn list_owners(&self, by: &Authority, query: &ListOwners) -> Result<Page<Owner>, Error>;
 
     /// Applies an action to an owner. An action that changes nothing leaves no event and never
     /// conflicts.
     ///
     /// # Errors
-    /// As above.
+    /// As [`KeyStore`] says.
     fn change_owner(
         &self,
         by: &Authority,
@@ -215,7 +215,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Removes a suspended owner with all its keys. Events stay.
     ///
     /// # Errors
-    /// As above; `State` unless it is suspended.
+    /// As [`KeyStore`] says; `State` unless it is suspended.
     fn purge_owner(
         &self,
         by: &Authority,
@@ -226,14 +226,14 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Returns the rules of the store.
     ///
     /// # Errors
-    /// As above.
+    /// As [`KeyStore`] says.
     fn rules(&self, by: &Authority) -> Result<Rules, Error>;
 
     /// Changes the rules of the store as far as its data allow. Other processes with the store open
     /// answer `Unavailable` until they open it again.
     ///
     /// # Errors
-    /// As above; `DataForbid` with the rule that the data don't satisfy.
+    /// As [`KeyStore`] says; `DataForbid` with the rule that the data don't satisfy.
     fn change_rules(
         &self,
         by: &Authority,
@@ -244,7 +244,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Supersedes every token of the store that was issued before `to`, which is at most now.
     ///
     /// # Errors
-    /// As above.
+    /// As [`KeyStore`] says.
     fn invalidate_tokens_issued_before(
         &self,
         by: &Authority,
@@ -255,7 +255,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Returns a page of events after a number, in their order.
     ///
     /// # Errors
-    /// As above.
+    /// As [`KeyStore`] says.
     fn events(&self, by: &Authority, query: &ListEvents) -> Result<Events, Error>;
 
     /// Deletes events older than `before`, from the oldest up to the first that isn't. Always keeps
@@ -264,14 +264,14 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// next call reports the error.
     ///
     /// # Errors
-    /// As above.
+    /// As [`KeyStore`] says.
     fn prune_events(&self, by: &Authority, before: Timestamp) -> Result<u64, Error>;
 
     /// Waits until an event after `after` exists, at most for `timeout`. Returns the number of the
     /// newest event.
     ///
     /// # Errors
-    /// As above.
+    /// As [`KeyStore`] says.
     fn wait_for_event(&self, after: u64, timeout: Duration) -> Result<u64, Error>;
 
     /// Returns the health of the store.

@@ -384,10 +384,10 @@ impl KeyQuery {
             request = request.states(states.iter().copied());
         }
         if let Some(after) = self.after {
-            request = request.after(after);
+            request = request.starting_after(after);
         }
         if let Some(before) = self.before {
-            request = request.before(before);
+            request = request.ending_before(before);
         }
         if let Some(limit) = self.limit {
             request = request.limit(limit);

@@ -109,7 +109,7 @@ mod tests {
             (Scope::All, plain().kind(Kind::Trial)),
             (Scope::All, plain().kind(Kind::Standard)),
             (Scope::All, plain().states([State::Active])),
-            (Scope::All, plain().before(KeyId::from_u128(0))),
+            (Scope::All, plain().ending_before(KeyId::from_u128(0))),
         ];
         let cursor = Cursor { position: KeyId::from_u128(5), limit: 7 };
         for (i, (scope, query)) in queries.iter().enumerate() {

@@ -257,7 +257,7 @@ impl World {
         let query = ListKeys::new().limit(usize::from(a & 7) + 1);
         let query = if b & 1 == 0 { query } else { query.kind(Kind::Trial) };
         let query = if b & 2 == 0 { query } else { query.states(State::ALL) };
-        let query = if b & 4 == 0 { query } else { query.after(self.key(a)) };
+        let query = if b & 4 == 0 { query } else { query.starting_after(self.key(a)) };
         let events = ListEvents::new().key(self.key(b)).limit(3);
         let listed = walked(keys, query);
         format!("{listed} {} {}", said(keys.count(&ListKeys::new())), self.told(events))

@@ -52,7 +52,7 @@ fn check(world: &World, data: &[u8]) {
     let query = || match shape >> 1 & 3 {
         0 => ListKeys::new(),
         1 => ListKeys::new().kind(Kind::Standard),
-        2 => ListKeys::new().states(State::ALL).before(KeyId::from_u128(0)),
+        2 => ListKeys::new().states(State::ALL).ending_before(KeyId::from_u128(0)),
         _ => ListKeys::new().limit(3),
     };
     let list = |query: &ListKeys| match shape & 1 {

@@ -60,13 +60,13 @@ impl ListKeys {
     }
 
     /// Starts after this key, with the next older one.
-    pub fn after(mut self, key: KeyId) -> Self {
+    pub fn starting_after(mut self, key: KeyId) -> Self {
         self.after = Some(key);
         self
     }
 
     /// Stops before this key.
-    pub fn before(mut self, key: KeyId) -> Self {
+    pub fn ending_before(mut self, key: KeyId) -> Self {
         self.until = Some(key);
         self
     }
