@@ -12,7 +12,7 @@ impl Chance {
         Self(ChaCha8Rng::seed_from_u64(seed))
     }
 
-    /// 0 to `limit` - 1. That some numbers are a little likelier doesn't matter here.
+    /// Draws a number below `limit`. Some are a little likelier, which doesn't matter here.
     pub(crate) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.0.next_u64() % limit as u64).unwrap()
     }
@@ -29,7 +29,7 @@ impl Chance {
         from[self.below(from.len())].clone()
     }
 
-    /// One of them, the later ones more often.
+    /// Draws one of these, the later ones more often.
     pub(crate) fn pick_late<T: Clone>(&mut self, from: &[T]) -> Option<T> {
         if from.is_empty() {
             return None;
@@ -38,7 +38,7 @@ impl Chance {
         Some(from[a.max(b)].clone())
     }
 
-    /// By weight.
+    /// Draws one of these by weight.
     pub(crate) fn weigh<T: Copy>(&mut self, choices: &[(usize, T)]) -> T {
         let mut at = self.below(choices.iter().map(|(weight, _)| weight).sum());
         for (weight, choice) in choices {

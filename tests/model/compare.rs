@@ -1,4 +1,4 @@
-//! Where two things differ, in words.
+//! Differences of two values, as text.
 
 use keyhasp::event::Event;
 use keyhasp::{KeyStore, VerifiedKey, VerifyError};
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::model::{Answer, Verdict};
 
-/// The differences between two answers; empty if there are none.
+/// Returns the differences between two answers; empty if there are none.
 pub(crate) fn answers(expected: &Answer, heard: &Answer) -> Vec<String> {
     match (expected, heard) {
         (Answer::Shown(expected), Answer::Shown(heard)) => {
@@ -28,7 +28,7 @@ pub(crate) fn answers(expected: &Answer, heard: &Answer) -> Vec<String> {
     }
 }
 
-/// The same for events.
+/// Returns the differences between two lists of events.
 pub(crate) fn events(expected: &[Event], heard: &[Event]) -> Vec<String> {
     let mut differences = Vec::new();
     for at in 0..expected.len().max(heard.len()) {
@@ -62,7 +62,7 @@ fn values(path: &str, expected: &Value, heard: &Value, differences: &mut Vec<Str
                 values(&format!("{path}[{at}]"), expected, heard, differences);
             }
         }
-        // What only the store knows exactly.
+        // A value that only the store knows exactly.
         (Value::Object(range), Value::Number(heard)) if range.contains_key("at_least") => {
             let (least, most) = (range["at_least"].as_u64(), range["at_most"].as_u64());
             if !(least..=most).contains(&heard.as_u64()) {
@@ -74,7 +74,7 @@ fn values(path: &str, expected: &Value, heard: &Value, differences: &mut Vec<Str
     }
 }
 
-/// The difference between what verification should say and what it says.
+/// Returns the difference between the expected verdict and the store's.
 pub(crate) fn verdicts(
     expected: &Verdict,
     heard: &Result<VerifiedKey, VerifyError>,
@@ -101,7 +101,7 @@ pub(crate) fn verdicts(
     (!same).then(|| format!("{expected:?} expected, {heard:?} heard"))
 }
 
-/// The same of what is left of the rate, for whoever knows what was used.
+/// Returns the difference in the rest of a rate. The caller knows the rate's consumption.
 pub(crate) fn rates(
     expected: &Verdict,
     heard: &Result<VerifiedKey, VerifyError>,

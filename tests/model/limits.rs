@@ -1,4 +1,4 @@
-//! Limits as plain data, and their rules written down once more: networks bit by bit, rates as
+//! Limits as plain data, and their rules written a second time: networks bit by bit, rates as
 //! fractions.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,11 +9,11 @@ use keyhasp::key::{Network, Period, Quota, Rate, Refill};
 use keyhasp::store::SetLimits;
 use serde_json::{Value, json};
 
-/// Limits to be set or lifted; what isn't named stays.
+/// Limits to set or clear; those that aren't named stay.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct NewLimits {
     pub(crate) not_before: Option<Option<Timestamp>>,
-    /// Texts, as people write them; none lifts the limit.
+    /// Networks as text; `None` clears the limit.
     pub(crate) networks: Option<Vec<String>>,
     pub(crate) rate: Option<Option<Pace>>,
     pub(crate) quota: Option<Option<Ration>>,
@@ -33,7 +33,7 @@ pub(crate) struct Net {
     len: u32,
 }
 
-/// A rate: so many uses in so many milliseconds, so many of them at once.
+/// A rate: a number of uses in a number of milliseconds, and the number of uses at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pace {
     pub(crate) count: u32,
@@ -41,7 +41,7 @@ pub(crate) struct Pace {
     pub(crate) burst: u32,
 }
 
-/// A quota: so many uses, brought up to so many again in each period.
+/// A quota: a number of uses, refilled in each period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ration {
     pub(crate) uses: u64,
@@ -101,7 +101,7 @@ impl Place {
         }
     }
 
-    /// As an answer shows it.
+    /// Shows the limit as an answer does.
     pub(crate) fn address(self) -> IpAddr {
         match u32::try_from(self.bits) {
             Ok(bits) if !self.is_v6 => Ipv4Addr::from(bits).into(),
@@ -109,7 +109,7 @@ impl Place {
         }
     }
 
-    /// Bit by bit, the first one first.
+    /// Returns the bits, the first one first.
     fn bits(self) -> Vec<bool> {
         let width = if self.is_v6 { 128 } else { 32 };
         (0..width).rev().map(|at| self.bits >> at & 1 == 1).collect()
@@ -124,7 +124,7 @@ impl Net {
         let width = if written.is_ipv6() { 128 } else { 32 };
         let len = if len.is_empty() { width } else { parse(len) };
         let first = Place::of(written);
-        // A network of mapped addresses: the first 96 bits only say so.
+        // A network of mapped addresses: its first 96 bits are the prefix of all mapped addresses.
         let len = if written.is_ipv6() && !first.is_v6 { len - 96 } else { len };
         Self { first, len }
     }
@@ -153,7 +153,7 @@ impl Pace {
         rate.with_burst(self.burst).unwrap()
     }
 
-    /// No faster, as a fraction, and no more at once.
+    /// Returns whether the rate is no faster, as a fraction, and allows no more uses at once.
     fn is_within(&self, other: &Self) -> bool {
         let faster = u128::from(self.count) * u128::from(other.per_ms)
             > u128::from(other.count) * u128::from(self.per_ms);
@@ -170,8 +170,8 @@ impl Ration {
         }
     }
 
-    /// No more uses to begin with, and no more in each period after: periods of one kind, as a
-    /// week may begin when no month does.
+    /// Returns whether the quota has no more uses at first, and no more in each period. Periods of
+    /// different kinds aren't comparable, as a week may begin when no month does.
     fn is_within(&self, other: &Self) -> bool {
         let refills_less = match (self.refill, other.refill) {
             (None, _) => true,
@@ -181,13 +181,13 @@ impl Ration {
         self.uses <= other.uses && refills_less
     }
 
-    /// The most that can be left.
+    /// Returns the greatest number of uses that can be left.
     pub(crate) fn most(self) -> u64 {
         self.refill.map_or(self.uses, |(amount, _)| self.uses.max(amount))
     }
 }
 
-/// What one limit may be replaced by, by whoever may not loosen it; and how it is shown.
+/// A kind of limit: whether it is within another, and how an answer shows it.
 pub(crate) trait Tight: Clone + PartialEq {
     fn is_as_tight_as(&self, other: &Self) -> bool;
     fn shown(&self) -> Value;

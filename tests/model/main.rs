@@ -1,9 +1,8 @@
-//! The store against a plain model: random sequences of all calls through all handles, everything
-//! compared after each of them, on every backend: also what is used of keys, written or not, and what
-//! is told of them though no call was made.
+//! The store against a plain model: random sequences of all calls through all handles, on every backend.
+//! Everything is compared after each call, the usage of keys and the alerts included.
 //!
-//! `KEYHASP_SEQUENCES` says how many sequences each backend gets (500 unless told), and
-//! `KEYHASP_SEED` replays one of them, telling each call as it is made.
+//! `KEYHASP_SEQUENCES` sets the number of sequences for each backend, and defaults to 500.
+//! `KEYHASP_SEED` replays one sequence, and prints each call as it is made.
 // It is a test.
 #![allow(
     clippy::expect_used,
@@ -15,7 +14,7 @@
 
 mod backends;
 #[cfg(feature = "testing")]
-#[allow(dead_code, unused_imports)] // Which cases of the suite find a fault is of no use here.
+#[allow(dead_code, unused_imports)] // The cases of the suite that find a bug aren't used here.
 #[path = "../broken/mod.rs"]
 mod broken;
 mod calls;
@@ -53,7 +52,7 @@ fn number(name: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
-/// Runs the sequences that are asked for, each in a place of its own.
+/// Runs the requested sequences, each on a database of its own.
 fn run<P: Place>(make: impl Fn() -> P, share: u64) {
     let seeds = match number("KEYHASP_SEED") {
         Some(seed) => seed..seed + 1,
@@ -91,7 +90,8 @@ fn sqlite_is_as_the_model_says() {
     run(backends::OnSqlite::exclusive, 1);
 }
 
-/// Another path into the index: what is committed is read back, as if others had written too.
+/// Tests another path into the index: a store on a shared database reads back what it commits, as other
+/// processes may have written too.
 #[cfg(all(feature = "sqlite", feature = "testing"))]
 #[test]
 fn shared_sqlite_is_as_the_model_says() {
@@ -104,7 +104,7 @@ fn sled_is_as_the_model_says() {
     run(backends::OnSled::new, 1);
 }
 
-/// Each defect is found by the sequences that everybody runs.
+/// The default sequences find each injected bug.
 #[test]
 fn planted_defects_are_found() {
     for defect in Defect::ALL {
@@ -120,8 +120,8 @@ fn planted_defects_are_found() {
     }
 }
 
-/// What a backend does wrong with usage and with what was told is found too; and without a fault
-/// nothing is.
+/// The sequences also find the injected bugs of a backend in usage and alert states; and without a bug
+/// they find nothing.
 #[cfg(feature = "testing")]
 #[test]
 fn faults_of_a_backend_are_found() {

@@ -1,4 +1,4 @@
-//! Stores with a defect planted on purpose, so that the driver can be seen to find it.
+//! Stores with an injected bug each, which the driver must find.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use keyhasp::{
 
 use crate::driver::Asked;
 
-/// What is wrong with a store.
+/// An injected bug of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Defect {
     /// An owner who activates a key lifts an administrator's block with it.
@@ -27,19 +27,19 @@ pub(crate) enum Defect {
     AnotherOwnersKeyFound,
     /// An address that was seen once is shown for ever.
     AddressOutlivesItsTime,
-    /// A verified key given once outlives a block.
+    /// A verified key stays accepted after its key is blocked.
     BlockNotInForce,
-    /// A list of networks keeps nobody out who was in before.
+    /// An address that was accepted once stays accepted, whatever networks are set.
     NetworksNotInForce,
-    /// A verified key given once outlives a first moment.
+    /// A verified key stays accepted after a later `not_before` is set.
     NotBeforeIgnored,
     /// An owner loosens a limit that an administrator has set.
     OwnerLoosens,
-    /// A quota allows a use more than there are.
+    /// A quota allows one use more than it has.
     QuotaOverspends,
     /// A rate is never used up.
     RateNeverUsedUp,
-    /// A lowered maximum access cuts only what wasn't asked for before.
+    /// A lowered `max_access` narrows only the tokens that weren't verified before.
     MaxAccessNotInForce,
     /// Writing what was counted counts it once more.
     CountDoubledByWriting,
@@ -47,7 +47,7 @@ pub(crate) enum Defect {
     CountFallsShort,
     /// A delegate reaches beyond its key.
     DelegateGoesBeyond,
-    /// Of tokens found in public only those are told that are accepted.
+    /// Only accepted tokens are found when they leak.
     DeadTokenNotTold,
     /// A rotation doesn't say which token it dropped.
     DroppedNotTold,
@@ -55,39 +55,39 @@ pub(crate) enum Defect {
     EventMissing,
     /// Two events of one change come in the other order.
     EventsSwapped,
-    /// A verified key given once outlives the key's expiry.
+    /// A verified key stays accepted after its key has expired.
     ExpiryNotInForce,
     /// A forced rotation leaves previous tokens their grace.
     ForcedRotationKeepsPrevious,
     /// A use by a clock that has stepped back is taken for the last one.
     LastUseStepsBack,
-    /// A leaked key is told, and not blocked.
+    /// A leaked key is found, and not blocked.
     LeakNotStopped,
-    /// Looking out sees nothing.
+    /// A scan writes no alerts.
     LooksAway,
     /// A list drops the last of three or more.
     ListDropsKey,
     /// A list ends after its second page.
     ListEndsEarly,
-    /// An owner prolongs what an administrator has limited.
+    /// An owner extends an expiry that an administrator has set.
     OwnerProlongs,
     /// A purge answers and does nothing.
     PurgeDoesNothing,
     /// Pruning goes an hour too far.
     PruneGoesTooFar,
-    /// A verified key given once outlives the revocation.
+    /// A verified key stays accepted after its key is revoked.
     RevocationNotInForce,
-    /// Revoking all does it one by one, so that the log tells another story.
+    /// Revoking all keys revokes them one by one, so that the event log differs.
     RevokeAllOneByOne,
-    /// A verified key given once outlives grace and issue marks.
+    /// A verified key stays accepted after its grace or a later `tokens_valid_from`.
     SupersededStillGood,
-    /// A verified key given once outlives the suspension of the owner.
+    /// A verified key stays accepted after its owner is suspended.
     SuspensionNotInForce,
     /// A trial key delegates.
     TrialDelegates,
     /// Usage is shown as it was when it was last written.
     UsageShownLate,
-    /// Whatever version is expected, it is the right one.
+    /// Every expected version is accepted.
     WrongVersionAccepted,
 }
 
@@ -130,25 +130,25 @@ impl Defect {
     ];
 }
 
-/// A store that is right but for one thing.
+/// A store that is right except for one bug.
 #[derive(Debug)]
 pub(crate) struct Planted {
     store: Arc<dyn Asked>,
     defect: Defect,
     clock: Arc<ManualClock>,
     /// The first verified key of each token.
-    verified: Mutex<HashMap<Vec<u8>, VerifiedKey>>,
+    granted: Mutex<HashMap<Vec<u8>, VerifiedKey>>,
     usage: Mutex<HashMap<KeyId, Noted>>,
 }
 
-/// What a defect notes of a key's use.
+/// Notes of a bug about a key's usage.
 #[derive(Debug, Default)]
 struct Noted {
-    /// As it was first shown since it was last written.
+    /// The usage as it was first shown since it was last written.
     shown: Option<KeyUsage>,
     last_address: Option<LastAddress>,
     latest: Option<Timestamp>,
-    /// When it was last used, if it was used at a later moment before.
+    /// The time of the last use, if there was a use at a later time before.
     stepped_back_to: Option<Timestamp>,
     waiting: u64,
     written: u64,
@@ -159,7 +159,7 @@ impl Planted {
         Self { store, defect, clock, verified: Mutex::default(), usage: Mutex::default() }
     }
 
-    /// A key's answer, with its usage as the defect has it.
+    /// Returns a key's answer, with its usage changed by the bug.
     fn used(&self, mut key: Key) -> Key {
         let Some(usage) = &mut key.usage else { return key };
         let mut noted = self.usage.lock().unwrap();
@@ -198,7 +198,7 @@ impl Planted {
         expected.filter(|_| !self.has(Defect::WrongVersionAccepted))
     }
 
-    /// The same again with more rights, if it was refused for lack of them and the defect is such.
+    /// Repeats a call with more authority, if it was refused for lack of it and the bug is such.
     fn again<T>(
         &self,
         by: &Authority,
@@ -321,7 +321,7 @@ impl StoreLayer for Planted {
         if self.has(Defect::ListDropsKey) && page.items.len() > 2 {
             page.items.pop();
         }
-        // A page that was asked for with a cursor shows it in its text.
+        // The text of a query shows whether it has a cursor.
         if self.has(Defect::ListEndsEarly) && !format!("{query:?}").contains("cursor: None") {
             page.next = None;
         }

@@ -1,4 +1,4 @@
-//! The store is closed and opened anew in the middle of a sequence.
+//! Closing and opening the store in the middle of a sequence.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::opening;
 use crate::source::Source;
 
 impl Sequence<'_> {
-    /// Closes the store and opens it anew; first with what must be refused, now and then.
+    /// Closes the store and opens it again. Now and then first tries settings that must be refused.
     pub(crate) fn reopen(&mut self) -> Checked {
         let next = opening::next(&mut self.chance, &self.model);
         self.witness = None;
@@ -19,7 +19,7 @@ impl Sequence<'_> {
             self.store.close().map_err(|error| format!("closing: {error:?} heard"))?;
             self.model.write_usage();
         } else {
-            // What isn't written is lost, as it is when a process dies.
+            // Usage that isn't written is lost, as when a process dies.
             if self.chance.percent(50) {
                 self.compare_quietly(Call::FlushUsage)?;
             }
@@ -50,8 +50,8 @@ impl Sequence<'_> {
         Ok(())
     }
 
-    /// Other rules, other prefixes, a wrong pepper, a missing one: each is refused, and changes
-    /// nothing.
+    /// Tries to open the store with other rules, other prefixes, a wrong pepper and a missing one. Each
+    /// must be refused and change nothing.
     pub(crate) fn refused_openings(&mut self) -> Checked {
         let right = self.model.opening.clone();
         let clock = Arc::clone(&self.clock);
@@ -86,7 +86,7 @@ impl Sequence<'_> {
         let needed = self.model.needed_peppers();
         let is_spare = |known: &&u16| **known != 0 && !needed.contains(*known);
         let spare = self.model.known_peppers.iter().find(is_spare).copied();
-        // A store that fails so late takes memory along.
+        // A store that fails so late closes the backend in memory, whose records are then lost.
         if let Some(spare) = spare.filter(|_| outlives && !needed.is_empty()) {
             let told = open(&right, self.model.rules, opening::open_peppers(&[spare]));
             if !needed.iter().any(|number| is_pepper(&told, *number, PepperProblem::Missing)) {
@@ -96,7 +96,7 @@ impl Sequence<'_> {
         Ok(())
     }
 
-    /// Everything once more, all events, and again after closing and opening anew.
+    /// Compares everything and all events once more, and again after closing and opening the store.
     pub(crate) fn end(&mut self) -> Checked {
         self.look_at_everything()?;
         self.seen_events = 0;
@@ -115,7 +115,7 @@ impl Sequence<'_> {
         self.check_tokens()?;
         self.check_health()?;
         self.look_at_everything()?;
-        // What was told isn't told again.
+        // Alerts that were written aren't written again.
         self.call_out()?;
         self.call_out()?;
         self.seen_events = 0;

@@ -1,4 +1,4 @@
-//! A list that is read page by page while other calls come between.
+//! A list that is read page by page, with other calls between the pages.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +9,12 @@ use keyhasp::{KeyStore, ListKeys, State};
 use crate::compare;
 use crate::model::{Answer, Model};
 
-/// Where it stands.
+/// The state of a walk through a list.
 #[derive(Debug)]
 pub(crate) struct Walk {
-    /// The keys that there were at its start and that nobody has purged since.
+    /// The keys that there were at its start and that weren't purged since.
     there_throughout: BTreeSet<KeyId>,
-    /// What was shown.
+    /// The keys that were shown.
     shown: Vec<KeyId>,
     limit: usize,
     cursor: Option<String>,
@@ -26,8 +26,8 @@ impl Walk {
         Self { there_throughout, shown: Vec::new(), limit, cursor: None }
     }
 
-    /// One page further; `None` at its end, when every key that was there throughout was shown
-    /// once.
+    /// Reads the next page; `None` at the end. By then, every key that was there throughout must have
+    /// been shown once.
     pub(crate) fn on(
         mut self,
         store: &dyn KeyStore,

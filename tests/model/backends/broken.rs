@@ -1,4 +1,4 @@
-//! On memory that has a fault, and that can be closed and opened again.
+//! Sequences on a backend in memory with an injected bug, which can be closed and opened again.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use keyhasp::testing::conformance::Subject;
 use super::Place;
 use crate::broken::{BrokenBy, Disk, Fault};
 
-/// A disk, and what is wrong with whatever is opened on it.
+/// A disk, and the injected bug of the backends that are opened on it.
 #[derive(Debug)]
 pub(crate) struct OnBroken {
     fault: Fault,

@@ -1,4 +1,4 @@
-//! In memory.
+//! Sequences in memory.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use keyhasp::store::{Store, StoreBuilder};
 
 use super::Place;
 
-/// Memory that is held here too. A closed store takes it along, so a store that is opened anew
-/// stands beside the old one, which nobody asks any more.
+/// A backend in memory, held here too. Closing a store would lose its records, so the next store is
+/// opened beside the old one, which is no longer called.
 #[derive(Debug)]
 pub(crate) struct InMemory(Arc<dyn Backend>);
 

@@ -1,4 +1,4 @@
-//! Where the sequences run.
+//! The backends on which the sequences run.
 
 #[cfg(feature = "testing")]
 mod broken;
@@ -23,13 +23,13 @@ pub(crate) use sqlite::OnSqlite;
 
 /// A place for one database, empty at first.
 pub(crate) trait Place: Debug {
-    /// Opens a store on it; what was there before is there again.
+    /// Opens a store on the database, with the records that it had before.
     fn open(&mut self, builder: StoreBuilder) -> Result<Store, Error>;
 
-    /// Whether a store lets go of the database when it is closed, so that it can be opened again.
+    /// Returns whether a closed store releases the database, so that it can be opened again.
     fn outlives_its_store(&self) -> bool;
 
-    /// Whether several stores can have it open.
+    /// Returns whether several stores can have the database open.
     fn is_shared(&self) -> bool {
         false
     }

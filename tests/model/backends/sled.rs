@@ -1,4 +1,4 @@
-//! On sled.
+//! Sequences on sled.
 
 use keyhasp::Error;
 use keyhasp::backend::sled::{Sled, SledOptions};

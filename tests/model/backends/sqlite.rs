@@ -1,4 +1,4 @@
-//! On SQLite.
+//! Sequences on SQLite.
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ pub(crate) struct OnSqlite {
 }
 
 impl OnSqlite {
-    /// For one process.
+    /// Makes a database for one process.
     pub(crate) fn exclusive() -> Self {
         Self::with(SqliteOptions::exclusive(), false)
     }
 
-    /// For several. The driver polls itself whenever it moves the clock, so that the bound never
-    /// runs out.
+    /// Makes a database for several processes. The driver polls whenever it moves the clock, so the
+    /// store never becomes stale.
     pub(crate) fn shared() -> Self {
         Self::with(SqliteOptions::shared(Duration::from_secs(3_600)).unwrap(), true)
     }

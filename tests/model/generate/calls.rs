@@ -1,4 +1,4 @@
-//! Calls, and who makes them.
+//! Calls and their callers.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::model::{KeyFile, Model, Verdict};
 pub(crate) struct Generator<'a> {
     pub(crate) chance: &'a mut Chance,
     pub(crate) model: &'a Model,
-    /// Grants given in the sequence, valid still or not.
+    /// Verified keys of the sequence, still valid or not.
     pub(crate) grants: &'a [VerifiedKey],
     /// Every key there ever was.
     pub(crate) ever: &'a [KeyId],
@@ -28,7 +28,7 @@ pub(crate) struct Generator<'a> {
 }
 
 impl Generator<'_> {
-    /// A call, and who makes it.
+    /// Makes a call and its caller.
     pub(crate) fn call(&mut self) -> (Who, Call) {
         let pick = match (self.model.owners.len(), self.model.keys.len()) {
             (0, _) if self.chance.percent(90) => Pick::CreateOwner,
@@ -139,7 +139,7 @@ impl Generator<'_> {
         }
     }
 
-    /// Who makes a call: somebody who may, mostly.
+    /// Picks the caller of a call, mostly one that may make it.
     pub(super) fn who(&mut self, call: &Call) -> Who {
         let owner = self.concerned(call);
         let side = match self.chance.below(20) {
@@ -164,7 +164,7 @@ impl Generator<'_> {
         }
     }
 
-    /// A verified key that was given to somebody, mostly of this owner and mostly good still.
+    /// Picks a verified key of the sequence, mostly of this owner and mostly still valid.
     pub(super) fn verified(&mut self, owner: OwnerId) -> Option<VerifiedKey> {
         let is_good = |verified: &&VerifiedKey| {
             let verdict = self.model.judge(verified.key_id(), verified.generation().get());
@@ -180,7 +180,7 @@ impl Generator<'_> {
         }
     }
 
-    /// The owner that a call is about.
+    /// Returns the owner that a call is about.
     pub(super) fn concerned(&mut self, call: &Call) -> OwnerId {
         let of_key = |id: &KeyId| self.model.keys.get(id).map(|key| key.owner);
         let owner = match call {
@@ -322,7 +322,7 @@ impl Generator<'_> {
             if self.chance.percent(5) && !all.is_empty() {
                 all.push(all[0]);
             }
-            // Mostly one that fits what is there.
+            // Mostly one that fits the present records.
             for (prefix, accepted) in &self.model.prefixes {
                 if *accepted && self.chance.percent(70) && !all.contains(prefix) && !all.is_empty()
                 {
@@ -334,7 +334,7 @@ impl Generator<'_> {
         Call::ChangeRules { rules, prefixes, expected: self.if_version(self.model.version) }
     }
 
-    /// A token that some key has, or one that is nearly it.
+    /// Makes a token that some key has, or one that differs little from it.
     pub(super) fn leaked(&mut self) -> Call {
         let block = self.chance.percent(50);
         let id = self.key_that(|key| !key.previous.is_empty());
@@ -358,7 +358,7 @@ impl Generator<'_> {
 
     pub(super) fn reveal_tokens(&mut self) -> Call {
         let mut query = self.key_query();
-        // A page on which one doesn't open is refused whole, so that pages would matter.
+        // A page with a token that can't be opened is refused as a whole, so the pages would matter.
         let opens = |key: &KeyFile| {
             key.sealed_under.is_none_or(|number| self.model.opening.recovery_keys.contains(&number))
         };
@@ -369,7 +369,7 @@ impl Generator<'_> {
     }
 }
 
-/// What only administrators may ask for.
+/// Returns whether only administrators may make a call.
 fn is_administrators(call: &Call) -> bool {
     match call {
         Call::ActOnOwner { .. }

@@ -1,4 +1,4 @@
-//! Where the clock goes.
+//! Steps of the clock.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::model::Model;
 
 pub(super) const DAY: u64 = 24 * 60 * 60 * 1_000;
 
-/// Where the clock goes next: nowhere mostly, on, back, or to where something ends.
+/// Picks the next step of the clock: mostly none, on, back, or to a time at which something ends.
 pub(crate) fn next_moment(chance: &mut Chance, mood: &Mood, model: &Model) -> Timestamp {
     let now = model.now;
     let millis = |n: u64| Duration::from_millis(n);

@@ -1,4 +1,4 @@
-//! Limits, and what verification is asked with: few values, so that they meet.
+//! Limits, and the requests that are verified against them: few values, so that they often meet.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -49,7 +49,7 @@ const PACES: [Pace; 8] = [
     Pace { count: 1_000_000, per_ms: 31_622_400_000, burst: 1_000_000 },
 ];
 
-/// With which address and cost a token is presented: mostly as most are.
+/// Picks the address and cost with which a token is presented, mostly the usual ones.
 pub(crate) fn presented(chance: &mut Chance) -> (Option<IpAddr>, u32) {
     let address = chance.maybe(70, |chance| chance.pick(&ADDRESSES).parse().unwrap());
     let cost = match chance.below(20) {
@@ -62,7 +62,7 @@ pub(crate) fn presented(chance: &mut Chance) -> (Option<IpAddr>, u32) {
 }
 
 impl Generator<'_> {
-    /// Limits that are set, and few that are lifted.
+    /// Makes limits to set, and a few to clear.
     pub(super) fn limits(&mut self) -> NewLimits {
         let set = |chance: &mut Chance| chance.percent(80);
         NewLimits {
@@ -85,7 +85,7 @@ impl Generator<'_> {
         }
     }
 
-    /// Limits of an owner.
+    /// Makes the limits of an owner.
     pub(super) fn owner_limits(&mut self) -> NewLimits {
         let mut limits = self.seldom_limits();
         if let Some(Some(_)) = limits.quota {
@@ -95,7 +95,7 @@ impl Generator<'_> {
         limits
     }
 
-    /// Limits now and then: most keys have none.
+    /// Makes limits now and then: most keys have none.
     pub(super) fn seldom_limits(&mut self) -> NewLimits {
         if self.chance.percent(35) { self.limits() } else { NewLimits::default() }
     }
@@ -120,8 +120,8 @@ impl Generator<'_> {
         (0..1 + self.chance.below(3)).map(|_| self.chance.pick(&NETWORKS).into()).collect()
     }
 
-    /// What a period begins with is never more than what it is refilled to: so what a lease of the
-    /// period before held doesn't matter.
+    /// Makes a quota that never begins with more uses than it is refilled to. So the rest of a lease of
+    /// the period before doesn't matter.
     fn ration(&mut self, is_refilled: bool) -> Ration {
         let every = self.chance.pick(&[Period::Day, Period::Week, Period::Month]);
         match self.chance.below(if is_refilled { 6 } else { 3 }) {

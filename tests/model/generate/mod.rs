@@ -1,4 +1,4 @@
-//! What to ask for next: mostly what makes sense, now and then what doesn't.
+//! Generating the next call: mostly a sensible one, now and then not.
 
 mod calls;
 mod clock;

@@ -1,4 +1,4 @@
-//! Kinds of calls, and how often each sequence makes them.
+//! Kinds of calls, and their weights in a sequence.
 
 use crate::chance::Chance;
 
@@ -88,18 +88,18 @@ const PICKS: [(usize, Pick); 39] = [
     (1, Pick::Wait),
 ];
 
-/// What a sequence likes best: a few kinds of calls that it makes more often than others do, so
-/// that some sequences rotate one key many times, and others do nothing but revoke.
+/// The preferences of a sequence: a few kinds of calls that it makes more often than other sequences.
+/// So some sequences rotate one key many times, and others only revoke.
 #[derive(Debug)]
 pub(crate) struct Mood {
     pub(super) picks: Vec<(usize, Pick)>,
-    /// Whether most of it is about one key.
+    /// Whether most calls are about one key.
     pub(super) is_about_one: bool,
-    /// Whether quotas of keys are refilled, and owners have none; or else those of owners alone. An
-    /// owner's quota that is known to be used up keeps a key's from being looked at, so that it
-    /// isn't known when both were refilled.
+    /// Whether only quotas of keys are refilled and owners have none; otherwise only quotas of owners
+    /// are refilled. A store that knows an owner's quota to be exhausted doesn't read the key's, so
+    /// the model couldn't know when both were refilled.
     pub(super) refills_keys: bool,
-    /// How many tokens of a hundred are verified after each call.
+    /// Percentage of the tokens that are verified after each call.
     pub(crate) verified: usize,
     /// Whether its clock often steps back.
     pub(super) steps_back: bool,

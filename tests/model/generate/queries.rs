@@ -1,4 +1,4 @@
-//! What is listed, counted and read.
+//! Queries: lists, counts and events.
 
 use keyhasp::EventKind;
 use keyhasp::id::OwnerId;

@@ -1,4 +1,4 @@
-//! What calls are filled with.
+//! Values of calls.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use super::world::{owners, prefixes};
 use crate::model::{KeyFile, REFUSED_NAME, Reach};
 
 impl Generator<'_> {
-    /// A key: mostly one that is there and not revoked.
+    /// Picks a key, mostly one that exists and isn't revoked.
     pub(super) fn key(&mut self) -> KeyId {
         self.key_that(KeyFile::is_live)
     }
 
-    /// A key, mostly one like that.
+    /// Picks a key, mostly one with this property.
     pub(super) fn key_that(&mut self, is_meant: impl Fn(&KeyFile) -> bool) -> KeyId {
         let all: Vec<KeyId> = self.model.keys.keys().copied().collect();
         let meant: Vec<KeyId> =
@@ -41,7 +41,7 @@ impl Generator<'_> {
         found.unwrap_or_else(|| KeyId::from_u128(u128::from(self.chance.number()) << 64))
     }
 
-    /// An owner: mostly one that is there.
+    /// Picks an owner, mostly one that exists.
     pub(super) fn owner(&mut self) -> OwnerId {
         self.owner_that(|_| true)
     }
@@ -69,7 +69,7 @@ impl Generator<'_> {
         self.if_version(found)
     }
 
-    /// Mostly none, then the right one, seldom a wrong one.
+    /// Picks an expected version: mostly none, then the right one, seldom a wrong one.
     pub(super) fn if_version(&mut self, found: u64) -> Option<Version> {
         let version = match self.chance.below(20) {
             0..=13 => return None,
@@ -96,7 +96,7 @@ impl Generator<'_> {
         Expiry::At(Timestamp::from_millis(at.min(Timestamp::MAX.as_millis())).unwrap())
     }
 
-    /// A moment of the past, seldom now or later.
+    /// Picks a time in the past, seldom now or later.
     pub(super) fn past(&mut self) -> Timestamp {
         let now = self.model.now;
         match self.chance.below(12) {
@@ -109,7 +109,7 @@ impl Generator<'_> {
                 self.chance.pick_late(&events).unwrap_or(now)
             }
             8 => Timestamp::MIN,
-            // What is there already.
+            // The value that is there already.
             10 => self.chance.pick_late(&self.marks()).unwrap_or(now),
             9 => now.saturating_sub(Duration::from_secs(24 * 60 * 60)),
             _ => now.saturating_sub(Duration::from_secs(60 * 60)),
@@ -177,7 +177,7 @@ impl Generator<'_> {
         self.chance.pick(&[String::new(), "next".into(), "é".repeat(34), "0".repeat(68), digits])
     }
 
-    /// An object to be taken over, or a patch; seldom one that is refused.
+    /// Makes settings or a patch, seldom ones that are refused.
     pub(super) fn settings(&mut self) -> Value {
         match self.chance.below(90) {
             0 => return json!([]),
@@ -205,7 +205,7 @@ impl Generator<'_> {
             3 => json!("a \"quoted\"\u{0} \u{1f511}"),
             4 => json!(self.chance.number()),
             5 => json!(-1),
-            // Any number at all, so that what is read back must be the same to the last bit.
+            // Any number, so that the number that is read back must be the same to the last bit.
             6 => json!(f64::from_bits(self.chance.number())),
             7 => json!({ "w": 1, "h": [true, null] }),
             _ => json!(false),

@@ -1,4 +1,4 @@
-//! The names that all sequences know.
+//! The names that all sequences use.
 
 use keyhasp::Prefix;
 use keyhasp::id::OwnerId;
@@ -17,12 +17,12 @@ const NAMES: [(&str, bool); 7] = [
     ("org:keys:read", true),
 ];
 
-/// The owners that a sequence knows.
+/// The owners that a sequence uses.
 pub(crate) fn owners() -> [OwnerId; 4] {
     ["acme", "b", "zoë", &"o".repeat(64)].map(|id| OwnerId::new(id).unwrap())
 }
 
-/// The prefixes that a sequence knows.
+/// The prefixes that a sequence uses.
 pub(crate) fn prefixes() -> Vec<Prefix> {
     let longest = "p".repeat(32);
     ["acme", "acme_live", "acme_test", "x", "_", "k9", "old", "new", &longest]
@@ -31,7 +31,7 @@ pub(crate) fn prefixes() -> Vec<Prefix> {
         .collect()
 }
 
-/// What a service may declare: some of all names, in any order.
+/// Makes a catalogue that a service may declare: some of all names, in any order.
 pub(crate) fn catalogue(chance: &mut Chance) -> Names {
     let always = chance.below(NAMES.len());
     let declared = NAMES.into_iter().enumerate();
