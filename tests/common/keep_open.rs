@@ -1,5 +1,4 @@
 //! A backend that a store's closing doesn't close.
-#![allow(dead_code)] // Each test binary uses its part.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,7 +33,7 @@ pub(crate) enum Point {
     AfterRecovery,
 }
 
-/// AlertState how many events may go at most.
+/// Takes how many events may go at most.
 type Prune = Box<dyn FnMut(usize) -> Option<u64> + Send>;
 
 impl<B: Backend> KeepOpen<B> {

@@ -20,7 +20,7 @@ mod pass_on;
 mod backends;
 #[cfg(feature = "testing")]
 #[allow(dead_code, unused_imports)] // Which cases of the suite find a fault is of no use here.
-#[path = "../broken/mod.rs"]
+#[path = "../backends/broken/mod.rs"]
 mod broken;
 mod calls;
 mod chance;

@@ -13,15 +13,12 @@
     clippy::cast_possible_truncation
 )]
 
-#[macro_use]
-#[path = "../common/pass_on.rs"]
-mod pass_on;
-
 mod book;
 #[path = "../model/chance.rs"]
 #[allow(dead_code)] // Written for another test.
 mod chance;
 mod check;
+#[macro_use]
 #[path = "../common/mod.rs"]
 mod common;
 mod history;
