@@ -373,7 +373,7 @@ fn limits_outlive_the_store() {
     let limits = UpdateOwner::new().limits(all(world.now()));
     let org = world.admin.update_owner(&owner("org"), limits).unwrap();
     world.store.close().unwrap();
-    let store = common::builder(&world.clock, 2).open(sqlite(&dir)).unwrap();
+    let store = crate::common::builder(&world.clock, 2).open(sqlite(&dir)).unwrap();
     let again = World::of(std::sync::Arc::new(store), world.clock.clone());
     assert_eq!(again.admin.get(key.id).unwrap(), key);
     assert_eq!(again.admin.owner(&owner("org")).unwrap(), org);
