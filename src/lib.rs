@@ -8,28 +8,30 @@
 //! it; [`CreateKey`], [`Rotate`], [`ListKeys`] and their like are what is asked, [`Key`],
 //! [`Issued`], [`Page`] and [`VerifiedKey`] what is answered. All else lies in the module of its concept.
 //!
-//! Each module knows only those below it, and none of its own row; a test holds them to it.
-//! `backend` moreover never sees [`token`], [`verified_key`] or [`secret`]: code that stores has no
-//! plaintext in its hands.
+//! Each module imports only those below it, and none of its own row. `tests/layering` reads this
+//! table and checks every file. `backend` moreover never imports [`token`], [`verified_key`] or
+//! [`secret`]: code that stores has no plaintext in its hands.
 //!
 //! ```text
-//!  8  integrations  (features) tower, axum, tokio, tracing, metrics
+//!  9  integrations                (features) tower, axum, tokio, tracing, metrics
 //!       |
-//!  7  testing     (feature) the conformance suite for backends
+//!  8  testing                     (feature) the conformance suite for backends
 //!       |
-//!  6  store       KeyStore, Store, the handles: lifecycle, lists, joined commits, verify
+//!  7  store                       KeyStore, Store, the handles; management calls, group commit, verify
 //!       |
-//!  5  backend     the contract, the rules of a commit; memory, sqlite, sled
+//!  6  backend                     the contract, the rules of a commit; memory, sqlite, sled
 //!       |
-//!  4  event  grant  token      what can happen; what verify returns; what the client holds
+//!  5  event, token, verified_key  what can happen; what the client holds; what verify returns
 //!       |
-//!  3  key         what may be written down: records, digests, state, settings, rules
+//!  4  key                         what may be written down: records, digests, state, settings, rules
 //!       |
-//!  2  permission  authority    what a key may do; who acts
+//!  3  authority, permission       who acts; what a key may do
 //!       |
-//!  1  id          ids of keys and owners, generations, versions
+//!  2  id                          ids of keys and owners, generations, versions
 //!       |
-//!  0  clock  secret  invalid   time; bytes that are wiped; what is wrong with an input
+//!  1  clock, secret, text         time; bytes that are wiped; limits of texts
+//!       |
+//!  0  invalid                     what is wrong with an input
 //! ```
 
 pub mod authority;

@@ -6,20 +6,20 @@ use std::path::PathBuf;
 pub(crate) const HELP: &str = "\
 A tour of keyhasp: three organisations and the whole life of their API keys.
 
-Usage: cargo run --example quickstart -- [OPTIONS]
+Usage: cargo run -p quickstart -- [OPTIONS]
 
 Options:
   --backend NAME  where keys and events lie: memory, sqlite (the default) or sled
-                  (sled needs `--features sled`)
+                  (sled needs `--features sled` before the `--`)
   --db FILE       use this database and keep it, for sled a directory; can be used again.
                   Without it: a temporary one, removed at the end
   -h, --help      this help
 
 Colour is used on a terminal, unless NO_COLOR is set. The exit code is 0 if every answer was
-the right one, 1 if one was not, 2 for a wrong command line.
+correct, 1 if an answer was wrong, 2 for a wrong command line.
 ";
 
-/// What the command line asks for.
+/// The choice of the command line.
 pub(crate) enum Command {
     Help,
     Tour(Args),
@@ -62,7 +62,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     Ok(Command::Tour(parsed))
 }
 
-/// `--option=value` as the option and its value.
+/// Splits `--option=value` into the option and its value.
 fn split(arg: &OsString) -> (String, Option<OsString>) {
     match arg.to_str().and_then(|text| text.split_once('=')) {
         Some((option, value)) => (option.to_owned(), Some(value.into())),

@@ -1,4 +1,4 @@
-//! Which database the tour uses, and how a store is opened on it.
+//! The database of the tour, and the store on it.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -14,16 +14,16 @@ use tempfile::TempDir;
 
 use crate::args::{Args, Kind};
 
-/// A backend, and where its file or directory lies.
+/// A backend, with the path of its file or directory.
 pub(crate) struct Database {
     kind: Kind,
     path: PathBuf,
-    /// Removed, with all that is in it, at the end.
+    /// Removed at the end, with its contents.
     temporary: Option<TempDir>,
 }
 
 impl Database {
-    /// The database that was asked for, or a temporary one.
+    /// Takes the database of the command line, or makes a temporary one.
     pub(crate) fn choose(args: Args) -> Result<Self, String> {
         let missing = match args.backend {
             Kind::Sled if !cfg!(feature = "sled") => Some("sled"),
@@ -33,7 +33,7 @@ impl Database {
         if let Some(name) = missing {
             return Err(format!(
                 "this build has no {name} backend: build it with `--features {name}`, as in\n  \
-                 cargo run --example quickstart --features {name} -- --backend {name}"
+                 cargo run -p quickstart --features {name} -- --backend {name}"
             ));
         }
         if let Some(path) = args.db {
@@ -45,7 +45,7 @@ impl Database {
         Ok(Self { kind: args.backend, path, temporary: Some(temporary) })
     }
 
-    /// Opens a store; one process has the database at a time.
+    /// Opens a store. One process at a time has the database open.
     pub(crate) fn open(&self, builder: StoreBuilder) -> Result<Arc<dyn KeyStore>, Box<dyn Error>> {
         let store = match self.kind {
             Kind::Memory => builder.open(Memory::new()),
@@ -74,7 +74,7 @@ impl Database {
         }
     }
 
-    /// The file or directory; none in memory.
+    /// Returns the file or directory. The memory backend has none.
     pub(crate) fn path(&self) -> Option<&Path> {
         (self.kind != Kind::Memory).then_some(&self.path)
     }

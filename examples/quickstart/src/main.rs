@@ -2,7 +2,7 @@
 //!
 //! A service for short links keeps its customers' keys. Each step below is one function; read
 //! them from top to bottom. Every answer is checked, and a wrong one ends the program with a
-//! non-zero exit code. `--help` tells the options.
+//! non-zero exit code. `--help` lists the options.
 
 mod args;
 mod database;
@@ -30,7 +30,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the story tells, in its order.
+/// Tells the story, step by step.
 fn tell(tour: &mut Tour) -> Outcome {
     let first = first_keys(tour)?;
     let trial = trial_runs_out(tour, &first.mill)?;
@@ -54,7 +54,7 @@ struct FirstKeys {
     mill: Issued,
 }
 
-/// An administrator creates each owner together with its first key.
+/// Creates each owner together with its first key, as an administrator.
 fn first_keys(tour: &mut Tour) -> Outcome<FirstKeys> {
     tour.step("Three organisations, and their first keys")?;
     tour.page.say(
@@ -80,24 +80,21 @@ fn first_keys(tour: &mut Tour) -> Outcome<FirstKeys> {
     });
     tour.page.table(["owner", "key", "may do", "token"], &rows)?;
     tour.page.show_once(
-        "This once a token is shown, whole, as the client gets it at its creation. The store keeps \
-         a keyed hash of it and can't show it again; below, tokens are cut to a piece of their \
-         key's public id:",
+        "The client gets its token once, whole, when the key is created. The store keeps a keyed hash and can't show the token again. Below, tokens are cut to a piece of their key's public id:",
         &first.linden.token,
     )?;
     let verified = tour.accepted("website's token", &first.linden.token)?;
-    check(verified.owner_id() == &first.linden.key.owner, "the verified names the owner")?;
-    tour.refused("the same, one letter changed", mistyped(&first.linden.token), UNRECOGNIZED)?;
-    tour.refused("somebody's guess", "shrt_live_letmein", UNRECOGNIZED)?;
+    check(verified.owner_id() == &first.linden.key.owner, "the verified key names the owner")?;
+    tour.rejected("the same, one letter changed", mistyped(&first.linden.token), UNRECOGNIZED)?;
+    tour.rejected("a guess", "shrt_live_letmein", UNRECOGNIZED)?;
     Ok(first)
 }
 
-/// A trial shows all there is, for two weeks.
+/// Lets an owner try more than its maximum access, for two weeks.
 fn trial_runs_out(tour: &mut Tour, till: &Issued) -> Outcome<Issued> {
     tour.step("A trial that runs out")?;
     tour.page.say(
-        "Mill Bakery's keys may do `links:*` and no more: that is its max_access. For two weeks Ada \
-         shows it the rest, with a trial key, which may go over the max_access.",
+        "Mill Bakery's keys may do `links:*` and no more: that is its maximum access. Ada lets it try the rest for two weeks, with a trial key: a trial may go beyond the maximum.",
     )?;
     tour.page.space()?;
     let end = tour.now().saturating_add(14 * DAY);
@@ -108,7 +105,7 @@ fn trial_runs_out(tour: &mut Tour, till: &Issued) -> Outcome<Issued> {
     may(tour, "till", &till.token, "stats:read", false)?;
 
     tour.later(14 * DAY)?;
-    tour.refused(
+    tour.rejected(
         "the trial's token",
         trial.token.expose(),
         VerifyError::Rejected(RejectReason::Expired),
@@ -117,11 +114,11 @@ fn trial_runs_out(tour: &mut Tour, till: &Issued) -> Outcome<Issued> {
     Ok(trial)
 }
 
-/// A key that may do a few things, by name and wildcard.
+/// Limits a key to a few permissions, by name and wildcard.
 fn limited_access(tour: &mut Tour) -> Outcome<Issued> {
-    tour.step("Limited access, and a permission refused")?;
+    tour.step("Limited access, and a missing permission")?;
     tour.page.say(
-        "Hugo of Harbour Labs makes a key for a dashboard on the wall: it reads, and that is all.",
+        "Hugo of Harbour Labs creates a key for a dashboard on the wall. It reads links and statistics, nothing more.",
     )?;
     tour.page.space()?;
     let hugo = tour.keys_of(tour.owners.harbour, "hugo@harbour")?;
@@ -140,12 +137,11 @@ fn limited_access(tour: &mut Tour) -> Outcome<Issued> {
     Ok(dashboard)
 }
 
-/// What a key doesn't set, its owner's defaults say.
+/// Lays a key's settings over its owner's defaults.
 fn settings_over_defaults(tour: &mut Tour) -> Outcome<Issued> {
     tour.step("Settings over defaults")?;
     tour.page.say(
-        "Harbour Labs has default settings. Hugo's importer needs a higher rate; what it doesn't \
-         set, it takes from the defaults. A null would go back to the default.",
+        "Harbour Labs has default settings. Hugo's importer needs a higher rate, so its key sets `per_minute`. A setting that the key leaves out comes from the defaults.",
     )?;
     tour.page.space()?;
     let hugo = tour.keys_of(tour.owners.harbour, "hugo@harbour")?;
@@ -164,40 +160,38 @@ fn settings_over_defaults(tour: &mut Tour) -> Outcome<Issued> {
             shown(key.settings.get(name)),
         ]
     });
-    tour.page.table(["setting", "default", "importer's own", "what holds"], &rows)?;
+    tour.page.table(["setting", "default", "importer's own", "effective"], &rows)?;
     let holds = json!({"per_minute": 5_000, "region": "eu"});
     check(json!(importer.key.settings) == holds, "the importer's settings lie over the defaults")?;
     Ok(importer)
 }
 
-/// A new token while the old one still works.
+/// Issues a new token while the previous one stays valid.
 fn rotation(tour: &mut Tour, website: &Issued) -> Outcome<Issued> {
     tour.step("Rotation, with a grace")?;
     tour.page.say(
-        "Lena of Linden Press gives the website a new token. The old one stays good for six hours, \
-         so that she can deploy the new one in peace.",
+        "Lena of Linden Press rotates the website's key. The previous token stays valid for six hours, so that she has time to deploy the new one.",
     )?;
     tour.page.space()?;
     let lena = tour.keys_of(tour.owners.linden, "lena@linden")?;
     let rotated = lena.rotate(website.key.id, Rotate::with_grace(6 * HOUR))?;
     check(rotated.key.id == website.key.id, "a rotated key keeps its id")?;
-    let old = tour.accepted("the old token", &website.token)?;
+    let old = tour.accepted("the previous token", &website.token)?;
     let new = tour.accepted("the new token", &rotated.token)?;
-    check(!old.is_current() && new.is_current(), "the verified says which token is current")?;
+    check(!old.is_current() && new.is_current(), "the verified key says which token is current")?;
 
     tour.later(6 * HOUR)?;
     let superseded = VerifyError::Rejected(RejectReason::Superseded);
-    tour.refused("the old token", website.token.expose(), superseded)?;
+    tour.rejected("the previous token", website.token.expose(), superseded)?;
     tour.accepted("the new token", &rotated.token)?;
     Ok(rotated)
 }
 
-/// How often, and from where; and what was used.
+/// Limits a key's rate and its networks, and shows its last use.
 fn limits(tour: &mut Tour, importer: &Issued) -> Outcome {
     tour.step("Limits, and the last use")?;
     tour.page.say(
-        "Ada lets the importer in three times a minute. Hugo tightens that to two, and to the \
-         network of his office; what Ada has set, he can't loosen.",
+        "Ada limits the importer to three uses a minute. Hugo tightens that to two, and to the network of his office. He can't loosen a limit that Ada has set.",
     )?;
     tour.page.space()?;
     let hugo = tour.keys_of(tour.owners.harbour, "hugo@harbour")?;
@@ -206,14 +200,17 @@ fn limits(tour: &mut Tour, importer: &Issued) -> Outcome {
     tour.ada.update(id, UpdateKey::new().limits(a_minute(3)?))?;
     let office: Network = "192.0.2.0/24".parse()?;
     let key = hugo.update(id, UpdateKey::new().limits(a_minute(2)?.networks([office])))?;
-    check(key.limits.rate.is_some_and(|limit| limit.by == SetBy::Administrator), "it is Ada's")?;
+    check(
+        key.limits.rate.is_some_and(|limit| limit.by == SetBy::Administrator),
+        "the limit stays Ada's",
+    )?;
     let looser = hugo.update(id, UpdateKey::new().limits(a_minute(10)?));
-    tour.failed("ten times a minute, for Hugo", looser, |error| {
+    tour.failed("ten a minute, set by Hugo", looser, |error| {
         matches!(error, Error::Forbidden(ForbiddenReason::SetByAdministrator { field: "rate" }))
     })?;
 
-    tour.refused(
-        "importer's token, from nowhere",
+    tour.rejected(
+        "importer's token, no address",
         importer.token.expose(),
         VerifyError::Rejected(RejectReason::AddressMissing),
     )?;
@@ -221,68 +218,67 @@ fn limits(tour: &mut Tour, importer: &Issued) -> Outcome {
     let outside = tour.verifier.verify_request(&request.address("198.51.100.7".parse()?));
     check(
         outside == Err(VerifyError::Rejected(RejectReason::AddressRejected)),
-        "it is refused from elsewhere",
+        "it is rejected from another network",
     )?;
     let inside = request.address("192.0.2.17".parse()?);
     for left in [1, 0] {
         let verified = tour.verifier.verify_request(&inside)?;
         check(
             verified.rate().is_some_and(|rate| rate.remaining == left),
-            "the verified says what is left",
+            "the verified key says what is left",
         )?;
         tour.page.accepted("importer's token, from the office", &format!("{left} left"))?;
     }
     let Err(VerifyError::Rejected(RejectReason::RateLimited(limited))) =
         tour.verifier.verify_request(&inside)
     else {
-        return Err("the third in a minute was not refused for its rate".into());
+        return Err("the third use in a minute was not rejected for its rate".into());
     };
-    let wait = limited.retry_after.ok_or("it never may")?;
-    let why = format!("too many uses, good again in {} s", wait.as_secs());
-    tour.page.refused("the same a third time", &why)?;
+    let wait = limited.retry_after.ok_or("the rate never allows it again")?;
+    let why = format!("rate limit reached, retry in {} s", wait.as_secs());
+    tour.page.rejected("the same a third time", &why)?;
 
-    let usage = tour.ada.get(id)?.usage.ok_or("the store keeps what is used")?;
-    let last_used = usage.last_used_at.map(moment).ok_or("it was used")?;
-    check(usage.refused.total() == 3, "three refusals of the right secret are counted")?;
+    let usage = tour.ada.get(id)?.usage.ok_or("the store records no usage")?;
+    let last_used = usage.last_used_at.map(moment).ok_or("no last use is recorded")?;
+    check(usage.refused.total() == 3, "three rejections of the right secret are counted")?;
     tour.page.space()?;
-    tour.page.say(&format!("Last used {last_used}; refused {} times.", usage.refused.total()))?;
+    tour.page.say(&format!("Last used {last_used}; rejected {} times.", usage.refused.total()))?;
     let lifted = SetLimits::new().clear_rate().networks([]);
     tour.ada.with_reason("the import is over")?.update(id, UpdateKey::new().limits(lifted))?;
-    tour.page.say("The import is over, and Ada lifts both.")?;
+    tour.page.say("The import is over, and Ada lifts both limits.")?;
     tour.page.space()?;
     tour.accepted("importer's token", &importer.token)?;
     Ok(())
 }
 
-/// Owner and administrator have a switch each.
+/// Blocks a key with the administrator's switch, beside the owner's own.
 fn block(tour: &mut Tour, importer: &Issued) -> Outcome {
     tour.step("A block that the owner can't lift")?;
     tour.page.say(
-        "The importer runs wild. Ada blocks it. Hugo has a switch of his own, but his handle has no \
-         way to lift a block: `unblock` isn't on it, so it wouldn't even compile.",
+        "The importer runs in a loop, and Ada blocks its key. Hugo's handle can deactivate and activate keys, but it has no `unblock`: such a call wouldn't compile.",
     )?;
     tour.page.space()?;
     let hugo = tour.keys_of(tour.owners.harbour, "hugo@harbour")?;
     let id = importer.key.id;
     tour.ada.with_reason("two million calls since midnight")?.block(id)?;
     let blocked = VerifyError::Rejected(RejectReason::Blocked);
-    tour.refused("importer's token", importer.token.expose(), blocked)?;
+    tour.rejected("importer's token", importer.token.expose(), blocked)?;
     let activated = hugo.activate(id)?;
-    check(activated.state == State::Blocked, "the owner's switch leaves the block")?;
-    tour.refused("the same, after Hugo's activate", importer.token.expose(), blocked)?;
+    check(activated.state == State::Blocked, "the owner's switch doesn't lift the block")?;
+    tour.rejected("the same, after Hugo's activate", importer.token.expose(), blocked)?;
     let rotated = hugo.rotate(id, Rotate::new());
     tour.failed("a new token for Hugo", rotated, |error| {
         matches!(error, Error::Forbidden(ForbiddenReason::AdministratorOnly))
     })?;
     tour.page.space()?;
-    tour.page.say("Hugo calls, the loop is mended, and Ada lifts the block.")?;
+    tour.page.say("Hugo fixes the loop, and Ada lifts the block.")?;
     tour.page.space()?;
-    tour.ada.with_reason("mended, says Hugo")?.unblock(id)?;
+    tour.ada.with_reason("loop fixed")?.unblock(id)?;
     tour.accepted("importer's token", &importer.token)?;
     Ok(())
 }
 
-/// A leaked token: blocked at once, replaced while blocked, never let in again.
+/// Blocks a leaked key at once, and replaces its token while it is blocked.
 fn leak(tour: &mut Tour, till: &Issued) -> Outcome<Issued> {
     tour.step("A leaked key")?;
     let id = till.key.id;
@@ -291,24 +287,22 @@ fn leak(tour: &mut Tour, till: &Issued) -> Outcome<Issued> {
     let [found] = found.as_slice() else { return Err("the scanner missed the token".into()) };
     check(found.id == id, "the scanner names the key")?;
     tour.page.say(&format!(
-        "A scanner finds a token in a file that somebody published: by prefix and checksum, \
-         offline. It is of key {}, Mill Bakery's till. Ada blocks the key first, then gives it a \
-         new token by force, while it is blocked: at no time is the leaked one let in again.",
+        "A scanner finds a token in a published file. The prefix and the checksum are all it needs. The token belongs to key {}, Mill Bakery's till. Ada blocks the key first, then forces a rotation while it is blocked: the leaked token is never accepted again.",
         short_id(id)
     ))?;
     tour.page.space()?;
     let blocked = VerifyError::Rejected(RejectReason::Blocked);
     let ada = tour.ada.with_reason("token published")?;
     ada.block(id)?;
-    tour.refused("the leaked token, blocked", till.token.expose(), blocked)?;
+    tour.rejected("the leaked token, blocked", till.token.expose(), blocked)?;
     let mira = tour.keys_of(tour.owners.mill, "mira@mill")?;
     tour.failed("a rotation by its owner", mira.rotate(id, Rotate::forced()), |error| {
         matches!(error, Error::Forbidden(ForbiddenReason::AdministratorOnly))
     })?;
     let rotated = ada.rotate(id, Rotate::forced())?;
     check(rotated.key.state == State::Blocked, "a forced rotation leaves the block")?;
-    tour.refused("the leaked token, rotated away", till.token.expose(), UNRECOGNIZED)?;
-    tour.refused("the new token, still blocked", rotated.token.expose(), blocked)?;
+    tour.rejected("the leaked token, after rotation", till.token.expose(), UNRECOGNIZED)?;
+    tour.rejected("the new token, still blocked", rotated.token.expose(), blocked)?;
 
     tour.later(HOUR)?;
     tour.page.say("Mira of Mill Bakery has put the new token into her till.")?;
@@ -316,16 +310,15 @@ fn leak(tour: &mut Tour, till: &Issued) -> Outcome<Issued> {
     tour.ada.with_reason("the new token is in place")?.unblock(id)?;
     mira.update(id, UpdateKey::new().name("till, second token"))?;
     tour.accepted("the new token", &rotated.token)?;
-    tour.refused("the leaked token", till.token.expose(), UNRECOGNIZED)?;
+    tour.rejected("the leaked token", till.token.expose(), UNRECOGNIZED)?;
     Ok(rotated)
 }
 
-/// Keys by state, a page at a time.
+/// Lists keys by state, a page at a time.
 fn listing(tour: &mut Tour) -> Outcome {
     tour.step("A listing by state, with pages")?;
     tour.page.say(
-        "Lena tidies up: she switches one of three new keys off and revokes another. Then Ada lists \
-         the keys of the three organisations, newest first, three to a page.",
+        "Lena creates three more keys, deactivates one of them and revokes another. Then Ada lists the keys of the three organisations, newest first, three to a page.",
     )?;
     let lena = tour.keys_of(tour.owners.linden, "lena@linden")?;
     let [_, paused, over] = ["newsletter", "press kit", "old website"]
@@ -342,7 +335,7 @@ fn listing(tour: &mut Tour) -> Outcome {
     check(others == 3, "three keys are not")
 }
 
-/// Prints page after page, each asked for with the cursor of the one before.
+/// Prints page after page. The cursor of a page asks for the next.
 fn pages(tour: &mut Tour, what: &str, query: &ListKeys) -> Outcome<usize> {
     let (mut listed, mut number, mut next) = (0, 0, query.clone());
     loop {
@@ -371,7 +364,7 @@ fn pages(tour: &mut Tour, what: &str, query: &ListKeys) -> Outcome<usize> {
     }
 }
 
-/// What was acknowledged is there after closing and opening.
+/// Closes the store and opens it again: acknowledged changes are still there.
 fn open_again(tour: &mut Tour, website: &Issued, leaked: &Issued, trial: &Issued) -> Outcome {
     tour.catch_up();
     tour.step("Closed, and opened again")?;
@@ -383,20 +376,19 @@ fn open_again(tour: &mut Tour, website: &Issued, leaked: &Issued, trial: &Issued
     }
     tour.reopen()?;
     tour.page.say(
-        "The story's clock has caught up with the real one. The store was closed and is open \
-         again, with nothing but its database, and on the operating system's clock.",
+        "The story's clock has caught up with the real one. The program has closed the store and opened it again from its database, now on the operating system's clock.",
     )?;
     tour.page.space()?;
     tour.accepted("website's new token", &website.token)?;
-    tour.refused("the leaked token", leaked.token.expose(), UNRECOGNIZED)?;
-    tour.refused(
+    tour.rejected("the leaked token", leaked.token.expose(), UNRECOGNIZED)?;
+    tour.rejected(
         "the trial's token",
         trial.token.expose(),
         VerifyError::Rejected(RejectReason::Expired),
     )
 }
 
-/// Verification reads memory alone.
+/// Verifies 100,000 times, from memory alone.
 fn hundred_thousand(tour: &mut Tour, good: &[&Issued]) -> Outcome {
     const CALLS: u64 = 100_000;
     tour.step("100,000 verifications")?;
@@ -420,12 +412,11 @@ fn hundred_thousand(tour: &mut Tour, good: &[&Issued]) -> Outcome {
     Ok(())
 }
 
-/// The events of one key: the audit trail.
+/// Prints the events of one key: the audit trail.
 fn who_did_what_when(tour: &mut Tour, key: KeyId) -> Outcome {
     tour.step("Who did what, and when")?;
     tour.page.say(&format!(
-        "Every change left an event, in the same commit. These are those of key {}, Mill Bakery's \
-         till: names of fields, never their values.",
+        "Every change wrote an event in the same commit. These are the events of key {}, Mill Bakery's till. An event names the fields that changed, never their values.",
         short_id(key)
     ))?;
     tour.page.space()?;
@@ -454,7 +445,7 @@ fn who_did_what_when(tour: &mut Tour, key: KeyId) -> Outcome {
 
 const UNRECOGNIZED: VerifyError = VerifyError::Unrecognized;
 
-/// Asks a token's grant for a permission.
+/// Checks whether a token's verified key allows a permission.
 fn may(tour: &mut Tour, who: &str, token: &Token, name: &str, expected: bool) -> Outcome {
     // A service resolves its permissions once, at its start; each check is then one bit test.
     let permission = tour.verifier.permission(name).ok_or("a permission is not declared")?;
@@ -463,14 +454,14 @@ fn may(tour: &mut Tour, who: &str, token: &Token, name: &str, expected: bool) ->
     check(allowed == expected, &format!("{who} and {name}"))?;
     let what = format!("{who} asks for {name}");
     if allowed {
-        tour.page.accepted(&what, "the verified allows it")?;
+        tour.page.accepted(&what, "the verified key allows it")?;
     } else {
-        tour.page.refused(&what, "the verified doesn't allow it")?;
+        tour.page.refused(&what, "the verified key doesn't allow it")?;
     }
     Ok(())
 }
 
-/// A token with another last letter.
+/// Changes a token's last letter.
 fn mistyped(token: &Token) -> Vec<u8> {
     let mut bytes = token.expose().as_bytes().to_vec();
     if let Some(last) = bytes.last_mut() {
@@ -511,7 +502,8 @@ fn introduce(tour: &mut Tour) -> Outcome {
     tour.page.fact("database", &database)?;
     tour.page.fact("customers", &owners)?;
     if run > 1 {
-        let run = format!("number {run} on this database; what previous ones left stays as it is");
+        let run =
+            format!("number {run} on this database; keys of the runs before stay as they are");
         tour.page.fact("run", &run)?;
     }
     Ok(tour.page.fact("clock", &clock)?)
@@ -520,10 +512,10 @@ fn introduce(tour: &mut Tour) -> Outcome {
 fn conclude(tour: &mut Tour) -> Outcome {
     tour.close()?;
     tour.page.space()?;
-    tour.page.say("Every answer was checked and right.")?;
+    tour.page.say("Every answer was checked, and correct.")?;
     match tour.database().path() {
         Some(path) if !tour.database().is_temporary() => {
-            let kept = format!("{}: the story can be told on it again", path.display());
+            let kept = format!("{}: the story can run on it again", path.display());
             Ok(tour.page.fact("kept", &kept)?)
         }
         _ => Ok(()),
@@ -547,7 +539,7 @@ fn main() -> ExitCode {
         Ok(None) => io::stdout().write_all(args::HELP.as_bytes()).map_err(Into::into),
         Ok(Some(database)) => run(database),
         Err(problem) => {
-            complain(&format!("{problem}\n`--help` tells what can be asked for"));
+            complain(&format!("{problem}\n`--help` lists the options"));
             return ExitCode::from(2);
         }
     };
@@ -562,13 +554,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whoever read the story has stopped reading: that needs no word.
+/// Tells whether the reader of the output has stopped reading, which needs no message.
 fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
     let io = error.downcast_ref::<io::Error>();
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn complain(problem: &str) {
-    // If standard error is gone too, there is nobody left to tell.
+    // Without standard error, the exit code alone reports the problem.
     let _ = writeln!(io::stderr(), "quickstart: {problem}");
 }

@@ -1,13 +1,13 @@
-//! How the story looks: indented, aligned, in colour only on a terminal.
+//! Layout of the story: indented, aligned, in colour only on a terminal.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use keyhasp::{KeyId, Timestamp, Token};
 
-/// Where lines begin.
+/// Indentation of each line.
 const INDENT: &str = "   ";
-/// How wide a page is.
+/// Width of a page in characters.
 const WIDTH: usize = 92;
 
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// In colour on a terminal that can show it, unless NO_COLOR is set.
+    /// Writes in colour on a terminal that can show it, unless NO_COLOR is set.
     pub(crate) fn on_stdout() -> Self {
         let out = io::stdout();
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -36,13 +36,13 @@ impl Page {
         Self { out, colour, steps: 0 }
     }
 
-    /// The title of the whole.
+    /// Writes the title.
     pub(crate) fn title(&mut self, text: &str) -> io::Result<()> {
         let title = self.paint(Colour::Bold, text);
         writeln!(self.out, "{title}\n")
     }
 
-    /// The heading of a step, with the story's time at its end.
+    /// Writes the heading of a step, with the story's time at its end.
     pub(crate) fn step(&mut self, title: &str, now: Timestamp) -> io::Result<()> {
         self.steps += 1;
         let (number, now) = (self.steps, moment(now));
@@ -52,7 +52,7 @@ impl Page {
         writeln!(self.out, "\n{heading}{now}\n")
     }
 
-    /// What happens, in a sentence or two.
+    /// Writes a sentence or two about the step.
     pub(crate) fn say(&mut self, text: &str) -> io::Result<()> {
         for line in wrap(text, WIDTH - INDENT.len()) {
             writeln!(self.out, "{INDENT}{line}")?;
@@ -60,35 +60,41 @@ impl Page {
         self.out.flush()
     }
 
-    /// An empty line.
+    /// Writes an empty line.
     pub(crate) fn space(&mut self) -> io::Result<()> {
         writeln!(self.out)
     }
 
-    /// A name and what it stands for.
+    /// Writes a name and its value.
     pub(crate) fn fact(&mut self, name: &str, text: &str) -> io::Result<()> {
         writeln!(self.out, "{INDENT}{name:<10} {text}")
     }
 
-    /// Something went through.
+    /// Writes that a token or a permission was accepted.
     pub(crate) fn accepted(&mut self, what: &str, detail: &str) -> io::Result<()> {
         let word = self.paint(Colour::Green, "accepted");
         writeln!(self.out, "{INDENT}{word}  {what:<33} {detail}")
     }
 
-    /// Something did not go through, as it should.
+    /// Writes that a token was rejected.
+    pub(crate) fn rejected(&mut self, what: &str, why: &str) -> io::Result<()> {
+        let word = self.paint(Colour::Red, "rejected");
+        writeln!(self.out, "{INDENT}{word}  {what:<33} {why}")
+    }
+
+    /// Writes that a call or a permission was refused.
     pub(crate) fn refused(&mut self, what: &str, why: &str) -> io::Result<()> {
         let word = self.paint(Colour::Red, "refused ");
         writeln!(self.out, "{INDENT}{word}  {what:<33} {why}")
     }
 
-    /// The clock moves.
+    /// Writes that time passes.
     pub(crate) fn later(&mut self, by: Duration) -> io::Result<()> {
         let later = self.paint(Colour::Dim, &format!("... {} later ...", span(by)));
         writeln!(self.out, "\n{INDENT}{later}\n")
     }
 
-    /// A whole token, with the words that say so. The one place that shows one.
+    /// Writes a whole token, with an explanation. No other place shows a whole token.
     pub(crate) fn show_once(&mut self, words: &str, token: &Token) -> io::Result<()> {
         self.space()?;
         self.say(words)?;
@@ -96,7 +102,7 @@ impl Page {
         writeln!(self.out, "\n{INDENT}   {token}\n")
     }
 
-    /// A table, each column as wide as its widest cell.
+    /// Writes a table, each column as wide as its widest cell.
     pub(crate) fn table<const N: usize>(
         &mut self,
         head: [&str; N],
@@ -134,30 +140,30 @@ impl Page {
     }
 }
 
-/// A token as the story shows it: five characters of its key's public id, nothing of its secret.
+/// Shortens a token to five characters of its key's public id, and nothing of its secret.
 pub(crate) fn shortened(token: &Token) -> String {
     let text = token.expose();
     let (prefix, body) = text.rsplit_once('_').unwrap_or_default();
     format!("{prefix}_…{}…", body.get(17..22).unwrap_or_default())
 }
 
-/// The end of a key's id.
+/// Shortens a key's id to its end.
 pub(crate) fn short_id(id: KeyId) -> String {
     let text = id.to_string();
     format!("…{}", text.rsplit('-').next().unwrap_or_default())
 }
 
-/// A moment to the minute, in UTC.
+/// Formats a moment to the minute, in UTC.
 pub(crate) fn moment(at: Timestamp) -> String {
     at.to_string().chars().take(16).collect::<String>().replace('T', " ")
 }
 
-/// A moment, or that there is none.
+/// Formats a moment, or `never`.
 pub(crate) fn moment_or_never(at: Option<Timestamp>) -> String {
     at.map_or_else(|| "never".into(), moment)
 }
 
-/// A number with its thousands apart.
+/// Formats a number with commas between thousands.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -1,5 +1,5 @@
-//! What all steps share: the store, the handles on it, the story's clock, and the checks that
-//! turn a wrong answer into a failure.
+//! State that all steps share: the store, the handles on it and the story's clock; and the checks
+//! that turn a wrong answer into a failure.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use crate::page::{Page, moment};
 
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn StdError>>;
 
-/// What the service's tokens begin with.
+/// Prefix of the service's tokens.
 const PREFIX: &str = "shrt_live";
-/// A real service takes its pepper from where it keeps its secrets, apart from the database.
+/// Pepper of the demo. A real service keeps its pepper with its secrets, apart from the database.
 const PEPPER: [u8; 32] = *b"thirty-two bytes, for this demo.";
-/// How long ago the story begins: a little more than its steps take, so that it ends in the past.
+/// Time from the beginning of the story to now: more than its steps take, so that it ends in the past.
 const STORY: Duration = Duration::from_secs(16 * 24 * 60 * 60);
-/// How long after a step the next one begins.
+/// Time from one step to the next.
 const PACE: Duration = Duration::from_secs(20 * 60);
 
 /// The three organisations.
@@ -31,26 +31,26 @@ pub(crate) struct Owners {
     pub(crate) linden: OwnerId,
     pub(crate) harbour: OwnerId,
     pub(crate) mill: OwnerId,
-    /// Which run on this database uses these names.
+    /// Number of the run on this database.
     pub(crate) run: u32,
 }
 
 pub(crate) struct Tour {
     pub(crate) page: Page,
     pub(crate) owners: Owners,
-    /// The service's own side.
+    /// The administrator's handle.
     pub(crate) ada: AdminKeys,
     pub(crate) verifier: Verifier,
     store: Arc<dyn KeyStore>,
     database: Database,
-    /// Set by hand; stands for all but the last steps.
+    /// Set by hand. The last steps use the real clock instead.
     story_clock: Arc<ManualClock>,
     pace: Duration,
     clock: Arc<dyn Clock>,
 }
 
 impl Tour {
-    /// Opens the store, at the story's beginning.
+    /// Opens the store at the story's beginning.
     pub(crate) fn begin(database: Database, page: Page) -> Outcome<Self> {
         let began = SystemClock::new().now().saturating_sub(STORY);
         let began = Timestamp::from_millis(began.as_millis() / 60_000 * 60_000)?;
@@ -63,7 +63,7 @@ impl Tour {
         Ok(Self { page, owners, ada, verifier, store, database, story_clock, pace: PACE, clock })
     }
 
-    /// A handle that reaches one owner's keys, for somebody who works there.
+    /// Makes a handle that reaches one owner's keys, for a person who works there.
     pub(crate) fn keys_of(&self, owner: OwnerId, actor: &str) -> Outcome<OwnerKeys> {
         Ok(OwnerKeys::new(Arc::clone(&self.store), owner, actor)?)
     }
@@ -80,7 +80,7 @@ impl Tour {
         self.clock.now()
     }
 
-    /// The next step of the story, a little after the last one.
+    /// Begins the next step of the story, a little after the last one.
     pub(crate) fn step(&mut self, title: &str) -> Outcome {
         self.story_clock.advance(self.pace);
         Ok(self.page.step(title, self.now())?)
@@ -112,11 +112,11 @@ impl Tour {
         Ok(self.store.close()?)
     }
 
-    /// A token that must be good; what its verified says.
+    /// Verifies a token that must be accepted, and prints its verified key.
     pub(crate) fn accepted(&mut self, what: &str, token: &Token) -> Outcome<VerifiedKey> {
         let verified = match self.verifier.verify(token.expose()) {
             Ok(verified) => verified,
-            Err(why) => return Err(format!("{what} was refused: {why}").into()),
+            Err(why) => return Err(format!("{what} was rejected: {why}").into()),
         };
         let which = if verified.is_current() { "current" } else { "previous" };
         let until = verified.ends_at().map(|at| format!(", until {}", moment(at)));
@@ -130,21 +130,21 @@ impl Tour {
         Ok(verified)
     }
 
-    /// A token that must be refused, and why.
-    pub(crate) fn refused(
+    /// Verifies a token that must be rejected for this reason.
+    pub(crate) fn rejected(
         &mut self,
         what: &str,
         token: impl AsRef<[u8]>,
         why: VerifyError,
     ) -> Outcome {
         match self.verifier.verify(token) {
-            Err(found) if found == why => Ok(self.page.refused(what, &why.to_string())?),
-            Err(found) => Err(format!("{what} was refused with `{found}`, not `{why}`").into()),
+            Err(found) if found == why => Ok(self.page.rejected(what, &why.to_string())?),
+            Err(found) => Err(format!("{what} was rejected with `{found}`, not `{why}`").into()),
             Ok(_) => Err(format!("{what} was accepted").into()),
         }
     }
 
-    /// A call that must fail in this way.
+    /// Checks a call that must fail in this way.
     pub(crate) fn failed<T>(
         &mut self,
         what: &str,
@@ -159,7 +159,7 @@ impl Tour {
     }
 }
 
-/// Says what was wrong, unless it holds.
+/// Fails with `what`, unless it holds.
 pub(crate) fn check(holds: bool, what: &str) -> Outcome {
     if holds { Ok(()) } else { Err(format!("this does not hold: {what}").into()) }
 }
@@ -178,7 +178,7 @@ fn open(database: &Database, clock: Arc<dyn Clock>) -> Outcome<Arc<dyn KeyStore>
     database.open(builder)
 }
 
-/// Names that no earlier run on the same database has used.
+/// Finds names that no run before on the same database has used.
 fn free_names(ada: &AdminKeys) -> Outcome<Owners> {
     let named = |name: &str, run: u32| match run {
         1 => OwnerId::new(name),
