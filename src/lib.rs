@@ -13,23 +13,25 @@
 //! sees [`token`], [`verified_key`] or [`secret`]: code that stores records never holds plaintext.
 //!
 //! ```text
-//!  8  integrations  (features) tower, axum, tokio, tracing, metrics
+//!  9  integrations                (features) tower, axum, tokio, tracing, metrics
 //!       |
-//!  7  testing     (feature) the conformance suite for backends
+//!  8  testing                     (feature) the conformance suite for backends
 //!       |
-//!  6  store       KeyStore, Store, the handles: management, lists, group commit, verification
+//!  7  store                       KeyStore, Store, the handles; management calls, group commit, verify
 //!       |
-//!  5  backend     the contract, the rules of a commit; memory, sqlite, sled
+//!  6  backend                     the contract, the rules of a commit; memory, sqlite, sled
 //!       |
-//!  4  event  verified_key  token    events; the result of a verification; the client's token
+//!  5  event, token, verified_key  what can happen; what the client holds; what verify returns
 //!       |
-//!  3  key         stored data: records, digests, state, settings, rules
+//!  4  key                         what may be written down: records, digests, state, settings, rules
 //!       |
-//!  2  permission  authority    access of keys; the actor and role of a call
+//!  3  authority, permission       who acts; what a key may do
 //!       |
-//!  1  id          ids of keys and owners, generations, versions
+//!  2  id                          ids of keys and owners, generations, versions
 //!       |
-//!  0  clock  secret  invalid   time; bytes that are wiped; rejected inputs
+//!  1  clock, secret, text         time; bytes that are wiped; limits of texts
+//!       |
+//!  0  invalid                     what is wrong with an input
 //! ```
 
 pub mod authority;

@@ -18,12 +18,10 @@ const LISTED: usize = 1_000;
 pub fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("lifecycle");
     calls(&mut group, "memory", |_| Memory::new());
-    #[cfg(feature = "sqlite")]
     calls(&mut group, "sqlite", |dir| {
         use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
         Sqlite::open(dir.join("keys.db"), SqliteOptions::exclusive()).unwrap()
     });
-    #[cfg(feature = "sled")]
     calls(&mut group, "sled", |dir| {
         use keyhasp::backend::sled::{Sled, SledOptions};
         Sled::open(dir.join("keys"), SledOptions::default()).unwrap()

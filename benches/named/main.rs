@@ -1,7 +1,7 @@
-//! Single calls by name, for whoever tunes one of them: `cargo bench --bench named -- verify/hit`.
+//! Single calls by name, for tuning one of them: `cargo bench -p keyhasp-named -- verify/hit`.
 //!
-//! The figures that the project promises are ratios, and come from the bench `ratios`. Here every
-//! call is measured alone, by criterion, which also compares it with the run before.
+//! The figures that the project promises are ratios, and come from the bench `ratios`. Here
+//! criterion measures every call alone, and compares it with the run before.
 
 #![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used)]
 

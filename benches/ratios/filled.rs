@@ -5,7 +5,7 @@ use std::sync::Arc;
 use keyhasp::authority::{Authority, Role};
 use keyhasp::backend::{Backend, Change, Write, WriteKey};
 use keyhasp::event::{EventDraft, EventKind, Fields};
-use keyhasp::key::{KeyRecord, Limits, OwnerRecord, SetBy, Settings, Switch};
+use keyhasp::key::{KeyRecord, Limits, OwnerRecord, Settings, Switch};
 use keyhasp::{Access, Actor, Generation, KeyStore, OwnerId, Timestamp, Version};
 
 use crate::synthetic::{Synthetic, builder};

@@ -104,9 +104,9 @@ const BUGS: &[(&str, &[Change])] = &[
     ("suspended_unflagged", &[("interned", "word.fetch_or(bit, Ordering::AcqRel);", "")]),
     (
         "one_is_woken",
-        &[("group_commit", "self.0.moved.notify_all();", "self.0.moved.notify_one();")],
+        &[("group_commit", "self.0.released.notify_all();", "self.0.released.notify_one();")],
     ),
-    ("led_by_two", &[("group_commit", "state.is_led = true;", "")]),
+    ("led_by_two", &[("group_commit", "state.is_committing = true;", "")]),
     (
         "answers_swapped",
         &[("group_commit", "self.0.iter().zip(outcomes)", "self.0.iter().rev().zip(outcomes)")],

@@ -1,6 +1,11 @@
-//! A store in memory, with its time and randomness set by the test.
-#![allow(dead_code, unreachable_pub)] // Each test binary uses its part.
+//! A store in memory, with its time and randomness set by the test; and helpers that several test
+//! binaries share.
+#![allow(dead_code, unreachable_pub, unused_macros)] // Each test binary uses its part.
 #![allow(clippy::unwrap_used)]
+
+pub mod keep_open;
+pub mod records;
+pub mod source;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -14,8 +14,8 @@
 
 mod backends;
 #[cfg(feature = "testing")]
-#[allow(dead_code, unused_imports)] // The cases of the suite that find a bug aren't used here.
-#[path = "../broken/mod.rs"]
+#[allow(dead_code, unused_imports)] // Which cases of the suite find a fault is of no use here.
+#[path = "../backends/broken/mod.rs"]
 mod broken;
 mod calls;
 mod chance;

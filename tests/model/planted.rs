@@ -156,7 +156,7 @@ struct Noted {
 
 impl Planted {
     pub(crate) fn new(store: Arc<dyn Asked>, defect: Defect, clock: Arc<ManualClock>) -> Self {
-        Self { store, defect, clock, verified: Mutex::default(), usage: Mutex::default() }
+        Self { store, defect, clock, granted: Mutex::default(), usage: Mutex::default() }
     }
 
     /// Returns a key's answer, with its usage changed by the bug.
@@ -263,7 +263,7 @@ impl StoreLayer for Planted {
     fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
         let token = request.token();
         let answer = self.store.verify_request(request);
-        let mut first_verified = self.verified.lock().unwrap();
+        let mut first_verified = self.granted.lock().unwrap();
         let before = first_verified.get(token).copied();
         let outlives = match (&answer, self.defect) {
             (Ok(_), Defect::MaxAccessNotInForce)

@@ -18,6 +18,7 @@ mod book;
 #[allow(dead_code)] // Written for another test.
 mod chance;
 mod check;
+#[macro_use]
 #[path = "../common/mod.rs"]
 mod common;
 mod history;

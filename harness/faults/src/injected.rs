@@ -70,7 +70,7 @@ impl Alter for Injected {
             {
                 let state = inner.usage(&[*of])?.pop().and_then(|usage| usage.quota);
                 let lease = state.map(|state| Lease {
-                    since: state.since,
+                    quota_version: state.quota_version,
                     period: state.period,
                     units: state.left / 16,
                     left: state.left,

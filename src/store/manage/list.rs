@@ -8,7 +8,7 @@ use crate::authority::{Actor, Authority};
 use crate::backend::{
     Change, EventFilter, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPageQuery,
 };
-use crate::id::{KeyId};
+use crate::id::KeyId;
 use crate::invalid::{Invalid, Problem};
 use crate::key::{KeyRecord, OwnerRecord};
 use crate::store::types::error::{Error, Resource};

@@ -10,7 +10,7 @@ pub mod damaged_sled;
 pub mod damaged_sqlite;
 mod history;
 mod input;
-#[path = "../../old_files/packed.rs"]
+#[path = "../../backends/old_files/packed.rs"]
 mod packed;
 pub mod permissions;
 mod quiet;
@@ -19,7 +19,7 @@ pub mod sled_records;
 pub mod sqlite_rows;
 mod table;
 pub mod token;
-#[path = "../../old_files/world.rs"]
+#[path = "../../backends/old_files/world.rs"]
 mod world;
 
 pub use table::{TARGETS, Target};

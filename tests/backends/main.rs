@@ -1,0 +1,15 @@
+//! The backends: the conformance suite on each of them, faulty backends that it has to find, and
+//! what is an engine's own.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+#[cfg(feature = "testing")]
+mod broken;
+mod conformance;
+mod conformance_bites;
+mod conformance_sled;
+mod conformance_sqlite;
+mod old_files;
+mod sled;
+mod sqlite;

@@ -1,0 +1,18 @@
+//! What is SQLite's own: which files are refused, sharing, versions of the schema, durability,
+//! closing, and that records come back as they went in.
+#![cfg(feature = "sqlite")]
+// Helpers of tests fail as tests do.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod alike;
+mod closed;
+mod durable;
+mod log;
+mod newer;
+mod processes;
+mod refused;
+mod round_trip;
+mod sharing;
+mod silence;
+mod support;
+mod unfinished;

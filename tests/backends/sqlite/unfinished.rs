@@ -1,0 +1,61 @@
+//! Databases whose making was cut short: they are made again, and refused by nobody.
+
+use std::fs;
+
+use keyhasp::backend::Backend;
+use keyhasp::backend::BackendErrorKind as Kind;
+use tempfile::tempdir;
+
+use crate::sqlite::support::{
+    commit, contents, create_owner, open, owner_id, quick, refused, shared,
+};
+
+/// The journal of a transaction before which there were so many pages of 4,096 bytes.
+fn journal(pages_before: u32) -> Vec<u8> {
+    let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    for number in [0, 0x1234_5678, pages_before, 512, 4_096] {
+        journal.extend(number.to_be_bytes());
+    }
+    journal.resize(512, 0);
+    journal
+}
+
+/// What may lie in the file: the first page whole, in part, or what was there on the disk.
+fn first_pages() -> [Vec<u8>; 3] {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    drop(open(&path, quick()));
+    let whole = fs::read(&path).unwrap()[..4_096].to_vec();
+    let torn = [vec![0; 512], whole[512..].to_vec()].concat();
+    [whole, torn, vec![0x5a; 4_096]]
+}
+
+#[test]
+fn what_was_never_whole_is_made_anew() {
+    for page in first_pages() {
+        for options in [quick(), shared()] {
+            let directory = tempdir().unwrap();
+            let path = directory.path().join("keys.db");
+            fs::write(&path, &page).unwrap();
+            fs::write(directory.path().join("keys.db-journal"), journal(0)).unwrap();
+            let sqlite = open(&path, options);
+            commit(&sqlite, create_owner("org"));
+            drop(sqlite);
+            assert!(open(&path, options).owner(&owner_id("org")).unwrap().is_some());
+        }
+    }
+}
+
+/// A journal that tells of pages before is no reason to touch what is no database.
+#[test]
+fn another_journal_excuses_nothing() {
+    for journal in [journal(1), journal(0)[..16].to_vec(), vec![0; 512]] {
+        let directory = tempdir().unwrap();
+        let path = directory.path().join("keys.db");
+        fs::write(&path, vec![0x5a; 4_096]).unwrap();
+        fs::write(directory.path().join("keys.db-journal"), journal).unwrap();
+        let before = contents(directory.path());
+        assert_eq!(refused(&path, quick()).kind(), Kind::NotADatabase);
+        assert_eq!(contents(directory.path()), before);
+    }
+}

@@ -1,0 +1,129 @@
+//! The example's routes, from its first token to a customer's key, and after a restart.
+
+#[allow(dead_code)] // Its `main` belongs to the example.
+#[path = "../../../examples/axum_service.rs"]
+mod axum_service;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{Method, Request, StatusCode};
+use keyhasp::backend::Memory;
+use keyhasp::{AdminKeys, Catalogue, KeyStore, Store, UpdateOwner};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rand_core::{TryCryptoRng, TryRng};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::common::{owner, prefix};
+use crate::http::site::{Answer, fetch, send, with_token};
+use axum_service::{first_token, open, routes};
+
+fn issue(site: &Router, token: &str, body: &Value) -> Answer {
+    let request = Request::post("/admin/keys")
+        .header(AUTHORIZATION, format!("Bearer {token}"))
+        .header(CONTENT_TYPE, "application/json");
+    send(site, request.body(Body::from(body.to_string())).unwrap())
+}
+
+#[test]
+fn from_the_first_token_to_a_customers() {
+    let place = TempDir::new().unwrap();
+    let db = place.path().join("keys.db").display().to_string();
+    let store = open(&db).unwrap();
+    let admin = first_token(&store).unwrap().unwrap();
+    let site = routes(store.clone()).unwrap();
+    assert_eq!(fetch(&site, "/ping", &[]).body, "pong");
+    assert_eq!(fetch(&site, "/v1/ping", &[]).status, StatusCode::UNAUTHORIZED);
+    // It asks for more than its owner's maximum access gives.
+    let wish = json!({"owner": "linden", "access": ["links:read", "keys:issue"], "name": "site"});
+    let issued = issue(&site, &admin, &wish);
+    assert_eq!(issued.status, StatusCode::CREATED);
+    let token = issued.json()["token"].as_str().unwrap().to_owned();
+    let links = json!({"owner": "linden", "links": []});
+    assert_eq!(with_token(&site, "/v1/links", &token).json(), links);
+    let bearer = format!("Bearer {token}");
+    let post = crate::http::site::request(
+        Method::POST,
+        "/v1/links",
+        &[(AUTHORIZATION.as_str(), bearer.as_bytes())],
+    );
+    assert_eq!(send(&site, post).status, StatusCode::FORBIDDEN);
+    assert_eq!(issue(&site, &token, &wish).status, StatusCode::FORBIDDEN);
+    // Whoever issues keys makes no second one that does.
+    for access in [["keys:issue"], ["links:read"]] {
+        let own = json!({"owner": "service", "access": access, "name": "second"});
+        assert_eq!(issue(&site, &admin, &own).status, StatusCode::FORBIDDEN);
+    }
+    let bad = json!({"owner": "linden", "access": ["nothing"], "name": "site"});
+    assert_eq!(issue(&site, &admin, &bad).status, StatusCode::BAD_REQUEST);
+    // A token where something else belongs doesn't come back.
+    for member in ["owner", "access", "name"] {
+        let mut slip = wish.clone();
+        slip[member] = if member == "access" { json!(token) } else { json!([token]) };
+        for slip in [slip, json!({ member: token }), json!(token)] {
+            let answer = issue(&site, &admin, &slip);
+            assert!(answer.status.is_client_error() && !answer.body.is_empty(), "{answer:?}");
+            assert!(!answer.body.contains(&token), "{answer:?}");
+        }
+    }
+    let operator = AdminKeys::new(store.clone(), "operator").unwrap();
+    operator.update_owner(&owner("linden"), UpdateOwner::new().max_keys(1)).unwrap();
+    assert_eq!(issue(&site, &admin, &wish).status, StatusCode::BAD_REQUEST);
+    store.close().unwrap();
+    assert_eq!(with_token(&site, "/v1/ping", &token).status, StatusCode::SERVICE_UNAVAILABLE);
+
+    drop((site, store));
+    let store = open(&db).unwrap();
+    assert!(first_token(&store).unwrap().is_none());
+    let site = routes(store).unwrap();
+    assert_eq!(with_token(&site, "/v1/ping", &token).body, "pong");
+}
+
+/// Randomness until it is told to dry up; from then on the same byte, of which no secret is made.
+struct Source(ChaCha20Rng, Arc<AtomicBool>);
+
+impl TryRng for Source {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        self.0.try_next_u32()
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        self.0.try_next_u64()
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        if self.1.load(Ordering::SeqCst) {
+            bytes.fill(0xff);
+            return Ok(());
+        }
+        self.0.try_fill_bytes(bytes)
+    }
+}
+
+impl TryCryptoRng for Source {}
+
+/// What is wrong with the service is not put on whoever asks.
+#[test]
+fn the_services_own_faults() {
+    let dry = Arc::new(AtomicBool::new(false));
+    let catalogue =
+        Catalogue::builder().write("links:write").write("keys:issue").read("links:read");
+    let source = Source(ChaCha20Rng::seed_from_u64(1), Arc::clone(&dry));
+    let builder = Store::builder(catalogue.build().unwrap(), [prefix("acme")]).random(source);
+    let store: Arc<dyn KeyStore> = Arc::new(builder.open(Memory::new()).unwrap());
+    let admin = first_token(&store).unwrap().unwrap();
+    let site = routes(store).unwrap();
+    let wish = json!({"owner": "linden", "access": ["links:read"], "name": "site"});
+    dry.store(true, Ordering::SeqCst);
+    assert_eq!(issue(&site, &admin, &wish).status, StatusCode::SERVICE_UNAVAILABLE);
+    dry.store(false, Ordering::SeqCst);
+    assert_eq!(issue(&site, &admin, &wish).status, StatusCode::CREATED);
+}

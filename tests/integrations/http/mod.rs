@@ -1,0 +1,24 @@
+//! Requests through the layer, the guards and the extractors: each refusal by its status, headers
+//! and body, and what passes.
+
+#![cfg(feature = "axum")]
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
+mod addresses;
+mod callers;
+mod credentials;
+mod double;
+mod end_to_end;
+#[cfg(all(feature = "sqlite", feature = "tokio"))]
+mod example;
+mod guards;
+mod headers;
+mod limits;
+mod refusals;
+#[cfg(all(feature = "recoverable", feature = "sqlite", feature = "testing", feature = "tokio"))]
+mod ricloud;
+#[cfg(all(feature = "sqlite", feature = "testing", feature = "tokio"))]
+mod sensorbucket;
+mod service;
+mod shapes;
+mod site;

@@ -1,0 +1,296 @@
+//! What the example `ricloud` does that a client outside can't bring about: hours that pass, keys
+//! that only an administrator makes, commits that fail. The rest is in `tests/clients`.
+
+#[allow(dead_code, unused_imports)] // Its `main` belongs to the example.
+#[path = "../../../examples/ricloud/main.rs"]
+mod example;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::{Method, Request, StatusCode};
+use keyhasp::backend::{BackendErrorKind, Memory};
+use keyhasp::testing::{Failing, Fault, Moment, Target};
+use keyhasp::{
+    Access, AdminKeys, CreateKey, CreateOwner, Expiry, KeyStore, ManualClock, NumericIdChoice,
+    OwnerId, Quota, Rate, SetLimits,
+};
+use serde_json::{Value, json};
+
+use crate::common::{HOUR, World, clock};
+use crate::http::site::{Answer, send};
+use example::shared::Place;
+
+/// The service on a backend of the test's, with one organisation and its first key.
+struct Ricloud {
+    world: World,
+    backend: Arc<Failing<Memory>>,
+    site: Router,
+    token: String,
+}
+
+impl Ricloud {
+    fn new() -> Self {
+        let (clock, backend) = (clock(), Arc::new(Failing::new(Memory::new())));
+        let place = Place::new(None).unwrap();
+        let builder = example::store(&place, Arc::<ManualClock>::clone(&clock)).unwrap();
+        let store: Arc<dyn KeyStore> =
+            Arc::new(builder.open_on(Arc::clone(&backend) as _).unwrap());
+        let site = example::routes(Arc::clone(&store)).unwrap();
+        let world = World::of(store, clock);
+        let first = CreateOwner::with_key(sealed(CreateKey::new(Access::Full)));
+        let created = world.admin.create_owner(&one(), first).unwrap();
+        let token = created.first_key.unwrap().token.expose().to_owned();
+        Self { world, backend, site, token }
+    }
+
+    fn ask(&self, token: &str, method: Method, path: &str, body: &Value) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("Authorization", format!("Token {token}"));
+        send(&self.site, request.body(Body::from(body.to_string())).unwrap())
+    }
+
+    fn get(&self, token: &str, path: &str) -> Answer {
+        self.ask(token, Method::GET, path, &Value::Null)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Answer {
+        self.ask(&self.token, Method::POST, path, body)
+    }
+
+    /// A key that only an administrator makes, and its token.
+    fn make(&self, key: CreateKey) -> String {
+        let admin: &AdminKeys = &self.world.admin;
+        admin.create(&one(), sealed(key)).unwrap().token.expose().to_owned()
+    }
+
+    fn is_accepted(&self, token: &str) -> bool {
+        self.get(token, "/key").status == StatusCode::OK
+    }
+}
+
+fn one() -> OwnerId {
+    OwnerId::new("1").unwrap()
+}
+
+fn sealed(key: CreateKey) -> CreateKey {
+    key.numeric_id(NumericIdChoice::Next).recoverable()
+}
+
+#[test]
+fn the_previous_token_ends_after_six_hours() {
+    let service = Ricloud::new();
+    let rotated = service.post("/keys/1/rotate", &json!({}));
+    let new = rotated.json()["token"].as_str().unwrap().to_owned();
+    service.world.clock.advance(6 * HOUR - Duration::from_millis(1));
+    assert!(service.is_accepted(&service.token) && service.is_accepted(&new));
+    service.world.clock.advance(Duration::from_millis(1));
+    assert!(!service.is_accepted(&service.token) && service.is_accepted(&new));
+}
+
+#[test]
+fn a_scope_that_is_missing() {
+    let service = Ricloud::new();
+    let reader = service.make(CreateKey::new(Access::limited(["keys:read"]).unwrap()));
+    assert_eq!(service.get(&reader, "/keys").status, StatusCode::OK);
+    for (method, path, scope) in [
+        (Method::POST, "/keys", "keys:write"),
+        (Method::POST, "/keys/1", "keys:write"),
+        (Method::POST, "/keys/1/rotate", "keys:write"),
+        (Method::GET, "/configs/storage/1", "configs:read"),
+    ] {
+        let answer = service.ask(&reader, method, path, &json!({}));
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+        assert_eq!(answer.json()["error"], "missing-scope");
+        let challenge = format!("Token error=\"insufficient_scope\", scope=\"{scope}\"");
+        assert_eq!(answer.challenges(), [challenge.as_str()]);
+    }
+}
+
+#[test]
+fn a_trial_key_acts_for_its_organisation_until_it_is_over() {
+    let service = Ricloud::new();
+    let over = Expiry::At(service.world.after(HOUR));
+    let trial = service.make(CreateKey::trial(Access::Full, over));
+    let shown = service.get(&trial, "/key").json();
+    assert_eq!((&shown["type"], &shown["state"]), (&json!("trial"), &json!("active")));
+    assert_eq!(shown["date_expires"], "2026-01-01T01:00:00Z");
+    let made = service.ask(&trial, Method::POST, "/keys", &json!({}));
+    assert_eq!(made.status, StatusCode::CREATED);
+    let rotated = service.ask(&trial, Method::POST, "/keys/2/rotate", &json!({"force": true}));
+    let trial = rotated.json()["token"].as_str().unwrap().to_owned();
+    assert!(service.is_accepted(&trial));
+    service.world.clock.advance(HOUR);
+    assert!(!service.is_accepted(&trial));
+}
+
+/// A backend may say that there may be more where there is none: of what the filter fits, here.
+#[test]
+fn the_last_page_says_that_there_is_no_more() {
+    let service = Ricloud::new();
+    service.make(CreateKey::trial(Access::Full, Expiry::Never));
+    for (query, has_more) in [("type=trial&limit=1", false), ("limit=1", true), ("limit=2", false)]
+    {
+        let page = service.get(&service.token, &format!("/keys?{query}")).json();
+        assert_eq!(page["has_more"], has_more, "{query}");
+    }
+}
+
+#[test]
+fn a_suspended_organisation_is_told_no_more_than_a_stranger() {
+    let service = Ricloud::new();
+    let stranger = service.get("nobody", "/key");
+    assert_eq!(stranger.status, StatusCode::UNAUTHORIZED);
+    service.world.admin.suspend_owner(&one()).unwrap();
+    assert_eq!(service.get(&service.token, "/key"), stranger);
+}
+
+/// The example sets no limits; an administrator may. None of them is an outage, or a lacking scope.
+#[test]
+fn limits_have_words_of_their_own() {
+    let service = Ricloud::new();
+    let stranger = service.get("nobody", "/key");
+    let limited = |limits| service.make(CreateKey::new(Access::Full).limits(limits));
+    let later = limited(SetLimits::new().not_before(service.world.after(HOUR)));
+    assert_eq!(service.get(&later, "/key"), stranger);
+    let elsewhere = limited(SetLimits::new().networks(["192.0.2.0/24".parse().unwrap()]));
+    let answer = service.get(&elsewhere, "/key");
+    let expected = json!({"error": "forbidden", "message": "The API key is not accepted."});
+    assert_eq!((answer.status.as_u16(), answer.json()), (403, expected));
+    let hourly = limited(SetLimits::new().rate(Rate::new(1, HOUR).unwrap()));
+    assert!(service.is_accepted(&hourly));
+    let spent = limited(SetLimits::new().quota(Quota::one_time(0).unwrap()));
+    for (token, message, retry_after) in [
+        (hourly, "Too many requests with this API key. Try again later.", Some("3600")),
+        (spent, "The quota of this API key is used up.", None),
+    ] {
+        let answer = service.get(&token, "/key");
+        let expected = json!({"error": "too-many-requests", "message": message});
+        assert_eq!((answer.status.as_u16(), answer.json()), (429, expected));
+        let told = answer.headers.get("retry-after").map(|value| value.to_str().unwrap());
+        assert_eq!(told, retry_after);
+    }
+}
+
+/// Whichever route there is or isn't, a stranger is told the same: in the headers too.
+#[test]
+fn a_stranger_is_not_told_what_there_is() {
+    let service = Ricloud::new();
+    let stranger = service.get("nobody", "/keys");
+    assert_eq!(stranger.status, StatusCode::UNAUTHORIZED);
+    for (method, path) in [
+        (Method::PUT, "/keys"),
+        (Method::GET, "/keys/1/rotate"),
+        (Method::GET, "/nothing"),
+        (Method::GET, "/"),
+    ] {
+        assert_eq!(service.ask("nobody", method, path, &json!({})), stranger, "{path}");
+    }
+    let known = service.ask(&service.token, Method::PUT, "/keys", &json!({}));
+    assert_eq!(known.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(known.headers["allow"], "GET,HEAD,POST");
+}
+
+/// A token in the place of a parameter's name doesn't come back.
+#[test]
+fn names_as_long_as_a_token_are_not_repeated() {
+    let service = Ricloud::new();
+    let token = &service.token;
+    for answer in [
+        service.post("/keys", &json!({token: 1, "other": 1})),
+        service.get(token, &format!("/keys?{token}&other=1")),
+    ] {
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        let params = answer.json()["params"].clone();
+        assert!(params["other"].is_array() && params["…"].is_array(), "{params}");
+        assert!(!answer.body.contains(&token[8..]));
+    }
+}
+
+#[test]
+fn a_closed_store_is_503_with_a_body() {
+    let service = Ricloud::new();
+    service.world.store.close().unwrap();
+    let answer = service.get(&service.token, "/keys");
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.json()["error"], "unavailable");
+    assert_eq!(answer.headers["retry-after"], "1");
+}
+
+/// The client sends a request again at once after a 5xx: what was done, or may have been, must not
+/// be answered so. Each commit of each call fails in turn, before and after it took effect.
+#[test]
+fn what_may_have_been_done_is_not_answered_5xx() {
+    let moments = [
+        Moment::After,
+        Moment::Before(BackendErrorKind::OutcomeUnknown),
+        Moment::Before(BackendErrorKind::Io),
+    ];
+    let calls = [
+        ("/keys", json!({"storage_config": 2})),
+        ("/keys/1", json!({"storage_config": 2})),
+        ("/keys/1/rotate", json!({"force": true})),
+    ];
+    let mut answered = Vec::new();
+    for moment in moments {
+        for (path, body) in &calls {
+            for nth in 1.. {
+                let service = Ricloud::new();
+                let before = records(&service);
+                service.backend.inject(Fault {
+                    target: Target::Commits,
+                    nth,
+                    moment,
+                    lasting: false,
+                });
+                let answer = service.post(path, body);
+                service.backend.heal();
+                service.world.store.recover().unwrap();
+                let changed = records(&service) != before;
+                let status = answer.status;
+                answered.push(status);
+                if status.is_success() {
+                    assert!(changed, "{path} {nth} {moment:?}");
+                    // As many commits as the call makes have failed.
+                    assert!(nth > 1);
+                    break;
+                }
+                assert!(answer.json()["message"].is_string());
+                if status.is_server_error() {
+                    assert!(!changed, "{path} {nth} {moment:?}: {answer:?}");
+                    assert_eq!(answer.headers["retry-after"], "1");
+                } else {
+                    assert_eq!(status, StatusCode::CONFLICT, "{path} {nth} {moment:?}: {answer:?}");
+                }
+            }
+        }
+    }
+    for status in [StatusCode::CONFLICT, StatusCode::SERVICE_UNAVAILABLE] {
+        assert!(answered.contains(&status), "{status} was met");
+    }
+}
+
+/// Showing a token is a commit too, of an event alone.
+#[test]
+fn what_only_reads_can_be_asked_again() {
+    for path in ["/key", "/keys", "/keys/1"] {
+        for moment in [Moment::After, Moment::Before(BackendErrorKind::Io)] {
+            let service = Ricloud::new();
+            let target = Target::Commits;
+            service.backend.inject(Fault { target, nth: 1, moment, lasting: false });
+            let answer = service.get(&service.token, path);
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path} {moment:?}");
+            service.world.store.recover().unwrap();
+            assert_eq!(service.get(&service.token, path).status, StatusCode::OK);
+        }
+    }
+}
+
+/// The keys by what a call may change of them.
+fn records(service: &Ricloud) -> Vec<(Value, u32)> {
+    let page = service.world.admin.list(&keyhasp::ListKeys::new()).unwrap();
+    let of = |key: &keyhasp::Key| (json!(key.own_settings), key.generation.get());
+    page.items.iter().map(of).collect()
+}

@@ -1,0 +1,305 @@
+//! Metrics of a measured store and a measured backend.
+
+#![cfg(feature = "metrics")]
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::common::{HOUR, World, builder, clock, owner};
+use keyhasp::backend::Memory;
+use keyhasp::integrations::metrics::{Measured, MeasuredBackend};
+use keyhasp::{
+    Access, Clock, CreateKey, CreateOwner, Expiry, KeyId, Quota, Rate, Rotate, SetLimits,
+    Timestamp, UpdateKey, VerifyRequest,
+};
+use metrics::{
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
+};
+
+/// A recorder that keeps sums of counters, values of gauges, and all values of histograms.
+#[derive(Clone, Debug, Default)]
+struct Book {
+    values: Arc<Mutex<BTreeMap<String, Vec<f64>>>>,
+    described: Arc<Mutex<Vec<String>>>,
+}
+
+#[derive(Debug)]
+struct Place(Book, String);
+
+impl Place {
+    fn change(&self, change: impl FnOnce(&mut Vec<f64>)) {
+        change(self.0.values.lock().unwrap().entry(self.1.clone()).or_default());
+    }
+}
+
+impl CounterFn for Place {
+    #[allow(clippy::cast_precision_loss)]
+    fn increment(&self, value: u64) {
+        self.change(|values| match values.first_mut() {
+            Some(sum) => *sum += value as f64,
+            None => values.push(value as f64),
+        });
+    }
+
+    fn absolute(&self, _: u64) {
+        panic!("counters only count");
+    }
+}
+
+impl GaugeFn for Place {
+    fn increment(&self, _: f64) {
+        panic!("gauges are set");
+    }
+
+    fn decrement(&self, _: f64) {
+        panic!("gauges are set");
+    }
+
+    fn set(&self, value: f64) {
+        self.change(|values| *values = vec![value]);
+    }
+}
+
+impl HistogramFn for Place {
+    fn record(&self, value: f64) {
+        self.change(|values| values.push(value));
+    }
+}
+
+impl Book {
+    fn place(&self, key: &Key) -> Arc<Place> {
+        let labels = key.labels().map(|label| format!("{}={}", label.key(), label.value()));
+        let labels: Vec<String> = labels.collect();
+        Arc::new(Place(self.clone(), format!("{}{{{}}}", key.name(), labels.join(","))))
+    }
+
+    fn of(&self, name: &str) -> Vec<f64> {
+        self.values.lock().unwrap().get(name).cloned().unwrap_or_default()
+    }
+
+    fn describe(&self, name: &KeyName) {
+        self.described.lock().unwrap().push(name.as_str().to_owned());
+    }
+}
+
+impl Recorder for Book {
+    fn describe_counter(&self, key: KeyName, _: Option<Unit>, _: SharedString) {
+        self.describe(&key);
+    }
+
+    fn describe_gauge(&self, key: KeyName, _: Option<Unit>, _: SharedString) {
+        self.describe(&key);
+    }
+
+    fn describe_histogram(&self, key: KeyName, _: Option<Unit>, _: SharedString) {
+        self.describe(&key);
+    }
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.place(key))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.place(key))
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(self.place(key))
+    }
+}
+
+/// A clock whose monotonic time moves by a quarter of a second each time it is read, so that every
+/// call that is measured takes that long.
+#[derive(Debug, Default)]
+struct Ticking(AtomicU64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        Timestamp::MIN
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(250 * self.0.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
+/// A measured store on a measured backend, and their recorder.
+fn measured() -> (World, Arc<Measured<keyhasp::Store>>, Book) {
+    let (clock, book) = (clock(), Book::default());
+    let store = metrics::with_local_recorder(&book, || {
+        let backend = MeasuredBackend::with_clock(Memory::new(), Arc::new(Ticking::default()));
+        let store = builder(&clock, 1).open(backend).unwrap();
+        Arc::new(Measured::with_clock(store, Arc::new(Ticking::default())))
+    });
+    (World::of(store.clone(), clock), store, book)
+}
+
+#[test]
+fn verifications_by_outcome() {
+    let (world, _, book) = measured();
+    let count = |outcome: &str| {
+        book.of(&format!("keyhasp_verifications_total{{outcome={outcome}}}")).first().copied()
+    };
+    let mut seen = Vec::new();
+    let mut once_from = |address: Option<[u8; 4]>, outcome: &'static str, token: &str| {
+        assert_eq!(count(outcome), None, "{outcome}");
+        let request = VerifyRequest::new(token.as_bytes());
+        let address = address.map(Into::into);
+        let request = address.map_or(request, |address| request.address(address));
+        let _ = world.verifier.verify_request(&request);
+        assert_eq!(count(outcome), Some(1.0), "{outcome}");
+        seen.push(outcome);
+    };
+    let limited = |name: &str, limits: SetLimits| {
+        let key = CreateKey::new(Access::Full).limits(limits);
+        world.owner_with(name, CreateOwner::with_key(key)).1.token
+    };
+    let later = limited("later", SetLimits::new().not_before(world.after(HOUR)));
+    once_from(None, "not_yet", later.expose());
+    let listed = SetLimits::new().networks(["192.0.2.0/24".parse().unwrap()]);
+    let listed = limited("listed", listed);
+    once_from(None, "address_missing", listed.expose());
+    once_from(Some([192, 0, 3, 1]), "address_rejected", listed.expose());
+    let hourly = limited("hourly", SetLimits::new().rate(Rate::new(1, HOUR).unwrap()));
+    once_from(None, "accepted", hourly.expose());
+    once_from(None, "rate_limited", hourly.expose());
+    let spent = limited("spent", SetLimits::new().quota(Quota::one_time(0).unwrap()));
+    once_from(None, "quota_exhausted", spent.expose());
+    let mut once = |outcome, token: &str| once_from(None, outcome, token);
+    once("unrecognized", "letmein");
+    let (keys, first) = world.owner("org");
+    let (id, token) = (first.key.id, first.token.expose());
+    keys.rotate(id, Rotate::with_grace(HOUR)).unwrap();
+    world.clock.advance(HOUR);
+    once("superseded", token);
+    let (keys, second) = world.owner("other");
+    let (id, token) = (second.key.id, second.token.expose());
+    keys.update(id, UpdateKey::new().expires(Expiry::At(world.after(HOUR)))).unwrap();
+    world.clock.advance(HOUR);
+    once("expired", token);
+    keys.deactivate(id).unwrap();
+    once("deactivated", token);
+    world.admin.block(id).unwrap();
+    once("blocked", token);
+    keys.revoke(id).unwrap();
+    once("revoked", token);
+    world.admin.suspend_owner(&owner("other")).unwrap();
+    once("suspended", token);
+    world.store.close().unwrap();
+    once("unavailable", token);
+    assert_eq!(seen.len(), 14);
+}
+
+#[test]
+fn management_calls_by_name_and_outcome() {
+    let (world, _, book) = measured();
+    metrics::with_local_recorder(&book, || {
+        world.owner("org");
+        let again = world.admin.create_owner(&owner("org"), CreateOwner::without_key());
+        assert!(again.is_err() && world.admin.get(KeyId::from_u128(7)).is_err());
+    });
+    for (call, outcome) in
+        [("create_owner", "ok"), ("create_owner", "owner_exists"), ("key", "not_found")]
+    {
+        let name = format!("keyhasp_calls_total{{call={call},outcome={outcome}}}");
+        assert_eq!(book.of(&name), [1.0], "{name}");
+    }
+    assert_eq!(book.of("keyhasp_call_seconds{call=create_owner}"), [0.25, 0.25]);
+    assert_eq!(book.of("keyhasp_call_seconds{call=key}"), [0.25]);
+}
+
+#[test]
+fn commits_and_what_they_joined() {
+    let (world, _, book) = measured();
+    world.owner("org");
+    world.owner("other");
+    assert_eq!(book.of("keyhasp_commits_total{outcome=ok}"), [2.0]);
+    assert_eq!(book.of("keyhasp_commit_seconds{}"), [0.25, 0.25]);
+    assert_eq!(book.of("keyhasp_commit_changes{}"), [1.0, 1.0]);
+}
+
+#[cfg(feature = "testing")]
+#[test]
+fn a_step_of_several_and_steps_that_fail() {
+    use keyhasp::backend::{Backend, BackendErrorKind};
+    use keyhasp::testing::{Failing, Fault, Moment, Target, sample};
+
+    let book = Book::default();
+    let backend = metrics::with_local_recorder(&book, || {
+        let failing = Failing::new(Memory::new());
+        for (nth, moment) in [(2, Moment::Before(BackendErrorKind::Full)), (3, Moment::After)] {
+            failing.inject(Fault { target: Target::Commits, nth, moment, lasting: false });
+        }
+        MeasuredBackend::new(failing)
+    });
+    backend.open_metadata(&sample::metadata().unwrap()).unwrap();
+    let create = |id| sample::create_owner(&sample::owner(id).unwrap()).unwrap();
+    backend.commit(&[create("a"), create("b"), create("c")]).unwrap();
+    assert!(backend.commit(&[create("d")]).is_err());
+    assert!(backend.commit(&[create("e"), create("f")]).is_err());
+    assert_eq!(book.of("keyhasp_commit_changes{}"), [3.0, 1.0, 2.0]);
+    for outcome in ["ok", "failed", "outcome_unknown"] {
+        assert_eq!(book.of(&format!("keyhasp_commits_total{{outcome={outcome}}}")), [1.0]);
+    }
+}
+
+/// Measuring a backend changes none of its answers.
+#[cfg(feature = "testing")]
+#[test]
+fn a_measured_backend_conforms() {
+    use keyhasp::backend::{Backend, BackendError};
+    use keyhasp::testing::conformance::{self, Failure, Subject};
+
+    struct InMemory;
+    impl Subject for InMemory {
+        type Place = ();
+
+        fn place(&self) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn open(&self, (): &()) -> Result<Box<dyn Backend>, BackendError> {
+            Ok(Box::new(MeasuredBackend::new(Memory::new())))
+        }
+
+        fn is_durable(&self) -> bool {
+            false
+        }
+    }
+    conformance::assert_conforms(&InMemory);
+}
+
+#[test]
+fn gauges_say_how_the_store_is() {
+    let (world, measured, book) = measured();
+    let gauges = || {
+        ["index_tokens", "ready", "staleness_seconds"]
+            .map(|name| book.of(&format!("keyhasp_{name}{{}}")))
+    };
+    assert_eq!(gauges(), [vec![0.0], vec![1.0], vec![]]);
+    let (keys, issued) = world.owner("org");
+    keys.rotate(issued.key.id, Rotate::new()).unwrap();
+    assert_eq!(gauges()[0], [0.0]);
+    measured.record_health();
+    assert_eq!(gauges(), [vec![2.0], vec![1.0], vec![]]);
+    world.store.close().unwrap();
+    measured.record_health();
+    assert_eq!(gauges()[1], [0.0]);
+}
+
+/// The page of metrics lists each name, and no other.
+#[test]
+fn every_name_is_documented() {
+    let (_, _, book) = measured();
+    let page = include_str!("../../docs/metrics.md");
+    let mut described = book.described.lock().unwrap().clone();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let mut documented: Vec<&str> = rows.filter(|name| name.starts_with("keyhasp_")).collect();
+    described.sort_unstable();
+    documented.sort_unstable();
+    assert_eq!(described, documented);
+}

@@ -1,0 +1,20 @@
+//! A store as its callers see it, mostly in memory.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod alerts;
+mod authority;
+mod feed;
+mod leaked;
+mod limited;
+mod limits;
+mod opening;
+mod pruning;
+mod recovery;
+mod rotation;
+mod secrets;
+mod shared;
+mod shown;
+mod usage;
+mod verification;

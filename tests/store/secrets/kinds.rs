@@ -1,0 +1,200 @@
+//! Every kind of error, provoked with secrets at hand: tokens in the files, in the cells, in the
+//! fields of what is asked.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+use keyhasp::backend::{BackendErrorKind, Memory};
+use keyhasp::testing::{Failing, Fault, Moment, Target};
+use keyhasp::{
+    Access, AdminKeys, CreateKey, CreateOwner, Error, Issued, KeyStore, ListKeys, NumericId,
+    NumericIdChoice, OwnerId, Peppers, RecoveryKeys, Rotate, Store, StoreRules,
+};
+use rusqlite::Connection;
+
+use crate::secrets::story::{World, key_bytes};
+
+/// All kinds that a store can answer with, but for an engine's that isn't fit.
+pub(crate) const KINDS: [&str; 27] = [
+    "Backend AlreadyOpen",
+    "Backend Corrupt",
+    "Backend Foreign",
+    "Backend Full",
+    "Backend Io",
+    "Backend Newer",
+    "Backend NotADatabase",
+    "Backend ReadOnly",
+    "Backend TimedOut",
+    "Conflict",
+    "DataForbid",
+    "ForbiddenReason",
+    "NumericIdTaken",
+    "NumericIdsExhausted",
+    "Invalid",
+    "LastStandardKey",
+    "NameTaken",
+    "NotFound",
+    "OutcomeUnknown OutcomeUnknown",
+    "OwnerExists",
+    "Pepper",
+    "Random",
+    "RulesDiffer",
+    "Seal",
+    "State",
+    "TooManyKeys",
+    "Unavailable",
+];
+
+fn owner(id: &str) -> OwnerId {
+    OwnerId::new(id).unwrap()
+}
+
+fn full() -> CreateKey {
+    CreateKey::new(Access::Full)
+}
+
+impl World {
+    /// What the story leaves out.
+    pub(crate) fn provoke(&mut self) {
+        self.last_key_and_last_number();
+        for kind in [
+            BackendErrorKind::Full,
+            BackendErrorKind::Io,
+            BackendErrorKind::ReadOnly,
+            BackendErrorKind::TimedOut,
+        ] {
+            self.failing(Some(kind));
+        }
+        self.failing(None);
+    }
+
+    fn last_key_and_last_number(&mut self) {
+        let rules = StoreRules { keep_standard_key: true, ..StoreRules::default() };
+        let store: Arc<dyn KeyStore> =
+            Arc::new(self.builder().rules(rules).open(Memory::new()).unwrap());
+        let admin = AdminKeys::new(store, "root").unwrap();
+        let first = admin.create_owner(&owner("last"), CreateOwner::with_key(full())).unwrap();
+        let first = self.ear.issued(first.first_key.unwrap());
+        self.ear.refused(admin.revoke(first.key.id));
+        let greatest = NumericIdChoice::Given(NumericId::new(NumericId::MAX).unwrap());
+        let greatest = admin.create(&owner("last"), full().numeric_id(greatest)).unwrap();
+        self.ear.issued(greatest);
+        let next = full().numeric_id(NumericIdChoice::Next);
+        self.ear.refused(admin.create(&owner("last"), next));
+    }
+
+    /// A commit that fails with this kind, or after it took effect.
+    fn failing(&mut self, kind: Option<BackendErrorKind>) {
+        let backend = Arc::new(Failing::new(Memory::new()));
+        let store: Arc<dyn KeyStore> =
+            Arc::new(self.builder().open_on(Arc::clone(&backend) as _).unwrap());
+        let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
+        let first = admin.create_owner(&owner("failing"), CreateOwner::with_key(full())).unwrap();
+        let first: Issued = self.ear.issued(first.first_key.unwrap());
+        let moment = kind.map_or(Moment::After, Moment::Before);
+        backend.inject(Fault { target: Target::Commits, nth: 1, moment, lasting: true });
+        self.ear.refused(admin.rotate(first.key.id, Rotate::new()));
+        self.verify(&store, first.token.expose());
+        self.ear.debug(&store.health());
+        self.ear.debug(&backend);
+        backend.heal();
+    }
+
+    /// Files that are no databases of ours, or damaged ones, with a token wherever it fits.
+    pub(crate) fn bad_files(&mut self, dir: &Path) {
+        let token = self.ear.tokens[0].clone();
+        let path = |name: &str| dir.join(name);
+        fs::write(path("text"), token.repeat(20)).unwrap();
+        let foreign = Connection::open(path("foreign")).unwrap();
+        foreign.execute_batch(&format!("CREATE TABLE \"{token}\" (\"{token}\")")).unwrap();
+        self.open(&path("newer")).unwrap();
+        let newer = Connection::open(path("newer")).unwrap();
+        newer.pragma_update(None, "user_version", 99).unwrap();
+        for (name, kind) in [
+            ("text", BackendErrorKind::NotADatabase),
+            ("foreign", BackendErrorKind::Foreign),
+            ("newer", BackendErrorKind::Newer),
+        ] {
+            let refused = self.refused_open(&path(name));
+            assert!(matches!(refused, Error::Backend(error) if error.kind() == kind), "{name}");
+        }
+        let columns = [
+            ("keys", "access"),
+            ("keys", "owner"),
+            ("keys", "kind"),
+            ("owners", "max_access"),
+            ("prefixes", "prefix"),
+        ];
+        for (at, (table, column)) in columns.into_iter().enumerate() {
+            let path = path(&format!("damaged-{at}"));
+            let store = self.open(&path).unwrap();
+            let admin = AdminKeys::new(Arc::new(store), "root").unwrap();
+            let request = CreateOwner::with_key(full());
+            let first = admin.create_owner(&owner("damaged"), request).unwrap().first_key;
+            self.ear.issued(first.unwrap());
+            drop(admin);
+            let raw = Connection::open(&path).unwrap();
+            raw.execute_batch("PRAGMA ignore_check_constraints = ON").unwrap();
+            let sql = format!("UPDATE {table} SET {column} = ?||rowid");
+            let sql = if table == "prefixes" { sql } else { sql.replace("||rowid", "") };
+            raw.execute(&sql, [&token]).unwrap();
+            drop(raw);
+            let refused = self.refused_open(&path);
+            let corrupt = BackendErrorKind::Corrupt;
+            let is_it = matches!(&refused, Error::Backend(error) if error.kind() == corrupt);
+            assert!(is_it, "{table}.{column}: {refused:?}");
+        }
+    }
+
+    fn open(&mut self, path: &Path) -> Result<Store, Error> {
+        self.builder().open(Sqlite::open(path, SqliteOptions::exclusive())?)
+    }
+
+    fn refused_open(&mut self, path: &Path) -> Error {
+        let told = self.open(path);
+        self.ear.refused(told)
+    }
+}
+
+/// What a panic says of a value that holds a secret, in a program that takes a success for a
+/// failure.
+#[test]
+fn no_panic_message_shows_a_secret() {
+    fn message(panics: impl FnOnce()) -> String {
+        let payload = catch_unwind(AssertUnwindSafe(panics)).unwrap_err();
+        payload.downcast_ref::<String>().unwrap().clone()
+    }
+    let mut world = World::new();
+    let builder = world.builder();
+    let store: Arc<dyn KeyStore> = Arc::new(builder.open(Memory::new()).unwrap());
+    let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
+    let request = || CreateOwner::with_key(full().recoverable());
+    let created = admin.create_owner(&owner("first"), request()).unwrap();
+    let first = world.ear.issued(created.first_key.unwrap());
+    let (id, token) = (first.key.id, first.token.expose().to_owned());
+    let mut said = vec![
+        message(|| drop(admin.create_owner(&owner("a"), request()).unwrap_err())),
+        message(|| drop(admin.create(&owner("a"), full()).unwrap_err())),
+        message(|| drop(admin.rotate(id, Rotate::new()).unwrap_err())),
+        message(|| drop(admin.reveal_token(id).unwrap_err())),
+        message(|| drop(admin.reveal_tokens(&ListKeys::new()).unwrap_err())),
+        message(|| drop(admin.revoke_all(&owner("a"), Some(full())).unwrap_err())),
+        message(|| _ = store.verify(token.as_bytes()).unwrap_err()),
+        message(|| _ = store.verify(&token.as_bytes()[1..]).unwrap()),
+        message(|| drop(admin.list(&ListKeys::new().cursor(&token)).unwrap())),
+        message(|| drop(Peppers::new(1, key_bytes(1)).unwrap_err())),
+        message(|| drop(Peppers::new(0, key_bytes(1)).unwrap())),
+        message(|| drop(RecoveryKeys::new(1, key_bytes(3)).unwrap_err())),
+        message(|| drop(RecoveryKeys::new(0, key_bytes(3)).unwrap())),
+    ];
+    let builder = world.builder();
+    said.push(message(|| drop(builder.open(Memory::new()).unwrap_err())));
+    // Seen again, so that its secret is known.
+    let opened = admin.reveal_tokens(&ListKeys::new()).unwrap();
+    opened.items.iter().flat_map(|opened| &opened.token).for_each(|token| world.ear.token(token));
+    world.ear.texts.extend(said);
+    crate::secrets::check_panics(&world.ear);
+}
