@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::common::records::longest_settings;
 use crate::sled::fixture::{self, Fixture, at, commit, create_key, entries, key, owner_id};
 
-/// A store, closed, with an owner and three keys, one of them in parts.
+/// A store, closed, with an owner and three keys, one of them in chunks.
 fn stored() -> Fixture {
     let fixture = Fixture::with_owner();
     let store = fixture.open().unwrap();
@@ -85,7 +85,7 @@ fn read_everything(store: &dyn Backend) -> Vec<Result<(), BackendErrorKind>> {
 fn what_a_later_version_wrote_inside() {
     let fixture = stored();
     fixture.raw(1, |db| {
-        db.open_tree("metadata").unwrap().insert("format", &2_u32.to_be_bytes()).unwrap();
+        db.open_tree("metadata").unwrap().insert("format", &3_u32.to_be_bytes()).unwrap();
     });
     assert_eq!(fixture.refusal(), BackendErrorKind::Newer);
 
@@ -167,7 +167,7 @@ fn damaged_values_are_errors_wherever_they_are_read() {
         ("keys", &[1, 2, 4, 5, 6, 7, 8, 9]),
         ("events", &[11, 12, 13, 14]),
         ("key_counts", &[15]),
-        ("parts", &[1, 2, 5, 6, 7, 8, 9]),
+        ("chunks", &[1, 2, 5, 6, 7, 8, 9]),
     ];
     for (tree, shows) in cases {
         type Damage = fn(&[u8]) -> Option<Vec<u8>>;
@@ -179,7 +179,7 @@ fn damaged_values_are_errors_wherever_they_are_read() {
         ];
         for (what, damage) in damages {
             // Where all rows are gone, there is nothing to find damaged but from elsewhere.
-            if what == "gone" && tree != "parts" {
+            if what == "gone" && tree != "chunks" {
                 continue;
             }
             let fixture = stored();
@@ -200,7 +200,7 @@ fn damaged_values_are_errors_wherever_they_are_read() {
                 assert!(is_error || answer.is_ok(), "{tree} {what} {place}: {answer:?}");
                 // Scans look at the first part of a record only.
                 let is_seen = !SCANS.contains(&place)
-                    || what == if tree == "parts" { "gone" } else { "other bytes" };
+                    || what == if tree == "chunks" { "gone" } else { "other bytes" };
                 let must_show = is_seen && shows.contains(&place);
                 assert!(is_error || !must_show, "{tree} {what} {place}: {answer:?}");
             }
@@ -234,7 +234,7 @@ proptest! {
     /// Any bytes at all in place of a value: read or refused, and never a panic.
     #[test]
     fn arbitrary_values(
-        tree in prop::sample::select(&["owners", "keys", "events", "key_counts", "parts", "numeric_ids"][..]),
+        tree in prop::sample::select(&["owners", "keys", "events", "key_counts", "chunks", "numeric_ids"][..]),
         value in prop_oneof![
             prop::collection::vec(any::<u8>(), 0..300),
             prop::collection::vec(any::<u8>(), 0..300).prop_map(|rest| [&[1, 0, 0], &*rest].concat()),

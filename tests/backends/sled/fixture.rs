@@ -84,13 +84,13 @@ impl Fixture {
     /// Counts what is stored.
     pub(crate) fn stored(&self, generation: u64) -> Stored {
         self.raw(generation, |db| {
-            let mut stored = Stored { parts: 0, counted: 0, longest: 0 };
+            let mut stored = Stored { chunks: 0, counted: 0, longest: 0 };
             for name in db.tree_names() {
                 for entry in &db.open_tree(&name).unwrap() {
                     let (key, value) = entry.unwrap();
                     stored.longest = stored.longest.max(value.len());
                     match &*name {
-                        b"parts" => stored.parts += 1,
+                        b"chunks" => stored.chunks += 1,
                         b"metadata" if &*key != b"store" => {}
                         b"metadata" | b"owners" | b"keys" | b"events" => {
                             let count = u16::from_be_bytes([value[1], value[2]]);
@@ -120,8 +120,8 @@ impl Fixture {
 
 /// What lies in sled's trees.
 pub(crate) struct Stored {
-    /// How many parts of records there are.
-    pub(crate) parts: usize,
+    /// The number of chunks of records.
+    pub(crate) chunks: usize,
     /// How many there should be, as the records' first values say.
     pub(crate) counted: usize,
     /// How long the longest value is.

@@ -102,12 +102,12 @@ fn the_longest_records_in_the_greatest_batches() {
     expect_keys(&store);
     expect_no_blobs(&fixture.generation(2));
 
-    // Nothing of what was removed or replaced is left in the parts.
+    // Nothing of what was removed or replaced is left in the chunks.
     store.close().unwrap();
     let stored = fixture.stored(2);
     assert!(stored.longest <= 4096);
-    assert_eq!(stored.parts, stored.counted);
-    assert!(stored.parts > 0);
+    assert_eq!(stored.chunks, stored.counted);
+    assert!(stored.chunks > 0);
 }
 
 /// Inner nodes hold keys alone; so many that these split, and so few again that they merge.

@@ -77,7 +77,7 @@ proptest! {
         // No value is too long, and no part is left of what was replaced.
         let stored = fixture.stored(1);
         prop_assert!(stored.longest <= 4096);
-        prop_assert_eq!(stored.parts, stored.counted);
+        prop_assert_eq!(stored.chunks, stored.counted);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde::de::Deserialize;
 use serde::ser::Serialize;
 
 use crate::backend::sled::fault::Fault;
+use crate::id::Version;
 use crate::invalid::Invalid;
 use crate::key::{Field, Sink, Source};
 
@@ -79,6 +80,14 @@ impl<'a> Decoder<'a> {
         match self.0 {
             [] => Ok(()),
             _ => Err(Fault::damaged("a record is longer than it should be")),
+        }
+    }
+
+    /// Refuses the version after which there is none: a change of the record would need one.
+    pub(super) fn expect_next(&self, version: Version) -> Result<(), Fault> {
+        match version.get() {
+            u64::MAX => Err(Fault::damaged("a record has a version after which there is none")),
+            _ => Ok(()),
         }
     }
 

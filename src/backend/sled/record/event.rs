@@ -45,6 +45,7 @@ pub(in crate::backend::sled) fn decode_event(sequence: u64, bytes: &[u8]) -> Res
             correlation_id: decoder.next()?,
         },
     };
+    decoder.expect_next(draft.version)?;
     decoder.finish()?;
     Ok(Event { sequence, draft })
 }

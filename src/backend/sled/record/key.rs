@@ -15,6 +15,7 @@ pub(in crate::backend::sled) fn encode_key(key: &KeyRecord) -> Result<Vec<u8>, F
 pub(in crate::backend::sled) fn decode_key(id: KeyId, bytes: &[u8]) -> Result<KeyRecord, Fault> {
     let mut decoder = Decoder::new(bytes);
     let key = KeyRecord::get_fields(id, &mut decoder)?;
+    decoder.expect_next(key.version)?;
     decoder.finish()?;
     Ok(key)
 }

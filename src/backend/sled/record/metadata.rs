@@ -29,6 +29,7 @@ pub(in crate::backend::sled) fn encode_metadata(
 pub(in crate::backend::sled) fn decode_metadata(bytes: &[u8]) -> Result<StoreMetadata, Fault> {
     let mut decoder = Decoder::new(bytes);
     let version = decoder.next()?;
+    decoder.expect_next(version)?;
     let rules = StoreRules {
         unique_names: decoder.next()?,
         keep_standard_key: decoder.next()?,

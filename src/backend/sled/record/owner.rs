@@ -18,6 +18,7 @@ pub(in crate::backend::sled) fn decode_owner(
 ) -> Result<OwnerRecord, Fault> {
     let mut decoder = Decoder::new(bytes);
     let owner = OwnerRecord::get_fields(id, &mut decoder)?;
+    decoder.expect_next(owner.version)?;
     decoder.finish()?;
     Ok(owner)
 }
