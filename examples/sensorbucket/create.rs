@@ -36,16 +36,16 @@ pub(crate) async fn create_api_key(
         BodyFault::TooLarge => Problem::BODY_TOO_LARGE,
         BodyFault::Interrupted | BodyFault::NotJson => Problem::MALFORMED_JSON,
     })?;
-    let wanted = CreateApiKey::read(members, service.verifier.catalogue())?;
-    wanted.check(service.now())?;
-    match service.is_archived(wanted.tenant_id).await? {
+    let key = CreateApiKey::read(members, service.verifier.catalogue())?;
+    key.check(service.now())?;
+    match service.is_archived(key.tenant_id).await? {
         None => return Err(Problem::TENANT_NOT_FOUND),
         Some(true) => return Err(Problem::TENANT_ARCHIVED),
-        Some(false) if !caller.manages(wanted.tenant_id) => return Err(Problem::FORBIDDEN),
+        Some(false) if !caller.manages(key.tenant_id) => return Err(Problem::FORBIDDEN),
         Some(false) => {}
     }
-    let keys = service.keys_of(wanted.tenant_id, &caller)?;
-    let issued = keys.create(wanted.into_request()?).await?;
+    let keys = service.keys_of(key.tenant_id, &caller)?;
+    let issued = keys.create(key.into_request()?).await?;
     Ok((StatusCode::CREATED, Json(json!({"api_key": issued.token.expose()}))))
 }
 
@@ -62,23 +62,21 @@ impl CreateApiKey {
     /// Reads the members in their order, so that the first fault in the body is the answer. A null
     /// member counts as missing. Unknown members are ignored.
     fn read(Members(members): Members, catalogue: &Catalogue) -> Result<Self, Problem> {
-        let mut wanted = Self::default();
+        let mut key = Self::default();
         for (name, value) in members {
             let value = Some(value).filter(|value| !value.is_null());
             match name.as_str() {
-                "name" => wanted.name = value.map(text).transpose()?.unwrap_or_default(),
-                "tenant_id" => {
-                    wanted.tenant_id = value.map(number).transpose()?.unwrap_or_default()
-                }
-                "expiration_date" => wanted.expiration_date = value.map(date).transpose()?,
+                "name" => key.name = value.map(text).transpose()?.unwrap_or_default(),
+                "tenant_id" => key.tenant_id = value.map(number).transpose()?.unwrap_or_default(),
+                "expiration_date" => key.expiration_date = value.map(date).transpose()?,
                 "permissions" => {
                     let listed = value.map(|value| listed(value, catalogue)).transpose()?;
-                    wanted.permissions = listed.unwrap_or_default();
+                    key.permissions = listed.unwrap_or_default();
                 }
                 _ => {}
             }
         }
-        Ok(wanted)
+        Ok(key)
     }
 
     fn check(&self, now: Timestamp) -> Result<(), Problem> {
