@@ -18,7 +18,7 @@
 //! | [`disk`], [`record`] | a process under the preloaded library, and its record of the files |
 //! | [`replay`] | a model of a disk that loses power |
 //! | [`faults`], [`faulted`] | each call on a file failing in turn, and a store then |
-//! | [`power`] | losses of power at many moments |
+//! | [`power`], [`recording`] | losses of power at many moments of recorded processes |
 //! | [`injected`] | bugs that these checks must catch |
 
 pub mod check;
@@ -38,6 +38,7 @@ pub mod power;
 pub mod purses;
 pub mod random;
 pub mod record;
+pub mod recording;
 pub mod replay;
 pub mod spending;
 pub mod work;
