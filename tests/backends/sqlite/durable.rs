@@ -108,8 +108,8 @@ fn without_a_metadata_there_is_no_store() {
 /// The file has the columns of the schema, and the description its indexes.
 #[test]
 fn every_column_is_described() {
-    let description = include_str!("../../docs/storage-format.md");
-    let schema = include_str!("../../src/backend/sqlite/schema.sql");
+    let description = include_str!("../../../docs/storage-format.md");
+    let schema = include_str!("../../../src/backend/sqlite/schema.sql");
     let directory = tempdir().unwrap();
     let path = directory.path().join("keys.db");
     let sqlite = open(&path, quick());
