@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::limits::limit_table::LimitTable;
 use super::super::{Index, LeaseWord, LeftWord, Limiter, Whose};
-use super::{by_admin, count, index};
+use super::fixtures::{by_admin, count, index};
 use crate::backend::{ScannedKey, ScannedOwner};
 use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, OwnerId, Version};

@@ -8,7 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::super::hash_table::slot::hash_of;
 use super::super::{Entry, Index, LeaseWord, LeftWord, Limited, Whose};
-use super::{by_admin, count, index};
+use super::fixtures::{by_admin, count, index};
 use crate::backend::{ScannedKey, ScannedOwner};
 use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, OwnerId, Version};
