@@ -285,7 +285,7 @@ fn windows_of_refusals_have_limits() {
         let watch = AlertSettings::new().rejections(1, window);
         let refused = builder(&clock(), 1).alerts(watch).open(Memory::new()).unwrap_err();
         assert!(
-            matches!(refused, keyhasp::Error::Invalid(why) if why.field() == "refusals.window")
+            matches!(refused, keyhasp::Error::Invalid(why) if why.field() == "rejections.window")
         );
     }
 }

@@ -25,9 +25,9 @@ fn every_refusal_has_words_of_its_own() {
         rejected_for.map(|(rejected_for, word)| (VerifyError::Rejected(rejected_for), word));
     let unavailable = [
         (Unavailable::Closed, "closed"),
-        (Unavailable::Recovering, "unknown"),
+        (Unavailable::Recovering, "took effect"),
         (Unavailable::RulesChanged, "rules"),
-        (Unavailable::Stale, "fresh"),
+        (Unavailable::Stale, "max_staleness"),
     ];
     let unavailable = unavailable.map(|(why, word)| (VerifyError::Unavailable(why), word));
     let all = [(VerifyError::Unrecognized, "recognized")]
@@ -45,7 +45,7 @@ fn every_refusal_has_words_of_its_own() {
 #[test]
 fn a_pepper_is_missing_or_wrong() {
     assert!(PepperProblem::Missing.to_string().contains("open the store with it"));
-    assert!(PepperProblem::Wrong.to_string().contains("not the one"));
+    assert!(PepperProblem::Wrong.to_string().contains("another pepper"));
 }
 
 #[test]

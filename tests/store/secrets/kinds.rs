@@ -18,7 +18,7 @@ use rusqlite::Connection;
 use crate::secrets::story::{World, key_bytes};
 
 /// All kinds that a store can answer with, but for an engine's that isn't fit.
-pub(crate) const KINDS: [&str; 27] = [
+pub(crate) const KINDS: [&str; 28] = [
     "Backend AlreadyOpen",
     "Backend Corrupt",
     "Backend Foreign",
@@ -28,9 +28,10 @@ pub(crate) const KINDS: [&str; 27] = [
     "Backend NotADatabase",
     "Backend ReadOnly",
     "Backend TimedOut",
+    "Backend Unreleased",
     "Conflict",
     "DataForbid",
-    "ForbiddenReason",
+    "Forbidden",
     "NumericIdTaken",
     "NumericIdsExhausted",
     "Invalid",
@@ -110,13 +111,16 @@ impl World {
         fs::write(path("text"), token.repeat(20)).unwrap();
         let foreign = Connection::open(path("foreign")).unwrap();
         foreign.execute_batch(&format!("CREATE TABLE \"{token}\" (\"{token}\")")).unwrap();
-        self.open(&path("newer")).unwrap();
-        let newer = Connection::open(path("newer")).unwrap();
-        newer.pragma_update(None, "user_version", 99).unwrap();
+        for (name, version) in [("newer", 99), ("unreleased", 1)] {
+            self.open(&path(name)).unwrap();
+            let other = Connection::open(path(name)).unwrap();
+            other.pragma_update(None, "user_version", version).unwrap();
+        }
         for (name, kind) in [
             ("text", BackendErrorKind::NotADatabase),
             ("foreign", BackendErrorKind::Foreign),
             ("newer", BackendErrorKind::Newer),
+            ("unreleased", BackendErrorKind::Unreleased),
         ] {
             let refused = self.refused_open(&path(name));
             assert!(matches!(refused, Error::Backend(error) if error.kind() == kind), "{name}");
