@@ -75,7 +75,7 @@ impl Broken {
                     owner.limits = Limits::default();
                 }
                 (Fault::ScansOmitMaxAccesss, Scanned::Owner(owner)) => {
-                    owner.max_access = Access::Full
+                    owner.max_access = Access::Full;
                 }
                 _ => {}
             }
