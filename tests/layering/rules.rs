@@ -167,7 +167,7 @@ impl<'a> Tree<'a> {
         for (folder, rooms) in &arrows {
             // The transitive closure.
             let mut reached = rooms.clone();
-            for (middle, _) in rooms {
+            for middle in rooms.keys() {
                 let onwards = reached[middle].clone();
                 for tos in reached.values_mut().filter(|tos| tos.contains(middle)) {
                     tos.extend(&onwards);

@@ -61,7 +61,7 @@ pub(crate) fn ask_for(
 pub(crate) fn allowed(world: &World, issued: &Issued, tries: usize) -> usize {
     let answers = (0..tries).map(|_| ask(world, issued));
     let refused = |refusal: VerifyError| {
-        assert!(matches!(refusal, VerifyError::Rejected(RejectReason::RateLimited(_))))
+        assert!(matches!(refusal, VerifyError::Rejected(RejectReason::RateLimited(_))));
     };
     answers.filter_map(|answer| answer.map_err(refused).ok()).count()
 }

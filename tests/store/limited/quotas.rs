@@ -36,7 +36,7 @@ fn accepted(world: &World, issued: &Issued, tries: usize) -> usize {
         assert!(
             matches!(refusal, VerifyError::Rejected(RejectReason::QuotaExhausted { .. })),
             "{refusal:?}"
-        )
+        );
     };
     (0..tries).filter_map(|_| ask(world, issued).map_err(refused).ok()).count()
 }
