@@ -40,7 +40,7 @@ pub(crate) enum Ask {
     Verify { key: String, generation: u32 },
 }
 
-/// What is done to a key but for rotating.
+/// Change of a key other than a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Turn {
     Activate,
@@ -79,7 +79,7 @@ pub(crate) enum Answered {
     State(Why),
 }
 
-/// Why a token or a call is refused.
+/// Reason to reject a token or refuse a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Why {
     Blocked,

@@ -40,7 +40,7 @@ impl Desk<'_> {
         AdminKeys::new(Arc::clone(&self.store), "root").unwrap()
     }
 
-    /// Makes the owners, each with keys, before anybody else calls.
+    /// Makes the owners, each with keys, before any other thread calls.
     pub(crate) fn set_up(&self, keys: usize) {
         let full = || CreateKey::new(Access::Full);
         for owner in OWNERS {

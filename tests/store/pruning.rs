@@ -137,7 +137,7 @@ fn what_remains_is_what_one_call_leaves_in_sqlite() {
     (0..12).for_each(|seed| prunes_as_in_one_go(seed, place));
 }
 
-/// Whoever commits when it is due prunes some, and leaves the rest to those who come next.
+/// A commit when pruning is due prunes some events, and leaves the rest to the next commits.
 #[test]
 fn a_commit_that_is_due_does_not_prune_all_of_a_backlog() {
     let backend = Arc::new(KeepOpen::new(Memory::new()));

@@ -153,7 +153,7 @@ fn sleeper(directory: &tempfile::TempDir, seed: u64) -> (World, Arc<Store>) {
     (World::of(Arc::<Store>::clone(&store), clock), store)
 }
 
-/// A reader that slept past the log's pruning reads everything anew.
+/// A process that slept past the log's pruning reads every record again.
 #[test]
 fn a_reader_that_was_pruned_past_finds_its_way_back() {
     let directory = tempfile::tempdir().unwrap();
@@ -268,7 +268,7 @@ fn a_pepper_that_is_missing_after_a_commit_is_told_as_that() {
     assert_eq!(old.store.health().unavailable, Some(Unavailable::RulesChanged));
 }
 
-/// All leases together are within the quota also where an owner is purged and made anew.
+/// All leases together stay within the quota also if an owner is purged and created again.
 #[test]
 fn an_owner_made_anew_has_nothing_of_a_lease_of_the_one_before() {
     let directory = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@ pub struct Trial<C: Contender> {
     pub contender: C,
     /// Good tokens of keys drawn at random, and the answer to each.
     pub good: Vec<(String, C::Id)>,
-    /// What must be refused: malformed, unknown, a wrong secret, past its expiry.
+    /// Tokens that must be rejected: malformed, unknown, with a wrong secret, past the expiry.
     pub bad: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ impl Job {
     /// Works through the good tokens, a batch at each call, asserting each answer.
     ///
     /// # Panics
-    /// If the contender accepts what it must refuse.
+    /// If the contender accepts a token that it must reject.
     pub fn new<C: Contender + 'static>(name: &'static str, batch: usize, trial: Trial<C>) -> Self {
         let Trial { contender, good, bad } = trial;
         for token in &bad {

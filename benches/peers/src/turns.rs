@@ -28,7 +28,7 @@ pub fn take(jobs: &mut [Job]) -> Vec<Taken> {
         }
         for &which in &order {
             let job = &mut jobs[which];
-            // Once for nothing: whoever came before has left the caches full of its own.
+            // Run once unmeasured: the contender before has left the caches full of its own data.
             (job.run)();
             nanos[which].push(time(&mut job.run) / job.batch as f64);
         }

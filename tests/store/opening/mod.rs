@@ -52,7 +52,7 @@ fn no_prefix_or_too_many_are_refused() {
     assert!(matches!(short.open(Memory::new()), Err(Error::Invalid(_))));
 }
 
-/// A permission dropped from the catalogue grants nothing; one added is in `Full`.
+/// A permission dropped from the catalogue allows nothing; one added is in `Full`.
 #[test]
 fn access_is_compiled_against_the_catalogue_of_the_opening() {
     let clock = clock();

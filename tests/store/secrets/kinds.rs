@@ -17,7 +17,7 @@ use rusqlite::Connection;
 
 use crate::secrets::story::{World, key_bytes};
 
-/// All kinds that a store can answer with, but for an engine's that isn't fit.
+/// All kinds that a store can answer with, except that of an unfit engine.
 pub(crate) const KINDS: [&str; 27] = [
     "Backend AlreadyOpen",
     "Backend Corrupt",
