@@ -12,7 +12,7 @@ use keyhasp::{
 
 use crate::synthetic::{PEPPER, PREFIX};
 
-/// How many keys the owner has that is listed.
+/// Number of keys of the listed owner.
 const LISTED: usize = 1_000;
 
 pub fn benches(criterion: &mut Criterion) {

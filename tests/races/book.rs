@@ -1,4 +1,4 @@
-//! What the callers of a history know together: tokens, and the versions last seen.
+//! The knowledge that the callers of a history share: tokens, and the versions last seen.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -26,7 +26,7 @@ pub(crate) struct Entry {
     pub(crate) told: Answered,
 }
 
-/// What is asked.
+/// A call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Ask {
     Create { owner: String },
@@ -51,7 +51,7 @@ pub(crate) enum Turn {
     Unblock,
 }
 
-/// What is answered.
+/// An answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Answered {
     Conflict {
@@ -186,7 +186,7 @@ impl Answered {
     }
 }
 
-/// What happened how often, over many histories.
+/// Counts of what happened, over many histories.
 #[derive(Debug, Default)]
 pub(crate) struct Tally(BTreeMap<String, u64>);
 

@@ -25,7 +25,7 @@ const THREADS: u64 = 4;
 const TRIES: usize = 2_000;
 const OWNER: &str = "org";
 
-/// Whose the limit is.
+/// The record that has the limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Of {
     Key,

@@ -137,7 +137,7 @@ fn histories_on_sled() {
     run(&|with| with(sled(tempfile::tempdir().unwrap().path())), 20);
 }
 
-/// Of many rotations at once that expect one version, exactly one is made.
+/// Exactly one is made of many concurrent rotations that expect one version.
 fn duels(backend: Arc<dyn Backend>, rounds: usize) {
     let backend = Arc::new(YieldingBackend::new(backend, 1));
     let store: Arc<dyn KeyStore> = Arc::new(builder(&clock(), 1).open_on(backend).unwrap());

@@ -21,7 +21,7 @@ use crate::{HISTORIES, number, rules};
 /// Within what the processes are to know of each other: much less than a history takes.
 const BOUND: Duration = Duration::from_millis(50);
 
-/// How a history of processes is made.
+/// The plan of a history of processes.
 #[derive(Clone, Copy)]
 struct Several {
     plan: Plan,

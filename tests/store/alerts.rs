@@ -433,7 +433,7 @@ fn two_processes_tell_once() {
     assert_eq!(open(3).run_alerts().unwrap(), 0);
 }
 
-/// What is due stays due until it is told.
+/// A due alert stays due until it is written.
 #[cfg(feature = "testing")]
 #[test]
 fn what_could_not_be_told_is_told_later() {

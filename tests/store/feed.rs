@@ -1,4 +1,4 @@
-//! Who follows the log is given each event once, in its order.
+//! A subscriber gets each event once, in order.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 

@@ -22,7 +22,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// More than are pruned at once, so often that each of three goes makes a difference.
 const MANY: usize = 1_300;
-/// How many are pruned at once.
+/// Number of events that are pruned at once.
 const SOME: u64 = 512;
 
 fn at(millis: u64) -> Timestamp {

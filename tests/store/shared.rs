@@ -25,7 +25,7 @@ struct Pair {
     _directory: tempfile::TempDir,
 }
 
-/// Who opens and closes beside others may wait for them.
+/// A process that opens and closes beside others may wait for them.
 fn shared(bound: Duration) -> SqliteOptions {
     SqliteOptions::shared(bound).unwrap().busy_timeout(PATIENCE / 2).unwrap()
 }
@@ -100,7 +100,7 @@ fn an_issue_mark_reaches_the_other_process() {
     }
 }
 
-/// By its own clock B knows that nothing was heard for longer than the bound.
+/// B knows by its own clock that it heard nothing for longer than the bound.
 #[test]
 fn a_store_that_cannot_tell_is_unavailable() {
     let directory = tempfile::tempdir().unwrap();
@@ -248,7 +248,7 @@ fn a_revocation_elsewhere_is_in_force_within_the_bound() {
     }
 }
 
-/// What this process's own commit meets is told as what its polling meets.
+/// A commit of this process reports the same errors as its polling.
 #[test]
 fn a_pepper_that_is_missing_after_a_commit_is_told_as_that() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What is used of keys: noted as it is verified, answered at once, written in batches.
+//! Usage of keys: noted by verification, answered at once, written in batches.
 #![cfg(all(feature = "testing", feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 

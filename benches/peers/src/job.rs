@@ -1,13 +1,13 @@
-//! What a contender is asked, and the check that it answers rightly.
+//! The questions to a contender, and the check of its answers.
 
 use std::fmt::Debug;
 
 /// One way to verify tokens, with all its keys.
 pub trait Contender {
-    /// What the answer names a key or its owner by.
+    /// Value by which the answer names a key or its owner.
     type Id: Debug + PartialEq;
 
-    /// Whose token this is, if it is good now.
+    /// Returns the key or owner of a token, if the token is valid now.
     fn verify(&self, token: &str) -> Option<Self::Id>;
 }
 
@@ -23,7 +23,7 @@ pub struct Trial<C: Contender> {
 /// Some verifications, ready to be repeated.
 pub struct Job {
     pub name: &'static str,
-    /// How many tokens one call of `run` verifies.
+    /// Number of tokens that one call of `run` verifies.
     pub batch: usize,
     pub run: Box<dyn FnMut()>,
 }

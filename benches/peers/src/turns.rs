@@ -6,10 +6,10 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::job::Job;
 use crate::measure::{median, time};
 
-/// How often each job has its turn.
+/// Number of turns of each job.
 const ROUNDS: usize = 31;
 
-/// What a job took.
+/// Times of a job.
 pub struct Taken {
     /// Nanoseconds of one verification, the median of all rounds.
     pub nanos: f64,

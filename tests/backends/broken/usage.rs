@@ -1,4 +1,4 @@
-//! How usage goes wrong.
+//! Faults of usage.
 
 use std::sync::atomic::Ordering;
 use std::thread;

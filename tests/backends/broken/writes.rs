@@ -1,4 +1,4 @@
-//! How commits go wrong.
+//! Faults of commits.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;

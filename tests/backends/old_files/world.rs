@@ -249,7 +249,7 @@ impl Story<'_> {
     }
 }
 
-/// What a store answered.
+/// Answers of a store.
 pub struct Facts {
     /// What verification says of each token.
     pub verdicts: Vec<Value>,

@@ -1,4 +1,4 @@
-//! What was acknowledged is there again; closing; waiting.
+//! Acknowledged changes are there again; closing; waiting.
 
 use std::time::Duration;
 

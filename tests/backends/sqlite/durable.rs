@@ -1,4 +1,4 @@
-//! What lies in the file, and that it is found again.
+//! The contents of the file, and that they are found again.
 
 use std::fs;
 

@@ -86,7 +86,7 @@ impl SensorBucket {
         self.ask(Some(by), &Method::GET, "/api-keys/authenticate", "")
     }
 
-    /// How many keys there are in this state.
+    /// Counts the keys in this state.
     fn count(&self, state: State) -> u64 {
         self.world.admin.count(&ListKeys::new().states([state])).unwrap()
     }

@@ -11,7 +11,7 @@ use tower::ServiceExt;
 
 use crate::common::World;
 
-/// What a request was answered.
+/// The answer to a request.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,

@@ -1,4 +1,4 @@
-//! How many times in all.
+//! Quotas.
 
 use keyhasp::RejectReason;
 use std::sync::Arc;
@@ -287,7 +287,7 @@ fn a_flood_of_uses_that_cost_too_much() {
     }
 }
 
-/// What is left of leases is put back on close; a crash forfeits a sixteenth at most.
+/// Closing refunds what is left of leases; a crash forfeits a sixteenth at most.
 #[test]
 fn closed_and_opened_again() {
     let backend: Arc<dyn Backend> = Arc::new(KeepOpen::new(Memory::new()));

@@ -1,4 +1,4 @@
-//! How often.
+//! Rates.
 
 use keyhasp::RejectReason;
 use std::time::Duration;
@@ -53,7 +53,7 @@ fn the_numbers_told_are_exact() {
     assert_eq!(allowed(&world, &issued, 9), 4);
 }
 
-/// Of the two rates the one that leaves less is told, and both count.
+/// The answer shows the rate that leaves less of the two, and both count.
 #[test]
 fn key_and_owner_together() {
     let world = World::new();

@@ -116,7 +116,7 @@ fn a_new_pepper_is_noted_with_an_event() {
     assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::PepperAdded]);
 }
 
-/// Of two that add a pepper at the same moment, the slower one takes the other's into account.
+/// The slower of two stores that add a pepper at once takes the other's into account.
 #[test]
 fn peppers_that_meet_are_compared() {
     let opened_beside = |other: Peppers| {

@@ -12,7 +12,7 @@ use chrono::DateTime;
 use crate::drawn::{PREVIOUS, LATER};
 use crate::job::{Contender, Trial};
 
-/// How many keys are real.
+/// Number of real keys.
 const REAL: usize = 4;
 
 pub struct Simplified {
