@@ -12,7 +12,7 @@ use keyhasp::{
 
 use crate::synthetic::{PEPPER, PREFIX};
 
-/// How many keys the owner has that is listed.
+/// Number of keys of the listed owner.
 const LISTED: usize = 1_000;
 
 pub fn benches(criterion: &mut Criterion) {
@@ -55,7 +55,7 @@ fn calls<B: Backend>(
             let key = admin.create(owner, CreateKey::new(Access::Full)).unwrap().key;
             let mut generation = key.generation.get();
             b.iter(|| {
-                // Else the numbers run out, which they do after 16 million.
+                // Otherwise the numbers run out, after 16 million.
                 let issued = admin.rotate(key.id, Rotate::new()).unwrap();
                 generation += 1;
                 assert_eq!(issued.key.generation.get(), generation);

@@ -11,7 +11,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::synthetic::{PEPPER, PREFIX, Synthetic, token};
 
-/// How many different tokens are presented.
+/// Number of different tokens that are presented.
 const DRAWN: u64 = 100_000;
 /// A generation that no key has.
 const NO_GENERATION: u32 = 9;

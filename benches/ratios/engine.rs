@@ -1,4 +1,4 @@
-//! What the store costs over the engine below it, which does the same by hand.
+//! The cost of the store over the engine below it, which does the same by hand.
 
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -13,14 +13,14 @@ use crate::filled::{DEACTIVATED, KEYS, open};
 use crate::measure::{figure, ratio, ratio_of, time};
 use crate::synthetic::token;
 
-/// How often a large database is opened.
+/// Number of times that a large database is opened.
 pub const OPENINGS: usize = 7;
-/// How many keys one measurement of `create` creates.
+/// Number of keys that one measurement of `create` creates.
 const CREATED: u64 = 10;
 /// How many callers create at once, and how many keys each of them.
 const CALLERS: usize = 64;
 const CREATED_BY_EACH: usize = 8;
-/// How often the callers are measured.
+/// Number of measurements of the callers.
 const TURNS: usize = 15;
 
 /// The owner whose keys are created.

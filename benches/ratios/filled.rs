@@ -10,14 +10,14 @@ use keyhasp::{Access, Actor, Generation, KeyStore, OwnerId, Timestamp, Version};
 
 use crate::synthetic::{Synthetic, builder};
 
-/// How many keys the large databases have.
+/// Number of keys in the large databases.
 pub const KEYS: u64 = 1_000_000;
 /// Every so-manieth key is one of the owner with many; all others have about ten each.
 const SHARE: u64 = 5;
 const KEYS_PER_OWNER: u64 = 10 * SHARE / (SHARE - 1);
 /// Every so-manieth key is deactivated.
 pub const DEACTIVATED: u64 = 3;
-/// How many records one commit writes.
+/// Number of records that one commit writes.
 const BATCH: usize = 10_000;
 
 pub fn open(backend: impl Backend) -> Arc<dyn KeyStore> {

@@ -1,4 +1,4 @@
-//! What the layer adds to a request: a service call in this process, with it and without.
+//! The cost of the layer for a request: a service call in this process, with it and without.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -15,9 +15,9 @@ use tower::Service;
 use crate::measure::{difference_of, figure, time};
 use crate::verification::{open, tokens};
 
-/// How many keys the store has.
+/// Number of keys in the store.
 const KEYS: u64 = 1_000_000;
-/// How many requests make one measurement.
+/// Number of requests in one measurement.
 const BATCH: usize = 2_000;
 const ROUNDS: usize = 101;
 

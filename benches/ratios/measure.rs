@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// How often each side of a pair is measured.
+/// Number of measurements of each side of a pair.
 const ROUNDS: usize = 41;
 
 /// Nanoseconds of one call.

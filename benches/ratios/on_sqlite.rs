@@ -31,7 +31,7 @@ const PAGE: &str = "SELECT * FROM keys INDEXED BY keys_by_owner WHERE owner = ?1
                     ORDER BY id DESC LIMIT 100";
 /// The last page that is read: the thousandth.
 const LAST_PAGE: u64 = KEYS / 1_000;
-/// How many pages one measurement reads.
+/// Number of pages that one measurement reads.
 const PAGES: usize = 10;
 
 pub fn run(wanted: &dyn Fn(&str) -> bool) {

@@ -22,7 +22,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 pub const PEPPER: [u8; 32] = [0x5a; 32];
 pub const PREFIX: &str = "acme_live";
-/// How many keys an owner has.
+/// Number of keys of an owner.
 const KEYS_PER_OWNER: u64 = 10;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -73,7 +73,7 @@ pub fn every_limit() -> Limits {
     Limits { rate, quota, networks: limit(networks), not_before: limit(Timestamp::MIN) }
 }
 
-/// By how much the resident memory of this process grows while a store is loaded.
+/// Growth of the resident memory of this process while a store is loaded.
 #[derive(Debug, Default)]
 pub struct Resident(Mutex<Grown>);
 
@@ -112,7 +112,7 @@ fn resident_bytes() -> f64 {
     status("VmRSS:")
 }
 
-/// By how much the resident memory of this process grows at most while something is done.
+/// Measures by how much the resident memory of this process grows at most during some work.
 pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, f64) {
     // Forgets the peak until now.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();

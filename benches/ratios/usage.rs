@@ -1,4 +1,4 @@
-//! What it costs to know what is used.
+//! The cost of recording usage.
 
 use std::hint::black_box;
 use std::sync::{Arc, OnceLock};

@@ -1,4 +1,4 @@
-//! What a verification costs, in units of one keyed BLAKE3 of 64 bytes.
+//! The cost of a verification, in units of one keyed BLAKE3 of 64 bytes.
 
 use std::hint::black_box;
 use std::sync::{Arc, OnceLock};
@@ -13,9 +13,9 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::measure::{figure, ratio};
 use crate::synthetic::{PEPPER, Synthetic, builder, quota, rate, token};
 
-/// How many verifications make one measurement.
+/// Number of verifications in one measurement.
 const BATCH: usize = 20_000;
-/// How many different tokens are drawn from.
+/// Number of different tokens to draw from.
 const DRAWN: usize = 400_000;
 
 pub fn run(wanted: &dyn Fn(&str) -> bool) {
@@ -54,7 +54,7 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
     }
 }
 
-/// What limits cost, in plain hits; each key has them.
+/// Measures the cost of limits, in plain hits; each key has them.
 fn limited(wanted: &dyn Fn(&str) -> bool) {
     let keys = 1_000_000;
     let cases = [("verify_rate_limited", rate()), ("verify_quota", quota())];
@@ -129,7 +129,7 @@ fn bare(name: &str, keys: u64) {
     figure(name, ratio(read, hashes()), "x_blake3");
 }
 
-/// How many times as many verifications two threads do in the time that one takes.
+/// Measures how many times as many verifications two threads do in the time that one takes.
 pub fn two_threads(verifier: &Verifier, one: &[String], other: &[String]) -> f64 {
     let verify = |tokens: &[String]| {
         for token in tokens.iter().cycle().take(10 * BATCH) {

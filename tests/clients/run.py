@@ -23,7 +23,7 @@ class Result(unittest.TextTestResult):
 
 def main(examples, *modules):
     service.EXAMPLES = pathlib.Path(examples).resolve()
-    # What whoever runs this has configured is no part of the test.
+    # The configuration of the user who runs this is no part of the test.
     service.isolate()
     suite = unittest.TestSuite()
     empty = []

@@ -146,7 +146,7 @@ class Rotation(Case):
         token = self.rotate(key.id)
         self.assertNotEqual(token, key.token)
         self.assertTrue(self.accepted(key.token) and self.accepted(token))
-        # The key is the same but for its token.
+        # The key is the same except for its token.
         self.assertEqual({**Key.retrieve(key.id).attrs, "token": key.token}, key.attrs)
 
     def test_force_ends_every_previous_token(self):

@@ -135,7 +135,7 @@ class Tenants(Case):
         for query in ["tenant_id=1", "tenant_id=2&tenant_id=1", "tenant_id=99&tenant_id=4"]:
             self.answered(self.ask("GET", f"/api-keys?{query}", token=other), 403, FORBIDDEN)
         self.fails(exceptions.ForbiddenException, client.list_api_keys, tenant_id=1)
-        # Nor with the cursor of somebody who may.
+        # Nor with the cursor of a caller that may.
         link = self.ask("GET", "/api-keys?limit=1").json()["links"]["next"]
         path = link.removeprefix(self.service.url)
         self.answered(self.ask("GET", path, token=other), 400, INVALID_PARAMS)
@@ -220,7 +220,7 @@ class Expiry(Case):
         for meet in ["get", "authenticate"]:
             id, token = self.short_lived(name=f"short, {meet}", permissions=["READ_API_KEYS"])
             self.outlive(token)
-            # Nobody has met it by its number or at the gateway: its name is still taken.
+            # No caller has met it by its number or at the gateway: its name is still taken.
             self.assertIn(id, [key["id"] for key in self.all(1)])
             wish = self.wish(name=f"short, {meet}")
             self.answered(self.ask("POST", "/api-keys", wish), 400, NAME_TAKEN)

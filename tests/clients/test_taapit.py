@@ -172,7 +172,7 @@ class Lasting(ServiceCase):
             token = running.first_line["token"]
             headers = ask(running, token).headers
             self.assertEqual(headers["x-ratelimit-limit"], ["600"])
-            # It grows back at ten a second, so a slow machine asks for long before it is refused.
+            # It grows back at ten a second, so a slow machine asks for long before it is rejected.
             until = time.monotonic() + 10 * PATIENCE
             while (answer := ask(running, token, "/links")).status == 200:
                 self.assertLess(time.monotonic(), until)

@@ -1,4 +1,4 @@
-//! What the callers of a history know together: tokens, and the versions last seen.
+//! The knowledge that the callers of a history share: tokens, and the versions last seen.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -72,7 +72,7 @@ impl Book {
         *seen = version.max(*seen);
     }
 
-    /// The version of a key that somebody saw last.
+    /// Returns the version of a key that a thread saw last.
     pub(crate) fn version(&self, key: &str) -> Option<u64> {
         self.0.lock().unwrap().versions.get(key).copied()
     }

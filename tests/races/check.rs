@@ -15,7 +15,7 @@ use crate::timeline::{KeyState, Timeline, Version};
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) tally: Tally,
-    /// How long after a change in another process somebody was answered by what was before it.
+    /// Longest time after another process's change for which an answer showed the state before it.
     pub(crate) longest_delay: u64,
 }
 

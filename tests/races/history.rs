@@ -26,7 +26,7 @@ pub(crate) struct Entry {
     pub(crate) told: Answered,
 }
 
-/// What is asked.
+/// A call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Ask {
     Create { owner: String },
@@ -40,7 +40,7 @@ pub(crate) enum Ask {
     Verify { key: String, generation: u32 },
 }
 
-/// What is done to a key but for rotating.
+/// Change of a key other than a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Turn {
     Activate,
@@ -51,7 +51,7 @@ pub(crate) enum Turn {
     Unblock,
 }
 
-/// What is answered.
+/// An answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Answered {
     Conflict {
@@ -79,7 +79,7 @@ pub(crate) enum Answered {
     State(Why),
 }
 
-/// Why a token or a call is refused.
+/// Reason to reject a token or refuse a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Why {
     Blocked,
@@ -186,7 +186,7 @@ impl Answered {
     }
 }
 
-/// What happened how often, over many histories.
+/// Counts of what happened, over many histories.
 #[derive(Debug, Default)]
 pub(crate) struct Tally(BTreeMap<String, u64>);
 

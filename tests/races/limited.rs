@@ -25,7 +25,7 @@ const THREADS: u64 = 4;
 const TRIES: usize = 2_000;
 const OWNER: &str = "org";
 
-/// Whose the limit is.
+/// The record that has the limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Of {
     Key,
@@ -185,7 +185,7 @@ impl Limited {
     }
 }
 
-/// A quota, while all else changes: what was accepted, and how many uses there were.
+/// A quota, while everything around it changes: the accepted uses, and how many there were.
 pub(crate) fn quota(backend: Arc<dyn Backend>, seed: u64, of: Of, wrap: Wrap<'_>) -> (u64, u64) {
     let uses = [0, 1, 20, 300, 1_500][(seed % 5) as usize];
     let limits = SetLimits::new().quota(Quota::one_time(uses).unwrap());
@@ -220,9 +220,9 @@ pub(crate) fn rate(backend: Arc<dyn Backend>, seed: u64, of: Of, wrap: Wrap<'_>)
 /// it was asked for and when it was answered.
 type When = (u64, u64);
 
-/// A quota that changes while it is used, and counts of its uses: never is more accepted of a quota
-/// than it has, of the last one as much as it has but for a use of each thread, and what was accepted
-/// is what is counted.
+/// Changes a quota while it is used, and counts its uses. Of no quota are more uses accepted than it
+/// has; of the last one, as many as it has, less at most one for each thread. The count is that of
+/// the accepted uses.
 pub(crate) fn renewed(
     backend: Arc<dyn Backend>,
     seed: u64,
@@ -307,8 +307,8 @@ pub(crate) fn renewed(
         if sure > *quota {
             return Err(format!("{sure} uses were accepted of quota {number}, which has {quota}"));
         }
-        // Whoever was interrupted while it changed twice may have taken a use of the one after the
-        // next, and not know whose to give it back to.
+        // A thread that was interrupted while the quota changed twice may have taken a use of the
+        // one after the next, and not know to which to refund it.
         if number == newest && !(sure + last..=maybe + last + THREADS).contains(quota) {
             return Err(format!(
                 "of the last quota, {quota}, {sure} to {maybe} and {last} uses were accepted"

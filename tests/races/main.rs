@@ -1,8 +1,8 @@
 //! Callers who change, list and verify the same few keys at once, and a checker that holds every
 //! answer against what the log says that happened, and when.
 //!
-//! `KEYHASP_HISTORIES` says how many histories are made (10,000 unless told: short ones, nine in
-//! ten of them in memory), `KEYHASP_SEED` makes one of them a thousand times: which calls are made
+//! `KEYHASP_HISTORIES` says how many histories are made. It defaults to 10,000 (short ones, nine in
+//! ten of them in memory). `KEYHASP_SEED` makes one of them a thousand times: which calls are made
 //! follows from the seed, how they meet doesn't.
 // It is a test.
 #![allow(
@@ -54,7 +54,7 @@ fn number(name: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
-/// The rule that makes revoking a race: somebody gets the last key.
+/// Returns the rule that makes revoking a race: the last standard key must stay.
 fn rules() -> StoreRules {
     StoreRules { keep_standard_key: true, ..StoreRules::default() }
 }
@@ -137,7 +137,7 @@ fn histories_on_sled() {
     run(&|with| with(sled(tempfile::tempdir().unwrap().path())), 20);
 }
 
-/// Of many rotations at once that expect one version, exactly one is made.
+/// Exactly one is made of many concurrent rotations that expect one version.
 fn duels(backend: Arc<dyn Backend>, rounds: usize) {
     let backend = Arc::new(YieldingBackend::new(backend, 1));
     let store: Arc<dyn KeyStore> = Arc::new(builder(&clock(), 1).open_on(backend).unwrap());
@@ -176,7 +176,7 @@ fn one_of_racing_rotations_wins() {
     duels(sled(tempfile::tempdir().unwrap().path()), 50);
 }
 
-/// Nobody hears that the database is busy, however many call at once.
+/// Checks that no caller gets an error for a busy database, however many call at once.
 fn crowd(backend: Arc<dyn Backend>) {
     let plan = Plan { seed: 64, threads: 64, calls: 12 };
     let history = history(plan, backend, rules(), &|store| store);

@@ -9,7 +9,7 @@ use keyhasp::{
     Error, KeyId, KeyStore, RejectReason, Rotate, VerifiedKey, VerifyError, VerifyRequest, Version,
 };
 
-/// What is wrong with a store.
+/// An injected bug of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Defect {
     /// Of two rotations that expect one version, the slower is made all the same.

@@ -15,7 +15,7 @@ use crate::history::{Answered, Ask, Entry, Logged, SET_UP, Seen, Turn};
 /// The owners of a history. Each keeps a standard key.
 pub(crate) const OWNERS: [&str; 2] = ["left", "right"];
 
-/// How a history is made.
+/// The plan of a history.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
@@ -40,7 +40,7 @@ impl Desk<'_> {
         AdminKeys::new(Arc::clone(&self.store), "root").unwrap()
     }
 
-    /// Makes the owners, each with keys, before anybody else calls.
+    /// Makes the owners, each with keys, before any other thread calls.
     pub(crate) fn set_up(&self, keys: usize) {
         let full = || CreateKey::new(Access::Full);
         for owner in OWNERS {

@@ -21,7 +21,7 @@ use crate::{HISTORIES, number, rules};
 /// Within what the processes are to know of each other: much less than a history takes.
 const BOUND: Duration = Duration::from_millis(50);
 
-/// How a history of processes is made.
+/// The plan of a history of processes.
 #[derive(Clone, Copy)]
 struct Several {
     plan: Plan,
@@ -44,7 +44,7 @@ fn moment() -> u64 {
 
 fn open(directory: &Path, bound: Duration, seed: u64) -> Arc<Store> {
     let options = SqliteOptions::shared(bound).unwrap().sync_off_for_tests();
-    // Nobody holds it for long, but a loaded machine may stop a process that does.
+    // No process holds it for long, but a loaded machine may stop one that does.
     let options = options.busy_timeout(Duration::from_secs(300)).unwrap();
     let backend = Sqlite::open(directory.join("keys.db"), options).unwrap();
     let builder = builder(&clock(), seed).rules(rules()).clock(Arc::new(SystemClock::new()));
@@ -209,7 +209,7 @@ fn planted_staleness_is_found() {
     println!("polls seldom: {}", what.split(':').next().unwrap_or_default());
 }
 
-/// Nobody hears that the database is busy, however many call from however many processes.
+/// No caller gets an error for a busy database, however many call from however many processes.
 #[test]
 fn sixty_four_callers_in_four_processes() {
     if be_other() {

@@ -1,4 +1,4 @@
-//! What the log says that happened: replayed by the plainest of rules, and held against them.
+//! The log's account of what happened: replayed by the plainest of rules, and held against them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,7 +6,7 @@ use keyhasp::EventKind;
 
 use crate::history::{Ask, Entry, History, Logged, SET_UP};
 
-/// How many previous tokens of a key live at most.
+/// Largest number of live previous tokens of a key.
 const MAX_PREVIOUS: usize = 5;
 
 /// A record as one event left it, and the call that did it.

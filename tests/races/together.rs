@@ -33,7 +33,7 @@ const TEST: &str = "together::a_quota_of_processes";
 
 fn sqlite(directory: &Path) -> Sqlite {
     let options = SqliteOptions::shared(BOUND).unwrap().sync_off_for_tests();
-    // Nobody holds it for long, but a loaded machine may stop a process that does.
+    // No process holds it for long, but a loaded machine may stop one that does.
     let options = options.busy_timeout(Duration::from_secs(300)).unwrap();
     Sqlite::open(directory.join("keys.db"), options).unwrap()
 }

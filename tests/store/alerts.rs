@@ -47,7 +47,7 @@ fn all() -> AlertSettings {
 fn open(watch: AlertSettings, backend: &Arc<dyn Backend>, clock: &Arc<ManualClock>) -> Arc<Store> {
     let configure =
         |builder: StoreBuilder| builder.alerts(watch.only_when_asked()).usage(UsageSettings::new());
-    // Ids and tokens are drawn anew each time.
+    // Each opening draws other ids and tokens.
     let seed = u64::try_from(clock.monotonic().as_nanos()).unwrap();
     Arc::new(configure(builder(clock, seed)).open_on(Arc::clone(backend)).unwrap())
 }
@@ -368,7 +368,7 @@ fn often_refused_is_told_once_in_a_window_and_floods_are_bounded() {
     let refuse = |issued: &Issued| {
         let text = issued.token.expose();
         assert!(alerts.world.verifier.verify(text).is_err());
-        // A wrong secret counts for nobody.
+        // A wrong secret counts for no key.
         assert!(alerts.world.verifier.verify(&text[..text.len() - 1]).is_err());
     };
     (0..3).for_each(|_| refuse(&keys[0]));
@@ -433,7 +433,7 @@ fn two_processes_tell_once() {
     assert_eq!(open(3).run_alerts().unwrap(), 0);
 }
 
-/// What is due stays due until it is told.
+/// A due alert stays due until it is written.
 #[cfg(feature = "testing")]
 #[test]
 fn what_could_not_be_told_is_told_later() {

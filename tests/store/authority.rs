@@ -1,4 +1,4 @@
-//! Who may do what, and what belongs to somebody else.
+//! Authority: which caller may do what, and what belongs to another owner.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 

@@ -1,4 +1,4 @@
-//! Who follows the log is given each event once, in its order.
+//! A subscriber gets each event once, in order.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
@@ -29,7 +29,7 @@ fn drain(feed: &mut EventFeed) -> Vec<Event> {
 }
 
 proptest! {
-    /// However many at once, and wherever it is begun anew.
+    /// Holds for any number of events at once, and wherever a feed restarts.
     #[test]
     fn each_event_is_given_once_and_in_order(
         steps in prop::collection::vec((1..8_usize, 0..4_usize, any::<bool>()), 1..12),

@@ -100,7 +100,7 @@ fn a_leaked_key_is_blocked_once_and_the_event_says_why() {
     assert_eq!(events(&world), after + 1);
 }
 
-/// Who publishes a token that was replaced stops nobody.
+/// Publishing a token that was replaced stops no key.
 #[test]
 fn a_superseded_token_blocks_nothing() {
     let world = World::new();

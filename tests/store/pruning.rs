@@ -22,7 +22,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// More than are pruned at once, so often that each of three goes makes a difference.
 const MANY: usize = 1_300;
-/// How many are pruned at once.
+/// Number of events that are pruned at once.
 const SOME: u64 = 512;
 
 fn at(millis: u64) -> Timestamp {
@@ -137,7 +137,7 @@ fn what_remains_is_what_one_call_leaves_in_sqlite() {
     (0..12).for_each(|seed| prunes_as_in_one_go(seed, place));
 }
 
-/// Whoever commits when it is due prunes some, and leaves the rest to those who come next.
+/// A commit when pruning is due prunes some events, and leaves the rest to the next commits.
 #[test]
 fn a_commit_that_is_due_does_not_prune_all_of_a_backlog() {
     let backend = Arc::new(KeepOpen::new(Memory::new()));

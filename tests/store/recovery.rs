@@ -62,7 +62,7 @@ fn a_revocation_of_unknown_outcome_lets_nobody_in() {
         let revoked = keys.revoke(first.key.id);
         assert!(matches!(revoked, Err(Error::OutcomeUnknown(_))), "{revoked:?}");
         assert_eq!(verify(&world, &first.token), Err(RECOVERING));
-        // Only what the change was about is in doubt, and only to who has the secret.
+        // Only the change's records are indeterminate, and only to a client with the secret.
         assert_eq!(verify(&world, &other.token), Ok(()));
         let mut wrong = first.token.expose().as_bytes().to_vec();
         wrong[40] ^= 1;
@@ -188,7 +188,7 @@ fn a_commit_that_failed_changes_nothing() {
     keys.revoke(first.key.id).unwrap();
 }
 
-/// A mark that was committed and couldn't be put in force is put in force later, not forgotten.
+/// A `tokens_valid_from` that was committed and couldn't be published is published later.
 #[test]
 fn a_mark_whose_loading_failed_is_loaded_again() {
     let (world, backend) = world();
@@ -233,8 +233,8 @@ impl Clock for Fragile {
     }
 }
 
-/// What became of a commit in which the backend panicked, or the clock after it, isn't known;
-/// nobody has to ask for a recovery.
+/// The outcome of a commit is unknown if the backend panicked in it, or the clock after it;
+/// the store recovers unasked.
 #[test]
 fn a_store_in_which_something_panicked_recovers_by_itself() {
     for in_the_backend in [true, false] {

@@ -148,7 +148,7 @@ fn of_two_rotations_that_expect_one_version_one_wins() {
     assert_eq!(won.key.generation.get(), 2);
 }
 
-/// What was acknowledged is in force for the very next verification, whoever rotates beside.
+/// An acknowledged change holds for the very next verification, whatever other threads rotate.
 #[test]
 fn a_revocation_bites_at_once_among_racing_callers() {
     let world = World::new();

@@ -25,7 +25,7 @@ struct Pair {
     _directory: tempfile::TempDir,
 }
 
-/// Who opens and closes beside others may wait for them.
+/// A process that opens and closes beside others may wait for them.
 fn shared(bound: Duration) -> SqliteOptions {
     SqliteOptions::shared(bound).unwrap().busy_timeout(PATIENCE / 2).unwrap()
 }
@@ -100,7 +100,7 @@ fn an_issue_mark_reaches_the_other_process() {
     }
 }
 
-/// By its own clock B knows that nothing was heard for longer than the bound.
+/// B knows by its own clock that it heard nothing for longer than the bound.
 #[test]
 fn a_store_that_cannot_tell_is_unavailable() {
     let directory = tempfile::tempdir().unwrap();
@@ -153,7 +153,7 @@ fn sleeper(directory: &tempfile::TempDir, seed: u64) -> (World, Arc<Store>) {
     (World::of(Arc::<Store>::clone(&store), clock), store)
 }
 
-/// A reader that slept past the log's pruning reads everything anew.
+/// A process that slept past the log's pruning reads every record again.
 #[test]
 fn a_reader_that_was_pruned_past_finds_its_way_back() {
     let directory = tempfile::tempdir().unwrap();
@@ -248,7 +248,7 @@ fn a_revocation_elsewhere_is_in_force_within_the_bound() {
     }
 }
 
-/// What this process's own commit meets is told as what its polling meets.
+/// A commit of this process reports the same errors as its polling.
 #[test]
 fn a_pepper_that_is_missing_after_a_commit_is_told_as_that() {
     let directory = tempfile::tempdir().unwrap();
@@ -268,7 +268,7 @@ fn a_pepper_that_is_missing_after_a_commit_is_told_as_that() {
     assert_eq!(old.store.health().unavailable, Some(Unavailable::RulesChanged));
 }
 
-/// All leases together are within the quota also where an owner is purged and made anew.
+/// All leases together stay within the quota also if an owner is purged and created again.
 #[test]
 fn an_owner_made_anew_has_nothing_of_a_lease_of_the_one_before() {
     let directory = tempfile::tempdir().unwrap();

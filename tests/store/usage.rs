@@ -1,4 +1,4 @@
-//! What is used of keys: noted as it is verified, answered at once, written in batches.
+//! Usage of keys: noted by verification, answered at once, written in batches.
 #![cfg(all(feature = "testing", feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
@@ -226,7 +226,7 @@ fn addresses_of_keys_that_are_used_no_more_are_forgotten() {
     }
 }
 
-/// Whoever can't look for old addresses has written what was used all the same, and looks again.
+/// A store that can't look for old addresses has written the usage all the same, and looks again.
 #[test]
 fn what_was_used_is_written_though_addresses_are_not_looked_for() {
     let (world, backend) = World::new(quiet().addresses(HOUR));

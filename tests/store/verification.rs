@@ -1,4 +1,4 @@
-//! What is accepted, what is refused, and what is told to whom.
+//! Verification: which tokens are accepted or rejected, and which client learns what.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
@@ -115,7 +115,7 @@ fn outsiders_learn_nothing() {
             wrong[at] = if wrong[at] == b'x' { b'y' } else { b'x' };
             assert_eq!(world.verifier.verify(&wrong), Err(VerifyError::Unrecognized));
         }
-        // Right but for the prefix, which is an accepted one.
+        // Right except for the prefix, which is an accepted one.
         let other = token.replacen("acme_", "acme_test_", 1);
         assert_eq!(world.verifier.verify(other), Err(VerifyError::Unrecognized));
     }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// How many tokens are drawn.
+/// Number of tokens that are drawn.
 pub const DRAWN: usize = 400_000;
 /// A good key's expiry in seconds since 1970: the year 2100.
 pub const LATER: i64 = 4_102_444_800;

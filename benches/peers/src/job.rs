@@ -1,13 +1,13 @@
-//! What a contender is asked, and the check that it answers rightly.
+//! The questions to a contender, and the check of its answers.
 
 use std::fmt::Debug;
 
 /// One way to verify tokens, with all its keys.
 pub trait Contender {
-    /// What the answer names a key or its owner by.
+    /// Value by which the answer names a key or its owner.
     type Id: Debug + PartialEq;
 
-    /// Whose token this is, if it is good now.
+    /// Returns the key or owner of a token, if the token is valid now.
     fn verify(&self, token: &str) -> Option<Self::Id>;
 }
 
@@ -16,14 +16,14 @@ pub struct Trial<C: Contender> {
     pub contender: C,
     /// Good tokens of keys drawn at random, and the answer to each.
     pub good: Vec<(String, C::Id)>,
-    /// What must be refused: malformed, unknown, a wrong secret, past its expiry.
+    /// Tokens that must be rejected: malformed, unknown, with a wrong secret, past the expiry.
     pub bad: Vec<String>,
 }
 
 /// Some verifications, ready to be repeated.
 pub struct Job {
     pub name: &'static str,
-    /// How many tokens one call of `run` verifies.
+    /// Number of tokens that one call of `run` verifies.
     pub batch: usize,
     pub run: Box<dyn FnMut()>,
 }
@@ -32,7 +32,7 @@ impl Job {
     /// Works through the good tokens, a batch at each call, asserting each answer.
     ///
     /// # Panics
-    /// If the contender accepts what it must refuse.
+    /// If the contender accepts a token that it must reject.
     pub fn new<C: Contender + 'static>(name: &'static str, batch: usize, trial: Trial<C>) -> Self {
         let Trial { contender, good, bad } = trial;
         for token in &bad {

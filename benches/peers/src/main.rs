@@ -17,7 +17,7 @@ mod turns;
 
 use measure::figure;
 
-/// How many keys each contender holds, and what ends the names of the figures.
+/// Number of keys of each contender, and the suffix of the figures' names.
 const SIZES: [(usize, &str); 2] = [(1_000, "1k"), (1_000_000, "1m")];
 
 fn main() {

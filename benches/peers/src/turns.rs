@@ -6,10 +6,10 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::job::Job;
 use crate::measure::{median, time};
 
-/// How often each job has its turn.
+/// Number of turns of each job.
 const ROUNDS: usize = 31;
 
-/// What a job took.
+/// Times of a job.
 pub struct Taken {
     /// Nanoseconds of one verification, the median of all rounds.
     pub nanos: f64,
@@ -28,7 +28,7 @@ pub fn take(jobs: &mut [Job]) -> Vec<Taken> {
         }
         for &which in &order {
             let job = &mut jobs[which];
-            // Once for nothing: whoever came before has left the caches full of its own.
+            // Run once unmeasured: the contender before has left the caches full of its own data.
             (job.run)();
             nanos[which].push(time(&mut job.run) / job.batch as f64);
         }

@@ -1,4 +1,4 @@
-//! How reads go wrong.
+//! Faults of reads.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -142,7 +142,7 @@ impl FaultyBackend {
         }
     }
 
-    /// How many rows a page may hold and look at.
+    /// Alters how many rows a page may hold and examine.
     fn spoil_bounds(&self, limit: &mut usize, examine: &mut usize) {
         match self.fault {
             Fault::PagesExamineTooMuch => *examine = usize::MAX,

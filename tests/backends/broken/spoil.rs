@@ -1,4 +1,4 @@
-//! What is lost or changed of what is written.
+//! Faults that lose or change a part of what is written.
 
 use keyhasp::backend::{Applied, Backend, BackendError, Change, Precondition, Write, WriteKey};
 use keyhasp::id::{NumericId, Version};

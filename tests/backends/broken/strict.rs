@@ -105,7 +105,7 @@ impl FaultyBackend {
         })
     }
 
-    /// Refuses to let the last standard keys go, whoever else comes or goes in the change.
+    /// Refuses to let the last standard keys go, whatever other keys the change adds or removes.
     fn guards_too_strictly(
         &self,
         id: KeyId,

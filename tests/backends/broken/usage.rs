@@ -1,4 +1,4 @@
-//! How usage goes wrong.
+//! Faults of usage.
 
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -119,7 +119,7 @@ impl FaultyBackend {
         Ok(())
     }
 
-    /// After the first one, whoever asks all the time sees half a batch.
+    /// Writes one change at a time. After the first one, a thread that reads sees half a batch.
     fn take_in_by_the_step(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
         let mut outcome = Vec::new();
         for step in batch {

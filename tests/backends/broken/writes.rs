@@ -1,4 +1,4 @@
-//! How commits go wrong.
+//! Faults of commits.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ use keyhasp::testing::sample;
 use super::written::named;
 use super::{Entry, Fault, FaultyBackend, Half, NAME};
 
-/// How long somebody who scans all the time is waited for.
+/// Longest wait for a thread that scans all the time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 type Outcome = Result<Applied, Rejection>;
@@ -168,7 +168,7 @@ impl FaultyBackend {
         Ok(outcome)
     }
 
-    /// Each operation by itself; after the first one, whoever scans all the time sees half a change.
+    /// Commits each operation by itself. After the first one, a scan sees half a change.
     fn commit_by_operation(&self, change: &Change) -> Result<Outcome, BackendError> {
         let mut all: Option<Applied> = None;
         for operation in &change.operations {

@@ -36,7 +36,7 @@ fn expected(version: u32) -> Value {
     serde_json::from_slice(&text).unwrap()
 }
 
-/// Where what is heard lacks something of what is expected, or says something else. An answer may
+/// Lists where an answer lacks something that is expected, or says otherwise. An answer may
 /// say more than it did when the file was written.
 fn lacking(path: &str, expected: &Value, heard: &Value, found: &mut Vec<String>) {
     match (expected, heard) {

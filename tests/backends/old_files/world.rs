@@ -154,7 +154,7 @@ impl Story<'_> {
         store.close().unwrap();
     }
 
-    /// Tokens are used and refused, and what is due of their keys is told.
+    /// Uses tokens, has some rejected, and lets the store write the alerts that are due.
     fn used(&mut self, store: &Arc<Store>) {
         let shared: Arc<dyn KeyStore> = Arc::<Store>::clone(store);
         let admin = AdminKeys::new(Arc::clone(&shared), "root").unwrap();
@@ -249,7 +249,7 @@ impl Story<'_> {
     }
 }
 
-/// What a store answered.
+/// Answers of a store.
 pub struct Facts {
     /// What verification says of each token.
     pub verdicts: Vec<Value>,

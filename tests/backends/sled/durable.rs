@@ -1,4 +1,4 @@
-//! What was acknowledged is there again; closing; waiting.
+//! Acknowledged changes are there again; closing; waiting.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ fn everything_is_there_after_a_reopen() {
     assert_eq!(applied.first_event, 42);
 }
 
-/// The process ends without a word to anybody: nothing is dropped, flushed or unlocked.
+/// Ends the process without warning: nothing is dropped, flushed or unlocked.
 #[test]
 fn what_was_acknowledged_before_an_abort_is_there() {
     const DIR: &str = "KEYHASP_TEST_ABORT";

@@ -145,7 +145,7 @@ fn a_crash_at_any_step_of_a_recovery_loses_nothing() {
     }
 }
 
-/// The process ended while it made something durable: whether that failed it could tell nobody.
+/// The process ended during a durable write, and couldn't report whether the write failed.
 #[test]
 fn what_was_under_way_is_written_anew() {
     let fixture = stored();
@@ -233,7 +233,7 @@ mod a_disk_that_takes_no_more {
         commit(&store, big(u128::MAX)).unwrap();
     }
 
-    /// Everything acknowledged is there, and the commit in doubt is wholly so or not at all.
+    /// Every acknowledged commit is there, and the indeterminate one whole or not at all.
     fn expect_whole(store: &dyn Backend, acknowledged: u128) {
         for id in 0..acknowledged {
             assert!(store.key(KeyId::from_u128(id)).unwrap().is_some(), "{id}");

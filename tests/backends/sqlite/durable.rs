@@ -1,4 +1,4 @@
-//! What lies in the file, and that it is found again.
+//! The contents of the file, and that they are found again.
 
 use std::fs;
 
@@ -48,7 +48,7 @@ fn what_was_committed_is_found_after_a_crash() {
     assert_eq!(found.last_event().unwrap(), 2);
 }
 
-/// Somebody removed the file alone: what is left beside it belongs to no database.
+/// Files left beside a database that was removed alone belong to no database.
 #[test]
 fn a_log_without_its_file_is_not_taken_over() {
     let directory = tempdir().unwrap();

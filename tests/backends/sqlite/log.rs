@@ -9,7 +9,7 @@ use crate::sqlite::support::{commit, create_owner, open, quick, shared};
 
 const LIMIT: u64 = 8 << 20;
 
-/// While somebody reads, the log can't be begun anew; afterwards it doesn't stay as long as it was.
+/// The log can't restart while another program reads. Afterwards it is cut.
 #[test]
 fn it_is_short_again_when_a_foreign_reader_has_gone() {
     for options in [quick(), shared()] {
@@ -28,7 +28,7 @@ fn it_is_short_again_when_a_foreign_reader_has_gone() {
             commit(&sqlite, create_owner(&format!("owner-{created}")));
         }
         reader.execute_batch("COMMIT").unwrap();
-        // The first copies the log, the second begins it anew.
+        // The first commit copies the log, the second restarts it.
         for last in ["last", "very last"] {
             commit(&sqlite, create_owner(last));
         }

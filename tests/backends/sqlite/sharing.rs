@@ -1,4 +1,4 @@
-//! Who may open a database beside whom, and what sharers see of each other.
+//! Sharing: which processes may open a database together, and what they see of each other.
 
 use std::os::unix::fs::symlink;
 use std::thread;

@@ -1,4 +1,4 @@
-//! Databases whose making was cut short: they are made again, and refused by nobody.
+//! Databases whose creation was cut short: an open creates them again, and returns no error.
 
 use std::fs;
 

@@ -116,7 +116,7 @@ impl World {
         (store, admin)
     }
 
-    /// One of the keys; any but for the first few calls.
+    /// Chooses one of the keys, or an id without a key while there is none.
     fn key(&self, which: u8) -> KeyId {
         match self.keys.len() {
             0 => KeyId::from_u128(which.into()),

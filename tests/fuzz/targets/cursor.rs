@@ -92,7 +92,7 @@ fn check(world: &World, data: &[u8]) {
     }
 }
 
-/// Newest first, and nobody's but the handle's.
+/// Checks that the keys run newest first, and all belong to the handle's owner.
 fn in_order(page: &Page<Key>, shape: u8) {
     assert!(page.items.windows(2).all(|pair| pair[0].id > pair[1].id), "newest first");
     let is_own = |key: &Key| shape & 1 == 0 || key.owner == owner("a");

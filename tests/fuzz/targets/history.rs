@@ -96,8 +96,8 @@ impl State {
             && same(&self.events, &facts.events)
     }
 
-    /// Where an answer is not one of this state. Damage may take records away, never alter or add
-    /// one; and nobody is let in who wouldn't be.
+    /// Lists the answers that don't fit this state. Damage may take records away, never alter or
+    /// add one, and no token is accepted that was invalid before.
     pub(super) fn differences(&self, facts: &Facts) -> Vec<String> {
         let mut found = Vec::new();
         for (expected, heard) in self.verdicts.iter().zip(&facts.verdicts) {
@@ -125,7 +125,7 @@ impl State {
     }
 }
 
-/// An item without what was used of it: no checksum is kept of that but for quotas, and of those
+/// Returns an item without its usage: of that only quotas have a checksum, and of those
 /// none tells of a row that is lost.
 fn vouched_for(item: &Value) -> Value {
     let mut item = item.clone();

@@ -1,4 +1,4 @@
-//! What each fuzz target does with an input. It panics where a law is broken.
+//! The work of each fuzz target on an input. It panics where a law is broken.
 //!
 //! The fuzzer (`fuzz/`) and the replay without it (`tests/fuzz/main.rs`) run the same code.
 #![allow(unreachable_pub, missing_docs)] // Two crates are made of it.

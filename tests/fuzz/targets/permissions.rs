@@ -44,7 +44,7 @@ fn taken(line: &str) {
     }
 }
 
-/// What stands for all segments that nobody has thought of yet.
+/// Segment that stands for all that no pattern names.
 const FRESH: &str = "zz";
 
 /// Every name over the segments that occur, and a fresh one.

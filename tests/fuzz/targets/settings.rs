@@ -1,4 +1,4 @@
-//! Texts that may be settings, against serde_json and the limits counted anew.
+//! Texts that may be settings, against serde_json and the limits counted independently.
 
 use keyhasp::key::{Settings, SettingsPatch};
 use serde_json::{Map, Value};

@@ -131,7 +131,7 @@ fn scanned(data: &[u8]) {
     assert_eq!(found, expected, "scan");
 }
 
-/// Of all texts, one token alone is let in.
+/// One token alone is accepted, of all texts.
 fn verified(data: &[u8]) {
     thread_local! {
         static STORE: (Arc<dyn KeyStore>, String) = store();

@@ -179,7 +179,7 @@ fn forms_of_forwarded() {
     assert_eq!(told(&one, LISTED, &[b"192.0.2.7"]), None);
 }
 
-/// What somebody may write, with all that could be taken for a sign.
+/// Text that a client may write, with all that could be taken for a sign.
 fn written() -> impl Strategy<Value = Vec<u8>> {
     let signs = prop::sample::select(b",;=\"\\ \tfor_:[].0129a\xff".to_vec());
     prop_oneof![

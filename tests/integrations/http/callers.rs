@@ -1,4 +1,4 @@
-//! Callers without a token: nobody, and sessions of the service's own.
+//! Callers without a token: anonymous ones, and sessions of the service's own.
 
 use axum::Router;
 use axum::extract::Extension;
@@ -17,7 +17,7 @@ fn nobody_passes_where_that_is_allowed() {
     let open = site(&world, KeyLayer::allow_anonymous);
     assert_eq!(fetch(&open, "/open", &[]).body, "nobody");
     assert_eq!(with_token(&open, "/open", issued.token.expose()).body, "org");
-    // Where somebody is needed, the refusal is the layer's own.
+    // Where a route needs a caller, the rejection is the layer's own.
     for uri in ["/", "/write"] {
         assert_eq!(fetch(&open, uri, &[]), fetch(&strict, uri, &[]));
         assert_eq!(fetch(&open, uri, &[]).status, StatusCode::UNAUTHORIZED);
@@ -25,7 +25,7 @@ fn nobody_passes_where_that_is_allowed() {
     assert_eq!(fetch(&strict, "/open", &[]).status, StatusCode::UNAUTHORIZED);
 }
 
-/// A slip doesn't turn a caller into nobody.
+/// A slip doesn't make a caller anonymous.
 #[test]
 fn whoever_tries_to_be_somebody_is_not_nobody() {
     let world = World::new();
@@ -77,7 +77,7 @@ fn nobody_may_read_where_readers_may() {
     assert_eq!(send(&site, post).body, "in");
 }
 
-/// Whom one layer let in is nobody to the layer behind it.
+/// A caller that one layer let in is anonymous to the layer behind it.
 #[test]
 fn a_layer_believes_itself_alone() {
     let (world, other) = (World::new(), World::new());

@@ -1,4 +1,4 @@
-//! Where a token stands, as a table and as laws.
+//! The places in which a token may stand, as a table and as laws.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};

@@ -159,7 +159,7 @@ fn a_key_of_a_network_behind_a_proxy() {
     assert_eq!(none.status, StatusCode::FORBIDDEN);
 }
 
-/// It is refused as any token that isn't accepted, until its time has come.
+/// The layer rejects it like any token that isn't accepted, until its time has come.
 #[test]
 fn a_key_that_begins_later() {
     let world = World::new();

@@ -55,7 +55,7 @@ fn from_the_first_token_to_a_customers() {
     );
     assert_eq!(send(&site, post).status, StatusCode::FORBIDDEN);
     assert_eq!(issue(&site, &token, &wish).status, StatusCode::FORBIDDEN);
-    // Whoever issues keys makes no second one that does.
+    // A key that issues keys makes no second one that does.
     for access in [["keys:issue"], ["links:read"]] {
         let own = json!({"owner": "service", "access": access, "name": "second"});
         assert_eq!(issue(&site, &admin, &own).status, StatusCode::FORBIDDEN);
@@ -110,7 +110,7 @@ impl TryRng for Source {
 
 impl TryCryptoRng for Source {}
 
-/// What is wrong with the service is not put on whoever asks.
+/// Faults of the service aren't blamed on the client.
 #[test]
 fn the_services_own_faults() {
     let dry = Arc::new(AtomicBool::new(false));

@@ -101,7 +101,7 @@ fn a_permission_that_nobody_declared_is_an_error() {
     assert!(keys.require(["links:*"]).is_err());
 }
 
-/// A guard, or an extractor, where no layer has asked who it is: nobody passes.
+/// A guard or an extractor without a layer before it lets no request pass.
 #[test]
 fn without_a_layer_nobody_passes() {
     let world = World::new();
@@ -121,7 +121,7 @@ fn without_a_layer_nobody_passes() {
     }
 }
 
-/// Another store's permissions mean something else, so its callers aren't judged by them.
+/// Another store's permissions have other meanings, so its callers aren't judged by them.
 #[test]
 fn a_guard_behind_another_stores_layer_lets_nobody_pass() {
     let (world, other) = (World::new(), World::new());

@@ -125,7 +125,7 @@ fn each_refusal_has_its_answer() {
     }
 }
 
-/// The headers of a request refused for its rate say when the same one is allowed.
+/// The headers of a request rejected for its rate say when the same one is allowed.
 #[test]
 fn a_refused_rate_is_told_in_the_services_headers() {
     let stage = Stage::new();
@@ -215,8 +215,8 @@ fn parameter(value: &str, name: &str) -> u64 {
 }
 
 proptest! {
-    /// Nobody is promised more than it has: the policy shown allows no more than the rate, what
-    /// remains is within it, and no time is shorter than it is.
+    /// The headers promise no key more than it has: the policy shown allows no more than the rate,
+    /// what remains is within it, and no time is shorter than it is.
     #[test]
     fn no_more_is_promised_than_there_is(
         count in 1..=Rate::MAX_COUNT, per in 1..100_000_000_u64, burst in 1..=Rate::MAX_COUNT,

@@ -46,7 +46,7 @@ fn rejected_for(world: &World) -> Vec<(Token, &'static str)> {
 }
 
 proptest! {
-    /// Whatever bytes come: refused, in one of three ways, and nobody is let in.
+    /// The layer rejects any bytes, in one of three ways, and lets no request pass.
     #[test]
     fn any_bytes_are_refused(
         scheme in prop_oneof![Just("Bearer "), Just("bearer"), Just("Basic "), Just("")],
@@ -68,7 +68,7 @@ proptest! {
     }
 }
 
-/// Whoever has the right secret learns no more than who hasn't, unless the service tells.
+/// A holder of the right secret learns no more than a stranger, unless the service allows it.
 #[test]
 fn one_answer_for_all() {
     let world = World::new();
@@ -117,13 +117,13 @@ fn closed(change: impl FnOnce(keyhasp::KeyLayer) -> keyhasp::KeyLayer) -> Answer
     with_token(&site, "/", issued.token.expose())
 }
 
-/// A store that can't answer lets nobody in, and says nothing of the token.
+/// A store that can't answer lets no request pass, and says nothing of the token.
 #[test]
 fn unavailable_is_503() {
     let answer = closed(|layer| layer);
     answer.is_problem(&unavailable(503, "Service Unavailable"), &[]);
     assert_eq!(answer.headers[RETRY_AFTER], "1");
-    // Not even where anybody may pass.
+    // Not even where anonymous requests may pass.
     let answer = closed(keyhasp::KeyLayer::allow_anonymous);
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
 }

@@ -86,7 +86,7 @@ impl SensorBucket {
         self.ask(Some(by), &Method::GET, "/api-keys/authenticate", "")
     }
 
-    /// How many keys there are in this state.
+    /// Counts the keys in this state.
     fn count(&self, state: State) -> u64 {
         self.world.admin.count(&ListKeys::new().states([state])).unwrap()
     }
@@ -134,7 +134,7 @@ fn an_end_is_later_than_now_and_comes_to_the_millisecond() {
     assert_eq!((&extra["exp"], &extra["tid"]), (&json!(1_767_229_200), &json!(2)));
     assert_eq!(service.get(&path).json()["expiration_date"], "2026-01-01T01:00:00.001Z");
     service.world.clock.advance(Duration::from_millis(1));
-    // Refused, but not gone yet: nobody has met it.
+    // Rejected, but not gone yet: no client has sent it.
     let refused = service.ask(Some(&key), &Method::GET, "/api-keys", "");
     is(&refused, 401, &json!({"message": "Unauthorized", "code": "UNAUTHORIZED"}));
     assert_eq!((service.count(State::Expired), service.count(State::Revoked)), (1, 1));
@@ -142,7 +142,7 @@ fn an_end_is_later_than_now_and_comes_to_the_millisecond() {
     assert_eq!((service.count(State::Expired), service.count(State::Revoked)), (0, 2));
 }
 
-/// An expired key is refused whether it can be taken away or not.
+/// An expired key is rejected whether it can be taken away or not.
 #[test]
 fn an_expired_key_that_stays() {
     let service = SensorBucket::new();
@@ -202,7 +202,7 @@ fn an_archived_tenant() {
     is(&service.get(&path), 404, &not_found);
     let archived = json!({"message": "Organisation does not exist or has been archived"});
     is(&service.create(&wish("two", None)), 404, &archived);
-    // Whoever manages it sees its keys, and may still end them.
+    // A caller that manages it sees its keys, and may still end them.
     assert_eq!(service.get("/api-keys?tenant_id=2").json()["data"][0]["name"], "one");
     service.world.admin.resume_owner(&owner("2")).unwrap();
     assert_eq!(service.authenticate(&key).status, StatusCode::OK);
@@ -243,7 +243,7 @@ fn a_store_that_is_closed_is_500() {
     is(&service.authenticate(&service.bearer), 500, &internal());
 }
 
-/// A list of so many owners can't be had at once, and whoever manages them is told what can.
+/// A list of so many owners can't be had at once, and the answer says what can.
 #[test]
 fn who_manages_more_tenants_than_a_list_has() {
     let service = SensorBucket::new();
@@ -277,7 +277,7 @@ fn a_stranger_is_not_told_what_there_is() {
     assert_eq!(known.headers["allow"], "GET,HEAD,POST");
 }
 
-/// Each thing that a call asks of the database fails in turn: whoever asked is told so.
+/// Each operation of the database that a call needs fails in turn: the answer says so.
 #[test]
 fn a_database_that_fails_is_500() {
     let body = wish("new", None).to_string();
@@ -304,7 +304,7 @@ fn a_database_that_fails_is_500() {
     }
 }
 
-/// A key that may have been made is not told of: its token went to nobody.
+/// A key that may have been made isn't shown: no caller got its token.
 #[test]
 fn an_outcome_that_is_not_known_is_500() {
     let service = SensorBucket::new();

@@ -11,7 +11,7 @@ use tower::ServiceExt;
 
 use crate::common::World;
 
-/// What a request was answered.
+/// The answer to a request.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -41,8 +41,8 @@ impl Answer {
     }
 }
 
-/// `/` tells who asks, `/open` who asks if it is somebody, `/write` asks in the handler whether it
-/// may write.
+/// Routes: `/` shows the caller, `/open` also an anonymous one, and the handler of `/write` checks
+/// that the caller may write.
 pub(crate) fn routes(world: &World) -> Router {
     let write = world.verifier.permission("links:write").unwrap();
     let may_write = async move |caller: Authenticated| -> Result<&'static str, Rejection> {

@@ -55,7 +55,7 @@ fn the_longest_name_and_members_that_nobody_knows() {
     assert_eq!((made.status.as_u16(), &made.json()["name"]), (201, &json!(name)));
 }
 
-/// A user has at most a thousand things of a kind, so nobody fills the memory.
+/// A user has at most a thousand things of a kind, so no user fills the memory.
 #[test]
 fn no_more_than_a_thousand() {
     let (world, tokens) = World::new();

@@ -14,7 +14,7 @@ fn all(level: &str) -> Value {
     EVERYTHING.iter().map(|resource| ((*resource).to_owned(), Value::from(level))).collect()
 }
 
-/// What is shown of a key, but for its id and dates, which it must have in their forms.
+/// Returns what is shown of a key, except id and dates, which it must have in their forms.
 #[track_caller]
 fn without_id_and_dates(mut key: Value) -> Value {
     let members = key.as_object_mut().unwrap();

@@ -1,4 +1,4 @@
-//! What outlives the process: the service on the same file again.
+//! Data that outlives the process: the service on the same file again.
 
 use std::sync::Barrier;
 use std::time::Duration;

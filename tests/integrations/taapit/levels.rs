@@ -1,4 +1,4 @@
-//! What each permission level may do with each resource.
+//! The permission levels, and what each may do with each resource.
 
 use http::{Method, StatusCode};
 use serde_json::json;

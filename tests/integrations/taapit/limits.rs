@@ -34,11 +34,11 @@ fn a_key_is_accepted_from_its_list_alone() {
         assert_eq!(refused.json()["message"], text);
         assert!(!refused.headers.contains_key("www-authenticate"));
     }
-    // Nor where nobody knows from where, whatever a header says.
+    // Nor without a known address, whatever a header says.
     let spoofed = Request::get("/v1/links").header("x-forwarded-for", "192.0.2.7");
     let spoofed = spoofed.header("authorization", format!("Bearer {}", token.expose()));
     world.send(spoofed.body(Body::empty()).unwrap()).is_refused(403, "address_not_allowed");
-    // Whoever lacks the secret is told nothing of it.
+    // A client without the secret learns nothing of it.
     let stranger = world.ask_from("192.0.3.7", &Method::GET, "/v1/links", "taapit_x");
     stranger.is_refused(401, "unauthorized");
 }
@@ -145,7 +145,7 @@ fn every_answer_to_a_key_says_what_is_left() {
     is_told(&world.ask(&Method::PUT, "/v1/links", full), 405);
     // A guard's refusal, of another key of the same user.
     is_told(&world.post("/v1/links", tokens.read_only.expose(), ""), 403);
-    // Another user has no part in it, nor has whoever isn't let in.
+    // Another user has no part in it, nor has a client that isn't let in.
     let theirs = world.stranger();
     for token in [theirs.token.expose(), "taapit_x"] {
         let answer = world.get("/v1/links", token);
@@ -175,7 +175,7 @@ fn one_too_many_is_told_when_to_come_again() {
     // All keys of the user, and no other's.
     world.get("/v1/links", tokens.limited.expose()).is_refused(429, "rate_limited");
     assert_eq!(world.get("/v1/links", world.stranger().token.expose()).status, 200);
-    // Whoever lacks the secret doesn't learn of it.
+    // A client without the secret doesn't learn of it.
     let (whole, last) = full.split_at(full.len() - 1);
     let wrong = format!("{whole}{}", if last == "a" { 'b' } else { 'a' });
     world.get("/v1/links", &wrong).is_refused(401, "unauthorized");

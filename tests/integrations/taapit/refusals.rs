@@ -1,4 +1,4 @@
-//! Who isn't let in, and what it is told.
+//! Callers that aren't let in, and their answers.
 
 use axum::body::Body;
 use axum::response::IntoResponse;

@@ -1,4 +1,4 @@
-//! What limits of keys and owners refuse, in which order, and how exactly they count.
+//! Limits of keys and owners: which uses they reject, in which order, and how exactly they count.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 

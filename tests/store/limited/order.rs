@@ -1,4 +1,4 @@
-//! Each limit refuses by its own name, and none before those that come first.
+//! Each limit rejects by its own name, and none before those that come first.
 
 use keyhasp::key::RejectReason;
 use keyhasp::{SetLimits, VerifyError};

@@ -57,7 +57,7 @@ pub(crate) fn ask_for(
     world.store.verify_request(&request)
 }
 
-/// How many of so many tries are allowed; the others are refused for the rate.
+/// Counts the allowed ones of so many tries; the others are rejected for the rate.
 pub(crate) fn allowed(world: &World, issued: &Issued, tries: usize) -> usize {
     let answers = (0..tries).map(|_| ask(world, issued));
     let refused = |refusal: VerifyError| {

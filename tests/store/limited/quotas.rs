@@ -1,4 +1,4 @@
-//! How many times in all.
+//! Quotas.
 
 use keyhasp::RejectReason;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn exhausted(until: Option<Timestamp>) -> Result<(), VerifyError> {
     Err(VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at: until }))
 }
 
-/// How many of so many tries are accepted; the others are refused for the quota.
+/// Counts the accepted ones of so many tries; the others are rejected for the quota.
 fn accepted(world: &World, issued: &Issued, tries: usize) -> usize {
     let refused = |refusal| {
         assert!(
@@ -110,7 +110,7 @@ fn refilled_when_a_period_begins() {
     }
 }
 
-/// The rate refuses first, and what it refuses spends none of the quota; the other way about, too.
+/// The rate rejects first, and a use that it rejects spends no quota; the other way about, too.
 #[test]
 fn rate_and_quota() {
     let world = World::new();
@@ -131,7 +131,7 @@ fn rate_and_quota() {
     assert!(limited(ask_for(&world, &issued, 2)), "the rate comes first");
 }
 
-/// What the owner's quota refuses isn't spent of the key's.
+/// A use that the owner's quota rejects spends nothing of the key's.
 #[test]
 fn key_and_owner_together() {
     let world = World::new();
@@ -147,8 +147,8 @@ fn key_and_owner_together() {
     }
 }
 
-/// What was spent stays spent, whatever else of the key changes; an administrator's new quota
-/// begins anew.
+/// Spent uses stay spent, whatever else of the key changes; an administrator's new quota
+/// starts a new count.
 #[test]
 fn a_rewrite_keeps_what_was_spent() {
     let world = World::new();
@@ -197,7 +197,7 @@ fn exact_under_threads() {
     assert!(counts[0] + counts[1] <= 5_000 && counts[2] + counts[3] <= 5_000, "{counts:?}");
 }
 
-/// Uses of any cost by many threads, so many as there are: none is refused.
+/// Uses of any cost by many threads, as many as the quota has: none is rejected.
 #[test]
 fn what_fits_is_never_refused() {
     const COSTS: [(u32, u32); 4] = [(1, 900), (7, 100), (200, 5), (950, 1)];
@@ -220,7 +220,7 @@ fn what_fits_is_never_refused() {
     }
 }
 
-/// What nobody can spend stays in the database, where a crash doesn't forfeit it.
+/// Uses that no caller can spend stay in the database, where a crash doesn't forfeit them.
 #[test]
 fn a_use_that_costs_too_much_takes_nothing() {
     for of_owner in [false, true] {
@@ -287,7 +287,7 @@ fn a_flood_of_uses_that_cost_too_much() {
     }
 }
 
-/// What is left of leases is put back on close; a crash forfeits a sixteenth at most.
+/// Closing refunds what is left of leases; a crash forfeits a sixteenth at most.
 #[test]
 fn closed_and_opened_again() {
     let backend: Arc<dyn Backend> = Arc::new(KeepOpen::new(Memory::new()));
@@ -309,7 +309,7 @@ fn closed_and_opened_again() {
     assert_eq!(accepted(&again, &first, 2_000), 1_589);
 }
 
-/// Whatever a backend's failure leaves in doubt: nobody is let in beyond the quota.
+/// No use is accepted beyond the quota, whatever a backend's failure leaves indeterminate.
 #[test]
 fn a_backend_that_fails() {
     for moment in [
@@ -339,8 +339,8 @@ fn a_backend_that_fails() {
     }
 }
 
-/// On close leases are put back, and uses written; not the one after the other while nobody knows
-/// what became of the first. Who closes hears of either.
+/// Closing refunds leases and writes uses; not the one after the other while it is unknown
+/// what became of the first. The call of `close` reports either.
 #[test]
 fn a_close_of_which_nobody_knows_half() {
     for (nth, is_closed) in [(1, false), (2, false), (3, true)] {

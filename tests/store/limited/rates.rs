@@ -1,4 +1,4 @@
-//! How often.
+//! Rates.
 
 use keyhasp::RejectReason;
 use std::time::Duration;
@@ -53,7 +53,7 @@ fn the_numbers_told_are_exact() {
     assert_eq!(allowed(&world, &issued, 9), 4);
 }
 
-/// Of the two rates the one that leaves less is told, and both count.
+/// The answer shows the rate that leaves less of the two, and both count.
 #[test]
 fn key_and_owner_together() {
     let world = World::new();
@@ -75,10 +75,10 @@ fn key_and_owner_together() {
         assert_eq!(told(ask(&world, &second)), (5, 0));
         let refused = limited(ask(&world, &second));
         assert_eq!((refused.status.rate, refused.retry_after), (all, Some(SECOND * 2)));
-        // Both refuse: the longer wait is the exact one.
+        // Both reject: the longer wait is the exact one.
         let refused = limited(ask(&world, &first));
         assert_eq!((refused.status.rate, refused.retry_after), (all, Some(SECOND * 2)));
-        // What the owner's rate refuses, the key's isn't spent on.
+        // A use that the owner's rate rejects spends nothing of the key's.
         world.clock.advance(SECOND);
         assert_eq!(allowed(&world, &first, 10), 0);
         world.clock.advance(SECOND * 9);
@@ -87,7 +87,7 @@ fn key_and_owner_together() {
     }
 }
 
-/// What was used stays used, whatever else of the key changes; all its tokens count together.
+/// Spent uses stay spent, whatever else of the key changes; all its tokens count together.
 #[test]
 fn a_rewrite_keeps_what_was_used() {
     let world = World::new();
@@ -114,7 +114,8 @@ fn a_rewrite_keeps_what_was_used() {
     }
 }
 
-/// A clock that steps back: nobody waits longer than for a burst; forth again: one burst more.
+/// A clock that steps back makes no caller wait longer than for a burst. A step forth gives one
+/// burst more.
 #[test]
 fn a_clock_that_steps_back() {
     let world = World::new();

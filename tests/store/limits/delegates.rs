@@ -1,4 +1,4 @@
-//! Whoever acts with a limited key doesn't get one without its limits.
+//! A delegate with a limited key doesn't get a key without those limits.
 
 use std::sync::Arc;
 use std::time::Duration;

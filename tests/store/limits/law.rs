@@ -261,7 +261,7 @@ proptest! {
         let world = World::with(|builder| builder, crate::limits::sqlite(&dir));
         let last = check(&world, &first, &steps)?;
         world.store.close().unwrap();
-        // What was decided is what is found when the file is opened anew.
+        // A store that opens the file again finds what was decided.
         let store = crate::common::builder(&world.clock, 2).open(crate::limits::sqlite(&dir)).unwrap();
         let again = World::of(std::sync::Arc::new(store), world.clock.clone());
         prop_assert_eq!(again.admin.get(last.id).unwrap(), last);

@@ -271,7 +271,7 @@ fn corners() {
     });
 }
 
-/// A quota set begins to count anew, unless somebody tightens what is not its own.
+/// A quota that is set restarts its count, unless the caller tightens one that isn't its own.
 #[test]
 fn a_new_quota_begins_a_new_count() {
     on_each(|world| {
@@ -365,7 +365,7 @@ fn bad_input_is_typed_and_changes_nothing() {
     });
 }
 
-/// A store that is opened anew finds them, in records and for its index.
+/// A store that is opened again finds them, in records and for its index.
 #[cfg(feature = "sqlite")]
 #[test]
 fn limits_outlive_the_store() {

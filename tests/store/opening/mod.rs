@@ -52,7 +52,7 @@ fn no_prefix_or_too_many_are_refused() {
     assert!(matches!(short.open(Memory::new()), Err(Error::Invalid(_))));
 }
 
-/// A permission dropped from the catalogue grants nothing; one added is in `Full`.
+/// A permission dropped from the catalogue allows nothing; one added is in `Full`.
 #[test]
 fn access_is_compiled_against_the_catalogue_of_the_opening() {
     let clock = clock();
@@ -116,7 +116,7 @@ fn a_new_pepper_is_noted_with_an_event() {
     assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::PepperAdded]);
 }
 
-/// Of two that add a pepper at the same moment, the slower one takes the other's into account.
+/// The slower of two stores that add a pepper at once takes the other's into account.
 #[test]
 fn peppers_that_meet_are_compared() {
     let opened_beside = |other: Peppers| {

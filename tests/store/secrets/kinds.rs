@@ -17,8 +17,8 @@ use rusqlite::Connection;
 
 use crate::secrets::story::{World, key_bytes};
 
-/// All kinds that a store can answer with, but for an engine's that isn't fit.
-pub(crate) const KINDS: [&str; 28] = [
+/// All kinds that a store can answer with, except that of an unfit engine.
+pub(crate) const KINDS: [&str; 27] = [
     "Backend AlreadyOpen",
     "Backend Corrupt",
     "Backend Foreign",

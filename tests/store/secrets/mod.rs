@@ -22,7 +22,7 @@ use ear::Ear;
 use scan::{Scanner, files, forms, secret_of};
 use story::{World, key_bytes};
 
-/// What must be found nowhere: secrets of tokens, peppers, recovery keys.
+/// Bytes that must be found nowhere: secrets of tokens, peppers, recovery keys.
 fn secrets(ear: &Ear) -> Vec<Vec<u8>> {
     assert!(ear.tokens.len() > 15, "{} tokens", ear.tokens.len());
     let tokens = ear.tokens.iter().map(|token| secret_of(token).as_bytes().to_vec());

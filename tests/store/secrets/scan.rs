@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-/// How many bytes in a row give a secret away.
+/// Number of bytes in a row that give a secret away.
 const WINDOW: usize = 16;
 
 /// Parts of secrets, each as long as the window.

@@ -12,7 +12,7 @@ use chrono::DateTime;
 use crate::drawn::{PREVIOUS, LATER};
 use crate::job::{Contender, Trial};
 
-/// How many keys are real.
+/// Number of real keys.
 const REAL: usize = 4;
 
 pub struct Simplified {
@@ -53,7 +53,7 @@ pub fn trial(keys: usize) -> Trial<Simplified> {
     for number in by_id.len()..keys {
         by_id.insert(format!("{number:032x}"), Stored { hash: hash.clone(), number });
     }
-    // Found by its id, refused for its secret: the hash is another key's.
+    // Found by its id, rejected for its secret: the hash is another key's.
     let unmatched = manager.generate(Environment::production()).expect("a key");
     let id = unmatched.expose_hash().key_id().clone();
     by_id.insert(id, Stored { hash, number: keys });

@@ -8,7 +8,7 @@ mod tollgate_auth;
 
 use crate::job::Job;
 
-/// How many verifications are one measurement.
+/// Number of verifications in one measurement.
 const BATCH: usize = 20_000;
 
 /// Everyone, keyhasp first, each with so many keys.
