@@ -67,7 +67,7 @@ pub enum Write {
 /// A key to be created.
 #[derive(Clone, Debug)]
 pub struct WriteKey {
-    /// The record; it may carry an numeric id.
+    /// The record; it may carry a numeric id.
     pub record: KeyRecord,
     /// Whether the backend assigns the numeric id: one more than the greatest ever used.
     pub next_numeric_id: bool,

@@ -84,7 +84,7 @@ pub trait Transaction {
         name: &KeyName,
     ) -> Result<Vec<KeyId>, BackendError>;
 
-    /// Whether an numeric id was ever used, also by a key that is purged.
+    /// Whether a numeric id was ever used, also by a key that is purged.
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.

@@ -211,7 +211,7 @@ pub(super) fn live_named(
 pub(super) const LIVE_NAMED: &str = "SELECT id FROM keys INDEXED BY keys_by_name
      WHERE owner = ? AND name = ? AND revoked_at IS NULL";
 
-/// The key that has or had an numeric id; it may be purged.
+/// The key that has or had a numeric id; it may be purged.
 pub(super) fn of_numeric_id(
     connection: &Connection,
     id: NumericId,

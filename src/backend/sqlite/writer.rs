@@ -44,7 +44,7 @@ impl Writer {
         let mut state = self.lock();
         state.check_open().map_err(during)?;
         if state.is_suspect {
-            let why = "recover first: the outcome of an previous commit is not known";
+            let why = "recover first: the outcome of a previous commit is not known";
             return Err(during(Fault::refused(BackendErrorKind::OutcomeUnknown, why)));
         }
         let connection = match state.connection.take() {

@@ -2,7 +2,8 @@
 //!
 //! | room | contents |
 //! | --- | --- |
-//! | `engine` | the engine's fields; committing a batch, publishing it, pruning events |
+//! | `records` | the backend that holds the records, the index that shows them, the metadata |
+//! | `engine` | committing a batch, publishing it, pruning events |
 //! | `group_commit` | joining the changes of concurrent callers in one durable commit |
 //! | `affected` | ids of the records that a change or an event is about |
 //! | `index_sync` | loading records from the backend into the index |

@@ -43,11 +43,11 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     ),
     (
         Fault::NumericIdsAreForgotten,
-        &["rule_an_numeric_id_is_taken_for_ever", "durable_numeric_ids_stay_used"],
+        &["rule_a_numeric_id_is_taken_for_ever", "durable_numeric_ids_stay_used"],
     ),
     (
         Fault::NumericIdsMayRepeat,
-        &["rule_an_numeric_id_is_taken_once", "rule_an_numeric_id_is_taken_once_within_a_change"],
+        &["rule_a_numeric_id_is_taken_once", "rule_a_numeric_id_is_taken_once_within_a_change"],
     ),
     (Fault::NumericIdsStartAgainAfterTheLast, &["rule_numeric_ids_are_exhausted_after_the_last"]),
     (Fault::MetadataPreconditionsAreIgnored, &["rule_a_precondition_on_the_metadata_holds"]),
@@ -307,7 +307,7 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     (Fault::NumericIdsAreReadByTheirLowBits, &["rule_a_given_numeric_id_finds_its_key"]),
     (Fault::OwnersAreFoundWithoutCase, &["query_what_is_not_there_is_not_found"]),
     (Fault::RemovedKeysAreFoundByNumericId, &["rule_a_removed_key_is_found_no_more"]),
-    (Fault::RevokedKeysHaveNoNumericId, &["rule_an_numeric_id_stays_with_its_key"]),
+    (Fault::RevokedKeysHaveNoNumericId, &["rule_a_numeric_id_stays_with_its_key"]),
     (
         Fault::ScansOfAnOwnerGoByItsFirstLetters,
         &["query_a_scan_of_an_owner_shows_it_alone", "query_a_scan_of_nobody_shows_nothing"],

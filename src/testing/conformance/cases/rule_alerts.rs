@@ -18,7 +18,7 @@ list![
     rule_what_was_told_goes_with_its_key,
 ];
 
-/// One of each, and one of an previous token whose grace ends after that of a later one.
+/// One of each, and one of a previous token whose grace ends after that of a later one.
 fn alerts() -> Result<[Alert; 7], Failure> {
     Ok([
         Alert::Expired(sample::at(1)),

@@ -12,10 +12,10 @@ use crate::testing::sample;
 
 list![
     rule_a_given_numeric_id_finds_its_key,
-    rule_an_numeric_id_stays_with_its_key,
-    rule_an_numeric_id_is_taken_once,
-    rule_an_numeric_id_is_taken_for_ever,
-    rule_an_numeric_id_is_taken_once_within_a_change,
+    rule_a_numeric_id_stays_with_its_key,
+    rule_a_numeric_id_is_taken_once,
+    rule_a_numeric_id_is_taken_for_ever,
+    rule_a_numeric_id_is_taken_once_within_a_change,
     rule_the_next_numeric_id_follows_the_greatest,
     rule_the_next_numeric_id_fills_no_gap,
     rule_the_next_numeric_ids_of_one_change_go_up,
@@ -58,7 +58,7 @@ fn rule_a_given_numeric_id_finds_its_key(lab: &Lab<'_>) -> Tested {
 }
 
 /// Through changes and revocation.
-fn rule_an_numeric_id_stays_with_its_key(lab: &Lab<'_>) -> Tested {
+fn rule_a_numeric_id_stays_with_its_key(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let key = with_id(1, 5)?;
     backend.apply(sample::create_key(&key)?)?;
@@ -70,7 +70,7 @@ fn rule_an_numeric_id_stays_with_its_key(lab: &Lab<'_>) -> Tested {
     backend.expect_by_numeric_id(&key)
 }
 
-fn rule_an_numeric_id_is_taken_once(lab: &Lab<'_>) -> Tested {
+fn rule_a_numeric_id_is_taken_once(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme", "beta"])?;
     backend.apply(given(1, 5)?)?;
     let taken = Rejection::NumericIdTaken(NumericId::new(5)?);
@@ -85,7 +85,7 @@ fn rule_an_numeric_id_is_taken_once(lab: &Lab<'_>) -> Tested {
 }
 
 /// Also after its key was revoked and removed.
-fn rule_an_numeric_id_is_taken_for_ever(lab: &Lab<'_>) -> Tested {
+fn rule_a_numeric_id_is_taken_for_ever(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let key = with_id(1, 5)?;
     let gone = sample::revoked(&key)?;
@@ -99,7 +99,7 @@ fn rule_an_numeric_id_is_taken_for_ever(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
-fn rule_an_numeric_id_is_taken_once_within_a_change(lab: &Lab<'_>) -> Tested {
+fn rule_a_numeric_id_is_taken_once_within_a_change(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let taken = Rejection::NumericIdTaken(NumericId::new(5)?);
     let rejection = backend.refuse(sample::in_one([given(1, 5)?, given(2, 5)?]))?;

@@ -111,7 +111,7 @@ fn rule_no_prefix_goes_that_a_token_has(lab: &Lab<'_>) -> Tested {
     backend.apply(sample::create_key(&key)?)?;
     let (first, second) = (metadata(&["acme", "new"])?, metadata(&["acme_test", "new"])?);
     forbidden(&backend, &first, "prefixes", "a current token of a prefix that would go")?;
-    forbidden(&backend, &second, "prefixes", "an previous token of a prefix that would go")?;
+    forbidden(&backend, &second, "prefixes", "a previous token of a prefix that would go")?;
     key = KeyRecord { previous: Vec::new(), ..sample::changed_key(&key) };
     backend.apply(sample::replace_key(&key)?)?;
     backend.apply(sample::replace_metadata(&second)?)?;
