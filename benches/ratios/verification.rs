@@ -31,10 +31,10 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
             bare(&format!("bare_line_and_hash_{suffix}"), keys);
         }
     }
-    if wanted("verify_earlier_1m") {
+    if wanted("verify_previous_1m") {
         let keys = 1_000_000;
         let verifier = open(keys, true, Sharing::Exclusive);
-        hits("verify_earlier_1m", &verifier, &tokens(keys, 1), 1);
+        hits("verify_previous_1m", &verifier, &tokens(keys, 1), 1);
     }
     if wanted("verify_two_threads") {
         let keys = 1_000_000;
