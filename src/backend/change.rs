@@ -49,9 +49,9 @@ pub enum Write {
     CreateOwner(Box<OwnerRecord>),
     /// Nothing: the event stands alone.
     Nothing,
-    /// A key is removed.
+    /// A key to remove.
     RemoveKey(KeyId, Version),
-    /// An owner is removed; none of its keys may be left.
+    /// An owner to remove. It must have no keys.
     RemoveOwner(OwnerId, Version),
     /// The store's own record.
     ReplaceMetadata(Box<StoreMetadata>),

@@ -1,14 +1,14 @@
 //! The storage of records and events.
 //!
-//! A backend decides a commit inside a transaction of its engine, by rules that are the same for
-//! all backends. Code in this folder never sees a plaintext token.
+//! A backend decides each commit inside one transaction of its database engine, by rules that are
+//! the same for all backends. Code in this folder never sees a plaintext token.
 //!
-//! | room | what is in it |
+//! | room | contents |
 //! | --- | --- |
 //! | `contract` | [`Backend`]: what a backend does |
 //! | `layer` | [`BackendLayer`]: a backend around another one |
 //! | `change`, `usage` | the changes that it commits, and the usage that it records |
-//! | `query`, `scan` | the pages that it answers, and what the verification index is loaded from |
+//! | `query`, `scan` | the pages that it returns, and what the verification index is loaded from |
 //! | `transaction` | [`Transaction`]: a backend's state inside one commit |
 //! | `apply`, `apply_usage` | the rules of a commit and of usage, on a transaction |
 //! | `error` | [`BackendError`] |

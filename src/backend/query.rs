@@ -22,7 +22,7 @@ impl StateSet {
         Self(states.into_iter().fold(0, |bits, state| bits | 1 << state as u8))
     }
 
-    /// Whether the state is in it.
+    /// Tells whether this set has the state.
     #[must_use]
     pub fn contains(self, state: State) -> bool {
         self.0 >> state as u8 & 1 == 1
@@ -70,7 +70,8 @@ pub struct KeyPageQuery {
     pub after: Option<KeyId>,
     /// At most so many keys; at least 1.
     pub limit: usize,
-    /// Having looked at so many rows, the page ends, however short it is; at least 1.
+    /// The largest number of records to look at. The page ends there, however short it is; at
+    /// least 1.
     pub examine: usize,
 }
 
@@ -91,9 +92,10 @@ pub struct OwnerPageQuery {
     pub after: Option<OwnerId>,
     /// Only suspended ones, or only others.
     pub suspended: Option<bool>,
-    /// At most so many; at least 1.
+    /// The largest number of records on a page; at least 1.
     pub limit: usize,
-    /// Having looked at so many rows, the page ends, however short it is; at least 1.
+    /// The largest number of records to look at. The page ends there, however short it is; at
+    /// least 1.
     pub examine: usize,
 }
 
@@ -106,7 +108,7 @@ pub struct OwnerPage {
     pub next: Option<OwnerId>,
 }
 
-/// Which events are meant: all that match every field given.
+/// Events that match every field given.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
     /// The key, if one is asked for.
@@ -139,13 +141,14 @@ impl EventFilter {
 /// Events after a number, in their order.
 #[derive(Clone, Debug)]
 pub struct EventQuery {
-    /// Only events with greater numbers.
+    /// Only events with a number greater than this.
     pub after: u64,
-    /// Which events.
+    /// The events to return.
     pub filter: EventFilter,
-    /// At most so many; at least 1.
+    /// The largest number of records on a page; at least 1.
     pub limit: usize,
-    /// Having looked at so many, the page ends, however short it is; at least 1.
+    /// The largest number of records to look at. The page ends there, however short it is; at
+    /// least 1.
     pub examine: usize,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing here can hold a plaintext token. A backend stores these types and nothing else.
 //!
-//! | room | what is in it |
+//! | room | contents |
 //! | --- | --- |
 //! | `field` | the stored form of every field, and the macro that declares a record |
 //! | `record` | the record of a key, with its tokens and its seal |

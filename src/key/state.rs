@@ -33,7 +33,7 @@ impl State {
 pub struct ValidityInputs {
     /// The owner's switch of an administrator.
     pub suspended: bool,
-    /// Final.
+    /// Whether the key is revoked, which is final.
     pub revoked: bool,
     /// The administrator's switch.
     pub blocked: bool,

@@ -3,7 +3,7 @@
 //! [`KeyStore`] is the port, [`Store`] its implementation over a
 //! [`Backend`](crate::backend::Backend). The handles are what a service passes to its parts.
 //!
-//! | room | what stands there |
+//! | room | contents |
 //! | --- | --- |
 //! | `key_store` | the port |
 //! | `layer` | stores around a store |
@@ -11,8 +11,8 @@
 //! | `types` | the values that calls take and return |
 //! | `handle` | the handles: who may call what |
 //! | `manage` | a management call, from authority to change |
-//! | `verify` | the path of a request |
-//! | `engine` | from a change to a durable commit to a visible one |
+//! | `verify` | the path of a request: judging its token, then the limits |
+//! | `engine` | from a change to a durable commit to a visible one; what other processes committed |
 //! | `usage` | counting uses, beside the path of a request |
 //! | `alerts` | events that come with time |
 //! | `index` | the memory that `verify` reads |

@@ -244,8 +244,7 @@ mod tests {
         }
     }
 
-    /// What scanners are told fits a token, and nothing shorter or longer: the classes and the
-    /// count are those of the format.
+    /// The pattern for secret scanners has the characters and the length of a token.
     #[test]
     fn the_pattern_is_that_of_a_token() {
         let pattern = pattern(&prefix("acme_live"));

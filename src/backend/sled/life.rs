@@ -111,7 +111,8 @@ impl Live {
 }
 
 impl Drop for Live {
-    /// Opened and then not used after all: nobody is to be told more than why.
+    /// Lets go of the files if the database was not closed, as when opening it fails later on. An error
+    /// here is ignored: the caller already gets the one that led here.
     fn drop(&mut self) {
         if let Some(engine) = self.engine.take() {
             let _ = engine.let_go();
@@ -124,7 +125,7 @@ fn renew(layout: &Layout, generation: u64) -> Result<u64, Fault> {
     let next = layout.copy(generation)?;
     layout.mark(next)?;
     layout.clear_unsynced()?;
-    // What stays is removed at the next open.
+    // What can't be removed now is removed at the next open.
     let _ = layout.sweep(next);
     Ok(next)
 }

@@ -8,7 +8,7 @@
 //! sled writes whole pages to the `log` crate at its `debug` and `trace` levels, digests included:
 //! keep its log target at `info` or above.
 //!
-//! | room | what is in it |
+//! | room | contents |
 //! | --- | --- |
 //! | `store` | [`Sled`]: each call of the contract |
 //! | `options` | [`SledOptions`] |

@@ -32,19 +32,19 @@ trees! {
     Owners = "owners",
     /// Key to its record.
     Keys = "keys",
-    /// Owner and key to nothing.
+    /// Owner and key; no value.
     OwnerKeys = "owner_keys",
     /// Owner to how many keys it has.
     KeyCounts = "key_counts",
-    /// Owner, name and unrevoked key to nothing.
+    /// Owner, name and unrevoked key; no value.
     LiveNames = "live_names",
     /// Numeric id to the key that got it, for ever.
     NumericIds = "numeric_ids",
     /// Number to event.
     Events = "events",
-    /// Key and number to nothing.
+    /// Key and event number; no value.
     KeyEvents = "key_events",
-    /// Owner and number to nothing.
+    /// Owner and event number; no value.
     OwnerEvents = "owner_events",
     /// Chunks of values that are too long for one.
     Chunks = "chunks",

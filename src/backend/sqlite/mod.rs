@@ -5,7 +5,7 @@
 //! that this version knows. The tables are in `schema.sql`, column by
 //! column; they have real columns, so that a person can query them.
 //!
-//! | room | what is in it |
+//! | room | contents |
 //! | --- | --- |
 //! | `database` | [`Sqlite`]: each call of the contract, as a read or a write |
 //! | `options` | [`SqliteOptions`] |

@@ -7,8 +7,9 @@ use rusqlite::{Connection, ffi};
 use super::error::Fault;
 use super::schema;
 
-/// Many rows are read in several transactions of about this long: a longer one keeps the
-/// write-ahead log from starting anew, and promises are made at 50 ms.
+/// The time after which a read of many rows goes on in a new transaction. A longer transaction would
+/// keep the write-ahead log from starting over, and must stay well below the smallest
+/// `max_staleness`, 50 ms.
 pub(super) const READ_BUDGET: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// A short read transaction: one state of the database, of the version that this code knows.

@@ -12,9 +12,9 @@ pub(super) const INDEX_TOKENS: &str = "keyhasp_index_tokens";
 pub(super) const STALENESS_SECONDS: &str = "keyhasp_staleness_seconds";
 pub(super) const READY: &str = "keyhasp_ready";
 
-/// The label of an outcome.
+/// The label that holds an outcome.
 pub(super) const OUTCOME: &str = "outcome";
-/// The label of a management call's name.
+/// The label that holds the name of a management call.
 pub(super) const CALL: &str = "call";
 
 pub(super) fn describe_store() {

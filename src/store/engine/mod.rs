@@ -8,7 +8,7 @@
 //! | `affected` | ids of the records that a change or an event is about |
 //! | `index_sync` | loading records from the backend into the index |
 //! | `pipeline` | loading on one thread, indexing on another |
-//! | `refresh` | reading what other processes committed |
+//! | `refresh` | reading what other processes committed; `builder` starts the thread that polls |
 //! | `recovery` | finding out what became of a commit of unknown outcome |
 //! | `pruning` | the retention of events |
 //! | `availability` | whether the store can answer now |

@@ -34,7 +34,7 @@ impl Records {
     pub(in crate::store) fn reload_metadata(&self) -> Result<(), Error> {
         let _applied_log = self.lock_applied_log();
         if self.availability.is_recovering() {
-            // The next commit recovers first, and reads the metadata if they are indeterminate.
+            // The next commit recovers first, and reads the metadata if it is indeterminate.
             return Ok(());
         }
         let stored = self.backend.metadata()?;
@@ -52,7 +52,7 @@ impl Records {
         })?;
         if page.pruned_through > applied_log.applied_seq {
             // Events that this process hasn't read are pruned, so it reloads all records. It reads
-            // the metadata last, so that they are no older than the events that count as applied.
+            // the metadata last, so that it is no older than the events that count as applied.
             let last_event = self.reload_all()?;
             let stored = self.backend.metadata()?;
             self.check_metadata(&stored)?;

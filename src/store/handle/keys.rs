@@ -101,7 +101,8 @@ impl<R: Managing> Keys<R> {
     /// Returns a page of keys, newest first.
     ///
     /// # Errors
-    /// `Invalid` for a cursor that is malformed or of another query, and as [`KeyStore`] says.
+    /// `Invalid` if the cursor is malformed or belongs to another query; also the errors that
+    /// [`KeyStore`] names.
     pub fn list(&self, query: &ListKeys) -> Result<Page<Key>, Error> {
         self.store.list_keys(&self.by, query)
     }

@@ -62,7 +62,7 @@ pub(in crate::store) struct Limited {
 }
 
 impl Limited {
-    /// Packs limits into two words, both 0 without limits.
+    /// Packs limits into two words. Both are 0 if there are no limits.
     fn pack(limited: Option<Self>) -> [u64; 2] {
         let Some(Self { not_before, record }) = limited else { return [0; 2] };
         [

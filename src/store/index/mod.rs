@@ -1,6 +1,6 @@
 //! The verification index: the memory that `verify` reads, and nothing more.
 //!
-//! | room | what stands there |
+//! | room | contents |
 //! | --- | --- |
 //! | `index` | the index: searches for readers; removals and marks for the writer |
 //! | `load` | records into the index |

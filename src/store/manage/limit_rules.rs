@@ -108,11 +108,12 @@ fn replace_quota(
     replace(caller, "quota", limit, run, |new, old| new.quota.is_within(old.quota))
 }
 
-/// Returns the version with which the count of a quota begins: the old one if the count goes on.
+/// Returns the version at which the count of a quota began: the old one if the count goes on,
+/// `version` if it starts again.
 ///
-/// A caller that may not refill a quota must not refill it by tightening it. So the count goes on when
-/// an owner tightens an administrator's quota. It goes on when a delegate tightens any quota, since
-/// the quota may be that of its own key.
+/// An administrator always starts it again. For other callers it goes on if the quota is unchanged.
+/// It also goes on if the caller tightens a quota that it may not refill: an owner an administrator's
+/// quota, or a delegate any quota, since that may be the quota of its own key.
 fn quota_version(
     caller: &Principal<'_>,
     before: Option<Limit<VersionedQuota>>,

@@ -83,7 +83,7 @@ pub struct PreviousTokenInfo {
     pub generation: Generation,
     /// The moment at which it was issued.
     pub issued_at: Timestamp,
-    /// The end of its grace. If the key expires before, the token ends then.
+    /// The end of its grace. If the key expires earlier, the token ends with the key.
     pub ends_at: Timestamp,
 }
 

@@ -4,7 +4,7 @@
 //! the declaration of its record in `crate::key`. Every value is checked against its type's limits
 //! when it is read, and a record that goes on after its last field is damaged.
 //!
-//! | room | what is in it |
+//! | room | contents |
 //! | --- | --- |
 //! | `codec` | numbers, texts, bytes, options and lists, as postcard encodes them |
 //! | `key`, `owner` | the records of the verification index, whole or as far as the index needs |

@@ -1,6 +1,6 @@
 //! A hash table that one writer changes and readers search without a lock.
 //!
-//! | room | what stands there |
+//! | room | contents |
 //! | --- | --- |
 //! | `slot` | nine words that a reader sees whole or not at all: a seqlock for each slot |
 //! | `group` | a group of slots, searched by linear probing |

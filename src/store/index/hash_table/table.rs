@@ -112,7 +112,8 @@ impl Table {
         if writer.groups.len() != 1 || writer.groups[0].used > 0 {
             return Ok(());
         }
-        // Hashes are as good as random: hardly one group in a million gets more than this.
+        // Hashes are as good as random, so hardly one group in a million exceeds its share by
+        // more than five standard deviations.
         let share = |depth: u32| usize::try_from(tokens >> depth).unwrap_or(usize::MAX);
         let most = |depth| share(depth).saturating_add(share(depth).isqrt() * 5);
         let fitting = |depth| (1..=MAX_UNITS).find(|units| room(*units) >= most(depth));

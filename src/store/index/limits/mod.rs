@@ -1,6 +1,6 @@
 //! The limits of keys and owners in memory: rules, networks, and use.
 //!
-//! | room | what stands there |
+//! | room | contents |
 //! | --- | --- |
 //! | `limit_table` | the table of all limit records: write, find, release |
 //! | `limiter` | one record: its rules, the rate's state, the quota's lease |

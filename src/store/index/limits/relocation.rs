@@ -119,7 +119,7 @@ mod tests {
             if crowded {
                 keys = keys.into_iter().map(|(hash, used)| (hash >> 4, used)).collect();
             }
-            // Records came in another order than hashes, and some are used no more.
+            // The records are not in the order of their hashes, and some are no longer used.
             let mut came: Vec<(u64, bool)> = keys.into_iter().collect();
             came.sort_by_key(|(hash, _)| (hash ^ order).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             let records = u32::try_from(came.len()).unwrap();

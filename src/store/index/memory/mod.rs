@@ -1,6 +1,6 @@
 //! Memory that the index never gives back, and hints about it.
 //!
-//! | room | what stands there |
+//! | room | contents |
 //! | --- | --- |
 //! | `pages` | growing arrays whose elements never move |
 //! | `hints` | prefetches and huge pages: the crate's only `unsafe` code |

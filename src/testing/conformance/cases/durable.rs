@@ -120,7 +120,7 @@ fn durable_the_metadata_is_found_again(lab: &Lab<'_>) -> Tested {
     backend.apply(sample::replace_metadata(&metadata)?)?;
     let Some(backend) = anew(backend)? else { return Ok(()) };
     ensure_eq!(backend.metadata()?, metadata, "the metadata");
-    // What another would start with is of no account.
+    // Stored metadata wins over the initial metadata of a later open.
     ensure_eq!(backend.open_metadata(&sample::metadata()?)?, metadata, "the metadata at open");
     Ok(())
 }
