@@ -235,7 +235,8 @@ mod tests {
     }
 
     proptest! {
-        /// Tells tokens apart as a set does, in any order, and stores them as a number that reads back.
+        /// Tells tokens apart as a set does, in any order, and stores them as a number that reads
+        /// back.
         #[test]
         fn tokens_are_told_apart(numbers in prop::collection::vec(1..120_u32, 1..12)) {
             let generation = |number| Generation::new(number).unwrap();

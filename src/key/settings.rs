@@ -110,7 +110,8 @@ impl Settings {
         Self::new(object)
     }
 
-    /// Merges the settings that hold for a key: its own value for each name it sets, its owner's default for others.
+    /// Merges the settings that hold for a key: its own value for each name it sets, its owner's
+    /// default for others.
     #[must_use]
     pub fn over(&self, defaults: &Self) -> Map<String, Value> {
         let mut object = defaults.0.clone();

@@ -65,7 +65,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Creates a key of an owner.
     ///
     /// # Errors
-    /// As [`KeyStore`] says; also `NameTaken`, `TooManyKeys`, `NumericIdTaken`, `NumericIdsExhausted`,
+    /// As [`KeyStore`] says; also `NameTaken`, `TooManyKeys`, `NumericIdTaken`,
+    /// `NumericIdsExhausted`,
     /// `Random`, and `State` where the store doesn't keep tokens recoverable.
     fn create_key(
         &self,
@@ -133,8 +134,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Returns the current token of a key that keeps it recoverable. Leaves an event.
     ///
     /// # Errors
-    /// As [`KeyStore`] says; `Seal` if the store can't decrypt it, `State` if the store doesn't keep tokens
-    /// recoverable.
+    /// As [`KeyStore`] says; `Seal` if the store can't decrypt it, `State` if the store doesn't
+    /// keep tokens recoverable.
     fn reveal_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error>;
 
     /// Returns a page of keys with their recoverable tokens. Leaves an event for each token.
@@ -149,8 +150,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// use of the key, so it is no replacement for [`verify`](Self::verify).
     ///
     /// # Errors
-    /// As [`KeyStore`] says; `Forbidden` unless an administrator calls, `Pepper` if the token may be one whose
-    /// pepper isn't open.
+    /// As [`KeyStore`] says; `Forbidden` unless an administrator calls, `Pepper` if the token may
+    /// be one whose pepper isn't open.
     fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error>;
 
     /// Finds a leaked token as [`identify`](Self::identify) does, and blocks its key. It doesn't

@@ -35,8 +35,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Scans now for the alerts that [`StoreBuilder::alerts`](super::StoreBuilder::alerts) sets, without waiting for the next
-    /// scan. Returns the number of events that it wrote.
+    /// Scans now for the alerts that [`StoreBuilder::alerts`](super::StoreBuilder::alerts) sets,
+    /// without waiting for the next scan. Returns the number of events that it wrote.
     ///
     /// # Errors
     /// [`Error`] if the backend fails. An alert that wasn't written stays due.

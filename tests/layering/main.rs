@@ -2,8 +2,9 @@
 //! `rules.rs` has the other rules.
 //!
 //! An import is a path that begins with `crate`, `$crate`, `self` or `super`, wherever it stands:
-//! in `use` trees, expressions, types and macros. Code behind a `cfg` counts. A path in a string of an
-//! attribute is a fault, as the test can't read it. Doc comments and calls of methods don't count.
+//! in `use` trees, expressions, types and macros. Code behind a `cfg` counts. A path in a string of
+//! an attribute is a fault, as the test can't read it. Doc comments and calls of methods don't
+//! count.
 
 #![allow(clippy::unwrap_used)] // It is a test.
 

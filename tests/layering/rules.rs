@@ -132,7 +132,8 @@ impl<'a> Tree<'a> {
         (!apart).then(|| format!("imports {}: a backend is its own", place.join("::")))
     }
 
-    /// Finds the file that a path leads to, or the folder if the path ends there. Follows re-exports.
+    /// Finds the file that a path leads to, or the folder if the path ends there. Follows
+    /// re-exports.
     fn place(&self, target: &Module) -> Option<&'a Module> {
         let mut target = target.to_vec();
         for _ in 0..8 {

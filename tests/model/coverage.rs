@@ -1,4 +1,5 @@
-//! Coverage: counts of what the sequences have reached. A test fails if something was never reached.
+//! Coverage: counts of what the sequences have reached. A test fails if something was never
+//! reached.
 
 use keyhasp::RejectReason;
 use std::collections::BTreeMap;

@@ -274,8 +274,8 @@ impl Sequence<'_> {
         Ok(())
     }
 
-    /// Checks an id. It has the layout of a UUID 7 and is later than those before it. Its time is now,
-    /// or a later time at which an id was drawn before the clock stepped back.
+    /// Checks an id. It has the layout of a UUID 7 and is later than those before it. Its time is
+    /// now, or a later time at which an id was drawn before the clock stepped back.
     fn check_new_id(&self, id: KeyId) -> Checked {
         let millis = |id: KeyId| u64::try_from(id.as_u128() >> 80).unwrap();
         let value = id.as_u128();

@@ -1,5 +1,5 @@
-//! The store against a plain model: random sequences of all calls through all handles, on every backend.
-//! Everything is compared after each call, the usage of keys and the alerts included.
+//! The store against a plain model: random sequences of all calls through all handles, on every
+//! backend. Everything is compared after each call, the usage of keys and the alerts included.
 //!
 //! `KEYHASP_SEQUENCES` sets the number of sequences for each backend, and defaults to 500.
 //! `KEYHASP_SEED` replays one sequence, and prints each call as it is made.
@@ -90,8 +90,8 @@ fn sqlite_is_as_the_model_says() {
     run(backends::OnSqlite::exclusive, 1);
 }
 
-/// Tests another path into the index: a store on a shared database reads back what it commits, as other
-/// processes may have written too.
+/// Tests another path into the index: a store on a shared database reads back what it commits, as
+/// other processes may have written too.
 #[cfg(all(feature = "sqlite", feature = "testing"))]
 #[test]
 fn shared_sqlite_is_as_the_model_says() {
@@ -120,8 +120,8 @@ fn planted_defects_are_found() {
     }
 }
 
-/// The sequences also find the injected bugs of a backend in usage and alert states; and without a bug
-/// they find nothing.
+/// The sequences also find the injected bugs of a backend in usage and alert states; and without a
+/// bug they find nothing.
 #[cfg(feature = "testing")]
 #[test]
 fn faults_of_a_backend_are_found() {

@@ -49,8 +49,8 @@ fn keep_and_watch(opening: &mut Opening, chance: &mut Chance) {
     opening.watch = WatchPlan::draw(chance, opening.usage);
 }
 
-/// Settings with which a store is opened again: another catalogue, the same prefixes in another order,
-/// a new pepper and a new recovery key beside those that are needed.
+/// Settings with which a store is opened again: another catalogue, the same prefixes in another
+/// order, a new pepper and a new recovery key beside those that are needed.
 pub(crate) fn next(chance: &mut Chance, model: &Model) -> Opening {
     let mut opening = model.opening.clone();
     if chance.percent(60) {
@@ -88,8 +88,8 @@ pub(crate) fn next(chance: &mut Chance, model: &Model) -> Opening {
     opening
 }
 
-/// Returns whether the store can be opened. If a clock stepped back, tokens may live again under more
-/// peppers than can be open.
+/// Returns whether the store can be opened. If a clock stepped back, tokens may live again under
+/// more peppers than can be open.
 pub(crate) fn is_possible(model: &Model) -> bool {
     model.needed_peppers().len() <= MAX_PEPPERS
 }

@@ -286,8 +286,8 @@ fn on_port(store: &dyn Asked, by: &Authority, call: &Call) -> Heard {
     }
 }
 
-/// Scans for alerts, and reads those that were written from the event log. A scan flushes usage if its
-/// alerts depend on usage; this flushes usage in any case.
+/// Scans for alerts, and reads those that were written from the event log. A scan flushes usage if
+/// its alerts depend on usage; this flushes usage in any case.
 fn run_alerts(store: &dyn Asked) -> Heard {
     let before = store.wait_for_event(0, Duration::ZERO)?;
     let count = store.run_alerts()?;

@@ -1,4 +1,5 @@
-//! Settings of usage and alerts. They have few values, so that the steps of the clock often meet them.
+//! Settings of usage and alerts. They have few values, so that the steps of the clock often meet
+//! them.
 
 use std::time::Duration;
 

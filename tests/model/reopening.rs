@@ -50,8 +50,8 @@ impl Sequence<'_> {
         Ok(())
     }
 
-    /// Tries to open the store with other rules, other prefixes, a wrong pepper and a missing one. Each
-    /// must be refused and change nothing.
+    /// Tries to open the store with other rules, other prefixes, a wrong pepper and a missing one.
+    /// Each must be refused and change nothing.
     pub(crate) fn refused_openings(&mut self) -> Checked {
         let right = self.model.opening.clone();
         let clock = Arc::clone(&self.clock);

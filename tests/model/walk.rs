@@ -26,8 +26,8 @@ impl Walk {
         Self { there_throughout, shown: Vec::new(), limit, cursor: None }
     }
 
-    /// Reads the next page; `None` at the end. By then, every key that was there throughout must have
-    /// been shown once.
+    /// Reads the next page; `None` at the end. By then, every key that was there throughout must
+    /// have been shown once.
     pub(crate) fn on(
         mut self,
         store: &dyn KeyStore,

@@ -220,9 +220,9 @@ pub(crate) fn rate(backend: Arc<dyn Backend>, seed: u64, of: Of, wrap: Wrap<'_>)
 /// it was asked for and when it was answered.
 type When = (u64, u64);
 
-/// Changes a quota while it is used, and counts its uses. Of no quota are more uses accepted than it
-/// has; of the last one, as many as it has, less at most one for each thread. The count is that of
-/// the accepted uses.
+/// Changes a quota while it is used, and counts its uses. Of no quota are more uses accepted than
+/// it has; of the last one, as many as it has, less at most one for each thread. The count is that
+/// of the accepted uses.
 pub(crate) fn renewed(
     backend: Arc<dyn Backend>,
     seed: u64,

@@ -56,7 +56,8 @@ impl BackendLayer for YieldingBackend {
 }
 
 /// Expects a change that issues a token to rest on its owner and on the store's metadata, as they
-/// were when the store decided it. No order of calls is sure to show that a precondition is missing.
+/// were when the store decided it. No order of calls is sure to show that a precondition is
+/// missing.
 fn expect_bound(change: &Change) {
     for operation in &change.operations {
         let kind = operation.event.kind;

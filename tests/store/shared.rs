@@ -43,7 +43,8 @@ fn pair() -> Pair {
     Pair { a, b, _directory: directory }
 }
 
-/// Waits until the store's own polling has led to an answer; it has as long as a slow machine may take.
+/// Waits until the store's own polling has led to an answer; it has as long as a slow machine may
+/// take.
 fn eventually(world: &World, token: &Token, expected: Result<(), VerifyError>) -> Duration {
     let started = Instant::now();
     while world.verifier.verify(token.expose()).map(|_| ()) != expected {

@@ -21,7 +21,8 @@ pub(crate) type Outcome<T = ()> = Result<T, Box<dyn StdError>>;
 const PREFIX: &str = "shrt_live";
 /// Pepper of the demo. A real service keeps its pepper with its secrets, apart from the database.
 const PEPPER: [u8; 32] = *b"thirty-two bytes, for this demo.";
-/// Time from the beginning of the story to now: more than its steps take, so that it ends in the past.
+/// Time from the beginning of the story to now: more than its steps take, so that it ends in the
+/// past.
 const STORY: Duration = Duration::from_secs(16 * 24 * 60 * 60);
 /// Time from one step to the next.
 const PACE: Duration = Duration::from_secs(20 * 60);

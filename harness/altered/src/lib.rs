@@ -1,5 +1,5 @@
-//! A backend that alters another one's answers, as a harness says. It brings a store into a state to
-//! which an honest backend seldom leads.
+//! A backend that alters another one's answers, as a harness says. It brings a store into a state
+//! to which an honest backend seldom leads.
 
 use std::fmt::Debug;
 use std::sync::Arc;

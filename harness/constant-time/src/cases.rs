@@ -113,7 +113,8 @@ impl Case {
         if self.decides { self.comparisons } else { 0 }
     }
 
-    /// Presents the token. Looking at the answer is part of the case: nothing secret may be left in it.
+    /// Presents the token. Looking at the answer is part of the case: nothing secret may be left in
+    /// it.
     pub fn present(&self, verifier: &Verifier, secret: Secret) -> Outcome {
         let mut token = self.token.clone();
         let tail = token.len() - TAIL;

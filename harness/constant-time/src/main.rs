@@ -41,7 +41,8 @@ fn main() -> ExitCode {
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Installs the function that declassifies the answers of comparisons, if the library was built for it.
+/// Installs the function that declassifies the answers of comparisons, if the library was built for
+/// it.
 fn gives_free() -> bool {
     #[cfg(keyhasp_constant_time)]
     keyhasp::store::set_declassifier(cases::declassify);
@@ -67,9 +68,9 @@ fn clean() -> bool {
     is_clean
 }
 
-/// Tells whether the shipped library acts on each comparison's answer once, and on nothing else that is
-/// secret. The answer depends on the token and on the stored digest. It is an error too with only one of
-/// them secret, so the marks of both reach the comparison.
+/// Tells whether the shipped library acts on each comparison's answer once, and on nothing else
+/// that is secret. The answer depends on the token and on the stored digest. It is an error too
+/// with only one of them secret, so the marks of both reach the comparison.
 fn shipped() -> bool {
     let world = World::new();
     let (secretive, _) = world.secretive();

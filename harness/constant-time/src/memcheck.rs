@@ -1,5 +1,5 @@
-//! Requests to memcheck: mark bytes as undefined, and count the branches and addresses that depend on
-//! them.
+//! Requests to memcheck: mark bytes as undefined, and count the branches and addresses that depend
+//! on them.
 
 use std::cell::Cell;
 use std::hint::black_box;
@@ -13,8 +13,8 @@ pub fn is_there() -> bool {
     mark(&byte, MemState::Undefined) && is_secret(&byte)
 }
 
-/// Makes bytes secret, and all that is computed from them: a branch or an address that depends on them
-/// is an error from now on. Their values stay.
+/// Makes bytes secret, and all that is computed from them: a branch or an address that depends on
+/// them is an error from now on. Their values stay.
 pub fn make_secret(bytes: &[u8]) {
     assert!(mark(bytes, MemState::Undefined), "memcheck isn't there");
     assert!(is_secret(bytes), "marked, and known all the same");

@@ -16,8 +16,8 @@ use crate::memcheck;
 
 /// The prefixes of the store, of one length.
 pub const PREFIXES: [&str; 2] = ["acme_live", "acme_test"];
-/// The keys that are loaded beside those of the cases: so many that the index grows, copies slots and
-/// splits slot groups.
+/// The keys that are loaded beside those of the cases: so many that the index grows, copies slots
+/// and splits slot groups.
 const MORE_KEYS: u64 = 20_000;
 
 /// The tokens of the cases.

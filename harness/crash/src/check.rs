@@ -154,7 +154,8 @@ impl Check {
         }
     }
 
-    /// Applies to the ledger the acknowledged changes, and those without an answer that left events.
+    /// Applies to the ledger the acknowledged changes, and those without an answer that left
+    /// events.
     fn take_over(&mut self, found: &Found, ledger: &mut Ledger, said: &Said) {
         for (name, operation, made) in &said.done {
             let owner = owner_of(operation, ledger);

@@ -250,8 +250,8 @@ impl Case {
         }
     }
 
-    /// Waits, now that nothing fails, until the store has recovered. Then index, records and ledger must
-    /// agree, also after the next opening.
+    /// Waits, now that nothing fails, until the store has recovered. Then index, records and ledger
+    /// must agree, also after the next opening.
     fn settle(&mut self, store: Arc<dyn KeyStore>, said: Said) -> Result<Outcome, String> {
         let outcome = match (&said.open[..], &said.refused[..]) {
             ([_, ..], _) => Outcome::Unknown,
@@ -313,7 +313,8 @@ fn concerns(operation: &Operation, token: &TokenState) -> bool {
     }
 }
 
-/// Returns the answer to an indeterminate token: `Unavailable`, or as always if the secret is wrong.
+/// Returns the answer to an indeterminate token: `Unavailable`, or as always if the secret is
+/// wrong.
 fn indeterminate_answer(before: &Ledger, token: &TokenState) -> crate::check::Answer {
     match answer(before, token) {
         Err(VerifyError::Unrecognized) => Err(VerifyError::Unrecognized),

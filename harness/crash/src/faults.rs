@@ -65,7 +65,8 @@ const ONCE: Fault =
 /// Part of the list only where all manners are tried.
 const THOROUGH: Fault = Fault { number: ENOSPC, ..ONCE };
 
-/// The faults that show [`Injected::Sure`] soonest: after a failed sync a change may have taken effect.
+/// The faults that show [`Injected::Sure`] soonest: after a failed sync a change may have taken
+/// effect.
 pub const SYNCS: [Fault; 1] = [Fault { syncs: true, ..ONCE }];
 
 /// Returns the faults to try: those of CI, or all.

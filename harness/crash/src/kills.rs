@@ -183,8 +183,8 @@ impl Database {
         Ok(Self { dir, place, ledger: Ledger::default(), purses: Purses::default() })
     }
 
-    /// Opens a copy and compares it with the ledger. The original stays as the kill left it, for the
-    /// next process.
+    /// Opens a copy and compares it with the ledger. The original stays as the kill left it, for
+    /// the next process.
     fn check(
         &mut self,
         engine: Engine,

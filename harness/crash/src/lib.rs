@@ -1,5 +1,5 @@
-//! Kills processes, lets their files fail and loses power under them, and compares each database with
-//! what was acknowledged. Serves SQLite and sled.
+//! Kills processes, lets their files fail and loses power under them, and compares each database
+//! with what was acknowledged. Serves SQLite and sled.
 //!
 //! | module | contents |
 //! | --- | --- |

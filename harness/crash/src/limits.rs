@@ -39,8 +39,8 @@ impl Values {
     }
 }
 
-/// Makes a number whose limits have a small quota of so many uses, below 2^16. A salt below 2^24 makes
-/// numbers with equal quotas differ.
+/// Makes a number whose limits have a small quota of so many uses, below 2^16. A salt below 2^24
+/// makes numbers with equal quotas differ.
 #[must_use]
 pub fn mark_of_quota(uses: u64, salt: u64) -> u64 {
     SMALL | ((salt % (1 << 24)) << 16) | (uses & USES)

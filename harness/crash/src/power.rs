@@ -1,5 +1,6 @@
-//! Losses of power at many moments: a process's writes are recorded while it works. A disk that keeps
-//! of them what it must is then opened and compared with the acknowledgements up to that moment.
+//! Losses of power at many moments: a process's writes are recorded while it works. A disk that
+//! keeps of them what it must is then opened and compared with the acknowledgements up to that
+//! moment.
 
 use crate::engine::Engine;
 use crate::random::Random;
@@ -17,8 +18,8 @@ pub struct Plan {
     pub states: u64,
     /// The seed of all choices.
     pub seed: u64,
-    /// Leaves syncs of files whose paths end so out of the record, until the checks notice. An empty
-    /// end matches every file.
+    /// Leaves syncs of files whose paths end so out of the record, until the checks notice. An
+    /// empty end matches every file.
     pub forget: Option<&'static str>,
 }
 

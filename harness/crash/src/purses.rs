@@ -106,8 +106,8 @@ impl Uses {
 }
 
 impl Purses {
-    /// Compares a database with the reported uses, after the ledger has settled the answers; returns
-    /// the findings.
+    /// Compares a database with the reported uses, after the ledger has settled the answers;
+    /// returns the findings.
     ///
     /// # Errors
     /// Those of the backend.
@@ -311,8 +311,8 @@ fn counted(backend: &dyn Backend, key: KeyId) -> Result<u64, BackendError> {
     Ok(usage.used.accepted)
 }
 
-/// Returns the most units in leases when `left` units are beside them. Each thread that finds too little
-/// in the lease asks once, for a sixteenth of the rest, or for the need of all threads.
+/// Returns the most units in leases when `left` units are beside them. Each thread that finds too
+/// little in the lease asks once, for a sixteenth of the rest, or for the need of all threads.
 fn most_leased(left: u64) -> u64 {
     let needed = SPENDERS * MOST;
     // A sixteenth of what was there before is at most a fifteenth of what is there after.

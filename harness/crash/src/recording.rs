@@ -169,9 +169,9 @@ impl Recording {
             found = replay::Disk::holding(&place).map_err(|error| error.to_string())?;
             ledger = used.ledger.clone();
         }
-        // The log of a shared database isn't copied at the next opening, since other processes may have
-        // it open. A process that is killed after a failed sync and before its recovery may leave a gap
-        // there, which `docs/reliability.md` names as a limit. So none is killed then.
+        // The log of a shared database isn't copied at the next opening, since other processes may
+        // have it open. A process that is killed after a failed sync and before its recovery may
+        // leave a gap there, which `docs/reliability.md` names as a limit. So none is killed then.
         let may_leave_gap = engine == Engine::SharedSqlite && kind == Kind::Faulty;
         let mut said = Vec::new();
         for number in 0..PROCESSES {

@@ -1,11 +1,11 @@
 //! A model of a disk that loses power.
 //!
-//! The model assumes this of a disk. After a sync of a file returned, its bytes and its length last;
-//! after a sync of a directory, its entries do. Before that, each write may have arrived, whole or
-//! some sectors of it, whatever became of the writes before and after it; or all did that came before
-//! some moment. Changes of directories arrive in their order up to some point, as a journal keeps
-//! them. `sync_file_range` promises nothing. What was written before a sync that failed never arrives
-//! by a later sync, since the kernel took the pages for clean.
+//! The model assumes this of a disk. After a sync of a file returned, its bytes and its length
+//! last; after a sync of a directory, its entries do. Before that, each write may have arrived,
+//! whole or some sectors of it, whatever became of the writes before and after it; or all did that
+//! came before some moment. Changes of directories arrive in their order up to some point, as a
+//! journal keeps them. `sync_file_range` promises nothing. What was written before a sync that
+//! failed never arrives by a later sync, since the kernel took the pages for clean.
 
 use std::collections::BTreeMap;
 use std::fs;

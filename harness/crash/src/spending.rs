@@ -23,7 +23,8 @@ pub const MOST: u64 = 3;
 const KEYS: usize = 2;
 /// The most units of a quota.
 const QUOTA: u64 = 3_000;
-/// The flushes in a hundred thousand uses, and the quotas that are replaced before they are used up.
+/// The flushes in a hundred thousand uses, and the quotas that are replaced before they are used
+/// up.
 const FLUSHES: u64 = 2_000;
 const RENEWALS: u64 = 200;
 
@@ -35,8 +36,8 @@ struct Spending<'a> {
     admin: AdminKeys,
     owner: OwnerId,
     tokens: Vec<(KeyId, String)>,
-    /// A use holds it for reading, a change of a quota for writing. Without it a use could count for
-    /// either quota.
+    /// A use holds it for reading, a change of a quota for writing. Without it a use could count
+    /// for either quota.
     renewing: RwLock<()>,
     count: AtomicU64,
 }

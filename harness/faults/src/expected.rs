@@ -87,8 +87,8 @@ impl Expected {
         }
     }
 
-    /// Checks the answers after a recovery that failed half-way: records that it settled are as in the
-    /// database, all others still indeterminate.
+    /// Checks the answers after a recovery that failed half-way: records that it settled are as in
+    /// the database, all others still indeterminate.
     ///
     /// # Errors
     /// A violation.
@@ -124,8 +124,8 @@ impl Expected {
         Ok(())
     }
 
-    /// Checks that the store has one of these states, in index and database; returns whether it is the
-    /// one after the call.
+    /// Checks that the store has one of these states, in index and database; returns whether it is
+    /// the one after the call.
     ///
     /// # Errors
     /// A violation.

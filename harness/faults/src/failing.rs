@@ -21,8 +21,8 @@ pub enum Failure {
     Io,
     /// Operations that may need space fail with ENOSPC.
     NoSpace,
-    /// A write ends early for lack of space; other operations don't fail. It ends where the missing rest
-    /// already stands in the file, and otherwise in the middle.
+    /// A write ends early for lack of space; other operations don't fail. It ends where the missing
+    /// rest already stands in the file, and otherwise in the middle.
     Short,
     /// A write ends early with EIO.
     ShortIo,
@@ -113,8 +113,9 @@ impl Failing {
 
     /// Counts this thread's operations from now on, and lets them fail as planned.
     ///
-    /// After the first failure the store's recovery thread waits before its next operation until the
-    /// test [releases](Failing::release) it, so that the test can look at indeterminate records.
+    /// After the first failure the store's recovery thread waits before its next operation until
+    /// the test [releases](Failing::release) it, so that the test can look at indeterminate
+    /// records.
     pub fn arm(&self, plan: Plan) {
         let of = Some(thread::current().id());
         *self.lock() = State { armed: Some(Armed { plan, of, counted: 0 }), ..State::default() };
@@ -146,8 +147,8 @@ impl Failing {
         self.release();
     }
 
-    /// Returns how many bytes of a write are carried out. Reading the file here drops SQLite's locks,
-    /// which is harmless since no other process opens it.
+    /// Returns how many bytes of a write are carried out. Reading the file here drops SQLite's
+    /// locks, which is harmless since no other process opens it.
     fn part(&self, file: &str, offset: u64, data: &[u8]) -> usize {
         let mut there = vec![0; data.len()];
         let file = File::open(self.directory.join(file));

@@ -1,5 +1,5 @@
-//! Keys with quotas and counted uses, and the bounds of both, whatever fails while a lease is taken,
-//! uses are written or the store is closed.
+//! Keys with quotas and counted uses, and the bounds of both, whatever fails while a lease is
+//! taken, uses are written or the store is closed.
 
 use std::sync::Arc;
 
@@ -173,8 +173,8 @@ impl Uses {
         await_recovery(&*self.store)
     }
 
-    /// Uses up the quotas, now that nothing fails, and closes the store. A store that was closed before
-    /// is opened on `backend`.
+    /// Uses up the quotas, now that nothing fails, and closes the store. A store that was closed
+    /// before is opened on `backend`.
     ///
     /// # Errors
     /// A violation.
@@ -197,8 +197,8 @@ impl Uses {
         self.store.close().map_err(text)
     }
 
-    /// Checks the records that a process would find now: no accepted use is left in a quota, and none
-    /// is counted twice. Returns the uses that are left.
+    /// Checks the records that a process would find now: no accepted use is left in a quota, and
+    /// none is counted twice. Returns the uses that are left.
     ///
     /// # Errors
     /// A violation.
@@ -232,8 +232,8 @@ impl Uses {
         Ok(lefts)
     }
 
-    /// Checks the records in the end: quotas are used up, except at most so many forfeited leases of each.
-    /// All uses are counted, unless the outcome of a flush was unknown.
+    /// Checks the records in the end: quotas are used up, except at most so many forfeited leases
+    /// of each. All uses are counted, unless the outcome of a flush was unknown.
     ///
     /// # Errors
     /// A violation.

@@ -139,8 +139,8 @@ pub fn database(directory: &Path) -> PathBuf {
     directory.join("keys.db")
 }
 
-/// Makes a temporary directory, in memory where the system has a file system for that: no test rests on
-/// real syncs.
+/// Makes a temporary directory, in memory where the system has a file system for that: no test
+/// rests on real syncs.
 ///
 /// # Panics
 /// If none can be made.

@@ -1,9 +1,10 @@
-//! Measures the time of verifications from outside. It must not depend on the place at which a wrong
-//! secret differs from the right one. Other differences are measured too, and not claimed to be hidden.
+//! Measures the time of verifications from outside. It must not depend on the place at which a
+//! wrong secret differs from the right one. Other differences are measured too, and not claimed to
+//! be hidden.
 //! `docs/constant-time.md` has the figures.
 //!
-//! Tokens are drawn at random, and all go through one buffer. `-- NUMBER` measures so often; the default
-//! is ten million times.
+//! Tokens are drawn at random, and all go through one buffer. `-- NUMBER` measures so often; the
+//! default is ten million times.
 
 mod random;
 mod welch;
@@ -135,8 +136,8 @@ fn measure(
     samples
 }
 
-/// Makes the measured tokens beforehand, the same number from each key. Bytes written a moment ago would
-/// be read faster.
+/// Makes the measured tokens beforehand, the same number from each key. Bytes written a moment ago
+/// would be read faster.
 fn wrong_tokens<'a>(classes: &[Class<'a>], random: &mut Random) -> Vec<Wrong<'a>> {
     let mut all = Vec::new();
     for (class, Class { tokens, wrong_at, .. }) in classes.iter().enumerate() {

@@ -1,9 +1,9 @@
 //! Whether something is being made durable: known to whoever comes after a process that ended then.
 //!
 //! A sync that fails is told once, and the kernel may take its pages for clean. If the process ends
-//! before it has noted that, the next one would read those pages, sync, and be told that all is well.
-//! So it is noted before, in the first byte of the lock's file. That needs no sync: it has to outlive
-//! the process, not the system, after whose restart what is read is what is on the disk.
+//! before it has noted that, the next one would read those pages, sync, and be told that all is
+//! well. So it is noted before, in the first byte of the lock's file. That needs no sync: it has to
+//! outlive the process, not the system, after whose restart what is read is what is on the disk.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 

@@ -111,8 +111,8 @@ impl Live {
 }
 
 impl Drop for Live {
-    /// Lets go of the files if the database was not closed, as when opening it fails later on. An error
-    /// here is ignored: the caller already gets the one that led here.
+    /// Lets go of the files if the database was not closed, as when opening it fails later on. An
+    /// error here is ignored: the caller already gets the one that led here.
     fn drop(&mut self) {
         if let Some(engine) = self.engine.take() {
             let _ = engine.let_go();

@@ -13,8 +13,8 @@ use super::options::{SqliteOptions, Synchronous};
 use super::schema::{self, Identity};
 use crate::backend::BackendErrorKind;
 
-/// To how many bytes a write-ahead log that grew beside a reader is cut again. SQLite copies it into
-/// the database from 4 MiB on, so in ordinary use it is never so long.
+/// To how many bytes a write-ahead log that grew beside a reader is cut again. SQLite copies it
+/// into the database from 4 MiB on, so in ordinary use it is never so long.
 const LONGEST_LOG: i64 = 6 << 20;
 
 /// The oldest engine that is trusted: before it, a commit could be lost when the write-ahead log
@@ -129,8 +129,8 @@ impl Connector {
                     let why = "the file system doesn't carry a write-ahead log";
                     return Err(Fault::refused(BackendErrorKind::Io, why));
                 }
-                // SQLite's busy handler isn't asked here while another opener does the same, and the
-                // end of what that other process does wakes nobody: so it is tried again.
+                // SQLite's busy handler isn't asked here while another opener does the same, and
+                // the end of what that other process does wakes nobody: so it is tried again.
                 Err(fault) if fault.is_busy() && started.elapsed() < self.busy_timeout => {
                     thread::sleep(Duration::from_millis(5));
                 }
@@ -156,8 +156,8 @@ impl Connector {
         connection.pragma_update(None, "checkpoint_fullfsync", true)?;
         // What is deleted is overwritten.
         connection.pragma_update(None, "secure_delete", true)?;
-        // Else the log would stay as long as somebody who reads for long has ever made it. It is cut
-        // by the first commit after all of it was copied and nobody reads it any more.
+        // Else the log would stay as long as somebody who reads for long has ever made it. It is
+        // cut by the first commit after all of it was copied and nobody reads it any more.
         connection.pragma_update(None, "journal_size_limit", LONGEST_LOG)?;
         // The tables name no function but those of SQLite's own; a file that does is not believed.
         connection.pragma_update(None, "trusted_schema", false)?;

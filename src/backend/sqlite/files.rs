@@ -160,9 +160,9 @@ fn settle(path: &Path) -> Result<PathBuf, Fault> {
 
 /// Measures a file; `None` if there is none.
 ///
-/// Nothing but the length is asked for. Whoever asks for a file's times makes Linux (6.13 and later)
-/// note the next change of it to the nanosecond, and that costs the next sync a write of its own: a
-/// sixth of a commit, where every commit asks.
+/// Nothing but the length is asked for. Whoever asks for a file's times makes Linux (6.13 and
+/// later) note the next change of it to the nanosecond, and that costs the next sync a write of its
+/// own: a sixth of a commit, where every commit asks.
 #[cfg(target_os = "linux")]
 fn length(path: &Path) -> Result<Option<u64>, Fault> {
     use rustix::fs::{AtFlags, CWD, StatxFlags, statx};

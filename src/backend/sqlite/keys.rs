@@ -21,8 +21,9 @@ static COLUMNS: LazyLock<Vec<String>> = LazyLock::new(|| {
     columns
 });
 
-/// The beginning of a query whose rows [`decode`] reads. The last column says whether there are rows of
-/// previous tokens: asking here is cheaper than a statement for each key, most of which have none.
+/// The beginning of a query whose rows [`decode`] reads. The last column says whether there are
+/// rows of previous tokens: asking here is cheaper than a statement for each key, most of which
+/// have none.
 static SELECT: LazyLock<String> = LazyLock::new(|| {
     let columns = COLUMNS.join(", ");
     format!(

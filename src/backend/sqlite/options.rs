@@ -45,8 +45,9 @@ impl SqliteOptions {
         }
     }
 
-    /// Beside other processes of the same host that open it so too. What one commits is in force
-    /// in the others within `max_staleness`: [`DEFAULT_STALENESS`](Self::DEFAULT_STALENESS) is a good one.
+    /// Beside other processes of the same host that open it so too. What one commits is in force in
+    /// the others within `max_staleness`: [`DEFAULT_STALENESS`](Self::DEFAULT_STALENESS) is a good
+    /// one.
     ///
     /// # Errors
     /// [`Invalid`] for a `max_staleness` under 50 ms or over 1 hour.
@@ -55,7 +56,8 @@ impl SqliteOptions {
         Ok(Self { sharing: Sharing::Shared { max_staleness }, ..Self::exclusive() })
     }
 
-    /// Sets how long a call waits for another process that holds the database, before it gives up with
+    /// Sets how long a call waits for another process that holds the database, before it gives up
+    /// with
     /// `TimedOut`. Zero gives up at once.
     ///
     /// # Errors

@@ -22,8 +22,8 @@ const COUNTED_AT_ONCE: usize = 10_000;
 pub(super) const ALL: &str = "SELECT id, kind, expires_at, state FROM keys
      WHERE id > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
 
-/// The keys of one owner in these states, newest first: for each value of the column `state` one walk along the
-/// index `keys_by_owner`, merged. Nothing for no state.
+/// The keys of one owner in these states, newest first: for each value of the column `state` one
+/// walk along the index `keys_by_owner`, merged. Nothing for no state.
 pub(super) fn of_owner(states: StateSet) -> Option<String> {
     let shown = State::ALL.into_iter().filter(|state| states.contains(*state));
     let numbers: BTreeSet<u8> = shown.map(state_column::number).collect();

@@ -7,8 +7,8 @@ use rusqlite::{Connection, ffi};
 use super::error::Fault;
 use super::schema;
 
-/// The time after which a read of many rows goes on in a new transaction. A longer transaction would
-/// keep the write-ahead log from starting over, and must stay well below the smallest
+/// The time after which a read of many rows goes on in a new transaction. A longer transaction
+/// would keep the write-ahead log from starting over, and must stay well below the smallest
 /// `max_staleness`, 50 ms.
 pub(super) const READ_BUDGET: std::time::Duration = std::time::Duration::from_millis(20);
 

@@ -147,8 +147,9 @@ fn transact<T>(
 
 /// Whether a commit for which no space was left surely did nothing.
 ///
-/// Where the log had been begun anew, the commit went over old pages. If what is missing of its last
-/// page was standing there already, that page is whole, and a crash would bring the commit back.
+/// Where the log had been begun anew, the commit went over old pages. If what is missing of its
+/// last page was standing there already, that page is whole, and a crash would bring the commit
+/// back.
 fn did_nothing(connection: &Connection, files: &Files, log_before: u64) -> bool {
     // What was missing would have been the end of the file.
     let has_grown = files.log_length().is_ok_and(|length| length > log_before);

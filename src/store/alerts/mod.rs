@@ -7,8 +7,8 @@
 //! | `rejections` | counts of rejections by key |
 //! | `scan` | checking what is due, and writing its alerts |
 //!
-//! Each alert is written once, also if several processes use one database: the commit that writes the
-//! alert records it beside the key's usage.
+//! Each alert is written once, also if several processes use one database: the commit that writes
+//! the alert records it beside the key's usage.
 
 mod deadlines;
 mod noticed;

@@ -12,15 +12,15 @@ use crate::store::engine::KeyObserver;
 use crate::store::types::AlertSettings;
 use crate::verified_key::VerifiedKey;
 
-/// Largest number of uses of previous tokens that are held until the next scan. A token that is left
-/// out is noticed at a later use.
+/// Largest number of uses of previous tokens that are held until the next scan. A token that is
+/// left out is noticed at a later use.
 const MAX_LATE_USES: usize = 1_000;
 
 /// The alert settings, and the observations since the last scan.
 ///
-/// Each field has a lock of its own, since verifications add to it while a scan takes it. Without the
-/// locks observations would be lost. Verifications only try to lock, and never wait for a scan, except
-/// when they add to `rejected_keys`.
+/// Each field has a lock of its own, since verifications add to it while a scan takes it. Without
+/// the locks observations would be lost. Verifications only try to lock, and never wait for a scan,
+/// except when they add to `rejected_keys`.
 #[derive(Debug)]
 pub(in crate::store) struct Noticed {
     pub(super) settings: AlertSettings,
@@ -56,15 +56,16 @@ impl Noticed {
         }
     }
 
-    /// Notes that a key's token was rejected though its secret was right. If another thread holds the
-    /// lock, the rejection isn't counted.
+    /// Notes that a key's token was rejected though its secret was right. If another thread holds
+    /// the lock, the rejection isn't counted.
     #[cold]
     pub(in crate::store) fn note_rejection(&self, key: KeyId, now: Timestamp) {
         if let Some(rule) = self.settings.rejections
             && let Ok(mut rejections) = self.rejections.try_lock()
             && rejections.add(key, now, rule)
         {
-            // Waits at most while a scan takes the list. An alert of a key is due only now and then.
+            // Waits at most while a scan takes the list. An alert of a key is due only now and
+            // then.
             lock(&self.rejected_keys).push(key);
         }
     }

@@ -7,7 +7,8 @@ use crate::clock::Timestamp;
 use crate::id::KeyId;
 use crate::store::types::AlertSettings;
 
-/// Largest number of keys that are counted at once. Further keys aren't counted until a window ends.
+/// Largest number of keys that are counted at once. Further keys aren't counted until a window
+/// ends.
 const MAX_KEYS: usize = 10_000;
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -53,8 +53,8 @@ impl AlertScanner {
         workers.spawn(name, "keyhasp-alerts", &Arc::default(), Next::After(Duration::ZERO), work)
     }
 
-    /// Writes the alerts that are due; returns how many. Alerts that fail are tried again in the next
-    /// scan.
+    /// Writes the alerts that are due; returns how many. Alerts that fail are tried again in the
+    /// next scan.
     pub(in crate::store) fn run(&self) -> Result<usize, Error> {
         let noticed = &*self.noticed;
         if noticed.settings.is_idle() {
@@ -106,8 +106,8 @@ impl AlertScanner {
         failed.map_or(Ok(written), Err)
     }
 
-    /// Checks a key's deadline; returns whether an alert was written. Notes the deadline again if it
-    /// has moved.
+    /// Checks a key's deadline; returns whether an alert was written. Notes the deadline again if
+    /// it has moved.
     fn check_key(
         &self,
         id: KeyId,
@@ -174,7 +174,8 @@ impl AlertScanner {
         Ok(self.engine.commit(change)?.is_ok())
     }
 
-    /// Reads the usage of keys that are due; empty usages if the settings don't ask for unused keys.
+    /// Reads the usage of keys that are due; empty usages if the settings don't ask for unused
+    /// keys.
     fn usages_of(&self, due: &[(KeyId, DueAlert)]) -> Result<Vec<Usage>, Error> {
         if due.is_empty() || self.noticed.settings.unused.is_none() {
             return Ok(vec![Usage::default(); due.len()]);

@@ -26,7 +26,8 @@ pub(in crate::store) struct Availability {
     ///
     /// Recovery reads it before the backend recovers, and compares it afterwards. Without it,
     /// recovery could clear the flag of a failure that came after the backend recovered. Without
-    /// Release and Acquire, recovery could read the new number and a backend from before the failure.
+    /// Release and Acquire, recovery could read the new number and a backend from before the
+    /// failure.
     in_doubt_epoch: AtomicU64,
 }
 
@@ -39,9 +40,9 @@ struct Freshness {
     polled_at: AtomicU64,
     /// Wall-clock milliseconds minus monotonic milliseconds, as of the last poll.
     ///
-    /// Relaxed: the thread that polls writes it before `polled_at`, with Release, and `verify` reads
-    /// it after `polled_at`, with Acquire. In another order `verify` could use the initial 0, judge
-    /// by a time in 1970, and accept expired keys.
+    /// Relaxed: the thread that polls writes it before `polled_at`, with Release, and `verify`
+    /// reads it after `polled_at`, with Acquire. In another order `verify` could use the initial 0,
+    /// judge by a time in 1970, and accept expired keys.
     wall_offset: AtomicI64,
 }
 
@@ -89,7 +90,8 @@ impl Availability {
         })
     }
 
-    /// Notes a poll that started at `started`, and found every change of other processes up to then.
+    /// Notes a poll that started at `started`, and found every change of other processes up to
+    /// then.
     pub(in crate::store) fn freshen(&self, started: Duration, clock: &dyn Clock) {
         let Some(freshness) = &self.freshness else { return };
         let wall = i64::try_from(clock.now().as_millis()).unwrap_or(i64::MAX);
@@ -111,8 +113,8 @@ impl Availability {
             .is_some_and(|freshness| freshness.age(clock.monotonic()) > freshness.max_staleness)
     }
 
-    /// Closes the store for good; returns whether it was open. The flag is read and set in one step:
-    /// otherwise two callers could both find the store open, and both flush at the end.
+    /// Closes the store for good; returns whether it was open. The flag is read and set in one
+    /// step: otherwise two callers could both find the store open, and both flush at the end.
     pub(in crate::store) fn close(&self) -> bool {
         self.flags.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0
     }

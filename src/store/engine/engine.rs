@@ -14,8 +14,8 @@ use crate::backend::{
 use crate::clock::Timestamp;
 use crate::store::types::error::Error;
 
-/// Number of events that one step of pruning deletes. A step takes a few milliseconds on a disk, and
-/// other threads commit between two steps.
+/// Number of events that one step of pruning deletes. A step takes a few milliseconds on a disk,
+/// and other threads commit between two steps.
 const PRUNE_STEP: usize = 512;
 
 /// What makes a change durable, and publishes it.
@@ -38,8 +38,8 @@ impl Engine {
         self.recovery.signal()
     }
 
-    /// Finds out what became of writes of unknown outcome, and publishes their records. Does nothing
-    /// if there are none.
+    /// Finds out what became of writes of unknown outcome, and publishes their records. Does
+    /// nothing if there are none.
     pub(in crate::store) fn recover(&self) -> Result<(), Error> {
         self.recovery.run(&self.group_commit.acquire())
     }
@@ -158,8 +158,8 @@ impl Engine {
         }
     }
 
-    /// Deletes some of the events older than `before`. Holds the commit guard: the backend takes one
-    /// write at a time.
+    /// Deletes some of the events older than `before`. Holds the commit guard: the backend takes
+    /// one write at a time.
     fn prune_step(&self, before: Timestamp) -> Result<u64, Error> {
         let _guard = self.lock_commits()?;
         self.records

@@ -42,8 +42,8 @@ struct QueuedChange {
     slot: CompletionSlot,
 }
 
-/// The outcome of a caller's change, once it has one. Locked, since the thread that commits the batch
-/// writes it and the caller reads it.
+/// The outcome of a caller's change, once it has one. Locked, since the thread that commits the
+/// batch writes it and the caller reads it.
 type CompletionSlot = Arc<Mutex<Option<Outcome>>>;
 
 /// Permission to write to the backend. While a thread holds it, no other thread commits.
@@ -130,7 +130,8 @@ impl GroupCommit {
 }
 
 impl Drop for CommitGuard<'_> {
-    /// Releases the guard, also when a batch panics: otherwise the other threads would wait for ever.
+    /// Releases the guard, also when a batch panics: otherwise the other threads would wait for
+    /// ever.
     fn drop(&mut self) {
         self.0.lock().is_committing = false;
         // All, since threads wait for different things. A single woken thread may find only its
@@ -225,8 +226,8 @@ mod tests {
                 .collect();
             callers.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
         });
-        // A caller that didn't panic learns that its outcome is unknown, also where the batch returned
-        // too few outcomes.
+        // A caller that didn't panic learns that its outcome is unknown, also where the batch
+        // returned too few outcomes.
         let unknown = |outcome: &Outcome| matches!(outcome, Err(Error::OutcomeUnknown(_)));
         assert!(outcomes.iter().flatten().all(unknown));
     }

@@ -90,7 +90,8 @@ impl Records {
         Ok(())
     }
 
-    /// Puts an owner into the index. The index holds keys as narrowed by the owner's `max_access` and
+    /// Puts an owner into the index. The index holds keys as narrowed by the owner's `max_access`
+    /// and
     /// `tokens_valid_from`, so the keys are reloaded if either differs.
     pub(in crate::store) fn put_owner(&self, owner: &ScannedOwner) -> Result<(), Error> {
         let put = self.index.put_owner(owner).map_err(|error| self.index_error(error))?;
@@ -101,7 +102,8 @@ impl Records {
         Ok(())
     }
 
-    /// Reads an owner and its keys from the backend into the index. Returns whether the owner exists.
+    /// Reads an owner and its keys from the backend into the index. Returns whether the owner
+    /// exists.
     fn reload_owner(&self, owner: &OwnerId) -> Result<bool, Error> {
         let mut records = Vec::new();
         self.backend.scan_owner(owner, &mut |scanned| {

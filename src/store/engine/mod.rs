@@ -15,9 +15,10 @@
 //! | `prefixes` | the accepted prefixes, read without a lock |
 //! | `worker` | background threads that end with the store |
 //!
-//! A change enters through `Engine::commit`, and waits in `group_commit` until its batch is durable.
-//! It is published in the index before any caller of the batch gets its answer. If the outcome is
-//! unknown, the records of the batch are indeterminate until `recovery` has loaded them again.
+//! A change enters through `Engine::commit`, and waits in `group_commit` until its batch is
+//! durable. It is published in the index before any caller of the batch gets its answer. If the
+//! outcome is unknown, the records of the batch are indeterminate until `recovery` has loaded them
+//! again.
 
 mod affected;
 mod availability;

@@ -6,12 +6,12 @@ use std::thread::{Builder, Scope, ScopedJoinHandle, scope};
 
 /// Number of items that are passed on at once.
 const BATCH: usize = 512;
-/// Largest number of batches that wait to be consumed. Without a bound, a backend that is read faster
-/// than its records are indexed would fill the memory.
+/// Largest number of batches that wait to be consumed. Without a bound, a backend that is read
+/// faster than its records are indexed would fill the memory.
 const MAX_QUEUED: usize = 4;
 
-/// Runs `produce`, which emits items one by one, and passes them in order and in batches to `consume`
-/// on another thread. Returns the result of `produce`, and what `consume` has gathered.
+/// Runs `produce`, which emits items one by one, and passes them in order and in batches to
+/// `consume` on another thread. Returns the result of `produce`, and what `consume` has gathered.
 ///
 /// This thread consumes the items itself if they are fewer than a batch, or if no thread can be
 /// started.

@@ -9,9 +9,9 @@ use crate::key::{Prefix, PrefixNumber, PrefixTable};
 #[derive(Debug)]
 pub(in crate::store) struct AcceptedPrefixes {
     by_number: [OnceLock<Prefix>; PrefixNumber::LIMIT as usize],
-    /// Stored with Release after the prefixes, and loaded with Acquire before them. Otherwise `find`
-    /// could see a bit without its prefix, and an accepted token would be unrecognized. One word, so
-    /// that `find` never mixes two tables.
+    /// Stored with Release after the prefixes, and loaded with Acquire before them. Otherwise
+    /// `find` could see a bit without its prefix, and an accepted token would be unrecognized. One
+    /// word, so that `find` never mixes two tables.
     accepted: AtomicU64,
 }
 

@@ -1,4 +1,5 @@
-//! Recovery from a write of unknown outcome: marking its records, and finding out what became of it.
+//! Recovery from a write of unknown outcome: marking its records, and finding out what became of
+//! it.
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,7 +38,8 @@ impl Recovery {
         &self.signal
     }
 
-    /// Marks all records of a batch as indeterminate, and wakes the recovery thread. `verify` answers
+    /// Marks all records of a batch as indeterminate, and wakes the recovery thread. `verify`
+    /// answers
     /// `Unavailable` for them until recovery has found out what became of the batch. The caller holds
     /// the applied log: otherwise a thread could publish an older reading of the records and clear
     /// the mark.
@@ -75,8 +77,8 @@ impl Recovery {
         self.lock().merge(affected);
     }
 
-    /// Finds out what became of writes of unknown outcome, and publishes their records. Does nothing
-    /// if there are none.
+    /// Finds out what became of writes of unknown outcome, and publishes their records. Does
+    /// nothing if there are none.
     pub(super) fn run(&self, _guard: &CommitGuard<'_>) -> Result<(), Error> {
         if !self.records.availability.is_recovering() {
             return Ok(());

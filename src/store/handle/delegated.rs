@@ -21,8 +21,8 @@ impl Managing for AsDelegate {}
 /// Each call checks again that the acting key and generation would verify now. No call creates,
 /// updates, rotates, activates, extends or reveals a key beyond the acting key. That means: a key
 /// whose access isn't within that of the acting key and the owner's `max_access`, or that lacks a
-/// limit on networks, rate or number of uses of the acting key, or has a looser one. Each key counts
-/// its uses for itself, and the owner's limits bound them together. A trial key can't act.
+/// limit on networks, rate or number of uses of the acting key, or has a looser one. Each key
+/// counts its uses for itself, and the owner's limits bound them together. A trial key can't act.
 ///
 /// The service checks on the verified key whether it has the permission to manage keys at all.
 ///

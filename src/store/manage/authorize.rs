@@ -197,8 +197,8 @@ impl<'a> Principal<'a> {
         EventDraft { owner: Some(owner.id), ..self.event(kind, owner.version, fields) }
     }
 
-    /// Adds preconditions to a delegate's change: the acting key, its owner and the store's metadata,
-    /// whose `tokens_valid_from` may end the acting token, still have their versions.
+    /// Adds preconditions to a delegate's change: the acting key, its owner and the store's
+    /// metadata, whose `tokens_valid_from` may end the acting token, still have their versions.
     pub(in crate::store::manage) fn with_preconditions(&self, change: Change) -> Change {
         let Some((key, owner, metadata)) = &self.acting else { return change };
         change

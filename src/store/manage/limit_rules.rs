@@ -7,12 +7,12 @@ use crate::key::{Limit, Limits, Networks, Quota, Rate, SetBy, VersionedQuota};
 use crate::store::types::error::Error;
 use crate::store::types::request::SetLimits;
 
-/// Sets and clears the requested limits of a record; returns the fields that differ. `version` is the
-/// record's next version.
+/// Sets and clears the requested limits of a record; returns the fields that differ. `version` is
+/// the record's next version.
 ///
-/// Other callers may tighten a limit that an administrator has set, and it stays the administrator's.
-/// A limit that an owner has set becomes the administrator's once an administrator sets it, also to
-/// the same value.
+/// Other callers may tighten a limit that an administrator has set, and it stays the
+/// administrator's. A limit that an owner has set becomes the administrator's once an administrator
+/// sets it, also to the same value.
 ///
 /// # Errors
 /// `Invalid` for too many networks. `Forbidden` if the caller would loosen a limit that an
@@ -112,8 +112,8 @@ fn replace_quota(
 /// `version` if it starts again.
 ///
 /// An administrator always starts it again. For other callers it goes on if the quota is unchanged.
-/// It also goes on if the caller tightens a quota that it may not refill: an owner an administrator's
-/// quota, or a delegate any quota, since that may be the quota of its own key.
+/// It also goes on if the caller tightens a quota that it may not refill: an owner an
+/// administrator's quota, or a delegate any quota, since that may be the quota of its own key.
 fn quota_version(
     caller: &Principal<'_>,
     before: Option<Limit<VersionedQuota>>,

@@ -36,8 +36,8 @@ impl Manager {
         Ok(Page { items: records.into_iter().zip(usage).filter_map(key).collect(), next })
     }
 
-    /// Returns a page of keys with their current tokens, where these are recoverable. Writes an event
-    /// for each revealed token.
+    /// Returns a page of keys with their current tokens, where these are recoverable. Writes an
+    /// event for each revealed token.
     pub(in crate::store) fn reveal_tokens(
         &self,
         authority: &Authority,
@@ -214,8 +214,8 @@ fn clamp(limit: usize) -> usize {
     limit.clamp(1, ListKeys::MAX_LIMIT)
 }
 
-/// Merges the pages of several owners into one. Leaves for the next page the keys below the point to
-/// which all of these pages were examined.
+/// Merges the pages of several owners into one. Leaves for the next page the keys below the point
+/// to which all of these pages were examined.
 fn merge(pages: Vec<KeyPage>, limit: usize) -> KeyPage {
     let examined_to: Option<KeyId> = pages.iter().filter_map(|page| page.next).max();
     let mut keys: Vec<KeyRecord> = pages.into_iter().flat_map(|page| page.keys).collect();

@@ -22,8 +22,8 @@ use crate::store::types::settings_check::{checked, first_settings};
 use crate::store::types::views::{Issued, Key};
 use crate::token::{RandomError, RandomSource, Token, fill, mint};
 
-/// Largest number of ids that are drawn for a new key. Chance needs a second draw once in millions of
-/// creations.
+/// Largest number of ids that are drawn for a new key. Chance needs a second draw once in millions
+/// of creations.
 const MAX_DRAWS: usize = 64;
 
 /// A key that is not committed yet, and its token.
@@ -62,8 +62,8 @@ impl Draft {
         change.and(Write::CreateKey(Box::new(WriteKey { record, next_numeric_id })), event)
     }
 
-    /// Returns the committed key and its token. The key is the first of its change that is assigned a
-    /// numeric id.
+    /// Returns the committed key and its token. The key is the first of its change that is assigned
+    /// a numeric id.
     pub(in crate::store::manage) fn into_issued(
         self,
         applied: &Applied,
@@ -83,8 +83,8 @@ impl Draft {
 pub(in crate::store) struct Minter {
     engine: Arc<Engine>,
     pub(super) sealer: Sealer,
-    /// Locked, since each id must be greater than the one before. Without the lock two threads could
-    /// draw from the same state.
+    /// Locked, since each id must be greater than the one before. Without the lock two threads
+    /// could draw from the same state.
     ids: Mutex<KeyIdSource>,
     /// Locked, since a random source needs exclusive access.
     random: Mutex<Box<dyn RandomSource>>,
@@ -221,8 +221,9 @@ impl Minter {
     }
 }
 
-/// Adds preconditions to a change that creates, rotates or activates a key. The owner and the store's
-/// metadata, whose `tokens_valid_from` the token must not precede, still have their versions.
+/// Adds preconditions to a change that creates, rotates or activates a key. The owner and the
+/// store's metadata, whose `tokens_valid_from` the token must not precede, still have their
+/// versions.
 pub(in crate::store::manage) fn issuance_preconditions(
     change: Change,
     owner: &OwnerRecord,

@@ -15,8 +15,9 @@ const KEYS: usize = 2_048;
 /// Number of keys that are read at once.
 const PAGE: usize = 256;
 
-/// The place up to which the keys have been examined, newest first. Locked, since the flush thread and
-/// a caller may sweep at the same time: without the lock they would overwrite each other's place.
+/// The place up to which the keys have been examined, newest first. Locked, since the flush thread
+/// and a caller may sweep at the same time: without the lock they would overwrite each other's
+/// place.
 #[derive(Debug, Default)]
 pub(super) struct AddressSweep(Mutex<Progress>);
 

@@ -19,8 +19,8 @@ pub(in crate::store) struct Collector {
     /// `None` if uses are counted: each use is noted then.
     dedup: Option<DedupFilter>,
     logs: Logs,
-    /// Held while a thread gathers the logs. Without it, a thread that has gathered could miss entries
-    /// that another thread has taken out of a log and not yet added to the sums.
+    /// Held while a thread gathers the logs. Without it, a thread that has gathered could miss
+    /// entries that another thread has taken out of a log and not yet added to the sums.
     gathering: Mutex<()>,
     /// Locked, since verifications, the flush thread and readers of usage all change the sums.
     pending: Mutex<PendingSums>,

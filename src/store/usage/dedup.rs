@@ -1,5 +1,5 @@
-//! The dedup filter: the keys that were noted in the present interval of the resolution. All threads
-//! share one table of fixed size, which they read without a lock and seldom write.
+//! The dedup filter: the keys that were noted in the present interval of the resolution. All
+//! threads share one table of fixed size, which they read without a lock and seldom write.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,12 +13,12 @@ const MAX_SETS: u64 = 1 << 18;
 const INTERVAL_BITS: u32 = 24;
 const ID_BITS: u32 = 40;
 
-/// A set of keys that may forget a key when another needs its place. A forgotten key is noted once more
-/// than needed. Two keys are taken for one, and a use isn't noted, only if 47 random bits of their ids
-/// are equal, or up to 58 in a larger table.
+/// A set of keys that may forget a key when another needs its place. A forgotten key is noted once
+/// more than needed. Two keys are taken for one, and a use isn't noted, only if 47 random bits of
+/// their ids are equal, or up to 58 in a larger table.
 ///
-/// Words are read and written Relaxed: each stands alone, and no other memory is read by it. A thread
-/// that reads an old word notes its key once more than needed.
+/// Words are read and written Relaxed: each stands alone, and no other memory is read by it. A
+/// thread that reads an old word notes its key once more than needed.
 #[derive(Debug)]
 pub(super) struct DedupFilter {
     sets: Box<[Set]>,
@@ -55,8 +55,8 @@ impl DedupFilter {
         true
     }
 
-    /// Writes a word into a set: over the word of the same key, an empty word, the word of a key from
-    /// another interval, or any word, in this order.
+    /// Writes a word into a set: over the word of the same key, an empty word, the word of a key
+    /// from another interval, or any word, in this order.
     #[cold]
     fn put(&self, set: &[AtomicU64; WAYS], word: u64) {
         let interval = |word: u64| word & ((1 << INTERVAL_BITS) - 1);
@@ -91,8 +91,8 @@ mod tests {
         }
     }
 
-    /// Keys of one set stay in it also when each is noted in another interval, as by a clock that steps
-    /// to and fro.
+    /// Keys of one set stay in it also when each is noted in another interval, as by a clock that
+    /// steps to and fro.
     #[test]
     fn no_key_is_forgotten_while_there_is_room() {
         let dedup = DedupFilter::new(0);

@@ -1,9 +1,9 @@
 //! Usage of keys: noted by each verification, and written in batches by a background thread.
 //!
-//! A verification notes its answer in a log of its own thread. Where uses aren't counted, it first asks
-//! the dedup filter. A key in steady use is then noted once in each interval of the resolution, and
-//! its other uses write nothing, neither to a disk nor to memory. A thread of the store adds the logs
-//! to sums, and writes these to the backend.
+//! A verification notes its answer in a log of its own thread. Where uses aren't counted, it first
+//! asks the dedup filter. A key in steady use is then noted once in each interval of the
+//! resolution, and its other uses write nothing, neither to a disk nor to memory. A thread of the
+//! store adds the logs to sums, and writes these to the backend.
 //!
 //! | room | contents |
 //! | --- | --- |

@@ -43,8 +43,8 @@ impl Sum {
 
 /// Sums by key: those that still grow, and those that a flush writes.
 ///
-/// Sorted by key, so that neighbours in the database are written together. Not a hash map: it now and
-/// then moves all its entries, and a verification may be the thread that adds.
+/// Sorted by key, so that neighbours in the database are written together. Not a hash map: it now
+/// and then moves all its entries, and a verification may be the thread that adds.
 #[derive(Debug, Default)]
 pub(super) struct PendingSums {
     growing: BTreeMap<KeyId, Sum>,
@@ -114,8 +114,8 @@ impl PendingSums {
         }
     }
 
-    /// Clears the counts of the first sums, of which it is unknown whether they were written: a count
-    /// that is written twice would be wrong. The time and the address of the last use stay.
+    /// Clears the counts of the first sums, of which it is unknown whether they were written: a
+    /// count that is written twice would be wrong. The time and the address of the last use stay.
     pub(super) fn indeterminate(&mut self, count: usize) {
         for sum in self.flushing.values_mut().take(count) {
             let without_counts =

@@ -56,8 +56,8 @@ impl UsageRecorder {
         })
     }
 
-    /// Returns the usage of one key; `None` also if the backend fails, since the answer that holds it
-    /// must not fail.
+    /// Returns the usage of one key; `None` also if the backend fails, since the answer that holds
+    /// it must not fail.
     pub(in crate::store) fn of_one(&self, key: &KeyRecord, now: Timestamp) -> Option<KeyUsage> {
         self.of(std::slice::from_ref(key), now).ok()?.pop()?
     }

@@ -14,8 +14,8 @@ use crate::key::RejectKind;
 
 /// Number of entries in a log. Gathering a full log takes a tenth of a millisecond.
 const ENTRIES: usize = 1_024;
-/// Largest number of full logs that wait to be gathered. The thread that fills a further one gathers
-/// it.
+/// Largest number of full logs that wait to be gathered. The thread that fills a further one
+/// gathers it.
 const SPARE: usize = 24;
 
 /// One or more verifications of a key in a row.
@@ -35,13 +35,13 @@ type Log = Vec<Entry>;
 #[derive(Debug)]
 pub(super) struct Logs {
     shards: Box<[Shard]>,
-    /// Locked, since any thread may queue a full log. Without the lock two threads could take the same
-    /// spare log.
+    /// Locked, since any thread may queue a full log. Without the lock two threads could take the
+    /// same spare log.
     queue: Mutex<Queue>,
 }
 
-/// A log with its lock. Without the lock, two threads with the same shard could overwrite each other's
-/// entries. Aligned to two cache lines, since some processors fetch two at a time.
+/// A log with its lock. Without the lock, two threads with the same shard could overwrite each
+/// other's entries. Aligned to two cache lines, since some processors fetch two at a time.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Shard(Mutex<Log>);

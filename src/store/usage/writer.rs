@@ -14,8 +14,8 @@ use crate::store::types::usage_settings::UsageSettings;
 
 /// Number of pending sums from which they are written before the interval is over.
 const EARLY_FLUSH: usize = 1 << 16;
-/// Number of keys in a batch. It grows after a fast batch and shrinks after a slow one, since commits
-/// and readers wait while a batch is written.
+/// Number of keys in a batch. It grows after a fast batch and shrinks after a slow one, since
+/// commits and readers wait while a batch is written.
 const MIN_BATCH: usize = 128;
 const FIRST_BATCH: usize = 1_024;
 const MAX_BATCH: usize = 8_192;
@@ -23,8 +23,8 @@ const MAX_BATCH: usize = 8_192;
 const FAST: Duration = Duration::from_millis(8);
 const SLOW: Duration = Duration::from_millis(25);
 
-/// Writes the sums that the collector gathers. Has no collector, and does nothing, if the service keeps
-/// no usage.
+/// Writes the sums that the collector gathers. Has no collector, and does nothing, if the service
+/// keeps no usage.
 #[derive(Debug)]
 pub(in crate::store) struct UsageRecorder {
     pub(super) engine: Arc<Engine>,
@@ -127,8 +127,8 @@ impl UsageRecorder {
 }
 
 impl Collector {
-    /// Writes one batch of the flushes up to `flush_number`; returns whether there was one. The caller
-    /// holds the commit guard, or no thread commits any more.
+    /// Writes one batch of the flushes up to `flush_number`; returns whether there was one. The
+    /// caller holds the commit guard, or no thread commits any more.
     fn write_some(
         &self,
         backend: &dyn Backend,

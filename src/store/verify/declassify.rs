@@ -1,8 +1,8 @@
 //! The point after which code may depend on the answer of a comparison.
 //!
-//! Before it, no branch and no address depends on a byte of the secret or of a digest. After it, they
-//! may depend on one bit: whether the token is accepted as this generation. `docs/constant-time.md`
-//! explains the proof.
+//! Before it, no branch and no address depends on a byte of the secret or of a digest. After it,
+//! they may depend on one bit: whether the token is accepted as this generation.
+//! `docs/constant-time.md` explains the proof.
 
 #[cfg(keyhasp_constant_time)]
 use std::sync::OnceLock;

@@ -1,5 +1,5 @@
-//! Limits of a key and its owner. A token is judged by them once its secret is right and its state is
-//! valid.
+//! Limits of a key and its owner. A token is judged by them once its secret is right and its state
+//! is valid.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -38,7 +38,8 @@ struct Limits<'a> {
     owner: Option<&'a OwnerLimiter<'a>>,
 }
 
-/// The units and uses that a consumption has reserved: first of the key's limits, then of its owner's.
+/// The units and uses that a consumption has reserved: first of the key's limits, then of its
+/// owner's.
 #[derive(Debug, Default)]
 struct Reservation {
     /// Units of the rates.
@@ -50,8 +51,8 @@ struct Reservation {
 /// The part of a verified key that its limits decide, when they allow the use.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Allowed {
-    /// The owner's id, if it is short. A limited key's slot has no room for it, so it is stored with
-    /// the key's limits.
+    /// The owner's id, if it is short. A limited key's slot has no room for it, so it is stored
+    /// with the key's limits.
     pub(in crate::store) owner: Option<ShortOwner>,
     pub(in crate::store) rate: Option<RateUse>,
 }
@@ -77,8 +78,8 @@ impl LimitJudge {
         Self { records: Arc::clone(&engine.records), leases: QuotaLeases::new(engine) }
     }
 
-    /// Judges a use by all limits, and reserves what it costs. Returns `None` if the key was replaced
-    /// meanwhile and must be looked up again. A rejected use reserves nothing.
+    /// Judges a use by all limits, and reserves what it costs. Returns `None` if the key was
+    /// replaced meanwhile and must be looked up again. A rejected use reserves nothing.
     // Not inlined, so that the code for a key without limits stays short.
     #[inline(never)]
     pub(in crate::store) fn judge(
@@ -126,9 +127,9 @@ impl LimitJudge {
         }
     }
 
-    /// Judges a use by the limits, one after the other. The limits that reserve nothing come first, and
-    /// all others are read before any is reserved. So a use that is rejected has mostly reserved
-    /// nothing, and concurrent uses find all that is left.
+    /// Judges a use by the limits, one after the other. The limits that reserve nothing come first,
+    /// and all others are read before any is reserved. So a use that is rejected has mostly
+    /// reserved nothing, and concurrent uses find all that is left.
     #[inline]
     fn judge_by(
         &self,
@@ -165,8 +166,8 @@ impl LimitJudge {
         for limiter in limiters.into_iter().flatten().filter(|limiter| limiter.has_quota()) {
             self.leases.check(limiter, consumption.now, uses)?;
         }
-        // Quotas before rates: this thread may wait for a lease. Units of a rate that it had reserved
-        // before would be missing for other uses during that wait.
+        // Quotas before rates: this thread may wait for a lease. Units of a rate that it had
+        // reserved before would be missing for other uses during that wait.
         for (at, limiter) in limiters.into_iter().enumerate() {
             let Some(limiter) = limiter.filter(|limiter| uses > 0 && limiter.has_quota()) else {
                 continue;
@@ -204,8 +205,8 @@ impl LimitJudge {
         Ok(tightest)
     }
 
-    /// Judges a use by both rates, when one of them doesn't simply allow it. If both reject it, returns
-    /// the one with the longer wait.
+    /// Judges a use by both rates, when one of them doesn't simply allow it. If both reject it,
+    /// returns the one with the longer wait.
     #[cold]
     fn judge_rates(
         &self,
@@ -232,9 +233,9 @@ impl LimitJudge {
         })
     }
 
-    /// Applies `judge` to a rate, and handles a rate whose state is ahead of `now`. Such a state was
-    /// written after this thread read the clock: either the clock has stepped back, or the thread was
-    /// interrupted.
+    /// Applies `judge` to a rate, and handles a rate whose state is ahead of `now`. Such a state
+    /// was written after this thread read the clock: either the clock has stepped back, or the
+    /// thread was interrupted.
     #[cold]
     fn apply_rate(
         &self,

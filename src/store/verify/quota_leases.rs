@@ -1,5 +1,5 @@
-//! Leases of quotas. A lease is a part of a quota's uses that this process has reserved in the backend,
-//! and spends without a further write.
+//! Leases of quotas. A lease is a part of a quota's uses that this process has reserved in the
+//! backend, and spends without a further write.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,8 @@ use crate::store::engine::{AffectedRecords, Engine};
 use crate::store::index::{LeaseWord, LeftWord, Limiter, Whose};
 use crate::store::types::error::{Error, Unavailable, VerifyError};
 
-/// Milliseconds for which a quota counts as exhausted, if other processes may give back leases of it.
+/// Milliseconds for which a quota counts as exhausted, if other processes may give back leases of
+/// it.
 const RECHECK_AFTER: u64 = 1_000;
 /// Largest number of changes of a quota during one verification's requests for a lease.
 const MAX_CHANGES: usize = 8;
@@ -28,8 +29,8 @@ const CHUNK: usize = 1_000;
 pub(in crate::store) struct QuotaLeases {
     engine: Arc<Engine>,
     queue: LeaseQueue,
-    /// Held during a request. Without it each verification would make a durable write of its own, and
-    /// several would lease the same quota.
+    /// Held during a request. Without it each verification would make a durable write of its own,
+    /// and several would lease the same quota.
     holders: Mutex<LeaseHolders>,
 }
 
@@ -80,8 +81,8 @@ impl Account {
 }
 
 impl QuotaLeases {
-    /// Spends uses of a quota's lease; returns the lease that was spent from. If too little is left of
-    /// it, requests a new one, which waits for one durable write.
+    /// Spends uses of a quota's lease; returns the lease that was spent from. If too little is left
+    /// of it, requests a new one, which waits for one durable write.
     #[inline]
     pub(in crate::store) fn spend(
         &self,
@@ -155,7 +156,8 @@ impl QuotaLeases {
         }
     }
 
-    /// Requests all queued leases, this account's among them, unless another thread has just done so.
+    /// Requests all queued leases, this account's among them, unless another thread has just done
+    /// so.
     fn request(
         &self,
         account: &Account,
@@ -179,8 +181,9 @@ impl QuotaLeases {
             UsageChange::Lease { of: *subject, needed, least, at: now }
         };
         let batch: Vec<UsageChange> = queued.iter().map(lease).collect();
-        // Read before the request. If a quota is tightened meanwhile, the lease may be more than the
-        // new quota has left: `put_lease` then finds another quota, and the lease is given back.
+        // Read before the request. If a quota is tightened meanwhile, the lease may be more than
+        // the new quota has left: `put_lease` then finds another quota, and the lease is given
+        // back.
         let quotas = queued.keys().map(|subject| {
             let is_own = *subject == account.subject();
             let holder =
@@ -249,8 +252,8 @@ impl QuotaLeases {
     /// Gives back the rest of all leases. The store is closed, so no thread requests more.
     ///
     /// # Errors
-    /// The first error of the backend, after all leases were tried. Those that aren't given back are
-    /// forfeited, as after a crash.
+    /// The first error of the backend, after all leases were tried. Those that aren't given back
+    /// are forfeited, as after a crash.
     pub(super) fn give_back_all(&self) -> Result<(), Error> {
         let mut holders = self.lock_holders();
         if self.engine.records.availability.is_recovering() {
@@ -356,8 +359,8 @@ fn holder_of(engine: &Engine, subject: &UsageSubject) -> Option<Whose> {
 mod tests {
     use super::*;
 
-    /// The backend learns the smallest need too, so that a request for more than is left doesn't keep
-    /// a smaller one waiting.
+    /// The backend learns the smallest need too, so that a request for more than is left doesn't
+    /// keep a smaller one waiting.
     #[test]
     fn needs_are_summed_and_the_smallest_is_kept() {
         let (queue, of) = (LeaseQueue::default(), |id| UsageSubject::Key(KeyId::from_u128(id)));

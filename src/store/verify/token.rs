@@ -19,8 +19,8 @@ use crate::store::usage::{Collector, UsageRecorder};
 use crate::token::{Peppers, Unverified};
 use crate::verified_key::{VerifiedKey, VerifiedKeyParts};
 
-/// A digest that the token of an unknown id is compared with. Without that comparison the time of an
-/// answer would show whether an id exists.
+/// A digest that the token of an unknown id is compared with. Without that comparison the time of
+/// an answer would show whether an id exists.
 const NO_DIGEST: [u8; DIGEST_LEN] = [0; DIGEST_LEN];
 
 /// Judges tokens, and notes the answers for usage and alerts.
@@ -96,9 +96,9 @@ impl TokenVerifier {
         self.noticed.note_rejection(key, at);
     }
 
-    /// Judges a token. Checks shape, prefix and id; computes one keyed digest; compares it in constant
-    /// time with each digest of the key. Only then reads the key's state. Does no I/O, allocates
-    /// nothing and locks nothing, except that a key's quota may wait for a lease.
+    /// Judges a token. Checks shape, prefix and id; computes one keyed digest; compares it in
+    /// constant time with each digest of the key. Only then reads the key's state. Does no I/O,
+    /// allocates nothing and locks nothing, except that a key's quota may wait for a lease.
     fn judge_token(
         &self,
         request: &VerifyRequest<'_>,
@@ -136,15 +136,15 @@ impl TokenVerifier {
             self.judge(request, token.id, &entry, seen, now, prefix)
         });
         if !compared {
-            // The same work as for an id that exists. `black_box` keeps the compiler from removing a
-            // comparison whose answer isn't used.
+            // The same work as for an id that exists. `black_box` keeps the compiler from removing
+            // a comparison whose answer isn't used.
             black_box(constant_time_eq_n(&digests.likely, &NO_DIGEST));
         }
         answer.unwrap_or(Err(VerifyError::Unrecognized))
     }
 
-    /// Judges a token, whose secret is right, by state and limits. Returns `None` if the key is being
-    /// replaced.
+    /// Judges a token, whose secret is right, by state and limits. Returns `None` if the key is
+    /// being replaced.
     // `inline(always)`: otherwise the compiler builds `Entry` in memory.
     #[inline(always)]
     fn judge(
@@ -204,8 +204,8 @@ impl TokenVerifier {
     }
 }
 
-/// The digests of one token under the open peppers. The digest under the likely pepper is computed at
-/// once, each other one when it is first needed.
+/// The digests of one token under the open peppers. The digest under the likely pepper is computed
+/// at once, each other one when it is first needed.
 struct Digests<'a> {
     records: &'a Records,
     token: &'a Unverified<'a>,

@@ -1,7 +1,7 @@
 //! A faulty backend: memory, with one injected fault of many.
 //!
-//! Without a fault it conforms: it keeps its records while its [`Disk`] lives, and only one instance
-//! has a disk open. Each fault breaks one promise, in a way in which a real backend could.
+//! Without a fault it conforms: it keeps its records while its [`Disk`] lives, and only one
+//! instance has a disk open. Each fault breaks one promise, in a way in which a real backend could.
 
 #![allow(clippy::unwrap_used)] // It is part of a test.
 

@@ -73,8 +73,8 @@ fn check(base: &Base, data: &[u8]) {
         Ok(store) => Arc::new(store),
         Err(error) => {
             assert!(!error.to_string().is_empty());
-            // What is refused by its marker is left as it is. sled itself writes to its files before
-            // it finds that it can't read them: `docs/storage-format.md` says so.
+            // What is refused by its marker is left as it is. sled itself writes to its files
+            // before it finds that it can't read them: `docs/storage-format.md` says so.
             let by_marker = shape & 0b1_1110 == 0;
             assert!(!by_marker || files == packed::read(&dir), "{error}: it was written to");
             return;

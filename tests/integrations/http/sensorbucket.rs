@@ -159,8 +159,8 @@ fn an_expired_key_that_stays() {
     assert_eq!(service.count(State::Expired), 0);
 }
 
-/// The example sets no limits; an administrator may. None of them is an error of the service's, and a
-/// gateway isn't told that a key is bad which may just not now.
+/// The example sets no limits; an administrator may. None of them is an error of the service's, and
+/// a gateway isn't told that a key is bad which may just not now.
 #[test]
 fn limits_have_words_of_their_own() {
     let service = SensorBucket::new();

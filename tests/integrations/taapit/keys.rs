@@ -104,8 +104,8 @@ fn a_key_may_deactivate_itself() {
     world.delete(&uri, full).is_refused(401, "unauthorized");
 }
 
-/// To the minute: a second use within one isn't told. A request that is refused is none, and neither
-/// is what others do to the key.
+/// To the minute: a second use within one isn't told. A request that is refused is none, and
+/// neither is what others do to the key.
 #[test]
 fn when_a_key_was_last_used() {
     const SECOND: Duration = Duration::from_secs(1);

@@ -93,8 +93,8 @@ fn a_store_that_cannot_answer_lets_nobody_in() {
     }
 }
 
-/// A key that is switched off between the layer and the handler, and a service that fails there, are
-/// answered as the layer would have.
+/// A key that is switched off between the layer and the handler, and a service that fails there,
+/// are answered as the layer would have.
 #[test]
 fn what_happens_behind_the_layer() {
     let (world, tokens) = World::new();

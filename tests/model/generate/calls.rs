@@ -358,7 +358,8 @@ impl Generator<'_> {
 
     pub(super) fn reveal_tokens(&mut self) -> Call {
         let mut query = self.key_query();
-        // A page with a token that can't be opened is refused as a whole, so the pages would matter.
+        // A page with a token that can't be opened is refused as a whole, so the pages would
+        // matter.
         let opens = |key: &KeyFile| {
             key.sealed_under.is_none_or(|number| self.model.opening.recovery_keys.contains(&number))
         };

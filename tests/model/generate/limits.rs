@@ -120,8 +120,8 @@ impl Generator<'_> {
         (0..1 + self.chance.below(3)).map(|_| self.chance.pick(&NETWORKS).into()).collect()
     }
 
-    /// Makes a quota that never begins with more uses than it is refilled to. So the rest of a lease of
-    /// the period before doesn't matter.
+    /// Makes a quota that never begins with more uses than it is refilled to. So the rest of a
+    /// lease of the period before doesn't matter.
     fn ration(&mut self, is_refilled: bool) -> Ration {
         let every = self.chance.pick(&[Period::Day, Period::Week, Period::Month]);
         match self.chance.below(if is_refilled { 6 } else { 3 }) {

@@ -88,16 +88,16 @@ const PICKS: [(usize, Pick); 39] = [
     (1, Pick::Wait),
 ];
 
-/// The preferences of a sequence: a few kinds of calls that it makes more often than other sequences.
-/// So some sequences rotate one key many times, and others only revoke.
+/// The preferences of a sequence: a few kinds of calls that it makes more often than other
+/// sequences. So some sequences rotate one key many times, and others only revoke.
 #[derive(Debug)]
 pub(crate) struct Mood {
     pub(super) picks: Vec<(usize, Pick)>,
     /// Whether most calls are about one key.
     pub(super) is_about_one: bool,
-    /// Whether only quotas of keys are refilled and owners have none; otherwise only quotas of owners
-    /// are refilled. A store that knows an owner's quota to be exhausted doesn't read the key's, so
-    /// the model couldn't know when both were refilled.
+    /// Whether only quotas of keys are refilled and owners have none; otherwise only quotas of
+    /// owners are refilled. A store that knows an owner's quota to be exhausted doesn't read the
+    /// key's, so the model couldn't know when both were refilled.
     pub(super) refills_keys: bool,
     /// Percentage of the tokens that are verified after each call.
     pub(crate) verified: usize,

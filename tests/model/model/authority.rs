@@ -97,7 +97,8 @@ impl Caller {
         self.acting.is_some()
     }
 
-    /// Returns the reason against a delegate's target that exceeds the acting key's access or limits.
+    /// Returns the reason against a delegate's target that exceeds the acting key's access or
+    /// limits.
     pub(super) fn beyond(&self, access: &Reach, limits: &LimitsFile) -> Option<Reason> {
         let goes_beyond = self.bounds.iter().any(|bound| !access.is_within(bound));
         let is_looser = self.acting.as_ref().is_some_and(|acting| !limits.is_within(acting));
@@ -110,8 +111,8 @@ impl Caller {
         is_fixed.then_some(Reason::Forbidden(ForbiddenReason::SetByAdministrator { field }))
     }
 
-    /// Returns the setter to record. A field that an administrator has set stays the administrator's
-    /// when an owner narrows it.
+    /// Returns the setter to record. A field that an administrator has set stays the
+    /// administrator's when an owner narrows it.
     pub(super) fn set_by(&self, before: SetBy) -> SetBy {
         if self.is_admin { SetBy::Administrator } else { before }
     }

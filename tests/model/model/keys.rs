@@ -414,7 +414,8 @@ fn is_later(expiry: Expiry, key: &KeyFile) -> bool {
     }
 }
 
-/// Returns the id in a text that has the shape of a token: 70 characters of base62 after a prefix and
+/// Returns the id in a text that has the shape of a token: 70 characters of base62 after a prefix
+/// and
 /// `_`. The first 22 are the id.
 fn id_in(text: &str) -> Option<KeyId> {
     let (prefix, body) = text.rsplit_once('_')?;

@@ -64,9 +64,9 @@ impl LimitsFile {
         if reasons.is_empty() { Ok(next) } else { Err(reasons) }
     }
 
-    /// Returns whether a quota that is set begins a new count. An administrator's does. An owner's does,
-    /// unless it is the same as before or tightens an administrator's. A delegate's does, unless it is
-    /// the same or tightens any quota.
+    /// Returns whether a quota that is set begins a new count. An administrator's does. An owner's
+    /// does, unless it is the same as before or tightens an administrator's. A delegate's does,
+    /// unless it is the same or tightens any quota.
     fn counts_anew(&self, caller: &Caller, quota: Option<Ration>) -> bool {
         match (&self.quota, quota) {
             (Some(old), Some(new)) if !caller.is_admin => {
@@ -110,8 +110,9 @@ impl LimitsFile {
     }
 }
 
-/// Replaces a limit, or returns the reason against that. Only an administrator may loosen or clear a
-/// limit that an administrator has set. When another caller tightens it, it stays the administrator's.
+/// Replaces a limit, or returns the reason against that. Only an administrator may loosen or clear
+/// a limit that an administrator has set. When another caller tightens it, it stays the
+/// administrator's.
 fn put<T: Tight>(
     caller: &Caller,
     field: &'static str,

@@ -190,8 +190,8 @@ pub(super) fn all(fields: &[(bool, Fields)]) -> Fields {
     set.fold(Fields::NONE, |all, (_, field)| all.with(*field))
 }
 
-/// Returns the value that the store has drawn. Without an answer of the store any value does, since the
-/// comparison fails anyway.
+/// Returns the value that the store has drawn. Without an answer of the store any value does, since
+/// the comparison fails anyway.
 fn drawn(fresh: &Fresh) -> (KeyId, String) {
     fresh.token.clone().unwrap_or_else(|| (KeyId::from_u128(0), String::new()))
 }

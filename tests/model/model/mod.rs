@@ -1,5 +1,5 @@
-//! A plain model of a whole key store: maps and vectors, and each rule written a second time, from the
-//! design and the docs of `KeyStore`.
+//! A plain model of a whole key store: maps and vectors, and each rule written a second time, from
+//! the design and the docs of `KeyStore`.
 
 mod access;
 mod authority;

@@ -198,8 +198,8 @@ impl Model {
         let mut reasons: Vec<Reason> = conflict(expected, version).into_iter().collect();
         if let Some(key) = replacement {
             reasons.extend(self.against_new_key(caller, key));
-            // The replacement takes the place of the revoked keys, so the number of keys grows only if
-            // there was none.
+            // The replacement takes the place of the revoked keys, so the number of keys grows only
+            // if there was none.
             if live.is_empty() && max_keys == 0 {
                 reasons.push(Reason::TooManyKeys(max_keys));
             }

@@ -21,8 +21,8 @@ pub(crate) enum Holder {
     Owner(OwnerId),
 }
 
-/// Consumption of a rate by this opening of the store. A use counts as `per_ms` drops, and `count` drops
-/// come back in each millisecond, so all numbers are whole.
+/// Consumption of a rate by this opening of the store. A use counts as `per_ms` drops, and `count`
+/// drops come back in each millisecond, so all numbers are whole.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     pace: Pace,
@@ -38,8 +38,8 @@ pub(crate) struct Account {
     left: u64,
     /// The beginning of the period in which the quota was last read.
     period: Option<Timestamp>,
-    /// Largest part of the rest that may lie in the process's lease: the rest that was too small for a
-    /// greater use, or a refund.
+    /// Largest part of the rest that may lie in the process's lease: the rest that was too small
+    /// for a greater use, or a refund.
     may_be_leased: u64,
 }
 
@@ -176,8 +176,8 @@ impl Model {
         (!is_in_all).then_some(VerifyError::Rejected(RejectReason::AddressRejected))
     }
 
-    /// Consumes the rates and quotas of the key and its owner: all of them or none. Returns the rest of
-    /// the rate that has less left, or all reasons for which the use may be rejected.
+    /// Consumes the rates and quotas of the key and its owner: all of them or none. Returns the
+    /// rest of the rate that has less left, or all reasons for which the use may be rejected.
     pub(super) fn spend(
         &mut self,
         key: KeyId,
@@ -221,8 +221,8 @@ impl Model {
         let (mut refusals, mut passed) = (Vec::new(), Vec::new());
         for holder in holders {
             let Some(account) = self.account(holder) else { continue };
-            // If the key's quota rejects, the store doesn't read the owner's. If it knows already that
-            // the owner's doesn't suffice, it may return that as well.
+            // If the key's quota rejects, the store doesn't read the owner's. If it knows already
+            // that the owner's doesn't suffice, it may return that as well.
             let is_second = !refusals.is_empty();
             if is_second && (account.is_due(now) || account.left >= uses.into()) {
                 continue;
@@ -263,8 +263,8 @@ impl Model {
         Some(self.accounts.entry(holder).or_insert_with(|| Account::new(ration, since)))
     }
 
-    /// Notes that the limits of a key or an owner were replaced, and whether any of its tokens could be
-    /// used then.
+    /// Notes that the limits of a key or an owner were replaced, and whether any of its tokens
+    /// could be used then.
     pub(super) fn relimit(&mut self, holder: Holder, before: &LimitsFile, is_in_use: bool) {
         let (now, after) = (self.now, self.limits_of(holder).clone());
         let bucket = self.buckets.remove(&holder);
@@ -290,8 +290,8 @@ impl Model {
         self.buckets.clear();
     }
 
-    /// Returns the smallest and greatest number of uses that may be left of a key's quota, since some
-    /// may lie in a lease.
+    /// Returns the smallest and greatest number of uses that may be left of a key's quota, since
+    /// some may lie in a lease.
     pub(super) fn quota_left(&self, id: KeyId) -> Option<(u64, u64)> {
         let limits = self.limits_of(Holder::Key(id));
         let new = || Some(Account::new(limits.quota.as_ref()?.value, limits.quota_version));
@@ -311,15 +311,15 @@ impl Model {
         }
     }
 
-    /// Returns whether a part of a key's quota may lie in a lease. The model doesn't say what becomes of
-    /// a lease when the quota is tightened.
+    /// Returns whether a part of a key's quota may lie in a lease. The model doesn't say what
+    /// becomes of a lease when the quota is tightened.
     pub(crate) fn may_be_leased(&self, id: KeyId) -> bool {
         self.accounts.get(&Holder::Key(id)).is_some_and(|account| account.may_be_leased > 0)
     }
 
-    /// Returns whether closing the store now would change the rest of a quota. If the store is never
-    /// closed, the uses in a lease are lost. If a period began, giving the lease back refills the
-    /// quota, which otherwise happens at the next use.
+    /// Returns whether closing the store now would change the rest of a quota. If the store is
+    /// never closed, the uses in a lease are lost. If a period began, giving the lease back refills
+    /// the quota, which otherwise happens at the next use.
     pub(crate) fn closing_spends(&self, is_closed: bool) -> bool {
         self.accounts
             .values()

@@ -71,8 +71,8 @@ pub(crate) struct Model {
     pub(super) accounts: BTreeMap<Holder, Account>,
     /// The usage of the keys that exist.
     pub(super) uses: BTreeMap<KeyId, UsesFile>,
-    /// The interval of the resolution in which a use of each key was last noted, since the store was
-    /// opened.
+    /// The interval of the resolution in which a use of each key was last noted, since the store
+    /// was opened.
     pub(super) noted_in: BTreeMap<KeyId, u128>,
     pub(super) told: BTreeMap<KeyId, AlertStateFile>,
     pub(super) alerts: Alerts,

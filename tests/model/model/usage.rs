@@ -94,8 +94,8 @@ impl Model {
             if file.last.is_none_or(|(last, _)| last < now) {
                 file.last = Some((now, plan.resolution));
             }
-            // Unless uses are counted, the first one in each interval of the resolution stands for the
-            // rest.
+            // Unless uses are counted, the first one in each interval of the resolution stands for
+            // the rest.
             let stretch = u128::from(now.as_millis()) / plan.resolution.as_millis();
             if !plan.counts && self.noted_in.insert(id, stretch) == Some(stretch) {
                 return;

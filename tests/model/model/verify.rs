@@ -49,9 +49,9 @@ impl Model {
         tokens.filter(|token| self.is_readable(token)).count()
     }
 
-    /// Returns the peppers without which a store isn't opened: those of tokens that haven't ended for
-    /// good. A token has ended for good if its key is revoked, its grace is over, or it was issued
-    /// before `tokens_valid_from`.
+    /// Returns the peppers without which a store isn't opened: those of tokens that haven't ended
+    /// for good. A token has ended for good if its key is revoked, its grace is over, or it was
+    /// issued before `tokens_valid_from`.
     pub(crate) fn needed_peppers(&self) -> BTreeSet<u16> {
         let mut needed = BTreeSet::new();
         for key in self.keys.values().filter(|key| key.is_live()) {

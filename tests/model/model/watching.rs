@@ -172,9 +172,9 @@ impl Model {
         by_time.flatten().chain(late).chain(refused).collect()
     }
 
-    /// Returns the alert of an expiry, once for each expiry. A key that had expired a week before the
-    /// opening isn't alerted, unless its expiry was changed since, which takes a clock that stepped
-    /// back.
+    /// Returns the alert of an expiry, once for each expiry. A key that had expired a week before
+    /// the opening isn't alerted, unless its expiry was changed since, which takes a clock that
+    /// stepped back.
     fn expired(&self, key: &KeyFile) -> Option<Due> {
         let at = key.expires_at.filter(|at| *at <= self.now && self.opening.watch.expiries)?;
         let is_recent = at >= self.alerts.opened_at.saturating_sub(WEEK);
@@ -200,8 +200,8 @@ impl Model {
         is_due.then_some((alert(EventKind::TokenOld, key.id, Some(generation)), true))
     }
 
-    /// Returns the alert of an unused key, once until it is used again. If a clock stepped back, the
-    /// next alert may be due before the key is checked again.
+    /// Returns the alert of an unused key, once until it is used again. If a clock stepped back,
+    /// the next alert may be due before the key is checked again.
     fn unused(&self, key: &KeyFile) -> Option<Due> {
         let since = self.unused_since(key)?;
         let must = self.alerts.unused_again.get(&key.id).is_none_or(|from| *from <= self.now);

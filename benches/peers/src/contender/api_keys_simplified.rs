@@ -1,8 +1,9 @@
 //! api-keys-simplified: a checksum, Argon2id in its default setting, and the expiry, which lies in
 //! the token itself; given a map from its own stable id of a key to the hash.
 //!
-//! To hash a million keys would take half a day, so only a few keys are real. The map is as large as
-//! the others' all the same: the other entries have ids of the same shape, and one of the hashes.
+//! To hash a million keys would take half a day, so only a few keys are real. The map is as large
+//! as the others' all the same: the other entries have ids of the same shape, and one of the
+//! hashes.
 
 use std::collections::HashMap;
 

@@ -8,8 +8,8 @@ use std::cell::Cell;
 static ALLOCATOR: Counting = Counting;
 
 thread_local! {
-    /// The calls of this thread, without those of other tests and background threads. Neither made lazily
-    /// nor dropped, so that counting allocates nothing.
+    /// The calls of this thread, without those of other tests and background threads. Neither made
+    /// lazily nor dropped, so that counting allocates nothing.
     static CALLS: Cell<u64> = const { Cell::new(0) };
 }
 

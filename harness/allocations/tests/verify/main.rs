@@ -1,5 +1,5 @@
-//! Neither a verification, whatever its answer, nor a permission check calls the allocator. The first
-//! call counts too: nothing is made lazily.
+//! Neither a verification, whatever its answer, nor a permission check calls the allocator. The
+//! first call counts too: nothing is made lazily.
 
 mod counting;
 mod world;

@@ -55,7 +55,8 @@ impl World {
         Self { store, backend, clock, admin, verifier }
     }
 
-    /// Creates an owner with a first key. The index keeps ids of more than 16 bytes in another place.
+    /// Creates an owner with a first key. The index keeps ids of more than 16 bytes in another
+    /// place.
     pub(crate) fn key(&self, owner: &str) -> Issued {
         self.limited_key(owner, SetLimits::new(), SetLimits::new())
     }

@@ -1,5 +1,5 @@
-//! Tokens, peppers and recovery keys are wiped before their memory is freed. The allocator searches each
-//! block on the heap when it is freed. Copies on the stack and in registers aren't seen.
+//! Tokens, peppers and recovery keys are wiped before their memory is freed. The allocator searches
+//! each block on the heap when it is freed. Copies on the stack and in registers aren't seen.
 
 mod searching;
 

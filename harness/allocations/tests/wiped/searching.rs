@@ -11,8 +11,8 @@ static ALLOCATOR: Searching = Searching;
 const PART: usize = 16;
 
 thread_local! {
-    /// The secret that this thread searches, and the blocks in which it was found. Neither is made lazily
-    /// or dropped, so that a search allocates nothing.
+    /// The secret that this thread searches, and the blocks in which it was found. Neither is made
+    /// lazily or dropped, so that a search allocates nothing.
     static SECRET: Cell<Option<&'static [u8]>> = const { Cell::new(None) };
     static FOUND: Cell<u64> = const { Cell::new(0) };
 }

@@ -53,8 +53,8 @@ impl File {
     }
 }
 
-/// Without the third version's methods SQLite reads and writes only by these, and maps only the log's
-/// index.
+/// Without the third version's methods SQLite reads and writes only by these, and maps only the
+/// log's index.
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     iVersion: 2,
     xClose: Some(close),
@@ -80,7 +80,8 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
 /// # Safety
 /// `file` was filled and not closed.
 unsafe fn witness<'a>(file: *mut ffi::sqlite3_file) -> Option<&'a Witness> {
-    // SAFETY: as promised. The box lives until the file is closed, and one thread at a time uses it.
+    // SAFETY: as promised. The box lives until the file is closed, and one thread at a time uses
+    // it.
     unsafe { (*file.cast::<File>()).witness.as_ref() }
 }
 

@@ -11,7 +11,8 @@ type Directories = HashMap<PathBuf, Arc<dyn Watcher>>;
 
 static DIRECTORIES: LazyLock<Mutex<Directories>> = LazyLock::new(Mutex::default);
 
-/// Keeps a directory watched while it lives. Files opened meanwhile are watched until they are closed.
+/// Keeps a directory watched while it lives. Files opened meanwhile are watched until they are
+/// closed.
 #[derive(Debug)]
 pub struct Watched(PathBuf);
 

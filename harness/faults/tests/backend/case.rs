@@ -58,8 +58,8 @@ impl Alter for As {
 
 type Backends = Failing<Intercepted<As>>;
 
-/// Decides which thread may recover. The store's own thread tries now and then. Its tries fail until a
-/// test allows them, so that a test can look at indeterminate records.
+/// Decides which thread may recover. The store's own thread tries now and then. Its tries fail
+/// until a test allows them, so that a test can look at indeterminate records.
 #[derive(Clone, Debug)]
 struct Turn {
     test: ThreadId,
@@ -149,8 +149,8 @@ impl Ground {
 }
 
 impl Case<'_> {
-    /// Makes the call without a failure, and keeps the states before and after. Time and randomness are
-    /// the same in each run.
+    /// Makes the call without a failure, and keeps the states before and after. Time and randomness
+    /// are the same in each run.
     pub fn expect(&self) -> Result<Known, String> {
         self.expect_after(|_| Ok(()))
     }
@@ -180,8 +180,8 @@ impl Case<'_> {
         Ok(Known { expected, operations })
     }
 
-    /// Lets an operation of the call fail, and perhaps one more: in the recovery, and when a call that
-    /// took no effect is made again.
+    /// Lets an operation of the call fail, and perhaps one more: in the recovery, and when a call
+    /// that took no effect is made again.
     pub fn run(
         &self,
         known: &Known,
@@ -265,8 +265,8 @@ impl Case<'_> {
         let wrapped = (self.wrap)(Arc::new(by_turn));
         let world = self.open(&memory, &|_| Arc::clone(&wrapped), 9)?;
         // The refresher thread of a shared store polls once. The test waits for that, so that all
-        // operations afterwards are the call's. Opening takes the four before: open the metadata, scan,
-        // read the metadata, poll.
+        // operations afterwards are the call's. Opening takes the four before: open the metadata,
+        // scan, read the metadata, poll.
         while self.shared && failing.operations() < 5 {
             std::thread::yield_now();
         }

@@ -1,5 +1,5 @@
-//! Lets every operation of a backend fail in turn, under every kind of mutation: before it takes effect
-//! or after, once or from then on, with a database that is exclusive or shared.
+//! Lets every operation of a backend fail in turn, under every kind of mutation: before it takes
+//! effect or after, once or from then on, with a database that is exclusive or shared.
 //!
 //! Then in pairs: one operation fails during the call, another in the recovery, or when the call is
 //! made again. `expected.rs` says what must hold each time.

@@ -18,8 +18,8 @@ impl Alter for StaysOpen {
     }
 }
 
-/// Runs an act during which an operation may fail; returns how many operations it made, and how many
-/// uses weren't answered.
+/// Runs an act during which an operation may fail; returns how many operations it made, and how
+/// many uses weren't answered.
 fn run(act: Act, fails: Option<(How, u64)>, wrap: Wrap<'_>) -> Result<(u64, u64), String> {
     let memory: Arc<dyn Backend> = Arc::new(Memory::new());
     let failing = Arc::new(Failing::new(Intercepted::new(Arc::clone(&memory), StaysOpen)));

@@ -24,8 +24,8 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Makes the call without a failure, and keeps the states before and after. Time and randomness are
-    /// the same in each run.
+    /// Makes the call without a failure, and keeps the states before and after. Time and randomness
+    /// are the same in each run.
     pub fn expect(&self) -> Result<Expected, String> {
         let directory = scratch();
         let failing = Arc::new(Failing::new(directory.path()));

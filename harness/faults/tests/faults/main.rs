@@ -73,8 +73,8 @@ fn the_same_when_others_may_share_the_database() {
     tally.assert_met();
 }
 
-/// With a long log the commit is followed by a checkpoint. Right after a checkpoint the commit writes
-/// over the old pages of the log.
+/// With a long log the commit is followed by a checkpoint. Right after a checkpoint the commit
+/// writes over the old pages of the log.
 #[test]
 fn the_same_where_the_log_is_copied_or_begun_again() {
     for ground in [Ground::LogIsLong, Ground::LogWasCopied, Ground::JustOpened] {

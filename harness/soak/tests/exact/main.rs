@@ -1,5 +1,5 @@
-//! Two threads use one rate-limited key 10 million times while a third moves the clock. The store must
-//! allow exactly as many uses as the rule says.
+//! Two threads use one rate-limited key 10 million times while a third moves the clock. The store
+//! must allow exactly as many uses as the rule says.
 //!
 //! It stands in this package because its optimised build takes seconds.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // It is a test.

@@ -9,8 +9,8 @@ use rusqlite::{Connection, OpenFlags};
 /// A process that holds a read transaction until it is ended. No checkpoint can shorten the log
 /// meanwhile.
 ///
-/// It is a process of its own, since closing a descriptor of a database drops all locks that the process
-/// holds there.
+/// It is a process of its own, since closing a descriptor of a database drops all locks that the
+/// process holds there.
 pub(crate) struct Reader {
     process: Child,
     /// The output of the process.

@@ -1,9 +1,9 @@
-//! Keeps two stores on one SQLite file in use for 20 seconds, or for as many as `KEYHASP_SOAK` says.
-//! Memory, descriptors, log and events must not grow.
+//! Keeps two stores on one SQLite file in use for 20 seconds, or for as many as `KEYHASP_SOAK`
+//! says. Memory, descriptors, log and events must not grow.
 //!
-//! Monotonic time is real. Wall time goes 600 times as fast, so that events grow old. No check rests on
-//! the machine's speed: where a promise has a time, a slow machine gets as many changes as a usual one
-//! makes in that time.
+//! Monotonic time is real. Wall time goes 600 times as fast, so that events grow old. No check
+//! rests on the machine's speed: where a promise has a time, a slow machine gets as many changes as
+//! a usual one makes in that time.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // It is a test.
 #![cfg(target_os = "linux")]
 

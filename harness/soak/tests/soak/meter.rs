@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::shop::WAL_LIMIT;
 
-/// The growth of memory that is allowed from the first half to the second, for the allocator and SQLite's
-/// caches.
+/// The growth of memory that is allowed from the first half to the second, for the allocator and
+/// SQLite's caches.
 const SLACK: u64 = 8 << 20;
-/// The growth of descriptors that is allowed. A reading connection is made when all others are lent, and
-/// has two files open; each of four threads may need one.
+/// The growth of descriptors that is allowed. A reading connection is made when all others are
+/// lent, and has two files open; each of four threads may need one.
 const CONNECTIONS: usize = 8;
 
 #[derive(Debug, Default)]

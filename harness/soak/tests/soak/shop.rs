@@ -162,7 +162,8 @@ impl Shop {
         verified
     }
 
-    /// Waits after the last foreign reader until the log is under its limit; returns the time it took.
+    /// Waits after the last foreign reader until the log is under its limit; returns the time it
+    /// took.
     pub(crate) fn log_is_back(&self, all_work: impl Fn() -> bool) -> Result<Duration, String> {
         let (began, before) = (Instant::now(), self.changes.load(Ordering::SeqCst));
         loop {

@@ -313,7 +313,8 @@ fn a_lying_index_or_counter_is_noticed_by_a_commit() {
     assert_eq!(error.kind(), BackendErrorKind::Corrupt);
 }
 
-/// Other good values, each of which would be believed if nothing vouched for the one that was there.
+/// Other good values, each of which would be believed if nothing vouched for the one that was
+/// there.
 #[test]
 fn a_value_that_is_another_is_noticed() {
     let table = [

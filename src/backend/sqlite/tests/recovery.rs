@@ -143,8 +143,8 @@ fn a_commit_that_fails_in_the_log_is_of_unknown_outcome_until_recovery() {
     const INSIDE: &str = "KEYHASP_TEST_LIMITED_FILES";
     let name = "backend::sqlite::tests::recovery::a_commit_that_fails_in_the_log_is_of_unknown_outcome_until_recovery";
     if env::var_os(INSIDE).is_none() {
-        // The unit is 512 bytes, in some shells 1,024. A process past the limit is sent a signal, which
-        // is ignored here, so that the write fails.
+        // The unit is 512 bytes, in some shells 1,024. A process past the limit is sent a signal,
+        // which is ignored here, so that the write fails.
         let script = r#"trap '' XFSZ; ulimit -f 2048; exec "$0" --exact "$1" --nocapture"#;
         let tests = env::current_exe().unwrap();
         let output = Command::new("sh")

@@ -25,8 +25,8 @@ pub struct CreateKey {
     pub(in crate::store) limits: SetLimits,
 }
 
-/// The fields of a key that a creation and an update set alike, just as they are given. `Some(None)`
-/// clears a field.
+/// The fields of a key that a creation and an update set alike, just as they are given.
+/// `Some(None)` clears a field.
 #[derive(Clone, Debug, Default)]
 pub(in crate::store) struct PlainFields {
     pub(in crate::store) name: Option<Option<String>>,
