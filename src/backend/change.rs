@@ -59,15 +59,15 @@ pub enum Write {
     ReplaceKey(Box<KeyRecord>),
     /// An owner that exists.
     ReplaceOwner(Box<OwnerRecord>),
-    /// Nothing but that the event tells this of a key; beside the key's usage it is kept that it
-    /// was told.
+    /// No new record: the event raises this alert for a key. The backend keeps, beside the key's
+    /// usage, that the alert was written.
     RecordAlert(KeyId, Alert),
 }
 
 /// A key to be created.
 #[derive(Clone, Debug)]
 pub struct WriteKey {
-    /// The record; it may carry an numeric id.
+    /// The record; it may carry a numeric id.
     pub record: KeyRecord,
     /// Whether the backend assigns the numeric id: one more than the greatest ever used.
     pub next_numeric_id: bool,

@@ -84,7 +84,7 @@ pub trait Transaction {
         name: &KeyName,
     ) -> Result<Vec<KeyId>, BackendError>;
 
-    /// Whether an numeric id was ever used, also by a key that is purged.
+    /// Whether a numeric id was ever used, also by a key that is purged.
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
@@ -131,7 +131,7 @@ pub trait Transaction {
     ) -> Result<(), BackendError>;
 
     /// Creates (`before` is `None`), replaces, or removes (`after` is `None`) a key, with all that
-    /// is found by it. An numeric id that a created key carries is used from then on, for ever.
+    /// is found by it. A numeric id that a created key carries is used from then on, for ever.
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.

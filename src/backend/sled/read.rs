@@ -30,8 +30,8 @@ impl Engine {
         record.map(|record| decode_metadata(&record)).transpose()
     }
 
-    /// Refuses a database that has records and has lost the store's own: another in its place would give
-    /// their prefixes other numbers.
+    /// Refuses a database that has records and has lost the store's own: another in its place would
+    /// give their prefixes other numbers.
     pub(super) fn expect_no_records(&self) -> Result<(), Fault> {
         for tree in [Tree::Owners, Tree::Keys, Tree::Events] {
             if self.range(tree, Bound::Unbounded, Bound::Unbounded).next().is_some() {
@@ -111,8 +111,8 @@ impl Engine {
         Ok(scanned)
     }
 
-    /// Counts the keys that match among up to `limit` after `cursor`, which is moved on; `None` when
-    /// there was nothing left to look at.
+    /// Counts the keys that match among up to `limit` after `cursor`, which is moved on; `None`
+    /// when there was nothing left to look at.
     pub(super) fn count_keys(
         &self,
         filter: &KeyFilter,
@@ -191,7 +191,8 @@ impl Engine {
         Ok(page)
     }
 
-    /// The oldest events up to the first that isn't before a time, at most `limit` and not the newest.
+    /// The oldest events up to the first that isn't before a time, at most `limit` and not the
+    /// newest.
     pub(super) fn oldest_events(
         &self,
         before: Timestamp,

@@ -86,7 +86,8 @@ pub(super) const LAST_EVENT: &[u8] = b"last_event";
 /// In [`Tree::StoreMetadata`]: the greatest numeric id ever used, 8 bytes.
 pub(super) const GREATEST_NUMERIC_ID: &[u8] = b"greatest_numeric_id";
 
-/// In [`Tree::StoreMetadata`]: how many keys there are, 8 bytes. The trees are right where it isn't.
+/// In [`Tree::StoreMetadata`]: how many keys there are, 8 bytes. The trees are right where it
+/// isn't.
 pub(super) const KEYS: &[u8] = b"keys";
 
 /// Fewer bytes than a key takes, whatever it is like.

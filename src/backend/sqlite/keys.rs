@@ -21,8 +21,9 @@ static COLUMNS: LazyLock<Vec<String>> = LazyLock::new(|| {
     columns
 });
 
-/// The beginning of a query whose rows [`decode`] reads. The last column says whether there are rows of
-/// previous tokens: asking here is cheaper than a statement for each key, most of which have none.
+/// The beginning of a query whose rows [`decode`] reads. The last column says whether there are
+/// rows of previous tokens: asking here is cheaper than a statement for each key, most of which
+/// have none.
 static SELECT: LazyLock<String> = LazyLock::new(|| {
     let columns = COLUMNS.join(", ");
     format!(
@@ -211,7 +212,7 @@ pub(super) fn live_named(
 pub(super) const LIVE_NAMED: &str = "SELECT id FROM keys INDEXED BY keys_by_name
      WHERE owner = ? AND name = ? AND revoked_at IS NULL";
 
-/// The key that has or had an numeric id; it may be purged.
+/// The key that has or had a numeric id; it may be purged.
 pub(super) fn of_numeric_id(
     connection: &Connection,
     id: NumericId,

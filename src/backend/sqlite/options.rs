@@ -45,8 +45,9 @@ impl SqliteOptions {
         }
     }
 
-    /// Beside other processes of the same host that open it so too. What one commits is in force
-    /// in the others within `max_staleness`: [`DEFAULT_STALENESS`](Self::DEFAULT_STALENESS) is a good one.
+    /// Opens it beside other processes of the same host that open it so too. A commit of one
+    /// process is visible in the others within `max_staleness`:
+    /// [`DEFAULT_STALENESS`](Self::DEFAULT_STALENESS) is a good value.
     ///
     /// # Errors
     /// [`Invalid`] for a `max_staleness` under 50 ms or over 1 hour.
@@ -55,8 +56,8 @@ impl SqliteOptions {
         Ok(Self { sharing: Sharing::Shared { max_staleness }, ..Self::exclusive() })
     }
 
-    /// Sets how long a call waits for another process that holds the database, before it gives up with
-    /// `TimedOut`. Zero gives up at once.
+    /// Sets how long a call waits for another process that holds the database, before it gives up
+    /// with `TimedOut`. Zero gives up at once.
     ///
     /// # Errors
     /// [`Invalid`] over 1 hour.

@@ -104,8 +104,8 @@ impl<R: Managing + 'static> AsyncKeys<R> {
     }
 }
 
-/// Declares calls as futures, each of which runs its namesake. The namesake borrows an argument that
-/// is marked `(lent)`.
+/// Declares calls as futures, each of which runs its namesake. The namesake borrows an argument
+/// that is marked `(lent)`.
 macro_rules! calls {
     ($($name:ident($($(($by:tt))? $argument:ident: $kind:ty),*) -> $answer:ty;)*) => {
         $(

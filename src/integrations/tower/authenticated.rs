@@ -12,8 +12,8 @@ use crate::integrations::http::{AuthError, Credentials, ErrorResponse};
 use crate::permission::{Permission, PermissionSet};
 use crate::verified_key::VerifiedKey;
 
-/// The caller of a request: a verified key, or a session of the service's own in its place. Only the
-/// layer makes it.
+/// The caller of a request: a verified key, or a session of the service's own in its place. Only
+/// the layer makes it.
 #[derive(Clone, Debug)]
 pub struct Authenticated {
     caller: Caller,
@@ -108,8 +108,8 @@ impl Authenticated {
         }
     }
 
-    /// Requires a permission that only the handler can determine. A [`Guard`](super::Guard) requires
-    /// those that a route always needs.
+    /// Requires a permission that only the handler can determine. A [`Guard`](super::Guard)
+    /// requires those that a route always needs.
     ///
     /// # Errors
     /// [`Rejection`] with 403, which names the permission, in the service's shape.

@@ -55,8 +55,8 @@ impl KeyLayer {
         self.with(|settings| settings.credentials = credentials)
     }
 
-    /// Sets the source of the peer's address. Defaults to none: then the store rejects keys that are
-    /// limited to networks.
+    /// Sets the source of the peer's address. Defaults to none: then the store rejects keys that
+    /// are limited to networks.
     pub fn peer_address(self, from: PeerAddress) -> Self {
         self.with(|settings| settings.peer_address = Some(from))
     }
@@ -67,7 +67,7 @@ impl KeyLayer {
         self.with(|settings| settings.cost = Some(Arc::new(cost)))
     }
 
-    /// Sets the headers that tell what is left of a key's rate, in each answer to such a key.
+    /// Sets the headers that show what is left of a key's rate, in each answer to such a key.
     /// Defaults to [`RateHeaders::draft`].
     pub fn rate_headers(self, headers: RateHeaders) -> Self {
         self.with(|settings| settings.rate_headers = headers)
@@ -90,8 +90,8 @@ impl KeyLayer {
     ///
     /// The hook runs on each request without a token, and must not wait. A service with sessions in
     /// a database looks them up in a layer around this one, and the hook takes the session from the
-    /// request's extensions. The hook returns `None` for no session and for an expired one. Browsers
-    /// send cookies by themselves, so the service must keep other sites from using them.
+    /// request's extensions. The hook returns `None` for no session and for an expired one.
+    /// Browsers send cookies by themselves, so the service must keep other sites from using them.
     pub fn session(self, hook: impl Fn(&Parts) -> Option<Session> + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.session = Some(Arc::new(hook)))
     }
@@ -99,7 +99,7 @@ impl KeyLayer {
     /// Sets the function that answers rejected requests, for an API with an error shape of its own.
     ///
     /// [`ErrorResponse::json`] and [`ErrorResponse::respond`] set the status and its headers.
-    /// [`ErrorResponse::cause`] tells more than a client should learn.
+    /// [`ErrorResponse::cause`] says more than a client should learn.
     pub fn error_response(
         self,
         hook: impl Fn(&ErrorResponse<'_>) -> Response<String> + Send + Sync + 'static,
@@ -112,8 +112,8 @@ impl KeyLayer {
         self.with(|settings| settings.unavailable_is_500 = true)
     }
 
-    /// Tells a client with the right secret why its token is rejected: for example, that the key has
-    /// expired. It helps the key's holder, and also a thief of the token.
+    /// Discloses to a client with the right secret why its token is rejected: for example, that the
+    /// key has expired. It helps the key's holder, and also a thief of the token.
     pub fn disclose_reason(self) -> Self {
         self.with(|settings| settings.discloses_reason = true)
     }

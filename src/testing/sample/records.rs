@@ -85,7 +85,7 @@ pub fn token(n: u32, generation: u32) -> Result<TokenRecord, Invalid> {
     })
 }
 
-/// The same as an previous token, in its grace for an hour.
+/// The same as a previous token, in its grace for an hour.
 ///
 /// # Errors
 /// [`Invalid`] for a generation that is none.

@@ -1,5 +1,5 @@
-//! Tests of what shows from inside alone: plans of queries, damaged rows, failing commits, recovery.
-//! What shows through the contract is in `tests/sqlite` and in the conformance suite.
+//! Tests of what shows from inside alone: plans of queries, damaged rows, failing commits,
+//! recovery. What shows through the contract is in `tests/sqlite` and in the conformance suite.
 
 mod connections;
 mod damage;
