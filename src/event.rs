@@ -206,13 +206,13 @@ impl Fields {
         Self(self.0 | other.0)
     }
 
-    /// Tells whether this set has all fields of `other`.
+    /// Returns whether all of `other` are in it.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         other.0 & !self.0 == 0
     }
 
-    /// Tells whether this set has no field.
+    /// Returns whether no field is in it.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0

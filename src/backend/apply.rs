@@ -56,8 +56,8 @@ struct Replaced<T> {
 }
 
 impl Plan {
-    /// Reads what the change touches; checks versions and preconditions. Who tells something of a
-    /// key names its version, so that nothing is kept of one that is gone.
+    /// Reads the records that the change affects; checks versions and preconditions. An alert names
+    /// its key's version, so that no alert is kept for a key that is gone.
     fn read(tx: &mut dyn Transaction, change: &Change) -> Checked<Self> {
         let metadata = tx.metadata()?;
         let mut plan = Self {
@@ -284,8 +284,8 @@ impl Plan {
         let is_accepted = |number: PrefixNumber| {
             new.prefixes.accepted().any(|accepted| accepted.number == number)
         };
-        // Of several rules `keep_standard_key`, else the last by name, whatever the order in which
-        // a backend shows its keys.
+        // If several rules are broken, the change reports `keep_standard_key`, and otherwise the
+        // last by name. The order in which a backend shows its keys doesn't matter.
         let mut forbidden = None;
         let mut names = BTreeMap::new();
         let mut standard: BTreeMap<OwnerId, bool> = BTreeMap::new();

@@ -36,7 +36,7 @@ fn apply_one(
             let Some(run) = quota(tx, of)? else { return Ok(None) };
             let usage = tx.usage(of)?.unwrap_or_default();
             let (state, lease) = run.lease(usage.quota, *at, *needed, *least);
-            // Where nothing is leased, mostly nothing is to be written.
+            // Without a lease there is mostly nothing to write.
             if usage.quota != Some(state) {
                 tx.put_usage(of, Some(&Usage { quota: Some(state), ..usage }))?;
             }

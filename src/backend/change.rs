@@ -59,8 +59,8 @@ pub enum Write {
     ReplaceKey(Box<KeyRecord>),
     /// An owner that exists.
     ReplaceOwner(Box<OwnerRecord>),
-    /// Nothing but that the event tells this of a key; beside the key's usage it is kept that it
-    /// was told.
+    /// No new record: the event raises this alert for a key. The backend keeps, beside the key's
+    /// usage, that the alert was written.
     RecordAlert(KeyId, Alert),
 }
 

@@ -16,7 +16,7 @@ use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
 pub enum Sharing {
     /// No other process can open it.
     Exclusive,
-    /// Others may have it open; what they commit is in force here within `max_staleness`.
+    /// Other handles may have it open; their commits are visible here within `max_staleness`.
     Shared {
         /// The greatest age of what this process knows.
         max_staleness: Duration,
@@ -52,12 +52,12 @@ pub type CommitOutcome = Vec<Result<Applied, Rejection>>;
 ///
 /// **Errors** (`error_*`). Any error but `OutcomeUnknown` means that nothing happened. After
 /// `OutcomeUnknown` the caller commits nothing until [`recover`](Backend::recover) returned
-/// `Ok`; reads after that tell what became of the batch. `recover` doesn't trust a repeated sync:
+/// `Ok`; reads after that show whether the batch took effect. `recover` doesn't trust a new sync:
 /// it makes sure that what it can read is on stable storage.
 ///
 /// **Queries** (`query_*`). Pages are in order and complete: following `next` from the start
 /// shows every record that was there throughout exactly once. A page looks at no more rows than
-/// it was told. Pages are not a snapshot.
+/// the query allows. Pages are not a snapshot.
 ///
 /// **Usage** (`usage_*`). What was used is kept beside the records: taking it in writes no event
 /// and no new version, and no commit is refused for it. A batch is taken in whole and in order, or

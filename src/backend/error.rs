@@ -28,7 +28,7 @@ pub enum BackendErrorKind {
     /// There is no database where one was expected: nothing at all, a file of another sort, or a
     /// directory where a file should be.
     NotADatabase,
-    /// Whether the change took effect can't be told. Nothing is committed before `recover`.
+    /// It is unknown whether the change took effect. Nothing is committed before `recover`.
     OutcomeUnknown,
     /// The database can't be written to.
     ReadOnly,
@@ -74,7 +74,7 @@ impl BackendError {
         self
     }
 
-    /// The same error, the outcome of whose operation can't be told.
+    /// The same error for an operation of unknown outcome.
     #[must_use]
     pub fn of_unknown_outcome(self) -> Self {
         Self { kind: BackendErrorKind::OutcomeUnknown, ..self }

@@ -20,7 +20,7 @@ pub(super) enum Hold {
 }
 
 impl FileLock {
-    /// Takes the lock; `None` while somebody else holds it in a way that excludes this one.
+    /// Takes the lock; `None` while another holder of it excludes this one.
     pub(super) fn take(path: &Path, hold: Hold) -> io::Result<Option<Self>> {
         let mut options = File::options();
         let file = options.read(true).write(true).create(true).truncate(false).open(path)?;

@@ -261,7 +261,7 @@ impl Backend for Memory {
 
     fn close(&self) -> Result<(), BackendError> {
         *self.lock() = None;
-        // Who waits is woken, and finds it closed.
+        // Wakes the waiting threads, which then find the backend closed.
         self.announcer.announce(u64::MAX);
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::key::{KeyRecord, Kind, OwnerRecord, State};
 pub struct StateSet(u8);
 
 impl StateSet {
-    /// All states but revoked: what a list shows unless told.
+    /// All states but revoked: the default of a list.
     pub const UNREVOKED: Self = Self(0b0_1111);
     /// All states.
     pub const ALL: Self = Self(0b1_1111);

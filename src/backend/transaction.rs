@@ -131,7 +131,7 @@ pub trait Transaction {
     ) -> Result<(), BackendError>;
 
     /// Creates (`before` is `None`), replaces, or removes (`after` is `None`) a key, with all that
-    /// is found by it. An numeric id that a created key carries is used from then on, for ever.
+    /// is found by it. A numeric id that a created key carries is used from then on, for ever.
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.

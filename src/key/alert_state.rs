@@ -97,7 +97,7 @@ impl Field for AlertedTokens {
 }
 
 impl AlertedTokens {
-    /// The number of generations before the newest that are told apart.
+    /// The number of generations before the newest that are kept apart.
     pub const REACH: u32 = 39;
     /// The low bits of the number under which they are stored: the newest generation.
     const NEWEST_BITS: u32 = 24;
@@ -108,7 +108,7 @@ impl AlertedTokens {
         Self { newest: generation, before: 0 }
     }
 
-    /// Tells whether a token is among them.
+    /// Returns whether a token is among them.
     #[must_use]
     pub fn contains(self, generation: Generation) -> bool {
         match self.newest.get().checked_sub(generation.get()) {
@@ -183,7 +183,7 @@ impl AlertState {
             Alert::Rejected { at, until } => {
                 let window =
                     Duration::from_millis(until.as_millis().saturating_sub(at.as_millis()));
-                // What lies further ahead was written before the clock stepped back.
+                // An entry further ahead was written before the clock stepped back.
                 let is_ahead = |last| last > until.saturating_add(window);
                 if self.rejected.is_none_or(|last| last <= at || is_ahead(last)) {
                     self.rejected = Some(until);
@@ -235,8 +235,7 @@ mod tests {
     }
 
     proptest! {
-        /// Tells tokens apart as a set does, in any order, and stores them as a number that reads
-        /// back.
+        /// Keeps tokens apart as a set does, in any order. Their stored number reads back.
         #[test]
         fn tokens_are_told_apart(numbers in prop::collection::vec(1..120_u32, 1..12)) {
             let generation = |number| Generation::new(number).unwrap();

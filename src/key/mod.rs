@@ -1,6 +1,6 @@
 //! The records of keys, owners and the store, and the pure rules over them.
 //!
-//! Nothing here can hold a plaintext token. A backend stores these types and nothing else.
+//! Nothing here can hold a plaintext token. A backend stores these types only.
 //!
 //! | room | contents |
 //! | --- | --- |

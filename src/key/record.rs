@@ -123,7 +123,7 @@ impl KeyRecord {
         self.validity_inputs().state(now)
     }
 
-    /// Tells whether it counts as one of its owner's keys.
+    /// Returns whether it counts as one of its owner's keys.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.revoked.is_none()

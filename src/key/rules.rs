@@ -129,8 +129,8 @@ impl PrefixTable {
     }
 }
 
-/// A check that tells at open whether a pepper is the one that was used before: a keyed hash that
-/// says nothing else of it.
+/// A check that shows at open whether a pepper is the same as before: a keyed hash that says
+/// nothing more of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PepperCheck {
     /// The pepper's number.

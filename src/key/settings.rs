@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(Value::Object(own.over(&defaults)), json!({"colour": "red", "size": {"w": 1}}));
         let patch = SettingsPatch::from_value(json!({"colour": null, "size": {"h": 2}})).unwrap();
         let own = own.patched(&patch).unwrap();
-        // By top-level name: `size` is replaced whole.
+        // Replaced by top-level name: `size` is replaced whole.
         assert_eq!(Value::Object(own.over(&defaults)), json!({"colour": "blue", "size": {"h": 2}}));
     }
 

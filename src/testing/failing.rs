@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(create(&backend, "a"), Err(BackendErrorKind::Io));
         assert!(backend.prune_events(sample::at(1), 9).is_err());
         assert!(!exists(&backend, "a"));
-        // Reads tell what became of it.
+        // Reads show whether it took effect.
         assert_eq!(backend.last_event().unwrap(), 0);
         // A recovery that failed is none.
         assert!(backend.recover().is_err() && backend.is_uncertain());

@@ -1,9 +1,10 @@
-//! Whether something is being made durable: known to whoever comes after a process that ended then.
+//! A note that something is being made durable, for the process after one that ended meanwhile.
 //!
-//! A sync that fails is told once, and the kernel may take its pages for clean. If the process ends
-//! before it has noted that, the next one would read those pages, sync, and be told that all is
-//! well. So it is noted before, in the first byte of the lock's file. That needs no sync: it has to
-//! outlive the process, not the system, after whose restart what is read is what is on the disk.
+//! The kernel reports a failed sync once, and may then take its pages for clean. If the process
+//! ends before it has noted the failure, the next one would read those pages and sync with success.
+//! So the note is written before the work, in the first byte of the lock's file. The note needs no
+//! sync: it has to outlive the process, not the system. After a restart of the system, what is read
+//! is what is on the disk.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 

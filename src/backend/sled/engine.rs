@@ -124,7 +124,7 @@ impl Engine {
         match opened {
             Ok((trees, db)) => Ok(Self { watchdog: watchdog(&db), db, trees, data }),
             Err(fault) => {
-                // Whoever tries again at once must not meet what this try left.
+                // A caller that tries again at once must not meet what this try left.
                 let _ = data.await_unlocked();
                 Err(fault)
             }
@@ -215,7 +215,7 @@ impl Engine {
         }
     }
 
-    /// Flushes, and lets go of all files. What failed is told; they are let go all the same.
+    /// Flushes, and lets go of all files. Returns what failed, and lets go of them all the same.
     pub(super) fn close(self) -> Result<(), Fault> {
         let flushed = self.watchdog.during(|| guarded(|| self.db.flush().map(drop)));
         let synced = flushed.and_then(|()| self.data.sync());
@@ -245,7 +245,7 @@ impl Values for Engine {
     }
 }
 
-/// Looks after whoever waits for sled's threads.
+/// Starts the watchdog for the threads that wait for sled's threads.
 fn watchdog(db: &Db) -> Watchdog {
     let (asked, woken) = (db.context.clone(), db.context.clone());
     // Asked for more than there will ever be, the log finds the error and wakes all who wait.
@@ -331,7 +331,7 @@ impl DataFile {
         if self.sync { Ok(self.file.sync_all()?) } else { Ok(()) }
     }
 
-    /// Whether somebody has the file who goes past our lock, such as another program with sled.
+    /// Checks that no program holds the file past our lock, such as another one with sled.
     fn expect_unlocked(&self) -> Result<(), Fault> {
         match self.file.try_lock() {
             Ok(()) => Ok(self.file.unlock()?),
@@ -343,7 +343,7 @@ impl DataFile {
     /// Waits until sled's lock on the file is gone, and with it the last who could write to it.
     fn await_unlocked(&self) -> Result<(), Fault> {
         // A file's lock can't be waited for with an end to it, so it is looked at again and again.
-        // Counted in looks: a machine that was stopped meanwhile has let nobody go either.
+        // Looks are counted, not time: a machine that was stopped meanwhile has released no lock.
         for _ in 0..LET_GO.as_millis() {
             match self.expect_unlocked() {
                 Err(fault) if fault.kind() == BackendErrorKind::AlreadyOpen => {}
@@ -356,7 +356,7 @@ impl DataFile {
     }
 }
 
-/// Waits until nobody can write to a data file any more.
+/// Waits until no thread can write to a data file any more.
 pub(super) fn await_unlocked(path: &Path) -> Result<(), Fault> {
     DataFile::open(path, false, false)?.await_unlocked()
 }

@@ -62,7 +62,7 @@ impl From<io::Error> for Fault {
             }
             _ => BackendErrorKind::Io,
         };
-        // Rebuilt from its number or kind: what else it carries may not be the system's own words.
+        // Rebuilt from its number or kind: its other texts may not be the system's own words.
         let plain = match error.raw_os_error() {
             Some(number) => io::Error::from_raw_os_error(number),
             None => io::Error::from(error.kind()),

@@ -29,7 +29,7 @@ pub(super) fn sync_tree(dir: &Path) -> io::Result<()> {
     sync_dir(dir)
 }
 
-/// Copies everything in a directory to a new one, by reading it and writing it anew; durable, if
+/// Copies everything in a directory to a new one, by reading it and writing it again; durable, if
 /// asked.
 pub(super) fn copy_tree(from: &Path, to: &Path, sync: bool) -> io::Result<()> {
     fs::create_dir(to)?;

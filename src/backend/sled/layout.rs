@@ -23,7 +23,7 @@ const UNSYNCED: &str = "keyhasp.unsynced";
 const GENERATION_PREFIX: &str = "sled-";
 const FIRST_LINE: &str = "keyhasp sled store";
 /// Instead of a generation, while the database is being created: none counts. The marker says it by
-/// a word, so that no damaged digit says it by mistake: such a database is begun anew.
+/// a word, so that no damaged digit says it by mistake. The next open begins such a database again.
 const UNFINISHED: u64 = 0;
 const UNFINISHED_LINE: &str = "unfinished";
 const FIRST_GENERATION: u64 = 1;
@@ -124,7 +124,7 @@ impl Layout {
         };
         let mut marker = Vec::new();
         match file.take(1 << 10).read_to_end(&mut marker) {
-            // Somebody's directory of that name.
+            // Another program's directory of that name.
             Err(error) if error.kind() == ErrorKind::IsADirectory => Err(foreign()),
             read => Ok(read.map(|_| Some(marker))?),
         }
@@ -166,7 +166,7 @@ impl Layout {
     }
 
     /// Puts a marker that names `generation`, whose files are durable, in the place of the one
-    /// before. Whether it failed before or after its effect can't be told.
+    /// before. It is unknown whether an error came before or after the effect.
     pub(super) fn mark(&self, generation: u64) -> io::Result<()> {
         let new = self.dir.join(MARKER_NEW);
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new)?;
@@ -194,14 +194,14 @@ impl Layout {
         Ok(())
     }
 
-    /// Copies a generation to the next one, durably, but for what sled left half-written.
+    /// Copies a generation to the next one, durably, except what sled left half-written.
     pub(super) fn copy(&self, generation: u64) -> io::Result<u64> {
         let next = generation + 1;
         let (from, to) = (self.generation(generation), self.generation(next));
         remove_tree(&to)?;
         self.drop_half_snapshots(generation)?;
         copy_tree(&from, &to, self.sync).inspect_err(|_| {
-            // Where there is no room for a whole copy, half a one need not take it.
+            // If there is no room for a whole copy, half a copy need not take up room.
             let _ = remove_tree(&to);
         })?;
         if self.sync {
@@ -228,7 +228,7 @@ impl Layout {
 
     /// Notes that a sync failed.
     pub(super) fn note_unsynced(&self) {
-        // Where even this can't be written, nothing else can be either.
+        // If even this can't be written, no other file can be either.
         let _ = File::create(self.dir.join(UNSYNCED));
     }
 
@@ -237,7 +237,7 @@ impl Layout {
         self.dir.join(UNSYNCED).exists()
     }
 
-    /// Says that what is read was written anew.
+    /// Notes that everything that is read was written again.
     pub(super) fn clear_unsynced(&self) -> io::Result<()> {
         remove_file(&self.dir.join(UNSYNCED))
     }
@@ -254,7 +254,7 @@ fn foreign() -> Fault {
     Fault::new(BackendErrorKind::Foreign, text)
 }
 
-/// Refuses what nobody may write to. Asked of the mode, since the superuser can write all the same.
+/// Refuses a file that is read-only by its mode. The superuser could write to it all the same.
 fn expect_writable(about: &fs::Metadata) -> Result<(), Fault> {
     if about.permissions().readonly() {
         return Err(Fault::new(BackendErrorKind::ReadOnly, "its permissions forbid writing"));
@@ -311,7 +311,7 @@ mod tests {
             assert_eq!(kind(text), Foreign, "{text:?}");
         }
         assert_eq!(parse_marker(&[0xff]).unwrap_err().kind(), Foreign);
-        // Of a later format nothing but the number is understood.
+        // A later format is understood by its number alone.
         for text in ["keyhasp sled store\nformat 3\n", "keyhasp sled store\nformat 9\nshards 3"] {
             assert_eq!(kind(text), Newer, "{text:?}");
         }

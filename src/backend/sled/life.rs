@@ -11,7 +11,7 @@ use crate::backend::BackendErrorKind;
 pub(super) struct Live {
     /// `None` while a recovery that was begun has not succeeded.
     engine: Option<Engine>,
-    /// Whether a write failed whose outcome can't be told.
+    /// Whether a write failed with an unknown outcome.
     is_unsure: bool,
     /// Holds the lock beside the directory.
     dirty_marker: DirtyMarker,
@@ -19,8 +19,8 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn open(layout: &Layout, options: &SledOptions) -> Result<Self, Fault> {
-        // What is refused is refused before even the lock's file appears; what counts is what is
-        // there once we have the lock.
+        // A directory that is refused is refused before even the lock's file appears. The look that
+        // counts is the one under the lock.
         layout.look()?;
         let dirty_marker = DirtyMarker::noted_in(layout.lock()?);
         let engine = match layout.look()? {
@@ -75,10 +75,10 @@ impl Live {
     pub(super) fn recover(&mut self, layout: &Layout, options: &SledOptions) -> Result<(), Fault> {
         self.is_unsure = true;
         if let Some(engine) = self.engine.take() {
-            // That it couldn't flush is why we are here.
+            // An error of its flush is the reason for this recovery.
             let _ = engine.let_go();
         }
-        // Looked up anew: an earlier try may have got past the marker.
+        // Looked up again: an earlier try may have got past the marker.
         let Found::Store(generation) = layout.look()? else {
             return Err(Fault::damaged("the marker is gone"));
         };
@@ -95,7 +95,7 @@ impl Live {
         match self.engine.take() {
             // Even reads move sled's pages about: what follows them must not rest on a failed sync.
             Some(engine) if !self.is_unsure => {
-                // Where this fails, so will closing.
+                // If this fails, closing will fail too.
                 let _ = self.dirty_marker.note();
                 engine.close().inspect_err(|_| layout.note_unsynced())?;
                 self.dirty_marker.take_back();
@@ -111,8 +111,7 @@ impl Live {
 }
 
 impl Drop for Live {
-    /// Lets go of the files if the database was not closed, as when opening it fails later on. An
-    /// error here is ignored: the caller already gets the one that led here.
+    /// Lets go of a database that was opened and then not used. The caller already has the error.
     fn drop(&mut self) {
         if let Some(engine) = self.engine.take() {
             let _ = engine.let_go();
@@ -125,7 +124,7 @@ fn renew(layout: &Layout, generation: u64) -> Result<u64, Fault> {
     let next = layout.copy(generation)?;
     layout.mark(next)?;
     layout.clear_unsynced()?;
-    // What can't be removed now is removed at the next open.
+    // The next open removes what stays.
     let _ = layout.sweep(next);
     Ok(next)
 }

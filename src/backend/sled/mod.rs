@@ -21,7 +21,7 @@
 //! | `engine` | the one user of the crate |
 //! | `watchdog` | the thread that ends a wait in sled which would last for ever |
 //! | `layout` | the directory, and the marker that names the files that count |
-//! | `dirty_marker` | the byte that tells the next process of a commit that was not finished |
+//! | `dirty_marker` | the byte that shows the next process a commit that was not finished |
 //! | `files`, `fault` | calls of the file system, and what goes wrong |
 //! | `decoding` | the decoders for tests, with the feature `testing` |
 

@@ -8,13 +8,13 @@ pub struct SledOptions {
 }
 
 impl SledOptions {
-    /// The cache's size unless told otherwise: 64 MiB.
+    /// The default size of the cache: 64 MiB.
     pub const DEFAULT_CACHE_CAPACITY: u64 = 64 << 20;
     /// The least that a cache is cut to: 1 MiB.
     pub const MIN_CACHE_CAPACITY: u64 = 1 << 20;
 
-    /// About how many bytes of pages sled keeps in memory: 64 MiB unless told, at least
-    /// [`MIN_CACHE_CAPACITY`](Self::MIN_CACHE_CAPACITY), which less is raised to.
+    /// About how many bytes of pages sled keeps in memory. Defaults to 64 MiB; a value below
+    /// [`MIN_CACHE_CAPACITY`](Self::MIN_CACHE_CAPACITY) is raised to it.
     #[must_use]
     pub fn cache_capacity(mut self, bytes: u64) -> Self {
         self.cache_capacity = bytes.max(Self::MIN_CACHE_CAPACITY);

@@ -235,7 +235,7 @@ fn decode_counts(value: &[u8]) -> Result<KeyCounts, Fault> {
     Err(Fault::damaged("the counts of an owner can't be right"))
 }
 
-/// Tells what went wrong, under the one operation that uses a transaction.
+/// Maps a fault to the error of a commit, the one operation that uses a transaction.
 fn told<T>(result: Result<T, Fault>) -> Result<T, BackendError> {
     result.map_err(|fault| fault.during("commit"))
 }

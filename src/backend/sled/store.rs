@@ -29,11 +29,11 @@ const CHUNK: usize = 512;
 /// The sled backend: one directory, one process, one handle.
 ///
 /// Writers wait for each other, and for the disk. Readers wait while a batch is being written, so
-/// that nobody reads what may yet be lost.
+/// that no caller reads what may yet be lost.
 pub struct Sled {
     layout: Layout,
     options: SledOptions,
-    /// Held by whoever writes, from its first read to the end.
+    /// Held by a thread that writes, from its first read to the end.
     turn: Mutex<()>,
     /// `None` once closed. Taken after `turn`.
     live: RwLock<Option<Live>>,
@@ -127,7 +127,7 @@ impl fmt::Debug for Sled {
 
 impl Drop for Sled {
     fn drop(&mut self) {
-        // Nobody is left to be told.
+        // No caller is left to get the error.
         let _ = self.close();
     }
 }
@@ -184,7 +184,7 @@ impl Backend for Sled {
     }
 
     fn expected_keys(&self) -> u64 {
-        // What fails here will be met by the scan.
+        // The scan will meet the same failure.
         self.read("scan", Engine::expected_keys).unwrap_or_default()
     }
 
@@ -212,7 +212,7 @@ impl Backend for Sled {
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
         const OPERATION: &str = "commit";
         let _turn = self.take_turn();
-        // What the rules of a commit say of themselves is an error already.
+        // An error of the rules of a commit is a `BackendError` already.
         let decided = self.read(OPERATION, |engine| {
             let mut overlay = Overlay::new(engine);
             let outcome: Result<CommitOutcome, _> =
@@ -265,7 +265,7 @@ impl Backend for Sled {
     }
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
-        // Closing announces the greatest number, so that nobody waits for what can't come.
+        // Closing announces the greatest number, so that no thread waits for what can't come.
         let last = self.announcer.wait(after, timeout);
         let is_closed = self.live.read().unwrap_or_else(PoisonError::into_inner).is_none();
         if is_closed { Err(closed("wait")) } else { Ok(last) }

@@ -114,7 +114,7 @@ fn a_crash_after_a_failed_sync_leaves_word_for_the_next_open() {
     store.commit(&[create("a")]).unwrap_err();
     assert_eq!(store.close().unwrap_err().kind(), BackendErrorKind::OutcomeUnknown);
 
-    // What is read from now on is a copy that was written anew.
+    // From now on the reads are of a copy that was written again.
     let store = open(&dir);
     assert!(marker(&dir).ends_with("generation 2\n"));
     assert!(!is_noted(&dir));

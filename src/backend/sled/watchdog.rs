@@ -2,7 +2,7 @@
 //!
 //! A flush in sled waits for writes that other threads make. Most of them wake it when they fail,
 //! but the one that begins a transaction only leaves its error where the next caller finds it. So
-//! somebody looks from time to time while we wait, and calls.
+//! the watchdog looks from time to time while a thread waits, and calls.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// A thread that looks while somebody waits, and sleeps otherwise.
+/// A thread that looks while another thread waits, and sleeps otherwise.
 pub(super) struct Watchdog {
     shared: Arc<Shared>,
-    /// Without a thread to spare, nobody watches: the work is no less right.
+    /// `None` if no thread could be started: no wait is watched, and the work is no less right.
     thread: Option<JoinHandle<()>>,
 }
 
@@ -39,8 +39,8 @@ impl Shared {
 }
 
 impl Watchdog {
-    /// While somebody waits, `has_failed` is asked again and again, and `wake` is called whenever
-    /// that says yes.
+    /// Starts the thread. While another thread waits, it calls `has_failed` again and again, and
+    /// `wake` whenever that returns true.
     pub(super) fn start(
         has_failed: impl Fn() -> bool + Send + 'static,
         wake: impl Fn() + Send + 'static,
@@ -76,13 +76,13 @@ impl Drop for Watchdog {
     fn drop(&mut self) {
         self.shared.lock().is_over = true;
         self.shared.changed.notify_one();
-        // What panicked in there has nobody left to tell.
+        // A panic in there has no caller left to report to.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
 impl Shared {
-    /// Returns when somebody waits who may have waited for an interval; false when it is over.
+    /// Returns true when a thread may have waited for an interval; false when it is over.
     fn await_work(&self) -> bool {
         let mut state = self.lock();
         loop {
@@ -106,7 +106,7 @@ impl Shared {
     }
 }
 
-/// One who waits.
+/// A thread that waits.
 struct Waiting<'a>(&'a Shared);
 
 impl Drop for Waiting<'_> {

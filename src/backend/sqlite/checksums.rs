@@ -1,8 +1,8 @@
 //! Checksums of records: SQLite itself notices damage to its pages' structure, not to a value.
 //!
 //! Each is a CRC-32, as zlib has it, of the plain bytes of the record's fields, in the order of
-//! their declaration; `docs/storage-format.md` describes the bytes. A checksum tells damage, not
-//! deceit: who can write to the file can write a checksum too.
+//! their declaration; `docs/storage-format.md` describes the bytes. A checksum shows damage, not
+//! deceit: a program that can write to the file can write a checksum too.
 
 use crate::authority::{Authority, Role};
 use crate::backend::{ScannedKey, ScannedOwner, UsageSubject};
@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::key::{KeyRecord, OwnerRecord, PlainBytes, QuotaState, StoreMetadata};
 
 /// Computes the checksum of what the verification index needs of a key. The loading of the index
-/// looks at nothing else.
+/// reads no other field.
 pub(super) fn of_scanned_key(key: &ScannedKey) -> u32 {
     of_scanned_key_in(&mut PlainBytes::new(), key)
 }

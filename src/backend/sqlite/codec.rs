@@ -20,7 +20,7 @@ impl<'r> RowReader<'r> {
     }
 
     /// Reads the next field, which may have several columns. A fault names `column`.
-    // Inlined, since opening a large store does little else than read fields.
+    // Inlined, since opening a large store does little more than read fields.
     #[inline]
     pub(super) fn field<T: Field>(&mut self, column: &'static str) -> Result<T, Fault> {
         T::get(column, self)

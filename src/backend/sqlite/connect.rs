@@ -88,7 +88,7 @@ impl Connector {
     /// if another program has the database open. Only while this process has no connection to it.
     ///
     /// After a failed sync the kernel may hold pages as clean that never reached the disk, and a
-    /// later sync of them says nothing. Pages written anew are synced anew.
+    /// later sync of them says nothing. Pages that are written again are synced again.
     pub(super) fn renew_log(&self) -> Result<bool, Fault> {
         if self.files.is_fresh()? || !self.files.has_log()? {
             return Ok(true);
@@ -97,7 +97,7 @@ impl Connector {
         let connection = Connection::open_with_flags(self.files.database(), flags)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.busy_timeout(Duration::ZERO)?;
-        // The first read takes the lock that nobody else's may stand beside.
+        // The first read takes the lock that excludes every other connection.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         match Identity::read(&connection) {
             Err(fault) if fault.is_busy() => return Ok(false),
@@ -129,8 +129,8 @@ impl Connector {
                     let why = "the file system doesn't carry a write-ahead log";
                     return Err(Fault::refused(BackendErrorKind::Io, why));
                 }
-                // SQLite's busy handler isn't asked here while another opener does the same, and
-                // the end of what that other process does wakes nobody: so it is tried again.
+                // SQLite's busy handler isn't asked here while another opener does the same. The
+                // end of that other process's work wakes no thread, so it is tried again.
                 Err(fault) if fault.is_busy() && started.elapsed() < self.busy_timeout => {
                     thread::sleep(Duration::from_millis(5));
                 }
@@ -141,8 +141,8 @@ impl Connector {
 
     fn settle(&self, connection: &Connection) -> Result<(), Fault> {
         connection.set_prepared_statement_cache_capacity(PREPARED);
-        // One plan for each statement, whatever is bound to it; else SQLite prepares some anew
-        // for each new value.
+        // One plan for each statement, whatever is bound to it; otherwise SQLite prepares some
+        // statements again for each new value.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         let synchronous = match self.synchronous {
             Synchronous::Full => "FULL",
@@ -154,10 +154,10 @@ impl Connector {
         // nothing.
         connection.pragma_update(None, "fullfsync", true)?;
         connection.pragma_update(None, "checkpoint_fullfsync", true)?;
-        // What is deleted is overwritten.
+        // Deleted content is overwritten.
         connection.pragma_update(None, "secure_delete", true)?;
-        // Else the log would stay as long as somebody who reads for long has ever made it. It is
-        // cut by the first commit after all of it was copied and nobody reads it any more.
+        // Otherwise the log would stay as long as a long reader has ever made it. It is cut by
+        // the first commit after all of it was copied and no reader uses it any more.
         connection.pragma_update(None, "journal_size_limit", LONGEST_LOG)?;
         // The tables name no function but those of SQLite's own; a file that does is not believed.
         connection.pragma_update(None, "trusted_schema", false)?;

@@ -69,8 +69,9 @@ impl Sqlite {
         let lock = files.lock(options.sharing)?;
         let connector = Connector::new(files, options);
         if options.sharing == Sharing::Exclusive {
-            // Whoever left a log behind may have ended just because a sync had failed. If somebody
-            // looks at the database with a tool, it is used as it is: a service has to start.
+            // A process that left a log behind may have ended just because a sync had failed. If
+            // another program has the database open, the log is used as it is: a service has to
+            // start.
             connector.renew_log()?;
         }
         let connection = connector.writer(Creation::Allow)?;
@@ -173,7 +174,7 @@ impl Backend for Sqlite {
     }
 
     fn expected_keys(&self) -> u64 {
-        // What fails here will be met by the scan.
+        // The scan will meet the same failure.
         self.read("scan", owners::keys_of_all).unwrap_or_default()
     }
 
@@ -295,14 +296,14 @@ impl Backend for Sqlite {
         self.writer
             .recover(&self.connector, &self.readers, self.sharing)
             .map_err(|fault| self.failed("recover", fault))?;
-        // What was committed with an unknown outcome may be there.
+        // A commit of unknown outcome may have taken effect.
         self.announcer.announce(self.last_event()?);
         Ok(())
     }
 
     fn close(&self) -> Result<(), BackendError> {
         let closed = self.writer.close(&self.readers);
-        // Who waits is woken, and finds it closed.
+        // Wakes the waiting threads, which then find the backend closed.
         self.announcer.announce(u64::MAX);
         closed.map_err(|fault| self.failed("close", fault))
     }
@@ -310,7 +311,7 @@ impl Backend for Sqlite {
 
 impl Drop for Sqlite {
     fn drop(&mut self) {
-        // What it would say has nobody to hear it; what was acknowledged is durable.
+        // No caller is left to get the error; what was acknowledged is durable.
         let _ = self.close();
     }
 }

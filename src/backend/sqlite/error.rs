@@ -57,7 +57,7 @@ impl Fault {
         Self::Refused { kind, why }
     }
 
-    /// Tells whether another connection holds the database.
+    /// Returns whether another connection holds the database.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Engine(code) if code.primary() == ffi::SQLITE_BUSY)
     }

@@ -137,7 +137,7 @@ pub(super) fn page(connection: &Connection, query: &EventQuery) -> Result<EventP
     };
     let mut statement = connection.prepare_cached(sql)?;
     let mut binder = Binder::new(&mut statement);
-    // One more than are looked at tells whether there are more.
+    // One row more than are looked at shows whether there are more.
     binder.put(stored(query.after))?.put(rows_to_ask(query.examine))?;
     match (query.filter.key, &query.filter.owner) {
         (Some(key), _) => binder.put(key.to_bytes())?,

@@ -61,7 +61,7 @@ impl Files {
         Ok(metadata(&self.database)?.is_none_or(|metadata| metadata.len() == 0))
     }
 
-    /// Whether somebody ended while making it: the rollback journal says that there was no page
+    /// Whether a process ended while making it: the rollback journal says that there was no page
     /// before, so that none will be left, whatever lies in the file.
     pub(super) fn is_unfinished(&self) -> Result<bool, Fault> {
         let mut metadata = [0; JOURNAL_HEADER];
@@ -160,9 +160,9 @@ fn settle(path: &Path) -> Result<PathBuf, Fault> {
 
 /// Measures a file; `None` if there is none.
 ///
-/// Nothing but the length is asked for. Whoever asks for a file's times makes Linux (6.13 and
-/// later) note the next change of it to the nanosecond, and that costs the next sync a write of its
-/// own: a sixth of a commit, where every commit asks.
+/// Only the length is asked for. A request for a file's times makes Linux (6.13 and later) note the
+/// next change of the file to the nanosecond. That costs the next sync a write of its own: a sixth
+/// of a commit, where every commit asks.
 #[cfg(target_os = "linux")]
 fn length(path: &Path) -> Result<Option<u64>, Fault> {
     use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
@@ -170,7 +170,7 @@ fn length(path: &Path) -> Result<Option<u64>, Fault> {
     match statx(CWD, path, AtFlags::empty(), StatxFlags::SIZE) {
         Ok(status) => Ok(Some(status.stx_size)),
         Err(Errno::NOENT) => Ok(None),
-        // Where there is no such call.
+        // The system has no such call.
         Err(Errno::NOSYS | Errno::PERM) => Ok(metadata(path)?.map(|metadata| metadata.len())),
         Err(error) => Err(io::Error::from(error).into()),
     }

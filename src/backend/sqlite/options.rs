@@ -45,9 +45,9 @@ impl SqliteOptions {
         }
     }
 
-    /// Beside other processes of the same host that open it so too. What one commits is in force in
-    /// the others within `max_staleness`: [`DEFAULT_STALENESS`](Self::DEFAULT_STALENESS) is a good
-    /// one.
+    /// Opens it beside other processes of the same host that open it so too. A commit of one
+    /// process is visible in the others within `max_staleness`:
+    /// [`DEFAULT_STALENESS`](Self::DEFAULT_STALENESS) is a good value.
     ///
     /// # Errors
     /// [`Invalid`] for a `max_staleness` under 50 ms or over 1 hour.
@@ -57,8 +57,7 @@ impl SqliteOptions {
     }
 
     /// Sets how long a call waits for another process that holds the database, before it gives up
-    /// with
-    /// `TimedOut`. Zero gives up at once.
+    /// with `TimedOut`. Zero gives up at once.
     ///
     /// # Errors
     /// [`Invalid`] over 1 hour.

@@ -40,7 +40,7 @@ pub(super) fn of_owner(states: StateSet) -> Option<String> {
     (!walks.is_empty()).then(|| format!("{merged} ORDER BY id DESC LIMIT ?3"))
 }
 
-/// A key as far as the index alone tells.
+/// A key as far as the index alone shows it.
 struct Candidate {
     id: KeyId,
     kind: Kind,
@@ -97,7 +97,7 @@ pub(super) fn keys(connection: &Connection, query: &KeyPageQuery) -> Result<KeyP
     let mut loader = keys::Loader::new(connection)?;
     let mut last = None;
     let mut examined = 0;
-    // One more than are looked at tells whether there are more.
+    // One row more than are looked at shows whether there are more.
     let rows = rows_to_ask(query.examine);
     walk(connection, filter, (query.after, query.before), rows, &mut |candidate| {
         if examined == query.examine || page.keys.len() == query.limit {

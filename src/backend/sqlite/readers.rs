@@ -28,7 +28,7 @@ struct Pool {
 enum Gate {
     #[default]
     Open,
-    /// Nobody reads for a while.
+    /// No thread may read for a while.
     Held,
     Closed,
 }
@@ -51,8 +51,8 @@ impl Readers {
         result
     }
 
-    /// Waits until nobody reads, closes all connections, and lets nobody in before the returned
-    /// value is dropped.
+    /// Waits until no thread reads, closes all connections, and lets no reader in before the
+    /// returned value is dropped.
     pub(super) fn hold(&self) -> Held<'_> {
         self.shut(Gate::Held);
         Held(self)
@@ -95,7 +95,7 @@ impl Readers {
     }
 }
 
-/// While it lives, nobody reads.
+/// A hold on the readers: while it lives, no thread reads.
 pub(super) struct Held<'a>(&'a Readers);
 
 impl Drop for Held<'_> {

@@ -6,7 +6,7 @@ use super::error::Fault;
 use crate::backend::BackendErrorKind;
 use crate::backend::format::{FORMAT, OLDEST_READ};
 
-/// "Khsp": what tells a database of keyhasp from any other, in the file's metadata.
+/// "Khsp": the application id in the file's header, by which a database of keyhasp is recognised.
 pub(super) const APPLICATION_ID: i32 = 0x4b68_7370;
 
 /// The version of the tables that this code reads and writes.
@@ -50,7 +50,7 @@ impl Identity {
     }
 }
 
-/// Tells whether there is nothing in it, not even a page.
+/// Returns whether there is nothing in it, not even a page.
 pub(super) fn is_empty(connection: &Connection) -> Result<bool, Fault> {
     let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     Ok(pages == 0)

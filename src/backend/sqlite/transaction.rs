@@ -7,9 +7,8 @@ use rusqlite::{Connection, ffi};
 use super::error::Fault;
 use super::schema;
 
-/// The time after which a read of many rows goes on in a new transaction. A longer transaction
-/// would keep the write-ahead log from starting over, and must stay well below the smallest
-/// `max_staleness`, 50 ms.
+/// Many rows are read in several transactions of about this long: a longer one keeps the
+/// write-ahead log from starting again, and promises are made at 50 ms.
 pub(super) const READ_BUDGET: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// A short read transaction: one state of the database, of the version that this code knows.
@@ -48,7 +47,7 @@ pub(super) enum CommitFault {
     Full(Fault),
     /// Nothing happened.
     Nothing(Fault),
-    /// Whether it took effect can't be told.
+    /// It is unknown whether it took effect.
     Unknown(Fault),
 }
 

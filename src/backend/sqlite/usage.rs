@@ -68,7 +68,7 @@ fn sum(column: &str, parameter: usize) -> String {
     format!("{column} = min({column}, {} - ?{parameter}) + ?{parameter}", i64::MAX)
 }
 
-/// Adds uses in one statement, and tells whether the key has a row for them.
+/// Adds uses in one statement, and returns whether the key has a row for them.
 pub(super) fn add(connection: &Connection, key: KeyId, used: &Used) -> Result<bool, Fault> {
     let is_short = used.last_address.is_none() && used.rejected == RejectedCounts::default();
     let mut statement = connection.prepare_cached(if is_short { &TOUCH } else { &ADD })?;
@@ -82,7 +82,7 @@ pub(super) fn add(connection: &Connection, key: KeyId, used: &Used) -> Result<bo
     Ok(binder.put_field(&key)?.execute()? > 0)
 }
 
-/// Tells whether there is such a key.
+/// Returns whether there is such a key.
 pub(super) fn has_key(connection: &Connection, key: KeyId) -> Result<bool, Fault> {
     let mut statement = connection.prepare_cached("SELECT 1 FROM keys WHERE id = ?")?;
     Ok(statement.exists([key.to_bytes()])?)

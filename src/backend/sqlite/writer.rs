@@ -60,7 +60,7 @@ impl Writer {
         })
     }
 
-    /// Lets go of all connections and begins anew, from what is then on stable storage.
+    /// Lets go of all connections and begins again, from what is then on stable storage.
     pub(super) fn recover(
         &self,
         connector: &Connector,
@@ -100,7 +100,7 @@ impl Writer {
         readers.close();
         let flushed = match state.connection.take() {
             Some(connection) => {
-                // Where others hold the log it stays; what is in it is durable there.
+                // If other processes hold the log it stays; its content is durable there.
                 let flushed = checkpoint(&connection);
                 connection.close().map_err(|(_, error)| error.into()).and(flushed)
             }
@@ -147,11 +147,10 @@ fn transact<T>(
 
 /// Whether a commit for which no space was left surely did nothing.
 ///
-/// Where the log had been begun anew, the commit went over old pages. If what is missing of its
-/// last page was standing there already, that page is whole, and a crash would bring the commit
-/// back.
+/// If the log had begun again, the commit went over old pages. If the missing part of its last page
+/// was standing there already, that page is whole, and a crash would bring the commit back.
 fn did_nothing(connection: &Connection, files: &Files, log_before: u64) -> bool {
-    // What was missing would have been the end of the file.
+    // The missing part would have been the end of the file.
     let has_grown = files.log_length().is_ok_and(|length| length > log_before);
     // Its first page is written over. Where that takes space, there is none, but then it has grown.
     begin_anew(connection).is_ok() || has_grown
@@ -167,7 +166,7 @@ fn checkpoint(connection: &Connection) -> Result<bool, Fault> {
     Ok(busy == 0 && in_log == copied)
 }
 
-/// Begins the log anew by a commit that changes nothing. Once that is durable, frames that the log
+/// Begins the log again by a commit that changes nothing. Once that is durable, frames that the log
 /// held before, and a power cut might bring back, belong to no log any more.
 fn begin_anew(connection: &Connection) -> Result<(), Fault> {
     let tx = WriteTransaction::begin(connection)?;

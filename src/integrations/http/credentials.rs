@@ -125,7 +125,7 @@ impl Credentials {
         found
     }
 
-    /// Lists the challenges that tell a client where a token may be.
+    /// Lists the challenges that show a client where a token may be.
     pub(super) fn challenges(&self) -> impl Iterator<Item = String> {
         let named = self.headers.iter().map(|name| format!("{NAMED} header=\"{name}\""));
         self.schemes.iter().map(ToString::to_string).chain(named)

@@ -155,8 +155,8 @@ impl<'a> ErrorResponse<'a> {
         Self { discloses_reason: true, ..self }
     }
 
-    /// Returns the error. It tells a wrong secret from a right one: answer both alike, unless a
-    /// client with the right secret shall know.
+    /// Returns the error. It distinguishes a wrong secret from a right one: answer both alike,
+    /// unless a client with the right secret shall know.
     #[must_use]
     pub fn cause(&self) -> AuthError<'a> {
         self.cause

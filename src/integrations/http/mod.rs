@@ -2,9 +2,9 @@
 //! rejected request. The layer uses them, and so may a service without the layer.
 //!
 //! [`Credentials::find`] takes the token from `Authorization` or from a named header, never from a
-//! query or a body. [`ErrorResponse`] has status and headers by RFC 6750, and a body by RFC 9457 for
-//! an API without a shape of its own. [`PeerAddress`] finds the address that a request comes from.
-//! [`RateHeaders`] tell a client what is left of its rate.
+//! query or a body. [`ErrorResponse`] has status and headers by RFC 6750, and a body by RFC 9457
+//! for an API without a shape of its own. [`PeerAddress`] finds the address that a request comes
+//! from. [`RateHeaders`] show a client what is left of its rate.
 
 mod credentials;
 mod error_response;

@@ -1,4 +1,4 @@
-//! Headers that tell a client what is left of its rate.
+//! Headers that show a client what is left of its rate.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::key::{RateLimited, RateStatus};
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Headers that tell a client how much of its key's rate is left.
+/// Headers that show a client how much of its key's rate is left.
 ///
 /// They show a rate as its burst, and the time in which a burst comes back. For 100 uses a minute
 /// with a burst of 10 that is 10 in 6 seconds. So the remaining uses never exceed the limit.

@@ -67,7 +67,7 @@ impl KeyLayer {
         self.with(|settings| settings.cost = Some(Arc::new(cost)))
     }
 
-    /// Sets the headers that tell what is left of a key's rate, in each answer to such a key.
+    /// Sets the headers that show what is left of a key's rate, in each answer to such a key.
     /// Defaults to [`RateHeaders::draft`].
     pub fn rate_headers(self, headers: RateHeaders) -> Self {
         self.with(|settings| settings.rate_headers = headers)
@@ -99,7 +99,7 @@ impl KeyLayer {
     /// Sets the function that answers rejected requests, for an API with an error shape of its own.
     ///
     /// [`ErrorResponse::json`] and [`ErrorResponse::respond`] set the status and its headers.
-    /// [`ErrorResponse::cause`] tells more than a client should learn.
+    /// [`ErrorResponse::cause`] says more than a client should learn.
     pub fn error_response(
         self,
         hook: impl Fn(&ErrorResponse<'_>) -> Response<String> + Send + Sync + 'static,
@@ -112,8 +112,8 @@ impl KeyLayer {
         self.with(|settings| settings.unavailable_is_500 = true)
     }
 
-    /// Tells a client with the right secret why its token is rejected: for example, that the key
-    /// has expired. It helps the key's holder, and also a thief of the token.
+    /// Discloses to a client with the right secret why its token is rejected: for example, that the
+    /// key has expired. It helps the key's holder, and also a thief of the token.
     pub fn disclose_reason(self) -> Self {
         self.with(|settings| settings.discloses_reason = true)
     }

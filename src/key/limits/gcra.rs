@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Rate;
 
 /// The time since which the burst of a new key counts as whole: longer than a clock steps
-/// back, shorter than what can be told from the future.
+/// back, shorter than what can be mistaken for the future.
 const LONG_AGO: u64 = 1 << 62;
 
 /// A rate as it is reckoned with.
@@ -32,7 +32,7 @@ pub(crate) enum Verdict {
     Refused { used: u64, missing: Option<NonZeroU64> },
     /// More is used up than there is, so this moment lies before the one at which the state was
     /// written. If the clock has stepped back, the state becomes this: a burst that is used up. So
-    /// nobody waits longer than for a burst, and nothing is allowed twice.
+    /// no caller waits longer than for a burst, and nothing is allowed twice.
     Ahead { next: u64 },
 }
 
@@ -203,8 +203,8 @@ mod tests {
             }
         }
 
-        /// A clock that steps back, and perhaps forth again: nobody waits longer than for a burst,
-        /// and of each step comes one burst at most that the rate wouldn't have allowed.
+        /// A clock that steps back, and perhaps forth again: no caller waits longer than for a
+        /// burst, and each step gives at most one burst that the rate wouldn't have allowed.
         #[test]
         fn a_step_back_neither_locks_out_nor_gives_twice(
             (count, burst, per) in rates(),
@@ -252,7 +252,7 @@ mod tests {
             }
             let now = NOW + passed;
             let carried = b.carried(a, state, now);
-            // As many uses, in whole and in part, but for what the burst doesn't hold.
+            // As many uses, in whole and in part, except those that the burst doesn't hold.
             let share = |gcra: Gcra, state| {
                 u128::from(gcra.used(state, now)) * u128::from(1_u64 << 20) / u128::from(gcra.per.get())
             };

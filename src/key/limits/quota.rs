@@ -202,7 +202,8 @@ impl Quota {
         self.uses.max(self.refill.map_or(0, Refill::amount))
     }
 
-    /// Whether whoever has `other` loses nothing by getting it instead of this one.
+    /// Returns whether this quota allows no more than `other`. Refills of different periods don't
+    /// compare.
     #[must_use]
     pub fn is_within(self, other: Self) -> bool {
         let refills_less = match (self.refill, other.refill) {
@@ -311,9 +312,10 @@ impl VersionedQuota {
         }
     }
 
-    /// Takes a lease of at most a sixteenth of what is left, but for what is `needed` by all who
-    /// wait; where there isn't so much, for the `least` that one of them needs; and none, where
-    /// there isn't even that: what nobody can spend stays where all find it.
+    /// Takes a lease of a sixteenth of what is left, or of what all waiting callers need
+    /// (`needed`), if that is more. If less than `needed` is left, `least` counts in its place:
+    /// what one of those callers needs. If even that isn't left, the lease is empty: units that no
+    /// caller can spend stay where all callers find them.
     #[must_use]
     pub fn lease(
         self,
@@ -432,9 +434,9 @@ mod tests {
     }
 
     proptest! {
-        /// However it is leased, spent and given back: in no period more is spent than it began
-        /// with, and never more than a sixteenth lies in a lease that nobody can spend. Who needs
-        /// the least is served if anybody can be.
+        /// Never overspends, however it is leased, spent and given back: no period spends more
+        /// than it began with. At most a sixteenth lies in a lease that no caller can spend. The
+        /// caller that needs the least is served if any caller can be.
         #[test]
         fn never_overspent(
             uses in 0..200_u64,

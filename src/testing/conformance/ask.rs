@@ -1,4 +1,4 @@
-//! What cases often ask of a backend.
+//! Questions that cases often ask of a backend.
 
 use super::failure::{Failure, Tested, ensure, ensure_eq};
 use super::walk;
@@ -64,7 +64,7 @@ pub(super) trait Ask: Backend {
         Ok(outcome)
     }
 
-    /// What there is of one key or owner.
+    /// Reads the usage of one key or owner.
     #[track_caller]
     fn usage_of(&self, of: UsageSubject) -> Result<Usage, Failure> {
         match self.usage(&[of])?[..] {
@@ -73,7 +73,7 @@ pub(super) trait Ask: Backend {
         }
     }
 
-    /// What was used of one key.
+    /// Reads the uses of one key.
     #[track_caller]
     fn used(&self, key: KeyId) -> Result<Used, Failure> {
         Ok(self.usage_of(UsageSubject::Key(key))?.used)
@@ -146,7 +146,7 @@ pub(super) trait Ask: Backend {
         walk::keys(self, &filter, walk::WIDE)
     }
 
-    /// What a scan shows, owners and keys apart, and its number.
+    /// Scans, and returns owners and keys apart, and the scan's number.
     fn scanned(&self) -> Result<(Vec<ScannedOwner>, Vec<ScannedKey>, u64), Failure> {
         let (mut owners, mut keys) = (Vec::new(), Vec::new());
         let last = self.scan(&mut |scanned| match scanned {

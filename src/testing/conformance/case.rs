@@ -30,7 +30,7 @@ impl Case {
     }
 
     pub(super) fn run_any(&self, subject: &dyn AnySubject) -> Tested {
-        // What a panicking case leaves half done is dropped with its instance.
+        // A panicking case's half-done work is dropped with its instance.
         let run = AssertUnwindSafe(|| (self.test)(&Lab::new(subject)));
         catch_unwind(run).unwrap_or_else(|payload| Err(Failure::of_panic(&*payload)))
     }

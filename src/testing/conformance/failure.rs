@@ -1,4 +1,4 @@
-//! What a case says when it fails.
+//! The failure of a case.
 
 use std::error::Error;
 use std::fmt;
@@ -13,7 +13,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// How many characters of a message are kept: some of what is compared is long.
+    /// The number of characters that are kept of a message: some compared values are long.
     const LONGEST: usize = 2_000;
 
     /// A failure with this message, found by the caller. A very long one is cut.
@@ -28,14 +28,14 @@ impl Failure {
         Self { message, at: Some(Location::caller()) }
     }
 
-    /// The failure of a case that panicked with this payload. The panic hook has told where.
+    /// The failure of a case that panicked with this payload. The panic hook has printed where.
     pub(super) fn of_panic(payload: &(dyn std::any::Any + Send)) -> Self {
         let said = payload.downcast_ref::<&str>().copied();
         let said = said.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         Self { message: format!("panicked: {}", said.unwrap_or("without a word")), at: None }
     }
 
-    /// What was found.
+    /// Returns the description of what was found.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
@@ -64,7 +64,7 @@ impl fmt::Debug for Failure {
     }
 }
 
-/// What a case returns.
+/// The result of a case.
 pub(super) type Tested = Result<(), Failure>;
 
 /// Fails the case unless the condition holds.

@@ -6,7 +6,7 @@ use super::cases::cases;
 use super::failure::Failure;
 use super::subject::Subject;
 
-/// What came of one case.
+/// The outcome of one case.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -16,7 +16,7 @@ pub struct Outcome {
     pub result: Result<(), Failure>,
 }
 
-/// What came of all cases. Its text lists them, a line each, and how many failed.
+/// The outcomes of all cases. Its text lists them, a line each, and how many failed.
 #[derive(Debug)]
 pub struct Report {
     outcomes: Vec<Outcome>,
@@ -40,7 +40,7 @@ pub fn assert_conforms<S: Subject>(subject: &S) -> Report {
 }
 
 impl Report {
-    /// What came of each case, in the order of [`cases`].
+    /// Returns the outcome of each case, in the order of [`cases`].
     #[must_use]
     pub fn outcomes(&self) -> &[Outcome] {
         &self.outcomes

@@ -3,9 +3,9 @@
 use super::failure::Failure;
 use crate::backend::{Backend, BackendError};
 
-/// How to make and open instances of a backend.
+/// A backend that the suite can make and open instances of.
 pub trait Subject {
-    /// Where one instance lies, such as a temporary directory; dropped when its case is over.
+    /// The place of one instance, such as a temporary directory; dropped when its case is over.
     type Place;
 
     /// A place in which nothing was ever written.

@@ -32,7 +32,7 @@ pub fn note(key: &KeyRecord) -> Result<Change, Invalid> {
     Ok(Change::of(Write::Nothing, key_event(EventKind::TokenRevealed, key)?))
 }
 
-/// Tells this of the key.
+/// Writes this alert of the key.
 ///
 /// # Errors
 /// None: the fixed texts are valid.

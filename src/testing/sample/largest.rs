@@ -15,7 +15,7 @@ use crate::key::{
 };
 use crate::permission::{Access, PermissionName};
 
-/// How many pepper checks the largest metadata has: one a month, for eighty years.
+/// The number of pepper checks in the largest metadata: one a month, for eighty years.
 const PEPPERS: u16 = 1_000;
 
 /// A text of so many bytes, among them some that need care in one notation or another.

@@ -1,7 +1,7 @@
 //! Valid records and changes, the same at every call.
 //!
 //! Small records have what they must have and no more; [`largest_key`] and its like are at the
-//! limits of their types. A test that needs something else changes the fields, which are public:
+//! limits of their types. A test that needs other values changes the fields, which are public:
 //!
 //! ```
 //! use keyhasp::key::{KeyRecord, Kind};

@@ -55,7 +55,7 @@ fn what_is_deleted_is_overwritten() {
     fixture.commit(super::fixtures::replace(&key));
     let in_file = |fixture: &Fixture| {
         use crate::backend::Backend;
-        // Recovery copies the log into the file, and begins it anew.
+        // Recovery copies the log into the file, and begins the log again.
         fixture.sqlite.recover().unwrap();
         let bytes = std::fs::read(fixture.path()).unwrap();
         bytes.windows(canary.len()).any(|window| window == canary.as_bytes())
@@ -67,7 +67,7 @@ fn what_is_deleted_is_overwritten() {
     assert!(!in_file(&fixture));
 }
 
-/// SQLite would prepare a statement anew for each value that might change its plan; that costs
+/// SQLite would prepare a statement again for each value that might change its plan; that costs
 /// more than the query.
 #[test]
 fn statements_stay_prepared() {

@@ -131,7 +131,7 @@ fn read_all(fixture: &Fixture) -> Result<(), BackendError> {
     sqlite.events(&EventQuery { after: 0, filter, limit: 9, examine: 9 })?;
     sqlite.last_event()?;
     sqlite.usage(&usage_of())?;
-    // What a commit alone reads.
+    // A commit alone reads these.
     let stale = key(1, "acme");
     sqlite.commit(&[replace(&stale), create_owner("other")])?;
     let [key, owner] = usage_of();
@@ -164,7 +164,7 @@ fn every_column_is_checked() {
         .collect::<Result<_, _>>()
         .unwrap();
     assert!(columns.len() > 120, "{}", columns.len());
-    // Of any type; and the right type, but not a value of ours.
+    // Values of any type, and values of the right type that the column can't hold.
     let bad = ["-1", "9223372036854775807", "x'00'", "''", "'a' || char(7)", "x''"];
     let mut noticed = 0;
     for (table, column) in &columns {
@@ -174,7 +174,7 @@ fn every_column_is_checked() {
                 continue;
             }
             let place = format!("{table}.{column} = {value}");
-            // Whose row it is can't be vouched for where it is another's, or nobody's.
+            // A damaged id can't be noticed: the row is then another record's, or no record's.
             if !["key_id", "owner"].contains(&column.as_str())
                 && let (Ok(quotas), true) = (quotas(&fixture), table.ends_with("_usage"))
             {

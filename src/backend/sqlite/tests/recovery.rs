@@ -29,7 +29,7 @@ fn nothing_is_written_before_recovery() {
         assert!(fixture.sqlite.owner(&owner_id("acme")).unwrap().is_some());
 
         fixture.sqlite.recover().unwrap();
-        // What was there lies in the file itself; the log has begun anew, with one page.
+        // The old content lies in the file itself; the log has begun again, with one page.
         assert_eq!(log_len(&fixture), 32 + 24 + 4096);
         assert!(fixture.sqlite.owner(&owner_id("other")).unwrap().is_none());
         fixture.commit(create_owner("other"));
@@ -60,7 +60,7 @@ fn recovery_waits_for_who_holds_the_log() {
 #[test]
 fn a_log_left_behind_is_copied_anew_unless_somebody_else_reads_it() {
     let fixture = Fixture::with_keys([1]);
-    // As after a crash: the files as they are now, held by nobody.
+    // As after a crash: the files as they are now, held by no process.
     let directory = tempfile::tempdir().unwrap();
     for name in ["keys.db", "keys.db-wal"] {
         fs::copy(fixture.path().with_file_name(name), directory.path().join(name)).unwrap();
@@ -184,7 +184,7 @@ fn a_commit_that_fails_in_the_log_is_of_unknown_outcome_until_recovery() {
     let after = fixture.key(1);
     let version = after.version.get();
     assert!([committed + 1, committed + 2].contains(&version), "{version} after {committed}");
-    // The log has begun anew, so that there is room again.
+    // The log has begun again, so that there is room again.
     fixture.commit(super::fixtures::replace(&after));
     let after = fixture.sqlite.key(key(1, "acme").id).unwrap().unwrap();
     assert_eq!(after.version.get(), version + 1);

@@ -1,7 +1,7 @@
-//! What was acknowledged is found again at the next open.
+//! Acknowledged changes are found again at the next open.
 //!
-//! Each case does its work, opens the place anew and looks. A backend that keeps nothing is held
-//! to that: what it opens is blank.
+//! Each case does its work, opens the place again and looks. A backend that keeps nothing is held
+//! to that: it opens blank.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ list![
     durable_a_place_may_be_opened_again_and_again,
 ];
 
-/// Opens anew; answers nothing, having looked, if the backend keeps nothing.
+/// Opens the place again; for a backend that keeps nothing, checks that and returns `None`.
 fn anew<'a>(backend: Instance<'a>) -> Result<Option<Instance<'a>>, Failure> {
     kept(backend.reopened()?)
 }
@@ -120,7 +120,7 @@ fn durable_the_metadata_is_found_again(lab: &Lab<'_>) -> Tested {
     backend.apply(sample::replace_metadata(&metadata)?)?;
     let Some(backend) = anew(backend)? else { return Ok(()) };
     ensure_eq!(backend.metadata()?, metadata, "the metadata");
-    // Stored metadata wins over the initial metadata of a later open.
+    // The metadata that another opener would start with is ignored.
     ensure_eq!(backend.open_metadata(&sample::metadata()?)?, metadata, "the metadata at open");
     Ok(())
 }

@@ -73,7 +73,7 @@ fn filter() -> KeyFilter {
     KeyFilter { owner: None, kind: None, states: StateSet::ALL, now: sample::at(0) }
 }
 
-/// Every call that can fail, but for `close`.
+/// Every call that can fail, except `close`.
 const CALLS: &[Call] = &[
     ("open_metadata", |b| Ok(b.open_metadata(&sample::metadata()?).map(drop)?)),
     ("metadata", |b| Ok(b.metadata().map(drop)?)),

@@ -145,7 +145,7 @@ fn order_a_commit_is_seen_by_every_read_after_it(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
-/// Who has a durable database to itself keeps others out; who shares it shows them its commits.
+/// An exclusive opener keeps other openers out; a shared opener shows them its commits.
 fn order_other_openers_are_as_the_backend_says(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     if !backend.keeps() {

@@ -157,7 +157,7 @@ fn query_events_are_those_of_an_owner(lab: &Lab<'_>) -> Tested {
     tried(lab, &[of("acme")?, of("beta")?])
 }
 
-/// Whose name is the same byte for byte.
+/// The events of an actor whose name is the same byte for byte.
 fn query_events_are_those_by_an_actor(lab: &Lab<'_>) -> Tested {
     let by = |actor: &str| -> Result<_, Failure> {
         Ok(EventFilter { actor: Some(Actor::new(actor)?), ..EventFilter::default() })
@@ -296,7 +296,7 @@ fn query_pruning_keeps_the_newest(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
-/// What is left is for the next calls, until one removes fewer than it may.
+/// Pruning leaves the rest for the next calls, until one removes fewer than it may.
 fn query_pruning_removes_no_more_than_told(lab: &Lab<'_>) -> Tested {
     let backend = store(lab, &drafts()?)?;
     let steps = [(10, 4, 4), (10, 6, 6), (10, 1, 0), (20, 7, 7), (20, 7, 3)];
@@ -319,7 +319,7 @@ fn query_pruning_says_how_far_it_went(lab: &Lab<'_>) -> Tested {
         let pruned_through = page(&backend, after)?.pruned_through;
         ensure_eq!(pruned_through, 10, "pruned through, asked for events after {after}");
     }
-    // Whoever asks with a filter, or for one event, has missed the others all the same.
+    // A caller that asks with a filter, or for one event, has missed the other events too.
     let filter = EventFilter { key: Some(sample::key_id(77)), ..EventFilter::default() };
     let query = EventQuery { after: 0, filter, limit: 1, examine: 1 };
     ensure_eq!(backend.events(&query)?.pruned_through, 10, "pruned through, by a filter");

@@ -55,7 +55,7 @@ fn mixed() -> Result<Vec<KeyRecord>, Failure> {
     Ok(keys)
 }
 
-/// A store with these keys, created in an order that is nobody's.
+/// A store with these keys, created in an order that no query uses.
 fn store<'a>(lab: &Lab<'a>, keys: &[KeyRecord]) -> Result<Instance<'a>, Failure> {
     let backend = lab.with_owners(&OWNERS)?;
     let (odd, even): (Vec<_>, Vec<_>) =
@@ -69,7 +69,7 @@ fn store<'a>(lab: &Lab<'a>, keys: &[KeyRecord]) -> Result<Instance<'a>, Failure>
     Ok(backend)
 }
 
-/// What a filter should show, newest first.
+/// The keys that a filter should show, newest first.
 fn expected(keys: &[KeyRecord], filter: &KeyFilter) -> Vec<KeyId> {
     keys.iter().rev().filter(|key| filter.matches(key)).map(|key| key.id).collect()
 }
@@ -213,7 +213,7 @@ fn query_pages_of_keys_keep_to_their_limit(lab: &Lab<'_>) -> Tested {
             let query = KeyPageQuery { filter: filter.clone(), before, after, limit, examine };
             let page = backend.page_keys(&query)?;
             let shown: Vec<KeyId> = page.keys.iter().map(|key| key.id).collect();
-            // Nothing else bounds the page, so that it is as long as it may be.
+            // No other limit bounds the page, so that it is as long as it may be.
             ensure_eq!(shown, expected[..limit], "a page of at most {limit}");
             ensure!(page.next.is_some(), "a page that was cut doesn't say so");
         }

@@ -24,7 +24,7 @@ list![
     query_pages_of_no_owners_are_empty,
 ];
 
-/// By their bytes: neither by case, nor by language, nor by number. Every third is suspended.
+/// Ids in the order of their bytes, not of case, language or number. Every third is suspended.
 const ASCENDING: [&str; 14] =
     [" a", "10", "9", "A", "B", "Z", "_", "a", "a b", "aa", "ab", "b", "é", "😀"];
 
@@ -37,7 +37,7 @@ fn ascending() -> Result<Vec<OwnerRecord>, Failure> {
     Ok(owners)
 }
 
-/// A store with them, created in an order that is nobody's.
+/// A store with these owners, created in an order that no query uses.
 fn store<'a>(lab: &Lab<'a>) -> Result<Instance<'a>, Failure> {
     let backend = lab.fresh()?;
     let mut owners = ascending()?;

@@ -148,7 +148,7 @@ fn query_a_scan_shows_what_the_index_needs_of_owners(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
-/// Of those that have some, among others that have none; and none after they were lifted.
+/// The scan shows them among records without limits, and no limit after it was lifted.
 fn query_a_scan_shows_limits(lab: &Lab<'_>) -> Tested {
     const KEYS: u32 = 30;
     let backend = lab.fresh()?;
@@ -184,7 +184,7 @@ fn query_a_scan_shows_limits(lab: &Lab<'_>) -> Tested {
     expect_limits(&backend, &acme, &keys)
 }
 
-/// What both scans show of one owner and its keys.
+/// Checks what both scans show of one owner and its keys.
 fn expect_limits(backend: &Instance<'_>, owner: &OwnerRecord, keys: &[KeyRecord]) -> Tested {
     let mut one = (Vec::new(), Vec::new());
     backend.scan_owner(&owner.id, &mut |scanned| match scanned {

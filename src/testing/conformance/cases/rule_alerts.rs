@@ -1,4 +1,4 @@
-//! What is told of a key by events that no call makes: once.
+//! Alerts, which are events of a key that no call makes: each is written once.
 
 use crate::backend::{Change, Precondition, Rejection, UsageChange, UsageSubject};
 use crate::id::{Generation, Version};
@@ -35,7 +35,7 @@ fn generation(number: u32) -> Result<Generation, Failure> {
     Ok(Generation::new(number)?)
 }
 
-/// What a key is like of which all these were told.
+/// The alert state of a key after all these alerts.
 fn told_of(alerts: &[Alert]) -> AlertState {
     let mut told = AlertState::default();
     for alert in alerts {
@@ -50,7 +50,7 @@ fn with_key<'a>(lab: &Lab<'a>) -> Result<Instance<'a>, Failure> {
     Ok(backend)
 }
 
-/// As the store tells: of a version of the key.
+/// The change by which the store writes an alert: for one version of the key.
 fn telling(alert: Alert) -> Result<Change, Failure> {
     let key = sample::key(1, "acme")?;
     let precondition = Precondition::Key(key.id, key.version);

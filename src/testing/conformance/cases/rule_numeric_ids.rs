@@ -118,7 +118,7 @@ fn rule_the_next_numeric_id_follows_the_greatest(lab: &Lab<'_>) -> Tested {
     ensure_eq!(backend.apply(wish(2)?)?.numeric_ids, ids(&[2])?, "the second");
     backend.apply(given(3, 1_000)?)?;
     ensure_eq!(backend.apply(wish(4)?)?.numeric_ids, ids(&[1_001])?, "after 1,000 was given");
-    // What is assigned is written in the record.
+    // The assigned id is written in the record.
     for (n, id) in [(1, 1), (2, 2), (4, 1_001)] {
         backend.expect_key(&with_id(n, id)?)?;
         backend.expect_by_numeric_id(&with_id(n, id)?)?;

@@ -47,7 +47,7 @@ fn rule_a_created_key_finds_nothing_in_its_place(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme", "beta"])?;
     let key = sample::key(1, "acme")?;
     backend.apply(sample::create_key(&key)?)?;
-    // Whoever's it is, and also within one change.
+    // The rule holds for a key of any owner, and also within one change.
     let same_id = KeyRecord { name: sample::name("other")?, ..sample::key(1, "beta")? };
     let rejection = backend.refuse(sample::create_key(&same_id)?)?;
     ensure_eq!(rejection, Rejection::KeyExists(key.id), "a second creation");

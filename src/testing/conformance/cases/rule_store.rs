@@ -94,7 +94,7 @@ fn rule_no_recoverable_tokens_needs_no_seals(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
-/// Neither the current nor an earlier one of an unrevoked key.
+/// Neither the current nor a previous token of an unrevoked key loses its prefix.
 fn rule_no_prefix_goes_that_a_token_has(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let before = backend.metadata()?;

@@ -118,7 +118,7 @@ fn size_the_ends_of_numbers_read_back(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
-/// Of keys and of owners: each limit alone, at both ends, of either setter, and all together.
+/// Limits of keys and of owners: each alone, at both ends, of either setter, and all together.
 fn size_every_limit_reads_back(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     for (limits, n) in different_limits()?.into_iter().zip(0..) {
@@ -171,7 +171,7 @@ fn different_limits() -> Result<Vec<Limits>, Failure> {
     Ok(all)
 }
 
-/// Quotes, wildcards, spaces, other scripts and what some engines take for something else.
+/// Quotes, wildcards, spaces, other scripts and texts that some engines interpret.
 fn size_odd_texts_read_back(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_rules(StoreRules { unique_names: true, ..StoreRules::default() })?;
     let texts = [
@@ -246,7 +246,7 @@ fn size_odd_settings_read_back(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
-/// As many as an owner has keys unless told otherwise: all of them are revoked, and then removed
+/// As many keys as an owner may have by default: all of them are revoked, and then removed
 /// with it, in one change each.
 fn size_a_change_may_hold_many_records(lab: &Lab<'_>) -> Tested {
     const KEYS: u32 = crate::key::DEFAULT_MAX_KEYS;

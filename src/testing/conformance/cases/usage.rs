@@ -1,4 +1,4 @@
-//! What was used of keys: added up beside the records, and found again.
+//! Usage of keys: added up beside the records, and found again.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,12 +87,12 @@ fn usage_is_added_up(lab: &Lab<'_>) -> Tested {
     let backend = with_keys(lab, 2)?;
     let steps = [
         used_at(5),
-        // Previous uses, told later, are no later.
+        // Earlier uses, recorded later, are no later.
         used_at(3),
         rejected(RejectKind::Expired, 2),
         seen(1, 6),
         seen(2, 4),
-        // Of two addresses at one moment the one told last.
+        // At one moment the address that is recorded last counts.
         seen(3, 6),
         rejected(RejectKind::RateLimited, 1),
         rejected(RejectKind::Expired, 3),

@@ -53,7 +53,7 @@ fn both() -> Result<[UsageSubject; 2], Failure> {
     Ok([UsageSubject::Key(sample::key_id(1)), UsageSubject::Owner(sample::owner_id("beta")?)])
 }
 
-/// A lease for one who needs so many.
+/// A lease for a caller that needs so many units.
 fn lease(of: UsageSubject, needed: u64, at: Timestamp) -> UsageChange {
     UsageChange::Lease { of, needed, least: needed, at }
 }
@@ -93,7 +93,7 @@ fn usage_leases_of_which_nobody_is_served_are_none(lab: &Lab<'_>) -> Tested {
     let (backend, run) = with_quotas(lab, 160)?;
     for of in both()? {
         let mut before: Option<QuotaState> = None;
-        // How many are needed, by whoever needs the fewest, and how many are leased for it.
+        // The units that all callers need, the fewest that one of them needs, and the leased units.
         for (needed, least, units) in [
             (161, 161, 0),
             (60, 20, 60),

@@ -1,4 +1,4 @@
-//! Who waits for the next change is woken by it.
+//! A thread that waits for the next change is woken by it.
 
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,11 @@ list![
     order_waiting_ends_in_time_without_an_event,
 ];
 
-/// As long as nobody waits for whom a commit wakes.
+/// Longer than a thread waits that a commit wakes.
 const LONG: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_millis(20);
-/// How often what failed and took long is tried: the machine may have been stopped meanwhile, or
-/// have been busy, but hardly twice.
+/// The number of tries for a case that failed and took long: the machine may have been stopped
+/// meanwhile, or have been busy, but hardly twice.
 const TRIES: usize = 2;
 
 fn in_time(tested: impl Fn() -> Tested) -> Tested {
