@@ -250,7 +250,7 @@ fn start_refresh(
         _ => Next::After(pause),
     };
     let name = engine.records.backend.name();
-    workers.spawn(name, "keyhasp-refresh", &Arc::default(), Next::After(pause), work)
+    workers.spawn(name, "keyhasp-refresh", &Arc::default(), Next::After(Duration::ZERO), work)
 }
 
 /// Checks that the database has the rules and accepts the prefixes that the store is opened with.
