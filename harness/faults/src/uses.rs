@@ -122,11 +122,12 @@ impl Uses {
         }
     }
 
-    /// Performs the act; operations may fail.
+    /// Performs the act; operations may fail. Calls `release` before each call that waits for the
+    /// commit guard: a recovery thread that is held back may hold the guard.
     ///
     /// # Errors
     /// A violation, whatever fails.
-    pub fn act(&mut self, act: Act) -> Result<(), String> {
+    pub fn act(&mut self, act: Act, release: &dyn Fn()) -> Result<(), String> {
         match act {
             Act::Lease => (0..40).try_for_each(|_| self.accept(0)),
             Act::Write => {
@@ -134,6 +135,7 @@ impl Uses {
                     // The leases hold enough of both quotas.
                     self.accept(0)?;
                     self.accept(1)?;
+                    release();
                     let flushed = self.store.flush_usage();
                     self.note(flushed)?;
                 }
@@ -142,6 +144,7 @@ impl Uses {
             Act::Close => {
                 self.accept(0)?;
                 self.accept(1)?;
+                release();
                 let closed = self.store.close();
                 // Leases that it can't give back are forfeited.
                 self.is_cut_off = true;

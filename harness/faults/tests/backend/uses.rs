@@ -29,7 +29,7 @@ fn run(act: Act, fails: Option<(How, u64)>, wrap: Wrap<'_>) -> Result<(u64, u64)
     if let Some((how, nth)) = fails {
         failing.inject(how.fault(nth));
     }
-    uses.act(act)?;
+    uses.act(act, &|| {})?;
     let operations = failing.operations() - before;
     uses.hold(&*memory)?;
     failing.heal();

@@ -26,7 +26,7 @@ fn run(act: Act, plan: Plan) -> Result<Option<u64>, String> {
     let _watched = watch(directory.path(), Arc::<Failing>::clone(&failing) as _);
     let mut uses = Uses::begin(sqlite(directory.path())?)?;
     failing.arm(plan);
-    let acted = uses.act(act);
+    let acted = uses.act(act, &|| failing.release());
     let struck = failing.struck();
     ground::copy(directory.path(), crashed.path());
     failing.heal();
