@@ -164,7 +164,7 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 /// The operating system's clocks.
 ///
 /// On Linux wall time is read from `CLOCK_REALTIME_COARSE`, the time of the kernel's last tick.
-/// That is 1 to 10 milliseconds old at most. Every verification reads it, and reading the exact
+/// The time is 1 to 10 milliseconds old at most. Every verification reads it, and reading the exact
 /// clock costs five times as much. A store uses this one clock for all wall time, so no effect is
 /// dated before its cause.
 #[derive(Clone, Copy, Debug)]

@@ -17,7 +17,7 @@ use crate::synthetic::token;
 pub const OPENINGS: usize = 7;
 /// Number of keys that one measurement of `create` creates.
 const CREATED: u64 = 10;
-/// How many callers create at once, and how many keys each of them.
+/// The callers that create at once, and the keys that each of them creates.
 const CALLERS: usize = 64;
 const CREATED_BY_EACH: usize = 8;
 /// Number of measurements of the callers.
@@ -93,7 +93,7 @@ pub fn callers(name: &str, backend: impl Backend) {
     store.close().unwrap();
 }
 
-/// How long it takes to open a store of [`KEYS`] keys, all of which it knows then.
+/// Measures opening a store of [`KEYS`] keys, all of which it knows then.
 pub fn opening<B: Backend>(backend: impl FnOnce() -> B) -> f64 {
     let started = Instant::now();
     let store = open(backend());

@@ -21,7 +21,7 @@ use crate::common::{builder, clock, owner};
 
 /// Within what the processes are to know of each other.
 const BOUND: Duration = Duration::from_millis(50);
-/// How many processes there are beside this one, how many threads use the key in each, and how
+/// The number of processes beside this one, of threads that use the key in each, and how
 /// often each tries.
 const OTHERS: usize = 2;
 const THREADS: usize = 2;

@@ -1,4 +1,4 @@
-//! What people read: each reason in words of its own, each value so that it can be told from
+//! Texts that people read: each reason in words of its own, each value so that it can be told from
 //! others, and nothing of what is secret.
 
 #![allow(clippy::unwrap_used)] // It is a test.

@@ -145,7 +145,7 @@ pub(crate) struct Recording {
     /// The disk before the first process.
     found: replay::Disk,
     entries: Vec<Entry>,
-    /// For each process, the ledger of those before it, and the lines of the one right before.
+    /// The ledger of the processes before each one, and the lines of the one right before.
     before: Vec<(Ledger, Vec<Line>)>,
 }
 

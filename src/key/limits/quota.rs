@@ -429,8 +429,8 @@ mod tests {
         assert_eq!(next_day.left, 16);
         let spent = QuotaState { left: 3, ..next_day };
         assert_eq!(quota.refund(Some(spent), at("2024-01-02T13:00:00Z"), lease).left, 3);
-        let anew = VersionedQuota { quota_version: Version::FIRST.next(), ..quota };
-        assert_eq!(anew.refund(Some(state), at("2024-01-01T13:00:00Z"), lease).left, 16);
+        let renewed = VersionedQuota { quota_version: Version::FIRST.next(), ..quota };
+        assert_eq!(renewed.refund(Some(state), at("2024-01-01T13:00:00Z"), lease).left, 16);
     }
 
     proptest! {

@@ -18,7 +18,7 @@ use crate::store::types::error::Error;
 /// and other threads commit between two steps.
 const PRUNE_STEP: usize = 512;
 
-/// What makes a change durable, and publishes it.
+/// The part of a store that makes a change durable, and publishes it.
 #[derive(Debug)]
 pub(in crate::store) struct Engine {
     pub(in crate::store) records: Arc<Records>,

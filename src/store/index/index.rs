@@ -132,7 +132,7 @@ impl fmt::Debug for Index {
     }
 }
 
-/// For readers, which take no lock.
+/// The readers' side, which takes no lock.
 impl Index {
     pub(in crate::store) fn new(
         catalogue: Catalogue,
@@ -247,7 +247,7 @@ impl Index {
     }
 }
 
-/// For the writer, which takes the lock.
+/// The writer's side, which takes the lock.
 impl Index {
     /// Returns the number of indexed tokens.
     pub(in crate::store) fn tokens(&self) -> usize {

@@ -1,6 +1,6 @@
 //! The faults.
 
-/// What is wrong with a [`FaultyBackend`](super::FaultyBackend) backend.
+/// A fault of a [`FaultyBackend`](super::FaultyBackend).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Nothing is.

@@ -66,7 +66,7 @@ fn a_format_that_was_never_released_is_refused_and_left_as_it_is() {
 /// Writes the newest format's file, never over one that is there. What must be answered on it is
 /// what SQLite's is answered: both were told one story.
 #[test]
-#[ignore = "writes a file that is checked in: cargo test --all-features --test old_files -- --ignored"]
+#[ignore = "writes a file that is checked in: cargo test --all-features --test backends old_files -- --ignored"]
 fn write_the_newest() {
     let newest = newest();
     if file(newest).exists() {

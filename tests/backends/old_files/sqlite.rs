@@ -75,7 +75,7 @@ fn a_version_that_was_never_released_is_refused_and_left_as_it_is() {
 /// Writes the newest version's file, and what must be answered on it; never over one that is
 /// there.
 #[test]
-#[ignore = "writes a file that is checked in: cargo test --all-features --test old_files -- --ignored"]
+#[ignore = "writes a file that is checked in: cargo test --all-features --test backends old_files -- --ignored"]
 fn write_the_newest() {
     let newest = newest();
     if file(newest).exists() {

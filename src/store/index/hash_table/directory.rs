@@ -33,7 +33,7 @@ pub(super) struct Lookup<'a> {
     before: u64,
 }
 
-/// For readers.
+/// The readers' side.
 impl Directory {
     /// Finds the group of a hash.
     #[inline]
@@ -68,7 +68,7 @@ impl Lookup<'_> {
     }
 }
 
-/// For the writer, which is alone. Its own loads are Relaxed: it sees its own last store.
+/// The writer's side; there is one writer. Its own loads are Relaxed: it sees its own last store.
 impl Directory {
     /// Makes a directory of one entry, which leads to this group.
     pub(super) fn new(group: u32) -> Self {

@@ -144,7 +144,7 @@ impl<const SLOT_GROUPS: usize> Unit<SLOT_GROUPS> {
     }
 }
 
-/// For readers.
+/// The readers' side.
 impl<'a> Slot<'a> {
     /// Prefetches the slot's cache line.
     #[inline]
@@ -201,7 +201,7 @@ impl<'a> Slot<'a> {
     }
 }
 
-/// For the writer, which is alone. Its own loads are Relaxed: it sees its own last store.
+/// The writer's side; there is one writer. Its own loads are Relaxed: it sees its own last store.
 impl Slot<'_> {
     /// Raises the probe length to at least `slots`, before the last of those slots is filled.
     pub(in super::super) fn extend_probe_len(self, slots: usize) {

@@ -27,7 +27,7 @@ pub(in super::super) struct Table {
 /// The one writer's side.
 #[derive(Debug, Default)]
 pub(in super::super) struct Writer {
-    /// By number of the group.
+    /// The groups, by number.
     groups: Vec<GroupInfo>,
     free_groups: Vec<u32>,
     units: u32,

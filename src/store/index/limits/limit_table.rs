@@ -41,7 +41,7 @@ pub(in super::super) struct WrittenLimits {
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct LimitsFull;
 
-/// For readers.
+/// The readers' side.
 impl LimitTable {
     pub(in super::super) fn new() -> Self {
         let (keys, owners) = (Slab::new(), Slab::new());
@@ -84,7 +84,7 @@ impl LimitTable {
     }
 }
 
-/// For the writer.
+/// The writer's side.
 impl LimitTable {
     /// Writes the limits of a key with this hash. The same limits keep their record `before`.
     pub(in super::super) fn write_key(
@@ -206,7 +206,7 @@ pub(in super::super) fn not_before_of(limits: &Limits) -> Option<Timestamp> {
     limits.not_before.map(|limit| limit.value).filter(|at| *at > Timestamp::MIN)
 }
 
-/// For tests of the whole index.
+/// Counters for tests of the whole index.
 #[cfg(test)]
 impl LimitTable {
     /// Returns the numbers of the keys' records, the owners' records and the lists that are in use;

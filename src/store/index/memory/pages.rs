@@ -55,7 +55,7 @@ impl<T, const LARGEST: u32> Pages<T, LARGEST> {
 
     /// Returns an element, after making its part if there is none. `None` past the limit.
     ///
-    /// For the writer.
+    /// The writer's side.
     pub(in super::super) fn get_or_make(&self, at: u32, make: impl Fn() -> T) -> Option<&T> {
         let (part, offset, size) = Self::locate(at);
         let part = self.parts.get(part)?.get_or_init(|| {

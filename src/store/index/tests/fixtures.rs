@@ -1,4 +1,4 @@
-//! What the tests of the whole index share.
+//! Fixtures of the tests of the whole index.
 
 use std::sync::Arc;
 

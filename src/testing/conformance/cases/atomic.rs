@@ -107,7 +107,7 @@ fn atomic_a_refused_change_uses_no_numeric_id(lab: &Lab<'_>) -> Tested {
         wish.clone(),
         impossible()?,
     ]))?;
-    ensure!(backend.key_by_numeric_id(NumericId::new(7)?)?.is_none(), "7 was given to nobody");
+    ensure!(backend.key_by_numeric_id(NumericId::new(7)?)?.is_none(), "no key has the number 7");
     let assigned = backend.apply(wish)?.numeric_ids;
     ensure_eq!(assigned, [NumericId::new(1)?], "the first numeric id assigned");
     backend.apply(sample::create_key(&given(3, 7)?)?)?;

@@ -168,11 +168,11 @@ fn usage_another_quota_begins_anew(lab: &Lab<'_>) -> Tested {
     backend.apply(sample::replace_key(&changed)?)?;
     ensure_eq!(leased(&backend, of, 1)?.units, 6, "a sixteenth of 100");
     let changed = sample::changed_key(&changed);
-    let anew = VersionedQuota { quota_version: changed.version, ..run };
-    let changed = KeyRecord { limits: limits(anew), ..changed };
+    let renewed = VersionedQuota { quota_version: changed.version, ..run };
+    let changed = KeyRecord { limits: limits(renewed), ..changed };
     backend.apply(sample::replace_key(&changed)?)?;
     let lent = leased(&backend, of, 1)?;
-    ensure_eq!((lent.quota_version, lent.units), (anew.quota_version, 10), "of another quota");
+    ensure_eq!((lent.quota_version, lent.units), (renewed.quota_version, 10), "of another quota");
     backend.take_in(&[refund(of, old, sample::at(1))])?;
     ensure_eq!(left(&backend, of)?, Some(150), "after a lease of the old one was given back");
     let none = KeyRecord { limits: Limits::default(), ..sample::changed_key(&changed) };
