@@ -203,7 +203,8 @@ fn a_lease_moves_whole() {
     let spent = std::thread::scope(|scope| {
         let spending = scope.spawn(|| {
             let mut spent = 0;
-            for _ in 0..40_000 {
+            // A writer that the system suspends within a change lets no use through meanwhile.
+            while spent < 40_000 {
                 let found = index.search(id).find(|packed| {
                     let entry = packed.judged_at(now)?;
                     let limiter = index.limiter(entry.limited?)?;
@@ -232,7 +233,6 @@ fn a_lease_moves_whole() {
     });
     let (left, _) = index.take_lease(Whose::Key(id, None)).unwrap();
     assert_eq!(left.held() + spent, 50_000);
-    assert!(spent > 0);
 }
 
 /// No use is missing while uses go into the lease from the rest beside it.
