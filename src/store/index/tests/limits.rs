@@ -200,11 +200,13 @@ fn a_lease_moves_whole() {
     let quota_now = index.quota(whose).unwrap();
     let all = LeaseWord::new(None, 50_000);
     assert!(index.put_lease(whose, quota_now, all, LeftWord::new(0, now)));
+    let is_over = AtomicBool::new(false);
     let spent = std::thread::scope(|scope| {
         let spending = scope.spawn(|| {
             let mut spent = 0;
             // A writer that the system suspends within a change lets no use through meanwhile.
             while spent < 40_000 {
+                let was_over = is_over.load(Ordering::SeqCst);
                 let found = index.search(id).find(|packed| {
                     let entry = packed.judged_at(now)?;
                     let limiter = index.limiter(entry.limited?)?;
@@ -222,6 +224,7 @@ fn a_lease_moves_whole() {
                     }
                     Some(())
                 });
+                assert!(found.is_some() || !was_over, "nothing moves any more");
                 spent += u64::from(found.is_some());
             }
             spent
@@ -229,6 +232,7 @@ fn a_lease_moves_whole() {
         for round in 0..2_000 {
             index.put_key(&key(1, "org", Some(quota(1 + round % 50)))).unwrap();
         }
+        is_over.store(true, Ordering::SeqCst);
         spending.join().unwrap()
     });
     let (left, _) = index.take_lease(Whose::Key(id, None)).unwrap();
