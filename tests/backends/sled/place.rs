@@ -136,7 +136,7 @@ fn what_is_somebody_elses() {
 #[test]
 fn what_a_later_version_wrote() {
     let fixture = Fixture::with_owner();
-    fixture.set_marker("keyhasp sled store\nformat 3\nand who knows what\n");
+    fixture.set_marker("keyhasp sled store\nformat 4\nand who knows what\n");
     refused(&fixture, BackendErrorKind::Newer);
 }
 
