@@ -41,6 +41,7 @@ const REASONS: &str = "Conflict DataForbid(keep_standard_key) DataForbid(prefixe
     Forbidden(ActingKeyRejected(Some(Deactivated))) Forbidden(ActingKeyRejected(Some(Expired))) \
     Forbidden(ActingKeyRejected(Some(Revoked))) Forbidden(ActingKeyRejected(Some(Superseded))) \
     Forbidden(ActingKeyRejected(Some(Suspended))) Forbidden(AdministratorOnly) Forbidden(BeyondActingKey) \
+    Forbidden(OtherPrefix) Forbidden(OutlastsActingKey) Forbidden(PreviousToken) \
     Forbidden(SetByAdministrator{field:access}) Forbidden(SetByAdministrator{field:expiry}) \
     Forbidden(SetByAdministrator{field:networks}) Forbidden(SetByAdministrator{field:not_before}) \
     Forbidden(SetByAdministrator{field:quota}) Forbidden(SetByAdministrator{field:rate}) \

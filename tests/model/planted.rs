@@ -47,6 +47,10 @@ pub(crate) enum Defect {
     CountFallsShort,
     /// A delegate reaches beyond its key.
     DelegateGoesBeyond,
+    /// A delegate's keys outlast its own.
+    DelegateOutlasts,
+    /// A delegate's keys have another prefix than its own.
+    DelegateCrossesPrefixes,
     /// Only accepted tokens are found when they leak.
     DeadTokenNotTold,
     /// A rotation doesn't say which token it dropped.
@@ -73,6 +77,8 @@ pub(crate) enum Defect {
     OwnerProlongs,
     /// A purge answers and does nothing.
     PurgeDoesNothing,
+    /// A previous token acts like the current one.
+    PreviousTokenActs,
     /// Pruning goes an hour too far.
     PruneGoesTooFar,
     /// A verified key stays accepted after its key is revoked.
@@ -92,7 +98,7 @@ pub(crate) enum Defect {
 }
 
 impl Defect {
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 37] = [
         Self::ActivateLiftsBlock,
         Self::AddressOutlivesItsTime,
         Self::AnotherOwnersKeyFound,
@@ -101,7 +107,9 @@ impl Defect {
         Self::CountDoubledByWriting,
         Self::CountFallsShort,
         Self::DeadTokenNotTold,
+        Self::DelegateCrossesPrefixes,
         Self::DelegateGoesBeyond,
+        Self::DelegateOutlasts,
         Self::DroppedNotTold,
         Self::EventMissing,
         Self::EventsSwapped,
@@ -116,6 +124,7 @@ impl Defect {
         Self::NotBeforeIgnored,
         Self::OwnerLoosens,
         Self::OwnerProlongs,
+        Self::PreviousTokenActs,
         Self::PurgeDoesNothing,
         Self::PruneGoesTooFar,
         Self::QuotaOverspends,
@@ -212,6 +221,21 @@ impl Planted {
             }
             Err(Error::Forbidden(ForbiddenReason::BeyondActingKey))
                 if self.has(Defect::DelegateGoesBeyond) =>
+            {
+                Role::Owner { owner }
+            }
+            Err(Error::Forbidden(ForbiddenReason::OutlastsActingKey))
+                if self.has(Defect::DelegateOutlasts) =>
+            {
+                Role::Owner { owner }
+            }
+            Err(Error::Forbidden(ForbiddenReason::OtherPrefix))
+                if self.has(Defect::DelegateCrossesPrefixes) =>
+            {
+                Role::Owner { owner }
+            }
+            Err(Error::Forbidden(ForbiddenReason::PreviousToken))
+                if self.has(Defect::PreviousTokenActs) =>
             {
                 Role::Owner { owner }
             }

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod acting;
 mod alerts;
 mod authority;
 mod feed;

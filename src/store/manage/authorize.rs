@@ -6,7 +6,8 @@ use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::key::{
-    KeyRecord, Kind, Limits, OwnerRecord, SetBy, StoreMetadata, Switch, ValidityInputs,
+    Expiry, KeyRecord, Kind, Limits, OwnerRecord, PrefixNumber, SetBy, StoreMetadata, Switch,
+    ValidityInputs,
 };
 use crate::permission::Access;
 use crate::store::engine::Engine;
@@ -17,8 +18,37 @@ use crate::store::types::error::{Error, ForbiddenReason, Resource};
 pub(in crate::store::manage) struct Principal<'a> {
     pub(in crate::store::manage) authority: &'a Authority,
     pub(in crate::store::manage) now: Timestamp,
-    /// A delegate's acting key, its owner, and the version of the store's metadata.
-    acting: Option<(KeyRecord, OwnerRecord, Version)>,
+    /// A delegate's acting key.
+    acting: Option<Acting>,
+}
+
+/// A delegate's acting key, with the records on which the judgement of it rests.
+#[derive(Debug)]
+struct Acting {
+    key: KeyRecord,
+    owner: OwnerRecord,
+    /// The version of the store's metadata.
+    metadata: Version,
+    /// Whether the presented token is the key's current one.
+    is_current: bool,
+}
+
+/// The reach of a key: what a delegate must not give beyond its acting key.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store::manage) struct KeyReach<'a> {
+    pub(in crate::store::manage) access: &'a Access,
+    pub(in crate::store::manage) limits: &'a Limits,
+    /// `None` if the key never expires.
+    pub(in crate::store::manage) expires_at: Option<Timestamp>,
+    /// The prefix of the key's current token.
+    pub(in crate::store::manage) prefix: PrefixNumber,
+}
+
+impl<'a> KeyReach<'a> {
+    pub(in crate::store::manage) fn of(key: &'a KeyRecord) -> Self {
+        let KeyRecord { access, limits, expires_at, current, .. } = key;
+        Self { access, limits, expires_at: *expires_at, prefix: current.digest.prefix }
+    }
 }
 
 impl<'a> Principal<'a> {
@@ -50,7 +80,8 @@ impl<'a> Principal<'a> {
                 if key.kind == Kind::Trial {
                     return Err(Error::Forbidden(ForbiddenReason::TrialKey));
                 }
-                Some((key, owner, metadata.version))
+                let is_current = key.current.generation == generation;
+                Some(Acting { key, owner, metadata: metadata.version, is_current })
             }
         };
         Ok(Self { authority, now, acting })
@@ -100,22 +131,65 @@ impl<'a> Principal<'a> {
         owner.ok_or(Error::NotFound(Resource::Owner))
     }
 
-    /// Checks that a delegate's target key stays within the acting key's access and the owner's
-    /// `max_access`, and is limited at least as tightly as the acting key. Otherwise a delegate
-    /// whose key is limited could make itself a key without limits. Each key is counted for itself.
-    /// The owner's limits bound all keys of the owner together, those of a delegate included.
-    pub(in crate::store::manage) fn check_within(
-        &self,
-        access: &Access,
-        limits: &Limits,
-    ) -> Result<(), Error> {
-        let Some((key, owner, _)) = &self.acting else { return Ok(()) };
-        let has_access = access.is_within(&key.access) && access.is_within(&owner.max_access);
-        if has_access && limits.is_within(&key.limits) {
+    /// Checks that a delegate's target key gives nothing beyond the acting key, which must be
+    /// presented with its current token:
+    ///
+    /// - The target stays within the acting key's access and the owner's `max_access`.
+    /// - It is limited at least as tightly as the acting key. Each key is counted for itself. The
+    ///   owner's limits bound all keys of the owner together, those of a delegate included.
+    /// - It doesn't expire later.
+    /// - Its token has the prefix of the acting one.
+    pub(in crate::store::manage) fn check_within(&self, reach: KeyReach<'_>) -> Result<(), Error> {
+        let Some(Acting { key, owner, .. }) = &self.acting else { return Ok(()) };
+        self.check_current()?;
+        let own = KeyReach::of(key);
+        let has_access =
+            reach.access.is_within(own.access) && reach.access.is_within(&owner.max_access);
+        let outlasts = match (reach.expires_at, own.expires_at) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(target), Some(own)) => target > own,
+        };
+        let reason = if !has_access || !reach.limits.is_within(own.limits) {
+            ForbiddenReason::BeyondActingKey
+        } else if outlasts {
+            ForbiddenReason::OutlastsActingKey
+        } else if reach.prefix != own.prefix {
+            ForbiddenReason::OtherPrefix
+        } else {
+            return Ok(());
+        };
+        Err(Error::Forbidden(reason))
+    }
+
+    /// Checks that a delegate presented the acting key's current token. A previous token, in its
+    /// grace, may read; [`check_may_end`](Self::check_may_end) says what it may end.
+    pub(in crate::store::manage) fn check_current(&self) -> Result<(), Error> {
+        if self.acting.as_ref().is_none_or(|acting| acting.is_current) {
             Ok(())
         } else {
-            Err(Error::Forbidden(ForbiddenReason::BeyondActingKey))
+            Err(Error::Forbidden(ForbiddenReason::PreviousToken))
         }
+    }
+
+    /// Checks that the caller may deactivate or revoke a key: with a previous token only the acting
+    /// key itself.
+    pub(in crate::store::manage) fn check_may_end(&self, target: KeyId) -> Result<(), Error> {
+        match &self.acting {
+            Some(acting) if acting.key.id == target => Ok(()),
+            _ => self.check_current(),
+        }
+    }
+
+    /// Returns the expiry of a new key for which none is requested.
+    pub(in crate::store::manage) fn default_expiry(&self) -> Expiry {
+        let acting = self.acting.as_ref().and_then(|acting| acting.key.expires_at);
+        acting.map_or(Expiry::Never, Expiry::At)
+    }
+
+    /// Returns the number of the prefix that a delegate's new keys have.
+    pub(in crate::store::manage) fn acting_prefix(&self) -> Option<PrefixNumber> {
+        self.acting.as_ref().map(|acting| acting.key.current.digest.prefix)
     }
 
     /// Checks that the caller may widen a field: only an administrator may widen what an
@@ -198,9 +272,11 @@ impl<'a> Principal<'a> {
     }
 
     /// Adds preconditions to a delegate's change: the acting key, its owner and the store's
-    /// metadata, whose `tokens_valid_from` may end the acting token, still have their versions.
+    /// metadata, whose `tokens_valid_from` may end the acting token, still have their versions. So
+    /// a rotation in between, which makes the acting token a previous one, has the call decide
+    /// again.
     pub(in crate::store::manage) fn with_preconditions(&self, change: Change) -> Change {
-        let Some((key, owner, metadata)) = &self.acting else { return change };
+        let Some(Acting { key, owner, metadata, .. }) = &self.acting else { return change };
         change
             .requiring(Precondition::StoreMetadata(*metadata))
             .requiring(Precondition::Key(key.id, key.version))

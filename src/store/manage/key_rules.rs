@@ -1,16 +1,16 @@
 //! The rules of a key's life: pure functions from a record to the next version of it.
 
-use super::authorize::Principal;
+use super::authorize::{KeyReach, Principal};
 use super::limit_rules;
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::Generation;
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
-    Expiry, KeyName, KeyRecord, Kind, Limits, MAX_PREVIOUS_TOKENS, PreviousToken, SetBy,
-    SettingsPatch, TokenRecord,
+    Expiry, KeyName, KeyRecord, Kind, MAX_PREVIOUS_TOKENS, PreviousToken, SetBy, SettingsPatch,
+    TokenRecord,
 };
-use crate::permission::{Access, Catalogue};
+use crate::permission::Catalogue;
 use crate::store::types::error::{Error, ForbiddenReason, StateProblem};
 use crate::store::types::request::{KeyAction, PlainFields, Rotate, UpdateKey};
 use crate::store::types::settings_check::{SettingsCheck, checked};
@@ -39,6 +39,10 @@ pub(in crate::store::manage) fn act(
     action: &KeyAction,
     context: PolicyContext<'_>,
 ) -> Result<Option<Changed>, Error> {
+    match action {
+        KeyAction::Revoke | KeyAction::Deactivate => caller.check_may_end(key.id)?,
+        _ => caller.check_current()?,
+    }
     let mut next = key.clone();
     let (kind, fields) = match action {
         KeyAction::Revoke => {
@@ -51,7 +55,7 @@ pub(in crate::store::manage) fn act(
         }
         _ if key.revoked.is_some() => return Err(Error::State(StateProblem::Revoked)),
         KeyAction::Activate => {
-            caller.check_within(&key.access, &key.limits)?;
+            caller.check_within(KeyReach::of(key))?;
             next.deactivated = None;
             (
                 EventKind::KeyActivated,
@@ -83,13 +87,14 @@ pub(in crate::store::manage) fn act(
             (EventKind::PreviousTokensInvalidated, fields)
         }
         KeyAction::ExtendExpiry(expiry) => {
-            caller.check_within(&key.access, &key.limits)?;
+            caller.check_within(KeyReach::of(key))?;
             if !is_later(*expiry, key.expires_at) {
                 let problem =
                     Problem::Required { what: "must be later than the expiry that the key has" };
                 return Err(Invalid::new("expiry", problem).into());
             }
             set_expiry(caller, &mut next, *expiry)?;
+            caller.check_within(KeyReach::of(&next))?;
             (EventKind::KeyExpiryExtended, Fields::EXPIRY)
         }
         KeyAction::ConvertTrial { expiry } => {
@@ -130,12 +135,11 @@ fn apply_update(
     context: PolicyContext<'_>,
 ) -> Result<Fields, Error> {
     let mut fields = Fields::NONE;
-    caller.check_within(&key.access, &key.limits)?;
+    caller.check_within(KeyReach::of(key))?;
     if let Some(access) = &update.access
         && *access != key.access
     {
         access.check(context.catalogue)?;
-        caller.check_within(access, &key.limits)?;
         if !access.is_within(&key.access) {
             caller.check_may_widen("access", key.access_by)?;
         }
@@ -159,7 +163,7 @@ fn apply_update(
     }
     let next = key.version.next();
     let limits = limit_rules::set(caller, &mut key.limits, &update.limits, next)?;
-    caller.check_within(&key.access, &key.limits)?;
+    caller.check_within(KeyReach::of(key))?;
     Ok(fields.with(limits))
 }
 
@@ -263,7 +267,7 @@ pub(in crate::store::manage) fn check_rotation(
         )
         .into());
     }
-    caller.check_within(&key.access, &key.limits)?;
+    caller.check_within(KeyReach::of(key))?;
     if key.revoked.is_some() {
         return Err(Error::State(StateProblem::Revoked));
     }
@@ -320,19 +324,17 @@ pub(in crate::store::manage) fn rotate(
     (Changed { record: next, kind: EventKind::KeyRotated, fields }, dropped)
 }
 
-/// Checks that the caller may create a key of this kind, with this access, expiry and these limits.
+/// Checks that the caller may create a key of this kind and reach.
 pub(in crate::store::manage) fn check_creation(
     caller: &Principal<'_>,
-    access: &Access,
-    limits: &Limits,
+    reach: KeyReach<'_>,
     kind: Kind,
-    expiry: Expiry,
     catalogue: &Catalogue,
 ) -> Result<(), Error> {
     if kind == Kind::Trial {
         caller.require_administrator()?;
     }
-    access.check(catalogue)?;
-    caller.check_within(access, limits)?;
-    Ok(check_future(expiry, caller.now)?)
+    reach.access.check(catalogue)?;
+    caller.check_within(reach)?;
+    Ok(check_future(reach.expires_at.map_or(Expiry::Never, Expiry::At), caller.now)?)
 }

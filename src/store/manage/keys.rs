@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::authorize::Principal;
+use super::authorize::{KeyReach, Principal};
 use super::key_rules::{self, PolicyContext};
 use super::new_key::{Minter, issuance_preconditions};
 use super::retry::{Decision, attempt, check_version};
@@ -194,7 +194,7 @@ impl Manager {
         attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
             let (key, _) = caller.load_key(&self.engine, id)?;
-            caller.check_within(&key.access, &key.limits)?;
+            caller.check_within(KeyReach::of(&key))?;
             let token = self
                 .minter
                 .sealer

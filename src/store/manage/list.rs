@@ -1,6 +1,6 @@
 //! Lists of keys, owners and events, page by page.
 
-use super::authorize::Principal;
+use super::authorize::{KeyReach, Principal};
 use super::cursor::{Cursor, Scope, query_hash};
 use super::keys::{Manager, note_reveal};
 use super::retry::{Decision, attempt};
@@ -45,6 +45,7 @@ impl Manager {
     ) -> Result<Page<RevealedToken>, Error> {
         attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
+            caller.check_current()?;
             let (records, next) = self.page_of_keys(&caller, query)?;
             let metadata = self.engine.records.metadata().metadata;
             let mut change = Change::default();
@@ -55,7 +56,7 @@ impl Manager {
                 let Some(owner) = owners.iter().find(|owner| owner.id == key.owner) else {
                     continue;
                 };
-                let is_within = caller.check_within(&key.access, &key.limits).is_ok();
+                let is_within = caller.check_within(KeyReach::of(&key)).is_ok();
                 let token = if is_within { self.minter.sealer.unseal(&key)? } else { None };
                 if token.is_some() {
                     change = note_reveal(change, &caller, &key);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::authorize::Principal;
+use super::authorize::{KeyReach, Principal};
 use super::key_rules::{self, PolicyContext};
 use super::limit_rules;
 use super::recoverable_tokens::Sealer;
@@ -12,7 +12,7 @@ use crate::event::{EventKind, Fields};
 use crate::id::{Generation, KeyId, KeyIdSource, OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
-    Expiry, KeyRecord, Limits, OwnerRecord, Prefix, PrefixNumber, Seal, StoreMetadata, TokenRecord,
+    KeyRecord, Limits, OwnerRecord, Prefix, PrefixNumber, Seal, StoreMetadata, TokenRecord,
 };
 use crate::store::engine::{Engine, MetadataState};
 use crate::store::types::KeyUsage;
@@ -113,11 +113,14 @@ impl Minter {
         request: &CreateKey,
         state: &MetadataState,
     ) -> Result<Draft, Error> {
-        let expiry = request.expiry.map_or(Expiry::Never, |expiry| expiry.from(caller.now));
+        let expiry = request.expiry.map(|expiry| expiry.from(caller.now));
+        let expires_at = expiry.unwrap_or(caller.default_expiry()).at();
         let mut limits = Limits::default();
         limit_rules::set(caller, &mut limits, &request.limits, Version::FIRST)?;
-        let (access, catalogue) = (&request.access, context.catalogue);
-        key_rules::check_creation(caller, access, &limits, request.kind, expiry, catalogue)?;
+        let (prefix, number) = prefix_of(caller, request, state)?;
+        let access = &request.access;
+        let reach = KeyReach { access, limits: &limits, expires_at, prefix: number };
+        key_rules::check_creation(caller, reach, request.kind, context.catalogue)?;
         let settings = first_settings(request.settings.as_ref())?;
         let settings = checked(context.settings_check, settings)?;
         let (numeric_id, next_numeric_id) = match request.numeric_id {
@@ -127,14 +130,6 @@ impl Minter {
             }
             NumericIdChoice::Next => (None, true),
             NumericIdChoice::None => (None, false),
-        };
-        let (prefix, number) = match &request.prefix {
-            Some(prefix) => {
-                let number = state.metadata.prefixes.number(prefix);
-                let unknown = || Problem::Unknown { name: prefix.to_string() };
-                (*prefix, number.ok_or_else(|| Invalid::new("prefix", unknown()))?)
-            }
-            None => self.default_prefix(state)?,
         };
         self.check_recoverable(request.recoverable, state)?;
         let id = self.new_key_id(caller.now)?;
@@ -152,7 +147,7 @@ impl Minter {
             kind: request.kind,
             access: request.access.clone(),
             access_by: set_by,
-            expires_at: expiry.at(),
+            expires_at,
             expiry_by: set_by,
             settings,
             limits,
@@ -177,15 +172,6 @@ impl Minter {
             }
         }
         Err(RandomError::repeats_itself())
-    }
-
-    /// Returns the prefix that the service names first.
-    fn default_prefix(&self, state: &MetadataState) -> Result<(Prefix, PrefixNumber), Error> {
-        let first = state
-            .prefixes
-            .first()
-            .and_then(|prefix| Some((*prefix, state.metadata.prefixes.number(prefix)?)));
-        Ok(first.ok_or_else(|| Invalid::new("prefix", Problem::Empty))?)
     }
 
     /// Returns an error for a recoverable token if the rules don't allow it, or if the store has no
@@ -219,6 +205,22 @@ impl Minter {
         };
         Ok((token, TokenRecord { generation, digest, issued_at }, seal))
     }
+}
+
+/// Returns the prefix of a new key: the requested one, otherwise a delegate's own, otherwise the
+/// one that the service names first.
+fn prefix_of(
+    caller: &Principal<'_>,
+    request: &CreateKey,
+    state: &MetadataState,
+) -> Result<(Prefix, PrefixNumber), Invalid> {
+    let table = &state.metadata.prefixes;
+    let acting = caller.acting_prefix().and_then(|number| table.prefix(number));
+    let wanted = request.prefix.or(acting).or(state.prefixes.first().copied());
+    let prefix = wanted.ok_or(Invalid::new("prefix", Problem::Empty))?;
+    let unknown = || Problem::Unknown { name: prefix.to_string() };
+    let number = table.number(&prefix).ok_or_else(|| Invalid::new("prefix", unknown()))?;
+    Ok((prefix, number))
 }
 
 /// Adds preconditions to a change that creates, rotates or activates a key. The owner and the

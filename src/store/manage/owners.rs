@@ -174,6 +174,7 @@ impl Manager {
         attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
             let owner = caller.load_owner(&self.engine, id)?;
+            caller.check_current()?;
             let state = self.engine.records.metadata();
             let live = self.keys_of(&owner.id, StateSet::UNREVOKED, caller.now)?;
             if live.is_empty() && replacement.is_none() {

@@ -133,6 +133,13 @@ pub enum ForbiddenReason {
     /// The key's access, before or after the call, is not within that of the acting key and the
     /// owner's `max_access`. Or the key lacks a limit that the acting key has, or has a looser one.
     BeyondActingKey,
+    /// The key's token begins, or would begin, with another prefix than the acting one.
+    OtherPrefix,
+    /// The key expires, before or after the call, later than the acting key.
+    OutlastsActingKey,
+    /// The acting token is a previous one, in its grace. It may read, and deactivate or revoke its
+    /// own key.
+    PreviousToken,
     /// An administrator has set this field. An owner may narrow it, but not widen it.
     SetByAdministrator {
         /// The name of the field.
@@ -285,6 +292,18 @@ impl Display for ForbiddenReason {
             Self::BeyondActingKey => f.write_str(
                 "the key's access or limits go beyond those of the acting key, or its access beyond \
                  the owner's `max_access`; ask for less",
+            ),
+            Self::OtherPrefix => f.write_str(
+                "the key's prefix is not that of the acting token; leave the prefix out, or act with \
+                 a key of that prefix",
+            ),
+            Self::OutlastsActingKey => f.write_str(
+                "the key would expire later than the acting key; ask for an expiry within that of \
+                 the acting key",
+            ),
+            Self::PreviousToken => f.write_str(
+                "a previous token may only read, and deactivate or revoke its own key; act with the \
+                 key's current token",
             ),
             Self::SetByAdministrator { field } => write!(
                 f,

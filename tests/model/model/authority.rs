@@ -1,5 +1,7 @@
 //! Authority: the calls that each caller may make.
 
+use keyhasp::Prefix;
+use keyhasp::Timestamp;
 use keyhasp::authority::{Authority, Role};
 use keyhasp::id::{KeyId, OwnerId};
 use keyhasp::key::{Kind, SetBy};
@@ -18,26 +20,54 @@ pub(super) struct Caller {
     pub(super) is_admin: bool,
     /// The only owner that the caller may see; `None` for all owners.
     pub(super) owner: Option<OwnerId>,
-    /// The bounds of a delegate: the acting key's access, and its owner's `max_access`.
-    pub(super) bounds: Vec<Reach>,
-    /// The acting key's limits.
-    pub(super) acting: Option<LimitsFile>,
+    /// The acting key of a delegate.
+    pub(super) acting: Option<Acting>,
+}
+
+/// An acting key as it bounds a delegate.
+#[derive(Clone, Debug)]
+pub(super) struct Acting {
+    pub(super) id: KeyId,
+    /// Whether the presented token is the current one.
+    is_current: bool,
+    span: Span,
+    /// The owner's `max_access`.
+    max_access: Reach,
+}
+
+/// All in which a key may exceed another.
+#[derive(Clone, Debug)]
+pub(super) struct Span {
+    pub(super) access: Reach,
+    pub(super) limits: LimitsFile,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) prefix: Prefix,
+}
+
+impl Span {
+    pub(super) fn of(key: &KeyFile) -> Self {
+        Self {
+            access: key.access.clone(),
+            limits: key.limits.clone(),
+            expires_at: key.expires_at,
+            prefix: key.prefix,
+        }
+    }
 }
 
 impl Model {
     /// Judges a caller. An acting key, in the generation that was presented, must be one that would
     /// verify now.
     pub(super) fn caller(&self, by: &Authority) -> Decided<Caller> {
-        let caller = |owner, bounds, acting| Caller {
+        let caller = |owner, acting| Caller {
             by: by.clone(),
             is_admin: by.role == Role::Administrator,
             owner,
-            bounds,
             acting,
         };
         match by.role {
-            Role::Administrator => Ok(caller(None, Vec::new(), None)),
-            Role::Owner { owner } => Ok(caller(Some(owner), Vec::new(), None)),
+            Role::Administrator => Ok(caller(None, None)),
+            Role::Owner { owner } => Ok(caller(Some(owner), None)),
             Role::Delegate { owner, key, generation } => {
                 let rejected_for = |rejected_for| {
                     vec![Reason::Forbidden(ForbiddenReason::ActingKeyRejected(rejected_for))]
@@ -59,8 +89,13 @@ impl Model {
                 if key.kind == Kind::Trial {
                     return Err(vec![Reason::Forbidden(ForbiddenReason::TrialKey)]);
                 }
-                let bounds = vec![key.access.clone(), owner.max_access.clone()];
-                Ok(caller(Some(owner.id), bounds, Some(key.limits.clone())))
+                let acting = Acting {
+                    id: key.id,
+                    is_current: key.current.generation() == generation,
+                    span: Span::of(key),
+                    max_access: owner.max_access.clone(),
+                };
+                Ok(caller(Some(owner.id), Some(acting)))
             }
         }
     }
@@ -97,12 +132,46 @@ impl Caller {
         self.acting.is_some()
     }
 
-    /// Returns the reason against a delegate's target that exceeds the acting key's access or
-    /// limits.
-    pub(super) fn beyond(&self, access: &Reach, limits: &LimitsFile) -> Option<Reason> {
-        let goes_beyond = self.bounds.iter().any(|bound| !access.is_within(bound));
-        let is_looser = self.acting.as_ref().is_some_and(|acting| !limits.is_within(acting));
-        (goes_beyond || is_looser).then_some(Reason::Forbidden(ForbiddenReason::BeyondActingKey))
+    /// Returns the reasons against a delegate's target that exceeds the acting key.
+    pub(super) fn beyond(&self, target: &Span) -> Vec<Reason> {
+        let Some(Acting { span: own, max_access, .. }) = &self.acting else { return Vec::new() };
+        let is_wider = !target.access.is_within(&own.access)
+            || !target.access.is_within(max_access)
+            || !target.limits.is_within(&own.limits);
+        let end = |span: &Span| span.expires_at.map_or(u64::MAX, Timestamp::as_millis);
+        let outlasts = end(target) > end(own);
+        let is_other = target.prefix != own.prefix;
+        let reasons = [
+            (is_wider, ForbiddenReason::BeyondActingKey),
+            (outlasts, ForbiddenReason::OutlastsActingKey),
+            (is_other, ForbiddenReason::OtherPrefix),
+        ];
+        let held = reasons.into_iter().filter(|(holds, _)| *holds);
+        let held = held.map(|(_, reason)| Reason::Forbidden(reason));
+        held.chain(self.not_current()).collect()
+    }
+
+    /// Returns the reason against a delegate whose token is a previous one.
+    pub(super) fn not_current(&self) -> Option<Reason> {
+        let is_previous = self.acting.as_ref().is_some_and(|acting| !acting.is_current);
+        is_previous.then_some(Reason::Forbidden(ForbiddenReason::PreviousToken))
+    }
+
+    /// Returns the reason against deactivating or revoking a key. A previous token may end its own
+    /// key.
+    pub(super) fn may_not_end(&self, target: KeyId) -> Option<Reason> {
+        let is_own = self.acting.as_ref().is_some_and(|acting| acting.id == target);
+        if is_own { None } else { self.not_current() }
+    }
+
+    /// Returns the expiry of a new key for which none was given.
+    pub(super) fn default_expiry(&self) -> Option<Timestamp> {
+        self.acting.as_ref().and_then(|acting| acting.span.expires_at)
+    }
+
+    /// Returns the prefix of a delegate's new keys.
+    pub(super) fn acting_prefix(&self) -> Option<Prefix> {
+        self.acting.as_ref().map(|acting| acting.span.prefix)
     }
 
     /// Returns the reason against widening what an administrator has set.

@@ -8,7 +8,7 @@ use keyhasp::store::{ForbiddenReason, Resource, StateProblem};
 use keyhasp::{EventKind, Rotate};
 use serde_json::{Value, json};
 
-use super::authority::Caller;
+use super::authority::{Caller, Span};
 use super::minting::{against_expiry, against_name, all};
 use super::reason::Reason;
 use super::records::{KeyFile, SwitchFile};
@@ -65,6 +65,10 @@ impl Model {
 
     fn against_action(&self, caller: &Caller, key: &KeyFile, action: &OnKey) -> Vec<Reason> {
         let mut reasons = Vec::new();
+        match action {
+            OnKey::Deactivate | OnKey::Revoke => reasons.extend(caller.may_not_end(key.id)),
+            _ => reasons.extend(caller.not_current()),
+        }
         if let OnKey::Revoke = action {
             reasons.extend(key.is_live().then(|| self.against_losing(key)).flatten());
             return reasons;
@@ -74,9 +78,11 @@ impl Model {
         }
         match action {
             OnKey::Block | OnKey::Unblock => reasons.extend(caller.not_admin()),
-            OnKey::Activate => reasons.extend(caller.beyond(&key.access, &key.limits)),
+            OnKey::Activate => reasons.extend(caller.beyond(&Span::of(key))),
             OnKey::ExtendExpiry(expiry) => {
-                reasons.extend(caller.beyond(&key.access, &key.limits));
+                let after = Span { expires_at: expiry.at(), ..Span::of(key) };
+                reasons.extend(caller.beyond(&Span::of(key)));
+                reasons.extend(caller.beyond(&after));
                 if is_later(*expiry, key) {
                     reasons.extend(self.against_new_expiry(caller, key, *expiry));
                 } else {
@@ -116,14 +122,12 @@ impl Model {
     }
 
     fn against_update(&self, caller: &Caller, key: &KeyFile, update: &KeyUpdate) -> Vec<Reason> {
-        let mut reasons: Vec<Reason> =
-            caller.beyond(&key.access, &key.limits).into_iter().collect();
+        let mut reasons = caller.beyond(&Span::of(key));
         // A field that is set to the value it has is no change.
         if let Some(access) = update.access.as_ref().filter(|access| **access != key.access) {
             if access.names_unknown(&self.opening.catalogue) {
                 reasons.push(Reason::Invalid("access"));
             }
-            reasons.extend(caller.beyond(access, &key.limits));
             if !access.is_within(&key.access) {
                 reasons.extend(caller.may_not_widen("access", key.access_by));
             }
@@ -139,9 +143,11 @@ impl Model {
         if update.settings.as_ref().is_some_and(|patch| patched(&key.settings, patch).is_none()) {
             reasons.push(Reason::Invalid("settings"));
         }
-        let access = update.access.as_ref().unwrap_or(&key.access);
+        let mut after = Span::of(key);
+        after.access = update.access.clone().unwrap_or(after.access);
+        after.expires_at = update.expiry.map_or(after.expires_at, Expiry::at);
         match key.limits.with(caller, &update.limits, key.version + 1) {
-            Ok(limits) => reasons.extend(caller.beyond(access, &limits)),
+            Ok(limits) => reasons.extend(caller.beyond(&Span { limits, ..after })),
             Err(against) => reasons.extend(against),
         }
         reasons
@@ -254,8 +260,7 @@ impl Model {
         how: Rotation,
         expected: Option<Version>,
     ) -> Vec<Reason> {
-        let mut reasons: Vec<Reason> =
-            caller.beyond(&key.access, &key.limits).into_iter().collect();
+        let mut reasons = caller.beyond(&Span::of(key));
         if !how.force && how.grace.is_some_and(|grace| grace > Rotate::MAX_GRACE) {
             reasons.push(Reason::Invalid("grace"));
         }
@@ -349,8 +354,7 @@ impl Model {
 
     pub(super) fn reveal_token(&mut self, caller: &Caller, id: KeyId) -> Decided<Value> {
         let key = self.key_in_reach(caller, id)?.clone();
-        let mut reasons: Vec<Reason> =
-            caller.beyond(&key.access, &key.limits).into_iter().collect();
+        let mut reasons = caller.beyond(&Span::of(&key));
         if key.sealed_under.is_none() {
             reasons.push(Reason::NotFound(Resource::RecoverableToken));
         }

@@ -4,10 +4,10 @@ use keyhasp::event::Fields;
 use keyhasp::id::{Generation, KeyId, OwnerId};
 use keyhasp::key::{Expiry, Kind, SetBy};
 use keyhasp::store::{NumericIdChoice, StateProblem};
-use keyhasp::{EventKind, Timestamp};
+use keyhasp::{EventKind, Prefix, Timestamp};
 use serde_json::{Value, json};
 
-use super::authority::Caller;
+use super::authority::{Caller, Span};
 use super::limits::LimitsFile;
 use super::reason::Reason;
 use super::records::{KeyFile, TokenFile};
@@ -43,7 +43,12 @@ impl Model {
             reasons.push(Reason::Invalid("access"));
         }
         match LimitsFile::default().with(caller, &key.limits, 1) {
-            Ok(limits) => reasons.extend(caller.beyond(&key.access, &limits)),
+            Ok(limits) => reasons.extend(caller.beyond(&Span {
+                access: key.access.clone(),
+                limits,
+                expires_at: expires_at(caller, key),
+                prefix: self.prefix_of(caller, key),
+            })),
             Err(against) => reasons.extend(against),
         }
         reasons.extend(key.expiry.and_then(|expiry| against_expiry(expiry, self.now)));
@@ -106,11 +111,11 @@ impl Model {
             name: key.name.clone(),
             access: key.access.clone(),
             access_by: set_by,
-            expires_at: key.expiry.and_then(Expiry::at),
+            expires_at: expires_at(caller, key),
             expiry_by: set_by,
             limits,
             settings: own.unwrap_or_default(),
-            prefix: key.prefix.unwrap_or(self.opening.prefixes[0]),
+            prefix: self.prefix_of(caller, key),
             created_at: self.now,
             created_by: caller.by.actor.as_str().into(),
             updated_at: self.now,
@@ -135,6 +140,12 @@ impl Model {
         let first = Some(Generation::FIRST);
         self.note_key(&caller.by, EventKind::KeyCreated, id, first, fields);
         json!({ "key": self.shown_key(id), "token": text, "dropped": null })
+    }
+
+    /// Returns the prefix of a new key: the given one, otherwise a delegate's own, otherwise the
+    /// first of the opening.
+    fn prefix_of(&self, caller: &Caller, key: &NewKey) -> Prefix {
+        key.prefix.or(caller.acting_prefix()).unwrap_or(self.opening.prefixes[0])
     }
 
     /// Makes a token that is issued now, or at `tokens_valid_from` if that is later.
@@ -171,6 +182,11 @@ impl Model {
     fn greatest_numeric_id(&self) -> u64 {
         self.numeric_ids.last().copied().unwrap_or(0)
     }
+}
+
+/// Returns the expiry of a new key: the given one, otherwise that of a delegate's own key.
+fn expires_at(caller: &Caller, key: &NewKey) -> Option<Timestamp> {
+    key.expiry.map_or(caller.default_expiry(), Expiry::at)
 }
 
 /// Returns the reason against a name. A name has 1 to 255 bytes and no control characters.

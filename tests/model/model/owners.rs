@@ -193,9 +193,11 @@ impl Model {
         };
         let live: Vec<KeyFile> = self.live_keys(owner).into_iter().cloned().collect();
         if live.is_empty() && replacement.is_none() {
+            unless_refused(caller.not_current().into_iter().collect())?;
             return Ok(json!({ "revoked": 0, "replacement": null }));
         }
-        let mut reasons: Vec<Reason> = conflict(expected, version).into_iter().collect();
+        let mut reasons: Vec<Reason> = caller.not_current().into_iter().collect();
+        reasons.extend(conflict(expected, version));
         if let Some(key) = replacement {
             reasons.extend(self.against_new_key(caller, key));
             // The replacement takes the place of the revoked keys, so the number of keys grows only

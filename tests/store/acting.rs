@@ -1,0 +1,246 @@
+//! Acting with a key gives nothing that outlasts or outreaches the key.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use keyhasp::backend::{Backend, BackendCall, BackendError, BackendLayer, Memory};
+use keyhasp::{
+    Access, CreateKey, CreateOwner, DelegatedKeys, Error, EventKind, Expiry, ForbiddenReason,
+    Issued, Key, KeyId, KeyStore, ListEvents, ListKeys, OwnerKeys, Rotate, UpdateKey,
+};
+
+use crate::common::{HOUR, World, owner, prefix};
+
+fn denied<T>(result: Result<T, Error>) -> ForbiddenReason {
+    match result {
+        Err(Error::Forbidden(denied)) => denied,
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("allowed"),
+    }
+}
+
+fn acting_with(world: &World, token: &str) -> DelegatedKeys {
+    let verified = world.verifier.verify(token).unwrap();
+    DelegatedKeys::new(Arc::clone(&world.store), &verified, "ci").unwrap()
+}
+
+/// Creates an owner whose first key acts.
+fn acting(world: &World, first: CreateKey) -> (OwnerKeys, Issued, DelegatedKeys) {
+    let (keys, issued) = world.owner_with("org", CreateOwner::with_key(first));
+    let delegate = acting_with(world, issued.token.expose());
+    (keys, issued, delegate)
+}
+
+fn full() -> CreateKey {
+    CreateKey::new(Access::Full)
+}
+
+/// The reasons against each call that gives a key something.
+fn against_giving(delegate: &DelegatedKeys, key: KeyId) -> [ForbiddenReason; 7] {
+    [
+        denied(delegate.activate(key)),
+        denied(delegate.extend_expiry(key, Expiry::Never)),
+        denied(delegate.reveal_token(key)),
+        denied(delegate.rotate(key, Rotate::new())),
+        denied(delegate.rotate(key, Rotate::forced())),
+        denied(delegate.update(key, UpdateKey::new())),
+        denied(delegate.update(key, UpdateKey::new().name("mine"))),
+    ]
+}
+
+fn last_event(world: &World) -> u64 {
+    world.store.wait_for_event(0, Duration::ZERO).unwrap()
+}
+
+#[test]
+fn nothing_outlasts_the_acting_key() {
+    let world = World::new();
+    let end = world.after(HOUR);
+    let (keys, issued, delegate) = acting(&world, full().expires(Expiry::At(end)));
+    let later = world.after(HOUR + Duration::from_millis(1));
+    let eternal = keys.create(full()).unwrap().key;
+    let longer = keys.create(full().expires(Expiry::At(later))).unwrap().key;
+    let events = last_event(&world);
+
+    for request in [
+        full().expires(Expiry::Never),
+        full().expires(Expiry::At(later)),
+        full().expires_in(2 * HOUR),
+    ] {
+        assert_eq!(denied(delegate.create(request)), ForbiddenReason::OutlastsActingKey);
+    }
+    for key in [&eternal, &longer] {
+        let reasons = against_giving(&delegate, key.id);
+        assert_eq!(reasons, [ForbiddenReason::OutlastsActingKey; 7]);
+        // Not even by shortening it: what it was before the call counts too.
+        let short = delegate.update(key.id, UpdateKey::new().expires(Expiry::At(end)));
+        assert_eq!(denied(short), ForbiddenReason::OutlastsActingKey);
+    }
+    // Its own key neither.
+    for expiry in [Expiry::Never, Expiry::At(later)] {
+        let own = issued.key.id;
+        let reasons = [
+            denied(delegate.extend_expiry(own, expiry)),
+            denied(delegate.update(own, UpdateKey::new().expires(expiry))),
+        ];
+        assert_eq!(reasons, [ForbiddenReason::OutlastsActingKey; 2]);
+    }
+    assert_eq!(last_event(&world), events, "a refused call changed something");
+
+    // A creation without an expiry takes the acting key's. Nothing else is shortened.
+    let same = delegate.create(full()).unwrap().key;
+    assert_eq!(same.expires_at, Some(end));
+    let created = world.admin.events(&ListEvents::new().key(same.id)).unwrap().items;
+    assert!(created[0].fields.names().any(|field| field == "expiry"));
+    let shorter = delegate.create(full().expires_in(HOUR / 2)).unwrap().key;
+    assert_eq!(shorter.expires_at, Some(world.after(HOUR / 2)));
+    let moved = delegate.extend_expiry(shorter.id, Expiry::At(end)).unwrap();
+    assert_eq!(moved.expires_at, Some(end));
+    delegate.rotate(same.id, Rotate::new()).unwrap();
+    delegate.rotate(issued.key.id, Rotate::new()).unwrap();
+    // Ending is allowed with the new token.
+    let token = keys.rotate(issued.key.id, Rotate::new()).unwrap().token;
+    let delegate = acting_with(&world, token.expose());
+    delegate.deactivate(eternal.id).unwrap();
+    delegate.revoke(eternal.id).unwrap();
+}
+
+#[test]
+fn a_key_without_an_expiry_gives_any() {
+    let world = World::new();
+    let (_, _, delegate) = acting(&world, full());
+    assert_eq!(delegate.create(full()).unwrap().key.expires_at, None);
+    let short = delegate.create(full().expires_in(HOUR)).unwrap().key;
+    assert_eq!(delegate.extend_expiry(short.id, Expiry::Never).unwrap().expires_at, None);
+}
+
+/// A token in its grace reads, and ends its own key. Everything else needs the current token.
+#[test]
+fn a_previous_token_gives_nothing() {
+    let world = World::new();
+    let (keys, issued, delegate) = acting(&world, full());
+    let own = issued.key.id;
+    let sibling = keys.create(full()).unwrap().key.id;
+    keys.rotate(own, Rotate::with_grace(HOUR)).unwrap();
+    let events = last_event(&world);
+
+    assert_eq!(denied(delegate.create(full())), ForbiddenReason::PreviousToken);
+    for key in [own, sibling] {
+        assert_eq!(against_giving(&delegate, key), [ForbiddenReason::PreviousToken; 7]);
+        let ended = delegate.invalidate_previous_tokens(key);
+        assert_eq!(denied(ended), ForbiddenReason::PreviousToken);
+    }
+    let revealed = delegate.reveal_tokens(&ListKeys::new());
+    assert_eq!(denied(revealed), ForbiddenReason::PreviousToken);
+    for refused in [delegate.deactivate(sibling), delegate.revoke(sibling)] {
+        assert_eq!(denied(refused), ForbiddenReason::PreviousToken);
+    }
+    let everything = world.store.revoke_all(delegate.authority(), &owner("org"), None, None);
+    assert_eq!(denied(everything), ForbiddenReason::PreviousToken);
+    assert_eq!(last_event(&world), events, "a refused call changed something");
+
+    assert_eq!(delegate.get(sibling).unwrap().id, sibling);
+    assert_eq!(delegate.list(&ListKeys::new()).unwrap().items.len(), 2);
+    assert_eq!(delegate.count(&ListKeys::new()).unwrap(), 2);
+    assert!(!delegate.events(&ListEvents::new()).unwrap().items.is_empty());
+    assert!(delegate.deactivate(own).unwrap().deactivated.is_some());
+    keys.activate(own).unwrap();
+    assert!(delegate.revoke(own).unwrap().revoked.is_some());
+    assert_eq!(
+        ForbiddenReason::PreviousToken.to_string(),
+        "a previous token may only read, and deactivate or revoke its own key; act with the key's \
+         current token"
+    );
+}
+
+#[test]
+fn a_delegate_stays_within_its_prefix() {
+    let world = World::new();
+    let (keys, _, delegate) = acting(&world, full().prefix(prefix("acme_test")));
+    let live = keys.create(full()).unwrap().key;
+    assert_eq!(live.prefix, prefix("acme"));
+    let events = last_event(&world);
+    let other = delegate.create(full().prefix(prefix("acme")));
+    assert_eq!(denied(other), ForbiddenReason::OtherPrefix);
+    assert_eq!(against_giving(&delegate, live.id), [ForbiddenReason::OtherPrefix; 7]);
+    let unknown = delegate.create(full().prefix(prefix("other")));
+    assert!(matches!(unknown, Err(Error::Invalid(invalid)) if invalid.field() == "prefix"));
+    assert_eq!(last_event(&world), events, "a refused call changed something");
+
+    for request in [full(), full().prefix(prefix("acme_test"))] {
+        let made = delegate.create(request).unwrap();
+        assert!(made.token.expose().starts_with("acme_test_"));
+        let rotated = delegate.rotate(made.key.id, Rotate::new()).unwrap();
+        assert_eq!(rotated.key.prefix, prefix("acme_test"));
+    }
+    delegate.revoke(live.id).unwrap();
+}
+
+type Hook = Box<dyn FnOnce() + Send>;
+
+/// A backend that lets something happen before it next answers with an owner: after a call has
+/// loaded its acting key.
+#[derive(Clone, Default)]
+struct Between(Arc<(Memory, Mutex<Option<Hook>>)>);
+
+impl fmt::Debug for Between {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Between")
+    }
+}
+
+impl BackendLayer for Between {
+    fn inner(&self) -> &dyn Backend {
+        &self.0.0
+    }
+
+    fn around<T>(
+        &self,
+        call: BackendCall,
+        run: impl FnOnce() -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        let hook =
+            if call.operation == "read owner" { self.0.1.lock().unwrap().take() } else { None };
+        if let Some(hook) = hook {
+            hook();
+        }
+        run()
+    }
+}
+
+/// Whether the acting token is the current one is judged at the commit: a rotation between the
+/// decision and the commit counts.
+#[test]
+fn a_rotation_before_the_commit_makes_the_token_a_previous_one() {
+    let between = Between::default();
+    let world = World::with(|builder| builder, between.clone());
+    let (keys, issued, delegate) = acting(&world, full());
+    let own = issued.key.id;
+    let sibling = keys.create(full()).unwrap().key.id;
+    let store: Weak<dyn KeyStore> = Arc::downgrade(&world.store);
+    let call = |name: &str, call: &dyn Fn() -> Result<Key, Error>| {
+        let (store, by) = (Weak::clone(&store), keys.authority().clone());
+        *between.0.1.lock().unwrap() = Some(Box::new(move || {
+            let store = store.upgrade().unwrap();
+            store.rotate_key(&by, own, &Rotate::with_grace(HOUR), None).unwrap();
+        }));
+        let events = last_event(&world);
+        assert_eq!(denied(call()), ForbiddenReason::PreviousToken, "{name}");
+        let query = ListEvents::new().after(events);
+        let events = world.admin.events(&query).unwrap().items;
+        let kinds: Vec<EventKind> = events.iter().map(|event| event.kind).collect();
+        assert_eq!(kinds, [EventKind::KeyRotated], "{name}");
+    };
+    let token = |keys: &OwnerKeys| keys.rotate(own, Rotate::new()).unwrap().token;
+    let as_current = || acting_with(&world, token(&keys).expose());
+    call("rotate", &|| delegate.rotate(own, Rotate::forced()).map(|issued| issued.key));
+    let delegate = as_current();
+    call("create", &|| delegate.create(full()).map(|issued| issued.key));
+    let delegate = as_current();
+    call("revoke another", &|| delegate.revoke(sibling));
+    let delegate = as_current();
+    call("update", &|| delegate.update(own, UpdateKey::new().name("mine")));
+}
