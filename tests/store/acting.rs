@@ -27,9 +27,11 @@ fn acting_with(world: &World, token: &str) -> DelegatedKeys {
     DelegatedKeys::new(Arc::clone(&world.store), &verified, "ci").unwrap()
 }
 
-/// Creates an owner whose first key acts.
-fn acting(world: &World, first: CreateKey) -> (OwnerKeys, Issued, DelegatedKeys) {
-    let (keys, issued) = world.owner_with("org", CreateOwner::with_key(first));
+/// Creates an owner without further keys, and an acting key that the owner made.
+fn acting(world: &World, key: CreateKey) -> (OwnerKeys, Issued, DelegatedKeys) {
+    world.admin.create_owner(&owner("org"), CreateOwner::without_key()).unwrap();
+    let keys = OwnerKeys::new(Arc::clone(&world.store), owner("org"), "alice").unwrap();
+    let issued = keys.create(key).unwrap();
     let delegate = acting_with(world, issued.token.expose());
     (keys, issued, delegate)
 }
@@ -183,7 +185,7 @@ type Hook = Box<dyn FnOnce() + Send>;
 
 /// A backend that lets something happen before it next answers with an owner: after a call has
 /// loaded its acting key.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Between(Arc<(Memory, Mutex<Option<Hook>>)>);
 
 impl fmt::Debug for Between {
@@ -215,7 +217,7 @@ impl BackendLayer for Between {
 /// decision and the commit counts.
 #[test]
 fn a_rotation_before_the_commit_makes_the_token_a_previous_one() {
-    let between = Between::default();
+    let between = Between(Arc::new((Memory::new(), Mutex::default())));
     let world = World::with(|builder| builder, between.clone());
     let (keys, issued, delegate) = acting(&world, full());
     let own = issued.key.id;
