@@ -21,8 +21,11 @@ impl Managing for AsDelegate {}
 /// Each call checks again that the acting key and generation would verify now. No call creates,
 /// updates, rotates, activates, extends or reveals a key beyond the acting key. That means: a key
 /// whose access isn't within that of the acting key and the owner's `max_access`, or that lacks a
-/// limit on networks, rate or number of uses of the acting key, or has a looser one. Each key
+/// limit on networks, rate or number of uses of the acting key, or has a looser one; that expires
+/// later than the acting key; or whose token has another prefix than the acting one. Each key
 /// counts its uses for itself, and the owner's limits bound them together. A trial key can't act.
+///
+/// A previous token, in its grace, may only read, and deactivate or revoke its own key.
 ///
 /// The service checks on the verified key whether it has the permission to manage keys at all.
 ///
@@ -53,7 +56,8 @@ impl DelegatedKeys {
         Ok(Self::with(store, Authority::new(role, Actor::new(actor)?)))
     }
 
-    /// Creates a key of the same owner, within the access and limits of the acting key.
+    /// Creates a key of the same owner, within the access and limits of the acting key. Its prefix
+    /// defaults to that of the acting token, and its expiry to that of the acting key.
     ///
     /// # Errors
     /// As [`KeyStore::create_key`].

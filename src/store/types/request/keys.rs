@@ -62,7 +62,8 @@ pub enum NumericIdChoice {
 }
 
 impl CreateKey {
-    /// Requests a standard key with this access. Its expiry defaults to never.
+    /// Requests a standard key with this access. Its expiry defaults to never, or for a delegate to
+    /// the expiry of the acting key.
     pub fn new(access: Access) -> Self {
         Self {
             access,
@@ -89,7 +90,8 @@ impl CreateKey {
         self
     }
 
-    /// Sets the expiry, which must be later than now. Defaults to never.
+    /// Sets the expiry, which must be later than now, and for a delegate no later than that of the
+    /// acting key. Defaults to never, or for a delegate to the expiry of the acting key.
     pub fn expires(mut self, expiry: Expiry) -> Self {
         self.expiry = Some(WantedExpiry::Is(expiry));
         self
@@ -114,7 +116,8 @@ impl CreateKey {
         self
     }
 
-    /// Sets the prefix of the tokens, one of the store's accepted prefixes. Defaults to the first.
+    /// Sets the prefix of the tokens, one of the store's accepted prefixes. Defaults to the first,
+    /// or for a delegate to that of the acting token, which is the only one it may choose.
     pub fn prefix(mut self, prefix: Prefix) -> Self {
         self.prefix = Some(prefix);
         self
