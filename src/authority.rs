@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::id::{Generation, KeyId, OwnerId};
+use crate::invalid::{Invalid, Problem};
 use crate::text::bounded_text;
 
 bounded_text!(
@@ -21,6 +22,36 @@ bounded_text!(
     /// without control characters.
     CorrelationId, "correlation id", 128
 );
+
+impl Actor {
+    /// The name under which the store itself acts: in events of alerts and of new peppers. A caller
+    /// can't have it.
+    pub const STORE: &'static str = "keyhasp";
+
+    /// Returns the store itself.
+    pub(crate) fn store() -> Result<Self, Invalid> {
+        Self::new(Self::STORE)
+    }
+
+    /// Checks and takes the name of a caller.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and for a name that reads like the store's own.
+    pub(crate) fn of_caller(name: impl Into<String>) -> Result<Self, Invalid> {
+        let actor = Self::new(name)?;
+        actor.check_caller()?;
+        Ok(actor)
+    }
+
+    /// Checks that a caller doesn't call itself by the store's own name, in whichever case and with
+    /// whichever spaces around it.
+    pub(crate) fn check_caller(&self) -> Result<(), Invalid> {
+        if self.as_str().trim().eq_ignore_ascii_case(Self::STORE) {
+            return Err(Invalid::new("actor", Problem::Reserved { name: Self::STORE }));
+        }
+        Ok(())
+    }
+}
 
 /// The role in which an actor calls, which decides what the call reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

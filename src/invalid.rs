@@ -60,6 +60,16 @@ pub enum Problem {
         /// An instruction for the caller.
         what: &'static str,
     },
+    /// The name is the store's own, for what it does by itself.
+    Reserved {
+        /// The name.
+        name: &'static str,
+    },
+    /// The same secret is given under two numbers.
+    SameSecret {
+        /// The two numbers.
+        numbers: [u16; 2],
+    },
     /// The value is nested too deeply.
     TooDeep {
         /// The greatest allowed depth.
@@ -131,6 +141,12 @@ impl fmt::Display for Invalid {
             }
             Problem::Refused { message } => write!(f, "{field}: {message}"),
             Problem::Required { what } => write!(f, "{field}: {what}"),
+            Problem::Reserved { name } => {
+                write!(f, "{field}: `{name}` is the store's own name; give the caller another")
+            }
+            Problem::SameSecret { numbers: [first, second] } => {
+                write!(f, "{field}: the same secret is given as number {first} and as {second}")
+            }
             Problem::TooDeep { limit } => {
                 write!(f, "{field}: nested too deeply, at most {limit} levels allowed")
             }

@@ -179,7 +179,7 @@ impl StoreBuilder {
         };
         let metadata = backend.open_metadata(&initial)?;
         check_rules(&metadata, &initial)?;
-        check_peppers(&metadata, &initial)?;
+        check_peppers(&metadata, &self.peppers)?;
 
         let is_shared = matches!(backend.sharing(), Sharing::Shared { .. });
         let noticed = Arc::new(Noticed::new(self.alerts, self.clock.now()));
@@ -197,7 +197,7 @@ impl StoreBuilder {
             // Another process may have changed the metadata while the records were read.
             let stored = engine.records.backend.metadata()?;
             check_rules(&stored, &initial)?;
-            check_peppers(&stored, &initial)?;
+            check_peppers(&stored, &engine.records.peppers)?;
             engine.records.put_metadata(&stored)?;
         }
         let mut workers = Workers::default();
@@ -268,14 +268,19 @@ fn check_rules(stored: &StoreMetadata, given: &StoreMetadata) -> Result<(), Erro
     Err(Error::RulesDiffer(Box::new(RulesDiffer { stored, given })))
 }
 
-/// Checks that the database knows no other pepper under the number of a given one.
-fn check_peppers(stored: &StoreMetadata, given: &StoreMetadata) -> Result<(), Error> {
-    for check in &given.peppers {
+/// Checks that the database knows no other pepper under the number of a given one, and no given
+/// pepper under another number.
+fn check_peppers(stored: &StoreMetadata, given: &Peppers) -> Result<(), Error> {
+    for check in &given.checks() {
         let known = stored.peppers.iter().find(|known| known.number == check.number);
         if known.is_some_and(|known| known != check) {
             let number = check.number.get();
             return Err(Error::Pepper { number, problem: PepperProblem::Wrong });
         }
+    }
+    if let Some([number, known_as]) = given.known_under_another(&stored.peppers) {
+        let problem = PepperProblem::KnownAs(known_as.get());
+        return Err(Error::Pepper { number: number.get(), problem });
     }
     Ok(())
 }
@@ -301,7 +306,7 @@ fn add_peppers(engine: &Engine) -> Result<(), Error> {
             version: next.version,
             generation: None,
             fields: Fields::PEPPERS,
-            authority: Authority::new(Role::Administrator, Actor::new("keyhasp")?),
+            authority: Authority::new(Role::Administrator, Actor::store()?),
         };
         let change = Change::of(Write::ReplaceMetadata(Box::new(next)), event);
         match engine.commit(change)? {
@@ -311,8 +316,7 @@ fn add_peppers(engine: &Engine) -> Result<(), Error> {
                 let stored = engine.records.backend.metadata()?;
                 let known = engine.records.metadata().metadata;
                 check_rules(&stored, &known)?;
-                let given = StoreMetadata { peppers: engine.records.peppers.checks(), ..known };
-                check_peppers(&stored, &given)?;
+                check_peppers(&stored, &engine.records.peppers)?;
                 engine.records.put_metadata(&stored)?;
             }
             Err(_) => return Ok(()),

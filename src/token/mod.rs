@@ -7,6 +7,7 @@
 mod digest;
 mod format;
 mod mint;
+mod numbered;
 mod pepper;
 #[cfg(feature = "recoverable")]
 mod seal;

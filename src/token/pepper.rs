@@ -1,5 +1,6 @@
 //! Peppers: the secrets under which tokens are hashed.
 
+use super::numbered::check_added;
 use crate::invalid::{Invalid, Problem};
 use crate::key::{PepperCheck, PepperNumber};
 use crate::secret::Secret;
@@ -29,7 +30,8 @@ impl Peppers {
     /// Takes the current pepper of the service, with its number, 1 to 65,535.
     ///
     /// # Errors
-    /// [`Invalid`] for number 0, which belongs to the public pepper.
+    /// [`Invalid`] for number 0, which belongs to the public pepper, and for bytes that are no
+    /// secret: all zeros, or those of the public pepper.
     pub fn new(number: u16, pepper: [u8; 32]) -> Result<Self, Invalid> {
         // Capacity for all peppers: a growing vector would leave unwiped copies behind.
         Self(Vec::with_capacity(Self::MAX_OPEN)).and(number, pepper)
@@ -44,11 +46,16 @@ impl Peppers {
     /// Adds a pepper, for tokens that were issued under it.
     ///
     /// # Errors
-    /// [`Invalid`] for number 0, a number given twice, or a fifth pepper.
+    /// [`Invalid`] as [`new`](Self::new), for a number or a pepper given twice, or for a fifth
+    /// pepper.
     pub fn and(self, number: u16, pepper: [u8; 32]) -> Result<Self, Invalid> {
         if number == PepperNumber::PUBLIC.get() {
             let problem = Problem::OutOfRange { given: 0, min: 1, max: u16::MAX.into(), unit: "" };
             return Err(Invalid::new("pepper", problem));
+        }
+        if pepper == PUBLIC {
+            let expected = "a secret of the service, and not the public pepper";
+            return Err(Invalid::new("pepper", Problem::Malformed { expected }));
         }
         self.push(PepperNumber::new(number), Secret::new(pepper))
     }
@@ -62,10 +69,8 @@ impl Peppers {
     }
 
     fn push(mut self, number: PepperNumber, pepper: Secret<32>) -> Result<Self, Invalid> {
-        if self.0.iter().any(|(other, _)| *other == number) {
-            let problem = Problem::Duplicate { name: number.get().to_string() };
-            return Err(Invalid::new("pepper", problem));
-        }
+        let before = self.0.iter().map(|(number, pepper)| (number.get(), pepper));
+        check_added("pepper", before, number.get(), &pepper)?;
         if self.0.len() == Self::MAX_OPEN {
             let (given, limit) = (self.0.len() + 1, Self::MAX_OPEN);
             return Err(Invalid::new("peppers", Problem::TooMany { given, limit }));
@@ -93,16 +98,27 @@ impl Peppers {
 
     /// Computes a check value of each pepper. The store keeps them to detect a wrong pepper.
     pub(crate) fn checks(&self) -> Vec<PepperCheck> {
-        self.iter()
-            .map(|(number, pepper)| {
-                let mut hasher = blake3::Hasher::new_keyed(pepper.expose());
-                hasher.update(CHECK_CONTEXT).update(&number.get().to_be_bytes());
-                let mut value = [0; 16];
-                hasher.finalize_xof().fill(&mut value);
-                PepperCheck { number, value }
-            })
-            .collect()
+        self.iter().map(|(number, pepper)| check_of(pepper, number)).collect()
     }
+
+    /// Finds an open pepper that the database knows under another number. Returns its number here,
+    /// and the number there.
+    pub(crate) fn known_under_another(&self, known: &[PepperCheck]) -> Option<[PepperNumber; 2]> {
+        self.iter().find_map(|(number, pepper)| {
+            let mut others = known.iter().filter(|check| check.number != number);
+            let other = others.find(|check| check_of(pepper, check.number) == **check)?;
+            Some([number, other.number])
+        })
+    }
+}
+
+/// Computes the check value of a pepper under a number.
+fn check_of(pepper: &Secret<32>, number: PepperNumber) -> PepperCheck {
+    let mut hasher = blake3::Hasher::new_keyed(pepper.expose());
+    hasher.update(CHECK_CONTEXT).update(&number.get().to_be_bytes());
+    let mut value = [0; 16];
+    hasher.finalize_xof().fill(&mut value);
+    PepperCheck { number, value }
 }
 
 #[cfg(test)]
@@ -119,6 +135,35 @@ mod tests {
         assert!(four.and(4, [4; 32]).is_err());
         assert!(Peppers::new(1, [1; 32]).unwrap().and(1, [2; 32]).is_err());
         assert!(Peppers::public().and_public().is_err());
+    }
+
+    #[test]
+    fn bytes_that_are_no_secret_of_their_own_number_are_refused() {
+        let one = || Peppers::new(1, [1; 32]).unwrap();
+        for refused in [Peppers::new(1, [0; 32]), one().and(2, [0; 32])] {
+            let error = refused.unwrap_err();
+            assert!(matches!(error.problem(), Problem::Malformed { .. }), "{error}");
+        }
+        for refused in [Peppers::new(1, PUBLIC), one().and(2, PUBLIC)] {
+            let error = refused.unwrap_err();
+            assert!(matches!(error.problem(), Problem::Malformed { .. }), "{error}");
+        }
+        let error = one().and(2, [1; 32]).unwrap_err();
+        assert_eq!(error.problem(), &Problem::SameSecret { numbers: [1, 2] });
+        assert_eq!(error.to_string(), "pepper: the same secret is given as number 1 and as 2");
+        assert!(one().and_public().is_ok());
+    }
+
+    #[test]
+    fn a_pepper_is_found_under_another_number() {
+        let number = PepperNumber::new;
+        let stored = Peppers::new(1, [1; 32]).unwrap().and(2, [2; 32]).unwrap().checks();
+        let found = |peppers: Peppers| peppers.known_under_another(&stored);
+        assert_eq!(found(Peppers::new(1, [1; 32]).unwrap()), None);
+        assert_eq!(found(Peppers::new(3, [3; 32]).unwrap()), None);
+        let three = Peppers::new(3, [3; 32]).unwrap().and(4, [2; 32]).unwrap();
+        assert_eq!(found(three), Some([number(4), number(2)]));
+        assert_eq!(found(Peppers::new(2, [1; 32]).unwrap()), Some([number(2), number(1)]));
     }
 
     #[test]

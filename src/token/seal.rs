@@ -6,6 +6,7 @@ use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use zeroize::Zeroize;
 
 use super::mint::{RandomError, RandomSource, Token, fill};
+use super::numbered::check_added;
 use crate::id::{Generation, KeyId};
 use crate::invalid::{Invalid, Problem};
 use crate::key::Seal;
@@ -36,7 +37,7 @@ impl RecoveryKeys {
     /// Takes the current key, with its number.
     ///
     /// # Errors
-    /// [`Invalid`] for number 0.
+    /// [`Invalid`] for number 0, and for a key of zeros.
     pub fn new(number: u16, key: [u8; 32]) -> Result<Self, Invalid> {
         // Capacity for all keys: a growing vector would leave unwiped copies behind.
         Self(Vec::with_capacity(Self::MAX_OPEN)).and(number, key)
@@ -45,21 +46,21 @@ impl RecoveryKeys {
     /// Adds a key, for tokens that were encrypted under it.
     ///
     /// # Errors
-    /// [`Invalid`] for number 0, a number given twice, or a seventeenth key.
+    /// [`Invalid`] for number 0, a key of zeros, a number or a key given twice, or a seventeenth
+    /// key.
     pub fn and(mut self, number: u16, key: [u8; 32]) -> Result<Self, Invalid> {
         if number == 0 {
             let problem = Problem::OutOfRange { given: 0, min: 1, max: u16::MAX.into(), unit: "" };
             return Err(Invalid::new("recovery key", problem));
         }
-        if self.0.iter().any(|(other, _)| *other == number) {
-            let problem = Problem::Duplicate { name: number.to_string() };
-            return Err(Invalid::new("recovery key", problem));
-        }
+        let key = Secret::new(key);
+        let before = self.0.iter().map(|(number, key)| (*number, key));
+        check_added("recovery key", before, number, &key)?;
         if self.0.len() == Self::MAX_OPEN {
             let (given, limit) = (self.0.len() + 1, Self::MAX_OPEN);
             return Err(Invalid::new("recovery keys", Problem::TooMany { given, limit }));
         }
-        self.0.push((number, Secret::new(key)));
+        self.0.push((number, key));
         Ok(self)
     }
 
@@ -145,7 +146,7 @@ mod tests {
         assert_eq!(unseal(&keys, &sealed, KeyId::from_u128(8), first).unwrap_err(), refused);
         let other = RecoveryKeys::new(1, [2; 32]).unwrap();
         assert_eq!(unseal(&other, &sealed, ID, first).unwrap_err(), refused);
-        let newer = RecoveryKeys::new(2, [1; 32]).unwrap();
+        let newer = RecoveryKeys::new(2, [3; 32]).unwrap();
         assert_eq!(unseal(&newer, &sealed, ID, first).unwrap_err(), SealError::KeyMissing(1));
         let both = newer.and(1, [1; 32]).unwrap();
         assert!(unseal(&both, &sealed, ID, first).is_ok());
@@ -161,5 +162,8 @@ mod tests {
     fn corners() {
         assert!(RecoveryKeys::new(0, [1; 32]).is_err());
         assert!(RecoveryKeys::new(1, [1; 32]).unwrap().and(1, [2; 32]).is_err());
+        assert!(RecoveryKeys::new(1, [0; 32]).is_err());
+        let error = RecoveryKeys::new(1, [1; 32]).unwrap().and(2, [1; 32]).unwrap_err();
+        assert_eq!(error.problem(), &Problem::SameSecret { numbers: [1, 2] });
     }
 }

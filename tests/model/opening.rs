@@ -171,6 +171,11 @@ pub(crate) fn open_peppers(numbers: &[u16]) -> Peppers {
     peppers
 }
 
+/// A pepper that the store knows under `number`, given under another one.
+pub(crate) fn known_pepper_as(number: u16, other: u16) -> Peppers {
+    Peppers::new(other, [u8::try_from(number).unwrap(); 32]).unwrap()
+}
+
 /// Prefixes of which one isn't accepted by the store.
 pub(crate) fn other_prefixes(opening: &Opening) -> Vec<Prefix> {
     let stranger = Prefix::new("stranger").unwrap();

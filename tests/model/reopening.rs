@@ -82,6 +82,11 @@ impl Sequence<'_> {
             if !is_pepper(&told, number, PepperProblem::Wrong) {
                 return Err(format!("opened with a wrong pepper {number}: {told:?} heard"));
             }
+            let again = opening::known_pepper_as(number, u16::MAX);
+            let told = open(&right, self.model.rules, again);
+            if !is_pepper(&told, u16::MAX, PepperProblem::KnownAs(number)) {
+                return Err(format!("opened with pepper {number} under another: {told:?} heard"));
+            }
         }
         let needed = self.model.needed_peppers();
         let is_spare = |known: &&u16| **known != 0 && !needed.contains(*known);

@@ -5,11 +5,14 @@
 use std::sync::Arc;
 
 use crate::common::{HOUR, World, owner};
+use keyhasp::authority::{Actor, Authority, Role};
+use keyhasp::invalid::Problem;
 use keyhasp::key::RejectReason;
 use keyhasp::store::{ForbiddenReason, Resource, StateProblem};
 use keyhasp::{
-    Access, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Error, Expiry, KeyId, ListEvents,
-    ListKeys, NumericId, NumericIdChoice, OwnerKeys, Rotate, StoreRules, UpdateKey, UpdateOwner,
+    Access, AdminKeys, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Error, Expiry, KeyId,
+    ListEvents, ListKeys, NumericId, NumericIdChoice, OwnerKeys, Rotate, StoreRules, UpdateKey,
+    UpdateOwner,
 };
 use serde_json::json;
 
@@ -27,6 +30,38 @@ fn denied<T>(result: Result<T, Error>) -> ForbiddenReason {
 
 fn limited(patterns: &[&str]) -> Access {
     Access::limited(patterns).unwrap()
+}
+
+/// A caller named as the store would make events that look like the store's own. No handle has that
+/// name, and no authority that was made without one acts.
+#[test]
+fn no_caller_is_named_as_the_store() {
+    let world = World::new();
+    let (_, issued) = world.owner("org");
+    let verified = world.verifier.verify(issued.token.expose()).unwrap();
+    let last = || world.admin.wait_for_event(0, std::time::Duration::ZERO).unwrap();
+    let before = last();
+    for name in ["keyhasp", "KeyHasp", " keyhasp "] {
+        let store = || Arc::clone(&world.store);
+        let handles = [
+            AdminKeys::new(store(), name).map(drop),
+            OwnerKeys::new(store(), owner("org"), name).map(drop),
+            DelegatedKeys::new(store(), &verified, name).map(drop),
+        ];
+        for refused in handles {
+            let error = refused.unwrap_err();
+            assert_eq!(error.field(), "actor");
+            assert_eq!(error.problem(), &Problem::Reserved { name: "keyhasp" });
+        }
+        let by = Authority::new(Role::Administrator, Actor::new(name).unwrap());
+        let error = store().create_owner(&by, &owner("new"), &CreateOwner::without_key());
+        assert!(matches!(error, Err(Error::Invalid(_))), "{error:?}");
+        assert!(matches!(store().events(&by, &ListEvents::new()), Err(Error::Invalid(_))));
+    }
+    assert_eq!(last(), before, "a refused call leaves no event");
+    // Events of the store itself are found by its name.
+    assert!(world.admin.events(&ListEvents::new().actor("keyhasp")).is_ok());
+    assert!(AdminKeys::new(Arc::clone(&world.store), "keyhasp-cli").is_ok());
 }
 
 /// Another owner's key answers exactly as one that doesn't exist.

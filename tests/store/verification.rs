@@ -231,6 +231,17 @@ fn tokens_of_several_peppers() {
     }
     assert!(ids.iter().all(|issued| world.verifier.verify(issued.token.expose()).is_ok()));
 
+    // The same pepper under a new number: alone, and beside a new one.
+    let beside = Peppers::new(3, [3; 32]).unwrap().and(4, [1; 32]).unwrap();
+    for (number, again) in [(3, Peppers::new(3, [1; 32]).unwrap()), (4, beside)] {
+        match open(again).map(drop).unwrap_err() {
+            Error::Pepper { number: told, problem } => {
+                assert_eq!((told, problem), (number, PepperProblem::KnownAs(1)));
+            }
+            error => panic!("{error}"),
+        }
+    }
+
     // What is revoked needs no pepper any more.
     let kept = world.admin.list(&keyhasp::ListKeys::new()).unwrap().items;
     let missing = open(Peppers::new(2, [2; 32]).unwrap());

@@ -165,7 +165,7 @@ impl AlertScanner {
             version: key.version,
             generation,
             fields: Fields::NONE,
-            authority: Authority::new(Role::Administrator, Actor::new("keyhasp")?),
+            authority: Authority::new(Role::Administrator, Actor::store()?),
         };
         let change = Change::of(Write::RecordAlert(key.id, alert), event);
         let change = change.requiring(Precondition::Key(key.id, key.version));

@@ -32,9 +32,10 @@ impl AdminKeys {
     /// words).
     ///
     /// # Errors
-    /// [`Invalid`] for an actor that is empty, too long, or has a control character.
+    /// [`Invalid`] for an actor that is empty, too long, has a control character, or is named
+    /// `keyhasp` as the store itself.
     pub fn new(store: Arc<dyn KeyStore>, actor: impl Into<String>) -> Result<Self, Invalid> {
-        Ok(Self::with(store, Authority::new(Role::Administrator, Actor::new(actor)?)))
+        Ok(Self::with(store, Authority::new(Role::Administrator, Actor::of_caller(actor)?)))
     }
 
     /// Creates a key of an owner.

@@ -42,7 +42,8 @@ impl DelegatedKeys {
     /// service's own words).
     ///
     /// # Errors
-    /// [`Invalid`] for an actor that is empty, too long, or has a control character.
+    /// [`Invalid`] for an actor that is empty, too long, has a control character, or is named
+    /// `keyhasp` as the store itself.
     pub fn new(
         store: Arc<dyn KeyStore>,
         verified: &VerifiedKey,
@@ -53,7 +54,7 @@ impl DelegatedKeys {
             key: verified.key_id(),
             generation: verified.generation(),
         };
-        Ok(Self::with(store, Authority::new(role, Actor::new(actor)?)))
+        Ok(Self::with(store, Authority::new(role, Actor::of_caller(actor)?)))
     }
 
     /// Creates a key of the same owner, within the access and limits of the acting key. Its prefix

@@ -34,13 +34,14 @@ impl OwnerKeys {
     /// words).
     ///
     /// # Errors
-    /// [`Invalid`] for an actor that is empty, too long, or has a control character.
+    /// [`Invalid`] for an actor that is empty, too long, has a control character, or is named
+    /// `keyhasp` as the store itself.
     pub fn new(
         store: Arc<dyn KeyStore>,
         owner: OwnerId,
         actor: impl Into<String>,
     ) -> Result<Self, Invalid> {
-        Ok(Self::with(store, Authority::new(Role::Owner { owner }, Actor::new(actor)?)))
+        Ok(Self::with(store, Authority::new(Role::Owner { owner }, Actor::of_caller(actor)?)))
     }
 
     /// Creates a key of the owner.

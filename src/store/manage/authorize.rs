@@ -53,12 +53,13 @@ impl<'a> KeyReach<'a> {
 
 impl<'a> Principal<'a> {
     /// Loads and judges a caller. A delegate's acting key, in the generation that the delegate
-    /// presented, must be one that would verify now.
+    /// presented, must be one that would verify now. No caller has the name of the store itself.
     pub(in crate::store::manage) fn new(
         engine: &Engine,
         authority: &'a Authority,
     ) -> Result<Self, Error> {
         engine.records.check_open()?;
+        authority.actor.check_caller()?;
         let now = engine.records.now();
         let acting = match authority.role {
             Role::Administrator | Role::Owner { .. } => None,

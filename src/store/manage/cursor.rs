@@ -13,8 +13,9 @@ pub(in crate::store::manage) enum Scope {
 
 /// A place in a list: the key that was examined last, and the number of keys on a page.
 ///
-/// Its text is position, limit, and a hash of the query and its scope, in hexadecimal. It isn't a
-/// secret and allows nothing: the scope comes from the caller's handle.
+/// Its text is position, limit, and a hash of these with the query and its scope, in hexadecimal. A
+/// cursor that was changed anywhere is invalid. It isn't a secret and allows nothing: the scope
+/// comes from the caller's handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store::manage) struct Cursor {
     pub(in crate::store::manage) position: KeyId,
@@ -24,11 +25,14 @@ pub(in crate::store::manage) struct Cursor {
 const LEN: usize = 16 + 2 + HASH_LEN;
 const HASH_LEN: usize = 16;
 
-type QueryHash = [u8; HASH_LEN];
+/// A hash of everything in which two queries may differ, to which position and limit of a cursor
+/// are still to be added.
+#[derive(Debug)]
+pub(in crate::store::manage) struct QueryHash(blake3::Hasher);
 
-/// Hashes everything in which two queries may differ, apart from the place in the list.
+/// Hashes a query, apart from the place in the list.
 pub(in crate::store::manage) fn query_hash(scope: &Scope, query: &ListKeys) -> QueryHash {
-    let mut hasher = blake3::Hasher::new_derive_key("keyhasp list cursor v1");
+    let mut hasher = blake3::Hasher::new_derive_key("keyhasp list cursor v2");
     match scope {
         Scope::All => _ = hasher.update(b"all"),
         Scope::Owners(owners) => {
@@ -41,19 +45,29 @@ pub(in crate::store::manage) fn query_hash(scope: &Scope, query: &ListKeys) -> Q
     hasher.update(&[0, kind, query.states.bits()]);
     let until = query.until.map(KeyId::to_bytes);
     hasher.update(&[u8::from(until.is_some())]).update(&until.unwrap_or_default());
-    let mut hash = [0; HASH_LEN];
-    hasher.finalize_xof().fill(&mut hash);
-    hash
+    QueryHash(hasher)
 }
 
 impl Cursor {
-    pub(in crate::store::manage) fn write(self, hash: QueryHash) -> String {
-        let limit = u16::try_from(self.limit).unwrap_or(u16::MAX);
-        let bytes = self.position.to_bytes().into_iter().chain(limit.to_be_bytes()).chain(hash);
+    pub(in crate::store::manage) fn write(self, query: &QueryHash) -> String {
+        let (position, limit) = self.to_bytes();
+        let bytes = position.into_iter().chain(limit).chain(self.hash(query));
         bytes.map(|byte| format!("{byte:02x}")).collect()
     }
 
-    pub(in crate::store::manage) fn read(text: &str, hash: QueryHash) -> Result<Self, Invalid> {
+    fn to_bytes(self) -> ([u8; 16], [u8; 2]) {
+        let limit = u16::try_from(self.limit).unwrap_or(u16::MAX);
+        (self.position.to_bytes(), limit.to_be_bytes())
+    }
+
+    fn hash(self, query: &QueryHash) -> [u8; HASH_LEN] {
+        let (position, limit) = self.to_bytes();
+        let mut hash = [0; HASH_LEN];
+        query.0.clone().update(&position).update(&limit).finalize_xof().fill(&mut hash);
+        hash
+    }
+
+    pub(in crate::store::manage) fn read(text: &str, query: &QueryHash) -> Result<Self, Invalid> {
         let malformed = || {
             Invalid::new(
                 "cursor",
@@ -64,10 +78,11 @@ impl Cursor {
         let (position, rest) = bytes.split_first_chunk::<16>().ok_or_else(malformed)?;
         let (limit, stored_hash) = rest.split_first_chunk::<2>().ok_or_else(malformed)?;
         let limit = usize::from(u16::from_be_bytes(*limit));
-        if stored_hash != hash || !(1..=ListKeys::MAX_LIMIT).contains(&limit) {
+        let cursor = Self { position: KeyId::from_bytes(*position), limit };
+        if stored_hash != cursor.hash(query) || !(1..=ListKeys::MAX_LIMIT).contains(&limit) {
             return Err(malformed());
         }
-        Ok(Self { position: KeyId::from_bytes(*position), limit })
+        Ok(cursor)
     }
 }
 
@@ -113,23 +128,42 @@ mod tests {
         ];
         let cursor = Cursor { position: KeyId::from_u128(5), limit: 7 };
         for (i, (scope, query)) in queries.iter().enumerate() {
-            let text = cursor.write(query_hash(scope, query));
+            let text = cursor.write(&query_hash(scope, query));
             for (j, (scope, query)) in queries.iter().enumerate() {
-                assert_eq!(Cursor::read(&text, query_hash(scope, query)).is_ok(), i == j);
+                assert_eq!(Cursor::read(&text, &query_hash(scope, query)).is_ok(), i == j);
             }
         }
     }
 
+    fn a_query() -> QueryHash {
+        query_hash(&Scope::All, &ListKeys::new())
+    }
+
     proptest! {
         #[test]
-        fn written_and_read(position in any::<u128>(), limit in 1..=1_000_usize, hash in any::<QueryHash>()) {
+        fn written_and_read(position in any::<u128>(), limit in 1..=1_000_usize) {
             let cursor = Cursor { position: KeyId::from_u128(position), limit };
-            prop_assert_eq!(Cursor::read(&cursor.write(hash), hash).unwrap(), cursor);
+            prop_assert_eq!(Cursor::read(&cursor.write(&a_query()), &a_query()).unwrap(), cursor);
+        }
+
+        /// Position and limit are bound as the query is: 10 a page doesn't become 1,000.
+        #[test]
+        fn a_changed_cursor_is_invalid(
+            position in any::<u128>(),
+            limit in 1..=1_000_usize,
+            at in 0..2 * LEN,
+            digit in prop::sample::select(b"0123456789abcdef".as_slice()),
+        ) {
+            let text = Cursor { position: KeyId::from_u128(position), limit }.write(&a_query());
+            let mut changed = text.clone().into_bytes();
+            changed[at] = digit;
+            let changed = String::from_utf8(changed).unwrap();
+            prop_assert_eq!(Cursor::read(&changed, &a_query()).is_ok(), changed == text);
         }
 
         #[test]
-        fn a_made_up_cursor_is_invalid(text in "\\PC{0,80}", hash in any::<QueryHash>()) {
-            prop_assert!(Cursor::read(&text, hash).is_err());
+        fn a_made_up_cursor_is_invalid(text in "\\PC{0,80}") {
+            prop_assert!(Cursor::read(&text, &a_query()).is_err());
         }
     }
 }

@@ -146,7 +146,7 @@ impl Manager {
         let hash = query_hash(&scope, query);
         let (limit, before) = match &query.cursor {
             Some(text) => {
-                let cursor = Cursor::read(text, hash)?;
+                let cursor = Cursor::read(text, &hash)?;
                 (cursor.limit, Some(cursor.position))
             }
             None => (clamp(query.limit), query.after),
@@ -176,7 +176,7 @@ impl Manager {
                 merge(pages.collect::<Result<_, _>>()?, limit)
             }
         };
-        let next = page.next.map(|position| Cursor { position, limit }.write(hash));
+        let next = page.next.map(|position| Cursor { position, limit }.write(&hash));
         Ok((page.keys, next))
     }
 

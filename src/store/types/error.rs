@@ -157,6 +157,9 @@ pub enum PepperProblem {
     Missing,
     /// The database knows another pepper under this number.
     Wrong,
+    /// The database knows this pepper under another number, which is given here. A new number needs
+    /// a new pepper.
+    KnownAs(u16),
 }
 
 /// The state that doesn't allow a call.
@@ -319,13 +322,18 @@ impl Display for ForbiddenReason {
 
 impl Display for PepperProblem {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Missing => "a live token needs it; open the store with it too",
-            Self::Wrong => {
+        match self {
+            Self::Missing => f.write_str("a live token needs it; open the store with it too"),
+            Self::Wrong => f.write_str(
                 "the database knows another pepper under this number; open the store with that \
-                 one, or give this one an unused number"
-            }
-        })
+                 one, or give this one an unused number",
+            ),
+            Self::KnownAs(number) => write!(
+                f,
+                "the database knows the same pepper under number {number}; open the store with \
+                 that number, or draw a new pepper"
+            ),
+        }
     }
 }
 

@@ -62,6 +62,12 @@ fn life(keep: bool) -> Vec<String> {
     Vec::new()
 }
 
+/// Returns a secret that differs in its last byte alone, so that the search finds it too.
+fn another(mut secret: [u8; 32], number: u16) -> [u8; 32] {
+    secret[31] = u8::try_from(number).unwrap();
+    secret
+}
+
 /// Returns the secret part of a token: 42 characters before the 6 of its checksum.
 fn secret_of(token: &str) -> &[u8] {
     &token.as_bytes()[token.len() - 48..token.len() - 6]
@@ -85,17 +91,20 @@ fn peppers_and_recovery_keys() {
     }
     // The most peppers that there can be, and refused ones.
     let ((), leaks) = leaks_of(&PEPPER, || {
-        let peppers = (2..=4)
-            .fold(Peppers::new(1, PEPPER), |peppers, number| peppers.unwrap().and(number, PEPPER));
-        assert!(peppers.unwrap().and(5, PEPPER).is_err());
+        let peppers = (2..=4).fold(Peppers::new(1, PEPPER), |peppers, number| {
+            peppers.unwrap().and(number, another(PEPPER, number))
+        });
+        assert!(peppers.unwrap().and(5, another(PEPPER, 5)).is_err());
+        assert!(Peppers::new(1, PEPPER).unwrap().and(2, PEPPER).is_err());
         assert!(Peppers::new(0, PEPPER).is_err());
     });
     assert_eq!(leaks, 0);
     let ((), leaks) = leaks_of(&RECOVERY_KEY, || {
         let keys = (2..=16).fold(RecoveryKeys::new(1, RECOVERY_KEY), |keys, number| {
-            keys.unwrap().and(number, RECOVERY_KEY)
+            keys.unwrap().and(number, another(RECOVERY_KEY, number))
         });
-        assert!(keys.unwrap().and(17, RECOVERY_KEY).is_err());
+        assert!(keys.unwrap().and(17, another(RECOVERY_KEY, 17)).is_err());
+        assert!(RecoveryKeys::new(1, RECOVERY_KEY).unwrap().and(2, RECOVERY_KEY).is_err());
     });
     assert_eq!(leaks, 0);
 }
