@@ -27,6 +27,7 @@ pub(super) fn call_outcome<T>(answer: &Result<T, Error>) -> &'static str {
         Ok(_) => "ok",
         Err(error) => match error {
             Error::Backend(_) => "backend",
+            Error::ClockBehindLog(_) => "clock_behind_log",
             Error::Conflict { .. } => "conflict",
             Error::DataForbid { .. } => "data_forbid",
             Error::Forbidden(_) => "forbidden",

@@ -50,6 +50,7 @@ pub struct StoreBuilder {
     random: Box<dyn RandomSource>,
     settings_check: Option<Box<dyn SettingsCheck>>,
     event_retention: Option<Duration>,
+    refuses_clock_behind_log: bool,
     usage: Option<UsageSettings>,
     alerts: AlertSettings,
     #[cfg(feature = "recoverable")]
@@ -78,6 +79,7 @@ impl StoreBuilder {
             random: Box::new(SysRng),
             settings_check: None,
             event_retention: None,
+            refuses_clock_behind_log: false,
             usage: None,
             alerts: AlertSettings::new(),
             #[cfg(feature = "recoverable")]
@@ -128,9 +130,20 @@ impl StoreBuilder {
     }
 
     /// Sets how long events are kept, at least an hour. Defaults to for ever. The store prunes
-    /// older events at opening and after commits, some hundreds at a time.
+    /// older events after commits, some hundreds at a time. It prunes none in its first hour, nor
+    /// while its clock is ahead (see [`Health`](super::Health)). A process that lives shorter calls
+    /// [`prune_events`](crate::AdminKeys::prune_events).
     pub fn event_retention(mut self, keep: Duration) -> Self {
         self.event_retention = Some(keep);
+        self
+    }
+
+    /// Refuses to open a database whose newest event lies more than a minute ahead of the clock.
+    /// Defaults to opening it; [`Health`](super::Health) says so then. A clock that was ahead when
+    /// the last event was written also makes the opening fail: open the store without this then,
+    /// and change something.
+    pub fn refuse_clock_behind_log(mut self) -> Self {
+        self.refuses_clock_behind_log = true;
         self
     }
 
@@ -154,6 +167,7 @@ impl StoreBuilder {
     ///
     /// - [`Error::RulesDiffer`] if the database has other rules or prefixes; it contains both.
     /// - [`Error::Pepper`] for a wrong pepper, or without one that a live token needs.
+    /// - [`Error::ClockBehindLog`] after [`refuse_clock_behind_log`](Self::refuse_clock_behind_log).
     /// - [`Error::Invalid`] for no prefix or more than 8, a retention under an hour, settings of
     ///   usage or a window of rejections outside their limits, or an alert about unused keys if
     ///   usage isn't kept or is too coarse.
@@ -192,6 +206,12 @@ impl StoreBuilder {
             metadata: MetadataState { metadata, prefixes: self.prefixes },
         });
         records.load()?;
+        match records.clock_watch.behind_log() {
+            Some(behind) if self.refuses_clock_behind_log => {
+                return Err(Error::ClockBehindLog(behind));
+            }
+            _ => {}
+        }
         let engine = Arc::new(Engine::new(Arc::new(records), retention));
         if is_shared {
             // Another process may have changed the metadata while the records were read.
@@ -203,7 +223,6 @@ impl StoreBuilder {
         let mut workers = Workers::default();
         start_recovery(&engine, &mut workers)?;
         add_peppers(&engine)?;
-        engine.prune_if_due();
         if let Sharing::Shared { max_staleness } = engine.records.backend.sharing() {
             engine.records.refresh()?;
             start_refresh(&engine, max_staleness, &mut workers)?;

@@ -48,12 +48,12 @@ pub use key_store::KeyStore;
 pub use layer::{StoreCall, StoreLayer};
 pub use store::Store;
 pub use types::{
-    AlertSettings, ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events,
-    ForbiddenReason, FoundToken, Health, Issued, Key, KeyAction, KeyUsage, ListEvents, ListKeys,
-    ListOwners, NumericIdChoice, Owner, OwnerAction, Page, PepperProblem, PreviousTokenInfo,
-    Resource, RevealedToken, RevokedAll, Rotate, Rules, RulesDiffer, RulesShown, SetLimits,
-    SettingsCheck, StateProblem, Unavailable, UpdateKey, UpdateOwner, UsageSettings, VerifyError,
-    VerifyRequest,
+    AlertSettings, ChangeRules, ClockAhead, ClockBehindLog, CreateKey, CreateOwner, CreatedOwner,
+    Error, Events, ForbiddenReason, FoundToken, Health, Issued, Key, KeyAction, KeyUsage,
+    ListEvents, ListKeys, ListOwners, NumericIdChoice, Owner, OwnerAction, Page, PepperProblem,
+    PreviousTokenInfo, Resource, RevealedToken, RevokedAll, Rotate, Rules, RulesDiffer, RulesShown,
+    SetLimits, SettingsCheck, StateProblem, Unavailable, UpdateKey, UpdateOwner, UsageSettings,
+    VerifyError, VerifyRequest,
 };
 #[cfg(keyhasp_constant_time)]
 pub use verify::set_declassifier;

@@ -6,6 +6,7 @@ mod common;
 mod acting;
 mod alerts;
 mod authority;
+mod clocks;
 mod feed;
 mod leaked;
 mod limited;

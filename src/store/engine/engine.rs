@@ -58,10 +58,9 @@ impl Engine {
         outcome
     }
 
-    /// Prunes some events if pruning is due. The next commit prunes more if there are
-    /// more. If pruning fails, the next due time tries again.
+    /// Prunes some events if pruning is due. The next commit prunes more if there are more. If pruning fails, the next due time tries again.
     pub(in crate::store) fn prune_if_due(&self) {
-        if let Some(before) = self.retention.due(self.records.now())
+        if let Some(before) = self.retention.due(&self.records.clock_watch)
             && self.prune_step(before).is_ok_and(|count| !is_last_step(count))
         {
             self.retention.set_due();
@@ -120,6 +119,9 @@ impl Engine {
         let exclusive = matches!(self.records.backend.sharing(), Sharing::Exclusive);
         let mut unpublished = Vec::new();
         for (change, applied) in applied {
+            if let Some(operation) = change.operations.last() {
+                self.records.clock_watch.note_event(operation.event.at);
+            }
             let published = if exclusive {
                 applied_log.applied_seq = applied.last_event;
                 change.operations.iter().try_for_each(|operation| self.put_operation(operation))

@@ -6,7 +6,10 @@ use std::sync::PoisonError;
 use super::affected::AffectedRecords;
 use super::pipeline::pipeline;
 use super::records::Records;
-use crate::backend::{BackendError, BackendErrorKind, Scanned, ScannedKey, ScannedOwner, Sharing};
+use crate::backend::{
+    BackendError, BackendErrorKind, EventFilter, EventQuery, Scanned, ScannedKey, ScannedOwner,
+    Sharing,
+};
 use crate::id::{KeyId, OwnerId};
 use crate::key::StoreMetadata;
 use crate::store::index::{Index, IndexError, Memo};
@@ -16,11 +19,21 @@ use crate::store::types::error::{Error, PepperProblem, Unavailable};
 const PREFETCH_DISTANCE: usize = 8;
 
 impl Records {
-    /// Loads all records into an empty index that no other thread has yet.
+    /// Loads all records into an empty index that no other thread has yet, and notes the time of the
+    /// newest event.
     pub(in crate::store) fn load(&mut self) -> Result<(), Error> {
         let last_event = self.scan(|_| {})?;
         self.index.relocate_limits();
         self.lock_applied_log().applied_seq = last_event;
+        let newest = EventQuery {
+            after: last_event.saturating_sub(1),
+            filter: EventFilter::default(),
+            limit: 1,
+            examine: 1,
+        };
+        for event in self.backend.events(&newest)?.events {
+            self.clock_watch.note_opening_event(event.at);
+        }
         Ok(())
     }
 

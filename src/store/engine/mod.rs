@@ -11,6 +11,7 @@
 //! | `refresh` | reading what other processes committed; `builder` starts the thread that polls |
 //! | `recovery` | finding out what became of a commit of unknown outcome |
 //! | `pruning` | the retention of events |
+//! | `clock_watch` | whether wall time runs ahead, or lies behind the log |
 //! | `availability` | whether the store can answer now |
 //! | `prefixes` | the accepted prefixes, read without a lock |
 //! | `worker` | background threads that end with the store |
@@ -22,6 +23,7 @@
 
 mod affected;
 mod availability;
+mod clock_watch;
 // The engine's own file is named for what it holds, as each file is.
 #[allow(clippy::module_inception)]
 mod engine;

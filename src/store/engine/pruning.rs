@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::clock_watch::ClockWatch;
 use crate::clock::Timestamp;
 use crate::invalid::{Invalid, Problem};
 
@@ -10,7 +11,8 @@ use crate::invalid::{Invalid, Problem};
 #[derive(Debug)]
 pub(in crate::store) struct Retention {
     keep: Option<Duration>,
-    /// Wall-clock milliseconds at which to prune next.
+    /// Milliseconds since the opening after which to prune next. They aren't wall time, which may
+    /// be ahead for a while: pruning would not be due again before that time comes.
     ///
     /// Compared and exchanged in one step: otherwise several threads that commit at the same time
     /// would all prune. Relaxed is enough, as no other memory is read by it: the thread that prunes
@@ -37,13 +39,17 @@ impl Retention {
     }
 
     /// Returns the moment before which the caller must prune events now. Returns `None` until a
-    /// sixtieth of the retention has passed since the last time.
-    pub(in crate::store) fn due(&self, now: Timestamp) -> Option<Timestamp> {
+    /// sixtieth of the retention has passed since the last time, and while nothing may be removed.
+    pub(in crate::store) fn due(&self, watch: &ClockWatch) -> Option<Timestamp> {
         let keep = self.keep?;
-        let next = self.next.load(Ordering::Relaxed);
-        let then = now.saturating_add(keep / 60).as_millis();
-        let is_due = now.as_millis() >= next
-            && self.next.compare_exchange(next, then, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let (elapsed, next) = (watch.elapsed(), self.next.load(Ordering::Relaxed));
+        if millis(elapsed) < next {
+            return None;
+        }
+        let now = watch.removal_time()?;
+        let then = millis(elapsed.saturating_add(keep / 60));
+        let is_due =
+            self.next.compare_exchange(next, then, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         is_due.then(|| now.saturating_sub(keep))
     }
 
@@ -51,4 +57,8 @@ impl Retention {
     pub(in crate::store) fn set_due(&self) {
         self.next.store(0, Ordering::Relaxed);
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

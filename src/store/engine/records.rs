@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::availability::Availability;
+use super::clock_watch::ClockWatch;
 use super::prefixes::AcceptedPrefixes;
 use crate::backend::{Backend, ScannedKey, Sharing};
 use crate::clock::{Clock, Timestamp};
@@ -25,6 +26,7 @@ pub(in crate::store) trait KeyObserver: std::fmt::Debug + Send + Sync {
 pub(in crate::store) struct Records {
     pub(in crate::store) backend: Arc<dyn Backend>,
     pub(in crate::store) clock: Arc<dyn Clock>,
+    pub(in crate::store) clock_watch: ClockWatch,
     pub(in crate::store) index: Index,
     pub(in crate::store) availability: Availability,
     pub(in crate::store) peppers: Peppers,
@@ -78,6 +80,7 @@ impl Records {
             observer: parts.observer,
             metadata: RwLock::new(parts.metadata),
             applied_log: Mutex::new(AppliedLog { applied_seq: 0 }),
+            clock_watch: ClockWatch::new(Arc::clone(&parts.clock)),
             clock: parts.clock,
             backend: parts.backend,
         };

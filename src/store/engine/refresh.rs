@@ -61,6 +61,7 @@ impl Records {
             return Ok(true);
         }
         let affected = AffectedRecords::of_events(&page.events);
+        page.events.iter().for_each(|event| self.clock_watch.note_event(event.at));
         if affected.metadata {
             self.check_metadata(&self.backend.metadata()?)?;
         }

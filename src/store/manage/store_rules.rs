@@ -122,7 +122,14 @@ pub(in crate::store) fn health(engine: &Engine) -> Health {
         None => None,
     };
     let staleness = engine.records.availability.staleness(&*engine.records.clock);
-    Health { unavailable, staleness, tokens: engine.records.index.tokens() }
+    let watch = &engine.records.clock_watch;
+    Health {
+        unavailable,
+        staleness,
+        clock_ahead: watch.ahead(),
+        clock_behind_log: watch.behind_log(),
+        tokens: engine.records.index.tokens(),
+    }
 }
 
 /// Makes a change that replaces the store's metadata.

@@ -2,6 +2,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use serde::Serialize;
+
+use super::clock::ClockBehindLog;
 use crate::backend::{BackendError, BackendErrorKind};
 use crate::id::{KeyId, NumericId, Version};
 use crate::invalid::Invalid;
@@ -17,6 +20,9 @@ pub enum Error {
     /// The backend failed; nothing was changed.
     #[error(transparent)]
     Backend(BackendError),
+    /// The clock is behind the newest event, and the store was opened to refuse that.
+    #[error("{0}")]
+    ClockBehindLog(ClockBehindLog),
     /// The record has another version than the caller expected.
     #[error(
         "the record has version {found}, the caller expected {expected}; read the record and \
@@ -206,7 +212,8 @@ pub struct RulesShown {
 }
 
 /// The reason for which a store can't answer now. It says nothing about the key or the token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Unavailable {
     /// The store is closed.

@@ -6,11 +6,13 @@
 //! | `views` | the answers of management calls |
 //! | `error` | the errors of calls, and the reasons for which a token is not accepted |
 //! | `usage_settings`, `alert_settings` | the usage that a store keeps, and the alerts that it writes |
+//! | `clock` | clocks that a store finds wrong |
 //! | `settings_check` | the service's own check of settings |
 //!
 //! Nothing here imports the engine, the index or a handle.
 
 pub(in crate::store) mod alert_settings;
+pub(in crate::store) mod clock;
 pub(in crate::store) mod error;
 pub(in crate::store) mod request;
 pub(in crate::store) mod settings_check;
@@ -18,6 +20,7 @@ pub(in crate::store) mod usage_settings;
 pub(in crate::store) mod views;
 
 pub use alert_settings::AlertSettings;
+pub use clock::{ClockAhead, ClockBehindLog};
 pub use error::{
     Error, ForbiddenReason, PepperProblem, Resource, RulesDiffer, RulesShown, StateProblem,
     Unavailable, VerifyError,

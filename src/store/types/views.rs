@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::clock::{ClockAhead, ClockBehindLog};
 use super::error::Unavailable;
 use crate::authority::Actor;
 use crate::clock::Timestamp;
@@ -299,13 +300,18 @@ pub struct Rules {
 }
 
 /// The health of a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Health {
     /// The reason for which it can't answer, for all or for some keys. `None` if it is ready.
     pub unavailable: Option<Unavailable>,
     /// The age of its knowledge of other processes' changes. `None` if it has the database alone.
     pub staleness: Option<Duration>,
+    /// Says that wall time has run ahead since the opening, so that the store removes nothing by
+    /// itself. `None` if it hasn't.
+    pub clock_ahead: Option<ClockAhead>,
+    /// Says that wall time lies behind an event of the log. `None` if it doesn't.
+    pub clock_behind_log: Option<ClockBehindLog>,
     /// The number of tokens in the index.
     pub tokens: usize,
 }

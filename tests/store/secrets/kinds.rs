@@ -18,7 +18,7 @@ use rusqlite::Connection;
 use crate::secrets::story::{World, key_bytes};
 
 /// All kinds that a store can answer with, except that of an unfit engine.
-pub(crate) const KINDS: [&str; 28] = [
+pub(crate) const KINDS: [&str; 29] = [
     "Backend AlreadyOpen",
     "Backend Corrupt",
     "Backend Foreign",
@@ -29,6 +29,7 @@ pub(crate) const KINDS: [&str; 28] = [
     "Backend ReadOnly",
     "Backend TimedOut",
     "Backend Unreleased",
+    "ClockBehindLog",
     "Conflict",
     "DataForbid",
     "Forbidden",

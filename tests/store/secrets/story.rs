@@ -254,7 +254,7 @@ impl World {
             self.ear.debug(&rules.unwrap());
         }
         self.ear.debug(&admin.wait_for_event(0, Duration::ZERO).unwrap());
-        self.ear.debug(&store.health());
+        self.ear.shown(store.health());
         store.recover().unwrap();
         let mut query = ListEvents::new().limit(1_000);
         self.ear.debug(&query);
@@ -318,6 +318,10 @@ impl World {
         let builder = self.builder().rules(StoreRules::default());
         let told = self.ear.refused(open(builder));
         assert!(matches!(told, Error::RulesDiffer(_)), "{told:?}");
+        let behind = Arc::new(ManualClock::new(Timestamp::MIN));
+        let builder = self.builder().refuse_clock_behind_log().clock(behind);
+        let told = self.ear.refused(open(builder));
+        assert!(matches!(told, Error::ClockBehindLog(_)), "{told:?}");
         let sealing = |number| RecoveryKeys::new(number, key_bytes(8)).unwrap();
         for wrong in [sealing(1), sealing(7)] {
             let builder = self.builder().recovery_keys(wrong);

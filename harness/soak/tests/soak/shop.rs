@@ -25,13 +25,16 @@ const FASTER: u32 = 600;
 const MUCH_FASTER: u32 = 60_000;
 /// The retention in wall time, which is ten seconds of the test's.
 const RETENTION: Duration = Duration::from_secs(3_600 + 2_400);
+/// The age, in the clock's time, at which the store that is in use polls. It goes stale in an hour.
+const FRESH: Duration = Duration::from_secs(600);
 const KEYS: usize = 64;
 
-/// A clock whose wall time goes faster and whose monotonic time is real.
+/// A clock that goes faster. Its monotonic time is real where no event is pruned.
 #[derive(Debug)]
 struct Fast {
     began: Instant,
     faster: u32,
+    monotonic: u32,
 }
 
 impl Clock for Fast {
@@ -41,7 +44,7 @@ impl Clock for Fast {
     }
 
     fn monotonic(&self) -> Duration {
-        self.began.elapsed()
+        self.began.elapsed() * self.monotonic
     }
 }
 
@@ -68,8 +71,8 @@ impl Shop {
     /// Opens the stores; with the bug `keeps_all` they prune no event.
     pub(crate) fn open(keeps_all: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let faster = if keeps_all { MUCH_FASTER } else { FASTER };
-        let clock = Arc::new(Fast { began: Instant::now(), faster });
+        let (faster, monotonic) = if keeps_all { (MUCH_FASTER, 1) } else { (FASTER, FASTER) };
+        let clock = Arc::new(Fast { began: Instant::now(), faster, monotonic });
         let open = |bound: u64, keep: Option<Duration>| {
             let options = SqliteOptions::shared(Duration::from_secs(bound)).unwrap();
             let options = options.busy_timeout(Duration::from_secs(120)).unwrap();
@@ -83,12 +86,12 @@ impl Shop {
             }
             Arc::new(builder.open(backend).unwrap())
         };
-        let store = open(30, (!keeps_all).then_some(RETENTION));
+        let store = open(3_600, (!keeps_all).then_some(RETENTION));
         let admin = AdminKeys::new(Arc::clone(&store) as _, "root").unwrap();
         for n in 0..3 {
             let _ = admin.create_owner(&owner(n), CreateOwner::without_key()).unwrap();
         }
-        // It polls four times in an hour, so never in most runs.
+        // Both poll four times in an hour, so never in most runs.
         let sleeper = open(3_600, None);
         let (tokens, revoked) = (Default::default(), Mutex::default());
         Self { directory, clock, store, sleeper, tokens, revoked, changes: AtomicU64::new(0) }
@@ -141,6 +144,9 @@ impl Shop {
         let verifier = Verifier::new(Arc::clone(&self.store) as _);
         let mut verified = 0;
         while !done.load(Ordering::SeqCst) {
+            if self.store.health().staleness > Some(FRESH) {
+                self.store.refresh().unwrap();
+            }
             for tokens in &self.tokens {
                 let token = tokens.lock().unwrap().back().cloned();
                 if let Some(token) = token {

@@ -1,0 +1,116 @@
+//! A clock that is wrong for a moment does no lasting harm.
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::common::keep_open::KeepOpen;
+use crate::common::{HOUR, World, builder, clock};
+use keyhasp::backend::{Backend, EventFilter, EventQuery, Memory};
+use keyhasp::{Error, ListEvents, ManualClock, Timestamp};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+/// The steps ahead that a clock makes, for one call each.
+const STEPS: [Duration; 3] = [HOUR, DAY.saturating_mul(3), DAY.saturating_mul(365)];
+
+impl World {
+    /// Makes a call while wall time is ahead.
+    pub(crate) fn ahead<T>(&self, by: Duration, call: impl FnOnce() -> T) -> T {
+        let right = self.now();
+        self.clock.set(right.saturating_add(by));
+        let answer = call();
+        self.clock.set(right);
+        answer
+    }
+}
+
+fn pruned_through(world: &World) -> u64 {
+    world.admin.events(&ListEvents::new()).unwrap().pruned_through
+}
+
+#[test]
+fn the_retention_of_events_waits_for_a_right_clock_and_goes_on_with_it() {
+    for by in STEPS {
+        let keep = HOUR * 24 * 90;
+        let keep = if by < keep { HOUR } else { keep };
+        let world = World::with(|builder| builder.event_retention(keep), Memory::new());
+        world.clock.advance(HOUR * 2);
+        for n in 0..25 {
+            world.owner(&format!("org-{n}"));
+        }
+        let (_, health) = world.ahead(by, || (world.owner("ahead"), world.store.health()));
+        assert_eq!(health.clock_ahead.unwrap().by, by);
+        assert_eq!(pruned_through(&world), 0, "{by:?}");
+        world.owner("right");
+        let health = world.store.health();
+        assert_eq!((pruned_through(&world), health.clock_ahead), (0, None));
+        world.clock.advance(keep + MINUTE);
+        world.owner("later");
+        // All before the event that was dated ahead.
+        assert_eq!(pruned_through(&world), 50, "{by:?}");
+    }
+}
+
+/// A pruning by hand is the caller's own word.
+#[test]
+fn pruning_by_hand_goes_on_while_the_clock_is_ahead() {
+    let world = World::with(|builder| builder.event_retention(HOUR), Memory::new());
+    world.owner("org");
+    let before = world.after(HOUR);
+    assert_eq!(world.ahead(DAY * 365, || world.admin.prune_events(before)).unwrap(), 1);
+}
+
+#[test]
+fn a_process_prunes_nothing_in_its_first_hour() {
+    let world = World::with(|builder| builder.event_retention(HOUR), Memory::new());
+    world.owner("org");
+    // A step of wall time of up to a minute counts as none, but it doesn't end the hour.
+    world.clock.advance(HOUR - MINUTE);
+    world.clock.set(world.after(MINUTE));
+    world.owner("first");
+    assert_eq!(pruned_through(&world), 0);
+    world.clock.advance(MINUTE * 2);
+    world.owner("second");
+    assert_eq!(pruned_through(&world), 2);
+}
+
+#[test]
+fn a_clock_behind_the_log_is_told_and_refused_on_request() {
+    let backend = Arc::new(KeepOpen::new(Memory::new()));
+    let world = World::of(
+        Arc::new(builder(&clock(), 1).open_on(Arc::<KeepOpen<_>>::clone(&backend)).unwrap()),
+        clock(),
+    );
+    world.owner("org");
+    let newest = world.now();
+    drop(world);
+    let open = |now: Timestamp, seed| {
+        let clock = Arc::new(ManualClock::new(now));
+        let builder = builder(&clock, seed).refuse_clock_behind_log();
+        builder.open_on(Arc::<KeepOpen<_>>::clone(&backend))
+    };
+    let behind = newest.saturating_sub(MINUTE + Duration::from_millis(1));
+    for now in [Timestamp::MIN, behind] {
+        match open(now, 2) {
+            Err(Error::ClockBehindLog(told)) => {
+                assert_eq!((told.now, told.newest_event), (now, newest));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    drop(open(newest.saturating_sub(MINUTE), 3).unwrap());
+
+    let clock = Arc::new(ManualClock::new(Timestamp::MIN));
+    let store = builder(&clock, 4).open_on(Arc::<KeepOpen<_>>::clone(&backend)).unwrap();
+    let world = World::of(Arc::new(store), Arc::clone(&clock));
+    let told = world.store.health().clock_behind_log.unwrap();
+    assert_eq!((told.now, told.newest_event), (Timestamp::MIN, newest));
+    // An event with the wrong time doesn't make it right.
+    world.owner("later");
+    assert!(world.store.health().clock_behind_log.is_some());
+    clock.set(newest);
+    assert_eq!(world.store.health().clock_behind_log, None);
+    let all = EventQuery { after: 0, filter: EventFilter::default(), limit: 100, examine: 100 };
+    assert_eq!(backend.events(&all).unwrap().events.len(), 4);
+}
