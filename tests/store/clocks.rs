@@ -63,14 +63,21 @@ fn pruning_by_hand_goes_on_while_the_clock_is_ahead() {
 
 #[test]
 fn a_process_prunes_nothing_in_its_first_hour() {
-    let world = World::with(|builder| builder.event_retention(HOUR), Memory::new());
-    world.owner("org");
+    let backend = Arc::new(KeepOpen::new(Memory::new()));
+    let open = |after| {
+        let clock = clock();
+        clock.advance(after);
+        let builder = builder(&clock, 1).event_retention(HOUR);
+        World::of(Arc::new(builder.open_on(Arc::<KeepOpen<_>>::clone(&backend)).unwrap()), clock)
+    };
+    open(Duration::ZERO).owner("old");
+    let world = open(DAY);
     // A step of wall time of up to a minute counts as none, but it doesn't end the hour.
     world.clock.advance(HOUR - MINUTE);
     world.clock.set(world.after(MINUTE));
     world.owner("first");
     assert_eq!(pruned_through(&world), 0);
-    world.clock.advance(MINUTE * 2);
+    world.clock.advance(MINUTE);
     world.owner("second");
     assert_eq!(pruned_through(&world), 2);
 }
