@@ -120,7 +120,8 @@ impl KeyIdSource {
     }
 }
 
-/// The service's own id of an owner: 1 to 64 bytes of UTF-8 without control characters.
+/// The service's own id of an owner: 1 to 64 bytes of UTF-8 without control, separator and bidi
+/// characters. White space belongs to it: nothing is cut.
 ///
 /// It is a `Copy` value of fixed size, so that a verified key can contain it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,10 +136,10 @@ impl OwnerId {
     /// The greatest length, in bytes.
     pub const MAX_LEN: usize = 64;
 
-    /// Checks and takes an id of 1 to 64 bytes without control characters.
+    /// Checks and takes an id of 1 to 64 bytes without control, separator and bidi characters.
     ///
     /// # Errors
-    /// [`Invalid`] when it is empty, too long, or holds a control character.
+    /// [`Invalid`] when it is empty, too long, or holds such a character.
     pub fn new(id: impl AsRef<str>) -> Result<Self, Invalid> {
         let id = id.as_ref();
         text::check("owner id", id, Self::MAX_LEN)?;

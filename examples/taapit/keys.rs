@@ -58,20 +58,28 @@ pub(crate) async fn update(
     JsonBody(body): JsonBody,
 ) -> Answer {
     let id = named(id)?;
-    let limits = SetLimits::new().networks(networks_in(&body?)?);
+    let limits = match networks_in(&body?)? {
+        Some(networks) => SetLimits::new().networks(networks),
+        None => SetLimits::new().clear_networks(),
+    };
     let key = handle(&site, &caller)?.update(id, UpdateKey::new().limits(limits)).await?;
     Ok(Json(shown(&key)))
 }
 
-/// Reads `{"allowed_ips": ["…"]}`. Ignores other members.
-fn networks_in(body: &Value) -> Result<Vec<Network>, Problem> {
-    let expected = || Problem::body("allowed_ips must be a list of IP addresses and networks.");
-    let listed = body.get("allowed_ips").and_then(Value::as_array).ok_or_else(expected)?;
+/// Reads `{"allowed_ips": ["…"]}`, or `{"allowed_ips": null}` for no limit. Ignores other members.
+fn networks_in(body: &Value) -> Result<Option<Vec<Network>>, Problem> {
+    let expected =
+        || Problem::body("allowed_ips must be a list of IP addresses and networks, or null.");
+    let listed = body.get("allowed_ips").ok_or_else(expected)?;
+    if listed.is_null() {
+        return Ok(None);
+    }
+    let listed = listed.as_array().ok_or_else(expected)?;
     let network = |text: &Value| -> Result<Network, Problem> {
         let text = text.as_str().ok_or_else(expected)?;
         text.parse().map_err(|invalid: Invalid| Problem::body(invalid.to_string()))
     };
-    listed.iter().map(network).collect()
+    listed.iter().map(network).collect::<Result<_, _>>().map(Some)
 }
 
 fn named(id: Result<Path<String>, PathRejection>) -> Result<KeyId, Problem> {
@@ -113,7 +121,7 @@ pub(crate) fn shown(key: &Key) -> Value {
         "prefix": format!("{}_", key.prefix.as_str()),
         "permission_level": level::name(&key.access),
         "permissions": level::permissions(&key.access),
-        "allowed_ips": networks.map_or(&[][..], Networks::as_slice),
+        "allowed_ips": networks.map(Networks::as_slice),
         "is_active": key.state == KeyState::Active,
         "created_at": shown_time(key.created_at),
         "last_used_at": last_used_at.map(shown_time),

@@ -18,7 +18,7 @@
 //! | `GET /v1/api-keys` | full access | the user's keys in the envelope of all lists, newest first, without tokens |
 //! | `GET /v1/api-keys/validate` | any key | the calling key, with `"valid": true` |
 //! | `DELETE /v1/api-keys/{id}` | full access | the key, with `"is_active": false` |
-//! | `PATCH /v1/api-keys/{id}` | full access | the key, accepted from `{"allowed_ips": […]}` alone; from anywhere if that is empty |
+//! | `PATCH /v1/api-keys/{id}` | full access | the key, accepted from `{"allowed_ips": […]}` alone; from anywhere if that is null |
 //! | `GET`, `POST /v1/links` and likewise `domains`, `projects`, `workspaces`, `analytics` | permission to read or write it | small lists, to show the effect of a level |
 //!
 //! A user's keys together may make 600 requests a minute. Each answer to one of them has
@@ -62,8 +62,7 @@ async fn main() -> Outcome<()> {
     arguments.finish()?;
     if let Some([name, level]) = wanted {
         let database = database.ok_or("--create needs --db FILE")?;
-        let networks = networks.as_deref().unwrap_or_default();
-        let made = create(&Place::new(Some(database))?, &name, &level, networks)?;
+        let made = create(&Place::new(Some(database))?, &name, &level, networks.as_deref())?;
         return Ok(writeln!(std::io::stdout(), "{made}")?);
     }
     if networks.is_some() {
@@ -88,10 +87,15 @@ async fn main() -> Outcome<()> {
 }
 
 /// Creates a key, and returns its view with the token, which is shown this once.
-pub(crate) fn create(place: &Place, name: &str, level: &str, networks: &str) -> Outcome<Value> {
+pub(crate) fn create(
+    place: &Place,
+    name: &str,
+    level: &str,
+    networks: Option<&str>,
+) -> Outcome<Value> {
     let access = level::parse(level).ok_or_else(|| format!("LEVEL must be {}", level::FORM))?;
-    let networks = networks.split(',').filter(|text| !text.is_empty());
-    let networks = networks.map(str::parse).collect::<Result<Vec<Network>, _>>()?;
+    let listed = |text: &str| text.split(',').map(str::parse).collect::<Result<Vec<Network>, _>>();
+    let networks = networks.map(listed).transpose()?;
     let store = place.open_as(users::store()?, SqliteOptions::shared(MAX_STALENESS)?)?;
     let issued = users::create_on_demand(&store, name, access, networks)?;
     let mut made = keys::shown(&issued.key);

@@ -38,8 +38,8 @@ pub(crate) fn demonstrate(store: &Arc<dyn KeyStore>) -> Result<Option<Demonstrat
     let limited = Access::limited(["links:read", "links:write", "analytics:read"])?;
     let first = CreateKey::new(Access::Full).name("Demonstration, full access");
     let Some(full) = new_user(store, CreateOwner::with_key(first))? else { return Ok(None) };
-    let read_only = create(store, "Demonstration, read only", Access::ReadOnly, [])?.token;
-    let limited = create(store, "Demonstration, limited", limited, [])?.token;
+    let read_only = create(store, "Demonstration, read only", Access::ReadOnly, None)?.token;
+    let limited = create(store, "Demonstration, limited", limited, None)?.token;
     Ok(Some(Demonstration { full, read_only, limited }))
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn create_on_demand(
     store: &Arc<dyn KeyStore>,
     name: &str,
     access: Access,
-    networks: Vec<Network>,
+    networks: Option<Vec<Network>>,
 ) -> Result<Issued, Error> {
     new_user(store, CreateOwner::without_key())?;
     create(store, name, access, networks)
@@ -71,9 +71,9 @@ fn create(
     store: &Arc<dyn KeyStore>,
     name: &str,
     access: Access,
-    networks: impl IntoIterator<Item = Network>,
+    networks: Option<Vec<Network>>,
 ) -> Result<Issued, Error> {
     let user = OwnerKeys::new(Arc::clone(store), OwnerId::new(USER)?, "dashboard")?;
-    let limits = SetLimits::new().networks(networks);
-    user.create(CreateKey::new(access).name(name).limits(limits))
+    let limits = networks.map(|networks| SetLimits::new().networks(networks));
+    user.create(CreateKey::new(access).name(name).limits(limits.unwrap_or_default()))
 }

@@ -149,7 +149,7 @@ class Lasting(ServiceCase):
         with Service("taapit") as running:
             full, limited = running.first_line["token"], running.first_line["limited_token"]
             path = f"/api-keys/{ask(running, limited).json()['id']}"
-            for listed, status in [(["127.0.0.0/8"], 200), ([elsewhere], 403), ([], 200)]:
+            for listed, status in [(["127.0.0.0/8"], 200), ([elsewhere], 403), (None, 200)]:
                 changed = ask(running, full, path, "PATCH", json.dumps({"allowed_ips": listed}))
                 self.assertEqual(changed.status, 200)
                 self.assertEqual(ask(running, limited).status, status, listed)

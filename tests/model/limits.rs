@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 pub(crate) struct NewLimits {
     pub(crate) not_before: Option<Option<Timestamp>>,
     /// Networks as text; `None` clears the limit.
-    pub(crate) networks: Option<Vec<String>>,
+    pub(crate) networks: Option<Option<Vec<String>>>,
     pub(crate) rate: Option<Option<Pace>>,
     pub(crate) quota: Option<Option<Ration>>,
 }
@@ -56,8 +56,12 @@ impl NewLimits {
             Some(None) => request = request.clear_not_before(),
             None => {}
         }
-        if let Some(networks) = &self.networks {
-            request = request.networks(networks.iter().map(|text| parse::<Network>(text)));
+        match &self.networks {
+            Some(Some(networks)) => {
+                request = request.networks(networks.iter().map(|text| parse::<Network>(text)));
+            }
+            Some(None) => request = request.clear_networks(),
+            None => {}
         }
         match self.rate {
             Some(Some(pace)) => request = request.rate(pace.rate()),
@@ -73,11 +77,11 @@ impl NewLimits {
     }
 
     /// The networks, sorted, each once.
-    pub(crate) fn nets(&self) -> Option<Vec<Net>> {
-        let mut nets: Vec<Net> = self.networks.as_ref()?.iter().map(|text| Net::of(text)).collect();
+    pub(crate) fn nets(networks: &[String]) -> Vec<Net> {
+        let mut nets: Vec<Net> = networks.iter().map(|text| Net::of(text)).collect();
         nets.sort_unstable();
         nets.dedup();
-        Some(nets)
+        nets
     }
 }
 

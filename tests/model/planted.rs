@@ -75,6 +75,8 @@ pub(crate) enum Defect {
     ListEndsEarly,
     /// An owner extends an expiry that an administrator has set.
     OwnerProlongs,
+    /// An administrator that sets what is there already doesn't become its setter.
+    PinningForgotten,
     /// A purge answers and does nothing.
     PurgeDoesNothing,
     /// A previous token acts like the current one.
@@ -98,7 +100,7 @@ pub(crate) enum Defect {
 }
 
 impl Defect {
-    pub(crate) const ALL: [Self; 37] = [
+    pub(crate) const ALL: [Self; 38] = [
         Self::ActivateLiftsBlock,
         Self::AddressOutlivesItsTime,
         Self::AnotherOwnersKeyFound,
@@ -125,6 +127,7 @@ impl Defect {
         Self::OwnerLoosens,
         Self::OwnerProlongs,
         Self::PreviousTokenActs,
+        Self::PinningForgotten,
         Self::PurgeDoesNothing,
         Self::PruneGoesTooFar,
         Self::QuotaOverspends,
@@ -365,8 +368,13 @@ impl StoreLayer for Planted {
         expected: Option<Version>,
     ) -> Result<Key, Error> {
         let expected = self.expected(expected);
+        let before = self.has(Defect::PinningForgotten).then(|| self.store.key(by, id).ok());
         let first = self.store.change_key(by, id, action, expected);
-        let key = self.again(by, first, |by| self.store.change_key(by, id, action, expected))?;
+        let mut key =
+            self.again(by, first, |by| self.store.change_key(by, id, action, expected))?;
+        if let Some(before) = before.flatten().filter(|before| before.access == key.access) {
+            key.access_by = before.access_by;
+        }
         let lifts = matches!(action, KeyAction::Activate) && key.state == State::Blocked;
         if lifts && self.has(Defect::ActivateLiftsBlock) {
             let by = Authority { role: Role::Administrator, ..by.clone() };

@@ -243,7 +243,7 @@ fn limits(tour: &mut Tour, importer: &Issued) -> Outcome {
     check(usage.rejected.total() == 3, "three rejections of the right secret are counted")?;
     tour.page.space()?;
     tour.page.say(&format!("Last used {last_used}; rejected {} times.", usage.rejected.total()))?;
-    let lifted = SetLimits::new().clear_rate().networks([]);
+    let lifted = SetLimits::new().clear_rate().clear_networks();
     tour.ada.with_reason("the import is over")?.update(id, UpdateKey::new().limits(lifted))?;
     tour.page.say("The import is over, and Ada lifts both limits.")?;
     tour.page.space()?;

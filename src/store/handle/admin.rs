@@ -32,8 +32,8 @@ impl AdminKeys {
     /// words).
     ///
     /// # Errors
-    /// [`Invalid`] for an actor that is empty, too long, has a control character, or is named
-    /// `keyhasp` as the store itself.
+    /// [`Invalid`] for an actor that is empty, too long, has a character that names may not have, or
+    /// is named `keyhasp` as the store itself.
     pub fn new(store: Arc<dyn KeyStore>, actor: impl Into<String>) -> Result<Self, Invalid> {
         Ok(Self::with(store, Authority::new(Role::Administrator, Actor::of_caller(actor)?)))
     }

@@ -42,8 +42,8 @@ impl DelegatedKeys {
     /// service's own words).
     ///
     /// # Errors
-    /// [`Invalid`] for an actor that is empty, too long, has a control character, or is named
-    /// `keyhasp` as the store itself.
+    /// [`Invalid`] for an actor that is empty, too long, has a character that names may not have, or
+    /// is named `keyhasp` as the store itself.
     pub fn new(
         store: Arc<dyn KeyStore>,
         verified: &VerifiedKey,

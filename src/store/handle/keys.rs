@@ -51,7 +51,7 @@ impl<R: Managing> Keys<R> {
     /// reason.
     ///
     /// # Errors
-    /// [`Invalid`] for a text that is empty, too long, or has a control character.
+    /// [`Invalid`] for a text that is empty, too long, or has a character that names may not have.
     pub fn with_reason(&self, reason: impl Into<String>) -> Result<Self, Invalid> {
         let mut handle = self.clone();
         handle.by.reason = Some(Reason::new(reason)?);
@@ -62,7 +62,7 @@ impl<R: Managing> Keys<R> {
     /// bytes. Events contain the id.
     ///
     /// # Errors
-    /// [`Invalid`] for a text that is empty, too long, or has a control character.
+    /// [`Invalid`] for a text that is empty, too long, or has a character that names may not have.
     pub fn with_correlation_id(&self, id: impl Into<String>) -> Result<Self, Invalid> {
         let mut handle = self.clone();
         handle.by.correlation_id = Some(CorrelationId::new(id)?);

@@ -34,8 +34,8 @@ impl OwnerKeys {
     /// words).
     ///
     /// # Errors
-    /// [`Invalid`] for an actor that is empty, too long, has a control character, or is named
-    /// `keyhasp` as the store itself.
+    /// [`Invalid`] for an actor that is empty, too long, has a character that names may not have, or
+    /// is named `keyhasp` as the store itself.
     pub fn new(
         store: Arc<dyn KeyStore>,
         owner: OwnerId,

@@ -7,10 +7,10 @@ use crate::event::{EventKind, Fields};
 use crate::id::Generation;
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
-    Expiry, KeyName, KeyRecord, Kind, MAX_PREVIOUS_TOKENS, PreviousToken, SetBy, SettingsPatch,
+    Expiry, KeyName, KeyRecord, Kind, MAX_PREVIOUS_TOKENS, PreviousToken, SettingsPatch,
     TokenRecord,
 };
-use crate::permission::Catalogue;
+use crate::permission::{Access, Catalogue};
 use crate::store::types::error::{Error, ForbiddenReason, StateProblem};
 use crate::store::types::request::{KeyAction, PlainFields, Rotate, UpdateKey};
 use crate::store::types::settings_check::{SettingsCheck, checked};
@@ -93,9 +93,9 @@ pub(in crate::store::manage) fn act(
                     Problem::Required { what: "must be later than the expiry that the key has" };
                 return Err(Invalid::new("expiry", problem).into());
             }
-            set_expiry(caller, &mut next, *expiry)?;
+            let fields = set_expiry(caller, &mut next, *expiry)?;
             caller.check_within(KeyReach::of(&next))?;
-            (EventKind::KeyExpiryExtended, Fields::EXPIRY)
+            (EventKind::KeyExpiryExtended, fields)
         }
         KeyAction::ConvertTrial { expiry } => {
             caller.require_administrator()?;
@@ -103,9 +103,8 @@ pub(in crate::store::manage) fn act(
                 return Err(Error::State(StateProblem::NotTrial));
             }
             next.kind = Kind::Standard;
-            set_expiry(caller, &mut next, *expiry)?;
-            let expiry =
-                if next.expires_at == key.expires_at { Fields::NONE } else { Fields::EXPIRY };
+            check_future(*expiry, caller.now)?;
+            let expiry = set_expiry(caller, &mut next, *expiry)?;
             (EventKind::TrialConverted, Fields::KIND.with(expiry))
         }
         KeyAction::Update(update) => {
@@ -136,22 +135,11 @@ fn apply_update(
 ) -> Result<Fields, Error> {
     let mut fields = Fields::NONE;
     caller.check_within(KeyReach::of(key))?;
-    if let Some(access) = &update.access
-        && *access != key.access
-    {
-        access.check(context.catalogue)?;
-        if !access.is_within(&key.access) {
-            caller.check_may_widen("access", key.access_by)?;
-        }
-        key.access_by = set_by_after(caller, key.access_by);
-        key.access = access.clone();
-        fields = fields.with(Fields::ACCESS);
+    if let Some(access) = &update.access {
+        fields = fields.with(set_access(caller, key, access, context.catalogue)?);
     }
-    if let Some(expiry) = update.expiry
-        && expiry.at() != key.expires_at
-    {
-        set_expiry(caller, key, expiry)?;
-        fields = fields.with(Fields::EXPIRY);
+    if let Some(expiry) = update.expiry {
+        fields = fields.with(set_expiry(caller, key, expiry)?);
     }
     fields = fields.with(set_plain(key, &update.plain)?);
     if let Some(patch) = &update.settings {
@@ -183,22 +171,49 @@ pub(in crate::store) fn set_plain(
     Ok(fields)
 }
 
-fn set_expiry(caller: &Principal<'_>, key: &mut KeyRecord, expiry: Expiry) -> Result<(), Error> {
-    check_future(expiry, caller.now)?;
-    if is_later(expiry, key.expires_at) {
-        if key.kind == Kind::Trial {
-            caller.require_administrator()?;
+/// Sets the access; returns its field if the access or its setter differs.
+fn set_access(
+    caller: &Principal<'_>,
+    key: &mut KeyRecord,
+    access: &Access,
+    catalogue: &Catalogue,
+) -> Result<Fields, Error> {
+    let by = caller.set_by(Some(key.access_by));
+    if *access != key.access {
+        access.check(catalogue)?;
+        if !access.is_within(&key.access) {
+            caller.check_may_widen("access", key.access_by)?;
         }
-        caller.check_may_widen("expiry", key.expiry_by)?;
+    } else if by == key.access_by {
+        return Ok(Fields::NONE);
     }
-    key.expiry_by = set_by_after(caller, key.expiry_by);
-    key.expires_at = expiry.at();
-    Ok(())
+    key.access_by = by;
+    key.access = access.clone();
+    Ok(Fields::ACCESS)
 }
 
-/// Returns the setter to record for a field that already has one.
-fn set_by_after(caller: &Principal<'_>, before: SetBy) -> SetBy {
-    caller.set_by(Some(before))
+/// Sets the expiry; returns its field if the expiry or its setter differs. Setting the expiry that
+/// the key has is no change of it, also if it has come.
+fn set_expiry(
+    caller: &Principal<'_>,
+    key: &mut KeyRecord,
+    expiry: Expiry,
+) -> Result<Fields, Error> {
+    let by = caller.set_by(Some(key.expiry_by));
+    if expiry.at() != key.expires_at {
+        check_future(expiry, caller.now)?;
+        if is_later(expiry, key.expires_at) {
+            if key.kind == Kind::Trial {
+                caller.require_administrator()?;
+            }
+            caller.check_may_widen("expiry", key.expiry_by)?;
+        }
+    } else if by == key.expiry_by {
+        return Ok(Fields::NONE);
+    }
+    key.expiry_by = by;
+    key.expires_at = expiry.at();
+    Ok(Fields::EXPIRY)
 }
 
 /// Returns whether an expiry is later than the one that a key has.

@@ -15,7 +15,7 @@ use crate::store::types::request::SetLimits;
 /// sets it, also to the same value.
 ///
 /// # Errors
-/// `Invalid` for too many networks. `Forbidden` if the caller would loosen a limit that an
+/// `Invalid` for an empty list of networks, or too many. `Forbidden` if the caller would loosen a limit that an
 /// administrator has set.
 pub(in crate::store::manage) fn set(
     caller: &Principal<'_>,
@@ -24,9 +24,9 @@ pub(in crate::store::manage) fn set(
     version: Version,
 ) -> Result<Fields, Error> {
     let SetLimits { not_before, networks, rate, quota } = request;
-    let networks = networks.as_ref().map(|networks| match &**networks {
-        [] => Ok(None),
-        networks => Networks::new(networks.iter().copied()).map(Some),
+    let networks = networks.as_ref().map(|networks| {
+        let networks = networks.as_ref();
+        networks.map(|networks| Networks::new(networks.iter().copied())).transpose()
     });
     let networks = networks.transpose()?;
     let mut fields = Fields::NONE;

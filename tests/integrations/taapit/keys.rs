@@ -32,7 +32,7 @@ fn without_id_and_dates(mut key: Value) -> Value {
 
 fn shown(name: &str, level: &str, permissions: &Value) -> Value {
     json!({"name": name, "prefix": "taapit_", "permission_level": level,
-           "permissions": permissions, "allowed_ips": [], "is_active": true})
+           "permissions": permissions, "allowed_ips": null, "is_active": true})
 }
 
 fn demonstrated() -> [Value; 3] {

@@ -49,17 +49,17 @@ fn a_first_key_by_hand() {
     {
         let file = place.path().join("taapit.db").display().to_string();
         let place = crate::taapit::example::shared::Place::new(Some(file)).unwrap();
-        crate::taapit::example::create(&place, "first", "full_access", "").unwrap();
-        assert!(crate::taapit::example::create(&place, "second", "limited", "").is_err());
-        assert!(crate::taapit::example::create(&place, "", "full_access", "").is_err());
+        crate::taapit::example::create(&place, "first", "full_access", None).unwrap();
+        assert!(crate::taapit::example::create(&place, "second", "limited", None).is_err());
+        assert!(crate::taapit::example::create(&place, "", "full_access", None).is_err());
         for bad in ["192.0.2.1/24", "x", "192.0.2.0/24 ::1"] {
             assert!(
-                crate::taapit::example::create(&place, "second", "read_only", bad).is_err(),
+                crate::taapit::example::create(&place, "second", "read_only", Some(bad)).is_err(),
                 "{bad}"
             );
         }
         assert!(
-            crate::taapit::example::create(&place, "second", "read_only", "192.0.2.0/24,::1")
+            crate::taapit::example::create(&place, "second", "read_only", Some("192.0.2.0/24,::1"))
                 .is_ok()
         );
     }

@@ -15,6 +15,9 @@ fn uri(world: &World, token: &str) -> String {
     format!("/v1/api-keys/{}", own["id"].as_str().unwrap())
 }
 
+/// Lifts the list: from anywhere.
+const NO_LIMIT: &str = "{\"allowed_ips\": null}";
+
 fn ips(list: &[&str]) -> String {
     json!({ "allowed_ips": list }).to_string()
 }
@@ -73,8 +76,8 @@ fn the_list_is_changed_and_takes_effect_at_once() {
     let listed = world.get("/v1/api-keys", full).is_ok();
     assert_eq!(listed["items"][0], changed);
     // Lifted again: from anywhere.
-    let lifted = world.patch(&uri, full, ips(&[])).is_ok();
-    assert_eq!(lifted["allowed_ips"], json!([]));
+    let lifted = world.patch(&uri, full, NO_LIMIT).is_ok();
+    assert_eq!(lifted["allowed_ips"], json!(null));
     read("192.0.2.8").is_ok();
 }
 
@@ -83,24 +86,26 @@ fn who_changes_lists_and_whose() {
     let (world, tokens) = World::new();
     let (full, limited) = (tokens.full.expose(), tokens.limited.expose());
     let own = uri(&world, limited);
-    let anywhere = ips(&[]);
-    world.patch(&own, limited, anywhere.clone()).is_refused(403, "permission_denied");
+    let anywhere = NO_LIMIT;
+    world.patch(&own, limited, anywhere).is_refused(403, "permission_denied");
     let reads = tokens.read_only.expose();
-    world.patch(&own, reads, anywhere.clone()).is_refused(403, "read_only_key");
+    world.patch(&own, reads, anywhere).is_refused(403, "read_only_key");
     let theirs = world.stranger();
-    world.patch(&own, theirs.token.expose(), anywhere.clone()).is_refused(404, "not_found");
+    world.patch(&own, theirs.token.expose(), anywhere).is_refused(404, "not_found");
     for unknown in ["key_7", "1", "%ff"] {
         let uri = format!("/v1/api-keys/{unknown}");
-        world.patch(&uri, full, anywhere.clone()).is_refused(404, "not_found");
+        world.patch(&uri, full, anywhere).is_refused(404, "not_found");
     }
     let many = (0..65).map(|last| format!("192.0.2.{last}")).collect::<Vec<_>>();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     world.patch(&own, full, ips(&many)).is_refused(400, "invalid_parameter");
+    // An empty list is no limit by mistake: it neither locks the key out nor lifts the limit.
+    world.patch(&own, full, ips(&[])).is_refused(400, "invalid_parameter");
     for body in [
         "",
         "[]",
         "{}",
-        "{\"allowed_ips\": null}",
+        "{\"allowed_ips\": false}",
         "{\"allowed_ips\": \"192.0.2.7\"}",
         "{\"allowed_ips\": [7]}",
         "{\"allowed_ips\": [\"\"]}",
@@ -115,7 +120,7 @@ fn who_changes_lists_and_whose() {
     assert!(slip.json()["message"].as_str().unwrap().contains("192.0.2.0/24"));
     let unchanged = world.get("/v1/api-keys", full).is_ok();
     let lists = unchanged["items"].as_array().unwrap().iter().map(|key| &key["allowed_ips"]);
-    assert!(lists.into_iter().all(|list| list == &json!([])));
+    assert!(lists.into_iter().all(|list| list == &json!(null)));
 }
 
 /// Limit, remaining and reset.

@@ -100,13 +100,13 @@ impl World {
 
     /// A further key of the demonstration's user.
     pub(crate) fn key(&self, name: &str, level: &str) -> Issued {
-        self.key_from(name, level, &[])
+        create_on_demand(&self.store, name, level::parse(level).unwrap(), None).unwrap()
     }
 
     /// The same, accepted from these networks alone.
     pub(crate) fn key_from(&self, name: &str, level: &str, networks: &[&str]) -> Issued {
         let networks: Vec<Network> = networks.iter().map(|text| text.parse().unwrap()).collect();
-        create_on_demand(&self.store, name, level::parse(level).unwrap(), networks).unwrap()
+        create_on_demand(&self.store, name, level::parse(level).unwrap(), Some(networks)).unwrap()
     }
 
     /// A full-access key of another user.

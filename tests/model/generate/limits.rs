@@ -72,7 +72,7 @@ impl Generator<'_> {
             }),
             networks: self.chance.percent(30).then(|| {
                 let is_set = set(self.chance);
-                if is_set { self.networks() } else { Vec::new() }
+                is_set.then(|| self.networks())
             }),
             rate: self.chance.percent(40).then(|| {
                 let is_set = set(self.chance);
@@ -113,6 +113,9 @@ impl Generator<'_> {
     }
 
     fn networks(&mut self) -> Vec<String> {
+        if self.chance.percent(2) {
+            return Vec::new();
+        }
         if self.chance.percent(4) {
             let many = 64 + self.chance.below(2);
             return (0..many).map(|n| format!("10.1.2.{n}")).collect();

@@ -148,7 +148,12 @@ impl Generator<'_> {
             1 => "two\nlines".into(),
             2 => "é".repeat(128),
             3 => "é".repeat(127),
-            4..=13 => "first".into(),
+            4..=11 => "first".into(),
+            12 => " first\u{a0}".into(),
+            13 => self
+                .chance
+                .pick(&["\u{2003} ", "first\u{202e}", "\u{2028}second", "sec\u{2067}ond"])
+                .into(),
             14..=21 => "second".into(),
             _ => format!("key {}", self.chance.below(6)),
         }

@@ -9,7 +9,7 @@ use keyhasp::{EventKind, Rotate};
 use serde_json::{Value, json};
 
 use super::authority::{Caller, Span};
-use super::minting::{against_expiry, against_name, all};
+use super::minting::{against_expiry, against_name, all, label};
 use super::reason::Reason;
 use super::records::{KeyFile, SwitchFile};
 use super::settings::patched;
@@ -199,10 +199,11 @@ impl Model {
                 (EventKind::KeyExpiryExtended, Fields::EXPIRY)
             }
             OnKey::ConvertTrial(expiry) => {
-                let moved = key.expires_at != expiry.at();
+                let by = caller.set_by(key.expiry_by);
+                let moved = key.expires_at != expiry.at() || key.expiry_by != by;
                 key.kind = Kind::Standard;
                 key.expires_at = expiry.at();
-                key.expiry_by = caller.set_by(key.expiry_by);
+                key.expiry_by = by;
                 let fields = [(true, Fields::KIND), (moved, Fields::EXPIRY)];
                 (EventKind::TrialConverted, all(&fields))
             }
@@ -382,16 +383,17 @@ impl Model {
 /// Applies an update; returns the fields that differ.
 fn apply_update(caller: &Caller, key: &mut KeyFile, update: &KeyUpdate) -> Fields {
     let before = key.clone();
-    if let Some(access) = update.access.as_ref().filter(|access| **access != before.access) {
+    // An administrator who sets what is there already pins it.
+    if let Some(access) = &update.access {
         key.access = access.clone();
         key.access_by = caller.set_by(before.access_by);
     }
-    if let Some(expiry) = update.expiry.filter(|expiry| expiry.at() != before.expires_at) {
+    if let Some(expiry) = update.expiry {
         key.expires_at = expiry.at();
         key.expiry_by = caller.set_by(before.expiry_by);
     }
     if let Some(name) = &update.name {
-        key.name.clone_from(name);
+        key.name = name.as_deref().map(label);
     }
     if let Some(patched) = update.settings.as_ref().and_then(|new| patched(&before.settings, new)) {
         key.settings = patched;
@@ -403,8 +405,8 @@ fn apply_update(caller: &Caller, key: &mut KeyFile, update: &KeyUpdate) -> Field
     let named = all(&[
         (key.name != before.name, Fields::NAME),
         (key.settings != before.settings, Fields::SETTINGS),
-        (key.access != before.access, Fields::ACCESS),
-        (key.expires_at != before.expires_at, Fields::EXPIRY),
+        ((&key.access, key.access_by) != (&before.access, before.access_by), Fields::ACCESS),
+        ((key.expires_at, key.expiry_by) != (before.expires_at, before.expiry_by), Fields::EXPIRY),
     ]);
     named.with(limited)
 }

@@ -45,11 +45,11 @@ impl LimitsFile {
         if let Some(from) = new.not_before {
             reasons.extend(put(caller, "not_before", &mut next.not_before, from));
         }
-        if let Some(nets) = new.nets() {
-            if nets.len() > MAX_NETWORKS {
+        if let Some(networks) = &new.networks {
+            let nets = networks.as_deref().map(NewLimits::nets);
+            if nets.as_ref().is_some_and(|nets| nets.is_empty() || nets.len() > MAX_NETWORKS) {
                 reasons.push(Reason::Invalid("networks"));
             }
-            let nets = Some(nets).filter(|nets| !nets.is_empty());
             reasons.extend(put(caller, "networks", &mut next.networks, nets));
         }
         if let Some(rate) = new.rate {

@@ -108,7 +108,7 @@ impl Model {
             version: 1,
             numeric_id,
             kind: key.kind,
-            name: key.name.clone(),
+            name: key.name.as_deref().map(label),
             access: key.access.clone(),
             access_by: set_by,
             expires_at: expires_at(caller, key),
@@ -170,7 +170,8 @@ impl Model {
         if !self.rules.unique_names || name.is_none() {
             return None;
         }
-        let same = |key: &&KeyFile| key.name.as_deref() == name && counts(key);
+        let name = name.map(label);
+        let same = |key: &&KeyFile| key.name == name && counts(key);
         self.live_keys(owner).into_iter().find(same).map(|key| Reason::NameTaken(key.id))
     }
 
@@ -189,10 +190,19 @@ fn expires_at(caller: &Caller, key: &NewKey) -> Option<Timestamp> {
     key.expiry.map_or(caller.default_expiry(), Expiry::at)
 }
 
-/// Returns the reason against a name. A name has 1 to 255 bytes and no control characters.
+/// Returns the reason against a name. A name has 1 to 255 bytes without the white space at its ends.
+/// It has no control characters, separators of lines, or characters that turn the direction of text.
 pub(super) fn against_name(name: &str) -> Option<Reason> {
-    let is_fine = (1..=255).contains(&name.len()) && !name.chars().any(char::is_control);
+    const UNSEEN: &str = "\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}";
+    let is_refused = |c: char| c.is_control() || UNSEEN.contains(c);
+    let is_fine = (1..=255).contains(&label(name).len()) && !name.chars().any(is_refused);
     (!is_fine).then_some(Reason::Invalid("name"))
+}
+
+/// A name as it is kept: without the white space at its ends.
+pub(super) fn label(name: &str) -> String {
+    let start = name.trim_start_matches(char::is_whitespace);
+    start.trim_end_matches(char::is_whitespace).into()
 }
 
 /// Returns the reason against an expiry that isn't in the future.

@@ -53,7 +53,7 @@ fn reasons_in_their_order() {
             ask_from(&world, &issued, "11.0.0.1"),
             Err(VerifyError::Rejected(RejectReason::AddressRejected))
         );
-        set(SetLimits::new().networks([]));
+        set(SetLimits::new().clear_networks());
         assert!(limited(ask(&world, &issued)));
         set(SetLimits::new().clear_rate());
         assert_eq!(ask(&world, &issued).unwrap().rate(), None);
@@ -110,13 +110,13 @@ fn addresses() {
             Err(VerifyError::Rejected(RejectReason::AddressRejected))
         );
         assert!(ask_from(&world, &issued, "192.0.2.129").is_ok());
-        limit(&world, &issued, SetLimits::new().networks([]));
+        limit(&world, &issued, SetLimits::new().clear_networks());
         assert_eq!(ask(&world, &issued), Err(VerifyError::Rejected(RejectReason::AddressMissing)));
         assert_eq!(
             ask_from(&world, &issued, "2001:db8::1"),
             Err(VerifyError::Rejected(RejectReason::AddressRejected))
         );
-        limit_owner(&world, id, SetLimits::new().networks([]));
+        limit_owner(&world, id, SetLimits::new().clear_networks());
         assert!(ask(&world, &issued).is_ok());
         assert!(ask_for(&world, &issued, u32::MAX).is_ok(), "what isn't limited costs nothing");
     }

@@ -96,7 +96,7 @@ fn it_does_not_loosen_lift_or_refill_its_own() {
         for limits in [
             SetLimits::new().clear_rate(),
             SetLimits::new().clear_quota(),
-            SetLimits::new().networks([]),
+            SetLimits::new().clear_networks(),
             SetLimits::new().rate(rate(11)),
             SetLimits::new().quota(quota(11)),
             SetLimits::new().networks(networks(&["0.0.0.0/0"])),

@@ -92,7 +92,7 @@ fn asked(request: &Request) -> SetLimits {
         limits = match (sort, *said) {
             (_, None) => limits,
             (0, Some(None)) => limits.clear_not_before(),
-            (1, Some(None)) => limits.networks([]),
+            (1, Some(None)) => limits.clear_networks(),
             (2, Some(None)) => limits.clear_rate(),
             (_, Some(None)) => limits.clear_quota(),
             (_, Some(Some(Plain::NotBefore(millis)))) => {

@@ -54,7 +54,7 @@ fn all(from: Timestamp) -> SetLimits {
 }
 
 fn none() -> SetLimits {
-    SetLimits::new().clear_not_before().networks([]).clear_rate().clear_quota()
+    SetLimits::new().clear_not_before().clear_networks().clear_rate().clear_quota()
 }
 
 fn denied<T>(result: Result<T, Error>) -> ForbiddenReason {
@@ -185,7 +185,14 @@ fn corners() {
             nets(&["192.0.2.64/26", "192.0.3.1"]),
             Err("networks"),
         ),
-        ("any network", Admin, nets(&["192.0.2.0/24"]), Owner, nets(&[]), Err("networks")),
+        (
+            "any network",
+            Admin,
+            nets(&["192.0.2.0/24"]),
+            Owner,
+            SetLimits::new().clear_networks(),
+            Err("networks"),
+        ),
         (
             "any IPv4 isn't any IPv6",
             Admin,
@@ -337,22 +344,24 @@ fn bad_input_is_typed_and_changes_nothing() {
         let many = |n: u8| (0..n).map(|n| Network::new([10, 0, 0, n].into(), 32).unwrap());
         let before =
             (keys.get(issued.key.id).unwrap(), keys.owner().unwrap(), events(&world.admin));
-        let bad = || SetLimits::new().rate(rate(1)).networks(many(65));
         let id = issued.key.id;
-        let refused = [
-            keys.update(id, update(bad())).unwrap_err(),
-            world.admin.update(id, update(bad())).unwrap_err(),
-            keys.create(CreateKey::new(Access::Full).limits(bad())).unwrap_err(),
-            world.admin.update_owner(&owner("org"), UpdateOwner::new().limits(bad())).unwrap_err(),
-            world
-                .admin
-                .create_owner(&owner("new"), CreateOwner::without_key().limits(bad()))
-                .unwrap_err(),
-        ];
-        for error in refused {
-            let Error::Invalid(invalid) = error else { panic!("{error}") };
-            assert_eq!(invalid.field(), "networks");
-            assert_eq!(invalid.to_string(), "networks: 65 given, at most 64 allowed");
+        // No networks at all would be a limit that lets no address in, or lifts the limit.
+        for (given, problem) in [(65, "65 given, at most 64 allowed"), (0, "must not be empty")] {
+            let bad = || SetLimits::new().rate(rate(1)).networks(many(given));
+            let of_owner = UpdateOwner::new().limits(bad());
+            let new_owner = CreateOwner::without_key().limits(bad());
+            let refused = [
+                keys.update(id, update(bad())).unwrap_err(),
+                world.admin.update(id, update(bad())).unwrap_err(),
+                keys.create(CreateKey::new(Access::Full).limits(bad())).unwrap_err(),
+                world.admin.update_owner(&owner("org"), of_owner).unwrap_err(),
+                world.admin.create_owner(&owner("new"), new_owner).unwrap_err(),
+            ];
+            for error in refused {
+                let Error::Invalid(invalid) = error else { panic!("{error}") };
+                assert_eq!(invalid.field(), "networks");
+                assert_eq!(invalid.to_string(), format!("networks: {problem}"));
+            }
         }
         let after = (keys.get(id).unwrap(), keys.owner().unwrap(), events(&world.admin));
         assert_eq!(after, before);

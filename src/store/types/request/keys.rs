@@ -84,7 +84,8 @@ impl CreateKey {
         Self { kind: Kind::Trial, ..Self::new(access).expires(expiry) }
     }
 
-    /// Sets the name, a label of 1 to 255 bytes. Defaults to none.
+    /// Sets the name, a label of 1 to 255 bytes. White space at its ends is cut. Defaults
+    /// to none.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.plain.name = Some(Some(name.into()));
         self
@@ -154,7 +155,7 @@ impl UpdateKey {
         Self::default()
     }
 
-    /// Changes the name, a label of 1 to 255 bytes.
+    /// Changes the name, a label of 1 to 255 bytes. White space at its ends is cut.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.plain.name = Some(Some(name.into()));
         self

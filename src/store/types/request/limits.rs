@@ -14,7 +14,7 @@ use crate::key::{Network, Quota, Rate};
 #[must_use]
 pub struct SetLimits {
     pub(in crate::store) not_before: Option<Option<Timestamp>>,
-    pub(in crate::store) networks: Option<Vec<Network>>,
+    pub(in crate::store) networks: Option<Option<Vec<Network>>>,
     pub(in crate::store) rate: Option<Option<Rate>>,
     pub(in crate::store) quota: Option<Option<Quota>>,
 }
@@ -37,10 +37,16 @@ impl SetLimits {
         self
     }
 
-    /// Accepts tokens from these networks alone, at most 64. An empty list accepts them from
-    /// everywhere.
+    /// Accepts tokens from these networks alone, 1 to 64. An empty list is an error: it would lock
+    /// the key out, and [`clear_networks`](Self::clear_networks) lifts the limit.
     pub fn networks(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
-        self.networks = Some(networks.into_iter().collect());
+        self.networks = Some(Some(networks.into_iter().collect()));
+        self
+    }
+
+    /// Removes the networks: tokens are accepted from everywhere.
+    pub fn clear_networks(mut self) -> Self {
+        self.networks = Some(None);
         self
     }
 
