@@ -80,7 +80,8 @@ impl VerifiedKey {
         &self.inner.permissions
     }
 
-    /// Tests a permission of the key: one bit test.
+    /// Tests a permission of the key: one bit test. False for a permission of another catalogue
+    /// than the store's.
     #[must_use]
     #[inline]
     pub fn allows(&self, permission: Permission) -> bool {

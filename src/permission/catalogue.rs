@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Permission, PermissionName, PermissionSet};
+use super::{CatalogueTag, Permission, PermissionName, PermissionSet};
 use crate::invalid::{Invalid, Problem};
 
 /// The permissions of a service: at most 256 names, each marked as read-only or not.
@@ -18,6 +18,7 @@ pub struct Catalogue {
     names: Vec<PermissionName>,
     by_name: HashMap<PermissionName, Permission>,
     read_only: PermissionSet,
+    tag: CatalogueTag,
 }
 
 /// A builder of a [`Catalogue`].
@@ -43,15 +44,22 @@ impl Catalogue {
         self.by_name.get(&name).copied()
     }
 
-    /// Returns the name of a permission that this catalogue resolved.
+    /// Returns the tag, which tells this catalogue from others.
+    #[must_use]
+    pub fn tag(&self) -> CatalogueTag {
+        self.tag
+    }
+
+    /// Returns the name of a permission; `None` for one of another catalogue.
     #[must_use]
     pub fn name(&self, permission: Permission) -> Option<&PermissionName> {
-        self.names.get(permission.index())
+        let is_own = permission.catalogue() == self.tag;
+        self.names.get(permission.index()).filter(|_| is_own)
     }
 
     /// Returns all permissions with their names, in the order of declaration.
     pub fn iter(&self) -> impl Iterator<Item = (Permission, &PermissionName)> {
-        (0..=u8::MAX).map(Permission::new).zip(&self.names)
+        (0..=u8::MAX).map(|index| Permission::new(self.tag, index)).zip(&self.names)
     }
 
     /// Returns all permissions.
@@ -92,10 +100,11 @@ impl CatalogueBuilder {
             let (given, limit) = (self.names.len(), Catalogue::MAX_LEN);
             return Err(Invalid::new(field, Problem::TooMany { given, limit }));
         }
-        let mut catalogue = Catalogue::default();
+        let tag = self.names.iter().map(|(name, is_read_only)| (name.as_str(), *is_read_only));
+        let mut catalogue = Catalogue { tag: CatalogueTag::of(tag), ..Catalogue::default() };
         for ((name, read_only), index) in self.names.into_iter().zip(0..=u8::MAX) {
             let name = PermissionName::new(name)?;
-            let permission = Permission::new(index);
+            let permission = Permission::new(catalogue.tag, index);
             if catalogue.by_name.insert(name.clone(), permission).is_some() {
                 return Err(Invalid::new(field, Problem::Duplicate { name: name.to_string() }));
             }

@@ -32,6 +32,8 @@ pub enum AuthError<'a> {
     ReadOnly,
     /// No layer stands before an extractor or a guard: a defect of the service.
     NoLayer,
+    /// A permission of one catalogue is asked of a caller of another: a defect of the service.
+    OtherCatalogue,
     /// The store didn't accept the token.
     Verify(VerifyError),
 }
@@ -66,6 +68,9 @@ impl Answer {
             }
             AuthError::ReadOnly => of(forbidden, scope, "The API key may only read."),
             AuthError::NoLayer => of(failed, None, "The service can't tell who is asking."),
+            AuthError::OtherCatalogue => {
+                of(failed, None, "The service can't tell what the caller may do.")
+            }
             AuthError::Verify(VerifyError::Unavailable(_)) => {
                 of(unavailable, None, "API keys can't be checked at the moment. Try again later.")
             }

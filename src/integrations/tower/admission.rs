@@ -27,6 +27,7 @@ pub(super) fn admit<B>(
         Presented::Token(token) => {
             let answer = verify(settings, token, &parts);
             let verified = answer.map_err(|error| settings.reject(error.into()))?;
+            settings.check_catalogue(verified.permissions())?;
             parts.extensions.insert(Authenticated::by_key(verified, Arc::clone(settings)));
             verified.rate()
         }
@@ -60,6 +61,7 @@ fn admit_without_token(
     has_other_scheme: bool,
 ) -> Result<(), Rejection> {
     if let Some(mut session) = settings.session.as_ref().and_then(|hook| hook(parts)) {
+        settings.check_catalogue(session.permissions())?;
         parts.extensions.extend(session.take_extensions());
         parts.extensions.insert(Authenticated::by_session(session, Arc::clone(settings)));
         return Ok(());

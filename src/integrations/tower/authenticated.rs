@@ -92,7 +92,8 @@ impl Authenticated {
         }
     }
 
-    /// Returns whether the caller has this permission: one bit test.
+    /// Returns whether the caller has this permission: one bit test. False for a permission of
+    /// another catalogue than the store's.
     #[must_use]
     #[inline]
     pub fn allows(&self, permission: Permission) -> bool {
@@ -112,13 +113,15 @@ impl Authenticated {
     /// requires those that a route always needs.
     ///
     /// # Errors
-    /// [`Rejection`] with 403, which names the permission, in the service's shape.
+    /// [`Rejection`] with 403, which names the permission, in the service's shape; with 500 for a
+    /// permission of another catalogue than the store's.
     pub fn require(&self, permission: Permission) -> Result<(), Rejection> {
         if self.allows(permission) {
             return Ok(());
         }
         let name = self.settings.verifier.catalogue().name(permission);
-        let scope = name.map_or("", |name| name.as_str());
-        Err(self.settings.reject(AuthError::Permission(scope)))
+        let error =
+            name.map_or(AuthError::OtherCatalogue, |name| AuthError::Permission(name.as_str()));
+        Err(self.settings.reject(error))
     }
 }

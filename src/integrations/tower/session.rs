@@ -19,7 +19,7 @@ pub struct Session {
 impl Session {
     /// Makes a session that acts for this owner with these permissions. An
     /// [`Access`](crate::permission::Access) compiles to permissions, and so does an iterator over
-    /// single ones.
+    /// single ones. The layer answers 500 if they are of another catalogue than its store's.
     #[must_use]
     pub fn new(owner: OwnerId, permissions: PermissionSet) -> Self {
         Self { owner, permissions, extensions: Extensions::new() }

@@ -11,6 +11,7 @@ use super::session::Session;
 use crate::clock::{Clock, SystemClock};
 use crate::integrations::http::{AuthError, Credentials, ErrorResponse, PeerAddress, RateHeaders};
 use crate::key::RejectReason;
+use crate::permission::{CatalogueTag, PermissionSet};
 use crate::store::{Verifier, VerifyError};
 
 pub(super) type SessionHook = dyn Fn(&Parts) -> Option<Session> + Send + Sync;
@@ -21,6 +22,8 @@ pub(super) type ErrorHook = dyn Fn(&ErrorResponse<'_>) -> Response<String> + Sen
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) verifier: Verifier,
+    /// The tag of the verifier's catalogue, kept here so that no request has to look it up.
+    catalogue: CatalogueTag,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) credentials: Credentials,
     pub(super) peer_address: Option<PeerAddress>,
@@ -36,6 +39,7 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn new(verifier: Verifier) -> Self {
         Self {
+            catalogue: verifier.catalogue().tag(),
             verifier,
             clock: Arc::new(SystemClock::new()),
             credentials: Credentials::bearer(),
@@ -48,6 +52,20 @@ impl Settings {
             unavailable_is_500: false,
             discloses_reason: false,
         }
+    }
+
+    /// Checks that a caller's permissions are of the catalogue in which guards and handlers resolve
+    /// theirs.
+    ///
+    /// # Errors
+    /// [`Rejection`] with 500: a store behind the verifier, or the session's hook, has another
+    /// catalogue.
+    #[inline]
+    pub(super) fn check_catalogue(&self, permissions: &PermissionSet) -> Result<(), Rejection> {
+        if permissions.belongs_to(self.catalogue) {
+            return Ok(());
+        }
+        Err(self.reject(AuthError::OtherCatalogue))
     }
 
     /// Makes the answer to a rejected request.
@@ -75,6 +93,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("verifier", &self.verifier)
+            .field("catalogue", &self.catalogue)
             .field("clock", &self.clock)
             .field("credentials", &self.credentials)
             .field("peer_address", &self.peer_address)

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod callers;
+mod catalogues;
 mod credentials;
 mod double;
 mod end_to_end;
