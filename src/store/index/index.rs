@@ -153,7 +153,8 @@ impl Index {
 
     /// Begins a search for an id. Slots and limits are on their way while the caller hashes the
     /// token.
-    #[inline]
+    // `inline(always)`: otherwise the compiler returns `Search` through memory.
+    #[inline(always)]
     pub(in crate::store) fn search(&self, id: KeyId) -> Search<'_> {
         let hash = hash_of(id.as_u128());
         let probe = self.table.probe(hash);

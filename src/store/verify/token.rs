@@ -32,15 +32,6 @@ pub(in crate::store) struct TokenVerifier {
     usage: Option<Arc<Collector>>,
 }
 
-/// Details of an answer that are noted for usage and alerts.
-#[derive(Debug)]
-struct AnswerDetails {
-    /// The time by which the token was judged; `Timestamp::MIN` if the answer didn't need the time.
-    at: Timestamp,
-    /// The key whose secret the token had.
-    key: Option<KeyId>,
-}
-
 impl TokenVerifier {
     pub(in crate::store) fn new(
         engine: &Arc<Engine>,
@@ -66,30 +57,29 @@ impl TokenVerifier {
         &self,
         request: &VerifyRequest<'_>,
     ) -> Result<VerifiedKey, VerifyError> {
-        let mut details = AnswerDetails { at: Timestamp::MIN, key: None };
-        let answer = self.judge_token(request, &mut details);
+        let mut at = Timestamp::MIN;
+        let answer = self.judge_token(request, &mut at);
         match &answer {
             Ok(verified) => {
                 if let Some(usage) = &self.usage {
-                    usage.accepted(verified.key_id(), request, details.at);
+                    usage.accepted(verified.key_id(), request, at);
                 }
                 if !verified.is_current() {
-                    self.noticed.note_previous(verified, details.at);
+                    self.noticed.note_previous(verified, at);
                 }
             }
-            Err(VerifyError::Rejected(reason)) => {
-                if let Some(key) = details.key {
-                    self.note_rejection(key, reason.kind(), details.at);
-                }
-            }
+            Err(VerifyError::Rejected(reason)) => self.note_rejection(request, reason.kind(), at),
             // A caller without the secret must not change what is noted of a key.
             Err(VerifyError::Unrecognized | VerifyError::Unavailable(_)) => {}
         }
         answer
     }
 
+    /// Notes the rejection of a token whose secret was right, so its id is the key's.
     #[cold]
-    fn note_rejection(&self, key: KeyId, reason: RejectKind, at: Timestamp) {
+    fn note_rejection(&self, request: &VerifyRequest<'_>, reason: RejectKind, at: Timestamp) {
+        // Parsed once more: an id that every answer carried along would cost each of them.
+        let Some(Unverified { id: key, .. }) = Unverified::parse(request.token) else { return };
         if let Some(usage) = &self.usage {
             usage.rejected(key, reason, at);
         }
@@ -98,11 +88,12 @@ impl TokenVerifier {
 
     /// Judges a token. Checks shape, prefix and id; computes one keyed digest; compares it in
     /// constant time with each digest of the key. Only then reads the key's state. Does no I/O,
-    /// allocates nothing and locks nothing, except that a key's quota may wait for a lease.
+    /// allocates nothing and locks nothing, except that a key's quota may wait for a lease. Sets
+    /// `judged_at` to the time by which it judges, as soon as an answer needs the time.
     fn judge_token(
         &self,
         request: &VerifyRequest<'_>,
-        details: &mut AnswerDetails,
+        judged_at: &mut Timestamp,
     ) -> Result<VerifiedKey, VerifyError> {
         let token = Unverified::parse(request.token).ok_or(VerifyError::Unrecognized)?;
         // First, so that memory fetches the slot during the next steps.
@@ -112,7 +103,7 @@ impl TokenVerifier {
             .availability
             .check(&*self.records.clock)
             .map_err(VerifyError::Unavailable)?;
-        details.at = now;
+        *judged_at = now;
         let (prefix_number, prefix) =
             self.records.prefixes.find(token.prefix).ok_or(VerifyError::Unrecognized)?;
         // Before the slot has arrived and names its pepper: most tokens have the likely one.
@@ -132,7 +123,6 @@ impl TokenVerifier {
             // `None` if the entry is being replaced; the search then looks again.
             let seen = entry.seen();
             let entry = entry.judged_at(now)?;
-            details.key = Some(token.id);
             self.judge(request, token.id, &entry, seen, now, prefix)
         });
         if !compared {
