@@ -84,6 +84,15 @@ impl Role {
             Self::Delegate { owner, .. } | Self::Owner { owner } => Some(owner),
         }
     }
+
+    /// Returns the key with which a delegate acts.
+    #[must_use]
+    pub fn acting_key(&self) -> Option<KeyId> {
+        match self {
+            Self::Delegate { key, .. } => Some(*key),
+            Self::Administrator | Self::Owner { .. } => None,
+        }
+    }
 }
 
 /// An actor and a role, optionally with a reason and a correlation id.

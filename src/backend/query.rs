@@ -42,6 +42,8 @@ pub struct KeyFilter {
     pub owner: Option<OwnerId>,
     /// The kind, if one is asked for.
     pub kind: Option<Kind>,
+    /// The key that created them, if one is asked for.
+    pub created_by_key: Option<KeyId>,
     /// In these states at `now`.
     pub states: StateSet,
     /// The time by which states are judged.
@@ -49,12 +51,19 @@ pub struct KeyFilter {
 }
 
 impl KeyFilter {
+    /// All keys in some states at `now`. Other fields are set with `..`.
+    #[must_use]
+    pub fn new(states: StateSet, now: Timestamp) -> Self {
+        Self { owner: None, kind: None, created_by_key: None, states, now }
+    }
+
     /// Whether a key is meant. A backend may narrow by its own indexes, and asks this of each row
     /// that it answers.
     #[must_use]
     pub fn matches(&self, key: &KeyRecord) -> bool {
         self.owner.is_none_or(|owner| owner == key.owner)
             && self.kind.is_none_or(|kind| kind == key.kind)
+            && (self.created_by_key.is_none() || self.created_by_key == key.created_by_key)
             && self.states.contains(key.state(self.now))
     }
 }
@@ -117,6 +126,8 @@ pub struct EventFilter {
     pub owner: Option<OwnerId>,
     /// Done by this actor.
     pub actor: Option<Actor>,
+    /// Done by a delegate with this key.
+    pub acting_key: Option<KeyId>,
     /// The kind, if one is asked for.
     pub kind: Option<EventKind>,
     /// At or after this time.
@@ -132,6 +143,7 @@ impl EventFilter {
         self.key.is_none_or(|key| event.key == Some(key))
             && self.owner.is_none_or(|owner| event.owner == Some(owner))
             && self.actor.as_ref().is_none_or(|actor| *actor == event.authority.actor)
+            && self.acting_key.is_none_or(|key| event.authority.role.acting_key() == Some(key))
             && self.kind.is_none_or(|kind| kind == event.kind)
             && self.since.is_none_or(|since| event.at >= since)
             && self.until.is_none_or(|until| event.at < until)

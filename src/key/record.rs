@@ -61,6 +61,8 @@ record! {
         pub created_at: Timestamp,
         /// The actor who created it.
         pub created_by: Actor,
+        /// The key with which that actor acted, if it was a delegate.
+        pub created_by_key: Option<KeyId>,
         /// The moment of the last change.
         pub updated_at: Timestamp,
         /// The current token, encrypted, if it is recoverable.
@@ -99,6 +101,7 @@ impl KeyRecord {
             settings: Settings::default(),
             created_at,
             created_by,
+            created_by_key: None,
             updated_at: created_at,
             seal: None,
         }

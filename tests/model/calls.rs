@@ -208,6 +208,7 @@ pub(crate) struct Rotation {
 pub(crate) struct KeyQuery {
     pub(crate) owners: Vec<OwnerId>,
     pub(crate) kind: Option<Kind>,
+    pub(crate) created_by_key: Option<KeyId>,
     pub(crate) states: Option<Vec<State>>,
     pub(crate) after: Option<KeyId>,
     pub(crate) before: Option<KeyId>,
@@ -228,6 +229,7 @@ pub(crate) struct EventQuery {
     pub(crate) key: Option<KeyId>,
     pub(crate) owner: Option<OwnerId>,
     pub(crate) actor: Option<String>,
+    pub(crate) acting_key: Option<KeyId>,
     pub(crate) kind: Option<EventKind>,
     pub(crate) since: Option<Timestamp>,
     pub(crate) until: Option<Timestamp>,
@@ -380,6 +382,9 @@ impl KeyQuery {
         if let Some(kind) = self.kind {
             request = request.kind(kind);
         }
+        if let Some(key) = self.created_by_key {
+            request = request.created_by_key(key);
+        }
         if let Some(states) = &self.states {
             request = request.states(states.iter().copied());
         }
@@ -435,6 +440,9 @@ impl EventQuery {
         }
         if let Some(actor) = &self.actor {
             request = request.actor(actor);
+        }
+        if let Some(key) = self.acting_key {
+            request = request.acting_key(key);
         }
         if let Some(kind) = self.kind {
             request = request.kind(kind);

@@ -51,6 +51,8 @@ pub(crate) enum Defect {
     DelegateOutlasts,
     /// A delegate's keys have another prefix than its own.
     DelegateCrossesPrefixes,
+    /// A list doesn't say which key created another.
+    CreatorNotTold,
     /// Only accepted tokens are found when they leak.
     DeadTokenNotTold,
     /// A rotation doesn't say which token it dropped.
@@ -100,7 +102,7 @@ pub(crate) enum Defect {
 }
 
 impl Defect {
-    pub(crate) const ALL: [Self; 38] = [
+    pub(crate) const ALL: [Self; 39] = [
         Self::ActivateLiftsBlock,
         Self::AddressOutlivesItsTime,
         Self::AnotherOwnersKeyFound,
@@ -108,6 +110,7 @@ impl Defect {
         Self::MaxAccessNotInForce,
         Self::CountDoubledByWriting,
         Self::CountFallsShort,
+        Self::CreatorNotTold,
         Self::DeadTokenNotTold,
         Self::DelegateCrossesPrefixes,
         Self::DelegateGoesBeyond,
@@ -345,6 +348,9 @@ impl StoreLayer for Planted {
     fn list_keys(&self, by: &Authority, query: &ListKeys) -> Result<Page<Key>, Error> {
         let mut page = self.store.list_keys(by, query)?;
         page.items = page.items.into_iter().map(|key| self.used(key)).collect();
+        if self.has(Defect::CreatorNotTold) {
+            page.items.iter_mut().for_each(|key| key.created_by_key = None);
+        }
         if self.has(Defect::ListDropsKey) && page.items.len() > 2 {
             page.items.pop();
         }

@@ -246,3 +246,56 @@ fn a_rotation_before_the_commit_makes_the_token_a_previous_one() {
     let delegate = as_current();
     call("update", &|| delegate.update(own, UpdateKey::new().name("mine")));
 }
+
+/// What a key made and did can be asked for, also after the key is gone.
+#[test]
+fn a_key_remembers_the_key_that_created_it() {
+    let world = World::new();
+    let (keys, issued, delegate) = acting(&world, full());
+    let own = issued.key.id;
+    assert_eq!(issued.key.created_by_key, None);
+    let child = delegate.create(full()).unwrap();
+    assert_eq!(child.key.created_by_key, Some(own));
+    let by_child = acting_with(&world, child.token.expose());
+    let grandchild = by_child.create(full()).unwrap().key;
+    assert_eq!(grandchild.created_by_key, Some(child.key.id));
+    let second = delegate.create(full()).unwrap().key;
+    delegate.deactivate(second.id).unwrap();
+    let ids = |query: ListKeys| -> Vec<KeyId> {
+        world.admin.list(&query).unwrap().items.iter().map(|key| key.id).collect()
+    };
+    let by = |key| ListKeys::new().created_by_key(key);
+    assert_eq!(ids(by(own)), [second.id, child.key.id]);
+    assert_eq!(ids(by(child.key.id)), [grandchild.id]);
+    assert_eq!(ids(by(grandchild.id)), []);
+    assert_eq!(world.admin.count(&by(own)).unwrap(), 2);
+    assert_eq!(keys.list(&by(own)).unwrap().items.len(), 2);
+    world.admin.create_owner(&owner("other"), CreateOwner::without_key()).unwrap();
+    assert_eq!(ids(by(own).owner(owner("other"))), []);
+    // A cursor belongs to one creator.
+    let first = world.admin.list(&by(own).limit(1)).unwrap().next.unwrap();
+    let next = world.admin.list(&by(own).limit(1).cursor(&first)).unwrap().items;
+    assert_eq!(next.iter().map(|key| key.id).collect::<Vec<_>>(), [child.key.id]);
+    let another = world.admin.list(&by(child.key.id).limit(1).cursor(&first));
+    assert!(matches!(another, Err(Error::Invalid(invalid)) if invalid.field() == "cursor"));
+
+    let did = |handle: &OwnerKeys, key| -> Vec<(EventKind, Option<KeyId>)> {
+        let events = handle.events(&ListEvents::new().acting_key(key)).unwrap().items;
+        events.iter().map(|event| (event.kind, event.key)).collect()
+    };
+    let expected = [
+        (EventKind::KeyCreated, Some(child.key.id)),
+        (EventKind::KeyCreated, Some(second.id)),
+        (EventKind::KeyDeactivated, Some(second.id)),
+    ];
+    assert_eq!(did(&keys, own), expected);
+    assert_eq!(did(&keys, grandchild.id), []);
+    let stranger = OwnerKeys::new(Arc::clone(&world.store), owner("other"), "eve").unwrap();
+    assert_eq!(did(&stranger, own), []);
+
+    keys.revoke(own).unwrap();
+    world.admin.purge(own).unwrap();
+    assert_eq!(ids(by(own)), [second.id, child.key.id]);
+    assert_eq!(did(&keys, own), expected);
+    assert_eq!(keys.get(second.id).unwrap().created_by_key, Some(own));
+}

@@ -35,8 +35,7 @@ impl Dump {
     pub fn of(backend: &dyn Backend) -> Result<Self, BackendError> {
         let query = OwnerPageQuery { after: None, suspended: None, limit: ALL, examine: ALL };
         let owners = backend.page_owners(&query)?.owners;
-        let filter =
-            KeyFilter { owner: None, kind: None, states: StateSet::ALL, now: Timestamp::MIN };
+        let filter = KeyFilter::new(StateSet::ALL, Timestamp::MIN);
         let query = KeyPageQuery { filter, before: None, after: None, limit: ALL, examine: ALL };
         let keys = backend.page_keys(&query)?.keys;
         let filter = EventFilter::default();

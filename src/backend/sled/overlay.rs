@@ -128,6 +128,9 @@ impl<'a> Overlay<'a> {
         }
         if let Some(key) = before {
             self.remove(Tree::OwnerKeys, &trees::owner_key(&key.owner, key.id));
+            if let Some(creator) = key.created_by_key {
+                self.remove(Tree::CreatedKeys, &trees::created_key(creator, key.id));
+            }
             if let Some(name) = key.name.as_ref().filter(|_| key.is_live()) {
                 self.remove(Tree::LiveNames, &trees::live_name(&key.owner, name, key.id));
             }
@@ -139,6 +142,9 @@ impl<'a> Overlay<'a> {
         }
         if let Some(key) = after {
             self.put(Tree::OwnerKeys, &trees::owner_key(&key.owner, key.id), &[]);
+            if let Some(creator) = key.created_by_key {
+                self.put(Tree::CreatedKeys, &trees::created_key(creator, key.id), &[]);
+            }
             if let Some(name) = key.name.as_ref().filter(|_| key.is_live()) {
                 self.put(Tree::LiveNames, &trees::live_name(&key.owner, name, key.id), &[]);
             }

@@ -119,7 +119,7 @@ impl Engine {
         cursor: &mut Cursor,
         limit: usize,
     ) -> Result<Option<u64>, Fault> {
-        let rows = KeyRows::new(filter.owner.as_ref(), None, None);
+        let rows = KeyRows::new(filter, None, None);
         let from = cursor.take();
         let mut count = None;
         for entry in rows.entries(self, from.as_deref()).take(limit) {
@@ -137,7 +137,7 @@ impl Engine {
         {
             return Ok(page);
         }
-        let rows = KeyRows::new(query.filter.owner.as_ref(), query.before, query.after);
+        let rows = KeyRows::new(&query.filter, query.before, query.after);
         let mut last = None;
         for (examined, entry) in rows.entries(self, None).enumerate() {
             if examined == query.examine || page.keys.len() == query.limit {
@@ -239,7 +239,8 @@ impl Engine {
     }
 }
 
-/// The keys of all or one owner, newest first, between two ids that are themselves left out.
+/// The keys that a key created, or those of an owner, or all, newest first, between two ids that are
+/// themselves left out.
 struct KeyRows {
     tree: Tree,
     from: Bound<Vec<u8>>,
@@ -247,9 +248,18 @@ struct KeyRows {
 }
 
 impl KeyRows {
-    fn new(owner: Option<&OwnerId>, before: Option<KeyId>, after: Option<KeyId>) -> Self {
-        match owner {
-            Some(owner) => {
+    fn new(filter: &KeyFilter, before: Option<KeyId>, after: Option<KeyId>) -> Self {
+        match (filter.created_by_key, &filter.owner) {
+            (Some(creator), _) => {
+                let at = |id| trees::created_key(creator, id);
+                let (newest, oldest) = (KeyId::from_u128(u128::MAX), KeyId::from_u128(0));
+                let bound = |id: Option<KeyId>, end| {
+                    id.map_or(Bound::Included(at(end)), |id| Bound::Excluded(at(id)))
+                };
+                let (from, to) = (bound(before, newest), bound(after, oldest));
+                Self { tree: Tree::CreatedKeys, from, to }
+            }
+            (None, Some(owner)) => {
                 let prefix = trees::of_owner(owner);
                 let at = |id| Bound::Excluded(trees::owner_key(owner, id));
                 Self {
@@ -258,7 +268,7 @@ impl KeyRows {
                     from: before.map_or(Bound::Included(prefix), at),
                 }
             }
-            None => {
+            (None, None) => {
                 let at = |id: Option<KeyId>| {
                     id.map_or(Bound::Unbounded, |id| Bound::Excluded(trees::key(id).to_vec()))
                 };

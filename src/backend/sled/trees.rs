@@ -34,6 +34,8 @@ trees! {
     Keys = "keys",
     /// Owner and key; no value.
     OwnerKeys = "owner_keys",
+    /// Creating key and created key; no value.
+    CreatedKeys = "created_keys",
     /// Owner to how many keys it has.
     KeyCounts = "key_counts",
     /// Owner, name and unrevoked key; no value.
@@ -73,6 +75,7 @@ impl Tree {
             Self::OwnerEvents => 10,
             Self::Chunks => 11,
             Self::Usage => 12,
+            Self::CreatedKeys => 13,
         }
     }
 }
@@ -122,6 +125,11 @@ pub(super) fn of_owner(id: &OwnerId) -> Vec<u8> {
 
 pub(super) fn owner_key(owner: &OwnerId, id: KeyId) -> Vec<u8> {
     joined(&[&of_owner(owner), &key(id)])
+}
+
+/// In [`Tree::CreatedKeys`]: the creator and the key.
+pub(super) fn created_key(creator: KeyId, id: KeyId) -> Vec<u8> {
+    joined(&[&key(creator), &key(id)])
 }
 
 /// With what all keys of this name of an owner begin, in [`Tree::LiveNames`].
@@ -207,6 +215,15 @@ mod tests {
             prop_assert_eq!(owner_in(owner(&a)), Some(a));
             let range = of_owner(&a)..after_prefix(&of_owner(&a));
             prop_assert_eq!(range.contains(&owner_key(&b, y)), a == b);
+        }
+
+        #[test]
+        fn created_keys_lie_by_creator_newest_first(
+            a in any::<u128>(), b in any::<u128>(), x in any::<u128>(), y in any::<u128>(),
+        ) {
+            let [a, b, x, y] = [a, b, x, y].map(KeyId::from_u128);
+            prop_assert_eq!(created_key(a, x).cmp(&created_key(b, y)), b.cmp(&a).then(y.cmp(&x)));
+            prop_assert_eq!(key_in(&created_key(a, x)), Some(x));
         }
 
         #[test]

@@ -20,13 +20,20 @@ macro_rules! columns {
     };
 }
 
-// Pages: all events, those of a key, those of an owner. Each walks along one index.
+// Pages: all events, those of a key, those by an acting key, those of an owner. Each walks along one
+// index.
 pub(super) const PAGE: &str =
     concat!("SELECT ", columns!(), " FROM events WHERE sequence > ?1 ORDER BY sequence LIMIT ?2");
 pub(super) const PAGE_OF_KEY: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM events INDEXED BY events_by_key WHERE sequence > ?1 AND key_id = ?3 \
+     ORDER BY sequence LIMIT ?2"
+);
+pub(super) const PAGE_BY_KEY: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM events INDEXED BY events_by_acting_key WHERE sequence > ?1 AND acting_key = ?3 \
      ORDER BY sequence LIMIT ?2"
 );
 pub(super) const PAGE_OF_OWNER: &str = concat!(
@@ -132,6 +139,7 @@ pub(super) fn page(connection: &Connection, query: &EventQuery) -> Result<EventP
     let mut page = EventPage { events: Vec::new(), next: None, pruned_through };
     let sql = match &query.filter {
         filter if filter.key.is_some() => PAGE_OF_KEY,
+        filter if filter.acting_key.is_some() => PAGE_BY_KEY,
         filter if filter.owner.is_some() => PAGE_OF_OWNER,
         _ => PAGE,
     };
@@ -139,7 +147,7 @@ pub(super) fn page(connection: &Connection, query: &EventQuery) -> Result<EventP
     let mut binder = Binder::new(&mut statement);
     // One row more than are looked at shows whether there are more.
     binder.put(stored(query.after))?.put(rows_to_ask(query.examine))?;
-    match (query.filter.key, &query.filter.owner) {
+    match (query.filter.key.or(query.filter.acting_key), &query.filter.owner) {
         (Some(key), _) => binder.put(key.to_bytes())?,
         (None, Some(owner)) => binder.put(owner.as_str())?,
         (None, None) => &mut binder,

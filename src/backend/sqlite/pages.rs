@@ -40,6 +40,16 @@ pub(super) fn of_owner(states: StateSet) -> Option<String> {
     (!walks.is_empty()).then(|| format!("{merged} ORDER BY id DESC LIMIT ?3"))
 }
 
+/// The keys that a key created, newest first.
+pub(super) const BY_CREATOR: &str = "SELECT id, kind, expires_at, state FROM keys
+     INDEXED BY keys_by_creator
+     WHERE created_by_key = ?4 AND id > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
+
+/// The same, if they are this owner's.
+pub(super) const BY_CREATOR_OF_OWNER: &str = "SELECT id, kind, expires_at, state FROM keys
+     INDEXED BY keys_by_creator
+     WHERE created_by_key = ?4 AND id > ?1 AND id < ?2 AND owner = ?5 ORDER BY id DESC LIMIT ?3";
+
 /// A key as far as the index alone shows it.
 struct Candidate {
     id: KeyId,
@@ -61,9 +71,11 @@ fn walk(
     rows: i64,
     visit: &mut dyn FnMut(&Candidate) -> Result<ControlFlow<()>, Fault>,
 ) -> Result<(), Fault> {
-    let sql = match filter.owner {
-        Some(_) => of_owner(filter.states),
-        None => Some(ALL.into()),
+    let sql = match (filter.created_by_key, filter.owner) {
+        (Some(_), Some(_)) => Some(BY_CREATOR_OF_OWNER.into()),
+        (Some(_), None) => Some(BY_CREATOR.into()),
+        (None, Some(_)) => of_owner(filter.states),
+        (None, None) => Some(ALL.into()),
     };
     let Some(sql) = sql else { return Ok(()) };
     let mut statement = connection.prepare_cached(&sql)?;
@@ -72,6 +84,9 @@ fn walk(
     let above = above.map_or(Vec::new(), |id| id.to_bytes().to_vec());
     let below = below.map_or(vec![0xff; 17], |id| id.to_bytes().to_vec());
     binder.put(above)?.put(below)?.put(rows)?;
+    if let Some(creator) = &filter.created_by_key {
+        binder.put(creator.to_bytes())?;
+    }
     if let Some(owner) = &filter.owner {
         binder.put(owner.as_str())?;
     }

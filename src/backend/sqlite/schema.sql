@@ -1,4 +1,4 @@
--- Version 2. Times are milliseconds since 1970-01-01T00:00:00Z; ids of keys are the 16 bytes of a
+-- Version 3. Times are milliseconds since 1970-01-01T00:00:00Z; ids of keys are the 16 bytes of a
 -- UUID; columns that an index or a scan reads come first in their row. A column `..._by` of a limit,
 -- `access_by` and `expiry_by` hold the role that set it.
 
@@ -122,6 +122,8 @@ CREATE TABLE keys (
   expiry_by TEXT NOT NULL CHECK (expiry_by IN ('administrator', 'owner')),
   created_at INTEGER NOT NULL,
   created_by TEXT NOT NULL,
+  -- The key with which a delegate created it.
+  created_by_key BLOB CHECK (length(created_by_key) = 16),
   updated_at INTEGER NOT NULL,
   deactivated_by TEXT,
   deactivated_reason TEXT,
@@ -169,6 +171,10 @@ CREATE TABLE keys (
 -- Lists and counts of an owner's keys by state walk along this alone.
 CREATE INDEX keys_by_owner ON keys (owner, state, id, kind, expires_at);
 
+-- The keys that a key created.
+CREATE INDEX keys_by_creator ON keys (created_by_key, id, owner, kind, expires_at, state)
+  WHERE created_by_key IS NOT NULL;
+
 -- Who else has this name.
 CREATE INDEX keys_by_name ON keys (owner, name) WHERE revoked_at IS NULL AND name IS NOT NULL;
 
@@ -212,6 +218,7 @@ CREATE TABLE events (
 
 CREATE INDEX events_by_key ON events (key_id) WHERE key_id IS NOT NULL;
 CREATE INDEX events_by_owner ON events (owner) WHERE owner IS NOT NULL;
+CREATE INDEX events_by_acting_key ON events (acting_key) WHERE acting_key IS NOT NULL;
 
 -- The use of a key, what is left of its quota, and its alerts. Use is written in batches without an
 -- event; an alert in the commit of its event. The row is removed with the key. A key that was never

@@ -43,8 +43,10 @@ pub(in crate::store::manage) fn query_hash(scope: &Scope, query: &ListKeys) -> Q
     }
     let kind = query.kind.map_or(0, |kind| 1 + kind as u8);
     hasher.update(&[0, kind, query.states.bits()]);
-    let until = query.until.map(KeyId::to_bytes);
-    hasher.update(&[u8::from(until.is_some())]).update(&until.unwrap_or_default());
+    for key in [query.until, query.created_by_key] {
+        let bytes = key.map(KeyId::to_bytes);
+        hasher.update(&[u8::from(bytes.is_some())]).update(&bytes.unwrap_or_default());
+    }
     QueryHash(hasher)
 }
 

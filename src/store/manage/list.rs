@@ -8,7 +8,7 @@ use crate::authority::{Actor, Authority};
 use crate::backend::{
     Change, EventFilter, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPageQuery,
 };
-use crate::id::KeyId;
+use crate::id::{KeyId, OwnerId};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{KeyRecord, OwnerRecord};
 use crate::store::types::error::{Error, Resource};
@@ -78,11 +78,7 @@ impl Manager {
         query: &ListKeys,
     ) -> Result<u64, Error> {
         let caller = Principal::new(&self.engine, authority)?;
-        let count = |owner| {
-            let filter =
-                KeyFilter { owner, kind: query.kind, states: query.states, now: caller.now };
-            self.engine.records.backend.count_keys(&filter)
-        };
+        let count = |owner| self.engine.records.backend.count_keys(&filter(&caller, owner, query));
         match scope(&caller, query)? {
             Scope::All => Ok(count(None)?),
             Scope::Owners(owners) => {
@@ -126,6 +122,7 @@ impl Manager {
                 key: query.key,
                 owner: own.or(query.owner),
                 actor: query.actor.as_ref().map(Actor::new).transpose()?,
+                acting_key: query.acting_key,
                 kind: query.kind,
                 since: query.since,
                 until: query.until,
@@ -157,12 +154,7 @@ impl Manager {
         };
         let load_page = |owner| {
             self.engine.records.backend.page_keys(&KeyPageQuery {
-                filter: KeyFilter {
-                    owner,
-                    kind: query.kind,
-                    states: query.states,
-                    now: caller.now,
-                },
+                filter: filter(caller, owner, query),
                 before,
                 after: query.until,
                 limit,
@@ -189,6 +181,17 @@ impl Manager {
             }
         }
         Ok(owners)
+    }
+}
+
+/// Makes the filter of a query, for one owner or all.
+fn filter(caller: &Principal<'_>, owner: Option<OwnerId>, query: &ListKeys) -> KeyFilter {
+    let ListKeys { kind, created_by_key, states, .. } = query;
+    KeyFilter {
+        owner,
+        kind: *kind,
+        created_by_key: *created_by_key,
+        ..KeyFilter::new(*states, caller.now)
     }
 }
 

@@ -152,6 +152,7 @@ impl Minter {
             settings,
             limits,
             seal,
+            created_by_key: caller.authority.role.acting_key(),
             ..KeyRecord::new(id, owner, current, caller.now, caller.authority.actor.clone())
         };
         let plain = key_rules::set_plain(&mut record, &request.plain)?;

@@ -246,7 +246,7 @@ impl Manager {
         states: StateSet,
         now: Timestamp,
     ) -> Result<Vec<KeyRecord>, Error> {
-        let filter = KeyFilter { owner: Some(*owner), kind: None, states, now };
+        let filter = KeyFilter { owner: Some(*owner), ..KeyFilter::new(states, now) };
         let mut query = KeyPageQuery {
             filter,
             before: None,

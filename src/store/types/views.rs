@@ -68,6 +68,8 @@ pub struct Key {
     pub created_at: Timestamp,
     /// The actor that created it.
     pub created_by: Actor,
+    /// The key with which that actor acted. `None` unless a delegate created it.
+    pub created_by_key: Option<KeyId>,
     /// The moment of the last change.
     pub updated_at: Timestamp,
     /// The version, which grows by one with each change.
@@ -139,6 +141,7 @@ impl Key {
             revoked: key.revoked,
             created_at: key.created_at,
             created_by: key.created_by,
+            created_by_key: key.created_by_key,
             updated_at: key.updated_at,
             version: key.version,
             usage: None,

@@ -60,7 +60,7 @@ fn sweep_page(
     before: Option<KeyId>,
 ) -> Result<Option<KeyId>, Error> {
     let now = engine.records.now();
-    let filter = KeyFilter { owner: None, kind: None, states: StateSet::ALL, now };
+    let filter = KeyFilter::new(StateSet::ALL, now);
     let query = KeyPageQuery { filter, before, after: None, limit: PAGE, examine: PAGE };
     let page = engine.records.backend.page_keys(&query)?;
     let subjects: Vec<UsageSubject> =

@@ -141,8 +141,7 @@ pub(super) trait Ask: Backend {
 
     /// The ids of all keys, newest first.
     fn all_keys(&self) -> Result<Vec<KeyId>, Failure> {
-        let filter =
-            KeyFilter { owner: None, kind: None, states: StateSet::ALL, now: sample::at(0) };
+        let filter = KeyFilter::new(StateSet::ALL, sample::at(0));
         walk::keys(self, &filter, walk::WIDE)
     }
 

@@ -123,6 +123,7 @@ pub fn largest_key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
         settings: settings()?,
         created_at: Timestamp::MAX,
         created_by: actor()?,
+        created_by_key: Some(super::key_id(u32::MAX)),
         updated_at: Timestamp::MAX,
         current: token(0)?,
         previous,

@@ -341,6 +341,7 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         Fault::KeysAreOfAnyKind,
         &["query_keys_are_those_of_a_kind", "query_keys_match_the_whole_filter"],
     ),
+    (Fault::KeysAreOfAnyCreator, &["query_keys_are_those_that_a_key_created"]),
     (
         Fault::KeysAreOfAnyOwner,
         &["query_keys_are_those_of_an_owner", "query_keys_match_the_whole_filter"],
@@ -384,6 +385,7 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     (Fault::PagesOmitMaxAccesss, &["query_pages_of_owners_show_every_field"]),
     // Events.
     (Fault::ActorsAreComparedWithoutCase, &["query_events_are_those_by_an_actor"]),
+    (Fault::EventsAreByAnyKey, &["query_events_are_those_by_an_acting_key"]),
     (
         Fault::EventsAreOfAnyKey,
         &["query_events_are_those_of_a_key", "query_events_match_the_whole_filter"],

@@ -123,6 +123,7 @@ pub(crate) enum Fault {
     EmptyPagesGoOn,
     ExpiryIsExclusive,
     KeysAreOfAnyKind,
+    KeysAreOfAnyCreator,
     KeysAreOfAnyOwner,
     KeysAreInAnyState,
     KeysAreOldestFirst,
@@ -141,6 +142,7 @@ pub(crate) enum Fault {
 
     // Events.
     ActorsAreComparedWithoutCase,
+    EventsAreByAnyKey,
     EventsAreOfAnyKey,
     EventsAreOfAnyKind,
     EventsAreOfAnyOwner,

@@ -137,6 +137,7 @@ impl FaultyBackend {
             }
             Fault::KeysAreInAnyState => filter.states = StateSet::ALL,
             Fault::KeysAreOfAnyKind => filter.kind = None,
+            Fault::KeysAreOfAnyCreator => filter.created_by_key = None,
             Fault::KeysAreOfAnyOwner => filter.owner = None,
             _ => {}
         }
@@ -225,6 +226,7 @@ impl FaultyBackend {
         let actor = filter.actor.clone();
         match self.fault {
             Fault::ActorsAreComparedWithoutCase => filter.actor = None,
+            Fault::EventsAreByAnyKey => filter.acting_key = None,
             Fault::EventsAreOfAnyKey => filter.key = None,
             Fault::EventsAreOfAnyKind => filter.kind = None,
             Fault::EventsAreOfAnyOwner => filter.owner = None,
@@ -285,8 +287,9 @@ impl FaultyBackend {
 }
 
 fn is_everything(filter: &EventFilter) -> bool {
-    let EventFilter { key, owner, actor, kind, since, until } = filter;
+    let EventFilter { key, owner, actor, acting_key, kind, since, until } = filter;
     key.is_none()
+        && acting_key.is_none()
         && owner.is_none()
         && actor.is_none()
         && kind.is_none()

@@ -207,7 +207,7 @@ impl FaultyBackend {
 
     pub(super) fn keys_of(&self, owner: &OwnerId) -> Result<Vec<KeyRecord>, BackendError> {
         let (states, now) = (StateSet::ALL, Timestamp::MIN);
-        let filter = KeyFilter { owner: Some(*owner), kind: None, states, now };
+        let filter = KeyFilter { owner: Some(*owner), ..KeyFilter::new(states, now) };
         let (before, after, limit) = (None, None, usize::MAX);
         let query = KeyPageQuery { filter, before, after, limit, examine: limit };
         Ok(self.memory.page_keys(&query)?.keys)

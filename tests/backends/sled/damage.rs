@@ -47,7 +47,7 @@ const SCANS: [usize; 2] = [1, 2];
 
 /// All that reads, and what came of it.
 fn read_everything(store: &dyn Backend) -> Vec<Result<(), BackendErrorKind>> {
-    let filter = KeyFilter { owner: None, kind: None, states: StateSet::ALL, now: at(0) };
+    let filter = KeyFilter::new(StateSet::ALL, at(0));
     let of_owner = KeyFilter { owner: Some(owner_id("a")), ..filter.clone() };
     let page = |filter: &KeyFilter| {
         let filter = filter.clone();

@@ -100,7 +100,7 @@ fn closed_is_closed() {
     store.close().unwrap();
     store.close().unwrap();
 
-    let filter = KeyFilter { owner: None, kind: None, states: StateSet::ALL, now: at(0) };
+    let filter = KeyFilter::new(StateSet::ALL, at(0));
     let keys =
         KeyPageQuery { filter: filter.clone(), before: None, after: None, limit: 9, examine: 9 };
     let owners = OwnerPageQuery { after: None, suspended: None, limit: 9, examine: 9 };
@@ -224,6 +224,6 @@ fn commits_of_many_threads_come_one_after_the_other() {
         }
     });
     assert_eq!(store.last_event().unwrap(), 101);
-    let filter = KeyFilter { owner: None, kind: None, states: StateSet::ALL, now: at(0) };
+    let filter = KeyFilter::new(StateSet::ALL, at(0));
     assert_eq!(store.count_keys(&filter).unwrap(), 100);
 }

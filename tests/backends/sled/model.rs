@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use keyhasp::authority::Actor;
+use keyhasp::authority::{Actor, Role};
 use keyhasp::backend::{
     Backend, Change, EventFilter, EventQuery, KeyFilter, KeyPageQuery, Memory, OwnerPageQuery,
     Precondition, Scanned, StateSet, Write, WriteKey,
@@ -44,6 +44,7 @@ fn id(number: u8) -> KeyId {
 #[derive(Clone, Debug)]
 struct Looks {
     name: Option<&'static str>,
+    creator: Option<u8>,
     is_trial: bool,
     expires_at: Option<u64>,
     switches: [bool; 3],
@@ -75,15 +76,16 @@ enum Step {
 
 fn looks() -> impl Strategy<Value = Looks> {
     (
-        option::of(select(&NAMES[..])),
+        (option::of(select(&NAMES[..])), option::of(0..5_u8)),
         any::<bool>(),
         option::of(0..20_u64),
         [prop::bool::weighted(0.2), prop::bool::weighted(0.2), prop::bool::weighted(0.2)],
         prop::bool::weighted(0.2),
         prop::bool::weighted(0.2),
     )
-        .prop_map(|(name, is_trial, expires_at, switches, is_recoverable, is_long)| Looks {
-            name,
+        .prop_map(|(ids, is_trial, expires_at, switches, is_recoverable, is_long)| Looks {
+            name: ids.0,
+            creator: ids.1,
             is_trial,
             expires_at,
             switches,
@@ -141,6 +143,7 @@ fn dress(record: KeyRecord, looks: &Looks) -> KeyRecord {
     let seal = Seal { key_number: 1, nonce: [3; 24], ciphertext: vec![4; 100].into() };
     KeyRecord {
         name: looks.name.map(|name| KeyName::new(name).unwrap()),
+        created_by_key: looks.creator.map(id),
         kind: if looks.is_trial { Kind::Trial } else { Kind::Standard },
         expires_at: looks.expires_at.map(at),
         deactivated: switch(looks.switches[0]),
@@ -164,6 +167,10 @@ impl Writer<'_> {
         let mut draft = event(kind, owner, key);
         // Wall time steps back now and then.
         draft.at = at(if self.now.is_multiple_of(11) { self.now / 2 } else { self.now });
+        if let Some((owner, key)) = owner.filter(|_| self.now.is_multiple_of(4)).zip(key) {
+            let generation = keyhasp::id::Generation::FIRST;
+            draft.authority.role = Role::Delegate { owner, key, generation };
+        }
         if self.now.is_multiple_of(3) {
             draft.authority.actor = Actor::new("somebody else").unwrap();
         }
@@ -310,9 +317,17 @@ fn pages_of_keys(
     examine: usize,
 ) -> Vec<String> {
     let mut answers = Vec::new();
-    let all = [(None, StateSet::ALL), (Some(Kind::Trial), StateSet::UNREVOKED)];
-    for (kind, states) in all.into_iter().chain([(None, StateSet::of([State::Expired]))]) {
-        let filter = KeyFilter { owner, kind, states, now: at(10) };
+    let filter = |states| KeyFilter { owner, ..KeyFilter::new(states, at(10)) };
+    let by = |number| KeyFilter { created_by_key: Some(id(number)), ..filter(StateSet::ALL) };
+    let filters = [
+        filter(StateSet::ALL),
+        KeyFilter { kind: Some(Kind::Trial), ..filter(StateSet::UNREVOKED) },
+        filter(StateSet::of([State::Expired])),
+        by(0),
+        by(1),
+        KeyFilter { states: StateSet::of([State::Active]), ..by(4) },
+    ];
+    for filter in filters {
         answers.push(format!("{}", store.count_keys(&filter).unwrap()));
         for (before, after) in [(None, None), (Some(id(11)), Some(id(7))), (Some(id(7)), None)] {
             let filter = filter.clone();
@@ -320,7 +335,10 @@ fn pages_of_keys(
             loop {
                 let page = store.page_keys(&query).unwrap();
                 answers.extend(page.keys.iter().map(key_picture));
-                answers.push(format!("{:?}", page.next));
+                // By creator, only an index tells where a page ends.
+                if query.filter.created_by_key.is_none() {
+                    answers.push(format!("{:?}", page.next));
+                }
                 if page.next.is_none() {
                     break;
                 }
@@ -341,6 +359,7 @@ fn pages_of_events(
     let filters = [
         EventFilter { owner, ..EventFilter::default() },
         EventFilter { owner, key: Some(id(2)), ..EventFilter::default() },
+        EventFilter { owner, acting_key: Some(id(2)), ..EventFilter::default() },
         EventFilter { owner, actor: Some(actor()), since: Some(at(5)), ..EventFilter::default() },
         EventFilter {
             owner,

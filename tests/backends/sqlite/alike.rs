@@ -1,5 +1,6 @@
 //! Random commits and queries: SQLite answers as the memory backend does.
 
+use keyhasp::authority::Role;
 use keyhasp::backend::sqlite::Sqlite;
 use keyhasp::backend::{
     Backend, Change, EventFilter, EventQuery, KeyFilter, KeyPageQuery, Memory, Operation,
@@ -52,6 +53,7 @@ struct Shape {
     name: Option<u8>,
     is_trial: bool,
     numeric_id: Option<u8>,
+    creator: Option<u8>,
     expires_at: Option<u64>,
     switches: [bool; 3],
     previous: u32,
@@ -69,15 +71,16 @@ fn id_of(number: u8) -> KeyId {
 }
 
 fn shapes() -> BoxedStrategy<Shape> {
-    let ids = (0..KEYS, 0..3_u8, of(0..3_u8), any::<bool>(), of(1..20_u8));
+    let ids = (0..KEYS, 0..3_u8, of(0..3_u8), any::<bool>(), (of(1..20_u8), of(0..2_u8)));
     // Mostly not revoked, since that is final in a store.
     let switches =
         [prop::bool::weighted(0.3), prop::bool::weighted(0.2), prop::bool::weighted(0.2)];
     let switches = (switches[0], switches[1], switches[2]);
     (ids, of(0..6_u64), switches, 1..4_u32)
-        .prop_map(|((id, owner, name, is_trial, numeric_id), expires_at, switches, previous)| {
+        .prop_map(|((id, owner, name, is_trial, ids), expires_at, switches, previous)| {
             let switches = [switches.0, switches.1, switches.2];
-            Shape { id, owner, name, is_trial, numeric_id, expires_at, switches, previous }
+            let (numeric_id, creator) = ids;
+            Shape { id, owner, name, is_trial, numeric_id, creator, expires_at, switches, previous }
         })
         .boxed()
 }
@@ -106,21 +109,24 @@ fn drafts() -> BoxedStrategy<Draft> {
 fn filters() -> BoxedStrategy<KeyFilter> {
     let states = vec(select(&State::ALL[..]), 0..6).prop_map(StateSet::of);
     let kind = of(select(&[Kind::Standard, Kind::Trial][..]));
-    (of(0..3_u8), kind, states, 0..7_u64)
-        .prop_map(|(owner, kind, states, now)| KeyFilter {
+    let creator = of(prop_oneof![3 => 0..2_u8, 1 => 0..KEYS]);
+    (of(0..3_u8), kind, creator, states, 0..7_u64)
+        .prop_map(|(owner, kind, creator, states, now)| KeyFilter {
             owner: owner.map(owner_of),
             kind,
-            states,
-            now: at(now),
+            created_by_key: creator.map(id_of),
+            ..KeyFilter::new(states, at(now))
         })
         .boxed()
 }
 
 fn event_filters() -> BoxedStrategy<EventFilter> {
     let kind = of(select(&[EventKind::KeyCreated, EventKind::OwnerCreated][..]));
-    (of(0..KEYS), of(0..3_u8), kind, of(0..9_u64), of(0..9_u64), any::<bool>())
-        .prop_map(|(key, owner, kind, since, until, by_actor)| EventFilter {
+    let by = (any::<bool>(), of(0..2_u8));
+    (of(0..KEYS), of(0..3_u8), kind, of(0..9_u64), of(0..9_u64), by)
+        .prop_map(|(key, owner, kind, since, until, (by_actor, acting))| EventFilter {
             key: key.map(id_of),
+            acting_key: acting.map(id_of),
             owner: owner.map(owner_of),
             actor: by_actor.then(actor),
             kind,
@@ -293,6 +299,12 @@ impl Pair {
             }
         };
         let mut event = event(kind);
+        if let Write::CreateKey(create) = &write
+            && let Some(key) = create.record.created_by_key
+        {
+            let (owner, generation) = (create.record.owner, create.record.current.generation);
+            event.authority.role = Role::Delegate { owner, key, generation };
+        }
         (event.at, event.key, event.owner) = (at(number), key, owner);
         change.operations.push(Operation { write, event });
     }
@@ -310,6 +322,7 @@ impl Shape {
         record.kind = if self.is_trial { Kind::Trial } else { Kind::Standard };
         record.numeric_id = self.numeric_id.map(|number| NumericId::new(number.into()).unwrap());
         record.expires_at = self.expires_at.map(at);
+        record.created_by_key = self.creator.map(id_of);
         let [deactivated, blocked, revoked] = self.switches.map(|on| on.then(switch));
         (record.deactivated, record.blocked, record.revoked) = (deactivated, blocked, revoked);
         for generation in 1..self.previous {

@@ -41,7 +41,7 @@ proptest! {
             }
             for by_owner in [None, Some(owner.id)] {
                 let filter =
-                    KeyFilter { owner: by_owner, kind: None, states: StateSet::ALL, now: at(1) };
+                    KeyFilter { owner: by_owner, ..KeyFilter::new(StateSet::ALL, at(1)) };
                 let query = KeyPageQuery { filter, before: None, after: None, limit: 9, examine: 9 };
                 let page = sqlite.page_keys(&query).unwrap();
                 prop_assert_eq!(page.keys.len(), 1);

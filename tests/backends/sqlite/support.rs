@@ -135,7 +135,7 @@ pub(crate) fn commit(sqlite: &Sqlite, change: Change) {
 /// One call of each kind that reaches the file, by name, with the kind of error it ends in.
 pub(crate) fn every_call(sqlite: &Sqlite) -> Vec<(&'static str, Result<(), BackendError>)> {
     let owner = owner_id("acme");
-    let filter = KeyFilter { owner: Some(owner), kind: None, states: StateSet::ALL, now: at(1) };
+    let filter = KeyFilter { owner: Some(owner), ..KeyFilter::new(StateSet::ALL, at(1)) };
     let keys =
         KeyPageQuery { filter: filter.clone(), before: None, after: None, limit: 9, examine: 9 };
     let owners = OwnerPageQuery { after: None, suspended: None, limit: 9, examine: 9 };

@@ -1,14 +1,17 @@
 //! Queries: lists, counts and events.
 
 use keyhasp::EventKind;
-use keyhasp::id::OwnerId;
+use keyhasp::id::{KeyId, OwnerId};
 use keyhasp::key::{Kind, State};
 
 use super::Generator;
 use crate::calls::{EventQuery, KeyQuery, OwnerQuery};
+use crate::model::KeyFile;
 
 impl Generator<'_> {
     pub(super) fn key_query(&mut self) -> KeyQuery {
+        let creators = self.creators();
+        let has_created = |key: &KeyFile| creators.contains(&key.id);
         let mut owners = Vec::new();
         if self.chance.percent(50) {
             owners.push(self.owner());
@@ -22,6 +25,7 @@ impl Generator<'_> {
         KeyQuery {
             owners,
             kind: self.chance.maybe(20, |chance| chance.pick(&[Kind::Standard, Kind::Trial])),
+            created_by_key: self.chance.percent(15).then(|| self.key_that(has_created)),
             states: self.chance.maybe(45, |chance| {
                 State::ALL.into_iter().filter(|_| chance.percent(60)).collect()
             }),
@@ -41,7 +45,14 @@ impl Generator<'_> {
         }
     }
 
+    /// The keys with which delegates created others.
+    pub(super) fn creators(&self) -> Vec<KeyId> {
+        self.model.keys.values().filter_map(|key| key.created_by_key).collect()
+    }
+
     pub(super) fn event_query(&mut self) -> EventQuery {
+        let creators = self.creators();
+        let has_created = |key: &KeyFile| creators.contains(&key.id);
         let after = match self.chance.below(4) {
             0 => 0,
             1 => self.model.pruned_through(),
@@ -56,6 +67,7 @@ impl Generator<'_> {
             actor: self
                 .chance
                 .maybe(15, |chance| chance.pick(&["ann", "nobody", "zoë", ""]).into()),
+            acting_key: self.chance.percent(15).then(|| self.key_that(has_created)),
             kind: self.chance.maybe(20, |chance| chance.pick(EventKind::ALL)),
             since: self.chance.percent(20).then(|| self.past()),
             until: self.chance.percent(20).then(|| self.past()),

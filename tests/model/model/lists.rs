@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use keyhasp::authority::Role;
 use keyhasp::event::Event;
 use keyhasp::id::{KeyId, OwnerId};
 use keyhasp::key::{Kind, State};
@@ -60,7 +61,7 @@ impl Model {
         let essence = |query: &KeyQuery| {
             let scope = self.scope(caller, query)?;
             let states: BTreeSet<State> = states(query).into_iter().collect();
-            Ok::<_, Vec<Reason>>((scope, states, query.kind, query.before))
+            Ok::<_, Vec<Reason>>((scope, states, query.kind, query.created_by_key, query.before))
         };
         let (first, second) = (essence(of)?, essence(used_for)?);
         if gave_cursor && first != second {
@@ -89,10 +90,12 @@ impl Model {
     fn matching(&self, caller: &Caller, query: &KeyQuery) -> Decided<Vec<KeyId>> {
         let scope = self.scope(caller, query)?;
         let (kind, states): (Option<Kind>, _) = (query.kind, states(query));
+        let creator = query.created_by_key;
         let newest_first = self.keys.values().rev();
         let found = newest_first
             .filter(|key| scope.as_ref().is_none_or(|owners| owners.contains(&key.owner)))
             .filter(|key| kind.is_none_or(|kind| kind == key.kind))
+            .filter(|key| creator.is_none() || creator == key.created_by_key)
             .filter(|key| states.contains(&key.state(self.now)))
             .filter(|key| query.after.is_none_or(|after| key.id < after))
             .filter(|key| query.before.is_none_or(|before| key.id > before));
@@ -123,6 +126,7 @@ impl Model {
                 && query.key.is_none_or(|key| event.key == Some(key))
                 && owner.is_none_or(|owner| event.owner == Some(owner))
                 && query.actor.as_ref().is_none_or(|by| by == event.authority.actor.as_str())
+                && query.acting_key.is_none_or(|key| acting_key(event) == Some(key))
                 && query.kind.is_none_or(|kind| event.kind == kind)
                 && query.since.is_none_or(|since| event.at >= since)
                 && query.until.is_none_or(|until| event.at < until)
@@ -134,6 +138,14 @@ impl Model {
     /// The number of the last event that was pruned.
     pub(crate) fn pruned_through(&self) -> u64 {
         self.events.first().map_or(0, |oldest| oldest.sequence - 1)
+    }
+}
+
+/// Returns the key with which a delegate acted.
+fn acting_key(event: &Event) -> Option<KeyId> {
+    match event.authority.role {
+        Role::Delegate { key, .. } => Some(key),
+        _ => None,
     }
 }
 

@@ -118,6 +118,7 @@ impl Model {
             prefix: self.prefix_of(caller, key),
             created_at: self.now,
             created_by: caller.by.actor.as_str().into(),
+            created_by_key: caller.acting.as_ref().map(|acting| acting.id),
             updated_at: self.now,
             current: self.new_token(owner, 1, fresh),
             previous: Vec::new(),

@@ -28,6 +28,7 @@ pub(crate) struct KeyFile {
     pub(crate) prefix: Prefix,
     pub(crate) created_at: Timestamp,
     pub(crate) created_by: String,
+    pub(crate) created_by_key: Option<KeyId>,
     pub(crate) updated_at: Timestamp,
     pub(crate) current: TokenFile,
     /// Previous tokens whose digests are still kept, oldest first, each with its end.
@@ -168,6 +169,7 @@ impl KeyFile {
             "revoked": shown_switch(self.revoked.as_ref()),
             "created_at": self.created_at,
             "created_by": self.created_by,
+            "created_by_key": self.created_by_key,
             "updated_at": self.updated_at,
             "version": self.version,
         })

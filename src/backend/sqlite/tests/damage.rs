@@ -113,8 +113,7 @@ fn read_all(fixture: &Fixture) -> Result<(), BackendError> {
     sqlite.owner(&owner_id("acme"))?;
     sqlite.key(KeyId::from_u128(1))?;
     sqlite.key_by_numeric_id(NumericId::new(5).unwrap())?;
-    let filter =
-        |owner| KeyFilter { owner, kind: None, states: StateSet::ALL, now: Timestamp::MIN };
+    let filter = |owner| KeyFilter { owner, ..KeyFilter::new(StateSet::ALL, Timestamp::MIN) };
     for owner in [None, Some(owner_id("acme"))] {
         let filter = filter(owner);
         sqlite.count_keys(&filter)?;

@@ -154,7 +154,7 @@ fn a_scan_lets_its_caller_read_and_write() {
 #[test]
 fn many_keys_are_counted() {
     let fixture = Fixture::with_keys(1..=KEYS * 5);
-    let mut filter = KeyFilter { owner: None, kind: None, states: StateSet::UNREVOKED, now: at(5) };
+    let mut filter = KeyFilter::new(StateSet::UNREVOKED, at(5));
     assert_eq!(fixture.sqlite.count_keys(&filter).unwrap(), 12_500);
     filter.owner = Some(owner_id("acme"));
     assert_eq!(fixture.sqlite.count_keys(&filter).unwrap(), 12_500);

@@ -23,9 +23,23 @@ fn check(connection: &Connection) {
         ),
         (scan::PREVIOUS_TOKENS, "SEARCH previous_tokens USING PRIMARY KEY (key_id>? AND key_id<?)"),
         (pages::ALL, "SEARCH keys USING PRIMARY KEY (id>? AND id<?)"),
+        (
+            pages::BY_CREATOR,
+            "SEARCH keys USING COVERING INDEX keys_by_creator \
+             (created_by_key=? AND id>? AND id<?)",
+        ),
+        (
+            pages::BY_CREATOR_OF_OWNER,
+            "SEARCH keys USING COVERING INDEX keys_by_creator \
+             (created_by_key=? AND id>? AND id<?)",
+        ),
         (keys::LIVE_NAMED, "SEARCH keys USING INDEX keys_by_name (owner=? AND name=?)"),
         (events::PAGE, "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)"),
         (events::PAGE_OF_KEY, "SEARCH events USING INDEX events_by_key (key_id=? AND rowid>?)"),
+        (
+            events::PAGE_BY_KEY,
+            "SEARCH events USING INDEX events_by_acting_key (acting_key=? AND rowid>?)",
+        ),
         (events::PAGE_OF_OWNER, "SEARCH events USING INDEX events_by_owner (owner=? AND rowid>?)"),
     ];
     for (sql, expected) in table {

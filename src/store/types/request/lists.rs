@@ -12,6 +12,7 @@ use crate::key::{Kind, State};
 pub struct ListKeys {
     pub(in crate::store) owners: Vec<OwnerId>,
     pub(in crate::store) kind: Option<Kind>,
+    pub(in crate::store) created_by_key: Option<KeyId>,
     pub(in crate::store) states: StateSet,
     pub(in crate::store) after: Option<KeyId>,
     pub(in crate::store) until: Option<KeyId>,
@@ -33,6 +34,7 @@ impl ListKeys {
         Self {
             owners: Vec::new(),
             kind: None,
+            created_by_key: None,
             states: StateSet::UNREVOKED,
             after: None,
             until: None,
@@ -50,6 +52,12 @@ impl ListKeys {
     /// Lists keys of this kind. Defaults to both kinds.
     pub fn kind(mut self, kind: Kind) -> Self {
         self.kind = Some(kind);
+        self
+    }
+
+    /// Lists keys that a delegate created with this key. The key itself may be purged.
+    pub fn created_by_key(mut self, key: KeyId) -> Self {
+        self.created_by_key = Some(key);
         self
     }
 
@@ -135,6 +143,7 @@ pub struct ListEvents {
     pub(in crate::store) key: Option<KeyId>,
     pub(in crate::store) owner: Option<OwnerId>,
     pub(in crate::store) actor: Option<String>,
+    pub(in crate::store) acting_key: Option<KeyId>,
     pub(in crate::store) kind: Option<EventKind>,
     pub(in crate::store) since: Option<Timestamp>,
     pub(in crate::store) until: Option<Timestamp>,
@@ -174,6 +183,12 @@ impl ListEvents {
     /// Lists events of this actor.
     pub fn actor(mut self, actor: impl Into<String>) -> Self {
         self.actor = Some(actor.into());
+        self
+    }
+
+    /// Lists events of what delegates did with this key.
+    pub fn acting_key(mut self, key: KeyId) -> Self {
+        self.acting_key = Some(key);
         self
     }
 

@@ -70,7 +70,7 @@ impl From<crate::invalid::Invalid> for Failed {
 }
 
 fn filter() -> KeyFilter {
-    KeyFilter { owner: None, kind: None, states: StateSet::ALL, now: sample::at(0) }
+    KeyFilter::new(StateSet::ALL, sample::at(0))
 }
 
 /// Every call that can fail, except `close`.

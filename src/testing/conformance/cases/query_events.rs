@@ -21,6 +21,7 @@ list![
     query_events_are_those_of_a_key,
     query_events_are_those_of_an_owner,
     query_events_are_those_by_an_actor,
+    query_events_are_those_by_an_acting_key,
     query_events_are_those_of_a_kind,
     query_events_are_those_of_a_time,
     query_events_match_the_whole_filter,
@@ -165,6 +166,16 @@ fn query_events_are_those_by_an_actor(lab: &Lab<'_>) -> Tested {
     tried(lab, &[by("root")?, by("Root")?, by("ops")?])
 }
 
+/// What delegates did with a key, and not what was done to it.
+fn query_events_are_those_by_an_acting_key(lab: &Lab<'_>) -> Tested {
+    let by = |n| EventFilter { acting_key: Some(sample::key_id(n)), ..EventFilter::default() };
+    tried(lab, &[by(0), by(1), by(3)])?;
+    let backend = store(lab, &drafts()?)?;
+    let shown = walk::events(&*backend, 0, &by(77), walk::WIDE)?;
+    ensure_eq!(shown.len(), 0, "events by a key that never acted");
+    Ok(())
+}
+
 fn query_events_are_those_of_a_kind(lab: &Lab<'_>) -> Tested {
     let of = |kind| EventFilter { kind: Some(kind), ..EventFilter::default() };
     tried(lab, &[of(EventKind::TokenRevealed), of(EventKind::OwnerSuspended)])
@@ -188,6 +199,7 @@ fn query_events_match_the_whole_filter(lab: &Lab<'_>) -> Tested {
     let (key, owner) = (Some(sample::key_id(1)), Some(sample::owner_id("beta")?));
     let (kind, actor) = (Some(EventKind::KeyBlocked), Some(Actor::new("root")?));
     let (since, until) = (Some(sample::at(3)), Some(sample::at(28)));
+    let acting_key = Some(sample::key_id(1));
     tried(
         lab,
         &[
@@ -195,7 +207,9 @@ fn query_events_match_the_whole_filter(lab: &Lab<'_>) -> Tested {
             EventFilter { key, kind, since, ..EventFilter::default() },
             EventFilter { owner, actor: actor.clone(), ..EventFilter::default() },
             EventFilter { kind, actor: actor.clone(), until, ..EventFilter::default() },
-            EventFilter { key, owner, kind, actor, since, until },
+            EventFilter { key, acting_key, ..EventFilter::default() },
+            EventFilter { owner, acting_key, ..EventFilter::default() },
+            EventFilter { key, owner, kind, actor, acting_key: None, since, until },
         ],
     )
 }

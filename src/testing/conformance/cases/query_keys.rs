@@ -17,6 +17,7 @@ list![
     query_keys_come_newest_first,
     query_keys_are_those_of_an_owner,
     query_keys_are_those_of_a_kind,
+    query_keys_are_those_that_a_key_created,
     query_keys_are_those_in_certain_states,
     query_keys_expire_at_their_expiry,
     query_keys_match_the_whole_filter,
@@ -35,7 +36,7 @@ const OWNERS: [&str; 3] = ["acme", "acme2", "beta"];
 const NOW: u64 = 50;
 
 fn all() -> KeyFilter {
-    KeyFilter { owner: None, kind: None, states: StateSet::ALL, now: sample::at(NOW) }
+    KeyFilter::new(StateSet::ALL, sample::at(NOW))
 }
 
 /// Thirty keys in which owners, kinds and switches mix, oldest first.
@@ -46,6 +47,12 @@ fn mixed() -> Result<Vec<KeyRecord>, Failure> {
         if n % 4 == 3 {
             key.kind = Kind::Trial;
         }
+        // The second key and one that isn't there have created some, for all owners alike.
+        key.created_by_key = match n % 5 {
+            2 => Some(sample::key_id(1)),
+            4 => Some(sample::key_id(1_000)),
+            _ => None,
+        };
         key.expires_at = (n % 2 == 0).then(|| sample::at(40 + u64::from(n)));
         key.deactivated = if n % 5 == 1 { Some(sample::switch(1)?) } else { None };
         key.blocked = if n % 7 == 2 { Some(sample::switch(1)?) } else { None };
@@ -104,6 +111,46 @@ fn query_keys_are_those_of_a_kind(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
+/// Those of one owner, in one state, and between bounds too; also after a creator or a created key
+/// has changed or is gone.
+fn query_keys_are_those_that_a_key_created(lab: &Lab<'_>) -> Tested {
+    let mut keys = mixed()?;
+    let backend = store(lab, &keys)?;
+    let states = StateSet::of([State::Expired]);
+    let of_owner = KeyFilter { owner: Some(sample::owner_id("acme")?), ..all() };
+    let check = |keys: &[KeyRecord]| {
+        for creator in [0, 1, 1_000, u32::MAX] {
+            let created_by_key = Some(sample::key_id(creator));
+            for filter in [all(), of_owner.clone(), KeyFilter { states, ..all() }] {
+                let filter = KeyFilter { created_by_key, ..filter };
+                let expected = expected(keys, &filter);
+                for bounds in walk::NARROW.into_iter().chain([walk::WIDE]) {
+                    let shown = walk::keys(&*backend, &filter, bounds)?;
+                    ensure_eq!(shown, expected, "keys of {filter:?} by pages of {bounds:?}");
+                }
+                let count = backend.count_keys(&filter)?;
+                ensure_eq!(count, expected.len() as u64, "how many keys of {filter:?}");
+                let page = page(&backend, (Some(2), Some(27)), filter.clone())?;
+                let shown: Vec<KeyId> = page.keys.iter().map(|key| key.id).collect();
+                let between = |id: &KeyId| *id > sample::key_id(2) && *id < sample::key_id(27);
+                let expected: Vec<KeyId> = expected.into_iter().filter(between).collect();
+                ensure_eq!(shown, expected, "keys of {filter:?} between bounds");
+            }
+        }
+        Ok::<(), Failure>(())
+    };
+    check(&keys)?;
+    for n in [1, 2, 4] {
+        keys[n] = sample::changed_key(&keys[n]);
+        backend.apply(sample::replace_key(&keys[n])?)?;
+    }
+    check(&keys)?;
+    backend.apply_all(&[sample::remove_key(&keys[7])?, sample::remove_key(&keys[1])?])?;
+    keys.remove(7);
+    keys.remove(1);
+    check(&keys)
+}
+
 fn query_keys_are_those_in_certain_states(lab: &Lab<'_>) -> Tested {
     let keys = mixed()?;
     let backend = store(lab, &keys)?;
@@ -149,7 +196,7 @@ fn query_keys_match_the_whole_filter(lab: &Lab<'_>) -> Tested {
         for (kind, now) in kinds.into_iter().zip([0, NOW, 1_000]) {
             for state in State::ALL {
                 let states = StateSet::of([state, State::Deactivated]);
-                let filter = KeyFilter { owner, kind, states, now: sample::at(now) };
+                let filter = KeyFilter { owner, kind, ..KeyFilter::new(states, sample::at(now)) };
                 expect_shown(&backend, &keys, &filter)?;
             }
         }
