@@ -159,7 +159,7 @@ pub(crate) fn events() -> impl Strategy<Value = EventDraft> {
 fn text(limit: usize) -> BoxedStrategy<String> {
     let char = prop_oneof![
         4 => prop::char::range(' ', '~'),
-        1 => any::<char>().prop_filter("no control", |c| !c.is_control()),
+        1 => any::<char>().prop_filter("allowed", |c| OwnerId::new(c.to_string()).is_ok()),
         1 => select(&['\'', '"', '%', '\u{a0}', 'é', '漢', '\u{10ffff}'][..]),
     ];
     let short = vec(char.clone(), 1..12).prop_map(String::from_iter);
@@ -172,7 +172,9 @@ fn text(limit: usize) -> BoxedStrategy<String> {
         };
         chars.into_iter().chain(std::iter::repeat_n('x', limit)).fold(String::new(), push)
     });
-    prop_oneof![3 => short, 1 => longest].boxed()
+    // White space at the ends belongs to no text.
+    let text = prop_oneof![3 => short, 1 => longest].prop_map(|text| text.trim().to_owned());
+    text.prop_filter("not empty", |text| !text.is_empty()).boxed()
 }
 
 fn times() -> impl Strategy<Value = Timestamp> {

@@ -201,7 +201,7 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         &["size_the_largest_metadata_reads_back", "rule_a_replaced_metadata_reads_back"],
     ),
     (
-        Fault::NamesAreTrimmed,
+        Fault::SpacesInNamesAreJoined,
         &["rule_a_name_is_the_same_byte_for_byte", "size_odd_texts_read_back"],
     ),
     (Fault::NumbersInSettingsAreFloats, &["size_odd_settings_read_back"]),

@@ -61,7 +61,7 @@ pub(crate) enum Fault {
     MetadatasAreCut,
     LimitsAreLost,
     ManyNetworksAreCut,
-    NamesAreTrimmed,
+    SpacesInNamesAreJoined,
     NumbersInSettingsAreFloats,
     NumbersOfKeysHaveSixteenBits,
     ReasonsAreLost,

@@ -149,7 +149,7 @@ impl FaultyBackend {
             Fault::PreviousTokensAreCut => key.previous.truncate(1),
             Fault::LimitsAreLost => key.limits = Limits::default(),
             Fault::ManyNetworksAreCut => cut_networks(&mut key.limits),
-            Fault::NamesAreTrimmed => key.name = KeyName::new(name.trim()).ok(),
+            Fault::SpacesInNamesAreJoined => key.name = KeyName::new(name.replace("  ", " ")).ok(),
             Fault::NumbersInSettingsAreFloats => in_floats(&mut key.settings),
             Fault::ReasonsAreLost => {
                 lose_reason(&mut key.deactivated);
