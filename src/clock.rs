@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
@@ -156,8 +156,8 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// one may be smaller.
     fn now(&self) -> Timestamp;
 
-    /// Returns the time since a fixed moment of this process. It never steps back. The store
-    /// measures staleness with it.
+    /// Returns the time since a fixed moment of this process. It never steps back, and runs on while
+    /// the machine sleeps. The store measures staleness with it, and how far wall time has run.
     fn monotonic(&self) -> Duration;
 }
 
@@ -166,17 +166,60 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 /// On Linux wall time is read from `CLOCK_REALTIME_COARSE`, the time of the kernel's last tick.
 /// The time is 1 to 10 milliseconds old at most. Every verification reads it, and reading the exact
 /// clock costs five times as much. A store uses this one clock for all wall time, so no effect is
-/// dated before its cause.
+/// dated before its cause. Monotonic time is `CLOCK_BOOTTIME`, which runs on while the machine
+/// sleeps. On other platforms both are the standard library's.
 #[derive(Clone, Copy, Debug)]
-pub struct SystemClock {
-    origin: Instant,
+pub struct SystemClock(KernelClock<Kernel>);
+
+/// The clock that the kernel's readings make.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KernelClock<K> {
+    kernel: K,
+    origin: Duration,
+}
+
+/// A reading of the kernel's clocks.
+pub(crate) trait ReadClocks: fmt::Debug + Send + Sync + 'static {
+    /// Reads a clock, since a fixed moment of its own.
+    fn read(&self, id: ClockId) -> Duration;
+}
+
+/// The kernel's clocks, of which [`KernelClock`] chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClockId {
+    /// Wall time as of the kernel's last tick.
+    RealtimeCoarse,
+    /// The time since the machine was started, sleep included.
+    Boottime,
+    /// The time since the machine was started, sleep left out.
+    #[cfg(test)]
+    Monotonic,
+}
+
+impl<K: ReadClocks> KernelClock<K> {
+    pub(crate) fn new(kernel: K) -> Self {
+        let origin = kernel.read(ClockId::Boottime);
+        Self { kernel, origin }
+    }
+}
+
+impl<K: ReadClocks> Clock for KernelClock<K> {
+    #[inline]
+    fn now(&self) -> Timestamp {
+        Timestamp::clamped(self.kernel.read(ClockId::RealtimeCoarse))
+    }
+
+    #[inline]
+    fn monotonic(&self) -> Duration {
+        self.kernel.read(ClockId::Boottime).saturating_sub(self.origin)
+    }
 }
 
 impl SystemClock {
     /// Creates a clock whose monotonic time starts now.
     #[must_use]
     pub fn new() -> Self {
-        Self { origin: Instant::now() }
+        Self(KernelClock::new(Kernel::default()))
     }
 }
 
@@ -189,26 +232,58 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     #[inline]
     fn now(&self) -> Timestamp {
-        Timestamp::clamped(since_epoch())
+        self.0.now()
     }
 
     #[inline]
     fn monotonic(&self) -> Duration {
-        self.origin.elapsed()
+        self.0.monotonic()
     }
 }
 
+/// The clocks of the operating system.
 #[cfg(target_os = "linux")]
-#[inline]
-fn since_epoch() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-    // A time before the epoch counts as zero.
-    Duration::try_from(now).unwrap_or_default()
+#[derive(Clone, Copy, Debug, Default)]
+struct Kernel;
+
+#[cfg(target_os = "linux")]
+impl ReadClocks for Kernel {
+    #[inline]
+    fn read(&self, id: ClockId) -> Duration {
+        use rustix::time::{ClockId as Id, clock_gettime};
+        let id = match id {
+            ClockId::RealtimeCoarse => Id::RealtimeCoarse,
+            ClockId::Boottime => Id::Boottime,
+            #[cfg(test)]
+            ClockId::Monotonic => Id::Monotonic,
+        };
+        // A time before the epoch counts as zero.
+        Duration::try_from(clock_gettime(id)).unwrap_or_default()
+    }
+}
+
+/// The clocks of the standard library.
+#[cfg(not(target_os = "linux"))]
+#[derive(Clone, Copy, Debug)]
+struct Kernel(std::time::Instant);
+
+#[cfg(not(target_os = "linux"))]
+impl Default for Kernel {
+    fn default() -> Self {
+        Self(std::time::Instant::now())
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn since_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+impl ReadClocks for Kernel {
+    fn read(&self, id: ClockId) -> Duration {
+        match id {
+            ClockId::RealtimeCoarse => {
+                SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+            }
+            _ => self.0.elapsed(),
+        }
+    }
 }
 
 /// A clock that a program sets by hand, for tests and demonstrations.
@@ -251,11 +326,80 @@ impl Clock for ManualClock {
     }
 }
 
+/// A kernel whose clocks a test moves, and which can sleep.
+#[cfg(test)]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FakeKernel(std::sync::Arc<FakeClocks>);
+
+#[cfg(test)]
+#[derive(Debug, Default)]
+struct FakeClocks {
+    wall: AtomicU64,
+    awake: AtomicU64,
+    asleep: AtomicU64,
+}
+
+#[cfg(test)]
+impl FakeKernel {
+    pub(crate) fn set_wall(&self, now: Timestamp) {
+        self.0.wall.store(now.as_millis(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn run(&self, millis: u64) {
+        self.0.wall.fetch_add(millis, Ordering::SeqCst);
+        self.0.awake.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    /// Lets the machine sleep: the monotonic clock stands still.
+    pub(crate) fn sleep(&self, millis: u64) {
+        self.0.wall.fetch_add(millis, Ordering::SeqCst);
+        self.0.asleep.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+impl ReadClocks for FakeKernel {
+    fn read(&self, id: ClockId) -> Duration {
+        let FakeClocks { wall, awake, asleep } = &*self.0;
+        let [wall, awake, asleep] = [wall, awake, asleep].map(|clock| clock.load(Ordering::SeqCst));
+        Duration::from_millis(match id {
+            ClockId::RealtimeCoarse => wall,
+            ClockId::Boottime => awake + asleep,
+            ClockId::Monotonic => awake,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn monotonic_time_runs_on_while_the_machine_sleeps() {
+        let kernel = FakeKernel::default();
+        kernel.run(7);
+        let clock = KernelClock::new(kernel.clone());
+        kernel.run(1_000);
+        kernel.sleep(60_000);
+        assert_eq!(kernel.read(ClockId::Monotonic), Duration::from_millis(1_007));
+        assert_eq!(clock.monotonic(), Duration::from_millis(61_000));
+        assert_eq!(clock.now(), Timestamp(61_007));
+    }
+
+    /// On a machine that has slept, the other clock is behind.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_system_clock_reads_the_clock_that_runs_on_in_sleep() {
+        let kernel = Kernel;
+        let clock = SystemClock::new();
+        let awake = kernel.read(ClockId::Monotonic);
+        assert!(kernel.read(ClockId::Boottime) >= awake);
+        let before = kernel.read(ClockId::Boottime);
+        let passed = clock.0.origin + clock.monotonic();
+        assert!((before..=kernel.read(ClockId::Boottime)).contains(&passed));
+    }
 
     #[test]
     fn text_of_the_corners() {

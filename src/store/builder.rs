@@ -256,7 +256,7 @@ fn start_recovery(engine: &Arc<Engine>, workers: &mut Workers) -> Result<(), Err
     workers.spawn(name, "keyhasp-recover", engine.recovery_signal(), Next::WhenWoken, work)
 }
 
-/// Starts the thread that polls at a quarter of `max_staleness`.
+/// Starts the thread that polls at a quarter of `max_staleness`. The opening has just polled.
 fn start_refresh(
     engine: &Arc<Engine>,
     max_staleness: Duration,
@@ -269,7 +269,7 @@ fn start_refresh(
         _ => Next::After(pause),
     };
     let name = engine.records.backend.name();
-    workers.spawn(name, "keyhasp-refresh", &Arc::default(), Next::After(Duration::ZERO), work)
+    workers.spawn(name, "keyhasp-refresh", &Arc::default(), Next::After(pause), work)
 }
 
 /// Checks that the database has the rules and accepts the prefixes that the store is opened with.

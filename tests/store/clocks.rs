@@ -7,7 +7,10 @@ use std::time::Duration;
 use crate::common::keep_open::KeepOpen;
 use crate::common::{HOUR, World, builder, clock};
 use keyhasp::backend::{Backend, EventFilter, EventQuery, Memory};
-use keyhasp::{Error, ListEvents, ManualClock, Timestamp};
+use keyhasp::key::{Period, Quota};
+use keyhasp::{
+    Access, CreateKey, CreateOwner, Error, ListEvents, ManualClock, SetLimits, Timestamp,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -120,4 +123,25 @@ fn a_clock_behind_the_log_is_told_and_refused_on_request() {
     assert_eq!(world.store.health().clock_behind_log, None);
     let all = EventQuery { after: 0, filter: EventFilter::default(), limit: 100, examine: 100 };
     assert_eq!(backend.events(&all).unwrap().events.len(), 4);
+}
+
+#[test]
+fn a_quota_goes_on_after_the_clock_was_ahead() {
+    for (period, by) in
+        [(Period::Day, DAY * 3), (Period::Day, DAY * 365), (Period::Month, DAY * 365)]
+    {
+        let world = World::new();
+        let limits = SetLimits::new().quota(Quota::each(3, period).unwrap());
+        let request = CreateKey::new(Access::Full).limits(limits);
+        let (_, issued) = world.owner_with("org", CreateOwner::with_key(request));
+        let token = issued.token.expose().to_owned();
+        let uses = || (0..9).take_while(|_| world.verifier.verify(&token).is_ok()).count();
+        assert_eq!(uses(), 3);
+        // The period that comes by a clock that is ahead is refilled, as it was found.
+        assert_eq!(world.ahead(by, uses), 3);
+        assert_eq!(uses(), 0);
+        world.clock.set(period.start_after(world.now()).unwrap());
+        assert_eq!(uses(), 3, "{period:?} {by:?}");
+        assert_eq!(uses(), 0);
+    }
 }

@@ -33,7 +33,8 @@ pub struct Refill {
 /// A process spends it in leases that it takes out of the database, of at most a sixteenth of what
 /// is left or what one request needs. Closing or dropping the store puts back what is left of them;
 /// a process that ends without forfeits it. Periods begin at midnight UTC. If the clock was ahead
-/// for a while, what was refilled then for a period to come isn't refilled once more when it comes.
+/// for a while, what was refilled then for the next period isn't refilled once more when it comes.
+/// A count of a period further ahead goes on in the current period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Quota {
     uses: u64,
@@ -127,6 +128,19 @@ impl Period {
             Self::Month => date.month().length(date.year()) - date.day() + 1,
         };
         midnight(date.checked_add(time::Duration::days(days.into())))
+    }
+}
+
+impl Period {
+    /// Returns when the period began in which a count goes on at `now`, if it was counted last in
+    /// the period that began at `counted`.
+    ///
+    /// That is the current period, unless the clock was in the next one before: what was refilled
+    /// for that isn't refilled once more when it comes. A period further ahead was never near, so
+    /// the clock was wrong, and the count doesn't wait for it.
+    #[must_use]
+    pub fn counted_at(self, counted: Timestamp, now: Timestamp) -> Timestamp {
+        if self.start_after(now) == Some(counted) { counted } else { self.start_of(now) }
     }
 }
 
@@ -291,8 +305,7 @@ fn counted(field: &'static str, given: u64, min: u64) -> Result<u64, Invalid> {
 }
 
 impl VersionedQuota {
-    /// Computes its state at `now` from the last one. A clock that
-    /// steps back refills nothing twice.
+    /// Computes its state at `now` from the last one. A clock that steps back refills nothing.
     #[must_use]
     pub fn state_at(self, before: Option<QuotaState>, now: Timestamp) -> QuotaState {
         let Self { quota, quota_version } = self;
@@ -306,7 +319,9 @@ impl VersionedQuota {
                 QuotaState {
                     quota_version,
                     left: left.max(refilled.map_or(0, Refill::amount)),
-                    period: period.max(before.period),
+                    period: quota
+                        .refill
+                        .map_or(period, |refill| refill.period.counted_at(before.period, now)),
                 }
             }
         }
@@ -420,6 +435,18 @@ mod tests {
     }
 
     #[test]
+    fn a_period_far_ahead_counts_as_the_current_one() {
+        let quota = run(Quota::each(10, Period::Day).unwrap());
+        let (state, _) = quota.lease(None, at("2024-01-01T12:00:00Z"), 4, 4);
+        // The clock is a year ahead for one call, and right again.
+        let (ahead, _) = quota.lease(Some(state), at("2025-01-01T12:00:00Z"), 10, 10);
+        let right = quota.state_at(Some(ahead), at("2024-01-01T12:00:00Z"));
+        assert_eq!((right.left, right.period), (0, at("2024-01-01T00:00:00Z")));
+        let next = quota.state_at(Some(right), at("2024-01-02T00:00:00Z"));
+        assert_eq!((next.left, next.period), (10, at("2024-01-02T00:00:00Z")));
+    }
+
+    #[test]
     fn what_is_void_is_not_given_back() {
         let quota = run(Quota::each(16, Period::Day).unwrap());
         let (state, lease) = quota.lease(None, at("2024-01-01T12:00:00Z"), 8, 8);
@@ -434,6 +461,32 @@ mod tests {
     }
 
     proptest! {
+        /// However the clock steps, a step back refills nothing, and the count never stands in a
+        /// period further ahead than the next: so the one after that is refilled.
+        #[test]
+        fn a_step_back_neither_refills_nor_makes_the_count_wait(
+            period in prop::sample::select(vec![Period::Day, Period::Week, Period::Month]),
+            steps in prop::collection::vec((0..1_500_u64, 0..20_u64), 1..40),
+        ) {
+            let quota = run(Quota::each(20, period).unwrap());
+            let (mut state, mut before) = (None, Timestamp::MIN);
+            for (days, uses) in steps {
+                let now = Timestamp::clamped_millis(days * 24 * 60 * 60 * 1_000 + 5);
+                let (current, next) = (period.start_of(now), period.start_after(now).unwrap());
+                let last: Option<QuotaState> = state;
+                let found = quota.state_at(last, now);
+                prop_assert!(found.period == current || found.period == next);
+                if let Some(last) = last {
+                    prop_assert!(now > before || found.left == last.left);
+                    prop_assert_eq!(found.left == 20 || found.left == last.left, true);
+                }
+                let after_next = quota.state_at(state, period.start_after(next).unwrap());
+                prop_assert_eq!(quota.state_at(Some(found), after_next.period).left, 20);
+                state = Some(quota.lease(state, now, uses.min(found.left), 0).0);
+                before = now;
+            }
+        }
+
         /// Never overspends, however it is leased, spent and given back: no period spends more
         /// than it began with. At most a sixteenth lies in a lease that no caller can spend. The
         /// caller that needs the least is served if any caller can be.

@@ -164,7 +164,7 @@ fn millis(duration: Duration) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::clock::{FakeKernel, KernelClock, ManualClock};
 
     #[test]
     fn freshness_is_counted_from_the_start_of_the_last_successful_poll() {
@@ -180,6 +180,24 @@ mod tests {
         clock.advance(Duration::from_nanos(1));
         assert_eq!(availability.check(&clock), Err(Unavailable::Stale));
         assert!(availability.is_stale(&clock));
+    }
+
+    /// The answer after sleep is `Stale` until the next poll; wall time has gone on.
+    #[test]
+    fn a_machine_that_slept_is_stale_and_judges_by_the_time_it_is() {
+        let kernel = FakeKernel::default();
+        kernel.set_wall(Timestamp::from_millis(5_000).unwrap());
+        let clock = KernelClock::new(kernel.clone());
+        let hour = 3_600_000;
+        let availability = Availability::new(Some(Duration::from_millis(hour)));
+        availability.freshen(clock.monotonic(), &clock);
+        kernel.run(1_000);
+        kernel.sleep(hour - 1_000);
+        assert_eq!(availability.check(&clock).unwrap(), clock.now());
+        kernel.sleep(1);
+        assert_eq!(availability.check(&clock), Err(Unavailable::Stale));
+        availability.freshen(clock.monotonic(), &clock);
+        assert_eq!(availability.check(&clock).unwrap(), clock.now());
     }
 
     #[test]

@@ -129,7 +129,9 @@ impl Account {
             self.left = self.left.max(amount);
             self.may_be_leased = 0;
         }
-        self.period = self.period.max(Some(period));
+        // The period of a clock that was ahead counts only if it is the next one.
+        let is_next = self.period.is_some() && self.period == every.start_after(now);
+        self.period = self.period.filter(|_| is_next).or(Some(period));
     }
 
     /// Returns whether reading the quota would refill it, or begin its count.

@@ -264,12 +264,6 @@ impl Case<'_> {
         let by_turn = Intercepted::new(Arc::<Backends>::clone(&failing) as _, turn.clone());
         let wrapped = (self.wrap)(Arc::new(by_turn));
         let world = self.open(&memory, &|_| Arc::clone(&wrapped), 9)?;
-        // The refresher thread of a shared store polls once. The test waits for that, so that all
-        // operations afterwards are the call's. Opening takes the four before: open the metadata,
-        // scan, read the metadata, poll.
-        while self.shared && failing.operations() < 5 {
-            std::thread::yield_now();
-        }
         let cast = fill(&world).map_err(text)?;
         Ok(Ground { failing, turn, world, cast })
     }
