@@ -39,7 +39,7 @@ impl Index {
     ) -> bool {
         let writer = self.lock();
         let Some(limiter) = self.of_quota(&writer, whose, quota) else { return false };
-        limiter.add_lease(lease);
+        limiter.add_lease(lease, self.clock.now());
         limiter.note_left(left);
         true
     }
@@ -55,7 +55,7 @@ impl Index {
         let writer = self.lock();
         let now = from.quota().and_then(|quota| self.of_quota(&writer, whose, quota));
         if let Some(limiter) = now {
-            limiter.add_lease(lease);
+            limiter.add_lease(lease, self.clock.now());
         }
     }
 

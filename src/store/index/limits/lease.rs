@@ -62,17 +62,18 @@ impl LeaseWord {
         (self.units(now) >= uses).then(|| Self(self.0 - uses))
     }
 
-    /// Adds another lease's uses. Of two periods the later counts: the earlier is void, or will be
-    /// as soon as the clock gets there.
-    pub(super) fn add(self, other: Self) -> Self {
+    /// Adds another lease's uses. What is void counts for nothing. Of two periods that aren't over
+    /// the earlier counts: the other was leased while the clock was ahead.
+    pub(super) fn add(self, other: Self, now: Timestamp) -> Self {
         let day = |lease: Self| lease.0 >> UNIT_BITS;
-        if day(self) == day(other) {
-            let units = (self.held() + other.held()).min(UNITS);
-            Self(day(self) << UNIT_BITS | units)
-        } else if day(self) > day(other) {
-            self
-        } else {
-            other
+        match (self.is_void(now), other.is_void(now)) {
+            (false, true) => self,
+            (true, false) => other,
+            (true, true) => Self(day(self).max(day(other)) << UNIT_BITS),
+            (false, false) => {
+                let units = (self.held() + other.held()).min(UNITS);
+                Self(day(self).min(day(other)) << UNIT_BITS | units)
+            }
         }
     }
 }
@@ -92,11 +93,13 @@ impl LeftWord {
     }
 
     /// Whether so many uses couldn't be had. With `within`, the answer counts for less than so many
-    /// milliseconds, for the rest may have changed.
+    /// milliseconds, for the rest may have changed. An answer from a time after `now` counts for
+    /// nothing: the clock was ahead, perhaps in another period.
     pub(super) fn lacks(self, needed: u64, now: Timestamp, within: Option<u64>) -> bool {
         let too_many = self.0 >> TICK_BITS;
         let since = tick(now).wrapping_sub(self.0) & ((1 << TICK_BITS) - 1);
-        too_many != 0 && needed >= too_many && within.is_none_or(|millis| since < millis / TICK)
+        let most = within.map_or(1 << (TICK_BITS - 1), |millis| millis / TICK);
+        too_many != 0 && needed >= too_many && since < most
     }
 }
 
@@ -130,14 +133,18 @@ mod tests {
     }
 
     #[test]
-    fn of_two_periods_the_later_counts() {
+    fn of_two_periods_the_running_one_counts() {
         let lease = |at, units| LeaseWord::new(Some(day(at)), units);
-        assert_eq!(lease(7, 5).add(lease(7, 3)), lease(7, 8));
-        assert_eq!(lease(7, 5).add(lease(8, 3)), lease(8, 3));
-        assert_eq!(lease(8, 5).add(lease(7, 3)), lease(8, 5));
-        assert_eq!(LeaseWord(0).add(lease(7, 3)), lease(7, 3));
+        let add = |first: LeaseWord, second, now| first.add(second, day(now));
+        assert_eq!(add(lease(7, 5), lease(7, 3), 6), lease(7, 8));
+        assert_eq!(add(lease(7, 5), lease(8, 3), 7), lease(8, 3));
+        assert_eq!(add(lease(8, 5), lease(7, 3), 7), lease(8, 5));
+        // The first was leased while the clock was ahead.
+        assert_eq!(add(lease(400, 5), lease(7, 3), 6), lease(7, 8));
+        assert_eq!(add(lease(7, 5), lease(8, 3), 9), lease(8, 0));
+        assert_eq!(add(LeaseWord(0), lease(7, 3), 6), lease(7, 3));
         let most = LeaseWord::new(None, Quota::MAX_USES);
-        assert_eq!(most.add(most), most);
+        assert_eq!(add(most, most, 6), most);
     }
 
     /// An unknown rest, and one that is more than any use costs, lacks nothing.

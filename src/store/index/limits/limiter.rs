@@ -316,8 +316,8 @@ impl<'a> Limiter<'a> {
     }
 
     /// Adds to the lease.
-    pub(in super::super) fn add_lease(&self, lease: LeaseWord) {
-        let add = |seen| Some(LeaseWord(seen).add(lease).0);
+    pub(in super::super) fn add_lease(&self, lease: LeaseWord, now: Timestamp) {
+        let add = |seen| Some(LeaseWord(seen).add(lease, now).0);
         let word = self.entry.word(LEASE);
         // Relaxed: `note_left` releases it. `add` never returns `None`.
         let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
