@@ -7,6 +7,8 @@ const UNITS: u64 = (1 << UNIT_BITS) - 1;
 /// The day of a lease that is never void: later than every [`Timestamp`].
 const NEVER: u64 = (1 << (64 - UNIT_BITS)) - 1;
 const DAY: u64 = 24 * 60 * 60 * 1_000;
+/// The most days until the end of the next period.
+const TWO_MONTHS: u64 = 62;
 
 /// Milliseconds of a tick. Tick numbers start again after 34 years.
 const TICK: u64 = 250;
@@ -32,6 +34,12 @@ impl LeaseWord {
     #[inline]
     pub(super) fn is_void(self, now: Timestamp) -> bool {
         self.0 >> UNIT_BITS <= now.as_millis() / DAY
+    }
+
+    /// Whether the lease is of a period that lies further ahead than the next one at `now` can.
+    pub(super) fn is_far_ahead(self, now: Timestamp) -> bool {
+        let day = self.0 >> UNIT_BITS;
+        day != NEVER && day > now.as_millis() / DAY + TWO_MONTHS
     }
 
     /// Returns the uses that are left at `now`.
@@ -139,6 +147,8 @@ mod tests {
         assert_eq!(add(lease(7, 5), lease(7, 3), 6), lease(7, 8));
         assert_eq!(add(lease(7, 5), lease(8, 3), 7), lease(8, 3));
         assert_eq!(add(lease(8, 5), lease(7, 3), 7), lease(8, 5));
+        assert!(lease(70, 0).is_far_ahead(day(7)) && !lease(69, 0).is_far_ahead(day(7)));
+        assert!(!LeaseWord::new(None, 1).is_far_ahead(day(7)));
         // The first was leased while the clock was ahead.
         assert_eq!(add(lease(400, 5), lease(7, 3), 6), lease(7, 8));
         assert_eq!(add(lease(7, 5), lease(8, 3), 9), lease(8, 0));

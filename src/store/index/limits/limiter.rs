@@ -346,6 +346,8 @@ impl<'a> Limiter<'a> {
         let lease = LeaseWord(self.entry.word(LEASE).load(Ordering::Acquire));
         LeftWord(left).lacks(lease.missing(now, uses), now, within)
             && !lease.is_void(now)
+            // Ticks repeat after 34 years, so they don't tell of a longer step back.
+            && !lease.is_far_ahead(now)
             // Otherwise the lease may be on its way to another record.
             && self.entry.read(LEFT) == left
     }
