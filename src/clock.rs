@@ -219,7 +219,7 @@ impl SystemClock {
     /// Creates a clock whose monotonic time starts now.
     #[must_use]
     pub fn new() -> Self {
-        Self(KernelClock::new(Kernel::default()))
+        Self(KernelClock::new(Kernel::new()))
     }
 }
 
@@ -243,8 +243,15 @@ impl Clock for SystemClock {
 
 /// The clocks of the operating system.
 #[cfg(target_os = "linux")]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Kernel;
+
+#[cfg(target_os = "linux")]
+impl Kernel {
+    const fn new() -> Self {
+        Self
+    }
+}
 
 #[cfg(target_os = "linux")]
 impl ReadClocks for Kernel {
@@ -268,8 +275,8 @@ impl ReadClocks for Kernel {
 struct Kernel(std::time::Instant);
 
 #[cfg(not(target_os = "linux"))]
-impl Default for Kernel {
-    fn default() -> Self {
+impl Kernel {
+    fn new() -> Self {
         Self(std::time::Instant::now())
     }
 }
