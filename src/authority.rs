@@ -73,6 +73,18 @@ pub enum Role {
         /// The owner.
         owner: OwnerId,
     },
+    /// An owner whose calls hold only while a verified key does. It reaches all that the owner
+    /// does.
+    OwnerByKey {
+        /// The owner.
+        owner: OwnerId,
+        /// The acting key. It may be another owner's.
+        key: KeyId,
+        /// The generation of the presented token.
+        generation: Generation,
+        /// Whether a previous token of the acting key will do.
+        previous_tokens: bool,
+    },
 }
 
 impl Role {
@@ -81,17 +93,28 @@ impl Role {
     pub fn owner(&self) -> Option<&OwnerId> {
         match self {
             Self::Administrator => None,
-            Self::Delegate { owner, .. } | Self::Owner { owner } => Some(owner),
+            Self::Delegate { owner, .. }
+            | Self::Owner { owner }
+            | Self::OwnerByKey { owner, .. } => Some(owner),
         }
     }
 
-    /// Returns the key with which a delegate acts.
+    /// Returns the key that the caller acts with, and the generation of its token; `None` for a
+    /// caller that acts without a key.
+    #[must_use]
+    pub fn acting_token(&self) -> Option<(KeyId, Generation)> {
+        match self {
+            Self::Administrator | Self::Owner { .. } => None,
+            Self::Delegate { key, generation, .. } | Self::OwnerByKey { key, generation, .. } => {
+                Some((*key, *generation))
+            }
+        }
+    }
+
+    /// Returns the key that the caller acts with.
     #[must_use]
     pub fn acting_key(&self) -> Option<KeyId> {
-        match self {
-            Self::Delegate { key, .. } => Some(*key),
-            Self::Administrator | Self::Owner { .. } => None,
-        }
+        self.acting_token().map(|(key, _)| key)
     }
 }
 

@@ -1,10 +1,11 @@
 //! The API's errors: `{"error": "slug", "message": "text"}`, with `params` for invalid parameters.
 
 use axum::Json;
-use axum::http::{HeaderValue, Response, StatusCode, header::RETRY_AFTER};
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
-use keyhasp::Error;
 use keyhasp::integrations::http::ErrorResponse;
+use keyhasp::{Error, ForbiddenReason};
 use serde_json::{Map, Value, json};
 
 use super::shared::BodyFault;
@@ -68,6 +69,11 @@ impl From<Error> for Fault {
                 let message = format!("An organisation can have {limit} keys.");
                 Self::new(StatusCode::FORBIDDEN, "limit-exceeded", message)
             }
+            // The calling key was revoked or rotated after the layer verified it.
+            Error::Forbidden(ForbiddenReason::ActingKeyRejected(_)) => {
+                let message = "The API key is not accepted.";
+                Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+            }
             Error::Forbidden(_) => {
                 let message = "Only an API administrator can do this.";
                 Self::new(StatusCode::FORBIDDEN, "missing-scope", message)
@@ -96,8 +102,13 @@ impl IntoResponse for Fault {
             body["params"] = params.into();
         }
         let mut response = (self.status, Json(body)).into_response();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        let header = match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, "1")),
+            StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Token error=\"invalid_token\"")),
+            _ => None,
+        };
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
     }

@@ -157,7 +157,10 @@ fn only_read(error: Error) -> Error {
 /// Runs calls on the keys of the caller's organisation, on a thread that may wait for the disk.
 ///
 /// The calls act as the organisation, not as a delegate of the calling key. For a trial key acts
-/// for its organisation too, but can't delegate. The events name the key.
+/// for its organisation too, but can't delegate. They act provided that the calling key still holds:
+/// otherwise a call that has begun could end well after the key's revocation. A previous token will
+/// do, since clients rotate a key and then read it with the token that they have. The events name
+/// the key.
 async fn for_organisation<T: Send + 'static>(
     caller: &Authenticated,
     store: Arc<dyn KeyStore>,
@@ -166,6 +169,9 @@ async fn for_organisation<T: Send + 'static>(
     let actor = caller
         .verified_key()
         .map_or("session".to_owned(), |verified| format!("key {}", verified.key_id()));
-    let keys = OwnerKeys::new(store, *caller.owner(), actor).map_err(Error::from)?;
+    let mut keys = OwnerKeys::new(store, *caller.owner(), actor).map_err(Error::from)?;
+    if let Some(verified) = caller.verified_key() {
+        keys = keys.provided(verified).allowing_previous_tokens();
+    }
     Ok(AsyncKeys::from(keys).call(calls).await?)
 }

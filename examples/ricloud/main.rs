@@ -15,7 +15,7 @@
 
 mod configs;
 mod demonstration;
-mod faults;
+pub(crate) mod faults;
 mod keys;
 mod parameters;
 mod resource;

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use keyhasp::integrations::http::ErrorResponse;
-use keyhasp::{Error, Invalid, Rejection};
+use keyhasp::{Error, ForbiddenReason, Invalid, Rejection};
 use serde::Serialize;
 
 /// An error, with its status: the model `ApiError`.
@@ -101,6 +101,8 @@ impl From<Error> for Problem {
         match error {
             Error::Invalid(invalid) => invalid.into(),
             Error::NameTaken(_) => Self::NAME_TAKEN,
+            // The caller's key was revoked after the layer verified it.
+            Error::Forbidden(ForbiddenReason::ActingKeyRejected(_)) => Self::UNAUTHORIZED,
             Error::TooManyKeys { .. } => Self::bad_request(error.to_string()),
             _ => Self::INTERNAL,
         }

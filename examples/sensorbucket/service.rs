@@ -65,14 +65,16 @@ impl Service {
         self.clock.now()
     }
 
-    /// Returns a handle on the keys of one tenant, with the caller as actor.
+    /// Returns a handle on the keys of one tenant, with the caller as actor. It acts as the tenant,
+    /// provided that the caller's key still holds, which may be another tenant's.
     pub(crate) fn keys_of(
         &self,
         tenant: TenantId,
         caller: &Caller,
     ) -> Result<AsyncKeys<AsOwner>, Problem> {
         let store = Arc::clone(&self.store);
-        Ok(OwnerKeys::new(store, tenant.owner()?, caller.name())?.into())
+        let keys = OwnerKeys::new(store, tenant.owner()?, caller.name())?;
+        Ok(caller.verified_key().map_or(keys.clone(), |verified| keys.provided(verified)).into())
     }
 
     /// Returns the key of this number. Returns `None` if it is revoked, or if the caller doesn't

@@ -135,6 +135,14 @@ pub(crate) fn events() -> impl Strategy<Value = EventDraft> {
         owner_ids().prop_map(|owner| Role::Owner { owner }),
         (owner_ids(), key_ids(), generations())
             .prop_map(|(owner, key, generation)| Role::Delegate { owner, key, generation }),
+        (owner_ids(), key_ids(), generations(), any::<bool>()).prop_map(
+            |(owner, key, generation, previous_tokens)| Role::OwnerByKey {
+                owner,
+                key,
+                generation,
+                previous_tokens
+            }
+        ),
     ];
     let correlation = text(CorrelationId::MAX_LEN).prop_map(|id| CorrelationId::new(id).unwrap());
     let authority = (role, actors(), of(reasons()), of(correlation)).prop_map(

@@ -136,6 +136,12 @@ pub(crate) enum Side {
         generation: u32,
     },
     Owner(OwnerId),
+    /// Acts as an owner, provided that a verified key holds.
+    Provided {
+        owner: OwnerId,
+        verified: VerifiedKey,
+        previous_tokens: bool,
+    },
 }
 
 /// An action on a key, other than rotating and purging it.

@@ -44,6 +44,11 @@ impl Desk {
             Side::VerifiedKey(verified) => {
                 Self::Delegate(dress(DelegatedKeys::new(store, verified, &who.actor).unwrap(), who))
             }
+            Side::Provided { owner, verified, previous_tokens } => {
+                let keys = OwnerKeys::new(store, *owner, &who.actor).unwrap().provided(verified);
+                let keys = if *previous_tokens { keys.allowing_previous_tokens() } else { keys };
+                Self::Owner(dress(keys, who))
+            }
             Side::Claim { owner, key, generation } => {
                 let generation = Generation::new(*generation).unwrap();
                 let role = Role::Delegate { owner: *owner, key: *key, generation };

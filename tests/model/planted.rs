@@ -97,12 +97,14 @@ pub(crate) enum Defect {
     TrialDelegates,
     /// Usage is shown as it was when it was last written.
     UsageShownLate,
+    /// An owner acts with a key that isn't accepted any more.
+    OutlivesItsKey,
     /// Every expected version is accepted.
     WrongVersionAccepted,
 }
 
 impl Defect {
-    pub(crate) const ALL: [Self; 39] = [
+    pub(crate) const ALL: [Self; 40] = [
         Self::ActivateLiftsBlock,
         Self::AddressOutlivesItsTime,
         Self::AnotherOwnersKeyFound,
@@ -128,6 +130,7 @@ impl Defect {
         Self::NetworksNotInForce,
         Self::NotBeforeIgnored,
         Self::OwnerLoosens,
+        Self::OutlivesItsKey,
         Self::OwnerProlongs,
         Self::PreviousTokenActs,
         Self::PinningForgotten,
@@ -237,6 +240,12 @@ impl Planted {
             }
             Err(Error::Forbidden(ForbiddenReason::OtherPrefix))
                 if self.has(Defect::DelegateCrossesPrefixes) =>
+            {
+                Role::Owner { owner }
+            }
+            Err(Error::Forbidden(ForbiddenReason::ActingKeyRejected(_)))
+                if self.has(Defect::OutlivesItsKey)
+                    && matches!(by.role, Role::OwnerByKey { .. }) =>
             {
                 Role::Owner { owner }
             }

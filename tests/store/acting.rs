@@ -153,8 +153,8 @@ fn a_previous_token_gives_nothing() {
     assert!(delegate.revoke(own).unwrap().revoked.is_some());
     assert_eq!(
         ForbiddenReason::PreviousToken.to_string(),
-        "a previous token may only read, and deactivate or revoke its own key; act with the key's \
-         current token"
+        "the acting token is a previous one, which may at most read, and deactivate or revoke \
+         its own key; act with the key's current token"
     );
 }
 

@@ -15,6 +15,7 @@ mod limits;
 mod names;
 mod opening;
 mod pinning;
+mod provided;
 mod pruning;
 mod recovery;
 mod rotation;

@@ -58,8 +58,11 @@ pub(super) fn of_event(event: &Event) -> u32 {
     bytes.add(&event.sequence).add(&event.at).add(&u32::from(event.kind.number()));
     bytes.add(&event.owner).add(&event.key).add(&event.version).add(&event.generation);
     bytes.add(&event.fields.bits()).add(&role.owner().copied());
-    if let Role::Delegate { key, generation, .. } = role {
-        bytes.add(key).add(generation);
+    if let Some((key, generation)) = role.acting_token() {
+        bytes.add(&key).add(&generation);
+    }
+    if let Role::OwnerByKey { previous_tokens, .. } = role {
+        bytes.add(previous_tokens);
     }
     crc(bytes.add(actor).add(reason).add(correlation_id))
 }

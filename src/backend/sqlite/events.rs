@@ -67,10 +67,13 @@ pub(super) fn append(connection: &Connection, event: &Event) -> Result<(), Fault
         ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     ))?;
     let Authority { role, actor, reason, correlation_id } = &event.authority;
-    let (role, acting_key, acting_generation) = match role {
-        Role::Administrator => ("administrator", None, None),
-        Role::Delegate { key, generation, .. } => ("delegate", Some(*key), Some(*generation)),
-        Role::Owner { .. } => ("owner", None, None),
+    let (acting_key, acting_generation) = role.acting_token().unzip();
+    let role = match role {
+        Role::Administrator => "administrator",
+        Role::Delegate { .. } => "delegate",
+        Role::Owner { .. } => "owner",
+        Role::OwnerByKey { previous_tokens: false, .. } => "owner_by_key",
+        Role::OwnerByKey { previous_tokens: true, .. } => "owner_by_previous_token",
     };
     Binder::new(&mut statement)
         .put(stored(event.sequence))?
@@ -118,7 +121,13 @@ fn decode(row: &Row<'_>) -> Result<Event, Fault> {
 
 /// Reads four columns: the role, and the owner, the key and the generation that act.
 fn role(row: &mut RowReader<'_>) -> Result<Role, Fault> {
-    let words = [(0, "administrator"), (1, "owner"), (2, "delegate")];
+    let words = [
+        (0, "administrator"),
+        (1, "owner"),
+        (2, "delegate"),
+        (3, "owner_by_key"),
+        (4, "owner_by_previous_token"),
+    ];
     let role = row.word("role", &words)?;
     let owner = row.field("acting_owner")?;
     let key = row.field("acting_key")?;
@@ -128,6 +137,10 @@ fn role(row: &mut RowReader<'_>) -> Result<Role, Fault> {
         (1, Some(owner), None, None) => Ok(Role::Owner { owner }),
         (2, Some(owner), Some(key), Some(generation)) => {
             Ok(Role::Delegate { owner, key, generation })
+        }
+        (3 | 4, Some(owner), Some(key), Some(generation)) => {
+            let previous_tokens = role == 4;
+            Ok(Role::OwnerByKey { owner, key, generation, previous_tokens })
         }
         _ => Err(row.damaged("role")),
     }

@@ -206,7 +206,9 @@ CREATE TABLE events (
   version INTEGER NOT NULL,
   generation INTEGER,
   fields INTEGER NOT NULL,
-  role TEXT NOT NULL CHECK (role IN ('administrator', 'delegate', 'owner')),
+  role TEXT NOT NULL CHECK (
+    role IN ('administrator', 'delegate', 'owner', 'owner_by_key', 'owner_by_previous_token')
+  ),
   acting_owner TEXT,
   acting_key BLOB,
   acting_generation INTEGER,

@@ -77,5 +77,6 @@ fn role(role: &Role) -> &'static str {
         Role::Administrator => "administrator",
         Role::Delegate { .. } => "delegate",
         Role::Owner { .. } => "owner",
+        Role::OwnerByKey { .. } => "owner_by_key",
     }
 }

@@ -8,6 +8,7 @@ use crate::id::OwnerId;
 use crate::invalid::Invalid;
 use crate::store::key_store::KeyStore;
 use crate::store::types::{CreateKey, Error, Issued, Owner, RevokedAll};
+use crate::verified_key::VerifiedKey;
 
 /// The role of [`OwnerKeys`].
 #[derive(Debug)]
@@ -42,6 +43,48 @@ impl OwnerKeys {
         actor: impl Into<String>,
     ) -> Result<Self, Invalid> {
         Ok(Self::with(store, Authority::new(Role::Owner { owner }, Actor::of_caller(actor)?)))
+    }
+
+    /// Returns this handle with the condition that a verified key still holds. Each call judges the
+    /// acting key again, and a change takes effect only if the key is accepted when the change
+    /// commits. A service that acts as the owner on a caller's request uses this handle: otherwise a
+    /// revocation of the caller's key comes too late for a call that has begun.
+    ///
+    /// The calls reach all that the owner does, whatever the acting key's access is, also for a
+    /// trial key and for a key of another owner. The token must be the key's current one; see
+    /// [`allowing_previous_tokens`](Self::allowing_previous_tokens). Events name the acting key.
+    ///
+    /// ```
+    /// use keyhasp::{Error, ForbiddenReason, OwnerKeys, VerifiedKey};
+    ///
+    /// # fn f(keys: OwnerKeys, verified: VerifiedKey) -> Result<(), Error> {
+    /// let keys = keys.provided(&verified);
+    /// keys.revoke(verified.key_id())?;
+    /// let again = keys.revoke_all(None);
+    /// assert!(matches!(again, Err(Error::Forbidden(ForbiddenReason::ActingKeyRejected(_)))));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn provided(&self, verified: &VerifiedKey) -> Self {
+        let mut handle = self.clone();
+        if let Role::Owner { owner } | Role::OwnerByKey { owner, .. } = handle.by.role {
+            let (key, generation) = (verified.key_id(), verified.generation());
+            handle.by.role = Role::OwnerByKey { owner, key, generation, previous_tokens: false };
+        }
+        handle
+    }
+
+    /// Returns this handle so that a previous token of the acting key will do, within its grace. A
+    /// holder of a leaked previous token can then do all that the owner can until the grace ends.
+    /// Changes nothing on a handle without an acting key.
+    #[must_use]
+    pub fn allowing_previous_tokens(&self) -> Self {
+        let mut handle = self.clone();
+        if let Role::OwnerByKey { previous_tokens, .. } = &mut handle.by.role {
+            *previous_tokens = true;
+        }
+        handle
     }
 
     /// Creates a key of the owner.

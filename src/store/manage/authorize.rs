@@ -18,11 +18,11 @@ use crate::store::types::error::{Error, ForbiddenReason, Resource};
 pub(in crate::store::manage) struct Principal<'a> {
     pub(in crate::store::manage) authority: &'a Authority,
     pub(in crate::store::manage) now: Timestamp,
-    /// A delegate's acting key.
+    /// The key that the caller acts with.
     acting: Option<Acting>,
 }
 
-/// A delegate's acting key, with the records on which the judgement of it rests.
+/// The key that a caller acts with, and the records on which the judgement of it rests.
 #[derive(Debug)]
 struct Acting {
     key: KeyRecord,
@@ -31,6 +31,8 @@ struct Acting {
     metadata: Version,
     /// Whether the presented token is the key's current one.
     is_current: bool,
+    /// Whether the caller reaches no further than this key does.
+    is_delegate: bool,
 }
 
 /// The reach of a key: what a delegate must not give beyond its acting key.
@@ -51,9 +53,44 @@ impl<'a> KeyReach<'a> {
     }
 }
 
+impl Acting {
+    /// Loads and judges the acting key, in the generation that the caller presented.
+    fn new(
+        engine: &Engine,
+        role: &Role,
+        (key, generation): (KeyId, Generation),
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let forbidden = |reason| Error::Forbidden(ForbiddenReason::ActingKeyRejected(reason));
+        let is_delegate = matches!(role, Role::Delegate { .. });
+        let key = engine.records.backend.key(key)?;
+        // A service may let a key of one owner act as another owner, but never as a delegate.
+        let key = key.filter(|key| !is_delegate || role.owner() == Some(&key.owner));
+        let key = key.ok_or(forbidden(None))?;
+        let owner = engine.records.backend.owner(&key.owner)?.ok_or(forbidden(None))?;
+        let metadata = engine.records.metadata().metadata;
+        let validity = validity_of(&key, &owner, &metadata, generation);
+        let validity = validity.ok_or(forbidden(None))?;
+        if let Some(reason) = validity.rejected_for(now) {
+            return Err(forbidden(Some(reason)));
+        }
+        if !has_begun(&key, &owner, now) {
+            return Err(Error::Forbidden(ForbiddenReason::ActingKeyNotYet));
+        }
+        let is_current = key.current.generation == generation;
+        if !is_current && matches!(role, Role::OwnerByKey { previous_tokens: false, .. }) {
+            return Err(Error::Forbidden(ForbiddenReason::PreviousToken));
+        }
+        if is_delegate && key.kind == Kind::Trial {
+            return Err(Error::Forbidden(ForbiddenReason::TrialKey));
+        }
+        Ok(Self { key, owner, metadata: metadata.version, is_current, is_delegate })
+    }
+}
+
 impl<'a> Principal<'a> {
-    /// Loads and judges a caller. A delegate's acting key, in the generation that the delegate
-    /// presented, must be one that would verify now. No caller has the name of the store itself.
+    /// Loads and judges a caller. The key that it acts with, in the generation that it presented,
+    /// must be one that would verify now. No caller has the name of the store itself.
     pub(in crate::store::manage) fn new(
         engine: &Engine,
         authority: &'a Authority,
@@ -61,31 +98,9 @@ impl<'a> Principal<'a> {
         engine.records.check_open()?;
         authority.actor.check_caller()?;
         let now = engine.records.now();
-        let acting = match authority.role {
-            Role::Administrator | Role::Owner { .. } => None,
-            Role::Delegate { owner, key, generation } => {
-                let forbidden =
-                    |reason| Error::Forbidden(ForbiddenReason::ActingKeyRejected(reason));
-                let key = engine.records.backend.key(key)?.filter(|key| key.owner == owner);
-                let key = key.ok_or(forbidden(None))?;
-                let owner = engine.records.backend.owner(&owner)?.ok_or(forbidden(None))?;
-                let metadata = engine.records.metadata().metadata;
-                let validity = validity_of(&key, &owner, &metadata, generation);
-                let validity = validity.ok_or(forbidden(None))?;
-                if let Some(reason) = validity.rejected_for(now) {
-                    return Err(forbidden(Some(reason)));
-                }
-                if !has_begun(&key, &owner, now) {
-                    return Err(Error::Forbidden(ForbiddenReason::ActingKeyNotYet));
-                }
-                if key.kind == Kind::Trial {
-                    return Err(Error::Forbidden(ForbiddenReason::TrialKey));
-                }
-                let is_current = key.current.generation == generation;
-                Some(Acting { key, owner, metadata: metadata.version, is_current })
-            }
-        };
-        Ok(Self { authority, now, acting })
+        let role = &authority.role;
+        let acting = role.acting_token().map(|acting| Acting::new(engine, role, acting, now));
+        Ok(Self { authority, now, acting: acting.transpose()? })
     }
 
     pub(in crate::store::manage) fn is_administrator(&self) -> bool {
@@ -93,7 +108,12 @@ impl<'a> Principal<'a> {
     }
 
     pub(in crate::store::manage) fn is_delegate(&self) -> bool {
-        self.acting.is_some()
+        self.delegating().is_some()
+    }
+
+    /// Returns the acting key of a delegate, which reaches no further than that key.
+    fn delegating(&self) -> Option<&Acting> {
+        self.acting.as_ref().filter(|acting| acting.is_delegate)
     }
 
     pub(in crate::store::manage) fn require_administrator(&self) -> Result<(), Error> {
@@ -141,7 +161,7 @@ impl<'a> Principal<'a> {
     /// - It doesn't expire later.
     /// - Its token has the prefix of the acting one.
     pub(in crate::store::manage) fn check_within(&self, reach: KeyReach<'_>) -> Result<(), Error> {
-        let Some(Acting { key, owner, .. }) = &self.acting else { return Ok(()) };
+        let Some(Acting { key, owner, .. }) = self.delegating() else { return Ok(()) };
         self.check_current()?;
         let own = KeyReach::of(key);
         let has_access =
@@ -166,7 +186,7 @@ impl<'a> Principal<'a> {
     /// Checks that a delegate presented the acting key's current token. A previous token, in its
     /// grace, may read; [`check_may_end`](Self::check_may_end) says what it may end.
     pub(in crate::store::manage) fn check_current(&self) -> Result<(), Error> {
-        if self.acting.as_ref().is_none_or(|acting| acting.is_current) {
+        if self.delegating().is_none_or(|acting| acting.is_current) {
             Ok(())
         } else {
             Err(Error::Forbidden(ForbiddenReason::PreviousToken))
@@ -176,7 +196,7 @@ impl<'a> Principal<'a> {
     /// Checks that the caller may deactivate or revoke a key: with a previous token only the acting
     /// key itself.
     pub(in crate::store::manage) fn check_may_end(&self, target: KeyId) -> Result<(), Error> {
-        match &self.acting {
+        match self.delegating() {
             Some(acting) if acting.key.id == target => Ok(()),
             _ => self.check_current(),
         }
@@ -184,13 +204,13 @@ impl<'a> Principal<'a> {
 
     /// Returns the expiry of a new key for which none is requested.
     pub(in crate::store::manage) fn default_expiry(&self) -> Expiry {
-        let acting = self.acting.as_ref().and_then(|acting| acting.key.expires_at);
+        let acting = self.delegating().and_then(|acting| acting.key.expires_at);
         acting.map_or(Expiry::Never, Expiry::At)
     }
 
     /// Returns the number of the prefix that a delegate's new keys have.
     pub(in crate::store::manage) fn acting_prefix(&self) -> Option<PrefixNumber> {
-        self.acting.as_ref().map(|acting| acting.key.current.digest.prefix)
+        self.delegating().map(|acting| acting.key.current.digest.prefix)
     }
 
     /// Checks that the caller may widen a field: only an administrator may widen what an
@@ -272,10 +292,10 @@ impl<'a> Principal<'a> {
         EventDraft { owner: Some(owner.id), ..self.event(kind, owner.version, fields) }
     }
 
-    /// Adds preconditions to a delegate's change: the acting key, its owner and the store's
-    /// metadata, whose `tokens_valid_from` may end the acting token, still have their versions. So
-    /// a rotation in between, which makes the acting token a previous one, has the call decide
-    /// again.
+    /// Adds preconditions to the change of a caller that acts with a key: the acting key, its owner
+    /// and the store's metadata, whose `tokens_valid_from` may end the acting token, still have
+    /// their versions. So a rotation in between, which makes the acting token a previous one, has
+    /// the call decide again.
     pub(in crate::store::manage) fn with_preconditions(&self, change: Change) -> Change {
         let Some(Acting { key, owner, metadata, .. }) = &self.acting else { return change };
         change

@@ -143,8 +143,9 @@ pub enum ForbiddenReason {
     OtherPrefix,
     /// The key expires, before or after the call, later than the acting key.
     OutlastsActingKey,
-    /// The acting token is a previous one, in its grace. It may read, and deactivate or revoke its
-    /// own key.
+    /// The acting token is a previous one, in its grace. A delegate may read with it, and deactivate
+    /// or revoke its own key. An owner that acts by a key may do nothing with it, unless the service
+    /// allows previous tokens.
     PreviousToken,
     /// An administrator has set this field. An owner may narrow it, but not widen it.
     SetByAdministrator {
@@ -312,8 +313,8 @@ impl Display for ForbiddenReason {
                  the acting key",
             ),
             Self::PreviousToken => f.write_str(
-                "a previous token may only read, and deactivate or revoke its own key; act with the \
-                 key's current token",
+                "the acting token is a previous one, which may at most read, and deactivate or revoke \
+                 its own key; act with the key's current token",
             ),
             Self::SetByAdministrator { field } => write!(
                 f,

@@ -88,7 +88,7 @@ fn token(before: u32) -> Result<TokenRecord, Invalid> {
     })
 }
 
-/// A delegate with the longest actor, reason and correlation id.
+/// An owner by a key, with the longest actor, reason and correlation id.
 ///
 /// # Errors
 /// [`Invalid`] for a text that is no owner's id.
@@ -96,7 +96,7 @@ pub fn largest_authority(owner: &str) -> Result<Authority, Invalid> {
     let owner = super::owner_id(owner)?;
     let (key, generation) = (super::key_id(u32::MAX), Generation::MAX);
     Ok(Authority {
-        role: Role::Delegate { owner, key, generation },
+        role: Role::OwnerByKey { owner, key, generation, previous_tokens: true },
         actor: actor()?,
         reason: Some(Reason::new(text(Reason::MAX_LEN))?),
         correlation_id: Some(CorrelationId::new(text(CorrelationId::MAX_LEN))?),

@@ -233,6 +233,9 @@ impl Story<'_> {
         let made = CreateKey::new(Access::limited(["links:write"]).unwrap()).recoverable();
         let made = self.issued(delegated.create(made));
         self.issued(delegated.rotate(made, Rotate::forced()));
+        let provided = keys.provided(&verified);
+        self.then(provided.deactivate(made));
+        self.then(provided.allowing_previous_tokens().activate(made));
     }
 
     /// An owner that is suspended, one whose first key is before its mark, one without a key.

@@ -23,3 +23,5 @@ mod sensorbucket;
 mod service;
 mod shapes;
 mod site;
+#[cfg(all(feature = "recoverable", feature = "sqlite", feature = "testing", feature = "tokio"))]
+mod thieves;

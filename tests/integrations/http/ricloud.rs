@@ -24,15 +24,15 @@ use crate::http::site::{Answer, send};
 use example::shared::Place;
 
 /// The service on a backend of the test's, with one organisation and its first key.
-struct Ricloud {
-    world: World,
+pub(super) struct Ricloud {
+    pub(super) world: World,
     backend: Arc<Failing<Memory>>,
     site: Router,
-    token: String,
+    pub(super) token: String,
 }
 
 impl Ricloud {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (clock, backend) = (clock(), Arc::new(Failing::new(Memory::new())));
         let place = Place::new(None).unwrap();
         let builder = example::store(&place, Arc::<ManualClock>::clone(&clock)).unwrap();
@@ -46,7 +46,7 @@ impl Ricloud {
         Self { world, backend, site, token }
     }
 
-    fn ask(&self, token: &str, method: Method, path: &str, body: &Value) -> Answer {
+    pub(super) fn ask(&self, token: &str, method: Method, path: &str, body: &Value) -> Answer {
         let request = Request::builder().method(method).uri(path);
         let request = request.header("Authorization", format!("Token {token}"));
         send(&self.site, request.body(Body::from(body.to_string())).unwrap())
@@ -61,17 +61,17 @@ impl Ricloud {
     }
 
     /// A key that only an administrator makes, and its token.
-    fn make(&self, key: CreateKey) -> String {
+    pub(super) fn make(&self, key: CreateKey) -> String {
         let admin: &AdminKeys = &self.world.admin;
         admin.create(&one(), sealed(key)).unwrap().token.expose().to_owned()
     }
 
-    fn is_accepted(&self, token: &str) -> bool {
+    pub(super) fn is_accepted(&self, token: &str) -> bool {
         self.get(token, "/key").status == StatusCode::OK
     }
 }
 
-fn one() -> OwnerId {
+pub(super) fn one() -> OwnerId {
     OwnerId::new("1").unwrap()
 }
 
@@ -145,6 +145,25 @@ fn a_suspended_organisation_is_told_no_more_than_a_stranger() {
     assert_eq!(stranger.status, StatusCode::UNAUTHORIZED);
     service.world.admin.suspend_owner(&one()).unwrap();
     assert_eq!(service.get(&service.token, "/key"), stranger);
+}
+
+/// The layer has admitted the request when the key ends, and the handler answers as the layer would.
+#[test]
+fn a_key_that_ends_during_a_request_is_told_no_more_than_a_stranger() {
+    use axum::response::IntoResponse;
+    let service = Ricloud::new();
+    let verified = service.world.verifier.verify(&service.token).unwrap();
+    let keys = keyhasp::OwnerKeys::new(service.world.store.clone(), one(), "late").unwrap();
+    service.world.admin.block(verified.key_id()).unwrap();
+    let error = keys.provided(&verified).get(verified.key_id()).unwrap_err();
+    let response = example::faults::Fault::from(error).into_response();
+    let rejected = service.get(&service.token, "/key");
+    assert_eq!(response.status(), rejected.status);
+    let mut headers = response.headers().clone();
+    headers.remove("content-length");
+    let mut expected = rejected.headers.clone();
+    expected.remove("content-length");
+    assert_eq!(headers, expected);
 }
 
 /// The example sets no limits; an administrator may. None of them is an outage, or a lacking scope.

@@ -147,7 +147,13 @@ impl Generator<'_> {
             0..=8 => Side::Admin,
             9..=13 => Side::Owner(owner),
             14 => Side::Owner(self.owner()),
-            15..=18 => self.verified(owner).map_or(Side::Owner(owner), Side::VerifiedKey),
+            15..=18 => match self.verified(owner) {
+                None => Side::Owner(owner),
+                Some(verified) if self.chance.percent(40) => {
+                    Side::Provided { owner, verified, previous_tokens: self.chance.percent(40) }
+                }
+                Some(verified) => Side::VerifiedKey(verified),
+            },
             _ => {
                 let key = self.key();
                 let generation = 1 + u32::try_from(self.chance.below(3)).unwrap();
@@ -337,7 +343,13 @@ impl Generator<'_> {
     /// Makes a token that some key has, or one that differs little from it.
     pub(super) fn leaked(&mut self) -> Call {
         let block = self.chance.percent(50);
-        let id = self.key_that(|key| !key.previous.is_empty());
+        // A token under a closed pepper is rare, and decides nothing unless it is asked about.
+        let open = self.model.opening.peppers.clone();
+        let is_closed = |key: &KeyFile| key.tokens().iter().any(|t| !open.contains(&t.pepper));
+        let id = match self.chance.percent(50) {
+            true => self.key_that(is_closed),
+            false => self.key_that(|key| !key.previous.is_empty()),
+        };
         let tokens = self.model.keys.get(&id).map_or_else(Vec::new, KeyFile::tokens);
         let tokens: Vec<String> = tokens.into_iter().map(|token| token.text.clone()).collect();
         let mut text = match tokens.as_slice() {

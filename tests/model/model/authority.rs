@@ -3,8 +3,8 @@
 use keyhasp::Prefix;
 use keyhasp::Timestamp;
 use keyhasp::authority::{Authority, Role};
-use keyhasp::id::{KeyId, OwnerId};
-use keyhasp::key::{Kind, SetBy};
+use keyhasp::id::{Generation, KeyId, OwnerId};
+use keyhasp::key::{Kind, RejectReason, SetBy};
 use keyhasp::store::{ForbiddenReason, Resource};
 
 use super::access::Reach;
@@ -56,8 +56,7 @@ impl Span {
 }
 
 impl Model {
-    /// Judges a caller. An acting key, in the generation that was presented, must be one that would
-    /// verify now.
+    /// Judges a caller.
     pub(super) fn caller(&self, by: &Authority) -> Decided<Caller> {
         let caller = |owner, acting| Caller {
             by: by.clone(),
@@ -68,24 +67,18 @@ impl Model {
         match by.role {
             Role::Administrator => Ok(caller(None, None)),
             Role::Owner { owner } => Ok(caller(Some(owner), None)),
+            Role::OwnerByKey { owner, key, generation, previous_tokens } => {
+                let (key, _) = self.acting(key, generation)?;
+                if !previous_tokens && key.current.generation() != generation {
+                    return Err(vec![Reason::Forbidden(ForbiddenReason::PreviousToken)]);
+                }
+                Ok(caller(Some(owner), None))
+            }
             Role::Delegate { owner, key, generation } => {
-                let rejected_for = |rejected_for| {
-                    vec![Reason::Forbidden(ForbiddenReason::ActingKeyRejected(rejected_for))]
-                };
-                let Some(key) = self.keys.get(&key).filter(|key| key.owner == owner) else {
+                if self.keys.get(&key).is_none_or(|key| key.owner != owner) {
                     return Err(rejected_for(None));
-                };
-                let tokens = key.tokens();
-                let token = tokens.iter().find(|token| token.generation() == generation);
-                let Some(token) = token else { return Err(rejected_for(None)) };
-                let owner = &self.owners[&owner];
-                let reason = key.rejected_for(owner, token, self.mark_of(owner), self.now);
-                if reason.is_some() {
-                    return Err(rejected_for(reason));
                 }
-                if key.begins(owner, self.now).is_some() {
-                    return Err(vec![Reason::Forbidden(ForbiddenReason::ActingKeyNotYet)]);
-                }
+                let (key, owner) = self.acting(key, generation)?;
                 if key.kind == Kind::Trial {
                     return Err(vec![Reason::Forbidden(ForbiddenReason::TrialKey)]);
                 }
@@ -98,6 +91,24 @@ impl Model {
                 Ok(caller(Some(owner.id), Some(acting)))
             }
         }
+    }
+
+    /// Returns the acting key and its owner. The key, in the generation that was presented, must be
+    /// one that would verify now.
+    fn acting(&self, key: KeyId, generation: Generation) -> Decided<(&KeyFile, &OwnerFile)> {
+        let Some(key) = self.keys.get(&key) else { return Err(rejected_for(None)) };
+        let tokens = key.tokens();
+        let token = tokens.iter().find(|token| token.generation() == generation);
+        let Some(token) = token else { return Err(rejected_for(None)) };
+        let owner = &self.owners[&key.owner];
+        let reason = key.rejected_for(owner, token, self.mark_of(owner), self.now);
+        if reason.is_some() {
+            return Err(rejected_for(reason));
+        }
+        if key.begins(owner, self.now).is_some() {
+            return Err(vec![Reason::Forbidden(ForbiddenReason::ActingKeyNotYet)]);
+        }
+        Ok((key, owner))
     }
 
     /// Returns a key that the caller may see. Another owner's key is not found.
@@ -185,4 +196,8 @@ impl Caller {
     pub(super) fn set_by(&self, before: SetBy) -> SetBy {
         if self.is_admin { SetBy::Administrator } else { before }
     }
+}
+
+fn rejected_for(reason: Option<RejectReason>) -> Vec<Reason> {
+    vec![Reason::Forbidden(ForbiddenReason::ActingKeyRejected(reason))]
 }

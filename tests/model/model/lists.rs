@@ -141,10 +141,10 @@ impl Model {
     }
 }
 
-/// Returns the key with which a delegate acted.
+/// Returns the key with which the caller acted.
 fn acting_key(event: &Event) -> Option<KeyId> {
     match event.authority.role {
-        Role::Delegate { key, .. } => Some(key),
+        Role::Delegate { key, .. } | Role::OwnerByKey { key, .. } => Some(key),
         _ => None,
     }
 }

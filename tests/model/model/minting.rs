@@ -1,5 +1,6 @@
 //! New keys and new tokens.
 
+use keyhasp::authority::Role;
 use keyhasp::event::Fields;
 use keyhasp::id::{Generation, KeyId, OwnerId};
 use keyhasp::key::{Expiry, Kind, SetBy};
@@ -118,7 +119,10 @@ impl Model {
             prefix: self.prefix_of(caller, key),
             created_at: self.now,
             created_by: caller.by.actor.as_str().into(),
-            created_by_key: caller.acting.as_ref().map(|acting| acting.id),
+            created_by_key: match caller.by.role {
+                Role::Delegate { key, .. } | Role::OwnerByKey { key, .. } => Some(key),
+                _ => None,
+            },
             updated_at: self.now,
             current: self.new_token(owner, 1, fresh),
             previous: Vec::new(),

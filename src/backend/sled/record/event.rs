@@ -22,6 +22,10 @@ pub(in crate::backend::sled) fn encode_event(event: &EventDraft) -> Result<Vec<u
             encoder.number(2)?;
             encoder.add(owner)?.add(key)?.add(generation)?;
         }
+        Role::OwnerByKey { owner, key, generation, previous_tokens } => {
+            encoder.number(3)?;
+            encoder.add(owner)?.add(key)?.add(generation)?.add(previous_tokens)?;
+        }
     }
     encoder.add(actor)?.add(reason)?.add(correlation_id)?;
     Ok(encoder.into_bytes())
@@ -58,6 +62,12 @@ fn role(decoder: &mut Decoder<'_>) -> Result<Role, Fault> {
             owner: decoder.next()?,
             key: decoder.next()?,
             generation: decoder.next()?,
+        }),
+        3 => Ok(Role::OwnerByKey {
+            owner: decoder.next()?,
+            key: decoder.next()?,
+            generation: decoder.next()?,
+            previous_tokens: decoder.next()?,
         }),
         _ => Err(decoder.damaged("role")),
     }

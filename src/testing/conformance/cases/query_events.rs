@@ -46,10 +46,12 @@ fn drafts() -> Result<Vec<EventDraft>, Failure> {
         let owner = sample::owner_id(["acme", "beta"][n as usize % 2])?;
         let actor = Actor::new(["root", "Root", "ops"][n as usize % 3])?;
         let (key, generation) = (sample::key_id(n % 4), Generation::new(n + 1)?);
-        let role = match n % 3 {
+        let role = match n % 5 {
             0 => Role::Administrator,
             1 => Role::Owner { owner },
-            _ => Role::Delegate { owner, key, generation },
+            2 => Role::Delegate { owner, key, generation },
+            3 => Role::OwnerByKey { owner, key, generation, previous_tokens: false },
+            _ => Role::OwnerByKey { owner, key, generation, previous_tokens: true },
         };
         drafts.push(EventDraft {
             at: sample::at(u64::from(n)),
