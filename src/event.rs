@@ -76,6 +76,8 @@ event_kinds! {
     PreviousTokenUsed = 18, "previous_token_used";
     /// A key's token is rejected often although its secret is right.
     KeyRejected = 19, "key_rejected";
+    /// An expired key gave up its place or its name to a newer one.
+    KeyLapsed = 50, "key_lapsed";
     /// An owner was created.
     OwnerCreated = 20, "owner_created";
     /// Defaults, maximum access, limits or number of keys of an owner changed.
@@ -107,7 +109,7 @@ impl EventKind {
         Self::ALL.iter().copied().find(|kind| kind.number() == number).ok_or_else(|| {
             Invalid::new(
                 "event kind",
-                Problem::OutOfRange { given: number.into(), min: 1, max: 42, unit: "" },
+                Problem::OutOfRange { given: number.into(), min: 1, max: 50, unit: "" },
             )
         })
     }
@@ -182,6 +184,8 @@ fields! {
     RATE = 19, "rate";
     /// The quota of uses.
     QUOTA = 20, "quota";
+    /// The lapse of an expired key.
+    LAPSED = 21, "lapsed";
 }
 
 impl Fields {

@@ -205,6 +205,7 @@ impl Synthetic {
             deactivated: false,
             blocked: false,
             revoked: false,
+            lapsed: false,
             current: record(if rotated { 2 } else { 1 }),
             previous: previous.into_iter().collect(),
         }

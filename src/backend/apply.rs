@@ -3,8 +3,9 @@
 //! [`apply`] reads through a [`Transaction`], decides, and only then writes: a refused change has
 //! written nothing, so that a backend needs no undo for one change among others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::lapses::Lapses;
 use super::{
     Applied, BackendError, Change, KeyCounts, Precondition, Rejection, Transaction, UsageSubject,
     Write,
@@ -38,11 +39,13 @@ pub fn apply(
 type Checked<T = ()> = Result<Result<T, Rejection>, BackendError>;
 
 /// The effect of a change on each record that it names.
-struct Plan {
+struct Plan<'a> {
     metadata: StoreMetadata,
     new_metadata: Option<StoreMetadata>,
     owners: BTreeMap<OwnerId, Replaced<OwnerRecord>>,
     keys: BTreeMap<KeyId, Replaced<KeyRecord>>,
+    /// Expired keys that the change doesn't name, and whose place or name it needs.
+    lapses: Lapses<'a>,
     /// Keys whose numeric id is to be assigned, in order.
     wishes: Vec<KeyId>,
     assigned: Vec<NumericId>,
@@ -55,16 +58,17 @@ struct Replaced<T> {
     after: Option<T>,
 }
 
-impl Plan {
+impl<'a> Plan<'a> {
     /// Reads the records that the change affects; checks versions and preconditions. An alert names
     /// its key's version, so that no alert is kept for a key that is gone.
-    fn read(tx: &mut dyn Transaction, change: &Change) -> Checked<Self> {
+    fn read(tx: &mut dyn Transaction, change: &'a Change) -> Checked<Self> {
         let metadata = tx.metadata()?;
         let mut plan = Self {
             metadata,
             new_metadata: None,
             owners: BTreeMap::new(),
             keys: BTreeMap::new(),
+            lapses: Lapses::new(change),
             wishes: Vec::new(),
             assigned: Vec::new(),
             alerted: BTreeMap::new(),
@@ -194,40 +198,89 @@ impl Plan {
         }
     }
 
-    /// No two unrevoked keys of an owner have one name, if the store says so.
+    /// No two live keys of an owner have one name, if the store says so. An expired key lapses if
+    /// its name is needed.
     fn check_names(&mut self, tx: &mut dyn Transaction) -> Checked {
         if !self.metadata.rules.unique_names {
             return Ok(Ok(()));
         }
         let mut taken = BTreeMap::new();
+        let mut held = Vec::new();
         for key in self.keys.values().filter_map(|key| key.after.as_ref()) {
             let Some(name) = key.name.as_ref().filter(|_| key.is_live()) else { continue };
             let others = tx.live_keys_named(&key.owner, name)?;
             // Keys of this change are judged by what they will be.
-            let other = others.into_iter().find(|other| !self.keys.contains_key(other));
-            let other = other.or_else(|| taken.insert((key.owner, name), key.id));
-            if let Some(other) = other {
+            let others = others.into_iter().filter(|other| !self.keys.contains_key(other));
+            held.extend(others.map(|other| (key.owner, other)));
+            if let Some(other) = taken.insert((key.owner, name), key.id) {
+                return Ok(Err(Rejection::NameTaken(other)));
+            }
+        }
+        for (owner, other) in held {
+            if !self.lapse(tx, &owner, other)? {
                 return Ok(Err(Rejection::NameTaken(other)));
             }
         }
         Ok(Ok(()))
     }
 
-    /// Keys have owners, none too many, and the last standard key stays where the store says so.
-    fn check_counts(&mut self, tx: &mut dyn Transaction) -> Checked {
-        let mut deltas: BTreeMap<OwnerId, (KeyCounts, KeyCounts)> = BTreeMap::new();
-        for key in self.keys.values() {
-            for (record, is_after) in [(&key.before, false), (&key.after, true)] {
-                let Some(record) = record else { continue };
-                let (gone, come) = deltas.entry(record.owner).or_default();
-                let side = if is_after { come } else { gone };
-                *side = side.plus(KeyCounts::of(record));
+    /// Lets a key lapse that this change doesn't name; returns whether it did. An owner's last
+    /// standard key doesn't, where the store says that one stays.
+    fn lapse(
+        &mut self,
+        tx: &mut dyn Transaction,
+        owner: &OwnerId,
+        id: KeyId,
+    ) -> Result<bool, BackendError> {
+        let (gone, come) = self.counts_of(owner);
+        let after = tx.key_counts(owner)?.minus(gone).plus(come).minus(self.lapses.lost_by(owner));
+        let is_last = self.metadata.rules.keep_standard_key && after.live_standard <= 1;
+        self.lapses.end(tx, id, is_last)
+    }
+
+    /// Lets the longest expired keys of an owner lapse until `needed` places are free; returns
+    /// whether that many did.
+    fn free_places(
+        &mut self,
+        tx: &mut dyn Transaction,
+        owner: &OwnerId,
+        mut needed: u64,
+    ) -> Result<bool, BackendError> {
+        // Keys of the change itself are passed over, those that lapse already, and at most one
+        // that must stay.
+        let passed_over = self.keys.len() as u64 + self.lapses.lost_by(owner).live + 1;
+        let limit = usize::try_from(needed + passed_over).unwrap_or(usize::MAX);
+        for id in self.lapses.candidates(tx, owner, limit)? {
+            if needed == 0 {
+                break;
+            }
+            if !self.keys.contains_key(&id)
+                && !self.lapses.contains(&id)
+                && self.lapse(tx, owner, id)?
+            {
+                needed -= 1;
             }
         }
-        for owner in self.owners.keys() {
-            deltas.entry(*owner).or_default();
-        }
-        for (id, (gone, come)) in deltas {
+        Ok(needed == 0)
+    }
+
+    /// Counts the keys of an owner that the change replaces or removes, and those that it puts.
+    fn counts_of(&self, owner: &OwnerId) -> (KeyCounts, KeyCounts) {
+        let count = |side: fn(&Replaced<KeyRecord>) -> Option<&KeyRecord>| {
+            let of_owner = self.keys.values().filter_map(side).filter(|key| key.owner == *owner);
+            of_owner.map(KeyCounts::of).fold(KeyCounts::default(), KeyCounts::plus)
+        };
+        (count(|key| key.before.as_ref()), count(|key| key.after.as_ref()))
+    }
+
+    /// Keys have owners, none too many, and the last standard key stays where the store says so.
+    /// Expired keys lapse if their places are needed.
+    fn check_counts(&mut self, tx: &mut dyn Transaction) -> Checked {
+        let of_keys = self.keys.values().flat_map(|key| [&key.before, &key.after]).flatten();
+        let owners: BTreeSet<OwnerId> =
+            of_keys.map(|key| key.owner).chain(self.owners.keys().copied()).collect();
+        for id in owners {
+            let (gone, come) = self.counts_of(&id);
             let before = tx.key_counts(&id)?;
             let after = before.minus(gone).plus(come);
             let Some(owner) = self.owner_after(tx, &id)? else {
@@ -239,10 +292,13 @@ impl Plan {
                 continue;
             };
             // An owner may be over its number, where that was lowered; it may not get further.
-            if after.live > before.live && after.live > owner.max_keys.into() {
+            let lost = self.lapses.lost_by(&id);
+            let excess = after.minus(lost).live.saturating_sub(owner.max_keys.into());
+            if after.live > before.live && !self.free_places(tx, &id, excess)? {
                 return Ok(Err(Rejection::TooManyKeys { limit: owner.max_keys }));
             }
-            if self.metadata.rules.keep_standard_key && after.live_standard == 0 {
+            let stays = after.minus(self.lapses.lost_by(&id));
+            if self.metadata.rules.keep_standard_key && stays.live_standard == 0 {
                 return Ok(Err(Rejection::LastStandardKey));
             }
         }
@@ -302,6 +358,12 @@ impl Plan {
             if key.seal.is_some() && !new.rules.recoverable_tokens {
                 forbidden = forbidden.max(Some("recoverable_tokens"));
             }
+            // A lapsed key can be extended, so the prefixes of its tokens stay.
+            let accepts_all =
+                || key.tokens(None).all(|(token, _)| is_accepted(token.digest.prefix));
+            if key.revoked.is_none() && !accepts_all() {
+                forbidden = forbidden.max(Some("prefixes"));
+            }
             if !key.is_live() {
                 return;
             }
@@ -313,9 +375,6 @@ impl Plan {
             }
             if key.kind == Kind::Standard {
                 standard.insert(key.owner, true);
-            }
-            if key.tokens(None).any(|(token, _)| !is_accepted(token.digest.prefix)) {
-                forbidden = forbidden.max(Some("prefixes"));
             }
         };
         tx.each_key(&mut |key| {
@@ -358,13 +417,19 @@ impl Plan {
         for (id, usage) in &self.alerted {
             tx.put_usage(&UsageSubject::Key(*id), Some(usage))?;
         }
+        let lapses = self.lapses.write(tx)?;
         let first_event = tx.last_event()? + 1;
         let mut sequence = first_event;
-        for operation in &change.operations {
-            tx.append_event(&Event { sequence, draft: operation.event.clone() })?;
+        for draft in lapses.iter().chain(change.operations.iter().map(|made| &made.event)) {
+            tx.append_event(&Event { sequence, draft: draft.clone() })?;
             sequence += 1;
         }
-        Ok(Applied { first_event, last_event: sequence - 1, numeric_ids: self.assigned })
+        Ok(Applied {
+            first_event,
+            last_event: sequence - 1,
+            numeric_ids: self.assigned,
+            lapsed: self.lapses.into_keys(),
+        })
     }
 }
 

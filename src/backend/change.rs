@@ -1,7 +1,9 @@
 //! Changes: each is committed whole, or not at all.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::clock::Timestamp;
 use crate::event::EventDraft;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::key::{Alert, KeyRecord, OwnerRecord, StoreMetadata};
@@ -15,6 +17,10 @@ pub struct Change {
     pub preconditions: Vec<Precondition>,
     /// The writes, each with its event.
     pub operations: Vec<Operation>,
+    /// If set, keys that expired at this moment or before may lapse: the change takes the place or
+    /// the name of one if it needs them. Each such key is written with an event of its own, which
+    /// has the time and the authority of the change's first event and comes before it.
+    pub lapse_expired_by: Option<Timestamp>,
 }
 
 /// One record written, and its event.
@@ -33,7 +39,7 @@ pub enum Precondition {
     StoreMetadata(Version),
     /// The version of a key.
     Key(KeyId, Version),
-    /// Not a version: how many unrevoked keys an owner has. Who writes to all of them says so, and
+    /// Not a version: how many live keys an owner has. Who writes to all of them says so, and
     /// no key slips in beside.
     LiveKeys(OwnerId, u64),
     /// The version of an owner.
@@ -74,7 +80,7 @@ pub struct WriteKey {
 }
 
 /// The outcome of a change that took effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// The number of its first event.
     pub first_event: u64,
@@ -82,6 +88,8 @@ pub struct Applied {
     pub last_event: u64,
     /// The numeric ids that were assigned, in the order of the creations that asked for one.
     pub numeric_ids: Vec<NumericId>,
+    /// The keys that lapsed, each with its owner.
+    pub lapsed: BTreeMap<KeyId, OwnerId>,
 }
 
 impl Applied {
@@ -118,11 +126,11 @@ pub enum Rejection {
     NumericIdsExhausted,
     /// A key of this id exists.
     KeyExists(KeyId),
-    /// The owner has got or lost unrevoked keys meanwhile.
+    /// The owner has got or lost live keys meanwhile.
     KeysChanged,
-    /// The owner would be left without an unrevoked standard key.
+    /// The owner would be left without a live standard key.
     LastStandardKey,
-    /// Another unrevoked key of the owner has this name.
+    /// Another live key of the owner has this name.
     NameTaken(KeyId),
     /// An owner of this id exists.
     OwnerExists,
@@ -132,7 +140,7 @@ pub enum Rejection {
     OwnerMissing,
     /// The event was written before.
     AlreadyAlerted(KeyId),
-    /// The owner would have too many unrevoked keys.
+    /// The owner would have too many live keys.
     TooManyKeys {
         /// The number of keys it may have.
         limit: u32,
@@ -143,13 +151,20 @@ impl Change {
     /// A change of one record.
     #[must_use]
     pub fn of(write: Write, event: EventDraft) -> Self {
-        Self { preconditions: Vec::new(), operations: vec![Operation { write, event }] }
+        Self { operations: vec![Operation { write, event }], ..Self::default() }
     }
 
     /// With one precondition more.
     #[must_use]
     pub fn requiring(mut self, precondition: Precondition) -> Self {
         self.preconditions.push(precondition);
+        self
+    }
+
+    /// Lets keys lapse that expired at a moment or before, if the change needs their place or name.
+    #[must_use]
+    pub fn lapsing(mut self, expired_by: Option<Timestamp>) -> Self {
+        self.lapse_expired_by = expired_by;
         self
     }
 
@@ -182,7 +197,7 @@ impl fmt::Display for Rejection {
             Self::OwnerMissing => f.write_str("the owner does not exist"),
             Self::AlreadyAlerted(key) => write!(f, "this was told of key {key} before"),
             Self::TooManyKeys { limit } => {
-                write!(f, "the owner may have at most {limit} unrevoked keys")
+                write!(f, "the owner may have at most {limit} live keys")
             }
         }
     }

@@ -32,6 +32,8 @@ struct Data {
     owners: BTreeMap<OwnerId, OwnerRecord>,
     keys: BTreeMap<KeyId, KeyRecord>,
     by_owner: BTreeMap<OwnerId, BTreeSet<KeyId>>,
+    /// The live keys that expire.
+    by_expiry: BTreeMap<OwnerId, BTreeSet<(Timestamp, KeyId)>>,
     /// Kept for ever, also after the key is purged.
     numeric_ids: BTreeMap<NumericId, KeyId>,
     events: BTreeMap<u64, Event>,
@@ -273,6 +275,21 @@ impl Data {
     }
 }
 
+/// Returns the place of a live key that expires, in [`Data::by_expiry`].
+fn live_expiry(key: &KeyRecord) -> Option<(Timestamp, KeyId)> {
+    key.expires_at.filter(|_| key.is_live()).map(|at| (at, key.id))
+}
+
+/// Removes an entry of an owner, and the owner with its last one.
+fn remove_of<T: Ord>(by_owner: &mut BTreeMap<OwnerId, BTreeSet<T>>, owner: OwnerId, entry: &T) {
+    if let Some(entries) = by_owner.get_mut(&owner) {
+        entries.remove(entry);
+        if entries.is_empty() {
+            by_owner.remove(&owner);
+        }
+    }
+}
+
 impl Transaction for Data {
     fn metadata(&mut self) -> Result<StoreMetadata, BackendError> {
         let missing = || BackendError::new(BackendErrorKind::NotADatabase, NAME, "read metadata");
@@ -298,6 +315,17 @@ impl Transaction for Data {
     ) -> Result<Vec<KeyId>, BackendError> {
         let named = |key: &&KeyRecord| key.is_live() && key.name.as_ref() == Some(name);
         Ok(self.keys_of(owner).filter(named).map(|key| key.id).collect())
+    }
+
+    fn expired_keys(
+        &mut self,
+        owner: &OwnerId,
+        by: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<KeyId>, BackendError> {
+        let expiries = self.by_expiry.get(owner).into_iter().flatten();
+        let expired = expiries.take_while(|(at, _)| *at <= by).take(limit);
+        Ok(expired.map(|(_, id)| *id).collect())
     }
 
     fn numeric_id_used(&mut self, id: NumericId) -> Result<bool, BackendError> {
@@ -348,15 +376,16 @@ impl Transaction for Data {
     ) -> Result<(), BackendError> {
         if let Some(before) = before {
             self.keys.remove(&before.id);
-            if let Some(ids) = self.by_owner.get_mut(&before.owner) {
-                ids.remove(&before.id);
-                if ids.is_empty() {
-                    self.by_owner.remove(&before.owner);
-                }
+            remove_of(&mut self.by_owner, before.owner, &before.id);
+            if let Some(expiry) = live_expiry(before) {
+                remove_of(&mut self.by_expiry, before.owner, &expiry);
             }
         }
         if let Some(after) = after {
             self.by_owner.entry(after.owner).or_default().insert(after.id);
+            if let Some(expiry) = live_expiry(after) {
+                self.by_expiry.entry(after.owner).or_default().insert(expiry);
+            }
             if let Some(numeric_id) = after.numeric_id {
                 self.numeric_ids.insert(numeric_id, after.id);
             }

@@ -11,6 +11,7 @@
 //! | `query`, `scan` | the pages that it returns, and what the verification index is loaded from |
 //! | `transaction` | [`Transaction`]: a backend's state inside one commit |
 //! | `apply`, `apply_usage` | the rules of a commit and of usage, on a transaction |
+//! | `lapses` | expired keys that end in the change that needs their place or name |
 //! | `error` | [`BackendError`] |
 //! | `notifier` | [`ChangeNotifier`]: wakes callers that wait for a commit |
 //! | `format`, `file_lock` | the number of the stored format, and the lock of a database |
@@ -25,6 +26,7 @@ mod error;
 mod file_lock;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod format;
+mod lapses;
 mod layer;
 mod memory;
 mod notifier;

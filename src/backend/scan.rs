@@ -3,8 +3,8 @@
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{
-    KeyRecord, Kind, Limits, OwnerRecord, PreviousToken, TokenRecord, ValidityInputs, record,
-    tokens,
+    KeyRecord, Kind, Limits, OwnerRecord, PreviousToken, TokenRecord, ValidityInputs,
+    effective_expiry, record, tokens,
 };
 use crate::permission::Access;
 
@@ -56,6 +56,8 @@ record! {
         pub blocked: bool,
         /// Whether it is revoked.
         pub revoked: bool,
+        /// Whether it has lapsed.
+        pub lapsed: bool,
         /// The current token.
         pub current: TokenRecord,
         /// The previous tokens in their grace, oldest first.
@@ -71,7 +73,7 @@ impl ScannedKey {
             revoked: self.revoked,
             blocked: self.blocked,
             deactivated: self.deactivated,
-            expires_at: self.expires_at,
+            expires_at: effective_expiry(self.expires_at, self.lapsed),
             ends_at: None,
         }
     }
@@ -109,6 +111,7 @@ impl From<&KeyRecord> for ScannedKey {
             deactivated: key.deactivated.is_some(),
             blocked: key.blocked.is_some(),
             revoked: key.revoked.is_some(),
+            lapsed: key.lapsed_at.is_some(),
             current: key.current.clone(),
             previous: key.previous.clone(),
         }

@@ -1,6 +1,7 @@
 //! A backend's state inside one commit, on which the shared rules decide.
 
 use super::{BackendError, UsageSubject};
+use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{KeyName, KeyRecord, Kind, OwnerRecord, StoreMetadata, Usage, Used};
@@ -10,9 +11,9 @@ use crate::key::{KeyName, KeyRecord, Kind, OwnerRecord, StoreMetadata, Usage, Us
 pub struct KeyCounts {
     /// All of them, the revoked too.
     pub all: u64,
-    /// The unrevoked.
+    /// The live: neither revoked nor lapsed.
     pub live: u64,
-    /// The unrevoked of kind standard.
+    /// The live of kind standard.
     pub live_standard: u64,
 }
 
@@ -73,7 +74,7 @@ pub trait Transaction {
     /// [`BackendError`]; the batch is abandoned.
     fn key_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError>;
 
-    /// The unrevoked keys of an owner that have this name; one, or more where names need not be
+    /// The live keys of an owner that have this name; one, or more where names need not be
     /// unique.
     ///
     /// # Errors
@@ -82,6 +83,19 @@ pub trait Transaction {
         &mut self,
         owner: &OwnerId,
         name: &KeyName,
+    ) -> Result<Vec<KeyId>, BackendError>;
+
+    /// The live keys of an owner that expired at `by` or before, the longest expired first, and
+    /// of the same moment the one with the least id; at most `limit`. Asked when a key needs the
+    /// place of one that has expired, so it should not look at all keys.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn expired_keys(
+        &mut self,
+        owner: &OwnerId,
+        by: Timestamp,
+        limit: usize,
     ) -> Result<Vec<KeyId>, BackendError>;
 
     /// Whether a numeric id was ever used, also by a key that is purged.

@@ -46,8 +46,8 @@ pub use limits::{
 pub use name::KeyName;
 pub use owner::{DEFAULT_MAX_KEYS, OwnerRecord};
 pub use prefix::Prefix;
-pub(crate) use record::tokens;
 pub use record::{Expiry, KeyRecord, Kind, MAX_PREVIOUS_TOKENS, PreviousToken, Seal, TokenRecord};
+pub(crate) use record::{effective_expiry, tokens};
 pub use reject_reason::{RateLimited, RejectKind, RejectReason};
 pub use rules::{NumberedPrefix, PepperCheck, PrefixTable, StoreMetadata, StoreRules};
 pub use settings::{Settings, SettingsPatch};

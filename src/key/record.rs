@@ -41,6 +41,8 @@ record! {
         pub blocked: Option<Switch>,
         /// The revocation, final.
         pub revoked: Option<Switch>,
+        /// The moment at which it lapsed: it had expired, and a newer key took its place or name.
+        pub lapsed_at: Option<Timestamp>,
         /// The current token.
         pub current: TokenRecord,
         /// The previous tokens in their grace, oldest first, at most [`MAX_PREVIOUS_TOKENS`].
@@ -91,6 +93,7 @@ impl KeyRecord {
             deactivated: None,
             blocked: None,
             revoked: None,
+            lapsed_at: None,
             current,
             previous: Vec::new(),
             version: Version::FIRST,
@@ -115,7 +118,7 @@ impl KeyRecord {
             revoked: self.revoked.is_some(),
             blocked: self.blocked.is_some(),
             deactivated: self.deactivated.is_some(),
-            expires_at: self.expires_at,
+            expires_at: effective_expiry(self.expires_at, self.lapsed_at.is_some()),
             ends_at: None,
         }
     }
@@ -126,10 +129,17 @@ impl KeyRecord {
         self.validity_inputs().state(now)
     }
 
-    /// Returns whether it counts as one of its owner's keys.
+    /// Returns whether it counts as one of its owner's keys: neither revoked nor lapsed.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        self.revoked.is_none()
+        self.revoked.is_none() && self.lapsed_at.is_none()
+    }
+
+    /// Returns the moment at which it was over: the earlier of its expiry and its revocation.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        let revoked_at = self.revoked.as_ref().map(|switch| switch.at);
+        self.expires_at.into_iter().chain(revoked_at).min()
     }
 
     /// Lists each token with its end: `None` for the current one. A token that was issued before
@@ -140,6 +150,12 @@ impl KeyRecord {
     ) -> impl Iterator<Item = (&TokenRecord, Option<Timestamp>)> {
         tokens(&self.current, &self.previous, valid_from)
     }
+}
+
+/// Returns the expiry by which a key is judged. A lapsed key stays expired if the clock steps back,
+/// since its place is taken.
+pub(crate) fn effective_expiry(expires_at: Option<Timestamp>, lapsed: bool) -> Option<Timestamp> {
+    if lapsed { Some(Timestamp::MIN) } else { expires_at }
 }
 
 /// The rule behind [`KeyRecord::tokens`].

@@ -47,13 +47,13 @@ pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
     let identity = (key_ids(), owner_ids(), versions(), of(numeric_ids()), kind);
     let name = of(text(KeyName::MAX_LEN).prop_map(|name| KeyName::new(name).unwrap()));
     let rights = (name, accesses(), set_by(), of(times()), set_by(), settings());
-    let dates = (times(), (actors(), of(key_ids())), times());
+    let dates = (times(), (actors(), of(key_ids())), times(), of(times()));
     let switches = (switches(), switches(), switches());
     (identity, rights, limits(), dates, tokens(), switches, of(seals())).prop_map(
         |(identity, rights, limits, dates, tokens, switches, seal)| {
             let (id, owner, version, numeric_id, kind) = identity;
             let (name, access, access_by, expires_at, expiry_by, settings) = rights;
-            let (created_at, (created_by, created_by_key), updated_at) = dates;
+            let (created_at, (created_by, created_by_key), updated_at, lapsed_at) = dates;
             let (previous, current) = tokens;
             let (deactivated, blocked, revoked) = switches;
             KeyRecord {
@@ -64,6 +64,7 @@ pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
                 access,
                 access_by,
                 expires_at,
+                lapsed_at,
                 expiry_by,
                 settings,
                 created_by_key,

@@ -22,6 +22,8 @@ pub(crate) struct Coverage {
     dropped: usize,
     /// Number of alerts of rejections that were held back.
     pub(crate) held_back: usize,
+    /// Number of keys that lapsed.
+    pub(crate) lapses: usize,
     /// Number of alerts of each kind.
     alerts: BTreeMap<String, usize>,
     /// Number of times that each part of a key's usage was shown.
@@ -112,6 +114,7 @@ impl Coverage {
             |name: &&str| self.calls.get(*name).is_some_and(|(answered, _)| *answered > 0);
         let dropped = if self.dropped == 0 { Some("a rotation that drops a token") } else { None };
         let floods = if self.held_back == 0 { Some("a flood of refusals") } else { None };
+        let lapses = if self.lapses == 0 { Some("a lapse") } else { None };
         calls
             .filter(|name| !answered(name))
             .chain(reasons.filter(|name| !self.reasons.contains_key(*name)))
@@ -120,6 +123,7 @@ impl Coverage {
             .chain(USAGE.split_whitespace().filter(|name| !self.usage.contains_key(*name)))
             .chain(dropped)
             .chain(floods)
+            .chain(lapses)
             .collect()
     }
 }

@@ -67,6 +67,8 @@ pub(crate) enum Defect {
     ForcedRotationKeepsPrevious,
     /// A use by a clock that has stepped back is taken for the last one.
     LastUseStepsBack,
+    /// A key that has lapsed doesn't show it.
+    LapseNotShown,
     /// A leaked key is found, and not blocked.
     LeakNotStopped,
     /// A scan writes no alerts.
@@ -123,6 +125,7 @@ impl Defect {
         Self::ExpiryNotInForce,
         Self::ForcedRotationKeepsPrevious,
         Self::LastUseStepsBack,
+        Self::LapseNotShown,
         Self::LeakNotStopped,
         Self::ListDropsKey,
         Self::ListEndsEarly,
@@ -179,6 +182,9 @@ impl Planted {
 
     /// Returns a key's answer, with its usage changed by the bug.
     fn used(&self, mut key: Key) -> Key {
+        if self.has(Defect::LapseNotShown) {
+            key.lapsed_at = None;
+        }
         let Some(usage) = &mut key.usage else { return key };
         let mut noted = self.usage.lock().unwrap();
         let noted = noted.entry(key.id).or_default();

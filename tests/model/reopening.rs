@@ -33,6 +33,7 @@ impl Sequence<'_> {
 
     pub(crate) fn open(&mut self) -> Checked {
         self.openings += 1;
+        self.coverage.lapses += self.model.lapses;
         self.coverage.held_back += self.model.held_back();
         self.model.begin_opening();
         let builder = opening::whole_builder(&self.model.opening, self.model.rules)
@@ -107,6 +108,7 @@ impl Sequence<'_> {
         self.seen_events = 0;
         self.check_events()?;
         if !self.place.outlives_its_store() {
+            self.coverage.lapses += self.model.lapses;
             self.coverage.held_back += self.model.held_back();
             return self.check_closed();
         }

@@ -9,6 +9,7 @@ mod authority;
 mod clocks;
 mod each;
 mod feed;
+mod lapses;
 mod leaked;
 mod limited;
 mod limits;

@@ -131,6 +131,7 @@ fn made_up(number: u64) -> ScannedKey {
         deactivated: false,
         blocked: false,
         revoked: false,
+        lapsed: false,
         current: TokenRecord { generation: Generation::FIRST, digest, issued_at: Timestamp::MIN },
         previous: Vec::new(),
     }

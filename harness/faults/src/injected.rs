@@ -32,7 +32,7 @@ impl Alter for Injected {
         let instead = |kind| BackendError::new(kind, "altered", "commit");
         match self {
             Self::AcknowledgesEarly => {
-                let applied = Applied { first_event: 1, last_event: 1, numeric_ids: Vec::new() };
+                let applied = Applied { first_event: 1, last_event: 1, ..Applied::default() };
                 Ok(vec![Ok(applied)])
             }
             Self::KnowsTooLittle => Err(instead(BackendErrorKind::OutcomeUnknown)),

@@ -283,7 +283,7 @@ impl Joined {
             let applied = |change: &Change| {
                 let n = number(change);
                 self.committed[n as usize].fetch_add(1, Ordering::Relaxed);
-                Ok(Applied { first_event: n, last_event: n, numeric_ids: Vec::new() })
+                Ok(Applied { first_event: n, last_event: n, ..Applied::default() })
             };
             let outcomes: Vec<_> = batch.iter().map(applied).collect();
             self.leave();

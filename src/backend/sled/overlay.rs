@@ -14,6 +14,7 @@ use super::record::{
 };
 use super::trees::{self, Tree};
 use crate::backend::{BackendError, KeyCounts, Transaction, UsageSubject};
+use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{KeyName, KeyRecord, OwnerRecord, StoreMetadata, Usage};
@@ -90,6 +91,39 @@ impl<'a> Overlay<'a> {
         written.into_iter().flatten().filter(is_there).try_for_each(|(key, _)| visit(key))
     }
 
+    /// Lists the first keys of a tree in a range, in order; at most `limit`.
+    fn first(
+        &self,
+        tree: Tree,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, Fault> {
+        let written = self.writes.get(&tree);
+        let mut first = Vec::new();
+        for entry in self.engine.range(tree, Bound::Included(from), Bound::Excluded(to)) {
+            if first.len() == limit {
+                break;
+            }
+            let (key, _) = entry?;
+            if !written.is_some_and(|written| written.contains_key(&*key)) {
+                first.push(key.to_vec());
+            }
+        }
+        let range = (Bound::Included(from), Bound::Excluded(to));
+        let written = written.map(|written| written.range::<[u8], _>(range));
+        first.extend(
+            written
+                .into_iter()
+                .flatten()
+                .filter(|(_, value)| value.is_some())
+                .map(|(key, _)| key.clone()),
+        );
+        first.sort_unstable();
+        first.truncate(limit);
+        Ok(first)
+    }
+
     fn load_key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
         let record = chunks::load(self, Tree::Keys, &trees::key(id))?;
         record.map(|record| decode_key(id, &record)).transpose()
@@ -134,6 +168,9 @@ impl<'a> Overlay<'a> {
             if let Some(name) = key.name.as_ref().filter(|_| key.is_live()) {
                 self.remove(Tree::LiveNames, &trees::live_name(&key.owner, name, key.id));
             }
+            if let Some(at) = key.expires_at.filter(|_| key.is_live()) {
+                self.remove(Tree::LiveExpiries, &trees::live_expiry(&key.owner, at, key.id));
+            }
             let counts = self.load_counts(&key.owner)?.minus(KeyCounts::of(key));
             self.store_counts(&key.owner, counts);
             if after.is_none() {
@@ -147,6 +184,9 @@ impl<'a> Overlay<'a> {
             }
             if let Some(name) = key.name.as_ref().filter(|_| key.is_live()) {
                 self.put(Tree::LiveNames, &trees::live_name(&key.owner, name, key.id), &[]);
+            }
+            if let Some(at) = key.expires_at.filter(|_| key.is_live()) {
+                self.put(Tree::LiveExpiries, &trees::live_expiry(&key.owner, at, key.id), &[]);
             }
             let counts = self.load_counts(&key.owner)?.plus(KeyCounts::of(key));
             self.store_counts(&key.owner, counts);
@@ -279,6 +319,21 @@ impl Transaction for Overlay<'_> {
             Ok(())
         }))?;
         Ok(ids)
+    }
+
+    fn expired_keys(
+        &mut self,
+        owner: &OwnerId,
+        by: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<KeyId>, BackendError> {
+        let (from, to) = (trees::of_owner(owner), trees::expiring_after(owner, by));
+        let no_key = Fault::damaged("an expiry leads to no key");
+        told(self.first(Tree::LiveExpiries, &from, &to, limit).and_then(|found| {
+            let ids: Option<Vec<_>> =
+                found.iter().map(|bytes| trees::expiring_key_in(bytes)).collect();
+            ids.ok_or(no_key)
+        }))
     }
 
     fn numeric_id_used(&mut self, id: NumericId) -> Result<bool, BackendError> {

@@ -5,6 +5,7 @@
 //! backward iteration, which gives up on keys with runs of 0xff, is never used.
 
 use crate::backend::UsageSubject;
+use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::KeyName;
 
@@ -38,7 +39,7 @@ trees! {
     CreatedKeys = "created_keys",
     /// Owner to how many keys it has.
     KeyCounts = "key_counts",
-    /// Owner, name and unrevoked key; no value.
+    /// Owner, name and live key; no value.
     LiveNames = "live_names",
     /// Numeric id to the key that got it, for ever.
     NumericIds = "numeric_ids",
@@ -52,6 +53,8 @@ trees! {
     Chunks = "chunks",
     /// Key or owner to what was used of it.
     Usage = "usage",
+    /// Owner, expiry and live key; no value.
+    LiveExpiries = "live_expiries",
 }
 
 impl Tree {
@@ -76,6 +79,7 @@ impl Tree {
             Self::Chunks => 11,
             Self::Usage => 12,
             Self::CreatedKeys => 13,
+            Self::LiveExpiries => 14,
         }
     }
 }
@@ -139,6 +143,21 @@ pub(super) fn of_name(owner: &OwnerId, name: &KeyName) -> Vec<u8> {
 
 pub(super) fn live_name(owner: &OwnerId, name: &KeyName, id: KeyId) -> Vec<u8> {
     joined(&[&of_name(owner, name), &key(id)])
+}
+
+/// Sorts by expiry, and of one moment by id: the id isn't a complement here.
+pub(super) fn live_expiry(owner: &OwnerId, at: Timestamp, id: KeyId) -> Vec<u8> {
+    joined(&[&of_owner(owner), &at.as_millis().to_be_bytes(), &id.to_bytes()])
+}
+
+/// The key id at the end of a key of [`Tree::LiveExpiries`].
+pub(super) fn expiring_key_in(bytes: &[u8]) -> Option<KeyId> {
+    bytes.last_chunk::<KEY_LEN>().map(|id| KeyId::from_u128(u128::from_be_bytes(*id)))
+}
+
+/// The least key of an owner in [`Tree::LiveExpiries`] that expires after a moment.
+pub(super) fn expiring_after(owner: &OwnerId, at: Timestamp) -> Vec<u8> {
+    joined(&[&of_owner(owner), &(at.as_millis() + 1).to_be_bytes()])
 }
 
 pub(super) fn numeric_id(id: NumericId) -> [u8; NUMBER_LEN] {

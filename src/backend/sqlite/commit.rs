@@ -5,6 +5,7 @@ use rusqlite::Connection;
 use super::error::{Fault, NAME};
 use super::{events, keys, metadata, owners, usage};
 use crate::backend::{BackendError, BackendErrorKind, KeyCounts, Transaction, UsageSubject};
+use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{KeyName, KeyRecord, OwnerRecord, StoreMetadata, Usage, Used};
@@ -55,6 +56,15 @@ impl Transaction for Commit<'_> {
         name: &KeyName,
     ) -> Result<Vec<KeyId>, BackendError> {
         keys::live_named(self.connection, owner, name).map_err(during)
+    }
+
+    fn expired_keys(
+        &mut self,
+        owner: &OwnerId,
+        by: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<KeyId>, BackendError> {
+        keys::expired(self.connection, owner, by, limit).map_err(during)
     }
 
     fn numeric_id_used(&mut self, id: NumericId) -> Result<bool, BackendError> {

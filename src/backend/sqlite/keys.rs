@@ -129,7 +129,7 @@ fn checksums_of(key: &KeyRecord) -> (u32, u32) {
 
 /// Computes the column `state` of a record.
 fn state_of(key: &KeyRecord) -> u8 {
-    state_column::number(key.state(Timestamp::MIN))
+    state_column::number(key.state(Timestamp::MIN), key.lapsed_at.is_some())
 }
 
 /// Creates one.
@@ -193,7 +193,7 @@ fn one(written: usize) -> Result<(), Fault> {
     if written == 1 { Ok(()) } else { Err(Fault::Damaged { table: TABLE, column: "id" }) }
 }
 
-/// The unrevoked keys of an owner with this name.
+/// The live keys of an owner with this name.
 pub(super) fn live_named(
     connection: &Connection,
     owner: &OwnerId,
@@ -210,7 +210,29 @@ pub(super) fn live_named(
 
 /// Named, so that its plan can be tested.
 pub(super) const LIVE_NAMED: &str = "SELECT id FROM keys INDEXED BY keys_by_name
-     WHERE owner = ? AND name = ? AND revoked_at IS NULL";
+     WHERE owner = ? AND name = ? AND revoked_at IS NULL AND lapsed_at IS NULL";
+
+/// The live keys of an owner that expired at a moment or before, the longest expired first.
+pub(super) fn expired(
+    connection: &Connection,
+    owner: &OwnerId,
+    by: Timestamp,
+    limit: usize,
+) -> Result<Vec<KeyId>, Fault> {
+    let mut statement = connection.prepare_cached(EXPIRED)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = statement.query((owner.as_str(), by.as_millis().cast_signed(), limit))?;
+    let mut ids = Vec::new();
+    while let Some(row) = rows.next()? {
+        ids.push(RowReader::new(row, TABLE).field("id")?);
+    }
+    Ok(ids)
+}
+
+/// Named, so that its plan can be tested.
+pub(super) const EXPIRED: &str = "SELECT id FROM keys INDEXED BY keys_by_expiry
+     WHERE owner = ? AND expires_at <= ? AND revoked_at IS NULL AND lapsed_at IS NULL
+     ORDER BY expires_at, id LIMIT ?";
 
 /// The key that has or had a numeric id; it may be purged.
 pub(super) fn of_numeric_id(

@@ -26,7 +26,7 @@ pub(super) const ALL: &str = "SELECT id, kind, expires_at, state FROM keys
 /// walk along the index `keys_by_owner`, merged. Nothing for no state.
 pub(super) fn of_owner(states: StateSet) -> Option<String> {
     let shown = State::ALL.into_iter().filter(|state| states.contains(*state));
-    let numbers: BTreeSet<u8> = shown.map(state_column::number).collect();
+    let numbers: BTreeSet<u8> = shown.flat_map(state_column::numbers).collect();
     let walks: Vec<String> = numbers
         .into_iter()
         .map(|number| {

@@ -24,8 +24,8 @@ const ROWS_UNTIMED: usize = 64;
 /// The columns that the index needs; a row shows them before all others.
 macro_rules! columns {
     () => {
-        "id, owner, kind, expires_at, deactivated_at, blocked_at, revoked_at, generation, digest, \
-         scheme, pepper, prefix, issued_at, access, limited, state_checksum"
+        "id, owner, kind, expires_at, deactivated_at, blocked_at, revoked_at, lapsed_at, generation, \
+         digest, scheme, pepper, prefix, issued_at, access, limited, state_checksum"
     };
 }
 
@@ -155,6 +155,7 @@ fn key(row: &mut RowReader<'_>, limits: &mut Loader<'_>) -> Result<(ScannedKey, 
         deactivated: is_on(row, "deactivated_at")?,
         blocked: is_on(row, "blocked_at")?,
         revoked: is_on(row, "revoked_at")?,
+        lapsed: is_on(row, "lapsed_at")?,
         current: row.field("digest")?,
         access: row.field("access")?,
         limits: None,

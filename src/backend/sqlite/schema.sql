@@ -39,12 +39,12 @@ CREATE TABLE owners (
   limited INTEGER NOT NULL CHECK (limited IN (0, 1)),
   -- Of the columns so far and of the limits. `record_checksum` is of all but the counts of keys.
   state_checksum INTEGER NOT NULL,
-  -- The owner's keys; of these the unrevoked; of these the standard ones. They change with each key,
+  -- The owner's keys; of these the live, neither revoked nor lapsed; of these the standard ones. They change with each key,
   -- so that a commit need not count.
   keys_all INTEGER NOT NULL DEFAULT 0 CHECK (keys_all >= 0),
   keys_live INTEGER NOT NULL DEFAULT 0 CHECK (keys_live >= 0),
   keys_live_standard INTEGER NOT NULL DEFAULT 0 CHECK (keys_live_standard >= 0),
-  -- The unrevoked keys that it may have.
+  -- The live keys that it may have.
   max_keys INTEGER NOT NULL,
   version INTEGER NOT NULL,
   suspended_by TEXT,
@@ -94,12 +94,15 @@ CREATE TABLE keys (
   deactivated_at INTEGER,
   blocked_at INTEGER,
   revoked_at INTEGER,
-  -- The state apart from time: 3 revoked, 2 blocked, 1 deactivated, otherwise 0. A generated column
-  -- would say the same, but no index that has one covers a query.
+  -- When a newer key took the place or the name of this one, which had expired.
+  lapsed_at INTEGER,
+  -- The state apart from time: 3 revoked, 2 blocked, 1 deactivated, 4 lapsed, otherwise 0. A
+  -- generated column would say the same, but no index that has one covers a query.
   state INTEGER NOT NULL CHECK (
     state = CASE WHEN revoked_at IS NOT NULL THEN 3
                     WHEN blocked_at IS NOT NULL THEN 2
                     WHEN deactivated_at IS NOT NULL THEN 1
+                    WHEN lapsed_at IS NOT NULL THEN 4
                     ELSE 0 END
   ),
   -- The current token.
@@ -176,7 +179,12 @@ CREATE INDEX keys_by_creator ON keys (created_by_key, id, owner, kind, expires_a
   WHERE created_by_key IS NOT NULL;
 
 -- Who else has this name.
-CREATE INDEX keys_by_name ON keys (owner, name) WHERE revoked_at IS NULL AND name IS NOT NULL;
+CREATE INDEX keys_by_name ON keys (owner, name)
+  WHERE revoked_at IS NULL AND lapsed_at IS NULL AND name IS NOT NULL;
+
+-- Which of an owner's keys has been expired for longest.
+CREATE INDEX keys_by_expiry ON keys (owner, expires_at)
+  WHERE revoked_at IS NULL AND lapsed_at IS NULL AND expires_at IS NOT NULL;
 
 -- Previous tokens in their grace.
 CREATE TABLE previous_tokens (

@@ -115,7 +115,8 @@ impl AlertScanner {
         usage: &Usage,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let Some(key) = self.engine.records.backend.key(id)?.filter(KeyRecord::is_live) else {
+        let Some(key) = self.engine.records.backend.key(id)?.filter(|key| key.revoked.is_none())
+        else {
             return Ok(false);
         };
         match self.noticed.deadline_of(&key, due, usage, now) {
@@ -138,7 +139,7 @@ impl AlertScanner {
 
     /// Writes an alert of a key that may be gone; returns whether it was written.
     fn alert_by_id(&self, id: KeyId, alert: Alert, now: Timestamp) -> Result<bool, Error> {
-        match self.engine.records.backend.key(id)?.filter(KeyRecord::is_live) {
+        match self.engine.records.backend.key(id)?.filter(|key| key.revoked.is_none()) {
             Some(key) => self.write_alert(&key, alert, now),
             None => Ok(false),
         }

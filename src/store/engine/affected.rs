@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::backend::{Change, Write};
+use crate::backend::{Applied, Change, Write};
 use crate::event::{Event, EventDraft};
 use crate::id::{KeyId, OwnerId};
 
@@ -13,6 +13,8 @@ pub(in crate::store) struct AffectedRecords {
     pub(in crate::store) owners: BTreeSet<OwnerId>,
     /// Each key with its owner.
     pub(in crate::store) keys: BTreeMap<KeyId, OwnerId>,
+    /// Owners of which any expired key may have lapsed.
+    pub(in crate::store) owners_of_lapses: BTreeSet<OwnerId>,
 }
 
 impl AffectedRecords {
@@ -28,6 +30,21 @@ impl AffectedRecords {
         affected
     }
 
+    /// Returns the records that a change may have written, those included that it doesn't name: any
+    /// of an owner's keys may have lapsed.
+    pub(in crate::store) fn possible_of(change: &Change) -> Self {
+        let mut affected = Self::of_change(change);
+        if change.lapse_expired_by.is_some() {
+            affected.owners_of_lapses.extend(affected.keys.values());
+        }
+        affected
+    }
+
+    /// Returns the keys that lapsed in a change.
+    pub(in crate::store) fn lapsed(applied: &Applied) -> Self {
+        Self { keys: applied.lapsed.clone(), ..Self::default() }
+    }
+
     /// Returns the records that events are about.
     pub(in crate::store) fn of_events<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
         let mut affected = Self::default();
@@ -40,6 +57,7 @@ impl AffectedRecords {
         self.metadata |= other.metadata;
         self.owners.extend(other.owners);
         self.keys.extend(other.keys);
+        self.owners_of_lapses.extend(other.owners_of_lapses);
     }
 
     fn add(&mut self, event: &EventDraft) {

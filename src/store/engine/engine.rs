@@ -1,6 +1,7 @@
 //! The engine: makes a change durable, then publishes it in the index.
 
 use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
 
 use super::affected::AffectedRecords;
 use super::group_commit::{CommitGuard, GroupCommit};
@@ -17,6 +18,9 @@ use crate::store::types::error::Error;
 /// Number of events that one step of pruning deletes. A step takes a few milliseconds on a disk,
 /// and other threads commit between two steps.
 const PRUNE_STEP: usize = 512;
+
+/// The time for which a key must have been expired before it may lapse.
+const LAPSE_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// The part of a store that makes a change durable, and publishes it.
 #[derive(Debug)]
@@ -58,7 +62,16 @@ impl Engine {
         outcome
     }
 
-    /// Prunes some events if pruning is due. The next commit prunes more if there are more. If pruning fails, the next due time tries again.
+    /// Returns the moment by which a key must have expired if a change may take its place or name
+    /// now. `None` while wall time is known to be ahead, and in the first minutes of all time.
+    pub(in crate::store) fn lapse_expired_by(&self, now: Timestamp) -> Option<Timestamp> {
+        let by = now.saturating_sub(LAPSE_AFTER);
+        let is_right = self.records.clock_watch.ahead().is_none();
+        (is_right && now.since(by) == LAPSE_AFTER).then_some(by)
+    }
+
+    /// Prunes some events if pruning is due. The next commit prunes more if there are
+    /// more. If pruning fails, the next due time tries again.
     pub(in crate::store) fn prune_if_due(&self) {
         if let Some(before) = self.retention.due(&self.records.clock_watch)
             && self.prune_step(before).is_ok_and(|count| !is_last_step(count))
@@ -124,10 +137,16 @@ impl Engine {
             }
             let published = if exclusive {
                 applied_log.applied_seq = applied.last_event;
-                change.operations.iter().try_for_each(|operation| self.put_operation(operation))
+                change
+                    .operations
+                    .iter()
+                    .try_for_each(|operation| self.put_operation(operation))
+                    .and_then(|()| self.records.reload(&AffectedRecords::lapsed(applied)))
             } else {
                 // Another process may have committed since, so the backend's records count.
-                self.records.reload(&AffectedRecords::of_change(change))
+                let mut affected = AffectedRecords::of_change(change);
+                affected.merge(AffectedRecords::lapsed(applied));
+                self.records.reload(&affected)
             };
             if published.is_err() {
                 unpublished.push(change.clone());

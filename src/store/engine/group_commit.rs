@@ -184,7 +184,7 @@ mod tests {
                 .iter()
                 .map(|_| {
                     let n = changes.fetch_add(1, Ordering::SeqCst) + 1;
-                    Ok(Applied { first_event: n, last_event: n, numeric_ids: Vec::new() })
+                    Ok(Applied { first_event: n, last_event: n, ..Applied::default() })
                 })
                 .collect();
             inside.fetch_sub(1, Ordering::SeqCst);
@@ -240,7 +240,7 @@ mod tests {
             batches.fetch_add(1, Ordering::SeqCst);
             Ok(batch
                 .iter()
-                .map(|_| Ok(Applied { first_event: 1, last_event: 1, numeric_ids: Vec::new() }))
+                .map(|_| Ok(Applied { first_event: 1, last_event: 1, ..Applied::default() }))
                 .collect())
         };
         std::thread::scope(|scope| {

@@ -87,6 +87,9 @@ impl Records {
             self.put_metadata(&self.backend.metadata()?)?;
         }
         let mut gone = Vec::new();
+        for owner in affected.owners_of_lapses.difference(&affected.owners) {
+            self.reload_owner(owner)?;
+        }
         for owner in &affected.owners {
             if !self.reload_owner(owner)? {
                 gone.push(owner);

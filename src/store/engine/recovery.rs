@@ -49,7 +49,7 @@ impl Recovery {
         batch: &[Change],
     ) {
         let mut affected = AffectedRecords::default();
-        batch.iter().for_each(|change| affected.merge(AffectedRecords::of_change(change)));
+        batch.iter().for_each(|change| affected.merge(AffectedRecords::possible_of(change)));
         self.note_indeterminate(affected);
         self.signal.wake();
     }
@@ -59,7 +59,7 @@ impl Recovery {
     pub(super) fn mark_unsettled(&self, batch: &[Change]) {
         self.records.availability.set_recovering(true);
         let mut indeterminate = self.lock();
-        batch.iter().for_each(|change| indeterminate.merge(AffectedRecords::of_change(change)));
+        batch.iter().for_each(|change| indeterminate.merge(AffectedRecords::possible_of(change)));
         drop(indeterminate);
         // The recovery thread waits for the commit guard, which the panicking thread still holds.
         self.signal.wake();

@@ -193,13 +193,15 @@ fn set_access(
 }
 
 /// Sets the expiry; returns its field if the expiry or its setter differs. Setting the expiry that
-/// the key has is no change of it, also if it has come.
+/// the key has is no change of it, also if it has come. Another expiry lets a lapsed key count again
+/// for its owner's number and names; the commit checks both.
 fn set_expiry(
     caller: &Principal<'_>,
     key: &mut KeyRecord,
     expiry: Expiry,
 ) -> Result<Fields, Error> {
     let by = caller.set_by(Some(key.expiry_by));
+    let mut fields = Fields::EXPIRY;
     if expiry.at() != key.expires_at {
         check_future(expiry, caller.now)?;
         if is_later(expiry, key.expires_at) {
@@ -208,12 +210,15 @@ fn set_expiry(
             }
             caller.check_may_widen("expiry", key.expiry_by)?;
         }
+        if key.lapsed_at.take().is_some() {
+            fields = fields.with(Fields::LAPSED);
+        }
     } else if by == key.expiry_by {
         return Ok(Fields::NONE);
     }
     key.expiry_by = by;
     key.expires_at = expiry.at();
-    Ok(Fields::EXPIRY)
+    Ok(fields)
 }
 
 /// Returns whether an expiry is later than the one that a key has.
@@ -296,7 +301,7 @@ pub(in crate::store::manage) fn check_rotation(
             Error::Forbidden(ForbiddenReason::AdministratorOnly)
         });
     }
-    if key.expires_at.is_some_and(|at| caller.now >= at) {
+    if key.lapsed_at.is_some() || key.expires_at.is_some_and(|at| caller.now >= at) {
         return Err(Error::State(StateProblem::Expired));
     }
     key.current.generation.next().ok_or(Error::State(StateProblem::GenerationsExhausted))

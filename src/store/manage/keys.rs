@@ -54,6 +54,7 @@ impl Manager {
             let change = issuance_preconditions(Change::default(), &owner, &state);
             let change = caller.with_preconditions(draft.add_to(change, &caller));
             let now = caller.now;
+            let change = change.lapsing(self.engine.lapse_expired_by(now));
             let usage = self.usage.of_new(&draft.record, now);
             Ok(Decision::commit(change, move |applied| {
                 draft.into_issued(&applied, &owner, &state.metadata, now, usage)
@@ -111,10 +112,14 @@ impl Manager {
             let record = changed.record;
             let event = caller.key_event(changed.kind, &record, changed.fields, None);
             let change = Change::of(Write::ReplaceKey(Box::new(record.clone())), event);
-            let change = match action {
-                KeyAction::Activate => issuance_preconditions(change, &owner, &state),
-                _ => change,
+            // A lapsed key whose expiry moves is judged as a new one.
+            let counts_again = key.lapsed_at.is_some() && record.lapsed_at.is_none();
+            let change = if matches!(action, KeyAction::Activate) || counts_again {
+                issuance_preconditions(change, &owner, &state)
+            } else {
+                change
             };
+            let change = change.lapsing(self.engine.lapse_expired_by(now));
             let usage = self.usage.of_one(&record, now);
             Ok(Decision::commit(caller.with_preconditions(change), move |_| {
                 Key::new(record, &owner, &state.metadata, now).with_usage(usage)

@@ -176,8 +176,10 @@ impl Manager {
             let owner = caller.load_owner(&self.engine, id)?;
             caller.check_current()?;
             let state = self.engine.records.metadata();
-            let live = self.keys_of(&owner.id, StateSet::UNREVOKED, caller.now)?;
-            if live.is_empty() && replacement.is_none() {
+            // The lapsed too: their expiry could be extended.
+            let unrevoked = self.keys_of(&owner.id, StateSet::UNREVOKED, caller.now)?;
+            let live = unrevoked.iter().filter(|key| key.is_live()).count();
+            if unrevoked.is_empty() && replacement.is_none() {
                 return Ok(Decision::Answer(RevokedAll { revoked: 0, replacement: None }));
             }
             check_version(expected, owner.version)?;
@@ -186,9 +188,9 @@ impl Manager {
             next.updated_at = caller.now;
             let event = caller.owner_event(EventKind::OwnerKeysRevoked, &next, Fields::NONE);
             let mut change = Change::of(Write::ReplaceOwner(Box::new(next.clone())), event)
-                .requiring(Precondition::LiveKeys(owner.id, live.len() as u64));
+                .requiring(Precondition::LiveKeys(owner.id, live as u64));
             let context = self.policy_context(&owner, &state);
-            for key in &live {
+            for key in &unrevoked {
                 let revoked = key_rules::act(&caller, key, &KeyAction::Revoke, context)?;
                 let Some(revoked) = revoked else { continue };
                 let event = caller.key_event(revoked.kind, &revoked.record, revoked.fields, None);
@@ -203,7 +205,7 @@ impl Manager {
             if let Some(draft) = &draft {
                 change = issuance_preconditions(draft.add_to(change, &caller), &owner, &state);
             }
-            let (revoked, now) = (live.len(), caller.now);
+            let (revoked, now) = (unrevoked.len(), caller.now);
             let usage = draft.as_ref().and_then(|draft| self.usage.of_new(&draft.record, now));
             Ok(Decision::commit(caller.with_preconditions(change), move |applied| {
                 let replacement = draft

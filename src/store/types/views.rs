@@ -64,6 +64,10 @@ pub struct Key {
     pub blocked: Option<Switch>,
     /// The revocation, if any.
     pub revoked: Option<Switch>,
+    /// The moment at which the key lapsed, if it did: it had expired, and a newer key took its place
+    /// or name. An extension of its expiry removes the mark, and needs a place and the name again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lapsed_at: Option<Timestamp>,
     /// The moment of creation.
     pub created_at: Timestamp,
     /// The actor that created it.
@@ -139,6 +143,7 @@ impl Key {
             deactivated: key.deactivated,
             blocked: key.blocked,
             revoked: key.revoked,
+            lapsed_at: key.lapsed_at,
             created_at: key.created_at,
             created_by: key.created_by,
             created_by_key: key.created_by_key,

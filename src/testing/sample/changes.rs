@@ -129,6 +129,7 @@ pub fn in_one(changes: impl IntoIterator<Item = Change>) -> Change {
     changes.into_iter().fold(Change::default(), |mut all, change| {
         all.preconditions.extend(change.preconditions);
         all.operations.extend(change.operations);
+        all.lapse_expired_by = all.lapse_expired_by.max(change.lapse_expired_by);
         all
     })
 }

@@ -66,6 +66,23 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         Fault::KeysNeedNoOwner,
         &["rule_a_created_key_has_an_owner", "rule_a_key_can_not_come_while_its_owner_goes"],
     ),
+    (
+        Fault::KeysLapseBeforeTheirExpiry,
+        &["rule_no_key_lapses_that_has_not_expired", "rule_no_key_lapses_without_leave"],
+    ),
+    (Fault::KeysLapseWithoutNeed, &["rule_no_key_lapses_without_need"]),
+    (
+        Fault::KeysNeverLapse,
+        &[
+            "durable_expired_keys_lapse_after_an_opening",
+            "rule_a_lapsed_key_that_counts_again_needs_place_and_name",
+            "rule_no_key_lapses_in_a_refused_change",
+            "rule_the_last_standard_key_does_not_lapse",
+            "rule_an_expired_key_gives_up_its_place",
+            "rule_an_expired_key_gives_up_its_name",
+            "rule_the_longest_expired_keys_lapse_first",
+        ],
+    ),
     (Fault::KeysStayWithTheirFirstOwner, &["rule_a_replaced_key_may_have_another_owner"]),
     (Fault::LastPreconditionsAreIgnored, &["rule_every_precondition_counts"]),
     (

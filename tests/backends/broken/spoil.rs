@@ -1,6 +1,9 @@
 //! Faults that lose or change a part of what is written.
 
-use keyhasp::backend::{Applied, Backend, BackendError, Change, Precondition, Write, WriteKey};
+use keyhasp::backend::{
+    Applied, Backend, BackendError, Change, Operation, Precondition, Write, WriteKey,
+};
+use keyhasp::clock::Timestamp;
 use keyhasp::id::{NumericId, Version};
 use keyhasp::key::{KeyName, KeyRecord, Limits, Networks, OwnerRecord, Settings, Switch};
 use keyhasp::permission::Access;
@@ -28,6 +31,9 @@ impl FaultyBackend {
         });
         match self.fault {
             Fault::LastPreconditionsAreIgnored => change.preconditions.truncate(1),
+            Fault::KeysLapseBeforeTheirExpiry => change.lapse_expired_by = Some(Timestamp::MAX),
+            Fault::KeysLapseWithoutNeed => self.lapse_all(change)?,
+            Fault::KeysNeverLapse => change.lapse_expired_by = None,
             Fault::OperationsOfAChangeAreCutAfterThree => change.operations.truncate(3),
             Fault::EventsOfAChangeAreBackwards => {
                 let events: Vec<_> =
@@ -43,6 +49,24 @@ impl FaultyBackend {
         }
         for operation in &mut change.operations {
             self.spoil_write(&mut operation.write)?;
+        }
+        Ok(())
+    }
+
+    /// Lets every expired key lapse that the change could end, whether it needs its place or not.
+    fn lapse_all(&self, change: &mut Change) -> Result<(), BackendError> {
+        let Some(by) = change.lapse_expired_by else { return Ok(()) };
+        let cause = change.operations[0].event.clone();
+        if let Some(owner) = cause.owner {
+            let ends = |key: &KeyRecord| key.is_live() && key.expires_at.is_some_and(|at| at <= by);
+            for key in self.keys_of(&owner)?.into_iter().filter(ends) {
+                let (lapsed_at, version) = (Some(cause.at), key.version.next());
+                let lapsed = KeyRecord { lapsed_at, version, ..key };
+                change.operations.push(Operation {
+                    write: Write::ReplaceKey(Box::new(lapsed)),
+                    event: cause.clone(),
+                });
+            }
         }
         Ok(())
     }

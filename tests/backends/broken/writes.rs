@@ -175,6 +175,7 @@ impl FaultyBackend {
             let one = Change {
                 preconditions: change.preconditions.clone(),
                 operations: vec![operation.clone()],
+                lapse_expired_by: change.lapse_expired_by,
             };
             // Each scan is wholly before this or after it.
             let mut half = self.half.lock().unwrap();

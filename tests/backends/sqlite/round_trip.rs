@@ -70,6 +70,7 @@ proptest! {
         let [for_owner, for_key] = drafts.clone();
         let change = Change {
             preconditions: Vec::new(),
+            lapse_expired_by: None,
             operations: vec![
                 Operation { write: Write::CreateOwner(Box::new(owner.clone())), event: for_owner },
                 Operation { write: Write::CreateKey(Box::new(create)), event: for_key },

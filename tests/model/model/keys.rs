@@ -1,5 +1,7 @@
 //! The life of a key.
 
+use std::collections::BTreeSet;
+
 use keyhasp::authority::Reason as Why;
 use keyhasp::event::Fields;
 use keyhasp::id::{Generation, KeyId, NumericId, Version};
@@ -9,6 +11,7 @@ use keyhasp::{EventKind, Rotate};
 use serde_json::{Value, json};
 
 use super::authority::{Caller, Span};
+use super::lapses::Newcomer;
 use super::minting::{against_expiry, against_name, all, label};
 use super::reason::Reason;
 use super::records::{KeyFile, SwitchFile};
@@ -52,8 +55,15 @@ impl Model {
         if changes || !reasons.is_empty() {
             reasons.extend(conflict(expected, before.version));
         }
+        let mut lapsing = BTreeSet::new();
+        if changes && reasons.is_empty() && after.counts() {
+            let (id, name) = (Some(id), after.name.as_deref());
+            let newcomer = Newcomer { id, name, kind: after.kind, is_new: !before.counts() };
+            lapsing = self.room_for(after.owner, &newcomer)?;
+        }
         unless_refused(reasons)?;
         if changes {
+            self.lapse(caller, &lapsing);
             let is_in_use = before.tokens().into_iter().any(|token| self.is_readable(token));
             after.change(self.mark_of(&self.owners[&before.owner]), self.now);
             self.keys.insert(id, after);
@@ -104,9 +114,10 @@ impl Model {
 
     /// Returns the reason against revoking the owner's last standard key, if the rules protect it.
     fn against_losing(&self, key: &KeyFile) -> Option<Reason> {
-        let live = self.live_keys(key.owner);
-        let others = live.iter().any(|other| other.kind == Kind::Standard && other.id != key.id);
-        let is_last = key.kind == Kind::Standard && !others;
+        let counting = self.counting_keys(key.owner);
+        let others =
+            counting.iter().any(|other| other.kind == Kind::Standard && other.id != key.id);
+        let is_last = key.counts() && key.kind == Kind::Standard && !others;
         (self.rules.keep_standard_key && is_last).then_some(Reason::LastStandardKey)
     }
 
@@ -137,8 +148,6 @@ impl Model {
         }
         if let Some(Some(name)) = &update.name {
             reasons.extend(against_name(name));
-            let is_other = |other: &KeyFile| other.id != key.id;
-            reasons.extend(self.against_name(key.owner, Some(name), is_other));
         }
         if update.settings.as_ref().is_some_and(|patch| patched(&key.settings, patch).is_none()) {
             reasons.push(Reason::Invalid("settings"));
@@ -196,15 +205,20 @@ impl Model {
             OnKey::ExtendExpiry(expiry) => {
                 key.expires_at = expiry.at();
                 key.expiry_by = caller.set_by(key.expiry_by);
-                (EventKind::KeyExpiryExtended, Fields::EXPIRY)
+                let counts_again = key.lapsed_at.take().is_some();
+                let fields = [(true, Fields::EXPIRY), (counts_again, Fields::LAPSED)];
+                (EventKind::KeyExpiryExtended, all(&fields))
             }
             OnKey::ConvertTrial(expiry) => {
                 let by = caller.set_by(key.expiry_by);
                 let moved = key.expires_at != expiry.at() || key.expiry_by != by;
+                let before_expiry = key.expires_at;
                 key.kind = Kind::Standard;
                 key.expires_at = expiry.at();
+                let counts_again = key.expires_at != before_expiry && key.lapsed_at.take().is_some();
                 key.expiry_by = by;
-                let fields = [(true, Fields::KIND), (moved, Fields::EXPIRY)];
+                let fields =
+                    [(true, Fields::KIND), (moved, Fields::EXPIRY), (counts_again, Fields::LAPSED)];
                 (EventKind::TrialConverted, all(&fields))
             }
             OnKey::Update(update) => (EventKind::KeyUpdated, apply_update(caller, key, update)),
@@ -391,6 +405,9 @@ fn apply_update(caller: &Caller, key: &mut KeyFile, update: &KeyUpdate) -> Field
     if let Some(expiry) = update.expiry {
         key.expires_at = expiry.at();
         key.expiry_by = caller.set_by(before.expiry_by);
+        if key.expires_at != before.expires_at {
+            key.lapsed_at = None;
+        }
     }
     if let Some(name) = &update.name {
         key.name = name.as_deref().map(label);
@@ -407,6 +424,7 @@ fn apply_update(caller: &Caller, key: &mut KeyFile, update: &KeyUpdate) -> Field
         (key.settings != before.settings, Fields::SETTINGS),
         ((&key.access, key.access_by) != (&before.access, before.access_by), Fields::ACCESS),
         ((key.expires_at, key.expiry_by) != (before.expires_at, before.expiry_by), Fields::EXPIRY),
+        (key.lapsed_at != before.lapsed_at, Fields::LAPSED),
     ]);
     named.with(limited)
 }

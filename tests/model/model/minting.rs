@@ -1,5 +1,7 @@
 //! New keys and new tokens.
 
+use std::collections::BTreeSet;
+
 use keyhasp::authority::Role;
 use keyhasp::event::Fields;
 use keyhasp::id::{Generation, KeyId, OwnerId};
@@ -9,6 +11,7 @@ use keyhasp::{EventKind, Prefix, Timestamp};
 use serde_json::{Value, json};
 
 use super::authority::{Caller, Span};
+use super::lapses::Newcomer;
 use super::limits::LimitsFile;
 use super::reason::Reason;
 use super::records::{KeyFile, TokenFile};
@@ -24,13 +27,17 @@ impl Model {
         key: &NewKey,
         fresh: &Fresh,
     ) -> Decided<Value> {
-        let max_keys = self.owner_in_reach(caller, owner)?.max_keys;
+        self.owner_in_reach(caller, owner)?;
         let mut reasons = self.against_new_key(caller, key);
-        reasons.extend(self.against_name(owner, key.name.as_deref(), |_| true));
-        if self.live_keys(owner).len() >= max_keys as usize {
-            reasons.push(Reason::TooManyKeys(max_keys));
-        }
+        let name = key.name.as_deref().map(label);
+        let (name, kind) = (name.as_deref(), key.kind);
+        let newcomer = Newcomer { id: None, name, kind, is_new: true };
+        let lapsing = self.room_for(owner, &newcomer).unwrap_or_else(|against| {
+            reasons.extend(against);
+            BTreeSet::new()
+        });
         unless_refused(reasons)?;
+        self.lapse(caller, &lapsing);
         Ok(self.add_key(caller, owner, key, fresh))
     }
 
@@ -130,6 +137,7 @@ impl Model {
             deactivated: None,
             blocked: None,
             revoked: None,
+            lapsed_at: None,
         };
         let fields = [
             (true, Fields::TOKEN),
@@ -165,23 +173,13 @@ impl Model {
         }
     }
 
-    /// Finds another live key of the owner that has the name, if names must be unique.
-    pub(super) fn against_name(
-        &self,
-        owner: OwnerId,
-        name: Option<&str>,
-        counts: impl Fn(&KeyFile) -> bool,
-    ) -> Option<Reason> {
-        if !self.rules.unique_names || name.is_none() {
-            return None;
-        }
-        let name = name.map(label);
-        let same = |key: &&KeyFile| key.name == name && counts(key);
-        self.live_keys(owner).into_iter().find(same).map(|key| Reason::NameTaken(key.id))
+    /// The keys that count for an owner's number and names, newest first.
+    pub(super) fn counting_keys(&self, owner: OwnerId) -> Vec<&KeyFile> {
+        self.keys.values().rev().filter(|key| key.owner == owner && key.counts()).collect()
     }
 
     /// The unrevoked keys of an owner, newest first.
-    pub(super) fn live_keys(&self, owner: OwnerId) -> Vec<&KeyFile> {
+    pub(super) fn unrevoked_keys(&self, owner: OwnerId) -> Vec<&KeyFile> {
         self.keys.values().rev().filter(|key| key.owner == owner && key.is_live()).collect()
     }
 

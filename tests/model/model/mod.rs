@@ -4,6 +4,7 @@
 mod access;
 mod authority;
 mod keys;
+mod lapses;
 mod limits;
 mod lists;
 mod minting;

@@ -191,7 +191,7 @@ impl Model {
             let owner = self.owner_in_reach(caller, owner)?;
             (owner.version, owner.max_keys)
         };
-        let live: Vec<KeyFile> = self.live_keys(owner).into_iter().cloned().collect();
+        let live: Vec<KeyFile> = self.unrevoked_keys(owner).into_iter().cloned().collect();
         if live.is_empty() && replacement.is_none() {
             unless_refused(caller.not_current().into_iter().collect())?;
             return Ok(json!({ "revoked": 0, "replacement": null }));
@@ -202,7 +202,7 @@ impl Model {
             reasons.extend(self.against_new_key(caller, key));
             // The replacement takes the place of the revoked keys, so the number of keys grows only
             // if there was none.
-            if live.is_empty() && max_keys == 0 {
+            if !live.iter().any(KeyFile::counts) && max_keys == 0 {
                 reasons.push(Reason::TooManyKeys(max_keys));
             }
         }

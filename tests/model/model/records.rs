@@ -38,6 +38,7 @@ pub(crate) struct KeyFile {
     pub(crate) deactivated: Option<SwitchFile>,
     pub(crate) blocked: Option<SwitchFile>,
     pub(crate) revoked: Option<SwitchFile>,
+    pub(crate) lapsed_at: Option<Timestamp>,
 }
 
 /// A token.
@@ -79,6 +80,11 @@ impl KeyFile {
         self.revoked.is_none()
     }
 
+    /// Returns whether it counts for its owner's number and names.
+    pub(crate) fn counts(&self) -> bool {
+        self.is_live() && self.lapsed_at.is_none()
+    }
+
     pub(crate) fn state(&self, now: Timestamp) -> State {
         if self.revoked.is_some() {
             State::Revoked
@@ -94,7 +100,7 @@ impl KeyFile {
     }
 
     pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
-        self.expires_at.is_some_and(|at| now >= at)
+        self.lapsed_at.is_some() || self.expires_at.is_some_and(|at| now >= at)
     }
 
     /// The tokens whose digests are kept.
@@ -145,7 +151,7 @@ impl KeyFile {
                 })
             })
             .collect();
-        json!({
+        let mut shown = json!({
             "id": self.id,
             "numeric_id": self.numeric_id,
             "owner": self.owner,
@@ -172,7 +178,11 @@ impl KeyFile {
             "created_by_key": self.created_by_key,
             "updated_at": self.updated_at,
             "version": self.version,
-        })
+        });
+        if let Some(at) = self.lapsed_at {
+            shown["lapsed_at"] = json!(at);
+        }
+        shown
     }
 
     /// Returns the later `not_before` of the key and its owner, if it lies in the future.

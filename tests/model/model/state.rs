@@ -78,6 +78,8 @@ pub(crate) struct Model {
     pub(super) alerts: Alerts,
     /// Kept for ever.
     pub(crate) numeric_ids: BTreeSet<u64>,
+    /// The number of keys that have lapsed.
+    pub(crate) lapses: usize,
     pub(crate) events: Vec<Event>,
     /// The number of all events that there ever were.
     pub(crate) last_event: u64,
@@ -107,6 +109,7 @@ impl Model {
             told: BTreeMap::new(),
             alerts: Alerts::new(now),
             numeric_ids: BTreeSet::new(),
+            lapses: 0,
             events: Vec::new(),
             last_event: 0,
         }

@@ -68,7 +68,9 @@ impl Model {
     /// The rules that the data don't satisfy.
     fn data_against(&self, rules: StoreRules, prefixes: &[Prefix]) -> Vec<Reason> {
         let mut reasons = Vec::new();
-        let live: Vec<_> = self.keys.values().filter(|key| key.is_live()).collect();
+        let live: Vec<_> = self.keys.values().filter(|key| key.counts()).collect();
+        // A lapsed key may be extended, so its prefix stays.
+        let mut unrevoked = self.keys.values().filter(|key| key.is_live());
         if !rules.recoverable_tokens && self.keys.values().any(|key| key.sealed_under.is_some()) {
             reasons.push(Reason::DataForbid("recoverable_tokens"));
         }
@@ -84,7 +86,7 @@ impl Model {
         if rules.keep_standard_key && !self.owners.keys().all(|owner| has_standard(*owner)) {
             reasons.push(Reason::DataForbid("keep_standard_key"));
         }
-        if live.iter().any(|key| !prefixes.contains(&key.prefix)) {
+        if unrevoked.any(|key| !prefixes.contains(&key.prefix)) {
             reasons.push(Reason::DataForbid("prefixes"));
         }
         reasons

@@ -3,6 +3,7 @@
 use super::codec::{Decoder, Encoder};
 use crate::backend::ScannedKey;
 use crate::backend::sled::fault::Fault;
+use crate::clock::Timestamp;
 use crate::id::KeyId;
 use crate::key::{KeyRecord, Limits, Switch};
 
@@ -34,6 +35,7 @@ pub(in crate::backend::sled) fn scan_key(id: KeyId, bytes: &[u8]) -> Result<Scan
         deactivated: decoder.next::<Option<Switch>>()?.is_some(),
         blocked: decoder.next::<Option<Switch>>()?.is_some(),
         revoked: decoder.next::<Option<Switch>>()?.is_some(),
+        lapsed: decoder.next::<Option<Timestamp>>()?.is_some(),
         current: decoder.next()?,
         previous: decoder.next()?,
     })

@@ -34,6 +34,7 @@ fn check(connection: &Connection) {
              (created_by_key=? AND id>? AND id<?)",
         ),
         (keys::LIVE_NAMED, "SEARCH keys USING INDEX keys_by_name (owner=? AND name=?)"),
+        (keys::EXPIRED, "SEARCH keys USING INDEX keys_by_expiry (owner=? AND expires_at<?)"),
         (events::PAGE, "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)"),
         (events::PAGE_OF_KEY, "SEARCH events USING INDEX events_by_key (key_id=? AND rowid>?)"),
         (
@@ -64,7 +65,8 @@ fn check_lists(connection: &Connection) {
         };
         let plan = plan(connection, &sql);
         let walks = plan.iter().filter(|step| *step == one).count();
-        let expected = [0b11, 0b100, 0b1000, 0b1_0000].iter().filter(|s| bits & **s != 0).count();
+        let expected =
+            [0b11, 0b10, 0b100, 0b1000, 0b1_0000].iter().filter(|s| bits & **s != 0).count();
         assert_eq!(walks, expected, "{plan:?}");
         // Merged, never sorted; and no other walk.
         assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");

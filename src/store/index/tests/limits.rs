@@ -58,6 +58,7 @@ fn key(number: u64, owner: &str, limits: Option<Limits>) -> ScannedKey {
         deactivated: false,
         blocked: false,
         revoked: false,
+        lapsed: false,
         current: TokenRecord { generation: Generation::FIRST, digest, issued_at: Timestamp::MIN },
         previous: Vec::new(),
     }

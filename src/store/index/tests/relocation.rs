@@ -70,6 +70,7 @@ fn key(number: u32, tokens: u32, rate: Option<u32>) -> ScannedKey {
         deactivated: false,
         blocked: false,
         revoked: false,
+        lapsed: false,
         current: token(tokens),
         previous: (1..tokens)
             .map(|generation| PreviousToken { token: token(generation), ends_at: Timestamp::MAX })

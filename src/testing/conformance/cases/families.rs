@@ -2,8 +2,8 @@
 
 use super::{
     atomic, durable, error, order, query_events, query_keys, query_owners, query_scan, race,
-    rule_alerts, rule_counts, rule_names, rule_numeric_ids, rule_owners, rule_preconditions,
-    rule_records, rule_store, size, usage, usage_quota, wait,
+    rule_alerts, rule_counts, rule_lapses, rule_names, rule_numeric_ids, rule_owners,
+    rule_preconditions, rule_records, rule_store, size, usage, usage_quota, wait,
 };
 use crate::testing::conformance::Case;
 
@@ -16,6 +16,7 @@ const FAMILIES: &[&[Case]] = &[
     rule_names::CASES,
     rule_numeric_ids::CASES,
     rule_counts::CASES,
+    rule_lapses::CASES,
     rule_store::CASES,
     rule_alerts::CASES,
     order::CASES,

@@ -16,6 +16,7 @@ mod query_scan;
 mod race;
 mod rule_alerts;
 mod rule_counts;
+mod rule_lapses;
 mod rule_names;
 mod rule_numeric_ids;
 mod rule_owners;
