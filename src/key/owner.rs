@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::id::{OwnerId, Version};
 use crate::permission::Access;
 
-/// The number of unrevoked keys that an owner may have by default.
+/// The number of live keys that an owner may have by default.
 pub const DEFAULT_MAX_KEYS: u32 = 1_000;
 
 record! {
@@ -29,7 +29,7 @@ record! {
         pub version: Version,
         /// The settings of its keys where they have none of their own.
         pub defaults: Settings,
-        /// The number of unrevoked keys it may have.
+        /// The number of live keys it may have.
         pub max_keys: u32,
         /// The moment of creation.
         pub created_at: Timestamp,

@@ -10,9 +10,9 @@ use crate::invalid::{Invalid, Problem};
 /// The rules of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreRules {
-    /// Whether names are unique among an owner's unrevoked keys.
+    /// Whether names are unique among an owner's live keys: neither revoked nor lapsed.
     pub unique_names: bool,
-    /// Whether every owner keeps at least one unrevoked standard key.
+    /// Whether every owner keeps at least one live standard key.
     pub keep_standard_key: bool,
     /// Whether tokens may be recoverable, so that they can be revealed.
     pub recoverable_tokens: bool,

@@ -123,7 +123,8 @@ impl<R: Managing> Keys<R> {
         self.act(id, &KeyAction::Update(update))
     }
 
-    /// Moves the expiry to later, which revives an expired key.
+    /// Moves the expiry to later, which revives an expired key. A lapsed key needs a place and its
+    /// name again.
     ///
     /// # Errors
     /// `Invalid` unless it is later; `Forbidden` for an owner, if the key is a trial key or an

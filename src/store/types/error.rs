@@ -46,13 +46,13 @@ pub enum Error {
     /// An input is invalid.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// The owner must keep an unrevoked standard key, by the rules of the store.
+    /// The owner must keep a live standard key, by the rules of the store.
     #[error(
-        "the owner must have an unrevoked standard key, and this would leave it none; create \
+        "the owner must have a live standard key, and this would leave it none; create \
          another first, or in the same call"
     )]
     LastStandardKey,
-    /// Another unrevoked key of the owner has this name.
+    /// Another live key of the owner has this name.
     #[error("key {0} of the same owner has this name; choose another")]
     NameTaken(KeyId),
     /// The thing doesn't exist, or the caller doesn't reach it.
@@ -99,9 +99,10 @@ pub enum Error {
     /// The state of the record doesn't allow this.
     #[error("{0}")]
     State(StateProblem),
-    /// The owner would get more unrevoked keys than it may have.
+    /// The owner would get more live keys than it may have. Keys that have been expired for five minutes
+    /// lapse before.
     #[error(
-        "the owner may have at most {limit} unrevoked keys; revoke one, or have an administrator \
+        "the owner may have at most {limit} live keys; revoke one, or have an administrator \
          raise `max_keys`"
     )]
     TooManyKeys {

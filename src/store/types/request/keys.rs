@@ -208,7 +208,8 @@ pub enum KeyAction {
     },
     /// Sets the owner's switch to off.
     Deactivate,
-    /// Moves the expiry to later, which revives an expired key.
+    /// Moves the expiry to later, which revives an expired key. A lapsed key needs a place and its
+    /// name again.
     ExtendExpiry(Expiry),
     /// Ends every previous token at once.
     InvalidatePreviousTokens,

@@ -42,7 +42,7 @@ impl CreateOwner {
         self
     }
 
-    /// Sets the greatest number of unrevoked keys. Defaults to 1,000.
+    /// Sets the greatest number of live keys: neither revoked nor lapsed. Defaults to 1,000.
     pub fn max_keys(mut self, max_keys: u32) -> Self {
         self.max_keys = Some(max_keys);
         self
@@ -97,7 +97,7 @@ impl UpdateOwner {
         self
     }
 
-    /// Changes the greatest number of unrevoked keys. Existing keys stay, even above it.
+    /// Changes the greatest number of live keys. Existing keys stay, even above it.
     pub fn max_keys(mut self, max_keys: u32) -> Self {
         self.max_keys = Some(max_keys);
         self

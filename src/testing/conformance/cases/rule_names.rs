@@ -1,4 +1,4 @@
-//! Names are unique among an owner's unrevoked keys, where the store says so.
+//! Names are unique among an owner's live keys, where the store says so.
 
 use crate::backend::Rejection;
 use crate::key::{KeyRecord, StoreRules};
