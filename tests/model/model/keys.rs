@@ -215,7 +215,8 @@ impl Model {
                 let before_expiry = key.expires_at;
                 key.kind = Kind::Standard;
                 key.expires_at = expiry.at();
-                let counts_again = key.expires_at != before_expiry && key.lapsed_at.take().is_some();
+                let counts_again =
+                    key.expires_at != before_expiry && key.lapsed_at.take().is_some();
                 key.expiry_by = by;
                 let fields =
                     [(true, Fields::KIND), (moved, Fields::EXPIRY), (counts_again, Fields::LAPSED)];
