@@ -186,6 +186,8 @@ fields! {
     QUOTA = 20, "quota";
     /// The lapse of an expired key.
     LAPSED = 21, "lapsed";
+    /// The lifetime of an owner's keys.
+    LIFETIME = 22, "lifetime";
 }
 
 impl Fields {

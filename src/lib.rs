@@ -61,7 +61,8 @@ pub use integrations::tokio::AsyncKeys;
 pub use integrations::tower::{Authenticated, KeyLayer, Rejection, Session};
 pub use invalid::Invalid;
 pub use key::{
-    Expiry, Kind, Network, Period, Prefix, Quota, Rate, Refill, RejectReason, State, StoreRules,
+    Expiry, Kind, Lifetime, Network, Period, Prefix, Quota, Rate, Refill, RejectReason, State,
+    StoreRules,
 };
 pub use permission::{Access, Catalogue, Permission};
 pub use store::{

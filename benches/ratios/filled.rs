@@ -5,7 +5,7 @@ use std::sync::Arc;
 use keyhasp::authority::{Authority, Role};
 use keyhasp::backend::{Backend, Change, Write, WriteKey};
 use keyhasp::event::{EventDraft, EventKind, Fields};
-use keyhasp::key::{KeyRecord, Limits, OwnerRecord, Settings, Switch};
+use keyhasp::key::{KeyRecord, Lifetime, Limits, OwnerRecord, SettingNames, Settings, Switch};
 use keyhasp::{Access, Actor, Generation, KeyStore, OwnerId, Timestamp, Version};
 
 use crate::synthetic::{Synthetic, builder};
@@ -63,10 +63,12 @@ fn owner_record(id: OwnerId) -> OwnerRecord {
         id,
         version: Version::FIRST,
         defaults: Settings::default(),
+        fixed_defaults: SettingNames::default(),
         suspended: None,
         max_access: Access::Full,
         limits: Limits::default(),
         max_keys: u32::MAX,
+        lifetime: Lifetime::NONE,
         tokens_valid_from: None,
         created_at: Timestamp::MIN,
         created_by: actor(),

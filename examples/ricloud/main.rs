@@ -53,7 +53,7 @@ pub(crate) fn store(place: &Place, clock: Arc<dyn Clock>) -> Outcome<StoreBuilde
     let catalogue = Catalogue::builder().read("keys:read").write("keys:write");
     let catalogue = catalogue.read("configs:read").build()?;
     let rules =
-        StoreRules { unique_names: false, keep_standard_key: true, recoverable_tokens: true };
+        StoreRules { keep_standard_key: true, recoverable_tokens: true, ..StoreRules::default() };
     Ok(Store::builder(catalogue, [Prefix::new("ricloud")?])
         .rules(rules)
         .recovery_keys(RecoveryKeys::new(1, place.secret("sealing")?)?)

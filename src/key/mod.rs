@@ -9,18 +9,20 @@
 //! | `owner` | the record of an owner |
 //! | `rules` | the record of the store: rules, prefixes, pepper checks |
 //! | `switch` | a switch that is on, and the role that set something |
+//! | `lifetime` | the greatest lifetime of keys, and the default |
 //! | `limits` | the limits of a key or an owner: networks, rate, quota |
 //! | `state` | the state of a key, as it follows from switches and time |
 //! | `reject_reason` | the reasons for which a token is rejected |
 //! | `usage` | the use of a key, and how uses are added up |
 //! | `alert_state` | the time-based alerts that were already written |
-//! | `digest`, `name`, `prefix`, `settings` | the types of single fields |
+//! | `digest`, `name`, `prefix`, `settings`, `setting_names` | the types of single fields |
 
 mod alert_state;
 mod digest;
 // Each backend and the comparisons of tests use a part of it; memory alone uses none.
 #[cfg_attr(not(all(feature = "sqlite", feature = "sled", feature = "testing")), allow(dead_code))]
 mod field;
+mod lifetime;
 mod limits;
 mod name;
 mod owner;
@@ -28,6 +30,7 @@ mod prefix;
 mod record;
 mod reject_reason;
 mod rules;
+mod setting_names;
 mod settings;
 mod state;
 mod switch;
@@ -38,6 +41,7 @@ pub use digest::{Digest, PepperNumber, PrefixNumber, Scheme};
 #[cfg(any(feature = "sqlite", feature = "testing"))]
 pub(crate) use field::PlainBytes;
 pub(crate) use field::{Field, Sink, Source, record, words};
+pub use lifetime::Lifetime;
 pub(crate) use limits::{Gcra, Verdict};
 pub use limits::{
     Lease, Limit, Limits, Network, Networks, Period, Quota, QuotaState, Rate, RateStatus, Refill,
@@ -50,6 +54,7 @@ pub use record::{Expiry, KeyRecord, Kind, MAX_PREVIOUS_TOKENS, PreviousToken, Se
 pub(crate) use record::{effective_expiry, tokens};
 pub use reject_reason::{RateLimited, RejectKind, RejectReason};
 pub use rules::{NumberedPrefix, PepperCheck, PrefixTable, StoreMetadata, StoreRules};
+pub use setting_names::SettingNames;
 pub use settings::{Settings, SettingsPatch};
 pub use state::{State, ValidityInputs};
 pub use switch::{SetBy, Switch};

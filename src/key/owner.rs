@@ -1,6 +1,6 @@
 //! The record of an owner.
 
-use super::{Limits, Settings, StoreMetadata, Switch, record};
+use super::{Lifetime, Limits, SettingNames, Settings, StoreMetadata, Switch, record};
 use crate::authority::Actor;
 use crate::clock::Timestamp;
 use crate::id::{OwnerId, Version};
@@ -29,8 +29,13 @@ record! {
         pub version: Version,
         /// The settings of its keys where they have none of their own.
         pub defaults: Settings,
+        /// The defaults that go over what its keys set themselves, unless an administrator has set
+        /// it.
+        pub fixed_defaults: SettingNames,
         /// The number of live keys it may have.
         pub max_keys: u32,
+        /// The lifetime of its keys.
+        pub lifetime: Lifetime,
         /// The moment of creation.
         pub created_at: Timestamp,
         /// The actor who created it.

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{
-    Digest, Field, KeyName, Limits, PepperNumber, PrefixNumber, Scheme, SetBy, Settings, Sink,
-    Source, State, Switch, ValidityInputs, record, words,
+    Digest, Field, KeyName, Limits, PepperNumber, PrefixNumber, Scheme, SetBy, SettingNames,
+    Settings, Sink, Source, State, Switch, ValidityInputs, record, words,
 };
 use crate::authority::Actor;
 use crate::clock::Timestamp;
@@ -59,6 +59,9 @@ record! {
         pub expiry_by: SetBy,
         /// The key's own settings, over its owner's defaults.
         pub settings: Settings,
+        /// Those of its own settings that an administrator has set: no other caller changes or
+        /// removes them.
+        pub protected_settings: SettingNames,
         /// The moment of creation.
         pub created_at: Timestamp,
         /// The actor who created it.
@@ -102,6 +105,7 @@ impl KeyRecord {
             access_by: SetBy::Owner,
             expiry_by: SetBy::Owner,
             settings: Settings::default(),
+            protected_settings: SettingNames::default(),
             created_at,
             created_by,
             created_by_key: None,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{PepperNumber, Prefix, PrefixNumber};
+use super::{Lifetime, PepperNumber, Prefix, PrefixNumber};
 use crate::clock::Timestamp;
 use crate::id::Version;
 use crate::invalid::{Invalid, Problem};
@@ -16,15 +16,17 @@ pub struct StoreRules {
     pub keep_standard_key: bool,
     /// Whether tokens may be recoverable, so that they can be revealed.
     pub recoverable_tokens: bool,
+    /// The lifetime of keys. The data that are there needn't satisfy it: it bounds what is set later.
+    pub lifetime: Lifetime,
 }
 
 impl fmt::Display for StoreRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { unique_names, keep_standard_key, recoverable_tokens } = self;
+        let Self { unique_names, keep_standard_key, recoverable_tokens, lifetime } = self;
         write!(
             f,
             "unique_names={unique_names} keep_standard_key={keep_standard_key} \
-             recoverable_tokens={recoverable_tokens}"
+             recoverable_tokens={recoverable_tokens} lifetime={lifetime}"
         )
     }
 }

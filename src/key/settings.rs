@@ -111,11 +111,12 @@ impl Settings {
     }
 
     /// Merges the settings that hold for a key: its own value for each name it sets, its owner's
-    /// default for others.
+    /// default for others, and for the names that are fixed.
     #[must_use]
-    pub fn over(&self, defaults: &Self) -> Map<String, Value> {
+    pub fn over(&self, defaults: &Self, is_fixed: impl Fn(&str) -> bool) -> Map<String, Value> {
         let mut object = defaults.0.clone();
-        object.extend(self.0.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let own = self.0.iter().filter(|(name, _)| !is_fixed(name));
+        object.extend(own.map(|(name, value)| (name.clone(), value.clone())));
         object
     }
 }
@@ -131,6 +132,16 @@ impl Field for Settings {
 }
 
 impl SettingsPatch {
+    /// Lists the names with their values.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// Keeps the names for which a condition holds.
+    pub(crate) fn retain(&mut self, mut keeps: impl FnMut(&str, &Value) -> bool) {
+        self.0.retain(|name, value| keeps(name, value));
+    }
+
     /// Takes an object; a top-level null takes its name away.
     #[must_use]
     pub fn new(object: Map<String, Value>) -> Self {
@@ -183,11 +194,17 @@ mod tests {
     fn null_goes_back_to_the_default() {
         let defaults = settings(json!({"colour": "blue", "size": {"w": 1}}));
         let own = settings(json!({"colour": "red"}));
-        assert_eq!(Value::Object(own.over(&defaults)), json!({"colour": "red", "size": {"w": 1}}));
+        assert_eq!(
+            Value::Object(own.over(&defaults, |_| false)),
+            json!({"colour": "red", "size": {"w": 1}})
+        );
         let patch = SettingsPatch::from_value(json!({"colour": null, "size": {"h": 2}})).unwrap();
         let own = own.patched(&patch).unwrap();
         // Replaced by top-level name: `size` is replaced whole.
-        assert_eq!(Value::Object(own.over(&defaults)), json!({"colour": "blue", "size": {"h": 2}}));
+        assert_eq!(
+            Value::Object(own.over(&defaults, |_| false)),
+            json!({"colour": "blue", "size": {"h": 2}})
+        );
     }
 
     #[test]
@@ -225,13 +242,14 @@ mod tests {
         fn each_name_is_the_keys_own_or_the_default(own in objects(), defaults in objects(), patch in objects()) {
             let (own, defaults) = (Settings::new(own).unwrap(), Settings::new(defaults).unwrap());
             let patched = own.patched(&SettingsPatch::new(patch.clone())).unwrap();
-            let effective = patched.over(&defaults);
+            let effective = patched.over(&defaults, |name| name == "bb");
             for name in ["a", "b", "aa", "ab", "ba", "bb"] {
                 let mine = match patch.get(name) {
                     Some(Value::Null) => None,
                     Some(value) => Some(value),
                     None => own.get(name),
                 };
+                let mine = mine.filter(|_| name != "bb");
                 prop_assert_eq!(effective.get(name), mine.or(defaults.get(name)));
             }
             prop_assert_eq!(Settings::from_json(&patched.to_json()).unwrap(), patched);

@@ -52,8 +52,8 @@ pub use types::{
     Error, Events, ForbiddenReason, FoundToken, Health, Issued, Key, KeyAction, KeyUsage,
     ListEvents, ListKeys, ListOwners, NumericIdChoice, Owner, OwnerAction, Page, PepperProblem,
     PreviousTokenInfo, Resource, RevealedToken, RevokedAll, Rotate, Rules, RulesDiffer, RulesShown,
-    SetLimits, SettingsCheck, StateProblem, Unavailable, UpdateKey, UpdateOwner, UsageSettings,
-    VerifyError, VerifyRequest,
+    SetLimits, SettingsChange, SettingsCheck, SettingsOf, StateProblem, Unavailable, UpdateKey,
+    UpdateOwner, UsageSettings, VerifyError, VerifyRequest,
 };
 #[cfg(keyhasp_constant_time)]
 pub use verify::set_declassifier;

@@ -8,10 +8,10 @@ use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::id::{Generation, KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{
-    Digest, KeyName, KeyRecord, Kind, Limit, Limits, MAX_PREVIOUS_TOKENS, Network, Networks,
-    NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Period, Prefix, PrefixNumber,
-    PrefixTable, PreviousToken, Quota, Rate, Refill, Scheme, Seal, SetBy, Settings, StoreMetadata,
-    StoreRules, Switch, TokenRecord, VersionedQuota,
+    Digest, KeyName, KeyRecord, Kind, Lifetime, Limit, Limits, MAX_PREVIOUS_TOKENS, Network,
+    Networks, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Period, Prefix, PrefixNumber,
+    PrefixTable, PreviousToken, Quota, Rate, Refill, Scheme, Seal, SetBy, SettingNames, Settings,
+    StoreMetadata, StoreRules, Switch, TokenRecord, VersionedQuota,
 };
 use keyhasp::permission::{Access, PermissionName};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -41,6 +41,21 @@ pub(crate) fn longest_settings() -> Settings {
     Settings::from_value(json!({"a": "x".repeat(room)})).unwrap()
 }
 
+/// Lifetimes, up to the longest.
+fn lifetimes() -> impl Strategy<Value = Lifetime> {
+    let longest = u64::try_from(Lifetime::LONGEST.as_millis()).unwrap();
+    let some = move || of(prop_oneof![1..=longest, Just(longest), Just(1)]);
+    (some(), some()).prop_map(|(max, default)| {
+        let default = default.map(|default| max.map_or(default, |max| default.min(max)));
+        Lifetime::new(max.map(Duration::from_millis), default.map(Duration::from_millis)).unwrap()
+    })
+}
+
+/// Every second name of some settings.
+fn some_names(settings: &Settings) -> SettingNames {
+    SettingNames::new(settings.as_object().keys().step_by(2).cloned())
+}
+
 /// Keys of any owner.
 pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
     let kind = select(&[Kind::Standard, Kind::Trial][..]);
@@ -66,6 +81,7 @@ pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
                 expires_at,
                 lapsed_at,
                 expiry_by,
+                protected_settings: some_names(&settings),
                 settings,
                 created_by_key,
                 updated_at,
@@ -82,18 +98,22 @@ pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
 }
 
 pub(crate) fn owners() -> impl Strategy<Value = OwnerRecord> {
-    let rights = (settings(), switches(), accesses(), limits(), any::<u32>(), of(times()));
+    let bounds = (any::<u32>(), lifetimes());
+    let rights = (settings(), switches(), accesses(), limits(), bounds, of(times()));
     (owner_ids(), versions(), rights, times(), actors(), times()).prop_map(
         |(id, version, rights, created_at, created_by, updated_at)| {
-            let (defaults, suspended, max_access, limits, max_keys, tokens_valid_from) = rights;
+            let (defaults, suspended, max_access, limits, bounds, tokens_valid_from) = rights;
+            let (max_keys, lifetime) = bounds;
             OwnerRecord {
                 id,
                 version,
+                fixed_defaults: some_names(&defaults),
                 defaults,
                 suspended,
                 max_access,
                 limits,
                 max_keys,
+                lifetime,
                 tokens_valid_from,
                 created_at,
                 created_by,
@@ -121,10 +141,11 @@ pub(crate) fn headers() -> impl Strategy<Value = StoreMetadata> {
         let check = |(number, value)| PepperCheck { number: PepperNumber::new(number), value };
         peppers.into_iter().map(check).collect()
     });
-    (versions(), any::<[bool; 3]>(), prefixes, peppers, of(times())).prop_map(
-        |(version, rules, prefixes, peppers, tokens_valid_from)| {
+    (versions(), (any::<[bool; 3]>(), lifetimes()), prefixes, peppers, of(times())).prop_map(
+        |(version, (rules, lifetime), prefixes, peppers, tokens_valid_from)| {
             let [unique_names, keep_standard_key, recoverable_tokens] = rules;
-            let rules = StoreRules { unique_names, keep_standard_key, recoverable_tokens };
+            let rules =
+                StoreRules { unique_names, keep_standard_key, recoverable_tokens, lifetime };
             StoreMetadata { version, rules, prefixes, peppers, tokens_valid_from }
         },
     )

@@ -1,7 +1,7 @@
 //! The calls of a sequence, as plain data.
 
 use keyhasp::id::{KeyId, NumericId, OwnerId, Version};
-use keyhasp::key::{Expiry, Kind, State, StoreRules};
+use keyhasp::key::{Expiry, Kind, Lifetime, State, StoreRules};
 use keyhasp::store::{
     CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners, NumericIdChoice,
     OwnerAction, Rotate, UpdateKey, UpdateOwner,
@@ -166,9 +166,11 @@ pub(crate) enum OnOwner {
     Suspend,
     Update {
         defaults: Option<Value>,
+        fixed: Option<Vec<String>>,
+        lifetime: Option<Lifetime>,
         max_access: Option<Reach>,
         max_keys: Option<u32>,
-        limits: NewLimits,
+        limits: Box<NewLimits>,
     },
 }
 
@@ -189,6 +191,8 @@ pub(crate) struct NewKey {
 pub(crate) struct NewOwner {
     pub(crate) first_key: Option<NewKey>,
     pub(crate) defaults: Option<Value>,
+    pub(crate) fixed: Option<Vec<String>>,
+    pub(crate) lifetime: Option<Lifetime>,
     pub(crate) max_access: Option<Reach>,
     pub(crate) max_keys: Option<u32>,
     pub(crate) limits: NewLimits,
@@ -295,6 +299,12 @@ impl NewOwner {
         if let Some(defaults) = &self.defaults {
             request = request.defaults(defaults.clone());
         }
+        if let Some(fixed) = &self.fixed {
+            request = request.fixed_defaults(fixed);
+        }
+        if let Some(lifetime) = self.lifetime {
+            request = request.lifetime(lifetime);
+        }
         if let Some(max_access) = &self.max_access {
             request = request.max_access(max_access.access());
         }
@@ -348,10 +358,16 @@ impl OnOwner {
             Self::InvalidateTokens(to) => OwnerAction::InvalidateTokens(*to),
             Self::Resume => OwnerAction::Resume,
             Self::Suspend => OwnerAction::Suspend,
-            Self::Update { defaults, max_access, max_keys, limits } => {
+            Self::Update { defaults, fixed, lifetime, max_access, max_keys, limits } => {
                 let mut request = UpdateOwner::new();
                 if let Some(defaults) = defaults {
                     request = request.defaults(defaults.clone());
+                }
+                if let Some(fixed) = fixed {
+                    request = request.fixed_defaults(fixed);
+                }
+                if let Some(lifetime) = lifetime {
+                    request = request.lifetime(*lifetime);
                 }
                 if let Some(max_access) = max_access {
                     request = request.max_access(max_access.access());

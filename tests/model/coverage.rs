@@ -47,7 +47,7 @@ const REASONS: &str = "Conflict DataForbid(keep_standard_key) DataForbid(prefixe
     Forbidden(SetByAdministrator{field:access}) Forbidden(SetByAdministrator{field:expiry}) \
     Forbidden(SetByAdministrator{field:networks}) Forbidden(SetByAdministrator{field:not_before}) \
     Forbidden(SetByAdministrator{field:quota}) Forbidden(SetByAdministrator{field:rate}) \
-    Forbidden(TrialKey) NumericIdTaken NumericIdsExhausted Invalid(access) Invalid(actor) \
+    Forbidden(ProtectedSetting) Forbidden(BeyondLifetime) Invalid(fixed_defaults) Forbidden(TrialKey) NumericIdTaken NumericIdsExhausted Invalid(access) Invalid(actor) \
     Invalid(cursor) Invalid(expiry) Invalid(firstkey) Invalid(grace) Invalid(tokens_valid_from) \
     Invalid(name) Invalid(networks) Invalid(owners) Invalid(prefix) Invalid(prefixes) Invalid(settings) \
     LastStandardKey NameTaken NotFound(Key) NotFound(Owner) NotFound(RecoverableToken) OwnerExists Pepper \

@@ -1,12 +1,12 @@
 //! The settings with which a store is opened, and opened again.
 
-use keyhasp::key::{Settings, StoreRules};
+use keyhasp::key::{Lifetime, StoreRules};
 use keyhasp::permission::Catalogue;
-use keyhasp::store::{Store, StoreBuilder};
+use keyhasp::store::{SettingsChange, Store, StoreBuilder};
 use keyhasp::{Peppers, Prefix};
 
 use crate::chance::Chance;
-use crate::generate::{catalogue, prefixes};
+use crate::generate::{catalogue, lifetime, prefixes};
 use crate::model::{Model, Names, Opening, REFUSED_NAME};
 use crate::plans::{UsagePlan, WatchPlan};
 
@@ -19,6 +19,7 @@ pub(crate) fn rules(chance: &mut Chance) -> StoreRules {
         unique_names: chance.percent(40),
         keep_standard_key: chance.percent(35),
         recoverable_tokens: chance.percent(70),
+        lifetime: if chance.percent(15) { lifetime(chance) } else { Lifetime::default() },
     }
 }
 
@@ -123,7 +124,7 @@ pub(crate) fn builder(opening: &Opening, rules: StoreRules) -> StoreBuilder {
     let builder = Store::builder(declare(&opening.catalogue), opening.prefixes.iter().copied())
         .rules(rules)
         .peppers(open_peppers(&opening.peppers))
-        .settings_check(|settings: &Settings| match settings.get(REFUSED_NAME) {
+        .settings_check(|change: &SettingsChange<'_>| match change.new.get(REFUSED_NAME) {
             Some(_) => Err(format!("`{REFUSED_NAME}` is not for use")),
             None => Ok(()),
         });

@@ -81,6 +81,10 @@ pub(crate) enum Defect {
     OwnerProlongs,
     /// An administrator that sets what is there already doesn't become its setter.
     PinningForgotten,
+    /// An owner or a delegate changes settings that an administrator has set or fixed.
+    ProtectedSettingChanged,
+    /// An owner or a delegate lets a key live longer than its owner's greatest lifetime.
+    LifetimeExceeded,
     /// A purge answers and does nothing.
     PurgeDoesNothing,
     /// A previous token acts like the current one.
@@ -106,7 +110,7 @@ pub(crate) enum Defect {
 }
 
 impl Defect {
-    pub(crate) const ALL: [Self; 41] = [
+    pub(crate) const ALL: [Self; 43] = [
         Self::ActivateLiftsBlock,
         Self::AddressOutlivesItsTime,
         Self::AnotherOwnersKeyFound,
@@ -136,7 +140,9 @@ impl Defect {
         Self::OutlivesItsKey,
         Self::OwnerProlongs,
         Self::PreviousTokenActs,
+        Self::LifetimeExceeded,
         Self::PinningForgotten,
+        Self::ProtectedSettingChanged,
         Self::PurgeDoesNothing,
         Self::PruneGoesTooFar,
         Self::QuotaOverspends,
@@ -264,6 +270,16 @@ impl Planted {
                 if self.has(Defect::TrialDelegates) =>
             {
                 Role::Owner { owner }
+            }
+            Err(Error::Forbidden(ForbiddenReason::ProtectedSetting))
+                if self.has(Defect::ProtectedSettingChanged) =>
+            {
+                Role::Administrator
+            }
+            Err(Error::Forbidden(ForbiddenReason::BeyondLifetime { .. }))
+                if self.has(Defect::LifetimeExceeded) =>
+            {
+                Role::Administrator
             }
             Err(Error::Forbidden(ForbiddenReason::SetByAdministrator { field: "expiry" }))
                 if self.has(Defect::OwnerProlongs) =>

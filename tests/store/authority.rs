@@ -8,7 +8,7 @@ use crate::common::{HOUR, World, owner};
 use keyhasp::authority::{Actor, Authority, Role};
 use keyhasp::invalid::Problem;
 use keyhasp::key::RejectReason;
-use keyhasp::store::{ForbiddenReason, Resource, StateProblem};
+use keyhasp::store::{ForbiddenReason, Resource, SettingsChange, StateProblem};
 use keyhasp::{
     Access, AdminKeys, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Error, Expiry, KeyId,
     ListEvents, ListKeys, NumericId, NumericIdChoice, OwnerKeys, Rotate, StoreRules, UpdateKey,
@@ -270,7 +270,7 @@ fn numbers_of_keys_and_last_keys_are_guarded() {
 
 #[test]
 fn the_service_checks_settings_itself() {
-    let check = |settings: &keyhasp::key::Settings| match settings.get("colour") {
+    let check = |change: &SettingsChange<'_>| match change.new.get("colour") {
         Some(colour) if !colour.is_string() => Err("colour must be a string".to_owned()),
         _ => Ok(()),
     };

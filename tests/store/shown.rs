@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::common::{World, catalogue};
-use keyhasp::key::{RejectReason, Seal, StoreRules};
+use crate::common::{HOUR, World, catalogue};
+use keyhasp::key::{Lifetime, RejectReason, Seal, StoreRules};
 use keyhasp::permission::PermissionSet;
 use keyhasp::store::{PepperProblem, Unavailable};
 use keyhasp::{Access, VerifyError};
@@ -60,17 +60,21 @@ fn a_seal_shows_how_long_it_is_and_not_what() {
 
 #[test]
 fn rules_are_told_apart() {
-    let texts = (0..8_u8).map(|bits| {
+    let month = Lifetime::new(Some(HOUR * 24 * 30), None).unwrap();
+    let texts = (0..16_u8).map(|bits| {
         let rules = StoreRules {
             unique_names: bits & 1 != 0,
             keep_standard_key: bits & 2 != 0,
             recoverable_tokens: bits & 4 != 0,
+            lifetime: if bits & 8 == 0 { Lifetime::NONE } else { month },
         };
         rules.to_string()
     });
     let texts: BTreeSet<String> = texts.collect();
-    assert_eq!(texts.len(), 8);
-    assert!(texts.contains("unique_names=true keep_standard_key=false recoverable_tokens=true"));
+    assert_eq!(texts.len(), 16);
+    let one = "unique_names=true keep_standard_key=false recoverable_tokens=true \
+               lifetime=max:2592000000ms,default:none";
+    assert!(texts.contains(one));
 }
 
 /// As one number, so that what is allowed can be compared in a log.

@@ -11,7 +11,9 @@ use crate::backend::{Backend, BackendErrorKind, Change, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::{OwnerId, Version};
-use crate::key::{Limits, OwnerRecord, PrefixTable, Settings, StoreMetadata, StoreRules};
+use crate::key::{
+    Lifetime, Limits, OwnerRecord, PrefixTable, SettingNames, Settings, StoreMetadata, StoreRules,
+};
 use crate::permission::Access;
 
 fn open(dir: &Path) -> Sled {
@@ -37,10 +39,12 @@ fn create(id: &str) -> Change {
         id,
         version: Version::FIRST,
         defaults: Settings::default(),
+        fixed_defaults: SettingNames::default(),
         suspended: None,
         max_access: Access::Full,
         limits: Limits::default(),
         max_keys: 1,
+        lifetime: Lifetime::NONE,
         tokens_valid_from: None,
         created_at: at,
         created_by: actor.clone(),

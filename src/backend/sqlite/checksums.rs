@@ -41,6 +41,7 @@ pub(super) fn of_metadata(metadata: &StoreMetadata) -> u32 {
     let mut bytes = PlainBytes::new();
     bytes.add(version);
     bytes.add(&rules.unique_names).add(&rules.keep_standard_key).add(&rules.recoverable_tokens);
+    bytes.add(&rules.lifetime);
     bytes.add(tokens_valid_from);
     for entry in prefixes.entries() {
         bytes.add(&entry.number).add(&entry.prefix).add(&entry.accepted);

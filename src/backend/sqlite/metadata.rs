@@ -10,7 +10,8 @@ use crate::key::{NumberedPrefix, PepperCheck, PrefixTable, Source, StoreMetadata
 /// Reads it; nothing if there is none yet.
 pub(super) fn load(connection: &Connection) -> Result<Option<StoreMetadata>, Fault> {
     let mut statement = connection.prepare_cached(
-        "SELECT version, unique_names, keep_standard_key, recoverable_tokens, tokens_valid_from, checksum \
+        "SELECT version, unique_names, keep_standard_key, recoverable_tokens, lifetime_max_ms, \
+         lifetime_default_ms, tokens_valid_from, checksum \
          FROM store",
     )?;
     let mut rows = statement.query([])?;
@@ -21,6 +22,7 @@ pub(super) fn load(connection: &Connection) -> Result<Option<StoreMetadata>, Fau
         unique_names: row.field("unique_names")?,
         keep_standard_key: row.field("keep_standard_key")?,
         recoverable_tokens: row.field("recoverable_tokens")?,
+        lifetime: row.field("lifetime_max_ms")?,
     };
     let tokens_valid_from = row.field("tokens_valid_from")?;
     let checksum: u32 = row.field("checksum")?;
@@ -49,14 +51,16 @@ pub(super) fn put(connection: &Connection, metadata: &StoreMetadata) -> Result<(
     let StoreMetadata { version, rules, prefixes, peppers, tokens_valid_from } = metadata;
     let mut statement = connection.prepare_cached(
         "INSERT OR REPLACE INTO store
-         (one, version, unique_names, keep_standard_key, recoverable_tokens, tokens_valid_from, checksum)
-         VALUES (1, ?, ?, ?, ?, ?, ?)",
+         (one, version, unique_names, keep_standard_key, recoverable_tokens, lifetime_max_ms,
+          lifetime_default_ms, tokens_valid_from, checksum)
+         VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     Binder::new(&mut statement)
         .put_field(version)?
         .put(rules.unique_names)?
         .put(rules.keep_standard_key)?
         .put(rules.recoverable_tokens)?
+        .put_field(&rules.lifetime)?
         .put_field(tokens_valid_from)?
         .put(checksums::of_metadata(metadata))?
         .execute()?;

@@ -9,6 +9,9 @@ CREATE TABLE store (
   unique_names INTEGER NOT NULL CHECK (unique_names IN (0, 1)),
   keep_standard_key INTEGER NOT NULL CHECK (keep_standard_key IN (0, 1)),
   recoverable_tokens INTEGER NOT NULL CHECK (recoverable_tokens IN (0, 1)),
+  -- The greatest lifetime of keys, and that of a new one.
+  lifetime_max_ms INTEGER CHECK (lifetime_max_ms > 0),
+  lifetime_default_ms INTEGER CHECK (lifetime_default_ms > 0),
   -- Tokens issued before this time are superseded.
   tokens_valid_from INTEGER,
   -- Of this row and of all prefixes and peppers.
@@ -46,6 +49,9 @@ CREATE TABLE owners (
   keys_live_standard INTEGER NOT NULL DEFAULT 0 CHECK (keys_live_standard >= 0),
   -- The live keys that it may have.
   max_keys INTEGER NOT NULL,
+  -- The greatest lifetime of its keys, and that of a new one.
+  lifetime_max_ms INTEGER CHECK (lifetime_max_ms > 0),
+  lifetime_default_ms INTEGER CHECK (lifetime_default_ms > 0),
   version INTEGER NOT NULL,
   suspended_by TEXT,
   suspended_reason TEXT,
@@ -69,7 +75,9 @@ CREATE TABLE owners (
   -- The record's version at which the count began.
   quota_version INTEGER,
   quota_by TEXT CHECK (quota_by IN ('administrator', 'owner')),
+  -- A JSON object, and a JSON list of those of its names that go over a key's own settings.
   defaults TEXT NOT NULL,
+  fixed_defaults TEXT NOT NULL,
   CHECK ((suspended_at IS NULL) = (suspended_by IS NULL)),
   CHECK ((not_before IS NULL) = (not_before_by IS NULL)),
   CHECK ((networks IS NULL) = (networks_by IS NULL)),
@@ -155,8 +163,9 @@ CREATE TABLE keys (
   seal_key INTEGER,
   seal_nonce BLOB,
   seal_text BLOB,
-  -- A JSON object.
+  -- A JSON object, and a JSON list of those of its names that an administrator has set.
   settings TEXT NOT NULL,
+  protected_settings TEXT NOT NULL,
   CHECK ((deactivated_at IS NULL) = (deactivated_by IS NULL)),
   CHECK ((blocked_at IS NULL) = (blocked_by IS NULL)),
   CHECK ((revoked_at IS NULL) = (revoked_by IS NULL)),

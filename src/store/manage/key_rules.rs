@@ -2,24 +2,28 @@
 
 use super::authorize::{KeyReach, Principal};
 use super::limit_rules;
+use super::setting_rules;
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::Generation;
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
-    Expiry, KeyName, KeyRecord, Kind, MAX_PREVIOUS_TOKENS, PreviousToken, SettingsPatch,
-    TokenRecord,
+    Expiry, KeyName, KeyRecord, Kind, Lifetime, MAX_PREVIOUS_TOKENS, OwnerRecord, PreviousToken,
+    SettingsPatch, TokenRecord,
 };
 use crate::permission::{Access, Catalogue};
 use crate::store::types::error::{Error, ForbiddenReason, StateProblem};
 use crate::store::types::request::{KeyAction, PlainFields, Rotate, UpdateKey};
-use crate::store::types::settings_check::{SettingsCheck, checked};
+use crate::store::types::settings_check::SettingsCheck;
 
 /// Inputs of the rules besides the record and the caller.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store::manage) struct PolicyContext<'a> {
     pub(in crate::store::manage) catalogue: &'a Catalogue,
     pub(in crate::store::manage) settings_check: Option<&'a dyn SettingsCheck>,
+    pub(in crate::store::manage) owner: &'a OwnerRecord,
+    /// The lifetime of keys, by the owner and the store's rules.
+    pub(in crate::store::manage) lifetime: Lifetime,
     /// The later of the owner's and the store's `tokens_valid_from`.
     pub(in crate::store::manage) tokens_valid_from: Option<Timestamp>,
 }
@@ -93,7 +97,7 @@ pub(in crate::store::manage) fn act(
                     Problem::Required { what: "must be later than the expiry that the key has" };
                 return Err(Invalid::new("expiry", problem).into());
             }
-            let fields = set_expiry(caller, &mut next, *expiry)?;
+            let fields = set_expiry(caller, &mut next, *expiry, context.lifetime)?;
             caller.check_within(KeyReach::of(&next))?;
             (EventKind::KeyExpiryExtended, fields)
         }
@@ -104,7 +108,7 @@ pub(in crate::store::manage) fn act(
             }
             next.kind = Kind::Standard;
             check_future(*expiry, caller.now)?;
-            let expiry = set_expiry(caller, &mut next, *expiry)?;
+            let expiry = set_expiry(caller, &mut next, *expiry, context.lifetime)?;
             (EventKind::TrialConverted, Fields::KIND.with(expiry))
         }
         KeyAction::Update(update) => {
@@ -139,15 +143,18 @@ fn apply_update(
         fields = fields.with(set_access(caller, key, access, context.catalogue)?);
     }
     if let Some(expiry) = update.expiry {
-        fields = fields.with(set_expiry(caller, key, expiry)?);
+        fields = fields.with(set_expiry(caller, key, expiry, context.lifetime)?);
     }
     fields = fields.with(set_plain(key, &update.plain)?);
     if let Some(patch) = &update.settings {
-        let patched = key.settings.patched(&SettingsPatch::from_value(patch.clone())?)?;
-        if patched != key.settings {
-            key.settings = checked(context.settings_check, patched)?;
-            fields = fields.with(Fields::SETTINGS);
-        }
+        let patch = SettingsPatch::from_value(patch.clone())?;
+        fields = fields.with(setting_rules::set(
+            caller,
+            key,
+            patch,
+            context.owner,
+            context.settings_check,
+        )?);
     }
     let next = key.version.next();
     let limits = limit_rules::set(caller, &mut key.limits, &update.limits, next)?;
@@ -199,6 +206,7 @@ fn set_expiry(
     caller: &Principal<'_>,
     key: &mut KeyRecord,
     expiry: Expiry,
+    lifetime: Lifetime,
 ) -> Result<Fields, Error> {
     let by = caller.set_by(Some(key.expiry_by));
     let mut fields = Fields::EXPIRY;
@@ -209,6 +217,7 @@ fn set_expiry(
                 caller.require_administrator()?;
             }
             caller.check_may_widen("expiry", key.expiry_by)?;
+            check_lifetime(caller, lifetime, key.created_at, expiry.at())?;
         }
         if key.lapsed_at.take().is_some() {
             fields = fields.with(Fields::LAPSED);
@@ -219,6 +228,21 @@ fn set_expiry(
     key.expiry_by = by;
     key.expires_at = expiry.at();
     Ok(fields)
+}
+
+/// Checks that a key ends within the greatest lifetime, counted from its creation. An administrator
+/// may exceed it.
+pub(in crate::store::manage) fn check_lifetime(
+    caller: &Principal<'_>,
+    lifetime: Lifetime,
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+) -> Result<(), Error> {
+    let Some(latest) = lifetime.latest_expiry(created_at) else { return Ok(()) };
+    if caller.is_administrator() || expires_at.is_some_and(|at| at <= latest) {
+        return Ok(());
+    }
+    Err(Error::Forbidden(ForbiddenReason::BeyondLifetime { latest }))
 }
 
 /// Returns whether an expiry is later than the one that a key has.

@@ -114,7 +114,7 @@ impl Manager {
             let change = Change::of(Write::ReplaceKey(Box::new(record.clone())), event);
             // A lapsed key whose expiry moves is judged as a new one.
             let counts_again = key.lapsed_at.is_some() && record.lapsed_at.is_none();
-            let change = if matches!(action, KeyAction::Activate) || counts_again {
+            let change = if rests_on_owner(action) || counts_again {
                 issuance_preconditions(change, &owner, &state)
             } else {
                 change
@@ -212,14 +212,26 @@ impl Manager {
 
     pub(super) fn policy_context<'a>(
         &'a self,
-        owner: &OwnerRecord,
+        owner: &'a OwnerRecord,
         state: &MetadataState,
     ) -> PolicyContext<'a> {
         PolicyContext {
+            owner,
+            lifetime: owner.lifetime.tighter(state.metadata.rules.lifetime),
             catalogue: self.engine.records.catalogue(),
             settings_check: self.settings_check.as_deref(),
             tokens_valid_from: owner.effective_tokens_valid_from(&state.metadata),
         }
+    }
+}
+
+/// Returns whether an action lets a client in, or in for longer. Then it is decided by the owner's
+/// `tokens_valid_from` and lifetime and the store's, which must be the same at the commit.
+fn rests_on_owner(action: &KeyAction) -> bool {
+    match action {
+        KeyAction::Activate | KeyAction::ExtendExpiry(_) => true,
+        KeyAction::Update(update) => update.expiry.is_some(),
+        _ => false,
     }
 }
 

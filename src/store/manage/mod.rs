@@ -24,6 +24,7 @@ mod new_key;
 mod owners;
 mod recoverable_tokens;
 mod retry;
+mod setting_rules;
 pub(super) mod store_rules;
 
 pub(super) use keys::Manager;

@@ -6,19 +6,20 @@ use super::authorize::{KeyReach, Principal};
 use super::key_rules::{self, PolicyContext};
 use super::limit_rules;
 use super::recoverable_tokens::Sealer;
+use super::setting_rules;
 use crate::backend::{Applied, Change, Precondition, Write, WriteKey};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::{Generation, KeyId, KeyIdSource, OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
-    KeyRecord, Limits, OwnerRecord, Prefix, PrefixNumber, Seal, StoreMetadata, TokenRecord,
+    Expiry, KeyRecord, Limits, OwnerRecord, Prefix, PrefixNumber, Seal, SettingsPatch,
+    StoreMetadata, TokenRecord,
 };
 use crate::store::engine::{Engine, MetadataState};
 use crate::store::types::KeyUsage;
 use crate::store::types::error::{Error, StateProblem};
 use crate::store::types::request::{CreateKey, NumericIdChoice};
-use crate::store::types::settings_check::{checked, first_settings};
 use crate::store::types::views::{Issued, Key};
 use crate::token::{RandomError, RandomSource, Token, fill, mint};
 
@@ -114,15 +115,16 @@ impl Minter {
         state: &MetadataState,
     ) -> Result<Draft, Error> {
         let expiry = request.expiry.map(|expiry| expiry.from(caller.now));
-        let expires_at = expiry.unwrap_or(caller.default_expiry()).at();
+        let default = [caller.default_expiry().at(), context.lifetime.default_expiry(caller.now)];
+        let expires_at = expiry.map_or_else(|| default.into_iter().flatten().min(), Expiry::at);
+        key_rules::check_lifetime(caller, context.lifetime, caller.now, expires_at)?;
         let mut limits = Limits::default();
         limit_rules::set(caller, &mut limits, &request.limits, Version::FIRST)?;
         let (prefix, number) = prefix_of(caller, request, state)?;
         let access = &request.access;
         let reach = KeyReach { access, limits: &limits, expires_at, prefix: number };
         key_rules::check_creation(caller, reach, request.kind, context.catalogue)?;
-        let settings = first_settings(request.settings.as_ref())?;
-        let settings = checked(context.settings_check, settings)?;
+        let settings = request.settings.clone().map(SettingsPatch::from_value).transpose()?;
         let (numeric_id, next_numeric_id) = match request.numeric_id {
             NumericIdChoice::Given(id) => {
                 caller.require_administrator()?;
@@ -149,12 +151,13 @@ impl Minter {
             access_by: set_by,
             expires_at,
             expiry_by: set_by,
-            settings,
             limits,
             seal,
             created_by_key: caller.authority.role.acting_key(),
             ..KeyRecord::new(id, owner, current, caller.now, caller.authority.actor.clone())
         };
+        let (settings, check) = (settings.unwrap_or_default(), context.settings_check);
+        setting_rules::set_first(caller, &mut record, settings, context.owner, check)?;
         let plain = key_rules::set_plain(&mut record, &request.plain)?;
         Ok(Draft { record, token, next_numeric_id, plain })
     }

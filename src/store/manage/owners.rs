@@ -1,5 +1,7 @@
 //! The calls on owners.
 
+use serde_json::Value;
+
 use super::authorize::Principal;
 use super::key_rules;
 use super::keys::Manager;
@@ -7,17 +9,19 @@ use super::limit_rules;
 use super::list::MAX_EXAMINED;
 use super::new_key::issuance_preconditions;
 use super::retry::{Decision, attempt, check_version};
+use super::setting_rules;
 use crate::authority::Authority;
 use crate::backend::{Change, KeyFilter, KeyPageQuery, Precondition, StateSet, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::{OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
-use crate::key::{DEFAULT_MAX_KEYS, KeyRecord, Kind, Limits, OwnerRecord, SettingsPatch};
+use crate::key::{
+    DEFAULT_MAX_KEYS, KeyRecord, Kind, Limits, OwnerRecord, SettingNames, Settings, SettingsPatch,
+};
 use crate::permission::Access;
 use crate::store::types::error::{Error, StateProblem};
 use crate::store::types::request::{CreateKey, CreateOwner, KeyAction, OwnerAction, UpdateOwner};
-use crate::store::types::settings_check::{checked, first_settings};
 use crate::store::types::views::{CreatedOwner, Owner, RevokedAll};
 
 impl Manager {
@@ -31,24 +35,31 @@ impl Manager {
             let caller = Principal::new(&self.engine, authority)?;
             caller.require_administrator()?;
             let state = self.engine.records.metadata();
-            let defaults = first_settings(request.defaults.as_ref())?;
             let max_access = request.max_access.clone().unwrap_or(Access::Full);
             max_access.check(self.engine.records.catalogue())?;
             let mut limits = Limits::default();
             limit_rules::set(&caller, &mut limits, &request.limits, Version::FIRST)?;
-            let owner = OwnerRecord {
+            let mut owner = OwnerRecord {
                 id: *id,
                 version: Version::FIRST,
-                defaults: checked(self.settings_check.as_deref(), defaults)?,
+                defaults: Settings::default(),
+                fixed_defaults: SettingNames::default(),
                 suspended: None,
                 max_access,
                 limits,
                 max_keys: request.max_keys.unwrap_or(DEFAULT_MAX_KEYS),
+                lifetime: request.lifetime.unwrap_or_default(),
                 tokens_valid_from: None,
                 created_at: caller.now,
                 created_by: caller.authority.actor.clone(),
                 updated_at: caller.now,
             };
+            let defaults = request.defaults.as_ref();
+            self.set_defaults(&caller, &mut owner, defaults, request.fixed_defaults.as_ref())?;
+            if owner.defaults.is_empty() {
+                // The service checks them even if there are none.
+                setting_rules::check_no_defaults(&caller, self.settings_check.as_deref())?;
+            }
             let event = caller.owner_event(EventKind::OwnerCreated, &owner, Fields::NONE);
             let mut change = Change::of(Write::CreateOwner(Box::new(owner.clone())), event);
             let draft = match &request.first_key {
@@ -137,14 +148,8 @@ impl Manager {
         owner: &mut OwnerRecord,
         update: &UpdateOwner,
     ) -> Result<Fields, Error> {
-        let mut fields = Fields::NONE;
-        if let Some(patch) = &update.defaults {
-            let patched = owner.defaults.patched(&SettingsPatch::from_value(patch.clone())?)?;
-            if patched != owner.defaults {
-                owner.defaults = checked(self.settings_check.as_deref(), patched)?;
-                fields = fields.with(Fields::SETTINGS);
-            }
-        }
+        let (defaults, fixed) = (update.defaults.as_ref(), update.fixed_defaults.as_deref());
+        let mut fields = self.set_defaults(caller, owner, defaults, fixed)?;
         if let Some(max_access) = &update.max_access
             && *max_access != owner.max_access
         {
@@ -158,8 +163,25 @@ impl Manager {
             owner.max_keys = max_keys;
             fields = fields.with(Fields::MAX_KEYS);
         }
+        if let Some(lifetime) = update.lifetime
+            && lifetime != owner.lifetime
+        {
+            owner.lifetime = lifetime;
+            fields = fields.with(Fields::LIFETIME);
+        }
         let next = owner.version.next();
         Ok(fields.with(limit_rules::set(caller, &mut owner.limits, &update.limits, next)?))
+    }
+
+    fn set_defaults(
+        &self,
+        caller: &Principal<'_>,
+        owner: &mut OwnerRecord,
+        patch: Option<&Value>,
+        fixed: Option<&SettingNames>,
+    ) -> Result<Fields, Error> {
+        let patch = patch.cloned().map(SettingsPatch::from_value).transpose()?;
+        setting_rules::set_defaults(caller, owner, patch, fixed, self.settings_check.as_deref())
     }
 
     /// Revokes every key of an owner in one change, and creates a replacement if the caller wants

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::clock::ClockBehindLog;
 use crate::backend::{BackendError, BackendErrorKind};
+use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, Version};
 use crate::invalid::Invalid;
 use crate::key::{Prefix, RejectReason, StoreRules};
@@ -148,6 +149,15 @@ pub enum ForbiddenReason {
     /// or revoke its own key. An owner that acts by a key may do nothing with it, unless the service
     /// allows previous tokens.
     PreviousToken,
+    /// The key would live longer than the greatest lifetime of its owner or of the store's rules
+    /// allows. An administrator may let it.
+    BeyondLifetime {
+        /// The latest expiry that the key may have.
+        latest: Timestamp,
+    },
+    /// An administrator has set this setting of the key, or fixed this default of its owner. Only an
+    /// administrator changes it. `Key::protected_settings` and `Owner::fixed_defaults` name them.
+    ProtectedSetting,
     /// An administrator has set this field. An owner may narrow it, but not widen it.
     SetByAdministrator {
         /// The name of the field.
@@ -316,6 +326,15 @@ impl Display for ForbiddenReason {
             Self::PreviousToken => f.write_str(
                 "the acting token is a previous one, which may at most read, and deactivate or revoke \
                  its own key; act with the key's current token",
+            ),
+            Self::BeyondLifetime { latest } => write!(
+                f,
+                "the key may expire at {latest} at the latest, by the lifetime of its owner or of \
+                 the store; choose an earlier expiry, or ask an administrator"
+            ),
+            Self::ProtectedSetting => f.write_str(
+                "an administrator has set or fixed one of these settings; leave it as the key shows \
+                 it, only an administrator may change it",
             ),
             Self::SetByAdministrator { field } => write!(
                 f,

@@ -29,7 +29,7 @@ pub use request::{
     ChangeRules, CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners,
     NumericIdChoice, OwnerAction, Rotate, SetLimits, UpdateKey, UpdateOwner, VerifyRequest,
 };
-pub use settings_check::SettingsCheck;
+pub use settings_check::{SettingsChange, SettingsCheck, SettingsOf};
 pub use usage_settings::UsageSettings;
 pub use views::{
     CreatedOwner, Events, FoundToken, Health, Issued, Key, KeyUsage, Owner, Page,

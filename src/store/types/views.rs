@@ -12,8 +12,8 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{Generation, KeyId, NumericId, OwnerId, Version};
 use crate::key::{
-    KeyName, KeyRecord, Kind, LastAddress, Limits, OwnerRecord, Prefix, RejectedCounts, SetBy,
-    Settings, State, StoreMetadata, StoreRules, Switch,
+    KeyName, KeyRecord, Kind, LastAddress, Lifetime, Limits, OwnerRecord, Prefix, RejectedCounts,
+    SetBy, SettingNames, Settings, State, StoreMetadata, StoreRules, Switch,
 };
 use crate::permission::Access;
 use crate::token::Token;
@@ -44,10 +44,13 @@ pub struct Key {
     pub expiry_by: SetBy,
     /// The limits of the key. Its owner's limits hold beside them.
     pub limits: Limits,
-    /// The effective settings: the key's own over its owner's defaults.
+    /// The effective settings: the key's own over its owner's defaults, except the fixed ones. What
+    /// an administrator has set on the key goes over both.
     pub settings: Map<String, Value>,
     /// The key's own settings alone.
     pub own_settings: Settings,
+    /// Those of its own settings that an administrator has set, and only an administrator changes.
+    pub protected_settings: SettingNames,
     /// The prefix of the current token.
     pub prefix: Prefix,
     /// The generation of the current token.
@@ -129,8 +132,11 @@ impl Key {
             expires_at: key.expires_at,
             expiry_by: key.expiry_by,
             limits: key.limits,
-            settings: key.settings.over(&owner.defaults),
+            settings: key.settings.over(&owner.defaults, |name| {
+                owner.fixed_defaults.contains(name) && !key.protected_settings.contains(name)
+            }),
             own_settings: key.settings,
+            protected_settings: key.protected_settings,
             // Every prefix number in a digest was assigned by this table.
             prefix: metadata
                 .prefixes
@@ -162,6 +168,8 @@ pub struct Owner {
     pub id: OwnerId,
     /// The default settings of its keys. A key's own settings go over them.
     pub defaults: Settings,
+    /// The defaults that its keys can't override, unless an administrator does.
+    pub fixed_defaults: SettingNames,
     /// The suspension by an administrator, if any.
     pub suspended: Option<Switch>,
     /// The access that cuts that of its standard keys.
@@ -170,6 +178,8 @@ pub struct Owner {
     pub limits: Limits,
     /// The greatest number of unrevoked keys.
     pub max_keys: u32,
+    /// The lifetime of its keys. That of the store's rules holds beside it.
+    pub lifetime: Lifetime,
     /// Every token that was issued before this moment is superseded.
     pub tokens_valid_from: Option<Timestamp>,
     /// The moment of creation.
@@ -188,10 +198,12 @@ impl From<OwnerRecord> for Owner {
             id,
             version,
             defaults,
+            fixed_defaults,
             suspended,
             max_access,
             limits,
             max_keys,
+            lifetime,
             tokens_valid_from,
             created_at,
             created_by,
@@ -200,10 +212,12 @@ impl From<OwnerRecord> for Owner {
         Self {
             id,
             defaults,
+            fixed_defaults,
             suspended,
             max_access,
             limits,
             max_keys,
+            lifetime,
             tokens_valid_from,
             created_at,
             created_by,

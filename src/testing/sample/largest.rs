@@ -8,10 +8,10 @@ use crate::clock::Timestamp;
 use crate::id::{Generation, NumericId, Version};
 use crate::invalid::Invalid;
 use crate::key::{
-    Digest, KeyName, KeyRecord, Limit, Limits, MAX_PREVIOUS_TOKENS, Network, Networks, OwnerRecord,
-    PepperCheck, PepperNumber, Period, Prefix, PrefixNumber, PrefixTable, PreviousToken, Quota,
-    Rate, Refill, Scheme, Seal, SetBy, Settings, StoreMetadata, StoreRules, Switch, TokenRecord,
-    VersionedQuota,
+    Digest, KeyName, KeyRecord, Lifetime, Limit, Limits, MAX_PREVIOUS_TOKENS, Network, Networks,
+    OwnerRecord, PepperCheck, PepperNumber, Period, Prefix, PrefixNumber, PrefixTable,
+    PreviousToken, Quota, Rate, Refill, Scheme, Seal, SetBy, SettingNames, Settings, StoreMetadata,
+    StoreRules, Switch, TokenRecord, VersionedQuota,
 };
 use crate::permission::{Access, PermissionName};
 
@@ -44,6 +44,15 @@ fn settings() -> Result<Settings, Invalid> {
     let used = Settings::new(object.clone())?.to_json().len();
     object.insert("fill".into(), Value::from("f".repeat(Settings::MAX_BYTES - used)));
     Settings::new(object)
+}
+
+/// All names of settings.
+fn names(settings: &Settings) -> SettingNames {
+    SettingNames::new(settings.as_object().keys().cloned())
+}
+
+fn longest() -> Result<Lifetime, Invalid> {
+    Lifetime::new(Some(Lifetime::LONGEST), Some(Lifetime::LONGEST))
 }
 
 fn actor() -> Result<Actor, Invalid> {
@@ -120,6 +129,7 @@ pub fn largest_key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
         access_by: SetBy::Administrator,
         expires_at: Some(Timestamp::MAX),
         expiry_by: SetBy::Administrator,
+        protected_settings: names(&settings()?),
         settings: settings()?,
         created_at: Timestamp::MAX,
         created_by: actor()?,
@@ -147,11 +157,13 @@ pub fn largest_key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
 /// [`Invalid`] for a text that is no owner's id.
 pub fn largest_owner(id: &str) -> Result<OwnerRecord, Invalid> {
     Ok(OwnerRecord {
+        fixed_defaults: names(&settings()?),
         defaults: settings()?,
         suspended: switch()?,
         max_access: access()?,
         limits: largest_limits()?,
         max_keys: u32::MAX,
+        lifetime: longest()?,
         tokens_valid_from: Some(Timestamp::MAX),
         created_at: Timestamp::MAX,
         created_by: actor()?,
@@ -179,7 +191,12 @@ pub fn largest_metadata() -> Result<StoreMetadata, Invalid> {
         PepperCheck { number: PepperNumber::new(number), value }
     };
     Ok(StoreMetadata {
-        rules: StoreRules { unique_names: true, keep_standard_key: true, recoverable_tokens: true },
+        rules: StoreRules {
+            unique_names: true,
+            keep_standard_key: true,
+            recoverable_tokens: true,
+            lifetime: longest()?,
+        },
         prefixes,
         peppers: (0..PEPPERS - 1).chain([u16::MAX]).map(check).collect(),
         tokens_valid_from: Some(at(0)),

@@ -7,9 +7,10 @@ use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::{
-    DEFAULT_MAX_KEYS, Digest, KeyName, KeyRecord, Limit, Limits, OwnerRecord, PepperCheck,
-    PepperNumber, Period, Prefix, PrefixNumber, PrefixTable, PreviousToken, Quota, Rate, Scheme,
-    Seal, SetBy, Settings, StoreMetadata, StoreRules, Switch, TokenRecord, VersionedQuota,
+    DEFAULT_MAX_KEYS, Digest, KeyName, KeyRecord, Lifetime, Limit, Limits, OwnerRecord,
+    PepperCheck, PepperNumber, Period, Prefix, PrefixNumber, PrefixTable, PreviousToken, Quota,
+    Rate, Scheme, Seal, SetBy, SettingNames, Settings, StoreMetadata, StoreRules, Switch,
+    TokenRecord, VersionedQuota,
 };
 use crate::permission::Access;
 
@@ -143,11 +144,13 @@ pub fn owner(id: &str) -> Result<OwnerRecord, Invalid> {
     Ok(OwnerRecord {
         id: owner_id(id)?,
         version: Version::FIRST,
+        fixed_defaults: SettingNames::default(),
         defaults: Settings::default(),
         suspended: None,
         max_access: Access::Full,
         limits: Limits::default(),
         max_keys: DEFAULT_MAX_KEYS,
+        lifetime: Lifetime::default(),
         tokens_valid_from: None,
         created_at: at(0),
         created_by: Actor::new("root")?,

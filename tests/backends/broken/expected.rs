@@ -208,6 +208,9 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     (Fault::AccessIsCut, &["size_the_largest_key_reads_back", "size_the_largest_owner_reads_back"]),
     (Fault::BatchesAreSmall, &["size_a_batch_may_hold_many_changes"]),
     (Fault::ChangesAreSmall, &["size_a_change_may_hold_many_records"]),
+    (Fault::FixedDefaultsAreLost, &["size_the_largest_owner_reads_back"]),
+    (Fault::ProtectedSettingsAreLost, &["size_the_largest_key_reads_back"]),
+    (Fault::LifetimesAreLost, &["size_the_largest_owner_reads_back"]),
     (Fault::DefaultsAreLost, &["rule_a_replaced_owner_reads_back", "size_odd_settings_read_back"]),
     (
         Fault::PreviousTokensAreCut,

@@ -5,7 +5,9 @@ use keyhasp::backend::{
 };
 use keyhasp::clock::Timestamp;
 use keyhasp::id::{NumericId, Version};
-use keyhasp::key::{KeyName, KeyRecord, Limits, Networks, OwnerRecord, Settings, Switch};
+use keyhasp::key::{
+    KeyName, KeyRecord, Lifetime, Limits, Networks, OwnerRecord, SettingNames, Settings, Switch,
+};
 use keyhasp::permission::Access;
 use serde_json::Value;
 
@@ -173,7 +175,10 @@ impl FaultyBackend {
             Fault::PreviousTokensAreCut => key.previous.truncate(1),
             Fault::LimitsAreLost => key.limits = Limits::default(),
             Fault::ManyNetworksAreCut => cut_networks(&mut key.limits),
-            Fault::SpacesInNamesAreJoined => key.name = KeyName::new(name.replace("  ", " ")).ok(),
+            Fault::ProtectedSettingsAreLost => key.protected_settings = SettingNames::default(),
+            Fault::SpacesInNamesAreJoined => {
+                key.name = KeyName::new(name.replace("  ", " ")).ok();
+            }
             Fault::NumbersInSettingsAreFloats => in_floats(&mut key.settings),
             Fault::ReasonsAreLost => {
                 lose_reason(&mut key.deactivated);
@@ -190,6 +195,8 @@ impl FaultyBackend {
         match self.fault {
             Fault::AccessIsCut => cut(&mut owner.max_access),
             Fault::DefaultsAreLost => owner.defaults = Settings::default(),
+            Fault::FixedDefaultsAreLost => owner.fixed_defaults = SettingNames::default(),
+            Fault::LifetimesAreLost => owner.lifetime = Lifetime::NONE,
             Fault::LimitsAreLost => owner.limits = Limits::default(),
             Fault::ManyNetworksAreCut => cut_networks(&mut owner.limits),
             Fault::NumbersInSettingsAreFloats => in_floats(&mut owner.defaults),

@@ -10,10 +10,10 @@ use std::time::Duration;
 use keyhasp::store::{AlertSettings, StoreBuilder, UsageSettings};
 use keyhasp::{
     Access, AdminKeys, Catalogue, ChangeRules, Clock, CreateKey, CreateOwner, DelegatedKeys, Error,
-    Event, Expiry, Issued, KeyId, KeyStore, ListEvents, ListKeys, ListOwners, ManualClock, Network,
-    NumericId, NumericIdChoice, OwnerId, OwnerKeys, Peppers, Period, Prefix, Quota, Rate,
-    RecoveryKeys, Refill, Rotate, SetLimits, State, Store, StoreRules, Timestamp, UpdateOwner,
-    VerifyRequest,
+    Event, Expiry, Issued, KeyId, KeyStore, Lifetime, ListEvents, ListKeys, ListOwners,
+    ManualClock, Network, NumericId, NumericIdChoice, OwnerId, OwnerKeys, Peppers, Period, Prefix,
+    Quota, Rate, RecoveryKeys, Refill, Rotate, SetLimits, State, Store, StoreRules, Timestamp,
+    UpdateOwner, VerifyRequest,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -27,8 +27,12 @@ const READ: u64 = BEGINS + 10 * 24 * 3_600_000;
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-const RULES: StoreRules =
-    StoreRules { unique_names: true, keep_standard_key: false, recoverable_tokens: true };
+const RULES: StoreRules = StoreRules {
+    unique_names: true,
+    keep_standard_key: false,
+    recoverable_tokens: true,
+    lifetime: Lifetime::NONE,
+};
 
 /// Each of them.
 fn limits() -> SetLimits {
@@ -163,8 +167,11 @@ impl Story<'_> {
         self.issued(keys.create(CreateKey::new(Access::Full).expires(soon)));
         let trial = CreateKey::trial(Access::Full, self.after(20 * DAY));
         self.issued(admin.create(&owner("acme"), trial));
-        let limited = CreateKey::new(Access::Full).limits(limits());
-        self.owner(&admin, "umbrella", CreateOwner::with_key(limited).limits(limits()));
+        let limited = CreateKey::new(Access::Full).limits(limits()).settings(json!({"seats": 3}));
+        let lifetime = Lifetime::new(Some(400 * DAY), Some(30 * DAY)).unwrap();
+        let umbrella = CreateOwner::with_key(limited).limits(limits()).lifetime(lifetime);
+        let umbrella = umbrella.defaults(json!({"plan": "free"})).fixed_defaults(["plan"]);
+        self.owner(&admin, "umbrella", umbrella);
         let addresses = ["192.0.2.9", "2001:db8::1"].map(|text| text.parse::<IpAddr>().unwrap());
         let tokens = self.tokens.clone();
         for address in addresses.into_iter().cycle().take(6) {

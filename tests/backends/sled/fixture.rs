@@ -11,8 +11,9 @@ use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::id::{Generation, KeyId, OwnerId, Version};
 use keyhasp::key::{
-    DEFAULT_MAX_KEYS, Digest, KeyRecord, Limits, OwnerRecord, PepperNumber, Prefix, PrefixNumber,
-    PrefixTable, Scheme, SetBy, Settings, StoreMetadata, StoreRules, TokenRecord,
+    DEFAULT_MAX_KEYS, Digest, KeyRecord, Lifetime, Limits, OwnerRecord, PepperNumber, Prefix,
+    PrefixNumber, PrefixTable, Scheme, SetBy, SettingNames, Settings, StoreMetadata, StoreRules,
+    TokenRecord,
 };
 use keyhasp::permission::Access;
 use tempfile::TempDir;
@@ -172,10 +173,12 @@ pub(crate) fn owner(id: &str) -> OwnerRecord {
         id: owner_id(id),
         version: Version::FIRST,
         defaults: Settings::default(),
+        fixed_defaults: SettingNames::default(),
         suspended: None,
         max_access: Access::Full,
         limits: Limits::default(),
         max_keys: DEFAULT_MAX_KEYS,
+        lifetime: Lifetime::NONE,
         tokens_valid_from: None,
         created_at: at(1),
         created_by: actor(),

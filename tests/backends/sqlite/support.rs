@@ -15,8 +15,8 @@ use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::id::{KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{
-    Digest, KeyRecord, Limits, OwnerRecord, PepperNumber, PrefixNumber, PrefixTable, Scheme,
-    Settings, StoreMetadata, StoreRules, TokenRecord,
+    Digest, KeyRecord, Lifetime, Limits, OwnerRecord, PepperNumber, PrefixNumber, PrefixTable,
+    Scheme, SettingNames, Settings, StoreMetadata, StoreRules, TokenRecord,
 };
 use keyhasp::permission::Access;
 
@@ -85,10 +85,12 @@ pub(crate) fn owner(id: &str) -> OwnerRecord {
         id: owner_id(id),
         version: Version::FIRST,
         defaults: Settings::default(),
+        fixed_defaults: SettingNames::default(),
         suspended: None,
         max_access: Access::Full,
         limits: Limits::default(),
         max_keys: 1_000,
+        lifetime: Lifetime::NONE,
         tokens_valid_from: None,
         created_at: at(1),
         created_by: actor(),

@@ -91,6 +91,7 @@ impl World {
             unique_names: rules & 1 == 1,
             keep_standard_key: rules & 2 == 2,
             recoverable_tokens: rules & 4 == 4,
+            ..StoreRules::default()
         };
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1 << 40).unwrap()));
         let (store, admin) = Self::opened(&place, rules, &clock, 0);

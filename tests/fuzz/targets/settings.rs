@@ -50,7 +50,7 @@ fn patched(settings: &Settings, object: &Map<String, Value>) {
     for name in object.keys().chain(before.as_object().keys()) {
         let said = object.get(name).or(before.get(name)).filter(|value| !value.is_null());
         assert_eq!(after.get(name), said, "{name}");
-        let effective = settings.over(&before);
+        let effective = settings.over(&before, |_| false);
         assert_eq!(effective.get(name), object.get(name).or(before.get(name)), "{name}");
     }
     assert!(after.as_object().values().all(|value| !value.is_null()));

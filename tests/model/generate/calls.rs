@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use keyhasp::id::{KeyId, OwnerId};
-use keyhasp::key::{Kind, State, StoreRules};
+use keyhasp::key::{Kind, Lifetime, State, StoreRules};
 use keyhasp::store::NumericIdChoice;
 use keyhasp::{Rotate, VerifiedKey};
 
 use super::mood::{Mood, Pick};
-use super::world::{owners, prefixes};
+use super::world::{lifetime, owners, prefixes};
 use crate::calls::{
     Call, KeyQuery, KeyUpdate, NewKey, NewOwner, OnKey, OnOwner, Rotation, Side, Who,
 };
@@ -256,6 +256,8 @@ impl Generator<'_> {
                 ..self.new_key()
             }),
             defaults: self.chance.percent(50).then(|| self.settings()),
+            fixed: self.chance.percent(20).then(|| self.setting_names()),
+            lifetime: self.chance.percent(15).then(|| lifetime(self.chance)),
             max_access: self.chance.percent(40).then(|| self.reach()),
             max_keys: self.chance.percent(30).then(|| self.max_keys()),
             limits: self.owner_limits(),
@@ -266,9 +268,11 @@ impl Generator<'_> {
     pub(super) fn update_owner(&mut self) -> Call {
         let action = OnOwner::Update {
             defaults: self.chance.percent(30).then(|| self.settings()),
+            fixed: self.chance.percent(25).then(|| self.setting_names()),
+            lifetime: self.chance.percent(15).then(|| lifetime(self.chance)),
             max_access: self.chance.percent(50).then(|| self.reach()),
             max_keys: self.chance.percent(25).then(|| self.max_keys()),
-            limits: self.owner_limits(),
+            limits: Box::new(self.owner_limits()),
         };
         self.on_owner(action)
     }
@@ -315,6 +319,7 @@ impl Generator<'_> {
             unique_names: chance.percent(50),
             keep_standard_key: chance.percent(50),
             recoverable_tokens: chance.percent(50),
+            lifetime: if chance.percent(20) { lifetime(chance) } else { Lifetime::default() },
         });
         let prefixes = self.chance.percent(60).then(|| {
             let mut all = prefixes();

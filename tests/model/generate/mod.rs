@@ -12,4 +12,4 @@ pub(crate) use calls::Generator;
 pub(crate) use clock::next_moment;
 pub(crate) use limits::presented;
 pub(crate) use mood::Mood;
-pub(crate) use world::{catalogue, prefixes};
+pub(crate) use world::{catalogue, lifetime, prefixes};

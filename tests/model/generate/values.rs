@@ -203,6 +203,12 @@ impl Generator<'_> {
         object.into()
     }
 
+    /// Picks names of settings, mostly few.
+    pub(super) fn setting_names(&mut self) -> Vec<String> {
+        let names = ["colour", "limit", "größe"].into_iter();
+        names.filter(|_| self.chance.percent(35)).map(Into::into).collect()
+    }
+
     pub(super) fn value(&mut self) -> Value {
         match self.chance.below(9) {
             0 | 1 => Value::Null,

@@ -1,7 +1,10 @@
 //! The names that all sequences use.
 
+use std::time::Duration;
+
 use keyhasp::Prefix;
 use keyhasp::id::OwnerId;
+use keyhasp::key::Lifetime;
 
 use crate::chance::Chance;
 use crate::model::Names;
@@ -29,6 +32,22 @@ pub(crate) fn prefixes() -> Vec<Prefix> {
         .iter()
         .map(|text| Prefix::new(text).unwrap())
         .collect()
+}
+
+/// Picks a lifetime of keys, seldom one that bounds every expiry.
+pub(crate) fn lifetime(chance: &mut Chance) -> Lifetime {
+    let hours = |hours: u64| Some(Duration::from_secs(hours * 3_600));
+    let (max, default) = chance.pick(&[
+        (None, None),
+        (None, hours(1)),
+        (None, hours(48)),
+        (hours(1), None),
+        (hours(40), hours(2)),
+        (hours(48), hours(48)),
+        (hours(31 * 24), None),
+        (hours(31 * 24), hours(24)),
+    ]);
+    Lifetime::new(max, default).unwrap()
 }
 
 /// Makes a catalogue that a service may declare: some of all names, in any order.

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use super::authority::{Caller, Span};
 use super::lapses::Newcomer;
-use super::minting::{against_expiry, against_name, all, label};
+use super::minting::{against_expiry, against_lifetime, against_name, all, label};
 use super::reason::Reason;
-use super::records::{KeyFile, SwitchFile};
-use super::settings::patched;
+use super::records::{KeyFile, OwnerFile, SwitchFile};
+use super::settings::set;
 use super::spending::Holder;
 use super::state::{Decided, Fresh, Model, conflict, unless_refused};
 use super::verify::Verdict;
@@ -128,6 +128,8 @@ impl Model {
                 reasons.extend(caller.not_admin());
             }
             reasons.extend(caller.may_not_widen("expiry", key.expiry_by));
+            let lifetime = self.lifetime_of(self.owners[&key.owner].lifetime);
+            reasons.extend(against_lifetime(caller, lifetime, key.created_at, expiry.at()));
         }
         reasons
     }
@@ -149,8 +151,11 @@ impl Model {
         if let Some(Some(name)) = &update.name {
             reasons.extend(against_name(name));
         }
-        if update.settings.as_ref().is_some_and(|patch| patched(&key.settings, patch).is_none()) {
-            reasons.push(Reason::Invalid("settings"));
+        if let Some(patch) = &update.settings {
+            let owner = &self.owners[&key.owner];
+            let of_owner = (&owner.defaults, &owner.fixed);
+            let set = set(caller, (&key.settings, &key.protected), of_owner, patch);
+            reasons.extend(set.err().unwrap_or_default());
         }
         let mut after = Span::of(key);
         after.access = update.access.clone().unwrap_or(after.access);
@@ -222,7 +227,10 @@ impl Model {
                     [(true, Fields::KIND), (moved, Fields::EXPIRY), (counts_again, Fields::LAPSED)];
                 (EventKind::TrialConverted, all(&fields))
             }
-            OnKey::Update(update) => (EventKind::KeyUpdated, apply_update(caller, key, update)),
+            OnKey::Update(update) => {
+                let owner = &self.owners[&key.owner];
+                (EventKind::KeyUpdated, apply_update(caller, key, owner, update))
+            }
         }
     }
 
@@ -396,7 +404,12 @@ impl Model {
 }
 
 /// Applies an update; returns the fields that differ.
-fn apply_update(caller: &Caller, key: &mut KeyFile, update: &KeyUpdate) -> Fields {
+fn apply_update(
+    caller: &Caller,
+    key: &mut KeyFile,
+    owner: &OwnerFile,
+    update: &KeyUpdate,
+) -> Fields {
     let before = key.clone();
     // An administrator who sets what is there already pins it.
     if let Some(access) = &update.access {
@@ -413,8 +426,11 @@ fn apply_update(caller: &Caller, key: &mut KeyFile, update: &KeyUpdate) -> Field
     if let Some(name) = &update.name {
         key.name = name.as_deref().map(label);
     }
-    if let Some(patched) = update.settings.as_ref().and_then(|new| patched(&before.settings, new)) {
-        key.settings = patched;
+    if let Some(Ok((settings, protected))) = update.settings.as_ref().map(|patch| {
+        let of_owner = (&owner.defaults, &owner.fixed);
+        set(caller, (&before.settings, &before.protected), of_owner, patch)
+    }) {
+        (key.settings, key.protected) = (settings, protected);
     }
     if let Ok(limits) = before.limits.with(caller, &update.limits, before.version + 1) {
         key.limits = limits;
@@ -422,7 +438,10 @@ fn apply_update(caller: &Caller, key: &mut KeyFile, update: &KeyUpdate) -> Field
     let limited = key.limits.differing(&before.limits);
     let named = all(&[
         (key.name != before.name, Fields::NAME),
-        (key.settings != before.settings, Fields::SETTINGS),
+        (
+            (&key.settings, &key.protected) != (&before.settings, &before.protected),
+            Fields::SETTINGS,
+        ),
         ((&key.access, key.access_by) != (&before.access, before.access_by), Fields::ACCESS),
         ((key.expires_at, key.expiry_by) != (before.expires_at, before.expiry_by), Fields::EXPIRY),
         (key.lapsed_at != before.lapsed_at, Fields::LAPSED),

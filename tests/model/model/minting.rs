@@ -1,12 +1,13 @@
 //! New keys and new tokens.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use keyhasp::authority::Role;
 use keyhasp::event::Fields;
 use keyhasp::id::{Generation, KeyId, OwnerId};
-use keyhasp::key::{Expiry, Kind, SetBy};
-use keyhasp::store::{NumericIdChoice, StateProblem};
+use keyhasp::key::{Expiry, Kind, Lifetime, SetBy};
+use keyhasp::store::{ForbiddenReason, NumericIdChoice, StateProblem};
 use keyhasp::{EventKind, Prefix, Timestamp};
 use serde_json::{Value, json};
 
@@ -14,8 +15,8 @@ use super::authority::{Caller, Span};
 use super::lapses::Newcomer;
 use super::limits::LimitsFile;
 use super::reason::Reason;
-use super::records::{KeyFile, TokenFile};
-use super::settings::{Object, patched};
+use super::records::{KeyFile, OwnerFile, TokenFile};
+use super::settings::{Object, set};
 use super::state::{Decided, Fresh, Model, unless_refused};
 use crate::calls::NewKey;
 
@@ -27,8 +28,8 @@ impl Model {
         key: &NewKey,
         fresh: &Fresh,
     ) -> Decided<Value> {
-        self.owner_in_reach(caller, owner)?;
-        let mut reasons = self.against_new_key(caller, key);
+        let file = self.owner_in_reach(caller, owner)?;
+        let mut reasons = self.against_new_key(caller, file, key);
         let name = key.name.as_deref().map(label);
         let (name, kind) = (name.as_deref(), key.kind);
         let newcomer = Newcomer { id: None, name, kind, is_new: true };
@@ -41,8 +42,13 @@ impl Model {
         Ok(self.add_key(caller, owner, key, fresh))
     }
 
-    /// Returns the reasons against a new key that don't depend on its owner.
-    pub(super) fn against_new_key(&self, caller: &Caller, key: &NewKey) -> Vec<Reason> {
+    /// Returns the reasons against a new key that don't depend on its owner's other keys.
+    pub(super) fn against_new_key(
+        &self,
+        caller: &Caller,
+        owner: &OwnerFile,
+        key: &NewKey,
+    ) -> Vec<Reason> {
         let mut reasons = Vec::new();
         if key.kind == Kind::Trial {
             reasons.extend(caller.not_admin());
@@ -50,19 +56,24 @@ impl Model {
         if key.access.names_unknown(&self.opening.catalogue) {
             reasons.push(Reason::Invalid("access"));
         }
+        let lifetime = self.lifetime_of(owner.lifetime);
         match LimitsFile::default().with(caller, &key.limits, 1) {
             Ok(limits) => reasons.extend(caller.beyond(&Span {
                 access: key.access.clone(),
                 limits,
-                expires_at: expires_at(caller, key),
+                expires_at: expires_at(caller, key, lifetime, self.now),
                 prefix: self.prefix_of(caller, key),
             })),
             Err(against) => reasons.extend(against),
         }
         reasons.extend(key.expiry.and_then(|expiry| against_expiry(expiry, self.now)));
+        let expires_at = expires_at(caller, key, lifetime, self.now);
+        reasons.extend(against_lifetime(caller, lifetime, self.now, expires_at));
         reasons.extend(key.name.as_deref().and_then(against_name));
-        if key.settings.as_ref().is_some_and(|own| patched(&Object::new(), own).is_none()) {
-            reasons.push(Reason::Invalid("settings"));
+        if let Some(patch) = &key.settings {
+            let none = (&Object::new(), &BTreeSet::new());
+            let of_owner = (&owner.defaults, &owner.fixed);
+            reasons.extend(set(caller, none, of_owner, patch).err().unwrap_or_default());
         }
         match key.numeric_id {
             NumericIdChoice::Given(id) => {
@@ -109,7 +120,12 @@ impl Model {
         let sealed_under =
             if key.sealed { self.opening.recovery_keys.first().copied() } else { None };
         let limits = LimitsFile::default().with(caller, &key.limits, 1).unwrap_or_default();
-        let own = key.settings.as_ref().and_then(|own| patched(&Object::new(), own));
+        let lifetime = self.lifetime_of(self.owners[&owner].lifetime);
+        let none = (&Object::new(), &BTreeSet::new());
+        let own = key.settings.as_ref();
+        let of_owner = (&self.owners[&owner].defaults, &self.owners[&owner].fixed);
+        let own = own.and_then(|patch| set(caller, none, of_owner, patch).ok());
+        let (settings, protected) = own.unwrap_or_default();
         let file = KeyFile {
             id,
             owner,
@@ -119,10 +135,11 @@ impl Model {
             name: key.name.as_deref().map(label),
             access: key.access.clone(),
             access_by: set_by,
-            expires_at: expires_at(caller, key),
+            expires_at: expires_at(caller, key, lifetime, self.now),
             expiry_by: set_by,
             limits,
-            settings: own.unwrap_or_default(),
+            settings,
+            protected,
             prefix: self.prefix_of(caller, key),
             created_at: self.now,
             created_by: caller.by.actor.as_str().into(),
@@ -188,9 +205,37 @@ impl Model {
     }
 }
 
-/// Returns the expiry of a new key: the given one, otherwise that of a delegate's own key.
-fn expires_at(caller: &Caller, key: &NewKey) -> Option<Timestamp> {
-    key.expiry.map_or(caller.default_expiry(), Expiry::at)
+/// Returns the expiry of a new key: the given one, otherwise the end of the lifetime that is the
+/// default or the greatest, or that of a delegate's own key, whichever comes first.
+fn expires_at(
+    caller: &Caller,
+    key: &NewKey,
+    lifetime: [Lifetime; 2],
+    now: Timestamp,
+) -> Option<Timestamp> {
+    if let Some(expiry) = key.expiry {
+        return expiry.at();
+    }
+    let times = lifetime.map(|lifetime| lifetime.default_lifetime().or(lifetime.max()));
+    let mut ends: Vec<Timestamp> =
+        times.into_iter().flatten().map(|time| now.saturating_add(time)).collect();
+    ends.extend(caller.default_expiry());
+    ends.into_iter().min()
+}
+
+/// Returns the reason against an expiry that lies further from the creation than the greatest
+/// lifetime.
+pub(super) fn against_lifetime(
+    caller: &Caller,
+    lifetime: [Lifetime; 2],
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+) -> Option<Reason> {
+    let greatest: Duration = lifetime.into_iter().filter_map(Lifetime::max).min()?;
+    let latest = created_at.saturating_add(greatest);
+    let is_within = expires_at.is_some_and(|at| at <= latest);
+    let forbidden = Reason::Forbidden(ForbiddenReason::BeyondLifetime { latest });
+    (!caller.is_admin && !is_within).then_some(forbidden)
 }
 
 /// Returns the reason against a name. A name has 1 to 255 bytes without the white space at its ends.

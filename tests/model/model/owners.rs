@@ -1,5 +1,7 @@
 //! The life of an owner.
 
+use std::collections::BTreeSet;
+
 use keyhasp::event::Fields;
 use keyhasp::id::{OwnerId, Version};
 use keyhasp::key::Kind;
@@ -13,7 +15,7 @@ use super::limits::LimitsFile;
 use super::minting::all;
 use super::reason::Reason;
 use super::records::{KeyFile, OwnerFile, SwitchFile};
-use super::settings::{Object, patched};
+use super::settings::{Object, set_defaults};
 use super::spending::Holder;
 use super::state::{Decided, Fresh, Model, conflict, unless_refused};
 use crate::calls::{NewKey, NewOwner, OnOwner};
@@ -32,23 +34,39 @@ impl Model {
         if self.owners.contains_key(&id) {
             reasons.push(Reason::OwnerExists);
         }
-        let defaults = owner.defaults.as_ref();
-        let defaults = defaults.map_or(Some(Object::new()), |own| patched(&Object::new(), own));
-        if defaults.is_none() {
-            reasons.push(Reason::Invalid("settings"));
-        }
+        let none = (&Object::new(), &BTreeSet::new());
+        let set = set_defaults(none, owner.defaults.as_ref(), owner.fixed.as_ref());
+        let (defaults, fixed) = set.unwrap_or_else(|against| {
+            reasons.extend(against);
+            Default::default()
+        });
         let max_access = owner.max_access.clone().unwrap_or(Reach::Full);
         if max_access.names_unknown(&self.opening.catalogue) {
             reasons.push(Reason::Invalid("access"));
         }
         let limits = LimitsFile::default().with(caller, &owner.limits, 1);
         reasons.extend(limits.as_ref().err().cloned().unwrap_or_default());
+        let file = OwnerFile {
+            id,
+            version: 1,
+            defaults,
+            fixed,
+            suspended: None,
+            max_access,
+            limits: limits.unwrap_or_default(),
+            max_keys,
+            lifetime: owner.lifetime.unwrap_or_default(),
+            mark: None,
+            created_at: self.now,
+            created_by: caller.by.actor.as_str().into(),
+            updated_at: self.now,
+        };
         match &owner.first_key {
             Some(key) => {
                 if key.kind == Kind::Trial {
                     reasons.push(Reason::Invalid("first key"));
                 }
-                reasons.extend(self.against_new_key(caller, key));
+                reasons.extend(self.against_new_key(caller, &file, key));
                 if max_keys == 0 {
                     reasons.push(Reason::TooManyKeys(0));
                 }
@@ -57,19 +75,6 @@ impl Model {
             None => {}
         }
         unless_refused(reasons)?;
-        let file = OwnerFile {
-            id,
-            version: 1,
-            defaults: defaults.unwrap_or_default(),
-            suspended: None,
-            max_access,
-            limits: limits.unwrap_or_default(),
-            max_keys,
-            mark: None,
-            created_at: self.now,
-            created_by: caller.by.actor.as_str().into(),
-            updated_at: self.now,
-        };
         let shown = file.shown();
         self.owners.insert(id, file);
         self.note_owner(&caller.by, EventKind::OwnerCreated, id, Fields::NONE);
@@ -117,13 +122,12 @@ impl Model {
         let mut reasons = Vec::new();
         match action {
             OnOwner::InvalidateTokens(to) => reasons.extend(against_mark(*to, self.now)),
-            OnOwner::Update { defaults, max_access, limits, .. } => {
+            OnOwner::Update { defaults, fixed, max_access, limits, .. } => {
                 let next = owner.limits.with(caller, limits, owner.version + 1);
                 reasons.extend(next.err().unwrap_or_default());
-                if defaults.as_ref().is_some_and(|patch| patched(&owner.defaults, patch).is_none())
-                {
-                    reasons.push(Reason::Invalid("settings"));
-                }
+                let before = (&owner.defaults, &owner.fixed);
+                let set = set_defaults(before, defaults.as_ref(), fixed.as_ref());
+                reasons.extend(set.err().unwrap_or_default());
                 let max_access =
                     max_access.as_ref().filter(|max_access| **max_access != owner.max_access);
                 if max_access
@@ -161,15 +165,22 @@ impl Model {
                 owner.suspended = before.suspended.or_else(switch);
                 (EventKind::OwnerSuspended, all(&[(!was, Fields::SUSPENDED)]))
             }
-            OnOwner::Update { defaults, max_access, max_keys, limits } => {
-                let new = defaults.as_ref().and_then(|patch| patched(&before.defaults, patch));
-                owner.defaults = new.unwrap_or_else(|| before.defaults.clone());
+            OnOwner::Update { defaults, fixed, max_access, max_keys, lifetime, limits } => {
+                let were = (&before.defaults, &before.fixed);
+                if let Ok(set) = set_defaults(were, defaults.as_ref(), fixed.as_ref()) {
+                    (owner.defaults, owner.fixed) = set;
+                }
+                owner.lifetime = lifetime.unwrap_or(before.lifetime);
                 owner.max_access = max_access.clone().unwrap_or_else(|| before.max_access.clone());
                 owner.max_keys = max_keys.unwrap_or(before.max_keys);
                 let next = before.limits.with(caller, limits, before.version + 1);
                 owner.limits = next.unwrap_or_else(|_| before.limits.clone());
                 let fields = [
-                    (owner.defaults != before.defaults, Fields::SETTINGS),
+                    (
+                        (&owner.defaults, &owner.fixed) != (&before.defaults, &before.fixed),
+                        Fields::SETTINGS,
+                    ),
+                    (owner.lifetime != before.lifetime, Fields::LIFETIME),
                     (owner.max_access != before.max_access, Fields::ACCESS),
                     (owner.max_keys != before.max_keys, Fields::MAX_KEYS),
                 ];
@@ -199,7 +210,7 @@ impl Model {
         let mut reasons: Vec<Reason> = caller.not_current().into_iter().collect();
         reasons.extend(conflict(expected, version));
         if let Some(key) = replacement {
-            reasons.extend(self.against_new_key(caller, key));
+            reasons.extend(self.against_new_key(caller, &self.owners[&owner], key));
             // The replacement takes the place of the revoked keys, so the number of keys grows only
             // if there was none.
             if !live.iter().any(KeyFile::counts) && max_keys == 0 {

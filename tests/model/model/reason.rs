@@ -61,6 +61,9 @@ impl Reason {
     pub(crate) fn name(&self) -> String {
         let text = format!("{self:?}");
         match self {
+            Self::Forbidden(ForbiddenReason::BeyondLifetime { .. }) => {
+                "Forbidden(BeyondLifetime)".into()
+            }
             Self::DataForbid(_)
             | Self::Forbidden(_)
             | Self::Invalid(_)

@@ -1,8 +1,10 @@
 //! The model's records of keys and owners, and their views.
 
+use std::collections::BTreeSet;
+
 use keyhasp::authority::Authority;
 use keyhasp::id::{Generation, KeyId, OwnerId};
-use keyhasp::key::{Kind, RejectReason, SetBy, State};
+use keyhasp::key::{Kind, Lifetime, RejectReason, SetBy, State};
 use keyhasp::{Prefix, Timestamp};
 use serde_json::{Value, json};
 
@@ -25,6 +27,8 @@ pub(crate) struct KeyFile {
     pub(crate) expiry_by: SetBy,
     pub(crate) limits: LimitsFile,
     pub(crate) settings: Object,
+    /// The names of its own settings that an administrator has set.
+    pub(crate) protected: BTreeSet<String>,
     pub(crate) prefix: Prefix,
     pub(crate) created_at: Timestamp,
     pub(crate) created_by: String,
@@ -65,10 +69,12 @@ pub(crate) struct OwnerFile {
     pub(crate) id: OwnerId,
     pub(crate) version: u64,
     pub(crate) defaults: Object,
+    pub(crate) fixed: BTreeSet<String>,
     pub(crate) suspended: Option<SwitchFile>,
     pub(crate) max_access: Reach,
     pub(crate) limits: LimitsFile,
     pub(crate) max_keys: u32,
+    pub(crate) lifetime: Lifetime,
     pub(crate) mark: Option<Timestamp>,
     pub(crate) created_at: Timestamp,
     pub(crate) created_by: String,
@@ -163,8 +169,9 @@ impl KeyFile {
             "expires_at": self.expires_at,
             "expiry_by": self.expiry_by,
             "limits": self.limits.shown(),
-            "settings": effective(&self.settings, &owner.defaults),
+            "settings": effective(self, owner),
             "own_settings": self.settings,
+            "protected_settings": self.protected,
             "prefix": self.prefix,
             "generation": self.current.generation,
             "token_issued_at": self.current.issued_at,
@@ -221,10 +228,15 @@ impl OwnerFile {
         json!({
             "id": self.id,
             "defaults": self.defaults,
+            "fixed_defaults": self.fixed,
             "suspended": shown_switch(self.suspended.as_ref()),
             "max_access": self.max_access.text(),
             "limits": self.limits.shown(),
             "max_keys": self.max_keys,
+            "lifetime": {
+                "max_ms": self.lifetime.max().map(|time| time.as_millis() as u64),
+                "default_ms": self.lifetime.default_lifetime().map(|time| time.as_millis() as u64),
+            },
             "tokens_valid_from": self.mark,
             "created_at": self.created_at,
             "created_by": self.created_by,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use keyhasp::authority::{Actor, Authority, Role};
 use keyhasp::event::{Event, EventDraft, Fields};
 use keyhasp::id::{Generation, KeyId, OwnerId, Version};
-use keyhasp::key::StoreRules;
+use keyhasp::key::{Lifetime, StoreRules};
 use keyhasp::{EventKind, Prefix, Timestamp};
 use serde_json::{Value, json};
 
@@ -190,6 +190,11 @@ impl Model {
     /// Returns the later of the owner's and the store's `tokens_valid_from`.
     pub(crate) fn mark_of(&self, owner: &OwnerFile) -> Option<Timestamp> {
         owner.mark.max(self.mark)
+    }
+
+    /// Returns the lifetimes that hold for an owner's keys: the owner's and the store's.
+    pub(super) fn lifetime_of(&self, owner: Lifetime) -> [Lifetime; 2] {
+        [owner, self.rules.lifetime]
     }
 
     /// Shows a key as an answer does.

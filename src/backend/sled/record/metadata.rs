@@ -11,10 +11,10 @@ pub(in crate::backend::sled) fn encode_metadata(
     metadata: &StoreMetadata,
 ) -> Result<Vec<u8>, Fault> {
     let StoreMetadata { version, rules, prefixes, peppers, tokens_valid_from } = metadata;
-    let StoreRules { unique_names, keep_standard_key, recoverable_tokens } = rules;
+    let StoreRules { unique_names, keep_standard_key, recoverable_tokens, lifetime } = rules;
     let mut encoder = Encoder::default();
     encoder.add(version)?.add(unique_names)?.add(keep_standard_key)?.add(recoverable_tokens)?;
-    encoder.add(tokens_valid_from)?;
+    encoder.add(lifetime)?.add(tokens_valid_from)?;
     encoder.number(prefixes.entries().len() as u64)?;
     for entry in prefixes.entries() {
         encoder.add(&entry.prefix)?.add(&entry.accepted)?;
@@ -34,6 +34,7 @@ pub(in crate::backend::sled) fn decode_metadata(bytes: &[u8]) -> Result<StoreMet
         unique_names: decoder.next()?,
         keep_standard_key: decoder.next()?,
         recoverable_tokens: decoder.next()?,
+        lifetime: decoder.next()?,
     };
     let tokens_valid_from = decoder.next()?;
     let mut prefixes = Vec::new();

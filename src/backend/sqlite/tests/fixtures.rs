@@ -12,9 +12,9 @@ use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::key::{
-    DEFAULT_MAX_KEYS, Digest, KeyRecord, Limit, Limits, OwnerRecord, PepperNumber, Period,
-    PrefixNumber, PrefixTable, PreviousToken, Quota, Rate, Scheme, SetBy, Settings, StoreMetadata,
-    StoreRules, Switch, TokenRecord, VersionedQuota,
+    DEFAULT_MAX_KEYS, Digest, KeyRecord, Lifetime, Limit, Limits, OwnerRecord, PepperNumber,
+    Period, PrefixNumber, PrefixTable, PreviousToken, Quota, Rate, Scheme, SetBy, SettingNames,
+    Settings, StoreMetadata, StoreRules, Switch, TokenRecord, VersionedQuota,
 };
 use crate::permission::Access;
 
@@ -109,10 +109,12 @@ pub(super) fn owner(id: &str) -> OwnerRecord {
         id: owner_id(id),
         version: Version::FIRST,
         defaults: Settings::default(),
+        fixed_defaults: SettingNames::default(),
         suspended: None,
         max_access: Access::Full,
         limits: Limits::default(),
         max_keys: DEFAULT_MAX_KEYS * 100,
+        lifetime: Lifetime::NONE,
         tokens_valid_from: None,
         created_at: at(1),
         created_by: actor(),

@@ -62,8 +62,9 @@ pub enum NumericIdChoice {
 }
 
 impl CreateKey {
-    /// Requests a standard key with this access. Its expiry defaults to never, or for a delegate to
-    /// the expiry of the acting key.
+    /// Requests a standard key with this access. Its expiry defaults to never, to what the lifetime
+    /// of its owner or of the store's rules says, or for a delegate to the expiry of the acting key:
+    /// the earliest of them.
     pub fn new(access: Access) -> Self {
         Self {
             access,
@@ -92,7 +93,8 @@ impl CreateKey {
     }
 
     /// Sets the expiry, which must be later than now, and for a delegate no later than that of the
-    /// acting key. Defaults to never, or for a delegate to the expiry of the acting key.
+    /// acting key. Only an administrator exceeds the greatest lifetime of the owner and of the store's
+    /// rules. Defaults as [`new`](Self::new) says.
     pub fn expires(mut self, expiry: Expiry) -> Self {
         self.expiry = Some(WantedExpiry::Is(expiry));
         self
@@ -105,7 +107,8 @@ impl CreateKey {
     }
 
     /// Sets the key's own settings, a JSON object over its owner's defaults. A member that is null
-    /// keeps the owner's default. Defaults to none.
+    /// keeps the owner's default. Defaults to none. What an administrator sets here, only an
+    /// administrator changes.
     pub fn settings(mut self, settings: Value) -> Self {
         self.settings = Some(settings);
         self
@@ -181,6 +184,8 @@ impl UpdateKey {
     }
 
     /// Changes settings by top-level member: a value sets it, null restores the owner's default.
+    /// What an administrator sets here is protected: only an administrator changes or removes it.
+    /// What other callers set over a fixed default of the owner is refused.
     pub fn settings(mut self, patch: Value) -> Self {
         self.settings = Some(patch);
         self

@@ -10,6 +10,10 @@ use crate::key::{Network, Quota, Rate};
 /// tightened limit still counts as the administrator's. A limit that the owner has set is the
 /// owner's until an administrator sets it, even to the same value. Only an administrator sets the
 /// limits of an owner.
+///
+/// Limits of one key don't bind its owner, who can revoke the key and create another without them.
+/// What binds an owner is set on the owner: its limits, its lifetime, its `max_access`, its
+/// `max_keys` and its fixed defaults.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct SetLimits {

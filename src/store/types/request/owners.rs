@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{CreateKey, SetLimits};
 use crate::clock::Timestamp;
+use crate::key::{Lifetime, SettingNames};
 use crate::permission::Access;
 
 /// A request to create an owner.
@@ -12,8 +13,10 @@ use crate::permission::Access;
 pub struct CreateOwner {
     pub(in crate::store) first_key: Option<CreateKey>,
     pub(in crate::store) defaults: Option<Value>,
+    pub(in crate::store) fixed_defaults: Option<SettingNames>,
     pub(in crate::store) max_access: Option<Access>,
     pub(in crate::store) max_keys: Option<u32>,
+    pub(in crate::store) lifetime: Option<Lifetime>,
     pub(in crate::store) limits: SetLimits,
 }
 
@@ -35,6 +38,13 @@ impl CreateOwner {
         self
     }
 
+    /// Fixes these of the defaults: they go over what its keys set themselves, and only an
+    /// administrator sets another value for one key. Defaults to none.
+    pub fn fixed_defaults(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.fixed_defaults = Some(SettingNames::new(names));
+        self
+    }
+
     /// Sets the owner's `max_access`, which cuts the access of its standard keys. Defaults to
     /// `Full`.
     pub fn max_access(mut self, max_access: Access) -> Self {
@@ -48,7 +58,15 @@ impl CreateOwner {
         self
     }
 
-    /// Sets the limits of all its keys together.
+    /// Sets the lifetime of its keys, which the owner and its delegates can't exceed. Defaults to no
+    /// limit. The lifetime in the store's rules holds beside it.
+    pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
+        self.lifetime = Some(lifetime);
+        self
+    }
+
+    /// Sets the limits of all its keys together. These, the lifetime and `max_keys` bind the owner.
+    /// Limits on one key don't: the owner can create another key without them.
     pub fn limits(mut self, limits: SetLimits) -> Self {
         self.limits = limits;
         self
@@ -65,7 +83,7 @@ pub enum OwnerAction {
     Resume,
     /// Suspends the owner, so that none of its keys is accepted.
     Suspend,
-    /// Changes default settings, `max_access`, `max_keys` or limits.
+    /// Changes default settings, `max_access`, `max_keys`, lifetime or limits.
     Update(UpdateOwner),
 }
 
@@ -74,8 +92,11 @@ pub enum OwnerAction {
 #[must_use]
 pub struct UpdateOwner {
     pub(in crate::store) defaults: Option<Value>,
+    /// In a box, so that an action isn't much larger than others.
+    pub(in crate::store) fixed_defaults: Option<Box<SettingNames>>,
     pub(in crate::store) max_access: Option<Access>,
     pub(in crate::store) max_keys: Option<u32>,
+    pub(in crate::store) lifetime: Option<Lifetime>,
     pub(in crate::store) limits: SetLimits,
 }
 
@@ -91,9 +112,23 @@ impl UpdateOwner {
         self
     }
 
+    /// Fixes exactly these of the defaults from now on, also over values that keys already have of
+    /// their own. A default that is removed is no longer fixed.
+    pub fn fixed_defaults(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.fixed_defaults = Some(Box::new(SettingNames::new(names)));
+        self
+    }
+
     /// Changes the `max_access`. It narrows the owner's standard keys at once.
     pub fn max_access(mut self, max_access: Access) -> Self {
         self.max_access = Some(max_access);
+        self
+    }
+
+    /// Changes the lifetime of its keys. Existing keys keep their expiry, even beyond it; it bounds
+    /// what is set from now on.
+    pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
+        self.lifetime = Some(lifetime);
         self
     }
 

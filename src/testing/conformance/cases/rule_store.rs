@@ -155,8 +155,7 @@ fn rule_new_rules_hold_for_the_next_change(lab: &Lab<'_>) -> Tested {
         Ok(KeyRecord { name: sample::name("deploy")?, ..sample::key(n, "acme")? })
     };
     let first = named(1)?;
-    let rules =
-        StoreRules { unique_names: true, keep_standard_key: true, recoverable_tokens: false };
+    let rules = StoreRules { unique_names: true, keep_standard_key: true, ..StoreRules::default() };
     let metadata = with_rules(&backend, rules)?;
     let outcome = backend.batch(&[
         sample::create_key(&first)?,
