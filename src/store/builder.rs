@@ -50,6 +50,7 @@ pub struct StoreBuilder {
     random: Box<dyn RandomSource>,
     settings_check: Option<Box<dyn SettingsCheck>>,
     event_retention: Option<Duration>,
+    key_retention: Option<Duration>,
     refuses_clock_behind_log: bool,
     usage: Option<UsageSettings>,
     alerts: AlertSettings,
@@ -79,6 +80,7 @@ impl StoreBuilder {
             random: Box::new(SysRng),
             settings_check: None,
             event_retention: None,
+            key_retention: None,
             refuses_clock_behind_log: false,
             usage: None,
             alerts: AlertSettings::new(),
@@ -138,6 +140,15 @@ impl StoreBuilder {
         self
     }
 
+    /// Sets how long keys are kept after they expired or were revoked, at least an hour. Defaults to
+    /// for ever. After commits the store purges older ones, some dozens at a time, each with its
+    /// event by the actor `keyhasp`; an owner's last standard key stays where the rules want one.
+    /// As with events, it purges nothing in its first hour, and while its clock is known to be ahead.
+    pub fn key_retention(mut self, keep: Duration) -> Self {
+        self.key_retention = Some(keep);
+        self
+    }
+
     /// Refuses to open a database whose newest event lies more than a minute ahead of the clock.
     /// Defaults to opening it; [`Health`](super::Health) says so then. A clock that was ahead when
     /// the last event was written also makes the opening fail: open the store without this then,
@@ -181,7 +192,8 @@ impl StoreBuilder {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_on(self, backend: Arc<dyn Backend>) -> Result<Store, Error> {
-        let retention = Retention::new(self.event_retention)?;
+        let retention = Retention::new("event retention", self.event_retention)?;
+        let key_retention = Retention::new("key retention", self.key_retention)?;
         self.usage.map_or(Ok(()), |settings| settings.check())?;
         self.alerts.check(self.usage.as_ref())?;
         let initial = StoreMetadata {
@@ -212,7 +224,7 @@ impl StoreBuilder {
             }
             _ => {}
         }
-        let engine = Arc::new(Engine::new(Arc::new(records), retention));
+        let engine = Arc::new(Engine::new(Arc::new(records), retention, key_retention));
         if is_shared {
             // Another process may have changed the metadata while the records were read.
             let stored = engine.records.backend.metadata()?;

@@ -9,6 +9,7 @@ mod authority;
 mod clocks;
 mod each;
 mod feed;
+mod key_retention;
 mod lapses;
 mod leaked;
 mod lifetimes;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::affected::AffectedRecords;
 use super::group_commit::{CommitGuard, GroupCommit};
+use super::key_purging::KeyPurge;
 use super::pruning::Retention;
 use super::records::{AppliedLog, Records};
 use super::recovery::Recovery;
@@ -29,12 +30,25 @@ pub(in crate::store) struct Engine {
     recovery: Recovery,
     group_commit: GroupCommit,
     retention: Retention,
+    key_retention: Retention,
+    key_purge: KeyPurge,
 }
 
 impl Engine {
-    pub(in crate::store) fn new(records: Arc<Records>, retention: Retention) -> Self {
+    pub(in crate::store) fn new(
+        records: Arc<Records>,
+        retention: Retention,
+        key_retention: Retention,
+    ) -> Self {
         let recovery = Recovery::new(&records);
-        Self { records, recovery, group_commit: GroupCommit::default(), retention }
+        Self {
+            records,
+            recovery,
+            group_commit: GroupCommit::default(),
+            retention,
+            key_retention,
+            key_purge: KeyPurge::default(),
+        }
     }
 
     /// Returns the signal that wakes the recovery thread.
@@ -58,6 +72,7 @@ impl Engine {
             self.group_commit.commit(change, |guard, batch| self.commit_batch(guard, batch));
         if outcome.is_ok() {
             self.prune_if_due();
+            self.purge_if_due();
         }
         outcome
     }
@@ -78,6 +93,25 @@ impl Engine {
         {
             self.retention.set_due();
         }
+    }
+
+    /// Purges some keys that ended long ago, if that is due. The next commit goes on if there may be
+    /// more. If it fails, the next due time tries again at the same place.
+    fn purge_if_due(&self) {
+        if let Some(before) = self.key_retention.due(&self.records.clock_watch)
+            && self.purge_step(before).is_ok_and(|goes_on| goes_on)
+        {
+            self.key_retention.set_due();
+        }
+    }
+
+    /// Purges some keys, once the callers that wait to commit have had their turn. Returns whether
+    /// there may be more.
+    fn purge_step(&self, before: Timestamp) -> Result<bool, Error> {
+        self.key_purge.step(&self.records, before, |changes| {
+            let guard = self.group_commit.acquire();
+            self.commit_batch(&guard, changes).map(drop)
+        })
     }
 
     /// Commits a batch in one durable write, and publishes it.

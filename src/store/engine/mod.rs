@@ -10,7 +10,8 @@
 //! | `pipeline` | loading on one thread, indexing on another |
 //! | `refresh` | reading what other processes committed; `builder` starts the thread that polls |
 //! | `recovery` | finding out what became of a commit of unknown outcome |
-//! | `pruning` | the retention of events |
+//! | `pruning` | the retention of events and keys: when something is due |
+//! | `key_purging` | the purging of keys that ended long ago |
 //! | `clock_watch` | whether wall time runs ahead, or lies behind the log |
 //! | `availability` | whether the store can answer now |
 //! | `prefixes` | the accepted prefixes, read without a lock |
@@ -29,6 +30,7 @@ mod clock_watch;
 mod engine;
 mod group_commit;
 mod index_sync;
+mod key_purging;
 mod pipeline;
 mod prefixes;
 mod pruning;

@@ -1,4 +1,4 @@
-//! The retention of events.
+//! The retention of events and of keys.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::clock_watch::ClockWatch;
 use crate::clock::Timestamp;
 use crate::invalid::{Invalid, Problem};
 
-/// The time for which events are kept: for ever, or at least an hour.
+/// The time for which events, or keys that have ended, are kept: for ever, or at least an hour.
 #[derive(Debug)]
 pub(in crate::store) struct Retention {
     keep: Option<Duration>,
@@ -23,10 +23,14 @@ pub(in crate::store) struct Retention {
 impl Retention {
     pub(in crate::store) const MIN: Duration = Duration::from_secs(60 * 60);
 
-    pub(in crate::store) fn new(keep: Option<Duration>) -> Result<Self, Invalid> {
+    /// Takes the time to keep what `field` names.
+    pub(in crate::store) fn new(
+        field: &'static str,
+        keep: Option<Duration>,
+    ) -> Result<Self, Invalid> {
         match keep {
             Some(keep) if keep < Self::MIN => Err(Invalid::new(
-                "event retention",
+                field,
                 Problem::OutOfRange {
                     given: keep.as_secs(),
                     min: Self::MIN.as_secs(),
