@@ -92,6 +92,14 @@ event_kinds! {
     OwnerTokensInvalidated = 25, "owner_tokens_invalidated";
     /// A suspended owner was removed with its keys.
     OwnerPurged = 26, "owner_purged";
+    /// A caller let the count of a key's quota begin whole again.
+    KeyQuotaRefilled = 30, "key_quota_refilled";
+    /// A caller added uses to a key's quota.
+    KeyQuotaAdded = 31, "key_quota_added";
+    /// An administrator let the count of an owner's quota begin whole again.
+    OwnerQuotaRefilled = 32, "owner_quota_refilled";
+    /// An administrator added uses to an owner's quota.
+    OwnerQuotaAdded = 33, "owner_quota_added";
     /// The rules of the store changed.
     StoreRulesChanged = 40, "store_rules_changed";
     /// The `tokens_valid_from` of the store moved forward.

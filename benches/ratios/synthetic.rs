@@ -310,8 +310,8 @@ impl Backend for Synthetic {
     /// Takes it, and keeps nothing.
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
         let units = 1 << 30;
-        let (since, period) = (Version::FIRST, Timestamp::MIN);
-        let lease = Lease { quota_version: since, period, units, left: units, void_from: None };
+        let since = Version::FIRST;
+        let lease = Lease { quota_version: since, turn: 0, units, left: units, void_from: None };
         Ok(vec![Some(lease); batch.len()])
     }
 

@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::lapses::Lapses;
 use super::{
-    Applied, BackendError, Change, KeyCounts, Precondition, Rejection, Transaction, UsageSubject,
-    Write,
+    Applied, BackendError, Change, KeyCounts, Operation, Precondition, Rejection, Transaction,
+    UsageSubject, Write,
 };
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
-use crate::key::{KeyRecord, Kind, OwnerRecord, PrefixNumber, StoreMetadata, Usage};
+use crate::key::{
+    KeyRecord, Kind, Limits, OwnerRecord, PrefixNumber, StoreMetadata, Usage, VersionedQuota,
+};
 
 /// Applies one change, or refuses it having written nothing.
 ///
@@ -49,13 +51,21 @@ struct Plan<'a> {
     /// Keys whose numeric id is to be assigned, in order.
     wishes: Vec<KeyId>,
     assigned: Vec<NumericId>,
-    /// The usage of keys, with the alerts that this change writes.
-    alerted: BTreeMap<KeyId, Usage>,
+    /// The usage that this change writes: alerts, and counts of quotas that were replaced.
+    usage: BTreeMap<UsageSubject, Usage>,
 }
 
 struct Replaced<T> {
     before: Option<T>,
     after: Option<T>,
+}
+
+impl<T> Replaced<T> {
+    /// The quota before and after.
+    fn quotas(&self, limits: impl Fn(&T) -> &Limits) -> [Option<VersionedQuota>; 2] {
+        let quota = |record: &T| Some(limits(record).quota?.value);
+        [&self.before, &self.after].map(|record| record.as_ref().and_then(quota))
+    }
 }
 
 impl<'a> Plan<'a> {
@@ -71,7 +81,7 @@ impl<'a> Plan<'a> {
             lapses: Lapses::new(change),
             wishes: Vec::new(),
             assigned: Vec::new(),
-            alerted: BTreeMap::new(),
+            usage: BTreeMap::new(),
         };
         for precondition in &change.preconditions {
             let (expected, found) = match precondition {
@@ -96,6 +106,7 @@ impl<'a> Plan<'a> {
             if let Err(rejection) = plan.take(tx, &operation.write)? {
                 return Ok(Err(rejection));
             }
+            plan.take_quota(tx, operation)?;
         }
         Ok(Ok(plan))
     }
@@ -123,9 +134,11 @@ impl<'a> Plan<'a> {
                 self.owners.insert(owner.id, Replaced { before: None, after });
                 Ok(Ok(()))
             }
-            Write::ReplaceKey(key) => self.take_key(tx, key.id, before(key.version), Some(key)),
+            Write::ReplaceKey(key) | Write::GrantKeyUses(key, _) => {
+                self.take_key(tx, key.id, before(key.version), Some(key))
+            }
             Write::RemoveKey(id, version) => self.take_key(tx, *id, *version, None),
-            Write::ReplaceOwner(owner) => {
+            Write::ReplaceOwner(owner) | Write::GrantOwnerUses(owner, _) => {
                 self.take_owner(tx, owner.id, before(owner.version), Some(owner))
             }
             Write::RemoveOwner(id, version) => self.take_owner(tx, *id, *version, None),
@@ -139,17 +152,56 @@ impl<'a> Plan<'a> {
                 Ok(Ok(()))
             }
             Write::RecordAlert(id, alert) => {
-                let mut usage = match self.alerted.get(id) {
-                    Some(usage) => *usage,
-                    None => tx.usage(&UsageSubject::Key(*id))?.unwrap_or_default(),
-                };
+                let of = UsageSubject::Key(*id);
+                let mut usage = self.usage_of(tx, &of)?;
                 if !usage.alert_state.note(*alert) {
                     return Ok(Err(Rejection::AlreadyAlerted(*id)));
                 }
-                self.alerted.insert(*id, usage);
+                self.usage.insert(of, usage);
                 Ok(Ok(()))
             }
         }
+    }
+
+    /// The usage as it will be.
+    fn usage_of(&self, tx: &mut dyn Transaction, of: &UsageSubject) -> Result<Usage, BackendError> {
+        match self.usage.get(of) {
+            Some(usage) => Ok(*usage),
+            None => Ok(tx.usage(of)?.unwrap_or_default()),
+        }
+    }
+
+    /// Lets the count of a quota go on under the quota that replaces it. The count is read and
+    /// written in this commit: a lease that another process takes comes before it or after it.
+    fn take_quota(
+        &mut self,
+        tx: &mut dyn Transaction,
+        operation: &Operation,
+    ) -> Result<(), BackendError> {
+        let (of, grant) = match &operation.write {
+            Write::ReplaceKey(key) => (UsageSubject::Key(key.id), None),
+            Write::GrantKeyUses(key, grant) => (UsageSubject::Key(key.id), Some(*grant)),
+            Write::ReplaceOwner(owner) => (UsageSubject::Owner(owner.id), None),
+            Write::GrantOwnerUses(owner, grant) => (UsageSubject::Owner(owner.id), Some(*grant)),
+            _ => return Ok(()),
+        };
+        let [before, after] = match &of {
+            UsageSubject::Key(id) => self.keys.get(id).map(|key| key.quotas(|key| &key.limits)),
+            UsageSubject::Owner(id) => {
+                self.owners.get(id).map(|owner| owner.quotas(|owner| &owner.limits))
+            }
+        }
+        .unwrap_or_default();
+        let (Some(before), Some(after)) = (before, after) else { return Ok(()) };
+        if before.quota_version == after.quota_version {
+            return Ok(());
+        }
+        let usage = self.usage_of(tx, &of)?;
+        let quota = after.replacing(before, usage.quota, grant, operation.event.at);
+        if quota.is_some() {
+            self.usage.insert(of, Usage { quota, ..usage });
+        }
+        Ok(())
     }
 
     fn take_key(
@@ -414,8 +466,8 @@ impl<'a> Plan<'a> {
                 tx.put_usage(&UsageSubject::Owner(gone.id), None)?;
             }
         }
-        for (id, usage) in &self.alerted {
-            tx.put_usage(&UsageSubject::Key(*id), Some(usage))?;
+        for (of, usage) in &self.usage {
+            tx.put_usage(of, Some(usage))?;
         }
         let lapses = self.lapses.write(tx)?;
         let first_event = tx.last_event()? + 1;

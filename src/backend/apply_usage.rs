@@ -43,15 +43,20 @@ fn apply_one(
             Ok(Some(lease))
         }
         UsageChange::GiveBack { of, lease, at } => {
-            let Some(run) = quota(tx, of)?.filter(|run| run.quota_version == lease.quota_version)
-            else {
-                return Ok(None);
-            };
+            let Some(run) = quota(tx, of)? else { return Ok(None) };
             // Without a state nothing was ever leased.
-            let Some(usage) = tx.usage(of)?.filter(|usage| usage.quota.is_some()) else {
-                return Ok(None);
+            let is_counted = |usage: &Usage| {
+                usage.quota.is_some_and(|state| state.quota_version == run.quota_version)
             };
+            let Some(usage) = tx.usage(of)?.filter(is_counted) else { return Ok(None) };
             let state = run.refund(usage.quota, *at, *lease);
+            tx.put_usage(of, Some(&Usage { quota: Some(state), ..usage }))?;
+            Ok(None)
+        }
+        UsageChange::Charge { of, uses, at } => {
+            let Some(run) = quota(tx, of)? else { return Ok(None) };
+            let usage = tx.usage(of)?.unwrap_or_default();
+            let state = run.charge(usage.quota, *at, *uses);
             tx.put_usage(of, Some(&Usage { quota: Some(state), ..usage }))?;
             Ok(None)
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::clock::Timestamp;
 use crate::event::EventDraft;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
-use crate::key::{Alert, KeyRecord, OwnerRecord, StoreMetadata};
+use crate::key::{Alert, Grant, KeyRecord, OwnerRecord, StoreMetadata};
 
 /// A set of records to write, each with its event, and what must hold for it.
 ///
@@ -59,6 +59,10 @@ pub enum Write {
     RemoveKey(KeyId, Version),
     /// An owner to remove. It must have no keys.
     RemoveOwner(OwnerId, Version),
+    /// A key that exists, whose quota is refilled or added to.
+    GrantKeyUses(Box<KeyRecord>, Grant),
+    /// An owner that exists, whose quota is refilled or added to.
+    GrantOwnerUses(Box<OwnerRecord>, Grant),
     /// The store's own record.
     ReplaceMetadata(Box<StoreMetadata>),
     /// A key that exists.

@@ -32,7 +32,18 @@ pub enum UsageChange {
         /// The moment, by the clock of the process that asks.
         at: Timestamp,
     },
-    /// Puts unspent uses back. Does nothing where the quota is another one by now.
+    /// Counts uses that were done already, also beyond what is left. Does nothing where there is no
+    /// quota.
+    Charge {
+        /// The key or owner that has the quota.
+        of: UsageSubject,
+        /// The number of uses.
+        uses: u64,
+        /// The moment, by the clock of the process that counts them.
+        at: Timestamp,
+    },
+    /// Puts unspent uses back, by [`VersionedQuota::refund`](crate::key::VersionedQuota::refund).
+    /// Does nothing where the quota's count began later.
     GiveBack {
         /// The key or owner that has the quota.
         of: UsageSubject,

@@ -70,13 +70,14 @@ pub(super) fn of_event(event: &Event) -> u32 {
 
 /// Computes the checksum of what is left of a quota, and of the id of its key or owner.
 pub(super) fn of_quota(of: &UsageSubject, state: &QuotaState) -> u32 {
-    let QuotaState { quota_version, left, period } = state;
+    let QuotaState { quota_version, begun, left, debt, period, turn, raised } = state;
     let mut bytes = PlainBytes::new();
     match of {
         UsageSubject::Key(key) => bytes.add(key),
         UsageSubject::Owner(owner) => bytes.add(owner),
     };
-    crc(bytes.add(quota_version).add(left).add(period))
+    bytes.add(quota_version).add(begun).add(left).add(debt);
+    crc(bytes.add(period).add(turn).add(raised))
 }
 
 fn crc(bytes: &PlainBytes) -> u32 {

@@ -71,7 +71,8 @@ CREATE TABLE owners (
   rate_by TEXT CHECK (rate_by IN ('administrator', 'owner')),
   quota_uses INTEGER CHECK (quota_uses >= 0),
   quota_refill INTEGER CHECK (quota_refill > 0),
-  quota_refill_period TEXT CHECK (quota_refill_period IN ('day', 'week', 'month')),
+  quota_refill_period TEXT CHECK (quota_refill_period IN ('day', 'week', 'month')
+    OR quota_refill_period GLOB 'month_from_[1-9]*'),
   -- The record's version at which the count began.
   quota_version INTEGER,
   quota_by TEXT CHECK (quota_by IN ('administrator', 'owner')),
@@ -155,7 +156,8 @@ CREATE TABLE keys (
   rate_by TEXT CHECK (rate_by IN ('administrator', 'owner')),
   quota_uses INTEGER CHECK (quota_uses >= 0),
   quota_refill INTEGER CHECK (quota_refill > 0),
-  quota_refill_period TEXT CHECK (quota_refill_period IN ('day', 'week', 'month')),
+  quota_refill_period TEXT CHECK (quota_refill_period IN ('day', 'week', 'month')
+    OR quota_refill_period GLOB 'month_from_[1-9]*'),
   -- The record's version at which the count began.
   quota_version INTEGER,
   quota_by TEXT CHECK (quota_by IN ('administrator', 'owner')),
@@ -272,12 +274,17 @@ CREATE TABLE key_usage (
   alerted_unused INTEGER,
   alerted_previous_token_used INTEGER,
   alerted_rejected INTEGER,
-  -- The version of the record at which the quota's count began, the uses that are neither spent nor
-  -- leased, the time at which the period began (0 without a refill), and a checksum of these and the
-  -- id.
+  -- The version of the record at which the quota was last set, refilled or added to; the version at
+  -- which its count began; the uses that are neither spent nor leased; the uses that were counted
+  -- beyond the quota; the time at which the period began (0 without a refill); how many refills have
+  -- raised what was left, and by how much; and a checksum of these and the id.
   quota_version INTEGER,
+  quota_begun INTEGER,
   quota_left INTEGER,
+  quota_debt INTEGER,
   quota_period INTEGER,
+  quota_turn INTEGER,
+  quota_raised INTEGER,
   quota_checksum INTEGER
 ) STRICT, WITHOUT ROWID;
 
@@ -285,7 +292,11 @@ CREATE TABLE key_usage (
 CREATE TABLE owner_usage (
   owner TEXT PRIMARY KEY,
   quota_version INTEGER,
+  quota_begun INTEGER,
   quota_left INTEGER,
+  quota_debt INTEGER,
   quota_period INTEGER,
+  quota_turn INTEGER,
+  quota_raised INTEGER,
   quota_checksum INTEGER
 ) STRICT, WITHOUT ROWID;

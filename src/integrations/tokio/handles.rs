@@ -154,6 +154,8 @@ impl AsyncKeys<AsAdmin> {
         create((lent) owner: OwnerId, request: CreateKey) -> Issued;
         block(id: KeyId) -> Key;
         unblock(id: KeyId) -> Key;
+        refill_quota(id: KeyId) -> Key;
+        add_to_quota(id: KeyId, uses: u64) -> Key;
         identify(token: String) -> Option<FoundToken>;
         block_leaked(token: String) -> Option<FoundToken>;
         scan(text: String) -> Vec<Found>;
@@ -163,6 +165,8 @@ impl AsyncKeys<AsAdmin> {
         owner((lent) id: OwnerId) -> Owner;
         list_owners((lent) query: ListOwners) -> Page<Owner>;
         update_owner((lent) id: OwnerId, update: UpdateOwner) -> Owner;
+        refill_owner_quota((lent) id: OwnerId) -> Owner;
+        add_to_owner_quota((lent) id: OwnerId, uses: u64) -> Owner;
         suspend_owner((lent) id: OwnerId) -> Owner;
         resume_owner((lent) id: OwnerId) -> Owner;
         invalidate_owner_tokens_issued_before((lent) id: OwnerId, to: Timestamp) -> Owner;
@@ -187,6 +191,8 @@ impl AsyncKeys<AsAdmin> {
 impl AsyncKeys<AsOwner> {
     calls! {
         create(request: CreateKey) -> Issued;
+        refill_quota(id: KeyId) -> Key;
+        add_to_quota(id: KeyId, uses: u64) -> Key;
         owner() -> Owner;
         revoke_all(replacement: Option<CreateKey>) -> RevokedAll;
     }

@@ -5,12 +5,16 @@
 
 mod gcra;
 mod networks;
+mod period;
 mod quota;
+mod quota_count;
 mod rate;
 mod set;
 
 pub(crate) use gcra::{Gcra, Verdict};
 pub use networks::{Network, Networks};
-pub use quota::{Lease, Period, Quota, QuotaState, Refill, VersionedQuota};
+pub use period::{MonthDay, Period};
+pub use quota::{Quota, Refill, VersionedQuota};
+pub use quota_count::{Grant, Lease, QuotaState};
 pub use rate::{Rate, RateStatus};
 pub use set::{Limit, Limits};

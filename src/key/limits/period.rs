@@ -139,9 +139,8 @@ impl Period {
                 if own.is_some_and(|own| own <= date) {
                     own
                 } else {
-                    before(date, date.day()).and_then(|last| {
-                        first_day(last.year(), last.month(), day)
-                    })
+                    before(date, date.day())
+                        .and_then(|last| first_day(last.year(), last.month(), day))
                 }
             }
         };
@@ -163,13 +162,25 @@ impl Period {
                 if own.is_some_and(|own| own > date) {
                     own
                 } else {
-                    after(date, length(date) - date.day() + 1).and_then(|first| {
-                        first_day(first.year(), first.month(), day)
-                    })
+                    after(date, length(date) - date.day() + 1)
+                        .and_then(|first| first_day(first.year(), first.month(), day))
                 }
             }
         };
         midnight(next)
+    }
+}
+
+impl Period {
+    /// Returns when the period began in which a count goes on at `now`, if it was counted last in
+    /// the period that began at `counted`.
+    ///
+    /// That is the current period, unless the clock was in the next one before: what was refilled
+    /// for that isn't refilled once more when it comes. A period further ahead was never near, so
+    /// the clock was wrong, and the count doesn't wait for it.
+    #[must_use]
+    pub fn counted_at(self, counted: Timestamp, now: Timestamp) -> Timestamp {
+        if self.start_after(now) == Some(counted) { counted } else { self.start_of(now) }
     }
 }
 
@@ -244,7 +255,11 @@ mod tests {
         ] {
             let at_midnight = |date: &str| at(&format!("{date}T00:00:00Z"));
             assert_eq!(every.start_of(at(moment)), at_midnight(start), "{every:?} {moment}");
-            assert_eq!(every.start_after(at(moment)), Some(at_midnight(next)), "{every:?} {moment}");
+            assert_eq!(
+                every.start_after(at(moment)),
+                Some(at_midnight(next)),
+                "{every:?} {moment}"
+            );
         }
         for every in all() {
             assert_eq!(every.start_after(Timestamp::MAX), None, "{every:?}");

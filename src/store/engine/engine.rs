@@ -252,10 +252,12 @@ impl Engine {
     fn put_operation(&self, operation: &Operation) -> Result<(), Error> {
         match &operation.write {
             Write::CreateKey(create) => self.records.put_key(&(&create.record).into()),
-            Write::ReplaceKey(key) => self.records.put_key(&(&**key).into()),
-            Write::CreateOwner(owner) | Write::ReplaceOwner(owner) => {
-                self.records.put_owner(&(&**owner).into())
+            Write::ReplaceKey(key) | Write::GrantKeyUses(key, _) => {
+                self.records.put_key(&(&**key).into())
             }
+            Write::CreateOwner(owner)
+            | Write::ReplaceOwner(owner)
+            | Write::GrantOwnerUses(owner, _) => self.records.put_owner(&(&**owner).into()),
             Write::RemoveKey(id, _) => match &operation.event.owner {
                 Some(owner) => self.records.remove_key(*id, owner),
                 None => Ok(()),

@@ -62,6 +62,23 @@ impl AdminKeys {
         self.act(id, &KeyAction::Unblock)
     }
 
+    /// Lets the count of the key's quota begin whole again.
+    ///
+    /// # Errors
+    /// `State` if it is revoked or has no quota, and as [`KeyStore`] says.
+    pub fn refill_quota(&self, id: KeyId) -> Result<Key, Error> {
+        self.act(id, &KeyAction::RefillQuota)
+    }
+
+    /// Adds uses (1 to 2^40 - 1) to what is left of the key's quota, which never holds more than
+    /// 2^40 - 1. A refill takes none of them away.
+    ///
+    /// # Errors
+    /// `Invalid`, and as [`refill_quota`](Self::refill_quota).
+    pub fn add_to_quota(&self, id: KeyId, uses: u64) -> Result<Key, Error> {
+        self.act(id, &KeyAction::AddToQuota(uses))
+    }
+
     /// Finds the key and generation of a leaked token. Returns `None` for a token that no key has,
     /// or that its key no longer has. Counts as no use of the key.
     ///
@@ -136,6 +153,23 @@ impl AdminKeys {
     /// `Invalid`, and as [`KeyStore`] says.
     pub fn update_owner(&self, id: &OwnerId, update: UpdateOwner) -> Result<Owner, Error> {
         self.act_on_owner(id, &OwnerAction::Update(update))
+    }
+
+    /// Lets the count of an owner's quota begin whole again.
+    ///
+    /// # Errors
+    /// `State` if it has no quota, and as [`KeyStore`] says.
+    pub fn refill_owner_quota(&self, id: &OwnerId) -> Result<Owner, Error> {
+        self.act_on_owner(id, &OwnerAction::RefillQuota)
+    }
+
+    /// Adds uses (1 to 2^40 - 1) to what is left of an owner's quota, which never holds more than
+    /// 2^40 - 1. A refill takes none of them away.
+    ///
+    /// # Errors
+    /// `Invalid`, and as [`refill_owner_quota`](Self::refill_owner_quota).
+    pub fn add_to_owner_quota(&self, id: &OwnerId, uses: u64) -> Result<Owner, Error> {
+        self.act_on_owner(id, &OwnerAction::AddToQuota(uses))
     }
 
     /// Suspends the owner: none of its keys is accepted from now on.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::keys::{Keys, Managing, private};
 use crate::authority::{Actor, Authority, Role};
-use crate::id::OwnerId;
+use crate::id::{KeyId, OwnerId};
 use crate::invalid::Invalid;
 use crate::store::key_store::KeyStore;
-use crate::store::types::{CreateKey, Error, Issued, Owner, RevokedAll};
+use crate::store::types::{CreateKey, Error, Issued, Key, KeyAction, Owner, RevokedAll};
 use crate::verified_key::VerifiedKey;
 
 /// The role of [`OwnerKeys`].
@@ -93,6 +93,25 @@ impl OwnerKeys {
     /// As [`KeyStore::create_key`].
     pub fn create(&self, request: CreateKey) -> Result<Issued, Error> {
         self.store.create_key(&self.by, &self.own_id()?, &request)
+    }
+
+    /// Lets the count of the key's quota begin whole again. Only of a quota that
+    /// the owner set itself.
+    ///
+    /// # Errors
+    /// `State` if it is revoked or has no quota; `Forbidden` if an administrator set the
+    /// quota, and as [`KeyStore`] says.
+    pub fn refill_quota(&self, id: KeyId) -> Result<Key, Error> {
+        self.act(id, &KeyAction::RefillQuota)
+    }
+
+    /// Adds uses (1 to 2^40 - 1) to what is left of the key's quota, which never holds more than
+    /// 2^40 - 1. A refill takes none of them away.
+    ///
+    /// # Errors
+    /// `Invalid`, and as [`refill_quota`](Self::refill_quota).
+    pub fn add_to_quota(&self, id: KeyId, uses: u64) -> Result<Key, Error> {
+        self.act(id, &KeyAction::AddToQuota(uses))
     }
 
     /// Returns the owner.

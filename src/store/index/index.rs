@@ -10,10 +10,10 @@ use super::entry::{Entry, Limited, Packed};
 use super::hash_table::slot::{Words, hash_of};
 use super::hash_table::table::{Probe, Table, TableFull, Writer};
 use super::interned::{OwnerNumbers, Owners, SetNumbers, Sets};
-use super::limits::Limiter;
 use super::limits::limit_table::{LimitTable, LimitWriter, LimitsFull};
+use super::limits::{DroppedLease, Limiter};
 use super::packing::ShortOwner;
-use crate::backend::ScannedOwner;
+use crate::backend::{ScannedOwner, UsageSubject};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{KeyId, OwnerId};
 use crate::key::PepperNumber;
@@ -80,6 +80,8 @@ pub(super) struct IndexWriter {
     pub(super) latest: Option<Timestamp>,
     /// The numbers of indexed tokens, by the position of their pepper.
     pub(super) tokens: [usize; Peppers::MAX_OPEN],
+    /// The rests of the leases of quotas that were replaced, until they are given back.
+    pub(super) dropped: Vec<(UsageSubject, DroppedLease)>,
 }
 
 /// A token can't be indexed. Its verification answers that the store is unavailable.

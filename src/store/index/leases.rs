@@ -5,8 +5,10 @@
 
 use super::index::{Index, IndexWriter};
 use super::interned::Owners;
-use super::limits::limiter::QuotaMark;
+use super::limits::limiter::{DroppedLease, QuotaMark};
 use super::limits::{LeaseWord, LeftWord, Limiter};
+use crate::backend::UsageSubject;
+use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 
 /// The holder of limits: a key, with its owner's number if that is known, or an owner by its
@@ -69,6 +71,21 @@ impl Index {
         let writer = self.lock();
         let limiter = self.current(&writer, whose).filter(Limiter::has_quota)?;
         Some((limiter.take_lease(), limiter))
+    }
+
+    /// Takes the rest of a quota's lease if it is void.
+    pub(in crate::store) fn take_void_lease(
+        &self,
+        whose: Whose,
+        now: Timestamp,
+    ) -> Option<DroppedLease> {
+        let writer = self.lock();
+        self.current(&writer, whose)?.take_void_lease(now)
+    }
+
+    /// Takes the rests of the leases of quotas that were replaced.
+    pub(in crate::store) fn take_dropped_leases(&self) -> Vec<(UsageSubject, DroppedLease)> {
+        std::mem::take(&mut self.lock().dropped)
     }
 
     /// Returns the number of an owner.

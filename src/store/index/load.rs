@@ -8,9 +8,9 @@ use super::hash_table::slot::{Words, hash_of};
 use super::index::{Index, IndexError, IndexWriter, OwnerFlags};
 use super::interned::{OwnerState, Owners};
 use super::limits::limit_table::{WrittenLimits, not_before_of};
-use crate::backend::{ScannedKey, ScannedOwner};
+use crate::backend::{ScannedKey, ScannedOwner, UsageSubject};
 use crate::clock::Timestamp;
-use crate::id::KeyId;
+use crate::id::{KeyId, OwnerId};
 use crate::key::{Kind, Limits, ValidityInputs};
 use crate::permission::{Access, PermissionSet};
 
@@ -138,7 +138,7 @@ impl Load<'_> {
             .owners
             .put(&index.owners, owner.id, max_access, owner.tokens_valid_from, flags | flags_before)
             .ok_or(IndexError::Full)?;
-        self.write_owner_limits(after.number, &owner.limits)?;
+        self.write_owner_limits(after.number, &owner.id, &owner.limits)?;
         let cut = |state: OwnerState| (state.max_access, state.tokens_valid_from);
         Ok(PutOwner {
             narrows: before.is_some_and(|before| cut(before) != cut(after)),
@@ -147,10 +147,19 @@ impl Load<'_> {
     }
 
     /// Puts the limits of an owner, which hold at once.
-    fn write_owner_limits(&mut self, owner: u32, limits: &Limits) -> Result<(), IndexError> {
+    fn write_owner_limits(
+        &mut self,
+        owner: u32,
+        id: &OwnerId,
+        limits: &Limits,
+    ) -> Result<(), IndexError> {
         let (index, writer) = (self.index, &mut self.writer.limits);
         let before = Owners::record_of(index.owners.word(owner).ok_or(IndexError::Full)?);
         let written = index.limits.write_owner(writer, limits, before, index.clock.now())?;
+        if let Some(lease) = written.dropped {
+            self.writer.dropped.push((UsageSubject::Owner(*id), lease));
+        }
+        let writer = &mut self.writer.limits;
         if written.record == before {
             return Ok(());
         }
@@ -197,6 +206,9 @@ impl Load<'_> {
         let hashed = (hash_of(key.id.as_u128()), &key.owner);
         let before = index.key_record(key.id, Some(owner));
         let written = index.limits.write_key(writer, hashed, limits, before, index.clock.now())?;
+        if let Some(lease) = written.dropped {
+            self.writer.dropped.push((UsageSubject::Key(key.id), lease));
+        }
         let limited = Limited { not_before: not_before_of(limits), record: written.record };
         let is_limited = limited.not_before.is_some() || limited.record.is_some();
         Ok((is_limited.then_some(limited), written))

@@ -111,6 +111,15 @@ pub(in crate::store::manage) fn act(
             let expiry = set_expiry(caller, &mut next, *expiry, context.lifetime)?;
             (EventKind::TrialConverted, Fields::KIND.with(expiry))
         }
+        KeyAction::RefillQuota | KeyAction::AddToQuota(_) => {
+            let quota = &mut next.limits.quota;
+            let fields = limit_rules::grant(caller, quota, key.version.next())?;
+            let kind = match action {
+                KeyAction::RefillQuota => EventKind::KeyQuotaRefilled,
+                _ => EventKind::KeyQuotaAdded,
+            };
+            (kind, fields)
+        }
         KeyAction::Update(update) => {
             (EventKind::KeyUpdated, apply_update(caller, &mut next, update, context)?)
         }

@@ -11,7 +11,7 @@ use crate::backend::{Change, Precondition, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::{KeyId, NumericId, OwnerId, Version};
-use crate::key::{KeyRecord, OwnerRecord};
+use crate::key::{Grant, KeyRecord, OwnerRecord};
 use crate::store::engine::{Engine, MetadataState};
 use crate::store::types::SettingsCheck;
 use crate::store::types::error::{Error, Resource, StateProblem};
@@ -111,7 +111,13 @@ impl Manager {
             check_version(expected, key.version)?;
             let record = changed.record;
             let event = caller.key_event(changed.kind, &record, changed.fields, None);
-            let change = Change::of(Write::ReplaceKey(Box::new(record.clone())), event);
+            let written = Box::new(record.clone());
+            let write = match action {
+                KeyAction::RefillQuota => Write::GrantKeyUses(written, Grant::Refill),
+                KeyAction::AddToQuota(uses) => Write::GrantKeyUses(written, Grant::add(*uses)?),
+                _ => Write::ReplaceKey(written),
+            };
+            let change = Change::of(write, event);
             // A lapsed key whose expiry moves is judged as a new one.
             let counts_again = key.lapsed_at.is_some() && record.lapsed_at.is_none();
             let change = if rests_on_owner(action) || counts_again {
@@ -120,8 +126,9 @@ impl Manager {
                 change
             };
             let change = change.lapsing(self.engine.lapse_expired_by(now));
-            let usage = self.usage.of_one(&record, now);
             Ok(Decision::commit(caller.with_preconditions(change), move |_| {
+                // Read after the commit, which decides what is left of a quota.
+                let usage = self.usage.of_one(&record, now);
                 Key::new(record, &owner, &state.metadata, now).with_usage(usage)
             }))
         })

@@ -3,8 +3,8 @@
 use super::authorize::Principal;
 use crate::event::Fields;
 use crate::id::Version;
-use crate::key::{Limit, Limits, Networks, Quota, Rate, SetBy, VersionedQuota};
-use crate::store::types::error::Error;
+use crate::key::{Limit, Limits, Networks, Quota, Rate, VersionedQuota};
+use crate::store::types::error::{Error, ForbiddenReason, StateProblem};
 use crate::store::types::request::SetLimits;
 
 /// Sets and clears the requested limits of a record; returns the fields that differ. `version` is
@@ -94,38 +94,38 @@ fn replace<T: PartialEq>(
     Ok(true)
 }
 
-/// Replaces a quota; returns whether it differs. A new quota begins a new count.
+/// Replaces a quota; returns whether it differs. Its count goes on (`backend::apply`); a quota where
+/// there was none begins one.
 fn replace_quota(
     caller: &Principal<'_>,
     limit: &mut Option<Limit<VersionedQuota>>,
     quota: Option<Quota>,
     version: Version,
 ) -> Result<bool, Error> {
-    let run = quota.map(|quota| VersionedQuota {
-        quota,
-        quota_version: quota_version(caller, *limit, quota, version),
+    let same = |quota: Quota| limit.filter(|before| before.value.quota == quota);
+    let run = quota.map(|quota| match same(quota) {
+        Some(before) => before.value,
+        None => VersionedQuota { quota, quota_version: version },
     });
     replace(caller, "quota", limit, run, |new, old| new.quota.is_within(old.quota))
 }
 
-/// Returns the version at which the count of a quota began: the old one if the count goes on,
-/// `version` if it starts again.
+/// Marks a quota as refilled or added to in this version of its record. Only a caller that may
+/// loosen the quota may: an administrator, or an owner that set it. A delegate may not, since it
+/// could be the quota of its own key.
 ///
-/// An administrator always starts it again. For other callers it goes on if the quota is unchanged.
-/// It also goes on if the caller tightens a quota that it may not refill: an owner an
-/// administrator's quota, or a delegate any quota, since that may be the quota of its own key.
-fn quota_version(
+/// # Errors
+/// `State` without a quota, and `Forbidden`.
+pub(in crate::store::manage) fn grant(
     caller: &Principal<'_>,
-    before: Option<Limit<VersionedQuota>>,
-    quota: Quota,
+    limit: &mut Option<Limit<VersionedQuota>>,
     version: Version,
-) -> Version {
-    let Some(before) = before.filter(|_| !caller.is_administrator()) else { return version };
-    let old = before.value.quota;
-    let is_bound = before.by == SetBy::Administrator || caller.is_delegate();
-    if quota == old || (is_bound && quota.is_within(old)) {
-        before.value.quota_version
-    } else {
-        version
+) -> Result<Fields, Error> {
+    let limit = limit.as_mut().ok_or(Error::State(StateProblem::NoQuota))?;
+    if caller.is_delegate() {
+        return Err(Error::Forbidden(ForbiddenReason::BeyondActingKey));
     }
+    caller.check_may_widen("quota", limit.by)?;
+    limit.value.quota_version = version;
+    Ok(Fields::QUOTA)
 }

@@ -17,7 +17,8 @@ use crate::event::{EventKind, Fields};
 use crate::id::{OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
-    DEFAULT_MAX_KEYS, KeyRecord, Kind, Limits, OwnerRecord, SettingNames, Settings, SettingsPatch,
+    DEFAULT_MAX_KEYS, Grant, KeyRecord, Kind, Limits, OwnerRecord, SettingNames, Settings,
+    SettingsPatch,
 };
 use crate::permission::Access;
 use crate::store::types::error::{Error, StateProblem};
@@ -118,6 +119,16 @@ impl Manager {
                     next.tokens_valid_from = next.tokens_valid_from.max(Some(*to));
                     (EventKind::OwnerTokensInvalidated, Fields::TOKENS_VALID_FROM)
                 }
+                OwnerAction::RefillQuota => {
+                    let quota = &mut next.limits.quota;
+                    let fields = limit_rules::grant(&caller, quota, owner.version.next())?;
+                    (EventKind::OwnerQuotaRefilled, fields)
+                }
+                OwnerAction::AddToQuota(_) => {
+                    let quota = &mut next.limits.quota;
+                    let fields = limit_rules::grant(&caller, quota, owner.version.next())?;
+                    (EventKind::OwnerQuotaAdded, fields)
+                }
                 OwnerAction::Update(update) => {
                     (EventKind::OwnerUpdated, self.apply_owner_update(&caller, &mut next, update)?)
                 }
@@ -127,6 +138,7 @@ impl Manager {
                 _ => {
                     next.suspended == owner.suspended
                         && next.tokens_valid_from == owner.tokens_valid_from
+                        && next.limits == owner.limits
                 }
             };
             if is_unchanged {
@@ -136,8 +148,13 @@ impl Manager {
             next.version = owner.version.next();
             next.updated_at = caller.now;
             let event = caller.owner_event(kind, &next, fields);
-            let change = Change::of(Write::ReplaceOwner(Box::new(next.clone())), event);
-            Ok(Decision::commit(change, move |_| next.into()))
+            let written = Box::new(next.clone());
+            let write = match action {
+                OwnerAction::RefillQuota => Write::GrantOwnerUses(written, Grant::Refill),
+                OwnerAction::AddToQuota(uses) => Write::GrantOwnerUses(written, Grant::add(*uses)?),
+                _ => Write::ReplaceOwner(written),
+            };
+            Ok(Decision::commit(Change::of(write, event), move |_| next.into()))
         })
     }
 

@@ -192,6 +192,8 @@ pub enum StateProblem {
     Expired,
     /// The key has used up its 16,777,215 generations.
     GenerationsExhausted,
+    /// The key or owner has no quota.
+    NoQuota,
     /// The key is not revoked.
     NotRevoked,
     /// The owner is not suspended.
@@ -373,6 +375,7 @@ impl Display for StateProblem {
             Self::GenerationsExhausted => {
                 "the key has used up its 16,777,215 generations; create another key"
             }
+            Self::NoQuota => "there is no quota; set one first",
             Self::NotRevoked => "the key is not revoked; revoke it first",
             Self::NotSuspended => "the owner is not suspended; suspend it first",
             Self::NotTrial => "the key is not a trial key; only a trial key can be converted",

@@ -152,10 +152,11 @@ impl LimitJudge {
                 });
             }
         }
-        let uses = consumption.request.cost;
+        // A use that costs nothing is refused when the next one that costs something would be.
+        let (uses, needed) = (consumption.request.cost, consumption.needed());
         for limiter in limiters.into_iter().flatten() {
             let Some(rate) = limiter.gcra() else { continue };
-            match limiter.judge(rate, consumption.now, uses) {
+            match limiter.judge(rate, consumption.now, needed) {
                 Verdict::Allowed { .. } => {}
                 // The other rate may ask for a longer wait.
                 Verdict::Refused { .. } | Verdict::Ahead { .. } => {
@@ -164,12 +165,12 @@ impl LimitJudge {
             }
         }
         for limiter in limiters.into_iter().flatten().filter(|limiter| limiter.has_quota()) {
-            self.leases.check(limiter, consumption.now, uses)?;
+            self.leases.check(limiter, consumption.now, needed)?;
         }
         // Quotas before rates: this thread may wait for a lease. Units of a rate that it had
         // reserved before would be missing for other uses during that wait.
         for (at, limiter) in limiters.into_iter().enumerate() {
-            let Some(limiter) = limiter.filter(|limiter| uses > 0 && limiter.has_quota()) else {
+            let Some(limiter) = limiter.filter(|limiter| limiter.has_quota()) else {
                 continue;
             };
             let account = || {
@@ -179,6 +180,10 @@ impl LimitJudge {
                 Some(Account { owner, holder: consumption.holders()[at] })
             };
             let validate = || self.replaced(consumption, limits).is_none();
+            if uses == 0 {
+                self.leases.look(account, limiter, consumption.now, validate)?;
+                continue;
+            }
             let lease = self.leases.spend(account, limiter, consumption.now, uses, validate)?;
             reservation.uses[at] = Some(lease.with_units(uses.into()));
         }
@@ -192,8 +197,10 @@ impl LimitJudge {
             };
             let used = match limiter.take(rate, consumption.now, uses) {
                 Verdict::Allowed { used, .. } => RateUse { rate, used },
-                _ => self
-                    .apply_rate(rate, consumption, limiter, |now| limiter.take(rate, now, uses))?,
+                _ => {
+                    let take = |now| limiter.take(rate, now, uses);
+                    self.apply_rate(rate, consumption, limiter, uses, take)?
+                }
             };
             reservation.units[at] = rate.cost(uses);
             // `remaining` is computed only if there are two rates to compare.
@@ -216,8 +223,9 @@ impl LimitJudge {
         let mut longest: Option<RateLimited> = None;
         for limiter in limiters.into_iter().flatten() {
             let Some(rate) = limiter.gcra() else { continue };
-            let judge = |now| limiter.judge(rate, now, consumption.request.cost);
-            if let Err(rejected) = self.apply_rate(rate, consumption, limiter, judge) {
+            let needed = consumption.needed();
+            let judge = |now| limiter.judge(rate, now, needed);
+            if let Err(rejected) = self.apply_rate(rate, consumption, limiter, needed, judge) {
                 let wait = rejected.retry_after;
                 // `None` is an endless wait.
                 let is_longer = |before: &RateLimited| {
@@ -242,6 +250,7 @@ impl LimitJudge {
         rate: Gcra,
         consumption: &Consumption<'_>,
         limiter: &Limiter<'_>,
+        uses: u32,
         judge: impl Fn(Timestamp) -> Verdict,
     ) -> Result<RateUse, RateLimited> {
         let now =
@@ -251,7 +260,6 @@ impl LimitJudge {
             limiter.step_back(rate, now);
             verdict = judge(now());
         }
-        let uses = consumption.request.cost;
         let (used, wait) = match verdict {
             Verdict::Allowed { used, .. } => return Ok(RateUse { rate, used }),
             Verdict::Refused { used, missing } => (used, missing.map(NonZeroU64::get)),
@@ -291,6 +299,12 @@ impl<'a> Limits<'a> {
 }
 
 impl Consumption<'_> {
+    /// Returns the number of uses that must be left.
+    #[inline]
+    fn needed(&self) -> u32 {
+        self.request.cost.max(1)
+    }
+
     /// Returns the holders of the limits: the key, then its owner.
     fn holders(&self) -> [Whose; 2] {
         [Whose::Key(self.key, Some(self.owner)), Whose::Owner(self.owner)]

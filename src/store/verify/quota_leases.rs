@@ -1,15 +1,15 @@
 //! Leases of quotas. A lease is a part of a quota's uses that this process has reserved in the
 //! backend, and spends without a further write.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::backend::{BackendErrorKind, Sharing, UsageChange, UsageSubject};
+use super::lease_holders::{LeaseHolders, LeaseOrigin, LeaseQueue, Needs};
+use crate::backend::{BackendError, BackendErrorKind, Sharing, UsageChange, UsageSubject};
 use crate::clock::Timestamp;
-use crate::id::{KeyId, OwnerId, Version};
-use crate::key::{Lease, Period, RejectReason};
+use crate::id::OwnerId;
+use crate::key::{Lease, QuotaState, RejectReason, VersionedQuota};
 use crate::store::engine::{AffectedRecords, Engine};
-use crate::store::index::{LeaseWord, LeftWord, Limiter, Whose};
+use crate::store::index::{DroppedLease, LeaseWord, LeftWord, Limiter, QuotaMark, Whose};
 use crate::store::types::error::{Error, Unavailable, VerifyError};
 
 /// Milliseconds for which a quota counts as exhausted, if other processes may give back leases of
@@ -32,27 +32,6 @@ pub(in crate::store) struct QuotaLeases {
     /// Held during a request. Without it each verification would make a durable write of its own,
     /// and several would lease the same quota.
     holders: Mutex<LeaseHolders>,
-}
-
-/// The uses that verifications wait for, by quota. Locked, since verifications add to it while
-/// another takes it: without the lock a request could be lost, and its verification would fail.
-#[derive(Debug, Default)]
-struct LeaseQueue(Mutex<BTreeMap<UsageSubject, Needs>>);
-
-/// The uses that the waiting verifications need of one lease: the sum, and the smallest need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Needs {
-    needed: u64,
-    least: u64,
-}
-
-/// The keys and owners whose quotas may have a lease.
-#[derive(Debug, Default)]
-struct LeaseHolders {
-    keys: BTreeSet<KeyId>,
-    owners: BTreeSet<OwnerId>,
-    /// Number of holders at which those without a quota are removed.
-    sweep_at: usize,
 }
 
 /// The holder of a quota that is spent.
@@ -109,16 +88,129 @@ impl QuotaLeases {
         if limiter.lease().units(now) >= uses.into() {
             return Ok(());
         }
-        let recheck = match self.engine.records.backend.sharing() {
-            Sharing::Exclusive => None,
-            Sharing::Shared { .. } => Some(RECHECK_AFTER),
-        };
-        if limiter.lacks(now, uses, recheck) {
-            return Err(VerifyError::Rejected(RejectReason::QuotaExhausted {
-                refilled_at: limiter.lease().void_from(),
-            }));
+        if limiter.lacks(now, uses, self.recheck()) {
+            return Err(exhausted(limiter.lease().void_from()));
         }
         Ok(())
+    }
+
+    /// Returns an error if no use is left of a quota. Takes none, and writes nothing: reads what is
+    /// left if this process doesn't know it.
+    #[inline]
+    pub(in crate::store) fn look(
+        &self,
+        account: impl FnOnce() -> Option<Account>,
+        limiter: &Limiter<'_>,
+        now: Timestamp,
+        validate: impl Fn() -> bool,
+    ) -> Result<(), VerifyError> {
+        if limiter.has_some(now, self.recheck()) {
+            return Ok(());
+        }
+        self.read_left(account(), limiter, now, &validate)
+    }
+
+    /// Milliseconds for which what is left beside a lease is known.
+    fn recheck(&self) -> Option<u64> {
+        match self.engine.records.backend.sharing() {
+            Sharing::Exclusive => None,
+            Sharing::Shared { .. } => Some(RECHECK_AFTER),
+        }
+    }
+
+    /// Reads what is left of a quota, and notes it in the index.
+    #[cold]
+    fn read_left(
+        &self,
+        account: Option<Account>,
+        limiter: &Limiter<'_>,
+        now: Timestamp,
+        validate: &dyn Fn() -> bool,
+    ) -> Result<(), VerifyError> {
+        let unavailable = |reason| Err(VerifyError::Unavailable(reason));
+        let Some(account) = account else { return unavailable(Unavailable::Recovering) };
+        let subject = account.subject();
+        for _ in 0..MAX_CHANGES {
+            // Locked: a lease that another thread takes comes before this reading, or after what it
+            // notes.
+            let mut holders = self.lock_holders();
+            if limiter.has_some(now, self.recheck()) {
+                return Ok(());
+            }
+            // If the limits were replaced, `judge` drops this error and reads them again.
+            if !validate() {
+                return unavailable(Unavailable::Quota);
+            }
+            self.collect_returns(&mut holders, [&subject], now);
+            let read = self.stored_quota(&subject).map_err(|_| Unavailable::Quota);
+            let Some((run, mut state)) = read.map_err(VerifyError::Unavailable)? else {
+                drop(holders);
+                self.reload_account(&account).map_err(VerifyError::Unavailable)?;
+                continue;
+            };
+            // As `apply_usage` will give them back.
+            for (of, lease) in &holders.returns {
+                if state.is_some() && *of == subject {
+                    state = Some(run.refund(state, now, *lease));
+                }
+            }
+            let state = run.state_at(state, now);
+            let word = LeaseWord::new(run.void_from(&state), 0);
+            let quota = limiter.quota().filter(|quota| quota.is_since(run.quota_version));
+            let left = LeftWord::new(state.left, now);
+            let is_known = quota.is_some_and(|quota| {
+                self.engine.records.index.put_lease(account.holder, quota, word, left)
+            });
+            if is_known && state.left > 0 {
+                return Ok(());
+            }
+            if is_known {
+                return Err(exhausted(word.void_from()));
+            }
+            drop(holders);
+            self.reload_account(&account).map_err(VerifyError::Unavailable)?;
+        }
+        unavailable(Unavailable::Quota)
+    }
+
+    /// Reads a quota and its state; `None` if there is none, or if it was replaced meanwhile.
+    fn stored_quota(
+        &self,
+        subject: &UsageSubject,
+    ) -> Result<Option<(VersionedQuota, Option<QuotaState>)>, BackendError> {
+        let backend = &self.engine.records.backend;
+        let limits = match subject {
+            UsageSubject::Key(id) => backend.key(*id)?.map(|key| key.limits),
+            UsageSubject::Owner(id) => backend.owner(id)?.map(|owner| owner.limits),
+        };
+        let Some(quota) = limits.and_then(|limits| limits.quota) else { return Ok(None) };
+        let usage = backend.usage(std::slice::from_ref(subject))?.pop();
+        let state = usage.and_then(|usage| usage.quota);
+        let run = quota.value;
+        let is_replaced = state.is_some_and(|state| state.quota_version > run.quota_version);
+        // A state of before the quota was cleared and set again doesn't count.
+        let state = state.filter(|state| state.quota_version == run.quota_version);
+        Ok((!is_replaced).then_some((run, state)))
+    }
+
+    /// Collects the rests of leases that are no longer spent: those of quotas that were replaced,
+    /// and of these subjects those that are void.
+    fn collect_returns<'a>(
+        &self,
+        holders: &mut LeaseHolders,
+        subjects: impl IntoIterator<Item = &'a UsageSubject>,
+        now: Timestamp,
+    ) {
+        let index = &self.engine.records.index;
+        for (subject, rest) in index.take_dropped_leases() {
+            holders.keep(subject, rest);
+        }
+        for subject in subjects {
+            let holder = holder_of(&self.engine, subject);
+            if let Some(rest) = holder.and_then(|holder| index.take_void_lease(holder, now)) {
+                holders.keep(*subject, rest);
+            }
+        }
     }
 
     /// Requests leases until the uses can be spent, or the quota lacks them.
@@ -166,7 +258,7 @@ impl QuotaLeases {
     ) -> Result<LeaseOutcome, Unavailable> {
         self.queue.add(account.subject(), needed);
         let mut holders = self.lock_holders();
-        let queued = std::mem::take(&mut *self.queue.lock());
+        let queued = self.queue.take();
         if let Some(unavailable) = self.engine.records.availability.unavailable() {
             return Err(unavailable);
         }
@@ -176,14 +268,17 @@ impl QuotaLeases {
         if !queued.contains_key(&account.subject()) {
             return Ok(LeaseOutcome::Leased);
         }
+        self.collect_returns(&mut holders, queued.keys(), now);
+        // Before the leases, which may take what is given back.
+        let returns = holders.take_returns(now, CHUNK);
         let lease = |(subject, needs): (&_, &Needs)| {
             let Needs { needed, least } = *needs;
             UsageChange::Lease { of: *subject, needed, least, at: now }
         };
-        let batch: Vec<UsageChange> = queued.iter().map(lease).collect();
-        // Read before the request. If a quota is tightened meanwhile, the lease may be more than
-        // the new quota has left: `put_lease` then finds another quota, and the lease is given
-        // back.
+        let batch: Vec<UsageChange> =
+            returns.iter().cloned().chain(queued.iter().map(lease)).collect();
+        // Read before the request. If a quota is replaced meanwhile, the lease may be more than the
+        // new quota has left: `put_lease` then finds another quota, and the lease is given back.
         let quotas = queued.keys().map(|subject| {
             let is_own = *subject == account.subject();
             let holder =
@@ -191,48 +286,67 @@ impl QuotaLeases {
             holder.and_then(|holder| Some((holder, self.engine.records.index.quota(holder)?)))
         });
         let quotas: Vec<_> = quotas.collect();
-        let outcome = self.engine.records.backend.record_usage(&batch);
-        let leases = match outcome {
+        let leases = match self.engine.records.backend.record_usage(&batch) {
             Ok(leases) if leases.len() == batch.len() => leases,
             Ok(_) => return Err(Unavailable::Quota),
             Err(error) => {
-                // If the backend has written the leases, they are forfeited.
+                // If the backend has written the batch, its leases are forfeited, and what was given
+                // back isn't given back twice.
+                if error.kind() != BackendErrorKind::OutcomeUnknown {
+                    holders.put_back(returns);
+                }
                 self.engine.on_write_error(error);
                 return Err(Unavailable::Quota);
             }
         };
-        let (mut own, mut given_back) = (LeaseOutcome::Changed, Vec::new());
+        let mut own = LeaseOutcome::Changed;
+        let leases = leases.into_iter().skip(returns.len());
         for ((subject, quota), lease) in queued.into_keys().zip(quotas).zip(leases) {
-            let is_own = subject == account.subject();
-            let is_put = lease.zip(quota).is_some_and(|(lease, (holder, quota))| {
-                let word = LeaseWord::new(lease.void_from, lease.units);
-                let left = LeftWord::new(lease.left, now);
-                quota.is_since(lease.quota_version)
-                    && self.engine.records.index.put_lease(holder, quota, word, left)
-            });
-            match lease {
-                Some(_) if is_put => {
-                    holders.note(&self.engine, &subject);
-                    if is_own {
-                        own = LeaseOutcome::Leased;
-                    }
+            let Some(lease) = lease else { continue };
+            if self.put_lease(&mut holders, subject, quota, &lease, now) {
+                if subject == account.subject() {
+                    own = LeaseOutcome::Leased;
                 }
-                Some(lease) => {
-                    given_back.push(UsageChange::GiveBack { of: subject, lease, at: now });
-                }
-                None => {}
+            } else if lease.units > 0 {
+                holders.returns.push((subject, lease));
             }
-        }
-        if !given_back.is_empty() {
-            // If this fails the leases are forfeited; they are of quotas that have changed anyway.
-            let written = self.engine.records.backend.record_usage(&given_back);
-            let _ = written.map_err(|error| self.engine.on_write_error(error));
         }
         drop(holders);
         if let LeaseOutcome::Changed = own {
             self.reload_account(account)?;
         }
         Ok(own)
+    }
+
+    /// Puts a lease into the index; returns whether the quota is still the one that was read before.
+    fn put_lease(
+        &self,
+        holders: &mut LeaseHolders,
+        subject: UsageSubject,
+        quota: Option<(Whose, QuotaMark)>,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> bool {
+        let Some((holder, quota)) = quota.filter(|(_, quota)| quota.is_since(lease.quota_version))
+        else {
+            return false;
+        };
+        let index = &self.engine.records.index;
+        // Two origins can't be told apart in one word.
+        let is_other = |origin: &LeaseOrigin| *origin != LeaseOrigin::of(lease);
+        if holders.held.get(&subject).is_some_and(is_other)
+            && let Some((word, limiter)) = index.take_lease(holder)
+        {
+            holders.keep(subject, DroppedLease { since: limiter.since(), units: word.held() });
+        }
+        let word = LeaseWord::new(lease.void_from, lease.units);
+        let is_put = index.put_lease(holder, quota, word, LeftWord::new(lease.left, now));
+        if is_put {
+            holders.note(subject, lease, |subject| {
+                holder_of(&self.engine, subject).is_some_and(|holder| index.quota(holder).is_some())
+            });
+        }
+        is_put
     }
 
     /// Reloads an account whose quota was changed in the backend and not yet in the index.
@@ -257,19 +371,23 @@ impl QuotaLeases {
     pub(super) fn give_back_all(&self) -> Result<(), Error> {
         let mut holders = self.lock_holders();
         if self.engine.records.availability.is_recovering() {
-            let is_none = holders.keys.is_empty() && holders.owners.is_empty();
+            let is_none = holders.held.is_empty() && holders.returns.is_empty();
             return if is_none { Ok(()) } else { Err(Unavailable::Recovering.into()) };
         }
-        let keys = std::mem::take(&mut holders.keys).into_iter().map(UsageSubject::Key);
-        let owners = std::mem::take(&mut holders.owners).into_iter().map(UsageSubject::Owner);
         let at = self.engine.records.now();
-        let mut rests = keys.chain(owners).filter_map(|subject| {
-            let lease = self.take_rest(&subject)?;
-            Some(UsageChange::GiveBack { of: subject, lease, at })
-        });
+        self.collect_returns(&mut holders, [], at);
+        let subjects: Vec<UsageSubject> = holders.held.keys().copied().collect();
+        for subject in subjects {
+            let holder = holder_of(&self.engine, &subject);
+            let taken = holder.and_then(|holder| self.engine.records.index.take_lease(holder));
+            if let Some((word, limiter)) = taken {
+                holders.keep(subject, DroppedLease { since: limiter.since(), units: word.held() });
+            }
+        }
+        holders.held.clear();
         let mut first = Ok(());
         loop {
-            let batch: Vec<UsageChange> = rests.by_ref().take(CHUNK).collect();
+            let batch = holders.take_returns(at, CHUNK);
             if batch.is_empty() {
                 return first;
             }
@@ -284,21 +402,6 @@ impl QuotaLeases {
             }
         }
     }
-
-    /// Takes the rest of one lease out of the index; `None` if nothing is left of it.
-    fn take_rest(&self, subject: &UsageSubject) -> Option<Lease> {
-        let (word, limiter) =
-            self.engine.records.index.take_lease(holder_of(&self.engine, subject)?)?;
-        let void_from = word.void_from();
-        let start = |period: Period| {
-            let last = void_from?.as_millis().checked_sub(1)?;
-            Some(period.start_of(Timestamp::clamped_millis(last)))
-        };
-        let period = limiter.period().and_then(start).unwrap_or(Timestamp::MIN);
-        let since = Version::new(limiter.since());
-        let units = word.held();
-        (units > 0).then_some(Lease { quota_version: since, period, units, left: 0, void_from })
-    }
 }
 
 impl QuotaLeases {
@@ -312,39 +415,8 @@ impl QuotaLeases {
     }
 }
 
-impl LeaseQueue {
-    /// Adds the uses that a verification needs.
-    fn add(&self, subject: UsageSubject, needed: u64) {
-        let first = Needs { needed: 0, least: needed };
-        let mut queued = self.lock();
-        let needs = queued.entry(subject).or_insert(first);
-        needs.needed += needed;
-        needs.least = needs.least.min(needed);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<UsageSubject, Needs>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl LeaseHolders {
-    /// Notes a holder of a lease. Now and then removes the holders that have no quota any more.
-    fn note(&mut self, engine: &Engine, subject: &UsageSubject) {
-        match subject {
-            UsageSubject::Key(id) => _ = self.keys.insert(*id),
-            UsageSubject::Owner(id) => _ = self.owners.insert(*id),
-        }
-        if self.keys.len() + self.owners.len() < self.sweep_at.max(CHUNK) {
-            return;
-        }
-        let has_quota = |subject| {
-            holder_of(engine, &subject)
-                .is_some_and(|holder| engine.records.index.quota(holder).is_some())
-        };
-        self.keys.retain(|id| has_quota(UsageSubject::Key(*id)));
-        self.owners.retain(|id| has_quota(UsageSubject::Owner(*id)));
-        self.sweep_at = 2 * (self.keys.len() + self.owners.len());
-    }
+fn exhausted(refilled_at: Option<Timestamp>) -> VerifyError {
+    VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at })
 }
 
 /// Returns the index's name of a quota's holder; `None` for an owner that the index doesn't have.
@@ -352,24 +424,5 @@ fn holder_of(engine: &Engine, subject: &UsageSubject) -> Option<Whose> {
     match subject {
         UsageSubject::Key(id) => Some(Whose::Key(*id, None)),
         UsageSubject::Owner(id) => engine.records.index.owner_number(id).map(Whose::Owner),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The backend learns the smallest need too, so that a request for more than is left doesn't
-    /// keep a smaller one waiting.
-    #[test]
-    fn needs_are_summed_and_the_smallest_is_kept() {
-        let (queue, of) = (LeaseQueue::default(), |id| UsageSubject::Key(KeyId::from_u128(id)));
-        for (id, needed) in [(1, 20_000), (1, 3), (2, 7), (1, 5)] {
-            queue.add(of(id), needed);
-        }
-        let needs = |needed, least| Some(Needs { needed, least });
-        let queued = queue.lock();
-        assert_eq!(queued.get(&of(1)).copied(), needs(20_008, 3));
-        assert_eq!(queued.get(&of(2)).copied(), needs(7, 7));
     }
 }

@@ -5,7 +5,7 @@ use crate::backend::{Change, Write, WriteKey};
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::Version;
 use crate::invalid::Invalid;
-use crate::key::{Alert, KeyRecord, OwnerRecord, StoreMetadata};
+use crate::key::{Alert, Grant, KeyRecord, OwnerRecord, StoreMetadata};
 
 /// An administrator's event of this kind, at the beginning of 2030, about nothing in particular.
 ///
@@ -76,6 +76,32 @@ fn creation(key: &KeyRecord, next_numeric_id: bool) -> Result<Change, Invalid> {
 pub fn replace_key(key: &KeyRecord) -> Result<Change, Invalid> {
     let kind = if key.is_live() { EventKind::KeyUpdated } else { EventKind::KeyRevoked };
     Ok(Change::of(Write::ReplaceKey(Box::new(key.clone())), key_event(kind, key)?))
+}
+
+/// Writes the key over the version before it, and refills its quota or adds to it.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn grant_key(key: &KeyRecord, grant: Grant) -> Result<Change, Invalid> {
+    let kind = match grant {
+        Grant::Refill => EventKind::KeyQuotaRefilled,
+        Grant::Add(_) => EventKind::KeyQuotaAdded,
+    };
+    let event = key_event(kind, key)?;
+    Ok(Change::of(Write::GrantKeyUses(Box::new(key.clone()), grant), event))
+}
+
+/// Writes the owner over the version before it, and refills its quota or adds to it.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn grant_owner(owner: &OwnerRecord, grant: Grant) -> Result<Change, Invalid> {
+    let kind = match grant {
+        Grant::Refill => EventKind::OwnerQuotaRefilled,
+        Grant::Add(_) => EventKind::OwnerQuotaAdded,
+    };
+    let event = owner_event(kind, owner)?;
+    Ok(Change::of(Write::GrantOwnerUses(Box::new(owner.clone()), grant), event))
 }
 
 /// Removes the key, which must have just this version.

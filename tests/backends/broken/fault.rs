@@ -165,13 +165,17 @@ pub(crate) enum Fault {
 
     // Usage.
     AddressesAreKept,
+    ChargesStopAtTheQuota,
+    GrantsGiveNothing,
     LeasesAreNotCounted,
     LeasesAreNotGivenBack,
+    LeasesEndWithTheirPeriod,
     LeasesNeedNoQuota,
     LeasesOfOldQuotasAreGivenBack,
     LeasesTakeWhatNobodyCanSpend,
     QuotasAreForgottenByChanges,
     QuotasAreNeverRefilled,
+    RefillsAddNothing,
     UsageBatchesAreSmall,
     UsageCountsHave32Bits,
     UsageIsAnsweredByItsOrder,

@@ -6,7 +6,8 @@ use keyhasp::backend::{
 use keyhasp::clock::Timestamp;
 use keyhasp::id::{NumericId, Version};
 use keyhasp::key::{
-    KeyName, KeyRecord, Lifetime, Limits, Networks, OwnerRecord, SettingNames, Settings, Switch,
+    Grant, KeyName, KeyRecord, Lifetime, Limits, Networks, OwnerRecord, SettingNames, Settings,
+    Switch,
 };
 use keyhasp::permission::Access;
 use serde_json::Value;
@@ -157,7 +158,15 @@ impl FaultyBackend {
                     *write = Write::Nothing;
                 }
             }
-            Write::Nothing => {}
+            Write::GrantKeyUses(key, grant) => match self.fault {
+                Fault::GrantsGiveNothing => *write = Write::ReplaceKey(key.clone()),
+                Fault::RefillsAddNothing if *grant == Grant::Refill => *grant = Grant::Add(0),
+                _ => {}
+            },
+            Write::GrantOwnerUses(owner, _) if self.is(Fault::GrantsGiveNothing) => {
+                *write = Write::ReplaceOwner(owner.clone());
+            }
+            Write::GrantOwnerUses(..) | Write::Nothing => {}
         }
         Ok(())
     }

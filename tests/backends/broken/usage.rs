@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
 
 use keyhasp::backend::{Backend, BackendError, UsageChange, UsageOutcome, UsageSubject};
-use keyhasp::key::{Lease, QuotaState, Usage, Used};
+use keyhasp::key::{Lease, Usage, Used};
 
 use super::{Fault, FaultyBackend, Half};
 
@@ -60,6 +61,11 @@ impl FaultyBackend {
                 if self.is(Fault::LeasesAreNotGivenBack) {
                     lease.units = 0;
                 }
+                let first = *self.notes().first_lease.get_or_insert(*at);
+                let has_day_passed = at.since(first) >= Duration::from_secs(24 * 60 * 60);
+                if self.is(Fault::LeasesEndWithTheirPeriod) && has_day_passed {
+                    lease.units = 0;
+                }
                 if self.is(Fault::LeasesOfOldQuotasAreGivenBack) {
                     let (needed, least) = (0, 0);
                     let now = UsageChange::Lease { of: *of, needed, least, at: *at };
@@ -67,7 +73,15 @@ impl FaultyBackend {
                         let back = UsageChange::GiveBack { of: *of, lease: present, at: *at };
                         self.memory.record_usage(&[back])?;
                         lease.quota_version = present.quota_version;
+                        lease.turn = present.turn;
                     }
+                }
+            }
+            UsageChange::Charge { of, uses, .. } => {
+                if self.is(Fault::ChargesStopAtTheQuota) {
+                    let usage = self.memory.usage(std::slice::from_ref(of))?.pop();
+                    let left = usage.and_then(|usage| usage.quota).map_or(0, |quota| quota.left);
+                    *uses = (*uses).min(left);
                 }
             }
             UsageChange::Lease { at, .. } => {
@@ -99,16 +113,15 @@ impl FaultyBackend {
                 let rest = self.memory.record_usage(&[rest])?[0];
                 *lease = rest.map(|rest| Lease { units: own.units + rest.units, ..rest });
             }
-            (Fault::UsageOutlivesItsKey, Some(lease)) => {
-                let Lease { quota_version: since, period, left, .. } = *lease;
-                self.notes().last_quota = Some(QuotaState { quota_version: since, left, period });
+            (Fault::UsageOutlivesItsKey, Some(_)) => {
+                let state = self.memory.usage(std::slice::from_ref(&of))?.pop();
+                self.notes().last_quota = state.and_then(|usage| usage.quota);
             }
             (Fault::LeasesNeedNoQuota, None) => {
                 let since = keyhasp::Version::FIRST;
-                let period = keyhasp::Timestamp::MIN;
                 *lease = Some(Lease {
                     quota_version: since,
-                    period,
+                    turn: 0,
                     units: *needed,
                     left: 0,
                     void_from: None,

@@ -15,9 +15,11 @@ pub(super) enum Record {
 pub(super) fn written(write: &Write) -> Option<Record> {
     Some(match write {
         Write::CreateKey(create) => Record::Key(create.record.id),
-        Write::ReplaceKey(key) => Record::Key(key.id),
+        Write::ReplaceKey(key) | Write::GrantKeyUses(key, _) => Record::Key(key.id),
         Write::RemoveKey(id, _) => Record::Key(*id),
-        Write::CreateOwner(owner) | Write::ReplaceOwner(owner) => Record::Owner(owner.id),
+        Write::CreateOwner(owner)
+        | Write::ReplaceOwner(owner)
+        | Write::GrantOwnerUses(owner, _) => Record::Owner(owner.id),
         Write::RemoveOwner(id, _) => Record::Owner(*id),
         Write::ReplaceMetadata(_) => Record::StoreMetadata,
         Write::Nothing | Write::RecordAlert(..) => return None,

@@ -100,14 +100,22 @@ impl LeftWord {
         too_many.map_or(Self::UNKNOWN, |more| Self(u64::from(more) << TICK_BITS | tick(at)))
     }
 
+    /// Whether some use could be had. With `within`, as in [`lacks`](Self::lacks).
+    pub(super) fn has_some(self, now: Timestamp, within: Option<u64>) -> bool {
+        self.0 >> TICK_BITS > 1 && self.is_recent(now, within)
+    }
+
+    fn is_recent(self, now: Timestamp, within: Option<u64>) -> bool {
+        let since = tick(now).wrapping_sub(self.0) & ((1 << TICK_BITS) - 1);
+        since < within.map_or(1 << (TICK_BITS - 1), |millis| millis / TICK)
+    }
+
     /// Whether so many uses couldn't be had. With `within`, the answer counts for less than so many
     /// milliseconds, for the rest may have changed. An answer from a time after `now` counts for
     /// nothing: the clock was ahead, perhaps in another period.
     pub(super) fn lacks(self, needed: u64, now: Timestamp, within: Option<u64>) -> bool {
         let too_many = self.0 >> TICK_BITS;
-        let since = tick(now).wrapping_sub(self.0) & ((1 << TICK_BITS) - 1);
-        let most = within.map_or(1 << (TICK_BITS - 1), |millis| millis / TICK);
-        too_many != 0 && needed >= too_many && since < most
+        too_many != 0 && needed >= too_many && self.is_recent(now, within)
     }
 }
 

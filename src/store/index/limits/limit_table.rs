@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::limiter::{LimitSpec, Limiter};
+use super::limiter::{DroppedLease, LimitSpec, Limiter};
 use super::networks::{NetworkListNumbers, NetworkLists};
 use super::placement::{BUCKET_LEN, Buckets, Placement};
 use super::records::{Slab, SlabNumbers};
@@ -35,6 +35,8 @@ pub(in super::super) struct WrittenLimits {
     pub(in super::super) record: Option<u32>,
     /// Whether the record is new, so that it must be named or released.
     pub(in super::super) is_new: bool,
+    /// The rest of the lease of a quota that was replaced.
+    pub(in super::super) dropped: Option<DroppedLease>,
 }
 
 /// There can be no more records or lists.
@@ -153,14 +155,15 @@ impl LimitTable {
         let Some(spec) = spec else { return Ok(WrittenLimits::default()) };
         if let Some(before) = before.filter(|before| before.spec.is_same(&spec)) {
             self.release_list(writer, spec);
-            return Ok(WrittenLimits { record: Some(before.number), is_new: false });
+            return Ok(WrittenLimits { record: Some(before.number), ..WrittenLimits::default() });
         }
         let record = fill(writer, spec);
         if record.is_none() {
             self.release_list(writer, spec);
             return Err(LimitsFull);
         }
-        Ok(WrittenLimits { record, is_new: true })
+        let dropped = before.and_then(|before| before.drop_lease(&spec));
+        Ok(WrittenLimits { record, is_new: true, dropped })
     }
 
     /// Releases a key's record that no slot names any more.

@@ -7,7 +7,7 @@ use super::lease::{LeaseWord, LeftWord};
 use super::records::{SlabEntry, WORDS};
 use crate::clock::Timestamp;
 use crate::id::{OwnerId, Version};
-use crate::key::{Gcra, Limits, Period, Quota, Refill, Verdict};
+use crate::key::{Gcra, Limits, Verdict};
 
 /// The word of the rate's state.
 const STATE: usize = 0;
@@ -24,31 +24,33 @@ const SINCE: usize = 7;
 const COUNT_BITS: u32 = 20;
 const SPAN_BITS: u32 = 35;
 const EVERY_AT: u32 = 2 * COUNT_BITS;
-const QUOTA_AT: u32 = EVERY_AT + 2;
-const QUOTA: u64 = 1 << QUOTA_AT;
-/// The lowest bit of the quota's mark, which takes the rest of the word.
-const MARK_AT: u32 = QUOTA_AT + 1;
+const EVERY_BITS: u32 = 6;
+const QUOTA: u64 = 1 << (EVERY_AT + EVERY_BITS);
 
 /// The rules of a limit record. The record stays as long as they do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct LimitSpec {
-    /// The rate's count and burst; the quota's period, a flag that there is one, and its mark.
+    /// The rate's count and burst; the quota's period, and a flag that there is one.
     rate: u64,
     /// The rate's duration, and the number of the list of networks plus 1.
     span: u64,
     /// A key's record: its owner's id, if it is short. An owner's record: the owner's `not_before`,
     /// and how often the record was filled.
     own: [u64; 2],
-    /// The version at which the quota's count began.
+    /// The version at which the quota was last set, refilled or added to.
     since: u64,
 }
 
-/// The identity of a quota. A tightened quota is another one, for the old lease may hold more than
-/// is left.
+/// The identity of a quota: the version at which it was last set, refilled or added to. A lease is
+/// spent under that version alone, for a lease of before may hold more than is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) struct QuotaMark {
-    terms: u64,
-    since: u64,
+pub(in crate::store) struct QuotaMark(u64);
+
+/// The rest of a lease of a quota that was replaced. It must be given back to the count.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct DroppedLease {
+    pub(in crate::store) since: Version,
+    pub(in crate::store) units: u64,
 }
 
 /// A limit record, and the rules that were read there. They count if the slot, or the owner's word,
@@ -58,13 +60,6 @@ pub(in crate::store) struct Limiter<'a> {
     entry: &'a SlabEntry,
     pub(in super::super) number: u32,
     pub(in super::super) spec: LimitSpec,
-}
-
-/// Hashes a quota to 21 bits: one pair of quotas in two millions shares them.
-fn mark(quota: &Quota) -> u64 {
-    let amount = quota.refill().map_or(0, Refill::amount);
-    let mixed = quota.uses().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ amount;
-    mixed.wrapping_mul(0xd6e8_feb8_6659_fd93) >> MARK_AT
 }
 
 impl LimitSpec {
@@ -79,7 +74,7 @@ impl LimitSpec {
         }
         if let Some(quota) = &limits.quota {
             let every = quota.value.quota.refill().map_or(0, |refill| refill.period().number());
-            spec.rate |= mark(&quota.value.quota) << MARK_AT | QUOTA | u64::from(every) << EVERY_AT;
+            spec.rate |= QUOTA | u64::from(every) << EVERY_AT;
             spec.since = quota.value.quota_version.get();
         }
         spec.span |= list.map_or(0, |list| u64::from(list) + 1) << SPAN_BITS;
@@ -122,15 +117,14 @@ impl LimitSpec {
 
     /// Returns the quota's identity.
     fn quota(&self) -> Option<QuotaMark> {
-        let mark = QuotaMark { terms: self.rate >> EVERY_AT, since: self.since };
-        self.has_quota().then_some(mark)
+        self.has_quota().then_some(QuotaMark(self.since))
     }
 }
 
 impl QuotaMark {
-    /// Whether the quota counts from this version of its record on.
+    /// Whether the quota is that of this version of its record.
     pub(in crate::store) fn is_since(self, version: Version) -> bool {
-        self.since == version.get()
+        self.0 == version.get()
     }
 }
 
@@ -231,16 +225,32 @@ impl<'a> Limiter<'a> {
         self.spec.quota()
     }
 
-    /// Returns the version of the key or owner at which the quota's count began.
-    pub(in crate::store) fn since(&self) -> u64 {
-        self.spec.since
+    /// Returns the version of the key or owner at which the quota was last set, refilled or added
+    /// to.
+    pub(in crate::store) fn since(&self) -> Version {
+        Version::new(self.spec.since)
     }
 
-    /// Returns the period after which the quota is refilled.
-    pub(in crate::store) fn period(&self) -> Option<Period> {
-        // Two bits of it.
-        #[allow(clippy::cast_possible_truncation)]
-        Period::from_number((self.spec.rate >> EVERY_AT) as u8 & 3).ok()
+    /// Takes all that is left of the lease if another quota replaces this one. Readers that still
+    /// have this record find nothing in it, and no rest beside it.
+    pub(super) fn drop_lease(&self, next: &LimitSpec) -> Option<DroppedLease> {
+        if !self.has_quota() || self.quota() == next.quota() {
+            return None;
+        }
+        // Before the lease, as in `fill`.
+        self.entry.word(LEFT).store(0, Ordering::Relaxed);
+        let units = self.take_lease().held();
+        (units > 0).then_some(DroppedLease { since: self.since(), units })
+    }
+
+    /// Takes a lease that is void, to be given back.
+    pub(in super::super) fn take_void_lease(&self, now: Timestamp) -> Option<DroppedLease> {
+        let lease = self.lease();
+        if !self.has_quota() || lease.held() == 0 || !lease.is_void(now) {
+            return None;
+        }
+        let units = self.take_lease().held();
+        (units > 0).then_some(DroppedLease { since: self.since(), units })
     }
 
     /// Judges uses by the rate, without taking them.
@@ -334,6 +344,14 @@ impl<'a> Limiter<'a> {
     pub(in super::super) fn note_left(&self, left: LeftWord) {
         // Release: a reader that sees the smaller rest must see the lease that was taken from it.
         self.entry.word(LEFT).store(left.0, Ordering::Release);
+    }
+
+    /// Whether there is a use in this period, in the lease or, as far as is known, in the rest
+    /// beside it. With `within`, as in [`lacks`](Self::lacks).
+    pub(in crate::store) fn has_some(&self, now: Timestamp, within: Option<u64>) -> bool {
+        let left = LeftWord(self.entry.word(LEFT).load(Ordering::Acquire));
+        let lease = LeaseWord(self.entry.word(LEASE).load(Ordering::Acquire));
+        lease.units(now) > 0 || !lease.is_void(now) && left.has_some(now, within)
     }
 
     /// Whether the lease and the rest beside it have fewer than so many uses in this period. With

@@ -25,4 +25,4 @@ mod records;
 pub(super) mod relocation;
 
 pub(in crate::store) use lease::{LeaseWord, LeftWord};
-pub(in crate::store) use limiter::Limiter;
+pub(in crate::store) use limiter::{DroppedLease, Limiter, QuotaMark};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::limits::limit_table::LimitTable;
 use super::super::{Index, LeaseWord, LeftWord, Limiter, Whose};
 use super::fixtures::{by_admin, count, index};
-use crate::backend::{ScannedKey, ScannedOwner};
+use crate::backend::{ScannedKey, ScannedOwner, UsageSubject};
 use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::key::{
@@ -151,7 +151,7 @@ fn limits_are_never_torn() {
         let (number, per) = (rate.rate().count(), rate.rate().per().as_millis());
         let same = rate.rate().burst() == number
             && per == number.into()
-            && limiter.since() == u64::from(number);
+            && limiter.since().get() == u64::from(number);
         let first = std::net::Ipv4Addr::from(number).into();
         let last = std::net::Ipv4Addr::from(number + 4).into();
         let before = std::net::Ipv4Addr::from(number - 1).into();
@@ -267,14 +267,14 @@ fn what_is_leased_is_never_missing() {
     assert_eq!(limiter.lease().held(), u64::from(ALL));
 }
 
-/// A lease of a quota before it was tightened isn't added to the tightened one, though both count
-/// from the same version on.
+/// A lease of a quota before it was set again isn't added to the new one. The old one's rest waits
+/// to be given back.
 #[test]
 fn a_lease_of_another_quota_is_not_put() {
     let index = index();
     index.put_owner(&owner("org", Limits::default())).unwrap();
     let quota = |uses| {
-        let since = Version::new(3);
+        let since = Version::new(uses);
         let quota = VersionedQuota { quota: Quota::one_time(uses).unwrap(), quota_version: since };
         Limits { quota: by_admin(quota), ..Limits::default() }
     };
@@ -292,6 +292,13 @@ fn a_lease_of_another_quota_is_not_put() {
     assert!(!index.put_lease(whose, before, lease, LeftWord::UNKNOWN));
     index.refund_lease(whose, &from, lease.with_units(5));
     assert_eq!(limiter().lease().held(), 0);
+    let dropped = index.take_dropped_leases();
+    let [(of, rest)] = dropped[..] else { panic!("{dropped:?}") };
+    assert_eq!(
+        (of, rest.since, rest.units),
+        (UsageSubject::Key(key(0).id), Version::new(1_000), 57)
+    );
+    assert!(index.take_dropped_leases().is_empty());
     let now = index.quota(whose).unwrap();
     assert!(index.put_lease(whose, now, lease.with_units(1), LeftWord::UNKNOWN));
     index.refund_lease(whose, &limiter(), lease.with_units(1));

@@ -204,6 +204,8 @@ impl UpdateKey {
 pub enum KeyAction {
     /// Sets the owner's switch to on. A block by an administrator stays.
     Activate,
+    /// Adds so many uses (1 to 2^40 - 1) to the key's quota.
+    AddToQuota(u64),
     /// Sets the administrator's switch to off.
     Block,
     /// Makes a trial key a standard key.
@@ -218,6 +220,8 @@ pub enum KeyAction {
     ExtendExpiry(Expiry),
     /// Ends every previous token at once.
     InvalidatePreviousTokens,
+    /// Lets the count of the key's quota begin whole again.
+    RefillQuota,
     /// Ends the key. This is final.
     Revoke,
     /// Sets the administrator's switch to on. The owner's switch holds again.

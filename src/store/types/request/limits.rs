@@ -66,10 +66,9 @@ impl SetLimits {
         self
     }
 
-    /// Sets the quota: how many uses are allowed in all, or in each day, week or month. It starts a
-    /// new count, for an administrator even with the same quota as before. An owner that sets the
-    /// same quota as before changes nothing. An owner that tightens an administrator's quota
-    /// refills nothing, and a delegate that tightens any quota refills nothing.
+    /// Sets the quota: how many uses are allowed in all, or in each day, week or month. The count of
+    /// the running period goes on: the same quota once more changes nothing, and of 100 uses of
+    /// which 90 are used, none are left under 50. `refill_quota` and `add_to_quota` give more.
     pub fn quota(mut self, quota: Quota) -> Self {
         self.quota = Some(Some(quota));
         self

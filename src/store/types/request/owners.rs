@@ -77,8 +77,12 @@ impl CreateOwner {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum OwnerAction {
+    /// Adds so many uses (1 to 2^40 - 1) to the owner's quota.
+    AddToQuota(u64),
     /// Supersedes every token that was issued before this moment, which is at most now.
     InvalidateTokens(Timestamp),
+    /// Lets the count of the owner's quota begin whole again.
+    RefillQuota,
     /// Lifts a suspension, so that its keys are accepted again.
     Resume,
     /// Suspends the owner, so that none of its keys is accepted.

@@ -3,8 +3,8 @@
 use crate::backend::{UsageChange, UsageSubject};
 use crate::clock::Timestamp;
 use crate::key::{
-    KeyRecord, Lease, Limit, Limits, OwnerRecord, Period, Quota, QuotaState, SetBy, Usage, Used,
-    VersionedQuota,
+    Grant, KeyRecord, Lease, Limit, Limits, OwnerRecord, Period, Quota, QuotaState, Refill, SetBy,
+    Usage, Used, VersionedQuota,
 };
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
@@ -20,7 +20,11 @@ list![
     usage_leases_of_which_nobody_is_served_are_none,
     usage_leases_are_given_back,
     usage_nothing_is_leased_without_a_quota,
-    usage_another_quota_begins_anew,
+    usage_a_quota_that_is_set_again_keeps_its_count,
+    usage_a_grant_gives_uses,
+    usage_another_quota_begins_a_count,
+    usage_charges_may_exceed_the_quota,
+    usage_leases_outlast_a_refill_as_far_as_it_left_room,
     usage_a_quota_goes_with_its_key_or_owner,
     usage_steps_of_a_batch_see_earlier_ones,
     usage_quotas_are_refilled,
@@ -124,13 +128,10 @@ fn usage_leases_are_given_back(lab: &Lab<'_>) -> Tested {
         let rest = Lease { units: 20, ..whole };
         backend.take_in(&[refund(of, rest, sample::at(2))])?;
         ensure_eq!(left(&backend, of)?, Some(120), "after 20 of them were given back");
-        let much = Lease { units: 1_000, ..whole };
-        backend.take_in(&[refund(of, much, sample::at(2))])?;
-        ensure_eq!(left(&backend, of)?, Some(160), "never more than the quota");
-        let void = Lease { period: Timestamp::MAX, ..whole };
+        let void = Lease { turn: whole.turn + 1, ..whole };
         leased(&backend, of, 10)?;
         backend.take_in(&[refund(of, void, sample::at(2))])?;
-        ensure_eq!(left(&backend, of)?, Some(150), "after a void lease");
+        ensure_eq!(left(&backend, of)?, Some(110), "after a lease of a refill that didn't come");
     }
     Ok(())
 }
@@ -159,29 +160,140 @@ fn usage_nothing_is_leased_without_a_quota(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
-fn usage_another_quota_begins_anew(lab: &Lab<'_>) -> Tested {
+/// Replaces the quota of the key or owner, with or without a grant.
+fn set(
+    backend: &Instance<'_>,
+    of: UsageSubject,
+    quota: Option<Quota>,
+    grant: Option<Grant>,
+) -> Tested {
+    let limits_at = |version| {
+        let run = quota.map(|quota| VersionedQuota { quota, quota_version: version });
+        run.map(limits).unwrap_or_default()
+    };
+    let change = match of {
+        UsageSubject::Key(id) => {
+            let Some(key) = backend.key(id)? else { return Err(Failure::new("no such key")) };
+            let key = sample::changed_key(&key);
+            let key = KeyRecord { limits: limits_at(key.version), ..key };
+            match grant {
+                Some(grant) => sample::grant_key(&key, grant)?,
+                None => sample::replace_key(&key)?,
+            }
+        }
+        UsageSubject::Owner(id) => {
+            let Some(owner) = backend.owner(&id)? else { return Err(Failure::new("no owner")) };
+            let owner = sample::changed_owner(&owner);
+            let owner = OwnerRecord { limits: limits_at(owner.version), ..owner };
+            match grant {
+                Some(grant) => sample::grant_owner(&owner, grant)?,
+                None => sample::replace_owner(&owner)?,
+            }
+        }
+    };
+    backend.apply(change)?;
+    Ok(())
+}
+
+fn usage_a_quota_that_is_set_again_keeps_its_count(lab: &Lab<'_>) -> Tested {
     let (backend, run) = with_quotas(lab, 160)?;
+    for of in both()? {
+        let old = leased(&backend, of, 60)?;
+        // A change that leaves the quota alone.
+        if let UsageSubject::Key(id) = of {
+            let Some(key) = backend.key(id)? else { return Err(Failure::new("no such key")) };
+            let changed = KeyRecord { limits: limits(run), ..sample::changed_key(&key) };
+            backend.apply(sample::replace_key(&changed)?)?;
+            ensure_eq!(left(&backend, of)?, Some(100), "after another change of the key");
+        }
+        set(&backend, of, Some(Quota::one_time(80)?), None)?;
+        let lent = leased(&backend, of, 5)?;
+        ensure_eq!((lent.units, lent.left), (5, 15), "of 80, of which 60 are leased");
+        backend.take_in(&[refund(of, old, sample::at(2))])?;
+        ensure_eq!(left(&backend, of)?, Some(75), "after a lease of before was given back");
+        set(&backend, of, Some(Quota::one_time(0)?), None)?;
+        ensure_eq!(leased(&backend, of, 1)?.units, 0, "of 0, of which 5 are leased");
+        set(&backend, of, Some(Quota::one_time(200)?), None)?;
+        ensure_eq!(leased(&backend, of, 195)?.units, 195, "of 200, of which 5 are leased");
+    }
+    Ok(())
+}
+
+fn usage_a_grant_gives_uses(lab: &Lab<'_>) -> Tested {
+    let (backend, run) = with_quotas(lab, 160)?;
+    for of in both()? {
+        let old = leased(&backend, of, 60)?;
+        set(&backend, of, Some(run.quota), Some(Grant::Add(7)))?;
+        ensure_eq!(left(&backend, of)?, Some(107), "after 7 were added");
+        set(&backend, of, Some(run.quota), Some(Grant::Refill))?;
+        ensure_eq!(left(&backend, of)?, Some(160), "after a refill");
+        backend.take_in(&[refund(of, old, sample::at(2))])?;
+        ensure_eq!(left(&backend, of)?, Some(160), "after a lease of before was given back");
+        set(&backend, of, None, None)?;
+        set(&backend, of, Some(run.quota), Some(Grant::Add(7)))?;
+        ensure_eq!(leased(&backend, of, 160)?.units, 160, "of a quota where there was none");
+    }
+    Ok(())
+}
+
+fn usage_another_quota_begins_a_count(lab: &Lab<'_>) -> Tested {
+    let (backend, run) = with_quotas(lab, 160)?;
+    for of in both()? {
+        let old = leased(&backend, of, 60)?;
+        set(&backend, of, None, None)?;
+        ensure_eq!(
+            backend.take_in(&[lease(of, 1, sample::at(1))])?,
+            [None],
+            "a lease when there is no quota"
+        );
+        set(&backend, of, Some(run.quota), None)?;
+        ensure_eq!(leased(&backend, of, 1)?.units, 10, "a sixteenth of the whole");
+        backend.take_in(&[refund(of, old, sample::at(1))])?;
+        ensure_eq!(left(&backend, of)?, Some(150), "after a lease of before was given back");
+    }
+    Ok(())
+}
+
+fn usage_charges_may_exceed_the_quota(lab: &Lab<'_>) -> Tested {
+    let (backend, run) = with_quotas(lab, 160)?;
+    let charge = |of, uses| UsageChange::Charge { of, uses, at: sample::at(1) };
+    for of in both()? {
+        let lent = leased(&backend, of, 60)?;
+        ensure_eq!(backend.take_in(&[charge(of, 30)])?, [None], "a charge");
+        ensure_eq!(left(&backend, of)?, Some(70), "after a charge");
+        let steps = [charge(of, 80), refund(of, lent, sample::at(1))];
+        backend.take_in(&steps)?;
+        ensure_eq!(left(&backend, of)?, Some(50), "what is given back pays the debt");
+        backend.take_in(&[charge(of, 55)])?;
+        ensure_eq!(leased(&backend, of, 1)?.units, 0, "while there is a debt");
+        set(&backend, of, Some(run.quota), Some(Grant::Add(15)))?;
+        ensure_eq!(left(&backend, of)?, Some(10), "what is added pays the debt");
+    }
+    let none = UsageSubject::Key(sample::key_id(9));
+    ensure_eq!(backend.take_in(&[charge(none, 1)])?, [None], "a charge without a quota");
+    ensure_eq!(backend.usage_of(none)?, Usage::default(), "what is kept");
+    Ok(())
+}
+
+fn usage_leases_outlast_a_refill_as_far_as_it_left_room(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let key = sample::key(1, "acme")?;
+    let refill = Refill::new(10, Period::Day)?;
+    let quota = Quota::one_time(100)?.with_refill(refill);
+    let run = VersionedQuota { quota, quota_version: key.version };
+    backend.apply(sample::create_key(&KeyRecord { limits: limits(run), ..key })?)?;
     let [of, _] = both()?;
-    let old = leased(&backend, of, 60)?;
-    // A change that leaves the quota alone lets its count run on.
-    let changed = KeyRecord { limits: limits(run), ..sample::changed_key(&key_with(160)?.0) };
-    backend.apply(sample::replace_key(&changed)?)?;
-    ensure_eq!(leased(&backend, of, 1)?.units, 6, "a sixteenth of 100");
-    let changed = sample::changed_key(&changed);
-    let renewed = VersionedQuota { quota_version: changed.version, ..run };
-    let changed = KeyRecord { limits: limits(renewed), ..changed };
-    backend.apply(sample::replace_key(&changed)?)?;
-    let lent = leased(&backend, of, 1)?;
-    ensure_eq!((lent.quota_version, lent.units), (renewed.quota_version, 10), "of another quota");
-    backend.take_in(&[refund(of, old, sample::at(1))])?;
-    ensure_eq!(left(&backend, of)?, Some(150), "after a lease of the old one was given back");
-    let none = KeyRecord { limits: Limits::default(), ..sample::changed_key(&changed) };
-    backend.apply(sample::replace_key(&none)?)?;
-    ensure_eq!(
-        backend.take_in(&[lease(of, 1, sample::at(1))])?,
-        [None],
-        "a lease when there is no quota any more"
-    );
+    let day = 24 * 60 * 60;
+    let first = leased(&backend, of, 20)?;
+    backend.take_in(&[refund(of, first, sample::at(1 + day))])?;
+    ensure_eq!(left(&backend, of)?, Some(100), "nothing was refilled between");
+    let lent = backend.take_in(&[lease(of, 95, sample::at(2 + day))])?;
+    let Some(Some(lent)) = lent.first().copied() else { return Err(Failure::new("no lease")) };
+    // A refill raises what is left from 5 to 10. So 5 of the 95 are gone.
+    backend.take_in(&[refund(of, Lease { units: 40, ..lent }, sample::at(1 + 2 * day))])?;
+    ensure_eq!(left(&backend, of)?, Some(45), "after a first part was given back");
+    backend.take_in(&[refund(of, Lease { units: 55, ..lent }, sample::at(1 + 2 * day))])?;
+    ensure_eq!(left(&backend, of)?, Some(100), "after all was given back");
     Ok(())
 }
 
