@@ -197,10 +197,8 @@ impl<'a> Plan<'a> {
             return Ok(());
         }
         let usage = self.usage_of(tx, &of)?;
-        let quota = after.replacing(before, usage.quota, grant, operation.event.at);
-        if quota.is_some() {
-            self.usage.insert(of, Usage { quota, ..usage });
-        }
+        let state = after.replacing(before, usage.quota, grant, operation.event.at);
+        self.usage.insert(of, Usage { quota: Some(state), ..usage });
         Ok(())
     }
 

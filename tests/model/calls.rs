@@ -148,11 +148,13 @@ pub(crate) enum Side {
 #[derive(Clone, Debug)]
 pub(crate) enum OnKey {
     Activate,
+    AddToQuota(u64),
     Block,
     ConvertTrial(Expiry),
     Deactivate,
     InvalidatePrevious,
     ExtendExpiry(Expiry),
+    RefillQuota,
     Revoke,
     Unblock,
     Update(KeyUpdate),
@@ -161,7 +163,9 @@ pub(crate) enum OnKey {
 /// An action on an owner.
 #[derive(Clone, Debug)]
 pub(crate) enum OnOwner {
+    AddToQuota(u64),
     InvalidateTokens(Timestamp),
+    RefillQuota,
     Resume,
     Suspend,
     Update {
@@ -340,6 +344,8 @@ impl OnKey {
     pub(crate) fn request(&self) -> KeyAction {
         match self {
             Self::Activate => KeyAction::Activate,
+            Self::AddToQuota(uses) => KeyAction::AddToQuota(*uses),
+            Self::RefillQuota => KeyAction::RefillQuota,
             Self::Block => KeyAction::Block,
             Self::ConvertTrial(expiry) => KeyAction::ConvertTrial { expiry: *expiry },
             Self::Deactivate => KeyAction::Deactivate,
@@ -355,7 +361,9 @@ impl OnKey {
 impl OnOwner {
     pub(crate) fn request(&self) -> OwnerAction {
         match self {
+            Self::AddToQuota(uses) => OwnerAction::AddToQuota(*uses),
             Self::InvalidateTokens(to) => OwnerAction::InvalidateTokens(*to),
+            Self::RefillQuota => OwnerAction::RefillQuota,
             Self::Resume => OwnerAction::Resume,
             Self::Suspend => OwnerAction::Suspend,
             Self::Update { defaults, fixed, lifetime, max_access, max_keys, limits } => {

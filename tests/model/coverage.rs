@@ -31,7 +31,7 @@ pub(crate) struct Coverage {
 }
 
 /// Each of them is answered at least once.
-const CALLS: &str = "ActOnKey:Activate ActOnKey:Block ActOnKey:ConvertTrial ActOnKey:Deactivate \
+const CALLS: &str = "ActOnKey:Activate ActOnKey:AddToQuota ActOnKey:RefillQuota ActOnOwner:AddToQuota ActOnOwner:RefillQuota ActOnKey:Block ActOnKey:ConvertTrial ActOnKey:Deactivate \
     ActOnKey:InvalidatePrevious ActOnKey:ExtendExpiry ActOnKey:Revoke ActOnKey:Unblock ActOnKey:Update \
     ActOnOwner:InvalidateTokens ActOnOwner:Resume ActOnOwner:Suspend ActOnOwner:Update ChangeRules Count \
     CreateKey CreateOwner Events Find FlushUsage ForeignCursor Get GetOwner Leaked List ListOwners LookOut InvalidateTokens \
@@ -49,9 +49,9 @@ const REASONS: &str = "Conflict DataForbid(keep_standard_key) DataForbid(prefixe
     Forbidden(SetByAdministrator{field:quota}) Forbidden(SetByAdministrator{field:rate}) \
     Forbidden(ProtectedSetting) Forbidden(BeyondLifetime) Invalid(fixed_defaults) Forbidden(TrialKey) NumericIdTaken NumericIdsExhausted Invalid(access) Invalid(actor) \
     Invalid(cursor) Invalid(expiry) Invalid(firstkey) Invalid(grace) Invalid(tokens_valid_from) \
-    Invalid(name) Invalid(networks) Invalid(owners) Invalid(prefix) Invalid(prefixes) Invalid(settings) \
+    Invalid(name) Invalid(networks) Invalid(owners) Invalid(prefix) Invalid(prefixes) Invalid(settings) Invalid(quota.add) \
     LastStandardKey NameTaken NotFound(Key) NotFound(Owner) NotFound(RecoverableToken) OwnerExists Pepper \
-    Random State(Blocked) State(Expired) State(NotRevoked) State(NotSuspended) State(NotTrial) \
+    Random State(Blocked) State(Expired) State(NoQuota) State(NotRevoked) State(NotSuspended) State(NotTrial) \
     State(Revoked) State(RecoveryOff) TooManyKeys";
 
 /// Each of them is given at least once.

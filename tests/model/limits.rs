@@ -186,8 +186,8 @@ impl Ration {
     }
 
     /// Returns the greatest number of uses that can be left.
-    pub(crate) fn most(self) -> u64 {
-        self.refill.map_or(self.uses, |(amount, _)| self.uses.max(amount))
+    pub(crate) fn most(self) -> i128 {
+        self.refill.map_or(self.uses, |(amount, _)| self.uses.max(amount)).into()
     }
 }
 
@@ -235,12 +235,22 @@ impl Tight for Ration {
     fn shown(&self) -> Value {
         let refill = self.refill.map(|(amount, every)| {
             let every = match every {
-                Period::Day => "day",
-                Period::Week => "week",
-                Period::Month => "month",
+                Period::Day => "day".to_owned(),
+                Period::Week => "week".into(),
+                Period::Month => "month".into(),
+                Period::MonthFrom(day) => format!("month_from_{}", day.get()),
             };
             json!({ "amount": amount, "period": every })
         });
         json!({ "uses": self.uses, "refill": refill })
     }
+}
+
+/// Uses that a caller gives to a quota.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Gift {
+    /// All that the quota can have.
+    All,
+    /// So many more.
+    More(u64),
 }

@@ -136,7 +136,11 @@ fn by_anybody<R: Managing>(keys: &Keys<R>, call: &Call) -> Option<Heard> {
             OnKey::ExtendExpiry(expiry) => keys.extend_expiry(*id, *expiry),
             OnKey::Revoke => keys.revoke(*id),
             OnKey::Update(update) => keys.update(*id, update.request()),
-            OnKey::Block | OnKey::ConvertTrial(_) | OnKey::Unblock => return None,
+            OnKey::AddToQuota(_)
+            | OnKey::Block
+            | OnKey::ConvertTrial(_)
+            | OnKey::RefillQuota
+            | OnKey::Unblock => return None,
         }
         .map(|key| shown(&key)),
         _ => return None,
@@ -150,7 +154,9 @@ fn by_admin(keys: &AdminKeys, call: &Call) -> Option<Heard> {
     Some(match call {
         Call::CreateKey { owner, key } => keys.create(owner, key.request()).map(issued),
         Call::ActOnKey { id, action, .. } => match action {
+            OnKey::AddToQuota(uses) => keys.add_to_quota(*id, *uses),
             OnKey::Block => keys.block(*id),
+            OnKey::RefillQuota => keys.refill_quota(*id),
             OnKey::ConvertTrial(expiry) => keys.convert_trial(*id, *expiry),
             OnKey::Unblock => keys.unblock(*id),
             _ => return None,
@@ -164,6 +170,8 @@ fn by_admin(keys: &AdminKeys, call: &Call) -> Option<Heard> {
         Call::GetOwner { id } => keys.owner(id).map(|owner| shown(&owner)),
         Call::ListOwners { query } => all_owners(query, |query| keys.list_owners(query)),
         Call::ActOnOwner { id, action, .. } => match action {
+            OnOwner::AddToQuota(uses) => keys.add_to_owner_quota(id, *uses),
+            OnOwner::RefillQuota => keys.refill_owner_quota(id),
             OnOwner::InvalidateTokens(to) => keys.invalidate_owner_tokens_issued_before(id, *to),
             OnOwner::Resume => keys.resume_owner(id),
             OnOwner::Suspend => keys.suspend_owner(id),
@@ -202,6 +210,12 @@ fn by_owner(keys: &OwnerKeys, call: &Call) -> Option<Heard> {
         Call::CreateKey { owner, key } if Some(*owner) == own => {
             keys.create(key.request()).map(issued)
         }
+        Call::ActOnKey { id, action, .. } => match action {
+            OnKey::AddToQuota(uses) => keys.add_to_quota(*id, *uses),
+            OnKey::RefillQuota => keys.refill_quota(*id),
+            _ => return None,
+        }
+        .map(|key| shown(&key)),
         Call::GetOwner { id } if Some(*id) == own => keys.owner().map(|owner| shown(&owner)),
         Call::RevokeAll { owner, replacement, .. } if Some(*owner) == own => {
             let replacement = replacement.as_ref().map(crate::calls::NewKey::request);

@@ -35,6 +35,10 @@ pub(crate) enum Defect {
     NotBeforeIgnored,
     /// An owner loosens a limit that an administrator has set.
     OwnerLoosens,
+    /// A use that costs nothing passes an exhausted quota.
+    LookPasses,
+    /// A quota gets one use, however many are added.
+    QuotaGetsOne,
     /// A quota allows one use more than it has.
     QuotaOverspends,
     /// A rate is never used up.
@@ -133,6 +137,7 @@ impl Defect {
         Self::LeakNotStopped,
         Self::ListDropsKey,
         Self::ListEndsEarly,
+        Self::LookPasses,
         Self::LooksAway,
         Self::NetworksNotInForce,
         Self::NotBeforeIgnored,
@@ -145,6 +150,7 @@ impl Defect {
         Self::ProtectedSettingChanged,
         Self::PurgeDoesNothing,
         Self::PruneGoesTooFar,
+        Self::QuotaGetsOne,
         Self::QuotaOverspends,
         Self::RateNeverUsedUp,
         Self::RevocationNotInForce,
@@ -341,6 +347,10 @@ impl StoreLayer for Planted {
                 Err(VerifyError::Rejected(RejectReason::QuotaExhausted { .. })),
                 Defect::QuotaOverspends,
             ) => true,
+            (
+                Err(VerifyError::Rejected(RejectReason::QuotaExhausted { .. })),
+                Defect::LookPasses,
+            ) => format!("{request:?}").contains("cost: 0,"),
             (Err(VerifyError::Rejected(reason)), defect) => matches!(
                 (reason, defect),
                 (RejectReason::Blocked, Defect::BlockNotInForce)
@@ -406,6 +416,12 @@ impl StoreLayer for Planted {
     ) -> Result<Key, Error> {
         let expected = self.expected(expected);
         let before = self.has(Defect::PinningForgotten).then(|| self.store.key(by, id).ok());
+        let action = match action {
+            KeyAction::AddToQuota(2..=1_000) if self.has(Defect::QuotaGetsOne) => {
+                &KeyAction::AddToQuota(1)
+            }
+            action => action,
+        };
         let first = self.store.change_key(by, id, action, expected);
         let mut key =
             self.again(by, first, |by| self.store.change_key(by, id, action, expected))?;

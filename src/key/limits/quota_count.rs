@@ -114,8 +114,7 @@ impl VersionedQuota {
         self.quota.refill().map_or(Timestamp::MIN, |refill| refill.period().start_of(at))
     }
 
-    /// Computes the state after this quota took the place of `old` at `at`; `None` if its count has
-    /// yet to begin.
+    /// Computes the state after this quota took the place of `old` at `at`.
     ///
     /// What is used in the running period stays used: what is left moves by as much as the greatest
     /// number of uses that can be left. If the period is another one, the count goes on in the
@@ -127,25 +126,21 @@ impl VersionedQuota {
         before: Option<QuotaState>,
         grant: Option<Grant>,
         at: Timestamp,
-    ) -> Option<QuotaState> {
-        let before = before.filter(|before| before.quota_version == old.quota_version);
-        if before.is_none() && grant.is_none() {
-            return None;
-        }
+    ) -> QuotaState {
         let state = old.state_at(before, at);
         let (most, old_most) = (whole(self.quota.most()), whole(old.quota.most()));
         let kind = |run: Self| run.quota.refill().map(Refill::period);
         let period = if kind(self) == kind(old) { state.period } else { self.period_of(at) };
         let state = QuotaState { quota_version: self.quota_version, period, ..state }
             .with_balance(state.balance() + most - old_most);
-        Some(match grant {
+        match grant {
             None => state,
             Some(Grant::Refill) => {
                 QuotaState { begun: self.quota_version, turn: 0, raised: 0, ..state }
                     .with_balance(most)
             }
             Some(Grant::Add(uses)) => state.with_balance(state.balance() + whole(uses)),
-        })
+        }
     }
 
     /// Takes a lease of a sixteenth of what is left, or of what all waiting callers need

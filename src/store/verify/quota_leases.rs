@@ -154,10 +154,13 @@ impl QuotaLeases {
                     state = Some(run.refund(state, now, *lease));
                 }
             }
+            let is_begun = state.is_some();
             let state = run.state_at(state, now);
             let word = LeaseWord::new(run.void_from(&state), 0);
             let quota = limiter.quota().filter(|quota| quota.is_since(run.quota_version));
-            let left = LeftWord::new(state.left, now);
+            // A use must reach the backend if it begins the count, also if it is refused.
+            let is_shown = is_begun || state.left > 0;
+            let left = if is_shown { LeftWord::new(state.left, now) } else { LeftWord::UNKNOWN };
             let is_known = quota.is_some_and(|quota| {
                 self.engine.records.index.put_lease(account.holder, quota, word, left)
             });

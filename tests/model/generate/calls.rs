@@ -41,6 +41,22 @@ impl Generator<'_> {
 
     pub(super) fn fill(&mut self, pick: Pick) -> Call {
         match pick {
+            Pick::GiveToKey => {
+                let id = self.key_that(|key| key.limits.quota.is_some());
+                let action = match self.chance.below(3) {
+                    0 => OnKey::RefillQuota,
+                    _ => OnKey::AddToQuota(self.gift()),
+                };
+                self.on_key(id, action)
+            }
+            Pick::GiveToOwner => {
+                let id = self.owner_that(|owner| owner.limits.quota.is_some());
+                let action = match self.chance.below(3) {
+                    0 => OnOwner::RefillQuota,
+                    _ => OnOwner::AddToQuota(self.gift()),
+                };
+                Call::ActOnOwner { id, action, expected: self.expecting_owner(id) }
+            }
             Pick::Activate => {
                 let id = self.key_that(|key| key.deactivated.is_some());
                 self.on_key(id, OnKey::Activate)
@@ -126,10 +142,7 @@ impl Generator<'_> {
                 self.on_key(id, OnKey::Unblock)
             }
             Pick::Update => {
-                let (id, mut update) = (self.key(), self.key_update());
-                if self.model.may_be_leased(id) {
-                    update.limits.quota = None;
-                }
+                let (id, update) = (self.key(), self.key_update());
                 self.on_key(id, OnKey::Update(update))
             }
             Pick::Wait => {

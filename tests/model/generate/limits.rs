@@ -123,14 +123,26 @@ impl Generator<'_> {
         (0..1 + self.chance.below(3)).map(|_| self.chance.pick(&NETWORKS).into()).collect()
     }
 
-    /// Makes a quota that never begins with more uses than it is refilled to. So the rest of a
-    /// lease of the period before doesn't matter.
+    /// Makes a number of uses to add to a quota, now and then one that can't be added.
+    pub(super) fn gift(&mut self) -> u64 {
+        match self.chance.below(12) {
+            0 => self.chance.pick(&[0, 1 << 40, u64::MAX]),
+            1 => 1 << 30,
+            _ => self.chance.pick(&[1, 3, 40]),
+        }
+    }
+
+    /// Makes a quota, also one that carries over what is left.
     fn ration(&mut self, is_refilled: bool) -> Ration {
-        let every = self.chance.pick(&[Period::Day, Period::Week, Period::Month]);
-        match self.chance.below(if is_refilled { 6 } else { 3 }) {
+        let on = |day| Period::month_from(day).unwrap();
+        let every = [Period::Day, Period::Week, Period::Month, on(31), on(15)];
+        let every = self.chance.pick(&every);
+        match self.chance.below(if is_refilled { 8 } else { 3 }) {
             0..=2 => Ration { uses: self.chance.pick(&[0, 1, 3, 20]), refill: None },
             3 => Ration { uses: 0, refill: Some((2, every)) },
             4 => Ration { uses: 2, refill: Some((2, every)) },
+            5 => Ration { uses: 20, refill: Some((3, every)) },
+            6 => Ration { uses: 5, refill: Some((2, every)) },
             _ => Ration { uses: 5, refill: Some((5, every)) },
         }
     }

@@ -20,6 +20,8 @@ pub(super) enum Pick {
     ForeignCursor,
     Get,
     GetOwner,
+    GiveToKey,
+    GiveToOwner,
     Leaked,
     List,
     ListOwners,
@@ -46,7 +48,7 @@ pub(super) enum Pick {
     Wait,
 }
 
-const PICKS: [(usize, Pick); 39] = [
+const PICKS: [(usize, Pick); 41] = [
     (5, Pick::Activate),
     (5, Pick::Block),
     (4, Pick::ChangeRules),
@@ -62,6 +64,8 @@ const PICKS: [(usize, Pick); 39] = [
     (1, Pick::ForeignCursor),
     (4, Pick::Get),
     (1, Pick::GetOwner),
+    (5, Pick::GiveToKey),
+    (3, Pick::GiveToOwner),
     (4, Pick::Leaked),
     (5, Pick::List),
     (2, Pick::ListOwners),

@@ -20,6 +20,7 @@ use super::spending::Holder;
 use super::state::{Decided, Fresh, Model, conflict, unless_refused};
 use super::verify::Verdict;
 use crate::calls::{KeyUpdate, OnKey, Rotation};
+use crate::limits::Gift;
 
 /// Largest number of previous tokens that live at once.
 const MAX_PREVIOUS: usize = 5;
@@ -67,7 +68,7 @@ impl Model {
             let is_in_use = before.tokens().into_iter().any(|token| self.is_readable(token));
             after.change(self.mark_of(&self.owners[&before.owner]), self.now);
             self.keys.insert(id, after);
-            self.relimit(Holder::Key(id), &before.limits, is_in_use);
+            self.relimit(Holder::Key(id), &before.limits, is_in_use, gift_of(action));
             self.note_key(&caller.by, kind, id, None, fields);
         }
         Ok(self.shown_key(id))
@@ -107,6 +108,11 @@ impl Model {
                 reasons.extend(self.against_new_expiry(caller, key, *expiry));
             }
             OnKey::Update(update) => reasons.extend(self.against_update(caller, key, update)),
+            OnKey::AddToQuota(uses) => {
+                reasons.extend(against_gift(*uses));
+                reasons.extend(key.limits.against_grant(caller));
+            }
+            OnKey::RefillQuota => reasons.extend(key.limits.against_grant(caller)),
             OnKey::Deactivate | OnKey::InvalidatePrevious | OnKey::Revoke => {}
         }
         reasons
@@ -226,6 +232,14 @@ impl Model {
                 let fields =
                     [(true, Fields::KIND), (moved, Fields::EXPIRY), (counts_again, Fields::LAPSED)];
                 (EventKind::TrialConverted, all(&fields))
+            }
+            OnKey::AddToQuota(_) | OnKey::RefillQuota => {
+                key.limits.quota_version = key.version + 1;
+                let kind = match action {
+                    OnKey::RefillQuota => EventKind::KeyQuotaRefilled,
+                    _ => EventKind::KeyQuotaAdded,
+                };
+                (kind, Fields::QUOTA)
             }
             OnKey::Update(update) => {
                 let owner = &self.owners[&key.owner];
@@ -476,4 +490,18 @@ fn id_in(text: &str) -> Option<KeyId> {
         id.checked_mul(62)?.checked_add(value)
     })?;
     Some(KeyId::from_u128(id))
+}
+
+/// Returns the reason against adding so many uses to a quota.
+pub(super) fn against_gift(uses: u64) -> Option<Reason> {
+    let is_possible = (1..1 << 40).contains(&uses);
+    (!is_possible).then_some(Reason::Invalid("quota.add"))
+}
+
+fn gift_of(action: &OnKey) -> Option<Gift> {
+    match action {
+        OnKey::AddToQuota(uses) => Some(Gift::More(*uses)),
+        OnKey::RefillQuota => Some(Gift::All),
+        _ => None,
+    }
 }

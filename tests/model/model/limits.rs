@@ -3,6 +3,7 @@
 use keyhasp::Timestamp;
 use keyhasp::event::Fields;
 use keyhasp::key::SetBy;
+use keyhasp::store::{ForbiddenReason, StateProblem};
 use serde_json::{Value, json};
 
 use super::authority::Caller;
@@ -27,7 +28,7 @@ pub(crate) struct LimitsFile {
     pub(crate) networks: Option<Held<Vec<Net>>>,
     pub(crate) rate: Option<Held<Pace>>,
     pub(crate) quota: Option<Held<Ration>>,
-    /// The version of the record with which the count of the quota began.
+    /// The version of the record in which the quota was last set, refilled or added to.
     pub(crate) quota_version: u64,
 }
 
@@ -56,7 +57,7 @@ impl LimitsFile {
             reasons.extend(put(caller, "rate", &mut next.rate, rate));
         }
         if let Some(quota) = new.quota {
-            if self.counts_anew(caller, quota) {
+            if self.quota.as_ref().map(|held| held.value) != quota {
                 next.quota_version = version;
             }
             reasons.extend(put(caller, "quota", &mut next.quota, quota));
@@ -64,18 +65,15 @@ impl LimitsFile {
         if reasons.is_empty() { Ok(next) } else { Err(reasons) }
     }
 
-    /// Returns whether a quota that is set begins a new count. An administrator's does. An owner's
-    /// does, unless it is the same as before or tightens an administrator's. A delegate's does,
-    /// unless it is the same or tightens any quota.
-    fn counts_anew(&self, caller: &Caller, quota: Option<Ration>) -> bool {
-        match (&self.quota, quota) {
-            (Some(old), Some(new)) if !caller.is_admin => {
-                let is_bound = old.by == SetBy::Administrator || caller.is_delegate();
-                let tightens = new.is_as_tight_as(&old.value);
-                new != old.value && !(is_bound && tightens)
-            }
-            _ => true,
+    /// Returns the reasons against giving the quota more uses: a caller must be able to loosen it,
+    /// and a delegate never gives any.
+    pub(super) fn against_grant(&self, caller: &Caller) -> Vec<Reason> {
+        let Some(quota) = &self.quota else { return vec![Reason::State(StateProblem::NoQuota)] };
+        let mut reasons: Vec<_> = caller.may_not_widen("quota", quota.by).into_iter().collect();
+        if caller.is_delegate() {
+            reasons.push(Reason::Forbidden(ForbiddenReason::BeyondActingKey));
         }
+        reasons
     }
 
     /// Returns whether each limit of `other` on addresses, rate and uses is here too, and as tight.

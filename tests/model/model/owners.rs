@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::access::Reach;
 use super::authority::Caller;
+use super::keys::against_gift;
 use super::limits::LimitsFile;
 use super::minting::all;
 use super::reason::Reason;
@@ -19,6 +20,7 @@ use super::settings::{Object, set_defaults};
 use super::spending::Holder;
 use super::state::{Decided, Fresh, Model, conflict, unless_refused};
 use crate::calls::{NewKey, NewOwner, OnOwner};
+use crate::limits::Gift;
 
 impl Model {
     pub(super) fn create_owner(
@@ -107,7 +109,12 @@ impl Model {
             owner.version += 1;
             owner.updated_at = self.now;
             self.owners.insert(id, owner);
-            self.relimit(Holder::Owner(id), &before, true);
+            let gift = match action {
+                OnOwner::AddToQuota(uses) => Some(Gift::More(*uses)),
+                OnOwner::RefillQuota => Some(Gift::All),
+                _ => None,
+            };
+            self.relimit(Holder::Owner(id), &before, true, gift);
             self.note_owner(&caller.by, kind, id, fields);
         }
         Ok(self.owners[&id].shown())
@@ -136,6 +143,11 @@ impl Model {
                     reasons.push(Reason::Invalid("access"));
                 }
             }
+            OnOwner::AddToQuota(uses) => {
+                reasons.extend(against_gift(*uses));
+                reasons.extend(owner.limits.against_grant(caller));
+            }
+            OnOwner::RefillQuota => reasons.extend(owner.limits.against_grant(caller)),
             OnOwner::Resume | OnOwner::Suspend => {}
         }
         reasons
@@ -154,6 +166,14 @@ impl Model {
                 owner.mark = before.mark.max(Some(*to));
                 let moved = owner.mark != before.mark;
                 (EventKind::OwnerTokensInvalidated, all(&[(moved, Fields::TOKENS_VALID_FROM)]))
+            }
+            OnOwner::AddToQuota(_) | OnOwner::RefillQuota => {
+                owner.limits.quota_version = before.version + 1;
+                let kind = match action {
+                    OnOwner::RefillQuota => EventKind::OwnerQuotaRefilled,
+                    _ => EventKind::OwnerQuotaAdded,
+                };
+                (kind, Fields::QUOTA)
             }
             OnOwner::Resume => {
                 let was = owner.suspended.take().is_some();

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use keyhasp::Timestamp;
 use keyhasp::id::{KeyId, OwnerId};
-use keyhasp::key::{RateLimited, RateStatus};
+use keyhasp::key::{Quota, RateLimited, RateStatus};
 use keyhasp::store::VerifyError;
 
 use super::limits::LimitsFile;
 use super::records::{KeyFile, OwnerFile};
 use super::state::Model;
-use crate::limits::{Pace, Place, Ration};
+use crate::limits::{Gift, Pace, Place, Ration};
 
 /// The holder of limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,13 +34,13 @@ pub(crate) struct Bucket {
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
     ration: Ration,
-    since: u64,
-    left: u64,
+    /// Less than 0 while more is used than the quota has, since it was lowered.
+    left: i128,
     /// The beginning of the period in which the quota was last read.
     period: Option<Timestamp>,
-    /// Largest part of the rest that may lie in the process's lease: the rest that was too small
-    /// for a greater use, or a refund.
-    may_be_leased: u64,
+    /// Largest part of the rest that may lie in leases of the process: the rest that was too small
+    /// for a greater use, a refund, or a part of a lease, which is a sixteenth at most.
+    may_be_leased: i128,
 }
 
 impl Bucket {
@@ -117,17 +117,20 @@ fn div_ceil(a: i128, b: i128) -> i128 {
 }
 
 impl Account {
-    fn new(ration: Ration, since: u64) -> Self {
-        Self { ration, since, left: ration.uses, period: None, may_be_leased: 0 }
+    fn new(ration: Ration) -> Self {
+        let left = ration.uses.into();
+        Self { ration, left, period: None, may_be_leased: 0 }
     }
 
     /// Refills the quota if a period began since it was last read.
     fn look(&mut self, now: Timestamp) {
         let Some((amount, every)) = self.ration.refill else { return };
+        let amount = amount.into();
         let period = every.start_of(now);
         if self.period.is_some_and(|before| before < period) {
             self.left = self.left.max(amount);
-            self.may_be_leased = 0;
+            // A refill makes up for what lies in leases.
+            self.may_be_leased = self.may_be_leased.min(self.left - amount);
         }
         // The period of a clock that was ahead counts only if it is the next one.
         let is_next = self.period.is_some() && self.period == every.start_after(now);
@@ -150,14 +153,33 @@ impl Account {
         self.look(now);
         let has = self.left >= uses.into();
         if !has {
-            self.may_be_leased = self.left;
+            self.may_be_leased = self.left.max(0);
         }
         has
     }
 
     fn spend(&mut self, uses: u32) {
-        self.left -= u64::from(uses);
-        self.may_be_leased = self.may_be_leased.saturating_sub(uses.into());
+        self.left -= i128::from(uses);
+        self.may_be_leased = (self.may_be_leased - i128::from(uses)).max(self.left / 16);
+    }
+
+    /// Goes on counting under another quota: what was used in the running period stays used.
+    fn under(mut self, ration: Ration, gift: Option<Gift>, now: Timestamp) -> Self {
+        self.look(now);
+        let every = |ration: Ration| ration.refill.map(|(_, every)| every);
+        if every(ration) != every(self.ration) {
+            self.period = every(ration).map(|every| every.start_of(now));
+        }
+        self.left += ration.most() - self.ration.most();
+        self.ration = ration;
+        match gift {
+            None => {}
+            Some(Gift::All) => (self.left, self.may_be_leased) = (ration.most(), 0),
+            Some(Gift::More(uses)) => {
+                self.left = (self.left + i128::from(uses)).min(Quota::MAX_USES.into());
+            }
+        }
+        self
     }
 }
 
@@ -192,7 +214,8 @@ impl Model {
         for holder in holders {
             let Some(bucket) = self.bucket(holder) else { continue };
             bucket.settle(now);
-            let Some(refusal) = bucket.refusal(now, uses) else { continue };
+            // A use that costs nothing needs what the next one that costs something needs.
+            let Some(refusal) = bucket.refusal(now, uses.max(1)) else { continue };
             // An endless wait is the longest. Of two equal waits, the key's is returned.
             let wait = |limited: &RateLimited| limited.retry_after.unwrap_or(Duration::MAX);
             if slowest.as_ref().is_none_or(|before| wait(before) < wait(&refusal)) {
@@ -216,10 +239,19 @@ impl Model {
     }
 
     fn spend_quotas(&mut self, holders: [Holder; 2], uses: u32) -> Result<(), Vec<VerifyError>> {
-        if uses == 0 {
-            return Ok(());
-        }
         let now = self.now;
+        if uses == 0 {
+            let looked = holders.into_iter().filter_map(|holder| {
+                // A look leaves no trace.
+                let mut account = self.account(holder)?.clone();
+                account.look(now);
+                let refilled_at = account.refilled_at();
+                let reason = RejectReason::QuotaExhausted { refilled_at };
+                (account.left < 1).then_some(VerifyError::Rejected(reason))
+            });
+            let refusals: Vec<_> = looked.collect();
+            return if refusals.is_empty() { Ok(()) } else { Err(refusals) };
+        }
         let (mut refusals, mut passed) = (Vec::new(), Vec::new());
         for holder in holders {
             let Some(account) = self.account(holder) else { continue };
@@ -260,14 +292,19 @@ impl Model {
     }
 
     fn account(&mut self, holder: Holder) -> Option<&mut Account> {
-        let limits = self.limits_of(holder);
-        let (ration, since) = (limits.quota.as_ref()?.value, limits.quota_version);
-        Some(self.accounts.entry(holder).or_insert_with(|| Account::new(ration, since)))
+        let ration = self.limits_of(holder).quota.as_ref()?.value;
+        Some(self.accounts.entry(holder).or_insert_with(|| Account::new(ration)))
     }
 
-    /// Notes that the limits of a key or an owner were replaced, and whether any of its tokens
-    /// could be used then.
-    pub(super) fn relimit(&mut self, holder: Holder, before: &LimitsFile, is_in_use: bool) {
+    /// Notes that the limits of a key or an owner were replaced, whether any of its tokens could be
+    /// used then, and what was given to the quota.
+    pub(super) fn relimit(
+        &mut self,
+        holder: Holder,
+        before: &LimitsFile,
+        is_in_use: bool,
+        gift: Option<Gift>,
+    ) {
         let (now, after) = (self.now, self.limits_of(holder).clone());
         let bucket = self.buckets.remove(&holder);
         if let (Some(pace), Some(old)) = (&after.rate, &before.rate)
@@ -279,11 +316,13 @@ impl Model {
             self.buckets.insert(holder, bucket);
         }
         let account = self.accounts.remove(&holder);
-        if let Some(quota) = &after.quota
-            && let Some(account) = account.filter(|account| account.since == after.quota_version)
-        {
-            let left = account.left.min(quota.value.most());
-            self.accounts.insert(holder, Account { ration: quota.value, left, ..account });
+        if let (Some(quota), Some(old)) = (&after.quota, &before.quota) {
+            if after.quota_version == before.quota_version {
+                self.accounts.extend(account.map(|account| (holder, account)));
+                return;
+            }
+            let account = account.unwrap_or_else(|| Account::new(old.value));
+            self.accounts.insert(holder, account.under(quota.value, gift, now));
         }
     }
 
@@ -295,12 +334,12 @@ impl Model {
     /// Returns the smallest and greatest number of uses that may be left of a key's quota, since
     /// some may lie in a lease.
     pub(super) fn quota_left(&self, id: KeyId) -> Option<(u64, u64)> {
-        let limits = self.limits_of(Holder::Key(id));
-        let new = || Some(Account::new(limits.quota.as_ref()?.value, limits.quota_version));
-        limits.quota.as_ref()?;
-        let mut account = self.accounts.get(&Holder::Key(id)).cloned().or_else(new)?;
+        let quota = self.limits_of(Holder::Key(id)).quota.as_ref()?;
+        let account = self.accounts.get(&Holder::Key(id)).cloned();
+        let mut account = account.unwrap_or_else(|| Account::new(quota.value));
         account.look(self.now);
-        Some((account.left.saturating_sub(account.may_be_leased), account.left))
+        let least = (account.left - account.may_be_leased).max(0);
+        Some((least.try_into().ok()?, account.left.max(0).try_into().ok()?))
     }
 
     /// Forgets a key or an owner that was deleted.
@@ -311,12 +350,6 @@ impl Model {
             self.uses.remove(&id);
             self.told.remove(&id);
         }
-    }
-
-    /// Returns whether a part of a key's quota may lie in a lease. The model doesn't say what
-    /// becomes of a lease when the quota is tightened.
-    pub(crate) fn may_be_leased(&self, id: KeyId) -> bool {
-        self.accounts.get(&Holder::Key(id)).is_some_and(|account| account.may_be_leased > 0)
     }
 
     /// Returns whether closing the store now would change the rest of a quota. If the store is

@@ -95,21 +95,21 @@ fn a_quota_that_is_set_again_keeps_its_count() {
         (Quota::each(100, Period::Day).unwrap(), 10),
     ] {
         let (run, state) = set(quota, Some(used));
-        assert_eq!(run.state_at(state, now).left, left, "{quota:?}");
+        assert_eq!(run.state_at(Some(state), now).left, left, "{quota:?}");
         // Raised again, it has what it had.
         let back = VersionedQuota { quota: each(100), quota_version: run.quota_version.next() };
-        let state = back.replacing(run, state, None, now);
-        assert_eq!(back.state_at(state, now).left, 10, "{quota:?}");
-        // What began before a count of its own has none to keep.
-        assert_eq!(set(quota, None).1, None);
+        let state = back.replacing(run, Some(state), None, now);
+        assert_eq!(back.state_at(Some(state), now).left, 10, "{quota:?}");
+        // Nothing was used before.
+        assert_eq!(set(quota, None).1.left, quota.most(), "{quota:?}");
     }
     // The next period begins whole, also after more was used than there is.
     let (run, state) = set(each(50), Some(used));
-    assert_eq!(run.state_at(state, at("2024-02-01T00:00:00Z")).left, 50);
+    assert_eq!(run.state_at(Some(state), at("2024-02-01T00:00:00Z")).left, 50);
     // A period of another kind: the count goes on until the next of that kind.
     let (run, state) = set(Quota::each(100, Period::Day).unwrap(), Some(used));
-    assert_eq!(run.state_at(state, at("2024-01-20T23:59:59Z")).left, 10);
-    assert_eq!(run.state_at(state, at("2024-01-21T00:00:00Z")).left, 100);
+    assert_eq!(run.state_at(Some(state), at("2024-01-20T23:59:59Z")).left, 10);
+    assert_eq!(run.state_at(Some(state), at("2024-01-21T00:00:00Z")).left, 100);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn grants_give_uses() {
     let now = at("2024-01-20T12:00:00Z");
     let (state, lease) = first.lease(None, now, 90, 90);
     let second = next(first, first.quota);
-    let given = |state, grant| second.replacing(first, state, Some(grant), now).unwrap();
+    let given = |state, grant| second.replacing(first, state, Some(grant), now);
     assert_eq!(given(Some(state), Grant::Add(20)).left, 30);
     assert_eq!(given(None, Grant::Add(20)).left, 120);
     assert_eq!(given(Some(state), Grant::Add(Quota::MAX_USES)).left, Quota::MAX_USES);
@@ -264,13 +264,10 @@ proptest! {
             let mut replace = |quota: Quota, grant| {
                 let run = next(before, quota);
                 let most = |run: VersionedQuota| i64::try_from(run.quota.most()).unwrap();
-                // A count that has yet to begin, begins with this quota.
-                let is_begun = world.state.is_some();
-                world.state = run.replacing(before, world.state, grant, world.now);
+                world.state = Some(run.replacing(before, world.state, grant, world.now));
                 world.left = match grant {
                     Some(Grant::Refill) => most(run),
-                    _ if is_begun || grant.is_some() => world.left + most(run) - most(before),
-                    _ => i64::try_from(quota.uses()).unwrap(),
+                    _ => world.left + most(run) - most(before),
                 };
                 world.run = run;
             };
