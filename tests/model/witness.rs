@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use keyhasp::key::StoreRules;
 use keyhasp::store::{PepperProblem, Store, Unavailable};
-use keyhasp::{Error, KeyStore, Prefix, VerifyRequest};
+use keyhasp::{Error, KeyStore, Prefix, RejectReason, VerifyError, VerifyRequest};
 
 use crate::compare;
 use crate::driver::{Checked, Sequence};
@@ -61,6 +61,12 @@ impl Sequence<'_> {
             let request = VerifyRequest::new(issue.text.as_bytes()).cost(0);
             let request = address.map_or(request, |address| request.address(address));
             let heard = witness.store.verify_request(&request);
+            // It sees nothing of what the other one has leased.
+            let is_exhausted =
+                matches!(heard, Err(VerifyError::Rejected(RejectReason::QuotaExhausted { .. })));
+            if is_exhausted && self.model.may_look_exhausted(issue.key) {
+                continue;
+            }
             if let Some(difference) = compare::verdicts(&expected, &heard, &witness.store) {
                 let (key, generation) = (issue.key, issue.generation);
                 return Err(format!("token {generation} of {key} at the witness: {difference}"));

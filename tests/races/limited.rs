@@ -271,13 +271,16 @@ pub(crate) fn renewed(
             quotas.push(uses);
             changes.fetch_add(1, Ordering::SeqCst);
             let admin = &limited.world.admin;
+            // Setting keeps the count; the refill begins another one.
             match of {
                 Of::Key => {
                     drop(admin.update(limited.first, UpdateKey::new().limits(once(uses))).unwrap());
+                    drop(admin.refill_quota(limited.first).unwrap());
                 }
                 Of::Owner => {
                     let update = UpdateOwner::new().limits(once(uses));
                     drop(admin.update_owner(&owner(OWNER), update).unwrap());
+                    drop(admin.refill_owner_quota(&owner(OWNER)).unwrap());
                 }
             }
             changes.fetch_add(1, Ordering::SeqCst);

@@ -73,7 +73,16 @@ impl Gcra {
             // As it is: what lies in the past counts again after a clock stepped back.
             return state;
         }
-        let used = before.used(state, millis).min(before.whole());
+        let ahead = state.wrapping_sub(before.at(millis));
+        if ahead >> 63 == 1 {
+            // Nothing is used up, for as long as before: otherwise a clock that steps back would
+            // find a burst used up.
+            let idle = u128::from(ahead.wrapping_neg() / u64::from(before.count.get()));
+            let units = (idle * u128::from(self.count.get())).min(LONG_AGO.into());
+            let units = u64::try_from(units).unwrap_or(LONG_AGO);
+            return self.at(millis).wrapping_sub(units);
+        }
+        let used = ahead.min(before.whole());
         // Up to 2^55 times 2^35.
         let uses = u128::from(used) * u128::from(self.per.get());
         let used = u64::try_from(uses.div_ceil(before.per.get().into())).unwrap_or(u64::MAX);
@@ -262,6 +271,38 @@ mod tests {
             let is_ahead = matches!(b.judge(carried, now, 0), Verdict::Ahead { .. });
             prop_assert!(!is_ahead);
             prop_assert_eq!(a.carried(a, state, now), state);
+        }
+    }
+
+    proptest! {
+        /// A rate that was whole for a while is whole for as long under other numbers, also after
+        /// the clock stepped back.
+        #[test]
+        fn what_was_not_used_up_stays_so_under_another_rate(
+            a in rates(), b in rates(), uses in 0..3_u32, idle in 0..5_000_u64, back in 0..5_000_u64,
+        ) {
+            let gcra = |(count, burst, per)| Gcra::new(count, burst, per).unwrap();
+            let (a, b): (Gcra, Gcra) = (gcra(a), gcra(b));
+            let mut state = a.unused(NOW);
+            if let Verdict::Allowed { next, .. } = a.judge(state, NOW, uses) {
+                state = next;
+            }
+            let now = NOW + idle;
+            let earlier = now - back;
+            let carried = b.carried(a, state, now);
+            if a.used(state, earlier) == 0 {
+                prop_assert_eq!(b.used(carried, earlier), 0);
+            }
+        }
+    }
+
+    /// A rate that was never used is whole, whatever the clock does after its numbers changed.
+    #[test]
+    fn an_unused_rate_is_not_used_up_by_a_step_back() {
+        let (a, b) = (Gcra::new(1, 5, 1_000).unwrap(), Gcra::new(10, 50, 60_000).unwrap());
+        let carried = b.carried(a, a.unused(NOW), NOW);
+        for earlier in [NOW, NOW - 1, NOW - 3_600_000, NOW - 1_000_000_000_000] {
+            assert!(matches!(b.judge(carried, earlier, 50), Verdict::Allowed { .. }), "{earlier}");
         }
     }
 

@@ -342,6 +342,19 @@ impl Model {
         Some((least.try_into().ok()?, account.left.max(0).try_into().ok()?))
     }
 
+    /// Returns whether a quota of the key or its owner may have no use left beside leases.
+    pub(crate) fn may_look_exhausted(&self, id: KeyId) -> bool {
+        let holders = [Holder::Key(id), Holder::Owner(self.keys[&id].owner)];
+        let accounts = holders.iter().filter_map(|holder| {
+            let quota = self.limits_of(*holder).quota.as_ref()?.value;
+            let mut account =
+                self.accounts.get(holder).cloned().unwrap_or_else(|| Account::new(quota));
+            account.look(self.now);
+            Some(account)
+        });
+        accounts.into_iter().any(|account| account.left - account.may_be_leased < 1)
+    }
+
     /// Forgets a key or an owner that was deleted.
     pub(super) fn forget(&mut self, holder: Holder) {
         self.buckets.remove(&holder);

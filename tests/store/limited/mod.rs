@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
+#[cfg(feature = "testing")]
+mod counts;
 mod order;
 mod place;
 #[cfg(feature = "testing")]

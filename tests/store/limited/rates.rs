@@ -46,7 +46,10 @@ fn the_numbers_told_are_exact() {
     assert_eq!(ask_for(&world, &issued, 3).unwrap().rate(), Some(status(0, 1_200)));
     let refused = limited(ask_for(&world, &issued, 5));
     assert_eq!((refused.retry_after, refused.status), (None, status(0, 1_200)));
-    assert_eq!(ask_for(&world, &issued, 0).unwrap().rate(), Some(status(0, 1_200)));
+    // A use that costs nothing is refused as one that costs 1, and uses nothing up.
+    let refused = limited(ask_for(&world, &issued, 0));
+    let wait = Some(Duration::from_millis(300));
+    assert_eq!((refused.retry_after, refused.status), (wait, status(0, 1_200)));
     world.clock.advance(HOUR);
     assert_eq!(ask_for(&world, &issued, 0).unwrap().rate(), Some(status(4, 0)));
     assert_eq!(limited(ask_for(&world, &issued, u32::MAX)).retry_after, None);

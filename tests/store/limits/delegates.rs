@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use keyhasp::store::KeyAction;
 use keyhasp::{
     Access, CreateKey, DelegatedKeys, ForbiddenReason, Issued, KeyId, OwnerKeys, Quota, Rate,
     Rotate, SetLimits, Timestamp, UpdateKey, UpdateOwner,
@@ -107,10 +108,17 @@ fn it_does_not_loosen_lift_or_refill_its_own() {
             );
         }
         assert_eq!(keys.get(id).unwrap(), before);
-        // It may tighten them, which is no new count.
+        // It may tighten them, which gives no use.
         let tightened = delegate.update(id, update(SetLimits::new().quota(quota(9)))).unwrap();
         let (was, is) = (before.limits.quota.unwrap(), tightened.limits.quota.unwrap());
-        assert_eq!((is.value.quota_version, is.value.quota.uses()), (was.value.quota_version, 9));
+        assert_eq!((is.by, is.value.quota.uses()), (was.by, 9));
+        // A delegate gives none either.
+        let by = delegate.authority();
+        for action in [KeyAction::RefillQuota, KeyAction::AddToQuota(1)] {
+            let refused = world.store.change_key(by, id, &action, None);
+            assert_eq!(denied(refused), ForbiddenReason::BeyondActingKey);
+        }
+        assert_eq!(keys.get(id).unwrap(), tightened);
     });
 }
 

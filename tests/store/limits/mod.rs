@@ -234,7 +234,7 @@ fn corners() {
         ),
         ("the same uses by an owner", Admin, quota(5), Owner, quota(5), Ok(false)),
         ("the same uses by their owner", Owner, quota(5), Owner, quota(5), Ok(false)),
-        ("a new count", Admin, quota(5), Admin, quota(5), Ok(true)),
+        ("the same uses again by who set them", Admin, quota(5), Admin, quota(5), Ok(false)),
         (
             "one that loosens takes all with it",
             Admin,
@@ -278,29 +278,27 @@ fn corners() {
     });
 }
 
-/// A quota that is set restarts its count, unless the caller tightens one that isn't its own.
+/// A quota's version is that in which it was last set to another value, refilled or added to.
 #[test]
-fn a_new_quota_begins_a_new_count() {
+fn a_quota_has_the_version_of_its_last_change() {
     on_each(|world| {
         let (keys, issued) = world.owner("org");
         let id = issued.key.id;
         let set = |uses| update(SetLimits::new().quota(Quota::one_time(uses).unwrap()));
-        let begun = |key: Key| key.limits.quota.unwrap().value.quota_version == key.version;
-        assert!(begun(keys.update(id, set(100)).unwrap()));
-        assert!(begun(keys.update(id, set(90)).unwrap()), "an owner sets its own");
+        let moved = |key: Key| key.limits.quota.unwrap().value.quota_version == key.version;
+        assert!(moved(keys.update(id, set(100)).unwrap()));
+        assert!(moved(keys.update(id, set(90)).unwrap()), "an owner sets its own");
         let kept = keys.update(id, update(SetLimits::new().rate(rate(1)))).unwrap();
-        assert!(!begun(kept), "another limit");
-        assert!(begun(world.admin.update(id, set(90)).unwrap()), "an administrator's");
-        let before = world.admin.update(id, set(90)).unwrap();
-        assert!(begun(before.clone()), "the same once more");
+        assert!(!moved(kept), "another limit");
+        assert!(!moved(world.admin.update(id, set(90)).unwrap()), "an administrator's");
+        let before = keys.get(id).unwrap();
+        assert_eq!(world.admin.update(id, set(90)).unwrap(), before, "the same once more");
         let tightened = keys.update(id, set(80)).unwrap();
-        let (before, after) = (before.limits.quota.unwrap(), tightened.limits.quota.unwrap());
-        assert_eq!(
-            (after.value.quota_version, after.by),
-            (before.value.quota_version, SetBy::Administrator)
-        );
-        assert_eq!(after.value.quota.uses(), 80);
+        assert!(moved(tightened.clone()));
+        assert_eq!(tightened.limits.quota.unwrap().by, SetBy::Administrator);
         denied(keys.update(id, set(90)));
+        assert!(moved(world.admin.refill_quota(id).unwrap()));
+        assert!(moved(world.admin.add_to_quota(id, 1).unwrap()));
     });
 }
 
@@ -323,9 +321,13 @@ fn limits_of_owners_are_an_administrators() {
         assert_eq!(set(SetLimits::new().rate(rate(10))), limited, "what is there already");
         assert_eq!(events(&world.admin).len(), told);
         let quota = Quota::each(100, Period::Month).unwrap();
-        let again = set(SetLimits::new().quota(quota));
-        assert_eq!(again.limits.quota.unwrap().value.quota_version, again.version, "a new count");
-        assert_eq!(fields(&last()), ["quota"]);
+        assert_eq!(set(SetLimits::new().quota(quota)), limited, "the same quota");
+        let again = world.admin.refill_owner_quota(&id).unwrap();
+        assert_eq!(again.limits.quota.unwrap().value.quota_version, again.version);
+        assert_eq!((last().kind, fields(&last())), (EventKind::OwnerQuotaRefilled, vec!["quota"]));
+        let again = world.admin.add_to_owner_quota(&id, 7).unwrap();
+        assert_eq!(again.limits.quota.unwrap().value.quota_version, again.version);
+        assert_eq!((last().kind, fields(&last())), (EventKind::OwnerQuotaAdded, vec!["quota"]));
         assert_eq!(set(none()).limits, before.limits);
         // The owner's own handle has no call for it; nor does the store take it from one.
         let by = keyhasp::authority::Role::Owner { owner: id };
