@@ -114,7 +114,7 @@ pub(crate) enum Defect {
 }
 
 impl Defect {
-    pub(crate) const ALL: [Self; 43] = [
+    pub(crate) const ALL: [Self; 45] = [
         Self::ActivateLiftsBlock,
         Self::AddressOutlivesItsTime,
         Self::AnotherOwnersKeyFound,
