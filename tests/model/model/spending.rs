@@ -80,6 +80,12 @@ impl Bucket {
     /// Changes to another rate, of which as many uses are consumed.
     fn under(&self, pace: Pace, now: Timestamp) -> Self {
         let mut next = Self::new(pace);
+        let idle = (self.moment(now) - self.whole_at) / i128::from(self.pace.count);
+        if idle > 0 {
+            // It was whole for as long before, if the clock steps back.
+            next.whole_at = next.moment(now) - idle * i128::from(pace.count);
+            return next;
+        }
         let used = self.used(now).min(self.whole());
         let used = div_ceil(used * i128::from(pace.per_ms), self.pace.per_ms.into());
         next.whole_at = next.moment(now) + used.min(next.whole());
