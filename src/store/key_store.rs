@@ -53,7 +53,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     ///
     /// After the secret it checks, in this order: the key's state, `not_before`, the address, the
     /// rate, the quota. The last four are checked for the key and for its owner. A rejected
-    /// verification uses nothing up.
+    /// verification uses nothing up. One of cost 0 takes nothing either, and writes nothing: if this
+    /// process doesn't know what is left of a quota, it waits for one read of it.
     ///
     /// # Errors
     /// [`VerifyError`], which is the same for every caller without the right secret.

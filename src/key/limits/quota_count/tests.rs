@@ -40,6 +40,18 @@ fn a_refill_brings_up_and_never_down() {
 }
 
 #[test]
+fn a_period_far_ahead_counts_as_the_current_one() {
+    let quota = run(Quota::each(10, Period::Day).unwrap());
+    let (state, _) = quota.lease(None, at("2024-01-01T12:00:00Z"), 4, 4);
+    // The clock is a year ahead for one call, and right again.
+    let (ahead, _) = quota.lease(Some(state), at("2025-01-01T12:00:00Z"), 10, 10);
+    let right = quota.state_at(Some(ahead), at("2024-01-01T12:00:00Z"));
+    assert_eq!((right.left, right.period), (0, at("2024-01-01T00:00:00Z")));
+    let next = quota.state_at(Some(right), at("2024-01-02T00:00:00Z"));
+    assert_eq!((next.left, next.period), (10, at("2024-01-02T00:00:00Z")));
+}
+
+#[test]
 fn what_a_refill_has_made_up_for_is_not_given_back() {
     let quota = run(Quota::each(16, Period::Day).unwrap());
     let (state, lease) = quota.lease(None, at("2024-01-01T12:00:00Z"), 8, 8);
@@ -228,6 +240,32 @@ fn quotas() -> impl Strategy<Value = Quota> {
 }
 
 proptest! {
+    /// However the clock steps, a step back refills nothing, and the count never stands in a
+    /// period further ahead than the next: so the one after that is refilled.
+    #[test]
+    fn a_step_back_neither_refills_nor_makes_the_count_wait(
+        period in prop::sample::select(vec![Period::Day, Period::Week, Period::Month]),
+        steps in prop::collection::vec((0..1_500_u64, 0..20_u64), 1..40),
+    ) {
+        let quota = run(Quota::each(20, period).unwrap());
+        let (mut state, mut before) = (None, Timestamp::MIN);
+        for (days, uses) in steps {
+            let now = Timestamp::clamped_millis(days * DAY + 5);
+            let (current, next) = (period.start_of(now), period.start_after(now).unwrap());
+            let last: Option<QuotaState> = state;
+            let found = quota.state_at(last, now);
+            prop_assert!(found.period == current || found.period == next);
+            if let Some(last) = last {
+                prop_assert!(now > before || found.left == last.left);
+                prop_assert!(found.left == 20 || found.left == last.left);
+            }
+            let after_next = quota.state_at(state, period.start_after(next).unwrap());
+            prop_assert_eq!(quota.state_at(Some(found), after_next.period).left, 20);
+            state = Some(quota.lease(state, now, uses.min(found.left), 0).0);
+            before = now;
+        }
+    }
+
     /// Over any sequence of days, uses and processes: what is left is exactly what was neither
     /// spent nor lost at a period's end.
     #[test]

@@ -351,7 +351,8 @@ impl<'a> Limiter<'a> {
     pub(in crate::store) fn has_some(&self, now: Timestamp, within: Option<u64>) -> bool {
         let left = LeftWord(self.entry.word(LEFT).load(Ordering::Acquire));
         let lease = LeaseWord(self.entry.word(LEASE).load(Ordering::Acquire));
-        lease.units(now) > 0 || !lease.is_void(now) && left.has_some(now, within)
+        let is_known = !lease.is_void(now) && !lease.is_far_ahead(now);
+        lease.units(now) > 0 || is_known && left.has_some(now, within)
     }
 
     /// Whether the lease and the rest beside it have fewer than so many uses in this period. With

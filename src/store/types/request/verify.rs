@@ -34,7 +34,8 @@ impl<'a> VerifyRequest<'a> {
         Self { address: Some(address), ..self }
     }
 
-    /// Sets the number of uses for which this one counts against rates and quotas. Defaults to 1.
+    /// Sets the number of uses for which this one counts against rates and quotas. Defaults to 1. A
+    /// use of cost 0 looks: it takes nothing, and is rejected when a use of cost 1 would be.
     #[inline]
     pub fn cost(self, cost: u32) -> Self {
         Self { cost, ..self }
