@@ -124,7 +124,11 @@ fn in_halves(
     let mut whole: Option<Applied> = None;
     for operation in &change.operations {
         let preconditions = std::mem::take(&mut preconditions);
-        let part = Change { preconditions, operations: vec![operation.clone()] };
+        let part = Change {
+            preconditions,
+            operations: vec![operation.clone()],
+            lapse_expired_by: change.lapse_expired_by,
+        };
         match (inner.commit(&[part])?.pop(), &mut whole) {
             (Some(Ok(applied)), None) => whole = Some(applied),
             (Some(Ok(applied)), Some(whole)) => {
