@@ -87,6 +87,14 @@ impl<'a> Plan<'a> {
             let (expected, found) = match precondition {
                 Precondition::StoreMetadata(version) => (*version, Some(plan.metadata.version)),
                 Precondition::Key(id, version) => (*version, tx.key(*id)?.map(|key| key.version)),
+                Precondition::CreatedKeys(creator, expected) => {
+                    let found: BTreeSet<KeyId> =
+                        tx.keys_created_by(*creator)?.into_iter().collect();
+                    if found == expected.iter().copied().collect() {
+                        continue;
+                    }
+                    return Ok(Err(Rejection::KeysChanged));
+                }
                 Precondition::LiveKeys(id, expected) => {
                     if tx.key_counts(id)?.live == *expected {
                         continue;

@@ -37,6 +37,9 @@ pub struct Operation {
 pub enum Precondition {
     /// The version of the store's own record.
     StoreMetadata(Version),
+    /// Not a version: the keys that a key created, in no order. A change that writes to all of them
+    /// says so, and no key slips in beside.
+    CreatedKeys(KeyId, Vec<KeyId>),
     /// The version of a key.
     Key(KeyId, Version),
     /// Not a version: how many live keys an owner has. Who writes to all of them says so, and
@@ -130,7 +133,7 @@ pub enum Rejection {
     NumericIdsExhausted,
     /// A key of this id exists.
     KeyExists(KeyId),
-    /// The owner has got or lost live keys meanwhile.
+    /// The owner has got or lost live keys meanwhile, or a key has created others or lost some.
     KeysChanged,
     /// The owner would be left without a live standard key.
     LastStandardKey,

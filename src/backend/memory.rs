@@ -328,6 +328,11 @@ impl Transaction for Data {
         Ok(expired.map(|(_, id)| *id).collect())
     }
 
+    fn keys_created_by(&mut self, creator: KeyId) -> Result<Vec<KeyId>, BackendError> {
+        let created = |key: &&KeyRecord| key.created_by_key == Some(creator);
+        Ok(self.keys.values().filter(created).map(|key| key.id).collect())
+    }
+
     fn numeric_id_used(&mut self, id: NumericId) -> Result<bool, BackendError> {
         Ok(self.numeric_ids.contains_key(&id))
     }

@@ -98,6 +98,12 @@ pub trait Transaction {
         limit: usize,
     ) -> Result<Vec<KeyId>, BackendError>;
 
+    /// The keys that a delegate created with this key, revoked ones too, in any order.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn keys_created_by(&mut self, creator: KeyId) -> Result<Vec<KeyId>, BackendError>;
+
     /// Whether a numeric id was ever used, also by a key that is purged.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::types::{
     ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, Issued,
     Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page, RevealedToken,
-    RevokedAll, Rotate, Rules, VerifyError, VerifyRequest,
+    RevokedAll, RevokedTree, Rotate, Rules, VerifyError, VerifyRequest,
 };
 use crate::authority::Authority;
 use crate::clock::Timestamp;
@@ -113,6 +113,21 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         action: &KeyAction,
         expected: Option<Version>,
     ) -> Result<Key, Error>;
+
+    /// Revokes a key and its descendants: all keys that were created with it, directly or through
+    /// others. All are revoked in one change, with an event for each; a key that a descendant
+    /// creates at the same time is among them. A key that is revoked already takes its unrevoked
+    /// descendants along. There are never more of them than the owner has keys.
+    ///
+    /// # Errors
+    /// As [`KeyStore`] says; also `LastStandardKey`, and `Forbidden` for a delegate with a previous
+    /// token.
+    fn revoke_with_descendants(
+        &self,
+        by: &Authority,
+        id: KeyId,
+        expected: Option<Version>,
+    ) -> Result<RevokedTree, Error>;
 
     /// Gives a key a new token. The id and every field of the key stay.
     ///

@@ -11,7 +11,7 @@ use super::types::request::{
 };
 use super::types::views::{
     CreatedOwner, Events, FoundToken, Health, Issued, Key, Owner, Page, RevealedToken, RevokedAll,
-    Rules,
+    RevokedTree, Rules,
 };
 use crate::authority::Authority;
 use crate::clock::Timestamp;
@@ -171,6 +171,8 @@ store_layer! {
     list_keys(by: &Authority, query: &ListKeys) -> Page<Key> [by: by];
     count_keys(by: &Authority, query: &ListKeys) -> u64 [by: by];
     change_key(by: &Authority, id: KeyId, action: &KeyAction, expected: Option<Version>) -> Key
+        [by: by, key: id];
+    revoke_with_descendants(by: &Authority, id: KeyId, expected: Option<Version>) -> RevokedTree
         [by: by, key: id];
     rotate_key(by: &Authority, id: KeyId, request: &Rotate, expected: Option<Version>) -> Issued
         [by: by, key: id];

@@ -10,7 +10,7 @@ use super::manage::{Manager, store_rules};
 use super::types::{
     ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, Issued,
     Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page, RevealedToken,
-    RevokedAll, Rotate, Rules, VerifyError, VerifyRequest,
+    RevokedAll, RevokedTree, Rotate, Rules, VerifyError, VerifyRequest,
 };
 use super::usage::UsageRecorder;
 use super::verify::TokenVerifier;
@@ -108,6 +108,15 @@ impl KeyStore for Store {
         expected: Option<Version>,
     ) -> Result<Key, Error> {
         self.manager.change_key(by, id, action, expected)
+    }
+
+    fn revoke_with_descendants(
+        &self,
+        by: &Authority,
+        id: KeyId,
+        expected: Option<Version>,
+    ) -> Result<RevokedTree, Error> {
+        self.manager.revoke_with_descendants(by, id, expected)
     }
 
     fn rotate_key(

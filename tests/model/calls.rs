@@ -103,6 +103,10 @@ pub(crate) enum Call {
         replacement: Option<NewKey>,
         expected: Option<Version>,
     },
+    RevokeTree {
+        id: KeyId,
+        expected: Option<Version>,
+    },
     Rotate {
         id: KeyId,
         how: Rotation,

@@ -107,6 +107,7 @@ fn expected_by(call: &Call) -> Option<Version> {
         | Call::Purge { expected, .. }
         | Call::PurgeOwner { expected, .. }
         | Call::RevokeAll { expected, .. }
+        | Call::RevokeTree { expected, .. }
         | Call::Rotate { expected, .. } => *expected,
         _ => None,
     }
@@ -127,6 +128,7 @@ fn by_anybody<R: Managing>(keys: &Keys<R>, call: &Call) -> Option<Heard> {
         }
         Call::OpenToken { id } => keys.reveal_token(*id).map(|token| shown(&token.expose())),
         Call::OpenTokens { query } => all_tokens(query, |query| keys.reveal_tokens(query)),
+        Call::RevokeTree { id, .. } => keys.revoke_with_descendants(*id).map(|tree| shown(&tree)),
         Call::Rotate { id, how, .. } => keys.rotate(*id, how.request()).map(issued),
         Call::Events { query } => all_events(query, |query| keys.events(query)),
         Call::ActOnKey { id, action, .. } => match action {
@@ -294,6 +296,9 @@ fn on_port(store: &dyn Asked, by: &Authority, call: &Call) -> Heard {
         Call::RevokeAll { owner, replacement, expected } => {
             let replacement = replacement.as_ref().map(crate::calls::NewKey::request);
             store.revoke_all(by, owner, replacement.as_ref(), *expected).map(revoked_all)
+        }
+        Call::RevokeTree { id, expected } => {
+            store.revoke_with_descendants(by, *id, *expected).map(|tree| shown(&tree))
         }
         Call::Rotate { id, how, expected } => {
             store.rotate_key(by, *id, &how.request(), *expected).map(issued)

@@ -9,7 +9,7 @@ use keyhasp::id::{KeyId, OwnerId, Version};
 use keyhasp::key::{LastAddress, RejectReason};
 use keyhasp::store::{
     Events, ForbiddenReason, FoundToken, Issued, Key, KeyAction, KeyUsage, Owner, OwnerAction,
-    Page, RevokedAll, StoreLayer,
+    Page, RevokedAll, RevokedTree, StoreLayer,
 };
 use keyhasp::{
     Clock, CreateKey, Error, EventKind, KeyStore, ListEvents, ListKeys, ManualClock, Rotate, State,
@@ -103,6 +103,8 @@ pub(crate) enum Defect {
     SupersededStillGood,
     /// A verified key stays accepted after its owner is suspended.
     SuspensionNotInForce,
+    /// Revoking a key with its descendants revokes the key before the others.
+    TreeRevokedOneByOne,
     /// A trial key delegates.
     TrialDelegates,
     /// Usage is shown as it was when it was last written.
@@ -114,7 +116,7 @@ pub(crate) enum Defect {
 }
 
 impl Defect {
-    pub(crate) const ALL: [Self; 45] = [
+    pub(crate) const ALL: [Self; 46] = [
         Self::ActivateLiftsBlock,
         Self::AddressOutlivesItsTime,
         Self::AnotherOwnersKeyFound,
@@ -157,6 +159,7 @@ impl Defect {
         Self::RevokeAllOneByOne,
         Self::SupersededStillGood,
         Self::SuspensionNotInForce,
+        Self::TreeRevokedOneByOne,
         Self::TrialDelegates,
         Self::UsageShownLate,
         Self::WrongVersionAccepted,
@@ -505,6 +508,18 @@ impl StoreLayer for Planted {
             }
         }
         self.store.revoke_all(by, owner, replacement, self.expected(expected))
+    }
+
+    fn revoke_with_descendants(
+        &self,
+        by: &Authority,
+        id: KeyId,
+        expected: Option<Version>,
+    ) -> Result<RevokedTree, Error> {
+        if self.has(Defect::TreeRevokedOneByOne) {
+            self.store.change_key(by, id, &KeyAction::Revoke, expected)?;
+        }
+        self.store.revoke_with_descendants(by, id, self.expected(expected))
     }
 
     fn events(&self, by: &Authority, query: &ListEvents) -> Result<Events, Error> {

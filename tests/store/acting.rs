@@ -181,12 +181,28 @@ fn a_delegate_stays_within_its_prefix() {
     delegate.revoke(live.id).unwrap();
 }
 
-type Hook = Box<dyn FnOnce() + Send>;
+/// What happens, after how many reads of which sort.
+struct Hook {
+    operation: &'static str,
+    after: usize,
+    run: Box<dyn FnOnce() + Send>,
+}
 
-/// A backend that lets something happen before it next answers with an owner: after a call has
-/// loaded its acting key.
+/// A backend that lets something happen after a read, before its answer is used.
 #[derive(Clone)]
 struct Between(Arc<(Memory, Mutex<Option<Hook>>)>);
+
+impl Between {
+    /// Lets something happen with the next read of this sort, or with a later one.
+    fn with_read(
+        &self,
+        operation: &'static str,
+        after: usize,
+        run: impl FnOnce() + Send + 'static,
+    ) {
+        *self.0.1.lock().unwrap() = Some(Hook { operation, after, run: Box::new(run) });
+    }
+}
 
 impl fmt::Debug for Between {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -204,12 +220,20 @@ impl BackendLayer for Between {
         call: BackendCall,
         run: impl FnOnce() -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
-        let hook =
-            if call.operation == "read owner" { self.0.1.lock().unwrap().take() } else { None };
-        if let Some(hook) = hook {
-            hook();
+        let answer = run();
+        let mut armed = self.0.1.lock().unwrap();
+        let mut due = None;
+        if let Some(hook) = armed.as_mut().filter(|hook| hook.operation == call.operation) {
+            hook.after -= 1;
+            if hook.after == 0 {
+                due = armed.take();
+            }
         }
-        run()
+        drop(armed);
+        if let Some(hook) = due {
+            (hook.run)();
+        }
+        answer
     }
 }
 
@@ -225,10 +249,11 @@ fn a_rotation_before_the_commit_makes_the_token_a_previous_one() {
     let store: Weak<dyn KeyStore> = Arc::downgrade(&world.store);
     let call = |name: &str, call: &dyn Fn() -> Result<Key, Error>| {
         let (store, by) = (Weak::clone(&store), keys.authority().clone());
-        *between.0.1.lock().unwrap() = Some(Box::new(move || {
+        // After the call has loaded its acting key.
+        between.with_read("read owner", 1, move || {
             let store = store.upgrade().unwrap();
             store.rotate_key(&by, own, &Rotate::with_grace(HOUR), None).unwrap();
-        }));
+        });
         let events = last_event(&world);
         assert_eq!(denied(call()), ForbiddenReason::PreviousToken, "{name}");
         let query = ListEvents::new().after(events);
@@ -298,4 +323,108 @@ fn a_key_remembers_the_key_that_created_it() {
     assert_eq!(ids(by(own)), [second.id, child.key.id]);
     assert_eq!(did(&keys, own), expected);
     assert_eq!(keys.get(second.id).unwrap().created_by_key, Some(own));
+}
+
+/// Keys that each created the next: the acting one, and as many more as asked.
+fn chain(world: &World, delegate: &DelegatedKeys, more: usize) -> Vec<(KeyId, String)> {
+    let mut made: Vec<(KeyId, String)> = Vec::new();
+    for _ in 0..more {
+        let issued = match made.last() {
+            Some((_, token)) => acting_with(world, token).create(full()),
+            None => delegate.create(full()),
+        };
+        let issued = issued.unwrap();
+        made.push((issued.key.id, issued.token.expose().to_owned()));
+    }
+    made
+}
+
+#[test]
+fn a_key_is_revoked_with_all_that_it_created() {
+    let world = World::new();
+    let (keys, issued, delegate) = acting(&world, full());
+    let own = issued.key.id;
+    let line = chain(&world, &delegate, 3);
+    let side = delegate.create(full()).unwrap().key.id;
+    let stranger = keys.create(full()).unwrap().key;
+    // Also through one that is revoked already.
+    keys.revoke(line[1].0).unwrap();
+    let events = last_event(&world);
+    let stale = keys.if_version(keyhasp::Version::new(7)).revoke_with_descendants(own);
+    assert!(matches!(stale, Err(Error::Conflict { .. })));
+    assert_eq!(last_event(&world), events);
+
+    let tree = keys.revoke_with_descendants(own).unwrap();
+    assert_eq!((tree.key.id, tree.revoked), (own, 4));
+    assert!(tree.key.revoked.is_some());
+    let query = ListEvents::new().after(events);
+    let after = world.admin.events(&query).unwrap().items;
+    let told: Vec<_> = after.iter().map(|event| (event.kind, event.key.unwrap())).collect();
+    let revoked = [own, line[0].0, line[2].0, side].map(|key| (EventKind::KeyRevoked, key));
+    assert_eq!(told, revoked);
+    for (_, token) in &line {
+        assert!(world.verifier.verify(token).is_err());
+    }
+    assert_eq!(keys.get(stranger.id).unwrap(), stranger);
+    // Nothing is left to do: no event, and no conflict.
+    let again = keys.if_version(keyhasp::Version::new(7)).revoke_with_descendants(own).unwrap();
+    assert_eq!((again.revoked, last_event(&world)), (0, events + 4));
+    // It isn't another owner's to do.
+    world.admin.create_owner(&owner("other"), CreateOwner::without_key()).unwrap();
+    let other = OwnerKeys::new(Arc::clone(&world.store), owner("other"), "eve").unwrap();
+    assert!(matches!(other.revoke_with_descendants(own), Err(Error::NotFound(_))));
+}
+
+#[test]
+fn a_revoked_key_takes_its_descendants_along_later() {
+    let world = World::new();
+    let (keys, issued, delegate) = acting(&world, full());
+    let line = chain(&world, &delegate, 2);
+    keys.revoke(issued.key.id).unwrap();
+    assert!(world.verifier.verify(&line[1].1).is_ok());
+    // A delegate does it too, and ends itself with it.
+    let child = acting_with(&world, &line[1].1);
+    let tree = child.revoke_with_descendants(issued.key.id).unwrap();
+    assert_eq!((tree.revoked, tree.key.state), (2, keyhasp::State::Revoked));
+    // A previous token doesn't, since it may revoke its own key alone.
+    let (keys, issued) = world.owner("more");
+    let delegate = acting_with(&world, issued.token.expose());
+    keys.rotate(issued.key.id, Rotate::with_grace(HOUR)).unwrap();
+    let refused = delegate.revoke_with_descendants(issued.key.id);
+    assert_eq!(denied(refused), ForbiddenReason::PreviousToken);
+}
+
+/// All or none of them.
+#[test]
+fn the_last_standard_key_keeps_the_whole_tree() {
+    let rules = keyhasp::StoreRules { keep_standard_key: true, ..keyhasp::StoreRules::default() };
+    let world = World::with(|builder| builder.rules(rules), Memory::new());
+    let (keys, issued) = world.owner("org");
+    let line = chain(&world, &acting_with(&world, issued.token.expose()), 2);
+    let events = last_event(&world);
+    let refused = keys.revoke_with_descendants(issued.key.id);
+    assert!(matches!(refused, Err(Error::LastStandardKey)));
+    assert_eq!(last_event(&world), events);
+    keys.create(full()).unwrap();
+    assert_eq!(keys.revoke_with_descendants(issued.key.id).unwrap().revoked, 3);
+    assert!(world.verifier.verify(&line[1].1).is_err());
+}
+
+/// A key that a descendant creates between the decision and the commit is revoked too.
+#[test]
+fn no_descendant_slips_past_the_revocation() {
+    let between = Between(Arc::new((Memory::new(), Mutex::default())));
+    let world = World::with(|builder| builder, between.clone());
+    let (keys, issued, delegate) = acting(&world, full());
+    let line = chain(&world, &delegate, 2);
+    let child = acting_with(&world, &line[1].1);
+    let late: Arc<Mutex<Option<KeyId>>> = Arc::default();
+    let told = Arc::clone(&late);
+    between.with_read("list keys", 3, move || {
+        *told.lock().unwrap() = Some(child.create(full()).unwrap().key.id);
+    });
+    let tree = keys.revoke_with_descendants(issued.key.id).unwrap();
+    let late = late.lock().unwrap().unwrap();
+    assert!(keys.get(late).unwrap().revoked.is_some());
+    assert_eq!(tree.revoked, 4);
 }

@@ -59,6 +59,9 @@ pub const MUTATIONS: &[(&str, Act)] = &[
     ("block", |world, cast| done(world.admin.block(cast.active))),
     ("unblock", |world, cast| done(world.admin.unblock(cast.blocked))),
     ("revoke", |world, cast| done(world.admin.revoke(cast.active))),
+    ("revoke with descendants", |world, cast| {
+        done(world.admin.revoke_with_descendants(cast.active))
+    }),
     ("update", |world, cast| {
         let update = UpdateKey::new().name("renamed").access(Access::ReadOnly);
         done(world.admin.update(cast.active, update.settings(serde_json::json!({ "rate": 7 }))))

@@ -77,7 +77,7 @@ impl<'a> Overlay<'a> {
         visit: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let end = trees::after_prefix(prefix);
-        let to = if prefix.is_empty() { Bound::Unbounded } else { Bound::Excluded(&*end) };
+        let to = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(&*end) };
         let written = self.writes.get(&tree);
         for entry in self.engine.range(tree, Bound::Included(prefix), to) {
             let (key, _) = entry?;
@@ -334,6 +334,15 @@ impl Transaction for Overlay<'_> {
                 found.iter().map(|bytes| trees::expiring_key_in(bytes)).collect();
             ids.ok_or(no_key)
         }))
+    }
+
+    fn keys_created_by(&mut self, creator: KeyId) -> Result<Vec<KeyId>, BackendError> {
+        let mut ids = Vec::new();
+        told(self.each(Tree::CreatedKeys, &trees::key(creator), &mut |key| {
+            ids.push(trees::key_in(key).ok_or(Fault::damaged("a creator leads to no key"))?);
+            Ok(())
+        }))?;
+        Ok(ids)
     }
 
     fn numeric_id_used(&mut self, id: NumericId) -> Result<bool, BackendError> {

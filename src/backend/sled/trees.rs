@@ -194,9 +194,13 @@ pub(super) fn chunk(tree: Tree, key: &[u8], number: u16) -> Vec<u8> {
     joined(&[&[tree.tag()], key, &number.to_be_bytes()])
 }
 
-/// The least key that is greater than all that begin with `prefix`, which doesn't end in 0xff.
+/// The least key that is greater than all that begin with `prefix`. Empty if there is none: if the
+/// prefix is empty or all its bytes are 0xff.
 pub(super) fn after_prefix(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
+    while end.last() == Some(&u8::MAX) {
+        end.pop();
+    }
     if let Some(last) = end.last_mut() {
         *last = last.saturating_add(1);
     }
@@ -243,6 +247,16 @@ mod tests {
             let [a, b, x, y] = [a, b, x, y].map(KeyId::from_u128);
             prop_assert_eq!(created_key(a, x).cmp(&created_key(b, y)), b.cmp(&a).then(y.cmp(&x)));
             prop_assert_eq!(key_in(&created_key(a, x)), Some(x));
+        }
+
+        #[test]
+        fn a_prefix_ends_after_all_that_begin_with_it(
+            prefix in prop::collection::vec(prop_oneof![Just(0xff_u8), any::<u8>()], 0..4),
+            other in prop::collection::vec(prop_oneof![Just(0xff_u8), any::<u8>()], 0..6),
+        ) {
+            let end = after_prefix(&prefix);
+            let is_before_end = end.is_empty() || other < end;
+            prop_assert_eq!(other >= prefix && is_before_end, other.starts_with(&prefix));
         }
 
         #[test]

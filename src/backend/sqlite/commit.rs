@@ -67,6 +67,10 @@ impl Transaction for Commit<'_> {
         keys::expired(self.connection, owner, by, limit).map_err(during)
     }
 
+    fn keys_created_by(&mut self, creator: KeyId) -> Result<Vec<KeyId>, BackendError> {
+        keys::created_by(self.connection, creator).map_err(during)
+    }
+
     fn numeric_id_used(&mut self, id: NumericId) -> Result<bool, BackendError> {
         keys::of_numeric_id(self.connection, id).map(|key| key.is_some()).map_err(during)
     }

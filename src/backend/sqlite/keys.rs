@@ -208,6 +208,21 @@ pub(super) fn live_named(
     Ok(ids)
 }
 
+/// The keys that a key created.
+pub(super) fn created_by(connection: &Connection, creator: KeyId) -> Result<Vec<KeyId>, Fault> {
+    let mut statement = connection.prepare_cached(CREATED_BY)?;
+    let mut rows = statement.query([creator.to_bytes()])?;
+    let mut ids = Vec::new();
+    while let Some(row) = rows.next()? {
+        ids.push(RowReader::new(row, TABLE).field("id")?);
+    }
+    Ok(ids)
+}
+
+/// Named, so that its plan can be tested.
+pub(super) const CREATED_BY: &str =
+    "SELECT id FROM keys INDEXED BY keys_by_creator WHERE created_by_key = ?";
+
 /// Named, so that its plan can be tested.
 pub(super) const LIVE_NAMED: &str = "SELECT id FROM keys INDEXED BY keys_by_name
      WHERE owner = ? AND name = ? AND revoked_at IS NULL AND lapsed_at IS NULL";

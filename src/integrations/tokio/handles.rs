@@ -12,7 +12,7 @@ use crate::key::Expiry;
 use crate::store::{
     AsAdmin, AsDelegate, AsOwner, ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events,
     FoundToken, Issued, Key, Keys, ListEvents, ListKeys, ListOwners, Managing, Owner, Page,
-    RevealedToken, RevokedAll, Rotate, Rules, UpdateKey, UpdateOwner,
+    RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, UpdateKey, UpdateOwner,
 };
 use crate::token::{Found, Token};
 
@@ -141,6 +141,7 @@ impl<R: Managing + 'static> AsyncKeys<R> {
         deactivate(id: KeyId) -> Key;
         activate(id: KeyId) -> Key;
         revoke(id: KeyId) -> Key;
+        revoke_with_descendants(id: KeyId) -> RevokedTree;
         rotate(id: KeyId, request: Rotate) -> Issued;
         invalidate_previous_tokens(id: KeyId) -> Key;
         reveal_token(id: KeyId) -> Token;

@@ -10,7 +10,7 @@ use crate::key::Expiry;
 use crate::store::key_store::KeyStore;
 use crate::store::types::{
     Error, Events, Issued, Key, KeyAction, ListEvents, ListKeys, Page, Resource, RevealedToken,
-    Rotate, UpdateKey,
+    RevokedTree, Rotate, UpdateKey,
 };
 use crate::token::Token;
 
@@ -155,6 +155,15 @@ impl<R: Managing> Keys<R> {
     /// `LastStandardKey`, and as [`KeyStore`] says.
     pub fn revoke(&self, id: KeyId) -> Result<Key, Error> {
         self.act(id, &KeyAction::Revoke)
+    }
+
+    /// Revokes the key and its descendants: all keys that were created with it, directly or through
+    /// others, in one change. This is final. The expected version is the key's.
+    ///
+    /// # Errors
+    /// As [`KeyStore::revoke_with_descendants`].
+    pub fn revoke_with_descendants(&self, id: KeyId) -> Result<RevokedTree, Error> {
+        self.store.revoke_with_descendants(&self.by, id, self.expected)
     }
 
     /// Gives the key a new token. The previous token stays valid for its grace. If five older

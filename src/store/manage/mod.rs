@@ -5,6 +5,7 @@
 //! | `authorize` | the caller, and what its authority allows: the only place where authority is checked |
 //! | `retry` | deciding, committing, and deciding again if a record changed in between |
 //! | `keys`, `key_rules`, `new_key` | the calls on keys; the pure rules of their life; new keys |
+//! | `descendants` | a key with all that it created, directly or through others |
 //! | `owners`, `limit_rules` | the calls on owners; the rules of limits on keys and owners |
 //! | `store_rules` | the calls that concern the whole store |
 //! | `list`, `cursor` | pages of keys, owners and events |
@@ -15,6 +16,7 @@
 
 mod authorize;
 mod cursor;
+mod descendants;
 mod key_rules;
 mod keys;
 mod leaked_tokens;

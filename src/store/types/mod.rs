@@ -33,5 +33,5 @@ pub use settings_check::{SettingsChange, SettingsCheck, SettingsOf};
 pub use usage_settings::UsageSettings;
 pub use views::{
     CreatedOwner, Events, FoundToken, Health, Issued, Key, KeyUsage, Owner, Page,
-    PreviousTokenInfo, RevealedToken, RevokedAll, Rules,
+    PreviousTokenInfo, RevealedToken, RevokedAll, RevokedTree, Rules,
 };

@@ -259,6 +259,16 @@ pub struct RevokedAll {
     pub replacement: Option<Issued>,
 }
 
+/// The result of revoking a key with its descendants.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RevokedTree {
+    /// The key.
+    pub key: Key,
+    /// The number of keys that the call revoked, the key itself included.
+    pub revoked: usize,
+}
+
 /// A key with its revealed token.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -112,6 +112,10 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         Fault::LiveKeysPreconditionsAreIgnored,
         &["rule_a_precondition_on_the_number_of_live_keys_holds"],
     ),
+    (
+        Fault::CreatedKeysPreconditionsAreIgnored,
+        &["rule_a_precondition_on_the_keys_that_a_key_created_holds"],
+    ),
     (Fault::LoweredNumbersForbidChanges, &["rule_keys_beyond_a_lowered_number_stay"]),
     (Fault::NamesAreCheckedByTheOperation, &["rule_names_may_change_places_in_one_change"]),
     (Fault::NamesAreComparedWithoutCase, &["rule_a_name_is_the_same_byte_for_byte"]),

@@ -32,6 +32,7 @@ pub(crate) enum Fault {
     LastStandardKeysGo,
     LastStandardKeysNeverGo,
     LiveKeysPreconditionsAreIgnored,
+    CreatedKeysPreconditionsAreIgnored,
     LoweredNumbersForbidChanges,
     NamesAreCheckedByTheOperation,
     NamesAreComparedWithoutCase,

@@ -26,6 +26,7 @@ impl FaultyBackend {
             (Fault::MetadataPreconditionsAreIgnored, Precondition::StoreMetadata(_))
             | (Fault::KeyPreconditionsAreIgnored, Precondition::Key(..))
             | (Fault::LiveKeysPreconditionsAreIgnored, Precondition::LiveKeys(..))
+            | (Fault::CreatedKeysPreconditionsAreIgnored, Precondition::CreatedKeys(..))
             | (Fault::OwnerPreconditionsAreIgnored, Precondition::Owner(..)) => false,
             (Fault::PreconditionsAreAboutTheStateBeforeTheBatch, Precondition::Owner(id, _)) => {
                 !writes_to(previous, Record::Owner(*id))

@@ -134,6 +134,11 @@ impl Generator<'_> {
                 let replacement = self.chance.percent(60).then(|| self.new_key());
                 Call::RevokeAll { owner, replacement, expected: self.expecting_owner(owner) }
             }
+            Pick::RevokeTree => {
+                let creators = self.creators();
+                let id = self.key_that(|key| creators.contains(&key.id));
+                Call::RevokeTree { id, expected: self.expecting_key(id) }
+            }
             Pick::Rotate => self.rotate(),
             Pick::Rules => Call::Rules,
             Pick::Suspend => self.on_owner(OnOwner::Suspend),
@@ -207,6 +212,7 @@ impl Generator<'_> {
             | Call::Get { id }
             | Call::OpenToken { id }
             | Call::Purge { id, .. }
+            | Call::RevokeTree { id, .. }
             | Call::Rotate { id, .. } => of_key(id),
             Call::ActOnOwner { id, .. }
             | Call::CreateKey { owner: id, .. }

@@ -40,6 +40,7 @@ pub(super) enum Pick {
     Resume,
     Revoke,
     RevokeAll,
+    RevokeTree,
     Rotate,
     Rules,
     Suspend,
@@ -48,7 +49,7 @@ pub(super) enum Pick {
     Wait,
 }
 
-const PICKS: [(usize, Pick); 41] = [
+const PICKS: [(usize, Pick); 42] = [
     (5, Pick::Activate),
     (5, Pick::Block),
     (4, Pick::ChangeRules),
@@ -84,6 +85,7 @@ const PICKS: [(usize, Pick); 41] = [
     (3, Pick::Resume),
     (6, Pick::Revoke),
     (2, Pick::RevokeAll),
+    (3, Pick::RevokeTree),
     (18, Pick::Rotate),
     (1, Pick::Rules),
     (2, Pick::Suspend),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use keyhasp::event::Fields;
-use keyhasp::id::{OwnerId, Version};
+use keyhasp::id::{KeyId, OwnerId, Version};
 use keyhasp::key::Kind;
 use keyhasp::store::StateProblem;
 use keyhasp::{EventKind, Timestamp};
@@ -248,17 +248,58 @@ impl Model {
             owner.updated_at = now;
         }
         self.note_owner(&caller.by, EventKind::OwnerKeysRevoked, owner, Fields::NONE);
-        for mut key in live.iter().cloned() {
-            let id = key.id;
-            let had_seal = key.sealed_under.take().is_some();
-            key.revoked = Some(SwitchFile::new(&caller.by, now));
-            key.change(self.mark_of(&self.owners[&owner]), now);
-            self.keys.insert(id, key);
-            let fields = all(&[(true, Fields::REVOKED), (had_seal, Fields::SEAL)]);
-            self.note_key(&caller.by, EventKind::KeyRevoked, id, None, fields);
+        for key in &live {
+            self.revoke(caller, key.id);
         }
         let replacement = replacement.map(|key| self.add_key(caller, owner, key, fresh));
         Ok(json!({ "revoked": live.len(), "replacement": replacement }))
+    }
+
+    /// Revokes a key with all that it created, directly or through others: the key first, then the
+    /// others, oldest first.
+    pub(super) fn revoke_tree(
+        &mut self,
+        caller: &Caller,
+        id: KeyId,
+        expected: Option<Version>,
+    ) -> Decided<Value> {
+        let key = self.key_in_reach(caller, id)?.clone();
+        let mut reasons: Vec<Reason> = caller.not_current().into_iter().collect();
+        let mut tree = vec![id];
+        loop {
+            let is_new = |key: &&KeyFile| {
+                key.created_by_key.is_some_and(|creator| tree.contains(&creator))
+                    && !tree.contains(&key.id)
+            };
+            let Some(found) = self.keys.values().find(is_new) else { break };
+            tree.push(found.id);
+        }
+        tree[1..].sort_unstable();
+        tree.retain(|id| self.keys[id].is_live());
+        if !tree.is_empty() {
+            reasons.extend(conflict(expected, key.version));
+            let stays = self.live_keys(key.owner);
+            let stays = stays.iter().filter(|key| !tree.contains(&key.id));
+            let is_kept = stays.into_iter().any(|key| key.kind == Kind::Standard);
+            if self.rules.keep_standard_key && !is_kept {
+                reasons.push(Reason::LastStandardKey);
+            }
+        }
+        unless_refused(reasons)?;
+        for id in &tree {
+            self.revoke(caller, *id);
+        }
+        Ok(json!({ "key": self.shown_key(id), "revoked": tree.len() }))
+    }
+
+    fn revoke(&mut self, caller: &Caller, id: KeyId) {
+        let mut key = self.keys[&id].clone();
+        let had_seal = key.sealed_under.take().is_some();
+        key.revoked = Some(SwitchFile::new(&caller.by, self.now));
+        key.change(self.mark_of(&self.owners[&key.owner]), self.now);
+        self.keys.insert(id, key);
+        let fields = all(&[(true, Fields::REVOKED), (had_seal, Fields::SEAL)]);
+        self.note_key(&caller.by, EventKind::KeyRevoked, id, None, fields);
     }
 
     pub(super) fn purge_owner(

@@ -178,6 +178,7 @@ impl Model {
             Call::RevokeAll { owner, replacement, expected } => {
                 self.revoke_all(&caller, *owner, replacement.as_ref(), *expected, fresh)?
             }
+            Call::RevokeTree { id, expected } => self.revoke_tree(&caller, *id, *expected)?,
             Call::Rotate { id, how, expected } => {
                 self.rotate(&caller, *id, *how, *expected, fresh)?
             }

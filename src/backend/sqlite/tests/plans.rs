@@ -33,6 +33,7 @@ fn check(connection: &Connection) {
             "SEARCH keys USING COVERING INDEX keys_by_creator \
              (created_by_key=? AND id>? AND id<?)",
         ),
+        (keys::CREATED_BY, "SEARCH keys USING COVERING INDEX keys_by_creator (created_by_key=?)"),
         (keys::LIVE_NAMED, "SEARCH keys USING INDEX keys_by_name (owner=? AND name=?)"),
         (keys::EXPIRED, "SEARCH keys USING INDEX keys_by_expiry (owner=? AND expires_at<?)"),
         (events::PAGE, "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)"),

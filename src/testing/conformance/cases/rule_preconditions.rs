@@ -2,6 +2,7 @@
 
 use crate::backend::{Precondition, Rejection};
 use crate::id::Version;
+use crate::key::KeyRecord;
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
@@ -14,6 +15,7 @@ list![
     rule_a_precondition_on_a_key_holds,
     rule_a_precondition_on_an_owner_holds,
     rule_a_precondition_on_the_number_of_live_keys_holds,
+    rule_a_precondition_on_the_keys_that_a_key_created_holds,
     rule_a_precondition_on_a_missing_record_never_holds,
     rule_a_precondition_is_about_the_state_before_the_change,
     rule_every_precondition_counts,
@@ -82,6 +84,44 @@ fn rule_a_precondition_on_the_number_of_live_keys_holds(lab: &Lab<'_>) -> Tested
     ])?;
     let took_effect: Vec<bool> = outcome.iter().map(Result::is_ok).collect();
     ensure_eq!(took_effect, [true, false, true], "which changes took effect");
+    Ok(())
+}
+
+/// Exactly these, revoked ones too, in any order; earlier changes of the batch count.
+fn rule_a_precondition_on_the_keys_that_a_key_created_holds(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let id = sample::key_id;
+    let key = |n, creator: Option<u32>| -> Result<_, Failure> {
+        let created_by_key = creator.map(sample::key_id);
+        Ok(KeyRecord { created_by_key, ..sample::key(n, "acme")? })
+    };
+    let create = |n, creator| -> Result<_, Failure> { Ok(sample::create_key(&key(n, creator)?)?) };
+    backend.apply_all(&[
+        create(1, None)?,
+        create(2, Some(1))?,
+        create(3, Some(1))?,
+        create(4, Some(2))?,
+        sample::replace_key(&sample::revoked(&key(3, Some(1))?)?)?,
+    ])?;
+    let created = |creator, keys: &[u32]| {
+        let keys = keys.iter().copied().map(sample::key_id).collect();
+        Precondition::CreatedKeys(id(creator), keys)
+    };
+    for (creator, wrong) in [(1, &[2][..]), (1, &[2, 3, 4]), (1, &[]), (2, &[3]), (9, &[2])] {
+        let change = create(5, None)?.requiring(created(creator, wrong));
+        let rejection = backend.refuse(change)?;
+        ensure_eq!(rejection, Rejection::KeysChanged, "a change that requires {wrong:?}");
+        backend.expect_no_key(id(5))?;
+    }
+    let outcome = backend.batch(&[
+        create(5, Some(1))?.requiring(created(1, &[3, 2])),
+        create(6, Some(1))?.requiring(created(1, &[2, 3])),
+        create(7, None)?.requiring(created(1, &[5, 2, 3])).requiring(created(9, &[])),
+        sample::remove_key(&sample::revoked(&key(3, Some(1))?)?)?,
+        create(8, None)?.requiring(created(1, &[2, 5])).requiring(created(2, &[4])),
+    ])?;
+    let took_effect: Vec<bool> = outcome.iter().map(Result::is_ok).collect();
+    ensure_eq!(took_effect, [true, false, true, true, true], "which changes took effect");
     Ok(())
 }
 

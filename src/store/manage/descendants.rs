@@ -1,0 +1,101 @@
+//! A key together with its descendants: the keys that it created, directly or through others.
+
+use std::collections::BTreeSet;
+
+use super::authorize::Principal;
+use super::key_rules;
+use super::keys::Manager;
+use super::list::MAX_EXAMINED;
+use super::retry::{Decision, attempt, check_version};
+use crate::authority::Authority;
+use crate::backend::{Change, KeyFilter, KeyPageQuery, Precondition, StateSet, Write};
+use crate::clock::Timestamp;
+use crate::id::{KeyId, Version};
+use crate::key::KeyRecord;
+use crate::store::types::error::Error;
+use crate::store::types::request::KeyAction;
+use crate::store::types::views::{Key, RevokedTree};
+
+impl Manager {
+    /// Revokes a key and all its descendants in one change. It holds only if no unrevoked key among
+    /// them has created another meanwhile.
+    pub(in crate::store) fn revoke_with_descendants(
+        &self,
+        authority: &Authority,
+        id: KeyId,
+        expected: Option<Version>,
+    ) -> Result<RevokedTree, Error> {
+        attempt(&self.engine, || {
+            let caller = Principal::new(&self.engine, authority)?;
+            let (key, owner) = caller.load_key(&self.engine, id)?;
+            caller.check_current()?;
+            let state = self.engine.records.metadata();
+            let context = self.policy_context(&owner, &state);
+            let (tree, mut change) = self.tree_of(&key, caller.now)?;
+            let mut shown = key.clone();
+            for member in &tree {
+                let revoked = key_rules::act(&caller, member, &KeyAction::Revoke, context)?;
+                let Some(revoked) = revoked else { continue };
+                let event = caller.key_event(revoked.kind, &revoked.record, revoked.fields, None);
+                if member.id == id {
+                    shown = revoked.record.clone();
+                }
+                change = change.and(Write::ReplaceKey(Box::new(revoked.record)), event);
+            }
+            let (revoked, now) = (change.operations.len(), caller.now);
+            let usage = self.usage.of_one(&shown, now);
+            let key_version = key.version;
+            let answer = move || {
+                let key = Key::new(shown, &owner, &state.metadata, now).with_usage(usage);
+                RevokedTree { key, revoked }
+            };
+            if revoked == 0 {
+                return Ok(Decision::Answer(answer()));
+            }
+            check_version(expected, key_version)?;
+            Ok(Decision::commit(caller.with_preconditions(change), move |_| answer()))
+        })
+    }
+
+    /// Loads a key and its descendants, revoked ones too: the key first, then the others, oldest
+    /// first. Returns also a change that requires each unrevoked one to have created no more.
+    fn tree_of(&self, key: &KeyRecord, now: Timestamp) -> Result<(Vec<KeyRecord>, Change), Error> {
+        let mut tree = vec![key.clone()];
+        let mut known = BTreeSet::from([key.id]);
+        let mut change = Change::default();
+        let mut next = 0;
+        while let Some(creator) = tree.get(next) {
+            let (id, is_live) = (creator.id, creator.is_live());
+            let created = self.created_by(creator, now)?;
+            if is_live {
+                let ids = created.iter().map(|key| key.id).collect();
+                change = change.requiring(Precondition::CreatedKeys(id, ids));
+            }
+            // Known ones are left out: damaged records could be each other's creators.
+            tree.extend(created.into_iter().filter(|key| known.insert(key.id)));
+            next += 1;
+        }
+        tree[1..].sort_unstable_by_key(|key| key.id);
+        Ok((tree, change))
+    }
+
+    /// Loads all keys that a key created for its owner.
+    fn created_by(&self, creator: &KeyRecord, now: Timestamp) -> Result<Vec<KeyRecord>, Error> {
+        let filter = KeyFilter {
+            owner: Some(creator.owner),
+            created_by_key: Some(creator.id),
+            ..KeyFilter::new(StateSet::ALL, now)
+        };
+        let (limit, examine) = (MAX_EXAMINED, MAX_EXAMINED);
+        let mut query = KeyPageQuery { filter, before: None, after: None, limit, examine };
+        let mut keys = Vec::new();
+        loop {
+            let page = self.engine.records.backend.page_keys(&query)?;
+            keys.extend(page.keys);
+            match page.next {
+                Some(next) => query.before = Some(next),
+                None => return Ok(keys),
+            }
+        }
+    }
+}
