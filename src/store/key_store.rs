@@ -115,9 +115,9 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     ) -> Result<Key, Error>;
 
     /// Revokes a key and its descendants: all keys that were created with it, directly or through
-    /// others. All are revoked in one change, with an event for each; a key that a descendant
-    /// creates at the same time is among them. A key that is revoked already takes its unrevoked
-    /// descendants along. There are never more of them than the owner has keys.
+    /// others. All in the authority's reach are revoked in one change, with an event for each; a key
+    /// that a descendant creates at the same time is among them. A key that is revoked already
+    /// takes its unrevoked descendants along.
     ///
     /// # Errors
     /// As [`KeyStore`] says; also `LastStandardKey`, and `Forbidden` for a delegate with a previous

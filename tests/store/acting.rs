@@ -428,3 +428,21 @@ fn no_descendant_slips_past_the_revocation() {
     assert!(keys.get(late).unwrap().revoked.is_some());
     assert_eq!(tree.revoked, 4);
 }
+
+/// A service may let a key act as another owner. Each caller revokes what it reaches of the tree.
+#[test]
+fn a_tree_over_two_owners_is_revoked_as_far_as_the_caller_reaches() {
+    let world = World::new();
+    let (keys, issued, delegate) = acting(&world, full());
+    let (others, _) = world.owner("other");
+    let verified = world.verifier.verify(issued.token.expose()).unwrap();
+    let theirs = others.provided(&verified).create(full()).unwrap().key;
+    assert_eq!(theirs.created_by_key, Some(issued.key.id));
+    delegate.create(full()).unwrap();
+    let own = keys.revoke_with_descendants(issued.key.id).unwrap();
+    assert_eq!(own.revoked, 2);
+    assert!(others.get(theirs.id).unwrap().revoked.is_none());
+    let rest = world.admin.revoke_with_descendants(issued.key.id).unwrap();
+    assert_eq!(rest.revoked, 1);
+    assert!(others.get(theirs.id).unwrap().revoked.is_some());
+}

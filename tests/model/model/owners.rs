@@ -268,7 +268,8 @@ impl Model {
         let mut tree = vec![id];
         loop {
             let is_new = |key: &&KeyFile| {
-                key.created_by_key.is_some_and(|creator| tree.contains(&creator))
+                caller.reaches(key.owner)
+                    && key.created_by_key.is_some_and(|creator| tree.contains(&creator))
                     && !tree.contains(&key.id)
             };
             let Some(found) = self.keys.values().find(is_new) else { break };
@@ -278,10 +279,12 @@ impl Model {
         tree.retain(|id| self.keys[id].is_live());
         if !tree.is_empty() {
             reasons.extend(conflict(expected, key.version));
-            let stays = self.live_keys(key.owner);
-            let stays = stays.iter().filter(|key| !tree.contains(&key.id));
-            let is_kept = stays.into_iter().any(|key| key.kind == Kind::Standard);
-            if self.rules.keep_standard_key && !is_kept {
+            let keeps_one = |owner| {
+                let live = self.live_keys(owner);
+                live.iter().any(|key| key.kind == Kind::Standard && !tree.contains(&key.id))
+            };
+            let mut owners = tree.iter().map(|id| self.keys[id].owner);
+            if self.rules.keep_standard_key && !owners.all(keeps_one) {
                 reasons.push(Reason::LastStandardKey);
             }
         }
