@@ -276,11 +276,11 @@ impl Model {
             tree.push(found.id);
         }
         tree[1..].sort_unstable();
-        tree.retain(|id| self.keys[id].is_live());
+        tree.retain(|id| self.keys[id].revoked.is_none());
         if !tree.is_empty() {
             reasons.extend(conflict(expected, key.version));
             let keeps_one = |owner| {
-                let live = self.live_keys(owner);
+                let live = self.counting_keys(owner);
                 live.iter().any(|key| key.kind == Kind::Standard && !tree.contains(&key.id))
             };
             let mut owners = tree.iter().map(|id| self.keys[id].owner);
