@@ -61,8 +61,8 @@ pub use integrations::tokio::AsyncKeys;
 pub use integrations::tower::{Authenticated, KeyLayer, Rejection, Session};
 pub use invalid::Invalid;
 pub use key::{
-    Expiry, Kind, Lifetime, Network, Period, Prefix, Quota, Rate, Refill, RejectReason, State,
-    StoreRules,
+    Expiry, IdempotencyKey, Kind, Lifetime, Network, Period, Prefix, Quota, Rate, Refill,
+    RejectReason, State, StoreRules,
 };
 pub use permission::{Access, Catalogue, Permission};
 pub use store::{

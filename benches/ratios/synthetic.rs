@@ -10,7 +10,8 @@ use keyhasp::backend::{
 };
 use keyhasp::key::{
     Digest, KeyRecord, Lease, Limit, Limits, Networks, OwnerRecord, PepperNumber, PrefixNumber,
-    PreviousToken, Scheme, SetBy, StoreMetadata, TokenRecord, Usage, VersionedQuota,
+    PreviousToken, RequestId, RequestRecord, Scheme, SetBy, StoreMetadata, TokenRecord, Usage,
+    VersionedQuota,
 };
 use keyhasp::store::StoreBuilder;
 use keyhasp::{
@@ -268,6 +269,10 @@ impl Backend for Synthetic {
 
     fn key(&self, _: KeyId) -> Result<Option<KeyRecord>, BackendError> {
         Self::unsupported("key")
+    }
+
+    fn request(&self, _: &RequestId) -> Result<Option<RequestRecord>, BackendError> {
+        Ok(None)
     }
 
     fn key_by_numeric_id(&self, _: NumericId) -> Result<Option<KeyRecord>, BackendError> {

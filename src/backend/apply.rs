@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::lapses::Lapses;
+use super::requests::Requests;
 use super::{
     Applied, BackendError, Change, KeyCounts, Operation, Precondition, Rejection, Transaction,
     UsageSubject, Write,
@@ -53,6 +54,7 @@ struct Plan<'a> {
     assigned: Vec<NumericId>,
     /// The usage that this change writes: alerts, and counts of quotas that were replaced.
     usage: BTreeMap<UsageSubject, Usage>,
+    requests: Requests,
 }
 
 struct Replaced<T> {
@@ -72,6 +74,10 @@ impl<'a> Plan<'a> {
     /// Reads the records that the change affects; checks versions and preconditions. An alert names
     /// its key's version, so that no alert is kept for a key that is gone.
     fn read(tx: &mut dyn Transaction, change: &'a Change) -> Checked<Self> {
+        let requests = match Requests::read(tx, change)? {
+            Ok(requests) => requests,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
         let metadata = tx.metadata()?;
         let mut plan = Self {
             metadata,
@@ -82,6 +88,7 @@ impl<'a> Plan<'a> {
             wishes: Vec::new(),
             assigned: Vec::new(),
             usage: BTreeMap::new(),
+            requests,
         };
         for precondition in &change.preconditions {
             let (expected, found) = match precondition {
@@ -476,6 +483,7 @@ impl<'a> Plan<'a> {
             tx.put_usage(of, Some(usage))?;
         }
         let lapses = self.lapses.write(tx)?;
+        self.requests.write(tx, change)?;
         let first_event = tx.last_event()? + 1;
         let mut sequence = first_event;
         for draft in lapses.iter().chain(change.operations.iter().map(|made| &made.event)) {

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::clock::Timestamp;
 use crate::event::EventDraft;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
-use crate::key::{Alert, Grant, KeyRecord, OwnerRecord, StoreMetadata};
+use crate::key::{Alert, Grant, KeyRecord, OwnerRecord, RequestRecord, StoreMetadata};
 
 /// A set of records to write, each with its event, and what must hold for it.
 ///
@@ -21,6 +21,20 @@ pub struct Change {
     /// the name of one if it needs them. Each such key is written with an event of its own, which
     /// has the time and the authority of the change's first event and comes before it.
     pub lapse_expired_by: Option<Timestamp>,
+    /// The request under which the change takes effect once.
+    pub once: Option<Box<Once>>,
+}
+
+/// The request of a change, kept beside the change so that a repetition finds it.
+#[derive(Clone, Debug)]
+pub struct Once {
+    /// The record of the request.
+    pub record: RequestRecord,
+    /// Whether a record of this request must be there, to be replaced. Otherwise none may be.
+    pub replaces: bool,
+    /// Records noted before this moment count as gone, and some of them are removed. `None` while
+    /// the time isn't trusted.
+    pub over_before: Option<Timestamp>,
 }
 
 /// One record written, and its event.
@@ -147,6 +161,8 @@ pub enum Rejection {
     OwnerMissing,
     /// The event was written before.
     AlreadyAlerted(KeyId),
+    /// The request took effect before. Or one that is to be replaced isn't there.
+    AlreadyRequested,
     /// The owner would have too many live keys.
     TooManyKeys {
         /// The number of keys it may have.
@@ -172,6 +188,13 @@ impl Change {
     #[must_use]
     pub fn lapsing(mut self, expired_by: Option<Timestamp>) -> Self {
         self.lapse_expired_by = expired_by;
+        self
+    }
+
+    /// With the request under which it takes effect once.
+    #[must_use]
+    pub fn under(mut self, once: Once) -> Self {
+        self.once = Some(Box::new(once));
         self
     }
 
@@ -203,6 +226,7 @@ impl fmt::Display for Rejection {
             Self::OwnerHasKeys => f.write_str("the owner still has keys"),
             Self::OwnerMissing => f.write_str("the owner does not exist"),
             Self::AlreadyAlerted(key) => write!(f, "this was told of key {key} before"),
+            Self::AlreadyRequested => f.write_str("the request took effect before"),
             Self::TooManyKeys { limit } => {
                 write!(f, "the owner may have at most {limit} live keys")
             }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
+use crate::key::{KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
 
 /// Whether this process alone has the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,10 @@ pub type CommitOutcome = Vec<Result<Applied, Rejection>>;
 /// state that the commit replaces, by [`apply`](super::apply()) or by the same rules: creations
 /// find nothing in their place, replacements find the version before theirs, preconditions hold,
 /// names and numeric ids are unique, the guards of the store's rules hold.
+///
+/// **Requests** (`request_*`). A change under a request takes effect once, decided inside the
+/// commit: its record is kept in the same step, and a second change under that request is refused.
+/// Records noted before a moment that the change names count as gone, and go in pieces.
 ///
 /// **Isolation and order** (`order_*`). Changes of a batch apply in order, later ones seeing
 /// earlier ones; concurrent commits behave as if one came after the other. Events are numbered
@@ -128,6 +132,12 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`BackendError`].
     fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError>;
+
+    /// Loads the record of a request that took effect.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, BackendError>;
 
     /// Commits changes in one durable step, in order, each whole or refused with its own reason.
     ///

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
+use crate::key::{KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
 
 /// An operation of a [`Backend`] that can fail, as [`BackendLayer::around`] sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +161,7 @@ backend_layer! {
     owner(id: &OwnerId) -> Option<OwnerRecord> = Read, "read owner";
     key(id: KeyId) -> Option<KeyRecord> = Read, "read key";
     key_by_numeric_id(id: NumericId) -> Option<KeyRecord> = Read, "read key";
+    request(id: &RequestId) -> Option<RequestRecord> = Read, "read request";
     commit(batch: &[Change]) -> CommitOutcome = Commit, "commit";
     page_keys(query: &KeyPageQuery) -> KeyPage = Read, "list keys";
     count_keys(filter: &KeyFilter) -> u64 = Read, "count keys";

@@ -15,7 +15,7 @@ use super::{
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyName, KeyRecord, OwnerRecord, StoreMetadata, Usage};
+use crate::key::{KeyName, KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
 
 const NAME: &str = "memory";
 
@@ -38,6 +38,8 @@ struct Data {
     numeric_ids: BTreeMap<NumericId, KeyId>,
     events: BTreeMap<u64, Event>,
     usage: BTreeMap<UsageSubject, Usage>,
+    requests: BTreeMap<RequestId, RequestRecord>,
+    by_time: BTreeSet<(Timestamp, RequestId)>,
 }
 
 impl fmt::Debug for Memory {
@@ -125,6 +127,10 @@ impl Backend for Memory {
         self.with("read key", |data| {
             Ok(data.numeric_ids.get(&id).and_then(|key| data.keys.get(key)).cloned())
         })
+    }
+
+    fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, BackendError> {
+        self.with("read request", |data| data.request(id))
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
@@ -413,6 +419,35 @@ impl Transaction for Data {
             Some(usage) => self.usage.insert(*of, *usage),
             None => self.usage.remove(of),
         };
+        Ok(())
+    }
+
+    fn request(&mut self, id: &RequestId) -> Result<Option<RequestRecord>, BackendError> {
+        Ok(self.requests.get(id).cloned())
+    }
+
+    fn requests_before(
+        &mut self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<RequestRecord>, BackendError> {
+        let over = self.by_time.iter().take_while(|(at, _)| *at < before).take(limit);
+        Ok(over.filter_map(|(_, id)| self.requests.get(id).cloned()).collect())
+    }
+
+    fn put_request(
+        &mut self,
+        before: Option<&RequestRecord>,
+        after: Option<&RequestRecord>,
+    ) -> Result<(), BackendError> {
+        if let Some(before) = before {
+            self.requests.remove(&before.id);
+            self.by_time.remove(&(before.at, before.id.clone()));
+        }
+        if let Some(after) = after {
+            self.by_time.insert((after.at, after.id.clone()));
+            self.requests.insert(after.id.clone(), after.clone());
+        }
         Ok(())
     }
 }

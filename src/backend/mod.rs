@@ -31,6 +31,7 @@ mod layer;
 mod memory;
 mod notifier;
 mod query;
+mod requests;
 mod scan;
 #[cfg(feature = "sled")]
 pub mod sled;
@@ -41,7 +42,7 @@ mod usage;
 
 pub use apply::apply;
 pub use apply_usage::apply_usage;
-pub use change::{Applied, Change, Operation, Precondition, Rejection, Write, WriteKey};
+pub use change::{Applied, Change, Once, Operation, Precondition, Rejection, Write, WriteKey};
 pub use contract::{Backend, CommitOutcome, Sharing};
 pub use error::{BackendError, BackendErrorKind};
 pub use layer::{BackendCall, BackendCallKind, BackendLayer};

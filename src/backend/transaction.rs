@@ -4,7 +4,9 @@ use super::{BackendError, UsageSubject};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyName, KeyRecord, Kind, OwnerRecord, StoreMetadata, Usage, Used};
+use crate::key::{
+    KeyName, KeyRecord, Kind, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage, Used,
+};
 
 /// Counts of an owner's keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -178,6 +180,33 @@ pub trait Transaction {
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
     fn put_usage(&mut self, of: &UsageSubject, usage: Option<&Usage>) -> Result<(), BackendError>;
+
+    /// Reads the record of a request.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn request(&mut self, id: &RequestId) -> Result<Option<RequestRecord>, BackendError>;
+
+    /// Reads up to `limit` records of requests that were noted before a moment, in any order.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn requests_before(
+        &mut self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<RequestRecord>, BackendError>;
+
+    /// Creates (`before` is `None`), replaces, or removes (`after` is `None`) the record of a
+    /// request.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn put_request(
+        &mut self,
+        before: Option<&RequestRecord>,
+        after: Option<&RequestRecord>,
+    ) -> Result<(), BackendError>;
 
     /// Adds uses of a key to what is there, or nothing if the key isn't. An engine may do the same
     /// in one statement; there are many of these.

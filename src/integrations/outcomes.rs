@@ -33,6 +33,7 @@ pub(super) fn call_outcome<T>(answer: &Result<T, Error>) -> &'static str {
             Error::Forbidden(_) => "forbidden",
             Error::NumericIdTaken(_) => "numeric_id_taken",
             Error::NumericIdsExhausted => "numeric_ids_exhausted",
+            Error::IdempotencyKeyReused => "idempotency_key_reused",
             Error::Invalid(_) => "invalid",
             Error::LastStandardKey => "last_standard_key",
             Error::NameTaken(_) => "name_taken",

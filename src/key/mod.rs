@@ -7,6 +7,7 @@
 //! | `field` | the stored form of every field, and the macro that declares a record |
 //! | `record` | the record of a key, with its tokens and its seal |
 //! | `owner` | the record of an owner |
+//! | `request` | the record of a request that takes effect once |
 //! | `rules` | the record of the store: rules, prefixes, pepper checks |
 //! | `switch` | a switch that is on, and the role that set something |
 //! | `lifetime` | the greatest lifetime of keys, and the default |
@@ -29,6 +30,7 @@ mod owner;
 mod prefix;
 mod record;
 mod reject_reason;
+mod request;
 mod rules;
 mod setting_names;
 mod settings;
@@ -53,6 +55,7 @@ pub use prefix::Prefix;
 pub use record::{Expiry, KeyRecord, Kind, MAX_PREVIOUS_TOKENS, PreviousToken, Seal, TokenRecord};
 pub(crate) use record::{effective_expiry, tokens};
 pub use reject_reason::{RateLimited, RejectKind, RejectReason};
+pub use request::{CallerScope, IdempotencyKey, RequestId, RequestRecord};
 pub use rules::{NumberedPrefix, PepperCheck, PrefixTable, StoreMetadata, StoreRules};
 pub use setting_names::SettingNames;
 pub use settings::{Settings, SettingsPatch};

@@ -192,7 +192,8 @@ pub enum Kind {
 words! { Kind { Standard = 0, "standard"; Trial = 1, "trial"; } }
 
 /// The end of a validity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Expiry {
     /// At this moment.
     At(Timestamp),

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::types::{
     ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, Issued,
-    Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page, RevealedToken,
-    RevokedAll, RevokedTree, Rotate, Rules, VerifyError, VerifyRequest,
+    IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page,
+    RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, VerifyError, VerifyRequest,
 };
 use crate::authority::Authority;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
+use crate::key::IdempotencyKey;
 use crate::permission::Catalogue;
 use crate::token::Token;
 use crate::verified_key::VerifiedKey;
@@ -76,6 +77,19 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         request: &CreateKey,
     ) -> Result<Issued, Error>;
 
+    /// Creates a key of an owner under an idempotency key: the same request again, within 24 hours,
+    /// answers with the same key and changes nothing.
+    ///
+    /// # Errors
+    /// As [`create_key`](Self::create_key), and `IdempotencyKeyReused` for another request.
+    fn create_key_once(
+        &self,
+        by: &Authority,
+        owner: &OwnerId,
+        request: &CreateKey,
+        key: &IdempotencyKey,
+    ) -> Result<IssuedOnce, Error>;
+
     /// Returns a key by its id.
     ///
     /// # Errors
@@ -139,6 +153,33 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         id: KeyId,
         request: &Rotate,
         expected: Option<Version>,
+    ) -> Result<Issued, Error>;
+
+    /// Rotates a key under an idempotency key: the same request again, within 24 hours, answers with
+    /// the same generation and changes nothing.
+    ///
+    /// # Errors
+    /// As [`rotate_key`](Self::rotate_key), and `IdempotencyKeyReused` for another request.
+    fn rotate_key_once(
+        &self,
+        by: &Authority,
+        id: KeyId,
+        request: &Rotate,
+        expected: Option<Version>,
+        key: &IdempotencyKey,
+    ) -> Result<IssuedOnce, Error>;
+
+    /// Replaces, once, the token that a request under this idempotency key issued, while it is the
+    /// key's current one. Previous tokens keep the rest of their grace.
+    ///
+    /// # Errors
+    /// As [`rotate_key`](Self::rotate_key); `NotFound` without such a request, `State` if its token
+    /// can't be replaced, and `Forbidden` for a delegate or a previous token.
+    fn replace_lost_token(
+        &self,
+        by: &Authority,
+        id: KeyId,
+        key: &IdempotencyKey,
     ) -> Result<Issued, Error>;
 
     /// Removes a revoked key. Its events stay.

@@ -10,12 +10,13 @@ use super::types::request::{
     Rotate, VerifyRequest,
 };
 use super::types::views::{
-    CreatedOwner, Events, FoundToken, Health, Issued, Key, Owner, Page, RevealedToken, RevokedAll,
-    RevokedTree, Rules,
+    CreatedOwner, Events, FoundToken, Health, Issued, IssuedOnce, Key, Owner, Page, RevealedToken,
+    RevokedAll, RevokedTree, Rules,
 };
 use crate::authority::Authority;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
+use crate::key::IdempotencyKey;
 use crate::permission::Catalogue;
 use crate::token::Token;
 use crate::verified_key::VerifiedKey;
@@ -166,6 +167,12 @@ macro_rules! store_layer {
 store_layer! {
     create_key(by: &Authority, owner: &OwnerId, request: &CreateKey) -> Issued
         [by: by, owner: owner];
+    create_key_once(
+        by: &Authority,
+        owner: &OwnerId,
+        request: &CreateKey,
+        key: &IdempotencyKey,
+    ) -> IssuedOnce [by: by, owner: owner];
     key(by: &Authority, id: KeyId) -> Key [by: by, key: id];
     key_by_numeric_id(by: &Authority, id: NumericId) -> Key [by: by];
     list_keys(by: &Authority, query: &ListKeys) -> Page<Key> [by: by];
@@ -175,6 +182,15 @@ store_layer! {
     revoke_with_descendants(by: &Authority, id: KeyId, expected: Option<Version>) -> RevokedTree
         [by: by, key: id];
     rotate_key(by: &Authority, id: KeyId, request: &Rotate, expected: Option<Version>) -> Issued
+        [by: by, key: id];
+    rotate_key_once(
+        by: &Authority,
+        id: KeyId,
+        request: &Rotate,
+        expected: Option<Version>,
+        key: &IdempotencyKey,
+    ) -> IssuedOnce [by: by, key: id];
+    replace_lost_token(by: &Authority, id: KeyId, key: &IdempotencyKey) -> Issued
         [by: by, key: id];
     purge_key(by: &Authority, id: KeyId, expected: Option<Version>) -> () [by: by, key: id];
     reveal_token(by: &Authority, id: KeyId) -> Token [by: by, key: id];

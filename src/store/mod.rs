@@ -49,11 +49,11 @@ pub use layer::{StoreCall, StoreLayer};
 pub use store::Store;
 pub use types::{
     AlertSettings, ChangeRules, ClockAhead, ClockBehindLog, CreateKey, CreateOwner, CreatedOwner,
-    Error, Events, ForbiddenReason, FoundToken, Health, Issued, Key, KeyAction, KeyUsage,
-    ListEvents, ListKeys, ListOwners, NumericIdChoice, Owner, OwnerAction, Page, PepperProblem,
-    PreviousTokenInfo, Resource, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules,
-    RulesDiffer, RulesShown, SetLimits, SettingsChange, SettingsCheck, SettingsOf, StateProblem,
-    Unavailable, UpdateKey, UpdateOwner, UsageSettings, VerifyError, VerifyRequest,
+    Error, Events, ForbiddenReason, FoundToken, Health, Issued, IssuedOnce, Key, KeyAction,
+    KeyUsage, ListEvents, ListKeys, ListOwners, NumericIdChoice, Owner, OwnerAction, Page,
+    PepperProblem, PreviousTokenInfo, Resource, RevealedToken, RevokedAll, RevokedTree, Rotate,
+    Rules, RulesDiffer, RulesShown, SetLimits, SettingsChange, SettingsCheck, SettingsOf,
+    StateProblem, Unavailable, UpdateKey, UpdateOwner, UsageSettings, VerifyError, VerifyRequest,
 };
 #[cfg(keyhasp_constant_time)]
 pub use verify::set_declassifier;

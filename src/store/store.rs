@@ -9,14 +9,15 @@ use super::key_store::KeyStore;
 use super::manage::{Manager, store_rules};
 use super::types::{
     ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, Issued,
-    Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page, RevealedToken,
-    RevokedAll, RevokedTree, Rotate, Rules, VerifyError, VerifyRequest,
+    IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page,
+    RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, VerifyError, VerifyRequest,
 };
 use super::usage::UsageRecorder;
 use super::verify::TokenVerifier;
 use crate::authority::Authority;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
+use crate::key::IdempotencyKey;
 use crate::permission::Catalogue;
 use crate::token::Token;
 use crate::verified_key::VerifiedKey;
@@ -86,6 +87,36 @@ impl KeyStore for Store {
 
     fn key(&self, by: &Authority, id: KeyId) -> Result<Key, Error> {
         self.manager.key(by, id)
+    }
+
+    fn create_key_once(
+        &self,
+        by: &Authority,
+        owner: &OwnerId,
+        request: &CreateKey,
+        key: &IdempotencyKey,
+    ) -> Result<IssuedOnce, Error> {
+        self.manager.create_key_once(by, owner, request, key)
+    }
+
+    fn rotate_key_once(
+        &self,
+        by: &Authority,
+        id: KeyId,
+        request: &Rotate,
+        expected: Option<Version>,
+        key: &IdempotencyKey,
+    ) -> Result<IssuedOnce, Error> {
+        self.manager.rotate_key_once(by, id, request, expected, key)
+    }
+
+    fn replace_lost_token(
+        &self,
+        by: &Authority,
+        id: KeyId,
+        key: &IdempotencyKey,
+    ) -> Result<Issued, Error> {
+        self.manager.replace_lost_token(by, id, key)
     }
 
     fn key_by_numeric_id(&self, by: &Authority, id: NumericId) -> Result<Key, Error> {

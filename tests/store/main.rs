@@ -16,6 +16,7 @@ mod lifetimes;
 mod limited;
 mod limits;
 mod names;
+mod once;
 mod opening;
 mod pinning;
 mod provided;

@@ -9,15 +9,15 @@ use super::chunks::{self, Values};
 use super::engine::{Engine, Writes, number};
 use super::fault::Fault;
 use super::record::{
-    decode_key, decode_metadata, decode_owner, decode_usage, encode_event, encode_key,
-    encode_metadata, encode_owner, encode_usage,
+    decode_key, decode_metadata, decode_owner, decode_request, decode_usage, encode_event,
+    encode_key, encode_metadata, encode_owner, encode_request, encode_usage,
 };
 use super::trees::{self, Tree};
 use crate::backend::{BackendError, KeyCounts, Transaction, UsageSubject};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyName, KeyRecord, OwnerRecord, StoreMetadata, Usage};
+use crate::key::{KeyName, KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
 
 /// Writes over the trees of an engine.
 pub(super) struct Overlay<'a> {
@@ -247,6 +247,61 @@ impl<'a> Overlay<'a> {
         Ok(())
     }
 
+    fn load_request(&self, id: &RequestId) -> Result<Option<RequestRecord>, Fault> {
+        let record = chunks::load(self, Tree::Requests, &id.to_bytes())?;
+        record.map(|record| decode_request(id.clone(), &record)).transpose()
+    }
+
+    fn load_requests_before(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<RequestRecord>, Fault> {
+        let end = trees::requests_from(before);
+        let written = self.writes.get(&Tree::RequestTimes);
+        let is_written = |key: &[u8]| written.is_some_and(|written| written.contains_key(key));
+        let mut times = Vec::new();
+        for entry in self.engine.range(Tree::RequestTimes, Bound::Unbounded, Bound::Excluded(&end))
+        {
+            if times.len() == limit {
+                break;
+            }
+            let (key, _) = entry?;
+            if !is_written(&key) {
+                times.push(key.to_vec());
+            }
+        }
+        let is_there = |(key, value): &(&Vec<u8>, &Option<Vec<u8>>)| {
+            key.as_slice() < end.as_slice() && value.is_some()
+        };
+        times.extend(written.into_iter().flatten().filter(is_there).map(|(key, _)| key.clone()));
+        let missing = || Fault::damaged("a time leads to no request");
+        let load = |key: &Vec<u8>| {
+            let id = trees::request_in(key).ok_or_else(missing)?;
+            self.load_request(&id)?.ok_or_else(missing)
+        };
+        times.iter().take(limit).map(load).collect()
+    }
+
+    fn store_request(
+        &mut self,
+        before: Option<&RequestRecord>,
+        after: Option<&RequestRecord>,
+    ) -> Result<(), Fault> {
+        if let Some(record) = before {
+            self.remove(Tree::RequestTimes, &trees::request_time(record.at, &record.id));
+            if after.is_none() {
+                self.remove_record(Tree::Requests, &record.id.to_bytes())?;
+            }
+        }
+        if let Some(record) = after {
+            self.put(Tree::RequestTimes, &trees::request_time(record.at, &record.id), &[]);
+            let bytes = encode_request(record)?;
+            self.put_record(Tree::Requests, &record.id.to_bytes(), &bytes)?;
+        }
+        Ok(())
+    }
+
     fn number(&self, name: &[u8]) -> Result<u64, Fault> {
         number(self.value(Tree::StoreMetadata, name)?.as_deref())
     }
@@ -412,5 +467,25 @@ impl Transaction for Overlay<'_> {
 
     fn put_usage(&mut self, of: &UsageSubject, usage: Option<&Usage>) -> Result<(), BackendError> {
         told(self.store_usage(of, usage))
+    }
+
+    fn request(&mut self, id: &RequestId) -> Result<Option<RequestRecord>, BackendError> {
+        told(self.load_request(id))
+    }
+
+    fn requests_before(
+        &mut self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<RequestRecord>, BackendError> {
+        told(self.load_requests_before(before, limit))
+    }
+
+    fn put_request(
+        &mut self,
+        before: Option<&RequestRecord>,
+        after: Option<&RequestRecord>,
+    ) -> Result<(), BackendError> {
+        told(self.store_request(before, after))
     }
 }

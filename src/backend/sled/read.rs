@@ -8,7 +8,8 @@ use super::chunks::{self, Values};
 use super::engine::Engine;
 use super::fault::Fault;
 use super::record::{
-    decode_event, decode_key, decode_metadata, decode_owner, decode_usage, scan_key, scan_owner,
+    decode_event, decode_key, decode_metadata, decode_owner, decode_request, decode_usage,
+    scan_key, scan_owner,
 };
 use super::trees::{self, Tree};
 use crate::backend::{
@@ -18,7 +19,7 @@ use crate::backend::{
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
+use crate::key::{KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
 
 /// The position of a read that is done in pieces: it goes on after this key of the tree.
 pub(super) type Cursor = Option<IVec>;
@@ -63,6 +64,11 @@ impl Engine {
     pub(super) fn usage(&self, of: &UsageSubject) -> Result<Usage, Fault> {
         let record = chunks::load(self, Tree::Usage, &trees::usage(of))?;
         Ok(record.map(|record| decode_usage(&record)).transpose()?.unwrap_or_default())
+    }
+
+    pub(super) fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, Fault> {
+        let record = chunks::load(self, Tree::Requests, &id.to_bytes())?;
+        record.map(|record| decode_request(id.clone(), &record)).transpose()
     }
 
     pub(super) fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, Fault> {

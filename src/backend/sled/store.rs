@@ -21,7 +21,7 @@ use crate::backend::{
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
+use crate::key::{KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
 
 /// The number of records that are read before others get their turn.
 const CHUNK: usize = 512;
@@ -203,6 +203,10 @@ impl Backend for Sled {
 
     fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
         self.read("read key", |engine| engine.key(id))
+    }
+
+    fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, BackendError> {
+        self.read("read request", |engine| engine.request(id))
     }
 
     fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError> {

@@ -7,7 +7,7 @@
 use crate::backend::UsageSubject;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::KeyName;
+use crate::key::{KeyName, RequestId};
 
 /// Declares the trees with their names (stored); a tree's number is its place in the list.
 macro_rules! trees {
@@ -55,6 +55,10 @@ trees! {
     Usage = "usage",
     /// Owner, expiry and live key; no value.
     LiveExpiries = "live_expiries",
+    /// Request to its record.
+    Requests = "requests",
+    /// Moment and request; no value.
+    RequestTimes = "request_times",
 }
 
 impl Tree {
@@ -80,6 +84,8 @@ impl Tree {
             Self::Usage => 12,
             Self::CreatedKeys => 13,
             Self::LiveExpiries => 14,
+            Self::Requests => 15,
+            Self::RequestTimes => 16,
         }
     }
 }
@@ -187,6 +193,21 @@ pub(super) fn usage(of: &UsageSubject) -> Vec<u8> {
         UsageSubject::Key(id) => joined(&[b"k", &key(*id)]),
         UsageSubject::Owner(id) => joined(&[b"o", owner(id)]),
     }
+}
+
+/// The moment at which a request was noted, and the request's name.
+pub(super) fn request_time(at: Timestamp, id: &RequestId) -> Vec<u8> {
+    joined(&[&at.as_millis().to_be_bytes(), &id.to_bytes()])
+}
+
+/// Before all requests that were noted at a moment or later.
+pub(super) fn requests_from(at: Timestamp) -> [u8; NUMBER_LEN] {
+    at.as_millis().to_be_bytes()
+}
+
+/// The request in a key of [`Tree::RequestTimes`].
+pub(super) fn request_in(bytes: &[u8]) -> Option<RequestId> {
+    RequestId::from_bytes(bytes.get(NUMBER_LEN..)?)
 }
 
 /// Makes the key of a further chunk of a value, counted from 1.

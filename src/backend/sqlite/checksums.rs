@@ -7,7 +7,7 @@
 use crate::authority::{Authority, Role};
 use crate::backend::{ScannedKey, ScannedOwner, UsageSubject};
 use crate::event::Event;
-use crate::key::{KeyRecord, OwnerRecord, PlainBytes, QuotaState, StoreMetadata};
+use crate::key::{KeyRecord, OwnerRecord, PlainBytes, QuotaState, RequestRecord, StoreMetadata};
 
 /// Computes the checksum of what the verification index needs of a key. The loading of the index
 /// reads no other field.
@@ -66,6 +66,12 @@ pub(super) fn of_event(event: &Event) -> u32 {
         bytes.add(previous_tokens);
     }
     crc(bytes.add(actor).add(reason).add(correlation_id))
+}
+
+/// Computes the checksum of all of a request's record.
+pub(super) fn of_request(record: &RequestRecord) -> u32 {
+    let id: Box<[u8]> = record.id.to_bytes().into();
+    crc(PlainBytes::new().add(&id).add_all(|sink| record.put_fields(sink)))
 }
 
 /// Computes the checksum of what is left of a quota, and of the id of its key or owner.

@@ -3,12 +3,14 @@
 use rusqlite::Connection;
 
 use super::error::{Fault, NAME};
-use super::{events, keys, metadata, owners, usage};
+use super::{events, keys, metadata, owners, requests, usage};
 use crate::backend::{BackendError, BackendErrorKind, KeyCounts, Transaction, UsageSubject};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyName, KeyRecord, OwnerRecord, StoreMetadata, Usage, Used};
+use crate::key::{
+    KeyName, KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage, Used,
+};
 
 const OPERATION: &str = "commit";
 
@@ -144,6 +146,26 @@ impl Transaction for Commit<'_> {
 
     fn put_usage(&mut self, of: &UsageSubject, usage: Option<&Usage>) -> Result<(), BackendError> {
         usage::put(self.connection, of, usage).map_err(during)
+    }
+
+    fn request(&mut self, id: &RequestId) -> Result<Option<RequestRecord>, BackendError> {
+        requests::load(self.connection, id).map_err(during)
+    }
+
+    fn requests_before(
+        &mut self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<RequestRecord>, BackendError> {
+        requests::before(self.connection, before, limit).map_err(during)
+    }
+
+    fn put_request(
+        &mut self,
+        before: Option<&RequestRecord>,
+        after: Option<&RequestRecord>,
+    ) -> Result<(), BackendError> {
+        requests::put(self.connection, before, after).map_err(during)
     }
 
     fn add_usage(&mut self, key: KeyId, used: &Used) -> Result<(), BackendError> {

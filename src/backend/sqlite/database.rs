@@ -15,7 +15,7 @@ use super::readers::Readers;
 use super::scan::{OneOwner, Progress};
 use super::transaction::{READ_BUDGET, Snapshot};
 use super::writer::Writer;
-use super::{events, keys, metadata, owners, pages, scan, usage};
+use super::{events, keys, metadata, owners, pages, requests, scan, usage};
 use crate::backend::{
     Applied, Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome,
     EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned,
@@ -23,7 +23,7 @@ use crate::backend::{
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
+use crate::key::{KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
 
 /// The number of tries to scan an owner in short transactions before it is scanned in one long one.
 const SCAN_ATTEMPTS: u32 = 3;
@@ -209,6 +209,10 @@ impl Backend for Sqlite {
 
     fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
         self.read("read key", |tx| keys::load(tx, id))
+    }
+
+    fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, BackendError> {
+        self.read("read request", |tx| requests::load(tx, id))
     }
 
     fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError> {

@@ -16,7 +16,7 @@
 //! | `readers`, `writer` | the pool; the one writer, and what holds after a commit went wrong |
 //! | `codec` | the row codec: fields to columns and back |
 //! | `metadata`, `owners`, `keys`, `events` | rows to records and back, a file for each |
-//! | `usage` | usage, beside the records |
+//! | `usage`, `requests` | usage and requests, beside the records |
 //! | `limits` | the limits of a row, read beside a scan |
 //! | `state_column` | a key's state, as far as it is stored |
 //! | `checksums` | checksums of records, by which damage shows |
@@ -39,6 +39,7 @@ mod options;
 mod owners;
 mod pages;
 mod readers;
+mod requests;
 mod scan;
 mod schema;
 mod state_column;

@@ -300,3 +300,17 @@ CREATE TABLE owner_usage (
   quota_raised INTEGER,
   quota_checksum INTEGER
 ) STRICT, WITHOUT ROWID;
+
+-- Requests that take effect once: the number of the caller's scope, what the scope names, and the
+-- caller's key for the request. The content is a hash.
+CREATE TABLE requests (
+  id BLOB PRIMARY KEY CHECK (length(id) BETWEEN 2 AND 130),
+  content BLOB NOT NULL CHECK (length(content) = 32),
+  key_id BLOB NOT NULL CHECK (length(key_id) = 16),
+  generation INTEGER NOT NULL,
+  is_replaced INTEGER NOT NULL CHECK (is_replaced IN (0, 1)),
+  at INTEGER NOT NULL,
+  checksum INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX requests_by_time ON requests (at);

@@ -8,11 +8,11 @@ use crate::authority::Authority;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::invalid::Invalid;
-use crate::key::Expiry;
+use crate::key::{Expiry, IdempotencyKey};
 use crate::store::{
     AsAdmin, AsDelegate, AsOwner, ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events,
-    FoundToken, Issued, Key, Keys, ListEvents, ListKeys, ListOwners, Managing, Owner, Page,
-    RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, UpdateKey, UpdateOwner,
+    FoundToken, Issued, IssuedOnce, Key, Keys, ListEvents, ListKeys, ListOwners, Managing, Owner,
+    Page, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, UpdateKey, UpdateOwner,
 };
 use crate::token::{Found, Token};
 
@@ -143,6 +143,7 @@ impl<R: Managing + 'static> AsyncKeys<R> {
         revoke(id: KeyId) -> Key;
         revoke_with_descendants(id: KeyId) -> RevokedTree;
         rotate(id: KeyId, request: Rotate) -> Issued;
+        rotate_once(id: KeyId, request: Rotate, (lent) key: IdempotencyKey) -> IssuedOnce;
         invalidate_previous_tokens(id: KeyId) -> Key;
         reveal_token(id: KeyId) -> Token;
         reveal_tokens((lent) query: ListKeys) -> Page<RevealedToken>;
@@ -153,6 +154,12 @@ impl<R: Managing + 'static> AsyncKeys<R> {
 impl AsyncKeys<AsAdmin> {
     calls! {
         create((lent) owner: OwnerId, request: CreateKey) -> Issued;
+        create_once(
+            (lent) owner: OwnerId,
+            request: CreateKey,
+            (lent) key: IdempotencyKey
+        ) -> IssuedOnce;
+        replace_lost_token(id: KeyId, (lent) key: IdempotencyKey) -> Issued;
         block(id: KeyId) -> Key;
         unblock(id: KeyId) -> Key;
         refill_quota(id: KeyId) -> Key;
@@ -194,6 +201,8 @@ impl AsyncKeys<AsOwner> {
         create(request: CreateKey) -> Issued;
         refill_quota(id: KeyId) -> Key;
         add_to_quota(id: KeyId, uses: u64) -> Key;
+        create_once(request: CreateKey, (lent) key: IdempotencyKey) -> IssuedOnce;
+        replace_lost_token(id: KeyId, (lent) key: IdempotencyKey) -> Issued;
         owner() -> Owner;
         revoke_all(replacement: Option<CreateKey>) -> RevokedAll;
     }
@@ -202,5 +211,6 @@ impl AsyncKeys<AsOwner> {
 impl AsyncKeys<AsDelegate> {
     calls! {
         create(request: CreateKey) -> Issued;
+        create_once(request: CreateKey, (lent) key: IdempotencyKey) -> IssuedOnce;
     }
 }

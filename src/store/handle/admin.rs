@@ -9,11 +9,11 @@ use crate::authority::{Actor, Authority, Role};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::invalid::Invalid;
-use crate::key::Expiry;
+use crate::key::{Expiry, IdempotencyKey};
 use crate::store::key_store::KeyStore;
 use crate::store::types::{
-    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, FoundToken, Issued, Key, KeyAction,
-    ListOwners, Owner, OwnerAction, Page, RevokedAll, Rules, UpdateOwner,
+    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, FoundToken, Issued, IssuedOnce, Key,
+    KeyAction, ListOwners, Owner, OwnerAction, Page, RevokedAll, Rules, UpdateOwner,
 };
 use crate::token::{Found, scan};
 
@@ -44,6 +44,33 @@ impl AdminKeys {
     /// As [`KeyStore::create_key`].
     pub fn create(&self, owner: &OwnerId, request: CreateKey) -> Result<Issued, Error> {
         self.store.create_key(&self.by, owner, &request)
+    }
+
+    /// Creates a key under an idempotency key. A caller that lost the answer sends the same request
+    /// again, within 24 hours: the answer has the same key, and no second one is made. It has the
+    /// token if that is recoverable, current, and the caller may reveal it.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), and `IdempotencyKeyReused` for another request.
+    pub fn create_once(
+        &self,
+        owner: &OwnerId,
+        request: CreateKey,
+        key: &IdempotencyKey,
+    ) -> Result<IssuedOnce, Error> {
+        self.store.create_key_once(&self.by, owner, &request, key)
+    }
+
+    /// Replaces, once, the token that a request under this idempotency key issued and that was lost
+    /// on the way: its generation ends, and previous tokens keep the rest of their grace. It finds
+    /// requests of administrators, those of the key's owner, and those that the key made for itself.
+    ///
+    /// # Errors
+    /// `NotFound` without such a request in the last 24 hours, `State` if its token was replaced
+    /// before or is no longer the key's current one, `Forbidden` for a previous token, and as
+    /// [`rotate`](Self::rotate).
+    pub fn replace_lost_token(&self, id: KeyId, key: &IdempotencyKey) -> Result<Issued, Error> {
+        self.store.replace_lost_token(&self.by, id, key)
     }
 
     /// Blocks the key. Its owner can't lift the block.

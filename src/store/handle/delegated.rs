@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::keys::{Keys, Managing, private};
 use crate::authority::{Actor, Authority, Role};
 use crate::invalid::Invalid;
+use crate::key::IdempotencyKey;
 use crate::store::key_store::KeyStore;
-use crate::store::types::{CreateKey, Error, Issued};
+use crate::store::types::{CreateKey, Error, Issued, IssuedOnce};
 use crate::verified_key::VerifiedKey;
 
 /// The role of [`DelegatedKeys`].
@@ -64,5 +65,19 @@ impl DelegatedKeys {
     /// As [`KeyStore::create_key`].
     pub fn create(&self, request: CreateKey) -> Result<Issued, Error> {
         self.store.create_key(&self.by, &self.own_id()?, &request)
+    }
+
+    /// Creates a key under an idempotency key. A caller that lost the answer sends the same request
+    /// again, within 24 hours: the answer has the same key, and no second one is made. It has the
+    /// token if that is recoverable, current, and the caller may reveal it.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), and `IdempotencyKeyReused` for another request.
+    pub fn create_once(
+        &self,
+        request: CreateKey,
+        key: &IdempotencyKey,
+    ) -> Result<IssuedOnce, Error> {
+        self.store.create_key_once(&self.by, &self.own_id()?, &request, key)
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::authority::{Authority, CorrelationId, Reason};
 use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::invalid::Invalid;
-use crate::key::Expiry;
+use crate::key::{Expiry, IdempotencyKey};
 use crate::store::key_store::KeyStore;
 use crate::store::types::{
-    Error, Events, Issued, Key, KeyAction, ListEvents, ListKeys, Page, Resource, RevealedToken,
-    RevokedTree, Rotate, UpdateKey,
+    Error, Events, Issued, IssuedOnce, Key, KeyAction, ListEvents, ListKeys, Page, Resource,
+    RevealedToken, RevokedTree, Rotate, UpdateKey,
 };
 use crate::token::Token;
 
@@ -174,6 +174,22 @@ impl<R: Managing> Keys<R> {
     /// `State` if it is revoked, expired or blocked, and as [`KeyStore`] says.
     pub fn rotate(&self, id: KeyId, request: Rotate) -> Result<Issued, Error> {
         self.store.rotate_key(&self.by, id, &request, self.expected)
+    }
+
+    /// Rotates the key under an idempotency key. A caller that lost the answer sends the same request
+    /// again, within 24 hours: the answer has the same generation, and no further one is made. It
+    /// has the token if that is recoverable, current, and the caller may reveal it. The key stands
+    /// for one request of an owner, of the administrators, or of an acting key.
+    ///
+    /// # Errors
+    /// As [`rotate`](Self::rotate), and `IdempotencyKeyReused` for another request.
+    pub fn rotate_once(
+        &self,
+        id: KeyId,
+        request: Rotate,
+        key: &IdempotencyKey,
+    ) -> Result<IssuedOnce, Error> {
+        self.store.rotate_key_once(&self.by, id, &request, self.expected, key)
     }
 
     /// Ends every previous token at once.

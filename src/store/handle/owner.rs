@@ -6,8 +6,11 @@ use super::keys::{Keys, Managing, private};
 use crate::authority::{Actor, Authority, Role};
 use crate::id::{KeyId, OwnerId};
 use crate::invalid::Invalid;
+use crate::key::IdempotencyKey;
 use crate::store::key_store::KeyStore;
-use crate::store::types::{CreateKey, Error, Issued, Key, KeyAction, Owner, RevokedAll};
+use crate::store::types::{
+    CreateKey, Error, Issued, IssuedOnce, Key, KeyAction, Owner, RevokedAll,
+};
 use crate::verified_key::VerifiedKey;
 
 /// The role of [`OwnerKeys`].
@@ -112,6 +115,32 @@ impl OwnerKeys {
     /// `Invalid`, and as [`refill_quota`](Self::refill_quota).
     pub fn add_to_quota(&self, id: KeyId, uses: u64) -> Result<Key, Error> {
         self.act(id, &KeyAction::AddToQuota(uses))
+    }
+
+    /// Creates a key under an idempotency key. A caller that lost the answer sends the same request
+    /// again, within 24 hours: the answer has the same key, and no second one is made. It has the
+    /// token if that is recoverable, current, and the caller may reveal it.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), and `IdempotencyKeyReused` for another request.
+    pub fn create_once(
+        &self,
+        request: CreateKey,
+        key: &IdempotencyKey,
+    ) -> Result<IssuedOnce, Error> {
+        self.store.create_key_once(&self.by, &self.own_id()?, &request, key)
+    }
+
+    /// Replaces, once, the token that a request under this idempotency key issued and that was lost
+    /// on the way: its generation ends, and previous tokens keep the rest of their grace. It finds
+    /// requests of the owner, and those that the key made for itself.
+    ///
+    /// # Errors
+    /// `NotFound` without such a request in the last 24 hours, `State` if its token was replaced
+    /// before or is no longer the key's current one, `Forbidden` for a previous token, and as
+    /// [`rotate`](Self::rotate).
+    pub fn replace_lost_token(&self, id: KeyId, key: &IdempotencyKey) -> Result<Issued, Error> {
+        self.store.replace_lost_token(&self.by, id, key)
     }
 
     /// Returns the owner.

@@ -78,9 +78,6 @@ impl Acting {
             return Err(Error::Forbidden(ForbiddenReason::ActingKeyNotYet));
         }
         let is_current = key.current.generation == generation;
-        if !is_current && matches!(role, Role::OwnerByKey { previous_tokens: false, .. }) {
-            return Err(Error::Forbidden(ForbiddenReason::PreviousToken));
-        }
         if is_delegate && key.kind == Kind::Trial {
             return Err(Error::Forbidden(ForbiddenReason::TrialKey));
         }
@@ -95,12 +92,54 @@ impl<'a> Principal<'a> {
         engine: &Engine,
         authority: &'a Authority,
     ) -> Result<Self, Error> {
+        let caller = Self::repeating(engine, authority)?;
+        caller.check_token()?;
+        Ok(caller)
+    }
+
+    /// Loads and judges a caller that may repeat a request, and so may have a previous token where
+    /// the current one is asked for. Before it does anything else,
+    /// [`check_token`](Self::check_token) must hold.
+    pub(in crate::store::manage) fn repeating(
+        engine: &Engine,
+        authority: &'a Authority,
+    ) -> Result<Self, Error> {
         engine.records.check_open()?;
         authority.actor.check_caller()?;
         let now = engine.records.now();
         let role = &authority.role;
         let acting = role.acting_token().map(|acting| Acting::new(engine, role, acting, now));
         Ok(Self { authority, now, acting: acting.transpose()? })
+    }
+
+    /// Checks that an owner that acts by a key does so with its current token, unless the service
+    /// allows previous ones.
+    pub(in crate::store::manage) fn check_token(&self) -> Result<(), Error> {
+        let needs_current =
+            matches!(self.authority.role, Role::OwnerByKey { previous_tokens: false, .. });
+        if needs_current && self.acting.as_ref().is_some_and(|acting| !acting.is_current) {
+            return Err(Error::Forbidden(ForbiddenReason::PreviousToken));
+        }
+        Ok(())
+    }
+
+    /// Returns whether the caller acts with this very key.
+    pub(in crate::store::manage) fn acts_with(&self, key: KeyId) -> bool {
+        self.acting.as_ref().is_some_and(|acting| acting.key.id == key)
+    }
+
+    /// Checks that the caller may replace a token that was lost: an administrator, or an owner,
+    /// with a current token if it acts by a key.
+    pub(in crate::store::manage) fn check_may_replace(&self) -> Result<(), Error> {
+        match &self.acting {
+            Some(acting) if acting.is_delegate => {
+                Err(Error::Forbidden(ForbiddenReason::NotADelegate))
+            }
+            Some(acting) if !acting.is_current => {
+                Err(Error::Forbidden(ForbiddenReason::PreviousToken))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(in crate::store::manage) fn is_administrator(&self) -> bool {

@@ -7,10 +7,10 @@ use super::key_rules::{self, PolicyContext};
 use super::new_key::{Minter, issuance_preconditions};
 use super::retry::{Decision, attempt, check_version};
 use crate::authority::Authority;
-use crate::backend::{Change, Precondition, Write};
+use crate::backend::{Applied, Change, Precondition, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
-use crate::id::{KeyId, NumericId, OwnerId, Version};
+use crate::id::{Generation, KeyId, NumericId, OwnerId, Version};
 use crate::key::{Grant, KeyRecord, OwnerRecord};
 use crate::store::engine::{Engine, MetadataState};
 use crate::store::types::SettingsCheck;
@@ -47,19 +47,31 @@ impl Manager {
     ) -> Result<Issued, Error> {
         attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
-            let owner = caller.load_owner(&self.engine, owner)?;
-            let state = self.engine.records.metadata();
-            let context = self.policy_context(&owner, &state);
-            let draft = self.minter.draft_key(&caller, owner.id, &context, request, &state)?;
-            let change = issuance_preconditions(Change::default(), &owner, &state);
-            let change = caller.with_preconditions(draft.add_to(change, &caller));
-            let now = caller.now;
-            let change = change.lapsing(self.engine.lapse_expired_by(now));
-            let usage = self.usage.of_new(&draft.record, now);
-            Ok(Decision::commit(change, move |applied| {
-                draft.into_issued(&applied, &owner, &state.metadata, now, usage)
-            }))
+            Ok(self.creation(&caller, owner, request)?.into_decision())
         })
+    }
+
+    /// Decides a creation.
+    pub(super) fn creation(
+        &self,
+        caller: &Principal<'_>,
+        owner: &OwnerId,
+        request: &CreateKey,
+    ) -> Result<Issuance, Error> {
+        let owner = caller.load_owner(&self.engine, owner)?;
+        let state = self.engine.records.metadata();
+        let context = self.policy_context(&owner, &state);
+        let draft = self.minter.draft_key(caller, owner.id, &context, request, &state)?;
+        let change = issuance_preconditions(Change::default(), &owner, &state);
+        let change = caller.with_preconditions(draft.add_to(change, caller));
+        let now = caller.now;
+        let change = change.lapsing(self.engine.lapse_expired_by(now));
+        let usage = self.usage.of_new(&draft.record, now);
+        let (key, generation) = (draft.record.id, draft.record.current.generation);
+        let answer = move |applied: Applied| {
+            draft.into_issued(&applied, &owner, &state.metadata, now, usage)
+        };
+        Ok(Issuance { change, key, generation, answer: Box::new(answer) })
     }
 
     pub(in crate::store) fn key(&self, authority: &Authority, id: KeyId) -> Result<Key, Error> {
@@ -143,37 +155,48 @@ impl Manager {
     ) -> Result<Issued, Error> {
         attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
-            let (key, owner) = caller.load_key(&self.engine, id)?;
-            let state = self.engine.records.metadata();
-            let generation = key_rules::check_rotation(&caller, &key, request)?;
-            check_version(expected, key.version)?;
-            let valid_from = owner.effective_tokens_valid_from(&state.metadata);
-            let number = key.current.digest.prefix;
-            let prefix = state.metadata.prefixes.prefix(number);
-            let prefix = prefix.ok_or(Error::NotFound(Resource::Key))?;
-            let issued_at = caller.now.max(valid_from.unwrap_or(Timestamp::MIN));
-            let (token, current, seal) = self.minter.mint_token(
-                id,
-                generation,
-                issued_at,
-                (prefix, number),
-                key.seal.is_some(),
-            )?;
-            let now = caller.now;
-            let (changed, dropped) = key_rules::rotate(&key, current, request, now, valid_from);
-            let fields =
-                if seal.is_some() { changed.fields.with(Fields::SEAL) } else { changed.fields };
-            let record = KeyRecord { seal, ..changed.record };
-            let event = caller.key_event(changed.kind, &record, fields, Some(generation));
-            let change = Change::of(Write::ReplaceKey(Box::new(record.clone())), event);
-            let change = caller.with_preconditions(issuance_preconditions(change, &owner, &state));
-            let usage = self.usage.of_one(&record, now);
-            Ok(Decision::commit(change, move |_| Issued {
-                key: Key::new(record, &owner, &state.metadata, now).with_usage(usage),
-                token,
-                dropped,
-            }))
+            Ok(self.rotation(&caller, id, request, expected)?.into_decision())
         })
+    }
+
+    /// Decides a rotation.
+    pub(super) fn rotation(
+        &self,
+        caller: &Principal<'_>,
+        id: KeyId,
+        request: &Rotate,
+        expected: Option<Version>,
+    ) -> Result<Issuance, Error> {
+        let (key, owner) = caller.load_key(&self.engine, id)?;
+        let state = self.engine.records.metadata();
+        let generation = key_rules::check_rotation(caller, &key, request)?;
+        check_version(expected, key.version)?;
+        let valid_from = owner.effective_tokens_valid_from(&state.metadata);
+        let number = key.current.digest.prefix;
+        let prefix = state.metadata.prefixes.prefix(number);
+        let prefix = prefix.ok_or(Error::NotFound(Resource::Key))?;
+        let issued_at = caller.now.max(valid_from.unwrap_or(Timestamp::MIN));
+        let (token, current, seal) = self.minter.mint_token(
+            id,
+            generation,
+            issued_at,
+            (prefix, number),
+            key.seal.is_some(),
+        )?;
+        let now = caller.now;
+        let (changed, dropped) = key_rules::rotate(&key, current, request, now, valid_from);
+        let fields =
+            if seal.is_some() { changed.fields.with(Fields::SEAL) } else { changed.fields };
+        let record = KeyRecord { seal, ..changed.record };
+        let event = caller.key_event(changed.kind, &record, fields, Some(generation));
+        let change = Change::of(Write::ReplaceKey(Box::new(record.clone())), event);
+        let change = caller.with_preconditions(issuance_preconditions(change, &owner, &state));
+        let usage = self.usage.of_one(&record, now);
+        let answer = move |_| {
+            let key = Key::new(record, &owner, &state.metadata, now).with_usage(usage);
+            Issued { key, token, dropped }
+        };
+        Ok(Issuance { change, key: id, generation, answer: Box::new(answer) })
     }
 
     /// Deletes a revoked key. Its events stay.
@@ -239,6 +262,21 @@ fn rests_on_owner(action: &KeyAction) -> bool {
         KeyAction::Activate | KeyAction::ExtendExpiry(_) => true,
         KeyAction::Update(update) => update.expiry.is_some(),
         _ => false,
+    }
+}
+
+/// A decided creation or rotation: the change that issues a token, and the answer once it is
+/// committed.
+pub(super) struct Issuance {
+    pub(super) change: Change,
+    pub(super) key: KeyId,
+    pub(super) generation: Generation,
+    pub(super) answer: Box<dyn FnOnce(Applied) -> Issued>,
+}
+
+impl Issuance {
+    fn into_decision<'a>(self) -> Decision<'a, Issued> {
+        Decision::commit(self.change, self.answer)
     }
 }
 

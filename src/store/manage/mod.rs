@@ -6,6 +6,7 @@
 //! | `retry` | deciding, committing, and deciding again if a record changed in between |
 //! | `keys`, `key_rules`, `new_key` | the calls on keys; the pure rules of their life; new keys |
 //! | `descendants` | a key with all that it created, directly or through others |
+//! | `once` | creations and rotations that take effect once, however often they are sent |
 //! | `owners`, `limit_rules` | the calls on owners; the rules of limits on keys and owners |
 //! | `store_rules` | the calls that concern the whole store |
 //! | `list`, `cursor` | pages of keys, owners and events |
@@ -23,6 +24,7 @@ mod leaked_tokens;
 mod limit_rules;
 mod list;
 mod new_key;
+mod once;
 mod owners;
 mod recoverable_tokens;
 mod retry;

@@ -56,7 +56,8 @@ fn error_of(engine: &Engine, rejection: Rejection) -> Result<Option<Error>, Erro
             engine.records.reload_metadata()?;
             return Ok(None);
         }
-        Rejection::Conflict { .. }
+        Rejection::AlreadyRequested
+        | Rejection::Conflict { .. }
         | Rejection::KeyExists(_)
         | Rejection::KeysChanged
         | Rejection::OwnerHasKeys => return Ok(None),

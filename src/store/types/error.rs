@@ -9,7 +9,7 @@ use crate::backend::{BackendError, BackendErrorKind};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, Version};
 use crate::invalid::Invalid;
-use crate::key::{Prefix, RejectReason, StoreRules};
+use crate::key::{IdempotencyKey, Prefix, RejectReason, StoreRules};
 use crate::token::RandomError;
 
 /// The error of a management call. After any but [`Error::OutcomeUnknown`], nothing was changed.
@@ -44,6 +44,13 @@ pub enum Error {
     /// The caller may not do this.
     #[error("not allowed: {0}")]
     Forbidden(ForbiddenReason),
+    /// Another request has used this idempotency key.
+    #[error(
+        "another request has used this idempotency key within {} hours; send a new one with a new \
+         request",
+        IdempotencyKey::KEPT.as_secs() / 3_600
+    )]
+    IdempotencyKeyReused,
     /// An input is invalid.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -125,6 +132,8 @@ pub enum Resource {
     Owner,
     /// A recoverable token of the key.
     RecoverableToken,
+    /// A request under this idempotency key that issued a token of the key.
+    Request,
 }
 
 /// The reason for which a caller may not do something.
@@ -141,6 +150,8 @@ pub enum ForbiddenReason {
     /// The key's access, before or after the call, is not within that of the acting key and the
     /// owner's `max_access`. Or the key lacks a limit that the acting key has, or has a looser one.
     BeyondActingKey,
+    /// Only an owner or an administrator may do this, not a delegate.
+    NotADelegate,
     /// The key's token begins, or would begin, with another prefix than the acting one.
     OtherPrefix,
     /// The key expires, before or after the call, later than the acting key.
@@ -194,6 +205,8 @@ pub enum StateProblem {
     GenerationsExhausted,
     /// The key or owner has no quota.
     NoQuota,
+    /// The token of the request was replaced before, or isn't the key's current one.
+    NotReplaceable,
     /// The key is not revoked.
     NotRevoked,
     /// The owner is not suspended.
@@ -296,6 +309,7 @@ impl Display for Resource {
             Self::Key => "key",
             Self::Owner => "owner",
             Self::RecoverableToken => "recoverable token",
+            Self::Request => "request",
         })
     }
 }
@@ -317,6 +331,9 @@ impl Display for ForbiddenReason {
                 "the key's access or limits go beyond those of the acting key, or its access beyond \
                  the owner's `max_access`; ask for less",
             ),
+            Self::NotADelegate => {
+                f.write_str("only the owner or an administrator may do this, not a delegate")
+            }
             Self::OtherPrefix => f.write_str(
                 "the key's prefix is not that of the acting token; leave the prefix out, or act with \
                  a key of that prefix",
@@ -376,6 +393,10 @@ impl Display for StateProblem {
                 "the key has used up its 16,777,215 generations; create another key"
             }
             Self::NoQuota => "there is no quota; set one first",
+            Self::NotReplaceable => {
+                "the token of this request was replaced before, or is not the key's current one; \
+                 rotate the key instead"
+            }
             Self::NotRevoked => "the key is not revoked; revoke it first",
             Self::NotSuspended => "the owner is not suspended; suspend it first",
             Self::NotTrial => "the key is not a trial key; only a trial key can be converted",

@@ -32,6 +32,6 @@ pub use request::{
 pub use settings_check::{SettingsChange, SettingsCheck, SettingsOf};
 pub use usage_settings::UsageSettings;
 pub use views::{
-    CreatedOwner, Events, FoundToken, Health, Issued, Key, KeyUsage, Owner, Page,
+    CreatedOwner, Events, FoundToken, Health, Issued, IssuedOnce, Key, KeyUsage, Owner, Page,
     PreviousTokenInfo, RevealedToken, RevokedAll, RevokedTree, Rules,
 };

@@ -239,6 +239,33 @@ pub struct Issued {
     pub dropped: Option<Generation>,
 }
 
+/// The answer to a creation or rotation under an idempotency key.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct IssuedOnce {
+    /// The key, as it is now.
+    pub key: Key,
+    /// The generation that the request issued, or the one that replaced it.
+    pub generation: Generation,
+    /// The token of that generation. `None` for a repeated request, unless the token is recoverable,
+    /// still the key's current one, and the caller may reveal it.
+    pub token: Option<Token>,
+    /// The generation of the previous token that was ended because more than five were live. `None`
+    /// for a repeated request.
+    pub dropped: Option<Generation>,
+    /// Whether the request took effect before, and this call changed nothing.
+    pub is_repeated: bool,
+}
+
+impl From<Issued> for IssuedOnce {
+    /// The answer to a request that took effect now.
+    fn from(issued: Issued) -> Self {
+        let Issued { key, token, dropped } = issued;
+        let generation = key.generation;
+        Self { key, generation, token: Some(token), dropped, is_repeated: false }
+    }
+}
+
 /// A new owner, with its first key if the request had one.
 #[derive(Debug)]
 #[non_exhaustive]

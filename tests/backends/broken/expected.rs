@@ -265,6 +265,20 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     ),
     (Fault::ShortNamesAreLost, &["size_the_smallest_records_read_back"]),
     (
+        Fault::RequestsAreForgotten,
+        &[
+            "request_a_change_takes_effect_once",
+            "request_records_read_back",
+            "request_records_are_found_after_opening",
+            "request_replacing_needs_one_that_is_there",
+        ],
+    ),
+    (Fault::RequestsAreOverTooEarly, &["request_what_is_over_counts_as_gone"]),
+    (
+        Fault::RequestsAreNeverOver,
+        &["request_what_is_over_counts_as_gone", "request_what_is_over_goes_in_pieces"],
+    ),
+    (
         Fault::AlertsAreToldAgain,
         &[
             "rule_a_alert_is_told_once",

@@ -79,6 +79,9 @@ pub(crate) enum Fault {
     SealsAreLost,
     ShortNamesAreLost,
     AlertsAreToldAgain,
+    RequestsAreForgotten,
+    RequestsAreOverTooEarly,
+    RequestsAreNeverOver,
 
     // Order.
     BatchesMix,

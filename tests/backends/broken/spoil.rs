@@ -172,6 +172,19 @@ impl FaultyBackend {
         Ok(())
     }
 
+    pub(super) fn spoil_request(&self, change: &mut Change) {
+        let Some(once) = &mut change.once else { return };
+        match self.fault {
+            Fault::RequestsAreForgotten => change.once = None,
+            Fault::RequestsAreOverTooEarly => {
+                let hour = std::time::Duration::from_secs(60 * 60);
+                once.over_before = once.over_before.map(|before| before.saturating_add(hour));
+            }
+            Fault::RequestsAreNeverOver => once.over_before = None,
+            _ => {}
+        }
+    }
+
     fn ignore_version(&self, version: &mut Version, found: Option<Version>) {
         if self.is(Fault::VersionsAreIgnored) {
             *version = found.unwrap_or(*version);

@@ -135,6 +135,7 @@ impl FaultyBackend {
         }
         let mut change = change.clone();
         self.spoil(&mut change, previous)?;
+        self.spoil_request(&mut change);
         let assigned = self.assign(&mut change)?;
         let mut outcome = if self.is(Fault::ChangesAreCommittedByTheOperation) {
             self.commit_by_operation(&change)?
@@ -176,6 +177,7 @@ impl FaultyBackend {
                 preconditions: change.preconditions.clone(),
                 operations: vec![operation.clone()],
                 lapse_expired_by: change.lapse_expired_by,
+                once: change.once.clone().filter(|_| all.is_none()),
             };
             // Each scan is wholly before this or after it.
             let mut half = self.half.lock().unwrap();

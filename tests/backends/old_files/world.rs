@@ -10,10 +10,10 @@ use std::time::Duration;
 use keyhasp::store::{AlertSettings, StoreBuilder, UsageSettings};
 use keyhasp::{
     Access, AdminKeys, Catalogue, ChangeRules, Clock, CreateKey, CreateOwner, DelegatedKeys, Error,
-    Event, Expiry, Issued, KeyId, KeyStore, Lifetime, ListEvents, ListKeys, ListOwners,
-    ManualClock, Network, NumericId, NumericIdChoice, OwnerId, OwnerKeys, Peppers, Period, Prefix,
-    Quota, Rate, RecoveryKeys, Refill, Rotate, SetLimits, State, Store, StoreRules, Timestamp,
-    UpdateOwner, VerifyRequest,
+    Event, Expiry, IdempotencyKey, Issued, KeyId, KeyStore, Lifetime, ListEvents, ListKeys,
+    ListOwners, ManualClock, Network, NumericId, NumericIdChoice, OwnerId, OwnerKeys, Peppers,
+    Period, Prefix, Quota, Rate, RecoveryKeys, Refill, Rotate, SetLimits, State, Store, StoreRules,
+    Timestamp, UpdateOwner, VerifyRequest,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -243,6 +243,13 @@ impl Story<'_> {
         let provided = keys.provided(&verified);
         self.then(provided.deactivate(made));
         self.then(provided.allowing_previous_tokens().activate(made));
+        let request = || CreateKey::new(Access::ReadOnly);
+        let once = IdempotencyKey::new("request-1").unwrap();
+        for handle in [keys, &provided] {
+            let issued = handle.create_once(request(), &once).unwrap();
+            self.tokens.push(issued.token.unwrap().expose().to_owned());
+            self.then(handle.create_once(request(), &once).map(drop));
+        }
     }
 
     /// An owner that is suspended, one whose first key is before its mark, one without a key.

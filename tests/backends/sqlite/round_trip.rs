@@ -75,6 +75,7 @@ proptest! {
                 Operation { write: Write::CreateOwner(Box::new(owner.clone())), event: for_owner },
                 Operation { write: Write::CreateKey(Box::new(create)), event: for_key },
             ],
+            ..Change::default()
         };
         sqlite.commit(&[change]).unwrap().remove(0).unwrap();
         check(&first, &owner)?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::SetLimits;
@@ -11,7 +12,7 @@ use crate::key::{Expiry, Kind, Prefix};
 use crate::permission::Access;
 
 /// A request to create a key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 #[must_use]
 pub struct CreateKey {
     pub(in crate::store) access: Access,
@@ -27,13 +28,13 @@ pub struct CreateKey {
 
 /// The fields of a key that a creation and an update set alike, just as they are given.
 /// `Some(None)` clears a field.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(in crate::store) struct PlainFields {
     pub(in crate::store) name: Option<Option<String>>,
 }
 
 /// The requested expiry of a new key.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub(in crate::store) enum WantedExpiry {
     In(Duration),
     Is(Expiry),
@@ -50,7 +51,7 @@ impl WantedExpiry {
 }
 
 /// The choice of a numeric id for a new key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum NumericIdChoice {
     /// This number, which only an administrator may choose.
     Given(NumericId),
@@ -232,7 +233,7 @@ pub enum KeyAction {
 
 /// A request to rotate a key: to give it a new token. The previous token keeps a grace, or every
 /// previous token ends at once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 #[must_use]
 pub struct Rotate {
     /// `None` if every previous token ends at once.

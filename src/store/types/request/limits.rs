@@ -1,5 +1,7 @@
 //! The request that sets limits.
 
+use serde::Serialize;
+
 use crate::clock::Timestamp;
 use crate::key::{Network, Quota, Rate};
 
@@ -14,7 +16,7 @@ use crate::key::{Network, Quota, Rate};
 /// Limits of one key don't bind its owner, who can revoke the key and create another without them.
 /// What binds an owner is set on the owner: its limits, its lifetime, its `max_access`, its
 /// `max_keys` and its fixed defaults.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[must_use]
 pub struct SetLimits {
     pub(in crate::store) not_before: Option<Option<Timestamp>>,

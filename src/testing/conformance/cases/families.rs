@@ -2,7 +2,7 @@
 
 use super::{
     atomic, durable, error, order, query_events, query_keys, query_owners, query_scan, race,
-    rule_alerts, rule_counts, rule_lapses, rule_names, rule_numeric_ids, rule_owners,
+    request, rule_alerts, rule_counts, rule_lapses, rule_names, rule_numeric_ids, rule_owners,
     rule_preconditions, rule_records, rule_store, size, usage, usage_quota, wait,
 };
 use crate::testing::conformance::Case;
@@ -19,6 +19,7 @@ const FAMILIES: &[&[Case]] = &[
     rule_lapses::CASES,
     rule_store::CASES,
     rule_alerts::CASES,
+    request::CASES,
     order::CASES,
     race::CASES,
     wait::CASES,

@@ -14,6 +14,7 @@ mod query_keys;
 mod query_owners;
 mod query_scan;
 mod race;
+mod request;
 mod rule_alerts;
 mod rule_counts;
 mod rule_lapses;
