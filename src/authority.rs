@@ -28,6 +28,9 @@ impl Actor {
     /// can't have it.
     pub const STORE: &'static str = "keyhasp";
 
+    /// The name that an owner is shown in place of an administrator's.
+    pub const ADMINISTRATOR: &'static str = "administrator";
+
     /// Returns the store itself.
     pub(crate) fn store() -> Result<Self, Invalid> {
         Self::new(Self::STORE)
@@ -43,6 +46,18 @@ impl Actor {
         Ok(actor)
     }
 
+    /// Returns the actor as it is shown to a viewer: an owner never sees which administrator acted.
+    /// The store's own name is no person's, and is shown.
+    #[must_use]
+    pub(crate) fn shown_to(self, viewer: Viewer, is_administrator: bool) -> Self {
+        match viewer {
+            Viewer::Owner if is_administrator && self.as_str() != Self::STORE => {
+                Self(Self::ADMINISTRATOR.into())
+            }
+            _ => self,
+        }
+    }
+
     /// Checks that a caller doesn't call itself by the store's own name, in whichever case and with
     /// whichever spaces around it.
     pub(crate) fn check_caller(&self) -> Result<(), Invalid> {
@@ -51,6 +66,18 @@ impl Actor {
         }
         Ok(())
     }
+}
+
+/// The viewer of an answer. It decides what the answer shows of administrators.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Viewer {
+    /// An administrator, who sees all.
+    #[default]
+    Administrator,
+    /// An owner or a delegate. It sees that an administrator acted, and when; a reason that the
+    /// administrator gave for the owner; neither the administrator's name, nor another reason, nor
+    /// a correlation id.
+    Owner,
 }
 
 /// The role in which an actor calls, which decides what the call reaches.
@@ -116,6 +143,15 @@ impl Role {
     pub fn acting_key(&self) -> Option<KeyId> {
         self.acting_token().map(|(key, _)| key)
     }
+
+    /// Returns the viewer of the answers to a caller in this role.
+    #[must_use]
+    pub fn viewer(&self) -> Viewer {
+        match self {
+            Self::Administrator => Viewer::Administrator,
+            Self::Delegate { .. } | Self::Owner { .. } | Self::OwnerByKey { .. } => Viewer::Owner,
+        }
+    }
 }
 
 /// An actor and a role, optionally with a reason and a correlation id.
@@ -128,6 +164,8 @@ pub struct Authority {
     pub actor: Actor,
     /// The reason, if the caller gave one.
     pub reason: Option<Reason>,
+    /// Whether an administrator gave the reason for the owner's eyes too.
+    pub reason_for_owner: bool,
     /// The id in the service's own logs, if the caller gave one.
     pub correlation_id: Option<CorrelationId>,
 }
@@ -136,6 +174,21 @@ impl Authority {
     /// Creates an authority without reason and correlation id.
     #[must_use]
     pub fn new(role: Role, actor: Actor) -> Self {
-        Self { role, actor, reason: None, correlation_id: None }
+        Self { role, actor, reason: None, reason_for_owner: false, correlation_id: None }
+    }
+
+    /// Returns the authority as it is shown to a viewer.
+    #[must_use]
+    pub fn shown_to(self, viewer: Viewer) -> Self {
+        let is_administrator = self.role == Role::Administrator;
+        if viewer == Viewer::Administrator || !is_administrator {
+            return self;
+        }
+        Self {
+            actor: self.actor.shown_to(viewer, is_administrator),
+            reason: self.reason.filter(|_| self.reason_for_owner),
+            correlation_id: None,
+            ..self
+        }
     }
 }

@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::authority::Authority;
+use crate::authority::{Authority, Viewer};
 use crate::clock::Timestamp;
-use crate::id::{Generation, KeyId, OwnerId, Version};
+use crate::id::{Generation, Incarnation, KeyId, OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
 
 /// Declares an enum whose variants have a number (stored) and a name (shown).
@@ -276,9 +276,21 @@ pub struct EventDraft {
 pub struct Event {
     /// The number; the first is 1.
     pub sequence: u64,
+    /// The incarnation of the owner concerned, if there was one at that time. It is found out
+    /// inside the commit.
+    pub incarnation: Option<Incarnation>,
     /// The event.
     #[serde(flatten)]
     pub draft: EventDraft,
+}
+
+impl Event {
+    /// Returns the event as it is shown to a viewer.
+    #[must_use]
+    pub fn shown_to(self, viewer: Viewer) -> Self {
+        let authority = self.draft.authority.shown_to(viewer);
+        Self { draft: EventDraft { authority, ..self.draft }, ..self }
+    }
 }
 
 impl std::ops::Deref for Event {

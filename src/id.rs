@@ -266,6 +266,59 @@ impl fmt::Display for Generation {
     }
 }
 
+/// The incarnation of an owner, drawn at random when it is created. It tells an owner from another
+/// one that took the same id after a purge: events carry it, and no lease of one serves the other.
+///
+/// Its number is 1 to 2^52, which JSON's numbers can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Incarnation(u64);
+
+impl Incarnation {
+    /// The first number, 1.
+    pub const FIRST: Self = Self(1);
+    /// The greatest number, 2^52.
+    pub const MAX: Self = Self(1 << 52);
+
+    /// Checks and takes a number of 1 to 2^52.
+    ///
+    /// # Errors
+    /// [`Invalid`] when it is outside.
+    pub fn new(number: u64) -> Result<Self, Invalid> {
+        let (min, max) = (Self::FIRST.0, Self::MAX.0);
+        if (min..=max).contains(&number) {
+            return Ok(Self(number));
+        }
+        let problem = Problem::OutOfRange { given: number, min, max, unit: "" };
+        Err(Invalid::new("incarnation", problem))
+    }
+
+    /// Makes an incarnation of random bytes.
+    pub(crate) fn drawn(bytes: [u8; 8]) -> Self {
+        Self((u64::from_be_bytes(bytes) >> 12) + 1)
+    }
+
+    /// Returns its number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// Returns the number under which a quota is counted that the owner got at a version. It starts
+    /// from the incarnation, so that a quota of another incarnation has another number, and a lease
+    /// of that quota is void.
+    #[must_use]
+    pub const fn quota_version(self, version: Version) -> Version {
+        // Wraps at what JSON's numbers can hold.
+        Version(self.0.wrapping_add(version.0) & ((1 << 53) - 1))
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The version of a record: 1 at creation, and one more with each change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Version(u64);
@@ -284,6 +337,11 @@ impl Version {
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
+    }
+
+    /// Returns the version that a replacement of this version replaces.
+    pub(crate) const fn replaced(self) -> Self {
+        Self(self.0.saturating_sub(1))
     }
 
     /// Returns the version after one more change.

@@ -54,7 +54,7 @@ pub mod verified_key;
 pub use authority::Actor;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use event::{Event, EventKind};
-pub use id::{Generation, KeyId, NumericId, OwnerId, Version};
+pub use id::{Generation, Incarnation, KeyId, NumericId, OwnerId, Version};
 #[cfg(feature = "tokio")]
 pub use integrations::tokio::AsyncKeys;
 #[cfg(feature = "tower")]

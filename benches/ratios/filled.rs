@@ -6,7 +6,7 @@ use keyhasp::authority::{Authority, Role};
 use keyhasp::backend::{Backend, Change, Write, WriteKey};
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::key::{KeyRecord, Lifetime, Limits, OwnerRecord, SettingNames, Settings, Switch};
-use keyhasp::{Access, Actor, Generation, KeyStore, OwnerId, Timestamp, Version};
+use keyhasp::{Access, Actor, Generation, Incarnation, KeyStore, OwnerId, Timestamp, Version};
 
 use crate::synthetic::{Synthetic, builder};
 
@@ -58,10 +58,15 @@ fn actor() -> Actor {
     Actor::new("bench").unwrap()
 }
 
+fn by_administrator() -> Authority {
+    Authority::new(Role::Administrator, actor())
+}
+
 fn owner_record(id: OwnerId) -> OwnerRecord {
     OwnerRecord {
         id,
         version: Version::FIRST,
+        incarnation: Incarnation::FIRST,
         defaults: Settings::default(),
         fixed_defaults: SettingNames::default(),
         suspended: None,
@@ -85,7 +90,7 @@ fn key_record(number: u64) -> KeyRecord {
         kind: scanned.kind,
         access: scanned.access,
         expires_at: scanned.expires_at,
-        deactivated: deactivated.then(|| Switch { at: Timestamp::MIN, by: actor(), reason: None }),
+        deactivated: deactivated.then(|| Switch::new(Timestamp::MIN, &by_administrator())),
         ..KeyRecord::new(scanned.id, owner, scanned.current, Timestamp::MIN, actor())
     }
 }
@@ -99,7 +104,7 @@ fn event(kind: EventKind, owner: OwnerId) -> EventDraft {
         version: Version::FIRST,
         generation: None,
         fields: Fields::NONE,
-        authority: Authority::new(Role::Administrator, actor()),
+        authority: by_administrator(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::incarnations::Incarnations;
 use super::lapses::Lapses;
 use super::requests::Requests;
 use super::{
@@ -55,6 +56,7 @@ struct Plan<'a> {
     /// The usage that this change writes: alerts, and counts of quotas that were replaced.
     usage: BTreeMap<UsageSubject, Usage>,
     requests: Requests,
+    incarnations: Incarnations,
 }
 
 struct Replaced<T> {
@@ -89,6 +91,7 @@ impl<'a> Plan<'a> {
             assigned: Vec::new(),
             usage: BTreeMap::new(),
             requests,
+            incarnations: Incarnations::default(),
         };
         for precondition in &change.preconditions {
             let (expected, found) = match precondition {
@@ -110,6 +113,12 @@ impl<'a> Plan<'a> {
                 }
                 Precondition::Owner(id, version) => {
                     (*version, tx.owner(id)?.map(|owner| owner.version))
+                }
+                Precondition::Incarnation(id, expected) => {
+                    match plan.incarnations.check(tx, id, *expected)? {
+                        Ok(()) => continue,
+                        Err(rejection) => return Ok(Err(rejection)),
+                    }
                 }
             };
             if found != Some(expected) {
@@ -150,15 +159,15 @@ impl<'a> Plan<'a> {
                 Ok(Ok(()))
             }
             Write::ReplaceKey(key) | Write::GrantKeyUses(key, _) => {
-                self.take_key(tx, key.id, before(key.version), Some(key))
+                self.take_key(tx, key.id, key.version.replaced(), Some(key))
             }
             Write::RemoveKey(id, version) => self.take_key(tx, *id, *version, None),
             Write::ReplaceOwner(owner) | Write::GrantOwnerUses(owner, _) => {
-                self.take_owner(tx, owner.id, before(owner.version), Some(owner))
+                self.take_owner(tx, owner.id, owner.version.replaced(), Some(owner))
             }
             Write::RemoveOwner(id, version) => self.take_owner(tx, *id, *version, None),
             Write::ReplaceMetadata(metadata) => {
-                let (expected, found) = (before(metadata.version), self.metadata.version);
+                let (expected, found) = (metadata.version.replaced(), self.metadata.version);
                 if found != expected {
                     let of = Precondition::StoreMetadata(expected);
                     return Ok(Err(Rejection::Conflict { expected, found: Some(found), of }));
@@ -246,6 +255,9 @@ impl<'a> Plan<'a> {
         if found != Some(expected) {
             let of = Precondition::Owner(id, expected);
             return Ok(Err(Rejection::Conflict { expected, found, of }));
+        }
+        if let Err(rejection) = self.incarnations.replace(before.as_ref(), after) {
+            return Ok(Err(rejection));
         }
         self.owners.insert(id, Replaced { before, after: after.cloned() });
         Ok(Ok(()))
@@ -348,7 +360,8 @@ impl<'a> Plan<'a> {
             let (gone, come) = self.counts_of(&id);
             let before = tx.key_counts(&id)?;
             let after = before.minus(gone).plus(come);
-            let Some(owner) = self.owner_after(tx, &id)? else {
+            let owner = self.owner_after(tx, &id)?;
+            let Some(owner) = owner.inspect(|owner| self.incarnations.note(owner)) else {
                 let rejection =
                     if come.all > 0 { Rejection::OwnerMissing } else { Rejection::OwnerHasKeys };
                 if after.all > 0 {
@@ -457,7 +470,7 @@ impl<'a> Plan<'a> {
         })
     }
 
-    fn write(self, tx: &mut dyn Transaction, change: &Change) -> Result<Applied, BackendError> {
+    fn write(mut self, tx: &mut dyn Transaction, change: &Change) -> Result<Applied, BackendError> {
         if let Some(metadata) = &self.new_metadata {
             tx.put_metadata(metadata)?;
         }
@@ -487,7 +500,8 @@ impl<'a> Plan<'a> {
         let first_event = tx.last_event()? + 1;
         let mut sequence = first_event;
         for draft in lapses.iter().chain(change.operations.iter().map(|made| &made.event)) {
-            tx.append_event(&Event { sequence, draft: draft.clone() })?;
+            let incarnation = self.incarnations.of(tx, draft.owner)?;
+            tx.append_event(&Event { sequence, incarnation, draft: draft.clone() })?;
             sequence += 1;
         }
         Ok(Applied {
@@ -497,9 +511,4 @@ impl<'a> Plan<'a> {
             lapsed: self.lapses.into_keys(),
         })
     }
-}
-
-/// The version that a replacement expects to replace.
-fn before(version: Version) -> Version {
-    Version::new(version.get().saturating_sub(1))
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::clock::Timestamp;
 use crate::event::EventDraft;
-use crate::id::{KeyId, NumericId, OwnerId, Version};
+use crate::id::{Incarnation, KeyId, NumericId, OwnerId, Version};
 use crate::key::{Alert, Grant, KeyRecord, OwnerRecord, RequestRecord, StoreMetadata};
 
 /// A set of records to write, each with its event, and what must hold for it.
@@ -61,6 +61,8 @@ pub enum Precondition {
     LiveKeys(OwnerId, u64),
     /// The version of an owner.
     Owner(OwnerId, Version),
+    /// The incarnation of an owner, if it exists: versions begin again with each.
+    Incarnation(OwnerId, Incarnation),
 }
 
 /// A write.
@@ -159,6 +161,8 @@ pub enum Rejection {
     OwnerHasKeys,
     /// The owner of a key doesn't exist.
     OwnerMissing,
+    /// The owner was removed meanwhile, and another one has its id.
+    OwnerReplaced,
     /// The event was written before.
     AlreadyAlerted(KeyId),
     /// The request took effect before. Or one that is to be replaced isn't there.
@@ -224,6 +228,7 @@ impl fmt::Display for Rejection {
             Self::NameTaken(by) => write!(f, "key {by} of the same owner has this name"),
             Self::OwnerExists => f.write_str("the owner already exists"),
             Self::OwnerHasKeys => f.write_str("the owner still has keys"),
+            Self::OwnerReplaced => f.write_str("another owner has this id by now"),
             Self::OwnerMissing => f.write_str("the owner does not exist"),
             Self::AlreadyAlerted(key) => write!(f, "this was told of key {key} before"),
             Self::AlreadyRequested => f.write_str("the request took effect before"),

@@ -26,6 +26,7 @@ mod error;
 mod file_lock;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod format;
+mod incarnations;
 mod lapses;
 mod layer;
 mod memory;

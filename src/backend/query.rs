@@ -1,9 +1,9 @@
 //! Queries of a backend, and its answers.
 
-use crate::authority::Actor;
+use crate::authority::{Actor, Role, Viewer};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind};
-use crate::id::{KeyId, OwnerId};
+use crate::id::{Incarnation, KeyId, OwnerId};
 use crate::key::{KeyRecord, Kind, OwnerRecord, State};
 
 /// A set of states.
@@ -124,10 +124,14 @@ pub struct EventFilter {
     pub key: Option<KeyId>,
     /// The owner, if one is asked for.
     pub owner: Option<OwnerId>,
-    /// Done by this actor.
+    /// The incarnation of the owner, if one is asked for.
+    pub incarnation: Option<Incarnation>,
+    /// Done by this actor, as the viewer is shown it.
     pub actor: Option<Actor>,
     /// Done by a delegate with this key.
     pub acting_key: Option<KeyId>,
+    /// The viewer of the events. An owner that asks for an administrator's name finds nothing.
+    pub viewer: Viewer,
     /// The kind, if one is asked for.
     pub kind: Option<EventKind>,
     /// At or after this time.
@@ -142,7 +146,11 @@ impl EventFilter {
     pub fn matches(&self, event: &Event) -> bool {
         self.key.is_none_or(|key| event.key == Some(key))
             && self.owner.is_none_or(|owner| event.owner == Some(owner))
-            && self.actor.as_ref().is_none_or(|actor| *actor == event.authority.actor)
+            && self.incarnation.is_none_or(|number| event.incarnation == Some(number))
+            && self.actor.as_ref().is_none_or(|actor| {
+                let is_administrator = event.authority.role == Role::Administrator;
+                *actor == event.authority.actor.clone().shown_to(self.viewer, is_administrator)
+            })
             && self.acting_key.is_none_or(|key| event.authority.role.acting_key() == Some(key))
             && self.kind.is_none_or(|kind| kind == event.kind)
             && self.since.is_none_or(|since| event.at >= since)

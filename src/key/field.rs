@@ -6,7 +6,7 @@
 //! of differences all follow from the one declaration of the record that [`record!`] holds.
 
 use crate::clock::Timestamp;
-use crate::id::{Generation, KeyId, NumericId, Version};
+use crate::id::{Generation, Incarnation, KeyId, NumericId, Version};
 use crate::permission::Access;
 use crate::text::StoredText;
 
@@ -234,6 +234,7 @@ numbers! {
         Generation::new(u32::try_from(number).ok()?).ok()
     };
     NumericId: |id| id.get(), |number| NumericId::new(number).ok();
+    Incarnation: |incarnation| incarnation.get(), |number| Incarnation::new(number).ok();
     Version: |version| version.get(), |number| Some(Version::new(number));
 }
 

@@ -3,7 +3,7 @@
 use super::{Lifetime, Limits, SettingNames, Settings, StoreMetadata, Switch, record};
 use crate::authority::Actor;
 use crate::clock::Timestamp;
-use crate::id::{OwnerId, Version};
+use crate::id::{Incarnation, OwnerId, Version};
 use crate::permission::Access;
 
 /// The number of live keys that an owner may have by default.
@@ -27,6 +27,8 @@ record! {
         pub limits: Limits,
         /// The number of changes, creation included.
         pub version: Version,
+        /// What tells it from an earlier owner of this id. A replacement keeps it.
+        pub incarnation: Incarnation,
         /// The settings of its keys where they have none of their own.
         pub defaults: Settings,
         /// The defaults that go over what its keys set themselves, unless an administrator has set

@@ -68,6 +68,8 @@ record! {
         pub created_by: Actor,
         /// The key with which that actor acted, if it was a delegate.
         pub created_by_key: Option<KeyId>,
+        /// The role in which it was created.
+        pub created_as: SetBy,
         /// The moment of the last change.
         pub updated_at: Timestamp,
         /// The current token, encrypted, if it is recoverable.
@@ -109,6 +111,7 @@ impl KeyRecord {
             created_at,
             created_by,
             created_by_key: None,
+            created_as: SetBy::Administrator,
             updated_at: created_at,
             seal: None,
         }

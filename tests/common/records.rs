@@ -6,7 +6,7 @@ use std::time::Duration;
 use keyhasp::authority::{Actor, Authority, CorrelationId, Reason, Role};
 use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
-use keyhasp::id::{Generation, KeyId, NumericId, OwnerId, Version};
+use keyhasp::id::{Generation, Incarnation, KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{
     Digest, KeyName, KeyRecord, Kind, Lifetime, Limit, Limits, MAX_PREVIOUS_TOKENS, Network,
     Networks, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Period, Prefix, PrefixNumber,
@@ -62,13 +62,15 @@ pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
     let identity = (key_ids(), owner_ids(), versions(), of(numeric_ids()), kind);
     let name = of(text(KeyName::MAX_LEN).prop_map(|name| KeyName::new(name).unwrap()));
     let rights = (name, accesses(), set_by(), of(times()), set_by(), settings());
-    let dates = (times(), (actors(), of(key_ids())), times(), of(times()));
+    let creator = (actors(), of(key_ids()), set_by());
+    let dates = (times(), creator, times(), of(times()));
     let switches = (switches(), switches(), switches());
     (identity, rights, limits(), dates, tokens(), switches, of(seals())).prop_map(
         |(identity, rights, limits, dates, tokens, switches, seal)| {
             let (id, owner, version, numeric_id, kind) = identity;
             let (name, access, access_by, expires_at, expiry_by, settings) = rights;
-            let (created_at, (created_by, created_by_key), updated_at, lapsed_at) = dates;
+            let (created_at, creator, updated_at, lapsed_at) = dates;
+            let (created_by, created_by_key, created_as) = creator;
             let (previous, current) = tokens;
             let (deactivated, blocked, revoked) = switches;
             KeyRecord {
@@ -84,6 +86,7 @@ pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
                 protected_settings: some_names(&settings),
                 settings,
                 created_by_key,
+                created_as,
                 updated_at,
                 previous,
                 deactivated,
@@ -108,6 +111,7 @@ pub(crate) fn owners() -> impl Strategy<Value = OwnerRecord> {
                 id,
                 version,
                 fixed_defaults: some_names(&defaults),
+                incarnation: Incarnation::new(version.get().clamp(1, 1 << 52)).unwrap(),
                 defaults,
                 suspended,
                 max_access,
@@ -167,8 +171,15 @@ pub(crate) fn events() -> impl Strategy<Value = EventDraft> {
         ),
     ];
     let correlation = text(CorrelationId::MAX_LEN).prop_map(|id| CorrelationId::new(id).unwrap());
-    let authority = (role, actors(), of(reasons()), of(correlation)).prop_map(
-        |(role, actor, reason, correlation_id)| Authority { role, actor, reason, correlation_id },
+    let correlation = (any::<bool>(), of(correlation));
+    let authority = (role, actors(), of(reasons()), correlation).prop_map(
+        |(role, actor, reason, (reason_for_owner, correlation_id))| Authority {
+            role,
+            actor,
+            reason,
+            reason_for_owner,
+            correlation_id,
+        },
     );
     let what = (select(EventKind::ALL), any::<u32>().prop_map(Fields::from_bits), versions());
     (times(), what, of(owner_ids()), of(key_ids()), of(generations()), authority).prop_map(
@@ -222,7 +233,14 @@ fn reasons() -> impl Strategy<Value = Reason> {
 }
 
 fn switches() -> impl Strategy<Value = Option<Switch>> {
-    of((times(), actors(), of(reasons())).prop_map(|(at, by, reason)| Switch { at, by, reason }))
+    let switch = (times(), actors(), of(reasons()), set_by(), any::<bool>());
+    of(switch.prop_map(|(at, by, reason, set_by, reason_for_owner)| Switch {
+        at,
+        by,
+        reason,
+        set_by,
+        reason_for_owner,
+    }))
 }
 
 fn versions() -> impl Strategy<Value = Version> {

@@ -124,6 +124,8 @@ pub(crate) struct Who {
     pub(crate) side: Side,
     pub(crate) actor: String,
     pub(crate) reason: Option<String>,
+    /// Whether an administrator gives the reason for the owner's eyes too.
+    pub(crate) for_owner: bool,
     pub(crate) correlation: Option<String>,
 }
 

@@ -23,8 +23,13 @@ impl Sequence<'_> {
 
     /// Makes an administrator's call that changes nothing.
     pub(crate) fn compare_quietly(&mut self, call: Call) -> Checked {
-        let who =
-            Who { side: Side::Admin, actor: "checks".into(), reason: None, correlation: None };
+        let who = Who {
+            side: Side::Admin,
+            actor: "checks".into(),
+            reason: None,
+            for_owner: false,
+            correlation: None,
+        };
         let desk = Desk::new(&self.asked, &who);
         let heard = desk.perform(&*self.asked, &call);
         let (heard, fresh) = heard.map_err(|error| format!("{call:?}: {error:?} heard"))?;
@@ -169,8 +174,13 @@ impl Sequence<'_> {
                 return Err(format!("a closed store verifies: {heard:?}"));
             }
         }
-        let who =
-            Who { side: Side::Admin, actor: "checks".into(), reason: None, correlation: None };
+        let who = Who {
+            side: Side::Admin,
+            actor: "checks".into(),
+            reason: None,
+            for_owner: false,
+            correlation: None,
+        };
         let heard = Desk::new(&self.asked, &who).perform(&*self.asked, &Call::Rules);
         match heard.err().as_ref().map(Reason::of) {
             Some(Reason::Unavailable(Unavailable::Closed)) => Ok(()),

@@ -37,7 +37,13 @@ impl Desk {
     pub(crate) fn new(store: &Arc<dyn Asked>, who: &Who) -> Self {
         let store: Arc<dyn KeyStore> = Arc::<dyn Asked>::clone(store);
         match &who.side {
-            Side::Admin => Self::Admin(dress(AdminKeys::new(store, &who.actor).unwrap(), who)),
+            Side::Admin => {
+                let keys = dress(AdminKeys::new(store, &who.actor).unwrap(), who);
+                Self::Admin(match &who.reason {
+                    Some(reason) if who.for_owner => keys.with_reason_for_owner(reason).unwrap(),
+                    _ => keys,
+                })
+            }
             Side::Owner(owner) => {
                 Self::Owner(dress(OwnerKeys::new(store, *owner, &who.actor).unwrap(), who))
             }
@@ -165,10 +171,9 @@ fn by_admin(keys: &AdminKeys, call: &Call) -> Option<Heard> {
         }
         .map(|key| shown(&key)),
         Call::Purge { id, .. } => keys.purge(*id).map(|()| nothing()),
-        Call::CreateOwner { id, owner } => keys.create_owner(id, owner.request()).map(|created| {
-            let (first, fresh) = created.first_key.map_or_else(Default::default, take_issued);
-            answer(json!({ "owner": created.owner, "first_key": first }), fresh)
-        }),
+        Call::CreateOwner { id, owner } => {
+            keys.create_owner(id, owner.request()).map(created_owner)
+        }
         Call::GetOwner { id } => keys.owner(id).map(|owner| shown(&owner)),
         Call::ListOwners { query } => all_owners(query, |query| keys.list_owners(query)),
         Call::ActOnOwner { id, action, .. } => match action {
@@ -256,10 +261,7 @@ fn on_port(store: &dyn Asked, by: &Authority, call: &Call) -> Heard {
         Call::Count { query } => store.count_keys(by, &query.request()).map(|count| shown(&count)),
         Call::CreateKey { owner, key } => store.create_key(by, owner, &key.request()).map(issued),
         Call::CreateOwner { id, owner } => {
-            store.create_owner(by, id, &owner.request()).map(|created| {
-                let (first, fresh) = created.first_key.map_or_else(Default::default, take_issued);
-                answer(json!({ "owner": created.owner, "first_key": first }), fresh)
-            })
+            store.create_owner(by, id, &owner.request()).map(created_owner)
         }
         Call::Events { query } => all_events(query, |query| store.events(by, query)),
         Call::Find { id } => store.key_by_numeric_id(by, *id).map(|key| shown(&key)),
@@ -351,6 +353,12 @@ fn take_issued(issued: Issued) -> (Option<Value>, Fresh) {
 fn issued(issued: Issued) -> (Answer, Fresh) {
     let (value, fresh) = take_issued(issued);
     answer(value.into(), fresh)
+}
+
+fn created_owner(created: keyhasp::store::CreatedOwner) -> (Answer, Fresh) {
+    let (first, fresh) = created.first_key.map_or_else(Default::default, take_issued);
+    let fresh = Fresh { incarnation: Some(created.owner.incarnation), ..fresh };
+    answer(json!({ "owner": created.owner, "first_key": first }), fresh)
 }
 
 fn revoked_all(all: keyhasp::store::RevokedAll) -> (Answer, Fresh) {

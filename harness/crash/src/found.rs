@@ -43,7 +43,8 @@ impl Found {
         };
         for owner in owners(admin)? {
             let mark = found.mark(&owner.id.to_string(), owner.defaults.as_object());
-            if !are_limits(&owner.limits, mark, owner.version)? {
+            let version = owner.incarnation.quota_version(owner.version);
+            if !are_limits(&owner.limits, mark, version)? {
                 found
                     .torn
                     .push(format!("owner {}: settings of one change, limits of another", owner.id));

@@ -65,7 +65,7 @@ pub fn limits(mark: u64) -> Result<SetLimits, Error> {
     })
 }
 
-/// Tells whether these are the limits of a number, in a record of this version.
+/// Tells whether these are the limits of a number, whose quota was set at this version at the latest.
 ///
 /// # Errors
 /// Those of [`limits`].

@@ -29,7 +29,7 @@ fn again<T>(
 /// # Errors
 /// [`BackendError`] for other bytes.
 pub fn event(sequence: u64, bytes: &[u8]) -> Decoded<Event> {
-    again(decode_event(sequence, bytes), |event| encode_event(&event.draft))
+    again(decode_event(sequence, bytes), encode_event)
 }
 
 /// The store's own record.

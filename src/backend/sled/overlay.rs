@@ -208,7 +208,7 @@ impl<'a> Overlay<'a> {
 
     fn store_event(&mut self, event: &Event) -> Result<(), Fault> {
         let sequence = event.sequence;
-        self.put_record(Tree::Events, &trees::event(sequence), &encode_event(&event.draft)?)?;
+        self.put_record(Tree::Events, &trees::event(sequence), &encode_event(event)?)?;
         if let Some(key) = event.key {
             self.put(Tree::KeyEvents, &trees::key_event(key, sequence), &[]);
         }

@@ -10,7 +10,7 @@ use crate::authority::{Actor, Authority, Role};
 use crate::backend::{Backend, BackendErrorKind, Change, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
-use crate::id::{OwnerId, Version};
+use crate::id::{Incarnation, OwnerId, Version};
 use crate::key::{
     Lifetime, Limits, OwnerRecord, PrefixTable, SettingNames, Settings, StoreMetadata, StoreRules,
 };
@@ -38,6 +38,7 @@ fn create(id: &str) -> Change {
     let record = OwnerRecord {
         id,
         version: Version::FIRST,
+        incarnation: Incarnation::FIRST,
         defaults: Settings::default(),
         fixed_defaults: SettingNames::default(),
         suspended: None,

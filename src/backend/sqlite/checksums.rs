@@ -54,9 +54,13 @@ pub(super) fn of_metadata(metadata: &StoreMetadata) -> u32 {
 
 /// Computes the checksum of an event with its number.
 pub(super) fn of_event(event: &Event) -> u32 {
-    let Authority { role, actor, reason, correlation_id } = &event.authority;
+    let Authority { role, actor, reason, reason_for_owner, correlation_id } = &event.authority;
     let mut bytes = PlainBytes::new();
-    bytes.add(&event.sequence).add(&event.at).add(&u32::from(event.kind.number()));
+    bytes
+        .add(&event.sequence)
+        .add(&event.incarnation)
+        .add(&event.at)
+        .add(&u32::from(event.kind.number()));
     bytes.add(&event.owner).add(&event.key).add(&event.version).add(&event.generation);
     bytes.add(&event.fields.bits()).add(&role.owner().copied());
     if let Some((key, generation)) = role.acting_token() {
@@ -65,7 +69,7 @@ pub(super) fn of_event(event: &Event) -> u32 {
     if let Role::OwnerByKey { previous_tokens, .. } = role {
         bytes.add(previous_tokens);
     }
-    crc(bytes.add(actor).add(reason).add(correlation_id))
+    crc(bytes.add(actor).add(reason).add(reason_for_owner).add(correlation_id))
 }
 
 /// Computes the checksum of all of a request's record.

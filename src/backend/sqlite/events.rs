@@ -15,8 +15,8 @@ const TABLE: &str = "events";
 
 macro_rules! columns {
     () => {
-        "sequence, at, kind, owner, key_id, version, generation, fields, role, acting_owner, \
-         acting_key, acting_generation, actor, reason, correlation_id, checksum"
+        "sequence, incarnation, at, kind, owner, key_id, version, generation, fields, role, acting_owner, \
+         acting_key, acting_generation, actor, reason, reason_for_owner, correlation_id, checksum"
     };
 }
 
@@ -64,9 +64,9 @@ pub(super) fn append(connection: &Connection, event: &Event) -> Result<(), Fault
     let mut statement = connection.prepare_cached(concat!(
         "INSERT INTO events (",
         columns!(),
-        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     ))?;
-    let Authority { role, actor, reason, correlation_id } = &event.authority;
+    let Authority { role, actor, reason, reason_for_owner, correlation_id } = &event.authority;
     let (acting_key, acting_generation) = role.acting_token().unzip();
     let role = match role {
         Role::Administrator => "administrator",
@@ -77,6 +77,7 @@ pub(super) fn append(connection: &Connection, event: &Event) -> Result<(), Fault
     };
     Binder::new(&mut statement)
         .put(stored(event.sequence))?
+        .put_field(&event.incarnation)?
         .put_field(&event.at)?
         .put(event.kind.number())?
         .put_field(&event.owner)?
@@ -90,6 +91,7 @@ pub(super) fn append(connection: &Connection, event: &Event) -> Result<(), Fault
         .put_field(&acting_generation)?
         .put_field(actor)?
         .put_field(reason)?
+        .put_field(reason_for_owner)?
         .put_field(correlation_id)?
         .put(checksums::of_event(event))?
         .execute()?;
@@ -99,6 +101,7 @@ pub(super) fn append(connection: &Connection, event: &Event) -> Result<(), Fault
 fn decode(row: &Row<'_>) -> Result<Event, Fault> {
     let mut row = RowReader::new(row, TABLE);
     let sequence = row.field("sequence")?;
+    let incarnation = row.field("incarnation")?;
     let draft = EventDraft {
         at: row.field("at")?,
         kind: row.number_as("kind", |kind| EventKind::from_number(kind.try_into().ok()?).ok())?,
@@ -111,10 +114,11 @@ fn decode(row: &Row<'_>) -> Result<Event, Fault> {
             role: role(&mut row)?,
             actor: row.field("actor")?,
             reason: row.field("reason")?,
+            reason_for_owner: row.field("reason_for_owner")?,
             correlation_id: row.field("correlation_id")?,
         },
     };
-    let event = Event { sequence, draft };
+    let event = Event { sequence, incarnation, draft };
     let checksum: u32 = row.field("checksum")?;
     if checksums::of_event(&event) == checksum { Ok(event) } else { Err(row.damaged("checksum")) }
 }

@@ -53,8 +53,12 @@ CREATE TABLE owners (
   lifetime_max_ms INTEGER CHECK (lifetime_max_ms > 0),
   lifetime_default_ms INTEGER CHECK (lifetime_default_ms > 0),
   version INTEGER NOT NULL,
+  -- Drawn at its creation, and different for each owner of this id.
+  incarnation INTEGER NOT NULL,
   suspended_by TEXT,
   suspended_reason TEXT,
+  suspended_set_by TEXT CHECK (suspended_set_by IN ('administrator', 'owner')),
+  suspended_reason_for_owner INTEGER CHECK (suspended_reason_for_owner IN (0, 1)),
   created_at INTEGER NOT NULL,
   created_by TEXT NOT NULL,
   updated_at INTEGER NOT NULL,
@@ -136,13 +140,20 @@ CREATE TABLE keys (
   created_by TEXT NOT NULL,
   -- The key with which a delegate created it.
   created_by_key BLOB CHECK (length(created_by_key) = 16),
+  created_as TEXT NOT NULL CHECK (created_as IN ('administrator', 'owner')),
   updated_at INTEGER NOT NULL,
   deactivated_by TEXT,
   deactivated_reason TEXT,
+  deactivated_set_by TEXT CHECK (deactivated_set_by IN ('administrator', 'owner')),
+  deactivated_reason_for_owner INTEGER CHECK (deactivated_reason_for_owner IN (0, 1)),
   blocked_by TEXT,
   blocked_reason TEXT,
+  blocked_set_by TEXT CHECK (blocked_set_by IN ('administrator', 'owner')),
+  blocked_reason_for_owner INTEGER CHECK (blocked_reason_for_owner IN (0, 1)),
   revoked_by TEXT,
   revoked_reason TEXT,
+  revoked_set_by TEXT CHECK (revoked_set_by IN ('administrator', 'owner')),
+  revoked_reason_for_owner INTEGER CHECK (revoked_reason_for_owner IN (0, 1)),
   record_checksum INTEGER NOT NULL,
   -- Its limits.
   not_before INTEGER,
@@ -218,6 +229,8 @@ CREATE TABLE numeric_ids (
 
 CREATE TABLE events (
   sequence INTEGER PRIMARY KEY,
+  -- The owner's, if there was one.
+  incarnation INTEGER,
   at INTEGER NOT NULL,
   kind INTEGER NOT NULL,
   owner TEXT,
@@ -233,6 +246,8 @@ CREATE TABLE events (
   acting_generation INTEGER,
   actor TEXT NOT NULL,
   reason TEXT,
+  -- Whether an administrator gave the reason for the owner's eyes too.
+  reason_for_owner INTEGER NOT NULL CHECK (reason_for_owner IN (0, 1)),
   correlation_id TEXT,
   checksum INTEGER NOT NULL
 ) STRICT;

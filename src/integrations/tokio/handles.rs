@@ -152,6 +152,15 @@ impl<R: Managing + 'static> AsyncKeys<R> {
 }
 
 impl AsyncKeys<AsAdmin> {
+    /// Returns the same handle with a reason for the owner's eyes too, as
+    /// [`AdminKeys::with_reason_for_owner`](crate::store::AdminKeys::with_reason_for_owner) does.
+    ///
+    /// # Errors
+    /// Those of its namesake.
+    pub fn with_reason_for_owner(&self, reason: impl Into<String>) -> Result<Self, Invalid> {
+        self.keys.with_reason_for_owner(reason).map(Self::from)
+    }
+
     calls! {
         create((lent) owner: OwnerId, request: CreateKey) -> Issued;
         create_once(

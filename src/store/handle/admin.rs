@@ -38,6 +38,16 @@ impl AdminKeys {
         Ok(Self::with(store, Authority::new(Role::Administrator, Actor::of_caller(actor)?)))
     }
 
+    /// Returns this handle with a reason that the owner concerned may read too, 1 to 1,024 bytes.
+    ///
+    /// # Errors
+    /// As [`with_reason`](Self::with_reason).
+    pub fn with_reason_for_owner(&self, reason: impl Into<String>) -> Result<Self, Invalid> {
+        let mut handle = self.with_reason(reason)?;
+        handle.by.reason_for_owner = true;
+        Ok(handle)
+    }
+
     /// Creates a key of an owner.
     ///
     /// # Errors

@@ -48,18 +48,19 @@ impl<R: Managing> Keys<R> {
     }
 
     /// Returns this handle with a reason for its calls, 1 to 1,024 bytes. Events contain the
-    /// reason.
+    /// reason. An administrator's isn't shown to owners.
     ///
     /// # Errors
     /// [`Invalid`] for a text that is empty, too long, or has a character that names may not have.
     pub fn with_reason(&self, reason: impl Into<String>) -> Result<Self, Invalid> {
         let mut handle = self.clone();
         handle.by.reason = Some(Reason::new(reason)?);
+        handle.by.reason_for_owner = false;
         Ok(handle)
     }
 
     /// Returns this handle with an id that ties its calls to the service's own logs, 1 to 128
-    /// bytes. Events contain the id.
+    /// bytes. Events contain the id. An administrator's isn't shown to owners.
     ///
     /// # Errors
     /// [`Invalid`] for a text that is empty, too long, or has a character that names may not have.

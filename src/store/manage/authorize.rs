@@ -1,6 +1,6 @@
 //! The caller of a management call, and what its authority allows. Authority is checked only here.
 
-use crate::authority::{Authority, Role};
+use crate::authority::{Authority, Role, Viewer};
 use crate::backend::{Change, Precondition};
 use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
@@ -142,6 +142,11 @@ impl<'a> Principal<'a> {
         }
     }
 
+    /// Returns the viewer of the answer.
+    pub(in crate::store::manage) fn viewer(&self) -> Viewer {
+        self.authority.role.viewer()
+    }
+
     pub(in crate::store::manage) fn is_administrator(&self) -> bool {
         self.authority.role == Role::Administrator
     }
@@ -279,11 +284,7 @@ impl<'a> Principal<'a> {
 
     /// Makes a switch that this caller sets now.
     pub(in crate::store::manage) fn switch(&self) -> Switch {
-        Switch {
-            at: self.now,
-            by: self.authority.actor.clone(),
-            reason: self.authority.reason.clone(),
-        }
+        Switch::new(self.now, self.authority)
     }
 
     /// Makes an event of this caller, now.
@@ -341,6 +342,7 @@ impl<'a> Principal<'a> {
             .requiring(Precondition::StoreMetadata(*metadata))
             .requiring(Precondition::Key(key.id, key.version))
             .requiring(Precondition::Owner(owner.id, owner.version))
+            .requiring(Precondition::Incarnation(owner.id, owner.incarnation))
     }
 }
 

@@ -47,11 +47,11 @@ impl Manager {
                 }
                 change = change.and(Write::ReplaceKey(Box::new(revoked.record)), event);
             }
-            let (revoked, now) = (change.operations.len(), caller.now);
+            let (revoked, viewer, now) = (change.operations.len(), caller.viewer(), caller.now);
             let usage = self.usage.of_one(&shown, now);
             let key_version = key.version;
             let answer = move || {
-                let key = Key::new(shown, &owner, &state.metadata, now).with_usage(usage);
+                let key = Key::new(shown, &owner, &state.metadata, (viewer, now)).with_usage(usage);
                 RevokedTree { key, revoked }
             };
             if revoked == 0 {

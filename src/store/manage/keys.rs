@@ -64,12 +64,12 @@ impl Manager {
         let draft = self.minter.draft_key(caller, owner.id, &context, request, &state)?;
         let change = issuance_preconditions(Change::default(), &owner, &state);
         let change = caller.with_preconditions(draft.add_to(change, caller));
-        let now = caller.now;
+        let (viewer, now) = (caller.viewer(), caller.now);
         let change = change.lapsing(self.engine.lapse_expired_by(now));
         let usage = self.usage.of_new(&draft.record, now);
         let (key, generation) = (draft.record.id, draft.record.current.generation);
         let answer = move |applied: Applied| {
-            draft.into_issued(&applied, &owner, &state.metadata, now, usage)
+            draft.into_issued(&applied, &owner, &state.metadata, (viewer, now), usage)
         };
         Ok(Issuance { change, key, generation, answer: Box::new(answer) })
     }
@@ -77,7 +77,7 @@ impl Manager {
     pub(in crate::store) fn key(&self, authority: &Authority, id: KeyId) -> Result<Key, Error> {
         let caller = Principal::new(&self.engine, authority)?;
         let (key, owner) = caller.load_key(&self.engine, id)?;
-        self.answer_key(key, &owner, caller.now)
+        self.answer_key(key, &owner, &caller)
     }
 
     pub(in crate::store) fn key_by_numeric_id(
@@ -89,17 +89,18 @@ impl Manager {
         let key = self.engine.records.backend.key_by_numeric_id(id)?;
         let key = key.ok_or(Error::NotFound(Resource::Key))?;
         let (key, owner) = caller.load_key(&self.engine, key.id)?;
-        self.answer_key(key, &owner, caller.now)
+        self.answer_key(key, &owner, &caller)
     }
 
     fn answer_key(
         &self,
         key: KeyRecord,
         owner: &OwnerRecord,
-        now: Timestamp,
+        caller: &Principal<'_>,
     ) -> Result<Key, Error> {
-        let usage = self.usage.of(std::slice::from_ref(&key), now)?.pop().flatten();
-        Ok(Key::new(key, owner, &self.engine.records.metadata().metadata, now).with_usage(usage))
+        let usage = self.usage.of(std::slice::from_ref(&key), caller.now)?.pop().flatten();
+        let metadata = self.engine.records.metadata().metadata;
+        Ok(Key::new(key, owner, &metadata, (caller.viewer(), caller.now)).with_usage(usage))
     }
 
     pub(in crate::store) fn change_key(
@@ -114,10 +115,10 @@ impl Manager {
             let (key, owner) = caller.load_key(&self.engine, id)?;
             let state = self.engine.records.metadata();
             let context = self.policy_context(&owner, &state);
-            let now = caller.now;
+            let (viewer, now) = (caller.viewer(), caller.now);
             let Some(changed) = key_rules::act(&caller, &key, action, context)? else {
                 let usage = self.usage.of_one(&key, now);
-                let key = Key::new(key, &owner, &state.metadata, now).with_usage(usage);
+                let key = Key::new(key, &owner, &state.metadata, (viewer, now)).with_usage(usage);
                 return Ok(Decision::Answer(key));
             };
             check_version(expected, key.version)?;
@@ -141,7 +142,7 @@ impl Manager {
             Ok(Decision::commit(caller.with_preconditions(change), move |_| {
                 // Read after the commit, which decides what is left of a quota.
                 let usage = self.usage.of_one(&record, now);
-                Key::new(record, &owner, &state.metadata, now).with_usage(usage)
+                Key::new(record, &owner, &state.metadata, (viewer, now)).with_usage(usage)
             }))
         })
     }
@@ -183,7 +184,7 @@ impl Manager {
             (prefix, number),
             key.seal.is_some(),
         )?;
-        let now = caller.now;
+        let (viewer, now) = (caller.viewer(), caller.now);
         let (changed, dropped) = key_rules::rotate(&key, current, request, now, valid_from);
         let fields =
             if seal.is_some() { changed.fields.with(Fields::SEAL) } else { changed.fields };
@@ -193,7 +194,7 @@ impl Manager {
         let change = caller.with_preconditions(issuance_preconditions(change, &owner, &state));
         let usage = self.usage.of_one(&record, now);
         let answer = move |_| {
-            let key = Key::new(record, &owner, &state.metadata, now).with_usage(usage);
+            let key = Key::new(record, &owner, &state.metadata, (viewer, now)).with_usage(usage);
             Issued { key, token, dropped }
         };
         Ok(Issuance { change, key: id, generation, answer: Box::new(answer) })

@@ -6,7 +6,7 @@ use super::authorize::{Principal, has_begun, validity_of};
 use super::key_rules;
 use super::keys::Manager;
 use super::retry::{Decision, attempt};
-use crate::authority::{Authority, Reason};
+use crate::authority::{Authority, Reason, Viewer};
 use crate::backend::{Change, Write};
 use crate::clock::Timestamp;
 use crate::id::Generation;
@@ -140,7 +140,9 @@ impl TokenMatch {
             generation,
             is_current: generation == key.current.generation,
             is_accepted: is_prefix_accepted && is_valid && has_begun(&key, &owner, now),
-            key: Key::new(key, &owner, &state.metadata, now).with_usage(usage),
+            // Only administrators identify tokens.
+            key: Key::new(key, &owner, &state.metadata, (Viewer::Administrator, now))
+                .with_usage(usage),
         }
     }
 }

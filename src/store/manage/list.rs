@@ -31,7 +31,7 @@ impl Manager {
         let usage = self.usage.of(&records, caller.now)?;
         let key = |(key, usage): (KeyRecord, _)| {
             let owner = owners.iter().find(|owner| owner.id == key.owner)?;
-            Some(Key::new(key, owner, &metadata, caller.now).with_usage(usage))
+            Some(Key::new(key, owner, &metadata, (caller.viewer(), caller.now)).with_usage(usage))
         };
         Ok(Page { items: records.into_iter().zip(usage).filter_map(key).collect(), next })
     }
@@ -61,7 +61,8 @@ impl Manager {
                 if token.is_some() {
                     change = note_reveal(change, &caller, &key);
                 }
-                let key = Key::new(key, owner, &metadata, caller.now).with_usage(usage);
+                let key = Key::new(key, owner, &metadata, (caller.viewer(), caller.now))
+                    .with_usage(usage);
                 items.push(RevealedToken { key, token });
             }
             let page = Page { items, next };
@@ -100,7 +101,8 @@ impl Manager {
             limit: clamp(query.limit.unwrap_or(ListKeys::DEFAULT_LIMIT)),
             examine: MAX_EXAMINED,
         })?;
-        let items = page.owners.into_iter().map(Owner::from).collect();
+        let items = page.owners.into_iter();
+        let items = items.map(|owner| Owner::new(owner, caller.viewer())).collect();
         Ok(Page { items, next: page.next.map(|owner| owner.to_string()) })
     }
 
@@ -116,13 +118,26 @@ impl Manager {
         {
             return Err(Error::NotFound(Resource::Owner));
         }
+        // An owner sees the events of its own incarnation: those of an owner that had its id before
+        // aren't its own.
+        let incarnation = match own {
+            Some(own) => Some(caller.load_owner(&self.engine, &own)?.incarnation),
+            None => None,
+        };
+        if let (Some(own), Some(requested)) = (incarnation, query.incarnation)
+            && own != requested
+        {
+            return Err(Error::NotFound(Resource::Owner));
+        }
         let page = self.engine.records.backend.events(&EventQuery {
             after: query.after,
             filter: EventFilter {
                 key: query.key,
                 owner: own.or(query.owner),
+                incarnation: incarnation.or(query.incarnation),
                 actor: query.actor.as_ref().map(Actor::new).transpose()?,
                 acting_key: query.acting_key,
+                viewer: caller.viewer(),
                 kind: query.kind,
                 since: query.since,
                 until: query.until,
@@ -130,7 +145,8 @@ impl Manager {
             limit: clamp(query.limit.unwrap_or(ListKeys::DEFAULT_LIMIT)),
             examine: MAX_EXAMINED,
         })?;
-        Ok(Events { items: page.events, next: page.next, pruned_through: page.pruned_through })
+        let items = page.events.into_iter().map(|event| event.shown_to(caller.viewer())).collect();
+        Ok(Events { items, next: page.next, pruned_through: page.pruned_through })
     }
 
     /// Returns the records of a page, and the cursor of the next page.

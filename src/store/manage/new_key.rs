@@ -7,13 +7,14 @@ use super::key_rules::{self, PolicyContext};
 use super::limit_rules;
 use super::recoverable_tokens::Sealer;
 use super::setting_rules;
+use crate::authority::Viewer;
 use crate::backend::{Applied, Change, Precondition, Write, WriteKey};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
-use crate::id::{Generation, KeyId, KeyIdSource, OwnerId, Version};
+use crate::id::{Generation, Incarnation, KeyId, KeyIdSource, OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
-    Expiry, KeyRecord, Limits, OwnerRecord, Prefix, PrefixNumber, Seal, SettingsPatch,
+    Expiry, KeyRecord, Limits, OwnerRecord, Prefix, PrefixNumber, Seal, SetBy, SettingsPatch,
     StoreMetadata, TokenRecord,
 };
 use crate::store::engine::{Engine, MetadataState};
@@ -70,11 +71,11 @@ impl Draft {
         applied: &Applied,
         owner: &OwnerRecord,
         metadata: &StoreMetadata,
-        now: Timestamp,
+        shown: (Viewer, Timestamp),
         usage: Option<KeyUsage>,
     ) -> Issued {
         let record = applied.completed(self.record);
-        let key = Key::new(record, owner, metadata, now).with_usage(usage);
+        let key = Key::new(record, owner, metadata, shown).with_usage(usage);
         Issued { key, token: self.token, dropped: None }
     }
 }
@@ -154,6 +155,7 @@ impl Minter {
             limits,
             seal,
             created_by_key: caller.authority.role.acting_key(),
+            created_as: SetBy::of(&caller.authority.role),
             ..KeyRecord::new(id, owner, current, caller.now, caller.authority.actor.clone())
         };
         let (settings, check) = (settings.unwrap_or_default(), context.settings_check);
@@ -164,6 +166,11 @@ impl Minter {
 
     fn random(&self) -> MutexGuard<'_, Box<dyn RandomSource>> {
         self.random.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Draws the incarnation of a new owner.
+    pub(in crate::store::manage) fn new_incarnation(&self) -> Result<Incarnation, RandomError> {
+        fill(self.random().as_mut()).map(Incarnation::drawn)
     }
 
     /// Draws a key id whose hash no other key in the index has.
@@ -237,5 +244,6 @@ pub(in crate::store::manage) fn issuance_preconditions(
 ) -> Change {
     change
         .requiring(Precondition::Owner(owner.id, owner.version))
+        .requiring(Precondition::Incarnation(owner.id, owner.incarnation))
         .requiring(Precondition::StoreMetadata(state.metadata.version))
 }

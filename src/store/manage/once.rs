@@ -134,7 +134,8 @@ impl Manager {
         };
         let change = token.is_some().then(|| note_reveal(Change::default(), caller, &record));
         let usage = self.usage.of_one(&record, caller.now);
-        let key = Key::new(record, &owner, &state.metadata, caller.now).with_usage(usage);
+        let shown = (caller.viewer(), caller.now);
+        let key = Key::new(record, &owner, &state.metadata, shown).with_usage(usage);
         let generation = request.generation;
         let answer = IssuedOnce { key, generation, token, dropped: None, is_repeated: true };
         Ok(match change {

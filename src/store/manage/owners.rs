@@ -39,10 +39,13 @@ impl Manager {
             let max_access = request.max_access.clone().unwrap_or(Access::Full);
             max_access.check(self.engine.records.catalogue())?;
             let mut limits = Limits::default();
-            limit_rules::set(&caller, &mut limits, &request.limits, Version::FIRST)?;
+            let incarnation = self.minter.new_incarnation()?;
+            let quota_version = incarnation.quota_version(Version::FIRST);
+            limit_rules::set(&caller, &mut limits, &request.limits, quota_version)?;
             let mut owner = OwnerRecord {
                 id: *id,
                 version: Version::FIRST,
+                incarnation,
                 defaults: Settings::default(),
                 fixed_defaults: SettingNames::default(),
                 suspended: None,
@@ -75,12 +78,13 @@ impl Manager {
                 change = draft.add_to(change, &caller);
                 change = change.requiring(Precondition::StoreMetadata(state.metadata.version));
             }
-            let now = caller.now;
+            let (viewer, now) = (caller.viewer(), caller.now);
             let usage = draft.as_ref().and_then(|draft| self.usage.of_new(&draft.record, now));
             Ok(Decision::commit(change, move |applied| {
-                let first_key = draft
-                    .map(|draft| draft.into_issued(&applied, &owner, &state.metadata, now, usage));
-                CreatedOwner { owner: owner.into(), first_key }
+                let first_key = draft.map(|draft| {
+                    draft.into_issued(&applied, &owner, &state.metadata, (viewer, now), usage)
+                });
+                CreatedOwner { owner: Owner::new(owner, viewer), first_key }
             }))
         })
     }
@@ -90,7 +94,8 @@ impl Manager {
         authority: &Authority,
         id: &OwnerId,
     ) -> Result<Owner, Error> {
-        Ok(Principal::new(&self.engine, authority)?.load_owner(&self.engine, id)?.into())
+        let caller = Principal::new(&self.engine, authority)?;
+        Ok(Owner::new(caller.load_owner(&self.engine, id)?, caller.viewer()))
     }
 
     pub(in crate::store) fn change_owner(
@@ -104,7 +109,9 @@ impl Manager {
             let caller = Principal::new(&self.engine, authority)?;
             let owner = caller.load_owner(&self.engine, id)?;
             caller.require_administrator()?;
+            let viewer = caller.viewer();
             let mut next = owner.clone();
+            let next_quota_version = owner.incarnation.quota_version(owner.version.next());
             let (kind, fields) = match action {
                 OwnerAction::Suspend => {
                     next.suspended = next.suspended.or_else(|| Some(caller.switch()));
@@ -121,12 +128,12 @@ impl Manager {
                 }
                 OwnerAction::RefillQuota => {
                     let quota = &mut next.limits.quota;
-                    let fields = limit_rules::grant(&caller, quota, owner.version.next())?;
+                    let fields = limit_rules::grant(&caller, quota, next_quota_version)?;
                     (EventKind::OwnerQuotaRefilled, fields)
                 }
                 OwnerAction::AddToQuota(_) => {
                     let quota = &mut next.limits.quota;
-                    let fields = limit_rules::grant(&caller, quota, owner.version.next())?;
+                    let fields = limit_rules::grant(&caller, quota, next_quota_version)?;
                     (EventKind::OwnerQuotaAdded, fields)
                 }
                 OwnerAction::Update(update) => {
@@ -142,7 +149,7 @@ impl Manager {
                 }
             };
             if is_unchanged {
-                return Ok(Decision::Answer(owner.into()));
+                return Ok(Decision::Answer(Owner::new(owner, viewer)));
             }
             check_version(expected, owner.version)?;
             next.version = owner.version.next();
@@ -154,7 +161,7 @@ impl Manager {
                 OwnerAction::AddToQuota(uses) => Write::GrantOwnerUses(written, Grant::add(*uses)?),
                 _ => Write::ReplaceOwner(written),
             };
-            Ok(Decision::commit(Change::of(write, event), move |_| next.into()))
+            Ok(Decision::commit(Change::of(write, event), move |_| Owner::new(next, viewer)))
         })
     }
 
@@ -186,7 +193,8 @@ impl Manager {
             owner.lifetime = lifetime;
             fields = fields.with(Fields::LIFETIME);
         }
-        let next = owner.version.next();
+        // Versions begin again with each incarnation, and leases of one don't fit the next.
+        let next = owner.incarnation.quota_version(owner.version.next());
         Ok(fields.with(limit_rules::set(caller, &mut owner.limits, &update.limits, next)?))
     }
 
@@ -244,11 +252,12 @@ impl Manager {
             if let Some(draft) = &draft {
                 change = issuance_preconditions(draft.add_to(change, &caller), &owner, &state);
             }
-            let (revoked, now) = (unrevoked.len(), caller.now);
+            let (revoked, viewer, now) = (unrevoked.len(), caller.viewer(), caller.now);
             let usage = draft.as_ref().and_then(|draft| self.usage.of_new(&draft.record, now));
             Ok(Decision::commit(caller.with_preconditions(change), move |applied| {
-                let replacement = draft
-                    .map(|draft| draft.into_issued(&applied, &next, &state.metadata, now, usage));
+                let replacement = draft.map(|draft| {
+                    draft.into_issued(&applied, &next, &state.metadata, (viewer, now), usage)
+                });
                 RevokedAll { revoked, replacement }
             }))
         })
@@ -275,7 +284,9 @@ impl Manager {
                 change = change.and(Write::RemoveKey(key.id, key.version), event);
             }
             let event = caller.owner_event(EventKind::OwnerPurged, &owner, Fields::NONE);
-            let change = change.and(Write::RemoveOwner(owner.id, owner.version), event);
+            let change = change
+                .and(Write::RemoveOwner(owner.id, owner.version), event)
+                .requiring(Precondition::Incarnation(owner.id, owner.incarnation));
             Ok(Decision::commit(change, |_| ()))
         })
     }

@@ -60,6 +60,7 @@ fn error_of(engine: &Engine, rejection: Rejection) -> Result<Option<Error>, Erro
         | Rejection::Conflict { .. }
         | Rejection::KeyExists(_)
         | Rejection::KeysChanged
+        | Rejection::OwnerReplaced
         | Rejection::OwnerHasKeys => return Ok(None),
         Rejection::DataForbid { rule } => Error::DataForbid { rule },
         Rejection::NumericIdTaken(id) => Error::NumericIdTaken(id),

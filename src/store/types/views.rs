@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 
 use super::clock::{ClockAhead, ClockBehindLog};
 use super::error::Unavailable;
-use crate::authority::Actor;
+use crate::authority::{Actor, Viewer};
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::id::{Generation, KeyId, NumericId, OwnerId, Version};
+use crate::id::{Generation, Incarnation, KeyId, NumericId, OwnerId, Version};
 use crate::key::{
     KeyName, KeyRecord, Kind, LastAddress, Lifetime, Limits, OwnerRecord, Prefix, RejectedCounts,
     SetBy, SettingNames, Settings, State, StoreMetadata, StoreRules, Switch,
@@ -61,7 +61,8 @@ pub struct Key {
     pub previous_tokens: Vec<PreviousTokenInfo>,
     /// Whether the current token is recoverable.
     pub is_recoverable: bool,
-    /// The deactivation by the owner, if any.
+    /// The deactivation by the owner, if any. Of this switch and the two after it an owner sees an
+    /// administrator's reason only if that was given for it, and never the name.
     pub deactivated: Option<Switch>,
     /// The block by an administrator, if any.
     pub blocked: Option<Switch>,
@@ -73,10 +74,12 @@ pub struct Key {
     pub lapsed_at: Option<Timestamp>,
     /// The moment of creation.
     pub created_at: Timestamp,
-    /// The actor that created it.
+    /// The actor that created it. An owner sees `administrator` in place of an administrator's name.
     pub created_by: Actor,
     /// The key with which that actor acted. `None` unless a delegate created it.
     pub created_by_key: Option<KeyId>,
+    /// The role in which it was created.
+    pub created_as: SetBy,
     /// The moment of the last change.
     pub updated_at: Timestamp,
     /// The version, which grows by one with each change.
@@ -106,8 +109,10 @@ impl Key {
         key: KeyRecord,
         owner: &OwnerRecord,
         metadata: &StoreMetadata,
-        now: Timestamp,
+        (viewer, now): (Viewer, Timestamp),
     ) -> Self {
+        let shown = |switch: Option<Switch>| switch.map(|switch| switch.shown_to(viewer));
+        let is_administrator = key.created_as == SetBy::Administrator;
         let tokens_valid_from = owner.effective_tokens_valid_from(metadata);
         let state = key.state(now);
         let previous_tokens = key
@@ -146,13 +151,14 @@ impl Key {
             token_issued_at: key.current.issued_at,
             previous_tokens,
             is_recoverable: key.seal.is_some(),
-            deactivated: key.deactivated,
-            blocked: key.blocked,
-            revoked: key.revoked,
+            deactivated: shown(key.deactivated),
+            blocked: shown(key.blocked),
+            revoked: shown(key.revoked),
             lapsed_at: key.lapsed_at,
             created_at: key.created_at,
-            created_by: key.created_by,
+            created_by: key.created_by.shown_to(viewer, is_administrator),
             created_by_key: key.created_by_key,
+            created_as: key.created_as,
             updated_at: key.updated_at,
             version: key.version,
             usage: None,
@@ -184,19 +190,23 @@ pub struct Owner {
     pub tokens_valid_from: Option<Timestamp>,
     /// The moment of creation.
     pub created_at: Timestamp,
-    /// The actor that created it.
+    /// The actor that created it. An owner sees `administrator` in place of an administrator's name.
     pub created_by: Actor,
     /// The moment of the last change.
     pub updated_at: Timestamp,
     /// The version, which grows by one with each change.
     pub version: Version,
+    /// The number that tells it from an earlier owner of this id, which was purged.
+    pub incarnation: Incarnation,
 }
 
-impl From<OwnerRecord> for Owner {
-    fn from(owner: OwnerRecord) -> Self {
+impl Owner {
+    /// Shows an owner's record to a viewer.
+    pub(in crate::store) fn new(owner: OwnerRecord, viewer: Viewer) -> Self {
         let OwnerRecord {
             id,
             version,
+            incarnation,
             defaults,
             fixed_defaults,
             suspended,
@@ -213,16 +223,18 @@ impl From<OwnerRecord> for Owner {
             id,
             defaults,
             fixed_defaults,
-            suspended,
+            suspended: suspended.map(|switch| switch.shown_to(viewer)),
             max_access,
             limits,
             max_keys,
             lifetime,
             tokens_valid_from,
             created_at,
-            created_by,
+            // Only administrators create owners.
+            created_by: created_by.shown_to(viewer, true),
             updated_at,
             version,
+            incarnation,
         }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::{at, key, metadata, owner};
 use crate::authority::{Actor, Authority, CorrelationId, Reason, Role};
 use crate::clock::Timestamp;
-use crate::id::{Generation, NumericId, Version};
+use crate::id::{Generation, Incarnation, NumericId, Version};
 use crate::invalid::Invalid;
 use crate::key::{
     Digest, KeyName, KeyRecord, Lifetime, Limit, Limits, MAX_PREVIOUS_TOKENS, Network, Networks,
@@ -61,7 +61,8 @@ fn actor() -> Result<Actor, Invalid> {
 
 fn switch() -> Result<Option<Switch>, Invalid> {
     let reason = Some(Reason::new(text(Reason::MAX_LEN))?);
-    Ok(Some(Switch { at: Timestamp::MAX, by: actor()?, reason }))
+    let (set_by, reason_for_owner) = (SetBy::Administrator, true);
+    Ok(Some(Switch { at: Timestamp::MAX, by: actor()?, reason, set_by, reason_for_owner }))
 }
 
 /// Each limit, with the greatest numbers, and 64 networks of the longest text.
@@ -108,6 +109,7 @@ pub fn largest_authority(owner: &str) -> Result<Authority, Invalid> {
         role: Role::OwnerByKey { owner, key, generation, previous_tokens: true },
         actor: actor()?,
         reason: Some(Reason::new(text(Reason::MAX_LEN))?),
+        reason_for_owner: true,
         correlation_id: Some(CorrelationId::new(text(CorrelationId::MAX_LEN))?),
     })
 }
@@ -158,6 +160,7 @@ pub fn largest_key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
 pub fn largest_owner(id: &str) -> Result<OwnerRecord, Invalid> {
     Ok(OwnerRecord {
         fixed_defaults: names(&settings()?),
+        incarnation: Incarnation::MAX,
         defaults: settings()?,
         suspended: switch()?,
         max_access: access()?,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::authority::{Actor, Authority, Role};
 use crate::clock::Timestamp;
-use crate::id::{Generation, KeyId, OwnerId, Version};
+use crate::id::{Generation, Incarnation, KeyId, OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::{
     DEFAULT_MAX_KEYS, Digest, KeyName, KeyRecord, Lifetime, Limit, Limits, OwnerRecord,
@@ -59,7 +59,7 @@ pub fn administrator() -> Result<Authority, Invalid> {
 /// # Errors
 /// None: the fixed texts are valid.
 pub fn switch(seconds: u64) -> Result<Switch, Invalid> {
-    Ok(Switch { at: at(seconds), by: Actor::new("root")?, reason: None })
+    Ok(Switch::new(at(seconds), &administrator()?))
 }
 
 /// The digest of the given generation of key `n`, under the public pepper and prefix 0.
@@ -145,6 +145,7 @@ pub fn owner(id: &str) -> Result<OwnerRecord, Invalid> {
         id: owner_id(id)?,
         version: Version::FIRST,
         fixed_defaults: SettingNames::default(),
+        incarnation: Incarnation::FIRST,
         defaults: Settings::default(),
         suspended: None,
         max_access: Access::Full,

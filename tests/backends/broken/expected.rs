@@ -180,6 +180,7 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
             "rule_a_precondition_on_a_missing_record_never_holds",
         ],
     ),
+    (Fault::IncarnationsAreIgnored, &["rule_an_owner_that_was_replaced_is_another"]),
     (Fault::OwnersNeverComeAgain, &["rule_a_removed_owner_may_come_again"]),
     (
         Fault::PreconditionsAreAboutTheStateBeforeTheBatch,
@@ -428,6 +429,8 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         Fault::EventsAreOfAnyKey,
         &["query_events_are_those_of_a_key", "query_events_match_the_whole_filter"],
     ),
+    (Fault::EventsAreOfAnyIncarnation, &["query_events_are_those_of_an_incarnation"]),
+    (Fault::EventsLoseTheirIncarnation, &["rule_events_carry_the_incarnation_of_their_owner"]),
     (Fault::EventsAreOfAnyKind, &["query_events_are_those_of_a_kind"]),
     (Fault::EventsAreOfAnyOwner, &["query_events_are_those_of_an_owner"]),
     (Fault::EventsAreOfAnyTime, &["query_events_are_those_of_a_time"]),

@@ -228,6 +228,7 @@ impl FaultyBackend {
             Fault::ActorsAreComparedWithoutCase => filter.actor = None,
             Fault::EventsAreByAnyKey => filter.acting_key = None,
             Fault::EventsAreOfAnyKey => filter.key = None,
+            Fault::EventsAreOfAnyIncarnation => filter.incarnation = None,
             Fault::EventsAreOfAnyKind => filter.kind = None,
             Fault::EventsAreOfAnyOwner => filter.owner = None,
             Fault::EventsAreOfAnyTime => (filter.since, filter.until) = (None, None),
@@ -249,6 +250,9 @@ impl FaultyBackend {
             Fault::EmptyPagesGoOn if page.events.is_empty() => page.next = Some(after + 1),
             Fault::EventsAreNumberedFromZero => {
                 page.events.iter_mut().for_each(|event| event.sequence -= 1);
+            }
+            Fault::EventsLoseTheirIncarnation => {
+                page.events.iter_mut().for_each(|event| event.incarnation = None);
             }
             Fault::EventsLoseTheirCorrelation => {
                 let lose = |event: &mut keyhasp::event::Event| {
@@ -287,10 +291,12 @@ impl FaultyBackend {
 }
 
 fn is_everything(filter: &EventFilter) -> bool {
-    let EventFilter { key, owner, actor, acting_key, kind, since, until } = filter;
+    let EventFilter { key, owner, incarnation, actor, viewer: _, acting_key, kind, since, until } =
+        filter;
     key.is_none()
         && acting_key.is_none()
         && owner.is_none()
+        && incarnation.is_none()
         && actor.is_none()
         && kind.is_none()
         && since.is_none()

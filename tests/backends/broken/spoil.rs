@@ -24,6 +24,7 @@ impl FaultyBackend {
     ) -> Result<(), BackendError> {
         change.preconditions.retain(|precondition| match (self.fault, precondition) {
             (Fault::MetadataPreconditionsAreIgnored, Precondition::StoreMetadata(_))
+            | (Fault::IncarnationsAreIgnored, Precondition::Incarnation(..))
             | (Fault::KeyPreconditionsAreIgnored, Precondition::Key(..))
             | (Fault::LiveKeysPreconditionsAreIgnored, Precondition::LiveKeys(..))
             | (Fault::CreatedKeysPreconditionsAreIgnored, Precondition::CreatedKeys(..))

@@ -9,7 +9,7 @@ use keyhasp::backend::{Applied, Backend, BackendError, BackendErrorKind, Change,
 use keyhasp::backend::{Write, WriteKey};
 use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
-use keyhasp::id::{Generation, KeyId, OwnerId, Version};
+use keyhasp::id::{Generation, Incarnation, KeyId, OwnerId, Version};
 use keyhasp::key::{
     DEFAULT_MAX_KEYS, Digest, KeyRecord, Lifetime, Limits, OwnerRecord, PepperNumber, Prefix,
     PrefixNumber, PrefixTable, Scheme, SetBy, SettingNames, Settings, StoreMetadata, StoreRules,
@@ -158,6 +158,10 @@ pub(crate) fn actor() -> Actor {
     Actor::new("tester").unwrap()
 }
 
+pub(crate) fn by_administrator() -> Authority {
+    Authority::new(Role::Administrator, actor())
+}
+
 pub(crate) fn metadata() -> StoreMetadata {
     StoreMetadata {
         version: Version::FIRST,
@@ -172,6 +176,7 @@ pub(crate) fn owner(id: &str) -> OwnerRecord {
     OwnerRecord {
         id: owner_id(id),
         version: Version::FIRST,
+        incarnation: Incarnation::FIRST,
         defaults: Settings::default(),
         fixed_defaults: SettingNames::default(),
         suspended: None,
@@ -211,7 +216,7 @@ pub(crate) fn event(kind: EventKind, owner: Option<OwnerId>, key: Option<KeyId>)
         version: Version::FIRST,
         generation: None,
         fields: Fields::NONE,
-        authority: Authority::new(Role::Administrator, actor()),
+        authority: by_administrator(),
     }
 }
 

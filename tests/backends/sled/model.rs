@@ -21,8 +21,8 @@ use proptest::sample::select;
 
 use crate::common::records::{key_picture, longest_settings};
 use crate::sled::fixture::{
-    Fixture, actor, at, commit, create_key, create_owner, event, key, metadata, owner, owner_id,
-    remove_key, replace_key,
+    Fixture, actor, at, by_administrator, commit, create_key, create_owner, event, key, metadata,
+    owner, owner_id, remove_key, replace_key,
 };
 
 const OWNERS: [&str; 4] = ["a", "aa", "a b", "é"];
@@ -139,7 +139,7 @@ fn version(found: Option<Version>, stale: bool) -> Version {
 }
 
 fn dress(record: KeyRecord, looks: &Looks) -> KeyRecord {
-    let switch = |is_on: bool| is_on.then(|| Switch { at: at(3), by: actor(), reason: None });
+    let switch = |is_on: bool| is_on.then(|| Switch::new(at(3), &by_administrator()));
     let seal = Seal { key_number: 1, nonce: [3; 24], ciphertext: vec![4; 100].into() };
     KeyRecord {
         name: looks.name.map(|name| KeyName::new(name).unwrap()),
@@ -241,8 +241,7 @@ impl Writer<'_> {
                 let mut record = found.unwrap_or_else(|| owner(id));
                 record.version = version(Some(record.version), *stale).next();
                 record.max_keys = *max_keys;
-                record.suspended =
-                    suspended.then(|| Switch { at: at(3), by: actor(), reason: None });
+                record.suspended = suspended.then(|| Switch::new(at(3), &by_administrator()));
                 let draft = self.draft(EventKind::OwnerUpdated, Some(record.id), None);
                 change.and(Write::ReplaceOwner(Box::new(record)), draft)
             }
@@ -453,7 +452,7 @@ fn a_batch_sees_itself() {
         key
     };
     let revoked = |mut key: KeyRecord| {
-        key.revoked = Some(Switch { at: at(3), by: actor(), reason: None });
+        key.revoked = Some(Switch::new(at(3), &by_administrator()));
         key
     };
     let rules = |version: u64, unique_names: bool, recoverable_tokens: bool| {

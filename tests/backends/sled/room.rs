@@ -8,7 +8,7 @@ use keyhasp::backend::sled::Sled;
 use keyhasp::backend::{Backend, Change, Write};
 use keyhasp::event::EventKind;
 use keyhasp::id::Version;
-use keyhasp::key::{KeyName, KeyRecord, PreviousToken, Seal, Switch};
+use keyhasp::key::{KeyName, KeyRecord, PreviousToken, Seal, SetBy, Switch};
 
 use crate::common::records::{key_picture, longest_access, longest_settings};
 use crate::sled::fixture::{
@@ -23,6 +23,8 @@ fn longest(id: u128) -> KeyRecord {
         at: at(1),
         by: Actor::new("b".repeat(Actor::MAX_LEN)).unwrap(),
         reason: Some(Reason::new("r".repeat(Reason::MAX_LEN)).unwrap()),
+        set_by: SetBy::Administrator,
+        reason_for_owner: true,
     };
     key.name = Some(KeyName::new("n".repeat(KeyName::MAX_LEN)).unwrap());
     key.access = longest_access();

@@ -18,7 +18,7 @@ use tempfile::tempdir;
 
 use crate::common::records::{key_picture, owner_picture};
 use crate::sqlite::support::{
-    actor, at, create_owner, event, key, metadata, open, owner, owner_id, quick,
+    actor, at, by_administrator, create_owner, event, key, metadata, open, owner, owner_id, quick,
 };
 
 /// What a step does, over so few ids and times that steps meet.
@@ -128,7 +128,9 @@ fn event_filters() -> BoxedStrategy<EventFilter> {
             key: key.map(id_of),
             acting_key: acting.map(id_of),
             owner: owner.map(owner_of),
+            incarnation: None,
             actor: by_actor.then(actor),
+            viewer: keyhasp::authority::Viewer::Administrator,
             kind,
             since: since.map(at),
             until: until.map(at),
@@ -311,7 +313,7 @@ impl Pair {
 }
 
 fn switch() -> Switch {
-    Switch { at: at(3), by: actor(), reason: None }
+    Switch::new(at(3), &by_administrator())
 }
 
 impl Shape {

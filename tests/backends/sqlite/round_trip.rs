@@ -93,6 +93,7 @@ proptest! {
         check(&second, &other)?;
         let mut replaced = other.clone();
         (replaced.id, replaced.version) = (owner.id, Version::new(owner.version.get() + 1));
+        replaced.incarnation = owner.incarnation;
         let change = Change::of(
             Write::ReplaceOwner(Box::new(replaced.clone())),
             event(EventKind::OwnerUpdated),

@@ -13,7 +13,7 @@ use keyhasp::backend::{
 };
 use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
-use keyhasp::id::{KeyId, NumericId, OwnerId, Version};
+use keyhasp::id::{Incarnation, KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{
     Digest, KeyRecord, Lifetime, Limits, OwnerRecord, PepperNumber, PrefixNumber, PrefixTable,
     Scheme, SettingNames, Settings, StoreMetadata, StoreRules, TokenRecord,
@@ -76,6 +76,10 @@ pub(crate) fn actor() -> Actor {
     Actor::new("tester").unwrap()
 }
 
+pub(crate) fn by_administrator() -> Authority {
+    Authority::new(Role::Administrator, actor())
+}
+
 pub(crate) fn owner_id(id: &str) -> OwnerId {
     OwnerId::new(id).unwrap()
 }
@@ -84,6 +88,7 @@ pub(crate) fn owner(id: &str) -> OwnerRecord {
     OwnerRecord {
         id: owner_id(id),
         version: Version::FIRST,
+        incarnation: Incarnation::FIRST,
         defaults: Settings::default(),
         fixed_defaults: SettingNames::default(),
         suspended: None,
@@ -115,7 +120,7 @@ pub(crate) fn event(kind: EventKind) -> EventDraft {
         version: Version::FIRST,
         generation: None,
         fields: Fields::NONE,
-        authority: Authority::new(Role::Administrator, actor()),
+        authority: by_administrator(),
     }
 }
 

@@ -184,6 +184,7 @@ impl Generator<'_> {
             reason: self.chance.maybe(20, |chance| {
                 chance.pick(&["leaked in a log", "the customer asked for it"]).to_owned()
             }),
+            for_owner: self.chance.percent(50),
             correlation: self.chance.maybe(10, |chance| format!("req-{}", chance.below(1_000))),
         }
     }

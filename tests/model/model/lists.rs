@@ -10,6 +10,7 @@ use keyhasp::store::Resource;
 use serde_json::{Value, json};
 
 use super::authority::{Caller, Span};
+use super::eyes;
 use super::reason::Reason;
 use super::state::{Answer, Decided, Model, unless_refused};
 use crate::calls::{EventQuery, KeyQuery, OwnerQuery};
@@ -118,20 +119,28 @@ impl Model {
             return Err(vec![Reason::NotFound(Resource::Owner)]);
         }
         let owner = caller.owner.or(asked);
+        // An owner sees the events of its own time alone.
+        let own = match caller.owner {
+            Some(own) => Some(self.owner_in_reach(caller, own)?.incarnation),
+            None => None,
+        };
         if query.actor.as_ref().is_some_and(String::is_empty) {
             return Err(vec![Reason::Invalid("actor")]);
         }
-        let is_meant = |event: &&Event| {
+        let events = self.events.iter().cloned();
+        let events = events.map(|event| if caller.is_admin { event } else { eyes::hidden(event) });
+        let is_meant = |event: &Event| {
             event.sequence > query.after
                 && query.key.is_none_or(|key| event.key == Some(key))
                 && owner.is_none_or(|owner| event.owner == Some(owner))
+                && own.is_none_or(|own| event.incarnation == own)
                 && query.actor.as_ref().is_none_or(|by| by == event.authority.actor.as_str())
                 && query.acting_key.is_none_or(|key| acting_key(event) == Some(key))
                 && query.kind.is_none_or(|kind| event.kind == kind)
                 && query.since.is_none_or(|since| event.at >= since)
                 && query.until.is_none_or(|until| event.at < until)
         };
-        let items = self.events.iter().filter(is_meant).cloned().collect();
+        let items = events.filter(is_meant).collect();
         Ok(Answer::Events { items, pruned_through: self.pruned_through() })
     }
 

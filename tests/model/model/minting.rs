@@ -147,6 +147,7 @@ impl Model {
                 Role::Delegate { key, .. } | Role::OwnerByKey { key, .. } => Some(key),
                 _ => None,
             },
+            created_as: set_by,
             updated_at: self.now,
             current: self.new_token(owner, 1, fresh),
             previous: Vec::new(),

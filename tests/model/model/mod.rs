@@ -3,6 +3,7 @@
 
 mod access;
 mod authority;
+mod eyes;
 mod keys;
 mod lapses;
 mod limits;

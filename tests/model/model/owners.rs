@@ -15,7 +15,7 @@ use super::keys::against_gift;
 use super::limits::LimitsFile;
 use super::minting::all;
 use super::reason::Reason;
-use super::records::{KeyFile, OwnerFile, SwitchFile};
+use super::records::{KeyFile, OwnerFile, SwitchFile, quota_version};
 use super::settings::{Object, set_defaults};
 use super::spending::Holder;
 use super::state::{Decided, Fresh, Model, conflict, unless_refused};
@@ -46,11 +46,14 @@ impl Model {
         if max_access.names_unknown(&self.opening.catalogue) {
             reasons.push(Reason::Invalid("access"));
         }
-        let limits = LimitsFile::default().with(caller, &owner.limits, 1);
+        let incarnation = fresh.incarnation;
+        let version = quota_version(incarnation, 1);
+        let limits = LimitsFile::default().with(caller, &owner.limits, version);
         reasons.extend(limits.as_ref().err().cloned().unwrap_or_default());
         let file = OwnerFile {
             id,
             version: 1,
+            incarnation,
             defaults,
             fixed,
             suspended: None,
@@ -75,6 +78,15 @@ impl Model {
             }
             None if self.rules.keep_standard_key => reasons.push(Reason::LastStandardKey),
             None => {}
+        }
+        if self.random_fails {
+            reasons.push(Reason::Random);
+        }
+        if let Some(drawn) = incarnation.filter(|_| reasons.is_empty()) {
+            assert!(
+                self.incarnations.insert((id, drawn)),
+                "{id} had the incarnation {drawn} before"
+            );
         }
         unless_refused(reasons)?;
         let shown = file.shown();
@@ -130,7 +142,8 @@ impl Model {
         match action {
             OnOwner::InvalidateTokens(to) => reasons.extend(against_mark(*to, self.now)),
             OnOwner::Update { defaults, fixed, max_access, limits, .. } => {
-                let next = owner.limits.with(caller, limits, owner.version + 1);
+                let next =
+                    owner.limits.with(caller, limits, owner.quota_version(owner.version + 1));
                 reasons.extend(next.err().unwrap_or_default());
                 let before = (&owner.defaults, &owner.fixed);
                 let set = set_defaults(before, defaults.as_ref(), fixed.as_ref());
@@ -168,7 +181,7 @@ impl Model {
                 (EventKind::OwnerTokensInvalidated, all(&[(moved, Fields::TOKENS_VALID_FROM)]))
             }
             OnOwner::AddToQuota(_) | OnOwner::RefillQuota => {
-                owner.limits.quota_version = before.version + 1;
+                owner.limits.quota_version = before.quota_version(before.version + 1);
                 let kind = match action {
                     OnOwner::RefillQuota => EventKind::OwnerQuotaRefilled,
                     _ => EventKind::OwnerQuotaAdded,
@@ -193,7 +206,8 @@ impl Model {
                 owner.lifetime = lifetime.unwrap_or(before.lifetime);
                 owner.max_access = max_access.clone().unwrap_or_else(|| before.max_access.clone());
                 owner.max_keys = max_keys.unwrap_or(before.max_keys);
-                let next = before.limits.with(caller, limits, before.version + 1);
+                let next =
+                    before.limits.with(caller, limits, before.quota_version(before.version + 1));
                 owner.limits = next.unwrap_or_else(|_| before.limits.clone());
                 let fields = [
                     (

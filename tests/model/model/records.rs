@@ -1,12 +1,11 @@
 //! The model's records of keys and owners, and their views.
 
-use std::collections::BTreeSet;
-
-use keyhasp::authority::Authority;
-use keyhasp::id::{Generation, KeyId, OwnerId};
+use keyhasp::authority::{Authority, Role};
+use keyhasp::id::{Generation, Incarnation, KeyId, OwnerId};
 use keyhasp::key::{Kind, Lifetime, RejectReason, SetBy, State};
 use keyhasp::{Prefix, Timestamp};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 use super::access::Reach;
 use super::limits::LimitsFile;
@@ -33,6 +32,7 @@ pub(crate) struct KeyFile {
     pub(crate) created_at: Timestamp,
     pub(crate) created_by: String,
     pub(crate) created_by_key: Option<KeyId>,
+    pub(crate) created_as: SetBy,
     pub(crate) updated_at: Timestamp,
     pub(crate) current: TokenFile,
     /// Previous tokens whose digests are still kept, oldest first, each with its end.
@@ -61,6 +61,8 @@ pub(crate) struct SwitchFile {
     at: Timestamp,
     by: String,
     reason: Option<String>,
+    set_by: SetBy,
+    reason_for_owner: bool,
 }
 
 /// An owner.
@@ -68,6 +70,8 @@ pub(crate) struct SwitchFile {
 pub(crate) struct OwnerFile {
     pub(crate) id: OwnerId,
     pub(crate) version: u64,
+    /// `None` as long as a call is only tried.
+    pub(crate) incarnation: Option<Incarnation>,
     pub(crate) defaults: Object,
     pub(crate) fixed: BTreeSet<String>,
     pub(crate) suspended: Option<SwitchFile>,
@@ -183,6 +187,7 @@ impl KeyFile {
             "created_at": self.created_at,
             "created_by": self.created_by,
             "created_by_key": self.created_by_key,
+            "created_as": self.created_as,
             "updated_at": self.updated_at,
             "version": self.version,
         });
@@ -224,6 +229,12 @@ impl KeyFile {
 }
 
 impl OwnerFile {
+    /// The number under which a quota counts that is set at a version: no other owner of this id
+    /// has it.
+    pub(crate) fn quota_version(&self, version: u64) -> u64 {
+        quota_version(self.incarnation, version)
+    }
+
     pub(crate) fn shown(&self) -> Value {
         json!({
             "id": self.id,
@@ -242,8 +253,14 @@ impl OwnerFile {
             "created_by": self.created_by,
             "updated_at": self.updated_at,
             "version": self.version,
+            "incarnation": self.incarnation,
         })
     }
+}
+
+/// Wraps at 2^53.
+pub(crate) fn quota_version(incarnation: Option<Incarnation>, version: u64) -> u64 {
+    (incarnation.map_or(0, Incarnation::get) + version) % (1 << 53)
 }
 
 impl SwitchFile {
@@ -252,13 +269,28 @@ impl SwitchFile {
             at: now,
             by: by.actor.as_str().into(),
             reason: by.reason.as_ref().map(|reason| reason.as_str().into()),
+            set_by: role_of(by),
+            reason_for_owner: by.reason_for_owner,
         }
+    }
+}
+
+fn role_of(by: &Authority) -> SetBy {
+    match by.role {
+        Role::Administrator => SetBy::Administrator,
+        _ => SetBy::Owner,
     }
 }
 
 fn shown_switch(switch: Option<&SwitchFile>) -> Value {
     match switch {
-        Some(switch) => json!({ "at": switch.at, "by": switch.by, "reason": switch.reason }),
+        Some(switch) => json!({
+            "at": switch.at,
+            "by": switch.by,
+            "reason": switch.reason,
+            "set_by": switch.set_by,
+            "reason_for_owner": switch.reason_for_owner,
+        }),
         None => Value::Null,
     }
 }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keyhasp::authority::{Actor, Authority, Role};
 use keyhasp::event::{Event, EventDraft, Fields};
-use keyhasp::id::{Generation, KeyId, OwnerId, Version};
+use keyhasp::id::{Generation, Incarnation, KeyId, OwnerId, Version};
 use keyhasp::key::{Lifetime, StoreRules};
 use keyhasp::{EventKind, Prefix, Timestamp};
 use serde_json::{Value, json};
 
 use super::access::Names;
+use super::eyes::hide_administrators;
 use super::reason::Reason;
 use super::records::{KeyFile, OwnerFile};
 use super::spending::{Account, Bucket, Holder};
@@ -36,6 +37,8 @@ pub(crate) struct Opening {
 pub(crate) struct Fresh {
     /// The id and the token of the key that was made or rotated.
     pub(crate) token: Option<(KeyId, String)>,
+    /// The incarnation of the owner that was made.
+    pub(crate) incarnation: Option<Incarnation>,
     /// Whether a first query gave a cursor.
     pub(crate) gave_cursor: bool,
     /// The alerts of keys, in the order in which they were written.
@@ -64,6 +67,8 @@ pub(crate) struct Model {
     pub(crate) version: u64,
     pub(crate) mark: Option<Timestamp>,
     pub(crate) owners: BTreeMap<OwnerId, OwnerFile>,
+    /// Every incarnation that there ever was.
+    pub(crate) incarnations: BTreeSet<(OwnerId, Incarnation)>,
     pub(crate) keys: BTreeMap<KeyId, KeyFile>,
     /// Consumption of the rates that were used since the store was opened.
     pub(super) buckets: BTreeMap<Holder, Bucket>,
@@ -101,6 +106,7 @@ impl Model {
             version: 1,
             mark: None,
             owners: BTreeMap::new(),
+            incarnations: BTreeSet::new(),
             keys: BTreeMap::new(),
             buckets: BTreeMap::new(),
             accounts: BTreeMap::new(),
@@ -145,7 +151,7 @@ impl Model {
             _ => {}
         }
         let caller = self.caller(by)?;
-        let shown = match call {
+        let mut shown = match call {
             Call::ActOnKey { id, action, expected } => {
                 self.act_on_key(&caller, *id, action, *expected)?
             }
@@ -185,6 +191,9 @@ impl Model {
             Call::FlushUsage | Call::LookOut | Call::Recover | Call::Wait { .. } => Value::Null,
             Call::Rules => self.shown_rules(),
         };
+        if !caller.is_admin {
+            hide_administrators(&mut shown);
+        }
         Ok(Answer::Shown(shown))
     }
 
@@ -221,6 +230,7 @@ impl Model {
         fields: Fields,
     ) {
         self.last_event += 1;
+        let incarnation = owner.and_then(|owner| self.owners.get(&owner)?.incarnation);
         let draft = EventDraft {
             at: self.now,
             kind,
@@ -231,7 +241,7 @@ impl Model {
             fields,
             authority: by.clone(),
         };
-        self.events.push(Event { sequence: self.last_event, draft });
+        self.events.push(Event { sequence: self.last_event, incarnation, draft });
     }
 
     /// Notes an event of a key.

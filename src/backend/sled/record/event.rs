@@ -6,12 +6,19 @@ use crate::backend::sled::fault::Fault;
 use crate::event::{Event, EventDraft, EventKind, Fields};
 use crate::key::{Sink, Source};
 
-pub(in crate::backend::sled) fn encode_event(event: &EventDraft) -> Result<Vec<u8>, Fault> {
-    let EventDraft { at, kind, owner, key, version, generation, fields, authority } = event;
-    let Authority { role, actor, reason, correlation_id } = authority;
+pub(in crate::backend::sled) fn encode_event(event: &Event) -> Result<Vec<u8>, Fault> {
+    let Event { sequence: _, incarnation, draft } = event;
+    let EventDraft { at, kind, owner, key, version, generation, fields, authority } = draft;
+    let Authority { role, actor, reason, reason_for_owner, correlation_id } = authority;
     let mut encoder = Encoder::default();
     encoder.add(at)?.number(kind.number().into())?;
-    encoder.add(owner)?.add(key)?.add(version)?.add(generation)?.add(&fields.bits())?;
+    encoder
+        .add(owner)?
+        .add(incarnation)?
+        .add(key)?
+        .add(version)?
+        .add(generation)?
+        .add(&fields.bits())?;
     match role {
         Role::Administrator => encoder.number(0)?,
         Role::Owner { owner } => {
@@ -27,17 +34,21 @@ pub(in crate::backend::sled) fn encode_event(event: &EventDraft) -> Result<Vec<u
             encoder.add(owner)?.add(key)?.add(generation)?.add(previous_tokens)?;
         }
     }
-    encoder.add(actor)?.add(reason)?.add(correlation_id)?;
+    encoder.add(actor)?.add(reason)?.add(reason_for_owner)?.add(correlation_id)?;
     Ok(encoder.into_bytes())
 }
 
 pub(in crate::backend::sled) fn decode_event(sequence: u64, bytes: &[u8]) -> Result<Event, Fault> {
     let mut decoder = Decoder::new(bytes);
+    let at = decoder.next()?;
+    let kind =
+        decoder.number_as("kind", |kind| EventKind::from_number(kind.try_into().ok()?).ok())?;
+    let owner = decoder.next()?;
+    let incarnation = decoder.next()?;
     let draft = EventDraft {
-        at: decoder.next()?,
-        kind: decoder
-            .number_as("kind", |kind| EventKind::from_number(kind.try_into().ok()?).ok())?,
-        owner: decoder.next()?,
+        at,
+        kind,
+        owner,
         key: decoder.next()?,
         version: decoder.next()?,
         generation: decoder.next()?,
@@ -46,12 +57,13 @@ pub(in crate::backend::sled) fn decode_event(sequence: u64, bytes: &[u8]) -> Res
             role: role(&mut decoder)?,
             actor: decoder.next()?,
             reason: decoder.next()?,
+            reason_for_owner: decoder.next()?,
             correlation_id: decoder.next()?,
         },
     };
     decoder.expect_next(draft.version)?;
     decoder.finish()?;
-    Ok(Event { sequence, draft })
+    Ok(Event { sequence, incarnation, draft })
 }
 
 fn role(decoder: &mut Decoder<'_>) -> Result<Role, Fault> {

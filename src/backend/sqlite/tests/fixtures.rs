@@ -10,7 +10,7 @@ use crate::backend::sqlite::{Sqlite, SqliteOptions};
 use crate::backend::{Backend, Change, Operation, Write, WriteKey};
 use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
-use crate::id::{Generation, KeyId, OwnerId, Version};
+use crate::id::{Generation, Incarnation, KeyId, OwnerId, Version};
 use crate::key::{
     DEFAULT_MAX_KEYS, Digest, KeyRecord, Lifetime, Limit, Limits, OwnerRecord, PepperNumber,
     Period, PrefixNumber, PrefixTable, PreviousToken, Quota, Rate, Scheme, SetBy, SettingNames,
@@ -82,8 +82,12 @@ pub(super) fn actor() -> Actor {
     Actor::new("tester").unwrap()
 }
 
+pub(super) fn by_administrator() -> Authority {
+    Authority::new(Role::Administrator, actor())
+}
+
 pub(super) fn switch() -> Option<Switch> {
-    Some(Switch { at: at(7), by: actor(), reason: None })
+    Some(Switch::new(at(7), &by_administrator()))
 }
 
 pub(super) fn owner_id(id: &str) -> OwnerId {
@@ -108,6 +112,7 @@ pub(super) fn owner(id: &str) -> OwnerRecord {
     OwnerRecord {
         id: owner_id(id),
         version: Version::FIRST,
+        incarnation: Incarnation::FIRST,
         defaults: Settings::default(),
         fixed_defaults: SettingNames::default(),
         suspended: None,
@@ -149,7 +154,7 @@ pub(super) fn event(kind: EventKind) -> EventDraft {
         version: Version::FIRST,
         generation: None,
         fields: Fields::NONE,
-        authority: Authority::new(Role::Administrator, actor()),
+        authority: by_administrator(),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::backend::StateSet;
 use crate::clock::Timestamp;
 use crate::event::EventKind;
-use crate::id::{KeyId, OwnerId};
+use crate::id::{Incarnation, KeyId, OwnerId};
 use crate::key::{Kind, State};
 
 /// A query of keys, newest first.
@@ -142,6 +142,7 @@ pub struct ListEvents {
     pub(in crate::store) limit: Option<usize>,
     pub(in crate::store) key: Option<KeyId>,
     pub(in crate::store) owner: Option<OwnerId>,
+    pub(in crate::store) incarnation: Option<Incarnation>,
     pub(in crate::store) actor: Option<String>,
     pub(in crate::store) acting_key: Option<KeyId>,
     pub(in crate::store) kind: Option<EventKind>,
@@ -174,9 +175,15 @@ impl ListEvents {
         self
     }
 
-    /// Lists events of this owner.
+    /// Lists events of this owner: for an administrator, also those of earlier owners of this id.
     pub fn owner(mut self, owner: OwnerId) -> Self {
         self.owner = Some(owner);
+        self
+    }
+
+    /// Lists events of this incarnation of an owner. An owner sees those of its own alone.
+    pub fn incarnation(mut self, incarnation: Incarnation) -> Self {
+        self.incarnation = Some(incarnation);
         self
     }
 

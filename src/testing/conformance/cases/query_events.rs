@@ -3,7 +3,8 @@
 use crate::authority::{Actor, Authority, Role};
 use crate::backend::{Change, EventFilter, EventPage, EventQuery, Write};
 use crate::event::{Event, EventDraft, EventKind, Fields};
-use crate::id::{Generation, Version};
+use crate::id::{Generation, Incarnation, Version};
+use crate::key::OwnerRecord;
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
@@ -20,6 +21,7 @@ list![
     query_events_are_those_after_a_number,
     query_events_are_those_of_a_key,
     query_events_are_those_of_an_owner,
+    query_events_are_those_of_an_incarnation,
     query_events_are_those_by_an_actor,
     query_events_are_those_by_an_acting_key,
     query_events_are_those_of_a_kind,
@@ -77,7 +79,11 @@ fn store<'a>(lab: &Lab<'a>, drafts: &[EventDraft]) -> Result<Instance<'a>, Failu
 }
 
 fn numbered(drafts: &[EventDraft]) -> Vec<Event> {
-    let event = |(draft, sequence): (&EventDraft, u64)| Event { sequence, draft: draft.clone() };
+    let event = |(draft, sequence): (&EventDraft, u64)| Event {
+        sequence,
+        incarnation: None,
+        draft: draft.clone(),
+    };
     drafts.iter().zip(1..).map(event).collect()
 }
 
@@ -160,6 +166,32 @@ fn query_events_are_those_of_an_owner(lab: &Lab<'_>) -> Tested {
     tried(lab, &[of("acme")?, of("beta")?])
 }
 
+/// Two owners had one id, one after the other.
+fn query_events_are_those_of_an_incarnation(lab: &Lab<'_>) -> Tested {
+    let backend = lab.fresh()?;
+    let [first, second] = [7, 9].map(Incarnation::new);
+    let first = OwnerRecord { incarnation: first?, ..sample::owner("acme")? };
+    let second = OwnerRecord { incarnation: second?, ..sample::owner("acme")? };
+    backend.apply(sample::create_owner(&first)?)?;
+    backend.apply(sample::remove_owner(&first)?)?;
+    backend.apply(sample::create_owner(&second)?)?;
+    let of = |owner, incarnation| EventFilter { owner, incarnation, ..EventFilter::default() };
+    let acme = Some(first.id);
+    for (filter, expected) in [
+        (of(acme, Some(first.incarnation)), vec![1, 2]),
+        (of(acme, Some(second.incarnation)), vec![3]),
+        (of(None, Some(second.incarnation)), vec![3]),
+        (of(acme, None), vec![1, 2, 3]),
+        (of(acme, Some(Incarnation::MAX)), vec![]),
+    ] {
+        for bounds in walk::NARROW {
+            let shown = walk::events(&*backend, 0, &filter, bounds)?;
+            ensure_eq!(numbers(&shown), expected, "events of {filter:?} by {bounds:?}");
+        }
+    }
+    Ok(())
+}
+
 /// The events of an actor whose name is the same byte for byte.
 fn query_events_are_those_by_an_actor(lab: &Lab<'_>) -> Tested {
     let by = |actor: &str| -> Result<_, Failure> {
@@ -211,7 +243,7 @@ fn query_events_match_the_whole_filter(lab: &Lab<'_>) -> Tested {
             EventFilter { kind, actor: actor.clone(), until, ..EventFilter::default() },
             EventFilter { key, acting_key, ..EventFilter::default() },
             EventFilter { owner, acting_key, ..EventFilter::default() },
-            EventFilter { key, owner, kind, actor, acting_key: None, since, until },
+            EventFilter { key, owner, kind, actor, since, until, ..EventFilter::default() },
         ],
     )
 }

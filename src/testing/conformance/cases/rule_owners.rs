@@ -1,7 +1,9 @@
 //! Owners go when their keys are gone.
 
-use crate::backend::{Precondition, Rejection};
-use crate::key::StoreRules;
+use crate::backend::{Change, Precondition, Rejection, Write};
+use crate::event::{EventDraft, EventKind};
+use crate::id::Incarnation;
+use crate::key::{OwnerRecord, StoreRules};
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
 use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
@@ -15,6 +17,8 @@ list![
     rule_a_removed_owner_has_its_version,
     rule_a_removed_owner_may_come_again,
     rule_a_key_can_not_come_while_its_owner_goes,
+    rule_an_owner_that_was_replaced_is_another,
+    rule_events_carry_the_incarnation_of_their_owner,
 ];
 
 fn rule_an_owner_with_keys_stays(lab: &Lab<'_>) -> Tested {
@@ -105,4 +109,58 @@ fn rule_a_key_can_not_come_while_its_owner_goes(lab: &Lab<'_>) -> Tested {
         ensure_eq!(rejection, Rejection::OwnerMissing, "a key of an owner that goes");
     }
     backend.expect_owner(&acme)
+}
+
+/// A change that was decided on one owner doesn't meet the next one of its id, whose versions begin
+/// again.
+fn rule_an_owner_that_was_replaced_is_another(lab: &Lab<'_>) -> Tested {
+    let backend = lab.fresh()?;
+    let here = OwnerRecord { incarnation: Incarnation::new(9)?, ..sample::owner("acme")? };
+    let gone = OwnerRecord { incarnation: Incarnation::new(7)?, ..here.clone() };
+    backend.apply(sample::create_owner(&here)?)?;
+    let stale = sample::replace_owner(&sample::changed_owner(&gone))?;
+    ensure_eq!(backend.refuse(stale)?, Rejection::OwnerReplaced, "a replacement of another owner");
+    let key = sample::create_key(&sample::key(1, "acme")?)?;
+    let decided_on = |owner: &OwnerRecord, change: &Change| {
+        change.clone().requiring(Precondition::Incarnation(owner.id, owner.incarnation))
+    };
+    for change in [&key, &sample::remove_owner(&gone)?] {
+        let rejection = backend.refuse(decided_on(&gone, change))?;
+        ensure_eq!(rejection, Rejection::OwnerReplaced, "a change decided on another owner");
+    }
+    backend.expect_owner(&here)?;
+    backend.apply(decided_on(&here, &key))?;
+    let next = sample::changed_owner(&here);
+    backend.apply(sample::replace_owner(&next)?)?;
+    backend.expect_owner(&next)
+}
+
+fn rule_events_carry_the_incarnation_of_their_owner(lab: &Lab<'_>) -> Tested {
+    let backend = lab.fresh()?;
+    let acme = |number| -> Result<_, crate::invalid::Invalid> {
+        Ok(OwnerRecord { incarnation: Incarnation::new(number)?, ..sample::owner("acme")? })
+    };
+    let (first, key) = (acme(7)?, sample::key(1, "acme")?);
+    let changed = sample::changed_owner(&first);
+    backend.apply(sample::in_one([sample::create_owner(&first)?, sample::create_key(&key)?]))?;
+    backend.apply_all(&[
+        sample::note(&key)?,
+        sample::replace_key(&sample::changed_key(&key))?,
+        sample::replace_owner(&changed)?,
+    ])?;
+    let remove_key = sample::remove_key(&sample::changed_key(&key))?;
+    backend.apply(sample::in_one([remove_key, sample::remove_owner(&changed)?]))?;
+    backend.apply(sample::create_owner(&acme(9)?)?)?;
+    let alone = |owner: &str| -> Result<_, crate::invalid::Invalid> {
+        let owner = Some(sample::owner_id(owner)?);
+        let draft = EventDraft { owner, ..sample::event(EventKind::TokenRevealed)? };
+        Ok(Change::of(Write::Nothing, draft))
+    };
+    backend.apply_all(&[alone("acme")?, alone("stranger")?])?;
+    backend.apply(sample::replace_metadata(&sample::changed_metadata(&backend.metadata()?))?)?;
+    let shown = backend.all_events()?;
+    let shown: Vec<u64> =
+        shown.iter().map(|event| event.incarnation.map_or(0, Incarnation::get)).collect();
+    ensure_eq!(shown, [7, 7, 7, 7, 7, 7, 7, 9, 9, 0, 0], "incarnations of events");
+    Ok(())
 }

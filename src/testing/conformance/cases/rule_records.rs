@@ -204,7 +204,8 @@ fn rule_a_created_owner_finds_nothing_in_its_place(lab: &Lab<'_>) -> Tested {
 fn rule_a_replaced_owner_reads_back(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let bare = sample::owner("acme")?;
-    let full = OwnerRecord { version: bare.version.next(), ..sample::largest_owner("acme")? };
+    let (version, incarnation) = (bare.version.next(), bare.incarnation);
+    let full = OwnerRecord { version, incarnation, ..sample::largest_owner("acme")? };
     backend.apply(sample::replace_owner(&full)?)?;
     backend.expect_owner(&full)?;
     let again = OwnerRecord { version: full.version.next(), ..bare };
