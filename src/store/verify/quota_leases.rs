@@ -149,18 +149,19 @@ impl QuotaLeases {
                 continue;
             };
             // As `apply_usage` will give them back.
-            for (of, lease) in &holders.returns {
-                if state.is_some() && *of == subject {
-                    state = Some(run.refund(state, now, *lease));
-                }
+            let returns = holders.returns.iter().filter(|(of, _)| *of == subject);
+            let stored = state;
+            for (_, lease) in returns.filter(|_| stored.is_some()) {
+                state = Some(run.refund(state, now, *lease));
             }
-            let is_begun = state.is_some();
+            let is_stored = state == stored;
+            let is_noted = is_stored && state == Some(run.state_at(state, now));
             let state = run.state_at(state, now);
             let word = LeaseWord::new(run.void_from(&state), 0);
             let quota = limiter.quota().filter(|quota| quota.is_since(run.quota_version));
-            // A use must reach the backend if it begins the count, also if it is refused.
-            let is_shown = is_begun || state.left > 0;
-            let left = if is_shown { LeftWord::new(state.left, now) } else { LeftWord::UNKNOWN };
+            // A use must reach the backend if it begins the count or a period, also if it is
+            // refused. So it mustn't find this noted.
+            let left = if is_noted { LeftWord::new(state.left, now) } else { LeftWord::UNKNOWN };
             let is_known = quota.is_some_and(|quota| {
                 self.engine.records.index.put_lease(account.holder, quota, word, left)
             });

@@ -89,7 +89,8 @@ fn a_use_that_costs_nothing_looks() {
     });
 }
 
-/// A look begins no count, takes no lease, and reads what is left at most once.
+/// A look begins no count and takes no lease. Once a count has begun, a look that read what is left
+/// knows it.
 #[test]
 fn a_look_writes_nothing() {
     let failing = Arc::new(Failing::new(Memory::new()));
@@ -106,15 +107,19 @@ fn a_look_writes_nothing() {
     assert!(ask_for(&world, &issued, 0).is_ok());
     let of = [UsageSubject::Key(issued.key.id), UsageSubject::Owner(owner("org"))];
     assert!(backend.usage(&of).unwrap().iter().all(|usage| usage.quota.is_none()));
-    // What it read, it knows.
-    inject(Target::Any);
-    for _ in 0..3 {
-        assert!(ask_for(&world, &issued, 0).is_ok());
-    }
     assert_eq!(
         ask_for(&world, &issued, 1).unwrap_err(),
         VerifyError::Unavailable(Unavailable::Quota)
     );
+    failing.heal();
+    // What a use or a look has read, a look knows.
+    assert!(ask_for(&world, &issued, 1).is_ok());
+    limit(&world, &issued, quota(once(21)));
+    assert!(ask_for(&world, &issued, 0).is_ok());
+    inject(Target::Any);
+    for _ in 0..3 {
+        assert!(ask_for(&world, &issued, 0).is_ok());
+    }
     failing.heal();
     // What a use learned, a look knows.
     assert!(ask_for(&world, &issued, 20).is_ok());
