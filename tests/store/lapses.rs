@@ -2,10 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{HOUR, World, builder, clock, owner};
+use crate::common::{HOUR, World, owner};
 use keyhasp::backend::Memory;
 use keyhasp::event::{EventKind, Fields};
 use keyhasp::key::{Expiry, RejectReason};
@@ -190,7 +189,10 @@ fn revoking_all_keys_revokes_the_lapsed() {
 
 #[cfg(feature = "testing")]
 mod unknown_outcomes {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::common::{builder, clock};
     use keyhasp::backend::BackendErrorKind;
     use keyhasp::testing::{Failing, Fault, Moment, Target};
 

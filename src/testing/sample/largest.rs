@@ -131,6 +131,7 @@ pub fn largest_key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
         access_by: SetBy::Administrator,
         expires_at: Some(Timestamp::MAX),
         expiry_by: SetBy::Administrator,
+        lapsed_at: Some(Timestamp::MAX),
         protected_settings: names(&settings()?),
         settings: settings()?,
         created_at: Timestamp::MAX,
