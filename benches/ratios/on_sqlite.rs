@@ -21,8 +21,8 @@ use crate::measure::{figure, ratio, ratio_of};
 const SCANS: [&str; 3] = [
     "SELECT id, suspended_at, tokens_valid_from, max_access, limited, state_checksum FROM owners ORDER BY id",
     "SELECT id, owner, kind, expires_at, deactivated_at, blocked_at, revoked_at, lapsed_at, \
-     generation, digest, scheme, pepper, prefix, issued_at, access, limited, state_checksum FROM keys ORDER BY id",
-    "SELECT key_id, generation, digest, scheme, pepper, prefix, issued_at, ends_at \
+     generation, digest, scheme, pepper, prefix, issued_at, owner_epoch, store_epoch, access, limited, state_checksum FROM keys ORDER BY id",
+    "SELECT key_id, generation, digest, scheme, pepper, prefix, issued_at, owner_epoch, store_epoch, since, ends_at \
      FROM previous_tokens ORDER BY key_id, generation",
 ];
 /// The active keys of an owner.

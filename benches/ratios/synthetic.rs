@@ -9,9 +9,9 @@ use keyhasp::backend::{
     Sharing, UsageChange, UsageOutcome, UsageSubject,
 };
 use keyhasp::key::{
-    Digest, KeyRecord, Lease, Limit, Limits, Networks, OwnerRecord, PepperNumber, PrefixNumber,
-    PreviousToken, RequestId, RequestRecord, Scheme, SetBy, StoreMetadata, TokenRecord, Usage,
-    VersionedQuota,
+    Digest, IssueEpochs, KeyRecord, Lease, Limit, Limits, Networks, OwnerRecord, PepperNumber,
+    PrefixNumber, PreviousToken, RequestId, RequestRecord, Scheme, SetBy, StoreMetadata,
+    TokenRecord, Usage, VersionedQuota,
 };
 use keyhasp::store::StoreBuilder;
 use keyhasp::{
@@ -193,9 +193,18 @@ impl Synthetic {
                 PrefixNumber::new(0).unwrap(),
             );
             let generation = Generation::new(generation).unwrap();
-            TokenRecord { generation, digest, issued_at: Timestamp::MIN }
+            TokenRecord {
+                generation,
+                digest,
+                issued_at: Timestamp::MIN,
+                epochs: IssueEpochs::default(),
+            }
         };
-        let previous = rotated.then(|| PreviousToken { token: record(1), ends_at: Timestamp::MAX });
+        let previous = rotated.then(|| PreviousToken {
+            token: record(1),
+            since: Timestamp::MIN,
+            ends_at: Timestamp::MAX,
+        });
         ScannedKey {
             id: key(number, 1).0,
             owner: owner(number / KEYS_PER_OWNER),

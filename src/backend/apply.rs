@@ -15,7 +15,8 @@ use super::{
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::key::{
-    KeyRecord, Kind, Limits, OwnerRecord, PrefixNumber, StoreMetadata, Usage, VersionedQuota,
+    Invalidations, KeyRecord, Kind, Limits, OwnerRecord, PrefixNumber, StoreMetadata, Usage,
+    VersionedQuota,
 };
 
 /// Applies one change, or refuses it having written nothing.
@@ -437,8 +438,10 @@ impl<'a> Plan<'a> {
                 forbidden = forbidden.max(Some("recoverable_tokens"));
             }
             // A lapsed key can be extended, so the prefixes of its tokens stay.
-            let accepts_all =
-                || key.tokens(None).all(|(token, _)| is_accepted(token.digest.prefix));
+            let accepts_all = || {
+                key.tokens(Invalidations::default())
+                    .all(|(token, _)| is_accepted(token.digest.prefix))
+            };
             if key.revoked.is_none() && !accepts_all() {
                 forbidden = forbidden.max(Some("prefixes"));
             }

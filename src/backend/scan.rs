@@ -3,8 +3,8 @@
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{
-    KeyRecord, Kind, Limits, OwnerRecord, PreviousToken, TokenRecord, ValidityInputs,
-    effective_expiry, record, tokens,
+    Invalidations, KeyRecord, Kind, Limits, OwnerRecord, PreviousToken, TokenRecord,
+    TokensValidFrom, ValidityInputs, effective_expiry, record, tokens,
 };
 use crate::permission::Access;
 
@@ -27,8 +27,8 @@ record! {
         pub max_access: Access,
         /// Whether it is suspended.
         pub suspended: bool,
-        /// Tokens issued before this moment are superseded.
-        pub tokens_valid_from: Option<Timestamp>,
+        /// The invalidation of tokens of its keys.
+        pub tokens_valid_from: Option<TokensValidFrom>,
         /// The limits on the use of all its keys together.
         pub limits: Limits,
     }
@@ -81,9 +81,9 @@ impl ScannedKey {
     /// Lists each token with its end, as [`KeyRecord::tokens`].
     pub(crate) fn tokens(
         &self,
-        valid_from: Option<Timestamp>,
+        invalidations: Invalidations,
     ) -> impl Iterator<Item = (&TokenRecord, Option<Timestamp>)> {
-        tokens(&self.current, &self.previous, valid_from)
+        tokens(&self.current, &self.previous, invalidations)
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `limits` | the limits of a key or an owner: networks, rate, quota |
 //! | `state` | the state of a key, as it follows from switches and time |
 //! | `reject_reason` | the reasons for which a token is rejected |
+//! | `valid_from` | the invalidation of tokens, and the order in which they were issued |
 //! | `usage` | the use of a key, and how uses are added up |
 //! | `alert_state` | the time-based alerts that were already written |
 //! | `digest`, `name`, `prefix`, `settings`, `setting_names` | the types of single fields |
@@ -37,6 +38,7 @@ mod settings;
 mod state;
 mod switch;
 mod usage;
+mod valid_from;
 
 pub use alert_state::{Alert, AlertState, AlertedTokens};
 pub use digest::{Digest, PepperNumber, PrefixNumber, Scheme};
@@ -62,3 +64,4 @@ pub use settings::{Settings, SettingsPatch};
 pub use state::{State, ValidityInputs};
 pub use switch::{SetBy, Switch};
 pub use usage::{LastAddress, RejectedCounts, Usage, Used};
+pub use valid_from::{Invalidations, IssueEpochs, TokensValidFrom};

@@ -1,6 +1,9 @@
 //! The record of an owner.
 
-use super::{Lifetime, Limits, SettingNames, Settings, StoreMetadata, Switch, record};
+use super::{
+    Invalidations, Lifetime, Limits, SettingNames, Settings, StoreMetadata, Switch,
+    TokensValidFrom, record,
+};
 use crate::authority::Actor;
 use crate::clock::Timestamp;
 use crate::id::{Incarnation, OwnerId, Version};
@@ -21,8 +24,8 @@ record! {
         pub max_access: Access,
         /// The administrator's switch: none of its keys is accepted.
         pub suspended: Option<Switch>,
-        /// Tokens issued before this moment are superseded.
-        pub tokens_valid_from: Option<Timestamp>,
+        /// The invalidation of tokens of its keys.
+        pub tokens_valid_from: Option<TokensValidFrom>,
         /// The limits on the use of all its keys together.
         pub limits: Limits,
         /// The number of changes, creation included.
@@ -48,10 +51,9 @@ record! {
 }
 
 impl OwnerRecord {
-    /// Finds the moment from which tokens of its keys are valid: the later of its own and the
-    /// store's.
+    /// Gathers the invalidations that apply to its keys: its own and the store's.
     #[must_use]
-    pub fn effective_tokens_valid_from(&self, store: &StoreMetadata) -> Option<Timestamp> {
-        self.tokens_valid_from.max(store.tokens_valid_from)
+    pub fn invalidations(&self, store: &StoreMetadata) -> Invalidations {
+        Invalidations { owner: self.tokens_valid_from, store: store.tokens_valid_from }
     }
 }

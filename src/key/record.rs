@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{
-    Digest, Field, KeyName, Limits, PepperNumber, PrefixNumber, Scheme, SetBy, SettingNames,
-    Settings, Sink, Source, State, Switch, ValidityInputs, record, words,
+    Digest, Field, Invalidations, IssueEpochs, KeyName, Limits, PepperNumber, PrefixNumber, Scheme,
+    SetBy, SettingNames, Settings, Sink, Source, State, Switch, ValidityInputs, record, words,
 };
 use crate::authority::Actor;
 use crate::clock::Timestamp;
@@ -149,13 +149,13 @@ impl KeyRecord {
         self.expires_at.into_iter().chain(revoked_at).min()
     }
 
-    /// Lists each token with its end: `None` for the current one. A token that was issued before
-    /// `valid_from` has ended at the earliest moment there is.
+    /// Lists each token with its end: `None` for the current one. A token that an invalidation
+    /// supersedes has ended at the earliest moment there is.
     pub fn tokens(
         &self,
-        valid_from: Option<Timestamp>,
+        invalidations: Invalidations,
     ) -> impl Iterator<Item = (&TokenRecord, Option<Timestamp>)> {
-        tokens(&self.current, &self.previous, valid_from)
+        tokens(&self.current, &self.previous, invalidations)
     }
 }
 
@@ -169,14 +169,14 @@ pub(crate) fn effective_expiry(expires_at: Option<Timestamp>, lapsed: bool) -> O
 pub(crate) fn tokens<'a>(
     current: &'a TokenRecord,
     previous: &'a [PreviousToken],
-    valid_from: Option<Timestamp>,
+    invalidations: Invalidations,
 ) -> impl Iterator<Item = (&'a TokenRecord, Option<Timestamp>)> {
     previous
         .iter()
         .map(|previous| (&previous.token, Some(previous.ends_at)))
         .chain([(current, None)])
         .map(move |(token, end)| {
-            let is_superseded = valid_from.is_some_and(|from| token.issued_at < from);
+            let is_superseded = invalidations.supersede(token.issued_at, token.epochs);
             (token, if is_superseded { Some(Timestamp::MIN) } else { end })
         })
 }
@@ -224,25 +224,29 @@ pub struct TokenRecord {
     pub digest: Digest,
     /// The moment of issue. A later `tokens_valid_from` ends the token.
     pub issued_at: Timestamp,
+    /// The epochs of the owner and the store in which it was issued.
+    pub epochs: IssueEpochs,
 }
 
 impl Field for TokenRecord {
-    const WIDTH: usize = 6;
+    const WIDTH: usize = 6 + IssueEpochs::WIDTH;
 
     fn columns(_: &str, columns: &mut Vec<String>) {
         let names = ["generation", "digest", "scheme", "pepper", "prefix", "issued_at"];
         columns.extend(names.map(String::from));
+        IssueEpochs::columns("", columns);
     }
 
     #[inline]
     fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
-        let Self { generation, digest, issued_at } = self;
+        let Self { generation, digest, issued_at, epochs } = self;
         generation.put(sink)?;
         digest.expose().put(sink)?;
         digest.scheme.put(sink)?;
         digest.pepper.put(sink)?;
         digest.prefix.put(sink)?;
-        issued_at.put(sink)
+        issued_at.put(sink)?;
+        epochs.put(sink)
     }
 
     #[inline]
@@ -253,7 +257,9 @@ impl Field for TokenRecord {
         let pepper: PepperNumber = Field::get("pepper", source)?;
         let prefix: PrefixNumber = Field::get("prefix", source)?;
         let issued_at = Field::get("issued_at", source)?;
-        Ok(Self { generation, digest: Digest::new(bytes, scheme, pepper, prefix), issued_at })
+        let epochs = Field::get("epochs", source)?;
+        let digest = Digest::new(bytes, scheme, pepper, prefix);
+        Ok(Self { generation, digest, issued_at, epochs })
     }
 }
 
@@ -262,25 +268,32 @@ impl Field for TokenRecord {
 pub struct PreviousToken {
     /// The token.
     pub token: TokenRecord,
+    /// The moment at which its grace began.
+    pub since: Timestamp,
     /// The moment at which it ends, unless the key expires before.
     pub ends_at: Timestamp,
 }
 
 impl Field for PreviousToken {
-    const WIDTH: usize = TokenRecord::WIDTH + 1;
+    const WIDTH: usize = TokenRecord::WIDTH + 2;
 
     fn columns(name: &str, columns: &mut Vec<String>) {
         TokenRecord::columns(name, columns);
-        columns.push("ends_at".into());
+        columns.extend(["since", "ends_at"].map(String::from));
     }
 
     fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
         self.token.put(sink)?;
+        self.since.put(sink)?;
         self.ends_at.put(sink)
     }
 
     fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
-        Ok(Self { token: Field::get(name, source)?, ends_at: Field::get("ends_at", source)? })
+        Ok(Self {
+            token: Field::get(name, source)?,
+            since: Field::get("since", source)?,
+            ends_at: Field::get("ends_at", source)?,
+        })
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use super::{Lifetime, PepperNumber, Prefix, PrefixNumber};
-use crate::clock::Timestamp;
+use super::{Lifetime, PepperNumber, Prefix, PrefixNumber, TokensValidFrom};
 use crate::id::Version;
 use crate::invalid::{Invalid, Problem};
 
@@ -158,8 +157,8 @@ pub struct StoreMetadata {
     pub prefixes: PrefixTable,
     /// A check value of each pepper that was ever open, by number.
     pub peppers: Vec<PepperCheck>,
-    /// Every token issued before this is superseded.
-    pub tokens_valid_from: Option<Timestamp>,
+    /// The invalidation of tokens of all keys.
+    pub tokens_valid_from: Option<TokensValidFrom>,
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@ use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::id::{Generation, Incarnation, KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{
-    Digest, KeyName, KeyRecord, Kind, Lifetime, Limit, Limits, MAX_PREVIOUS_TOKENS, Network,
-    Networks, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Period, Prefix, PrefixNumber,
-    PrefixTable, PreviousToken, Quota, Rate, Refill, Scheme, Seal, SetBy, SettingNames, Settings,
-    StoreMetadata, StoreRules, Switch, TokenRecord, VersionedQuota,
+    Digest, Invalidations, IssueEpochs, KeyName, KeyRecord, Kind, Lifetime, Limit, Limits,
+    MAX_PREVIOUS_TOKENS, Network, Networks, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber,
+    Period, Prefix, PrefixNumber, PrefixTable, PreviousToken, Quota, Rate, Refill, Scheme, Seal,
+    SetBy, SettingNames, Settings, StoreMetadata, StoreRules, Switch, TokenRecord, TokensValidFrom,
+    VersionedQuota,
 };
 use keyhasp::permission::{Access, PermissionName};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -22,8 +23,10 @@ use serde_json::{Value, json};
 
 /// All of a key, digests and seal included, which its Debug hides.
 pub(crate) fn key_picture(key: &KeyRecord) -> String {
-    let tokens: Vec<_> =
-        key.tokens(None).map(|(token, end)| (token.digest.expose(), end)).collect();
+    let tokens: Vec<_> = key
+        .tokens(Invalidations::default())
+        .map(|(token, end)| (token.digest.expose(), end))
+        .collect();
     let seal = key.seal.as_ref().map(|seal| (seal.nonce, &seal.ciphertext));
     format!("{key:?} {tokens:?} {seal:?} {}", key.settings.to_json())
 }
@@ -102,7 +105,7 @@ pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
 
 pub(crate) fn owners() -> impl Strategy<Value = OwnerRecord> {
     let bounds = (any::<u32>(), lifetimes());
-    let rights = (settings(), switches(), accesses(), limits(), bounds, of(times()));
+    let rights = (settings(), switches(), accesses(), limits(), bounds, of(invalidations()));
     (owner_ids(), versions(), rights, times(), actors(), times()).prop_map(
         |(id, version, rights, created_at, created_by, updated_at)| {
             let (defaults, suspended, max_access, limits, bounds, tokens_valid_from) = rights;
@@ -127,6 +130,16 @@ pub(crate) fn owners() -> impl Strategy<Value = OwnerRecord> {
     )
 }
 
+fn invalidations() -> impl Strategy<Value = TokensValidFrom> {
+    let parts = (times(), any::<u32>(), times(), any::<u32>());
+    parts.prop_map(|(moment, epoch, ended_at, swept)| TokensValidFrom {
+        moment,
+        epoch,
+        ended_at,
+        swept,
+    })
+}
+
 pub(crate) fn headers() -> impl Strategy<Value = StoreMetadata> {
     let texts = btree_set("[a-z0-9_]{1,32}", 0..=usize::from(PrefixNumber::LIMIT));
     let texts = texts.prop_map(Vec::from_iter).prop_shuffle();
@@ -145,14 +158,13 @@ pub(crate) fn headers() -> impl Strategy<Value = StoreMetadata> {
         let check = |(number, value)| PepperCheck { number: PepperNumber::new(number), value };
         peppers.into_iter().map(check).collect()
     });
-    (versions(), (any::<[bool; 3]>(), lifetimes()), prefixes, peppers, of(times())).prop_map(
-        |(version, (rules, lifetime), prefixes, peppers, tokens_valid_from)| {
+    (versions(), (any::<[bool; 3]>(), lifetimes()), prefixes, peppers, of(invalidations()))
+        .prop_map(|(version, (rules, lifetime), prefixes, peppers, tokens_valid_from)| {
             let [unique_names, keep_standard_key, recoverable_tokens] = rules;
             let rules =
                 StoreRules { unique_names, keep_standard_key, recoverable_tokens, lifetime };
             StoreMetadata { version, rules, prefixes, peppers, tokens_valid_from }
-        },
-    )
+        })
 }
 
 pub(crate) fn events() -> impl Strategy<Value = EventDraft> {
@@ -314,9 +326,17 @@ fn tokens() -> impl Strategy<Value = (Vec<PreviousToken>, TokenRecord)> {
             Digest::new(bytes, Scheme::Blake3Keyed64, pepper, prefix)
         },
     );
-    let token = (generations(), digest, times())
-        .prop_map(|(generation, digest, issued_at)| TokenRecord { generation, digest, issued_at });
-    let tokens = (token, times()).prop_map(|(token, ends_at)| PreviousToken { token, ends_at });
+    let epochs = any::<(u32, u32)>().prop_map(|(owner, store)| IssueEpochs { owner, store });
+    let token = (generations(), digest, times(), epochs).prop_map(
+        |(generation, digest, issued_at, epochs)| TokenRecord {
+            generation,
+            digest,
+            issued_at,
+            epochs,
+        },
+    );
+    let tokens = (token, times(), times());
+    let tokens = tokens.prop_map(|(token, since, ends_at)| PreviousToken { token, since, ends_at });
     vec(tokens, 1..=1 + MAX_PREVIOUS_TOKENS).prop_map(|mut tokens| {
         tokens.sort_by_key(|previous| previous.token.generation);
         tokens.dedup_by_key(|previous| previous.token.generation);

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::keep_open::KeepOpen;
-use crate::common::{HOUR, World, builder, clock};
+use crate::common::{HOUR, World, builder, clock, owner};
 use keyhasp::backend::{Backend, EventFilter, EventQuery, Memory};
 use keyhasp::key::{Period, Quota};
 use keyhasp::{
-    Access, CreateKey, CreateOwner, Error, ListEvents, ManualClock, SetLimits, Timestamp,
+    Access, CreateKey, CreateOwner, Error, Issued, ListEvents, ManualClock, Rotate, SetLimits,
+    Timestamp,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -143,5 +144,77 @@ fn a_quota_goes_on_after_the_clock_was_ahead() {
         world.clock.set(period.start_after(world.now()).unwrap());
         assert_eq!(uses(), 3, "{period:?} {by:?}");
         assert_eq!(uses(), 0);
+    }
+}
+
+/// Whether the tokens of a key are accepted: before the rotation, and after it.
+fn are_accepted(world: &World, tokens: &[&Issued]) -> Vec<bool> {
+    let verify = |issued: &&Issued| world.verifier.verify(issued.token.expose()).is_ok();
+    tokens.iter().map(verify).collect()
+}
+
+#[test]
+fn an_invalidation_up_to_now_reaches_tokens_stamped_after_now() {
+    type Invalidate = fn(&World, Timestamp);
+    let by_store: Invalidate =
+        |world, to| _ = world.admin.invalidate_tokens_issued_before(to).unwrap();
+    let by_owner: Invalidate = |world, to| {
+        let _ = world.admin.invalidate_owner_tokens_issued_before(&owner("org"), to).unwrap();
+    };
+    for by in STEPS {
+        for invalidate in [by_store, by_owner] {
+            let backend = Arc::new(KeepOpen::new(Memory::new()));
+            let clock = clock();
+            let open = |seed| {
+                let builder = builder(&clock, seed);
+                let store = builder.open_on(Arc::<KeepOpen<_>>::clone(&backend)).unwrap();
+                World::of(Arc::new(store), Arc::clone(&clock))
+            };
+            let world = open(1);
+            let (keys, first) = world.owner("org");
+            let rotated =
+                world.ahead(by, || keys.rotate(first.key.id, Rotate::with_grace(DAY))).unwrap();
+            let created = world.ahead(by, || keys.create(CreateKey::new(Access::Full))).unwrap();
+            // Of the minute that counts as now.
+            clock.advance(HOUR / 2);
+            let late = keys.create(CreateKey::new(Access::Full)).unwrap();
+            clock.advance(MINUTE);
+            let tokens = [&first, &rotated, &created, &late];
+            assert_eq!(are_accepted(&world, &tokens), [true; 4]);
+            invalidate(&world, world.now().saturating_sub(MINUTE));
+            assert_eq!(are_accepted(&world, &tokens), [false, false, false, true], "{by:?}");
+            let reissued = keys.rotate(created.key.id, Rotate::forced()).unwrap();
+            let tokens = [&first, &rotated, &created, &late, &reissued];
+            let expected = [false, false, false, true, true];
+            assert_eq!(are_accepted(&world, &tokens), expected, "{by:?}");
+            drop(world);
+            // The next one reaches what came since, and revives nothing.
+            let world = open(2);
+            assert_eq!(are_accepted(&world, &tokens), expected, "opened again, {by:?}");
+            clock.advance(MINUTE);
+            invalidate(&world, world.now());
+            assert_eq!(are_accepted(&world, &tokens), [false; 5], "{by:?}");
+            clock.advance(by);
+            assert_eq!(are_accepted(&world, &tokens), [false; 5], "{by:?}");
+        }
+    }
+}
+
+/// Its moment would hide every later one until it comes.
+#[test]
+fn an_invalidation_that_was_made_ahead_hides_no_later_one() {
+    for by in STEPS {
+        let world = World::new();
+        let (keys, first) = world.owner("org");
+        let ahead =
+            world.ahead(by, || world.admin.invalidate_tokens_issued_before(world.now()).unwrap());
+        assert_eq!(ahead.tokens_valid_from, Some(world.after(by)));
+        let second = keys.create(CreateKey::new(Access::Full)).unwrap();
+        assert_eq!(are_accepted(&world, &[&first, &second]), [false, true]);
+        world.clock.advance(MINUTE);
+        let rules = world.admin.invalidate_tokens_issued_before(world.now()).unwrap();
+        assert_eq!(rules.tokens_valid_from, Some(world.now()));
+        let third = keys.create(CreateKey::new(Access::Full)).unwrap();
+        assert_eq!(are_accepted(&world, &[&first, &second, &third]), [false, false, true]);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyhasp::backend::{Backend, Memory, Scanned, ScannedKey};
-use keyhasp::key::{Digest, PepperNumber, PrefixNumber, Scheme, TokenRecord};
+use keyhasp::key::{Digest, IssueEpochs, PepperNumber, PrefixNumber, Scheme, TokenRecord};
 use keyhasp::{
     Access, AdminKeys, Catalogue, CreateKey, CreateOwner, Generation, Issued, KeyId, Kind, OwnerId,
     Peppers, Prefix, Rotate, Store, Timestamp, Token, Verifier,
@@ -132,7 +132,12 @@ fn made_up(number: u64) -> ScannedKey {
         blocked: false,
         revoked: false,
         lapsed: false,
-        current: TokenRecord { generation: Generation::FIRST, digest, issued_at: Timestamp::MIN },
+        current: TokenRecord {
+            generation: Generation::FIRST,
+            digest,
+            issued_at: Timestamp::MIN,
+            epochs: IssueEpochs::default(),
+        },
         previous: Vec::new(),
     }
 }

@@ -11,7 +11,7 @@ use crate::key::{NumberedPrefix, PepperCheck, PrefixTable, Source, StoreMetadata
 pub(super) fn load(connection: &Connection) -> Result<Option<StoreMetadata>, Fault> {
     let mut statement = connection.prepare_cached(
         "SELECT version, unique_names, keep_standard_key, recoverable_tokens, lifetime_max_ms, \
-         lifetime_default_ms, tokens_valid_from, checksum \
+         lifetime_default_ms, tokens_valid_from, epoch, epoch_ended_at, epochs_swept, checksum \
          FROM store",
     )?;
     let mut rows = statement.query([])?;
@@ -52,8 +52,8 @@ pub(super) fn put(connection: &Connection, metadata: &StoreMetadata) -> Result<(
     let mut statement = connection.prepare_cached(
         "INSERT OR REPLACE INTO store
          (one, version, unique_names, keep_standard_key, recoverable_tokens, lifetime_max_ms,
-          lifetime_default_ms, tokens_valid_from, checksum)
-         VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
+          lifetime_default_ms, tokens_valid_from, epoch, epoch_ended_at, epochs_swept, checksum)
+         VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     Binder::new(&mut statement)
         .put_field(version)?

@@ -25,13 +25,14 @@ const ROWS_UNTIMED: usize = 64;
 macro_rules! columns {
     () => {
         "id, owner, kind, expires_at, deactivated_at, blocked_at, revoked_at, lapsed_at, generation, \
-         digest, scheme, pepper, prefix, issued_at, access, limited, state_checksum"
+         digest, scheme, pepper, prefix, issued_at, owner_epoch, \
+         store_epoch, access, limited, state_checksum"
     };
 }
 
 macro_rules! owner_columns {
     () => {
-        "id, suspended_at, tokens_valid_from, max_access, limited, state_checksum"
+        "id, suspended_at, tokens_valid_from, epoch, epoch_ended_at, epochs_swept, max_access, limited, state_checksum"
     };
 }
 
@@ -45,7 +46,7 @@ pub(super) const KEYS_OF_OWNER: &str = concat!(
     ", state FROM keys INDEXED BY keys_by_owner \
      WHERE owner = ?1 AND (state, id) > (?2, ?3) ORDER BY state, id"
 );
-pub(super) const PREVIOUS_TOKENS: &str = "SELECT key_id, generation, digest, scheme, pepper, prefix, issued_at, ends_at \
+pub(super) const PREVIOUS_TOKENS: &str = "SELECT key_id, generation, digest, scheme, pepper, prefix, issued_at, owner_epoch, store_epoch, since, ends_at \
      FROM previous_tokens WHERE key_id > ?1 AND key_id <= ?2 ORDER BY key_id, generation";
 
 /// When a transaction has shown enough.

@@ -12,10 +12,16 @@ CREATE TABLE store (
   -- The greatest lifetime of keys, and that of a new one.
   lifetime_max_ms INTEGER CHECK (lifetime_max_ms > 0),
   lifetime_default_ms INTEGER CHECK (lifetime_default_ms > 0),
-  -- Tokens issued before this time are superseded.
+  -- Tokens issued before this time are superseded. Then the number of epochs of tokens that have
+  -- ended, when the last one ended, and how many have only superseded tokens.
   tokens_valid_from INTEGER,
+  epoch INTEGER,
+  epoch_ended_at INTEGER,
+  epochs_swept INTEGER,
   -- Of this row and of all prefixes and peppers.
-  checksum INTEGER NOT NULL
+  checksum INTEGER NOT NULL,
+  CHECK ((tokens_valid_from IS NULL) = (epoch IS NULL) AND (epoch IS NULL) = (epoch_ended_at IS NULL)
+    AND (epoch IS NULL) = (epochs_swept IS NULL))
 ) STRICT;
 
 -- Every prefix that was ever accepted, numbered from 0.
@@ -35,8 +41,12 @@ CREATE TABLE owners (
   id TEXT PRIMARY KEY,
   -- The administrator's switch, with the actor and the reason below.
   suspended_at INTEGER,
-  -- Tokens issued before this time are superseded.
+  -- Tokens issued before this time are superseded. Then the number of epochs of tokens that have
+  -- ended, when the last one ended, and how many have only superseded tokens.
   tokens_valid_from INTEGER,
+  epoch INTEGER,
+  epoch_ended_at INTEGER,
+  epochs_swept INTEGER,
   max_access TEXT NOT NULL,
   -- Whether there is a limit in the columns below. A scan reads them only then.
   limited INTEGER NOT NULL CHECK (limited IN (0, 1)),
@@ -84,6 +94,8 @@ CREATE TABLE owners (
   defaults TEXT NOT NULL,
   fixed_defaults TEXT NOT NULL,
   CHECK ((suspended_at IS NULL) = (suspended_by IS NULL)),
+  CHECK ((tokens_valid_from IS NULL) = (epoch IS NULL) AND (epoch IS NULL) = (epoch_ended_at IS NULL)
+    AND (epoch IS NULL) = (epochs_swept IS NULL)),
   CHECK ((not_before IS NULL) = (not_before_by IS NULL)),
   CHECK ((networks IS NULL) = (networks_by IS NULL)),
   CHECK ((rate_count IS NULL) = (rate_by IS NULL) AND (rate_count IS NULL) = (rate_per_ms IS NULL)
@@ -125,6 +137,9 @@ CREATE TABLE keys (
   pepper INTEGER NOT NULL,
   prefix INTEGER NOT NULL,
   issued_at INTEGER NOT NULL,
+  -- The owner's and the store's epoch in which it was issued.
+  owner_epoch INTEGER NOT NULL,
+  store_epoch INTEGER NOT NULL,
   access TEXT NOT NULL,
   -- The same as in `owners`.
   limited INTEGER NOT NULL CHECK (limited IN (0, 1)),
@@ -217,6 +232,11 @@ CREATE TABLE previous_tokens (
   pepper INTEGER NOT NULL,
   prefix INTEGER NOT NULL,
   issued_at INTEGER NOT NULL,
+  -- The owner's and the store's epoch in which it was issued.
+  owner_epoch INTEGER NOT NULL,
+  store_epoch INTEGER NOT NULL,
+  -- The beginning and the end of its grace.
+  since INTEGER NOT NULL,
   ends_at INTEGER NOT NULL,
   PRIMARY KEY (key_id, generation)
 ) STRICT, WITHOUT ROWID;

@@ -16,7 +16,7 @@ use super::packing::ShortOwner;
 use crate::backend::{ScannedOwner, UsageSubject};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{KeyId, OwnerId};
-use crate::key::PepperNumber;
+use crate::key::{PepperNumber, TokensValidFrom};
 use crate::permission::{Catalogue, PermissionSet};
 use crate::token::Peppers;
 
@@ -74,8 +74,8 @@ pub(super) struct IndexWriter {
     pub(super) owners: OwnerNumbers,
     pub(super) sets: SetNumbers,
     pub(super) limits: LimitWriter,
-    /// The store's own `tokens_valid_from`.
-    pub(super) tokens_valid_from: Option<Timestamp>,
+    /// The store's own invalidation of tokens.
+    pub(super) tokens_valid_from: Option<TokensValidFrom>,
     /// The latest time by which a token was found to be over.
     pub(super) latest: Option<Timestamp>,
     /// The numbers of indexed tokens, by the position of their pepper.
@@ -257,9 +257,9 @@ impl Index {
         self.lock().tokens.iter().sum()
     }
 
-    /// Sets the store's own `tokens_valid_from`, for keys that are put from now on.
-    pub(in crate::store) fn set_tokens_valid_from(&self, mark: Option<Timestamp>) {
-        self.lock().tokens_valid_from = mark;
+    /// Sets the store's own invalidation of tokens, for keys that are put from now on.
+    pub(in crate::store) fn set_tokens_valid_from(&self, from: Option<TokensValidFrom>) {
+        self.lock().tokens_valid_from = from;
     }
 
     /// Clears the flags that no longer hold for an owner's keys.

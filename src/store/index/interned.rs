@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::entry::MAX_SET;
 use super::memory::pages::Pages;
-use crate::clock::Timestamp;
 use crate::id::OwnerId;
+use crate::key::TokensValidFrom;
 use crate::permission::PermissionSet;
 
 /// The readers' side of an owner: its id, and the flags of all of its keys.
@@ -45,7 +45,7 @@ pub(super) struct OwnerState {
     pub(super) number: u32,
     /// The number of the permission set of its maximum access.
     pub(super) max_access: u32,
-    pub(super) tokens_valid_from: Option<Timestamp>,
+    pub(super) tokens_valid_from: Option<TokensValidFrom>,
 }
 
 impl Owners {
@@ -127,7 +127,7 @@ impl OwnerNumbers {
         owners: &Owners,
         id: OwnerId,
         max_access: u32,
-        tokens_valid_from: Option<Timestamp>,
+        tokens_valid_from: Option<TokensValidFrom>,
         flags: u8,
     ) -> Option<OwnerState> {
         let number = self.by_id.get(&id).map_or(self.next, |state| state.number);

@@ -11,7 +11,7 @@ use super::limits::limit_table::{WrittenLimits, not_before_of};
 use crate::backend::{ScannedKey, ScannedOwner, UsageSubject};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
-use crate::key::{Kind, Limits, ValidityInputs};
+use crate::key::{Invalidations, Kind, Limits, ValidityInputs};
 use crate::permission::{Access, PermissionSet};
 
 /// The most lists of permissions that a memo holds.
@@ -223,8 +223,9 @@ impl Load<'_> {
         entries: &mut Vec<Words>,
     ) -> Result<(), IndexError> {
         let set = self.set(key, owner)?;
-        let mark = owner.tokens_valid_from.max(self.writer.tokens_valid_from);
-        for (token, ends_at) in key.tokens(mark) {
+        let (owners, stores) = (owner.tokens_valid_from, self.writer.tokens_valid_from);
+        let invalidations = Invalidations { owner: owners, store: stores };
+        for (token, ends_at) in key.tokens(invalidations) {
             let number = token.digest.pepper;
             let standing = ValidityInputs { ends_at, ..key.validity_inputs() };
             let Some(pepper) = self.index.peppers.iter().position(|open| *open == number) else {

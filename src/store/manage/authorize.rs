@@ -363,7 +363,8 @@ pub(in crate::store::manage) fn validity_of(
     metadata: &StoreMetadata,
     generation: Generation,
 ) -> Option<ValidityInputs> {
-    let valid_from = owner.effective_tokens_valid_from(metadata);
-    let (_, ends_at) = key.tokens(valid_from).find(|(token, _)| token.generation == generation)?;
+    let invalidations = owner.invalidations(metadata);
+    let (_, ends_at) =
+        key.tokens(invalidations).find(|(token, _)| token.generation == generation)?;
     Some(ValidityInputs { suspended: owner.suspended.is_some(), ends_at, ..key.validity_inputs() })
 }

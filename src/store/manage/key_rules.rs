@@ -8,8 +8,8 @@ use crate::event::{EventKind, Fields};
 use crate::id::Generation;
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
-    Expiry, KeyName, KeyRecord, Kind, Lifetime, MAX_PREVIOUS_TOKENS, OwnerRecord, PreviousToken,
-    SettingsPatch, TokenRecord,
+    Expiry, Invalidations, KeyName, KeyRecord, Kind, Lifetime, MAX_PREVIOUS_TOKENS, OwnerRecord,
+    PreviousToken, SettingsPatch, TokenRecord,
 };
 use crate::permission::{Access, Catalogue};
 use crate::store::types::error::{Error, ForbiddenReason, StateProblem};
@@ -24,8 +24,8 @@ pub(in crate::store::manage) struct PolicyContext<'a> {
     pub(in crate::store::manage) owner: &'a OwnerRecord,
     /// The lifetime of keys, by the owner and the store's rules.
     pub(in crate::store::manage) lifetime: Lifetime,
-    /// The later of the owner's and the store's `tokens_valid_from`.
-    pub(in crate::store::manage) tokens_valid_from: Option<Timestamp>,
+    /// The invalidations of the owner's and the store's tokens.
+    pub(in crate::store::manage) invalidations: Invalidations,
 }
 
 /// A changed record, and the kind and fields of its event.
@@ -85,8 +85,7 @@ pub(in crate::store::manage) fn act(
         }
         KeyAction::InvalidatePreviousTokens => {
             next.previous.clear();
-            let changes =
-                live_previous(key, caller.now, context.tokens_valid_from).next().is_some();
+            let changes = live_previous(key, caller.now, context.invalidations).next().is_some();
             let fields = if changes { Fields::PREVIOUS_TOKENS } else { Fields::NONE };
             (EventKind::PreviousTokensInvalidated, fields)
         }
@@ -128,7 +127,7 @@ pub(in crate::store::manage) fn act(
         return Ok(None);
     }
     Ok(Some(Changed {
-        record: next_version(next, caller.now, context.tokens_valid_from),
+        record: next_version(next, caller.now, context.invalidations),
         kind,
         fields,
     }))
@@ -286,17 +285,18 @@ pub(in crate::store::manage) fn check_future(
 fn live_previous(
     key: &KeyRecord,
     now: Timestamp,
-    valid_from: Option<Timestamp>,
+    invalidations: Invalidations,
 ) -> impl Iterator<Item = &PreviousToken> {
     key.previous.iter().filter(move |previous| {
-        let is_invalidated = valid_from.is_some_and(|from| previous.token.issued_at < from);
+        let token = &previous.token;
+        let is_invalidated = invalidations.supersede(token.issued_at, token.epochs);
         now < previous.ends_at && !is_invalidated
     })
 }
 
 /// Returns the next version of a record, without the digests of tokens that have ended.
-fn next_version(mut key: KeyRecord, now: Timestamp, valid_from: Option<Timestamp>) -> KeyRecord {
-    key.previous = live_previous(&key, now, valid_from).cloned().collect();
+fn next_version(mut key: KeyRecord, now: Timestamp, invalidations: Invalidations) -> KeyRecord {
+    key.previous = live_previous(&key, now, invalidations).cloned().collect();
     key.version = key.version.next();
     key.updated_at = now;
     key
@@ -347,7 +347,7 @@ pub(in crate::store::manage) fn rotate(
     token: TokenRecord,
     request: &Rotate,
     now: Timestamp,
-    valid_from: Option<Timestamp>,
+    invalidations: Invalidations,
 ) -> (Changed, Option<Generation>) {
     let mut fields = Fields::TOKEN;
     let mut next = key.clone();
@@ -355,7 +355,7 @@ pub(in crate::store::manage) fn rotate(
         None => next.previous.clear(),
         Some(grace) => {
             let ends_at = now.saturating_add(grace);
-            next.previous.push(PreviousToken { token: key.current.clone(), ends_at });
+            next.previous.push(PreviousToken { token: key.current.clone(), since: now, ends_at });
         }
     }
     if request.unblock && next.blocked.take().is_some() {
@@ -363,7 +363,7 @@ pub(in crate::store::manage) fn rotate(
     }
     next.current = token;
     next.seal = None;
-    let mut next = next_version(next, now, valid_from);
+    let mut next = next_version(next, now, invalidations);
     let mut dropped = None;
     if next.previous.len() > MAX_PREVIOUS_TOKENS {
         dropped = Some(next.previous.remove(0).token.generation);

@@ -8,7 +8,6 @@ use super::new_key::{Minter, issuance_preconditions};
 use super::retry::{Decision, attempt, check_version};
 use crate::authority::Authority;
 use crate::backend::{Applied, Change, Precondition, Write};
-use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::{Generation, KeyId, NumericId, OwnerId, Version};
 use crate::key::{Grant, KeyRecord, OwnerRecord};
@@ -172,20 +171,19 @@ impl Manager {
         let state = self.engine.records.metadata();
         let generation = key_rules::check_rotation(caller, &key, request)?;
         check_version(expected, key.version)?;
-        let valid_from = owner.effective_tokens_valid_from(&state.metadata);
+        let invalidations = owner.invalidations(&state.metadata);
         let number = key.current.digest.prefix;
         let prefix = state.metadata.prefixes.prefix(number);
         let prefix = prefix.ok_or(Error::NotFound(Resource::Key))?;
-        let issued_at = caller.now.max(valid_from.unwrap_or(Timestamp::MIN));
         let (token, current, seal) = self.minter.mint_token(
             id,
             generation,
-            issued_at,
+            (caller.now, invalidations),
             (prefix, number),
             key.seal.is_some(),
         )?;
         let (viewer, now) = (caller.viewer(), caller.now);
-        let (changed, dropped) = key_rules::rotate(&key, current, request, now, valid_from);
+        let (changed, dropped) = key_rules::rotate(&key, current, request, now, invalidations);
         let fields =
             if seal.is_some() { changed.fields.with(Fields::SEAL) } else { changed.fields };
         let record = KeyRecord { seal, ..changed.record };
@@ -251,7 +249,7 @@ impl Manager {
             lifetime: owner.lifetime.tighter(state.metadata.rules.lifetime),
             catalogue: self.engine.records.catalogue(),
             settings_check: self.settings_check.as_deref(),
-            tokens_valid_from: owner.effective_tokens_valid_from(&state.metadata),
+            invalidations: owner.invalidations(&state.metadata),
         }
     }
 }

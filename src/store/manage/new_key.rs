@@ -14,8 +14,8 @@ use crate::event::{EventKind, Fields};
 use crate::id::{Generation, Incarnation, KeyId, KeyIdSource, OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
-    Expiry, KeyRecord, Limits, OwnerRecord, Prefix, PrefixNumber, Seal, SetBy, SettingsPatch,
-    StoreMetadata, TokenRecord,
+    Expiry, Invalidations, KeyRecord, Limits, OwnerRecord, Prefix, PrefixNumber, Seal, SetBy,
+    SettingsPatch, StoreMetadata, TokenRecord,
 };
 use crate::store::engine::{Engine, MetadataState};
 use crate::store::types::KeyUsage;
@@ -136,11 +136,10 @@ impl Minter {
         };
         self.check_recoverable(request.recoverable, state)?;
         let id = self.new_key_id(caller.now)?;
-        let issued_at = caller.now.max(context.tokens_valid_from.unwrap_or(Timestamp::MIN));
         let (token, current, seal) = self.mint_token(
             id,
             Generation::FIRST,
-            issued_at,
+            (caller.now, context.invalidations),
             (prefix, number),
             request.recoverable,
         )?;
@@ -202,7 +201,7 @@ impl Minter {
         &self,
         id: KeyId,
         generation: Generation,
-        issued_at: Timestamp,
+        (now, invalidations): (Timestamp, Invalidations),
         (prefix, number): (Prefix, PrefixNumber),
         recoverable: bool,
     ) -> Result<(Token, TokenRecord, Option<Seal>), Error> {
@@ -214,7 +213,8 @@ impl Minter {
         } else {
             None
         };
-        Ok((token, TokenRecord { generation, digest, issued_at }, seal))
+        let (issued_at, epochs) = (invalidations.stamp(now), invalidations.epochs());
+        Ok((token, TokenRecord { generation, digest, issued_at, epochs }, seal))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::id::{OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
     DEFAULT_MAX_KEYS, Grant, KeyRecord, Kind, Limits, OwnerRecord, SettingNames, Settings,
-    SettingsPatch,
+    SettingsPatch, TokensValidFrom,
 };
 use crate::permission::Access;
 use crate::store::types::error::{Error, StateProblem};
@@ -123,7 +123,8 @@ impl Manager {
                 }
                 OwnerAction::InvalidateTokens(to) => {
                     check_tokens_valid_from(*to, caller.now)?;
-                    next.tokens_valid_from = next.tokens_valid_from.max(Some(*to));
+                    let before = next.tokens_valid_from;
+                    next.tokens_valid_from = Some(TokensValidFrom::after(before, *to, caller.now));
                     (EventKind::OwnerTokensInvalidated, Fields::TOKENS_VALID_FROM)
                 }
                 OwnerAction::RefillQuota => {

@@ -10,7 +10,7 @@ use crate::backend::{Change, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::Version;
-use crate::key::StoreMetadata;
+use crate::key::{StoreMetadata, TokensValidFrom};
 use crate::store::engine::{Engine, MetadataState};
 use crate::store::types::error::{Error, Unavailable};
 use crate::store::types::request::ChangeRules;
@@ -78,10 +78,11 @@ pub(in crate::store) fn invalidate_tokens_issued_before(
         check_tokens_valid_from(to, caller.now)?;
         let mut state = engine.records.metadata();
         let before = state.metadata.clone();
-        if before.tokens_valid_from >= Some(to) {
+        let next = Some(TokensValidFrom::after(before.tokens_valid_from, to, caller.now));
+        if before.tokens_valid_from == next {
             return Ok(Decision::Answer(state.into()));
         }
-        state.metadata.tokens_valid_from = Some(to);
+        state.metadata.tokens_valid_from = next;
         let change = metadata_change(
             &caller,
             &before,
@@ -152,7 +153,7 @@ impl From<MetadataState> for Rules {
         Self {
             rules: state.metadata.rules,
             prefixes: state.prefixes,
-            tokens_valid_from: state.metadata.tokens_valid_from,
+            tokens_valid_from: state.metadata.tokens_valid_from.map(|from| from.moment),
             version: state.metadata.version,
         }
     }

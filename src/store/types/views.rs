@@ -113,10 +113,10 @@ impl Key {
     ) -> Self {
         let shown = |switch: Option<Switch>| switch.map(|switch| switch.shown_to(viewer));
         let is_administrator = key.created_as == SetBy::Administrator;
-        let tokens_valid_from = owner.effective_tokens_valid_from(metadata);
+        let invalidations = owner.invalidations(metadata);
         let state = key.state(now);
         let previous_tokens = key
-            .tokens(tokens_valid_from)
+            .tokens(invalidations)
             .filter_map(|(token, end)| Some((token, end.filter(|end| now < *end)?)))
             .filter(|(token, _)| token.generation != key.current.generation)
             .map(|(token, ends_at)| PreviousTokenInfo {
@@ -228,7 +228,7 @@ impl Owner {
             limits,
             max_keys,
             lifetime,
-            tokens_valid_from,
+            tokens_valid_from: tokens_valid_from.map(|from| from.moment),
             created_at,
             // Only administrators create owners.
             created_by: created_by.shown_to(viewer, true),

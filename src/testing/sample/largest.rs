@@ -8,10 +8,10 @@ use crate::clock::Timestamp;
 use crate::id::{Generation, Incarnation, NumericId, Version};
 use crate::invalid::Invalid;
 use crate::key::{
-    Digest, KeyName, KeyRecord, Lifetime, Limit, Limits, MAX_PREVIOUS_TOKENS, Network, Networks,
-    OwnerRecord, PepperCheck, PepperNumber, Period, Prefix, PrefixNumber, PrefixTable,
+    Digest, IssueEpochs, KeyName, KeyRecord, Lifetime, Limit, Limits, MAX_PREVIOUS_TOKENS, Network,
+    Networks, OwnerRecord, PepperCheck, PepperNumber, Period, Prefix, PrefixNumber, PrefixTable,
     PreviousToken, Quota, Rate, Refill, Scheme, Seal, SetBy, SettingNames, Settings, StoreMetadata,
-    StoreRules, Switch, TokenRecord, VersionedQuota,
+    StoreRules, Switch, TokenRecord, TokensValidFrom, VersionedQuota,
 };
 use crate::permission::{Access, PermissionName};
 
@@ -95,6 +95,7 @@ fn token(before: u32) -> Result<TokenRecord, Invalid> {
         generation: Generation::new(Generation::MAX.get() - before)?,
         digest: Digest::new(bytes, Scheme::Blake3Keyed64, PepperNumber::new(u16::MAX), last),
         issued_at: Timestamp::MAX,
+        epochs: IssueEpochs { owner: u32::MAX, store: u32::MAX },
     })
 }
 
@@ -122,7 +123,10 @@ pub fn largest_key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
     let mut previous = Vec::new();
     for (before, _) in (1..).zip(0..MAX_PREVIOUS_TOKENS) {
         // Oldest first.
-        previous.insert(0, PreviousToken { token: token(before)?, ends_at: Timestamp::MAX });
+        previous.insert(
+            0,
+            PreviousToken { token: token(before)?, since: Timestamp::MAX, ends_at: Timestamp::MAX },
+        );
     }
     Ok(KeyRecord {
         numeric_id: Some(NumericId::new(NumericId::MAX)?),
@@ -168,7 +172,12 @@ pub fn largest_owner(id: &str) -> Result<OwnerRecord, Invalid> {
         limits: largest_limits()?,
         max_keys: u32::MAX,
         lifetime: longest()?,
-        tokens_valid_from: Some(Timestamp::MAX),
+        tokens_valid_from: Some(TokensValidFrom {
+            moment: Timestamp::MAX,
+            epoch: u32::MAX,
+            ended_at: Timestamp::MAX,
+            swept: u32::MAX,
+        }),
         created_at: Timestamp::MAX,
         created_by: actor()?,
         updated_at: Timestamp::MAX,
@@ -203,7 +212,7 @@ pub fn largest_metadata() -> Result<StoreMetadata, Invalid> {
         },
         prefixes,
         peppers: (0..PEPPERS - 1).chain([u16::MAX]).map(check).collect(),
-        tokens_valid_from: Some(at(0)),
+        tokens_valid_from: Some(TokensValidFrom::of(at(0))),
         ..metadata()?
     })
 }

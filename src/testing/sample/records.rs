@@ -7,10 +7,10 @@ use crate::clock::Timestamp;
 use crate::id::{Generation, Incarnation, KeyId, OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::{
-    DEFAULT_MAX_KEYS, Digest, KeyName, KeyRecord, Lifetime, Limit, Limits, OwnerRecord,
-    PepperCheck, PepperNumber, Period, Prefix, PrefixNumber, PrefixTable, PreviousToken, Quota,
-    Rate, Scheme, Seal, SetBy, SettingNames, Settings, StoreMetadata, StoreRules, Switch,
-    TokenRecord, VersionedQuota,
+    DEFAULT_MAX_KEYS, Digest, IssueEpochs, KeyName, KeyRecord, Lifetime, Limit, Limits,
+    OwnerRecord, PepperCheck, PepperNumber, Period, Prefix, PrefixNumber, PrefixTable,
+    PreviousToken, Quota, Rate, Scheme, Seal, SetBy, SettingNames, Settings, StoreMetadata,
+    StoreRules, Switch, TokenRecord, VersionedQuota,
 };
 use crate::permission::Access;
 
@@ -83,6 +83,7 @@ pub fn token(n: u32, generation: u32) -> Result<TokenRecord, Invalid> {
         generation: Generation::new(generation)?,
         digest: digest(n, generation)?,
         issued_at: at(generation.into()),
+        epochs: IssueEpochs { owner: 1, store: generation },
     })
 }
 
@@ -91,7 +92,9 @@ pub fn token(n: u32, generation: u32) -> Result<TokenRecord, Invalid> {
 /// # Errors
 /// [`Invalid`] for a generation that is none.
 pub fn previous(n: u32, generation: u32) -> Result<PreviousToken, Invalid> {
-    Ok(PreviousToken { token: token(n, generation)?, ends_at: at(3_600 + u64::from(generation)) })
+    let since = at(u64::from(generation));
+    let ends_at = at(3_600 + u64::from(generation));
+    Ok(PreviousToken { token: token(n, generation)?, since, ends_at })
 }
 
 /// A seal of no token at all.

@@ -11,9 +11,9 @@ use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::id::{Generation, Incarnation, KeyId, OwnerId, Version};
 use keyhasp::key::{
-    DEFAULT_MAX_KEYS, Digest, KeyRecord, Lifetime, Limits, OwnerRecord, PepperNumber, Prefix,
-    PrefixNumber, PrefixTable, Scheme, SetBy, SettingNames, Settings, StoreMetadata, StoreRules,
-    TokenRecord,
+    DEFAULT_MAX_KEYS, Digest, IssueEpochs, KeyRecord, Lifetime, Limits, OwnerRecord, PepperNumber,
+    Prefix, PrefixNumber, PrefixTable, Scheme, SetBy, SettingNames, Settings, StoreMetadata,
+    StoreRules, TokenRecord,
 };
 use keyhasp::permission::Access;
 use tempfile::TempDir;
@@ -193,7 +193,8 @@ pub(crate) fn owner(id: &str) -> OwnerRecord {
 
 pub(crate) fn key(owner: &str, id: u128) -> KeyRecord {
     let (generation, digest) = (Generation::FIRST, digest(id as u8));
-    let current = TokenRecord { generation, digest, issued_at: at(1) };
+    let current =
+        TokenRecord { generation, digest, issued_at: at(1), epochs: IssueEpochs::default() };
     KeyRecord {
         access: Access::ReadOnly,
         expiry_by: SetBy::Administrator,

@@ -32,7 +32,8 @@ fn longest(id: u128) -> KeyRecord {
     key.created_by = switch.by.clone();
     key.deactivated = Some(switch.clone());
     key.blocked = Some(switch.clone());
-    key.previous = vec![PreviousToken { token: key.current.clone(), ends_at: at(9) }; 5];
+    key.previous =
+        vec![PreviousToken { token: key.current.clone(), since: at(1), ends_at: at(9) }; 5];
     key.seal = Some(Seal { key_number: 1, nonce: [1; 24], ciphertext: vec![2; 150].into() });
     key
 }

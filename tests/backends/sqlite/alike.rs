@@ -330,7 +330,11 @@ impl Shape {
         for generation in 1..self.previous {
             let mut token = record.current.clone();
             token.generation = keyhasp::id::Generation::new(generation).unwrap();
-            record.previous.push(keyhasp::key::PreviousToken { token, ends_at: at(9) });
+            record.previous.push(keyhasp::key::PreviousToken {
+                token,
+                since: at(1),
+                ends_at: at(9),
+            });
         }
         record.current.generation = keyhasp::id::Generation::new(self.previous).unwrap();
         record

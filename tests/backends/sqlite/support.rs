@@ -15,8 +15,8 @@ use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
 use keyhasp::id::{Incarnation, KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{
-    Digest, KeyRecord, Lifetime, Limits, OwnerRecord, PepperNumber, PrefixNumber, PrefixTable,
-    Scheme, SettingNames, Settings, StoreMetadata, StoreRules, TokenRecord,
+    Digest, IssueEpochs, KeyRecord, Lifetime, Limits, OwnerRecord, PepperNumber, PrefixNumber,
+    PrefixTable, Scheme, SettingNames, Settings, StoreMetadata, StoreRules, TokenRecord,
 };
 use keyhasp::permission::Access;
 
@@ -107,7 +107,8 @@ pub(crate) fn key(number: u128, owner: &str) -> KeyRecord {
     let prefix = PrefixNumber::new(0).unwrap();
     let digest = Digest::new([7; 32], Scheme::Blake3Keyed64, PepperNumber::PUBLIC, prefix);
     let generation = keyhasp::id::Generation::FIRST;
-    let current = TokenRecord { generation, digest, issued_at: at(1) };
+    let current =
+        TokenRecord { generation, digest, issued_at: at(1), epochs: IssueEpochs::default() };
     KeyRecord::new(KeyId::from_u128(number), owner_id(owner), current, at(1), actor())
 }
 

@@ -123,6 +123,7 @@ impl Generator<'_> {
             .map(|owner| owner.mark)
             .chain([self.model.mark])
             .flatten()
+            .map(|mark| mark.moment)
             .collect()
     }
 

@@ -101,7 +101,7 @@ impl Model {
         let token = tokens.iter().find(|token| token.generation() == generation);
         let Some(token) = token else { return Err(rejected_for(None)) };
         let owner = &self.owners[&key.owner];
-        let reason = key.rejected_for(owner, token, self.mark_of(owner), self.now);
+        let reason = key.rejected_for(owner, token, self.now);
         if reason.is_some() {
             return Err(rejected_for(reason));
         }

@@ -66,7 +66,7 @@ impl Model {
         if changes {
             self.lapse(caller, &lapsing);
             let is_in_use = before.tokens().into_iter().any(|token| self.is_readable(token));
-            after.change(self.mark_of(&self.owners[&before.owner]), self.now);
+            after.change(self.now);
             self.keys.insert(id, after);
             self.relimit(Holder::Key(id), &before.limits, is_in_use, gift_of(action));
             self.note_key(&caller.by, kind, id, None, fields);
@@ -208,8 +208,7 @@ impl Model {
                 (EventKind::KeyRevoked, all(&fields))
             }
             OnKey::InvalidatePrevious => {
-                let mark = self.mark_of(&self.owners[&key.owner]);
-                let ended = !key.living_previous(mark, self.now).is_empty();
+                let ended = !key.living_previous(self.now).is_empty();
                 key.previous.clear();
                 (EventKind::PreviousTokensInvalidated, all(&[(ended, Fields::PREVIOUS_TOKENS)]))
             }
@@ -258,7 +257,6 @@ impl Model {
     ) -> Decided<Value> {
         let mut key = self.key_in_reach(caller, id)?.clone();
         unless_refused(self.against_rotation(caller, &key, how, expected))?;
-        let mark = self.mark_of(&self.owners[&key.owner]);
         let before: Vec<u32> = key.previous.iter().map(|(token, _)| token.generation).collect();
         let next = self.new_token(key.owner, key.current.generation + 1, fresh);
         let text = next.text.clone();
@@ -270,7 +268,7 @@ impl Model {
             key.previous.push((old, self.now.saturating_add(grace)));
         }
         let was_blocked = how.unblock && key.blocked.take().is_some();
-        key.change(mark, self.now);
+        key.change(self.now);
         let mut dropped = None;
         if key.previous.len() > MAX_PREVIOUS {
             dropped = Some(key.previous.remove(0).0.generation);
@@ -367,16 +365,15 @@ impl Model {
             return Ok(Value::Null);
         };
         let generation = token.generation;
-        let mark = self.mark_of(&self.owners[&key.owner]);
-        let is_superseded = mark.is_some_and(|mark| token.issued_at < mark)
-            || key.grace_end(generation).is_some_and(|end| end <= self.now);
+        let is_superseded =
+            token.is_invalidated || key.grace_end(generation).is_some_and(|end| end <= self.now);
         if block && key.is_live() && key.blocked.is_none() && !is_superseded {
             let mut by = caller.by.clone();
             let reason = format!("token of generation {generation} found in public");
             by.reason = by.reason.or(Some(Why::new(reason).unwrap()));
             let mut after = key.clone();
             after.blocked = Some(SwitchFile::new(&by, self.now));
-            after.change(mark, self.now);
+            after.change(self.now);
             self.keys.insert(key.id, after);
             let generation = Generation::new(generation).unwrap();
             let (kind, fields) = (EventKind::KeyBlocked, Fields::BLOCKED);

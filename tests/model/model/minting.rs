@@ -181,12 +181,14 @@ impl Model {
 
     /// Makes a token that is issued now, or at `tokens_valid_from` if that is later.
     pub(super) fn new_token(&self, owner: OwnerId, generation: u32, fresh: &Fresh) -> TokenFile {
-        let mark = self.owners.get(&owner).and_then(|owner| self.mark_of(owner));
+        let marks = [self.owners.get(&owner).and_then(|owner| owner.mark), self.mark];
+        let moments = marks.into_iter().flatten().map(|mark| mark.moment);
         let (_, text) = drawn(fresh);
         TokenFile {
             generation,
             text,
-            issued_at: mark.map_or(self.now, |mark| mark.max(self.now)),
+            issued_at: moments.fold(self.now, Ord::max),
+            is_invalidated: false,
             pepper: self.opening.peppers[0],
         }
     }

@@ -15,7 +15,7 @@ use super::keys::against_gift;
 use super::limits::LimitsFile;
 use super::minting::all;
 use super::reason::Reason;
-use super::records::{KeyFile, OwnerFile, SwitchFile, quota_version};
+use super::records::{KeyFile, Mark, OwnerFile, SwitchFile, quota_version};
 use super::settings::{Object, set_defaults};
 use super::spending::Holder;
 use super::state::{Decided, Fresh, Model, conflict, unless_refused};
@@ -104,7 +104,7 @@ impl Model {
         expected: Option<Version>,
     ) -> Decided<Value> {
         let mut owner = self.owner_in_reach(caller, id)?.clone();
-        let before = owner.limits.clone();
+        let (before, mark) = (owner.limits.clone(), owner.mark);
         caller.require_admin()?;
         let mut reasons = self.against_owner_action(caller, &owner, action);
         let (kind, fields) = if reasons.is_empty() {
@@ -121,6 +121,12 @@ impl Model {
             owner.version += 1;
             owner.updated_at = self.now;
             self.owners.insert(id, owner);
+            if let OnOwner::InvalidateTokens(to) = action {
+                let (now, (_, reaches_future)) = (self.now, Mark::after(mark, *to, self.now));
+                let keys = self.keys.values_mut().filter(|key| key.owner == id);
+                let tokens = keys.flat_map(KeyFile::tokens_mut);
+                tokens.for_each(|token| token.invalidate(*to, now, reaches_future));
+            }
             let gift = match action {
                 OnOwner::AddToQuota(uses) => Some(Gift::More(*uses)),
                 OnOwner::RefillQuota => Some(Gift::All),
@@ -176,7 +182,7 @@ impl Model {
         let before = owner.clone();
         match action {
             OnOwner::InvalidateTokens(to) => {
-                owner.mark = before.mark.max(Some(*to));
+                owner.mark = Some(Mark::after(before.mark, *to, self.now).0);
                 let moved = owner.mark != before.mark;
                 (EventKind::OwnerTokensInvalidated, all(&[(moved, Fields::TOKENS_VALID_FROM)]))
             }
@@ -313,7 +319,7 @@ impl Model {
         let mut key = self.keys[&id].clone();
         let had_seal = key.sealed_under.take().is_some();
         key.revoked = Some(SwitchFile::new(&caller.by, self.now));
-        key.change(self.mark_of(&self.owners[&key.owner]), self.now);
+        key.change(self.now);
         self.keys.insert(id, key);
         let fields = all(&[(true, Fields::REVOKED), (had_seal, Fields::SEAL)]);
         self.note_key(&caller.by, EventKind::KeyRevoked, id, None, fields);

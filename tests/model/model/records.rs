@@ -1,11 +1,13 @@
 //! The model's records of keys and owners, and their views.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use keyhasp::authority::{Authority, Role};
 use keyhasp::id::{Generation, Incarnation, KeyId, OwnerId};
 use keyhasp::key::{Kind, Lifetime, RejectReason, SetBy, State};
 use keyhasp::{Prefix, Timestamp};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 
 use super::access::Reach;
 use super::limits::LimitsFile;
@@ -51,6 +53,8 @@ pub(crate) struct TokenFile {
     pub(crate) generation: u32,
     pub(crate) text: String,
     pub(crate) issued_at: Timestamp,
+    /// Whether an invalidation has reached it.
+    pub(crate) is_invalidated: bool,
     /// The number of the pepper of its digest.
     pub(crate) pepper: u16,
 }
@@ -79,13 +83,47 @@ pub(crate) struct OwnerFile {
     pub(crate) limits: LimitsFile,
     pub(crate) max_keys: u32,
     pub(crate) lifetime: Lifetime,
-    pub(crate) mark: Option<Timestamp>,
+    pub(crate) mark: Option<Mark>,
     pub(crate) created_at: Timestamp,
     pub(crate) created_by: String,
     pub(crate) updated_at: Timestamp,
 }
 
+/// The invalidation of tokens by an owner or the store.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Mark {
+    pub(crate) moment: Timestamp,
+    /// When tokens were last invalidated up to that time.
+    up_to_now_at: Timestamp,
+}
+
+impl Mark {
+    /// Invalidates tokens issued before `to`. Returns the mark after that, and whether tokens with
+    /// a stamp after `now` are reached: `to` is at most a minute ago, and no such invalidation came
+    /// after it.
+    pub(crate) fn after(before: Option<Self>, to: Timestamp, now: Timestamp) -> (Self, bool) {
+        let before = before.unwrap_or(Self { moment: to, up_to_now_at: Timestamp::MIN });
+        let last = before.up_to_now_at;
+        let is_up_to_now = now.since(to) <= Duration::from_secs(60);
+        let reaches_future = is_up_to_now && (to > last || last > now || before.moment > now);
+        // A moment that lies ahead was set by a clock that was ahead.
+        let moment = if before.moment <= now || !is_up_to_now { before.moment.max(to) } else { to };
+        let up_to_now_at = if reaches_future { now } else { last };
+        (Self { moment, up_to_now_at }, reaches_future)
+    }
+}
+
+impl TokenFile {
+    pub(crate) fn invalidate(&mut self, to: Timestamp, now: Timestamp, reaches_future: bool) {
+        self.is_invalidated |= self.issued_at < to || reaches_future && self.issued_at > now;
+    }
+}
+
 impl KeyFile {
+    pub(crate) fn tokens_mut(&mut self) -> impl Iterator<Item = &mut TokenFile> {
+        self.previous.iter_mut().map(|(token, _)| token).chain([&mut self.current])
+    }
+
     pub(crate) fn is_live(&self) -> bool {
         self.revoked.is_none()
     }
@@ -124,34 +162,23 @@ impl KeyFile {
         found.map(|(_, end)| *end)
     }
 
-    /// Returns the previous tokens that live at `now` and aren't older than `tokens_valid_from`.
-    pub(crate) fn living_previous(
-        &self,
-        mark: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Vec<(TokenFile, Timestamp)> {
-        let lives = |(token, end): &&(TokenFile, Timestamp)| {
-            now < *end && mark.is_none_or(|mark| token.issued_at >= mark)
-        };
+    /// Returns the previous tokens that live at `now` and weren't reached by an invalidation.
+    pub(crate) fn living_previous(&self, now: Timestamp) -> Vec<(TokenFile, Timestamp)> {
+        let lives = |(token, end): &&(TokenFile, Timestamp)| now < *end && !token.is_invalidated;
         self.previous.iter().filter(lives).cloned().collect()
     }
 
     /// Notes a change at `now`: the version grows by one, and tokens that have ended are dropped.
-    pub(crate) fn change(&mut self, mark: Option<Timestamp>, now: Timestamp) {
+    pub(crate) fn change(&mut self, now: Timestamp) {
         self.version += 1;
         self.updated_at = now;
-        self.previous = self.living_previous(mark, now);
+        self.previous = self.living_previous(now);
     }
 
     /// Shows the record as an answer does.
-    pub(crate) fn shown(
-        &self,
-        owner: &OwnerFile,
-        mark: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Value {
+    pub(crate) fn shown(&self, owner: &OwnerFile, now: Timestamp) -> Value {
         let previous: Vec<Value> = self
-            .living_previous(mark, now)
+            .living_previous(now)
             .iter()
             .map(|(token, end)| {
                 json!({
@@ -209,7 +236,6 @@ impl KeyFile {
         &self,
         owner: &OwnerFile,
         token: &TokenFile,
-        mark: Option<Timestamp>,
         now: Timestamp,
     ) -> Option<RejectReason> {
         if owner.suspended.is_some() {
@@ -223,8 +249,7 @@ impl KeyFile {
             State::Active => {}
         }
         let ran_out = self.grace_end(token.generation).is_some_and(|end| now >= end);
-        let is_marked = mark.is_some_and(|mark| token.issued_at < mark);
-        (ran_out || is_marked).then_some(RejectReason::Superseded)
+        (ran_out || token.is_invalidated).then_some(RejectReason::Superseded)
     }
 }
 
@@ -248,7 +273,7 @@ impl OwnerFile {
                 "max_ms": self.lifetime.max().map(|time| time.as_millis() as u64),
                 "default_ms": self.lifetime.default_lifetime().map(|time| time.as_millis() as u64),
             },
-            "tokens_valid_from": self.mark,
+            "tokens_valid_from": self.mark.map(|mark| mark.moment),
             "created_at": self.created_at,
             "created_by": self.created_by,
             "updated_at": self.updated_at,

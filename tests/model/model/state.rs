@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::access::Names;
 use super::eyes::hide_administrators;
 use super::reason::Reason;
-use super::records::{KeyFile, OwnerFile};
+use super::records::{KeyFile, Mark, OwnerFile};
 use super::spending::{Account, Bucket, Holder};
 use super::usage::UsesFile;
 use super::watching::{Alert, AlertStateFile, Alerts};
@@ -65,7 +65,7 @@ pub(crate) struct Model {
     /// Every pepper ever opened.
     pub(crate) known_peppers: BTreeSet<u16>,
     pub(crate) version: u64,
-    pub(crate) mark: Option<Timestamp>,
+    pub(crate) mark: Option<Mark>,
     pub(crate) owners: BTreeMap<OwnerId, OwnerFile>,
     /// Every incarnation that there ever was.
     pub(crate) incarnations: BTreeSet<(OwnerId, Incarnation)>,
@@ -197,11 +197,6 @@ impl Model {
         Ok(Answer::Shown(shown))
     }
 
-    /// Returns the later of the owner's and the store's `tokens_valid_from`.
-    pub(crate) fn mark_of(&self, owner: &OwnerFile) -> Option<Timestamp> {
-        owner.mark.max(self.mark)
-    }
-
     /// Returns the lifetimes that hold for an owner's keys: the owner's and the store's.
     pub(super) fn lifetime_of(&self, owner: Lifetime) -> [Lifetime; 2] {
         [owner, self.rules.lifetime]
@@ -211,7 +206,7 @@ impl Model {
     pub(crate) fn shown_key(&self, id: KeyId) -> Value {
         let key = &self.keys[&id];
         let owner = &self.owners[&key.owner];
-        let mut shown = key.shown(owner, self.mark_of(owner), self.now);
+        let mut shown = key.shown(owner, self.now);
         if let Some(usage) = self.shown_usage(id) {
             shown["usage"] = usage;
         }

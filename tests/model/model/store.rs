@@ -10,6 +10,7 @@ use super::authority::Caller;
 use super::minting::all;
 use super::owners::against_mark;
 use super::reason::Reason;
+use super::records::{KeyFile, Mark};
 use super::state::{Decided, Model, conflict, unless_refused};
 
 impl Model {
@@ -17,7 +18,7 @@ impl Model {
         json!({
             "rules": self.rules.to_string(),
             "prefixes": self.opening.prefixes,
-            "tokens_valid_from": self.mark,
+            "tokens_valid_from": self.mark.map(|mark| mark.moment),
             "version": self.version,
         })
     }
@@ -99,7 +100,8 @@ impl Model {
         expected: Option<Version>,
     ) -> Decided<Value> {
         caller.require_admin()?;
-        let moves = self.mark < Some(to);
+        let (mark, reaches_future) = Mark::after(self.mark, to, self.now);
+        let moves = self.mark != Some(mark);
         let mut reasons: Vec<Reason> = against_mark(to, self.now).into_iter().collect();
         if moves || !reasons.is_empty() {
             reasons.extend(conflict(expected, self.version));
@@ -107,7 +109,10 @@ impl Model {
         unless_refused(reasons)?;
         if moves {
             self.version += 1;
-            self.mark = Some(to);
+            self.mark = Some(mark);
+            let now = self.now;
+            let tokens = self.keys.values_mut().flat_map(KeyFile::tokens_mut);
+            tokens.for_each(|token| token.invalidate(to, now, reaches_future));
             let (kind, version) = (EventKind::StoreTokensInvalidated, self.version);
             self.note(&caller.by, kind, None, None, version, None, Fields::TOKENS_VALID_FROM);
         }

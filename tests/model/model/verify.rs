@@ -55,10 +55,9 @@ impl Model {
     pub(crate) fn needed_peppers(&self) -> BTreeSet<u16> {
         let mut needed = BTreeSet::new();
         for key in self.keys.values().filter(|key| key.is_live()) {
-            let mark = self.mark_of(&self.owners[&key.owner]);
-            let living = key.living_previous(mark, self.now);
+            let living = key.living_previous(self.now);
             needed.extend(living.iter().map(|(token, _)| token.pepper));
-            if mark.is_none_or(|mark| key.current.issued_at >= mark) {
+            if !key.current.is_invalidated {
                 needed.insert(key.current.pepper);
             }
         }
@@ -109,7 +108,7 @@ impl Model {
             return Verdict::Unrecognized;
         }
         let owner = &self.owners[&key.owner];
-        if let Some(rejected_for) = key.rejected_for(owner, token, self.mark_of(owner), self.now) {
+        if let Some(rejected_for) = key.rejected_for(owner, token, self.now) {
             return Verdict::Rejected(rejected_for);
         }
         if let Some(from) = key.begins(owner, self.now) {

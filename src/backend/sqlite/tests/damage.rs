@@ -18,8 +18,8 @@ use crate::event::EventKind;
 use crate::id::{Generation, KeyId, NumericId, Version};
 use crate::key::{
     Alert, KeyName, LastAddress, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Prefix,
-    PrefixNumber, PrefixTable, QuotaState, RejectKind, RejectedCounts, Seal, StoreMetadata, Usage,
-    Used,
+    PrefixNumber, PrefixTable, QuotaState, RejectKind, RejectedCounts, Seal, StoreMetadata,
+    TokensValidFrom, Usage, Used,
 };
 
 /// A database in which every column of every table holds something.
@@ -31,7 +31,7 @@ fn full() -> Fixture {
         version: Version::new(2),
         prefixes: PrefixTable::from_entries(vec![prefix]).unwrap(),
         peppers: vec![PepperCheck { number: PepperNumber::new(3), value: [1; 16] }],
-        tokens_valid_from: Some(Timestamp::MIN),
+        tokens_valid_from: Some(TokensValidFrom::of(Timestamp::MIN)),
         ..metadata()
     };
     fixture.commit(Change::of(
@@ -337,9 +337,12 @@ fn a_value_that_is_another_is_noticed() {
         "DELETE FROM previous_tokens",
         "UPDATE owners SET suspended_at = 1, suspended_by = 'somebody'",
         "UPDATE owners SET max_access = 'read_only'",
-        "UPDATE owners SET tokens_valid_from = 5",
+        "UPDATE owners SET tokens_valid_from = 5, epoch = 0, epoch_ended_at = 0, epochs_swept = 0",
         "UPDATE owners SET max_keys = max_keys + 1",
-        "UPDATE store SET tokens_valid_from = NULL",
+        "UPDATE store SET tokens_valid_from = NULL, epoch = NULL, epoch_ended_at = NULL, \
+         epochs_swept = NULL",
+        "UPDATE keys SET owner_epoch = owner_epoch + 1",
+        "UPDATE previous_tokens SET since = since + 1",
         "UPDATE store SET unique_names = 1 - unique_names",
         "UPDATE prefixes SET accepted = 0",
         "UPDATE peppers SET number = 4",

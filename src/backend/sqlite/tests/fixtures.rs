@@ -12,9 +12,9 @@ use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::{Generation, Incarnation, KeyId, OwnerId, Version};
 use crate::key::{
-    DEFAULT_MAX_KEYS, Digest, KeyRecord, Lifetime, Limit, Limits, OwnerRecord, PepperNumber,
-    Period, PrefixNumber, PrefixTable, PreviousToken, Quota, Rate, Scheme, SetBy, SettingNames,
-    Settings, StoreMetadata, StoreRules, Switch, TokenRecord, VersionedQuota,
+    DEFAULT_MAX_KEYS, Digest, IssueEpochs, KeyRecord, Lifetime, Limit, Limits, OwnerRecord,
+    PepperNumber, Period, PrefixNumber, PrefixTable, PreviousToken, Quota, Rate, Scheme, SetBy,
+    SettingNames, Settings, StoreMetadata, StoreRules, Switch, TokenRecord, VersionedQuota,
 };
 use crate::permission::Access;
 
@@ -134,11 +134,16 @@ pub(super) fn token(generation: u32) -> TokenRecord {
         PepperNumber::PUBLIC,
         PrefixNumber::new(0).unwrap(),
     );
-    TokenRecord { generation: Generation::new(generation).unwrap(), digest, issued_at: at(1) }
+    TokenRecord {
+        generation: Generation::new(generation).unwrap(),
+        digest,
+        issued_at: at(1),
+        epochs: IssueEpochs::default(),
+    }
 }
 
 pub(super) fn previous(generation: u32) -> PreviousToken {
-    PreviousToken { token: token(generation), ends_at: at(9) }
+    PreviousToken { token: token(generation), since: at(1), ends_at: at(9) }
 }
 
 pub(super) fn key(number: u128, owner: &str) -> KeyRecord {

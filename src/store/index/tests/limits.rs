@@ -11,8 +11,8 @@ use crate::backend::{ScannedKey, ScannedOwner, UsageSubject};
 use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::key::{
-    Digest, Kind, Limits, Network, Networks, PepperNumber, PrefixNumber, PreviousToken, Quota,
-    Rate, Scheme, TokenRecord, Verdict, VersionedQuota,
+    Digest, IssueEpochs, Kind, Limits, Network, Networks, PepperNumber, PrefixNumber,
+    PreviousToken, Quota, Rate, Scheme, TokenRecord, Verdict, VersionedQuota,
 };
 use crate::permission::Access;
 
@@ -59,7 +59,12 @@ fn key(number: u64, owner: &str, limits: Option<Limits>) -> ScannedKey {
         blocked: false,
         revoked: false,
         lapsed: false,
-        current: TokenRecord { generation: Generation::FIRST, digest, issued_at: Timestamp::MIN },
+        current: TokenRecord {
+            generation: Generation::FIRST,
+            digest,
+            issued_at: Timestamp::MIN,
+            epochs: IssueEpochs::default(),
+        },
         previous: Vec::new(),
     }
 }
@@ -108,7 +113,7 @@ fn a_record_that_no_token_names_is_free_again() {
     let token = TokenRecord { digest, ..key.current };
     let previous = |token: &TokenRecord| {
         let token = token.clone();
-        PreviousToken { token, ends_at: Timestamp::MAX }
+        PreviousToken { token, since: Timestamp::MIN, ends_at: Timestamp::MAX }
     };
     let second = vec![previous(&key.current), previous(&token)];
     let first = ScannedKey { current: token, ..key.clone() };

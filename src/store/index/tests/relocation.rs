@@ -13,8 +13,8 @@ use crate::backend::{ScannedKey, ScannedOwner};
 use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, OwnerId, Version};
 use crate::key::{
-    Digest, Kind, Limits, PepperNumber, PrefixNumber, PreviousToken, Quota, Rate, Scheme,
-    TokenRecord, VersionedQuota,
+    Digest, IssueEpochs, Kind, Limits, PepperNumber, PrefixNumber, PreviousToken, Quota, Rate,
+    Scheme, TokenRecord, VersionedQuota,
 };
 use crate::permission::Access;
 
@@ -50,6 +50,7 @@ fn key(number: u32, tokens: u32, rate: Option<u32>) -> ScannedKey {
         generation: Generation::new(generation).unwrap(),
         digest: digest(generation),
         issued_at: Timestamp::MIN,
+        epochs: IssueEpochs::default(),
     };
     let limits = rate.map(|count| {
         let quota = Quota::one_time(u64::from(count)).unwrap();
@@ -73,7 +74,11 @@ fn key(number: u32, tokens: u32, rate: Option<u32>) -> ScannedKey {
         lapsed: false,
         current: token(tokens),
         previous: (1..tokens)
-            .map(|generation| PreviousToken { token: token(generation), ends_at: Timestamp::MAX })
+            .map(|generation| PreviousToken {
+                token: token(generation),
+                since: Timestamp::MIN,
+                ends_at: Timestamp::MAX,
+            })
             .collect(),
     }
 }

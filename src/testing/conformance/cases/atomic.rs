@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::backend::{Rejection, Scanned};
 use crate::id::NumericId;
-use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, StoreRules};
+use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, StoreRules, TokensValidFrom};
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
@@ -143,7 +143,7 @@ fn atomic_a_refused_change_leaves_the_metadata(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
     let before = backend.metadata()?;
     let metadata = StoreMetadata {
-        tokens_valid_from: Some(sample::at(9)),
+        tokens_valid_from: Some(TokensValidFrom::of(sample::at(9))),
         ..sample::changed_metadata(&before)
     };
     backend.refuse(sample::in_one([sample::replace_metadata(&metadata)?, impossible()?]))?;
@@ -209,7 +209,8 @@ fn atomic_a_reader_never_sees_half_a_change(lab: &Lab<'_>) -> Tested {
         let (mut owner, mut key) = (sample::owner("acme")?, key.clone());
         for step in 1..=STEPS {
             let mark = Some(sample::at(step));
-            owner = OwnerRecord { tokens_valid_from: mark, ..sample::changed_owner(&owner) };
+            let from = mark.map(TokensValidFrom::of);
+            owner = OwnerRecord { tokens_valid_from: from, ..sample::changed_owner(&owner) };
             key = KeyRecord { expires_at: mark, ..sample::changed_key(&key) };
             let change = [sample::replace_owner(&owner)?, sample::replace_key(&key)?];
             backend.apply(sample::in_one(change))?;
@@ -224,7 +225,7 @@ fn atomic_a_reader_never_sees_half_a_change(lab: &Lab<'_>) -> Tested {
             backend.scan_owner(&sample::owner_id("acme")?, &mut |scanned| {
                 marks.push(match scanned {
                     Scanned::Key(key) => key.expires_at,
-                    Scanned::Owner(owner) => owner.tokens_valid_from,
+                    Scanned::Owner(owner) => owner.tokens_valid_from.map(|from| from.moment),
                 });
             })?;
             ensure_eq!(marks.len(), 2, "records shown");

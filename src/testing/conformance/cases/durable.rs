@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::backend::{EventFilter, EventQuery, Rejection};
 use crate::id::NumericId;
-use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, StoreRules};
+use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, StoreRules, TokensValidFrom};
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
@@ -127,7 +127,10 @@ fn durable_the_metadata_is_found_again(lab: &Lab<'_>) -> Tested {
 
 /// Without any commit after it.
 fn durable_the_metadata_is_made_durable_alone(lab: &Lab<'_>) -> Tested {
-    let metadata = StoreMetadata { tokens_valid_from: Some(sample::at(77)), ..sample::metadata()? };
+    let metadata = StoreMetadata {
+        tokens_valid_from: Some(TokensValidFrom::of(sample::at(77))),
+        ..sample::metadata()?
+    };
     let backend = lab.with_metadata(&metadata)?;
     let Some(backend) = kept(backend.abandoned()?)? else { return Ok(()) };
     ensure_eq!(backend.metadata()?, metadata, "the metadata");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::backend::{Scanned, ScannedKey, ScannedOwner};
 use crate::id::NumericId;
-use crate::key::{KeyRecord, Kind, Limits, OwnerRecord};
+use crate::key::{KeyRecord, Kind, Limits, OwnerRecord, TokensValidFrom};
 use crate::permission::Access;
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
@@ -121,7 +121,10 @@ fn query_a_scan_shows_what_the_index_needs_of_owners(lab: &Lab<'_>) -> Tested {
         sample::owner("plain")?,
         OwnerRecord { suspended, ..sample::owner("suspended")? },
         OwnerRecord { max_access: Access::ReadOnly, ..sample::owner("max_access")? },
-        OwnerRecord { tokens_valid_from: Some(sample::at(9)), ..sample::owner("mark")? },
+        OwnerRecord {
+            tokens_valid_from: Some(TokensValidFrom::of(sample::at(9))),
+            ..sample::owner("mark")?
+        },
         OwnerRecord { limits: sample::limits()?, ..sample::owner("limits")? },
         sample::largest_owner("largest")?,
     ];

@@ -9,7 +9,7 @@ use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::{
     KeyName, KeyRecord, Limit, Limits, OwnerRecord, Period, Quota, Rate, Refill, SetBy, Settings,
-    StoreRules, VersionedQuota,
+    StoreRules, TokensValidFrom, VersionedQuota,
 };
 use crate::permission::Access;
 use crate::testing::conformance::Failure;
@@ -90,7 +90,7 @@ fn size_the_ends_of_numbers_read_back(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
     let none = OwnerRecord {
         max_keys: 0,
-        tokens_valid_from: Some(Timestamp::MIN),
+        tokens_valid_from: Some(TokensValidFrom::of(Timestamp::MIN)),
         created_at: Timestamp::MIN,
         updated_at: Timestamp::MIN,
         ..sample::owner("none")?
