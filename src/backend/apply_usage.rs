@@ -24,10 +24,11 @@ fn apply_one(
             tx.add_usage(*key, used)?;
             Ok(None)
         }
-        UsageChange::ForgetAddress(key, before) => {
-            let of = UsageSubject::Key(*key);
+        UsageChange::Settle { of, now, forget_before } => {
+            let of = UsageSubject::Key(*of);
             if let Some(mut usage) = tx.usage(&of)? {
-                usage.used.forget_address(*before);
+                usage.used.settle(*now);
+                usage.used.forget_address(*forget_before);
                 tx.put_usage(&of, Some(&usage))?;
             }
             Ok(None)

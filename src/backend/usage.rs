@@ -18,8 +18,16 @@ pub enum UsageSubject {
 pub enum UsageChange {
     /// Adds uses of a key. Does nothing where the key is gone.
     Add(KeyId, Used),
-    /// Forgets the last address of a key, if it was seen before a moment.
-    ForgetAddress(KeyId, Timestamp),
+    /// Counts what was noted of a key at a time after `now` as noted now, by
+    /// [`Used::settle`], and then forgets its last address if it was seen before a moment.
+    Settle {
+        /// The key.
+        of: KeyId,
+        /// The moment, by the clock of the process that settles.
+        now: Timestamp,
+        /// The moment before which an address is forgotten.
+        forget_before: Timestamp,
+    },
     /// Takes uses out of the quota that the key or owner has now, by
     /// [`VersionedQuota::lease`](crate::key::VersionedQuota::lease).
     Lease {

@@ -206,6 +206,13 @@ impl Used {
         self.rejected.merge(&more.rejected);
     }
 
+    /// Counts what was noted at a time after `now` as noted now: the clock was ahead then.
+    pub fn settle(&mut self, now: Timestamp) {
+        self.last_used_at = self.last_used_at.map(|at| at.min(now));
+        self.last_address =
+            self.last_address.map(|seen| LastAddress { at: seen.at.min(now), ..seen });
+    }
+
     /// Forgets the address if it was seen before a moment.
     pub fn forget_address(&mut self, before: Timestamp) {
         self.last_address = self.last_address.filter(|seen| seen.at >= before);

@@ -10,7 +10,7 @@ use keyhasp::backend::{Backend, EventFilter, EventQuery, Memory};
 use keyhasp::key::{Period, Quota};
 use keyhasp::{
     Access, CreateKey, CreateOwner, Error, Issued, ListEvents, ManualClock, Rotate, SetLimits,
-    Timestamp,
+    Timestamp, UsageSettings, VerifyRequest,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -217,4 +217,53 @@ fn an_invalidation_that_was_made_ahead_hides_no_later_one() {
         let third = keys.create(CreateKey::new(Access::Full)).unwrap();
         assert_eq!(are_accepted(&world, &[&first, &second, &third]), [false, false, true]);
     }
+}
+
+#[test]
+fn a_last_use_that_was_noted_ahead_counts_as_noted_now() {
+    for by in STEPS {
+        let clock = clock();
+        let usage = UsageSettings::new().resolution(Duration::from_secs(1)).addresses(HOUR);
+        let store = Arc::new(builder(&clock, 1).usage(usage).open(Memory::new()).unwrap());
+        let world = World::of(Arc::clone(&store) as _, clock);
+        let (keys, issued) = world.owner("org");
+        let (id, token) = (issued.key.id, issued.token.expose().to_owned());
+        let from = |last: u8| {
+            let address = std::net::IpAddr::from([10, 0, 0, last]);
+            world.verifier.verify_request(&VerifyRequest::new(token.as_bytes()).address(address))
+        };
+        let usage = || keys.get(id).unwrap().usage.unwrap();
+        world.ahead(by, || {
+            from(1).unwrap();
+            store.flush_usage().unwrap();
+        });
+        let noted = world.now();
+        assert_eq!(usage().last_used_at, Some(noted), "{by:?}");
+        store.flush_usage().unwrap();
+        world.clock.advance(MINUTE);
+        let shown = usage();
+        assert_eq!(shown.last_used_at, Some(noted));
+        assert_eq!(shown.last_address.unwrap().at, noted);
+        from(2).unwrap();
+        store.flush_usage().unwrap();
+        assert_eq!(usage().last_used_at, Some(world.now()));
+        assert_eq!(usage().last_address.unwrap().at, world.now());
+        world.clock.advance(HOUR + MINUTE);
+        assert_eq!(usage().last_address, None);
+    }
+}
+
+/// What waits in memory while the clock is set right is settled when it is written.
+#[test]
+fn a_use_that_waits_while_the_clock_is_set_right_is_not_written_ahead() {
+    let clock = clock();
+    let usage = UsageSettings::new().resolution(Duration::from_secs(1));
+    let store = Arc::new(builder(&clock, 1).usage(usage).open(Memory::new()).unwrap());
+    let world = World::of(Arc::clone(&store) as _, clock);
+    let (keys, issued) = world.owner("org");
+    world.ahead(DAY * 365, || world.verifier.verify(issued.token.expose()).unwrap());
+    store.flush_usage().unwrap();
+    let noted = world.now();
+    world.clock.advance(DAY);
+    assert_eq!(keys.get(issued.key.id).unwrap().usage.unwrap().last_used_at, Some(noted));
 }

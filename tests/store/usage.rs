@@ -137,7 +137,7 @@ fn within_the_resolution_nothing_more_is_written() {
 }
 
 #[test]
-fn a_clock_that_steps_back_takes_nothing_back() {
+fn what_a_clock_noted_before_it_stepped_back_counts_as_noted_now() {
     let (world, _) = World::new(quiet());
     let key = world.key("org");
     world.clock.advance(HOUR);
@@ -145,8 +145,14 @@ fn a_clock_that_steps_back_takes_nothing_back() {
     let last = world.clock_now();
     world.clock.set(last.saturating_sub(HOUR));
     world.verify(&key.token);
-    assert_eq!(world.usage(key.key.id).last_used_at, Some(last));
+    let noted = Some(world.clock_now());
+    assert_eq!(world.usage(key.key.id).last_used_at, noted);
     world.store.flush_usage().unwrap();
+    world.clock.advance(MINUTE);
+    assert_eq!(world.usage(key.key.id).last_used_at, noted);
+    // The time comes again, and the use is another one.
+    world.clock.set(last);
+    world.verify(&key.token);
     assert_eq!(world.usage(key.key.id).last_used_at, Some(last));
 }
 

@@ -63,7 +63,7 @@ impl AlertScanner {
         let now = self.engine.records.now();
         let mut written = 0;
         let due = lock(&noticed.deadlines).take_due(now, MAX_DUE);
-        let usages = match self.usages_of(&due) {
+        let usages = match self.usages_of(&due, now) {
             Ok(usages) => usages,
             Err(error) => {
                 let mut deadlines = lock(&noticed.deadlines);
@@ -177,7 +177,7 @@ impl AlertScanner {
 
     /// Reads the usage of keys that are due; empty usages if the settings don't ask for unused
     /// keys.
-    fn usages_of(&self, due: &[(KeyId, DueAlert)]) -> Result<Vec<Usage>, Error> {
+    fn usages_of(&self, due: &[(KeyId, DueAlert)], now: Timestamp) -> Result<Vec<Usage>, Error> {
         if due.is_empty() || self.noticed.settings.unused.is_none() {
             return Ok(vec![Usage::default(); due.len()]);
         }
@@ -185,7 +185,9 @@ impl AlertScanner {
         self.usage.flush()?;
         let subjects: Vec<UsageSubject> =
             due.iter().map(|(id, _)| UsageSubject::Key(*id)).collect();
-        Ok(self.engine.records.backend.usage(&subjects)?)
+        let mut usages = self.engine.records.backend.usage(&subjects)?;
+        usages.iter_mut().for_each(|usage| usage.used.settle(now));
+        Ok(usages)
     }
 }
 

@@ -84,6 +84,19 @@ impl Collector {
         self.logs.gather(|log| self.pending().add(log, self.settings.counts));
     }
 
+    /// Gathers before a flush at `now`; returns whether the clock has stepped back.
+    ///
+    /// Uses that were noted ahead are settled then, so the filter forgets them: a use that comes at
+    /// the same time again is another one.
+    pub(super) fn gather_to_flush(&self, now: Timestamp) -> bool {
+        self.gather();
+        let steps_back = self.pending().steps_back(now);
+        if steps_back && let Some(dedup) = &self.dedup {
+            dedup.clear();
+        }
+        steps_back
+    }
+
     pub(super) fn pending(&self) -> MutexGuard<'_, PendingSums> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }

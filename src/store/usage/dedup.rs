@@ -55,6 +55,11 @@ impl DedupFilter {
         true
     }
 
+    /// Forgets all keys.
+    pub(super) fn clear(&self) {
+        self.sets.iter().flat_map(|set| &set.0).for_each(|way| way.store(0, Ordering::Relaxed));
+    }
+
     /// Writes a word into a set: over the word of the same key, an empty word, the word of a key
     /// from another interval, or any word, in this order.
     #[cold]
@@ -99,6 +104,14 @@ mod tests {
         let keys = || (1..=WAYS as u64).map(|n| (KeyId::from_u128(u128::from(n)), n));
         assert!(keys().all(|(key, interval)| dedup.note(key, interval)));
         assert!(keys().all(|(key, interval)| !dedup.note(key, interval)));
+    }
+
+    #[test]
+    fn a_key_is_new_after_the_filter_is_cleared() {
+        let dedup = DedupFilter::new(0);
+        assert!(dedup.note(key(1), 5));
+        dedup.clear();
+        assert!(dedup.note(key(1), 5) && !dedup.note(key(1), 5));
     }
 
     #[test]

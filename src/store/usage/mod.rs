@@ -12,16 +12,16 @@
 //! | `thread_logs` | a log for each thread, and the queue of full logs |
 //! | `pending` | the sums that aren't written yet |
 //! | `writer` | writing the sums to the backend: at intervals, in batches, and at the end |
-//! | `address_expiry` | deleting addresses that were kept long enough |
+//! | `sweep` | deleting addresses that were kept long enough |
 //! | `read` | the usage in an answer, pending sums included |
 //!
 //! `verify` holds only the collector. The writer acquires the engine's commit guard, as a commit does.
 
-mod address_expiry;
 mod collector;
 mod dedup;
 mod pending;
 mod read;
+mod sweep;
 mod thread_logs;
 mod writer;
 

@@ -45,12 +45,21 @@ impl Sum {
 ///
 /// Sorted by key, so that neighbours in the database are written together. Not a hash map: it now
 /// and then moves all its entries, and a verification may be the thread that adds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct PendingSums {
     growing: BTreeMap<KeyId, Sum>,
     flushing: BTreeMap<KeyId, Sum>,
     /// Number of flushes that have begun.
     flushes: u64,
+    /// The latest time of a use, and of a flush.
+    latest: Timestamp,
+}
+
+impl Default for PendingSums {
+    fn default() -> Self {
+        let (growing, flushing) = Default::default();
+        Self { growing, flushing, flushes: 0, latest: Timestamp::MIN }
+    }
 }
 
 impl PendingSums {
@@ -62,6 +71,7 @@ impl PendingSums {
             match entry.rejected {
                 Some(reason) => sum.rare.get_or_insert_default().rejected.add(reason, count),
                 None => {
+                    self.latest = self.latest.max(entry.at);
                     sum.last_used_at = sum.last_used_at.max(Some(entry.at));
                     sum.accepted += if counts { count } else { 0 };
                     if let Some(address) = entry.address {
@@ -73,6 +83,11 @@ impl PendingSums {
                 }
             }
         }
+    }
+
+    /// Notes a flush at `now`; returns whether the clock has stepped back, behind a use or a flush.
+    pub(super) fn steps_back(&mut self, now: Timestamp) -> bool {
+        std::mem::replace(&mut self.latest, now) > now
     }
 
     /// Returns the number of sums.

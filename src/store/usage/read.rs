@@ -29,6 +29,7 @@ impl UsageRecorder {
         let answer = |(key, written): (&KeyRecord, Usage)| {
             let mut used = written.used;
             used.add(&usage.pending_of(key.id));
+            used.settle(now);
             match settings.addresses {
                 Some(keep) => used.forget_address(now.saturating_sub(keep)),
                 None => used.last_address = None,

@@ -3,8 +3,8 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::address_expiry::AddressSweep;
 use super::collector::Collector;
+use super::sweep::UsageSweep;
 use crate::backend::{Backend, BackendError, BackendErrorKind, UsageChange};
 use crate::clock::Timestamp;
 use crate::key::Used;
@@ -29,7 +29,7 @@ const SLOW: Duration = Duration::from_millis(25);
 pub(in crate::store) struct UsageRecorder {
     pub(super) engine: Arc<Engine>,
     pub(super) collector: Option<Arc<Collector>>,
-    addresses: AddressSweep,
+    sweep: UsageSweep,
 }
 
 impl UsageRecorder {
@@ -39,7 +39,7 @@ impl UsageRecorder {
         Self {
             engine: Arc::clone(engine),
             collector: collector.map(Arc::new),
-            addresses: AddressSweep::default(),
+            sweep: UsageSweep::default(),
         }
     }
 
@@ -51,7 +51,7 @@ impl UsageRecorder {
     /// Examines some more keys, and deletes their addresses that were kept long enough.
     pub(in crate::store) fn sweep_addresses(&self) -> Result<(), Error> {
         match &self.collector {
-            Some(usage) => self.addresses.run(&self.engine, usage.settings),
+            Some(usage) => self.sweep.run(&self.engine, usage.settings),
             None => Ok(()),
         }
     }
@@ -83,7 +83,9 @@ impl UsageRecorder {
     /// between.
     pub(in crate::store) fn flush(&self) -> Result<(), Error> {
         let Some(usage) = &self.collector else { return Ok(()) };
-        usage.gather();
+        if usage.gather_to_flush(self.engine.records.now()) {
+            self.sweep.restart();
+        }
         let flush_number = usage.pending().next_flush_number();
         let mut size = FIRST_BATCH;
         loop {
@@ -109,7 +111,7 @@ impl UsageRecorder {
     /// Writes all uses at the end, when no thread commits any more.
     pub(in crate::store) fn flush_last(&self) -> Result<(), Error> {
         let Some(usage) = &self.collector else { return Ok(()) };
-        usage.gather();
+        usage.gather_to_flush(self.engine.records.now());
         if self.engine.records.availability.is_recovering() {
             let is_none = usage.pending().len() == 0;
             return if is_none { Ok(()) } else { Err(Unavailable::Recovering.into()) };
@@ -142,6 +144,11 @@ impl Collector {
         if count == 0 {
             return Ok(false);
         }
+        for change in &mut batch {
+            if let UsageChange::Add(_, used) = change {
+                used.settle(now);
+            }
+        }
         self.forget_addresses(&mut batch, now);
         let began = Instant::now();
         let outcome = backend.record_usage(&batch);
@@ -166,12 +173,13 @@ impl Collector {
     /// Adds to a batch the deletion of addresses that are too old, of keys that are written anyway.
     fn forget_addresses(&self, batch: &mut Vec<UsageChange>, now: Timestamp) {
         let Some(keep) = self.settings.addresses else { return };
-        let before = now.saturating_sub(keep);
+        let forget_before = now.saturating_sub(keep);
         let without_address = |change: &UsageChange| match change {
             UsageChange::Add(key, Used { last_address: None, .. }) => Some(*key),
             _ => None,
         };
         let keys: Vec<_> = batch.iter().filter_map(without_address).collect();
-        batch.extend(keys.into_iter().map(|key| UsageChange::ForgetAddress(key, before)));
+        let settle = |of| UsageChange::Settle { of, now, forget_before };
+        batch.extend(keys.into_iter().map(settle));
     }
 }

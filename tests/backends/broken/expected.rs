@@ -444,7 +444,11 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     (Fault::PruningRemovesNothing, &["query_pruning_removes_the_oldest"]),
     (Fault::PruningRemovesTheNewest, &["query_pruning_keeps_the_newest"]),
     // Usage.
-    (Fault::AddressesAreKept, &["usage_addresses_are_forgotten"]),
+    (
+        Fault::AddressesAreKept,
+        &["usage_addresses_are_forgotten", "usage_of_a_later_time_counts_as_noted_now"],
+    ),
+    (Fault::LaterUsageStaysLater, &["usage_of_a_later_time_counts_as_noted_now"]),
     (
         Fault::LeasesAreNotCounted,
         &[

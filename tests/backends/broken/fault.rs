@@ -174,6 +174,7 @@ pub(crate) enum Fault {
     AddressesAreKept,
     ChargesStopAtTheQuota,
     GrantsGiveNothing,
+    LaterUsageStaysLater,
     LeasesAreNotCounted,
     LeasesAreNotGivenBack,
     LeasesEndWithTheirPeriod,

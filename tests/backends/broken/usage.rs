@@ -52,9 +52,12 @@ impl FaultyBackend {
                     used.rejected = Default::default();
                 }
             }
-            UsageChange::ForgetAddress(key, _) => {
+            UsageChange::Settle { of, now, .. } => {
+                if self.is(Fault::LaterUsageStaysLater) {
+                    *now = keyhasp::Timestamp::MAX;
+                }
                 if self.is(Fault::AddressesAreKept) {
-                    *step = UsageChange::Add(*key, Used::default());
+                    *step = UsageChange::Add(*of, Used::default());
                 }
             }
             UsageChange::GiveBack { of, lease, at } => {

@@ -79,6 +79,9 @@ pub(crate) struct Model {
     /// The interval of the resolution in which a use of each key was last noted, since the store
     /// was opened.
     pub(super) noted_in: BTreeMap<KeyId, u128>,
+    /// The latest time of an accepted use that was noted, and of a flush, since the clock stepped
+    /// back.
+    pub(super) latest_noted: Timestamp,
     pub(super) told: BTreeMap<KeyId, AlertStateFile>,
     pub(super) alerts: Alerts,
     /// Kept for ever.
@@ -112,6 +115,7 @@ impl Model {
             accounts: BTreeMap::new(),
             uses: BTreeMap::new(),
             noted_in: BTreeMap::new(),
+            latest_noted: Timestamp::MIN,
             told: BTreeMap::new(),
             alerts: Alerts::new(now),
             numeric_ids: BTreeSet::new(),

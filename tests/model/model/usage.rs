@@ -56,6 +56,21 @@ impl UsesFile {
         seen.max_by_key(|(_, at)| *at)
     }
 
+    /// Counts what was noted at a time after now as noted now. Of addresses, the latest stays.
+    fn settle(&mut self, now: Timestamp, of: impl Fn(&Use) -> bool) {
+        let seen = |one: &Use| one.refused.is_none() && one.from.is_some();
+        let places = 0..self.noted.len();
+        let latest = places
+            .filter(|place| of(&self.noted[*place]) && seen(&self.noted[*place]))
+            .max_by_key(|place| self.noted[*place].at);
+        for (place, one) in self.noted.iter_mut().enumerate().filter(|(_, one)| of(one)) {
+            one.from = one.from.filter(|_| latest == Some(place));
+            one.at = one.at.min(now);
+        }
+        let noted = self.accepted().map(|one| one.at).max().unwrap_or(now);
+        self.last = self.last.map(|(at, resolution)| (at.min(now).max(noted), resolution));
+    }
+
     fn refused(&self) -> BTreeMap<&'static str, u64> {
         let mut refused = BTreeMap::new();
         for reason in self.noted.iter().filter_map(|one| one.refused) {
@@ -101,6 +116,9 @@ impl Model {
                 return;
             }
         }
+        if refused.is_none() {
+            self.latest_noted = self.latest_noted.max(now);
+        }
         let is_kept = refused.is_none() && plan.addresses.is_some();
         file.noted.push(Use {
             at: now,
@@ -115,12 +133,18 @@ impl Model {
     /// key that was kept for long enough.
     pub(crate) fn write_usage(&mut self) {
         let Some(plan) = self.opening.usage else { return };
+        // What was noted ahead is settled, so a use at the same time is noted again.
+        if self.latest_noted > self.now {
+            self.noted_in.clear();
+        }
+        self.latest_noted = self.now;
         for file in self.uses.values_mut() {
             let waiting = || file.noted.iter().filter(|one| !one.is_written);
             let is_waiting = waiting().next().is_some();
             let has_address = waiting().any(|one| one.from.is_some());
             let forgotten = plan.addresses.filter(|_| is_waiting && !has_address);
             let before = forgotten.map_or(Timestamp::MIN, |keep| self.now.saturating_sub(keep));
+            file.settle(self.now, |one| !one.is_written);
             for one in &mut file.noted {
                 one.is_written = true;
                 one.from = one.from.filter(|_| one.at >= before);
@@ -134,6 +158,7 @@ impl Model {
         self.write_usage();
         let Some(plan) = self.opening.usage else { return };
         let before = plan.addresses.map(|keep| self.now.saturating_sub(keep));
+        self.uses.values_mut().for_each(|file| file.settle(self.now, |_| true));
         for one in self.uses.values_mut().flat_map(|file| &mut file.noted) {
             one.from = one.from.filter(|_| before.is_some_and(|before| one.at >= before));
         }
@@ -153,12 +178,13 @@ impl Model {
         let file = self.uses.get(&id).cloned().unwrap_or_default();
         let last_address = plan.addresses.and_then(|keep| {
             let (address, at) = file.last_address()?;
+            let at = at.min(self.now);
             let is_kept = at >= self.now.saturating_sub(keep);
             is_kept.then(|| json!({ "address": address, "at": at }))
         });
         let accepted = file.accepted().filter(|one| one.is_counted).count();
         Some(json!({
-            "last_used_at": file.last_used_at(),
+            "last_used_at": file.last_used_at().map(|at| at.min(self.now)),
             "last_address": last_address,
             "accepted": plan.counts.then_some(accepted),
             "rejected": file.refused(),

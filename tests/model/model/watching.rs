@@ -92,6 +92,7 @@ impl Model {
     pub(crate) fn begin_opening(&mut self) {
         self.forget_rates();
         self.noted_in.clear();
+        self.latest_noted = Timestamp::MIN;
         self.alerts = Alerts::new(self.now);
     }
 

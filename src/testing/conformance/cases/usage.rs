@@ -25,6 +25,7 @@ list![
     usage_stays_through_changes,
     usage_goes_with_its_key,
     usage_addresses_are_forgotten,
+    usage_of_a_later_time_counts_as_noted_now,
     usage_counts_stop_at_the_greatest,
     usage_a_batch_may_hold_many_steps,
     usage_a_reader_never_sees_half_a_batch,
@@ -143,7 +144,8 @@ fn usage_is_answered_in_the_order_of_the_question(lab: &Lab<'_>) -> Tested {
 
 fn usage_of_what_is_not_there_is_not_kept(lab: &Lab<'_>) -> Tested {
     let backend = with_keys(lab, 1)?;
-    let forget = UsageChange::ForgetAddress(id(2), sample::at(9));
+    let forget =
+        UsageChange::Settle { of: id(2), now: sample::at(9), forget_before: sample::at(9) };
     let before = UsageChange::Add(id(1), accepted(1));
     // Nor is it an error: the key may have been removed meanwhile.
     backend.take_in(&[before, UsageChange::Add(id(2), rich()), forget])?;
@@ -193,13 +195,33 @@ fn usage_goes_with_its_key(lab: &Lab<'_>) -> Tested {
 
 fn usage_addresses_are_forgotten(lab: &Lab<'_>) -> Tested {
     let backend = with_keys(lab, 1)?;
-    let forget = |before| [UsageChange::ForgetAddress(id(1), sample::at(before))];
+    let settle = |now, before| {
+        let (now, forget_before) = (sample::at(now), sample::at(before));
+        [UsageChange::Settle { of: id(1), now, forget_before }]
+    };
+    let forget = |before| settle(1_000, before);
     backend.take_in(&forget(9))?;
     backend.take_in(&[UsageChange::Add(id(1), seen(1, 5))])?;
     backend.take_in(&forget(5))?;
     ensure_eq!(backend.used(id(1))?, seen(1, 5), "one that isn't so old");
     backend.take_in(&forget(6))?;
     ensure_eq!(backend.used(id(1))?, used_at(5), "all but the address");
+    Ok(())
+}
+
+fn usage_of_a_later_time_counts_as_noted_now(lab: &Lab<'_>) -> Tested {
+    let backend = with_keys(lab, 1)?;
+    let settle = |now, before| {
+        let (now, forget_before) = (sample::at(now), sample::at(before));
+        [UsageChange::Settle { of: id(1), now, forget_before }]
+    };
+    backend.take_in(&[UsageChange::Add(id(1), seen(1, 50))])?;
+    backend.take_in(&settle(50, 0))?;
+    ensure_eq!(backend.used(id(1))?, seen(1, 50), "what isn't later");
+    backend.take_in(&settle(7, 7))?;
+    ensure_eq!(backend.used(id(1))?, seen(1, 7), "what was later");
+    backend.take_in(&settle(6, 7))?;
+    ensure_eq!(backend.used(id(1))?, used_at(6), "an address that is old after that");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
-//! Deleting the addresses of keys that are no longer used.
+//! Deleting the addresses of keys that are no longer used, and settling what was noted by a clock
+//! that was ahead.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{KeyFilter, KeyPageQuery, StateSet, UsageChange, UsageSubject};
 use crate::clock::Timestamp;
@@ -19,12 +20,12 @@ const PAGE: usize = 256;
 /// and a caller may sweep at the same time: without the lock they would overwrite each other's
 /// place.
 #[derive(Debug, Default)]
-pub(super) struct AddressSweep(Mutex<Progress>);
+pub(super) struct UsageSweep(Mutex<Progress>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
     before: Option<KeyId>,
-    /// No key has an address any more, and no new ones are stored.
+    /// All keys were examined, and no new addresses are stored.
     is_done: bool,
 }
 
@@ -35,10 +36,11 @@ impl UsageSettings {
     }
 }
 
-impl AddressSweep {
-    /// Examines some more keys, and deletes their addresses that were kept long enough.
+impl UsageSweep {
+    /// Examines some more keys: deletes their addresses that were kept long enough, and settles what
+    /// was noted at a time after now.
     pub(super) fn run(&self, engine: &Engine, settings: UsageSettings) -> Result<(), Error> {
-        let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = self.lock();
         for _ in 0..KEYS / PAGE {
             if progress.is_done {
                 break;
@@ -50,6 +52,15 @@ impl AddressSweep {
             }
         }
         Ok(())
+    }
+
+    /// Examines all keys once more, from the newest: the clock has stepped back.
+    pub(super) fn restart(&self) {
+        *self.lock() = Progress::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -65,13 +76,17 @@ fn sweep_page(
     let page = engine.records.backend.page_keys(&query)?;
     let subjects: Vec<UsageSubject> =
         page.keys.iter().map(|key| UsageSubject::Key(key.id)).collect();
-    let before = settings.forget_before(now);
+    let forget_before = settings.forget_before(now);
     let old: Vec<UsageChange> = page
         .keys
         .iter()
         .zip(engine.records.backend.usage(&subjects)?)
-        .filter(|(_, usage)| usage.used.last_address.is_some_and(|seen| seen.at < before))
-        .map(|(key, _)| UsageChange::ForgetAddress(key.id, before))
+        .filter(|(_, usage)| {
+            let seen = usage.used.last_address.map(|seen| seen.at);
+            let is_ahead = usage.used.last_used_at.max(seen).is_some_and(|at| at > now);
+            is_ahead || seen.is_some_and(|at| at < forget_before)
+        })
+        .map(|(key, _)| UsageChange::Settle { of: key.id, now, forget_before })
         .collect();
     if !old.is_empty() {
         // The backend takes one write at a time.
