@@ -12,6 +12,7 @@ use super::{
     Applied, BackendError, Change, KeyCounts, Operation, Precondition, Rejection, Transaction,
     UsageSubject, Write,
 };
+use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::key::{
@@ -128,7 +129,7 @@ impl<'a> Plan<'a> {
             }
         }
         for operation in &change.operations {
-            if let Err(rejection) = plan.take(tx, &operation.write)? {
+            if let Err(rejection) = plan.take(tx, &operation.write, operation.event.at)? {
                 return Ok(Err(rejection));
             }
             plan.take_quota(tx, operation)?;
@@ -136,7 +137,7 @@ impl<'a> Plan<'a> {
         Ok(Ok(plan))
     }
 
-    fn take(&mut self, tx: &mut dyn Transaction, write: &Write) -> Checked {
+    fn take(&mut self, tx: &mut dyn Transaction, write: &Write, at: Timestamp) -> Checked {
         match write {
             Write::Nothing => Ok(Ok(())),
             Write::CreateKey(create) => {
@@ -179,7 +180,7 @@ impl<'a> Plan<'a> {
             Write::RecordAlert(id, alert) => {
                 let of = UsageSubject::Key(*id);
                 let mut usage = self.usage_of(tx, &of)?;
-                if !usage.alert_state.note(*alert) {
+                if !usage.alert_state.note(*alert, at) {
                     return Ok(Err(Rejection::AlreadyAlerted(*id)));
                 }
                 self.usage.insert(of, usage);

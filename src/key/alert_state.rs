@@ -33,26 +33,62 @@ pub enum Alert {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AlertState {
     /// The expiry that was alerted when it had come.
-    pub expired: Option<Timestamp>,
+    pub expired: Option<Alerted<Timestamp>>,
     /// The expiry that was alerted when it was near.
-    pub trial_ending: Option<Timestamp>,
+    pub trial_ending: Option<Alerted<Timestamp>>,
     /// The newest token that was alerted as old.
-    pub token_old: Option<Generation>,
+    pub token_old: Option<Alerted<Generation>>,
     /// The last use before the alert of an unused key.
-    pub unused: Option<Timestamp>,
+    pub unused: Option<Alerted<Timestamp>>,
     /// The previous tokens that were alerted as still in use.
-    pub previous_token_used: Option<AlertedTokens>,
+    pub previous_token_used: Option<Alerted<AlertedTokens>>,
     /// The moment before which rejections aren't alerted again.
     pub rejected: Option<Timestamp>,
 }
 
+/// The subject of an alert that was written, and when it was.
+///
+/// An alert that was written at a time after now was written early, by a clock that was ahead. It
+/// doesn't count: the alert is written again when it is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alerted<T> {
+    /// The subject.
+    pub of: T,
+    /// When the event was written.
+    pub at: Timestamp,
+}
+
+/// Returns the subject of the last alert, if that counts at `now`.
+fn counted<T: Copy>(alerted: Option<Alerted<T>>, now: Timestamp) -> Option<T> {
+    alerted.filter(|alerted| alerted.at <= now).map(|alerted| alerted.of)
+}
+
+impl<T: Field> Field for Alerted<T> {
+    const WIDTH: usize = T::WIDTH + 1;
+
+    fn columns(name: &str, columns: &mut Vec<String>) {
+        T::columns(name, columns);
+        columns.push(format!("{name}_at"));
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        self.of.put(sink)?;
+        self.at.put(sink)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        Ok(Self { of: Field::get(name, source)?, at: Field::get(name, source)? })
+    }
+}
+
 impl Field for AlertState {
-    const WIDTH: usize = 6;
+    const WIDTH: usize = 5 * Alerted::<Timestamp>::WIDTH + 1;
 
     fn columns(_: &str, columns: &mut Vec<String>) {
-        let names =
-            ["expired", "trial_ending", "token_old", "unused", "previous_token_used", "rejected"];
-        columns.extend(names.map(|name| format!("alerted_{name}")));
+        for name in ["expired", "trial_ending", "token_old", "unused", "previous_token_used"] {
+            Alerted::<Timestamp>::columns(&format!("alerted_{name}"), columns);
+        }
+        columns.push("alerted_rejected".into());
     }
 
     fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
@@ -165,32 +201,45 @@ impl AlertedTokens {
 }
 
 impl AlertState {
-    /// Notes that an alert is written; `false` if it was before.
+    /// Notes that an alert is written now; `false` if it was before.
     #[must_use]
-    pub fn note(&mut self, alert: Alert) -> bool {
-        let before = *self;
+    pub fn note(&mut self, alert: Alert, now: Timestamp) -> bool {
+        /// Puts a subject in the place of another.
+        fn put<T: PartialEq + Copy>(
+            place: &mut Option<Alerted<T>>,
+            now: Timestamp,
+            next: impl FnOnce(Option<T>) -> T,
+        ) -> bool {
+            let before = counted(*place, now);
+            let of = next(before);
+            if before == Some(of) {
+                return false;
+            }
+            *place = Some(Alerted { of, at: now });
+            true
+        }
         match alert {
-            Alert::Expired(at) => self.expired = Some(at),
-            Alert::TrialEnding(at) => self.trial_ending = Some(at),
-            Alert::TokenOld(generation) => self.token_old = self.token_old.max(Some(generation)),
-            Alert::Unused(since) => self.unused = Some(since),
+            Alert::Expired(at) => put(&mut self.expired, now, |_| at),
+            Alert::TrialEnding(at) => put(&mut self.trial_ending, now, |_| at),
+            Alert::TokenOld(generation) => put(&mut self.token_old, now, |before| {
+                before.map_or(generation, |it| it.max(generation))
+            }),
+            Alert::Unused(since) => put(&mut self.unused, now, |_| since),
             Alert::PreviousTokenUsed(generation) => {
-                let before = self.previous_token_used;
-                let with =
-                    before.map_or(AlertedTokens::of(generation), |them| them.with(generation));
-                self.previous_token_used = Some(with);
+                put(&mut self.previous_token_used, now, |before| {
+                    before.map_or(AlertedTokens::of(generation), |them| them.with(generation))
+                })
             }
             Alert::Rejected { at, until } => {
                 let window =
                     Duration::from_millis(until.as_millis().saturating_sub(at.as_millis()));
                 // An entry further ahead was written before the clock stepped back.
                 let is_ahead = |last| last > until.saturating_add(window);
-                if self.rejected.is_none_or(|last| last <= at || is_ahead(last)) {
-                    self.rejected = Some(until);
-                }
+                let is_new = self.rejected.is_none_or(|last| last <= at || is_ahead(last));
+                self.rejected = if is_new { Some(until) } else { self.rejected };
+                is_new
             }
         }
-        *self != before
     }
 }
 
@@ -230,7 +279,25 @@ mod tests {
             (Alert::Rejected { at: at(9), until: at(14) }, false),
             (Alert::Rejected { at: at(10), until: at(15) }, true),
         ] {
-            assert_eq!(state.note(alert), is_new, "{alert:?}");
+            assert_eq!(state.note(alert, at(20)), is_new, "{alert:?}");
+        }
+    }
+
+    #[test]
+    fn an_alert_that_was_written_early_is_written_again() {
+        let at = |millis| Timestamp::from_millis(millis).unwrap();
+        let generation = |number| Generation::new(number).unwrap();
+        for alert in [
+            Alert::Expired(at(100)),
+            Alert::TrialEnding(at(200)),
+            Alert::TokenOld(generation(2)),
+            Alert::Unused(at(3)),
+            Alert::PreviousTokenUsed(generation(1)),
+        ] {
+            let mut state = AlertState::default();
+            let told =
+                [1_000, 1_001, 100, 100, 101, 1_000, 2_000].map(|now| state.note(alert, at(now)));
+            assert_eq!(told, [true, false, true, false, false, false, false], "{alert:?}");
         }
     }
 

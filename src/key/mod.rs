@@ -40,7 +40,7 @@ mod switch;
 mod usage;
 mod valid_from;
 
-pub use alert_state::{Alert, AlertState, AlertedTokens};
+pub use alert_state::{Alert, AlertState, Alerted, AlertedTokens};
 pub use digest::{Digest, PepperNumber, PrefixNumber, Scheme};
 #[cfg(any(feature = "sqlite", feature = "testing"))]
 pub(crate) use field::PlainBytes;

@@ -9,8 +9,8 @@ use crate::common::{HOUR, World, builder, clock, owner};
 use keyhasp::backend::{Backend, EventFilter, EventQuery, Memory};
 use keyhasp::key::{Period, Quota};
 use keyhasp::{
-    Access, CreateKey, CreateOwner, Error, Issued, ListEvents, ManualClock, Rotate, SetLimits,
-    Timestamp, UsageSettings, VerifyRequest,
+    Access, AlertSettings, CreateKey, CreateOwner, Error, EventKind, Issued, ListEvents,
+    ManualClock, Rotate, SetLimits, Store, Timestamp, UsageSettings, VerifyRequest,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -266,4 +266,54 @@ fn a_use_that_waits_while_the_clock_is_set_right_is_not_written_ahead() {
     let noted = world.now();
     world.clock.advance(DAY);
     assert_eq!(keys.get(issued.key.id).unwrap().usage.unwrap().last_used_at, Some(noted));
+}
+
+/// Scans, and returns the kinds of the alerts that were written.
+fn scan(world: &World, store: &Store) -> Vec<EventKind> {
+    let events = || world.admin.events(&ListEvents::new().limit(1_000)).unwrap().items;
+    let before = events().len();
+    let _ = store.run_alerts().unwrap();
+    events()[before..].iter().map(|event| event.kind).collect()
+}
+
+#[test]
+fn an_alert_that_was_written_early_is_written_again_when_it_is_due() {
+    for by in [DAY * 3, DAY * 365] {
+        let backend = Arc::new(KeepOpen::new(Memory::new()));
+        let alerts = AlertSettings::new()
+            .expiries()
+            .tokens_older_than(DAY)
+            .keys_unused_for(DAY)
+            .only_when_asked();
+        let clock = clock();
+        let open = |seed| {
+            let usage = UsageSettings::new().resolution(MINUTE);
+            let builder = builder(&clock, seed).alerts(alerts).usage(usage);
+            let store = Arc::new(builder.open_on(Arc::<KeepOpen<_>>::clone(&backend)).unwrap());
+            (World::of(Arc::clone(&store) as _, Arc::clone(&clock)), store)
+        };
+        let (world, store) = open(1);
+        let request = CreateKey::new(Access::Full).expires_in(DAY * 2);
+        let _ = world.owner_with("org", CreateOwner::with_key(request));
+        let all = [EventKind::KeyExpired, EventKind::TokenOld, EventKind::KeyUnused];
+        let sorted = |mut kinds: Vec<EventKind>| {
+            kinds.sort_unstable();
+            kinds
+        };
+        assert_eq!(sorted(world.ahead(by, || scan(&world, &store))), sorted(all.to_vec()));
+        assert_eq!(world.ahead(by, || scan(&world, &store)), []);
+        assert_eq!(scan(&world, &store), []);
+        clock.advance(DAY);
+        let day = [EventKind::TokenOld, EventKind::KeyUnused];
+        assert_eq!(sorted(scan(&world, &store)), sorted(day.to_vec()), "{by:?}");
+        assert_eq!(scan(&world, &store), []);
+        drop((world, store));
+        // A process that was not there when they were early.
+        let (world, store) = open(2);
+        assert_eq!(scan(&world, &store), []);
+        clock.advance(DAY);
+        assert_eq!(scan(&world, &store), [EventKind::KeyExpired], "{by:?}");
+        clock.advance(by);
+        assert_eq!(scan(&world, &store), []);
+    }
 }

@@ -302,12 +302,17 @@ CREATE TABLE key_usage (
   -- generation that was alerted as old; the last use before the alert of an unused key; the previous
   -- tokens that were alerted as in use (in the low 24 bits the greatest generation, above them a bit
   -- for each of the 39 before it, the nearest lowest; older ones count as alerted); the time before
-  -- which rejections aren't alerted again.
+  -- which rejections aren't alerted again. A column `..._at` holds when that alert was written.
   alerted_expired INTEGER,
+  alerted_expired_at INTEGER,
   alerted_trial_ending INTEGER,
+  alerted_trial_ending_at INTEGER,
   alerted_token_old INTEGER,
+  alerted_token_old_at INTEGER,
   alerted_unused INTEGER,
+  alerted_unused_at INTEGER,
   alerted_previous_token_used INTEGER,
+  alerted_previous_token_used_at INTEGER,
   alerted_rejected INTEGER,
   -- The version of the record at which the quota was last set, refilled or added to; the version at
   -- which its count began; the uses that are neither spent nor leased; the uses that were counted

@@ -53,7 +53,7 @@ impl FaultyBackend {
             _ => {}
         }
         for operation in &mut change.operations {
-            self.spoil_write(&mut operation.write)?;
+            self.spoil_write(&mut operation.write, operation.event.at)?;
         }
         Ok(())
     }
@@ -76,7 +76,7 @@ impl FaultyBackend {
         Ok(())
     }
 
-    fn spoil_write(&self, write: &mut Write) -> Result<(), BackendError> {
+    fn spoil_write(&self, write: &mut Write, at: Timestamp) -> Result<(), BackendError> {
         match write {
             Write::CreateKey(create) => {
                 let id = create.record.id;
@@ -155,7 +155,7 @@ impl FaultyBackend {
                 **metadata = self.as_stored(metadata);
             }
             Write::RecordAlert(id, alert) => {
-                let _is_new = self.notes().alerted.entry(*id).or_default().note(*alert);
+                let _is_new = self.notes().alerted.entry(*id).or_default().note(*alert, at);
                 if self.is(Fault::AlertsAreToldAgain) {
                     *write = Write::Nothing;
                 }

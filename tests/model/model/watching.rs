@@ -28,13 +28,39 @@ pub(crate) struct Alert {
 /// The state up to which a key was alerted; kept with the key.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AlertStateFile {
-    expired: Option<Timestamp>,
-    trial_ending: Option<Timestamp>,
-    old_tokens: BTreeSet<u32>,
-    unused: Option<Timestamp>,
-    previous_tokens: BTreeSet<u32>,
+    expired: Told<Option<Timestamp>>,
+    trial_ending: Told<Option<Timestamp>>,
+    old_tokens: Told<BTreeSet<u32>>,
+    unused: Told<Option<Timestamp>>,
+    previous_tokens: Told<BTreeSet<u32>>,
     /// Not again before this moment.
     refused_until: Option<Timestamp>,
+}
+
+/// The subjects of alerts of one kind, and when the last alert was told. It doesn't count before
+/// that time: the clock was ahead.
+#[derive(Clone, Debug, Default)]
+struct Told<T> {
+    of: T,
+    at: Option<Timestamp>,
+}
+
+impl<T: Clone + Default> Told<T> {
+    fn at(&self, now: Timestamp) -> T {
+        if self.at > Some(now) { T::default() } else { self.of.clone() }
+    }
+
+    fn put(&mut self, now: Timestamp, of: T) {
+        *self = Self { of, at: Some(now) };
+    }
+}
+
+impl Told<BTreeSet<u32>> {
+    fn extend(&mut self, now: Timestamp, more: Option<u32>) {
+        let mut of = self.at(now);
+        of.extend(more);
+        self.put(now, of);
+    }
 }
 
 /// Observations of one opening of the store.
@@ -157,7 +183,7 @@ impl Model {
         });
         let is_live = |id: &KeyId| self.keys.get(id).is_some_and(KeyFile::is_live);
         let late = self.alerts.late_uses.iter().filter(|(id, generation)| {
-            is_live(id) && !self.told_of(*id).previous_tokens.contains(generation)
+            is_live(id) && !self.told_of(*id).previous_tokens.at(self.now).contains(generation)
         });
         let window = self.opening.watch.rejections.map_or(Duration::ZERO, |(_, window)| window);
         // An alert that lies two windows ahead was written before the clock stepped back.
@@ -180,7 +206,7 @@ impl Model {
         let at = key.expires_at.filter(|at| *at <= self.now && self.opening.watch.expiries)?;
         let is_recent = at >= self.alerts.opened_at.saturating_sub(WEEK);
         let may_be = is_recent || self.alerts.changed.contains(&key.id);
-        let is_due = may_be && self.told_of(key.id).expired != Some(at);
+        let is_due = may_be && self.told_of(key.id).expired.at(self.now) != Some(at);
         is_due.then_some((alert(EventKind::KeyExpired, key.id, None), is_recent))
     }
 
@@ -188,7 +214,7 @@ impl Model {
         let (ahead, at) = self.opening.watch.trials_ending.zip(key.expires_at)?;
         let is_due = key.kind == Kind::Trial
             && (at.saturating_sub(ahead)..at).contains(&self.now)
-            && self.told_of(key.id).trial_ending != Some(at);
+            && self.told_of(key.id).trial_ending.at(self.now) != Some(at);
         let must = !self.alerts.missed.contains(&(key.id, at));
         is_due.then_some((alert(EventKind::TrialEnding, key.id, None), must))
     }
@@ -197,7 +223,7 @@ impl Model {
         let age = self.opening.watch.old_tokens?;
         let generation = key.current.generation;
         let is_due = self.now >= key.current.issued_at.saturating_add(age)
-            && !self.told_of(key.id).old_tokens.contains(&generation);
+            && !self.told_of(key.id).old_tokens.at(self.now).contains(&generation);
         is_due.then_some((alert(EventKind::TokenOld, key.id, Some(generation)), true))
     }
 
@@ -206,7 +232,7 @@ impl Model {
     fn unused(&self, key: &KeyFile) -> Option<Due> {
         let since = self.unused_since(key)?;
         let must = self.alerts.unused_again.get(&key.id).is_none_or(|from| *from <= self.now);
-        let is_due = self.told_of(key.id).unused != Some(since);
+        let is_due = self.told_of(key.id).unused.at(self.now) != Some(since);
         is_due.then_some((alert(EventKind::KeyUnused, key.id, None), must))
     }
 
@@ -245,11 +271,11 @@ impl Model {
         let window = self.opening.watch.rejections.map_or(Duration::ZERO, |(_, window)| window);
         let told = self.told.entry(key.id).or_default();
         match alert.kind {
-            EventKind::KeyExpired => told.expired = key.expires_at,
-            EventKind::TrialEnding => told.trial_ending = key.expires_at,
-            EventKind::TokenOld => told.old_tokens.extend(alert.generation),
-            EventKind::KeyUnused => told.unused = since,
-            EventKind::PreviousTokenUsed => told.previous_tokens.extend(alert.generation),
+            EventKind::KeyExpired => told.expired.put(now, key.expires_at),
+            EventKind::TrialEnding => told.trial_ending.put(now, key.expires_at),
+            EventKind::TokenOld => told.old_tokens.extend(now, alert.generation),
+            EventKind::KeyUnused => told.unused.put(now, since),
+            EventKind::PreviousTokenUsed => told.previous_tokens.extend(now, alert.generation),
             _ => told.refused_until = Some(now.saturating_add(window)),
         }
         let by = Authority::new(Role::Administrator, Actor::new("keyhasp").unwrap());

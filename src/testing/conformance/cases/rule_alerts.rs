@@ -39,7 +39,7 @@ fn generation(number: u32) -> Result<Generation, Failure> {
 fn told_of(alerts: &[Alert]) -> AlertState {
     let mut told = AlertState::default();
     for alert in alerts {
-        let _is_new = told.note(*alert);
+        let _is_new = told.note(*alert, sample::at(0));
     }
     told
 }
