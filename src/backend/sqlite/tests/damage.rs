@@ -224,7 +224,6 @@ fn damaged_usage_is_named_by_its_column() {
         ("key_usage", "address_missing", "-1"),
         ("key_usage", "quota_exhausted", "-1"),
         ("key_usage", "alerted_expired", "-5"),
-        ("key_usage", "alerted_expired_at", "-5"),
         ("key_usage", "alerted_trial_ending", "9223372036854775807"),
         ("key_usage", "alerted_token_old", "0"),
         ("key_usage", "alerted_unused", "-1"),
