@@ -78,6 +78,9 @@ event_kinds! {
     KeyRejected = 19, "key_rejected";
     /// An expired key gave up its place or its name to a newer one.
     KeyLapsed = 50, "key_lapsed";
+    /// A grace of a key's previous tokens began at a time to come, by a clock that was ahead, and
+    /// begins now.
+    GracesMended = 51, "graces_mended";
     /// An owner was created.
     OwnerCreated = 20, "owner_created";
     /// Defaults, maximum access, limits or number of keys of an owner changed.
@@ -117,7 +120,7 @@ impl EventKind {
         Self::ALL.iter().copied().find(|kind| kind.number() == number).ok_or_else(|| {
             Invalid::new(
                 "event kind",
-                Problem::OutOfRange { given: number.into(), min: 1, max: 50, unit: "" },
+                Problem::OutOfRange { given: number.into(), min: 1, max: 51, unit: "" },
             )
         })
     }

@@ -11,7 +11,7 @@ use super::engine::{
     Engine, FIRST_PAUSE, KeyObserver, MetadataState, Next, Records, RecordsParts, Retention,
     Workers, next_attempt,
 };
-use super::manage::{Manager, Minter, Sealer};
+use super::manage::{Manager, Minter, Sealer, mend_graces};
 use super::types::{
     AlertSettings, Error, PepperProblem, RulesDiffer, RulesShown, SettingsCheck, Unavailable,
     UsageSettings,
@@ -239,6 +239,8 @@ impl StoreBuilder {
             engine.records.refresh()?;
             start_refresh(&engine, max_staleness, &mut workers)?;
         }
+        // If this fails, the next call that may change something tries again.
+        let _ = mend_graces(&engine);
         let usage = Arc::new(UsageRecorder::new(&engine, self.usage));
         usage.start(&mut workers)?;
         let alerts = Arc::new(AlertScanner::new(&engine, &noticed, &usage));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::alerts::AlertScanner;
 use super::engine::{Engine, Workers};
 use super::key_store::KeyStore;
-use super::manage::{Manager, store_rules};
+use super::manage::{Manager, mend_graces, store_rules};
 use super::types::{
     ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, Issued,
     IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page,
@@ -54,6 +54,13 @@ impl Store {
         self.engine.records.refresh()
     }
 
+    /// Mends graces that a clock reckoned that was ahead, before a call that may change something.
+    /// If that fails, the next call tries again.
+    fn mended(&self) -> &Manager {
+        let _ = mend_graces(&self.engine);
+        &self.manager
+    }
+
     /// Writes now the usage that waits in memory, without waiting for the next interval. It also
     /// looks at 2,048 keys for addresses that were kept long enough. Does nothing if the store
     /// doesn't keep usage.
@@ -82,7 +89,7 @@ impl KeyStore for Store {
         owner: &OwnerId,
         request: &CreateKey,
     ) -> Result<Issued, Error> {
-        self.manager.create_key(by, owner, request)
+        self.mended().create_key(by, owner, request)
     }
 
     fn key(&self, by: &Authority, id: KeyId) -> Result<Key, Error> {
@@ -96,7 +103,7 @@ impl KeyStore for Store {
         request: &CreateKey,
         key: &IdempotencyKey,
     ) -> Result<IssuedOnce, Error> {
-        self.manager.create_key_once(by, owner, request, key)
+        self.mended().create_key_once(by, owner, request, key)
     }
 
     fn rotate_key_once(
@@ -107,7 +114,7 @@ impl KeyStore for Store {
         expected: Option<Version>,
         key: &IdempotencyKey,
     ) -> Result<IssuedOnce, Error> {
-        self.manager.rotate_key_once(by, id, request, expected, key)
+        self.mended().rotate_key_once(by, id, request, expected, key)
     }
 
     fn replace_lost_token(
@@ -116,7 +123,7 @@ impl KeyStore for Store {
         id: KeyId,
         key: &IdempotencyKey,
     ) -> Result<Issued, Error> {
-        self.manager.replace_lost_token(by, id, key)
+        self.mended().replace_lost_token(by, id, key)
     }
 
     fn key_by_numeric_id(&self, by: &Authority, id: NumericId) -> Result<Key, Error> {
@@ -138,7 +145,7 @@ impl KeyStore for Store {
         action: &KeyAction,
         expected: Option<Version>,
     ) -> Result<Key, Error> {
-        self.manager.change_key(by, id, action, expected)
+        self.mended().change_key(by, id, action, expected)
     }
 
     fn revoke_with_descendants(
@@ -147,7 +154,7 @@ impl KeyStore for Store {
         id: KeyId,
         expected: Option<Version>,
     ) -> Result<RevokedTree, Error> {
-        self.manager.revoke_with_descendants(by, id, expected)
+        self.mended().revoke_with_descendants(by, id, expected)
     }
 
     fn rotate_key(
@@ -157,15 +164,15 @@ impl KeyStore for Store {
         request: &Rotate,
         expected: Option<Version>,
     ) -> Result<Issued, Error> {
-        self.manager.rotate_key(by, id, request, expected)
+        self.mended().rotate_key(by, id, request, expected)
     }
 
     fn purge_key(&self, by: &Authority, id: KeyId, expected: Option<Version>) -> Result<(), Error> {
-        self.manager.purge_key(by, id, expected)
+        self.mended().purge_key(by, id, expected)
     }
 
     fn reveal_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error> {
-        self.manager.reveal_token(by, id)
+        self.mended().reveal_token(by, id)
     }
 
     fn reveal_tokens(
@@ -173,7 +180,7 @@ impl KeyStore for Store {
         by: &Authority,
         query: &ListKeys,
     ) -> Result<Page<RevealedToken>, Error> {
-        self.manager.reveal_tokens(by, query)
+        self.mended().reveal_tokens(by, query)
     }
 
     fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
@@ -181,7 +188,7 @@ impl KeyStore for Store {
     }
 
     fn block_leaked(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
-        self.manager.block_leaked(by, token)
+        self.mended().block_leaked(by, token)
     }
 
     fn create_owner(
@@ -190,7 +197,7 @@ impl KeyStore for Store {
         id: &OwnerId,
         request: &CreateOwner,
     ) -> Result<CreatedOwner, Error> {
-        self.manager.create_owner(by, id, request)
+        self.mended().create_owner(by, id, request)
     }
 
     fn owner(&self, by: &Authority, id: &OwnerId) -> Result<Owner, Error> {
@@ -208,7 +215,7 @@ impl KeyStore for Store {
         action: &OwnerAction,
         expected: Option<Version>,
     ) -> Result<Owner, Error> {
-        self.manager.change_owner(by, id, action, expected)
+        self.mended().change_owner(by, id, action, expected)
     }
 
     fn revoke_all(
@@ -218,7 +225,7 @@ impl KeyStore for Store {
         replacement: Option<&CreateKey>,
         expected: Option<Version>,
     ) -> Result<RevokedAll, Error> {
-        self.manager.revoke_all(by, owner, replacement, expected)
+        self.mended().revoke_all(by, owner, replacement, expected)
     }
 
     fn purge_owner(
@@ -227,7 +234,7 @@ impl KeyStore for Store {
         id: &OwnerId,
         expected: Option<Version>,
     ) -> Result<(), Error> {
-        self.manager.purge_owner(by, id, expected)
+        self.mended().purge_owner(by, id, expected)
     }
 
     fn rules(&self, by: &Authority) -> Result<Rules, Error> {
@@ -240,6 +247,7 @@ impl KeyStore for Store {
         request: &ChangeRules,
         expected: Option<Version>,
     ) -> Result<Rules, Error> {
+        self.mended();
         store_rules::change_rules(&self.engine, by, request, expected)
     }
 
@@ -249,6 +257,7 @@ impl KeyStore for Store {
         to: Timestamp,
         expected: Option<Version>,
     ) -> Result<Rules, Error> {
+        self.mended();
         store_rules::invalidate_tokens_issued_before(&self.engine, by, to, expected)
     }
 

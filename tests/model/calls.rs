@@ -256,6 +256,27 @@ pub(crate) struct EventQuery {
 }
 
 impl Call {
+    /// Whether the call is one that may change records. The store mends graces before those.
+    pub(crate) fn may_change(&self) -> bool {
+        matches!(
+            self,
+            Self::ActOnKey { .. }
+                | Self::ActOnOwner { .. }
+                | Self::ChangeRules { .. }
+                | Self::CreateKey { .. }
+                | Self::CreateOwner { .. }
+                | Self::InvalidateTokens { .. }
+                | Self::Leaked { block: true, .. }
+                | Self::OpenToken { .. }
+                | Self::OpenTokens { .. }
+                | Self::Purge { .. }
+                | Self::PurgeOwner { .. }
+                | Self::RevokeAll { .. }
+                | Self::RevokeTree { .. }
+                | Self::Rotate { .. }
+        )
+    }
+
     /// A name for statistics.
     pub(crate) fn name(&self) -> String {
         let text = format!("{self:?}");

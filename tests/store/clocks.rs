@@ -10,7 +10,7 @@ use keyhasp::backend::{Backend, EventFilter, EventQuery, Memory};
 use keyhasp::key::{Period, Quota};
 use keyhasp::{
     Access, AlertSettings, CreateKey, CreateOwner, Error, EventKind, Issued, ListEvents,
-    ManualClock, Rotate, SetLimits, Store, Timestamp, UsageSettings, VerifyRequest,
+    ManualClock, OwnerKeys, Rotate, SetLimits, Store, Timestamp, UsageSettings, VerifyRequest,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -315,5 +315,62 @@ fn an_alert_that_was_written_early_is_written_again_when_it_is_due() {
         assert_eq!(scan(&world, &store), [EventKind::KeyExpired], "{by:?}");
         clock.advance(by);
         assert_eq!(scan(&world, &store), []);
+    }
+}
+
+/// A rotation by a process that opens the database with a clock that is ahead, or has it open.
+#[test]
+fn a_grace_that_was_reckoned_ahead_ends_no_later_than_its_length_after_that() {
+    for by in STEPS {
+        for is_opened_ahead in [false, true] {
+            let backend = Arc::new(KeepOpen::new(Memory::new()));
+            let clock = clock();
+            let open = |seed| {
+                let builder = builder(&clock, seed);
+                let store = builder.open_on(Arc::<KeepOpen<_>>::clone(&backend)).unwrap();
+                World::of(Arc::new(store), Arc::clone(&clock))
+            };
+            let mut world = open(1);
+            let (keys, first) = world.owner("org");
+            let right = world.now();
+            clock.set(right.saturating_add(by));
+            if is_opened_ahead {
+                world = open(2);
+            }
+            let keys_ahead = OwnerKeys::new(Arc::clone(&world.store), owner("org"), "al").unwrap();
+            let rotated = keys_ahead.rotate(first.key.id, Rotate::with_grace(HOUR)).unwrap();
+            clock.set(right);
+            let _ = keys;
+            let tokens = [&first, &rotated];
+            if is_opened_ahead {
+                // This process doesn't know its clock for wrong. The next call mends the grace.
+                world.owner("another");
+            }
+            assert_eq!(are_accepted(&world, &tokens), [true, true]);
+            clock.advance(HOUR - MINUTE);
+            assert_eq!(are_accepted(&world, &tokens), [true, true]);
+            world.owner("next");
+            let shown = world.admin.get(first.key.id).unwrap();
+            assert_eq!(shown.previous_tokens[0].ends_at, right.saturating_add(HOUR), "{by:?}");
+            drop(world);
+            let world = open(3);
+            assert_eq!(are_accepted(&world, &tokens), [true, true]);
+            clock.advance(MINUTE);
+            assert_eq!(are_accepted(&world, &tokens), [false, true], "{by:?}");
+        }
+    }
+}
+
+#[test]
+fn a_grace_that_was_reckoned_ahead_ends_without_a_further_change() {
+    for by in STEPS {
+        let world = World::new();
+        let (keys, first) = world.owner("org");
+        let rotated =
+            world.ahead(by, || keys.rotate(first.key.id, Rotate::with_grace(HOUR))).unwrap();
+        world.clock.advance(HOUR - Duration::from_millis(1));
+        assert_eq!(are_accepted(&world, &[&first, &rotated]), [true, true]);
+        world.clock.advance(Duration::from_millis(1));
+        assert_eq!(are_accepted(&world, &[&first, &rotated]), [false, true], "{by:?}");
     }
 }

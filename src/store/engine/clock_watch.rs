@@ -9,7 +9,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::store::types::clock::{ClockAhead, ClockBehindLog};
 
 /// The difference between two clocks that counts as none.
-const TOLERANCE: Duration = Duration::from_secs(60);
+pub(super) const TOLERANCE: Duration = Duration::from_secs(60);
 /// The time after opening in which the store removes nothing by itself. A clock that was wrong
 /// when the store was opened is mostly set right by then.
 const FIRST_HOUR: Duration = Duration::from_secs(60 * 60);
@@ -55,6 +55,11 @@ impl ClockWatch {
     pub(in crate::store) fn trusted_now(&self) -> Timestamp {
         let now = Reading::of(&*self.clock);
         now.wall.min(self.expected(now))
+    }
+
+    /// Returns what wall time would be if it had run like the other clock since the opening.
+    pub(in crate::store) fn expected_now(&self) -> Timestamp {
+        self.opened.wall.saturating_add(self.elapsed())
     }
 
     /// Returns the time by which the store may remove what is too old, without being asked. `None`

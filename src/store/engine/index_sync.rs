@@ -134,6 +134,7 @@ impl Records {
     }
 
     pub(in crate::store) fn put_key(&self, key: &ScannedKey) -> Result<(), Error> {
+        self.graces.note(key, &self.clock_watch);
         self.observer.note_key(key);
         match self.index.put_key(key) {
             // Another process has just created both the key and its owner.
@@ -144,6 +145,7 @@ impl Records {
 
     fn note_scanned(&self, scanned: &Scanned) {
         if let Scanned::Key(key) = scanned {
+            self.graces.note(key, &self.clock_watch);
             self.observer.note_key(key);
         }
     }

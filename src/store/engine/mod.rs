@@ -12,6 +12,7 @@
 //! | `recovery` | finding out what became of a commit of unknown outcome |
 //! | `pruning` | the retention of events and keys: when something is due |
 //! | `key_purging` | the purging of keys that ended long ago |
+//! | `graces` | graces of previous tokens that were reckoned ahead |
 //! | `clock_watch` | whether wall time runs ahead, or lies behind the log |
 //! | `availability` | whether the store can answer now |
 //! | `prefixes` | the accepted prefixes, read without a lock |
@@ -28,6 +29,7 @@ mod clock_watch;
 // The engine's own file is named for what it holds, as each file is.
 #[allow(clippy::module_inception)]
 mod engine;
+mod graces;
 mod group_commit;
 mod index_sync;
 mod key_purging;
@@ -41,6 +43,7 @@ mod worker;
 
 pub(super) use affected::AffectedRecords;
 pub(super) use engine::Engine;
+pub(super) use graces::is_ahead;
 pub(super) use pruning::Retention;
 pub(super) use records::{KeyObserver, MetadataState, Records, RecordsParts};
 pub(super) use recovery::{FIRST_PAUSE, next_attempt};

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::availability::Availability;
 use super::clock_watch::ClockWatch;
+use super::graces::GraceWatch;
 use super::prefixes::AcceptedPrefixes;
 use crate::backend::{Backend, ScannedKey, Sharing};
 use crate::clock::{Clock, Timestamp};
@@ -27,6 +28,7 @@ pub(in crate::store) struct Records {
     pub(in crate::store) backend: Arc<dyn Backend>,
     pub(in crate::store) clock: Arc<dyn Clock>,
     pub(in crate::store) clock_watch: ClockWatch,
+    pub(in crate::store) graces: GraceWatch,
     pub(in crate::store) index: Index,
     pub(in crate::store) availability: Availability,
     pub(in crate::store) peppers: Peppers,
@@ -80,6 +82,7 @@ impl Records {
             observer: parts.observer,
             metadata: RwLock::new(parts.metadata),
             applied_log: Mutex::new(AppliedLog { applied_seq: 0 }),
+            graces: GraceWatch::new(),
             clock_watch: ClockWatch::new(Arc::clone(&parts.clock)),
             clock: parts.clock,
             backend: parts.backend,

@@ -295,7 +295,11 @@ fn live_previous(
 }
 
 /// Returns the next version of a record, without the digests of tokens that have ended.
-fn next_version(mut key: KeyRecord, now: Timestamp, invalidations: Invalidations) -> KeyRecord {
+pub(in crate::store::manage) fn next_version(
+    mut key: KeyRecord,
+    now: Timestamp,
+    invalidations: Invalidations,
+) -> KeyRecord {
     key.previous = live_previous(&key, now, invalidations).cloned().collect();
     key.version = key.version.next();
     key.updated_at = now;

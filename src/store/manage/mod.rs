@@ -7,6 +7,7 @@
 //! | `keys`, `key_rules`, `new_key` | the calls on keys; the pure rules of their life; new keys |
 //! | `descendants` | a key with all that it created, directly or through others |
 //! | `once` | creations and rotations that take effect once, however often they are sent |
+//! | `graces` | graces that were reckoned by a clock that was ahead, mended |
 //! | `owners`, `limit_rules` | the calls on owners; the rules of limits on keys and owners |
 //! | `store_rules` | the calls that concern the whole store |
 //! | `list`, `cursor` | pages of keys, owners and events |
@@ -18,6 +19,7 @@
 mod authorize;
 mod cursor;
 mod descendants;
+mod graces;
 mod key_rules;
 mod keys;
 mod leaked_tokens;
@@ -31,6 +33,7 @@ mod retry;
 mod setting_rules;
 pub(super) mod store_rules;
 
+pub(super) use graces::mend_graces;
 pub(super) use keys::Manager;
 pub(super) use new_key::Minter;
 pub(super) use recoverable_tokens::Sealer;

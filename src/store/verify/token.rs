@@ -88,7 +88,8 @@ impl TokenVerifier {
 
     /// Judges a token. Checks shape, prefix and id; computes one keyed digest; compares it in
     /// constant time with each digest of the key. Only then reads the key's state. Does no I/O,
-    /// allocates nothing and locks nothing, except that a key's quota may wait for a lease. Sets
+    /// allocates nothing and locks nothing, except that a key's quota may wait for a lease, and that a
+    /// previous token takes a lock while graces are known that a clock reckoned ahead. Sets
     /// `judged_at` to the time by which it judges, as soon as an answer needs the time.
     fn judge_token(
         &self,
@@ -157,6 +158,9 @@ impl TokenVerifier {
         if let Some(reason) = validity.rejected_for(now) {
             return Some(Err(VerifyError::Rejected(reason)));
         }
+        if !entry.is_current && self.is_grace_over(key, entry.generation) {
+            return Some(Err(VerifyError::Rejected(RejectReason::Superseded)));
+        }
         let Entry { owner, short_owner, limited, .. } = *entry;
         let allowed = if limited.is_none() && !flags.limited {
             Allowed { owner: short_owner, rate: None }
@@ -191,6 +195,17 @@ impl TokenVerifier {
             rate: allowed.rate,
         });
         Some(Ok(verified))
+    }
+}
+
+impl TokenVerifier {
+    /// Returns whether a previous token's grace is over, though its end lies ahead: a clock that was
+    /// ahead reckoned it. Takes a lock if there is such a grace.
+    #[cold]
+    fn is_grace_over(&self, key: KeyId, generation: u32) -> bool {
+        let Records { graces, clock_watch, .. } = &*self.records;
+        Generation::new(generation)
+            .is_ok_and(|generation| graces.is_over(key, generation, clock_watch))
     }
 }
 

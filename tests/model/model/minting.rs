@@ -188,6 +188,7 @@ impl Model {
             generation,
             text,
             issued_at: moments.fold(self.now, Ord::max),
+            grace_from: None,
             is_invalidated: false,
             pepper: self.opening.peppers[0],
         }

@@ -53,6 +53,8 @@ pub(crate) struct TokenFile {
     pub(crate) generation: u32,
     pub(crate) text: String,
     pub(crate) issued_at: Timestamp,
+    /// When its grace began, if it has one.
+    pub(crate) grace_from: Option<Timestamp>,
     /// Whether an invalidation has reached it.
     pub(crate) is_invalidated: bool,
     /// The number of the pepper of its digest.

@@ -154,6 +154,9 @@ impl Model {
             }
             _ => {}
         }
+        if call.may_change() {
+            self.mend_graces();
+        }
         let caller = self.caller(by)?;
         let mut shown = match call {
             Call::ActOnKey { id, action, expected } => {

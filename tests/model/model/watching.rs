@@ -105,6 +105,10 @@ impl Alerts {
         }
     }
 
+    pub(super) fn opened_at(&self) -> Timestamp {
+        self.opened_at
+    }
+
     pub(super) fn note_change(&mut self, key: KeyId) {
         self.changed.insert(key);
     }
@@ -120,6 +124,7 @@ impl Model {
         self.noted_in.clear();
         self.latest_noted = Timestamp::MIN;
         self.alerts = Alerts::new(self.now);
+        self.mend_graces();
     }
 
     /// Notes that a previous token was accepted.
