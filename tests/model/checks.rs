@@ -123,7 +123,8 @@ impl Sequence<'_> {
     pub(crate) fn check_health_of(&self, store: &dyn KeyStore) -> Checked {
         let health = store.health();
         let tokens = self.model.readable_tokens();
-        if health.unavailable.is_none() && health.tokens == tokens {
+        let is_told = health.clock_ahead.map(|told| told.by) == self.model.ahead();
+        if health.unavailable.is_none() && health.tokens == tokens && is_told {
             return Ok(());
         }
         Err(format!("{tokens} tokens and good health expected, {health:?} heard"))

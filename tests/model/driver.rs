@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use keyhasp::id::KeyId;
 use keyhasp::store::Store;
@@ -21,6 +22,13 @@ use crate::perform::Desk;
 use crate::source::Source;
 use crate::walk::Walk;
 use crate::witness::Witness;
+
+/// The steps of a clock that is ahead for one call: an hour, three days, a year.
+const JUMPS: [Duration; 3] = [
+    Duration::from_secs(3_600),
+    Duration::from_secs(3 * 24 * 3_600),
+    Duration::from_secs(365 * 24 * 3_600),
+];
 
 /// A store, and the parts of it that tests call beside the port.
 pub(crate) trait Asked: KeyStore {
@@ -98,6 +106,8 @@ pub(crate) struct Sequence<'a> {
     pub(crate) last_id: Option<KeyId>,
     /// The latest time at which this opening answered a call.
     pub(crate) latest: Timestamp,
+    /// The time to which a clock that is ahead is set right.
+    pub(crate) right_again: Option<Timestamp>,
     pub(crate) issued: Vec<Issue>,
     pub(crate) ever: Vec<KeyId>,
     pub(crate) grants: Vec<VerifiedKey>,
@@ -143,6 +153,7 @@ pub(crate) fn run(
         openings: 1,
         last_id: None,
         latest: start,
+        right_again: None,
         issued: Vec::new(),
         ever: Vec::new(),
         grants: Vec::new(),
@@ -197,12 +208,27 @@ impl Sequence<'_> {
     }
 
     fn move_clock(&mut self) {
-        let next = next_moment(&mut self.chance, &self.mood, &self.model);
-        if next > self.model.now {
-            self.clock.advance(next.since(self.model.now));
+        let jump = self.mood.jumps && self.chance.percent(10);
+        let next = if let Some(right) = self.right_again.take() {
+            self.clock.set(right);
+            right
+        } else if jump {
+            // The clock is ahead for one call.
+            self.right_again = Some(self.model.now);
+            let ahead = self.model.now.saturating_add(self.chance.pick(&JUMPS));
+            self.clock.set(ahead);
+            ahead
         } else {
-            self.clock.set(next);
-        }
+            let next = next_moment(&mut self.chance, &self.mood, &self.model);
+            let by = next.since(self.model.now);
+            if next > self.model.now {
+                self.clock.advance(by);
+                self.model.expected = self.model.expected.saturating_add(by);
+            } else {
+                self.clock.set(next);
+            }
+            next
+        };
         self.model.now = next;
         self.latest = self.latest.max(next);
         // As a poll in the background does if the database is shared.

@@ -109,6 +109,8 @@ pub(crate) struct Mood {
     pub(crate) verified: usize,
     /// Whether its clock often steps back.
     pub(super) steps_back: bool,
+    /// Whether the clock is ahead for one call now and then.
+    pub(crate) jumps: bool,
 }
 
 impl Mood {
@@ -125,6 +127,7 @@ impl Mood {
         }
         let refills_keys = chance.percent(50);
         let verified = if chance.percent(70) { 100 } else { 20 };
-        Self { picks, is_about_one, refills_keys, verified, steps_back: chance.percent(25) }
+        let (steps_back, jumps) = (chance.percent(25), chance.percent(30));
+        Self { picks, is_about_one, refills_keys, verified, steps_back, jumps }
     }
 }

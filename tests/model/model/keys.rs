@@ -8,7 +8,7 @@ use keyhasp::event::Fields;
 use keyhasp::id::{Generation, KeyId, NumericId, Version};
 use keyhasp::key::{Expiry, Kind};
 use keyhasp::store::{ForbiddenReason, Resource, StateProblem};
-use keyhasp::{EventKind, Rotate, Timestamp};
+use keyhasp::{EventKind, Rotate};
 use serde_json::{Value, json};
 
 use super::authority::{Caller, Span};
@@ -248,25 +248,28 @@ impl Model {
         }
     }
 
-    /// Mends graces that began at a time to come: each begins now, and has its whole length.
+    /// Mends graces that began at a time to come: each begins now, and lasts for what is left
+    /// of its length.
     pub(super) fn mend_graces(&mut self) {
         let now = self.now;
-        let minute = Duration::from_secs(60);
-        // Or the process knows it: the clock that runs on in sleep stands still in the tests.
-        let opened = self.alerts.opened_at().saturating_add(minute);
-        let right = if now <= opened { opened } else { Timestamp::MAX };
-        let right = right.min(now.saturating_add(minute));
-        let is_ahead = |token: &TokenFile| token.grace_from > Some(right);
+        let (expected, is_ahead) = (self.expected, self.ahead().is_some());
+        let must = |token: &TokenFile| {
+            token.grace_from > Some(now.saturating_add(Duration::from_secs(60)))
+                || token.known_end.is_some() && !is_ahead
+        };
         let by = Authority::new(Role::Administrator, Actor::new("keyhasp").unwrap());
         let ids: Vec<KeyId> = self.keys.keys().copied().collect();
         for id in ids {
             let mut key = self.keys[&id].clone();
-            if key.revoked.is_some() || !key.previous.iter().any(|(token, _)| is_ahead(token)) {
+            if key.revoked.is_some() || !key.previous.iter().any(|(token, _)| must(token)) {
                 continue;
             }
-            for (token, end) in key.previous.iter_mut().filter(|(token, _)| is_ahead(token)) {
+            for (token, end) in key.previous.iter_mut().filter(|(token, _)| must(token)) {
                 let length = end.since(token.grace_from.replace(now).unwrap());
-                *end = now.saturating_add(length);
+                let left = token.known_end.map_or(length, |end| end.since(expected).min(length));
+                *end = now.saturating_add(left);
+                let known_end = token.known_end.unwrap_or(expected.saturating_add(left));
+                token.known_end = is_ahead.then_some(known_end);
             }
             key.change(now);
             self.keys.insert(id, key);
@@ -292,8 +295,10 @@ impl Model {
             key.previous.clear();
         } else {
             let grace = how.grace.unwrap_or(Rotate::DEFAULT_GRACE);
-            let old = TokenFile { grace_from: Some(self.now), ..old };
-            key.previous.push((old, self.now.saturating_add(grace)));
+            let (end, is_ahead) = (self.now.saturating_add(grace), self.ahead().is_some());
+            let length = end.since(self.now);
+            let known_end = is_ahead.then(|| self.expected.saturating_add(length));
+            key.previous.push((TokenFile { grace_from: Some(self.now), known_end, ..old }, end));
         }
         let was_blocked = how.unblock && key.blocked.take().is_some();
         key.change(self.now);

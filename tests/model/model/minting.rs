@@ -189,6 +189,7 @@ impl Model {
             text,
             issued_at: moments.fold(self.now, Ord::max),
             grace_from: None,
+            known_end: None,
             is_invalidated: false,
             pepper: self.opening.peppers[0],
         }

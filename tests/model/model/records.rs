@@ -55,6 +55,9 @@ pub(crate) struct TokenFile {
     pub(crate) issued_at: Timestamp,
     /// When its grace began, if it has one.
     pub(crate) grace_from: Option<Timestamp>,
+    /// When its grace ends by the clock that runs on in sleep, if the store knows that wall time was
+    /// ahead when the grace began.
+    pub(crate) known_end: Option<Timestamp>,
     /// Whether an invalidation has reached it.
     pub(crate) is_invalidated: bool,
     /// The number of the pepper of its digest.

@@ -1,6 +1,7 @@
 //! The state of the model, and the dispatch of calls.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use keyhasp::authority::{Actor, Authority, Role};
 use keyhasp::event::{Event, EventDraft, Fields};
@@ -65,6 +66,8 @@ pub(crate) struct Model {
     /// Every pepper ever opened.
     pub(crate) known_peppers: BTreeSet<u16>,
     pub(crate) version: u64,
+    /// What wall time would be if it had run like the clock that runs on in sleep since the opening.
+    pub(crate) expected: Timestamp,
     pub(crate) mark: Option<Mark>,
     pub(crate) owners: BTreeMap<OwnerId, OwnerFile>,
     /// Every incarnation that there ever was.
@@ -107,6 +110,7 @@ impl Model {
             known_peppers: opening.peppers.iter().copied().collect(),
             opening,
             version: 1,
+            expected: now,
             mark: None,
             owners: BTreeMap::new(),
             incarnations: BTreeSet::new(),
@@ -135,6 +139,11 @@ impl Model {
             let by = Authority::new(Role::Administrator, Actor::new("keyhasp").unwrap());
             self.note(&by, EventKind::PepperAdded, None, None, self.version, None, Fields::PEPPERS);
         }
+    }
+
+    /// Returns by how much the clock is ahead, if that is more than a minute.
+    pub(crate) fn ahead(&self) -> Option<Duration> {
+        Some(self.now.since(self.expected)).filter(|by| *by > Duration::from_secs(60))
     }
 
     /// Performs a call and returns its answer. Or returns all the reasons for which the call may be

@@ -111,6 +111,9 @@ impl Model {
         if let Some(rejected_for) = key.rejected_for(owner, token, self.now) {
             return Verdict::Rejected(rejected_for);
         }
+        if token.known_end.is_some_and(|end| end <= self.expected) {
+            return Verdict::Rejected(RejectReason::Superseded);
+        }
         if let Some(from) = key.begins(owner, self.now) {
             return Verdict::Limited(vec![VerifyError::Rejected(RejectReason::NotYet(from))]);
         }

@@ -105,10 +105,6 @@ impl Alerts {
         }
     }
 
-    pub(super) fn opened_at(&self) -> Timestamp {
-        self.opened_at
-    }
-
     pub(super) fn note_change(&mut self, key: KeyId) {
         self.changed.insert(key);
     }
@@ -124,6 +120,11 @@ impl Model {
         self.noted_in.clear();
         self.latest_noted = Timestamp::MIN;
         self.alerts = Alerts::new(self.now);
+        self.expected = self.now;
+        self.keys
+            .values_mut()
+            .flat_map(KeyFile::tokens_mut)
+            .for_each(|token| token.known_end = None);
         self.mend_graces();
     }
 
