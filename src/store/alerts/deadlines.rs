@@ -69,9 +69,15 @@ impl Deadlines {
     }
 
     /// Takes out the deadlines that have passed, the earliest first, and at most `max` of them.
-    pub(super) fn take_due(&mut self, now: Timestamp, max: usize) -> Vec<(KeyId, DueAlert)> {
+    /// The clock may have been as early as `earliest` since they were taken out last.
+    pub(super) fn take_due(
+        &mut self,
+        now: Timestamp,
+        earliest: Timestamp,
+        max: usize,
+    ) -> Vec<(KeyId, DueAlert)> {
         while let Some((at, ..)) = self.taken.last()
-            && *at > now
+            && *at > earliest
             && let Some((_, key, alert)) = self.taken.pop_last()
         {
             self.note_at(now, key, alert);
@@ -103,10 +109,10 @@ mod tests {
         let mut deadlines = Deadlines::new(AlertSettings::new(), at(0));
         deadlines.note_at(at(5), key(1), DueAlert::Expired);
         deadlines.note_at(at(900), key(2), DueAlert::Unused);
-        assert_eq!(deadlines.take_due(at(5), 9), [(key(1), DueAlert::Expired)]);
-        assert_eq!(deadlines.take_due(at(1_000), 9), [(key(2), DueAlert::Unused)]);
-        assert_eq!(deadlines.take_due(at(1_001), 9), []);
-        assert_eq!(deadlines.take_due(at(6), 9), [(key(2), DueAlert::Unused)]);
-        assert_eq!(deadlines.take_due(at(6), 9), []);
+        assert_eq!(deadlines.take_due(at(5), at(5), 9), [(key(1), DueAlert::Expired)]);
+        assert_eq!(deadlines.take_due(at(1_000), at(1_000), 9), [(key(2), DueAlert::Unused)]);
+        assert_eq!(deadlines.take_due(at(1_001), at(1_001), 9), []);
+        assert_eq!(deadlines.take_due(at(6), at(6), 9), [(key(2), DueAlert::Unused)]);
+        assert_eq!(deadlines.take_due(at(6), at(6), 9), []);
     }
 }

@@ -62,7 +62,8 @@ impl AlertScanner {
         }
         let now = self.engine.records.now();
         let mut written = 0;
-        let due = lock(&noticed.deadlines).take_due(now, MAX_DUE);
+        let earliest = self.usage.take_step_back().map_or(now, |to| to.min(now));
+        let due = lock(&noticed.deadlines).take_due(now, earliest, MAX_DUE);
         let usages = match self.usages_of(&due, now) {
             Ok(usages) => usages,
             Err(error) => {

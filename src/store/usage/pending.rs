@@ -53,12 +53,14 @@ pub(super) struct PendingSums {
     flushes: u64,
     /// The latest time of a use, and of a flush.
     latest: Timestamp,
+    /// The earliest time to which the clock has stepped back since a scan for alerts.
+    stepped_back_to: Option<Timestamp>,
 }
 
 impl Default for PendingSums {
     fn default() -> Self {
         let (growing, flushing) = Default::default();
-        Self { growing, flushing, flushes: 0, latest: Timestamp::MIN }
+        Self { growing, flushing, flushes: 0, latest: Timestamp::MIN, stepped_back_to: None }
     }
 }
 
@@ -87,7 +89,16 @@ impl PendingSums {
 
     /// Notes a flush at `now`; returns whether the clock has stepped back, behind a use or a flush.
     pub(super) fn steps_back(&mut self, now: Timestamp) -> bool {
-        std::mem::replace(&mut self.latest, now) > now
+        let steps_back = std::mem::replace(&mut self.latest, now) > now;
+        if steps_back {
+            self.stepped_back_to = Some(self.stepped_back_to.map_or(now, |to| to.min(now)));
+        }
+        steps_back
+    }
+
+    /// Takes the earliest time to which the clock has stepped back.
+    pub(super) fn take_step_back(&mut self) -> Option<Timestamp> {
+        self.stepped_back_to.take()
     }
 
     /// Returns the number of sums.

@@ -56,6 +56,12 @@ impl UsageRecorder {
         }
     }
 
+    /// Takes the earliest time to which the clock has stepped back since the last call, as flushes
+    /// found it. Last uses were settled then, and alerts about unused keys may be due earlier.
+    pub(in crate::store) fn take_step_back(&self) -> Option<Timestamp> {
+        self.collector.as_ref()?.pending().take_step_back()
+    }
+
     /// Starts the thread that writes the sums at the interval, or earlier if there are many.
     pub(in crate::store) fn start(self: &Arc<Self>, workers: &mut Workers) -> Result<(), Error> {
         let Some(usage) = &self.collector else { return Ok(()) };

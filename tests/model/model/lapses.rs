@@ -61,7 +61,8 @@ impl Model {
     /// Returns whether a key has been expired for long enough, and isn't the last standard key that
     /// must stay.
     fn may_lapse(&self, key: &KeyFile, others: &[&KeyFile], newcomer: &Newcomer<'_>) -> bool {
-        let is_over = key.expires_at.is_some_and(|at| at.saturating_add(FIVE_MINUTES) <= self.now);
+        let is_over = self.ahead().is_none()
+            && key.expires_at.is_some_and(|at| at.saturating_add(FIVE_MINUTES) <= self.now);
         let another_stays = newcomer.kind == Kind::Standard
             || others.iter().any(|other| other.kind == Kind::Standard && other.id != key.id);
         let must_stay = self.rules.keep_standard_key && key.kind == Kind::Standard;
