@@ -71,7 +71,7 @@ impl Alter for Injected {
                 let state = inner.usage(&[*of])?.pop().and_then(|usage| usage.quota);
                 let lease = state.map(|state| Lease {
                     quota_version: state.quota_version,
-                    period: state.period,
+                    turn: state.turn,
                     units: state.left / 16,
                     left: state.left,
                     void_from: None,
