@@ -291,7 +291,7 @@ fn a_quota_has_the_version_of_its_last_change() {
         let kept = keys.update(id, update(SetLimits::new().rate(rate(1)))).unwrap();
         assert!(!moved(kept), "another limit");
         assert!(!moved(world.admin.update(id, set(90)).unwrap()), "an administrator's");
-        let before = keys.get(id).unwrap();
+        let before = world.admin.get(id).unwrap();
         assert_eq!(world.admin.update(id, set(90)).unwrap(), before, "the same once more");
         let tightened = keys.update(id, set(80)).unwrap();
         assert!(moved(tightened.clone()));
