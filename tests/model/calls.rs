@@ -80,6 +80,11 @@ pub(crate) enum Call {
         to: Timestamp,
         expected: Option<Version>,
     },
+    /// A creation or rotation under an idempotency key.
+    Once {
+        name: String,
+        call: Box<Call>,
+    },
     OpenToken {
         id: KeyId,
     },
@@ -98,6 +103,10 @@ pub(crate) enum Call {
         expected: Option<Version>,
     },
     Recover,
+    ReplaceLost {
+        id: KeyId,
+        name: String,
+    },
     RevokeAll {
         owner: OwnerId,
         replacement: Option<NewKey>,

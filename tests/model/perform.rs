@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use keyhasp::authority::{Actor, Authority, Role};
 use keyhasp::id::{Generation, OwnerId, Version};
-use keyhasp::store::{Issued, Keys, Managing, RevealedToken};
-use keyhasp::{AdminKeys, DelegatedKeys, Error, KeyStore, ListEvents, OwnerKeys};
+use keyhasp::store::{Issued, IssuedOnce, Keys, Managing, RevealedToken};
+use keyhasp::{AdminKeys, DelegatedKeys, Error, IdempotencyKey, KeyStore, ListEvents, OwnerKeys};
 use serde_json::{Value, json};
 
 use crate::calls::{
@@ -287,6 +287,23 @@ fn on_port(store: &dyn Asked, by: &Authority, call: &Call) -> Heard {
         Call::InvalidateTokens { to, expected } => {
             store.invalidate_tokens_issued_before(by, *to, *expected).map(rules)
         }
+        Call::Once { name, call } => {
+            let key = IdempotencyKey::new(name).unwrap();
+            match &**call {
+                Call::CreateKey { owner, key: new } => {
+                    store.create_key_once(by, owner, &new.request(), &key)
+                }
+                Call::Rotate { id, how, expected } => {
+                    store.rotate_key_once(by, *id, &how.request(), *expected, &key)
+                }
+                other => panic!("{other:?} has no idempotency key"),
+            }
+            .map(issued_once)
+        }
+        Call::ReplaceLost { id, name } => {
+            let key = IdempotencyKey::new(name).unwrap();
+            store.replace_lost_token(by, *id, &key).map(issued)
+        }
         Call::OpenToken { id } => store.reveal_token(by, *id).map(|token| shown(&token.expose())),
         Call::OpenTokens { query } => all_tokens(query, |query| store.reveal_tokens(by, query)),
         Call::Prune { before } => store.prune_events(by, *before).map(|pruned| shown(&pruned)),
@@ -348,6 +365,19 @@ fn take_issued(issued: Issued) -> (Option<Value>, Fresh) {
     let text = issued.token.expose().to_owned();
     let value = json!({ "key": issued.key, "token": text, "dropped": issued.dropped });
     (Some(value), Fresh { token: Some((issued.key.id, text)), ..Fresh::default() })
+}
+
+fn issued_once(issued: IssuedOnce) -> (Answer, Fresh) {
+    let token = issued.token.as_ref().map(|token| token.expose().to_owned());
+    let value = json!({
+        "key": issued.key,
+        "generation": issued.generation,
+        "token": token,
+        "dropped": issued.dropped,
+        "is_repeated": issued.is_repeated,
+    });
+    let token = token.filter(|_| !issued.is_repeated).map(|text| (issued.key.id, text));
+    answer(value, Fresh { token, ..Fresh::default() })
 }
 
 fn issued(issued: Issued) -> (Answer, Fresh) {

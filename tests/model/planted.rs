@@ -8,12 +8,12 @@ use keyhasp::authority::{Authority, Role, Viewer};
 use keyhasp::id::{KeyId, OwnerId, Version};
 use keyhasp::key::{LastAddress, RejectReason};
 use keyhasp::store::{
-    Events, ForbiddenReason, FoundToken, Issued, Key, KeyAction, KeyUsage, Owner, OwnerAction,
-    Page, RevokedAll, RevokedTree, StoreLayer,
+    Events, ForbiddenReason, FoundToken, Issued, IssuedOnce, Key, KeyAction, KeyUsage, Owner,
+    OwnerAction, Page, RevokedAll, RevokedTree, StoreLayer,
 };
 use keyhasp::{
-    Clock, CreateKey, Error, EventKind, KeyStore, ListEvents, ListKeys, ManualClock, Rotate, State,
-    Timestamp, Token, VerifiedKey, VerifyError, VerifyRequest,
+    Clock, CreateKey, Error, EventKind, IdempotencyKey, KeyStore, ListEvents, ListKeys,
+    ManualClock, Rotate, State, Timestamp, Token, VerifiedKey, VerifyError, VerifyRequest,
 };
 
 use crate::driver::Asked;
@@ -99,6 +99,8 @@ pub(crate) enum Defect {
     PreviousTokenActs,
     /// Pruning goes an hour too far.
     PruneGoesTooFar,
+    /// A creation that is sent again makes another key.
+    RepeatTakesEffect,
     /// A verified key stays accepted after its key is revoked.
     RevocationNotInForce,
     /// Revoking all keys revokes them one by one, so that the event log differs.
@@ -120,7 +122,7 @@ pub(crate) enum Defect {
 }
 
 impl Defect {
-    pub(crate) const ALL: [Self; 48] = [
+    pub(crate) const ALL: [Self; 49] = [
         Self::AdministratorShown,
         Self::ActivateLiftsBlock,
         Self::AddressOutlivesItsTime,
@@ -161,6 +163,7 @@ impl Defect {
         Self::QuotaGetsOne,
         Self::QuotaOverspends,
         Self::RateNeverUsedUp,
+        Self::RepeatTakesEffect,
         Self::RevocationNotInForce,
         Self::RevokeAllOneByOne,
         Self::SupersededStillGood,
@@ -388,6 +391,19 @@ impl StoreLayer for Planted {
     ) -> Result<Issued, Error> {
         let first = self.store.create_key(by, owner, request);
         self.again(by, first, |by| self.store.create_key(by, owner, request))
+    }
+
+    fn create_key_once(
+        &self,
+        by: &Authority,
+        owner: &OwnerId,
+        request: &CreateKey,
+        key: &IdempotencyKey,
+    ) -> Result<IssuedOnce, Error> {
+        if self.has(Defect::RepeatTakesEffect) {
+            return self.store.create_key(by, owner, request).map(IssuedOnce::from);
+        }
+        self.store.create_key_once(by, owner, request, key)
     }
 
     fn key(&self, by: &Authority, id: KeyId) -> Result<Key, Error> {

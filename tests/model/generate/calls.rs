@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyhasp::id::{KeyId, OwnerId};
+use keyhasp::id::{KeyId, NumericId, OwnerId};
 use keyhasp::key::{Kind, Lifetime, State, StoreRules};
 use keyhasp::store::NumericIdChoice;
 use keyhasp::{Rotate, VerifiedKey};
@@ -13,7 +13,7 @@ use crate::calls::{
     Call, KeyQuery, KeyUpdate, NewKey, NewOwner, OnKey, OnOwner, Rotation, Side, Who,
 };
 use crate::chance::Chance;
-use crate::model::{KeyFile, Model, Verdict};
+use crate::model::{KeyFile, Model, RequestFile, Verdict};
 
 /// Picks calls for a model in its present state.
 #[derive(Debug)]
@@ -99,6 +99,11 @@ impl Generator<'_> {
                 let to = self.past();
                 Call::InvalidateTokens { to, expected: self.if_version(self.model.version) }
             }
+            Pick::Once => self.once(),
+            Pick::ReplaceLost => match self.young_request() {
+                Some((name, request)) => Call::ReplaceLost { id: request.key, name },
+                None => Call::ReplaceLost { id: self.key(), name: "none".into() },
+            },
             Pick::OpenToken => {
                 Call::OpenToken { id: self.key_that(|key| key.sealed_under.is_some()) }
             }
@@ -207,11 +212,15 @@ impl Generator<'_> {
 
     /// Returns the owner that a call is about.
     pub(super) fn concerned(&mut self, call: &Call) -> OwnerId {
+        if let Call::Once { call, .. } = call {
+            return self.concerned(call);
+        }
         let of_key = |id: &KeyId| self.model.keys.get(id).map(|key| key.owner);
         let owner = match call {
             Call::ActOnKey { id, .. }
             | Call::Get { id }
             | Call::OpenToken { id }
+            | Call::ReplaceLost { id, .. }
             | Call::Purge { id, .. }
             | Call::RevokeTree { id, .. }
             | Call::Rotate { id, .. } => of_key(id),
@@ -310,6 +319,8 @@ impl Generator<'_> {
             expiry: (kind == Kind::Trial || self.chance.percent(40)).then(|| self.expiry()),
             settings: self.chance.percent(30).then(|| self.settings()),
             numeric_id: match self.chance.below(10) {
+                // No number follows the greatest.
+                4..=7 if self.model.numeric_ids.contains(&NumericId::MAX) => NumericIdChoice::Next,
                 0..=2 => NumericIdChoice::Next,
                 3 => NumericIdChoice::Given(self.numeric_id()),
                 _ => NumericIdChoice::None,
@@ -366,6 +377,26 @@ impl Generator<'_> {
     }
 
     /// Makes a token that some key has, or one that differs little from it.
+    /// A creation or rotation under an idempotency key: often one that was made before.
+    fn once(&mut self) -> Call {
+        let new = match self.chance.percent(50) {
+            true => self.rotate(),
+            false => Call::CreateKey { owner: self.owner(), key: self.new_key() },
+        };
+        let (name, call) = match self.young_request() {
+            Some((name, request)) if self.chance.percent(60) => match self.chance.percent(75) {
+                true => (name, request.call),
+                false => (name, new),
+            },
+            _ => (format!("request-{}", self.chance.below(1_000_000_000)), new),
+        };
+        Call::Once { name, call: Box::new(call) }
+    }
+
+    fn young_request(&mut self) -> Option<(String, RequestFile)> {
+        self.chance.pick_late(&self.model.young_requests())
+    }
+
     pub(super) fn leaked(&mut self) -> Call {
         let block = self.chance.percent(50);
         // A token under a closed pepper is rare, and decides nothing unless it is asked about.
@@ -423,6 +454,7 @@ fn is_administrators(call: &Call) -> bool {
             matches!(action, OnKey::Block | OnKey::ConvertTrial(_) | OnKey::Unblock)
         }
         Call::CreateKey { key, .. } => key.kind == Kind::Trial,
+        Call::Once { call, .. } => is_administrators(call),
         _ => false,
     }
 }

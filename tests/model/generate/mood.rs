@@ -27,6 +27,8 @@ pub(super) enum Pick {
     ListOwners,
     LookOut,
     MadeUpCursor,
+    Once,
+    ReplaceLost,
     InvalidateTokens,
     OpenToken,
     OpenTokens,
@@ -49,7 +51,7 @@ pub(super) enum Pick {
     Wait,
 }
 
-const PICKS: [(usize, Pick); 42] = [
+const PICKS: [(usize, Pick); 44] = [
     (5, Pick::Activate),
     (5, Pick::Block),
     (4, Pick::ChangeRules),
@@ -72,6 +74,8 @@ const PICKS: [(usize, Pick); 42] = [
     (2, Pick::ListOwners),
     (14, Pick::LookOut),
     (1, Pick::MadeUpCursor),
+    (14, Pick::Once),
+    (5, Pick::ReplaceLost),
     (2, Pick::InvalidateTokens),
     (9, Pick::OpenToken),
     (2, Pick::OpenTokens),

@@ -9,6 +9,7 @@ mod lapses;
 mod limits;
 mod lists;
 mod minting;
+mod once;
 mod owners;
 mod reason;
 mod records;
@@ -21,6 +22,7 @@ mod verify;
 mod watching;
 
 pub(crate) use access::{Names, Reach};
+pub(crate) use once::RequestFile;
 pub(crate) use reason::Reason;
 pub(crate) use records::{KeyFile, OwnerFile};
 pub(crate) use settings::REFUSED_NAME;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::access::Names;
 use super::eyes::hide_administrators;
+use super::once::{RequestFile, Scope};
 use super::reason::Reason;
 use super::records::{KeyFile, Mark, OwnerFile};
 use super::spending::{Account, Bucket, Holder};
@@ -91,6 +92,8 @@ pub(crate) struct Model {
     pub(crate) numeric_ids: BTreeSet<u64>,
     /// The number of keys that have lapsed.
     pub(crate) lapses: usize,
+    /// The requests that took effect once.
+    pub(super) requests: BTreeMap<(Scope, String), RequestFile>,
     pub(crate) events: Vec<Event>,
     /// The number of all events that there ever were.
     pub(crate) last_event: u64,
@@ -124,6 +127,7 @@ impl Model {
             alerts: Alerts::new(now),
             numeric_ids: BTreeSet::new(),
             lapses: 0,
+            requests: BTreeMap::new(),
             events: Vec::new(),
             last_event: 0,
         }
@@ -149,6 +153,7 @@ impl Model {
     /// Performs a call and returns its answer. Or returns all the reasons for which the call may be
     /// refused, and changes nothing.
     pub(crate) fn call(&mut self, by: &Authority, call: &Call, fresh: &Fresh) -> Decided<Answer> {
+        self.note_time();
         // These calls have no caller with an authority.
         match call {
             Call::Recover => return Ok(Answer::Shown(Value::Null)),
@@ -160,6 +165,13 @@ impl Model {
             Call::LookOut => {
                 let told = self.run_alerts(&fresh.told);
                 return Ok(Answer::Shown(shown_alerts(told.len(), &told)));
+            }
+            Call::Once { name, call } => {
+                let mut shown = self.once(by, name, call, fresh)?;
+                if by.role != Role::Administrator {
+                    hide_administrators(&mut shown);
+                }
+                return Ok(Answer::Shown(shown));
             }
             _ => {}
         }
@@ -204,7 +216,12 @@ impl Model {
             Call::Rotate { id, how, expected } => {
                 self.rotate(&caller, *id, *how, *expected, fresh)?
             }
-            Call::FlushUsage | Call::LookOut | Call::Recover | Call::Wait { .. } => Value::Null,
+            Call::ReplaceLost { id, name } => self.replace_lost(&caller, *id, name, fresh)?,
+            Call::FlushUsage
+            | Call::LookOut
+            | Call::Once { .. }
+            | Call::Recover
+            | Call::Wait { .. } => Value::Null,
             Call::Rules => self.shown_rules(),
         };
         if !caller.is_admin {
