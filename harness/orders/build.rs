@@ -26,7 +26,7 @@ const MODEL: &[Change] = &[
     ("group_commit", "use crate::backend::", "use keyhasp::backend::"),
     ("interned", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
     ("interned", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
-    ("interned", "use crate::clock::", "use keyhasp::clock::"),
+    ("interned", "use crate::key::", "use keyhasp::key::"),
     ("interned", "use crate::id::", "use keyhasp::id::"),
     ("interned", "use crate::permission::", "use keyhasp::permission::"),
     ("pages", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),

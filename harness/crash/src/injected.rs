@@ -120,7 +120,7 @@ fn in_halves(
     inner: &dyn Backend,
     change: &Change,
 ) -> Result<Result<Applied, Rejection>, BackendError> {
-    let mut preconditions = change.preconditions.clone();
+    let (mut preconditions, mut once) = (change.preconditions.clone(), change.once.clone());
     let mut whole: Option<Applied> = None;
     for operation in &change.operations {
         let preconditions = std::mem::take(&mut preconditions);
@@ -128,6 +128,7 @@ fn in_halves(
             preconditions,
             operations: vec![operation.clone()],
             lapse_expired_by: change.lapse_expired_by,
+            once: once.take(),
         };
         match (inner.commit(&[part])?.pop(), &mut whole) {
             (Some(Ok(applied)), None) => whole = Some(applied),

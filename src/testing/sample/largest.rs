@@ -140,6 +140,8 @@ pub fn largest_key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
         settings: settings()?,
         created_at: Timestamp::MAX,
         created_by: actor()?,
+        // The other value than that of a small key, which has no larger one.
+        created_as: SetBy::Owner,
         created_by_key: Some(super::key_id(u32::MAX)),
         updated_at: Timestamp::MAX,
         current: token(0)?,
