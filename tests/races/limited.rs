@@ -295,7 +295,9 @@ pub(crate) fn renewed(
         last += 1;
     }
     let all = limited.accepted();
-    let sum: u64 = quotas.iter().sum();
+    // Between a setting and its refill, a quota that was raised has so many uses more.
+    let raised: u64 = quotas.windows(2).map(|two| two[1].saturating_sub(two[0])).sum();
+    let sum = quotas.iter().sum::<u64>() + raised;
     if all > sum {
         return Err(format!("{all} uses were accepted of {sum}"));
     }
