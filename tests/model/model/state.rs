@@ -167,6 +167,7 @@ impl Model {
                 return Ok(Answer::Shown(shown_alerts(told.len(), &told)));
             }
             Call::Once { name, call } => {
+                self.mend_graces();
                 let mut shown = self.once(by, name, call, fresh)?;
                 if by.role != Role::Administrator {
                     hide_administrators(&mut shown);
