@@ -280,6 +280,7 @@ impl Call {
                 | Self::OpenTokens { .. }
                 | Self::Purge { .. }
                 | Self::PurgeOwner { .. }
+                | Self::ReplaceLost { .. }
                 | Self::RevokeAll { .. }
                 | Self::RevokeTree { .. }
                 | Self::Rotate { .. }

@@ -144,7 +144,8 @@ impl Model {
             let has_address = waiting().any(|one| one.from.is_some());
             let forgotten = plan.addresses.filter(|_| is_waiting && !has_address);
             let before = forgotten.map_or(Timestamp::MIN, |keep| self.now.saturating_sub(keep));
-            file.settle(self.now, |one| !one.is_written);
+            // An address is forgotten together with a look at all that is written of the key.
+            file.settle(self.now, |one| !one.is_written || forgotten.is_some());
             for one in &mut file.noted {
                 one.is_written = true;
                 one.from = one.from.filter(|_| one.at >= before);
