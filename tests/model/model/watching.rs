@@ -150,10 +150,10 @@ impl Model {
             *window = new();
         }
         window.count += 1;
-        alerts.noticed_at.retain(|at| *at <= now && now < at.saturating_add(MINUTE));
         if window.is_noticed || window.count <= limit {
             return;
         }
+        alerts.noticed_at.retain(|at| *at <= now && now < at.saturating_add(MINUTE));
         if alerts.noticed_at.len() == MOST_REFUSED {
             alerts.held_back += 1;
             return;
