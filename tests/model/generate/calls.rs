@@ -43,7 +43,7 @@ impl Generator<'_> {
         match pick {
             Pick::GiveToKey => {
                 let id = self.key_that(|key| key.limits.quota.is_some());
-                let action = match self.chance.below(3) {
+                let action = match self.chance.below(2) {
                     0 => OnKey::RefillQuota,
                     _ => OnKey::AddToQuota(self.gift()),
                 };
@@ -51,7 +51,7 @@ impl Generator<'_> {
             }
             Pick::GiveToOwner => {
                 let id = self.owner_that(|owner| owner.limits.quota.is_some());
-                let action = match self.chance.below(3) {
+                let action = match self.chance.below(2) {
                     0 => OnOwner::RefillQuota,
                     _ => OnOwner::AddToQuota(self.gift()),
                 };
