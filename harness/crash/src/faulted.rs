@@ -241,7 +241,10 @@ impl Case {
         let verifier = Verifier::new(Arc::clone(store));
         for token in tokens {
             let (is, allowed) = (ask(&verifier, token), allowed(token));
-            if !allowed.contains(&is) {
+            // A look at a quota that isn't known yet reads, and reading fails.
+            let is_blind = is == Err(VerifyError::Unavailable(Unavailable::Quota))
+                && allowed.iter().any(Result::is_ok);
+            if !allowed.contains(&is) && !is_blind {
                 let (key, generation) = (token.key, token.generation);
                 self.findings.push(format!(
                     "right after: token {generation} of key {key} is answered {is:?}, not one of {allowed:?}"

@@ -169,6 +169,7 @@ impl Ledger {
                 key.previous.clear();
                 EventKind::PreviousTokensInvalidated
             }
+            Deed::Refill => EventKind::KeyQuotaRefilled,
             Deed::Revoke => {
                 key.revoked = true;
                 EventKind::KeyRevoked
@@ -225,6 +226,7 @@ impl Ledger {
         owner.version += 1;
         let version = owner.version;
         let kind = match deed {
+            OwnerDeed::Refill => EventKind::OwnerQuotaRefilled,
             OwnerDeed::Resume => {
                 owner.suspended = false;
                 EventKind::OwnerResumed

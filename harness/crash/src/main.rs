@@ -149,7 +149,9 @@ fn kill_with_bugs(count: &str) -> Result<bool, String> {
             let is_caught = found > 0;
             let what = verdict(is_caught);
             println!("injected in {engine}: {name}: {what} by kill {}", total.kills);
-            if let Some(words) = total.words.iter().find(|words| words.contains(kind)) {
+            let of_kind = total.words.iter().find(|words| words.contains(kind));
+            // A bug that shows itself otherwise first.
+            if let Some(words) = of_kind.or(total.words.first()) {
                 println!("    {words}");
             }
             is_well &= is_caught;

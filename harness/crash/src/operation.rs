@@ -38,6 +38,8 @@ pub enum Deed {
     InvalidatePrevious,
     /// Removes it.
     Purge,
+    /// Refills its quota.
+    Refill,
     /// Revokes it.
     Revoke,
     /// Issues a new token and invalidates all others.
@@ -59,6 +61,8 @@ pub enum Deed {
 pub enum OwnerDeed {
     /// Removes it with all its keys.
     Purge,
+    /// Refills its quota.
+    Refill,
     /// Ends its suspension.
     Resume,
     /// Revokes all its keys.
@@ -130,6 +134,7 @@ impl Operation {
             Self::Owner(owner, deed) => {
                 match deed {
                     OwnerDeed::Purge => admin.purge_owner(owner)?,
+                    OwnerDeed::Refill => drop(admin.refill_owner_quota(owner)?),
                     OwnerDeed::Resume => drop(admin.resume_owner(owner)?),
                     OwnerDeed::RevokeAll => drop(admin.revoke_all(owner, None)?),
                     OwnerDeed::RevokeAllAndReplace => {
@@ -176,6 +181,7 @@ impl Deed {
             Self::Deactivate => drop(admin.deactivate(key)?),
             Self::InvalidatePrevious => drop(admin.invalidate_previous_tokens(key)?),
             Self::Purge => admin.purge(key)?,
+            Self::Refill => drop(admin.refill_quota(key)?),
             Self::Revoke => drop(admin.revoke(key)?),
             Self::Unblock => drop(admin.unblock(key)?),
             Self::Update(mark) => {
@@ -190,12 +196,13 @@ impl Deed {
 }
 
 /// The names of deeds without a number.
-const DEEDS: [(Deed, &str); 11] = [
+const DEEDS: [(Deed, &str); 12] = [
     (Deed::Activate, "activate"),
     (Deed::Block, "block"),
     (Deed::Deactivate, "deactivate"),
     (Deed::InvalidatePrevious, "end-previous"),
     (Deed::Purge, "purge"),
+    (Deed::Refill, "refill"),
     (Deed::Revoke, "revoke"),
     (Deed::RotateByForce, "rotate-by-force"),
     (Deed::RotateWithGrace, "rotate-with-grace"),
@@ -203,8 +210,9 @@ const DEEDS: [(Deed, &str); 11] = [
     (Deed::Unblock, "unblock"),
     (Deed::UnblockAndRotate, "unblock-and-rotate"),
 ];
-const OWNER_DEEDS: [(OwnerDeed, &str); 5] = [
+const OWNER_DEEDS: [(OwnerDeed, &str); 6] = [
     (OwnerDeed::Purge, "purge"),
+    (OwnerDeed::Refill, "refill"),
     (OwnerDeed::Resume, "resume"),
     (OwnerDeed::RevokeAll, "revoke-all"),
     (OwnerDeed::RevokeAllAndReplace, "revoke-all-and-replace"),

@@ -39,10 +39,19 @@ pub struct Uses {
     closed: bool,
 }
 
+/// A change of a quota.
+#[derive(Clone, Copy, Debug)]
+enum Renewal {
+    /// The quota that carries this number takes its place; what was used stays used.
+    Set(u64),
+    /// It begins whole.
+    Refill,
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     /// A change of a quota was called and isn't answered.
-    Renewing(String, UsageSubject, u64),
+    Renewing(String, UsageSubject, Renewal),
     Done(String),
     Used(KeyId, u64),
     Flushing(u64),
@@ -52,9 +61,14 @@ enum Step {
 /// The units that a quota had left at the last check.
 #[derive(Clone, Copy, Debug)]
 struct Purse {
-    left: u64,
+    /// The uses of the whole quota.
+    whole: u64,
+    /// The units left; below 0 if it was lowered under what was used.
+    left: i64,
+    /// The most units left since; leases may be as large as that allows.
+    most: i64,
     /// The units reported as used since.
-    used: u64,
+    used: i64,
 }
 
 /// The expected state of quotas and counts.
@@ -79,11 +93,21 @@ impl Uses {
         let mut uses = Self::default();
         for line in lines {
             let step = match line {
-                Line::Intent(name, Operation::Key(key, Deed::Update(mark))) => {
-                    Step::Renewing(name.clone(), UsageSubject::Key(*key), *mark)
+                Line::Intent(name, Operation::Key(key, deed)) => {
+                    let renewal = match deed {
+                        Deed::Update(mark) => Renewal::Set(*mark),
+                        Deed::Refill => Renewal::Refill,
+                        _ => continue,
+                    };
+                    Step::Renewing(name.clone(), UsageSubject::Key(*key), renewal)
                 }
-                Line::Intent(name, Operation::Owner(owner, OwnerDeed::Update(mark))) => {
-                    Step::Renewing(name.clone(), UsageSubject::Owner(*owner), *mark)
+                Line::Intent(name, Operation::Owner(owner, deed)) => {
+                    let renewal = match deed {
+                        OwnerDeed::Update(mark) => Renewal::Set(*mark),
+                        OwnerDeed::Refill => Renewal::Refill,
+                        _ => continue,
+                    };
+                    Step::Renewing(name.clone(), UsageSubject::Owner(*owner), renewal)
                 }
                 Line::Done(name, _) => Step::Done(name.clone()),
                 Line::Used(key, cost) => Step::Used(*key, (*cost).into()),
@@ -125,25 +149,28 @@ impl Purses {
                 wrong.push(format!("{of:?} has no quota"));
                 continue;
             };
-            let Purse { left: before, used } = *purse;
+            let Purse { left: before, most, used, .. } = *purse;
             let may_be_gone = match (uses.opened, uses.closed) {
-                (true, false) => most_leased(left) + SPENDERS * MOST,
+                (true, false) => most_leased(left.max(most)) + SPENDERS * MOST,
                 // All leases were given back, except units of uses that the closing cut off.
                 (true, true) => SPENDERS * MOST,
                 // It took no lease.
                 (false, _) => 0,
             };
-            match before.checked_sub(left).and_then(|taken| taken.checked_sub(used)) {
-                None => wrong.push(format!(
+            let forfeited = before - used - left;
+            if forfeited < 0 {
+                wrong.push(format!(
                     "{of:?} had {before} uses left, {used} were accepted, and {left} are left"
-                )),
-                Some(forfeited) if forfeited > may_be_gone => wrong.push(format!(
+                ));
+            } else if forfeited.unsigned_abs() > may_be_gone {
+                wrong.push(format!(
                     "{of:?} had {before} uses left, {used} were accepted, {left} are left: \
                      {forfeited} were forfeited, and at most {may_be_gone} may be"
-                )),
-                Some(forfeited) => spent.forfeited += forfeited,
+                ));
+            } else {
+                spent.forfeited += forfeited.unsigned_abs();
             }
-            *purse = Purse { left, used: 0 };
+            *purse = Purse { left, most: left, used: 0, ..*purse };
         }
         for key in self.keys() {
             let counted = counted(backend, key)?;
@@ -179,10 +206,10 @@ impl Purses {
         let (mut said, mut flushed) = (BTreeMap::new(), BTreeMap::new());
         for step in &uses.steps {
             match step {
-                Step::Renewing(name, of, mark) => drop(renewing.insert(name, (*of, *mark))),
+                Step::Renewing(name, of, how) => drop(renewing.insert(name, (*of, *how))),
                 Step::Done(name) => {
-                    if let Some((of, mark)) = renewing.remove(name) {
-                        self.renew(of, mark);
+                    if let Some((of, how)) = renewing.remove(name) {
+                        self.renew(of, how);
                     }
                 }
                 Step::Used(key, cost) => {
@@ -191,7 +218,7 @@ impl Purses {
                     let owner = ledger.keys.get(key).map(|key| UsageSubject::Owner(key.owner));
                     for of in [Some(UsageSubject::Key(*key)), owner].into_iter().flatten() {
                         if let Some(purse) = self.purses.get_mut(&of) {
-                            purse.used += cost;
+                            purse.used += signed(*cost);
                         }
                     }
                 }
@@ -206,23 +233,30 @@ impl Purses {
             }
         }
         // The ledger has settled which changes without an answer took effect.
-        for (of, mark) in renewing.into_values() {
-            let found = match of {
-                UsageSubject::Key(key) => ledger.keys.get(&key).map(|key| key.mark),
-                UsageSubject::Owner(owner) => ledger.owners.get(&owner).map(|owner| owner.mark),
-            };
-            if found == Some(mark) {
-                self.renew(of, mark);
+        for (name, (of, how)) in renewing {
+            if ledger.operations.get(name).is_some_and(|events| !events.is_empty()) {
+                self.renew(of, how);
             }
         }
         spent.closed += u64::from(uses.closed);
         (said, flushed)
     }
 
-    /// Starts a quota.
-    fn renew(&mut self, of: UsageSubject, mark: u64) {
-        if let Some(left) = small_quota(mark) {
-            self.purses.insert(of, Purse { left, used: 0 });
+    /// Starts a quota, sets another one in its place, or refills it.
+    fn renew(&mut self, of: UsageSubject, how: Renewal) {
+        let whole = match how {
+            Renewal::Set(mark) => small_quota(mark),
+            Renewal::Refill => self.purses.get(&of).map(|purse| purse.whole),
+        };
+        let Some(whole) = whole else { return };
+        let begun = Purse { whole, left: signed(whole), most: signed(whole), used: 0 };
+        match (how, self.purses.get_mut(&of)) {
+            (Renewal::Set(_), Some(purse)) => {
+                purse.left += signed(whole) - signed(purse.whole);
+                purse.most = purse.most.max(purse.left - purse.used);
+                purse.whole = whole;
+            }
+            _ => drop(self.purses.insert(of, begun)),
         }
     }
 
@@ -271,7 +305,7 @@ impl Used {
         };
         let mut wrong = Vec::new();
         for (of, Purse { left: before, .. }) in &self.before.purses {
-            let (left, used) = (left(backend, of)?, used(of));
+            let (left, used) = (left(backend, of)?, signed(used(of)));
             if left.map(|left| left + used) != Some(*before) {
                 wrong.push(format!(
                     "{of:?} had {before} uses left, {used} were accepted in a copy that was closed, \
@@ -280,8 +314,12 @@ impl Used {
             }
         }
         for (key, before) in &self.before.counted {
-            // The check of all tokens made one more, of cost 0.
-            let used = self.uses.get(key).map_or(0, |used| used + 1);
+            // The check of all tokens made one more, of cost 0, if anything was left.
+            let is_left =
+                |of: &UsageSubject| self.before.purses.get(of).is_none_or(|purse| purse.left > 0);
+            let owner = ledger.keys.get(key).map(|key| UsageSubject::Owner(key.owner));
+            let looked = is_left(&UsageSubject::Key(*key)) && owner.as_ref().is_none_or(is_left);
+            let used = self.uses.get(key).map_or(0, |used| used + u64::from(looked));
             let counted = counted(backend, *key)?;
             if counted != before + used {
                 wrong.push(format!(
@@ -294,15 +332,20 @@ impl Used {
     }
 }
 
-/// Reads the units that a quota has left; `None` without a quota.
-fn left(backend: &dyn Backend, of: &UsageSubject) -> Result<Option<u64>, BackendError> {
+fn signed(uses: u64) -> i64 {
+    i64::try_from(uses).unwrap_or(i64::MAX)
+}
+
+/// Reads the units that a quota has left, less its debt; `None` without a quota.
+fn left(backend: &dyn Backend, of: &UsageSubject) -> Result<Option<i64>, BackendError> {
     let limits: Option<Limits> = match of {
         UsageSubject::Key(key) => backend.key(*key)?.map(|key| key.limits),
         UsageSubject::Owner(owner) => backend.owner(owner)?.map(|owner| owner.limits),
     };
     let Some(quota) = limits.and_then(|limits| limits.quota) else { return Ok(None) };
     let usage = backend.usage(&[*of])?.pop().unwrap_or_default();
-    Ok(Some(quota.value.state_at(usage.quota, SystemClock::new().now()).left))
+    let state = quota.value.state_at(usage.quota, SystemClock::new().now());
+    Ok(Some(signed(state.left) - signed(state.debt)))
 }
 
 /// Reads the counted uses of a key.
@@ -313,7 +356,8 @@ fn counted(backend: &dyn Backend, key: KeyId) -> Result<u64, BackendError> {
 
 /// Returns the most units in leases when `left` units are beside them. Each thread that finds too
 /// little in the lease asks once, for a sixteenth of the rest, or for the need of all threads.
-fn most_leased(left: u64) -> u64 {
+fn most_leased(left: i64) -> u64 {
+    let left = left.max(0).unsigned_abs();
     let needed = SPENDERS * MOST;
     // A sixteenth of what was there before is at most a fifteenth of what is there after.
     let with_one_more = |left: u64, _| left + (left / 15).max(needed);

@@ -164,7 +164,14 @@ impl Spending<'_> {
         }
         let found = self.admin.get(key).map_err(|error| self.over(&error))?;
         let left = found.usage.and_then(|usage| usage.quota_left);
-        self.renew((left == Some(0)).then_some(key), random)
+        let of = (left == Some(0)).then_some(key);
+        self.renew(of, random)?;
+        // What was used stays used, also of another quota.
+        let refill = match of {
+            Some(key) => Operation::Key(key, Deed::Refill),
+            None => Operation::Owner(self.owner, OwnerDeed::Refill),
+        };
+        self.perform(&refill).map(drop)
     }
 
     /// Sets a new quota of a key, or of the owner.
