@@ -83,6 +83,6 @@ impl Sequence<'_> {
                 return Err(format!("token {generation} of {key} at the witness: {difference}"));
             }
         }
-        self.check_health_of(&witness.store)
+        self.check_health_of(&witness.store).map_err(|what| format!("at the witness: {what}"))
     }
 }
