@@ -38,9 +38,6 @@ impl Sequence<'_> {
         let passed = self.clock.monotonic();
         let origin = self.model.expected.saturating_sub(passed);
         self.witness = self.witness.take().filter(|witness| witness.origin == origin);
-        if self.witness.is_none() && self.model.now != self.model.expected {
-            return Ok(());
-        }
         if let Some(witness) = &self.witness {
             match witness.store.refresh() {
                 Ok(()) if witness.rules == rules => {}
@@ -49,6 +46,9 @@ impl Sequence<'_> {
                 }
                 heard => return Err(format!("the witness polls: {heard:?} heard")),
             }
+        }
+        if self.witness.is_none() && self.model.now != self.model.expected {
+            return Ok(());
         }
         if self.witness.is_none() {
             let builder = opening::builder(&self.model.opening, self.model.rules)
