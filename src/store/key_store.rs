@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::types::{
     ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, Issued,
     IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page,
-    RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, VerifyError, VerifyRequest,
+    ReservedUses, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, VerifyError,
+    VerifyRequest,
 };
 use crate::authority::Authority;
 use crate::clock::Timestamp;
@@ -60,6 +61,25 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`VerifyError`], which is the same for every caller without the right secret.
     fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError>;
+
+    /// Verifies a token as [`verify_request`](Self::verify_request) does, and returns the uses that
+    /// it took from quotas. [`Verifier::verify_reserving`](super::Verifier::verify_reserving) wraps
+    /// them.
+    ///
+    /// # Errors
+    /// As [`verify_request`](Self::verify_request).
+    fn verify_reserving(
+        &self,
+        request: &VerifyRequest<'_>,
+    ) -> Result<(VerifiedKey, ReservedUses), VerifyError>;
+
+    /// Counts `actual` uses in place of reserved ones, as
+    /// [`Reservation::settle`](super::Reservation::settle) says.
+    ///
+    /// # Errors
+    /// `Unavailable` if the store is closed or recovers, and `Backend`: the reservation stands.
+    /// `OutcomeUnknown` if it is indeterminate whether the charge was written.
+    fn settle(&self, reserved: ReservedUses, actual: u32) -> Result<(), Error>;
 
     /// Returns the permissions that the service declared.
     fn catalogue(&self) -> &Catalogue;

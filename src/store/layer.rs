@@ -9,6 +9,7 @@ use super::types::request::{
     ChangeRules, CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners, OwnerAction,
     Rotate, VerifyRequest,
 };
+use super::types::reserved::ReservedUses;
 use super::types::views::{
     CreatedOwner, Events, FoundToken, Health, Issued, IssuedOnce, Key, Owner, Page, RevealedToken,
     RevokedAll, RevokedTree, Rules,
@@ -27,7 +28,7 @@ use crate::verified_key::VerifiedKey;
 pub struct StoreCall<'a> {
     /// The name of the method of [`KeyStore`].
     pub name: &'static str,
-    /// The caller's authority; `None` for the three calls that take none.
+    /// The caller's authority; `None` for the four calls that take none.
     pub by: Option<&'a Authority>,
     /// The owner that the call names.
     pub owner: Option<&'a OwnerId>,
@@ -47,7 +48,8 @@ macro_rules! store_layer {
         /// Every layer is a [`KeyStore`]. Its methods have the names of the store's; each defaults
         /// to the inner store's. [`around`](Self::around) runs around every management call,
         /// whether the layer changes it or not: this one hook serves traces, metrics and audits. A
-        /// layer that observes verifications overrides [`verify_request`](Self::verify_request).
+        /// layer that observes verifications overrides [`verify_request`](Self::verify_request) and
+        /// [`verify_reserving`](Self::verify_reserving).
         ///
         /// Import this trait only in the file that implements it. With both traits in scope, a call
         /// on the layer itself is ambiguous.
@@ -111,6 +113,17 @@ macro_rules! store_layer {
                 self.inner().verify_request(request)
             }
 
+            /// Answers [`KeyStore::verify_reserving`].
+            ///
+            /// # Errors
+            /// Those of its namesake.
+            fn verify_reserving(
+                &self,
+                request: &VerifyRequest<'_>,
+            ) -> Result<(VerifiedKey, ReservedUses), VerifyError> {
+                self.inner().verify_reserving(request)
+            }
+
             /// Answers [`KeyStore::catalogue`].
             fn catalogue(&self) -> &Catalogue {
                 self.inner().catalogue()
@@ -141,6 +154,13 @@ macro_rules! store_layer {
                 StoreLayer::verify_request(self, request)
             }
 
+            fn verify_reserving(
+                &self,
+                request: &VerifyRequest<'_>,
+            ) -> Result<(VerifiedKey, ReservedUses), VerifyError> {
+                StoreLayer::verify_reserving(self, request)
+            }
+
             fn catalogue(&self) -> &Catalogue {
                 StoreLayer::catalogue(self)
             }
@@ -165,6 +185,7 @@ macro_rules! store_layer {
 }
 
 store_layer! {
+    settle(reserved: ReservedUses, actual: u32) -> () [];
     create_key(by: &Authority, owner: &OwnerId, request: &CreateKey) -> Issued
         [by: by, owner: owner];
     create_key_once(

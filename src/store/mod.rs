@@ -42,7 +42,7 @@ mod verify;
 pub use builder::StoreBuilder;
 pub use handle::{
     AdminKeys, AsAdmin, AsDelegate, AsOwner, DelegatedKeys, EventFeed, FeedItem, Keys, Managing,
-    OwnerKeys, Verifier,
+    OwnerKeys, Reservation, Verifier,
 };
 pub use key_store::KeyStore;
 pub use layer::{StoreCall, StoreLayer};
@@ -51,9 +51,10 @@ pub use types::{
     AlertSettings, ChangeRules, ClockAhead, ClockBehindLog, CreateKey, CreateOwner, CreatedOwner,
     Error, Events, ForbiddenReason, FoundToken, Health, Issued, IssuedOnce, Key, KeyAction,
     KeyUsage, ListEvents, ListKeys, ListOwners, NumericIdChoice, Owner, OwnerAction, Page,
-    PepperProblem, PreviousTokenInfo, Resource, RevealedToken, RevokedAll, RevokedTree, Rotate,
-    Rules, RulesDiffer, RulesShown, SetLimits, SettingsChange, SettingsCheck, SettingsOf,
-    StateProblem, Unavailable, UpdateKey, UpdateOwner, UsageSettings, VerifyError, VerifyRequest,
+    PepperProblem, PreviousTokenInfo, ReservedUses, Resource, RevealedToken, RevokedAll,
+    RevokedTree, Rotate, Rules, RulesDiffer, RulesShown, SetLimits, SettingsChange, SettingsCheck,
+    SettingsOf, StateProblem, Unavailable, UpdateKey, UpdateOwner, UsageSettings, VerifyError,
+    VerifyRequest,
 };
 #[cfg(keyhasp_constant_time)]
 pub use verify::set_declassifier;

@@ -10,7 +10,8 @@ use super::manage::{Manager, mend_graces, store_rules};
 use super::types::{
     ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, Issued,
     IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page,
-    RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, VerifyError, VerifyRequest,
+    ReservedUses, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, VerifyError,
+    VerifyRequest,
 };
 use super::usage::UsageRecorder;
 use super::verify::TokenVerifier;
@@ -77,6 +78,17 @@ impl Store {
 impl KeyStore for Store {
     fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
         self.verifier.verify(request)
+    }
+
+    fn verify_reserving(
+        &self,
+        request: &VerifyRequest<'_>,
+    ) -> Result<(VerifiedKey, ReservedUses), VerifyError> {
+        self.verifier.verify_reserving(request)
+    }
+
+    fn settle(&self, reserved: ReservedUses, actual: u32) -> Result<(), Error> {
+        self.verifier.settle(&reserved, actual)
     }
 
     fn catalogue(&self) -> &Catalogue {

@@ -9,7 +9,7 @@ use crate::calls::{Call, EventQuery, KeyQuery, OwnerQuery, Side, Who};
 use crate::compare;
 use crate::driver::{Checked, Sequence};
 use crate::generate::{prefixes, presented};
-use crate::model::Reason;
+use crate::model::{Reason, Verdict};
 use crate::perform::Desk;
 use crate::walk::Walk;
 
@@ -50,10 +50,29 @@ impl Sequence<'_> {
                 continue;
             }
             let (address, cost) = presented(&mut self.chance);
+            let mut settled = None;
             let expected = self.model.verify(issue.key, issue.generation, address, cost);
             let request = VerifyRequest::new(issue.text.as_bytes()).cost(cost);
             let request = address.map_or(request, |address| request.address(address));
-            let heard = verifier.verify_request(&request);
+            let actual = self.chance.percent(15).then(|| {
+                let most = self.chance.pick(&[0, 1, 2, 5, 30]);
+                if self.chance.percent(30) { cost } else { most }
+            });
+            let heard = match actual {
+                None => verifier.verify_request(&request),
+                Some(actual) => {
+                    verifier.verify_reserving(&request).map(|(verified, reservation)| {
+                        settled = Some(reservation.settle(actual));
+                        verified
+                    })
+                }
+            };
+            if let Some(settled) = settled {
+                settled.map_err(|error| format!("settling: {error:?} heard"))?;
+            }
+            if let (Some(actual), Verdict::Granted(_)) = (actual, &expected) {
+                self.model.settle(issue.key, cost, actual);
+            }
             let difference = compare::verdicts(&expected, &heard, &*self.asked);
             let difference = difference.or_else(|| compare::rates(&expected, &heard));
             if let Some(difference) = difference {

@@ -8,7 +8,9 @@ use metrics::{Counter, Gauge, counter, gauge, histogram};
 use super::names;
 use crate::clock::{Clock, SystemClock};
 use crate::integrations::outcomes::{call_outcome, verification_outcome, verification_outcomes};
-use crate::store::{Error, KeyStore, StoreCall, StoreLayer, VerifyError, VerifyRequest};
+use crate::store::{
+    Error, KeyStore, ReservedUses, StoreCall, StoreLayer, VerifyError, VerifyRequest,
+};
 use crate::verified_key::VerifiedKey;
 
 /// A store around another one that counts and measures its calls.
@@ -71,6 +73,19 @@ impl<S: KeyStore> Measured<S> {
     }
 }
 
+impl<S> Measured<S> {
+    /// Counts a verification by its outcome.
+    #[inline]
+    fn count<T>(&self, answer: Result<T, VerifyError>) -> Result<T, VerifyError> {
+        let outcome = verification_outcome(&answer);
+        let mut counters = self.verifications.iter();
+        if let Some((_, counter)) = counters.find(|(name, _)| *name == outcome) {
+            counter.increment(1);
+        }
+        answer
+    }
+}
+
 impl<S: KeyStore> StoreLayer for Measured<S> {
     fn inner(&self) -> &dyn KeyStore {
         &self.store
@@ -78,13 +93,14 @@ impl<S: KeyStore> StoreLayer for Measured<S> {
 
     #[inline]
     fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
-        let answer = self.store.verify_request(request);
-        let outcome = verification_outcome(&answer);
-        let mut counters = self.verifications.iter();
-        if let Some((_, counter)) = counters.find(|(name, _)| *name == outcome) {
-            counter.increment(1);
-        }
-        answer
+        self.count(self.store.verify_request(request))
+    }
+
+    fn verify_reserving(
+        &self,
+        request: &VerifyRequest<'_>,
+    ) -> Result<(VerifiedKey, ReservedUses), VerifyError> {
+        self.count(self.store.verify_reserving(request))
     }
 
     fn around<T>(

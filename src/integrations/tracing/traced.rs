@@ -4,7 +4,9 @@ use tracing::field::Empty;
 
 use crate::authority::Role;
 use crate::integrations::outcomes::{call_outcome, verification_outcome};
-use crate::store::{Error, KeyStore, StoreCall, StoreLayer, VerifyError, VerifyRequest};
+use crate::store::{
+    Error, KeyStore, ReservedUses, StoreCall, StoreLayer, VerifyError, VerifyRequest,
+};
 use crate::verified_key::VerifiedKey;
 
 /// A store around another one that puts a span around each management call.
@@ -36,12 +38,14 @@ impl<S: KeyStore> StoreLayer for Traced<S> {
 
     #[inline]
     fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
-        let answer = self.store.verify_request(request);
-        if answer.is_err() {
-            let outcome = verification_outcome(&answer);
-            tracing::debug!(target: "keyhasp", outcome, "token rejected");
-        }
-        answer
+        trace(self.store.verify_request(request))
+    }
+
+    fn verify_reserving(
+        &self,
+        request: &VerifyRequest<'_>,
+    ) -> Result<(VerifiedKey, ReservedUses), VerifyError> {
+        trace(self.store.verify_reserving(request))
     }
 
     fn around<T>(
@@ -70,6 +74,16 @@ impl<S: KeyStore> StoreLayer for Traced<S> {
         }
         answer
     }
+}
+
+/// Writes a rejection to the log.
+#[inline]
+fn trace<T>(answer: Result<T, VerifyError>) -> Result<T, VerifyError> {
+    if answer.is_err() {
+        let outcome = verification_outcome(&answer);
+        tracing::debug!(target: "keyhasp", outcome, "token rejected");
+    }
+    answer
 }
 
 fn role(role: &Role) -> &'static str {

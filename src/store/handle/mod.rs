@@ -15,4 +15,4 @@ pub use delegated::{AsDelegate, DelegatedKeys};
 pub use feed::{EventFeed, FeedItem};
 pub use keys::{Keys, Managing};
 pub use owner::{AsOwner, OwnerKeys};
-pub use verifier::Verifier;
+pub use verifier::{Reservation, Verifier};

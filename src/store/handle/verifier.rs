@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::permission::{Catalogue, Permission};
 use crate::store::key_store::KeyStore;
-use crate::store::types::{VerifyError, VerifyRequest};
+use crate::store::types::{Error, ReservedUses, VerifyError, VerifyRequest};
 use crate::token::{Inspection, inspect};
 use crate::verified_key::VerifiedKey;
 
@@ -44,6 +44,33 @@ impl Verifier {
         self.store.verify_request(request)
     }
 
+    /// Verifies a token whose use is charged after the work, such as the words that a model wrote.
+    /// The cost of the request is reserved from the quotas of the key and its owner;
+    /// [`Reservation::settle`] then counts what the work cost. Rates count the reserved cost alone.
+    ///
+    /// ```
+    /// # use keyhasp::{Verifier, VerifyRequest};
+    /// # fn answer() -> u32 { 0 }
+    /// # fn f(keys: &Verifier, token: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+    /// let request = VerifyRequest::new(token).cost(500);
+    /// let (verified, reservation) = keys.verify_reserving(&request)?;
+    /// let words = answer();
+    /// reservation.settle(words)?;
+    /// # let _ = verified;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_reserving(
+        &self,
+        request: &VerifyRequest<'_>,
+    ) -> Result<(VerifiedKey, Reservation), VerifyError> {
+        let (verified, uses) = self.store.verify_reserving(request)?;
+        Ok((verified, Reservation { store: Arc::clone(&self.store), uses }))
+    }
+
     /// Inspects the shape and checksum of a text, without any secret. Tells a mistyped token from a
     /// text that never was one.
     #[must_use]
@@ -62,5 +89,44 @@ impl Verifier {
     #[must_use]
     pub fn permission(&self, name: &str) -> Option<Permission> {
         self.store.catalogue().permission(name)
+    }
+}
+
+/// The uses that one verification took from the quotas of a key and its owner, until the caller
+/// knows what the work cost. Dropped without being settled, it stands as it is.
+///
+/// It is settled once:
+///
+/// ```compile_fail,E0382
+/// # fn f(reservation: keyhasp::store::Reservation) {
+/// let _ = reservation.settle(3);
+/// let _ = reservation.settle(3);
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a reservation that isn't settled stands as it is"]
+pub struct Reservation {
+    store: Arc<dyn KeyStore>,
+    uses: ReservedUses,
+}
+
+impl Reservation {
+    /// Returns the number of uses that are reserved.
+    #[must_use]
+    pub fn cost(&self) -> u32 {
+        self.uses.cost()
+    }
+
+    /// Counts `actual` uses in place of the reserved ones, for the key and its owner together.
+    ///
+    /// What was reserved beyond that is given back, unless the quota was changed or its period is
+    /// over: then it is gone. What goes beyond the reservation is charged to the quotas as they are
+    /// now, all of it: what a quota lacks is a debt, which is paid out of what is given back or
+    /// added later, and ends with the period. A charge may wait for one durable write.
+    ///
+    /// # Errors
+    /// As [`KeyStore::settle`].
+    pub fn settle(self, actual: u32) -> Result<(), Error> {
+        self.store.settle(self.uses, actual)
     }
 }

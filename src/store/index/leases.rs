@@ -9,7 +9,7 @@ use super::limits::limiter::{DroppedLease, QuotaMark};
 use super::limits::{LeaseWord, LeftWord, Limiter};
 use crate::backend::UsageSubject;
 use crate::clock::Timestamp;
-use crate::id::{KeyId, OwnerId};
+use crate::id::{KeyId, OwnerId, Version};
 
 /// The holder of limits: a key, with its owner's number if that is known, or an owner by its
 /// number.
@@ -71,6 +71,44 @@ impl Index {
         let writer = self.lock();
         let limiter = self.current(&writer, whose).filter(Limiter::has_quota)?;
         Some((limiter.take_lease(), limiter))
+    }
+
+    /// Gives uses of a lease back, if the quota and the period are still the same.
+    pub(in crate::store) fn give_back_uses(
+        &self,
+        whose: Whose,
+        since: Version,
+        lease: LeaseWord,
+        now: Timestamp,
+    ) {
+        let writer = self.lock();
+        let limiter = self.current(&writer, whose).filter(|limiter| {
+            limiter.has_quota() && limiter.since() == since && limiter.lease().is_same_period(lease)
+        });
+        if let Some(limiter) = limiter {
+            limiter.add_lease(lease, now);
+        }
+    }
+
+    /// Spends uses of the current quota's lease, if it has as many. Returns the quota's version and
+    /// the lease after that; `None` without a quota.
+    pub(in crate::store) fn spend_lease(
+        &self,
+        whose: Whose,
+        now: Timestamp,
+        uses: u32,
+    ) -> Option<(Version, Option<LeaseWord>)> {
+        let writer = self.lock();
+        let limiter = self.current(&writer, whose).filter(Limiter::has_quota)?;
+        Some((limiter.since(), limiter.spend(now, uses)))
+    }
+
+    /// Forgets what was left beside a lease.
+    pub(in crate::store) fn forget_left(&self, whose: Whose) {
+        let writer = self.lock();
+        if let Some(limiter) = self.current(&writer, whose) {
+            limiter.note_left(LeftWord::UNKNOWN);
+        }
     }
 
     /// Takes the rest of a quota's lease if it is void.

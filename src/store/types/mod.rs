@@ -7,6 +7,7 @@
 //! | `error` | the errors of calls, and the reasons for which a token is not accepted |
 //! | `usage_settings`, `alert_settings` | the usage that a store keeps, and the alerts that it writes |
 //! | `clock` | clocks that a store finds wrong |
+//! | `reserved` | the uses that a verification has reserved |
 //! | `settings_check` | the service's own check of settings |
 //!
 //! Nothing here imports the engine, the index or a handle.
@@ -15,6 +16,7 @@ pub(in crate::store) mod alert_settings;
 pub(in crate::store) mod clock;
 pub(in crate::store) mod error;
 pub(in crate::store) mod request;
+pub(in crate::store) mod reserved;
 pub(in crate::store) mod settings_check;
 pub(in crate::store) mod usage_settings;
 pub(in crate::store) mod views;
@@ -29,6 +31,7 @@ pub use request::{
     ChangeRules, CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners,
     NumericIdChoice, OwnerAction, Rotate, SetLimits, UpdateKey, UpdateOwner, VerifyRequest,
 };
+pub use reserved::ReservedUses;
 pub use settings_check::{SettingsChange, SettingsCheck, SettingsOf};
 pub use usage_settings::UsageSettings;
 pub use views::{

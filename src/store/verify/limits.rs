@@ -14,6 +14,7 @@ use crate::store::index::{
 };
 use crate::store::types::error::VerifyError;
 use crate::store::types::request::VerifyRequest;
+use crate::store::types::reserved::{ReservedQuota, ReservedQuotas};
 use crate::verified_key::RateUse;
 
 /// One use of a key, by a token whose secret is right.
@@ -105,6 +106,10 @@ impl LimitJudge {
             }
             match replaced {
                 None => {
+                    if let (Some(quotas), true) = (consumption.request.quotas, verdict.is_ok()) {
+                        // Set for the first time: this verdict is the one that counts.
+                        let _ = quotas.set(reservation.quotas(limits));
+                    }
                     let owner =
                         consumption.short_owner.or(limits.key.and_then(Limiter::short_owner));
                     return Some(verdict.map(|rate| Allowed { owner, rate }));
@@ -287,6 +292,21 @@ impl LimitJudge {
                 self.records.index.refund_lease(holder, limiter, lease);
             }
         }
+    }
+}
+
+impl Reservation {
+    /// Returns the quotas from which uses were taken.
+    #[cold]
+    fn quotas(&self, limits: Limits<'_>) -> ReservedQuotas {
+        let mut quotas = ReservedQuotas::default();
+        for ((quota, limiter), lease) in quotas.iter_mut().zip(limits.limiters()).zip(self.uses) {
+            *quota = limiter.zip(lease).map(|(limiter, lease)| ReservedQuota {
+                since: limiter.since(),
+                void_from: lease.void_from(),
+            });
+        }
+        quotas
     }
 }
 

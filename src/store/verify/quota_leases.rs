@@ -27,7 +27,7 @@ const CHUNK: usize = 1_000;
 /// lease, or requests the leases that are queued by then.
 #[derive(Debug)]
 pub(in crate::store) struct QuotaLeases {
-    engine: Arc<Engine>,
+    pub(super) engine: Arc<Engine>,
     queue: LeaseQueue,
     /// Held during a request. Without it each verification would make a durable write of its own,
     /// and several would lease the same quota.
@@ -199,7 +199,7 @@ impl QuotaLeases {
 
     /// Collects the rests of leases that are no longer spent: those of quotas that were replaced,
     /// and of these subjects those that are void.
-    fn collect_returns<'a>(
+    pub(super) fn collect_returns<'a>(
         &self,
         holders: &mut LeaseHolders,
         subjects: impl IntoIterator<Item = &'a UsageSubject>,
@@ -338,10 +338,8 @@ impl QuotaLeases {
         let index = &self.engine.records.index;
         // Two origins can't be told apart in one word.
         let is_other = |origin: &LeaseOrigin| *origin != LeaseOrigin::of(lease);
-        if holders.held.get(&subject).is_some_and(is_other)
-            && let Some((word, limiter)) = index.take_lease(holder)
-        {
-            holders.keep(subject, DroppedLease { since: limiter.since(), units: word.held() });
+        if holders.held.get(&subject).is_some_and(is_other) {
+            self.collect_lease(holders, holder, subject);
         }
         let word = LeaseWord::new(lease.void_from, lease.units);
         let is_put = index.put_lease(holder, quota, word, LeftWord::new(lease.left, now));
@@ -367,6 +365,19 @@ impl QuotaLeases {
         self.engine.records.reload(&affected).map_err(|_| Unavailable::Quota)
     }
 
+    /// Takes the rest of a lease out of the index, to be given back.
+    pub(super) fn collect_lease(
+        &self,
+        holders: &mut LeaseHolders,
+        holder: Whose,
+        subject: UsageSubject,
+    ) {
+        if let Some((word, limiter)) = self.engine.records.index.take_lease(holder) {
+            let rest = DroppedLease { since: limiter.since(), units: word.held() };
+            holders.keep(subject, rest);
+        }
+    }
+
     /// Gives back the rest of all leases. The store is closed, so no thread requests more.
     ///
     /// # Errors
@@ -383,9 +394,8 @@ impl QuotaLeases {
         let subjects: Vec<UsageSubject> = holders.held.keys().copied().collect();
         for subject in subjects {
             let holder = holder_of(&self.engine, &subject);
-            let taken = holder.and_then(|holder| self.engine.records.index.take_lease(holder));
-            if let Some((word, limiter)) = taken {
-                holders.keep(subject, DroppedLease { since: limiter.since(), units: word.held() });
+            if let Some(holder) = holder {
+                self.collect_lease(&mut holders, holder, subject);
             }
         }
         holders.held.clear();
@@ -414,7 +424,7 @@ impl QuotaLeases {
         Self { engine, queue: LeaseQueue::default(), holders: Mutex::default() }
     }
 
-    fn lock_holders(&self) -> MutexGuard<'_, LeaseHolders> {
+    pub(super) fn lock_holders(&self) -> MutexGuard<'_, LeaseHolders> {
         self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -424,7 +434,7 @@ fn exhausted(refilled_at: Option<Timestamp>) -> VerifyError {
 }
 
 /// Returns the index's name of a quota's holder; `None` for an owner that the index doesn't have.
-fn holder_of(engine: &Engine, subject: &UsageSubject) -> Option<Whose> {
+pub(super) fn holder_of(engine: &Engine, subject: &UsageSubject) -> Option<Whose> {
     match subject {
         UsageSubject::Key(id) => Some(Whose::Key(*id, None)),
         UsageSubject::Owner(id) => engine.records.index.owner_number(id).map(Whose::Owner),

@@ -1,7 +1,7 @@
 //! Judging a token: the path that every request takes.
 
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use constant_time_eq::constant_time_eq_n;
 
@@ -15,6 +15,7 @@ use crate::store::engine::{Engine, Records};
 use crate::store::index::{DIGEST_LEN, Entry, ReadVersion};
 use crate::store::types::error::{Error, Unavailable, VerifyError};
 use crate::store::types::request::VerifyRequest;
+use crate::store::types::reserved::ReservedUses;
 use crate::store::usage::{Collector, UsageRecorder};
 use crate::token::{Peppers, Unverified};
 use crate::verified_key::{VerifiedKey, VerifiedKeyParts};
@@ -73,6 +74,27 @@ impl TokenVerifier {
             Err(VerifyError::Unrecognized | VerifyError::Unavailable(_)) => {}
         }
         answer
+    }
+
+    /// Judges a token, notes the answer, and returns the uses that it took from quotas.
+    pub(in crate::store) fn verify_reserving(
+        &self,
+        request: &VerifyRequest<'_>,
+    ) -> Result<(VerifiedKey, ReservedUses), VerifyError> {
+        let quotas = OnceLock::new();
+        let verified = self.verify(&VerifyRequest { quotas: Some(&quotas), ..*request })?;
+        let quotas = quotas.into_inner().unwrap_or_default();
+        let (key, owner) = (verified.key_id(), *verified.owner_id());
+        Ok((verified, ReservedUses { key, owner, cost: request.cost, quotas }))
+    }
+
+    /// Counts what was used in place of what was reserved.
+    pub(in crate::store) fn settle(
+        &self,
+        reserved: &ReservedUses,
+        actual: u32,
+    ) -> Result<(), Error> {
+        self.limits.leases.settle(reserved, actual)
     }
 
     /// Notes the rejection of a token whose secret was right, so its id is the key's.

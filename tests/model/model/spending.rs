@@ -302,6 +302,21 @@ impl Model {
         Some(self.accounts.entry(holder).or_insert_with(|| Account::new(ration)))
     }
 
+    /// Counts what was used of both quotas in place of what was reserved.
+    pub(crate) fn settle(&mut self, id: KeyId, cost: u32, actual: u32) {
+        let now = self.now;
+        for holder in [Holder::Key(id), Holder::Owner(self.keys[&id].owner)] {
+            let Some(account) = self.account(holder) else { continue };
+            let unused = i128::from(cost) - i128::from(actual);
+            if unused < 0 {
+                account.look(now);
+            }
+            account.left += unused;
+            // The rest of the lease, if there was one.
+            account.may_be_leased = (account.may_be_leased + unused).max(account.left / 16).max(0);
+        }
+    }
+
     /// Notes that the limits of a key or an owner were replaced, whether any of its tokens could be
     /// used then, and what was given to the quota.
     pub(super) fn relimit(

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyhasp::backend::{Backend, BackendErrorKind, Memory, UsageSubject};
-use keyhasp::store::{StateProblem, Unavailable};
+use keyhasp::store::{Reservation, StateProblem, Unavailable};
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
     Access, CreateKey, CreateOwner, Error, EventKind, ForbiddenReason, Issued, ListEvents, Period,
     Quota, Refill, RejectReason, SetLimits, Timestamp, UpdateKey, VerifiedKey, VerifyError,
+    VerifyRequest,
 };
 
 use crate::common::keep_open::KeepOpen;
@@ -265,6 +266,119 @@ fn leases_outlast_the_period() {
     let of = [UsageSubject::Key(issued.key.id), UsageSubject::Owner(owner("org"))];
     let left = backend.usage(&of).unwrap().into_iter().map(|usage| usage.quota.unwrap().left);
     assert_eq!(left.collect::<Vec<_>>(), [99_970, 89_970]);
+}
+
+fn reserve(world: &World, issued: &Issued, cost: u32) -> Reservation {
+    let request = VerifyRequest::new(issued.token.expose().as_bytes()).cost(cost);
+    world.verifier.verify_reserving(&request).unwrap().1
+}
+
+/// A reservation is settled for less or more, from key and owner alike; dropped, it stands.
+#[test]
+fn a_use_is_charged_after_the_work() {
+    let world = World::new();
+    let issued = key(&world, "org", quota(once(500)), quota(once(400)));
+    let refill = || {
+        world.admin.refill_quota(issued.key.id).unwrap();
+        world.admin.refill_owner_quota(&owner("org")).unwrap();
+    };
+    for (reserved, actual, rest) in [
+        (100, Some(30), 370),
+        (100, Some(100), 300),
+        (100, None, 300),
+        (100, Some(0), 400),
+        (0, Some(7), 393),
+        (1, Some(250), 150),
+        (10, Some(400), 0),
+        (10, Some(450), 0),
+    ] {
+        let reservation = reserve(&world, &issued, reserved);
+        assert_eq!(reservation.cost(), reserved);
+        match actual {
+            Some(actual) => reservation.settle(actual).unwrap(),
+            None => drop(reservation),
+        }
+        assert_eq!(left(&world, &issued), rest, "{reserved} {actual:?}");
+        refill();
+    }
+    // A rejected use reserves nothing.
+    assert!(ask_for(&world, &issued, 400).is_ok());
+    let request = VerifyRequest::new(issued.token.expose().as_bytes()).cost(1);
+    assert!(world.verifier.verify_reserving(&request).is_err());
+    refill();
+    // What goes beyond the quota is a debt, until it is paid.
+    let reservation = reserve(&world, &issued, 10);
+    reservation.settle(420).unwrap();
+    assert!(is_exhausted(&ask_for(&world, &issued, 0)));
+    world.admin.add_to_owner_quota(&owner("org"), 20).unwrap();
+    assert!(is_exhausted(&ask_for(&world, &issued, 0)));
+    world.admin.add_to_owner_quota(&owner("org"), 3).unwrap();
+    assert_eq!(left(&world, &issued), 3);
+}
+
+/// After the period, or another quota, a give-back is gone, and an addition is charged to the quota
+/// as it is now.
+#[test]
+fn a_reservation_of_before_gives_nothing_back() {
+    let world = World::new();
+    let issued = key(&world, "org", quota(monthly(100)), SetLimits::new());
+    let [one, two, three] = [10, 10, 10].map(|cost| reserve(&world, &issued, cost));
+    limit(&world, &issued, quota(monthly(90)));
+    one.settle(0).unwrap();
+    assert_eq!(left(&world, &issued), 60);
+    world.clock.advance(DAY * 31);
+    two.settle(0).unwrap();
+    assert!(ask_for(&world, &issued, 1).is_ok());
+    three.settle(15).unwrap();
+    assert_eq!(left(&world, &issued), 84);
+    // The same quota, in the next month.
+    world.clock.advance(DAY * 31);
+    let last = reserve(&world, &issued, 10);
+    world.clock.advance(DAY * 31);
+    last.settle(0).unwrap();
+    assert_eq!(left(&world, &issued), 90);
+    // A refill is another count, and without a quota there is nothing to charge.
+    let last = reserve_after_refill(&world, &issued);
+    last.settle(0).unwrap();
+    assert_eq!(left(&world, &issued), 90);
+    let last = {
+        world.admin.refill_quota(issued.key.id).unwrap();
+        reserve(&world, &issued, 1)
+    };
+    limit(&world, &issued, SetLimits::new().clear_quota());
+    last.settle(1_000).unwrap();
+    assert!(ask_for(&world, &issued, 1_000).is_ok());
+    world.store.close().unwrap();
+}
+
+fn reserve_after_refill(world: &World, issued: &Issued) -> Reservation {
+    world.admin.refill_quota(issued.key.id).unwrap();
+    let reservation = reserve(world, issued, 10);
+    world.admin.refill_quota(issued.key.id).unwrap();
+    reservation
+}
+
+/// A charge that the backend refuses changes nothing: neither quota is charged.
+#[test]
+fn a_charge_that_fails_leaves_both_quotas() {
+    let failing = Arc::new(Failing::new(Memory::new()));
+    let backend: Arc<dyn Backend> = Arc::<Failing<Memory>>::clone(&failing);
+    let world = World::of(Arc::new(builder(&clock(), 1).open_on(backend).unwrap()), clock());
+    let issued = key(&world, "org", quota(once(16_000)), quota(once(30)));
+    let reservation = reserve(&world, &issued, 10);
+    let moment = Moment::Before(BackendErrorKind::Io);
+    failing.inject(Fault { target: Target::Usage, nth: 1, moment, lasting: false });
+    assert!(matches!(reservation.settle(25), Err(Error::Backend(_))));
+    assert_eq!(left(&world, &issued), 20);
+    let reservation = reserve_of_closed(&world, &issued);
+    assert!(matches!(reservation.settle(3), Err(Error::Unavailable(Unavailable::Closed))));
+}
+
+fn reserve_of_closed(world: &World, issued: &Issued) -> Reservation {
+    world.admin.refill_owner_quota(&owner("org")).unwrap();
+    let reservation = reserve(world, issued, 1);
+    world.store.close().unwrap();
+    reservation
 }
 
 #[test]

@@ -59,6 +59,11 @@ impl LeaseWord {
         Self(self.0 & !UNITS | units.min(UNITS))
     }
 
+    /// Whether another lease is void at the same time.
+    pub(in crate::store) fn is_same_period(self, other: Self) -> bool {
+        self.0 & !UNITS == other.0 & !UNITS
+    }
+
     /// Returns the uses that it holds, void or not.
     pub(in crate::store) fn held(self) -> u64 {
         self.0 & UNITS

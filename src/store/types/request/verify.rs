@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use crate::store::types::reserved::ReservedQuotas;
 
 /// A request to verify a token, with the peer's address and the cost of this use.
 #[derive(Clone, Copy)]
@@ -10,13 +13,16 @@ pub struct VerifyRequest<'a> {
     pub(in crate::store) token: &'a [u8],
     pub(in crate::store) address: Option<IpAddr>,
     pub(in crate::store) cost: u32,
+    /// Where the quotas are noted from which uses were taken. Part of the request, so that other
+    /// verifications carry nothing along.
+    pub(in crate::store) quotas: Option<&'a OnceLock<ReservedQuotas>>,
 }
 
 impl<'a> VerifyRequest<'a> {
     /// Requests one use of a presented token, from an unknown address.
     #[inline]
     pub fn new(token: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
-        Self { token: token.as_ref(), address: None, cost: 1 }
+        Self { token: token.as_ref(), address: None, cost: 1, quotas: None }
     }
 
     /// Returns the token.
