@@ -279,7 +279,8 @@ impl Model {
             if refusals.is_empty() {
                 account.spend(uses);
             } else {
-                account.may_be_leased = account.may_be_leased.max(uses.into());
+                let leased = account.may_be_leased.max(account.left / 16);
+                account.may_be_leased = leased.max(uses.into());
             }
         }
         if refusals.is_empty() { Ok(()) } else { Err(refusals) }
