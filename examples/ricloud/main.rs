@@ -41,7 +41,7 @@ async fn main() -> Outcome<()> {
     let place = Place::new(arguments.option("--db")?)?;
     arguments.finish()?;
     let door = Door::open(&address).await?;
-    demonstration::fill(|clock| place.open(store(&place, clock)?))?;
+    demonstration::fill(|clock| place.open(store(&place, clock)?.refuse_clock_behind_log()))?;
     let store = place.open(store(&place, Arc::new(SystemClock::new()))?)?;
     let mut first_line = demonstration::tokens(&store)?;
     first_line["url"] = door.url().into();
