@@ -7,7 +7,7 @@ use crate::key::RequestRecord;
 /// don't grow in number while requests come.
 const REMOVED: usize = 16;
 
-/// What a change finds of its request, and of requests that are over.
+/// The records that a change finds of its request, and of requests that are over.
 #[derive(Default)]
 pub(super) struct Requests {
     /// The record of the change's own request that was there before.

@@ -10,7 +10,7 @@ use super::{Field, Sink, Source};
 use crate::clock::Timestamp;
 use crate::invalid::{Invalid, Problem};
 
-/// How long keys live: the greatest lifetime, counted from a key's creation, and the lifetime of a
+/// The lifetimes of keys: the greatest one, counted from a key's creation, and that of a
 /// new key for which none is requested. An owner and the rules of a store can have one; the tighter
 /// holds. Owners and their delegates can't exceed the greatest lifetime, administrators can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -30,7 +30,7 @@ record! {
         pub limits: Limits,
         /// The number of changes, creation included.
         pub version: Version,
-        /// What tells it from an earlier owner of this id. A replacement keeps it.
+        /// The mark that tells it from an earlier owner of this id. A replacement keeps it.
         pub incarnation: Incarnation,
         /// The settings of its keys where they have none of their own.
         pub defaults: Settings,

@@ -222,7 +222,7 @@ impl World {
         is_served
     }
 
-    /// What is left if every process gives back its lease now.
+    /// Returns the uses that are left if every process gives back its lease now.
     fn left_after_all(&self) -> i64 {
         let mut state = self.run.state_at(self.state, self.now);
         for lease in self.processes.iter().filter_map(|process| process.0) {

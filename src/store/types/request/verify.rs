@@ -13,7 +13,7 @@ pub struct VerifyRequest<'a> {
     pub(in crate::store) token: &'a [u8],
     pub(in crate::store) address: Option<IpAddr>,
     pub(in crate::store) cost: u32,
-    /// Where the quotas are noted from which uses were taken. Part of the request, so that other
+    /// The cell for the quotas from which uses were taken. Part of the request, so that other
     /// verifications carry nothing along.
     pub(in crate::store) quotas: Option<&'a OnceLock<ReservedQuotas>>,
 }
