@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::incarnations::Incarnations;
 use super::lapses::Lapses;
+use super::new_rules;
+use super::replaced::Replaced;
 use super::requests::Requests;
 use super::{
     Applied, BackendError, Change, KeyCounts, Operation, Precondition, Rejection, Transaction,
@@ -15,10 +17,7 @@ use super::{
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
-use crate::key::{
-    Invalidations, KeyRecord, Kind, Limits, OwnerRecord, PrefixNumber, StoreMetadata, Usage,
-    VersionedQuota,
-};
+use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
 
 /// Applies one change, or refuses it having written nothing.
 ///
@@ -59,19 +58,6 @@ struct Plan<'a> {
     usage: BTreeMap<UsageSubject, Usage>,
     requests: Requests,
     incarnations: Incarnations,
-}
-
-struct Replaced<T> {
-    before: Option<T>,
-    after: Option<T>,
-}
-
-impl<T> Replaced<T> {
-    /// The quota before and after.
-    fn quotas(&self, limits: impl Fn(&T) -> &Limits) -> [Option<VersionedQuota>; 2] {
-        let quota = |record: &T| Some(limits(record).quota?.value);
-        [&self.before, &self.after].map(|record| record.as_ref().and_then(quota))
-    }
 }
 
 impl<'a> Plan<'a> {
@@ -412,66 +398,10 @@ impl<'a> Plan<'a> {
 
     /// New rules of the store must fit the data.
     fn check_rules(&mut self, tx: &mut dyn Transaction) -> Checked {
-        let Some(new) = self.new_metadata.as_ref().filter(|new| {
-            new.rules != self.metadata.rules || new.prefixes != self.metadata.prefixes
-        }) else {
-            return Ok(Ok(()));
-        };
-        let is_accepted = |number: PrefixNumber| {
-            new.prefixes.accepted().any(|accepted| accepted.number == number)
-        };
-        // If several rules are broken, the change reports `keep_standard_key`, and otherwise the
-        // last by name. The order in which a backend shows its keys doesn't matter.
-        let mut forbidden = None;
-        let mut names = BTreeMap::new();
-        let mut standard: BTreeMap<OwnerId, bool> = BTreeMap::new();
-        // All are judged as they will be: what the change itself writes, and of the rest all.
-        tx.each_owner(&mut |owner| {
-            if !self.owners.contains_key(&owner.id) {
-                standard.insert(owner.id, false);
-            }
-        })?;
-        for owner in self.owners.values().filter_map(|owner| owner.after.as_ref()) {
-            standard.insert(owner.id, false);
+        match &self.new_metadata {
+            Some(new) => new_rules::check(tx, &self.metadata, new, &self.owners, &self.keys),
+            None => Ok(Ok(())),
         }
-        let mut judge = |key: &KeyRecord| {
-            if key.seal.is_some() && !new.rules.recoverable_tokens {
-                forbidden = forbidden.max(Some("recoverable_tokens"));
-            }
-            // A lapsed key can be extended, so the prefixes of its tokens stay.
-            let accepts_all = || {
-                key.tokens(Invalidations::default())
-                    .all(|(token, _)| is_accepted(token.digest.prefix))
-            };
-            if key.revoked.is_none() && !accepts_all() {
-                forbidden = forbidden.max(Some("prefixes"));
-            }
-            if !key.is_live() {
-                return;
-            }
-            if let Some(name) = &key.name {
-                let again = names.insert((key.owner, name.clone()), ()).is_some();
-                if again && new.rules.unique_names {
-                    forbidden = forbidden.max(Some("unique_names"));
-                }
-            }
-            if key.kind == Kind::Standard {
-                standard.insert(key.owner, true);
-            }
-        };
-        tx.each_key(&mut |key| {
-            if !self.keys.contains_key(&key.id) {
-                judge(&key);
-            }
-        })?;
-        self.keys.values().filter_map(|key| key.after.as_ref()).for_each(judge);
-        if new.rules.keep_standard_key && standard.values().any(|has_one| !has_one) {
-            forbidden = Some("keep_standard_key");
-        }
-        Ok(match forbidden {
-            Some(rule) => Err(Rejection::DataForbid { rule }),
-            None => Ok(()),
-        })
     }
 
     fn write(mut self, tx: &mut dyn Transaction, change: &Change) -> Result<Applied, BackendError> {

@@ -11,6 +11,7 @@
 //! | `query`, `scan` | the pages that it returns, and what the verification index is loaded from |
 //! | `transaction` | [`Transaction`]: a backend's state inside one commit |
 //! | `apply`, `apply_usage` | the rules of a commit and of usage, on a transaction |
+//! | `new_rules`, `replaced` | new rules, judged by the data; a record before and after a change |
 //! | `lapses` | expired keys that end in the change that needs their place or name |
 //! | `error` | [`BackendError`] |
 //! | `notifier` | [`ChangeNotifier`]: wakes callers that wait for a commit |
@@ -30,8 +31,10 @@ mod incarnations;
 mod lapses;
 mod layer;
 mod memory;
+mod new_rules;
 mod notifier;
 mod query;
+mod replaced;
 mod requests;
 mod scan;
 #[cfg(feature = "sled")]

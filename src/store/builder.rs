@@ -245,14 +245,15 @@ impl StoreBuilder {
         usage.start(&mut workers)?;
         let alerts = Arc::new(AlertScanner::new(&engine, &noticed, &usage));
         alerts.start(&mut workers)?;
-        let sealer = Sealer {
+        let sealer = Arc::new(Sealer {
             #[cfg(feature = "recoverable")]
             keys: self.recovery_keys,
-        };
-        let minter = Minter::new(&engine, self.random, sealer);
+        });
+        let minter = Minter::new(&engine, self.random, &sealer);
         Ok(Store {
             verifier: TokenVerifier::new(&engine, &noticed, &usage),
             manager: Manager::new(&engine, &usage, minter, self.settings_check),
+            sealer,
             usage,
             alerts,
             workers,

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::alerts::AlertScanner;
 use super::engine::{Engine, Workers};
 use super::key_store::KeyStore;
-use super::manage::{Manager, mend_graces, store_rules};
+use super::manage::{
+    Manager, Sealer, descendants, leaked_tokens, list, mend_graces, reveal, store_rules,
+};
 use super::types::{
     ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, Issued,
     IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page,
@@ -31,6 +33,7 @@ pub struct Store {
     pub(super) engine: Arc<Engine>,
     pub(super) verifier: TokenVerifier,
     pub(super) manager: Manager,
+    pub(super) sealer: Arc<Sealer>,
     pub(super) usage: Arc<UsageRecorder>,
     pub(super) alerts: Arc<AlertScanner>,
     pub(super) workers: Workers,
@@ -143,11 +146,11 @@ impl KeyStore for Store {
     }
 
     fn list_keys(&self, by: &Authority, query: &ListKeys) -> Result<Page<Key>, Error> {
-        self.manager.list_keys(by, query)
+        list::list_keys(&self.engine, &self.usage, by, query)
     }
 
     fn count_keys(&self, by: &Authority, query: &ListKeys) -> Result<u64, Error> {
-        self.manager.count_keys(by, query)
+        list::count_keys(&self.engine, by, query)
     }
 
     fn change_key(
@@ -166,7 +169,8 @@ impl KeyStore for Store {
         id: KeyId,
         expected: Option<Version>,
     ) -> Result<RevokedTree, Error> {
-        self.mended().revoke_with_descendants(by, id, expected)
+        self.mended();
+        descendants::revoke_with_descendants(&self.engine, &self.usage, by, id, expected)
     }
 
     fn rotate_key(
@@ -184,7 +188,8 @@ impl KeyStore for Store {
     }
 
     fn reveal_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error> {
-        self.mended().reveal_token(by, id)
+        self.mended();
+        reveal::reveal_token(&self.engine, &self.sealer, by, id)
     }
 
     fn reveal_tokens(
@@ -192,15 +197,17 @@ impl KeyStore for Store {
         by: &Authority,
         query: &ListKeys,
     ) -> Result<Page<RevealedToken>, Error> {
-        self.mended().reveal_tokens(by, query)
+        self.mended();
+        reveal::reveal_tokens(&self.engine, &self.usage, &self.sealer, by, query)
     }
 
     fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
-        self.manager.identify(by, token)
+        leaked_tokens::identify(&self.engine, &self.usage, by, token)
     }
 
     fn block_leaked(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
-        self.mended().block_leaked(by, token)
+        self.mended();
+        leaked_tokens::block_leaked(&self.engine, &self.usage, by, token)
     }
 
     fn create_owner(
@@ -217,7 +224,7 @@ impl KeyStore for Store {
     }
 
     fn list_owners(&self, by: &Authority, query: &ListOwners) -> Result<Page<Owner>, Error> {
-        self.manager.list_owners(by, query)
+        list::list_owners(&self.engine, by, query)
     }
 
     fn change_owner(
@@ -274,7 +281,7 @@ impl KeyStore for Store {
     }
 
     fn events(&self, by: &Authority, query: &ListEvents) -> Result<Events, Error> {
-        self.manager.events(by, query)
+        list::events(&self.engine, by, query)
     }
 
     fn prune_events(&self, by: &Authority, before: Timestamp) -> Result<u64, Error> {

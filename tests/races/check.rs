@@ -218,7 +218,7 @@ impl Checker<'_> {
                 }
             }
         }
-        least.ok_or_else(|| "nobody was to be answered so".to_owned())
+        least.ok_or_else(|| "no caller was to be answered so".to_owned())
     }
 
     /// How long a version had been replaced when the call was made.

@@ -38,11 +38,11 @@ proptest! {
         let (keys, issued) = world.owner("org");
         let mut feed = world.admin.subscribe(0);
         let mut given = Vec::new();
-        for (limit, changes, anew) in steps {
+        for (limit, changes, subscribes) in steps {
             for _ in 0..changes {
                 keys.rotate(issued.key.id, Rotate::new()).unwrap();
             }
-            if anew {
+            if subscribes {
                 feed = world.admin.subscribe(feed.position());
             }
             feed = feed.limit(limit);

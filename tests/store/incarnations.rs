@@ -108,7 +108,7 @@ fn no_lease_of_an_owner_serves_another_one_that_took_its_id() {
     assert!(500 + rest < USES, "{} uses of {USES}", 500 + rest);
 }
 
-/// Each is drawn anew, also with other owners beside it.
+/// Each is drawn for itself, also with other owners beside it.
 #[test]
 fn incarnations_differ() {
     let world = World::new();

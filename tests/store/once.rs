@@ -222,7 +222,7 @@ fn a_refused_request_may_be_repeated() {
     assert!(matches!(gone, Err(Error::NotFound(Resource::Key))));
 }
 
-/// Whoever repeats its own rotation has a previous token by then.
+/// A caller that repeats its own rotation has a previous token by then.
 #[test]
 fn a_previous_token_hears_key_and_generation_alone() {
     let world = World::new();

@@ -169,7 +169,7 @@ fn the_store_recovers_without_being_asked() {
     assert!(matches!(keys.revoke(second.key.id), Err(Error::OutcomeUnknown(_))));
     let started = std::time::Instant::now();
     while verify(&world, &second.token) == Err(RECOVERING) {
-        assert!(started.elapsed().as_secs() < 600, "nobody recovered");
+        assert!(started.elapsed().as_secs() < 600, "no thread recovered");
         std::thread::yield_now();
     }
     assert_eq!(verify(&world, &second.token), Err(VerifyError::Rejected(RejectReason::Revoked)));

@@ -9,7 +9,7 @@ use crate::id::Generation;
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
     Expiry, Invalidations, KeyName, KeyRecord, Kind, Lifetime, MAX_PREVIOUS_TOKENS, OwnerRecord,
-    PreviousToken, SettingsPatch, TokenRecord,
+    PreviousToken, SettingsPatch, StoreMetadata, TokenRecord,
 };
 use crate::permission::{Access, Catalogue};
 use crate::store::types::error::{Error, ForbiddenReason, StateProblem};
@@ -26,6 +26,23 @@ pub(in crate::store::manage) struct PolicyContext<'a> {
     pub(in crate::store::manage) lifetime: Lifetime,
     /// The invalidations of the owner's and the store's tokens.
     pub(in crate::store::manage) invalidations: Invalidations,
+}
+
+impl<'a> PolicyContext<'a> {
+    /// Makes the inputs without a check of settings, for actions that set none.
+    pub(in crate::store::manage) fn new(
+        catalogue: &'a Catalogue,
+        owner: &'a OwnerRecord,
+        metadata: &StoreMetadata,
+    ) -> Self {
+        Self {
+            catalogue,
+            settings_check: None,
+            owner,
+            lifetime: owner.lifetime.tighter(metadata.rules.lifetime),
+            invalidations: owner.invalidations(metadata),
+        }
+    }
 }
 
 /// A changed record, and the kind and fields of its event.

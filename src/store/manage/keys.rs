@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::authorize::{KeyReach, Principal};
+use super::authorize::Principal;
 use super::key_rules::{self, PolicyContext};
 use super::new_key::{Minter, issuance_preconditions};
 use super::retry::{Decision, attempt, check_version};
 use crate::authority::Authority;
-use crate::backend::{Applied, Change, Precondition, Write};
+use crate::backend::{Applied, Change, Write};
 use crate::event::{EventKind, Fields};
 use crate::id::{Generation, KeyId, NumericId, OwnerId, Version};
 use crate::key::{Grant, KeyRecord, OwnerRecord};
@@ -17,7 +17,6 @@ use crate::store::types::error::{Error, Resource, StateProblem};
 use crate::store::types::request::{CreateKey, KeyAction, Rotate};
 use crate::store::types::views::{Issued, Key};
 use crate::store::usage::UsageRecorder;
-use crate::token::Token;
 
 /// Performs the management calls on keys and owners.
 #[derive(Debug)]
@@ -219,37 +218,14 @@ impl Manager {
         })
     }
 
-    /// Reveals a key's current token, if it is recoverable, and writes an event of that.
-    pub(in crate::store) fn reveal_token(
-        &self,
-        authority: &Authority,
-        id: KeyId,
-    ) -> Result<Token, Error> {
-        attempt(&self.engine, || {
-            let caller = Principal::new(&self.engine, authority)?;
-            let (key, _) = caller.load_key(&self.engine, id)?;
-            caller.check_within(KeyReach::of(&key))?;
-            let token = self
-                .minter
-                .sealer
-                .unseal(&key)?
-                .ok_or(Error::NotFound(Resource::RecoverableToken))?;
-            let change = caller.with_preconditions(note_reveal(Change::default(), &caller, &key));
-            Ok(Decision::commit(change, move |_| token))
-        })
-    }
-
     pub(super) fn policy_context<'a>(
         &'a self,
         owner: &'a OwnerRecord,
         state: &MetadataState,
     ) -> PolicyContext<'a> {
         PolicyContext {
-            owner,
-            lifetime: owner.lifetime.tighter(state.metadata.rules.lifetime),
-            catalogue: self.engine.records.catalogue(),
             settings_check: self.settings_check.as_deref(),
-            invalidations: owner.invalidations(&state.metadata),
+            ..PolicyContext::new(self.engine.records.catalogue(), owner, &state.metadata)
         }
     }
 }
@@ -277,12 +253,4 @@ impl Issuance {
     fn into_decision<'a>(self) -> Decision<'a, Issued> {
         Decision::commit(self.change, self.answer)
     }
-}
-
-/// Adds to a change the event that a key's current token is revealed. The change holds only if the
-/// key still has its version.
-pub(super) fn note_reveal(change: Change, caller: &Principal<'_>, key: &KeyRecord) -> Change {
-    let generation = Some(key.current.generation);
-    let event = caller.key_event(EventKind::TokenRevealed, key, Fields::NONE, generation);
-    change.requiring(Precondition::Key(key.id, key.version)).and(Write::Nothing, event)
 }

@@ -1,202 +1,177 @@
 //! Lists of keys, owners and events, page by page.
 
-use super::authorize::{KeyReach, Principal};
+use super::authorize::Principal;
 use super::cursor::{Cursor, Scope, query_hash};
-use super::keys::{Manager, note_reveal};
-use super::retry::{Decision, attempt};
 use crate::authority::{Actor, Authority};
-use crate::backend::{
-    Change, EventFilter, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPageQuery,
-};
+use crate::backend::{EventFilter, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPageQuery};
 use crate::id::{KeyId, OwnerId};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{KeyRecord, OwnerRecord};
+use crate::store::engine::Engine;
 use crate::store::types::error::{Error, Resource};
 use crate::store::types::request::{ListEvents, ListKeys, ListOwners};
-use crate::store::types::views::{Events, Key, Owner, Page, RevealedToken};
+use crate::store::types::views::{Events, Key, Owner, Page};
+use crate::store::usage::UsageRecorder;
 
 /// Largest number of rows that the backend examines for one page.
-pub(in crate::store::manage) const MAX_EXAMINED: usize = 2_000;
+const MAX_EXAMINED: usize = 2_000;
 
-impl Manager {
-    pub(in crate::store) fn list_keys(
-        &self,
-        authority: &Authority,
-        query: &ListKeys,
-    ) -> Result<Page<Key>, Error> {
-        let caller = Principal::new(&self.engine, authority)?;
-        let (records, next) = self.page_of_keys(&caller, query)?;
-        let metadata = self.engine.records.metadata().metadata;
-        let owners = self.owners_of(&records)?;
-        let usage = self.usage.of(&records, caller.now)?;
-        let key = |(key, usage): (KeyRecord, _)| {
-            let owner = owners.iter().find(|owner| owner.id == key.owner)?;
-            Some(Key::new(key, owner, &metadata, (caller.viewer(), caller.now)).with_usage(usage))
-        };
-        Ok(Page { items: records.into_iter().zip(usage).filter_map(key).collect(), next })
+pub(in crate::store) fn list_keys(
+    engine: &Engine,
+    usage: &UsageRecorder,
+    authority: &Authority,
+    query: &ListKeys,
+) -> Result<Page<Key>, Error> {
+    let caller = Principal::new(engine, authority)?;
+    let (records, next) = page_of_keys(engine, &caller, query)?;
+    let metadata = engine.records.metadata().metadata;
+    let owners = owners_of(engine, &records)?;
+    let usage = usage.of(&records, caller.now)?;
+    let key = |(key, usage): (KeyRecord, _)| {
+        let owner = owners.iter().find(|owner| owner.id == key.owner)?;
+        Some(Key::new(key, owner, &metadata, (caller.viewer(), caller.now)).with_usage(usage))
+    };
+    Ok(Page { items: records.into_iter().zip(usage).filter_map(key).collect(), next })
+}
+
+pub(in crate::store) fn count_keys(
+    engine: &Engine,
+    authority: &Authority,
+    query: &ListKeys,
+) -> Result<u64, Error> {
+    let caller = Principal::new(engine, authority)?;
+    let count = |owner| engine.records.backend.count_keys(&filter(&caller, owner, query));
+    match scope(&caller, query)? {
+        Scope::All => Ok(count(None)?),
+        Scope::Owners(owners) => {
+            owners.into_iter().try_fold(0, |sum, owner| Ok(sum + count(Some(owner))?))
+        }
     }
+}
 
-    /// Returns a page of keys with their current tokens, where these are recoverable. Writes an
-    /// event for each revealed token.
-    pub(in crate::store) fn reveal_tokens(
-        &self,
-        authority: &Authority,
-        query: &ListKeys,
-    ) -> Result<Page<RevealedToken>, Error> {
-        attempt(&self.engine, || {
-            let caller = Principal::new(&self.engine, authority)?;
-            caller.check_current()?;
-            let (records, next) = self.page_of_keys(&caller, query)?;
-            let metadata = self.engine.records.metadata().metadata;
-            let mut change = Change::default();
-            let mut items = Vec::new();
-            let owners = self.owners_of(&records)?;
-            let usage = self.usage.of(&records, caller.now)?;
-            for (key, usage) in records.into_iter().zip(usage) {
-                let Some(owner) = owners.iter().find(|owner| owner.id == key.owner) else {
-                    continue;
-                };
-                let is_within = caller.check_within(KeyReach::of(&key)).is_ok();
-                let token = if is_within { self.minter.sealer.unseal(&key)? } else { None };
-                if token.is_some() {
-                    change = note_reveal(change, &caller, &key);
-                }
-                let key = Key::new(key, owner, &metadata, (caller.viewer(), caller.now))
-                    .with_usage(usage);
-                items.push(RevealedToken { key, token });
-            }
-            let page = Page { items, next };
-            if change.operations.is_empty() {
-                return Ok(Decision::Answer(page));
-            }
-            Ok(Decision::commit(caller.with_preconditions(change), move |_| page))
+pub(in crate::store) fn list_owners(
+    engine: &Engine,
+    authority: &Authority,
+    query: &ListOwners,
+) -> Result<Page<Owner>, Error> {
+    let caller = Principal::new(engine, authority)?;
+    caller.require_administrator()?;
+    let page = engine.records.backend.page_owners(&OwnerPageQuery {
+        after: query.after,
+        suspended: query.suspended,
+        limit: clamp(query.limit.unwrap_or(ListKeys::DEFAULT_LIMIT)),
+        examine: MAX_EXAMINED,
+    })?;
+    let items = page.owners.into_iter();
+    let items = items.map(|owner| Owner::new(owner, caller.viewer())).collect();
+    Ok(Page { items, next: page.next.map(|owner| owner.to_string()) })
+}
+
+pub(in crate::store) fn events(
+    engine: &Engine,
+    authority: &Authority,
+    query: &ListEvents,
+) -> Result<Events, Error> {
+    let caller = Principal::new(engine, authority)?;
+    let own = caller.authority.role.owner().copied();
+    if let (Some(own), Some(requested)) = (own, query.owner)
+        && own != requested
+    {
+        return Err(Error::NotFound(Resource::Owner));
+    }
+    // An owner sees the events of its own incarnation: those of an owner that had its id before
+    // aren't its own.
+    let incarnation = match own {
+        Some(own) => Some(caller.load_owner(engine, &own)?.incarnation),
+        None => None,
+    };
+    if let (Some(own), Some(requested)) = (incarnation, query.incarnation)
+        && own != requested
+    {
+        return Err(Error::NotFound(Resource::Owner));
+    }
+    let page = engine.records.backend.events(&EventQuery {
+        after: query.after,
+        filter: EventFilter {
+            key: query.key,
+            owner: own.or(query.owner),
+            incarnation: incarnation.or(query.incarnation),
+            actor: query.actor.as_ref().map(Actor::new).transpose()?,
+            acting_key: query.acting_key,
+            viewer: caller.viewer(),
+            kind: query.kind,
+            since: query.since,
+            until: query.until,
+        },
+        limit: clamp(query.limit.unwrap_or(ListKeys::DEFAULT_LIMIT)),
+        examine: MAX_EXAMINED,
+    })?;
+    let items = page.events.into_iter().map(|event| event.shown_to(caller.viewer())).collect();
+    Ok(Events { items, next: page.next, pruned_through: page.pruned_through })
+}
+
+/// Returns the records of a page, and the cursor of the next page.
+pub(super) fn page_of_keys(
+    engine: &Engine,
+    caller: &Principal<'_>,
+    query: &ListKeys,
+) -> Result<(Vec<KeyRecord>, Option<String>), Error> {
+    let scope = scope(caller, query)?;
+    let hash = query_hash(&scope, query);
+    let (limit, before) = match &query.cursor {
+        Some(text) => {
+            let cursor = Cursor::read(text, &hash)?;
+            (cursor.limit, Some(cursor.position))
+        }
+        None => (clamp(query.limit), query.after),
+    };
+    let pages = match &scope {
+        Scope::All => 1,
+        Scope::Owners(owners) => owners.len().max(1),
+    };
+    let load_page = |owner| {
+        engine.records.backend.page_keys(&KeyPageQuery {
+            filter: filter(caller, owner, query),
+            before,
+            after: query.until,
+            limit,
+            examine: MAX_EXAMINED / pages,
         })
-    }
+    };
+    let page = match &scope {
+        Scope::All => load_page(None)?,
+        Scope::Owners(owners) => {
+            let pages = owners.iter().map(|owner| load_page(Some(*owner)));
+            merge(pages.collect::<Result<_, _>>()?, limit)
+        }
+    };
+    let next = page.next.map(|position| Cursor { position, limit }.write(&hash));
+    Ok((page.keys, next))
+}
 
-    pub(in crate::store) fn count_keys(
-        &self,
-        authority: &Authority,
-        query: &ListKeys,
-    ) -> Result<u64, Error> {
-        let caller = Principal::new(&self.engine, authority)?;
-        let count = |owner| self.engine.records.backend.count_keys(&filter(&caller, owner, query));
-        match scope(&caller, query)? {
-            Scope::All => Ok(count(None)?),
-            Scope::Owners(owners) => {
-                owners.into_iter().try_fold(0, |sum, owner| Ok(sum + count(Some(owner))?))
-            }
+/// Loads the owners of some keys. An owner that was deleted meanwhile is left out.
+pub(super) fn owners_of(engine: &Engine, keys: &[KeyRecord]) -> Result<Vec<OwnerRecord>, Error> {
+    let mut owners: Vec<OwnerRecord> = Vec::new();
+    for key in keys {
+        if !owners.iter().any(|owner| owner.id == key.owner) {
+            owners.extend(engine.records.backend.owner(&key.owner)?);
         }
     }
+    Ok(owners)
+}
 
-    pub(in crate::store) fn list_owners(
-        &self,
-        authority: &Authority,
-        query: &ListOwners,
-    ) -> Result<Page<Owner>, Error> {
-        let caller = Principal::new(&self.engine, authority)?;
-        caller.require_administrator()?;
-        let page = self.engine.records.backend.page_owners(&OwnerPageQuery {
-            after: query.after,
-            suspended: query.suspended,
-            limit: clamp(query.limit.unwrap_or(ListKeys::DEFAULT_LIMIT)),
-            examine: MAX_EXAMINED,
-        })?;
-        let items = page.owners.into_iter();
-        let items = items.map(|owner| Owner::new(owner, caller.viewer())).collect();
-        Ok(Page { items, next: page.next.map(|owner| owner.to_string()) })
-    }
-
-    pub(in crate::store) fn events(
-        &self,
-        authority: &Authority,
-        query: &ListEvents,
-    ) -> Result<Events, Error> {
-        let caller = Principal::new(&self.engine, authority)?;
-        let own = caller.authority.role.owner().copied();
-        if let (Some(own), Some(requested)) = (own, query.owner)
-            && own != requested
-        {
-            return Err(Error::NotFound(Resource::Owner));
+/// Loads all keys that a filter lets through, newest first.
+pub(super) fn all_keys(engine: &Engine, filter: KeyFilter) -> Result<Vec<KeyRecord>, Error> {
+    let (limit, examine) = (MAX_EXAMINED, MAX_EXAMINED);
+    let mut query = KeyPageQuery { filter, before: None, after: None, limit, examine };
+    let mut keys = Vec::new();
+    loop {
+        let page = engine.records.backend.page_keys(&query)?;
+        keys.extend(page.keys);
+        match page.next {
+            Some(next) => query.before = Some(next),
+            None => return Ok(keys),
         }
-        // An owner sees the events of its own incarnation: those of an owner that had its id before
-        // aren't its own.
-        let incarnation = match own {
-            Some(own) => Some(caller.load_owner(&self.engine, &own)?.incarnation),
-            None => None,
-        };
-        if let (Some(own), Some(requested)) = (incarnation, query.incarnation)
-            && own != requested
-        {
-            return Err(Error::NotFound(Resource::Owner));
-        }
-        let page = self.engine.records.backend.events(&EventQuery {
-            after: query.after,
-            filter: EventFilter {
-                key: query.key,
-                owner: own.or(query.owner),
-                incarnation: incarnation.or(query.incarnation),
-                actor: query.actor.as_ref().map(Actor::new).transpose()?,
-                acting_key: query.acting_key,
-                viewer: caller.viewer(),
-                kind: query.kind,
-                since: query.since,
-                until: query.until,
-            },
-            limit: clamp(query.limit.unwrap_or(ListKeys::DEFAULT_LIMIT)),
-            examine: MAX_EXAMINED,
-        })?;
-        let items = page.events.into_iter().map(|event| event.shown_to(caller.viewer())).collect();
-        Ok(Events { items, next: page.next, pruned_through: page.pruned_through })
-    }
-
-    /// Returns the records of a page, and the cursor of the next page.
-    fn page_of_keys(
-        &self,
-        caller: &Principal<'_>,
-        query: &ListKeys,
-    ) -> Result<(Vec<KeyRecord>, Option<String>), Error> {
-        let scope = scope(caller, query)?;
-        let hash = query_hash(&scope, query);
-        let (limit, before) = match &query.cursor {
-            Some(text) => {
-                let cursor = Cursor::read(text, &hash)?;
-                (cursor.limit, Some(cursor.position))
-            }
-            None => (clamp(query.limit), query.after),
-        };
-        let pages = match &scope {
-            Scope::All => 1,
-            Scope::Owners(owners) => owners.len().max(1),
-        };
-        let load_page = |owner| {
-            self.engine.records.backend.page_keys(&KeyPageQuery {
-                filter: filter(caller, owner, query),
-                before,
-                after: query.until,
-                limit,
-                examine: MAX_EXAMINED / pages,
-            })
-        };
-        let page = match &scope {
-            Scope::All => load_page(None)?,
-            Scope::Owners(owners) => {
-                let pages = owners.iter().map(|owner| load_page(Some(*owner)));
-                merge(pages.collect::<Result<_, _>>()?, limit)
-            }
-        };
-        let next = page.next.map(|position| Cursor { position, limit }.write(&hash));
-        Ok((page.keys, next))
-    }
-
-    /// Loads the owners of some keys. An owner that was deleted meanwhile is left out.
-    fn owners_of(&self, keys: &[KeyRecord]) -> Result<Vec<OwnerRecord>, Error> {
-        let mut owners: Vec<OwnerRecord> = Vec::new();
-        for key in keys {
-            if !owners.iter().any(|owner| owner.id == key.owner) {
-                owners.extend(self.engine.records.backend.owner(&key.owner)?);
-            }
-        }
-        Ok(owners)
     }
 }
 

@@ -11,25 +11,27 @@
 //! | `owners`, `limit_rules` | the calls on owners; the rules of limits on keys and owners |
 //! | `store_rules` | the calls that concern the whole store |
 //! | `list`, `cursor` | pages of keys, owners and events |
-//! | `leaked_tokens`, `recoverable_tokens` | tokens found in public; tokens shown again |
+//! | `leaked_tokens` | tokens found in public |
+//! | `recoverable_tokens`, `reveal` | tokens sealed and unsealed; shown again |
 //!
 //! Each call takes these steps. `authorize` loads and judges the caller. The file of the call loads
 //! the records. The pure rules decide. `retry` gives the change to the engine.
 
 mod authorize;
 mod cursor;
-mod descendants;
+pub(super) mod descendants;
 mod graces;
 mod key_rules;
 mod keys;
-mod leaked_tokens;
+pub(super) mod leaked_tokens;
 mod limit_rules;
-mod list;
+pub(super) mod list;
 mod new_key;
 mod once;
 mod owners;
 mod recoverable_tokens;
 mod retry;
+pub(super) mod reveal;
 mod setting_rules;
 pub(super) mod store_rules;
 

@@ -84,7 +84,7 @@ impl Draft {
 #[derive(Debug)]
 pub(in crate::store) struct Minter {
     engine: Arc<Engine>,
-    pub(super) sealer: Sealer,
+    pub(super) sealer: Arc<Sealer>,
     /// Locked, since each id must be greater than the one before. Without the lock two threads
     /// could draw from the same state.
     ids: Mutex<KeyIdSource>,
@@ -96,11 +96,11 @@ impl Minter {
     pub(in crate::store) fn new(
         engine: &Arc<Engine>,
         random: Box<dyn RandomSource>,
-        sealer: Sealer,
+        sealer: &Arc<Sealer>,
     ) -> Self {
         Self {
             engine: Arc::clone(engine),
-            sealer,
+            sealer: Arc::clone(sealer),
             ids: Mutex::default(),
             random: Mutex::new(random),
         }

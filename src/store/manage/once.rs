@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::authorize::{KeyReach, Principal};
-use super::keys::{Issuance, Manager, note_reveal};
+use super::keys::{Issuance, Manager};
 use super::retry::{Decision, attempt};
+use super::reveal::note_reveal;
 use crate::authority::{Authority, Role};
 use crate::backend::{Change, Once};
 use crate::clock::Timestamp;

@@ -6,19 +6,19 @@ use super::authorize::Principal;
 use super::key_rules;
 use super::keys::Manager;
 use super::limit_rules;
-use super::list::MAX_EXAMINED;
+use super::list::all_keys;
 use super::new_key::issuance_preconditions;
 use super::retry::{Decision, attempt, check_version};
 use super::setting_rules;
 use crate::authority::Authority;
-use crate::backend::{Change, KeyFilter, KeyPageQuery, Precondition, StateSet, Write};
+use crate::backend::{Change, KeyFilter, Precondition, StateSet, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::{OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
-    DEFAULT_MAX_KEYS, Grant, KeyRecord, Kind, Limits, OwnerRecord, SettingNames, Settings,
-    SettingsPatch, TokensValidFrom,
+    DEFAULT_MAX_KEYS, Grant, Kind, Limits, OwnerRecord, SettingNames, Settings, SettingsPatch,
+    TokensValidFrom,
 };
 use crate::permission::Access;
 use crate::store::types::error::{Error, StateProblem};
@@ -225,7 +225,9 @@ impl Manager {
             caller.check_current()?;
             let state = self.engine.records.metadata();
             // The lapsed too: their expiry could be extended.
-            let unrevoked = self.keys_of(&owner.id, StateSet::UNREVOKED, caller.now)?;
+            let filter = KeyFilter::new(StateSet::UNREVOKED, caller.now);
+            let filter = KeyFilter { owner: Some(owner.id), ..filter };
+            let unrevoked = all_keys(&self.engine, filter)?;
             let live = unrevoked.iter().filter(|key| key.is_live()).count();
             if unrevoked.is_empty() && replacement.is_none() {
                 return Ok(Decision::Answer(RevokedAll { revoked: 0, replacement: None }));
@@ -280,7 +282,9 @@ impl Manager {
             }
             check_version(expected, owner.version)?;
             let mut change = Change::default();
-            for key in self.keys_of(&owner.id, StateSet::ALL, caller.now)? {
+            let filter = KeyFilter::new(StateSet::ALL, caller.now);
+            let filter = KeyFilter { owner: Some(owner.id), ..filter };
+            for key in all_keys(&self.engine, filter)? {
                 let event = caller.key_event(EventKind::KeyPurged, &key, Fields::NONE, None);
                 change = change.and(Write::RemoveKey(key.id, key.version), event);
             }
@@ -290,32 +294,6 @@ impl Manager {
                 .requiring(Precondition::Incarnation(owner.id, owner.incarnation));
             Ok(Decision::commit(change, |_| ()))
         })
-    }
-
-    /// Loads all keys of an owner that are in one of some states.
-    fn keys_of(
-        &self,
-        owner: &OwnerId,
-        states: StateSet,
-        now: Timestamp,
-    ) -> Result<Vec<KeyRecord>, Error> {
-        let filter = KeyFilter { owner: Some(*owner), ..KeyFilter::new(states, now) };
-        let mut query = KeyPageQuery {
-            filter,
-            before: None,
-            after: None,
-            limit: MAX_EXAMINED,
-            examine: MAX_EXAMINED,
-        };
-        let mut keys = Vec::new();
-        loop {
-            let page = self.engine.records.backend.page_keys(&query)?;
-            keys.extend(page.keys);
-            match page.next {
-                Some(next) => query.before = Some(next),
-                None => return Ok(keys),
-            }
-        }
     }
 }
 

@@ -42,7 +42,7 @@ impl Model {
         call: &Call,
         fresh: &Fresh,
     ) -> Decided<Value> {
-        // Whoever repeats its own rotation has a previous token by then.
+        // A caller that repeats its own rotation has a previous token by then.
         let mut lenient = by.clone();
         if let Role::OwnerByKey { previous_tokens, .. } = &mut lenient.role {
             *previous_tokens = true;

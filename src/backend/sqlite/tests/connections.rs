@@ -49,7 +49,7 @@ fn readers_only_read() {
 #[test]
 fn what_is_deleted_is_overwritten() {
     let fixture = Fixture::with_keys([1]);
-    let canary = "a reason that nobody else gives";
+    let canary = "a reason that no other caller gives";
     let mut key = fixture.key(1);
     key.name = Some(crate::key::KeyName::new(canary).unwrap());
     fixture.commit(super::fixtures::replace(&key));

@@ -36,7 +36,7 @@ list![
 ];
 
 /// Opens the place again; for a backend that keeps nothing, checks that and returns `None`.
-fn anew<'a>(backend: Instance<'a>) -> Result<Option<Instance<'a>>, Failure> {
+fn reopened<'a>(backend: Instance<'a>) -> Result<Option<Instance<'a>>, Failure> {
     kept(backend.reopened()?)
 }
 
@@ -60,7 +60,7 @@ fn durable_records_are_found_again(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
     let (owner, key) = rich()?;
     backend.apply(sample::in_one([sample::create_owner(&owner)?, sample::create_key(&key)?]))?;
-    let Some(backend) = anew(backend)? else { return Ok(()) };
+    let Some(backend) = reopened(backend)? else { return Ok(()) };
     backend.expect_owner(&owner)?;
     backend.expect_key(&key)?;
     backend.expect_by_numeric_id(&key)?;
@@ -94,7 +94,7 @@ fn durable_changes_and_removals_are_found_again(lab: &Lab<'_>) -> Tested {
         sample::remove_key(&other)?,
         sample::remove_owner(&sample::owner("gone")?)?,
     ])?;
-    let Some(backend) = anew(backend)? else { return Ok(()) };
+    let Some(backend) = reopened(backend)? else { return Ok(()) };
     backend.expect_key(&changed)?;
     backend.expect_owner(&acme)?;
     backend.expect_no_key(other.id)?;
@@ -107,7 +107,7 @@ fn durable_refused_changes_stay_refused(lab: &Lab<'_>) -> Tested {
     let lost = sample::in_one([sample::create_key(&sample::key(1, "acme")?)?, orphan]);
     let stays = sample::key(2, "acme")?;
     backend.batch(&[lost.clone(), sample::create_key(&stays)?, lost])?;
-    let Some(backend) = anew(backend)? else { return Ok(()) };
+    let Some(backend) = reopened(backend)? else { return Ok(()) };
     ensure_eq!(backend.all_keys()?, [stays.id], "keys listed");
     ensure_eq!(backend.last_event()?, 2, "last event");
     Ok(())
@@ -118,7 +118,7 @@ fn durable_the_metadata_is_found_again(lab: &Lab<'_>) -> Tested {
     let version = backend.metadata()?.version.next();
     let metadata = StoreMetadata { version, ..sample::largest_metadata()? };
     backend.apply(sample::replace_metadata(&metadata)?)?;
-    let Some(backend) = anew(backend)? else { return Ok(()) };
+    let Some(backend) = reopened(backend)? else { return Ok(()) };
     ensure_eq!(backend.metadata()?, metadata, "the metadata");
     // The metadata that another opener would start with is ignored.
     ensure_eq!(backend.open_metadata(&sample::metadata()?)?, metadata, "the metadata at open");
@@ -145,14 +145,14 @@ fn durable_events_are_found_again(lab: &Lab<'_>) -> Tested {
     }
     backend.apply(change)?;
     let before = backend.all_events()?;
-    let Some(backend) = anew(backend)? else { return Ok(()) };
+    let Some(backend) = reopened(backend)? else { return Ok(()) };
     ensure_eq!(backend.all_events()?, before, "events");
     Ok(())
 }
 
 fn durable_event_numbers_go_on(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme", "beta"])?;
-    let Some(backend) = anew(backend)? else { return Ok(()) };
+    let Some(backend) = reopened(backend)? else { return Ok(()) };
     ensure_eq!(backend.last_event()?, 2, "last event");
     let applied = backend.apply(sample::create_key(&sample::key(1, "acme")?)?)?;
     ensure_eq!(applied.first_event, 3, "the first event after the open");
@@ -163,7 +163,7 @@ fn durable_event_numbers_go_on(lab: &Lab<'_>) -> Tested {
 fn durable_pruning_is_found_again(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme", "beta", "gamma"])?;
     backend.prune_events(sample::at(1), 100)?;
-    let Some(backend) = anew(backend)? else { return Ok(()) };
+    let Some(backend) = reopened(backend)? else { return Ok(()) };
     let filter = EventFilter::default();
     let page = backend.events(&EventQuery { after: 0, filter, limit: 9, examine: 9 })?;
     ensure_eq!(page.pruned_through, 2, "pruned through");
@@ -187,7 +187,7 @@ fn durable_numeric_ids_stay_used(lab: &Lab<'_>) -> Tested {
         sample::remove_key(&small)?,
         sample::remove_key(&great)?,
     ])?;
-    let Some(backend) = anew(backend)? else { return Ok(()) };
+    let Some(backend) = reopened(backend)? else { return Ok(()) };
     for id in [5, 50] {
         let rejection = backend.refuse(sample::create_key(&with_id(3, id)?)?)?;
         let taken = Rejection::NumericIdTaken(NumericId::new(id)?);
@@ -210,7 +210,7 @@ fn durable_names_stay_taken(lab: &Lab<'_>) -> Tested {
         sample::create_key(&freed)?,
         sample::replace_key(&sample::revoked(&freed)?)?,
     ])?;
-    let Some(backend) = anew(backend)? else { return Ok(()) };
+    let Some(backend) = reopened(backend)? else { return Ok(()) };
     let rejection = backend.refuse(sample::create_key(&named(3, "deploy")?)?)?;
     ensure_eq!(rejection, Rejection::NameTaken(first.id), "a name taken before the open");
     backend.apply(sample::create_key(&named(3, "build")?)?)?;
@@ -225,7 +225,7 @@ fn durable_numbers_of_keys_are_found_again(lab: &Lab<'_>) -> Tested {
         sample::create_owner(&OwnerRecord { max_keys: 1, ..sample::owner("acme")? })?,
         sample::create_key(&key)?,
     ]))?;
-    let Some(backend) = anew(backend)? else { return Ok(()) };
+    let Some(backend) = reopened(backend)? else { return Ok(()) };
     let rejection = backend.refuse(sample::create_key(&sample::key(2, "acme")?)?)?;
     ensure_eq!(rejection, Rejection::TooManyKeys { limit: 1 }, "a second key");
     let rejection = backend.refuse(sample::replace_key(&sample::revoked(&key)?)?)?;
@@ -239,7 +239,7 @@ fn durable_listings_are_found_again(lab: &Lab<'_>) -> Tested {
         backend.apply(sample::create_key(&sample::key(n, owner)?)?)?;
     }
     backend.apply(sample::remove_key(&sample::key(2, "acme")?)?)?;
-    let Some(backend) = anew(backend)? else { return Ok(()) };
+    let Some(backend) = reopened(backend)? else { return Ok(()) };
     ensure_eq!(backend.all_keys()?, [3, 1].map(sample::key_id), "keys listed");
     let (mut owners, mut keys) = (0, Vec::new());
     backend.scan_owner(&sample::owner_id("acme")?, &mut |scanned| match scanned {
@@ -252,7 +252,7 @@ fn durable_listings_are_found_again(lab: &Lab<'_>) -> Tested {
 
 fn durable_waiting_knows_of_events_before_the_open(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme", "beta"])?;
-    let Some(backend) = anew(backend)? else { return Ok(()) };
+    let Some(backend) = reopened(backend)? else { return Ok(()) };
     ensure_eq!(backend.wait(0, Duration::from_millis(20))?, 2, "waiting for an event after 0");
     ensure_eq!(backend.wait(2, Duration::from_millis(20))?, 2, "waiting for an event after 2");
     Ok(())
@@ -262,7 +262,7 @@ fn durable_a_place_may_be_opened_again_and_again(lab: &Lab<'_>) -> Tested {
     let mut backend = lab.with_owners(&["acme"])?;
     for n in 1..=4 {
         backend.apply(sample::create_key(&sample::key(n, "acme")?)?)?;
-        let Some(opened) = anew(backend)? else { return Ok(()) };
+        let Some(opened) = reopened(backend)? else { return Ok(()) };
         backend = opened;
         ensure_eq!(backend.all_keys()?.len(), n as usize, "keys after opening {n} times");
     }

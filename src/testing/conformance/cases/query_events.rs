@@ -200,7 +200,7 @@ fn query_events_are_those_by_an_actor(lab: &Lab<'_>) -> Tested {
     tried(lab, &[by("root")?, by("Root")?, by("ops")?])
 }
 
-/// What delegates did with a key, and not what was done to it.
+/// Events of an acting key: those that delegates caused with it, not those about it.
 fn query_events_are_those_by_an_acting_key(lab: &Lab<'_>) -> Tested {
     let by = |n| EventFilter { acting_key: Some(sample::key_id(n)), ..EventFilter::default() };
     tried(lab, &[by(0), by(1), by(3)])?;

@@ -135,7 +135,7 @@ fn at_200(change: Change) -> Change {
     change
 }
 
-/// Of those of one moment, the one with the least id; also through a batch and for several places.
+/// Among those of one moment, the one with the least id first; also through a batch and for several places.
 fn rule_the_longest_expired_keys_lapse_first(lab: &Lab<'_>) -> Tested {
     let times = [50, 10, 10, 30, 20, 99];
     let keys = times.iter().zip(1..).map(|(at, n)| expiring(n, *at));

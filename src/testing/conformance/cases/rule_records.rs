@@ -62,7 +62,7 @@ fn rule_a_created_key_has_an_owner(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let orphan = sample::key(1, "acme ")?;
     let rejection = backend.refuse(sample::create_key(&orphan)?)?;
-    ensure_eq!(rejection, Rejection::OwnerMissing, "a key of nobody");
+    ensure_eq!(rejection, Rejection::OwnerMissing, "a key of no owner");
     backend.expect_no_key(orphan.id)
 }
 

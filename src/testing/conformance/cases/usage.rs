@@ -320,15 +320,15 @@ fn usage_is_found_again_without_a_close(lab: &Lab<'_>) -> Tested {
 
 fn found_again<'a>(
     lab: &Lab<'a>,
-    anew: fn(Instance<'a>) -> Result<Instance<'a>, Failure>,
+    open_again: fn(Instance<'a>) -> Result<Instance<'a>, Failure>,
 ) -> Tested {
     let backend = with_keys(lab, 1)?;
     backend.take_in(&[UsageChange::Add(id(1), rich())])?;
     backend.take_in(&[UsageChange::Add(id(1), used_at(9))])?;
-    let backend = anew(backend)?;
+    let backend = open_again(backend)?;
     let mut sum = rich();
     sum.add(&used_at(9));
     let expected = if backend.keeps() { sum } else { Used::default() };
-    ensure_eq!(backend.used(id(1))?, expected, "after opening anew");
+    ensure_eq!(backend.used(id(1))?, expected, "after opening again");
     Ok(())
 }

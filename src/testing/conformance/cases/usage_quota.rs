@@ -399,7 +399,7 @@ fn usage_quotas_are_found_again(lab: &Lab<'_>) -> Tested {
     let backend = backend.reopened()?;
     let expected = backend.keeps().then_some(60);
     for of in both()? {
-        ensure_eq!(left(&backend, of)?, expected, "what is left after opening anew");
+        ensure_eq!(left(&backend, of)?, expected, "what is left after opening again");
     }
     Ok(())
 }

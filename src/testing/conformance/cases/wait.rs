@@ -70,7 +70,7 @@ fn ends_with_the_next(lab: &Lab<'_>) -> Tested {
             }
             let started = Instant::now();
             let last = backend.wait(after, LONG)?;
-            ensure!(started.elapsed() < LONG, "nobody woke who waited for event {}", after + 1);
+            ensure!(started.elapsed() < LONG, "no caller woke that waited for event {}", after + 1);
             ensure!(last > after, "woken for event {last} when waiting for one after {after}");
         }
         Ok(())
