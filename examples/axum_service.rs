@@ -5,7 +5,7 @@
 //! its URL. On a new database it also prints the token that `POST /admin/keys` needs. The body of
 //! that request is such as `{"owner":"linden","access":["links:*"],"name":"website"}`.
 
-use std::{io::Write, sync::Arc};
+use std::{io::Write, process::ExitCode, sync::Arc};
 
 use axum::extract::{Json, State, rejection::JsonRejection};
 use axum::routing::{get, post};
@@ -25,7 +25,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 pub(crate) fn open(db: &str) -> Outcome<Arc<dyn KeyStore>> {
     let catalogue = Catalogue::builder().read("links:read").write("links:write");
     let catalogue = catalogue.write("keys:issue").build()?;
-    let database = Sqlite::open(db, SqliteOptions::exclusive())?;
+    let (database, _) = Sqlite::open_or_create(db, SqliteOptions::exclusive())?;
     Ok(Arc::new(Store::builder(catalogue, [Prefix::new("acme")?]).open(database)?))
 }
 
@@ -118,7 +118,17 @@ async fn stop_signal() {
 }
 
 #[tokio::main]
-async fn main() -> Outcome<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Outcome<()> {
     let option = |name| std::env::args().skip_while(|arg| arg != name).nth(1);
     let directory = tempfile::tempdir()?;
     let temporary = directory.path().join("keys.db").display().to_string();

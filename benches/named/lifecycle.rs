@@ -20,11 +20,11 @@ pub fn benches(criterion: &mut Criterion) {
     calls(&mut group, "memory", |_| Memory::new());
     calls(&mut group, "sqlite", |dir| {
         use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-        Sqlite::open(dir.join("keys.db"), SqliteOptions::exclusive()).unwrap()
+        Sqlite::open_or_create(dir.join("keys.db"), SqliteOptions::exclusive()).unwrap().0
     });
     calls(&mut group, "sled", |dir| {
         use keyhasp::backend::sled::{Sled, SledOptions};
-        Sled::open(dir.join("keys"), SledOptions::default()).unwrap()
+        Sled::open_or_create(dir.join("keys"), SledOptions::default()).unwrap().0
     });
 }
 

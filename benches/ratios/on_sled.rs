@@ -49,7 +49,7 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
 }
 
 fn backend(path: &Path) -> Sled {
-    Sled::open(path, SledOptions::default()).unwrap()
+    Sled::open_or_create(path, SledOptions::default()).unwrap().0
 }
 
 /// Where sled's own files lie.

@@ -64,7 +64,7 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
 }
 
 fn backend(path: &Path) -> Sqlite {
-    Sqlite::open(path, SqliteOptions::exclusive()).unwrap()
+    Sqlite::open_or_create(path, SqliteOptions::exclusive()).unwrap().0
 }
 
 /// How long it takes to open the file and read every column that the index is loaded from.

@@ -76,7 +76,7 @@ mod write {
     pub fn run() {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("many.db");
-        let open = || Sqlite::open(&path, SqliteOptions::exclusive()).unwrap();
+        let open = || Sqlite::open_or_create(&path, SqliteOptions::exclusive()).unwrap().0;
         fill(open);
         let backend = open();
         let raw = Connection::open(&path).unwrap();

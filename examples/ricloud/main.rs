@@ -22,6 +22,7 @@ mod resource;
 #[path = "../shared/mod.rs"]
 pub(crate) mod shared;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::Router;
@@ -35,7 +36,11 @@ use shared::{Arguments, Door, Outcome, Place};
 use tower::Layer;
 
 #[tokio::main]
-async fn main() -> Outcome<()> {
+async fn main() -> ExitCode {
+    shared::exit(run().await)
+}
+
+async fn run() -> Outcome<()> {
     let mut arguments = Arguments::of_this_process();
     let address = arguments.option("--listen")?.unwrap_or("127.0.0.1:0".into());
     let place = Place::new(arguments.option("--db")?)?;

@@ -41,6 +41,7 @@ pub(crate) mod sessions;
 pub(crate) mod shared;
 pub(crate) mod tenant;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use keyhasp::clock::SystemClock;
@@ -51,18 +52,23 @@ use sessions::Sessions;
 use shared::{Arguments, Door, Outcome, Place};
 
 #[tokio::main]
-async fn main() -> Outcome<()> {
+async fn main() -> ExitCode {
+    shared::exit(run().await)
+}
+
+async fn run() -> Outcome<()> {
     let mut arguments = Arguments::of_this_process();
     let address = arguments.option("--listen")?.unwrap_or("127.0.0.1:0".into());
     let place = Place::new(arguments.option("--db")?)?;
     arguments.finish()?;
 
     let clock = Arc::new(SystemClock::new());
+    let secret = place.secret("session")?;
     let store = place.open(service::store(clock.clone())?)?;
     let token = demonstration::fill(&store)?;
     let manages = [demonstration::TENANT, demonstration::OTHER_TENANT];
     let permissions = store.catalogue().all();
-    let (sessions, session) = Sessions::of_one(&place.secret("session")?, &manages, permissions)?;
+    let (sessions, session) = Sessions::of_one(&secret, &manages, permissions)?;
     let door = Door::open(&address).await?;
     let url = format!("{}{}", door.url(), routes::BASE);
     let service = Service::new(Arc::clone(&store), sessions, clock, url.clone())?;

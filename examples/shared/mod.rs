@@ -10,6 +10,9 @@
 
 #![allow(dead_code, reason = "each service uses the part of it that it needs")]
 
+use std::io::Write;
+use std::process::ExitCode;
+
 mod arguments;
 mod body;
 mod place;
@@ -20,6 +23,18 @@ pub(crate) use arguments::Arguments;
 pub(crate) use body::{BodyFault, JsonBody};
 pub(crate) use place::Place;
 pub(crate) use serving::Door;
+
+/// Ends a service with what became of it: an operator gets the error's sentences, not its fields.
+pub(crate) fn exit(outcome: Outcome<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without standard error, the exit code alone reports the problem.
+            let _ = writeln!(std::io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// The result of starting or stopping a service, for its operator.
 pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

@@ -19,6 +19,8 @@ use super::Outcome;
 #[derive(Debug)]
 pub(crate) struct Place {
     database: PathBuf,
+    /// Whether there was no database when this process began.
+    is_new: bool,
     /// The temporary directory, which is removed on drop.
     _temporary: Option<TempDir>,
 }
@@ -26,11 +28,13 @@ pub(crate) struct Place {
 impl Place {
     /// Takes this file, or a file in a temporary directory if none is given.
     pub(crate) fn new(database: Option<String>) -> io::Result<Self> {
-        if let Some(database) = database {
-            return Ok(Self { database: database.into(), _temporary: None });
+        if let Some(database) = database.map(PathBuf::from) {
+            let is_new = !is_written(&database)?;
+            return Ok(Self { database, is_new, _temporary: None });
         }
         let temporary = tempfile::tempdir()?;
-        Ok(Self { database: temporary.path().join("keys.db"), _temporary: Some(temporary) })
+        let database = temporary.path().join("keys.db");
+        Ok(Self { database, is_new: true, _temporary: Some(temporary) })
     }
 
     /// Opens a store on the database, with the pepper. After closing it can be opened again.
@@ -45,16 +49,25 @@ impl Place {
         options: SqliteOptions,
     ) -> Outcome<Arc<dyn KeyStore>> {
         let peppers = Peppers::new(1, self.secret("pepper")?)?;
-        let database = Sqlite::open(&self.database, options)?;
+        let (database, _) = Sqlite::open_or_create(&self.database, options)?;
         Ok(Arc::new(store.peppers(peppers).open(database)?))
     }
 
-    /// Returns the secret of this name. Draws it on the first call, and reads it from its file
-    /// later.
+    /// Returns the secret of this name. Draws it for a new database, and reads it from its file
+    /// later. Another secret in the place of a lost one would only hide the loss.
     pub(crate) fn secret(&self, name: &str) -> Outcome<[u8; 32]> {
         let file = PathBuf::from(format!("{}.{name}", self.database.display()));
         if let Some(secret) = read(&file)? {
             return Ok(secret);
+        }
+        if !self.is_new {
+            return Err(format!(
+                "{} is there, but its secret {} is not: put that file back, from where the \
+                 service's secrets are kept",
+                self.database.display(),
+                file.display()
+            )
+            .into());
         }
         match draw(&file) {
             // Another process was faster: both open the database with the secret of that process.
@@ -63,6 +76,16 @@ impl Place {
             }
             drawn => drawn.map_err(|error| describe(&file, &error).into()),
         }
+    }
+}
+
+/// Returns whether there is a file with something in it. It is asked before the secrets are read: a
+/// process that creates the database writes its secrets first.
+fn is_written(database: &Path) -> io::Result<bool> {
+    match fs::metadata(database) {
+        Ok(metadata) => Ok(metadata.len() > 0),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) mod shared;
 pub(crate) mod users;
 
 use std::io::Write;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use keyhasp::Network;
@@ -52,7 +53,11 @@ use shared::{Arguments, Door, Outcome, Place};
 const MAX_STALENESS: Duration = Duration::from_secs(4);
 
 #[tokio::main]
-async fn main() -> Outcome<()> {
+async fn main() -> ExitCode {
+    shared::exit(run().await)
+}
+
+async fn run() -> Outcome<()> {
     let mut arguments = Arguments::of_this_process();
     let listen = arguments.option("--listen")?.unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let database = arguments.option("--db")?;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BackendErrorKind {
+    /// `create` found a database in its place.
+    AlreadyExists,
     /// Another process, or another handle, has the database open in a way that excludes this one.
     AlreadyOpen,
     /// The backend was closed.
@@ -23,11 +25,17 @@ pub enum BackendErrorKind {
     Full,
     /// Reading or writing failed.
     Io,
+    /// `open` found no database: no file or directory, an empty one, or one on which no store was
+    /// ever created. Its volume may not be mounted.
+    Missing,
     /// The database was written by a newer version.
     Newer,
-    /// There is no database where one was expected: nothing at all, a file of another sort, or a
-    /// directory where a file should be.
+    /// There is something else where a database was expected: a file of another sort, a directory
+    /// where a file should be, or a path in a directory that doesn't exist.
     NotADatabase,
+    /// The database's file is missing or empty, and its write-ahead log is not: the log may be the
+    /// only copy of the data. Neither is touched.
+    OrphanedLog,
     /// It is unknown whether the change took effect. Nothing is committed before `recover`.
     OutcomeUnknown,
     /// The database can't be written to.
@@ -108,6 +116,7 @@ impl BackendError {
 impl fmt::Display for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.kind {
+            BackendErrorKind::AlreadyExists => "a database is there already: open it with `open`",
             BackendErrorKind::AlreadyOpen => "the database is open elsewhere",
             BackendErrorKind::Closed => "the backend is closed",
             BackendErrorKind::Corrupt => "the stored data is damaged",
@@ -115,8 +124,17 @@ impl fmt::Display for BackendError {
             BackendErrorKind::Foreign => "the file is not a database of keyhasp",
             BackendErrorKind::Full => "no space left",
             BackendErrorKind::Io => "reading or writing failed",
+            BackendErrorKind::Missing => {
+                "no database is there: its volume may not be mounted; to make a new database on \
+                 purpose, call `create`"
+            }
             BackendErrorKind::Newer => "the database was written by a newer version of keyhasp",
             BackendErrorKind::NotADatabase => "there is no database there",
+            BackendErrorKind::OrphanedLog => {
+                "the file is missing or empty, but the `-wal` beside it is not, and may hold the \
+                 only copy of the data: mount the volume or put the file back from a backup, or \
+                 move the `-wal` away to give up what it holds"
+            }
             BackendErrorKind::OutcomeUnknown => "whether the change took effect is not known",
             BackendErrorKind::ReadOnly => "the database can't be written to",
             BackendErrorKind::Unreleased => {

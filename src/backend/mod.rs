@@ -15,6 +15,7 @@
 //! | `lapses` | expired keys that end in the change that needs their place or name |
 //! | `error` | [`BackendError`] |
 //! | `notifier` | [`ChangeNotifier`]: wakes callers that wait for a commit |
+//! | `opening` | [`Opened`]: whether a database was there, or is made |
 //! | `format`, `file_lock` | the number of the stored format, and the lock of a database |
 //! | `memory`, `sqlite`, `sled` | the backends |
 
@@ -33,6 +34,8 @@ mod layer;
 mod memory;
 mod new_rules;
 mod notifier;
+#[cfg(any(feature = "sled", feature = "sqlite"))]
+mod opening;
 mod query;
 mod replaced;
 mod requests;
@@ -52,6 +55,8 @@ pub use error::{BackendError, BackendErrorKind};
 pub use layer::{BackendCall, BackendCallKind, BackendLayer};
 pub use memory::Memory;
 pub use notifier::ChangeNotifier;
+#[cfg(any(feature = "sled", feature = "sqlite"))]
+pub use opening::Opened;
 pub use query::{
     EventFilter, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage,
     OwnerPageQuery, StateSet,

@@ -16,7 +16,7 @@ impl Subject for OnSled {
     }
 
     fn open(&self, dir: &TempDir) -> Result<Box<dyn Backend>, BackendError> {
-        Ok(Box::new(Sled::open(dir.path().join("keys"), SledOptions::default())?))
+        Ok(Box::new(Sled::open_or_create(dir.path().join("keys"), SledOptions::default())?.0))
     }
 
     fn is_durable(&self) -> bool {

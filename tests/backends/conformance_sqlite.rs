@@ -18,7 +18,7 @@ impl Subject for OnSqlite {
     }
 
     fn open(&self, dir: &TempDir) -> Result<Box<dyn Backend>, BackendError> {
-        Ok(Box::new(Sqlite::open(dir.path().join("keys.db"), self.0)?))
+        Ok(Box::new(Sqlite::open_or_create(dir.path().join("keys.db"), self.0)?.0))
     }
 
     fn is_durable(&self) -> bool {

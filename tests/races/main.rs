@@ -115,14 +115,14 @@ fn histories_in_memory() {
 fn sqlite(directory: &std::path::Path) -> Arc<dyn Backend> {
     use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
     let options = SqliteOptions::exclusive().sync_off_for_tests();
-    Arc::new(Sqlite::open(directory.join("keys.db"), options).unwrap())
+    Arc::new(Sqlite::open_or_create(directory.join("keys.db"), options).unwrap().0)
 }
 
 #[cfg(all(feature = "sled", feature = "testing"))]
 fn sled(directory: &std::path::Path) -> Arc<dyn Backend> {
     use keyhasp::backend::sled::{Sled, SledOptions};
     let options = SledOptions::default().sync_off_for_tests();
-    Arc::new(Sled::open(directory.join("keys"), options).unwrap())
+    Arc::new(Sled::open_or_create(directory.join("keys"), options).unwrap().0)
 }
 
 #[cfg(all(feature = "sqlite", feature = "testing"))]

@@ -46,7 +46,7 @@ fn open(directory: &Path, bound: Duration, seed: u64) -> Arc<Store> {
     let options = SqliteOptions::shared(bound).unwrap().sync_off_for_tests();
     // No process holds it for long, but a loaded machine may stop one that does.
     let options = options.busy_timeout(Duration::from_secs(300)).unwrap();
-    let backend = Sqlite::open(directory.join("keys.db"), options).unwrap();
+    let backend = Sqlite::open_or_create(directory.join("keys.db"), options).unwrap().0;
     let builder = builder(&clock(), seed).rules(rules()).clock(Arc::new(SystemClock::new()));
     Arc::new(builder.open(backend).unwrap())
 }

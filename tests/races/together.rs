@@ -35,7 +35,7 @@ fn sqlite(directory: &Path) -> Sqlite {
     let options = SqliteOptions::shared(BOUND).unwrap().sync_off_for_tests();
     // No process holds it for long, but a loaded machine may stop one that does.
     let options = options.busy_timeout(Duration::from_secs(300)).unwrap();
-    Sqlite::open(directory.join("keys.db"), options).unwrap()
+    Sqlite::open_or_create(directory.join("keys.db"), options).unwrap().0
 }
 
 fn open(directory: &Path, seed: u64) -> Arc<Store> {

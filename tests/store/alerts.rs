@@ -416,7 +416,7 @@ fn two_processes_tell_once() {
     let world_clock = clock();
     let open = |seed| {
         let options = SqliteOptions::shared(Duration::from_secs(600)).unwrap();
-        let database = Sqlite::open(directory.path().join("keys.db"), options).unwrap();
+        let database = Sqlite::open_or_create(directory.path().join("keys.db"), options).unwrap().0;
         let builder = builder(&world_clock, seed).usage(UsageSettings::new());
         let store = builder.alerts(all().only_when_asked()).open(database);
         Arc::new(store.unwrap())

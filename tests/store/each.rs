@@ -22,12 +22,18 @@ pub(crate) fn on_each_with(
         use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys.db");
-        test(&World::with(&configure, Sqlite::open(path, SqliteOptions::exclusive()).unwrap()));
+        test(&World::with(
+            &configure,
+            Sqlite::open_or_create(path, SqliteOptions::exclusive()).unwrap().0,
+        ));
     }
     #[cfg(feature = "sled")]
     {
         use keyhasp::backend::sled::{Sled, SledOptions};
         let dir = tempfile::tempdir().unwrap();
-        test(&World::with(&configure, Sled::open(dir.path(), SledOptions::default()).unwrap()));
+        test(&World::with(
+            &configure,
+            Sled::open_or_create(dir.path(), SledOptions::default()).unwrap().0,
+        ));
     }
 }

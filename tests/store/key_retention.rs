@@ -150,7 +150,8 @@ fn two_processes_purge_each_key_once() {
     let path = directory.path().join("keys.db");
     let open = |seed| {
         let (clock, bound) = (clock(), Duration::from_secs(600));
-        let backend = Sqlite::open(&path, SqliteOptions::shared(bound).unwrap()).unwrap();
+        let backend =
+            Sqlite::open_or_create(&path, SqliteOptions::shared(bound).unwrap()).unwrap().0;
         let store = builder(&clock, seed).key_retention(KEEP).open(backend).unwrap();
         World::of(Arc::new(store), clock)
     };

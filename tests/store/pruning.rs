@@ -132,7 +132,7 @@ fn what_remains_is_what_one_call_leaves_in_sqlite() {
     let number = AtomicUsize::new(0);
     let place = || {
         let name = format!("{}.db", number.fetch_add(1, Ordering::SeqCst));
-        Sqlite::open(directory.path().join(name), SqliteOptions::exclusive()).unwrap()
+        Sqlite::open_or_create(directory.path().join(name), SqliteOptions::exclusive()).unwrap().0
     };
     (0..12).for_each(|seed| prunes_as_in_one_go(seed, place));
 }

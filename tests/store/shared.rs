@@ -36,7 +36,7 @@ fn pair() -> Pair {
     let path = directory.path().join("keys.db");
     let open = |seed| {
         let clock = clock();
-        let backend = Sqlite::open(&path, shared(BOUND)).unwrap();
+        let backend = Sqlite::open_or_create(&path, shared(BOUND)).unwrap().0;
         World::of(Arc::new(builder(&clock, seed).open(backend).unwrap()), clock)
     };
     let (a, b) = (open(1), open(2));
@@ -108,7 +108,7 @@ fn a_store_that_cannot_tell_is_unavailable() {
     let path = directory.path().join("keys.db");
     let clock = clock();
     let open = |clock: &Arc<ManualClock>, bound| {
-        let backend = Sqlite::open(&path, shared(bound)).unwrap();
+        let backend = Sqlite::open_or_create(&path, shared(bound)).unwrap().0;
         let store: Arc<Store> = Arc::new(builder(clock, 1).open(backend).unwrap());
         store
     };
@@ -148,7 +148,7 @@ fn other_processes_open_anew_when_the_rules_change() {
 /// A store that polls so seldom that in a test it only does when it is told.
 fn sleeper(directory: &tempfile::TempDir, seed: u64) -> (World, Arc<Store>) {
     let path = directory.path().join("keys.db");
-    let backend = Sqlite::open(path, shared(HOUR)).unwrap();
+    let backend = Sqlite::open_or_create(path, shared(HOUR)).unwrap().0;
     let clock = clock();
     let store = Arc::new(builder(&clock, seed).open(backend).unwrap());
     (World::of(Arc::<Store>::clone(&store), clock), store)
@@ -221,7 +221,7 @@ fn a_revocation_elsewhere_is_in_force_within_the_bound() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("keys.db");
     let open = || -> Arc<dyn KeyStore> {
-        let backend = Sqlite::open(&path, shared(BOUND)).unwrap();
+        let backend = Sqlite::open_or_create(&path, shared(BOUND)).unwrap().0;
         let store = builder(&clock(), 1).clock(Arc::new(SystemClock::new()));
         Arc::new(store.random(getrandom::SysRng).open(backend).unwrap())
     };
@@ -255,7 +255,8 @@ fn a_pepper_that_is_missing_after_a_commit_is_told_as_that() {
     let directory = tempfile::tempdir().unwrap();
     let open = |seed, peppers| {
         let clock = clock();
-        let backend = Sqlite::open(directory.path().join("keys.db"), shared(PATIENCE)).unwrap();
+        let backend =
+            Sqlite::open_or_create(directory.path().join("keys.db"), shared(PATIENCE)).unwrap().0;
         let store = builder(&clock, seed).peppers(peppers).open(backend).unwrap();
         World::of(Arc::new(store), clock)
     };
@@ -275,7 +276,8 @@ fn an_owner_made_anew_has_nothing_of_a_lease_of_the_one_before() {
     let directory = tempfile::tempdir().unwrap();
     let open = |seed| {
         let clock = clock();
-        let backend = Sqlite::open(directory.path().join("keys.db"), shared(PATIENCE)).unwrap();
+        let backend =
+            Sqlite::open_or_create(directory.path().join("keys.db"), shared(PATIENCE)).unwrap().0;
         let store = Arc::new(builder(&clock, seed).open(backend).unwrap());
         (World::of(Arc::clone(&store) as Arc<dyn KeyStore>, clock), store)
     };

@@ -256,7 +256,8 @@ fn addresses_that_are_kept_no_more_are_forgotten() {
     let dir = TempDir::new().unwrap();
     let open = |settings| {
         let options = SqliteOptions::exclusive();
-        let backend = Arc::new(Sqlite::open(dir.path().join("keys.db"), options).unwrap());
+        let backend =
+            Arc::new(Sqlite::open_or_create(dir.path().join("keys.db"), options).unwrap().0);
         (World::on(Arc::<Sqlite>::clone(&backend), clock(), settings), backend)
     };
     let (world, backend) = open(quiet().addresses(HOUR));
@@ -344,12 +345,16 @@ impl Place {
         match self {
             Self::Sqlite(dir) => {
                 let options = SqliteOptions::exclusive();
-                Arc::new(Sqlite::open(dir.path().join("keys.db"), options).unwrap())
+                Arc::new(Sqlite::open_or_create(dir.path().join("keys.db"), options).unwrap().0)
             }
             #[cfg(feature = "sled")]
             Self::Sled(dir) => {
                 use keyhasp::backend::sled::{Sled, SledOptions};
-                Arc::new(Sled::open(dir.path().join("keys"), SledOptions::default()).unwrap())
+                Arc::new(
+                    Sled::open_or_create(dir.path().join("keys"), SledOptions::default())
+                        .unwrap()
+                        .0,
+                )
             }
         }
     }

@@ -50,13 +50,13 @@ impl Database {
         let store = match self.kind {
             Kind::Memory => builder.open(Memory::new()),
             #[cfg(feature = "sqlite")]
-            Kind::Sqlite => Sqlite::open(&self.path, SqliteOptions::exclusive())
+            Kind::Sqlite => Sqlite::open_or_create(&self.path, SqliteOptions::exclusive())
                 .map_err(Into::into)
-                .and_then(|backend| builder.open(backend)),
+                .and_then(|(backend, _)| builder.open(backend)),
             #[cfg(feature = "sled")]
-            Kind::Sled => Sled::open(&self.path, SledOptions::default())
+            Kind::Sled => Sled::open_or_create(&self.path, SledOptions::default())
                 .map_err(Into::into)
-                .and_then(|backend| builder.open(backend)),
+                .and_then(|(backend, _)| builder.open(backend)),
             #[cfg(not(all(feature = "sqlite", feature = "sled")))]
             other => return Err(format!("{other:?} is not in this build").into()),
         };

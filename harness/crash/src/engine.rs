@@ -37,11 +37,12 @@ impl Engine {
     /// # Errors
     /// Those of the backend.
     pub fn open(self, place: &Path) -> Result<Arc<dyn Backend>, Error> {
-        let sqlite = |options| Sqlite::open(place.join("keys.db"), options);
+        let sqlite = |options| Sqlite::open_or_create(place.join("keys.db"), options);
+        let sled = || Sled::open_or_create(place.join("keys"), SledOptions::default());
         Ok(match self {
-            Self::Sqlite => Arc::new(sqlite(SqliteOptions::exclusive())?),
-            Self::SharedSqlite => Arc::new(sqlite(SqliteOptions::shared(STALENESS)?)?),
-            Self::Sled => Arc::new(Sled::open(place.join("keys"), SledOptions::default())?),
+            Self::Sqlite => Arc::new(sqlite(SqliteOptions::exclusive())?.0),
+            Self::SharedSqlite => Arc::new(sqlite(SqliteOptions::shared(STALENESS)?)?.0),
+            Self::Sled => Arc::new(sled()?.0),
         })
     }
 

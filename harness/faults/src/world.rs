@@ -78,7 +78,8 @@ impl World {
         };
         // No test holds it for long.
         let options = options.busy_timeout(Duration::from_secs(30))?;
-        let sqlite: Arc<dyn Backend> = Arc::new(Sqlite::open(database(directory), options)?);
+        let sqlite: Arc<dyn Backend> =
+            Arc::new(Sqlite::open_or_create(database(directory), options)?.0);
         let backend = (opening.wrap)(sqlite);
         let (rules, prefixes) = match backend.metadata() {
             Ok(metadata) => {

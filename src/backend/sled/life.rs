@@ -5,7 +5,8 @@ use super::engine::{Engine, WriteFault, Writes, await_unlocked};
 use super::fault::Fault;
 use super::layout::{Found, Layout};
 use super::options::SledOptions;
-use crate::backend::BackendErrorKind;
+use crate::backend::opening::Intent;
+use crate::backend::{BackendErrorKind, Opened};
 
 /// An open database: everything that closing lets go of.
 pub(super) struct Live {
@@ -18,13 +19,20 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn open(layout: &Layout, options: &SledOptions) -> Result<Self, Fault> {
+    pub(super) fn open(
+        layout: &Layout,
+        options: &SledOptions,
+        intent: Intent,
+    ) -> Result<(Self, Opened), Fault> {
         // A directory that is refused is refused before even the lock's file appears. The look that
         // counts is the one under the lock.
-        layout.look()?;
+        if layout.look()? == Found::Nothing {
+            judge(intent, Opened::Created)?;
+        }
         let dirty_marker = DirtyMarker::noted_in(layout.lock()?);
         let engine = match layout.look()? {
             Found::Nothing => {
+                judge(intent, Opened::Created)?;
                 let generation = layout.begin()?;
                 let engine = Engine::create(layout, generation, options)?;
                 let marked = layout.clear_unsynced().and_then(|()| layout.mark(generation));
@@ -40,7 +48,11 @@ impl Live {
             }
         };
         dirty_marker.take_back();
-        Ok(Self { engine: Some(engine), is_unsure: false, dirty_marker })
+        let has_store = engine.has_store();
+        let live = Self { engine: Some(engine), is_unsure: false, dirty_marker };
+        let opened = if has_store? { Opened::Existing } else { Opened::Created };
+        judge(intent, opened)?;
+        Ok((live, opened))
     }
 
     /// Writes everything in one atomic step, and returns when it is durable. After a failure of
@@ -117,6 +129,14 @@ impl Drop for Live {
             let _ = engine.let_go();
         }
     }
+}
+
+fn judge(intent: Intent, found: Opened) -> Result<(), Fault> {
+    let why = match found {
+        Opened::Existing => "it has a store",
+        Opened::Created => "there is no directory, an empty one, or one without a store",
+    };
+    intent.judge(found).map_err(|kind| Fault::new(kind, why))
 }
 
 /// Copies a generation, durably, and puts the copy in its place.

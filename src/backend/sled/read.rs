@@ -31,15 +31,18 @@ impl Engine {
         record.map(|record| decode_metadata(&record)).transpose()
     }
 
-    /// Refuses a database that has records and has lost the store's own: another in its place would
-    /// give their prefixes other numbers.
-    pub(super) fn expect_no_records(&self) -> Result<(), Fault> {
+    /// Returns whether a store was created. Where there are other records without the store's own,
+    /// that was lost: another in its place would give their prefixes other numbers.
+    pub(super) fn has_store(&self) -> Result<bool, Fault> {
+        if self.value(Tree::StoreMetadata, trees::STORE)?.is_some() {
+            return Ok(true);
+        }
         for tree in [Tree::Owners, Tree::Keys, Tree::Events] {
             if self.range(tree, Bound::Unbounded, Bound::Unbounded).next().is_some() {
                 return Err(Fault::damaged("the store's own record is missing"));
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     pub(super) fn last_event(&self) -> Result<u64, Fault> {

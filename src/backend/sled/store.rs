@@ -14,10 +14,11 @@ use super::overlay::Overlay;
 use super::read::Cursor;
 use super::record::encode_metadata;
 use super::trees::{self, Tree};
+use crate::backend::opening::Intent;
 use crate::backend::{
     Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome, EventPage,
-    EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing,
-    UsageChange, UsageOutcome, UsageSubject, apply, apply_usage,
+    EventQuery, KeyFilter, KeyPage, KeyPageQuery, Opened, OwnerPage, OwnerPageQuery, Scanned,
+    Sharing, UsageChange, UsageOutcome, UsageSubject, apply, apply_usage,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -41,25 +42,57 @@ pub struct Sled {
 }
 
 impl Sled {
-    /// Opens the database in this directory, or makes one in a new or an empty directory.
+    /// Creates a database in a new or an empty directory, or in one on which no store was ever
+    /// created.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and `AlreadyExists` instead of `Missing` where a database is.
+    pub fn create(dir: impl AsRef<Path>, options: SledOptions) -> Result<Self, BackendError> {
+        Self::begin(dir.as_ref(), options, Intent::Create).map(|(sled, _)| sled)
+    }
+
+    /// Opens the database in this directory.
     ///
     /// The lock is `DIR.lock` beside the directory; the file stays and means nothing by existing.
     ///
     /// # Errors
-    /// [`BackendError`], and nothing was changed: `NotADatabase` for something that isn't a
-    /// directory, or lies in none; `Foreign` for a directory with other things in it; `Newer`,
-    /// `ReadOnly`, `AlreadyOpen`, `Corrupt` and `Io` as their names say.
+    /// [`BackendError`], and nothing was changed: `Missing` for no directory, an empty one, or one
+    /// on which no store was ever created; `NotADatabase` for something that isn't a directory, or
+    /// lies in none; `Foreign` for a directory with other things in it; `Newer`, `ReadOnly`,
+    /// `AlreadyOpen`, `Corrupt` and `Io` as their names say.
     pub fn open(dir: impl AsRef<Path>, options: SledOptions) -> Result<Self, BackendError> {
-        let dir = dir.as_ref();
-        let opened = Layout::at(dir, options.sync).and_then(|layout| {
-            let live = Live::open(&layout, &options)?;
+        Self::begin(dir.as_ref(), options, Intent::Open).map(|(sled, _)| sled)
+    }
+
+    /// Opens the database in this directory, or creates one there, and says which. A service whose
+    /// volume isn't mounted begins with an empty database then: where that must not happen, create
+    /// once and then [`open`](Self::open).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), except `Missing`.
+    pub fn open_or_create(
+        dir: impl AsRef<Path>,
+        options: SledOptions,
+    ) -> Result<(Self, Opened), BackendError> {
+        Self::begin(dir.as_ref(), options, Intent::OpenOrCreate)
+    }
+
+    fn begin(
+        dir: &Path,
+        options: SledOptions,
+        intent: Intent,
+    ) -> Result<(Self, Opened), BackendError> {
+        let begun = Layout::at(dir, options.sync).and_then(|layout| {
+            let (live, opened) = Live::open(&layout, &options, intent)?;
             let last = live.engine()?.last_event()?;
-            Ok((layout, live, last))
+            Ok((layout, live, opened, last))
         });
-        let (layout, live, last) = opened.map_err(|fault| fault.during("open").at(dir))?;
+        let (layout, live, opened, last) =
+            begun.map_err(|fault| fault.during(intent.operation()).at(dir))?;
         let announcer = ChangeNotifier::default();
         announcer.announce(last);
-        Ok(Self { layout, options, turn: Mutex::new(()), live: RwLock::new(Some(live)), announcer })
+        let live = RwLock::new(Some(live));
+        Ok((Self { layout, options, turn: Mutex::new(()), live, announcer }, opened))
     }
 
     fn take_turn(&self) -> MutexGuard<'_, ()> {
@@ -149,7 +182,6 @@ impl Backend for Sled {
             let metadata = match engine.metadata()? {
                 Some(metadata) => metadata,
                 None => {
-                    engine.expect_no_records()?;
                     overlay.put_record(
                         Tree::StoreMetadata,
                         trees::STORE,

@@ -17,7 +17,7 @@ use crate::key::{
 use crate::permission::Access;
 
 fn open(dir: &Path) -> Sled {
-    let store = Sled::open(dir, SledOptions::default()).unwrap();
+    let store = Sled::open_or_create(dir, SledOptions::default()).unwrap().0;
     let metadata = StoreMetadata {
         version: Version::FIRST,
         rules: StoreRules::default(),

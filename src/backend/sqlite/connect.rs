@@ -9,9 +9,11 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::Fault;
 use super::files::Files;
+use super::metadata;
 use super::options::{SqliteOptions, Synchronous};
 use super::schema::{self, Identity};
-use crate::backend::BackendErrorKind;
+use crate::backend::opening::Intent;
+use crate::backend::{BackendErrorKind, Opened};
 
 /// To how many bytes a write-ahead log that grew beside a reader is cut again. SQLite copies it
 /// into the database from 4 MiB on, so in ordinary use it is never so long.
@@ -32,30 +34,59 @@ pub(super) struct Connector {
     synchronous: Synchronous,
 }
 
-/// Whether a database is made where there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Creation {
-    Allow,
-    Refuse,
-}
-
 impl Connector {
     pub(super) fn new(files: Files, options: &SqliteOptions) -> Self {
         let SqliteOptions { busy_timeout, synchronous, .. } = *options;
         Self { files, busy_timeout, synchronous }
     }
 
-    /// The connection that writes. It makes an empty file a database, if it may, and takes an
-    /// older one to this version; one that is refused is left as it is.
-    pub(super) fn writer(&self, creation: Creation) -> Result<Connection, Fault> {
+    /// Makes the first connection that writes, as the caller intends: it may make a missing or an
+    /// empty file a database, and takes an older one to this version. What is refused is left as it
+    /// is.
+    pub(super) fn first_writer(&self, intent: Intent) -> Result<(Connection, Opened), Fault> {
         let is_fresh = self.files.is_fresh()?;
-        if is_fresh && creation == Creation::Refuse {
+        if is_fresh {
+            judge(intent, Opened::Created, "there is no file, or an empty one")?;
+        }
+        let mut connection = self.connect(is_fresh)?;
+        // Asked of SQLite, which first takes back a creation that was broken off in its commit:
+        // the file may be empty after all.
+        if schema::is_empty(&connection)? {
+            judge(intent, Opened::Created, "the file was never finished")?;
+            schema::claim(&mut connection)?;
+        }
+        let tx = connection.transaction()?;
+        let identity = Identity::read(&tx)?;
+        identity.check()?;
+        let has_store = identity.version != 0 && metadata::exists(&tx)?;
+        drop(tx);
+        let opened = if has_store { Opened::Existing } else { Opened::Created };
+        judge(intent, opened, if has_store { "it has a store" } else { "no store is on it" })?;
+        self.finish(&mut connection, &identity)?;
+        Ok((connection, opened))
+    }
+
+    /// Makes a connection that writes, in the place of an earlier one of this process.
+    pub(super) fn writer(&self) -> Result<Connection, Fault> {
+        if self.files.is_fresh()? {
             return Err(gone());
         }
+        let mut connection = self.connect(false)?;
+        if schema::is_empty(&connection)? {
+            return Err(gone());
+        }
+        let identity = Identity::read(&connection)?;
+        identity.check()?;
+        self.finish(&mut connection, &identity)?;
+        Ok(connection)
+    }
+
+    /// Connects for writing. Until [`finish`](Self::finish) knows the file for ours, closing doesn't
+    /// tidy up its write-ahead log.
+    fn connect(&self, is_fresh: bool) -> Result<Connection, Fault> {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         flags.set(OpenFlags::SQLITE_OPEN_CREATE, is_fresh);
-        let mut connection = Connection::open_with_flags(self.files.database(), flags)?;
-        // Until it is known to be ours: closing must not tidy up another's write-ahead log.
+        let connection = Connection::open_with_flags(self.files.database(), flags)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.busy_timeout(self.busy_timeout)?;
         // SQLite opens for reading what it can't open for writing, and says nothing.
@@ -64,24 +95,15 @@ impl Connector {
             return Err(Fault::refused(BackendErrorKind::ReadOnly, why));
         }
         self.settle(&connection)?;
-        // Asked of SQLite, which first takes back a creation that was broken off in its commit:
-        // the file may be empty after all.
-        if schema::is_empty(&connection)? {
-            if creation == Creation::Refuse {
-                return Err(gone());
-            }
-            schema::claim(&mut connection)?;
-        }
-        let tx = connection.transaction()?;
-        let identity = Identity::read(&tx)?;
-        identity.check()?;
-        drop(tx);
-        self.use_log(&connection)?;
-        if identity.version < schema::VERSION {
-            schema::migrate(&mut connection)?;
-        }
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         Ok(connection)
+    }
+
+    fn finish(&self, connection: &mut Connection, identity: &Identity) -> Result<(), Fault> {
+        self.use_log(connection)?;
+        if identity.version < schema::VERSION {
+            schema::migrate(connection)?;
+        }
+        Ok(connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map(drop)?)
     }
 
     /// Makes sure that what can be read of a log that was left behind is on stable storage; false
@@ -168,7 +190,11 @@ impl Connector {
 }
 
 fn gone() -> Fault {
-    Fault::refused(BackendErrorKind::NotADatabase, "it was there before, and is gone")
+    Fault::refused(BackendErrorKind::Missing, "it was there before, and is gone")
+}
+
+fn judge(intent: Intent, found: Opened, why: &'static str) -> Result<(), Fault> {
+    intent.judge(found).map_err(|kind| Fault::refused(kind, why))
 }
 
 /// Refuses an engine that can lose a commit.
@@ -183,10 +209,16 @@ pub(super) fn check_engine(version: i32) -> Result<(), Fault> {
 /// another application's file, one of a newer version, and what is no database.
 ///
 /// It sees what lies in the file itself, not in a write-ahead log. The application id always lies
-/// in the file; the version is looked at again under lock.
-pub(super) fn peek(files: &Files) -> Result<(), Fault> {
+/// in the file; the version is looked at again under lock, and whether a store is on it.
+pub(super) fn peek(files: &Files, intent: Intent) -> Result<(), Fault> {
+    // The log first: a creation by another process begins it after the file.
+    let has_log = files.has_log()?;
     if files.is_fresh()? || files.is_unfinished()? {
-        return Ok(());
+        if has_log {
+            let why = "the log is not deleted unread";
+            return Err(Fault::refused(BackendErrorKind::OrphanedLog, why));
+        }
+        return judge(intent, Opened::Created, "there is no file, an empty or an unfinished one");
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NO_MUTEX

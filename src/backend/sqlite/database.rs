@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::commit::Commit;
-use super::connect::{self, Connector, Creation};
+use super::connect::{self, Connector};
 use super::error::{Fault, NAME};
 use super::files::Files;
 use super::options::SqliteOptions;
@@ -16,10 +16,11 @@ use super::scan::{OneOwner, Progress};
 use super::transaction::{READ_BUDGET, Snapshot};
 use super::writer::Writer;
 use super::{events, keys, metadata, owners, pages, requests, scan, usage};
+use crate::backend::opening::Intent;
 use crate::backend::{
     Applied, Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome,
-    EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned,
-    Sharing, UsageChange, UsageOutcome, UsageSubject, apply, apply_usage,
+    EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, Opened, OwnerPage, OwnerPageQuery,
+    Scanned, Sharing, UsageChange, UsageOutcome, UsageSubject, apply, apply_usage,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -45,11 +46,21 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the database at `path`, and makes it if there is no file, or an empty one. The
-    /// directory must exist.
+    /// Creates a database at `path`, where there is no file, an empty one, or one on which no store
+    /// was ever created. The directory must exist.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and `AlreadyExists` instead of `Missing` where a database is.
+    pub fn create(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, BackendError> {
+        Self::begin(path.as_ref(), &options, Intent::Create).map(|(sqlite, _)| sqlite)
+    }
+
+    /// Opens the database at `path`.
     ///
     /// # Errors
     /// Nothing is written to a file that is refused:
+    /// - `Missing`: there is no file, an empty one, or one on which no store was ever created;
+    /// - `OrphanedLog`: there is none or an empty one, beside a write-ahead log that isn't empty;
     /// - `AlreadyOpen`: it is open in a way that doesn't go with this one;
     /// - `EngineUnfit`: the SQLite that is linked is older than 3.51.3;
     /// - `Foreign`: it is a database of another application;
@@ -58,14 +69,39 @@ impl Sqlite {
     /// - `ReadOnly`: the file or its directory can't be written to;
     /// - others, when the engine or the operating system fails.
     pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, BackendError> {
-        let path = path.as_ref();
-        Self::try_open(path, &options).map_err(|fault| fault.during("open").at(path))
+        Self::begin(path.as_ref(), &options, Intent::Open).map(|(sqlite, _)| sqlite)
     }
 
-    fn try_open(path: &Path, options: &SqliteOptions) -> Result<Self, Fault> {
+    /// Opens the database at `path`, or creates one there, and says which. A service whose volume
+    /// isn't mounted begins with an empty database then: where that must not happen, create once
+    /// and then [`open`](Self::open).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), except `Missing`.
+    pub fn open_or_create(
+        path: impl AsRef<Path>,
+        options: SqliteOptions,
+    ) -> Result<(Self, Opened), BackendError> {
+        Self::begin(path.as_ref(), &options, Intent::OpenOrCreate)
+    }
+
+    fn begin(
+        path: &Path,
+        options: &SqliteOptions,
+        intent: Intent,
+    ) -> Result<(Self, Opened), BackendError> {
+        let begun = Self::try_begin(path, options, intent);
+        begun.map_err(|fault| fault.during(intent.operation()).at(path))
+    }
+
+    fn try_begin(
+        path: &Path,
+        options: &SqliteOptions,
+        intent: Intent,
+    ) -> Result<(Self, Opened), Fault> {
         connect::check_engine(rusqlite::version_number())?;
         let files = Files::find(path)?;
-        connect::peek(&files)?;
+        connect::peek(&files, intent)?;
         let lock = files.lock(options.sharing)?;
         let connector = Connector::new(files, options);
         if options.sharing == Sharing::Exclusive {
@@ -74,16 +110,17 @@ impl Sqlite {
             // start.
             connector.renew_log()?;
         }
-        let connection = connector.writer(Creation::Allow)?;
+        let (connection, opened) = connector.first_writer(intent)?;
         let announcer = ChangeNotifier::default();
         announcer.announce(events::last(&connection)?);
-        Ok(Self {
+        let sqlite = Self {
             connector,
             sharing: options.sharing,
             readers: Readers::default(),
             writer: Writer::new(connection, lock),
             announcer,
-        })
+        };
+        Ok((sqlite, opened))
     }
 
     /// Reads in one short transaction.
@@ -140,7 +177,7 @@ impl Backend for Sqlite {
             // Another process may have been first.
             let found = metadata::load(tx).and_then(|found| match found {
                 Some(metadata) => Ok(metadata),
-                None => metadata::create(tx, initial).map(|()| initial.clone()),
+                None => metadata::put(tx, initial).map(|()| initial.clone()),
             });
             found.map_err(|fault| fault.during(OPERATION))
         })

@@ -35,14 +35,15 @@ pub(super) fn load(connection: &Connection) -> Result<Option<StoreMetadata>, Fau
     }
 }
 
-/// Writes the first one. Where there are records already, theirs was lost: another in its place
-/// would give their prefixes other numbers.
-pub(super) fn create(connection: &Connection, metadata: &StoreMetadata) -> Result<(), Fault> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM owners) OR EXISTS (SELECT 1 FROM keys)
-               OR EXISTS (SELECT 1 FROM events)";
-    match connection.query_row(sql, [], |row| row.get(0))? {
-        true => Err(Fault::Damaged { table: "store", column: "one" }),
-        false => put(connection, metadata),
+/// Returns whether a store was created. Where there are other records without this one, it was
+/// lost: another in its place would give their prefixes other numbers.
+pub(super) fn exists(connection: &Connection) -> Result<bool, Fault> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM store), EXISTS (SELECT 1 FROM owners)
+               OR EXISTS (SELECT 1 FROM keys) OR EXISTS (SELECT 1 FROM events)";
+    match connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))? {
+        (true, _) => Ok(true),
+        (false, false) => Ok(false),
+        (false, true) => Err(Fault::Damaged { table: "store", column: "one" }),
     }
 }
 

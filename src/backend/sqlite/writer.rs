@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 
-use super::connect::{Connector, Creation};
+use super::connect::Connector;
 use super::error::Fault;
 use super::files::Files;
 use super::readers::Readers;
@@ -49,7 +49,7 @@ impl Writer {
         }
         let connection = match state.connection.take() {
             Some(connection) => connection,
-            None => connector.writer(Creation::Refuse).map_err(during)?,
+            None => connector.writer().map_err(during)?,
         };
         let result = transact(&connection, &connector.files, operation, work);
         // A connection whose transaction couldn't be ended isn't used again.
@@ -76,7 +76,7 @@ impl Writer {
         if sharing == Sharing::Exclusive && !connector.renew_log()? {
             return Err(Fault::refused(BackendErrorKind::TimedOut, "another program holds it"));
         }
-        let connection = connector.writer(Creation::Refuse)?;
+        let connection = connector.writer()?;
         if !checkpoint(&connection)? {
             let why = "others hold the write-ahead log";
             return Err(Fault::refused(BackendErrorKind::TimedOut, why));

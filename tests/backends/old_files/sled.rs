@@ -17,7 +17,7 @@ fn file(version: u32) -> PathBuf {
 }
 
 fn open(path: &Path, builder: StoreBuilder) -> Store {
-    builder.open(Sled::open(path, SledOptions::default()).unwrap()).unwrap()
+    builder.open(Sled::open_or_create(path, SledOptions::default()).unwrap().0).unwrap()
 }
 
 /// The format in a directory's marker.
@@ -30,7 +30,7 @@ fn format(path: &Path) -> String {
 fn newest() -> u32 {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("keys");
-    drop(Sled::open(&path, SledOptions::default()).unwrap());
+    drop(Sled::create(&path, SledOptions::default()).unwrap());
     format(&path).strip_prefix("format ").unwrap().parse().unwrap()
 }
 

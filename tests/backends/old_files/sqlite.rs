@@ -20,7 +20,7 @@ fn file(version: u32) -> PathBuf {
 }
 
 fn open(path: &Path, builder: StoreBuilder) -> Store {
-    builder.open(Sqlite::open(path, SqliteOptions::exclusive()).unwrap()).unwrap()
+    builder.open(Sqlite::open_or_create(path, SqliteOptions::exclusive()).unwrap().0).unwrap()
 }
 
 /// The version in a file's header.
@@ -33,7 +33,7 @@ fn version(path: &Path) -> u32 {
 fn newest() -> u32 {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("keys.db");
-    drop(Sqlite::open(&path, SqliteOptions::exclusive()).unwrap());
+    drop(Sqlite::create(&path, SqliteOptions::exclusive()).unwrap());
     version(&path)
 }
 

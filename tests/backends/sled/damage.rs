@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use keyhasp::backend::sled::Sled;
 use keyhasp::backend::{
     Backend, BackendError, BackendErrorKind, EventFilter, EventQuery, KeyFilter, KeyPageQuery,
     OwnerPageQuery, StateSet,
@@ -11,7 +12,7 @@ use keyhasp::id::KeyId;
 use proptest::prelude::*;
 
 use crate::common::records::longest_settings;
-use crate::sled::fixture::{self, Fixture, at, commit, create_key, entries, key, owner_id};
+use crate::sled::fixture::{Fixture, at, commit, create_key, entries, key, options, owner_id};
 
 /// A store, closed, with an owner and three keys, one of them in chunks.
 fn stored() -> Fixture {
@@ -136,10 +137,13 @@ fn a_database_without_its_beginning_or_its_end() {
 fn a_lost_metadata_is_not_begun_anew() {
     let fixture = stored();
     fixture.raw(1, |db| db.open_tree("metadata").unwrap().remove("store").unwrap());
-    let store = fixture.open().unwrap();
-    let error = store.open_metadata(&fixture::metadata()).unwrap_err();
-    assert_eq!(error.kind(), BackendErrorKind::Corrupt);
-    assert!(store.metadata().is_err());
+    assert_eq!(fixture.refusal(), BackendErrorKind::Corrupt);
+    for refused in [
+        Sled::create(fixture.dir(), options()),
+        Sled::open_or_create(fixture.dir(), options()).map(|(sled, _)| sled),
+    ] {
+        assert_eq!(refused.unwrap_err().kind(), BackendErrorKind::Corrupt);
+    }
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn what_was_acknowledged_before_an_abort_is_there() {
 #[test]
 fn without_a_metadata_it_is_no_store_yet() {
     let fixture = Fixture::new();
-    let store = fixture.open().unwrap();
+    let store = fixture.blank();
     assert_eq!(store.metadata().unwrap_err().kind(), BackendErrorKind::NotADatabase);
     let error = store.commit(&[create_owner("a")]).unwrap_err();
     assert_eq!(error.kind(), BackendErrorKind::NotADatabase);

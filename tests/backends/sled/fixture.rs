@@ -50,9 +50,14 @@ impl Fixture {
         Sled::open(self.dir(), options())
     }
 
+    /// Opened, or made without a metadata.
+    pub(crate) fn blank(&self) -> Sled {
+        Sled::open_or_create(self.dir(), options()).unwrap().0
+    }
+
     /// Opened, with a metadata.
     pub(crate) fn store(&self) -> Sled {
-        let store = self.open().unwrap();
+        let store = self.blank();
         store.open_metadata(&metadata()).unwrap();
         store
     }

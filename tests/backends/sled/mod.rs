@@ -7,6 +7,7 @@ mod damage;
 mod durable;
 mod fixture;
 mod model;
+mod opening;
 mod place;
 mod recover;
 mod room;

@@ -402,7 +402,7 @@ proptest! {
         let memory = Memory::new();
         memory.open_metadata(&metadata).unwrap();
         let fixture = Fixture::new();
-        let mut store = fixture.open().unwrap();
+        let mut store = fixture.blank();
         store.open_metadata(&metadata).unwrap();
         let mut now = 0;
         for owner in &OWNERS[..3] {

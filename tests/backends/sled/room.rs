@@ -56,7 +56,7 @@ fn expect_no_blobs(dir: &Path) {
 fn the_longest_records_in_the_greatest_batches() {
     let fixture = Fixture::new();
     let small = options().cache_capacity(1);
-    let store = Sled::open(fixture.dir(), small).unwrap();
+    let store = Sled::open_or_create(fixture.dir(), small).unwrap().0;
     store.open_metadata(&metadata()).unwrap();
     commit(&store, create_owner(&"o".repeat(64))).unwrap();
 

@@ -57,7 +57,7 @@ proptest! {
         }
         drop(store);
 
-        let store = fixture.open().unwrap();
+        let store = fixture.blank();
         expected.sort_by_key(|record| Reverse(record.id));
         let mut scanned = Vec::new();
         store.scan(&mut |one| if let Scanned::Key(key) = one { scanned.push(key) }).unwrap();
@@ -90,7 +90,7 @@ proptest! {
             commit(&store, Change::of(Write::CreateOwner(Box::new(record.clone())), draft)).unwrap();
         }
         drop(store);
-        let store = fixture.open().unwrap();
+        let store = fixture.blank();
         for record in records.values() {
             let read = store.owner(&record.id).unwrap().unwrap();
             prop_assert_eq!(owner_picture(&read), owner_picture(record));
@@ -104,7 +104,7 @@ proptest! {
     #[test]
     fn headers(record in records::headers()) {
         let fixture = Fixture::new();
-        let store = fixture.open().unwrap();
+        let store = fixture.blank();
         prop_assert_eq!(&store.open_metadata(&record).unwrap(), &record);
         drop(store);
         prop_assert_eq!(&fixture.open().unwrap().metadata().unwrap(), &record);
@@ -118,7 +118,7 @@ proptest! {
             commit(&store, Change::of(Write::Nothing, draft.clone())).unwrap();
         }
         drop(store);
-        let store = fixture.open().unwrap();
+        let store = fixture.blank();
         let query = EventQuery { after: 0, filter: EventFilter::default(), limit: 99, examine: 99 };
         let read: Vec<_> =
             store.events(&query).unwrap().events.into_iter().map(|event| event.draft).collect();

@@ -9,6 +9,7 @@ mod closed;
 mod durable;
 mod log;
 mod newer;
+mod opening;
 mod processes;
 mod refused;
 mod round_trip;

@@ -122,7 +122,7 @@ proptest! {
     fn the_stores_own_record(first in headers(), second in headers()) {
         let directory = tempdir().unwrap();
         let path = directory.path().join("keys.db");
-        let sqlite = keyhasp::backend::sqlite::Sqlite::open(&path, quick()).unwrap();
+        let sqlite = keyhasp::backend::sqlite::Sqlite::open_or_create(&path, quick()).unwrap().0;
         prop_assert_eq!(&sqlite.open_metadata(&first).unwrap(), &first);
         prop_assert_eq!(&sqlite.metadata().unwrap(), &first);
         let mut second = second;

@@ -39,7 +39,7 @@ fn without_sync(options: SqliteOptions) -> SqliteOptions {
 }
 
 pub(crate) fn open(path: &Path, options: SqliteOptions) -> Sqlite {
-    let sqlite = Sqlite::open(path, options).unwrap();
+    let sqlite = Sqlite::open_or_create(path, options).unwrap().0;
     sqlite.open_metadata(&metadata()).unwrap();
     sqlite
 }
@@ -47,6 +47,16 @@ pub(crate) fn open(path: &Path, options: SqliteOptions) -> Sqlite {
 /// The error of an open that is refused.
 pub(crate) fn refused(path: impl AsRef<Path>, options: SqliteOptions) -> BackendError {
     Sqlite::open(path, options).map(|_| "opened").unwrap_err()
+}
+
+/// The journal of a transaction before which there were so many pages of 4,096 bytes.
+pub(crate) fn journal(pages_before: u32) -> Vec<u8> {
+    let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    for number in [0, 0x1234_5678, pages_before, 512, 4_096] {
+        journal.extend(number.to_be_bytes());
+    }
+    journal.resize(512, 0);
+    journal
 }
 
 /// The files of a directory with their contents.

@@ -7,18 +7,8 @@ use keyhasp::backend::BackendErrorKind as Kind;
 use tempfile::tempdir;
 
 use crate::sqlite::support::{
-    commit, contents, create_owner, open, owner_id, quick, refused, shared,
+    commit, contents, create_owner, journal, open, owner_id, quick, refused, shared,
 };
-
-/// The journal of a transaction before which there were so many pages of 4,096 bytes.
-fn journal(pages_before: u32) -> Vec<u8> {
-    let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
-    for number in [0, 0x1234_5678, pages_before, 512, 4_096] {
-        journal.extend(number.to_be_bytes());
-    }
-    journal.resize(512, 0);
-    journal
-}
 
 /// What may lie in the file: the first page whole, in part, or what was there on the disk.
 fn first_pages() -> [Vec<u8>; 3] {

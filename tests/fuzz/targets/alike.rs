@@ -63,7 +63,7 @@ impl Place {
             Self::Memory(memory) => builder.open_on(Arc::clone(memory)),
             Self::Sled(dir) => {
                 let options = SledOptions::default().cache_capacity(0).sync_off_for_tests();
-                builder.open(Sled::open(dir.path().join("keys"), options)?)
+                builder.open(Sled::open_or_create(dir.path().join("keys"), options)?.0)
             }
             Self::Sqlite(dir) => open_sqlite(dir.path(), builder),
         }

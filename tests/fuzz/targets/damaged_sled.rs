@@ -30,7 +30,7 @@ fn options() -> SledOptions {
 }
 
 fn open(dir: &Path, builder: StoreBuilder) -> Result<Store, Error> {
-    builder.open(Sled::open(dir, options())?)
+    builder.open(Sled::open_or_create(dir, options())?.0)
 }
 
 impl Base {
@@ -39,7 +39,7 @@ impl Base {
         let dir = temp.path().join("keys");
         world::write(&|builder| open(&dir, builder).unwrap());
         let files = packed::read(&dir);
-        drop(Sled::open(&dir, options()).unwrap());
+        drop(Sled::open_or_create(&dir, options()).unwrap().0);
         Self { history: History::new(), files, settled: packed::read(&dir) }
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn options() -> SqliteOptions {
 }
 
 pub(super) fn open_sqlite(dir: &Path, builder: StoreBuilder) -> Result<Store, Error> {
-    builder.open(Sqlite::open(dir.join(NAME), options())?)
+    builder.open(Sqlite::open_or_create(dir.join(NAME), options())?.0)
 }
 
 /// The database's files of a directory; the lock is none of them.

@@ -20,7 +20,7 @@ impl OnSled {
 impl Place for OnSled {
     fn open(&mut self, builder: StoreBuilder) -> Result<Store, Error> {
         let options = SledOptions::default().sync_off_for_tests();
-        builder.open(Sled::open(self.0.path().join("keys"), options)?)
+        builder.open(Sled::open_or_create(self.0.path().join("keys"), options)?.0)
     }
 
     fn outlives_its_store(&self) -> bool {

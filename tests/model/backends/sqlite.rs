@@ -36,7 +36,7 @@ impl OnSqlite {
 
 impl Place for OnSqlite {
     fn open(&mut self, builder: StoreBuilder) -> Result<Store, Error> {
-        builder.open(Sqlite::open(self.dir.path().join("keys.db"), self.options)?)
+        builder.open(Sqlite::open_or_create(self.dir.path().join("keys.db"), self.options)?.0)
     }
 
     fn outlives_its_store(&self) -> bool {

@@ -29,7 +29,7 @@ fn on_each(test: impl Fn(&World)) {
 #[cfg(feature = "sqlite")]
 fn sqlite(dir: &tempfile::TempDir) -> keyhasp::backend::sqlite::Sqlite {
     use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-    Sqlite::open(dir.path().join("keys.db"), SqliteOptions::exclusive()).unwrap()
+    Sqlite::open_or_create(dir.path().join("keys.db"), SqliteOptions::exclusive()).unwrap().0
 }
 
 fn networks(text: &[&str]) -> Vec<Network> {

@@ -155,7 +155,7 @@ impl World {
     }
 
     fn open(&mut self, path: &Path) -> Result<Store, Error> {
-        self.builder().open(Sqlite::open(path, SqliteOptions::exclusive())?)
+        self.builder().open(Sqlite::open_or_create(path, SqliteOptions::exclusive())?.0)
     }
 
     fn refused_open(&mut self, path: &Path) -> Error {

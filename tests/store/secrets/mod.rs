@@ -125,8 +125,9 @@ fn nothing_is_found_in_sqlite() {
 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keys.db");
-    let open =
-        |builder: StoreBuilder| builder.open(Sqlite::open(&path, SqliteOptions::exclusive())?);
+    let open = |builder: StoreBuilder| {
+        builder.open(Sqlite::open_or_create(&path, SqliteOptions::exclusive())?.0)
+    };
     run_on_files(dir.path(), Some("keys.db-wal"), &open);
 }
 
@@ -137,7 +138,9 @@ fn nothing_is_found_in_sled() {
 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keys");
-    let open = |builder: StoreBuilder| builder.open(Sled::open(&path, SledOptions::default())?);
+    let open = |builder: StoreBuilder| {
+        builder.open(Sled::open_or_create(&path, SledOptions::default())?.0)
+    };
     run_on_files(dir.path(), None, &open);
 }
 
@@ -149,8 +152,9 @@ fn no_kind_of_error_says_it() {
 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keys.db");
-    let open =
-        |builder: StoreBuilder| builder.open(Sqlite::open(&path, SqliteOptions::exclusive())?);
+    let open = |builder: StoreBuilder| {
+        builder.open(Sqlite::open_or_create(&path, SqliteOptions::exclusive())?.0)
+    };
     let mut world = World::new();
     let builder = world.builder();
     let store: Arc<dyn KeyStore> = Arc::new(open(builder).unwrap());

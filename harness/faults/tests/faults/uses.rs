@@ -13,8 +13,8 @@ use crate::{ground, ways};
 
 fn sqlite(directory: &std::path::Path) -> Result<Arc<dyn Backend>, String> {
     let options = SqliteOptions::exclusive();
-    match Sqlite::open(database(directory), options) {
-        Ok(sqlite) => Ok(Arc::new(sqlite)),
+    match Sqlite::open_or_create(database(directory), options) {
+        Ok((sqlite, _)) => Ok(Arc::new(sqlite)),
         Err(error) => Err(error.to_string()),
     }
 }

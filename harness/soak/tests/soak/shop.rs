@@ -76,7 +76,8 @@ impl Shop {
         let open = |bound: u64, keep: Option<Duration>| {
             let options = SqliteOptions::shared(Duration::from_secs(bound)).unwrap();
             let options = options.busy_timeout(Duration::from_secs(120)).unwrap();
-            let backend = Sqlite::open(directory.path().join("keys.db"), options).unwrap();
+            let backend =
+                Sqlite::open_or_create(directory.path().join("keys.db"), options).unwrap().0;
             let catalogue = Catalogue::builder().read("links:read").write("links:write");
             let prefixes = [Prefix::new("acme").unwrap()];
             let mut builder = Store::builder(catalogue.build().unwrap(), prefixes)

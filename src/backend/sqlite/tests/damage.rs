@@ -9,6 +9,7 @@ use super::fixtures::{
     previous, replace,
 };
 use crate::authority::Role;
+use crate::backend::sqlite::{Sqlite, SqliteOptions};
 use crate::backend::{
     Backend, BackendError, BackendErrorKind, Change, EventFilter, EventQuery, KeyFilter,
     KeyPageQuery, OwnerPageQuery, StateSet, UsageChange, UsageSubject, Write,
@@ -370,7 +371,14 @@ fn a_lost_metadata_is_not_begun_anew() {
     for lost in ["store", "store; DELETE FROM events", "store; DELETE FROM keys"] {
         let fixture = full();
         fixture.raw().execute_batch(&format!("DELETE FROM {lost}")).unwrap();
-        let error = fixture.sqlite.open_metadata(&metadata()).unwrap_err();
-        assert_eq!(error.kind(), BackendErrorKind::Corrupt, "{lost}");
+        fixture.sqlite.close().unwrap();
+        let options = SqliteOptions::exclusive();
+        for refused in [
+            Sqlite::create(fixture.path(), options),
+            Sqlite::open(fixture.path(), options),
+            Sqlite::open_or_create(fixture.path(), options).map(|(sqlite, _)| sqlite),
+        ] {
+            assert_eq!(refused.unwrap_err().kind(), BackendErrorKind::Corrupt, "{lost}");
+        }
     }
 }

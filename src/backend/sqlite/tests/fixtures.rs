@@ -31,7 +31,7 @@ impl Fixture {
 
     pub(super) fn with(options: SqliteOptions) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let sqlite = Sqlite::open(directory.path().join("keys.db"), options).unwrap();
+        let sqlite = Sqlite::open_or_create(directory.path().join("keys.db"), options).unwrap().0;
         sqlite.open_metadata(&metadata()).unwrap();
         Self { sqlite, directory }
     }
