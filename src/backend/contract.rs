@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{
     Applied, BackendError, Change, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery,
-    OwnerPage, OwnerPageQuery, Rejection, Scanned, UsageChange, UsageOutcome, UsageSubject,
+    OwnerPage, OwnerPageQuery, Rejection, Scanned, StorageHealth, UsageChange, UsageOutcome,
+    UsageSubject,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -79,6 +80,12 @@ pub trait Backend: Debug + Send + Sync + 'static {
 
     /// Whether other processes can have the database open too.
     fn sharing(&self) -> Sharing;
+
+    /// Measures the files of the database, and the room that is left. Doesn't wait for a commit, and
+    /// answers also after `close`. Defaults to nothing known.
+    fn storage(&self) -> StorageHealth {
+        StorageHealth::default()
+    }
 
     /// Reads the store's own record; if there is none yet, `initial` is made durable first.
     ///

@@ -5,8 +5,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 /// The kind of an error of a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BackendErrorKind {
     /// `create` found a database in its place.
@@ -113,36 +116,41 @@ impl BackendError {
     }
 }
 
-impl fmt::Display for BackendError {
+impl fmt::Display for BackendErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.kind {
-            BackendErrorKind::AlreadyExists => "a database is there already: open it with `open`",
-            BackendErrorKind::AlreadyOpen => "the database is open elsewhere",
-            BackendErrorKind::Closed => "the backend is closed",
-            BackendErrorKind::Corrupt => "the stored data is damaged",
-            BackendErrorKind::EngineUnfit => "the engine's version has known faults",
-            BackendErrorKind::Foreign => "the file is not a database of keyhasp",
-            BackendErrorKind::Full => "no space left",
-            BackendErrorKind::Io => "reading or writing failed",
-            BackendErrorKind::Missing => {
+        f.write_str(match self {
+            Self::AlreadyExists => "a database is there already: open it with `open`",
+            Self::AlreadyOpen => "the database is open elsewhere",
+            Self::Closed => "the backend is closed",
+            Self::Corrupt => "the stored data is damaged",
+            Self::EngineUnfit => "the engine's version has known faults",
+            Self::Foreign => "the file is not a database of keyhasp",
+            Self::Full => "no space left",
+            Self::Io => "reading or writing failed",
+            Self::Missing => {
                 "no database is there: its volume may not be mounted; to make a new database on \
                  purpose, call `create`"
             }
-            BackendErrorKind::Newer => "the database was written by a newer version of keyhasp",
-            BackendErrorKind::NotADatabase => "there is no database there",
-            BackendErrorKind::OrphanedLog => {
+            Self::Newer => "the database was written by a newer version of keyhasp",
+            Self::NotADatabase => "there is no database there",
+            Self::OrphanedLog => {
                 "the file is missing or empty, but the `-wal` beside it is not, and may hold the \
                  only copy of the data: mount the volume or put the file back from a backup, or \
                  move the `-wal` away to give up what it holds"
             }
-            BackendErrorKind::OutcomeUnknown => "whether the change took effect is not known",
-            BackendErrorKind::ReadOnly => "the database can't be written to",
-            BackendErrorKind::Unreleased => {
+            Self::OutcomeUnknown => "whether the change took effect is not known",
+            Self::ReadOnly => "the database can't be written to",
+            Self::Unreleased => {
                 "the database has a format from before the first release; create a new one"
             }
-            BackendErrorKind::TimedOut => "another process held the database for too long",
-        };
-        write!(f, "{}, {}: {what}", self.backend, self.operation)?;
+            Self::TimedOut => "another process held the database for too long",
+        })
+    }
+}
+
+impl fmt::Display for BackendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}: {}", self.backend, self.operation, self.kind)?;
         if let Some(place) = &self.place {
             write!(f, ": {}", place.display())?;
         }

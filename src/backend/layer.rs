@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     Backend, BackendError, Change, CommitOutcome, EventPage, EventQuery, KeyFilter, KeyPage,
-    KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, UsageChange, UsageOutcome,
+    KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, StorageHealth, UsageChange, UsageOutcome,
     UsageSubject,
 };
 use crate::clock::Timestamp;
@@ -113,6 +113,11 @@ macro_rules! backend_layer {
                 self.inner().sharing()
             }
 
+            /// Answers [`Backend::storage`].
+            fn storage(&self) -> StorageHealth {
+                self.inner().storage()
+            }
+
             /// Answers [`Backend::expected_keys`].
             fn expected_keys(&self) -> u64 {
                 self.inner().expected_keys()
@@ -136,6 +141,10 @@ macro_rules! backend_layer {
 
             fn sharing(&self) -> Sharing {
                 BackendLayer::sharing(self)
+            }
+
+            fn storage(&self) -> StorageHealth {
+                BackendLayer::storage(self)
             }
 
             fn expected_keys(&self) -> u64 {

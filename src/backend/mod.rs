@@ -13,7 +13,7 @@
 //! | `apply`, `apply_usage` | the rules of a commit and of usage, on a transaction |
 //! | `new_rules`, `replaced` | new rules, judged by the data; a record before and after a change |
 //! | `lapses` | expired keys that end in the change that needs their place or name |
-//! | `error` | [`BackendError`] |
+//! | `error`, `storage` | [`BackendError`]; [`StorageHealth`]: the files, and the room for them |
 //! | `notifier` | [`ChangeNotifier`]: wakes callers that wait for a commit |
 //! | `opening` | [`Opened`]: whether a database was there, or is made |
 //! | `format`, `file_lock` | the number of the stored format, and the lock of a database |
@@ -44,6 +44,7 @@ mod scan;
 pub mod sled;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod storage;
 mod transaction;
 mod usage;
 
@@ -62,5 +63,6 @@ pub use query::{
     OwnerPageQuery, StateSet,
 };
 pub use scan::{Scanned, ScannedKey, ScannedOwner};
+pub use storage::StorageHealth;
 pub use transaction::{KeyCounts, Transaction};
 pub use usage::{UsageChange, UsageOutcome, UsageSubject};

@@ -8,12 +8,12 @@ use getrandom::SysRng;
 use super::Store;
 use super::alerts::{AlertScanner, Noticed};
 use super::engine::{
-    Engine, FIRST_PAUSE, KeyObserver, MetadataState, Next, Records, RecordsParts, Retention,
-    Workers, next_attempt,
+    Engine, FIRST_PAUSE, HealthHook, HealthWatch, KeyObserver, MetadataState, Next, Records,
+    RecordsParts, Retention, Threads, Worked, Workers, next_attempt,
 };
 use super::manage::{Manager, Minter, Sealer, mend_graces};
 use super::types::{
-    AlertSettings, Error, PepperProblem, RulesDiffer, RulesShown, SettingsCheck, Unavailable,
+    AlertSettings, Error, Health, PepperProblem, RulesDiffer, RulesShown, SettingsCheck, Unavailable,
     UsageSettings,
 };
 use super::usage::UsageRecorder;
@@ -54,6 +54,7 @@ pub struct StoreBuilder {
     refuses_clock_behind_log: bool,
     usage: Option<UsageSettings>,
     alerts: AlertSettings,
+    health_hook: Option<HealthHook>,
     #[cfg(feature = "recoverable")]
     recovery_keys: Option<RecoveryKeys>,
 }
@@ -84,6 +85,7 @@ impl StoreBuilder {
             refuses_clock_behind_log: false,
             usage: None,
             alerts: AlertSettings::new(),
+            health_hook: None,
             #[cfg(feature = "recoverable")]
             recovery_keys: None,
         }
@@ -171,6 +173,29 @@ impl StoreBuilder {
         self
     }
 
+    /// Calls a function when [`Health::problems`] are others than before, and at the opening if
+    /// there are any. Defaults to none. A later call replaces it.
+    ///
+    /// A thread of its own, `keyhasp-health`, looks once a second and calls the function. It holds
+    /// no lock, so the function may call the store. A store that the function owns is never
+    /// dropped; give it a [`Weak`](std::sync::Weak). While the function runs, the thread looks for
+    /// no further change. If the function panics, the thread is failing in the store's health, and
+    /// goes on. It isn't called for the closing of the store.
+    ///
+    /// ```
+    /// # use keyhasp::{Catalogue, Prefix, Store};
+    /// # fn f(builder: keyhasp::StoreBuilder) -> keyhasp::StoreBuilder {
+    /// builder.on_health_change(|health| match health.problems().first() {
+    ///     None => eprintln!("keyhasp is well"),
+    ///     Some(gravest) => eprintln!("keyhasp: {gravest}"),
+    /// })
+    /// # }
+    /// ```
+    pub fn on_health_change(mut self, hook: impl Fn(&Health) + Send + 'static) -> Self {
+        self.health_hook = Some(HealthHook::new(hook));
+        self
+    }
+
     /// Opens a store on a backend.
     ///
     /// # Errors
@@ -232,7 +257,9 @@ impl StoreBuilder {
             check_peppers(&stored, &engine.records.peppers)?;
             engine.records.put_metadata(&stored)?;
         }
-        let mut workers = Workers::default();
+        let threads = Arc::new(Threads::new(Arc::clone(&engine.records.clock)));
+        let health = Arc::new(HealthWatch::new(&engine.records, &threads));
+        let mut workers = Workers::new(threads);
         start_recovery(&engine, &mut workers)?;
         add_peppers(&engine)?;
         if let Sharing::Shared { max_staleness } = engine.records.backend.sharing() {
@@ -245,6 +272,9 @@ impl StoreBuilder {
         usage.start(&mut workers)?;
         let alerts = Arc::new(AlertScanner::new(&engine, &noticed, &usage));
         alerts.start(&mut workers)?;
+        if let Some(hook) = self.health_hook {
+            health.start_hook(hook, &mut workers)?;
+        }
         let sealer = Arc::new(Sealer {
             #[cfg(feature = "recoverable")]
             keys: self.recovery_keys,
@@ -257,6 +287,7 @@ impl StoreBuilder {
             usage,
             alerts,
             workers,
+            health,
             engine,
         })
     }
@@ -266,7 +297,7 @@ impl StoreBuilder {
 /// until there is one.
 fn start_recovery(engine: &Arc<Engine>, workers: &mut Workers) -> Result<(), Error> {
     let (shared, mut pause) = (Arc::clone(engine), FIRST_PAUSE);
-    let work = move || next_attempt(&shared.recover(), &mut pause);
+    let work = move || next_attempt(shared.attempt_recovery(), &mut pause);
     let name = engine.records.backend.name();
     workers.spawn(name, "keyhasp-recover", engine.recovery_signal(), Next::WhenWoken, work)
 }
@@ -278,10 +309,14 @@ fn start_refresh(
     workers: &mut Workers,
 ) -> Result<(), Error> {
     let (records, pause) = (Arc::clone(&engine.records), max_staleness / 4);
-    let work = move || match records.refresh() {
-        Err(Error::Unavailable(Unavailable::Closed | Unavailable::RulesChanged)) => Next::Never,
+    let work = move || {
+        let polled = records.refresh();
+        let is_over = matches!(
+            polled,
+            Err(Error::Unavailable(Unavailable::Closed | Unavailable::RulesChanged))
+        );
         // After a failed poll the store may go stale; the next poll tries again.
-        _ => Next::After(pause),
+        Worked::with(polled, if is_over { Next::Never } else { Next::After(pause) })
     };
     let name = engine.records.backend.name();
     workers.spawn(name, "keyhasp-refresh", &Arc::default(), Next::After(pause), work)

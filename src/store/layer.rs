@@ -9,9 +9,10 @@ use super::types::request::{
     ChangeRules, CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners, OwnerAction,
     Rotate, VerifyRequest,
 };
+use super::types::health::Health;
 use super::types::reserved::ReservedUses;
 use super::types::views::{
-    CreatedOwner, Events, FoundToken, Health, Issued, IssuedOnce, Key, Owner, Page, RevealedToken,
+    CreatedOwner, Events, FoundToken, Issued, IssuedOnce, Key, Owner, Page, RevealedToken,
     RevokedAll, RevokedTree, Rules,
 };
 use crate::authority::Authority;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::alerts::AlertScanner;
-use super::engine::{Engine, Workers};
+use super::engine::{Engine, HealthWatch, Workers};
 use super::key_store::KeyStore;
 use super::manage::{
     Manager, Sealer, descendants, leaked_tokens, list, mend_graces, reveal, store_rules,
@@ -37,6 +37,7 @@ pub struct Store {
     pub(super) usage: Arc<UsageRecorder>,
     pub(super) alerts: Arc<AlertScanner>,
     pub(super) workers: Workers,
+    pub(super) health: Arc<HealthWatch>,
 }
 
 impl Store {
@@ -293,7 +294,7 @@ impl KeyStore for Store {
     }
 
     fn health(&self) -> Health {
-        store_rules::health(&self.engine)
+        self.health.now()
     }
 
     fn recover(&self) -> Result<(), Error> {

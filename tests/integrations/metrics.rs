@@ -286,9 +286,43 @@ fn gauges_say_how_the_store_is() {
     assert_eq!(gauges()[0], [0.0]);
     measured.record_health();
     assert_eq!(gauges(), [vec![2.0], vec![1.0], vec![]]);
+    let of = |name: &str| book.of(&format!("keyhasp_{name}"));
+    assert_eq!(of("problems{}"), [0.0]);
+    assert_eq!(of("thread_failing{thread=keyhasp-recover}"), [0.0]);
+    #[allow(clippy::cast_precision_loss)]
+    let start = crate::common::START as f64 / 1_000.0;
+    assert_eq!((of("last_event{}"), of("last_write_timestamp_seconds{}")), (vec![3.0], vec![start]));
+    // Nothing lies in a file.
+    for name in ["file_bytes{}", "log_bytes{}", "free_bytes{}"] {
+        assert!(of(name).is_empty(), "{name}");
+    }
     world.store.close().unwrap();
     measured.record_health();
-    assert_eq!(gauges()[1], [0.0]);
+    assert_eq!((gauges()[1].clone(), of("problems{}")), (vec![0.0], vec![1.0]));
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn gauges_say_how_large_the_files_are() {
+    use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys.db");
+    let (clock, book) = (clock(), Book::default());
+    let backend = Sqlite::open(&path, SqliteOptions::exclusive()).unwrap();
+    let store = builder(&clock, 1).open(backend).unwrap();
+    // Measured from the start on, after the opening's commits.
+    let _measured = metrics::with_local_recorder(&book, || Measured::new(store));
+    let length = |suffix: &str| {
+        let path = format!("{}{suffix}", path.display());
+        #[allow(clippy::cast_precision_loss)]
+        let length = std::fs::metadata(path).unwrap().len() as f64;
+        vec![length]
+    };
+    assert_eq!(book.of("keyhasp_file_bytes{}"), length(""));
+    assert_eq!(book.of("keyhasp_log_bytes{}"), length("-wal"));
+    if cfg!(target_os = "linux") {
+        assert!(book.of("keyhasp_free_bytes{}")[0] > 0.0);
+    }
 }
 
 /// The page of metrics lists each name, and no other.

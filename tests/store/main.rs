@@ -10,6 +10,7 @@ mod clocks;
 mod each;
 mod eyes;
 mod feed;
+mod health;
 mod incarnations;
 mod key_retention;
 mod lapses;

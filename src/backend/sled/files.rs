@@ -29,6 +29,17 @@ pub(super) fn sync_tree(dir: &Path) -> io::Result<()> {
     sync_dir(dir)
 }
 
+/// Sums the sizes of the files in a directory.
+pub(super) fn tree_bytes(dir: &Path) -> io::Result<u64> {
+    let mut sum = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        sum += if metadata.is_dir() { tree_bytes(&entry.path())? } else { metadata.len() };
+    }
+    Ok(sum)
+}
+
 /// Copies everything in a directory to a new one, by reading it and writing it again; durable, if
 /// asked.
 pub(super) fn copy_tree(from: &Path, to: &Path, sync: bool) -> io::Result<()> {

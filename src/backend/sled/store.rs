@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::engine::{Engine, WriteFault, Writes};
 use super::fault::{Fault, NAME};
+use super::files::tree_bytes;
 use super::layout::Layout;
 use super::life::Live;
 use super::options::SledOptions;
@@ -18,7 +19,7 @@ use crate::backend::opening::Intent;
 use crate::backend::{
     Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome, EventPage,
     EventQuery, KeyFilter, KeyPage, KeyPageQuery, Opened, OwnerPage, OwnerPageQuery, Scanned,
-    Sharing, UsageChange, UsageOutcome, UsageSubject, apply, apply_usage,
+    Sharing, StorageHealth, UsageChange, UsageOutcome, UsageSubject, apply, apply_usage, storage,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -172,6 +173,16 @@ impl Backend for Sled {
 
     fn sharing(&self) -> Sharing {
         Sharing::Exclusive
+    }
+
+    fn storage(&self) -> StorageHealth {
+        let dir = self.layout.dir();
+        // sled's log is its only file.
+        StorageHealth {
+            file_bytes: tree_bytes(dir).ok(),
+            free_bytes: storage::free_bytes(dir),
+            ..StorageHealth::default()
+        }
     }
 
     fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {

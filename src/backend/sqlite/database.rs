@@ -20,7 +20,7 @@ use crate::backend::opening::Intent;
 use crate::backend::{
     Applied, Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome,
     EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, Opened, OwnerPage, OwnerPageQuery,
-    Scanned, Sharing, UsageChange, UsageOutcome, UsageSubject, apply, apply_usage,
+    Scanned, Sharing, StorageHealth, UsageChange, UsageOutcome, UsageSubject, apply, apply_usage,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -166,6 +166,10 @@ impl Backend for Sqlite {
 
     fn sharing(&self) -> Sharing {
         self.sharing
+    }
+
+    fn storage(&self) -> StorageHealth {
+        self.connector.files.storage()
     }
 
     fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::Fault;
 use crate::backend::file_lock::{FileLock, Hold};
-use crate::backend::{BackendErrorKind, Sharing};
+use crate::backend::{BackendErrorKind, Sharing, StorageHealth, storage};
 
 /// The smallest page that SQLite knows.
 const SMALLEST: u64 = 512;
@@ -107,6 +107,15 @@ impl Files {
     /// Measures the write-ahead log; 0 if there is none.
     pub(super) fn log_length(&self) -> Result<u64, Fault> {
         Ok(length(&self.beside("-wal"))?.unwrap_or(0))
+    }
+
+    /// Measures the files and the room that is left. Opens none of them.
+    pub(super) fn storage(&self) -> StorageHealth {
+        StorageHealth {
+            file_bytes: length(&self.database).ok().flatten(),
+            log_bytes: length(&self.beside("-wal")).ok().flatten(),
+            free_bytes: self.database.parent().and_then(storage::free_bytes),
+        }
     }
 
     /// Replaces the write-ahead log by a synced copy of what can be read of it. Only while no

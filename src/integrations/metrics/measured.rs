@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge, histogram};
 
@@ -63,10 +64,25 @@ impl<S: KeyStore> Measured<S> {
     /// service calls this before it reads them, or every few seconds.
     pub fn record_health(&self) {
         let health = self.store.health();
-        // A gauge is a float.
-        #[allow(clippy::cast_precision_loss)]
-        self.tokens.set(health.tokens as f64);
-        self.ready.set(if health.unavailable.is_none() { 1.0 } else { 0.0 });
+        self.tokens.set(number(health.tokens as u64));
+        self.ready.set(flag(health.is_ready()));
+        gauge!(names::PROBLEMS).set(number(health.problems().len() as u64));
+        for thread in &health.threads {
+            let failing = flag(thread.work.is_failing);
+            gauge!(names::THREAD_FAILING, names::THREAD => thread.name).set(failing);
+        }
+        let storage = &health.storage;
+        for (name, value) in [
+            (names::LAST_EVENT, health.last_event.map(|last| last.number)),
+            (names::FILE_BYTES, storage.file_bytes),
+            (names::LOG_BYTES, storage.log_bytes),
+            (names::FREE_BYTES, storage.free_bytes),
+        ] {
+            value.into_iter().for_each(|value| gauge!(name).set(number(value)));
+        }
+        if let Some(last) = health.writes.last_success {
+            gauge!(names::LAST_WRITE).set(Duration::from_millis(last.as_millis()));
+        }
         if let Some(staleness) = health.staleness {
             gauge!(names::STALENESS_SECONDS).set(staleness);
         }
@@ -116,6 +132,16 @@ impl<S: KeyStore> StoreLayer for Measured<S> {
         counter!(names::CALLS, names::CALL => call.name, names::OUTCOME => outcome).increment(1);
         answer
     }
+}
+
+/// A number as a gauge has it, which is a float.
+#[allow(clippy::cast_precision_loss)]
+fn number(value: u64) -> f64 {
+    value as f64
+}
+
+fn flag(is_set: bool) -> f64 {
+    if is_set { 1.0 } else { 0.0 }
 }
 
 /// Shows the store alone: clocks and recorders' handles need not implement `Debug`.

@@ -11,7 +11,16 @@ pub(super) const COMMIT_CHANGES: &str = "keyhasp_commit_changes";
 pub(super) const INDEX_TOKENS: &str = "keyhasp_index_tokens";
 pub(super) const STALENESS_SECONDS: &str = "keyhasp_staleness_seconds";
 pub(super) const READY: &str = "keyhasp_ready";
+pub(super) const PROBLEMS: &str = "keyhasp_problems";
+pub(super) const THREAD_FAILING: &str = "keyhasp_thread_failing";
+pub(super) const LAST_EVENT: &str = "keyhasp_last_event";
+pub(super) const LAST_WRITE: &str = "keyhasp_last_write_timestamp_seconds";
+pub(super) const FILE_BYTES: &str = "keyhasp_file_bytes";
+pub(super) const LOG_BYTES: &str = "keyhasp_log_bytes";
+pub(super) const FREE_BYTES: &str = "keyhasp_free_bytes";
 
+/// The label that holds the name of a background thread.
+pub(super) const THREAD: &str = "thread";
 /// The label that holds an outcome.
 pub(super) const OUTCOME: &str = "outcome";
 /// The label that holds the name of a management call.
@@ -28,6 +37,13 @@ pub(super) fn describe_store() {
         "Age of the last look at other processes' commits"
     );
     describe_gauge!(READY, Unit::Count, "1 if the store can answer for every key, 0 if not");
+    describe_gauge!(PROBLEMS, Unit::Count, "Reasons for which an operator has to look");
+    describe_gauge!(THREAD_FAILING, Unit::Count, "1 if a background thread's work fails, 0 if not");
+    describe_gauge!(LAST_EVENT, Unit::Count, "Number of the newest event");
+    describe_gauge!(LAST_WRITE, Unit::Seconds, "Unix time of the last durable write");
+    describe_gauge!(FILE_BYTES, Unit::Bytes, "Size of the database without its log");
+    describe_gauge!(LOG_BYTES, Unit::Bytes, "Size of the write-ahead log");
+    describe_gauge!(FREE_BYTES, Unit::Bytes, "Room that is left on the file system");
 }
 
 pub(super) fn describe_backend() {

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::KeyId;
 use crate::key::{Alert, KeyRecord, Kind, Usage};
-use crate::store::engine::{Engine, Next, Workers};
+use crate::store::engine::{Engine, Next, Worked, Workers};
 use crate::store::types::error::Error;
 use crate::store::usage::UsageRecorder;
 
@@ -47,8 +47,7 @@ impl AlertScanner {
         let (scanner, name) = (Arc::clone(self), self.engine.records.backend.name());
         let work = move || {
             // `run` has put back the alerts that failed, for the next scan.
-            let _ = scanner.run();
-            Next::After(PAUSE)
+            Worked::with(scanner.run().map(drop), Next::After(PAUSE))
         };
         workers.spawn(name, "keyhasp-alerts", &Arc::default(), Next::After(Duration::ZERO), work)
     }

@@ -62,6 +62,11 @@ impl Engine {
         self.recovery.run(&self.group_commit.acquire())
     }
 
+    /// The same with the backend's own error, for the thread's health.
+    pub(in crate::store) fn attempt_recovery(&self) -> Result<(), Error> {
+        self.recovery.attempt(&self.group_commit.acquire())
+    }
+
     /// Commits a change. When this returns, the next verification sees the change.
     pub(in crate::store) fn commit(
         &self,
@@ -167,7 +172,7 @@ impl Engine {
         let mut unpublished = Vec::new();
         for (change, applied) in applied {
             if let Some(operation) = change.operations.last() {
-                self.records.clock_watch.note_event(operation.event.at);
+                self.records.note_event(applied.last_event, operation.event.at);
             }
             let published = if exclusive {
                 applied_log.applied_seq = applied.last_event;

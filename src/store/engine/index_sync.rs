@@ -10,6 +10,7 @@ use crate::backend::{
     BackendError, BackendErrorKind, EventFilter, EventQuery, Scanned, ScannedKey, ScannedOwner,
     Sharing,
 };
+use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::StoreMetadata;
 use crate::store::index::{Index, IndexError, Memo};
@@ -25,16 +26,19 @@ impl Records {
         let last_event = self.scan(|_| {})?;
         self.index.relocate_limits();
         self.lock_applied_log().applied_seq = last_event;
-        let newest = EventQuery {
-            after: last_event.saturating_sub(1),
-            filter: EventFilter::default(),
-            limit: 1,
-            examine: 1,
-        };
-        for event in self.backend.events(&newest)?.events {
-            self.clock_watch.note_opening_event(event.at);
+        if let Some(at) = self.time_of_event(last_event)? {
+            self.clock_watch.note_opening_event(at);
+            self.note_last_event(last_event, at);
         }
         Ok(())
+    }
+
+    /// Returns when an event was, if the log has it.
+    pub(super) fn time_of_event(&self, number: u64) -> Result<Option<Timestamp>, Error> {
+        let after = number.saturating_sub(1);
+        let query = EventQuery { after, filter: EventFilter::default(), limit: 1, examine: 1 };
+        let found = self.backend.events(&query)?.events.pop();
+        Ok(found.filter(|event| event.sequence == number).map(|event| event.at))
     }
 
     /// Loads all records again, and removes those from the index that the backend no longer has.

@@ -16,7 +16,9 @@
 //! | `clock_watch` | whether wall time runs ahead, or lies behind the log |
 //! | `availability` | whether the store can answer now |
 //! | `prefixes` | the accepted prefixes, read without a lock |
-//! | `worker` | background threads that end with the store |
+//! | `worker`, `outcomes` | background threads that end with the store; the last results of their work |
+//! | `noting` | how writes end |
+//! | `health` | the health of a store, and the thread that tells of changes |
 //!
 //! A change enters through `Engine::commit`, and waits in `group_commit` until its batch is
 //! durable. It is published in the index before any caller of the batch gets its answer. If the
@@ -31,8 +33,11 @@ mod clock_watch;
 mod engine;
 mod graces;
 mod group_commit;
+mod health;
 mod index_sync;
 mod key_purging;
+mod noting;
+mod outcomes;
 mod pipeline;
 mod prefixes;
 mod pruning;
@@ -44,7 +49,8 @@ mod worker;
 pub(super) use affected::AffectedRecords;
 pub(super) use engine::Engine;
 pub(super) use graces::is_ahead;
+pub(super) use health::{HealthHook, HealthWatch};
 pub(super) use pruning::Retention;
 pub(super) use records::{KeyObserver, MetadataState, Records, RecordsParts};
 pub(super) use recovery::{FIRST_PAUSE, next_attempt};
-pub(super) use worker::{Next, Signal, Workers};
+pub(super) use worker::{Next, Signal, Threads, Worked, Workers};

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use super::availability::Availability;
 use super::clock_watch::ClockWatch;
 use super::graces::GraceWatch;
+use super::noting::{NotedWrites, NotingBackend};
 use super::prefixes::AcceptedPrefixes;
 use crate::backend::{Backend, ScannedKey, Sharing};
 use crate::clock::{Clock, Timestamp};
@@ -13,6 +14,7 @@ use crate::key::{Prefix, StoreMetadata};
 use crate::permission::Catalogue;
 use crate::store::index::Index;
 use crate::store::types::error::{Error, Unavailable};
+use crate::store::types::health::LastEvent;
 use crate::token::Peppers;
 
 /// Observer of each key that the engine loads or publishes. The engine calls it while it holds its
@@ -40,6 +42,11 @@ pub(in crate::store) struct Records {
     /// Held while a thread reads records from the backend and puts them into the index. Without it
     /// a thread with an older reading could overwrite a newer one.
     applied_log: Mutex<AppliedLog>,
+    /// The newest event that the index reflects, apart from `applied_log`, which a thread holds
+    /// during a commit or a poll: who asks for the health doesn't wait. Locked, so that no reader
+    /// sees the number of one event with the time of another.
+    last_event: Mutex<Option<LastEvent>>,
+    pub(super) writes: NotedWrites,
 }
 
 /// The parts that the records are made of.
@@ -73,6 +80,7 @@ impl Records {
             Sharing::Exclusive => None,
             Sharing::Shared { max_staleness } => Some(max_staleness),
         };
+        let (backend, writes) = NotingBackend::new(parts.backend, Arc::clone(&parts.clock));
         let open_peppers = parts.peppers.iter().map(|(number, _)| number).collect();
         let records = Self {
             index: Index::new(parts.catalogue, open_peppers, Arc::clone(&parts.clock)),
@@ -85,7 +93,9 @@ impl Records {
             graces: GraceWatch::new(),
             clock_watch: ClockWatch::new(Arc::clone(&parts.clock)),
             clock: parts.clock,
-            backend: parts.backend,
+            backend: Arc::new(backend),
+            last_event: Mutex::new(None),
+            writes,
         };
         records.index.set_tokens_valid_from(records.metadata().metadata.tokens_valid_from);
         records
@@ -110,6 +120,23 @@ impl Records {
         if state.metadata.version == version {
             state.prefixes = prefixes;
         }
+    }
+
+    /// Notes an event that the index reflects from now on.
+    pub(super) fn note_event(&self, number: u64, at: Timestamp) {
+        self.clock_watch.note_event(at);
+        self.note_last_event(number, at);
+    }
+
+    pub(super) fn note_last_event(&self, number: u64, at: Timestamp) {
+        let mut last = self.last_event.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.number < number) {
+            *last = Some(LastEvent { number, at });
+        }
+    }
+
+    pub(super) fn last_event(&self) -> Option<LastEvent> {
+        *self.last_event.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns an error if the store is closed, or if another process has changed its rules.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::affected::AffectedRecords;
 use super::group_commit::CommitGuard;
 use super::records::{AppliedLog, Records};
-use super::worker::{Next, Signal};
+use super::worker::{Next, Signal, Worked};
 use crate::backend::Change;
 use crate::store::types::error::{Error, Unavailable};
 
@@ -78,8 +78,16 @@ impl Recovery {
     }
 
     /// Finds out what became of writes of unknown outcome, and publishes their records. Does
-    /// nothing if there are none.
-    pub(super) fn run(&self, _guard: &CommitGuard<'_>) -> Result<(), Error> {
+    /// nothing if there are none. While the backend can't recover, the caller hears `Unavailable`.
+    pub(super) fn run(&self, guard: &CommitGuard<'_>) -> Result<(), Error> {
+        self.attempt(guard).map_err(|error| match error {
+            Error::Backend(_) | Error::OutcomeUnknown(_) => Unavailable::Recovering.into(),
+            other => other,
+        })
+    }
+
+    /// The same with the backend's own error, for the thread's health.
+    pub(super) fn attempt(&self, _guard: &CommitGuard<'_>) -> Result<(), Error> {
         if !self.records.availability.is_recovering() {
             return Ok(());
         }
@@ -88,10 +96,7 @@ impl Recovery {
         }
         loop {
             let in_doubt_epoch = self.records.availability.in_doubt_epoch();
-            self.records
-                .backend
-                .recover()
-                .map_err(|_| Error::Unavailable(Unavailable::Recovering))?;
+            self.records.backend.recover()?;
             let _applied_log = self.records.lock_applied_log();
             let affected = mem::take(&mut *self.lock());
             if let Err(error) = self.records.reload(&affected) {
@@ -112,8 +117,8 @@ impl Recovery {
 }
 
 /// Returns when the recovery thread tries again, after an attempt with this result.
-pub(in crate::store) fn next_attempt(result: &Result<(), Error>, pause: &mut Duration) -> Next {
-    match result {
+pub(in crate::store) fn next_attempt(result: Result<(), Error>, pause: &mut Duration) -> Worked {
+    let next = match &result {
         // A missing pepper can't be added while the store is open.
         Ok(()) | Err(Error::Pepper { .. } | Error::Unavailable(Unavailable::Closed)) => {
             *pause = FIRST_PAUSE;
@@ -124,5 +129,6 @@ pub(in crate::store) fn next_attempt(result: &Result<(), Error>, pause: &mut Dur
             *pause = (now * 2).min(LONGEST_PAUSE);
             Next::After(now)
         }
-    }
+    };
+    Worked::with(result, next)
 }

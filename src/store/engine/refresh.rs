@@ -58,10 +58,13 @@ impl Records {
             self.check_metadata(&stored)?;
             self.put_metadata(&stored)?;
             applied_log.applied_seq = last_event;
+            if let Some(at) = self.time_of_event(last_event)? {
+                self.note_event(last_event, at);
+            }
             return Ok(true);
         }
         let affected = AffectedRecords::of_events(&page.events);
-        page.events.iter().for_each(|event| self.clock_watch.note_event(event.at));
+        page.events.iter().for_each(|event| self.note_event(event.sequence, event.at));
         if affected.metadata {
             self.check_metadata(&self.backend.metadata()?)?;
         }

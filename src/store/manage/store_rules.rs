@@ -1,4 +1,4 @@
-//! The calls that concern the whole store: its rules, `tokens_valid_from`, events and health.
+//! The calls that concern the whole store: its rules, `tokens_valid_from` and events.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::event::{EventKind, Fields};
 use crate::id::Version;
 use crate::key::{StoreMetadata, TokensValidFrom};
 use crate::store::engine::{Engine, MetadataState};
-use crate::store::types::error::{Error, Unavailable};
+use crate::store::types::error::Error;
 use crate::store::types::request::ChangeRules;
-use crate::store::types::views::{Health, Rules};
+use crate::store::types::views::Rules;
 
 pub(in crate::store) fn rules(engine: &Engine, authority: &Authority) -> Result<Rules, Error> {
     Principal::new(engine, authority)?;
@@ -111,26 +111,6 @@ pub(in crate::store) fn wait_for_event(
 ) -> Result<u64, Error> {
     engine.records.check_open()?;
     Ok(engine.records.backend.wait(after, timeout)?)
-}
-
-pub(in crate::store) fn health(engine: &Engine) -> Health {
-    let unavailable = match engine.records.availability.unavailable() {
-        Some(unavailable) => Some(unavailable),
-        None if engine.records.availability.is_recovering() => Some(Unavailable::Recovering),
-        None if engine.records.availability.is_stale(&*engine.records.clock) => {
-            Some(Unavailable::Stale)
-        }
-        None => None,
-    };
-    let staleness = engine.records.availability.staleness(&*engine.records.clock);
-    let watch = &engine.records.clock_watch;
-    Health {
-        unavailable,
-        staleness,
-        clock_ahead: watch.ahead(),
-        clock_behind_log: watch.behind_log(),
-        tokens: engine.records.index.tokens(),
-    }
 }
 
 /// Makes a change that replaces the store's metadata.

@@ -6,6 +6,7 @@
 //! | `views` | the answers of management calls |
 //! | `error` | the errors of calls, and the reasons for which a token is not accepted |
 //! | `usage_settings`, `alert_settings` | the usage that a store keeps, and the alerts that it writes |
+//! | `health` | whether a store answers, and what an operator has to look at |
 //! | `clock` | clocks that a store finds wrong |
 //! | `reserved` | the uses that a verification has reserved |
 //! | `settings_check` | the service's own check of settings |
@@ -15,6 +16,7 @@
 pub(in crate::store) mod alert_settings;
 pub(in crate::store) mod clock;
 pub(in crate::store) mod error;
+pub(in crate::store) mod health;
 pub(in crate::store) mod request;
 pub(in crate::store) mod reserved;
 pub(in crate::store) mod settings_check;
@@ -27,6 +29,9 @@ pub use error::{
     Error, ForbiddenReason, PepperProblem, Resource, RulesDiffer, RulesShown, StateProblem,
     Unavailable, VerifyError,
 };
+pub use health::{
+    Health, HealthError, HealthErrorKind, HealthProblem, LastEvent, ThreadHealth, WorkHealth,
+};
 pub use request::{
     ChangeRules, CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners,
     NumericIdChoice, OwnerAction, Rotate, SetLimits, UpdateKey, UpdateOwner, VerifyRequest,
@@ -35,6 +40,6 @@ pub use reserved::ReservedUses;
 pub use settings_check::{SettingsChange, SettingsCheck, SettingsOf};
 pub use usage_settings::UsageSettings;
 pub use views::{
-    CreatedOwner, Events, FoundToken, Health, Issued, IssuedOnce, Key, KeyUsage, Owner, Page,
+    CreatedOwner, Events, FoundToken, Issued, IssuedOnce, Key, KeyUsage, Owner, Page,
     PreviousTokenInfo, RevealedToken, RevokedAll, RevokedTree, Rules,
 };

@@ -370,23 +370,6 @@ pub struct Rules {
     pub version: Version,
 }
 
-/// The health of a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Health {
-    /// The reason for which it can't answer, for all or for some keys. `None` if it is ready.
-    pub unavailable: Option<Unavailable>,
-    /// The age of its knowledge of other processes' changes. `None` if it has the database alone.
-    pub staleness: Option<Duration>,
-    /// Says that wall time has run ahead since the opening, so that the store removes nothing by
-    /// itself. `None` if it hasn't.
-    pub clock_ahead: Option<ClockAhead>,
-    /// Says that wall time lies behind an event of the log. `None` if it doesn't.
-    pub clock_behind_log: Option<ClockBehindLog>,
-    /// The number of tokens in the index.
-    pub tokens: usize,
-}
-
 /// The usage of a key up to now: what is written, and what waits in this process. What waits in
 /// other processes is missing until their next write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -8,7 +8,7 @@ use super::sweep::UsageSweep;
 use crate::backend::{Backend, BackendError, BackendErrorKind, UsageChange};
 use crate::clock::Timestamp;
 use crate::key::Used;
-use crate::store::engine::{Engine, Next, Workers};
+use crate::store::engine::{Engine, Next, Worked, Workers};
 use crate::store::types::error::{Error, Unavailable};
 use crate::store::types::usage_settings::UsageSettings;
 
@@ -73,13 +73,15 @@ impl UsageRecorder {
             usage.gather();
             let is_due = Instant::now() >= due;
             // After a failure, the next try is at the interval.
-            if is_due || !has_failed && usage.pending().len() >= EARLY_FLUSH {
-                has_failed = recorder.flush().is_err();
-                // If this fails, the next sweep goes on at the same place.
-                let _ = recorder.sweep_addresses();
-                due = Instant::now() + interval;
+            if !is_due && (has_failed || usage.pending().len() < EARLY_FLUSH) {
+                return Worked::nothing(Next::After(due.saturating_duration_since(Instant::now())));
             }
-            Next::After(due.saturating_duration_since(Instant::now()))
+            let flushed = recorder.flush();
+            has_failed = flushed.is_err();
+            // If this fails, the next sweep goes on at the same place.
+            let swept = recorder.sweep_addresses();
+            due = Instant::now() + interval;
+            Worked::with(flushed.and(swept), Next::After(interval))
         };
         let name = self.engine.records.backend.name();
         workers.spawn(name, "keyhasp-usage", &signal, Next::After(interval), work)
