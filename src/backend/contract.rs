@@ -1,12 +1,13 @@
 //! The contract between a store and where its records lie.
 
 use std::fmt::Debug;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{
-    Applied, BackendError, Change, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery,
-    OwnerPage, OwnerPageQuery, Rejection, Scanned, StorageHealth, UsageChange, UsageOutcome,
-    UsageSubject,
+    Applied, BackendError, BackendErrorKind, BackupProgress, Change, EventPage, EventQuery,
+    KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Rejection, Scanned, StorageHealth,
+    UsageChange, UsageOutcome, UsageSubject,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -80,6 +81,12 @@ pub trait Backend: Debug + Send + Sync + 'static {
 
     /// Whether other processes can have the database open too.
     fn sharing(&self) -> Sharing;
+
+    /// Returns whether it was opened to look only: everything that writes fails with `ReadOnly`, and
+    /// changes nothing. Defaults to false.
+    fn is_read_only(&self) -> bool {
+        false
+    }
 
     /// Measures the files of the database, and the room that is left. Doesn't wait for a commit, and
     /// answers also after `close`. Defaults to nothing known.
@@ -211,6 +218,23 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`BackendError`].
     fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError>;
+
+    /// Copies the database of one moment into a new file, which is durable when this returns.
+    /// Commits go on meanwhile. Tells `progress` how far it is, now and then. Defaults to
+    /// `Unsupported`.
+    ///
+    /// # Errors
+    /// [`BackendError`], and no file is left: `AlreadyExists` for a file that is there, `Full` without
+    /// room, `TimedOut` if the store had to recover meanwhile, `Unsupported` if the backend has no
+    /// backup of its own.
+    fn backup(
+        &self,
+        to: &Path,
+        progress: &mut dyn FnMut(BackupProgress),
+    ) -> Result<(), BackendError> {
+        let _ = (to, progress);
+        Err(BackendError::new(BackendErrorKind::Unsupported, self.name(), "back up"))
+    }
 
     /// After an error of unknown outcome: makes the database usable again, and what it can read
     /// durable.

@@ -12,7 +12,7 @@ use serde::Serialize;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BackendErrorKind {
-    /// `create` found a database in its place.
+    /// A file or a database is in the place of one that was to be created.
     AlreadyExists,
     /// Another process, or another handle, has the database open in a way that excludes this one.
     AlreadyOpen,
@@ -28,6 +28,8 @@ pub enum BackendErrorKind {
     Full,
     /// Reading or writing failed.
     Io,
+    /// An option of the opening is outside its limits.
+    Invalid,
     /// `open` found no database: no file or directory, an empty one, or one on which no store was
     /// ever created. Its volume may not be mounted.
     Missing,
@@ -48,6 +50,8 @@ pub enum BackendErrorKind {
     /// The database was written in a format from before the first release, which no version reads
     /// any more.
     Unreleased,
+    /// The backend can't do this.
+    Unsupported,
 }
 
 /// An error of a backend: kind, operation, the backend's name, the database's place if it has one,
@@ -119,7 +123,9 @@ impl BackendError {
 impl fmt::Display for BackendErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::AlreadyExists => "a database is there already: open it with `open`",
+            Self::AlreadyExists => {
+                "a file is there already: open it with `open`, or name another place"
+            }
             Self::AlreadyOpen => "the database is open elsewhere",
             Self::Closed => "the backend is closed",
             Self::Corrupt => "the stored data is damaged",
@@ -127,6 +133,7 @@ impl fmt::Display for BackendErrorKind {
             Self::Foreign => "the file is not a database of keyhasp",
             Self::Full => "no space left",
             Self::Io => "reading or writing failed",
+            Self::Invalid => "an option is outside its limits",
             Self::Missing => {
                 "no database is there: its volume may not be mounted; to make a new database on \
                  purpose, call `create`"
@@ -143,6 +150,7 @@ impl fmt::Display for BackendErrorKind {
             Self::Unreleased => {
                 "the database has a format from before the first release; create a new one"
             }
+            Self::Unsupported => "this backend can't do it",
             Self::TimedOut => "another process held the database for too long",
         })
     }

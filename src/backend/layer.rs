@@ -1,12 +1,13 @@
 //! Backends around a backend: the only file that forwards each operation.
 
 use std::fmt::Debug;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{
-    Backend, BackendError, Change, CommitOutcome, EventPage, EventQuery, KeyFilter, KeyPage,
-    KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, StorageHealth, UsageChange, UsageOutcome,
-    UsageSubject,
+    Backend, BackendError, BackupProgress, Change, CommitOutcome, EventPage, EventQuery, KeyFilter,
+    KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, StorageHealth, UsageChange,
+    UsageOutcome, UsageSubject,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -113,6 +114,11 @@ macro_rules! backend_layer {
                 self.inner().sharing()
             }
 
+            /// Answers [`Backend::is_read_only`].
+            fn is_read_only(&self) -> bool {
+                self.inner().is_read_only()
+            }
+
             /// Answers [`Backend::storage`].
             fn storage(&self) -> StorageHealth {
                 self.inner().storage()
@@ -141,6 +147,10 @@ macro_rules! backend_layer {
 
             fn sharing(&self) -> Sharing {
                 BackendLayer::sharing(self)
+            }
+
+            fn is_read_only(&self) -> bool {
+                BackendLayer::is_read_only(self)
             }
 
             fn storage(&self) -> StorageHealth {
@@ -181,6 +191,7 @@ backend_layer! {
     wait(after: u64, timeout: Duration) -> u64 = Wait, "wait";
     record_usage(batch: &[UsageChange]) -> UsageOutcome = Usage, "take in usage";
     usage(of: &[UsageSubject]) -> Vec<Usage> = Read, "read usage";
+    backup(to: &Path, progress: &mut dyn FnMut(BackupProgress)) -> () = Read, "back up";
     recover() -> () = Recover, "recover";
     close() -> () = Close, "close";
 }

@@ -63,6 +63,6 @@ pub use query::{
     OwnerPageQuery, StateSet,
 };
 pub use scan::{Scanned, ScannedKey, ScannedOwner};
-pub use storage::StorageHealth;
+pub use storage::{BackupProgress, StorageHealth};
 pub use transaction::{KeyCounts, Transaction};
 pub use usage::{UsageChange, UsageOutcome, UsageSubject};

@@ -1,4 +1,4 @@
-//! What the place of a database says about itself.
+//! The files of a database, as their place shows them.
 
 use serde::Serialize;
 
@@ -13,6 +13,19 @@ pub struct StorageHealth {
     pub log_bytes: Option<u64>,
     /// Bytes that this process may still write to the file system. `None` except on Linux.
     pub free_bytes: Option<u64>,
+    /// Whether the database could be opened for reading alone, since there was no room for what
+    /// writing needs. Commits are refused as `Full`, until one finds room.
+    pub lacks_room: bool,
+}
+
+/// The progress of a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BackupProgress {
+    /// Bytes that are copied.
+    pub copied_bytes: u64,
+    /// Bytes that the backup will have.
+    pub total_bytes: u64,
 }
 
 /// Returns how many bytes a process without privileges may still write to the file system of this

@@ -13,8 +13,8 @@ use super::engine::{
 };
 use super::manage::{Manager, Minter, Sealer, mend_graces};
 use super::types::{
-    AlertSettings, Error, Health, PepperProblem, RulesDiffer, RulesShown, SettingsCheck, Unavailable,
-    UsageSettings,
+    AlertSettings, Error, Health, PepperProblem, RulesDiffer, RulesShown, SettingsCheck,
+    Unavailable, UsageSettings,
 };
 use super::usage::UsageRecorder;
 use super::verify::TokenVerifier;
@@ -198,6 +198,13 @@ impl StoreBuilder {
 
     /// Opens a store on a backend.
     ///
+    /// On a backend that was opened [to look only](Backend::is_read_only), every call that changes
+    /// something fails with [`BackendErrorKind::ReadOnly`](crate::backend::BackendErrorKind), and so
+    /// does pruning. The store records no use and writes no alert. It counts rates for itself, and
+    /// takes no lease of a quota: a key or owner with a quota is
+    /// [`Unavailable::Quota`](super::Unavailable::Quota). A pepper that the database doesn't know is
+    /// of no use, and isn't added.
+    ///
     /// # Errors
     /// The database isn't changed if opening fails.
     ///
@@ -233,7 +240,9 @@ impl StoreBuilder {
         check_peppers(&metadata, &self.peppers)?;
 
         let is_shared = matches!(backend.sharing(), Sharing::Shared { .. });
-        let noticed = Arc::new(Noticed::new(self.alerts, self.clock.now()));
+        let is_read_only = backend.is_read_only();
+        let alerts = if is_read_only { AlertSettings::new() } else { self.alerts };
+        let noticed = Arc::new(Noticed::new(alerts, self.clock.now()));
         let mut records = Records::new(RecordsParts {
             backend,
             clock: self.clock,
@@ -261,13 +270,17 @@ impl StoreBuilder {
         let health = Arc::new(HealthWatch::new(&engine.records, &threads));
         let mut workers = Workers::new(threads);
         start_recovery(&engine, &mut workers)?;
-        add_peppers(&engine)?;
+        if !is_read_only {
+            add_peppers(&engine)?;
+        }
         if let Sharing::Shared { max_staleness } = engine.records.backend.sharing() {
             engine.records.refresh()?;
             start_refresh(&engine, max_staleness, &mut workers)?;
         }
-        // If this fails, the next call that may change something tries again.
-        let _ = mend_graces(&engine);
+        if !is_read_only {
+            // If this fails, the next call that may change something tries again.
+            let _ = mend_graces(&engine);
+        }
         let usage = Arc::new(UsageRecorder::new(&engine, self.usage));
         usage.start(&mut workers)?;
         let alerts = Arc::new(AlertScanner::new(&engine, &noticed, &usage));

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::key_store::KeyStore;
 use super::types::error::{Error, VerifyError};
+use super::types::health::Health;
 use super::types::request::{
     ChangeRules, CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners, OwnerAction,
     Rotate, VerifyRequest,
 };
-use super::types::health::Health;
 use super::types::reserved::ReservedUses;
 use super::types::views::{
     CreatedOwner, Events, FoundToken, Issued, IssuedOnce, Key, Owner, Page, RevealedToken,

@@ -1,5 +1,6 @@
 //! The store over a backend.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::types::{
 use super::usage::UsageRecorder;
 use super::verify::TokenVerifier;
 use crate::authority::Authority;
+use crate::backend::BackupProgress;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::key::IdempotencyKey;
@@ -64,6 +66,28 @@ impl Store {
     fn mended(&self) -> &Manager {
         let _ = mend_graces(&self.engine);
         &self.manager
+    }
+
+    /// Copies the database of one moment into a new file, while the store goes on. The file is
+    /// durable, has been read once in whole, and can be opened as a database, when this returns.
+    /// `progress` hears how far it is, about once a MiB.
+    ///
+    /// The copy lies on the store's own host, readable by the user of the process alone. Commits
+    /// don't wait for it; the write-ahead log grows meanwhile by what is committed. Usage that waits
+    /// in memory isn't in it: call [`flush_usage`](Self::flush_usage) before. Of the backends of this
+    /// crate, SQLite can do this.
+    ///
+    /// # Errors
+    /// [`Error::Backend`], and no file is left, with the kinds of [`Backend::backup`].
+    ///
+    /// [`Backend::backup`]: crate::backend::Backend::backup
+    pub fn backup(
+        &self,
+        to: impl AsRef<Path>,
+        mut progress: impl FnMut(BackupProgress),
+    ) -> Result<(), Error> {
+        self.engine.records.check_open()?;
+        Ok(self.engine.records.backend.backup(to.as_ref(), &mut progress)?)
     }
 
     /// Writes now the usage that waits in memory, without waiting for the next interval. It also

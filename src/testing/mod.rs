@@ -7,6 +7,8 @@
 pub mod conformance;
 pub mod differences;
 mod failing;
+#[cfg(all(doctest, feature = "sqlite"))]
+mod operations;
 pub mod sample;
 #[cfg(doctest)]
 mod writing_a_backend;

@@ -284,20 +284,24 @@ fn gauges_say_how_the_store_is() {
     let (keys, issued) = world.owner("org");
     keys.rotate(issued.key.id, Rotate::new()).unwrap();
     assert_eq!(gauges()[0], [0.0]);
-    measured.record_health();
+    let record = || metrics::with_local_recorder(&book, || measured.record_health());
+    record();
     assert_eq!(gauges(), [vec![2.0], vec![1.0], vec![]]);
     let of = |name: &str| book.of(&format!("keyhasp_{name}"));
     assert_eq!(of("problems{}"), [0.0]);
     assert_eq!(of("thread_failing{thread=keyhasp-recover}"), [0.0]);
     #[allow(clippy::cast_precision_loss)]
     let start = crate::common::START as f64 / 1_000.0;
-    assert_eq!((of("last_event{}"), of("last_write_timestamp_seconds{}")), (vec![3.0], vec![start]));
+    assert_eq!(
+        (of("last_event{}"), of("last_write_timestamp_seconds{}")),
+        (vec![3.0], vec![start])
+    );
     // Nothing lies in a file.
     for name in ["file_bytes{}", "log_bytes{}", "free_bytes{}"] {
         assert!(of(name).is_empty(), "{name}");
     }
     world.store.close().unwrap();
-    measured.record_health();
+    record();
     assert_eq!((gauges()[1].clone(), of("problems{}")), (vec![0.0], vec![1.0]));
 }
 
@@ -308,7 +312,7 @@ fn gauges_say_how_large_the_files_are() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keys.db");
     let (clock, book) = (clock(), Book::default());
-    let backend = Sqlite::open(&path, SqliteOptions::exclusive()).unwrap();
+    let backend = Sqlite::create(&path, SqliteOptions::exclusive()).unwrap();
     let store = builder(&clock, 1).open(backend).unwrap();
     // Measured from the start on, after the opening's commits.
     let _measured = metrics::with_local_recorder(&book, || Measured::new(store));

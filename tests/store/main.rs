@@ -24,6 +24,7 @@ mod opening;
 mod pinning;
 mod provided;
 mod pruning;
+mod read_only;
 mod recovery;
 mod rotation;
 mod secrets;

@@ -1,6 +1,7 @@
 //! The making of a connection.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,12 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::Fault;
-use super::files::Files;
+use super::files::{Files, LoneFile};
 use super::metadata;
 use super::options::{SqliteOptions, Synchronous};
 use super::schema::{self, Identity};
 use crate::backend::opening::Intent;
-use crate::backend::{BackendErrorKind, Opened};
+use crate::backend::{BackendErrorKind, Opened, Sharing};
 
 /// To how many bytes a write-ahead log that grew beside a reader is cut again. SQLite copies it
 /// into the database from 4 MiB on, so in ordinary use it is never so long.
@@ -22,6 +23,9 @@ const LONGEST_LOG: i64 = 6 << 20;
 /// The oldest engine that is trusted: before it, a commit could be lost when the write-ahead log
 /// was reset just then.
 const OLDEST_ENGINE: i32 = 3_051_003;
+
+/// The greatest number of readers. Reads are short, so that more wait than need one.
+const MAX_READERS: usize = 4;
 
 /// Statements kept prepared by each connection: more than there are.
 const PREPARED: usize = 96;
@@ -32,12 +36,63 @@ pub(super) struct Connector {
     pub(super) files: Files,
     busy_timeout: Duration,
     synchronous: Synchronous,
+    is_read_only: bool,
+    /// There was no room for the log's index or for a copy of the log. Relaxed: it is set while no
+    /// connection is open, under the locks of the writer and the readers.
+    lacks_room: AtomicBool,
+}
+
+/// A connection that only reads.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) connection: Connection,
+    /// The file as it was before, if the connection takes no lock on it.
+    lone: Option<LoneFile>,
+}
+
+impl Reader {
+    /// Checks that what was just read was one state of the database.
+    pub(super) fn confirm(&self, files: &Files) -> Result<(), Fault> {
+        if self.lone.is_none() || files.lone()? == self.lone {
+            return Ok(());
+        }
+        let why = "another process began to write while it was read; try again";
+        Err(Fault::refused(BackendErrorKind::TimedOut, why))
+    }
 }
 
 impl Connector {
     pub(super) fn new(files: Files, options: &SqliteOptions) -> Self {
         let SqliteOptions { busy_timeout, synchronous, .. } = *options;
-        Self { files, busy_timeout, synchronous }
+        let lacks_room = AtomicBool::new(false);
+        Self { files, busy_timeout, synchronous, is_read_only: false, lacks_room }
+    }
+
+    /// Makes connections that read, and no other, beside any process that has the database.
+    pub(super) fn read_only(files: Files, options: &SqliteOptions) -> Self {
+        Self { is_read_only: true, ..Self::new(files, options) }
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+
+    pub(super) fn lacks_room(&self) -> bool {
+        self.lacks_room.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether there was no room for a connection that writes. If there was none, and this
+    /// process has the database alone, readers do without the log's index from then on. Only while
+    /// this process has no connection.
+    pub(super) fn noting_room<T>(
+        &self,
+        sharing: Sharing,
+        make: impl FnOnce() -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let made = make();
+        let is_full = made.as_ref().is_err_and(Fault::is_full);
+        self.lacks_room.store(is_full && sharing == Sharing::Exclusive, Ordering::Relaxed);
+        made
     }
 
     /// Makes the first connection that writes, as the caller intends: it may make a missing or an
@@ -130,11 +185,66 @@ impl Connector {
         Ok(true)
     }
 
-    /// A connection that only reads; the writer has been here before.
-    pub(super) fn reader(&self) -> Result<Connection, Fault> {
+    /// A connection that only reads. If this process writes too, the writer has been here before.
+    pub(super) fn reader(&self) -> Result<Reader, Fault> {
+        if self.lacks_room() {
+            return Ok(Reader { connection: self.cramped_reader()?, lone: None });
+        }
+        if !self.is_read_only {
+            return Ok(Reader { connection: self.plain_reader()?, lone: None });
+        }
+        // With neither log nor index no process has the database open. SQLite would make both files
+        // for a reader, and fail where it can't.
+        let lone = if self.files.has_index()? { None } else { self.files.lone()? };
+        let connection = match lone {
+            Some(_) => self.lone_reader(),
+            None => self.plain_reader(),
+        };
+        match connection.and_then(|connection| Ok((Identity::read(&connection)?, connection))) {
+            Err(fault) if fault.is_without_index() => {
+                let why = "FILE-wal holds commits, and there is no place for its index FILE-shm; copy \
+                           FILE and FILE-wal into a directory that can be written to, and open the copy";
+                Err(Fault::refused(BackendErrorKind::ReadOnly, why))
+            }
+            Err(fault) => Err(fault),
+            Ok((identity, connection)) => identity.check().map(|()| Reader { connection, lone }),
+        }
+    }
+
+    fn plain_reader(&self) -> Result<Connection, Fault> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(self.files.database(), flags)?;
         connection.busy_timeout(self.busy_timeout)?;
+        self.settle(&connection)?;
+        Ok(connection)
+    }
+
+    /// A connection that has the log's index in its memory, and so needs no room for `FILE-shm`. It
+    /// excludes every other connection.
+    fn cramped_reader(&self) -> Result<Connection, Fault> {
+        // SQLite takes the lock that excludes others only for a connection that could write.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(self.files.database(), flags)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.busy_timeout(self.busy_timeout)?;
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        self.settle(&connection)?;
+        connection.pragma_update(None, "query_only", true)?;
+        Identity::read(&connection)?.check()?;
+        Ok(connection)
+    }
+
+    /// Returns how many connections may read at once.
+    pub(super) fn max_readers(&self) -> usize {
+        if self.lacks_room() { 1 } else { MAX_READERS }
+    }
+
+    /// A connection that takes no lock, and makes no file.
+    fn lone_reader(&self) -> Result<Connection, Fault> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_URI;
+        let connection = Connection::open_with_flags(immutable(self.files.database()), flags)?;
         self.settle(&connection)?;
         Ok(connection)
     }

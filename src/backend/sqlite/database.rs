@@ -15,12 +15,13 @@ use super::readers::Readers;
 use super::scan::{OneOwner, Progress};
 use super::transaction::{READ_BUDGET, Snapshot};
 use super::writer::Writer;
-use super::{events, keys, metadata, owners, pages, requests, scan, usage};
+use super::{backup, events, keys, metadata, owners, pages, requests, scan, usage};
 use crate::backend::opening::Intent;
 use crate::backend::{
-    Applied, Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome,
-    EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, Opened, OwnerPage, OwnerPageQuery,
-    Scanned, Sharing, StorageHealth, UsageChange, UsageOutcome, UsageSubject, apply, apply_usage,
+    Applied, Backend, BackendError, BackendErrorKind, BackupProgress, Change, ChangeNotifier,
+    CommitOutcome, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, Opened, OwnerPage,
+    OwnerPageQuery, Scanned, Sharing, StorageHealth, UsageChange, UsageOutcome, UsageSubject,
+    apply, apply_usage,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -101,26 +102,83 @@ impl Sqlite {
     ) -> Result<(Self, Opened), Fault> {
         connect::check_engine(rusqlite::version_number())?;
         let files = Files::find(path)?;
+        files.expect_writable()?;
         connect::peek(&files, intent)?;
         let lock = files.lock(options.sharing)?;
         let connector = Connector::new(files, options);
-        if options.sharing == Sharing::Exclusive {
-            // A process that left a log behind may have ended just because a sync had failed. If
-            // another program has the database open, the log is used as it is: a service has to
-            // start.
-            connector.renew_log()?;
-        }
-        let (connection, opened) = connector.first_writer(intent)?;
-        let announcer = ChangeNotifier::default();
-        announcer.announce(events::last(&connection)?);
-        let sqlite = Self {
-            connector,
-            sharing: options.sharing,
-            readers: Readers::default(),
-            writer: Writer::new(connection, lock),
-            announcer,
+        let first = connector.noting_room(options.sharing, || {
+            if options.sharing == Sharing::Exclusive {
+                // A process that left a log behind may have ended just because a sync had failed. If
+                // another program has the database open, the log is used as it is: a service has to
+                // start.
+                connector.renew_log()?;
+            }
+            connector.first_writer(intent)
+        });
+        let (connection, opened) = match first {
+            Ok((connection, opened)) => (Some(connection), opened),
+            // A service has to start without room too. It reads then.
+            Err(_)
+                if connector.lacks_room()
+                    && intent != Intent::Create
+                    && !connector.files.is_fresh()? =>
+            {
+                (None, Opened::Existing)
+            }
+            Err(fault) => return Err(fault),
         };
-        Ok((sqlite, opened))
+        let (readers, announcer) = (Readers::default(), ChangeNotifier::default());
+        announcer.announce(readers.with(&connector, events::last)?);
+        let writer = Writer::new(connection, lock);
+        let sharing = options.sharing;
+        Ok((Self { connector, sharing, readers, writer, announcer }, opened))
+    }
+
+    /// Opens the database at `path` to look at it, beside every process that has it open, an
+    /// exclusive one too. Their commits are visible here within `max_staleness`, 50 ms to 1 hour.
+    ///
+    /// It reads and verifies; whatever writes is refused with `ReadOnly`. It takes no lock of
+    /// `FILE.lock`, and changes neither `FILE` nor `FILE-wal`. If a log was left behind, SQLite makes
+    /// its index `FILE-shm`. It opens a connection for each read, and keeps none: a lasting one would
+    /// hold up a process that recovers.
+    ///
+    /// In a directory that can't be written to, it reads a database that was closed, or that another
+    /// process has open. It can't read a log that was left behind without its `FILE-shm`.
+    ///
+    /// # Errors
+    /// - `EngineUnfit`, `Foreign`, `Newer`: as [`open`](Self::open);
+    /// - `Invalid`: `max_staleness` is outside its limits;
+    /// - `Missing`: there is no file, or an empty one;
+    /// - `NotADatabase`: it is a directory, or no database;
+    /// - `ReadOnly`: there is a log, and no place for its index;
+    /// - others, when the engine or the operating system fails.
+    pub fn open_read_only(
+        path: impl AsRef<Path>,
+        max_staleness: Duration,
+    ) -> Result<Self, BackendError> {
+        const OPERATION: &str = "open read-only";
+        let path = path.as_ref();
+        let options = SqliteOptions::shared(max_staleness).map_err(|invalid| {
+            BackendError::new(BackendErrorKind::Invalid, NAME, OPERATION).with_source(invalid)
+        })?;
+        Self::try_open_read_only(path, &options).map_err(|fault| fault.during(OPERATION).at(path))
+    }
+
+    fn try_open_read_only(path: &Path, options: &SqliteOptions) -> Result<Self, Fault> {
+        connect::check_engine(rusqlite::version_number())?;
+        let files = Files::find(path)?;
+        if files.is_fresh()? {
+            return Err(Fault::refused(
+                BackendErrorKind::Missing,
+                "there is no file, or an empty one",
+            ));
+        }
+        let connector = Connector::read_only(files, options);
+        let (readers, announcer) = (Readers::default(), ChangeNotifier::default());
+        let last = |connection: &Connection| events::last(&*Snapshot::begin(connection)?);
+        announcer.announce(readers.with(&connector, last)?);
+        let writer = Writer::read_only();
+        Ok(Self { connector, sharing: options.sharing, readers, writer, announcer })
     }
 
     /// Reads in one short transaction.
@@ -140,7 +198,7 @@ impl Sqlite {
         operation: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
-        let written = self.writer.write(&self.connector, operation, work);
+        let written = self.writer.write(&self.connector, &self.readers, operation, work);
         written.map_err(|error| error.at(self.connector.files.database()))
     }
 
@@ -168,8 +226,13 @@ impl Backend for Sqlite {
         self.sharing
     }
 
+    fn is_read_only(&self) -> bool {
+        self.connector.is_read_only()
+    }
+
     fn storage(&self) -> StorageHealth {
-        self.connector.files.storage()
+        let lacks_room = self.connector.lacks_room();
+        StorageHealth { lacks_room, ..self.connector.files.storage() }
     }
 
     fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
@@ -335,6 +398,15 @@ impl Backend for Sqlite {
         self.read("read usage", |tx| {
             of.iter().map(|of| Ok(usage::load(tx, of)?.unwrap_or_default())).collect()
         })
+    }
+
+    fn backup(
+        &self,
+        to: &Path,
+        progress: &mut dyn FnMut(BackupProgress),
+    ) -> Result<(), BackendError> {
+        let done = backup::back_up(&self.connector, &self.readers, to, progress);
+        done.map_err(|fault| fault.during("back up").at(to))
     }
 
     fn recover(&self) -> Result<(), BackendError> {

@@ -44,6 +44,8 @@ impl Code {
             | ffi::SQLITE_FORMAT
             | ffi::SQLITE_MISMATCH
             | ffi::SQLITE_SCHEMA => Kind::Corrupt,
+            // The second: the log's index could not be made longer.
+            _ if self.0 == ffi::SQLITE_IOERR_SHMSIZE => Kind::Full,
             ffi::SQLITE_FULL => Kind::Full,
             ffi::SQLITE_NOTADB => Kind::NotADatabase,
             ffi::SQLITE_AUTH | ffi::SQLITE_PERM | ffi::SQLITE_READONLY => Kind::ReadOnly,
@@ -60,6 +62,22 @@ impl Fault {
     /// Returns whether another connection holds the database.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Engine(code) if code.primary() == ffi::SQLITE_BUSY)
+    }
+
+    /// Returns whether there was no room for a file.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => false,
+            Self::Engine(code) => code.kind() == BackendErrorKind::Full,
+            Self::Refused { kind, .. } => *kind == BackendErrorKind::Full,
+            Self::System(source) => kind_of(source) == BackendErrorKind::Full,
+        }
+    }
+
+    /// Returns whether a log can't be read, since its index can't be made.
+    pub(super) fn is_without_index(&self) -> bool {
+        matches!(self, Self::Engine(code) if code.primary() == ffi::SQLITE_CANTOPEN
+            || code.0 == ffi::SQLITE_READONLY_CANTINIT)
     }
 
     pub(super) fn closed() -> Self {

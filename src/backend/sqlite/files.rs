@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::error::Fault;
 use crate::backend::file_lock::{FileLock, Hold};
@@ -15,6 +16,9 @@ use crate::backend::{BackendErrorKind, Sharing, StorageHealth, storage};
 
 /// The smallest page that SQLite knows.
 const SMALLEST: u64 = 512;
+
+/// The size of the shortest index of a log.
+const SMALLEST_INDEX: u64 = 32 << 10;
 
 /// The first bytes of a rollback journal that counts.
 const JOURNAL_MARK: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
@@ -27,9 +31,31 @@ pub(super) struct Files {
     database: PathBuf,
 }
 
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LoneFile {
+    length: u64,
+    modified: Option<SystemTime>,
+    #[cfg(unix)]
+    place: (u64, u64),
+}
+
+impl LoneFile {
+    fn of(metadata: &fs::Metadata) -> Self {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+        Self {
+            length: metadata.len(),
+            modified: metadata.modified().ok(),
+            #[cfg(unix)]
+            place: (metadata.dev(), metadata.ino()),
+        }
+    }
+}
+
 impl Files {
     /// Finds the one path that all links to the file share, so that all openers meet at one lock;
-    /// refuses what can't be a database that is written to. Touches nothing.
+    /// refuses what can't be a database. Touches nothing.
     pub(super) fn find(path: &Path) -> Result<Self, Fault> {
         let database = settle(path)?;
         if let Some(metadata) = metadata(&database)? {
@@ -40,16 +66,21 @@ impl Files {
             if (1..SMALLEST).contains(&metadata.len()) {
                 return Err(not_a_database("the file is too short for one"));
             }
-            if metadata.permissions().readonly() {
-                return Err(read_only("the file is marked as read-only"));
-            }
         }
-        let directory = database.parent().map(fs::metadata).transpose()?;
+        Ok(Self { database })
+    }
+
+    /// Refuses what is marked as read-only.
+    pub(super) fn expect_writable(&self) -> Result<(), Fault> {
+        if metadata(&self.database)?.is_some_and(|metadata| metadata.permissions().readonly()) {
+            return Err(read_only("the file is marked as read-only"));
+        }
+        let directory = self.database.parent().map(fs::metadata).transpose()?;
         // On Windows a directory's mark says nothing about the files in it.
         if cfg!(unix) && directory.is_some_and(|directory| directory.permissions().readonly()) {
             return Err(read_only("the directory is marked as read-only"));
         }
-        Ok(Self { database })
+        Ok(())
     }
 
     pub(super) fn database(&self) -> &Path {
@@ -104,6 +135,19 @@ impl Files {
         Ok(self.log_length()? > 0)
     }
 
+    /// Describes the file if all of the database lies in it, with nothing beside it that changes what
+    /// it says: no log, and no journal. `None` if something else counts, or if there is no file.
+    pub(super) fn lone(&self) -> Result<Option<LoneFile>, Fault> {
+        let Some(metadata) = metadata(&self.database)? else { return Ok(None) };
+        let is_alone = !self.has_log()? && length(&self.beside("-journal"))?.is_none();
+        Ok(is_alone.then(|| LoneFile::of(&metadata)))
+    }
+
+    /// Returns whether a process has the log's index, so that it may have the database open.
+    pub(super) fn has_index(&self) -> Result<bool, Fault> {
+        Ok(length(&self.beside("-shm"))?.is_some())
+    }
+
     /// Measures the write-ahead log; 0 if there is none.
     pub(super) fn log_length(&self) -> Result<u64, Fault> {
         Ok(length(&self.beside("-wal"))?.unwrap_or(0))
@@ -115,16 +159,31 @@ impl Files {
             file_bytes: length(&self.database).ok().flatten(),
             log_bytes: length(&self.beside("-wal")).ok().flatten(),
             free_bytes: self.database.parent().and_then(storage::free_bytes),
+            lacks_room: false,
         }
+    }
+
+    /// Refuses where there is surely no room for a copy of the log, and for the log's index.
+    pub(super) fn expect_room(&self) -> Result<(), Fault> {
+        let StorageHealth { log_bytes, free_bytes, .. } = self.storage();
+        if free_bytes.is_some_and(|free| free < log_bytes.unwrap_or(0) + SMALLEST_INDEX) {
+            return Err(Fault::refused(BackendErrorKind::Full, "make room, and try again"));
+        }
+        Ok(())
     }
 
     /// Replaces the write-ahead log by a synced copy of what can be read of it. Only while no
     /// connection of any process is open.
     pub(super) fn renew_log(&self) -> Result<(), Fault> {
         let (log, copy) = (self.beside("-wal"), self.beside("-wal.renewed"));
-        fs::copy(&log, &copy)?;
-        File::options().write(true).open(&copy)?.sync_all()?;
-        fs::rename(&copy, &log)?;
+        let copied = fs::copy(&log, &copy)
+            .and_then(|_| File::options().write(true).open(&copy)?.sync_all())
+            .and_then(|()| fs::rename(&copy, &log));
+        if let Err(error) = copied {
+            // Without room, what was copied would take the rest of it. The log itself is whole.
+            let _ = fs::remove_file(&copy);
+            return Err(error.into());
+        }
         // Elsewhere a directory can't be synced, and need not be.
         if cfg!(unix)
             && let Some(directory) = self.database.parent()

@@ -22,8 +22,10 @@
 //! | `checksums` | checksums of records, by which damage shows |
 //! | `commit` | the rules' view of a write transaction |
 //! | `scan`, `pages` | walks over many rows |
+//! | `backup` | a copy of the database of one moment |
 //! | `error` | what SQLite says, without its words |
 
+mod backup;
 mod checksums;
 mod codec;
 mod commit;

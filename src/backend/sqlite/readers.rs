@@ -4,11 +4,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 
-use super::connect::Connector;
+use super::connect::{Connector, Reader};
 use super::error::Fault;
-
-/// The greatest number of readers. Reads are short, so that more wait than need one.
-const LIMIT: usize = 4;
+use crate::backend::BackendErrorKind;
 
 /// Connections that read, made when first needed.
 #[derive(Debug, Default)]
@@ -19,7 +17,7 @@ pub(super) struct Readers {
 
 #[derive(Debug, Default)]
 struct Pool {
-    idle: Vec<Connection>,
+    idle: Vec<Reader>,
     lent: usize,
     gate: Gate,
 }
@@ -40,14 +38,17 @@ impl Readers {
         connector: &Connector,
         work: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let (mut place, idle) = self.enter()?;
-        let connection = match idle {
-            Some(connection) => connection,
+        let (mut place, idle) = self.enter(connector)?;
+        let reader = match idle {
+            Some(reader) => reader,
             None => connector.reader()?,
         };
-        let result = work(&connection);
-        // A connection whose transaction couldn't be ended isn't lent again.
-        place.connection = Some(connection).filter(Connection::is_autocommit);
+        let result = work(&reader.connection)
+            .and_then(|answer| reader.confirm(&connector.files).map(|()| answer));
+        // A connection whose transaction couldn't be ended isn't lent again. A process that only
+        // looks keeps none: as long as it is open, the process that writes can't renew its log.
+        let is_kept = reader.connection.is_autocommit() && !connector.is_read_only();
+        place.reader = Some(reader).filter(|_| is_kept);
         result
     }
 
@@ -63,17 +64,29 @@ impl Readers {
         self.shut(Gate::Closed);
     }
 
-    fn enter(&self) -> Result<(Place<'_>, Option<Connection>), Fault> {
+    /// Returns an error if another thread waits until no thread reads.
+    pub(super) fn check_open(&self) -> Result<(), Fault> {
+        match self.lock().gate {
+            Gate::Open => Ok(()),
+            Gate::Closed => Err(Fault::closed()),
+            Gate::Held => {
+                let why = "the store recovers from a failed write; try again";
+                Err(Fault::refused(BackendErrorKind::TimedOut, why))
+            }
+        }
+    }
+
+    fn enter(&self, connector: &Connector) -> Result<(Place<'_>, Option<Reader>), Fault> {
         let mut pool = self.lock();
         loop {
             match pool.gate {
                 Gate::Closed => return Err(Fault::closed()),
-                Gate::Open if pool.lent < LIMIT => break,
+                Gate::Open if pool.lent < connector.max_readers() => break,
                 Gate::Open | Gate::Held => pool = self.wait(pool),
             }
         }
         pool.lent += 1;
-        Ok((Place { readers: self, connection: None }, pool.idle.pop()))
+        Ok((Place { readers: self, reader: None }, pool.idle.pop()))
     }
 
     fn shut(&self, gate: Gate) {
@@ -108,14 +121,14 @@ impl Drop for Held<'_> {
 /// One of the places of the pool, with the connection that goes back to it.
 struct Place<'a> {
     readers: &'a Readers,
-    connection: Option<Connection>,
+    reader: Option<Reader>,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut pool = self.readers.lock();
         pool.lent -= 1;
-        pool.idle.extend(self.connection.take());
+        pool.idle.extend(self.reader.take());
         drop(pool);
         self.readers.returned.notify_all();
     }

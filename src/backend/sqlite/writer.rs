@@ -13,6 +13,10 @@ use super::transaction::{CommitFault, WriteTransaction};
 use crate::backend::file_lock::FileLock;
 use crate::backend::{BackendError, BackendErrorKind, Sharing};
 
+/// The lengths of the log's header and of a frame: its own header, and a page.
+const LOG_HEADER: u64 = 32;
+const FRAME: u64 = 24 + 4096;
+
 /// Writes, one transaction at a time.
 #[derive(Debug)]
 pub(super) struct Writer(Mutex<State>);
@@ -21,34 +25,58 @@ pub(super) struct Writer(Mutex<State>);
 struct State {
     /// None after it was given up; the next write makes another.
     connection: Option<Connection>,
-    /// The lock of `FILE.lock`; none once closed.
-    lock: Option<FileLock>,
+    access: Access,
     /// A commit's outcome is unknown: nothing is written before `recover`.
     is_suspect: bool,
 }
 
+#[derive(Debug)]
+enum Access {
+    Write {
+        /// Held on `FILE.lock` until this is dropped.
+        _lock: FileLock,
+    },
+    ReadOnly,
+    Closed,
+}
+
 impl Writer {
-    pub(super) fn new(connection: Connection, lock: FileLock) -> Self {
-        let connection = Some(connection);
-        Self(Mutex::new(State { connection, lock: Some(lock), is_suspect: false }))
+    /// Makes the writer with its connection; `None` where there was no room for one.
+    pub(super) fn new(connection: Option<Connection>, lock: FileLock) -> Self {
+        Self(Mutex::new(State {
+            connection,
+            access: Access::Write { _lock: lock },
+            is_suspect: false,
+        }))
+    }
+
+    /// Makes the writer of a database that is only looked at: it refuses every write.
+    pub(super) fn read_only() -> Self {
+        Self(Mutex::new(State { connection: None, access: Access::ReadOnly, is_suspect: false }))
     }
 
     /// Does `work` in one transaction, and makes it durable unless it fails.
     pub(super) fn write<T>(
         &self,
         connector: &Connector,
+        readers: &Readers,
         operation: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
         let during = |fault: Fault| fault.during(operation);
         let mut state = self.lock();
         state.check_open().map_err(during)?;
+        if let Access::ReadOnly = state.access {
+            let why = "it is open to look only; open it with Sqlite::open to change it";
+            return Err(during(Fault::refused(BackendErrorKind::ReadOnly, why)));
+        }
         if state.is_suspect {
             let why = "recover first: the outcome of a previous commit is not known";
             return Err(during(Fault::refused(BackendErrorKind::OutcomeUnknown, why)));
         }
         let connection = match state.connection.take() {
             Some(connection) => connection,
+            None if connector.lacks_room() => find_room(connector, readers).map_err(during)?,
             None => connector.writer().map_err(during)?,
         };
         let result = transact(&connection, &connector.files, operation, work);
@@ -69,14 +97,19 @@ impl Writer {
     ) -> Result<(), Fault> {
         let mut state = self.lock();
         state.check_open()?;
+        if let Access::ReadOnly = state.access {
+            return Ok(());
+        }
         let held = readers.hold();
         state.is_suspect = true;
         // If it is the last one, closing copies the log into the database and removes it.
         drop(state.connection.take());
-        if sharing == Sharing::Exclusive && !connector.renew_log()? {
-            return Err(Fault::refused(BackendErrorKind::TimedOut, "another program holds it"));
-        }
-        let connection = connector.writer()?;
+        let connection = connector.noting_room(sharing, || {
+            if sharing == Sharing::Exclusive && !connector.renew_log()? {
+                return Err(Fault::refused(BackendErrorKind::TimedOut, "another program holds it"));
+            }
+            connector.writer()
+        })?;
         if !checkpoint(&connection)? {
             let why = "others hold the write-ahead log";
             return Err(Fault::refused(BackendErrorKind::TimedOut, why));
@@ -96,7 +129,10 @@ impl Writer {
     /// Flushes and lets go of all connections and of the lock, in this order.
     pub(super) fn close(&self, readers: &Readers) -> Result<(), Fault> {
         let mut state = self.lock();
-        let Some(lock) = state.lock.take() else { return Ok(()) };
+        let access = std::mem::replace(&mut state.access, Access::Closed);
+        if let Access::Closed = access {
+            return Ok(());
+        }
         readers.close();
         let flushed = match state.connection.take() {
             Some(connection) => {
@@ -106,7 +142,8 @@ impl Writer {
             }
             None => Ok(false),
         };
-        drop(lock);
+        // The lock last.
+        drop(access);
         if state.is_suspect {
             let why = "closed before recovery told what became of a commit";
             return Err(Fault::refused(BackendErrorKind::OutcomeUnknown, why));
@@ -121,7 +158,7 @@ impl Writer {
 
 impl State {
     fn check_open(&self) -> Result<(), Fault> {
-        if self.lock.is_some() { Ok(()) } else { Err(Fault::closed()) }
+        if let Access::Closed = self.access { Err(Fault::closed()) } else { Ok(()) }
     }
 }
 
@@ -145,15 +182,36 @@ fn transact<T>(
     }
 }
 
+/// Makes the connection for which there was no room before.
+fn find_room(connector: &Connector, readers: &Readers) -> Result<Connection, Fault> {
+    // First, so that no reader is disturbed in vain.
+    connector.files.expect_room()?;
+    // The reader that does without an index excludes this connection.
+    let _held = readers.hold();
+    connector.noting_room(Sharing::Exclusive, || {
+        connector.renew_log()?;
+        connector.writer()
+    })
+}
+
 /// Whether a commit for which no space was left surely did nothing.
 ///
 /// If the log had begun again, the commit went over old pages. If the missing part of its last page
 /// was standing there already, that page is whole, and a crash would bring the commit back.
 fn did_nothing(connection: &Connection, files: &Files, log_before: u64) -> bool {
+    // It began at the end of the file, and not a byte of it is there.
+    let was_at_end = end_of_frames(connection).is_ok_and(|end| end >= log_before);
     // The missing part would have been the end of the file.
     let has_grown = files.log_length().is_ok_and(|length| length > log_before);
     // Its first page is written over. Where that takes space, there is none, but then it has grown.
-    begin_anew(connection).is_ok() || has_grown
+    begin_anew(connection).is_ok() || has_grown || was_at_end
+}
+
+/// Returns the offset at which the log's next frame would be written.
+fn end_of_frames(connection: &Connection) -> Result<u64, Fault> {
+    let frames = "PRAGMA wal_checkpoint(NOOP)";
+    let frames: i64 = connection.query_row(frames, [], |row| row.get(1))?;
+    Ok(LOG_HEADER + u64::try_from(frames).unwrap_or(0) * FRAME)
 }
 
 /// Copies the whole write-ahead log into the database, syncs that, and empties the log; false if

@@ -131,6 +131,8 @@ impl Health {
             HealthErrorKind::Backend(kind) => Some(HealthProblem::Writes(kind)),
             HealthErrorKind::Panic | HealthErrorKind::Store => None,
         });
+        let full = HealthProblem::Writes(BackendErrorKind::Full);
+        let writes = writes.or(self.storage.lacks_room.then_some(full));
         let behind = self.clock_behind_log.map(|_| HealthProblem::ClockBehindLog);
         let ahead = self.clock_ahead.map(|_| HealthProblem::ClockAhead);
         let threads = self.threads.iter().filter(|thread| thread.work.is_failing);

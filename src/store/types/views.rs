@@ -1,12 +1,8 @@
 //! The answers of a store.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::clock::{ClockAhead, ClockBehindLog};
-use super::error::Unavailable;
 use crate::authority::{Actor, Viewer};
 use crate::clock::Timestamp;
 use crate::event::Event;

@@ -43,14 +43,15 @@ impl UsageRecorder {
         }
     }
 
-    /// Returns the collector, in which verifications note their answers.
+    /// Returns the collector, in which verifications note their answers. `None` also for a database
+    /// that is only looked at: what can't be written isn't gathered.
     pub(in crate::store) fn collector(&self) -> Option<&Arc<Collector>> {
-        self.collector.as_ref()
+        self.collector.as_ref().filter(|_| !self.engine.records.backend.is_read_only())
     }
 
     /// Examines some more keys, and deletes their addresses that were kept long enough.
     pub(in crate::store) fn sweep_addresses(&self) -> Result<(), Error> {
-        match &self.collector {
+        match self.collector() {
             Some(usage) => self.sweep.run(&self.engine, usage.settings),
             None => Ok(()),
         }
@@ -64,7 +65,7 @@ impl UsageRecorder {
 
     /// Starts the thread that writes the sums at the interval, or earlier if there are many.
     pub(in crate::store) fn start(self: &Arc<Self>, workers: &mut Workers) -> Result<(), Error> {
-        let Some(usage) = &self.collector else { return Ok(()) };
+        let Some(usage) = self.collector() else { return Ok(()) };
         let (usage, recorder) = (Arc::clone(usage), Arc::clone(self));
         let interval = usage.settings.interval;
         let signal = Arc::clone(&usage.signal);
@@ -90,7 +91,7 @@ impl UsageRecorder {
     /// Writes all uses up to now. Acquires the commit guard for each batch, so that commits come in
     /// between.
     pub(in crate::store) fn flush(&self) -> Result<(), Error> {
-        let Some(usage) = &self.collector else { return Ok(()) };
+        let Some(usage) = self.collector() else { return Ok(()) };
         if usage.gather_to_flush(self.engine.records.now()) {
             self.sweep.restart();
         }
@@ -118,7 +119,7 @@ impl UsageRecorder {
 
     /// Writes all uses at the end, when no thread commits any more.
     pub(in crate::store) fn flush_last(&self) -> Result<(), Error> {
-        let Some(usage) = &self.collector else { return Ok(()) };
+        let Some(usage) = self.collector() else { return Ok(()) };
         usage.gather_to_flush(self.engine.records.now());
         if self.engine.records.availability.is_recovering() {
             let is_none = usage.pending().len() == 0;

@@ -5,12 +5,16 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod alike;
+mod backup;
 mod closed;
 mod durable;
+mod full_disk;
 mod log;
 mod newer;
 mod opening;
+mod operations;
 mod processes;
+mod read_only;
 mod refused;
 mod round_trip;
 mod sharing;

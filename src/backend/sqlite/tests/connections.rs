@@ -40,7 +40,7 @@ fn readers_only_read() {
     let fixture = Fixture::new();
     let timeout = Duration::from_millis(70);
     let options = SqliteOptions::exclusive().busy_timeout(timeout).unwrap();
-    let reader = connector(&fixture, &options).reader().unwrap();
+    let reader = connector(&fixture, &options).reader().unwrap().connection;
     assert_eq!(pragma::<i64>(&reader, "busy_timeout"), 70);
     assert!(reader.is_readonly("main").unwrap());
     assert!(reader.execute("DELETE FROM events", []).is_err());
@@ -72,7 +72,7 @@ fn what_is_deleted_is_overwritten() {
 #[test]
 fn statements_stay_prepared() {
     let fixture = Fixture::with_keys(1..=5);
-    let reader = connector(&fixture, &SqliteOptions::default()).reader().unwrap();
+    let reader = connector(&fixture, &SqliteOptions::default()).reader().unwrap().connection;
     let of_owner = pages::of_owner(StateSet::ALL).unwrap();
     let owners_page = format!("{}{}", *owners::SELECT, pages::OWNERS);
     let suspended_page = format!("{}{}", *owners::SELECT, pages::SUSPENDED_OWNERS);

@@ -8,6 +8,8 @@ use rusqlite::config::DbConfig;
 
 use super::super::connect::Connector;
 use super::super::files::Files;
+use super::super::owners;
+use super::super::readers::Readers;
 use super::fixtures::{Fixture, create_key, create_owner, key, owner_id};
 use crate::backend::sqlite::{Sqlite, SqliteOptions};
 use crate::backend::{Backend, BackendErrorKind, Change};
@@ -189,4 +191,38 @@ fn a_commit_that_fails_in_the_log_is_of_unknown_outcome_until_recovery() {
     let after = fixture.sqlite.key(key(1, "acme").id).unwrap().unwrap();
     assert_eq!(after.version.get(), version + 1);
     eprintln!("it failed, and recovered");
+}
+
+/// A process that looks has no connection between two reads.
+#[test]
+fn a_tool_that_looks_holds_up_no_recovery() {
+    let fixture = Fixture::with_keys([1]);
+    let tool = Sqlite::open_read_only(fixture.path(), SqliteOptions::MIN_STALENESS).unwrap();
+    assert_eq!(tool.last_event().unwrap(), 2);
+    fixture.sqlite.writer.suspect();
+    fixture.sqlite.recover().unwrap();
+    fixture.commit(create_owner("other"));
+    assert_eq!(tool.last_event().unwrap(), 3);
+}
+
+/// The reader has no lock that would keep the pages as they are.
+#[test]
+fn what_is_read_while_another_begins_to_write_is_not_believed() {
+    let fixture = Fixture::with_keys([1]);
+    fixture.sqlite.close().unwrap();
+    let files = Files::find(&fixture.path()).unwrap();
+    let connector = Connector::read_only(files, &SqliteOptions::exclusive());
+    let readers = Readers::default();
+    let owner = owner_id("acme");
+    assert!(readers.with(&connector, |connection| owners::load(connection, &owner)).is_ok());
+    let disturbed = readers.with(&connector, |connection| {
+        let read = owners::load(connection, &owner);
+        let options = SqliteOptions::exclusive();
+        let sqlite = Sqlite::open(fixture.path(), options).unwrap();
+        sqlite.commit(&[create_owner("other")]).unwrap()[0].as_ref().unwrap();
+        read
+    });
+    let error = disturbed.unwrap_err().during("read owner");
+    assert_eq!(error.kind(), BackendErrorKind::TimedOut);
+    assert!(readers.with(&connector, |connection| owners::load(connection, &owner)).is_ok());
 }

@@ -1,0 +1,84 @@
+//! The runbook's blocks of shell, each beside a store that serves `keys.db`, or after it was closed.
+//!
+//! They need the shell `sqlite3`, so a plain `cargo test` leaves them out; `.ci/run` runs them.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+use keyhasp::{
+    Access, AdminKeys, Catalogue, CreateKey, CreateOwner, OwnerId, Prefix, Store, Token, Verifier,
+};
+use tempfile::tempdir;
+
+const PAGE: &str = include_str!("../../../docs/operations.md");
+
+fn open(path: &Path) -> Arc<Store> {
+    let backend = Sqlite::open_or_create(path, SqliteOptions::exclusive()).unwrap().0;
+    let catalogue = Catalogue::builder().read("links:read").build().unwrap();
+    let builder = Store::builder(catalogue, [Prefix::new("acme").unwrap()]);
+    Arc::new(builder.open(backend).unwrap())
+}
+
+fn create(store: &Arc<Store>) -> Token {
+    let admin = AdminKeys::new(Arc::clone(store) as _, "root").unwrap();
+    let request = CreateOwner::with_key(CreateKey::new(Access::Full));
+    let created = admin.create_owner(&OwnerId::new("org").unwrap(), request).unwrap();
+    created.first_key.unwrap().token
+}
+
+/// Blocks of shell: the line where each begins, whether the store is closed before, and its text.
+fn blocks() -> Vec<(usize, bool, String)> {
+    let mut blocks: Vec<(usize, bool, String)> = Vec::new();
+    let mut is_open = false;
+    for (number, line) in PAGE.lines().enumerate() {
+        match line {
+            "```sh" | "```sh stopped" => {
+                is_open = true;
+                blocks.push((number + 1, line.ends_with("stopped"), String::new()));
+            }
+            "```" => is_open = false,
+            _ if is_open => {
+                let text = &mut blocks.last_mut().unwrap().2;
+                text.push_str(line);
+                text.push('\n');
+            }
+            _ => {}
+        }
+    }
+    blocks
+}
+
+/// After each block the database opens, and its token is accepted; so it is in each backup.
+#[test]
+#[ignore = "needs the shell sqlite3; .ci/run runs it"]
+fn runbook_shell_does_what_it_says() {
+    let blocks = blocks();
+    assert!(blocks.len() > 8, "{}", blocks.len());
+    for (line, is_stopped, text) in blocks {
+        let directory = tempdir().unwrap();
+        let path = directory.path().join("keys.db");
+        let store = open(&path);
+        let token = create(&store);
+        let serving = (!is_stopped).then_some(store);
+        let shell = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &text])
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&shell.stderr).into_owned();
+        assert!(shell.status.success(), "line {line}: {said}\n{text}");
+        drop(serving);
+        for entry in fs::read_dir(directory.path()).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let is_database = name == "keys.db" || name.starts_with("backup");
+            if is_database && name.ends_with(".db") {
+                let verifier = Verifier::new(open(&directory.path().join(&name)));
+                let answer = verifier.verify(token.expose());
+                assert!(answer.is_ok(), "line {line}, {name}: {answer:?}");
+            }
+        }
+    }
+}
