@@ -38,11 +38,11 @@ pub fn make_small(backend: impl Backend) {
     store.close().unwrap();
 }
 
-fn owner_keys(store: &Arc<dyn KeyStore>) -> OwnerKeys {
+pub fn owner_keys(store: &Arc<dyn KeyStore>) -> OwnerKeys {
     OwnerKeys::new(Arc::clone(store), owner(), "bench").unwrap()
 }
 
-fn create(keys: &OwnerKeys, count: u64) {
+pub fn create(keys: &OwnerKeys, count: u64) {
     for _ in 0..count {
         let issued = keys.create(CreateKey::new(Access::Full)).unwrap();
         assert_eq!(issued.key.owner, owner());

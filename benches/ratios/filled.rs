@@ -29,15 +29,15 @@ pub fn owner_of_many() -> OwnerId {
     OwnerId::new("org-of-many").unwrap()
 }
 
-/// Fills a new database with [`KEYS`] keys, whose tokens are those of [`Synthetic`].
-pub fn fill<B: Backend>(backend: impl Fn() -> B) {
+/// Fills a new database with this number of keys, whose tokens are those of [`Synthetic`].
+pub fn fill<B: Backend>(keys: u64, backend: impl Fn() -> B) {
     // The store's own record.
     open(backend()).close().unwrap();
     let backend = backend();
-    let owners = (0..KEYS.div_ceil(KEYS_PER_OWNER)).map(owner).chain([owner_of_many()]);
+    let owners = (0..keys.div_ceil(KEYS_PER_OWNER)).map(owner).chain([owner_of_many()]);
     let owners = owners.map(|id| create_owner(&owner_record(id)));
     commit(&backend, owners);
-    commit(&backend, (0..KEYS).map(|number| create_key(&key_record(number))));
+    commit(&backend, (0..keys).map(|number| create_key(&key_record(number))));
     backend.close().unwrap();
 }
 

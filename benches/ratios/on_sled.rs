@@ -28,7 +28,7 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
     if wanted("open_1m_sled") {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("many");
-        fill(|| backend(&path));
+        fill(KEYS, || backend(&path));
         let openings = ratio_of(OPENINGS, || opening(|| backend(&path)), || iterate(&path));
         figure("open_1m_sled", openings, "x_engine");
     }

@@ -4,18 +4,20 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
+use std::{fs, thread};
 
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-use keyhasp::{AdminKeys, KeyId, ListKeys, State, Timestamp};
+use keyhasp::{AdminKeys, KeyId, KeyStore, ListKeys, State, Timestamp};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use tempfile::TempDir;
 
-use crate::engine::{OPENINGS, callers, creations, make_small, opening, owner};
+use crate::engine::{OPENINGS, callers, create, creations, make_small, opening, owner, owner_keys};
 use crate::filled::{KEYS, fill, open, owner_of_many};
-use crate::measure::{figure, ratio, ratio_of};
+use crate::measure::{figure, median, ratio, ratio_of, time};
+use crate::synthetic::builder;
 
 /// What the index is loaded from.
 const SCANS: [&str; 3] = [
@@ -31,6 +33,11 @@ const PAGE: &str = "SELECT * FROM keys INDEXED BY keys_by_owner WHERE owner = ?1
                     ORDER BY id DESC LIMIT 100";
 /// The last page that is read: the thousandth.
 const LAST_PAGE: u64 = KEYS / 1_000;
+/// Number of keys in the database that is backed up, of its backups, and of keys that are created
+/// between two of them.
+const BACKED_UP: u64 = 100_000;
+const BACKUPS: usize = 7;
+const CREATED_ALONE: usize = 50;
 /// Number of pages that one measurement reads.
 const PAGES: usize = 10;
 
@@ -38,7 +45,7 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
     if wanted("open_1m_sqlite") || wanted("page_of_100_1m_sqlite") {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("many.db");
-        fill(|| backend(&path));
+        fill(KEYS, || backend(&path));
         if wanted("open_1m_sqlite") {
             let openings = ratio_of(OPENINGS, || opening(|| backend(&path)), || scan(&path));
             figure("open_1m_sqlite", openings, "x_engine");
@@ -58,6 +65,11 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
         creations("create_sqlite", backend(&small("store.db")), || by_hand.create());
         by_hand.check();
     }
+    if wanted("create_during_backup_100k_sqlite") {
+        let path = dir.path().join("backed_up.db");
+        fill(BACKED_UP, || backend(&path));
+        during_backup(&path);
+    }
     if wanted("create_64_callers_sqlite") {
         callers("create_64_callers_sqlite", backend(&small("callers.db")));
     }
@@ -65,6 +77,29 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
 
 fn backend(path: &Path) -> Sqlite {
     Sqlite::open_or_create(path, SqliteOptions::exclusive()).unwrap().0
+}
+
+/// A durable create while a backup is made, over one alone: of each the median.
+fn during_backup(path: &Path) {
+    let store = Arc::new(builder().open(backend(path)).unwrap());
+    let keys = owner_keys(&(Arc::clone(&store) as Arc<dyn KeyStore>));
+    let copy = path.with_extension("copy");
+    let one = || time(|| create(&keys, 1));
+    let during = || {
+        let times = thread::scope(|scope| {
+            let backup = scope.spawn(|| store.backup(&copy, |_| {}).unwrap());
+            let mut times = Vec::new();
+            while !backup.is_finished() {
+                times.push(one());
+            }
+            times
+        });
+        fs::remove_file(&copy).unwrap();
+        median(times)
+    };
+    let alone = || median((0..CREATED_ALONE).map(|_| one()).collect());
+    figure("create_during_backup_100k_sqlite", ratio_of(BACKUPS, during, alone), "x_alone");
+    store.close().unwrap();
 }
 
 /// How long it takes to open the file and read every column that the index is loaded from.

@@ -77,7 +77,7 @@ mod write {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("many.db");
         let open = || Sqlite::open_or_create(&path, SqliteOptions::exclusive()).unwrap().0;
-        fill(open);
+        fill(KEYS, open);
         let backend = open();
         let raw = Connection::open(&path).unwrap();
         raw.pragma_update(None, "synchronous", "FULL").unwrap();

@@ -42,7 +42,7 @@ fn a_backup_is_one_moment_and_commits_go_on() {
         heard.push(progress);
     };
     sqlite.backup(&copy, &mut progress).unwrap();
-    assert!(heard.len() > 2, "{heard:?}");
+    assert!(heard.len() > 1, "{heard:?}");
     assert!(heard.iter().all(|step| step.total_bytes == heard[0].total_bytes));
     assert!(heard.is_sorted_by(|one, next| one.copied_bytes < next.copied_bytes));
     let last = heard.last().unwrap();
