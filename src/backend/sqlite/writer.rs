@@ -199,19 +199,18 @@ fn find_room(connector: &Connector, readers: &Readers) -> Result<Connection, Fau
 /// If the log had begun again, the commit went over old pages. If the missing part of its last page
 /// was standing there already, that page is whole, and a crash would bring the commit back.
 fn did_nothing(connection: &Connection, files: &Files, log_before: u64) -> bool {
-    // It began at the end of the file, and not a byte of it is there.
-    let was_at_end = end_of_frames(connection).is_ok_and(|end| end >= log_before);
     // The missing part would have been the end of the file.
     let has_grown = files.log_length().is_ok_and(|length| length > log_before);
     // Its first page is written over. Where that takes space, there is none, but then it has grown.
-    begin_anew(connection).is_ok() || has_grown || was_at_end
+    begin_anew(connection).is_ok() || has_grown || has_no_further_frame(connection, files)
 }
 
-/// Returns the offset at which the log's next frame would be written.
-fn end_of_frames(connection: &Connection) -> Result<u64, Fault> {
-    let frames = "PRAGMA wal_checkpoint(NOOP)";
-    let frames: i64 = connection.query_row(frames, [], |row| row.get(1))?;
-    Ok(LOG_HEADER + u64::try_from(frames).unwrap_or(0) * FRAME)
+/// Whether the log ends before a further frame could be whole: the commit began at its end.
+fn has_no_further_frame(connection: &Connection, files: &Files) -> bool {
+    let frames =
+        connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get::<_, i64>(1));
+    let (Ok(frames), Ok(length)) = (frames, files.log_length()) else { return false };
+    u64::try_from(frames).is_ok_and(|frames| length < LOG_HEADER + (frames + 1) * FRAME)
 }
 
 /// Copies the whole write-ahead log into the database, syncs that, and empties the log; false if

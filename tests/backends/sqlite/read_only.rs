@@ -1,12 +1,13 @@
 //! A database that is opened to look at it: beside every other process, and where nothing can be
 //! written.
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use std::{env, fs};
+use std::{env, fs, io};
 
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::backend::{Backend, BackendErrorKind as Kind};
@@ -172,7 +173,7 @@ fn a_directory_in_which_nothing_can_be_written() {
                 assert!(error.to_string().contains("copy FILE and FILE-wal"), "{error}");
             }
         }
-        println!("looked");
+        writeln!(io::stdout(), "looked").unwrap();
         return;
     }
     as_another_user(closed().path(), "read");
