@@ -109,6 +109,10 @@ event_kinds! {
     StoreTokensInvalidated = 41, "store_tokens_invalidated";
     /// A pepper was opened for the first time.
     PepperAdded = 42, "pepper_added";
+    /// An administrator, or an opening, retired a pepper; its tokens have ended.
+    PepperRetired = 43, "pepper_retired";
+    /// A recovery key was opened for the first time.
+    RecoveryKeyAdded = 44, "recovery_key_added";
 }
 
 impl EventKind {
@@ -199,6 +203,8 @@ fields! {
     LAPSED = 21, "lapsed";
     /// The lifetime of an owner's keys.
     LIFETIME = 22, "lifetime";
+    /// The recovery keys.
+    RECOVERY_KEYS = 23, "recovery_keys";
 }
 
 impl Fields {

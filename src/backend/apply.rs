@@ -10,9 +10,10 @@ use super::lapses::Lapses;
 use super::new_rules;
 use super::replaced::Replaced;
 use super::requests::Requests;
+use super::retirement;
 use super::{
-    Applied, BackendError, Change, KeyCounts, Operation, Precondition, Rejection, Transaction,
-    UsageSubject, Write,
+    Applied, BackendError, Change, KeyCounts, Operation, PepperUse, Precondition, Rejection,
+    Transaction, UsageSubject, Write,
 };
 use crate::clock::Timestamp;
 use crate::event::Event;
@@ -32,7 +33,7 @@ pub fn apply(
         Err(rejection) => return Ok(Err(rejection)),
     };
     let checks =
-        [Plan::check_names, Plan::check_counts, Plan::assign_numeric_ids, Plan::check_rules];
+        [Plan::check_names, Plan::check_counts, Plan::assign_numeric_ids, Plan::check_metadata];
     for check in checks {
         if let Err(rejection) = check(&mut plan, tx)? {
             return Ok(Err(rejection));
@@ -58,6 +59,11 @@ struct Plan<'a> {
     usage: BTreeMap<UsageSubject, Usage>,
     requests: Requests,
     incarnations: Incarnations,
+    /// The moment of the change.
+    at: Timestamp,
+    /// Whether the change may end live tokens by retiring their pepper, and those that it ends.
+    ends_tokens: bool,
+    ended: PepperUse,
 }
 
 impl<'a> Plan<'a> {
@@ -80,6 +86,9 @@ impl<'a> Plan<'a> {
             usage: BTreeMap::new(),
             requests,
             incarnations: Incarnations::default(),
+            at: change.operations.first().map_or(Timestamp::MIN, |made| made.event.at),
+            ends_tokens: change.ends_tokens,
+            ended: PepperUse::default(),
         };
         for precondition in &change.preconditions {
             let (expected, found) = match precondition {
@@ -396,12 +405,20 @@ impl<'a> Plan<'a> {
         Ok(Ok(()))
     }
 
-    /// New rules of the store must fit the data.
-    fn check_rules(&mut self, tx: &mut dyn Transaction) -> Checked {
-        match &self.new_metadata {
-            Some(new) => new_rules::check(tx, &self.metadata, new, &self.owners, &self.keys),
-            None => Ok(Ok(())),
+    /// New rules of the store must fit the data, and a retired pepper ends no token unasked.
+    fn check_metadata(&mut self, tx: &mut dyn Transaction) -> Checked {
+        let Some(new) = &self.new_metadata else { return Ok(Ok(())) };
+        let fits = new_rules::check(tx, &self.metadata, new, &self.owners, &self.keys)?;
+        if fits.is_err() {
+            return Ok(fits);
         }
+        let ended = retirement::ended(tx, &self.metadata, new, &self.keys, self.at)?;
+        let Some((number, used)) = ended else { return Ok(Ok(())) };
+        if used.tokens > 0 && !self.ends_tokens {
+            return Ok(Err(Rejection::PepperInUse { number, used }));
+        }
+        self.ended = used;
+        Ok(Ok(()))
     }
 
     fn write(mut self, tx: &mut dyn Transaction, change: &Change) -> Result<Applied, BackendError> {
@@ -443,6 +460,7 @@ impl<'a> Plan<'a> {
             last_event: sequence - 1,
             numeric_ids: self.assigned,
             lapsed: self.lapses.into_keys(),
+            ended: self.ended,
         })
     }
 }

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::clock::Timestamp;
 use crate::event::EventDraft;
 use crate::id::{Incarnation, KeyId, NumericId, OwnerId, Version};
-use crate::key::{Alert, Grant, KeyRecord, OwnerRecord, RequestRecord, StoreMetadata};
+use crate::key::{
+    Alert, Grant, KeyRecord, OwnerRecord, PepperNumber, RequestRecord, StoreMetadata,
+};
 
 /// A set of records to write, each with its event, and what must hold for it.
 ///
@@ -23,6 +27,38 @@ pub struct Change {
     pub lapse_expired_by: Option<Timestamp>,
     /// The request under which the change takes effect once.
     pub once: Option<Box<Once>>,
+    /// Whether it may end live tokens by retiring their pepper. Otherwise it is refused if a live
+    /// token is under a pepper that it retires.
+    pub ends_tokens: bool,
+}
+
+/// The live tokens under a pepper: those that no revocation of their key, no end of their grace and
+/// no invalidation has ended for good.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PepperUse {
+    /// The number of tokens.
+    pub tokens: u64,
+    /// The number of their keys.
+    pub keys: u64,
+    /// The ids of some of the keys: the [`SHOWN`](Self::SHOWN) oldest.
+    pub some_keys: Vec<KeyId>,
+}
+
+impl PepperUse {
+    /// The greatest number of keys that are shown.
+    pub const SHOWN: usize = 20;
+}
+
+impl fmt::Display for PepperUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tokens, keys, some_keys } = self;
+        write!(f, "{tokens} live tokens of {keys} keys")?;
+        for (n, key) in some_keys.iter().enumerate() {
+            write!(f, "{}{key}", if n == 0 { ": " } else { ", " })?;
+        }
+        let is_cut = *keys > some_keys.len() as u64 && !some_keys.is_empty();
+        f.write_str(if is_cut { ", …" } else { "" })
+    }
 }
 
 /// The request of a change, kept beside the change so that a repetition finds it.
@@ -113,6 +149,8 @@ pub struct Applied {
     pub numeric_ids: Vec<NumericId>,
     /// The keys that lapsed, each with its owner.
     pub lapsed: BTreeMap<KeyId, OwnerId>,
+    /// The live tokens that it ended by retiring their pepper.
+    pub ended: PepperUse,
 }
 
 impl Applied {
@@ -167,6 +205,13 @@ pub enum Rejection {
     AlreadyAlerted(KeyId),
     /// The request took effect before. Or one that is to be replaced isn't there.
     AlreadyRequested,
+    /// Live tokens are under a pepper that was to be retired.
+    PepperInUse {
+        /// The pepper.
+        number: PepperNumber,
+        /// The live tokens under it.
+        used: PepperUse,
+    },
     /// The owner would have too many live keys.
     TooManyKeys {
         /// The number of keys it may have.
@@ -202,6 +247,13 @@ impl Change {
         self
     }
 
+    /// Lets it end live tokens by retiring their pepper.
+    #[must_use]
+    pub fn ending_tokens(mut self, ends_tokens: bool) -> Self {
+        self.ends_tokens = ends_tokens;
+        self
+    }
+
     /// With one operation more.
     #[must_use]
     pub fn and(mut self, write: Write, event: EventDraft) -> Self {
@@ -232,6 +284,9 @@ impl fmt::Display for Rejection {
             Self::OwnerMissing => f.write_str("the owner does not exist"),
             Self::AlreadyAlerted(key) => write!(f, "this was told of key {key} before"),
             Self::AlreadyRequested => f.write_str("the request took effect before"),
+            Self::PepperInUse { number, used } => {
+                write!(f, "pepper {} is needed by {used}", number.get())
+            }
             Self::TooManyKeys { limit } => {
                 write!(f, "the owner may have at most {limit} live keys")
             }

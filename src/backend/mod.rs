@@ -11,7 +11,8 @@
 //! | `query`, `scan` | the pages that it returns, and what the verification index is loaded from |
 //! | `transaction` | [`Transaction`]: a backend's state inside one commit |
 //! | `apply`, `apply_usage` | the rules of a commit and of usage, on a transaction |
-//! | `new_rules`, `replaced` | new rules, judged by the data; a record before and after a change |
+//! | `new_rules`, `retirement` | new rules, judged by the data; the tokens that a retired pepper ends |
+//! | `replaced` | a record before and after a change |
 //! | `lapses` | expired keys that end in the change that needs their place or name |
 //! | `error`, `storage` | [`BackendError`]; [`StorageHealth`]: the files, and the room for them |
 //! | `notifier` | [`ChangeNotifier`]: wakes callers that wait for a commit |
@@ -39,6 +40,7 @@ mod opening;
 mod query;
 mod replaced;
 mod requests;
+mod retirement;
 mod scan;
 #[cfg(feature = "sled")]
 pub mod sled;
@@ -50,7 +52,9 @@ mod usage;
 
 pub use apply::apply;
 pub use apply_usage::apply_usage;
-pub use change::{Applied, Change, Once, Operation, Precondition, Rejection, Write, WriteKey};
+pub use change::{
+    Applied, Change, Once, Operation, PepperUse, Precondition, Rejection, Write, WriteKey,
+};
 pub use contract::{Backend, CommitOutcome, Sharing};
 pub use error::{BackendError, BackendErrorKind};
 pub use layer::{BackendCall, BackendCallKind, BackendLayer};

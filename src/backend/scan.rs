@@ -79,10 +79,10 @@ impl ScannedKey {
     }
 
     /// Lists each token with its end, as [`KeyRecord::tokens`].
-    pub(crate) fn tokens(
-        &self,
-        invalidations: Invalidations,
-    ) -> impl Iterator<Item = (&TokenRecord, Option<Timestamp>)> {
+    pub(crate) fn tokens<'a>(
+        &'a self,
+        invalidations: Invalidations<'a>,
+    ) -> impl Iterator<Item = (&'a TokenRecord, Option<Timestamp>)> {
         tokens(&self.current, &self.previous, invalidations)
     }
 }

@@ -33,6 +33,7 @@ mod record;
 mod reject_reason;
 mod request;
 mod rules;
+mod secret_checks;
 mod setting_names;
 mod settings;
 mod state;
@@ -58,7 +59,8 @@ pub use record::{Expiry, KeyRecord, Kind, MAX_PREVIOUS_TOKENS, PreviousToken, Se
 pub(crate) use record::{effective_expiry, tokens};
 pub use reject_reason::{RateLimited, RejectKind, RejectReason};
 pub use request::{CallerScope, IdempotencyKey, RequestId, RequestRecord};
-pub use rules::{NumberedPrefix, PepperCheck, PrefixTable, StoreMetadata, StoreRules};
+pub use rules::{NumberedPrefix, PrefixTable, StoreMetadata, StoreRules};
+pub use secret_checks::{PepperCheck, RecoveryKeyCheck};
 pub use setting_names::SettingNames;
 pub use settings::{Settings, SettingsPatch};
 pub use state::{State, ValidityInputs};

@@ -51,9 +51,11 @@ record! {
 }
 
 impl OwnerRecord {
-    /// Gathers the invalidations that apply to its keys: its own and the store's.
+    /// Gathers the invalidations that apply to its keys: its own and the store's, and the retired
+    /// peppers.
     #[must_use]
-    pub fn invalidations(&self, store: &StoreMetadata) -> Invalidations {
-        Invalidations { owner: self.tokens_valid_from, store: store.tokens_valid_from }
+    pub fn invalidations<'a>(&self, store: &'a StoreMetadata) -> Invalidations<'a> {
+        let (owner, store_from) = (self.tokens_valid_from, store.tokens_valid_from);
+        Invalidations { owner, store: store_from, peppers: &store.peppers }
     }
 }

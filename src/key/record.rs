@@ -151,10 +151,10 @@ impl KeyRecord {
 
     /// Lists each token with its end: `None` for the current one. A token that an invalidation
     /// supersedes has ended at the earliest moment there is.
-    pub fn tokens(
-        &self,
-        invalidations: Invalidations,
-    ) -> impl Iterator<Item = (&TokenRecord, Option<Timestamp>)> {
+    pub fn tokens<'a>(
+        &'a self,
+        invalidations: Invalidations<'a>,
+    ) -> impl Iterator<Item = (&'a TokenRecord, Option<Timestamp>)> {
         tokens(&self.current, &self.previous, invalidations)
     }
 }
@@ -169,14 +169,14 @@ pub(crate) fn effective_expiry(expires_at: Option<Timestamp>, lapsed: bool) -> O
 pub(crate) fn tokens<'a>(
     current: &'a TokenRecord,
     previous: &'a [PreviousToken],
-    invalidations: Invalidations,
+    invalidations: Invalidations<'a>,
 ) -> impl Iterator<Item = (&'a TokenRecord, Option<Timestamp>)> {
     previous
         .iter()
         .map(|previous| (&previous.token, Some(previous.ends_at)))
         .chain([(current, None)])
         .map(move |(token, end)| {
-            let is_superseded = invalidations.supersede(token.issued_at, token.epochs);
+            let is_superseded = token.is_superseded(invalidations);
             (token, if is_superseded { Some(Timestamp::MIN) } else { end })
         })
 }
@@ -226,6 +226,15 @@ pub struct TokenRecord {
     pub issued_at: Timestamp,
     /// The epochs of the owner and the store in which it was issued.
     pub epochs: IssueEpochs,
+}
+
+impl TokenRecord {
+    /// Returns whether an invalidation supersedes it.
+    #[must_use]
+    #[inline]
+    pub fn is_superseded(&self, invalidations: Invalidations<'_>) -> bool {
+        invalidations.supersede(self.issued_at, self.epochs, self.digest.pepper)
+    }
 }
 
 impl Field for TokenRecord {

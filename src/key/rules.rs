@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{Lifetime, PepperNumber, Prefix, PrefixNumber, TokensValidFrom};
+use super::{
+    Lifetime, PepperCheck, PepperNumber, Prefix, PrefixNumber, RecoveryKeyCheck, TokensValidFrom,
+};
 use crate::id::Version;
 use crate::invalid::{Invalid, Problem};
 
@@ -130,22 +132,6 @@ impl PrefixTable {
     }
 }
 
-/// A check that shows at open whether a pepper is the same as before: a keyed hash that says
-/// nothing more of it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PepperCheck {
-    /// The pepper's number.
-    pub number: PepperNumber,
-    /// The check value.
-    pub value: [u8; 16],
-}
-
-impl fmt::Debug for PepperCheck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PepperCheck").field("number", &self.number).finish_non_exhaustive()
-    }
-}
-
 /// The record of the store itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreMetadata {
@@ -157,8 +143,30 @@ pub struct StoreMetadata {
     pub prefixes: PrefixTable,
     /// A check value of each pepper that was ever open, by number.
     pub peppers: Vec<PepperCheck>,
+    /// A check value of each recovery key that was ever open, by number.
+    pub recovery_keys: Vec<RecoveryKeyCheck>,
     /// The invalidation of tokens of all keys.
     pub tokens_valid_from: Option<TokensValidFrom>,
+}
+
+impl StoreMetadata {
+    /// Returns the check values of the retired peppers.
+    pub fn retired_peppers(&self) -> impl Iterator<Item = &PepperCheck> {
+        self.peppers.iter().filter(|check| check.retired)
+    }
+
+    /// Returns whether a pepper is retired.
+    #[must_use]
+    pub fn is_retired(&self, pepper: PepperNumber) -> bool {
+        self.retired_peppers().any(|check| check.number == pepper)
+    }
+
+    /// Returns whether it invalidates the same tokens as another one.
+    #[must_use]
+    pub fn invalidates_as(&self, other: &Self) -> bool {
+        self.tokens_valid_from == other.tokens_valid_from
+            && self.retired_peppers().eq(other.retired_peppers())
+    }
 }
 
 #[cfg(test)]

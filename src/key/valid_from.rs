@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Field, Sink, Source};
+use super::{Field, PepperCheck, PepperNumber, Sink, Source};
 use crate::clock::Timestamp;
 
 /// The time before now within which an invalidation counts as one up to now. A caller's clock need
@@ -41,11 +41,13 @@ pub struct IssueEpochs {
 
 /// The invalidations that apply to a key: its owner's and its store's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Invalidations {
+pub struct Invalidations<'a> {
     /// The owner's.
     pub owner: Option<TokensValidFrom>,
     /// The store's.
     pub store: Option<TokensValidFrom>,
+    /// The store's peppers; of those that are retired, all tokens are superseded.
+    pub peppers: &'a [PepperCheck],
 }
 
 impl TokensValidFrom {
@@ -93,15 +95,23 @@ impl TokensValidFrom {
     }
 }
 
-impl Invalidations {
-    /// Returns whether a token is superseded that was stamped with a time in these epochs.
+impl Invalidations<'_> {
+    /// Returns whether a token is superseded that was stamped with a time in these epochs, and whose
+    /// digest is under this pepper.
     #[must_use]
     #[inline]
-    pub fn supersede(&self, issued_at: Timestamp, epochs: IssueEpochs) -> bool {
+    pub fn supersede(
+        &self,
+        issued_at: Timestamp,
+        epochs: IssueEpochs,
+        pepper: PepperNumber,
+    ) -> bool {
         let by = |invalidation: Option<TokensValidFrom>, epoch| {
             invalidation.is_some_and(|from| from.supersedes(issued_at, epoch))
         };
-        by(self.owner, epochs.owner) || by(self.store, epochs.store)
+        by(self.owner, epochs.owner)
+            || by(self.store, epochs.store)
+            || self.peppers.iter().any(|check| check.retired && check.number == pepper)
     }
 
     /// Returns the stamp of a token that is issued at `now`: a clock that has stepped back makes no
@@ -207,7 +217,7 @@ mod tests {
                 let now = at(if is_ahead { right + pause } else { right });
                 match step {
                     Step::Issue => {
-                        let invalidations = Invalidations { owner: from, store: None };
+                        let invalidations = Invalidations { owner: from, ..Invalidations::default() };
                         let stamp = invalidations.stamp(now);
                         let epoch = invalidations.epochs().owner;
                         prop_assert!(from.is_none_or(|from| !from.supersedes(stamp, epoch)));

@@ -12,16 +12,14 @@ use super::engine::{
     RecordsParts, Retention, Threads, Worked, Workers, next_attempt,
 };
 use super::manage::{Manager, Minter, Sealer, mend_graces};
+use super::opening::{add_secrets, check_rules, check_secrets, retire_peppers};
 use super::types::{
-    AlertSettings, Error, Health, PepperProblem, RulesDiffer, RulesShown, SettingsCheck,
-    Unavailable, UsageSettings,
+    AlertSettings, Error, Health, IfInUse, SettingsCheck, Unavailable, UsageSettings,
 };
 use super::usage::UsageRecorder;
 use super::verify::TokenVerifier;
-use crate::authority::{Actor, Authority, Role};
-use crate::backend::{Backend, Change, Rejection, Sharing, Write};
+use crate::backend::{Backend, Sharing};
 use crate::clock::{Clock, SystemClock};
-use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::Version;
 use crate::key::{Prefix, PrefixTable, StoreMetadata, StoreRules};
 use crate::permission::Catalogue;
@@ -46,6 +44,7 @@ pub struct StoreBuilder {
     prefixes: Vec<Prefix>,
     rules: StoreRules,
     peppers: Peppers,
+    retiring: Vec<(u16, IfInUse)>,
     clock: Arc<dyn Clock>,
     random: Box<dyn RandomSource>,
     settings_check: Option<Box<dyn SettingsCheck>>,
@@ -77,6 +76,7 @@ impl StoreBuilder {
             prefixes,
             rules: StoreRules::default(),
             peppers: Peppers::public(),
+            retiring: Vec::new(),
             clock: Arc::new(SystemClock::new()),
             random: Box::new(SysRng),
             settings_check: None,
@@ -107,8 +107,19 @@ impl StoreBuilder {
         self
     }
 
+    /// Retires a pepper at the opening, as [`AdminKeys::retire_pepper`](crate::AdminKeys::retire_pepper)
+    /// does later: so a store opens whose pepper is lost. The pepper needn't be given, and its tokens
+    /// end; its keys get others by a rotation. [`Store::retired_at_opening`] says how many ended.
+    /// Defaults to retiring none. A pepper that is retired already stays so, and the call may stay in
+    /// the service's code.
+    pub fn retire_pepper(mut self, number: u16, if_in_use: IfInUse) -> Self {
+        self.retiring.push((number, if_in_use));
+        self
+    }
+
     /// Sets the keys that encrypt recoverable tokens. Defaults to none, so that tokens can't be
-    /// recoverable.
+    /// recoverable. The store opens without a key under which tokens are encrypted: revealing one of
+    /// these is an error that names the key's number, and all else works.
     #[cfg(feature = "recoverable")]
     pub fn recovery_keys(mut self, keys: RecoveryKeys) -> Self {
         self.recovery_keys = Some(keys);
@@ -206,10 +217,14 @@ impl StoreBuilder {
     /// of no use, and isn't added.
     ///
     /// # Errors
-    /// The database isn't changed if opening fails.
+    /// The database isn't changed if opening fails; a pepper that was retired stays so.
     ///
     /// - [`Error::RulesDiffer`] if the database has other rules or prefixes; it contains both.
-    /// - [`Error::Pepper`] for a wrong pepper, or without one that a live token needs.
+    /// - [`Error::Pepper`] for a wrong pepper, without one that a live token needs, if the current
+    ///   one is retired, or if one is to be retired that is current or unknown.
+    /// - [`Error::PepperInUse`] if a live token is under a pepper that is to be retired, and
+    ///   [`IfInUse::Refuse`] was given; it contains the number of tokens and some of their keys.
+    /// - [`Error::RecoveryKey`] for a wrong recovery key.
     /// - [`Error::ClockBehindLog`] after [`refuse_clock_behind_log`](Self::refuse_clock_behind_log).
     /// - [`Error::Invalid`] for no prefix or more than 8, a retention under an hour, settings of
     ///   usage or a window of rejections outside their limits, or an alert about unused keys if
@@ -228,16 +243,24 @@ impl StoreBuilder {
         let key_retention = Retention::new("key retention", self.key_retention)?;
         self.usage.map_or(Ok(()), |settings| settings.check())?;
         self.alerts.check(self.usage.as_ref())?;
+        let sealer = Arc::new(Sealer {
+            #[cfg(feature = "recoverable")]
+            keys: self.recovery_keys,
+        });
         let initial = StoreMetadata {
             version: Version::FIRST,
             rules: self.rules,
             prefixes: PrefixTable::default().accepting(&self.prefixes)?,
             peppers: self.peppers.checks(),
+            recovery_keys: sealer.checks(),
             tokens_valid_from: None,
         };
         let metadata = backend.open_metadata(&initial)?;
         check_rules(&metadata, &initial)?;
-        check_peppers(&metadata, &self.peppers)?;
+        check_secrets(&metadata, &self.peppers, &sealer)?;
+        let now = self.clock.now();
+        let retired = retire_peppers(&*backend, &self.peppers, &self.retiring, now)?;
+        let metadata = if retired.is_empty() { metadata } else { backend.metadata()? };
 
         let is_shared = matches!(backend.sharing(), Sharing::Shared { .. });
         let is_read_only = backend.is_read_only();
@@ -263,7 +286,7 @@ impl StoreBuilder {
             // Another process may have changed the metadata while the records were read.
             let stored = engine.records.backend.metadata()?;
             check_rules(&stored, &initial)?;
-            check_peppers(&stored, &engine.records.peppers)?;
+            check_secrets(&stored, &engine.records.peppers, &sealer)?;
             engine.records.put_metadata(&stored)?;
         }
         let threads = Arc::new(Threads::new(Arc::clone(&engine.records.clock)));
@@ -271,7 +294,7 @@ impl StoreBuilder {
         let mut workers = Workers::new(threads);
         start_recovery(&engine, &mut workers)?;
         if !is_read_only {
-            add_peppers(&engine)?;
+            add_secrets(&engine, &sealer)?;
         }
         if let Sharing::Shared { max_staleness } = engine.records.backend.sharing() {
             engine.records.refresh()?;
@@ -288,15 +311,12 @@ impl StoreBuilder {
         if let Some(hook) = self.health_hook {
             health.start_hook(hook, &mut workers)?;
         }
-        let sealer = Arc::new(Sealer {
-            #[cfg(feature = "recoverable")]
-            keys: self.recovery_keys,
-        });
         let minter = Minter::new(&engine, self.random, &sealer);
         Ok(Store {
             verifier: TokenVerifier::new(&engine, &noticed, &usage),
             manager: Manager::new(&engine, &usage, minter, self.settings_check),
             sealer,
+            retired,
             usage,
             alerts,
             workers,
@@ -333,75 +353,4 @@ fn start_refresh(
     };
     let name = engine.records.backend.name();
     workers.spawn(name, "keyhasp-refresh", &Arc::default(), Next::After(pause), work)
-}
-
-/// Checks that the database has the rules and accepts the prefixes that the store is opened with.
-fn check_rules(stored: &StoreMetadata, given: &StoreMetadata) -> Result<(), Error> {
-    let shown = |metadata: &StoreMetadata| {
-        let mut prefixes: Vec<Prefix> =
-            metadata.prefixes.accepted().map(|entry| entry.prefix).collect();
-        prefixes.sort_unstable_by_key(|prefix| prefix.as_str().to_owned());
-        RulesShown { rules: metadata.rules, prefixes }
-    };
-    let (stored, given) = (shown(stored), shown(given));
-    if stored == given {
-        return Ok(());
-    }
-    Err(Error::RulesDiffer(Box::new(RulesDiffer { stored, given })))
-}
-
-/// Checks that the database knows no other pepper under the number of a given one, and no given
-/// pepper under another number.
-fn check_peppers(stored: &StoreMetadata, given: &Peppers) -> Result<(), Error> {
-    for check in &given.checks() {
-        let known = stored.peppers.iter().find(|known| known.number == check.number);
-        if known.is_some_and(|known| known != check) {
-            let number = check.number.get();
-            return Err(Error::Pepper { number, problem: PepperProblem::Wrong });
-        }
-    }
-    if let Some([number, known_as]) = given.known_under_another(&stored.peppers) {
-        let problem = PepperProblem::KnownAs(known_as.get());
-        return Err(Error::Pepper { number: number.get(), problem });
-    }
-    Ok(())
-}
-
-/// Stores the check values of peppers that the database doesn't know yet.
-fn add_peppers(engine: &Engine) -> Result<(), Error> {
-    loop {
-        let before = engine.records.metadata().metadata;
-        let mut next = before.clone();
-        let known = |number| before.peppers.iter().any(|check| check.number == number);
-        next.peppers
-            .extend(engine.records.peppers.checks().into_iter().filter(|c| !known(c.number)));
-        if next.peppers.len() == before.peppers.len() {
-            return Ok(());
-        }
-        next.peppers.sort_unstable_by_key(|check| check.number);
-        next.version = before.version.next();
-        let event = EventDraft {
-            at: engine.records.now(),
-            kind: EventKind::PepperAdded,
-            owner: None,
-            key: None,
-            version: next.version,
-            generation: None,
-            fields: Fields::PEPPERS,
-            authority: Authority::new(Role::Administrator, Actor::store()?),
-        };
-        let change = Change::of(Write::ReplaceMetadata(Box::new(next)), event);
-        match engine.commit(change)? {
-            Ok(_) => return Ok(()),
-            Err(Rejection::Conflict { .. }) => {
-                // Another process committed first: check its peppers like those found at opening.
-                let stored = engine.records.backend.metadata()?;
-                let known = engine.records.metadata().metadata;
-                check_rules(&stored, &known)?;
-                check_peppers(&stored, &engine.records.peppers)?;
-                engine.records.put_metadata(&stored)?;
-            }
-            Err(_) => return Ok(()),
-        }
-    }
 }

@@ -4,10 +4,10 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use super::types::{
-    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, Issued,
-    IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page,
-    ReservedUses, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, VerifyError,
-    VerifyRequest,
+    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, IfInUse,
+    Issued, IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page,
+    ReservedUses, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules,
+    VerifyError, VerifyRequest,
 };
 use crate::authority::Authority;
 use crate::clock::Timestamp;
@@ -329,6 +329,21 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         to: Timestamp,
         expected: Option<Version>,
     ) -> Result<Rules, Error>;
+
+    /// Retires a pepper for ever: no token under it is accepted, and its number isn't used again. If
+    /// live tokens are under it, `if_in_use` says what happens. Looks at all keys in one commit,
+    /// which other commits wait for. Changes nothing if the pepper is retired already.
+    ///
+    /// # Errors
+    /// As [`KeyStore`] says; `PepperInUse` with the live tokens, and `Pepper` for the pepper of new
+    /// tokens or an unknown number.
+    fn retire_pepper(
+        &self,
+        by: &Authority,
+        number: u16,
+        if_in_use: IfInUse,
+        expected: Option<Version>,
+    ) -> Result<RetiredPepper, Error>;
 
     /// Returns a page of events after a number, in their order.
     ///

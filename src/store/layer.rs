@@ -7,13 +7,13 @@ use super::key_store::KeyStore;
 use super::types::error::{Error, VerifyError};
 use super::types::health::Health;
 use super::types::request::{
-    ChangeRules, CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners, OwnerAction,
-    Rotate, VerifyRequest,
+    ChangeRules, CreateKey, CreateOwner, IfInUse, KeyAction, ListEvents, ListKeys, ListOwners,
+    OwnerAction, Rotate, VerifyRequest,
 };
 use super::types::reserved::ReservedUses;
 use super::types::views::{
-    CreatedOwner, Events, FoundToken, Issued, IssuedOnce, Key, Owner, Page, RevealedToken,
-    RevokedAll, RevokedTree, Rules,
+    CreatedOwner, Events, FoundToken, Issued, IssuedOnce, Key, Owner, Page, RetiredPepper,
+    RevealedToken, RevokedAll, RevokedTree, Rules,
 };
 use crate::authority::Authority;
 use crate::clock::Timestamp;
@@ -245,6 +245,12 @@ store_layer! {
         to: Timestamp,
         expected: Option<Version>,
     ) -> Rules [by: by];
+    retire_pepper(
+        by: &Authority,
+        number: u16,
+        if_in_use: IfInUse,
+        expected: Option<Version>,
+    ) -> RetiredPepper [by: by];
     events(by: &Authority, query: &ListEvents) -> Events [by: by];
     prune_events(by: &Authority, before: Timestamp) -> u64 [by: by];
     wait_for_event(after: u64, timeout: Duration) -> u64 [];

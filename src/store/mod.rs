@@ -8,6 +8,7 @@
 //! | `key_store` | the port |
 //! | `layer` | stores around a store |
 //! | `store`, `builder` | the front door: a [`Store`] is opened by a [`StoreBuilder`] |
+//! | `opening` | the checks that a database and the given rules and secrets fit |
 //! | `types` | the values that calls take and return |
 //! | `handle` | the handles: who may call what |
 //! | `manage` | a management call, from authority to change |
@@ -32,6 +33,7 @@ mod index;
 mod key_store;
 mod layer;
 mod manage;
+mod opening;
 // The store's own file is named for what it holds, as each file is.
 #[allow(clippy::module_inception)]
 mod store;
@@ -50,11 +52,12 @@ pub use store::Store;
 pub use types::{
     AlertSettings, ChangeRules, ClockAhead, ClockBehindLog, CreateKey, CreateOwner, CreatedOwner,
     Error, Events, ForbiddenReason, FoundToken, Health, HealthError, HealthErrorKind,
-    HealthProblem, Issued, IssuedOnce, Key, KeyAction, KeyUsage, LastEvent, ListEvents, ListKeys,
-    ListOwners, NumericIdChoice, Owner, OwnerAction, Page, PepperProblem, PreviousTokenInfo,
-    ReservedUses, Resource, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, RulesDiffer,
-    RulesShown, SetLimits, SettingsChange, SettingsCheck, SettingsOf, StateProblem, ThreadHealth,
-    Unavailable, UpdateKey, UpdateOwner, UsageSettings, VerifyError, VerifyRequest, WorkHealth,
+    HealthProblem, IfInUse, Issued, IssuedOnce, Key, KeyAction, KeyUsage, LastEvent, ListEvents,
+    ListKeys, ListOwners, NumericIdChoice, Owner, OwnerAction, Page, PepperProblem,
+    PreviousTokenInfo, RecoveryKeyProblem, ReservedUses, Resource, RetiredPepper, RevealedToken,
+    RevokedAll, RevokedTree, Rotate, Rules, RulesDiffer, RulesShown, SetLimits, SettingsChange,
+    SettingsCheck, SettingsOf, StateProblem, ThreadHealth, Unavailable, UpdateKey, UpdateOwner,
+    UsageSettings, VerifyError, VerifyRequest, WorkHealth,
 };
 #[cfg(keyhasp_constant_time)]
 pub use verify::set_declassifier;

@@ -8,13 +8,14 @@ use super::alerts::AlertScanner;
 use super::engine::{Engine, HealthWatch, Workers};
 use super::key_store::KeyStore;
 use super::manage::{
-    Manager, Sealer, descendants, leaked_tokens, list, mend_graces, reveal, store_rules,
+    Manager, Sealer, descendants, leaked_tokens, list, mend_graces, pepper_retirement, reveal,
+    store_rules,
 };
 use super::types::{
-    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, Issued,
-    IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page,
-    ReservedUses, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, VerifyError,
-    VerifyRequest,
+    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, IfInUse,
+    Issued, IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page,
+    ReservedUses, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules,
+    VerifyError, VerifyRequest,
 };
 use super::usage::UsageRecorder;
 use super::verify::TokenVerifier;
@@ -36,6 +37,7 @@ pub struct Store {
     pub(super) verifier: TokenVerifier,
     pub(super) manager: Manager,
     pub(super) sealer: Arc<Sealer>,
+    pub(super) retired: Vec<RetiredPepper>,
     pub(super) usage: Arc<UsageRecorder>,
     pub(super) alerts: Arc<AlertScanner>,
     pub(super) workers: Workers,
@@ -43,6 +45,12 @@ pub struct Store {
 }
 
 impl Store {
+    /// Returns the peppers that the opening retired, with the tokens that ended by that, in the order
+    /// of [`StoreBuilder::retire_pepper`](super::StoreBuilder::retire_pepper).
+    pub fn retired_at_opening(&self) -> &[RetiredPepper] {
+        &self.retired
+    }
+
     /// Scans now for the alerts that [`StoreBuilder::alerts`](super::StoreBuilder::alerts) sets,
     /// without waiting for the next scan. Returns the number of events that it wrote.
     ///
@@ -303,6 +311,17 @@ impl KeyStore for Store {
     ) -> Result<Rules, Error> {
         self.mended();
         store_rules::invalidate_tokens_issued_before(&self.engine, by, to, expected)
+    }
+
+    fn retire_pepper(
+        &self,
+        by: &Authority,
+        number: u16,
+        if_in_use: IfInUse,
+        expected: Option<Version>,
+    ) -> Result<RetiredPepper, Error> {
+        self.mended();
+        pepper_retirement::retire_pepper(&self.engine, by, number, if_in_use, expected)
     }
 
     fn events(&self, by: &Authority, query: &ListEvents) -> Result<Events, Error> {

@@ -16,6 +16,7 @@ pub(crate) use digest::Unverified;
 pub use format::{Found, Inspection, MAX_TOKEN_LEN, inspect, pattern, scan};
 pub use mint::{RandomError, RandomSource, Token};
 pub(crate) use mint::{fill, mint};
+pub(crate) use numbered::Mismatch;
 pub use pepper::Peppers;
 #[cfg(feature = "recoverable")]
 pub use seal::RecoveryKeys;

@@ -29,6 +29,41 @@ pub(super) fn check_added<'a>(
     Ok(())
 }
 
+/// A given secret that isn't what the database knows it as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mismatch {
+    /// The database knows another secret under its number.
+    Wrong { number: u16 },
+    /// The database knows the secret under another number.
+    KnownAs { number: u16, known_as: u16 },
+}
+
+/// Compares given secrets with the check values that the database knows, by `check`, which computes
+/// that of a secret under a number.
+pub(super) fn mismatch<'a, I>(
+    given: I,
+    known: &[(u16, [u8; 16])],
+    check: impl Fn(&Secret<32>, u16) -> [u8; 16],
+) -> Option<Mismatch>
+where
+    I: Iterator<Item = (u16, &'a Secret<32>)> + Clone,
+{
+    let is_known_as = |secret, number, value| check(secret, number) == value;
+    let wrong = given.clone().find_map(|(number, secret)| {
+        let (_, value) = known.iter().find(|(other, _)| *other == number)?;
+        (!is_known_as(secret, number, *value)).then_some(Mismatch::Wrong { number })
+    });
+    wrong.or_else(|| {
+        let mut given = given;
+        given.find_map(|(number, secret)| {
+            let mut others = known.iter().filter(|(other, _)| *other != number);
+            let (known_as, _) =
+                others.find(|(other, value)| is_known_as(secret, *other, *value))?;
+            Some(Mismatch::KnownAs { number, known_as: *known_as })
+        })
+    })
+}
+
 const NOT_ZEROS: &str = "32 bytes from a cryptographic generator, and not all of them 0";
 
 #[cfg(test)]

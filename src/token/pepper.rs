@@ -1,6 +1,6 @@
 //! Peppers: the secrets under which tokens are hashed.
 
-use super::numbered::check_added;
+use super::numbered::{Mismatch, check_added, mismatch};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{PepperCheck, PepperNumber};
 use crate::secret::Secret;
@@ -101,14 +101,11 @@ impl Peppers {
         self.iter().map(|(number, pepper)| check_of(pepper, number)).collect()
     }
 
-    /// Finds an open pepper that the database knows under another number. Returns its number here,
-    /// and the number there.
-    pub(crate) fn known_under_another(&self, known: &[PepperCheck]) -> Option<[PepperNumber; 2]> {
-        self.iter().find_map(|(number, pepper)| {
-            let mut others = known.iter().filter(|check| check.number != number);
-            let other = others.find(|check| check_of(pepper, check.number) == **check)?;
-            Some([number, other.number])
-        })
+    /// Finds an open pepper that the database knows otherwise.
+    pub(crate) fn mismatch(&self, known: &[PepperCheck]) -> Option<Mismatch> {
+        let known: Vec<_> = known.iter().map(|check| (check.number.get(), check.value)).collect();
+        let given = self.0.iter().map(|(number, pepper)| (number.get(), pepper));
+        mismatch(given, &known, |pepper, number| check_of(pepper, PepperNumber::new(number)).value)
     }
 }
 
@@ -118,7 +115,7 @@ fn check_of(pepper: &Secret<32>, number: PepperNumber) -> PepperCheck {
     hasher.update(CHECK_CONTEXT).update(&number.get().to_be_bytes());
     let mut value = [0; 16];
     hasher.finalize_xof().fill(&mut value);
-    PepperCheck { number, value }
+    PepperCheck { number, value, retired: false }
 }
 
 #[cfg(test)]
@@ -156,14 +153,18 @@ mod tests {
 
     #[test]
     fn a_pepper_is_found_under_another_number() {
-        let number = PepperNumber::new;
         let stored = Peppers::new(1, [1; 32]).unwrap().and(2, [2; 32]).unwrap().checks();
-        let found = |peppers: Peppers| peppers.known_under_another(&stored);
+        let found = |peppers: Peppers| peppers.mismatch(&stored);
+        let known_as = |number, known_as| Some(Mismatch::KnownAs { number, known_as });
         assert_eq!(found(Peppers::new(1, [1; 32]).unwrap()), None);
         assert_eq!(found(Peppers::new(3, [3; 32]).unwrap()), None);
         let three = Peppers::new(3, [3; 32]).unwrap().and(4, [2; 32]).unwrap();
-        assert_eq!(found(three), Some([number(4), number(2)]));
-        assert_eq!(found(Peppers::new(2, [1; 32]).unwrap()), Some([number(2), number(1)]));
+        assert_eq!(found(three), known_as(4, 2));
+        // Another secret under a known number is said first.
+        let wrong = Some(Mismatch::Wrong { number: 2 });
+        assert_eq!(found(Peppers::new(2, [1; 32]).unwrap()), wrong);
+        let both = Peppers::new(5, [1; 32]).unwrap().and(2, [9; 32]).unwrap();
+        assert_eq!(found(both), wrong);
     }
 
     #[test]

@@ -6,11 +6,14 @@ use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use zeroize::Zeroize;
 
 use super::mint::{RandomError, RandomSource, Token, fill};
-use super::numbered::check_added;
+use super::numbered::{Mismatch, check_added, mismatch};
 use crate::id::{Generation, KeyId};
 use crate::invalid::{Invalid, Problem};
-use crate::key::Seal;
+use crate::key::{RecoveryKeyCheck, Seal};
 use crate::secret::Secret;
+
+/// The context in which the check value is derived.
+const CHECK_CONTEXT: &str = "keyhasp recovery key check v1";
 
 /// The keys that encrypt recoverable tokens (XChaCha20-Poly1305). The service gives 1 to 16 keys of
 /// 32 bytes, numbered from 1 to 65,535, of which one is current. Keep them apart from the database:
@@ -64,11 +67,36 @@ impl RecoveryKeys {
         Ok(self)
     }
 
+    /// Computes a check value of each key. The store keeps them to detect a wrong key.
+    pub(crate) fn checks(&self) -> Vec<RecoveryKeyCheck> {
+        let check = |(number, key): &(u16, Secret<32>)| RecoveryKeyCheck {
+            number: *number,
+            value: check_of(key, *number),
+        };
+        self.0.iter().map(check).collect()
+    }
+
+    /// Finds an open key that the database knows otherwise.
+    pub(crate) fn mismatch(&self, known: &[RecoveryKeyCheck]) -> Option<Mismatch> {
+        let known: Vec<_> = known.iter().map(|check| (check.number, check.value)).collect();
+        mismatch(self.0.iter().map(|(number, key)| (*number, key)), &known, check_of)
+    }
+
     fn cipher(&self, number: u16) -> Result<XChaCha20Poly1305, SealError> {
         let (_, key) =
             self.0.iter().find(|(n, _)| *n == number).ok_or(SealError::KeyMissing(number))?;
         Ok(XChaCha20Poly1305::new(Key::cast_from_core(key.expose())))
     }
+}
+
+/// Computes the check value of a recovery key under a number. It is derived by a context of its own,
+/// so that it is no output of the cipher.
+fn check_of(key: &Secret<32>, number: u16) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new_derive_key(CHECK_CONTEXT);
+    hasher.update(key.expose()).update(&number.to_be_bytes());
+    let mut value = [0; 16];
+    hasher.finalize_xof().fill(&mut value);
+    value
 }
 
 /// Encrypts a token under the current key. The associated data bind the seal to this recovery key's
@@ -156,6 +184,21 @@ mod tests {
             assert_eq!(unseal(&keys, &damaged, ID, first).unwrap_err(), refused);
         }
         assert!(!format!("{sealed:?}{keys:?}").contains("acme"));
+    }
+
+    #[test]
+    fn check_values_tell_keys_and_numbers_apart() {
+        let keys = |number, key| RecoveryKeys::new(number, key).unwrap();
+        let stored = keys(1, [1; 32]).and(2, [2; 32]).unwrap().checks();
+        assert_eq!(keys(1, [1; 32]).mismatch(&stored), None);
+        assert_eq!(keys(3, [3; 32]).mismatch(&stored), None);
+        let wrong = Some(Mismatch::Wrong { number: 1 });
+        assert_eq!(keys(1, [3; 32]).mismatch(&stored), wrong);
+        let known_as = Some(Mismatch::KnownAs { number: 3, known_as: 2 });
+        assert_eq!(keys(3, [2; 32]).mismatch(&stored), known_as);
+        assert_ne!(stored[0].value, keys(2, [1; 32]).checks()[0].value);
+        let shown = format!("{:?}", stored[0]);
+        assert_eq!(shown, "RecoveryKeyCheck { number: 1, .. }");
     }
 
     #[test]

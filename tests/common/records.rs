@@ -10,9 +10,9 @@ use keyhasp::id::{Generation, Incarnation, KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{
     Digest, Invalidations, IssueEpochs, KeyName, KeyRecord, Kind, Lifetime, Limit, Limits,
     MAX_PREVIOUS_TOKENS, Network, Networks, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber,
-    Period, Prefix, PrefixNumber, PrefixTable, PreviousToken, Quota, Rate, Refill, Scheme, Seal,
-    SetBy, SettingNames, Settings, StoreMetadata, StoreRules, Switch, TokenRecord, TokensValidFrom,
-    VersionedQuota,
+    Period, Prefix, PrefixNumber, PrefixTable, PreviousToken, Quota, Rate, RecoveryKeyCheck,
+    Refill, Scheme, Seal, SetBy, SettingNames, Settings, StoreMetadata, StoreRules, Switch,
+    TokenRecord, TokensValidFrom, VersionedQuota,
 };
 use keyhasp::permission::{Access, PermissionName};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -153,17 +153,25 @@ pub(crate) fn headers() -> impl Strategy<Value = StoreMetadata> {
         PrefixTable::from_entries(texts.iter().zip(0..).map(entry).collect()).unwrap()
     });
     let count = prop_oneof![3 => 0..5_usize, 1 => 0..600_usize];
-    let peppers = count.prop_flat_map(|count| btree_map(any::<u16>(), any::<[u8; 16]>(), count));
-    let peppers = peppers.prop_map(|peppers| {
-        let check = |(number, value)| PepperCheck { number: PepperNumber::new(number), value };
+    let checks = count.prop_flat_map(|count| btree_map(any::<u16>(), any::<[u8; 16]>(), count));
+    let peppers = (checks.clone(), any::<u16>()).prop_map(|(peppers, retires)| {
+        let check = |(number, value): (u16, [u8; 16])| {
+            let retired = number & retires != 0;
+            PepperCheck { number: PepperNumber::new(number), value, retired }
+        };
         peppers.into_iter().map(check).collect()
     });
-    (versions(), (any::<[bool; 3]>(), lifetimes()), prefixes, peppers, of(invalidations()))
-        .prop_map(|(version, (rules, lifetime), prefixes, peppers, tokens_valid_from)| {
+    let recovery_keys = checks.prop_map(|keys| {
+        keys.into_iter().map(|(number, value)| RecoveryKeyCheck { number, value }).collect()
+    });
+    let secrets = (peppers, recovery_keys);
+    (versions(), (any::<[bool; 3]>(), lifetimes()), prefixes, secrets, of(invalidations()))
+        .prop_map(|(version, (rules, lifetime), prefixes, secrets, tokens_valid_from)| {
+            let (peppers, recovery_keys) = secrets;
             let [unique_names, keep_standard_key, recoverable_tokens] = rules;
             let rules =
                 StoreRules { unique_names, keep_standard_key, recoverable_tokens, lifetime };
-            StoreMetadata { version, rules, prefixes, peppers, tokens_valid_from }
+            StoreMetadata { version, rules, prefixes, peppers, recovery_keys, tokens_valid_from }
         })
 }
 

@@ -6,7 +6,7 @@ use keyhasp::store::{
     CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners, NumericIdChoice,
     OwnerAction, Rotate, UpdateKey, UpdateOwner,
 };
-use keyhasp::{ChangeRules, EventKind, Prefix, Timestamp, VerifiedKey};
+use keyhasp::{ChangeRules, EventKind, IfInUse, Prefix, Timestamp, VerifiedKey};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -78,6 +78,11 @@ pub(crate) enum Call {
     },
     InvalidateTokens {
         to: Timestamp,
+        expected: Option<Version>,
+    },
+    RetirePepper {
+        number: u16,
+        if_in_use: IfInUse,
         expected: Option<Version>,
     },
     /// A creation or rotation under an idempotency key.
@@ -281,6 +286,7 @@ impl Call {
                 | Self::Purge { .. }
                 | Self::PurgeOwner { .. }
                 | Self::ReplaceLost { .. }
+                | Self::RetirePepper { .. }
                 | Self::RevokeAll { .. }
                 | Self::RevokeTree { .. }
                 | Self::Rotate { .. }

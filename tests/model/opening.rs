@@ -100,6 +100,7 @@ pub(crate) fn is_possible(model: &Model) -> bool {
 pub(crate) fn sufficient(model: &Model) -> Vec<u16> {
     let needed = model.needed_peppers();
     let mut peppers = model.opening.peppers.clone();
+    peppers.retain(|number| !model.retired_peppers.contains(number));
     peppers.extend(needed.iter().filter(|number| !model.opening.peppers.contains(number)));
     while peppers.len() > MAX_PEPPERS {
         let spare = peppers.iter().rposition(|number| !needed.contains(number));

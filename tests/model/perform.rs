@@ -110,6 +110,7 @@ fn expected_by(call: &Call) -> Option<Version> {
         | Call::ActOnOwner { expected, .. }
         | Call::ChangeRules { expected, .. }
         | Call::InvalidateTokens { expected, .. }
+        | Call::RetirePepper { expected, .. }
         | Call::Purge { expected, .. }
         | Call::PurgeOwner { expected, .. }
         | Call::RevokeAll { expected, .. }
@@ -200,6 +201,9 @@ fn by_admin(keys: &AdminKeys, call: &Call) -> Option<Heard> {
             keys.change_rules(rules_request(*new, prefixes.as_ref())).map(rules)
         }
         Call::InvalidateTokens { to, .. } => keys.invalidate_tokens_issued_before(*to).map(rules),
+        Call::RetirePepper { number, if_in_use, .. } => {
+            keys.retire_pepper(*number, *if_in_use).map(|retired| shown(&retired))
+        }
         Call::Prune { before } => keys.prune_events(*before).map(|pruned| shown(&pruned)),
         Call::Wait { after } => {
             keys.wait_for_event(*after, Duration::ZERO).map(|last| shown(&last))
@@ -286,6 +290,10 @@ fn on_port(store: &dyn Asked, by: &Authority, call: &Call) -> Heard {
         }
         Call::InvalidateTokens { to, expected } => {
             store.invalidate_tokens_issued_before(by, *to, *expected).map(rules)
+        }
+        Call::RetirePepper { number, if_in_use, expected } => {
+            let retired = store.retire_pepper(by, *number, *if_in_use, *expected);
+            retired.map(|retired| shown(&retired))
         }
         Call::Once { name, call } => {
             let key = IdempotencyKey::new(name).unwrap();

@@ -89,8 +89,16 @@ impl Sequence<'_> {
                 return Err(format!("opened with pepper {number} under another: {told:?} heard"));
             }
         }
+        if let Some(retired) = self.model.retired_peppers.iter().next_back() {
+            let told = open(&right, self.model.rules, opening::open_peppers(&[*retired]));
+            if !is_pepper(&told, *retired, PepperProblem::Retired) {
+                return Err(format!("opened with the retired pepper {retired}: {told:?} heard"));
+            }
+        }
         let needed = self.model.needed_peppers();
-        let is_spare = |known: &&u16| **known != 0 && !needed.contains(*known);
+        let retired = &self.model.retired_peppers;
+        let is_spare =
+            |known: &&u16| **known != 0 && !needed.contains(*known) && !retired.contains(*known);
         let spare = self.model.known_peppers.iter().find(is_spare).copied();
         // A store that fails so late closes the backend in memory, whose records are then lost.
         if let Some(spare) = spare.filter(|_| outlives && !needed.is_empty()) {

@@ -129,6 +129,7 @@ fn in_halves(
             operations: vec![operation.clone()],
             lapse_expired_by: change.lapse_expired_by,
             once: once.take(),
+            ends_tokens: change.ends_tokens,
         };
         match (inner.commit(&[part])?.pop(), &mut whole) {
             (Some(Ok(applied)), None) => whole = Some(applied),

@@ -312,7 +312,7 @@ mod tests {
         }
         assert_eq!(parse_marker(&[0xff]).unwrap_err().kind(), Foreign);
         // A later format is understood by its number alone.
-        for text in ["keyhasp sled store\nformat 4\n", "keyhasp sled store\nformat 9\nshards 3"] {
+        for text in ["keyhasp sled store\nformat 5\n", "keyhasp sled store\nformat 9\nshards 3"] {
             assert_eq!(kind(text), Newer, "{text:?}");
         }
         for text in
@@ -320,7 +320,7 @@ mod tests {
         {
             assert_eq!(kind(text), Unreleased, "{text:?}");
         }
-        for rest in ["", "format\n", "format x\n", "format 3\n", "format 0\ngeneration 1\n"] {
+        for rest in ["", "format\n", "format x\n", "format 4\n", "format 0\ngeneration 1\n"] {
             assert_eq!(kind(&format!("keyhasp sled store\n{rest}")), Corrupt, "{rest:?}");
         }
         for rest in [
@@ -332,7 +332,7 @@ mod tests {
             "generation 1",
             "generation 1\nmore\n",
         ] {
-            assert_eq!(kind(&format!("keyhasp sled store\nformat 3\n{rest}")), Corrupt, "{rest:?}");
+            assert_eq!(kind(&format!("keyhasp sled store\nformat 4\n{rest}")), Corrupt, "{rest:?}");
         }
     }
 }

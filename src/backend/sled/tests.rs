@@ -23,6 +23,7 @@ fn open(dir: &Path) -> Sled {
         rules: StoreRules::default(),
         prefixes: PrefixTable::default(),
         peppers: Vec::new(),
+        recovery_keys: Vec::new(),
         tokens_valid_from: None,
     };
     store.open_metadata(&metadata).unwrap();

@@ -35,9 +35,11 @@ pub(super) fn of_owner(owner: &OwnerRecord) -> u32 {
     crc(PlainBytes::new().add(&owner.id).add_all(|sink| owner.put_fields(sink)))
 }
 
-/// Computes the checksum of the store's own record, with its prefixes and peppers.
+/// Computes the checksum of the store's own record, with its prefixes, peppers and recovery
+/// keys.
 pub(super) fn of_metadata(metadata: &StoreMetadata) -> u32 {
-    let StoreMetadata { version, rules, prefixes, peppers, tokens_valid_from } = metadata;
+    let StoreMetadata { version, rules, prefixes, peppers, recovery_keys, tokens_valid_from } =
+        metadata;
     let mut bytes = PlainBytes::new();
     bytes.add(version);
     bytes.add(&rules.unique_names).add(&rules.keep_standard_key).add(&rules.recoverable_tokens);
@@ -47,7 +49,10 @@ pub(super) fn of_metadata(metadata: &StoreMetadata) -> u32 {
         bytes.add(&entry.number).add(&entry.prefix).add(&entry.accepted);
     }
     for pepper in peppers {
-        bytes.add(&pepper.number).add(&pepper.value);
+        bytes.add(&pepper.number).add(&pepper.value).add(&pepper.retired);
+    }
+    for key in recovery_keys {
+        bytes.add(&key.number).add(&key.value);
     }
     crc(&bytes)
 }

@@ -1,11 +1,14 @@
-//! The store's own record: tables `store`, `prefixes` and `peppers`.
+//! The store's own record: tables `store`, `prefixes`, `peppers` and
+//! `recovery_keys`.
 
 use rusqlite::Connection;
 
 use super::checksums;
 use super::codec::{Binder, RowReader};
 use super::error::Fault;
-use crate::key::{NumberedPrefix, PepperCheck, PrefixTable, Source, StoreMetadata, StoreRules};
+use crate::key::{
+    NumberedPrefix, PepperCheck, PrefixTable, RecoveryKeyCheck, Source, StoreMetadata, StoreRules,
+};
 
 /// Reads it; nothing if there is none yet.
 pub(super) fn load(connection: &Connection) -> Result<Option<StoreMetadata>, Fault> {
@@ -27,7 +30,9 @@ pub(super) fn load(connection: &Connection) -> Result<Option<StoreMetadata>, Fau
     let tokens_valid_from = row.field("tokens_valid_from")?;
     let checksum: u32 = row.field("checksum")?;
     let (prefixes, peppers) = (load_prefixes(connection)?, load_peppers(connection)?);
-    let metadata = StoreMetadata { version, rules, prefixes, peppers, tokens_valid_from };
+    let recovery_keys = load_recovery_keys(connection)?;
+    let metadata =
+        StoreMetadata { version, rules, prefixes, peppers, recovery_keys, tokens_valid_from };
     if checksums::of_metadata(&metadata) == checksum {
         Ok(Some(metadata))
     } else {
@@ -49,7 +54,8 @@ pub(super) fn exists(connection: &Connection) -> Result<bool, Fault> {
 
 /// Writes it.
 pub(super) fn put(connection: &Connection, metadata: &StoreMetadata) -> Result<(), Fault> {
-    let StoreMetadata { version, rules, prefixes, peppers, tokens_valid_from } = metadata;
+    let StoreMetadata { version, rules, prefixes, peppers, recovery_keys, tokens_valid_from } =
+        metadata;
     let mut statement = connection.prepare_cached(
         "INSERT OR REPLACE INTO store
          (one, version, unique_names, keep_standard_key, recoverable_tokens, lifetime_max_ms,
@@ -72,10 +78,16 @@ pub(super) fn put(connection: &Connection, metadata: &StoreMetadata) -> Result<(
         statement.execute((entry.number.get(), entry.prefix.as_str(), entry.accepted))?;
     }
     connection.execute("DELETE FROM peppers", [])?;
-    let mut statement =
-        connection.prepare_cached("INSERT INTO peppers (number, check_value) VALUES (?, ?)")?;
+    let mut statement = connection
+        .prepare_cached("INSERT INTO peppers (number, check_value, retired) VALUES (?, ?, ?)")?;
     for pepper in peppers {
-        statement.execute((pepper.number.get(), pepper.value))?;
+        statement.execute((pepper.number.get(), pepper.value, pepper.retired))?;
+    }
+    connection.execute("DELETE FROM recovery_keys", [])?;
+    let mut statement = connection
+        .prepare_cached("INSERT INTO recovery_keys (number, check_value) VALUES (?, ?)")?;
+    for key in recovery_keys {
+        statement.execute((key.number, key.value))?;
     }
     Ok(())
 }
@@ -98,14 +110,30 @@ fn load_prefixes(connection: &Connection) -> Result<PrefixTable, Fault> {
 }
 
 fn load_peppers(connection: &Connection) -> Result<Vec<PepperCheck>, Fault> {
-    let mut statement =
-        connection.prepare_cached("SELECT number, check_value FROM peppers ORDER BY number")?;
+    let mut statement = connection
+        .prepare_cached("SELECT number, check_value, retired FROM peppers ORDER BY number")?;
     let mut rows = statement.query([])?;
     let mut peppers = Vec::new();
     while let Some(row) = rows.next()? {
         let mut row = RowReader::new(row, "peppers");
-        peppers
-            .push(PepperCheck { number: row.field("number")?, value: row.field("check_value")? });
+        peppers.push(PepperCheck {
+            number: row.field("number")?,
+            value: row.field("check_value")?,
+            retired: row.field("retired")?,
+        });
     }
     Ok(peppers)
+}
+
+fn load_recovery_keys(connection: &Connection) -> Result<Vec<RecoveryKeyCheck>, Fault> {
+    let mut statement = connection
+        .prepare_cached("SELECT number, check_value FROM recovery_keys ORDER BY number")?;
+    let mut rows = statement.query([])?;
+    let mut keys = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut row = RowReader::new(row, "recovery_keys");
+        let (number, value) = (row.field("number")?, row.field("check_value")?);
+        keys.push(RecoveryKeyCheck { number, value });
+    }
+    Ok(keys)
 }

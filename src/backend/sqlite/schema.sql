@@ -18,7 +18,7 @@ CREATE TABLE store (
   epoch INTEGER,
   epoch_ended_at INTEGER,
   epochs_swept INTEGER,
-  -- Of this row and of all prefixes and peppers.
+  -- Of this row and of all prefixes, peppers and recovery keys.
   checksum INTEGER NOT NULL,
   CHECK ((tokens_valid_from IS NULL) = (epoch IS NULL) AND (epoch IS NULL) = (epoch_ended_at IS NULL)
     AND (epoch IS NULL) = (epochs_swept IS NULL))
@@ -31,8 +31,16 @@ CREATE TABLE prefixes (
   accepted INTEGER NOT NULL CHECK (accepted IN (0, 1))
 ) STRICT;
 
--- Every pepper that was ever opened, with a value that tells whether it is the same one.
+-- Every pepper that was ever opened, with a value that tells whether it is the same one. No token
+-- under a retired one is accepted.
 CREATE TABLE peppers (
+  number INTEGER PRIMARY KEY,
+  check_value BLOB NOT NULL CHECK (length(check_value) = 16),
+  retired INTEGER NOT NULL CHECK (retired IN (0, 1))
+) STRICT;
+
+-- Every recovery key that was ever opened, with a value that tells whether it is the same one.
+CREATE TABLE recovery_keys (
   number INTEGER PRIMARY KEY,
   check_value BLOB NOT NULL CHECK (length(check_value) = 16)
 ) STRICT;

@@ -11,8 +11,9 @@ use crate::invalid::Invalid;
 use crate::key::{Expiry, IdempotencyKey};
 use crate::store::{
     AsAdmin, AsDelegate, AsOwner, ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events,
-    FoundToken, Issued, IssuedOnce, Key, Keys, ListEvents, ListKeys, ListOwners, Managing, Owner,
-    Page, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, UpdateKey, UpdateOwner,
+    FoundToken, IfInUse, Issued, IssuedOnce, Key, Keys, ListEvents, ListKeys, ListOwners, Managing,
+    Owner, Page, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, UpdateKey,
+    UpdateOwner,
 };
 use crate::token::{Found, Token};
 
@@ -192,6 +193,7 @@ impl AsyncKeys<AsAdmin> {
         rules() -> Rules;
         change_rules(request: ChangeRules) -> Rules;
         invalidate_tokens_issued_before(to: Timestamp) -> Rules;
+        retire_pepper(number: u16, if_in_use: IfInUse) -> RetiredPepper;
         prune_events(before: Timestamp) -> u64;
         wait_for_event(after: u64, timeout: Duration) -> u64;
     }

@@ -158,12 +158,12 @@ impl Records {
         self.index.remove_key(id, owner).map_err(|error| self.index_error(error))
     }
 
-    /// Replaces the metadata. A later `tokens_valid_from` ends tokens of any key, so all keys are
-    /// reloaded first. The metadata counts as replaced only after that: if reloading fails, the
-    /// next call reloads again.
+    /// Replaces the metadata. A later `tokens_valid_from` and a retired pepper end tokens of any key,
+    /// so all keys are reloaded first. The metadata counts as replaced only after that: if reloading
+    /// fails, the next call reloads again.
     pub(in crate::store) fn put_metadata(&self, metadata: &StoreMetadata) -> Result<(), Error> {
-        if self.metadata().metadata.tokens_valid_from != metadata.tokens_valid_from {
-            self.index.set_tokens_valid_from(metadata.tokens_valid_from);
+        if !self.metadata().metadata.invalidates_as(metadata) {
+            self.index.set_invalidations(metadata);
             self.reload_all()?;
         }
         let mut state = self.metadata.write().unwrap_or_else(PoisonError::into_inner);
@@ -201,11 +201,13 @@ impl Records {
     }
 
     /// Returns an error if another process has changed the rules or prefixes that this process was
-    /// opened with; the store is unavailable from then on. An added pepper is no such change: a
-    /// process that lacks it learns so from the first token under it.
+    /// opened with, or has retired the pepper of its new tokens; the store is unavailable from then
+    /// on. An added pepper is no such change: a process that lacks it learns so from the first token
+    /// under it.
     pub(in crate::store) fn check_metadata(&self, stored: &StoreMetadata) -> Result<(), Error> {
         let known = self.metadata().metadata;
-        if known.rules == stored.rules && known.prefixes == stored.prefixes {
+        let can_issue = !stored.is_retired(self.peppers.current().0);
+        if known.rules == stored.rules && known.prefixes == stored.prefixes && can_issue {
             return Ok(());
         }
         self.availability.set_rules_changed();

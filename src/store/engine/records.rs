@@ -97,7 +97,7 @@ impl Records {
             last_event: Mutex::new(None),
             writes,
         };
-        records.index.set_tokens_valid_from(records.metadata().metadata.tokens_valid_from);
+        records.index.set_invalidations(&records.metadata().metadata);
         records
     }
 

@@ -12,8 +12,9 @@ use crate::invalid::Invalid;
 use crate::key::{Expiry, IdempotencyKey};
 use crate::store::key_store::KeyStore;
 use crate::store::types::{
-    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, FoundToken, Issued, IssuedOnce, Key,
-    KeyAction, ListOwners, Owner, OwnerAction, Page, RevokedAll, Rules, UpdateOwner,
+    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, FoundToken, IfInUse, Issued,
+    IssuedOnce, Key, KeyAction, ListOwners, Owner, OwnerAction, Page, RetiredPepper, RevokedAll,
+    Rules, UpdateOwner,
 };
 use crate::token::{Found, scan};
 
@@ -280,6 +281,20 @@ impl AdminKeys {
     /// `Invalid` for a moment in the future, and as [`KeyStore`] says.
     pub fn invalidate_tokens_issued_before(&self, to: Timestamp) -> Result<Rules, Error> {
         self.store.invalidate_tokens_issued_before(&self.by, to, self.expected)
+    }
+
+    /// Retires a pepper for ever, if it is lost or known to others: no token under it is accepted,
+    /// and its number isn't used again. Keys whose current token ends get another by a rotation. If
+    /// live tokens are under the pepper, `if_in_use` says what happens. Looks at all keys in one
+    /// commit, which other commits wait for. Changes nothing if the pepper is retired already. Other
+    /// processes whose new tokens are hashed under it answer `Unavailable` until they open the store
+    /// with another.
+    ///
+    /// # Errors
+    /// `PepperInUse` with the live tokens and some of their keys; `Pepper` for the pepper of new
+    /// tokens, and for a number that the database doesn't know; and as [`KeyStore`] says.
+    pub fn retire_pepper(&self, number: u16, if_in_use: IfInUse) -> Result<RetiredPepper, Error> {
+        self.store.retire_pepper(&self.by, number, if_in_use, self.expected)
     }
 
     /// Deletes events older than `before`, from the oldest up to the first that isn't. Always keeps

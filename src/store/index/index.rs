@@ -16,7 +16,7 @@ use super::packing::ShortOwner;
 use crate::backend::{ScannedOwner, UsageSubject};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{KeyId, OwnerId};
-use crate::key::{PepperNumber, TokensValidFrom};
+use crate::key::{PepperCheck, PepperNumber, StoreMetadata, TokensValidFrom};
 use crate::permission::{Catalogue, PermissionSet};
 use crate::token::Peppers;
 
@@ -76,6 +76,8 @@ pub(super) struct IndexWriter {
     pub(super) limits: LimitWriter,
     /// The store's own invalidation of tokens.
     pub(super) tokens_valid_from: Option<TokensValidFrom>,
+    /// The retired peppers.
+    pub(super) retired: Vec<PepperCheck>,
     /// The latest time by which a token was found to be over.
     pub(super) latest: Option<Timestamp>,
     /// The numbers of indexed tokens, by the position of their pepper.
@@ -257,9 +259,11 @@ impl Index {
         self.lock().tokens.iter().sum()
     }
 
-    /// Sets the store's own invalidation of tokens, for keys that are put from now on.
-    pub(in crate::store) fn set_tokens_valid_from(&self, from: Option<TokensValidFrom>) {
-        self.lock().tokens_valid_from = from;
+    /// Sets the store's own invalidations of tokens, for keys that are put from now on.
+    pub(in crate::store) fn set_invalidations(&self, metadata: &StoreMetadata) {
+        let mut writer = self.lock();
+        writer.tokens_valid_from = metadata.tokens_valid_from;
+        writer.retired = metadata.retired_peppers().cloned().collect();
     }
 
     /// Clears the flags that no longer hold for an owner's keys.

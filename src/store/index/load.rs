@@ -224,7 +224,8 @@ impl Load<'_> {
     ) -> Result<(), IndexError> {
         let set = self.set(key, owner)?;
         let (owners, stores) = (owner.tokens_valid_from, self.writer.tokens_valid_from);
-        let invalidations = Invalidations { owner: owners, store: stores };
+        let peppers = &self.writer.retired;
+        let invalidations = Invalidations { owner: owners, store: stores, peppers };
         for (token, ends_at) in key.tokens(invalidations) {
             let number = token.digest.pepper;
             let standing = ValidityInputs { ends_at, ..key.validity_inputs() };

@@ -59,7 +59,8 @@ fn mend(engine: &Engine, id: KeyId, now: Timestamp) -> Result<(), Error> {
     let settled =
         |previous: &PreviousToken| engine.records.graces.settled(id, previous, now, watch);
     key.previous = key.previous.iter().map(settled).collect();
-    let invalidations = owner.invalidations(&engine.records.metadata().metadata);
+    let metadata = engine.records.metadata().metadata;
+    let invalidations = owner.invalidations(&metadata);
     let next = next_version(key, now, invalidations);
     let event = EventDraft {
         at: now,

@@ -25,7 +25,7 @@ pub(in crate::store::manage) struct PolicyContext<'a> {
     /// The lifetime of keys, by the owner and the store's rules.
     pub(in crate::store::manage) lifetime: Lifetime,
     /// The invalidations of the owner's and the store's tokens.
-    pub(in crate::store::manage) invalidations: Invalidations,
+    pub(in crate::store::manage) invalidations: Invalidations<'a>,
 }
 
 impl<'a> PolicyContext<'a> {
@@ -33,7 +33,7 @@ impl<'a> PolicyContext<'a> {
     pub(in crate::store::manage) fn new(
         catalogue: &'a Catalogue,
         owner: &'a OwnerRecord,
-        metadata: &StoreMetadata,
+        metadata: &'a StoreMetadata,
     ) -> Self {
         Self {
             catalogue,
@@ -299,15 +299,13 @@ pub(in crate::store::manage) fn check_future(
 }
 
 /// Returns the previous tokens that have not ended.
-fn live_previous(
-    key: &KeyRecord,
+fn live_previous<'a>(
+    key: &'a KeyRecord,
     now: Timestamp,
-    invalidations: Invalidations,
-) -> impl Iterator<Item = &PreviousToken> {
+    invalidations: Invalidations<'a>,
+) -> impl Iterator<Item = &'a PreviousToken> {
     key.previous.iter().filter(move |previous| {
-        let token = &previous.token;
-        let is_invalidated = invalidations.supersede(token.issued_at, token.epochs);
-        now < previous.ends_at && !is_invalidated
+        now < previous.ends_at && !previous.token.is_superseded(invalidations)
     })
 }
 
@@ -315,7 +313,7 @@ fn live_previous(
 pub(in crate::store::manage) fn next_version(
     mut key: KeyRecord,
     now: Timestamp,
-    invalidations: Invalidations,
+    invalidations: Invalidations<'_>,
 ) -> KeyRecord {
     key.previous = live_previous(&key, now, invalidations).cloned().collect();
     key.version = key.version.next();
@@ -368,7 +366,7 @@ pub(in crate::store::manage) fn rotate(
     token: TokenRecord,
     request: &Rotate,
     now: Timestamp,
-    invalidations: Invalidations,
+    invalidations: Invalidations<'_>,
 ) -> (Changed, Option<Generation>) {
     let mut fields = Fields::TOKEN;
     let mut next = key.clone();

@@ -221,7 +221,7 @@ impl Manager {
     pub(super) fn policy_context<'a>(
         &'a self,
         owner: &'a OwnerRecord,
-        state: &MetadataState,
+        state: &'a MetadataState,
     ) -> PolicyContext<'a> {
         PolicyContext {
             settings_check: self.settings_check.as_deref(),

@@ -10,6 +10,7 @@
 //! | `graces` | graces that were reckoned by a clock that was ahead, mended |
 //! | `owners`, `limit_rules` | the calls on owners; the rules of limits on keys and owners |
 //! | `store_rules` | the calls that concern the whole store |
+//! | `pepper_retirement` | retiring a pepper, by a call or at the opening |
 //! | `list`, `cursor` | pages of keys, owners and events |
 //! | `leaked_tokens` | tokens found in public |
 //! | `recoverable_tokens`, `reveal` | tokens sealed and unsealed; shown again |
@@ -29,6 +30,7 @@ pub(super) mod list;
 mod new_key;
 mod once;
 mod owners;
+pub(super) mod pepper_retirement;
 mod recoverable_tokens;
 mod retry;
 pub(super) mod reveal;

@@ -201,7 +201,7 @@ impl Minter {
         &self,
         id: KeyId,
         generation: Generation,
-        (now, invalidations): (Timestamp, Invalidations),
+        (now, invalidations): (Timestamp, Invalidations<'_>),
         (prefix, number): (Prefix, PrefixNumber),
         recoverable: bool,
     ) -> Result<(Token, TokenRecord, Option<Seal>), Error> {

@@ -1,11 +1,11 @@
 //! Recoverable tokens: sealing and unsealing them.
 
 use crate::id::{Generation, KeyId};
-use crate::key::{KeyRecord, Seal};
+use crate::key::{KeyRecord, RecoveryKeyCheck, Seal};
 use crate::store::types::error::{Error, StateProblem};
 #[cfg(feature = "recoverable")]
 use crate::token::RecoveryKeys;
-use crate::token::{RandomSource, Token};
+use crate::token::{Mismatch, RandomSource, Token};
 
 /// Seals and unseals tokens under the store's recovery keys, where it has some.
 #[derive(Debug)]
@@ -16,6 +16,16 @@ pub(in crate::store) struct Sealer {
 
 #[cfg(feature = "recoverable")]
 impl Sealer {
+    /// Computes a check value of each recovery key.
+    pub(in crate::store) fn checks(&self) -> Vec<RecoveryKeyCheck> {
+        self.keys.as_ref().map(RecoveryKeys::checks).unwrap_or_default()
+    }
+
+    /// Finds a recovery key that the database knows otherwise.
+    pub(in crate::store) fn mismatch(&self, known: &[RecoveryKeyCheck]) -> Option<Mismatch> {
+        self.keys.as_ref()?.mismatch(known)
+    }
+
     pub(in crate::store::manage) fn has_recovery_key(&self) -> bool {
         self.keys.is_some()
     }
@@ -45,6 +55,16 @@ impl Sealer {
 
 #[cfg(not(feature = "recoverable"))]
 impl Sealer {
+    #[allow(clippy::unused_self)]
+    pub(in crate::store) fn checks(&self) -> Vec<RecoveryKeyCheck> {
+        Vec::new()
+    }
+
+    #[allow(clippy::unused_self)]
+    pub(in crate::store) fn mismatch(&self, _known: &[RecoveryKeyCheck]) -> Option<Mismatch> {
+        None
+    }
+
     #[allow(clippy::unused_self)]
     pub(in crate::store::manage) fn has_recovery_key(&self) -> bool {
         false

@@ -71,6 +71,9 @@ fn error_of(engine: &Engine, rejection: Rejection) -> Result<Option<Error>, Erro
         Rejection::OwnerMissing => Error::NotFound(Resource::Owner),
         // Only the alert scanner records alerts, and it handles this rejection itself.
         Rejection::AlreadyAlerted(_) => return Ok(None),
+        Rejection::PepperInUse { number, used } => {
+            Error::PepperInUse { number: number.get(), used }
+        }
         Rejection::TooManyKeys { limit } => Error::TooManyKeys { limit },
     }))
 }

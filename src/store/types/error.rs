@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use super::clock::ClockBehindLog;
-use crate::backend::{BackendError, BackendErrorKind};
+use crate::backend::{BackendError, BackendErrorKind, PepperUse};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, Version};
 use crate::invalid::Invalid;
@@ -91,9 +91,28 @@ pub enum Error {
         /// The problem with it.
         problem: PepperProblem,
     },
+    /// Live tokens are under the pepper that was to be retired.
+    #[error(
+        "pepper {number} is needed by {used}; rotate or revoke these keys, or retire it with \
+         `IfInUse::EndTokens`, which ends the tokens"
+    )]
+    PepperInUse {
+        /// The number of the pepper.
+        number: u16,
+        /// The live tokens under it.
+        used: PepperUse,
+    },
     /// The source of randomness failed; nothing was made.
     #[error(transparent)]
     Random(#[from] RandomError),
+    /// The store was opened with a recovery key that doesn't fit its database.
+    #[error("recovery key {number}: {problem}")]
+    RecoveryKey {
+        /// The number of the recovery key.
+        number: u16,
+        /// The problem with it.
+        problem: RecoveryKeyProblem,
+    },
     /// The database has other rules or prefixes than the store was opened with.
     #[error(
         "the database has the rules {}, the store was opened with {}; open it with those of the \
@@ -188,6 +207,23 @@ pub enum PepperProblem {
     Wrong,
     /// The database knows this pepper under another number, which is given here. A new number needs
     /// a new pepper.
+    KnownAs(u16),
+    /// It is the pepper of new tokens, so it can't be retired.
+    Current,
+    /// It is retired, so it can't be the pepper of new tokens.
+    Retired,
+    /// The database knows no pepper under this number, so it can't be retired.
+    Unknown,
+}
+
+/// The problem with a recovery key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecoveryKeyProblem {
+    /// The database knows another recovery key under this number.
+    Wrong,
+    /// The database knows this key under another number, which is given here. A new number needs a
+    /// new key.
     KnownAs(u16),
 }
 
@@ -370,7 +406,10 @@ impl Display for ForbiddenReason {
 impl Display for PepperProblem {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing => f.write_str("a live token needs it; open the store with it too"),
+            Self::Missing => f.write_str(
+                "a live token needs it; open the store with it too, or retire it with \
+                 `retire_pepper` if it is lost",
+            ),
             Self::Wrong => f.write_str(
                 "the database knows another pepper under this number; open the store with that \
                  one, or give this one an unused number",
@@ -379,6 +418,34 @@ impl Display for PepperProblem {
                 f,
                 "the database knows the same pepper under number {number}; open the store with \
                  that number, or draw a new pepper"
+            ),
+            Self::Current => f.write_str(
+                "new tokens are hashed under it; open the store with another current pepper, and \
+                 retire it then",
+            ),
+            Self::Retired => f.write_str(
+                "it is retired, so no token under it is accepted; open the store with a new \
+                 current pepper under an unused number",
+            ),
+            Self::Unknown => f.write_str(
+                "the database knows no pepper under this number; name the number of one that \
+                 was open",
+            ),
+        }
+    }
+}
+
+impl Display for RecoveryKeyProblem {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wrong => f.write_str(
+                "the database knows another recovery key under this number; open the store with \
+                 that one, or give this one an unused number",
+            ),
+            Self::KnownAs(number) => write!(
+                f,
+                "the database knows the same recovery key under number {number}; open the store \
+                 with that number, or draw a new key"
             ),
         }
     }

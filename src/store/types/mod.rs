@@ -26,14 +26,14 @@ pub(in crate::store) mod views;
 pub use alert_settings::AlertSettings;
 pub use clock::{ClockAhead, ClockBehindLog};
 pub use error::{
-    Error, ForbiddenReason, PepperProblem, Resource, RulesDiffer, RulesShown, StateProblem,
-    Unavailable, VerifyError,
+    Error, ForbiddenReason, PepperProblem, RecoveryKeyProblem, Resource, RulesDiffer, RulesShown,
+    StateProblem, Unavailable, VerifyError,
 };
 pub use health::{
     Health, HealthError, HealthErrorKind, HealthProblem, LastEvent, ThreadHealth, WorkHealth,
 };
 pub use request::{
-    ChangeRules, CreateKey, CreateOwner, KeyAction, ListEvents, ListKeys, ListOwners,
+    ChangeRules, CreateKey, CreateOwner, IfInUse, KeyAction, ListEvents, ListKeys, ListOwners,
     NumericIdChoice, OwnerAction, Rotate, SetLimits, UpdateKey, UpdateOwner, VerifyRequest,
 };
 pub use reserved::ReservedUses;
@@ -41,5 +41,5 @@ pub use settings_check::{SettingsChange, SettingsCheck, SettingsOf};
 pub use usage_settings::UsageSettings;
 pub use views::{
     CreatedOwner, Events, FoundToken, Issued, IssuedOnce, Key, KeyUsage, Owner, Page,
-    PreviousTokenInfo, RevealedToken, RevokedAll, RevokedTree, Rules,
+    PreviousTokenInfo, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rules,
 };

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::authority::{Actor, Viewer};
+use crate::backend::PepperUse;
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{Generation, Incarnation, KeyId, NumericId, OwnerId, Version};
@@ -53,6 +54,10 @@ pub struct Key {
     pub generation: Generation,
     /// The moment at which the current token was issued.
     pub token_issued_at: Timestamp,
+    /// Whether the current token has ended, since a `tokens_valid_from` or a retired pepper
+    /// supersedes it. A rotation gives the key another.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_token_superseded: bool,
     /// The previous tokens that were not ended and whose grace isn't over, oldest first.
     pub previous_tokens: Vec<PreviousTokenInfo>,
     /// Whether the current token is recoverable.
@@ -145,6 +150,7 @@ impl Key {
                 .unwrap_or_else(|| metadata.prefixes.entries()[0].prefix),
             generation: key.current.generation,
             token_issued_at: key.current.issued_at,
+            is_token_superseded: key.current.is_superseded(invalidations),
             previous_tokens,
             is_recoverable: key.seal.is_some(),
             deactivated: shown(key.deactivated),
@@ -363,6 +369,18 @@ pub struct Rules {
     /// Every token that was issued before this moment is superseded.
     pub tokens_valid_from: Option<Timestamp>,
     /// The version, which grows by one with each change.
+    pub version: Version,
+}
+
+/// The result of retiring a pepper.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RetiredPepper {
+    /// The number of the pepper. It is never used again.
+    pub number: u16,
+    /// The live tokens that ended. None if the pepper was retired before.
+    pub ended: PepperUse,
+    /// The version of the rules of the store.
     pub version: Version,
 }
 

@@ -10,12 +10,13 @@ use crate::invalid::Invalid;
 use crate::key::{
     Digest, IssueEpochs, KeyName, KeyRecord, Lifetime, Limit, Limits, MAX_PREVIOUS_TOKENS, Network,
     Networks, OwnerRecord, PepperCheck, PepperNumber, Period, Prefix, PrefixNumber, PrefixTable,
-    PreviousToken, Quota, Rate, Refill, Scheme, Seal, SetBy, SettingNames, Settings, StoreMetadata,
-    StoreRules, Switch, TokenRecord, TokensValidFrom, VersionedQuota,
+    PreviousToken, Quota, Rate, RecoveryKeyCheck, Refill, Scheme, Seal, SetBy, SettingNames,
+    Settings, StoreMetadata, StoreRules, Switch, TokenRecord, TokensValidFrom, VersionedQuota,
 };
 use crate::permission::{Access, PermissionName};
 
-/// The number of pepper checks in the largest metadata: one a month, for eighty years.
+/// The number of pepper checks in the largest metadata, and of those of recovery keys: one a month,
+/// for eighty years.
 const PEPPERS: u16 = 1_000;
 
 /// A text of so many bytes, among them some that need care in one notation or another.
@@ -187,7 +188,8 @@ pub fn largest_owner(id: &str) -> Result<OwnerRecord, Invalid> {
     })
 }
 
-/// A store's own record with all 64 prefixes, 8 of them accepted, a thousand peppers, all rules.
+/// A store's own record with all 64 prefixes, 8 of them accepted, a thousand peppers and recovery
+/// keys, all rules.
 ///
 /// # Errors
 /// None: the fixed texts are valid.
@@ -199,12 +201,17 @@ pub fn largest_metadata() -> Result<StoreMetadata, Invalid> {
     for some in all.chunks(PrefixTable::MAX_ACCEPTED) {
         prefixes = prefixes.accepting(some)?;
     }
-    let check = |number: u16| {
+    let value = |number: u16| {
         let [high, low] = number.to_be_bytes();
         let mut value = [0xcc; 16];
         (value[0], value[15]) = (high, low);
-        PepperCheck { number: PepperNumber::new(number), value }
+        value
     };
+    let pepper = |number: u16| {
+        let retired = number > 0 && number.is_multiple_of(2);
+        PepperCheck { number: PepperNumber::new(number), value: value(number), retired }
+    };
+    let recovery_key = |number: u16| RecoveryKeyCheck { number, value: value(number) };
     Ok(StoreMetadata {
         rules: StoreRules {
             unique_names: true,
@@ -213,7 +220,8 @@ pub fn largest_metadata() -> Result<StoreMetadata, Invalid> {
             lifetime: longest()?,
         },
         prefixes,
-        peppers: (0..PEPPERS - 1).chain([u16::MAX]).map(check).collect(),
+        peppers: (0..PEPPERS - 1).chain([u16::MAX]).map(pepper).collect(),
+        recovery_keys: (1..PEPPERS).chain([u16::MAX]).map(recovery_key).collect(),
         tokens_valid_from: Some(TokensValidFrom::of(at(0))),
         ..metadata()?
     })

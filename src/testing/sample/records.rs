@@ -134,7 +134,12 @@ pub fn metadata() -> Result<StoreMetadata, Invalid> {
         version: Version::FIRST,
         rules: StoreRules::default(),
         prefixes: PrefixTable::default().accepting(&prefixes)?,
-        peppers: vec![PepperCheck { number: PepperNumber::PUBLIC, value: [0xc4; 16] }],
+        peppers: vec![PepperCheck {
+            number: PepperNumber::PUBLIC,
+            value: [0xc4; 16],
+            retired: false,
+        }],
+        recovery_keys: Vec::new(),
         tokens_valid_from: None,
     })
 }

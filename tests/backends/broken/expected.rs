@@ -50,6 +50,10 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         &["rule_a_numeric_id_is_taken_once", "rule_a_numeric_id_is_taken_once_within_a_change"],
     ),
     (Fault::NumericIdsStartAgainAfterTheLast, &["rule_numeric_ids_are_exhausted_after_the_last"]),
+    (
+        Fault::RetiredPeppersEndTokensUnasked,
+        &["rule_a_retired_pepper_ends_the_live_tokens_under_it"],
+    ),
     (Fault::MetadataPreconditionsAreIgnored, &["rule_a_precondition_on_the_metadata_holds"]),
     (
         Fault::KeyPreconditionsAreIgnored,

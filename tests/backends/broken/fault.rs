@@ -52,6 +52,7 @@ pub(crate) enum Fault {
     OwnersNeverComeAgain,
     PreconditionsAreAboutTheStateBeforeTheBatch,
     ReplacementsCreate,
+    RetiredPeppersEndTokensUnasked,
     RevokedKeysTakeRoom,
     RulesChangeAlone,
     RulesDoNotAskTheData,

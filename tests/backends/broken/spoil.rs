@@ -39,6 +39,7 @@ impl FaultyBackend {
             Fault::KeysLapseBeforeTheirExpiry => change.lapse_expired_by = Some(Timestamp::MAX),
             Fault::KeysLapseWithoutNeed => self.lapse_all(change)?,
             Fault::KeysNeverLapse => change.lapse_expired_by = None,
+            Fault::RetiredPeppersEndTokensUnasked => change.ends_tokens = true,
             Fault::OperationsOfAChangeAreCutAfterThree => change.operations.truncate(3),
             Fault::EventsOfAChangeAreBackwards => {
                 let events: Vec<_> =

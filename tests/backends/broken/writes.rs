@@ -178,6 +178,7 @@ impl FaultyBackend {
                 operations: vec![operation.clone()],
                 lapse_expired_by: change.lapse_expired_by,
                 once: change.once.clone().filter(|_| all.is_none()),
+                ends_tokens: change.ends_tokens,
             };
             // Each scan is wholly before this or after it.
             let mut half = self.half.lock().unwrap();

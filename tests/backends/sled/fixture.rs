@@ -173,6 +173,7 @@ pub(crate) fn metadata() -> StoreMetadata {
         rules: StoreRules::default(),
         prefixes: PrefixTable::default().accepting(&[Prefix::new("acme").unwrap()]).unwrap(),
         peppers: Vec::new(),
+        recovery_keys: Vec::new(),
         tokens_valid_from: None,
     }
 }

@@ -74,6 +74,7 @@ pub(crate) fn metadata() -> StoreMetadata {
         rules: StoreRules::default(),
         prefixes: PrefixTable::default(),
         peppers: Vec::new(),
+        recovery_keys: Vec::new(),
         tokens_valid_from: None,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use keyhasp::id::{KeyId, NumericId, OwnerId};
 use keyhasp::key::{Kind, Lifetime, State, StoreRules};
 use keyhasp::store::NumericIdChoice;
-use keyhasp::{Rotate, VerifiedKey};
+use keyhasp::{IfInUse, Rotate, VerifiedKey};
 
 use super::mood::{Mood, Pick};
 use super::world::{lifetime, owners, prefixes};
@@ -99,6 +99,7 @@ impl Generator<'_> {
                 let to = self.past();
                 Call::InvalidateTokens { to, expected: self.if_version(self.model.version) }
             }
+            Pick::RetirePepper => self.retire_pepper(),
             Pick::Once => self.once(),
             Pick::ReplaceLost => match self.young_request() {
                 Some((name, request)) => Call::ReplaceLost { id: request.key, name },
@@ -397,6 +398,18 @@ impl Generator<'_> {
         self.chance.pick_late(&self.model.young_requests())
     }
 
+    /// Mostly an open pepper, now and then one of before, or one that no store ever had.
+    fn retire_pepper(&mut self) -> Call {
+        let known: Vec<u16> = self.model.known_peppers.iter().copied().collect();
+        let number = match self.chance.below(10) {
+            0 => 60_000,
+            1 | 2 => self.chance.pick(&known),
+            _ => self.chance.pick(&self.model.opening.peppers),
+        };
+        let if_in_use = if self.chance.percent(60) { IfInUse::EndTokens } else { IfInUse::Refuse };
+        Call::RetirePepper { number, if_in_use, expected: self.if_version(self.model.version) }
+    }
+
     pub(super) fn leaked(&mut self) -> Call {
         let block = self.chance.percent(50);
         // A token under a closed pepper is rare, and decides nothing unless it is asked about.
@@ -447,6 +460,7 @@ fn is_administrators(call: &Call) -> bool {
         | Call::Leaked { .. }
         | Call::ListOwners { .. }
         | Call::InvalidateTokens { .. }
+        | Call::RetirePepper { .. }
         | Call::Prune { .. }
         | Call::Purge { .. }
         | Call::PurgeOwner { .. } => true,

@@ -30,6 +30,7 @@ pub(super) enum Pick {
     Once,
     ReplaceLost,
     InvalidateTokens,
+    RetirePepper,
     OpenToken,
     OpenTokens,
     OwnerMark,
@@ -51,7 +52,7 @@ pub(super) enum Pick {
     Wait,
 }
 
-const PICKS: [(usize, Pick); 44] = [
+const PICKS: [(usize, Pick); 45] = [
     (5, Pick::Activate),
     (5, Pick::Block),
     (4, Pick::ChangeRules),
@@ -77,6 +78,7 @@ const PICKS: [(usize, Pick); 44] = [
     (14, Pick::Once),
     (5, Pick::ReplaceLost),
     (2, Pick::InvalidateTokens),
+    (2, Pick::RetirePepper),
     (12, Pick::OpenToken),
     (2, Pick::OpenTokens),
     (2, Pick::OwnerMark),

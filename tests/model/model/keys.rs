@@ -394,7 +394,9 @@ impl Model {
             key.tokens().into_iter().partition(|token| self.is_readable(token));
         let Some(token) = readable.iter().find(|token| token.text == text) else {
             // The token may be under a pepper that isn't open.
-            unless_refused(closed.iter().map(|token| Reason::Pepper(token.pepper)).collect())?;
+            let closed = closed.iter().map(|token| token.pepper);
+            let needed = closed.filter(|pepper| !self.retired_peppers.contains(pepper));
+            unless_refused(needed.map(Reason::Pepper).collect())?;
             return Ok(Value::Null);
         };
         let generation = token.generation;

@@ -1,6 +1,7 @@
 //! Reasons to refuse a call.
 
 use keyhasp::Error;
+use keyhasp::backend::PepperUse;
 use keyhasp::id::{KeyId, Version};
 use keyhasp::store::{ForbiddenReason, PepperProblem, Resource, StateProblem, Unavailable};
 
@@ -23,6 +24,12 @@ pub(crate) enum Reason {
     OwnerExists,
     /// No pepper of this number is open.
     Pepper(u16),
+    PepperCurrent,
+    PepperInUse {
+        tokens: usize,
+        keys: usize,
+    },
+    PepperUnknown,
     Random,
     Seal,
     State(StateProblem),
@@ -50,6 +57,12 @@ impl Reason {
             Error::NotFound(kindred) => Self::NotFound(*kindred),
             Error::OwnerExists => Self::OwnerExists,
             Error::Pepper { number, problem: PepperProblem::Missing } => Self::Pepper(*number),
+            Error::Pepper { problem: PepperProblem::Current, .. } => Self::PepperCurrent,
+            Error::Pepper { problem: PepperProblem::Unknown, .. } => Self::PepperUnknown,
+            Error::PepperInUse { used: PepperUse { tokens, keys, .. }, .. } => {
+                let count = |count: &u64| usize::try_from(*count).unwrap();
+                Self::PepperInUse { tokens: count(tokens), keys: count(keys) }
+            }
             Error::Random(_) => Self::Random,
             Error::Seal(_) => Self::Seal,
             Error::State(problem) => Self::State(*problem),

@@ -226,6 +226,9 @@ impl KeyFile {
         if let Some(at) = self.lapsed_at {
             shown["lapsed_at"] = json!(at);
         }
+        if self.current.is_invalidated {
+            shown["is_token_superseded"] = json!(true);
+        }
         shown
     }
 

@@ -66,6 +66,10 @@ pub(crate) struct Model {
     pub(crate) prefixes: Vec<(Prefix, bool)>,
     /// Every pepper ever opened.
     pub(crate) known_peppers: BTreeSet<u16>,
+    /// Those of them that are retired.
+    pub(crate) retired_peppers: BTreeSet<u16>,
+    /// Every recovery key ever opened.
+    known_recovery_keys: BTreeSet<u16>,
     pub(crate) version: u64,
     /// What wall time would be if it had run like the clock that runs on in sleep since the opening.
     pub(crate) expected: Timestamp,
@@ -111,6 +115,8 @@ impl Model {
             rules,
             prefixes: opening.prefixes.iter().map(|prefix| (*prefix, true)).collect(),
             known_peppers: opening.peppers.iter().copied().collect(),
+            retired_peppers: BTreeSet::new(),
+            known_recovery_keys: opening.recovery_keys.iter().copied().collect(),
             opening,
             version: 1,
             expected: now,
@@ -135,13 +141,23 @@ impl Model {
 
     /// Opens the same store again.
     pub(crate) fn reopen(&mut self, opening: Opening) {
-        let before = self.known_peppers.len();
-        self.known_peppers.extend(&opening.peppers);
+        let added = |known: &mut BTreeSet<u16>, opened: &[u16]| {
+            let before = known.len();
+            known.extend(opened);
+            known.len() > before
+        };
+        let pepper = added(&mut self.known_peppers, &opening.peppers);
+        let recovery_key = added(&mut self.known_recovery_keys, &opening.recovery_keys);
         self.opening = opening;
-        if self.known_peppers.len() > before {
-            self.version += 1;
-            let by = Authority::new(Role::Administrator, Actor::new("keyhasp").unwrap());
-            self.note(&by, EventKind::PepperAdded, None, None, self.version, None, Fields::PEPPERS);
+        let by = Authority::new(Role::Administrator, Actor::new("keyhasp").unwrap());
+        for (is_added, kind, fields) in [
+            (pepper, EventKind::PepperAdded, Fields::PEPPERS),
+            (recovery_key, EventKind::RecoveryKeyAdded, Fields::RECOVERY_KEYS),
+        ] {
+            if is_added {
+                self.version += 1;
+                self.note(&by, kind, None, None, self.version, None, fields);
+            }
         }
     }
 
@@ -205,6 +221,9 @@ impl Model {
             Call::ListOwners { query } => self.list_owners(&caller, query)?,
             Call::MadeUpCursor { .. } => return Err(vec![Reason::Invalid("cursor")]),
             Call::InvalidateTokens { to, expected } => self.move_mark(&caller, *to, *expected)?,
+            Call::RetirePepper { number, if_in_use, expected } => {
+                self.retire_pepper(&caller, *number, *if_in_use, *expected)?
+            }
             Call::OpenToken { id } => self.reveal_token(&caller, *id)?,
             Call::OpenTokens { query } => self.reveal_tokens(&caller, query)?,
             Call::Prune { before } => self.prune(&caller, *before)?,

@@ -1,9 +1,9 @@
 //! Calls that concern the whole store.
 
 use keyhasp::event::Fields;
-use keyhasp::id::Version;
+use keyhasp::id::{KeyId, Version};
 use keyhasp::key::{Kind, StoreRules};
-use keyhasp::{EventKind, Prefix, Timestamp};
+use keyhasp::{EventKind, IfInUse, Prefix, Timestamp};
 use serde_json::{Value, json};
 
 use super::authority::Caller;
@@ -117,6 +117,48 @@ impl Model {
             self.note(&caller.by, kind, None, None, version, None, Fields::TOKENS_VALID_FROM);
         }
         Ok(self.shown_rules())
+    }
+
+    pub(super) fn retire_pepper(
+        &mut self,
+        caller: &Caller,
+        number: u16,
+        if_in_use: IfInUse,
+        expected: Option<Version>,
+    ) -> Decided<Value> {
+        caller.require_admin()?;
+        if number == self.opening.peppers[0] {
+            return Err(vec![Reason::PepperCurrent]);
+        }
+        if !self.known_peppers.contains(&number) {
+            return Err(vec![Reason::PepperUnknown]);
+        }
+        let (mut tokens, mut keys) = (0, Vec::new());
+        if !self.retired_peppers.contains(&number) {
+            let mut reasons: Vec<Reason> = conflict(expected, self.version).into_iter().collect();
+            for key in self.keys.values().filter(|key| key.is_live()) {
+                let current = Some(&key.current).filter(|token| !token.is_invalidated);
+                let previous = key.living_previous(self.now);
+                let living = previous.iter().map(|(token, _)| token).chain(current);
+                let ended = living.filter(|token| token.pepper == number).count();
+                tokens += ended;
+                keys.extend((ended > 0).then_some(key.id));
+            }
+            if tokens > 0 && if_in_use == IfInUse::Refuse {
+                reasons.push(Reason::PepperInUse { tokens, keys: keys.len() });
+            }
+            unless_refused(reasons)?;
+            self.version += 1;
+            self.retired_peppers.insert(number);
+            let all = self.keys.values_mut().flat_map(KeyFile::tokens_mut);
+            let under = all.filter(|token| token.pepper == number);
+            under.for_each(|token| token.is_invalidated = true);
+            let (kind, version) = (EventKind::PepperRetired, self.version);
+            self.note(&caller.by, kind, None, None, version, None, Fields::PEPPERS);
+        }
+        let some_keys: Vec<KeyId> = keys.iter().copied().take(20).collect();
+        let ended = json!({"tokens": tokens, "keys": keys.len(), "some_keys": some_keys});
+        Ok(json!({"number": number, "ended": ended, "version": self.version}))
     }
 
     pub(super) fn prune(&mut self, caller: &Caller, before: Timestamp) -> Decided<Value> {

@@ -18,7 +18,7 @@ use rusqlite::Connection;
 use crate::secrets::story::{World, key_bytes};
 
 /// All kinds that a store can answer with, except that of an unfit engine.
-pub(crate) const KINDS: [&str; 29] = [
+pub(crate) const KINDS: [&str; 31] = [
     "Backend AlreadyOpen",
     "Backend Corrupt",
     "Backend Foreign",
@@ -42,7 +42,9 @@ pub(crate) const KINDS: [&str; 29] = [
     "OutcomeUnknown OutcomeUnknown",
     "OwnerExists",
     "Pepper",
+    "PepperInUse",
     "Random",
+    "RecoveryKey",
     "RulesDiffer",
     "Seal",
     "State",

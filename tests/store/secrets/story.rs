@@ -8,9 +8,9 @@ use keyhasp::key::{Kind, StoreRules};
 use keyhasp::store::StoreBuilder;
 use keyhasp::{
     Access, AdminKeys, Catalogue, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Error,
-    Expiry, KeyStore, ListEvents, ListKeys, ListOwners, ManualClock, NumericId, NumericIdChoice,
-    OwnerId, OwnerKeys, Peppers, Prefix, RecoveryKeys, Rotate, State, Store, Timestamp, UpdateKey,
-    UpdateOwner, Verifier, Version,
+    Expiry, IfInUse, KeyStore, ListEvents, ListKeys, ListOwners, ManualClock, NumericId,
+    NumericIdChoice, OwnerId, OwnerKeys, Peppers, Prefix, RecoveryKeys, Rotate, State, Store,
+    Timestamp, UpdateKey, UpdateOwner, Verifier, Version,
 };
 use serde_json::json;
 
@@ -315,6 +315,10 @@ impl World {
             let told = self.ear.refused(open(builder));
             assert!(matches!(told, Error::Pepper { .. }), "{told:?}");
         }
+        let builder = self.builder().retire_pepper(1, IfInUse::Refuse);
+        let builder = builder.peppers(Peppers::new(2, key_bytes(2)).unwrap());
+        let told = self.ear.refused(open(builder));
+        assert!(matches!(told, Error::PepperInUse { .. }), "{told:?}");
         let builder = self.builder().rules(StoreRules::default());
         let told = self.ear.refused(open(builder));
         assert!(matches!(told, Error::RulesDiffer(_)), "{told:?}");
@@ -323,14 +327,15 @@ impl World {
         let told = self.ear.refused(open(builder));
         assert!(matches!(told, Error::ClockBehindLog(_)), "{told:?}");
         let sealing = |number| RecoveryKeys::new(number, key_bytes(8)).unwrap();
-        for wrong in [sealing(1), sealing(7)] {
-            let builder = self.builder().recovery_keys(wrong);
-            let store: Arc<dyn KeyStore> = Arc::new(open(builder).unwrap());
-            let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
-            let told = self.ear.refused(admin.reveal_tokens(&ListKeys::new()));
-            assert!(matches!(told, Error::Seal(_)), "{told:?}");
-            store.close().unwrap();
-        }
+        let builder = self.builder().recovery_keys(sealing(1));
+        let told = self.ear.refused(open(builder));
+        assert!(matches!(told, Error::RecoveryKey { .. }), "{told:?}");
+        let builder = self.builder().recovery_keys(sealing(7));
+        let store: Arc<dyn KeyStore> = Arc::new(open(builder).unwrap());
+        let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
+        let told = self.ear.refused(admin.reveal_tokens(&ListKeys::new()));
+        assert!(matches!(told, Error::Seal(_)), "{told:?}");
+        store.close().unwrap();
         let builder = self.builder();
         let store = open(builder).unwrap();
         let builder = self.builder();

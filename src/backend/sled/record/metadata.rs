@@ -3,14 +3,15 @@
 use super::codec::{Decoder, Encoder};
 use crate::backend::sled::fault::Fault;
 use crate::key::{
-    NumberedPrefix, PepperCheck, Prefix, PrefixNumber, PrefixTable, Sink, Source, StoreMetadata,
-    StoreRules,
+    NumberedPrefix, PepperCheck, Prefix, PrefixNumber, PrefixTable, RecoveryKeyCheck, Sink, Source,
+    StoreMetadata, StoreRules,
 };
 
 pub(in crate::backend::sled) fn encode_metadata(
     metadata: &StoreMetadata,
 ) -> Result<Vec<u8>, Fault> {
-    let StoreMetadata { version, rules, prefixes, peppers, tokens_valid_from } = metadata;
+    let StoreMetadata { version, rules, prefixes, peppers, recovery_keys, tokens_valid_from } =
+        metadata;
     let StoreRules { unique_names, keep_standard_key, recoverable_tokens, lifetime } = rules;
     let mut encoder = Encoder::default();
     encoder.add(version)?.add(unique_names)?.add(keep_standard_key)?.add(recoverable_tokens)?;
@@ -21,6 +22,10 @@ pub(in crate::backend::sled) fn encode_metadata(
     }
     encoder.number(peppers.len() as u64)?;
     for check in peppers {
+        encoder.add(&check.number)?.add(&check.value)?.add(&check.retired)?;
+    }
+    encoder.number(recovery_keys.len() as u64)?;
+    for check in recovery_keys {
         encoder.add(&check.number)?.add(&check.value)?;
     }
     Ok(encoder.into_bytes())
@@ -46,8 +51,14 @@ pub(in crate::backend::sled) fn decode_metadata(bytes: &[u8]) -> Result<StoreMet
     let prefixes = PrefixTable::from_entries(prefixes)?;
     let mut peppers = Vec::new();
     for _ in 0..decoder.number("peppers")? {
-        peppers.push(PepperCheck { number: decoder.next()?, value: decoder.next()? });
+        let (number, value, retired) = (decoder.next()?, decoder.next()?, decoder.next()?);
+        peppers.push(PepperCheck { number, value, retired });
+    }
+    let mut recovery_keys = Vec::new();
+    for _ in 0..decoder.number("recovery_keys")? {
+        let (number, value) = (decoder.next()?, decoder.next()?);
+        recovery_keys.push(RecoveryKeyCheck { number, value });
     }
     decoder.finish()?;
-    Ok(StoreMetadata { version, rules, prefixes, peppers, tokens_valid_from })
+    Ok(StoreMetadata { version, rules, prefixes, peppers, recovery_keys, tokens_valid_from })
 }

@@ -19,8 +19,8 @@ use crate::event::EventKind;
 use crate::id::{Generation, KeyId, NumericId, Version};
 use crate::key::{
     Alert, KeyName, LastAddress, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Prefix,
-    PrefixNumber, PrefixTable, QuotaState, RejectKind, RejectedCounts, Seal, StoreMetadata,
-    TokensValidFrom, Usage, Used,
+    PrefixNumber, PrefixTable, QuotaState, RecoveryKeyCheck, RejectKind, RejectedCounts, Seal,
+    StoreMetadata, TokensValidFrom, Usage, Used,
 };
 
 /// A database in which every column of every table holds something.
@@ -31,7 +31,8 @@ fn full() -> Fixture {
     let full = StoreMetadata {
         version: Version::new(2),
         prefixes: PrefixTable::from_entries(vec![prefix]).unwrap(),
-        peppers: vec![PepperCheck { number: PepperNumber::new(3), value: [1; 16] }],
+        peppers: vec![PepperCheck { number: PepperNumber::new(3), value: [1; 16], retired: false }],
+        recovery_keys: vec![RecoveryKeyCheck { number: 4, value: [2; 16] }],
         tokens_valid_from: Some(TokensValidFrom::of(Timestamp::MIN)),
         ..metadata()
     };

@@ -70,6 +70,7 @@ pub(super) fn metadata() -> StoreMetadata {
         rules: StoreRules::default(),
         prefixes: PrefixTable::default(),
         peppers: Vec::new(),
+        recovery_keys: Vec::new(),
         tokens_valid_from: None,
     }
 }

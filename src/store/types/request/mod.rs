@@ -14,5 +14,5 @@ pub use keys::{CreateKey, KeyAction, NumericIdChoice, Rotate, UpdateKey};
 pub use limits::SetLimits;
 pub use lists::{ListEvents, ListKeys, ListOwners};
 pub use owners::{CreateOwner, OwnerAction, UpdateOwner};
-pub use rules::ChangeRules;
+pub use rules::{ChangeRules, IfInUse};
 pub use verify::VerifyRequest;

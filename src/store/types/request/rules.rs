@@ -29,3 +29,12 @@ impl ChangeRules {
         self
     }
 }
+
+/// The course of retiring a pepper if live tokens are under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfInUse {
+    /// Refuse, and change nothing.
+    Refuse,
+    /// Retire the pepper, which ends these tokens.
+    EndTokens,
+}

@@ -1,7 +1,7 @@
 //! The store's rules change where the data allow it, and hold from then on.
 
-use crate::backend::Rejection;
-use crate::key::{KeyRecord, Kind, Prefix, StoreMetadata, StoreRules};
+use crate::backend::{PepperUse, Rejection};
+use crate::key::{KeyRecord, Kind, PepperCheck, PepperNumber, Prefix, StoreMetadata, StoreRules};
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
@@ -18,6 +18,7 @@ list![
     rule_no_prefix_goes_that_a_token_has,
     rule_new_rules_judge_what_their_change_writes,
     rule_new_rules_hold_for_the_next_change,
+    rule_a_retired_pepper_ends_the_live_tokens_under_it,
 ];
 
 /// The metadata that would follow, with other rules.
@@ -168,5 +169,50 @@ fn rule_new_rules_hold_for_the_next_change(lab: &Lab<'_>) -> Tested {
     backend.apply(sample::replace_metadata(&with_rules(&backend, StoreRules::default())?)?)?;
     let outcome = backend.batch(&[sample::create_key(&named(2)?)?])?;
     ensure_eq!(outcome[0].is_ok(), true, "whether a name may repeat again");
+    Ok(())
+}
+
+/// Refused unasked, and counted: current and previous tokens of keys that aren't revoked. Those whose
+/// grace is over or that are superseded don't count.
+fn rule_a_retired_pepper_ends_the_live_tokens_under_it(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let pepper = PepperNumber::new;
+    let under = |n, numbers: [u16; 2]| -> Result<_, Failure> {
+        let mut key = sample::key(n, "acme")?;
+        key.current = sample::token(n, 2)?;
+        key.previous = vec![sample::previous(n, 1)?];
+        key.current.digest.pepper = pepper(numbers[0]);
+        key.previous[0].token.digest.pepper = pepper(numbers[1]);
+        Ok(key)
+    };
+    let mut over = under(3, [2, 1])?;
+    over.previous[0].ends_at = sample::at(0);
+    let revoked = KeyRecord { revoked: Some(sample::switch(1)?), ..under(4, [1, 1])? };
+    let keys = [under(1, [1, 1])?, under(2, [2, 1])?, over, revoked, under(5, [2, 2])?];
+    for key in &keys {
+        backend.apply(sample::create_key(key)?)?;
+    }
+    let check =
+        |number: u16| PepperCheck { number: pepper(number), value: [0x5a; 16], retired: false };
+    let known = StoreMetadata {
+        peppers: vec![check(1), check(2)],
+        ..sample::changed_metadata(&backend.metadata()?)
+    };
+    backend.apply(sample::replace_metadata(&known)?)?;
+    let retired = PepperCheck { retired: true, ..check(1) };
+    let next =
+        StoreMetadata { peppers: vec![retired, check(2)], ..sample::changed_metadata(&known) };
+    let used = PepperUse { tokens: 3, keys: 2, some_keys: vec![keys[0].id, keys[1].id] };
+    let rejection = backend.refuse(sample::replace_metadata(&next)?)?;
+    let expected = Rejection::PepperInUse { number: pepper(1), used: used.clone() };
+    ensure_eq!(rejection, expected, "a pepper with live tokens");
+    ensure_eq!(backend.metadata()?, known, "the metadata after a refused retirement");
+    let applied = backend.apply(sample::replace_metadata(&next)?.ending_tokens(true))?;
+    ensure_eq!(applied.ended, used, "the tokens that ended");
+    ensure_eq!(backend.metadata()?, next, "the metadata");
+    backend.expect_key(&keys[0])?;
+    // Retired already: nothing is counted again.
+    let applied = backend.apply(sample::replace_metadata(&sample::changed_metadata(&next))?)?;
+    ensure_eq!(applied.ended, PepperUse::default(), "the tokens that ended before");
     Ok(())
 }
