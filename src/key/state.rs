@@ -31,13 +31,13 @@ impl State {
 /// All that decides on a token whose secret was right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ValidityInputs {
-    /// The owner's switch of an administrator.
+    /// Whether an administrator has suspended the owner.
     pub suspended: bool,
     /// Whether the key is revoked, which is final.
     pub revoked: bool,
-    /// The administrator's switch.
+    /// Whether an administrator has blocked the key.
     pub blocked: bool,
-    /// The owner's switch.
+    /// Whether the owner has deactivated the key.
     pub deactivated: bool,
     /// When the key expires.
     pub expires_at: Option<Timestamp>,

@@ -23,7 +23,7 @@ use super::watchdog::Watchdog;
 use crate::backend::BackendErrorKind;
 use crate::backend::format::{FORMAT, OLDEST_READ};
 
-/// The time that sled's own threads may take to let go of its file.
+/// The time that sled's own threads may take to release its file.
 const LET_GO: Duration = Duration::from_secs(5);
 
 /// A batch to write: for each tree its keys, with their values or nothing.
@@ -85,7 +85,7 @@ impl Engine {
         engine.unless(settled)
     }
 
-    /// Itself, or why it can't be used, and then it lets go.
+    /// Returns the engine if `done` is `Ok`. Otherwise closes it, and returns the fault.
     pub(super) fn unless(self, done: Result<(), Fault>) -> Result<Self, Fault> {
         match done {
             Ok(()) => Ok(self),

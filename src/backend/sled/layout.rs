@@ -17,8 +17,8 @@ use crate::backend::format::{FORMAT, OLDEST_READ};
 
 const MARKER: &str = "keyhasp";
 const MARKER_NEW: &str = "keyhasp.new";
-/// Being there, it says that a sync failed: what is read may not be what is on the disk. It need
-/// not outlive the system, after whose restart what is read is what is on the disk.
+/// The file that stands beside the data after a sync failed, when what is read may not be what is on
+/// the disk. A restart of the system may lose it: after that, what is read is what is on the disk.
 const UNSYNCED: &str = "keyhasp.unsynced";
 const GENERATION_PREFIX: &str = "sled-";
 const FIRST_LINE: &str = "keyhasp sled store";

@@ -8,7 +8,7 @@ use super::options::SledOptions;
 use crate::backend::opening::Intent;
 use crate::backend::{BackendErrorKind, Opened};
 
-/// An open database: everything that closing lets go of.
+/// An open database, with everything that closing releases.
 pub(super) struct Live {
     /// `None` while a recovery that was begun has not succeeded.
     engine: Option<Engine>,

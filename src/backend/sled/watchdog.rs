@@ -10,7 +10,8 @@ use std::time::Duration;
 
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// A thread that looks while another thread waits, and sleeps otherwise.
+/// A thread that looks for a failed write of sled while another thread waits for sled, and sleeps
+/// otherwise.
 pub(super) struct Watchdog {
     shared: Arc<Shared>,
     /// `None` if no thread could be started: no wait is watched, and the work is no less right.
@@ -58,7 +59,7 @@ impl Watchdog {
         Self { shared, thread }
     }
 
-    /// Does what may wait.
+    /// Does work that may wait for sled, and watches it.
     pub(super) fn during<T>(&self, work: impl FnOnce() -> T) -> T {
         let mut state = self.shared.lock();
         state.waiting += 1;
@@ -91,8 +92,8 @@ impl Shared {
             }
             state = if state.waiting == 0 {
                 state.is_asleep = true;
-                let awake = |state: &mut State| state.is_asleep && !state.is_over;
-                self.changed.wait_while(state, awake).unwrap_or_else(PoisonError::into_inner)
+                let asleep = |state: &mut State| state.is_asleep && !state.is_over;
+                self.changed.wait_while(state, asleep).unwrap_or_else(PoisonError::into_inner)
             } else {
                 let still = |state: &mut State| !state.is_over;
                 let slept = self.changed.wait_timeout_while(state, INTERVAL, still);

@@ -16,8 +16,8 @@ use super::schema::{self, Identity};
 use crate::backend::opening::Intent;
 use crate::backend::{BackendErrorKind, Opened, Sharing};
 
-/// To how many bytes a write-ahead log that grew beside a reader is cut again. SQLite copies it
-/// into the database from 4 MiB on, so in ordinary use it is never so long.
+/// The size, in bytes, to which a write-ahead log is cut after a slow reader let it grow. SQLite copies
+/// the log into the database from 4 MiB on, so in ordinary use it is never so long.
 const LONGEST_LOG: i64 = 6 << 20;
 
 /// The oldest engine that is trusted: before it, a commit could be lost when the write-ahead log

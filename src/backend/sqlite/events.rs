@@ -43,7 +43,7 @@ pub(super) const PAGE_OF_OWNER: &str = concat!(
      ORDER BY sequence LIMIT ?2"
 );
 
-/// The number of the last; 0 before the first.
+/// Returns the number of the newest event; 0 before the first.
 pub(super) fn last(connection: &Connection) -> Result<u64, Fault> {
     extreme(connection, "SELECT max(sequence) FROM events")
 }
@@ -59,7 +59,7 @@ fn extreme(connection: &Connection, sql: &str) -> Result<u64, Fault> {
     u64::try_from(sequence.unwrap_or(0)).map_err(|_| damaged)
 }
 
-/// Appends one.
+/// Appends an event.
 pub(super) fn append(connection: &Connection, event: &Event) -> Result<(), Fault> {
     let mut statement = connection.prepare_cached(concat!(
         "INSERT INTO events (",
@@ -150,7 +150,7 @@ fn role(row: &mut RowReader<'_>) -> Result<Role, Fault> {
     }
 }
 
-/// A page.
+/// Reads a page of events.
 pub(super) fn page(connection: &Connection, query: &EventQuery) -> Result<EventPage, Fault> {
     let pruned_through = first(connection)?.saturating_sub(1);
     let mut page = EventPage { events: Vec::new(), next: None, pruned_through };
@@ -187,7 +187,7 @@ pub(super) fn page(connection: &Connection, query: &EventQuery) -> Result<EventP
     Ok(page)
 }
 
-/// So many rows, and one more.
+/// Returns the number of rows to ask for: one more than are examined, which says whether there are more.
 pub(super) fn rows_to_ask(examine: usize) -> i64 {
     i64::try_from(examine).unwrap_or(i64::MAX).saturating_add(1)
 }

@@ -13,7 +13,7 @@ use crate::key::{OwnerRecord, Source};
 
 const TABLE: &str = "owners";
 
-/// A key's row takes more than this.
+/// The fewest bytes of a key's row. It bounds the count of keys that the owners' counters give.
 const LEAST_BYTES_OF_KEY: u64 = 128;
 
 /// The columns beside the id, in the order in which they are read and written: the fields of the
@@ -32,14 +32,14 @@ static LOAD: LazyLock<String> = LazyLock::new(|| format!("{}WHERE id = ?", *SELE
 static INSERT: LazyLock<String> = LazyLock::new(|| insert_sql(TABLE, &COLUMNS, "id"));
 static UPDATE: LazyLock<String> = LazyLock::new(|| update_sql(TABLE, &COLUMNS, "id"));
 
-/// Reads one.
+/// Reads an owner.
 pub(super) fn load(connection: &Connection, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
     let mut statement = connection.prepare_cached(&LOAD)?;
     let mut rows = statement.query([id.as_str()])?;
     rows.next()?.map(decode).transpose()
 }
 
-/// Counts the keys by the counts that owners have, but no more than a file of this size can
+/// Returns the number of keys by the owners' counters, but no more than a file of this size can
 /// hold.
 pub(super) fn keys_of_all(connection: &Connection) -> Result<u64, Fault> {
     let pragma = |sql| connection.query_row(sql, [], |row| row.get::<_, u32>(0)).map(u64::from);
@@ -51,7 +51,7 @@ pub(super) fn keys_of_all(connection: &Connection) -> Result<u64, Fault> {
     Ok((counted as u64).min(bytes / LEAST_BYTES_OF_KEY))
 }
 
-/// Reads all, one after the other.
+/// Reads all owners, one after the other.
 pub(super) fn each(
     connection: &Connection,
     visit: &mut dyn FnMut(OwnerRecord),
@@ -78,12 +78,12 @@ fn checksums_of(owner: &OwnerRecord) -> (u32, u32) {
     (checksums::of_scanned_owner(&owner.into()), checksums::of_owner(owner))
 }
 
-/// Creates one, without keys.
+/// Creates an owner without keys.
 pub(super) fn insert(connection: &Connection, owner: &OwnerRecord) -> Result<(), Fault> {
     write(connection, &INSERT, owner)
 }
 
-/// Replaces one. The counts of its keys stay.
+/// Replaces an owner. The counts of its keys stay.
 pub(super) fn update(connection: &Connection, owner: &OwnerRecord) -> Result<(), Fault> {
     write(connection, &UPDATE, owner)
 }
@@ -97,7 +97,7 @@ fn write(connection: &Connection, sql: &str, owner: &OwnerRecord) -> Result<(), 
     one(binder.execute()?)
 }
 
-/// Removes one.
+/// Removes an owner.
 pub(super) fn delete(connection: &Connection, id: &OwnerId) -> Result<(), Fault> {
     one(connection.prepare_cached("DELETE FROM owners WHERE id = ?")?.execute([id.as_str()])?)
 }
@@ -141,7 +141,8 @@ pub(super) fn count_key(
     one(written)
 }
 
-/// The rules of a commit have found the row: if it isn't there now, the index lies.
+/// Checks that one row was written. The rules of the commit have found that row, so if it is missing,
+/// SQLite's own index is damaged.
 pub(super) fn one(written: usize) -> Result<(), Fault> {
     if written == 1 { Ok(()) } else { Err(Fault::Damaged { table: TABLE, column: "id" }) }
 }

@@ -111,8 +111,7 @@ impl Records {
     }
 
     /// Puts an owner into the index. The index holds keys as narrowed by the owner's `max_access`
-    /// and
-    /// `tokens_valid_from`, so the keys are reloaded if either differs.
+    /// and `tokens_valid_from`, so the keys are reloaded if either differs.
     pub(in crate::store) fn put_owner(&self, owner: &ScannedOwner) -> Result<(), Error> {
         let put = self.index.put_owner(owner).map_err(|error| self.index_error(error))?;
         if put.narrows {

@@ -235,7 +235,7 @@ impl QuotaLeases {
                 return Ok(lease);
             }
             self.check(limiter, now, uses)?;
-            // If the limits were replaced, `judge_limits` drops this error and reads them again.
+            // If the limits were replaced, `LimitJudge::judge` drops this error and reads them again.
             if !validate() || changes == MAX_CHANGES {
                 return unavailable(Unavailable::Quota);
             }

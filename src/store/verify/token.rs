@@ -110,8 +110,7 @@ impl TokenVerifier {
 
     /// Judges a token. Checks shape, prefix and id; computes one keyed digest; compares it in
     /// constant time with each digest of the key. Only then reads the key's state. Does no I/O,
-    /// allocates nothing and locks nothing, except that a key's quota may wait for a lease, and that a
-    /// previous token takes a lock while graces are known that a clock reckoned ahead. Sets
+    /// allocates nothing and locks nothing, with the exceptions that the README lists. Sets
     /// `judged_at` to the time by which it judges, as soon as an answer needs the time.
     fn judge_token(
         &self,

@@ -1,4 +1,5 @@
-//! The use of a key, or what is left of an owner's quota.
+//! The usage of a key or an owner as bytes: its uses, what is left of its quota, the alerts that were
+//! written.
 
 use super::codec::{Decoder, Encoder};
 use crate::backend::sled::fault::Fault;
