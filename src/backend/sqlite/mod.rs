@@ -40,6 +40,7 @@ mod metadata;
 mod options;
 mod owners;
 mod pages;
+mod quarantine;
 mod readers;
 mod requests;
 mod scan;

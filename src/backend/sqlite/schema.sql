@@ -1,4 +1,4 @@
--- Version 3. Times are milliseconds since 1970-01-01T00:00:00Z; ids of keys are the 16 bytes of a
+-- Version 4. Times are milliseconds since 1970-01-01T00:00:00Z; ids of keys are the 16 bytes of a
 -- UUID; columns that an index or a scan reads come first in their row. A column `..._by` of a limit,
 -- `access_by` and `expiry_by` hold the role that set it.
 
@@ -247,6 +247,26 @@ CREATE TABLE previous_tokens (
   since INTEGER NOT NULL,
   ends_at INTEGER NOT NULL,
   PRIMARY KEY (key_id, generation)
+) STRICT, WITHOUT ROWID;
+
+-- Entries over keys whose records are damaged: the administrator's switch and the revocation. The
+-- bytes below stay as they are.
+CREATE TABLE quarantine (
+  id BLOB PRIMARY KEY CHECK (length(id) = 16),
+  owner TEXT,
+  version INTEGER NOT NULL,
+  blocked_at INTEGER,
+  blocked_by TEXT,
+  blocked_reason TEXT,
+  blocked_set_by TEXT CHECK (blocked_set_by IN ('administrator', 'owner')),
+  blocked_reason_for_owner INTEGER CHECK (blocked_reason_for_owner IN (0, 1)),
+  revoked_at INTEGER,
+  revoked_by TEXT,
+  revoked_reason TEXT,
+  revoked_set_by TEXT CHECK (revoked_set_by IN ('administrator', 'owner')),
+  revoked_reason_for_owner INTEGER CHECK (revoked_reason_for_owner IN (0, 1)),
+  checksum INTEGER NOT NULL,
+  CHECK ((blocked_at IS NULL) = (blocked_by IS NULL) AND (revoked_at IS NULL) = (revoked_by IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 -- Every numeric id ever used, also those of purged keys.
