@@ -34,7 +34,7 @@ pub(crate) struct Coverage {
 const CALLS: &str = "ActOnKey:Activate ActOnKey:AddToQuota ActOnKey:RefillQuota ActOnOwner:AddToQuota ActOnOwner:RefillQuota ActOnKey:Block ActOnKey:ConvertTrial ActOnKey:Deactivate \
     ActOnKey:InvalidatePrevious ActOnKey:ExtendExpiry ActOnKey:Revoke ActOnKey:Unblock ActOnKey:Update \
     ActOnOwner:InvalidateTokens ActOnOwner:Resume ActOnOwner:Suspend ActOnOwner:Update ChangeRules Count \
-    CreateKey CreateOwner Events Find FlushUsage ForeignCursor Get GetOwner Leaked List ListOwners LookOut InvalidateTokens Once ReplaceLost \
+    CreateKey CreateOwner Events Find FlushUsage ForeignCursor Get GetOwner Leaked List ListOwners LookOut InvalidateTokens Once ReplaceLost RetirePepper \
     OpenTokens Prune Purge PurgeOwner Recover RevokeAll RevokeTree Rotate Rules Wait";
 
 /// Each of them is written or returned at least once.
@@ -50,7 +50,7 @@ const REASONS: &str = "Conflict DataForbid(keep_standard_key) DataForbid(prefixe
     Forbidden(ProtectedSetting) Forbidden(BeyondLifetime) Invalid(fixed_defaults) Forbidden(TrialKey) NumericIdTaken NumericIdsExhausted Invalid(access) Invalid(actor) \
     Invalid(cursor) Invalid(expiry) Invalid(firstkey) Invalid(grace) Invalid(tokens_valid_from) \
     Invalid(name) Invalid(networks) Invalid(owners) Invalid(prefix) Invalid(prefixes) Invalid(settings) Invalid(quota.add) \
-    LastStandardKey NameTaken NotFound(Key) NotFound(Owner) NotFound(RecoverableToken) OwnerExists Pepper NotFound(Request) IdempotencyKeyReused State(NotReplaceable) Forbidden(NotADelegate) \
+    LastStandardKey NameTaken NotFound(Key) NotFound(Owner) NotFound(RecoverableToken) OwnerExists Pepper PepperCurrent PepperInUse PepperUnknown NotFound(Request) IdempotencyKeyReused State(NotReplaceable) Forbidden(NotADelegate) \
     Random State(Blocked) State(Expired) State(NoQuota) State(NotRevoked) State(NotSuspended) State(NotTrial) \
     State(Revoked) State(RecoveryOff) TooManyKeys";
 

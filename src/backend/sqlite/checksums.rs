@@ -85,14 +85,15 @@ pub(super) fn of_request(record: &RequestRecord) -> u32 {
 
 /// Computes the checksum of what is left of a quota, and of the id of its key or owner.
 pub(super) fn of_quota(of: &UsageSubject, state: &QuotaState) -> u32 {
-    let QuotaState { quota_version, begun, left, debt, period, turn, raised } = state;
+    let QuotaState { quota_version, begun, left, debt, period, turn, raised, raised_before } =
+        state;
     let mut bytes = PlainBytes::new();
     match of {
         UsageSubject::Key(key) => bytes.add(key),
         UsageSubject::Owner(owner) => bytes.add(owner),
     };
     bytes.add(quota_version).add(begun).add(left).add(debt);
-    crc(bytes.add(period).add(turn).add(raised))
+    crc(bytes.add(period).add(turn).add(raised).add(raised_before))
 }
 
 fn crc(bytes: &PlainBytes) -> u32 {

@@ -325,7 +325,8 @@ CREATE TABLE key_usage (
   -- The version of the record at which the quota was last set, refilled or added to; the version at
   -- which its count began; the uses that are neither spent nor leased; the uses that were counted
   -- beyond the quota; the time at which the period began (0 without a refill); how many refills have
-  -- raised what was left, and by how much; and a checksum of these and the id.
+  -- raised what was left, by how much the last one, and by how much all before it; and a checksum of
+  -- these and the id.
   quota_version INTEGER,
   quota_begun INTEGER,
   quota_left INTEGER,
@@ -333,6 +334,7 @@ CREATE TABLE key_usage (
   quota_period INTEGER,
   quota_turn INTEGER,
   quota_raised INTEGER,
+  quota_raised_before INTEGER,
   quota_checksum INTEGER
 ) STRICT, WITHOUT ROWID;
 
@@ -346,6 +348,7 @@ CREATE TABLE owner_usage (
   quota_period INTEGER,
   quota_turn INTEGER,
   quota_raised INTEGER,
+  quota_raised_before INTEGER,
   quota_checksum INTEGER
 ) STRICT, WITHOUT ROWID;
 

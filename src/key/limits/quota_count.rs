@@ -22,8 +22,12 @@ pub struct QuotaState {
     pub period: Timestamp,
     /// The number of refills so far that raised what was left.
     pub turn: u64,
-    /// The number of uses by which those refills raised it. Leases from before a refill lose as many.
+    /// The number of uses by which the last of those refills raised it. Leases of the turn before
+    /// lose as many.
     pub raised: u64,
+    /// The number of uses by which all refills before the last raised it. Leases of earlier turns
+    /// lose as many, and then of `raised`.
+    pub raised_before: u64,
 }
 
 /// Uses taken out of a quota by one process, to be spent there.
@@ -75,6 +79,13 @@ impl QuotaState {
     }
 }
 
+/// Takes from the units of a lease what refills have made up for.
+fn lose(units: &mut u64, raised: &mut u64) {
+    let lost = (*units).min(*raised);
+    *units -= lost;
+    *raised -= lost;
+}
+
 /// A number of uses as a signed one. Counts are far below the limit.
 fn whole(uses: u64) -> i64 {
     i64::try_from(uses).unwrap_or(i64::MAX / 4).min(i64::MAX / 4)
@@ -95,6 +106,7 @@ impl VersionedQuota {
                 period,
                 turn: 0,
                 raised: 0,
+                raised_before: 0,
             };
         };
         let goes_on = |refill: Refill| refill.period().counted_at(before.period, now);
@@ -104,10 +116,14 @@ impl VersionedQuota {
         if amount.is_none() || missing <= 0 {
             return state;
         }
-        let (turn, raised) =
-            (before.turn + 1, before.raised.saturating_add(missing.unsigned_abs()));
-        QuotaState { turn, raised: raised.min(Quota::MAX_USES), ..state }
-            .with_balance(before.balance() + missing)
+        let earlier = before.raised_before.saturating_add(before.raised);
+        QuotaState {
+            turn: before.turn + 1,
+            raised: missing.unsigned_abs(),
+            raised_before: earlier.min(Quota::MAX_USES),
+            ..state
+        }
+        .with_balance(before.balance() + missing)
     }
 
     fn period_of(self, at: Timestamp) -> Timestamp {
@@ -136,7 +152,8 @@ impl VersionedQuota {
         match grant {
             None => state,
             Some(Grant::Refill) => {
-                QuotaState { begun: self.quota_version, turn: 0, raised: 0, ..state }
+                let begun = self.quota_version;
+                QuotaState { begun, turn: 0, raised: 0, raised_before: 0, ..state }
                     .with_balance(most)
             }
             Some(Grant::Add(uses)) => state.with_balance(state.balance() + whole(uses)),
@@ -180,7 +197,7 @@ impl VersionedQuota {
 
     /// Gives back what is left of a lease, also after the period's end. A refill that came since
     /// has raised what was left as if the lease were spent; so much of it is gone. All of it is gone
-    /// if the count began later.
+    /// if the count began later. A lease of the last turn loses nothing for refills from before it.
     #[must_use]
     pub fn refund(self, before: Option<QuotaState>, now: Timestamp, lease: Lease) -> QuotaState {
         let mut state = self.state_at(before, now);
@@ -188,10 +205,11 @@ impl VersionedQuota {
             || lease.quota_version > state.quota_version
             || lease.turn > state.turn;
         let mut units = if is_void { 0 } else { lease.units };
+        if lease.turn + 1 < state.turn {
+            lose(&mut units, &mut state.raised_before);
+        }
         if lease.turn < state.turn {
-            let lost = units.min(state.raised);
-            state.raised -= lost;
-            units -= lost;
+            lose(&mut units, &mut state.raised);
         }
         state.with_balance(state.balance() + whole(units))
     }
@@ -206,22 +224,24 @@ impl VersionedQuota {
 }
 
 impl Field for QuotaState {
-    const WIDTH: usize = 7;
+    const WIDTH: usize = 8;
 
     fn columns(_: &str, columns: &mut Vec<String>) {
-        let names = ["version", "begun", "left", "debt", "period", "turn", "raised"];
+        let names =
+            ["version", "begun", "left", "debt", "period", "turn", "raised", "raised_before"];
         columns.extend(names.map(|name| format!("quota_{name}")));
     }
 
     fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
-        let Self { quota_version, begun, left, debt, period, turn, raised } = self;
+        let Self { quota_version, begun, left, debt, period, turn, raised, raised_before } = self;
         quota_version.put(sink)?;
         begun.put(sink)?;
         left.put(sink)?;
         debt.put(sink)?;
         period.put(sink)?;
         turn.put(sink)?;
-        raised.put(sink)
+        raised.put(sink)?;
+        raised_before.put(sink)
     }
 
     fn get<S: Source>(_: &'static str, source: &mut S) -> Result<Self, S::Error> {
@@ -233,6 +253,7 @@ impl Field for QuotaState {
             period: Field::get("quota_period", source)?,
             turn: Field::get("quota_turn", source)?,
             raised: Field::get("quota_raised", source)?,
+            raised_before: Field::get("quota_raised_before", source)?,
         })
     }
 }

@@ -66,7 +66,7 @@ impl Generator<'_> {
     pub(super) fn limits(&mut self) -> NewLimits {
         let set = |chance: &mut Chance| chance.percent(80);
         NewLimits {
-            not_before: self.chance.percent(20).then(|| {
+            not_before: self.chance.percent(30).then(|| {
                 let is_set = set(self.chance);
                 is_set.then(|| self.first_moment())
             }),

@@ -222,6 +222,19 @@ impl World {
         is_served
     }
 
+    /// Sets another quota, or grants uses.
+    fn replace(&mut self, quota: Quota, grant: Option<Grant>) {
+        let (before, run) = (self.run, next(self.run, quota));
+        let most = |run: VersionedQuota| i64::try_from(run.quota.most()).unwrap();
+        self.state = Some(run.replacing(before, self.state, grant, self.now));
+        self.left = match grant {
+            Some(Grant::Refill) => most(run),
+            Some(Grant::Add(uses)) => self.left + i64::try_from(uses).unwrap(),
+            None => self.left + most(run) - most(before),
+        };
+        self.run = run;
+    }
+
     /// Returns the uses that are left if every process gives back its lease now.
     fn left_after_all(&self) -> i64 {
         let mut state = self.run.state_at(self.state, self.now);
@@ -285,6 +298,28 @@ proptest! {
         }
     }
 
+    /// A process whose lease comes back before each addition and each other quota loses nothing.
+    #[test]
+    fn uses_that_are_added_are_not_lost(
+        first in quotas(),
+        steps in prop::collection::vec((0..6_u64, 0..30_u64, 0..6_u8, quotas()), 1..80),
+    ) {
+        let mut world = World::new(first);
+        for (quarters, uses, action, quota) in steps {
+            world.advance(quarters);
+            if action < 3 {
+                world.give_back(0);
+            }
+            match action {
+                0 => {}
+                1 => world.replace(world.run.quota, Some(Grant::Add(uses))),
+                2 => world.replace(quota, None),
+                _ => _ = world.spend(0, uses),
+            }
+            prop_assert_eq!(world.left_after_all(), world.left);
+        }
+    }
+
     /// Crashes, charges, grants and other quotas in between: never is more left than there is, and
     /// a caller that needs no more than the count has left is served. A charge also counts beyond
     /// what is left, and leases that are out at that moment can still be spent: so the uses beyond
@@ -302,16 +337,6 @@ proptest! {
             world.advance(quarters);
             let signed = i64::try_from(uses).unwrap();
             let before = world.run;
-            let mut replace = |quota: Quota, grant| {
-                let run = next(before, quota);
-                let most = |run: VersionedQuota| i64::try_from(run.quota.most()).unwrap();
-                world.state = Some(run.replacing(before, world.state, grant, world.now));
-                world.left = match grant {
-                    Some(Grant::Refill) => most(run),
-                    _ => world.left + most(run) - most(before),
-                };
-                world.run = run;
-            };
             match action {
                 0 => world.give_back(process),
                 // A crash forfeits the lease; by how much less there is then is not followed.
@@ -320,13 +345,10 @@ proptest! {
                     world.processes[process].0 = None;
                     world.left -= had - world.left_after_all();
                 }
-                2 => replace(quota, None),
-                3 => {
-                    replace(before.quota, Some(Grant::Add(uses)));
-                    world.left += signed;
-                }
+                2 => world.replace(quota, None),
+                3 => world.replace(before.quota, Some(Grant::Add(uses))),
                 4 => {
-                    replace(before.quota, Some(Grant::Refill));
+                    world.replace(before.quota, Some(Grant::Refill));
                     charged = 0;
                 }
                 5 => {
