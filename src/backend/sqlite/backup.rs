@@ -19,7 +19,8 @@ use crate::backend::{BackendErrorKind, BackupProgress};
 
 /// The number of pages that are copied at once: 1 MiB.
 const PAGES_AT_ONCE: i32 = 256;
-/// The pause between two steps, in which commits have the disk.
+/// The pause between two steps, in which commits have the disk. Nothing happens at its end that could
+/// wake the thread, and closing waits for it at most so long.
 const PAUSE: Duration = Duration::from_millis(2);
 /// The length of a page.
 const PAGE_BYTES: u64 = 4096;

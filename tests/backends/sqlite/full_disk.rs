@@ -130,7 +130,7 @@ fn kill(disk: &SmallDisk, with_index: bool) {
 }
 
 #[test]
-#[ignore = "mounts a file system; .ci/run runs it"]
+#[ignore = "mounts a file system, as root: cargo test --all-features --test backends -- --ignored full_disk"]
 fn full_disk_refuses_changes_and_loses_none() {
     let disk = SmallDisk::mount();
     let shop = shop(&disk.database());
@@ -153,7 +153,7 @@ fn full_disk_refuses_changes_and_loses_none() {
 }
 
 #[test]
-#[ignore = "mounts a file system; .ci/run runs it"]
+#[ignore = "mounts a file system, as root: cargo test --all-features --test backends -- --ignored full_disk"]
 fn full_disk_does_not_keep_a_store_from_opening() {
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum End {
@@ -197,7 +197,7 @@ fn full_disk_does_not_keep_a_store_from_opening() {
 
 /// What isn't there yet can't be made without room.
 #[test]
-#[ignore = "mounts a file system; .ci/run runs it"]
+#[ignore = "mounts a file system, as root: cargo test --all-features --test backends -- --ignored full_disk"]
 fn full_disk_makes_no_database_and_no_backup() {
     let disk = SmallDisk::mount();
     disk.fill();

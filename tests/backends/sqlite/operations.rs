@@ -53,7 +53,7 @@ fn blocks() -> Vec<(usize, bool, String)> {
 
 /// After each block the database opens, and its token is accepted; so it is in each backup.
 #[test]
-#[ignore = "needs the shell sqlite3; .ci/run runs it"]
+#[ignore = "needs sqlite3 and fuser: cargo test --all-features --test backends -- --ignored runbook"]
 fn runbook_shell_does_what_it_says() {
     let blocks = blocks();
     assert!(blocks.len() > 8, "{}", blocks.len());
