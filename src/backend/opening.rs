@@ -6,7 +6,7 @@ use super::BackendErrorKind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opened {
     /// There was none, or only the beginning of one that no store was ever created on. The store
-    /// that is opened on it writes its records, and the event `store_created`.
+    /// that is opened on it writes its records.
     Created,
     /// There was one.
     Existing,

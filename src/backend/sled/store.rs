@@ -30,6 +30,8 @@ const CHUNK: usize = 512;
 
 /// The sled backend: one directory, one process, one handle.
 ///
+/// It can't be opened only to look at, nor backed up while it is open: close it, and copy the directory.
+///
 /// Writers wait for each other, and for the disk. Readers wait while a batch is being written, so
 /// that no caller reads what may yet be lost.
 pub struct Sled {
