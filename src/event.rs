@@ -113,6 +113,8 @@ event_kinds! {
     PepperRetired = 43, "pepper_retired";
     /// A recovery key was opened for the first time.
     RecoveryKeyAdded = 44, "recovery_key_added";
+    /// The store was created, on a database on which there was none: the first event of each store.
+    StoreCreated = 45, "store_created";
 }
 
 impl EventKind {

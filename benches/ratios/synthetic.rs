@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use keyhasp::backend::{
-    Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage, EventQuery,
+    Applied, Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage, EventQuery,
     KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, ScannedKey, ScannedOwner,
-    Sharing, UsageChange, UsageOutcome, UsageSubject,
+    Sharing, UsageChange, UsageOutcome, UsageSubject, Write,
 };
 use keyhasp::key::{
     Digest, IssueEpochs, KeyRecord, Lease, Limit, Limits, Networks, OwnerRecord, PepperNumber,
@@ -235,12 +235,8 @@ impl Backend for Synthetic {
         self.sharing
     }
 
-    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
-        Ok(self.metadata.get_or_init(|| initial.clone()).clone())
-    }
-
-    fn metadata(&self) -> Result<StoreMetadata, BackendError> {
-        Ok(self.metadata.get().unwrap().clone())
+    fn metadata(&self) -> Result<Option<StoreMetadata>, BackendError> {
+        Ok(self.metadata.get().cloned())
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
@@ -288,8 +284,15 @@ impl Backend for Synthetic {
         Self::unsupported("key")
     }
 
-    fn commit(&self, _: &[Change]) -> Result<CommitOutcome, BackendError> {
-        Self::unsupported("commit")
+    /// Takes the creation of a store, and nothing else.
+    fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
+        match batch.first().and_then(|change| Some(&change.operations.first()?.write)) {
+            Some(Write::CreateMetadata(metadata)) => {
+                self.metadata.get_or_init(|| (**metadata).clone());
+                Ok(vec![Ok(Applied { first_event: 1, last_event: 1, ..Applied::default() })])
+            }
+            _ => Self::unsupported("commit"),
+        }
     }
 
     fn page_keys(&self, _: &KeyPageQuery) -> Result<KeyPage, BackendError> {

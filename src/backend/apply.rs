@@ -74,10 +74,16 @@ impl<'a> Plan<'a> {
             Ok(requests) => requests,
             Err(rejection) => return Ok(Err(rejection)),
         };
-        let metadata = tx.metadata()?;
+        let created = change.created_metadata();
+        let metadata = match (tx.metadata()?, created) {
+            (Some(metadata), None) => metadata,
+            (None, Some(created)) => created.clone(),
+            (Some(_), Some(_)) => return Ok(Err(Rejection::StoreExists)),
+            (None, None) => return Ok(Err(Rejection::StoreMissing)),
+        };
         let mut plan = Self {
             metadata,
-            new_metadata: None,
+            new_metadata: created.cloned(),
             owners: BTreeMap::new(),
             keys: BTreeMap::new(),
             lapses: Lapses::new(change),
@@ -134,7 +140,7 @@ impl<'a> Plan<'a> {
 
     fn take(&mut self, tx: &mut dyn Transaction, write: &Write, at: Timestamp) -> Checked {
         match write {
-            Write::Nothing => Ok(Ok(())),
+            Write::Nothing | Write::CreateMetadata(_) => Ok(Ok(())),
             Write::CreateKey(create) => {
                 let id = create.record.id;
                 if tx.key(id)?.is_some() || self.keys.contains_key(&id) {

@@ -104,6 +104,8 @@ pub enum Precondition {
 /// A write.
 #[derive(Clone, Debug)]
 pub enum Write {
+    /// The store's own record, in a database that has none yet. Nothing else is written before it.
+    CreateMetadata(Box<StoreMetadata>),
     /// A key that doesn't exist yet.
     CreateKey(Box<WriteKey>),
     /// An owner that doesn't exist yet.
@@ -201,6 +203,10 @@ pub enum Rejection {
     OwnerMissing,
     /// The owner was removed meanwhile, and another one has its id.
     OwnerReplaced,
+    /// A store was created on the database before.
+    StoreExists,
+    /// No store was created on the database yet.
+    StoreMissing,
     /// The event was written before.
     AlreadyAlerted(KeyId),
     /// The request took effect before. Or one that is to be replaced isn't there.
@@ -224,6 +230,14 @@ impl Change {
     #[must_use]
     pub fn of(write: Write, event: EventDraft) -> Self {
         Self { operations: vec![Operation { write, event }], ..Self::default() }
+    }
+
+    /// The store's own record that it creates.
+    pub(super) fn created_metadata(&self) -> Option<&StoreMetadata> {
+        self.operations.iter().find_map(|operation| match &operation.write {
+            Write::CreateMetadata(created) => Some(&**created),
+            _ => None,
+        })
     }
 
     /// With one precondition more.
@@ -282,6 +296,8 @@ impl fmt::Display for Rejection {
             Self::OwnerHasKeys => f.write_str("the owner still has keys"),
             Self::OwnerReplaced => f.write_str("another owner has this id by now"),
             Self::OwnerMissing => f.write_str("the owner does not exist"),
+            Self::StoreExists => f.write_str("a store was created on the database before"),
+            Self::StoreMissing => f.write_str("no store was created on the database yet"),
             Self::AlreadyAlerted(key) => write!(f, "this was told of key {key} before"),
             Self::AlreadyRequested => f.write_str("the request took effect before"),
             Self::PepperInUse { number, used } => {

@@ -41,7 +41,8 @@ pub type CommitOutcome = Vec<Result<Applied, Rejection>>;
 /// **Rules** (`rule_*`). What a change must satisfy is decided inside the commit, against the
 /// state that the commit replaces, by [`apply`](super::apply()) or by the same rules: creations
 /// find nothing in their place, replacements find the version before theirs, preconditions hold,
-/// names and numeric ids are unique, the guards of the store's rules hold.
+/// names and numeric ids are unique, the guards of the store's rules hold. A store is created once,
+/// before all else.
 ///
 /// **Requests** (`request_*`). A change under a request takes effect once, decided inside the
 /// commit: its record is kept in the same step, and a second change under that request is refused.
@@ -94,17 +95,12 @@ pub trait Backend: Debug + Send + Sync + 'static {
         StorageHealth::default()
     }
 
-    /// Reads the store's own record; if there is none yet, `initial` is made durable first.
+    /// Reads the store's own record. There is none before the commit that creates it
+    /// ([`Write::CreateMetadata`](super::Write::CreateMetadata)).
     ///
     /// # Errors
-    /// [`BackendError`]; nothing happened.
-    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError>;
-
-    /// Reads the store's own record.
-    ///
-    /// # Errors
-    /// [`BackendError`], also when there is none.
-    fn metadata(&self) -> Result<StoreMetadata, BackendError>;
+    /// [`BackendError`].
+    fn metadata(&self) -> Result<Option<StoreMetadata>, BackendError>;
 
     /// Shows what the index needs of all owners, then of all keys, and returns the number of the
     /// last event before the scan began. Events after that number may or may not be reflected.

@@ -31,8 +31,6 @@ pub enum BackendCallKind {
     Close,
     /// `commit`.
     Commit,
-    /// `open_metadata`.
-    Open,
     /// `prune_events`.
     Prune,
     /// An operation that changes nothing and doesn't wait.
@@ -173,8 +171,7 @@ macro_rules! backend_layer {
 }
 
 backend_layer! {
-    open_metadata(initial: &StoreMetadata) -> StoreMetadata = Open, "open";
-    metadata() -> StoreMetadata = Read, "read metadata";
+    metadata() -> Option<StoreMetadata> = Read, "read metadata";
     scan(visit: &mut dyn FnMut(Scanned)) -> u64 = Read, "scan";
     scan_owner(owner: &OwnerId, visit: &mut dyn FnMut(Scanned)) -> () = Read, "scan owner";
     owner(id: &OwnerId) -> Option<OwnerRecord> = Read, "read owner";

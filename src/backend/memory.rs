@@ -81,11 +81,7 @@ impl Backend for Memory {
         Sharing::Exclusive
     }
 
-    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
-        self.with("open", |data| Ok(data.metadata.get_or_insert_with(|| initial.clone()).clone()))
-    }
-
-    fn metadata(&self) -> Result<StoreMetadata, BackendError> {
+    fn metadata(&self) -> Result<Option<StoreMetadata>, BackendError> {
         self.with("read metadata", Data::metadata)
     }
 
@@ -297,9 +293,8 @@ fn remove_of<T: Ord>(by_owner: &mut BTreeMap<OwnerId, BTreeSet<T>>, owner: Owner
 }
 
 impl Transaction for Data {
-    fn metadata(&mut self) -> Result<StoreMetadata, BackendError> {
-        let missing = || BackendError::new(BackendErrorKind::NotADatabase, NAME, "read metadata");
-        self.metadata.clone().ok_or_else(missing)
+    fn metadata(&mut self) -> Result<Option<StoreMetadata>, BackendError> {
+        Ok(self.metadata.clone())
     }
 
     fn owner(&mut self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {

@@ -52,11 +52,11 @@ impl KeyCounts {
 ///
 /// No other commit comes between its first read and its end.
 pub trait Transaction {
-    /// The store's own record.
+    /// The store's own record, if a store was created.
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
-    fn metadata(&mut self) -> Result<StoreMetadata, BackendError>;
+    fn metadata(&mut self) -> Result<Option<StoreMetadata>, BackendError>;
 
     /// An owner.
     ///

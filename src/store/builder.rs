@@ -9,10 +9,10 @@ use super::Store;
 use super::alerts::{AlertScanner, Noticed};
 use super::engine::{
     Engine, FIRST_PAUSE, HealthHook, HealthWatch, KeyObserver, MetadataState, Next, Records,
-    RecordsParts, Retention, Threads, Worked, Workers, next_attempt,
+    RecordsParts, Retention, Threads, Worked, Workers, next_attempt, stored_metadata,
 };
 use super::manage::{Manager, Minter, Sealer, mend_graces};
-use super::opening::{add_secrets, check_rules, check_secrets, retire_peppers};
+use super::opening::{add_secrets, check_rules, check_secrets, found_or_created, retire_peppers};
 use super::types::{
     AlertSettings, Error, Health, IfInUse, SettingsCheck, Unavailable, UsageSettings,
 };
@@ -255,12 +255,12 @@ impl StoreBuilder {
             recovery_keys: sealer.checks(),
             tokens_valid_from: None,
         };
-        let metadata = backend.open_metadata(&initial)?;
+        let now = self.clock.now();
+        let metadata = found_or_created(&*backend, &initial, now)?;
         check_rules(&metadata, &initial)?;
         check_secrets(&metadata, &self.peppers, &sealer)?;
-        let now = self.clock.now();
         let retired = retire_peppers(&*backend, &self.peppers, &self.retiring, now)?;
-        let metadata = if retired.is_empty() { metadata } else { backend.metadata()? };
+        let metadata = if retired.is_empty() { metadata } else { stored_metadata(&*backend)? };
 
         let is_shared = matches!(backend.sharing(), Sharing::Shared { .. });
         let is_read_only = backend.is_read_only();
@@ -284,7 +284,7 @@ impl StoreBuilder {
         let engine = Arc::new(Engine::new(Arc::new(records), retention, key_retention));
         if is_shared {
             // Another process may have changed the metadata while the records were read.
-            let stored = engine.records.backend.metadata()?;
+            let stored = engine.records.stored_metadata()?;
             check_rules(&stored, &initial)?;
             check_secrets(&stored, &engine.records.peppers, &sealer)?;
             engine.records.put_metadata(&stored)?;

@@ -1,6 +1,6 @@
 //! The checks that a database and the given rules and secrets fit, and what an opening adds.
 
-use super::engine::Engine;
+use super::engine::{Engine, stored_metadata};
 use super::manage::{Sealer, pepper_retirement};
 use super::types::{
     Error, IfInUse, PepperProblem, RecoveryKeyProblem, RetiredPepper, RulesDiffer, RulesShown,
@@ -13,6 +13,33 @@ use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::key::{PepperNumber, Prefix, StoreMetadata};
 use crate::token::{Mismatch, Peppers};
+
+/// Reads the metadata, or creates the store, with its first event. Of several processes that come
+/// here together, one creates it.
+pub(super) fn found_or_created(
+    backend: &dyn Backend,
+    initial: &StoreMetadata,
+    at: Timestamp,
+) -> Result<StoreMetadata, Error> {
+    if let Some(found) = backend.metadata()? {
+        return Ok(found);
+    }
+    let event = EventDraft {
+        at,
+        kind: EventKind::StoreCreated,
+        owner: None,
+        key: None,
+        version: initial.version,
+        generation: None,
+        fields: Fields::NONE,
+        authority: by_store()?,
+    };
+    let change = Change::of(Write::CreateMetadata(Box::new(initial.clone())), event);
+    match &backend.commit(&[change])?[..] {
+        [Ok(_)] => Ok(initial.clone()),
+        _ => stored_metadata(backend),
+    }
+}
 
 /// Checks that the database has the rules and accepts the prefixes that the store is opened with.
 pub(super) fn check_rules(stored: &StoreMetadata, given: &StoreMetadata) -> Result<(), Error> {
@@ -80,7 +107,7 @@ fn retire_pepper(
 ) -> Result<RetiredPepper, Error> {
     let (authority, pepper) = (by_store()?, PepperNumber::new(number));
     loop {
-        let before = backend.metadata()?;
+        let before = stored_metadata(backend)?;
         let made = (at, &authority);
         let change = pepper_retirement::retirement(&before, peppers, pepper, if_in_use, made)?;
         let Some(change) = change else {
@@ -130,7 +157,7 @@ pub(super) fn add_secrets(engine: &Engine, sealer: &Sealer) -> Result<(), Error>
             Ok(_) => {}
             Err(Rejection::Conflict { .. }) => {
                 // Another process committed first: check its secrets like those found at opening.
-                let stored = engine.records.backend.metadata()?;
+                let stored = engine.records.stored_metadata()?;
                 let known = engine.records.metadata().metadata;
                 check_rules(&stored, &known)?;
                 check_secrets(&stored, peppers, sealer)?;

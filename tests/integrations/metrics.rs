@@ -214,12 +214,13 @@ fn management_calls_by_name_and_outcome() {
 
 #[test]
 fn commits_and_what_they_joined() {
+    // One commit created the store.
     let (world, _, book) = measured();
     world.owner("org");
     world.owner("other");
-    assert_eq!(book.of("keyhasp_commits_total{outcome=ok}"), [2.0]);
-    assert_eq!(book.of("keyhasp_commit_seconds{}"), [0.25, 0.25]);
-    assert_eq!(book.of("keyhasp_commit_changes{}"), [1.0, 1.0]);
+    assert_eq!(book.of("keyhasp_commits_total{outcome=ok}"), [3.0]);
+    assert_eq!(book.of("keyhasp_commit_seconds{}"), [0.25; 3]);
+    assert_eq!(book.of("keyhasp_commit_changes{}"), [1.0; 3]);
 }
 
 #[cfg(feature = "testing")]
@@ -231,19 +232,19 @@ fn a_step_of_several_and_steps_that_fail() {
     let book = Book::default();
     let backend = metrics::with_local_recorder(&book, || {
         let failing = Failing::new(Memory::new());
-        for (nth, moment) in [(2, Moment::Before(BackendErrorKind::Full)), (3, Moment::After)] {
+        for (nth, moment) in [(3, Moment::Before(BackendErrorKind::Full)), (4, Moment::After)] {
             failing.inject(Fault { target: Target::Commits, nth, moment, lasting: false });
         }
         MeasuredBackend::new(failing)
     });
-    backend.open_metadata(&sample::metadata().unwrap()).unwrap();
+    backend.commit(&[sample::create_metadata(&sample::metadata().unwrap()).unwrap()]).unwrap();
     let create = |id| sample::create_owner(&sample::owner(id).unwrap()).unwrap();
     backend.commit(&[create("a"), create("b"), create("c")]).unwrap();
     assert!(backend.commit(&[create("d")]).is_err());
     assert!(backend.commit(&[create("e"), create("f")]).is_err());
-    assert_eq!(book.of("keyhasp_commit_changes{}"), [3.0, 1.0, 2.0]);
-    for outcome in ["ok", "failed", "outcome_unknown"] {
-        assert_eq!(book.of(&format!("keyhasp_commits_total{{outcome={outcome}}}")), [1.0]);
+    assert_eq!(book.of("keyhasp_commit_changes{}"), [1.0, 3.0, 1.0, 2.0]);
+    for (outcome, commits) in [("ok", 2.0), ("failed", 1.0), ("outcome_unknown", 1.0)] {
+        assert_eq!(book.of(&format!("keyhasp_commits_total{{outcome={outcome}}}")), [commits]);
     }
 }
 

@@ -50,12 +50,12 @@ async fn events_are_followed() {
     let world = World::new();
     let (_, issued) = world.owner("org");
     let admin = AsyncKeys::from(world.admin.clone());
-    let mut feed = admin.subscribe(1).limit(1);
+    let mut feed = admin.subscribe(2).limit(1);
     drop(feed.next(Duration::ZERO));
     let FeedItem::Events(events) = feed.next(Duration::ZERO).await.unwrap() else {
         panic!("nothing")
     };
-    assert_eq!((events[0].key, feed.position()), (Some(issued.key.id), 2));
+    assert_eq!((events[0].key, feed.position()), (Some(issued.key.id), 3));
     // As long as only a defect takes.
     let waiting = feed.next(Duration::from_secs(600));
     let (news, blocked) = tokio::join!(waiting, admin.block_leaked(issued.token.expose().into()));

@@ -63,6 +63,13 @@ impl Timeline {
             }
         }
         for events in history.log.chunk_by(|a, b| a.call == b.call) {
+            let is_creation = |event: &Logged| event.kind == EventKind::StoreCreated;
+            if events.iter().any(is_creation) {
+                if events[0].sequence != 1 || events.len() != 1 {
+                    return Err("the store was created in the midst of its log".into());
+                }
+                continue;
+            }
             let entry = match events[0].call.as_str() {
                 call if call.starts_with(SET_UP) => None,
                 call => Some(*calls.get(call).ok_or("an event of no call")?),

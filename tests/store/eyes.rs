@@ -91,7 +91,7 @@ fn events_show_that_and_when() {
     let _ = world.admin.suspend_owner(&owner("org")).unwrap();
     let _ = world.admin.resume_owner(&owner("org")).unwrap();
     let delegate = DelegatedKeys::new(Arc::clone(&world.store), &verified, "ci").unwrap();
-    let all = world.admin.events(&ListEvents::new()).unwrap().items;
+    let all = world.admin.events(&ListEvents::new().owner(owner("org"))).unwrap().items;
     for seen in [keys.events(&ListEvents::new()), delegate.events(&ListEvents::new())] {
         let seen = seen.unwrap().items;
         shows_nothing(&json(&seen).to_string());

@@ -30,7 +30,7 @@ fn an_owner_reads_no_event_of_another_one_that_had_its_id() {
     let (first, theirs) = world.owner("org");
     first.deactivate(theirs.key.id).unwrap();
     let before = all(&first.events(&ListEvents::new()).unwrap().items);
-    assert_eq!(before, [1, 2, 3]);
+    assert_eq!(before, [2, 3, 4]);
     let old = world.admin.owner(&owner("org")).unwrap().incarnation;
     purge(&world, "org");
     // Without an owner there is nothing to read.
@@ -46,7 +46,7 @@ fn an_owner_reads_no_event_of_another_one_that_had_its_id() {
         for items in [second.events(&queried), delegate.events(&queried)] {
             let items = items.unwrap().items;
             assert_eq!(items[0].kind, EventKind::OwnerCreated);
-            assert_eq!(all(&items), [7, 8], "after the purge");
+            assert_eq!(all(&items), [8, 9], "after the purge");
             assert!(items.iter().all(|event| event.incarnation == Some(new)));
         }
     }
@@ -55,9 +55,9 @@ fn an_owner_reads_no_event_of_another_one_that_had_its_id() {
     // An administrator sees both, and tells them apart.
     let admin = |query: ListEvents| all(&world.admin.events(&query).unwrap().items);
     let query = || ListEvents::new().owner(owner("org"));
-    assert_eq!(admin(query()), (1..=8).collect::<Vec<_>>());
-    assert_eq!(admin(query().incarnation(old)), (1..=6).collect::<Vec<_>>());
-    assert_eq!(admin(query().incarnation(new)), [7, 8]);
+    assert_eq!(admin(query()), (2..=9).collect::<Vec<_>>());
+    assert_eq!(admin(query().incarnation(old)), (2..=7).collect::<Vec<_>>());
+    assert_eq!(admin(query().incarnation(new)), [8, 9]);
     // The number of another one opens nothing.
     let asked = second.events(&ListEvents::new().incarnation(old));
     assert!(matches!(asked, Err(Error::NotFound(Resource::Owner))), "{asked:?}");

@@ -149,6 +149,7 @@ impl Check {
                 Some(name) => {
                     self.by_operation.entry(name.to_string()).or_default().push(event.clone());
                 }
+                None if event.sequence == 1 && event.kind == EventKind::StoreCreated => {}
                 None => self.half(format!("event {} belongs to no operation", event.sequence)),
             }
         }

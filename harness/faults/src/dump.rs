@@ -14,7 +14,7 @@ use keyhasp::{Event, EventKind, KeyId, OwnerId, Timestamp};
 #[derive(Clone, Debug)]
 pub struct Dump {
     /// The store's own record.
-    pub metadata: StoreMetadata,
+    pub metadata: Option<StoreMetadata>,
     /// The owners by id.
     pub owners: BTreeMap<OwnerId, OwnerRecord>,
     /// The keys by id.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use keyhasp::backend::Backend;
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-use keyhasp::backend::{Backend, BackendErrorKind};
 use keyhasp::key::StoreRules;
 use keyhasp::store::Unavailable;
 use keyhasp::{
@@ -81,16 +81,15 @@ impl World {
         let sqlite: Arc<dyn Backend> =
             Arc::new(Sqlite::open_or_create(database(directory), options)?.0);
         let backend = (opening.wrap)(sqlite);
-        let (rules, prefixes) = match backend.metadata() {
-            Ok(metadata) => {
+        let (rules, prefixes) = match backend.metadata()? {
+            Some(metadata) => {
                 let accepted = metadata.prefixes.accepted().map(|entry| entry.prefix);
                 (metadata.rules, accepted.collect())
             }
-            Err(error) if error.kind() == BackendErrorKind::NotADatabase => {
+            None => {
                 let prefixes = vec![Prefix::new("acme")?, Prefix::new("acme_test")?];
                 (StoreRules { recoverable_tokens: true, ..StoreRules::default() }, prefixes)
             }
-            Err(error) => return Err(error.into()),
         };
         let catalogue = Catalogue::builder().read("links:read").write("links:write");
         let catalogue = catalogue.read("domains:read").write("domains:write").build()?;

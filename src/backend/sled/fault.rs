@@ -30,11 +30,6 @@ impl Fault {
         Self::new(BackendErrorKind::Newer, what)
     }
 
-    /// There is no store's own record yet.
-    pub(super) fn without_metadata() -> Self {
-        Self::new(BackendErrorKind::NotADatabase, "no store was opened on it yet")
-    }
-
     /// Nothing is done before a recovery.
     pub(super) fn unsure() -> Self {
         let text = "the outcome of an earlier commit is not known: recover first";

@@ -342,13 +342,9 @@ fn told<T>(result: Result<T, Fault>) -> Result<T, BackendError> {
 }
 
 impl Transaction for Overlay<'_> {
-    fn metadata(&mut self) -> Result<StoreMetadata, BackendError> {
-        told(chunks::load(self, Tree::StoreMetadata, trees::STORE).and_then(
-            |record| match record {
-                Some(record) => decode_metadata(&record),
-                None => Err(Fault::without_metadata()),
-            },
-        ))
+    fn metadata(&mut self) -> Result<Option<StoreMetadata>, BackendError> {
+        let stored = chunks::load(self, Tree::StoreMetadata, trees::STORE);
+        told(stored.and_then(|stored| stored.map(|stored| decode_metadata(&stored)).transpose()))
     }
 
     fn owner(&mut self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {

@@ -13,8 +13,7 @@ use super::life::Live;
 use super::options::SledOptions;
 use super::overlay::Overlay;
 use super::read::Cursor;
-use super::record::encode_metadata;
-use super::trees::{self, Tree};
+use super::trees::Tree;
 use crate::backend::opening::Intent;
 use crate::backend::{
     Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome, EventPage,
@@ -187,29 +186,8 @@ impl Backend for Sled {
         }
     }
 
-    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
-        const OPERATION: &str = "open metadata";
-        let _turn = self.take_turn();
-        let (metadata, writes) = self.read(OPERATION, |engine| {
-            let mut overlay = Overlay::new(engine);
-            let metadata = match engine.metadata()? {
-                Some(metadata) => metadata,
-                None => {
-                    overlay.put_record(
-                        Tree::StoreMetadata,
-                        trees::STORE,
-                        &encode_metadata(initial)?,
-                    )?;
-                    initial.clone()
-                }
-            };
-            Ok((metadata, overlay.into_writes()))
-        })?;
-        self.write(OPERATION, &writes).map(|()| metadata)
-    }
-
-    fn metadata(&self) -> Result<StoreMetadata, BackendError> {
-        self.read("read metadata", |engine| engine.metadata()?.ok_or_else(Fault::without_metadata))
+    fn metadata(&self) -> Result<Option<StoreMetadata>, BackendError> {
+        self.read("read metadata", Engine::metadata)
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {

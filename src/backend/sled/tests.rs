@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::{Sled, SledOptions};
 use crate::authority::{Actor, Authority, Role};
-use crate::backend::{Backend, BackendErrorKind, Change, Write};
+use crate::backend::{Backend, BackendErrorKind, Change, Opened, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::{Incarnation, OwnerId, Version};
@@ -17,7 +17,10 @@ use crate::key::{
 use crate::permission::Access;
 
 fn open(dir: &Path) -> Sled {
-    let store = Sled::open_or_create(dir, SledOptions::default()).unwrap().0;
+    let (store, opened) = Sled::open_or_create(dir, SledOptions::default()).unwrap();
+    if opened == Opened::Existing {
+        return store;
+    }
     let metadata = StoreMetadata {
         version: Version::FIRST,
         rules: StoreRules::default(),
@@ -26,7 +29,8 @@ fn open(dir: &Path) -> Sled {
         recovery_keys: Vec::new(),
         tokens_valid_from: None,
     };
-    store.open_metadata(&metadata).unwrap();
+    let create = Write::CreateMetadata(Box::new(metadata));
+    store.commit(&[Change::of(create, event(EventKind::StoreCreated, None))]).unwrap();
     store
 }
 
@@ -49,20 +53,23 @@ fn create(id: &str) -> Change {
         lifetime: Lifetime::NONE,
         tokens_valid_from: None,
         created_at: at,
-        created_by: actor.clone(),
+        created_by: actor,
         updated_at: at,
     };
-    let event = EventDraft {
-        at,
-        kind: EventKind::OwnerCreated,
-        owner: Some(id),
+    Change::of(Write::CreateOwner(Box::new(record)), event(EventKind::OwnerCreated, Some(id)))
+}
+
+fn event(kind: EventKind, owner: Option<OwnerId>) -> EventDraft {
+    EventDraft {
+        at: Timestamp::MIN,
+        kind,
+        owner,
         key: None,
         version: Version::FIRST,
         generation: None,
         fields: Fields::NONE,
-        authority: Authority::new(Role::Administrator, actor),
-    };
-    Change::of(Write::CreateOwner(Box::new(record)), event)
+        authority: Authority::new(Role::Administrator, Actor::new("tester").unwrap()),
+    }
 }
 
 fn marker(dir: &Path) -> String {
@@ -104,11 +111,11 @@ fn after_a_failed_sync_nothing_is_done_before_a_recovery() {
     store.recover().unwrap();
     assert!(!is_noted(&dir));
     assert!(marker(&dir).ends_with("generation 2\n"));
-    assert_eq!(store.last_event().unwrap(), 2);
+    assert_eq!(store.last_event().unwrap(), 3);
     assert!(store.owner(&owner("b")).unwrap().is_some());
     store.commit(&[create("c")]).unwrap();
     drop(store);
-    assert_eq!(open(&dir).last_event().unwrap(), 3);
+    assert_eq!(open(&dir).last_event().unwrap(), 4);
 }
 
 #[test]
@@ -140,7 +147,7 @@ fn pruning_that_can_not_sync_is_of_unknown_outcome() {
     assert_eq!(error.kind(), BackendErrorKind::OutcomeUnknown);
     store.recover().unwrap();
     assert_eq!(store.prune_events(Timestamp::MAX, 9).unwrap(), 0);
-    assert_eq!(store.last_event().unwrap(), 2);
+    assert_eq!(store.last_event().unwrap(), 3);
 }
 
 #[test]
@@ -153,6 +160,6 @@ fn closing_says_what_failed_and_is_closed_all_the_same() {
     assert_eq!(store.close().unwrap_err().kind(), BackendErrorKind::Io);
     assert_eq!(store.last_event().unwrap_err().kind(), BackendErrorKind::Closed);
     assert!(is_noted(&dir));
-    assert_eq!(open(&dir).last_event().unwrap(), 1);
+    assert_eq!(open(&dir).last_event().unwrap(), 2);
     assert!(marker(&dir).ends_with("generation 2\n"));
 }

@@ -2,9 +2,9 @@
 
 use rusqlite::Connection;
 
-use super::error::{Fault, NAME};
+use super::error::Fault;
 use super::{events, keys, metadata, owners, requests, usage};
-use crate::backend::{BackendError, BackendErrorKind, KeyCounts, Transaction, UsageSubject};
+use crate::backend::{BackendError, KeyCounts, Transaction, UsageSubject};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -32,12 +32,11 @@ fn during(fault: Fault) -> BackendError {
 }
 
 impl Transaction for Commit<'_> {
-    fn metadata(&mut self) -> Result<StoreMetadata, BackendError> {
+    fn metadata(&mut self) -> Result<Option<StoreMetadata>, BackendError> {
         if self.metadata.is_none() {
             self.metadata = metadata::load(self.connection).map_err(during)?;
         }
-        let missing = || BackendError::new(BackendErrorKind::NotADatabase, NAME, OPERATION);
-        self.metadata.clone().ok_or_else(missing)
+        Ok(self.metadata.clone())
     }
 
     fn owner(&mut self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {

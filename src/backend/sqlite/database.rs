@@ -235,26 +235,8 @@ impl Backend for Sqlite {
         StorageHealth { lacks_room, ..self.connector.files.storage() }
     }
 
-    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
-        const OPERATION: &str = "open";
-        if let Some(metadata) = self.read(OPERATION, metadata::load)? {
-            return Ok(metadata);
-        }
-        self.write(OPERATION, |tx| {
-            // Another process may have been first.
-            let found = metadata::load(tx).and_then(|found| match found {
-                Some(metadata) => Ok(metadata),
-                None => metadata::put(tx, initial).map(|()| initial.clone()),
-            });
-            found.map_err(|fault| fault.during(OPERATION))
-        })
-    }
-
-    fn metadata(&self) -> Result<StoreMetadata, BackendError> {
-        const OPERATION: &str = "read metadata";
-        let why = "no store was opened on it yet";
-        let missing = || Fault::refused(BackendErrorKind::NotADatabase, why);
-        self.read(OPERATION, |tx| metadata::load(tx)?.ok_or_else(missing))
+    fn metadata(&self) -> Result<Option<StoreMetadata>, BackendError> {
+        self.read("read metadata", metadata::load)
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {

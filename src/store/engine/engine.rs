@@ -271,7 +271,9 @@ impl Engine {
                 self.records.index.remove_owner(id);
                 Ok(())
             }
-            Write::ReplaceMetadata(metadata) => self.records.put_metadata(metadata),
+            Write::CreateMetadata(metadata) | Write::ReplaceMetadata(metadata) => {
+                self.records.put_metadata(metadata)
+            }
             Write::Nothing | Write::RecordAlert(..) => Ok(()),
         }
     }

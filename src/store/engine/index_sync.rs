@@ -88,7 +88,7 @@ impl Records {
     /// Reads these records from the backend, and puts them into the index or removes them from it.
     pub(in crate::store) fn reload(&self, affected: &AffectedRecords) -> Result<(), Error> {
         if affected.metadata {
-            self.put_metadata(&self.backend.metadata()?)?;
+            self.put_metadata(&self.stored_metadata()?)?;
         }
         let mut gone = Vec::new();
         for owner in affected.owners_of_lapses.difference(&affected.owners) {

@@ -51,6 +51,6 @@ pub(super) use engine::Engine;
 pub(super) use graces::is_ahead;
 pub(super) use health::{HealthHook, HealthWatch};
 pub(super) use pruning::Retention;
-pub(super) use records::{KeyObserver, MetadataState, Records, RecordsParts};
+pub(super) use records::{KeyObserver, MetadataState, Records, RecordsParts, stored_metadata};
 pub(super) use recovery::{FIRST_PAUSE, next_attempt};
 pub(super) use worker::{Next, Signal, Threads, Worked, Workers};

@@ -7,7 +7,7 @@ use super::clock_watch::ClockWatch;
 use super::graces::GraceWatch;
 use super::noting::{NotedWrites, NotingBackend};
 use super::prefixes::AcceptedPrefixes;
-use crate::backend::{Backend, ScannedKey, Sharing};
+use crate::backend::{Backend, BackendError, BackendErrorKind, Rejection, ScannedKey, Sharing};
 use crate::clock::{Clock, Timestamp};
 use crate::id::Version;
 use crate::key::{Prefix, StoreMetadata};
@@ -101,6 +101,10 @@ impl Records {
         records
     }
 
+    pub(in crate::store) fn stored_metadata(&self) -> Result<StoreMetadata, Error> {
+        stored_metadata(&*self.backend)
+    }
+
     pub(in crate::store) fn catalogue(&self) -> &Catalogue {
         self.index.catalogue()
     }
@@ -150,4 +154,13 @@ impl Records {
     pub(in crate::store) fn lock_applied_log(&self) -> MutexGuard<'_, AppliedLog> {
         self.applied_log.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Reads the metadata of a store that was created. A backend that has none now has lost it.
+pub(in crate::store) fn stored_metadata(backend: &dyn Backend) -> Result<StoreMetadata, Error> {
+    let lost = || {
+        let error = BackendError::new(BackendErrorKind::Corrupt, backend.name(), "read metadata");
+        error.with_source(Rejection::StoreMissing)
+    };
+    Ok(backend.metadata()?.ok_or_else(lost)?)
 }

@@ -37,7 +37,7 @@ impl Records {
             // The next commit recovers first, and reads the metadata if it is indeterminate.
             return Ok(());
         }
-        let stored = self.backend.metadata()?;
+        let stored = self.stored_metadata()?;
         self.check_metadata(&stored)?;
         self.put_metadata(&stored)
     }
@@ -54,7 +54,7 @@ impl Records {
             // Events that this process hasn't read are pruned, so it reloads all records. It reads
             // the metadata last, so that it is no older than the events that count as applied.
             let last_event = self.reload_all()?;
-            let stored = self.backend.metadata()?;
+            let stored = self.stored_metadata()?;
             self.check_metadata(&stored)?;
             self.put_metadata(&stored)?;
             applied_log.applied_seq = last_event;
@@ -66,7 +66,7 @@ impl Records {
         let affected = AffectedRecords::of_events(&page.events);
         page.events.iter().for_each(|event| self.note_event(event.sequence, event.at));
         if affected.metadata {
-            self.check_metadata(&self.backend.metadata()?)?;
+            self.check_metadata(&self.stored_metadata()?)?;
         }
         for event in page.events.iter().filter(|event| event.kind == EventKind::OwnerPurged) {
             // A new owner with the same id has a quota of its own.

@@ -75,6 +75,11 @@ fn error_of(engine: &Engine, rejection: Rejection) -> Result<Option<Error>, Erro
             Error::PepperInUse { number: number.get(), used }
         }
         Rejection::TooManyKeys { limit } => Error::TooManyKeys { limit },
+        // A store was created before it was opened, so the backend has lost its record.
+        Rejection::StoreExists | Rejection::StoreMissing => {
+            let (kind, backend) = (BackendErrorKind::Corrupt, engine.records.backend.name());
+            BackendError::new(kind, backend, "commit").with_source(rejection).into()
+        }
     }))
 }
 

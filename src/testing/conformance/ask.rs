@@ -8,7 +8,7 @@ use crate::backend::{
 };
 use crate::event::Event;
 use crate::id::{KeyId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, Usage, Used};
+use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage, Used};
 use crate::testing::{differences, sample};
 
 /// Questions to a backend; what isn't as expected fails the case.
@@ -118,19 +118,31 @@ pub(super) trait Ask: Backend {
         Ok(())
     }
 
+    /// The store's own record, which must be there.
+    #[track_caller]
+    fn stored_metadata(&self) -> Result<StoreMetadata, Failure> {
+        self.metadata()?.ok_or_else(|| Failure::new("there is no metadata"))
+    }
+
     /// Nothing was ever committed to it.
     #[track_caller]
     fn expect_blank(&self) -> Tested {
-        ensure!(self.metadata().is_err(), "there is a metadata");
-        self.expect_empty()
+        ensure!(self.metadata()?.is_none(), "there is a metadata");
+        self.expect_last_and_no_records(0)
     }
 
-    /// There are no records and no events.
+    /// There are no records but the store's own, and only the event of its creation.
     #[track_caller]
     fn expect_empty(&self) -> Tested {
-        ensure_eq!(self.last_event()?, 0, "last event of an empty store");
+        self.expect_last_and_no_records(1)
+    }
+
+    #[track_caller]
+    fn expect_last_and_no_records(&self, last_event: u64) -> Tested {
+        ensure_eq!(self.last_event()?, last_event, "last event of an empty store");
         let (owners, keys, last) = self.scanned()?;
-        ensure_eq!((owners.len(), keys.len(), last), (0, 0, 0), "a scan of an empty store");
+        let expected = (0, 0, last_event);
+        ensure_eq!((owners.len(), keys.len(), last), expected, "a scan of an empty store");
         Ok(())
     }
 

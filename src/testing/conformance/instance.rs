@@ -85,7 +85,7 @@ impl<'a> Lab<'a> {
     /// A fresh instance with this metadata.
     pub(super) fn with_metadata(&self, metadata: &StoreMetadata) -> Result<Instance<'a>, Failure> {
         let instance = self.blank()?;
-        instance.open_metadata(metadata)?;
+        instance.apply(sample::create_metadata(metadata)?)?;
         Ok(instance)
     }
 

@@ -140,6 +140,15 @@ pub fn remove_owner(owner: &OwnerRecord) -> Result<Change, Invalid> {
     Ok(Change::of(Write::RemoveOwner(owner.id, owner.version), event))
 }
 
+/// Creates a store: writes its own record, in a database that has none.
+///
+/// # Errors
+/// None: the fixed texts are valid.
+pub fn create_metadata(metadata: &StoreMetadata) -> Result<Change, Invalid> {
+    let event = EventDraft { version: metadata.version, ..event(EventKind::StoreCreated)? };
+    Ok(Change::of(Write::CreateMetadata(Box::new(metadata.clone())), event))
+}
+
 /// Writes the store's own record over the version before it.
 ///
 /// # Errors

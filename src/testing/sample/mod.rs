@@ -18,8 +18,8 @@ mod largest;
 mod records;
 
 pub use changes::{
-    assign_numeric_id, create_key, create_owner, event, grant_key, grant_owner, in_one, note,
-    remove_key, remove_owner, replace_key, replace_metadata, replace_owner, tell,
+    assign_numeric_id, create_key, create_metadata, create_owner, event, grant_key, grant_owner,
+    in_one, note, remove_key, remove_owner, replace_key, replace_metadata, replace_owner, tell,
 };
 pub use largest::{
     largest_authority, largest_key, largest_limits, largest_metadata, largest_owner,

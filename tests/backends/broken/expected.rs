@@ -10,7 +10,10 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         Fault::BatchesStopAtARefusal,
         &["atomic_a_batch_goes_on_around_a_refused_change", "durable_refused_changes_stay_refused"],
     ),
-    (Fault::ChangesAreCommittedByTheOperation, &["atomic_a_reader_never_sees_half_a_change"]),
+    (
+        Fault::ChangesAreCommittedByTheOperation,
+        &["atomic_a_reader_never_sees_half_a_change", "rule_a_creation_takes_other_writes_along"],
+    ),
     (Fault::EmptyBatchesLeaveAnEvent, &["atomic_an_empty_batch_does_nothing"]),
     (
         Fault::EverythingInABatchIsRefusedForOneReason,
@@ -342,9 +345,12 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     (Fault::ClosingAgainFails, &["error_closing_again_does_nothing"]),
     (Fault::ClosingDoesNothing, &["error_a_closed_backend_says_so_to_every_call"]),
     (Fault::ClosingKeepsThePlace, &["error_closing_lets_go_of_the_place"]),
-    (Fault::CommitsNeedNoMetadata, &["error_without_a_metadata_nothing_is_committed"]),
+    (Fault::CommitsNeedNoMetadata, &["rule_nothing_is_committed_before_the_creation"]),
     (Fault::ErrorsNameAnother, &["error_names_the_backend"]),
-    (Fault::FirstMetadataIsOverwritten, &["error_a_metadata_is_written_once"]),
+    (
+        Fault::FirstMetadataIsOverwritten,
+        &["rule_a_store_is_created_once", "order_of_racing_stores_one_is_created"],
+    ),
     (Fault::RecoveringWritesAnEvent, &["error_recovering_a_healthy_backend_is_harmless"]),
     // Scans and look-ups.
     (Fault::NumericIdsAreReadByTheirLowBits, &["rule_a_given_numeric_id_finds_its_key"]),

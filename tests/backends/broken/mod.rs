@@ -71,7 +71,6 @@ pub(crate) struct Notes {
 
 #[derive(Clone, Debug)]
 enum Entry {
-    StoreMetadata(StoreMetadata),
     Committed(Change),
     Pruned(Timestamp, usize),
 }
@@ -162,7 +161,6 @@ fn replay(log: &[Entry]) -> Memory {
     let memory = Memory::new();
     for entry in log {
         match entry {
-            Entry::StoreMetadata(metadata) => drop(memory.open_metadata(metadata).unwrap()),
             Entry::Committed(change) => drop(memory.commit(std::slice::from_ref(change)).unwrap()),
             Entry::Pruned(before, limit) => {
                 memory.prune_events(*before, *limit).map(drop).unwrap();
@@ -256,13 +254,9 @@ impl BackendLayer for FaultyBackend {
         NAME
     }
 
-    fn open_metadata(&self, initial: &StoreMetadata) -> Result<StoreMetadata, BackendError> {
-        self.write_first_metadata(initial)
-    }
-
-    fn metadata(&self) -> Result<StoreMetadata, BackendError> {
+    fn metadata(&self) -> Result<Option<StoreMetadata>, BackendError> {
         let metadata = self.memory.metadata()?;
-        Ok(self.notes().shown.clone().unwrap_or(metadata))
+        Ok(self.notes().shown.clone().or(metadata))
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {

@@ -146,9 +146,10 @@ impl FaultyBackend {
                 let found = self.memory.owner(id)?.map(|owner| owner.version);
                 self.ignore_version(version, found);
             }
+            Write::CreateMetadata(metadata) => **metadata = self.as_stored(metadata),
             Write::ReplaceMetadata(metadata) => {
                 if self.is(Fault::VersionsAreIgnored) {
-                    metadata.version = self.memory.metadata()?.version.next();
+                    metadata.version = self.memory.metadata()?.unwrap().version.next();
                 }
                 if self.is(Fault::ReplacedMetadatasLoseTheirMark) {
                     metadata.tokens_valid_from = None;

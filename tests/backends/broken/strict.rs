@@ -114,7 +114,7 @@ impl FaultyBackend {
         let guards = match self.fault {
             Fault::LastStandardKeysNeverGo => true,
             Fault::LastStandardKeysAreGuardedByTheOperation => {
-                self.memory.metadata()?.rules.keep_standard_key
+                self.memory.metadata()?.unwrap().rules.keep_standard_key
             }
             _ => false,
         };

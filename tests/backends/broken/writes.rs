@@ -23,21 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 type Outcome = Result<Applied, Rejection>;
 
 impl FaultyBackend {
-    pub(super) fn write_first_metadata(
-        &self,
-        initial: &StoreMetadata,
-    ) -> Result<StoreMetadata, BackendError> {
-        let is_first = self.memory.metadata().is_err();
-        if is_first {
-            let metadata = self.as_stored(initial);
-            self.memory.open_metadata(&metadata)?;
-            self.notes().log.push(Entry::StoreMetadata(metadata));
-        } else if self.is(Fault::FirstMetadataIsOverwritten) {
-            self.notes().shown = Some(initial.clone());
-        }
-        self.metadata()
-    }
-
     /// The metadata that is stored for one that is asked for; if only its rules are others, the one
     /// asked for is shown.
     pub(super) fn as_stored(&self, asked: &StoreMetadata) -> StoreMetadata {
@@ -103,8 +88,9 @@ impl FaultyBackend {
                 return full();
             }
             Fault::EmptyBatchesLeaveAnEvent if batch.is_empty() => self.write_event()?,
-            Fault::CommitsNeedNoMetadata if self.memory.metadata().is_err() => {
-                self.memory.open_metadata(&sample::metadata().unwrap())?;
+            Fault::CommitsNeedNoMetadata if self.memory.metadata()?.is_none() => {
+                let creation = sample::create_metadata(&sample::metadata().unwrap()).unwrap();
+                self.memory.commit(&[creation])?;
             }
             _ => {}
         }
@@ -300,8 +286,16 @@ impl FaultyBackend {
                     change.operations.extend(with_owner);
                 }
             }
+            (Fault::FirstMetadataIsOverwritten, Rejection::StoreExists) => {
+                for operation in &mut change.operations {
+                    if let Write::CreateMetadata(metadata) = &operation.write {
+                        self.notes().shown = Some((**metadata).clone());
+                        operation.write = Write::Nothing;
+                    }
+                }
+            }
             (Fault::RulesDoNotAskTheData, Rejection::DataForbid { .. }) => {
-                let present = self.memory.metadata()?;
+                let present = self.memory.metadata()?.unwrap();
                 for operation in &mut change.operations {
                     if let Write::ReplaceMetadata(metadata) = &mut operation.write {
                         self.notes().shown = Some((**metadata).clone());

@@ -21,7 +21,7 @@ pub(super) fn written(write: &Write) -> Option<Record> {
         | Write::ReplaceOwner(owner)
         | Write::GrantOwnerUses(owner, _) => Record::Owner(owner.id),
         Write::RemoveOwner(id, _) => Record::Owner(*id),
-        Write::ReplaceMetadata(_) => Record::StoreMetadata,
+        Write::CreateMetadata(_) | Write::ReplaceMetadata(_) => Record::StoreMetadata,
         Write::Nothing | Write::RecordAlert(..) => return None,
     })
 }

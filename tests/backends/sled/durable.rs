@@ -30,10 +30,10 @@ fn everything_is_there_after_a_reopen() {
     drop(store);
 
     let store = fixture.open().unwrap();
-    assert_eq!(store.metadata().unwrap(), metadata());
-    assert_eq!(store.last_event().unwrap(), 41);
+    assert_eq!(store.metadata().unwrap(), Some(metadata()));
+    assert_eq!(store.last_event().unwrap(), 42);
     // A waiter knows at once what came before.
-    assert_eq!(store.wait(0, Duration::ZERO).unwrap(), 41);
+    assert_eq!(store.wait(0, Duration::ZERO).unwrap(), 42);
     assert!(store.owner(&owner_id("a")).unwrap().is_some());
     for id in 1..=40 {
         let by_id = store.key(KeyId::from_u128(id)).unwrap().unwrap();
@@ -43,7 +43,7 @@ fn everything_is_there_after_a_reopen() {
     }
     // And goes on where it was.
     let applied = commit(&store, create_key(key("a", 41))).unwrap();
-    assert_eq!(applied.first_event, 42);
+    assert_eq!(applied.first_event, 43);
 }
 
 /// Ends the process without warning: nothing is dropped, flushed or unlocked.
@@ -70,26 +70,10 @@ fn what_was_acknowledged_before_an_abort_is_there() {
     assert!(said.contains("all acknowledged") && !output.status.success(), "{said}");
 
     let store = fixture.open().unwrap();
-    assert_eq!(store.last_event().unwrap(), 21);
+    assert_eq!(store.last_event().unwrap(), 22);
     for id in 1..=20 {
         assert!(store.key(KeyId::from_u128(id)).unwrap().is_some(), "{id}");
     }
-}
-
-#[test]
-fn without_a_metadata_it_is_no_store_yet() {
-    let fixture = Fixture::new();
-    let store = fixture.blank();
-    assert_eq!(store.metadata().unwrap_err().kind(), BackendErrorKind::NotADatabase);
-    let error = store.commit(&[create_owner("a")]).unwrap_err();
-    assert_eq!(error.kind(), BackendErrorKind::NotADatabase);
-    assert_eq!(store.open_metadata(&metadata()).unwrap(), metadata());
-    // The first one stays.
-    let mut other = metadata();
-    other.rules.unique_names = true;
-    assert_eq!(store.open_metadata(&other).unwrap(), metadata());
-    drop(store);
-    assert_eq!(fixture.open().unwrap().metadata().unwrap(), metadata());
 }
 
 #[test]
@@ -107,7 +91,6 @@ fn closed_is_closed() {
     let events = EventQuery { after: 0, filter: EventFilter::default(), limit: 9, examine: 9 };
     let id = KeyId::from_u128(1);
     let answers = [
-        store.open_metadata(&metadata()).map(drop),
         store.metadata().map(drop),
         store.scan(&mut |_| ()).map(drop),
         store.scan_owner(&owner_id("a"), &mut |_| ()),
@@ -148,11 +131,11 @@ fn who_waits_is_woken_by_a_commit() {
     let fixture = Fixture::new();
     let store = fixture.store();
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| store.wait(0, LONG).unwrap());
+        let waiter = scope.spawn(|| store.wait(1, LONG).unwrap());
         commit(&store, create_owner("a")).unwrap();
-        assert_eq!(waiter.join().unwrap(), 1);
+        assert_eq!(waiter.join().unwrap(), 2);
     });
-    assert_eq!(store.wait(1, Duration::from_millis(1)).unwrap(), 1);
+    assert_eq!(store.wait(2, Duration::from_millis(1)).unwrap(), 2);
 }
 
 #[test]
@@ -160,7 +143,7 @@ fn who_waits_is_woken_by_closing() {
     let fixture = Fixture::new();
     let store = fixture.store();
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| store.wait(0, LONG));
+        let waiter = scope.spawn(|| store.wait(1, LONG));
         store.close().unwrap();
         let error = waiter.join().unwrap().unwrap_err();
         assert_eq!(error.kind(), BackendErrorKind::Closed);
@@ -177,7 +160,8 @@ fn pruning_goes_on_through_many_chunks_and_keeps_the_newest() {
         draft.at = at(time);
         Change::of(Write::Nothing, draft)
     };
-    let batch: Vec<Change> = (1..=1_500).map(tick).collect();
+    // With that of the creation, the number of an event is its time.
+    let batch: Vec<Change> = (2..=1_500).map(tick).collect();
     store.commit(&batch).unwrap();
 
     let read = |filter: EventFilter| {
@@ -223,7 +207,7 @@ fn commits_of_many_threads_come_one_after_the_other() {
             });
         }
     });
-    assert_eq!(store.last_event().unwrap(), 101);
+    assert_eq!(store.last_event().unwrap(), 102);
     let filter = KeyFilter::new(StateSet::ALL, at(0));
     assert_eq!(store.count_keys(&filter).unwrap(), 100);
 }

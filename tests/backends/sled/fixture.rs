@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use keyhasp::authority::{Actor, Authority, Role};
 use keyhasp::backend::sled::{Sled, SledOptions};
-use keyhasp::backend::{Applied, Backend, BackendError, BackendErrorKind, Change, Rejection};
+use keyhasp::backend::{
+    Applied, Backend, BackendError, BackendErrorKind, Change, Opened, Rejection,
+};
 use keyhasp::backend::{Write, WriteKey};
 use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
@@ -55,10 +57,12 @@ impl Fixture {
         Sled::open_or_create(self.dir(), options()).unwrap().0
     }
 
-    /// Opened, with a metadata.
+    /// Opened, and created if it wasn't.
     pub(crate) fn store(&self) -> Sled {
-        let store = self.blank();
-        store.open_metadata(&metadata()).unwrap();
+        let (store, opened) = Sled::open_or_create(self.dir(), options()).unwrap();
+        if opened == Opened::Created {
+            commit(&store, create_store(metadata())).unwrap();
+        }
         store
     }
 
@@ -225,6 +229,11 @@ pub(crate) fn event(kind: EventKind, owner: Option<OwnerId>, key: Option<KeyId>)
         fields: Fields::NONE,
         authority: by_administrator(),
     }
+}
+
+pub(crate) fn create_store(metadata: StoreMetadata) -> Change {
+    let draft = event(EventKind::StoreCreated, None, None);
+    Change::of(Write::CreateMetadata(Box::new(metadata)), draft)
 }
 
 pub(crate) fn create_owner(id: &str) -> Change {

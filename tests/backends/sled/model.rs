@@ -21,8 +21,8 @@ use proptest::sample::select;
 
 use crate::common::records::{key_picture, longest_settings};
 use crate::sled::fixture::{
-    Fixture, actor, at, by_administrator, commit, create_key, create_owner, event, key, metadata,
-    owner, owner_id, remove_key, replace_key,
+    Fixture, actor, at, by_administrator, commit, create_key, create_owner, create_store, event,
+    key, metadata, owner, owner_id, remove_key, replace_key,
 };
 
 const OWNERS: [&str; 4] = ["a", "aa", "a b", "é"];
@@ -215,7 +215,7 @@ impl Writer<'_> {
                 change.and(Write::RemoveOwner(owner, version), draft)
             }
             Op::ReplaceMetadata { rules, prefixes, stale } => {
-                let mut metadata: StoreMetadata = self.store.metadata().unwrap();
+                let mut metadata: StoreMetadata = self.store.metadata().unwrap().unwrap();
                 metadata.version = version(Some(metadata.version), *stale).next();
                 metadata.rules.unique_names = rules[0];
                 metadata.rules.keep_standard_key = rules[1];
@@ -400,10 +400,10 @@ proptest! {
         let mut metadata = metadata();
         metadata.rules.unique_names = unique_names;
         let memory = Memory::new();
-        memory.open_metadata(&metadata).unwrap();
+        memory.commit(&[create_store(metadata.clone())]).unwrap();
         let fixture = Fixture::new();
         let mut store = fixture.blank();
-        store.open_metadata(&metadata).unwrap();
+        commit(&store, create_store(metadata)).unwrap();
         let mut now = 0;
         for owner in &OWNERS[..3] {
             let mut writer = Writer { store: &memory, now };
@@ -480,7 +480,7 @@ fn a_batch_sees_itself() {
         ],
     ];
     let memory = Memory::new();
-    memory.open_metadata(&metadata()).unwrap();
+    memory.commit(&[create_store(metadata())]).unwrap();
     let fixture = Fixture::new();
     let store = fixture.store();
     for batch in batches {

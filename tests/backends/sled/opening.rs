@@ -6,7 +6,9 @@ use std::fs;
 use keyhasp::backend::sled::Sled;
 use keyhasp::backend::{Backend, BackendErrorKind as Kind, Opened};
 
-use crate::sled::fixture::{Fixture, commit, create_owner, entries, metadata, options, owner_id};
+use crate::sled::fixture::{
+    Fixture, commit, create_owner, create_store, entries, metadata, options, owner_id,
+};
 
 /// A place where no database is.
 type Make = fn(&Fixture);
@@ -44,7 +46,7 @@ fn what_is_not_there_is_created_once() {
         let fixture = Fixture::new();
         make(&fixture);
         let store = Sled::create(fixture.dir(), options()).expect(what);
-        store.open_metadata(&metadata()).unwrap();
+        commit(&store, create_store(metadata())).unwrap();
         commit(&store, create_owner("a")).unwrap();
         drop(store);
         let error = Sled::create(fixture.dir(), options()).unwrap_err();

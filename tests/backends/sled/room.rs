@@ -12,8 +12,8 @@ use keyhasp::key::{KeyName, KeyRecord, PreviousToken, Seal, SetBy, Switch};
 
 use crate::common::records::{key_picture, longest_access, longest_settings};
 use crate::sled::fixture::{
-    Fixture, at, commit, create_key, create_owner, event, key, metadata, options, owner,
-    remove_key, replace_key,
+    Fixture, at, commit, create_key, create_owner, create_store, event, key, metadata, options,
+    owner, remove_key, replace_key,
 };
 
 /// A key whose every field is as long as it can be.
@@ -57,7 +57,7 @@ fn the_longest_records_in_the_greatest_batches() {
     let fixture = Fixture::new();
     let small = options().cache_capacity(1);
     let store = Sled::open_or_create(fixture.dir(), small).unwrap().0;
-    store.open_metadata(&metadata()).unwrap();
+    commit(&store, create_store(metadata())).unwrap();
     commit(&store, create_owner(&"o".repeat(64))).unwrap();
 
     // A batch is several segments of sled's log, and more than its cache.

@@ -18,7 +18,8 @@ use tempfile::tempdir;
 
 use crate::common::records::{key_picture, owner_picture};
 use crate::sqlite::support::{
-    actor, at, by_administrator, create_owner, event, key, metadata, open, owner, owner_id, quick,
+    actor, at, by_administrator, create_owner, create_store, event, key, metadata, open, owner,
+    owner_id, quick,
 };
 
 /// What a step does, over so few ids and times that steps meet.
@@ -288,7 +289,7 @@ impl Pair {
                 return;
             }
             Draft::Rules { unique_names, keep_standard_key } => {
-                let mut metadata = self.memory.metadata().unwrap();
+                let mut metadata = self.memory.metadata().unwrap().unwrap();
                 metadata.version = metadata.version.next();
                 metadata.rules.unique_names = *unique_names;
                 metadata.rules.keep_standard_key = *keep_standard_key;
@@ -437,7 +438,7 @@ proptest! {
         let directory = tempdir().unwrap();
         let path = directory.path().join("keys.db");
         let mut pair = Pair { memory: Memory::new(), sqlite: open(&path, quick()) };
-        pair.memory.open_metadata(&metadata()).unwrap();
+        pair.memory.commit(&[create_store(metadata())]).unwrap();
         pair.each(|backend| backend.commit(&OWNERS.map(create_owner)).unwrap());
         let reopened_after = reopened_after.index(steps.len());
         for (number, step) in steps.iter().enumerate() {

@@ -20,7 +20,7 @@ fn every_call_says_so_and_closing_again_does_nothing() {
         assert_eq!(waited.unwrap_err().kind(), BackendErrorKind::Closed);
         sqlite.close().unwrap();
         // While the closed one still exists.
-        assert_eq!(open(&path, options).last_event().unwrap(), 1);
+        assert_eq!(open(&path, options).last_event().unwrap(), 2);
         assert_eq!(sqlite.name(), "sqlite");
     }
 }

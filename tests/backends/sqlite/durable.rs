@@ -2,8 +2,8 @@
 
 use std::fs;
 
+use keyhasp::backend::Backend;
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-use keyhasp::backend::{Backend, BackendErrorKind};
 use keyhasp::id::KeyId;
 use rusqlite::Connection;
 use tempfile::tempdir;
@@ -26,9 +26,9 @@ fn what_was_committed_is_found_again() {
     let names: Vec<String> = contents(directory.path()).into_keys().collect();
     assert_eq!(names, ["keys.db", "keys.db.lock"]);
     let sqlite = Sqlite::open(&path, SqliteOptions::exclusive()).unwrap();
-    assert_eq!(sqlite.metadata().unwrap(), metadata());
+    assert_eq!(sqlite.metadata().unwrap(), Some(metadata()));
     assert!(sqlite.key(KeyId::from_u128(1)).unwrap().is_some());
-    assert_eq!(sqlite.last_event().unwrap(), 2);
+    assert_eq!(sqlite.last_event().unwrap(), 3);
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn what_was_committed_is_found_after_a_crash() {
     }
     let found = open(&crashed.path().join("keys.db"), SqliteOptions::exclusive());
     assert!(found.key(KeyId::from_u128(1)).unwrap().is_some());
-    assert_eq!(found.last_event().unwrap(), 2);
+    assert_eq!(found.last_event().unwrap(), 3);
 }
 
 /// The log is copied into the file page by page, the first page first.
@@ -72,21 +72,6 @@ fn what_was_committed_is_found_after_a_crash_while_the_log_was_copied() {
     let text = "PRAGMA integrity_check";
     let raw = Connection::open(&path).unwrap();
     assert_eq!(raw.query_row(text, [], |row| row.get::<_, String>(0)).unwrap(), "ok");
-}
-
-#[test]
-fn without_a_metadata_there_is_no_store() {
-    let directory = tempdir().unwrap();
-    let path = directory.path().join("keys.db");
-    let sqlite = Sqlite::open_or_create(&path, quick()).unwrap().0;
-    assert_eq!(sqlite.metadata().unwrap_err().kind(), BackendErrorKind::NotADatabase);
-    let error = sqlite.commit(&[create_owner("acme")]).unwrap_err();
-    assert_eq!(error.kind(), BackendErrorKind::NotADatabase);
-    // The first metadata stays.
-    let mut other = metadata();
-    other.rules.unique_names = true;
-    assert_eq!(sqlite.open_metadata(&other).unwrap(), other);
-    assert_eq!(sqlite.open_metadata(&metadata()).unwrap(), other);
 }
 
 /// The file has the columns of the schema, and the description its indexes.
@@ -143,7 +128,7 @@ fn the_file_is_as_described() {
     );
     assert_eq!(text("SELECT max_access || ' ' || defaults FROM owners"), "full {}");
     assert_eq!(number("SELECT keys_live FROM owners WHERE id = 'acme'"), 1);
-    assert_eq!(number("SELECT count(*) FROM events WHERE actor = 'tester' AND at = 1"), 2);
+    assert_eq!(number("SELECT count(*) FROM events WHERE actor = 'tester' AND at = 1"), 3);
     let settings = "INSERT INTO owners (id, max_access, max_keys, version, created_at, created_by,
                     updated_at, defaults) VALUES ('x', 'full', 'many', 1, 1, 'me', 1, '{}')";
     // A STRICT table takes no text for a number.

@@ -43,7 +43,7 @@ fn who_waits_for_another_process_hears_of_it() {
     let path = directory.path().join("keys.db");
     let sqlite = open(&path, shared());
     Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 5").unwrap();
-    let error = sqlite.wait(0, Duration::from_secs(60)).unwrap_err();
+    let error = sqlite.wait(1, Duration::from_secs(60)).unwrap_err();
     assert_eq!(error.kind(), BackendErrorKind::Newer);
 }
 

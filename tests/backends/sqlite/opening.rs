@@ -9,7 +9,7 @@ use keyhasp::backend::{Backend, BackendError, BackendErrorKind as Kind, Opened};
 use tempfile::{TempDir, tempdir};
 
 use crate::sqlite::support::{
-    commit, contents, create_owner, journal, metadata, open, owner_id, quick, shared,
+    commit, contents, create_owner, create_store, journal, metadata, open, owner_id, quick, shared,
 };
 
 type Call = fn(&Path, SqliteOptions) -> Result<Sqlite, BackendError>;
@@ -81,7 +81,7 @@ fn what_is_not_there_is_created_once() {
             let (_directory, path) = place();
             make(&path);
             let sqlite = Sqlite::create(&path, options).expect(what);
-            sqlite.open_metadata(&metadata()).unwrap();
+            commit(&sqlite, create_store(metadata()));
             commit(&sqlite, create_owner("acme"));
             if is_shared {
                 // Also while another has it open.
@@ -110,7 +110,7 @@ fn open_or_create_says_which() {
             assert_eq!(opened, Opened::Created, "{what}");
         }
         let (sqlite, _) = Sqlite::open_or_create(&path, quick()).unwrap();
-        sqlite.open_metadata(&metadata()).unwrap();
+        commit(&sqlite, create_store(metadata()));
         drop(sqlite);
         let (_, opened) = Sqlite::open_or_create(&path, quick()).unwrap();
         assert_eq!(opened, Opened::Existing, "{what}");

@@ -27,7 +27,7 @@ fn what_it_committed_is_seen_and_its_death_leaves_nothing_behind() {
     if let Some(path) = env::var_os(INSIDE) {
         let sqlite = open(Path::new(&path), shared());
         commit(&sqlite, create_owner("child"));
-        assert!(sqlite.wait(1, LONG).unwrap() >= 2);
+        assert!(sqlite.wait(2, LONG).unwrap() >= 3);
         commit(&sqlite, create_owner("answer"));
         // Until it is killed, or its parent is gone.
         let _ = io::stdin().read_line(&mut String::new());
@@ -38,10 +38,10 @@ fn what_it_committed_is_seen_and_its_death_leaves_nothing_behind() {
     let sqlite = open(&path, shared());
     let test = "sqlite::processes::what_it_committed_is_seen_and_its_death_leaves_nothing_behind";
     let mut child = other_process(test, &path);
-    assert_eq!(sqlite.wait(0, LONG).unwrap(), 1);
+    assert_eq!(sqlite.wait(1, LONG).unwrap(), 2);
     assert!(sqlite.owner(&owner_id("child")).unwrap().is_some());
     commit(&sqlite, create_owner("parent"));
-    assert_eq!(sqlite.wait(2, LONG).unwrap(), 3);
+    assert_eq!(sqlite.wait(3, LONG).unwrap(), 4);
     assert!(sqlite.owner(&owner_id("answer")).unwrap().is_some());
 
     drop(sqlite);
@@ -49,7 +49,7 @@ fn what_it_committed_is_seen_and_its_death_leaves_nothing_behind() {
     child.kill().unwrap();
     child.wait().unwrap();
     let sqlite = open(&path, quick());
-    assert_eq!(sqlite.last_event().unwrap(), 3);
+    assert_eq!(sqlite.last_event().unwrap(), 4);
     for owner in ["child", "parent", "answer"] {
         assert!(sqlite.owner(&owner_id(owner)).unwrap().is_some(), "{owner}");
     }

@@ -9,7 +9,7 @@ use keyhasp::authority::{Actor, Authority, Role};
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::backend::{
     Backend, BackendError, BackendErrorKind, Change, EventFilter, EventQuery, KeyFilter,
-    KeyPageQuery, Operation, OwnerPageQuery, StateSet, Write, WriteKey,
+    KeyPageQuery, Opened, Operation, OwnerPageQuery, StateSet, Write, WriteKey,
 };
 use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind, Fields};
@@ -39,8 +39,10 @@ fn without_sync(options: SqliteOptions) -> SqliteOptions {
 }
 
 pub(crate) fn open(path: &Path, options: SqliteOptions) -> Sqlite {
-    let sqlite = Sqlite::open_or_create(path, options).unwrap().0;
-    sqlite.open_metadata(&metadata()).unwrap();
+    let (sqlite, opened) = Sqlite::open_or_create(path, options).unwrap();
+    if opened == Opened::Created {
+        commit(&sqlite, create_store(metadata()));
+    }
     sqlite
 }
 
@@ -136,6 +138,10 @@ pub(crate) fn event(kind: EventKind) -> EventDraft {
     }
 }
 
+pub(crate) fn create_store(metadata: StoreMetadata) -> Change {
+    Change::of(Write::CreateMetadata(Box::new(metadata)), event(EventKind::StoreCreated))
+}
+
 pub(crate) fn create_owner(id: &str) -> Change {
     Change::of(Write::CreateOwner(Box::new(owner(id))), event(EventKind::OwnerCreated))
 }
@@ -161,7 +167,6 @@ pub(crate) fn every_call(sqlite: &Sqlite) -> Vec<(&'static str, Result<(), Backe
     let events = EventQuery { after: 0, filter: EventFilter::default(), limit: 9, examine: 9 };
     let id = KeyId::from_u128(1);
     vec![
-        ("open_metadata", sqlite.open_metadata(&metadata()).map(drop)),
         ("metadata", sqlite.metadata().map(drop)),
         ("scan", sqlite.scan(&mut drop).map(drop)),
         ("scan_owner", sqlite.scan_owner(&owner, &mut drop)),

@@ -103,13 +103,18 @@ pub(crate) struct Model {
     pub(crate) last_event: u64,
 }
 
+/// The authority of what a store does by itself.
+fn by_keyhasp() -> Authority {
+    Authority::new(Role::Administrator, Actor::new("keyhasp").unwrap())
+}
+
 /// The decision of a rule of the model.
 pub(super) type Decided<T> = Result<T, Vec<Reason>>;
 
 impl Model {
     /// A new store.
     pub(crate) fn new(now: Timestamp, rules: StoreRules, opening: Opening) -> Self {
-        Self {
+        let mut model = Self {
             now,
             random_fails: false,
             rules,
@@ -136,7 +141,9 @@ impl Model {
             requests: BTreeMap::new(),
             events: Vec::new(),
             last_event: 0,
-        }
+        };
+        model.note(&by_keyhasp(), EventKind::StoreCreated, None, None, 1, None, Fields::NONE);
+        model
     }
 
     /// Opens the same store again.
@@ -149,14 +156,13 @@ impl Model {
         let pepper = added(&mut self.known_peppers, &opening.peppers);
         let recovery_key = added(&mut self.known_recovery_keys, &opening.recovery_keys);
         self.opening = opening;
-        let by = Authority::new(Role::Administrator, Actor::new("keyhasp").unwrap());
         for (is_added, kind, fields) in [
             (pepper, EventKind::PepperAdded, Fields::PEPPERS),
             (recovery_key, EventKind::RecoveryKeyAdded, Fields::RECOVERY_KEYS),
         ] {
             if is_added {
                 self.version += 1;
-                self.note(&by, kind, None, None, self.version, None, fields);
+                self.note(&by_keyhasp(), kind, None, None, self.version, None, fields);
             }
         }
     }

@@ -17,6 +17,8 @@ fn database() -> Arc<dyn Backend> {
     Arc::new(crate::common::keep_open::KeepOpen::new(Memory::new()))
 }
 
+#[cfg(feature = "sqlite")]
+mod created;
 mod many;
 
 #[test]
@@ -113,7 +115,8 @@ fn a_new_pepper_is_noted_with_an_event() {
     let store = builder(&clock, 1).peppers(peppers).open_on(database).unwrap();
     let admin = AdminKeys::new(Arc::new(store), "root").unwrap();
     let events = admin.events(&ListEvents::new()).unwrap().items;
-    assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::PepperAdded]);
+    let kinds: Vec<EventKind> = events.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::StoreCreated, EventKind::PepperAdded]);
 }
 
 /// The slower of two stores that add a pepper at once takes the other's into account.
@@ -130,7 +133,7 @@ fn peppers_that_meet_are_compared() {
         });
         let mine = Peppers::new(3, [3; 32]).unwrap();
         let opened = with(mine, &clock).open_on(Arc::clone(&database) as _).map(drop);
-        let known = database.metadata().unwrap().peppers;
+        let known = database.metadata().unwrap().unwrap().peppers;
         (opened, known.into_iter().map(|check| check.number.get()).collect::<Vec<_>>())
     };
     let (opened, known) = opened_beside(Peppers::new(2, [2; 32]).unwrap());

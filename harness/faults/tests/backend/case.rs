@@ -274,7 +274,7 @@ impl Case<'_> {
             catalogue.read("domains:read").write("domains:write").build().map_err(text)?;
         let now = Timestamp::from_millis(START).map_err(text)?;
         let clock = Arc::new(ManualClock::new(now));
-        let metadata = memory.metadata().ok();
+        let metadata = memory.metadata().map_err(text)?;
         let fresh = StoreRules { recoverable_tokens: true, ..StoreRules::default() };
         let rules = metadata.map_or(fresh, |metadata| metadata.rules);
         let store = Store::builder(catalogue, ["acme", "acme_test"].map(prefix))

@@ -32,8 +32,10 @@ impl Fixture {
     pub(super) fn with(options: SqliteOptions) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let sqlite = Sqlite::open_or_create(directory.path().join("keys.db"), options).unwrap().0;
-        sqlite.open_metadata(&metadata()).unwrap();
-        Self { sqlite, directory }
+        let fixture = Self { sqlite, directory };
+        let create = Write::CreateMetadata(Box::new(metadata()));
+        fixture.commit(Change::of(create, event(EventKind::StoreCreated)));
+        fixture
     }
 
     pub(super) fn path(&self) -> PathBuf {

@@ -35,7 +35,7 @@ fn nothing_is_written_before_recovery() {
         assert_eq!(log_len(&fixture), 32 + 24 + 4096);
         assert!(fixture.sqlite.owner(&owner_id("other")).unwrap().is_none());
         fixture.commit(create_owner("other"));
-        assert_eq!(fixture.sqlite.last_event().unwrap(), 2);
+        assert_eq!(fixture.sqlite.last_event().unwrap(), 3);
     }
 }
 

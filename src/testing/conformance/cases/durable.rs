@@ -46,7 +46,7 @@ fn kept(backend: Instance<'_>) -> Result<Option<Instance<'_>>, Failure> {
     }
     backend.expect_blank()?;
     // And usable.
-    backend.open_metadata(&sample::metadata()?)?;
+    backend.apply(sample::create_metadata(&sample::metadata()?)?)?;
     backend.apply(sample::create_owner(&sample::owner("acme")?)?)?;
     Ok(None)
 }
@@ -76,7 +76,7 @@ fn durable_records_are_found_again_without_a_close(lab: &Lab<'_>) -> Tested {
     let Some(backend) = kept(backend.abandoned()?)? else { return Ok(()) };
     backend.expect_owner(&owner)?;
     backend.expect_key(&key)?;
-    ensure_eq!(backend.last_event()?, 2, "last event");
+    ensure_eq!(backend.last_event()?, 3, "last event");
     Ok(())
 }
 
@@ -109,19 +109,20 @@ fn durable_refused_changes_stay_refused(lab: &Lab<'_>) -> Tested {
     backend.batch(&[lost.clone(), sample::create_key(&stays)?, lost])?;
     let Some(backend) = reopened(backend)? else { return Ok(()) };
     ensure_eq!(backend.all_keys()?, [stays.id], "keys listed");
-    ensure_eq!(backend.last_event()?, 2, "last event");
+    ensure_eq!(backend.last_event()?, 3, "last event");
     Ok(())
 }
 
 fn durable_the_metadata_is_found_again(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
-    let version = backend.metadata()?.version.next();
+    let version = backend.stored_metadata()?.version.next();
     let metadata = StoreMetadata { version, ..sample::largest_metadata()? };
     backend.apply(sample::replace_metadata(&metadata)?)?;
     let Some(backend) = reopened(backend)? else { return Ok(()) };
-    ensure_eq!(backend.metadata()?, metadata, "the metadata");
-    // The metadata that another opener would start with is ignored.
-    ensure_eq!(backend.open_metadata(&sample::metadata()?)?, metadata, "the metadata at open");
+    ensure_eq!(backend.stored_metadata()?, metadata, "the metadata");
+    // Another creation comes too late.
+    let rejection = backend.refuse(sample::create_metadata(&sample::metadata()?)?)?;
+    ensure_eq!(rejection, Rejection::StoreExists, "a second creation");
     Ok(())
 }
 
@@ -133,7 +134,7 @@ fn durable_the_metadata_is_made_durable_alone(lab: &Lab<'_>) -> Tested {
     };
     let backend = lab.with_metadata(&metadata)?;
     let Some(backend) = kept(backend.abandoned()?)? else { return Ok(()) };
-    ensure_eq!(backend.metadata()?, metadata, "the metadata");
+    ensure_eq!(backend.stored_metadata()?, metadata, "the metadata");
     Ok(())
 }
 
@@ -153,9 +154,9 @@ fn durable_events_are_found_again(lab: &Lab<'_>) -> Tested {
 fn durable_event_numbers_go_on(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme", "beta"])?;
     let Some(backend) = reopened(backend)? else { return Ok(()) };
-    ensure_eq!(backend.last_event()?, 2, "last event");
+    ensure_eq!(backend.last_event()?, 3, "last event");
     let applied = backend.apply(sample::create_key(&sample::key(1, "acme")?)?)?;
-    ensure_eq!(applied.first_event, 3, "the first event after the open");
+    ensure_eq!(applied.first_event, 4, "the first event after the open");
     Ok(())
 }
 
@@ -166,10 +167,10 @@ fn durable_pruning_is_found_again(lab: &Lab<'_>) -> Tested {
     let Some(backend) = reopened(backend)? else { return Ok(()) };
     let filter = EventFilter::default();
     let page = backend.events(&EventQuery { after: 0, filter, limit: 9, examine: 9 })?;
-    ensure_eq!(page.pruned_through, 2, "pruned through");
+    ensure_eq!(page.pruned_through, 3, "pruned through");
     ensure_eq!(page.events.len(), 1, "events left");
     let applied = backend.apply(sample::create_key(&sample::key(1, "acme")?)?)?;
-    ensure_eq!(applied.first_event, 4, "the first event after the open");
+    ensure_eq!(applied.first_event, 5, "the first event after the open");
     Ok(())
 }
 
@@ -253,8 +254,8 @@ fn durable_listings_are_found_again(lab: &Lab<'_>) -> Tested {
 fn durable_waiting_knows_of_events_before_the_open(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme", "beta"])?;
     let Some(backend) = reopened(backend)? else { return Ok(()) };
-    ensure_eq!(backend.wait(0, Duration::from_millis(20))?, 2, "waiting for an event after 0");
-    ensure_eq!(backend.wait(2, Duration::from_millis(20))?, 2, "waiting for an event after 2");
+    ensure_eq!(backend.wait(0, Duration::from_millis(20))?, 3, "waiting for an event after 0");
+    ensure_eq!(backend.wait(3, Duration::from_millis(20))?, 3, "waiting for an event after 3");
     Ok(())
 }
 
@@ -266,6 +267,6 @@ fn durable_a_place_may_be_opened_again_and_again(lab: &Lab<'_>) -> Tested {
         backend = opened;
         ensure_eq!(backend.all_keys()?.len(), n as usize, "keys after opening {n} times");
     }
-    ensure!(backend.last_event()? == 5, "events are lost between openings");
+    ensure!(backend.last_event()? == 6, "events are lost between openings");
     Ok(())
 }

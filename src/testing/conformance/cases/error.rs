@@ -7,7 +7,6 @@ use crate::backend::{
     OwnerPageQuery, StateSet,
 };
 use crate::id::NumericId;
-use crate::key::StoreMetadata;
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
@@ -16,37 +15,12 @@ use crate::testing::conformance::instance::Lab;
 use crate::testing::sample;
 
 list![
-    error_without_a_metadata_nothing_is_committed,
-    error_a_metadata_is_written_once,
     error_a_closed_backend_says_so_to_every_call,
     error_closing_again_does_nothing,
     error_closing_lets_go_of_the_place,
     error_recovering_a_healthy_backend_is_harmless,
     error_names_the_backend,
 ];
-
-fn error_without_a_metadata_nothing_is_committed(lab: &Lab<'_>) -> Tested {
-    let backend = lab.blank()?;
-    ensure!(backend.metadata().is_err(), "a metadata is read though none was written");
-    let change = sample::create_owner(&sample::owner("acme")?)?;
-    ensure!(backend.commit(&[change]).is_err(), "a commit is taken without a metadata");
-    backend.expect_blank()?;
-    backend.open_metadata(&sample::metadata()?)?;
-    backend.expect_empty()
-}
-
-/// Opening gives the metadata that is there, however another would start.
-fn error_a_metadata_is_written_once(lab: &Lab<'_>) -> Tested {
-    let backend = lab.blank()?;
-    let first = sample::metadata()?;
-    ensure_eq!(backend.open_metadata(&first)?, first, "the metadata at the first open");
-    let other = StoreMetadata { version: first.version.next(), ..sample::largest_metadata()? };
-    ensure_eq!(backend.open_metadata(&other)?, first, "the metadata at the second open");
-    ensure_eq!(backend.metadata()?, first, "the metadata");
-    // Writing it was no event.
-    ensure_eq!(backend.last_event()?, 0, "last event");
-    Ok(())
-}
 
 type Call = (&'static str, fn(&dyn Backend) -> Result<(), Failed>);
 
@@ -75,7 +49,6 @@ fn filter() -> KeyFilter {
 
 /// Every call that can fail, except `close`.
 const CALLS: &[Call] = &[
-    ("open_metadata", |b| Ok(b.open_metadata(&sample::metadata()?).map(drop)?)),
     ("metadata", |b| Ok(b.metadata().map(drop)?)),
     ("scan", |b| Ok(b.scan(&mut |_| ()).map(drop)?)),
     ("scan_owner", |b| Ok(b.scan_owner(&sample::owner_id("acme")?, &mut |_| ())?)),
@@ -146,7 +119,9 @@ fn error_closing_lets_go_of_the_place(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     backend.close()?;
     let next = backend.open_beside()?;
-    next.open_metadata(&sample::metadata()?)?;
+    if !next.keeps() {
+        next.apply(sample::create_metadata(&sample::metadata()?)?)?;
+    }
     next.apply(sample::create_owner(&sample::owner("beta")?)?)?;
     let kind = backend.last_event().err().map(|error| error.kind());
     ensure_eq!(kind, Some(BackendErrorKind::Closed), "the error of the closed one");
@@ -163,13 +138,13 @@ fn error_recovering_a_healthy_backend_is_harmless(lab: &Lab<'_>) -> Tested {
     backend.recover()?;
     backend.recover()?;
     backend.expect_owner(&acme)?;
-    ensure_eq!(backend.metadata()?, sample::metadata()?, "the metadata");
+    ensure_eq!(backend.stored_metadata()?, sample::metadata()?, "the metadata");
     let key = sample::key(1, "acme")?;
     let applied = backend.apply(sample::create_key(&key)?)?;
-    ensure_eq!(applied.first_event, 2, "the event after recovering");
+    ensure_eq!(applied.first_event, 3, "the event after recovering");
     backend.expect_key(&key)?;
-    ensure_eq!(backend.all_events()?.len(), 2, "number of events");
-    ensure_eq!(backend.wait(1, Duration::from_millis(20))?, 2, "waiting after recovering");
+    ensure_eq!(backend.all_events()?.len(), 3, "number of events");
+    ensure_eq!(backend.wait(2, Duration::from_millis(20))?, 3, "waiting after recovering");
     Ok(())
 }
 

@@ -20,6 +20,7 @@ list![
     order_concurrent_wishes_get_different_numeric_ids,
     order_of_racing_replacements_one_wins,
     order_of_racing_creations_one_wins,
+    order_of_racing_stores_one_is_created,
     order_of_racing_names_one_wins,
     order_of_racing_revocations_one_key_stays,
     order_of_racing_keys_only_so_many_come,
@@ -58,7 +59,7 @@ fn order_concurrent_commits_are_numbered_without_gaps(lab: &Lab<'_>) -> Tested {
     })?;
     let events = backend.all_events()?;
     let numbers: Vec<u64> = events.iter().map(|event| event.sequence).collect();
-    let expected: Vec<u64> = (1..=1 + THREADS as u64 * u64::from(ROUNDS)).collect();
+    let expected: Vec<u64> = (1..=2 + THREADS as u64 * u64::from(ROUNDS)).collect();
     ensure_eq!(numbers, expected, "numbers of events");
     for (sequence, key) in committed.into_iter().flatten() {
         let event = events.iter().find(|event| event.sequence == sequence);
@@ -118,7 +119,7 @@ fn order_of_racing_replacements_one_wins(lab: &Lab<'_>) -> Tested {
         ensure!(lost.iter().all(conflict), "the others lost by {lost:?}");
         key = next;
     }
-    ensure_eq!(backend.last_event()?, 2 + u64::from(ROUNDS), "last event");
+    ensure_eq!(backend.last_event()?, 3 + u64::from(ROUNDS), "last event");
     Ok(())
 }
 
@@ -134,6 +135,14 @@ fn order_of_racing_creations_one_wins(lab: &Lab<'_>) -> Tested {
         ensure_eq!(lost, vec![Rejection::OwnerExists; THREADS - 1], "the others");
     }
     Ok(())
+}
+
+fn order_of_racing_stores_one_is_created(lab: &Lab<'_>) -> Tested {
+    let backend = lab.blank()?;
+    let (won, lost) = race(&*backend, |_| Ok(sample::create_metadata(&sample::metadata()?)?))?;
+    ensure_eq!(won, 1, "creations that won");
+    ensure_eq!(lost, vec![Rejection::StoreExists; THREADS - 1], "the others");
+    backend.expect_empty()
 }
 
 fn order_of_racing_names_one_wins(lab: &Lab<'_>) -> Tested {

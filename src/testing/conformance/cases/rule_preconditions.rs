@@ -31,7 +31,7 @@ fn tried(lab: &Lab<'_>, of: impl Fn(Version) -> Precondition) -> Tested {
     backend.apply_all(&[
         sample::replace_owner(&owner)?,
         sample::replace_key(&key)?,
-        sample::replace_metadata(&sample::changed_metadata(&backend.metadata()?))?,
+        sample::replace_metadata(&sample::changed_metadata(&backend.stored_metadata()?))?,
     ])?;
     let new = sample::create_key(&sample::key(2, "acme")?)?;
     let found = Some(Version::new(2));

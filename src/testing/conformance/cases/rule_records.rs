@@ -251,25 +251,25 @@ fn rule_a_replaced_owner_has_the_version_before(lab: &Lab<'_>) -> Tested {
 
 fn rule_a_replaced_metadata_reads_back(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
-    let first = backend.metadata()?;
+    let first = backend.stored_metadata()?;
     let full = StoreMetadata { version: first.version.next(), ..sample::largest_metadata()? };
     backend.apply(sample::replace_metadata(&full)?)?;
-    ensure_eq!(backend.metadata()?, full, "the metadata");
+    ensure_eq!(backend.stored_metadata()?, full, "the metadata");
     let again = StoreMetadata { version: full.version.next(), ..first };
     backend.apply(sample::replace_metadata(&again)?)?;
-    ensure_eq!(backend.metadata()?, again, "the metadata after it");
+    ensure_eq!(backend.stored_metadata()?, again, "the metadata after it");
     Ok(())
 }
 
 fn rule_a_replaced_metadata_has_the_version_before(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
-    let first = backend.metadata()?;
+    let first = backend.stored_metadata()?;
     let second = sample::changed_metadata(&first);
     backend.apply(sample::replace_metadata(&second)?)?;
     let rejection = backend.refuse(sample::replace_metadata(&second)?)?;
     let (expected, of) = (first.version, Precondition::StoreMetadata(first.version));
     let conflict = Rejection::Conflict { expected, found: Some(second.version), of };
     ensure_eq!(rejection, conflict, "a replacement by the version that is there");
-    ensure_eq!(backend.metadata()?, second, "the metadata");
+    ensure_eq!(backend.stored_metadata()?, second, "the metadata");
     Ok(())
 }

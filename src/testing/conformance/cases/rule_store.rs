@@ -1,6 +1,7 @@
 //! The store's rules change where the data allow it, and hold from then on.
 
 use crate::backend::{PepperUse, Rejection};
+use crate::event::EventKind;
 use crate::key::{KeyRecord, Kind, PepperCheck, PepperNumber, Prefix, StoreMetadata, StoreRules};
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
@@ -12,6 +13,9 @@ use crate::testing::sample;
 use crate::testing::conformance::instance::Instance;
 
 list![
+    rule_nothing_is_committed_before_the_creation,
+    rule_a_store_is_created_once,
+    rule_a_creation_takes_other_writes_along,
     rule_unique_names_need_unique_names,
     rule_keep_standard_key_needs_standard_keys,
     rule_no_recoverable_tokens_needs_no_seals,
@@ -21,9 +25,53 @@ list![
     rule_a_retired_pepper_ends_the_live_tokens_under_it,
 ];
 
+fn rule_nothing_is_committed_before_the_creation(lab: &Lab<'_>) -> Tested {
+    let backend = lab.blank()?;
+    backend.expect_blank()?;
+    let owner = sample::create_owner(&sample::owner("acme")?)?;
+    let creation = sample::create_metadata(&sample::metadata()?)?;
+    let outcome = backend.batch(&[owner.clone(), creation, owner])?;
+    let taken: Vec<bool> = outcome.iter().map(Result::is_ok).collect();
+    ensure_eq!(taken, [false, true, true], "which changes take effect");
+    ensure_eq!(outcome[0], Err(Rejection::StoreMissing), "the change before the creation");
+    backend.expect_owner(&sample::owner("acme")?)
+}
+
+fn rule_a_store_is_created_once(lab: &Lab<'_>) -> Tested {
+    let first = sample::metadata()?;
+    let backend = lab.with_metadata(&first)?;
+    let created: Vec<_> =
+        backend.all_events()?.iter().map(|event| (event.sequence, event.kind)).collect();
+    ensure_eq!(created, [(1, EventKind::StoreCreated)], "the first event");
+    for version in [first.version, first.version.next()] {
+        let other = StoreMetadata { version, ..sample::largest_metadata()? };
+        let rejection = backend.refuse(sample::create_metadata(&other)?)?;
+        ensure_eq!(rejection, Rejection::StoreExists, "a second creation");
+    }
+    ensure_eq!(backend.stored_metadata()?, first, "the metadata");
+    backend.expect_empty()
+}
+
+fn rule_a_creation_takes_other_writes_along(lab: &Lab<'_>) -> Tested {
+    let backend = lab.blank()?;
+    let (metadata, owner) = (sample::metadata()?, sample::owner("acme")?);
+    let creation = sample::create_metadata(&metadata)?;
+    backend.apply(sample::in_one([creation, sample::create_owner(&owner)?]))?;
+    ensure_eq!(backend.stored_metadata()?, metadata, "the metadata");
+    ensure_eq!(backend.last_event()?, 2, "last event");
+    backend.expect_owner(&owner)?;
+    // The created rules are those by which it is judged.
+    let backend = lab.blank()?;
+    let rules = StoreRules { keep_standard_key: true, ..StoreRules::default() };
+    let creation = sample::create_metadata(&StoreMetadata { rules, ..metadata })?;
+    let both = sample::in_one([creation, sample::create_owner(&owner)?]);
+    ensure_eq!(backend.refuse(both)?, Rejection::LastStandardKey, "an owner without a key");
+    backend.expect_blank()
+}
+
 /// The metadata that would follow, with other rules.
 fn with_rules(backend: &Instance<'_>, rules: StoreRules) -> Result<StoreMetadata, Failure> {
-    Ok(StoreMetadata { rules, ..sample::changed_metadata(&backend.metadata()?) })
+    Ok(StoreMetadata { rules, ..sample::changed_metadata(&backend.stored_metadata()?) })
 }
 
 fn forbidden(
@@ -32,10 +80,10 @@ fn forbidden(
     rule: &'static str,
     why: &str,
 ) -> Tested {
-    let before = backend.metadata()?;
+    let before = backend.stored_metadata()?;
     let rejection = backend.refuse(sample::replace_metadata(metadata)?)?;
     ensure_eq!(rejection, Rejection::DataForbid { rule }, "{why}");
-    ensure_eq!(backend.metadata()?, before, "the metadata after a refused change of rules");
+    ensure_eq!(backend.stored_metadata()?, before, "the metadata after a refused change of rules");
     Ok(())
 }
 
@@ -56,7 +104,7 @@ fn rule_unique_names_need_unique_names(lab: &Lab<'_>) -> Tested {
     // Neither a revoked key nor another owner's stands against it.
     backend.apply(sample::replace_key(&sample::revoked(&twice)?)?)?;
     backend.apply(sample::replace_metadata(&metadata)?)?;
-    ensure_eq!(backend.metadata()?, metadata, "the metadata");
+    ensure_eq!(backend.stored_metadata()?, metadata, "the metadata");
     Ok(())
 }
 
@@ -74,7 +122,7 @@ fn rule_keep_standard_key_needs_standard_keys(lab: &Lab<'_>) -> Tested {
     forbidden(&backend, &metadata, "keep_standard_key", "an owner with a trial and a revoked key")?;
     backend.apply(sample::create_key(&sample::key(4, "beta")?)?)?;
     backend.apply(sample::replace_metadata(&metadata)?)?;
-    ensure_eq!(backend.metadata()?, metadata, "the metadata");
+    ensure_eq!(backend.stored_metadata()?, metadata, "the metadata");
     Ok(())
 }
 
@@ -91,14 +139,14 @@ fn rule_no_recoverable_tokens_needs_no_seals(lab: &Lab<'_>) -> Tested {
     let unsealed = KeyRecord { seal: None, ..sample::changed_key(&sealed) };
     backend.apply(sample::replace_key(&unsealed)?)?;
     backend.apply(sample::replace_metadata(&metadata)?)?;
-    ensure_eq!(backend.metadata()?, metadata, "the metadata");
+    ensure_eq!(backend.stored_metadata()?, metadata, "the metadata");
     Ok(())
 }
 
 /// Neither the current nor a previous token of an unrevoked key loses its prefix.
 fn rule_no_prefix_goes_that_a_token_has(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
-    let before = backend.metadata()?;
+    let before = backend.stored_metadata()?;
     let metadata = |accepted: &[&str]| -> Result<_, Failure> {
         let accepted: Vec<Prefix> = accepted.iter().map(Prefix::new).collect::<Result<_, _>>()?;
         let prefixes = before.prefixes.accepting(&accepted)?;
@@ -116,7 +164,7 @@ fn rule_no_prefix_goes_that_a_token_has(lab: &Lab<'_>) -> Tested {
     key = KeyRecord { previous: Vec::new(), ..sample::changed_key(&key) };
     backend.apply(sample::replace_key(&key)?)?;
     backend.apply(sample::replace_metadata(&second)?)?;
-    ensure_eq!(backend.metadata()?, second, "the metadata");
+    ensure_eq!(backend.stored_metadata()?, second, "the metadata");
     let none = StoreMetadata { version: second.version.next(), ..metadata(&["new"])? };
     forbidden(&backend, &none, "prefixes", "the prefix of the current token")?;
     backend.apply(sample::replace_key(&sample::revoked(&key)?)?)?;
@@ -138,7 +186,7 @@ fn rule_new_rules_judge_what_their_change_writes(lab: &Lab<'_>) -> Tested {
     let fitting = [sample::replace_key(&unnamed)?, sample::replace_metadata(&metadata)?];
     backend.apply(sample::in_one(fitting))?;
     backend.expect_key(&unnamed)?;
-    ensure_eq!(backend.metadata()?, metadata, "the metadata");
+    ensure_eq!(backend.stored_metadata()?, metadata, "the metadata");
     let rules = StoreRules { keep_standard_key: true, ..StoreRules::default() };
     let metadata = with_rules(&backend, rules)?;
     let keyless = sample::create_owner(&sample::owner("beta")?)?;
@@ -196,7 +244,7 @@ fn rule_a_retired_pepper_ends_the_live_tokens_under_it(lab: &Lab<'_>) -> Tested 
         |number: u16| PepperCheck { number: pepper(number), value: [0x5a; 16], retired: false };
     let known = StoreMetadata {
         peppers: vec![check(1), check(2)],
-        ..sample::changed_metadata(&backend.metadata()?)
+        ..sample::changed_metadata(&backend.stored_metadata()?)
     };
     backend.apply(sample::replace_metadata(&known)?)?;
     let retired = PepperCheck { retired: true, ..check(1) };
@@ -206,10 +254,10 @@ fn rule_a_retired_pepper_ends_the_live_tokens_under_it(lab: &Lab<'_>) -> Tested 
     let rejection = backend.refuse(sample::replace_metadata(&next)?)?;
     let expected = Rejection::PepperInUse { number: pepper(1), used: used.clone() };
     ensure_eq!(rejection, expected, "a pepper with live tokens");
-    ensure_eq!(backend.metadata()?, known, "the metadata after a refused retirement");
+    ensure_eq!(backend.stored_metadata()?, known, "the metadata after a refused retirement");
     let applied = backend.apply(sample::replace_metadata(&next)?.ending_tokens(true))?;
     ensure_eq!(applied.ended, used, "the tokens that ended");
-    ensure_eq!(backend.metadata()?, next, "the metadata");
+    ensure_eq!(backend.stored_metadata()?, next, "the metadata");
     backend.expect_key(&keys[0])?;
     // Retired already: nothing is counted again.
     let applied = backend.apply(sample::replace_metadata(&sample::changed_metadata(&next))?)?;
