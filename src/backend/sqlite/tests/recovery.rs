@@ -198,7 +198,7 @@ fn a_commit_that_fails_in_the_log_is_of_unknown_outcome_until_recovery() {
 fn a_tool_that_looks_holds_up_no_recovery() {
     let fixture = Fixture::with_keys([1]);
     let tool = Sqlite::open_read_only(fixture.path(), SqliteOptions::MIN_STALENESS).unwrap();
-    assert_eq!(tool.last_event().unwrap(), 2);
+    assert_eq!(tool.last_event().unwrap(), 3);
     fixture.sqlite.writer.suspect();
     fixture.sqlite.recover().unwrap();
     fixture.commit(create_owner("other"));
