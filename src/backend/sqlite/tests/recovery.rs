@@ -202,7 +202,7 @@ fn a_tool_that_looks_holds_up_no_recovery() {
     fixture.sqlite.writer.suspect();
     fixture.sqlite.recover().unwrap();
     fixture.commit(create_owner("other"));
-    assert_eq!(tool.last_event().unwrap(), 3);
+    assert_eq!(tool.last_event().unwrap(), 4);
 }
 
 /// The reader has no lock that would keep the pages as they are.
