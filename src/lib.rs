@@ -29,7 +29,7 @@
 //!       |
 //!  2  id                          ids of keys and owners, generations, versions
 //!       |
-//!  1  clock, secret, text         time; bytes that are wiped; limits of texts
+//!  1  clock, process, secret, text  time; the process that runs; bytes that are wiped; limits of texts
 //!       |
 //!  0  invalid                     what is wrong with an input
 //! ```
@@ -43,6 +43,7 @@ pub mod integrations;
 pub mod invalid;
 pub mod key;
 pub mod permission;
+mod process;
 pub mod secret;
 pub mod store;
 #[cfg(feature = "testing")]

@@ -232,6 +232,17 @@ pub trait Backend: Debug + Send + Sync + 'static {
         Err(BackendError::new(BackendErrorKind::Unsupported, self.name(), "back up"))
     }
 
+    /// Checks that the files of the database are those that were opened, and that no other program
+    /// has changed the records behind the events' back. A store calls this each second; it mustn't
+    /// hold up commits. An error of another kind than `ForeignWriter` or `Forked` says that the
+    /// backend couldn't tell. Defaults to nothing to check.
+    ///
+    /// # Errors
+    /// [`BackendError`]: `ForeignWriter` only if it is certain.
+    fn check_files(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+
     /// After an error of unknown outcome: makes the database usable again, and what it can read
     /// durable.
     ///

@@ -24,6 +24,12 @@ pub enum BackendErrorKind {
     EngineUnfit,
     /// The file is a database of another application.
     Foreign,
+    /// A file of the database is missing or another one since it was opened, or another program has
+    /// changed its records. This process commits nothing more: open the database again.
+    ForeignWriter,
+    /// The process was forked after the database was opened. Only the parent may use it; open it
+    /// again in the child.
+    Forked,
     /// No space is left.
     Full,
     /// Reading or writing failed.
@@ -131,6 +137,10 @@ impl fmt::Display for BackendErrorKind {
             Self::Corrupt => "the stored data is damaged",
             Self::EngineUnfit => "the engine's version has known faults",
             Self::Foreign => "the file is not a database of keyhasp",
+            Self::ForeignWriter => "the database is not as this process left it",
+            Self::Forked => {
+                "the process was forked after the database was opened; open it again in the child"
+            }
             Self::Full => "no space left",
             Self::Io => "reading or writing failed",
             Self::Invalid => "an option is outside its limits",

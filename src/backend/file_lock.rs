@@ -4,10 +4,15 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 
+use crate::process::Process;
+
 /// A lock on a file, held until it is dropped. The file is made where it is missing, and never
 /// removed: it means nothing by existing.
 #[derive(Debug)]
-pub(super) struct FileLock(File);
+pub(super) struct FileLock {
+    file: File,
+    process: Process,
+}
 
 /// The number of holders that a lock may have at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,27 +34,29 @@ impl FileLock {
             Hold::Together => file.try_lock_shared(),
         };
         match taken {
-            Ok(()) => Ok(Some(Self(file))),
+            Ok(()) => Ok(Some(Self { file, process: Process::current() })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
 }
 
-#[cfg(feature = "sled")]
 impl FileLock {
     /// The file that is locked.
     pub(super) fn file(&self) -> &File {
-        &self.0
+        &self.file
     }
 }
 
 impl Drop for FileLock {
     /// Lets go by name. A child that this process is just starting has the open file too, until it
-    /// runs its own program: closing ours alone would leave it the lock until then.
+    /// runs its own program: closing ours alone would leave it the lock until then. A child that
+    /// goes on in this program only closes its copy: the lock is its parent's.
     fn drop(&mut self) {
-        // Closing does it otherwise.
-        let _ = self.0.unlock();
+        if !self.process.is_forked() {
+            // Closing does it otherwise.
+            let _ = self.file.unlock();
+        }
     }
 }
 
@@ -77,7 +84,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let lock = FileLock::take(&path, Hold::Alone).unwrap().unwrap();
-        let inherited = lock.0.try_clone().unwrap();
+        let inherited = lock.file.try_clone().unwrap();
         drop(lock);
         assert!(FileLock::take(&path, Hold::Alone).unwrap().is_some());
         drop(inherited);

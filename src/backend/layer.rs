@@ -41,6 +41,8 @@ pub enum BackendCallKind {
     Usage,
     /// `wait`.
     Wait,
+    /// `check_files`, which the store calls each second.
+    Watch,
 }
 
 /// Declares the layer's methods and forwards them, from one list of a backend's operations.
@@ -189,6 +191,7 @@ backend_layer! {
     record_usage(batch: &[UsageChange]) -> UsageOutcome = Usage, "take in usage";
     usage(of: &[UsageSubject]) -> Vec<Usage> = Read, "read usage";
     backup(to: &Path, progress: &mut dyn FnMut(BackupProgress)) -> () = Read, "back up";
+    check_files() -> () = Watch, "check files";
     recover() -> () = Recover, "recover";
     close() -> () = Close, "close";
 }

@@ -18,6 +18,7 @@
 //! | `notifier` | [`ChangeNotifier`]: wakes callers that wait for a commit |
 //! | `opening` | [`Opened`]: whether a database was there, or is made |
 //! | `format`, `file_lock` | the number of the stored format, and the lock of a database |
+//! | `open_file` | the identity of files that are open |
 //! | `memory`, `sqlite`, `sled` | the backends |
 
 mod apply;
@@ -35,6 +36,8 @@ mod layer;
 mod memory;
 mod new_rules;
 mod notifier;
+#[cfg(any(feature = "sled", feature = "sqlite"))]
+mod open_file;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod opening;
 mod query;

@@ -9,7 +9,7 @@ use super::Store;
 use super::alerts::{AlertScanner, Noticed};
 use super::engine::{
     Engine, FIRST_PAUSE, HealthHook, HealthWatch, KeyObserver, MetadataState, Next, Records,
-    RecordsParts, Retention, Threads, Worked, Workers, next_attempt, stored_metadata,
+    RecordsParts, Retention, Threads, Worked, Workers, next_attempt, start_watch, stored_metadata,
 };
 use super::manage::{Manager, Minter, Sealer, mend_graces};
 use super::opening::{add_secrets, check_rules, check_secrets, found_or_created, retire_peppers};
@@ -293,6 +293,7 @@ impl StoreBuilder {
         let health = Arc::new(HealthWatch::new(&engine.records, &threads));
         let mut workers = Workers::new(threads);
         start_recovery(&engine, &mut workers)?;
+        start_watch(&engine.records, &mut workers)?;
         if !is_read_only {
             add_secrets(&engine, &sealer)?;
         }

@@ -31,6 +31,15 @@ use crate::verified_key::VerifiedKey;
 /// A key store over one of the backends.
 ///
 /// Dropping it closes it, and ignores errors. [`KeyStore::close`] returns them.
+///
+/// A thread looks each second whether the database's files are the ones that were opened, and every
+/// commit does. If one is missing or replaced, or another program has changed records, every
+/// verification answers [`Unavailable::ForeignWriter`](super::Unavailable::ForeignWriter) from then
+/// on, and every commit fails, until the store is opened again.
+///
+/// A store doesn't cross a fork: open it after forking. In a child, commits and refreshes fail at
+/// once with [`Unavailable::Forked`](super::Unavailable::Forked), and verifications within 3 seconds:
+/// until then the child accepts what the parent has revoked since. Dropping it there does nothing.
 #[derive(Debug)]
 pub struct Store {
     pub(super) engine: Arc<Engine>,
@@ -67,6 +76,18 @@ impl Store {
     /// [`Error`] if the backend fails, or if the store must be opened again.
     pub fn refresh(&self) -> Result<(), Error> {
         self.engine.records.refresh()
+    }
+
+    /// Looks now whether the files of the database are the ones that were opened, and whether another
+    /// program has changed records, without waiting for the next look. A thread looks by itself each
+    /// second.
+    ///
+    /// # Errors
+    /// [`Error::Backend`] of the kind
+    /// [`ForeignWriter`](crate::backend::BackendErrorKind::ForeignWriter) if they aren't, or it has.
+    /// The store must be opened again then. Another error says that the backend couldn't tell.
+    pub fn check_files(&self) -> Result<(), Error> {
+        self.engine.records.look_at_files()
     }
 
     /// Mends graces that a clock reckoned that was ahead, before a call that may change something.
@@ -345,6 +366,7 @@ impl KeyStore for Store {
     }
 
     fn close(&self) -> Result<(), Error> {
+        self.engine.check_process()?;
         // Lets a commit that has begun end before the backend closes. The backend is also closed if
         // a step before that fails.
         let _guard = self.engine.acquire();

@@ -10,6 +10,7 @@ mod clocks;
 mod each;
 mod eyes;
 mod feed;
+mod foreign_writer;
 mod health;
 mod incarnations;
 mod key_retention;

@@ -25,6 +25,8 @@ fn every_refusal_has_words_of_its_own() {
         rejected_for.map(|(rejected_for, word)| (VerifyError::Rejected(rejected_for), word));
     let unavailable = [
         (Unavailable::Closed, "closed"),
+        (Unavailable::ForeignWriter, "another program"),
+        (Unavailable::Forked, "after forking"),
         (Unavailable::Recovering, "took effect"),
         (Unavailable::RulesChanged, "rules"),
         (Unavailable::Stale, "max_staleness"),

@@ -23,6 +23,11 @@ impl DirtyMarker {
         Self { lock }
     }
 
+    /// The lock.
+    pub(super) fn lock(&self) -> &FileLock {
+        &self.lock
+    }
+
     /// Whether it was noted and not taken back.
     pub(super) fn is_noted(&self) -> io::Result<bool> {
         let mut byte = [NO];

@@ -215,6 +215,11 @@ impl Engine {
         }
     }
 
+    /// The descriptor of sled's data file.
+    pub(super) fn data_file(&self) -> &File {
+        &self.data.file
+    }
+
     /// Flushes, and lets go of all files. Returns what failed, and lets go of them all the same.
     pub(super) fn close(self) -> Result<(), Fault> {
         let flushed = self.watchdog.during(|| guarded(|| self.db.flush().map(drop)));

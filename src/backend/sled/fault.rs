@@ -4,7 +4,9 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::backend::open_file::Strange;
 use crate::backend::{BackendError, BackendErrorKind};
+use crate::process::Process;
 
 /// The backend's name in errors and logs.
 pub(super) const NAME: &str = "sled";
@@ -36,6 +38,15 @@ impl Fault {
         Self::new(BackendErrorKind::Io, text)
     }
 
+    /// Refuses in a process that was forked after the opening: before it waits for a lock, which a
+    /// thread of the parent may have held.
+    pub(super) fn unless_forked(process: Process) -> Result<(), Self> {
+        if process.is_forked() {
+            return Err(Self::new(BackendErrorKind::Forked, "only the parent may use it"));
+        }
+        Ok(())
+    }
+
     pub(super) fn kind(&self) -> BackendErrorKind {
         self.kind
     }
@@ -43,6 +54,12 @@ impl Fault {
     /// The error to show, now that the operation is known.
     pub(super) fn during(self, operation: &'static str) -> BackendError {
         BackendError::new(self.kind, NAME, operation).with_source(self.source)
+    }
+}
+
+impl From<Strange> for Fault {
+    fn from(strange: Strange) -> Self {
+        Self { kind: BackendErrorKind::ForeignWriter, source: strange.to_string().into() }
     }
 }
 

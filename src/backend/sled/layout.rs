@@ -14,6 +14,7 @@ use super::files::{copy_tree, remove_file, remove_tree, sync_dir};
 use crate::backend::BackendErrorKind;
 use crate::backend::file_lock::{FileLock, Hold};
 use crate::backend::format::{FORMAT, OLDEST_READ};
+use crate::backend::open_file::{OpenFile, Role};
 
 const MARKER: &str = "keyhasp";
 const MARKER_NEW: &str = "keyhasp.new";
@@ -143,10 +144,28 @@ impl Layout {
     /// Takes the lock beside the directory. Its file's first byte says whether something was under
     /// way.
     pub(super) fn lock(&self) -> Result<FileLock, Fault> {
+        FileLock::take(&self.lock_file(), Hold::Alone)?.ok_or_else(already_open)
+    }
+
+    fn lock_file(&self) -> PathBuf {
         let mut name = self.dir.file_name().unwrap_or_default().to_owned();
         name.push(".lock");
-        let lock = FileLock::take(&self.dir.with_file_name(name), Hold::Alone)?;
-        lock.ok_or_else(already_open)
+        self.dir.with_file_name(name)
+    }
+
+    /// Notes the files of an open generation.
+    pub(super) fn open_files(
+        &self,
+        lock: &FileLock,
+        data: &File,
+        generation: u64,
+    ) -> io::Result<Vec<OpenFile>> {
+        let files = [
+            OpenFile::of(Role::Lock, &self.lock_file(), lock.file())?,
+            OpenFile::at(Role::Directory, &self.dir)?,
+            OpenFile::of(Role::Data, &self.data_file(generation), data)?,
+        ];
+        Ok(files.into_iter().flatten().collect())
     }
 
     /// Begins a creation: makes the directory, if there is none, marks it as ours, and makes an

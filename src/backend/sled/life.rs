@@ -5,6 +5,7 @@ use super::engine::{Engine, WriteFault, Writes, await_unlocked};
 use super::fault::Fault;
 use super::layout::{Found, Layout};
 use super::options::SledOptions;
+use crate::backend::open_file::OpenFile;
 use crate::backend::opening::Intent;
 use crate::backend::{BackendErrorKind, Opened};
 
@@ -16,6 +17,8 @@ pub(super) struct Live {
     is_unsure: bool,
     /// Holds the lock beside the directory.
     dirty_marker: DirtyMarker,
+    /// The files as the engine has opened them.
+    files: Vec<OpenFile>,
 }
 
 impl Live {
@@ -30,13 +33,13 @@ impl Live {
             judge(intent, Opened::Created)?;
         }
         let dirty_marker = DirtyMarker::noted_in(layout.lock()?);
-        let engine = match layout.look()? {
+        let (generation, engine) = match layout.look()? {
             Found::Nothing => {
                 judge(intent, Opened::Created)?;
                 let generation = layout.begin()?;
                 let engine = Engine::create(layout, generation, options)?;
                 let marked = layout.clear_unsynced().and_then(|()| layout.mark(generation));
-                engine.unless(marked.map_err(Fault::from))?
+                (generation, engine.unless(marked.map_err(Fault::from))?)
             }
             Found::Store(mut generation) => {
                 layout.sweep(generation)?;
@@ -44,20 +47,30 @@ impl Live {
                     generation = renew(layout, generation)?;
                 }
                 dirty_marker.note()?;
-                Engine::open(layout, generation, options)?
+                (generation, Engine::open(layout, generation, options)?)
             }
         };
         dirty_marker.take_back();
         let has_store = engine.has_store();
-        let live = Self { engine: Some(engine), is_unsure: false, dirty_marker };
+        let files = layout.open_files(dirty_marker.lock(), engine.data_file(), generation);
+        // Before an error of these: dropping lets go of the engine.
+        let mut live =
+            Self { engine: Some(engine), is_unsure: false, dirty_marker, files: Vec::new() };
+        live.files = files?;
         let opened = if has_store? { Opened::Existing } else { Opened::Created };
         judge(intent, opened)?;
         Ok((live, opened))
     }
 
+    /// Checks that each file is the one that was opened.
+    pub(super) fn check_files(&self) -> Result<(), Fault> {
+        self.files.iter().try_for_each(|file| Ok(file.check().map(drop)?))
+    }
+
     /// Writes everything in one atomic step, and returns when it is durable. After a failure of
     /// unknown outcome nothing is read or written before a recovery.
     pub(super) fn write(&mut self, layout: &Layout, writes: &Writes) -> Result<(), WriteFault> {
+        self.check_files().map_err(WriteFault::Before)?;
         let engine = self.engine().map_err(WriteFault::Before)?;
         self.dirty_marker.note().map_err(|error| WriteFault::Before(error.into()))?;
         let written = engine.write(writes);
@@ -85,7 +98,10 @@ impl Live {
     /// Lets go of sled's files, makes a copy that is on the disk for certain, and opens that.
     /// Having failed, it can be tried again.
     pub(super) fn recover(&mut self, layout: &Layout, options: &SledOptions) -> Result<(), Fault> {
+        self.check_files()?;
         self.is_unsure = true;
+        // Those of the old generation go with it.
+        self.files.clear();
         if let Some(engine) = self.engine.take() {
             // An error of its flush is the reason for this recovery.
             let _ = engine.let_go();
@@ -97,7 +113,9 @@ impl Live {
         await_unlocked(&layout.data_file(generation))?;
         let generation = renew(layout, generation)?;
         self.dirty_marker.note()?;
-        self.engine = Some(Engine::open(layout, generation, options)?);
+        let engine = self.engine.insert(Engine::open(layout, generation, options)?);
+        let lock = self.dirty_marker.lock();
+        self.files = layout.open_files(lock, engine.data_file(), generation)?;
         self.dirty_marker.take_back();
         self.is_unsure = false;
         Ok(())

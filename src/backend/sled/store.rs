@@ -1,6 +1,7 @@
 //! The backend: who may read and write when, and the contract in terms of the rest.
 
 use std::fmt;
+use std::mem;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::backend::{
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
+use crate::process::Process;
 
 /// The number of records that are read before others get their turn.
 const CHUNK: usize = 512;
@@ -32,10 +34,12 @@ const CHUNK: usize = 512;
 /// It can't be opened only to look at, nor backed up while it is open: close it, and copy the directory.
 ///
 /// Writers wait for each other, and for the disk. Readers wait while a batch is being written, so
-/// that no caller reads what may yet be lost.
+/// that no caller reads what may yet be lost. It doesn't cross a fork: in a child every call fails
+/// with `Forked`.
 pub struct Sled {
     layout: Layout,
     options: SledOptions,
+    process: Process,
     /// Held by a thread that writes, from its first read to the end.
     turn: Mutex<()>,
     /// `None` once closed. Taken after `turn`.
@@ -93,12 +97,18 @@ impl Sled {
             begun.map_err(|fault| fault.during(intent.operation()).at(dir))?;
         let announcer = ChangeNotifier::default();
         announcer.announce(last);
-        let live = RwLock::new(Some(live));
-        Ok((Self { layout, options, turn: Mutex::new(()), live, announcer }, opened))
+        let process = Process::current();
+        let (turn, live) = (Mutex::new(()), RwLock::new(Some(live)));
+        Ok((Self { layout, options, process, turn, live, announcer }, opened))
     }
 
-    fn take_turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    fn take_turn(&self, operation: &'static str) -> Result<MutexGuard<'_, ()>, BackendError> {
+        self.check_process(operation)?;
+        Ok(self.turn.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn check_process(&self, operation: &'static str) -> Result<(), BackendError> {
+        Fault::unless_forked(self.process).map_err(|fault| self.failed(operation, fault))
     }
 
     fn live_mut(&self) -> RwLockWriteGuard<'_, Option<Live>> {
@@ -111,6 +121,7 @@ impl Sled {
         operation: &'static str,
         work: impl FnOnce(&Engine) -> Result<T, Fault>,
     ) -> Result<T, BackendError> {
+        self.check_process(operation)?;
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
         let live = live.as_ref().ok_or_else(|| closed(operation))?;
         live.engine().and_then(work).map_err(|fault| self.failed(operation, fault))
@@ -162,6 +173,11 @@ impl fmt::Debug for Sled {
 
 impl Drop for Sled {
     fn drop(&mut self) {
+        if self.process.is_forked() {
+            // sled would wait for threads that the parent has, and write to the parent's files.
+            mem::forget(self.live.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+            return;
+        }
         // No caller is left to get the error.
         let _ = self.close();
     }
@@ -238,7 +254,7 @@ impl Backend for Sled {
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
         const OPERATION: &str = "commit";
-        let _turn = self.take_turn();
+        let _turn = self.take_turn(OPERATION)?;
         // An error of the rules of a commit is a `BackendError` already.
         let decided = self.read(OPERATION, |engine| {
             let mut overlay = Overlay::new(engine);
@@ -281,7 +297,7 @@ impl Backend for Sled {
 
     fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
         const OPERATION: &str = "prune events";
-        let _turn = self.take_turn();
+        let _turn = self.take_turn(OPERATION)?;
         let (writes, count) = self.read(OPERATION, |engine| {
             let oldest = engine.oldest_events(before, limit)?;
             let mut overlay = Overlay::new(engine);
@@ -292,6 +308,7 @@ impl Backend for Sled {
     }
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
+        self.check_process("wait")?;
         // Closing announces the greatest number, so that no thread waits for what can't come.
         let last = self.announcer.wait(after, timeout);
         let is_closed = self.live.read().unwrap_or_else(PoisonError::into_inner).is_none();
@@ -300,7 +317,7 @@ impl Backend for Sled {
 
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
         const OPERATION: &str = "take in usage";
-        let _turn = self.take_turn();
+        let _turn = self.take_turn(OPERATION)?;
         let decided = self.read(OPERATION, |engine| {
             let mut overlay = Overlay::new(engine);
             let outcome = apply_usage(&mut overlay, batch);
@@ -314,9 +331,17 @@ impl Backend for Sled {
         self.read("read usage", |engine| of.iter().map(|of| engine.usage(of)).collect())
     }
 
+    fn check_files(&self) -> Result<(), BackendError> {
+        const OPERATION: &str = "check files";
+        self.check_process(OPERATION)?;
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        let live = live.as_ref().ok_or_else(|| closed(OPERATION))?;
+        live.check_files().map_err(|fault| self.failed(OPERATION, fault))
+    }
+
     fn recover(&self) -> Result<(), BackendError> {
         const OPERATION: &str = "recover";
-        let _turn = self.take_turn();
+        let _turn = self.take_turn(OPERATION)?;
         let mut live = self.live_mut();
         let live = live.as_mut().ok_or_else(|| closed(OPERATION))?;
         let recovered = live.recover(&self.layout, &self.options);
@@ -326,7 +351,7 @@ impl Backend for Sled {
     }
 
     fn close(&self) -> Result<(), BackendError> {
-        let _turn = self.take_turn();
+        let _turn = self.take_turn("close")?;
         let live = self.live_mut().take();
         self.announcer.announce(u64::MAX);
         let closed = live.map_or(Ok(()), |live| live.close(&self.layout));

@@ -26,6 +26,7 @@ use crate::backend::{
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
+use crate::process::Process;
 
 /// The number of tries to scan an owner in short transactions before it is scanned in one long one.
 const SCAN_ATTEMPTS: u32 = 3;
@@ -37,9 +38,12 @@ const SCAN_ATTEMPTS: u32 = 3;
 ///
 /// While it is open, the process must not open the file, its `-wal` or its `-shm` in any other
 /// way than through SQLite: closing such a descriptor drops the locks that SQLite holds.
+///
+/// It doesn't cross a fork: in a child every call fails with `Forked`.
 pub struct Sqlite {
     connector: Connector,
     sharing: Sharing,
+    process: Process,
     readers: Readers,
     // Seen by the tests in `tests`.
     pub(super) writer: Writer,
@@ -129,9 +133,9 @@ impl Sqlite {
         };
         let (readers, announcer) = (Readers::default(), ChangeNotifier::default());
         announcer.announce(readers.with(&connector, events::last)?);
-        let writer = Writer::new(connection, lock);
-        let sharing = options.sharing;
-        Ok((Self { connector, sharing, readers, writer, announcer }, opened))
+        let writer = Writer::new(connection, lock, &connector.files)?;
+        let (sharing, process) = (options.sharing, Process::current());
+        Ok((Self { connector, sharing, process, readers, writer, announcer }, opened))
     }
 
     /// Opens the database at `path` to look at it, beside every process that has it open, an
@@ -177,8 +181,9 @@ impl Sqlite {
         let (readers, announcer) = (Readers::default(), ChangeNotifier::default());
         let last = |connection: &Connection| events::last(&*Snapshot::begin(connection)?);
         announcer.announce(readers.with(&connector, last)?);
-        let writer = Writer::read_only();
-        Ok(Self { connector, sharing: options.sharing, readers, writer, announcer })
+        let writer = Writer::read_only(&connector.files)?;
+        let (sharing, process) = (options.sharing, Process::current());
+        Ok(Self { connector, sharing, process, readers, writer, announcer })
     }
 
     /// Reads in one short transaction.
@@ -187,8 +192,11 @@ impl Sqlite {
         operation: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, BackendError> {
-        self.readers
-            .with(&self.connector, |connection| work(&*Snapshot::begin(connection)?))
+        Fault::unless_forked(self.process)
+            .and_then(|()| {
+                self.readers
+                    .with(&self.connector, |connection| work(&*Snapshot::begin(connection)?))
+            })
             .map_err(|fault| self.failed(operation, fault))
     }
 
@@ -198,7 +206,9 @@ impl Sqlite {
         operation: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
-        let written = self.writer.write(&self.connector, &self.readers, operation, work);
+        let here = Fault::unless_forked(self.process).map_err(|fault| fault.during(operation));
+        let written =
+            here.and_then(|()| self.writer.write(&self.connector, &self.readers, operation, work));
         written.map_err(|error| error.at(self.connector.files.database()))
     }
 
@@ -354,6 +364,7 @@ impl Backend for Sqlite {
     }
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
+        Fault::unless_forked(self.process).map_err(|fault| self.failed("wait", fault))?;
         let started = Instant::now();
         loop {
             let last = match self.poll_interval() {
@@ -387,13 +398,20 @@ impl Backend for Sqlite {
         to: &Path,
         progress: &mut dyn FnMut(BackupProgress),
     ) -> Result<(), BackendError> {
-        let done = backup::back_up(&self.connector, &self.readers, to, progress);
+        let done = Fault::unless_forked(self.process)
+            .and_then(|()| backup::back_up(&self.connector, &self.readers, to, progress));
         done.map_err(|fault| fault.during("back up").at(to))
     }
 
+    fn check_files(&self) -> Result<(), BackendError> {
+        Fault::unless_forked(self.process)
+            .and_then(|()| Ok(self.writer.watch.check()?))
+            .map_err(|fault| self.failed("check files", fault))
+    }
+
     fn recover(&self) -> Result<(), BackendError> {
-        self.writer
-            .recover(&self.connector, &self.readers, self.sharing)
+        Fault::unless_forked(self.process)
+            .and_then(|()| self.writer.recover(&self.connector, &self.readers, self.sharing))
             .map_err(|fault| self.failed("recover", fault))?;
         // A commit of unknown outcome may have taken effect.
         self.announcer.announce(self.last_event()?);
@@ -401,6 +419,7 @@ impl Backend for Sqlite {
     }
 
     fn close(&self) -> Result<(), BackendError> {
+        Fault::unless_forked(self.process).map_err(|fault| self.failed("close", fault))?;
         let closed = self.writer.close(&self.readers);
         // Wakes the waiting threads, which then find the backend closed.
         self.announcer.announce(u64::MAX);
@@ -410,6 +429,12 @@ impl Backend for Sqlite {
 
 impl Drop for Sqlite {
     fn drop(&mut self) {
+        if self.process.is_forked() {
+            // SQLite would take the parent's files for this process's own.
+            self.readers.forget();
+            self.writer.forget();
+            return;
+        }
         // No caller is left to get the error; what was acknowledged is durable.
         let _ = self.close();
     }

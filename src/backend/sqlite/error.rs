@@ -5,7 +5,9 @@ use std::{fmt, io};
 
 use rusqlite::ffi;
 
+use crate::backend::open_file::Strange;
 use crate::backend::{BackendError, BackendErrorKind};
+use crate::process::Process;
 
 pub(super) const NAME: &str = "sqlite";
 
@@ -16,6 +18,8 @@ pub(super) enum Fault {
     Damaged { table: &'static str, column: &'static str },
     /// SQLite failed, with its extended result code.
     Engine(Code),
+    /// The database is not as this process left it.
+    Foreign(String),
     /// Refused for a reason of our own.
     Refused { kind: BackendErrorKind, why: &'static str },
     /// The operating system failed.
@@ -67,7 +71,7 @@ impl Fault {
     /// Returns whether there was no room for a file.
     pub(super) fn is_full(&self) -> bool {
         match self {
-            Self::Damaged { .. } => false,
+            Self::Damaged { .. } | Self::Foreign(_) => false,
             Self::Engine(code) => code.kind() == BackendErrorKind::Full,
             Self::Refused { kind, .. } => *kind == BackendErrorKind::Full,
             Self::System(source) => kind_of(source) == BackendErrorKind::Full,
@@ -78,6 +82,15 @@ impl Fault {
     pub(super) fn is_without_index(&self) -> bool {
         matches!(self, Self::Engine(code) if code.primary() == ffi::SQLITE_CANTOPEN
             || code.0 == ffi::SQLITE_READONLY_CANTINIT)
+    }
+
+    /// Refuses in a process that was forked after the opening: before it waits for a lock, which a
+    /// thread of the parent may have held.
+    pub(super) fn unless_forked(process: Process) -> Result<(), Self> {
+        if process.is_forked() {
+            return Err(Self::refused(BackendErrorKind::Forked, "only the parent may use it"));
+        }
+        Ok(())
     }
 
     pub(super) fn closed() -> Self {
@@ -92,7 +105,11 @@ impl Fault {
                 error(BackendErrorKind::Corrupt).with_source(format!("{table}.{column}"))
             }
             Self::Engine(code) => error(code.kind()).with_source(code),
-            Self::Refused { kind: BackendErrorKind::Closed, .. } => error(BackendErrorKind::Closed),
+            Self::Foreign(why) => error(BackendErrorKind::ForeignWriter).with_source(why),
+            Self::Refused {
+                kind: kind @ (BackendErrorKind::Closed | BackendErrorKind::Forked),
+                ..
+            } => error(kind),
             Self::Refused { kind, why } => error(kind).with_source(why),
             Self::System(source) => error(kind_of(&source)).with_source(source),
         }
@@ -125,6 +142,12 @@ impl From<rusqlite::Error> for Fault {
             _ => ffi::SQLITE_MISUSE,
         };
         Self::Engine(Code(code))
+    }
+}
+
+impl From<Strange> for Fault {
+    fn from(strange: Strange) -> Self {
+        Self::Foreign(strange.to_string())
     }
 }
 

@@ -12,10 +12,10 @@ use std::time::SystemTime;
 
 use super::error::Fault;
 use crate::backend::file_lock::{FileLock, Hold};
-use crate::backend::{BackendErrorKind, Sharing, StorageHealth, storage};
+use crate::backend::{BackendErrorKind, Sharing, StorageHealth, open_file, storage};
 
 /// The smallest page that SQLite knows.
-const SMALLEST: u64 = 512;
+pub(super) const SMALLEST: u64 = 512;
 
 /// The size of the shortest index of a log.
 const SMALLEST_INDEX: u64 = 32 << 10;
@@ -227,26 +227,8 @@ fn settle(path: &Path) -> Result<PathBuf, Fault> {
 }
 
 /// Measures a file; `None` if there is none.
-///
-/// Only the length is asked for. A request for a file's times makes Linux (6.13 and later) note the
-/// next change of the file to the nanosecond. That costs the next sync a write of its own: a sixth
-/// of a commit, where every commit asks.
-#[cfg(target_os = "linux")]
 fn length(path: &Path) -> Result<Option<u64>, Fault> {
-    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
-    use rustix::io::Errno;
-    match statx(CWD, path, AtFlags::empty(), StatxFlags::SIZE) {
-        Ok(status) => Ok(Some(status.stx_size)),
-        Err(Errno::NOENT) => Ok(None),
-        // The system has no such call.
-        Err(Errno::NOSYS | Errno::PERM) => Ok(metadata(path)?.map(|metadata| metadata.len())),
-        Err(error) => Err(io::Error::from(error).into()),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn length(path: &Path) -> Result<Option<u64>, Fault> {
-    Ok(metadata(path)?.map(|metadata| metadata.len()))
+    Ok(open_file::status(path)?.map(|status| status.length))
 }
 
 fn metadata(path: &Path) -> Result<Option<fs::Metadata>, Fault> {

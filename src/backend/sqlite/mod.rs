@@ -10,6 +10,7 @@
 //! | `database` | [`Sqlite`]: each call of the contract, as a read or a write |
 //! | `options` | [`SqliteOptions`] |
 //! | `files` | the files of a database, what is refused unopened, the lock |
+//! | `file_watch` | whether they are the ones that were opened |
 //! | `schema` | the identity of a database, its version, the steps from version to version |
 //! | `connect` | the making of a connection |
 //! | `transaction` | short read transactions; write transactions and what their ends mean |
@@ -33,6 +34,7 @@ mod connect;
 mod database;
 mod error;
 mod events;
+mod file_watch;
 mod files;
 mod keys;
 mod limits;

@@ -1,5 +1,6 @@
 //! The pool of connections that read.
 
+use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
@@ -74,6 +75,12 @@ impl Readers {
                 Err(Fault::refused(BackendErrorKind::TimedOut, why))
             }
         }
+    }
+
+    /// Lets go of all connections without closing them, in a child whose parent has them too.
+    pub(super) fn forget(&mut self) {
+        let pool = self.pool.get_mut().unwrap_or_else(PoisonError::into_inner);
+        mem::forget(mem::take(&mut pool.idle));
     }
 
     fn enter(&self, connector: &Connector) -> Result<(Place<'_>, Option<Reader>), Fault> {

@@ -1,16 +1,20 @@
 //! The one connection that writes, and what holds after a commit went wrong.
 
+use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::connect::Connector;
 use super::error::Fault;
+use super::file_watch::FileWatch;
 use super::files::Files;
 use super::readers::Readers;
 use super::schema;
 use super::transaction::{CommitFault, WriteTransaction};
 use crate::backend::file_lock::FileLock;
+use crate::backend::open_file::{Difference, Role, Strange};
 use crate::backend::{BackendError, BackendErrorKind, Sharing};
 
 /// The lengths of the log's header and of a frame: its own header, and a page.
@@ -19,7 +23,11 @@ const FRAME: u64 = 24 + 4096;
 
 /// Writes, one transaction at a time.
 #[derive(Debug)]
-pub(super) struct Writer(Mutex<State>);
+pub(super) struct Writer {
+    /// Locked, so that one thread at a time has the connection.
+    state: Mutex<State>,
+    pub(super) watch: FileWatch,
+}
 
 #[derive(Debug)]
 struct State {
@@ -41,18 +49,28 @@ enum Access {
 }
 
 impl Writer {
-    /// Makes the writer with its connection; `None` where there was no room for one.
-    pub(super) fn new(connection: Option<Connection>, lock: FileLock) -> Self {
-        Self(Mutex::new(State {
-            connection,
-            access: Access::Write { _lock: lock },
-            is_suspect: false,
-        }))
+    /// Makes the writer with its connection, which has read already, so that the log is there.
+    /// `None` where there was no room for one.
+    pub(super) fn new(
+        connection: Option<Connection>,
+        lock: FileLock,
+        files: &Files,
+    ) -> Result<Self, Fault> {
+        let watch = FileWatch::new(files, Some(&lock))?;
+        if connection.is_some() {
+            watch.resume(files)?;
+        }
+        let access = Access::Write { _lock: lock };
+        let state = State { connection, access, is_suspect: false };
+        Ok(Self { state: Mutex::new(state), watch })
     }
 
-    /// Makes the writer of a database that is only looked at: it refuses every write.
-    pub(super) fn read_only() -> Self {
-        Self(Mutex::new(State { connection: None, access: Access::ReadOnly, is_suspect: false }))
+    /// Makes the writer of a database that is only looked at: it refuses every write. Log and lock
+    /// are those of the processes that write, and come and go with them.
+    pub(super) fn read_only(files: &Files) -> Result<Self, Fault> {
+        let watch = FileWatch::new(files, None)?;
+        let state = State { connection: None, access: Access::ReadOnly, is_suspect: false };
+        Ok(Self { state: Mutex::new(state), watch })
     }
 
     /// Does `work` in one transaction, and makes it durable unless it fails.
@@ -74,13 +92,26 @@ impl Writer {
             let why = "recover first: the outcome of a previous commit is not known";
             return Err(during(Fault::refused(BackendErrorKind::OutcomeUnknown, why)));
         }
+        self.watch.check().map_err(|strange| during(strange.into()))?;
         let connection = match state.connection.take() {
             Some(connection) => connection,
-            None if connector.lacks_room() => find_room(connector, readers).map_err(during)?,
-            None => connector.writer().map_err(during)?,
+            None => {
+                let connection = if connector.lacks_room() {
+                    find_room(connector, readers)
+                } else {
+                    connector.writer()
+                };
+                let connection = connection.map_err(during)?;
+                self.watch.resume(&connector.files).map_err(during)?;
+                connection
+            }
         };
         let result = transact(&connection, &connector.files, operation, work);
-        // A connection whose transaction couldn't be ended isn't used again.
+        // A connection whose transaction couldn't be ended isn't used again. If it is the last one,
+        // closing removes the log.
+        if !connection.is_autocommit() {
+            self.watch.suspend();
+        }
         state.connection = Some(connection).filter(Connection::is_autocommit);
         result.map_err(|(error, is_unknown)| {
             state.is_suspect |= is_unknown;
@@ -100,8 +131,10 @@ impl Writer {
         if let Access::ReadOnly = state.access {
             return Ok(());
         }
+        self.watch.check()?;
         let held = readers.hold();
         state.is_suspect = true;
+        self.watch.suspend();
         // If it is the last one, closing copies the log into the database and removes it.
         drop(state.connection.take());
         let connection = connector.noting_room(sharing, || {
@@ -115,6 +148,8 @@ impl Writer {
             return Err(Fault::refused(BackendErrorKind::TimedOut, why));
         }
         begin_anew(&connection)?;
+        self.watch.resume(&connector.files)?;
+        self.watch.check()?;
         state.connection = Some(connection);
         state.is_suspect = false;
         drop(held);
@@ -129,18 +164,26 @@ impl Writer {
     /// Flushes and lets go of all connections and of the lock, in this order.
     pub(super) fn close(&self, readers: &Readers) -> Result<(), Fault> {
         let mut state = self.lock();
-        let access = std::mem::replace(&mut state.access, Access::Closed);
+        let access = mem::replace(&mut state.access, Access::Closed);
         if let Access::Closed = access {
             return Ok(());
         }
+        let left_alone = self.watch.check().err().filter(|strange| !is_rescued(strange));
+        self.watch.suspend();
         readers.close();
-        let flushed = match state.connection.take() {
-            Some(connection) => {
+        let flushed = match (state.connection.take(), left_alone) {
+            (Some(connection), Some(strange)) => {
+                // Closing would copy the log and remove it by name. It may be another process's.
+                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+                connection.close().map_err(|(_, error)| Fault::from(error))?;
+                Err(strange.into())
+            }
+            (Some(connection), None) => {
                 // If other processes hold the log it stays; its content is durable there.
                 let flushed = checkpoint(&connection);
                 connection.close().map_err(|(_, error)| error.into()).and(flushed)
             }
-            None => Ok(false),
+            (None, _) => Ok(false),
         };
         // The lock last.
         drop(access);
@@ -151,8 +194,15 @@ impl Writer {
         flushed.map(|_| ())
     }
 
+    /// Lets go of the connection without closing it, in a child whose parent has it too: closing
+    /// would copy the log and remove it.
+    pub(super) fn forget(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        mem::forget(state.connection.take());
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -192,6 +242,12 @@ fn find_room(connector: &Connector, readers: &Readers) -> Result<Connection, Fau
         connector.renew_log()?;
         connector.writer()
     })
+}
+
+/// Returns whether closing saves what such a file would lose: the log was removed, and this process
+/// alone still has it. Copied into the database, its content is there again.
+fn is_rescued(strange: &Strange) -> bool {
+    (strange.role, strange.difference) == (Role::Log, Difference::Missing)
 }
 
 /// Whether a commit for which no space was left surely did nothing.

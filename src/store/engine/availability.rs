@@ -1,9 +1,10 @@
-//! Whether the store can answer now. `verify` reads up to three words, without a lock.
+//! Whether the store can answer now. `verify` reads up to four words, without a lock.
 
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::process::Process;
 use crate::store::types::error::Unavailable;
 
 const CLOSED: u8 = 1;
@@ -12,6 +13,13 @@ const METADATA_INDETERMINATE: u8 = 2;
 const RULES_CHANGED: u8 = 4;
 /// A change has an unknown outcome; the next commit recovers first.
 const RECOVERING: u8 = 8;
+/// The database isn't as this process left it.
+const FOREIGN_WRITER: u8 = 16;
+
+/// Greatest time in milliseconds from the watching thread's last look to a verification. After a
+/// longer time the verification asks whether this is a child of the process that opened the store:
+/// in a child no thread looks.
+const UNWATCHED: u64 = 3_000;
 
 /// Flags and times that every answer depends on.
 ///
@@ -21,6 +29,13 @@ const RECOVERING: u8 = 8;
 #[derive(Debug)]
 pub(in crate::store) struct Availability {
     flags: AtomicU8,
+    /// The process that opened the store.
+    process: Process,
+    /// Milliseconds of wall time at the watching thread's last look.
+    ///
+    /// Relaxed: nothing else is read by it. A verification that reads an old value only asks for the
+    /// process in vain.
+    looked_at: AtomicU64,
     freshness: Option<Freshness>,
     /// Number of times that an outcome became unknown.
     ///
@@ -54,15 +69,32 @@ impl Availability {
             polled_at: AtomicU64::new(0),
             wall_offset: AtomicI64::new(0),
         });
-        Self { flags: AtomicU8::new(0), freshness, in_doubt_epoch: AtomicU64::new(0) }
+        Self {
+            flags: AtomicU8::new(0),
+            process: Process::current(),
+            looked_at: AtomicU64::new(0),
+            freshness,
+            in_doubt_epoch: AtomicU64::new(0),
+        }
     }
 
     /// Returns the time to judge by, or why the store can't answer.
     #[inline]
     pub(in crate::store) fn check(&self, clock: &dyn Clock) -> Result<Timestamp, Unavailable> {
-        if let Some(unavailable) = self.unavailable() {
+        if let Some(unavailable) = self.flagged() {
             return Err(unavailable);
         }
+        let now = self.judging_time(clock)?;
+        // Both ways: a clock that stepped back must not keep a child verifying.
+        if now.as_millis().wrapping_sub(self.looked_at.load(Ordering::Relaxed)) > UNWATCHED {
+            self.look(now)?;
+        }
+        Ok(now)
+    }
+
+    /// Returns the time to judge by: wall time, or that of the last poll and the time since.
+    #[inline]
+    fn judging_time(&self, clock: &dyn Clock) -> Result<Timestamp, Unavailable> {
         let Some(freshness) = &self.freshness else { return Ok(clock.now()) };
         let monotonic = clock.monotonic();
         if freshness.age(monotonic) > freshness.max_staleness {
@@ -74,15 +106,48 @@ impl Availability {
         Ok(Timestamp::clamped_millis(millis))
     }
 
-    /// Returns why the store can't answer, apart from staleness.
-    #[inline]
+    /// Notes the watching thread's look. The same time as in `check`: a time of another source would
+    /// seem old after a step of the clock.
+    pub(in crate::store) fn note_look(&self, clock: &dyn Clock) {
+        // A stale store answers nothing, and looks again after its next poll.
+        if let Ok(now) = self.judging_time(clock) {
+            self.looked_at.store(now.as_millis(), Ordering::Relaxed);
+        }
+    }
+
+    /// Looks in the watching thread's place: the process was stopped, the machine slept, the clock
+    /// stepped, or this is a child.
+    #[cold]
+    fn look(&self, now: Timestamp) -> Result<(), Unavailable> {
+        if self.is_forked() {
+            return Err(Unavailable::Forked);
+        }
+        self.looked_at.store(now.as_millis(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Returns whether this is a child of the process that opened the store. Costs a system call.
+    ///
+    /// Callers ask before they wait for a lock: a thread of the parent may have held it at the fork.
+    pub(in crate::store) fn is_forked(&self) -> bool {
+        self.process.is_forked()
+    }
+
+    /// Returns why the store can't answer, apart from staleness. Costs a system call.
     pub(in crate::store) fn unavailable(&self) -> Option<Unavailable> {
+        self.flagged().or_else(|| self.is_forked().then_some(Unavailable::Forked))
+    }
+
+    #[inline]
+    fn flagged(&self) -> Option<Unavailable> {
         let flags = self.flags.load(Ordering::Acquire);
-        if flags & (CLOSED | RULES_CHANGED | METADATA_INDETERMINATE) == 0 {
+        if flags & (CLOSED | FOREIGN_WRITER | RULES_CHANGED | METADATA_INDETERMINATE) == 0 {
             return None;
         }
         Some(if flags & CLOSED != 0 {
             Unavailable::Closed
+        } else if flags & FOREIGN_WRITER != 0 {
+            Unavailable::ForeignWriter
         } else if flags & RULES_CHANGED != 0 {
             Unavailable::RulesChanged
         } else {
@@ -117,6 +182,11 @@ impl Availability {
     /// step: otherwise two callers could both find the store open, and both flush at the end.
     pub(in crate::store) fn close(&self) -> bool {
         self.flags.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0
+    }
+
+    /// Notes for good that the database isn't as this process left it.
+    pub(in crate::store) fn set_foreign_writer(&self) {
+        self.flags.fetch_or(FOREIGN_WRITER, Ordering::AcqRel);
     }
 
     pub(in crate::store) fn set_rules_changed(&self) {
@@ -230,6 +300,8 @@ mod tests {
         assert!(availability.check(&clock).is_ok());
         availability.set_rules_changed();
         assert_eq!(availability.check(&clock), Err(Unavailable::RulesChanged));
+        availability.set_foreign_writer();
+        assert_eq!(availability.check(&clock), Err(Unavailable::ForeignWriter));
         assert!(availability.close() && !availability.close());
         assert_eq!(availability.check(&clock), Err(Unavailable::Closed));
     }

@@ -14,7 +14,7 @@ use crate::backend::{
     Applied, BackendError, BackendErrorKind, Change, Operation, Rejection, Sharing, Write,
 };
 use crate::clock::Timestamp;
-use crate::store::types::error::Error;
+use crate::store::types::error::{Error, Unavailable};
 
 /// Number of events that one step of pruning deletes. A step takes a few milliseconds on a disk,
 /// and other threads commit between two steps.
@@ -59,6 +59,7 @@ impl Engine {
     /// Finds out what became of writes of unknown outcome, and publishes their records. Does
     /// nothing if there are none.
     pub(in crate::store) fn recover(&self) -> Result<(), Error> {
+        self.check_process()?;
         self.recovery.run(&self.group_commit.acquire())
     }
 
@@ -155,6 +156,7 @@ impl Engine {
                 if error.kind() == BackendErrorKind::OutcomeUnknown {
                     self.recovery.mark_indeterminate(&applied_log, batch);
                 }
+                self.records.note_foreign_writer(&error);
                 Err(error.into())
             }
         };
@@ -228,6 +230,15 @@ impl Engine {
             .map_err(|error| self.on_write_error(error))
     }
 
+    /// Returns an error in a child of the process that opened the store. Called before the guard is
+    /// acquired, which a thread of the parent may have held at the fork.
+    pub(in crate::store) fn check_process(&self) -> Result<(), Error> {
+        if self.records.availability.is_forked() {
+            return Err(Unavailable::Forked.into());
+        }
+        Ok(())
+    }
+
     /// Waits until no thread commits, and keeps other threads from committing until the guard is
     /// dropped.
     pub(in crate::store) fn acquire(&self) -> CommitGuard<'_> {
@@ -237,6 +248,7 @@ impl Engine {
     /// Acquires the commit guard for a write that isn't a commit. Recovers first where that is due,
     /// and returns an error if the store isn't open.
     pub(in crate::store) fn lock_commits(&self) -> Result<CommitGuard<'_>, Error> {
+        self.check_process()?;
         let guard = self.group_commit.acquire();
         if self.records.availability.is_recovering() {
             self.recovery.run(&guard)?;
@@ -250,6 +262,7 @@ impl Engine {
         if error.kind() == BackendErrorKind::OutcomeUnknown {
             self.recovery.mark_indeterminate(&self.records.lock_applied_log(), &[]);
         }
+        self.records.note_foreign_writer(&error);
         error.into()
     }
 

@@ -14,6 +14,7 @@
 //! | `key_purging` | the purging of keys that ended long ago |
 //! | `graces` | graces of previous tokens that were reckoned ahead |
 //! | `clock_watch` | whether wall time runs ahead, or lies behind the log |
+//! | `watching` | whether the database is as this process left it; the thread that looks
 //! | `availability` | whether the store can answer now |
 //! | `prefixes` | the accepted prefixes, read without a lock |
 //! | `worker`, `outcomes` | background threads that end with the store; the last results of their work |
@@ -44,6 +45,7 @@ mod pruning;
 mod records;
 mod recovery;
 mod refresh;
+mod watching;
 mod worker;
 
 pub(super) use affected::AffectedRecords;
@@ -53,4 +55,5 @@ pub(super) use health::{HealthHook, HealthWatch};
 pub(super) use pruning::Retention;
 pub(super) use records::{KeyObserver, MetadataState, Records, RecordsParts, stored_metadata};
 pub(super) use recovery::{FIRST_PAUSE, next_attempt};
+pub(super) use watching::start_watch;
 pub(super) use worker::{Next, Signal, Threads, Worked, Workers};

@@ -1,6 +1,6 @@
 //! The records: the backend that holds them, and the index that shows them to `verify`.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use super::availability::Availability;
 use super::clock_watch::ClockWatch;
@@ -36,6 +36,8 @@ pub(in crate::store) struct Records {
     pub(in crate::store) peppers: Peppers,
     pub(in crate::store) prefixes: AcceptedPrefixes,
     pub(super) observer: Arc<dyn KeyObserver>,
+    /// The error that said that the database isn't as this process left it.
+    pub(super) foreign_writer: OnceLock<BackendError>,
     /// Locked, since calls read it while another thread replaces it. Without the lock a call could
     /// pair the version of one metadata record with the prefixes of another.
     pub(super) metadata: RwLock<MetadataState>,
@@ -88,6 +90,7 @@ impl Records {
             peppers: parts.peppers,
             prefixes: AcceptedPrefixes::new(&parts.metadata.metadata.prefixes),
             observer: parts.observer,
+            foreign_writer: OnceLock::new(),
             metadata: RwLock::new(parts.metadata),
             applied_log: Mutex::new(AppliedLog { applied_seq: 0 }),
             graces: GraceWatch::new(),
@@ -143,11 +146,14 @@ impl Records {
         *self.last_event.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns an error if the store is closed, or if another process has changed its rules.
+    /// Returns an error if the store must be opened again before it may change anything.
     pub(in crate::store) fn check_open(&self) -> Result<(), Error> {
         match self.availability.unavailable() {
-            Some(closed @ (Unavailable::Closed | Unavailable::RulesChanged)) => Err(closed.into()),
-            _ => Ok(()),
+            None | Some(Unavailable::Recovering) => Ok(()),
+            Some(Unavailable::ForeignWriter) if let Some(error) = self.foreign_writer.get() => {
+                Err(error.clone().into())
+            }
+            Some(closed) => Err(closed.into()),
         }
     }
 

@@ -96,7 +96,10 @@ impl Recovery {
         }
         loop {
             let in_doubt_epoch = self.records.availability.in_doubt_epoch();
-            self.records.backend.recover()?;
+            self.records
+                .backend
+                .recover()
+                .inspect_err(|error| self.records.note_foreign_writer(error))?;
             let _applied_log = self.records.lock_applied_log();
             let affected = mem::take(&mut *self.lock());
             if let Err(error) = self.records.reload(&affected) {

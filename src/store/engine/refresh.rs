@@ -32,6 +32,7 @@ impl Records {
     /// Reads the metadata that another process has replaced. Applies a later `tokens_valid_from`;
     /// returns an error if rules or prefixes differ.
     pub(in crate::store) fn reload_metadata(&self) -> Result<(), Error> {
+        self.check_open()?;
         let _applied_log = self.lock_applied_log();
         if self.availability.is_recovering() {
             // The next commit recovers first, and reads the metadata if it is indeterminate.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::outcomes::Outcomes;
 use crate::backend::{BackendError, BackendErrorKind};
 use crate::clock::{Clock, SystemClock};
+use crate::process::Process;
 use crate::store::types::error::Error;
 use crate::store::types::health::ThreadHealth;
 
@@ -134,11 +135,12 @@ impl Threads {
 pub(in crate::store) struct Workers {
     signals: Vec<Arc<Signal>>,
     threads: Arc<Threads>,
+    process: Process,
 }
 
 impl Workers {
     pub(in crate::store) fn new(threads: Arc<Threads>) -> Self {
-        Self { signals: Vec::new(), threads }
+        Self { signals: Vec::new(), threads, process: Process::current() }
     }
 
     /// Starts a thread that works for the first time at `first`, and then whenever `work` says. The
@@ -183,7 +185,10 @@ impl Workers {
 
     /// Signals each thread to end; does not wait until it has.
     pub(in crate::store) fn stop(&self) {
-        self.signals.iter().for_each(|signal| signal.stop());
+        // A child has none of the threads, and one of them may have held a signal's lock at the fork.
+        if !self.process.is_forked() {
+            self.signals.iter().for_each(|signal| signal.stop());
+        }
     }
 }
 

@@ -282,6 +282,17 @@ pub enum Unavailable {
     /// The store is closed.
     #[error("the store is closed; open it again")]
     Closed,
+    /// A file of the database is missing or another one since it was opened, or another program has
+    /// changed its records. `Error::Backend` of a management call says which.
+    #[error(
+        "the database is not as this process left it: a file is missing or replaced, or another \
+         program has changed records; stop all processes that use it, put its files in their \
+         places, and open it again"
+    )]
+    ForeignWriter,
+    /// This process was forked after the store was opened.
+    #[error("this process was forked after the store was opened; open the store after forking")]
+    Forked,
     /// This process has spent its lease of a quota, and the backend couldn't give it another.
     #[error(
         "this process has spent its lease of a quota, and the backend can't give it another now; \
@@ -333,6 +344,7 @@ impl From<BackendError> for Error {
     fn from(error: BackendError) -> Self {
         match error.kind() {
             BackendErrorKind::Closed => Self::Unavailable(Unavailable::Closed),
+            BackendErrorKind::Forked => Self::Unavailable(Unavailable::Forked),
             BackendErrorKind::OutcomeUnknown => Self::OutcomeUnknown(error),
             _ => Self::Backend(error),
         }

@@ -128,6 +128,9 @@ impl QuotaLeases {
         validate: &dyn Fn() -> bool,
     ) -> Result<(), VerifyError> {
         let unavailable = |reason| Err(VerifyError::Unavailable(reason));
+        if self.engine.records.availability.is_forked() {
+            return unavailable(Unavailable::Forked);
+        }
         let Some(account) = account else { return unavailable(Unavailable::Recovering) };
         let subject = account.subject();
         for _ in 0..MAX_CHANGES {
@@ -228,6 +231,9 @@ impl QuotaLeases {
         validate: &dyn Fn() -> bool,
     ) -> Result<LeaseWord, VerifyError> {
         let unavailable = |reason| Err(VerifyError::Unavailable(reason));
+        if self.engine.records.availability.is_forked() {
+            return unavailable(Unavailable::Forked);
+        }
         let Some(account) = account else { return unavailable(Unavailable::Recovering) };
         let mut changes = 0;
         loop {

@@ -133,7 +133,7 @@ fn a_database_that_is_gone_is_not_made_again() {
         fs::remove_file(fixture.directory.path().join(name)).unwrap();
     }
     let error = fixture.sqlite.recover().unwrap_err();
-    assert_eq!(error.kind(), BackendErrorKind::Missing);
+    assert_eq!(error.kind(), BackendErrorKind::ForeignWriter);
     assert!(!fixture.path().exists());
     assert!(fixture.sqlite.commit(&[create_owner("other")]).is_err());
 }

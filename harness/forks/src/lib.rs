@@ -1,0 +1,1 @@
+//! Stores in processes that fork. The tests are in `tests/forks`.
