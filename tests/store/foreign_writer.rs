@@ -16,6 +16,8 @@ use keyhasp::store::Unavailable;
 use keyhasp::{
     AdminKeys, CreateOwner, Error, Issued, KeyStore, Store, Verifier, VerifyError, VerifyRequest,
 };
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tempfile::{TempDir, tempdir};
 
 use crate::common::{World, builder, clock, owner};
@@ -298,4 +300,172 @@ fn a_look_at_a_closed_store_says_so() {
     open.store.close().unwrap();
     let closed = open.store.check_files();
     assert!(matches!(closed, Err(Error::Unavailable(Unavailable::Closed))));
+}
+
+/// Another program with SQLite.
+fn stranger(open: &Open) -> Connection {
+    Connection::open(open.path("keys.db")).unwrap()
+}
+
+#[test]
+fn an_edit_by_hand_is_noticed_by_the_look_and_by_the_commit() {
+    let edits = [
+        ("UPDATE keys SET version = version + 1", "keys"),
+        ("DELETE FROM keys", "keys"),
+        (
+            "UPDATE owners SET suspended_at = 1, suspended_by = 'somebody'",
+            "acme of the table owners",
+        ),
+        ("INSERT INTO numeric_ids VALUES (77, zeroblob(16))", "77 of the table numeric_ids"),
+        ("UPDATE events SET actor = 'somebody' WHERE sequence = 1", "1 of the table events"),
+        ("UPDATE store SET keep_standard_key = 1", "store"),
+        ("UPDATE prefixes SET accepted = 0", "prefixes"),
+        ("INSERT INTO recovery_keys VALUES (9, zeroblob(16))", "recovery_keys"),
+        ("INSERT INTO key_usage (key_id) VALUES (zeroblob(16))", "key_usage"),
+        ("INSERT INTO owner_usage (owner) VALUES ('acme')", "owner_usage"),
+    ];
+    for engine in SQLITE {
+        for (sql, word) in edits {
+            for looks in [true, false] {
+                let open = engine.open();
+                stranger(&open).execute_batch(sql).unwrap();
+                assert_eq!(open.verify(), Ok(()), "{sql}");
+                if looks {
+                    assert!(open.store.check_files().is_err(), "{engine:?} {sql}");
+                    assert_eq!(open.verify(), Err(FOREIGN), "{engine:?} {sql}");
+                }
+                open.is_refused(word);
+            }
+        }
+    }
+}
+
+/// As litestream does, which keeps tables of its own and copies the log by itself.
+#[test]
+fn what_other_programs_keep_in_tables_of_their_own_is_no_foreign_write() {
+    for engine in SQLITE {
+        let open = engine.open();
+        for (round, sql) in [
+            "CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)",
+            "INSERT INTO _litestream_seq VALUES (1, 1)",
+            "UPDATE _litestream_seq SET seq = seq + 1",
+            "PRAGMA wal_checkpoint(RESTART)",
+            "PRAGMA wal_checkpoint(TRUNCATE)",
+            "VACUUM",
+            "DELETE FROM _litestream_seq",
+            "BEGIN IMMEDIATE; UPDATE keys SET version = version + 1; ROLLBACK",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let _ = stranger(&open).query_row("SELECT 1", [], |_| Ok(()));
+            stranger(&open).execute_batch(sql).unwrap();
+            open.store.check_files().unwrap();
+            open.create(&format!("o{round}")).unwrap();
+            open.store.check_files().unwrap();
+            assert_eq!(open.verify(), Ok(()), "{engine:?} {sql}");
+        }
+        // Nor does this process take its own writes for another's.
+        let edits = "SELECT count(*) FROM foreign_edits";
+        assert_eq!(stranger(&open).query_row(edits, [], |row| row.get::<_, i64>(0)), Ok(0));
+    }
+}
+
+/// Another keyhasp writes events with its changes, and fires no triggers.
+#[test]
+fn an_event_of_another_process_is_noticed_where_the_database_is_not_shared() {
+    let event = "INSERT INTO events SELECT sequence + 1, incarnation, at, kind, owner, key_id, \
+                 version, generation, fields, role, acting_owner, acting_key, acting_generation, \
+                 actor, reason, reason_for_owner, correlation_id, checksum FROM events \
+                 ORDER BY sequence DESC LIMIT 1";
+    // A look, a commit, and a write that isn't one.
+    type Call = fn(&Open) -> Result<(), Error>;
+    let calls: [Call; 3] = [
+        |open| open.store.check_files(),
+        |open| open.create("another"),
+        |open| open.world.admin.prune_events(open.world.now()).map(drop),
+    ];
+    for (engine, is_shared) in [(Engine::Exclusive, false), (Engine::Shared, true)] {
+        for call in calls {
+            let open = engine.open();
+            let other = stranger(&open);
+            other.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
+            other.execute_batch(event).unwrap();
+            assert_eq!(call(&open).is_ok(), is_shared, "{engine:?}");
+            if !is_shared {
+                open.is_refused("another process writes");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_edit_from_before_the_opening_is_known() {
+    for engine in SQLITE {
+        let open = engine.open();
+        open.store.close().unwrap();
+        stranger(&open).execute_batch("INSERT INTO numeric_ids VALUES (77, zeroblob(16))").unwrap();
+        let again = engine.open_in(open.directory.path()).unwrap();
+        again.check_files().unwrap();
+        let admin = AdminKeys::new(Arc::new(again), "root").unwrap();
+        admin.create_owner(&owner("another"), CreateOwner::without_key()).unwrap();
+    }
+}
+
+/// An older copy of the same database, in the same file: only what is in it differs.
+#[test]
+fn a_file_that_is_written_over_is_noticed() {
+    for engine in SQLITE {
+        let open = engine.open();
+        let checkpoint = || {
+            let all = "PRAGMA wal_checkpoint(TRUNCATE)";
+            stranger(&open).query_row(all, [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        let copy = |from: &str, to: &str| {
+            // By another process: closing a descriptor here would drop SQLite's locks.
+            let copied = Command::new("cp").arg(open.path(from)).arg(open.path(to)).status();
+            assert!(copied.unwrap().success());
+        };
+        assert_eq!(checkpoint(), 0);
+        copy("keys.db", "older");
+        (0..50).for_each(|n| open.create(&format!("o{n}")).unwrap());
+        assert_eq!(checkpoint(), 0);
+        // The connection that reads has the file's pages in its memory from here on.
+        open.store.check_files().unwrap();
+        copy("older", "keys.db");
+        let error = open.store.check_files().unwrap_err().to_string();
+        assert!(error.contains("written over"), "{engine:?}: {error}");
+        assert_eq!(open.verify(), Err(FOREIGN));
+    }
+}
+
+/// A store that only looks knows the file and the records, and not the log and the lock of those
+/// that write, which come and go.
+#[test]
+fn a_store_that_only_looks_notices_another_file_and_edits() {
+    let looking = |open: &Open| {
+        let backend = Sqlite::open_read_only(open.path("keys.db"), Duration::from_secs(3_600));
+        let store = builder(&clock(), 2).open(backend.unwrap()).unwrap();
+        store.check_files().unwrap();
+        store
+    };
+    let is_refused = |store: &Store, open: &Open| {
+        assert!(store.check_files().is_err());
+        let token = VerifyRequest::new(open.key.token.expose());
+        assert_eq!(store.verify_request(&token).unwrap_err(), FOREIGN);
+    };
+    let open = Engine::Exclusive.open();
+    let store = looking(&open);
+    open.create("another").unwrap();
+    store.check_files().unwrap();
+    stranger(&open).execute_batch("UPDATE keys SET version = version + 1").unwrap();
+    is_refused(&store, &open);
+
+    let open = Engine::Exclusive.open();
+    let store = looking(&open);
+    open.store.close().unwrap();
+    fs::remove_file(open.path("keys.db.lock")).unwrap();
+    store.check_files().unwrap();
+    fs::rename(open.path("keys.db"), open.path("elsewhere")).unwrap();
+    is_refused(&store, &open);
 }

@@ -335,7 +335,7 @@ mod tests {
             assert_eq!(kind(text), Newer, "{text:?}");
         }
         for text in
-            ["keyhasp sled store\nformat 1\n", "keyhasp sled store\nformat 2\ngeneration 1\n"]
+            ["keyhasp sled store\nformat 1\n", "keyhasp sled store\nformat 3\ngeneration 1\n"]
         {
             assert_eq!(kind(text), Unreleased, "{text:?}");
         }

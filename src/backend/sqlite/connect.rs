@@ -273,6 +273,8 @@ impl Connector {
 
     fn settle(&self, connection: &Connection) -> Result<(), Fault> {
         connection.set_prepared_statement_cache_capacity(PREPARED);
+        // The triggers note what other programs change; this one writes events.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         // One plan for each statement, whatever is bound to it; otherwise SQLite prepares some
         // statements again for each new value.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;

@@ -12,6 +12,7 @@ use super::error::{Fault, NAME};
 use super::files::Files;
 use super::options::SqliteOptions;
 use super::readers::Readers;
+use super::record_watch::RecordWatch;
 use super::scan::{OneOwner, Progress};
 use super::transaction::{READ_BUDGET, Snapshot};
 use super::writer::Writer;
@@ -132,9 +133,11 @@ impl Sqlite {
             Err(fault) => return Err(fault),
         };
         let (readers, announcer) = (Readers::default(), ChangeNotifier::default());
-        announcer.announce(readers.with(&connector, events::last)?);
-        let writer = Writer::new(connection, lock, &connector.files)?;
         let (sharing, process) = (options.sharing, Process::current());
+        let records =
+            readers.with(&connector, |connection| RecordWatch::new(connection, sharing))?;
+        announcer.announce(records.last_event());
+        let writer = Writer::new(connection, lock, records, &connector.files)?;
         Ok((Self { connector, sharing, process, readers, writer, announcer }, opened))
     }
 
@@ -179,10 +182,11 @@ impl Sqlite {
         }
         let connector = Connector::read_only(files, options);
         let (readers, announcer) = (Readers::default(), ChangeNotifier::default());
-        let last = |connection: &Connection| events::last(&*Snapshot::begin(connection)?);
-        announcer.announce(readers.with(&connector, last)?);
-        let writer = Writer::read_only(&connector.files)?;
         let (sharing, process) = (options.sharing, Process::current());
+        let records =
+            readers.with(&connector, |connection| RecordWatch::new(connection, sharing))?;
+        announcer.announce(records.last_event());
+        let writer = Writer::read_only(records, &connector.files)?;
         Ok(Self { connector, sharing, process, readers, writer, announcer })
     }
 
@@ -319,11 +323,19 @@ impl Backend for Sqlite {
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
-        let outcome = self.write("commit", |tx| {
-            let mut commit = Commit::new(tx);
-            batch.iter().map(|change| apply(&mut commit, change)).collect::<Result<Vec<_>, _>>()
-        })?;
+        const OPERATION: &str = "commit";
         let last = |applied: &Applied| applied.last_event;
+        let outcome = self.write(OPERATION, |tx| {
+            let mut commit = Commit::new(tx);
+            let outcome: CommitOutcome =
+                batch.iter().map(|change| apply(&mut commit, change)).collect::<Result<_, _>>()?;
+            let first = outcome.iter().flatten().map(|applied| applied.first_event).min();
+            if let Some((first, last)) = first.zip(outcome.iter().flatten().map(last).max()) {
+                let checked = self.writer.records.check_events(first, last);
+                checked.map_err(|fault| fault.during(OPERATION))?;
+            }
+            Ok(outcome)
+        })?;
         if let Some(last) = outcome.iter().flatten().map(last).max() {
             self.announcer.announce(last);
         }
@@ -406,6 +418,9 @@ impl Backend for Sqlite {
     fn check_files(&self) -> Result<(), BackendError> {
         Fault::unless_forked(self.process)
             .and_then(|()| Ok(self.writer.watch.check()?))
+            .and_then(|()| {
+                self.readers.with(&self.connector, |reader| self.writer.records.look(reader))
+            })
             .map_err(|fault| self.failed("check files", fault))
     }
 

@@ -93,6 +93,15 @@ impl Fault {
         Ok(())
     }
 
+    /// Returns whether the file is no database, or not of this version.
+    pub(super) fn is_no_database(&self) -> bool {
+        match self {
+            Self::Engine(code) => code.primary() == ffi::SQLITE_NOTADB,
+            Self::Damaged { column, .. } => *column == "user_version",
+            _ => false,
+        }
+    }
+
     pub(super) fn closed() -> Self {
         Self::refused(BackendErrorKind::Closed, "it was closed before")
     }

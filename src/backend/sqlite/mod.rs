@@ -10,7 +10,8 @@
 //! | `database` | [`Sqlite`]: each call of the contract, as a read or a write |
 //! | `options` | [`SqliteOptions`] |
 //! | `files` | the files of a database, what is refused unopened, the lock |
-//! | `file_watch` | whether they are the ones that were opened |
+//! | `file_watch`, `record_watch` | whether files and records are as this process left them |
+//! | `foreign_edits` | the edits of other programs |
 //! | `schema` | the identity of a database, its version, the steps from version to version |
 //! | `connect` | the making of a connection |
 //! | `transaction` | short read transactions; write transactions and what their ends mean |
@@ -36,6 +37,7 @@ mod error;
 mod events;
 mod file_watch;
 mod files;
+mod foreign_edits;
 mod keys;
 mod limits;
 mod metadata;
@@ -43,6 +45,7 @@ mod options;
 mod owners;
 mod pages;
 mod readers;
+mod record_watch;
 mod requests;
 mod scan;
 mod schema;

@@ -1,4 +1,4 @@
--- Version 3. Times are milliseconds since 1970-01-01T00:00:00Z; ids of keys are the 16 bytes of a
+-- Version 4. Times are milliseconds since 1970-01-01T00:00:00Z; ids of keys are the 16 bytes of a
 -- UUID; columns that an index or a scan reads come first in their row. A column `..._by` of a limit,
 -- `access_by` and `expiry_by` hold the role that set it.
 
@@ -365,3 +365,196 @@ CREATE TABLE requests (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX requests_by_time ON requests (at);
+
+-- Changes of these tables by other programs, newest last; 1,000 are kept. keyhasp's own connections
+-- switch triggers off. A row is named by its id: a key's or a request's in hexadecimal digits.
+CREATE TABLE foreign_edits (
+  number INTEGER PRIMARY KEY,
+  at INTEGER NOT NULL,
+  edited TEXT NOT NULL,
+  row TEXT NOT NULL
+) STRICT;
+
+CREATE TRIGGER foreign_edits_kept AFTER INSERT ON foreign_edits BEGIN
+  DELETE FROM foreign_edits WHERE number <= NEW.number - 1000;
+END;
+
+CREATE TRIGGER store_insert AFTER INSERT ON store BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'store', '1');
+END;
+
+CREATE TRIGGER store_update AFTER UPDATE ON store BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'store', '1');
+END;
+
+CREATE TRIGGER store_delete AFTER DELETE ON store BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'store', '1');
+END;
+
+CREATE TRIGGER prefixes_insert AFTER INSERT ON prefixes BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'prefixes', CAST(NEW.number AS TEXT));
+END;
+
+CREATE TRIGGER prefixes_update AFTER UPDATE ON prefixes BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'prefixes', CAST(NEW.number AS TEXT));
+END;
+
+CREATE TRIGGER prefixes_delete AFTER DELETE ON prefixes BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'prefixes', CAST(OLD.number AS TEXT));
+END;
+
+CREATE TRIGGER peppers_insert AFTER INSERT ON peppers BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'peppers', CAST(NEW.number AS TEXT));
+END;
+
+CREATE TRIGGER peppers_update AFTER UPDATE ON peppers BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'peppers', CAST(NEW.number AS TEXT));
+END;
+
+CREATE TRIGGER peppers_delete AFTER DELETE ON peppers BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'peppers', CAST(OLD.number AS TEXT));
+END;
+
+CREATE TRIGGER recovery_keys_insert AFTER INSERT ON recovery_keys BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'recovery_keys', CAST(NEW.number AS TEXT));
+END;
+
+CREATE TRIGGER recovery_keys_update AFTER UPDATE ON recovery_keys BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'recovery_keys', CAST(NEW.number AS TEXT));
+END;
+
+CREATE TRIGGER recovery_keys_delete AFTER DELETE ON recovery_keys BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'recovery_keys', CAST(OLD.number AS TEXT));
+END;
+
+CREATE TRIGGER owners_insert AFTER INSERT ON owners BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'owners', NEW.id);
+END;
+
+CREATE TRIGGER owners_update AFTER UPDATE ON owners BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'owners', NEW.id);
+END;
+
+CREATE TRIGGER owners_delete AFTER DELETE ON owners BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'owners', OLD.id);
+END;
+
+CREATE TRIGGER keys_insert AFTER INSERT ON keys BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'keys', lower(hex(NEW.id)));
+END;
+
+CREATE TRIGGER keys_update AFTER UPDATE ON keys BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'keys', lower(hex(NEW.id)));
+END;
+
+CREATE TRIGGER keys_delete AFTER DELETE ON keys BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'keys', lower(hex(OLD.id)));
+END;
+
+CREATE TRIGGER previous_tokens_insert AFTER INSERT ON previous_tokens BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'previous_tokens', lower(hex(NEW.key_id)));
+END;
+
+CREATE TRIGGER previous_tokens_update AFTER UPDATE ON previous_tokens BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'previous_tokens', lower(hex(NEW.key_id)));
+END;
+
+CREATE TRIGGER previous_tokens_delete AFTER DELETE ON previous_tokens BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'previous_tokens', lower(hex(OLD.key_id)));
+END;
+
+CREATE TRIGGER numeric_ids_insert AFTER INSERT ON numeric_ids BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'numeric_ids', CAST(NEW.numeric_id AS TEXT));
+END;
+
+CREATE TRIGGER numeric_ids_update AFTER UPDATE ON numeric_ids BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'numeric_ids', CAST(NEW.numeric_id AS TEXT));
+END;
+
+CREATE TRIGGER numeric_ids_delete AFTER DELETE ON numeric_ids BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'numeric_ids', CAST(OLD.numeric_id AS TEXT));
+END;
+
+CREATE TRIGGER events_insert AFTER INSERT ON events BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'events', CAST(NEW.sequence AS TEXT));
+END;
+
+CREATE TRIGGER events_update AFTER UPDATE ON events BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'events', CAST(NEW.sequence AS TEXT));
+END;
+
+CREATE TRIGGER events_delete AFTER DELETE ON events BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'events', CAST(OLD.sequence AS TEXT));
+END;
+
+CREATE TRIGGER key_usage_insert AFTER INSERT ON key_usage BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'key_usage', lower(hex(NEW.key_id)));
+END;
+
+CREATE TRIGGER key_usage_update AFTER UPDATE ON key_usage BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'key_usage', lower(hex(NEW.key_id)));
+END;
+
+CREATE TRIGGER key_usage_delete AFTER DELETE ON key_usage BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'key_usage', lower(hex(OLD.key_id)));
+END;
+
+CREATE TRIGGER owner_usage_insert AFTER INSERT ON owner_usage BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'owner_usage', NEW.owner);
+END;
+
+CREATE TRIGGER owner_usage_update AFTER UPDATE ON owner_usage BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'owner_usage', NEW.owner);
+END;
+
+CREATE TRIGGER owner_usage_delete AFTER DELETE ON owner_usage BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'owner_usage', OLD.owner);
+END;
+
+CREATE TRIGGER requests_insert AFTER INSERT ON requests BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'requests', lower(hex(NEW.id)));
+END;
+
+CREATE TRIGGER requests_update AFTER UPDATE ON requests BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'requests', lower(hex(NEW.id)));
+END;
+
+CREATE TRIGGER requests_delete AFTER DELETE ON requests BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'requests', lower(hex(OLD.id)));
+END;

@@ -11,6 +11,7 @@ use super::error::Fault;
 use super::file_watch::FileWatch;
 use super::files::Files;
 use super::readers::Readers;
+use super::record_watch::RecordWatch;
 use super::schema;
 use super::transaction::{CommitFault, WriteTransaction};
 use crate::backend::file_lock::FileLock;
@@ -27,6 +28,7 @@ pub(super) struct Writer {
     /// Locked, so that one thread at a time has the connection.
     state: Mutex<State>,
     pub(super) watch: FileWatch,
+    pub(super) records: RecordWatch,
 }
 
 #[derive(Debug)]
@@ -54,6 +56,7 @@ impl Writer {
     pub(super) fn new(
         connection: Option<Connection>,
         lock: FileLock,
+        records: RecordWatch,
         files: &Files,
     ) -> Result<Self, Fault> {
         let watch = FileWatch::new(files, Some(&lock))?;
@@ -62,15 +65,15 @@ impl Writer {
         }
         let access = Access::Write { _lock: lock };
         let state = State { connection, access, is_suspect: false };
-        Ok(Self { state: Mutex::new(state), watch })
+        Ok(Self { state: Mutex::new(state), watch, records })
     }
 
     /// Makes the writer of a database that is only looked at: it refuses every write. Log and lock
     /// are those of the processes that write, and come and go with them.
-    pub(super) fn read_only(files: &Files) -> Result<Self, Fault> {
+    pub(super) fn read_only(records: RecordWatch, files: &Files) -> Result<Self, Fault> {
         let watch = FileWatch::new(files, None)?;
         let state = State { connection: None, access: Access::ReadOnly, is_suspect: false };
-        Ok(Self { state: Mutex::new(state), watch })
+        Ok(Self { state: Mutex::new(state), watch, records })
     }
 
     /// Does `work` in one transaction, and makes it durable unless it fails.
@@ -103,10 +106,16 @@ impl Writer {
                 };
                 let connection = connection.map_err(during)?;
                 self.watch.resume(&connector.files).map_err(during)?;
+                self.records.note_new_connection();
                 connection
             }
         };
-        let result = transact(&connection, &connector.files, operation, work);
+        let result = transact(&connection, &connector.files, &self.records, operation, work);
+        match &result {
+            Ok(_) => self.records.note_committed(),
+            Err((_, is_unknown)) if *is_unknown => {}
+            Err(_) => self.records.note_undone(),
+        }
         // A connection whose transaction couldn't be ended isn't used again. If it is the last one,
         // closing removes the log.
         if !connection.is_autocommit() {
@@ -150,6 +159,7 @@ impl Writer {
         begin_anew(&connection)?;
         self.watch.resume(&connector.files)?;
         self.watch.check()?;
+        self.records.note_new_connection();
         state.connection = Some(connection);
         state.is_suspect = false;
         drop(held);
@@ -212,16 +222,18 @@ impl State {
     }
 }
 
-/// One transaction; on failure also whether its outcome is unknown.
+/// Writes in one transaction; on failure also returns whether its outcome is unknown.
 fn transact<T>(
     connection: &Connection,
     files: &Files,
+    records: &RecordWatch,
     operation: &'static str,
     work: impl FnOnce(&Connection) -> Result<T, BackendError>,
 ) -> Result<T, (BackendError, bool)> {
     let nothing = |fault: Fault| (fault.during(operation), false);
     let unknown = |fault: Fault| (fault.during(operation).of_unknown_outcome(), true);
     let tx = WriteTransaction::begin(connection).map_err(nothing)?;
+    records.check_write(&tx).map_err(nothing)?;
     let log = files.log_length().map_err(nothing)?;
     let value = work(&tx).map_err(|error| (error, false))?;
     match tx.commit() {

@@ -41,7 +41,6 @@ fn errors_of_damaged_tables() {
         "ALTER TABLE owners RENAME COLUMN max_access TO canary",
         "UPDATE owners SET max_access = 'canary'",
         "UPDATE keys SET access = 'canary'",
-        "CREATE TRIGGER canary BEFORE INSERT ON owners BEGIN SELECT raise(ABORT, 'canary'); END",
     ] {
         let directory = tempdir().unwrap();
         let path = directory.path().join("keys.db");
@@ -56,6 +55,18 @@ fn errors_of_damaged_tables() {
         errors += found.len();
     }
     assert!(errors > 20, "{errors}");
+}
+
+/// keyhasp's own connections switch triggers off.
+#[test]
+fn a_trigger_that_somebody_left_does_not_run() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let sqlite = open(&path, quick());
+    let trigger =
+        "CREATE TRIGGER canary BEFORE INSERT ON owners BEGIN SELECT raise(ABORT, 'canary'); END";
+    Connection::open(&path).unwrap().execute_batch(trigger).unwrap();
+    commit(&sqlite, create_owner("acme"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Small databases to look into.
 
+use rusqlite::config::DbConfig;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,9 +43,12 @@ impl Fixture {
         self.directory.path().join("keys.db")
     }
 
-    /// Another connection to the file, past all that the backend does.
+    /// Another connection to the file, past all that the backend does. It fires no triggers: what it
+    /// writes is found as damage, not as another program's edit.
     pub(super) fn raw(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(self.path()).unwrap()
+        let raw = rusqlite::Connection::open(self.path()).unwrap();
+        raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
+        raw
     }
 
     pub(super) fn key(&self, number: u128) -> KeyRecord {
