@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     site: Router,
     runtime: Runtime,
+    /// Kept: a store whose file goes answers nothing more.
+    _place: Option<TempDir>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -88,14 +90,14 @@ impl World {
         let shown = demonstrate(&store).unwrap();
         let site = api::routes(store.clone(), peer).unwrap();
         let runtime = Builder::new_current_thread().build().unwrap();
-        (Self { store, clock, site, runtime }, shown)
+        (Self { store, clock, site, runtime, _place: None }, shown)
     }
 
-    /// The service on a temporary file that is gone by the time of the first request: SQLite holds
-    /// it open.
+    /// The service on a temporary file.
     pub(crate) fn new() -> (Self, Demonstration) {
-        let (world, shown) = Self::at(&place());
-        (world, shown.unwrap())
+        let place = place();
+        let (world, shown) = Self::at(&place);
+        (Self { _place: Some(place), ..world }, shown.unwrap())
     }
 
     /// A further key of the demonstration's user.
