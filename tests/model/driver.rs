@@ -160,7 +160,8 @@ pub(crate) fn run(
         walk: None,
         witness: None,
         seen_events: 0,
-        is_replay: std::env::var_os("KEYHASP_SEED").is_some(),
+        is_replay: std::env::var_os("KEYHASP_SEED").is_some()
+            && std::env::var_os("KEYHASP_SEQUENCES").is_none(),
         steps: Vec::new(),
         coverage,
     };

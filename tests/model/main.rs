@@ -2,7 +2,8 @@
 //! backend. Everything is compared after each call, the usage of keys and the alerts included.
 //!
 //! `KEYHASP_SEQUENCES` sets the number of sequences for each backend, and defaults to 500.
-//! `KEYHASP_SEED` replays one sequence, and prints each call as it is made.
+//! `KEYHASP_SEED` replays one sequence, and prints each call as it is made; together with
+//! `KEYHASP_SEQUENCES` it is the first of so many.
 // It is a test.
 #![allow(
     clippy::expect_used,
@@ -54,10 +55,12 @@ fn number(name: &str) -> Option<u64> {
 
 /// Runs the requested sequences, each on a database of its own.
 fn run<P: Place>(make: impl Fn() -> P, share: u64) {
-    let seeds = match number("KEYHASP_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("KEYHASP_SEQUENCES").unwrap_or(SEQUENCES).div_ceil(share),
+    let (first, sequences) = (number("KEYHASP_SEED"), number("KEYHASP_SEQUENCES"));
+    let count = match (first, sequences) {
+        (Some(_), None) => 1,
+        (_, sequences) => sequences.unwrap_or(SEQUENCES).div_ceil(share),
     };
+    let seeds = first.unwrap_or(0)..first.unwrap_or(0) + count;
     let is_whole = seeds.end - seeds.start >= SEQUENCES;
     let mut coverage = Coverage::default();
     for seed in seeds {

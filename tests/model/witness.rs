@@ -1,6 +1,8 @@
 //! A second store on a shared database, which only learns from the event log.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyhasp::key::StoreRules;
 use keyhasp::store::{PepperProblem, Store, Unavailable};
@@ -11,6 +13,7 @@ use keyhasp::{
 use crate::compare;
 use crate::driver::{Checked, Sequence};
 use crate::generate::presented;
+use crate::model::Holder;
 use crate::opening;
 
 /// A store on the same database, and the rules as they were when it was opened.
@@ -22,6 +25,31 @@ pub(crate) struct Witness {
     were_others: bool,
     /// The time that its clock showed when it was opened, less the time that had passed until then.
     origin: Timestamp,
+    /// The quotas, by version, that it found exhausted, and when that was.
+    exhausted: BTreeMap<(Holder, u64), Timestamp>,
+}
+
+/// A process remembers for less than this that a quota of a shared database is exhausted.
+const REMEMBERED: Duration = Duration::from_secs(1);
+/// Times within this are the same to it.
+const TICK: u64 = 250;
+
+impl Witness {
+    /// Returns whether it may find a quota exhausted, and notes that.
+    fn may_refuse(&mut self, quotas: Vec<((Holder, u64), bool)>, now: Timestamp) -> bool {
+        let mut may_refuse = false;
+        for (quota, is_exhausted) in quotas {
+            if is_exhausted {
+                self.exhausted.insert(quota, now);
+            }
+            let is_remembered = self.exhausted.get(&quota).is_some_and(|at| {
+                let is_before = at.as_millis() / TICK <= now.as_millis() / TICK;
+                is_before && now.since(*at) < REMEMBERED
+            });
+            may_refuse |= is_remembered;
+        }
+        may_refuse
+    }
 }
 
 impl Sequence<'_> {
@@ -57,14 +85,16 @@ impl Sequence<'_> {
             let lacks_one = self.model.needed_peppers().iter().any(|number| !open.contains(number));
             match self.place.open(builder) {
                 Ok(store) if !lacks_one => {
-                    self.witness = Some(Witness { store, rules, were_others: false, origin });
+                    let exhausted = BTreeMap::new();
+                    self.witness =
+                        Some(Witness { store, rules, were_others: false, origin, exhausted });
                 }
                 // The clock has stepped back since the store was opened without it.
                 Err(Error::Pepper { problem: PepperProblem::Missing, .. }) if lacks_one => {}
                 heard => return Err(format!("the witness opens: {heard:?} heard")),
             }
         }
-        let Some(witness) = &self.witness else { return Ok(()) };
+        let Some(witness) = &mut self.witness else { return Ok(()) };
         for issue in &self.issued {
             // A cost of 0, since this store doesn't know what the other one has consumed.
             let (address, _) = presented(&mut self.chance);
@@ -75,7 +105,9 @@ impl Sequence<'_> {
             // It sees nothing of what the other one has leased.
             let is_exhausted =
                 matches!(heard, Err(VerifyError::Rejected(RejectReason::QuotaExhausted { .. })));
-            if is_exhausted && self.model.may_look_exhausted(issue.key) {
+            if is_exhausted
+                && witness.may_refuse(self.model.quotas_beside_leases(issue.key), self.model.now)
+            {
                 continue;
             }
             if let Some(difference) = compare::verdicts(&expected, &heard, &witness.store) {
@@ -83,6 +115,7 @@ impl Sequence<'_> {
                 return Err(format!("token {generation} of {key} at the witness: {difference}"));
             }
         }
+        let Some(witness) = &self.witness else { return Ok(()) };
         self.check_health_of(&witness.store).map_err(|what| format!("at the witness: {what}"))
     }
 }
