@@ -23,6 +23,7 @@ mod chance;
 mod checks;
 mod compare;
 mod coverage;
+mod defects;
 mod driver;
 mod generate;
 mod limits;
@@ -39,11 +40,14 @@ mod witness;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use backends::{InMemory, Place};
 use coverage::Coverage;
+use defects::Defect;
 use driver::Asked;
-use planted::{Defect, Planted};
+use keyhasp::store::StoreBuilder;
+use planted::Planted;
 
 const SEQUENCES: u64 = 500;
 const CALLS: usize = 50;
@@ -110,7 +114,7 @@ fn sled_is_as_the_model_says() {
 /// The default sequences find each injected bug.
 #[test]
 fn planted_defects_are_found() {
-    for defect in Defect::ALL {
+    for defect in Defect::ALL.iter().copied() {
         let plant = |store, clock: &_| {
             Arc::new(Planted::new(store, defect, Arc::clone(clock))) as Arc<dyn Asked>
         };
@@ -120,6 +124,24 @@ fn planted_defects_are_found() {
         });
         let found = found.unwrap_or_else(|| panic!("{defect:?} was not found"));
         println!("{defect:?}: sequence {} of {SEQUENCES}", found.seed);
+    }
+}
+
+/// The sequences also find a store that purges keys though it was opened to keep them, and one that
+/// was opened to purge them earlier.
+#[test]
+fn a_wrong_retention_is_found() {
+    type Change = fn(StoreBuilder) -> StoreBuilder;
+    let changes: [Change; 2] = [
+        |builder| builder.key_retention(Duration::from_secs(3_600)),
+        |builder| builder.key_retention(Duration::from_secs(30 * 24 * 3_600)),
+    ];
+    for change in changes {
+        let found = (0..SEQUENCES).find_map(|seed| {
+            let place = &mut InMemory::opening(change);
+            driver::run(seed, CALLS, place, &|store, _| store, &mut Coverage::default()).err()
+        });
+        println!("sequence {} of {SEQUENCES}", found.expect("it was not found").seed);
     }
 }
 

@@ -13,7 +13,7 @@ use keyhasp::{
 use crate::compare;
 use crate::driver::{Checked, Sequence};
 use crate::generate::presented;
-use crate::model::Holder;
+use crate::model::{Holder, Model};
 use crate::opening;
 
 /// A store on the same database, and the rules as they were when it was opened.
@@ -27,6 +27,10 @@ pub(crate) struct Witness {
     origin: Timestamp,
     /// The quotas, by version, that it found exhausted, and when that was.
     exhausted: BTreeMap<(Holder, u64), Timestamp>,
+    /// The number of the last event that it has read, and the time of the newest that a right clock
+    /// dated.
+    last_event: u64,
+    newest_event: Timestamp,
 }
 
 /// A process remembers for less than this that a quota of a shared database is exhausted.
@@ -35,6 +39,18 @@ const REMEMBERED: Duration = Duration::from_secs(1);
 const TICK: u64 = 250;
 
 impl Witness {
+    /// Notes the events since the last time, as a poll does. Of a log that was pruned past its place,
+    /// it reads the last event alone.
+    fn read_events(&mut self, model: &Model) {
+        let is_whole =
+            model.events.first().is_none_or(|first| first.sequence <= self.last_event + 1);
+        let from = if is_whole { self.last_event } else { model.last_event - 1 };
+        let new = model.events.iter().filter(|event| event.sequence > from);
+        let newest = new.filter_map(|event| model.right_time_of(event)).max();
+        self.newest_event = self.newest_event.max(newest.unwrap_or(Timestamp::MIN));
+        self.last_event = model.last_event;
+    }
+
     /// Returns whether it may find a quota exhausted, and notes that.
     fn may_refuse(&mut self, quotas: Vec<((Holder, u64), bool)>, now: Timestamp) -> bool {
         let mut may_refuse = false;
@@ -66,9 +82,9 @@ impl Sequence<'_> {
         let passed = self.clock.monotonic();
         let origin = self.model.expected.saturating_sub(passed);
         self.witness = self.witness.take().filter(|witness| witness.origin == origin);
-        if let Some(witness) = &self.witness {
+        if let Some(witness) = &mut self.witness {
             match witness.store.refresh() {
-                Ok(()) if witness.rules == rules => {}
+                Ok(()) if witness.rules == rules => witness.read_events(&self.model),
                 Err(Error::Unavailable(Unavailable::RulesChanged)) if witness.were_others => {
                     self.witness = None;
                 }
@@ -85,9 +101,15 @@ impl Sequence<'_> {
             let lacks_one = self.model.needed_peppers().iter().any(|number| !open.contains(number));
             match self.place.open(builder) {
                 Ok(store) if !lacks_one => {
-                    let exhausted = BTreeMap::new();
-                    self.witness =
-                        Some(Witness { store, rules, were_others: false, origin, exhausted });
+                    self.witness = Some(Witness {
+                        store,
+                        rules,
+                        were_others: false,
+                        origin,
+                        exhausted: BTreeMap::new(),
+                        last_event: self.model.last_event,
+                        newest_event: self.model.time_of_last_event(),
+                    });
                 }
                 // The clock has stepped back since the store was opened without it.
                 Err(Error::Pepper { problem: PepperProblem::Missing, .. }) if lacks_one => {}
@@ -116,6 +138,7 @@ impl Sequence<'_> {
             }
         }
         let Some(witness) = &self.witness else { return Ok(()) };
-        self.check_health_of(&witness.store).map_err(|what| format!("at the witness: {what}"))
+        self.check_health_of(&witness.store, witness.newest_event)
+            .map_err(|what| format!("at the witness: {what}"))
     }
 }

@@ -11,7 +11,7 @@ use keyhasp::event::EventKind;
 use keyhasp::key::Expiry;
 use keyhasp::{
     Access, CreateKey, CreateOwner, Error, KeyId, ListEvents, ManualClock, OwnerKeys, StoreRules,
-    UpdateKey,
+    UpdateKey, UsageSettings,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -120,6 +120,26 @@ fn nothing_is_purged_in_the_first_hour_of_a_process() {
     clock.advance(Duration::from_millis(1));
     commit(&keys, main.key.id, 1);
     assert!(!exists(&keys, revoked));
+}
+
+/// The answer about a key that goes beside the change tells the use of it as it was.
+#[test]
+fn a_change_of_a_key_that_goes_with_it_is_answered_whole() {
+    let usage = UsageSettings::new().counts().interval(HOUR);
+    let (clock, backend) = (clock(), Memory::new());
+    let builder = builder(&clock, 1).key_retention(KEEP).usage(usage);
+    let store = Arc::new(builder.open(backend).unwrap());
+    let world = World::of(Arc::clone(&store) as _, clock);
+    let (keys, _) = world.owner("org");
+    let short = keys.create(full().expires_in(DAY)).unwrap();
+    for _ in 0..3 {
+        world.verifier.verify(short.token.expose()).unwrap();
+    }
+    store.flush_usage().unwrap();
+    world.clock.advance(KEEP + DAY * 2);
+    let named = keys.update(short.key.id, UpdateKey::new().name("last")).unwrap();
+    assert_eq!(named.usage.unwrap().accepted, Some(3));
+    assert!(!exists(&keys, short.key.id));
 }
 
 /// A key that is extended before its time has come is kept.

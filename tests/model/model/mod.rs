@@ -13,6 +13,7 @@ mod once;
 mod owners;
 mod reason;
 mod records;
+mod retention;
 mod settings;
 mod spending;
 mod state;
