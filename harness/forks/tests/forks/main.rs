@@ -16,8 +16,9 @@ use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::backend::{Backend, BackendError, BackendErrorKind, Memory};
 use keyhasp::store::Unavailable;
 use keyhasp::{
-    Access, AdminKeys, Catalogue, CreateKey, CreateOwner, Error, KeyStore, ListEvents, ListOwners,
-    OwnerId, Prefix, Quota, SetLimits, Store, UsageSettings, Verifier, VerifyError,
+    Access, AdminKeys, AlertSettings, Catalogue, CreateKey, CreateOwner, Error, KeyStore,
+    ListEvents, ListOwners, OwnerId, Prefix, Quota, SetLimits, Store, UsageSettings, Verifier,
+    VerifyError,
 };
 use tempfile::tempdir;
 
@@ -60,7 +61,8 @@ impl Engine {
         );
         // Uses and the rest of a lease wait in memory: a child that dropped them would write them.
         let usage = UsageSettings::new().counts();
-        Ok(Arc::new(builder.usage(usage).open_on(self.open(directory)?)?))
+        let builder = builder.usage(usage).alerts(AlertSettings::new().expiries());
+        Ok(Arc::new(builder.open_on(self.open(directory)?)?))
     }
 
     /// Returns whether a second opener is kept out. A shared database is held against an exclusive
@@ -121,6 +123,7 @@ impl World {
         expect_forked("refresh", self.store.refresh())?;
         expect_forked("flush of usage", self.store.flush_usage())?;
         expect_forked("recovery", self.store.recover())?;
+        expect_forked("alerts", self.store.run_alerts())?;
         expect_forked("look at files", self.store.check_files())?;
         expect_forked("list", self.admin.list_owners(&ListOwners::new()))?;
         if self.store.health().unavailable != Some(Unavailable::Forked) {
@@ -223,6 +226,7 @@ fn a_child_waits_for_no_lock_of_a_thread_that_it_lacks() {
             while !is_over.load(Ordering::SeqCst) {
                 world.admin.create_owner(&owner, CreateOwner::without_key()).unwrap();
                 world.admin.list_owners(&ListOwners::new()).unwrap();
+                world.admin.suspend_owner(&owner).unwrap();
                 world.admin.purge_owner(&owner).unwrap();
                 rounds += 1;
             }
