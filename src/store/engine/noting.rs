@@ -1,24 +1,18 @@
-//! The store's own layer around its backend, which notes how writes end, and refuses calls in a
-//! process that was forked.
+//! The store's own layer around its backend, which notes how writes end.
 
 use std::sync::Arc;
 
 use super::outcomes::Outcomes;
 use crate::backend::{
-    Backend, BackendCall, BackendError, BackendErrorKind, BackendLayer, Change, CommitOutcome,
-    UsageChange, UsageOutcome,
+    Backend, BackendError, BackendLayer, Change, CommitOutcome, UsageChange, UsageOutcome,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::process::Process;
 use crate::store::types::health::WorkHealth;
 
-/// A backend that notes when a write last succeeded, and the last error of one. In a child of the
-/// process that opened the store it refuses every call, before the backend waits for a lock: a
-/// thread of the parent may have held it at the fork.
+/// A backend that notes when a write last succeeded, and the last error of one.
 #[derive(Debug)]
 pub(super) struct NotingBackend {
     inner: Arc<dyn Backend>,
-    process: Process,
     clock: Arc<dyn Clock>,
     writes: Arc<Outcomes>,
 }
@@ -31,7 +25,7 @@ impl NotingBackend {
     pub(super) fn new(inner: Arc<dyn Backend>, clock: Arc<dyn Clock>) -> (Self, NotedWrites) {
         let writes = Arc::<Outcomes>::default();
         let noted = NotedWrites(Arc::clone(&writes));
-        (Self { inner, process: Process::current(), clock, writes }, noted)
+        (Self { inner, clock, writes }, noted)
     }
 
     /// Writes, and notes the end. A success in which nothing was to be written isn't noted.
@@ -63,18 +57,6 @@ impl NotedWrites {
 impl BackendLayer for NotingBackend {
     fn inner(&self) -> &dyn Backend {
         &*self.inner
-    }
-
-    fn around<T>(
-        &self,
-        call: BackendCall,
-        run: impl FnOnce() -> Result<T, BackendError>,
-    ) -> Result<T, BackendError> {
-        if self.process.is_forked() {
-            let kind = BackendErrorKind::Forked;
-            return Err(BackendError::new(kind, self.inner.name(), call.operation));
-        }
-        run()
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {

@@ -17,8 +17,8 @@ use keyhasp::backend::{Backend, BackendError, BackendErrorKind, Memory};
 use keyhasp::store::Unavailable;
 use keyhasp::{
     Access, AdminKeys, AlertSettings, Catalogue, CreateKey, CreateOwner, Error, KeyStore,
-    ListEvents, ListOwners, OwnerId, Prefix, Quota, SetLimits, Store, UsageSettings, Verifier,
-    VerifyError,
+    ListEvents, ListOwners, OwnerId, Prefix, Quota, SetLimits, Store, Timestamp, UsageSettings,
+    Verifier, VerifyError,
 };
 use tempfile::tempdir;
 
@@ -126,6 +126,11 @@ impl World {
         expect_forked("alerts", self.store.run_alerts())?;
         expect_forked("look at files", self.store.check_files())?;
         expect_forked("list", self.admin.list_owners(&ListOwners::new()))?;
+        expect_forked("events", self.admin.events(&ListEvents::new()))?;
+        expect_forked("wait", self.store.wait_for_event(0, Duration::ZERO))?;
+        expect_forked("identify", self.admin.identify(&self.token))?;
+        expect_forked("prune", self.admin.prune_events(Timestamp::MIN))?;
+        expect_forked("backup", self.store.backup("nowhere", |_| ()))?;
         if self.store.health().unavailable != Some(Unavailable::Forked) {
             return Err("the child's health".into());
         }
