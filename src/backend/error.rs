@@ -27,9 +27,6 @@ pub enum BackendErrorKind {
     /// A file of the database is missing or another one since it was opened, or another program has
     /// changed its records. This process commits nothing more: open the database again.
     ForeignWriter,
-    /// The process was forked after the database was opened. Only the parent may use it; open it
-    /// again in the child.
-    Forked,
     /// No space is left.
     Full,
     /// Reading or writing failed.
@@ -138,9 +135,6 @@ impl fmt::Display for BackendErrorKind {
             Self::EngineUnfit => "the engine's version has known faults",
             Self::Foreign => "the file is not a database of keyhasp",
             Self::ForeignWriter => "the database is not as this process left it",
-            Self::Forked => {
-                "the process was forked after the database was opened; open it again in the child"
-            }
             Self::Full => "no space left",
             Self::Io => "reading or writing failed",
             Self::Invalid => "an option is outside its limits",

@@ -73,7 +73,9 @@ impl Live {
         self.check_files().map_err(WriteFault::Before)?;
         let engine = self.engine().map_err(WriteFault::Before)?;
         self.dirty_marker.note().map_err(|error| WriteFault::Before(error.into()))?;
-        let written = engine.write(writes);
+        // Again: a file may have gone during the write, and what is in it is not kept then.
+        let written =
+            engine.write(writes).and_then(|()| self.check_files().map_err(WriteFault::Unknown));
         match written {
             Ok(()) | Err(WriteFault::Before(_)) => self.dirty_marker.take_back(),
             Err(WriteFault::Unknown(_)) => self.distrust(layout),

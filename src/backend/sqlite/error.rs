@@ -7,7 +7,6 @@ use rusqlite::ffi;
 
 use crate::backend::open_file::Strange;
 use crate::backend::{BackendError, BackendErrorKind};
-use crate::process::Process;
 
 pub(super) const NAME: &str = "sqlite";
 
@@ -84,15 +83,6 @@ impl Fault {
             || code.0 == ffi::SQLITE_READONLY_CANTINIT)
     }
 
-    /// Refuses in a process that was forked after the opening: before it waits for a lock, which a
-    /// thread of the parent may have held.
-    pub(super) fn unless_forked(process: Process) -> Result<(), Self> {
-        if process.is_forked() {
-            return Err(Self::refused(BackendErrorKind::Forked, "only the parent may use it"));
-        }
-        Ok(())
-    }
-
     /// Returns whether the file is no database, or not of this version.
     pub(super) fn is_no_database(&self) -> bool {
         match self {
@@ -115,10 +105,7 @@ impl Fault {
             }
             Self::Engine(code) => error(code.kind()).with_source(code),
             Self::Foreign(why) => error(BackendErrorKind::ForeignWriter).with_source(why),
-            Self::Refused {
-                kind: kind @ (BackendErrorKind::Closed | BackendErrorKind::Forked),
-                ..
-            } => error(kind),
+            Self::Refused { kind: BackendErrorKind::Closed, .. } => error(BackendErrorKind::Closed),
             Self::Refused { kind, why } => error(kind).with_source(why),
             Self::System(source) => error(kind_of(&source)).with_source(source),
         }

@@ -239,7 +239,7 @@ impl Engine {
             .map_err(|error| self.on_write_error(error))
     }
 
-    /// Returns an error in a child of the process that opened the store. Called before the guard is
+    /// Returns an error in a child of the process that opened the store. Called before a lock is
     /// acquired, which a thread of the parent may have held at the fork.
     pub(in crate::store) fn check_process(&self) -> Result<(), Error> {
         if self.records.availability.is_forked() {
