@@ -1,5 +1,6 @@
 //! Errors of SQLite without its own words, which hold SQL.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::{fmt, io};
 
@@ -21,7 +22,7 @@ pub(super) enum Fault {
     /// The database is not as this process left it.
     Foreign(String),
     /// Refused for a reason of our own.
-    Refused { kind: BackendErrorKind, why: &'static str },
+    Refused { kind: BackendErrorKind, why: Cow<'static, str> },
     /// The operating system failed.
     System(io::Error),
 }
@@ -59,8 +60,8 @@ impl Code {
 }
 
 impl Fault {
-    pub(super) fn refused(kind: BackendErrorKind, why: &'static str) -> Self {
-        Self::Refused { kind, why }
+    pub(super) fn refused(kind: BackendErrorKind, why: impl Into<Cow<'static, str>>) -> Self {
+        Self::Refused { kind, why: why.into() }
     }
 
     /// Returns whether another connection holds the database.
@@ -70,18 +71,23 @@ impl Fault {
 
     /// Returns whether there was no room for a file.
     pub(super) fn is_full(&self) -> bool {
-        match self {
-            Self::Damaged { .. } | Self::Foreign(_) => false,
-            Self::Engine(code) => code.kind() == BackendErrorKind::Full,
-            Self::Refused { kind, .. } => *kind == BackendErrorKind::Full,
-            Self::System(source) => kind_of(source) == BackendErrorKind::Full,
-        }
+        self.kind() == BackendErrorKind::Full
     }
 
     /// Returns whether a log can't be read, since its index can't be made.
     pub(super) fn is_without_index(&self) -> bool {
         matches!(self, Self::Engine(code) if code.primary() == ffi::SQLITE_CANTOPEN
             || code.0 == ffi::SQLITE_READONLY_CANTINIT)
+    }
+
+    pub(super) fn kind(&self) -> BackendErrorKind {
+        match self {
+            Self::Damaged { .. } => BackendErrorKind::Corrupt,
+            Self::Engine(code) => code.kind(),
+            Self::Foreign(_) => BackendErrorKind::ForeignWriter,
+            Self::Refused { kind, .. } => *kind,
+            Self::System(source) => kind_of(source),
+        }
     }
 
     /// Refuses in a process that was forked after the opening: before it waits for a lock, which a
@@ -108,19 +114,16 @@ impl Fault {
 
     /// The error that a caller gets, who asked for `operation`.
     pub(super) fn during(self, operation: &'static str) -> BackendError {
-        let error = |kind| BackendError::new(kind, NAME, operation);
+        let error = BackendError::new(self.kind(), NAME, operation);
         match self {
-            Self::Damaged { table, column } => {
-                error(BackendErrorKind::Corrupt).with_source(format!("{table}.{column}"))
+            Self::Damaged { table, column } => error.with_source(format!("{table}.{column}")),
+            Self::Engine(code) => error.with_source(code),
+            Self::Foreign(why) => error.with_source(why),
+            Self::Refused { kind: BackendErrorKind::Closed | BackendErrorKind::Forked, .. } => {
+                error
             }
-            Self::Engine(code) => error(code.kind()).with_source(code),
-            Self::Foreign(why) => error(BackendErrorKind::ForeignWriter).with_source(why),
-            Self::Refused {
-                kind: kind @ (BackendErrorKind::Closed | BackendErrorKind::Forked),
-                ..
-            } => error(kind),
-            Self::Refused { kind, why } => error(kind).with_source(why),
-            Self::System(source) => error(kind_of(&source)).with_source(source),
+            Self::Refused { why, .. } => error.with_source(why),
+            Self::System(source) => error.with_source(source),
         }
     }
 }
