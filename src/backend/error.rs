@@ -24,6 +24,9 @@ pub enum BackendErrorKind {
     EngineUnfit,
     /// The file is a database of another application.
     Foreign,
+    /// The write-ahead log beside the database's file belongs to another file, or to the same one
+    /// of another time: together they would show a mixture. Neither is touched.
+    ForeignLog,
     /// A file of the database is missing or another one since it was opened, or another program has
     /// changed its records. This process commits nothing more: open the database again.
     ForeignWriter,
@@ -134,6 +137,10 @@ impl fmt::Display for BackendErrorKind {
             Self::Corrupt => "the stored data is damaged",
             Self::EngineUnfit => "the engine's version has known faults",
             Self::Foreign => "the file is not a database of keyhasp",
+            Self::ForeignLog => {
+                "the file and the `-wal` beside it don't belong together: put back the file that the \
+                 `-wal` was written beside; or, to give up what the `-wal` holds, move it away"
+            }
             Self::ForeignWriter => "the database is not as this process left it",
             Self::Full => "no space left",
             Self::Io => "reading or writing failed",

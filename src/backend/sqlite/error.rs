@@ -1,5 +1,6 @@
 //! Errors of SQLite without its own words, which hold SQL.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::{fmt, io};
 
@@ -20,7 +21,7 @@ pub(super) enum Fault {
     /// The database is not as this process left it.
     Foreign(String),
     /// Refused for a reason of our own.
-    Refused { kind: BackendErrorKind, why: &'static str },
+    Refused { kind: BackendErrorKind, why: Cow<'static, str> },
     /// The operating system failed.
     System(io::Error),
 }
@@ -58,8 +59,8 @@ impl Code {
 }
 
 impl Fault {
-    pub(super) fn refused(kind: BackendErrorKind, why: &'static str) -> Self {
-        Self::Refused { kind, why }
+    pub(super) fn refused(kind: BackendErrorKind, why: impl Into<Cow<'static, str>>) -> Self {
+        Self::Refused { kind, why: why.into() }
     }
 
     /// Returns whether another connection holds the database.
@@ -69,18 +70,23 @@ impl Fault {
 
     /// Returns whether there was no room for a file.
     pub(super) fn is_full(&self) -> bool {
-        match self {
-            Self::Damaged { .. } | Self::Foreign(_) => false,
-            Self::Engine(code) => code.kind() == BackendErrorKind::Full,
-            Self::Refused { kind, .. } => *kind == BackendErrorKind::Full,
-            Self::System(source) => kind_of(source) == BackendErrorKind::Full,
-        }
+        self.kind() == BackendErrorKind::Full
     }
 
     /// Returns whether a log can't be read, since its index can't be made.
     pub(super) fn is_without_index(&self) -> bool {
         matches!(self, Self::Engine(code) if code.primary() == ffi::SQLITE_CANTOPEN
             || code.0 == ffi::SQLITE_READONLY_CANTINIT)
+    }
+
+    pub(super) fn kind(&self) -> BackendErrorKind {
+        match self {
+            Self::Damaged { .. } => BackendErrorKind::Corrupt,
+            Self::Engine(code) => code.kind(),
+            Self::Foreign(_) => BackendErrorKind::ForeignWriter,
+            Self::Refused { kind, .. } => *kind,
+            Self::System(source) => kind_of(source),
+        }
     }
 
     /// Returns whether the file is no database, or not of this version.
@@ -98,16 +104,14 @@ impl Fault {
 
     /// The error that a caller gets, who asked for `operation`.
     pub(super) fn during(self, operation: &'static str) -> BackendError {
-        let error = |kind| BackendError::new(kind, NAME, operation);
+        let error = BackendError::new(self.kind(), NAME, operation);
         match self {
-            Self::Damaged { table, column } => {
-                error(BackendErrorKind::Corrupt).with_source(format!("{table}.{column}"))
-            }
-            Self::Engine(code) => error(code.kind()).with_source(code),
-            Self::Foreign(why) => error(BackendErrorKind::ForeignWriter).with_source(why),
-            Self::Refused { kind: BackendErrorKind::Closed, .. } => error(BackendErrorKind::Closed),
-            Self::Refused { kind, why } => error(kind).with_source(why),
-            Self::System(source) => error(kind_of(&source)).with_source(source),
+            Self::Damaged { table, column } => error.with_source(format!("{table}.{column}")),
+            Self::Engine(code) => error.with_source(code),
+            Self::Foreign(why) => error.with_source(why),
+            Self::Refused { kind: BackendErrorKind::Closed, .. } => error,
+            Self::Refused { why, .. } => error.with_source(why),
+            Self::System(source) => error.with_source(source),
         }
     }
 }

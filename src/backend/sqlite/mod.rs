@@ -13,6 +13,7 @@
 //! | `file_watch`, `record_watch` | whether files and records are as this process left them |
 //! | `foreign_edits` | the edits of other programs |
 //! | `schema` | the identity of a database, its version, the steps from version to version |
+//! | `log` | whether the write-ahead log belongs to its file |
 //! | `connect` | the making of a connection |
 //! | `transaction` | short read transactions; write transactions and what their ends mean |
 //! | `readers`, `writer` | the pool; the one writer, and what holds after a commit went wrong |
@@ -40,6 +41,7 @@ mod files;
 mod foreign_edits;
 mod keys;
 mod limits;
+mod log;
 mod metadata;
 mod options;
 mod owners;

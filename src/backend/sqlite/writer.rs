@@ -298,8 +298,9 @@ fn checkpoint(connection: &Connection) -> Result<bool, Fault> {
 /// held before, and a power cut might bring back, belong to no log any more.
 fn begin_anew(connection: &Connection) -> Result<(), Fault> {
     let tx = WriteTransaction::begin(connection)?;
+    // Also where the id isn't written.
     tx.pragma_update(None, "user_version", schema::VERSION)?;
-    tx.commit().map_err(CommitFault::into_fault)
+    tx.commit_id().map_err(CommitFault::into_fault)
 }
 
 #[cfg(test)]
