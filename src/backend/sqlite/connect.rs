@@ -12,7 +12,7 @@ use super::error::Fault;
 use super::files::{Files, LoneFile};
 use super::options::{SqliteOptions, Synchronous};
 use super::schema::{self, Identity};
-use super::{log, metadata};
+use super::{last_commit, metadata};
 use crate::backend::opening::Intent;
 use crate::backend::{BackendErrorKind, Opened, Sharing};
 
@@ -158,7 +158,7 @@ impl Connector {
         if identity.version < schema::VERSION {
             schema::migrate(connection)?;
         }
-        log::spare_damaged_page(connection)?;
+        last_commit::spare_damaged_page(connection)?;
         Ok(connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map(drop)?)
     }
 

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::error::Fault;
-use super::log;
+use super::last_commit;
 use crate::backend::BackendErrorKind;
 use crate::backend::format::{FORMAT, OLDEST_READ};
 
@@ -74,11 +74,11 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Fault> {
     identity.check()?;
     // Before the steps: the log shows then on which `schema_version` the commit was made.
     if identity.version != 0 {
-        log::renew_id(&tx)?;
+        last_commit::renew_id(&tx)?;
     }
     take_steps(&tx, identity.version, STEPS)?;
     if identity.version == 0 {
-        log::renew_id(&tx)?;
+        last_commit::renew_id(&tx)?;
     }
     Ok(tx.commit()?)
 }

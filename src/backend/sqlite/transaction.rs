@@ -5,7 +5,7 @@ use std::ops::Deref;
 use rusqlite::{Connection, ffi};
 
 use super::error::Fault;
-use super::log;
+use super::last_commit;
 use super::schema;
 
 /// Many rows are read in several transactions of about this long: a longer one keeps the
@@ -75,7 +75,7 @@ impl<'c> WriteTransaction<'c> {
 
     /// Makes it durable, under an id of its own also if nothing changed.
     pub(super) fn commit_id(self) -> Result<(), CommitFault> {
-        log::renew_id(self.connection).map_err(CommitFault::Nothing)?;
+        last_commit::renew_id(self.connection).map_err(CommitFault::Nothing)?;
         self.end()
     }
 
