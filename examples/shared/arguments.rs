@@ -12,7 +12,7 @@ impl Arguments {
 
     /// Takes these arguments.
     pub(crate) fn of<const N: usize>(arguments: [&str; N]) -> Self {
-        Self(arguments.map(str::to_owned).to_vec())
+        Self(arguments.map(str::to_owned).into())
     }
 
     /// Takes the value of an option, or `None` if it wasn't given.

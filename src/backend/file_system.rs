@@ -58,7 +58,6 @@ fn number_of(path: &Path) -> Option<u32> {
         return Some(number);
     }
     // All of these numbers have 32 bits; some systems show them with a sign.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     rustix::fs::statfs(path).ok().map(|status| status.f_type as u32)
 }
 
