@@ -33,10 +33,10 @@ fn apply_one(
             }
             Ok(None)
         }
-        UsageChange::Lease { of, needed, least, at } => {
+        UsageChange::Lease { of, request, at } => {
             let Some(run) = quota(tx, of)? else { return Ok(None) };
             let usage = tx.usage(of)?.unwrap_or_default();
-            let (state, lease) = run.lease(usage.quota, *at, *needed, *least);
+            let (state, lease) = run.lease(usage.quota, *at, *request);
             // Without a lease there is mostly nothing to write.
             if usage.quota != Some(state) {
                 tx.put_usage(of, Some(&Usage { quota: Some(state), ..usage }))?;

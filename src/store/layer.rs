@@ -1,6 +1,7 @@
 //! Stores around a store: the only file that forwards each call.
 
 use std::fmt::Debug;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::key_store::KeyStore;
@@ -15,6 +16,7 @@ use super::types::views::{
     CreatedOwner, Events, FoundToken, Issued, IssuedOnce, Key, Owner, Page, RetiredPepper,
     RevealedToken, RevokedAll, RevokedTree, Rules,
 };
+use super::verify::LeaseWait;
 use crate::authority::Authority;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
@@ -50,7 +52,7 @@ macro_rules! store_layer {
         /// to the inner store's. [`around`](Self::around) runs around every management call,
         /// whether the layer changes it or not: this one hook serves traces, metrics and audits. A
         /// layer that observes verifications overrides [`verify_request`](Self::verify_request) and
-        /// [`verify_reserving`](Self::verify_reserving).
+        /// [`poll_verify`](Self::poll_verify).
         ///
         /// Import this trait only in the file that implements it. With both traits in scope, a call
         /// on the layer itself is ambiguous.
@@ -114,15 +116,17 @@ macro_rules! store_layer {
                 self.inner().verify_request(request)
             }
 
-            /// Answers [`KeyStore::verify_reserving`].
+            /// Answers [`KeyStore::poll_verify`].
             ///
             /// # Errors
             /// Those of its namesake.
-            fn verify_reserving(
+            fn poll_verify(
                 &self,
                 request: &VerifyRequest<'_>,
-            ) -> Result<(VerifiedKey, ReservedUses), VerifyError> {
-                self.inner().verify_reserving(request)
+                wait: &mut Option<LeaseWait>,
+                context: &mut Context<'_>,
+            ) -> Poll<Result<VerifiedKey, VerifyError>> {
+                self.inner().poll_verify(request, wait, context)
             }
 
             /// Answers [`KeyStore::catalogue`].
@@ -155,11 +159,14 @@ macro_rules! store_layer {
                 StoreLayer::verify_request(self, request)
             }
 
-            fn verify_reserving(
+            #[inline]
+            fn poll_verify(
                 &self,
                 request: &VerifyRequest<'_>,
-            ) -> Result<(VerifiedKey, ReservedUses), VerifyError> {
-                StoreLayer::verify_reserving(self, request)
+                wait: &mut Option<LeaseWait>,
+                context: &mut Context<'_>,
+            ) -> Poll<Result<VerifiedKey, VerifyError>> {
+                StoreLayer::poll_verify(self, request, wait, context)
             }
 
             fn catalogue(&self) -> &Catalogue {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::commit::Commit;
-use super::connect::{self, Connector};
+use super::connect::{self, Connector, Patience};
 use super::error::{Fault, NAME};
 use super::files::Files;
 use super::options::SqliteOptions;
@@ -214,7 +214,15 @@ impl Sqlite {
         operation: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
-        let written = self.writer.write(&self.connector, &self.readers, operation, work);
+        self.write_with((operation, Patience::Usual), work)
+    }
+
+    fn write_with<T>(
+        &self,
+        how: (&'static str, Patience),
+        work: impl FnOnce(&Connection) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        let written = self.writer.write(&self.connector, &self.readers, how, work);
         written.map_err(|error| error.at(self.connector.files.database()))
     }
 
@@ -397,7 +405,9 @@ impl Backend for Sqlite {
     }
 
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        self.write("take in usage", |tx| apply_usage(&mut Commit::new(tx), batch))
+        let leases = batch.iter().any(|change| matches!(change, UsageChange::Lease { .. }));
+        let patience = if leases { Patience::Short } else { Patience::Usual };
+        self.write_with(("take in usage", patience), |tx| apply_usage(&mut Commit::new(tx), batch))
     }
 
     fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
@@ -433,7 +443,7 @@ impl Backend for Sqlite {
     }
 
     fn close(&self) -> Result<(), BackendError> {
-        let closed = self.writer.close(&self.readers);
+        let closed = self.writer.close(&self.connector, &self.readers);
         // Wakes the waiting threads, which then find the backend closed.
         self.announcer.announce(u64::MAX);
         closed.map_err(|fault| self.failed("close", fault))
