@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::incarnations::Incarnations;
 use super::lapses::Lapses;
 use super::new_rules;
+use super::quarantines::Quarantines;
 use super::replaced::Replaced;
 use super::requests::Requests;
 use super::retirement;
@@ -20,7 +21,8 @@ use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
 
-/// Applies one change, or refuses it having written nothing.
+/// Applies one change, or refuses it having written nothing. A change that has to read a damaged
+/// record is refused alone: those of other callers in its batch take effect.
 ///
 /// # Errors
 /// [`BackendError`] of the transaction; the batch is abandoned then.
@@ -28,18 +30,14 @@ pub fn apply(
     tx: &mut dyn Transaction,
     change: &Change,
 ) -> Result<Result<Applied, Rejection>, BackendError> {
-    let mut plan = match Plan::read(tx, change)? {
-        Ok(plan) => plan,
-        Err(rejection) => return Ok(Err(rejection)),
-    };
-    let checks =
-        [Plan::check_names, Plan::check_counts, Plan::assign_numeric_ids, Plan::check_metadata];
-    for check in checks {
-        if let Err(rejection) = check(&mut plan, tx)? {
-            return Ok(Err(rejection));
-        }
+    match Plan::decide(tx, change) {
+        Ok(Ok(plan)) => plan.write(tx, change).map(Ok),
+        Ok(Err(rejection)) => Ok(Err(rejection)),
+        Err(error) => match error.damage() {
+            Some(damage) => Ok(Err(Rejection::Damaged(damage.clone()))),
+            None => Err(error),
+        },
     }
-    plan.write(tx, change).map(Ok)
 }
 
 type Checked<T = ()> = Result<Result<T, Rejection>, BackendError>;
@@ -58,6 +56,7 @@ struct Plan<'a> {
     /// The usage that this change writes: alerts, and counts of quotas that were replaced.
     usage: BTreeMap<UsageSubject, Usage>,
     requests: Requests,
+    quarantines: Quarantines<'a>,
     incarnations: Incarnations,
     /// The moment of the change.
     at: Timestamp,
@@ -67,6 +66,21 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
+    fn decide(tx: &mut dyn Transaction, change: &'a Change) -> Checked<Self> {
+        let mut plan = match Self::read(tx, change)? {
+            Ok(plan) => plan,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let checks =
+            [Self::check_names, Self::check_counts, Self::assign_numeric_ids, Self::check_metadata];
+        for check in checks {
+            if let Err(rejection) = check(&mut plan, tx)? {
+                return Ok(Err(rejection));
+            }
+        }
+        Ok(Ok(plan))
+    }
+
     /// Reads the records that the change affects; checks versions and preconditions. An alert names
     /// its key's version, so that no alert is kept for a key that is gone.
     fn read(tx: &mut dyn Transaction, change: &'a Change) -> Checked<Self> {
@@ -91,6 +105,7 @@ impl<'a> Plan<'a> {
             assigned: Vec::new(),
             usage: BTreeMap::new(),
             requests,
+            quarantines: Quarantines::default(),
             incarnations: Incarnations::default(),
             at: change.operations.first().map_or(Timestamp::MIN, |made| made.event.at),
             ends_tokens: change.ends_tokens,
@@ -138,9 +153,10 @@ impl<'a> Plan<'a> {
         Ok(Ok(plan))
     }
 
-    fn take(&mut self, tx: &mut dyn Transaction, write: &Write, at: Timestamp) -> Checked {
+    fn take(&mut self, tx: &mut dyn Transaction, write: &'a Write, at: Timestamp) -> Checked {
         match write {
             Write::Nothing | Write::CreateMetadata(_) => Ok(Ok(())),
+            Write::Quarantine(_) | Write::RemoveDamagedKey(_) => self.quarantines.take(tx, write),
             Write::CreateKey(create) => {
                 let id = create.record.id;
                 if tx.key(id)?.is_some() || self.keys.contains_key(&id) {
@@ -452,12 +468,14 @@ impl<'a> Plan<'a> {
         for (of, usage) in &self.usage {
             tx.put_usage(of, Some(usage))?;
         }
+        self.quarantines.write(tx)?;
         let lapses = self.lapses.write(tx)?;
         self.requests.write(tx, change)?;
         let first_event = tx.last_event()? + 1;
         let mut sequence = first_event;
         for draft in lapses.iter().chain(change.operations.iter().map(|made| &made.event)) {
-            let incarnation = self.incarnations.of(tx, draft.owner)?;
+            let incarnation = self.incarnations.of(tx, draft.owner);
+            let incarnation = self.quarantines.tolerate(incarnation)?;
             tx.append_event(&Event { sequence, incarnation, draft: draft.clone() })?;
             sequence += 1;
         }

@@ -4,7 +4,8 @@
 use super::{BackendError, Transaction, UsageChange, UsageOutcome, UsageSubject};
 use crate::key::{Lease, Usage, VersionedQuota};
 
-/// Records a batch, in order.
+/// Records a batch, in order. Uses of what is damaged are left out, so that the rest is kept; no
+/// quota of it is leased.
 ///
 /// # Errors
 /// [`BackendError`] of the transaction; the batch is abandoned then.
@@ -12,7 +13,12 @@ pub fn apply_usage(
     tx: &mut dyn Transaction,
     batch: &[UsageChange],
 ) -> Result<UsageOutcome, BackendError> {
-    batch.iter().map(|change| apply_one(tx, change)).collect()
+    let one = |change| match (apply_one(tx, change), change) {
+        (Err(error), UsageChange::Lease { .. }) => Err(error),
+        (Err(error), _) if error.damage().is_some() => Ok(None),
+        (outcome, _) => outcome,
+    };
+    batch.iter().map(one).collect()
 }
 
 fn apply_one(

@@ -11,7 +11,9 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
+use crate::key::{
+    KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
+};
 
 /// Whether this process alone has the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,11 @@ pub type CommitOutcome = Vec<Result<Applied, Rejection>>;
 /// what was used of a key or an owner goes in the commit that removes it. It is as durable as a
 /// commit, and errors mean the same: a lease in a batch of unknown outcome is forfeited.
 ///
+/// **Damage** (`damage_*`). A record that can't be what was written is [`Damage`](super::Damage) of
+/// that record alone: its load fails with an error that names it, scans, pages and feeds show the
+/// place in its stead and go on. A quarantine entry lies over a key's record: from then on the key
+/// reads as damaged, and its own bytes stay as they are. Who removes the key removes both.
+///
 /// **Size** (`size_*`). Every record within the limits of its types is stored and read back the
 /// same.
 pub trait Backend: Debug + Send + Sync + 'static {
@@ -115,7 +122,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
         0
     }
 
-    /// The same for one owner, at one moment; shows nothing if it doesn't exist.
+    /// The same for one owner, at one moment; shows nothing if neither it nor a key of it exists.
     ///
     /// # Errors
     /// [`BackendError`].
@@ -148,6 +155,12 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`BackendError`].
     fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, BackendError>;
+
+    /// Loads the quarantine entry of a key. A damaged entry counts as none.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn quarantine(&self, id: KeyId) -> Result<Option<Quarantine>, BackendError>;
 
     /// Commits changes in one durable step, in order, each whole or refused with its own reason.
     ///

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::Damage;
+
 /// The kind of an error of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -117,6 +119,12 @@ impl BackendError {
     #[must_use]
     pub fn place(&self) -> Option<&Path> {
         self.place.as_deref()
+    }
+
+    /// The damaged record, if the error is about one.
+    #[must_use]
+    pub fn damage(&self) -> Option<&Damage> {
+        self.source.as_deref()?.downcast_ref()
     }
 
     /// The operation that failed.

@@ -11,7 +11,9 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
+use crate::key::{
+    KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
+};
 
 /// An operation of a [`Backend`] that can fail, as [`BackendLayer::around`] sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +182,7 @@ backend_layer! {
     key(id: KeyId) -> Option<KeyRecord> = Read, "read key";
     key_by_numeric_id(id: NumericId) -> Option<KeyRecord> = Read, "read key";
     request(id: &RequestId) -> Option<RequestRecord> = Read, "read request";
+    quarantine(id: KeyId) -> Option<Quarantine> = Read, "read key";
     commit(batch: &[Change]) -> CommitOutcome = Commit, "commit";
     page_keys(query: &KeyPageQuery) -> KeyPage = Read, "list keys";
     count_keys(filter: &KeyFilter) -> u64 = Read, "count keys";

@@ -14,6 +14,7 @@
 //! | `new_rules`, `retirement` | new rules, judged by the data; the tokens that a retired pepper ends |
 //! | `replaced` | a record before and after a change |
 //! | `lapses` | expired keys that end in the change that needs their place or name |
+//! | `damage`, `quarantines` | records that can't be what was written, and entries that lie over them |
 //! | `error`, `storage` | [`BackendError`]; [`StorageHealth`]: the files, and the room for them |
 //! | `notifier` | [`ChangeNotifier`]: wakes callers that wait for a commit |
 //! | `opening` | [`Opened`]: whether a database was there, or is made |
@@ -25,6 +26,7 @@ mod apply;
 mod apply_usage;
 mod change;
 mod contract;
+mod damage;
 mod error;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod file_lock;
@@ -40,6 +42,7 @@ mod notifier;
 mod open_file;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod opening;
+mod quarantines;
 mod query;
 mod replaced;
 mod requests;
@@ -59,6 +62,8 @@ pub use change::{
     Applied, Change, Once, Operation, PepperUse, Precondition, Rejection, Write, WriteKey,
 };
 pub use contract::{Backend, CommitOutcome, Sharing};
+pub(crate) use damage::quarantined;
+pub use damage::{Damage, DamagedRecord, DamagedRow};
 pub use error::{BackendError, BackendErrorKind};
 pub use layer::{BackendCall, BackendCallKind, BackendLayer};
 pub use memory::Memory;

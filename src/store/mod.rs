@@ -51,7 +51,7 @@ pub use layer::{StoreCall, StoreLayer};
 pub use store::Store;
 pub use types::{
     AlertSettings, ChangeRules, ClockAhead, ClockBehindLog, CreateKey, CreateOwner, CreatedOwner,
-    Error, Events, ForbiddenReason, FoundToken, Health, HealthError, HealthErrorKind,
+    Damaged, DamagedEntry, Error, Events, ForbiddenReason, FoundToken, Health, HealthError, HealthErrorKind,
     HealthProblem, IfInUse, Issued, IssuedOnce, Key, KeyAction, KeyUsage, LastEvent, ListEvents,
     ListKeys, ListOwners, NumericIdChoice, Owner, OwnerAction, Page, PepperProblem,
     PreviousTokenInfo, RecoveryKeyProblem, ReservedUses, Resource, RetiredPepper, RevealedToken,

@@ -4,8 +4,10 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::trees::Tree;
 use crate::backend::open_file::Strange;
-use crate::backend::{BackendError, BackendErrorKind};
+use crate::backend::{BackendError, BackendErrorKind, Damage, DamagedRecord, quarantined};
+use crate::id::KeyId;
 use crate::process::Process;
 
 /// The backend's name in errors and logs.
@@ -17,15 +19,45 @@ pub(super) const NAME: &str = "sled";
 pub(super) struct Fault {
     kind: BackendErrorKind,
     source: Box<dyn Error + Send + Sync>,
+    /// Whether it is about one stored value, so that others can be read.
+    is_of_value: bool,
 }
 
 impl Fault {
     pub(super) fn new(kind: BackendErrorKind, source: &'static str) -> Self {
-        Self { kind, source: source.into() }
+        Self { kind, source: source.into(), is_of_value: false }
     }
 
+    /// A stored value isn't what can have been written there.
     pub(super) fn damaged(what: &'static str) -> Self {
+        Self { is_of_value: true, ..Self::unreadable(what) }
+    }
+
+    /// The database as a whole is damaged.
+    fn unreadable(what: &'static str) -> Self {
         Self::new(BackendErrorKind::Corrupt, what)
+    }
+
+    /// Names the record, if this is damage of a stored value.
+    pub(super) fn of(self, tree: Tree, record: DamagedRecord) -> Self {
+        match self.damage(tree, record) {
+            Ok(damage) => Self { source: damage.into(), ..Self::damaged("") },
+            Err(fault) => fault,
+        }
+    }
+
+    /// Returns the place of the damage, if this is damage of a stored value.
+    pub(super) fn damage(self, tree: Tree, record: DamagedRecord) -> Result<Damage, Self> {
+        match self.source.downcast_ref::<Damage>() {
+            Some(damage) => Ok(damage.clone()),
+            None if self.is_of_value => Ok(Damage::new(tree.name(), "record", record)),
+            None => Err(self),
+        }
+    }
+
+    /// A key is under quarantine.
+    pub(super) fn quarantined(id: KeyId) -> Self {
+        Self { source: quarantined(id).into(), ..Self::damaged("") }
     }
 
     pub(super) fn newer(what: &'static str) -> Self {
@@ -79,7 +111,7 @@ impl From<io::Error> for Fault {
             Some(number) => io::Error::from_raw_os_error(number),
             None => io::Error::from(error.kind()),
         };
-        Self { kind, source: plain.into() }
+        Self { kind, source: plain.into(), is_of_value: false }
     }
 }
 
@@ -88,10 +120,10 @@ impl From<::sled::Error> for Fault {
         use ::sled::Error as E;
         match error {
             E::Io(error) => error.into(),
-            E::Corruption { .. } => Self::damaged("sled found damage in its files"),
-            E::Unsupported(_) => Self::damaged("sled refuses its own configuration"),
-            E::CollectionNotFound(_) => Self::damaged("a tree is missing"),
-            E::ReportableBug(_) => Self::damaged("sled met a state that it rules out"),
+            E::Corruption { .. } => Self::unreadable("sled found damage in its files"),
+            E::Unsupported(_) => Self::unreadable("sled refuses its own configuration"),
+            E::CollectionNotFound(_) => Self::unreadable("a tree is missing"),
+            E::ReportableBug(_) => Self::unreadable("sled met a state that it rules out"),
         }
     }
 }
@@ -101,7 +133,7 @@ impl From<::sled::Error> for Fault {
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, ::sled::Error>) -> Result<T, Fault> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(Fault::from),
-        Err(_) => Err(Fault::damaged("sled panicked: its files are not as it left them")),
+        Err(_) => Err(Fault::unreadable("sled panicked: its files are not as it left them")),
     }
 }
 

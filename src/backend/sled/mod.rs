@@ -15,6 +15,7 @@
 //! | `life` | opening, writing, recovering and closing a database |
 //! | `read` | the queries |
 //! | `overlay` | a batch before it is written, and the rules' view of it |
+//! | `counts`, `removal` | the number of keys of each owner; the removal of a damaged key |
 //! | `record` | records as bytes |
 //! | `chunks` | long values in short pieces |
 //! | `trees` | the trees, and the keys in them |
@@ -26,6 +27,7 @@
 //! | `decoding` | the decoders for tests, with the feature `testing` |
 
 mod chunks;
+mod counts;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod decoding;
@@ -39,6 +41,7 @@ mod options;
 mod overlay;
 mod read;
 mod record;
+mod removal;
 mod store;
 #[cfg(test)]
 mod tests;

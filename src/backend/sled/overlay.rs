@@ -8,16 +8,19 @@ use ::sled::IVec;
 use super::chunks::{self, Values};
 use super::engine::{Engine, Writes, number};
 use super::fault::Fault;
+use super::read::{load_key, load_owner, load_quarantine};
 use super::record::{
-    decode_key, decode_metadata, decode_owner, decode_request, decode_usage, encode_event,
-    encode_key, encode_metadata, encode_owner, encode_request, encode_usage,
+    decode_metadata, decode_request, decode_usage, encode_event, encode_key, encode_metadata,
+    encode_owner, encode_quarantine, encode_request, encode_usage,
 };
 use super::trees::{self, Tree};
 use crate::backend::{BackendError, KeyCounts, Transaction, UsageSubject};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyName, KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
+use crate::key::{
+    KeyName, KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
+};
 
 /// Writes over the trees of an engine.
 pub(super) struct Overlay<'a> {
@@ -50,7 +53,7 @@ impl<'a> Overlay<'a> {
         key: &[u8],
         record: &[u8],
     ) -> Result<(), Fault> {
-        let (head, further) = chunks::split(record)?;
+        let (head, further) = chunks::split(tree, key, record)?;
         self.remove_record(tree, key)?;
         self.put(tree, key, &head);
         for (number, chunk) in (1..=u16::MAX).zip(further) {
@@ -61,8 +64,14 @@ impl<'a> Overlay<'a> {
 
     pub(super) fn remove_record(&mut self, tree: Tree, key: &[u8]) -> Result<(), Fault> {
         if let Some(old) = self.value(tree, key)? {
-            for number in 1..=chunks::count(&old)? {
-                self.remove(Tree::Chunks, &trees::chunk(tree, key, number));
+            // A damaged value doesn't say how many follow it.
+            let count = chunks::count(&old).ok();
+            for number in 1..=count.unwrap_or(u16::MAX) {
+                let chunk = trees::chunk(tree, key, number);
+                if count.is_none() && self.value(Tree::Chunks, &chunk)?.is_none() {
+                    break;
+                }
+                self.remove(Tree::Chunks, &chunk);
             }
             self.remove(tree, key);
         }
@@ -70,7 +79,7 @@ impl<'a> Overlay<'a> {
     }
 
     /// Shows the keys of a tree that begin with `prefix`, in no order.
-    fn each(
+    pub(super) fn each(
         &self,
         tree: Tree,
         prefix: &[u8],
@@ -122,31 +131,6 @@ impl<'a> Overlay<'a> {
         first.sort_unstable();
         first.truncate(limit);
         Ok(first)
-    }
-
-    fn load_key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
-        let record = chunks::load(self, Tree::Keys, &trees::key(id))?;
-        record.map(|record| decode_key(id, &record)).transpose()
-    }
-
-    fn load_owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
-        let record = chunks::load(self, Tree::Owners, trees::owner(id))?;
-        record.map(|record| decode_owner(*id, &record)).transpose()
-    }
-
-    fn load_counts(&self, owner: &OwnerId) -> Result<KeyCounts, Fault> {
-        match self.value(Tree::KeyCounts, trees::owner(owner))? {
-            Some(value) => decode_counts(&value),
-            None => Ok(KeyCounts::default()),
-        }
-    }
-
-    fn store_counts(&mut self, owner: &OwnerId, counts: KeyCounts) {
-        if counts == KeyCounts::default() {
-            self.remove(Tree::KeyCounts, trees::owner(owner));
-        } else {
-            self.put(Tree::KeyCounts, trees::owner(owner), &encode_counts(counts));
-        }
     }
 
     fn store_key(
@@ -219,10 +203,14 @@ impl<'a> Overlay<'a> {
         Ok(())
     }
 
-    /// Removes an event with all by which it is found.
-    pub(super) fn remove_event(&mut self, event: &Event) -> Result<(), Fault> {
-        let sequence = event.sequence;
+    /// Removes an event with all by which it is found. What leads to a damaged one stays.
+    pub(super) fn remove_event(
+        &mut self,
+        sequence: u64,
+        event: Option<&Event>,
+    ) -> Result<(), Fault> {
         self.remove_record(Tree::Events, &trees::event(sequence))?;
+        let Some(event) = event else { return Ok(()) };
         if let Some(key) = event.key {
             self.remove(Tree::KeyEvents, &trees::key_event(key, sequence));
         }
@@ -241,7 +229,10 @@ impl<'a> Overlay<'a> {
         let key = trees::usage(of);
         match usage {
             // Never so long that it has chunks.
-            Some(usage) => self.put(Tree::Usage, &key, &chunks::split(&encode_usage(usage)?)?.0),
+            Some(usage) => {
+                let head = chunks::split(Tree::Usage, &key, &encode_usage(usage)?)?.0;
+                self.put(Tree::Usage, &key, &head);
+            }
             None => self.remove(Tree::Usage, &key),
         }
         Ok(())
@@ -302,11 +293,11 @@ impl<'a> Overlay<'a> {
         Ok(())
     }
 
-    fn number(&self, name: &[u8]) -> Result<u64, Fault> {
+    pub(super) fn number(&self, name: &[u8]) -> Result<u64, Fault> {
         number(self.value(Tree::StoreMetadata, name)?.as_deref())
     }
 
-    fn put_number(&mut self, name: &[u8], number: u64) {
+    pub(super) fn put_number(&mut self, name: &[u8], number: u64) {
         self.put(Tree::StoreMetadata, name, &number.to_be_bytes());
     }
 }
@@ -318,22 +309,6 @@ impl Values for Overlay<'_> {
             None => self.engine.value(tree, key),
         }
     }
-}
-
-/// The three counts, 8 bytes each.
-fn encode_counts(counts: KeyCounts) -> Vec<u8> {
-    [counts.all, counts.live, counts.live_standard].map(u64::to_be_bytes).concat()
-}
-
-fn decode_counts(value: &[u8]) -> Result<KeyCounts, Fault> {
-    if let ([all, live, live_standard], []) = value.as_chunks::<8>() {
-        let [all, live, live_standard] = [all, live, live_standard].map(|n| u64::from_be_bytes(*n));
-        // With room to count on.
-        if live_standard <= live && live <= all && all <= u64::MAX / 2 {
-            return Ok(KeyCounts { all, live, live_standard });
-        }
-    }
-    Err(Fault::damaged("the counts of an owner can't be right"))
 }
 
 /// Maps a fault to the error of a commit, the one operation that uses a transaction.
@@ -348,11 +323,11 @@ impl Transaction for Overlay<'_> {
     }
 
     fn owner(&mut self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
-        told(self.load_owner(id))
+        told(load_owner(self, id))
     }
 
     fn key(&mut self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
-        told(self.load_key(id))
+        told(load_key(self, id))
     }
 
     fn key_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError> {
@@ -414,7 +389,7 @@ impl Transaction for Overlay<'_> {
     fn each_key(&mut self, visit: &mut dyn FnMut(KeyRecord)) -> Result<(), BackendError> {
         told(self.each(Tree::Keys, &[], &mut |key| {
             let id = trees::key_in(key).ok_or(Fault::damaged("a key has no id"))?;
-            self.load_key(id)?.into_iter().for_each(&mut *visit);
+            load_key(self, id)?.into_iter().for_each(&mut *visit);
             Ok(())
         }))
     }
@@ -422,7 +397,7 @@ impl Transaction for Overlay<'_> {
     fn each_owner(&mut self, visit: &mut dyn FnMut(OwnerRecord)) -> Result<(), BackendError> {
         told(self.each(Tree::Owners, &[], &mut |key| {
             let id = trees::owner_in(key).ok_or(Fault::damaged("an owner has no id"))?;
-            self.load_owner(&id)?.into_iter().for_each(&mut *visit);
+            load_owner(self, &id)?.into_iter().for_each(&mut *visit);
             Ok(())
         }))
     }
@@ -451,6 +426,22 @@ impl Transaction for Overlay<'_> {
         after: Option<&KeyRecord>,
     ) -> Result<(), BackendError> {
         told(self.store_key(before, after))
+    }
+
+    fn quarantine(&mut self, id: KeyId) -> Result<Option<Quarantine>, BackendError> {
+        told(load_quarantine(self, id))
+    }
+
+    fn put_quarantine(&mut self, entry: &Quarantine) -> Result<(), BackendError> {
+        told(
+            encode_quarantine(entry).and_then(|record| {
+                self.put_record(Tree::Quarantine, &trees::key(entry.id), &record)
+            }),
+        )
+    }
+
+    fn remove_damaged_key(&mut self, id: KeyId) -> Result<(), BackendError> {
+        told(self.remove_key(id))
     }
 
     fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {

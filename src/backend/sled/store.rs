@@ -23,7 +23,9 @@ use crate::backend::{
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
+use crate::key::{
+    KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
+};
 use crate::process::Process;
 
 /// The number of records that are read before others get their turn.
@@ -252,6 +254,10 @@ impl Backend for Sled {
         self.read("read key", |engine| engine.key_by_numeric_id(id))
     }
 
+    fn quarantine(&self, id: KeyId) -> Result<Option<Quarantine>, BackendError> {
+        self.read("read key", |engine| engine.quarantine(id))
+    }
+
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
         const OPERATION: &str = "commit";
         let _turn = self.take_turn(OPERATION)?;
@@ -301,7 +307,9 @@ impl Backend for Sled {
         let (writes, count) = self.read(OPERATION, |engine| {
             let oldest = engine.oldest_events(before, limit)?;
             let mut overlay = Overlay::new(engine);
-            oldest.iter().try_for_each(|event| overlay.remove_event(event))?;
+            for (number, event) in &oldest {
+                overlay.remove_event(*number, event.as_ref())?;
+            }
             Ok((overlay.into_writes(), oldest.len() as u64))
         })?;
         self.write(OPERATION, &writes).map(|()| count)

@@ -59,6 +59,8 @@ trees! {
     Requests = "requests",
     /// Moment and request; no value.
     RequestTimes = "request_times",
+    /// Damaged key to the entry that lies over it.
+    Quarantine = "quarantine",
 }
 
 impl Tree {
@@ -86,6 +88,7 @@ impl Tree {
             Self::LiveExpiries => 14,
             Self::Requests => 15,
             Self::RequestTimes => 16,
+            Self::Quarantine => 17,
         }
     }
 }
@@ -135,6 +138,11 @@ pub(super) fn of_owner(id: &OwnerId) -> Vec<u8> {
 
 pub(super) fn owner_key(owner: &OwnerId, id: KeyId) -> Vec<u8> {
     joined(&[&of_owner(owner), &key(id)])
+}
+
+/// The owner in a key of [`Tree::OwnerKeys`].
+pub(super) fn owner_of_key(bytes: &[u8]) -> Option<OwnerId> {
+    owner_in(bytes.get(..bytes.len().checked_sub(KEY_LEN + 1)?)?)
 }
 
 /// In [`Tree::CreatedKeys`]: the creator and the key.

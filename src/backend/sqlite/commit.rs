@@ -2,14 +2,15 @@
 
 use rusqlite::Connection;
 
-use super::error::Fault;
-use super::{events, keys, metadata, owners, requests, usage};
-use crate::backend::{BackendError, KeyCounts, Transaction, UsageSubject};
+use super::error::{Fault, NAME};
+use super::{events, keys, metadata, owners, quarantine, requests, usage};
+use crate::backend::{BackendError, BackendErrorKind, KeyCounts, Transaction, UsageSubject};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{
-    KeyName, KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage, Used,
+    KeyName, KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
+    Used,
 };
 
 const OPERATION: &str = "commit";
@@ -131,6 +132,18 @@ impl Transaction for Commit<'_> {
         }
         .and_then(|()| count(self.connection, before, after))
         .map_err(during)
+    }
+
+    fn quarantine(&mut self, id: KeyId) -> Result<Option<Quarantine>, BackendError> {
+        quarantine::load(self.connection, id).map_err(during)
+    }
+
+    fn put_quarantine(&mut self, entry: &Quarantine) -> Result<(), BackendError> {
+        quarantine::put(self.connection, entry).map_err(during)
+    }
+
+    fn remove_damaged_key(&mut self, id: KeyId) -> Result<(), BackendError> {
+        quarantine::remove_key(self.connection, id).map_err(during)
     }
 
     fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {

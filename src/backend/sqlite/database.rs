@@ -13,10 +13,10 @@ use super::files::Files;
 use super::options::SqliteOptions;
 use super::readers::Readers;
 use super::record_watch::RecordWatch;
-use super::scan::{OneOwner, Progress};
+use super::scan::{OneOwner, Part, Progress, Scan};
 use super::transaction::{READ_BUDGET, Snapshot};
 use super::writer::Writer;
-use super::{backup, events, keys, metadata, owners, pages, requests, scan, usage};
+use super::{backup, events, keys, metadata, owners, pages, quarantine, requests, scan, usage};
 use crate::backend::opening::Intent;
 use crate::backend::{
     Applied, Backend, BackendError, BackendErrorKind, BackupProgress, Change, ChangeNotifier,
@@ -26,7 +26,9 @@ use crate::backend::{
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
+use crate::key::{
+    KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
+};
 use crate::process::Process;
 
 /// The number of tries to scan an owner in short transactions before it is scanned in one long one.
@@ -216,6 +218,27 @@ impl Sqlite {
         written.map_err(|error| error.at(self.connector.files.database()))
     }
 
+    /// Shows a table in short transactions, or in one if its rows are out of order.
+    fn scan_table(
+        &self,
+        visit: &mut dyn FnMut(Scanned),
+        read: impl Fn(&Connection, Part<'_>) -> Result<Scan, Fault>,
+    ) -> Result<(), BackendError> {
+        const OPERATION: &str = "scan";
+        let mut after = Some(Vec::new());
+        while let Some(from) = &after {
+            let some =
+                self.read(OPERATION, |tx| match read(tx, Part::After(from, READ_BUDGET)) {
+                    Err(Fault::OutOfOrder) => read(tx, Part::Whole),
+                    some => some,
+                })?;
+            // Outside of the transaction: what the caller does with them may take its time.
+            some.rows.into_iter().for_each(&mut *visit);
+            after = some.next;
+        }
+        Ok(())
+    }
+
     fn failed(&self, operation: &'static str, fault: Fault) -> BackendError {
         fault.during(operation).at(self.connector.files.database())
     }
@@ -256,20 +279,10 @@ impl Backend for Sqlite {
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
         const OPERATION: &str = "scan";
         let last = self.read(OPERATION, events::last)?;
-        let (mut found, mut after, mut is_more) = (Vec::new(), None, true);
-        while is_more {
-            is_more = self
-                .read(OPERATION, |tx| scan::owners(tx, after.as_ref(), READ_BUDGET, &mut found))?;
-            after = found.last().map(|owner| owner.id);
-            // Outside of the transaction: what the caller does with them may take its time.
-            found.drain(..).for_each(|owner| visit(Scanned::Owner(owner)));
-        }
-        let (mut found, mut after, mut is_more) = (Vec::new(), None, true);
-        while is_more {
-            is_more = self.read(OPERATION, |tx| scan::keys(tx, after, READ_BUDGET, &mut found))?;
-            after = found.last().map(|key| key.id);
-            found.drain(..).for_each(|key| visit(Scanned::Key(key)));
-        }
+        self.scan_table(visit, scan::owners)?;
+        // An entry that is written after this leaves an event after `last`.
+        let entries = self.read(OPERATION, quarantine::all)?;
+        self.scan_table(visit, |tx, part| scan::keys(tx, part, &entries))?;
         Ok(last)
     }
 
@@ -298,8 +311,7 @@ impl Backend for Sqlite {
                 }
             }
         }
-        found.owner.into_iter().for_each(|owner| visit(Scanned::Owner(owner)));
-        found.keys.into_iter().for_each(|key| visit(Scanned::Key(key)));
+        found.rows.into_iter().for_each(visit);
         Ok(())
     }
 
@@ -320,6 +332,10 @@ impl Backend for Sqlite {
             Some(key) => keys::load(tx, key),
             None => Ok(None),
         })
+    }
+
+    fn quarantine(&self, id: KeyId) -> Result<Option<Quarantine>, BackendError> {
+        self.read("read key", |tx| quarantine::load(tx, id))
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {

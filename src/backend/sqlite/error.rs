@@ -6,7 +6,7 @@ use std::{fmt, io};
 use rusqlite::ffi;
 
 use crate::backend::open_file::Strange;
-use crate::backend::{BackendError, BackendErrorKind};
+use crate::backend::{BackendError, BackendErrorKind, Damage, DamagedRecord};
 use crate::process::Process;
 
 pub(super) const NAME: &str = "sqlite";
@@ -15,7 +15,9 @@ pub(super) const NAME: &str = "sqlite";
 #[derive(Debug)]
 pub(super) enum Fault {
     /// A stored value is not what can have been written there.
-    Damaged { table: &'static str, column: &'static str },
+    Damaged(Damage),
+    /// Rows lie in another order than their table says.
+    OutOfOrder,
     /// SQLite failed, with its extended result code.
     Engine(Code),
     /// The database is not as this process left it.
@@ -63,6 +65,19 @@ impl Fault {
         Self::Refused { kind, why }
     }
 
+    /// Damage in a row of which the reader doesn't know the id.
+    pub(super) const fn damaged(table: &'static str, column: &'static str) -> Self {
+        Self::Damaged(Damage::new(table, column, DamagedRecord::Unknown))
+    }
+
+    /// Names the record, if this is damage in a row.
+    pub(super) fn of(self, record: DamagedRecord) -> Self {
+        match self {
+            Self::Damaged(damage) => Self::Damaged(Damage { record, ..damage }),
+            other => other,
+        }
+    }
+
     /// Returns whether another connection holds the database.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Engine(code) if code.primary() == ffi::SQLITE_BUSY)
@@ -71,7 +86,7 @@ impl Fault {
     /// Returns whether there was no room for a file.
     pub(super) fn is_full(&self) -> bool {
         match self {
-            Self::Damaged { .. } | Self::Foreign(_) => false,
+            Self::Damaged(_) | Self::OutOfOrder | Self::Foreign(_) => false,
             Self::Engine(code) => code.kind() == BackendErrorKind::Full,
             Self::Refused { kind, .. } => *kind == BackendErrorKind::Full,
             Self::System(source) => kind_of(source) == BackendErrorKind::Full,
@@ -110,8 +125,9 @@ impl Fault {
     pub(super) fn during(self, operation: &'static str) -> BackendError {
         let error = |kind| BackendError::new(kind, NAME, operation);
         match self {
-            Self::Damaged { table, column } => {
-                error(BackendErrorKind::Corrupt).with_source(format!("{table}.{column}"))
+            Self::Damaged(damage) => error(BackendErrorKind::Corrupt).with_source(damage),
+            Self::OutOfOrder => {
+                error(BackendErrorKind::Corrupt).with_source("rows of a table are out of order")
             }
             Self::Engine(code) => error(code.kind()).with_source(code),
             Self::Foreign(why) => error(BackendErrorKind::ForeignWriter).with_source(why),

@@ -55,7 +55,7 @@ fn first(connection: &Connection) -> Result<u64, Fault> {
 fn extreme(connection: &Connection, sql: &str) -> Result<u64, Fault> {
     let mut statement = connection.prepare_cached(sql)?;
     let sequence: Option<i64> = statement.query_row([], |row| row.get(0))?;
-    let damaged = Fault::Damaged { table: TABLE, column: "sequence" };
+    let damaged = Fault::damaged(TABLE, "sequence");
     u64::try_from(sequence.unwrap_or(0)).map_err(|_| damaged)
 }
 
@@ -104,7 +104,7 @@ fn decode(row: &Row<'_>) -> Result<Event, Fault> {
     let incarnation = row.field("incarnation")?;
     let draft = EventDraft {
         at: row.field("at")?,
-        kind: row.number_as("kind", |kind| EventKind::from_number(kind.try_into().ok()?).ok())?,
+        kind: row.number_as("kind", |kind| kind.try_into().ok().map(EventKind::of_stored))?,
         owner: row.field("owner")?,
         key: row.field("key_id")?,
         version: row.field("version")?,
@@ -153,7 +153,7 @@ fn role(row: &mut RowReader<'_>) -> Result<Role, Fault> {
 /// Reads a page of events.
 pub(super) fn page(connection: &Connection, query: &EventQuery) -> Result<EventPage, Fault> {
     let pruned_through = first(connection)?.saturating_sub(1);
-    let mut page = EventPage { events: Vec::new(), next: None, pruned_through };
+    let mut page = EventPage { pruned_through, ..EventPage::default() };
     let sql = match &query.filter {
         filter if filter.key.is_some() => PAGE_OF_KEY,
         filter if filter.acting_key.is_some() => PAGE_BY_KEY,
@@ -173,13 +173,20 @@ pub(super) fn page(connection: &Connection, query: &EventQuery) -> Result<EventP
     let mut last = query.after;
     let mut examined = 0;
     while let Some(row) = rows.next()? {
-        if examined == query.examine || page.events.len() == query.limit {
+        if examined == query.examine || page.events.len() + page.damaged.len() == query.limit {
             page.next = Some(last);
             break;
         }
-        let event = decode(row)?;
+        last = RowReader::new(row, TABLE).field("sequence")?;
         examined += 1;
-        last = event.sequence;
+        let event = match decode(row) {
+            Ok(event) => event,
+            Err(Fault::Damaged(_)) => {
+                page.damaged.push(last);
+                continue;
+            }
+            Err(fault) => return Err(fault),
+        };
         if query.filter.matches(&event) {
             page.events.push(event);
         }
@@ -203,15 +210,20 @@ pub(super) fn prune(
     let mut statement =
         connection.prepare_cached("SELECT sequence, at FROM events ORDER BY sequence LIMIT ?")?;
     let mut rows = statement.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
-    let (mut through, mut removed) = (None, 0);
+    // A damaged event has no time: it goes with a whole one after it.
+    let (mut through, mut removed, mut damaged) = (None, 0, 0);
     while let Some(row) = rows.next()? {
         let mut row = RowReader::new(row, TABLE);
         let sequence: u64 = row.field("sequence")?;
-        if sequence == newest || row.field::<Timestamp>("at")? >= before {
-            break;
+        match row.field::<Timestamp>("at") {
+            _ if sequence == newest => break,
+            Ok(at) if at >= before => break,
+            Ok(_) => {
+                removed += 1 + std::mem::take(&mut damaged);
+                through = Some(sequence);
+            }
+            Err(_) => damaged += 1,
         }
-        removed += 1;
-        through = Some(sequence);
     }
     drop(rows);
     if let Some(through) = through {

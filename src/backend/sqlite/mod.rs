@@ -44,6 +44,7 @@ mod metadata;
 mod options;
 mod owners;
 mod pages;
+mod quarantine;
 mod readers;
 mod record_watch;
 mod requests;

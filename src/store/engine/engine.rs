@@ -11,7 +11,8 @@ use super::records::{AppliedLog, Records};
 use super::recovery::Recovery;
 use super::worker::Signal;
 use crate::backend::{
-    Applied, BackendError, BackendErrorKind, Change, Operation, Rejection, Sharing, Write,
+    Applied, BackendError, BackendErrorKind, Change, DamagedRecord, Operation, Rejection, Sharing,
+    Write,
 };
 use crate::clock::Timestamp;
 use crate::store::types::error::{Error, Unavailable};
@@ -281,11 +282,15 @@ impl Engine {
                 None => Ok(()),
             },
             Write::RemoveOwner(id, _) => {
+                self.records.damages.forget_owner(DamagedRecord::Owner(*id));
                 self.records.index.remove_owner(id);
                 Ok(())
             }
             Write::CreateMetadata(metadata) | Write::ReplaceMetadata(metadata) => {
                 self.records.put_metadata(metadata)
+            }
+            Write::Quarantine(_) | Write::RemoveDamagedKey(_) => {
+                self.records.reload(&AffectedRecords::of_event(&operation.event))
             }
             Write::Nothing | Write::RecordAlert(..) => Ok(()),
         }

@@ -59,6 +59,7 @@ impl HealthWatch {
             writes: records.writes.health(),
             threads: self.threads.health(),
             storage: records.backend.storage(),
+            damaged: records.damages.shown(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use super::availability::Availability;
 use super::clock_watch::ClockWatch;
+use super::damages::Damages;
 use super::graces::GraceWatch;
 use super::noting::{NotedWrites, NotingBackend};
 use super::prefixes::AcceptedPrefixes;
@@ -32,6 +33,7 @@ pub(in crate::store) struct Records {
     pub(in crate::store) clock_watch: ClockWatch,
     pub(in crate::store) graces: GraceWatch,
     pub(in crate::store) index: Index,
+    pub(in crate::store) damages: Damages,
     pub(in crate::store) availability: Availability,
     pub(in crate::store) peppers: Peppers,
     pub(in crate::store) prefixes: AcceptedPrefixes,
@@ -87,6 +89,7 @@ impl Records {
         let records = Self {
             index: Index::new(parts.catalogue, open_peppers, Arc::clone(&parts.clock)),
             availability: Availability::new(max_staleness),
+            damages: Damages::default(),
             peppers: parts.peppers,
             prefixes: AcceptedPrefixes::new(&parts.metadata.metadata.prefixes),
             observer: parts.observer,

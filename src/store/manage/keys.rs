@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::authorize::Principal;
 use super::key_rules::{self, PolicyContext};
 use super::new_key::{Minter, issuance_preconditions};
+use super::quarantine::{or_purge, or_quarantine};
 use super::retry::{Decision, attempt, check_version};
 use crate::authority::Authority;
 use crate::backend::{Applied, Change, Write};
@@ -108,7 +109,7 @@ impl Manager {
         action: &KeyAction,
         expected: Option<Version>,
     ) -> Result<Key, Error> {
-        attempt(&self.engine, || {
+        let answer = attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
             let (key, owner) = caller.load_key(&self.engine, id)?;
             let state = self.engine.records.metadata();
@@ -142,7 +143,8 @@ impl Manager {
                 let usage = self.usage.of_one(&record, now);
                 Key::new(record, &owner, &state.metadata, (viewer, now)).with_usage(usage)
             }))
-        })
+        });
+        or_quarantine(&self.engine, authority, id, action, answer)
     }
 
     pub(in crate::store) fn rotate_key(
@@ -204,7 +206,7 @@ impl Manager {
         id: KeyId,
         expected: Option<Version>,
     ) -> Result<(), Error> {
-        attempt(&self.engine, || {
+        let answer = attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
             let (key, _) = caller.load_key(&self.engine, id)?;
             caller.require_administrator()?;
@@ -215,7 +217,8 @@ impl Manager {
             let event = caller.key_event(EventKind::KeyPurged, &key, Fields::NONE, None);
             let change = Change::of(Write::RemoveKey(key.id, key.version), event);
             Ok(Decision::commit(change, |_| ()))
-        })
+        });
+        or_purge(&self.engine, authority, id, answer)
     }
 
     pub(super) fn policy_context<'a>(

@@ -1,7 +1,7 @@
 //! Revealing recoverable tokens: each reveal writes an event.
 
 use super::authorize::{KeyReach, Principal};
-use super::list::{owners_of, page_of_keys};
+use super::list::{PageOfKeys, owners_of, page_of_keys};
 use super::recoverable_tokens::Sealer;
 use super::retry::{Decision, attempt};
 use crate::authority::Authority;
@@ -46,7 +46,7 @@ pub(in crate::store) fn reveal_tokens(
     attempt(engine, || {
         let caller = Principal::new(engine, authority)?;
         caller.check_current()?;
-        let (records, next) = page_of_keys(engine, &caller, query)?;
+        let PageOfKeys { records, damaged, next } = page_of_keys(engine, &caller, query)?;
         let metadata = engine.records.metadata().metadata;
         let mut change = Change::default();
         let mut items = Vec::new();
@@ -65,7 +65,7 @@ pub(in crate::store) fn reveal_tokens(
                 Key::new(key, owner, &metadata, (caller.viewer(), caller.now)).with_usage(usage);
             items.push(RevealedToken { key, token });
         }
-        let page = Page { items, next };
+        let page = Page { items, damaged, next };
         if change.operations.is_empty() {
             return Ok(Decision::Answer(page));
         }

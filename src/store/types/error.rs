@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use super::clock::ClockBehindLog;
-use crate::backend::{BackendError, BackendErrorKind, PepperUse};
+use crate::backend::{BackendError, BackendErrorKind, Damage, PepperUse};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, Version};
 use crate::invalid::Invalid;
@@ -51,6 +51,10 @@ pub enum Error {
         IdempotencyKey::KEPT.as_secs() / 3_600
     )]
     IdempotencyKeyReused,
+    /// The key's record is damaged, and the call has ended the key all the same: it wrote a
+    /// quarantine entry over the record, which verification and lists go by. The key can't be shown.
+    #[error("the key is ended by a quarantine entry, which lies over its damaged record ({0})")]
+    Quarantined(Damage),
     /// An input is invalid.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -293,6 +297,13 @@ pub enum Unavailable {
     /// This process was forked after the store was opened.
     #[error("this process was forked after the store was opened; open the store after forking")]
     Forked,
+    /// The record of the key or of its owner is damaged. [`Health`](super::views::Health) names the
+    /// place.
+    #[error(
+        "the record of the key or of its owner is damaged; `health()` names the place, and an \
+         administrator may revoke and purge the key"
+    )]
+    Damaged,
     /// This process has spent its lease of a quota, and the backend couldn't give it another.
     #[error(
         "this process has spent its lease of a quota, and the backend can't give it another now; \

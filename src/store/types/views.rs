@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::authority::{Actor, Viewer};
-use crate::backend::PepperUse;
+use crate::backend::{Damage, DamagedRow, PepperUse};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{Generation, Incarnation, KeyId, NumericId, OwnerId, Version};
@@ -335,12 +335,56 @@ pub struct FoundToken {
     pub is_accepted: bool,
 }
 
+/// A damaged key or owner in a list, in place of its view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DamagedEntry {
+    /// The place of the damage.
+    pub damage: Damage,
+    /// The key, if it is one.
+    pub key: Option<KeyId>,
+    /// The block of a quarantine entry over the key, if any.
+    pub blocked: Option<Switch>,
+    /// The revocation of a quarantine entry over the key, if any.
+    pub revoked: Option<Switch>,
+}
+
+impl DamagedEntry {
+    /// Shows a damaged row to a viewer.
+    pub(in crate::store) fn new(row: DamagedRow, viewer: Viewer) -> Self {
+        let key = row.key();
+        let (blocked, revoked) =
+            row.quarantine.map(|entry| (entry.blocked, entry.revoked)).unwrap_or_default();
+        let shown = |switch: Option<Switch>| switch.map(|switch| switch.shown_to(viewer));
+        Self { damage: row.damage, key, blocked: shown(blocked), revoked: shown(revoked) }
+    }
+}
+
+/// The damaged records of a database.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Damaged {
+    /// The number of damaged keys and owners. The keys of a damaged owner count as damaged, and
+    /// those under quarantine.
+    pub records: usize,
+    /// The places of the first of them, at most [`MAX_PLACES`](Self::MAX_PLACES).
+    pub places: Vec<Damage>,
+}
+
+impl Damaged {
+    /// The greatest number of places.
+    pub const MAX_PLACES: usize = 16;
+}
+
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Page<T> {
     /// The entries. A page can be shorter than its limit without being the last.
     pub items: Vec<T>,
+    /// The damaged records among those of the page.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<DamagedEntry>,
     /// The cursor of the next page. `None` on the last.
     pub next: Option<String>,
 }
@@ -351,6 +395,9 @@ pub struct Page<T> {
 pub struct Events {
     /// The events, in their order.
     pub items: Vec<Event>,
+    /// The numbers of the damaged events, which can't be shown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<u64>,
     /// The number after which to continue. `None` when the end is reached.
     pub next: Option<u64>,
     /// The number of the newest event that was pruned. A caller that asked for events after a

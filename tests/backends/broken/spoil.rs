@@ -170,7 +170,14 @@ impl FaultyBackend {
             Write::GrantOwnerUses(owner, _) if self.is(Fault::GrantsGiveNothing) => {
                 *write = Write::ReplaceOwner(owner.clone());
             }
-            Write::GrantOwnerUses(..) | Write::Nothing => {}
+            Write::Quarantine(_) if self.is(Fault::QuarantinesAreLost) => *write = Write::Nothing,
+            Write::RemoveDamagedKey(_) if self.is(Fault::PurgesOfDamagedKeysAreLost) => {
+                *write = Write::Nothing;
+            }
+            Write::GrantOwnerUses(..)
+            | Write::Nothing
+            | Write::Quarantine(_)
+            | Write::RemoveDamagedKey(_) => {}
         }
         Ok(())
     }

@@ -1,0 +1,104 @@
+//! A store with keys in every state, and the answers to all of their tokens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyhasp::backend::Backend;
+use keyhasp::store::VerifyError;
+use keyhasp::{
+    Access, AdminKeys, CreateKey, CreateOwner, Error, Expiry, KeyId, KeyStore, ManualClock,
+    OwnerId, Rotate, Verifier,
+};
+
+use crate::common::{HOUR, builder, clock, owner};
+
+/// What a verification answers, apart from limits that count.
+pub(super) type Answer = Result<(KeyId, OwnerId, String), VerifyError>;
+
+pub(super) struct Token {
+    pub(super) key: KeyId,
+    pub(super) text: Vec<u8>,
+}
+
+/// The tokens of a database that was written and closed, and what they answered.
+pub(super) struct Written {
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) tokens: Vec<Token>,
+    pub(super) answers: Vec<Answer>,
+}
+
+pub(super) struct Opened {
+    pub(super) store: Arc<dyn KeyStore>,
+    pub(super) admin: AdminKeys,
+    verifier: Verifier,
+}
+
+pub(super) fn open(backend: impl Backend, clock: &Arc<ManualClock>) -> Result<Opened, Error> {
+    let store: Arc<dyn KeyStore> = Arc::new(builder(clock, 2).open(backend)?);
+    let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
+    let verifier = Verifier::new(Arc::clone(&store));
+    Ok(Opened { store, admin, verifier })
+}
+
+impl Opened {
+    pub(super) fn answer(&self, token: &Token) -> Answer {
+        self.verifier
+            .verify(&token.text)
+            .map(|key| (key.key_id(), *key.owner_id(), format!("{:?}", key.permissions())))
+    }
+
+    pub(super) fn answers(&self, written: &Written) -> Vec<Answer> {
+        written.tokens.iter().map(|token| self.answer(token)).collect()
+    }
+}
+
+/// Returns whether a call has ended a key, over its record or over the damage to it.
+pub(super) fn has_ended<T>(answer: &Result<T, Error>) -> bool {
+    matches!(answer, Ok(_) | Err(Error::Quarantined(_)))
+}
+
+/// Writes owners with keys in every state.
+pub(super) fn write(backend: impl Backend) -> Written {
+    let clock = clock();
+    let opened = open(backend, &clock).unwrap();
+    let admin = &opened.admin;
+    let mut tokens = Vec::new();
+    for name in ["acme", "blue", "coral", "dune"] {
+        let owner = owner(name);
+        admin.create_owner(&owner, CreateOwner::default()).unwrap();
+        for number in 0..12 {
+            let access = if number % 2 == 0 { Access::Full } else { Access::ReadOnly };
+            let request = CreateKey::new(access).name(format!("key {number}"));
+            let request = match number {
+                3 => request.expires(Expiry::At(clock_after(&clock, HOUR))),
+                _ => request,
+            };
+            let issued = admin.create(&owner, request).unwrap();
+            tokens.push(Token { key: issued.key.id, text: issued.token.expose().into() });
+            let id = issued.key.id;
+            match number {
+                4 => _ = admin.revoke(id).unwrap(),
+                5 => _ = admin.block(id).unwrap(),
+                6 => _ = admin.deactivate(id).unwrap(),
+                7 | 8 => {
+                    let rotated = admin.rotate(id, Rotate::with_grace(HOUR * 24)).unwrap();
+                    tokens.push(Token { key: id, text: rotated.token.expose().into() });
+                }
+                _ => {}
+            }
+        }
+    }
+    admin.suspend_owner(&owner("dune")).unwrap();
+    clock.advance(HOUR + Duration::from_secs(1));
+    let mut written = Written { clock, tokens, answers: Vec::new() };
+    written.answers = opened.answers(&written);
+    opened.store.close().unwrap();
+    let accepted = written.answers.iter().filter(|answer| answer.is_ok()).count();
+    assert!(accepted > 20 && accepted < written.answers.len() - 10, "{accepted}");
+    written
+}
+
+fn clock_after(clock: &ManualClock, duration: Duration) -> keyhasp::Timestamp {
+    use keyhasp::Clock;
+    clock.now().saturating_add(duration)
+}
