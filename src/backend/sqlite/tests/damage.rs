@@ -12,9 +12,9 @@ use super::fixtures::{
 use crate::authority::Role;
 use crate::backend::sqlite::{Sqlite, SqliteOptions};
 use crate::backend::{
-    Backend, BackendError, BackendErrorKind, Change, Damage, DamagedRecord, EventFilter,
-    EventQuery, KeyFilter, KeyPageQuery, OwnerPageQuery, Scanned, StateSet, UsageChange,
-    UsageSubject, Write,
+    Backend, BackendError, BackendErrorKind, Change, CommitOutcome, Damage, DamagedRecord,
+    EventFilter, EventQuery, KeyFilter, KeyPageQuery, OwnerPageQuery, Rejection, Scanned, StateSet,
+    UsageChange, UsageSubject, Write,
 };
 use crate::clock::Timestamp;
 use crate::event::EventKind;
@@ -141,10 +141,18 @@ fn read_all(fixture: &Fixture) -> Result<(), BackendError> {
     sqlite.usage(&usage_of())?;
     // A commit alone reads these.
     let stale = key(1, "acme");
-    sqlite.commit(&[replace(&stale), create_owner("other")])?;
+    shown(fixture, refused_for(&sqlite.commit(&[replace(&stale), create_owner("other")])?))?;
     let [key, owner] = usage_of();
     sqlite.record_usage(&[lease(key), lease(owner)])?;
-    sqlite.commit(&[tell(Alert::Expired(at(31)))]).map(|_| ())
+    shown(fixture, refused_for(&sqlite.commit(&[tell(Alert::Expired(at(31)))])?))
+}
+
+/// The damage for which a change was refused.
+fn refused_for(outcome: &CommitOutcome) -> Option<Damage> {
+    outcome.iter().find_map(|one| match one {
+        Err(Rejection::Damaged(damage)) => Some(damage.clone()),
+        _ => None,
+    })
 }
 
 fn shown(fixture: &Fixture, damage: Option<Damage>) -> Result<(), BackendError> {

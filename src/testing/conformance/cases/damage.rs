@@ -83,8 +83,8 @@ fn damage_a_key_under_quarantine_reads_as_damaged(lab: &Lab<'_>) -> Tested {
     ensure_eq!(backend.last_event()?, before + 1, "the event of the entry");
     expect(&*backend, 1)?;
     // Its own record counts no more.
-    let replaced = backend.commit(&[sample::replace_key(&sample::changed_key(&key))?]);
-    ensure!(replaced.is_err(), "a key under quarantine was replaced");
+    let refused = backend.refuse(sample::replace_key(&sample::changed_key(&key))?)?;
+    ensure!(matches!(refused, Rejection::Damaged(_)), "refused as {refused}");
     ensure_eq!(backend.key(sample::key_id(2))?.is_some(), true, "the other key");
     Ok(())
 }
