@@ -3,7 +3,11 @@
 use std::path::Path;
 
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-use keyhasp::backend::{BackendErrorKind, DamagedRecord};
+use keyhasp::backend::{
+    Backend, BackendErrorKind, Change, DamagedRecord, EventFilter, EventQuery, Write,
+};
+use keyhasp::event::EventDraft;
+use keyhasp::key::Switch;
 use keyhasp::store::{FeedItem, Unavailable, VerifyError};
 use keyhasp::{
     Access, CreateKey, CreateOwner, Error, EventKind, Issued, ListEvents, ListKeys, OwnerKeys,
@@ -240,7 +244,7 @@ fn a_damaged_previous_token_damages_its_key_alone() {
 }
 
 #[test]
-fn a_damaged_event_is_stepped_over_and_an_unknown_kind_is_shown() {
+fn a_damaged_event_is_stepped_over() {
     let bench = bench();
     bench.edit("UPDATE events SET actor = 'canary' WHERE sequence = 2");
     let opened = bench.open();
@@ -277,6 +281,30 @@ fn a_shared_process_goes_on_after_a_damaged_event() {
     writer.admin.block(bench.keys[2].key).unwrap();
     wait_for(&reader, &bench.keys[2], BLOCKED);
     assert_eq!(refusal(&reader, &bench.keys[0]), REVOKED);
+}
+
+/// A newer version revokes a key, with an event of a kind that this one doesn't know.
+#[test]
+fn an_event_of_an_unknown_kind_is_shown_and_its_key_is_loaded_again() {
+    let bench = bench();
+    let shared = || SqliteOptions::shared(Duration::from_secs(60)).unwrap();
+    let reader = open(Sqlite::open(&bench.path, shared()).unwrap(), &bench.clock).unwrap();
+    assert!(reader.answer(&bench.keys[0]).is_ok());
+    let newer = Sqlite::open(&bench.path, shared()).unwrap();
+    let mut key = newer.key(bench.keys[0].key).unwrap().unwrap();
+    let filter = EventFilter { key: Some(key.id), ..EventFilter::default() };
+    let query = EventQuery { after: 0, filter, limit: 1, examine: 1 };
+    let created = newer.events(&query).unwrap().events.remove(0).draft;
+    key.version = key.version.next();
+    key.revoked = Some(Switch::new(created.at, &created.authority));
+    let unknown = EventKind::of_stored(200);
+    let event = EventDraft { kind: unknown, version: key.version, ..created };
+    let change = Change::of(Write::ReplaceKey(Box::new(key)), event);
+    assert!(newer.commit(&[change]).unwrap()[0].is_ok());
+    wait_for(&reader, &bench.keys[0], REVOKED);
+    let events = reader.admin.events(&ListEvents::new().key(bench.keys[0].key)).unwrap();
+    assert_eq!(events.items.last().unwrap().kind, unknown);
+    assert_eq!(unknown, EventKind::Unknown(200));
 }
 
 /// A shared process puts a key out that it finds damaged, and goes on.
