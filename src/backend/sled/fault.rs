@@ -91,7 +91,8 @@ impl Fault {
 
 impl From<Strange> for Fault {
     fn from(strange: Strange) -> Self {
-        Self { kind: BackendErrorKind::ForeignWriter, source: strange.to_string().into() }
+        let source = strange.to_string().into();
+        Self { kind: BackendErrorKind::ForeignWriter, source, is_of_value: false }
     }
 }
 

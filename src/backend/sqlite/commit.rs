@@ -2,9 +2,9 @@
 
 use rusqlite::Connection;
 
-use super::error::{Fault, NAME};
+use super::error::Fault;
 use super::{events, keys, metadata, owners, quarantine, requests, usage};
-use crate::backend::{BackendError, BackendErrorKind, KeyCounts, Transaction, UsageSubject};
+use crate::backend::{BackendError, KeyCounts, Transaction, UsageSubject};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};

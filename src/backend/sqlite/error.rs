@@ -112,7 +112,7 @@ impl Fault {
     pub(super) fn is_no_database(&self) -> bool {
         match self {
             Self::Engine(code) => code.primary() == ffi::SQLITE_NOTADB,
-            Self::Damaged { column, .. } => *column == "user_version",
+            Self::Damaged(damage) => damage.column == "user_version",
             _ => false,
         }
     }
