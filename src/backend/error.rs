@@ -121,6 +121,11 @@ impl BackendError {
         self.place.as_deref()
     }
 
+    /// An error of `backend` that met this damage while doing `operation`.
+    pub(crate) fn damaged(backend: &'static str, operation: &'static str, damage: Damage) -> Self {
+        Self::new(BackendErrorKind::Corrupt, backend, operation).with_source(damage)
+    }
+
     /// The damaged record, if the error is about one.
     #[must_use]
     pub fn damage(&self) -> Option<&Damage> {

@@ -330,8 +330,7 @@ impl Transaction for Data {
 
     fn key(&mut self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
         if self.quarantines.contains_key(&id) {
-            let error = BackendError::new(BackendErrorKind::Corrupt, NAME, "read key");
-            return Err(error.with_source(quarantined(id)));
+            return Err(BackendError::damaged(NAME, "read key", quarantined(id)));
         }
         Ok(self.keys.get(&id).cloned())
     }

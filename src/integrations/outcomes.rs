@@ -42,7 +42,6 @@ pub(super) fn call_outcome<T>(answer: &Result<T, Error>) -> &'static str {
             Error::OwnerExists => "owner_exists",
             Error::Pepper { .. } => "pepper",
             Error::PepperInUse { .. } => "pepper_in_use",
-            Error::Quarantined(_) => "quarantined",
             Error::Random(_) => "random",
             Error::RecoveryKey { .. } => "recovery_key",
             Error::RulesDiffer(_) => "rules_differ",

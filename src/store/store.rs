@@ -12,10 +12,10 @@ use super::manage::{
     store_rules,
 };
 use super::types::{
-    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, IfInUse,
-    Issued, IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page,
-    ReservedUses, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules,
-    VerifyError, VerifyRequest,
+    ChangeRules, ChangedKey, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken,
+    Health, IfInUse, Issued, IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner,
+    OwnerAction, Page, ReservedUses, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate,
+    Rules, VerifyError, VerifyRequest,
 };
 use super::usage::UsageRecorder;
 use super::verify::TokenVerifier;
@@ -213,7 +213,7 @@ impl KeyStore for Store {
         id: KeyId,
         action: &KeyAction,
         expected: Option<Version>,
-    ) -> Result<Key, Error> {
+    ) -> Result<ChangedKey, Error> {
         self.mended().change_key(by, id, action, expected)
     }
 

@@ -504,6 +504,21 @@ CREATE TRIGGER previous_tokens_delete AFTER DELETE ON previous_tokens BEGIN
     VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'previous_tokens', lower(hex(OLD.key_id)));
 END;
 
+CREATE TRIGGER quarantine_insert AFTER INSERT ON quarantine BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'quarantine', lower(hex(NEW.id)));
+END;
+
+CREATE TRIGGER quarantine_update AFTER UPDATE ON quarantine BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'quarantine', lower(hex(NEW.id)));
+END;
+
+CREATE TRIGGER quarantine_delete AFTER DELETE ON quarantine BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'quarantine', lower(hex(OLD.id)));
+END;
+
 CREATE TRIGGER numeric_ids_insert AFTER INSERT ON numeric_ids BEGIN
   INSERT INTO foreign_edits (at, edited, row)
     VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'numeric_ids', CAST(NEW.numeric_id AS TEXT));

@@ -16,7 +16,7 @@ use crate::store::engine::{Engine, MetadataState};
 use crate::store::types::SettingsCheck;
 use crate::store::types::error::{Error, Resource, StateProblem};
 use crate::store::types::request::{CreateKey, KeyAction, Rotate};
-use crate::store::types::views::{Issued, Key};
+use crate::store::types::views::{ChangedKey, Issued, Key};
 use crate::store::usage::UsageRecorder;
 
 /// Performs the management calls on keys and owners.
@@ -108,7 +108,7 @@ impl Manager {
         id: KeyId,
         action: &KeyAction,
         expected: Option<Version>,
-    ) -> Result<Key, Error> {
+    ) -> Result<ChangedKey, Error> {
         let answer = attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
             let (key, owner) = caller.load_key(&self.engine, id)?;
@@ -118,7 +118,7 @@ impl Manager {
             let Some(changed) = key_rules::act(&caller, &key, action, context)? else {
                 let usage = self.usage.of_one(&key, now);
                 let key = Key::new(key, &owner, &state.metadata, (viewer, now)).with_usage(usage);
-                return Ok(Decision::Answer(key));
+                return Ok(Decision::Answer(ChangedKey::Whole(Box::new(key))));
             };
             check_version(expected, key.version)?;
             let record = changed.record;
@@ -141,7 +141,8 @@ impl Manager {
             Ok(Decision::commit(caller.with_preconditions(change), move |_| {
                 // Read after the commit, which decides what is left of a quota.
                 let usage = self.usage.of_one(&record, now);
-                Key::new(record, &owner, &state.metadata, (viewer, now)).with_usage(usage)
+                let key = Key::new(record, &owner, &state.metadata, (viewer, now));
+                ChangedKey::Whole(Box::new(key.with_usage(usage)))
             }))
         });
         or_quarantine(&self.engine, authority, id, action, answer)

@@ -12,6 +12,7 @@ use crate::key::Quarantine;
 use crate::store::engine::Engine;
 use crate::store::types::error::{Error, ForbiddenReason, Resource};
 use crate::store::types::request::KeyAction;
+use crate::store::types::views::{ChangedKey, DamagedEntry};
 
 /// The ways to end a key without reading its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,23 +23,22 @@ enum Ending {
 
 /// Answers a call that failed on a damaged record. An action that ends the key is done all the
 /// same; of any other the error stands.
-pub(super) fn or_quarantine<T>(
+pub(super) fn or_quarantine(
     engine: &Engine,
     authority: &Authority,
     id: KeyId,
     action: &KeyAction,
-    answer: Result<T, Error>,
-) -> Result<T, Error> {
+    answer: Result<ChangedKey, Error>,
+) -> Result<ChangedKey, Error> {
     let ending = match action {
         KeyAction::Block => Ending::Block,
         KeyAction::Revoke => Ending::Revoke,
         _ => return answer,
     };
-    let Some(cause) = cause_of(engine, authority, id, &answer) else { return answer };
-    Err(match quarantine(engine, authority, id, ending, &cause) {
-        Ok(()) => Error::Quarantined(damage_of(id, &cause)),
-        Err(error) => error,
-    })
+    match cause_of(engine, authority, id, &answer) {
+        Some(cause) => quarantine(engine, authority, id, ending, &cause).map(ChangedKey::Damaged),
+        None => answer,
+    }
 }
 
 /// Returns the damage for which a call on a key has failed. It may be a page of the file.
@@ -61,28 +61,31 @@ fn cause_of<T>(
 }
 
 fn error_of(engine: &Engine, damage: Damage) -> BackendError {
-    let kind = BackendErrorKind::Corrupt;
-    BackendError::new(kind, engine.records.backend.name(), "read key").with_source(damage)
+    BackendError::damaged(engine.records.backend.name(), "read key", damage)
 }
 
-/// Ends one key. Done again, it changes nothing.
+/// Ends one key, and shows its entry. Done again, it changes nothing.
 fn quarantine(
     engine: &Engine,
     authority: &Authority,
     id: KeyId,
     ending: Ending,
     cause: &BackendError,
-) -> Result<(), Error> {
+) -> Result<DamagedEntry, Error> {
     attempt(engine, || {
         let caller = Principal::new(engine, authority)?;
         let owner = engine.records.index.owner_of(id);
         check_may_end(&caller, ending, owner, cause)?;
         caller.check_may_end(id)?;
-        let change = end(Change::default(), engine, &caller, id, ending)?;
-        if change.operations.is_empty() {
-            return Ok(Decision::Answer(()));
-        }
-        Ok(Decision::commit(caller.with_preconditions(change), |_| ()))
+        let (entry, event) = end(engine, &caller, id, ending)?;
+        let row = DamagedRow {
+            quarantine: Some(Box::new(entry.clone())),
+            ..DamagedRow::new(damage_of(id, cause))
+        };
+        let shown = DamagedEntry::new(row, caller.viewer());
+        let Some(event) = event else { return Ok(Decision::Answer(shown)) };
+        let change = Change::of(Write::Quarantine(Box::new(entry)), event);
+        Ok(Decision::commit(caller.with_preconditions(change), |_| shown))
     })
 }
 
@@ -97,7 +100,9 @@ pub(super) fn revoke_damaged(
         let Some(id) = row.key() else { continue };
         let error = error_of(engine, row.damage.clone());
         check_may_end(caller, Ending::Revoke, engine.records.index.owner_of(id), &error)?;
-        change = end(change, engine, caller, id, Ending::Revoke)?;
+        if let (entry, Some(event)) = end(engine, caller, id, Ending::Revoke)? {
+            change = change.and(Write::Quarantine(Box::new(entry)), event);
+        }
     }
     Ok(change)
 }
@@ -119,36 +124,34 @@ fn check_may_end(
     }
 }
 
-/// Adds the entry of a key to a change, unless it says so already.
+/// Returns the entry of a key as it ends the key, and the event of that, unless the entry says so
+/// already.
 fn end(
-    change: Change,
     engine: &Engine,
     caller: &Principal<'_>,
     id: KeyId,
     ending: Ending,
-) -> Result<Change, Error> {
+) -> Result<(Quarantine, Option<EventDraft>), Error> {
     let known = engine.records.backend.quarantine(id)?;
     let version = known.as_ref().map_or(Version::FIRST, |entry| entry.version.next());
     let empty = || {
         let owner = engine.records.index.owner_of(id);
         Quarantine { id, owner, version, blocked: None, revoked: None }
     };
-    let before = known.unwrap_or_else(empty);
+    let mut entry = known.unwrap_or_else(empty);
+    let is_revoked = entry.revoked.is_some();
     let (switch, kind, field) = match ending {
-        Ending::Block => (&before.blocked, EventKind::KeyBlocked, Fields::BLOCKED),
-        Ending::Revoke => (&before.revoked, EventKind::KeyRevoked, Fields::REVOKED),
+        Ending::Block => (&mut entry.blocked, EventKind::KeyBlocked, Fields::BLOCKED),
+        Ending::Revoke => (&mut entry.revoked, EventKind::KeyRevoked, Fields::REVOKED),
     };
-    if switch.is_some() || before.revoked.is_some() {
-        return Ok(change);
+    if switch.is_some() || is_revoked {
+        return Ok((entry, None));
     }
-    let mut entry = Quarantine { version, ..before };
-    *match ending {
-        Ending::Block => &mut entry.blocked,
-        Ending::Revoke => &mut entry.revoked,
-    } = Some(caller.switch());
+    *switch = Some(caller.switch());
+    entry.version = version;
     let event =
         EventDraft { owner: entry.owner, key: Some(id), ..caller.event(kind, version, field) };
-    Ok(change.and(Write::Quarantine(Box::new(entry)), event))
+    Ok((entry, Some(event)))
 }
 
 /// Answers a purge that failed on a damaged record: the key is removed with its quarantine entry.

@@ -63,9 +63,7 @@ fn error_of(engine: &Engine, rejection: Rejection) -> Result<Option<Error>, Erro
         | Rejection::OwnerReplaced
         | Rejection::OwnerHasKeys => return Ok(None),
         Rejection::Damaged(damage) => {
-            let kind = BackendErrorKind::Corrupt;
-            let error = BackendError::new(kind, engine.records.backend.name(), "commit");
-            Error::Backend(error.with_source(damage))
+            BackendError::damaged(engine.records.backend.name(), "commit", damage).into()
         }
         Rejection::DataForbid { rule } => Error::DataForbid { rule },
         Rejection::NumericIdTaken(id) => Error::NumericIdTaken(id),

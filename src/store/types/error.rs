@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use super::clock::ClockBehindLog;
-use crate::backend::{BackendError, BackendErrorKind, Damage, PepperUse};
+use crate::backend::{BackendError, BackendErrorKind, PepperUse};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, Version};
 use crate::invalid::Invalid;
@@ -51,10 +51,6 @@ pub enum Error {
         IdempotencyKey::KEPT.as_secs() / 3_600
     )]
     IdempotencyKeyReused,
-    /// The key's record is damaged, and the call has ended the key all the same: it wrote a
-    /// quarantine entry over the record, which verification and lists go by. The key can't be shown.
-    #[error("the key is ended by a quarantine entry, which lies over its damaged record ({0})")]
-    Quarantined(Damage),
     /// An input is invalid.
     #[error(transparent)]
     Invalid(#[from] Invalid),

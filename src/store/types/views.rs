@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::error::Error;
 use crate::authority::{Actor, Viewer};
-use crate::backend::{Damage, DamagedRow, PepperUse};
+use crate::backend::{BackendError, Damage, DamagedRow, PepperUse};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{Generation, Incarnation, KeyId, NumericId, OwnerId, Version};
@@ -335,6 +336,29 @@ pub struct FoundToken {
     pub is_accepted: bool,
 }
 
+/// A key after a change of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ChangedKey {
+    /// The key, as it is now.
+    Whole(Box<Key>),
+    /// A key whose record is damaged, so that it can't be shown. It is blocked or revoked all the
+    /// same: a quarantine entry lies over the record, and verification and lists go by it. Only a
+    /// block and a revocation answer so.
+    Damaged(DamagedEntry),
+}
+
+impl ChangedKey {
+    /// Returns the key, unless its record is damaged.
+    #[must_use]
+    pub fn whole(self) -> Option<Key> {
+        match self {
+            Self::Whole(key) => Some(*key),
+            Self::Damaged(_) => None,
+        }
+    }
+}
+
 /// A damaged key or owner in a list, in place of its view.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -357,6 +381,12 @@ impl DamagedEntry {
             row.quarantine.map(|entry| (entry.blocked, entry.revoked)).unwrap_or_default();
         let shown = |switch: Option<Switch>| switch.map(|switch| switch.shown_to(viewer));
         Self { damage: row.damage, key, blocked: shown(blocked), revoked: shown(revoked) }
+    }
+}
+
+impl From<DamagedEntry> for Error {
+    fn from(entry: DamagedEntry) -> Self {
+        BackendError::damaged("the store", "change key", entry.damage).into()
     }
 }
 

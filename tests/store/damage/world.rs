@@ -52,11 +52,6 @@ impl Opened {
     }
 }
 
-/// Returns whether a call has ended a key, over its record or over the damage to it.
-pub(super) fn has_ended<T>(answer: &Result<T, Error>) -> bool {
-    matches!(answer, Ok(_) | Err(Error::Quarantined(_)))
-}
-
 /// Writes owners with keys in every state.
 pub(super) fn write(backend: impl Backend) -> Written {
     let clock = clock();
