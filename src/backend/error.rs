@@ -22,6 +22,9 @@ pub enum BackendErrorKind {
     Closed,
     /// The stored data is damaged.
     Corrupt,
+    /// The database is in an earlier state than one that was durable, or a part of it is: its files
+    /// are damaged, or an older copy was put in their place. A key may be valid there that was revoked.
+    EarlierState,
     /// The engine is a version with known faults.
     EngineUnfit,
     /// The file is a database of another application.
@@ -148,6 +151,10 @@ impl fmt::Display for BackendErrorKind {
             Self::AlreadyOpen => "the database is open elsewhere",
             Self::Closed => "the backend is closed",
             Self::Corrupt => "the stored data is damaged",
+            Self::EarlierState => {
+                "the database is in an earlier state than one that was durable, in which revoked keys \
+                 may be valid"
+            }
             Self::EngineUnfit => "the engine's version has known faults",
             Self::Foreign => "the file is not a database of keyhasp",
             Self::ForeignWriter => "the database is not as this process left it",

@@ -77,6 +77,11 @@ fn checksum_of(tree: Tree, key: &[u8], record: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// The part of a stored value that says how many chunks follow, and the checksum of all.
+pub(super) fn head(value: &[u8]) -> &[u8] {
+    value.get(..HEAD_LEN).unwrap_or(value)
+}
+
 /// Reads how many further chunks a stored value has.
 pub(super) fn count(head: &[u8]) -> Result<u16, Fault> {
     match head {

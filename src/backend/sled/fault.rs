@@ -19,18 +19,18 @@ pub(super) const NAME: &str = "sled";
 pub(super) struct Fault {
     kind: BackendErrorKind,
     source: Box<dyn Error + Send + Sync>,
-    /// Whether it is about one stored value, so that others can be read.
-    is_of_value: bool,
+    /// If it is about one stored value, so that others can be read: where in it the damage lies.
+    of_value: Option<&'static str>,
 }
 
 impl Fault {
     pub(super) fn new(kind: BackendErrorKind, source: &'static str) -> Self {
-        Self { kind, source: source.into(), is_of_value: false }
+        Self { kind, source: source.into(), of_value: None }
     }
 
     /// A stored value isn't what can have been written there.
     pub(super) fn damaged(what: &'static str) -> Self {
-        Self { is_of_value: true, ..Self::unreadable(what) }
+        Self { of_value: Some("record"), ..Self::unreadable(what) }
     }
 
     /// The database as a whole is damaged.
@@ -50,14 +50,35 @@ impl Fault {
     pub(super) fn damage(self, tree: Tree, record: DamagedRecord) -> Result<Damage, Self> {
         match self.source.downcast_ref::<Damage>() {
             Some(damage) => Ok(damage.clone()),
-            None if self.is_of_value => Ok(Damage::new(tree.name(), "record", record)),
-            None => Err(self),
+            None => match self.of_value {
+                Some(column) => Ok(Damage::new(tree.name(), column, record)),
+                None => Err(self),
+            },
         }
     }
 
     /// A key is under quarantine.
     pub(super) fn quarantined(id: KeyId) -> Self {
         Self { source: quarantined(id).into(), ..Self::damaged("") }
+    }
+
+    /// There are fewer batches than were durable.
+    pub(super) fn earlier(found: u64, durable: u64) -> Self {
+        let what = format!("it has {found} of {durable} batches");
+        Self::of_lost_writes(&what, "; to go on from the earlier state, remove DIR.lock")
+    }
+
+    /// A tree has other entries than were written.
+    pub(super) fn lost(tree: Tree) -> Self {
+        Self::of_lost_writes(&format!("entries of `{}` are lost", tree.name()), "")
+    }
+
+    fn of_lost_writes(what: &str, otherwise: &str) -> Self {
+        let source = format!(
+            "{what}: sled drops what follows damage in its log; put back a copy of DIR and DIR.lock \
+             that was made while it was closed{otherwise}"
+        );
+        Self { kind: BackendErrorKind::EarlierState, source: source.into(), of_value: None }
     }
 
     pub(super) fn newer(what: &'static str) -> Self {
@@ -92,7 +113,7 @@ impl Fault {
 impl From<Strange> for Fault {
     fn from(strange: Strange) -> Self {
         let source = strange.to_string().into();
-        Self { kind: BackendErrorKind::ForeignWriter, source, is_of_value: false }
+        Self { kind: BackendErrorKind::ForeignWriter, source, of_value: None }
     }
 }
 
@@ -112,7 +133,7 @@ impl From<io::Error> for Fault {
             Some(number) => io::Error::from_raw_os_error(number),
             None => io::Error::from(error.kind()),
         };
-        Self { kind, source: plain.into(), is_of_value: false }
+        Self { kind, source: plain.into(), of_value: None }
     }
 }
 
@@ -121,7 +142,14 @@ impl From<::sled::Error> for Fault {
         use ::sled::Error as E;
         match error {
             E::Io(error) => error.into(),
-            E::Corruption { .. } => Self::unreadable("sled found damage in its files"),
+            E::Corruption { at, .. } => Self {
+                kind: BackendErrorKind::Corrupt,
+                source: match at {
+                    Some(at) => format!("sled found damage in its data file `db`, at {at}").into(),
+                    None => "sled found damage in its files".into(),
+                },
+                of_value: Some("page"),
+            },
             E::Unsupported(_) => Self::unreadable("sled refuses its own configuration"),
             E::CollectionNotFound(_) => Self::unreadable("a tree is missing"),
             E::ReportableBug(_) => Self::unreadable("sled met a state that it rules out"),

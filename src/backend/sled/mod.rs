@@ -14,6 +14,7 @@
 //! | `options` | [`SledOptions`] |
 //! | `life` | opening, writing, recovering and closing a database |
 //! | `read` | the queries |
+//! | `sums` | the sums of the trees, by which lost entries are noticed |
 //! | `overlay` | a batch before it is written, and the rules' view of it |
 //! | `counts`, `removal` | the number of keys of each owner; the removal of a damaged key |
 //! | `record` | records as bytes |
@@ -22,7 +23,7 @@
 //! | `engine` | the one user of the crate |
 //! | `watchdog` | the thread that ends a wait in sled which would last for ever |
 //! | `layout` | the directory, and the marker that names the files that count |
-//! | `dirty_marker` | the byte that shows the next process a commit that was not finished |
+//! | `dirty_marker` | what shows the next process a commit that was not finished, and the last one that was |
 //! | `files`, `fault` | calls of the file system, and what goes wrong |
 //! | `decoding` | the decoders for tests, with the feature `testing` |
 
@@ -43,6 +44,7 @@ mod read;
 mod record;
 mod removal;
 mod store;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod trees;

@@ -13,6 +13,7 @@ use super::record::{
     decode_metadata, decode_request, decode_usage, encode_event, encode_key, encode_metadata,
     encode_owner, encode_quarantine, encode_request, encode_usage,
 };
+use super::sums::Sums;
 use super::trees::{self, Tree};
 use crate::backend::{BackendError, KeyCounts, Transaction, UsageSubject};
 use crate::clock::Timestamp;
@@ -21,6 +22,14 @@ use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{
     KeyName, KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
 };
+
+/// What is written in one step.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) writes: Writes,
+    /// The number of the batch, by which a later opening knows whether it is still there.
+    pub(super) number: u64,
+}
 
 /// Writes over the trees of an engine.
 pub(super) struct Overlay<'a> {
@@ -33,9 +42,33 @@ impl<'a> Overlay<'a> {
         Self { engine, writes: Writes::new() }
     }
 
-    /// The batch to write.
-    pub(super) fn into_writes(self) -> Writes {
-        self.writes
+    /// The outcome of a batch, and what is to be written for it.
+    pub(super) fn finish<T>(
+        self,
+        outcome: Result<T, BackendError>,
+    ) -> Result<Result<(T, Batch), BackendError>, Fault> {
+        match outcome {
+            Ok(outcome) => Ok(Ok((outcome, self.into_batch()?))),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// The batch to write, with its number and what all trees sum up to after it.
+    pub(super) fn into_batch(mut self) -> Result<Batch, Fault> {
+        if self.writes.is_empty() {
+            return Ok(Batch::default());
+        }
+        let mut sums = Sums::load(self.engine)?;
+        for (tree, entries) in &self.writes {
+            for (key, new) in entries {
+                let old = self.engine.value(*tree, key)?;
+                sums.replace(*tree, key, old.as_deref(), new.as_deref());
+            }
+        }
+        let number = self.number(trees::WRITES)? + 1;
+        self.put_number(trees::WRITES, number);
+        self.put(Tree::StoreMetadata, trees::SUMS, &sums.encode());
+        Ok(Batch { writes: self.writes, number })
     }
 
     pub(super) fn put(&mut self, tree: Tree, key: &[u8], value: &[u8]) {

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use super::engine::{Engine, WriteFault, Writes};
+use super::engine::{Engine, WriteFault};
 use super::fault::{Fault, NAME};
 use super::files::tree_bytes;
 use super::layout::Layout;
 use super::life::Live;
 use super::options::SledOptions;
-use super::overlay::Overlay;
+use super::overlay::{Batch, Overlay};
 use super::read::Cursor;
 use super::trees::Tree;
 use crate::backend::opening::Intent;
@@ -130,13 +130,13 @@ impl Sled {
     }
 
     /// Writes what was decided in this turn. An error is of unknown outcome, or nothing happened.
-    fn write(&self, operation: &'static str, writes: &Writes) -> Result<(), BackendError> {
-        if writes.is_empty() {
+    fn write(&self, operation: &'static str, batch: &Batch) -> Result<(), BackendError> {
+        if batch.writes.is_empty() {
             return Ok(());
         }
         let mut live = self.live_mut();
         let live = live.as_mut().ok_or_else(|| closed(operation))?;
-        live.write(&self.layout, writes).map_err(|fault| match fault {
+        live.write(&self.layout, batch).map_err(|fault| match fault {
             WriteFault::Before(fault) => self.failed(operation, fault),
             WriteFault::Unknown(fault) => self.failed(operation, fault).of_unknown_outcome(),
         })
@@ -266,10 +266,10 @@ impl Backend for Sled {
             let mut overlay = Overlay::new(engine);
             let outcome: Result<CommitOutcome, _> =
                 batch.iter().map(|change| apply(&mut overlay, change)).collect();
-            Ok(outcome.map(|outcome| (outcome, overlay.into_writes())))
+            overlay.finish(outcome)
         })?;
-        let (outcome, writes) = self.decided(decided)?;
-        self.write(OPERATION, &writes)?;
+        let (outcome, batch) = self.decided(decided)?;
+        self.write(OPERATION, &batch)?;
         if let Some(applied) = outcome.iter().rev().find_map(|one| one.as_ref().ok()) {
             self.announcer.announce(applied.last_event);
         }
@@ -304,15 +304,15 @@ impl Backend for Sled {
     fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
         const OPERATION: &str = "prune events";
         let _turn = self.take_turn(OPERATION)?;
-        let (writes, count) = self.read(OPERATION, |engine| {
+        let (batch, count) = self.read(OPERATION, |engine| {
             let oldest = engine.oldest_events(before, limit)?;
             let mut overlay = Overlay::new(engine);
             for (number, event) in &oldest {
                 overlay.remove_event(*number, event.as_ref())?;
             }
-            Ok((overlay.into_writes(), oldest.len() as u64))
+            Ok((overlay.into_batch()?, oldest.len() as u64))
         })?;
-        self.write(OPERATION, &writes).map(|()| count)
+        self.write(OPERATION, &batch).map(|()| count)
     }
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
@@ -329,10 +329,10 @@ impl Backend for Sled {
         let decided = self.read(OPERATION, |engine| {
             let mut overlay = Overlay::new(engine);
             let outcome = apply_usage(&mut overlay, batch);
-            Ok(outcome.map(|outcome| (outcome, overlay.into_writes())))
+            overlay.finish(outcome)
         })?;
-        let (outcome, writes) = self.decided(decided)?;
-        self.write(OPERATION, &writes).map(|()| outcome)
+        let (outcome, batch) = self.decided(decided)?;
+        self.write(OPERATION, &batch).map(|()| outcome)
     }
 
     fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {

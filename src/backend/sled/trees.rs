@@ -106,6 +106,11 @@ pub(super) const GREATEST_NUMERIC_ID: &[u8] = b"greatest_numeric_id";
 /// isn't.
 pub(super) const KEYS: &[u8] = b"keys";
 
+/// In [`Tree::StoreMetadata`]: the number of batches that were written, 8 bytes.
+pub(super) const WRITES: &[u8] = b"writes";
+/// In [`Tree::StoreMetadata`]: for each tree, by its tag, the sum of its entries, 8 bytes.
+pub(super) const SUMS: &[u8] = b"sums";
+
 /// Fewer bytes than a key takes, whatever it is like.
 pub(super) const LEAST_OF_KEY: u64 = 64;
 

@@ -1,5 +1,4 @@
-//! The law of damage, on real files: bits that flip, stretches of zeros, edits by SQL. In sled it
-//! holds for stored values: sled itself drops what follows damage in its log.
+//! The law of damage, on real files: bits that flip, pages of zeros, edits by SQL.
 //!
 //! Whatever happens to the file, a token's answer stays what it was, or becomes `Unavailable` or
 //! `Unrecognized`, or the store refuses to open. Where it opens, each token whose answer changed is
@@ -18,7 +17,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rusqlite::Connection;
 
-use super::world::{Answer, Opened, Written, open, write};
+use super::world::{Answer, Opened, Written, open, write, write_long};
 
 /// The number of databases that are damaged in each way.
 const RUNS: u64 = 60;
@@ -60,6 +59,11 @@ fn copied(from: &Path, to: &Path) {
     }
 }
 
+/// The lock file of a database.
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension("lock")
+}
+
 /// Damages copies of a database, and holds each against the law.
 fn hold<B: Backend>(
     written: &Written,
@@ -75,6 +79,7 @@ fn hold<B: Backend>(
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys");
         copied(source, &path);
+        copied(&beside(source), &beside(&path));
         let what = format!("run {run}: {}", damage(&path, &mut random));
         let opened = open_backend(&path).and_then(|backend| open(backend, &written.clock));
         let opened = match opened {
@@ -279,10 +284,12 @@ fn open_sled(path: &Path) -> Result<Sled, Error> {
     Ok(Sled::open(path, SledOptions::default())?)
 }
 
+/// A log of several segments, of which an opening reads all.
 fn sled() -> (tempfile::TempDir, PathBuf, Written) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("source");
-    let written = write(Sled::create(&path, SledOptions::default()).unwrap());
+    let sled = Sled::create(&path, SledOptions::default().sync_off_for_tests()).unwrap();
+    let written = write_long(sled);
     (dir, path, written)
 }
 
@@ -326,4 +333,41 @@ fn values_of_zeros_in_sled() {
     };
     let tally = hold(&written, &source, open_sled, |_| true, damage);
     assert!(tally.opened == 60 && tally.changed > 50, "{tally:?}");
+}
+
+/// One of the files of a database: sled's log mostly, which is the longest.
+fn file_of(path: &Path, random: &mut ChaCha20Rng) -> PathBuf {
+    let mut files = Vec::new();
+    let mut dirs = vec![path.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { dirs.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    let lengths: Vec<_> = files.iter().map(|file| fs::metadata(file).unwrap().len()).collect();
+    let mut at = random.next_u64() % lengths.iter().sum::<u64>();
+    let place = lengths.iter().position(|length| {
+        let is_it = at < *length;
+        at = at.saturating_sub(*length);
+        is_it
+    });
+    files.swap_remove(place.unwrap())
+}
+
+#[test]
+fn bits_that_flip_in_sleds_files() {
+    let (_dir, source, written) = sled();
+    let damage = |path: &Path, random: &mut ChaCha20Rng| flip(&file_of(path, random), random);
+    let tally = hold(&written, &source, open_sled, |_| false, damage);
+    assert!(tally.refused > 5 && tally.opened > 5, "{tally:?}");
+}
+
+#[test]
+fn pages_of_zeros_in_sleds_files() {
+    let (_dir, source, written) = sled();
+    let damage = |path: &Path, random: &mut ChaCha20Rng| zero(&file_of(path, random), random);
+    let tally = hold(&written, &source, open_sled, |_| false, damage);
+    assert!(tally.refused > 5, "{tally:?}");
 }

@@ -7,7 +7,7 @@ use keyhasp::backend::Backend;
 use keyhasp::store::VerifyError;
 use keyhasp::{
     Access, AdminKeys, CreateKey, CreateOwner, Error, Expiry, KeyId, KeyStore, ManualClock,
-    OwnerId, Rotate, Verifier,
+    OwnerId, Quota, Rotate, SetLimits, UpdateKey, Verifier,
 };
 
 use crate::common::{HOUR, builder, clock, owner};
@@ -52,8 +52,18 @@ impl Opened {
     }
 }
 
-/// Writes owners with keys in every state.
+/// Writes owners with keys in every state, and closes the database.
 pub(super) fn write(backend: impl Backend) -> Written {
+    write_with(backend, 0)
+}
+
+/// The same with long changes in between: 2 MiB of log.
+#[cfg(feature = "sled")]
+pub(super) fn write_long(backend: impl Backend) -> Written {
+    write_with(backend, 8_000)
+}
+
+fn write_with(backend: impl Backend, filler: usize) -> Written {
     let clock = clock();
     let opened = open(backend, &clock).unwrap();
     let admin = &opened.admin;
@@ -66,11 +76,16 @@ pub(super) fn write(backend: impl Backend) -> Written {
             let request = CreateKey::new(access).name(format!("key {number}"));
             let request = match number {
                 3 => request.expires(Expiry::At(clock_after(&clock, HOUR))),
+                9 => request.limits(SetLimits::new().quota(Quota::one_time(1).unwrap())),
                 _ => request,
             };
             let issued = admin.create(&owner, request).unwrap();
-            tokens.push(Token { key: issued.key.id, text: issued.token.expose().into() });
             let id = issued.key.id;
+            tokens.push(Token { key: id, text: issued.token.expose().into() });
+            if filler > 0 {
+                let filler = serde_json::json!({ "filler": "x".repeat(filler + number) });
+                admin.update(id, UpdateKey::new().settings(filler)).unwrap();
+            }
             match number {
                 4 => _ = admin.revoke(id).unwrap(),
                 5 => _ = admin.block(id).unwrap(),
@@ -79,6 +94,7 @@ pub(super) fn write(backend: impl Backend) -> Written {
                     let rotated = admin.rotate(id, Rotate::with_grace(HOUR * 24)).unwrap();
                     tokens.push(Token { key: id, text: rotated.token.expose().into() });
                 }
+                9 => assert!(opened.verifier.verify(issued.token.expose()).is_ok()),
                 _ => {}
             }
         }
