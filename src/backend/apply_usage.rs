@@ -4,8 +4,8 @@
 use super::{BackendError, Transaction, UsageChange, UsageOutcome, UsageSubject};
 use crate::key::{Lease, Usage, VersionedQuota};
 
-/// Records a batch, in order. Uses of what is damaged are left out, so that the rest is kept; no
-/// quota of it is leased.
+/// Records a batch, in order. What is about a damaged record is left out, so that the rest is kept:
+/// no use of it is counted, and no quota of it leased.
 ///
 /// # Errors
 /// [`BackendError`] of the transaction; the batch is abandoned then.
@@ -13,10 +13,9 @@ pub fn apply_usage(
     tx: &mut dyn Transaction,
     batch: &[UsageChange],
 ) -> Result<UsageOutcome, BackendError> {
-    let one = |change| match (apply_one(tx, change), change) {
-        (Err(error), UsageChange::Lease { .. }) => Err(error),
-        (Err(error), _) if error.damage().is_some() => Ok(None),
-        (outcome, _) => outcome,
+    let one = |change| match apply_one(tx, change) {
+        Err(error) if error.damage().is_some() => Ok(None),
+        outcome => outcome,
     };
     batch.iter().map(one).collect()
 }

@@ -216,10 +216,11 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// keep tokens recoverable.
     fn reveal_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error>;
 
-    /// Returns a page of keys with their recoverable tokens. Leaves an event for each token.
+    /// Returns a page of keys with their recoverable tokens. Leaves an event for each token. A token
+    /// that the store can't decrypt has its error beside the key.
     ///
     /// # Errors
-    /// As [`list_keys`](Self::list_keys) and [`reveal_token`](Self::reveal_token).
+    /// As [`list_keys`](Self::list_keys); `State` if the store doesn't keep tokens recoverable.
     fn reveal_tokens(&self, by: &Authority, query: &ListKeys)
     -> Result<Page<RevealedToken>, Error>;
 

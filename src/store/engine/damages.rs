@@ -60,6 +60,17 @@ impl Damages {
         guard.add(row);
     }
 
+    /// Notes damage that keeps no key out: of a row beside the records, or of a part of a record that
+    /// verification needs not.
+    pub(super) fn note(&self, damage: &Damage) {
+        let mut rows = self.write();
+        let is_key = |id| rows.keys.contains_key(&id);
+        let is_known = matches!(damage.record, DamagedRecord::Key(id) if is_key(id));
+        if !is_known && !rows.others.contains(damage) {
+            rows.others.push(damage.clone());
+        }
+    }
+
     /// Forgets a key that is whole again, or gone.
     pub(super) fn forget(&self, id: KeyId) {
         if self.has_keys.load(Ordering::Relaxed) {

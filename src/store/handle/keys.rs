@@ -211,10 +211,11 @@ impl<R: Managing> Keys<R> {
         self.store.reveal_token(&self.by, id)
     }
 
-    /// Returns a page of keys with their recoverable tokens. Leaves an event for each token.
+    /// Returns a page of keys with their recoverable tokens. Leaves an event for each token. A token
+    /// that the store can't decrypt has its error beside the key.
     ///
     /// # Errors
-    /// As [`list`](Self::list) and [`reveal_token`](Self::reveal_token).
+    /// As [`list`](Self::list); `State` if the store doesn't keep tokens recoverable.
     pub fn reveal_tokens(&self, query: &ListKeys) -> Result<Page<RevealedToken>, Error> {
         self.store.reveal_tokens(&self.by, query)
     }

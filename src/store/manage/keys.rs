@@ -97,7 +97,8 @@ impl Manager {
         owner: &OwnerRecord,
         caller: &Principal<'_>,
     ) -> Result<Key, Error> {
-        let usage = self.usage.of(std::slice::from_ref(&key), caller.now)?.pop().flatten();
+        let usage = self.usage.of(std::slice::from_ref(&key), caller.now)?.pop();
+        let usage = usage.and_then(Result::ok).flatten();
         let metadata = self.engine.records.metadata().metadata;
         Ok(Key::new(key, owner, &metadata, (caller.viewer(), caller.now)).with_usage(usage))
     }

@@ -4,13 +4,14 @@ use super::authorize::Principal;
 use super::cursor::{Cursor, Scope, query_hash};
 use crate::authority::{Actor, Authority};
 use crate::backend::{
-    DamagedRow, EventFilter, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery,
+    Damage, DamagedRow, EventFilter, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery,
     OwnerPageQuery,
 };
 use crate::id::{KeyId, OwnerId};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{KeyRecord, OwnerRecord, State};
 use crate::store::engine::Engine;
+use crate::store::types::KeyUsage;
 use crate::store::types::error::{Error, Resource};
 use crate::store::types::request::{ListEvents, ListKeys, ListOwners};
 use crate::store::types::views::{DamagedEntry, Events, Key, Owner, Page};
@@ -32,6 +33,7 @@ pub(in crate::store) fn list_keys(
     let usage = usage.of(&records, caller.now)?;
     let mut items = Vec::with_capacity(records.len());
     for (key, usage) in records.into_iter().zip(usage) {
+        let usage = damaged_usage(usage, key.id, &mut damaged);
         match owners.iter().find(|owner| owner.id == key.owner) {
             Some(owner) => items.push(
                 Key::new(key, owner, &metadata, (caller.viewer(), caller.now)).with_usage(usage),
@@ -47,6 +49,18 @@ pub(in crate::store) fn list_keys(
         }
     }
     Ok(Page { items, damaged, next })
+}
+
+/// Returns the usage to show of a key. Damage of it joins what else is damaged of the page.
+pub(super) fn damaged_usage(
+    usage: Result<Option<KeyUsage>, Damage>,
+    key: KeyId,
+    damaged: &mut Vec<DamagedEntry>,
+) -> Option<KeyUsage> {
+    usage.unwrap_or_else(|damage| {
+        damaged.push(DamagedEntry::of_key(key, damage));
+        None
+    })
 }
 
 pub(in crate::store) fn count_keys(

@@ -86,7 +86,7 @@ pub struct Key {
     pub updated_at: Timestamp,
     /// The version, which grows by one with each change.
     pub version: Version,
-    /// The usage of the key. `None` if the store doesn't keep usage.
+    /// The usage of the key. `None` if the store doesn't keep usage, or if its row is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<KeyUsage>,
 }
@@ -317,8 +317,11 @@ pub struct RevokedTree {
 pub struct RevealedToken {
     /// The key.
     pub key: Key,
-    /// The current token. `None` if it isn't recoverable.
+    /// The current token. `None` if it isn't recoverable, or if there is an error.
     pub token: Option<Token>,
+    /// The reason why a recoverable token isn't shown: the store has another recovery key than the one
+    /// that it was encrypted under, or lacks it. The other tokens of the page are shown.
+    pub error: Option<Error>,
 }
 
 /// A token of this store that was found somewhere, identified.
@@ -374,6 +377,11 @@ pub struct DamagedEntry {
 }
 
 impl DamagedEntry {
+    /// Shows what is damaged beside a key's record, which is whole.
+    pub(in crate::store) fn of_key(key: KeyId, damage: Damage) -> Self {
+        Self { damage, key: Some(key), blocked: None, revoked: None }
+    }
+
     /// Shows a damaged row to a viewer.
     pub(in crate::store) fn new(row: DamagedRow, viewer: Viewer) -> Self {
         let key = row.key();

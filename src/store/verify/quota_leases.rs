@@ -145,7 +145,7 @@ impl QuotaLeases {
                 return unavailable(Unavailable::Quota);
             }
             self.collect_returns(&mut holders, [&subject], now);
-            let read = self.stored_quota(&subject).map_err(|_| Unavailable::Quota);
+            let read = self.stored_quota(&subject).map_err(|error| self.unreadable(error));
             let Some((run, mut state)) = read.map_err(VerifyError::Unavailable)? else {
                 drop(holders);
                 self.reload_account(&account).map_err(VerifyError::Unavailable)?;
@@ -198,6 +198,13 @@ impl QuotaLeases {
         // A state of before the quota was cleared and set again doesn't count.
         let state = state.filter(|state| state.quota_version == run.quota_version);
         Ok((!is_replaced).then_some((run, state)))
+    }
+
+    fn unreadable(&self, error: BackendError) -> Unavailable {
+        match self.engine.records.noted_damage(error) {
+            Ok(_) => Unavailable::Damaged,
+            Err(_) => Unavailable::Quota,
+        }
     }
 
     /// Collects the rests of leases that are no longer spent: those of quotas that were replaced,
@@ -323,6 +330,8 @@ impl QuotaLeases {
         }
         drop(holders);
         if let LeaseOutcome::Changed = own {
+            // Unless it is damaged: a backend leases nothing of it.
+            self.stored_quota(&account.subject()).map_err(|error| self.unreadable(error))?;
             self.reload_account(account)?;
         }
         Ok(own)

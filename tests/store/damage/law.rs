@@ -284,12 +284,10 @@ fn open_sled(path: &Path) -> Result<Sled, Error> {
     Ok(Sled::open(path, SledOptions::default())?)
 }
 
-/// A log of several segments, of which an opening reads all.
-fn sled() -> (tempfile::TempDir, PathBuf, Written) {
+fn sled(write: impl Fn(Sled) -> Written) -> (tempfile::TempDir, PathBuf, Written) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("source");
-    let sled = Sled::create(&path, SledOptions::default().sync_off_for_tests()).unwrap();
-    let written = write_long(sled);
+    let written = write(Sled::create(&path, SledOptions::default().sync_off_for_tests()).unwrap());
     (dir, path, written)
 }
 
@@ -314,7 +312,7 @@ fn change_value(
 
 #[test]
 fn bits_that_flip_in_sled() {
-    let (_dir, source, written) = sled();
+    let (_dir, source, written) = sled(write);
     let damage = |path: &Path, random: &mut ChaCha20Rng| {
         change_value(path, random, |value, random| {
             let at = below(random, value.len());
@@ -327,7 +325,7 @@ fn bits_that_flip_in_sled() {
 
 #[test]
 fn values_of_zeros_in_sled() {
-    let (_dir, source, written) = sled();
+    let (_dir, source, written) = sled(write);
     let damage = |path: &Path, random: &mut ChaCha20Rng| {
         change_value(path, random, |value, _| value.fill(0))
     };
@@ -358,7 +356,7 @@ fn file_of(path: &Path, random: &mut ChaCha20Rng) -> PathBuf {
 
 #[test]
 fn bits_that_flip_in_sleds_files() {
-    let (_dir, source, written) = sled();
+    let (_dir, source, written) = sled(write_long);
     let damage = |path: &Path, random: &mut ChaCha20Rng| flip(&file_of(path, random), random);
     let tally = hold(&written, &source, open_sled, |_| false, damage);
     assert!(tally.refused > 5 && tally.opened > 5, "{tally:?}");
@@ -366,7 +364,7 @@ fn bits_that_flip_in_sleds_files() {
 
 #[test]
 fn pages_of_zeros_in_sleds_files() {
-    let (_dir, source, written) = sled();
+    let (_dir, source, written) = sled(write_long);
     let damage = |path: &Path, random: &mut ChaCha20Rng| zero(&file_of(path, random), random);
     let tally = hold(&written, &source, open_sled, |_| false, damage);
     assert!(tally.refused > 5, "{tally:?}");
