@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{
     Applied, BackendError, BackendErrorKind, BackupProgress, Change, EventPage, EventQuery,
-    KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Rejection, Scanned, StorageHealth,
-    UsageChange, UsageOutcome, UsageSubject,
+    Finding, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Rejection, Repaired,
+    Scanned, StorageHealth, UsageChange, UsageOutcome, UsageSubject, check,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -243,6 +243,26 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ) -> Result<(), BackendError> {
         let _ = (to, progress);
         Err(BackendError::new(BackendErrorKind::Unsupported, self.name(), "back up"))
+    }
+
+    /// Reads everything, and lists every fault with its place. Commits may go on meanwhile. Defaults to
+    /// the faults that the other reads show.
+    ///
+    /// # Errors
+    /// [`BackendError`] if it can't read for another reason than damage.
+    fn check(&self) -> Result<Vec<Finding>, BackendError> {
+        Ok(check::by_reading(self)?.into_all())
+    }
+
+    /// Mends the faults of which the right state follows from whole records
+    /// ([`Finding::is_mendable`]), durably, and tells what it did. Changes nothing where a check finds
+    /// nothing. No key is accepted after it that wasn't before. Defaults to mending nothing.
+    ///
+    /// # Errors
+    /// [`BackendError`]; what was mended before it stays.
+    fn repair(&self, now: Timestamp) -> Result<Repaired, BackendError> {
+        let _ = now;
+        Ok(Repaired { left: self.check()?, ..Repaired::default() })
     }
 
     /// Checks that the files of the database are those that were opened, and that no other program

@@ -9,6 +9,7 @@ use crate::key::{Digest, Quarantine};
 
 /// The record that a damaged row is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DamagedRecord {
     /// An event, by its number.
     Event(u64),
@@ -16,6 +17,8 @@ pub enum DamagedRecord {
     Key(KeyId),
     /// An owner.
     Owner(OwnerId),
+    /// The record of a request that takes effect once.
+    Request,
     /// A record whose id can't be read.
     Unknown,
 }
@@ -76,6 +79,7 @@ impl fmt::Display for DamagedRecord {
             Self::Event(number) => write!(f, "event {number}"),
             Self::Key(id) => write!(f, "key {id}"),
             Self::Owner(id) => write!(f, "owner {id}"),
+            Self::Request => f.write_str("a request that took effect once"),
             Self::Unknown => f.write_str("a record without a readable id"),
         }
     }

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{
-    Backend, BackendError, BackupProgress, Change, CommitOutcome, EventPage, EventQuery, KeyFilter,
-    KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, StorageHealth, UsageChange,
-    UsageOutcome, UsageSubject,
+    Backend, BackendError, BackupProgress, Change, CommitOutcome, EventPage, EventQuery, Finding,
+    KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Repaired, Scanned, Sharing,
+    StorageHealth, UsageChange, UsageOutcome, UsageSubject,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -33,7 +33,7 @@ pub enum BackendCallKind {
     Close,
     /// `commit`.
     Commit,
-    /// `prune_events`.
+    /// `prune_events`, and `repair`.
     Prune,
     /// An operation that changes nothing and doesn't wait.
     Read,
@@ -194,6 +194,8 @@ backend_layer! {
     record_usage(batch: &[UsageChange]) -> UsageOutcome = Usage, "take in usage";
     usage(of: &[UsageSubject]) -> Vec<Usage> = Read, "read usage";
     backup(to: &Path, progress: &mut dyn FnMut(BackupProgress)) -> () = Read, "back up";
+    check() -> Vec<Finding> = Read, "check";
+    repair(now: Timestamp) -> Repaired = Prune, "repair";
     check_files() -> () = Watch, "check files";
     recover() -> () = Recover, "recover";
     close() -> () = Close, "close";

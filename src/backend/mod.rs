@@ -15,6 +15,7 @@
 //! | `replaced` | a record before and after a change |
 //! | `lapses` | expired keys that end in the change that needs their place or name |
 //! | `damage`, `quarantines` | records that can't be what was written, and entries that lie over them |
+//! | `check` | the faults that a check finds, and what a repair did |
 //! | `error`, `storage` | [`BackendError`]; [`StorageHealth`]: the files, and the room for them |
 //! | `notifier` | [`ChangeNotifier`]: wakes callers that wait for a commit |
 //! | `opening` | [`Opened`]: whether a database was there, or is made |
@@ -25,6 +26,7 @@
 mod apply;
 mod apply_usage;
 mod change;
+mod check;
 mod contract;
 mod damage;
 mod error;
@@ -61,6 +63,7 @@ pub use apply_usage::apply_usage;
 pub use change::{
     Applied, Change, Once, Operation, PepperUse, Precondition, Rejection, Write, WriteKey,
 };
+pub use check::{Finding, Repaired};
 pub use contract::{Backend, CommitOutcome, Sharing};
 pub(crate) use damage::quarantined;
 pub use damage::{Damage, DamagedRecord, DamagedRow};

@@ -17,6 +17,7 @@
 //! | `sums` | the sums of the trees, by which lost entries are noticed |
 //! | `overlay` | a batch before it is written, and the rules' view of it |
 //! | `counts`, `removal` | the number of keys of each owner; the removal of a damaged key |
+//! | `requests` | requests that took effect once |
 //! | `record` | records as bytes |
 //! | `chunks` | long values in short pieces |
 //! | `trees` | the trees, and the keys in them |
@@ -43,6 +44,7 @@ mod overlay;
 mod read;
 mod record;
 mod removal;
+mod requests;
 mod store;
 mod sums;
 #[cfg(test)]

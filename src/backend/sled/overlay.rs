@@ -8,10 +8,10 @@ use ::sled::IVec;
 use super::chunks::{self, Values};
 use super::engine::{Engine, Writes, number};
 use super::fault::Fault;
-use super::read::{load_key, load_owner, load_quarantine};
+use super::read::{load_key, load_owner, load_quarantine, load_usage};
 use super::record::{
-    decode_metadata, decode_request, decode_usage, encode_event, encode_key, encode_metadata,
-    encode_owner, encode_quarantine, encode_request, encode_usage,
+    decode_metadata, encode_event, encode_key, encode_metadata, encode_owner, encode_quarantine,
+    encode_usage,
 };
 use super::sums::Sums;
 use super::trees::{self, Tree};
@@ -134,7 +134,7 @@ impl<'a> Overlay<'a> {
     }
 
     /// Lists the first keys of a tree in a range, in order; at most `limit`.
-    fn first(
+    pub(super) fn first(
         &self,
         tree: Tree,
         from: &[u8],
@@ -253,11 +253,6 @@ impl<'a> Overlay<'a> {
         Ok(())
     }
 
-    fn load_usage(&self, of: &UsageSubject) -> Result<Option<Usage>, Fault> {
-        let record = chunks::load(self, Tree::Usage, &trees::usage(of))?;
-        record.map(|record| decode_usage(&record)).transpose()
-    }
-
     fn store_usage(&mut self, of: &UsageSubject, usage: Option<&Usage>) -> Result<(), Fault> {
         let key = trees::usage(of);
         match usage {
@@ -267,61 +262,6 @@ impl<'a> Overlay<'a> {
                 self.put(Tree::Usage, &key, &head);
             }
             None => self.remove(Tree::Usage, &key),
-        }
-        Ok(())
-    }
-
-    fn load_request(&self, id: &RequestId) -> Result<Option<RequestRecord>, Fault> {
-        let record = chunks::load(self, Tree::Requests, &id.to_bytes())?;
-        record.map(|record| decode_request(id.clone(), &record)).transpose()
-    }
-
-    fn load_requests_before(
-        &self,
-        before: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<RequestRecord>, Fault> {
-        let end = trees::requests_from(before);
-        let written = self.writes.get(&Tree::RequestTimes);
-        let is_written = |key: &[u8]| written.is_some_and(|written| written.contains_key(key));
-        let mut times = Vec::new();
-        for entry in self.engine.range(Tree::RequestTimes, Bound::Unbounded, Bound::Excluded(&end))
-        {
-            if times.len() == limit {
-                break;
-            }
-            let (key, _) = entry?;
-            if !is_written(&key) {
-                times.push(key.to_vec());
-            }
-        }
-        let is_there = |(key, value): &(&Vec<u8>, &Option<Vec<u8>>)| {
-            key.as_slice() < end.as_slice() && value.is_some()
-        };
-        times.extend(written.into_iter().flatten().filter(is_there).map(|(key, _)| key.clone()));
-        let missing = || Fault::damaged("a time leads to no request");
-        let load = |key: &Vec<u8>| {
-            let id = trees::request_in(key).ok_or_else(missing)?;
-            self.load_request(&id)?.ok_or_else(missing)
-        };
-        times.iter().take(limit).map(load).collect()
-    }
-
-    fn store_request(
-        &mut self,
-        before: Option<&RequestRecord>,
-        after: Option<&RequestRecord>,
-    ) -> Result<(), Fault> {
-        if let Some(record) = before {
-            self.remove(Tree::RequestTimes, &trees::request_time(record.at, &record.id));
-            if after.is_none() {
-                self.remove_record(Tree::Requests, &record.id.to_bytes())?;
-            }
-        }
-        if let Some(record) = after {
-            self.put(Tree::RequestTimes, &trees::request_time(record.at, &record.id), &[]);
-            let bytes = encode_request(record)?;
-            self.put_record(Tree::Requests, &record.id.to_bytes(), &bytes)?;
         }
         Ok(())
     }
@@ -482,7 +422,7 @@ impl Transaction for Overlay<'_> {
     }
 
     fn usage(&mut self, of: &UsageSubject) -> Result<Option<Usage>, BackendError> {
-        told(self.load_usage(of))
+        told(load_usage(self, of))
     }
 
     fn put_usage(&mut self, of: &UsageSubject, usage: Option<&Usage>) -> Result<(), BackendError> {

@@ -69,8 +69,7 @@ impl Engine {
     }
 
     pub(super) fn usage(&self, of: &UsageSubject) -> Result<Usage, Fault> {
-        let record = chunks::load(self, Tree::Usage, &trees::usage(of))?;
-        Ok(record.map(|record| decode_usage(&record)).transpose()?.unwrap_or_default())
+        Ok(load_usage(self, of)?.unwrap_or_default())
     }
 
     pub(super) fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, Fault> {
@@ -403,6 +402,21 @@ pub(super) fn load_key(from: &dyn Values, id: KeyId) -> Result<Option<KeyRecord>
     let record = chunks::load(from, Tree::Keys, &key);
     let key = record.and_then(|record| record.map(|bytes| decode_key(id, &bytes)).transpose());
     key.map_err(|fault| fault.of(Tree::Keys, DamagedRecord::Key(id)))
+}
+
+/// Loads the usage of a key or an owner, if there is any.
+pub(super) fn load_usage(from: &dyn Values, of: &UsageSubject) -> Result<Option<Usage>, Fault> {
+    let record = chunks::load(from, Tree::Usage, &trees::usage(of));
+    let usage = record.and_then(|record| record.map(|bytes| decode_usage(&bytes)).transpose());
+    usage.map_err(|fault| {
+        fault.of(
+            Tree::Usage,
+            match of {
+                UsageSubject::Key(id) => DamagedRecord::Key(*id),
+                UsageSubject::Owner(id) => DamagedRecord::Owner(*id),
+            },
+        )
+    })
 }
 
 /// Loads the quarantine entry of a key. A damaged one counts as none, so that another can replace

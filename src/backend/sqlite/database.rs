@@ -6,23 +6,27 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::commit::Commit;
+use super::commit::{Commit, apply_apart};
 use super::connect::{self, Connector};
-use super::error::{Fault, NAME};
+use super::error::{Fault, NAME, is_of_damage};
 use super::files::Files;
 use super::options::SqliteOptions;
 use super::readers::Readers;
 use super::record_watch::RecordWatch;
-use super::scan::{OneOwner, Part, Progress, Scan};
+use super::scan::{Part, Scan};
+use super::scan_owner::{OneOwner, Progress};
 use super::transaction::{READ_BUDGET, Snapshot};
 use super::writer::Writer;
-use super::{backup, events, keys, metadata, owners, pages, quarantine, requests, scan, usage};
+use super::{
+    backup, check, events, keys, metadata, owners, pages, quarantine, repair, requests, scan, usage,
+};
+use crate::backend::check::by_reading as check_reads;
 use crate::backend::opening::Intent;
 use crate::backend::{
     Applied, Backend, BackendError, BackendErrorKind, BackupProgress, Change, ChangeNotifier,
-    CommitOutcome, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, Opened, OwnerPage,
-    OwnerPageQuery, Scanned, Sharing, StorageHealth, UsageChange, UsageOutcome, UsageSubject,
-    apply, apply_usage,
+    CommitOutcome, EventPage, EventQuery, Finding, KeyFilter, KeyPage, KeyPageQuery, Opened,
+    OwnerPage, OwnerPageQuery, Repaired, Scanned, Sharing, StorageHealth, UsageChange,
+    UsageOutcome, UsageSubject, apply, apply_usage,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -341,17 +345,27 @@ impl Backend for Sqlite {
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
         const OPERATION: &str = "commit";
         let last = |applied: &Applied| applied.last_event;
-        let outcome = self.write(OPERATION, |tx| {
+        let commit = |apply: &dyn Fn(&Connection) -> Result<CommitOutcome, BackendError>| {
+            self.write(OPERATION, |tx| {
+                let outcome = apply(tx)?;
+                let first = outcome.iter().flatten().map(|applied| applied.first_event).min();
+                if let Some((first, last)) = first.zip(outcome.iter().flatten().map(last).max()) {
+                    let checked = self.writer.records.check_events(first, last);
+                    checked.map_err(|fault| fault.during(OPERATION))?;
+                }
+                Ok(outcome)
+            })
+        };
+        let together = |tx: &Connection| {
             let mut commit = Commit::new(tx);
-            let outcome: CommitOutcome =
-                batch.iter().map(|change| apply(&mut commit, change)).collect::<Result<_, _>>()?;
-            let first = outcome.iter().flatten().map(|applied| applied.first_event).min();
-            if let Some((first, last)) = first.zip(outcome.iter().flatten().map(last).max()) {
-                let checked = self.writer.records.check_events(first, last);
-                checked.map_err(|fault| fault.during(OPERATION))?;
-            }
-            Ok(outcome)
-        })?;
+            batch.iter().map(|change| apply(&mut commit, change)).collect()
+        };
+        let apart = |tx: &Connection| batch.iter().map(|change| apply_apart(tx, change)).collect();
+        let outcome = match commit(&together) {
+            // A page that one change needs can't be read. It alone is refused.
+            Err(error) if is_of_damage(&error) => commit(&apart)?,
+            outcome => outcome?,
+        };
         if let Some(last) = outcome.iter().flatten().map(last).max() {
             self.announcer.announce(last);
         }
@@ -429,6 +443,23 @@ impl Backend for Sqlite {
         let done = Fault::unless_forked(self.process)
             .and_then(|()| backup::back_up(&self.connector, &self.readers, to, progress));
         done.map_err(|fault| fault.during("back up").at(to))
+    }
+
+    fn check(&self) -> Result<Vec<Finding>, BackendError> {
+        let mut findings = check_reads(self)?;
+        self.read("check", check::all)?.into_iter().for_each(|finding| findings.add(finding));
+        Ok(findings.into_all())
+    }
+
+    fn repair(&self, now: Timestamp) -> Result<Repaired, BackendError> {
+        const OPERATION: &str = "repair";
+        let before = self.check()?;
+        if before.iter().any(Finding::is_mendable) {
+            self.write(OPERATION, |tx| {
+                repair::all(tx, &before, now).map_err(|fault| fault.during(OPERATION))
+            })?;
+        }
+        Ok(Repaired::between(before, self.check()?))
     }
 
     fn check_files(&self) -> Result<(), BackendError> {

@@ -70,12 +70,18 @@ impl Fault {
         Self::Damaged(Damage::new(table, column, DamagedRecord::Unknown))
     }
 
-    /// Names the record, if this is damage in a row.
-    pub(super) fn of(self, record: DamagedRecord) -> Self {
+    /// Names the record, if this is damage in a row of a table, or of the page on which it lies.
+    pub(super) fn of(self, table: &'static str, record: DamagedRecord) -> Self {
         match self {
             Self::Damaged(damage) => Self::Damaged(Damage { record, ..damage }),
+            fault if fault.is_corrupt() => Self::Damaged(Damage::new(table, "page", record)),
             other => other,
         }
+    }
+
+    /// Returns whether SQLite can't make sense of a page.
+    pub(super) fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Engine(code) if code.primary() == ffi::SQLITE_CORRUPT)
     }
 
     /// Returns whether another connection holds the database.
@@ -139,6 +145,13 @@ impl Fault {
             Self::System(source) => error(kind_of(&source)).with_source(source),
         }
     }
+}
+
+/// Returns whether an error is of a row or a page that can't be read, so that it is no error of other
+/// rows.
+pub(super) fn is_of_damage(error: &BackendError) -> bool {
+    let code = error.source().and_then(|source| source.downcast_ref::<Code>());
+    error.damage().is_some() || code.is_some_and(|code| code.primary() == ffi::SQLITE_CORRUPT)
 }
 
 fn kind_of(error: &io::Error) -> BackendErrorKind {

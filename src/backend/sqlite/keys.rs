@@ -69,9 +69,9 @@ impl<'c> Loader<'c> {
     pub(super) fn load(&mut self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
         quarantine::expect_none(self.connection, id)?;
         let mut rows = self.keys.query([id.to_bytes()])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
-        let key = decode(row, &mut self.previous);
-        key.map(Some).map_err(|fault| fault.of(DamagedRecord::Key(id)))
+        let row = rows.next().map_err(Fault::from);
+        let key = row.and_then(|row| row.map(|row| decode(row, &mut self.previous)).transpose());
+        key.map_err(|fault| fault.of(TABLE, DamagedRecord::Key(id)))
     }
 }
 
@@ -93,14 +93,19 @@ impl<'c> PreviousLoader<'c> {
         Ok(previous)
     }
 
-    /// Reads those of one key that are whole.
+    /// Reads those of one key that are whole, as far as SQLite can read them.
     pub(super) fn whole(&mut self, id: KeyId) -> Result<Vec<PreviousToken>, Fault> {
         let mut rows = self.0.query([id.to_bytes()])?;
         let mut previous = Vec::new();
-        while let Some(row) = rows.next()? {
-            previous.extend(RowReader::new(row, "previous_tokens").field("previous").ok());
+        loop {
+            match rows.next().map_err(Fault::from) {
+                Ok(Some(row)) => {
+                    previous.extend(RowReader::new(row, "previous_tokens").field("previous").ok());
+                }
+                Err(fault) if !fault.is_corrupt() => return Err(fault),
+                Ok(None) | Err(_) => return Ok(previous),
+            }
         }
-        Ok(previous)
     }
 }
 
@@ -118,7 +123,7 @@ pub(super) fn each(connection: &Connection, visit: &mut dyn FnMut(KeyRecord)) ->
         visit(decode(row, &mut previous).map_err(|fault| {
             // The id stands first, and is read as far as it can be.
             let id = RowReader::new(row, TABLE).field("id");
-            fault.of(id.map_or(DamagedRecord::Unknown, DamagedRecord::Key))
+            fault.of(TABLE, id.map_or(DamagedRecord::Unknown, DamagedRecord::Key))
         })?);
     }
     Ok(())

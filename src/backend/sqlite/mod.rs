@@ -23,11 +23,12 @@
 //! | `state_column` | a key's state, as far as it is stored |
 //! | `checksums` | checksums of records, by which damage shows |
 //! | `commit` | the rules' view of a write transaction |
-//! | `scan`, `pages` | walks over many rows |
+//! | `scan`, `scan_owner`, `pages` | walks over many rows |
 //! | `backup` | a copy of the database of one moment |
 //! | `error` | what SQLite says, without its words |
 
 mod backup;
+mod check;
 mod checksums;
 mod codec;
 mod commit;
@@ -47,8 +48,10 @@ mod pages;
 mod quarantine;
 mod readers;
 mod record_watch;
+mod repair;
 mod requests;
 mod scan;
+mod scan_owner;
 mod schema;
 mod state_column;
 mod transaction;

@@ -36,8 +36,8 @@ static UPDATE: LazyLock<String> = LazyLock::new(|| update_sql(TABLE, &COLUMNS, "
 pub(super) fn load(connection: &Connection, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
     let mut statement = connection.prepare_cached(&LOAD)?;
     let mut rows = statement.query([id.as_str()])?;
-    let owner = rows.next()?.map(decode).transpose();
-    owner.map_err(|fault| fault.of(DamagedRecord::Owner(*id)))
+    let owner = rows.next().map_err(Fault::from).and_then(|row| row.map(decode).transpose());
+    owner.map_err(|fault| fault.of(TABLE, DamagedRecord::Owner(*id)))
 }
 
 /// Returns the number of keys by the owners' counters, but no more than a file of this size can

@@ -26,6 +26,10 @@ const COUNTED_AT_ONCE: usize = 10_000;
 pub(super) const ALL: &str = "SELECT id, kind, expires_at, state FROM keys
      WHERE id > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
 
+/// The same where a page of the table can't be read. Looks at the whole index.
+const ALL_BY_INDEX: &str = "SELECT id, kind, expires_at, state FROM keys INDEXED BY keys_by_owner
+     WHERE id > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
+
 /// The keys of one owner in these states, newest first: for each value of the column `state` one
 /// walk along the index `keys_by_owner`, merged. Nothing for no state.
 pub(super) fn of_owner(states: StateSet) -> Option<String> {
@@ -83,7 +87,29 @@ fn walk(
         (None, None) => Some(ALL.into()),
     };
     let Some(sql) = sql else { return Ok(()) };
-    let mut statement = connection.prepare_cached(&sql)?;
+    let mut last = below;
+    let mut noting = |candidate: &Candidate| {
+        last = Some(candidate.id);
+        visit(candidate)
+    };
+    match walk_along(connection, &sql, filter, (above, below), rows, &mut noting) {
+        // A page of the table can't be read. Its index has the ids too.
+        Err(fault) if fault.is_corrupt() && sql == ALL => {
+            walk_along(connection, ALL_BY_INDEX, filter, (above, last), rows, visit)
+        }
+        walked => walked,
+    }
+}
+
+fn walk_along(
+    connection: &Connection,
+    sql: &str,
+    filter: &KeyFilter,
+    (above, below): (Option<KeyId>, Option<KeyId>),
+    rows: i64,
+    visit: &mut dyn FnMut(&Candidate) -> Result<ControlFlow<()>, Fault>,
+) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(sql)?;
     let mut binder = Binder::new(&mut statement);
     // All ids lie between the empty blob and one of more than 16 bytes.
     let above = above.map_or(Vec::new(), |id| id.to_bytes().to_vec());
@@ -134,7 +160,8 @@ pub(super) fn keys(connection: &Connection, query: &KeyPageQuery) -> Result<KeyP
         examined += 1;
         last = Some(candidate.id);
         if candidate.matches(filter) {
-            let missing = || Fault::damaged("keys", "id").of(DamagedRecord::Key(candidate.id));
+            let record = DamagedRecord::Key(candidate.id);
+            let missing = || Fault::Damaged(Damage::new("keys", "id", record));
             match loader.load(candidate.id).and_then(|key| key.ok_or_else(missing)) {
                 Ok(key) => page.keys.extend(Some(key).filter(|key| filter.matches(key))),
                 Err(Fault::Damaged(damage)) => page.damaged.push(DamagedRow {

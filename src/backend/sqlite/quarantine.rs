@@ -96,8 +96,8 @@ pub(super) fn remove_key(connection: &Connection, id: KeyId) -> Result<(), Fault
 fn decode(row: &Row<'_>) -> Result<Quarantine, Fault> {
     let mut row = RowReader::new(row, TABLE);
     let id = row.field("id")?;
-    let entry =
-        Quarantine::get_fields(id, &mut row).map_err(|fault| fault.of(DamagedRecord::Key(id)))?;
+    let entry = Quarantine::get_fields(id, &mut row)
+        .map_err(|fault| fault.of(TABLE, DamagedRecord::Key(id)))?;
     let checksum: u32 = row.field("checksum")?;
     if checksums::of_quarantine(&entry) == checksum {
         Ok(entry)

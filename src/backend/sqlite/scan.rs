@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
+use super::checksums;
 use super::codec::RowReader;
 use super::error::Fault;
 use super::keys::PreviousLoader;
 use super::limits::Loader;
-use super::quarantine::{self, Entries};
-use super::{checksums, events};
+use super::quarantine::Entries;
 use crate::backend::{
     Damage, DamagedRecord, DamagedRow, Scanned, ScannedKey, ScannedOwner, quarantined,
 };
@@ -26,13 +26,15 @@ const ROWS_AT_ONCE: u32 = 512;
 const ROWS_UNTIMED: usize = 64;
 
 /// The columns that the index needs; a row shows them before all others.
-macro_rules! columns {
+macro_rules! key_columns {
     () => {
         "id, owner, kind, expires_at, deactivated_at, blocked_at, revoked_at, lapsed_at, generation, \
          digest, scheme, pepper, prefix, issued_at, owner_epoch, \
          store_epoch, access, limited, state_checksum"
     };
 }
+
+pub(super) use key_columns;
 
 macro_rules! owner_columns {
     () => {
@@ -41,32 +43,33 @@ macro_rules! owner_columns {
 }
 
 pub(super) const KEYS: &str =
-    concat!("SELECT ", columns!(), " FROM keys WHERE id > ?1 ORDER BY id LIMIT ?2");
+    concat!("SELECT ", key_columns!(), " FROM keys WHERE id > ?1 ORDER BY id LIMIT ?2");
 pub(super) const OWNERS: &str =
     concat!("SELECT ", owner_columns!(), " FROM owners WHERE id > ?1 ORDER BY id LIMIT ?2");
-pub(super) const KEYS_OF_OWNER: &str = concat!(
-    "SELECT ",
-    columns!(),
-    ", state FROM keys INDEXED BY keys_by_owner \
-     WHERE owner = ?1 AND (state, id) > (?2, ?3) ORDER BY state, id"
-);
+/// Where a page of the table can't be read: the ids as an index has them, and single rows.
+const KEYS_BY_INDEX: &str =
+    "SELECT id FROM keys INDEXED BY keys_by_owner WHERE id > ?1 ORDER BY id LIMIT ?2";
+const OWNERS_BY_INDEX: &str = "SELECT DISTINCT owner FROM keys INDEXED BY keys_by_owner \
+     WHERE owner > ?1 ORDER BY owner LIMIT ?2";
+const ONE_KEY: &str = concat!("SELECT ", key_columns!(), " FROM keys WHERE id = ?");
+const ONE_OWNER: &str = concat!("SELECT ", owner_columns!(), " FROM owners WHERE id = ?");
 pub(super) const PREVIOUS_TOKENS: &str = "SELECT key_id, generation, digest, scheme, pepper, prefix, issued_at, owner_epoch, store_epoch, since, ends_at \
      FROM previous_tokens WHERE key_id > ?1 AND key_id <= ?2 ORDER BY key_id, generation";
 
 /// When a transaction has shown enough.
-struct Pace {
+pub(super) struct Pace {
     started: Instant,
     budget: Duration,
     rows: usize,
 }
 
 impl Pace {
-    fn new(budget: Duration) -> Self {
+    pub(super) fn new(budget: Duration) -> Self {
         Self { started: Instant::now(), budget, rows: 0 }
     }
 
     /// Counts a row; whether it should be the last.
-    fn is_over(&mut self) -> bool {
+    pub(super) fn is_over(&mut self) -> bool {
         self.rows += 1;
         self.rows.is_multiple_of(ROWS_UNTIMED) && self.started.elapsed() > self.budget
     }
@@ -134,8 +137,62 @@ impl Walk {
     }
 }
 
-/// Reads owners.
+/// Reads owners. Where a page of the table can't be read, those of them that have keys are shown one
+/// by one.
 pub(super) fn owners(connection: &Connection, part: Part<'_>) -> Result<Scan, Fault> {
+    match (walk_owners(connection, part), part) {
+        (Err(fault), Part::After(after, _)) if fault.is_corrupt() => {
+            let ids = ids_after(connection, OWNERS_BY_INDEX, str::from_utf8(after).unwrap_or(""))?;
+            let mut rows = Vec::new();
+            for id in &ids {
+                let id = str::from_utf8(id).unwrap_or_default();
+                rows.extend(
+                    OwnerId::new(id).ok().map(|id| one_owner(connection, &id)).transpose()?,
+                );
+            }
+            let rows = rows.into_iter().flatten().collect();
+            Ok(Scan { next: next_after(&ids), rows })
+        }
+        (scan, _) => scan,
+    }
+}
+
+/// Reads up to as many ids as a transaction shows.
+fn ids_after(
+    connection: &Connection,
+    sql: &str,
+    after: impl rusqlite::ToSql,
+) -> Result<Vec<Vec<u8>>, Fault> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query((after, ROWS_AT_ONCE))?;
+    let mut ids = Vec::new();
+    while let Some(row) = rows.next()? {
+        if let ValueRef::Blob(bytes) | ValueRef::Text(bytes) = row.get_ref(0)? {
+            ids.push(bytes.to_vec());
+        }
+    }
+    Ok(ids)
+}
+
+fn next_after(ids: &[Vec<u8>]) -> Option<Vec<u8>> {
+    ids.last().filter(|_| ids.len() == ROWS_AT_ONCE as usize).cloned()
+}
+
+/// Reads an owner.
+pub(super) fn one_owner(connection: &Connection, id: &OwnerId) -> Result<Option<Scanned>, Fault> {
+    let mut statement = connection.prepare_cached(ONE_OWNER)?;
+    let mut rows = statement.query([id.as_str()])?;
+    let mut limits = Loader::of(connection, "owners")?;
+    match rows.next() {
+        Ok(row) => row.map(|row| shown_owner(row, &mut limits)).transpose(),
+        Err(error) => match Fault::from(error).of("owners", DamagedRecord::Owner(*id)) {
+            Fault::Damaged(damage) => Ok(Some(Scanned::Damaged(DamagedRow::new(damage)))),
+            fault => Err(fault),
+        },
+    }
+}
+
+fn walk_owners(connection: &Connection, part: Part<'_>) -> Result<Scan, Fault> {
     let mut walk = Walk::new(part);
     let after = str::from_utf8(&walk.last).unwrap_or_default().to_owned();
     let mut statement = connection.prepare_cached(OWNERS)?;
@@ -187,12 +244,52 @@ fn owner(row: &Row<'_>, limits: &mut Loader<'_>) -> Result<ScannedOwner, Fault> 
     }
 }
 
-/// Reads keys with their previous tokens.
+/// Reads keys with their previous tokens. Where a page of the table can't be read, its keys are shown
+/// as damaged, one by one.
 pub(super) fn keys(
     connection: &Connection,
     part: Part<'_>,
     entries: &Entries,
 ) -> Result<Scan, Fault> {
+    match (walk_keys(connection, part, entries), part) {
+        (Err(fault), Part::After(after, _)) if fault.is_corrupt() => {
+            let ids = ids_after(connection, KEYS_BY_INDEX, after)?;
+            Ok(Scan { next: next_after(&ids), rows: by_ids(connection, &ids, entries)? })
+        }
+        (scan, _) => scan,
+    }
+}
+
+/// Reads keys one by one.
+pub(super) fn by_ids(
+    connection: &Connection,
+    ids: &[Vec<u8>],
+    entries: &Entries,
+) -> Result<Vec<Scanned>, Fault> {
+    let mut judge = Judge::new(connection, entries)?;
+    let mut limits = Loader::of(connection, "keys")?;
+    let mut statement = connection.prepare_cached(ONE_KEY)?;
+    let mut found = Vec::with_capacity(ids.len());
+    for bytes in ids {
+        // Without a readable id there is nothing to name.
+        let Ok(id) = <[u8; 16]>::try_from(&bytes[..]).map(KeyId::from_bytes) else { continue };
+        let mut rows = statement.query([bytes])?;
+        match rows.next() {
+            Ok(Some(row)) => found.push(judge.read(row, &mut limits)?),
+            Ok(None) => {}
+            Err(error) => match Fault::from(error).of("keys", DamagedRecord::Key(id)) {
+                Fault::Damaged(damage) => {
+                    let row = judge.completed(DamagedRow::new(damage))?;
+                    found.push(Scanned::Damaged(row));
+                }
+                fault => return Err(fault),
+            },
+        }
+    }
+    Ok(found)
+}
+
+fn walk_keys(connection: &Connection, part: Part<'_>, entries: &Entries) -> Result<Scan, Fault> {
     let mut walk = Walk::new(part);
     let after = walk.last.clone();
     let mut statement = connection.prepare_cached(KEYS)?;
@@ -229,15 +326,33 @@ pub(super) fn keys(
 }
 
 /// Tells whole keys from damaged ones, and from those under quarantine.
-struct Judge<'a> {
+pub(super) struct Judge<'a> {
     entries: &'a Entries,
     previous: PreviousLoader<'a>,
     bytes: PlainBytes,
 }
 
 impl<'a> Judge<'a> {
-    fn new(connection: &'a Connection, entries: &'a Entries) -> Result<Self, Fault> {
+    pub(super) fn new(connection: &'a Connection, entries: &'a Entries) -> Result<Self, Fault> {
         Ok(Self { entries, previous: PreviousLoader::new(connection)?, bytes: PlainBytes::new() })
+    }
+
+    /// Shows the key of a row.
+    pub(super) fn read(
+        &mut self,
+        row: &Row<'_>,
+        limits: &mut Loader<'_>,
+    ) -> Result<Scanned, Fault> {
+        match key(&mut RowReader::new(row, "keys"), limits) {
+            Ok((mut key, checksum)) => {
+                key.previous = self.previous.whole(key.id)?;
+                self.shown(key, checksum)
+            }
+            Err(Fault::Damaged(damage)) => {
+                Ok(Scanned::Damaged(self.completed(damaged_key(row, damage))?))
+            }
+            Err(fault) => Err(fault),
+        }
     }
 
     fn shown(&mut self, mut key: ScannedKey, checksum: u32) -> Result<Scanned, Fault> {
@@ -263,8 +378,10 @@ impl<'a> Judge<'a> {
         let record = DamagedRecord::Key(id);
         match self.previous.load(id) {
             Ok(_) => Ok(Damage::new("keys", "state_checksum", record)),
-            Err(Fault::Damaged(damage)) => Ok(Damage { record, ..damage }),
-            Err(fault) => Err(fault),
+            Err(fault) => match fault.of("previous_tokens", record) {
+                Fault::Damaged(damage) => Ok(damage),
+                fault => Err(fault),
+            },
         }
     }
 
@@ -325,7 +442,13 @@ fn add_previous_tokens(
     let mut statement = connection.prepare_cached(PREVIOUS_TOKENS)?;
     let mut rows = statement.query([after, through])?;
     let mut found = found.iter_mut().peekable();
-    while let Some(row) = rows.next()? {
+    loop {
+        let row = match rows.next().map_err(Fault::from) {
+            Ok(Some(row)) => row,
+            // The keys whose tokens are missing then are looked at one by one.
+            Err(fault) if !fault.is_corrupt() => return Err(fault),
+            Ok(None) | Err(_) => return Ok(()),
+        };
         let mut row = RowReader::new(row, "previous_tokens");
         let Ok(id) = row.field("key_id") else { continue };
         while found.next_if(|key| key.id < id).is_some() {}
@@ -333,77 +456,5 @@ fn add_previous_tokens(
         let Some(key) = found.peek_mut().filter(|key| key.id == id) else { continue };
         // Without a damaged one the checksum of its key doesn't hold.
         key.previous.extend(row.field("previous").ok());
-    }
-    Ok(())
-}
-
-/// An owner and its keys, gathered in several transactions between which nothing was committed.
-#[derive(Default)]
-pub(super) struct OneOwner {
-    pub(super) rows: Vec<Scanned>,
-    /// The column `state` and the id of the last key.
-    position: Option<(i64, Vec<u8>)>,
-    /// The last event when the first transaction began.
-    as_of: Option<u64>,
-}
-
-/// The progress of the gathering.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// Something was committed since it began: what was gathered is of two moments.
-    Disturbed,
-    Done,
-    More,
-}
-
-impl OneOwner {
-    /// Gathers on, for as long as `budget` lasts.
-    pub(super) fn gather(
-        &mut self,
-        connection: &Connection,
-        id: &OwnerId,
-        budget: Duration,
-    ) -> Result<Progress, Fault> {
-        // Every change leaves an event.
-        let last = events::last(connection)?;
-        if *self.as_of.get_or_insert(last) != last {
-            return Ok(Progress::Disturbed);
-        }
-        if self.position.is_none() {
-            let sql = concat!("SELECT ", owner_columns!(), " FROM owners WHERE id = ?");
-            let mut statement = connection.prepare_cached(sql)?;
-            let mut rows = statement.query([id.as_str()])?;
-            if let Some(row) = rows.next()? {
-                self.rows.push(shown_owner(row, &mut Loader::of(connection, "owners")?)?);
-            }
-        }
-        let (state, after) = self.position.take().unwrap_or_default();
-        let entries = quarantine::all(connection)?;
-        let mut statement = connection.prepare_cached(KEYS_OF_OWNER)?;
-        let mut previous = PreviousLoader::new(connection)?;
-        let mut judge = Judge::new(connection, &entries)?;
-        let mut limits = Loader::of(connection, "keys")?;
-        let mut rows = statement.query((id.as_str(), state, after))?;
-        let mut pace = Pace::new(budget);
-        while let Some(row) = rows.next()? {
-            let mut reader = RowReader::new(row, "keys");
-            let shown = match key(&mut reader, &mut limits) {
-                Ok((mut key, checksum)) => {
-                    key.previous = previous.whole(key.id)?;
-                    judge.shown(key, checksum)?
-                }
-                Err(Fault::Damaged(damage)) => {
-                    Scanned::Damaged(judge.completed(damaged_key(row, damage))?)
-                }
-                Err(fault) => return Err(fault),
-            };
-            self.rows.push(shown);
-            if pace.is_over() {
-                // Columns of an index: SQLite has compared them.
-                self.position = Some((row.get("state")?, row.get("id")?));
-                return Ok(Progress::More);
-            }
-        }
-        Ok(Progress::Done)
     }
 }

@@ -92,6 +92,13 @@ fn whole(uses: u64) -> i64 {
 }
 
 impl VersionedQuota {
+    /// Returns a state in which nothing is left until the next refill: of a quota whose state is lost,
+    /// so that nothing is used twice.
+    #[cfg(any(feature = "sled", feature = "sqlite"))]
+    pub(crate) fn used_up(self, now: Timestamp) -> QuotaState {
+        QuotaState { left: 0, ..self.state_at(None, now) }
+    }
+
     /// Computes its state at `now` from the last one. A clock that steps back refills nothing.
     #[must_use]
     pub fn state_at(self, before: Option<QuotaState>, now: Timestamp) -> QuotaState {

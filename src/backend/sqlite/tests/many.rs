@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::super::scan::{self, OneOwner, Part, Progress};
+use super::super::scan::{self, Part};
+use super::super::scan_owner::{OneOwner, Progress};
 use super::super::transaction::Snapshot;
 use super::fixtures::{Fixture, at, create_owner, event, owner_id, previous, replace, switch};
 use crate::backend::Write;

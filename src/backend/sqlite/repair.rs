@@ -1,0 +1,83 @@
+//! What a repair writes: that which follows from whole records.
+
+use rusqlite::Connection;
+
+use super::check::{self, ORPHANS, index_of};
+use super::error::Fault;
+use super::{keys, owners, usage};
+use crate::backend::{DamagedRecord, Finding, UsageSubject};
+use crate::clock::Timestamp;
+use crate::key::Usage;
+
+/// Mends what these findings are about, and can be mended.
+pub(super) fn all(
+    connection: &Connection,
+    findings: &[Finding],
+    now: Timestamp,
+) -> Result<(), Fault> {
+    for name in findings.iter().filter_map(index_of) {
+        index(connection, name)?;
+    }
+    for finding in findings {
+        if let Finding::Usage(damage) = finding {
+            match (damage.table, damage.record) {
+                ("key_usage", DamagedRecord::Key(id)) => {
+                    replace_usage(connection, &UsageSubject::Key(id), now)?;
+                }
+                (_, DamagedRecord::Owner(id)) => {
+                    replace_usage(connection, &UsageSubject::Owner(id), now)?;
+                }
+                _ => {}
+            }
+        }
+    }
+    for (table, _, condition) in ORPHANS {
+        connection.execute(&format!("DELETE FROM {table} WHERE {condition}"), [])?;
+    }
+    let mut misled = Vec::new();
+    check::each_misled(connection, &mut |id, numeric_id| misled.push((id, numeric_id)))?;
+    for (id, numeric_id) in misled {
+        let sql = "INSERT OR REPLACE INTO numeric_ids (numeric_id, key_id) VALUES (?, ?)";
+        let number = i64::try_from(numeric_id.get()).unwrap_or(i64::MAX);
+        connection.prepare_cached(sql)?.execute((number, id.to_bytes()))?;
+    }
+    owners::count_again(connection)
+}
+
+/// Makes an index again. If a page of it can't be read, SQLite can neither empty nor drop it: then it
+/// is taken out of the schema, its pages stay unused, and another takes its name.
+fn index(connection: &Connection, name: &str) -> Result<(), Fault> {
+    let run = |sql: &str| Ok::<_, Fault>(connection.execute_batch(sql)?);
+    run("SAVEPOINT one_index")?;
+    match run(&format!("REINDEX {name}")) {
+        Err(fault) if fault.is_corrupt() => run("ROLLBACK TO one_index; RELEASE one_index")?,
+        made => return made.and_then(|()| run("RELEASE one_index")),
+    }
+    let sql: Option<String> = connection.query_row(
+        "SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = ?",
+        [name],
+        |row| row.get(0),
+    )?;
+    // One that SQLite has made by itself has no words of its own. It belongs to its table.
+    let Some(sql) = sql else { return Ok(()) };
+    run("PRAGMA writable_schema = ON")?;
+    let taken_out = connection.execute("DELETE FROM sqlite_schema WHERE name = ?", [name]);
+    run("PRAGMA writable_schema = RESET")?;
+    taken_out?;
+    run(&sql)
+}
+
+/// Replaces a damaged row: nothing used, and the quota used up, unless its own state is whole.
+fn replace_usage(connection: &Connection, of: &UsageSubject, now: Timestamp) -> Result<(), Fault> {
+    let limits = match of {
+        UsageSubject::Key(id) => keys::load(connection, *id)?.map(|key| key.limits),
+        UsageSubject::Owner(id) => owners::load(connection, id)?.map(|owner| owner.limits),
+    };
+    let run = limits.and_then(|limits| limits.quota).map(|quota| quota.value);
+    let quota = match usage::load_quota(connection, of) {
+        Ok(quota) => quota,
+        Err(Fault::Damaged(_)) => run.map(|run| run.used_up(now)),
+        Err(fault) => return Err(fault),
+    };
+    usage::put(connection, of, Some(&Usage { quota, ..Usage::default() }))
+}
