@@ -9,7 +9,7 @@ use super::incarnations::Incarnations;
 use super::lapses::Lapses;
 use super::new_rules;
 use super::quarantines::Quarantines;
-use super::replaced::Replaced;
+use super::replaced::{Replaced, quota_state};
 use super::requests::Requests;
 use super::retirement;
 use super::{
@@ -214,17 +214,21 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Lets the count of a quota go on under the quota that replaces it. The count is read and
-    /// written in this commit: a lease that another process takes comes before it or after it.
+    /// Begins the count of a quota that is set, and lets it go on under the quota that replaces it. The
+    /// count is read and written in this commit: a lease that another process takes comes before it or
+    /// after it. A count that is damaged or lost goes on as used up.
     fn take_quota(
         &mut self,
         tx: &mut dyn Transaction,
         operation: &Operation,
     ) -> Result<(), BackendError> {
         let (of, grant) = match &operation.write {
+            Write::CreateKey(create) => (UsageSubject::Key(create.record.id), None),
             Write::ReplaceKey(key) => (UsageSubject::Key(key.id), None),
             Write::GrantKeyUses(key, grant) => (UsageSubject::Key(key.id), Some(*grant)),
-            Write::ReplaceOwner(owner) => (UsageSubject::Owner(owner.id), None),
+            Write::CreateOwner(owner) | Write::ReplaceOwner(owner) => {
+                (UsageSubject::Owner(owner.id), None)
+            }
             Write::GrantOwnerUses(owner, grant) => (UsageSubject::Owner(owner.id), Some(*grant)),
             _ => return Ok(()),
         };
@@ -235,12 +239,14 @@ impl<'a> Plan<'a> {
             }
         }
         .unwrap_or_default();
-        let (Some(before), Some(after)) = (before, after) else { return Ok(()) };
-        if before.quota_version == after.quota_version {
+        let Some(after) = after.filter(|after| before.is_none_or(|before| before != *after)) else {
             return Ok(());
-        }
-        let usage = self.usage_of(tx, &of)?;
-        let state = after.replacing(before, usage.quota, grant, operation.event.at);
+        };
+        let usage = match self.usage_of(tx, &of) {
+            Err(error) if error.damage().is_some() => Usage::default(),
+            usage => usage?,
+        };
+        let state = quota_state(before, after, usage.quota, (grant, operation.event.at));
         self.usage.insert(of, Usage { quota: Some(state), ..usage });
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::{
     OwnerPageQuery, Scanned, StateSet, UsageSubject,
 };
 use crate::clock::Timestamp;
+use crate::key::Limits;
 
 /// The number of records that one read shows.
 const AT_ONCE: usize = 512;
@@ -140,7 +141,8 @@ fn owners<B: Backend + ?Sized>(backend: &B, findings: &mut Findings) -> Checked 
     loop {
         let page = backend.page_owners(&query)?;
         page.damaged.into_iter().for_each(|damage| findings.record(damage));
-        usage(backend, findings, page.owners.iter().map(|owner| UsageSubject::Owner(owner.id)))?;
+        let of = page.owners.iter().map(|owner| (UsageSubject::Owner(owner.id), &owner.limits));
+        usage(backend, findings, of)?;
         match page.next {
             Some(next) => query.after = Some(next),
             None => return Ok(()),
@@ -155,7 +157,8 @@ fn keys<B: Backend + ?Sized>(backend: &B, findings: &mut Findings) -> Checked {
     loop {
         let page = backend.page_keys(&query)?;
         page.damaged.into_iter().for_each(|row| findings.record(row.damage));
-        usage(backend, findings, page.keys.iter().map(|key| UsageSubject::Key(key.id)))?;
+        let of = page.keys.iter().map(|key| (UsageSubject::Key(key.id), &key.limits));
+        usage(backend, findings, of)?;
         match page.next {
             Some(next) => query.before = Some(next),
             None => return Ok(()),
@@ -163,22 +166,30 @@ fn keys<B: Backend + ?Sized>(backend: &B, findings: &mut Findings) -> Checked {
     }
 }
 
-fn usage<B: Backend + ?Sized>(
+/// Each quota has a state.
+fn usage<'a, B: Backend + ?Sized>(
     backend: &B,
     findings: &mut Findings,
-    of: impl Iterator<Item = UsageSubject>,
+    of: impl Iterator<Item = (UsageSubject, &'a Limits)>,
 ) -> Checked {
-    let subjects: Vec<_> = of.collect();
-    if backend.usage(&subjects).is_ok() {
-        return Ok(());
-    }
-    for subject in subjects {
-        match backend.usage(std::slice::from_ref(&subject)) {
-            Ok(_) => {}
-            Err(error) => match error.damage() {
-                Some(damage) => findings.add(Finding::Usage(damage.clone())),
-                None => findings.failed(&error)?,
+    let (subjects, limits): (Vec<_>, Vec<_>) = of.unzip();
+    let all = backend.usage(&subjects).ok();
+    for (at, (subject, limits)) in subjects.iter().zip(limits).enumerate() {
+        let usage = match &all {
+            Some(usages) => usages.get(at).copied().unwrap_or_default(),
+            None => match backend.usage(std::slice::from_ref(subject)) {
+                Ok(mut usage) => usage.pop().unwrap_or_default(),
+                Err(error) => {
+                    match error.damage() {
+                        Some(damage) => findings.add(Finding::Usage(damage.clone())),
+                        None => findings.failed(&error)?,
+                    }
+                    continue;
+                }
             },
+        };
+        if limits.quota.is_some_and(|quota| quota.value.has_lost(usage.quota)) {
+            findings.add(Finding::Usage(Damage::lost_quota(subject)));
         }
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::UsageSubject;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{Digest, Quarantine};
 
@@ -53,6 +54,17 @@ impl Damage {
     #[must_use]
     pub const fn new(table: &'static str, column: &'static str, record: DamagedRecord) -> Self {
         Self { table, column, record }
+    }
+}
+
+impl Damage {
+    /// The state of a quota is lost.
+    pub(crate) fn lost_quota(of: &UsageSubject) -> Self {
+        let record = match of {
+            UsageSubject::Key(id) => DamagedRecord::Key(*id),
+            UsageSubject::Owner(id) => DamagedRecord::Owner(*id),
+        };
+        Self::new("usage", "quota", record)
     }
 }
 

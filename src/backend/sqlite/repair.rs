@@ -20,11 +20,11 @@ pub(super) fn all(
     }
     for finding in findings {
         if let Finding::Usage(damage) = finding {
-            match (damage.table, damage.record) {
-                ("key_usage", DamagedRecord::Key(id)) => {
+            match damage.record {
+                DamagedRecord::Key(id) => {
                     replace_usage(connection, &UsageSubject::Key(id), now)?;
                 }
-                (_, DamagedRecord::Owner(id)) => {
+                DamagedRecord::Owner(id) => {
                     replace_usage(connection, &UsageSubject::Owner(id), now)?;
                 }
                 _ => {}
@@ -74,10 +74,10 @@ fn replace_usage(connection: &Connection, of: &UsageSubject, now: Timestamp) -> 
         UsageSubject::Owner(id) => owners::load(connection, id)?.map(|owner| owner.limits),
     };
     let run = limits.and_then(|limits| limits.quota).map(|quota| quota.value);
-    let quota = match usage::load_quota(connection, of) {
-        Ok(quota) => quota,
-        Err(Fault::Damaged(_)) => run.map(|run| run.used_up(now)),
-        Err(fault) => return Err(fault),
+    let stored = match usage::load_quota(connection, of) {
+        Err(Fault::Damaged(_)) => None,
+        stored => stored?,
     };
+    let quota = run.map(|run| run.own_state(stored).unwrap_or(run.used_up(now)));
     usage::put(connection, of, Some(&Usage { quota, ..Usage::default() }))
 }

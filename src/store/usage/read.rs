@@ -37,6 +37,9 @@ impl UsageRecorder {
                 None => used.last_address = None,
             }
             let quota = key.limits.quota.map(|quota| quota.value);
+            if quota.is_some_and(|quota| quota.has_lost(written.quota)) {
+                return Err(Damage::lost_quota(&UsageSubject::Key(key.id)));
+            }
             Ok(Some(KeyUsage {
                 last_used_at: used.last_used_at,
                 last_address: used.last_address,

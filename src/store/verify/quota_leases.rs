@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::lease_holders::{LeaseHolders, LeaseOrigin, LeaseQueue, Needs};
-use crate::backend::{BackendError, BackendErrorKind, Sharing, UsageChange, UsageSubject};
+use crate::backend::{BackendError, BackendErrorKind, Damage, Sharing, UsageChange, UsageSubject};
 use crate::clock::Timestamp;
 use crate::id::OwnerId;
 use crate::key::{Lease, QuotaState, RejectReason, VersionedQuota};
@@ -180,7 +180,8 @@ impl QuotaLeases {
         unavailable(Unavailable::Quota)
     }
 
-    /// Reads a quota and its state; `None` if there is none, or if it was replaced meanwhile.
+    /// Reads a quota and its state, which is `None` before the first use; `None` if there is no quota,
+    /// or if it was replaced meanwhile.
     fn stored_quota(
         &self,
         subject: &UsageSubject,
@@ -194,10 +195,14 @@ impl QuotaLeases {
         let usage = backend.usage(std::slice::from_ref(subject))?.pop();
         let state = usage.and_then(|usage| usage.quota);
         let run = quota.value;
-        let is_replaced = state.is_some_and(|state| state.quota_version > run.quota_version);
-        // A state of before the quota was cleared and set again doesn't count.
-        let state = state.filter(|state| state.quota_version == run.quota_version);
-        Ok((!is_replaced).then_some((run, state)))
+        if state.is_some_and(|state| state.quota_version > run.quota_version) {
+            return Ok(None);
+        }
+        let Some(state) = run.own_state(state) else {
+            let lost = Damage::lost_quota(subject);
+            return Err(BackendError::damaged(backend.name(), "read usage", lost));
+        };
+        Ok(Some((run, Some(state).filter(QuotaState::has_begun))))
     }
 
     fn unreadable(&self, error: BackendError) -> Unavailable {
