@@ -9,7 +9,7 @@ use super::incarnations::Incarnations;
 use super::lapses::Lapses;
 use super::new_rules;
 use super::quarantines::Quarantines;
-use super::replaced::{Replaced, quota_state};
+use super::replaced::{Replaced, quota_set, quota_state};
 use super::requests::Requests;
 use super::retirement;
 use super::{
@@ -239,9 +239,7 @@ impl<'a> Plan<'a> {
             }
         }
         .unwrap_or_default();
-        let Some(after) = after.filter(|after| before.is_none_or(|before| before != *after)) else {
-            return Ok(());
-        };
+        let Some(after) = quota_set(before, after) else { return Ok(()) };
         let usage = match self.usage_of(tx, &of) {
             Err(error) if error.damage().is_some() => Usage::default(),
             usage => usage?,

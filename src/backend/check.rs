@@ -52,6 +52,20 @@ impl Finding {
     pub fn is_mendable(&self) -> bool {
         matches!(self, Self::Usage(_) | Self::Derived(_))
     }
+
+    /// The key or owner whose usage is damaged.
+    #[cfg(any(feature = "sled", feature = "sqlite"))]
+    pub(super) fn usage_of(&self) -> Option<UsageSubject> {
+        match self {
+            Self::Usage(Damage { record: DamagedRecord::Key(id), .. }) => {
+                Some(UsageSubject::Key(*id))
+            }
+            Self::Usage(Damage { record: DamagedRecord::Owner(id), .. }) => {
+                Some(UsageSubject::Owner(*id))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Finding {

@@ -17,6 +17,17 @@ impl<T> Replaced<T> {
     }
 }
 
+/// Returns the quota that a change sets, which then has another version.
+pub(super) fn quota_set(
+    before: Option<VersionedQuota>,
+    after: Option<VersionedQuota>,
+) -> Option<VersionedQuota> {
+    let is_same = |before: VersionedQuota, after: &VersionedQuota| {
+        before.quota_version == after.quota_version
+    };
+    after.filter(|after| before.is_none_or(|before| !is_same(before, after)))
+}
+
 /// Computes the state of a quota that is set, or that replaces another one, whose state is stored. A
 /// state that is lost goes on as used up.
 pub(super) fn quota_state(

@@ -24,8 +24,15 @@ impl Overlay<'_> {
         }
     }
 
-    /// Counts the keys of an owner that can be read; those that can't count among all.
+    /// Stores the counts of an owner's keys as they are.
     pub(super) fn count_again(&mut self, owner: &OwnerId) -> Result<(), Fault> {
+        let counts = self.counted(owner)?;
+        self.store_counts(owner, counts);
+        Ok(())
+    }
+
+    /// Counts the keys of an owner that can be read; those that can't count among all.
+    pub(super) fn counted(&self, owner: &OwnerId) -> Result<KeyCounts, Fault> {
         let mut counts = KeyCounts::default();
         self.each(Tree::OwnerKeys, &trees::of_owner(owner), &mut |key| {
             let id = trees::key_in(key).ok_or(Fault::damaged("a key id is too short"))?;
@@ -34,8 +41,7 @@ impl Overlay<'_> {
             counts = counts.plus(one);
             Ok(())
         })?;
-        self.store_counts(owner, counts);
-        Ok(())
+        Ok(counts)
     }
 }
 

@@ -18,6 +18,7 @@
 //! | `overlay` | a batch before it is written, and the rules' view of it |
 //! | `counts`, `removal` | the number of keys of each owner; the removal of a damaged key |
 //! | `requests` | requests that took effect once |
+//! | `derived` | what follows from records: how it is checked, and made again |
 //! | `record` | records as bytes |
 //! | `chunks` | long values in short pieces |
 //! | `trees` | the trees, and the keys in them |
@@ -33,6 +34,7 @@ mod counts;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod decoding;
+mod derived;
 mod dirty_marker;
 mod engine;
 mod fault;

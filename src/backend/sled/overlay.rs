@@ -6,6 +6,7 @@ use std::ops::Bound;
 use ::sled::IVec;
 
 use super::chunks::{self, Values};
+use super::derived;
 use super::engine::{Engine, Writes, number};
 use super::fault::Fault;
 use super::read::{load_key, load_owner, load_quarantine, load_usage};
@@ -54,7 +55,7 @@ impl<'a> Overlay<'a> {
     }
 
     /// The batch to write, with its number and what all trees sum up to after it.
-    pub(super) fn into_batch(mut self) -> Result<Batch, Fault> {
+    pub(super) fn into_batch(self) -> Result<Batch, Fault> {
         if self.writes.is_empty() {
             return Ok(Batch::default());
         }
@@ -65,6 +66,11 @@ impl<'a> Overlay<'a> {
                 sums.replace(*tree, key, old.as_deref(), new.as_deref());
             }
         }
+        self.into_batch_with(sums)
+    }
+
+    /// The batch to write, after which the trees have these sums.
+    pub(super) fn into_batch_with(mut self, sums: Sums) -> Result<Batch, Fault> {
         let number = self.number(trees::WRITES)? + 1;
         self.put_number(trees::WRITES, number);
         self.put(Tree::StoreMetadata, trees::SUMS, &sums.encode());
@@ -178,16 +184,7 @@ impl<'a> Overlay<'a> {
             self.put_number(trees::KEYS, keys);
         }
         if let Some(key) = before {
-            self.remove(Tree::OwnerKeys, &trees::owner_key(&key.owner, key.id));
-            if let Some(creator) = key.created_by_key {
-                self.remove(Tree::CreatedKeys, &trees::created_key(creator, key.id));
-            }
-            if let Some(name) = key.name.as_ref().filter(|_| key.is_live()) {
-                self.remove(Tree::LiveNames, &trees::live_name(&key.owner, name, key.id));
-            }
-            if let Some(at) = key.expires_at.filter(|_| key.is_live()) {
-                self.remove(Tree::LiveExpiries, &trees::live_expiry(&key.owner, at, key.id));
-            }
+            derived::of_key(key).iter().for_each(|(tree, lead)| self.remove(*tree, lead));
             let counts = self.load_counts(&key.owner)?.minus(KeyCounts::of(key));
             self.store_counts(&key.owner, counts);
             if after.is_none() {
@@ -195,16 +192,7 @@ impl<'a> Overlay<'a> {
             }
         }
         if let Some(key) = after {
-            self.put(Tree::OwnerKeys, &trees::owner_key(&key.owner, key.id), &[]);
-            if let Some(creator) = key.created_by_key {
-                self.put(Tree::CreatedKeys, &trees::created_key(creator, key.id), &[]);
-            }
-            if let Some(name) = key.name.as_ref().filter(|_| key.is_live()) {
-                self.put(Tree::LiveNames, &trees::live_name(&key.owner, name, key.id), &[]);
-            }
-            if let Some(at) = key.expires_at.filter(|_| key.is_live()) {
-                self.put(Tree::LiveExpiries, &trees::live_expiry(&key.owner, at, key.id), &[]);
-            }
+            derived::of_key(key).iter().for_each(|(tree, lead)| self.put(*tree, lead, &[]));
             let counts = self.load_counts(&key.owner)?.plus(KeyCounts::of(key));
             self.store_counts(&key.owner, counts);
             if let Some(numeric_id) = key.numeric_id {
@@ -226,12 +214,7 @@ impl<'a> Overlay<'a> {
     fn store_event(&mut self, event: &Event) -> Result<(), Fault> {
         let sequence = event.sequence;
         self.put_record(Tree::Events, &trees::event(sequence), &encode_event(event)?)?;
-        if let Some(key) = event.key {
-            self.put(Tree::KeyEvents, &trees::key_event(key, sequence), &[]);
-        }
-        if let Some(owner) = &event.owner {
-            self.put(Tree::OwnerEvents, &trees::owner_event(owner, sequence), &[]);
-        }
+        derived::of_event(event).iter().for_each(|(tree, lead)| self.put(*tree, lead, &[]));
         self.put_number(trees::LAST_EVENT, sequence);
         Ok(())
     }
@@ -243,17 +226,16 @@ impl<'a> Overlay<'a> {
         event: Option<&Event>,
     ) -> Result<(), Fault> {
         self.remove_record(Tree::Events, &trees::event(sequence))?;
-        let Some(event) = event else { return Ok(()) };
-        if let Some(key) = event.key {
-            self.remove(Tree::KeyEvents, &trees::key_event(key, sequence));
-        }
-        if let Some(owner) = &event.owner {
-            self.remove(Tree::OwnerEvents, &trees::owner_event(owner, sequence));
-        }
+        let leads = event.map(derived::of_event).unwrap_or_default();
+        leads.iter().for_each(|(tree, lead)| self.remove(*tree, lead));
         Ok(())
     }
 
-    fn store_usage(&mut self, of: &UsageSubject, usage: Option<&Usage>) -> Result<(), Fault> {
+    pub(super) fn store_usage(
+        &mut self,
+        of: &UsageSubject,
+        usage: Option<&Usage>,
+    ) -> Result<(), Fault> {
         let key = trees::usage(of);
         match usage {
             // Never so long that it has chunks.

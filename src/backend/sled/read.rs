@@ -317,7 +317,7 @@ impl Engine {
         self.range(tree, Bound::Excluded(&from), to).map(|entry| event_number(&entry?.0))
     }
 
-    fn event(&self, sequence: u64) -> Result<Event, Fault> {
+    pub(super) fn event(&self, sequence: u64) -> Result<Event, Fault> {
         let record = chunks::load(self, Tree::Events, &trees::event(sequence))?;
         let missing = Fault::damaged("an index leads to an event that is not there");
         decode_event(sequence, &record.ok_or(missing)?)

@@ -1,6 +1,7 @@
 //! Requests that took effect once, and the times by which they are removed.
 
 use super::chunks;
+use super::derived;
 use super::fault::Fault;
 use super::overlay::Overlay;
 use super::record::{decode_request, encode_request};
@@ -38,13 +39,15 @@ impl Overlay<'_> {
         after: Option<&RequestRecord>,
     ) -> Result<(), Fault> {
         if let Some(record) = before {
-            self.remove(Tree::RequestTimes, &trees::request_time(record.at, &record.id));
+            let (tree, lead) = derived::of_request(record);
+            self.remove(tree, &lead);
             if after.is_none() {
                 self.remove_record(Tree::Requests, &record.id.to_bytes())?;
             }
         }
         if let Some(record) = after {
-            self.put(Tree::RequestTimes, &trees::request_time(record.at, &record.id), &[]);
+            let (tree, lead) = derived::of_request(record);
+            self.put(tree, &lead, &[]);
             let bytes = encode_request(record)?;
             self.put_record(Tree::Requests, &record.id.to_bytes(), &bytes)?;
         }

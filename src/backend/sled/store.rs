@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
+use super::derived::{self, Differences};
 use super::engine::{Engine, WriteFault};
 use super::fault::{Fault, NAME};
 use super::files::tree_bytes;
@@ -15,11 +16,13 @@ use super::options::SledOptions;
 use super::overlay::{Batch, Overlay};
 use super::read::Cursor;
 use super::trees::Tree;
+use crate::backend::check::by_reading as check_reads;
 use crate::backend::opening::Intent;
 use crate::backend::{
     Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome, EventPage,
-    EventQuery, KeyFilter, KeyPage, KeyPageQuery, Opened, OwnerPage, OwnerPageQuery, Scanned,
-    Sharing, StorageHealth, UsageChange, UsageOutcome, UsageSubject, apply, apply_usage, storage,
+    EventQuery, Finding, KeyFilter, KeyPage, KeyPageQuery, Opened, OwnerPage, OwnerPageQuery,
+    Repaired, Scanned, Sharing, StorageHealth, UsageChange, UsageOutcome, UsageSubject, apply,
+    apply_usage, storage,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -337,6 +340,37 @@ impl Backend for Sled {
 
     fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
         self.read("read usage", |engine| of.iter().map(|of| engine.usage(of)).collect())
+    }
+
+    fn check(&self) -> Result<Vec<Finding>, BackendError> {
+        let mut findings = check_reads(self)?;
+        let own = self.read("check", |engine| {
+            let mut own = derived::check_sums(engine)?;
+            own.extend(Differences::of(engine)?.findings);
+            Ok(own)
+        })?;
+        own.into_iter().for_each(|finding| findings.add(finding));
+        Ok(findings.into_all())
+    }
+
+    fn repair(&self, now: Timestamp) -> Result<Repaired, BackendError> {
+        const OPERATION: &str = "repair";
+        let before = self.check()?;
+        if before.iter().any(Finding::is_mendable) {
+            let _turn = self.take_turn(OPERATION)?;
+            let batch = self.read(OPERATION, |engine| {
+                let mut overlay = Overlay::new(engine);
+                Differences::of(engine)?.mend(&mut overlay)?;
+                for of in before.iter().filter_map(Finding::usage_of) {
+                    derived::replace_usage(&mut overlay, &of, now)?;
+                }
+                overlay.into_batch()
+            })?;
+            self.write(OPERATION, &batch)?;
+            let sums = self.read(OPERATION, derived::mended_sums)?;
+            self.write(OPERATION, &sums)?;
+        }
+        Ok(Repaired::between(before, self.check()?))
     }
 
     fn check_files(&self) -> Result<(), BackendError> {

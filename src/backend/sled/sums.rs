@@ -63,6 +63,17 @@ impl Sums {
         *sum = sum.wrapping_add(new.map_or(0, |new| of_entry(tree, key, new)));
     }
 
+    /// Sums up a tree as it is.
+    pub(super) fn sum_up(&mut self, engine: &Engine, tree: Tree) -> Result<(), Fault> {
+        let mut sum = 0_u64;
+        for entry in engine.range(tree, Bound::Unbounded, Bound::Unbounded) {
+            let (key, value) = entry?;
+            sum = sum.wrapping_add(of_entry(tree, &key, &value));
+        }
+        self.0[place(tree)] = sum;
+        Ok(())
+    }
+
     /// Checks that a tree has the entries that were written.
     ///
     /// A record that is damaged by itself, with sled's own checksums right, may be the reason of

@@ -208,6 +208,15 @@ pub(super) fn usage(of: &UsageSubject) -> Vec<u8> {
     }
 }
 
+/// The key or owner in a key of [`Tree::Usage`].
+pub(super) fn usage_in(bytes: &[u8]) -> Option<UsageSubject> {
+    match bytes.split_first()? {
+        (b'k', id) if id.len() == KEY_LEN => key_in(id).map(UsageSubject::Key),
+        (b'o', id) => owner_in(id).map(UsageSubject::Owner),
+        _ => None,
+    }
+}
+
 /// The moment at which a request was noted, and the request's name.
 pub(super) fn request_time(at: Timestamp, id: &RequestId) -> Vec<u8> {
     joined(&[&at.as_millis().to_be_bytes(), &id.to_bytes()])

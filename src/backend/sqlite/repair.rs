@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::check::{self, ORPHANS, index_of};
 use super::error::Fault;
 use super::{keys, owners, usage};
-use crate::backend::{DamagedRecord, Finding, UsageSubject};
+use crate::backend::{Finding, UsageSubject};
 use crate::clock::Timestamp;
 use crate::key::Usage;
 
@@ -18,18 +18,8 @@ pub(super) fn all(
     for name in findings.iter().filter_map(index_of) {
         index(connection, name)?;
     }
-    for finding in findings {
-        if let Finding::Usage(damage) = finding {
-            match damage.record {
-                DamagedRecord::Key(id) => {
-                    replace_usage(connection, &UsageSubject::Key(id), now)?;
-                }
-                DamagedRecord::Owner(id) => {
-                    replace_usage(connection, &UsageSubject::Owner(id), now)?;
-                }
-                _ => {}
-            }
-        }
+    for of in findings.iter().filter_map(Finding::usage_of) {
+        replace_usage(connection, &of, now)?;
     }
     for (table, _, condition) in ORPHANS {
         connection.execute(&format!("DELETE FROM {table} WHERE {condition}"), [])?;
@@ -67,17 +57,26 @@ fn index(connection: &Connection, name: &str) -> Result<(), Fault> {
     run(&sql)
 }
 
-/// Replaces a damaged row: nothing used, and the quota used up, unless its own state is whole.
+/// Replaces a damaged row: nothing used, and the quota used up, as far as either is damaged.
 fn replace_usage(connection: &Connection, of: &UsageSubject, now: Timestamp) -> Result<(), Fault> {
     let limits = match of {
         UsageSubject::Key(id) => keys::load(connection, *id)?.map(|key| key.limits),
         UsageSubject::Owner(id) => owners::load(connection, id)?.map(|owner| owner.limits),
     };
-    let run = limits.and_then(|limits| limits.quota).map(|quota| quota.value);
-    let stored = match usage::load_quota(connection, of) {
-        Err(Fault::Damaged(_)) => None,
-        stored => stored?,
+    let Some(limits) = limits else { return Ok(()) };
+    let whole = |loaded| match loaded {
+        Err(Fault::Damaged(_)) => Ok(None),
+        loaded => loaded,
     };
+    let usage = whole(usage::load(connection, of))?.unwrap_or_default();
+    let stored = match usage.quota {
+        None => match usage::load_quota(connection, of) {
+            Err(Fault::Damaged(_)) => None,
+            stored => stored?,
+        },
+        stored => stored,
+    };
+    let run = limits.quota.map(|quota| quota.value);
     let quota = run.map(|run| run.own_state(stored).unwrap_or(run.used_up(now)));
-    usage::put(connection, of, Some(&Usage { quota, ..Usage::default() }))
+    usage::put(connection, of, Some(&Usage { quota, ..usage }))
 }
