@@ -126,7 +126,11 @@ mod tests {
         assert_eq!((marker.durable().unwrap(), marker.is_noted().unwrap()), (Some(7), true));
         marker.note_durable(300);
         drop(marker);
-        assert_eq!((open().durable().unwrap(), open().is_noted().unwrap()), (Some(300), false));
+        let notes = || {
+            let marker = open();
+            (marker.durable().unwrap(), marker.is_noted().unwrap())
+        };
+        assert_eq!(notes(), (Some(300), false));
         // What isn't whole says nothing.
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[8] ^= 1;
@@ -134,6 +138,6 @@ mod tests {
         assert_eq!(open().durable().unwrap(), None);
         open().note_durable(9);
         open().forget().unwrap();
-        assert_eq!((open().durable().unwrap(), open().is_noted().unwrap()), (None, false));
+        assert_eq!(notes(), (None, false));
     }
 }

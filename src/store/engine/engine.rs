@@ -11,8 +11,8 @@ use super::records::{AppliedLog, Records};
 use super::recovery::Recovery;
 use super::worker::Signal;
 use crate::backend::{
-    Applied, BackendError, BackendErrorKind, Change, DamagedRecord, Operation, Rejection, Sharing,
-    Write,
+    Applied, BackendError, BackendErrorKind, Change, DamagedRecord, Operation, Rejection, Repaired,
+    Sharing, Write,
 };
 use crate::clock::Timestamp;
 use crate::store::types::error::{Error, Unavailable};
@@ -265,6 +265,16 @@ impl Engine {
         }
         self.records.note_foreign_writer(&error);
         error.into()
+    }
+
+    /// Repairs the database, and reads all records again: health then names what is left.
+    pub(in crate::store) fn repair(&self) -> Result<Repaired, Error> {
+        let _guard = self.lock_commits()?;
+        let repaired = self.records.backend.repair(self.records.now());
+        let repaired = repaired.map_err(|error| self.on_write_error(error))?;
+        let _applied_log = self.records.lock_applied_log();
+        self.records.reload(&AffectedRecords { all: true, ..AffectedRecords::default() })?;
+        Ok(repaired)
     }
 
     /// Puts the record that an operation wrote into the index.

@@ -2,15 +2,15 @@
 //!
 //! Whatever happens to the file, a token's answer stays what it was, or becomes `Unavailable` or
 //! `Unrecognized`, or the store refuses to open. Where it opens, each token whose answer changed is
-//! of a key that `health` names, unless the engine itself finds its structure damaged; and every key
-//! can be revoked or blocked.
+//! of a key that `health` names, unless the engine itself finds its structure damaged. A repair lets
+//! no other token in; a check tells what it left. And every key can be revoked or blocked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use keyhasp::backend::sled::{Sled, SledOptions};
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-use keyhasp::backend::{Backend, DamagedRecord};
+use keyhasp::backend::{Backend, DamagedRecord, Finding};
 use keyhasp::store::VerifyError;
 use keyhasp::{Error, KeyId};
 use rand_chacha::ChaCha20Rng;
@@ -81,8 +81,8 @@ fn hold<B: Backend>(
         copied(source, &path);
         copied(&beside(source), &beside(&path));
         let what = format!("run {run}: {}", damage(&path, &mut random));
-        let opened = open_backend(&path).and_then(|backend| open(backend, &written.clock));
-        let opened = match opened {
+        let open = || open_backend(&path).and_then(|backend| open(backend, &written.clock));
+        let opened = match open() {
             Ok(opened) => opened,
             Err(error) => {
                 assert!(matches!(error, Error::Backend(_)), "{what}: {error:?}");
@@ -93,10 +93,38 @@ fn hold<B: Backend>(
         tally.opened += 1;
         let changed = judge(written, &opened, &what, || is_sound(&path));
         tally.changed += u32::try_from(changed.len()).unwrap();
+        mended(written, opened, &changed, &what, || is_sound(&path));
+        let opened = open().unwrap_or_else(|error| panic!("{what}: repaired: {error:?}"));
+        let what = format!("{what}, repaired");
+        let changed = judge(written, &opened, &what, || is_sound(&path));
         tally.ended += end(written, &opened, &changed, &what, || is_sound(&path));
         let _ = opened.store.close();
     }
     tally
+}
+
+/// Checks and repairs the database. The check finds what damaged each key whose answer changed; what is
+/// left after the repair can't be mended, unless the engine itself finds its structure damaged.
+fn mended(
+    written: &Written,
+    opened: Opened,
+    changed: &[KeyId],
+    what: &str,
+    is_sound: impl Fn() -> bool,
+) {
+    let found = opened.concrete.check().unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    assert!(changed.is_empty() || !found.is_empty(), "{what}: the check finds nothing");
+    match opened.concrete.repair() {
+        Ok(repaired) => {
+            let is_left = repaired.left.iter().any(Finding::is_mendable);
+            assert!(!is_left || !is_sound(), "{what}: {:?}", repaired.left);
+            assert_eq!(repaired.left, opened.concrete.check().unwrap(), "{what}");
+            assert!(repaired.mended.iter().all(Finding::is_mendable), "{what}");
+        }
+        Err(error) => assert!(!is_sound(), "{what}: {error:?}"),
+    }
+    judge(written, &opened, &format!("{what}, repaired while open"), is_sound);
+    let _ = opened.store.close();
 }
 
 /// Compares all answers with those of the whole database; returns the keys whose answers changed.

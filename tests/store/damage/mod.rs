@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
 #[cfg(all(feature = "sqlite", feature = "sled"))]
+mod check;
+#[cfg(all(feature = "sqlite", feature = "sled"))]
 mod law;
 #[cfg(feature = "sqlite")]
 mod rows;

@@ -7,7 +7,7 @@ use keyhasp::backend::Backend;
 use keyhasp::store::VerifyError;
 use keyhasp::{
     Access, AdminKeys, CreateKey, CreateOwner, Error, Expiry, KeyId, KeyStore, ManualClock,
-    OwnerId, Quota, Rotate, SetLimits, UpdateKey, Verifier,
+    OwnerId, Quota, Rotate, SetLimits, Store, UpdateKey, Verifier,
 };
 
 use crate::common::{HOUR, builder, clock, owner};
@@ -28,16 +28,18 @@ pub(super) struct Written {
 }
 
 pub(super) struct Opened {
+    pub(super) concrete: Arc<Store>,
     pub(super) store: Arc<dyn KeyStore>,
     pub(super) admin: AdminKeys,
     verifier: Verifier,
 }
 
 pub(super) fn open(backend: impl Backend, clock: &Arc<ManualClock>) -> Result<Opened, Error> {
-    let store: Arc<dyn KeyStore> = Arc::new(builder(clock, 2).open(backend)?);
+    let concrete = Arc::new(builder(clock, 2).open(backend)?);
+    let store: Arc<dyn KeyStore> = Arc::<Store>::clone(&concrete);
     let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
     let verifier = Verifier::new(Arc::clone(&store));
-    Ok(Opened { store, admin, verifier })
+    Ok(Opened { concrete, store, admin, verifier })
 }
 
 impl Opened {
