@@ -82,6 +82,17 @@ pub(super) fn head(value: &[u8]) -> &[u8] {
     value.get(..HEAD_LEN).unwrap_or(value)
 }
 
+/// Returns whether a stored value can be what sled has lost a part of: it has chunks elsewhere. One that
+/// is whole without them only says so.
+pub(super) fn has_chunks(tree: Tree, key: &[u8], value: &[u8]) -> bool {
+    let is_whole = || {
+        value.get(HEAD_LEN - 4..).and_then(<[u8]>::split_first_chunk).is_some_and(
+            |(checksum, record)| checksum_of(tree, key, record).to_be_bytes() == *checksum,
+        )
+    };
+    count(value).is_ok_and(|count| count > 0) && !is_whole()
+}
+
 /// Reads how many further chunks a stored value has.
 pub(super) fn count(head: &[u8]) -> Result<u16, Fault> {
     match head {

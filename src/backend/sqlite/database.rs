@@ -7,12 +7,9 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::commit::{Commit, apply_apart};
-use super::connect::{self, Connector};
+use super::connect::Connector;
 use super::error::{Fault, NAME, is_of_damage};
-use super::files::Files;
-use super::options::SqliteOptions;
 use super::readers::Readers;
-use super::record_watch::RecordWatch;
 use super::scan::{Part, Scan};
 use super::scan_owner::{OneOwner, Progress};
 use super::transaction::{READ_BUDGET, Snapshot};
@@ -21,12 +18,11 @@ use super::{
     backup, check, events, keys, metadata, owners, pages, quarantine, repair, requests, scan, usage,
 };
 use crate::backend::check::by_reading as check_reads;
-use crate::backend::opening::Intent;
 use crate::backend::{
-    Applied, Backend, BackendError, BackendErrorKind, BackupProgress, Change, ChangeNotifier,
-    CommitOutcome, EventPage, EventQuery, Finding, KeyFilter, KeyPage, KeyPageQuery, Opened,
-    OwnerPage, OwnerPageQuery, Repaired, Scanned, Sharing, StorageHealth, UsageChange,
-    UsageOutcome, UsageSubject, apply, apply_usage,
+    Applied, Backend, BackendError, BackupProgress, Change, ChangeNotifier, CommitOutcome,
+    EventPage, EventQuery, Finding, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery,
+    Repaired, Scanned, Sharing, StorageHealth, UsageChange, UsageOutcome, UsageSubject, apply,
+    apply_usage,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -48,154 +44,15 @@ const SCAN_ATTEMPTS: u32 = 3;
 ///
 /// It doesn't cross a fork: in a child every call fails with `Forked`.
 pub struct Sqlite {
-    connector: Connector,
-    sharing: Sharing,
-    process: Process,
-    readers: Readers,
-    // Seen by the tests in `tests`.
+    pub(super) connector: Connector,
+    pub(super) sharing: Sharing,
+    pub(super) process: Process,
+    pub(super) readers: Readers,
     pub(super) writer: Writer,
-    announcer: ChangeNotifier,
+    pub(super) announcer: ChangeNotifier,
 }
 
 impl Sqlite {
-    /// Creates a database at `path`, where there is no file, an empty one, or one on which no store
-    /// was ever created. The directory must exist.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open), and `AlreadyExists` instead of `Missing` where a database is.
-    pub fn create(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, BackendError> {
-        Self::begin(path.as_ref(), &options, Intent::Create).map(|(sqlite, _)| sqlite)
-    }
-
-    /// Opens the database at `path`.
-    ///
-    /// # Errors
-    /// Nothing is written to a file that is refused:
-    /// - `Missing`: there is no file, an empty one, or one on which no store was ever created;
-    /// - `OrphanedLog`: there is none or an empty one, beside a write-ahead log that isn't empty;
-    /// - `AlreadyOpen`: it is open in a way that doesn't go with this one;
-    /// - `EngineUnfit`: the SQLite that is linked is older than 3.51.3;
-    /// - `Foreign`: it is a database of another application;
-    /// - `Newer`: it was written by a newer version;
-    /// - `NotADatabase`: it is a directory, no database, or its directory doesn't exist;
-    /// - `ReadOnly`: the file or its directory can't be written to;
-    /// - others, when the engine or the operating system fails.
-    pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, BackendError> {
-        Self::begin(path.as_ref(), &options, Intent::Open).map(|(sqlite, _)| sqlite)
-    }
-
-    /// Opens the database at `path`, or creates one there, and says which. A service whose volume
-    /// isn't mounted begins with an empty database then: where that must not happen, create once
-    /// and then [`open`](Self::open).
-    ///
-    /// # Errors
-    /// As [`open`](Self::open), except `Missing`.
-    pub fn open_or_create(
-        path: impl AsRef<Path>,
-        options: SqliteOptions,
-    ) -> Result<(Self, Opened), BackendError> {
-        Self::begin(path.as_ref(), &options, Intent::OpenOrCreate)
-    }
-
-    fn begin(
-        path: &Path,
-        options: &SqliteOptions,
-        intent: Intent,
-    ) -> Result<(Self, Opened), BackendError> {
-        let begun = Self::try_begin(path, options, intent);
-        begun.map_err(|fault| fault.during(intent.operation()).at(path))
-    }
-
-    fn try_begin(
-        path: &Path,
-        options: &SqliteOptions,
-        intent: Intent,
-    ) -> Result<(Self, Opened), Fault> {
-        connect::check_engine(rusqlite::version_number())?;
-        let files = Files::find(path)?;
-        files.expect_writable()?;
-        connect::peek(&files, intent)?;
-        let lock = files.lock(options.sharing)?;
-        let connector = Connector::new(files, options);
-        let first = connector.noting_room(options.sharing, || {
-            if options.sharing == Sharing::Exclusive {
-                // A process that left a log behind may have ended just because a sync had failed. If
-                // another program has the database open, the log is used as it is: a service has to
-                // start.
-                connector.renew_log()?;
-            }
-            connector.first_writer(intent)
-        });
-        let (connection, opened) = match first {
-            Ok((connection, opened)) => (Some(connection), opened),
-            // A service has to start without room too. It reads then.
-            Err(_)
-                if connector.lacks_room()
-                    && intent != Intent::Create
-                    && !connector.files.is_fresh()? =>
-            {
-                (None, Opened::Existing)
-            }
-            Err(fault) => return Err(fault),
-        };
-        let (readers, announcer) = (Readers::default(), ChangeNotifier::default());
-        let (sharing, process) = (options.sharing, Process::current());
-        let records =
-            readers.with(&connector, |connection| RecordWatch::new(connection, sharing))?;
-        announcer.announce(records.last_event());
-        let writer = Writer::new(connection, lock, records, &connector.files)?;
-        Ok((Self { connector, sharing, process, readers, writer, announcer }, opened))
-    }
-
-    /// Opens the database at `path` to look at it, beside every process that has it open, an
-    /// exclusive one too. Their commits are visible here within `max_staleness`, 50 ms to 1 hour.
-    ///
-    /// It reads and verifies; whatever writes is refused with `ReadOnly`. It takes no lock of
-    /// `FILE.lock`, and changes neither `FILE` nor `FILE-wal`. If a log was left behind, SQLite makes
-    /// its index `FILE-shm`. It opens a connection for each read, and keeps none: a lasting one would
-    /// hold up a process that recovers.
-    ///
-    /// In a directory that can't be written to, it reads a database that was closed, or that another
-    /// process has open. It can't read a log that was left behind without its `FILE-shm`.
-    ///
-    /// # Errors
-    /// - `EngineUnfit`, `Foreign`, `Newer`: as [`open`](Self::open);
-    /// - `Invalid`: `max_staleness` is outside its limits;
-    /// - `Missing`: there is no file, or an empty one;
-    /// - `NotADatabase`: it is a directory, or no database;
-    /// - `ReadOnly`: there is a log, and no place for its index;
-    /// - others, when the engine or the operating system fails.
-    pub fn open_read_only(
-        path: impl AsRef<Path>,
-        max_staleness: Duration,
-    ) -> Result<Self, BackendError> {
-        const OPERATION: &str = "open read-only";
-        let path = path.as_ref();
-        let options = SqliteOptions::shared(max_staleness).map_err(|invalid| {
-            BackendError::new(BackendErrorKind::Invalid, NAME, OPERATION).with_source(invalid)
-        })?;
-        Self::try_open_read_only(path, &options).map_err(|fault| fault.during(OPERATION).at(path))
-    }
-
-    fn try_open_read_only(path: &Path, options: &SqliteOptions) -> Result<Self, Fault> {
-        connect::check_engine(rusqlite::version_number())?;
-        let files = Files::find(path)?;
-        if files.is_fresh()? {
-            return Err(Fault::refused(
-                BackendErrorKind::Missing,
-                "there is no file, or an empty one",
-            ));
-        }
-        let connector = Connector::read_only(files, options);
-        let (readers, announcer) = (Readers::default(), ChangeNotifier::default());
-        let (sharing, process) = (options.sharing, Process::current());
-        let records =
-            readers.with(&connector, |connection| RecordWatch::new(connection, sharing))?;
-        announcer.announce(records.last_event());
-        let writer = Writer::read_only(records, &connector.files)?;
-        Ok(Self { connector, sharing, process, readers, writer, announcer })
-    }
-
     /// Reads in one short transaction.
     fn read<T>(
         &self,
@@ -455,9 +312,18 @@ impl Backend for Sqlite {
         const OPERATION: &str = "repair";
         let before = self.check()?;
         if before.iter().any(Finding::is_mendable) {
-            self.write(OPERATION, |tx| {
-                repair::all(tx, &before, now).map_err(|fault| fault.during(OPERATION))
-            })?;
+            for group in repair::steps(&before) {
+                for step in group {
+                    let mended = self.write(OPERATION, |tx| {
+                        step.run(tx, now).map_err(|fault| fault.during(OPERATION))
+                    });
+                    match mended {
+                        Ok(()) => break,
+                        Err(error) if is_of_damage(&error) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
         }
         Ok(Repaired::between(before, self.check()?))
     }

@@ -8,7 +8,7 @@
 //! | room | contents |
 //! | --- | --- |
 //! | `database` | [`Sqlite`]: each call of the contract, as a read or a write |
-//! | `options` | [`SqliteOptions`] |
+//! | `opening`, `options` | creating and opening; [`SqliteOptions`] |
 //! | `files` | the files of a database, what is refused unopened, the lock |
 //! | `file_watch`, `record_watch` | whether files and records are as this process left them |
 //! | `foreign_edits` | the edits of other programs |
@@ -25,6 +25,8 @@
 //! | `commit` | the rules' view of a write transaction |
 //! | `scan`, `scan_owner`, `pages` | walks over many rows |
 //! | `backup` | a copy of the database of one moment |
+//! | `quarantine` | entries over damaged keys |
+//! | `check`, `repair` | what a check looks at beyond the records; what a repair writes |
 //! | `error` | what SQLite says, without its words |
 
 mod backup;
@@ -42,6 +44,7 @@ mod foreign_edits;
 mod keys;
 mod limits;
 mod metadata;
+mod opening;
 mod options;
 mod owners;
 mod pages;

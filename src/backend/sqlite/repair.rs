@@ -9,21 +9,50 @@ use crate::backend::{Finding, UsageSubject};
 use crate::clock::Timestamp;
 use crate::key::Usage;
 
-/// Mends what these findings are about, and can be mended.
-pub(super) fn all(
-    connection: &Connection,
-    findings: &[Finding],
-    now: Timestamp,
-) -> Result<(), Fault> {
-    for name in findings.iter().filter_map(index_of) {
-        index(connection, name)?;
+/// One thing that a repair does, in a transaction of its own: where a page can't be read, it is left,
+/// and the others are done.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step<'a> {
+    /// Makes an index again. That takes that each of its pages can be read.
+    Reindex(&'a str),
+    /// Makes an index again, and leaves its pages unused.
+    ReplaceIndex(&'a str),
+    ReplaceUsage(UsageSubject),
+    /// Removes the rows of a table that stand for no record.
+    RemoveOrphans(&'static str, &'static str),
+    LeadNumericIds,
+    CountKeys,
+}
+
+/// The steps that mend what these findings are about, and can be mended. Only the first of a group that
+/// can be done is needed.
+pub(super) fn steps(findings: &[Finding]) -> Vec<Vec<Step<'_>>> {
+    let indexes = findings.iter().filter_map(index_of);
+    let indexes = indexes.map(|name| vec![Step::Reindex(name), Step::ReplaceIndex(name)]);
+    let usage = findings.iter().filter_map(Finding::usage_of);
+    let usage = usage.map(|of| vec![Step::ReplaceUsage(of)]);
+    let orphans = ORPHANS.map(|(table, _, which)| vec![Step::RemoveOrphans(table, which)]);
+    let rest = [vec![Step::LeadNumericIds], vec![Step::CountKeys]];
+    indexes.chain(usage).chain(orphans).chain(rest).collect()
+}
+
+impl Step<'_> {
+    pub(super) fn run(self, connection: &Connection, now: Timestamp) -> Result<(), Fault> {
+        match self {
+            Self::Reindex(name) => Ok(connection.execute_batch(&format!("REINDEX {name}"))?),
+            Self::ReplaceIndex(name) => replace_index(connection, name),
+            Self::ReplaceUsage(of) => replace_usage(connection, &of, now),
+            Self::RemoveOrphans(table, which) => {
+                connection.execute(&format!("DELETE FROM {table} WHERE {which}"), [])?;
+                Ok(())
+            }
+            Self::LeadNumericIds => lead_numeric_ids(connection),
+            Self::CountKeys => owners::count_again(connection),
+        }
     }
-    for of in findings.iter().filter_map(Finding::usage_of) {
-        replace_usage(connection, &of, now)?;
-    }
-    for (table, _, condition) in ORPHANS {
-        connection.execute(&format!("DELETE FROM {table} WHERE {condition}"), [])?;
-    }
+}
+
+fn lead_numeric_ids(connection: &Connection) -> Result<(), Fault> {
     let mut misled = Vec::new();
     check::each_misled(connection, &mut |id, numeric_id| misled.push((id, numeric_id)))?;
     for (id, numeric_id) in misled {
@@ -31,18 +60,11 @@ pub(super) fn all(
         let number = i64::try_from(numeric_id.get()).unwrap_or(i64::MAX);
         connection.prepare_cached(sql)?.execute((number, id.to_bytes()))?;
     }
-    owners::count_again(connection)
+    Ok(())
 }
 
-/// Makes an index again. If a page of it can't be read, SQLite can neither empty nor drop it: then it
-/// is taken out of the schema, its pages stay unused, and another takes its name.
-fn index(connection: &Connection, name: &str) -> Result<(), Fault> {
-    let run = |sql: &str| Ok::<_, Fault>(connection.execute_batch(sql)?);
-    run("SAVEPOINT one_index")?;
-    match run(&format!("REINDEX {name}")) {
-        Err(fault) if fault.is_corrupt() => run("ROLLBACK TO one_index; RELEASE one_index")?,
-        made => return made.and_then(|()| run("RELEASE one_index")),
-    }
+/// Takes an index out of the schema, and makes another in its place. Its pages stay unused.
+fn replace_index(connection: &Connection, name: &str) -> Result<(), Fault> {
     let sql: Option<String> = connection.query_row(
         "SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = ?",
         [name],
@@ -50,11 +72,11 @@ fn index(connection: &Connection, name: &str) -> Result<(), Fault> {
     )?;
     // One that SQLite has made by itself has no words of its own. It belongs to its table.
     let Some(sql) = sql else { return Ok(()) };
-    run("PRAGMA writable_schema = ON")?;
+    connection.execute_batch("PRAGMA writable_schema = ON")?;
     let taken_out = connection.execute("DELETE FROM sqlite_schema WHERE name = ?", [name]);
-    run("PRAGMA writable_schema = RESET")?;
+    connection.execute_batch("PRAGMA writable_schema = RESET")?;
     taken_out?;
-    run(&sql)
+    Ok(connection.execute_batch(&sql)?)
 }
 
 /// Replaces a damaged row: nothing used, and the quota used up, as far as either is damaged.

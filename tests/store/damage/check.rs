@@ -14,7 +14,7 @@ use keyhasp::{
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::world::{Opened, Token, open};
+use super::world::{Opened, Token, await_unlocked, open};
 use crate::common::{HOUR, clock, owner};
 
 const USED_UP: VerifyError =
@@ -58,7 +58,7 @@ fn world<B: Backend>(create: impl Fn(&Path) -> B) -> World {
     admin.rotate(third.key, Rotate::with_grace(HOUR * 24)).unwrap();
     let verified = opened.store.verify(&first.text).unwrap();
     let delegate = DelegatedKeys::new(Arc::clone(&opened.store), &verified, "a script").unwrap();
-    let once = IdempotencyKey::new("the request").unwrap();
+    let once = IdempotencyKey::new("the-request").unwrap();
     let request = full().expires(expiry);
     let issued = delegate.create_once(request, &once).unwrap();
     let token = issued.token.unwrap().expose().into();
@@ -102,6 +102,8 @@ impl World {
         let db = ::sled::open(self.path.join("sled-1")).unwrap();
         change(&db);
         db.flush().unwrap();
+        drop(db);
+        await_unlocked(&self.path);
     }
 }
 
@@ -277,7 +279,7 @@ fn clear(tree: &::sled::Tree) {
 fn stray(tree: &::sled::Tree) {
     let (mut key, value) = tree.first().unwrap().unwrap();
     let last = key.len() - 1;
-    key[last] ^= 1;
+    key[last] ^= 0x40;
     tree.insert(key, value).unwrap();
 }
 

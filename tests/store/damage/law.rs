@@ -17,7 +17,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rusqlite::Connection;
 
-use super::world::{Answer, Opened, Written, open, write, write_long};
+use super::world::{Answer, Opened, Written, await_unlocked, open, write, write_long};
 
 /// The number of databases that are damaged in each way.
 const RUNS: u64 = 60;
@@ -42,6 +42,7 @@ fn below(random: &mut ChaCha20Rng, end: usize) -> usize {
 #[derive(Debug, Default)]
 struct Tally {
     refused: u32,
+    last_refusal: String,
     opened: u32,
     changed: u32,
     ended: u32,
@@ -87,6 +88,7 @@ fn hold<B: Backend>(
             Err(error) => {
                 assert!(matches!(error, Error::Backend(_)), "{what}: {error:?}");
                 tally.refused += 1;
+                tally.last_refusal = format!("{what}: {error}");
                 continue;
             }
         };
@@ -119,7 +121,8 @@ fn mended(
             let is_left = repaired.left.iter().any(Finding::is_mendable);
             assert!(!is_left || !is_sound(), "{what}: {:?}", repaired.left);
             assert_eq!(repaired.left, opened.concrete.check().unwrap(), "{what}");
-            assert!(repaired.mended.iter().all(Finding::is_mendable), "{what}");
+            let mended = &repaired.mended;
+            assert!(mended.is_empty() || mended.iter().any(Finding::is_mendable), "{mended:?}");
         }
         Err(error) => assert!(!is_sound(), "{what}: {error:?}"),
     }
@@ -335,6 +338,8 @@ fn change_value(
     change(&mut value, random);
     tree.insert(key, value).unwrap();
     db.flush().unwrap();
+    drop((tree, db));
+    await_unlocked(path);
     format!("value {at} of {name}")
 }
 

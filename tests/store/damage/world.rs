@@ -111,6 +111,12 @@ fn write_with(backend: impl Backend, filler: usize) -> Written {
     written
 }
 
+/// Waits until sled's threads let go of its file, which they do in their own time.
+#[cfg(feature = "sled")]
+pub(super) fn await_unlocked(path: &std::path::Path) {
+    std::fs::File::open(path.join("sled-1").join("db")).unwrap().lock().unwrap();
+}
+
 fn clock_after(clock: &ManualClock, duration: Duration) -> keyhasp::Timestamp {
     use keyhasp::Clock;
     clock.now().saturating_add(duration)
