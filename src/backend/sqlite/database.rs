@@ -59,12 +59,22 @@ impl Sqlite {
         operation: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, BackendError> {
-        Fault::unless_forked(self.process)
-            .and_then(|()| {
-                self.readers
-                    .with(&self.connector, |connection| work(&*Snapshot::begin(connection)?))
-            })
-            .map_err(|fault| self.failed(operation, fault))
+        self.snapshot(work).map_err(|fault| self.failed(operation, fault))
+    }
+
+    fn snapshot<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+        Fault::unless_forked(self.process)?;
+        self.readers.with(&self.connector, |connection| work(&*Snapshot::begin(connection)?))
+    }
+
+    /// Reads what a store can't do without. Names the pages that keep it from that.
+    fn read_all<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, BackendError> {
+        self.snapshot(work)
+            .map_err(|fault| self.failed(operation, check::explained(fault, &self.connector)))
     }
 
     /// Writes in one transaction, durable when it returns.
@@ -89,7 +99,7 @@ impl Sqlite {
         let mut after = Some(Vec::new());
         while let Some(from) = &after {
             let some =
-                self.read(OPERATION, |tx| match read(tx, Part::After(from, READ_BUDGET)) {
+                self.read_all(OPERATION, |tx| match read(tx, Part::After(from, READ_BUDGET)) {
                     Err(Fault::OutOfOrder) => read(tx, Part::Whole),
                     some => some,
                 })?;
@@ -134,15 +144,15 @@ impl Backend for Sqlite {
     }
 
     fn metadata(&self) -> Result<Option<StoreMetadata>, BackendError> {
-        self.read("read metadata", metadata::load)
+        self.read_all("read metadata", metadata::load)
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
         const OPERATION: &str = "scan";
-        let last = self.read(OPERATION, events::last)?;
+        let last = self.read_all(OPERATION, events::last)?;
         self.scan_table(visit, scan::owners)?;
         // An entry that is written after this leaves an event after `last`.
-        let entries = self.read(OPERATION, quarantine::all)?;
+        let entries = self.read_all(OPERATION, quarantine::all)?;
         self.scan_table(visit, |tx, part| scan::keys(tx, part, &entries))?;
         Ok(last)
     }

@@ -20,6 +20,10 @@ pub(super) enum Fault {
     OutOfOrder,
     /// SQLite failed, with its extended result code.
     Engine(Code),
+    /// SQLite can't make sense of these places, which the store can't do without.
+    Unreadable(String),
+    /// The database shows fewer events than were durable.
+    Earlier { found: u64, durable: u64 },
     /// The database is not as this process left it.
     Foreign(String),
     /// Refused for a reason of our own.
@@ -92,7 +96,11 @@ impl Fault {
     /// Returns whether there was no room for a file.
     pub(super) fn is_full(&self) -> bool {
         match self {
-            Self::Damaged(_) | Self::OutOfOrder | Self::Foreign(_) => false,
+            Self::Damaged(_)
+            | Self::Earlier { .. }
+            | Self::Foreign(_)
+            | Self::OutOfOrder
+            | Self::Unreadable(_) => false,
             Self::Engine(code) => code.kind() == BackendErrorKind::Full,
             Self::Refused { kind, .. } => *kind == BackendErrorKind::Full,
             Self::System(source) => kind_of(source) == BackendErrorKind::Full,
@@ -136,6 +144,16 @@ impl Fault {
                 error(BackendErrorKind::Corrupt).with_source("rows of a table are out of order")
             }
             Self::Engine(code) => error(code.kind()).with_source(code),
+            Self::Unreadable(places) => error(BackendErrorKind::Corrupt).with_source(format!(
+                "{places}; put back a backup, or rescue what can be read: \
+                 sqlite3 FILE '.recover --ignore-freelist' | sqlite3 NEW"
+            )),
+            Self::Earlier { found, durable } => {
+                error(BackendErrorKind::EarlierState).with_source(format!(
+                    "it ends with event {found} of {durable}: FILE-wal is damaged, or is another \
+                     database's; put back a backup, or remove FILE.lock to go on from the earlier state"
+                ))
+            }
             Self::Foreign(why) => error(BackendErrorKind::ForeignWriter).with_source(why),
             Self::Refused {
                 kind: kind @ (BackendErrorKind::Closed | BackendErrorKind::Forked),

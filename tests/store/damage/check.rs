@@ -199,7 +199,7 @@ fn a_page_of_zeros_loses_its_rows_and_a_page_of_an_index_is_made_again() {
         let opened = world.open_sqlite();
         assert!(world.keys.iter().all(|token| opened.answer(token).is_ok()), "{name}");
         let finding =
-            if is_index { format!("index {name}") } else { format!("{name}, page {page}") };
+            if is_index { format!("index {name}") } else { format!("table {name}, page {page}") };
         found_and_mended(&opened, name, &finding, is_index);
         if is_index {
             let request = CreateKey::new(Access::Full).name("first");
