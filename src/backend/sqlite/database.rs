@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::commit::{Commit, apply_apart};
+use super::commit::{Commit, in_parts, of_page};
 use super::connect::Connector;
-use super::error::{Fault, NAME, is_of_damage};
+use super::error::{Fault, NAME, PAGE, is_of_damage};
 use super::readers::Readers;
 use super::scan::{Part, Scan};
 use super::scan_owner::{OneOwner, Progress};
@@ -97,15 +97,23 @@ impl Sqlite {
     ) -> Result<(), BackendError> {
         const OPERATION: &str = "scan";
         let mut after = Some(Vec::new());
+        let (mut read_rows, mut lost_rows) = (0_usize, 0_usize);
         while let Some(from) = &after {
             let some =
                 self.read_all(OPERATION, |tx| match read(tx, Part::After(from, READ_BUDGET)) {
                     Err(Fault::OutOfOrder) => read(tx, Part::Whole),
                     some => some,
                 })?;
+            let lost = some.rows.iter().filter(|row| is_of_page(row)).count();
+            (read_rows, lost_rows) = (read_rows + some.rows.len() - lost, lost_rows + lost);
             // Outside of the transaction: what the caller does with them may take its time.
             some.rows.into_iter().for_each(&mut *visit);
             after = some.next;
+        }
+        if lost_rows > 0 && read_rows == 0 {
+            // The table's first page. A store without any key would reject all tokens.
+            let fault = check::explained(Fault::page(), &self.connector);
+            return Err(self.failed(OPERATION, fault));
         }
         Ok(())
     }
@@ -123,6 +131,10 @@ impl Sqlite {
             ),
         }
     }
+}
+
+fn is_of_page(row: &Scanned) -> bool {
+    matches!(row, Scanned::Damaged(row) if row.damage.column == PAGE)
 }
 
 impl Backend for Sqlite {
@@ -212,9 +224,13 @@ impl Backend for Sqlite {
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
         const OPERATION: &str = "commit";
         let last = |applied: &Applied| applied.last_event;
-        let commit = |apply: &dyn Fn(&Connection) -> Result<CommitOutcome, BackendError>| {
+        let write = |batch: &[Change]| {
             self.write(OPERATION, |tx| {
-                let outcome = apply(tx)?;
+                let mut commit = Commit::new(tx);
+                let outcome: CommitOutcome = batch
+                    .iter()
+                    .map(|change| apply(&mut commit, change))
+                    .collect::<Result<_, _>>()?;
                 let first = outcome.iter().flatten().map(|applied| applied.first_event).min();
                 if let Some((first, last)) = first.zip(outcome.iter().flatten().map(last).max()) {
                     let checked = self.writer.records.check_events(first, last);
@@ -223,16 +239,7 @@ impl Backend for Sqlite {
                 Ok(outcome)
             })
         };
-        let together = |tx: &Connection| {
-            let mut commit = Commit::new(tx);
-            batch.iter().map(|change| apply(&mut commit, change)).collect()
-        };
-        let apart = |tx: &Connection| batch.iter().map(|change| apply_apart(tx, change)).collect();
-        let outcome = match commit(&together) {
-            // A page that one change needs can't be read. It alone is refused.
-            Err(error) if is_of_damage(&error) => commit(&apart)?,
-            outcome => outcome?,
-        };
+        let outcome = in_parts(batch, &write, &|error| Err(of_page(error)))?;
         if let Some(last) = outcome.iter().flatten().map(last).max() {
             self.announcer.announce(last);
         }
@@ -293,7 +300,10 @@ impl Backend for Sqlite {
     }
 
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        self.write("take in usage", |tx| apply_usage(&mut Commit::new(tx), batch))
+        let write = |batch: &[UsageChange]| {
+            self.write("take in usage", |tx| apply_usage(&mut Commit::new(tx), batch))
+        };
+        in_parts(batch, &write, &|_| None)
     }
 
     fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
@@ -329,7 +339,8 @@ impl Backend for Sqlite {
                     });
                     match mended {
                         Ok(()) => break,
-                        Err(error) if is_of_damage(&error) => {}
+                        // What the connection knows of the schema may be what was undone.
+                        Err(error) if is_of_damage(&error) => self.writer.give_up_connection(),
                         Err(error) => return Err(error),
                     }
                 }

@@ -11,6 +11,9 @@ use crate::process::Process;
 
 pub(super) const NAME: &str = "sqlite";
 
+/// Stands for a column in the damage of a page that SQLite can't read.
+pub(super) const PAGE: &str = "page";
+
 /// A failure in this backend. It holds nothing that an error must not show.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -78,9 +81,14 @@ impl Fault {
     pub(super) fn of(self, table: &'static str, record: DamagedRecord) -> Self {
         match self {
             Self::Damaged(damage) => Self::Damaged(Damage { record, ..damage }),
-            fault if fault.is_corrupt() => Self::Damaged(Damage::new(table, "page", record)),
+            fault if fault.is_corrupt() => Self::Damaged(Damage::new(table, PAGE, record)),
             other => other,
         }
+    }
+
+    /// SQLite can't make sense of a page.
+    pub(super) const fn page() -> Self {
+        Self::Engine(Code(ffi::SQLITE_CORRUPT))
     }
 
     /// Returns whether SQLite can't make sense of a page.

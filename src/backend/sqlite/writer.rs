@@ -171,6 +171,14 @@ impl Writer {
         Ok(())
     }
 
+    /// Lets go of the connection. The next write makes another.
+    pub(super) fn give_up_connection(&self) {
+        let mut state = self.lock();
+        // If it is the last one, closing removes the log.
+        self.watch.suspend();
+        state.connection = None;
+    }
+
     /// Refuses once it is closed.
     pub(super) fn check_open(&self) -> Result<(), Fault> {
         self.lock().check_open()
