@@ -131,6 +131,14 @@ impl Findings {
     }
 }
 
+/// Lists the faults that the reads of a backend show, as [`Backend::check`] does by itself.
+///
+/// # Errors
+/// [`BackendError`] if the backend can't read for another reason than damage.
+pub fn check_by_reading<B: Backend + ?Sized>(backend: &B) -> Result<Vec<Finding>, BackendError> {
+    Ok(by_reading(backend)?.into_all())
+}
+
 /// Lists the faults that the reads of a backend show.
 pub(super) fn by_reading<B: Backend + ?Sized>(backend: &B) -> Result<Findings, BackendError> {
     let mut findings = Findings::default();

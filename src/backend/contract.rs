@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{
     Applied, BackendError, BackendErrorKind, BackupProgress, Change, EventPage, EventQuery,
     Finding, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Rejection, Repaired,
-    Scanned, StorageHealth, UsageChange, UsageOutcome, UsageSubject, check,
+    Scanned, StorageHealth, UsageChange, UsageOutcome, UsageSubject, check_by_reading,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -251,7 +251,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`BackendError`] if it can't read for another reason than damage.
     fn check(&self) -> Result<Vec<Finding>, BackendError> {
-        Ok(check::by_reading(self)?.into_all())
+        check_by_reading(self)
     }
 
     /// Mends the faults of which the right state follows from whole records

@@ -63,7 +63,7 @@ pub use apply_usage::apply_usage;
 pub use change::{
     Applied, Change, Once, Operation, PepperUse, Precondition, Rejection, Write, WriteKey,
 };
-pub use check::{Finding, Repaired};
+pub use check::{Finding, Repaired, check_by_reading};
 pub use contract::{Backend, CommitOutcome, Sharing};
 pub(crate) use damage::quarantined;
 pub use damage::{Damage, DamagedRecord, DamagedRow};

@@ -84,6 +84,8 @@ pub(crate) enum Fault {
     RequestsAreForgotten,
     QuarantinesAreLost,
     PurgesOfDamagedKeysAreLost,
+    WholeRecordsAreFaulty,
+    RepairsWriteAnEvent,
     RequestsAreOverTooEarly,
     RequestsAreNeverOver,
 

@@ -1,17 +1,17 @@
-//! Quarantine entries, which lie over keys.
+//! Quarantine entries, which lie over keys; checks and repairs.
 
 use crate::backend::{
-    Backend, BackendErrorKind, Change, DamagedRow, KeyFilter, KeyPageQuery, Rejection, Scanned,
-    StateSet, Write,
+    Backend, BackendErrorKind, Change, DamagedRow, KeyFilter, KeyPageQuery, Rejection, Repaired,
+    Scanned, StateSet, UsageChange, UsageSubject, Write,
 };
 use crate::event::EventKind;
 use crate::id::Version;
-use crate::key::Quarantine;
+use crate::key::{Alert, OwnerRecord, Quarantine, Used};
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
 use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
-use crate::testing::conformance::instance::Lab;
+use crate::testing::conformance::instance::{Instance, Lab};
 use crate::testing::sample;
 
 list![
@@ -19,6 +19,8 @@ list![
     damage_an_entry_replaces_the_one_before_it,
     damage_a_purge_removes_key_and_entry,
     damage_an_entry_is_found_after_opening,
+    damage_whole_records_have_no_faults,
+    damage_a_repair_of_whole_records_changes_nothing,
 ];
 
 /// The entry of the first key, blocked and in its last version revoked.
@@ -130,4 +132,52 @@ fn damage_an_entry_is_found_after_opening(lab: &Lab<'_>) -> Tested {
     backend.apply(put(2)?)?;
     let backend = backend.reopened()?;
     if backend.keeps() { expect(&*backend, 2) } else { backend.expect_blank() }
+}
+
+/// Something of each sort.
+fn full<'a>(lab: &Lab<'a>) -> Result<Instance<'a>, Failure> {
+    let backend = lab.with_owners(&["acme", "other"])?;
+    let limits = sample::limits()?;
+    let owner = sample::owner("acme")?;
+    let owner = OwnerRecord { limits: limits.clone(), ..sample::changed_owner(&owner) };
+    backend.apply(sample::replace_owner(&owner)?)?;
+    let mut first = sample::key(1, "acme")?;
+    first.name = sample::name("first")?;
+    first.expires_at = Some(sample::at(9_000));
+    first.limits = limits;
+    first.previous = vec![sample::previous(1, 1)?];
+    first.current = sample::token(1, 2)?;
+    first.seal = Some(sample::seal());
+    let second = sample::key(2, "acme")?;
+    backend.apply(sample::assign_numeric_id(&first)?)?;
+    backend.apply(sample::create_key(&second)?)?;
+    backend.apply(sample::replace_key(&sample::revoked(&second)?)?)?;
+    backend.apply(sample::tell(&first, Alert::Expired(sample::at(9_000)))?)?;
+    backend.prune_events(sample::at(9_000), 2)?;
+    let used = Used { last_used_at: Some(sample::at(3)), accepted: 7, ..Used::default() };
+    let of = UsageSubject::Key(first.id);
+    let lease = UsageChange::Lease { of, needed: 1, least: 1, at: sample::at(4) };
+    backend.take_in(&[UsageChange::Add(first.id, used), lease])?;
+    Ok(backend)
+}
+
+fn damage_whole_records_have_no_faults(lab: &Lab<'_>) -> Tested {
+    let backend = full(lab)?;
+    ensure_eq!(backend.check()?, [], "faults");
+    let backend = backend.reopened()?;
+    ensure_eq!(backend.check()?, [], "faults after opening");
+    Ok(())
+}
+
+fn damage_a_repair_of_whole_records_changes_nothing(lab: &Lab<'_>) -> Tested {
+    let backend = full(lab)?;
+    let shown = |backend: &dyn Backend| {
+        let of = [UsageSubject::Key(sample::key_id(1)), UsageSubject::Owner(sample::owner_id("acme")?)];
+        let keys = [backend.key(sample::key_id(1))?, backend.key(sample::key_id(2))?];
+        Ok::<_, Failure>((keys, backend.usage(&of)?, backend.last_event()?))
+    };
+    let before = shown(&*backend)?;
+    ensure_eq!(backend.repair(sample::at(5))?, Repaired::default(), "what was repaired");
+    ensure_eq!(shown(&*backend)?, before, "what is there after a repair");
+    Ok(())
 }
