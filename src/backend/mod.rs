@@ -14,6 +14,8 @@
 //! | `new_rules`, `retirement` | new rules, judged by the data; the tokens that a retired pepper ends |
 //! | `replaced` | a record before and after a change |
 //! | `lapses` | expired keys that end in the change that needs their place or name |
+//! | `damage`, `quarantines` | records that can't be what was written, and entries that lie over them |
+//! | `check` | the faults that a check finds, and what a repair did |
 //! | `error`, `storage` | [`BackendError`]; [`StorageHealth`]: the files, and the room for them |
 //! | `notifier` | [`ChangeNotifier`]: wakes callers that wait for a commit |
 //! | `opening` | [`Opened`]: whether a database was there, or is made |
@@ -24,7 +26,9 @@
 mod apply;
 mod apply_usage;
 mod change;
+mod check;
 mod contract;
+mod damage;
 mod error;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod file_lock;
@@ -40,6 +44,7 @@ mod notifier;
 mod open_file;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod opening;
+mod quarantines;
 mod query;
 mod replaced;
 mod requests;
@@ -58,7 +63,10 @@ pub use apply_usage::apply_usage;
 pub use change::{
     Applied, Change, Once, Operation, PepperUse, Precondition, Rejection, Write, WriteKey,
 };
+pub use check::{Finding, Repaired};
 pub use contract::{Backend, CommitOutcome, Sharing};
+pub(crate) use damage::quarantined;
+pub use damage::{Damage, DamagedRecord, DamagedRow};
 pub use error::{BackendError, BackendErrorKind};
 pub use layer::{BackendCall, BackendCallKind, BackendLayer};
 pub use memory::Memory;

@@ -2,14 +2,18 @@
 
 use rusqlite::Connection;
 
-use super::error::Fault;
-use super::{events, keys, metadata, owners, requests, usage};
-use crate::backend::{BackendError, KeyCounts, Transaction, UsageSubject};
+use super::error::{Fault, is_of_damage};
+use super::{events, keys, metadata, owners, quarantine, requests, usage};
+use crate::backend::{
+    Applied, BackendError, Change, Damage, DamagedRecord, KeyCounts, Rejection, Transaction,
+    UsageSubject, apply,
+};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{
-    KeyName, KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage, Used,
+    KeyName, KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
+    Used,
 };
 
 const OPERATION: &str = "commit";
@@ -24,6 +28,23 @@ pub(super) struct Commit<'c> {
 impl<'c> Commit<'c> {
     pub(super) fn new(connection: &'c Connection) -> Self {
         Self { connection, metadata: None, last_event: None }
+    }
+}
+
+/// Applies one change so that a page that can't be read refuses this change alone.
+pub(super) fn apply_apart(
+    connection: &Connection,
+    change: &Change,
+) -> Result<Result<Applied, Rejection>, BackendError> {
+    let run = |sql| Ok(connection.execute_batch(sql)?);
+    run("SAVEPOINT one").map_err(during)?;
+    match apply(&mut Commit::new(connection), change) {
+        Err(error) if is_of_damage(&error) => {
+            run("ROLLBACK TO one; RELEASE one").map_err(during)?;
+            let page = || Damage::new("database", "page", DamagedRecord::Unknown);
+            Ok(Err(Rejection::Damaged(error.damage().cloned().unwrap_or_else(page))))
+        }
+        applied => run("RELEASE one").map_err(during).and(applied),
     }
 }
 
@@ -131,6 +152,18 @@ impl Transaction for Commit<'_> {
         }
         .and_then(|()| count(self.connection, before, after))
         .map_err(during)
+    }
+
+    fn quarantine(&mut self, id: KeyId) -> Result<Option<Quarantine>, BackendError> {
+        quarantine::load(self.connection, id).map_err(during)
+    }
+
+    fn put_quarantine(&mut self, entry: &Quarantine) -> Result<(), BackendError> {
+        quarantine::put(self.connection, entry).map_err(during)
+    }
+
+    fn remove_damaged_key(&mut self, id: KeyId) -> Result<(), BackendError> {
+        quarantine::remove_key(self.connection, id).map_err(during)
     }
 
     fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {

@@ -7,7 +7,7 @@ use std::{fmt, io};
 use rusqlite::ffi;
 
 use crate::backend::open_file::Strange;
-use crate::backend::{BackendError, BackendErrorKind};
+use crate::backend::{BackendError, BackendErrorKind, Damage, DamagedRecord};
 
 pub(super) const NAME: &str = "sqlite";
 
@@ -15,7 +15,9 @@ pub(super) const NAME: &str = "sqlite";
 #[derive(Debug)]
 pub(super) enum Fault {
     /// A stored value is not what can have been written there.
-    Damaged { table: &'static str, column: &'static str },
+    Damaged(Damage),
+    /// Rows lie in another order than their table says.
+    OutOfOrder,
     /// SQLite failed, with its extended result code.
     Engine(Code),
     /// The database is not as this process left it.
@@ -63,6 +65,25 @@ impl Fault {
         Self::Refused { kind, why: why.into() }
     }
 
+    /// Damage in a row of which the reader doesn't know the id.
+    pub(super) const fn damaged(table: &'static str, column: &'static str) -> Self {
+        Self::Damaged(Damage::new(table, column, DamagedRecord::Unknown))
+    }
+
+    /// Names the record, if this is damage in a row of a table, or of the page on which it lies.
+    pub(super) fn of(self, table: &'static str, record: DamagedRecord) -> Self {
+        match self {
+            Self::Damaged(damage) => Self::Damaged(Damage { record, ..damage }),
+            fault if fault.is_corrupt() => Self::Damaged(Damage::new(table, "page", record)),
+            other => other,
+        }
+    }
+
+    /// Returns whether SQLite can't make sense of a page.
+    pub(super) fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Engine(code) if code.primary() == ffi::SQLITE_CORRUPT)
+    }
+
     /// Returns whether another connection holds the database.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Engine(code) if code.primary() == ffi::SQLITE_BUSY)
@@ -81,7 +102,7 @@ impl Fault {
 
     pub(super) fn kind(&self) -> BackendErrorKind {
         match self {
-            Self::Damaged { .. } => BackendErrorKind::Corrupt,
+            Self::Damaged(_) | Self::OutOfOrder => BackendErrorKind::Corrupt,
             Self::Engine(code) => code.kind(),
             Self::Foreign(_) => BackendErrorKind::ForeignWriter,
             Self::Refused { kind, .. } => *kind,
@@ -93,7 +114,7 @@ impl Fault {
     pub(super) fn is_no_database(&self) -> bool {
         match self {
             Self::Engine(code) => code.primary() == ffi::SQLITE_NOTADB,
-            Self::Damaged { column, .. } => *column == "user_version",
+            Self::Damaged(damage) => damage.column == "user_version",
             _ => false,
         }
     }
@@ -106,7 +127,8 @@ impl Fault {
     pub(super) fn during(self, operation: &'static str) -> BackendError {
         let error = BackendError::new(self.kind(), NAME, operation);
         match self {
-            Self::Damaged { table, column } => error.with_source(format!("{table}.{column}")),
+            Self::Damaged(damage) => error.with_source(damage),
+            Self::OutOfOrder => error.with_source("rows of a table are out of order"),
             Self::Engine(code) => error.with_source(code),
             Self::Foreign(why) => error.with_source(why),
             Self::Refused { kind: BackendErrorKind::Closed, .. } => error,
@@ -114,6 +136,13 @@ impl Fault {
             Self::System(source) => error.with_source(source),
         }
     }
+}
+
+/// Returns whether an error is of a row or a page that can't be read, so that it is no error of other
+/// rows.
+pub(super) fn is_of_damage(error: &BackendError) -> bool {
+    let code = error.source().and_then(|source| source.downcast_ref::<Code>());
+    error.damage().is_some() || code.is_some_and(|code| code.primary() == ffi::SQLITE_CORRUPT)
 }
 
 fn kind_of(error: &io::Error) -> BackendErrorKind {

@@ -82,6 +82,8 @@ pub(crate) enum Fault {
     ShortNamesAreLost,
     AlertsAreToldAgain,
     RequestsAreForgotten,
+    QuarantinesAreLost,
+    PurgesOfDamagedKeysAreLost,
     RequestsAreOverTooEarly,
     RequestsAreNeverOver,
 
