@@ -49,7 +49,7 @@ impl Live {
                 if layout.is_unsynced() || dirty_marker.is_noted()? {
                     generation = renew(layout, generation)?;
                 }
-                let durable = dirty_marker.durable()?;
+                let durable = dirty_marker.lock().durable()?;
                 dirty_marker.note()?;
                 let engine = Engine::open(layout, generation, options)?;
                 let checked = engine.check_writes(durable);
@@ -126,7 +126,7 @@ impl Live {
         };
         await_unlocked(&layout.data_file(generation))?;
         let generation = renew(layout, generation)?;
-        let durable = self.dirty_marker.durable()?;
+        let durable = self.dirty_marker.lock().durable()?;
         self.dirty_marker.note()?;
         let engine = Engine::open(layout, generation, options)?;
         let checked = engine.check_writes(durable);

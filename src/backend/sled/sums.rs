@@ -110,9 +110,10 @@ fn is_record(tree: Tree, key: &[u8]) -> bool {
 }
 
 /// The hash of an entry; of a record that of its checksum, since that is of all of it. What a batch
-/// says of itself has none.
+/// says of itself has none, nor what is only a hint.
 fn of_entry(tree: Tree, key: &[u8], value: &[u8]) -> u64 {
-    if tree == Tree::StoreMetadata && [trees::SUMS, trees::WRITES, trees::FORMAT].contains(&key) {
+    let uncounted = [trees::FORMAT, trees::KEYS, trees::SUMS, trees::WRITES];
+    if tree == Tree::StoreMetadata && uncounted.contains(&key) {
         return 0;
     }
     let value = if is_record(tree, key) { chunks::head(value) } else { value };

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Row};
 
 use super::codec::RowReader;
+use super::connect::Connector;
 use super::error::Fault;
 use super::{keys, requests};
 use crate::backend::{Damage, DamagedRecord, Finding};
@@ -39,7 +40,7 @@ pub(super) const MISLED: &str = "SELECT id, numeric_id FROM keys NOT INDEXED
 
 /// Lists the faults of one moment.
 pub(super) fn all(connection: &Connection) -> Result<Vec<Finding>, Fault> {
-    let mut findings = structure(connection)?;
+    let mut findings = structure(connection, "integrity_check")?;
     let parts = [orphans, miscounted, misled, damaged_requests];
     for part in parts {
         match part(connection, &mut findings) {
@@ -51,10 +52,22 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<Finding>, Fault> {
     Ok(findings)
 }
 
+/// Names the places in a fault of an opening, of which SQLite says only that there are some.
+pub(super) fn explained(fault: Fault, connector: &Connector) -> Fault {
+    if !fault.is_corrupt() {
+        return fault;
+    }
+    // Only the pages: an index that disagrees keeps no store from opening.
+    let found = connector.reader().and_then(|reader| structure(&reader.connection, "quick_check"));
+    let places: Vec<String> =
+        found.into_iter().flatten().map(|finding| finding.to_string()).collect();
+    if places.is_empty() { fault } else { Fault::Unreadable(places.join("; ")) }
+}
+
 /// Lists what SQLite finds about pages and indexes.
-pub(super) fn structure(connection: &Connection) -> Result<Vec<Finding>, Fault> {
+fn structure(connection: &Connection, pragma: &str) -> Result<Vec<Finding>, Fault> {
     let trees = Trees::read(connection)?;
-    let mut statement = connection.prepare(&format!("PRAGMA integrity_check({MAX_LINES})"))?;
+    let mut statement = connection.prepare(&format!("PRAGMA {pragma}({MAX_LINES})"))?;
     let mut rows = statement.query([])?;
     let mut findings = Vec::new();
     loop {
@@ -122,7 +135,7 @@ impl Trees {
         let name = root.and_then(|root: i64| self.by_root.get(&root));
         match name {
             Some(name) if self.indexes.contains(name) => Some(index_finding(name)),
-            Some(name) => Some(Finding::Structure(format!("{name}, {place}"))),
+            Some(name) => Some(Finding::Structure(format!("table {name}, {place}"))),
             None => Some(Finding::Structure(line.to_owned())),
         }
     }

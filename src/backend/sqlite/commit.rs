@@ -2,11 +2,10 @@
 
 use rusqlite::Connection;
 
-use super::error::{Fault, is_of_damage};
+use super::error::{Fault, PAGE, is_of_damage};
 use super::{events, keys, metadata, owners, quarantine, requests, usage};
 use crate::backend::{
-    Applied, BackendError, Change, Damage, DamagedRecord, KeyCounts, Rejection, Transaction,
-    UsageSubject, apply,
+    BackendError, Damage, DamagedRecord, KeyCounts, Rejection, Transaction, UsageSubject,
 };
 use crate::clock::Timestamp;
 use crate::event::Event;
@@ -31,25 +30,41 @@ impl<'c> Commit<'c> {
     }
 }
 
-/// Applies one change so that a page that can't be read refuses this change alone.
-pub(super) fn apply_apart(
-    connection: &Connection,
-    change: &Change,
-) -> Result<Result<Applied, Rejection>, BackendError> {
-    let run = |sql| Ok(connection.execute_batch(sql)?);
-    run("SAVEPOINT one").map_err(during)?;
-    match apply(&mut Commit::new(connection), change) {
-        Err(error) if is_of_damage(&error) => {
-            run("ROLLBACK TO one; RELEASE one").map_err(during)?;
-            let page = || Damage::new("database", "page", DamagedRecord::Unknown);
-            Ok(Err(Rejection::Damaged(error.damage().cloned().unwrap_or_else(page))))
+/// Writes a batch in one transaction. If a page that a part of it needs can't be read, that part alone is
+/// refused: SQLite writes nothing more in a transaction that has met such a page, so the parts are
+/// written one by one.
+pub(super) fn in_parts<C, T>(
+    batch: &[C],
+    write: &dyn Fn(&[C]) -> Result<Vec<T>, BackendError>,
+    refused: &dyn Fn(&BackendError) -> T,
+) -> Result<Vec<T>, BackendError> {
+    match (write(batch), batch) {
+        (Err(error), [_]) if is_of_damage(&error) => Ok(vec![refused(&error)]),
+        (Err(error), [_, ..]) if is_of_damage(&error) => {
+            let (first, rest) = batch.split_at(batch.len() / 2);
+            let mut outcome = in_parts(first, write, refused)?;
+            // The first half may have taken effect.
+            let rest = in_parts(rest, write, refused).map_err(BackendError::of_unknown_outcome)?;
+            outcome.extend(rest);
+            Ok(outcome)
         }
-        applied => run("RELEASE one").map_err(during).and(applied),
+        (outcome, _) => outcome,
     }
 }
 
+/// The rejection of a change that needs a page that can't be read.
+pub(super) fn of_page(error: &BackendError) -> Rejection {
+    let page = || Damage::new("database", PAGE, DamagedRecord::Unknown);
+    Rejection::Damaged(error.damage().cloned().unwrap_or_else(page))
+}
+
+/// An error of the transaction. That of a page isn't the damage of a row, after which the transaction
+/// would go on.
 fn during(fault: Fault) -> BackendError {
-    fault.during(OPERATION)
+    match fault {
+        Fault::Damaged(damage) if damage.column == PAGE => Fault::page().during(OPERATION),
+        fault => fault.during(OPERATION),
+    }
 }
 
 impl Transaction for Commit<'_> {

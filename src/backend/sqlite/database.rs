@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::commit::{Commit, apply_apart};
+use super::commit::{Commit, in_parts, of_page};
 use super::connect::Connector;
-use super::error::{Fault, NAME, is_of_damage};
+use super::error::{Fault, NAME, PAGE, is_of_damage};
 use super::readers::Readers;
 use super::scan::{Part, Scan};
 use super::scan_owner::{OneOwner, Progress};
@@ -60,9 +60,21 @@ impl Sqlite {
         operation: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, BackendError> {
-        self.readers
-            .with(&self.connector, |connection| work(&*Snapshot::begin(connection)?))
-            .map_err(|fault| self.failed(operation, fault))
+        self.snapshot(work).map_err(|fault| self.failed(operation, fault))
+    }
+
+    fn snapshot<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.readers.with(&self.connector, |connection| work(&*Snapshot::begin(connection)?))
+    }
+
+    /// Reads what a store can't do without. Names the pages that keep it from that.
+    fn read_all<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, BackendError> {
+        self.snapshot(work)
+            .map_err(|fault| self.failed(operation, check::explained(fault, &self.connector)))
     }
 
     /// Writes in one transaction, durable when it returns.
@@ -83,15 +95,23 @@ impl Sqlite {
     ) -> Result<(), BackendError> {
         const OPERATION: &str = "scan";
         let mut after = Some(Vec::new());
+        let (mut read_rows, mut lost_rows) = (0_usize, 0_usize);
         while let Some(from) = &after {
             let some =
-                self.read(OPERATION, |tx| match read(tx, Part::After(from, READ_BUDGET)) {
+                self.read_all(OPERATION, |tx| match read(tx, Part::After(from, READ_BUDGET)) {
                     Err(Fault::OutOfOrder) => read(tx, Part::Whole),
                     some => some,
                 })?;
+            let lost = some.rows.iter().filter(|row| is_of_page(row)).count();
+            (read_rows, lost_rows) = (read_rows + some.rows.len() - lost, lost_rows + lost);
             // Outside of the transaction: what the caller does with them may take its time.
             some.rows.into_iter().for_each(&mut *visit);
             after = some.next;
+        }
+        if lost_rows > 0 && read_rows == 0 {
+            // The table's first page. A store without any key would reject all tokens.
+            let fault = check::explained(Fault::page(), &self.connector);
+            return Err(self.failed(OPERATION, fault));
         }
         Ok(())
     }
@@ -109,6 +129,10 @@ impl Sqlite {
             ),
         }
     }
+}
+
+fn is_of_page(row: &Scanned) -> bool {
+    matches!(row, Scanned::Damaged(row) if row.damage.column == PAGE)
 }
 
 impl Backend for Sqlite {
@@ -130,15 +154,15 @@ impl Backend for Sqlite {
     }
 
     fn metadata(&self) -> Result<Option<StoreMetadata>, BackendError> {
-        self.read("read metadata", metadata::load)
+        self.read_all("read metadata", metadata::load)
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
         const OPERATION: &str = "scan";
-        let last = self.read(OPERATION, events::last)?;
+        let last = self.read_all(OPERATION, events::last)?;
         self.scan_table(visit, scan::owners)?;
         // An entry that is written after this leaves an event after `last`.
-        let entries = self.read(OPERATION, quarantine::all)?;
+        let entries = self.read_all(OPERATION, quarantine::all)?;
         self.scan_table(visit, |tx, part| scan::keys(tx, part, &entries))?;
         Ok(last)
     }
@@ -198,9 +222,13 @@ impl Backend for Sqlite {
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
         const OPERATION: &str = "commit";
         let last = |applied: &Applied| applied.last_event;
-        let commit = |apply: &dyn Fn(&Connection) -> Result<CommitOutcome, BackendError>| {
+        let write = |batch: &[Change]| {
             self.write(OPERATION, |tx| {
-                let outcome = apply(tx)?;
+                let mut commit = Commit::new(tx);
+                let outcome: CommitOutcome = batch
+                    .iter()
+                    .map(|change| apply(&mut commit, change))
+                    .collect::<Result<_, _>>()?;
                 let first = outcome.iter().flatten().map(|applied| applied.first_event).min();
                 if let Some((first, last)) = first.zip(outcome.iter().flatten().map(last).max()) {
                     let checked = self.writer.records.check_events(first, last);
@@ -209,16 +237,7 @@ impl Backend for Sqlite {
                 Ok(outcome)
             })
         };
-        let together = |tx: &Connection| {
-            let mut commit = Commit::new(tx);
-            batch.iter().map(|change| apply(&mut commit, change)).collect()
-        };
-        let apart = |tx: &Connection| batch.iter().map(|change| apply_apart(tx, change)).collect();
-        let outcome = match commit(&together) {
-            // A page that one change needs can't be read. It alone is refused.
-            Err(error) if is_of_damage(&error) => commit(&apart)?,
-            outcome => outcome?,
-        };
+        let outcome = in_parts(batch, &write, &|error| Err(of_page(error)))?;
         if let Some(last) = outcome.iter().flatten().map(last).max() {
             self.announcer.announce(last);
         }
@@ -278,7 +297,10 @@ impl Backend for Sqlite {
     }
 
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        self.write("take in usage", |tx| apply_usage(&mut Commit::new(tx), batch))
+        let write = |batch: &[UsageChange]| {
+            self.write("take in usage", |tx| apply_usage(&mut Commit::new(tx), batch))
+        };
+        in_parts(batch, &write, &|_| None)
     }
 
     fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
@@ -313,7 +335,8 @@ impl Backend for Sqlite {
                     });
                     match mended {
                         Ok(()) => break,
-                        Err(error) if is_of_damage(&error) => {}
+                        // What the connection knows of the schema may be what was undone.
+                        Err(error) if is_of_damage(&error) => self.writer.give_up_connection(),
                         Err(error) => return Err(error),
                     }
                 }

@@ -11,6 +11,9 @@ use crate::backend::{BackendError, BackendErrorKind, Damage, DamagedRecord};
 
 pub(super) const NAME: &str = "sqlite";
 
+/// Stands for a column in the damage of a page that SQLite can't read.
+pub(super) const PAGE: &str = "page";
+
 /// A failure in this backend. It holds nothing that an error must not show.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -20,6 +23,10 @@ pub(super) enum Fault {
     OutOfOrder,
     /// SQLite failed, with its extended result code.
     Engine(Code),
+    /// SQLite can't make sense of these places, which the store can't do without.
+    Unreadable(String),
+    /// The database shows fewer events than were durable.
+    Earlier { found: u64, durable: u64 },
     /// The database is not as this process left it.
     Foreign(String),
     /// Refused for a reason of our own.
@@ -74,9 +81,14 @@ impl Fault {
     pub(super) fn of(self, table: &'static str, record: DamagedRecord) -> Self {
         match self {
             Self::Damaged(damage) => Self::Damaged(Damage { record, ..damage }),
-            fault if fault.is_corrupt() => Self::Damaged(Damage::new(table, "page", record)),
+            fault if fault.is_corrupt() => Self::Damaged(Damage::new(table, PAGE, record)),
             other => other,
         }
+    }
+
+    /// SQLite can't make sense of a page.
+    pub(super) const fn page() -> Self {
+        Self::Engine(Code(ffi::SQLITE_CORRUPT))
     }
 
     /// Returns whether SQLite can't make sense of a page.
@@ -102,7 +114,8 @@ impl Fault {
 
     pub(super) fn kind(&self) -> BackendErrorKind {
         match self {
-            Self::Damaged(_) | Self::OutOfOrder => BackendErrorKind::Corrupt,
+            Self::Damaged(_) | Self::OutOfOrder | Self::Unreadable(_) => BackendErrorKind::Corrupt,
+            Self::Earlier { .. } => BackendErrorKind::EarlierState,
             Self::Engine(code) => code.kind(),
             Self::Foreign(_) => BackendErrorKind::ForeignWriter,
             Self::Refused { kind, .. } => *kind,
@@ -130,6 +143,14 @@ impl Fault {
             Self::Damaged(damage) => error.with_source(damage),
             Self::OutOfOrder => error.with_source("rows of a table are out of order"),
             Self::Engine(code) => error.with_source(code),
+            Self::Unreadable(places) => error.with_source(format!(
+                "{places}; put back a backup, or rescue what can be read: \
+                 sqlite3 FILE '.recover --ignore-freelist' | sqlite3 NEW"
+            )),
+            Self::Earlier { found, durable } => error.with_source(format!(
+                "it ends with event {found} of {durable}: FILE-wal is damaged, or is another \
+                 database's; put back a backup, or remove FILE.lock to go on from the earlier state"
+            )),
             Self::Foreign(why) => error.with_source(why),
             Self::Refused { kind: BackendErrorKind::Closed, .. } => error,
             Self::Refused { why, .. } => error.with_source(why),

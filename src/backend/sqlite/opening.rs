@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
+
+use super::check;
 use super::connect::{self, Connector};
 use super::database::Sqlite;
 use super::error::{Fault, NAME};
@@ -79,6 +82,8 @@ impl Sqlite {
         connect::peek(&files, intent)?;
         let lock = files.lock(options.sharing)?;
         log::judge(&files)?;
+        // Without a log all that was durable is in the file.
+        let durable = if files.has_log()? { lock.durable()? } else { None };
         let connector = Connector::new(files, options);
         let first = connector.noting_room(options.sharing, || {
             if options.sharing == Sharing::Exclusive {
@@ -99,13 +104,22 @@ impl Sqlite {
             {
                 (None, Opened::Existing)
             }
-            Err(fault) => return Err(fault),
+            Err(fault) => return Err(check::explained(fault, &connector)),
         };
         let (readers, announcer) = (Readers::default(), ChangeNotifier::default());
         let (sharing, process) = (options.sharing, Process::current());
-        let records =
-            readers.with(&connector, |connection| RecordWatch::new(connection, sharing))?;
-        announcer.announce(records.last_event());
+        let records = readers.with(&connector, |reader| RecordWatch::new(reader, sharing));
+        let records = records.map_err(|fault| check::explained(fault, &connector))?;
+        let found = records.last_event();
+        if let Some(durable) = durable.filter(|durable| found < *durable) {
+            if let Some(connection) = &connection {
+                // Closing would remove the log, of which something may be rescued.
+                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            }
+            return Err(Fault::Earlier { found, durable });
+        }
+        lock.note_durable(found);
+        announcer.announce(found);
         let writer = Writer::new(connection, lock, records, &connector.files)?;
         Ok((Self { connector, sharing, process, readers, writer, announcer }, opened))
     }
@@ -151,12 +165,13 @@ impl Sqlite {
         let connector = Connector::read_only(files, options);
         let (readers, announcer) = (Readers::default(), ChangeNotifier::default());
         let (sharing, process) = (options.sharing, Process::current());
-        let records = readers.with(&connector, |connection| {
-            if !metadata::exists(&*Snapshot::begin(connection)?)? {
+        let records = readers.with(&connector, |reader| {
+            if !metadata::exists(&*Snapshot::begin(reader)?)? {
                 return Err(Fault::refused(BackendErrorKind::Missing, "no store is on it"));
             }
-            RecordWatch::new(connection, sharing)
-        })?;
+            RecordWatch::new(reader, sharing)
+        });
+        let records = records.map_err(|fault| check::explained(fault, &connector))?;
         announcer.announce(records.last_event());
         let writer = Writer::read_only(records, &connector.files)?;
         Ok(Self { connector, sharing, process, readers, writer, announcer })

@@ -188,18 +188,11 @@ fn a_page_of_zeros_loses_its_rows_and_a_page_of_an_index_is_made_again() {
     for (name, is_index) in [("keys_by_name", true), ("events_by_owner", true), ("requests", false)]
     {
         let world = sqlite();
-        let raw = Connection::open(&world.path).unwrap();
-        let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?";
-        let page: i64 = raw.query_row(sql, [name], |row| row.get(0)).unwrap();
-        let page = usize::try_from(page).unwrap();
-        drop(raw);
-        let mut bytes = std::fs::read(&world.path).unwrap();
-        bytes[(page - 1) * 4_096..page * 4_096].fill(0);
-        std::fs::write(&world.path, bytes).unwrap();
+        let page = world.zero(name, None);
         let opened = world.open_sqlite();
         assert!(world.keys.iter().all(|token| opened.answer(token).is_ok()), "{name}");
         let finding =
-            if is_index { format!("index {name}") } else { format!("{name}, page {page}") };
+            if is_index { format!("index {name}") } else { format!("table {name}, page {page}") };
         found_and_mended(&opened, name, &finding, is_index);
         if is_index {
             let request = CreateKey::new(Access::Full).name("first");
@@ -319,4 +312,147 @@ fn sleds_lost_entries_keep_the_store_from_opening() {
         let text = error.to_string();
         assert!(text.contains(tree) && text.contains("put back a copy of DIR"), "{text}");
     }
+}
+
+impl World {
+    /// Fills a page with zeros: the first page of a table or an index, or a leaf below it.
+    fn zero(&self, name: &str, leaf: Option<usize>) -> usize {
+        let raw = Connection::open(&self.path).unwrap();
+        let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?";
+        let root: i64 = raw.query_row(sql, [name], |row| row.get(0)).unwrap();
+        drop(raw);
+        let mut bytes = std::fs::read(&self.path).unwrap();
+        let mut page = usize::try_from(root).unwrap();
+        if let Some(leaf) = leaf {
+            let inner = &bytes[(page - 1) * PAGE..page * PAGE];
+            assert_eq!(inner[0], 2, "{name} has one page");
+            let at = 12 + 2 * leaf;
+            let cell = usize::from(u16::from_be_bytes([inner[at], inner[at + 1]]));
+            page = u32::from_be_bytes(*inner[cell..].first_chunk().unwrap()) as usize;
+        }
+        bytes[(page - 1) * PAGE..page * PAGE].fill(0);
+        std::fs::write(&self.path, bytes).unwrap();
+        page
+    }
+}
+
+const PAGE: usize = 4_096;
+
+#[test]
+fn pages_that_a_store_needs_keep_it_from_opening_and_are_named_with_the_way_out() {
+    for name in ["store", "peppers", "keys", "owners", "events", "quarantine"] {
+        let world = sqlite();
+        let page = world.zero(name, None);
+        let options = SqliteOptions::exclusive();
+        let opened = Sqlite::open(&world.path, options).map_err(Error::from);
+        let Err(Error::Backend(error)) = opened.and_then(|sqlite| open(sqlite, &world.clock))
+        else {
+            panic!("{name}")
+        };
+        let text = error.to_string();
+        assert_eq!(error.kind(), keyhasp::backend::BackendErrorKind::Corrupt, "{name}");
+        let named = [&format!("table {name}, page {page}"), "sqlite3 FILE '.recover"];
+        assert!(named.iter().all(|part| text.contains(*part)), "{name}: {text}");
+    }
+}
+
+/// The keys on the page are out, each named, and can be revoked; the others go on, in lists too.
+#[test]
+fn a_page_of_keys_is_lost_alone() {
+    let world = sqlite();
+    let opened = world.open_sqlite();
+    let create = |number: usize| {
+        let request = CreateKey::new(Access::Full).name(format!("key {number}"));
+        let issued = opened.admin.create(&owner("acme"), request).unwrap();
+        Token { key: issued.key.id, text: issued.token.expose().into() }
+    };
+    let tokens: Vec<Token> = (0..60).map(create).collect();
+    opened.store.close().unwrap();
+    world.zero("keys", Some(1));
+
+    let opened = world.open_sqlite();
+    let lost: Vec<&Token> = tokens.iter().filter(|token| opened.answer(token).is_err()).collect();
+    assert!(lost.len() > 3 && lost.len() < 30, "{}", lost.len());
+    for token in &lost {
+        assert_eq!(opened.answer(token).unwrap_err(), VerifyError::Unrecognized);
+    }
+    let damaged = opened.store.health().damaged;
+    assert_eq!(damaged.records, lost.len());
+    assert!(damaged.places.iter().all(|place| (place.table, place.column) == ("keys", "page")));
+    let of_all = keyhasp::ListKeys::new().limit(1_000);
+    for query in [of_all.clone(), of_all.owner(owner("acme"))] {
+        let page = opened.admin.list(&query).unwrap();
+        assert_eq!((page.items.len(), page.damaged.len()), (64 - lost.len(), lost.len()));
+        assert!(page.damaged.iter().all(|entry| lost.iter().any(|it| entry.key == Some(it.key))));
+    }
+    for token in &lost {
+        opened.admin.revoke(token.key).unwrap();
+    }
+    let whole = tokens.iter().find(|token| opened.answer(token).is_ok()).unwrap();
+    opened.admin.revoke(whole.key).unwrap();
+    assert!(opened.answer(whole).is_err());
+    let found = opened.concrete.check().unwrap();
+    assert!(found.iter().any(|finding| finding.to_string().starts_with("table keys, page")));
+    opened.concrete.repair().unwrap();
+    opened.store.close().unwrap();
+    let opened = world.open_sqlite();
+    assert!(lost.iter().all(|token| opened.answer(token).is_err()));
+}
+
+/// The events on the page are stepped over, and named by their numbers.
+#[test]
+fn a_page_of_events_is_stepped_over() {
+    let world = sqlite();
+    let opened = world.open_sqlite();
+    for number in 0..250 {
+        let update = keyhasp::UpdateKey::new().name(format!("name {number}"));
+        opened.admin.update(world.keys[0].key, update).unwrap();
+    }
+    let last = opened.store.wait_for_event(0, std::time::Duration::ZERO).unwrap();
+    opened.store.close().unwrap();
+    let raw = Connection::open(&world.path).unwrap();
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'events'";
+    let root: i64 = raw.query_row(sql, [], |row| row.get(0)).unwrap();
+    drop(raw);
+    let mut bytes = std::fs::read(&world.path).unwrap();
+    let root = usize::try_from(root).unwrap();
+    // The second child of the root.
+    let cell = (root - 1) * PAGE + 14;
+    let at = (root - 1) * PAGE + usize::from(u16::from_be_bytes([bytes[cell], bytes[cell + 1]]));
+    let page = u32::from_be_bytes(*bytes[at..].first_chunk().unwrap()) as usize;
+    bytes[(page - 1) * PAGE..page * PAGE].fill(0);
+    std::fs::write(&world.path, bytes).unwrap();
+
+    let opened = world.open_sqlite();
+    let key = world.keys[0].key;
+    let all = keyhasp::ListEvents::new();
+    for (query, count) in [(all.clone(), Some(last)), (all.key(key), None)] {
+        let (mut after, mut seen, mut damaged) = (0, 0, Vec::new());
+        loop {
+            let page = opened.admin.events(&query.clone().after(after).limit(20)).unwrap();
+            seen += page.items.len();
+            damaged.extend(page.damaged);
+            let Some(next) = page.next else { break };
+            after = next;
+        }
+        assert!(damaged.len() > 5 && damaged.is_sorted(), "{damaged:?}");
+        assert!(count.is_none_or(|count| count == (seen + damaged.len()) as u64), "{count:?}");
+    }
+    opened.admin.update(key, keyhasp::UpdateKey::new().name("goes on")).unwrap();
+}
+
+/// A change that needs a page that can't be read is refused alone.
+#[test]
+fn a_page_that_one_change_needs_refuses_no_other() {
+    use keyhasp::testing::sample;
+    let world = sqlite();
+    world.zero("keys_by_name", None);
+    let sqlite = Sqlite::open(&world.path, SqliteOptions::exclusive()).unwrap();
+    let mut named = sample::key(1, "acme").unwrap();
+    named.name = Some(keyhasp::key::KeyName::new("named").unwrap());
+    let other = sample::owner("other").unwrap();
+    let batch = [sample::create_key(&named).unwrap(), sample::create_owner(&other).unwrap()];
+    let outcome = sqlite.commit(&batch).unwrap();
+    assert!(matches!(outcome[0], Err(keyhasp::backend::Rejection::Damaged(_))), "{outcome:?}");
+    assert!(outcome[1].is_ok() && sqlite.owner(&other.id).unwrap().is_some());
 }

@@ -17,7 +17,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rusqlite::Connection;
 
-use super::world::{Answer, Opened, Written, await_unlocked, open, write, write_long};
+use super::world::{Answer, Opened, Written, await_unlocked, open, write, write_with};
 
 /// The number of databases that are damaged in each way.
 const RUNS: u64 = 60;
@@ -60,9 +60,15 @@ fn copied(from: &Path, to: &Path) {
     }
 }
 
-/// The lock file of a database.
-fn beside(path: &Path) -> PathBuf {
-    path.with_extension("lock")
+/// Copies a database with its lock file and, if there is one, its log.
+fn copied_with_others(from: &Path, to: &Path) {
+    copied(from, to);
+    for end in [".lock", "-wal"] {
+        let beside = |path: &Path| PathBuf::from(format!("{}{end}", path.display()));
+        if beside(from).exists() {
+            copied(&beside(from), &beside(to));
+        }
+    }
 }
 
 /// Damages copies of a database, and holds each against the law.
@@ -79,8 +85,7 @@ fn hold<B: Backend>(
         let mut random = ChaCha20Rng::seed_from_u64(seed ^ run);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys");
-        copied(source, &path);
-        copied(&beside(source), &beside(&path));
+        copied_with_others(source, &path);
         let what = format!("run {run}: {}", damage(&path, &mut random));
         let open = || open_backend(&path).and_then(|backend| open(backend, &written.clock));
         let opened = match open() {
@@ -315,6 +320,31 @@ fn open_sled(path: &Path) -> Result<Sled, Error> {
     Ok(Sled::open(path, SledOptions::default())?)
 }
 
+/// Bytes that make a log of sled's several segments long.
+const LONG: usize = 8_000;
+
+/// A database as a killed process leaves it.
+fn killed<B: Backend>(
+    filler: usize,
+    create: impl Fn(&Path) -> B,
+) -> (tempfile::TempDir, PathBuf, Written) {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, copy) = (dir.path().join("source"), dir.path().join("copy"));
+    let written = write_with(create(&path), filler, &|| copied_with_others(&path, &copy));
+    (dir, copy, written)
+}
+
+/// In the log that a killed process left, every commit lies that wasn't copied into the file.
+#[test]
+fn bits_that_flip_in_a_log_that_was_left_behind() {
+    let (_dir, source, written) =
+        killed(0, |path| Sqlite::create(path, SqliteOptions::exclusive()).unwrap());
+    let log = |path: &Path| PathBuf::from(format!("{}-wal", path.display()));
+    let damage = |path: &Path, random: &mut ChaCha20Rng| flip(&log(path), random);
+    let tally = hold(&written, &source, open_sqlite, sqlite_is_sound, damage);
+    assert!(tally.refused > 30, "{tally:?}");
+}
+
 fn sled(write: impl Fn(Sled) -> Written) -> (tempfile::TempDir, PathBuf, Written) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("source");
@@ -389,7 +419,7 @@ fn file_of(path: &Path, random: &mut ChaCha20Rng) -> PathBuf {
 
 #[test]
 fn bits_that_flip_in_sleds_files() {
-    let (_dir, source, written) = sled(write_long);
+    let (_dir, source, written) = sled(|sled| write_with(sled, LONG, &|| {}));
     let damage = |path: &Path, random: &mut ChaCha20Rng| flip(&file_of(path, random), random);
     let tally = hold(&written, &source, open_sled, |_| false, damage);
     assert!(tally.refused > 5 && tally.opened > 5, "{tally:?}");
@@ -397,7 +427,9 @@ fn bits_that_flip_in_sleds_files() {
 
 #[test]
 fn pages_of_zeros_in_sleds_files() {
-    let (_dir, source, written) = sled(write_long);
+    let (_dir, source, written) = killed(LONG, |path| {
+        Sled::create(path, SledOptions::default().sync_off_for_tests()).unwrap()
+    });
     let damage = |path: &Path, random: &mut ChaCha20Rng| zero(&file_of(path, random), random);
     let tally = hold(&written, &source, open_sled, |_| false, damage);
     assert!(tally.refused > 5, "{tally:?}");

@@ -56,16 +56,12 @@ impl Opened {
 
 /// Writes owners with keys in every state, and closes the database.
 pub(super) fn write(backend: impl Backend) -> Written {
-    write_with(backend, 0)
+    write_with(backend, 0, &|| {})
 }
 
-/// The same with long changes in between: 2 MiB of log.
-#[cfg(feature = "sled")]
-pub(super) fn write_long(backend: impl Backend) -> Written {
-    write_with(backend, 8_000)
-}
-
-fn write_with(backend: impl Backend, filler: usize) -> Written {
+/// The same with long changes in between, which leave `filler` bytes and more in the log. Before the
+/// database is closed, its files are as a killed process leaves them: `killed` may copy them.
+pub(super) fn write_with(backend: impl Backend, filler: usize, killed: &dyn Fn()) -> Written {
     let clock = clock();
     let opened = open(backend, &clock).unwrap();
     let admin = &opened.admin;
@@ -105,6 +101,7 @@ fn write_with(backend: impl Backend, filler: usize) -> Written {
     clock.advance(HOUR + Duration::from_secs(1));
     let mut written = Written { clock, tokens, answers: Vec::new() };
     written.answers = opened.answers(&written);
+    killed();
     opened.store.close().unwrap();
     let accepted = written.answers.iter().filter(|answer| answer.is_ok()).count();
     assert!(accepted > 20 && accepted < written.answers.len() - 10, "{accepted}");
