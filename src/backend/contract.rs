@@ -266,9 +266,9 @@ pub trait Backend: Debug + Send + Sync + 'static {
     }
 
     /// Checks that the files of the database are those that were opened, and that no other program
-    /// has changed the records behind the events' back. A store calls this each second; it mustn't
-    /// hold up commits. An error of another kind than `ForeignWriter` or `Forked` says that the
-    /// backend couldn't tell. Defaults to nothing to check.
+    /// has changed records without an event. A store calls this each second; it mustn't hold up
+    /// commits. An error of another kind than `ForeignWriter` says that the backend couldn't tell.
+    /// Defaults to nothing to check.
     ///
     /// # Errors
     /// [`BackendError`]: `ForeignWriter` only if it is certain.

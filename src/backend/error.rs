@@ -29,12 +29,12 @@ pub enum BackendErrorKind {
     EngineUnfit,
     /// The file is a database of another application.
     Foreign,
+    /// The write-ahead log beside the database's file belongs to another file, or to the same one
+    /// of another time: together they would show a mixture. Neither is touched.
+    ForeignLog,
     /// A file of the database is missing or another one since it was opened, or another program has
     /// changed its records. This process commits nothing more: open the database again.
     ForeignWriter,
-    /// The process was forked after the database was opened. Only the parent may use it; open it
-    /// again in the child.
-    Forked,
     /// No space is left.
     Full,
     /// Reading or writing failed.
@@ -157,10 +157,11 @@ impl fmt::Display for BackendErrorKind {
             }
             Self::EngineUnfit => "the engine's version has known faults",
             Self::Foreign => "the file is not a database of keyhasp",
-            Self::ForeignWriter => "the database is not as this process left it",
-            Self::Forked => {
-                "the process was forked after the database was opened; open it again in the child"
+            Self::ForeignLog => {
+                "the file and the `-wal` beside it don't belong together: put back the file that the \
+                 `-wal` was written beside; or, to give up what the `-wal` holds, move it away"
             }
+            Self::ForeignWriter => "the database is not as this process left it",
             Self::Full => "no space left",
             Self::Io => "reading or writing failed",
             Self::Invalid => "an option is outside its limits",

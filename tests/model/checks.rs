@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keyhasp::store::Unavailable;
-use keyhasp::{KeyStore, VerifiedKey, Verifier, VerifyError, VerifyRequest};
+use keyhasp::{KeyStore, Timestamp, VerifiedKey, Verifier, VerifyError, VerifyRequest};
 
 use crate::calls::{Call, EventQuery, KeyQuery, OwnerQuery, Side, Who};
 use crate::compare;
@@ -135,18 +135,25 @@ impl Sequence<'_> {
         bytes
     }
 
-    pub(crate) fn check_health(&self) -> Checked {
-        self.check_health_of(&*self.asked)
+    pub(crate) fn check_health(&mut self) -> Checked {
+        self.check_health_of(&*self.asked, self.model.newest_event)?;
+        if self.model.behind_log(self.model.newest_event).is_some() {
+            self.coverage.note_behind_log();
+        }
+        Ok(())
     }
 
-    pub(crate) fn check_health_of(&self, store: &dyn KeyStore) -> Checked {
+    /// Compares the health of a store, given the newest event that it knows of.
+    pub(crate) fn check_health_of(&self, store: &dyn KeyStore, newest: Timestamp) -> Checked {
         let health = store.health();
         let tokens = self.model.readable_tokens();
-        let is_told = health.clock_ahead.map(|told| told.by) == self.model.ahead();
+        let behind_log = self.model.behind_log(newest).map(|newest| (self.model.now, newest));
+        let is_told = health.clock_ahead.map(|told| told.by) == self.model.ahead()
+            && health.clock_behind_log.map(|told| (told.now, told.newest_event)) == behind_log;
         if health.unavailable.is_none() && health.tokens == tokens && is_told {
             return Ok(());
         }
-        Err(format!("{tokens} tokens and good health expected, {health:?} heard"))
+        Err(format!("{tokens} tokens, {behind_log:?} and good health expected, {health:?} heard"))
     }
 
     /// All keys, owners and rules, in pages of any size.

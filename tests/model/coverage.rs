@@ -5,7 +5,7 @@ use keyhasp::RejectReason;
 use std::collections::BTreeMap;
 
 use crate::calls::Call;
-use crate::model::{Reason, Verdict};
+use crate::model::{Model, Reason, Verdict};
 use keyhasp::VerifyError;
 use serde_json::Value;
 
@@ -21,9 +21,13 @@ pub(crate) struct Coverage {
     /// Number of rotations that dropped a token.
     dropped: usize,
     /// Number of alerts of rejections that were held back.
-    pub(crate) held_back: usize,
+    held_back: usize,
     /// Number of keys that lapsed.
-    pub(crate) lapses: usize,
+    lapses: usize,
+    /// Number of keys that were purged since they had ended long ago.
+    purges: usize,
+    /// Number of openings, and of looks at the health, with a clock behind the log.
+    behind_log: [usize; 2],
     /// Number of alerts of each kind.
     alerts: BTreeMap<String, usize>,
     /// Number of times that each part of a key's usage was shown.
@@ -68,6 +72,19 @@ const USAGE: &str = "accepted address_missing address_rejected blocked deactivat
     quota_exhausted quota_left rate_limited revoked superseded suspended";
 
 impl Coverage {
+    /// Notes what an opening has seen, before the next one or at the end.
+    pub(crate) fn note_opening(&mut self, model: &Model) {
+        self.lapses += model.lapses;
+        self.purges += model.purges;
+        self.held_back += model.held_back();
+        let is_behind = model.behind_log(model.time_of_last_event()).is_some();
+        self.behind_log[0] += usize::from(is_behind);
+    }
+
+    pub(crate) fn note_behind_log(&mut self) {
+        self.behind_log[1] += 1;
+    }
+
     pub(crate) fn note_shown(&mut self, shown: &Value) {
         self.dropped += usize::from(shown["dropped"].is_u64());
         for alert in shown["told"].as_array().into_iter().flatten() {
@@ -112,18 +129,22 @@ impl Coverage {
         let reasons = REASONS.split_whitespace().chain(sealed.1.split_whitespace());
         let answered =
             |name: &&str| self.calls.get(*name).is_some_and(|(answered, _)| *answered > 0);
-        let dropped = if self.dropped == 0 { Some("a rotation that drops a token") } else { None };
-        let floods = if self.held_back == 0 { Some("a flood of refusals") } else { None };
-        let lapses = if self.lapses == 0 { Some("a lapse") } else { None };
+        let counts = [
+            (self.dropped, "a rotation that drops a token"),
+            (self.held_back, "a flood of refusals"),
+            (self.lapses, "a lapse"),
+            (self.purges, "a purge by the retention of keys"),
+            (self.behind_log[0], "an opening with a clock behind the log"),
+            (self.behind_log[1], "health that tells of a clock behind the log"),
+        ];
+        let counts = counts.into_iter().filter(|(count, _)| *count == 0).map(|(_, name)| name);
         calls
             .filter(|name| !answered(name))
             .chain(reasons.filter(|name| !self.reasons.contains_key(*name)))
             .chain(VERDICTS.split_whitespace().filter(|name| !self.verdicts.contains_key(*name)))
             .chain(TIDINGS.split_whitespace().filter(|name| !self.alerts.contains_key(*name)))
             .chain(USAGE.split_whitespace().filter(|name| !self.usage.contains_key(*name)))
-            .chain(dropped)
-            .chain(floods)
-            .chain(lapses)
+            .chain(counts)
             .collect()
     }
 }

@@ -160,7 +160,8 @@ pub(crate) fn run(
         walk: None,
         witness: None,
         seen_events: 0,
-        is_replay: std::env::var_os("KEYHASP_SEED").is_some(),
+        is_replay: std::env::var_os("KEYHASP_SEED").is_some()
+            && std::env::var_os("KEYHASP_SEQUENCES").is_none(),
         steps: Vec::new(),
         coverage,
     };
@@ -247,8 +248,12 @@ impl Sequence<'_> {
         // A cursor is refused only if there was one.
         let refused = Fresh { gave_cursor: true, ..Fresh::default() };
         let fresh = heard.as_ref().map_or(&refused, |(_, fresh)| fresh);
+        let before = self.model.last_event;
         let expected = self.model.call(desk.authority(), &call, fresh);
         let told = heard.as_ref().err().map(Reason::of);
+        if self.model.last_event > before || told.as_ref().is_some_and(Reason::is_of_commit) {
+            self.model.purge_if_due();
+        }
         self.note(who, call, told.clone());
         match (expected, heard) {
             (Ok(expected), Ok((heard, fresh))) => {

@@ -2,7 +2,8 @@
 //! backend. Everything is compared after each call, the usage of keys and the alerts included.
 //!
 //! `KEYHASP_SEQUENCES` sets the number of sequences for each backend, and defaults to 500.
-//! `KEYHASP_SEED` replays one sequence, and prints each call as it is made.
+//! `KEYHASP_SEED` replays one sequence, and prints each call as it is made; together with
+//! `KEYHASP_SEQUENCES` it is the first of so many.
 // It is a test.
 #![allow(
     clippy::expect_used,
@@ -22,6 +23,7 @@ mod chance;
 mod checks;
 mod compare;
 mod coverage;
+mod defects;
 mod driver;
 mod generate;
 mod limits;
@@ -38,13 +40,19 @@ mod witness;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use backends::{InMemory, Place};
 use coverage::Coverage;
+use defects::Defect;
 use driver::Asked;
-use planted::{Defect, Planted};
+use keyhasp::store::StoreBuilder;
+use planted::Planted;
 
+/// Sequences on each backend that writes to a disk.
 const SEQUENCES: u64 = 500;
+/// Sequences in memory, where more of them cost little: some refusals are rare.
+const SEQUENCES_IN_MEMORY: u64 = 1_000;
 const CALLS: usize = 50;
 
 fn number(name: &str) -> Option<u64> {
@@ -52,12 +60,14 @@ fn number(name: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
-/// Runs the requested sequences, each on a database of its own.
-fn run<P: Place>(make: impl Fn() -> P, share: u64) {
-    let seeds = match number("KEYHASP_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("KEYHASP_SEQUENCES").unwrap_or(SEQUENCES).div_ceil(share),
+/// Runs a share of the requested sequences, each on a database of its own.
+fn run<P: Place>(make: impl Fn() -> P, default: u64, share: u64) {
+    let (first, sequences) = (number("KEYHASP_SEED"), number("KEYHASP_SEQUENCES"));
+    let count = match (first, sequences) {
+        (Some(_), None) => 1,
+        (_, sequences) => sequences.unwrap_or(default).div_ceil(share),
     };
+    let seeds = first.unwrap_or(0)..first.unwrap_or(0) + count;
     let is_whole = seeds.end - seeds.start >= SEQUENCES;
     let mut coverage = Coverage::default();
     for seed in seeds {
@@ -81,13 +91,13 @@ fn run<P: Place>(make: impl Fn() -> P, share: u64) {
 
 #[test]
 fn memory_is_as_the_model_says() {
-    run(InMemory::new, 1);
+    run(InMemory::new, SEQUENCES_IN_MEMORY, 1);
 }
 
 #[cfg(all(feature = "sqlite", feature = "testing"))]
 #[test]
 fn sqlite_is_as_the_model_says() {
-    run(backends::OnSqlite::exclusive, 1);
+    run(backends::OnSqlite::exclusive, SEQUENCES, 1);
 }
 
 /// Tests another path into the index: a store on a shared database reads back what it commits, as
@@ -95,19 +105,19 @@ fn sqlite_is_as_the_model_says() {
 #[cfg(all(feature = "sqlite", feature = "testing"))]
 #[test]
 fn shared_sqlite_is_as_the_model_says() {
-    run(backends::OnSqlite::shared, 5);
+    run(backends::OnSqlite::shared, SEQUENCES, 5);
 }
 
 #[cfg(all(feature = "sled", feature = "testing"))]
 #[test]
 fn sled_is_as_the_model_says() {
-    run(backends::OnSled::new, 1);
+    run(backends::OnSled::new, SEQUENCES, 1);
 }
 
 /// The default sequences find each injected bug.
 #[test]
 fn planted_defects_are_found() {
-    for defect in Defect::ALL {
+    for defect in Defect::ALL.iter().copied() {
         let plant = |store, clock: &_| {
             Arc::new(Planted::new(store, defect, Arc::clone(clock))) as Arc<dyn Asked>
         };
@@ -117,6 +127,24 @@ fn planted_defects_are_found() {
         });
         let found = found.unwrap_or_else(|| panic!("{defect:?} was not found"));
         println!("{defect:?}: sequence {} of {SEQUENCES}", found.seed);
+    }
+}
+
+/// The sequences also find a store that purges keys though it was opened to keep them, and one that
+/// was opened to purge them earlier.
+#[test]
+fn a_wrong_retention_is_found() {
+    type Change = fn(StoreBuilder) -> StoreBuilder;
+    let changes: [Change; 2] = [
+        |builder| builder.key_retention(Duration::from_secs(3_600)),
+        |builder| builder.key_retention(Duration::from_secs(30 * 24 * 3_600)),
+    ];
+    for change in changes {
+        let found = (0..SEQUENCES).find_map(|seed| {
+            let place = &mut InMemory::opening(change);
+            driver::run(seed, CALLS, place, &|store, _| store, &mut Coverage::default()).err()
+        });
+        println!("sequence {} of {SEQUENCES}", found.expect("it was not found").seed);
     }
 }
 

@@ -1,5 +1,7 @@
 //! The settings with which a store is opened, and opened again.
 
+use std::time::Duration;
+
 use keyhasp::key::{Lifetime, StoreRules};
 use keyhasp::permission::Catalogue;
 use keyhasp::store::{SettingsChange, Store, StoreBuilder};
@@ -9,6 +11,8 @@ use crate::chance::Chance;
 use crate::generate::{catalogue, lifetime, prefixes};
 use crate::model::{Model, Names, Opening, REFUSED_NAME};
 use crate::plans::{UsagePlan, WatchPlan};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// The most peppers that are open at once.
 const MAX_PEPPERS: usize = 4;
@@ -39,6 +43,7 @@ pub(crate) fn first(chance: &mut Chance) -> Opening {
         },
         usage: None,
         watch: WatchPlan::default(),
+        key_retention: None,
     };
     keep_and_watch(&mut opening, chance);
     opening
@@ -48,6 +53,10 @@ pub(crate) fn first(chance: &mut Chance) -> Opening {
 fn keep_and_watch(opening: &mut Opening, chance: &mut Chance) {
     opening.usage = UsagePlan::draw(chance);
     opening.watch = WatchPlan::draw(chance, opening.usage);
+    // A scan for alerts makes changes that are refused and leave no trace, so the model couldn't know
+    // when keys are purged beside them.
+    let keeps = opening.watch.is_idle() && chance.percent(60);
+    opening.key_retention = keeps.then(|| chance.pick(&[HOUR, 24 * HOUR, 30 * 24 * HOUR]));
 }
 
 /// Settings with which a store is opened again: another catalogue, the same prefixes in another
@@ -114,6 +123,10 @@ pub(crate) fn sufficient(model: &Model) -> Vec<u16> {
 /// Makes a builder for the store under test, with usage and alerts.
 pub(crate) fn whole_builder(opening: &Opening, rules: StoreRules) -> StoreBuilder {
     let builder = builder(opening, rules).alerts(opening.watch.watch());
+    let builder = match opening.key_retention {
+        Some(keep) => builder.key_retention(keep),
+        None => builder,
+    };
     match opening.usage {
         Some(plan) => builder.usage(plan.settings()),
         None => builder,

@@ -22,7 +22,7 @@ pub(crate) struct UsagePlan {
 }
 
 /// Settings of alerts.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct WatchPlan {
     pub(crate) expiries: bool,
     pub(crate) trials_ending: Option<Duration>,
@@ -73,6 +73,10 @@ impl WatchPlan {
                 .map(|window| (chance.pick(&[0, 1, 5]), window)),
             expiries: chance.percent(70),
         }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        *self == Self::default()
     }
 
     /// Nothing is looked out for but when the driver says so.

@@ -8,172 +8,16 @@ use keyhasp::authority::{Authority, Role, Viewer};
 use keyhasp::id::{KeyId, OwnerId, Version};
 use keyhasp::key::{LastAddress, RejectReason};
 use keyhasp::store::{
-    ChangedKey, Events, ForbiddenReason, FoundToken, Issued, IssuedOnce, Key, KeyAction, KeyUsage,
-    Owner, OwnerAction, Page, RevokedAll, RevokedTree, StoreLayer,
+    ChangedKey, Events, ForbiddenReason, FoundToken, Health, Issued, IssuedOnce, Key, KeyAction,
+    KeyUsage, Owner, OwnerAction, Page, RevokedAll, RevokedTree, Rules, StoreLayer,
 };
 use keyhasp::{
     Clock, CreateKey, Error, EventKind, IdempotencyKey, KeyStore, ListEvents, ListKeys,
     ManualClock, Rotate, State, Timestamp, Token, VerifiedKey, VerifyError, VerifyRequest,
 };
 
+use crate::defects::Defect;
 use crate::driver::Asked;
-
-/// An injected bug of a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Defect {
-    /// An owner who activates a key lifts an administrator's block with it.
-    ActivateLiftsBlock,
-    /// Keys of other owners are found.
-    AnotherOwnersKeyFound,
-    /// An address that was seen once is shown for ever.
-    AddressOutlivesItsTime,
-    /// A verified key stays accepted after its key is blocked.
-    BlockNotInForce,
-    /// An address that was accepted once stays accepted, whatever networks are set.
-    NetworksNotInForce,
-    /// A verified key stays accepted after a later `not_before` is set.
-    NotBeforeIgnored,
-    /// An owner loosens a limit that an administrator has set.
-    OwnerLoosens,
-    /// A use that costs nothing passes an exhausted quota.
-    LookPasses,
-    /// A quota gets one use, however many are added.
-    QuotaGetsOne,
-    /// A quota allows one use more than it has.
-    QuotaOverspends,
-    /// A rate is never used up.
-    RateNeverUsedUp,
-    /// A lowered `max_access` narrows only the tokens that weren't verified before.
-    MaxAccessNotInForce,
-    /// Writing what was counted counts it once more.
-    CountDoubledByWriting,
-    /// Counting leaves out one of many.
-    CountFallsShort,
-    /// An owner is shown which administrator acted, and why.
-    AdministratorShown,
-    /// A delegate reaches beyond its key.
-    DelegateGoesBeyond,
-    /// A delegate's keys outlast its own.
-    DelegateOutlasts,
-    /// A delegate's keys have another prefix than its own.
-    DelegateCrossesPrefixes,
-    /// A list doesn't say which key created another.
-    CreatorNotTold,
-    /// Only accepted tokens are found when they leak.
-    DeadTokenNotTold,
-    /// A rotation doesn't say which token it dropped.
-    DroppedNotTold,
-    /// Reading events leaves out conversions of trials.
-    EventMissing,
-    /// An owner reads the events of an earlier one of its id.
-    EventsOfAnotherTime,
-    /// Two events of one change come in the other order.
-    EventsSwapped,
-    /// A verified key stays accepted after its key has expired.
-    ExpiryNotInForce,
-    /// A forced rotation leaves previous tokens their grace.
-    ForcedRotationKeepsPrevious,
-    /// A use by a clock that has stepped back is taken for the last one.
-    LastUseStepsBack,
-    /// A key that has lapsed doesn't show it.
-    LapseNotShown,
-    /// A leaked key is found, and not blocked.
-    LeakNotStopped,
-    /// A scan writes no alerts.
-    LooksAway,
-    /// A list drops the last of three or more.
-    ListDropsKey,
-    /// A list ends after its second page.
-    ListEndsEarly,
-    /// An owner extends an expiry that an administrator has set.
-    OwnerProlongs,
-    /// An administrator that sets what is there already doesn't become its setter.
-    PinningForgotten,
-    /// An owner or a delegate changes settings that an administrator has set or fixed.
-    ProtectedSettingChanged,
-    /// An owner or a delegate lets a key live longer than its owner's greatest lifetime.
-    LifetimeExceeded,
-    /// A purge answers and does nothing.
-    PurgeDoesNothing,
-    /// A previous token acts like the current one.
-    PreviousTokenActs,
-    /// Pruning goes an hour too far.
-    PruneGoesTooFar,
-    /// A creation that is sent again makes another key.
-    RepeatTakesEffect,
-    /// A verified key stays accepted after its key is revoked.
-    RevocationNotInForce,
-    /// Revoking all keys revokes them one by one, so that the event log differs.
-    RevokeAllOneByOne,
-    /// A verified key stays accepted after its grace or a later `tokens_valid_from`.
-    SupersededStillGood,
-    /// A verified key stays accepted after its owner is suspended.
-    SuspensionNotInForce,
-    /// Revoking a key with its descendants revokes the key before the others.
-    TreeRevokedOneByOne,
-    /// A trial key delegates.
-    TrialDelegates,
-    /// Usage is shown as it was when it was last written.
-    UsageShownLate,
-    /// An owner acts with a key that isn't accepted any more.
-    OutlivesItsKey,
-    /// Every expected version is accepted.
-    WrongVersionAccepted,
-}
-
-impl Defect {
-    pub(crate) const ALL: [Self; 49] = [
-        Self::AdministratorShown,
-        Self::ActivateLiftsBlock,
-        Self::AddressOutlivesItsTime,
-        Self::AnotherOwnersKeyFound,
-        Self::BlockNotInForce,
-        Self::MaxAccessNotInForce,
-        Self::CountDoubledByWriting,
-        Self::CountFallsShort,
-        Self::CreatorNotTold,
-        Self::DeadTokenNotTold,
-        Self::DelegateCrossesPrefixes,
-        Self::DelegateGoesBeyond,
-        Self::DelegateOutlasts,
-        Self::DroppedNotTold,
-        Self::EventMissing,
-        Self::EventsOfAnotherTime,
-        Self::EventsSwapped,
-        Self::ExpiryNotInForce,
-        Self::ForcedRotationKeepsPrevious,
-        Self::LastUseStepsBack,
-        Self::LapseNotShown,
-        Self::LeakNotStopped,
-        Self::ListDropsKey,
-        Self::ListEndsEarly,
-        Self::LookPasses,
-        Self::LooksAway,
-        Self::NetworksNotInForce,
-        Self::NotBeforeIgnored,
-        Self::OwnerLoosens,
-        Self::OutlivesItsKey,
-        Self::OwnerProlongs,
-        Self::PreviousTokenActs,
-        Self::LifetimeExceeded,
-        Self::PinningForgotten,
-        Self::ProtectedSettingChanged,
-        Self::PurgeDoesNothing,
-        Self::PruneGoesTooFar,
-        Self::QuotaGetsOne,
-        Self::QuotaOverspends,
-        Self::RateNeverUsedUp,
-        Self::RepeatTakesEffect,
-        Self::RevocationNotInForce,
-        Self::RevokeAllOneByOne,
-        Self::SupersededStillGood,
-        Self::SuspensionNotInForce,
-        Self::TreeRevokedOneByOne,
-        Self::TrialDelegates,
-        Self::UsageShownLate,
-        Self::WrongVersionAccepted,
-    ];
-}
 
 /// A store that is right except for one bug.
 #[derive(Debug)]
@@ -183,6 +27,12 @@ pub(crate) struct Planted {
     clock: Arc<ManualClock>,
     /// The first verified key of each token.
     granted: Mutex<HashMap<Vec<u8>, VerifiedKey>>,
+    /// What wall time and the other clock showed at the opening.
+    opened: (Timestamp, Duration),
+    /// When tokens were issued, by text.
+    issued: Mutex<HashMap<Vec<u8>, Timestamp>>,
+    /// The ends of graces as they were reckoned ahead, by key and generation.
+    graces: Mutex<HashMap<(KeyId, u32), Timestamp>>,
     usage: Mutex<HashMap<KeyId, Noted>>,
 }
 
@@ -201,7 +51,47 @@ struct Noted {
 
 impl Planted {
     pub(crate) fn new(store: Arc<dyn Asked>, defect: Defect, clock: Arc<ManualClock>) -> Self {
-        Self { store, defect, clock, granted: Mutex::default(), usage: Mutex::default() }
+        let opened = (clock.now(), clock.monotonic());
+        Self {
+            store,
+            defect,
+            clock,
+            granted: Mutex::default(),
+            opened,
+            issued: Mutex::default(),
+            graces: Mutex::default(),
+            usage: Mutex::default(),
+        }
+    }
+
+    fn is_ahead(&self) -> bool {
+        let (wall, monotonic) = self.opened;
+        let passed = self.clock.monotonic().saturating_sub(monotonic);
+        self.clock.now().since(wall.saturating_add(passed)) > Duration::from_secs(60)
+    }
+
+    fn note_issued(&self, issued: &Issued) {
+        let token = issued.token.expose().as_bytes().to_vec();
+        self.issued.lock().unwrap().insert(token, issued.key.token_issued_at);
+        for previous in issued.key.previous_tokens.iter().filter(|_| self.is_ahead()) {
+            let place = (issued.key.id, previous.generation.get());
+            self.graces.lock().unwrap().entry(place).or_insert(previous.ends_at);
+        }
+    }
+
+    /// Whether a superseded token would be accepted if the clock's steps had done lasting harm.
+    fn was_harmed(&self, token: &[u8], verified: &VerifiedKey) -> bool {
+        let now = self.clock.now();
+        let place = (verified.key_id(), verified.generation().get());
+        match self.defect {
+            Defect::GraceAheadStays => {
+                self.graces.lock().unwrap().get(&place).is_some_and(|end| now < *end)
+            }
+            Defect::InvalidationMissesTokensAhead => {
+                self.issued.lock().unwrap().get(token).is_some_and(|at| *at > now)
+            }
+            _ => false,
+        }
     }
 
     /// Returns a key's answer, with its usage changed by the bug.
@@ -344,6 +234,12 @@ impl StoreLayer for Planted {
         let answer = self.store.verify_request(request);
         let mut first_verified = self.granted.lock().unwrap();
         let before = first_verified.get(token).copied();
+        let is_superseded = matches!(answer, Err(VerifyError::Rejected(RejectReason::Superseded)));
+        if let Some(verified) =
+            before.filter(|first| is_superseded && self.was_harmed(token, first))
+        {
+            return Ok(verified);
+        }
         let outlives = match (&answer, self.defect) {
             (Ok(_), Defect::MaxAccessNotInForce)
             | (
@@ -391,6 +287,7 @@ impl StoreLayer for Planted {
     ) -> Result<Issued, Error> {
         let first = self.store.create_key(by, owner, request);
         self.again(by, first, |by| self.store.create_key(by, owner, request))
+            .inspect(|issued| self.note_issued(issued))
     }
 
     fn create_key_once(
@@ -483,6 +380,7 @@ impl StoreLayer for Planted {
         let first = self.store.rotate_key(by, id, &request, expected);
         let again = |by: &Authority| self.store.rotate_key(by, id, &request, expected);
         let mut issued = self.again(by, first, again)?;
+        self.note_issued(&issued);
         if self.has(Defect::DroppedNotTold) {
             issued.dropped = None;
         }
@@ -566,6 +464,32 @@ impl StoreLayer for Planted {
             events.items.swap(0, 1);
         }
         Ok(events)
+    }
+
+    fn invalidate_tokens_issued_before(
+        &self,
+        by: &Authority,
+        to: Timestamp,
+        expected: Option<Version>,
+    ) -> Result<Rules, Error> {
+        let (rules, now) = (self.store.rules(by)?, self.clock.now());
+        let is_hidden = rules.tokens_valid_from.is_some_and(|from| from > now) && to <= now;
+        let may = by.role == Role::Administrator && expected.is_none();
+        if self.has(Defect::InvalidationAheadHidesLater) && is_hidden && may {
+            return Ok(rules);
+        }
+        self.store.invalidate_tokens_issued_before(by, to, self.expected(expected))
+    }
+
+    fn health(&self) -> Health {
+        let mut health = self.store.health();
+        if self.has(Defect::ClockAheadNotTold) {
+            health.clock_ahead = None;
+        }
+        if self.has(Defect::ClockBehindLogNotTold) {
+            health.clock_behind_log = None;
+        }
+        health
     }
 
     fn prune_events(&self, by: &Authority, before: Timestamp) -> Result<u64, Error> {

@@ -26,19 +26,20 @@ impl Sequence<'_> {
             self.model.lose_usage();
         }
         self.refused_openings()?;
-        self.model.reopen(next);
-        self.open()?;
+        self.refused_behind_log()?;
+        self.open(next)?;
         self.look_at_everything()
     }
 
-    pub(crate) fn open(&mut self) -> Checked {
+    fn open(&mut self, opening: crate::model::Opening) -> Checked {
         self.openings += 1;
-        self.coverage.lapses += self.model.lapses;
-        self.coverage.held_back += self.model.held_back();
-        self.model.begin_opening();
+        self.coverage.note_opening(&self.model);
+        let is_behind = self.model.behind_log(self.model.time_of_last_event()).is_some();
+        self.model.reopen(opening);
         let builder = opening::whole_builder(&self.model.opening, self.model.rules)
             .clock(Arc::clone(&self.clock) as _)
             .random(Source::new(self.seed ^ self.openings << 32, Arc::clone(&self.random_fails)));
+        let builder = if is_behind { builder } else { builder.refuse_clock_behind_log() };
         let store =
             self.place.open(builder).map_err(|error| format!("opening: {error:?} heard"))?;
         let former = std::mem::replace(&mut self.store, Arc::new(store));
@@ -110,14 +111,33 @@ impl Sequence<'_> {
         Ok(())
     }
 
+    /// If the clock lies behind the log, tries an opening that refuses that.
+    fn refused_behind_log(&mut self) -> Checked {
+        let newest_event = self.model.behind_log(self.model.time_of_last_event());
+        // A store that fails so late closes the backend in memory, as above.
+        let Some(newest_event) = newest_event.filter(|_| self.place.outlives_its_store()) else {
+            return Ok(());
+        };
+        let builder = opening::builder(&self.model.opening, self.model.rules)
+            .clock(Arc::clone(&self.clock) as _)
+            .refuse_clock_behind_log();
+        match self.place.open(builder) {
+            Err(Error::ClockBehindLog(told))
+                if (told.now, told.newest_event) == (self.model.now, newest_event) =>
+            {
+                Ok(())
+            }
+            told => Err(format!("opened before {newest_event}: {told:?} heard")),
+        }
+    }
+
     /// Compares everything and all events once more, and again after closing and opening the store.
     pub(crate) fn end(&mut self) -> Checked {
         self.look_at_everything()?;
         self.seen_events = 0;
         self.check_events()?;
         if !self.place.outlives_its_store() {
-            self.coverage.lapses += self.model.lapses;
-            self.coverage.held_back += self.model.held_back();
+            self.coverage.note_opening(&self.model);
             return self.check_closed();
         }
         self.check_closed()?;
@@ -125,8 +145,9 @@ impl Sequence<'_> {
         if !opening::is_possible(&self.model) {
             return Ok(());
         }
-        self.model.opening.peppers = opening::sufficient(&self.model);
-        self.open()?;
+        let mut opening = self.model.opening.clone();
+        opening.peppers = opening::sufficient(&self.model);
+        self.open(opening)?;
         self.check_tokens()?;
         self.check_health()?;
         self.look_at_everything()?;

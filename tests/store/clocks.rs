@@ -149,6 +149,28 @@ fn a_quota_goes_on_after_the_clock_was_ahead() {
     }
 }
 
+/// A lease of a period far ahead would last past the ends of others, and no refill would come.
+#[test]
+fn a_lease_that_was_taken_ahead_keeps_no_refill_away() {
+    for (period, by) in [
+        (Period::Day, DAY * 3),
+        (Period::Day, DAY * 365),
+        (Period::Week, DAY * 21),
+        (Period::Month, DAY * 365),
+    ] {
+        let world = World::new();
+        let limits = SetLimits::new().quota(Quota::each(100, period).unwrap());
+        let request = CreateKey::new(Access::Full).limits(limits);
+        let (_, issued) = world.owner_with("org", CreateOwner::with_key(request));
+        let is_accepted = || world.verifier.verify(issued.token.expose()).is_ok();
+        // A use leases more than itself.
+        assert!(world.ahead(by, is_accepted) && is_accepted());
+        world.clock.set(period.start_after(world.now()).unwrap());
+        let uses = (0..200).take_while(|_| is_accepted()).count();
+        assert_eq!(uses, 100, "{period:?} {by:?}");
+    }
+}
+
 /// Whether the tokens of a key are accepted: before the rotation, and after it.
 fn are_accepted(world: &World, tokens: &[&Issued]) -> Vec<bool> {
     let verify = |issued: &&Issued| world.verifier.verify(issued.token.expose()).is_ok();

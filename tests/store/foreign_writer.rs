@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use keyhasp::backend::sled::{Sled, SledOptions};
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-use keyhasp::backend::{Backend, BackendError, BackendErrorKind};
+use keyhasp::backend::{
+    Backend, BackendError, BackendErrorKind, BackendLayer, Change, CommitOutcome,
+};
 use keyhasp::store::Unavailable;
 use keyhasp::{
     AdminKeys, CreateOwner, Error, Issued, KeyStore, Store, Verifier, VerifyError, VerifyRequest,
@@ -291,6 +293,44 @@ fn a_recovery_renews_files_and_is_no_foreign_writer() {
             is_over.store(true, Ordering::SeqCst);
             assert!(looks.join().unwrap().unwrap() > 0, "{engine:?}");
         });
+    }
+}
+
+/// A backend whose commits have unknown outcomes, and whose files no thread looks at.
+#[derive(Debug)]
+struct Unsure(Arc<dyn Backend>);
+
+impl BackendLayer for Unsure {
+    fn inner(&self) -> &dyn Backend {
+        &*self.0
+    }
+
+    fn commit(&self, _: &[Change]) -> Result<CommitOutcome, BackendError> {
+        Err(BackendError::new(BackendErrorKind::OutcomeUnknown, self.0.name(), "commit"))
+    }
+
+    fn check_files(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_recovery_that_misses_a_file_finds_a_foreign_writer() {
+    for engine in ALL {
+        let directory = tempdir().unwrap();
+        drop(engine.open_in(directory.path()).unwrap());
+        let backend = engine.open_backend(directory.path()).unwrap();
+        let store = Arc::new(builder(&clock(), 1).open(Unsure(backend)).unwrap());
+        let (lock, _) = engine.files().last().unwrap();
+        fs::remove_file(directory.path().join(lock)).unwrap();
+        let admin = AdminKeys::new(Arc::clone(&store) as Arc<dyn KeyStore>, "root").unwrap();
+        let created = admin.create_owner(&owner("acme"), CreateOwner::without_key());
+        assert!(matches!(created, Err(Error::OutcomeUnknown(_))), "{created:?}");
+        let began = Instant::now();
+        while store.health().unavailable != Some(Unavailable::ForeignWriter) {
+            assert!(began.elapsed() < Duration::from_secs(60), "{engine:?}: {:?}", store.health());
+            std::thread::yield_now();
+        }
     }
 }
 

@@ -127,42 +127,46 @@ fn a_thread_whose_work_fails_shows_its_error_until_it_has_worked_again() {
     assert_eq!((work.last_success, &work.last_error), (Some(world.now()), &Some(error)));
 }
 
-/// A clock that panics on the threads of alerts while it is told to.
+/// A clock that panics on the thread of this name while it is told to.
 #[derive(Debug)]
-struct PanicsForAlerts(ManualClock, AtomicBool);
+struct PanicsOn(&'static str, ManualClock, AtomicBool);
 
-impl Clock for PanicsForAlerts {
+impl Clock for PanicsOn {
     fn now(&self) -> Timestamp {
-        let is_alerts = thread::current().name() == Some("keyhasp-alerts");
-        assert!(!(is_alerts && self.1.load(Ordering::SeqCst)), "planted");
-        self.0.now()
+        let is_there = thread::current().name() == Some(self.0);
+        assert!(!(is_there && self.2.load(Ordering::SeqCst)), "planted");
+        self.1.now()
     }
 
     fn monotonic(&self) -> Duration {
-        self.0.monotonic()
+        self.1.monotonic()
     }
 }
 
 #[test]
 fn a_thread_in_which_the_clock_panics_is_unwell_and_goes_on() {
-    let clock = ManualClock::new(Timestamp::from_millis(START).unwrap());
-    let clock = Arc::new(PanicsForAlerts(clock, AtomicBool::new(true)));
-    let alerts = AlertSettings::new().expiries();
-    let store = builder(&crate::common::clock(), 3)
-        .clock(Arc::clone(&clock) as _)
-        .alerts(alerts)
-        .open(Memory::new())
-        .unwrap();
-    let is_failing = |health: &Health| thread_of(health, "keyhasp-alerts").work.is_failing;
-    let health = until(&store, is_failing);
-    assert_eq!(health.problems(), [HealthProblem::Thread("keyhasp-alerts")]);
-    let error = thread_of(&health, "keyhasp-alerts").work.last_error.clone().unwrap();
-    assert_eq!(error.kind, HealthErrorKind::Panic);
-    assert!(!error.text.contains("planted"), "{}", error.text);
-    clock.1.store(false, Ordering::SeqCst);
-    let health = until(&store, |health| !is_failing(health));
-    assert!(health.problems().is_empty());
-    assert!(thread_of(&health, "keyhasp-alerts").work.last_error.is_some());
+    for name in ["keyhasp-watch", "keyhasp-usage", "keyhasp-alerts", "keyhasp-health"] {
+        let clock = ManualClock::new(Timestamp::from_millis(START).unwrap());
+        let clock = Arc::new(PanicsOn(name, clock, AtomicBool::new(true)));
+        let usage = UsageSettings::new().interval(Duration::from_secs(1));
+        let store = builder(&crate::common::clock(), 3)
+            .clock(Arc::clone(&clock) as _)
+            .alerts(AlertSettings::new().expiries())
+            .usage(usage)
+            .on_health_change(|_| ())
+            .open(Memory::new())
+            .unwrap();
+        let is_failing = |health: &Health| thread_of(health, name).work.is_failing;
+        let health = until(&store, is_failing);
+        assert_eq!(health.problems(), [HealthProblem::Thread(name)]);
+        let error = thread_of(&health, name).work.last_error.clone().unwrap();
+        assert_eq!(error.kind, HealthErrorKind::Panic);
+        assert!(!error.text.contains("planted"), "{}", error.text);
+        clock.2.store(false, Ordering::SeqCst);
+        let health = until(&store, |health| !is_failing(health));
+        assert!(health.problems().is_empty(), "{name}");
+        assert!(thread_of(&health, name).work.last_error.is_some());
+    }
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! Keys that ended long ago are purged, some at a time.
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{HOUR, World};
+use crate::common::keep_open::{KeepOpen, Point};
+use crate::common::{HOUR, World, builder, clock};
 use keyhasp::backend::Memory;
 use keyhasp::event::EventKind;
 use keyhasp::key::Expiry;
 use keyhasp::{
-    Access, CreateKey, CreateOwner, Error, KeyId, ListEvents, OwnerKeys, StoreRules, UpdateKey,
+    Access, CreateKey, CreateOwner, Error, KeyId, ListEvents, ManualClock, OwnerKeys, StoreRules,
+    UpdateKey, UsageSettings,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -17,6 +20,13 @@ const KEEP: Duration = Duration::from_secs(30 * 24 * 3_600);
 fn world() -> World {
     let rules = StoreRules { keep_standard_key: true, ..StoreRules::default() };
     World::with(|builder| builder.rules(rules).key_retention(KEEP), Memory::new())
+}
+
+/// A process that has the database open, as others may.
+fn open(backend: &Arc<KeepOpen<Memory>>, clock: &Arc<ManualClock>, seed: u64) -> World {
+    let builder = builder(clock, seed).key_retention(KEEP);
+    let store = builder.open_on(Arc::<KeepOpen<_>>::clone(backend)).unwrap();
+    World::of(Arc::new(store), Arc::clone(clock))
 }
 
 fn full() -> CreateKey {
@@ -78,12 +88,13 @@ fn the_last_standard_key_is_not_purged() {
 }
 
 #[test]
-fn nothing_is_purged_by_a_clock_that_is_ahead_or_in_the_first_hour() {
+fn nothing_is_purged_by_a_clock_that_is_ahead() {
     let world = world();
     let (keys, main) = world.owner("org");
     let revoked = keys.create(full()).unwrap().key.id;
     keys.revoke(revoked).unwrap();
-    world.clock.advance(HOUR * 2);
+    // The next pass is due after a sixtieth of the retention.
+    world.clock.advance(DAY);
     world.ahead(KEEP * 12, || commit(&keys, main.key.id, 0));
     assert!(exists(&keys, revoked));
     commit(&keys, main.key.id, 1);
@@ -91,6 +102,44 @@ fn nothing_is_purged_by_a_clock_that_is_ahead_or_in_the_first_hour() {
     world.clock.advance(KEEP);
     commit(&keys, main.key.id, 2);
     assert!(!exists(&keys, revoked));
+}
+
+#[test]
+fn nothing_is_purged_in_the_first_hour_of_a_process() {
+    let (backend, clock) = (Arc::new(KeepOpen::new(Memory::new())), clock());
+    let world = open(&backend, &clock, 1);
+    let (keys, main) = world.owner("org");
+    let revoked = keys.create(full()).unwrap().key.id;
+    keys.revoke(revoked).unwrap();
+    clock.advance(KEEP + DAY);
+    let world = open(&backend, &clock, 2);
+    let keys = OwnerKeys::new(Arc::clone(&world.store), main.key.owner, "bob").unwrap();
+    clock.advance(HOUR - Duration::from_millis(1));
+    commit(&keys, main.key.id, 0);
+    assert!(exists(&keys, revoked));
+    clock.advance(Duration::from_millis(1));
+    commit(&keys, main.key.id, 1);
+    assert!(!exists(&keys, revoked));
+}
+
+/// The answer about a key that goes beside the change tells the use of it as it was.
+#[test]
+fn a_change_of_a_key_that_goes_with_it_is_answered_whole() {
+    let usage = UsageSettings::new().counts().interval(HOUR);
+    let (clock, backend) = (clock(), Memory::new());
+    let builder = builder(&clock, 1).key_retention(KEEP).usage(usage);
+    let store = Arc::new(builder.open(backend).unwrap());
+    let world = World::of(Arc::clone(&store) as _, clock);
+    let (keys, _) = world.owner("org");
+    let short = keys.create(full().expires_in(DAY)).unwrap();
+    for _ in 0..3 {
+        world.verifier.verify(short.token.expose()).unwrap();
+    }
+    store.flush_usage().unwrap();
+    world.clock.advance(KEEP + DAY * 2);
+    let named = keys.update(short.key.id, UpdateKey::new().name("last")).unwrap();
+    assert_eq!(named.usage.unwrap().accepted, Some(3));
+    assert!(!exists(&keys, short.key.id));
 }
 
 /// A key that is extended before its time has come is kept.
@@ -138,38 +187,24 @@ fn a_retention_under_an_hour_is_refused() {
     assert!(invalid.to_string().contains("key retention"), "{invalid}");
 }
 
-#[cfg(feature = "sqlite")]
+/// Another process may purge the same keys between this one's look at them and its commit.
 #[test]
 fn two_processes_purge_each_key_once() {
-    use crate::common::{builder, clock};
-    use keyhasp::OwnerKeys;
-    use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-    use std::sync::Arc;
-
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("keys.db");
-    let open = |seed| {
-        let (clock, bound) = (clock(), Duration::from_secs(600));
-        let backend =
-            Sqlite::open_or_create(&path, SqliteOptions::shared(bound).unwrap()).unwrap().0;
-        let store = builder(&clock, seed).key_retention(KEEP).open(backend).unwrap();
-        World::of(Arc::new(store), clock)
-    };
-    let (a, b) = (open(1), open(2));
+    let (backend, clock) = (Arc::new(KeepOpen::new(Memory::new())), clock());
+    let (a, b) = (open(&backend, &clock, 1), open(&backend, &clock, 2));
     let (keys, main) = a.owner("org");
     for _ in 0..30 {
         keys.revoke(keys.create(full()).unwrap().key.id).unwrap();
     }
     let others = OwnerKeys::new(Arc::clone(&b.store), main.key.owner, "bob").unwrap();
     let second = keys.create(full()).unwrap().key.id;
-    for world in [&a, &b] {
-        world.clock.advance(KEEP + HOUR);
-    }
-    std::thread::scope(|scope| {
-        scope.spawn(|| commit(&keys, main.key.id, 0));
-        scope.spawn(|| commit(&others, second, 1));
+    clock.advance(KEEP + HOUR);
+    // The purge is the second commit of this process.
+    let again = Arc::clone(&backend);
+    backend.plan(Point::BeforeCommit, move || {
+        again.plan(Point::BeforeCommit, move || commit(&others, second, 1));
     });
-    commit(&keys, main.key.id, 2);
+    commit(&keys, main.key.id, 0);
     let events = a.admin.events(&ListEvents::new().limit(1_000)).unwrap().items;
     let purged = events.iter().filter(|event| event.kind == EventKind::KeyPurged);
     let mut purged: Vec<KeyId> = purged.filter_map(|event| event.key).collect();

@@ -249,10 +249,10 @@ impl Engine {
         data.await_unlocked()
     }
 
-    /// Lets the next sync fail.
+    /// Does this in place of the next sync.
     #[cfg(test)]
-    pub(super) fn fail_next_sync(&self) {
-        self.data.fails.store(true, std::sync::atomic::Ordering::SeqCst);
+    pub(super) fn replace_next_sync(&self, sync: NextSync) {
+        *self.data.next_sync.lock().unwrap() = Some(sync);
     }
 }
 
@@ -321,12 +321,16 @@ impl Iterator for Range {
     }
 }
 
+#[cfg(test)]
+type NextSync = Box<dyn FnOnce() -> Result<(), Fault> + Send>;
+
 /// Our own descriptor of sled's data file.
 struct DataFile {
     file: File,
     sync: bool,
+    /// Done in place of the next sync.
     #[cfg(test)]
-    fails: std::sync::atomic::AtomicBool,
+    next_sync: std::sync::Mutex<Option<NextSync>>,
 }
 
 impl DataFile {
@@ -336,14 +340,14 @@ impl DataFile {
             file,
             sync,
             #[cfg(test)]
-            fails: std::sync::atomic::AtomicBool::new(false),
+            next_sync: std::sync::Mutex::default(),
         })
     }
 
     fn sync(&self) -> Result<(), Fault> {
         #[cfg(test)]
-        if self.fails.swap(false, std::sync::atomic::Ordering::SeqCst) {
-            return Err(Fault::new(BackendErrorKind::Io, "told to fail"));
+        if let Some(sync) = self.next_sync.lock().ok().and_then(|mut next| next.take()) {
+            return sync();
         }
         if self.sync { Ok(self.file.sync_all()?) } else { Ok(()) }
     }

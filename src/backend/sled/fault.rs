@@ -8,7 +8,6 @@ use super::trees::Tree;
 use crate::backend::open_file::Strange;
 use crate::backend::{BackendError, BackendErrorKind, Damage, DamagedRecord, quarantined};
 use crate::id::KeyId;
-use crate::process::Process;
 
 /// The backend's name in errors and logs.
 pub(super) const NAME: &str = "sled";
@@ -89,15 +88,6 @@ impl Fault {
     pub(super) fn unsure() -> Self {
         let text = "the outcome of an earlier commit is not known: recover first";
         Self::new(BackendErrorKind::Io, text)
-    }
-
-    /// Refuses in a process that was forked after the opening: before it waits for a lock, which a
-    /// thread of the parent may have held.
-    pub(super) fn unless_forked(process: Process) -> Result<(), Self> {
-        if process.is_forked() {
-            return Err(Self::new(BackendErrorKind::Forked, "only the parent may use it"));
-        }
-        Ok(())
     }
 
     pub(super) fn kind(&self) -> BackendErrorKind {

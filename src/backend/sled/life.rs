@@ -83,7 +83,10 @@ impl Live {
         self.check_files().map_err(WriteFault::Before)?;
         let engine = self.engine().map_err(WriteFault::Before)?;
         self.dirty_marker.note().map_err(|error| WriteFault::Before(error.into()))?;
-        let written = engine.write(&batch.writes);
+        // Again: a file may have gone during the write, and what is in it is not kept then.
+        let written = engine
+            .write(&batch.writes)
+            .and_then(|()| self.check_files().map_err(WriteFault::Unknown));
         match written {
             Ok(()) => self.dirty_marker.note_durable(batch.number),
             Err(WriteFault::Before(_)) => self.dirty_marker.take_back(),

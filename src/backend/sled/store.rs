@@ -39,8 +39,10 @@ const CHUNK: usize = 512;
 /// It can't be opened only to look at, nor backed up while it is open: close it, and copy the directory.
 ///
 /// Writers wait for each other, and for the disk. Readers wait while a batch is being written, so
-/// that no caller reads what may yet be lost. It doesn't cross a fork: in a child every call fails
-/// with `Forked`.
+/// that no caller reads what may yet be lost.
+///
+/// It doesn't cross a fork: a store that has it open refuses every call in a child, and dropping it
+/// there leaves the parent's files as they are.
 pub struct Sled {
     layout: Layout,
     options: SledOptions,
@@ -107,13 +109,8 @@ impl Sled {
         Ok((Self { layout, options, process, turn, live, announcer }, opened))
     }
 
-    fn take_turn(&self, operation: &'static str) -> Result<MutexGuard<'_, ()>, BackendError> {
-        self.check_process(operation)?;
-        Ok(self.turn.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn check_process(&self, operation: &'static str) -> Result<(), BackendError> {
-        Fault::unless_forked(self.process).map_err(|fault| self.failed(operation, fault))
+    fn take_turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn live_mut(&self) -> RwLockWriteGuard<'_, Option<Live>> {
@@ -126,7 +123,6 @@ impl Sled {
         operation: &'static str,
         work: impl FnOnce(&Engine) -> Result<T, Fault>,
     ) -> Result<T, BackendError> {
-        self.check_process(operation)?;
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
         let live = live.as_ref().ok_or_else(|| closed(operation))?;
         live.engine().and_then(work).map_err(|fault| self.failed(operation, fault))
@@ -154,11 +150,14 @@ impl Sled {
         fault.during(operation).at(self.layout.dir())
     }
 
-    /// Lets the next sync fail.
+    /// Does this in place of the next sync.
     #[cfg(test)]
-    pub(super) fn fail_next_sync(&self) {
+    pub(super) fn replace_next_sync(
+        &self,
+        sync: impl FnOnce() -> Result<(), Fault> + Send + 'static,
+    ) {
         self.read("test", |engine| {
-            engine.fail_next_sync();
+            engine.replace_next_sync(Box::new(sync));
             Ok(())
         })
         .unwrap();
@@ -263,7 +262,7 @@ impl Backend for Sled {
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
         const OPERATION: &str = "commit";
-        let _turn = self.take_turn(OPERATION)?;
+        let _turn = self.take_turn();
         // An error of the rules of a commit is a `BackendError` already.
         let decided = self.read(OPERATION, |engine| {
             let mut overlay = Overlay::new(engine);
@@ -306,7 +305,7 @@ impl Backend for Sled {
 
     fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
         const OPERATION: &str = "prune events";
-        let _turn = self.take_turn(OPERATION)?;
+        let _turn = self.take_turn();
         let (batch, count) = self.read(OPERATION, |engine| {
             let oldest = engine.oldest_events(before, limit)?;
             let mut overlay = Overlay::new(engine);
@@ -319,7 +318,6 @@ impl Backend for Sled {
     }
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
-        self.check_process("wait")?;
         // Closing announces the greatest number, so that no thread waits for what can't come.
         let last = self.announcer.wait(after, timeout);
         let is_closed = self.live.read().unwrap_or_else(PoisonError::into_inner).is_none();
@@ -328,7 +326,7 @@ impl Backend for Sled {
 
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
         const OPERATION: &str = "take in usage";
-        let _turn = self.take_turn(OPERATION)?;
+        let _turn = self.take_turn();
         let decided = self.read(OPERATION, |engine| {
             let mut overlay = Overlay::new(engine);
             let outcome = apply_usage(&mut overlay, batch);
@@ -357,7 +355,7 @@ impl Backend for Sled {
         const OPERATION: &str = "repair";
         let before = self.check()?;
         if before.iter().any(Finding::is_mendable) {
-            let _turn = self.take_turn(OPERATION)?;
+            let _turn = self.take_turn();
             let batch = self.read(OPERATION, |engine| {
                 let mut overlay = Overlay::new(engine);
                 Differences::of(engine)?.mend(&mut overlay)?;
@@ -375,7 +373,6 @@ impl Backend for Sled {
 
     fn check_files(&self) -> Result<(), BackendError> {
         const OPERATION: &str = "check files";
-        self.check_process(OPERATION)?;
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
         let live = live.as_ref().ok_or_else(|| closed(OPERATION))?;
         live.check_files().map_err(|fault| self.failed(OPERATION, fault))
@@ -383,7 +380,7 @@ impl Backend for Sled {
 
     fn recover(&self) -> Result<(), BackendError> {
         const OPERATION: &str = "recover";
-        let _turn = self.take_turn(OPERATION)?;
+        let _turn = self.take_turn();
         let mut live = self.live_mut();
         let live = live.as_mut().ok_or_else(|| closed(OPERATION))?;
         let recovered = live.recover(&self.layout, &self.options);
@@ -393,7 +390,7 @@ impl Backend for Sled {
     }
 
     fn close(&self) -> Result<(), BackendError> {
-        let _turn = self.take_turn("close")?;
+        let _turn = self.take_turn();
         let live = self.live_mut().take();
         self.announcer.announce(u64::MAX);
         let closed = live.map_or(Ok(()), |live| live.close(&self.layout));

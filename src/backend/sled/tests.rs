@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use super::fault::Fault;
 use super::{Sled, SledOptions};
 use crate::authority::{Actor, Authority, Role};
 use crate::backend::{Backend, BackendErrorKind, Change, Opened, Write};
@@ -80,6 +81,10 @@ fn is_noted(dir: &Path) -> bool {
     dir.join("keyhasp.unsynced").exists()
 }
 
+fn fail_next_sync(store: &Sled) {
+    store.replace_next_sync(|| Err(Fault::new(BackendErrorKind::Io, "told to fail")));
+}
+
 #[test]
 fn after_a_failed_sync_nothing_is_done_before_a_recovery() {
     let temp = TempDir::new().unwrap();
@@ -88,7 +93,7 @@ fn after_a_failed_sync_nothing_is_done_before_a_recovery() {
     store.commit(&[create("a")]).unwrap();
     assert!(!is_noted(&dir));
 
-    store.fail_next_sync();
+    fail_next_sync(&store);
     let error = store.commit(&[create("b")]).unwrap_err();
     assert_eq!(error.kind(), BackendErrorKind::OutcomeUnknown);
     assert!(is_noted(&dir));
@@ -123,7 +128,7 @@ fn a_crash_after_a_failed_sync_leaves_word_for_the_next_open() {
     let temp = TempDir::new().unwrap();
     let dir = temp.path().join("db");
     let store = open(&dir);
-    store.fail_next_sync();
+    fail_next_sync(&store);
     store.commit(&[create("a")]).unwrap_err();
     assert_eq!(store.close().unwrap_err().kind(), BackendErrorKind::OutcomeUnknown);
 
@@ -142,7 +147,7 @@ fn pruning_that_can_not_sync_is_of_unknown_outcome() {
     let temp = TempDir::new().unwrap();
     let store = open(&temp.path().join("db"));
     store.commit(&[create("a"), create("b")]).unwrap();
-    store.fail_next_sync();
+    fail_next_sync(&store);
     let error = store.prune_events(Timestamp::MAX, 9).unwrap_err();
     assert_eq!(error.kind(), BackendErrorKind::OutcomeUnknown);
     store.recover().unwrap();
@@ -156,10 +161,24 @@ fn closing_says_what_failed_and_is_closed_all_the_same() {
     let dir = temp.path().join("db");
     let store = open(&dir);
     store.commit(&[create("a")]).unwrap();
-    store.fail_next_sync();
+    fail_next_sync(&store);
     assert_eq!(store.close().unwrap_err().kind(), BackendErrorKind::Io);
     assert_eq!(store.last_event().unwrap_err().kind(), BackendErrorKind::Closed);
     assert!(is_noted(&dir));
     assert_eq!(open(&dir).last_event().unwrap(), 2);
     assert!(marker(&dir).ends_with("generation 2\n"));
+}
+
+/// What was committed meanwhile is in a file that nobody keeps.
+#[test]
+fn a_file_that_goes_during_a_commit_leaves_its_outcome_unknown() {
+    let temp = TempDir::new().unwrap();
+    let dir = temp.path().join("db");
+    let store = open(&dir);
+    let (from, to) = (temp.path().join("db.lock"), temp.path().join("elsewhere"));
+    store.replace_next_sync(move || Ok(fs::rename(from, to)?));
+    let error = store.commit(&[create("a")]).unwrap_err();
+    assert_eq!(error.kind(), BackendErrorKind::OutcomeUnknown);
+    assert!(error.to_string().contains("the lock file"), "{error}");
+    assert_eq!(store.recover().unwrap_err().kind(), BackendErrorKind::ForeignWriter);
 }

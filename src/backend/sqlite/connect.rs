@@ -10,9 +10,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::Fault;
 use super::files::{Files, LoneFile};
-use super::metadata;
 use super::options::{SqliteOptions, Synchronous};
 use super::schema::{self, Identity};
+use super::{last_commit, metadata};
 use crate::backend::opening::Intent;
 use crate::backend::{BackendErrorKind, Opened, Sharing};
 
@@ -158,6 +158,7 @@ impl Connector {
         if identity.version < schema::VERSION {
             schema::migrate(connection)?;
         }
+        last_commit::spare_damaged_page(connection)?;
         Ok(connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map(drop)?)
     }
 
@@ -207,7 +208,13 @@ impl Connector {
                 Err(Fault::refused(BackendErrorKind::ReadOnly, why))
             }
             Err(fault) => Err(fault),
-            Ok((identity, connection)) => identity.check().map(|()| Reader { connection, lone }),
+            Ok((identity, connection)) => {
+                identity.check()?;
+                if identity.version == 0 {
+                    return Err(Fault::refused(BackendErrorKind::Missing, "no tables are in it"));
+                }
+                Ok(Reader { connection, lone })
+            }
         }
     }
 
@@ -332,6 +339,11 @@ pub(super) fn peek(files: &Files, intent: Intent) -> Result<(), Fault> {
         }
         return judge(intent, Opened::Created, "there is no file, an empty or an unfinished one");
     }
+    Identity::read(&unlogged(files)?)?.check()
+}
+
+/// A connection that sees the file without its log, and leaves no trace beside it.
+pub(super) fn unlogged(files: &Files) -> Result<Connection, Fault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_URI;
@@ -339,7 +351,7 @@ pub(super) fn peek(files: &Files, intent: Intent) -> Result<(), Fault> {
     // Without this, a file into which the log was copied only in part would count as damaged; the
     // log makes it whole, once it is opened for good.
     connection.pragma_update(None, "writable_schema", true)?;
-    Identity::read(&connection)?.check()
+    Ok(connection)
 }
 
 /// The name under which SQLite opens a file without locks, log, journal or shared memory.

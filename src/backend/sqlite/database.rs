@@ -42,7 +42,8 @@ const SCAN_ATTEMPTS: u32 = 3;
 /// While it is open, the process must not open the file, its `-wal` or its `-shm` in any other
 /// way than through SQLite: closing such a descriptor drops the locks that SQLite holds.
 ///
-/// It doesn't cross a fork: in a child every call fails with `Forked`.
+/// It doesn't cross a fork: a store that has it open refuses every call in a child, and dropping it
+/// there leaves the parent's files as they are.
 pub struct Sqlite {
     pub(super) connector: Connector,
     pub(super) sharing: Sharing,
@@ -63,7 +64,6 @@ impl Sqlite {
     }
 
     fn snapshot<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
-        Fault::unless_forked(self.process)?;
         self.readers.with(&self.connector, |connection| work(&*Snapshot::begin(connection)?))
     }
 
@@ -83,9 +83,7 @@ impl Sqlite {
         operation: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
-        let here = Fault::unless_forked(self.process).map_err(|fault| fault.during(operation));
-        let written =
-            here.and_then(|()| self.writer.write(&self.connector, &self.readers, operation, work));
+        let written = self.writer.write(&self.connector, &self.readers, operation, work);
         written.map_err(|error| error.at(self.connector.files.database()))
     }
 
@@ -280,7 +278,6 @@ impl Backend for Sqlite {
     }
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
-        Fault::unless_forked(self.process).map_err(|fault| self.failed("wait", fault))?;
         let started = Instant::now();
         loop {
             let last = match self.poll_interval() {
@@ -317,8 +314,7 @@ impl Backend for Sqlite {
         to: &Path,
         progress: &mut dyn FnMut(BackupProgress),
     ) -> Result<(), BackendError> {
-        let done = Fault::unless_forked(self.process)
-            .and_then(|()| backup::back_up(&self.connector, &self.readers, to, progress));
+        let done = backup::back_up(&self.connector, &self.readers, to, progress);
         done.map_err(|fault| fault.during("back up").at(to))
     }
 
@@ -350,17 +346,16 @@ impl Backend for Sqlite {
     }
 
     fn check_files(&self) -> Result<(), BackendError> {
-        Fault::unless_forked(self.process)
-            .and_then(|()| Ok(self.writer.watch.check()?))
-            .and_then(|()| {
-                self.readers.with(&self.connector, |reader| self.writer.records.look(reader))
-            })
+        let (watch, records) = (&self.writer.watch, &self.writer.records);
+        let looked = watch.check().map_err(Fault::from);
+        looked
+            .and_then(|()| self.readers.with(&self.connector, |reader| records.look(reader)))
             .map_err(|fault| self.failed("check files", fault))
     }
 
     fn recover(&self) -> Result<(), BackendError> {
-        Fault::unless_forked(self.process)
-            .and_then(|()| self.writer.recover(&self.connector, &self.readers, self.sharing))
+        self.writer
+            .recover(&self.connector, &self.readers, self.sharing)
             .map_err(|fault| self.failed("recover", fault))?;
         // A commit of unknown outcome may have taken effect.
         self.announcer.announce(self.last_event()?);
@@ -368,7 +363,6 @@ impl Backend for Sqlite {
     }
 
     fn close(&self) -> Result<(), BackendError> {
-        Fault::unless_forked(self.process).map_err(|fault| self.failed("close", fault))?;
         let closed = self.writer.close(&self.readers);
         // Wakes the waiting threads, which then find the backend closed.
         self.announcer.announce(u64::MAX);

@@ -1,5 +1,6 @@
 //! Errors of SQLite without its own words, which hold SQL.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::{fmt, io};
 
@@ -7,7 +8,6 @@ use rusqlite::ffi;
 
 use crate::backend::open_file::Strange;
 use crate::backend::{BackendError, BackendErrorKind, Damage, DamagedRecord};
-use crate::process::Process;
 
 pub(super) const NAME: &str = "sqlite";
 
@@ -30,7 +30,7 @@ pub(super) enum Fault {
     /// The database is not as this process left it.
     Foreign(String),
     /// Refused for a reason of our own.
-    Refused { kind: BackendErrorKind, why: &'static str },
+    Refused { kind: BackendErrorKind, why: Cow<'static, str> },
     /// The operating system failed.
     System(io::Error),
 }
@@ -68,8 +68,8 @@ impl Code {
 }
 
 impl Fault {
-    pub(super) fn refused(kind: BackendErrorKind, why: &'static str) -> Self {
-        Self::Refused { kind, why }
+    pub(super) fn refused(kind: BackendErrorKind, why: impl Into<Cow<'static, str>>) -> Self {
+        Self::Refused { kind, why: why.into() }
     }
 
     /// Damage in a row of which the reader doesn't know the id.
@@ -103,16 +103,7 @@ impl Fault {
 
     /// Returns whether there was no room for a file.
     pub(super) fn is_full(&self) -> bool {
-        match self {
-            Self::Damaged(_)
-            | Self::Earlier { .. }
-            | Self::Foreign(_)
-            | Self::OutOfOrder
-            | Self::Unreadable(_) => false,
-            Self::Engine(code) => code.kind() == BackendErrorKind::Full,
-            Self::Refused { kind, .. } => *kind == BackendErrorKind::Full,
-            Self::System(source) => kind_of(source) == BackendErrorKind::Full,
-        }
+        self.kind() == BackendErrorKind::Full
     }
 
     /// Returns whether a log can't be read, since its index can't be made.
@@ -121,13 +112,15 @@ impl Fault {
             || code.0 == ffi::SQLITE_READONLY_CANTINIT)
     }
 
-    /// Refuses in a process that was forked after the opening: before it waits for a lock, which a
-    /// thread of the parent may have held.
-    pub(super) fn unless_forked(process: Process) -> Result<(), Self> {
-        if process.is_forked() {
-            return Err(Self::refused(BackendErrorKind::Forked, "only the parent may use it"));
+    pub(super) fn kind(&self) -> BackendErrorKind {
+        match self {
+            Self::Damaged(_) | Self::OutOfOrder | Self::Unreadable(_) => BackendErrorKind::Corrupt,
+            Self::Earlier { .. } => BackendErrorKind::EarlierState,
+            Self::Engine(code) => code.kind(),
+            Self::Foreign(_) => BackendErrorKind::ForeignWriter,
+            Self::Refused { kind, .. } => *kind,
+            Self::System(source) => kind_of(source),
         }
-        Ok(())
     }
 
     /// Returns whether the file is no database, or not of this version.
@@ -145,30 +138,23 @@ impl Fault {
 
     /// The error that a caller gets, who asked for `operation`.
     pub(super) fn during(self, operation: &'static str) -> BackendError {
-        let error = |kind| BackendError::new(kind, NAME, operation);
+        let error = BackendError::new(self.kind(), NAME, operation);
         match self {
-            Self::Damaged(damage) => error(BackendErrorKind::Corrupt).with_source(damage),
-            Self::OutOfOrder => {
-                error(BackendErrorKind::Corrupt).with_source("rows of a table are out of order")
-            }
-            Self::Engine(code) => error(code.kind()).with_source(code),
-            Self::Unreadable(places) => error(BackendErrorKind::Corrupt).with_source(format!(
+            Self::Damaged(damage) => error.with_source(damage),
+            Self::OutOfOrder => error.with_source("rows of a table are out of order"),
+            Self::Engine(code) => error.with_source(code),
+            Self::Unreadable(places) => error.with_source(format!(
                 "{places}; put back a backup, or rescue what can be read: \
                  sqlite3 FILE '.recover --ignore-freelist' | sqlite3 NEW"
             )),
-            Self::Earlier { found, durable } => {
-                error(BackendErrorKind::EarlierState).with_source(format!(
-                    "it ends with event {found} of {durable}: FILE-wal is damaged, or is another \
-                     database's; put back a backup, or remove FILE.lock to go on from the earlier state"
-                ))
-            }
-            Self::Foreign(why) => error(BackendErrorKind::ForeignWriter).with_source(why),
-            Self::Refused {
-                kind: kind @ (BackendErrorKind::Closed | BackendErrorKind::Forked),
-                ..
-            } => error(kind),
-            Self::Refused { kind, why } => error(kind).with_source(why),
-            Self::System(source) => error(kind_of(&source)).with_source(source),
+            Self::Earlier { found, durable } => error.with_source(format!(
+                "it ends with event {found} of {durable}: FILE-wal is damaged, or is another \
+                 database's; put back a backup, or remove FILE.lock to go on from the earlier state"
+            )),
+            Self::Foreign(why) => error.with_source(why),
+            Self::Refused { kind: BackendErrorKind::Closed, .. } => error,
+            Self::Refused { why, .. } => error.with_source(why),
+            Self::System(source) => error.with_source(source),
         }
     }
 }

@@ -55,7 +55,8 @@ mod tests {
         connection.execute_batch(include_str!("schema.sql")).unwrap();
         let sql = "SELECT t.name, (SELECT count(*) FROM sqlite_schema e WHERE e.type = 'trigger'
                      AND e.tbl_name = t.name AND instr(e.sql, quote(t.name)) > 0)
-                   FROM sqlite_schema t WHERE t.type = 'table' AND t.name <> 'foreign_edits'";
+                   FROM sqlite_schema t
+                   WHERE t.type = 'table' AND t.name NOT IN ('foreign_edits', 'last_commit')";
         let mut statement = connection.prepare(sql).unwrap();
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         let tables: Vec<(String, i64)> = rows.collect::<Result<_, _>>().unwrap();

@@ -13,6 +13,8 @@
 //! | `file_watch`, `record_watch` | whether files and records are as this process left them |
 //! | `foreign_edits` | the edits of other programs |
 //! | `schema` | the identity of a database, its version, the steps from version to version |
+//! | `last_commit` | the ids by which a log shows to which file it belongs |
+//! | `log` | whether the write-ahead log belongs to its file |
 //! | `connect` | the making of a connection |
 //! | `transaction` | short read transactions; write transactions and what their ends mean |
 //! | `readers`, `writer` | the pool; the one writer, and what holds after a commit went wrong |
@@ -42,7 +44,9 @@ mod file_watch;
 mod files;
 mod foreign_edits;
 mod keys;
+mod last_commit;
 mod limits;
+mod log;
 mod metadata;
 mod opening;
 mod options;

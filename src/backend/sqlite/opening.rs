@@ -13,7 +13,9 @@ use super::files::Files;
 use super::options::SqliteOptions;
 use super::readers::Readers;
 use super::record_watch::RecordWatch;
+use super::transaction::Snapshot;
 use super::writer::Writer;
+use super::{log, metadata};
 use crate::backend::opening::Intent;
 use crate::backend::{BackendError, BackendErrorKind, ChangeNotifier, Opened, Sharing};
 use crate::process::Process;
@@ -37,6 +39,8 @@ impl Sqlite {
     /// - `AlreadyOpen`: it is open in a way that doesn't go with this one;
     /// - `EngineUnfit`: the SQLite that is linked is older than 3.51.3;
     /// - `Foreign`: it is a database of another application;
+    /// - `ForeignLog`: the write-ahead log beside it belongs to another file, or to this one of
+    ///   another time;
     /// - `Newer`: it was written by a newer version;
     /// - `NotADatabase`: it is a directory, no database, or its directory doesn't exist;
     /// - `ReadOnly`: the file or its directory can't be written to;
@@ -77,6 +81,7 @@ impl Sqlite {
         files.expect_writable()?;
         connect::peek(&files, intent)?;
         let lock = files.lock(options.sharing)?;
+        log::judge(&files)?;
         // Without a log all that was durable is in the file.
         let durable = if files.has_log()? { lock.durable()? } else { None };
         let connector = Connector::new(files, options);
@@ -131,9 +136,9 @@ impl Sqlite {
     /// process has open. It can't read a log that was left behind without its `FILE-shm`.
     ///
     /// # Errors
-    /// - `EngineUnfit`, `Foreign`, `Newer`: as [`open`](Self::open);
+    /// - `EngineUnfit`, `Foreign`, `ForeignLog`, `Newer`: as [`open`](Self::open);
     /// - `Invalid`: `max_staleness` is outside its limits;
-    /// - `Missing`: there is no file, or an empty one;
+    /// - `Missing`: there is no file, an empty one, or one on which no store was ever created;
     /// - `NotADatabase`: it is a directory, or no database;
     /// - `ReadOnly`: there is a log, and no place for its index;
     /// - others, when the engine or the operating system fails.
@@ -152,16 +157,20 @@ impl Sqlite {
     fn try_open_read_only(path: &Path, options: &SqliteOptions) -> Result<Self, Fault> {
         connect::check_engine(rusqlite::version_number())?;
         let files = Files::find(path)?;
-        if files.is_fresh()? {
-            return Err(Fault::refused(
-                BackendErrorKind::Missing,
-                "there is no file, or an empty one",
-            ));
+        if files.is_fresh()? || files.is_unfinished()? {
+            let why = "there is no file, an empty or an unfinished one";
+            return Err(Fault::refused(BackendErrorKind::Missing, why));
         }
+        log::judge(&files)?;
         let connector = Connector::read_only(files, options);
         let (readers, announcer) = (Readers::default(), ChangeNotifier::default());
         let (sharing, process) = (options.sharing, Process::current());
-        let records = readers.with(&connector, |reader| RecordWatch::new(reader, sharing));
+        let records = readers.with(&connector, |reader| {
+            if !metadata::exists(&*Snapshot::begin(reader)?)? {
+                return Err(Fault::refused(BackendErrorKind::Missing, "no store is on it"));
+            }
+            RecordWatch::new(reader, sharing)
+        });
         let records = records.map_err(|fault| check::explained(fault, &connector))?;
         announcer.announce(records.last_event());
         let writer = Writer::read_only(records, &connector.files)?;

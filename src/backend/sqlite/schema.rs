@@ -3,6 +3,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::error::Fault;
+use super::last_commit;
 use crate::backend::BackendErrorKind;
 use crate::backend::format::{FORMAT, OLDEST_READ};
 
@@ -71,7 +72,14 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Fault> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let identity = Identity::read(&tx)?;
     identity.check()?;
+    // Before the steps: the log shows then on which `schema_version` the commit was made.
+    if identity.version != 0 {
+        last_commit::renew_id(&tx)?;
+    }
     take_steps(&tx, identity.version, STEPS)?;
+    if identity.version == 0 {
+        last_commit::renew_id(&tx)?;
+    }
     Ok(tx.commit()?)
 }
 

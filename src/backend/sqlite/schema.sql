@@ -2,6 +2,16 @@
 -- UUID; columns that an index or a scan reads come first in their row. A column `..._by` of a limit,
 -- `access_by` and `expiry_by` hold the role that set it.
 
+-- The last commit, and the one before it: one row, on page 2 of the file, which each commit writes.
+-- Which log belongs to which file shows in it: see `log.rs`. Both ids are random; all zeros are none.
+CREATE TABLE last_commit (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  id BLOB NOT NULL CHECK (length(id) = 16),
+  previous BLOB NOT NULL CHECK (length(previous) = 16),
+  -- SQLite's `schema_version` at that commit.
+  schema INTEGER NOT NULL
+) STRICT;
+
 -- The store itself: one row.
 CREATE TABLE store (
   one INTEGER PRIMARY KEY CHECK (one = 1),

@@ -5,6 +5,7 @@ use std::ops::Deref;
 use rusqlite::{Connection, ffi};
 
 use super::error::Fault;
+use super::last_commit;
 use super::schema;
 
 /// Many rows are read in several transactions of about this long: a longer one keeps the
@@ -38,7 +39,11 @@ impl Drop for Snapshot<'_> {
 }
 
 /// A write transaction: no other begins before it ends. Dropped, it is undone.
-pub(super) struct WriteTransaction<'c>(&'c Connection);
+pub(super) struct WriteTransaction<'c> {
+    connection: &'c Connection,
+    /// The number of rows that the connection had ever changed before.
+    changes_before: u64,
+}
 
 /// Why a commit failed.
 pub(super) enum CommitFault {
@@ -54,14 +59,28 @@ pub(super) enum CommitFault {
 impl<'c> WriteTransaction<'c> {
     pub(super) fn begin(connection: &'c Connection) -> Result<Self, Fault> {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let tx = Self(connection);
+        let tx = Self { connection, changes_before: connection.total_changes() };
         schema::check_version(connection)?;
         Ok(tx)
     }
 
-    /// Makes it durable.
+    /// Makes it durable, under an id of its own if anything changed.
     pub(super) fn commit(self) -> Result<(), CommitFault> {
-        let commit = || Ok(self.0.prepare_cached("COMMIT")?.execute([])?);
+        if self.connection.total_changes() == self.changes_before {
+            self.end()
+        } else {
+            self.commit_id()
+        }
+    }
+
+    /// Makes it durable, under an id of its own also if nothing changed.
+    pub(super) fn commit_id(self) -> Result<(), CommitFault> {
+        last_commit::renew_id(self.connection).map_err(CommitFault::Nothing)?;
+        self.end()
+    }
+
+    fn end(self) -> Result<(), CommitFault> {
+        let commit = || Ok(self.connection.prepare_cached("COMMIT")?.execute([])?);
         match commit() {
             Ok(_) => Ok(()),
             Err(fault) => Err(match fault {
@@ -89,13 +108,13 @@ impl Deref for WriteTransaction<'_> {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        self.0
+        self.connection
     }
 }
 
 impl Drop for WriteTransaction<'_> {
     fn drop(&mut self) {
-        end(self.0, "ROLLBACK");
+        end(self.connection, "ROLLBACK");
     }
 }
 

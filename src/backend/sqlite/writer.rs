@@ -110,7 +110,7 @@ impl Writer {
                 connection
             }
         };
-        let result = transact(&connection, &connector.files, &self.records, operation, work);
+        let result = self.transact(&connection, &connector.files, operation, work);
         match &result {
             Ok(_) => {
                 self.records.note_committed();
@@ -131,6 +131,31 @@ impl Writer {
             state.is_suspect |= is_unknown;
             error
         })
+    }
+
+    /// Writes in one transaction; on failure also returns whether its outcome is unknown.
+    fn transact<T>(
+        &self,
+        connection: &Connection,
+        files: &Files,
+        operation: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T, BackendError>,
+    ) -> Result<T, (BackendError, bool)> {
+        let nothing = |fault: Fault| (fault.during(operation), false);
+        let unknown = |fault: Fault| (fault.during(operation).of_unknown_outcome(), true);
+        let tx = WriteTransaction::begin(connection).map_err(nothing)?;
+        self.records.check_write(&tx).map_err(nothing)?;
+        let log = files.log_length().map_err(nothing)?;
+        let value = work(&tx).map_err(|error| (error, false))?;
+        match tx.commit() {
+            // Again: a file may have gone during the commit, and what is in it is not kept then.
+            Ok(()) => self.watch.check().map(|()| value).map_err(|strange| unknown(strange.into())),
+            Err(CommitFault::Full(fault)) if did_nothing(connection, files, log) => {
+                Err(nothing(fault))
+            }
+            Err(CommitFault::Nothing(fault)) => Err(nothing(fault)),
+            Err(CommitFault::Full(fault) | CommitFault::Unknown(fault)) => Err(unknown(fault)),
+        }
     }
 
     /// Lets go of all connections and begins again, from what is then on stable storage.
@@ -235,28 +260,6 @@ impl State {
     }
 }
 
-/// Writes in one transaction; on failure also returns whether its outcome is unknown.
-fn transact<T>(
-    connection: &Connection,
-    files: &Files,
-    records: &RecordWatch,
-    operation: &'static str,
-    work: impl FnOnce(&Connection) -> Result<T, BackendError>,
-) -> Result<T, (BackendError, bool)> {
-    let nothing = |fault: Fault| (fault.during(operation), false);
-    let unknown = |fault: Fault| (fault.during(operation).of_unknown_outcome(), true);
-    let tx = WriteTransaction::begin(connection).map_err(nothing)?;
-    records.check_write(&tx).map_err(nothing)?;
-    let log = files.log_length().map_err(nothing)?;
-    let value = work(&tx).map_err(|error| (error, false))?;
-    match tx.commit() {
-        Ok(()) => Ok(value),
-        Err(CommitFault::Full(fault)) if did_nothing(connection, files, log) => Err(nothing(fault)),
-        Err(CommitFault::Nothing(fault)) => Err(nothing(fault)),
-        Err(CommitFault::Full(fault) | CommitFault::Unknown(fault)) => Err(unknown(fault)),
-    }
-}
-
 /// Makes the connection for which there was no room before.
 fn find_room(connector: &Connector, readers: &Readers) -> Result<Connection, Fault> {
     // First, so that no reader is disturbed in vain.
@@ -308,8 +311,9 @@ fn checkpoint(connection: &Connection) -> Result<bool, Fault> {
 /// held before, and a power cut might bring back, belong to no log any more.
 fn begin_anew(connection: &Connection) -> Result<(), Fault> {
     let tx = WriteTransaction::begin(connection)?;
+    // Also where the id isn't written.
     tx.pragma_update(None, "user_version", schema::VERSION)?;
-    tx.commit().map_err(CommitFault::into_fault)
+    tx.commit_id().map_err(CommitFault::into_fault)
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ impl AlertScanner {
         if noticed.settings.is_idle() {
             return Ok(0);
         }
+        self.engine.check_process()?;
         let now = self.engine.records.now();
         let mut written = 0;
         let earliest = self.usage.take_step_back().map_or(now, |to| to.min(now));

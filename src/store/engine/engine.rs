@@ -69,19 +69,28 @@ impl Engine {
         self.recovery.attempt(&self.group_commit.acquire())
     }
 
-    /// Commits a change. When this returns, the next verification sees the change.
+    /// Commits a change, lets `answer` read what it needs of the outcome, and then removes what is
+    /// old, if that is due: perhaps the very key that the answer is about. When this returns, the
+    /// next verification sees the change.
+    pub(in crate::store) fn commit_and<T>(
+        &self,
+        change: Change,
+        answer: impl FnOnce(Result<Applied, Rejection>) -> T,
+    ) -> Result<T, Error> {
+        self.records.check_open()?;
+        let commit = |guard: &CommitGuard<'_>, batch: &[Change]| self.commit_batch(guard, batch);
+        let answer = self.group_commit.commit(change, commit).map(answer)?;
+        self.prune_if_due();
+        self.purge_if_due();
+        Ok(answer)
+    }
+
+    /// Commits a change.
     pub(in crate::store) fn commit(
         &self,
         change: Change,
     ) -> Result<Result<Applied, Rejection>, Error> {
-        self.records.check_open()?;
-        let outcome =
-            self.group_commit.commit(change, |guard, batch| self.commit_batch(guard, batch));
-        if outcome.is_ok() {
-            self.prune_if_due();
-            self.purge_if_due();
-        }
-        outcome
+        self.commit_and(change, |outcome| outcome)
     }
 
     /// Returns the moment by which a key must have expired if a change may take its place or name
@@ -231,7 +240,7 @@ impl Engine {
             .map_err(|error| self.on_write_error(error))
     }
 
-    /// Returns an error in a child of the process that opened the store. Called before the guard is
+    /// Returns an error in a child of the process that opened the store. Called before a lock is
     /// acquired, which a thread of the parent may have held at the fork.
     pub(in crate::store) fn check_process(&self) -> Result<(), Error> {
         if self.records.availability.is_forked() {

@@ -39,10 +39,14 @@ impl HealthWatch {
         Self { records: Arc::clone(records), threads: Arc::clone(threads) }
     }
 
-    /// Gathers the health of now. Waits for no commit.
+    /// Gathers the health of now. Waits for no commit. In a forked child asks for nothing that is
+    /// locked: a thread of the parent may have held a lock at the fork.
     pub(in crate::store) fn now(&self) -> Health {
         let records = &*self.records;
         let availability = &records.availability;
+        if availability.is_forked() {
+            return Health { unavailable: Some(Unavailable::Forked), ..Health::default() };
+        }
         let unavailable = match availability.unavailable() {
             Some(unavailable) => Some(unavailable),
             None if availability.is_recovering() => Some(Unavailable::Recovering),

@@ -16,6 +16,7 @@ use crate::store::types::error::Error;
 /// # Errors
 /// [`Error`] if the backend fails. The next call tries again.
 pub(in crate::store) fn mend_graces(engine: &Engine) -> Result<(), Error> {
+    engine.check_process()?;
     let now = engine.records.now();
     let mut keys = engine.records.graces.keys(&engine.records.clock_watch);
     let (seen, mut latest) = (engine.records.graces.latest(), now);

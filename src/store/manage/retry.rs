@@ -36,8 +36,8 @@ pub(super) fn attempt<'a, T>(
             Decision::Answer(answer) => return Ok(answer),
             Decision::Commit(change, answer) => (change, answer),
         };
-        match engine.commit(change)? {
-            Ok(applied) => return Ok(answer(applied)),
+        match engine.commit_and(change, |outcome| outcome.map(answer))? {
+            Ok(answer) => return Ok(answer),
             Err(rejection) => {
                 if let Some(error) = error_of(engine, rejection)? {
                     return Err(error);

@@ -351,7 +351,6 @@ impl From<BackendError> for Error {
     fn from(error: BackendError) -> Self {
         match error.kind() {
             BackendErrorKind::Closed => Self::Unavailable(Unavailable::Closed),
-            BackendErrorKind::Forked => Self::Unavailable(Unavailable::Forked),
             BackendErrorKind::OutcomeUnknown => Self::OutcomeUnknown(error),
             _ => Self::Backend(error),
         }

@@ -11,8 +11,8 @@ use super::views::Damaged;
 use crate::backend::{BackendErrorKind, StorageHealth};
 use crate::clock::Timestamp;
 
-/// The health of a store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// The health of a store. In a child that was forked with it, `unavailable` alone says something.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Health {
     /// The reason for which it can't answer, for all or for some keys. `None` if it is ready.

@@ -92,6 +92,7 @@ impl UsageRecorder {
     /// between.
     pub(in crate::store) fn flush(&self) -> Result<(), Error> {
         let Some(usage) = self.collector() else { return Ok(()) };
+        self.engine.check_process()?;
         if usage.gather_to_flush(self.engine.records.now()) {
             self.sweep.restart();
         }

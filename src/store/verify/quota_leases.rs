@@ -85,7 +85,7 @@ impl QuotaLeases {
         now: Timestamp,
         uses: u32,
     ) -> Result<(), VerifyError> {
-        if limiter.lease().units(now) >= uses.into() {
+        if limiter.missing(now, uses) == 0 {
             return Ok(());
         }
         if limiter.lacks(now, uses, self.recheck()) {
@@ -257,7 +257,7 @@ impl QuotaLeases {
             if !validate() || changes == MAX_CHANGES {
                 return unavailable(Unavailable::Quota);
             }
-            let needed = limiter.lease().missing(now, uses);
+            let needed = limiter.missing(now, uses);
             if needed == 0 {
                 // Another thread has just put a lease there.
                 continue;

@@ -34,9 +34,7 @@ impl QuotaLeases {
                 continue;
             };
             let lease = LeaseWord::new(quota.void_from, uses.into());
-            if lease.units(now) > 0 {
-                self.engine.records.index.give_back_uses(holder, quota.since, lease, now);
-            }
+            self.engine.records.index.give_back_uses(holder, quota.since, lease, now);
         }
     }
 

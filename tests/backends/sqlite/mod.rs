@@ -8,6 +8,7 @@ mod alike;
 mod backup;
 mod closed;
 mod durable;
+mod foreign_log;
 mod full_disk;
 mod log;
 mod newer;

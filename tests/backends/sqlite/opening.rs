@@ -75,6 +75,23 @@ fn what_is_not_there_is_not_opened() {
 }
 
 #[test]
+fn what_is_not_there_is_not_looked_at() {
+    for (what, make) in nothing() {
+        let (directory, path) = place();
+        make(&path);
+        let mut before = contents(directory.path());
+        let error = Sqlite::open_read_only(&path, SqliteOptions::MIN_STALENESS).unwrap_err();
+        assert_eq!(error.kind(), Kind::Missing, "{what}: {error}");
+        let mut after = contents(directory.path());
+        for name in ["keys.db-shm", "keys.db-wal"] {
+            before.remove(name);
+            after.remove(name);
+        }
+        assert_eq!(after, before, "{what}");
+    }
+}
+
+#[test]
 fn what_is_not_there_is_created_once() {
     for (what, make) in nothing() {
         for (options, is_shared) in [(quick(), false), (shared(), true)] {

@@ -31,7 +31,7 @@ impl Base {
         let columns = raw
             .prepare(
                 "SELECT t.name, c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c
-                 WHERE t.type = 'table' ORDER BY t.name, c.cid",
+                 WHERE t.type = 'table' AND t.name <> 'last_commit' ORDER BY t.name, c.cid",
             )
             .unwrap()
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))

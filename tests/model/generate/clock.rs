@@ -34,6 +34,7 @@ pub(crate) fn next_moment(chance: &mut Chance, mood: &Mood, model: &Model) -> Ti
                     key.previous.iter().map(|(_, end)| *end).chain(key.expires_at).chain(start)
                 })
                 .chain(model.moments_to_tell())
+                .chain(model.moments_of_purges())
                 .filter(|end| *end < now.saturating_add(millis(400 * DAY)))
                 .collect();
             let Some(end) = chance.pick_late(&moments) else { return now };

@@ -260,7 +260,8 @@ impl Model {
         let by = Authority::new(Role::Administrator, Actor::new("keyhasp").unwrap());
         let ids: Vec<KeyId> = self.keys.keys().copied().collect();
         for id in ids {
-            let mut key = self.keys[&id].clone();
+            // The change before may have purged it.
+            let Some(mut key) = self.keys.get(&id).cloned() else { continue };
             if key.revoked.is_some() || !key.previous.iter().any(|(token, _)| must(token)) {
                 continue;
             }
@@ -274,6 +275,7 @@ impl Model {
             key.change(now);
             self.keys.insert(id, key);
             self.note_key(&by, EventKind::GracesMended, id, None, Fields::PREVIOUS_TOKENS);
+            self.purge_if_due();
         }
     }
 

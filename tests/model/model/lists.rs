@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::authority::{Caller, Span};
 use super::eyes;
 use super::reason::Reason;
+use super::records::KeyFile;
 use super::state::{Answer, Decided, Model, unless_refused};
 use crate::calls::{EventQuery, KeyQuery, OwnerQuery};
 
@@ -30,24 +31,34 @@ impl Model {
 
     /// All pages of a list with the recoverable tokens; each page leaves its events.
     pub(super) fn reveal_tokens(&mut self, caller: &Caller, query: &KeyQuery) -> Decided<Value> {
-        let mut shown = Vec::new();
+        let is_shown =
+            |key: &KeyFile| key.sealed_under.is_some() && caller.beyond(&Span::of(key)).is_empty();
         let mut reasons: Vec<Reason> = caller.not_current().into_iter().collect();
-        let mut opened = Vec::new();
         for id in self.matching(caller, query)? {
-            let key = self.keys[&id].clone();
-            let is_shown = key.sealed_under.is_some() && caller.beyond(&Span::of(&key)).is_empty();
-            if is_shown {
-                reasons.extend(self.against_opening(&key));
-                opened.push(key.clone());
-            }
-            let token = is_shown.then_some(key.current.text);
-            shown.push(json!({ "key": self.shown_key(id), "token": token }));
+            let key = Some(&self.keys[&id]).filter(|key| is_shown(key));
+            reasons.extend(key.and_then(|key| self.against_opening(key)));
         }
         unless_refused(reasons)?;
-        for key in opened {
-            self.note_reveal(caller, &key);
+        let (mut shown, mut rest) = (Vec::new(), query.clone());
+        loop {
+            let mut page = self.matching(caller, &rest)?;
+            page.truncate(query.page());
+            let Some(last) = page.last() else { return Ok(shown.into()) };
+            rest.after = Some(*last);
+            let events = self.last_event;
+            for id in page {
+                let key = self.keys[&id].clone();
+                let token = is_shown(&key).then_some(&key.current.text);
+                shown.push(json!({ "key": self.shown_key(id), "token": token }));
+                if token.is_some() {
+                    self.note_reveal(caller, &key);
+                }
+            }
+            if self.last_event > events {
+                // The next page is a call of its own.
+                self.purge_if_due();
+            }
         }
-        Ok(shown.into())
     }
 
     /// The cursor of one query, used for another: it fits only if nothing but place and limit

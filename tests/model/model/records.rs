@@ -129,6 +129,12 @@ impl KeyFile {
         self.previous.iter_mut().map(|(token, _)| token).chain([&mut self.current])
     }
 
+    /// Returns when it expired or was revoked, or will expire: the first of both.
+    pub(super) fn ended_at(&self) -> Option<Timestamp> {
+        let revoked_at = self.revoked.as_ref().map(|switch| switch.at);
+        self.expires_at.into_iter().chain(revoked_at).min()
+    }
+
     pub(crate) fn is_live(&self) -> bool {
         self.revoked.is_none()
     }

@@ -143,10 +143,12 @@ impl Account {
         self.period = self.period.filter(|_| is_next).or(Some(period));
     }
 
-    /// Returns whether reading the quota would refill it, or begin its count.
+    /// Returns whether reading the quota would refill it, begin its count, or move that into the
+    /// running period.
     fn is_due(&self, now: Timestamp) -> bool {
-        let period = self.ration.refill.map(|(_, every)| every.start_of(now));
-        self.period < period
+        let mut read = self.clone();
+        read.look(now);
+        read.period != self.period
     }
 
     fn refilled_at(&self) -> Option<Timestamp> {
@@ -364,17 +366,19 @@ impl Model {
         Some((least.try_into().ok()?, account.left.max(0).try_into().ok()?))
     }
 
-    /// Returns whether a quota of the key or its owner may have no use left beside leases.
-    pub(crate) fn may_look_exhausted(&self, id: KeyId) -> bool {
+    /// Returns the quotas of the key and its owner, each with its version, and whether it may have
+    /// no use left beside leases.
+    pub(crate) fn quotas_beside_leases(&self, id: KeyId) -> Vec<((Holder, u64), bool)> {
         let holders = [Holder::Key(id), Holder::Owner(self.keys[&id].owner)];
-        let accounts = holders.iter().filter_map(|holder| {
-            let quota = self.limits_of(*holder).quota.as_ref()?.value;
-            let mut account =
-                self.accounts.get(holder).cloned().unwrap_or_else(|| Account::new(quota));
+        let quota = |holder: Holder| {
+            let limits = self.limits_of(holder);
+            let ration = limits.quota.as_ref()?.value;
+            let account = self.accounts.get(&holder).cloned();
+            let mut account = account.unwrap_or_else(|| Account::new(ration));
             account.look(self.now);
-            Some(account)
-        });
-        accounts.into_iter().any(|account| account.left - account.may_be_leased < 1)
+            Some(((holder, limits.quota_version), account.left - account.may_be_leased < 1))
+        };
+        holders.into_iter().filter_map(quota).collect()
     }
 
     /// Forgets a key or an owner that was deleted.

@@ -21,6 +21,8 @@ use super::watching::{Alert, AlertStateFile, Alerts};
 use crate::calls::Call;
 use crate::plans::{UsagePlan, WatchPlan};
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// The settings with which a store was opened.
 #[derive(Clone, Debug)]
 pub(crate) struct Opening {
@@ -32,6 +34,8 @@ pub(crate) struct Opening {
     pub(crate) recovery_keys: Vec<u16>,
     pub(crate) usage: Option<UsagePlan>,
     pub(crate) watch: WatchPlan,
+    /// The time for which keys are kept that have ended.
+    pub(crate) key_retention: Option<Duration>,
 }
 
 /// Values that the model can't know beforehand: drawn at random, or the store's own choice.
@@ -73,6 +77,15 @@ pub(crate) struct Model {
     pub(crate) version: u64,
     /// What wall time would be if it had run like the clock that runs on in sleep since the opening.
     pub(crate) expected: Timestamp,
+    /// The time at the opening.
+    pub(super) opened_at: Timestamp,
+    /// The time since the opening from which on the next pass over ended keys is due.
+    pub(super) purges_from: Duration,
+    /// The number of keys that were purged since they had ended long ago.
+    pub(crate) purges: usize,
+    /// The time of the newest event: of the last one at the opening, and of those since that a right
+    /// clock dated.
+    pub(crate) newest_event: Timestamp,
     pub(crate) mark: Option<Mark>,
     pub(crate) owners: BTreeMap<OwnerId, OwnerFile>,
     /// Every incarnation that there ever was.
@@ -125,6 +138,10 @@ impl Model {
             opening,
             version: 1,
             expected: now,
+            opened_at: now,
+            purges_from: Duration::ZERO,
+            purges: 0,
+            newest_event: Timestamp::MIN,
             mark: None,
             owners: BTreeMap::new(),
             incarnations: BTreeSet::new(),
@@ -148,6 +165,7 @@ impl Model {
 
     /// Opens the same store again.
     pub(crate) fn reopen(&mut self, opening: Opening) {
+        self.begin_opening();
         let added = |known: &mut BTreeSet<u16>, opened: &[u16]| {
             let before = known.len();
             known.extend(opened);
@@ -165,11 +183,28 @@ impl Model {
                 self.note(&by_keyhasp(), kind, None, None, self.version, None, fields);
             }
         }
+        self.mend_graces();
     }
 
     /// Returns by how much the clock is ahead, if that is more than a minute.
     pub(crate) fn ahead(&self) -> Option<Duration> {
-        Some(self.now.since(self.expected)).filter(|by| *by > Duration::from_secs(60))
+        Some(self.now.since(self.expected)).filter(|by| *by > MINUTE)
+    }
+
+    /// Returns the time of the newest event, if it lies over a minute after now.
+    pub(crate) fn behind_log(&self, newest_event: Timestamp) -> Option<Timestamp> {
+        Some(newest_event).filter(|newest| newest.since(self.now) > MINUTE)
+    }
+
+    /// Returns the time of the last event in the log, as an opening finds it.
+    pub(crate) fn time_of_last_event(&self) -> Timestamp {
+        self.events.last().map_or(Timestamp::MIN, |event| event.draft.at)
+    }
+
+    /// Returns the time of an event, if the clock was right by which it was dated, as far as a store
+    /// can tell now.
+    pub(crate) fn right_time_of(&self, event: &Event) -> Option<Timestamp> {
+        Some(event.draft.at).filter(|at| *at <= self.expected.saturating_add(MINUTE))
     }
 
     /// Performs a call and returns its answer. Or returns all the reasons for which the call may be
@@ -295,7 +330,9 @@ impl Model {
             fields,
             authority: by.clone(),
         };
-        self.events.push(Event { sequence: self.last_event, incarnation, draft });
+        let event = Event { sequence: self.last_event, incarnation, draft };
+        self.newest_event = self.right_time_of(&event).max(Some(self.newest_event)).unwrap();
+        self.events.push(event);
     }
 
     /// Notes an event of a key.

@@ -115,17 +115,18 @@ type Due = (Alert, bool);
 
 impl Model {
     /// Forgets the observations of the opening before, and the uses that it had noted.
-    pub(crate) fn begin_opening(&mut self) {
+    pub(super) fn begin_opening(&mut self) {
         self.forget_rates();
         self.noted_in.clear();
         self.latest_noted = Timestamp::MIN;
         self.alerts = Alerts::new(self.now);
-        self.expected = self.now;
+        (self.expected, self.opened_at) = (self.now, self.now);
+        self.newest_event = self.time_of_last_event();
+        self.purges_from = Duration::ZERO;
         self.keys
             .values_mut()
             .flat_map(KeyFile::tokens_mut)
             .for_each(|token| token.known_end = None);
-        self.mend_graces();
     }
 
     /// Notes that a previous token was accepted.

@@ -7,6 +7,7 @@ mod child;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use child::forked;
@@ -15,13 +16,17 @@ use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::backend::{Backend, BackendError, BackendErrorKind, Memory};
 use keyhasp::store::Unavailable;
 use keyhasp::{
-    Access, AdminKeys, Catalogue, CreateKey, CreateOwner, Error, KeyStore, ListEvents, ListOwners,
-    OwnerId, Prefix, Quota, SetLimits, Store, UsageSettings, Verifier, VerifyError,
+    Access, AdminKeys, AlertSettings, Catalogue, CreateKey, CreateOwner, Error, KeyStore,
+    ListEvents, ListOwners, OwnerId, Prefix, Quota, SetLimits, Store, Timestamp, UsageSettings,
+    Verifier, VerifyError,
 };
 use tempfile::tempdir;
 
 /// The promised time in which a child stops to verify, and what the kernel's coarse clock adds.
 const STOPS: Duration = Duration::from_millis(3_000 + 20);
+
+/// The number of children while other threads commit.
+const FORKS: usize = 50;
 
 /// The backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +61,8 @@ impl Engine {
         );
         // Uses and the rest of a lease wait in memory: a child that dropped them would write them.
         let usage = UsageSettings::new().counts();
-        Ok(Arc::new(builder.usage(usage).open_on(self.open(directory)?)?))
+        let builder = builder.usage(usage).alerts(AlertSettings::new().expiries());
+        Ok(Arc::new(builder.open_on(self.open(directory)?)?))
     }
 
     /// Returns whether a second opener is kept out. A shared database is held against an exclusive
@@ -110,29 +116,37 @@ impl World {
         self
     }
 
-    /// What a child meets.
-    fn refuses(&self, engine: Engine, forked_at: Instant) -> Result<(), String> {
+    /// What a child meets at once.
+    fn refuses(&self) -> Result<(), String> {
         let owner = owner("child");
         expect_forked("commit", self.admin.create_owner(&owner, CreateOwner::without_key()))?;
         expect_forked("refresh", self.store.refresh())?;
         expect_forked("flush of usage", self.store.flush_usage())?;
         expect_forked("recovery", self.store.recover())?;
+        expect_forked("alerts", self.store.run_alerts())?;
         expect_forked("look at files", self.store.check_files())?;
-        if engine != Engine::Memory {
-            expect_forked("list", self.admin.list_owners(&ListOwners::new()))?;
-        }
+        expect_forked("list", self.admin.list_owners(&ListOwners::new()))?;
+        expect_forked("events", self.admin.events(&ListEvents::new()))?;
+        expect_forked("wait", self.store.wait_for_event(0, Duration::ZERO))?;
+        expect_forked("identify", self.admin.identify(&self.token))?;
+        expect_forked("prune", self.admin.prune_events(Timestamp::MIN))?;
+        expect_forked("backup", self.store.backup("nowhere", |_| ()))?;
         if self.store.health().unavailable != Some(Unavailable::Forked) {
             return Err("the child's health".into());
         }
+        expect_forked("close", self.store.close())
+    }
+
+    /// What a child meets in time.
+    fn stops(&self, forked_at: Instant) -> Result<(), String> {
         loop {
             let asked = forked_at.elapsed();
             match self.verifier.verify(&self.token) {
-                Err(VerifyError::Unavailable(Unavailable::Forked)) => break,
+                Err(VerifyError::Unavailable(Unavailable::Forked)) => return Ok(()),
                 Ok(_) if asked <= STOPS => std::thread::sleep(Duration::from_millis(1)),
                 other => return Err(format!("after {asked:?}: {other:?}")),
             }
         }
-        expect_forked("close", self.store.close())
     }
 
     fn events(&self) -> usize {
@@ -152,7 +166,8 @@ fn a_child_is_refused_and_the_parent_goes_on(engine: Engine) {
     let done = forked(|| {
         // Out of the child's copy of the memory. At the end the child drops the store.
         let world = kept.take().ok_or("no world")?;
-        world.refuses(engine, forked_at)
+        world.refuses()?;
+        world.stops(forked_at)
     });
     assert_eq!(done, Ok(()), "{engine:?}");
 
@@ -203,6 +218,36 @@ fn on_sled() {
     a_child_is_refused_and_the_parent_goes_on(Engine::Sled);
 }
 
+/// The child has a copy of each lock that a thread of the parent holds at the fork, and no thread
+/// that would release it.
+#[test]
+fn a_child_waits_for_no_lock_of_a_thread_that_it_lacks() {
+    for engine in [Engine::Memory, Engine::Exclusive, Engine::Shared, Engine::Sled] {
+        let directory = tempdir().unwrap();
+        let world = World::of(engine.open_store(directory.path()).unwrap()).with_key();
+        let is_over = AtomicBool::new(false);
+        let busy = |name: &str| {
+            let (owner, mut rounds) = (owner(name), 0);
+            while !is_over.load(Ordering::SeqCst) {
+                world.admin.create_owner(&owner, CreateOwner::without_key()).unwrap();
+                world.admin.list_owners(&ListOwners::new()).unwrap();
+                world.admin.suspend_owner(&owner).unwrap();
+                world.admin.purge_owner(&owner).unwrap();
+                rounds += 1;
+            }
+            rounds
+        };
+        std::thread::scope(|scope| {
+            let busy = ["a", "b"].map(|name| scope.spawn(move || busy(name)));
+            let done: Result<(), String> = (0..FORKS).try_for_each(|_| forked(|| world.refuses()));
+            is_over.store(true, Ordering::SeqCst);
+            assert_eq!(done, Ok(()), "{engine:?}");
+            assert!(busy.map(|thread| thread.join().unwrap()).iter().all(|rounds| *rounds > 0));
+        });
+        world.store.close().unwrap();
+    }
+}
+
 /// Backends that no store was opened on: no thread of a store keeps them in the child's memory, so
 /// that dropping one there is its end.
 #[test]
@@ -216,17 +261,7 @@ fn a_backend_that_a_child_drops_stays_the_parents() {
         let log = || std::fs::metadata(place.join("keys.db-wal")).ok().map(|log| log.len());
         let before = log();
         let done = forked(|| {
-            let backend = kept.take().ok_or("no backend")?;
-            for (what, kind) in [
-                ("commit", backend.commit(&[]).map_err(|error| error.kind()).err()),
-                ("read", backend.last_event().map_err(|error| error.kind()).err()),
-                ("check", backend.check_files().map_err(|error| error.kind()).err()),
-                ("close", backend.close().map_err(|error| error.kind()).err()),
-            ] {
-                if kind != Some(BackendErrorKind::Forked) {
-                    return Err(format!("{what}: {kind:?}"));
-                }
-            }
+            drop(kept.take().ok_or("no backend")?);
             Ok(())
         });
         assert_eq!(done, Ok(()), "{engine:?}");

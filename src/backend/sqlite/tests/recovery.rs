@@ -32,7 +32,7 @@ fn nothing_is_written_before_recovery() {
 
         fixture.sqlite.recover().unwrap();
         // The old content lies in the file itself; the log has begun again, with one page.
-        assert_eq!(log_len(&fixture), 32 + 24 + 4096);
+        assert_eq!(log_len(&fixture), 32 + 2 * (24 + 4096));
         assert!(fixture.sqlite.owner(&owner_id("other")).unwrap().is_none());
         fixture.commit(create_owner("other"));
         assert_eq!(fixture.sqlite.last_event().unwrap(), 3);
@@ -136,6 +136,24 @@ fn a_database_that_is_gone_is_not_made_again() {
     assert_eq!(error.kind(), BackendErrorKind::ForeignWriter);
     assert!(!fixture.path().exists());
     assert!(fixture.sqlite.commit(&[create_owner("other")]).is_err());
+}
+
+/// What was committed meanwhile is in a file that nobody keeps.
+#[test]
+fn a_file_that_goes_during_a_commit_leaves_its_outcome_unknown() {
+    let fixture = Fixture::with_keys([1]);
+    let files = Files::find(&fixture.path()).unwrap();
+    let connector = Connector::new(files, &SqliteOptions::exclusive());
+    let elsewhere = fixture.path().with_file_name("elsewhere");
+    let goes = |_: &rusqlite::Connection| {
+        fs::rename(fixture.path(), &elsewhere).unwrap();
+        Ok(())
+    };
+    let written = fixture.sqlite.writer.write(&connector, &Readers::default(), "commit", goes);
+    let error = written.unwrap_err();
+    assert_eq!(error.kind(), BackendErrorKind::OutcomeUnknown);
+    assert!(error.to_string().contains("the database file"), "{error}");
+    assert_eq!(fixture.sqlite.recover().unwrap_err().kind(), BackendErrorKind::ForeignWriter);
 }
 
 /// A commit that really fails: in a process of its own, which may not write past 1 MiB of any

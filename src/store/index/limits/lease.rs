@@ -1,14 +1,13 @@
 //! A quota's lease, and the rest beside it, in a word each.
 
 use crate::clock::Timestamp;
+use crate::key::Period;
 
 const UNIT_BITS: u32 = 40;
 const UNITS: u64 = (1 << UNIT_BITS) - 1;
 /// The day of a lease that is never void: later than every [`Timestamp`].
 const NEVER: u64 = (1 << (64 - UNIT_BITS)) - 1;
 const DAY: u64 = 24 * 60 * 60 * 1_000;
-/// The most days until the end of the next period.
-const TWO_MONTHS: u64 = 62;
 
 /// Milliseconds of a tick. Tick numbers start again after 34 years.
 const TICK: u64 = 250;
@@ -18,6 +17,35 @@ const TICK_BITS: u32 = 32;
 /// midnight, so a day suffices. 0 is a lease that was always void.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct LeaseWord(pub(super) u64);
+
+/// The days at which a lease ends that can be spent now: the ends of the running period and of the
+/// next. A lease that ends later was taken while the clock was ahead. If it could be spent, no
+/// refill would come before its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    today: u64,
+    last: u64,
+}
+
+impl Ends {
+    /// The ends at `now`, by the most days that two periods have; 0 for a quota without periods.
+    #[inline]
+    pub(super) fn at(now: Timestamp, two_periods: u64) -> Self {
+        let today = now.as_millis() / DAY;
+        let last = if two_periods == 0 { NEVER } else { today + two_periods };
+        Self { today, last }
+    }
+
+    /// The most days that two periods have. It is never too few: otherwise a lease that was just
+    /// taken would be void.
+    pub(super) fn two_periods(period: Period) -> u64 {
+        match period {
+            Period::Day => 2,
+            Period::Week => 14,
+            Period::Month | Period::MonthFrom(_) => 62,
+        }
+    }
+}
 
 impl LeaseWord {
     pub(in crate::store) fn new(void_from: Option<Timestamp>, units: u64) -> Self {
@@ -32,26 +60,22 @@ impl LeaseWord {
     }
 
     #[inline]
-    pub(super) fn is_void(self, now: Timestamp) -> bool {
-        self.0 >> UNIT_BITS <= now.as_millis() / DAY
-    }
-
-    /// Whether the lease is of a period that lies further ahead than the next one at `now` can.
-    pub(super) fn is_far_ahead(self, now: Timestamp) -> bool {
+    pub(super) fn is_void(self, ends: Ends) -> bool {
         let day = self.0 >> UNIT_BITS;
-        day != NEVER && day > now.as_millis() / DAY + TWO_MONTHS
+        // The last period before the year 10000 has no end.
+        day <= ends.today || day > ends.last && day != NEVER
     }
 
-    /// Returns the uses that are left at `now`.
+    /// Returns the uses that are left.
     #[inline]
-    pub(in crate::store) fn units(self, now: Timestamp) -> u64 {
-        if self.is_void(now) { 0 } else { self.0 & UNITS }
+    pub(super) fn units(self, ends: Ends) -> u64 {
+        if self.is_void(ends) { 0 } else { self.0 & UNITS }
     }
 
     /// Returns the number of `uses` that the lease lacks.
     #[inline]
-    pub(in crate::store) fn missing(self, now: Timestamp, uses: u32) -> u64 {
-        u64::from(uses).saturating_sub(self.units(now))
+    pub(super) fn missing(self, ends: Ends, uses: u32) -> u64 {
+        u64::from(uses).saturating_sub(self.units(ends))
     }
 
     /// Returns a lease of so many uses that is void at the same time.
@@ -71,15 +95,15 @@ impl LeaseWord {
 
     /// Returns the lease after so many uses, if it has as many.
     #[inline]
-    pub(super) fn spend(self, now: Timestamp, uses: u64) -> Option<Self> {
-        (self.units(now) >= uses).then(|| Self(self.0 - uses))
+    pub(super) fn spend(self, ends: Ends, uses: u64) -> Option<Self> {
+        (self.units(ends) >= uses).then(|| Self(self.0 - uses))
     }
 
     /// Adds another lease's uses. What is void counts for nothing. Of two periods that aren't over
     /// the earlier counts: the other was leased while the clock was ahead.
-    pub(super) fn add(self, other: Self, now: Timestamp) -> Self {
+    pub(super) fn add(self, other: Self, ends: Ends) -> Self {
         let day = |lease: Self| lease.0 >> UNIT_BITS;
-        match (self.is_void(now), other.is_void(now)) {
+        match (self.is_void(ends), other.is_void(ends)) {
             (false, true) => self,
             (true, false) => other,
             (true, true) => Self(day(self).max(day(other)) << UNIT_BITS),
@@ -142,32 +166,56 @@ mod tests {
     #[test]
     fn it_is_spent_until_it_is_void() {
         let lease = LeaseWord::new(Some(day(20_000)), 5);
-        let before = Timestamp::clamped_millis(20_000 * DAY - 1);
+        let before = Ends::at(Timestamp::clamped_millis(20_000 * DAY - 1), 2);
         let left = lease.spend(before, 3).unwrap();
         assert_eq!((left.units(before), left.spend(before, 3)), (2, None));
         assert_eq!((left.spend(before, 2).unwrap().units(before), left.held()), (0, 2));
-        assert_eq!((left.units(day(20_000)), left.spend(day(20_000), 1)), (0, None));
+        let after = Ends::at(day(20_000), 2);
+        assert_eq!((left.units(after), left.spend(after, 1)), (0, None));
         assert_eq!(left.void_from(), Some(day(20_000)));
         let endless = LeaseWord::new(None, Quota::MAX_USES);
-        assert_eq!((endless.units(Timestamp::MAX), endless.void_from()), (Quota::MAX_USES, None));
-        assert_eq!(LeaseWord(0).units(Timestamp::MIN), 0);
+        for two_periods in [0, 2, 62] {
+            let ends = Ends::at(Timestamp::MAX, two_periods);
+            assert_eq!((endless.units(ends), endless.void_from()), (Quota::MAX_USES, None));
+        }
+        assert_eq!(LeaseWord(0).units(Ends::at(Timestamp::MIN, 0)), 0);
     }
 
     #[test]
     fn of_two_periods_the_running_one_counts() {
         let lease = |at, units| LeaseWord::new(Some(day(at)), units);
-        let add = |first: LeaseWord, second, now| first.add(second, day(now));
+        let add = |first: LeaseWord, second, now| first.add(second, Ends::at(day(now), 62));
         assert_eq!(add(lease(7, 5), lease(7, 3), 6), lease(7, 8));
         assert_eq!(add(lease(7, 5), lease(8, 3), 7), lease(8, 3));
         assert_eq!(add(lease(8, 5), lease(7, 3), 7), lease(8, 5));
-        assert!(lease(70, 0).is_far_ahead(day(7)) && !lease(69, 0).is_far_ahead(day(7)));
-        assert!(!LeaseWord::new(None, 1).is_far_ahead(day(7)));
         // The first was leased while the clock was ahead.
-        assert_eq!(add(lease(400, 5), lease(7, 3), 6), lease(7, 8));
+        assert_eq!(add(lease(9, 5), lease(7, 3), 6), lease(7, 8));
+        assert_eq!(add(lease(400, 5), lease(7, 3), 6), lease(7, 3));
         assert_eq!(add(lease(7, 5), lease(8, 3), 9), lease(8, 0));
         assert_eq!(add(LeaseWord(0), lease(7, 3), 6), lease(7, 3));
         let most = LeaseWord::new(None, Quota::MAX_USES);
         assert_eq!(add(most, most, 6), most);
+    }
+
+    /// Every period of 1970 to 2100, and the one after it: a lease that is taken now can be spent
+    /// now. One that ends two periods later can't, except for months, whose lengths differ.
+    #[test]
+    fn a_lease_that_ends_after_the_next_period_was_taken_ahead() {
+        let months = (1..=31).map(|day| Period::month_from(day).unwrap());
+        for period in [Period::Day, Period::Week].into_iter().chain(months) {
+            let two = Ends::two_periods(period);
+            for today in 0..47_500 {
+                let after = |at| period.start_after(at).unwrap();
+                let own = after(day(today));
+                let ends = Ends::at(day(today), two);
+                let is_void = |end| LeaseWord::new(Some(end), 1).is_void(ends);
+                assert!(!is_void(own) && !is_void(after(own)), "{period:?} {today}");
+                let far = after(after(own));
+                let is_known = two < 62 || far.as_millis() / DAY - today > 62;
+                assert_eq!(is_void(far), is_known, "{period:?} {today}");
+                assert!(is_void(after(far)), "{period:?} {today}");
+            }
+        }
     }
 
     /// An unknown rest, and one that is more than any use costs, lacks nothing.

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::super::packing::{ShortOwner, bytes, words};
-use super::lease::{LeaseWord, LeftWord};
+use super::lease::{Ends, LeaseWord, LeftWord};
 use super::records::{SlabEntry, WORDS};
 use crate::clock::Timestamp;
 use crate::id::{OwnerId, Version};
@@ -23,14 +23,15 @@ const SINCE: usize = 7;
 /// Bits of each packed field.
 const COUNT_BITS: u32 = 20;
 const SPAN_BITS: u32 = 35;
-const EVERY_AT: u32 = 2 * COUNT_BITS;
-const EVERY_BITS: u32 = 6;
-const QUOTA: u64 = 1 << (EVERY_AT + EVERY_BITS);
+const PERIODS_AT: u32 = 2 * COUNT_BITS;
+const PERIODS_BITS: u32 = 6;
+const QUOTA: u64 = 1 << (PERIODS_AT + PERIODS_BITS);
 
 /// The rules of a limit record. The record stays as long as they do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct LimitSpec {
-    /// The rate's count and burst; the quota's period, and a flag that there is one.
+    /// The rate's count and burst; the most days of two of the quota's periods, and a flag that there
+    /// is one.
     rate: u64,
     /// The rate's duration, and the number of the list of networks plus 1.
     span: u64,
@@ -73,8 +74,9 @@ impl LimitSpec {
             spec.span = u64::try_from(rate.per().as_millis()).unwrap_or(u64::MAX);
         }
         if let Some(quota) = &limits.quota {
-            let every = quota.value.quota.refill().map_or(0, |refill| refill.period().number());
-            spec.rate |= QUOTA | u64::from(every) << EVERY_AT;
+            let refill = quota.value.quota.refill();
+            let periods = refill.map_or(0, |refill| Ends::two_periods(refill.period()));
+            spec.rate |= QUOTA | periods << PERIODS_AT;
             spec.since = quota.value.quota_version.get();
         }
         spec.span |= list.map_or(0, |list| u64::from(list) + 1) << SPAN_BITS;
@@ -113,6 +115,12 @@ impl LimitSpec {
     #[inline]
     fn has_quota(&self) -> bool {
         self.rate & QUOTA != 0
+    }
+
+    /// Returns the days at which leases end that can be spent now.
+    #[inline]
+    fn ends(&self, now: Timestamp) -> Ends {
+        Ends::at(now, self.rate >> PERIODS_AT & ((1 << PERIODS_BITS) - 1))
     }
 
     /// Returns the quota's identity.
@@ -246,7 +254,7 @@ impl<'a> Limiter<'a> {
     /// Takes a lease that is void, to be given back.
     pub(in super::super) fn take_void_lease(&self, now: Timestamp) -> Option<DroppedLease> {
         let lease = self.lease();
-        if !self.has_quota() || lease.held() == 0 || !lease.is_void(now) {
+        if !self.has_quota() || lease.held() == 0 || !lease.is_void(self.spec.ends(now)) {
             return None;
         }
         let units = self.take_lease().held();
@@ -310,14 +318,20 @@ impl<'a> Limiter<'a> {
         LeaseWord(self.entry.read(LEASE))
     }
 
+    /// Returns the number of `uses` that the lease lacks.
+    #[inline]
+    pub(in crate::store) fn missing(&self, now: Timestamp, uses: u32) -> u64 {
+        self.lease().missing(self.spec.ends(now), uses)
+    }
+
     /// Spends uses of the lease, if it has as many; returns the lease after that.
     #[inline]
     pub(in crate::store) fn spend(&self, now: Timestamp, uses: u32) -> Option<LeaseWord> {
-        let word = self.entry.word(LEASE);
+        let (word, ends) = (self.entry.word(LEASE), self.spec.ends(now));
         // Relaxed: the lease is one word, and the changes of one word have one order.
         let mut seen = word.load(Ordering::Relaxed);
         loop {
-            let next = LeaseWord(seen).spend(now, uses.into())?;
+            let next = LeaseWord(seen).spend(ends, uses.into())?;
             match word.compare_exchange_weak(seen, next.0, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Some(next),
                 Err(other) => seen = other,
@@ -327,7 +341,8 @@ impl<'a> Limiter<'a> {
 
     /// Adds to the lease.
     pub(in super::super) fn add_lease(&self, lease: LeaseWord, now: Timestamp) {
-        let add = |seen| Some(LeaseWord(seen).add(lease, now).0);
+        let ends = self.spec.ends(now);
+        let add = |seen| Some(LeaseWord(seen).add(lease, ends).0);
         let word = self.entry.word(LEASE);
         // Relaxed: `note_left` releases it. `add` never returns `None`.
         let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
@@ -351,8 +366,8 @@ impl<'a> Limiter<'a> {
     pub(in crate::store) fn has_some(&self, now: Timestamp, within: Option<u64>) -> bool {
         let left = LeftWord(self.entry.word(LEFT).load(Ordering::Acquire));
         let lease = LeaseWord(self.entry.word(LEASE).load(Ordering::Acquire));
-        let is_known = !lease.is_void(now) && !lease.is_far_ahead(now);
-        lease.units(now) > 0 || is_known && left.has_some(now, within)
+        let ends = self.spec.ends(now);
+        lease.units(ends) > 0 || !lease.is_void(ends) && left.has_some(now, within)
     }
 
     /// Whether the lease and the rest beside it have fewer than so many uses in this period. With
@@ -363,10 +378,10 @@ impl<'a> Limiter<'a> {
         // last load below must see the rest unknown.
         let left = self.entry.word(LEFT).load(Ordering::Acquire);
         let lease = LeaseWord(self.entry.word(LEASE).load(Ordering::Acquire));
-        LeftWord(left).lacks(lease.missing(now, uses), now, within)
-            && !lease.is_void(now)
-            // Ticks repeat after 34 years, so they don't tell of a longer step back.
-            && !lease.is_far_ahead(now)
+        let ends = self.spec.ends(now);
+        LeftWord(left).lacks(lease.missing(ends, uses), now, within)
+            // Ticks repeat after 34 years, so they don't tell of a longer step back: the lease does.
+            && !lease.is_void(ends)
             // Otherwise the lease may be on its way to another record.
             && self.entry.read(LEFT) == left
     }
