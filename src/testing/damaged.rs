@@ -1,8 +1,8 @@
 //! Records that a test wants to be damaged.
 
 use crate::backend::{
-    Change, Damage, DamagedRecord, DamagedRow, EventPage, KeyPage, OwnerPage, Precondition, Scanned,
-    Write,
+    Change, Damage, DamagedRecord, DamagedRow, EventPage, KeyPage, OwnerPage, Precondition,
+    Scanned, Write,
 };
 
 /// Records that a failing backend shows as damaged.
@@ -50,7 +50,8 @@ impl DamagedRecords {
     }
 
     pub(super) fn page_of_owners(&self, mut page: OwnerPage) -> OwnerPage {
-        let damages = page.owners.iter().filter_map(|owner| self.of(DamagedRecord::Owner(owner.id)));
+        let damages =
+            page.owners.iter().filter_map(|owner| self.of(DamagedRecord::Owner(owner.id)));
         page.damaged.extend(damages);
         page.owners.retain(|owner| self.of(DamagedRecord::Owner(owner.id)).is_none());
         page

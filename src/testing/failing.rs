@@ -255,9 +255,8 @@ impl<B: Backend> crate::backend::BackendLayer for Failing<B> {
             return self.inner.commit(batch);
         }
         let under: Vec<_> = batch.iter().map(|change| damaged.under(change)).collect();
-        let is_whole = |(change, under): (&Change, &Option<Damage>)| {
-            under.is_none().then(|| change.clone())
-        };
+        let is_whole =
+            |(change, under): (&Change, &Option<Damage>)| under.is_none().then(|| change.clone());
         let passed: Vec<Change> = batch.iter().zip(&under).filter_map(is_whole).collect();
         let mut outcome = self.inner.commit(&passed)?.into_iter();
         for (change, applied) in passed.iter().zip(outcome.as_slice()) {
@@ -499,7 +498,8 @@ mod tests {
         found.sort_unstable();
         expected.sort_unstable();
         assert_eq!(found, expected);
-        let changes = keys.clone().map(|key| sample::replace_key(&sample::changed_key(&key)).unwrap());
+        let changes =
+            keys.clone().map(|key| sample::replace_key(&sample::changed_key(&key)).unwrap());
         let outcome = backend.commit(&changes).unwrap();
         assert!(matches!(outcome[..], [Err(Rejection::Damaged(_)), Ok(_)]), "{outcome:?}");
         backend.heal();

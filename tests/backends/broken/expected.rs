@@ -281,7 +281,10 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     (Fault::PurgesOfDamagedKeysAreLost, &["damage_a_purge_removes_key_and_entry"]),
     (
         Fault::WholeRecordsAreFaulty,
-        &["damage_a_repair_of_whole_records_changes_nothing", "damage_whole_records_have_no_faults"],
+        &[
+            "damage_a_repair_of_whole_records_changes_nothing",
+            "damage_whole_records_have_no_faults",
+        ],
     ),
     (Fault::RepairsWriteAnEvent, &["damage_a_repair_of_whole_records_changes_nothing"]),
     (

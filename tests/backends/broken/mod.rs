@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use keyhasp::backend::{
     Backend, BackendCall, BackendCallKind, BackendError, BackendErrorKind, BackendLayer, Change,
-    CommitOutcome, EventPage, EventQuery, Finding, KeyFilter, KeyPage, KeyPageQuery, Memory, OwnerPage,
-    OwnerPageQuery, Repaired, Scanned, UsageChange, UsageOutcome, UsageSubject, Write,
+    CommitOutcome, EventPage, EventQuery, Finding, KeyFilter, KeyPage, KeyPageQuery, Memory,
+    OwnerPage, OwnerPageQuery, Repaired, Scanned, UsageChange, UsageOutcome, UsageSubject, Write,
 };
 use keyhasp::clock::Timestamp;
 use keyhasp::event::Event;

@@ -172,9 +172,11 @@ fn damage_whole_records_have_no_faults(lab: &Lab<'_>) -> Tested {
 fn damage_a_repair_of_whole_records_changes_nothing(lab: &Lab<'_>) -> Tested {
     let backend = full(lab)?;
     let shown = |backend: &dyn Backend| {
-        let of = [UsageSubject::Key(sample::key_id(1)), UsageSubject::Owner(sample::owner_id("acme")?)];
+        let of =
+            [UsageSubject::Key(sample::key_id(1)), UsageSubject::Owner(sample::owner_id("acme")?)];
         let keys = [backend.key(sample::key_id(1))?, backend.key(sample::key_id(2))?];
-        Ok::<_, Failure>((keys, backend.usage(&of)?, backend.last_event()?))
+        let versions = keys.map(|key| key.map(|key| key.version));
+        Ok::<_, Failure>((versions, backend.usage(&of)?, backend.last_event()?))
     };
     let before = shown(&*backend)?;
     ensure_eq!(backend.repair(sample::at(5))?, Repaired::default(), "what was repaired");
