@@ -337,7 +337,7 @@ impl BackendLayer for FaultyBackend {
             self.write_event()?;
         }
         let mut repaired = self.memory.repair(now)?;
-        repaired.left = self.check()?;
+        repaired.left = BackendLayer::check(self)?;
         Ok(repaired)
     }
 
