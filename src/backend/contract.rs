@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{
     Applied, BackendError, BackendErrorKind, BackupProgress, Change, EventPage, EventQuery,
     Finding, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Rejection, Repaired,
-    Scanned, StorageHealth, UsageChange, UsageOutcome, UsageSubject, check,
+    Scanned, StorageHealth, UsageChange, UsageOutcome, UsageSubject,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -245,14 +245,12 @@ pub trait Backend: Debug + Send + Sync + 'static {
         Err(BackendError::new(BackendErrorKind::Unsupported, self.name(), "back up"))
     }
 
-    /// Reads everything, and lists every fault with its place. Commits may go on meanwhile. Defaults to
-    /// the faults that the other reads show.
+    /// Reads everything, and lists every fault with its place. Commits may go on meanwhile. A backend
+    /// with nothing beside its records answers [`check_by_reading`](super::check_by_reading).
     ///
     /// # Errors
     /// [`BackendError`] if it can't read for another reason than damage.
-    fn check(&self) -> Result<Vec<Finding>, BackendError> {
-        Ok(check::by_reading(self)?.into_all())
-    }
+    fn check(&self) -> Result<Vec<Finding>, BackendError>;
 
     /// Mends the faults of which the right state follows from whole records
     /// ([`Finding::is_mendable`]), durably, and tells what it did. Changes nothing where a check finds

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::{
     Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome, DamagedRow,
-    EventPage, EventQuery, KeyCounts, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery,
-    Scanned, ScannedKey, Sharing, Transaction, UsageChange, UsageOutcome, UsageSubject, apply,
-    apply_usage, quarantined,
+    EventPage, EventQuery, Finding, KeyCounts, KeyFilter, KeyPage, KeyPageQuery, OwnerPage,
+    OwnerPageQuery, Scanned, ScannedKey, Sharing, Transaction, UsageChange, UsageOutcome,
+    UsageSubject, apply, apply_usage, check_by_reading, quarantined,
 };
 use crate::clock::Timestamp;
 use crate::event::Event;
@@ -137,6 +137,10 @@ impl Backend for Memory {
 
     fn quarantine(&self, id: KeyId) -> Result<Option<Quarantine>, BackendError> {
         self.with("read key", |data| Transaction::quarantine(data, id))
+    }
+
+    fn check(&self) -> Result<Vec<Finding>, BackendError> {
+        check_by_reading(self)
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {

@@ -18,7 +18,6 @@ use super::fault::{Fault, guarded};
 use super::files::sync_tree;
 use super::layout::{Layout, already_open};
 use super::options::SledOptions;
-use super::sums::{self, Sums};
 use super::trees::{self, Tree};
 use super::watchdog::Watchdog;
 use crate::backend::BackendErrorKind;
@@ -145,17 +144,6 @@ impl Engine {
             return Err(Fault::damaged("the last event is missing"));
         }
         Ok(())
-    }
-
-    /// Checks that no batch and no part of one is lost: that there are as many as are known to be
-    /// durable, and that the entries on which verification rests are those that were written.
-    pub(super) fn check_writes(&self, durable: Option<u64>) -> Result<(), Fault> {
-        let number = self.number(trees::WRITES)?;
-        if let Some(durable) = durable.filter(|durable| number < *durable) {
-            return Err(Fault::earlier(number, durable));
-        }
-        let sums = Sums::load(self)?;
-        sums::OF_VERIFICATION.iter().try_for_each(|tree| sums.check(self, *tree))
     }
 
     /// Makes durable what is there.

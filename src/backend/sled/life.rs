@@ -6,6 +6,7 @@ use super::fault::Fault;
 use super::layout::{Found, Layout};
 use super::options::SledOptions;
 use super::overlay::Batch;
+use super::sums::check_writes;
 use super::trees;
 use crate::backend::open_file::OpenFile;
 use crate::backend::opening::Intent;
@@ -52,7 +53,7 @@ impl Live {
                 let durable = dirty_marker.lock().durable()?;
                 dirty_marker.note()?;
                 let engine = Engine::open(layout, generation, options)?;
-                let checked = engine.check_writes(durable);
+                let checked = check_writes(&engine, durable);
                 // What is refused is durable as it is.
                 (generation, engine.unless(checked).inspect_err(|_| dirty_marker.take_back())?)
             }
@@ -129,7 +130,7 @@ impl Live {
         let durable = self.dirty_marker.lock().durable()?;
         self.dirty_marker.note()?;
         let engine = Engine::open(layout, generation, options)?;
-        let checked = engine.check_writes(durable);
+        let checked = check_writes(&engine, durable);
         let engine = self.engine.insert(engine.unless(checked)?);
         let number = engine.number(trees::WRITES)?;
         let lock = self.dirty_marker.lock();

@@ -18,6 +18,7 @@
 //! | `overlay` | a batch before it is written, and the rules' view of it |
 //! | `counts`, `removal` | the number of keys of each owner; the removal of a damaged key |
 //! | `requests` | requests that took effect once |
+//! | `leads` | the entries of other trees that lead to a record |
 //! | `derived` | what follows from records: how it is checked, and made again |
 //! | `record` | records as bytes |
 //! | `chunks` | long values in short pieces |
@@ -40,6 +41,7 @@ mod engine;
 mod fault;
 mod files;
 mod layout;
+mod leads;
 mod life;
 mod options;
 mod overlay;

@@ -6,9 +6,9 @@ use std::ops::Bound;
 use ::sled::IVec;
 
 use super::chunks::{self, Values};
-use super::derived;
 use super::engine::{Engine, Writes, number};
 use super::fault::Fault;
+use super::leads;
 use super::read::{load_key, load_owner, load_quarantine, load_usage};
 use super::record::{
     decode_metadata, encode_event, encode_key, encode_metadata, encode_owner, encode_quarantine,
@@ -184,7 +184,7 @@ impl<'a> Overlay<'a> {
             self.put_number(trees::KEYS, keys);
         }
         if let Some(key) = before {
-            derived::of_key(key).iter().for_each(|(tree, lead)| self.remove(*tree, lead));
+            leads::of_key(key).iter().for_each(|(tree, lead)| self.remove(*tree, lead));
             let counts = self.load_counts(&key.owner)?.minus(KeyCounts::of(key));
             self.store_counts(&key.owner, counts);
             if after.is_none() {
@@ -192,7 +192,7 @@ impl<'a> Overlay<'a> {
             }
         }
         if let Some(key) = after {
-            derived::of_key(key).iter().for_each(|(tree, lead)| self.put(*tree, lead, &[]));
+            leads::of_key(key).iter().for_each(|(tree, lead)| self.put(*tree, lead, &[]));
             let counts = self.load_counts(&key.owner)?.plus(KeyCounts::of(key));
             self.store_counts(&key.owner, counts);
             if let Some(numeric_id) = key.numeric_id {
@@ -214,7 +214,7 @@ impl<'a> Overlay<'a> {
     fn store_event(&mut self, event: &Event) -> Result<(), Fault> {
         let sequence = event.sequence;
         self.put_record(Tree::Events, &trees::event(sequence), &encode_event(event)?)?;
-        derived::of_event(event).iter().for_each(|(tree, lead)| self.put(*tree, lead, &[]));
+        leads::of_event(event).iter().for_each(|(tree, lead)| self.put(*tree, lead, &[]));
         self.put_number(trees::LAST_EVENT, sequence);
         Ok(())
     }
@@ -226,7 +226,7 @@ impl<'a> Overlay<'a> {
         event: Option<&Event>,
     ) -> Result<(), Fault> {
         self.remove_record(Tree::Events, &trees::event(sequence))?;
-        let leads = event.map(derived::of_event).unwrap_or_default();
+        let leads = event.map(leads::of_event).unwrap_or_default();
         leads.iter().for_each(|(tree, lead)| self.remove(*tree, lead));
         Ok(())
     }

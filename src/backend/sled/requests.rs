@@ -1,8 +1,8 @@
 //! Requests that took effect once, and the times by which they are removed.
 
 use super::chunks;
-use super::derived;
 use super::fault::Fault;
+use super::leads;
 use super::overlay::Overlay;
 use super::record::{decode_request, encode_request};
 use super::trees::{self, Tree};
@@ -39,14 +39,14 @@ impl Overlay<'_> {
         after: Option<&RequestRecord>,
     ) -> Result<(), Fault> {
         if let Some(record) = before {
-            let (tree, lead) = derived::of_request(record);
+            let (tree, lead) = leads::of_request(record);
             self.remove(tree, &lead);
             if after.is_none() {
                 self.remove_record(Tree::Requests, &record.id.to_bytes())?;
             }
         }
         if let Some(record) = after {
-            let (tree, lead) = derived::of_request(record);
+            let (tree, lead) = leads::of_request(record);
             self.put(tree, &lead, &[]);
             let bytes = encode_request(record)?;
             self.put_record(Tree::Requests, &record.id.to_bytes(), &bytes)?;

@@ -17,7 +17,7 @@ const WIDTH: usize = 8;
 
 /// The trees on whose entries verification rests, and the reach of a revocation. An opening checks
 /// these; a check of the database all.
-pub(super) const OF_VERIFICATION: &[Tree] = &[
+const OF_VERIFICATION: &[Tree] = &[
     Tree::StoreMetadata,
     Tree::Owners,
     Tree::Keys,
@@ -90,6 +90,17 @@ impl Sums {
         }
         if sum == self.0[place(tree)] || is_explained { Ok(()) } else { Err(Fault::lost(tree)) }
     }
+}
+
+/// Checks that no batch and no part of one is lost: that there are as many as are known to be
+/// durable, and that the entries on which verification rests are those that were written.
+pub(super) fn check_writes(engine: &Engine, durable: Option<u64>) -> Result<(), Fault> {
+    let number = engine.number(trees::WRITES)?;
+    if let Some(durable) = durable.filter(|durable| number < *durable) {
+        return Err(Fault::earlier(number, durable));
+    }
+    let sums = Sums::load(engine)?;
+    OF_VERIFICATION.iter().try_for_each(|tree| sums.check(engine, *tree))
 }
 
 fn place(tree: Tree) -> usize {
