@@ -29,15 +29,20 @@ fn options() -> SledOptions {
     SledOptions::default().cache_capacity(0).sync_off_for_tests()
 }
 
-fn open(dir: &Path, builder: StoreBuilder) -> Result<Store, Error> {
+fn create(dir: &Path, builder: StoreBuilder) -> Result<Store, Error> {
     builder.open(Sled::open_or_create(dir, options())?.0)
+}
+
+/// A damaged store is never begun again.
+fn reopen(dir: &Path, builder: StoreBuilder) -> Result<Store, Error> {
+    builder.open(Sled::open(dir, options())?)
 }
 
 impl Base {
     fn new() -> Self {
         let temp = tempdir();
         let dir = temp.path().join("keys");
-        world::write(&|builder| open(&dir, builder).unwrap());
+        world::write(&|builder| create(&dir, builder).unwrap());
         let files = packed::read(&dir);
         drop(Sled::open_or_create(&dir, options()).unwrap().0);
         Self { history: History::new(), files, settled: packed::read(&dir) }
@@ -69,7 +74,7 @@ fn check(base: &Base, data: &[u8]) {
         damage(&mut input, bytes);
         packed::write(&dir, &files);
     }
-    let store: Arc<dyn KeyStore> = match open(&dir, reader()) {
+    let store: Arc<dyn KeyStore> = match reopen(&dir, reader()) {
         Ok(store) => Arc::new(store),
         Err(error) => {
             assert!(!error.to_string().is_empty());

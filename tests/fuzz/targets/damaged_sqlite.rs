@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use keyhasp::{AdminKeys, Error, KeyStore, ListKeys, Rotate};
 
-use super::history::{History, database, open_sqlite, tempdir};
+use super::history::{History, database, reopen_sqlite, tempdir};
 use super::input::Input;
 use super::packed::{self, Files};
 use super::quiet::quietly;
@@ -29,7 +29,7 @@ fn check(history: &History, data: &[u8]) {
 
     let temp = tempdir();
     packed::write(temp.path(), &files);
-    let store: Arc<dyn KeyStore> = match open_sqlite(temp.path(), reader()) {
+    let store: Arc<dyn KeyStore> = match reopen_sqlite(temp.path(), reader()) {
         Ok(store) => Arc::new(store),
         Err(error) => return refused(&error, &files, &database(temp.path())),
     };

@@ -43,6 +43,11 @@ pub(super) fn open_sqlite(dir: &Path, builder: StoreBuilder) -> Result<Store, Er
     builder.open(Sqlite::open_or_create(dir.join(NAME), options())?.0)
 }
 
+/// Opens a store that was made before: a damaged one is never begun again.
+pub(super) fn reopen_sqlite(dir: &Path, builder: StoreBuilder) -> Result<Store, Error> {
+    builder.open(Sqlite::open(dir.join(NAME), options())?)
+}
+
 /// The database's files of a directory; the lock is none of them.
 pub(super) fn database(dir: &Path) -> Files {
     let mut files = packed::read(dir);
