@@ -144,8 +144,8 @@ impl Fault {
             Self::OutOfOrder => error.with_source("rows of a table are out of order"),
             Self::Engine(code) => error.with_source(code),
             Self::Unreadable(places) => error.with_source(format!(
-                "{places}; put back a backup, or rescue what can be read: \
-                 sqlite3 FILE '.recover --ignore-freelist' | sqlite3 NEW"
+                "{places}; put back a backup, or rescue what can be read (`A damaged page` in \
+                 docs/operations.md): sqlite3 FILE .dump"
             )),
             Self::Earlier { found, durable } => error.with_source(format!(
                 "it ends with event {found} of {durable}: FILE-wal is damaged, or is another \

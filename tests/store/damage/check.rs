@@ -351,7 +351,7 @@ fn pages_that_a_store_needs_keep_it_from_opening_and_are_named_with_the_way_out(
         };
         let text = error.to_string();
         assert_eq!(error.kind(), keyhasp::backend::BackendErrorKind::Corrupt, "{name}");
-        let named = [&format!("table {name}, page {page}"), "sqlite3 FILE '.recover"];
+        let named = [&format!("table {name}, page {page}"), "sqlite3 FILE .dump"];
         assert!(named.iter().all(|part| text.contains(*part)), "{name}: {text}");
     }
 }
