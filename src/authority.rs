@@ -8,18 +8,20 @@ use crate::text::bounded_text;
 
 bounded_text!(
     /// The actor of a call, in the service's own words (a login, a service account): 1 to 255 bytes
-    /// of UTF-8 without control, separator and bidi characters, and without white space at its ends.
+    /// of UTF-8 without control, separator, bidi and invisible characters, and without white space
+    /// at its ends.
     Actor, "actor", 255
 );
 
 bounded_text!(
-    /// The reason for a call: 1 to 1,024 bytes of UTF-8 without control, separator and bidi characters.
+    /// The reason for a call: 1 to 1,024 bytes of UTF-8 without control, separator, bidi and
+    /// invisible characters.
     Reason, "reason", 1024
 );
 
 bounded_text!(
     /// The id that ties an event to the service's own logs (a request id): 1 to 128 bytes of UTF-8
-    /// without control, separator and bidi characters.
+    /// without control, separator, bidi and invisible characters.
     CorrelationId, "correlation id", 128
 );
 

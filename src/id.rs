@@ -120,8 +120,8 @@ impl KeyIdSource {
     }
 }
 
-/// The service's own id of an owner: 1 to 64 bytes of UTF-8 without control, separator and bidi
-/// characters. White space belongs to it: nothing is cut.
+/// The service's own id of an owner: 1 to 64 bytes of UTF-8 without control, separator, bidi and
+/// invisible characters. White space belongs to it: nothing is cut.
 ///
 /// It is a `Copy` value of fixed size, so that a verified key can contain it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,7 +136,7 @@ impl OwnerId {
     /// The greatest length, in bytes.
     pub const MAX_LEN: usize = 64;
 
-    /// Checks and takes an id of 1 to 64 bytes without control, separator and bidi characters.
+    /// Checks and takes an id of 1 to 64 bytes without control, separator, bidi and invisible characters.
     ///
     /// # Errors
     /// [`Invalid`] when it is empty, too long, or holds such a character.

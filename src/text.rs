@@ -2,16 +2,37 @@
 
 use crate::invalid::{Invalid, Problem};
 
-/// Returns whether a text may not have a character: it is a control character, ends a line or a
-/// paragraph, or changes the direction in which the text around it is shown. With those a text could
+/// Returns whether a character may not follow another one, or begin a text: it is a control
+/// character, ends a line or a paragraph, or isn't seen. Among those that aren't seen are the ones
+/// that change the direction in which the text around them is shown. With any of these a text could
 /// look like another one, or like two lines of a log.
-fn is_refused(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+fn is_refused(before: Option<char>, c: char) -> bool {
+    let belongs = shapes_the_one_before(c)
+        && before.is_some_and(|before| !before.is_ascii() && !before.is_whitespace());
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || is_unseen(c) && !belongs
+}
+
+/// Unicode's default ignorable code points. Its later versions add none outside of these ranges.
+#[rustfmt::skip]
+fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// The ignorable characters without which words of some scripts are misspelled, and emoji fall
+/// apart: joiners, variation selectors, Mongolian separators, and the tags of flags. No ASCII
+/// character needs one, so that two names in ASCII always differ visibly.
+fn shapes_the_one_before(c: char) -> bool {
+    matches!(c, '\u{180b}'..='\u{180f}' | '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}'
+        | '\u{e0020}'..='\u{e007f}' | '\u{e0100}'..='\u{e01ef}')
 }
 
 /// Checks the rule of all short texts: not empty, at most `limit` bytes of UTF-8, no control
-/// characters, no line or paragraph separators, and no characters that change the direction.
+/// characters, no line or paragraph separators, and no characters that aren't seen.
 pub(crate) fn check(field: &'static str, text: &str, limit: usize) -> Result<(), Invalid> {
     check_size(field, text, limit)?;
     check_characters(field, text)
@@ -34,12 +55,19 @@ pub(crate) fn check_characters(field: &'static str, text: &str) -> Result<(), In
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Ok(());
     }
-    match text.char_indices().find(|(_, c)| is_refused(*c)) {
+    // A keycap is a digit, a variation selector and the key around it.
+    let is_keycap = |position| text[position..].starts_with("\u{fe0f}\u{20e3}");
+    let mut before = None;
+    let refused = text.char_indices().find(|(position, c)| {
+        let before = before.replace(*c);
+        is_refused(before, *c) && !(is_keycap(*position) && before.is_some())
+    });
+    match refused {
         Some((position, _)) => Err(Invalid::new(
             field,
             Problem::Character {
                 position,
-                allowed: "anything but control, separator and bidi characters",
+                allowed: "anything but control, separator, bidi and invisible characters",
             },
         )),
         None => Ok(()),
@@ -69,7 +97,11 @@ macro_rules! bounded_text {
 
             /// Takes a text without the white space at its ends: 1 to
             /// [`MAX_LEN`](Self::MAX_LEN) bytes. It may hold no control characters, line or
-            /// paragraph separators, and no characters that change the direction of text.
+            /// paragraph separators, characters that change the direction of text, or invisible
+            /// ones (Unicode's default ignorable code points). Joiners and variation selectors
+            /// may follow a character outside ASCII, as in emoji, and in Persian and Indic words.
+            ///
+            /// Letters of two scripts that look alike are different letters here.
             ///
             /// # Errors
             /// [`Invalid`](crate::invalid::Invalid) when it is empty, too long, or holds such a
@@ -119,6 +151,11 @@ mod tests {
         Short, "short", 4
     );
 
+    bounded_text!(
+        /// Another.
+        Long, "long", 64
+    );
+
     #[test]
     fn corners() {
         assert_eq!(Short::new("").unwrap_err().problem(), &Problem::Empty);
@@ -153,8 +190,8 @@ mod tests {
     #[test]
     fn no_text_looks_like_another_one_or_like_two_lines() {
         let refused = (0..=0x10_ffff_u32).filter_map(char::from_u32).filter(|c| {
-            let at_an_end = Short::new(format!("a{c}"));
-            let inside = Short::new(format!("a{c}a"));
+            let at_an_end = Long::new(format!("a{c}"));
+            let inside = Long::new(format!("a{c}a"));
             assert!(at_an_end.is_ok() || inside.is_err(), "{}", c.escape_unicode());
             matches!(
                 at_an_end.map_err(|invalid| invalid.problem().clone()),
@@ -162,7 +199,62 @@ mod tests {
             )
         });
         let others: Vec<u32> = refused.filter(|c| !c.is_control()).map(u32::from).collect();
-        let expected = [0x61c, 0x200e, 0x200f].into_iter().chain(0x2028..=0x202e);
-        assert_eq!(others, expected.chain(0x2066..=0x2069).collect::<Vec<_>>());
+        let ranges = [
+            0xad..=0xad,
+            0x34f..=0x34f,
+            0x61c..=0x61c,
+            0x115f..=0x1160,
+            0x17b4..=0x17b5,
+            0x180b..=0x180f,
+            0x200b..=0x200f,
+            0x2028..=0x202e,
+            0x2060..=0x206f,
+            0x3164..=0x3164,
+            0xfe00..=0xfe0f,
+            0xfeff..=0xfeff,
+            0xffa0..=0xffa0,
+            0xfff0..=0xfff8,
+            0x1_bca0..=0x1_bca3,
+            0x1_d173..=0x1_d17a,
+            0xe_0000..=0xe_0fff,
+        ];
+        assert_eq!(others, ranges.into_iter().flatten().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn joiners_and_selectors_stay_where_a_script_needs_them() {
+        let names = [
+            "\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}",
+            // Ends with a joiner.
+            "\u{d05}\u{d35}\u{d28}\u{d4d}\u{200d}",
+            "\u{1f469}\u{200d}\u{1f4bb} ann",
+            "\u{2764}\u{fe0f}\u{200d}\u{1f525}",
+            "1\u{fe0f}\u{20e3} first",
+            "\u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+            "\u{8fbb}\u{e0100}",
+            "\u{182a}\u{1820}\u{180e}\u{1820}",
+        ];
+        for name in names {
+            assert_eq!(Long::new(name).unwrap().as_str(), name);
+        }
+        for name in [
+            "a\u{200d}",
+            "a\u{200c}b",
+            "\u{200d}",
+            "\u{fe0f}\u{20e3}",
+            "1\u{fe0f}",
+            "\u{3000}\u{200d}",
+            "\u{1f469}\u{200b}",
+            "\u{1f469}\u{feff}",
+            "\u{e9}\u{ad}",
+            "\u{1f469}\u{e0001}",
+        ] {
+            let refused = Long::new(name).unwrap_err();
+            assert!(
+                matches!(refused.problem(), Problem::Character { .. }),
+                "{}",
+                name.escape_unicode()
+            );
+        }
     }
 }

@@ -22,6 +22,7 @@ mod check;
 #[path = "../common/mod.rs"]
 mod common;
 mod history;
+mod lapsing;
 mod limited;
 mod planted;
 mod play;
@@ -34,6 +35,7 @@ mod yielding;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use book::Book;
 use chance::Chance;
@@ -41,9 +43,9 @@ use check::{Found, check};
 use common::{builder, clock};
 use history::History;
 use keyhasp::backend::{Backend, Memory};
-use keyhasp::{Error, KeyStore, Rotate, StoreRules};
+use keyhasp::{Error, KeyStore, Rotate, StoreRules, Timestamp};
 use limited::Of;
-use planted::{Defect, Planted};
+use planted::{Defect, LapsingBackend, Planted};
 use play::{Desk, Plan};
 use yielding::YieldingBackend;
 
@@ -280,6 +282,52 @@ fn limits_on_sqlite() {
 #[test]
 fn limits_on_sled() {
     limits(&|with| with(sled(tempfile::tempdir().unwrap().path())), 10);
+}
+
+/// Keys that expire, and lapse when newer ones need their places and names.
+fn lapses(make: Make<'_>, histories: u64) -> lapsing::Tally {
+    let tally = std::cell::RefCell::new(lapsing::Tally::default());
+    for seed in 0..histories {
+        make(&|backend| {
+            let told = lapsing::play(backend, seed, &mut tally.borrow_mut());
+            told.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        });
+    }
+    println!("{:?}", tally.borrow());
+    tally.into_inner()
+}
+
+#[test]
+fn lapses_in_memory() {
+    let tally = lapses(&|with| with(Arc::new(Memory::new())), 100);
+    let lapsing::Tally { lapses_by_name, lapses_by_place, revived, refused, expired } = tally;
+    assert!([lapses_by_name, lapses_by_place, revived, refused, expired].iter().all(|n| *n > 0));
+}
+
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+#[test]
+fn lapses_on_sqlite() {
+    lapses(&|with| with(sqlite(tempfile::tempdir().unwrap().path())), 20);
+}
+
+#[cfg(all(feature = "sled", feature = "testing"))]
+#[test]
+fn lapses_on_sled() {
+    lapses(&|with| with(sled(tempfile::tempdir().unwrap().path())), 20);
+}
+
+/// Backends that let keys lapse a minute early, and none.
+#[test]
+fn planted_lapses_are_found() {
+    let faults: [fn(Timestamp) -> Option<Timestamp>; 2] =
+        [|by| Some(by.saturating_add(Duration::from_secs(60))), |_| None];
+    for by in faults {
+        let found = (0..50).find_map(|seed| {
+            let backend = Arc::new(LapsingBackend { inner: Memory::new(), by });
+            lapsing::play(backend, seed, &mut lapsing::Tally::default()).err()
+        });
+        println!("{}", found.expect("it was not found"));
+    }
 }
 
 #[test]

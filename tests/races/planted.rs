@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use keyhasp::authority::Authority;
+use keyhasp::backend::{Backend, BackendError, BackendLayer, Change, CommitOutcome, Memory};
 use keyhasp::store::{Issued, Key, KeyAction, StoreLayer};
 use keyhasp::{
-    Error, KeyId, KeyStore, RejectReason, Rotate, VerifiedKey, VerifyError, VerifyRequest, Version,
+    Error, KeyId, KeyStore, RejectReason, Rotate, Timestamp, VerifiedKey, VerifyError,
+    VerifyRequest, Version,
 };
 
 /// An injected bug of a store.
@@ -30,6 +32,25 @@ pub(crate) enum Defect {
 impl Defect {
     pub(crate) const ALL: [Self; 4] =
         [Self::BothRotationsWin, Self::ReadsLate, Self::StaleVersionAccepted, Self::VerifiesLate];
+}
+
+/// A backend that lets keys lapse that expired by another time than the store says.
+#[derive(Debug)]
+pub(crate) struct LapsingBackend {
+    pub(crate) inner: Memory,
+    pub(crate) by: fn(Timestamp) -> Option<Timestamp>,
+}
+
+impl BackendLayer for LapsingBackend {
+    fn inner(&self) -> &dyn Backend {
+        &self.inner
+    }
+
+    fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
+        let altered =
+            |change: &Change| change.clone().lapsing(change.lapse_expired_by.and_then(self.by));
+        self.inner.commit(&batch.iter().map(altered).collect::<Vec<_>>())
+    }
 }
 
 /// A store with a defect.

@@ -1,7 +1,8 @@
-//! Several processes on one file that use one key with a quota, beside an administrator who changes
-//! it: this test starts itself again as the others.
+//! Several processes on one file that use one key with a quota, and change the quota meanwhile: this
+//! test starts itself again as the others.
 
 use keyhasp::RejectReason;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write, stdin};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,10 +14,12 @@ use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::backend::{Backend, UsageSubject};
 use keyhasp::store::{Unavailable, UsageSettings};
 use keyhasp::{
-    Access, AdminKeys, Clock, CreateKey, CreateOwner, KeyStore, Quota, SetLimits, Store,
+    Access, AdminKeys, Clock, CreateKey, CreateOwner, KeyId, KeyStore, Quota, SetLimits, Store,
     SystemClock, UpdateKey, VerifyError, VerifyRequest,
 };
+use serde::{Deserialize, Serialize};
 
+use crate::chance::Chance;
 use crate::common::{builder, clock, owner};
 
 /// Within what the processes are to know of each other.
@@ -27,7 +30,7 @@ const OTHERS: usize = 2;
 const THREADS: usize = 2;
 const TRIES: usize = 4_000;
 
-/// What another process is told: the token, and where.
+/// What another process is told: its part, and where.
 const OTHER: &str = "KEYHASP_TEST_RACES_TOGETHER";
 const TEST: &str = "together::a_quota_of_processes";
 
@@ -68,23 +71,87 @@ fn use_key(store: &Store, token: &str) -> u64 {
     accepted.into_inner()
 }
 
+/// The changes of the quota that every process makes while the key is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Mix {
+    None,
+    /// Other quotas and additions, which keep the count.
+    Kept,
+    /// Refills too, which begin another count.
+    Refilled,
+}
+
+/// A change of the quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Action {
+    Set(u64),
+    Add(u64),
+    Refill,
+}
+
+/// The part of one process: what it is told, and what came of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Part {
+    seed: u64,
+    mix: Mix,
+    key: String,
+    token: String,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Done {
+    accepted: u64,
+    /// Each change, with the version of the key that it made.
+    changes: Vec<(u64, Action)>,
+}
+
+/// Uses the key, and changes its quota as long as it is used here.
+fn take_part(store: &Arc<Store>, part: &Part) -> Done {
+    let admin = AdminKeys::new(Arc::<Store>::clone(store), "root").unwrap();
+    let (mut chance, key) = (Chance::new(part.seed), part.key.parse::<KeyId>().unwrap());
+    let mut changes = Vec::new();
+    let accepted = std::thread::scope(|scope| {
+        let uses = scope.spawn(|| use_key(store, &part.token));
+        while part.mix != Mix::None && !uses.is_finished() {
+            let action = match chance.below(if part.mix == Mix::Refilled { 4 } else { 3 }) {
+                0 => Action::Set(1 + chance.below(600) as u64),
+                3 => Action::Refill,
+                _ => Action::Add(1 + chance.below(40) as u64),
+            };
+            let changed = match action {
+                Action::Set(uses) => admin.update(key, UpdateKey::new().limits(once(uses))),
+                Action::Add(uses) => admin.add_to_quota(key, uses),
+                Action::Refill => admin.refill_quota(key),
+            };
+            changes.push((changed.unwrap().version.get(), action));
+            for _ in 0..chance.below(200) {
+                std::thread::yield_now();
+            }
+        }
+        uses.join().unwrap()
+    });
+    Done { accepted, changes }
+}
+
 /// What another process does, if this is one.
 fn be_other() -> bool {
     let Ok(told) = std::env::var(OTHER) else { return false };
-    let (token, directory) = told.split_once(' ').unwrap();
+    let (part, directory) = told.split_once('\n').unwrap();
+    let part = serde_json::from_str(part).unwrap();
     let store = open(Path::new(directory), 1);
     println!("\nready");
     stdin().read_line(&mut String::new()).unwrap();
-    let accepted = use_key(&store, token);
+    let done = take_part(&store, &part);
     store.close().unwrap();
-    println!("\naccepted {accepted}");
+    println!("\ndone {}", serde_json::to_string(&done).unwrap());
     true
 }
 
-fn start(directory: &Path, token: &str) -> Child {
+fn start(directory: &Path, part: &Part) -> Child {
+    let part = serde_json::to_string(part).unwrap();
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", TEST, "--nocapture"])
-        .env(OTHER, format!("{token} {}", directory.display()))
+        .env(OTHER, format!("{part}\n{}", directory.display()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -97,27 +164,35 @@ fn hear(says: &mut impl Iterator<Item = std::io::Result<String>>, word: &str) ->
     says.find_map(rest).unwrap_or_else(|| panic!("another process isn't {word}"))
 }
 
-/// What came of it when all have closed.
-#[derive(Debug)]
-struct Answered {
-    accepted: u64,
-    counted: u64,
-    /// Of the last quota.
-    left: u64,
-    quotas: Vec<u64>,
+fn once(uses: u64) -> SetLimits {
+    SetLimits::new().quota(Quota::one_time(uses).unwrap())
 }
 
-/// Everybody uses the key, and the quota is changed meanwhile or not.
-fn play(first: u64, changes: bool) -> Answered {
+/// What came of it when all have closed.
+#[derive(Clone, Debug)]
+struct Answered {
+    /// The uses of the first quota.
+    first: u64,
+    accepted: u64,
+    counted: u64,
+    /// What is left, less what was used beyond that.
+    balance: i64,
+    /// The changes of all, in the order of the versions of the key that they made.
+    changes: Vec<Action>,
+}
+
+/// Everybody uses the key, and changes its quota or not.
+fn play(first: u64, mix: Mix, seed: u64) -> Answered {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let store = open(directory, 0);
     let admin = AdminKeys::new(Arc::<Store>::clone(&store), "root").unwrap();
-    let once = |uses| SetLimits::new().quota(Quota::one_time(uses).unwrap());
     let request = CreateOwner::with_key(CreateKey::new(Access::Full).limits(once(first)));
     let created = admin.create_owner(&owner("org"), request).unwrap().first_key.unwrap();
     let (key, token) = (created.key.id, created.token.expose().to_owned());
-    let mut others: Vec<_> = (0..OTHERS).map(|_| start(directory, &token)).collect();
+    let part =
+        |nth| Part { seed: seed * 100 + nth, mix, key: key.to_string(), token: token.clone() };
+    let mut others: Vec<_> = (1..=OTHERS as u64).map(|nth| start(directory, &part(nth))).collect();
     let mut says: Vec<_> = others
         .iter_mut()
         .map(|other| BufReader::new(other.stdout.take().unwrap()).lines())
@@ -126,44 +201,72 @@ fn play(first: u64, changes: bool) -> Answered {
     for other in &mut others {
         other.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
     }
-    let mut quotas = vec![first];
-    let accepted: u64 = std::thread::scope(|scope| {
-        let own = scope.spawn(|| use_key(&store, &token));
-        let heard: Vec<_> = says
-            .iter_mut()
-            .map(|says| scope.spawn(|| hear(says, "accepted ").parse::<u64>().unwrap()))
-            .collect();
-        if changes {
-            let is_at_work = || !own.is_finished() || heard.iter().any(|one| !one.is_finished());
-            while is_at_work() {
-                let uses = 1 + quotas.len() as u64 * 37 % 400;
-                quotas.push(uses);
-                drop(admin.update(key, UpdateKey::new().limits(once(uses))).unwrap());
-                for _ in 0..200 {
-                    std::thread::yield_now();
-                }
-            }
-        }
-        let others: u64 = heard.into_iter().map(|one| one.join().unwrap()).sum();
-        own.join().unwrap() + others
-    });
+    let mut done = vec![take_part(&store, &part(0))];
+    done.extend(
+        says.iter_mut().map(|says| serde_json::from_str::<Done>(&hear(says, "done ")).unwrap()),
+    );
     for mut other in others {
         assert!(other.wait().unwrap().success());
     }
     store.close().unwrap();
     let backend = sqlite(directory);
     let usage = backend.usage(&[UsageSubject::Key(key)]).unwrap()[0];
-    let quota = backend.key(key).unwrap().unwrap().limits.quota.unwrap().value;
-    let left = quota.state_at(usage.quota, SystemClock::new().now()).left;
-    Answered { accepted, counted: usage.used.accepted, left, quotas }
+    let record = backend.key(key).unwrap().unwrap();
+    let quota = record.limits.quota.unwrap().value;
+    let state = quota.state_at(usage.quota, SystemClock::new().now());
+    let changes = in_order(done.iter().flat_map(|done| done.changes.iter().copied()));
+    assert_eq!(changes.len() as u64 + 1, record.version.get(), "a change is lost");
+    Answered {
+        first,
+        accepted: done.iter().map(|done| done.accepted).sum(),
+        counted: usage.used.accepted,
+        balance: i64::try_from(state.left).unwrap() - i64::try_from(state.debt).unwrap(),
+        changes,
+    }
 }
 
-/// What doesn't go together.
+/// The changes in the order of their versions. A quota that was set to what it was makes no version;
+/// it is told the one that was there.
+fn in_order(changes: impl Iterator<Item = (u64, Action)>) -> Vec<Action> {
+    let mut in_order: BTreeMap<u64, Action> = BTreeMap::new();
+    for (version, action) in changes {
+        let is_set = matches!(action, Action::Set(_));
+        in_order
+            .entry(version)
+            .and_modify(|other| {
+                assert!(is_set || matches!(other, Action::Set(_)), "two changes in one version");
+                *other = if is_set { *other } else { action };
+            })
+            .or_insert(action);
+    }
+    // The creation's own version, and what was told of it.
+    in_order.remove(&1);
+    in_order.into_values().collect()
+}
+
+/// What doesn't go together. A count that isn't begun again loses no use and gains none, however
+/// often it was set and added to.
 fn check(told: &Answered) -> Result<(), String> {
-    let Answered { accepted, counted, left, quotas } = told;
-    let all: u64 = quotas.iter().sum();
-    if accepted > &all || (quotas.len() == 1 && accepted + left != all) {
-        return Err(format!("{accepted} uses of {all} in {} quotas, {left} left", quotas.len()));
+    let Answered { first, accepted, counted, balance, changes } = told;
+    let signed = |uses: u64| i64::try_from(uses).unwrap();
+    // Of the counts that ended by a refill: the most that each ever had. Of the last: what it has.
+    let (mut ended, mut all, mut most, mut quota) =
+        (0, signed(*first), signed(*first), signed(*first));
+    for change in changes {
+        match change {
+            Action::Set(uses) => {
+                all += signed(*uses) - quota;
+                quota = signed(*uses);
+            }
+            Action::Add(uses) => all += signed(*uses),
+            Action::Refill => (ended, all, most) = (ended + most, quota, quota),
+        }
+        most = most.max(all);
+    }
+    let used = signed(*accepted) + balance;
+    let is_refilled = changes.contains(&Action::Refill);
+    if used > ended + all || !is_refilled && used != all {
+        return Err(format!("{accepted} uses and {balance} left, of {ended} and {all}"));
     }
     if accepted != counted {
         return Err(format!("{counted} uses are counted of {accepted}"));
@@ -176,19 +279,31 @@ fn a_quota_of_processes() {
     if be_other() {
         return;
     }
-    for (first, changes) in [(3_000, false), (100_000, false), (500, true)] {
-        let told = play(first, changes);
-        let Answered { accepted, counted, left, quotas } = &told;
+    for (seed, (first, mix)) in
+        [(3_000, Mix::None), (100_000, Mix::None), (500, Mix::Kept), (500, Mix::Refilled)]
+            .into_iter()
+            .enumerate()
+    {
+        let told = play(first, mix, seed as u64);
         println!(
-            "{} processes: {accepted} uses accepted, {counted} counted, {left} left, {} quotas",
+            "{} processes, {mix:?}: {} uses accepted, {} left, {} changes",
             OTHERS + 1,
-            quotas.len()
+            told.accepted,
+            told.balance,
+            told.changes.len()
         );
         check(&told).unwrap();
-        for planted in [
-            Answered { accepted: accepted + 1, quotas: quotas.clone(), ..told },
-            Answered { counted: counted - 1, quotas: quotas.clone(), ..told },
-        ] {
+        // Of a count that was begun again, less may be left than there was.
+        let is_exact = mix != Mix::Refilled;
+        let much = if is_exact { 1 } else { 1_000_000 };
+        let with_balance = |balance| Answered { balance, ..told.clone() };
+        let mut planted = vec![
+            Answered { accepted: told.accepted + 1, ..told.clone() },
+            Answered { counted: told.counted - 1, ..told.clone() },
+            with_balance(told.balance + much),
+        ];
+        planted.extend(is_exact.then(|| with_balance(told.balance - 1)));
+        for planted in planted {
             check(&planted).unwrap_err();
         }
     }

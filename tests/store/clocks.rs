@@ -342,6 +342,40 @@ fn an_alert_that_was_written_early_is_written_again_when_it_is_due() {
     }
 }
 
+/// To the log it looks like a clock that was ahead at the rotation. An opening that refuses it leaves
+/// the grace as it was.
+#[test]
+fn a_clock_behind_the_log_ends_graces_early_unless_it_is_refused() {
+    for is_refused in [true, false] {
+        let backend = Arc::new(KeepOpen::new(Memory::new()));
+        let clock = clock();
+        let open = |seed, refuses: bool| {
+            let builder = builder(&clock, seed);
+            let builder = if refuses { builder.refuse_clock_behind_log() } else { builder };
+            builder.open_on(Arc::<KeepOpen<_>>::clone(&backend))
+        };
+        let world = World::of(Arc::new(open(1, true).unwrap()), Arc::clone(&clock));
+        let (keys, first) = world.owner("org");
+        keys.rotate(first.key.id, Rotate::with_grace(DAY)).unwrap();
+        let right = world.now();
+        drop(world);
+        clock.set(right.saturating_sub(DAY * 35));
+        match open(2, is_refused) {
+            Err(Error::ClockBehindLog(_)) if is_refused => {}
+            Ok(store) if !is_refused => {
+                let world = World::of(Arc::new(store), Arc::clone(&clock));
+                assert_eq!(are_accepted(&world, &[&first]), [true]);
+                clock.advance(DAY);
+                assert_eq!(are_accepted(&world, &[&first]), [false]);
+            }
+            other => panic!("{other:?}"),
+        }
+        clock.set(right.saturating_add(HOUR));
+        let world = World::of(Arc::new(open(3, true).unwrap()), Arc::clone(&clock));
+        assert_eq!(are_accepted(&world, &[&first]), [is_refused]);
+    }
+}
+
 /// A rotation by a process that opens the database with a clock that is ahead, or has it open.
 #[test]
 fn a_grace_that_was_reckoned_ahead_ends_no_later_than_its_length_after_that() {

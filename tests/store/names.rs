@@ -9,8 +9,20 @@ use keyhasp::{Access, AdminKeys, CreateKey, Error, ListEvents, OwnerId, UpdateKe
 use crate::each::{on_each, on_each_with};
 
 /// Each would reorder, split or hide what is shown beside it.
-const UNSEEN: [&str; 6] =
-    ["ad\u{202e}nim", "a\u{2066}b", "a\u{200f}", "\u{61c}a", "a\u{2028}", "a\nb"];
+const UNSEEN: [&str; 12] = [
+    "ad\u{202e}nim",
+    "a\u{2066}b",
+    "a\u{200f}",
+    "\u{61c}a",
+    "a\u{2028}",
+    "a\nb",
+    "ad\u{200b}min",
+    "\u{feff}admin",
+    "admin\u{2060}",
+    "ad\u{ad}min",
+    "admin\u{200d}",
+    "\u{3164}",
+];
 
 #[test]
 fn characters_that_turn_or_split_text_are_refused() {

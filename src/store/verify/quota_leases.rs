@@ -278,17 +278,14 @@ impl QuotaLeases {
         if !queued.contains_key(&account.subject()) {
             return Ok(LeaseOutcome::Leased);
         }
-        self.collect_returns(&mut holders, queued.keys(), now);
-        // Before the leases, which may take what is given back.
-        let returns = holders.take_returns(now, CHUNK);
         let lease = |(subject, needs): (&_, &Needs)| {
             let Needs { needed, least } = *needs;
             UsageChange::Lease { of: *subject, needed, least, at: now }
         };
-        let batch: Vec<UsageChange> =
-            returns.iter().cloned().chain(queued.iter().map(lease)).collect();
         // Read before the request. If a quota is replaced meanwhile, the lease may be more than the
-        // new quota has left: `put_lease` then finds another quota, and the lease is given back.
+        // new quota has left: `put_lease` then finds another quota, and the lease is given back. Read
+        // also before the rests of leases are collected: a rest that comes later than they then is of
+        // a quota that `put_lease` doesn't find, so that its origin is still known when it is kept.
         let quotas = queued.keys().map(|subject| {
             let is_own = *subject == account.subject();
             let holder =
@@ -296,6 +293,11 @@ impl QuotaLeases {
             holder.and_then(|holder| Some((holder, self.engine.records.index.quota(holder)?)))
         });
         let quotas: Vec<_> = quotas.collect();
+        self.collect_returns(&mut holders, queued.keys(), now);
+        // Before the leases, which may take what is given back.
+        let returns = holders.take_returns(now, CHUNK);
+        let batch: Vec<UsageChange> =
+            returns.iter().cloned().chain(queued.iter().map(lease)).collect();
         let leases = match self.engine.records.backend.record_usage(&batch) {
             Ok(leases) if leases.len() == batch.len() => leases,
             Ok(_) => return Err(Unavailable::Quota),
@@ -396,7 +398,6 @@ impl QuotaLeases {
             return if is_none { Ok(()) } else { Err(Unavailable::Recovering.into()) };
         }
         let at = self.engine.records.now();
-        self.collect_returns(&mut holders, [], at);
         let subjects: Vec<UsageSubject> = holders.held.keys().copied().collect();
         for subject in subjects {
             let holder = holder_of(&self.engine, &subject);
@@ -404,6 +405,8 @@ impl QuotaLeases {
                 self.collect_lease(&mut holders, holder, subject);
             }
         }
+        // After the leases: the rest of one whose quota was replaced meanwhile is among these.
+        self.collect_returns(&mut holders, [], at);
         holders.held.clear();
         let mut first = Ok(());
         loop {

@@ -153,7 +153,17 @@ impl Generator<'_> {
             12 => " first\u{a0}".into(),
             13 => self
                 .chance
-                .pick(&["\u{2003} ", "first\u{202e}", "\u{2028}second", "sec\u{2067}ond"])
+                .pick(&[
+                    "\u{2003} ",
+                    "first\u{202e}",
+                    "\u{2028}second",
+                    "sec\u{2067}ond",
+                    "fi\u{200b}rst",
+                    "\u{feff}first",
+                    "first\u{200d}",
+                    "\u{1f469}\u{200d}\u{1f4bb}",
+                    "\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}",
+                ])
                 .into(),
             14..=21 => "second".into(),
             _ => format!("key {}", self.chance.below(6)),

@@ -244,13 +244,21 @@ pub(super) fn against_lifetime(
 }
 
 /// Returns the reason against a name. A name has 1 to 255 bytes without the white space at its ends.
-/// It has no control characters, separators of lines, or characters that turn the direction of text.
+/// It has no control characters, separators of lines, or characters that turn the direction of text
+/// or aren't seen (of the last, those that names are made with here). A joiner needs a character
+/// outside ASCII before it.
 pub(super) fn against_name(name: &str) -> Option<Reason> {
-    const UNSEEN: &str = "\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}";
+    const UNSEEN: &str = "\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}\u{ad}\u{200b}\u{2060}\u{3164}\u{feff}";
     let is_refused = |c: char| c.is_control() || UNSEEN.contains(c);
-    let is_fine = (1..=255).contains(&label(name).len()) && !name.chars().any(is_refused);
+    let mut pairs = name.chars().zip(name.chars().skip(1));
+    let is_loose = name.starts_with(JOINERS)
+        || pairs.any(|(before, c)| JOINERS.contains(&c) && before.is_ascii());
+    let is_refused = name.chars().any(is_refused) || is_loose;
+    let is_fine = (1..=255).contains(&label(name).len()) && !is_refused;
     (!is_fine).then_some(Reason::Invalid("name"))
 }
+
+const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 
 /// A name as it is kept: without the white space at its ends.
 pub(super) fn label(name: &str) -> String {
