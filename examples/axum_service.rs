@@ -26,7 +26,12 @@ pub(crate) fn open(db: &str) -> Outcome<Arc<dyn KeyStore>> {
     let catalogue = Catalogue::builder().read("links:read").write("links:write");
     let catalogue = catalogue.write("keys:issue").build()?;
     let (database, _) = Sqlite::open_or_create(db, SqliteOptions::exclusive())?;
-    Ok(Arc::new(Store::builder(catalogue, [Prefix::new("acme")?]).open(database)?))
+    let store = Store::builder(catalogue, [Prefix::new("acme")?]).on_health_change(|health| {
+        for problem in health.problems() {
+            let _ = writeln!(std::io::stderr(), "{problem}");
+        }
+    });
+    Ok(Arc::new(store.open(database)?))
 }
 
 /// Creates the first administrator's key on a new database, and returns its token. Returns `None`

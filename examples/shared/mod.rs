@@ -22,6 +22,8 @@ pub(crate) use arguments::Arguments;
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use body::{BodyFault, JsonBody};
 pub(crate) use place::Place;
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use place::problems;
 pub(crate) use serving::Door;
 
 /// Ends a service with what became of it: an operator gets the error's sentences, not its fields.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-use keyhasp::store::StoreBuilder;
+use keyhasp::store::{Health, StoreBuilder};
 use keyhasp::{KeyStore, Peppers};
 use tempfile::{NamedTempFile, TempDir};
 
@@ -50,7 +50,13 @@ impl Place {
     ) -> Outcome<Arc<dyn KeyStore>> {
         let peppers = Peppers::new(1, self.secret("pepper")?)?;
         let (database, _) = Sqlite::open_or_create(&self.database, options)?;
-        Ok(Arc::new(store.peppers(peppers).open(database)?))
+        let store = store.peppers(peppers).on_health_change(|health| {
+            for problem in problems(health) {
+                // Without standard error, the answers alone report the problem.
+                let _ = writeln!(io::stderr(), "{problem}");
+            }
+        });
+        Ok(Arc::new(store.open(database)?))
     }
 
     /// Returns the secret of this name. Draws it for a new database, and reads it from its file
@@ -77,6 +83,15 @@ impl Place {
             drawn => drawn.map_err(|error| describe(&file, &error).into()),
         }
     }
+}
+
+/// What an operator has to look at, in sentences: clients hear no more than that the service can't
+/// answer.
+pub(crate) fn problems(health: &Health) -> Vec<String> {
+    let problems = health.problems().into_iter().map(|problem| problem.to_string());
+    let failing = health.threads.iter().filter(|thread| thread.work.is_failing);
+    let errors = failing.filter_map(|thread| Some(thread.work.last_error.as_ref()?.text.clone()));
+    problems.chain(errors).collect()
 }
 
 /// Returns whether there is a file with something in it. It is asked before the secrets are read: a

@@ -61,7 +61,7 @@ pub(super) struct Status {
 /// A file as it was when it was opened.
 #[derive(Debug)]
 pub(super) struct OpenFile {
-    role: Role,
+    pub(super) role: Role,
     path: PathBuf,
     identity: (u64, u64),
 }

@@ -405,6 +405,11 @@ fn what_other_programs_keep_in_tables_of_their_own_is_no_foreign_write() {
             open.store.check_files().unwrap();
             assert_eq!(open.verify(), Ok(()), "{engine:?} {sql}");
         }
+        // It reads for as long as it copies the log.
+        let reader = stranger(&open);
+        reader.execute_batch("BEGIN; SELECT count(*) FROM _litestream_seq").unwrap();
+        (0..20).for_each(|n| open.create(&format!("beside{n}")).unwrap());
+        open.store.check_files().unwrap();
         // Nor does this process take its own writes for another's.
         let edits = "SELECT count(*) FROM foreign_edits";
         assert_eq!(stranger(&open).query_row(edits, [], |row| row.get::<_, i64>(0)), Ok(0));

@@ -34,13 +34,23 @@ impl FileWatch {
     /// Checks that each file is the one that was opened.
     pub(super) fn check(&self) -> Result<(), Strange> {
         self.lock.as_ref().map_or(Ok(None), OpenFile::check)?;
+        self.check_content(|_| true)
+    }
+
+    /// Checks the files that hold what was committed. Each look is a system call.
+    pub(super) fn check_committed(&self) -> Result<(), Strange> {
+        self.check_content(|role| role == Role::Log)
+    }
+
+    fn check_content(&self, of_log: impl Fn(Role) -> bool) -> Result<(), Strange> {
         if let Some(database) = &self.database
             && database.check()?.is_some_and(|length| length < SMALLEST)
         {
             return Err(database.strange(Difference::Truncated));
         }
         // The log last: if it is missing, all others are known to be right.
-        self.log().iter().try_for_each(|file| file.check().map(drop))
+        let log = self.log();
+        log.iter().filter(|file| of_log(file.role)).try_for_each(|file| file.check().map(drop))
     }
 
     /// Stops watching the log, before the last connection may be closed.

@@ -144,7 +144,10 @@ impl Writer {
         let value = work(&tx).map_err(|error| (error, false))?;
         match tx.commit() {
             // Again: a file may have gone during the commit, and what is in it is not kept then.
-            Ok(()) => self.watch.check().map(|()| value).map_err(|strange| unknown(strange.into())),
+            Ok(()) => {
+                let kept = self.watch.check_committed();
+                kept.map(|()| value).map_err(|strange| unknown(strange.into()))
+            }
             Err(CommitFault::Full(fault)) if did_nothing(connection, files, log) => {
                 Err(nothing(fault))
             }

@@ -1,5 +1,7 @@
 //! Callers that aren't let in, and their answers.
 
+use std::time::{Duration, Instant};
+
 use axum::body::Body;
 use axum::response::IntoResponse;
 use http::{HeaderValue, Method, Request};
@@ -7,7 +9,8 @@ use keyhasp::store::{PepperProblem, Unavailable};
 use keyhasp::{Error, ForbiddenReason, RejectReason};
 
 use crate::taapit::example::problem::Problem;
-use crate::taapit::world::{Answer, World};
+use crate::taapit::example::shared::problems;
+use crate::taapit::world::{Answer, World, place};
 
 const TEXT: &str = "The API key is missing or not accepted. Check that it was copied whole, that it \
                     begins with its prefix taapit_, and that it has not been deactivated.";
@@ -91,6 +94,25 @@ fn a_store_that_cannot_answer_lets_nobody_in() {
         answer.is_refused(503, "unavailable");
         assert_eq!(answer.headers["retry-after"], "1");
     }
+}
+
+/// Clients hear that the service can't answer, its operator which file is missing and what to do.
+#[test]
+fn an_operator_hears_of_a_file_that_goes() {
+    let place = place();
+    let (world, tokens) = World::at(&place);
+    std::fs::remove_file(place.path().join("taapit.db.lock")).unwrap();
+    let began = Instant::now();
+    let said = loop {
+        let said = problems(&world.store.health()).join("\n");
+        if said.contains("the lock file") {
+            break said;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{said}");
+        std::thread::yield_now();
+    };
+    assert!(said.contains("open it again"), "{said}");
+    world.get("/v1/links", tokens.unwrap().full.expose()).is_refused(503, "unavailable");
 }
 
 /// A key that is switched off between the layer and the handler, and a service that fails there,
