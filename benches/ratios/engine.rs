@@ -95,15 +95,20 @@ pub fn callers(name: &str, backend: impl Backend) {
 
 /// Measures opening a store of [`KEYS`] keys, all of which it knows then.
 pub fn opening<B: Backend>(backend: impl FnOnce() -> B) -> f64 {
+    opening_of(KEYS, 0, backend)
+}
+
+/// Measures opening a store of so many keys by [`fill`](crate::filled::fill), and some more.
+pub fn opening_of<B: Backend>(keys: u64, more: u64, backend: impl FnOnce() -> B) -> f64 {
     let started = Instant::now();
     let store = open(backend());
     let took = started.elapsed().as_secs_f64() * 1e9;
     let verifier = Verifier::new(Arc::clone(&store));
-    for number in [0, 1, KEYS / 2, KEYS - 1] {
+    for number in [0, 1, keys / 2, keys - 1] {
         let is_active = !number.is_multiple_of(DEACTIVATED);
         assert_eq!(verifier.verify(token(number, 1)).is_ok(), is_active);
     }
-    assert_eq!(store.health().tokens as u64, KEYS);
+    assert_eq!(store.health().tokens as u64, keys + more);
     store.close().unwrap();
     took
 }

@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 use std::{fs, thread};
@@ -14,7 +15,9 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use tempfile::TempDir;
 
-use crate::engine::{OPENINGS, callers, create, creations, make_small, opening, owner, owner_keys};
+use crate::engine::{
+    OPENINGS, callers, create, creations, make_small, opening, opening_of, owner, owner_keys,
+};
 use crate::filled::{KEYS, fill, open, owner_of_many};
 use crate::measure::{figure, median, ratio, ratio_of, time};
 use crate::synthetic::builder;
@@ -38,6 +41,8 @@ const LAST_PAGE: u64 = KEYS / 1_000;
 const BACKED_UP: u64 = 100_000;
 const BACKUPS: usize = 7;
 const CREATED_ALONE: usize = 50;
+/// Length of a log at which it isn't copied yet: SQLite begins at 1,000 pages.
+const LONG_LOG: u64 = 3_900_000;
 /// Number of pages that one measurement reads.
 const PAGES: usize = 10;
 
@@ -53,6 +58,12 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
         if wanted("page_of_100_1m_sqlite") {
             pages(&path);
         }
+    }
+    if wanted("open_100k_after_a_kill_sqlite") {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("closed.db");
+        fill(BACKED_UP, || backend(&path));
+        after_a_kill(&path);
     }
     let dir = TempDir::new().unwrap();
     let small = |name: &str| {
@@ -77,6 +88,47 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
 
 fn backend(path: &Path) -> Sqlite {
     Sqlite::open_or_create(path, SqliteOptions::exclusive()).unwrap().0
+}
+
+/// Opening a database that a killed process left, with a log of almost the length at which it is
+/// copied, over opening the same one as it was closed.
+fn after_a_kill(closed: &Path) {
+    let (killed, opened) = (closed.with_file_name("killed.db"), closed.with_file_name("opened.db"));
+    let log = |path: &Path| path.with_extension("db-wal");
+    let store = open(backend(closed));
+    let keys = owner_keys(&store);
+    let mut created = 0;
+    while fs::metadata(log(closed)).unwrap().len() < LONG_LOG {
+        create(&keys, 1);
+        created += 1;
+    }
+    // Another process copies them: closing a descriptor of the file here would drop SQLite's locks.
+    for (from, to) in [(closed.to_owned(), killed.clone()), (log(closed), log(&killed))] {
+        assert!(Command::new("cp").args([from, to]).status().unwrap().success());
+    }
+    store.close().unwrap();
+    let open_copy = |of: &Path| {
+        fs::copy(of, &opened).unwrap();
+        if log(of).exists() {
+            fs::copy(log(of), log(&opened)).unwrap();
+        }
+        let took = opening_of(BACKED_UP, created, || backend(&opened));
+        assert!(!log(&opened).exists());
+        took
+    };
+    let mut times = [Vec::new(), Vec::new()];
+    let mut noted = |which: usize, took: f64| {
+        times[which].push(took / 1e6);
+        took
+    };
+    let mut turns = Vec::new();
+    for _ in 0..OPENINGS {
+        turns.push(noted(0, open_copy(&killed)) / noted(1, open_copy(closed)));
+    }
+    let [after_kill, after_closing] = times.map(median);
+    figure("open_100k_after_a_kill_sqlite", median(turns), "x_closed");
+    figure("open_100k_after_a_kill_sqlite_time", after_kill, "ms");
+    figure("open_100k_sqlite_time", after_closing, "ms");
 }
 
 /// A durable create while a backup is made, over one alone: of each the median.

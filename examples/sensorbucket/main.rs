@@ -53,11 +53,10 @@ use shared::{Arguments, Door, Outcome, Place};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    shared::exit(run().await)
+    shared::exit(run(Arguments::of_this_process()).await)
 }
 
-async fn run() -> Outcome<()> {
-    let mut arguments = Arguments::of_this_process();
+pub(crate) async fn run(mut arguments: Arguments) -> Outcome<()> {
     let address = arguments.option("--listen")?.unwrap_or("127.0.0.1:0".into());
     let place = Place::new(arguments.option("--db")?)?;
     arguments.finish()?;

@@ -10,6 +10,11 @@ impl Arguments {
         Self(std::env::args().skip(1).collect())
     }
 
+    /// Takes these arguments.
+    pub(crate) fn of<const N: usize>(arguments: [&str; N]) -> Self {
+        Self(arguments.map(str::to_owned).into())
+    }
+
     /// Takes the value of an option, or `None` if it wasn't given.
     pub(crate) fn option(&mut self, name: &str) -> Result<Option<String>, String> {
         Ok(self.values::<1>(name)?.map(|[value]| value))

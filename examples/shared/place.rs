@@ -29,7 +29,8 @@ impl Place {
     /// Takes this file, or a file in a temporary directory if none is given.
     pub(crate) fn new(database: Option<String>) -> io::Result<Self> {
         if let Some(database) = database.map(PathBuf::from) {
-            let is_new = !is_written(&database)?;
+            // A log without its file is what is left of a database.
+            let is_new = !is_written(&database)? && !is_written(&beside(&database, "-wal"))?;
             return Ok(Self { database, is_new, _temporary: None });
         }
         let temporary = tempfile::tempdir()?;
@@ -62,14 +63,14 @@ impl Place {
     /// Returns the secret of this name. Draws it for a new database, and reads it from its file
     /// later. Another secret in the place of a lost one would only hide the loss.
     pub(crate) fn secret(&self, name: &str) -> Outcome<[u8; 32]> {
-        let file = PathBuf::from(format!("{}.{name}", self.database.display()));
+        let file = beside(&self.database, &format!(".{name}"));
         if let Some(secret) = read(&file)? {
             return Ok(secret);
         }
         if !self.is_new {
             return Err(format!(
-                "{} is there, but its secret {} is not: put that file back, from where the \
-                 service's secrets are kept",
+                "{} was in use before, but its secret {} is missing: put that file back, from where \
+                 the service's secrets are kept",
                 self.database.display(),
                 file.display()
             )
@@ -92,6 +93,12 @@ pub(crate) fn problems(health: &Health) -> Vec<String> {
     let failing = health.threads.iter().filter(|thread| thread.work.is_failing);
     let errors = failing.filter_map(|thread| Some(thread.work.last_error.as_ref()?.text.clone()));
     problems.chain(errors).collect()
+}
+
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
 }
 
 /// Returns whether there is a file with something in it. It is asked before the secrets are read: a

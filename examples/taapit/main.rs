@@ -54,11 +54,10 @@ const MAX_STALENESS: Duration = Duration::from_secs(4);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    shared::exit(run().await)
+    shared::exit(run(Arguments::of_this_process()).await)
 }
 
-async fn run() -> Outcome<()> {
-    let mut arguments = Arguments::of_this_process();
+pub(crate) async fn run(mut arguments: Arguments) -> Outcome<()> {
     let listen = arguments.option("--listen")?.unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let database = arguments.option("--db")?;
     let wanted = arguments.values("--create")?;

@@ -39,6 +39,8 @@ pub enum BackendErrorKind {
     /// `open` found no database: no file or directory, an empty one, or one on which no store was
     /// ever created. Its volume may not be mounted.
     Missing,
+    /// The database lies on a network file system, which the options don't allow.
+    NetworkFileSystem,
     /// The database was written by a newer version.
     Newer,
     /// There is something else where a database was expected: a file of another sort, a directory
@@ -148,6 +150,10 @@ impl fmt::Display for BackendErrorKind {
             Self::Missing => {
                 "no database is there: its volume may not be mounted; to make a new database on \
                  purpose, call `create`"
+            }
+            Self::NetworkFileSystem => {
+                "the database lies on a network file system, where another host sees neither its locks \
+                 nor its shared memory: put it on a local disk"
             }
             Self::Newer => "the database was written by a newer version of keyhasp",
             Self::NotADatabase => "there is no database there",

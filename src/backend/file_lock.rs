@@ -24,11 +24,55 @@ pub(super) enum Hold {
     Together,
 }
 
+/// Why a lock file can't be locked.
+#[derive(Debug)]
+pub(super) enum LockFault {
+    /// This process may not open it, for this reason.
+    Denied(String),
+    /// The operating system failed.
+    System(io::Error),
+}
+
+impl LockFault {
+    fn of_opening(path: &Path, error: io::Error) -> Self {
+        if error.kind() != io::ErrorKind::PermissionDenied {
+            return Self::System(error);
+        }
+        let path_shown = path.display();
+        Self::Denied(match owner(path) {
+            // A tool that an administrator ran as root leaves such a file.
+            Some(owner) => format!(
+                "the lock file {path_shown} belongs to user {owner}, and this process may not open \
+                 it: give it to the user that runs this process, with `chown`"
+            ),
+            None => format!(
+                "the lock file {path_shown} can't be made: let this process write to its directory"
+            ),
+        })
+    }
+}
+
+/// Returns the number of the user that a file belongs to. `None` without a file, or without such
+/// numbers.
+fn owner(path: &Path) -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).ok().map(|metadata| metadata.uid())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
 impl FileLock {
     /// Takes the lock; `None` while another holder of it excludes this one.
-    pub(super) fn take(path: &Path, hold: Hold) -> io::Result<Option<Self>> {
+    pub(super) fn take(path: &Path, hold: Hold) -> Result<Option<Self>, LockFault> {
         let mut options = File::options();
-        let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(path).map_err(|error| LockFault::of_opening(path, error))?;
         let taken = match hold {
             Hold::Alone => file.try_lock(),
             Hold::Together => file.try_lock_shared(),
@@ -36,7 +80,7 @@ impl FileLock {
         match taken {
             Ok(()) => Ok(Some(Self { file, process: Process::current() })),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
+            Err(TryLockError::Error(error)) => Err(LockFault::System(error)),
         }
     }
 }

@@ -19,6 +19,7 @@
 //! | `opening` | [`Opened`]: whether a database was there, or is made |
 //! | `format`, `file_lock` | the number of the stored format, and the lock of a database |
 //! | `open_file` | the identity of files that are open |
+//! | `file_system` | whether a database lies on a network file system |
 //! | `memory`, `sqlite`, `sled` | the backends |
 
 mod apply;
@@ -28,6 +29,8 @@ mod contract;
 mod error;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod file_lock;
+#[cfg(any(feature = "sled", feature = "sqlite"))]
+mod file_system;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod format;
 mod incarnations;

@@ -4,12 +4,15 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[cfg(unix)]
+mod another_user;
 #[cfg(feature = "testing")]
 mod broken;
 mod conformance;
 mod conformance_bites;
 mod conformance_sled;
 mod conformance_sqlite;
+mod lock_file;
 mod old_files;
 mod sled;
 mod sqlite;

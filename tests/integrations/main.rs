@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod examples;
 mod http;
 mod metrics;
 mod taapit;

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::backend::file_lock::LockFault;
 use crate::backend::open_file::Strange;
 use crate::backend::{BackendError, BackendErrorKind};
 
@@ -19,7 +20,10 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    pub(super) fn new(kind: BackendErrorKind, source: &'static str) -> Self {
+    pub(super) fn new(
+        kind: BackendErrorKind,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
         Self { kind, source: source.into() }
     }
 
@@ -50,6 +54,15 @@ impl Fault {
 impl From<Strange> for Fault {
     fn from(strange: Strange) -> Self {
         Self { kind: BackendErrorKind::ForeignWriter, source: strange.to_string().into() }
+    }
+}
+
+impl From<LockFault> for Fault {
+    fn from(fault: LockFault) -> Self {
+        match fault {
+            LockFault::Denied(why) => Self::new(BackendErrorKind::ReadOnly, why),
+            LockFault::System(error) => error.into(),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::fault::Fault;
 use super::files::{copy_tree, remove_file, remove_tree, sync_dir};
 use crate::backend::BackendErrorKind;
 use crate::backend::file_lock::{FileLock, Hold};
+use crate::backend::file_system::{self, Network};
 use crate::backend::format::{FORMAT, OLDEST_READ};
 use crate::backend::open_file::{OpenFile, Role};
 
@@ -137,6 +138,16 @@ impl Layout {
             if entry?.file_name() != MARKER_NEW {
                 return Err(foreign());
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses a network file system.
+    pub(super) fn expect_local(&self, network: Network) -> Result<(), Fault> {
+        // The directory may be mounted by itself.
+        for place in [Some(&*self.dir), self.dir.parent()].into_iter().flatten() {
+            file_system::check(place, network)
+                .map_err(|why| Fault::new(BackendErrorKind::NetworkFileSystem, why))?;
         }
         Ok(())
     }

@@ -1,10 +1,13 @@
 //! The options of opening.
 
+use crate::backend::file_system::Network;
+
 /// The options of opening a sled database.
 #[derive(Clone, Debug)]
 pub struct SledOptions {
     pub(super) cache_capacity: u64,
     pub(super) sync: bool,
+    pub(super) network: Network,
 }
 
 impl SledOptions {
@@ -21,6 +24,14 @@ impl SledOptions {
         self
     }
 
+    /// Opens a database on a network file system too: NFS, SMB, 9p, AFS, Ceph, Lustre. There the lock
+    /// may not keep a process of another host out, and a sync may not be one: both lose commits.
+    #[must_use]
+    pub fn allow_network_file_system(mut self) -> Self {
+        self.network = Network::Allowed;
+        self
+    }
+
     /// Leaves out the syncs that make a commit durable: for tests, which lose nothing when the
     /// power fails.
     #[cfg(feature = "testing")]
@@ -33,6 +44,6 @@ impl SledOptions {
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { cache_capacity: Self::DEFAULT_CACHE_CAPACITY, sync: true }
+        Self { cache_capacity: Self::DEFAULT_CACHE_CAPACITY, sync: true, network: Network::Refused }
     }
 }

@@ -66,8 +66,9 @@ impl Sled {
     /// # Errors
     /// [`BackendError`], and nothing was changed: `Missing` for no directory, an empty one, or one
     /// on which no store was ever created; `NotADatabase` for something that isn't a directory, or
-    /// lies in none; `Foreign` for a directory with other things in it; `Newer`, `ReadOnly`,
-    /// `AlreadyOpen`, `Corrupt` and `Io` as their names say.
+    /// lies in none; `Foreign` for a directory with other things in it; `NetworkFileSystem` for one
+    /// that the options don't allow (Linux only); `Newer`, `ReadOnly`, `AlreadyOpen`, `Corrupt` and
+    /// `Io` as their names say.
     pub fn open(dir: impl AsRef<Path>, options: SledOptions) -> Result<Self, BackendError> {
         Self::begin(dir.as_ref(), options, Intent::Open).map(|(sled, _)| sled)
     }
@@ -91,6 +92,7 @@ impl Sled {
         intent: Intent,
     ) -> Result<(Self, Opened), BackendError> {
         let begun = Layout::at(dir, options.sync).and_then(|layout| {
+            layout.expect_local(options.network)?;
             let (live, opened) = Live::open(&layout, &options, intent)?;
             let last = live.engine()?.last_event()?;
             Ok((layout, live, opened, last))

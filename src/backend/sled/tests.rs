@@ -182,3 +182,25 @@ fn a_file_that_goes_during_a_commit_leaves_its_outcome_unknown() {
     assert!(error.to_string().contains("the lock file"), "{error}");
     assert_eq!(store.recover().unwrap_err().kind(), BackendErrorKind::ForeignWriter);
 }
+
+/// `statfs` tells it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_network_file_system_is_refused_unless_an_option_allows_it() {
+    use crate::backend::file_system::injected;
+    let temp = TempDir::new().unwrap();
+    let dir = temp.path().join("db");
+    injected::with(0xff53_4d42, || {
+        let refusals = [
+            Sled::create(&dir, SledOptions::default()).unwrap_err(),
+            Sled::open(&dir, SledOptions::default()).unwrap_err(),
+            Sled::open_or_create(&dir, SledOptions::default()).unwrap_err(),
+        ];
+        for error in refusals {
+            assert_eq!(error.kind(), BackendErrorKind::NetworkFileSystem, "{error}");
+            assert!(error.to_string().contains("CIFS at /"), "{error}");
+        }
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+        Sled::create(&dir, SledOptions::default().allow_network_file_system()).unwrap();
+    });
+}

@@ -74,6 +74,7 @@ impl Sqlite {
     /// - `ForeignLog`: the write-ahead log beside it belongs to another file, or to this one of
     ///   another time;
     /// - `Newer`: it was written by a newer version;
+    /// - `NetworkFileSystem`: it lies on one, which the options don't allow (Linux only);
     /// - `NotADatabase`: it is a directory, no database, or its directory doesn't exist;
     /// - `ReadOnly`: the file or its directory can't be written to;
     /// - others, when the engine or the operating system fails.
@@ -110,6 +111,7 @@ impl Sqlite {
     ) -> Result<(Self, Opened), Fault> {
         connect::check_engine(rusqlite::version_number())?;
         let files = Files::find(path)?;
+        files.expect_local(options.network)?;
         files.expect_writable()?;
         connect::peek(&files, intent)?;
         let lock = files.lock(options.sharing)?;
@@ -160,6 +162,7 @@ impl Sqlite {
     /// - `EngineUnfit`, `Foreign`, `ForeignLog`, `Newer`: as [`open`](Self::open);
     /// - `Invalid`: `max_staleness` is outside its limits;
     /// - `Missing`: there is no file, an empty one, or one on which no store was ever created;
+    /// - `NetworkFileSystem`: it lies on one (Linux only). Copy it to a local disk;
     /// - `NotADatabase`: it is a directory, or no database;
     /// - `ReadOnly`: there is a log, and no place for its index;
     /// - others, when the engine or the operating system fails.
@@ -178,6 +181,7 @@ impl Sqlite {
     fn try_open_read_only(path: &Path, options: &SqliteOptions) -> Result<Self, Fault> {
         connect::check_engine(rusqlite::version_number())?;
         let files = Files::find(path)?;
+        files.expect_local(options.network)?;
         if files.is_fresh()? || files.is_unfinished()? {
             let why = "there is no file, an empty or an unfinished one";
             return Err(Fault::refused(BackendErrorKind::Missing, why));

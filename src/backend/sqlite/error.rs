@@ -6,6 +6,7 @@ use std::{fmt, io};
 
 use rusqlite::ffi;
 
+use crate::backend::file_lock::LockFault;
 use crate::backend::open_file::Strange;
 use crate::backend::{BackendError, BackendErrorKind};
 
@@ -148,6 +149,15 @@ impl From<rusqlite::Error> for Fault {
 impl From<Strange> for Fault {
     fn from(strange: Strange) -> Self {
         Self::Foreign(strange.to_string())
+    }
+}
+
+impl From<LockFault> for Fault {
+    fn from(fault: LockFault) -> Self {
+        match fault {
+            LockFault::Denied(why) => Self::refused(BackendErrorKind::ReadOnly, why),
+            LockFault::System(error) => error.into(),
+        }
     }
 }
 

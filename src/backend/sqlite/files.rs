@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use super::error::Fault;
 use crate::backend::file_lock::{FileLock, Hold};
+use crate::backend::file_system::{self, Network};
 use crate::backend::{BackendErrorKind, Sharing, StorageHealth, open_file, storage};
 
 /// The smallest page that SQLite knows.
@@ -68,6 +69,16 @@ impl Files {
             }
         }
         Ok(Self { database })
+    }
+
+    /// Refuses a network file system.
+    pub(super) fn expect_local(&self, network: Network) -> Result<(), Fault> {
+        // The file may be mounted by itself.
+        for place in [Some(&*self.database), self.database.parent()].into_iter().flatten() {
+            file_system::check(place, network)
+                .map_err(|why| Fault::refused(BackendErrorKind::NetworkFileSystem, why))?;
+        }
+        Ok(())
     }
 
     /// Refuses what is marked as read-only.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::backend::Sharing;
+use crate::backend::file_system::Network;
 use crate::invalid::{Invalid, Problem};
 
 /// The options of opening a SQLite database.
@@ -11,6 +12,7 @@ pub struct SqliteOptions {
     pub(super) sharing: Sharing,
     pub(super) busy_timeout: Duration,
     pub(super) synchronous: Synchronous,
+    pub(super) network: Network,
 }
 
 /// When a commit counts as done.
@@ -42,6 +44,7 @@ impl SqliteOptions {
             sharing: Sharing::Exclusive,
             busy_timeout: Self::DEFAULT_BUSY_TIMEOUT,
             synchronous: Synchronous::Full,
+            network: Network::Refused,
         }
     }
 
@@ -54,6 +57,14 @@ impl SqliteOptions {
     pub fn shared(max_staleness: Duration) -> Result<Self, Invalid> {
         within("max_staleness", max_staleness, Self::MIN_STALENESS, Self::MAX_STALENESS)?;
         Ok(Self { sharing: Sharing::Shared { max_staleness }, ..Self::exclusive() })
+    }
+
+    /// Opens a database on a network file system too: NFS, SMB, 9p, AFS, Ceph, Lustre. There the
+    /// locks may not keep a process of another host out, and a sync may not be one: both lose commits.
+    #[must_use]
+    pub fn allow_network_file_system(mut self) -> Self {
+        self.network = Network::Allowed;
+        self
     }
 
     /// Sets how long a call waits for another process that holds the database, before it gives up

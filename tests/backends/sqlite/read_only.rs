@@ -3,9 +3,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 use std::{env, fs, io};
 
@@ -13,6 +11,7 @@ use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::backend::{Backend, BackendErrorKind as Kind};
 use tempfile::{TempDir, tempdir};
 
+use crate::another_user::{run_again, set_mode};
 use crate::sqlite::support::{
     commit, contents, create_owner, every_call, open, owner_id, quick, refused as refused_for_good,
     shared,
@@ -126,34 +125,16 @@ fn what_is_no_database_is_refused_and_not_made() {
 }
 
 const INSIDE: &str = "KEYHASP_TEST_READ_ONLY_DIRECTORY";
-/// The user without rights, on every system that has one.
-const UNPRIVILEGED: u32 = 65_534;
-
 /// Runs this test again as a user who may not write to the directory, in which `then` holds.
 fn as_another_user(directory: &Path, then: &str) {
-    let program = tempdir().unwrap();
-    let open_to_all = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(program.path(), open_to_all.clone()).unwrap();
-    let copy = program.path().join("test");
-    fs::copy(env::current_exe().unwrap(), &copy).unwrap();
     for entry in fs::read_dir(directory).unwrap() {
-        fs::set_permissions(entry.unwrap().path(), fs::Permissions::from_mode(0o444)).unwrap();
+        set_mode(&entry.unwrap().path(), 0o444);
     }
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o555)).unwrap();
+    set_mode(directory, 0o555);
     let test = "sqlite::read_only::a_directory_in_which_nothing_can_be_written";
-    let mut command = Command::new(&copy);
-    command.args(["--exact", test, "--nocapture"]).current_dir("/");
-    command.env(INSIDE, format!("{then}:{}", directory.display()));
-    // Root may write everywhere, so another user looks.
-    let probe = directory.join("x");
-    if fs::File::create(&probe).is_ok() {
-        fs::remove_file(&probe).unwrap();
-        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
-    }
-    let output = command.output().unwrap();
-    fs::set_permissions(directory, open_to_all).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("looked"), "it did not run");
+    let said = run_again(test, (INSIDE, format!("{then}:{}", directory.display())));
+    set_mode(directory, 0o755);
+    assert!(said.contains("looked"), "it did not run");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 #[allow(dead_code)] // Its `main` belongs to the example.
 #[path = "../../../examples/axum_service.rs"]
-mod axum_service;
+pub(crate) mod axum_service;
 
 use std::convert::Infallible;
 use std::sync::Arc;

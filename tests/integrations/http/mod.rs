@@ -11,15 +11,15 @@ mod credentials;
 mod double;
 mod end_to_end;
 #[cfg(all(feature = "sqlite", feature = "tokio"))]
-mod example;
+pub(crate) mod example;
 mod guards;
 mod headers;
 mod limits;
 mod refusals;
 #[cfg(all(feature = "recoverable", feature = "sqlite", feature = "testing", feature = "tokio"))]
-mod ricloud;
+pub(crate) mod ricloud;
 #[cfg(all(feature = "sqlite", feature = "testing", feature = "tokio"))]
-mod sensorbucket;
+pub(crate) mod sensorbucket;
 mod service;
 mod shapes;
 mod site;

@@ -4,7 +4,7 @@
 
 #[allow(dead_code, unused_imports)] // Its `main` belongs to the example.
 #[path = "../../../examples/sensorbucket/main.rs"]
-mod example;
+pub(crate) mod example;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,5 +6,6 @@ mod damage;
 mod failures;
 mod fixtures;
 mod many;
+mod network;
 mod plans;
 mod recovery;
