@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use keyhasp::authority::Authority;
-use keyhasp::store::{Issued, Key, KeyAction, StoreLayer};
+use keyhasp::store::{ChangedKey, Issued, Key, KeyAction, StoreLayer};
 use keyhasp::{
     Error, KeyId, KeyStore, RejectReason, Rotate, VerifiedKey, VerifyError, VerifyRequest, Version,
 };
@@ -108,7 +108,7 @@ impl StoreLayer for Planted {
         id: KeyId,
         action: &KeyAction,
         expected: Option<Version>,
-    ) -> Result<Key, Error> {
+    ) -> Result<ChangedKey, Error> {
         let expected = self.compared(by, id, expected)?;
         self.store.change_key(by, id, action, expected)
     }
