@@ -15,22 +15,26 @@ macro_rules! event_kinds {
         /// A kind of event.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
-        pub enum EventKind { $($(#[$doc])* $variant,)* }
+        pub enum EventKind {
+            $($(#[$doc])* $variant,)*
+            /// A kind that a newer version wrote, by its number.
+            Unknown(u8),
+        }
 
         impl EventKind {
-            /// All kinds.
+            /// All kinds that this version knows.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             /// The number under which it is stored, for ever the same.
             #[must_use]
             pub const fn number(self) -> u8 {
-                match self { $(Self::$variant => $number),* }
+                match self { $(Self::$variant => $number,)* Self::Unknown(number) => number }
             }
 
-            /// Its name, such as `key_rotated`.
+            /// Its name, such as `key_rotated`; `unknown` for a kind that this version doesn't know.
             #[must_use]
             pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),* }
+                match self { $(Self::$variant => $name,)* Self::Unknown(_) => "unknown" }
             }
         }
     };
@@ -118,6 +122,12 @@ event_kinds! {
 }
 
 impl EventKind {
+    /// Returns the kind of a number that was stored, which a newer version may have done.
+    #[must_use]
+    pub fn of_stored(number: u8) -> Self {
+        Self::from_number(number).unwrap_or(Self::Unknown(number))
+    }
+
     /// Finds the kind of a stored number.
     ///
     /// # Errors
@@ -325,6 +335,8 @@ mod tests {
         }
         assert!(EventKind::from_number(0).is_err());
         assert!(EventKind::from_number(255).is_err());
+        let unknown = EventKind::of_stored(255);
+        assert_eq!((unknown.number(), unknown.name()), (255, "unknown"));
     }
 
     #[test]

@@ -67,10 +67,10 @@ pub use key::{
 };
 pub use permission::{Access, Catalogue, Permission};
 pub use store::{
-    AdminKeys, AlertSettings, ChangeRules, CreateKey, CreateOwner, DelegatedKeys, Error, FeedItem,
-    ForbiddenReason, IfInUse, Issued, Key, KeyStore, ListEvents, ListKeys, ListOwners,
-    NumericIdChoice, Owner, OwnerKeys, Page, Rotate, SetLimits, Store, StoreBuilder, UpdateKey,
-    UpdateOwner, UsageSettings, Verifier, VerifyError, VerifyRequest,
+    AdminKeys, AlertSettings, ChangeRules, ChangedKey, CreateKey, CreateOwner, DelegatedKeys,
+    Error, FeedItem, ForbiddenReason, IfInUse, Issued, Key, KeyStore, ListEvents, ListKeys,
+    ListOwners, NumericIdChoice, Owner, OwnerKeys, Page, Rotate, SetLimits, Store, StoreBuilder,
+    UpdateKey, UpdateOwner, UsageSettings, Verifier, VerifyError, VerifyRequest,
 };
 #[cfg(feature = "recoverable")]
 pub use token::RecoveryKeys;

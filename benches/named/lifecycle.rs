@@ -66,7 +66,7 @@ fn calls<B: Backend>(
         with_store(&mut |admin, owner| {
             let key = admin.create(owner, CreateKey::new(Access::Full)).unwrap().key;
             b.iter(|| {
-                assert_eq!(admin.block(key.id).unwrap().state, State::Blocked);
+                assert_eq!(admin.block(key.id).unwrap().whole().unwrap().state, State::Blocked);
                 assert_eq!(admin.unblock(key.id).unwrap().state, State::Active);
             });
         });

@@ -10,8 +10,8 @@ use keyhasp::backend::{
 };
 use keyhasp::key::{
     Digest, IssueEpochs, KeyRecord, Lease, Limit, Limits, Networks, OwnerRecord, PepperNumber,
-    PrefixNumber, PreviousToken, RequestId, RequestRecord, Scheme, SetBy, StoreMetadata,
-    TokenRecord, Usage, VersionedQuota,
+    PrefixNumber, PreviousToken, Quarantine, RequestId, RequestRecord, Scheme, SetBy,
+    StoreMetadata, TokenRecord, Usage, VersionedQuota,
 };
 use keyhasp::store::StoreBuilder;
 use keyhasp::{
@@ -276,6 +276,10 @@ impl Backend for Synthetic {
         Self::unsupported("key")
     }
 
+    fn quarantine(&self, _: KeyId) -> Result<Option<Quarantine>, BackendError> {
+        Ok(None)
+    }
+
     fn request(&self, _: &RequestId) -> Result<Option<RequestRecord>, BackendError> {
         Ok(None)
     }
@@ -309,7 +313,7 @@ impl Backend for Synthetic {
 
     fn events(&self, query: &EventQuery) -> Result<EventPage, BackendError> {
         let _ = query;
-        Ok(EventPage { events: Vec::new(), next: None, pruned_through: 0 })
+        Ok(EventPage::default())
     }
 
     fn last_event(&self) -> Result<u64, BackendError> {

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::incarnations::Incarnations;
 use super::lapses::Lapses;
 use super::new_rules;
-use super::replaced::Replaced;
+use super::quarantines::Quarantines;
+use super::replaced::{Replaced, quota_set, quota_state};
 use super::requests::Requests;
 use super::retirement;
 use super::{
@@ -20,7 +21,8 @@ use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
 
-/// Applies one change, or refuses it having written nothing.
+/// Applies one change, or refuses it having written nothing. A change that has to read a damaged
+/// record is refused alone: those of other callers in its batch take effect.
 ///
 /// # Errors
 /// [`BackendError`] of the transaction; the batch is abandoned then.
@@ -28,18 +30,14 @@ pub fn apply(
     tx: &mut dyn Transaction,
     change: &Change,
 ) -> Result<Result<Applied, Rejection>, BackendError> {
-    let mut plan = match Plan::read(tx, change)? {
-        Ok(plan) => plan,
-        Err(rejection) => return Ok(Err(rejection)),
-    };
-    let checks =
-        [Plan::check_names, Plan::check_counts, Plan::assign_numeric_ids, Plan::check_metadata];
-    for check in checks {
-        if let Err(rejection) = check(&mut plan, tx)? {
-            return Ok(Err(rejection));
-        }
+    match Plan::decide(tx, change) {
+        Ok(Ok(plan)) => plan.write(tx, change).map(Ok),
+        Ok(Err(rejection)) => Ok(Err(rejection)),
+        Err(error) => match error.damage() {
+            Some(damage) => Ok(Err(Rejection::Damaged(damage.clone()))),
+            None => Err(error),
+        },
     }
-    plan.write(tx, change).map(Ok)
 }
 
 type Checked<T = ()> = Result<Result<T, Rejection>, BackendError>;
@@ -58,6 +56,7 @@ struct Plan<'a> {
     /// The usage that this change writes: alerts, and counts of quotas that were replaced.
     usage: BTreeMap<UsageSubject, Usage>,
     requests: Requests,
+    quarantines: Quarantines<'a>,
     incarnations: Incarnations,
     /// The moment of the change.
     at: Timestamp,
@@ -67,6 +66,21 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
+    fn decide(tx: &mut dyn Transaction, change: &'a Change) -> Checked<Self> {
+        let mut plan = match Self::read(tx, change)? {
+            Ok(plan) => plan,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let checks =
+            [Self::check_names, Self::check_counts, Self::assign_numeric_ids, Self::check_metadata];
+        for check in checks {
+            if let Err(rejection) = check(&mut plan, tx)? {
+                return Ok(Err(rejection));
+            }
+        }
+        Ok(Ok(plan))
+    }
+
     /// Reads the records that the change affects; checks versions and preconditions. An alert names
     /// its key's version, so that no alert is kept for a key that is gone.
     fn read(tx: &mut dyn Transaction, change: &'a Change) -> Checked<Self> {
@@ -91,6 +105,7 @@ impl<'a> Plan<'a> {
             assigned: Vec::new(),
             usage: BTreeMap::new(),
             requests,
+            quarantines: Quarantines::default(),
             incarnations: Incarnations::default(),
             at: change.operations.first().map_or(Timestamp::MIN, |made| made.event.at),
             ends_tokens: change.ends_tokens,
@@ -138,9 +153,10 @@ impl<'a> Plan<'a> {
         Ok(Ok(plan))
     }
 
-    fn take(&mut self, tx: &mut dyn Transaction, write: &Write, at: Timestamp) -> Checked {
+    fn take(&mut self, tx: &mut dyn Transaction, write: &'a Write, at: Timestamp) -> Checked {
         match write {
             Write::Nothing | Write::CreateMetadata(_) => Ok(Ok(())),
+            Write::Quarantine(_) | Write::RemoveDamagedKey(_) => self.quarantines.take(tx, write),
             Write::CreateKey(create) => {
                 let id = create.record.id;
                 if tx.key(id)?.is_some() || self.keys.contains_key(&id) {
@@ -198,17 +214,21 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Lets the count of a quota go on under the quota that replaces it. The count is read and
-    /// written in this commit: a lease that another process takes comes before it or after it.
+    /// Begins the count of a quota that is set, and lets it go on under the quota that replaces it. The
+    /// count is read and written in this commit: a lease that another process takes comes before it or
+    /// after it. A count that is damaged or lost goes on as used up.
     fn take_quota(
         &mut self,
         tx: &mut dyn Transaction,
         operation: &Operation,
     ) -> Result<(), BackendError> {
         let (of, grant) = match &operation.write {
+            Write::CreateKey(create) => (UsageSubject::Key(create.record.id), None),
             Write::ReplaceKey(key) => (UsageSubject::Key(key.id), None),
             Write::GrantKeyUses(key, grant) => (UsageSubject::Key(key.id), Some(*grant)),
-            Write::ReplaceOwner(owner) => (UsageSubject::Owner(owner.id), None),
+            Write::CreateOwner(owner) | Write::ReplaceOwner(owner) => {
+                (UsageSubject::Owner(owner.id), None)
+            }
             Write::GrantOwnerUses(owner, grant) => (UsageSubject::Owner(owner.id), Some(*grant)),
             _ => return Ok(()),
         };
@@ -219,12 +239,12 @@ impl<'a> Plan<'a> {
             }
         }
         .unwrap_or_default();
-        let (Some(before), Some(after)) = (before, after) else { return Ok(()) };
-        if before.quota_version == after.quota_version {
-            return Ok(());
-        }
-        let usage = self.usage_of(tx, &of)?;
-        let state = after.replacing(before, usage.quota, grant, operation.event.at);
+        let Some(after) = quota_set(before, after) else { return Ok(()) };
+        let usage = match self.usage_of(tx, &of) {
+            Err(error) if error.damage().is_some() => Usage::default(),
+            usage => usage?,
+        };
+        let state = quota_state(before, after, usage.quota, (grant, operation.event.at));
         self.usage.insert(of, Usage { quota: Some(state), ..usage });
         Ok(())
     }
@@ -452,12 +472,14 @@ impl<'a> Plan<'a> {
         for (of, usage) in &self.usage {
             tx.put_usage(of, Some(usage))?;
         }
+        self.quarantines.write(tx)?;
         let lapses = self.lapses.write(tx)?;
         self.requests.write(tx, change)?;
         let first_event = tx.last_event()? + 1;
         let mut sequence = first_event;
         for draft in lapses.iter().chain(change.operations.iter().map(|made| &made.event)) {
-            let incarnation = self.incarnations.of(tx, draft.owner)?;
+            let incarnation = self.incarnations.of(tx, draft.owner);
+            let incarnation = self.quarantines.tolerate(incarnation)?;
             tx.append_event(&Event { sequence, incarnation, draft: draft.clone() })?;
             sequence += 1;
         }

@@ -1,10 +1,11 @@
 //! The rules by which usage is recorded, in one place for every backend, as
 //! [`apply`](super::apply()) is for commits.
 
-use super::{BackendError, Transaction, UsageChange, UsageOutcome, UsageSubject};
-use crate::key::{Lease, Usage, VersionedQuota};
+use super::{BackendError, Damage, Transaction, UsageChange, UsageOutcome, UsageSubject};
+use crate::key::{Lease, QuotaState, Usage, VersionedQuota};
 
-/// Records a batch, in order.
+/// Records a batch, in order. What is about a damaged record is left out, so that the rest is kept:
+/// no use of it is counted, and no quota of it leased.
 ///
 /// # Errors
 /// [`BackendError`] of the transaction; the batch is abandoned then.
@@ -12,7 +13,11 @@ pub fn apply_usage(
     tx: &mut dyn Transaction,
     batch: &[UsageChange],
 ) -> Result<UsageOutcome, BackendError> {
-    batch.iter().map(|change| apply_one(tx, change)).collect()
+    let one = |change| match apply_one(tx, change) {
+        Err(error) if error.damage().is_some() => Ok(None),
+        outcome => outcome,
+    };
+    batch.iter().map(one).collect()
 }
 
 fn apply_one(
@@ -36,7 +41,8 @@ fn apply_one(
         UsageChange::Lease { of, needed, least, at } => {
             let Some(run) = quota(tx, of)? else { return Ok(None) };
             let usage = tx.usage(of)?.unwrap_or_default();
-            let (state, lease) = run.lease(usage.quota, *at, *needed, *least);
+            let before = Some(counted(of, run, &usage)?);
+            let (state, lease) = run.lease(before, *at, *needed, *least);
             // Without a lease there is mostly nothing to write.
             if usage.quota != Some(state) {
                 tx.put_usage(of, Some(&Usage { quota: Some(state), ..usage }))?;
@@ -45,10 +51,9 @@ fn apply_one(
         }
         UsageChange::GiveBack { of, lease, at } => {
             let Some(run) = quota(tx, of)? else { return Ok(None) };
-            // Without a state nothing was ever leased.
-            let is_counted = |usage: &Usage| {
-                usage.quota.is_some_and(|state| state.quota_version == run.quota_version)
-            };
+            // Before the count has begun nothing was leased.
+            let is_counted =
+                |usage: &Usage| run.own_state(usage.quota).is_some_and(|state| state.has_begun());
             let Some(usage) = tx.usage(of)?.filter(is_counted) else { return Ok(None) };
             let state = run.refund(usage.quota, *at, *lease);
             tx.put_usage(of, Some(&Usage { quota: Some(state), ..usage }))?;
@@ -57,11 +62,21 @@ fn apply_one(
         UsageChange::Charge { of, uses, at } => {
             let Some(run) = quota(tx, of)? else { return Ok(None) };
             let usage = tx.usage(of)?.unwrap_or_default();
-            let state = run.charge(usage.quota, *at, *uses);
+            let state = run.charge(Some(counted(of, run, &usage)?), *at, *uses);
             tx.put_usage(of, Some(&Usage { quota: Some(state), ..usage }))?;
             Ok(None)
         }
     }
+}
+
+/// Finds the state of a quota. One that is lost would begin again, with uses that were used.
+fn counted(
+    of: &UsageSubject,
+    run: VersionedQuota,
+    usage: &Usage,
+) -> Result<QuotaState, BackendError> {
+    let lost = || BackendError::damaged("usage", "lease uses", Damage::lost_quota(of));
+    run.own_state(usage.quota).ok_or_else(lost)
 }
 
 /// Reads the quota that is stored.

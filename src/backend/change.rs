@@ -5,11 +5,12 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::Damage;
 use crate::clock::Timestamp;
 use crate::event::EventDraft;
 use crate::id::{Incarnation, KeyId, NumericId, OwnerId, Version};
 use crate::key::{
-    Alert, Grant, KeyRecord, OwnerRecord, PepperNumber, RequestRecord, StoreMetadata,
+    Alert, Grant, KeyRecord, OwnerRecord, PepperNumber, Quarantine, RequestRecord, StoreMetadata,
 };
 
 /// A set of records to write, each with its event, and what must hold for it.
@@ -112,6 +113,11 @@ pub enum Write {
     CreateOwner(Box<OwnerRecord>),
     /// Nothing: the event stands alone.
     Nothing,
+    /// A quarantine entry, over the damaged record of a key or over the entry before it. The key's
+    /// own record is neither read nor written.
+    Quarantine(Box<Quarantine>),
+    /// A key whose record is damaged, or that is under quarantine, to remove with its entry.
+    RemoveDamagedKey(KeyId),
     /// A key to remove.
     RemoveKey(KeyId, Version),
     /// An owner to remove. It must have no keys.
@@ -178,6 +184,8 @@ pub enum Rejection {
         /// Which record.
         of: Precondition,
     },
+    /// A record on which the change rests is damaged.
+    Damaged(Damage),
     /// The data forbid a change of the store's rules.
     DataForbid {
         /// The rule, by its name.
@@ -285,6 +293,7 @@ impl fmt::Display for Rejection {
             Self::Conflict { expected, found: None, .. } => {
                 write!(f, "version {expected} was expected, the record exists no more")
             }
+            Self::Damaged(damage) => write!(f, "a record is damaged: {damage}"),
             Self::DataForbid { rule } => write!(f, "the data forbid this change of `{rule}`"),
             Self::NumericIdTaken(id) => write!(f, "numeric id {id} was used before"),
             Self::NumericIdsExhausted => f.write_str("no numeric id is left"),

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use super::{
     Applied, BackendError, BackendErrorKind, BackupProgress, Change, EventPage, EventQuery,
-    KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Rejection, Scanned, StorageHealth,
-    UsageChange, UsageOutcome, UsageSubject,
+    Finding, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Rejection, Repaired,
+    Scanned, StorageHealth, UsageChange, UsageOutcome, UsageSubject,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
+use crate::key::{
+    KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
+};
 
 /// Whether this process alone has the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,11 @@ pub type CommitOutcome = Vec<Result<Applied, Rejection>>;
 /// what was used of a key or an owner goes in the commit that removes it. It is as durable as a
 /// commit, and errors mean the same: a lease in a batch of unknown outcome is forfeited.
 ///
+/// **Damage** (`damage_*`). A record that can't be what was written is [`Damage`](super::Damage) of
+/// that record alone: its load fails with an error that names it, scans, pages and feeds show the
+/// place in its stead and go on. A quarantine entry lies over a key's record: from then on the key
+/// reads as damaged, and its own bytes stay as they are. Who removes the key removes both.
+///
 /// **Size** (`size_*`). Every record within the limits of its types is stored and read back the
 /// same.
 pub trait Backend: Debug + Send + Sync + 'static {
@@ -115,7 +122,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
         0
     }
 
-    /// The same for one owner, at one moment; shows nothing if it doesn't exist.
+    /// The same for one owner, at one moment; shows nothing if neither it nor a key of it exists.
     ///
     /// # Errors
     /// [`BackendError`].
@@ -148,6 +155,12 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`BackendError`].
     fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, BackendError>;
+
+    /// Loads the quarantine entry of a key. A damaged entry counts as none.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn quarantine(&self, id: KeyId) -> Result<Option<Quarantine>, BackendError>;
 
     /// Commits changes in one durable step, in order, each whole or refused with its own reason.
     ///
@@ -230,6 +243,24 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ) -> Result<(), BackendError> {
         let _ = (to, progress);
         Err(BackendError::new(BackendErrorKind::Unsupported, self.name(), "back up"))
+    }
+
+    /// Reads everything, and lists every fault with its place. Commits may go on meanwhile. A backend
+    /// with nothing beside its records answers [`check_by_reading`](super::check_by_reading).
+    ///
+    /// # Errors
+    /// [`BackendError`] if it can't read for another reason than damage.
+    fn check(&self) -> Result<Vec<Finding>, BackendError>;
+
+    /// Mends the faults of which the right state follows from whole records
+    /// ([`Finding::is_mendable`]), durably, and tells what it did. Changes nothing where a check finds
+    /// nothing. No key is accepted after it that wasn't before. Defaults to mending nothing.
+    ///
+    /// # Errors
+    /// [`BackendError`]; what was mended before it stays.
+    fn repair(&self, now: Timestamp) -> Result<Repaired, BackendError> {
+        let _ = now;
+        Ok(Repaired { left: self.check()?, ..Repaired::default() })
     }
 
     /// Checks that the files of the database are those that were opened, and that no other program

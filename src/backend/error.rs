@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::Damage;
+
 /// The kind of an error of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -20,6 +22,9 @@ pub enum BackendErrorKind {
     Closed,
     /// The stored data is damaged.
     Corrupt,
+    /// The database is in an earlier state than one that was durable, or a part of it is: its files
+    /// are damaged, or an older copy was put in their place. A key may be valid there that was revoked.
+    EarlierState,
     /// The engine is a version with known faults.
     EngineUnfit,
     /// The file is a database of another application.
@@ -121,6 +126,17 @@ impl BackendError {
         self.place.as_deref()
     }
 
+    /// An error of `backend` that met this damage while doing `operation`.
+    pub(crate) fn damaged(backend: &'static str, operation: &'static str, damage: Damage) -> Self {
+        Self::new(BackendErrorKind::Corrupt, backend, operation).with_source(damage)
+    }
+
+    /// The damaged record, if the error is about one.
+    #[must_use]
+    pub fn damage(&self) -> Option<&Damage> {
+        self.source.as_deref()?.downcast_ref()
+    }
+
     /// The operation that failed.
     #[must_use]
     pub fn operation(&self) -> &'static str {
@@ -137,6 +153,10 @@ impl fmt::Display for BackendErrorKind {
             Self::AlreadyOpen => "the database is open elsewhere",
             Self::Closed => "the backend is closed",
             Self::Corrupt => "the stored data is damaged",
+            Self::EarlierState => {
+                "the database is in an earlier state than one that was durable, in which revoked keys \
+                 may be valid"
+            }
             Self::EngineUnfit => "the engine's version has known faults",
             Self::Foreign => "the file is not a database of keyhasp",
             Self::ForeignLog => {

@@ -1,10 +1,20 @@
-//! The lock file beside a database.
+//! The lock file beside a database, and the number in it.
+//!
+//! An engine takes damage in its log for the log's end, and shows an earlier state. So the number of
+//! the last write that was durable is kept in the lock file, from its second byte on, with a checksum.
+//! It is written after the write is durable, and never synced: so it may be behind, and is never
+//! ahead.
 
 use std::fs::{File, TryLockError};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use crate::process::Process;
+
+/// The place of the number in the file, and its length without and with its checksum.
+const NUMBER_AT: u64 = 1;
+const NUMBER_LEN: usize = 8;
+const NOTE_LEN: usize = NUMBER_LEN + 4;
 
 /// A lock on a file, held until it is dropped. The file is made where it is missing, and never
 /// removed: it means nothing by existing.
@@ -90,6 +100,31 @@ impl FileLock {
     pub(super) fn file(&self) -> &File {
         &self.file
     }
+
+    /// Notes that the write of this number is durable, and those before it. Where that fails, less is
+    /// known later.
+    pub(super) fn note_durable(&self, number: u64) {
+        let number = number.to_be_bytes();
+        let note = [&number[..], &crc32fast::hash(&number).to_be_bytes()].concat();
+        let mut file = &self.file;
+        let _ = file.seek(SeekFrom::Start(NUMBER_AT)).and_then(|_| file.write_all(&note));
+    }
+
+    /// Returns the number of the last write that is known to be durable; `None` if the file doesn't
+    /// say.
+    pub(super) fn durable(&self) -> io::Result<Option<u64>> {
+        let mut note = [0; NOTE_LEN];
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(NUMBER_AT))?;
+        match file.read_exact(&mut note) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read?,
+        }
+        let (number, checksum) = note.split_at(NUMBER_LEN);
+        let is_whole = crc32fast::hash(number).to_be_bytes() == *checksum;
+        let number = number.first_chunk().map(|number| u64::from_be_bytes(*number));
+        Ok(number.filter(|_| is_whole))
+    }
 }
 
 impl Drop for FileLock {
@@ -132,5 +167,27 @@ mod tests {
         drop(lock);
         assert!(FileLock::take(&path, Hold::Alone).unwrap().is_some());
         drop(inherited);
+    }
+
+    #[test]
+    fn the_last_durable_number_is_found_again_or_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let take = || FileLock::take(&path, Hold::Together).unwrap().unwrap();
+        let (one, other) = (take(), take());
+        assert_eq!(one.durable().unwrap(), None);
+        one.note_durable(7);
+        other.note_durable(300);
+        drop((one, other));
+        assert_eq!(take().durable().unwrap(), Some(300));
+        let whole = std::fs::read(&path).unwrap();
+        for at in 1..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(take().durable().unwrap(), None, "{at}");
+            std::fs::write(&path, &whole[..at]).unwrap();
+            assert_eq!(take().durable().unwrap(), None, "{at}");
+        }
     }
 }

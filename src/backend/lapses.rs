@@ -38,7 +38,12 @@ impl<'a> Lapses<'a> {
     ) -> Result<bool, BackendError> {
         let Some((by, cause)) = self.allowed else { return Ok(false) };
         let has_expired = |key: &KeyRecord| key.expires_at.is_some_and(|at| at <= by);
-        let Some(before) = tx.key(id)?.filter(|key| key.is_live() && has_expired(key)) else {
+        let key = match tx.key(id) {
+            // Whether a damaged key has expired isn't known.
+            Err(error) if error.damage().is_some() => None,
+            key => key?,
+        };
+        let Some(before) = key.filter(|key| key.is_live() && has_expired(key)) else {
             return Ok(false);
         };
         if spares_standard && before.kind == Kind::Standard {

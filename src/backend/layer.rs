@@ -5,13 +5,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{
-    Backend, BackendError, BackupProgress, Change, CommitOutcome, EventPage, EventQuery, KeyFilter,
-    KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, Sharing, StorageHealth, UsageChange,
-    UsageOutcome, UsageSubject,
+    Backend, BackendError, BackupProgress, Change, CommitOutcome, EventPage, EventQuery, Finding,
+    KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Repaired, Scanned, Sharing,
+    StorageHealth, UsageChange, UsageOutcome, UsageSubject,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
+use crate::key::{
+    KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
+};
 
 /// An operation of a [`Backend`] that can fail, as [`BackendLayer::around`] sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +33,7 @@ pub enum BackendCallKind {
     Close,
     /// `commit`.
     Commit,
-    /// `prune_events`.
+    /// `prune_events`, and `repair`.
     Prune,
     /// An operation that changes nothing and doesn't wait.
     Read,
@@ -180,6 +182,7 @@ backend_layer! {
     key(id: KeyId) -> Option<KeyRecord> = Read, "read key";
     key_by_numeric_id(id: NumericId) -> Option<KeyRecord> = Read, "read key";
     request(id: &RequestId) -> Option<RequestRecord> = Read, "read request";
+    quarantine(id: KeyId) -> Option<Quarantine> = Read, "read key";
     commit(batch: &[Change]) -> CommitOutcome = Commit, "commit";
     page_keys(query: &KeyPageQuery) -> KeyPage = Read, "list keys";
     count_keys(filter: &KeyFilter) -> u64 = Read, "count keys";
@@ -191,6 +194,8 @@ backend_layer! {
     record_usage(batch: &[UsageChange]) -> UsageOutcome = Usage, "take in usage";
     usage(of: &[UsageSubject]) -> Vec<Usage> = Read, "read usage";
     backup(to: &Path, progress: &mut dyn FnMut(BackupProgress)) -> () = Read, "back up";
+    check() -> Vec<Finding> = Read, "check";
+    repair(now: Timestamp) -> Repaired = Prune, "repair";
     check_files() -> () = Watch, "check files";
     recover() -> () = Recover, "recover";
     close() -> () = Close, "close";

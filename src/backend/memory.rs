@@ -8,14 +8,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
-    Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome, EventPage,
-    EventQuery, KeyCounts, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned,
-    Sharing, Transaction, UsageChange, UsageOutcome, UsageSubject, apply, apply_usage,
+    Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome, DamagedRow,
+    EventPage, EventQuery, Finding, KeyCounts, KeyFilter, KeyPage, KeyPageQuery, OwnerPage,
+    OwnerPageQuery, Scanned, ScannedKey, Sharing, Transaction, UsageChange, UsageOutcome,
+    UsageSubject, apply, apply_usage, check_by_reading, quarantined,
 };
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyName, KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
+use crate::key::{
+    KeyName, KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
+};
 
 const NAME: &str = "memory";
 
@@ -38,6 +41,8 @@ struct Data {
     numeric_ids: BTreeMap<NumericId, KeyId>,
     events: BTreeMap<u64, Event>,
     usage: BTreeMap<UsageSubject, Usage>,
+    /// Entries over keys. Nothing damages this memory, so that none arises by itself.
+    quarantines: BTreeMap<KeyId, Quarantine>,
     requests: BTreeMap<RequestId, RequestRecord>,
     by_time: BTreeSet<(Timestamp, RequestId)>,
 }
@@ -88,7 +93,7 @@ impl Backend for Memory {
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
         self.with("scan", |data| {
             data.owners.values().for_each(|owner| visit(Scanned::Owner(owner.into())));
-            data.keys.values().for_each(|key| visit(Scanned::Key(key.into())));
+            data.keys.values().for_each(|key| visit(data.scanned(key)));
             data.last_event()
         })
     }
@@ -106,7 +111,7 @@ impl Backend for Memory {
             if let Some(owner) = data.owners.get(owner) {
                 visit(Scanned::Owner(owner.into()));
             }
-            data.keys_of(owner).for_each(|key| visit(Scanned::Key(key.into())));
+            data.keys_of(owner).for_each(|key| visit(data.scanned(key)));
             Ok(())
         })
     }
@@ -120,13 +125,22 @@ impl Backend for Memory {
     }
 
     fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError> {
-        self.with("read key", |data| {
-            Ok(data.numeric_ids.get(&id).and_then(|key| data.keys.get(key)).cloned())
+        self.with("read key", |data| match data.numeric_ids.get(&id) {
+            Some(key) => data.key(*key),
+            None => Ok(None),
         })
     }
 
     fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, BackendError> {
         self.with("read request", |data| data.request(id))
+    }
+
+    fn quarantine(&self, id: KeyId) -> Result<Option<Quarantine>, BackendError> {
+        self.with("read key", |data| Transaction::quarantine(data, id))
+    }
+
+    fn check(&self) -> Result<Vec<Finding>, BackendError> {
+        check_by_reading(self)
     }
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
@@ -146,7 +160,7 @@ impl Backend for Memory {
             if let (Some(after), Some(before)) = (query.after, query.before)
                 && after >= before
             {
-                return Ok(KeyPage { keys: Vec::new(), next: None });
+                return Ok(KeyPage::default());
             }
             let empty = BTreeSet::new();
             let rows: Box<dyn Iterator<Item = KeyId>> = match &query.filter.owner {
@@ -156,7 +170,7 @@ impl Backend for Memory {
                 }
                 None => Box::new(data.keys.range((above, below)).rev().map(|(id, _)| *id)),
             };
-            let mut page = KeyPage { keys: Vec::new(), next: None };
+            let mut page = KeyPage::default();
             let mut last = None;
             for (examined, id) in rows.enumerate() {
                 if examined == query.examine || page.keys.len() == query.limit {
@@ -164,8 +178,13 @@ impl Backend for Memory {
                     break;
                 }
                 last = Some(id);
-                page.keys
-                    .extend(data.keys.get(&id).filter(|key| query.filter.matches(key)).cloned());
+                let Some(key) = data.keys.get(&id).filter(|key| query.filter.matches(key)) else {
+                    continue;
+                };
+                match data.scanned(key) {
+                    Scanned::Damaged(row) => page.damaged.push(row),
+                    _ => page.keys.push(key.clone()),
+                }
             }
             Ok(page)
         })
@@ -185,7 +204,7 @@ impl Backend for Memory {
         self.with("list owners", |data| {
             let above = query.after.map_or(Bound::Unbounded, Bound::Excluded);
             let rows = data.owners.range((above, Bound::Unbounded)).map(|(_, owner)| owner);
-            let mut page = OwnerPage { owners: Vec::new(), next: None };
+            let mut page = OwnerPage::default();
             let mut last = None;
             for (examined, owner) in rows.enumerate() {
                 if examined == query.examine || page.owners.len() == query.limit {
@@ -205,7 +224,7 @@ impl Backend for Memory {
         self.with("read events", |data| {
             let oldest = data.events.keys().next().copied();
             let pruned_through = oldest.map_or(0, |oldest| oldest - 1);
-            let mut page = EventPage { events: Vec::new(), next: None, pruned_through };
+            let mut page = EventPage { pruned_through, ..EventPage::default() };
             let mut last = query.after;
             let rows = data.events.range((Bound::Excluded(query.after), Bound::Unbounded));
             for (examined, (sequence, event)) in rows.enumerate() {
@@ -272,6 +291,18 @@ impl Backend for Memory {
 }
 
 impl Data {
+    /// Shows a key, or the entry that lies over it.
+    fn scanned(&self, key: &KeyRecord) -> Scanned {
+        let scanned = ScannedKey::from(key);
+        match self.quarantines.get(&key.id) {
+            Some(entry) => Scanned::Damaged(DamagedRow {
+                quarantine: Some(Box::new(entry.clone())),
+                ..scanned.damaged(quarantined(key.id))
+            }),
+            None => Scanned::Key(scanned),
+        }
+    }
+
     fn keys_of(&self, owner: &OwnerId) -> impl Iterator<Item = &KeyRecord> {
         self.by_owner.get(owner).into_iter().flatten().filter_map(|id| self.keys.get(id))
     }
@@ -302,6 +333,9 @@ impl Transaction for Data {
     }
 
     fn key(&mut self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
+        if self.quarantines.contains_key(&id) {
+            return Err(BackendError::damaged(NAME, "read key", quarantined(id)));
+        }
         Ok(self.keys.get(&id).cloned())
     }
 
@@ -398,6 +432,21 @@ impl Transaction for Data {
             self.keys.insert(after.id, after.clone());
         }
         Ok(())
+    }
+
+    fn quarantine(&mut self, id: KeyId) -> Result<Option<Quarantine>, BackendError> {
+        Ok(self.quarantines.get(&id).cloned())
+    }
+
+    fn put_quarantine(&mut self, entry: &Quarantine) -> Result<(), BackendError> {
+        self.quarantines.insert(entry.id, entry.clone());
+        Ok(())
+    }
+
+    fn remove_damaged_key(&mut self, id: KeyId) -> Result<(), BackendError> {
+        self.quarantines.remove(&id);
+        let key = self.keys.get(&id).cloned();
+        self.put_key(key.as_ref(), None)
     }
 
     fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {

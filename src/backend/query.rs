@@ -1,5 +1,6 @@
 //! Queries of a backend, and its answers.
 
+use super::{Damage, DamagedRow};
 use crate::authority::{Actor, Role, Viewer};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind};
@@ -85,10 +86,12 @@ pub struct KeyPageQuery {
 }
 
 /// Keys, newest first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct KeyPage {
     /// The keys.
     pub keys: Vec<KeyRecord>,
+    /// Keys whose records are damaged, or that are under quarantine, newest first.
+    pub damaged: Vec<DamagedRow>,
     /// If there may be more: every key at or above this id was looked at. The next page asks for
     /// keys before it.
     pub next: Option<KeyId>,
@@ -109,10 +112,12 @@ pub struct OwnerPageQuery {
 }
 
 /// Owners, ascending by id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct OwnerPage {
     /// The owners.
     pub owners: Vec<OwnerRecord>,
+    /// Owners whose records are damaged.
+    pub damaged: Vec<Damage>,
     /// If there may be more: every owner up to this one was looked at.
     pub next: Option<OwnerId>,
 }
@@ -173,10 +178,12 @@ pub struct EventQuery {
 }
 
 /// Events, in their order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct EventPage {
     /// The events.
     pub events: Vec<Event>,
+    /// The numbers of the damaged events among those that were looked at.
+    pub damaged: Vec<u64>,
     /// If there may be more: every event up to this number was looked at.
     pub next: Option<u64>,
     /// Events up to this number were pruned; 0 if none was. Who asks for events after a smaller

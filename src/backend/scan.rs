@@ -1,5 +1,6 @@
 //! The records that the verification index is loaded from.
 
+use super::{Damage, DamagedRow};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{
@@ -11,6 +12,8 @@ use crate::permission::Access;
 /// One record of a scan.
 #[derive(Clone, Debug)]
 pub enum Scanned {
+    /// A key or owner whose row is damaged, or a key under quarantine, in place of its record.
+    Damaged(DamagedRow),
     /// A key.
     Key(ScannedKey),
     /// An owner.
@@ -66,6 +69,14 @@ record! {
 }
 
 impl ScannedKey {
+    /// Shows the key as damaged.
+    pub(crate) fn damaged(&self, damage: Damage) -> DamagedRow {
+        let tokens = std::iter::once(&self.current)
+            .chain(self.previous.iter().map(|previous| &previous.token));
+        let digests = tokens.map(|token| token.digest.clone()).collect();
+        DamagedRow { digests, ..DamagedRow::new(damage) }
+    }
+
     /// Gathers what decides on the key's state, as [`KeyRecord::validity_inputs`].
     pub(crate) fn validity_inputs(&self) -> ValidityInputs {
         ValidityInputs {

@@ -5,7 +5,8 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{
-    KeyName, KeyRecord, Kind, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage, Used,
+    KeyName, KeyRecord, Kind, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata,
+    Usage, Used,
 };
 
 /// Counts of an owner's keys.
@@ -162,6 +163,26 @@ pub trait Transaction {
         before: Option<&KeyRecord>,
         after: Option<&KeyRecord>,
     ) -> Result<(), BackendError>;
+
+    /// Reads a key's quarantine entry, if there is one. A damaged entry counts as none here.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn quarantine(&mut self, id: KeyId) -> Result<Option<Quarantine>, BackendError>;
+
+    /// Writes a quarantine entry, in place of the one before it. From then on the key reads as
+    /// damaged, whatever its record is like.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn put_quarantine(&mut self, entry: &Quarantine) -> Result<(), BackendError>;
+
+    /// Removes a key without reading its record, with its quarantine entry and all by which it is
+    /// found, and counts its owner's keys again.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn remove_damaged_key(&mut self, id: KeyId) -> Result<(), BackendError>;
 
     /// Appends an event; its number is one more than the last.
     ///

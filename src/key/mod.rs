@@ -29,6 +29,7 @@ mod limits;
 mod name;
 mod owner;
 mod prefix;
+mod quarantine;
 mod record;
 mod reject_reason;
 mod request;
@@ -55,6 +56,7 @@ pub use limits::{
 pub use name::KeyName;
 pub use owner::{DEFAULT_MAX_KEYS, OwnerRecord};
 pub use prefix::Prefix;
+pub use quarantine::Quarantine;
 pub use record::{Expiry, KeyRecord, Kind, MAX_PREVIOUS_TOKENS, PreviousToken, Seal, TokenRecord};
 pub(crate) use record::{effective_expiry, tokens};
 pub use reject_reason::{RateLimited, RejectKind, RejectReason};

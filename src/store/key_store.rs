@@ -4,10 +4,10 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use super::types::{
-    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, IfInUse,
-    Issued, IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page,
-    ReservedUses, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules,
-    VerifyError, VerifyRequest,
+    ChangeRules, ChangedKey, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken,
+    Health, IfInUse, Issued, IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner,
+    OwnerAction, Page, ReservedUses, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate,
+    Rules, VerifyError, VerifyRequest,
 };
 use crate::authority::Authority;
 use crate::clock::Timestamp;
@@ -136,7 +136,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     fn count_keys(&self, by: &Authority, query: &ListKeys) -> Result<u64, Error>;
 
     /// Applies an action to a key. An action that changes nothing leaves no event and never
-    /// conflicts.
+    /// conflicts. A block and a revocation take effect on a key whose record is damaged too, whatever
+    /// version is expected: they write a quarantine entry over it.
     ///
     /// # Errors
     /// As [`KeyStore`] says; also `State`, `NameTaken`, `TooManyKeys` and `LastStandardKey`.
@@ -146,7 +147,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         id: KeyId,
         action: &KeyAction,
         expected: Option<Version>,
-    ) -> Result<Key, Error>;
+    ) -> Result<ChangedKey, Error>;
 
     /// Revokes a key and its descendants: all keys that were created with it, directly or through
     /// others. All in the authority's reach are revoked in one change, with an event for each; a key
@@ -215,10 +216,11 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// keep tokens recoverable.
     fn reveal_token(&self, by: &Authority, id: KeyId) -> Result<Token, Error>;
 
-    /// Returns a page of keys with their recoverable tokens. Leaves an event for each token.
+    /// Returns a page of keys with their recoverable tokens. Leaves an event for each token. A token
+    /// that the store can't decrypt has its error beside the key.
     ///
     /// # Errors
-    /// As [`list_keys`](Self::list_keys) and [`reveal_token`](Self::reveal_token).
+    /// As [`list_keys`](Self::list_keys); `State` if the store doesn't keep tokens recoverable.
     fn reveal_tokens(&self, by: &Authority, query: &ListKeys)
     -> Result<Page<RevealedToken>, Error>;
 

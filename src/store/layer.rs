@@ -12,8 +12,8 @@ use super::types::request::{
 };
 use super::types::reserved::ReservedUses;
 use super::types::views::{
-    CreatedOwner, Events, FoundToken, Issued, IssuedOnce, Key, Owner, Page, RetiredPepper,
-    RevealedToken, RevokedAll, RevokedTree, Rules,
+    ChangedKey, CreatedOwner, Events, FoundToken, Issued, IssuedOnce, Key, Owner, Page,
+    RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rules,
 };
 use crate::authority::Authority;
 use crate::clock::Timestamp;
@@ -199,7 +199,7 @@ store_layer! {
     key_by_numeric_id(by: &Authority, id: NumericId) -> Key [by: by];
     list_keys(by: &Authority, query: &ListKeys) -> Page<Key> [by: by];
     count_keys(by: &Authority, query: &ListKeys) -> u64 [by: by];
-    change_key(by: &Authority, id: KeyId, action: &KeyAction, expected: Option<Version>) -> Key
+    change_key(by: &Authority, id: KeyId, action: &KeyAction, expected: Option<Version>) -> ChangedKey
         [by: by, key: id];
     revoke_with_descendants(by: &Authority, id: KeyId, expected: Option<Version>) -> RevokedTree
         [by: by, key: id];

@@ -50,14 +50,14 @@ pub use key_store::KeyStore;
 pub use layer::{StoreCall, StoreLayer};
 pub use store::Store;
 pub use types::{
-    AlertSettings, ChangeRules, ClockAhead, ClockBehindLog, CreateKey, CreateOwner, CreatedOwner,
-    Error, Events, ForbiddenReason, FoundToken, Health, HealthError, HealthErrorKind,
-    HealthProblem, IfInUse, Issued, IssuedOnce, Key, KeyAction, KeyUsage, LastEvent, ListEvents,
-    ListKeys, ListOwners, NumericIdChoice, Owner, OwnerAction, Page, PepperProblem,
-    PreviousTokenInfo, RecoveryKeyProblem, ReservedUses, Resource, RetiredPepper, RevealedToken,
-    RevokedAll, RevokedTree, Rotate, Rules, RulesDiffer, RulesShown, SetLimits, SettingsChange,
-    SettingsCheck, SettingsOf, StateProblem, ThreadHealth, Unavailable, UpdateKey, UpdateOwner,
-    UsageSettings, VerifyError, VerifyRequest, WorkHealth,
+    AlertSettings, ChangeRules, ChangedKey, ClockAhead, ClockBehindLog, CreateKey, CreateOwner,
+    CreatedOwner, Damaged, DamagedEntry, Error, Events, ForbiddenReason, FoundToken, Health,
+    HealthError, HealthErrorKind, HealthProblem, IfInUse, Issued, IssuedOnce, Key, KeyAction,
+    KeyUsage, LastEvent, ListEvents, ListKeys, ListOwners, NumericIdChoice, Owner, OwnerAction,
+    Page, PepperProblem, PreviousTokenInfo, RecoveryKeyProblem, ReservedUses, Resource,
+    RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, RulesDiffer, RulesShown,
+    SetLimits, SettingsChange, SettingsCheck, SettingsOf, StateProblem, ThreadHealth, Unavailable,
+    UpdateKey, UpdateOwner, UsageSettings, VerifyError, VerifyRequest, WorkHealth,
 };
 #[cfg(keyhasp_constant_time)]
 pub use verify::set_declassifier;

@@ -12,15 +12,15 @@ use super::manage::{
     store_rules,
 };
 use super::types::{
-    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken, Health, IfInUse,
-    Issued, IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner, OwnerAction, Page,
-    ReservedUses, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules,
-    VerifyError, VerifyRequest,
+    ChangeRules, ChangedKey, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken,
+    Health, IfInUse, Issued, IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner,
+    OwnerAction, Page, ReservedUses, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate,
+    Rules, VerifyError, VerifyRequest,
 };
 use super::usage::UsageRecorder;
 use super::verify::TokenVerifier;
 use crate::authority::Authority;
-use crate::backend::BackupProgress;
+use crate::backend::{BackupProgress, Finding, Repaired};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::key::IdempotencyKey;
@@ -119,6 +119,37 @@ impl Store {
         Ok(self.engine.records.backend.backup(to.as_ref(), &mut progress)?)
     }
 
+    /// Reads the whole database, and lists every fault with its place: damaged records and usage,
+    /// indexes and counts that disagree with the records, and what the engine finds about its files. An
+    /// undamaged database has none.
+    ///
+    /// It takes as long as reading all of it, and seldom tells more than
+    /// [`health`](KeyStore::health) does: run it after a fault of a disk, and on a restored backup.
+    /// Verifications and commits go on meanwhile; SQLite's write-ahead log grows by what is committed.
+    ///
+    /// # Errors
+    /// [`Error::Backend`] if it can't read for another reason than damage.
+    pub fn check(&self) -> Result<Vec<Finding>, Error> {
+        self.engine.records.check_open()?;
+        Ok(self.engine.records.backend.check()?)
+    }
+
+    /// Mends what can be mended without a guess ([`Finding::is_mendable`]), and tells what it did:
+    ///
+    /// - indexes and counts are made again from the records;
+    /// - usage of keys and owners that aren't there is removed;
+    /// - damaged usage is replaced: nothing used, and the quota used up until its next refill or until
+    ///   an administrator refills it.
+    ///
+    /// It leaves damaged records as they are, and the structure of the file: no key is accepted after
+    /// it that wasn't before. It changes nothing in an undamaged database. Commits wait meanwhile.
+    ///
+    /// # Errors
+    /// [`Error`] if the backend fails. What was mended before that stays.
+    pub fn repair(&self) -> Result<Repaired, Error> {
+        self.engine.repair()
+    }
+
     /// Writes now the usage that waits in memory, without waiting for the next interval. It also
     /// looks at 2,048 keys for addresses that were kept long enough. Does nothing if the store
     /// doesn't keep usage.
@@ -213,7 +244,7 @@ impl KeyStore for Store {
         id: KeyId,
         action: &KeyAction,
         expected: Option<Version>,
-    ) -> Result<Key, Error> {
+    ) -> Result<ChangedKey, Error> {
         self.mended().change_key(by, id, action, expected)
     }
 

@@ -2,7 +2,14 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::backend::{Backend, BackendCall, BackendCallKind, BackendError, BackendErrorKind};
+use super::damaged::DamagedRecords;
+use crate::backend::{
+    Backend, BackendCall, BackendCallKind, BackendError, BackendErrorKind, Change, CommitOutcome,
+    Damage, DamagedRecord, EventPage, EventQuery, Finding, KeyPage, KeyPageQuery, OwnerPage,
+    OwnerPageQuery, Rejection, Scanned, check_by_reading,
+};
+use crate::id::{KeyId, NumericId, OwnerId};
+use crate::key::{KeyRecord, OwnerRecord};
 
 /// A backend around any other, with faults injected.
 ///
@@ -82,6 +89,7 @@ pub enum Moment {
 struct State {
     /// Each fault, with the number of its operations that still pass.
     faults: Vec<(Fault, u64)>,
+    damaged: DamagedRecords,
     is_uncertain: bool,
     operations: u64,
     commits_refused: u64,
@@ -133,9 +141,18 @@ impl<B: Backend> Failing<B> {
         self.state().faults.push((fault, fault.nth.saturating_sub(1)));
     }
 
-    /// Removes all faults. An unknown outcome stays unknown until recovery.
+    /// Damages a record: a key, an owner or an event. From now on reads show the damage in its place,
+    /// and changes that rest on it are refused. A purge removes a damaged key. The records that a store
+    /// has read already are damaged for it when it reads them again.
+    pub fn damage(&self, record: DamagedRecord) {
+        self.state().damaged.add(record);
+    }
+
+    /// Removes all faults and damage. An unknown outcome stays unknown until recovery.
     pub fn heal(&self) {
-        self.state().faults.clear();
+        let mut state = self.state();
+        state.faults.clear();
+        state.damaged.clear();
     }
 
     /// Returns whether an outcome is unknown, so that nothing is committed.
@@ -161,6 +178,22 @@ impl<B: Backend> Failing<B> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn damaged(&self) -> DamagedRecords {
+        self.state().damaged.clone()
+    }
+
+    /// Returns an error if this record is damaged.
+    fn check_whole(
+        &self,
+        record: DamagedRecord,
+        operation: &'static str,
+    ) -> Result<(), BackendError> {
+        match self.damaged().of(record) {
+            Some(damage) => Err(BackendError::damaged(self.inner.name(), operation, damage)),
+            None => Ok(()),
+        }
+    }
+
     fn error(&self, kind: BackendErrorKind, operation: &'static str) -> BackendError {
         BackendError::new(kind, self.inner.name(), operation).with_source("a fault was injected")
     }
@@ -181,6 +214,77 @@ impl<B: Backend> Failing<B> {
 impl<B: Backend> crate::backend::BackendLayer for Failing<B> {
     fn inner(&self) -> &dyn Backend {
         &self.inner
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
+        let damaged = self.damaged();
+        self.inner.scan(&mut |scanned| visit(damaged.scanned(scanned)))
+    }
+
+    fn scan_owner(
+        &self,
+        owner: &OwnerId,
+        visit: &mut dyn FnMut(Scanned),
+    ) -> Result<(), BackendError> {
+        let damaged = self.damaged();
+        self.inner.scan_owner(owner, &mut |scanned| visit(damaged.scanned(scanned)))
+    }
+
+    fn owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
+        self.check_whole(DamagedRecord::Owner(*id), "read owner")?;
+        self.inner.owner(id)
+    }
+
+    fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
+        self.check_whole(DamagedRecord::Key(id), "read key")?;
+        self.inner.key(id)
+    }
+
+    fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError> {
+        let key = self.inner.key_by_numeric_id(id)?;
+        match &key {
+            Some(key) => self.check_whole(DamagedRecord::Key(key.id), "read key")?,
+            None => {}
+        }
+        Ok(key)
+    }
+
+    fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
+        let damaged = self.damaged();
+        if damaged.is_empty() {
+            return self.inner.commit(batch);
+        }
+        let under: Vec<_> = batch.iter().map(|change| damaged.under(change)).collect();
+        let is_whole =
+            |(change, under): (&Change, &Option<Damage>)| under.is_none().then(|| change.clone());
+        let passed: Vec<Change> = batch.iter().zip(&under).filter_map(is_whole).collect();
+        let mut outcome = self.inner.commit(&passed)?.into_iter();
+        for (change, applied) in passed.iter().zip(outcome.as_slice()) {
+            if applied.is_ok() {
+                self.state().damaged.forget_removed(change);
+            }
+        }
+        let one = |under: Option<Damage>| match under {
+            Some(damage) => Some(Err(Rejection::Damaged(damage))),
+            None => outcome.next(),
+        };
+        Ok(under.into_iter().filter_map(one).collect())
+    }
+
+    fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError> {
+        Ok(self.damaged().page_of_keys(self.inner.page_keys(query)?))
+    }
+
+    fn page_owners(&self, query: &OwnerPageQuery) -> Result<OwnerPage, BackendError> {
+        Ok(self.damaged().page_of_owners(self.inner.page_owners(query)?))
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<EventPage, BackendError> {
+        Ok(self.damaged().page_of_events(self.inner.events(query)?))
+    }
+
+    fn check(&self) -> Result<Vec<Finding>, BackendError> {
+        check_by_reading(self)
     }
 
     fn around<T>(
@@ -365,5 +469,40 @@ mod tests {
         assert_eq!(create(&backend, "b"), Err(BackendErrorKind::Full));
         assert_eq!(create(&backend, "b"), Ok(()));
         assert_eq!(backend.operations() - before, 4);
+    }
+
+    #[test]
+    fn damaged_records_are_shown_as_such_and_refuse_what_rests_on_them() {
+        let backend = opened();
+        create(&backend, "a").unwrap();
+        create(&backend, "b").unwrap();
+        let keys = [1, 2].map(|number| sample::key(number, "a").unwrap());
+        let creations = keys.clone().map(|key| sample::create_key(&key).unwrap());
+        backend.commit(&creations).unwrap();
+        assert_eq!(backend.check().unwrap(), []);
+        let records = [
+            DamagedRecord::Key(keys[0].id),
+            DamagedRecord::Owner(sample::owner_id("b").unwrap()),
+            DamagedRecord::Event(2),
+        ];
+        records.iter().for_each(|record| backend.damage(*record));
+        assert!(backend.key(keys[0].id).unwrap_err().damage().is_some());
+        assert!(backend.key(keys[1].id).unwrap().is_some());
+        let found = backend.check().unwrap();
+        let of = |finding: &crate::backend::Finding| match finding {
+            crate::backend::Finding::Record(damage) => damage.record,
+            _ => DamagedRecord::Unknown,
+        };
+        let mut found: Vec<String> = found.iter().map(|finding| of(finding).to_string()).collect();
+        let mut expected = records.map(|record| record.to_string()).to_vec();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+        let changes =
+            keys.clone().map(|key| sample::replace_key(&sample::changed_key(&key)).unwrap());
+        let outcome = backend.commit(&changes).unwrap();
+        assert!(matches!(outcome[..], [Err(Rejection::Damaged(_)), Ok(_)]), "{outcome:?}");
+        backend.heal();
+        assert!(backend.key(keys[0].id).unwrap().is_some());
     }
 }

@@ -5,6 +5,7 @@
 //! `docs/writing-a-backend.md` writes a backend from scratch and has it conform.
 
 pub mod conformance;
+mod damaged;
 pub mod differences;
 mod failing;
 #[cfg(all(doctest, feature = "sqlite"))]

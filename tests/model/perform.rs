@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyhasp::authority::{Actor, Authority, Role};
 use keyhasp::id::{Generation, OwnerId, Version};
-use keyhasp::store::{Issued, IssuedOnce, Keys, Managing, RevealedToken};
+use keyhasp::store::{ChangedKey, Issued, IssuedOnce, Keys, Managing, RevealedToken};
 use keyhasp::{AdminKeys, DelegatedKeys, Error, IdempotencyKey, KeyStore, ListEvents, OwnerKeys};
 use serde_json::{Value, json};
 
@@ -143,7 +143,7 @@ fn by_anybody<R: Managing>(keys: &Keys<R>, call: &Call) -> Option<Heard> {
             OnKey::Deactivate => keys.deactivate(*id),
             OnKey::InvalidatePrevious => keys.invalidate_previous_tokens(*id),
             OnKey::ExtendExpiry(expiry) => keys.extend_expiry(*id, *expiry),
-            OnKey::Revoke => keys.revoke(*id),
+            OnKey::Revoke => return Some(keys.revoke(*id).map(changed)),
             OnKey::Update(update) => keys.update(*id, update.request()),
             OnKey::AddToQuota(_)
             | OnKey::Block
@@ -164,7 +164,7 @@ fn by_admin(keys: &AdminKeys, call: &Call) -> Option<Heard> {
         Call::CreateKey { owner, key } => keys.create(owner, key.request()).map(issued),
         Call::ActOnKey { id, action, .. } => match action {
             OnKey::AddToQuota(uses) => keys.add_to_quota(*id, *uses),
-            OnKey::Block => keys.block(*id),
+            OnKey::Block => return Some(keys.block(*id).map(changed)),
             OnKey::RefillQuota => keys.refill_quota(*id),
             OnKey::ConvertTrial(expiry) => keys.convert_trial(*id, *expiry),
             OnKey::Unblock => keys.unblock(*id),
@@ -253,7 +253,7 @@ fn by_delegate(keys: &DelegatedKeys, call: &Call) -> Option<Heard> {
 fn on_port(store: &dyn Asked, by: &Authority, call: &Call) -> Heard {
     match call {
         Call::ActOnKey { id, action, expected } => {
-            store.change_key(by, *id, &action.request(), *expected).map(|key| shown(&key))
+            store.change_key(by, *id, &action.request(), *expected).map(changed)
         }
         Call::ActOnOwner { id, action, expected } => {
             store.change_owner(by, id, &action.request(), *expected).map(|owner| shown(&owner))
@@ -363,6 +363,11 @@ fn answer(value: Value, fresh: Fresh) -> (Answer, Fresh) {
 
 fn shown(what: &impl serde::Serialize) -> (Answer, Fresh) {
     answer(serde_json::to_value(what).unwrap(), Fresh::default())
+}
+
+/// The whole key: nothing is damaged here.
+fn changed(key: ChangedKey) -> (Answer, Fresh) {
+    shown(&key.whole().unwrap())
 }
 
 fn nothing() -> (Answer, Fresh) {

@@ -8,8 +8,8 @@ use keyhasp::authority::{Authority, Role, Viewer};
 use keyhasp::id::{KeyId, OwnerId, Version};
 use keyhasp::key::{LastAddress, RejectReason};
 use keyhasp::store::{
-    Events, ForbiddenReason, FoundToken, Health, Issued, IssuedOnce, Key, KeyAction, KeyUsage,
-    Owner, OwnerAction, Page, RevokedAll, RevokedTree, Rules, StoreLayer,
+    ChangedKey, Events, ForbiddenReason, FoundToken, Health, Issued, IssuedOnce, Key, KeyAction,
+    KeyUsage, Owner, OwnerAction, Page, RevokedAll, RevokedTree, Rules, StoreLayer,
 };
 use keyhasp::{
     Clock, CreateKey, Error, EventKind, IdempotencyKey, KeyStore, ListEvents, ListKeys,
@@ -340,7 +340,7 @@ impl StoreLayer for Planted {
         id: KeyId,
         action: &KeyAction,
         expected: Option<Version>,
-    ) -> Result<Key, Error> {
+    ) -> Result<ChangedKey, Error> {
         let expected = self.expected(expected);
         let before = self.has(Defect::PinningForgotten).then(|| self.store.key(by, id).ok());
         let action = match action {
@@ -350,8 +350,9 @@ impl StoreLayer for Planted {
             action => action,
         };
         let first = self.store.change_key(by, id, action, expected);
-        let mut key =
+        let changed =
             self.again(by, first, |by| self.store.change_key(by, id, action, expected))?;
+        let mut key = changed.whole().unwrap();
         if let Some(before) = before.flatten().filter(|before| before.access == key.access) {
             key.access_by = before.access_by;
         }
@@ -360,7 +361,7 @@ impl StoreLayer for Planted {
             let by = Authority { role: Role::Administrator, ..by.clone() };
             return self.store.change_key(&by, id, &KeyAction::Unblock, None);
         }
-        Ok(key)
+        Ok(ChangedKey::Whole(Box::new(key)))
     }
 
     fn rotate_key(

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use keyhasp::authority::Authority;
 use keyhasp::backend::{Backend, BackendError, BackendLayer, Change, CommitOutcome, Memory};
-use keyhasp::store::{Issued, Key, KeyAction, StoreLayer};
+use keyhasp::store::{ChangedKey, Issued, Key, KeyAction, StoreLayer};
 use keyhasp::{
     Error, KeyId, KeyStore, RejectReason, Rotate, Timestamp, VerifiedKey, VerifyError,
     VerifyRequest, Version,
@@ -129,7 +129,7 @@ impl StoreLayer for Planted {
         id: KeyId,
         action: &KeyAction,
         expected: Option<Version>,
-    ) -> Result<Key, Error> {
+    ) -> Result<ChangedKey, Error> {
         let expected = self.compared(by, id, expected)?;
         self.store.change_key(by, id, action, expected)
     }

@@ -178,10 +178,10 @@ impl Desk<'_> {
                 let (admin, key) = (expecting(expected), key_id(key));
                 shown(match how {
                     Turn::Activate => admin.activate(key),
-                    Turn::Block => admin.block(key),
+                    Turn::Block => admin.block(key).map(|key| key.whole().unwrap()),
                     Turn::Deactivate => admin.deactivate(key),
                     Turn::InvalidatePrevious => admin.invalidate_previous_tokens(key),
-                    Turn::Revoke => admin.revoke(key),
+                    Turn::Revoke => admin.revoke(key).map(|key| key.whole().unwrap()),
                     Turn::Unblock => admin.unblock(key),
                 }?)
             }

@@ -149,7 +149,7 @@ fn a_block_is_not_the_owners_to_lift() {
     let (keys, issued) = world.owner("org");
     let id = issued.key.id;
     keys.deactivate(id).unwrap();
-    let blocked = world.admin.with_reason("leaked").unwrap().block(id).unwrap();
+    let blocked = world.admin.with_reason("leaked").unwrap().block(id).unwrap().whole().unwrap();
     let switch = blocked.blocked.clone().unwrap();
     assert_eq!((switch.by.as_str(), switch.reason.unwrap().as_str()), ("root", "leaked"));
     let active = keys.activate(id).unwrap();

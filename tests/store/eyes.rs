@@ -44,7 +44,7 @@ fn a_block_is_shown_without_name_and_reason() {
     let (world, keys, id) = world();
     world.clock.advance(Duration::from_secs(5));
     let at = world.now();
-    let blocked = world.admin.block(id).unwrap();
+    let blocked = world.admin.block(id).unwrap().whole().unwrap();
     assert_eq!(blocked.blocked.as_ref().unwrap().by.as_str(), NAME);
     assert_eq!(blocked.blocked.as_ref().unwrap().reason.as_ref().unwrap().as_str(), WHY);
 

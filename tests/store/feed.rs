@@ -65,7 +65,7 @@ fn who_waits_is_woken() {
     drain(&mut feed);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| feed.next(LONG).unwrap());
-        let revoked = keys.revoke(issued.key.id).unwrap();
+        let revoked = keys.revoke(issued.key.id).unwrap().whole().unwrap();
         let FeedItem::Events(events) = waiting.join().unwrap() else { panic!("no events") };
         assert_eq!(events[0].version, revoked.version);
     });

@@ -7,6 +7,7 @@ mod acting;
 mod alerts;
 mod authority;
 mod clocks;
+mod damage;
 mod each;
 mod eyes;
 mod feed;

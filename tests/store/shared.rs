@@ -64,7 +64,7 @@ fn what_one_process_does_is_in_force_in_the_other() {
     eventually(&b, &first.token, Err(VerifyError::Unrecognized));
     eventually(&b, &second.token, Ok(()));
     // Each sees its own changes at once, also where the other changed the same record before.
-    let blocked = b.admin.block(first.key.id).unwrap();
+    let blocked = b.admin.block(first.key.id).unwrap().whole().unwrap();
     assert_eq!(blocked.version.get(), 3);
     let is_blocked = Err(VerifyError::Rejected(RejectReason::Blocked));
     assert_eq!(b.verifier.verify(second.token.expose()).map(|_| ()), is_blocked);

@@ -16,8 +16,8 @@ use super::trees::{self, Tree};
 pub(super) const MAX_VALUE: usize = 4096;
 /// The version of a value's encoding, its first byte.
 const FORMAT: u8 = 1;
-/// The format and the number of further chunks.
-const HEAD_LEN: usize = 3;
+/// The format, the number of further chunks, and the checksum.
+const HEAD_LEN: usize = 7;
 
 /// A place to read values from: the trees as they are, or as they will be after a batch.
 pub(super) trait Values {
@@ -40,7 +40,24 @@ pub(super) fn join<'a>(
     key: &[u8],
     head: &'a [u8],
 ) -> Result<Cow<'a, [u8]>, Fault> {
+    let (record, checksum) = unchecked(from, tree, key, head)?;
+    if checksum_of(tree, key, &record) == checksum {
+        Ok(record)
+    } else {
+        Err(Fault::damaged("a record is not what its checksum says"))
+    }
+}
+
+/// Puts a record together, and returns it with the checksum that it should have.
+pub(super) fn unchecked<'a>(
+    from: &dyn Values,
+    tree: Tree,
+    key: &[u8],
+    head: &'a [u8],
+) -> Result<(Cow<'a, [u8]>, u32), Fault> {
     let count = count(head)?;
+    let checksum = head[HEAD_LEN - 4..].first_chunk();
+    let checksum = checksum.ok_or(Fault::damaged("a record has no head"))?;
     let mut record = Cow::Borrowed(&head[HEAD_LEN..]);
     for number in 1..=count {
         let chunk = from.value(Tree::Chunks, &trees::chunk(tree, key, number))?;
@@ -48,20 +65,48 @@ pub(super) fn join<'a>(
             .to_mut()
             .extend_from_slice(&chunk.ok_or(Fault::damaged("a chunk of a record is missing"))?);
     }
-    Ok(record)
+    Ok((record, u32::from_be_bytes(*checksum)))
+}
+
+/// Computes the checksum of a record and its place. It shows damage, not deceit.
+fn checksum_of(tree: Tree, key: &[u8], record: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[tree.tag()]);
+    hasher.update(key);
+    hasher.update(record);
+    hasher.finalize()
+}
+
+/// The part of a stored value that says how many chunks follow, and the checksum of all.
+pub(super) fn head(value: &[u8]) -> &[u8] {
+    value.get(..HEAD_LEN).unwrap_or(value)
+}
+
+/// Returns whether a stored value can be what sled has lost a part of: it has chunks elsewhere. One that
+/// is whole without them only says so.
+pub(super) fn has_chunks(tree: Tree, key: &[u8], value: &[u8]) -> bool {
+    let is_whole = || {
+        value.get(HEAD_LEN - 4..).and_then(<[u8]>::split_first_chunk).is_some_and(
+            |(checksum, record)| checksum_of(tree, key, record).to_be_bytes() == *checksum,
+        )
+    };
+    count(value).is_ok_and(|count| count > 0) && !is_whole()
 }
 
 /// Reads how many further chunks a stored value has.
 pub(super) fn count(head: &[u8]) -> Result<u16, Fault> {
     match head {
-        [FORMAT, high, low, ..] => Ok(u16::from_be_bytes([*high, *low])),
-        [format, ..] if *format > FORMAT => Err(Fault::newer("a record has a later format")),
+        [FORMAT, high, low, _, _, _, _, ..] => Ok(u16::from_be_bytes([*high, *low])),
         _ => Err(Fault::damaged("a record has no head")),
     }
 }
 
 /// The value to store, and its further chunks.
-pub(super) fn split(record: &[u8]) -> Result<(Vec<u8>, impl Iterator<Item = &[u8]>), Fault> {
+pub(super) fn split<'a>(
+    tree: Tree,
+    key: &[u8],
+    record: &'a [u8],
+) -> Result<(Vec<u8>, impl Iterator<Item = &'a [u8]> + use<'a>), Fault> {
     let (first, rest) = record.split_at(record.len().min(MAX_VALUE - HEAD_LEN));
     let chunks = rest.chunks(MAX_VALUE);
     // 256 MiB: no record within the limits of its types comes near.
@@ -71,6 +116,7 @@ pub(super) fn split(record: &[u8]) -> Result<(Vec<u8>, impl Iterator<Item = &[u8
     let mut head = Vec::with_capacity(HEAD_LEN + first.len());
     head.push(FORMAT);
     head.extend_from_slice(&count.to_be_bytes());
+    head.extend_from_slice(&checksum_of(tree, key, record).to_be_bytes());
     head.extend_from_slice(first);
     Ok((head, chunks))
 }
@@ -91,7 +137,7 @@ mod tests {
     }
 
     fn stored(record: &[u8]) -> Stored {
-        let (head, chunks) = split(record).unwrap();
+        let (head, chunks) = split(Tree::Keys, b"k", record).unwrap();
         let mut values = BTreeMap::from([((Tree::Keys, b"k".to_vec()), head)]);
         for (number, chunk) in (1..).zip(chunks) {
             values.insert((Tree::Chunks, trees::chunk(Tree::Keys, b"k", number)), chunk.to_vec());
@@ -121,10 +167,17 @@ mod tests {
     #[test]
     fn what_is_not_a_record() {
         let kind = |head: &[u8]| join(&stored(&[]), Tree::Keys, b"k", head).unwrap_err().kind();
-        for head in [&[][..], &[1], &[1, 0], &[0, 0, 0, 9], &[1, 0, 1, 9]] {
+        let flipped = {
+            let mut head = split(Tree::Keys, b"k", b"abc").unwrap().0;
+            head[HEAD_LEN] ^= 1;
+            head
+        };
+        let moved = split(Tree::Owners, b"k", b"abc").unwrap().0;
+        let chunk_missing = [1, 0, 1, 0, 0, 0, 0, 9];
+        for head in [&[][..], &[1], &[1, 0, 0, 0, 0, 0], &[0; 9], &chunk_missing, &flipped, &moved]
+        {
             assert_eq!(kind(head), BackendErrorKind::Corrupt, "{head:?}");
         }
-        assert_eq!(kind(&[2]), BackendErrorKind::Newer);
-        assert!(split(&vec![0; 65_536 * MAX_VALUE]).is_err());
+        assert!(split(Tree::Keys, b"k", &vec![0; 65_536 * MAX_VALUE]).is_err());
     }
 }

@@ -48,6 +48,17 @@ impl DirtyMarker {
         let _ = self.put(NO);
     }
 
+    /// A batch is durable, and those before it.
+    pub(super) fn note_durable(&self, number: u64) {
+        self.lock.note_durable(number);
+        self.take_back();
+    }
+
+    /// Forgets all notes, before a database is created: they are of one that was here before.
+    pub(super) fn forget(&self) -> io::Result<()> {
+        self.lock.file().set_len(0)
+    }
+
     fn put(&self, byte: u8) -> io::Result<()> {
         self.lock.file().seek(SeekFrom::Start(0))?;
         self.lock.file().write_all(&[byte])

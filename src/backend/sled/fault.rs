@@ -4,9 +4,11 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::trees::Tree;
 use crate::backend::file_lock::LockFault;
 use crate::backend::open_file::Strange;
-use crate::backend::{BackendError, BackendErrorKind};
+use crate::backend::{BackendError, BackendErrorKind, Damage, DamagedRecord, quarantined};
+use crate::id::KeyId;
 
 /// The backend's name in errors and logs.
 pub(super) const NAME: &str = "sled";
@@ -17,6 +19,8 @@ pub(super) const NAME: &str = "sled";
 pub(super) struct Fault {
     kind: BackendErrorKind,
     source: Box<dyn Error + Send + Sync>,
+    /// If it is about one stored value, so that others can be read: where in it the damage lies.
+    of_value: Option<&'static str>,
 }
 
 impl Fault {
@@ -24,11 +28,60 @@ impl Fault {
         kind: BackendErrorKind,
         source: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        Self { kind, source: source.into() }
+                Self { kind, source: source.into(), of_value: None }
     }
 
+    /// A stored value isn't what can have been written there.
     pub(super) fn damaged(what: &'static str) -> Self {
+        Self { of_value: Some("record"), ..Self::unreadable(what) }
+    }
+
+    /// The database as a whole is damaged.
+    fn unreadable(what: &'static str) -> Self {
         Self::new(BackendErrorKind::Corrupt, what)
+    }
+
+    /// Names the record, if this is damage of a stored value.
+    pub(super) fn of(self, tree: Tree, record: DamagedRecord) -> Self {
+        match self.damage(tree, record) {
+            Ok(damage) => Self { source: damage.into(), ..Self::damaged("") },
+            Err(fault) => fault,
+        }
+    }
+
+    /// Returns the place of the damage, if this is damage of a stored value.
+    pub(super) fn damage(self, tree: Tree, record: DamagedRecord) -> Result<Damage, Self> {
+        match self.source.downcast_ref::<Damage>() {
+            Some(damage) => Ok(damage.clone()),
+            None => match self.of_value {
+                Some(column) => Ok(Damage::new(tree.name(), column, record)),
+                None => Err(self),
+            },
+        }
+    }
+
+    /// A key is under quarantine.
+    pub(super) fn quarantined(id: KeyId) -> Self {
+        Self { source: quarantined(id).into(), ..Self::damaged("") }
+    }
+
+    /// There are fewer batches than were durable.
+    pub(super) fn earlier(found: u64, durable: u64) -> Self {
+        let what = format!("it has {found} of {durable} batches");
+        Self::of_lost_writes(&what, "; to go on from the earlier state, remove DIR.lock")
+    }
+
+    /// A tree has other entries than were written.
+    pub(super) fn lost(tree: Tree) -> Self {
+        Self::of_lost_writes(&format!("entries of `{}` are lost", tree.name()), "")
+    }
+
+    fn of_lost_writes(what: &str, otherwise: &str) -> Self {
+        let source = format!(
+            "{what}: sled drops what follows damage in its log; put back a copy of DIR and DIR.lock \
+             that was made while it was closed{otherwise}"
+        );
+        Self { kind: BackendErrorKind::EarlierState, source: source.into(), of_value: None }
     }
 
     pub(super) fn newer(what: &'static str) -> Self {
@@ -53,7 +106,8 @@ impl Fault {
 
 impl From<Strange> for Fault {
     fn from(strange: Strange) -> Self {
-        Self { kind: BackendErrorKind::ForeignWriter, source: strange.to_string().into() }
+        let source = strange.to_string().into();
+        Self { kind: BackendErrorKind::ForeignWriter, source, of_value: None }
     }
 }
 
@@ -82,7 +136,7 @@ impl From<io::Error> for Fault {
             Some(number) => io::Error::from_raw_os_error(number),
             None => io::Error::from(error.kind()),
         };
-        Self { kind, source: plain.into() }
+        Self { kind, source: plain.into(), of_value: None }
     }
 }
 
@@ -91,10 +145,17 @@ impl From<::sled::Error> for Fault {
         use ::sled::Error as E;
         match error {
             E::Io(error) => error.into(),
-            E::Corruption { .. } => Self::damaged("sled found damage in its files"),
-            E::Unsupported(_) => Self::damaged("sled refuses its own configuration"),
-            E::CollectionNotFound(_) => Self::damaged("a tree is missing"),
-            E::ReportableBug(_) => Self::damaged("sled met a state that it rules out"),
+            E::Corruption { at, .. } => Self {
+                kind: BackendErrorKind::Corrupt,
+                source: match at {
+                    Some(at) => format!("sled found damage in its data file `db`, at {at}").into(),
+                    None => "sled found damage in its files".into(),
+                },
+                of_value: Some("page"),
+            },
+            E::Unsupported(_) => Self::unreadable("sled refuses its own configuration"),
+            E::CollectionNotFound(_) => Self::unreadable("a tree is missing"),
+            E::ReportableBug(_) => Self::unreadable("sled met a state that it rules out"),
         }
     }
 }
@@ -104,7 +165,7 @@ impl From<::sled::Error> for Fault {
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, ::sled::Error>) -> Result<T, Fault> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(Fault::from),
-        Err(_) => Err(Fault::damaged("sled panicked: its files are not as it left them")),
+        Err(_) => Err(Fault::unreadable("sled panicked: its files are not as it left them")),
     }
 }
 

@@ -1,10 +1,13 @@
 //! Opening, recovering and closing.
 
 use super::dirty_marker::DirtyMarker;
-use super::engine::{Engine, WriteFault, Writes, await_unlocked};
+use super::engine::{Engine, WriteFault, await_unlocked};
 use super::fault::Fault;
 use super::layout::{Found, Layout};
 use super::options::SledOptions;
+use super::overlay::Batch;
+use super::sums::check_writes;
+use super::trees;
 use crate::backend::open_file::OpenFile;
 use crate::backend::opening::Intent;
 use crate::backend::{BackendErrorKind, Opened};
@@ -36,6 +39,7 @@ impl Live {
         let (generation, engine) = match layout.look()? {
             Found::Nothing => {
                 judge(intent, Opened::Created)?;
+                dirty_marker.forget()?;
                 let generation = layout.begin()?;
                 let engine = Engine::create(layout, generation, options)?;
                 let marked = layout.clear_unsynced().and_then(|()| layout.mark(generation));
@@ -46,11 +50,18 @@ impl Live {
                 if layout.is_unsynced() || dirty_marker.is_noted()? {
                     generation = renew(layout, generation)?;
                 }
+                let durable = dirty_marker.lock().durable()?;
                 dirty_marker.note()?;
-                (generation, Engine::open(layout, generation, options)?)
+                let engine = Engine::open(layout, generation, options)?;
+                let checked = check_writes(&engine, durable);
+                // What is refused is durable as it is.
+                (generation, engine.unless(checked).inspect_err(|_| dirty_marker.take_back())?)
             }
         };
-        dirty_marker.take_back();
+        match engine.number(trees::WRITES) {
+            Ok(number) => dirty_marker.note_durable(number),
+            Err(_) => dirty_marker.take_back(),
+        }
         let has_store = engine.has_store();
         let files = layout.open_files(dirty_marker.lock(), engine.data_file(), generation);
         // Before an error of these: dropping lets go of the engine.
@@ -69,15 +80,17 @@ impl Live {
 
     /// Writes everything in one atomic step, and returns when it is durable. After a failure of
     /// unknown outcome nothing is read or written before a recovery.
-    pub(super) fn write(&mut self, layout: &Layout, writes: &Writes) -> Result<(), WriteFault> {
+    pub(super) fn write(&mut self, layout: &Layout, batch: &Batch) -> Result<(), WriteFault> {
         self.check_files().map_err(WriteFault::Before)?;
         let engine = self.engine().map_err(WriteFault::Before)?;
         self.dirty_marker.note().map_err(|error| WriteFault::Before(error.into()))?;
         // Again: a file may have gone during the write, and what is in it is not kept then.
-        let written =
-            engine.write(writes).and_then(|()| self.check_files().map_err(WriteFault::Unknown));
+        let written = engine
+            .write(&batch.writes)
+            .and_then(|()| self.check_files().map_err(WriteFault::Unknown));
         match written {
-            Ok(()) | Err(WriteFault::Before(_)) => self.dirty_marker.take_back(),
+            Ok(()) => self.dirty_marker.note_durable(batch.number),
+            Err(WriteFault::Before(_)) => self.dirty_marker.take_back(),
             Err(WriteFault::Unknown(_)) => self.distrust(layout),
         }
         written
@@ -114,11 +127,15 @@ impl Live {
         };
         await_unlocked(&layout.data_file(generation))?;
         let generation = renew(layout, generation)?;
+        let durable = self.dirty_marker.lock().durable()?;
         self.dirty_marker.note()?;
-        let engine = self.engine.insert(Engine::open(layout, generation, options)?);
+        let engine = Engine::open(layout, generation, options)?;
+        let checked = check_writes(&engine, durable);
+        let engine = self.engine.insert(engine.unless(checked)?);
+        let number = engine.number(trees::WRITES)?;
         let lock = self.dirty_marker.lock();
         self.files = layout.open_files(lock, engine.data_file(), generation)?;
-        self.dirty_marker.take_back();
+        self.dirty_marker.note_durable(number);
         self.is_unsure = false;
         Ok(())
     }

@@ -14,32 +14,43 @@
 //! | `options` | [`SledOptions`] |
 //! | `life` | opening, writing, recovering and closing a database |
 //! | `read` | the queries |
+//! | `sums` | the sums of the trees, by which lost entries are noticed |
 //! | `overlay` | a batch before it is written, and the rules' view of it |
+//! | `counts`, `removal` | the number of keys of each owner; the removal of a damaged key |
+//! | `requests` | requests that took effect once |
+//! | `leads` | the entries of other trees that lead to a record |
+//! | `derived` | what follows from records: how it is checked, and made again |
 //! | `record` | records as bytes |
 //! | `chunks` | long values in short pieces |
 //! | `trees` | the trees, and the keys in them |
 //! | `engine` | the one user of the crate |
 //! | `watchdog` | the thread that ends a wait in sled which would last for ever |
 //! | `layout` | the directory, and the marker that names the files that count |
-//! | `dirty_marker` | the byte that shows the next process a commit that was not finished |
+//! | `dirty_marker` | what shows the next process a commit that was not finished, and the last one that was |
 //! | `files`, `fault` | calls of the file system, and what goes wrong |
 //! | `decoding` | the decoders for tests, with the feature `testing` |
 
 mod chunks;
+mod counts;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod decoding;
+mod derived;
 mod dirty_marker;
 mod engine;
 mod fault;
 mod files;
 mod layout;
+mod leads;
 mod life;
 mod options;
 mod overlay;
 mod read;
 mod record;
+mod removal;
+mod requests;
 mod store;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod trees;

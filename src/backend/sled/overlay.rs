@@ -8,16 +8,29 @@ use ::sled::IVec;
 use super::chunks::{self, Values};
 use super::engine::{Engine, Writes, number};
 use super::fault::Fault;
+use super::leads;
+use super::read::{load_key, load_owner, load_quarantine, load_usage};
 use super::record::{
-    decode_key, decode_metadata, decode_owner, decode_request, decode_usage, encode_event,
-    encode_key, encode_metadata, encode_owner, encode_request, encode_usage,
+    decode_metadata, encode_event, encode_key, encode_metadata, encode_owner, encode_quarantine,
+    encode_usage,
 };
+use super::sums::Sums;
 use super::trees::{self, Tree};
 use crate::backend::{BackendError, KeyCounts, Transaction, UsageSubject};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyName, KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
+use crate::key::{
+    KeyName, KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
+};
+
+/// What is written in one step.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) writes: Writes,
+    /// The number of the batch, by which a later opening knows whether it is still there.
+    pub(super) number: u64,
+}
 
 /// Writes over the trees of an engine.
 pub(super) struct Overlay<'a> {
@@ -30,9 +43,38 @@ impl<'a> Overlay<'a> {
         Self { engine, writes: Writes::new() }
     }
 
-    /// The batch to write.
-    pub(super) fn into_writes(self) -> Writes {
-        self.writes
+    /// The outcome of a batch, and what is to be written for it.
+    pub(super) fn finish<T>(
+        self,
+        outcome: Result<T, BackendError>,
+    ) -> Result<Result<(T, Batch), BackendError>, Fault> {
+        match outcome {
+            Ok(outcome) => Ok(Ok((outcome, self.into_batch()?))),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// The batch to write, with its number and what all trees sum up to after it.
+    pub(super) fn into_batch(self) -> Result<Batch, Fault> {
+        if self.writes.is_empty() {
+            return Ok(Batch::default());
+        }
+        let mut sums = Sums::load(self.engine)?;
+        for (tree, entries) in &self.writes {
+            for (key, new) in entries {
+                let old = self.engine.value(*tree, key)?;
+                sums.replace(*tree, key, old.as_deref(), new.as_deref());
+            }
+        }
+        self.into_batch_with(sums)
+    }
+
+    /// The batch to write, after which the trees have these sums.
+    pub(super) fn into_batch_with(mut self, sums: Sums) -> Result<Batch, Fault> {
+        let number = self.number(trees::WRITES)? + 1;
+        self.put_number(trees::WRITES, number);
+        self.put(Tree::StoreMetadata, trees::SUMS, &sums.encode());
+        Ok(Batch { writes: self.writes, number })
     }
 
     pub(super) fn put(&mut self, tree: Tree, key: &[u8], value: &[u8]) {
@@ -50,7 +92,7 @@ impl<'a> Overlay<'a> {
         key: &[u8],
         record: &[u8],
     ) -> Result<(), Fault> {
-        let (head, further) = chunks::split(record)?;
+        let (head, further) = chunks::split(tree, key, record)?;
         self.remove_record(tree, key)?;
         self.put(tree, key, &head);
         for (number, chunk) in (1..=u16::MAX).zip(further) {
@@ -61,8 +103,14 @@ impl<'a> Overlay<'a> {
 
     pub(super) fn remove_record(&mut self, tree: Tree, key: &[u8]) -> Result<(), Fault> {
         if let Some(old) = self.value(tree, key)? {
-            for number in 1..=chunks::count(&old)? {
-                self.remove(Tree::Chunks, &trees::chunk(tree, key, number));
+            // A damaged value doesn't say how many follow it.
+            let count = chunks::count(&old).ok();
+            for number in 1..=count.unwrap_or(u16::MAX) {
+                let chunk = trees::chunk(tree, key, number);
+                if count.is_none() && self.value(Tree::Chunks, &chunk)?.is_none() {
+                    break;
+                }
+                self.remove(Tree::Chunks, &chunk);
             }
             self.remove(tree, key);
         }
@@ -70,7 +118,7 @@ impl<'a> Overlay<'a> {
     }
 
     /// Shows the keys of a tree that begin with `prefix`, in no order.
-    fn each(
+    pub(super) fn each(
         &self,
         tree: Tree,
         prefix: &[u8],
@@ -92,7 +140,7 @@ impl<'a> Overlay<'a> {
     }
 
     /// Lists the first keys of a tree in a range, in order; at most `limit`.
-    fn first(
+    pub(super) fn first(
         &self,
         tree: Tree,
         from: &[u8],
@@ -124,31 +172,6 @@ impl<'a> Overlay<'a> {
         Ok(first)
     }
 
-    fn load_key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
-        let record = chunks::load(self, Tree::Keys, &trees::key(id))?;
-        record.map(|record| decode_key(id, &record)).transpose()
-    }
-
-    fn load_owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
-        let record = chunks::load(self, Tree::Owners, trees::owner(id))?;
-        record.map(|record| decode_owner(*id, &record)).transpose()
-    }
-
-    fn load_counts(&self, owner: &OwnerId) -> Result<KeyCounts, Fault> {
-        match self.value(Tree::KeyCounts, trees::owner(owner))? {
-            Some(value) => decode_counts(&value),
-            None => Ok(KeyCounts::default()),
-        }
-    }
-
-    fn store_counts(&mut self, owner: &OwnerId, counts: KeyCounts) {
-        if counts == KeyCounts::default() {
-            self.remove(Tree::KeyCounts, trees::owner(owner));
-        } else {
-            self.put(Tree::KeyCounts, trees::owner(owner), &encode_counts(counts));
-        }
-    }
-
     fn store_key(
         &mut self,
         before: Option<&KeyRecord>,
@@ -161,16 +184,7 @@ impl<'a> Overlay<'a> {
             self.put_number(trees::KEYS, keys);
         }
         if let Some(key) = before {
-            self.remove(Tree::OwnerKeys, &trees::owner_key(&key.owner, key.id));
-            if let Some(creator) = key.created_by_key {
-                self.remove(Tree::CreatedKeys, &trees::created_key(creator, key.id));
-            }
-            if let Some(name) = key.name.as_ref().filter(|_| key.is_live()) {
-                self.remove(Tree::LiveNames, &trees::live_name(&key.owner, name, key.id));
-            }
-            if let Some(at) = key.expires_at.filter(|_| key.is_live()) {
-                self.remove(Tree::LiveExpiries, &trees::live_expiry(&key.owner, at, key.id));
-            }
+            leads::of_key(key).iter().for_each(|(tree, lead)| self.remove(*tree, lead));
             let counts = self.load_counts(&key.owner)?.minus(KeyCounts::of(key));
             self.store_counts(&key.owner, counts);
             if after.is_none() {
@@ -178,16 +192,7 @@ impl<'a> Overlay<'a> {
             }
         }
         if let Some(key) = after {
-            self.put(Tree::OwnerKeys, &trees::owner_key(&key.owner, key.id), &[]);
-            if let Some(creator) = key.created_by_key {
-                self.put(Tree::CreatedKeys, &trees::created_key(creator, key.id), &[]);
-            }
-            if let Some(name) = key.name.as_ref().filter(|_| key.is_live()) {
-                self.put(Tree::LiveNames, &trees::live_name(&key.owner, name, key.id), &[]);
-            }
-            if let Some(at) = key.expires_at.filter(|_| key.is_live()) {
-                self.put(Tree::LiveExpiries, &trees::live_expiry(&key.owner, at, key.id), &[]);
-            }
+            leads::of_key(key).iter().for_each(|(tree, lead)| self.put(*tree, lead, &[]));
             let counts = self.load_counts(&key.owner)?.plus(KeyCounts::of(key));
             self.store_counts(&key.owner, counts);
             if let Some(numeric_id) = key.numeric_id {
@@ -209,104 +214,45 @@ impl<'a> Overlay<'a> {
     fn store_event(&mut self, event: &Event) -> Result<(), Fault> {
         let sequence = event.sequence;
         self.put_record(Tree::Events, &trees::event(sequence), &encode_event(event)?)?;
-        if let Some(key) = event.key {
-            self.put(Tree::KeyEvents, &trees::key_event(key, sequence), &[]);
-        }
-        if let Some(owner) = &event.owner {
-            self.put(Tree::OwnerEvents, &trees::owner_event(owner, sequence), &[]);
-        }
+        leads::of_event(event).iter().for_each(|(tree, lead)| self.put(*tree, lead, &[]));
         self.put_number(trees::LAST_EVENT, sequence);
         Ok(())
     }
 
-    /// Removes an event with all by which it is found.
-    pub(super) fn remove_event(&mut self, event: &Event) -> Result<(), Fault> {
-        let sequence = event.sequence;
+    /// Removes an event with all by which it is found. What leads to a damaged one stays.
+    pub(super) fn remove_event(
+        &mut self,
+        sequence: u64,
+        event: Option<&Event>,
+    ) -> Result<(), Fault> {
         self.remove_record(Tree::Events, &trees::event(sequence))?;
-        if let Some(key) = event.key {
-            self.remove(Tree::KeyEvents, &trees::key_event(key, sequence));
-        }
-        if let Some(owner) = &event.owner {
-            self.remove(Tree::OwnerEvents, &trees::owner_event(owner, sequence));
-        }
+        let leads = event.map(leads::of_event).unwrap_or_default();
+        leads.iter().for_each(|(tree, lead)| self.remove(*tree, lead));
         Ok(())
     }
 
-    fn load_usage(&self, of: &UsageSubject) -> Result<Option<Usage>, Fault> {
-        let record = chunks::load(self, Tree::Usage, &trees::usage(of))?;
-        record.map(|record| decode_usage(&record)).transpose()
-    }
-
-    fn store_usage(&mut self, of: &UsageSubject, usage: Option<&Usage>) -> Result<(), Fault> {
+    pub(super) fn store_usage(
+        &mut self,
+        of: &UsageSubject,
+        usage: Option<&Usage>,
+    ) -> Result<(), Fault> {
         let key = trees::usage(of);
         match usage {
             // Never so long that it has chunks.
-            Some(usage) => self.put(Tree::Usage, &key, &chunks::split(&encode_usage(usage)?)?.0),
+            Some(usage) => {
+                let head = chunks::split(Tree::Usage, &key, &encode_usage(usage)?)?.0;
+                self.put(Tree::Usage, &key, &head);
+            }
             None => self.remove(Tree::Usage, &key),
         }
         Ok(())
     }
 
-    fn load_request(&self, id: &RequestId) -> Result<Option<RequestRecord>, Fault> {
-        let record = chunks::load(self, Tree::Requests, &id.to_bytes())?;
-        record.map(|record| decode_request(id.clone(), &record)).transpose()
-    }
-
-    fn load_requests_before(
-        &self,
-        before: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<RequestRecord>, Fault> {
-        let end = trees::requests_from(before);
-        let written = self.writes.get(&Tree::RequestTimes);
-        let is_written = |key: &[u8]| written.is_some_and(|written| written.contains_key(key));
-        let mut times = Vec::new();
-        for entry in self.engine.range(Tree::RequestTimes, Bound::Unbounded, Bound::Excluded(&end))
-        {
-            if times.len() == limit {
-                break;
-            }
-            let (key, _) = entry?;
-            if !is_written(&key) {
-                times.push(key.to_vec());
-            }
-        }
-        let is_there = |(key, value): &(&Vec<u8>, &Option<Vec<u8>>)| {
-            key.as_slice() < end.as_slice() && value.is_some()
-        };
-        times.extend(written.into_iter().flatten().filter(is_there).map(|(key, _)| key.clone()));
-        let missing = || Fault::damaged("a time leads to no request");
-        let load = |key: &Vec<u8>| {
-            let id = trees::request_in(key).ok_or_else(missing)?;
-            self.load_request(&id)?.ok_or_else(missing)
-        };
-        times.iter().take(limit).map(load).collect()
-    }
-
-    fn store_request(
-        &mut self,
-        before: Option<&RequestRecord>,
-        after: Option<&RequestRecord>,
-    ) -> Result<(), Fault> {
-        if let Some(record) = before {
-            self.remove(Tree::RequestTimes, &trees::request_time(record.at, &record.id));
-            if after.is_none() {
-                self.remove_record(Tree::Requests, &record.id.to_bytes())?;
-            }
-        }
-        if let Some(record) = after {
-            self.put(Tree::RequestTimes, &trees::request_time(record.at, &record.id), &[]);
-            let bytes = encode_request(record)?;
-            self.put_record(Tree::Requests, &record.id.to_bytes(), &bytes)?;
-        }
-        Ok(())
-    }
-
-    fn number(&self, name: &[u8]) -> Result<u64, Fault> {
+    pub(super) fn number(&self, name: &[u8]) -> Result<u64, Fault> {
         number(self.value(Tree::StoreMetadata, name)?.as_deref())
     }
 
-    fn put_number(&mut self, name: &[u8], number: u64) {
+    pub(super) fn put_number(&mut self, name: &[u8], number: u64) {
         self.put(Tree::StoreMetadata, name, &number.to_be_bytes());
     }
 }
@@ -318,22 +264,6 @@ impl Values for Overlay<'_> {
             None => self.engine.value(tree, key),
         }
     }
-}
-
-/// The three counts, 8 bytes each.
-fn encode_counts(counts: KeyCounts) -> Vec<u8> {
-    [counts.all, counts.live, counts.live_standard].map(u64::to_be_bytes).concat()
-}
-
-fn decode_counts(value: &[u8]) -> Result<KeyCounts, Fault> {
-    if let ([all, live, live_standard], []) = value.as_chunks::<8>() {
-        let [all, live, live_standard] = [all, live, live_standard].map(|n| u64::from_be_bytes(*n));
-        // With room to count on.
-        if live_standard <= live && live <= all && all <= u64::MAX / 2 {
-            return Ok(KeyCounts { all, live, live_standard });
-        }
-    }
-    Err(Fault::damaged("the counts of an owner can't be right"))
 }
 
 /// Maps a fault to the error of a commit, the one operation that uses a transaction.
@@ -348,11 +278,11 @@ impl Transaction for Overlay<'_> {
     }
 
     fn owner(&mut self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
-        told(self.load_owner(id))
+        told(load_owner(self, id))
     }
 
     fn key(&mut self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
-        told(self.load_key(id))
+        told(load_key(self, id))
     }
 
     fn key_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError> {
@@ -414,7 +344,7 @@ impl Transaction for Overlay<'_> {
     fn each_key(&mut self, visit: &mut dyn FnMut(KeyRecord)) -> Result<(), BackendError> {
         told(self.each(Tree::Keys, &[], &mut |key| {
             let id = trees::key_in(key).ok_or(Fault::damaged("a key has no id"))?;
-            self.load_key(id)?.into_iter().for_each(&mut *visit);
+            load_key(self, id)?.into_iter().for_each(&mut *visit);
             Ok(())
         }))
     }
@@ -422,7 +352,7 @@ impl Transaction for Overlay<'_> {
     fn each_owner(&mut self, visit: &mut dyn FnMut(OwnerRecord)) -> Result<(), BackendError> {
         told(self.each(Tree::Owners, &[], &mut |key| {
             let id = trees::owner_in(key).ok_or(Fault::damaged("an owner has no id"))?;
-            self.load_owner(&id)?.into_iter().for_each(&mut *visit);
+            load_owner(self, &id)?.into_iter().for_each(&mut *visit);
             Ok(())
         }))
     }
@@ -453,12 +383,28 @@ impl Transaction for Overlay<'_> {
         told(self.store_key(before, after))
     }
 
+    fn quarantine(&mut self, id: KeyId) -> Result<Option<Quarantine>, BackendError> {
+        told(load_quarantine(self, id))
+    }
+
+    fn put_quarantine(&mut self, entry: &Quarantine) -> Result<(), BackendError> {
+        told(
+            encode_quarantine(entry).and_then(|record| {
+                self.put_record(Tree::Quarantine, &trees::key(entry.id), &record)
+            }),
+        )
+    }
+
+    fn remove_damaged_key(&mut self, id: KeyId) -> Result<(), BackendError> {
+        told(self.remove_key(id))
+    }
+
     fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {
         told(self.store_event(event))
     }
 
     fn usage(&mut self, of: &UsageSubject) -> Result<Option<Usage>, BackendError> {
-        told(self.load_usage(of))
+        told(load_usage(self, of))
     }
 
     fn put_usage(&mut self, of: &UsageSubject, usage: Option<&Usage>) -> Result<(), BackendError> {

@@ -8,18 +8,20 @@ use super::chunks::{self, Values};
 use super::engine::Engine;
 use super::fault::Fault;
 use super::record::{
-    decode_event, decode_key, decode_metadata, decode_owner, decode_request, decode_usage,
-    scan_key, scan_owner,
+    decode_event, decode_key, decode_metadata, decode_owner, decode_quarantine, decode_request,
+    decode_usage, scan_key, scan_owner,
 };
 use super::trees::{self, Tree};
 use crate::backend::{
-    EventFilter, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage,
-    OwnerPageQuery, Scanned, UsageSubject,
+    Damage, DamagedRecord, DamagedRow, EventFilter, EventPage, EventQuery, KeyFilter, KeyPage,
+    KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, UsageSubject, quarantined,
 };
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
+use crate::key::{
+    KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
+};
 
 /// The position of a read that is done in pieces: it goes on after this key of the tree.
 pub(super) type Cursor = Option<IVec>;
@@ -55,18 +57,19 @@ impl Engine {
     }
 
     pub(super) fn owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
-        let record = chunks::load(self, Tree::Owners, trees::owner(id))?;
-        record.map(|record| decode_owner(*id, &record)).transpose()
+        load_owner(self, id)
     }
 
     pub(super) fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
-        let record = chunks::load(self, Tree::Keys, &trees::key(id))?;
-        record.map(|record| decode_key(id, &record)).transpose()
+        load_key(self, id)
+    }
+
+    pub(super) fn quarantine(&self, id: KeyId) -> Result<Option<Quarantine>, Fault> {
+        load_quarantine(self, id)
     }
 
     pub(super) fn usage(&self, of: &UsageSubject) -> Result<Usage, Fault> {
-        let record = chunks::load(self, Tree::Usage, &trees::usage(of))?;
-        Ok(record.map(|record| decode_usage(&record)).transpose()?.unwrap_or_default())
+        Ok(load_usage(self, of)?.unwrap_or_default())
     }
 
     pub(super) fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, Fault> {
@@ -93,10 +96,9 @@ impl Engine {
         let mut last = None;
         for entry in self.range(tree, after(cursor.as_deref()), Bound::Unbounded).take(limit) {
             let (key, head) = entry?;
-            let record = chunks::join(self, tree, &key, &head)?;
             scanned.push(match tree {
-                Tree::Owners => Scanned::Owner(scan_owner(owner_id(&key)?, &record)?),
-                _ => Scanned::Key(scan_key(key_id(&key)?, &record)?),
+                Tree::Owners => self.scanned_owner(&key, &head)?,
+                _ => self.scanned_key(&key, &head)?,
             });
             last = Some(key);
         }
@@ -107,17 +109,55 @@ impl Engine {
     /// An owner and its keys.
     pub(super) fn scan_owner(&self, id: &OwnerId) -> Result<Vec<Scanned>, Fault> {
         let mut scanned = Vec::new();
-        if let Some(record) = chunks::load(self, Tree::Owners, trees::owner(id))? {
-            scanned.push(Scanned::Owner(scan_owner(*id, &record)?));
+        let owner = trees::owner(id);
+        if let Some(head) = self.value(Tree::Owners, owner)? {
+            scanned.push(self.scanned_owner(owner, &head)?);
         }
         let prefix = trees::of_owner(id);
         let end = trees::after_prefix(&prefix);
         for entry in self.range(Tree::OwnerKeys, Bound::Included(&prefix), Bound::Excluded(&end)) {
-            let id = key_id(&entry?.0)?;
-            let record = chunks::load(self, Tree::Keys, &trees::key(id))?.ok_or_else(missing)?;
-            scanned.push(Scanned::Key(scan_key(id, &record)?));
+            let key = trees::key(key_id(&entry?.0)?);
+            // A key that isn't there opens nothing.
+            if let Some(head) = self.value(Tree::Keys, &key)? {
+                scanned.push(self.scanned_key(&key, &head)?);
+            }
         }
         Ok(scanned)
+    }
+
+    fn scanned_owner(&self, key: &[u8], head: &[u8]) -> Result<Scanned, Fault> {
+        let Some(id) = trees::owner_in(key) else {
+            let damage = Damage::new(Tree::Owners.name(), "id", DamagedRecord::Unknown);
+            return Ok(Scanned::Damaged(DamagedRow::new(damage)));
+        };
+        let owner = chunks::join(self, Tree::Owners, key, head);
+        match owner.and_then(|record| scan_owner(id, &record)) {
+            Ok(owner) => Ok(Scanned::Owner(owner)),
+            Err(fault) => {
+                let damage = fault.damage(Tree::Owners, DamagedRecord::Owner(id))?;
+                Ok(Scanned::Damaged(DamagedRow::new(damage)))
+            }
+        }
+    }
+
+    fn scanned_key(&self, key: &[u8], head: &[u8]) -> Result<Scanned, Fault> {
+        let Some(id) = trees::key_in(key) else {
+            let damage = Damage::new(Tree::Keys.name(), "id", DamagedRecord::Unknown);
+            return Ok(Scanned::Damaged(DamagedRow::new(damage)));
+        };
+        let is_quarantined = self.value(Tree::Quarantine, key)?.is_some();
+        let scanned = chunks::join(self, Tree::Keys, key, head);
+        let damage = match scanned.and_then(|record| scan_key(id, &record)) {
+            Ok(scanned) if !is_quarantined => return Ok(Scanned::Key(scanned)),
+            Ok(_) => quarantined(id),
+            Err(fault) => fault.damage(Tree::Keys, DamagedRecord::Key(id))?,
+        };
+        // Whatever can be read of it: a token that hashes to one of its digests proves that one.
+        let unchecked = chunks::unchecked(self, Tree::Keys, key, head);
+        let scanned = unchecked.and_then(|(record, _)| scan_key(id, &record));
+        let row = scanned
+            .map_or_else(|_| DamagedRow::new(damage.clone()), |key| key.damaged(damage.clone()));
+        Ok(Scanned::Damaged(DamagedRow { quarantine: self.quarantine(id)?.map(Box::new), ..row }))
     }
 
     /// Counts the keys that match among up to `limit` after `cursor`, which is moved on; `None`
@@ -133,14 +173,15 @@ impl Engine {
         let mut count = None;
         for entry in rows.entries(self, from.as_deref()).take(limit) {
             let (entry, key) = entry?;
-            *count.get_or_insert(0) += u64::from(filter.matches(&key));
+            // A damaged one counts: it is shown in lists too.
+            *count.get_or_insert(0) += u64::from(key.map_or(true, |key| filter.matches(&key)));
             *cursor = Some(entry);
         }
         Ok(count)
     }
 
     pub(super) fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, Fault> {
-        let mut page = KeyPage { keys: Vec::new(), next: None };
+        let mut page = KeyPage::default();
         if let (Some(after), Some(before)) = (query.after, query.before)
             && after >= before
         {
@@ -149,32 +190,44 @@ impl Engine {
         let rows = KeyRows::new(&query.filter, query.before, query.after);
         let mut last = None;
         for (examined, entry) in rows.entries(self, None).enumerate() {
-            if examined == query.examine || page.keys.len() == query.limit {
+            if examined == query.examine || page.keys.len() + page.damaged.len() == query.limit {
                 page.next = last;
                 break;
             }
-            let (_, key) = entry?;
-            last = Some(key.id);
-            if query.filter.matches(&key) {
-                page.keys.push(key);
+            match entry?.1 {
+                Ok(key) => {
+                    last = Some(key.id);
+                    page.keys.extend(Some(key).filter(|key| query.filter.matches(key)));
+                }
+                Err(row) => {
+                    last = row.key().or(last);
+                    page.damaged.push(row);
+                }
             }
         }
         Ok(page)
     }
 
     pub(super) fn page_owners(&self, query: &OwnerPageQuery) -> Result<OwnerPage, Fault> {
-        let mut page = OwnerPage { owners: Vec::new(), next: None };
+        let mut page = OwnerPage::default();
         let from = after(query.after.as_ref().map(trees::owner));
         let mut last = None;
         for (examined, entry) in self.range(Tree::Owners, from, Bound::Unbounded).enumerate() {
-            if examined == query.examine || page.owners.len() == query.limit {
+            if examined == query.examine || page.owners.len() + page.damaged.len() == query.limit {
                 page.next = last;
                 break;
             }
             let (key, head) = entry?;
-            let id = owner_id(&key)?;
+            let Some(id) = trees::owner_in(&key) else { continue };
             last = Some(id);
-            let owner = decode_owner(id, &chunks::join(self, Tree::Owners, &key, &head)?)?;
+            let record = chunks::join(self, Tree::Owners, &key, &head);
+            let owner = match record.and_then(|record| decode_owner(id, &record)) {
+                Ok(owner) => owner,
+                Err(fault) => {
+                    page.damaged.push(fault.damage(Tree::Owners, DamagedRecord::Owner(id))?);
+                    continue;
+                }
+            };
             if query.suspended.is_none_or(|suspended| suspended == owner.suspended.is_some()) {
                 page.owners.push(owner);
             }
@@ -184,15 +237,24 @@ impl Engine {
 
     pub(super) fn events(&self, query: &EventQuery) -> Result<EventPage, Fault> {
         let pruned_through = self.first_event()?.map_or(0, |first| first.saturating_sub(1));
-        let mut page = EventPage { events: Vec::new(), next: None, pruned_through };
+        let mut page = EventPage { pruned_through, ..EventPage::default() };
         let mut last = query.after;
-        for (examined, entry) in self.event_rows(&query.filter, query.after).enumerate() {
-            if examined == query.examine || page.events.len() == query.limit {
+        // An index may still lead to a damaged event that was pruned.
+        let from = query.after.max(pruned_through);
+        for (examined, entry) in self.event_rows(&query.filter, from).enumerate() {
+            if examined == query.examine || page.events.len() + page.damaged.len() == query.limit {
                 page.next = Some(last);
                 break;
             }
-            let event = self.event(entry?)?;
-            last = event.sequence;
+            last = entry?;
+            let event = match self.event(last) {
+                Ok(event) => event,
+                Err(fault) => {
+                    fault.damage(Tree::Events, DamagedRecord::Event(last))?;
+                    page.damaged.push(last);
+                    continue;
+                }
+            };
             if query.filter.matches(&event) {
                 page.events.push(event);
             }
@@ -200,19 +262,33 @@ impl Engine {
         Ok(page)
     }
 
-    /// The oldest events up to the first that isn't before a time, at most `limit` and not the
-    /// newest.
+    /// The numbers of the oldest events up to the first that isn't before a time, at most `limit`
+    /// and not the newest. A damaged event, which has no time, goes with a whole one after it.
     pub(super) fn oldest_events(
         &self,
         before: Timestamp,
         limit: usize,
-    ) -> Result<Vec<Event>, Fault> {
+    ) -> Result<Vec<(u64, Option<Event>)>, Fault> {
         let newest = trees::event(self.last_event()?);
-        self.range(Tree::Events, Bound::Unbounded, Bound::Excluded(&newest))
-            .take(limit)
-            .map(|entry| self.event(event_number(&entry?.0)?))
-            .take_while(|event| event.as_ref().map_or(true, |event| event.at < before))
-            .collect()
+        let mut oldest = Vec::new();
+        for entry in
+            self.range(Tree::Events, Bound::Unbounded, Bound::Excluded(&newest)).take(limit)
+        {
+            let number = event_number(&entry?.0)?;
+            let event = match self.event(number) {
+                Ok(event) if event.at >= before => break,
+                Ok(event) => Some(event),
+                Err(fault) => {
+                    fault.damage(Tree::Events, DamagedRecord::Event(number))?;
+                    None
+                }
+            };
+            oldest.push((number, event));
+        }
+        while oldest.last().is_some_and(|(_, event)| event.is_none()) {
+            oldest.pop();
+        }
+        Ok(oldest)
     }
 
     fn first_event(&self) -> Result<Option<u64>, Fault> {
@@ -241,7 +317,7 @@ impl Engine {
         self.range(tree, Bound::Excluded(&from), to).map(|entry| event_number(&entry?.0))
     }
 
-    fn event(&self, sequence: u64) -> Result<Event, Fault> {
+    pub(super) fn event(&self, sequence: u64) -> Result<Event, Fault> {
         let record = chunks::load(self, Tree::Events, &trees::event(sequence))?;
         let missing = Fault::damaged("an index leads to an event that is not there");
         decode_event(sequence, &record.ok_or(missing)?)
@@ -291,18 +367,67 @@ impl KeyRows {
         &self,
         engine: &'a Engine,
         cursor: Option<&[u8]>,
-    ) -> impl Iterator<Item = Result<(IVec, KeyRecord), Fault>> + use<'a> {
+    ) -> impl Iterator<Item = Result<(IVec, Result<KeyRecord, DamagedRow>), Fault>> + use<'a> {
         let tree = self.tree;
         let from = cursor.map_or(self.from.as_ref().map(Vec::as_slice), Bound::Excluded);
         engine.range(tree, from, self.to.as_ref().map(Vec::as_slice)).map(move |entry| {
-            let (entry, head) = entry?;
+            let (entry, _) = entry?;
             let id = key_id(&entry)?;
-            let key = match tree {
-                Tree::Keys => decode_key(id, &chunks::join(engine, tree, &entry, &head)?)?,
-                _ => engine.key(id)?.ok_or_else(missing)?,
+            let key = match engine.key(id).and_then(|key| key.ok_or_else(missing)) {
+                Ok(key) => Ok(key),
+                Err(fault) => {
+                    let damage = fault.damage(tree, DamagedRecord::Key(id))?;
+                    let quarantine = engine.quarantine(id)?.map(Box::new);
+                    Err(DamagedRow { quarantine, ..DamagedRow::new(damage) })
+                }
             };
             Ok((entry, key))
         })
+    }
+}
+
+/// Loads an owner.
+pub(super) fn load_owner(from: &dyn Values, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
+    let record = chunks::load(from, Tree::Owners, trees::owner(id));
+    let owner = record.and_then(|record| record.map(|bytes| decode_owner(*id, &bytes)).transpose());
+    owner.map_err(|fault| fault.of(Tree::Owners, DamagedRecord::Owner(*id)))
+}
+
+/// Loads a key, unless it is under quarantine.
+pub(super) fn load_key(from: &dyn Values, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
+    let key = trees::key(id);
+    if from.value(Tree::Quarantine, &key)?.is_some() {
+        return Err(Fault::quarantined(id));
+    }
+    let record = chunks::load(from, Tree::Keys, &key);
+    let key = record.and_then(|record| record.map(|bytes| decode_key(id, &bytes)).transpose());
+    key.map_err(|fault| fault.of(Tree::Keys, DamagedRecord::Key(id)))
+}
+
+/// Loads the usage of a key or an owner, if there is any.
+pub(super) fn load_usage(from: &dyn Values, of: &UsageSubject) -> Result<Option<Usage>, Fault> {
+    let record = chunks::load(from, Tree::Usage, &trees::usage(of));
+    let usage = record.and_then(|record| record.map(|bytes| decode_usage(&bytes)).transpose());
+    usage.map_err(|fault| {
+        fault.of(
+            Tree::Usage,
+            match of {
+                UsageSubject::Key(id) => DamagedRecord::Key(*id),
+                UsageSubject::Owner(id) => DamagedRecord::Owner(*id),
+            },
+        )
+    })
+}
+
+/// Loads the quarantine entry of a key. A damaged one counts as none, so that another can replace
+/// it.
+pub(super) fn load_quarantine(from: &dyn Values, id: KeyId) -> Result<Option<Quarantine>, Fault> {
+    let record = chunks::load(from, Tree::Quarantine, &trees::key(id));
+    let entry =
+        record.and_then(|bytes| bytes.map(|bytes| decode_quarantine(id, &bytes)).transpose());
+    match entry {
+        Err(fault) => fault.damage(Tree::Quarantine, DamagedRecord::Key(id)).map(|_| None),
+        entry => entry,
     }
 }
 
@@ -312,10 +437,6 @@ fn after(cursor: Option<&[u8]>) -> Bound<&[u8]> {
 
 fn key_id(bytes: &[u8]) -> Result<KeyId, Fault> {
     trees::key_in(bytes).ok_or(Fault::damaged("a key id is too short"))
-}
-
-fn owner_id(bytes: &[u8]) -> Result<OwnerId, Fault> {
-    trees::owner_in(bytes).ok_or(Fault::damaged("an owner id is outside its limits"))
 }
 
 fn event_number(bytes: &[u8]) -> Result<u64, Fault> {

@@ -6,24 +6,29 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use super::engine::{Engine, WriteFault, Writes};
+use super::derived::{self, Differences};
+use super::engine::{Engine, WriteFault};
 use super::fault::{Fault, NAME};
 use super::files::tree_bytes;
 use super::layout::Layout;
 use super::life::Live;
 use super::options::SledOptions;
-use super::overlay::Overlay;
+use super::overlay::{Batch, Overlay};
 use super::read::Cursor;
 use super::trees::Tree;
+use crate::backend::check::by_reading as check_reads;
 use crate::backend::opening::Intent;
 use crate::backend::{
     Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome, EventPage,
-    EventQuery, KeyFilter, KeyPage, KeyPageQuery, Opened, OwnerPage, OwnerPageQuery, Scanned,
-    Sharing, StorageHealth, UsageChange, UsageOutcome, UsageSubject, apply, apply_usage, storage,
+    EventQuery, Finding, KeyFilter, KeyPage, KeyPageQuery, Opened, OwnerPage, OwnerPageQuery,
+    Repaired, Scanned, Sharing, StorageHealth, UsageChange, UsageOutcome, UsageSubject, apply,
+    apply_usage, storage,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
+use crate::key::{
+    KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
+};
 use crate::process::Process;
 
 /// The number of records that are read before others get their turn.
@@ -126,13 +131,13 @@ impl Sled {
     }
 
     /// Writes what was decided in this turn. An error is of unknown outcome, or nothing happened.
-    fn write(&self, operation: &'static str, writes: &Writes) -> Result<(), BackendError> {
-        if writes.is_empty() {
+    fn write(&self, operation: &'static str, batch: &Batch) -> Result<(), BackendError> {
+        if batch.writes.is_empty() {
             return Ok(());
         }
         let mut live = self.live_mut();
         let live = live.as_mut().ok_or_else(|| closed(operation))?;
-        live.write(&self.layout, writes).map_err(|fault| match fault {
+        live.write(&self.layout, batch).map_err(|fault| match fault {
             WriteFault::Before(fault) => self.failed(operation, fault),
             WriteFault::Unknown(fault) => self.failed(operation, fault).of_unknown_outcome(),
         })
@@ -253,6 +258,10 @@ impl Backend for Sled {
         self.read("read key", |engine| engine.key_by_numeric_id(id))
     }
 
+    fn quarantine(&self, id: KeyId) -> Result<Option<Quarantine>, BackendError> {
+        self.read("read key", |engine| engine.quarantine(id))
+    }
+
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
         const OPERATION: &str = "commit";
         let _turn = self.take_turn();
@@ -261,10 +270,10 @@ impl Backend for Sled {
             let mut overlay = Overlay::new(engine);
             let outcome: Result<CommitOutcome, _> =
                 batch.iter().map(|change| apply(&mut overlay, change)).collect();
-            Ok(outcome.map(|outcome| (outcome, overlay.into_writes())))
+            overlay.finish(outcome)
         })?;
-        let (outcome, writes) = self.decided(decided)?;
-        self.write(OPERATION, &writes)?;
+        let (outcome, batch) = self.decided(decided)?;
+        self.write(OPERATION, &batch)?;
         if let Some(applied) = outcome.iter().rev().find_map(|one| one.as_ref().ok()) {
             self.announcer.announce(applied.last_event);
         }
@@ -299,13 +308,15 @@ impl Backend for Sled {
     fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
         const OPERATION: &str = "prune events";
         let _turn = self.take_turn();
-        let (writes, count) = self.read(OPERATION, |engine| {
+        let (batch, count) = self.read(OPERATION, |engine| {
             let oldest = engine.oldest_events(before, limit)?;
             let mut overlay = Overlay::new(engine);
-            oldest.iter().try_for_each(|event| overlay.remove_event(event))?;
-            Ok((overlay.into_writes(), oldest.len() as u64))
+            for (number, event) in &oldest {
+                overlay.remove_event(*number, event.as_ref())?;
+            }
+            Ok((overlay.into_batch()?, oldest.len() as u64))
         })?;
-        self.write(OPERATION, &writes).map(|()| count)
+        self.write(OPERATION, &batch).map(|()| count)
     }
 
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError> {
@@ -321,14 +332,45 @@ impl Backend for Sled {
         let decided = self.read(OPERATION, |engine| {
             let mut overlay = Overlay::new(engine);
             let outcome = apply_usage(&mut overlay, batch);
-            Ok(outcome.map(|outcome| (outcome, overlay.into_writes())))
+            overlay.finish(outcome)
         })?;
-        let (outcome, writes) = self.decided(decided)?;
-        self.write(OPERATION, &writes).map(|()| outcome)
+        let (outcome, batch) = self.decided(decided)?;
+        self.write(OPERATION, &batch).map(|()| outcome)
     }
 
     fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
         self.read("read usage", |engine| of.iter().map(|of| engine.usage(of)).collect())
+    }
+
+    fn check(&self) -> Result<Vec<Finding>, BackendError> {
+        let mut findings = check_reads(self)?;
+        let own = self.read("check", |engine| {
+            let mut own = derived::check_sums(engine)?;
+            own.extend(Differences::of(engine)?.findings);
+            Ok(own)
+        })?;
+        own.into_iter().for_each(|finding| findings.add(finding));
+        Ok(findings.into_all())
+    }
+
+    fn repair(&self, now: Timestamp) -> Result<Repaired, BackendError> {
+        const OPERATION: &str = "repair";
+        let before = self.check()?;
+        if before.iter().any(Finding::is_mendable) {
+            let _turn = self.take_turn();
+            let batch = self.read(OPERATION, |engine| {
+                let mut overlay = Overlay::new(engine);
+                Differences::of(engine)?.mend(&mut overlay)?;
+                for of in before.iter().filter_map(Finding::usage_of) {
+                    derived::replace_usage(&mut overlay, &of, now)?;
+                }
+                overlay.into_batch()
+            })?;
+            self.write(OPERATION, &batch)?;
+            let sums = self.read(OPERATION, derived::mended_sums)?;
+            self.write(OPERATION, &sums)?;
+        }
+        Ok(Repaired::between(before, self.check()?))
     }
 
     fn check_files(&self) -> Result<(), BackendError> {

@@ -59,6 +59,8 @@ trees! {
     Requests = "requests",
     /// Moment and request; no value.
     RequestTimes = "request_times",
+    /// Damaged key to the entry that lies over it.
+    Quarantine = "quarantine",
 }
 
 impl Tree {
@@ -86,6 +88,7 @@ impl Tree {
             Self::LiveExpiries => 14,
             Self::Requests => 15,
             Self::RequestTimes => 16,
+            Self::Quarantine => 17,
         }
     }
 }
@@ -102,6 +105,11 @@ pub(super) const GREATEST_NUMERIC_ID: &[u8] = b"greatest_numeric_id";
 /// In [`Tree::StoreMetadata`]: how many keys there are, 8 bytes. The trees are right where it
 /// isn't.
 pub(super) const KEYS: &[u8] = b"keys";
+
+/// In [`Tree::StoreMetadata`]: the number of batches that were written, 8 bytes.
+pub(super) const WRITES: &[u8] = b"writes";
+/// In [`Tree::StoreMetadata`]: for each tree, by its tag, the sum of its entries, 8 bytes.
+pub(super) const SUMS: &[u8] = b"sums";
 
 /// Fewer bytes than a key takes, whatever it is like.
 pub(super) const LEAST_OF_KEY: u64 = 64;
@@ -135,6 +143,11 @@ pub(super) fn of_owner(id: &OwnerId) -> Vec<u8> {
 
 pub(super) fn owner_key(owner: &OwnerId, id: KeyId) -> Vec<u8> {
     joined(&[&of_owner(owner), &key(id)])
+}
+
+/// The owner in a key of [`Tree::OwnerKeys`].
+pub(super) fn owner_of_key(bytes: &[u8]) -> Option<OwnerId> {
+    owner_in(bytes.get(..bytes.len().checked_sub(KEY_LEN + 1)?)?)
 }
 
 /// In [`Tree::CreatedKeys`]: the creator and the key.
@@ -192,6 +205,15 @@ pub(super) fn usage(of: &UsageSubject) -> Vec<u8> {
     match of {
         UsageSubject::Key(id) => joined(&[b"k", &key(*id)]),
         UsageSubject::Owner(id) => joined(&[b"o", owner(id)]),
+    }
+}
+
+/// The key or owner in a key of [`Tree::Usage`].
+pub(super) fn usage_in(bytes: &[u8]) -> Option<UsageSubject> {
+    match bytes.split_first()? {
+        (b'k', id) if id.len() == KEY_LEN => key_in(id).map(UsageSubject::Key),
+        (b'o', id) => owner_in(id).map(UsageSubject::Owner),
+        _ => None,
     }
 }
 

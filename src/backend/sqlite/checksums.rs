@@ -7,7 +7,9 @@
 use crate::authority::{Authority, Role};
 use crate::backend::{ScannedKey, ScannedOwner, UsageSubject};
 use crate::event::Event;
-use crate::key::{KeyRecord, OwnerRecord, PlainBytes, QuotaState, RequestRecord, StoreMetadata};
+use crate::key::{
+    KeyRecord, OwnerRecord, PlainBytes, Quarantine, QuotaState, RequestRecord, StoreMetadata,
+};
 
 /// Computes the checksum of what the verification index needs of a key. The loading of the index
 /// reads no other field.
@@ -81,6 +83,11 @@ pub(super) fn of_event(event: &Event) -> u32 {
 pub(super) fn of_request(record: &RequestRecord) -> u32 {
     let id: Box<[u8]> = record.id.to_bytes().into();
     crc(PlainBytes::new().add(&id).add_all(|sink| record.put_fields(sink)))
+}
+
+/// Computes the checksum of all of a quarantine entry.
+pub(super) fn of_quarantine(entry: &Quarantine) -> u32 {
+    crc(PlainBytes::new().add(&entry.id).add_all(|sink| entry.put_fields(sink)))
 }
 
 /// Computes the checksum of what is left of a quota, and of the id of its key or owner.

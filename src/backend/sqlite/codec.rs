@@ -19,6 +19,11 @@ impl<'r> RowReader<'r> {
         Self { row, table, next: 0 }
     }
 
+    /// Reads on from a column.
+    pub(super) fn at(row: &'r Row<'r>, table: &'static str, column: usize) -> Self {
+        Self { row, table, next: column }
+    }
+
     /// Reads the next field, which may have several columns. A fault names `column`.
     // Inlined, since opening a large store does little more than read fields.
     #[inline]
@@ -44,7 +49,7 @@ impl Source for RowReader<'_> {
     const HAS_PLACES: bool = true;
 
     fn damaged(&self, column: &'static str) -> Fault {
-        Fault::Damaged { table: self.table, column }
+        Fault::damaged(self.table, column)
     }
 
     /// Reads a number. SQLite's have a sign and 64 bits: the upper half of ours wraps around.

@@ -2,14 +2,17 @@
 
 use rusqlite::Connection;
 
-use super::error::Fault;
-use super::{events, keys, metadata, owners, requests, usage};
-use crate::backend::{BackendError, KeyCounts, Transaction, UsageSubject};
+use super::error::{Fault, PAGE, is_of_damage};
+use super::{events, keys, metadata, owners, quarantine, requests, usage};
+use crate::backend::{
+    BackendError, Damage, DamagedRecord, KeyCounts, Rejection, Transaction, UsageSubject,
+};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{
-    KeyName, KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage, Used,
+    KeyName, KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
+    Used,
 };
 
 const OPERATION: &str = "commit";
@@ -27,8 +30,41 @@ impl<'c> Commit<'c> {
     }
 }
 
+/// Writes a batch in one transaction. If a page that a part of it needs can't be read, that part alone is
+/// refused: SQLite writes nothing more in a transaction that has met such a page, so the parts are
+/// written one by one.
+pub(super) fn in_parts<C, T>(
+    batch: &[C],
+    write: &dyn Fn(&[C]) -> Result<Vec<T>, BackendError>,
+    refused: &dyn Fn(&BackendError) -> T,
+) -> Result<Vec<T>, BackendError> {
+    match (write(batch), batch) {
+        (Err(error), [_]) if is_of_damage(&error) => Ok(vec![refused(&error)]),
+        (Err(error), [_, ..]) if is_of_damage(&error) => {
+            let (first, rest) = batch.split_at(batch.len() / 2);
+            let mut outcome = in_parts(first, write, refused)?;
+            // The first half may have taken effect.
+            let rest = in_parts(rest, write, refused).map_err(BackendError::of_unknown_outcome)?;
+            outcome.extend(rest);
+            Ok(outcome)
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+/// The rejection of a change that needs a page that can't be read.
+pub(super) fn of_page(error: &BackendError) -> Rejection {
+    let page = || Damage::new("database", PAGE, DamagedRecord::Unknown);
+    Rejection::Damaged(error.damage().cloned().unwrap_or_else(page))
+}
+
+/// An error of the transaction. That of a page isn't the damage of a row, after which the transaction
+/// would go on.
 fn during(fault: Fault) -> BackendError {
-    fault.during(OPERATION)
+    match fault {
+        Fault::Damaged(damage) if damage.column == PAGE => Fault::page().during(OPERATION),
+        fault => fault.during(OPERATION),
+    }
 }
 
 impl Transaction for Commit<'_> {
@@ -131,6 +167,18 @@ impl Transaction for Commit<'_> {
         }
         .and_then(|()| count(self.connection, before, after))
         .map_err(during)
+    }
+
+    fn quarantine(&mut self, id: KeyId) -> Result<Option<Quarantine>, BackendError> {
+        quarantine::load(self.connection, id).map_err(during)
+    }
+
+    fn put_quarantine(&mut self, entry: &Quarantine) -> Result<(), BackendError> {
+        quarantine::put(self.connection, entry).map_err(during)
+    }
+
+    fn remove_damaged_key(&mut self, id: KeyId) -> Result<(), BackendError> {
+        quarantine::remove_key(self.connection, id).map_err(during)
     }
 
     fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {

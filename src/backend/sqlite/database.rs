@@ -6,27 +6,29 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::commit::Commit;
-use super::connect::{self, Connector};
-use super::error::{Fault, NAME};
-use super::files::Files;
-use super::options::SqliteOptions;
+use super::commit::{Commit, in_parts, of_page};
+use super::connect::Connector;
+use super::error::{Fault, NAME, PAGE, is_of_damage};
 use super::readers::Readers;
-use super::record_watch::RecordWatch;
-use super::scan::{OneOwner, Progress};
+use super::scan::{Part, Scan};
+use super::scan_owner::{OneOwner, Progress};
 use super::transaction::{READ_BUDGET, Snapshot};
 use super::writer::Writer;
-use super::{backup, events, keys, log, metadata, owners, pages, requests, scan, usage};
-use crate::backend::opening::Intent;
+use super::{
+    backup, check, events, keys, metadata, owners, pages, quarantine, repair, requests, scan, usage,
+};
+use crate::backend::check::by_reading as check_reads;
 use crate::backend::{
-    Applied, Backend, BackendError, BackendErrorKind, BackupProgress, Change, ChangeNotifier,
-    CommitOutcome, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, Opened, OwnerPage,
-    OwnerPageQuery, Scanned, Sharing, StorageHealth, UsageChange, UsageOutcome, UsageSubject,
-    apply, apply_usage,
+    Applied, Backend, BackendError, BackupProgress, Change, ChangeNotifier, CommitOutcome,
+    EventPage, EventQuery, Finding, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery,
+    Repaired, Scanned, Sharing, StorageHealth, UsageChange, UsageOutcome, UsageSubject, apply,
+    apply_usage,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, RequestId, RequestRecord, StoreMetadata, Usage};
+use crate::key::{
+    KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
+};
 use crate::process::Process;
 
 /// The number of tries to scan an owner in short transactions before it is scanned in one long one.
@@ -43,173 +45,36 @@ const SCAN_ATTEMPTS: u32 = 3;
 /// It doesn't cross a fork: a store that has it open refuses every call in a child, and dropping it
 /// there leaves the parent's files as they are.
 pub struct Sqlite {
-    connector: Connector,
-    sharing: Sharing,
-    process: Process,
-    readers: Readers,
-    // Seen by the tests in `tests`.
+    pub(super) connector: Connector,
+    pub(super) sharing: Sharing,
+    pub(super) process: Process,
+    pub(super) readers: Readers,
     pub(super) writer: Writer,
-    announcer: ChangeNotifier,
+    pub(super) announcer: ChangeNotifier,
 }
 
 impl Sqlite {
-    /// Creates a database at `path`, where there is no file, an empty one, or one on which no store
-    /// was ever created. The directory must exist.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open), and `AlreadyExists` instead of `Missing` where a database is.
-    pub fn create(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, BackendError> {
-        Self::begin(path.as_ref(), &options, Intent::Create).map(|(sqlite, _)| sqlite)
-    }
-
-    /// Opens the database at `path`.
-    ///
-    /// # Errors
-    /// Nothing is written to a file that is refused:
-    /// - `Missing`: there is no file, an empty one, or one on which no store was ever created;
-    /// - `OrphanedLog`: there is none or an empty one, beside a write-ahead log that isn't empty;
-    /// - `AlreadyOpen`: it is open in a way that doesn't go with this one;
-    /// - `EngineUnfit`: the SQLite that is linked is older than 3.51.3;
-    /// - `Foreign`: it is a database of another application;
-    /// - `ForeignLog`: the write-ahead log beside it belongs to another file, or to this one of
-    ///   another time;
-    /// - `Newer`: it was written by a newer version;
-    /// - `NetworkFileSystem`: it lies on one, which the options don't allow (Linux only);
-    /// - `NotADatabase`: it is a directory, no database, or its directory doesn't exist;
-    /// - `ReadOnly`: the file or its directory can't be written to;
-    /// - others, when the engine or the operating system fails.
-    pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, BackendError> {
-        Self::begin(path.as_ref(), &options, Intent::Open).map(|(sqlite, _)| sqlite)
-    }
-
-    /// Opens the database at `path`, or creates one there, and says which. A service whose volume
-    /// isn't mounted begins with an empty database then: where that must not happen, create once
-    /// and then [`open`](Self::open).
-    ///
-    /// # Errors
-    /// As [`open`](Self::open), except `Missing`.
-    pub fn open_or_create(
-        path: impl AsRef<Path>,
-        options: SqliteOptions,
-    ) -> Result<(Self, Opened), BackendError> {
-        Self::begin(path.as_ref(), &options, Intent::OpenOrCreate)
-    }
-
-    fn begin(
-        path: &Path,
-        options: &SqliteOptions,
-        intent: Intent,
-    ) -> Result<(Self, Opened), BackendError> {
-        let begun = Self::try_begin(path, options, intent);
-        begun.map_err(|fault| fault.during(intent.operation()).at(path))
-    }
-
-    fn try_begin(
-        path: &Path,
-        options: &SqliteOptions,
-        intent: Intent,
-    ) -> Result<(Self, Opened), Fault> {
-        connect::check_engine(rusqlite::version_number())?;
-        let files = Files::find(path)?;
-        files.expect_local(options.network)?;
-        files.expect_writable()?;
-        connect::peek(&files, intent)?;
-        let lock = files.lock(options.sharing)?;
-        log::judge(&files)?;
-        let connector = Connector::new(files, options);
-        let first = connector.noting_room(options.sharing, || {
-            if options.sharing == Sharing::Exclusive {
-                // A process that left a log behind may have ended just because a sync had failed. If
-                // another program has the database open, the log is used as it is: a service has to
-                // start.
-                connector.renew_log()?;
-            }
-            connector.first_writer(intent)
-        });
-        let (connection, opened) = match first {
-            Ok((connection, opened)) => (Some(connection), opened),
-            // A service has to start without room too. It reads then.
-            Err(_)
-                if connector.lacks_room()
-                    && intent != Intent::Create
-                    && !connector.files.is_fresh()? =>
-            {
-                (None, Opened::Existing)
-            }
-            Err(fault) => return Err(fault),
-        };
-        let (readers, announcer) = (Readers::default(), ChangeNotifier::default());
-        let (sharing, process) = (options.sharing, Process::current());
-        let records =
-            readers.with(&connector, |connection| RecordWatch::new(connection, sharing))?;
-        announcer.announce(records.last_event());
-        let writer = Writer::new(connection, lock, records, &connector.files)?;
-        Ok((Self { connector, sharing, process, readers, writer, announcer }, opened))
-    }
-
-    /// Opens the database at `path` to look at it, beside every process that has it open, an
-    /// exclusive one too. Their commits are visible here within `max_staleness`, 50 ms to 1 hour.
-    ///
-    /// It reads and verifies; whatever writes is refused with `ReadOnly`. It takes no lock of
-    /// `FILE.lock`, and changes neither `FILE` nor `FILE-wal`. If a log was left behind, SQLite makes
-    /// its index `FILE-shm`. It opens a connection for each read, and keeps none: a lasting one would
-    /// hold up a process that recovers.
-    ///
-    /// In a directory that can't be written to, it reads a database that was closed, or that another
-    /// process has open. It can't read a log that was left behind without its `FILE-shm`.
-    ///
-    /// # Errors
-    /// - `EngineUnfit`, `Foreign`, `ForeignLog`, `Newer`: as [`open`](Self::open);
-    /// - `Invalid`: `max_staleness` is outside its limits;
-    /// - `Missing`: there is no file, an empty one, or one on which no store was ever created;
-    /// - `NetworkFileSystem`: it lies on one (Linux only). Copy it to a local disk;
-    /// - `NotADatabase`: it is a directory, or no database;
-    /// - `ReadOnly`: there is a log, and no place for its index;
-    /// - others, when the engine or the operating system fails.
-    pub fn open_read_only(
-        path: impl AsRef<Path>,
-        max_staleness: Duration,
-    ) -> Result<Self, BackendError> {
-        const OPERATION: &str = "open read-only";
-        let path = path.as_ref();
-        let options = SqliteOptions::shared(max_staleness).map_err(|invalid| {
-            BackendError::new(BackendErrorKind::Invalid, NAME, OPERATION).with_source(invalid)
-        })?;
-        Self::try_open_read_only(path, &options).map_err(|fault| fault.during(OPERATION).at(path))
-    }
-
-    fn try_open_read_only(path: &Path, options: &SqliteOptions) -> Result<Self, Fault> {
-        connect::check_engine(rusqlite::version_number())?;
-        let files = Files::find(path)?;
-        files.expect_local(options.network)?;
-        if files.is_fresh()? || files.is_unfinished()? {
-            let why = "there is no file, an empty or an unfinished one";
-            return Err(Fault::refused(BackendErrorKind::Missing, why));
-        }
-        log::judge(&files)?;
-        let connector = Connector::read_only(files, options);
-        let (readers, announcer) = (Readers::default(), ChangeNotifier::default());
-        let (sharing, process) = (options.sharing, Process::current());
-        let records = readers.with(&connector, |connection| {
-            if !metadata::exists(&*Snapshot::begin(connection)?)? {
-                return Err(Fault::refused(BackendErrorKind::Missing, "no store is on it"));
-            }
-            RecordWatch::new(connection, sharing)
-        })?;
-        announcer.announce(records.last_event());
-        let writer = Writer::read_only(records, &connector.files)?;
-        Ok(Self { connector, sharing, process, readers, writer, announcer })
-    }
-
     /// Reads in one short transaction.
     fn read<T>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, BackendError> {
-        self.readers
-            .with(&self.connector, |connection| work(&*Snapshot::begin(connection)?))
-            .map_err(|fault| self.failed(operation, fault))
+        self.snapshot(work).map_err(|fault| self.failed(operation, fault))
+    }
+
+    fn snapshot<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.readers.with(&self.connector, |connection| work(&*Snapshot::begin(connection)?))
+    }
+
+    /// Reads what a store can't do without. Names the pages that keep it from that.
+    fn read_all<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, BackendError> {
+        self.snapshot(work)
+            .map_err(|fault| self.failed(operation, check::explained(fault, &self.connector)))
     }
 
     /// Writes in one transaction, durable when it returns.
@@ -220,6 +85,35 @@ impl Sqlite {
     ) -> Result<T, BackendError> {
         let written = self.writer.write(&self.connector, &self.readers, operation, work);
         written.map_err(|error| error.at(self.connector.files.database()))
+    }
+
+    /// Shows a table in short transactions, or in one if its rows are out of order.
+    fn scan_table(
+        &self,
+        visit: &mut dyn FnMut(Scanned),
+        read: impl Fn(&Connection, Part<'_>) -> Result<Scan, Fault>,
+    ) -> Result<(), BackendError> {
+        const OPERATION: &str = "scan";
+        let mut after = Some(Vec::new());
+        let (mut read_rows, mut lost_rows) = (0_usize, 0_usize);
+        while let Some(from) = &after {
+            let some =
+                self.read_all(OPERATION, |tx| match read(tx, Part::After(from, READ_BUDGET)) {
+                    Err(Fault::OutOfOrder) => read(tx, Part::Whole),
+                    some => some,
+                })?;
+            let lost = some.rows.iter().filter(|row| is_of_page(row)).count();
+            (read_rows, lost_rows) = (read_rows + some.rows.len() - lost, lost_rows + lost);
+            // Outside of the transaction: what the caller does with them may take its time.
+            some.rows.into_iter().for_each(&mut *visit);
+            after = some.next;
+        }
+        if lost_rows > 0 && read_rows == 0 {
+            // The table's first page. A store without any key would reject all tokens.
+            let fault = check::explained(Fault::page(), &self.connector);
+            return Err(self.failed(OPERATION, fault));
+        }
+        Ok(())
     }
 
     fn failed(&self, operation: &'static str, fault: Fault) -> BackendError {
@@ -235,6 +129,10 @@ impl Sqlite {
             ),
         }
     }
+}
+
+fn is_of_page(row: &Scanned) -> bool {
+    matches!(row, Scanned::Damaged(row) if row.damage.column == PAGE)
 }
 
 impl Backend for Sqlite {
@@ -256,26 +154,16 @@ impl Backend for Sqlite {
     }
 
     fn metadata(&self) -> Result<Option<StoreMetadata>, BackendError> {
-        self.read("read metadata", metadata::load)
+        self.read_all("read metadata", metadata::load)
     }
 
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
         const OPERATION: &str = "scan";
-        let last = self.read(OPERATION, events::last)?;
-        let (mut found, mut after, mut is_more) = (Vec::new(), None, true);
-        while is_more {
-            is_more = self
-                .read(OPERATION, |tx| scan::owners(tx, after.as_ref(), READ_BUDGET, &mut found))?;
-            after = found.last().map(|owner| owner.id);
-            // Outside of the transaction: what the caller does with them may take its time.
-            found.drain(..).for_each(|owner| visit(Scanned::Owner(owner)));
-        }
-        let (mut found, mut after, mut is_more) = (Vec::new(), None, true);
-        while is_more {
-            is_more = self.read(OPERATION, |tx| scan::keys(tx, after, READ_BUDGET, &mut found))?;
-            after = found.last().map(|key| key.id);
-            found.drain(..).for_each(|key| visit(Scanned::Key(key)));
-        }
+        let last = self.read_all(OPERATION, events::last)?;
+        self.scan_table(visit, scan::owners)?;
+        // An entry that is written after this leaves an event after `last`.
+        let entries = self.read_all(OPERATION, quarantine::all)?;
+        self.scan_table(visit, |tx, part| scan::keys(tx, part, &entries))?;
         Ok(last)
     }
 
@@ -304,8 +192,7 @@ impl Backend for Sqlite {
                 }
             }
         }
-        found.owner.into_iter().for_each(|owner| visit(Scanned::Owner(owner)));
-        found.keys.into_iter().for_each(|key| visit(Scanned::Key(key)));
+        found.rows.into_iter().for_each(visit);
         Ok(())
     }
 
@@ -328,20 +215,29 @@ impl Backend for Sqlite {
         })
     }
 
+    fn quarantine(&self, id: KeyId) -> Result<Option<Quarantine>, BackendError> {
+        self.read("read key", |tx| quarantine::load(tx, id))
+    }
+
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
         const OPERATION: &str = "commit";
         let last = |applied: &Applied| applied.last_event;
-        let outcome = self.write(OPERATION, |tx| {
-            let mut commit = Commit::new(tx);
-            let outcome: CommitOutcome =
-                batch.iter().map(|change| apply(&mut commit, change)).collect::<Result<_, _>>()?;
-            let first = outcome.iter().flatten().map(|applied| applied.first_event).min();
-            if let Some((first, last)) = first.zip(outcome.iter().flatten().map(last).max()) {
-                let checked = self.writer.records.check_events(first, last);
-                checked.map_err(|fault| fault.during(OPERATION))?;
-            }
-            Ok(outcome)
-        })?;
+        let write = |batch: &[Change]| {
+            self.write(OPERATION, |tx| {
+                let mut commit = Commit::new(tx);
+                let outcome: CommitOutcome = batch
+                    .iter()
+                    .map(|change| apply(&mut commit, change))
+                    .collect::<Result<_, _>>()?;
+                let first = outcome.iter().flatten().map(|applied| applied.first_event).min();
+                if let Some((first, last)) = first.zip(outcome.iter().flatten().map(last).max()) {
+                    let checked = self.writer.records.check_events(first, last);
+                    checked.map_err(|fault| fault.during(OPERATION))?;
+                }
+                Ok(outcome)
+            })
+        };
+        let outcome = in_parts(batch, &write, &|error| Err(of_page(error)))?;
         if let Some(last) = outcome.iter().flatten().map(last).max() {
             self.announcer.announce(last);
         }
@@ -401,7 +297,10 @@ impl Backend for Sqlite {
     }
 
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        self.write("take in usage", |tx| apply_usage(&mut Commit::new(tx), batch))
+        let write = |batch: &[UsageChange]| {
+            self.write("take in usage", |tx| apply_usage(&mut Commit::new(tx), batch))
+        };
+        in_parts(batch, &write, &|_| None)
     }
 
     fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
@@ -417,6 +316,33 @@ impl Backend for Sqlite {
     ) -> Result<(), BackendError> {
         let done = backup::back_up(&self.connector, &self.readers, to, progress);
         done.map_err(|fault| fault.during("back up").at(to))
+    }
+
+    fn check(&self) -> Result<Vec<Finding>, BackendError> {
+        let mut findings = check_reads(self)?;
+        self.read("check", check::all)?.into_iter().for_each(|finding| findings.add(finding));
+        Ok(findings.into_all())
+    }
+
+    fn repair(&self, now: Timestamp) -> Result<Repaired, BackendError> {
+        const OPERATION: &str = "repair";
+        let before = self.check()?;
+        if before.iter().any(Finding::is_mendable) {
+            for group in repair::steps(&before) {
+                for step in group {
+                    let mended = self.write(OPERATION, |tx| {
+                        step.run(tx, now).map_err(|fault| fault.during(OPERATION))
+                    });
+                    match mended {
+                        Ok(()) => break,
+                        // What the connection knows of the schema may be what was undone.
+                        Err(error) if is_of_damage(&error) => self.writer.give_up_connection(),
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+        }
+        Ok(Repaired::between(before, self.check()?))
     }
 
     fn check_files(&self) -> Result<(), BackendError> {

@@ -8,17 +8,26 @@ use rusqlite::ffi;
 
 use crate::backend::file_lock::LockFault;
 use crate::backend::open_file::Strange;
-use crate::backend::{BackendError, BackendErrorKind};
+use crate::backend::{BackendError, BackendErrorKind, Damage, DamagedRecord};
 
 pub(super) const NAME: &str = "sqlite";
+
+/// Stands for a column in the damage of a page that SQLite can't read.
+pub(super) const PAGE: &str = "page";
 
 /// A failure in this backend. It holds nothing that an error must not show.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// A stored value is not what can have been written there.
-    Damaged { table: &'static str, column: &'static str },
+    Damaged(Damage),
+    /// Rows lie in another order than their table says.
+    OutOfOrder,
     /// SQLite failed, with its extended result code.
     Engine(Code),
+    /// SQLite can't make sense of these places, which the store can't do without.
+    Unreadable(String),
+    /// The database shows fewer events than were durable.
+    Earlier { found: u64, durable: u64 },
     /// The database is not as this process left it.
     Foreign(String),
     /// Refused for a reason of our own.
@@ -64,6 +73,30 @@ impl Fault {
         Self::Refused { kind, why: why.into() }
     }
 
+    /// Damage in a row of which the reader doesn't know the id.
+    pub(super) const fn damaged(table: &'static str, column: &'static str) -> Self {
+        Self::Damaged(Damage::new(table, column, DamagedRecord::Unknown))
+    }
+
+    /// Names the record, if this is damage in a row of a table, or of the page on which it lies.
+    pub(super) fn of(self, table: &'static str, record: DamagedRecord) -> Self {
+        match self {
+            Self::Damaged(damage) => Self::Damaged(Damage { record, ..damage }),
+            fault if fault.is_corrupt() => Self::Damaged(Damage::new(table, PAGE, record)),
+            other => other,
+        }
+    }
+
+    /// SQLite can't make sense of a page.
+    pub(super) const fn page() -> Self {
+        Self::Engine(Code(ffi::SQLITE_CORRUPT))
+    }
+
+    /// Returns whether SQLite can't make sense of a page.
+    pub(super) fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Engine(code) if code.primary() == ffi::SQLITE_CORRUPT)
+    }
+
     /// Returns whether another connection holds the database.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Engine(code) if code.primary() == ffi::SQLITE_BUSY)
@@ -82,7 +115,8 @@ impl Fault {
 
     pub(super) fn kind(&self) -> BackendErrorKind {
         match self {
-            Self::Damaged { .. } => BackendErrorKind::Corrupt,
+            Self::Damaged(_) | Self::OutOfOrder | Self::Unreadable(_) => BackendErrorKind::Corrupt,
+            Self::Earlier { .. } => BackendErrorKind::EarlierState,
             Self::Engine(code) => code.kind(),
             Self::Foreign(_) => BackendErrorKind::ForeignWriter,
             Self::Refused { kind, .. } => *kind,
@@ -94,7 +128,7 @@ impl Fault {
     pub(super) fn is_no_database(&self) -> bool {
         match self {
             Self::Engine(code) => code.primary() == ffi::SQLITE_NOTADB,
-            Self::Damaged { column, .. } => *column == "user_version",
+            Self::Damaged(damage) => damage.column == "user_version",
             _ => false,
         }
     }
@@ -107,14 +141,30 @@ impl Fault {
     pub(super) fn during(self, operation: &'static str) -> BackendError {
         let error = BackendError::new(self.kind(), NAME, operation);
         match self {
-            Self::Damaged { table, column } => error.with_source(format!("{table}.{column}")),
+            Self::Damaged(damage) => error.with_source(damage),
+            Self::OutOfOrder => error.with_source("rows of a table are out of order"),
             Self::Engine(code) => error.with_source(code),
+            Self::Unreadable(places) => error.with_source(format!(
+                "{places}; put back a backup, or rescue what can be read (`A damaged page` in \
+                 docs/operations.md): sqlite3 FILE .dump"
+            )),
+            Self::Earlier { found, durable } => error.with_source(format!(
+                "it ends with event {found} of {durable}: FILE-wal is damaged, or is another \
+                 database's; put back a backup, or remove FILE.lock to go on from the earlier state"
+            )),
             Self::Foreign(why) => error.with_source(why),
             Self::Refused { kind: BackendErrorKind::Closed, .. } => error,
             Self::Refused { why, .. } => error.with_source(why),
             Self::System(source) => error.with_source(source),
         }
     }
+}
+
+/// Returns whether an error is of a row or a page that can't be read, so that it is no error of other
+/// rows.
+pub(super) fn is_of_damage(error: &BackendError) -> bool {
+    let code = error.source().and_then(|source| source.downcast_ref::<Code>());
+    error.damage().is_some() || code.is_some_and(|code| code.primary() == ffi::SQLITE_CORRUPT)
 }
 
 fn kind_of(error: &io::Error) -> BackendErrorKind {

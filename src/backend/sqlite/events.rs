@@ -6,7 +6,7 @@ use super::checksums;
 use super::codec::{Binder, RowReader};
 use super::error::Fault;
 use crate::authority::{Authority, Role};
-use crate::backend::{EventPage, EventQuery};
+use crate::backend::{DamagedRecord, EventPage, EventQuery};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventDraft, EventKind, Fields};
 use crate::key::Source;
@@ -43,19 +43,22 @@ pub(super) const PAGE_OF_OWNER: &str = concat!(
      ORDER BY sequence LIMIT ?2"
 );
 
+const ONE: &str = concat!("SELECT ", columns!(), " FROM events WHERE sequence = ?");
+
 /// Returns the number of the newest event; 0 before the first.
 pub(super) fn last(connection: &Connection) -> Result<u64, Fault> {
     extreme(connection, "SELECT max(sequence) FROM events")
 }
 
-fn first(connection: &Connection) -> Result<u64, Fault> {
+/// Returns the number of the oldest event that is still there; 0 if there is none.
+pub(super) fn first(connection: &Connection) -> Result<u64, Fault> {
     extreme(connection, "SELECT min(sequence) FROM events")
 }
 
 fn extreme(connection: &Connection, sql: &str) -> Result<u64, Fault> {
     let mut statement = connection.prepare_cached(sql)?;
     let sequence: Option<i64> = statement.query_row([], |row| row.get(0))?;
-    let damaged = Fault::Damaged { table: TABLE, column: "sequence" };
+    let damaged = Fault::damaged(TABLE, "sequence");
     u64::try_from(sequence.unwrap_or(0)).map_err(|_| damaged)
 }
 
@@ -104,7 +107,7 @@ fn decode(row: &Row<'_>) -> Result<Event, Fault> {
     let incarnation = row.field("incarnation")?;
     let draft = EventDraft {
         at: row.field("at")?,
-        kind: row.number_as("kind", |kind| EventKind::from_number(kind.try_into().ok()?).ok())?,
+        kind: row.number_as("kind", |kind| kind.try_into().ok().map(EventKind::of_stored))?,
         owner: row.field("owner")?,
         key: row.field("key_id")?,
         version: row.field("version")?,
@@ -153,7 +156,57 @@ fn role(row: &mut RowReader<'_>) -> Result<Role, Fault> {
 /// Reads a page of events.
 pub(super) fn page(connection: &Connection, query: &EventQuery) -> Result<EventPage, Fault> {
     let pruned_through = first(connection)?.saturating_sub(1);
-    let mut page = EventPage { events: Vec::new(), next: None, pruned_through };
+    let page = PageOfEvents::new(query, pruned_through);
+    match walk(connection, query, page.clone()) {
+        // A page of the table or of an index can't be read: then the events are read one by one.
+        Err(fault) if fault.is_corrupt() => one_by_one(connection, query, page),
+        page => page,
+    }
+}
+
+/// A page that is being gathered.
+#[derive(Clone)]
+struct PageOfEvents<'a> {
+    query: &'a EventQuery,
+    page: EventPage,
+    last: u64,
+    examined: usize,
+}
+
+impl<'a> PageOfEvents<'a> {
+    fn new(query: &'a EventQuery, pruned_through: u64) -> Self {
+        let page = EventPage { pruned_through, ..EventPage::default() };
+        Self { query, page, last: query.after, examined: 0 }
+    }
+
+    /// Returns whether a further event belongs on the next page.
+    fn is_full(&mut self) -> bool {
+        let found = self.page.events.len() + self.page.damaged.len();
+        let is_full = self.examined == self.query.examine || found == self.query.limit;
+        if is_full {
+            self.page.next = Some(self.last);
+        }
+        is_full
+    }
+
+    fn add(&mut self, number: u64, event: Result<Event, Fault>) -> Result<(), Fault> {
+        self.last = number;
+        self.examined += 1;
+        match event {
+            Ok(event) if self.query.filter.matches(&event) => self.page.events.push(event),
+            Ok(_) => {}
+            Err(Fault::Damaged(_)) => self.page.damaged.push(number),
+            Err(fault) => return Err(fault),
+        }
+        Ok(())
+    }
+}
+
+fn walk(
+    connection: &Connection,
+    query: &EventQuery,
+    mut page: PageOfEvents<'_>,
+) -> Result<EventPage, Fault> {
     let sql = match &query.filter {
         filter if filter.key.is_some() => PAGE_OF_KEY,
         filter if filter.acting_key.is_some() => PAGE_BY_KEY,
@@ -170,21 +223,40 @@ pub(super) fn page(connection: &Connection, query: &EventQuery) -> Result<EventP
         (None, None) => &mut binder,
     };
     let mut rows = binder.query();
-    let mut last = query.after;
-    let mut examined = 0;
     while let Some(row) = rows.next()? {
-        if examined == query.examine || page.events.len() == query.limit {
-            page.next = Some(last);
+        if page.is_full() {
             break;
         }
-        let event = decode(row)?;
-        examined += 1;
-        last = event.sequence;
-        if query.filter.matches(&event) {
-            page.events.push(event);
-        }
+        page.add(RowReader::new(row, TABLE).field("sequence")?, decode(row))?;
     }
-    Ok(page)
+    Ok(page.page)
+}
+
+/// Reads a page by the numbers of events, without an index. A number that leads to no row is
+/// damaged too.
+fn one_by_one(
+    connection: &Connection,
+    query: &EventQuery,
+    mut page: PageOfEvents<'_>,
+) -> Result<EventPage, Fault> {
+    let newest = last(connection)?;
+    for number in query.after.max(page.page.pruned_through) + 1..=newest {
+        if page.is_full() {
+            break;
+        }
+        let event = load(connection, number);
+        let missing = || Fault::damaged(TABLE, "sequence");
+        page.add(number, event.and_then(|event| event.ok_or_else(missing)))?;
+    }
+    Ok(page.page)
+}
+
+/// Reads an event.
+pub(super) fn load(connection: &Connection, number: u64) -> Result<Option<Event>, Fault> {
+    let mut statement = connection.prepare_cached(ONE)?;
+    let mut rows = statement.query([stored(number)])?;
+    let event = rows.next().map_err(Fault::from).and_then(|row| row.map(decode).transpose());
+    event.map_err(|fault| fault.of(TABLE, DamagedRecord::Event(number)))
 }
 
 /// Returns the number of rows to ask for: one more than are examined, which says whether there are more.
@@ -203,15 +275,20 @@ pub(super) fn prune(
     let mut statement =
         connection.prepare_cached("SELECT sequence, at FROM events ORDER BY sequence LIMIT ?")?;
     let mut rows = statement.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
-    let (mut through, mut removed) = (None, 0);
+    // A damaged event has no time: it goes with a whole one after it.
+    let (mut through, mut removed, mut damaged) = (None, 0, 0);
     while let Some(row) = rows.next()? {
         let mut row = RowReader::new(row, TABLE);
         let sequence: u64 = row.field("sequence")?;
-        if sequence == newest || row.field::<Timestamp>("at")? >= before {
-            break;
+        match row.field::<Timestamp>("at") {
+            _ if sequence == newest => break,
+            Ok(at) if at >= before => break,
+            Ok(_) => {
+                removed += 1 + std::mem::take(&mut damaged);
+                through = Some(sequence);
+            }
+            Err(_) => damaged += 1,
         }
-        removed += 1;
-        through = Some(sequence);
     }
     drop(rows);
     if let Some(through) = through {

@@ -6,7 +6,8 @@ use rusqlite::{CachedStatement, Connection, Row};
 
 use super::codec::{Binder, RowReader, insert_sql, update_sql};
 use super::error::Fault;
-use super::{checksums, state_column};
+use super::{checksums, quarantine, state_column};
+use crate::backend::DamagedRecord;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{Field, KeyName, KeyRecord, PreviousToken, Source};
@@ -53,6 +54,7 @@ static INSERT_PREVIOUS: LazyLock<String> =
 
 /// Reads keys with their previous tokens.
 pub(super) struct Loader<'c> {
+    connection: &'c Connection,
     keys: CachedStatement<'c>,
     previous: PreviousLoader<'c>,
 }
@@ -60,14 +62,16 @@ pub(super) struct Loader<'c> {
 impl<'c> Loader<'c> {
     pub(super) fn new(connection: &'c Connection) -> Result<Self, Fault> {
         let keys = connection.prepare_cached(&LOAD)?;
-        Ok(Self { keys, previous: PreviousLoader::new(connection)? })
+        Ok(Self { connection, keys, previous: PreviousLoader::new(connection)? })
     }
 
     /// Reads one.
     pub(super) fn load(&mut self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
+        quarantine::expect_none(self.connection, id)?;
         let mut rows = self.keys.query([id.to_bytes()])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
-        Ok(Some(decode(row, &mut self.previous)?))
+        let row = rows.next().map_err(Fault::from);
+        let key = row.and_then(|row| row.map(|row| decode(row, &mut self.previous)).transpose());
+        key.map_err(|fault| fault.of(TABLE, DamagedRecord::Key(id)))
     }
 }
 
@@ -88,6 +92,21 @@ impl<'c> PreviousLoader<'c> {
         }
         Ok(previous)
     }
+
+    /// Reads those of one key that are whole, as far as SQLite can read them.
+    pub(super) fn whole(&mut self, id: KeyId) -> Result<Vec<PreviousToken>, Fault> {
+        let mut rows = self.0.query([id.to_bytes()])?;
+        let mut previous = Vec::new();
+        loop {
+            match rows.next().map_err(Fault::from) {
+                Ok(Some(row)) => {
+                    previous.extend(RowReader::new(row, "previous_tokens").field("previous").ok());
+                }
+                Err(fault) if !fault.is_corrupt() => return Err(fault),
+                Ok(None) | Err(_) => return Ok(previous),
+            }
+        }
+    }
 }
 
 /// Reads one, with its previous tokens.
@@ -101,7 +120,11 @@ pub(super) fn each(connection: &Connection, visit: &mut dyn FnMut(KeyRecord)) ->
     let mut previous = PreviousLoader::new(connection)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        visit(decode(row, &mut previous)?);
+        visit(decode(row, &mut previous).map_err(|fault| {
+            // The id stands first, and is read as far as it can be.
+            let id = RowReader::new(row, TABLE).field("id");
+            fault.of(TABLE, id.map_or(DamagedRecord::Unknown, DamagedRecord::Key))
+        })?);
     }
     Ok(())
 }
@@ -190,7 +213,7 @@ fn delete_previous(connection: &Connection, id: KeyId) -> Result<(), Fault> {
 }
 
 fn one(written: usize) -> Result<(), Fault> {
-    if written == 1 { Ok(()) } else { Err(Fault::Damaged { table: TABLE, column: "id" }) }
+    if written == 1 { Ok(()) } else { Err(Fault::damaged(TABLE, "id")) }
 }
 
 /// The live keys of an owner with this name.
@@ -264,7 +287,7 @@ pub(super) fn of_numeric_id(
 pub(super) fn greatest_numeric_id(connection: &Connection) -> Result<u64, Fault> {
     let mut statement = connection.prepare_cached("SELECT max(numeric_id) FROM numeric_ids")?;
     let greatest: Option<i64> = statement.query_row([], |row| row.get(0))?;
-    let damaged = Fault::Damaged { table: "numeric_ids", column: "numeric_id" };
+    let damaged = Fault::damaged("numeric_ids", "numeric_id");
     u64::try_from(greatest.unwrap_or(0)).map_err(|_| damaged)
 }
 

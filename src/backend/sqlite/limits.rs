@@ -25,7 +25,7 @@ impl<'c> Loader<'c> {
     /// Reads those of a row that is there.
     pub(super) fn load(&mut self, id: impl ToSql) -> Result<Limits, Fault> {
         let mut rows = self.statement.query([id])?;
-        let damaged = Fault::Damaged { table: self.table, column: "id" };
+        let damaged = Fault::damaged(self.table, "id");
         let row = rows.next()?.ok_or(damaged)?;
         RowReader::new(row, self.table).field("limits")
     }

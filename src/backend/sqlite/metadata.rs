@@ -48,7 +48,7 @@ pub(super) fn exists(connection: &Connection) -> Result<bool, Fault> {
     match connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))? {
         (true, _) => Ok(true),
         (false, false) => Ok(false),
-        (false, true) => Err(Fault::Damaged { table: "store", column: "one" }),
+        (false, true) => Err(Fault::damaged("store", "one")),
     }
 }
 
@@ -105,8 +105,7 @@ fn load_prefixes(connection: &Connection) -> Result<PrefixTable, Fault> {
             accepted: row.field("accepted")?,
         });
     }
-    PrefixTable::from_entries(entries)
-        .map_err(|_| Fault::Damaged { table: "prefixes", column: "number" })
+    PrefixTable::from_entries(entries).map_err(|_| Fault::damaged("prefixes", "number"))
 }
 
 fn load_peppers(connection: &Connection) -> Result<Vec<PepperCheck>, Fault> {

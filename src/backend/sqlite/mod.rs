@@ -8,7 +8,7 @@
 //! | room | contents |
 //! | --- | --- |
 //! | `database` | [`Sqlite`]: each call of the contract, as a read or a write |
-//! | `options` | [`SqliteOptions`] |
+//! | `opening`, `options` | creating and opening; [`SqliteOptions`] |
 //! | `files` | the files of a database, what is refused unopened, the lock |
 //! | `file_watch`, `record_watch` | whether files and records are as this process left them |
 //! | `foreign_edits` | the edits of other programs |
@@ -25,11 +25,14 @@
 //! | `state_column` | a key's state, as far as it is stored |
 //! | `checksums` | checksums of records, by which damage shows |
 //! | `commit` | the rules' view of a write transaction |
-//! | `scan`, `pages` | walks over many rows |
+//! | `scan`, `scan_owner`, `pages` | walks over many rows |
 //! | `backup` | a copy of the database of one moment |
+//! | `quarantine` | entries over damaged keys |
+//! | `check`, `repair` | what a check looks at beyond the records; what a repair writes |
 //! | `error` | what SQLite says, without its words |
 
 mod backup;
+mod check;
 mod checksums;
 mod codec;
 mod commit;
@@ -45,13 +48,17 @@ mod last_commit;
 mod limits;
 mod log;
 mod metadata;
+mod opening;
 mod options;
 mod owners;
 mod pages;
+mod quarantine;
 mod readers;
 mod record_watch;
+mod repair;
 mod requests;
 mod scan;
+mod scan_owner;
 mod schema;
 mod state_column;
 mod transaction;

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 use super::checksums;
 use super::codec::{Binder, RowReader, insert_sql, update_sql};
 use super::error::Fault;
-use crate::backend::KeyCounts;
+use crate::backend::{DamagedRecord, KeyCounts};
 use crate::id::OwnerId;
 use crate::key::{OwnerRecord, Source};
 
@@ -36,7 +36,8 @@ static UPDATE: LazyLock<String> = LazyLock::new(|| update_sql(TABLE, &COLUMNS, "
 pub(super) fn load(connection: &Connection, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
     let mut statement = connection.prepare_cached(&LOAD)?;
     let mut rows = statement.query([id.as_str()])?;
-    rows.next()?.map(decode).transpose()
+    let owner = rows.next().map_err(Fault::from).and_then(|row| row.map(decode).transpose());
+    owner.map_err(|fault| fault.of(TABLE, DamagedRecord::Owner(*id)))
 }
 
 /// Returns the number of keys by the owners' counters, but no more than a file of this size can
@@ -141,8 +142,20 @@ pub(super) fn count_key(
     one(written)
 }
 
+/// Counts the keys of all owners by their rows.
+pub(super) fn count_again(connection: &Connection) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE owners SET (keys_all, keys_live, keys_live_standard) = (
+           SELECT count(*), count(*) FILTER (WHERE state NOT IN (3, 4)),
+             count(*) FILTER (WHERE state NOT IN (3, 4) AND kind = 'standard')
+           FROM keys INDEXED BY keys_by_owner WHERE owner = owners.id)",
+    )?;
+    statement.execute([])?;
+    Ok(())
+}
+
 /// Checks that one row was written. The rules of the commit have found that row, so if it is missing,
 /// SQLite's own index is damaged.
 pub(super) fn one(written: usize) -> Result<(), Fault> {
-    if written == 1 { Ok(()) } else { Err(Fault::Damaged { table: TABLE, column: "id" }) }
+    if written == 1 { Ok(()) } else { Err(Fault::damaged(TABLE, "id")) }
 }

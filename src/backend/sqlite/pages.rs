@@ -10,8 +10,12 @@ use super::codec::{Binder, RowReader};
 use super::error::Fault;
 use super::events::rows_to_ask;
 use super::transaction::READ_BUDGET;
-use super::{keys, owners, state_column};
-use crate::backend::{KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, StateSet};
+use super::{keys, owners, quarantine, state_column};
+use crate::backend::{
+    Damage, DamagedRecord, DamagedRow, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery,
+    StateSet,
+};
+use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{Kind, Source, State};
 
@@ -20,6 +24,10 @@ const COUNTED_AT_ONCE: usize = 10_000;
 
 /// All keys, newest first, and what decides whether they are meant.
 pub(super) const ALL: &str = "SELECT id, kind, expires_at, state FROM keys
+     WHERE id > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
+
+/// The same where a page of the table can't be read. Looks at the whole index.
+const ALL_BY_INDEX: &str = "SELECT id, kind, expires_at, state FROM keys INDEXED BY keys_by_owner
      WHERE id > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
 
 /// The keys of one owner in these states, newest first: for each value of the column `state` one
@@ -50,16 +58,17 @@ pub(super) const BY_CREATOR_OF_OWNER: &str = "SELECT id, kind, expires_at, state
      INDEXED BY keys_by_creator
      WHERE created_by_key = ?4 AND id > ?1 AND id < ?2 AND owner = ?5 ORDER BY id DESC LIMIT ?3";
 
-/// A key as far as the index alone shows it.
+/// A key as far as the index alone shows it; nothing but the id where the rest is damaged.
 struct Candidate {
     id: KeyId,
-    kind: Kind,
-    state: State,
+    shown: Option<(Kind, State)>,
 }
 
 impl Candidate {
     fn matches(&self, filter: &KeyFilter) -> bool {
-        filter.kind.is_none_or(|kind| kind == self.kind) && filter.states.contains(self.state)
+        self.shown.is_none_or(|(kind, state)| {
+            filter.kind.is_none_or(|wanted| wanted == kind) && filter.states.contains(state)
+        })
     }
 }
 
@@ -78,7 +87,29 @@ fn walk(
         (None, None) => Some(ALL.into()),
     };
     let Some(sql) = sql else { return Ok(()) };
-    let mut statement = connection.prepare_cached(&sql)?;
+    let mut last = below;
+    let mut noting = |candidate: &Candidate| {
+        last = Some(candidate.id);
+        visit(candidate)
+    };
+    match walk_along(connection, &sql, filter, (above, below), rows, &mut noting) {
+        // A page of the table can't be read. Its index has the ids too.
+        Err(fault) if fault.is_corrupt() && sql == ALL => {
+            walk_along(connection, ALL_BY_INDEX, filter, (above, last), rows, visit)
+        }
+        walked => walked,
+    }
+}
+
+fn walk_along(
+    connection: &Connection,
+    sql: &str,
+    filter: &KeyFilter,
+    (above, below): (Option<KeyId>, Option<KeyId>),
+    rows: i64,
+    visit: &mut dyn FnMut(&Candidate) -> Result<ControlFlow<()>, Fault>,
+) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(sql)?;
     let mut binder = Binder::new(&mut statement);
     // All ids lie between the empty blob and one of more than 16 bytes.
     let above = above.map_or(Vec::new(), |id| id.to_bytes().to_vec());
@@ -93,38 +124,52 @@ fn walk(
     let mut rows = binder.query();
     while let Some(row) = rows.next()? {
         let mut row = RowReader::new(row, "keys");
-        let (id, kind, expires_at) =
-            (row.field("id")?, row.field("kind")?, row.field("expires_at")?);
-        let state = row.number_as("state", |number| {
-            state_column::state(number.try_into().ok()?, expires_at, filter.now)
-        })?;
-        if visit(&Candidate { id, kind, state })?.is_break() {
+        // A row without a readable id can't be shown; a check of the database finds it.
+        let Ok(id) = row.field("id") else { continue };
+        let shown = shown(&mut row, filter.now).ok();
+        if visit(&Candidate { id, shown })?.is_break() {
             break;
         }
     }
     Ok(())
 }
 
+fn shown(row: &mut RowReader<'_>, now: Timestamp) -> Result<(Kind, State), Fault> {
+    let (kind, expires_at) = (row.field("kind")?, row.field("expires_at")?);
+    let state = row.number_as("state", |number| {
+        state_column::state(number.try_into().ok()?, expires_at, now)
+    })?;
+    Ok((kind, state))
+}
+
 /// A page of keys. What doesn't match is passed over in the index, without its row.
 pub(super) fn keys(connection: &Connection, query: &KeyPageQuery) -> Result<KeyPage, Fault> {
     let filter = &query.filter;
-    let mut page = KeyPage { keys: Vec::with_capacity(query.limit.min(query.examine)), next: None };
+    let keys = Vec::with_capacity(query.limit.min(query.examine));
+    let mut page = KeyPage { keys, ..KeyPage::default() };
     let mut loader = keys::Loader::new(connection)?;
     let mut last = None;
     let mut examined = 0;
     // One row more than are looked at shows whether there are more.
     let rows = rows_to_ask(query.examine);
     walk(connection, filter, (query.after, query.before), rows, &mut |candidate| {
-        if examined == query.examine || page.keys.len() == query.limit {
+        if examined == query.examine || page.keys.len() + page.damaged.len() == query.limit {
             page.next = last;
             return Ok(ControlFlow::Break(()));
         }
         examined += 1;
         last = Some(candidate.id);
         if candidate.matches(filter) {
-            let damaged = Fault::Damaged { table: "keys", column: "id" };
-            let key = loader.load(candidate.id)?.ok_or(damaged)?;
-            page.keys.extend(Some(key).filter(|key| filter.matches(key)));
+            let record = DamagedRecord::Key(candidate.id);
+            let missing = || Fault::Damaged(Damage::new("keys", "id", record));
+            match loader.load(candidate.id).and_then(|key| key.ok_or_else(missing)) {
+                Ok(key) => page.keys.extend(Some(key).filter(|key| filter.matches(key))),
+                Err(Fault::Damaged(damage)) => page.damaged.push(DamagedRow {
+                    quarantine: quarantine::load(connection, candidate.id)?.map(Box::new),
+                    ..DamagedRow::new(damage)
+                }),
+                Err(fault) => return Err(fault),
+            }
         }
         Ok(ControlFlow::Continue(()))
     })?;
@@ -162,16 +207,26 @@ pub(super) fn owners(connection: &Connection, query: &OwnerPageQuery) -> Result<
     let mut statement = connection.prepare_cached(&format!("{}{tail}", *owners::SELECT))?;
     let after = query.after.as_ref().map_or("", OwnerId::as_str);
     let mut rows = statement.query((after, rows_to_ask(query.examine)))?;
-    let mut page = OwnerPage { owners: Vec::new(), next: None };
+    let mut page = OwnerPage::default();
     let mut last = None;
     let mut examined = 0;
     while let Some(row) = rows.next()? {
-        if examined == query.examine || page.owners.len() == query.limit {
+        if examined == query.examine || page.owners.len() + page.damaged.len() == query.limit {
             page.next = last;
             break;
         }
-        let owner = owners::decode(row)?;
         examined += 1;
+        let owner = match owners::decode(row) {
+            Ok(owner) => owner,
+            Err(Fault::Damaged(damage)) => {
+                let id = RowReader::new(row, "owners").field("id").ok();
+                last = id.or(last);
+                let record = id.map_or(DamagedRecord::Unknown, DamagedRecord::Owner);
+                page.damaged.push(Damage { record, ..damage });
+                continue;
+            }
+            Err(fault) => return Err(fault),
+        };
         last = Some(owner.id);
         if query.suspended.is_none_or(|suspended| suspended == owner.suspended.is_some()) {
             page.owners.push(owner);

@@ -38,7 +38,7 @@ pub(super) fn load(
     rows.next()?.map(decode).transpose()
 }
 
-/// Reads up to `limit` that were noted before a moment.
+/// Reads up to `limit` that were noted before a moment, except damaged ones.
 pub(super) fn before(
     connection: &Connection,
     before: Timestamp,
@@ -50,9 +50,25 @@ pub(super) fn before(
     let mut rows = binder.query();
     let mut records = Vec::new();
     while let Some(row) = rows.next()? {
-        records.push(decode(row)?);
+        match decode(row) {
+            Err(Fault::Damaged(_)) => {}
+            record => records.push(record?),
+        }
     }
     Ok(records)
+}
+
+/// Shows all, one after the other.
+pub(super) fn each(
+    connection: &Connection,
+    visit: &mut dyn FnMut(Result<RequestRecord, Fault>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(&SELECT)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        visit(decode(row))?;
+    }
+    Ok(())
 }
 
 /// Creates, replaces or removes one.

@@ -99,7 +99,7 @@ pub(super) fn check_version(connection: &Connection) -> Result<(), Fault> {
     match statement.query_row([], |row| row.get::<_, i32>(0))? {
         VERSION => Ok(()),
         version if version > VERSION => Err(newer()),
-        _ => Err(Fault::Damaged { table: "file metadata", column: "user_version" }),
+        _ => Err(Fault::damaged("file metadata", "user_version")),
     }
 }
 

@@ -259,6 +259,26 @@ CREATE TABLE previous_tokens (
   PRIMARY KEY (key_id, generation)
 ) STRICT, WITHOUT ROWID;
 
+-- Entries over keys whose records are damaged: the administrator's switch and the revocation. The
+-- bytes below stay as they are.
+CREATE TABLE quarantine (
+  id BLOB PRIMARY KEY CHECK (length(id) = 16),
+  owner TEXT,
+  version INTEGER NOT NULL,
+  blocked_at INTEGER,
+  blocked_by TEXT,
+  blocked_reason TEXT,
+  blocked_set_by TEXT CHECK (blocked_set_by IN ('administrator', 'owner')),
+  blocked_reason_for_owner INTEGER CHECK (blocked_reason_for_owner IN (0, 1)),
+  revoked_at INTEGER,
+  revoked_by TEXT,
+  revoked_reason TEXT,
+  revoked_set_by TEXT CHECK (revoked_set_by IN ('administrator', 'owner')),
+  revoked_reason_for_owner INTEGER CHECK (revoked_reason_for_owner IN (0, 1)),
+  checksum INTEGER NOT NULL,
+  CHECK ((blocked_at IS NULL) = (blocked_by IS NULL) AND (revoked_at IS NULL) = (revoked_by IS NULL))
+) STRICT, WITHOUT ROWID;
+
 -- Every numeric id ever used, also those of purged keys.
 CREATE TABLE numeric_ids (
   numeric_id INTEGER PRIMARY KEY CHECK (numeric_id > 0),
@@ -492,6 +512,21 @@ END;
 CREATE TRIGGER previous_tokens_delete AFTER DELETE ON previous_tokens BEGIN
   INSERT INTO foreign_edits (at, edited, row)
     VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'previous_tokens', lower(hex(OLD.key_id)));
+END;
+
+CREATE TRIGGER quarantine_insert AFTER INSERT ON quarantine BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'quarantine', lower(hex(NEW.id)));
+END;
+
+CREATE TRIGGER quarantine_update AFTER UPDATE ON quarantine BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'quarantine', lower(hex(NEW.id)));
+END;
+
+CREATE TRIGGER quarantine_delete AFTER DELETE ON quarantine BEGIN
+  INSERT INTO foreign_edits (at, edited, row)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'quarantine', lower(hex(OLD.id)));
 END;
 
 CREATE TRIGGER numeric_ids_insert AFTER INSERT ON numeric_ids BEGIN

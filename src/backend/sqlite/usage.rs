@@ -2,12 +2,12 @@
 
 use std::sync::LazyLock;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ToSql};
 
 use super::checksums;
 use super::codec::{Binder, RowReader, insert_sql};
 use super::error::Fault;
-use crate::backend::UsageSubject;
+use crate::backend::{DamagedRecord, UsageSubject};
 use crate::id::KeyId;
 use crate::key::{AlertState, Field, QuotaState, RejectKind, RejectedCounts, Source, Usage, Used};
 
@@ -32,6 +32,8 @@ static LOAD_KEY: LazyLock<String> =
     LazyLock::new(|| format!("SELECT {} FROM key_usage WHERE key_id = ?", COLUMNS.join(", ")));
 static LOAD_OWNER: LazyLock<String> =
     LazyLock::new(|| format!("SELECT {} FROM owner_usage WHERE owner = ?", QUOTA.join(", ")));
+static QUOTA_OF_KEY: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {} FROM key_usage WHERE key_id = ?", QUOTA.join(", ")));
 static PUT_KEY: LazyLock<String> =
     LazyLock::new(|| insert_sql("key_usage", &COLUMNS, "key_id").replace("INSERT", REPLACE));
 static PUT_OWNER: LazyLock<String> =
@@ -70,6 +72,10 @@ fn sum(column: &str, parameter: usize) -> String {
 
 /// Adds uses in one statement, and returns whether the key has a row for them.
 pub(super) fn add(connection: &Connection, key: KeyId, used: &Used) -> Result<bool, Fault> {
+    update(connection, key, used).map_err(|fault| of_row(fault, &UsageSubject::Key(key)))
+}
+
+fn update(connection: &Connection, key: KeyId, used: &Used) -> Result<bool, Fault> {
     let is_short = used.last_address.is_none() && used.rejected == RejectedCounts::default();
     let mut statement = connection.prepare_cached(if is_short { &TOUCH } else { &ADD })?;
     let mut binder = Binder::new(&mut statement);
@@ -90,6 +96,18 @@ pub(super) fn has_key(connection: &Connection, key: KeyId) -> Result<bool, Fault
 
 /// Reads the usage of a key or an owner, if there is any.
 pub(super) fn load(connection: &Connection, of: &UsageSubject) -> Result<Option<Usage>, Fault> {
+    read(connection, of).map_err(|fault| of_row(fault, of))
+}
+
+/// Names the row in a fault.
+fn of_row(fault: Fault, of: &UsageSubject) -> Fault {
+    match of {
+        UsageSubject::Key(key) => fault.of("key_usage", DamagedRecord::Key(*key)),
+        UsageSubject::Owner(owner) => fault.of("owner_usage", DamagedRecord::Owner(*owner)),
+    }
+}
+
+fn read(connection: &Connection, of: &UsageSubject) -> Result<Option<Usage>, Fault> {
     match of {
         UsageSubject::Key(key) => {
             let mut statement = connection.prepare_cached(&LOAD_KEY)?;
@@ -117,6 +135,21 @@ fn quota(row: &mut RowReader<'_>, of: &UsageSubject) -> Result<Option<QuotaState
     } else {
         Err(row.damaged("quota_checksum"))
     }
+}
+
+/// Reads the quota's state of a key or an owner alone.
+pub(super) fn load_quota(
+    connection: &Connection,
+    of: &UsageSubject,
+) -> Result<Option<QuotaState>, Fault> {
+    let (sql, id): (&str, &dyn ToSql) = match of {
+        UsageSubject::Key(key) => (&QUOTA_OF_KEY, &key.to_bytes()),
+        UsageSubject::Owner(owner) => (&LOAD_OWNER, &owner.as_str()),
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([id])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    quota(&mut RowReader::new(row, "usage"), of)
 }
 
 /// Creates, replaces or removes the usage of a key or an owner.

@@ -44,7 +44,7 @@ struct State {
 enum Access {
     Write {
         /// Held on `FILE.lock` until this is dropped.
-        _lock: FileLock,
+        lock: FileLock,
     },
     ReadOnly,
     Closed,
@@ -63,7 +63,7 @@ impl Writer {
         if connection.is_some() {
             watch.resume(files)?;
         }
-        let access = Access::Write { _lock: lock };
+        let access = Access::Write { lock };
         let state = State { connection, access, is_suspect: false };
         Ok(Self { state: Mutex::new(state), watch, records })
     }
@@ -112,7 +112,12 @@ impl Writer {
         };
         let result = self.transact(&connection, &connector.files, operation, work);
         match &result {
-            Ok(_) => self.records.note_committed(),
+            Ok(_) => {
+                self.records.note_committed();
+                if let Access::Write { lock } = &state.access {
+                    lock.note_durable(self.records.last_event());
+                }
+            }
             Err((_, is_unknown)) if *is_unknown => {}
             Err(_) => self.records.note_undone(),
         }
@@ -192,6 +197,14 @@ impl Writer {
         state.is_suspect = false;
         drop(held);
         Ok(())
+    }
+
+    /// Lets go of the connection. The next write makes another.
+    pub(super) fn give_up_connection(&self) {
+        let mut state = self.lock();
+        // If it is the last one, closing removes the log.
+        self.watch.suspend();
+        state.connection = None;
     }
 
     /// Refuses once it is closed.

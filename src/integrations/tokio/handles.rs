@@ -10,10 +10,10 @@ use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::{Expiry, IdempotencyKey};
 use crate::store::{
-    AsAdmin, AsDelegate, AsOwner, ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, Events,
-    FoundToken, IfInUse, Issued, IssuedOnce, Key, Keys, ListEvents, ListKeys, ListOwners, Managing,
-    Owner, Page, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, UpdateKey,
-    UpdateOwner,
+    AsAdmin, AsDelegate, AsOwner, ChangeRules, ChangedKey, CreateKey, CreateOwner, CreatedOwner,
+    Error, Events, FoundToken, IfInUse, Issued, IssuedOnce, Key, Keys, ListEvents, ListKeys,
+    ListOwners, Managing, Owner, Page, RetiredPepper, RevealedToken, RevokedAll, RevokedTree,
+    Rotate, Rules, UpdateKey, UpdateOwner,
 };
 use crate::token::{Found, Token};
 
@@ -141,7 +141,7 @@ impl<R: Managing + 'static> AsyncKeys<R> {
         extend_expiry(id: KeyId, expiry: Expiry) -> Key;
         deactivate(id: KeyId) -> Key;
         activate(id: KeyId) -> Key;
-        revoke(id: KeyId) -> Key;
+        revoke(id: KeyId) -> ChangedKey;
         revoke_with_descendants(id: KeyId) -> RevokedTree;
         rotate(id: KeyId, request: Rotate) -> Issued;
         rotate_once(id: KeyId, request: Rotate, (lent) key: IdempotencyKey) -> IssuedOnce;
@@ -170,7 +170,7 @@ impl AsyncKeys<AsAdmin> {
             (lent) key: IdempotencyKey
         ) -> IssuedOnce;
         replace_lost_token(id: KeyId, (lent) key: IdempotencyKey) -> Issued;
-        block(id: KeyId) -> Key;
+        block(id: KeyId) -> ChangedKey;
         unblock(id: KeyId) -> Key;
         refill_quota(id: KeyId) -> Key;
         add_to_quota(id: KeyId, uses: u64) -> Key;

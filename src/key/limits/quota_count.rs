@@ -8,6 +8,9 @@ use crate::invalid::Invalid;
 use crate::key::{Field, Sink, Source};
 
 /// The uses of a quota that are left beside its leases. The backend keeps it.
+///
+/// Each quota has one from the commit on that sets it: a quota without its state is damaged, and never
+/// begins again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuotaState {
     /// The version of the quota that is counted.
@@ -18,7 +21,8 @@ pub struct QuotaState {
     pub left: u64,
     /// The number of uses that were counted beyond the quota. While there are such, none are left.
     pub debt: u64,
-    /// When the period began; for a quota that isn't refilled, [`Timestamp::MIN`].
+    /// When the period began; for a quota that isn't refilled, [`Timestamp::MIN`]. Before the first
+    /// use, [`Timestamp::MAX`].
     pub period: Timestamp,
     /// The number of refills so far that raised what was left.
     pub turn: u64,
@@ -66,6 +70,12 @@ impl Grant {
 }
 
 impl QuotaState {
+    /// Returns whether a use was counted, or uses were given.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.period != Timestamp::MAX
+    }
+
     /// The uses that are left, less those counted beyond the quota.
     fn balance(&self) -> i64 {
         whole(self.left) - whole(self.debt)
@@ -92,12 +102,36 @@ fn whole(uses: u64) -> i64 {
 }
 
 impl VersionedQuota {
+    /// Returns a state in which nothing is left until the next refill: of a quota whose state is lost,
+    /// so that nothing is used twice.
+    pub(crate) fn used_up(self, now: Timestamp) -> QuotaState {
+        QuotaState { left: 0, ..self.state_at(None, now) }
+    }
+
+    /// Returns the state of a quota that was just set. Its count begins with the first use.
+    #[must_use]
+    pub fn unbegun(self) -> QuotaState {
+        QuotaState { period: Timestamp::MAX, ..self.state_at(None, Timestamp::MIN) }
+    }
+
+    /// Finds the state that is counted; `None` if it is lost.
+    #[must_use]
+    pub fn own_state(self, stored: Option<QuotaState>) -> Option<QuotaState> {
+        stored.filter(|state| state.quota_version == self.quota_version)
+    }
+
+    /// Returns whether what was read after the quota shows that its state is lost. A later state is that
+    /// of another quota, which has taken its place meanwhile.
+    pub(crate) fn has_lost(self, stored: Option<QuotaState>) -> bool {
+        stored.is_none_or(|state| state.quota_version < self.quota_version)
+    }
+
     /// Computes its state at `now` from the last one. A clock that steps back refills nothing.
     #[must_use]
     pub fn state_at(self, before: Option<QuotaState>, now: Timestamp) -> QuotaState {
         let Self { quota, quota_version } = self;
         let period = self.period_of(now);
-        let Some(before) = before.filter(|before| before.quota_version == quota_version) else {
+        let Some(before) = self.own_state(before).filter(QuotaState::has_begun) else {
             return QuotaState {
                 quota_version,
                 begun: quota_version,

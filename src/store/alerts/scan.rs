@@ -10,7 +10,7 @@ use crate::backend::{Change, Precondition, UsageSubject, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::KeyId;
-use crate::key::{Alert, KeyRecord, Kind, Usage};
+use crate::key::{Alert, KeyRecord, Kind, Usage, Used};
 use crate::store::engine::{Engine, Next, Worked, Workers};
 use crate::store::types::error::Error;
 use crate::store::usage::UsageRecorder;
@@ -116,7 +116,7 @@ impl AlertScanner {
         usage: &Usage,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let Some(key) = self.engine.records.backend.key(id)?.filter(|key| key.revoked.is_none())
+        let Some(key) = self.engine.records.whole_key(id)?.filter(|key| key.revoked.is_none())
         else {
             return Ok(false);
         };
@@ -140,7 +140,7 @@ impl AlertScanner {
 
     /// Writes an alert of a key that may be gone; returns whether it was written.
     fn alert_by_id(&self, id: KeyId, alert: Alert, now: Timestamp) -> Result<bool, Error> {
-        match self.engine.records.backend.key(id)?.filter(|key| key.revoked.is_none()) {
+        match self.engine.records.whole_key(id)?.filter(|key| key.revoked.is_none()) {
             Some(key) => self.write_alert(&key, alert, now),
             None => Ok(false),
         }
@@ -186,9 +186,16 @@ impl AlertScanner {
         self.usage.flush()?;
         let subjects: Vec<UsageSubject> =
             due.iter().map(|(id, _)| UsageSubject::Key(*id)).collect();
-        let mut usages = self.engine.records.backend.usage(&subjects)?;
-        usages.iter_mut().for_each(|usage| usage.used.settle(now));
-        Ok(usages)
+        let usages = self.engine.records.usages(&subjects)?.into_iter().map(|usage| {
+            let mut usage = usage.unwrap_or_else(|_damage| {
+                // When it was used isn't known: that is no alert of disuse.
+                let used = Used { last_used_at: Some(now), ..Used::default() };
+                Usage { used, ..Usage::default() }
+            });
+            usage.used.settle(now);
+            usage
+        });
+        Ok(usages.collect())
     }
 }
 

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::backend::{Applied, Change, Write};
-use crate::event::{Event, EventDraft};
+use crate::event::{Event, EventDraft, EventKind};
 use crate::id::{KeyId, OwnerId};
 
 /// Ids of the records that a change or an event is about.
 #[derive(Clone, Debug, Default)]
 pub(in crate::store) struct AffectedRecords {
     pub(in crate::store) metadata: bool,
+    /// Every record: an event doesn't tell which one it is about.
+    pub(in crate::store) all: bool,
     pub(in crate::store) owners: BTreeSet<OwnerId>,
     /// Each key with its owner.
     pub(in crate::store) keys: BTreeMap<KeyId, OwnerId>,
@@ -45,6 +47,13 @@ impl AffectedRecords {
         Self { keys: applied.lapsed.clone(), ..Self::default() }
     }
 
+    /// Returns the record that an event is about.
+    pub(in crate::store) fn of_event(event: &EventDraft) -> Self {
+        let mut affected = Self::default();
+        affected.add(event);
+        affected
+    }
+
     /// Returns the records that events are about.
     pub(in crate::store) fn of_events<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
         let mut affected = Self::default();
@@ -55,6 +64,7 @@ impl AffectedRecords {
     /// Adds another set of records.
     pub(in crate::store) fn merge(&mut self, other: Self) {
         self.metadata |= other.metadata;
+        self.all |= other.all;
         self.owners.extend(other.owners);
         self.keys.extend(other.keys);
         self.owners_of_lapses.extend(other.owners_of_lapses);
@@ -68,7 +78,13 @@ impl AffectedRecords {
             (None, Some(owner)) => {
                 self.owners.insert(owner);
             }
-            _ => self.metadata = true,
+            // The record of a damaged key doesn't show its owner. Of a kind that a newer version
+            // writes nothing is known.
+            (Some(_), None) => self.all = true,
+            (None, None) => {
+                self.metadata = true;
+                self.all |= matches!(event.kind, EventKind::Unknown(_));
+            }
         }
     }
 }

@@ -11,7 +11,8 @@ use super::records::{AppliedLog, Records};
 use super::recovery::Recovery;
 use super::worker::Signal;
 use crate::backend::{
-    Applied, BackendError, BackendErrorKind, Change, Operation, Rejection, Sharing, Write,
+    Applied, BackendError, BackendErrorKind, Change, DamagedRecord, Operation, Rejection, Repaired,
+    Sharing, Write,
 };
 use crate::clock::Timestamp;
 use crate::store::types::error::{Error, Unavailable};
@@ -275,6 +276,16 @@ impl Engine {
         error.into()
     }
 
+    /// Repairs the database, and reads all records again: health then names what is left.
+    pub(in crate::store) fn repair(&self) -> Result<Repaired, Error> {
+        let _guard = self.lock_commits()?;
+        let repaired = self.records.backend.repair(self.records.now());
+        let repaired = repaired.map_err(|error| self.on_write_error(error))?;
+        let _applied_log = self.records.lock_applied_log();
+        self.records.reload(&AffectedRecords { all: true, ..AffectedRecords::default() })?;
+        Ok(repaired)
+    }
+
     /// Puts the record that an operation wrote into the index.
     fn put_operation(&self, operation: &Operation) -> Result<(), Error> {
         match &operation.write {
@@ -290,11 +301,15 @@ impl Engine {
                 None => Ok(()),
             },
             Write::RemoveOwner(id, _) => {
+                self.records.damages.forget_owner(DamagedRecord::Owner(*id));
                 self.records.index.remove_owner(id);
                 Ok(())
             }
             Write::CreateMetadata(metadata) | Write::ReplaceMetadata(metadata) => {
                 self.records.put_metadata(metadata)
+            }
+            Write::Quarantine(_) | Write::RemoveDamagedKey(_) => {
+                self.records.reload(&AffectedRecords::of_event(&operation.event))
             }
             Write::Nothing | Write::RecordAlert(..) => Ok(()),
         }

@@ -63,6 +63,7 @@ impl HealthWatch {
             writes: records.writes.health(),
             threads: self.threads.health(),
             storage: records.backend.storage(),
+            damaged: records.damages.shown(),
         }
     }
 

@@ -7,8 +7,8 @@ use super::affected::AffectedRecords;
 use super::pipeline::pipeline;
 use super::records::Records;
 use crate::backend::{
-    BackendError, BackendErrorKind, EventFilter, EventQuery, Scanned, ScannedKey, ScannedOwner,
-    Sharing,
+    BackendError, BackendErrorKind, Damage, DamagedRecord, DamagedRow, EventFilter, EventQuery,
+    Scanned, ScannedKey, ScannedOwner, Sharing,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
@@ -48,7 +48,10 @@ impl Records {
         let last_event = self.scan(|scanned| match scanned {
             Scanned::Owner(owner) => _ = owners.insert(owner.id),
             Scanned::Key(key) => _ = keys.insert(key.id),
+            Scanned::Damaged(_) => {}
         })?;
+        // Damaged keys of whole rows, those of a damaged owner, were shown as keys.
+        self.damages.keys().iter().for_each(|key| _ = keys.remove(key));
         self.index.retain(&keys, &owners);
         Ok(last_event)
     }
@@ -73,14 +76,13 @@ impl Records {
         );
         let last_event = scanned?;
         let orphans = std::mem::take(&mut loading.orphans);
-        loading.finish(&self.index).map_err(|error| self.index_error(error))?;
+        let damaged = loading.finish(&self.index).map_err(|error| self.index_error(error))?;
+        damaged.iter().for_each(|row| self.remove_damaged(row));
+        self.damages.replace(damaged);
         for owner in orphans {
             // The owner was created after the backend showed the owners, and before it showed the
-            // keys; or the owner is gone since.
-            let exists = self.reload_owner(&owner)?;
-            if !exists && matches!(self.backend.sharing(), Sharing::Exclusive) {
-                return Err(self.index_error(IndexError::OwnerMissing));
-            }
+            // keys; or the owner is gone since; or its record is damaged or lost.
+            self.reload_owner(&owner)?;
         }
         Ok(last_event)
     }
@@ -89,6 +91,9 @@ impl Records {
     pub(in crate::store) fn reload(&self, affected: &AffectedRecords) -> Result<(), Error> {
         if affected.metadata {
             self.put_metadata(&self.stored_metadata()?)?;
+        }
+        if affected.all {
+            return self.reload_all().map(drop);
         }
         let mut gone = Vec::new();
         for owner in affected.owners_of_lapses.difference(&affected.owners) {
@@ -100,9 +105,13 @@ impl Records {
             }
         }
         for (id, owner) in &affected.keys {
-            match self.backend.key(*id)? {
-                Some(key) => self.put_key(&(&key).into())?,
-                None => self.remove_key(*id, owner)?,
+            match self.backend.key(*id) {
+                Ok(Some(key)) => self.put_key(&(&key).into())?,
+                Ok(None) => {
+                    self.damages.forget(*id);
+                    self.remove_key(*id, owner)?;
+                }
+                Err(error) => self.note_damage(*id, owner, error)?,
             }
         }
         // After their keys: a key is removed by its owner's number, which is gone with the owner.
@@ -121,26 +130,61 @@ impl Records {
         Ok(())
     }
 
+    /// Notes a key whose record the backend can't read. A row that the scan of its owner shows
+    /// whole was damaged apart from what the index needs; a key that it doesn't show is out.
+    fn note_damage(&self, id: KeyId, owner: &OwnerId, error: BackendError) -> Result<(), Error> {
+        let Some(damage) = error.damage().cloned() else { return Err(error.into()) };
+        let row = DamagedRow::new(Damage { record: DamagedRecord::Key(id), ..damage });
+        self.remove_damaged(&row);
+        self.damages.add(row);
+        self.reload_owner(owner).map(drop)
+    }
+
+    /// Takes a damaged key out of the index.
+    fn remove_damaged(&self, row: &DamagedRow) {
+        if let Some(id) = row.key() {
+            self.index.remove_everywhere(id);
+        }
+    }
+
     /// Reads an owner and its keys from the backend into the index. Returns whether the owner
-    /// exists.
+    /// exists. The keys of an owner whose record is damaged or lost are damaged too: what they may
+    /// do isn't known.
     fn reload_owner(&self, owner: &OwnerId) -> Result<bool, Error> {
         let mut records = Vec::new();
         self.backend.scan_owner(owner, &mut |scanned| {
             self.note_scanned(&scanned);
             records.push(scanned);
         })?;
-        let exists = !records.is_empty();
+        let exists = records.iter().any(|record| matches!(record, Scanned::Owner(_)));
+        if exists {
+            self.damages.forget_owner(DamagedRecord::Owner(*owner));
+        } else if !records.is_empty() {
+            orphan(&mut records, owner);
+            self.index.remove_owner(owner);
+        }
+        for record in &records {
+            if let Scanned::Key(key) = record {
+                self.damages.forget(key.id);
+            }
+        }
         let mut loading = Loading::default();
         loading.put(&self.index, records);
-        loading.finish(&self.index).map_err(|error| self.index_error(error))?;
+        let damaged = loading.finish(&self.index).map_err(|error| self.index_error(error))?;
+        for row in damaged {
+            self.remove_damaged(&row);
+            self.damages.add(row);
+        }
         Ok(exists)
     }
 
     pub(in crate::store) fn put_key(&self, key: &ScannedKey) -> Result<(), Error> {
         self.graces.note(key, &self.clock_watch);
         self.observer.note_key(key);
+        self.damages.forget(key.id);
         match self.index.put_key(key) {
-            // Another process has just created both the key and its owner.
+            // Another process has just created both the key and its owner, or the owner's record
+            // is damaged.
             Err(IndexError::OwnerMissing) => self.reload_owner(&key.owner).map(|_exists| ()),
             put => put.map_err(|error| self.index_error(error)),
         }
@@ -214,6 +258,30 @@ impl Records {
     }
 }
 
+/// Makes damaged rows of the keys of an owner whose record is damaged or lost.
+fn orphan(records: &mut Vec<Scanned>, owner: &OwnerId) {
+    let found = records.iter().find_map(|record| match record {
+        Scanned::Damaged(row) if row.damage.record == DamagedRecord::Owner(*owner) => {
+            Some(row.damage.clone())
+        }
+        _ => None,
+    });
+    let damage = match found {
+        Some(damage) => damage,
+        None => {
+            let lost = Damage::new("owners", "id", DamagedRecord::Owner(*owner));
+            records.push(Scanned::Damaged(DamagedRow::new(lost.clone())));
+            lost
+        }
+    };
+    for record in records {
+        if let Scanned::Key(key) = record {
+            let damage = Damage { record: DamagedRecord::Key(key.id), ..damage.clone() };
+            *record = Scanned::Damaged(key.damaged(damage));
+        }
+    }
+}
+
 /// Records on their way into the index.
 #[derive(Debug, Default)]
 struct Loading {
@@ -223,8 +291,9 @@ struct Loading {
     failed: Option<IndexError>,
     /// Owners whose flags are cleared once their keys have been put.
     unblocked: Vec<ScannedOwner>,
-    /// Owners that the backend hasn't shown, of keys that it has.
+    /// Owners that the backend hasn't shown, of keys that it has; and damaged owners.
     orphans: BTreeSet<OwnerId>,
+    damaged: Vec<DamagedRow>,
 }
 
 impl Loading {
@@ -232,6 +301,7 @@ impl Loading {
         let mut load = index.load(&mut self.memo);
         let ahead = records.iter().skip(PREFETCH_DISTANCE).map(Some).chain(std::iter::repeat(None));
         let (unblocked, orphans) = (&mut self.unblocked, &mut self.orphans);
+        let damaged = &mut self.damaged;
         for (record, ahead) in records.iter().zip(ahead) {
             if let Some(Scanned::Key(key)) = ahead {
                 load.prepare(key.id);
@@ -242,6 +312,13 @@ impl Loading {
                         unblocked.push(owner.clone());
                     }
                 }),
+                Scanned::Damaged(row) => {
+                    if let DamagedRecord::Owner(owner) = row.damage.record {
+                        orphans.insert(owner);
+                    }
+                    damaged.push(row.clone());
+                    Ok(())
+                }
                 Scanned::Key(key) => match load.put_key(key) {
                     Err(IndexError::OwnerMissing) => {
                         orphans.insert(key.owner);
@@ -256,11 +333,12 @@ impl Loading {
         }
     }
 
-    fn finish(self, index: &Index) -> Result<(), IndexError> {
+    /// Ends the loading, and returns the damaged rows.
+    fn finish(self, index: &Index) -> Result<Vec<DamagedRow>, IndexError> {
         if let Some(failed) = self.failed {
             return Err(failed);
         }
         self.unblocked.iter().for_each(|owner| index.clear_owner_flags(owner));
-        Ok(())
+        Ok(self.damaged)
     }
 }

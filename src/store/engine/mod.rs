@@ -17,6 +17,7 @@
 //! | `watching` | whether the database is as this process left it; the thread that looks
 //! | `availability` | whether the store can answer now |
 //! | `prefixes` | the accepted prefixes, read without a lock |
+//! | `damages` | damaged records, which are in no index |
 //! | `worker`, `outcomes` | background threads that end with the store; the last results of their work |
 //! | `noting` | how writes end |
 //! | `health` | the health of a store, and the thread that tells of changes |
@@ -29,6 +30,7 @@
 mod affected;
 mod availability;
 mod clock_watch;
+mod damages;
 // The engine's own file is named for what it holds, as each file is.
 #[allow(clippy::module_inception)]
 mod engine;

@@ -4,13 +4,16 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use super::availability::Availability;
 use super::clock_watch::ClockWatch;
+use super::damages::Damages;
 use super::graces::GraceWatch;
 use super::noting::{NotedWrites, NotingBackend};
 use super::prefixes::AcceptedPrefixes;
-use crate::backend::{Backend, BackendError, BackendErrorKind, Rejection, ScannedKey, Sharing};
+use crate::backend::{
+    Backend, BackendError, BackendErrorKind, Damage, Rejection, ScannedKey, Sharing, UsageSubject,
+};
 use crate::clock::{Clock, Timestamp};
-use crate::id::Version;
-use crate::key::{Prefix, StoreMetadata};
+use crate::id::{KeyId, Version};
+use crate::key::{KeyRecord, Prefix, StoreMetadata, Usage};
 use crate::permission::Catalogue;
 use crate::store::index::Index;
 use crate::store::types::error::{Error, Unavailable};
@@ -32,6 +35,7 @@ pub(in crate::store) struct Records {
     pub(in crate::store) clock_watch: ClockWatch,
     pub(in crate::store) graces: GraceWatch,
     pub(in crate::store) index: Index,
+    pub(in crate::store) damages: Damages,
     pub(in crate::store) availability: Availability,
     pub(in crate::store) peppers: Peppers,
     pub(in crate::store) prefixes: AcceptedPrefixes,
@@ -87,6 +91,7 @@ impl Records {
         let records = Self {
             index: Index::new(parts.catalogue, open_peppers, Arc::clone(&parts.clock)),
             availability: Availability::new(max_staleness),
+            damages: Damages::default(),
             peppers: parts.peppers,
             prefixes: AcceptedPrefixes::new(&parts.metadata.metadata.prefixes),
             observer: parts.observer,
@@ -144,6 +149,44 @@ impl Records {
 
     pub(super) fn last_event(&self) -> Option<LastEvent> {
         *self.last_event.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads usage. That of one damaged row keeps none from the others; health names the row.
+    pub(in crate::store) fn usages(
+        &self,
+        of: &[UsageSubject],
+    ) -> Result<Vec<Result<Usage, Damage>>, BackendError> {
+        match self.backend.usage(of) {
+            Ok(usages) => return Ok(usages.into_iter().map(Ok).collect()),
+            Err(error) if error.damage().is_none() => return Err(error),
+            Err(_) => {}
+        }
+        of.iter().map(|of| self.usage(of)).collect()
+    }
+
+    fn usage(&self, of: &UsageSubject) -> Result<Result<Usage, Damage>, BackendError> {
+        match self.backend.usage(std::slice::from_ref(of)) {
+            Ok(mut usages) => Ok(Ok(usages.pop().unwrap_or_default())),
+            Err(error) => self.noted_damage(error).map(Err),
+        }
+    }
+
+    /// Notes the damage that an error is about, so that health names it.
+    pub(in crate::store) fn noted_damage(
+        &self,
+        error: BackendError,
+    ) -> Result<Damage, BackendError> {
+        let Some(damage) = error.damage() else { return Err(error) };
+        self.damages.note(damage);
+        Ok(damage.clone())
+    }
+
+    /// Reads a key; `None` also of one whose record is damaged.
+    pub(in crate::store) fn whole_key(&self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
+        match self.backend.key(id) {
+            Err(error) => self.noted_damage(error).map(|_| None),
+            key => key,
+        }
     }
 
     /// Returns an error if the store must be opened again before it may change anything.

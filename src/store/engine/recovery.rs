@@ -73,7 +73,7 @@ impl Recovery {
         for (key, owner) in &affected.keys {
             self.records.index.mark_key_indeterminate(*key, owner);
         }
-        self.records.availability.set_recovering(affected.metadata);
+        self.records.availability.set_recovering(affected.metadata || affected.all);
         self.lock().merge(affected);
     }
 

@@ -51,8 +51,9 @@ impl Records {
             limit: PAGE,
             examine: PAGE,
         })?;
-        if page.pruned_through > applied_log.applied_seq {
-            // Events that this process hasn't read are pruned, so it reloads all records. It reads
+        if page.pruned_through > applied_log.applied_seq || !page.damaged.is_empty() {
+            // Events that this process hasn't read are pruned or damaged, so it reloads all
+            // records. It reads
             // the metadata last, so that it is no older than the events that count as applied.
             let last_event = self.reload_all()?;
             let stored = self.stored_metadata()?;

@@ -12,9 +12,9 @@ use crate::invalid::Invalid;
 use crate::key::{Expiry, IdempotencyKey};
 use crate::store::key_store::KeyStore;
 use crate::store::types::{
-    ChangeRules, CreateKey, CreateOwner, CreatedOwner, Error, FoundToken, IfInUse, Issued,
-    IssuedOnce, Key, KeyAction, ListOwners, Owner, OwnerAction, Page, RetiredPepper, RevokedAll,
-    Rules, UpdateOwner,
+    ChangeRules, ChangedKey, CreateKey, CreateOwner, CreatedOwner, Error, FoundToken, IfInUse,
+    Issued, IssuedOnce, Key, KeyAction, ListOwners, Owner, OwnerAction, Page, RetiredPepper,
+    RevokedAll, Rules, UpdateOwner,
 };
 use crate::token::{Found, scan};
 
@@ -84,12 +84,13 @@ impl AdminKeys {
         self.store.replace_lost_token(&self.by, id, key)
     }
 
-    /// Blocks the key. Its owner can't lift the block.
+    /// Blocks the key. Its owner can't lift the block. It is blocked also if its record is damaged;
+    /// then nothing lifts the block.
     ///
     /// # Errors
     /// `State` if it is revoked, and as [`KeyStore`] says.
-    pub fn block(&self, id: KeyId) -> Result<Key, Error> {
-        self.act(id, &KeyAction::Block)
+    pub fn block(&self, id: KeyId) -> Result<ChangedKey, Error> {
+        self.change(id, &KeyAction::Block)
     }
 
     /// Lifts a block. The owner's own switch holds again.

@@ -24,6 +24,7 @@ use crate::store::types::{Error, ListEvents};
 /// match feed.next(Duration::from_secs(30))? {
 ///     FeedItem::Events(events) => println!("{} events, up to {}", events.len(), feed.position()),
 ///     FeedItem::Pruned { through } => println!("events up to {through} are lost: read all keys again"),
+///     FeedItem::Damaged { number } => println!("event {number} is damaged: read all keys again"),
 ///     FeedItem::Nothing => {}
 ///     _ => {}
 /// }
@@ -44,6 +45,12 @@ pub struct EventFeed {
 pub enum FeedItem {
     /// The next events, in their order. There may be more at once.
     Events(Vec<Event>),
+    /// An event is damaged, and can't be shown. A subscriber that needs each event must read all
+    /// state again. The feed continues after it.
+    Damaged {
+        /// The number of the event.
+        number: u64,
+    },
     /// No event came within the timeout.
     Nothing,
     /// Events were pruned before the feed returned them. A subscriber that needs each event must
@@ -95,10 +102,17 @@ impl EventFeed {
     /// Reads the next page, without waiting.
     fn read(&mut self) -> Result<FeedItem, Error> {
         let query = ListEvents::new().after(self.position).limit(self.limit);
-        let page = self.store.events(&self.by, &query)?;
+        let mut page = self.store.events(&self.by, &query)?;
         if page.pruned_through > self.position {
             self.position = page.pruned_through;
             return Ok(FeedItem::Pruned { through: page.pruned_through });
+        }
+        if let Some(number) = page.damaged.first().copied() {
+            page.items.retain(|event| event.sequence < number);
+            if page.items.is_empty() {
+                self.position = number;
+                return Ok(FeedItem::Damaged { number });
+            }
         }
         let Some(last) = page.items.last() else { return Ok(FeedItem::Nothing) };
         self.position = last.sequence;

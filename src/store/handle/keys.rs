@@ -9,8 +9,8 @@ use crate::invalid::Invalid;
 use crate::key::{Expiry, IdempotencyKey};
 use crate::store::key_store::KeyStore;
 use crate::store::types::{
-    Error, Events, Issued, IssuedOnce, Key, KeyAction, ListEvents, ListKeys, Page, Resource,
-    RevealedToken, RevokedTree, Rotate, UpdateKey,
+    ChangedKey, Error, Events, Issued, IssuedOnce, Key, KeyAction, ListEvents, ListKeys, Page,
+    Resource, RevealedToken, RevokedTree, Rotate, UpdateKey,
 };
 use crate::token::Token;
 
@@ -150,12 +150,13 @@ impl<R: Managing> Keys<R> {
         self.act(id, &KeyAction::Activate)
     }
 
-    /// Revokes the key. This is final.
+    /// Revokes the key. This is final. It is revoked also if its record is damaged.
     ///
     /// # Errors
-    /// `LastStandardKey`, and as [`KeyStore`] says.
-    pub fn revoke(&self, id: KeyId) -> Result<Key, Error> {
-        self.act(id, &KeyAction::Revoke)
+    /// `LastStandardKey`, and as [`KeyStore`] says. An owner gets `Backend` for a key of which the
+    /// damaged record doesn't show that it is the owner's.
+    pub fn revoke(&self, id: KeyId) -> Result<ChangedKey, Error> {
+        self.change(id, &KeyAction::Revoke)
     }
 
     /// Revokes the key and its descendants: all keys that were created with it, directly or through
@@ -210,10 +211,11 @@ impl<R: Managing> Keys<R> {
         self.store.reveal_token(&self.by, id)
     }
 
-    /// Returns a page of keys with their recoverable tokens. Leaves an event for each token.
+    /// Returns a page of keys with their recoverable tokens. Leaves an event for each token. A token
+    /// that the store can't decrypt has its error beside the key.
     ///
     /// # Errors
-    /// As [`list`](Self::list) and [`reveal_token`](Self::reveal_token).
+    /// As [`list`](Self::list); `State` if the store doesn't keep tokens recoverable.
     pub fn reveal_tokens(&self, query: &ListKeys) -> Result<Page<RevealedToken>, Error> {
         self.store.reveal_tokens(&self.by, query)
     }
@@ -227,6 +229,13 @@ impl<R: Managing> Keys<R> {
     }
 
     pub(super) fn act(&self, id: KeyId, action: &KeyAction) -> Result<Key, Error> {
+        match self.change(id, action)? {
+            ChangedKey::Whole(key) => Ok(*key),
+            ChangedKey::Damaged(entry) => Err(entry.into()),
+        }
+    }
+
+    pub(super) fn change(&self, id: KeyId, action: &KeyAction) -> Result<ChangedKey, Error> {
         self.store.change_key(&self.by, id, action, self.expected)
     }
 }

@@ -246,6 +246,12 @@ impl Index {
         self.limits.contain(limiter, address)
     }
 
+    /// Returns the owner of an indexed key.
+    pub(in crate::store) fn owner_of(&self, id: KeyId) -> Option<OwnerId> {
+        let entry = self.search(id).find(|entry| entry.judged_at(Timestamp::MIN))?;
+        self.owner(entry.owner, entry.short_owner)
+    }
+
     /// Whether a new key of this id would share its hash with another key.
     pub(in crate::store) fn has_hash(&self, id: KeyId) -> bool {
         self.search(id).find(|_| Some(())).is_some()
@@ -305,6 +311,12 @@ impl Index {
         let writer = &mut *guard;
         let owner = writer.owners.get(owner).map(|owner| owner.number);
         self.replace(writer, id, owner, &[])
+    }
+
+    /// Removes a key of whatever owner, and with it any that shares its hash.
+    pub(in crate::store) fn remove_everywhere(&self, id: KeyId) {
+        // Without new entries nothing can be too much.
+        let _ = self.replace(&mut self.lock(), id, None, &[]);
     }
 
     /// Marks an owner indeterminate: from now on the store can't answer for it.

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::authorize::Principal;
 use super::key_rules::{self, PolicyContext};
 use super::list::all_keys;
+use super::quarantine::revoke_damaged;
 use super::retry::{Decision, attempt, check_version};
 use crate::authority::Authority;
-use crate::backend::{Change, KeyFilter, Precondition, StateSet, Write};
+use crate::backend::{Change, DamagedRow, KeyFilter, Precondition, StateSet, Write};
 use crate::id::{KeyId, Version};
 use crate::key::KeyRecord;
 use crate::store::engine::Engine;
@@ -30,7 +31,8 @@ pub(in crate::store) fn revoke_with_descendants(
         let (key, owner) = caller.load_key(engine, id)?;
         caller.check_current()?;
         let state = engine.records.metadata();
-        let (tree, mut change) = tree_of(engine, &caller, &key)?;
+        let (tree, damaged, change) = tree_of(engine, &caller, &key)?;
+        let mut change = revoke_damaged(change, engine, &caller, &damaged)?;
         let mut shown = key.clone();
         for member in &tree {
             // A service may let a key create keys of another owner.
@@ -71,25 +73,27 @@ fn tree_of(
     engine: &Engine,
     caller: &Principal<'_>,
     key: &KeyRecord,
-) -> Result<(Vec<KeyRecord>, Change), Error> {
+) -> Result<(Vec<KeyRecord>, Vec<DamagedRow>, Change), Error> {
     let mut tree = vec![key.clone()];
     let mut known = BTreeSet::from([key.id]);
-    let mut change = Change::default();
+    let (mut change, mut all_damaged) = (Change::default(), Vec::new());
     let mut next = 0;
     while let Some(creator) = tree.get(next) {
         let (id, is_live) = (creator.id, creator.is_live());
         let filter =
             KeyFilter { created_by_key: Some(id), ..KeyFilter::new(StateSet::ALL, caller.now) };
-        let created = all_keys(engine, filter)?;
+        let (created, damaged) = all_keys(engine, filter)?;
         if is_live {
-            let ids = created.iter().map(|key| key.id).collect();
+            let damaged = damaged.iter().filter_map(DamagedRow::key);
+            let ids = created.iter().map(|key| key.id).chain(damaged).collect();
             change = change.requiring(Precondition::CreatedKeys(id, ids));
         }
         // Known ones are left out: damaged records could be each other's creators.
         let is_new = |key: &KeyRecord| caller.reaches(&key.owner) && known.insert(key.id);
         tree.extend(created.into_iter().filter(is_new));
+        all_damaged.extend(damaged);
         next += 1;
     }
     tree[1..].sort_unstable_by_key(|key| key.id);
-    Ok((tree, change))
+    Ok((tree, all_damaged, change))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::authorize::Principal;
 use super::key_rules::{self, PolicyContext};
 use super::new_key::{Minter, issuance_preconditions};
+use super::quarantine::{or_purge, or_quarantine};
 use super::retry::{Decision, attempt, check_version};
 use crate::authority::Authority;
 use crate::backend::{Applied, Change, Write};
@@ -15,7 +16,7 @@ use crate::store::engine::{Engine, MetadataState};
 use crate::store::types::SettingsCheck;
 use crate::store::types::error::{Error, Resource, StateProblem};
 use crate::store::types::request::{CreateKey, KeyAction, Rotate};
-use crate::store::types::views::{Issued, Key};
+use crate::store::types::views::{ChangedKey, Issued, Key};
 use crate::store::usage::UsageRecorder;
 
 /// Performs the management calls on keys and owners.
@@ -96,7 +97,8 @@ impl Manager {
         owner: &OwnerRecord,
         caller: &Principal<'_>,
     ) -> Result<Key, Error> {
-        let usage = self.usage.of(std::slice::from_ref(&key), caller.now)?.pop().flatten();
+        let usage = self.usage.of(std::slice::from_ref(&key), caller.now)?.pop();
+        let usage = usage.and_then(Result::ok).flatten();
         let metadata = self.engine.records.metadata().metadata;
         Ok(Key::new(key, owner, &metadata, (caller.viewer(), caller.now)).with_usage(usage))
     }
@@ -107,8 +109,8 @@ impl Manager {
         id: KeyId,
         action: &KeyAction,
         expected: Option<Version>,
-    ) -> Result<Key, Error> {
-        attempt(&self.engine, || {
+    ) -> Result<ChangedKey, Error> {
+        let answer = attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
             let (key, owner) = caller.load_key(&self.engine, id)?;
             let state = self.engine.records.metadata();
@@ -117,7 +119,7 @@ impl Manager {
             let Some(changed) = key_rules::act(&caller, &key, action, context)? else {
                 let usage = self.usage.of_one(&key, now);
                 let key = Key::new(key, &owner, &state.metadata, (viewer, now)).with_usage(usage);
-                return Ok(Decision::Answer(key));
+                return Ok(Decision::Answer(ChangedKey::Whole(Box::new(key))));
             };
             check_version(expected, key.version)?;
             let record = changed.record;
@@ -140,9 +142,11 @@ impl Manager {
             Ok(Decision::commit(caller.with_preconditions(change), move |_| {
                 // Read after the commit, which decides what is left of a quota.
                 let usage = self.usage.of_one(&record, now);
-                Key::new(record, &owner, &state.metadata, (viewer, now)).with_usage(usage)
+                let key = Key::new(record, &owner, &state.metadata, (viewer, now));
+                ChangedKey::Whole(Box::new(key.with_usage(usage)))
             }))
-        })
+        });
+        or_quarantine(&self.engine, authority, id, action, answer)
     }
 
     pub(in crate::store) fn rotate_key(
@@ -204,7 +208,7 @@ impl Manager {
         id: KeyId,
         expected: Option<Version>,
     ) -> Result<(), Error> {
-        attempt(&self.engine, || {
+        let answer = attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
             let (key, _) = caller.load_key(&self.engine, id)?;
             caller.require_administrator()?;
@@ -215,7 +219,8 @@ impl Manager {
             let event = caller.key_event(EventKind::KeyPurged, &key, Fields::NONE, None);
             let change = Change::of(Write::RemoveKey(key.id, key.version), event);
             Ok(Decision::commit(change, |_| ()))
-        })
+        });
+        or_purge(&self.engine, authority, id, answer)
     }
 
     pub(super) fn policy_context<'a>(

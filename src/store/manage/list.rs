@@ -3,14 +3,18 @@
 use super::authorize::Principal;
 use super::cursor::{Cursor, Scope, query_hash};
 use crate::authority::{Actor, Authority};
-use crate::backend::{EventFilter, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPageQuery};
+use crate::backend::{
+    Damage, DamagedRow, EventFilter, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery,
+    OwnerPageQuery,
+};
 use crate::id::{KeyId, OwnerId};
 use crate::invalid::{Invalid, Problem};
-use crate::key::{KeyRecord, OwnerRecord};
+use crate::key::{KeyRecord, OwnerRecord, State};
 use crate::store::engine::Engine;
+use crate::store::types::KeyUsage;
 use crate::store::types::error::{Error, Resource};
 use crate::store::types::request::{ListEvents, ListKeys, ListOwners};
-use crate::store::types::views::{Events, Key, Owner, Page};
+use crate::store::types::views::{DamagedEntry, Events, Key, Owner, Page};
 use crate::store::usage::UsageRecorder;
 
 /// Largest number of rows that the backend examines for one page.
@@ -23,15 +27,40 @@ pub(in crate::store) fn list_keys(
     query: &ListKeys,
 ) -> Result<Page<Key>, Error> {
     let caller = Principal::new(engine, authority)?;
-    let (records, next) = page_of_keys(engine, &caller, query)?;
+    let PageOfKeys { records, mut damaged, next } = page_of_keys(engine, &caller, query)?;
     let metadata = engine.records.metadata().metadata;
     let owners = owners_of(engine, &records)?;
     let usage = usage.of(&records, caller.now)?;
-    let key = |(key, usage): (KeyRecord, _)| {
-        let owner = owners.iter().find(|owner| owner.id == key.owner)?;
-        Some(Key::new(key, owner, &metadata, (caller.viewer(), caller.now)).with_usage(usage))
-    };
-    Ok(Page { items: records.into_iter().zip(usage).filter_map(key).collect(), next })
+    let mut items = Vec::with_capacity(records.len());
+    for (key, usage) in records.into_iter().zip(usage) {
+        let usage = damaged_usage(usage, key.id, &mut damaged);
+        match owners.iter().find(|owner| owner.id == key.owner) {
+            Some(owner) => items.push(
+                Key::new(key, owner, &metadata, (caller.viewer(), caller.now)).with_usage(usage),
+            ),
+            // Its owner's record is damaged, or it was deleted meanwhile.
+            None => damaged.extend(
+                engine
+                    .records
+                    .damages
+                    .key(key.id)
+                    .map(|row| DamagedEntry::new(row, caller.viewer())),
+            ),
+        }
+    }
+    Ok(Page { items, damaged, next })
+}
+
+/// Returns the usage to show of a key. Damage of it joins what else is damaged of the page.
+pub(super) fn damaged_usage(
+    usage: Result<Option<KeyUsage>, Damage>,
+    key: KeyId,
+    damaged: &mut Vec<DamagedEntry>,
+) -> Option<KeyUsage> {
+    usage.unwrap_or_else(|damage| {
+        damaged.push(DamagedEntry::of_key(key, damage));
+        None
+    })
 }
 
 pub(in crate::store) fn count_keys(
@@ -64,7 +93,9 @@ pub(in crate::store) fn list_owners(
     })?;
     let items = page.owners.into_iter();
     let items = items.map(|owner| Owner::new(owner, caller.viewer())).collect();
-    Ok(Page { items, next: page.next.map(|owner| owner.to_string()) })
+    let damaged = page.damaged.into_iter().map(DamagedRow::new);
+    let damaged = damaged.map(|row| DamagedEntry::new(row, caller.viewer())).collect();
+    Ok(Page { items, damaged, next: page.next.map(|owner| owner.to_string()) })
 }
 
 pub(in crate::store) fn events(
@@ -106,16 +137,27 @@ pub(in crate::store) fn events(
         limit: clamp(query.limit.unwrap_or(ListKeys::DEFAULT_LIMIT)),
         examine: MAX_EXAMINED,
     })?;
-    let items = page.events.into_iter().map(|event| event.shown_to(caller.viewer())).collect();
-    Ok(Events { items, next: page.next, pruned_through: page.pruned_through })
+    let mut page = page;
+    let events = std::mem::take(&mut page.events).into_iter();
+    let items = events.map(|event| event.shown_to(caller.viewer())).collect();
+    let EventPage { damaged, next, pruned_through, .. } = page;
+    Ok(Events { items, damaged, next, pruned_through })
 }
 
-/// Returns the records of a page, and the cursor of the next page.
+/// The records of a page of keys.
+pub(super) struct PageOfKeys {
+    pub(super) records: Vec<KeyRecord>,
+    pub(super) damaged: Vec<DamagedEntry>,
+    /// The cursor of the next page.
+    pub(super) next: Option<String>,
+}
+
+/// Returns the records of a page.
 pub(super) fn page_of_keys(
     engine: &Engine,
     caller: &Principal<'_>,
     query: &ListKeys,
-) -> Result<(Vec<KeyRecord>, Option<String>), Error> {
+) -> Result<PageOfKeys, Error> {
     let scope = scope(caller, query)?;
     let hash = query_hash(&scope, query);
     let (limit, before) = match &query.cursor {
@@ -146,31 +188,47 @@ pub(super) fn page_of_keys(
         }
     };
     let next = page.next.map(|position| Cursor { position, limit }.write(&hash));
-    Ok((page.keys, next))
+    // Revoked by its entry, a key is shown where revoked ones are asked for.
+    let is_shown = |row: &DamagedRow| {
+        let is_revoked = row.quarantine.as_ref().is_some_and(|entry| entry.revoked.is_some());
+        !is_revoked || query.states.contains(State::Revoked)
+    };
+    let damaged = page.damaged.into_iter().filter(is_shown);
+    let damaged = damaged.map(|row| DamagedEntry::new(row, caller.viewer())).collect();
+    Ok(PageOfKeys { records: page.keys, damaged, next })
 }
 
-/// Loads the owners of some keys. An owner that was deleted meanwhile is left out.
+/// Loads the owners of some keys. An owner that was deleted meanwhile, or whose record is damaged,
+/// is left out.
 pub(super) fn owners_of(engine: &Engine, keys: &[KeyRecord]) -> Result<Vec<OwnerRecord>, Error> {
     let mut owners: Vec<OwnerRecord> = Vec::new();
     for key in keys {
         if !owners.iter().any(|owner| owner.id == key.owner) {
-            owners.extend(engine.records.backend.owner(&key.owner)?);
+            match engine.records.backend.owner(&key.owner) {
+                Ok(owner) => owners.extend(owner),
+                Err(error) if error.damage().is_some() => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     Ok(owners)
 }
 
-/// Loads all keys that a filter lets through, newest first.
-pub(super) fn all_keys(engine: &Engine, filter: KeyFilter) -> Result<Vec<KeyRecord>, Error> {
+/// Loads all keys that a filter lets through, newest first, and apart from them the damaged ones.
+pub(super) fn all_keys(
+    engine: &Engine,
+    filter: KeyFilter,
+) -> Result<(Vec<KeyRecord>, Vec<DamagedRow>), Error> {
     let (limit, examine) = (MAX_EXAMINED, MAX_EXAMINED);
     let mut query = KeyPageQuery { filter, before: None, after: None, limit, examine };
-    let mut keys = Vec::new();
+    let (mut keys, mut damaged) = (Vec::new(), Vec::new());
     loop {
         let page = engine.records.backend.page_keys(&query)?;
         keys.extend(page.keys);
+        damaged.extend(page.damaged);
         match page.next {
             Some(next) => query.before = Some(next),
-            None => return Ok(keys),
+            None => return Ok((keys, damaged)),
         }
     }
 }
@@ -213,13 +271,19 @@ fn clamp(limit: usize) -> usize {
 /// to which all of these pages were examined.
 fn merge(pages: Vec<KeyPage>, limit: usize) -> KeyPage {
     let examined_to: Option<KeyId> = pages.iter().filter_map(|page| page.next).max();
-    let mut keys: Vec<KeyRecord> = pages.into_iter().flat_map(|page| page.keys).collect();
-    keys.sort_unstable_by_key(|key| std::cmp::Reverse(key.id));
+    let (mut keys, mut damaged) = (Vec::new(), Vec::new());
+    for page in pages {
+        keys.extend(page.keys);
+        damaged.extend(page.damaged);
+    }
+    keys.sort_unstable_by_key(|key: &KeyRecord| std::cmp::Reverse(key.id));
     if let Some(examined_to) = examined_to {
         keys.retain(|key| key.id >= examined_to);
     }
     let is_full = keys.len() > limit;
     keys.truncate(limit);
     let next = if is_full { keys.last().map(|key| key.id) } else { examined_to };
-    KeyPage { keys, next }
+    // Those below come with the next page.
+    damaged.retain(|row: &DamagedRow| row.key() >= next);
+    KeyPage { keys, damaged, next }
 }

@@ -31,6 +31,7 @@ mod new_key;
 mod once;
 mod owners;
 pub(super) mod pepper_retirement;
+mod quarantine;
 mod recoverable_tokens;
 mod retry;
 pub(super) mod reveal;

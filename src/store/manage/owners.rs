@@ -8,6 +8,7 @@ use super::keys::Manager;
 use super::limit_rules;
 use super::list::all_keys;
 use super::new_key::issuance_preconditions;
+use super::quarantine::{purge_damaged, revoke_damaged};
 use super::retry::{Decision, attempt, check_version};
 use super::setting_rules;
 use crate::authority::Authority;
@@ -227,9 +228,9 @@ impl Manager {
             // The lapsed too: their expiry could be extended.
             let filter = KeyFilter::new(StateSet::UNREVOKED, caller.now);
             let filter = KeyFilter { owner: Some(owner.id), ..filter };
-            let unrevoked = all_keys(&self.engine, filter)?;
+            let (unrevoked, damaged) = all_keys(&self.engine, filter)?;
             let live = unrevoked.iter().filter(|key| key.is_live()).count();
-            if unrevoked.is_empty() && replacement.is_none() {
+            if unrevoked.is_empty() && damaged.is_empty() && replacement.is_none() {
                 return Ok(Decision::Answer(RevokedAll { revoked: 0, replacement: None }));
             }
             check_version(expected, owner.version)?;
@@ -237,8 +238,14 @@ impl Manager {
             next.version = owner.version.next();
             next.updated_at = caller.now;
             let event = caller.owner_event(EventKind::OwnerKeysRevoked, &next, Fields::NONE);
-            let mut change = Change::of(Write::ReplaceOwner(Box::new(next.clone())), event)
-                .requiring(Precondition::LiveKeys(owner.id, live as u64));
+            let mut change = Change::of(Write::ReplaceOwner(Box::new(next.clone())), event);
+            if damaged.is_empty() {
+                change = change.requiring(Precondition::LiveKeys(owner.id, live as u64));
+            }
+            // Whether a damaged key was counted among the live isn't known, so no number is required.
+            let before = change.operations.len();
+            change = revoke_damaged(change, &self.engine, &caller, &damaged)?;
+            let ended = change.operations.len() - before;
             let context = self.policy_context(&owner, &state);
             for key in &unrevoked {
                 let revoked = key_rules::act(&caller, key, &KeyAction::Revoke, context)?;
@@ -255,7 +262,7 @@ impl Manager {
             if let Some(draft) = &draft {
                 change = issuance_preconditions(draft.add_to(change, &caller), &owner, &state);
             }
-            let (revoked, viewer, now) = (unrevoked.len(), caller.viewer(), caller.now);
+            let (revoked, viewer, now) = (unrevoked.len() + ended, caller.viewer(), caller.now);
             let usage = draft.as_ref().and_then(|draft| self.usage.of_new(&draft.record, now));
             Ok(Decision::commit(caller.with_preconditions(change), move |applied| {
                 let replacement = draft.map(|draft| {
@@ -281,10 +288,12 @@ impl Manager {
                 return Err(Error::State(StateProblem::NotSuspended));
             }
             check_version(expected, owner.version)?;
-            let mut change = Change::default();
+            let change = Change::default();
             let filter = KeyFilter::new(StateSet::ALL, caller.now);
             let filter = KeyFilter { owner: Some(owner.id), ..filter };
-            for key in all_keys(&self.engine, filter)? {
+            let (keys, damaged) = all_keys(&self.engine, filter)?;
+            let mut change = purge_damaged(change, &self.engine, &caller, &damaged)?;
+            for key in keys {
                 let event = caller.key_event(EventKind::KeyPurged, &key, Fields::NONE, None);
                 change = change.and(Write::RemoveKey(key.id, key.version), event);
             }

@@ -1,7 +1,7 @@
 //! Revealing recoverable tokens: each reveal writes an event.
 
 use super::authorize::{KeyReach, Principal};
-use super::list::{owners_of, page_of_keys};
+use super::list::{PageOfKeys, damaged_usage, owners_of, page_of_keys};
 use super::recoverable_tokens::Sealer;
 use super::retry::{Decision, attempt};
 use crate::authority::Authority;
@@ -46,7 +46,7 @@ pub(in crate::store) fn reveal_tokens(
     attempt(engine, || {
         let caller = Principal::new(engine, authority)?;
         caller.check_current()?;
-        let (records, next) = page_of_keys(engine, &caller, query)?;
+        let PageOfKeys { records, mut damaged, next } = page_of_keys(engine, &caller, query)?;
         let metadata = engine.records.metadata().metadata;
         let mut change = Change::default();
         let mut items = Vec::new();
@@ -56,16 +56,20 @@ pub(in crate::store) fn reveal_tokens(
             let Some(owner) = owners.iter().find(|owner| owner.id == key.owner) else {
                 continue;
             };
+            let usage = damaged_usage(usage, key.id, &mut damaged);
             let is_within = caller.check_within(KeyReach::of(&key)).is_ok();
-            let token = if is_within { sealer.unseal(&key)? } else { None };
+            let (token, error) = match is_within.then(|| sealer.unseal(&key)) {
+                Some(Err(error @ Error::Seal(_))) => (None, Some(error)),
+                unsealed => (unsealed.transpose()?.flatten(), None),
+            };
             if token.is_some() {
                 change = note_reveal(change, &caller, &key);
             }
             let key =
                 Key::new(key, owner, &metadata, (caller.viewer(), caller.now)).with_usage(usage);
-            items.push(RevealedToken { key, token });
+            items.push(RevealedToken { key, token, error });
         }
-        let page = Page { items, next };
+        let page = Page { items, damaged, next };
         if change.operations.is_empty() {
             return Ok(Decision::Answer(page));
         }

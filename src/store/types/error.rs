@@ -293,6 +293,13 @@ pub enum Unavailable {
     /// This process was forked after the store was opened.
     #[error("this process was forked after the store was opened; open the store after forking")]
     Forked,
+    /// The record of the key or of its owner is damaged. [`Health`](super::views::Health) names the
+    /// place.
+    #[error(
+        "the record of the key or of its owner is damaged; `health()` names the place, and an \
+         administrator may revoke and purge the key"
+    )]
+    Damaged,
     /// This process has spent its lease of a quota, and the backend couldn't give it another.
     #[error(
         "this process has spent its lease of a quota, and the backend can't give it another now; \

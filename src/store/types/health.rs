@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::clock::{ClockAhead, ClockBehindLog};
 use super::error::{Error, Unavailable};
+use super::views::Damaged;
 use crate::backend::{BackendErrorKind, StorageHealth};
 use crate::clock::Timestamp;
 
@@ -34,6 +35,8 @@ pub struct Health {
     pub threads: Vec<ThreadHealth>,
     /// The files of the database, and the room that is left for them.
     pub storage: StorageHealth,
+    /// The damaged records, whose tokens are not accepted.
+    pub damaged: Damaged,
 }
 
 /// The newest event that a store knows of.
@@ -105,6 +108,8 @@ pub enum HealthProblem {
     ClockAhead,
     /// Wall time lies behind an event of the log.
     ClockBehindLog,
+    /// Records are damaged.
+    Damaged,
     /// The work of this background thread fails.
     Thread(&'static str),
     /// The store can't answer, for all or for some keys.
@@ -133,11 +138,12 @@ impl Health {
         });
         let full = HealthProblem::Writes(BackendErrorKind::Full);
         let writes = writes.or(self.storage.lacks_room.then_some(full));
+        let damaged = (self.damaged.records > 0).then_some(HealthProblem::Damaged);
         let behind = self.clock_behind_log.map(|_| HealthProblem::ClockBehindLog);
         let ahead = self.clock_ahead.map(|_| HealthProblem::ClockAhead);
         let threads = self.threads.iter().filter(|thread| thread.work.is_failing);
         let threads = threads.map(|thread| HealthProblem::Thread(thread.name));
-        [unavailable, writes, behind, ahead].into_iter().flatten().chain(threads).collect()
+        [unavailable, writes, damaged, behind, ahead].into_iter().flatten().chain(threads).collect()
     }
 }
 
@@ -151,6 +157,9 @@ impl Display for HealthProblem {
             Self::ClockBehindLog => f.write_str(
                 "the clock lies behind the newest event; set it, expired keys are accepted until \
                  then",
+            ),
+            Self::Damaged => f.write_str(
+                "records are damaged, and their tokens not accepted; `damaged` names their places",
             ),
             Self::Thread(name) => write!(
                 f,

@@ -40,6 +40,7 @@ pub use reserved::ReservedUses;
 pub use settings_check::{SettingsChange, SettingsCheck, SettingsOf};
 pub use usage_settings::UsageSettings;
 pub use views::{
-    CreatedOwner, Events, FoundToken, Issued, IssuedOnce, Key, KeyUsage, Owner, Page,
-    PreviousTokenInfo, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rules,
+    ChangedKey, CreatedOwner, Damaged, DamagedEntry, Events, FoundToken, Issued, IssuedOnce, Key,
+    KeyUsage, Owner, Page, PreviousTokenInfo, RetiredPepper, RevealedToken, RevokedAll,
+    RevokedTree, Rules,
 };

@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::error::Error;
 use crate::authority::{Actor, Viewer};
-use crate::backend::PepperUse;
+use crate::backend::{BackendError, Damage, DamagedRow, PepperUse};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{Generation, Incarnation, KeyId, NumericId, OwnerId, Version};
@@ -85,7 +86,7 @@ pub struct Key {
     pub updated_at: Timestamp,
     /// The version, which grows by one with each change.
     pub version: Version,
-    /// The usage of the key. `None` if the store doesn't keep usage.
+    /// The usage of the key. `None` if the store doesn't keep usage, or if its row is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<KeyUsage>,
 }
@@ -316,8 +317,11 @@ pub struct RevokedTree {
 pub struct RevealedToken {
     /// The key.
     pub key: Key,
-    /// The current token. `None` if it isn't recoverable.
+    /// The current token. `None` if it isn't recoverable, or if there is an error.
     pub token: Option<Token>,
+    /// The reason why a recoverable token isn't shown: the store has another recovery key than the one
+    /// that it was encrypted under, or lacks it. The other tokens of the page are shown.
+    pub error: Option<Error>,
 }
 
 /// A token of this store that was found somewhere, identified.
@@ -335,12 +339,90 @@ pub struct FoundToken {
     pub is_accepted: bool,
 }
 
+/// A key after a change of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ChangedKey {
+    /// The key, as it is now.
+    Whole(Box<Key>),
+    /// A key whose record is damaged, so that it can't be shown. It is blocked or revoked all the
+    /// same: a quarantine entry lies over the record, and verification and lists go by it. Only a
+    /// block and a revocation answer so.
+    Damaged(DamagedEntry),
+}
+
+impl ChangedKey {
+    /// Returns the key, unless its record is damaged.
+    #[must_use]
+    pub fn whole(self) -> Option<Key> {
+        match self {
+            Self::Whole(key) => Some(*key),
+            Self::Damaged(_) => None,
+        }
+    }
+}
+
+/// A damaged key or owner in a list, in place of its view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DamagedEntry {
+    /// The place of the damage.
+    pub damage: Damage,
+    /// The key, if it is one.
+    pub key: Option<KeyId>,
+    /// The block of a quarantine entry over the key, if any.
+    pub blocked: Option<Switch>,
+    /// The revocation of a quarantine entry over the key, if any.
+    pub revoked: Option<Switch>,
+}
+
+impl DamagedEntry {
+    /// Shows what is damaged beside a key's record, which is whole.
+    pub(in crate::store) fn of_key(key: KeyId, damage: Damage) -> Self {
+        Self { damage, key: Some(key), blocked: None, revoked: None }
+    }
+
+    /// Shows a damaged row to a viewer.
+    pub(in crate::store) fn new(row: DamagedRow, viewer: Viewer) -> Self {
+        let key = row.key();
+        let (blocked, revoked) =
+            row.quarantine.map(|entry| (entry.blocked, entry.revoked)).unwrap_or_default();
+        let shown = |switch: Option<Switch>| switch.map(|switch| switch.shown_to(viewer));
+        Self { damage: row.damage, key, blocked: shown(blocked), revoked: shown(revoked) }
+    }
+}
+
+impl From<DamagedEntry> for Error {
+    fn from(entry: DamagedEntry) -> Self {
+        BackendError::damaged("the store", "change key", entry.damage).into()
+    }
+}
+
+/// The damaged records of a database.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Damaged {
+    /// The number of damaged keys and owners. The keys of a damaged owner count as damaged, and
+    /// those under quarantine.
+    pub records: usize,
+    /// The places of the first of them, at most [`MAX_PLACES`](Self::MAX_PLACES).
+    pub places: Vec<Damage>,
+}
+
+impl Damaged {
+    /// The greatest number of places.
+    pub const MAX_PLACES: usize = 16;
+}
+
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Page<T> {
     /// The entries. A page can be shorter than its limit without being the last.
     pub items: Vec<T>,
+    /// The damaged records among those of the page.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<DamagedEntry>,
     /// The cursor of the next page. `None` on the last.
     pub next: Option<String>,
 }
@@ -351,6 +433,9 @@ pub struct Page<T> {
 pub struct Events {
     /// The events, in their order.
     pub items: Vec<Event>,
+    /// The numbers of the damaged events, which can't be shown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<u64>,
     /// The number after which to continue. `None` when the end is reached.
     pub next: Option<u64>,
     /// The number of the newest event that was pruned. A caller that asked for events after a

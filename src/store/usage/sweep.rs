@@ -80,8 +80,10 @@ fn sweep_page(
     let old: Vec<UsageChange> = page
         .keys
         .iter()
-        .zip(engine.records.backend.usage(&subjects)?)
+        .zip(engine.records.usages(&subjects)?)
         .filter(|(_, usage)| {
+            // Of a damaged row nothing is removed before a repair replaces it.
+            let Ok(usage) = usage else { return false };
             let seen = usage.used.last_address.map(|seen| seen.at);
             let is_ahead = usage.used.last_used_at.max(seen).is_some_and(|at| at > now);
             is_ahead || seen.is_some_and(|at| at < forget_before)

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::lease_holders::{LeaseHolders, LeaseOrigin, LeaseQueue, Needs};
-use crate::backend::{BackendError, BackendErrorKind, Sharing, UsageChange, UsageSubject};
+use crate::backend::{BackendError, BackendErrorKind, Damage, Sharing, UsageChange, UsageSubject};
 use crate::clock::Timestamp;
 use crate::id::OwnerId;
 use crate::key::{Lease, QuotaState, RejectReason, VersionedQuota};
@@ -145,7 +145,7 @@ impl QuotaLeases {
                 return unavailable(Unavailable::Quota);
             }
             self.collect_returns(&mut holders, [&subject], now);
-            let read = self.stored_quota(&subject).map_err(|_| Unavailable::Quota);
+            let read = self.stored_quota(&subject).map_err(|error| self.unreadable(error));
             let Some((run, mut state)) = read.map_err(VerifyError::Unavailable)? else {
                 drop(holders);
                 self.reload_account(&account).map_err(VerifyError::Unavailable)?;
@@ -180,7 +180,8 @@ impl QuotaLeases {
         unavailable(Unavailable::Quota)
     }
 
-    /// Reads a quota and its state; `None` if there is none, or if it was replaced meanwhile.
+    /// Reads a quota and its state, which is `None` before the first use; `None` if there is no quota,
+    /// or if it was replaced meanwhile.
     fn stored_quota(
         &self,
         subject: &UsageSubject,
@@ -194,10 +195,21 @@ impl QuotaLeases {
         let usage = backend.usage(std::slice::from_ref(subject))?.pop();
         let state = usage.and_then(|usage| usage.quota);
         let run = quota.value;
-        let is_replaced = state.is_some_and(|state| state.quota_version > run.quota_version);
-        // A state of before the quota was cleared and set again doesn't count.
-        let state = state.filter(|state| state.quota_version == run.quota_version);
-        Ok((!is_replaced).then_some((run, state)))
+        if state.is_some_and(|state| state.quota_version > run.quota_version) {
+            return Ok(None);
+        }
+        let Some(state) = run.own_state(state) else {
+            let lost = Damage::lost_quota(subject);
+            return Err(BackendError::damaged(backend.name(), "read usage", lost));
+        };
+        Ok(Some((run, Some(state).filter(QuotaState::has_begun))))
+    }
+
+    fn unreadable(&self, error: BackendError) -> Unavailable {
+        match self.engine.records.noted_damage(error) {
+            Ok(_) => Unavailable::Damaged,
+            Err(_) => Unavailable::Quota,
+        }
     }
 
     /// Collects the rests of leases that are no longer spent: those of quotas that were replaced,
@@ -325,6 +337,8 @@ impl QuotaLeases {
         }
         drop(holders);
         if let LeaseOutcome::Changed = own {
+            // Unless it is damaged: a backend leases nothing of it.
+            self.stored_quota(&account.subject()).map_err(|error| self.unreadable(error))?;
             self.reload_account(account)?;
         }
         Ok(own)

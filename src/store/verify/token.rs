@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::sync::{Arc, OnceLock};
 
-use constant_time_eq::constant_time_eq_n;
+use constant_time_eq::{constant_time_eq_32, constant_time_eq_n};
 
 use super::declassify::declassified;
 use super::limits::{Allowed, Consumption, LimitJudge};
@@ -152,7 +152,7 @@ impl TokenVerifier {
             // a comparison whose answer isn't used.
             black_box(constant_time_eq_n(&digests.likely, &NO_DIGEST));
         }
-        answer.unwrap_or(Err(VerifyError::Unrecognized))
+        answer.unwrap_or_else(|| Err(self.judge_damaged(&token, prefix_number, now)))
     }
 
     /// Judges a token, whose secret is right, by state and limits. Returns `None` if the key is
@@ -220,6 +220,31 @@ impl TokenVerifier {
 }
 
 impl TokenVerifier {
+    /// Judges a token that the index doesn't know. The holder of a damaged key's token learns that
+    /// from the damage or from the quarantine over it; nothing damaged lets a token in.
+    #[inline]
+    fn judge_damaged(&self, token: &Unverified<'_>, prefix: u8, now: Timestamp) -> VerifyError {
+        let Records { damages, peppers, .. } = &*self.records;
+        let Some(row) = damages.key(token.id) else { return VerifyError::Unrecognized };
+        let is_right =
+            row.digests.iter().filter(|digest| digest.prefix.get() == prefix).any(|digest| {
+                let open = peppers.iter().find(|(number, _)| *number == digest.pepper);
+                open.is_some_and(|(_, pepper)| {
+                    declassified(constant_time_eq_32(digest.expose(), &token.digest(pepper)))
+                })
+            });
+        match row.quarantine.as_deref().filter(|_| is_right) {
+            Some(entry) => {
+                let (revoked, blocked) = (entry.revoked.is_some(), entry.blocked.is_some());
+                let validity = ValidityInputs { revoked, blocked, ..ValidityInputs::default() };
+                let reason = validity.rejected_for(now);
+                reason.map_or(VerifyError::Unavailable(Unavailable::Damaged), VerifyError::Rejected)
+            }
+            None if is_right => VerifyError::Unavailable(Unavailable::Damaged),
+            None => VerifyError::Unrecognized,
+        }
+    }
+
     /// Returns whether a previous token's grace is over, though its end lies ahead: a clock that was
     /// ahead reckoned it. Takes a lock if there is such a grace.
     #[cold]

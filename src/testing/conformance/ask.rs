@@ -159,11 +159,15 @@ pub(super) trait Ask: Backend {
 
     /// Scans, and returns owners and keys apart, and the scan's number.
     fn scanned(&self) -> Result<(Vec<ScannedOwner>, Vec<ScannedKey>, u64), Failure> {
-        let (mut owners, mut keys) = (Vec::new(), Vec::new());
+        let (mut owners, mut keys, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
         let last = self.scan(&mut |scanned| match scanned {
             Scanned::Key(key) => keys.push(key),
             Scanned::Owner(owner) => owners.push(owner),
+            Scanned::Damaged(row) => damaged.push(row.damage),
         })?;
+        if let Some(damage) = damaged.first() {
+            return Err(Failure::new(format!("a whole record is shown as damaged: {damage}")));
+        }
         Ok((owners, keys, last))
     }
 }

@@ -271,6 +271,23 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     ),
     (Fault::ShortNamesAreLost, &["size_the_smallest_records_read_back"]),
     (
+        Fault::QuarantinesAreLost,
+        &[
+            "damage_a_key_under_quarantine_reads_as_damaged",
+            "damage_an_entry_is_found_after_opening",
+            "damage_an_entry_replaces_the_one_before_it",
+        ],
+    ),
+    (Fault::PurgesOfDamagedKeysAreLost, &["damage_a_purge_removes_key_and_entry"]),
+    (
+        Fault::WholeRecordsAreFaulty,
+        &[
+            "damage_a_repair_of_whole_records_changes_nothing",
+            "damage_whole_records_have_no_faults",
+        ],
+    ),
+    (Fault::RepairsWriteAnEvent, &["damage_a_repair_of_whole_records_changes_nothing"]),
+    (
         Fault::RequestsAreForgotten,
         &[
             "request_a_change_takes_effect_once",

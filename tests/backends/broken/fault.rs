@@ -82,6 +82,10 @@ pub(crate) enum Fault {
     ShortNamesAreLost,
     AlertsAreToldAgain,
     RequestsAreForgotten,
+    QuarantinesAreLost,
+    PurgesOfDamagedKeysAreLost,
+    WholeRecordsAreFaulty,
+    RepairsWriteAnEvent,
     RequestsAreOverTooEarly,
     RequestsAreNeverOver,
 

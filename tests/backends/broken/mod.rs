@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use keyhasp::backend::{
     Backend, BackendCall, BackendCallKind, BackendError, BackendErrorKind, BackendLayer, Change,
-    CommitOutcome, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, Memory, OwnerPage,
-    OwnerPageQuery, Scanned, UsageChange, UsageOutcome, UsageSubject, Write,
+    CommitOutcome, EventPage, EventQuery, Finding, KeyFilter, KeyPage, KeyPageQuery, Memory,
+    OwnerPage, OwnerPageQuery, Repaired, Scanned, UsageChange, UsageOutcome, UsageSubject, Write,
 };
 use keyhasp::clock::Timestamp;
 use keyhasp::event::Event;
@@ -322,6 +322,23 @@ impl BackendLayer for FaultyBackend {
 
     fn usage(&self, of: &[UsageSubject]) -> Result<Vec<Usage>, BackendError> {
         self.read_usage(of)
+    }
+
+    fn check(&self) -> Result<Vec<Finding>, BackendError> {
+        let mut found = self.memory.check()?;
+        if self.is(Fault::WholeRecordsAreFaulty) {
+            found.push(Finding::Derived("all of it".into()));
+        }
+        Ok(found)
+    }
+
+    fn repair(&self, now: Timestamp) -> Result<Repaired, BackendError> {
+        if self.is(Fault::RepairsWriteAnEvent) {
+            self.write_event()?;
+        }
+        let mut repaired = self.memory.repair(now)?;
+        repaired.left = BackendLayer::check(self)?;
+        Ok(repaired)
     }
 
     fn recover(&self) -> Result<(), BackendError> {

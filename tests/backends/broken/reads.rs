@@ -19,7 +19,7 @@ impl FaultyBackend {
         let (mut owners, mut keys) = (Vec::new(), Vec::new());
         let last = self.memory.scan(&mut |scanned| match scanned {
             Scanned::Owner(_) => owners.push(scanned),
-            Scanned::Key(_) => keys.push(scanned),
+            Scanned::Key(_) | Scanned::Damaged(_) => keys.push(scanned),
         })?;
         if self.is(Fault::ScansShowAKeyTwice) {
             keys.extend(keys.first().cloned());
@@ -40,7 +40,7 @@ impl FaultyBackend {
         let (mut owners, mut keys) = (Vec::new(), Vec::new());
         let mut take = |scanned| match scanned {
             Scanned::Owner(_) => owners.push(scanned),
-            Scanned::Key(_) => keys.push(scanned),
+            Scanned::Key(_) | Scanned::Damaged(_) => keys.push(scanned),
         };
         let mut half = self.half.lock().unwrap();
         if self.is(Fault::ScansOfAnOwnerGoByItsFirstLetters) {
@@ -48,6 +48,7 @@ impl FaultyBackend {
                 let of = match &scanned {
                     Scanned::Owner(owner) => owner.id,
                     Scanned::Key(key) => key.owner,
+                    Scanned::Damaged(_) => return,
                 };
                 if of.as_str().starts_with(owner.as_str()) {
                     take(scanned);
@@ -161,7 +162,7 @@ impl FaultyBackend {
             None => false,
         };
         if missing && self.is(Fault::PagesEndWithAMissingKey) {
-            return Ok(KeyPage { keys: Vec::new(), next: None });
+            return Ok(KeyPage::default());
         }
         if self.is(Fault::BoundsOfKeysAreIncluded) {
             let moved =

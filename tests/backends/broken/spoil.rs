@@ -91,7 +91,8 @@ impl FaultyBackend {
                 }
             }
             Write::ReplaceKey(key) => {
-                let found = self.memory.key(key.id)?;
+                // A key under quarantine reads as damaged.
+                let found = self.memory.key(key.id).ok().flatten();
                 self.spoil_key(key);
                 match (self.fault, found) {
                     (Fault::ReplacementsCreate, None) => {
@@ -110,7 +111,7 @@ impl FaultyBackend {
                 }
             }
             Write::RemoveKey(id, version) => {
-                let found = self.memory.key(*id)?.map(|key| key.version);
+                let found = self.memory.key(*id).ok().flatten().map(|key| key.version);
                 self.ignore_version(version, found);
             }
             Write::CreateOwner(owner) => {
@@ -170,7 +171,14 @@ impl FaultyBackend {
             Write::GrantOwnerUses(owner, _) if self.is(Fault::GrantsGiveNothing) => {
                 *write = Write::ReplaceOwner(owner.clone());
             }
-            Write::GrantOwnerUses(..) | Write::Nothing => {}
+            Write::Quarantine(_) if self.is(Fault::QuarantinesAreLost) => *write = Write::Nothing,
+            Write::RemoveDamagedKey(_) if self.is(Fault::PurgesOfDamagedKeysAreLost) => {
+                *write = Write::Nothing;
+            }
+            Write::GrantOwnerUses(..)
+            | Write::Nothing
+            | Write::Quarantine(_)
+            | Write::RemoveDamagedKey(_) => {}
         }
         Ok(())
     }

@@ -16,7 +16,8 @@ pub(super) fn written(write: &Write) -> Option<Record> {
     Some(match write {
         Write::CreateKey(create) => Record::Key(create.record.id),
         Write::ReplaceKey(key) | Write::GrantKeyUses(key, _) => Record::Key(key.id),
-        Write::RemoveKey(id, _) => Record::Key(*id),
+        Write::RemoveKey(id, _) | Write::RemoveDamagedKey(id) => Record::Key(*id),
+        Write::Quarantine(entry) => Record::Key(entry.id),
         Write::CreateOwner(owner)
         | Write::ReplaceOwner(owner)
         | Write::GrantOwnerUses(owner, _) => Record::Owner(owner.id),

@@ -84,6 +84,7 @@ fn write_the_newest() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("keys.db");
     let tokens = world::write(&|builder| open(&path, builder));
+    world::quarantine(&Sqlite::open(&path, SqliteOptions::exclusive()).unwrap());
     fs::copy(&path, file(newest)).unwrap();
     let expected = dir().join(format!("v{newest}.expected.json"));
     let store: Arc<dyn KeyStore> = Arc::new(open(&path, world::reader()));

@@ -7,13 +7,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keyhasp::backend::{
+    Backend, Change, EventFilter, EventQuery, KeyFilter, KeyPageQuery, StateSet, Write,
+};
+use keyhasp::event::{EventDraft, Fields};
+use keyhasp::key::{KeyRecord, Quarantine, Switch};
 use keyhasp::store::{AlertSettings, StoreBuilder, UsageSettings};
 use keyhasp::{
     Access, AdminKeys, Catalogue, ChangeRules, Clock, CreateKey, CreateOwner, DelegatedKeys, Error,
-    Event, Expiry, IdempotencyKey, Issued, KeyId, KeyStore, Lifetime, ListEvents, ListKeys,
-    ListOwners, ManualClock, Network, NumericId, NumericIdChoice, OwnerId, OwnerKeys, Peppers,
-    Period, Prefix, Quota, Rate, RecoveryKeys, Refill, Rotate, SetLimits, State, Store, StoreRules,
-    Timestamp, UpdateOwner, VerifyRequest,
+    Event, EventKind, Expiry, IdempotencyKey, Issued, KeyId, KeyStore, Lifetime, ListEvents,
+    ListKeys, ListOwners, ManualClock, Network, NumericId, NumericIdChoice, OwnerId, OwnerKeys,
+    Peppers, Period, Prefix, Quota, Rate, RecoveryKeys, Refill, Rotate, SetLimits, State, Store,
+    StoreRules, Timestamp, UpdateOwner, VerifyRequest, Version,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -91,6 +96,32 @@ pub fn watched(open: Open<'_>, watch: &mut dyn FnMut(&[String])) -> Vec<String> 
     let second = builder(&story.clock, 2, ["acme_live", "acme_old"]);
     story.under_two(&Arc::new(open(second)));
     story.tokens
+}
+
+/// Puts a quarantine entry over a key: the newest that has no name. No store does so without damage.
+pub fn quarantine(backend: &dyn Backend) {
+    let filter = KeyFilter::new(StateSet::UNREVOKED, Timestamp::MIN);
+    let query = KeyPageQuery { filter, before: None, after: None, limit: 99, examine: 99 };
+    let keys = backend.page_keys(&query).unwrap().keys;
+    let is_on = |key: &KeyRecord| key.blocked.is_none() && key.deactivated.is_none();
+    let key = keys.into_iter().find(|key| key.name.is_none() && is_on(key)).unwrap();
+    let filter = EventFilter { key: Some(key.id), ..EventFilter::default() };
+    let query = EventQuery { after: 0, filter, limit: 1, examine: 99 };
+    let created = backend.events(&query).unwrap().events.remove(0).draft;
+    let at = Timestamp::from_millis(READ).unwrap();
+    let version = Version::FIRST;
+    let entry = Quarantine {
+        id: key.id,
+        owner: Some(key.owner),
+        version,
+        blocked: None,
+        revoked: Some(Switch::new(at, &created.authority)),
+    };
+    let (kind, fields) = (EventKind::KeyRevoked, Fields::REVOKED);
+    let event = EventDraft { at, kind, version, fields, ..created };
+    let change = Change::of(Write::Quarantine(Box::new(entry)), event);
+    backend.commit(&[change]).unwrap()[0].as_ref().unwrap();
+    backend.close().unwrap();
 }
 
 /// For everything there is to tell.

@@ -272,6 +272,7 @@ fn answers(store: &dyn Backend, limit: usize, examine: usize) -> Vec<String> {
     let shown = |one: &Scanned| match one {
         Scanned::Key(key) => format!("{key:?} {:?}", key.current.digest.expose()),
         Scanned::Owner(owner) => format!("{owner:?}"),
+        Scanned::Damaged(row) => format!("{row:?}"),
     };
     let mut scanned = Vec::new();
     assert_eq!(store.scan(&mut |one| scanned.push(shown(&one))).unwrap(), last);

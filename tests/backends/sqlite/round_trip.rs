@@ -138,7 +138,7 @@ proptest! {
 
 fn picture(scanned: &Scanned) -> String {
     let digests: Vec<[u8; 32]> = match scanned {
-        Scanned::Owner(_) => Vec::new(),
+        Scanned::Owner(_) | Scanned::Damaged(_) => Vec::new(),
         Scanned::Key(key) => {
             let previous = key.previous.iter().map(|previous| &previous.token);
             previous.chain([&key.current]).map(|token| *token.digest.expose()).collect()

@@ -107,7 +107,7 @@ fn a_look_writes_nothing() {
     inject(Target::Writes);
     assert!(ask_for(&world, &issued, 0).is_ok());
     let of = [UsageSubject::Key(issued.key.id), UsageSubject::Owner(owner("org"))];
-    assert!(backend.usage(&of).unwrap().iter().all(|usage| usage.quota.is_none()));
+    assert!(backend.usage(&of).unwrap().iter().all(|usage| !usage.quota.unwrap().has_begun()));
     assert_eq!(
         ask_for(&world, &issued, 1).unwrap_err(),
         VerifyError::Unavailable(Unavailable::Quota)

@@ -80,6 +80,7 @@ fn what_is_shown_last_counts() {
                 owner.suspended = false;
                 visit(Scanned::Owner(owner));
             }
+            damaged @ Scanned::Damaged(_) => visit(damaged),
         })?;
         backend.scan(visit)
     }

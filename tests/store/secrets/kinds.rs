@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::backend::{BackendErrorKind, Memory};
+use keyhasp::store::ChangedKey;
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
-    Access, AdminKeys, CreateKey, CreateOwner, Error, Issued, KeyStore, ListKeys, NumericId,
+    Access, AdminKeys, CreateKey, CreateOwner, Error, Issued, KeyId, KeyStore, ListKeys, NumericId,
     NumericIdChoice, OwnerId, Peppers, RecoveryKeys, Rotate, Store, StoreRules,
 };
 use rusqlite::Connection;
@@ -141,7 +142,7 @@ impl World {
             let admin = AdminKeys::new(Arc::new(store), "root").unwrap();
             let request = CreateOwner::with_key(full());
             let first = admin.create_owner(&owner("damaged"), request).unwrap().first_key;
-            self.ear.issued(first.unwrap());
+            let id = self.ear.issued(first.unwrap()).key.id;
             drop(admin);
             let raw = Connection::open(&path).unwrap();
             raw.execute_batch("PRAGMA ignore_check_constraints = ON").unwrap();
@@ -149,7 +150,10 @@ impl World {
             let sql = if table == "prefixes" { sql } else { sql.replace("||rowid", "") };
             raw.execute(&sql, [&token]).unwrap();
             drop(raw);
-            let refused = self.refused_open(&path);
+            let refused = match table {
+                "prefixes" => self.refused_open(&path),
+                _ => self.refused_of_damaged(&path, table, id),
+            };
             let corrupt = BackendErrorKind::Corrupt;
             let is_it = matches!(&refused, Error::Backend(error) if error.kind() == corrupt);
             assert!(is_it, "{table}.{column}: {refused:?}");
@@ -158,6 +162,23 @@ impl World {
 
     fn open(&mut self, path: &Path) -> Result<Store, Error> {
         self.builder().open(Sqlite::open_or_create(path, SqliteOptions::exclusive())?.0)
+    }
+
+    /// What a store says of a damaged row of a key or its owner.
+    fn refused_of_damaged(&mut self, path: &Path, table: &str, id: KeyId) -> Error {
+        let store = self.open(path).unwrap();
+        self.ear.debug(&store.health());
+        let admin = AdminKeys::new(Arc::new(store), "root").unwrap();
+        self.ear.debug(&admin.list(&ListKeys::new()).unwrap());
+        let refused = match table {
+            "owners" => self.ear.refused(admin.owner(&owner("damaged"))),
+            _ => self.ear.refused(admin.get(id)),
+        };
+        let ended = admin.revoke(id).unwrap();
+        self.ear.debug(&ended);
+        assert!(matches!(ended, ChangedKey::Damaged(_)), "{ended:?}");
+        self.ear.debug(&admin.list(&ListKeys::new()).unwrap());
+        refused
     }
 
     fn refused_open(&mut self, path: &Path) -> Error {

@@ -41,8 +41,7 @@ pub(in crate::backend::sled) fn encode_event(event: &Event) -> Result<Vec<u8>, F
 pub(in crate::backend::sled) fn decode_event(sequence: u64, bytes: &[u8]) -> Result<Event, Fault> {
     let mut decoder = Decoder::new(bytes);
     let at = decoder.next()?;
-    let kind =
-        decoder.number_as("kind", |kind| EventKind::from_number(kind.try_into().ok()?).ok())?;
+    let kind = decoder.number_as("kind", |kind| kind.try_into().ok().map(EventKind::of_stored))?;
     let owner = decoder.next()?;
     let incarnation = decoder.next()?;
     let draft = EventDraft {

@@ -8,13 +8,14 @@
 //! | --- | --- |
 //! | `codec` | numbers, texts, bytes, options and lists, as postcard encodes them |
 //! | `key`, `owner` | the records of the verification index, whole or as far as the index needs |
-//! | `metadata`, `event`, `usage`, `request` | the other records |
+//! | `metadata`, `event`, `usage`, `request`, `quarantine` | the other records |
 
 mod codec;
 mod event;
 mod key;
 mod metadata;
 mod owner;
+mod quarantine;
 mod request;
 mod usage;
 
@@ -22,5 +23,6 @@ pub(super) use event::{decode_event, encode_event};
 pub(super) use key::{decode_key, encode_key, scan_key};
 pub(super) use metadata::{decode_metadata, encode_metadata};
 pub(super) use owner::{decode_owner, encode_owner, scan_owner};
+pub(super) use quarantine::{decode_quarantine, encode_quarantine};
 pub(super) use request::{decode_request, encode_request};
 pub(super) use usage::{decode_usage, encode_usage};

@@ -7,7 +7,7 @@ use rusqlite::{Connection, StatementStatus};
 use super::super::connect::Connector;
 use super::super::files::Files;
 use super::super::options::SqliteOptions;
-use super::super::{events, keys, owners, pages, scan};
+use super::super::{events, keys, owners, pages, scan, scan_owner};
 use super::fixtures::Fixture;
 use crate::backend::StateSet;
 
@@ -79,7 +79,7 @@ fn statements_stay_prepared() {
     let queries = [
         scan::KEYS,
         scan::OWNERS,
-        scan::KEYS_OF_OWNER,
+        scan_owner::KEYS_OF_OWNER,
         scan::PREVIOUS_TOKENS,
         pages::ALL,
         &of_owner,

@@ -1,4 +1,5 @@
-//! A damaged or edited file is answered by `Corrupt`, never by a panic or a wrong record.
+//! A damaged or edited row is shown as such, or answered by `Corrupt`: never by a panic or a wrong
+//! record.
 
 use std::net::IpAddr;
 
@@ -11,8 +12,9 @@ use super::fixtures::{
 use crate::authority::Role;
 use crate::backend::sqlite::{Sqlite, SqliteOptions};
 use crate::backend::{
-    Backend, BackendError, BackendErrorKind, Change, EventFilter, EventQuery, KeyFilter,
-    KeyPageQuery, OwnerPageQuery, StateSet, UsageChange, UsageSubject, Write,
+    Backend, BackendError, BackendErrorKind, Change, CommitOutcome, Damage, DamagedRecord,
+    EventFilter, EventQuery, KeyFilter, KeyPageQuery, OwnerPageQuery, Rejection, Scanned, StateSet,
+    UsageChange, UsageSubject, Write,
 };
 use crate::clock::Timestamp;
 use crate::event::EventKind;
@@ -106,12 +108,19 @@ fn quotas(fixture: &Fixture) -> Result<Vec<Option<QuotaState>>, BackendError> {
     Ok(usage.into_iter().map(|Usage { quota, .. }| quota).collect())
 }
 
-/// All that reads the whole of what is there.
+/// All that reads the whole of what is there. Damage that is shown is an error here.
 fn read_all(fixture: &Fixture) -> Result<(), BackendError> {
     let sqlite = &fixture.sqlite;
+    let mut damages = Vec::new();
+    let mut note = |scanned| {
+        if let Scanned::Damaged(row) = scanned {
+            damages.push(row.damage);
+        }
+    };
     sqlite.metadata()?;
-    sqlite.scan(&mut |_| {})?;
-    sqlite.scan_owner(&owner_id("acme"), &mut |_| {})?;
+    sqlite.scan(&mut note)?;
+    sqlite.scan_owner(&owner_id("acme"), &mut note)?;
+    shown(fixture, damages.pop())?;
     sqlite.owner(&owner_id("acme"))?;
     sqlite.key(KeyId::from_u128(1))?;
     sqlite.key_by_numeric_id(NumericId::new(5).unwrap())?;
@@ -119,25 +128,40 @@ fn read_all(fixture: &Fixture) -> Result<(), BackendError> {
     for owner in [None, Some(owner_id("acme"))] {
         let filter = filter(owner);
         sqlite.count_keys(&filter)?;
-        sqlite.page_keys(&KeyPageQuery {
-            filter,
-            before: None,
-            after: None,
-            limit: 9,
-            examine: 9,
-        })?;
+        let query = KeyPageQuery { filter, before: None, after: None, limit: 9, examine: 9 };
+        shown(fixture, sqlite.page_keys(&query)?.damaged.pop().map(|row| row.damage))?;
     }
-    sqlite.page_owners(&OwnerPageQuery { after: None, suspended: None, limit: 9, examine: 9 })?;
+    let query = OwnerPageQuery { after: None, suspended: None, limit: 9, examine: 9 };
+    shown(fixture, sqlite.page_owners(&query)?.damaged.pop())?;
     let filter = EventFilter { actor: Some(actor()), ..EventFilter::default() };
-    sqlite.events(&EventQuery { after: 0, filter, limit: 9, examine: 9 })?;
+    let mut page = sqlite.events(&EventQuery { after: 0, filter, limit: 9, examine: 9 })?;
+    let damaged = page.damaged.pop().map(DamagedRecord::Event);
+    shown(fixture, damaged.map(|event| Damage::new("events", "checksum", event)))?;
     sqlite.last_event()?;
     sqlite.usage(&usage_of())?;
     // A commit alone reads these.
     let stale = key(1, "acme");
-    sqlite.commit(&[replace(&stale), create_owner("other")])?;
+    shown(fixture, refused_for(&sqlite.commit(&[replace(&stale), create_owner("other")])?))?;
     let [key, owner] = usage_of();
     sqlite.record_usage(&[lease(key), lease(owner)])?;
-    sqlite.commit(&[tell(Alert::Expired(at(31)))]).map(|_| ())
+    shown(fixture, refused_for(&sqlite.commit(&[tell(Alert::Expired(at(31)))])?))
+}
+
+/// The damage for which a change was refused.
+fn refused_for(outcome: &CommitOutcome) -> Option<Damage> {
+    outcome.iter().find_map(|one| match one {
+        Err(Rejection::Damaged(damage)) => Some(damage.clone()),
+        _ => None,
+    })
+}
+
+fn shown(fixture: &Fixture, damage: Option<Damage>) -> Result<(), BackendError> {
+    match damage {
+        Some(damage) => Err(BackendError::new(BackendErrorKind::Corrupt, "sqlite", "read")
+            .with_source(damage)
+            .at(&fixture.path())),
+        None => Ok(()),
+    }
 }
 
 /// Sets one column past all checks; whether the table takes it.

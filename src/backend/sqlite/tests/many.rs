@@ -1,16 +1,28 @@
 //! More rows than one transaction shows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::super::scan::{self, OneOwner, Progress};
+use super::super::scan::{self, Part};
+use super::super::scan_owner::{OneOwner, Progress};
 use super::super::transaction::Snapshot;
 use super::fixtures::{Fixture, at, create_owner, event, owner_id, previous, replace, switch};
 use crate::backend::Write;
-use crate::backend::{Backend, Change, EventFilter, EventQuery, KeyFilter, Scanned, StateSet};
+use crate::backend::{
+    Backend, Change, EventFilter, EventQuery, KeyFilter, Scanned, ScannedKey, StateSet,
+};
 use crate::event::EventKind;
+use crate::id::OwnerId;
 
 const KEYS: u128 = 2_500;
+
+fn keys_in(rows: &[Scanned]) -> Vec<&ScannedKey> {
+    let key = |row| match row {
+        &Scanned::Key(ref key) => Some(key),
+        _ => None,
+    };
+    rows.iter().filter_map(key).collect()
+}
 
 #[test]
 fn a_scan_shows_everything_once_and_previous_tokens_with_their_key() {
@@ -34,6 +46,7 @@ fn a_scan_shows_everything_once_and_previous_tokens_with_their_key() {
                 with_previous.push(key.id.as_u128());
             }
         }
+        Scanned::Damaged(row) => panic!("{row:?}"),
     });
     assert_eq!(last.unwrap(), fixture.sqlite.last_event().unwrap());
     assert_eq!(seen, (1..=KEYS).collect::<Vec<_>>());
@@ -57,15 +70,16 @@ fn a_scan_that_takes_long_is_cut_into_pieces() {
     key.previous = vec![previous(1)];
     fixture.commit(replace(&key));
     let raw = fixture.raw();
-    let (mut found, mut after, mut pieces, mut is_more) = (Vec::new(), None, 0, true);
-    while is_more {
-        let mut piece = Vec::new();
-        is_more = scan::keys(&raw, after, Duration::ZERO, &mut piece).unwrap();
-        after = piece.last().map(|key| key.id);
-        found.extend(piece);
+    let (mut rows, mut after, mut pieces) = (Vec::new(), Some(Vec::new()), 0);
+    while let Some(from) = &after {
+        let part = Part::After(from, Duration::ZERO);
+        let piece = scan::keys(&raw, part, &BTreeMap::new()).unwrap();
+        after = piece.next;
+        rows.extend(piece.rows);
         pieces += 1;
     }
     assert_eq!(pieces, 5);
+    let found = keys_in(&rows);
     assert!(found.iter().map(|key| key.id.as_u128()).eq(1..=300));
     let rotated = found.iter().filter(|key| !key.previous.is_empty());
     assert!(rotated.map(|key| key.id.as_u128()).eq([130]));
@@ -73,12 +87,17 @@ fn a_scan_that_takes_long_is_cut_into_pieces() {
     for n in 0..100 {
         fixture.commit(create_owner(&format!("owner {n}")));
     }
-    let mut owners = Vec::new();
-    assert!(scan::owners(&raw, None, Duration::ZERO, &mut owners).unwrap());
-    assert_eq!(owners.len(), 64);
-    let last = owners.last().unwrap().id;
-    assert!(!scan::owners(&raw, Some(&last), Duration::ZERO, &mut owners).unwrap());
-    assert!(owners.len() == 101 && owners.windows(2).all(|pair| pair[0].id < pair[1].id));
+    let first = scan::owners(&raw, Part::After(&[], Duration::ZERO)).unwrap();
+    assert_eq!(first.rows.len(), 64);
+    let after = first.next.unwrap();
+    let rest = scan::owners(&raw, Part::After(&after, Duration::ZERO)).unwrap();
+    assert!(rest.next.is_none());
+    let owners = first.rows.iter().chain(&rest.rows).map(|row| match row {
+        Scanned::Owner(owner) => owner.id,
+        other => panic!("{other:?}"),
+    });
+    let owners: Vec<OwnerId> = owners.collect();
+    assert!(owners.len() == 101 && owners.windows(2).all(|pair| pair[0] < pair[1]));
 }
 
 #[test]
@@ -90,7 +109,7 @@ fn many_owners_are_scanned_and_listed_in_order() {
     let mut seen = Vec::new();
     let visit = &mut |scanned| match scanned {
         Scanned::Owner(owner) => seen.push(owner.id.to_string()),
-        Scanned::Key(_) => panic!("there is no key"),
+        other => panic!("{other:?}"),
     };
     fixture.sqlite.scan(visit).unwrap();
     assert!(seen.iter().eq(&names));
@@ -115,9 +134,10 @@ fn one_owner_is_scanned_at_one_moment_or_again() {
         steps += 1;
     }
     assert!(steps > 10, "{steps}");
-    let ids: BTreeSet<u128> = found.keys.iter().map(|key| key.id.as_u128()).collect();
-    assert!(ids.into_iter().eq(1..=KEYS) && found.keys.len() == KEYS as usize);
-    let odd = found.keys.iter().find(|key| key.id.as_u128() == 7).unwrap();
+    let keys = keys_in(&found.rows);
+    let ids: BTreeSet<u128> = keys.iter().map(|key| key.id.as_u128()).collect();
+    assert!(ids.into_iter().eq(1..=KEYS) && keys.len() == KEYS as usize);
+    let odd = keys.iter().find(|key| key.id.as_u128() == 7).unwrap();
     assert!(odd.deactivated && odd.previous.len() == 1);
 
     // A commit between two transactions: what was gathered is of two moments.

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::super::{events, keys, owners, pages, scan};
+use super::super::{events, keys, owners, pages, scan, scan_owner};
 use super::fixtures::Fixture;
 use crate::backend::StateSet;
 use crate::key::State;
@@ -18,7 +18,7 @@ fn check(connection: &Connection) {
         (scan::KEYS, "SEARCH keys USING PRIMARY KEY (id>?)"),
         (scan::OWNERS, "SEARCH owners USING PRIMARY KEY (id>?)"),
         (
-            scan::KEYS_OF_OWNER,
+            scan_owner::KEYS_OF_OWNER,
             "SEARCH keys USING INDEX keys_by_owner (owner=? AND (state,id)>(?,?))",
         ),
         (scan::PREVIOUS_TOKENS, "SEARCH previous_tokens USING PRIMARY KEY (key_id>? AND key_id<?)"),

@@ -226,6 +226,7 @@ fn atomic_a_reader_never_sees_half_a_change(lab: &Lab<'_>) -> Tested {
                 marks.push(match scanned {
                     Scanned::Key(key) => key.expires_at,
                     Scanned::Owner(owner) => owner.tokens_valid_from.map(|from| from.moment),
+                    Scanned::Damaged(_) => None,
                 });
             })?;
             ensure_eq!(marks.len(), 2, "records shown");

@@ -5,6 +5,7 @@
 #![deny(dead_code)]
 
 mod atomic;
+mod damage;
 mod durable;
 mod error;
 mod families;

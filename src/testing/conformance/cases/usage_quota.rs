@@ -79,7 +79,7 @@ fn left(backend: &Instance<'_>, of: UsageSubject) -> Result<Option<u64>, Failure
 fn usage_leases_are_taken_from_the_quota(lab: &Lab<'_>) -> Tested {
     let (backend, run) = with_quotas(lab, 160)?;
     for of in both()? {
-        ensure_eq!(left(&backend, of)?, None, "before the first lease");
+        ensure_eq!(backend.usage_of(of)?.quota, Some(run.unbegun()), "before the first lease");
         let (mut state, mut expected);
         let mut before: Option<QuotaState> = None;
         for needed in [1, 50, 0, 40, 54, 1, 0] {

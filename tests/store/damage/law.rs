@@ -1,0 +1,436 @@
+//! The law of damage, on real files: bits that flip, pages of zeros, edits by SQL.
+//!
+//! Whatever happens to the file, a token's answer stays what it was, or becomes `Unavailable` or
+//! `Unrecognized`, or the store refuses to open. Where it opens, each token whose answer changed is
+//! of a key that `health` names, unless the engine itself finds its structure damaged. A repair lets
+//! no other token in; a check tells what it left. And every key can be revoked or blocked.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use keyhasp::backend::sled::{Sled, SledOptions};
+use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+use keyhasp::backend::{Backend, DamagedRecord, Finding};
+use keyhasp::store::VerifyError;
+use keyhasp::{Error, KeyId};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use rusqlite::Connection;
+
+use super::world::{Answer, Opened, Written, await_unlocked, open, write, write_with};
+
+/// The number of databases that are damaged in each way.
+const RUNS: u64 = 60;
+
+fn seed() -> u64 {
+    let seed = std::env::var("KEYHASP_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(drawn_seed);
+    println!("KEYHASP_SEED={seed}");
+    seed
+}
+
+fn drawn_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0_u8)
+}
+
+fn below(random: &mut ChaCha20Rng, end: usize) -> usize {
+    usize::try_from(random.next_u64() % end as u64).unwrap()
+}
+
+/// What the damage of one kind found, over all runs.
+#[derive(Debug, Default)]
+struct Tally {
+    refused: u32,
+    last_refusal: String,
+    opened: u32,
+    changed: u32,
+    ended: u32,
+}
+
+fn copied(from: &Path, to: &Path) {
+    if from.is_dir() {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            copied(&entry.path(), &to.join(entry.file_name()));
+        }
+    } else {
+        fs::copy(from, to).unwrap();
+    }
+}
+
+/// Copies a database with its lock file and, if there is one, its log.
+fn copied_with_others(from: &Path, to: &Path) {
+    copied(from, to);
+    for end in [".lock", "-wal"] {
+        let beside = |path: &Path| PathBuf::from(format!("{}{end}", path.display()));
+        if beside(from).exists() {
+            copied(&beside(from), &beside(to));
+        }
+    }
+}
+
+/// Damages copies of a database, and holds each against the law.
+fn hold<B: Backend>(
+    written: &Written,
+    source: &Path,
+    open_backend: impl Fn(&Path) -> Result<B, Error>,
+    is_sound: impl Fn(&Path) -> bool,
+    damage: impl Fn(&Path, &mut ChaCha20Rng) -> String,
+) -> Tally {
+    let seed = seed();
+    let mut tally = Tally::default();
+    for run in 0..RUNS {
+        let mut random = ChaCha20Rng::seed_from_u64(seed ^ run);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        copied_with_others(source, &path);
+        let what = format!("run {run}: {}", damage(&path, &mut random));
+        let open = || open_backend(&path).and_then(|backend| open(backend, &written.clock));
+        let opened = match open() {
+            Ok(opened) => opened,
+            Err(error) => {
+                assert!(matches!(error, Error::Backend(_)), "{what}: {error:?}");
+                tally.refused += 1;
+                tally.last_refusal = format!("{what}: {error}");
+                continue;
+            }
+        };
+        tally.opened += 1;
+        let changed = judge(written, &opened, &what, || is_sound(&path));
+        tally.changed += u32::try_from(changed.len()).unwrap();
+        mended(written, opened, &changed, &what, || is_sound(&path));
+        let opened = open().unwrap_or_else(|error| panic!("{what}: repaired: {error:?}"));
+        let what = format!("{what}, repaired");
+        let changed = judge(written, &opened, &what, || is_sound(&path));
+        tally.ended += end(written, &opened, &changed, &what, || is_sound(&path));
+        let _ = opened.store.close();
+    }
+    tally
+}
+
+/// Checks and repairs the database. The check finds what damaged each key whose answer changed; what is
+/// left after the repair can't be mended, unless the engine itself finds its structure damaged.
+fn mended(
+    written: &Written,
+    opened: Opened,
+    changed: &[KeyId],
+    what: &str,
+    is_sound: impl Fn() -> bool,
+) {
+    let found = opened.concrete.check().unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    assert!(changed.is_empty() || !found.is_empty(), "{what}: the check finds nothing");
+    match opened.concrete.repair() {
+        Ok(repaired) => {
+            let is_left = repaired.left.iter().any(Finding::is_mendable);
+            assert!(!is_left || !is_sound(), "{what}: {:?}", repaired.left);
+            assert_eq!(repaired.left, opened.concrete.check().unwrap(), "{what}");
+            let mended = &repaired.mended;
+            assert!(mended.is_empty() || mended.iter().any(Finding::is_mendable), "{mended:?}");
+        }
+        Err(error) => assert!(!is_sound(), "{what}: {error:?}"),
+    }
+    judge(written, &opened, &format!("{what}, repaired while open"), is_sound);
+    let _ = opened.store.close();
+}
+
+/// Compares all answers with those of the whole database; returns the keys whose answers changed.
+fn judge(
+    written: &Written,
+    opened: &Opened,
+    what: &str,
+    is_sound: impl Fn() -> bool,
+) -> Vec<KeyId> {
+    let mut changed = Vec::new();
+    for (token, was) in written.tokens.iter().zip(&written.answers) {
+        let is = opened.answer(token);
+        if is != *was {
+            let is_closed = |answer: &Answer| {
+                let closed = [VerifyError::Unrecognized];
+                matches!(answer, Err(VerifyError::Unavailable(_)))
+                    || answer.as_ref().is_err_and(|error| closed.contains(error))
+            };
+            assert!(is_closed(&is), "{what}: {was:?} became {is:?}");
+            changed.push(token.key);
+        }
+    }
+    let damaged = opened.store.health().damaged;
+    let records = |record| damaged.places.iter().any(|place| place.record == record);
+    let is_named = |key: &KeyId| {
+        damaged.records > damaged.places.len()
+            || records(DamagedRecord::Key(*key))
+            || records(DamagedRecord::Unknown)
+            // An id that was edited is that of a key that no token is of.
+            || damaged.places.iter().any(|place| {
+                let is_strange = |id| written.tokens.iter().all(|token| token.key != id);
+                matches!(place.record, DamagedRecord::Key(id) if is_strange(id))
+            })
+    };
+    let unnamed: Vec<_> = changed.iter().filter(|key| !is_named(key)).collect();
+    assert!(unnamed.is_empty() || !is_sound(), "{what}: {unnamed:?} are not named as damaged");
+    changed
+}
+
+/// Revokes or blocks the changed keys and some others: from then on none is accepted.
+fn end(
+    written: &Written,
+    opened: &Opened,
+    changed: &[KeyId],
+    what: &str,
+    is_sound: impl Fn() -> bool,
+) -> u32 {
+    let mut keys: Vec<KeyId> = written.tokens.iter().map(|token| token.key).collect();
+    keys.dedup();
+    let some = keys.iter().step_by(9).copied();
+    let mut ended = 0;
+    for (number, key) in changed.iter().copied().chain(some).enumerate() {
+        let (call, done) = match number % 2 {
+            0 => ("revoke", opened.admin.revoke(key).map(drop)),
+            _ => ("block", opened.admin.block(key).map(drop)),
+        };
+        // Of a revoked key the block fails as it does of a whole one. A row without its id is no
+        // key's any more: nothing is left to end.
+        let is_final = matches!(done, Err(Error::State(_) | Error::NotFound(_)));
+        if done.is_ok() || is_final {
+            ended += 1;
+            for token in written.tokens.iter().filter(|token| token.key == key) {
+                let answer = opened.answer(token);
+                assert!(answer.is_err(), "{what}: {call} of {key}: {answer:?}");
+            }
+        } else {
+            assert!(!is_sound(), "{what}: {call} of {key}: {done:?}");
+        }
+    }
+    ended
+}
+
+fn flip(file: &Path, random: &mut ChaCha20Rng) -> String {
+    let mut bytes = fs::read(file).unwrap();
+    let (at, bit) = (below(random, bytes.len()), below(random, 8));
+    bytes[at] ^= 1 << bit;
+    fs::write(file, bytes).unwrap();
+    format!("bit {bit} of byte {at}")
+}
+
+fn zero(file: &Path, random: &mut ChaCha20Rng) -> String {
+    const PAGE: usize = 4_096;
+    let mut bytes = fs::read(file).unwrap();
+    let page = below(random, bytes.len().div_ceil(PAGE));
+    let end = bytes.len().min((page + 1) * PAGE);
+    bytes[page * PAGE..end].fill(0);
+    fs::write(file, bytes).unwrap();
+    format!("page {}", page + 1)
+}
+
+fn open_sqlite(path: &Path) -> Result<Sqlite, Error> {
+    Ok(Sqlite::open(path, SqliteOptions::exclusive())?)
+}
+
+fn sqlite() -> (tempfile::TempDir, PathBuf, Written) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("source");
+    let written = write(Sqlite::create(&path, SqliteOptions::exclusive()).unwrap());
+    (dir, path, written)
+}
+
+/// Asked of a copy: SQLite's own descriptors of the file must stay.
+fn sqlite_is_sound(path: &Path) -> bool {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("copy");
+    fs::copy(path, &copy).unwrap();
+    let answer = Connection::open(copy).and_then(|connection| {
+        connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0))
+    });
+    answer.is_ok_and(|answer| answer == "ok")
+}
+
+#[test]
+fn bits_that_flip_in_sqlite() {
+    let (_dir, source, written) = sqlite();
+    let tally = hold(&written, &source, open_sqlite, sqlite_is_sound, flip);
+    assert!(tally.opened > 20 && tally.ended > 100, "{tally:?}");
+}
+
+#[test]
+fn pages_of_zeros_in_sqlite() {
+    let (_dir, source, written) = sqlite();
+    let tally = hold(&written, &source, open_sqlite, sqlite_is_sound, zero);
+    assert!(tally.refused > 10, "{tally:?}");
+}
+
+/// Changes one value of one row, past all checks of the table.
+fn edit(path: &Path, random: &mut ChaCha20Rng) -> String {
+    let connection = Connection::open(path).unwrap();
+    connection.execute_batch("PRAGMA ignore_check_constraints = ON").unwrap();
+    let tables = ["keys", "keys", "keys", "previous_tokens", "owners", "key_usage"];
+    for _ in 0..1_000 {
+        let table = tables[below(random, tables.len())];
+        let columns: Vec<String> = connection
+            .prepare(&format!("SELECT name FROM pragma_table_info('{table}')"))
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let column = &columns[below(random, columns.len())];
+        let values = [
+            format!("{column} + 1"),
+            format!("{column} - 1"),
+            format!("{column} || 'a'"),
+            "NULL".into(),
+            "0".into(),
+            "9223372036854775807".into(),
+            "'full'".into(),
+            "'standard'".into(),
+            "'acme'".into(),
+            "zeroblob(32)".into(),
+            "randomblob(16)".into(),
+        ];
+        let value = &values[below(random, values.len())];
+        let rows: i64 = connection
+            .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
+            .unwrap();
+        let Ok(rows) = usize::try_from(rows) else { continue };
+        if rows == 0 {
+            continue;
+        }
+        let key = &columns[0];
+        let row = below(random, rows);
+        let sql = format!(
+            "UPDATE {table} SET {column} = {value} WHERE {column} IS NOT {value} AND {key} = \
+             (SELECT {key} FROM {table} ORDER BY {key} LIMIT 1 OFFSET {row})"
+        );
+        if connection.execute(&sql, []).is_ok_and(|changed| changed > 0) {
+            return sql;
+        }
+    }
+    panic!("no edit was possible");
+}
+
+#[test]
+fn edits_by_sql() {
+    let (_dir, source, written) = sqlite();
+    // Edits damage no structure: what changed is named, and each key can be ended.
+    let tally = hold(&written, &source, open_sqlite, |_| true, edit);
+    assert!(tally.refused == 0 && tally.opened == 60 && tally.changed > 10, "{tally:?}");
+}
+
+fn open_sled(path: &Path) -> Result<Sled, Error> {
+    Ok(Sled::open(path, SledOptions::default())?)
+}
+
+/// Bytes that make a log of sled's several segments long.
+const LONG: usize = 8_000;
+
+/// A database as a killed process leaves it.
+fn killed<B: Backend>(
+    filler: usize,
+    create: impl Fn(&Path) -> B,
+) -> (tempfile::TempDir, PathBuf, Written) {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, copy) = (dir.path().join("source"), dir.path().join("copy"));
+    let written = write_with(create(&path), filler, &|| copied_with_others(&path, &copy));
+    (dir, copy, written)
+}
+
+/// In the log that a killed process left, every commit lies that wasn't copied into the file.
+#[test]
+fn bits_that_flip_in_a_log_that_was_left_behind() {
+    let (_dir, source, written) =
+        killed(0, |path| Sqlite::create(path, SqliteOptions::exclusive()).unwrap());
+    let log = |path: &Path| PathBuf::from(format!("{}-wal", path.display()));
+    let damage = |path: &Path, random: &mut ChaCha20Rng| flip(&log(path), random);
+    let tally = hold(&written, &source, open_sqlite, sqlite_is_sound, damage);
+    assert!(tally.refused > 30, "{tally:?}");
+}
+
+fn sled(write: impl Fn(Sled) -> Written) -> (tempfile::TempDir, PathBuf, Written) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("source");
+    let written = write(Sled::create(&path, SledOptions::default().sync_off_for_tests()).unwrap());
+    (dir, path, written)
+}
+
+/// Changes one stored value: sled's own checksums are right again, as after a fault of memory or an
+/// edit by its API.
+fn change_value(
+    path: &Path,
+    random: &mut ChaCha20Rng,
+    change: impl Fn(&mut [u8], &mut ChaCha20Rng),
+) -> String {
+    let db = ::sled::open(path.join("sled-1")).unwrap();
+    let name = ["keys", "keys", "owners"][below(random, 3)];
+    let tree = db.open_tree(name).unwrap();
+    let at = below(random, tree.len());
+    let (key, value) = tree.iter().nth(at).unwrap().unwrap();
+    let mut value = value.to_vec();
+    change(&mut value, random);
+    tree.insert(key, value).unwrap();
+    db.flush().unwrap();
+    drop((tree, db));
+    await_unlocked(path);
+    format!("value {at} of {name}")
+}
+
+#[test]
+fn bits_that_flip_in_sled() {
+    let (_dir, source, written) = sled(write);
+    let damage = |path: &Path, random: &mut ChaCha20Rng| {
+        change_value(path, random, |value, random| {
+            let at = below(random, value.len());
+            value[at] ^= 1 << below(random, 8);
+        })
+    };
+    let tally = hold(&written, &source, open_sled, |_| true, damage);
+    assert!(tally.opened == 60 && tally.changed > 50, "{tally:?}");
+}
+
+#[test]
+fn values_of_zeros_in_sled() {
+    let (_dir, source, written) = sled(write);
+    let damage = |path: &Path, random: &mut ChaCha20Rng| {
+        change_value(path, random, |value, _| value.fill(0))
+    };
+    let tally = hold(&written, &source, open_sled, |_| true, damage);
+    assert!(tally.opened == 60 && tally.changed > 50, "{tally:?}");
+}
+
+/// One of the files of a database: sled's log mostly, which is the longest.
+fn file_of(path: &Path, random: &mut ChaCha20Rng) -> PathBuf {
+    let mut files = Vec::new();
+    let mut dirs = vec![path.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { dirs.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    let lengths: Vec<_> = files.iter().map(|file| fs::metadata(file).unwrap().len()).collect();
+    let mut at = random.next_u64() % lengths.iter().sum::<u64>();
+    let place = lengths.iter().position(|length| {
+        let is_it = at < *length;
+        at = at.saturating_sub(*length);
+        is_it
+    });
+    files.swap_remove(place.unwrap())
+}
+
+#[test]
+fn bits_that_flip_in_sleds_files() {
+    let (_dir, source, written) = sled(|sled| write_with(sled, LONG, &|| {}));
+    let damage = |path: &Path, random: &mut ChaCha20Rng| flip(&file_of(path, random), random);
+    let tally = hold(&written, &source, open_sled, |_| false, damage);
+    assert!(tally.refused > 5 && tally.opened > 5, "{tally:?}");
+}
+
+#[test]
+fn pages_of_zeros_in_sleds_files() {
+    let (_dir, source, written) = killed(LONG, |path| {
+        Sled::create(path, SledOptions::default().sync_off_for_tests()).unwrap()
+    });
+    let damage = |path: &Path, random: &mut ChaCha20Rng| zero(&file_of(path, random), random);
+    let tally = hold(&written, &source, open_sled, |_| false, damage);
+    assert!(tally.refused > 5, "{tally:?}");
+}
