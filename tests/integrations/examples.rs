@@ -14,6 +14,7 @@ use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 
+use keyhasp::KeyStore;
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use rusqlite::Connection;
 use tempfile::{TempDir, tempdir};

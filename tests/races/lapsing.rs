@@ -173,7 +173,7 @@ impl Desk<'_> {
                 })
             }
             Ask::Extend(key) => keys.extend_expiry(*key, Expiry::At(from.saturating_add(HOUR * 3))),
-            Ask::Revoke(key) => keys.revoke(*key),
+            Ask::Revoke(key) => keys.revoke(*key).map(|changed| changed.whole().unwrap()),
             Ask::Verify(key) => return self.verify(name, *key),
         };
         let told = match told {

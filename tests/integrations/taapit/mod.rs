@@ -5,7 +5,7 @@
 
 #[allow(dead_code)] // Its `main` belongs to the example.
 #[path = "../../../examples/taapit/main.rs"]
-mod example;
+pub(crate) mod example;
 
 mod bad_input;
 mod keys;
