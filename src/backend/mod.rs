@@ -33,9 +33,9 @@ mod damage;
 mod error;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod file_lock;
-mod finding;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod file_system;
+mod finding;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod format;
 mod incarnations;

@@ -144,10 +144,13 @@ fn each_example_says_what_is_wrong_with_its_file() {
             assert_sentence(name, what, &run(path.to_str().unwrap()), &path, parts);
             let after = names(directory.path());
             let new: Vec<_> = after.iter().filter(|name| !before.contains(name)).collect();
-            assert!(
-                new.iter().all(|name| ["keys.db.lock", "keys.db-shm"].contains(&&***name)),
-                "{new:?}"
-            );
+            // A reader that looked for the damaged page leaves an empty log.
+            let is_known = |name: &str| match name {
+                "keys.db.lock" | "keys.db-shm" => true,
+                "keys.db-wal" => fs::metadata(directory.path().join(name)).unwrap().len() == 0,
+                _ => false,
+            };
+            assert!(new.iter().all(|name| is_known(name)), "{name}, {what}: {new:?}");
         }
     }
 }

@@ -457,7 +457,12 @@ fn all_tokens(
 ) -> Heard {
     let show = |opened: RevealedToken| {
         let token = opened.token.as_ref().map(keyhasp::Token::expose);
-        json!({ "key": opened.key, "token": token })
+        let misses_key = match &opened.error {
+            Some(Error::Seal(_)) => true,
+            Some(error) => panic!("{error:?}"),
+            None => false,
+        };
+        json!({ "key": opened.key, "token": token, "misses_key": misses_key })
     };
     all_pages(query, &list, show)
 }

@@ -28,7 +28,7 @@ impl Fault {
         kind: BackendErrorKind,
         source: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-                Self { kind, source: source.into(), of_value: None }
+        Self { kind, source: source.into(), of_value: None }
     }
 
     /// A stored value isn't what can have been written there.

@@ -36,7 +36,9 @@ impl Model {
         let mut reasons: Vec<Reason> = caller.not_current().into_iter().collect();
         for id in self.matching(caller, query)? {
             let key = Some(&self.keys[&id]).filter(|key| is_shown(key));
-            reasons.extend(key.and_then(|key| self.against_opening(key)));
+            let against = key.and_then(|key| self.against_opening(key));
+            // A token under another recovery key is missing alone.
+            reasons.extend(against.filter(|reason| *reason != Reason::Seal));
         }
         unless_refused(reasons)?;
         let (mut shown, mut rest) = (Vec::new(), query.clone());
@@ -48,8 +50,13 @@ impl Model {
             let events = self.last_event;
             for id in page {
                 let key = self.keys[&id].clone();
+                let against = is_shown(&key).then(|| self.against_opening(&key)).flatten();
                 let token = is_shown(&key).then_some(&key.current.text);
-                shown.push(json!({ "key": self.shown_key(id), "token": token }));
+                let token = token.filter(|_| against.is_none());
+                let key_shown = self.shown_key(id);
+                shown.push(
+                    json!({ "key": key_shown, "token": token, "misses_key": against.is_some() }),
+                );
                 if token.is_some() {
                     self.note_reveal(caller, &key);
                 }
