@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use keyhasp::backend::{
     Applied, Backend, BackendError, BackendErrorKind, Change, CommitOutcome, EventPage, EventQuery,
-    KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, ScannedKey, ScannedOwner,
-    Sharing, UsageChange, UsageOutcome, UsageSubject, Write,
+    Finding, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, ScannedKey,
+    ScannedOwner, Sharing, UsageChange, UsageOutcome, UsageSubject, Write,
 };
 use keyhasp::key::{
     Digest, IssueEpochs, KeyRecord, Lease, Limit, Limits, Networks, OwnerRecord, PepperNumber,
@@ -286,6 +286,10 @@ impl Backend for Synthetic {
 
     fn key_by_numeric_id(&self, _: NumericId) -> Result<Option<KeyRecord>, BackendError> {
         Self::unsupported("key")
+    }
+
+    fn check(&self) -> Result<Vec<Finding>, BackendError> {
+        Self::unsupported("check")
     }
 
     /// Takes the creation of a store, and nothing else.

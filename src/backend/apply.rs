@@ -34,7 +34,7 @@ pub fn apply(
         Ok(Ok(plan)) => plan.write(tx, change).map(Ok),
         Ok(Err(rejection)) => Ok(Err(rejection)),
         Err(error) => match error.damage() {
-            Some(damage) => Ok(Err(Rejection::Damaged(damage.clone()))),
+            Some(damage) => Ok(Err(Rejection::Damaged(Box::new(damage.clone())))),
             None => Err(error),
         },
     }

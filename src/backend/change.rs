@@ -185,7 +185,7 @@ pub enum Rejection {
         of: Precondition,
     },
     /// A record on which the change rests is damaged.
-    Damaged(Damage),
+    Damaged(Box<Damage>),
     /// The data forbid a change of the store's rules.
     DataForbid {
         /// The rule, by its name.

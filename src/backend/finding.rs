@@ -6,7 +6,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::damage::{Damage, DamagedRecord};
+use super::damage::Damage;
+#[cfg(any(feature = "sled", feature = "sqlite"))]
+use super::damage::DamagedRecord;
 use super::error::{BackendError, BackendErrorKind};
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 use super::usage::UsageSubject;

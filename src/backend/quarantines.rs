@@ -3,7 +3,7 @@
 use super::{
     BackendError, BackendErrorKind, Precondition, Rejection, Transaction, UsageSubject, Write,
 };
-use crate::id::{Incarnation, KeyId};
+use crate::id::{Incarnation, KeyId, Version};
 use crate::key::Quarantine;
 
 /// The part of a change that is about damaged keys. Nothing of it reads a key's own record.
@@ -24,7 +24,7 @@ impl<'a> Quarantines<'a> {
             Write::Quarantine(entry) => {
                 let found = tx.quarantine(entry.id)?.map(|entry| entry.version);
                 let expected = entry.version.replaced();
-                if found.map_or(0, |version| version.get()) != expected.get() {
+                if found.map_or(0, Version::get) != expected.get() {
                     let of = Precondition::Key(entry.id, expected);
                     return Ok(Err(Rejection::Conflict { expected, found, of }));
                 }

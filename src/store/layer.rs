@@ -4,13 +4,14 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use super::key_store::KeyStore;
-use super::types::error::{Error, VerifyError};
+use super::types::error::Error;
 use super::types::health::Health;
 use super::types::request::{
     ChangeRules, CreateKey, CreateOwner, IfInUse, KeyAction, ListEvents, ListKeys, ListOwners,
     OwnerAction, Rotate, VerifyRequest,
 };
 use super::types::reserved::ReservedUses;
+use super::types::verify_error::VerifyError;
 use super::types::views::{
     ChangedKey, CreatedOwner, Events, FoundToken, Issued, IssuedOnce, Key, Owner, Page,
     RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rules,

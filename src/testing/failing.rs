@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::damaged::DamagedRecords;
+use super::fault::{Fault, Moment, Target};
 use crate::backend::{
     Backend, BackendCall, BackendCallKind, BackendError, BackendErrorKind, Change, CommitOutcome,
     Damage, DamagedRecord, EventPage, EventQuery, Finding, KeyPage, KeyPageQuery, OwnerPage,
@@ -42,49 +43,6 @@ pub struct Failing<B> {
     state: Mutex<State>,
 }
 
-/// A failure to come: of which operation, when and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The operations that count, and may fail.
-    pub target: Target,
-    /// The number of the first of them to fail, counted from now: 1 is the next.
-    pub nth: u64,
-    /// Before or after it takes effect.
-    pub moment: Moment,
-    /// Set if all later ones fail too.
-    pub lasting: bool,
-}
-
-/// Operations that a [`Fault`] is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// All but `name`, `sharing`, `expected_keys` and `close`.
-    Any,
-    /// `commit`.
-    Commits,
-    /// Operations that change nothing, except `wait`.
-    Reads,
-    /// `recover`.
-    Recoveries,
-    /// `record_usage`.
-    Usage,
-    /// `wait`.
-    Waits,
-    /// `commit`, `prune_events` and `record_usage`.
-    Writes,
-}
-
-/// The moment at which an operation fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// After it has done its work, before it answers. A write fails with `OutcomeUnknown`; a read,
-    /// a recovery and a wait fail with `Io`.
-    After,
-    /// Before it does anything, with an error of this kind. With `OutcomeUnknown`, the write is
-    /// one that didn't take effect.
-    Before(BackendErrorKind),
-}
-
 #[derive(Debug, Default)]
 struct State {
     /// Each fault, with the number of its operations that still pass.
@@ -93,13 +51,6 @@ struct State {
     is_uncertain: bool,
     operations: u64,
     commits_refused: u64,
-}
-
-impl Target {
-    fn includes(self, other: Self) -> bool {
-        let is_write = matches!(other, Self::Commits | Self::Usage);
-        self == Self::Any || self == other || (self == Self::Writes && is_write)
-    }
 }
 
 impl State {
@@ -242,9 +193,8 @@ impl<B: Backend> crate::backend::BackendLayer for Failing<B> {
 
     fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, BackendError> {
         let key = self.inner.key_by_numeric_id(id)?;
-        match &key {
-            Some(key) => self.check_whole(DamagedRecord::Key(key.id), "read key")?,
-            None => {}
+        if let Some(key) = &key {
+            self.check_whole(DamagedRecord::Key(key.id), "read key")?;
         }
         Ok(key)
     }
@@ -265,7 +215,7 @@ impl<B: Backend> crate::backend::BackendLayer for Failing<B> {
             }
         }
         let one = |under: Option<Damage>| match under {
-            Some(damage) => Some(Err(Rejection::Damaged(damage))),
+            Some(damage) => Some(Err(Rejection::Damaged(Box::new(damage)))),
             None => outcome.next(),
         };
         Ok(under.into_iter().filter_map(one).collect())

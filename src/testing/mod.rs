@@ -8,10 +8,12 @@ pub mod conformance;
 mod damaged;
 pub mod differences;
 mod failing;
+mod fault;
 #[cfg(all(doctest, feature = "sqlite"))]
 mod operations;
 pub mod sample;
 #[cfg(doctest)]
 mod writing_a_backend;
 
-pub use failing::{Failing, Fault, Moment, Target};
+pub use failing::Failing;
+pub use fault::{Fault, Moment, Target};

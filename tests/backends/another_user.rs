@@ -1,5 +1,7 @@
 //! Tests that go on in a process of another user.
 
+#![allow(clippy::unwrap_used)] // It is a part of tests.
+
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! A lock file that the service may not open: an administrator's tool has made it.
 
-#![cfg(all(feature = "sled", feature = "sqlite", unix))]
+#![cfg(all(feature = "sqlite", unix))]
 #![allow(clippy::unwrap_used)] // It is a test.
 
 use std::io::Write;
@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::{env, fs, io};
 
+#[cfg(feature = "sled")]
 use keyhasp::backend::sled::{Sled, SledOptions};
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::backend::{BackendError, BackendErrorKind as Kind};
@@ -16,19 +17,21 @@ use tempfile::tempdir;
 use crate::another_user::{UNPRIVILEGED, is_root, run_again, set_mode};
 
 const INSIDE: &str = "KEYHASP_TEST_LOCK_FILE";
+/// The names of the databases, one for each engine.
+const DATABASES: &[&str] = if cfg!(feature = "sled") { &["keys.db", "keys"] } else { &["keys.db"] };
 
 fn open(path: &Path) -> Result<(), BackendError> {
+    #[cfg(feature = "sled")]
     if path.ends_with("keys") {
-        Sled::open_or_create(path, SledOptions::default()).map(drop)
-    } else {
-        Sqlite::open_or_create(path, SqliteOptions::exclusive()).map(drop)
+        return Sled::open_or_create(path, SledOptions::default()).map(drop);
     }
+    Sqlite::open_or_create(path, SqliteOptions::exclusive()).map(drop)
 }
 
 #[test]
 fn a_lock_file_of_another_user_is_named_with_its_owner() {
     if let Ok(inside) = env::var(INSIDE) {
-        for name in ["keys", "keys.db"] {
+        for name in DATABASES {
             let error = open(&Path::new(&inside).join(name)).unwrap_err();
             assert_eq!(error.kind(), Kind::ReadOnly, "{error}");
             writeln!(io::stdout(), "heard: {error}").unwrap();
@@ -37,7 +40,7 @@ fn a_lock_file_of_another_user_is_named_with_its_owner() {
     }
     let directory = tempdir().unwrap();
     set_mode(directory.path(), 0o777);
-    for name in ["keys", "keys.db"] {
+    for name in DATABASES {
         let path = directory.path().join(name);
         open(&path).unwrap();
         if is_root() {
@@ -50,7 +53,7 @@ fn a_lock_file_of_another_user_is_named_with_its_owner() {
         "lock_file::a_lock_file_of_another_user_is_named_with_its_owner",
         (INSIDE, directory.path().to_str().unwrap().to_owned()),
     );
-    for name in ["keys", "keys.db"] {
+    for name in DATABASES {
         let lock = directory.path().join(format!("{name}.lock"));
         let owner = fs::metadata(&lock).unwrap().uid();
         let lines: Vec<&str> = heard.lines().filter(|line| line.contains("heard: ")).collect();

@@ -4,7 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-#[cfg(unix)]
+#[cfg(all(feature = "sqlite", unix))]
 mod another_user;
 #[cfg(feature = "testing")]
 mod broken;

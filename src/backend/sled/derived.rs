@@ -45,6 +45,12 @@ enum Found<T> {
     Missing,
 }
 
+/// Finds the entries that lead to the record to which an entry of a tree leads.
+type LeadsOf<'a> = dyn Fn(&[u8]) -> Result<Found<Vec<Lead>>, Fault> + 'a;
+
+/// What is done with each key and value of a tree.
+type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), Fault> + 'a;
+
 impl Differences {
     /// Looks at all records, and at all that should lead to them.
     pub(super) fn of(engine: &Engine) -> Result<Self, Fault> {
@@ -121,7 +127,7 @@ impl Differences {
         &mut self,
         engine: &Engine,
         tree: Tree,
-        leads_of: &dyn Fn(&[u8]) -> Result<Found<Vec<Lead>>, Fault>,
+        leads_of: &LeadsOf<'_>,
     ) -> Result<(), Fault> {
         each(engine, tree, &mut |entry, _| {
             let lead = (tree, entry.to_vec());
@@ -274,11 +280,7 @@ pub(super) fn replace_usage(
     overlay.store_usage(of, Some(&Usage { quota, ..stored }))
 }
 
-fn each(
-    engine: &Engine,
-    tree: Tree,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Fault>,
-) -> Result<(), Fault> {
+fn each(engine: &Engine, tree: Tree, visit: &mut Visit<'_>) -> Result<(), Fault> {
     for entry in engine.range(tree, Bound::Unbounded, Bound::Unbounded) {
         let (key, value) = entry?;
         visit(&key, &value)?;

@@ -15,8 +15,8 @@
 //! | `life` | opening, writing, recovering and closing a database |
 //! | `read` | the queries |
 //! | `sums` | the sums of the trees, by which lost entries are noticed |
-//! | `overlay` | a batch before it is written, and the rules' view of it |
-//! | `counts`, `removal` | the number of keys of each owner; the removal of a damaged key |
+//! | `overlay`, `transaction` | a batch before it is written, and the rules' view of it |
+//! | `counts` | the number of keys of each owner |
 //! | `requests` | requests that took effect once |
 //! | `leads` | the entries of other trees that lead to a record |
 //! | `derived` | what follows from records: how it is checked, and made again |
@@ -47,12 +47,12 @@ mod options;
 mod overlay;
 mod read;
 mod record;
-mod removal;
 mod requests;
 mod store;
 mod sums;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod trees;
 mod watchdog;
 

@@ -30,12 +30,15 @@ impl<'c> Commit<'c> {
     }
 }
 
+/// Writes a part of a batch in a transaction of its own.
+type WritePart<'a, C, T> = dyn Fn(&[C]) -> Result<Vec<T>, BackendError> + 'a;
+
 /// Writes a batch in one transaction. If a page that a part of it needs can't be read, that part alone is
 /// refused: SQLite writes nothing more in a transaction that has met such a page, so the parts are
 /// written one by one.
 pub(super) fn in_parts<C, T>(
     batch: &[C],
-    write: &dyn Fn(&[C]) -> Result<Vec<T>, BackendError>,
+    write: &WritePart<'_, C, T>,
     refused: &dyn Fn(&BackendError) -> T,
 ) -> Result<Vec<T>, BackendError> {
     match (write(batch), batch) {
@@ -55,7 +58,7 @@ pub(super) fn in_parts<C, T>(
 /// The rejection of a change that needs a page that can't be read.
 pub(super) fn of_page(error: &BackendError) -> Rejection {
     let page = || Damage::new("database", PAGE, DamagedRecord::Unknown);
-    Rejection::Damaged(error.damage().cloned().unwrap_or_else(page))
+    Rejection::Damaged(Box::new(error.damage().cloned().unwrap_or_else(page)))
 }
 
 /// An error of the transaction. That of a page isn't the damage of a row, after which the transaction

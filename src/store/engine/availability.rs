@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::process::Process;
-use crate::store::types::error::Unavailable;
+use crate::store::types::verify_error::Unavailable;
 
 const CLOSED: u8 = 1;
 /// A change of the metadata has an unknown outcome.

@@ -15,7 +15,8 @@ use crate::backend::{
     Sharing, Write,
 };
 use crate::clock::Timestamp;
-use crate::store::types::error::{Error, Unavailable};
+use crate::store::types::error::Error;
+use crate::store::types::verify_error::Unavailable;
 
 /// Number of events that one step of pruning deletes. A step takes a few milliseconds on a disk,
 /// and other threads commit between two steps.

@@ -295,7 +295,7 @@ mod tests {
     fn an_error_reaches_every_caller_of_the_batch() {
         let group_commit = GroupCommit::default();
         let failed = group_commit.commit(Change::default(), |_, _| {
-            Err(Error::Unavailable(crate::store::types::error::Unavailable::Recovering))
+            Err(Error::Unavailable(crate::store::types::verify_error::Unavailable::Recovering))
         });
         assert!(matches!(failed, Err(Error::Unavailable(_))));
     }

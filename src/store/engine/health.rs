@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::records::Records;
 use super::worker::{Next, Threads, Worked, Workers};
-use crate::store::types::error::{Error, Unavailable};
+use crate::store::types::error::Error;
 use crate::store::types::health::Health;
+use crate::store::types::verify_error::Unavailable;
 
 /// Pause between two looks for a change of health.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -14,7 +14,8 @@ use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::StoreMetadata;
 use crate::store::index::{Index, IndexError, Memo};
-use crate::store::types::error::{Error, PepperProblem, Unavailable};
+use crate::store::types::error::{Error, PepperProblem};
+use crate::store::types::verify_error::Unavailable;
 
 /// Distance, in records, at which the memory of a key's slot is prefetched before the key is put.
 const PREFETCH_DISTANCE: usize = 8;

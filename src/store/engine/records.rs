@@ -16,8 +16,9 @@ use crate::id::{KeyId, Version};
 use crate::key::{KeyRecord, Prefix, StoreMetadata, Usage};
 use crate::permission::Catalogue;
 use crate::store::index::Index;
-use crate::store::types::error::{Error, Unavailable};
+use crate::store::types::error::Error;
 use crate::store::types::health::LastEvent;
+use crate::store::types::verify_error::Unavailable;
 use crate::token::Peppers;
 
 /// Observer of each key that the engine loads or publishes. The engine calls it while it holds its

@@ -10,7 +10,8 @@ use super::group_commit::CommitGuard;
 use super::records::{AppliedLog, Records};
 use super::worker::{Next, Signal, Worked};
 use crate::backend::Change;
-use crate::store::types::error::{Error, Unavailable};
+use crate::store::types::error::Error;
+use crate::store::types::verify_error::Unavailable;
 
 /// Pause after the first attempt of the recovery thread that fails; doubled after each later one.
 pub(in crate::store) const FIRST_PAUSE: Duration = Duration::from_millis(50);

@@ -6,7 +6,8 @@ use crate::backend::{EventFilter, EventQuery};
 use crate::event::EventKind;
 use crate::id::OwnerId;
 use crate::store::index::Whose;
-use crate::store::types::error::{Error, Unavailable};
+use crate::store::types::error::Error;
+use crate::store::types::verify_error::Unavailable;
 
 /// Number of events that are read at once.
 const PAGE: usize = 1_000;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::records::Records;
 use super::worker::{Next, Worked, Workers};
 use crate::backend::{BackendError, BackendErrorKind};
-use crate::store::types::error::{Error, Unavailable};
+use crate::store::types::error::Error;
+use crate::store::types::verify_error::Unavailable;
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_secs(1);

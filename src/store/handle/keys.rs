@@ -231,7 +231,7 @@ impl<R: Managing> Keys<R> {
     pub(super) fn act(&self, id: KeyId, action: &KeyAction) -> Result<Key, Error> {
         match self.change(id, action)? {
             ChangedKey::Whole(key) => Ok(*key),
-            ChangedKey::Damaged(entry) => Err(entry.into()),
+            ChangedKey::Damaged(entry) => Err((*entry).into()),
         }
     }
 

@@ -36,7 +36,8 @@ pub(super) fn or_quarantine(
         _ => return answer,
     };
     match cause_of(engine, authority, id, &answer) {
-        Some(cause) => quarantine(engine, authority, id, ending, &cause).map(ChangedKey::Damaged),
+        Some(cause) => quarantine(engine, authority, id, ending, &cause)
+            .map(|entry| ChangedKey::Damaged(Box::new(entry))),
         None => answer,
     }
 }

@@ -63,7 +63,7 @@ fn error_of(engine: &Engine, rejection: Rejection) -> Result<Option<Error>, Erro
         | Rejection::OwnerReplaced
         | Rejection::OwnerHasKeys => return Ok(None),
         Rejection::Damaged(damage) => {
-            BackendError::damaged(engine.records.backend.name(), "commit", damage).into()
+            BackendError::damaged(engine.records.backend.name(), "commit", *damage).into()
         }
         Rejection::DataForbid { rule } => Error::DataForbid { rule },
         Rejection::NumericIdTaken(id) => Error::NumericIdTaken(id),

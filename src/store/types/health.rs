@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::clock::{ClockAhead, ClockBehindLog};
-use super::error::{Error, Unavailable};
+use super::error::Error;
+use super::verify_error::Unavailable;
 use super::views::Damaged;
 use crate::backend::{BackendErrorKind, StorageHealth};
 use crate::clock::Timestamp;

@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | `request` | the requests of callers; each call checks the texts of its request |
 //! | `views` | the answers of management calls |
-//! | `error` | the errors of calls, and the reasons for which a token is not accepted |
+//! | `error` | the errors of calls |
+//! | `verify_error` | the reasons for which a verification fails |
 //! | `usage_settings`, `alert_settings` | the usage that a store keeps, and the alerts that it writes |
 //! | `health` | whether a store answers, and what an operator has to look at |
 //! | `clock` | clocks that a store finds wrong |
@@ -21,13 +22,14 @@ pub(in crate::store) mod request;
 pub(in crate::store) mod reserved;
 pub(in crate::store) mod settings_check;
 pub(in crate::store) mod usage_settings;
+pub(in crate::store) mod verify_error;
 pub(in crate::store) mod views;
 
 pub use alert_settings::AlertSettings;
 pub use clock::{ClockAhead, ClockBehindLog};
 pub use error::{
     Error, ForbiddenReason, PepperProblem, RecoveryKeyProblem, Resource, RulesDiffer, RulesShown,
-    StateProblem, Unavailable, VerifyError,
+    StateProblem,
 };
 pub use health::{
     Health, HealthError, HealthErrorKind, HealthProblem, LastEvent, ThreadHealth, WorkHealth,
@@ -39,6 +41,7 @@ pub use request::{
 pub use reserved::ReservedUses;
 pub use settings_check::{SettingsChange, SettingsCheck, SettingsOf};
 pub use usage_settings::UsageSettings;
+pub use verify_error::{Unavailable, VerifyError};
 pub use views::{
     ChangedKey, CreatedOwner, Damaged, DamagedEntry, Events, FoundToken, Issued, IssuedOnce, Key,
     KeyUsage, Owner, Page, PreviousTokenInfo, RetiredPepper, RevealedToken, RevokedAll,

@@ -348,7 +348,7 @@ pub enum ChangedKey {
     /// A key whose record is damaged, so that it can't be shown. It is blocked or revoked all the
     /// same: a quarantine entry lies over the record, and verification and lists go by it. Only a
     /// block and a revocation answer so.
-    Damaged(DamagedEntry),
+    Damaged(Box<DamagedEntry>),
 }
 
 impl ChangedKey {

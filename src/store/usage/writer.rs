@@ -9,8 +9,9 @@ use crate::backend::{Backend, BackendError, BackendErrorKind, UsageChange};
 use crate::clock::Timestamp;
 use crate::key::Used;
 use crate::store::engine::{Engine, Next, Worked, Workers};
-use crate::store::types::error::{Error, Unavailable};
+use crate::store::types::error::Error;
 use crate::store::types::usage_settings::UsageSettings;
+use crate::store::types::verify_error::Unavailable;
 
 /// Number of pending sums from which they are written before the interval is over.
 const EARLY_FLUSH: usize = 1 << 16;

@@ -12,9 +12,9 @@ use crate::store::engine::{Engine, Records};
 use crate::store::index::{
     LeaseWord, Limited, Limiter, OwnerLimiter, ReadVersion, ShortOwner, Whose,
 };
-use crate::store::types::error::VerifyError;
 use crate::store::types::request::VerifyRequest;
 use crate::store::types::reserved::{ReservedQuota, ReservedQuotas};
+use crate::store::types::verify_error::VerifyError;
 use crate::verified_key::RateUse;
 
 /// One use of a key, by a token whose secret is right.

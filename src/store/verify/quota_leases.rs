@@ -10,7 +10,8 @@ use crate::id::OwnerId;
 use crate::key::{Lease, QuotaState, RejectReason, VersionedQuota};
 use crate::store::engine::{AffectedRecords, Engine};
 use crate::store::index::{DroppedLease, LeaseWord, LeftWord, Limiter, QuotaMark, Whose};
-use crate::store::types::error::{Error, Unavailable, VerifyError};
+use crate::store::types::error::Error;
+use crate::store::types::verify_error::{Unavailable, VerifyError};
 
 /// Milliseconds for which a quota counts as exhausted, if other processes may give back leases of
 /// it.

@@ -5,8 +5,9 @@ use crate::backend::{BackendErrorKind, UsageChange, UsageSubject};
 use crate::clock::Timestamp;
 use crate::id::Version;
 use crate::store::index::{LeaseWord, Whose};
-use crate::store::types::error::{Error, Unavailable};
+use crate::store::types::error::Error;
 use crate::store::types::reserved::ReservedUses;
+use crate::store::types::verify_error::Unavailable;
 
 /// Uses that were spent of one lease, to be refunded if the charge of the other quota fails.
 type Spent = (Whose, Version, LeaseWord);

@@ -150,7 +150,7 @@ fn read_all(fixture: &Fixture) -> Result<(), BackendError> {
 /// The damage for which a change was refused.
 fn refused_for(outcome: &CommitOutcome) -> Option<Damage> {
     outcome.iter().find_map(|one| match one {
-        Err(Rejection::Damaged(damage)) => Some(damage.clone()),
+        Err(Rejection::Damaged(damage)) => Some((**damage).clone()),
         _ => None,
     })
 }

@@ -17,11 +17,14 @@ use crate::id::OwnerId;
 const KEYS: u128 = 2_500;
 
 fn keys_in(rows: &[Scanned]) -> Vec<&ScannedKey> {
-    let key = |row| match row {
-        &Scanned::Key(ref key) => Some(key),
+    rows.iter().filter_map(key_in).collect()
+}
+
+fn key_in(row: &Scanned) -> Option<&ScannedKey> {
+    match row {
+        Scanned::Key(key) => Some(key),
         _ => None,
-    };
-    rows.iter().filter_map(key).collect()
+    }
 }
 
 #[test]
