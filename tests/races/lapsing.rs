@@ -118,31 +118,24 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
+    /// All callers at once. They move the clock as well: beside a thread that moves it, a caller that
+    /// waits for a processor would find every key long expired, and none that expired just now.
     fn play(&self, seed: u64) -> Vec<Call> {
-        let running = AtomicU64::new(THREADS);
         std::thread::scope(|scope| {
             let callers: Vec<_> = (0..THREADS)
                 .map(|thread| {
-                    let running = &running;
                     scope.spawn(move || {
                         let mut chance = Chance::new(seed * 100 + thread);
                         let call = |nth| {
+                            let minutes = u32::try_from(chance.below(4)).unwrap();
+                            self.world.clock.advance(MINUTE * minutes);
                             let ask = self.choose(&mut chance);
                             self.perform(format!("{thread}.{nth}"), ask)
                         };
-                        let calls: Vec<Call> = (0..CALLS).map(call).collect();
-                        running.fetch_sub(1, Ordering::Relaxed);
-                        calls
+                        (0..CALLS).map(call).collect::<Vec<_>>()
                     })
                 })
                 .collect();
-            let mut chance = Chance::new(seed * 100 + 99);
-            while running.load(Ordering::Relaxed) > 0 {
-                self.world.clock.advance(MINUTE * u32::try_from(chance.below(4)).unwrap());
-                for _ in 0..chance.below(20) {
-                    std::thread::yield_now();
-                }
-            }
             callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
         })
     }
@@ -164,7 +157,7 @@ impl Desk<'_> {
         let (start, from) = (moment(), now());
         let told = match &ask {
             Ask::Create(name) => {
-                let request = CreateKey::new(Access::Full).expires_in(HOUR);
+                let request = CreateKey::new(Access::Full).expires_in(MINUTE * 10);
                 let request = name.map_or(request.clone(), |name| request.name(name));
                 keys.create(request).map(|issued| {
                     let token = (issued.key.id, issued.token.expose().to_owned());
@@ -172,7 +165,9 @@ impl Desk<'_> {
                     issued.key
                 })
             }
-            Ask::Extend(key) => keys.extend_expiry(*key, Expiry::At(from.saturating_add(HOUR * 3))),
+            Ask::Extend(key) => {
+                keys.extend_expiry(*key, Expiry::At(from.saturating_add(MINUTE * 30)))
+            }
             Ask::Revoke(key) => keys.revoke(*key).map(|changed| changed.whole().unwrap()),
             Ask::Verify(key) => return self.verify(name, *key),
         };

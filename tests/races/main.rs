@@ -316,11 +316,14 @@ fn lapses_on_sled() {
     lapses(&|with| with(sled(tempfile::tempdir().unwrap().path())), 20);
 }
 
-/// Backends that let keys lapse a minute early, and none.
+/// Backends that let keys lapse a minute early, a minute late, and none.
 #[test]
 fn planted_lapses_are_found() {
-    let faults: [fn(Timestamp) -> Option<Timestamp>; 2] =
-        [|by| Some(by.saturating_add(Duration::from_secs(60))), |_| None];
+    let faults: [fn(Timestamp) -> Option<Timestamp>; 3] = [
+        |by| Some(by.saturating_add(Duration::from_secs(60))),
+        |by| Some(by.saturating_sub(Duration::from_secs(60))),
+        |_| None,
+    ];
     for by in faults {
         let found = (0..50).find_map(|seed| {
             let backend = Arc::new(LapsingBackend { inner: Memory::new(), by });
