@@ -101,7 +101,7 @@ impl Sequence<'_> {
             let lacks_one = self.model.needed_peppers().iter().any(|number| !open.contains(number));
             match self.place.open(builder) {
                 Ok(store) if !lacks_one => {
-                    self.witness = Some(Witness {
+                    let mut witness = Witness {
                         store,
                         rules,
                         were_others: false,
@@ -109,7 +109,12 @@ impl Sequence<'_> {
                         exhausted: BTreeMap::new(),
                         last_event: self.model.last_event,
                         newest_event: self.model.time_of_last_event(),
-                    });
+                    };
+                    self.model.mend_graces_elsewhere();
+                    witness.read_events(&self.model);
+                    self.witness = Some(witness);
+                    // As a poll in the background does.
+                    self.store.refresh().unwrap();
                 }
                 // The clock has stepped back since the store was opened without it.
                 Err(Error::Pepper { problem: PepperProblem::Missing, .. }) if lacks_one => {}

@@ -251,11 +251,22 @@ impl Model {
     /// Mends graces that began at a time to come: each begins now, and lasts for what is left
     /// of its length.
     pub(super) fn mend_graces(&mut self) {
+        self.mend(true);
+    }
+
+    /// Mends graces as another process does that opens the database: how much of a grace has
+    /// passed by this process's other clock, it doesn't know. It purges nothing in its first hour.
+    pub(crate) fn mend_graces_elsewhere(&mut self) {
+        self.mend(false);
+    }
+
+    fn mend(&mut self, is_own: bool) {
         let now = self.now;
         let (expected, is_ahead) = (self.expected, self.ahead().is_some());
+        let known = |token: &TokenFile| token.known_end.filter(|_| is_own);
         let must = |token: &TokenFile| {
             token.grace_from > Some(now.saturating_add(Duration::from_secs(60)))
-                || token.known_end.is_some() && !is_ahead
+                || known(token).is_some() && !is_ahead
         };
         let by = Authority::new(Role::Administrator, Actor::new("keyhasp").unwrap());
         let ids: Vec<KeyId> = self.keys.keys().copied().collect();
@@ -267,15 +278,17 @@ impl Model {
             }
             for (token, end) in key.previous.iter_mut().filter(|(token, _)| must(token)) {
                 let length = end.since(token.grace_from.replace(now).unwrap());
-                let left = token.known_end.map_or(length, |end| end.since(expected).min(length));
+                let left = known(token).map_or(length, |end| end.since(expected).min(length));
                 *end = now.saturating_add(left);
-                let known_end = token.known_end.unwrap_or(expected.saturating_add(left));
+                let known_end = known(token).unwrap_or(expected.saturating_add(left));
                 token.known_end = is_ahead.then_some(known_end);
             }
             key.change(now);
             self.keys.insert(id, key);
             self.note_key(&by, EventKind::GracesMended, id, None, Fields::PREVIOUS_TOKENS);
-            self.purge_if_due();
+            if is_own {
+                self.purge_if_due();
+            }
         }
     }
 
