@@ -35,7 +35,10 @@ impl Generator<'_> {
             (_, 0..3) if self.chance.percent(50) => Pick::CreateKey,
             _ => self.chance.weigh(&self.mood.picks),
         };
-        let call = self.fill(pick);
+        // One that was made while the clock was ahead lies ahead now.
+        let is_ahead = self.model.mark.is_some_and(|mark| mark.moment > self.model.now);
+        let again = is_ahead && self.chance.percent(10);
+        let call = self.fill(if again { Pick::InvalidateTokens } else { pick });
         (self.who(&call), call)
     }
 
@@ -337,16 +340,31 @@ impl Generator<'_> {
     }
 
     pub(super) fn key_update(&mut self) -> KeyUpdate {
+        // Often limits alone: nothing else is a reason against them.
+        let others = if self.chance.percent(30) { 0 } else { 1 };
         KeyUpdate {
-            name: self.chance.percent(35).then(|| self.chance.percent(70).then(|| self.name())),
-            access: self.chance.percent(40).then(|| self.reach()),
-            expiry: self.chance.percent(30).then(|| self.expiry()),
-            settings: self.chance.percent(30).then(|| self.settings()),
+            name: self
+                .chance
+                .percent(35 * others)
+                .then(|| self.chance.percent(70).then(|| self.name())),
+            access: self.chance.percent(40 * others).then(|| self.reach()),
+            expiry: self.chance.percent(30 * others).then(|| self.expiry()),
+            settings: self.chance.percent(30 * others).then(|| self.settings()),
             limits: self.limits(),
         }
     }
 
     pub(super) fn change_rules(&mut self) -> Call {
+        let expected = self.if_version(self.model.version);
+        if self.chance.percent(40) {
+            // Only one: another would be the reason that is told.
+            let mut rules = self.model.rules;
+            match self.chance.below(2) {
+                0 => rules.keep_standard_key = !rules.keep_standard_key,
+                _ => rules.unique_names = !rules.unique_names,
+            }
+            return Call::ChangeRules { rules: Some(rules), prefixes: None, expected };
+        }
         let rules = self.chance.maybe(60, |chance| StoreRules {
             unique_names: chance.percent(50),
             keep_standard_key: chance.percent(50),
@@ -374,7 +392,7 @@ impl Generator<'_> {
             }
             all
         });
-        Call::ChangeRules { rules, prefixes, expected: self.if_version(self.model.version) }
+        Call::ChangeRules { rules, prefixes, expected }
     }
 
     /// Makes a token that some key has, or one that differs little from it.
