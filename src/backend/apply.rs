@@ -440,7 +440,7 @@ impl<'a> Plan<'a> {
         }
         let ended = retirement::ended(tx, &self.metadata, new, &self.keys, self.at)?;
         let Some((number, used)) = ended else { return Ok(Ok(())) };
-        if used.tokens > 0 && !self.ends_tokens {
+        if !used.is_none() && !self.ends_tokens {
             return Ok(Err(Rejection::PepperInUse { number, used }));
         }
         self.ended = used;

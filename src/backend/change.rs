@@ -29,7 +29,7 @@ pub struct Change {
     /// The request under which the change takes effect once.
     pub once: Option<Box<Once>>,
     /// Whether it may end live tokens by retiring their pepper. Otherwise it is refused if a live
-    /// token is under a pepper that it retires.
+    /// token is under a pepper that it retires, or may be: of a damaged key that isn't known.
     pub ends_tokens: bool,
 }
 
@@ -43,22 +43,34 @@ pub struct PepperUse {
     pub keys: u64,
     /// The ids of some of the keys: the [`SHOWN`](Self::SHOWN) oldest.
     pub some_keys: Vec<KeyId>,
+    /// The number of damaged keys that aren't revoked. Any of their tokens may be under the pepper.
+    pub damaged: u64,
 }
 
 impl PepperUse {
     /// The greatest number of keys that are shown.
     pub const SHOWN: usize = 20;
+
+    /// Returns whether it is certain that no live token is under the pepper.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.tokens == 0 && self.damaged == 0
+    }
 }
 
 impl fmt::Display for PepperUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tokens, keys, some_keys } = self;
+        let Self { tokens, keys, some_keys, damaged } = self;
         write!(f, "{tokens} live tokens of {keys} keys")?;
         for (n, key) in some_keys.iter().enumerate() {
             write!(f, "{}{key}", if n == 0 { ": " } else { ", " })?;
         }
         let is_cut = *keys > some_keys.len() as u64 && !some_keys.is_empty();
-        f.write_str(if is_cut { ", …" } else { "" })
+        f.write_str(if is_cut { ", …" } else { "" })?;
+        match damaged {
+            0 => Ok(()),
+            _ => write!(f, "; and perhaps by {damaged} damaged keys, which `health` names"),
+        }
     }
 }
 

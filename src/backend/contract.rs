@@ -78,7 +78,7 @@ pub type CommitOutcome = Vec<Result<Applied, Rejection>>;
 ///
 /// **Damage** (`damage_*`). A record that can't be what was written is [`Damage`](super::Damage) of
 /// that record alone: its load fails with an error that names it, scans, pages and feeds show the
-/// place in its stead and go on. A quarantine entry lies over a key's record: from then on the key
+/// place in its stead and go on; changes of the store's own record pass over it. A quarantine entry lies over a key's record: from then on the key
 /// reads as damaged, and its own bytes stay as they are. Who removes the key removes both.
 ///
 /// **Size** (`size_*`). Every record within the limits of its types is stored and read back the

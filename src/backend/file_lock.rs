@@ -110,21 +110,49 @@ impl FileLock {
         let _ = file.seek(SeekFrom::Start(NUMBER_AT)).and_then(|_| file.write_all(&note));
     }
 
+    /// Notes that nothing is known to be durable beyond what lies in the database's own file.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+    pub(super) fn forget_durable(&self) {
+        self.note_durable(0);
+    }
+
     /// Returns the number of the last write that is known to be durable; `None` if the file doesn't
     /// say.
     pub(super) fn durable(&self) -> io::Result<Option<u64>> {
-        let mut note = [0; NOTE_LEN];
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(NUMBER_AT))?;
-        match file.read_exact(&mut note) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            read => read?,
-        }
-        let (number, checksum) = note.split_at(NUMBER_LEN);
-        let is_whole = crc32fast::hash(number).to_be_bytes() == *checksum;
-        let number = number.first_chunk().map(|number| u64::from_be_bytes(*number));
-        Ok(number.filter(|_| is_whole))
+        durable(&self.file)
     }
+}
+
+/// Reads the number of the last durable write from the lock file of another process, without its
+/// lock. `None` also without a file.
+///
+/// That process may note a later number meanwhile: whoever compares reads this before the database.
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+pub(super) fn durable_beside(path: &Path) -> Result<Option<u64>, LockFault> {
+    /// Windows: another process has locked that part of the file. It compared when it opened.
+    const LOCK_VIOLATION: i32 = 33;
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(LockFault::of_opening(path, error)),
+    };
+    match durable(&file) {
+        Err(error) if cfg!(windows) && error.raw_os_error() == Some(LOCK_VIOLATION) => Ok(None),
+        durable => durable.map_err(LockFault::System),
+    }
+}
+
+fn durable(mut file: &File) -> io::Result<Option<u64>> {
+    let mut note = [0; NOTE_LEN];
+    file.seek(SeekFrom::Start(NUMBER_AT))?;
+    match file.read_exact(&mut note) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read?,
+    }
+    let (number, checksum) = note.split_at(NUMBER_LEN);
+    let is_whole = crc32fast::hash(number).to_be_bytes() == *checksum;
+    let number = number.first_chunk().map(|number| u64::from_be_bytes(*number));
+    Ok(number.filter(|_| is_whole))
 }
 
 impl Drop for FileLock {

@@ -8,10 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
-    Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome, DamagedRow,
-    EventPage, EventQuery, Finding, KeyCounts, KeyFilter, KeyPage, KeyPageQuery, OwnerPage,
-    OwnerPageQuery, Scanned, ScannedKey, Sharing, Transaction, UsageChange, UsageOutcome,
-    UsageSubject, apply, apply_usage, check_by_reading, quarantined,
+    Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome, Damage,
+    DamagedRow, EventPage, EventQuery, Finding, KeyCounts, KeyFilter, KeyPage, KeyPageQuery,
+    OwnerPage, OwnerPageQuery, Scanned, ScannedKey, Sharing, Transaction, UsageChange,
+    UsageOutcome, UsageSubject, apply, apply_usage, check_by_reading, quarantined,
 };
 use crate::clock::Timestamp;
 use crate::event::Event;
@@ -380,13 +380,22 @@ impl Transaction for Data {
         Ok(self.events.last_key_value().map_or(0, |(sequence, _)| *sequence))
     }
 
-    fn each_key(&mut self, visit: &mut dyn FnMut(KeyRecord)) -> Result<(), BackendError> {
-        self.keys.values().cloned().for_each(visit);
+    fn each_key(
+        &mut self,
+        visit: &mut dyn FnMut(Result<KeyRecord, Damage>),
+    ) -> Result<(), BackendError> {
+        for key in self.keys.values() {
+            let is_covered = self.quarantines.contains_key(&key.id);
+            visit(if is_covered { Err(quarantined(key.id)) } else { Ok(key.clone()) });
+        }
         Ok(())
     }
 
-    fn each_owner(&mut self, visit: &mut dyn FnMut(OwnerRecord)) -> Result<(), BackendError> {
-        self.owners.values().cloned().for_each(visit);
+    fn each_owner(
+        &mut self,
+        visit: &mut dyn FnMut(Result<OwnerRecord, Damage>),
+    ) -> Result<(), BackendError> {
+        self.owners.values().cloned().map(Ok).for_each(visit);
         Ok(())
     }
 

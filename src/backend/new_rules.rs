@@ -8,7 +8,11 @@ use crate::id::{KeyId, OwnerId};
 use crate::key::{Invalidations, KeyRecord, Kind, OwnerRecord, PrefixNumber, StoreMetadata};
 
 /// Checks that the data fits new rules and prefixes. Judges all records as they will be: those of
-/// the change by what it writes, and of the rest all.
+/// the change by what it writes, and of the rest all that are whole.
+///
+/// What a rule forbids can't be seen in a damaged record, so that one forbids nothing: its tokens are
+/// refused, and where it is put back, it is as one that was written before the change. It isn't
+/// the standard key that its owner must keep.
 pub(super) fn check(
     tx: &mut dyn Transaction,
     before: &StoreMetadata,
@@ -27,7 +31,7 @@ pub(super) fn check(
     let mut names = BTreeMap::new();
     let mut standard: BTreeMap<OwnerId, bool> = BTreeMap::new();
     tx.each_owner(&mut |owner| {
-        if !owners.contains_key(&owner.id) {
+        if let Some(owner) = owner.ok().filter(|owner| !owners.contains_key(&owner.id)) {
             standard.insert(owner.id, false);
         }
     })?;
@@ -58,13 +62,17 @@ pub(super) fn check(
             standard.insert(key.owner, true);
         }
     };
-    tx.each_key(&mut |key| {
-        if !keys.contains_key(&key.id) {
-            judge(&key);
-        }
+    let mut is_damaged = false;
+    tx.each_key(&mut |key| match key {
+        Ok(key) if keys.contains_key(&key.id) => {}
+        Ok(key) => judge(&key),
+        Err(_) => is_damaged = true,
     })?;
     keys.values().filter_map(|key| key.after.as_ref()).for_each(judge);
-    if new.rules.keep_standard_key && standard.values().any(|has_one| !has_one) {
+    // Where the rule holds already, an owner is without a whole standard key only by damage. Other
+    // rules can be changed beside that.
+    let is_held = before.rules.keep_standard_key && is_damaged;
+    if new.rules.keep_standard_key && !is_held && standard.values().any(|has_one| !has_one) {
         forbidden = Some("keep_standard_key");
     }
     Ok(match forbidden {

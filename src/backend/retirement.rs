@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::replaced::Replaced;
-use super::{BackendError, PepperUse, Transaction};
+use super::{BackendError, Damage, DamagedRecord, PepperUse, Transaction};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{Invalidations, KeyRecord, PepperNumber, StoreMetadata, TokensValidFrom};
 
 /// Counts the live tokens under the peppers that new metadata retires. Looks at all keys: those of
 /// the change as it writes them. Returns also the first such pepper; `None` if it retires none.
+///
+/// Damaged keys are counted, and keep no pepper from being retired by a change that may end tokens:
+/// a retired pepper's tokens are dead also when their key's row is put back.
 pub(super) fn ended(
     tx: &mut dyn Transaction,
     before: &StoreMetadata,
@@ -21,7 +24,12 @@ pub(super) fn ended(
         new.retired_peppers().filter(|check| !before.is_retired(check.number)).collect();
     let Some(first) = retired.first().map(|check| check.number) else { return Ok(None) };
     let mut invalidations: BTreeMap<OwnerId, Option<TokensValidFrom>> = BTreeMap::new();
-    tx.each_owner(&mut |owner| _ = invalidations.insert(owner.id, owner.tokens_valid_from))?;
+    tx.each_owner(&mut |owner| {
+        // Of a damaged owner no invalidation is known: tokens of its keys count as live.
+        if let Ok(owner) = owner {
+            invalidations.insert(owner.id, owner.tokens_valid_from);
+        }
+    })?;
     let (mut tokens, mut found) = (0, BTreeSet::new());
     let mut count = 0;
     let mut look = |key: &KeyRecord| {
@@ -44,12 +52,18 @@ pub(super) fn ended(
             }
         }
     };
-    tx.each_key(&mut |key| {
-        if !keys.contains_key(&key.id) {
-            look(&key);
-        }
+    let (mut damaged, mut named) = (0, Vec::new());
+    tx.each_key(&mut |key| match key {
+        Ok(key) if keys.contains_key(&key.id) => {}
+        Ok(key) => look(&key),
+        Err(Damage { record: DamagedRecord::Key(id), .. }) => named.push(id),
+        Err(_) => damaged += 1,
     })?;
     keys.values().filter_map(|key| key.after.as_ref()).for_each(look);
+    for id in named {
+        let entry = tx.quarantine(id)?;
+        damaged += u64::from(entry.is_none_or(|entry| entry.revoked.is_none()));
+    }
     let some_keys = found.into_iter().collect();
-    Ok(Some((first, PepperUse { tokens, keys: count, some_keys })))
+    Ok(Some((first, PepperUse { tokens, keys: count, some_keys, damaged })))
 }

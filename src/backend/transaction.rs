@@ -1,6 +1,6 @@
 //! A backend's state inside one commit, on which the shared rules decide.
 
-use super::{BackendError, UsageSubject};
+use super::{BackendError, Damage, UsageSubject};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -125,17 +125,25 @@ pub trait Transaction {
     /// [`BackendError`]; the batch is abandoned.
     fn last_event(&mut self) -> Result<u64, BackendError>;
 
-    /// Shows every key. Asked only when the store's rules change.
+    /// Shows every key, and in place of one that is damaged or under quarantine its damage. Asked
+    /// only when the store's own record changes.
     ///
     /// # Errors
-    /// [`BackendError`]; the batch is abandoned.
-    fn each_key(&mut self, visit: &mut dyn FnMut(KeyRecord)) -> Result<(), BackendError>;
+    /// [`BackendError`]; the batch is abandoned. Damage of one record is none.
+    fn each_key(
+        &mut self,
+        visit: &mut dyn FnMut(Result<KeyRecord, Damage>),
+    ) -> Result<(), BackendError>;
 
-    /// Shows every owner. Asked only when the store's rules change.
+    /// Shows every owner, and in place of a damaged one its damage. Asked only when the store's own
+    /// record changes.
     ///
     /// # Errors
-    /// [`BackendError`]; the batch is abandoned.
-    fn each_owner(&mut self, visit: &mut dyn FnMut(OwnerRecord)) -> Result<(), BackendError>;
+    /// [`BackendError`]; the batch is abandoned. Damage of one record is none.
+    fn each_owner(
+        &mut self,
+        visit: &mut dyn FnMut(Result<OwnerRecord, Damage>),
+    ) -> Result<(), BackendError>;
 
     /// Writes the store's own record.
     ///

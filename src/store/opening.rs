@@ -127,6 +127,10 @@ fn retire_pepper(
             Some(Err(Rejection::PepperInUse { used, .. })) => {
                 return Err(Error::PepperInUse { number, used });
             }
+            // A page that can't be read.
+            Some(Err(Rejection::Damaged(damage))) => {
+                return Err(BackendError::damaged(backend.name(), "retire pepper", *damage).into());
+            }
             // The backend breaks its contract: the outcome of the change is unknown.
             Some(Err(_)) | None => {
                 let kind = BackendErrorKind::OutcomeUnknown;

@@ -11,7 +11,7 @@ use super::record::{
     decode_metadata, encode_event, encode_key, encode_metadata, encode_owner, encode_quarantine,
 };
 use super::trees::{self, Tree};
-use crate::backend::{BackendError, KeyCounts, Transaction, UsageSubject};
+use crate::backend::{BackendError, Damage, DamagedRecord, KeyCounts, Transaction, UsageSubject};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -173,19 +173,27 @@ impl Transaction for Overlay<'_> {
         told(self.number(trees::LAST_EVENT))
     }
 
-    fn each_key(&mut self, visit: &mut dyn FnMut(KeyRecord)) -> Result<(), BackendError> {
+    fn each_key(
+        &mut self,
+        visit: &mut dyn FnMut(Result<KeyRecord, Damage>),
+    ) -> Result<(), BackendError> {
         told(self.each(Tree::Keys, &[], &mut |key| {
-            let id = trees::key_in(key).ok_or(Fault::damaged("a key has no id"))?;
-            load_key(self, id)?.into_iter().for_each(&mut *visit);
-            Ok(())
+            let id = trees::key_in(key).ok_or(Fault::damaged("a key has no id"));
+            let record = id.as_ref().map_or(DamagedRecord::Unknown, |id| DamagedRecord::Key(*id));
+            let loaded = id.and_then(|id| load_key(self, id));
+            show(loaded, Tree::Keys, record, visit)
         }))
     }
 
-    fn each_owner(&mut self, visit: &mut dyn FnMut(OwnerRecord)) -> Result<(), BackendError> {
+    fn each_owner(
+        &mut self,
+        visit: &mut dyn FnMut(Result<OwnerRecord, Damage>),
+    ) -> Result<(), BackendError> {
         told(self.each(Tree::Owners, &[], &mut |key| {
-            let id = trees::owner_in(key).ok_or(Fault::damaged("an owner has no id"))?;
-            load_owner(self, &id)?.into_iter().for_each(&mut *visit);
-            Ok(())
+            let id = trees::owner_in(key).ok_or(Fault::damaged("an owner has no id"));
+            let record = id.as_ref().map_or(DamagedRecord::Unknown, |id| DamagedRecord::Owner(*id));
+            let loaded = id.and_then(|id| load_owner(self, &id));
+            show(loaded, Tree::Owners, record, visit)
         }))
     }
 
@@ -262,4 +270,18 @@ impl Transaction for Overlay<'_> {
     ) -> Result<(), BackendError> {
         told(self.store_request(before, after))
     }
+}
+
+/// Shows a record, or its damage in its place.
+fn show<R>(
+    loaded: Result<Option<R>, Fault>,
+    tree: Tree,
+    record: DamagedRecord,
+    visit: &mut dyn FnMut(Result<R, Damage>),
+) -> Result<(), Fault> {
+    match loaded {
+        Ok(found) => found.into_iter().for_each(|found| visit(Ok(found))),
+        Err(fault) => visit(Err(fault.damage(tree, record)?)),
+    }
+    Ok(())
 }

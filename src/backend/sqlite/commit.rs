@@ -129,11 +129,17 @@ impl Transaction for Commit<'_> {
         }
     }
 
-    fn each_key(&mut self, visit: &mut dyn FnMut(KeyRecord)) -> Result<(), BackendError> {
+    fn each_key(
+        &mut self,
+        visit: &mut dyn FnMut(Result<KeyRecord, Damage>),
+    ) -> Result<(), BackendError> {
         keys::each(self.connection, visit).map_err(during)
     }
 
-    fn each_owner(&mut self, visit: &mut dyn FnMut(OwnerRecord)) -> Result<(), BackendError> {
+    fn each_owner(
+        &mut self,
+        visit: &mut dyn FnMut(Result<OwnerRecord, Damage>),
+    ) -> Result<(), BackendError> {
         owners::each(self.connection, visit).map_err(during)
     }
 

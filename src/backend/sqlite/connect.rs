@@ -339,7 +339,21 @@ pub(super) fn peek(files: &Files, intent: Intent) -> Result<(), Fault> {
         }
         return judge(intent, Opened::Created, "there is no file, an empty or an unfinished one");
     }
-    Identity::read(&unlogged(files)?)?.check()
+    expect_ours(files)
+}
+
+/// Refuses a file that is no database, or not ours.
+pub(super) fn expect_ours(files: &Files) -> Result<(), Fault> {
+    let identity = unlogged(files).and_then(|connection| Identity::read(&connection));
+    match identity {
+        Err(fault) if fault.is_no_database() && files.was_database()? => {
+            let why = "page 1 of the file is damaged, which lists its tables; put back a backup, or \
+                       rescue what can be read (`A damaged page` in docs/operations.md): sqlite3 FILE \
+                       .recover";
+            Err(Fault::refused(BackendErrorKind::Corrupt, why))
+        }
+        identity => identity?.check(),
+    }
 }
 
 /// A connection that sees the file without its log, and leaves no trace beside it.

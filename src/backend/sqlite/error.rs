@@ -160,6 +160,18 @@ impl Fault {
     }
 }
 
+/// Shows damage in a row in place of its record. Any other fault stays one.
+pub(super) fn or_damage<R>(
+    read: Result<R, Fault>,
+    record: DamagedRecord,
+) -> Result<Result<R, Damage>, Fault> {
+    match read {
+        Ok(read) => Ok(Ok(read)),
+        Err(Fault::Damaged(damage)) => Ok(Err(Damage { record, ..damage })),
+        Err(fault) => Err(fault),
+    }
+}
+
 /// Returns whether an error is of a row or a page that can't be read, so that it is no error of other
 /// rows.
 pub(super) fn is_of_damage(error: &BackendError) -> bool {

@@ -125,6 +125,17 @@ impl Files {
         Ok(metadata.starts_with(&JOURNAL_MARK) && metadata.ends_with(&[0; 4]))
     }
 
+    /// Whether what is no database now was one: a store locked it, or it begins with zeros.
+    pub(super) fn was_database(&self) -> Result<bool, Fault> {
+        if length(&self.beside(".lock"))?.is_some() {
+            return Ok(true);
+        }
+        // No connection of this process is open: each that stays open has the lock file.
+        let mut start = [0xff; 16];
+        File::open(&self.database)?.read_exact(&mut start)?;
+        Ok(start == [0; 16])
+    }
+
     /// Locks `FILE.lock`.
     pub(super) fn lock(&self, sharing: Sharing) -> Result<FileLock, Fault> {
         let (hold, why) = match sharing {

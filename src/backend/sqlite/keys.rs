@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use rusqlite::{CachedStatement, Connection, Row};
 
 use super::codec::{Binder, RowReader, insert_sql, update_sql};
-use super::error::Fault;
+use super::error::{Fault, or_damage};
 use super::{checksums, quarantine, state_column};
-use crate::backend::DamagedRecord;
+use crate::backend::{Damage, DamagedRecord, quarantined};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{Field, KeyName, KeyRecord, PreviousToken, Source};
@@ -114,17 +114,25 @@ pub(super) fn load(connection: &Connection, id: KeyId) -> Result<Option<KeyRecor
     Loader::new(connection)?.load(id)
 }
 
-/// Reads all, one after the other.
-pub(super) fn each(connection: &Connection, visit: &mut dyn FnMut(KeyRecord)) -> Result<(), Fault> {
+/// Reads all, one after the other, and shows the damage of those that aren't whole. A page that can't
+/// be read is an error: SQLite writes nothing more in a transaction that has met one.
+pub(super) fn each(
+    connection: &Connection,
+    visit: &mut dyn FnMut(Result<KeyRecord, Damage>),
+) -> Result<(), Fault> {
+    let entries = quarantine::all(connection)?;
     let mut statement = connection.prepare_cached(&EACH)?;
     let mut previous = PreviousLoader::new(connection)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        visit(decode(row, &mut previous).map_err(|fault| {
-            // The id stands first, and is read as far as it can be.
-            let id = RowReader::new(row, TABLE).field("id");
-            fault.of(TABLE, id.map_or(DamagedRecord::Unknown, DamagedRecord::Key))
-        })?);
+        // The id stands first, and is read as far as it can be.
+        let id = RowReader::new(row, TABLE).field("id").ok();
+        let key = match id.filter(|id| entries.contains_key(id)) {
+            Some(id) => Err(Fault::Damaged(quarantined(id))),
+            None => decode(row, &mut previous),
+        };
+        let record = id.map_or(DamagedRecord::Unknown, DamagedRecord::Key);
+        visit(or_damage(key, record)?);
     }
     Ok(())
 }

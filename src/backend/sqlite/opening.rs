@@ -16,6 +16,7 @@ use super::record_watch::RecordWatch;
 use super::transaction::Snapshot;
 use super::writer::Writer;
 use super::{log, metadata};
+use crate::backend::file_lock;
 use crate::backend::opening::Intent;
 use crate::backend::{BackendError, BackendErrorKind, ChangeNotifier, Opened, Sharing};
 use crate::process::Process;
@@ -37,6 +38,8 @@ impl Sqlite {
     /// - `Missing`: there is no file, an empty one, or one on which no store was ever created;
     /// - `OrphanedLog`: there is none or an empty one, beside a write-ahead log that isn't empty;
     /// - `AlreadyOpen`: it is open in a way that doesn't go with this one;
+    /// - `Corrupt`: a page is damaged that the store can't do without;
+    /// - `EarlierState`: it shows fewer events than were durable, since its log is damaged;
     /// - `EngineUnfit`: the SQLite that is linked is older than 3.51.3;
     /// - `Foreign`: it is a database of another application;
     /// - `ForeignLog`: the write-ahead log beside it belongs to another file, or to this one of
@@ -85,7 +88,14 @@ impl Sqlite {
         let lock = files.lock(options.sharing)?;
         log::judge(&files)?;
         // Without a log all that was durable is in the file.
-        let durable = if files.has_log()? { lock.durable()? } else { None };
+        let durable = if files.has_log()? {
+            lock.durable()?
+        } else {
+            // A file that was put back beside the lock file of a later time: once it has a log again,
+            // a process that opens it to look would compare.
+            lock.forget_durable();
+            None
+        };
         let connector = Connector::new(files, options);
         let first = connector.noting_room(options.sharing, || {
             if options.sharing == Sharing::Exclusive {
@@ -129,8 +139,8 @@ impl Sqlite {
     /// Opens the database at `path` to look at it, beside every process that has it open, an
     /// exclusive one too. Their commits are visible here within `max_staleness`, 50 ms to 1 hour.
     ///
-    /// It reads and verifies; whatever writes is refused with `ReadOnly`. It takes no lock of
-    /// `FILE.lock`, and changes neither `FILE` nor `FILE-wal`. If a log was left behind, SQLite makes
+    /// It reads and verifies; whatever writes is refused with `ReadOnly`. It reads `FILE.lock` but
+    /// takes no lock of it, and changes neither `FILE` nor `FILE-wal`. If a log was left behind, SQLite makes
     /// its index `FILE-shm`. It opens a connection for each read, and keeps none: a lasting one would
     /// hold up a process that recovers.
     ///
@@ -138,7 +148,8 @@ impl Sqlite {
     /// process has open. It can't read a log that was left behind without its `FILE-shm`.
     ///
     /// # Errors
-    /// - `EngineUnfit`, `Foreign`, `ForeignLog`, `Newer`: as [`open`](Self::open);
+    /// - `Corrupt`, `EarlierState`, `EngineUnfit`, `Foreign`, `ForeignLog`, `Newer`: as
+    ///   [`open`](Self::open);
     /// - `Invalid`: `max_staleness` is outside its limits;
     /// - `Missing`: there is no file, an empty one, or one on which no store was ever created;
     /// - `NetworkFileSystem`: it lies on one (Linux only). Copy it to a local disk;
@@ -165,7 +176,15 @@ impl Sqlite {
             let why = "there is no file, an empty or an unfinished one";
             return Err(Fault::refused(BackendErrorKind::Missing, why));
         }
+        connect::expect_ours(&files)?;
         log::judge(&files)?;
+        // Before the records: a process that commits meanwhile notes a number once its commit can
+        // be read.
+        let durable = if files.has_log()? {
+            file_lock::durable_beside(&files.beside(".lock"))?
+        } else {
+            None
+        };
         let connector = Connector::read_only(files, options);
         let (readers, announcer) = (Readers::default(), ChangeNotifier::default());
         let (sharing, process) = (options.sharing, Process::current());
@@ -176,7 +195,11 @@ impl Sqlite {
             RecordWatch::new(reader, sharing)
         });
         let records = records.map_err(|fault| check::explained(fault, &connector))?;
-        announcer.announce(records.last_event());
+        let found = records.last_event();
+        if let Some(durable) = durable.filter(|durable| found < *durable) {
+            return Err(Fault::Earlier { found, durable });
+        }
+        announcer.announce(found);
         let writer = Writer::read_only(records, &connector.files)?;
         Ok(Self { connector, sharing, process, readers, writer, announcer })
     }

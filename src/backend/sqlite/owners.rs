@@ -6,8 +6,8 @@ use rusqlite::{Connection, Row};
 
 use super::checksums;
 use super::codec::{Binder, RowReader, insert_sql, update_sql};
-use super::error::Fault;
-use crate::backend::{DamagedRecord, KeyCounts};
+use super::error::{Fault, or_damage};
+use crate::backend::{Damage, DamagedRecord, KeyCounts};
 use crate::id::OwnerId;
 use crate::key::{OwnerRecord, Source};
 
@@ -52,15 +52,18 @@ pub(super) fn keys_of_all(connection: &Connection) -> Result<u64, Fault> {
     Ok((counted as u64).min(bytes / LEAST_BYTES_OF_KEY))
 }
 
-/// Reads all owners, one after the other.
+/// Reads all owners, one after the other, and shows the damage of those that aren't whole. A page that
+/// can't be read is an error, as for [`keys::each`](super::keys::each).
 pub(super) fn each(
     connection: &Connection,
-    visit: &mut dyn FnMut(OwnerRecord),
+    visit: &mut dyn FnMut(Result<OwnerRecord, Damage>),
 ) -> Result<(), Fault> {
     let mut statement = connection.prepare_cached(&SELECT)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        visit(decode(row)?);
+        // The id stands first, and is read as far as it can be.
+        let id = RowReader::new(row, TABLE).field("id");
+        visit(or_damage(decode(row), id.map_or(DamagedRecord::Unknown, DamagedRecord::Owner))?);
     }
     Ok(())
 }

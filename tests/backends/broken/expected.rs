@@ -275,6 +275,7 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         &[
             "damage_a_key_under_quarantine_reads_as_damaged",
             "damage_an_entry_is_found_after_opening",
+            "damage_beside_a_change_of_the_metadata_is_passed_over",
             "damage_an_entry_replaces_the_one_before_it",
         ],
     ),

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
 mod check;
+mod earlier;
 mod law;
+mod metadata;
 mod rows;
 mod world;

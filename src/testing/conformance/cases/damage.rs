@@ -1,12 +1,12 @@
 //! Quarantine entries, which lie over keys; checks and repairs.
 
 use crate::backend::{
-    Backend, BackendErrorKind, Change, DamagedRow, KeyFilter, KeyPageQuery, Rejection, Repaired,
-    Scanned, StateSet, UsageChange, UsageSubject, Write,
+    Backend, BackendErrorKind, Change, DamagedRow, KeyFilter, KeyPageQuery, PepperUse, Rejection,
+    Repaired, Scanned, StateSet, UsageChange, UsageSubject, Write,
 };
 use crate::event::EventKind;
 use crate::id::Version;
-use crate::key::{Alert, OwnerRecord, Quarantine, Used};
+use crate::key::{Alert, OwnerRecord, PepperCheck, PepperNumber, Quarantine, StoreMetadata, Used};
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
@@ -18,6 +18,7 @@ list![
     damage_a_key_under_quarantine_reads_as_damaged,
     damage_an_entry_replaces_the_one_before_it,
     damage_a_purge_removes_key_and_entry,
+    damage_beside_a_change_of_the_metadata_is_passed_over,
     damage_an_entry_is_found_after_opening,
     damage_whole_records_have_no_faults,
     damage_a_repair_of_whole_records_changes_nothing,
@@ -121,6 +122,50 @@ fn damage_a_purge_removes_key_and_entry(lab: &Lab<'_>) -> Tested {
     let owner = backend.owner(&sample::owner_id("acme")?)?;
     let owner = owner.ok_or_else(|| Failure::new("the owner is gone"))?;
     backend.apply(sample::remove_owner(&owner)?)?;
+    Ok(())
+}
+
+/// A retirement and new rules look at the whole keys, and count the others.
+fn damage_beside_a_change_of_the_metadata_is_passed_over(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let [first, other] = [1, 2].map(|number| {
+        let mut key = sample::key(number, "acme")?;
+        key.name = sample::name("same")?;
+        key.current.digest.pepper = PepperNumber::new(1);
+        Ok::<_, Failure>(key)
+    });
+    let other = other?;
+    backend.apply(sample::create_key(&first?)?)?;
+    backend.apply(sample::create_key(&other)?)?;
+    let check =
+        |number| PepperCheck { number: PepperNumber::new(number), value: [1; 16], retired: false };
+    let mut metadata = StoreMetadata {
+        peppers: vec![check(1), check(2)],
+        ..sample::changed_metadata(&backend.stored_metadata()?)
+    };
+    backend.apply(sample::replace_metadata(&metadata)?)?;
+    metadata = sample::changed_metadata(&metadata);
+    metadata.rules.unique_names = true;
+    let refused = backend.refuse(sample::replace_metadata(&metadata)?)?;
+    ensure_eq!(refused, Rejection::DataForbid { rule: "unique_names" }, "two keys of one name");
+    backend.apply(put(1)?)?;
+    backend.apply(sample::replace_metadata(&metadata)?)?;
+
+    metadata = sample::changed_metadata(&metadata);
+    metadata.peppers[0].retired = true;
+    let used = PepperUse { tokens: 1, keys: 1, some_keys: vec![sample::key_id(2)], damaged: 1 };
+    let refused = backend.refuse(sample::replace_metadata(&metadata)?)?;
+    let expected = Rejection::PepperInUse { number: PepperNumber::new(1), used: used.clone() };
+    ensure_eq!(refused, expected, "a pepper of a key that isn't whole");
+    backend.apply(sample::remove_key(&other)?)?;
+    let refused = backend.refuse(sample::replace_metadata(&metadata)?)?;
+    let unsure = PepperUse { damaged: 1, ..PepperUse::default() };
+    let expected = Rejection::PepperInUse { number: PepperNumber::new(1), used: unsure };
+    ensure_eq!(refused, expected, "a pepper that a key may need which isn't whole");
+    // The second entry revokes it.
+    backend.apply(put(2)?)?;
+    let applied = backend.apply(sample::replace_metadata(&metadata)?)?;
+    ensure_eq!(applied.ended, PepperUse::default(), "what ended");
     Ok(())
 }
 

@@ -250,7 +250,8 @@ fn rule_a_retired_pepper_ends_the_live_tokens_under_it(lab: &Lab<'_>) -> Tested 
     let retired = PepperCheck { retired: true, ..check(1) };
     let next =
         StoreMetadata { peppers: vec![retired, check(2)], ..sample::changed_metadata(&known) };
-    let used = PepperUse { tokens: 3, keys: 2, some_keys: vec![keys[0].id, keys[1].id] };
+    let used =
+        PepperUse { tokens: 3, keys: 2, some_keys: vec![keys[0].id, keys[1].id], damaged: 0 };
     let rejection = backend.refuse(sample::replace_metadata(&next)?)?;
     let expected = Rejection::PepperInUse { number: pepper(1), used: used.clone() };
     ensure_eq!(rejection, expected, "a pepper with live tokens");
