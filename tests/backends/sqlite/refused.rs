@@ -46,10 +46,9 @@ fn what_is_no_database() {
     let directory = tempdir().unwrap();
     let mut looks_like_one = b"SQLite format 3\0".to_vec();
     looks_like_one.extend([0xff; 4096]);
-    let files: [&[u8]; 6] = [
+    let files: [&[u8]; 5] = [
         b"x",
         b"a note of mine\n",
-        &[0; 4096],
         &[0xa5; 100_000],
         b"SQLite format 3\0",
         &looks_like_one,
@@ -59,6 +58,9 @@ fn what_is_no_database() {
         fs::write(directory.path().join(&name), bytes).unwrap();
         assert_refused(&directory, &name, Kind::NotADatabase);
     }
+    // A disk that lost what was written leaves zeros.
+    fs::write(directory.path().join("zeros"), [0; 4096]).unwrap();
+    assert_refused(&directory, "zeros", Kind::Corrupt);
 }
 
 fn foreign(path: &Path, setup: &str) -> Connection {
