@@ -268,7 +268,8 @@ impl AdminKeys {
     }
 
     /// Changes the rules of the store as far as its data allow. Other processes with the store open
-    /// answer `Unavailable` until they open it again.
+    /// answer `Unavailable` until they open it again. What a damaged key holds against new rules can't
+    /// be seen, so it forbids none; it isn't the live standard key that its owner must keep.
     ///
     /// # Errors
     /// `DataForbid`, and as [`KeyStore`] says.
@@ -286,7 +287,8 @@ impl AdminKeys {
 
     /// Retires a pepper for ever, if it is lost or known to others: no token under it is accepted,
     /// and its number isn't used again. Keys whose current token ends get another by a rotation. If
-    /// live tokens are under the pepper, `if_in_use` says what happens. Looks at all keys in one
+    /// live tokens are under the pepper, `if_in_use` says what happens; a damaged key that isn't
+    /// revoked counts as one that may have some. Looks at all keys in one
     /// commit, which other commits wait for. Changes nothing if the pepper is retired already. Other
     /// processes whose new tokens are hashed under it answer `Unavailable` until they open the store
     /// with another.

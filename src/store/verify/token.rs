@@ -9,7 +9,7 @@ use super::declassify::declassified;
 use super::limits::{Allowed, Consumption, LimitJudge};
 use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId};
-use crate::key::{Prefix, RejectKind, RejectReason, ValidityInputs};
+use crate::key::{Digest, Prefix, RejectKind, RejectReason, ValidityInputs};
 use crate::store::alerts::Noticed;
 use crate::store::engine::{Engine, Records};
 use crate::store::index::{DIGEST_LEN, Entry, ReadVersion};
@@ -227,13 +227,16 @@ impl TokenVerifier {
     fn judge_damaged(&self, token: &Unverified<'_>, prefix: u8, now: Timestamp) -> VerifyError {
         let Records { damages, peppers, .. } = &*self.records;
         let Some(row) = damages.key(token.id) else { return VerifyError::Unrecognized };
-        let is_right =
-            row.digests.iter().filter(|digest| digest.prefix.get() == prefix).any(|digest| {
-                let open = peppers.iter().find(|(number, _)| *number == digest.pepper);
-                open.is_some_and(|(_, pepper)| {
-                    declassified(constant_time_eq_32(digest.expose(), &token.digest(pepper)))
-                })
-            });
+        // One hash for each pepper, however many digests are stored under it.
+        let is_right = peppers.iter().any(|(number, pepper)| {
+            let is_meant =
+                |digest: &&Digest| digest.pepper == number && digest.prefix.get() == prefix;
+            let mut digests = row.digests.iter().filter(is_meant).peekable();
+            digests.peek().is_some() && {
+                let made = token.digest(pepper);
+                digests.any(|digest| declassified(constant_time_eq_32(digest.expose(), &made)))
+            }
+        });
         match row.quarantine.as_deref().filter(|_| is_right) {
             Some(entry) => {
                 let (revoked, blocked) = (entry.revoked.is_some(), entry.blocked.is_some());

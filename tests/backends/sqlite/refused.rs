@@ -46,13 +46,8 @@ fn what_is_no_database() {
     let directory = tempdir().unwrap();
     let mut looks_like_one = b"SQLite format 3\0".to_vec();
     looks_like_one.extend([0xff; 4096]);
-    let files: [&[u8]; 5] = [
-        b"x",
-        b"a note of mine\n",
-        &[0xa5; 100_000],
-        b"SQLite format 3\0",
-        &looks_like_one,
-    ];
+    let files: [&[u8]; 5] =
+        [b"x", b"a note of mine\n", &[0xa5; 100_000], b"SQLite format 3\0", &looks_like_one];
     for (number, bytes) in files.into_iter().enumerate() {
         let name = format!("file {number} #?%");
         fs::write(directory.path().join(&name), bytes).unwrap();
