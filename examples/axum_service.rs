@@ -10,6 +10,7 @@ use std::{io::Write, process::ExitCode, sync::Arc};
 use axum::extract::{Json, State, rejection::JsonRejection};
 use axum::routing::{get, post};
 use axum::{Router, http::StatusCode};
+use keyhasp::backend::Opened;
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::integrations::tokio::blocking;
 use keyhasp::{Access, AdminKeys, AsyncKeys, Authenticated, Catalogue, CreateKey, CreateOwner};
@@ -25,7 +26,11 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 pub(crate) fn open(db: &str) -> Outcome<Arc<dyn KeyStore>> {
     let catalogue = Catalogue::builder().read("links:read").write("links:write");
     let catalogue = catalogue.write("keys:issue").build()?;
-    let (database, _) = Sqlite::open_or_create(db, SqliteOptions::exclusive())?;
+    let (database, opened) = Sqlite::open_or_create(db, SqliteOptions::exclusive())?;
+    if opened == Opened::Created {
+        let note = "is new: if there was a database before, see whether its volume is mounted";
+        let _ = writeln!(std::io::stderr(), "{db} {note}");
+    }
     let store = Store::builder(catalogue, [Prefix::new("acme")?]).on_health_change(|health| {
         for problem in health.problems() {
             let _ = writeln!(std::io::stderr(), "{problem}");

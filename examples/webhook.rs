@@ -21,13 +21,19 @@ use serde_json::{Value, json};
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 /// Forwards events until none has come for `patience`.
-fn forward(mut feed: EventFeed, url: &str, kept: &Path, patience: Duration) -> Outcome {
+pub(crate) fn forward(mut feed: EventFeed, url: &str, kept: &Path, patience: Duration) -> Outcome {
     loop {
         let body = match feed.next(patience)? {
             FeedItem::Events(events) => json!({ "events": events }),
             // A receiver that needs each change must read all keys again.
             FeedItem::Pruned { through } => json!({ "lost_through": through }),
-            _ => return Ok(()),
+            // It needs to do so here too. Its operator looks at `health().damaged`.
+            FeedItem::Damaged { number } => {
+                eprintln!("event {number} is damaged, and was not delivered");
+                json!({ "damaged": number })
+            }
+            FeedItem::Nothing => return Ok(()),
+            other => return Err(format!("{other:?} is nothing that this example knows").into()),
         };
         post(url, &body)?;
         // The position is stored after the delivery. After a crash between the two, the receiver
@@ -37,7 +43,7 @@ fn forward(mut feed: EventFeed, url: &str, kept: &Path, patience: Duration) -> O
 }
 
 /// Returns the number of the last event that was delivered.
-fn position(kept: &Path) -> Outcome<u64> {
+pub(crate) fn position(kept: &Path) -> Outcome<u64> {
     match fs::read_to_string(kept) {
         Ok(text) => Ok(text.parse()?),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
@@ -109,7 +115,18 @@ fn receiver() -> Outcome<String> {
     Ok(url)
 }
 
-fn receive(mut stream: TcpStream) -> Outcome {
+fn receive(stream: TcpStream) -> Outcome {
+    let body = answer(stream)?;
+    for event in body["events"].as_array().into_iter().flatten() {
+        let (sequence, kind, owner) = (&event["sequence"], &event["kind"], &event["owner"]);
+        let (kind, owner) = (kind.as_str().unwrap_or("?"), owner.as_str().unwrap_or("-"));
+        writeln!(std::io::stdout(), "{sequence}  {kind}  {owner}")?;
+    }
+    Ok(())
+}
+
+/// Reads a request's body, and answers it.
+pub(crate) fn answer(mut stream: TcpStream) -> Outcome<Value> {
     let mut request = BufReader::new(stream.try_clone()?);
     let (mut line, mut length) = (String::new(), 0);
     while request.read_line(&mut line)? > 2 {
@@ -123,11 +140,6 @@ fn receive(mut stream: TcpStream) -> Outcome {
     let mut body = vec![0; length];
     request.read_exact(&mut body)?;
     let body: Value = serde_json::from_slice(&body)?;
-    for event in body["events"].as_array().into_iter().flatten() {
-        let (sequence, kind, owner) = (&event["sequence"], &event["kind"], &event["owner"]);
-        let (kind, owner) = (kind.as_str().unwrap_or("?"), owner.as_str().unwrap_or("-"));
-        writeln!(std::io::stdout(), "{sequence}  {kind}  {owner}")?;
-    }
     stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")?;
-    Ok(())
+    Ok(body)
 }

@@ -5,12 +5,16 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use keyhasp::backend::Opened;
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::store::{Health, StoreBuilder};
 use keyhasp::{KeyStore, Peppers};
 use tempfile::{NamedTempFile, TempDir};
 
 use super::Outcome;
+
+/// The names of the secrets of all examples.
+const SECRETS: [&str; 3] = ["pepper", "sealing", "session"];
 
 /// A database and the secrets beside it: the pepper in `FILE.pepper`, others in `FILE.NAME`.
 ///
@@ -19,8 +23,10 @@ use super::Outcome;
 #[derive(Debug)]
 pub(crate) struct Place {
     database: PathBuf,
-    /// Whether there was no database when this process began.
-    is_new: bool,
+    /// The file that shows that there was a database when this process began, if one does.
+    data: Option<PathBuf>,
+    /// The file that shows that secrets were drawn for it before, if one does.
+    traces: Option<PathBuf>,
     /// The temporary directory, which is removed on drop.
     _temporary: Option<TempDir>,
 }
@@ -29,13 +35,13 @@ impl Place {
     /// Takes this file, or a file in a temporary directory if none is given.
     pub(crate) fn new(database: Option<String>) -> io::Result<Self> {
         if let Some(database) = database.map(PathBuf::from) {
-            // A log without its file is what is left of a database.
-            let is_new = !is_written(&database)? && !is_written(&beside(&database, "-wal"))?;
-            return Ok(Self { database, is_new, _temporary: None });
+            let data = find_data(&database)?;
+            let traces = find_secret(&database)?;
+            return Ok(Self { database, data, traces, _temporary: None });
         }
         let temporary = tempfile::tempdir()?;
         let database = temporary.path().join("keys.db");
-        Ok(Self { database, is_new: true, _temporary: Some(temporary) })
+        Ok(Self { database, data: None, traces: None, _temporary: Some(temporary) })
     }
 
     /// Opens a store on the database, with the pepper. After closing it can be opened again.
@@ -50,7 +56,7 @@ impl Place {
         options: SqliteOptions,
     ) -> Outcome<Arc<dyn KeyStore>> {
         let peppers = Peppers::new(1, self.secret("pepper")?)?;
-        let (database, _) = Sqlite::open_or_create(&self.database, options)?;
+        let database = self.open_database(options)?;
         let store = store.peppers(peppers).on_health_change(|health| {
             for problem in problems(health) {
                 // Without standard error, the answers alone report the problem.
@@ -60,6 +66,19 @@ impl Place {
         Ok(Arc::new(store.open(database)?))
     }
 
+    /// Opens the database. Creates one where none was, and says so: on a volume that isn't mounted,
+    /// the operator sees that the service has begun anew.
+    fn open_database(&self, options: SqliteOptions) -> Outcome<Sqlite> {
+        if self.data.is_some() {
+            return Ok(Sqlite::open(&self.database, options)?);
+        }
+        let (database, opened) = Sqlite::open_or_create(&self.database, options)?;
+        if opened == Opened::Created && self._temporary.is_none() {
+            let _ = writeln!(io::stderr(), "{}", created(&self.database));
+        }
+        Ok(database)
+    }
+
     /// Returns the secret of this name. Draws it for a new database, and reads it from its file
     /// later. Another secret in the place of a lost one would only hide the loss.
     pub(crate) fn secret(&self, name: &str) -> Outcome<[u8; 32]> {
@@ -67,14 +86,18 @@ impl Place {
         if let Some(secret) = read(&file)? {
             return Ok(secret);
         }
-        if !self.is_new {
-            return Err(format!(
-                "{} was in use before, but its secret {} is missing: put that file back, from where \
-                 the service's secrets are kept",
-                self.database.display(),
-                file.display()
-            )
-            .into());
+        if let Some(shows) = self.data.as_ref().or(self.traces.as_ref()) {
+            let (database, shows, file) =
+                (self.database.display(), shows.display(), file.display());
+            let missing = format!(
+                "{database} was in use before, as {shows} shows, but its secret {file} is missing: put \
+                 that file back, from where the service's secrets are kept"
+            );
+            return Err(match self.data {
+                Some(_) => missing.into(),
+                // A start that was cut short leaves such a file too.
+                None => format!("{missing}; if there never was a database, remove {shows}").into(),
+            });
         }
         match draw(&file) {
             // Another process was faster: both open the database with the secret of that process.
@@ -101,14 +124,45 @@ fn beside(database: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// Returns whether there is a file with something in it. It is asked before the secrets are read: a
-/// process that creates the database writes its secrets first.
-fn is_written(database: &Path) -> io::Result<bool> {
-    match fs::metadata(database) {
-        Ok(metadata) => Ok(metadata.len() > 0),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
+/// The sentence for an operator whose database was created now.
+fn created(database: &Path) -> String {
+    format!(
+        "{} is new: if there was a database before, stop, and see whether its volume is mounted",
+        database.display()
+    )
+}
+
+/// Finds a file that shows that there is or was a database: its own, its log, or a lock file with
+/// the number of an event in it. It is asked before the secrets are read: a process that creates the
+/// database writes its secrets first.
+fn find_data(database: &Path) -> io::Result<Option<PathBuf>> {
+    for file in [database.to_owned(), beside(database, "-wal")] {
+        match fs::metadata(&file) {
+            Ok(metadata) if metadata.len() > 0 => return Ok(Some(file)),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
+    let lock = beside(database, ".lock");
+    let is_used = match fs::read(&lock) {
+        // A file that is only locked has no number yet.
+        Ok(note) => note.get(1..9).is_some_and(|number| number != [0; 8]),
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        // It is another user's, or locked on Windows: a process has used it.
+        Err(_) => true,
+    };
+    Ok(is_used.then_some(lock))
+}
+
+/// Finds any of the secrets.
+fn find_secret(database: &Path) -> io::Result<Option<PathBuf>> {
+    for name in SECRETS {
+        let file = beside(database, &format!(".{name}"));
+        if file.try_exists()? {
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
 }
 
 fn describe(file: &Path, error: &io::Error) -> String {

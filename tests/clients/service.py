@@ -67,6 +67,7 @@ class Service:
     def start(self):
         """Starts it, and reads its first line."""
         self.errors = tempfile.TemporaryFile()
+        self.is_new = not self.database.exists()
         command = [self.binary, "--listen", "127.0.0.1:0", "--db", self.database, *self.arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors)
         lines = queue.Queue()
@@ -96,7 +97,9 @@ class Service:
         finally:
             self.process.stdout.close()
             self.process, said = None, self.said()
-        if code != 0 or said:
+        # It says in one line that its database is new, and nothing else.
+        lines = said.splitlines()
+        if code != 0 or len(lines) != self.is_new or not all(" is new" in line for line in lines):
             raise AssertionError(f"{self.binary.name} ended with {code}, saying: {said}")
 
     def restart(self):

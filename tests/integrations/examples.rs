@@ -13,12 +13,14 @@
 use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use keyhasp::KeyStore;
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+use keyhasp::{AdminKeys, Catalogue, CreateOwner, KeyStore, Store, StoreBuilder};
 use rusqlite::Connection;
 use tempfile::{TempDir, tempdir};
 
+use crate::common::{owner, prefix};
 use crate::http::example::axum_service;
 use crate::http::ricloud::example as ricloud;
 use crate::http::sensorbucket::example as sensorbucket;
@@ -55,15 +57,15 @@ fn ended(run: impl Future<Output = Result<(), Box<dyn std::error::Error>>>) -> S
     ended.unwrap().unwrap_err().to_string()
 }
 
+fn builder() -> StoreBuilder {
+    Store::builder(Catalogue::builder().build().unwrap(), [prefix("acme")])
+}
+
 /// A database that was in use, with a log of commits, and the secrets of all examples.
 fn used() -> (TempDir, PathBuf) {
     let directory = tempdir().unwrap();
     let path = directory.path().join("keys.db");
-    let store = keyhasp::Store::builder(
-        keyhasp::Catalogue::builder().build().unwrap(),
-        [keyhasp::Prefix::new("acme").unwrap()],
-    );
-    let store = store.open(Sqlite::create(&path, SqliteOptions::exclusive()).unwrap()).unwrap();
+    let store = builder().open(Sqlite::create(&path, SqliteOptions::exclusive()).unwrap()).unwrap();
     store.close().unwrap();
     for secret in ["pepper", "sealing", "session"] {
         fs::write(beside(&path, &format!(".{secret}")), [7; 32]).unwrap();
@@ -73,6 +75,17 @@ fn used() -> (TempDir, PathBuf) {
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}{suffix}", path.display()))
+}
+
+/// Returns the file and its log as they were before the last change.
+fn snapshot_and_go_on(path: &Path) -> [Vec<u8>; 2] {
+    let store = builder().open(Sqlite::open(path, SqliteOptions::exclusive()).unwrap()).unwrap();
+    let admin = AdminKeys::new(Arc::new(store), "root").unwrap();
+    let create = |id| admin.create_owner(&owner(id), CreateOwner::without_key()).unwrap();
+    create("earlier");
+    let copies = ["", "-wal"].map(|suffix| fs::read(beside(path, suffix)).unwrap());
+    create("later");
+    copies
 }
 
 /// A log of a commit beside this database.
@@ -85,7 +98,7 @@ fn log_beside(path: &Path) -> Vec<u8> {
 type Spoil = fn(&Path);
 
 /// What happened to a file, and what each example says of it.
-const SPOILT: [(&str, Spoil, &[&str]); 5] = [
+const SPOILT: [(&str, Spoil, &[&str]); 6] = [
     (
         "the file is gone, and its log is there",
         |path| {
@@ -101,6 +114,16 @@ const SPOILT: [(&str, Spoil, &[&str]); 5] = [
             fs::write(beside(path, "-wal"), [1; 4096]).unwrap();
         },
         &["the file is missing or empty", "put the file back from a backup"],
+    ),
+    (
+        "a snapshot of the file and its log beside a later lock file",
+        |path| {
+            let earlier = snapshot_and_go_on(path);
+            for (suffix, bytes) in ["", "-wal"].into_iter().zip(earlier) {
+                fs::write(beside(path, suffix), bytes).unwrap();
+            }
+        },
+        &["earlier state", "remove FILE.lock"],
     ),
     (
         "a log of another file",
@@ -171,28 +194,84 @@ fn each_example_says_that_another_process_has_its_file() {
     }
 }
 
-/// Also where the file itself is gone, and its log is left.
+/// Runs an example whose secret is lost, and expects that it draws no other.
+fn assert_not_drawn(name: &str, path: &Path, secret: &str) {
+    let (_, run) = examples().into_iter().find(|(known, _)| *known == name).unwrap();
+    let lost = beside(path, &format!(".{secret}"));
+    let said = run(path.to_str().unwrap());
+    let parts = [lost.to_str().unwrap(), "put that file back"];
+    assert_sentence(name, secret, &said, path, &parts);
+    assert!(!lost.exists(), "{name} drew another {secret}");
+}
+
+#[test]
+fn no_example_draws_a_secret_where_there_is_a_database() {
+    for (name, secret) in [
+        ("ricloud", "pepper"),
+        ("ricloud", "sealing"),
+        ("sensorbucket", "pepper"),
+        ("sensorbucket", "session"),
+        ("taapit", "pepper"),
+    ] {
+        let (_directory, path) = used();
+        fs::remove_file(beside(&path, &format!(".{secret}"))).unwrap();
+        assert_not_drawn(name, &path, secret);
+    }
+}
+
+/// One file beside the missing or empty one is left of it: its log, its lock file with the number of
+/// an event, or a secret.
 #[test]
 fn no_example_draws_a_secret_where_there_was_a_database() {
-    let secrets = [("ricloud", ["pepper", "sealing"]), ("sensorbucket", ["pepper", "session"])];
-    let secrets = secrets.into_iter().chain([("taapit", ["pepper", "pepper"])]);
-    for (name, needed) in secrets {
-        let (_, run) = examples().into_iter().find(|(known, _)| *known == name).unwrap();
-        for secret in needed {
-            for is_gone in [false, true] {
-                let (directory, path) = used();
-                if is_gone {
-                    fs::remove_file(&path).unwrap();
-                    fs::write(beside(&path, "-wal"), [1; 4096]).unwrap();
-                }
-                let lost = beside(&path, &format!(".{secret}"));
-                fs::remove_file(&lost).unwrap();
-                let said = run(path.to_str().unwrap());
-                let parts = [lost.to_str().unwrap(), "put that file back"];
-                assert_sentence(name, secret, &said, &path, &parts);
-                assert!(!lost.exists(), "{name} drew another {secret}");
-                drop(directory);
+    let firsts = [("ricloud", "sealing"), ("sensorbucket", "session"), ("taapit", "pepper")];
+    let left = [".lock", "-wal"]
+        .into_iter()
+        .flat_map(|left| firsts.map(|(name, first)| (name, left.to_owned(), first)));
+    let seconds = [("ricloud", "sealing"), ("sensorbucket", "session"), ("taapit", "session")];
+    let left = left.chain(seconds.map(|(name, left)| (name, format!(".{left}"), "pepper")));
+    for ((name, left, secret), is_empty) in
+        left.flat_map(|case| [(case.clone(), false), (case, true)])
+    {
+        let (directory, path) = used();
+        let kept = format!("keys.db{left}");
+        fs::write(beside(&path, "-wal"), [1; 4096]).unwrap();
+        for file in names(directory.path()).into_iter().filter(|file| *file != kept) {
+            fs::remove_file(directory.path().join(file)).unwrap();
+        }
+        if is_empty {
+            fs::write(&path, "").unwrap();
+        }
+        assert_not_drawn(name, &path, secret);
+    }
+}
+
+/// The number of an event in the lock file tells of a database whose volume isn't mounted.
+#[test]
+fn no_service_begins_anew_beside_the_lock_file_of_a_database() {
+    for (name, run) in examples().into_iter().filter(|(name, _)| *name != "axum_service") {
+        for is_empty in [false, true] {
+            let (_directory, path) = used();
+            fs::remove_file(&path).unwrap();
+            if is_empty {
+                fs::write(&path, "").unwrap();
             }
+            let parts = ["no database is there", "its volume may not be mounted"];
+            assert_sentence(name, "a lock file", &run(path.to_str().unwrap()), &path, &parts);
+            assert!(fs::metadata(&path).is_ok_and(|file| file.len() == 0) == is_empty);
         }
     }
+}
+
+/// A process that was only refused leaves a lock file without a number.
+#[test]
+fn an_example_begins_where_there_never_was_a_database() {
+    let (_directory, path) = used();
+    for suffix in ["", ".pepper", ".sealing", ".session"] {
+        fs::remove_file(beside(&path, suffix)).unwrap();
+    }
+    fs::write(beside(&path, ".lock"), [0; 13]).unwrap();
+    let place = taapit::shared::Place::new(Some(path.to_str().unwrap().to_owned())).unwrap();
+    let store = place.open_as(taapit::users::store().unwrap(), SqliteOptions::exclusive()).unwrap();
+    store.close().unwrap();
+    assert!(beside(&path, ".pepper").exists());
 }

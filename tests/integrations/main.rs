@@ -12,3 +12,4 @@ mod metrics;
 mod taapit;
 mod tokio;
 mod tracing;
+mod webhook;

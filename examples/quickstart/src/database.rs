@@ -1,10 +1,14 @@
 //! The database of the tour, and the store on it.
 
 use std::error::Error;
+#[cfg(any(feature = "sled", feature = "sqlite"))]
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keyhasp::backend::Memory;
+#[cfg(any(feature = "sled", feature = "sqlite"))]
+use keyhasp::backend::Opened;
 #[cfg(feature = "sled")]
 use keyhasp::backend::sled::{Sled, SledOptions};
 #[cfg(feature = "sqlite")]
@@ -52,17 +56,34 @@ impl Database {
             #[cfg(feature = "sqlite")]
             Kind::Sqlite => Sqlite::open_or_create(&self.path, SqliteOptions::exclusive())
                 .map_err(Into::into)
-                .and_then(|(backend, _)| builder.open(backend)),
+                .and_then(|(backend, opened)| {
+                    self.tell(opened);
+                    builder.open(backend)
+                }),
             #[cfg(feature = "sled")]
             Kind::Sled => Sled::open_or_create(&self.path, SledOptions::default())
                 .map_err(Into::into)
-                .and_then(|(backend, _)| builder.open(backend)),
+                .and_then(|(backend, opened)| {
+                    self.tell(opened);
+                    builder.open(backend)
+                }),
             #[cfg(not(all(feature = "sqlite", feature = "sled")))]
             other => return Err(format!("{other:?} is not in this build").into()),
         };
         match store {
             Ok(store) => Ok(Arc::new(store)),
             Err(error) => Err(format!("{} can't be used: {error}", self.path.display()).into()),
+        }
+    }
+
+    /// Says that a database of the command line is new: where there was one before, the operator
+    /// learns that it isn't there.
+    #[cfg(any(feature = "sled", feature = "sqlite"))]
+    fn tell(&self, opened: Opened) {
+        if opened == Opened::Created && !self.is_temporary() {
+            let path = self.path.display();
+            // Without standard error, the story goes on.
+            let _ = writeln!(io::stderr(), "quickstart: {path} is new: nothing was there before");
         }
     }
 

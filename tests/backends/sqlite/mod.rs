@@ -13,6 +13,7 @@ mod full_disk;
 mod log;
 mod newer;
 mod opening;
+#[cfg(unix)]
 mod operations;
 mod processes;
 mod read_only;

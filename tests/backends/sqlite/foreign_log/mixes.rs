@@ -35,6 +35,8 @@ fn every_mix_is_refused_or_one_moment() {
             resume_unwind(panic)
         });
     }
+    // Shown with `--nocapture`.
+    eprintln!("{counts:?}");
     if seed.is_none() {
         assert!(counts.refused > 300 && counts.opened > 100 && counts.halves > 20, "{counts:?}");
     }
