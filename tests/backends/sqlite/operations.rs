@@ -239,6 +239,7 @@ fn runbook_shell_does_what_it_says() {
             }
             _ => {}
         }
+        assert!(path.exists(), "line {line}");
         for entry in fs::read_dir(directory.path()).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let is_database = name == "keys.db" || name.starts_with("backup");

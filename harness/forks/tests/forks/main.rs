@@ -170,6 +170,11 @@ fn a_child_is_refused_and_the_parent_goes_on(engine: Engine) {
         world.stops(forked_at)
     });
     assert_eq!(done, Ok(()), "{engine:?}");
+    // Shown with `--nocapture`.
+    eprintln!(
+        "{engine:?}: `Forked`, and the child's end, {:?} after the fork",
+        forked_at.elapsed()
+    );
 
     let world = kept.unwrap();
     assert!(engine.is_held(place), "{engine:?}: the child let go of the parent's lock");
