@@ -124,7 +124,9 @@ impl Before {
                 return Some(serving);
             }
             Self::Deleted => {
-                ["", "-wal", "-shm"].map(|suffix| fs::remove_file(beside(suffix)).unwrap());
+                for suffix in ["", "-wal", "-shm"] {
+                    fs::remove_file(beside(suffix)).unwrap();
+                }
                 return Some(store);
             }
             Self::EarlierState => {
