@@ -13,6 +13,9 @@ use crate::id::KeyId;
 /// The backend's name in errors and logs.
 pub(super) const NAME: &str = "sled";
 
+/// The way out of damage that sled can't step over.
+const PUT_BACK: &str = "; put back a copy of DIR and DIR.lock that was made while it was closed";
+
 /// A failure of this backend. Its source is a text of ours or of the operating system, never
 /// sled's own: that may show keys, values and paths.
 #[derive(Debug)]
@@ -77,10 +80,8 @@ impl Fault {
     }
 
     fn of_lost_writes(what: &str, otherwise: &str) -> Self {
-        let source = format!(
-            "{what}: sled drops what follows damage in its log; put back a copy of DIR and DIR.lock \
-             that was made while it was closed{otherwise}"
-        );
+        let source =
+            format!("{what}: sled drops what follows damage in its log{PUT_BACK}{otherwise}");
         Self { kind: BackendErrorKind::EarlierState, source: source.into(), of_value: None }
     }
 
@@ -148,8 +149,10 @@ impl From<::sled::Error> for Fault {
             E::Corruption { at, .. } => Self {
                 kind: BackendErrorKind::Corrupt,
                 source: match at {
-                    Some(at) => format!("sled found damage in its data file `db`, at {at}").into(),
-                    None => "sled found damage in its files".into(),
+                    Some(at) => {
+                        format!("sled found damage in its data file `db`, at {at}{PUT_BACK}").into()
+                    }
+                    None => format!("sled found damage in its files{PUT_BACK}").into(),
                 },
                 of_value: Some("page"),
             },
@@ -165,7 +168,10 @@ impl From<::sled::Error> for Fault {
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, ::sled::Error>) -> Result<T, Fault> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(Fault::from),
-        Err(_) => Err(Fault::unreadable("sled panicked: its files are not as it left them")),
+        Err(_) => {
+            let what = format!("sled panicked: its files are not as it left them{PUT_BACK}");
+            Err(Fault::new(BackendErrorKind::Corrupt, what))
+        }
     }
 }
 

@@ -66,6 +66,21 @@ pub(super) fn explained(fault: Fault, connector: &Connector) -> Fault {
 
 /// Lists what SQLite finds about pages and indexes.
 fn structure(connection: &Connection, pragma: &str) -> Result<Vec<Finding>, Fault> {
+    let mut findings = lines(connection, pragma)?;
+    // Of an index with a lost page that can't be made again, no more need be said.
+    let index_of_page = |finding: &Finding| match finding {
+        Finding::Structure(what) => {
+            what.strip_prefix("index ")?.split_once(',').map(|(name, _)| name.to_owned())
+        }
+        _ => None,
+    };
+    let lost: Vec<String> = findings.iter().filter_map(index_of_page).collect();
+    findings
+        .retain(|finding| !index_of(finding).is_some_and(|name| lost.iter().any(|it| it == name)));
+    Ok(findings)
+}
+
+fn lines(connection: &Connection, pragma: &str) -> Result<Vec<Finding>, Fault> {
     let trees = Trees::read(connection)?;
     let mut statement = connection.prepare(&format!("PRAGMA {pragma}({MAX_LINES})"))?;
     let mut rows = statement.query([])?;
@@ -134,6 +149,10 @@ impl Trees {
         let root = root.trim_end_matches(':').parse().ok();
         let name = root.and_then(|root: i64| self.by_root.get(&root));
         match name {
+            // SQLite makes these with their tables, and replaces none.
+            Some(name) if name.starts_with("sqlite_autoindex") => {
+                Some(Finding::Structure(format!("index {name}, {place}")))
+            }
             Some(name) if self.indexes.contains(name) => Some(index_finding(name)),
             Some(name) => Some(Finding::Structure(format!("table {name}, {place}"))),
             None => Some(Finding::Structure(line.to_owned())),

@@ -97,8 +97,12 @@ impl Connector {
 
     /// Makes the first connection that writes, as the caller intends: it may make a missing or an
     /// empty file a database, and takes an older one to this version. What is refused is left as it
-    /// is.
-    pub(super) fn first_writer(&self, intent: Intent) -> Result<(Connection, Opened), Fault> {
+    /// is; so is a database without a store, if events were `durable` in its log.
+    pub(super) fn first_writer(
+        &self,
+        intent: Intent,
+        durable: Option<u64>,
+    ) -> Result<(Connection, Opened), Fault> {
         let is_fresh = self.files.is_fresh()?;
         if is_fresh {
             judge(intent, Opened::Created, "there is no file, or an empty one")?;
@@ -115,6 +119,9 @@ impl Connector {
         identity.check()?;
         let has_store = identity.version != 0 && metadata::exists(&tx)?;
         drop(tx);
+        if let Some(durable) = durable.filter(|durable| !has_store && *durable > 0) {
+            return Err(Fault::Earlier { found: 0, durable });
+        }
         let opened = if has_store { Opened::Existing } else { Opened::Created };
         judge(intent, opened, if has_store { "it has a store" } else { "no store is on it" })?;
         self.finish(&mut connection, &identity)?;

@@ -97,6 +97,16 @@ impl Fault {
         matches!(self, Self::Engine(code) if code.primary() == ffi::SQLITE_CORRUPT)
     }
 
+    /// Where no store was found, and events were durable, they are lost with the log.
+    pub(super) fn or_earlier(self, durable: Option<u64>) -> Self {
+        match durable.filter(|durable| *durable > 0) {
+            Some(durable) if self.kind() == BackendErrorKind::Missing => {
+                Self::Earlier { found: 0, durable }
+            }
+            _ => self,
+        }
+    }
+
     /// Returns whether another connection holds the database.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Engine(code) if code.primary() == ffi::SQLITE_BUSY)
@@ -235,9 +245,17 @@ impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |code| NAMES.iter().find(|(known, _)| *known == code).map(|(_, name)| *name);
         match name(self.0).or_else(|| name(self.primary())) {
-            Some(name) => write!(f, "{name}, {}", self.0),
-            None => write!(f, "result code {}", self.0),
+            Some(name) => write!(f, "{name}, {}", self.0)?,
+            None => write!(f, "result code {}", self.0)?,
         }
+        // SQLite doesn't say where. A check names the page, if the list of tables can be read.
+        if self.kind() == BackendErrorKind::Corrupt {
+            f.write_str(
+                ": a page, or the list of tables in sqlite_schema, is damaged; put back a backup, or \
+                 rescue what can be read (`A damaged page` in docs/operations.md): sqlite3 FILE .recover",
+            )?;
+        }
+        Ok(())
     }
 }
 

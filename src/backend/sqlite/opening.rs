@@ -104,7 +104,7 @@ impl Sqlite {
                 // start.
                 connector.renew_log()?;
             }
-            connector.first_writer(intent)
+            connector.first_writer(intent, durable)
         });
         let (connection, opened) = match first {
             Ok((connection, opened)) => (Some(connection), opened),
@@ -194,7 +194,8 @@ impl Sqlite {
             }
             RecordWatch::new(reader, sharing)
         });
-        let records = records.map_err(|fault| check::explained(fault, &connector))?;
+        let records =
+            records.map_err(|fault| check::explained(fault, &connector).or_earlier(durable))?;
         let found = records.last_event();
         if let Some(durable) = durable.filter(|durable| found < *durable) {
             return Err(Fault::Earlier { found, durable });

@@ -90,6 +90,25 @@ fn a_damaged_log_that_was_left_behind_is_refused_in_every_mode() {
     }
 }
 
+/// Where the commit that made the store is lost too, nothing tells a new database from a lost one but
+/// the number.
+#[test]
+fn a_log_that_is_damaged_from_its_start_is_no_missing_store() {
+    let (dir, source) = killed();
+    for (mode, open) in MODES {
+        let path = dir.path().join(mode);
+        copied(&source, &path, &KILLED);
+        let mut log = fs::read(beside(&path, "-wal")).unwrap();
+        // The header stands first: the frames behind it count no more.
+        log[32 + 24 + 4_096..].fill(0);
+        fs::write(beside(&path, "-wal"), &log).unwrap();
+        let error = open(&path).unwrap_err();
+        assert_eq!(error.kind(), BackendErrorKind::EarlierState, "{mode}: {error}");
+        assert!(error.to_string().contains("it ends with event 0 of 5"), "{mode}: {error}");
+        assert!(fs::read(beside(&path, "-wal")).unwrap().starts_with(&log), "{mode}");
+    }
+}
+
 /// A process that has it open notes numbers while another one looks.
 #[test]
 fn a_look_beside_a_running_process_meets_no_number_of_the_future() {
