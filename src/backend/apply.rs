@@ -408,7 +408,8 @@ impl<'a> Plan<'a> {
 
     /// Numeric ids are used once, for ever.
     fn assign_numeric_ids(&mut self, tx: &mut dyn Transaction) -> Checked {
-        let mut greatest = tx.greatest_numeric_id()?;
+        // Asked only by a change that needs it: where the numbers are damaged, a key can be revoked.
+        let mut greatest = if self.wishes.is_empty() { 0 } else { tx.greatest_numeric_id()? };
         let mut used = Vec::new();
         for key in self.keys.values().filter(|key| key.before.is_none()) {
             let Some(id) = key.after.as_ref().and_then(|key| key.numeric_id) else { continue };

@@ -142,6 +142,9 @@ impl Trees {
         {
             return Some(index_finding(index));
         }
+        if line == "database disk image is malformed" {
+            return Some(Finding::Structure("a page can't be read".into()));
+        }
         let Some((root, place)) = line.strip_prefix("Tree ").and_then(|rest| rest.split_once(' '))
         else {
             return Some(Finding::Structure(line.to_owned()));

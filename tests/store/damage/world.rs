@@ -25,6 +25,8 @@ pub(super) struct Written {
     pub(super) clock: Arc<ManualClock>,
     pub(super) tokens: Vec<Token>,
     pub(super) answers: Vec<Answer>,
+    /// The keys that have a quota.
+    pub(super) limited: Vec<KeyId>,
 }
 
 pub(super) struct Opened {
@@ -65,7 +67,7 @@ pub(super) fn write_with(backend: impl Backend, filler: usize, killed: &dyn Fn()
     let clock = clock();
     let opened = open(backend, &clock).unwrap();
     let admin = &opened.admin;
-    let mut tokens = Vec::new();
+    let (mut tokens, mut limited) = (Vec::new(), Vec::new());
     for name in ["acme", "blue", "coral", "dune"] {
         let owner = owner(name);
         admin.create_owner(&owner, CreateOwner::default()).unwrap();
@@ -92,14 +94,17 @@ pub(super) fn write_with(backend: impl Backend, filler: usize, killed: &dyn Fn()
                     let rotated = admin.rotate(id, Rotate::with_grace(HOUR * 24)).unwrap();
                     tokens.push(Token { key: id, text: rotated.token.expose().into() });
                 }
-                9 => assert!(opened.verifier.verify(issued.token.expose()).is_ok()),
+                9 => {
+                    assert!(opened.verifier.verify(issued.token.expose()).is_ok());
+                    limited.push(id);
+                }
                 _ => {}
             }
         }
     }
     admin.suspend_owner(&owner("dune")).unwrap();
     clock.advance(HOUR + Duration::from_secs(1));
-    let mut written = Written { clock, tokens, answers: Vec::new() };
+    let mut written = Written { clock, tokens, answers: Vec::new(), limited };
     written.answers = opened.answers(&written);
     killed();
     opened.store.close().unwrap();
