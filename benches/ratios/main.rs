@@ -20,6 +20,8 @@ mod measure;
 mod on_sled;
 #[cfg(feature = "sqlite")]
 mod on_sqlite;
+#[cfg(feature = "sqlite")]
+mod quotas;
 mod synthetic;
 mod usage;
 mod verification;
@@ -33,6 +35,8 @@ fn main() {
     usage::run(&wanted);
     #[cfg(feature = "sqlite")]
     on_sqlite::run(&wanted);
+    #[cfg(feature = "sqlite")]
+    quotas::run(&wanted);
     #[cfg(feature = "sled")]
     on_sled::run(&wanted);
     #[cfg(feature = "axum")]

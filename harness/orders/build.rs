@@ -29,6 +29,7 @@ const MODEL: &[Change] = &[
     ("interned", "use crate::key::", "use keyhasp::key::"),
     ("interned", "use crate::id::", "use keyhasp::id::"),
     ("interned", "use crate::permission::", "use keyhasp::permission::"),
+    ("lease_cell", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
     ("pages", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
     ("pages", "const PARTS: usize = 1 << 12;", "const PARTS: usize = 20;"),
     ("records", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
@@ -101,6 +102,14 @@ const BUGS: &[(&str, &[Change])] = &[
         ],
     ),
     ("record_filled_without_fence", &[("records", "fence(Ordering::Release);", "")]),
+    (
+        "given_back_unasked",
+        &[("lease_cell", "while seen != 0 && is_current() {", "while seen != 0 {")],
+    ),
+    (
+        "lease_copied",
+        &[("lease_cell", "self.0.swap(0, Ordering::Release)", "self.0.load(Ordering::Acquire)")],
+    ),
     ("suspended_unflagged", &[("interned", "word.fetch_or(bit, Ordering::AcqRel);", "")]),
     (
         "one_is_woken",
@@ -133,7 +142,13 @@ const ROOMS: &[(&str, &[(&str, &str)])] = &[
             ("table", "src/store/index/hash_table/table.rs"),
         ],
     ),
-    ("limits", &[("records", "src/store/index/limits/records.rs")]),
+    (
+        "limits",
+        &[
+            ("lease_cell", "src/store/index/limits/lease_cell.rs"),
+            ("records", "src/store/index/limits/records.rs"),
+        ],
+    ),
     ("memory", &[("pages", "src/store/index/memory/pages.rs")]),
     (
         "",
@@ -169,9 +184,11 @@ fn model(root: &Path, name: &str, bug: &[Change]) -> String {
         if !stands_alone {
             writeln!(text, "pub mod {room} {{").unwrap();
         }
-        if *room == "memory" {
-            text += "pub use crate::stand_ins::hints;\n";
-        }
+        text += match *room {
+            "limits" => "pub use crate::stand_ins::lease;\n",
+            "memory" => "pub use crate::stand_ins::hints;\n",
+            _ => "",
+        };
         for (source, path) in *sources {
             writeln!(text, "pub mod {source} {{\n{}\n}}", changed(root, source, path, bug))
                 .unwrap();

@@ -38,11 +38,11 @@ fn apply_one(
             }
             Ok(None)
         }
-        UsageChange::Lease { of, needed, least, at } => {
+        UsageChange::Lease { of, request, at } => {
             let Some(run) = quota(tx, of)? else { return Ok(None) };
             let usage = tx.usage(of)?.unwrap_or_default();
             let before = Some(counted(of, run, &usage)?);
-            let (state, lease) = run.lease(before, *at, *needed, *least);
+            let (state, lease) = run.lease(before, *at, *request);
             // Without a lease there is mostly nothing to write.
             if usage.quota != Some(state) {
                 tx.put_usage(of, Some(&Usage { quota: Some(state), ..usage }))?;

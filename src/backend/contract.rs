@@ -216,10 +216,12 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// [`BackendError`].
     fn wait(&self, after: u64, timeout: Duration) -> Result<u64, BackendError>;
 
-    /// Takes in what was used, in one durable step.
+    /// Takes in what was used, in one durable step. Verifications wait for a batch with leases: it
+    /// should wait for another process for some dozen milliseconds at most.
     ///
     /// # Errors
-    /// [`BackendError`]; unless it is of unknown outcome, nothing of the batch happened.
+    /// [`BackendError`]; unless it is of unknown outcome, nothing of the batch happened. `TimedOut` if
+    /// another process held the database.
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError>;
 
     /// Reads the usage of each of these, in their order; empty where there is none.

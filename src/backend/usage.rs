@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
-use crate::key::{Lease, Used};
+use crate::key::{Lease, LeaseRequest, Used};
 
 /// The key or the owner that usage is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,10 +33,8 @@ pub enum UsageChange {
     Lease {
         /// The key or owner that has the quota.
         of: UsageSubject,
-        /// The number of uses that all waiting verifications need together.
-        needed: u64,
-        /// The number that one of them needs at least. With fewer, none of them is served.
-        least: u64,
+        /// The uses that the process holds and needs.
+        request: LeaseRequest,
         /// The moment, by the clock of the process that asks.
         at: Timestamp,
     },

@@ -17,15 +17,20 @@ use super::types::{
     AlertSettings, Error, Health, IfInUse, SettingsCheck, Unavailable, UsageSettings,
 };
 use super::usage::UsageRecorder;
-use super::verify::TokenVerifier;
+use super::verify::{LeaseSettings, TokenVerifier};
 use crate::backend::{Backend, Sharing};
 use crate::clock::{Clock, SystemClock};
 use crate::id::Version;
+use crate::invalid::{Invalid, Problem};
 use crate::key::{Prefix, PrefixTable, StoreMetadata, StoreRules};
 use crate::permission::Catalogue;
 #[cfg(feature = "recoverable")]
 use crate::token::RecoveryKeys;
 use crate::token::{Peppers, RandomSource};
+
+/// The longest time for which a verification waits for a lease, unless the builder sets another.
+const DEFAULT_QUOTA_WAIT: Duration = Duration::from_millis(50);
+const MAX_QUOTA_WAIT: Duration = Duration::from_secs(3_600);
 
 /// A builder that opens a [`Store`].
 ///
@@ -53,6 +58,7 @@ pub struct StoreBuilder {
     refuses_clock_behind_log: bool,
     usage: Option<UsageSettings>,
     alerts: AlertSettings,
+    leases: LeaseSettings,
     health_hook: Option<HealthHook>,
     #[cfg(feature = "recoverable")]
     recovery_keys: Option<RecoveryKeys>,
@@ -85,6 +91,7 @@ impl StoreBuilder {
             refuses_clock_behind_log: false,
             usage: None,
             alerts: AlertSettings::new(),
+            leases: LeaseSettings { wait: DEFAULT_QUOTA_WAIT, renews: true },
             health_hook: None,
             #[cfg(feature = "recoverable")]
             recovery_keys: None,
@@ -184,6 +191,23 @@ impl StoreBuilder {
         self
     }
 
+    /// Sets how long a verification waits at most for the lease of a quota, up to an hour. Defaults
+    /// to 50 ms. When the time is over, it is [`Unavailable::Quota`](super::Unavailable::Quota), which
+    /// says when to try again. With zero it never waits, and the lease is fetched for those that come
+    /// later.
+    pub fn quota_wait(mut self, at_most: Duration) -> Self {
+        self.leases.wait = at_most;
+        self
+    }
+
+    /// Renews no lease when a period begins. For tests that have to know which quotas a thread has
+    /// looked at.
+    #[doc(hidden)]
+    pub fn without_renewals_for_tests(mut self) -> Self {
+        self.leases.renews = false;
+        self
+    }
+
     /// Calls a function when [`Health::problems`] are others than before, and at the opening if
     /// there are any. Defaults to none. A later call replaces it.
     ///
@@ -226,9 +250,9 @@ impl StoreBuilder {
     ///   [`IfInUse::Refuse`] was given; it contains the number of tokens and some of their keys.
     /// - [`Error::RecoveryKey`] for a wrong recovery key.
     /// - [`Error::ClockBehindLog`] after [`refuse_clock_behind_log`](Self::refuse_clock_behind_log).
-    /// - [`Error::Invalid`] for no prefix or more than 8, a retention under an hour, settings of
-    ///   usage or a window of rejections outside their limits, or an alert about unused keys if
-    ///   usage isn't kept or is too coarse.
+    /// - [`Error::Invalid`] for no prefix or more than 8, a retention under an hour, a quota wait over
+    ///   an hour, settings of usage or a window of rejections outside their limits, or an alert about
+    ///   unused keys if usage isn't kept or is too coarse.
     /// - [`Error::Backend`] if the backend fails.
     pub fn open(self, backend: impl Backend) -> Result<Store, Error> {
         self.open_on(Arc::new(backend))
@@ -243,6 +267,7 @@ impl StoreBuilder {
         let key_retention = Retention::new("key retention", self.key_retention)?;
         self.usage.map_or(Ok(()), |settings| settings.check())?;
         self.alerts.check(self.usage.as_ref())?;
+        check_quota_wait(self.leases.wait)?;
         let sealer = Arc::new(Sealer {
             #[cfg(feature = "recoverable")]
             keys: self.recovery_keys,
@@ -313,8 +338,10 @@ impl StoreBuilder {
             health.start_hook(hook, &mut workers)?;
         }
         let minter = Minter::new(&engine, self.random, &sealer);
+        let verifier = TokenVerifier::new(&engine, &noticed, &usage, self.leases);
+        verifier.start(&mut workers)?;
         Ok(Store {
-            verifier: TokenVerifier::new(&engine, &noticed, &usage),
+            verifier,
             manager: Manager::new(&engine, &usage, minter, self.settings_check),
             sealer,
             retired,
@@ -325,6 +352,15 @@ impl StoreBuilder {
             engine,
         })
     }
+}
+
+fn check_quota_wait(given: Duration) -> Result<(), Invalid> {
+    if given <= MAX_QUOTA_WAIT {
+        return Ok(());
+    }
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let (given, max) = (millis(given), millis(MAX_QUOTA_WAIT));
+    Err(Invalid::new("quota wait", Problem::OutOfRange { given, min: 0, max, unit: "ms" }))
 }
 
 /// Starts the thread that finds out the outcome of indeterminate changes. The thread is parked

@@ -1,6 +1,7 @@
 //! The port of a store: its verification and management calls.
 
 use std::fmt::Debug;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::types::{
@@ -9,6 +10,7 @@ use super::types::{
     OwnerAction, Page, ReservedUses, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate,
     Rules, VerifyError, VerifyRequest,
 };
+use super::verify::LeaseWait;
 use crate::authority::Authority;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
@@ -45,33 +47,44 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         self.verify_request(&VerifyRequest::new(token))
     }
 
-    /// Verifies a token, by the peer's address and the cost of this use as well. It does no I/O,
-    /// allocates nothing and waits for no other thread, with two exceptions:
+    /// Verifies a token, by the peer's address and the cost of this use as well. It never calls the
+    /// backend, and allocates nothing and waits for no other thread, with one exception: the use of
+    /// a quota.
     ///
-    /// - This process leases part of each quota. When a lease is spent, the verification waits for
-    ///   one durable write that renews it. Concurrent verifications share such a write.
-    /// - If a concurrent use exhausts a later limit after an earlier limit has counted this use,
-    ///   that count is refunded. The refund waits for the lock of index changes.
+    /// This process leases part of each quota. A thread of its own fetches the next lease before the
+    /// last one ends, and the verification that asks for it takes a lock for a moment. One that finds
+    /// no lease parks this thread until the lease is there, or for
+    /// [`StoreBuilder::quota_wait`](super::StoreBuilder::quota_wait) at most. That may happen at the
+    /// first use in a period, and at each use while fewer than 32 are left.
     ///
     /// After the secret it checks, in this order: the key's state, `not_before`, the address, the
     /// rate, the quota. The last four are checked for the key and for its owner. A rejected
-    /// verification uses nothing up. One of cost 0 takes nothing either, and writes nothing: if this
-    /// process doesn't know what is left of a quota, it waits for one read of it.
+    /// verification uses nothing up. One of cost 0 takes nothing either: if this process doesn't know
+    /// what is left of a quota, it waits, as for a lease, until that is read.
     ///
     /// # Errors
     /// [`VerifyError`], which is the same for every caller without the right secret.
     fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError>;
 
-    /// Verifies a token as [`verify_request`](Self::verify_request) does, and returns the uses that
-    /// it took from quotas. [`Verifier::verify_reserving`](super::Verifier::verify_reserving) wraps
-    /// them.
+    /// Verifies a token as [`verify_request`](Self::verify_request) does, and never parks the thread:
+    /// one that has to wait for a lease is pending. It has taken nothing then; `wait` has its place
+    /// among those who wait, and the task is woken when it is worth to poll again. `wait` is `None`
+    /// before the first poll and after the answer. Dropping it ends the wait.
+    ///
+    /// [`Verifier::verify_async`](super::Verifier::verify_async) makes a future of this. The provided
+    /// method parks the thread, which is right for a store that never waits.
     ///
     /// # Errors
     /// As [`verify_request`](Self::verify_request).
-    fn verify_reserving(
+    fn poll_verify(
         &self,
         request: &VerifyRequest<'_>,
-    ) -> Result<(VerifiedKey, ReservedUses), VerifyError>;
+        wait: &mut Option<LeaseWait>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<VerifiedKey, VerifyError>> {
+        let _ = (wait, context);
+        Poll::Ready(self.verify_request(request))
+    }
 
     /// Counts `actual` uses in place of reserved ones, as
     /// [`Reservation::settle`](super::Reservation::settle) says.

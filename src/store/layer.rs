@@ -1,6 +1,7 @@
 //! Stores around a store: the only file that forwards each call.
 
 use std::fmt::Debug;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::key_store::KeyStore;
@@ -16,6 +17,7 @@ use super::types::views::{
     ChangedKey, CreatedOwner, Events, FoundToken, Issued, IssuedOnce, Key, Owner, Page,
     RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rules,
 };
+use super::verify::{LeaseWait, parked};
 use crate::authority::Authority;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
@@ -50,8 +52,8 @@ macro_rules! store_layer {
         /// Every layer is a [`KeyStore`]. Its methods have the names of the store's; each defaults
         /// to the inner store's. [`around`](Self::around) runs around every management call,
         /// whether the layer changes it or not: this one hook serves traces, metrics and audits. A
-        /// layer that observes verifications overrides [`verify_request`](Self::verify_request) and
-        /// [`verify_reserving`](Self::verify_reserving).
+        /// layer that observes or changes verifications overrides
+        /// [`poll_verify`](Self::poll_verify).
         ///
         /// Import this trait only in the file that implements it. With both traits in scope, a call
         /// on the layer itself is ambiguous.
@@ -104,26 +106,18 @@ macro_rules! store_layer {
                 run()
             }
 
-            /// Answers [`KeyStore::verify_request`], and [`KeyStore::verify`] with it.
+            /// Answers [`KeyStore::poll_verify`], and with it [`KeyStore::verify_request`] and
+            /// [`KeyStore::verify`]: no verification goes by another way.
             ///
             /// # Errors
             /// Those of its namesake.
-            fn verify_request(
+            fn poll_verify(
                 &self,
                 request: &VerifyRequest<'_>,
-            ) -> Result<VerifiedKey, VerifyError> {
-                self.inner().verify_request(request)
-            }
-
-            /// Answers [`KeyStore::verify_reserving`].
-            ///
-            /// # Errors
-            /// Those of its namesake.
-            fn verify_reserving(
-                &self,
-                request: &VerifyRequest<'_>,
-            ) -> Result<(VerifiedKey, ReservedUses), VerifyError> {
-                self.inner().verify_reserving(request)
+                wait: &mut Option<LeaseWait>,
+                context: &mut Context<'_>,
+            ) -> Poll<Result<VerifiedKey, VerifyError>> {
+                self.inner().poll_verify(request, wait, context)
             }
 
             /// Answers [`KeyStore::catalogue`].
@@ -153,14 +147,17 @@ macro_rules! store_layer {
                 &self,
                 request: &VerifyRequest<'_>,
             ) -> Result<VerifiedKey, VerifyError> {
-                StoreLayer::verify_request(self, request)
+                parked(|wait, context| StoreLayer::poll_verify(self, request, wait, context))
             }
 
-            fn verify_reserving(
+            #[inline]
+            fn poll_verify(
                 &self,
                 request: &VerifyRequest<'_>,
-            ) -> Result<(VerifiedKey, ReservedUses), VerifyError> {
-                StoreLayer::verify_reserving(self, request)
+                wait: &mut Option<LeaseWait>,
+                context: &mut Context<'_>,
+            ) -> Poll<Result<VerifiedKey, VerifyError>> {
+                StoreLayer::poll_verify(self, request, wait, context)
             }
 
             fn catalogue(&self) -> &Catalogue {

@@ -59,5 +59,6 @@ pub use types::{
     SetLimits, SettingsChange, SettingsCheck, SettingsOf, StateProblem, ThreadHealth, Unavailable,
     UpdateKey, UpdateOwner, UsageSettings, VerifyError, VerifyRequest, WorkHealth,
 };
+pub use verify::LeaseWait;
 #[cfg(keyhasp_constant_time)]
 pub use verify::set_declassifier;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::alerts::AlertScanner;
@@ -18,7 +19,7 @@ use super::types::{
     Rules, VerifyError, VerifyRequest,
 };
 use super::usage::UsageRecorder;
-use super::verify::TokenVerifier;
+use super::verify::{LeaseWait, TokenVerifier};
 use crate::authority::Authority;
 use crate::backend::{BackupProgress, Finding, Repaired};
 use crate::clock::Timestamp;
@@ -88,6 +89,17 @@ impl Store {
     /// The store must be opened again then. Another error says that the backend couldn't tell.
     pub fn check_files(&self) -> Result<(), Error> {
         self.engine.records.look_at_files()
+    }
+
+    /// Fetches now the leases of quotas that are due, without waiting for the thread that fetches
+    /// them. When this returns, each lease that a verification asked for before is there, or has
+    /// failed, unless another process has the database.
+    ///
+    /// # Errors
+    /// [`Error`] if the backend fails. Those whose leases failed have heard so.
+    pub fn fetch_leases(&self) -> Result<(), Error> {
+        self.engine.check_process()?;
+        self.verifier.fetch_leases()
     }
 
     /// Mends graces that a clock reckoned that was ahead, before a call that may change something.
@@ -168,11 +180,13 @@ impl KeyStore for Store {
         self.verifier.verify(request)
     }
 
-    fn verify_reserving(
+    fn poll_verify(
         &self,
         request: &VerifyRequest<'_>,
-    ) -> Result<(VerifiedKey, ReservedUses), VerifyError> {
-        self.verifier.verify_reserving(request)
+        wait: &mut Option<LeaseWait>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<VerifiedKey, VerifyError>> {
+        self.verifier.poll(request, wait, context)
     }
 
     fn settle(&self, reserved: ReservedUses, actual: u32) -> Result<(), Error> {
@@ -405,7 +419,7 @@ impl KeyStore for Store {
             return Ok(());
         }
         self.workers.stop();
-        let put_back = self.verifier.give_back_leases();
+        let put_back = self.verifier.close_leases();
         let flushed = self.usage.flush_last();
         self.engine.records.backend.close()?;
         put_back.and(flushed)

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, unused_macros)] // Each test binary uses its part.
 #![allow(clippy::unwrap_used)]
 
+pub mod gate;
 pub mod keep_open;
 pub mod records;
 pub mod source;
@@ -44,9 +45,11 @@ pub fn owner(id: &str) -> OwnerId {
     OwnerId::new(id).unwrap()
 }
 
-/// A builder with a set clock and seeded randomness.
+/// A builder with a set clock and seeded randomness. A verification waits for its lease, however
+/// slow the machine is.
 pub fn builder(clock: &Arc<ManualClock>, seed: u64) -> StoreBuilder {
     Store::builder(catalogue(), [prefix("acme"), prefix("acme_test")])
+        .quota_wait(HOUR)
         .clock(Arc::<ManualClock>::clone(clock))
         .random(ChaCha20Rng::seed_from_u64(seed))
 }

@@ -174,6 +174,8 @@ pub(crate) type Checked = Result<(), String>;
 
 impl Sequence<'_> {
     fn step(&mut self) -> Checked {
+        // As a thread does by itself: what the last step asked for is leased as of that step.
+        self.store.fetch_leases().map_err(|error| format!("fetching leases: {error:?} heard"))?;
         self.move_clock();
         let is_closed = self.place.outlives_its_store();
         if self.chance.percent(3)

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use keyhasp::authority::{Authority, Role, Viewer};
@@ -9,7 +10,7 @@ use keyhasp::id::{KeyId, OwnerId, Version};
 use keyhasp::key::{LastAddress, RejectReason};
 use keyhasp::store::{
     ChangedKey, Events, ForbiddenReason, FoundToken, Health, Issued, IssuedOnce, Key, KeyAction,
-    KeyUsage, Owner, OwnerAction, Page, RevokedAll, RevokedTree, Rules, StoreLayer,
+    KeyUsage, LeaseWait, Owner, OwnerAction, Page, RevokedAll, RevokedTree, Rules, StoreLayer,
 };
 use keyhasp::{
     Clock, CreateKey, Error, EventKind, IdempotencyKey, KeyStore, ListEvents, ListKeys,
@@ -210,28 +211,14 @@ impl Planted {
     }
 }
 
-impl Asked for Planted {
-    fn flush_usage(&self) -> Result<(), Error> {
-        for noted in self.usage.lock().unwrap().values_mut() {
-            noted.shown = None;
-            noted.written += std::mem::take(&mut noted.waiting);
-        }
-        self.store.flush_usage()
-    }
-
-    fn run_alerts(&self) -> Result<usize, Error> {
-        if self.has(Defect::LooksAway) { Ok(0) } else { self.store.run_alerts() }
-    }
-}
-
-impl StoreLayer for Planted {
-    fn inner(&self) -> &dyn KeyStore {
-        &*self.store
-    }
-
-    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
+impl Planted {
+    /// Answers a verification, in place of the store's answer.
+    fn answer(
+        &self,
+        request: &VerifyRequest<'_>,
+        answer: Result<VerifiedKey, VerifyError>,
+    ) -> Result<VerifiedKey, VerifyError> {
         let token = request.token();
-        let answer = self.store.verify_request(request);
         let mut first_verified = self.granted.lock().unwrap();
         let before = first_verified.get(token).copied();
         let is_superseded = matches!(answer, Err(VerifyError::Rejected(RejectReason::Superseded)));
@@ -277,6 +264,35 @@ impl StoreLayer for Planted {
             Some(before) if outlives => Ok(before),
             _ => answer,
         }
+    }
+}
+
+impl Asked for Planted {
+    fn flush_usage(&self) -> Result<(), Error> {
+        for noted in self.usage.lock().unwrap().values_mut() {
+            noted.shown = None;
+            noted.written += std::mem::take(&mut noted.waiting);
+        }
+        self.store.flush_usage()
+    }
+
+    fn run_alerts(&self) -> Result<usize, Error> {
+        if self.has(Defect::LooksAway) { Ok(0) } else { self.store.run_alerts() }
+    }
+}
+
+impl StoreLayer for Planted {
+    fn inner(&self) -> &dyn KeyStore {
+        &*self.store
+    }
+
+    fn poll_verify(
+        &self,
+        request: &VerifyRequest<'_>,
+        wait: &mut Option<LeaseWait>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<VerifiedKey, VerifyError>> {
+        self.store.poll_verify(request, wait, context).map(|answer| self.answer(request, answer))
     }
 
     fn create_key(

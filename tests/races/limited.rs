@@ -216,6 +216,15 @@ pub(crate) fn rate(backend: Arc<dyn Backend>, seed: u64, of: Of, wrap: Wrap<'_>)
     (limited.accepted(), u64::from(burst) + passed * u64::from(count) / per)
 }
 
+/// Counts a thread out, also if it panics: then nobody waits for it for ever.
+struct Running<'a>(&'a AtomicU64);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A use that was accepted, by the number of changes of the quota that had been begun or made when
 /// it was asked for and when it was answered.
 type When = (u64, u64);
@@ -245,6 +254,7 @@ pub(crate) fn renewed(
             .map(|thread| {
                 let (limited, changes, running) = (&limited, &changes, &running);
                 scope.spawn(move || {
+                    let _running = Running(running);
                     let mut chance = Chance::new(seed * 100 + thread);
                     let mut accepted = Vec::new();
                     for _ in 0..TRIES / 2 {
@@ -260,7 +270,6 @@ pub(crate) fn renewed(
                             Err(other) => panic!("{other:?}"),
                         }
                     }
-                    running.fetch_sub(1, Ordering::Relaxed);
                     accepted
                 })
             })

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use keyhasp::authority::Authority;
 use keyhasp::backend::{Backend, BackendError, BackendLayer, Change, CommitOutcome, Memory};
-use keyhasp::store::{ChangedKey, Issued, Key, KeyAction, StoreLayer};
+use keyhasp::store::{ChangedKey, Issued, Key, KeyAction, LeaseWait, StoreLayer};
 use keyhasp::{
     Error, KeyId, KeyStore, RejectReason, Rotate, Timestamp, VerifiedKey, VerifyError,
     VerifyRequest, Version,
@@ -84,15 +85,13 @@ impl Planted {
         std::thread::yield_now();
         if found == expected { Ok(None) } else { Err(Error::Conflict { expected, found }) }
     }
-}
 
-impl StoreLayer for Planted {
-    fn inner(&self) -> &dyn KeyStore {
-        &*self.store
-    }
-
-    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
-        let now = self.store.verify_request(request);
+    /// Answers a verification, in place of the store's answer.
+    fn answer(
+        &self,
+        request: &VerifyRequest<'_>,
+        now: Result<VerifiedKey, VerifyError>,
+    ) -> Result<VerifiedKey, VerifyError> {
         if self.defect == Defect::Overspends {
             let mut verified = self.verified.lock().unwrap();
             return match now {
@@ -113,6 +112,21 @@ impl StoreLayer for Planted {
             return now;
         }
         self.verdicts.lock().unwrap().insert(request.token().to_vec(), now).unwrap_or(now)
+    }
+}
+
+impl StoreLayer for Planted {
+    fn inner(&self) -> &dyn KeyStore {
+        &*self.store
+    }
+
+    fn poll_verify(
+        &self,
+        request: &VerifyRequest<'_>,
+        wait: &mut Option<LeaseWait>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<VerifiedKey, VerifyError>> {
+        self.store.poll_verify(request, wait, context).map(|now| self.answer(request, now))
     }
 
     fn key(&self, by: &Authority, id: KeyId) -> Result<Key, Error> {

@@ -60,7 +60,9 @@ fn use_key(store: &Store, token: &str) -> u64 {
                         // Also where it changes all the time, or the machine stood still.
                         Err(
                             VerifyError::Rejected(RejectReason::QuotaExhausted { .. })
-                            | VerifyError::Unavailable(Unavailable::Quota | Unavailable::Stale),
+                            | VerifyError::Unavailable(
+                                Unavailable::Quota { .. } | Unavailable::Stale,
+                            ),
                         ) => std::thread::yield_now(),
                         Err(other) => panic!("{other:?}"),
                     }

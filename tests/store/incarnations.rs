@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use keyhasp::backend::{Backend, Memory, UsageChange, UsageSubject};
-use keyhasp::key::RejectReason;
+use keyhasp::key::{LeaseRequest, RejectReason};
 use keyhasp::store::Resource;
 use keyhasp::{
     Access, CreateKey, CreateOwner, DelegatedKeys, Error, Event, EventKind, ListEvents, Period,
@@ -91,7 +91,8 @@ fn no_lease_of_an_owner_serves_another_one_that_took_its_id() {
     let of = UsageSubject::Owner(owner("org"));
     let lease = |needed| {
         let at = world.now();
-        let leased = backend.record_usage(&[UsageChange::Lease { of, needed, least: 1, at }]);
+        let request = LeaseRequest { held: 0, needed, least: 1 };
+        let leased = backend.record_usage(&[UsageChange::Lease { of, request, at }]);
         leased.unwrap().remove(0).unwrap()
     };
     let late = lease(300);

@@ -101,8 +101,10 @@ fn it_changes_nothing() {
     assert!(tool.verifier.verify(issued.token.expose()).is_ok());
     store.flush_usage().unwrap();
     assert_eq!(store.run_alerts().unwrap(), 0);
-    let unavailable = Err(VerifyError::Unavailable(Unavailable::Quota));
-    assert_eq!(tool.verifier.verify(limited.token.expose()).map(drop), unavailable);
+    assert!(matches!(
+        tool.verifier.verify(limited.token.expose()),
+        Err(VerifyError::Unavailable(Unavailable::Quota { .. }))
+    ));
     let look = VerifyRequest::new(limited.token.expose().as_bytes()).cost(0);
     assert!(tool.store.verify_request(&look).is_ok());
     assert!(tool.store.health().problems().is_empty(), "{:?}", tool.store.health());

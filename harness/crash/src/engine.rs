@@ -75,7 +75,9 @@ pub fn counting(backend: Arc<dyn Backend>) -> Result<Arc<Store>, Error> {
 
 fn builder() -> Result<StoreBuilder, Error> {
     let catalogue = Catalogue::builder().read("links:read").write("links:write").build()?;
-    Ok(Store::builder(catalogue, [Prefix::new("crash")?]))
+    // A use waits for its lease, however slow the machine is.
+    let patience = Duration::from_secs(3_600);
+    Ok(Store::builder(catalogue, [Prefix::new("crash")?]).quota_wait(patience))
 }
 
 impl fmt::Display for Engine {

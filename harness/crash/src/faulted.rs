@@ -242,7 +242,7 @@ impl Case {
         for token in tokens {
             let (is, allowed) = (ask(&verifier, token), allowed(token));
             // A look at a quota that isn't known yet reads, and reading fails.
-            let is_blind = is == Err(VerifyError::Unavailable(Unavailable::Quota))
+            let is_blind = matches!(is, Err(VerifyError::Unavailable(Unavailable::Quota { .. })))
                 && allowed.iter().any(Result::is_ok);
             if !allowed.contains(&is) && !is_blind {
                 let (key, generation) = (token.key, token.generation);

@@ -8,7 +8,7 @@ use keyhasp::backend::{
     Applied, Backend, BackendError, BackendErrorKind, Change, CommitOutcome, Rejection,
     UsageChange, UsageOutcome,
 };
-use keyhasp::key::Lease;
+use keyhasp::key::{Lease, LeaseRequest};
 use keyhasp_altered::{Alter, Intercepted};
 
 /// A bug.
@@ -102,7 +102,8 @@ impl Alter for Injected {
             let (of, at, own) = (*of, *at, *own);
             match self {
                 Self::Greedy => {
-                    let rest = UsageChange::Lease { of, needed: own.left, least: own.left, at };
+                    let request = LeaseRequest::one(own.left);
+                    let rest = UsageChange::Lease { of, request, at };
                     let rest = inner.record_usage(&[rest])?.pop().flatten();
                     *lease = rest.map(|rest| Lease { units: own.units + rest.units, ..rest });
                 }

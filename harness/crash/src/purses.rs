@@ -354,12 +354,9 @@ fn counted(backend: &dyn Backend, key: KeyId) -> Result<u64, BackendError> {
     Ok(usage.used.accepted)
 }
 
-/// Returns the most units in leases when `left` units are beside them. Each thread that finds too
-/// little in the lease asks once, for a sixteenth of the rest, or for the need of all threads.
+/// Returns the most units in leases when `left` units are beside them: a sixteenth of all, or what
+/// one use needs.
 fn most_leased(left: i64) -> u64 {
-    let left = left.max(0).unsigned_abs();
-    let needed = SPENDERS * MOST;
-    // A sixteenth of what was there before is at most a fifteenth of what is there after.
-    let with_one_more = |left: u64, _| left + (left / 15).max(needed);
-    (0..SPENDERS).fold(left, with_one_more) - left + MOST
+    // A sixteenth of all is a fifteenth of what is beside it.
+    (left.max(0).unsigned_abs() / 15).max(MOST)
 }

@@ -16,6 +16,8 @@ use super::group_commit::GroupCommit;
 use super::hash_table::slot::{Seen, Slot, Unit, Words};
 use super::hash_table::table::{Table, Writer};
 use super::interned::{OwnerNumbers, Owners};
+use super::limits::lease::{Ends, LeaseWord};
+use super::limits::lease_cell::{GivenBack, LeaseCell};
 use super::limits::records::{Slab, SlabNumbers};
 
 /// Makes the contents of a slot.
@@ -195,6 +197,50 @@ pub fn a_record_belongs_to_its_slot() {
     writer.join().unwrap();
 }
 
+/// A use is given back while its lease moves to another record, and another key gets the first one:
+/// it is added once, to the lease that it came from, or it is forfeited.
+pub fn a_use_is_given_back_once_or_forfeited() {
+    const REST: u64 = 9;
+    const OTHER: u64 = 100;
+    let slab = Slab::new();
+    let mut numbers = SlabNumbers::default();
+    let (first, entry) = numbers.acquire(&slab).unwrap();
+    entry.fill([REST, 0]);
+    let shared = Arc::new((slab, Unit::<1>::empty()));
+    shared.1.slot(0).fill(5, &words(first.into()));
+    let writer = {
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || {
+            be_writer();
+            let (slab, unit) = &*shared;
+            let (second, entry) = numbers.acquire(slab).unwrap();
+            let moved = LeaseCell(slab.get(first).unwrap().word(0)).take();
+            entry.fill([moved.0, 0]);
+            unit.slot(1).fill(5, &words(second.into()));
+            unit.slot(0).retire();
+            numbers.release(first);
+            let (again, entry) = numbers.acquire(slab).unwrap();
+            assert_eq!(again, first);
+            entry.fill([OTHER, 0]);
+            unit.slot(2).fill(6, &words(again.into()));
+            second
+        })
+    };
+    let (slab, unit) = &*shared;
+    let mut given_back = 0;
+    for slot in [0, 1] {
+        let Seen::Match(found) = unit.slot(slot).read(5) else { continue };
+        let cell = LeaseCell(slab.get(found.near[0] as u32).unwrap().word(0));
+        if cell.give_back(LeaseWord(1), Ends, || found.seen.validate()) == GivenBack::Done {
+            given_back += 1;
+            break;
+        }
+    }
+    let second = writer.join().unwrap();
+    let units = |record| LeaseCell(slab.get(record).unwrap().word(0)).take().held();
+    assert_eq!((units(second), units(first)), (REST + given_back, OTHER));
+}
+
 /// A reader that knows of a suspension sees it. Before that, no reader sees flags that never were.
 pub fn a_suspension_is_seen() {
     let id = OwnerId::new("org").unwrap();
@@ -345,6 +391,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("a_removed_key_is_gone", a_removed_key_is_gone),
     ("a_probe_length_grows_before_it_is_needed", a_probe_length_grows_before_it_is_needed),
     ("a_record_belongs_to_its_slot", a_record_belongs_to_its_slot),
+    ("a_use_is_given_back_once_or_forfeited", a_use_is_given_back_once_or_forfeited),
     ("a_suspension_is_seen", a_suspension_is_seen),
     ("a_suspension_comes_before_its_keys", a_suspension_comes_before_its_keys),
     ("each_caller_gets_its_outcome", each_caller_gets_its_outcome),

@@ -9,6 +9,42 @@ pub mod hints {
     pub fn prefer_huge_pages<T>(_: &mut Vec<T>) {}
 }
 
+/// Leases of uses alone, which are never void.
+pub mod lease {
+    /// The mark of a lease whose next one is asked for.
+    pub const ASKED: u64 = 1 << 36;
+
+    /// The days at which leases end.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Ends;
+
+    /// A lease.
+    #[derive(Clone, Copy, Debug)]
+    pub struct LeaseWord(pub u64);
+
+    impl LeaseWord {
+        /// Returns the uses.
+        pub fn held(self) -> u64 {
+            self.0 & !ASKED
+        }
+
+        /// Returns the lease after uses.
+        pub fn spend(self, _: Ends, uses: u32) -> Option<Self> {
+            (self.held() >= u64::from(uses)).then(|| Self(self.0 - u64::from(uses)))
+        }
+
+        /// Returns the lease with another one's uses.
+        pub fn add(self, other: Self, _: Ends) -> Self {
+            Self(self.held() + other.held())
+        }
+
+        /// Returns the lease with uses that were given back.
+        pub fn give_back(self, uses: Self, _: Ends) -> Option<Self> {
+            Some(Self(self.0 + uses.held()))
+        }
+    }
+}
+
 /// Limits of an entry.
 pub mod entry {
     /// The greatest number of a permission set.

@@ -60,6 +60,43 @@ pub(crate) mod atomic {
                 pub(crate) fn fetch_or(&self, value: $value, order: Ordering) -> $value {
                     self.0.fetch_or(value, order)
                 }
+
+                #[track_caller]
+                pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                    self.0.swap(value, order)
+                }
+
+                #[track_caller]
+                pub(crate) fn compare_exchange(
+                    &self,
+                    seen: $value,
+                    next: $value,
+                    done: Ordering,
+                    failed: Ordering,
+                ) -> Result<$value, $value> {
+                    self.0.compare_exchange(seen, next, done, failed)
+                }
+
+                #[track_caller]
+                pub(crate) fn compare_exchange_weak(
+                    &self,
+                    seen: $value,
+                    next: $value,
+                    done: Ordering,
+                    failed: Ordering,
+                ) -> Result<$value, $value> {
+                    self.0.compare_exchange_weak(seen, next, done, failed)
+                }
+
+                #[track_caller]
+                pub(crate) fn fetch_update(
+                    &self,
+                    done: Ordering,
+                    read: Ordering,
+                    next: impl FnMut($value) -> Option<$value>,
+                ) -> Result<$value, $value> {
+                    self.0.fetch_update(done, read, next)
+                }
             }
         };
     }

@@ -30,6 +30,19 @@ const MAX_READERS: usize = 4;
 /// Statements kept prepared by each connection: more than there are.
 const PREPARED: usize = 96;
 
+/// The time that a write of leases waits for another process. Who waits for the lease of a quota
+/// waits no longer, as a rule, and commits of this process wait for the write.
+const LEASE_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// How long a write waits for another process.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Patience {
+    /// As the options say.
+    Usual,
+    /// As long as a write of leases, or less.
+    Short,
+}
+
 /// Makes connections to one database.
 #[derive(Debug)]
 pub(super) struct Connector {
@@ -62,6 +75,19 @@ impl Reader {
 }
 
 impl Connector {
+    /// Sets how long a connection waits for another process from now on.
+    pub(super) fn set_patience(
+        &self,
+        connection: &Connection,
+        patience: Patience,
+    ) -> Result<(), Fault> {
+        let timeout = match patience {
+            Patience::Usual => self.busy_timeout,
+            Patience::Short => self.busy_timeout.min(LEASE_TIMEOUT),
+        };
+        Ok(connection.busy_timeout(timeout)?)
+    }
+
     pub(super) fn new(files: Files, options: &SqliteOptions) -> Self {
         let SqliteOptions { busy_timeout, synchronous, .. } = *options;
         let lacks_room = AtomicBool::new(false);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::commit::{Commit, in_parts, of_page};
-use super::connect::Connector;
+use super::connect::{Connector, Patience};
 use super::error::{Fault, NAME, PAGE, is_of_damage};
 use super::readers::Readers;
 use super::scan::{Part, Scan};
@@ -83,7 +83,15 @@ impl Sqlite {
         operation: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
-        let written = self.writer.write(&self.connector, &self.readers, operation, work);
+        self.write_with((operation, Patience::Usual), work)
+    }
+
+    fn write_with<T>(
+        &self,
+        how: (&'static str, Patience),
+        work: impl FnOnce(&Connection) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        let written = self.writer.write(&self.connector, &self.readers, how, work);
         written.map_err(|error| error.at(self.connector.files.database()))
     }
 
@@ -297,8 +305,11 @@ impl Backend for Sqlite {
     }
 
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        let leases = batch.iter().any(|change| matches!(change, UsageChange::Lease { .. }));
+        let patience = if leases { Patience::Short } else { Patience::Usual };
+        let how = ("take in usage", patience);
         let write = |batch: &[UsageChange]| {
-            self.write("take in usage", |tx| apply_usage(&mut Commit::new(tx), batch))
+            self.write_with(how, |tx| apply_usage(&mut Commit::new(tx), batch))
         };
         in_parts(batch, &write, &|_| None)
     }
@@ -363,7 +374,7 @@ impl Backend for Sqlite {
     }
 
     fn close(&self) -> Result<(), BackendError> {
-        let closed = self.writer.close(&self.readers);
+        let closed = self.writer.close(&self.connector, &self.readers);
         // Wakes the waiting threads, which then find the backend closed.
         self.announcer.announce(u64::MAX);
         closed.map_err(|fault| self.failed("close", fault))

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::connect::Connector;
+use super::connect::{Connector, Patience};
 use super::error::Fault;
 use super::file_watch::FileWatch;
 use super::files::Files;
@@ -81,7 +81,7 @@ impl Writer {
         &self,
         connector: &Connector,
         readers: &Readers,
-        operation: &'static str,
+        (operation, patience): (&'static str, Patience),
         work: impl FnOnce(&Connection) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
         let during = |fault: Fault| fault.during(operation);
@@ -110,7 +110,10 @@ impl Writer {
                 connection
             }
         };
-        let result = self.transact(&connection, &connector.files, operation, work);
+        let result = match connector.set_patience(&connection, patience) {
+            Ok(()) => self.transact(&connection, &connector.files, operation, work),
+            Err(fault) => Err((during(fault), false)),
+        };
         match &result {
             Ok(_) => {
                 self.records.note_committed();
@@ -213,7 +216,7 @@ impl Writer {
     }
 
     /// Flushes and lets go of all connections and of the lock, in this order.
-    pub(super) fn close(&self, readers: &Readers) -> Result<(), Fault> {
+    pub(super) fn close(&self, connector: &Connector, readers: &Readers) -> Result<(), Fault> {
         let mut state = self.lock();
         let access = mem::replace(&mut state.access, Access::Closed);
         if let Access::Closed = access {
@@ -231,7 +234,8 @@ impl Writer {
             }
             (Some(connection), None) => {
                 // If other processes hold the log it stays; its content is durable there.
-                let flushed = checkpoint(&connection);
+                let patient = connector.set_patience(&connection, Patience::Usual);
+                let flushed = patient.and_then(|()| checkpoint(&connection));
                 connection.close().map_err(|(_, error)| error.into()).and(flushed)
             }
             (None, _) => Ok(false),

@@ -8,7 +8,7 @@ use super::credentials::Credentials;
 use super::rate_headers::seconds;
 use crate::clock::Timestamp;
 use crate::key::{RateLimited, RejectReason};
-use crate::store::VerifyError;
+use crate::store::{Unavailable, VerifyError};
 
 /// Seconds after which a client may try again when the store couldn't answer. Most such states are
 /// over by then.
@@ -199,10 +199,13 @@ impl<'a> ErrorResponse<'a> {
             AuthError::Verify(VerifyError::Rejected(RejectReason::RateLimited(limited))) => {
                 limited.retry_after.map(|wait| seconds(wait).max(1))
             }
-            AuthError::Verify(VerifyError::Unavailable(_))
+            AuthError::Verify(VerifyError::Unavailable(unavailable))
                 if self.status() == StatusCode::SERVICE_UNAVAILABLE =>
             {
-                Some(RETRY_SECONDS)
+                match unavailable {
+                    Unavailable::Quota { retry_after } => Some(seconds(retry_after).max(1)),
+                    _ => Some(RETRY_SECONDS),
+                }
             }
             _ => None,
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge, histogram};
@@ -9,9 +10,7 @@ use metrics::{Counter, Gauge, counter, gauge, histogram};
 use super::names;
 use crate::clock::{Clock, SystemClock};
 use crate::integrations::outcomes::{call_outcome, verification_outcome, verification_outcomes};
-use crate::store::{
-    Error, KeyStore, ReservedUses, StoreCall, StoreLayer, VerifyError, VerifyRequest,
-};
+use crate::store::{Error, KeyStore, LeaseWait, StoreCall, StoreLayer, VerifyError, VerifyRequest};
 use crate::verified_key::VerifiedKey;
 
 /// A store around another one that counts and measures its calls.
@@ -108,15 +107,13 @@ impl<S: KeyStore> StoreLayer for Measured<S> {
     }
 
     #[inline]
-    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
-        self.count(self.store.verify_request(request))
-    }
-
-    fn verify_reserving(
+    fn poll_verify(
         &self,
         request: &VerifyRequest<'_>,
-    ) -> Result<(VerifiedKey, ReservedUses), VerifyError> {
-        self.count(self.store.verify_reserving(request))
+        wait: &mut Option<LeaseWait>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<VerifiedKey, VerifyError>> {
+        self.store.poll_verify(request, wait, context).map(|answer| self.count(answer))
     }
 
     fn around<T>(

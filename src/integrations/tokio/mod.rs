@@ -2,7 +2,8 @@
 //!
 //! A management call waits for a disk. [`AsyncKeys`] runs it on a thread that may wait;
 //! [`blocking`] does the same for any other call of a store, such as
-//! [`close`](crate::store::KeyStore::close). Verification reads memory alone: call it directly.
+//! [`close`](crate::store::KeyStore::close). Verification calls no database: call
+//! [`Verifier::verify_async`](crate::Verifier::verify_async) directly.
 //!
 //! Dropping such a future doesn't undo its call. A call that has begun goes on to its end.
 

@@ -1,24 +1,111 @@
 //! The answer of a service behind the layer, or that to a rejected request.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use http::Response;
+use http::{Request, Response};
 use pin_project_lite::pin_project;
+use tower_service::Service;
 
+use super::admission::{Admitted, Waiting};
 use super::rejection::Rejection;
 use super::settings::Settings;
 use crate::key::RateStatus;
 
 pin_project! {
-    /// The future of [`KeyService`](super::KeyService) and [`GuardService`](super::GuardService).
+    /// The future of [`KeyService`](super::KeyService). Dropped while its request waits for the lease
+    /// of a quota, it has taken nothing.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct KeyFuture<S, B, R>
+    where
+        S: Service<Request<B>>,
+    {
+        // Apart, since a request seldom waits.
+        waiting: Option<Box<Waits<S, B>>>,
+        #[pin]
+        response: Option<ResponseFuture<S::Future, R>>,
+    }
+}
+
+/// A request that waits, and the service that is ready for it.
+struct Waits<S, B> {
+    request: Waiting<B>,
+    service: S,
+    settings: Arc<Settings>,
+}
+
+impl<S, B, R> KeyFuture<S, B, R>
+where
+    S: Service<Request<B>>,
+{
+    /// Passes a request on.
+    pub(super) fn passing(
+        service: &mut S,
+        (request, rate): Admitted<B>,
+        settings: &Arc<Settings>,
+    ) -> Self {
+        let inner = service.call(request);
+        let response = match rate {
+            None => ResponseFuture::passing(inner),
+            Some(rate) => ResponseFuture::with_rate(inner, rate, Arc::clone(settings)),
+        };
+        Self { waiting: None, response: Some(response) }
+    }
+
+    /// Waits, and passes the request on to this service, which is ready.
+    pub(super) fn waiting(service: S, request: Waiting<B>, settings: &Arc<Settings>) -> Self {
+        let waits = Waits { request, service, settings: Arc::clone(settings) };
+        Self { waiting: Some(Box::new(waits)), response: None }
+    }
+
+    pub(super) fn rejected(rejection: Rejection) -> Self {
+        Self { waiting: None, response: Some(ResponseFuture::rejected(rejection)) }
+    }
+}
+
+impl<S, B, R> Future for KeyFuture<S, B, R>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: From<String>,
+{
+    type Output = Result<Response<R>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Some(waiting) = this.waiting {
+            let admitted = ready!(waiting.request.poll(&waiting.settings, context));
+            let passed = match admitted {
+                Ok(admitted) => Self::passing(&mut waiting.service, admitted, &waiting.settings),
+                Err(rejection) => Self::rejected(rejection),
+            };
+            this.response.set(passed.response);
+            *this.waiting = None;
+        }
+        // There is a response if no request waits.
+        this.response.as_pin_mut().map_or(Poll::Pending, |response| response.poll(context))
+    }
+}
+
+impl<S, B, R> fmt::Debug for KeyFuture<S, B, R>
+where
+    S: Service<Request<B>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyFuture").field("waits", &self.waiting.is_some()).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The future of a service behind the layer, or the answer to a rejected request.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, R> {
         #[pin]
         state: State<F>,
-        body: std::marker::PhantomData<fn() -> R>,
+        body: PhantomData<fn() -> R>,
     }
 }
 
@@ -33,18 +120,18 @@ pin_project! {
 
 impl<F, R> ResponseFuture<F, R> {
     pub(super) fn passing(inner: F) -> Self {
-        Self { state: State::Passing { inner, rate: None }, body: std::marker::PhantomData }
+        Self { state: State::Passing { inner, rate: None }, body: PhantomData }
     }
 
     /// Passes the request on, and adds what is left of a rate to the answer.
     pub(super) fn with_rate(inner: F, rate: RateStatus, settings: Arc<Settings>) -> Self {
         let state = State::Passing { inner, rate: Some((rate, settings)) };
-        Self { state, body: std::marker::PhantomData }
+        Self { state, body: PhantomData }
     }
 
     pub(super) fn rejected(rejection: Rejection) -> Self {
         let state = State::Rejected { rejection: Some(rejection) };
-        Self { state, body: std::marker::PhantomData }
+        Self { state, body: PhantomData }
     }
 }
 
@@ -58,7 +145,7 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             Projected::Passing { inner, rate } => {
-                let mut answer = std::task::ready!(inner.poll(context));
+                let mut answer = ready!(inner.poll(context));
                 if let (Ok(response), Some((rate, settings))) = (&mut answer, rate) {
                     settings.rate_headers.add(rate, response.headers_mut());
                 }

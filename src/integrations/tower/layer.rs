@@ -8,8 +8,8 @@ use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::admission::admit;
-use super::future::ResponseFuture;
+use super::admission::{Admission, admit};
+use super::future::KeyFuture;
 use super::guard::Guard;
 use super::session::Session;
 use super::settings::Settings;
@@ -34,8 +34,9 @@ use crate::store::Verifier;
 /// secret learns of its limits by the status. It learns other reasons only if the service
 /// [discloses](Self::disclose_reason) them.
 ///
-/// The layer verifies on the calling thread. That takes about a microsecond. A use that finds its
-/// quota's lease spent waits for one durable write.
+/// The layer verifies on the calling thread. That takes about a microsecond. A request that finds its
+/// quota's lease spent waits as a future, and holds no thread: the service behind the layer is cloned
+/// then.
 ///
 /// Each guard keeps the settings of the moment at which it is made: set everything first.
 #[derive(Clone, Debug)]
@@ -168,12 +169,12 @@ pub struct KeyService<S> {
 
 impl<S, B, R> Service<Request<B>> for KeyService<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
     R: From<String>,
 {
     type Response = Response<R>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, R>;
+    type Future = KeyFuture<S, B, R>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -182,12 +183,16 @@ where
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match admit(&self.settings, request) {
-            Ok((request, None)) => ResponseFuture::passing(self.inner.call(request)),
-            Ok((request, Some(rate))) => {
-                let inner = self.inner.call(request);
-                ResponseFuture::with_rate(inner, rate, Arc::clone(&self.settings))
+            Ok(Admission::Admitted(admitted)) => {
+                KeyFuture::passing(&mut self.inner, admitted, &self.settings)
             }
-            Err(rejection) => ResponseFuture::rejected(rejection),
+            Ok(Admission::Waits(request)) => {
+                // The one that was polled is ready. Its clone needn't be.
+                let next = self.inner.clone();
+                let ready = std::mem::replace(&mut self.inner, next);
+                KeyFuture::waiting(ready, request, &self.settings)
+            }
+            Err(rejection) => KeyFuture::rejected(rejection),
         }
     }
 }

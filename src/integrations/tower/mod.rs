@@ -40,7 +40,7 @@ mod session;
 mod settings;
 
 pub use authenticated::Authenticated;
-pub use future::ResponseFuture;
+pub use future::{KeyFuture, ResponseFuture};
 pub use guard::{Guard, GuardService};
 pub use layer::{KeyLayer, KeyService};
 pub use rejection::Rejection;

@@ -1,12 +1,12 @@
 //! Spans around the calls of a store.
 
+use std::task::{Context, Poll};
+
 use tracing::field::Empty;
 
 use crate::authority::Role;
 use crate::integrations::outcomes::{call_outcome, verification_outcome};
-use crate::store::{
-    Error, KeyStore, ReservedUses, StoreCall, StoreLayer, VerifyError, VerifyRequest,
-};
+use crate::store::{Error, KeyStore, LeaseWait, StoreCall, StoreLayer, VerifyError, VerifyRequest};
 use crate::verified_key::VerifiedKey;
 
 /// A store around another one that puts a span around each management call.
@@ -37,15 +37,13 @@ impl<S: KeyStore> StoreLayer for Traced<S> {
     }
 
     #[inline]
-    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
-        trace(self.store.verify_request(request))
-    }
-
-    fn verify_reserving(
+    fn poll_verify(
         &self,
         request: &VerifyRequest<'_>,
-    ) -> Result<(VerifiedKey, ReservedUses), VerifyError> {
-        trace(self.store.verify_reserving(request))
+        wait: &mut Option<LeaseWait>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<VerifiedKey, VerifyError>> {
+        self.store.poll_verify(request, wait, context).map(trace)
     }
 
     fn around<T>(

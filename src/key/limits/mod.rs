@@ -15,6 +15,6 @@ pub(crate) use gcra::{Gcra, Verdict};
 pub use networks::{Network, Networks};
 pub use period::{MonthDay, Period};
 pub use quota::{Quota, Refill, VersionedQuota};
-pub use quota_count::{Grant, Lease, QuotaState};
+pub use quota_count::{Grant, Lease, LeaseRequest, QuotaState};
 pub use rate::{Rate, RateStatus};
 pub use set::{Limit, Limits};

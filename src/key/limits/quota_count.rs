@@ -50,6 +50,26 @@ pub struct Lease {
     pub void_from: Option<Timestamp>,
 }
 
+/// A process's request for a lease of a quota.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseRequest {
+    /// The number of uses that the process still holds of its last lease.
+    pub held: u64,
+    /// The number of uses beside these that one verification waits for: the one that costs most. 0
+    /// if none waits, and the lease is fetched ahead.
+    pub needed: u64,
+    /// The number that the one needs which costs least. With fewer, none of them is served.
+    pub least: u64,
+}
+
+impl LeaseRequest {
+    /// A request by a process that holds nothing, for one verification that needs so many uses.
+    #[must_use]
+    pub fn one(needed: u64) -> Self {
+        Self { held: 0, needed, least: needed }
+    }
+}
+
 /// Uses that a caller gives to a quota beside its refills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
@@ -66,6 +86,28 @@ impl Grant {
     /// [`Invalid`] outside these limits.
     pub fn add(uses: u64) -> Result<Self, Invalid> {
         Ok(Self::Add(counted("quota.add", uses, 1)?))
+    }
+}
+
+impl Lease {
+    /// The number of uses that must be left of a quota for the next lease to be fetched ahead.
+    pub const AHEAD_FROM: u64 = 32;
+    /// The greatest number of uses that a process holds ahead of what it needs.
+    pub const MAX_UNITS: u64 = u32::MAX as u64;
+
+    /// Whether the next lease should be fetched, when a process holds so many uses and so many are
+    /// left beside them: it holds no more than half of what a lease may be. So of a quota that is
+    /// used at a moderate pace, each use finds one.
+    #[inline]
+    pub(crate) fn is_low(held: u64, left: u64) -> bool {
+        let all = held.saturating_add(left);
+        all >= Self::AHEAD_FROM && held <= all / 32
+    }
+
+    /// The uses beyond a sixteenth of what is left, when a process holds so many and so many are left
+    /// beside them.
+    pub(crate) fn surplus(held: u64, left: u64) -> u64 {
+        held.saturating_sub(held.saturating_add(left) / 16)
     }
 }
 
@@ -194,23 +236,25 @@ impl VersionedQuota {
         }
     }
 
-    /// Takes a lease of a sixteenth of what is left, or of what all waiting callers need
-    /// (`needed`), if that is more. If less than `needed` is left, `least` counts in its place:
-    /// what one of those callers needs. If even that isn't left, the lease is empty: units that no
-    /// caller can spend stay where all callers find them.
+    /// Takes a lease with which the process holds a sixteenth of what is left, its own rest
+    /// included, or what one verification needs (`needed`), if that is more. If less than `needed` is
+    /// left, `least` counts in its place. If even that isn't left, the lease is empty: units that no
+    /// caller can spend stay where all callers find them. Nothing is fetched ahead of fewer than 32.
     #[must_use]
     pub fn lease(
         self,
         before: Option<QuotaState>,
         now: Timestamp,
-        needed: u64,
-        least: u64,
+        request: LeaseRequest,
     ) -> (QuotaState, Lease) {
         let state = self.state_at(before, now);
-        let units = if least > state.left {
+        let LeaseRequest { held, needed, least } = request;
+        let all = state.left.saturating_add(held);
+        let share = (all / 16).min(Lease::MAX_UNITS).saturating_sub(held);
+        let units = if least > state.left || needed == 0 && all < Lease::AHEAD_FROM {
             0
         } else {
-            (state.left / 16).max(if needed <= state.left { needed } else { least })
+            share.max(if needed <= state.left { needed } else { least })
         };
         let left = state.left - units;
         let lease = Lease {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::outcomes::Outcomes;
 use crate::backend::{
-    Backend, BackendError, BackendLayer, Change, CommitOutcome, UsageChange, UsageOutcome,
+    Backend, BackendError, BackendErrorKind, BackendLayer, Change, CommitOutcome, UsageChange,
+    UsageOutcome,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::store::types::health::WorkHealth;
@@ -28,21 +29,22 @@ impl NotingBackend {
         (Self { inner, clock, writes }, noted)
     }
 
-    /// Writes, and notes the end. A success in which nothing was to be written isn't noted.
+    /// Writes, and notes the end if it counts: a success in which nothing was to be written doesn't.
     fn note<T>(
         &self,
         write: impl FnOnce() -> Result<T, BackendError>,
-        has_written: impl FnOnce(&T) -> bool,
+        counts: impl FnOnce(&Result<T, BackendError>) -> bool,
     ) -> Result<T, BackendError> {
         // Before the write: if the service's clock panics, nothing has happened.
         let at = self.clock.now();
         let outcome = write();
-        match &outcome {
-            Ok(done) if has_written(done) => self.writes.note(&Ok(()), at),
-            Ok(_) => {}
-            // A database that was opened to look at is well without writes.
-            Err(_) if self.inner.is_read_only() => {}
-            Err(error) => self.writes.note(&Err(error.clone().into()), at),
+        if counts(&outcome) {
+            match &outcome {
+                Ok(_) => self.writes.note(&Ok(()), at),
+                // A database that was opened to look at is well without writes.
+                Err(_) if self.inner.is_read_only() => {}
+                Err(error) => self.writes.note(&Err(error.clone().into()), at),
+            }
         }
         outcome
     }
@@ -61,14 +63,23 @@ impl BackendLayer for NotingBackend {
 
     fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
         let is_any_applied = |outcome: &CommitOutcome| outcome.iter().any(Result::is_ok);
-        self.note(|| self.inner.commit(batch), is_any_applied)
+        let counts = |outcome: &Result<_, _>| outcome.as_ref().map_or(true, is_any_applied);
+        self.note(|| self.inner.commit(batch), counts)
     }
 
     fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
-        self.note(|| self.inner.prune_events(before, limit), |count| *count > 0)
+        let counts = |outcome: &Result<_, _>| outcome.as_ref().map_or(true, |count| *count > 0);
+        self.note(|| self.inner.prune_events(before, limit), counts)
     }
 
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        self.note(|| self.inner.record_usage(batch), |_| !batch.is_empty())
+        let has_lease = batch.iter().any(|change| matches!(change, UsageChange::Lease { .. }));
+        // Leases wait for another process for a moment only, and are tried again. The thread that
+        // fetches them says in its own health if that goes on.
+        let counts = |outcome: &Result<_, BackendError>| match outcome {
+            Ok(_) => !batch.is_empty(),
+            Err(error) => !has_lease || error.kind() != BackendErrorKind::TimedOut,
+        };
+        self.note(|| self.inner.record_usage(batch), counts)
     }
 }

@@ -1,10 +1,14 @@
 //! The handle that only verifies.
 
-use std::sync::Arc;
+use std::future::poll_fn;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 
 use crate::permission::{Catalogue, Permission};
 use crate::store::key_store::KeyStore;
+use crate::store::types::reserved::ReservedQuotas;
 use crate::store::types::{Error, ReservedUses, VerifyError, VerifyRequest};
+use crate::store::verify::LeaseWait;
 use crate::token::{Inspection, inspect};
 use crate::verified_key::VerifiedKey;
 
@@ -36,12 +40,42 @@ impl Verifier {
         self.store.verify(token.as_ref())
     }
 
-    /// Verifies a token, by the peer's address and the cost of this use as well.
+    /// Verifies a token, by the peer's address and the cost of this use as well. Where a quota's
+    /// lease is spent, it parks this thread, as
+    /// [`KeyStore::verify_request`](crate::KeyStore::verify_request) says.
     ///
     /// # Errors
     /// As [`verify`](Self::verify).
     pub fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
         self.store.verify_request(request)
+    }
+
+    /// Verifies as [`verify_request`](Self::verify_request) does, without parking the thread: on any
+    /// runtime. Nearly always the future is ready at its first poll. Dropped before its answer, it
+    /// has taken nothing.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub async fn verify_async(
+        &self,
+        request: &VerifyRequest<'_>,
+    ) -> Result<VerifiedKey, VerifyError> {
+        let mut wait = None;
+        poll_fn(|context| self.poll_verify(request, &mut wait, context)).await
+    }
+
+    /// Polls a verification: [`KeyStore::poll_verify`](crate::KeyStore::poll_verify).
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    #[inline]
+    pub fn poll_verify(
+        &self,
+        request: &VerifyRequest<'_>,
+        wait: &mut Option<LeaseWait>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<VerifiedKey, VerifyError>> {
+        self.store.poll_verify(request, wait, context)
     }
 
     /// Verifies a token whose use is charged after the work, such as the words that a model wrote.
@@ -67,8 +101,37 @@ impl Verifier {
         &self,
         request: &VerifyRequest<'_>,
     ) -> Result<(VerifiedKey, Reservation), VerifyError> {
-        let (verified, uses) = self.store.verify_reserving(request)?;
-        Ok((verified, Reservation { store: Arc::clone(&self.store), uses }))
+        let quotas = OnceLock::new();
+        let verified =
+            self.store.verify_request(&VerifyRequest { quotas: Some(&quotas), ..*request })?;
+        Ok(self.reserved(verified, request, quotas))
+    }
+
+    /// Verifies as [`verify_reserving`](Self::verify_reserving) does, and as
+    /// [`verify_async`](Self::verify_async).
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub async fn verify_reserving_async(
+        &self,
+        request: &VerifyRequest<'_>,
+    ) -> Result<(VerifiedKey, Reservation), VerifyError> {
+        let quotas = OnceLock::new();
+        let reserving = VerifyRequest { quotas: Some(&quotas), ..*request };
+        let verified = self.verify_async(&reserving).await?;
+        Ok(self.reserved(verified, request, quotas))
+    }
+
+    fn reserved(
+        &self,
+        verified: VerifiedKey,
+        request: &VerifyRequest<'_>,
+        quotas: OnceLock<ReservedQuotas>,
+    ) -> (VerifiedKey, Reservation) {
+        let quotas = quotas.into_inner().unwrap_or_default();
+        let (key, owner) = (verified.key_id(), *verified.owner_id());
+        let uses = ReservedUses { key, owner, cost: request.cost, quotas };
+        (verified, Reservation { store: Arc::clone(&self.store), uses })
     }
 
     /// Inspects the shape and checksum of a text, without any secret. Tells a mistyped token from a

@@ -1,15 +1,18 @@
-//! Leases and refunds: changes to the rest of limits, under the writer's lock.
+//! Leases of quotas: changes to them under the writer's lock, and give-backs without it.
 //!
 //! The lock keeps a record in its place meanwhile. Without it a thread could add uses to a record
-//! that another key has by then.
+//! that another key has by then. A give-back asks the slot, or the owner's word, in its place.
 
 use super::index::{Index, IndexWriter};
 use super::interned::Owners;
-use super::limits::limiter::{DroppedLease, QuotaMark};
-use super::limits::{LeaseWord, LeftWord, Limiter};
+use super::limits::limiter::DroppedLease;
+use super::limits::{GivenBack, LeaseWord, Leased, LeftWord, Limiter, Spent};
 use crate::backend::UsageSubject;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId, Version};
+
+/// The number of tries to give uses back while their quota moves from record to record.
+const GIVE_BACK_TRIES: u32 = 64;
 
 /// The holder of limits: a key, with its owner's number if that is known, or an owner by its
 /// number.
@@ -20,50 +23,72 @@ pub(in crate::store) enum Whose {
 }
 
 impl Index {
-    /// Refunds units of a rate, if the limits are still those from which they were taken.
+    /// Gives uses back to the lease of a quota, if quota and period are still those from which they
+    /// were taken, and returns the lease as it is then. Otherwise they are forfeited. Takes no lock.
     #[cold]
-    pub(in crate::store) fn refund_rate(&self, whose: Whose, from: &Limiter<'_>, units: u64) {
-        let writer = self.lock();
-        let now = self.current(&writer, whose);
-        if let Some(now) = now.filter(|now| (now.number, now.spec) == (from.number, from.spec)) {
-            now.refund(units);
+    pub(in crate::store) fn give_back(
+        &self,
+        whose: Whose,
+        since: Version,
+        uses: LeaseWord,
+    ) -> Option<Leased> {
+        let now = self.clock.now();
+        let give_back = |limiter: &Limiter<'_>, is_current: &dyn Fn() -> bool| {
+            if limiter.has_quota() && limiter.since() == since {
+                return (limiter.give_back(uses, now, is_current), limiter.leased(now));
+            }
+            (if is_current() { GivenBack::Refused } else { GivenBack::Moved }, None)
+        };
+        for tries in 0..GIVE_BACK_TRIES {
+            let done = match whose {
+                Whose::Key(id, owner) => self.search(id).find(|packed| {
+                    let entry = packed.judged_at(Timestamp::MIN)?;
+                    if owner.is_some_and(|owner| entry.owner != owner) {
+                        return None;
+                    }
+                    let limiter = self.limiter(entry.limited?)?;
+                    Some(give_back(&limiter, &|| packed.seen().validate()))
+                }),
+                Whose::Owner(owner) => self
+                    .owner_limiter(owner)
+                    .map(|found| give_back(&found.limiter, &|| self.validate(&found))),
+            };
+            match done {
+                Some((GivenBack::Done, leased)) => return leased,
+                Some((GivenBack::Refused, _)) | None => return None,
+                // Between two records for a moment, of which the second is published next. A writer
+                // that is preempted there gets a turn.
+                Some((GivenBack::Moved, _)) if tries > GIVE_BACK_TRIES / 2 => {
+                    std::thread::yield_now();
+                }
+                Some((GivenBack::Moved, _)) => std::hint::spin_loop(),
+            }
         }
+        None
     }
 
-    /// Adds a lease to a quota, and notes the rest beside it. Returns whether the quota is still
-    /// this one; otherwise does nothing.
+    /// Adds a lease to a quota, and notes the rest beside it. Returns whether the quota is the one of
+    /// this version; otherwise does nothing.
     pub(in crate::store) fn put_lease(
         &self,
         whose: Whose,
-        quota: QuotaMark,
+        since: Version,
         lease: LeaseWord,
         left: LeftWord,
     ) -> bool {
         let writer = self.lock();
-        let Some(limiter) = self.of_quota(&writer, whose, quota) else { return false };
+        let Some(limiter) = self.current(&writer, whose) else { return false };
+        if !limiter.has_quota() || limiter.since() != since {
+            return false;
+        }
         limiter.add_lease(lease, self.clock.now());
         limiter.note_left(left);
         true
     }
 
-    /// Refunds uses of a lease, if the quota is still the same.
-    #[cold]
-    pub(in crate::store) fn refund_lease(
-        &self,
-        whose: Whose,
-        from: &Limiter<'_>,
-        lease: LeaseWord,
-    ) {
-        let writer = self.lock();
-        let now = from.quota().and_then(|quota| self.of_quota(&writer, whose, quota));
-        if let Some(limiter) = now {
-            limiter.add_lease(lease, self.clock.now());
-        }
-    }
-
-    /// Returns the identity of the current quota.
-    pub(in crate::store) fn quota(&self, whose: Whose) -> Option<QuotaMark> {
-        self.current(&self.lock(), whose)?.quota()
+    /// Returns what has to be known of the current quota and its lease to fetch the next one.
+    pub(in crate::store) fn leased(&self, whose: Whose, now: Timestamp) -> Option<Leased> {
+        self.current(&self.lock(), whose)?.leased(now)
     }
 
     /// Takes the rest of a quota's lease; returns it with the limits.
@@ -73,31 +98,14 @@ impl Index {
         Some((limiter.take_lease(), limiter))
     }
 
-    /// Gives uses of a lease back, if the quota and the period are still the same.
-    pub(in crate::store) fn give_back_uses(
-        &self,
-        whose: Whose,
-        since: Version,
-        lease: LeaseWord,
-        now: Timestamp,
-    ) {
-        let writer = self.lock();
-        let limiter = self.current(&writer, whose).filter(|limiter| {
-            limiter.has_quota() && limiter.since() == since && limiter.lease().is_same_period(lease)
-        });
-        if let Some(limiter) = limiter {
-            limiter.add_lease(lease, now);
-        }
-    }
-
-    /// Spends uses of the current quota's lease, if it has as many. Returns the quota's version and
-    /// the lease after that; `None` without a quota.
+    /// Spends uses of the current quota's lease, if it has as many. Returns the quota's version too;
+    /// `None` without a quota.
     pub(in crate::store) fn spend_lease(
         &self,
         whose: Whose,
         now: Timestamp,
         uses: u32,
-    ) -> Option<(Version, Option<LeaseWord>)> {
+    ) -> Option<(Version, Option<Spent>)> {
         let writer = self.lock();
         let limiter = self.current(&writer, whose).filter(Limiter::has_quota)?;
         Some((limiter.since(), limiter.spend(now, uses)))
@@ -129,15 +137,6 @@ impl Index {
     /// Returns the number of an owner.
     pub(in crate::store) fn owner_number(&self, owner: &OwnerId) -> Option<u32> {
         self.lock().owners.get(owner).map(|state| state.number)
-    }
-
-    fn of_quota(
-        &self,
-        writer: &IndexWriter,
-        whose: Whose,
-        quota: QuotaMark,
-    ) -> Option<Limiter<'_>> {
-        self.current(writer, whose).filter(|limiter| limiter.quota() == Some(quota))
     }
 
     /// Returns the published limits, which stay so while the caller holds the lock.

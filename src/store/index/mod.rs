@@ -46,6 +46,6 @@ pub(super) use entry::{DIGEST_LEN, Entry, Limited};
 pub(super) use hash_table::ReadVersion;
 pub(super) use index::{Index, IndexError, OwnerLimiter};
 pub(super) use leases::Whose;
-pub(super) use limits::{DroppedLease, LeaseWord, LeftWord, Limiter, QuotaMark};
+pub(super) use limits::{DroppedLease, LeaseWord, Leased, LeftWord, Limiter, Spent};
 pub(super) use load::Memo;
 pub(super) use packing::ShortOwner;

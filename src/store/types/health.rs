@@ -55,7 +55,8 @@ pub struct LastEvent {
 #[non_exhaustive]
 pub struct ThreadHealth {
     /// The name of the thread, as the operating system has it: `keyhasp-recover`,
-    /// `keyhasp-watch`, `keyhasp-refresh`, `keyhasp-usage`, `keyhasp-alerts` or `keyhasp-health`.
+    /// `keyhasp-watch`, `keyhasp-refresh`, `keyhasp-usage`, `keyhasp-alerts`, `keyhasp-waits`,
+    /// `keyhasp-leases` or `keyhasp-health`.
     pub name: &'static str,
     /// The results of its work.
     #[serde(flatten)]

@@ -21,6 +21,8 @@ pub(in crate::store) type ReservedQuotas = [Option<ReservedQuota>; 2];
 /// A quota from which uses were reserved.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct ReservedQuota {
+    /// The number of the owner in the index.
+    pub(in crate::store) owner: u32,
     /// The version of the quota.
     pub(in crate::store) since: Version,
     /// When the period ends.

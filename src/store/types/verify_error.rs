@@ -1,6 +1,7 @@
 //! The reasons for which a verification fails.
 
 use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -32,12 +33,16 @@ pub enum Unavailable {
          administrator may revoke and purge the key"
     )]
     Damaged,
-    /// This process has spent its lease of a quota, and the backend couldn't give it another.
+    /// This process has spent its lease of a quota, and no other has come in time
+    /// ([`StoreBuilder::quota_wait`](crate::StoreBuilder::quota_wait)).
     #[error(
-        "this process has spent its lease of a quota, and the backend can't give it another now; \
-         try again later"
+        "this process has spent its lease of a quota, and the backend gives it no other in time; \
+         try again after {} ms", .retry_after.as_millis()
     )]
-    Quota,
+    Quota {
+        /// The time after which trying again may help.
+        retry_after: Duration,
+    },
     /// The outcome of a change is indeterminate, and the store is finding it out.
     #[error("the store is finding out whether a change took effect; try again later")]
     Recovering,

@@ -1,35 +1,40 @@
-//! The needs that wait for leases, and the leases that this process has.
+//! The leases that this process has, and those that wait to be given back.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::ops::Bound;
 
-use crate::backend::{UsageChange, UsageSubject};
+use super::lease_queue::Account;
+use crate::backend::UsageSubject;
 use crate::clock::Timestamp;
-use crate::id::Version;
+use crate::id::{OwnerId, Version};
 use crate::key::Lease;
-use crate::store::index::DroppedLease;
+use crate::store::index::{DroppedLease, Whose};
 
-/// The uses that verifications wait for, by quota. Locked, since verifications add to it while
-/// another takes it: without the lock a request could be lost, and its verification would fail.
-#[derive(Debug, Default)]
-pub(super) struct LeaseQueue(Mutex<BTreeMap<UsageSubject, Needs>>);
-
-/// The uses that the waiting verifications need of one lease: the sum, and the smallest need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Needs {
-    pub(super) needed: u64,
-    pub(super) least: u64,
-}
+/// Number of holders below which none is looked for that has no quota any more.
+const FEW: usize = 1_000;
+/// Milliseconds of a day.
+const DAY: u64 = 24 * 60 * 60 * 1_000;
 
 /// The keys and owners whose quotas may have a lease in the index, and the leases that wait to be
 /// given back.
 #[derive(Debug, Default)]
 pub(super) struct LeaseHolders {
-    pub(super) held: BTreeMap<UsageSubject, LeaseOrigin>,
+    held: BTreeMap<UsageSubject, Held>,
     /// The rests of leases that are no longer spent. The next write gives them back.
     pub(super) returns: Vec<(UsageSubject, Lease)>,
     /// Number of holders at which those without a quota are removed.
     sweep_at: usize,
+    renewal: Option<Renewal>,
+    /// The day on which renewal last began.
+    renewed_on: Option<u64>,
+}
+
+/// A lease of this process.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    origin: LeaseOrigin,
+    /// The number of the owner in the index.
+    owner: u32,
 }
 
 /// The quota and the turn of which a lease was taken.
@@ -39,27 +44,11 @@ pub(super) struct LeaseOrigin {
     turn: u64,
 }
 
-/// Number of holders below which none is looked for that has no quota any more.
-const FEW: usize = 1_000;
-
-impl LeaseQueue {
-    /// Adds the uses that a verification needs.
-    pub(super) fn add(&self, subject: UsageSubject, needed: u64) {
-        let first = Needs { needed: 0, least: needed };
-        let mut queued = self.lock();
-        let needs = queued.entry(subject).or_insert(first);
-        needs.needed += needed;
-        needs.least = needs.least.min(needed);
-    }
-
-    /// Takes all that is queued.
-    pub(super) fn take(&self) -> BTreeMap<UsageSubject, Needs> {
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<UsageSubject, Needs>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// The renewal of leases at a period's beginning, which goes through the holders in their order.
+#[derive(Clone, Copy, Debug)]
+struct Renewal {
+    at: Timestamp,
+    after: Option<UsageSubject>,
 }
 
 impl LeaseOrigin {
@@ -68,27 +57,56 @@ impl LeaseOrigin {
     }
 }
 
+impl Held {
+    fn holder(&self, subject: &UsageSubject) -> Whose {
+        match subject {
+            UsageSubject::Key(id) => Whose::Key(*id, Some(self.owner)),
+            UsageSubject::Owner(_) => Whose::Owner(self.owner),
+        }
+    }
+}
+
 impl LeaseHolders {
+    /// Returns whether there is no lease to give back.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.returns.is_empty()
+    }
+
+    /// Returns the holders, with the ids of their owners by number.
+    pub(super) fn accounts(&self, owner: impl Fn(u32) -> Option<OwnerId>) -> Vec<Account> {
+        let account = |(subject, held): (&UsageSubject, &Held)| {
+            Some(Account { owner: owner(held.owner)?, holder: held.holder(subject) })
+        };
+        self.held.iter().filter_map(account).collect()
+    }
+
+    /// Returns the origin of a holder's lease.
+    pub(super) fn origin_of(&self, subject: &UsageSubject) -> Option<LeaseOrigin> {
+        self.held.get(subject).map(|held| held.origin)
+    }
+
     /// Notes a holder of a lease. Now and then removes the holders that have no quota any more.
     pub(super) fn note(
         &mut self,
-        subject: UsageSubject,
+        account: &Account,
         lease: &Lease,
-        has_quota: impl Fn(&UsageSubject) -> bool,
+        has_quota: impl Fn(Whose) -> bool,
     ) {
-        self.held.insert(subject, LeaseOrigin::of(lease));
+        let (Whose::Key(_, Some(owner)) | Whose::Owner(owner)) = account.holder else { return };
+        self.held.insert(account.subject(), Held { origin: LeaseOrigin::of(lease), owner });
         if self.held.len() < self.sweep_at.max(FEW) {
             return;
         }
-        self.held.retain(|subject, _| has_quota(subject));
+        self.held.retain(|subject, held| has_quota(held.holder(subject)));
         self.sweep_at = 2 * self.held.len();
     }
 
     /// Keeps the rest of a lease for the next write.
     pub(super) fn keep(&mut self, subject: UsageSubject, rest: DroppedLease) {
         // Another origin than that of the last lease can't be told. Such a rest is forfeited.
-        let origin = self.held.get(&subject).filter(|origin| origin.quota_version == rest.since);
-        if let Some(LeaseOrigin { quota_version, turn }) = origin.copied()
+        let origin = self.origin_of(&subject);
+        let origin = origin.filter(|origin| origin.quota_version == rest.since);
+        if let Some(LeaseOrigin { quota_version, turn }) = origin
             && rest.units > 0
         {
             let units = rest.units;
@@ -97,37 +115,45 @@ impl LeaseHolders {
         }
     }
 
-    /// Takes up to so many of the leases that wait to be given back.
-    pub(super) fn take_returns(&mut self, at: Timestamp, limit: usize) -> Vec<UsageChange> {
-        let taken = self.returns.drain(..self.returns.len().min(limit));
-        taken.map(|(of, lease)| UsageChange::GiveBack { of, lease, at }).collect()
+    /// Takes up to so many of the leases that wait to be given back, of those subjects that may be.
+    pub(super) fn take_returns(
+        &mut self,
+        limit: usize,
+        may_be: impl Fn(&UsageSubject) -> bool,
+    ) -> Vec<(UsageSubject, Lease)> {
+        let mut left = limit;
+        let mut is_taken = |(subject, _): &mut (UsageSubject, Lease)| {
+            let is_taken = left > 0 && may_be(subject);
+            left -= usize::from(is_taken);
+            is_taken
+        };
+        self.returns.extract_if(.., &mut is_taken).collect()
     }
 
-    /// Keeps leases that weren't given back for the next write.
-    pub(super) fn put_back(&mut self, returns: Vec<UsageChange>) {
-        self.returns.extend(returns.into_iter().filter_map(|change| match change {
-            UsageChange::GiveBack { of, lease, .. } => Some((of, lease)),
-            _ => None,
-        }));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::KeyId;
-
-    /// The backend learns the smallest need too, so that a request for more than is left doesn't
-    /// keep a smaller one waiting.
-    #[test]
-    fn needs_are_summed_and_the_smallest_is_kept() {
-        let (queue, of) = (LeaseQueue::default(), |id| UsageSubject::Key(KeyId::from_u128(id)));
-        for (id, needed) in [(1, 20_000), (1, 3), (2, 7), (1, 5)] {
-            queue.add(of(id), needed);
+    /// Begins to renew leases, when the first one is found that became void. Once a day, since
+    /// periods begin at midnight.
+    pub(super) fn begin_renewal(&mut self, at: Timestamp) {
+        let day = at.as_millis() / DAY;
+        if self.renewed_on.replace(day) != Some(day) {
+            self.renewal = Some(Renewal { at, after: None });
         }
-        let needs = |needed, least| Some(Needs { needed, least });
-        let queued = queue.take();
-        assert_eq!(queued.get(&of(1)).copied(), needs(20_008, 3));
-        assert_eq!(queued.get(&of(2)).copied(), needs(7, 7));
+    }
+
+    /// Whether leases are being renewed.
+    pub(super) fn renews(&self) -> bool {
+        self.renewal.is_some()
+    }
+
+    /// Returns some more holders, and the time as of which their leases are renewed.
+    pub(super) fn next_renewals(&mut self, limit: usize) -> (Timestamp, Vec<Whose>) {
+        let Some(Renewal { at, after }) = self.renewal.take() else {
+            return (Timestamp::MIN, Vec::new());
+        };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = || self.held.range((from, Bound::Unbounded)).take(limit);
+        let holders = next().map(|(subject, held)| held.holder(subject)).collect();
+        let last = next().nth(limit - 1);
+        self.renewal = last.map(|(last, _)| Renewal { at, after: Some(*last) });
+        (at, holders)
     }
 }

@@ -4,7 +4,8 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::quota_leases::{Account, QuotaLeases};
+use super::lease_queue::{Account, Need};
+use super::quota_leases::{LeaseSettings, QuotaLeases};
 use crate::clock::Timestamp;
 use crate::id::KeyId;
 use crate::key::{Gcra, RateLimited, RejectReason, Verdict};
@@ -71,21 +72,24 @@ enum Replaced {
 #[derive(Debug)]
 pub(super) struct LimitJudge {
     records: Arc<Records>,
-    pub(super) leases: QuotaLeases,
+    pub(super) leases: Arc<QuotaLeases>,
 }
 
 impl LimitJudge {
-    pub(super) fn new(engine: &Arc<Engine>) -> Self {
-        Self { records: Arc::clone(&engine.records), leases: QuotaLeases::new(engine) }
+    pub(super) fn new(engine: &Arc<Engine>, settings: LeaseSettings) -> Self {
+        let leases = Arc::new(QuotaLeases::new(engine, settings));
+        Self { records: Arc::clone(&engine.records), leases }
     }
 
     /// Judges a use by all limits, and reserves what it costs. Returns `None` if the key was
-    /// replaced meanwhile and must be looked up again. A rejected use reserves nothing.
+    /// replaced meanwhile and must be looked up again. A rejected use reserves nothing, and neither
+    /// does one that has to wait for a lease, its `need`.
     // Not inlined, so that the code for a key without limits stays short.
     #[inline(never)]
     pub(in crate::store) fn judge(
         &self,
         consumption: &Consumption<'_>,
+        need: &mut Option<Need>,
     ) -> Option<Result<Allowed, VerifyError>> {
         loop {
             let key = consumption.limited.and_then(|limited| self.records.index.limiter(limited));
@@ -99,16 +103,19 @@ impl LimitJudge {
             };
             let limits = Limits { key: key.as_ref(), owner: owner.as_ref() };
             let mut reservation = Reservation::default();
-            let verdict = self.judge_by(consumption, limits, &mut reservation);
+            let verdict = self.judge_by(consumption, limits, &mut reservation, need);
             let replaced = self.replaced(consumption, limits);
             if verdict.is_err() || replaced.is_some() {
                 self.refund(consumption, limits, &reservation);
+            }
+            if replaced.is_some() {
+                *need = None;
             }
             match replaced {
                 None => {
                     if let (Some(quotas), true) = (consumption.request.quotas, verdict.is_ok()) {
                         // Set for the first time: this verdict is the one that counts.
-                        let _ = quotas.set(reservation.quotas(limits));
+                        let _ = quotas.set(reservation.quotas(limits, consumption.owner));
                     }
                     let owner =
                         consumption.short_owner.or(limits.key.and_then(Limiter::short_owner));
@@ -141,6 +148,7 @@ impl LimitJudge {
         consumption: &Consumption<'_>,
         limits: Limits<'_>,
         reservation: &mut Reservation,
+        need: &mut Option<Need>,
     ) -> Result<Option<RateUse>, VerifyError> {
         let own = consumption.limited.and_then(|limited| limited.not_before);
         let not_before = own.max(limits.owner.and_then(OwnerLimiter::not_before));
@@ -169,28 +177,32 @@ impl LimitJudge {
                 }
             }
         }
-        for limiter in limiters.into_iter().flatten().filter(|limiter| limiter.has_quota()) {
-            self.leases.check(limiter, consumption.now, needed)?;
-        }
-        // Quotas before rates: this thread may wait for a lease. Units of a rate that it had
-        // reserved before would be missing for other uses during that wait.
-        for (at, limiter) in limiters.into_iter().enumerate() {
-            let Some(limiter) = limiter.filter(|limiter| limiter.has_quota()) else {
-                continue;
-            };
-            let account = || {
-                let short_owner =
-                    consumption.short_owner.or(limits.key.and_then(Limiter::short_owner));
-                let owner = self.records.index.owner(consumption.owner, short_owner)?;
-                Some(Account { owner, holder: consumption.holders()[at] })
-            };
-            let validate = || self.replaced(consumption, limits).is_none();
-            if uses == 0 {
-                self.leases.look(account, limiter, consumption.now, validate)?;
-                continue;
+        let account = |at: usize| {
+            let short_owner = consumption.short_owner.or(limits.key.and_then(Limiter::short_owner));
+            let owner = self.records.index.owner(consumption.owner, short_owner)?;
+            Some(Account { owner, holder: consumption.holders()[at] })
+        };
+        let mut lacking = None;
+        let has_quota = |limiter: &Option<&Limiter<'_>>| limiter.is_some_and(Limiter::has_quota);
+        for (at, limiter) in limiters.into_iter().enumerate().filter(|(_, it)| has_quota(it)) {
+            let Some(limiter) = limiter else { continue };
+            if !self.leases.check(limiter, consumption.now, uses)? {
+                lacking = lacking.or(Some(at));
             }
-            let lease = self.leases.spend(account, limiter, consumption.now, uses, validate)?;
-            reservation.uses[at] = Some(lease.with_units(uses.into()));
+        }
+        // The key's first: if its quota rejects, nothing is leased of its owner's.
+        if let Some(at) = lacking {
+            return Err(self.leases.need(account(at), consumption.now, uses, need));
+        }
+        for (at, limiter) in limiters.into_iter().enumerate() {
+            let Some(limiter) = limiter.filter(|limiter| uses > 0 && limiter.has_quota()) else {
+                continue;
+            };
+            match self.leases.spend(|| account(at), limiter, consumption.now, uses) {
+                Some(lease) => reservation.uses[at] = Some(lease.with_units(uses.into())),
+                // Another thread has just spent it.
+                None => return Err(self.leases.need(account(at), consumption.now, uses, need)),
+            }
         }
         // Unless another thread comes in between, the rates allow here what they allowed above.
         let mut tightest: Option<RateUse> = None;
@@ -278,18 +290,20 @@ impl LimitJudge {
     }
 
     /// Refunds a reservation after a later limit has rejected the use. This is rare: another thread
-    /// consumed or replaced that limit between its two reads, or no lease was to be had.
+    /// consumed or replaced that limit between its two reads.
     #[cold]
     fn refund(&self, consumption: &Consumption<'_>, limits: Limits<'_>, reservation: &Reservation) {
-        for (at, (limiter, holder)) in
-            limits.limiters().into_iter().zip(consumption.holders()).enumerate()
-        {
-            let Some(limiter) = limiter else { continue };
-            if reservation.units[at] > 0 {
-                self.records.index.refund_rate(holder, limiter, reservation.units[at]);
-            }
-            if let Some(lease) = reservation.uses[at] {
-                self.records.index.refund_lease(holder, limiter, lease);
+        let index = &self.records.index;
+        if let (Some(key), units @ 1..) = (limits.key, reservation.units[0]) {
+            key.give_back_units(units, || consumption.slot.validate());
+        }
+        if let (Some(owner), units @ 1..) = (limits.owner, reservation.units[1]) {
+            owner.limiter.give_back_units(units, || index.validate(owner));
+        }
+        let taken = limits.limiters().into_iter().zip(reservation.uses);
+        for ((limiter, lease), holder) in taken.zip(consumption.holders()) {
+            if let (Some(limiter), Some(lease)) = (limiter, lease) {
+                index.give_back(holder, limiter.since(), lease);
             }
         }
     }
@@ -298,10 +312,11 @@ impl LimitJudge {
 impl Reservation {
     /// Returns the quotas from which uses were taken.
     #[cold]
-    fn quotas(&self, limits: Limits<'_>) -> ReservedQuotas {
+    fn quotas(&self, limits: Limits<'_>, owner: u32) -> ReservedQuotas {
         let mut quotas = ReservedQuotas::default();
         for ((quota, limiter), lease) in quotas.iter_mut().zip(limits.limiters()).zip(self.uses) {
             *quota = limiter.zip(lease).map(|(limiter, lease)| ReservedQuota {
+                owner,
                 since: limiter.since(),
                 void_from: lease.void_from(),
             });

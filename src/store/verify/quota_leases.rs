@@ -2,67 +2,79 @@
 //! backend, and spends without a further write.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::lease_holders::{LeaseHolders, LeaseOrigin, LeaseQueue, Needs};
-use crate::backend::{BackendError, BackendErrorKind, Damage, Sharing, UsageChange, UsageSubject};
+use super::lease_holders::LeaseHolders;
+use super::lease_queue::{Account, Need, Wanted};
+use super::lease_waits::{LeaseWait, LeaseWaits};
+use crate::backend::{BackendErrorKind, Sharing, UsageChange};
 use crate::clock::Timestamp;
-use crate::id::OwnerId;
-use crate::key::{Lease, QuotaState, RejectReason, VersionedQuota};
-use crate::store::engine::{AffectedRecords, Engine};
-use crate::store::index::{DroppedLease, LeaseWord, LeftWord, Limiter, QuotaMark, Whose};
+use crate::id::Version;
+use crate::key::RejectReason;
+use crate::store::engine::Engine;
+use crate::store::index::{DroppedLease, LeaseWord, Limiter};
 use crate::store::types::error::Error;
 use crate::store::types::verify_error::{Unavailable, VerifyError};
 
 /// Milliseconds for which a quota counts as exhausted, if other processes may give back leases of
 /// it.
 const RECHECK_AFTER: u64 = 1_000;
-/// Largest number of changes of a quota during one verification's requests for a lease.
-const MAX_CHANGES: usize = 8;
 /// Number of leases that are given back at once.
 const CHUNK: usize = 1_000;
 
-/// The leases that verifications wait for, and the holders of leases.
-///
-/// A verification that needs a lease queues a request, and locks `holders`. It then requests all
-/// queued leases in one durable write. A verification that waited for the lock meanwhile finds its
-/// lease, or requests the leases that are queued by then.
+/// The leases of this process. A verification spends from a lease in the index, and never calls the
+/// backend: a thread fetches the next lease before the last one ends. A verification that finds none
+/// waits in [`LeaseWaits`].
 #[derive(Debug)]
 pub(in crate::store) struct QuotaLeases {
     pub(super) engine: Arc<Engine>,
-    queue: LeaseQueue,
-    /// Held during a request. Without it each verification would make a durable write of its own,
-    /// and several would lease the same quota.
+    pub(super) waits: Arc<LeaseWaits>,
+    /// Held while leases are written or given back. Without it two threads could lease the same
+    /// quota, and each would hold as much as the process may.
     holders: Mutex<LeaseHolders>,
+    /// Whether leases are renewed when a period begins.
+    pub(super) renews: bool,
 }
 
-/// The holder of a quota that is spent.
+/// How long verifications wait for leases, and whether these are renewed.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::store) struct Account {
-    pub(in crate::store) owner: OwnerId,
-    pub(in crate::store) holder: Whose,
-}
-
-/// The outcome of a request for a lease.
-enum LeaseOutcome {
-    /// The index has the lease, and knows what is left of the quota. Even both together may not
-    /// suffice.
-    Leased,
-    /// The quota has changed since the request was made.
-    Changed,
-}
-
-impl Account {
-    fn subject(&self) -> UsageSubject {
-        match self.holder {
-            Whose::Key(id, _) => UsageSubject::Key(id),
-            Whose::Owner(_) => UsageSubject::Owner(self.owner),
-        }
-    }
+pub(in crate::store) struct LeaseSettings {
+    pub(in crate::store) wait: Duration,
+    pub(in crate::store) renews: bool,
 }
 
 impl QuotaLeases {
-    /// Spends uses of a quota's lease; returns the lease that was spent from. If too little is left
-    /// of it, requests a new one, which waits for one durable write.
+    pub(super) fn new(engine: &Arc<Engine>, settings: LeaseSettings) -> Self {
+        let (engine, waits) = (Arc::clone(engine), Arc::new(LeaseWaits::new(settings.wait)));
+        Self { engine, waits, holders: Mutex::default(), renews: settings.renews }
+    }
+
+    /// Returns whether a quota's lease has so many uses, or, for a cost of 0, whether a use is known
+    /// to be left. If not, a lease must be fetched.
+    #[inline]
+    pub(in crate::store) fn check(
+        &self,
+        limiter: &Limiter<'_>,
+        now: Timestamp,
+        uses: u32,
+    ) -> Result<bool, VerifyError> {
+        if uses == 0 {
+            return match limiter.has_some(now, self.recheck()) {
+                Some(false) => Err(exhausted(limiter.lease().void_from())),
+                known => Ok(known.is_some()),
+            };
+        }
+        if limiter.missing(now, uses) == 0 {
+            return Ok(true);
+        }
+        if limiter.lacks(now, uses, self.recheck()) {
+            return Err(exhausted(limiter.lease().void_from()));
+        }
+        Ok(false)
+    }
+
+    /// Spends uses of a quota's lease, if it has as many; returns the lease after that. Asks for the
+    /// next lease if the rest is low.
     #[inline]
     pub(in crate::store) fn spend(
         &self,
@@ -70,45 +82,48 @@ impl QuotaLeases {
         limiter: &Limiter<'_>,
         now: Timestamp,
         uses: u32,
-        validate: impl Fn() -> bool,
-    ) -> Result<LeaseWord, VerifyError> {
-        match limiter.spend(now, uses) {
-            Some(lease) => Ok(lease),
-            None => self.refill(account(), limiter, now, uses, &validate),
+    ) -> Option<LeaseWord> {
+        let spent = limiter.spend(now, uses)?;
+        if spent.asks {
+            self.fetch_ahead(account(), now);
+        }
+        Some(spent.lease)
+    }
+
+    #[cold]
+    pub(super) fn fetch_ahead(&self, account: Option<Account>, now: Timestamp) {
+        // A child has no thread that fetches, and another one may have held the lock at the fork.
+        let is_forked = self.engine.records.availability.is_forked();
+        if let Some(account) = account.filter(|_| !is_forked) {
+            self.waits.fetch_ahead(account, now);
         }
     }
 
-    /// Returns an error if the quota is known to lack so many uses.
-    #[inline]
-    pub(in crate::store) fn check(
+    /// Notes what a verification has to wait for, and returns its error if it can't wait.
+    #[cold]
+    pub(in crate::store) fn need(
         &self,
-        limiter: &Limiter<'_>,
+        account: Option<Account>,
         now: Timestamp,
         uses: u32,
-    ) -> Result<(), VerifyError> {
-        if limiter.missing(now, uses) == 0 {
-            return Ok(());
+        need: &mut Option<Need>,
+    ) -> VerifyError {
+        if self.engine.records.availability.is_forked() {
+            return VerifyError::Unavailable(Unavailable::Forked);
         }
-        if limiter.lacks(now, uses, self.recheck()) {
-            return Err(exhausted(limiter.lease().void_from()));
+        let Some(account) = account else {
+            return VerifyError::Unavailable(Unavailable::Recovering);
+        };
+        // A database that is only looked at gives no lease, but tells what is left.
+        if uses == 0 || !self.engine.records.backend.is_read_only() {
+            *need = Some(Need { account, at: now, uses });
         }
-        Ok(())
+        VerifyError::Unavailable(Unavailable::Quota { retry_after: self.waits.later() })
     }
 
-    /// Returns an error if no use is left of a quota. Takes none, and writes nothing: reads what is
-    /// left if this process doesn't know it.
-    #[inline]
-    pub(in crate::store) fn look(
-        &self,
-        account: impl FnOnce() -> Option<Account>,
-        limiter: &Limiter<'_>,
-        now: Timestamp,
-        validate: impl Fn() -> bool,
-    ) -> Result<(), VerifyError> {
-        if limiter.has_some(now, self.recheck()) {
-            return Ok(());
-        }
-        self.read_left(account(), limiter, now, &validate)
+    /// Begins the time of a verification that has to wait.
+    pub(in crate::store) fn begin_wait(&self) -> LeaseWait {
+        self.waits.begin()
     }
 
     /// Milliseconds for which what is left beside a lease is known.
@@ -119,313 +134,76 @@ impl QuotaLeases {
         }
     }
 
-    /// Reads what is left of a quota, and notes it in the index.
-    #[cold]
-    fn read_left(
-        &self,
-        account: Option<Account>,
-        limiter: &Limiter<'_>,
-        now: Timestamp,
-        validate: &dyn Fn() -> bool,
-    ) -> Result<(), VerifyError> {
-        let unavailable = |reason| Err(VerifyError::Unavailable(reason));
-        if self.engine.records.availability.is_forked() {
-            return unavailable(Unavailable::Forked);
-        }
-        let Some(account) = account else { return unavailable(Unavailable::Recovering) };
-        let subject = account.subject();
-        for _ in 0..MAX_CHANGES {
-            // Locked: a lease that another thread takes comes before this reading, or after what it
-            // notes.
-            let mut holders = self.lock_holders();
-            if limiter.has_some(now, self.recheck()) {
-                return Ok(());
-            }
-            // If the limits were replaced, `judge` drops this error and reads them again.
-            if !validate() {
-                return unavailable(Unavailable::Quota);
-            }
-            self.collect_returns(&mut holders, [&subject], now);
-            let read = self.stored_quota(&subject).map_err(|error| self.unreadable(error));
-            let Some((run, mut state)) = read.map_err(VerifyError::Unavailable)? else {
-                drop(holders);
-                self.reload_account(&account).map_err(VerifyError::Unavailable)?;
-                continue;
-            };
-            // As `apply_usage` will give them back.
-            let returns = holders.returns.iter().filter(|(of, _)| *of == subject);
-            let stored = state;
-            for (_, lease) in returns.filter(|_| stored.is_some()) {
-                state = Some(run.refund(state, now, *lease));
-            }
-            let is_stored = state == stored;
-            let is_noted = is_stored && state == Some(run.state_at(state, now));
-            let state = run.state_at(state, now);
-            let word = LeaseWord::new(run.void_from(&state), 0);
-            let quota = limiter.quota().filter(|quota| quota.is_since(run.quota_version));
-            // A use must reach the backend if it begins the count or a period, also if it is
-            // refused. So it mustn't find this noted.
-            let left = if is_noted { LeftWord::new(state.left, now) } else { LeftWord::UNKNOWN };
-            let is_known = quota.is_some_and(|quota| {
-                self.engine.records.index.put_lease(account.holder, quota, word, left)
-            });
-            if is_known && state.left > 0 {
-                return Ok(());
-            }
-            if is_known {
-                return Err(exhausted(word.void_from()));
-            }
-            drop(holders);
-            self.reload_account(&account).map_err(VerifyError::Unavailable)?;
-        }
-        unavailable(Unavailable::Quota)
-    }
-
-    /// Reads a quota and its state, which is `None` before the first use; `None` if there is no quota,
-    /// or if it was replaced meanwhile.
-    fn stored_quota(
-        &self,
-        subject: &UsageSubject,
-    ) -> Result<Option<(VersionedQuota, Option<QuotaState>)>, BackendError> {
-        let backend = &self.engine.records.backend;
-        let limits = match subject {
-            UsageSubject::Key(id) => backend.key(*id)?.map(|key| key.limits),
-            UsageSubject::Owner(id) => backend.owner(id)?.map(|owner| owner.limits),
-        };
-        let Some(quota) = limits.and_then(|limits| limits.quota) else { return Ok(None) };
-        let usage = backend.usage(std::slice::from_ref(subject))?.pop();
-        let state = usage.and_then(|usage| usage.quota);
-        let run = quota.value;
-        if state.is_some_and(|state| state.quota_version > run.quota_version) {
-            return Ok(None);
-        }
-        let Some(state) = run.own_state(state) else {
-            let lost = Damage::lost_quota(subject);
-            return Err(BackendError::damaged(backend.name(), "read usage", lost));
-        };
-        Ok(Some((run, Some(state).filter(QuotaState::has_begun))))
-    }
-
-    fn unreadable(&self, error: BackendError) -> Unavailable {
-        match self.engine.records.noted_damage(error) {
-            Ok(_) => Unavailable::Damaged,
-            Err(_) => Unavailable::Quota,
-        }
-    }
-
-    /// Collects the rests of leases that are no longer spent: those of quotas that were replaced,
-    /// and of these subjects those that are void.
-    pub(super) fn collect_returns<'a>(
-        &self,
-        holders: &mut LeaseHolders,
-        subjects: impl IntoIterator<Item = &'a UsageSubject>,
-        now: Timestamp,
-    ) {
-        let index = &self.engine.records.index;
-        for (subject, rest) in index.take_dropped_leases() {
+    /// Collects the rests of the leases of quotas that were replaced.
+    pub(super) fn collect_dropped(&self, holders: &mut LeaseHolders) {
+        for (subject, rest) in self.engine.records.index.take_dropped_leases() {
             holders.keep(subject, rest);
         }
-        for subject in subjects {
-            let holder = holder_of(&self.engine, subject);
-            if let Some(rest) = holder.and_then(|holder| index.take_void_lease(holder, now)) {
-                holders.keep(*subject, rest);
-            }
-        }
     }
 
-    /// Requests leases until the uses can be spent, or the quota lacks them.
-    #[cold]
-    fn refill(
-        &self,
-        account: Option<Account>,
-        limiter: &Limiter<'_>,
-        now: Timestamp,
-        uses: u32,
-        validate: &dyn Fn() -> bool,
-    ) -> Result<LeaseWord, VerifyError> {
-        let unavailable = |reason| Err(VerifyError::Unavailable(reason));
-        if self.engine.records.availability.is_forked() {
-            return unavailable(Unavailable::Forked);
-        }
-        let Some(account) = account else { return unavailable(Unavailable::Recovering) };
-        let mut changes = 0;
-        loop {
-            if let Some(lease) = limiter.spend(now, uses) {
-                return Ok(lease);
-            }
-            self.check(limiter, now, uses)?;
-            // If the limits were replaced, `LimitJudge::judge` drops this error and reads them again.
-            if !validate() || changes == MAX_CHANGES {
-                return unavailable(Unavailable::Quota);
-            }
-            let needed = limiter.missing(now, uses);
-            if needed == 0 {
-                // Another thread has just put a lease there.
-                continue;
-            }
-            match self.request(&account, now, needed) {
-                Ok(LeaseOutcome::Leased) => {}
-                Ok(LeaseOutcome::Changed) => changes += 1,
-                Err(reason) => return unavailable(reason),
-            }
-        }
-    }
-
-    /// Requests all queued leases, this account's among them, unless another thread has just done
-    /// so.
-    fn request(
-        &self,
-        account: &Account,
-        now: Timestamp,
-        needed: u64,
-    ) -> Result<LeaseOutcome, Unavailable> {
-        self.queue.add(account.subject(), needed);
-        let mut holders = self.lock_holders();
-        let queued = self.queue.take();
-        if let Some(unavailable) = self.engine.records.availability.unavailable() {
-            return Err(unavailable);
-        }
-        if self.engine.records.availability.is_recovering() {
-            return Err(Unavailable::Recovering);
-        }
-        if !queued.contains_key(&account.subject()) {
-            return Ok(LeaseOutcome::Leased);
-        }
-        let lease = |(subject, needs): (&_, &Needs)| {
-            let Needs { needed, least } = *needs;
-            UsageChange::Lease { of: *subject, needed, least, at: now }
-        };
-        // Read before the request. If a quota is replaced meanwhile, the lease may be more than the
-        // new quota has left: `put_lease` then finds another quota, and the lease is given back. Read
-        // also before the rests of leases are collected: a rest that comes later than they then is of
-        // a quota that `put_lease` doesn't find, so that its origin is still known when it is kept.
-        let quotas = queued.keys().map(|subject| {
-            let is_own = *subject == account.subject();
-            let holder =
-                if is_own { Some(account.holder) } else { holder_of(&self.engine, subject) };
-            holder.and_then(|holder| Some((holder, self.engine.records.index.quota(holder)?)))
-        });
-        let quotas: Vec<_> = quotas.collect();
-        self.collect_returns(&mut holders, queued.keys(), now);
-        // Before the leases, which may take what is given back.
-        let returns = holders.take_returns(now, CHUNK);
-        let batch: Vec<UsageChange> =
-            returns.iter().cloned().chain(queued.iter().map(lease)).collect();
-        let leases = match self.engine.records.backend.record_usage(&batch) {
-            Ok(leases) if leases.len() == batch.len() => leases,
-            Ok(_) => return Err(Unavailable::Quota),
-            Err(error) => {
-                // If the backend has written the batch, its leases are forfeited, and what was given
-                // back isn't given back twice.
-                if error.kind() != BackendErrorKind::OutcomeUnknown {
-                    holders.put_back(returns);
-                }
-                self.engine.on_write_error(error);
-                return Err(Unavailable::Quota);
-            }
-        };
-        let mut own = LeaseOutcome::Changed;
-        let leases = leases.into_iter().skip(returns.len());
-        for ((subject, quota), lease) in queued.into_keys().zip(quotas).zip(leases) {
-            let Some(lease) = lease else { continue };
-            if self.put_lease(&mut holders, subject, quota, &lease, now) {
-                if subject == account.subject() {
-                    own = LeaseOutcome::Leased;
-                }
-            } else if lease.units > 0 {
-                holders.returns.push((subject, lease));
-            }
-        }
-        drop(holders);
-        if let LeaseOutcome::Changed = own {
-            // Unless it is damaged: a backend leases nothing of it.
-            self.stored_quota(&account.subject()).map_err(|error| self.unreadable(error))?;
-            self.reload_account(account)?;
-        }
-        Ok(own)
-    }
-
-    /// Puts a lease into the index; returns whether the quota is still the one that was read before.
-    fn put_lease(
+    /// Collects the rest of a lease that is void.
+    pub(super) fn collect_void(
         &self,
         holders: &mut LeaseHolders,
-        subject: UsageSubject,
-        quota: Option<(Whose, QuotaMark)>,
-        lease: &Lease,
+        account: &Account,
         now: Timestamp,
-    ) -> bool {
-        let Some((holder, quota)) = quota.filter(|(_, quota)| quota.is_since(lease.quota_version))
-        else {
-            return false;
-        };
-        let index = &self.engine.records.index;
-        // Two origins can't be told apart in one word.
-        let is_other = |origin: &LeaseOrigin| *origin != LeaseOrigin::of(lease);
-        if holders.held.get(&subject).is_some_and(is_other) {
-            self.collect_lease(holders, holder, subject);
+    ) {
+        if let Some(rest) = self.engine.records.index.take_void_lease(account.holder, now) {
+            holders.keep(account.subject(), rest);
         }
-        let word = LeaseWord::new(lease.void_from, lease.units);
-        let is_put = index.put_lease(holder, quota, word, LeftWord::new(lease.left, now));
-        if is_put {
-            holders.note(subject, lease, |subject| {
-                holder_of(&self.engine, subject).is_some_and(|holder| index.quota(holder).is_some())
-            });
-        }
-        is_put
     }
 
-    /// Reloads an account whose quota was changed in the backend and not yet in the index.
-    fn reload_account(&self, account: &Account) -> Result<(), Unavailable> {
-        let _applied_log = self.engine.records.lock_applied_log();
-        if self.engine.records.availability.is_recovering() {
-            return Err(Unavailable::Recovering);
-        }
-        let mut affected = AffectedRecords::default();
-        match account.subject() {
-            UsageSubject::Key(key) => _ = affected.keys.insert(key, account.owner),
-            UsageSubject::Owner(owner) => _ = affected.owners.insert(owner),
-        }
-        self.engine.records.reload(&affected).map_err(|_| Unavailable::Quota)
+    /// Takes uses out of a lease that this process shouldn't hold, to be given back; returns how many.
+    pub(super) fn collect_surplus(
+        &self,
+        holders: &mut LeaseHolders,
+        wanted: &Wanted,
+        surplus: u64,
+    ) -> u64 {
+        let (holder, units) = (wanted.account.holder, u32::try_from(surplus).unwrap_or(u32::MAX));
+        let spent = self.engine.records.index.spend_lease(holder, wanted.at, units);
+        let Some((since, Some(_))) = spent.filter(|_| units > 0) else { return 0 };
+        let units = u64::from(units);
+        holders.keep(wanted.account.subject(), DroppedLease { since, units });
+        units
     }
 
-    /// Takes the rest of a lease out of the index, to be given back.
+    /// Takes the rest of a lease out of the index, to be given back. Returns the version of the
+    /// quota that is there.
     pub(super) fn collect_lease(
         &self,
         holders: &mut LeaseHolders,
-        holder: Whose,
-        subject: UsageSubject,
-    ) {
-        if let Some((word, limiter)) = self.engine.records.index.take_lease(holder) {
-            let rest = DroppedLease { since: limiter.since(), units: word.held() };
-            holders.keep(subject, rest);
-        }
+        account: &Account,
+    ) -> Option<Version> {
+        let (word, limiter) = self.engine.records.index.take_lease(account.holder)?;
+        let since = limiter.since();
+        holders.keep(account.subject(), DroppedLease { since, units: word.held() });
+        Some(since)
     }
 
-    /// Gives back the rest of all leases. The store is closed, so no thread requests more.
+    /// Answers those who wait that the store is closed, and gives back the rest of all leases. No
+    /// thread fetches more: the store is closed already.
     ///
     /// # Errors
     /// The first error of the backend, after all leases were tried. Those that aren't given back
     /// are forfeited, as after a crash.
-    pub(super) fn give_back_all(&self) -> Result<(), Error> {
+    pub(super) fn close(&self) -> Result<(), Error> {
+        self.waits.close();
         let mut holders = self.lock_holders();
         if self.engine.records.availability.is_recovering() {
-            let is_none = holders.held.is_empty() && holders.returns.is_empty();
-            return if is_none { Ok(()) } else { Err(Unavailable::Recovering.into()) };
+            return if holders.is_empty() { Ok(()) } else { Err(Unavailable::Recovering.into()) };
         }
         let at = self.engine.records.now();
-        let subjects: Vec<UsageSubject> = holders.held.keys().copied().collect();
-        for subject in subjects {
-            let holder = holder_of(&self.engine, &subject);
-            if let Some(holder) = holder {
-                self.collect_lease(&mut holders, holder, subject);
-            }
+        for account in holders.accounts(|owner| self.engine.records.index.owner(owner, None)) {
+            self.collect_lease(&mut holders, &account);
         }
         // After the leases: the rest of one whose quota was replaced meanwhile is among these.
-        self.collect_returns(&mut holders, [], at);
-        holders.held.clear();
+        self.collect_dropped(&mut holders);
         let mut first = Ok(());
         loop {
-            let batch = holders.take_returns(at, CHUNK);
+            let returns = holders.take_returns(CHUNK, |_| true).into_iter();
+            let batch: Vec<_> =
+                returns.map(|(of, lease)| UsageChange::GiveBack { of, lease, at }).collect();
             if batch.is_empty() {
                 return first;
             }
@@ -440,13 +218,6 @@ impl QuotaLeases {
             }
         }
     }
-}
-
-impl QuotaLeases {
-    pub(super) fn new(engine: &Arc<Engine>) -> Self {
-        let engine = Arc::clone(engine);
-        Self { engine, queue: LeaseQueue::default(), holders: Mutex::default() }
-    }
 
     pub(super) fn lock_holders(&self) -> MutexGuard<'_, LeaseHolders> {
         self.holders.lock().unwrap_or_else(PoisonError::into_inner)
@@ -455,12 +226,4 @@ impl QuotaLeases {
 
 fn exhausted(refilled_at: Option<Timestamp>) -> VerifyError {
     VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at })
-}
-
-/// Returns the index's name of a quota's holder; `None` for an owner that the index doesn't have.
-pub(super) fn holder_of(engine: &Engine, subject: &UsageSubject) -> Option<Whose> {
-    match subject {
-        UsageSubject::Key(id) => Some(Whose::Key(*id, None)),
-        UsageSubject::Owner(id) => engine.records.index.owner_number(id).map(Whose::Owner),
-    }
 }

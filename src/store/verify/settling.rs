@@ -1,16 +1,17 @@
 //! Settling of reserved uses, once the caller knows what the work cost.
 
-use super::quota_leases::{QuotaLeases, holder_of};
+use super::lease_queue::Account;
+use super::quota_leases::QuotaLeases;
 use crate::backend::{BackendErrorKind, UsageChange, UsageSubject};
 use crate::clock::Timestamp;
 use crate::id::Version;
-use crate::store::index::{LeaseWord, Whose};
+use crate::store::index::{LeaseWord, Leased, Spent, Whose};
 use crate::store::types::error::Error;
 use crate::store::types::reserved::ReservedUses;
 use crate::store::types::verify_error::Unavailable;
 
-/// Uses that were spent of one lease, to be refunded if the charge of the other quota fails.
-type Spent = (Whose, Version, LeaseWord);
+/// Uses that were spent of one lease, to be given back if the charge of the other quota fails.
+type Charged = (Whose, Version, LeaseWord);
 
 impl QuotaLeases {
     /// Counts what was used in place of what was reserved.
@@ -28,35 +29,45 @@ impl QuotaLeases {
     }
 
     /// Gives uses back to the leases from which they were taken. They are gone if the quota was
-    /// changed, or its period is over.
+    /// changed, or its period is over. If this process then holds more than its share, and than this
+    /// request needed, the surplus is given back to the count beside the request.
     fn give_back(&self, reserved: &ReservedUses, uses: u32, now: Timestamp) {
-        for (subject, quota) in subjects(reserved).iter().zip(reserved.quotas) {
-            let (Some(quota), Some(holder)) = (quota, holder_of(&self.engine, subject)) else {
-                continue;
-            };
+        for (at, quota) in reserved.quotas.into_iter().enumerate() {
+            let Some(quota) = quota else { continue };
+            let holders = [Whose::Key(reserved.key, Some(quota.owner)), Whose::Owner(quota.owner)];
             let lease = LeaseWord::new(quota.void_from, uses.into());
-            self.engine.records.index.give_back_uses(holder, quota.since, lease, now);
+            let leased = self.engine.records.index.give_back(holders[at], quota.since, lease);
+            let is_much = |leased: Leased| leased.surplus > 0 && leased.held > reserved.cost.into();
+            if leased.is_some_and(is_much) {
+                let account = Account { owner: reserved.owner, holder: holders[at] };
+                self.fetch_ahead(Some(account), now);
+            }
         }
     }
 
     /// Charges uses to the quotas as they are now: to their leases, or in one durable write.
     fn charge(&self, reserved: &ReservedUses, uses: u32, now: Timestamp) -> Result<(), Error> {
         let index = &self.engine.records.index;
-        let (mut spent, mut lacking): (Vec<Spent>, Vec<_>) = (Vec::new(), Vec::new());
-        for subject in subjects(reserved) {
-            let Some(holder) = holder_of(&self.engine, &subject) else { continue };
+        let (mut charged, mut lacking): (Vec<Charged>, Vec<_>) = (Vec::new(), Vec::new());
+        // Without the owner there is no quota any more.
+        let Some(number) = index.owner_number(&reserved.owner) else { return Ok(()) };
+        for holder in [Whose::Key(reserved.key, Some(number)), Whose::Owner(number)] {
+            let account = Account { owner: reserved.owner, holder };
             match index.spend_lease(holder, now, uses) {
-                Some((since, Some(lease))) => {
-                    spent.push((holder, since, lease.with_units(uses.into())));
+                Some((since, Some(Spent { lease, asks }))) => {
+                    charged.push((holder, since, lease.with_units(uses.into())));
+                    if asks {
+                        self.fetch_ahead(Some(account), now);
+                    }
                 }
-                Some((_, None)) => lacking.push((holder, subject)),
+                Some((_, None)) => lacking.push(account),
                 None => {}
             }
         }
         let written = self.write_charges(&lacking, uses, now);
         if written.is_err() {
-            for (holder, since, lease) in spent {
-                index.give_back_uses(holder, since, lease, now);
+            for (holder, since, lease) in charged {
+                index.give_back(holder, since, lease);
             }
         }
         written
@@ -64,12 +75,7 @@ impl QuotaLeases {
 
     /// Writes charges, and gives back what is left of these leases: while there is a debt, no use
     /// is left.
-    fn write_charges(
-        &self,
-        lacking: &[(Whose, UsageSubject)],
-        uses: u32,
-        now: Timestamp,
-    ) -> Result<(), Error> {
+    fn write_charges(&self, lacking: &[Account], uses: u32, now: Timestamp) -> Result<(), Error> {
         if lacking.is_empty() {
             return Ok(());
         }
@@ -77,32 +83,32 @@ impl QuotaLeases {
         if self.engine.records.availability.is_recovering() {
             return Err(Unavailable::Recovering.into());
         }
-        self.collect_returns(&mut holders, lacking.iter().map(|(_, subject)| subject), now);
-        for (holder, subject) in lacking {
-            self.collect_lease(&mut holders, *holder, *subject);
+        self.collect_dropped(&mut holders);
+        for account in lacking {
+            self.collect_lease(&mut holders, account);
         }
-        let returns = holders.take_returns(now, usize::MAX);
-        let charge = |(_, of): &(Whose, UsageSubject)| UsageChange::Charge {
+        let is_charged = |of: &UsageSubject| lacking.iter().any(|account| account.subject() == *of);
+        let returns = holders.take_returns(usize::MAX, is_charged);
+        let back = returns.iter().map(|(of, lease)| UsageChange::GiveBack {
             of: *of,
+            lease: *lease,
+            at: now,
+        });
+        let charge = |account: &Account| UsageChange::Charge {
+            of: account.subject(),
             uses: uses.into(),
             at: now,
         };
-        let batch: Vec<UsageChange> =
-            returns.iter().cloned().chain(lacking.iter().map(charge)).collect();
+        let batch: Vec<UsageChange> = back.chain(lacking.iter().map(charge)).collect();
         let written = self.engine.records.backend.record_usage(&batch);
-        for (holder, _) in lacking {
-            self.engine.records.index.forget_left(*holder);
+        for account in lacking {
+            self.engine.records.index.forget_left(account.holder);
         }
         written.map(drop).map_err(|error| {
             if error.kind() != BackendErrorKind::OutcomeUnknown {
-                holders.put_back(returns);
+                holders.returns.extend(returns);
             }
             self.engine.on_write_error(error)
         })
     }
-}
-
-/// Returns the holders of quotas: the key, then its owner.
-fn subjects(reserved: &ReservedUses) -> [UsageSubject; 2] {
-    [UsageSubject::Key(reserved.key), UsageSubject::Owner(reserved.owner)]
 }

@@ -1,17 +1,22 @@
 //! Judging a token: the path that every request takes.
 
 use std::hint::black_box;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use constant_time_eq::{constant_time_eq_32, constant_time_eq_n};
 
 use super::declassify::declassified;
+use super::lease_queue::Need;
+use super::lease_waits::LeaseWait;
 use super::limits::{Allowed, Consumption, LimitJudge};
+use super::parked::parked;
+use super::quota_leases::LeaseSettings;
 use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId};
 use crate::key::{Digest, Prefix, RejectKind, RejectReason, ValidityInputs};
 use crate::store::alerts::Noticed;
-use crate::store::engine::{Engine, Records};
+use crate::store::engine::{Engine, Next, Records, Workers};
 use crate::store::index::{DIGEST_LEN, Entry, ReadVersion};
 use crate::store::types::error::Error;
 use crate::store::types::request::VerifyRequest;
@@ -34,33 +39,115 @@ pub(in crate::store) struct TokenVerifier {
     usage: Option<Arc<Collector>>,
 }
 
+/// An attempt to judge a token.
+#[derive(Debug)]
+struct Attempt {
+    /// The time by which it judges, as soon as an answer needs the time.
+    judged_at: Timestamp,
+    /// The lease that it lacks. Then it has taken nothing, and its answer doesn't count.
+    need: Option<Need>,
+}
+
+impl Default for Attempt {
+    fn default() -> Self {
+        Self { judged_at: Timestamp::MIN, need: None }
+    }
+}
+
 impl TokenVerifier {
     pub(in crate::store) fn new(
         engine: &Arc<Engine>,
         noticed: &Arc<Noticed>,
         usage: &UsageRecorder,
+        leases: LeaseSettings,
     ) -> Self {
         Self {
             records: Arc::clone(&engine.records),
-            limits: LimitJudge::new(engine),
+            limits: LimitJudge::new(engine, leases),
             noticed: Arc::clone(noticed),
             usage: usage.collector().cloned(),
         }
     }
 
-    /// Gives back the rest of all leases of quotas. The store must be closed.
-    pub(in crate::store) fn give_back_leases(&self) -> Result<(), Error> {
-        self.limits.leases.give_back_all()
+    /// Starts the thread that fetches leases of quotas, and the one that watches the deadlines of
+    /// those who wait for them.
+    pub(in crate::store) fn start(&self, workers: &mut Workers) -> Result<(), Error> {
+        let name = self.records.backend.name();
+        let (leases, waits) = (&self.limits.leases, Arc::clone(&self.limits.leases.waits));
+        let signal = Arc::clone(&waits.deadlines);
+        workers.spawn(name, "keyhasp-waits", &signal, Next::WhenWoken, move || waits.watch())?;
+        let (fetcher, signal) = (Arc::clone(leases), &leases.waits.fetches);
+        workers.spawn(name, "keyhasp-leases", signal, Next::WhenWoken, move || fetcher.work())
     }
 
-    /// Judges a token, and notes the answer.
+    /// Fetches now the leases that are due.
+    pub(in crate::store) fn fetch_leases(&self) -> Result<(), Error> {
+        self.limits.leases.fetch().0.unwrap_or(Ok(()))
+    }
+
+    /// Gives back the rest of all leases of quotas. The store must be closed.
+    pub(in crate::store) fn close_leases(&self) -> Result<(), Error> {
+        self.limits.leases.close()
+    }
+
+    /// Judges a token, and notes the answer. If a lease is lacking, waits for it.
     #[inline]
     pub(in crate::store) fn verify(
         &self,
         request: &VerifyRequest<'_>,
     ) -> Result<VerifiedKey, VerifyError> {
-        let mut at = Timestamp::MIN;
-        let answer = self.judge_token(request, &mut at);
+        let mut attempt = Attempt::default();
+        let answer = self.judge_token(request, &mut attempt);
+        if attempt.need.is_some() {
+            return self.verify_parked(request);
+        }
+        self.noted(request, answer, attempt.judged_at)
+    }
+
+    /// Verifies while this thread is parked.
+    #[cold]
+    fn verify_parked(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
+        parked(|wait, context| self.poll(request, wait, context))
+    }
+
+    /// Judges a token, and notes the answer. If a lease is lacking, takes nothing, and takes a place
+    /// among those who wait; judges it again from the start once the wait is over.
+    pub(in crate::store) fn poll(
+        &self,
+        request: &VerifyRequest<'_>,
+        wait: &mut Option<LeaseWait>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<VerifiedKey, VerifyError>> {
+        if let Some(waiting) = wait
+            && let Err(unavailable) = ready!(waiting.poll(context))
+        {
+            *wait = None;
+            return Poll::Ready(Err(VerifyError::Unavailable(unavailable)));
+        }
+        let mut attempt = Attempt::default();
+        let answer = self.judge_token(request, &mut attempt);
+        if let Some(need) = &attempt.need {
+            let waiting = wait.get_or_insert_with(|| self.limits.leases.begin_wait());
+            match waiting.wait_for(need, context.waker()) {
+                Ok(()) => return Poll::Pending,
+                Err(unavailable) => {
+                    *wait = None;
+                    return Poll::Ready(Err(VerifyError::Unavailable(unavailable)));
+                }
+            }
+        }
+        *wait = None;
+        Poll::Ready(self.noted(request, answer, attempt.judged_at))
+    }
+
+    /// Notes an answer for usage and alerts.
+    #[inline]
+    fn noted(
+        &self,
+        request: &VerifyRequest<'_>,
+        answer: Result<VerifiedKey, VerifyError>,
+        at: Timestamp,
+    ) -> Result<VerifiedKey, VerifyError> {
         match &answer {
             Ok(verified) => {
                 if let Some(usage) = &self.usage {
@@ -75,18 +162,6 @@ impl TokenVerifier {
             Err(VerifyError::Unrecognized | VerifyError::Unavailable(_)) => {}
         }
         answer
-    }
-
-    /// Judges a token, notes the answer, and returns the uses that it took from quotas.
-    pub(in crate::store) fn verify_reserving(
-        &self,
-        request: &VerifyRequest<'_>,
-    ) -> Result<(VerifiedKey, ReservedUses), VerifyError> {
-        let quotas = OnceLock::new();
-        let verified = self.verify(&VerifyRequest { quotas: Some(&quotas), ..*request })?;
-        let quotas = quotas.into_inner().unwrap_or_default();
-        let (key, owner) = (verified.key_id(), *verified.owner_id());
-        Ok((verified, ReservedUses { key, owner, cost: request.cost, quotas }))
     }
 
     /// Counts what was used in place of what was reserved.
@@ -111,12 +186,11 @@ impl TokenVerifier {
 
     /// Judges a token. Checks shape, prefix and id; computes one keyed digest; compares it in
     /// constant time with each digest of the key. Only then reads the key's state. Does no I/O,
-    /// allocates nothing and locks nothing, with the exceptions that the README lists. Sets
-    /// `judged_at` to the time by which it judges, as soon as an answer needs the time.
+    /// allocates nothing and locks nothing, with the exceptions that the README lists.
     fn judge_token(
         &self,
         request: &VerifyRequest<'_>,
-        judged_at: &mut Timestamp,
+        attempt: &mut Attempt,
     ) -> Result<VerifiedKey, VerifyError> {
         let token = Unverified::parse(request.token).ok_or(VerifyError::Unrecognized)?;
         // First, so that memory fetches the slot during the next steps.
@@ -126,7 +200,7 @@ impl TokenVerifier {
             .availability
             .check(&*self.records.clock)
             .map_err(VerifyError::Unavailable)?;
-        *judged_at = now;
+        attempt.judged_at = now;
         let (prefix_number, prefix) =
             self.records.prefixes.find(token.prefix).ok_or(VerifyError::Unrecognized)?;
         // Before the slot has arrived and names its pepper: most tokens have the likely one.
@@ -146,7 +220,7 @@ impl TokenVerifier {
             // `None` if the entry is being replaced; the search then looks again.
             let seen = entry.seen();
             let entry = entry.judged_at(now)?;
-            self.judge(request, token.id, &entry, seen, now, prefix)
+            self.judge(request, token.id, &entry, seen, prefix, attempt)
         });
         if !compared {
             // The same work as for an id that exists. `black_box` keeps the compiler from removing
@@ -166,9 +240,10 @@ impl TokenVerifier {
         key: KeyId,
         entry: &Entry,
         slot: ReadVersion<'_>,
-        now: Timestamp,
         prefix: &Prefix,
+        attempt: &mut Attempt,
     ) -> Option<Result<VerifiedKey, VerifyError>> {
+        let now = attempt.judged_at;
         let recovering = VerifyError::Unavailable(Unavailable::Recovering);
         let Some(flags) = self.records.index.owner_flags(entry.owner) else {
             return Some(Err(recovering));
@@ -190,7 +265,7 @@ impl TokenVerifier {
             let owner_limited = flags.limited;
             let consumption =
                 Consumption { request, key, owner, short_owner, limited, owner_limited, slot, now };
-            match self.limits.judge(&consumption)? {
+            match self.limits.judge(&consumption, &mut attempt.need)? {
                 Ok(allowed) => allowed,
                 Err(error) => return Some(Err(error)),
             }

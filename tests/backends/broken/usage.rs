@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use keyhasp::backend::{Backend, BackendError, UsageChange, UsageOutcome, UsageSubject};
-use keyhasp::key::{Lease, Usage, Used};
+use keyhasp::key::{Lease, LeaseRequest, Usage, Used};
 
 use super::{Fault, FaultyBackend, Half};
 
@@ -70,8 +70,8 @@ impl FaultyBackend {
                     lease.units = 0;
                 }
                 if self.is(Fault::LeasesOfOldQuotasAreGivenBack) {
-                    let (needed, least) = (0, 0);
-                    let now = UsageChange::Lease { of: *of, needed, least, at: *at };
+                    let request = LeaseRequest::default();
+                    let now = UsageChange::Lease { of: *of, request, at: *at };
                     if let [Some(present)] = self.memory.record_usage(&[now])?[..] {
                         let back = UsageChange::GiveBack { of: *of, lease: present, at: *at };
                         self.memory.record_usage(&[back])?;
@@ -102,17 +102,17 @@ impl FaultyBackend {
         step: &UsageChange,
         lease: &mut Option<Lease>,
     ) -> Result<(), BackendError> {
-        let UsageChange::Lease { of, needed, at, .. } = step else { return Ok(()) };
-        let (of, at) = (*of, *at);
+        let UsageChange::Lease { of, request, at } = step else { return Ok(()) };
+        let (of, needed, at) = (*of, request.needed, *at);
         match (self.fault, &lease) {
             // Read, and written after others have read the same.
             (Fault::LeasesAreNotCounted, Some(lease)) => {
                 let back = UsageChange::GiveBack { of, lease: *lease, at };
                 self.memory.record_usage(&[back])?;
             }
-            (Fault::LeasesTakeWhatNobodyCanSpend, Some(own)) if own.units < *needed => {
-                let (needed, least) = (own.left, own.left);
-                let rest = UsageChange::Lease { of, needed, least, at };
+            (Fault::LeasesTakeWhatNobodyCanSpend, Some(own)) if own.units < needed => {
+                let request = LeaseRequest::one(own.left);
+                let rest = UsageChange::Lease { of, request, at };
                 let rest = self.memory.record_usage(&[rest])?[0];
                 *lease = rest.map(|rest| Lease { units: own.units + rest.units, ..rest });
             }
@@ -125,7 +125,7 @@ impl FaultyBackend {
                 *lease = Some(Lease {
                     quota_version: since,
                     turn: 0,
-                    units: *needed,
+                    units: needed,
                     left: 0,
                     void_from: None,
                 });

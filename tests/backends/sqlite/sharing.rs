@@ -4,13 +4,14 @@ use std::os::unix::fs::symlink;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use keyhasp::backend::sqlite::Sqlite;
-use keyhasp::backend::{Backend, BackendErrorKind, Sharing};
+use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+use keyhasp::backend::{Backend, BackendErrorKind, Sharing, UsageChange, UsageSubject};
 use keyhasp::id::KeyId;
+use keyhasp::key::LeaseRequest;
 use tempfile::tempdir;
 
 use crate::sqlite::support::{
-    LONG, commit, create_key, create_owner, key, open, owner_id, quick, refused, shared,
+    LONG, at, commit, create_key, create_owner, key, open, owner_id, quick, refused, shared,
 };
 
 #[test]
@@ -150,6 +151,28 @@ fn closing_wakes_who_waits() {
             assert!(started.elapsed() < LONG / 2);
         });
     }
+}
+
+/// Who waits for a lease doesn't wait as long as a commit, and no commit of the process waits for it.
+#[test]
+fn a_write_of_leases_gives_up_early() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let first = open(&path, shared().busy_timeout(SqliteOptions::MAX_BUSY_TIMEOUT).unwrap());
+    commit(&first, create_owner("acme"));
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let of = UsageSubject::Owner(owner_id("acme"));
+    let lease = UsageChange::Lease { of, request: LeaseRequest::one(1), at: at(1) };
+    let refused = first.record_usage(std::slice::from_ref(&lease)).unwrap_err();
+    assert_eq!(refused.kind(), BackendErrorKind::TimedOut);
+    // A commit has its own patience again.
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| commit(&first, create_owner("beta")));
+        other.execute_batch("ROLLBACK").unwrap();
+        waiting.join().unwrap();
+    });
+    assert_eq!(first.record_usage(&[lease]).unwrap(), [None], "without a quota there is no lease");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! A store that notes each request to verify, and rejects good tokens where a test says so.
 
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
 use http::{Request, StatusCode};
-use keyhasp::store::StoreLayer;
+use keyhasp::store::{LeaseWait, StoreLayer};
 use keyhasp::{KeyLayer, KeyStore, VerifiedKey, Verifier, VerifyError, VerifyRequest};
 
 use crate::common::World;
@@ -23,10 +24,16 @@ impl StoreLayer for Double {
         &*self.store
     }
 
-    fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
+    fn poll_verify(
+        &self,
+        request: &VerifyRequest<'_>,
+        wait: &mut Option<LeaseWait>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<VerifiedKey, VerifyError>> {
         self.heard.lock().unwrap().push(format!("{request:?}"));
-        let verified = self.store.verify_request(request)?;
-        self.rejects.lock().unwrap().map_or(Ok(verified), Err)
+        let answer = self.store.poll_verify(request, wait, context);
+        let rejects = *self.rejects.lock().unwrap();
+        answer.map(|answer| answer.and_then(|verified| rejects.map_or(Ok(verified), Err)))
     }
 }
 

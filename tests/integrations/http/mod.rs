@@ -25,3 +25,4 @@ mod shapes;
 mod site;
 #[cfg(all(feature = "recoverable", feature = "sqlite", feature = "testing", feature = "tokio"))]
 mod thieves;
+mod waiting;

@@ -4,6 +4,8 @@
 
 #[cfg(feature = "testing")]
 mod counts;
+#[cfg(feature = "testing")]
+mod leases;
 mod order;
 mod place;
 #[cfg(feature = "testing")]

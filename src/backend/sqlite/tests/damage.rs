@@ -20,9 +20,9 @@ use crate::clock::Timestamp;
 use crate::event::EventKind;
 use crate::id::{Generation, KeyId, NumericId, Version};
 use crate::key::{
-    Alert, KeyName, LastAddress, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber, Prefix,
-    PrefixNumber, PrefixTable, QuotaState, RecoveryKeyCheck, RejectKind, RejectedCounts, Seal,
-    StoreMetadata, TokensValidFrom, Usage, Used,
+    Alert, KeyName, LastAddress, LeaseRequest, NumberedPrefix, OwnerRecord, PepperCheck,
+    PepperNumber, Prefix, PrefixNumber, PrefixTable, QuotaState, RecoveryKeyCheck, RejectKind,
+    RejectedCounts, Seal, StoreMetadata, TokensValidFrom, Usage, Used,
 };
 
 /// A database in which every column of every table holds something.
@@ -82,7 +82,7 @@ fn used() -> Used {
 }
 
 fn lease(of: UsageSubject) -> UsageChange {
-    UsageChange::Lease { of, needed: 1, least: 1, at: at(14) }
+    UsageChange::Lease { of, request: LeaseRequest::one(1), at: at(14) }
 }
 
 /// One of each.

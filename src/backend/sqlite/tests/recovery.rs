@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use rusqlite::config::DbConfig;
 
-use super::super::connect::Connector;
+use super::super::connect::{Connector, Patience};
 use super::super::files::Files;
 use super::super::owners;
 use super::super::readers::Readers;
@@ -149,7 +149,8 @@ fn a_file_that_goes_during_a_commit_leaves_its_outcome_unknown() {
         fs::rename(fixture.path(), &elsewhere).unwrap();
         Ok(())
     };
-    let written = fixture.sqlite.writer.write(&connector, &Readers::default(), "commit", goes);
+    let how = ("commit", Patience::Usual);
+    let written = fixture.sqlite.writer.write(&connector, &Readers::default(), how, goes);
     let error = written.unwrap_err();
     assert_eq!(error.kind(), BackendErrorKind::OutcomeUnknown);
     assert!(error.to_string().contains("the database file"), "{error}");

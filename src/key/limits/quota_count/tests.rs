@@ -26,13 +26,13 @@ fn topped_up(uses: u64, amount: u64) -> Quota {
 #[test]
 fn a_refill_brings_up_and_never_down() {
     let quota = run(topped_up(25, 10));
-    let (state, lease) = quota.lease(None, at("2024-01-01T12:00:00Z"), 20, 20);
+    let (state, lease) = quota.lease(None, at("2024-01-01T12:00:00Z"), LeaseRequest::one(20));
     assert_eq!((state.left, lease.units), (5, 20));
     assert_eq!(lease.void_from, Some(at("2024-01-02T00:00:00Z")));
     let next = quota.state_at(Some(state), at("2024-01-02T00:00:00Z"));
     assert_eq!(next.left, 10);
     // Back before midnight: nothing is refilled again when it comes a second time.
-    let (spent, lease) = quota.lease(Some(next), at("2024-01-01T23:00:00Z"), 10, 10);
+    let (spent, lease) = quota.lease(Some(next), at("2024-01-01T23:00:00Z"), LeaseRequest::one(10));
     assert_eq!((spent.left, lease.void_from), (0, Some(at("2024-01-03T00:00:00Z"))));
     assert_eq!(quota.state_at(Some(spent), at("2024-01-02T01:00:00Z")).left, 0);
     let rich = QuotaState { left: 25, ..state };
@@ -42,9 +42,9 @@ fn a_refill_brings_up_and_never_down() {
 #[test]
 fn a_period_far_ahead_counts_as_the_current_one() {
     let quota = run(Quota::each(10, Period::Day).unwrap());
-    let (state, _) = quota.lease(None, at("2024-01-01T12:00:00Z"), 4, 4);
+    let (state, _) = quota.lease(None, at("2024-01-01T12:00:00Z"), LeaseRequest::one(4));
     // The clock is a year ahead for one call, and right again.
-    let (ahead, _) = quota.lease(Some(state), at("2025-01-01T12:00:00Z"), 10, 10);
+    let (ahead, _) = quota.lease(Some(state), at("2025-01-01T12:00:00Z"), LeaseRequest::one(10));
     let right = quota.state_at(Some(ahead), at("2024-01-01T12:00:00Z"));
     assert_eq!((right.left, right.period), (0, at("2024-01-01T00:00:00Z")));
     let next = quota.state_at(Some(right), at("2024-01-02T00:00:00Z"));
@@ -54,7 +54,7 @@ fn a_period_far_ahead_counts_as_the_current_one() {
 #[test]
 fn what_a_refill_has_made_up_for_is_not_given_back() {
     let quota = run(Quota::each(16, Period::Day).unwrap());
-    let (state, lease) = quota.lease(None, at("2024-01-01T12:00:00Z"), 8, 8);
+    let (state, lease) = quota.lease(None, at("2024-01-01T12:00:00Z"), LeaseRequest::one(8));
     let same_day = quota.refund(Some(state), at("2024-01-01T13:00:00Z"), lease);
     assert_eq!((state.left, same_day.left), (8, 16));
     let next_day = quota.refund(Some(state), at("2024-01-02T13:00:00Z"), lease);
@@ -62,8 +62,7 @@ fn what_a_refill_has_made_up_for_is_not_given_back() {
     let (spent, _) = quota.lease(
         Some(quota.state_at(Some(state), at("2024-01-02T13:00:00Z"))),
         at("2024-01-02T13:00:00Z"),
-        13,
-        13,
+        LeaseRequest::one(13),
     );
     assert_eq!(quota.refund(Some(spent), at("2024-01-02T13:00:00Z"), lease).left, 3);
 }
@@ -78,7 +77,7 @@ fn credits_that_are_carried_over_outlast_their_leases() {
         if let Some(lease) = lease {
             state = Some(quota.refund(state, now, lease));
         }
-        let (after, taken) = quota.lease(state, now, 1, 1);
+        let (after, taken) = quota.lease(state, now, LeaseRequest::one(1));
         state = Some(after);
         lease = Some(Lease { units: taken.units - 1, ..taken });
     }
@@ -92,7 +91,7 @@ fn a_quota_that_is_set_again_keeps_its_count() {
     let each = |uses| Quota::each(uses, Period::Month).unwrap();
     let first = run(each(100));
     let now = at("2024-01-20T12:00:00Z");
-    let (used, _) = first.lease(None, now, 90, 90);
+    let (used, _) = first.lease(None, now, LeaseRequest::one(90));
     let set = |quota, state| {
         let run = next(first, quota);
         (run, run.replacing(first, state, None, now))
@@ -124,11 +123,24 @@ fn a_quota_that_is_set_again_keeps_its_count() {
     assert_eq!(run.state_at(Some(state), at("2024-01-21T00:00:00Z")).left, 100);
 }
 
+/// From 32 on, what is fetched ahead makes a sixteenth of all that is left.
+#[test]
+fn nothing_is_fetched_ahead_of_few() {
+    for (uses, held) in (0..100).flat_map(|uses| (0..=uses).map(move |held| (uses, held))) {
+        let run = run(Quota::one_time(uses).unwrap());
+        let state = run.charge(None, Timestamp::MIN, held);
+        let request = LeaseRequest { held, needed: 0, least: 0 };
+        let (_, lease) = run.lease(Some(state), Timestamp::MIN, request);
+        let share = if uses < 32 { 0 } else { (uses / 16).saturating_sub(held) };
+        assert_eq!(lease.units, share, "{held} of {uses}");
+    }
+}
+
 #[test]
 fn grants_give_uses() {
     let first = run(Quota::one_time(100).unwrap());
     let now = at("2024-01-20T12:00:00Z");
-    let (state, lease) = first.lease(None, now, 90, 90);
+    let (state, lease) = first.lease(None, now, LeaseRequest::one(90));
     let second = next(first, first.quota);
     let given = |state, grant| second.replacing(first, state, Some(grant), now);
     assert_eq!(given(Some(state), Grant::Add(20)).left, 30);
@@ -192,26 +204,10 @@ impl World {
 
     /// A use by a process, as the store makes it.
     fn spend(&mut self, process: usize, uses: u64) -> bool {
-        let now = self.now;
-        let is_void = |lease: &Lease| {
-            lease.void_from.is_some_and(|at| at <= now)
-                || lease.quota_version != self.run.quota_version
-        };
-        if self.processes[process].0.as_ref().is_some_and(is_void) {
-            self.give_back(process);
-        }
+        self.give_back_void(process);
         let held = self.processes[process].0.map_or(0, |lease| lease.units);
         if held < uses {
-            let needed = uses - held;
-            let (state, lease) = self.run.lease(self.state, now, needed, needed);
-            self.state = Some(state);
-            let mine = self.processes[process].0;
-            let is_same = mine.is_some_and(|mine| mine.turn == lease.turn);
-            if mine.is_some() && !is_same {
-                self.give_back(process);
-            }
-            let held = if is_same { held } else { 0 };
-            self.processes[process].0 = Some(Lease { units: held + lease.units, ..lease });
+            self.fetch(process, uses - held);
         }
         let Some(lease) = self.processes[process].0.as_mut() else { return false };
         let is_served = lease.units >= uses;
@@ -220,6 +216,33 @@ impl World {
             self.left -= i64::try_from(uses).unwrap();
         }
         is_served
+    }
+
+    fn give_back_void(&mut self, process: usize) {
+        let now = self.now;
+        let is_void = |lease: &Lease| {
+            lease.void_from.is_some_and(|at| at <= now)
+                || lease.quota_version != self.run.quota_version
+        };
+        if self.processes[process].0.as_ref().is_some_and(is_void) {
+            self.give_back(process);
+        }
+    }
+
+    /// Adds a lease to what the process holds: for a use that needs so many more, or ahead.
+    fn fetch(&mut self, process: usize, needed: u64) {
+        self.give_back_void(process);
+        let mine = self.processes[process].0;
+        let held = mine.map_or(0, |lease| lease.units);
+        let request = LeaseRequest { held, ..LeaseRequest::one(needed) };
+        let (state, lease) = self.run.lease(self.state, self.now, request);
+        self.state = Some(state);
+        let is_same = mine.is_some_and(|mine| mine.turn == lease.turn);
+        if mine.is_some() && !is_same {
+            self.give_back(process);
+        }
+        let held = if is_same { held } else { 0 };
+        self.processes[process].0 = Some(Lease { units: held + lease.units, ..lease });
     }
 
     /// Sets another quota, or grants uses.
@@ -274,7 +297,7 @@ proptest! {
             }
             let after_next = quota.state_at(state, period.start_after(next).unwrap());
             prop_assert_eq!(quota.state_at(Some(found), after_next.period).left, 20);
-            state = Some(quota.lease(state, now, uses.min(found.left), 0).0);
+            state = Some(quota.lease(state, now, LeaseRequest::one(uses.min(found.left))).0);
             before = now;
         }
     }
@@ -291,6 +314,7 @@ proptest! {
             world.advance(quarters);
             match action {
                 0 => world.give_back(process),
+                1 => world.fetch(process, 0),
                 _ => _ = world.spend(process, uses),
             }
             prop_assert!(world.left >= 0, "overspent");
@@ -328,7 +352,7 @@ proptest! {
     fn never_overspent(
         first in quotas(),
         steps in prop::collection::vec(
-            (0..6_u64, 0..3_usize, 0..30_u64, 0..12_u8, quotas()), 1..80,
+            (0..6_u64, 0..3_usize, 0..30_u64, 0..13_u8, quotas()), 1..80,
         ),
     ) {
         let mut world = World::new(first);
@@ -351,7 +375,8 @@ proptest! {
                     world.replace(before.quota, Some(Grant::Refill));
                     charged = 0;
                 }
-                5 => {
+                5 => world.fetch(process, 0),
+                6 => {
                     charged += signed;
                     world.state = Some(world.run.charge(world.state, world.now, uses));
                     world.left -= signed;
@@ -368,26 +393,53 @@ proptest! {
         }
     }
 
-    /// A lease is no more than a sixteenth, or what callers need, and the caller that needs the
-    /// least is served if any can be.
+    /// A process holds no more than a sixteenth, or what one caller needs. The caller that needs the
+    /// least is served if any can be, and nothing is fetched ahead of fewer than 32.
     #[test]
     fn leases_are_small(
-        quota in quotas(), used in 0..200_u64,
-        needs in prop::collection::vec(0..30_u64, 1..4),
+        quota in quotas(), used in 0..200_u64, held in 0..20_u64,
+        needs in prop::collection::vec(1..30_u64, 0..4),
     ) {
         let (run, now) = (run(quota), Timestamp::MIN);
         let state = run.charge(None, now, used);
-        let (needed, least) = (needs.iter().sum(), needs.iter().copied().min().unwrap());
-        let (after, lease) = run.lease(Some(state), now, needed, least);
-        let left = state.left;
-        if least > left {
+        let needed = needs.iter().copied().max().unwrap_or(0);
+        let least = needs.iter().copied().min().unwrap_or(0);
+        let (after, lease) = run.lease(Some(state), now, LeaseRequest { held, needed, least });
+        let (left, all) = (state.left, state.left + held);
+        if least > left || needed == 0 && all < 32 {
             prop_assert_eq!(lease.units, 0);
         } else {
             prop_assert!(lease.units >= least && lease.units <= left);
             prop_assert!(needed > left || lease.units >= needed);
             let wanted = if needed <= left { needed } else { least };
-            prop_assert!(lease.units <= (left / 16).max(wanted));
+            prop_assert!(lease.units <= (left / 16).max(wanted), "no larger than without a rest");
+            prop_assert!(lease.units + held <= (all / 16).max(held + wanted));
         }
         prop_assert_eq!((after.left, after.left + lease.units), (lease.left, left));
+    }
+
+    /// One use after the other, with a lease fetched ahead after each: while 32 or more are left, no
+    /// use but the first of a period waits, and a crash forfeits a sixteenth at most.
+    #[test]
+    fn paced_uses_never_wait(uses in 1..3_000_u64, refill in any::<bool>()) {
+        let quota = Quota::one_time(uses).unwrap();
+        let daily = Quota::each(uses, Period::Day).unwrap();
+        let mut world = World::new(if refill { daily } else { quota });
+        for day in 0..2 {
+            let mut is_first = day == 0 || refill;
+            while world.left > 0 {
+                let waits = world.processes[0].0.is_none_or(|lease| lease.units == 0);
+                prop_assert!(!waits || is_first || world.left < 32, "{} left", world.left);
+                is_first = false;
+                prop_assert!(world.spend(0, 1));
+                let lease = world.processes[0].0.unwrap();
+                if Lease::is_low(lease.units, lease.left) {
+                    world.fetch(0, 0);
+                }
+                let held = world.processes[0].0.unwrap().units;
+                prop_assert!(held <= u64::try_from(world.left + 1).unwrap() / 16, "{held}");
+            }
+            world.advance(4);
+        }
     }
 }

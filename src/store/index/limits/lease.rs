@@ -1,22 +1,28 @@
 //! A quota's lease, and the rest beside it, in a word each.
 
 use crate::clock::Timestamp;
-use crate::key::Period;
+use crate::key::{Lease, Period};
 
-const UNIT_BITS: u32 = 40;
-const UNITS: u64 = (1 << UNIT_BITS) - 1;
+/// Bits of a lease's word: the uses; whether the next lease is asked for; the hour of the day of the
+/// last use; the day from which on it is void.
+const UNITS: u64 = u32::MAX as u64;
+pub(super) const ASKED: u64 = 1 << 36;
+const HOUR_AT: u32 = 37;
+const HOUR_BITS: u64 = 0b1_1111;
+const DAY_AT: u32 = 42;
 /// The day of a lease that is never void: later than every [`Timestamp`].
-const NEVER: u64 = (1 << (64 - UNIT_BITS)) - 1;
-const DAY: u64 = 24 * 60 * 60 * 1_000;
+const NEVER: u64 = (1 << (64 - DAY_AT)) - 1;
+const HOUR: u64 = 60 * 60 * 1_000;
+const DAY: u64 = 24 * HOUR;
+/// The last hour of a day, and so of each period.
+const LAST_HOUR: u64 = 23;
 
-/// Milliseconds of a tick. Tick numbers start again after 34 years.
+/// Milliseconds of a tick. Tick numbers start again after 17 years.
 const TICK: u64 = 250;
-const TICK_BITS: u32 = 32;
-
-/// A lease: the day from which on it is void, and the uses that are left of it. Periods begin at
-/// midnight, so a day suffices. 0 is a lease that was always void.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) struct LeaseWord(pub(super) u64);
+const TICK_BITS: u32 = 31;
+/// Set in the word of a rest that was only looked at.
+const LOOKED: u64 = 1 << TICK_BITS;
+const LEFT_AT: u32 = 32;
 
 /// The days at which a lease ends that can be spent now: the ends of the running period and of the
 /// next. A lease that ends later was taken while the clock was ahead. If it could be spent, no
@@ -24,6 +30,7 @@ pub(in crate::store) struct LeaseWord(pub(super) u64);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends {
     today: u64,
+    hour: u64,
     last: u64,
 }
 
@@ -31,9 +38,10 @@ impl Ends {
     /// The ends at `now`, by the most days that two periods have; 0 for a quota without periods.
     #[inline]
     pub(super) fn at(now: Timestamp, two_periods: u64) -> Self {
-        let today = now.as_millis() / DAY;
+        let hours = now.as_millis() / HOUR;
+        let today = hours / 24;
         let last = if two_periods == 0 { NEVER } else { today + two_periods };
-        Self { today, last }
+        Self { today, hour: hours % 24, last }
     }
 
     /// The most days that two periods have. It is never too few: otherwise a lease that was just
@@ -47,23 +55,42 @@ impl Ends {
     }
 }
 
+/// A lease: the day from which on it is void, and the uses that are left of it. Periods begin at
+/// midnight, so a day suffices. 0 is a lease that was always void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct LeaseWord(pub(super) u64);
+
 impl LeaseWord {
     pub(in crate::store) fn new(void_from: Option<Timestamp>, units: u64) -> Self {
         let day = void_from.map_or(NEVER, |at| at.as_millis() / DAY);
-        Self(day << UNIT_BITS | units.min(UNITS))
+        Self(day << DAY_AT | units.min(UNITS))
     }
 
     /// The time from which on the lease is void.
     pub(in crate::store) fn void_from(self) -> Option<Timestamp> {
-        let day = self.0 >> UNIT_BITS;
+        let day = self.day();
         (day != NEVER).then(|| Timestamp::clamped_millis(day * DAY))
+    }
+
+    fn day(self) -> u64 {
+        self.0 >> DAY_AT
     }
 
     #[inline]
     pub(super) fn is_void(self, ends: Ends) -> bool {
-        let day = self.0 >> UNIT_BITS;
         // The last period before the year 10000 has no end.
-        day <= ends.today || day > ends.last && day != NEVER
+        self.day() <= ends.today || self.day() > ends.last && self.day() != NEVER
+    }
+
+    /// Whether this is a lease, and void.
+    pub(super) fn is_over(self, ends: Ends) -> bool {
+        self.0 != 0 && self.is_void(ends)
+    }
+
+    /// Whether the period has ended less than an hour ago, and uses were spent in its last hour.
+    pub(super) fn was_in_use(self, ends: Ends) -> bool {
+        let has_just_ended = self.day() == ends.today && ends.hour == 0;
+        has_just_ended && self.0 >> HOUR_AT & HOUR_BITS == LAST_HOUR
     }
 
     /// Returns the uses that are left.
@@ -80,12 +107,7 @@ impl LeaseWord {
 
     /// Returns a lease of so many uses that is void at the same time.
     pub(in crate::store) fn with_units(self, units: u64) -> Self {
-        Self(self.0 & !UNITS | units.min(UNITS))
-    }
-
-    /// Whether another lease is void at the same time.
-    pub(in crate::store) fn is_same_period(self, other: Self) -> bool {
-        self.0 & !UNITS == other.0 & !UNITS
+        Self(self.day() << DAY_AT | units.min(UNITS))
     }
 
     /// Returns the uses that it holds, void or not.
@@ -95,23 +117,35 @@ impl LeaseWord {
 
     /// Returns the lease after so many uses, if it has as many.
     #[inline]
-    pub(super) fn spend(self, ends: Ends, uses: u64) -> Option<Self> {
-        (self.units(ends) >= uses).then(|| Self(self.0 - uses))
+    pub(super) fn spend(self, ends: Ends, uses: u32) -> Option<Self> {
+        if self.missing(ends, uses) > 0 {
+            return None;
+        }
+        let rest = self.0 - u64::from(uses);
+        Some(Self(rest & !(HOUR_BITS << HOUR_AT) | ends.hour << HOUR_AT))
     }
 
-    /// Adds another lease's uses. What is void counts for nothing. Of two periods that aren't over
-    /// the earlier counts: the other was leased while the clock was ahead.
+    /// Adds another lease's uses; nothing is asked for any more. What is void counts for nothing. Of
+    /// two periods that aren't over the earlier counts: the other was leased while the clock was
+    /// ahead.
     pub(super) fn add(self, other: Self, ends: Ends) -> Self {
-        let day = |lease: Self| lease.0 >> UNIT_BITS;
+        let with = |lease: Self, units: u64| Self(lease.0 & !(UNITS | ASKED) | units.min(UNITS));
         match (self.is_void(ends), other.is_void(ends)) {
-            (false, true) => self,
-            (true, false) => other,
-            (true, true) => Self(day(self).max(day(other)) << UNIT_BITS),
+            (false, true) => with(self, self.held()),
+            (true, false) => with(other, other.held()),
+            (true, true) => Self(self.day().max(other.day()) << DAY_AT),
             (false, false) => {
-                let units = (self.held() + other.held()).min(UNITS);
-                Self(day(self).min(day(other)) << UNIT_BITS | units)
+                let earlier = if other.day() < self.day() { other } else { self };
+                with(earlier, self.held() + other.held())
             }
         }
+    }
+
+    /// Gives uses back to the period from which they were taken; `None` if that is over, or this is
+    /// another one.
+    pub(super) fn give_back(self, uses: Self, ends: Ends) -> Option<Self> {
+        let units = uses.held().min(UNITS - self.held());
+        (self.day() == uses.day() && !self.is_void(ends)).then_some(Self(self.0 + units))
     }
 }
 
@@ -126,12 +160,19 @@ impl LeftWord {
 
     pub(in crate::store) fn new(left: u64, at: Timestamp) -> Self {
         let too_many = left.checked_add(1).and_then(|more| u32::try_from(more).ok());
-        too_many.map_or(Self::UNKNOWN, |more| Self(u64::from(more) << TICK_BITS | tick(at)))
+        too_many.map_or(Self::UNKNOWN, |more| Self(u64::from(more) << LEFT_AT | tick(at)))
     }
 
-    /// Whether some use could be had. With `within`, as in [`lacks`](Self::lacks).
-    pub(super) fn has_some(self, now: Timestamp, within: Option<u64>) -> bool {
-        self.0 >> TICK_BITS > 1 && self.is_recent(now, within)
+    /// A rest that was read and not written. A use must reach the backend if it begins the count or
+    /// a period, also if it is refused; so this refuses looks alone.
+    pub(in crate::store) fn looked(left: u64, at: Timestamp) -> Self {
+        let Self(word) = Self::new(left.min(u64::from(u32::MAX) - 1), at);
+        Self(word | LOOKED)
+    }
+
+    /// Returns what is left, if that is known. With `within`, as in [`lacks`](Self::lacks).
+    pub(super) fn known(self, now: Timestamp, within: Option<u64>) -> Option<u64> {
+        (self.0 >> LEFT_AT).checked_sub(1).filter(|_| self.is_recent(now, within))
     }
 
     fn is_recent(self, now: Timestamp, within: Option<u64>) -> bool {
@@ -143,8 +184,16 @@ impl LeftWord {
     /// milliseconds, for the rest may have changed. An answer from a time after `now` counts for
     /// nothing: the clock was ahead, perhaps in another period.
     pub(super) fn lacks(self, needed: u64, now: Timestamp, within: Option<u64>) -> bool {
-        let too_many = self.0 >> TICK_BITS;
-        too_many != 0 && needed >= too_many && self.is_recent(now, within)
+        let too_many = self.0 >> LEFT_AT;
+        too_many != 0 && needed >= too_many && self.0 & LOOKED == 0 && self.is_recent(now, within)
+    }
+
+    /// Whether the next lease should be fetched, when so many uses are held. An unknown rest counts
+    /// as the greatest one that can be known.
+    #[inline]
+    pub(super) fn is_low(self, held: u64) -> bool {
+        let left = (self.0 >> LEFT_AT).wrapping_sub(1) & UNITS;
+        Lease::is_low(held, left)
     }
 }
 
@@ -173,10 +222,10 @@ mod tests {
         let after = Ends::at(day(20_000), 2);
         assert_eq!((left.units(after), left.spend(after, 1)), (0, None));
         assert_eq!(left.void_from(), Some(day(20_000)));
-        let endless = LeaseWord::new(None, Quota::MAX_USES);
+        let endless = LeaseWord::new(None, UNITS);
         for two_periods in [0, 2, 62] {
             let ends = Ends::at(Timestamp::MAX, two_periods);
-            assert_eq!((endless.units(ends), endless.void_from()), (Quota::MAX_USES, None));
+            assert_eq!((endless.units(ends), endless.void_from()), (UNITS, None));
         }
         assert_eq!(LeaseWord(0).units(Ends::at(Timestamp::MIN, 0)), 0);
     }
@@ -193,7 +242,7 @@ mod tests {
         assert_eq!(add(lease(400, 5), lease(7, 3), 6), lease(7, 3));
         assert_eq!(add(lease(7, 5), lease(8, 3), 9), lease(8, 0));
         assert_eq!(add(LeaseWord(0), lease(7, 3), 6), lease(7, 3));
-        let most = LeaseWord::new(None, Quota::MAX_USES);
+        let most = LeaseWord::new(None, UNITS);
         assert_eq!(add(most, most, 6), most);
     }
 

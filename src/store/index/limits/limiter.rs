@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering;
 
 use super::super::packing::{ShortOwner, bytes, words};
 use super::lease::{Ends, LeaseWord, LeftWord};
+use super::lease_cell::{GivenBack, LeaseCell, Spent};
 use super::records::{SlabEntry, WORDS};
 use crate::clock::Timestamp;
 use crate::id::{OwnerId, Version};
-use crate::key::{Gcra, Limits, Verdict};
+use crate::key::{Gcra, Lease, Limits, Verdict};
 
 /// The word of the rate's state.
 const STATE: usize = 0;
@@ -42,10 +43,18 @@ pub(in super::super) struct LimitSpec {
     since: u64,
 }
 
-/// The identity of a quota: the version at which it was last set, refilled or added to. A lease is
-/// spent under that version alone, for a lease of before may hold more than is left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) struct QuotaMark(u64);
+/// What has to be known of a lease to fetch the next one.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Leased {
+    /// The uses that are left.
+    pub(in crate::store) held: u64,
+    /// The uses among these that this process shouldn't hold, as far as is known.
+    pub(in crate::store) surplus: u64,
+    /// Whether there is a lease, and it is void.
+    pub(in crate::store) is_over: bool,
+    /// Whether it was of a period that has just ended, and was spent from until then.
+    pub(in crate::store) was_in_use: bool,
+}
 
 /// The rest of a lease of a quota that was replaced. It must be given back to the count.
 #[derive(Clone, Copy, Debug)]
@@ -123,16 +132,10 @@ impl LimitSpec {
         Ends::at(now, self.rate >> PERIODS_AT & ((1 << PERIODS_BITS) - 1))
     }
 
-    /// Returns the quota's identity.
-    fn quota(&self) -> Option<QuotaMark> {
-        self.has_quota().then_some(QuotaMark(self.since))
-    }
-}
-
-impl QuotaMark {
-    /// Whether the quota is that of this version of its record.
-    pub(in crate::store) fn is_since(self, version: Version) -> bool {
-        self.0 == version.get()
+    /// Returns the quota's identity: the version at which it was last set, refilled or added to. A
+    /// lease is spent under that version alone, for a lease of before may hold more than is left.
+    fn quota(&self) -> Option<u64> {
+        self.has_quota().then_some(self.since)
     }
 }
 
@@ -228,11 +231,6 @@ impl<'a> Limiter<'a> {
         self.spec.has_quota()
     }
 
-    /// Returns the quota's identity.
-    pub(in crate::store) fn quota(&self) -> Option<QuotaMark> {
-        self.spec.quota()
-    }
-
     /// Returns the version of the key or owner at which the quota was last set, refilled or added
     /// to.
     pub(in crate::store) fn since(&self) -> Version {
@@ -242,7 +240,7 @@ impl<'a> Limiter<'a> {
     /// Takes all that is left of the lease if another quota replaces this one. Readers that still
     /// have this record find nothing in it, and no rest beside it.
     pub(super) fn drop_lease(&self, next: &LimitSpec) -> Option<DroppedLease> {
-        if !self.has_quota() || self.quota() == next.quota() {
+        if !self.has_quota() || self.spec.quota() == next.quota() {
             return None;
         }
         // Before the lease, as in `fill`.
@@ -307,15 +305,44 @@ impl<'a> Limiter<'a> {
         }
     }
 
-    /// Refunds units of the rate.
-    pub(in super::super) fn refund(&self, units: u64) {
+    /// Gives units of the rate back, if `is_current` still says that the record is the one from
+    /// which they were taken. Otherwise they are gone.
+    pub(in crate::store) fn give_back_units(&self, units: u64, is_current: impl Fn() -> bool) {
+        let state = self.entry.word(STATE);
         // Relaxed, as in `take`.
-        self.entry.word(STATE).fetch_sub(units, Ordering::Relaxed);
+        let mut seen = state.load(Ordering::Relaxed);
+        // After the load: the state that was read is that of the record, and no other is replaced.
+        while is_current() {
+            let next = seen.saturating_sub(units);
+            match state.compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(other) => seen = other,
+            }
+        }
     }
 
     /// Returns the lease.
     pub(in crate::store) fn lease(&self) -> LeaseWord {
         LeaseWord(self.entry.read(LEASE))
+    }
+
+    /// Returns what has to be known of the lease to fetch the next one.
+    pub(in super::super) fn leased(&self, now: Timestamp) -> Option<Leased> {
+        let (lease, ends) = (self.lease(), self.spec.ends(now));
+        self.has_quota().then(|| Leased {
+            held: lease.units(ends),
+            surplus: self.surplus(now),
+            is_over: lease.is_over(ends),
+            was_in_use: lease.was_in_use(ends),
+        })
+    }
+
+    /// Returns the uses that this process holds beyond a sixteenth of what is left, as far as that is
+    /// known. Reservations that are given back may make it so many.
+    fn surplus(&self, now: Timestamp) -> u64 {
+        let held = self.lease().units(self.spec.ends(now));
+        let left = LeftWord(self.entry.read(LEFT)).known(now, None);
+        left.map_or(0, |left| Lease::surplus(held, left))
     }
 
     /// Returns the number of `uses` that the lease lacks.
@@ -324,35 +351,36 @@ impl<'a> Limiter<'a> {
         self.lease().missing(self.spec.ends(now), uses)
     }
 
-    /// Spends uses of the lease, if it has as many; returns the lease after that.
+    /// Spends uses of the lease, if it has as many.
     #[inline]
-    pub(in crate::store) fn spend(&self, now: Timestamp, uses: u32) -> Option<LeaseWord> {
-        let (word, ends) = (self.entry.word(LEASE), self.spec.ends(now));
-        // Relaxed: the lease is one word, and the changes of one word have one order.
-        let mut seen = word.load(Ordering::Relaxed);
-        loop {
-            let next = LeaseWord(seen).spend(ends, uses.into())?;
-            match word.compare_exchange_weak(seen, next.0, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(next),
-                Err(other) => seen = other,
-            }
-        }
+    pub(in crate::store) fn spend(&self, now: Timestamp, uses: u32) -> Option<Spent> {
+        // Relaxed: an older rest makes the next lease come a little earlier or later.
+        let left = LeftWord(self.entry.word(LEFT).load(Ordering::Relaxed));
+        self.lease_cell().spend(self.spec.ends(now), uses, |held| left.is_low(held))
+    }
+
+    /// Gives uses of the lease back: [`LeaseCell::give_back`].
+    pub(in super::super) fn give_back(
+        &self,
+        uses: LeaseWord,
+        now: Timestamp,
+        is_current: impl Fn() -> bool,
+    ) -> GivenBack {
+        self.lease_cell().give_back(uses, self.spec.ends(now), is_current)
     }
 
     /// Adds to the lease.
     pub(in super::super) fn add_lease(&self, lease: LeaseWord, now: Timestamp) {
-        let ends = self.spec.ends(now);
-        let add = |seen| Some(LeaseWord(seen).add(lease, ends).0);
-        let word = self.entry.word(LEASE);
-        // Relaxed: `note_left` releases it. `add` never returns `None`.
-        let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        self.lease_cell().add(lease, self.spec.ends(now));
     }
 
     /// Takes all that is left of the lease.
     pub(in super::super) fn take_lease(&self) -> LeaseWord {
-        // Release: a reader that sees the lease gone must see that the rest was set to unknown
-        // before. It would refuse uses that have moved to another record otherwise.
-        LeaseWord(self.entry.word(LEASE).swap(0, Ordering::Release))
+        self.lease_cell().take()
+    }
+
+    fn lease_cell(&self) -> LeaseCell<'_> {
+        LeaseCell(self.entry.word(LEASE))
     }
 
     /// Notes the rest beside the lease, after the lease was added.
@@ -361,13 +389,20 @@ impl<'a> Limiter<'a> {
         self.entry.word(LEFT).store(left.0, Ordering::Release);
     }
 
-    /// Whether there is a use in this period, in the lease or, as far as is known, in the rest
-    /// beside it. With `within`, as in [`lacks`](Self::lacks).
-    pub(in crate::store) fn has_some(&self, now: Timestamp, within: Option<u64>) -> bool {
-        let left = LeftWord(self.entry.word(LEFT).load(Ordering::Acquire));
+    /// Whether there is a use in this period, in the lease or in the rest beside it; `None` if that
+    /// isn't known. With `within`, as in [`lacks`](Self::lacks).
+    pub(in crate::store) fn has_some(&self, now: Timestamp, within: Option<u64>) -> Option<bool> {
+        // In this order and with Acquire, as in `lacks`.
+        let word = self.entry.word(LEFT).load(Ordering::Acquire);
         let lease = LeaseWord(self.entry.word(LEASE).load(Ordering::Acquire));
         let ends = self.spec.ends(now);
-        lease.units(ends) > 0 || !lease.is_void(ends) && left.has_some(now, within)
+        if lease.units(ends) > 0 {
+            return Some(true);
+        }
+        if lease.is_void(ends) || self.entry.read(LEFT) != word {
+            return None;
+        }
+        LeftWord(word).known(now, within).map(|left| left > 0)
     }
 
     /// Whether the lease and the rest beside it have fewer than so many uses in this period. With
@@ -380,7 +415,7 @@ impl<'a> Limiter<'a> {
         let lease = LeaseWord(self.entry.word(LEASE).load(Ordering::Acquire));
         let ends = self.spec.ends(now);
         LeftWord(left).lacks(lease.missing(ends, uses), now, within)
-            // Ticks repeat after 34 years, so they don't tell of a longer step back: the lease does.
+            // Ticks repeat after 17 years, so they don't tell of a longer step back: the lease does.
             && !lease.is_void(ends)
             // Otherwise the lease may be on its way to another record.
             && self.entry.read(LEFT) == left

@@ -5,6 +5,7 @@
 //! | `limit_table` | the table of all limit records: write, find, release |
 //! | `limiter` | one record: its rules, the rate's state, the quota's lease |
 //! | `lease` | a quota's lease, and the rest beside it, in a word each |
+//! | `lease_cell` | how uses get out of a lease's word and into it, between threads |
 //! | `networks` | lists of networks, shared by the records that name them |
 //! | `placement` | which bucket of records a key hash prefers; which records are free |
 //! | `relocation` | moves records into their buckets when a store is opened |
@@ -17,6 +18,7 @@
 //! the slot, or the owner's word, tells whether the record was still its own.
 
 pub(super) mod lease;
+mod lease_cell;
 pub(super) mod limit_table;
 pub(super) mod limiter;
 mod networks;
@@ -25,4 +27,6 @@ mod records;
 pub(super) mod relocation;
 
 pub(in crate::store) use lease::{LeaseWord, LeftWord};
-pub(in crate::store) use limiter::{DroppedLease, Limiter, QuotaMark};
+pub(super) use lease_cell::GivenBack;
+pub(in crate::store) use lease_cell::Spent;
+pub(in crate::store) use limiter::{DroppedLease, Leased, Limiter};

@@ -131,9 +131,10 @@ fn relocation_changes_nothing_but_numbers() {
         };
         for number in &limited {
             let whose = Whose::Key(id(*number), None);
-            let quota = index.quota(whose).unwrap();
+            let found = index.search(id(*number)).find(|packed| packed.judged_at(now));
+            let since = index.limiter(found.unwrap().limited.unwrap()).unwrap().since();
             let lease = LeaseWord::new(None, u64::from(*number) + 1);
-            assert!(index.put_lease(whose, quota, lease, LeftWord::UNKNOWN));
+            assert!(index.put_lease(whose, since, lease, LeftWord::UNKNOWN));
         }
         let state = |index: &Index| -> Vec<_> {
             limited.iter().map(|number| limiter(index, *number)).collect()

@@ -6,7 +6,9 @@ use crate::backend::{
 };
 use crate::event::EventKind;
 use crate::id::Version;
-use crate::key::{Alert, OwnerRecord, PepperCheck, PepperNumber, Quarantine, StoreMetadata, Used};
+use crate::key::{
+    Alert, LeaseRequest, OwnerRecord, PepperCheck, PepperNumber, Quarantine, StoreMetadata, Used,
+};
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
@@ -201,7 +203,7 @@ fn full<'a>(lab: &Lab<'a>) -> Result<Instance<'a>, Failure> {
     backend.prune_events(sample::at(9_000), 2)?;
     let used = Used { last_used_at: Some(sample::at(3)), accepted: 7, ..Used::default() };
     let of = UsageSubject::Key(first.id);
-    let lease = UsageChange::Lease { of, needed: 1, least: 1, at: sample::at(4) };
+    let lease = UsageChange::Lease { of, request: LeaseRequest::one(1), at: sample::at(4) };
     backend.take_in(&[UsageChange::Add(first.id, used), lease])?;
     Ok(backend)
 }

@@ -3,8 +3,8 @@
 use crate::backend::{UsageChange, UsageSubject};
 use crate::clock::Timestamp;
 use crate::key::{
-    Grant, KeyRecord, Lease, Limit, Limits, OwnerRecord, Period, Quota, QuotaState, Refill, SetBy,
-    Usage, Used, VersionedQuota,
+    Grant, KeyRecord, Lease, LeaseRequest, Limit, Limits, OwnerRecord, Period, Quota, QuotaState,
+    Refill, SetBy, Usage, Used, VersionedQuota,
 };
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
@@ -59,7 +59,7 @@ fn both() -> Result<[UsageSubject; 2], Failure> {
 
 /// A lease for a caller that needs so many units.
 fn lease(of: UsageSubject, needed: u64, at: Timestamp) -> UsageChange {
-    UsageChange::Lease { of, needed, least: needed, at }
+    UsageChange::Lease { of, request: LeaseRequest::one(needed), at }
 }
 
 fn refund(of: UsageSubject, lease: Lease, at: Timestamp) -> UsageChange {
@@ -83,7 +83,7 @@ fn usage_leases_are_taken_from_the_quota(lab: &Lab<'_>) -> Tested {
         let (mut state, mut expected);
         let mut before: Option<QuotaState> = None;
         for needed in [1, 50, 0, 40, 54, 1, 0] {
-            (state, expected) = run.lease(before, sample::at(1), needed, needed);
+            (state, expected) = run.lease(before, sample::at(1), LeaseRequest::one(needed));
             ensure_eq!(leased(&backend, of, needed)?, expected, "a lease for {needed}");
             ensure_eq!(backend.usage_of(of)?.quota, Some(state), "what is left after it");
             before = Some(state);
@@ -97,20 +97,23 @@ fn usage_leases_of_which_nobody_is_served_are_none(lab: &Lab<'_>) -> Tested {
     let (backend, run) = with_quotas(lab, 160)?;
     for of in both()? {
         let mut before: Option<QuotaState> = None;
-        // The units that all callers need, the fewest that one of them needs, and the leased units.
-        for (needed, least, units) in [
-            (161, 161, 0),
-            (60, 20, 60),
-            (101, 101, 0),
-            (1_000, 1, 6),
-            (95, 40, 40),
-            (55, 55, 0),
-            (54, 54, 54),
-            (1, 1, 0),
+        // The units that the process holds, the most and the fewest that one caller needs beside
+        // them, and the leased units.
+        for (held, needed, least, units) in [
+            (0, 161, 161, 0),
+            (0, 60, 20, 60),
+            (0, 101, 101, 0),
+            (0, 1_000, 1, 6),
+            (2, 0, 0, 4),
+            (4, 1, 1, 1),
+            (0, 89, 35, 89),
+            (21, 0, 0, 0),
+            (0, 1, 1, 0),
         ] {
             let at = sample::at(1);
-            let outcome = backend.take_in(&[UsageChange::Lease { of, needed, least, at }])?;
-            let (state, expected) = run.lease(before, at, needed, least);
+            let request = LeaseRequest { held, needed, least };
+            let outcome = backend.take_in(&[UsageChange::Lease { of, request, at }])?;
+            let (state, expected) = run.lease(before, at, request);
             ensure_eq!(outcome, [Some(expected)], "a lease for {needed}, {least} of them for one");
             ensure_eq!(expected.units, units, "units for {needed}, {least} of them for one");
             ensure_eq!(backend.usage_of(of)?.quota, Some(state), "what is left after it");
@@ -147,14 +150,14 @@ fn usage_nothing_is_leased_without_a_quota(lab: &Lab<'_>) -> Tested {
         UsageSubject::Owner(sample::owner_id("gamma")?),
     ];
     for of in none {
-        let (_, lent) = run.lease(None, sample::at(1), 1, 1);
+        let (_, lent) = run.lease(None, sample::at(1), LeaseRequest::one(1));
         let steps = [lease(of, 1, sample::at(1)), refund(of, lent, sample::at(1))];
         ensure_eq!(backend.take_in(&steps)?, [None, None], "what is leased");
         ensure_eq!(backend.usage_of(of)?, Usage::default(), "what is kept");
     }
     // Before the first lease there is nothing to give back to.
     let [of, _] = both()?;
-    let (_, lent) = run.lease(None, sample::at(1), 1, 1);
+    let (_, lent) = run.lease(None, sample::at(1), LeaseRequest::one(1));
     ensure_eq!(backend.take_in(&[refund(of, lent, sample::at(1))])?, [None], "giving back");
     ensure_eq!(leased(&backend, of, 160)?.units, 160, "what can be leased then");
     Ok(())
@@ -324,7 +327,7 @@ fn usage_steps_of_a_batch_see_earlier_ones(lab: &Lab<'_>) -> Tested {
     let (backend, run) = with_quotas(lab, 160)?;
     let [of, _] = both()?;
     let at = sample::at(1);
-    let (_, first) = run.lease(None, at, 150, 150);
+    let (_, first) = run.lease(None, at, LeaseRequest::one(150));
     let used = Used { accepted: 1, ..Used::default() };
     let outcome = backend.take_in(&[
         lease(of, 150, at),
@@ -353,7 +356,7 @@ fn usage_quotas_are_refilled(lab: &Lab<'_>) -> Tested {
     let mut before = None;
     for (days, needed) in [(0, 100), (0, 50), (1, 160), (1, 1), (0, 1), (3, 100)] {
         let at = sample::at(days * day);
-        let (state, expected) = run.lease(before, at, needed, needed);
+        let (state, expected) = run.lease(before, at, LeaseRequest::one(needed));
         let outcome = backend.take_in(&[lease(of, needed, at)])?;
         ensure_eq!(outcome, [Some(expected)], "{needed} on day {days}");
         before = Some(state);

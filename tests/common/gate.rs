@@ -1,0 +1,142 @@
+//! A backend whose writes of usage wait at a gate, or fail; and that tells on requests that call it.
+#![allow(dead_code)] // Each test binary uses its part.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+use keyhasp::backend::{
+    Backend, BackendCall, BackendError, BackendErrorKind, BackendLayer, Memory, UsageChange,
+    UsageOutcome, UsageSubject,
+};
+
+thread_local! {
+    static IS_REQUEST: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs work as a request does: it must not call the backend on this thread.
+pub(crate) fn as_request<T>(work: impl FnOnce() -> T) -> T {
+    IS_REQUEST.set(true);
+    let done = work();
+    IS_REQUEST.set(false);
+    done
+}
+
+#[derive(Debug)]
+pub(crate) struct Gate {
+    inner: Memory,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// A gate that is shut.
+pub(crate) struct Shut<'a>(&'a Gate);
+
+impl Drop for Shut<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_shut = false;
+        self.0.changed.notify_all();
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_shut: bool,
+    /// The writes that stand at the gate.
+    waiting: usize,
+    /// The number of times that the next writes find another process at work.
+    busy: u32,
+    /// The quotas whose leases can't be written.
+    broken: BTreeSet<UsageSubject>,
+    /// The leases of each write.
+    leases: Vec<Vec<UsageSubject>>,
+    calls_by_requests: usize,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        Self { inner: Memory::new(), state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Keeps writes of usage waiting until the answer is dropped: also if the test fails, for
+    /// otherwise it would wait for them for ever.
+    #[must_use]
+    pub(crate) fn shut(&self) -> Shut<'_> {
+        self.lock().is_shut = true;
+        Shut(self)
+    }
+
+    /// Waits until a write stands at the gate.
+    pub(crate) fn await_one(&self) {
+        drop(self.changed.wait_while(self.lock(), |state| state.waiting == 0).unwrap());
+    }
+
+    /// Lets the next writes of usage find another process at work.
+    pub(crate) fn be_busy(&self, times: u32) {
+        self.lock().busy = times;
+    }
+
+    /// Lets each write fail that leases of one of these quotas.
+    pub(crate) fn set_broken(&self, broken: impl IntoIterator<Item = UsageSubject>) {
+        self.lock().broken = broken.into_iter().collect();
+    }
+
+    /// Takes the leases that were asked for since the last time, by write.
+    pub(crate) fn take_leases(&self) -> Vec<Vec<UsageSubject>> {
+        std::mem::take(&mut self.lock().leases)
+    }
+
+    pub(crate) fn calls_by_requests(&self) -> usize {
+        self.lock().calls_by_requests
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+impl BackendLayer for Gate {
+    fn inner(&self) -> &dyn Backend {
+        &self.inner
+    }
+
+    fn around<T>(
+        &self,
+        _: BackendCall,
+        run: impl FnOnce() -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        self.lock().calls_by_requests += usize::from(IS_REQUEST.get());
+        run()
+    }
+
+    /// Stays open, so that tests can look at it.
+    fn close(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        let leases = batch.iter().filter_map(|change| match change {
+            UsageChange::Lease { of, .. } => Some(*of),
+            _ => None,
+        });
+        let leases: Vec<_> = leases.collect();
+        let mut state = self.lock();
+        state.waiting += 1;
+        self.changed.notify_all();
+        state = self.changed.wait_while(state, |state| state.is_shut).unwrap();
+        state.waiting -= 1;
+        let failed = |kind| Err(BackendError::new(kind, "memory", "record usage"));
+        if state.busy > 0 {
+            state.busy -= 1;
+            return failed(BackendErrorKind::TimedOut);
+        }
+        if leases.iter().any(|of| state.broken.contains(of)) {
+            return failed(BackendErrorKind::Corrupt);
+        }
+        if !leases.is_empty() {
+            state.leases.push(leases);
+        }
+        drop(state);
+        self.inner.record_usage(batch)
+    }
+}
