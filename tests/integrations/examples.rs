@@ -98,7 +98,7 @@ fn log_beside(path: &Path) -> Vec<u8> {
 type Spoil = fn(&Path);
 
 /// What happened to a file, and what each example says of it.
-const SPOILT: [(&str, Spoil, &[&str]); 6] = [
+const SPOILT: [(&str, Spoil, &[&str]); 7] = [
     (
         "the file is gone, and its log is there",
         |path| {
@@ -134,8 +134,16 @@ const SPOILT: [(&str, Spoil, &[&str]); 6] = [
         &["don't belong together", "-wal holds commits", "put back the file"],
     ),
     (
-        "something else",
+        "something else, where there was a database",
         |path| fs::write(path, "a note of mine\n".repeat(300)).unwrap(),
+        &["page 1 of the file is damaged", "put back a backup"],
+    ),
+    (
+        "something else",
+        |path| {
+            fs::write(path, "a note of mine\n".repeat(300)).unwrap();
+            fs::remove_file(beside(path, ".lock")).unwrap();
+        },
         &["there is no database there"],
     ),
     (

@@ -131,8 +131,8 @@ impl Files {
             return Ok(true);
         }
         // No connection of this process is open: each that stays open has the lock file.
-        let mut start = [0xff; 16];
-        File::open(&self.database)?.read_exact(&mut start)?;
+        let mut start = Vec::new();
+        File::open(&self.database)?.take(16).read_to_end(&mut start)?;
         Ok(start == [0; 16])
     }
 

@@ -157,7 +157,9 @@ impl Model {
             self.note(&caller.by, kind, None, None, version, None, Fields::PEPPERS);
         }
         let some_keys: Vec<KeyId> = keys.iter().copied().take(20).collect();
-        let ended = json!({"tokens": tokens, "keys": keys.len(), "some_keys": some_keys});
+        let ended = json!({
+            "tokens": tokens, "keys": keys.len(), "some_keys": some_keys, "damaged": 0,
+        });
         Ok(json!({"number": number, "ended": ended, "version": self.version}))
     }
 
