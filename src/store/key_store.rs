@@ -165,11 +165,12 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Revokes a key and its descendants: all keys that were created with it, directly or through
     /// others. All in the authority's reach are revoked in one change, with an event for each; a key
     /// that a descendant creates at the same time is among them. A key that is revoked already
-    /// takes its unrevoked descendants along.
+    /// takes its unrevoked descendants along. For an administrator, so do damaged descendants.
     ///
     /// # Errors
     /// As [`KeyStore`] says; also `LastStandardKey`, and `Forbidden` for a delegate with a previous
-    /// token.
+    /// token. `Backend` if the key's own record is damaged: then revoke the key alone, and each key
+    /// with its descendants that a list with [`ListKeys::created_by_key`] shows.
     fn revoke_with_descendants(
         &self,
         by: &Authority,

@@ -67,8 +67,8 @@ pub(in crate::store) fn revoke_with_descendants(
 }
 
 /// Loads a key and its descendants in the caller's reach, revoked ones too: the key first, then
-/// the others, oldest first. Returns also a change that requires each unrevoked one to have
-/// created no more.
+/// the others, oldest first; and the damaged rows among them, whose descendants count too. Returns
+/// also a change that requires each unrevoked one to have created no more.
 fn tree_of(
     engine: &Engine,
     caller: &Principal<'_>,
@@ -76,10 +76,9 @@ fn tree_of(
 ) -> Result<(Vec<KeyRecord>, Vec<DamagedRow>, Change), Error> {
     let mut tree = vec![key.clone()];
     let mut known = BTreeSet::from([key.id]);
+    let mut creators = vec![(key.id, key.is_live())];
     let (mut change, mut all_damaged) = (Change::default(), Vec::new());
-    let mut next = 0;
-    while let Some(creator) = tree.get(next) {
-        let (id, is_live) = (creator.id, creator.is_live());
+    while let Some((id, is_live)) = creators.pop() {
         let filter =
             KeyFilter { created_by_key: Some(id), ..KeyFilter::new(StateSet::ALL, caller.now) };
         let (created, damaged) = all_keys(engine, filter)?;
@@ -89,10 +88,20 @@ fn tree_of(
             change = change.requiring(Precondition::CreatedKeys(id, ids));
         }
         // Known ones are left out: damaged records could be each other's creators.
-        let is_new = |key: &KeyRecord| caller.reaches(&key.owner) && known.insert(key.id);
-        tree.extend(created.into_iter().filter(is_new));
-        all_damaged.extend(damaged);
-        next += 1;
+        for key in created {
+            if caller.reaches(&key.owner) && known.insert(key.id) {
+                creators.push((key.id, key.is_live()));
+                tree.push(key);
+            }
+        }
+        for row in damaged {
+            let Some(id) = row.key() else { continue };
+            if known.insert(id) {
+                // Its record may be whole where the verification index reads it, so it may create.
+                creators.push((id, true));
+                all_damaged.push(row);
+            }
+        }
     }
     tree[1..].sort_unstable_by_key(|key| key.id);
     Ok((tree, all_damaged, change))

@@ -5,6 +5,7 @@
 
 mod check;
 mod earlier;
+mod engines;
 mod law;
 mod metadata;
 mod rows;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use keyhasp::backend::Backend;
 use keyhasp::store::VerifyError;
 use keyhasp::{
-    Access, AdminKeys, CreateKey, CreateOwner, Error, Expiry, KeyId, KeyStore, ManualClock,
-    OwnerId, Quota, Rotate, SetLimits, Store, UpdateKey, Verifier,
+    Access, AdminKeys, CreateKey, CreateOwner, DelegatedKeys, Error, Expiry, KeyId, KeyStore,
+    ManualClock, OwnerId, Quota, Rotate, SetLimits, Store, UpdateKey, Verifier,
 };
 
 use crate::common::{HOUR, builder, clock, owner};
@@ -37,7 +37,14 @@ pub(super) struct Opened {
 }
 
 pub(super) fn open(backend: impl Backend, clock: &Arc<ManualClock>) -> Result<Opened, Error> {
-    let concrete = Arc::new(builder(clock, 2).open(backend)?);
+    open_on(Arc::new(backend), clock)
+}
+
+pub(super) fn open_on(
+    backend: Arc<dyn Backend>,
+    clock: &Arc<ManualClock>,
+) -> Result<Opened, Error> {
+    let concrete = Arc::new(builder(clock, 2).open_on(backend)?);
     let store: Arc<dyn KeyStore> = Arc::<Store>::clone(&concrete);
     let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
     let verifier = Verifier::new(Arc::clone(&store));
@@ -49,6 +56,12 @@ impl Opened {
         self.verifier
             .verify(&token.text)
             .map(|key| (key.key_id(), *key.owner_id(), format!("{:?}", key.permissions())))
+    }
+
+    /// Acts with a key, by its token.
+    pub(super) fn acting(&self, token: &Token) -> DelegatedKeys {
+        let verified = self.verifier.verify(&token.text).unwrap();
+        DelegatedKeys::new(Arc::clone(&self.store), &verified, "ci").unwrap()
     }
 
     pub(super) fn answers(&self, written: &Written) -> Vec<Answer> {
