@@ -380,9 +380,8 @@ pub(super) fn expect_ours(files: &Files) -> Result<(), Fault> {
     let identity = unlogged(files).and_then(|connection| Identity::read(&connection));
     match identity {
         Err(fault) if fault.is_no_database() && files.was_database()? => {
-            let why = "page 1 of the file is damaged, which lists its tables; put back a backup, or \
-                       rescue what can be read (`A damaged page` in docs/operations.md): sqlite3 FILE \
-                       .recover";
+            let why = "page 1 of the file is damaged, which lists its tables, so that sqlite3 can't read \
+                       it either; put back a backup (`A damaged page` in docs/operations.md)";
             Err(Fault::refused(BackendErrorKind::Corrupt, why))
         }
         identity => identity?.check(),

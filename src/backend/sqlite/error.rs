@@ -252,7 +252,7 @@ impl fmt::Display for Code {
         if self.kind() == BackendErrorKind::Corrupt {
             f.write_str(
                 ": a page, or the list of tables in sqlite_schema, is damaged; put back a backup, or \
-                 rescue what can be read (`A damaged page` in docs/operations.md): sqlite3 FILE .recover",
+                 rescue what can be read (`A damaged page` in docs/operations.md): sqlite3 FILE .dump",
             )?;
         }
         Ok(())

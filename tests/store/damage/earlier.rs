@@ -174,7 +174,7 @@ fn a_first_page_of_zeros_is_told_as_damage_with_the_way_out() {
             let error = open(&path).unwrap_err();
             let text = error.to_string();
             assert_eq!(error.kind(), BackendErrorKind::Corrupt, "{mode}: {text}");
-            let parts = ["page 1", "put back a backup", "sqlite3 FILE .recover"];
+            let parts = ["page 1", "put back a backup", "sqlite3 can't read"];
             assert!(parts.iter().all(|part| text.contains(part)), "{mode}: {text}");
             assert!(fs::read(&path).unwrap() == bytes, "{mode}");
         }
