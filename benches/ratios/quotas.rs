@@ -102,26 +102,37 @@ fn keys(
 /// hits, and how many uses wait.
 fn hot() {
     let dir = TempDir::new().unwrap();
-    let store = Arc::new(builder().open(backend(&dir.path().join("hot.db"))).unwrap());
+    // On a busy machine a first lease may take longer than a request would wait.
+    let patient = builder().quota_wait(Duration::from_secs(60));
+    let store = Arc::new(patient.open(backend(&dir.path().join("hot.db"))).unwrap());
     let limited = keys(&store, HOT, realistic);
-    let plain = Arc::new(builder().open(backend(&dir.path().join("plain.db"))).unwrap());
-    let tokens = keys(&plain, HOT, |_| None);
+    let unlimited = Arc::new(builder().open(backend(&dir.path().join("plain.db"))).unwrap());
+    let tokens = keys(&unlimited, HOT, |_| None);
     let verifier = |store: &Arc<Store>| Verifier::new(Arc::<Store>::clone(store) as _);
-    let (on_limited, on_plain) = (verifier(&store), verifier(&plain));
+    let (on_limited, on_plain) = (verifier(&store), verifier(&unlimited));
     // The first use in a period may wait.
     limited.iter().for_each(|token| assert!(on_limited.verify(token).is_ok()));
     let round = |verifier: &Verifier, tokens: &[String]| {
         tokens.iter().for_each(|token| assert!(verifier.verify(token).is_ok()));
     };
+    // Hot keys are in the processor's cache: writing leases on this thread has put them out of it. A
+    // look takes no use.
+    let look = |verifier: &Verifier, tokens: &[String]| {
+        for token in tokens {
+            let request = VerifyRequest::new(token.as_bytes()).cost(0);
+            assert!(verifier.verify_request(&request).is_ok());
+        }
+    };
     let hot = || {
         store.fetch_leases().unwrap();
+        look(&on_limited, &limited);
         time(|| round(&on_limited, &limited))
     };
-    figure(
-        "verify_quota_hot",
-        ratio_of(ROUNDS, hot, || time(|| round(&on_plain, &tokens))),
-        "x_hit",
-    );
+    let plain = || {
+        look(&on_plain, &tokens);
+        time(|| round(&on_plain, &tokens))
+    };
+    figure("verify_quota_hot", ratio_of(ROUNDS, hot, plain), "x_hit");
     let mut waits = 0_u32;
     for _ in 0..PACED {
         store.fetch_leases().unwrap();
