@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -223,6 +223,8 @@ fn locked() {
 /// The longest delay of a timer on a runtime of two workers, while requests go through the layer.
 #[cfg(feature = "axum")]
 mod timers {
+    use std::sync::atomic::AtomicBool;
+
     use axum::Router;
     use axum::body::Body;
     use axum::routing::get;
