@@ -175,8 +175,8 @@ impl QuotaLeases {
                 }
                 return;
             }
-            // The backend breaks its contract.
-            Ok(_) => BackendError::new(BackendErrorKind::Io, backend.name(), "lease"),
+            // The backend breaks its contract: what it wrote isn't known, and is never written twice.
+            Ok(_) => BackendError::new(BackendErrorKind::OutcomeUnknown, backend.name(), "lease"),
             Err(error) => error,
         };
         let is_of_all = written.succeeded == 0 && written.failed >= MAX_FAILED;
@@ -312,7 +312,9 @@ impl QuotaLeases {
         let is_noted = state == stored && state == Some(run.state_at(state, now));
         let state = run.state_at(state, now);
         let word = LeaseWord::new(run.void_from(&state), 0);
-        let note = if is_noted { LeftWord::new } else { LeftWord::looked };
+        // A rest that is too large for a word answers looks all the same.
+        let is_exact = is_noted && state.left < u64::from(u32::MAX);
+        let note = if is_exact { LeftWord::new } else { LeftWord::looked };
         let index = &self.engine.records.index;
         let version = run.quota_version;
         let is_put = index.put_lease(account.holder, version, word, note(state.left, now));

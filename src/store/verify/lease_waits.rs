@@ -19,6 +19,8 @@ const MAX_CHANGES: u8 = 100;
 
 /// The shortest time after which to try again.
 const SHORTEST_RETRY: Duration = Duration::from_millis(10);
+/// The longest, where nothing tells.
+const LONGEST_RETRY: Duration = Duration::from_secs(1);
 
 /// The verifications that wait for leases: the wakers of parked threads and of futures alike.
 #[derive(Debug)]
@@ -116,7 +118,7 @@ impl LeaseWaits {
     pub(super) fn fail(&self, wanted: Wanted) {
         let now = Instant::now();
         let until = self.lock().queue.fail(&wanted, now);
-        let retry_after = until - now;
+        let retry_after = (until - now).max(SHORTEST_RETRY);
         self.finish(wanted.waiters, Outcome::Failed(Unavailable::Quota { retry_after }));
     }
 
@@ -127,7 +129,7 @@ impl LeaseWaits {
 
     /// Returns when it is worth to try again, where nothing tells.
     pub(super) fn later(&self) -> Duration {
-        self.bound.max(SHORTEST_RETRY)
+        self.bound.clamp(SHORTEST_RETRY, LONGEST_RETRY)
     }
 
     /// Returns whether leases of this quota are paused.
@@ -155,7 +157,8 @@ impl LeaseWaits {
                     let place = *place;
                     // The places don't tell the quota. A pause of all tells when to try again.
                     let due = list.queue.busy_until(now);
-                    let retry_after = due.map_or(self.later(), |due| due - now);
+                    let retry_after =
+                        due.map_or(self.later(), |due| (due - now).max(SHORTEST_RETRY));
                     let outcome = Outcome::Failed(Unavailable::Quota { retry_after });
                     wakers.extend(list.end(place, outcome));
                 }
@@ -226,7 +229,7 @@ impl LeaseWait {
         let subject = need.account.subject();
         let due = list.queue.paused_until(&subject, now);
         if self.deadline <= now || due.is_some_and(|due| due > self.deadline) {
-            let retry_after = due.map_or(self.waits.later(), |due| due - now);
+            let retry_after = due.map_or(self.waits.later(), |due| (due - now).max(SHORTEST_RETRY));
             // A later verification finds the lease.
             list.queue.add(Wanted::for_need(need));
             self.waits.wake_fetcher(list);
@@ -345,7 +348,7 @@ mod tests {
             assert_eq!((next, woken.0.load(Ordering::SeqCst)), (Some(deadline), at));
             let next = all.get(at + 1).map(|wait| wait.deadline);
             assert_eq!(waits.expire(deadline), next);
-            let failed = Err(Unavailable::Quota { retry_after: BOUND });
+            let failed = Err(Unavailable::Quota { retry_after: LONGEST_RETRY });
             assert_eq!(poll(&mut all[at], &waker), Poll::Ready(failed));
             assert!(all[at + 1..].iter_mut().all(|wait| poll(wait, &waker).is_pending()));
         }

@@ -94,6 +94,21 @@ fn a_use_that_costs_nothing_looks() {
     });
 }
 
+/// More is left than the index can note, and nothing is leased.
+#[test]
+fn a_look_at_the_largest_quota() {
+    let backend: Arc<dyn Backend> = Arc::new(KeepOpen::new(Memory::new()));
+    let clock = clock();
+    let opened = || Arc::new(builder(&clock, 1).open_on(Arc::clone(&backend)).unwrap());
+    let world = World::of(opened(), Arc::clone(&clock));
+    let issued = key(&world, "org", quota(once(Quota::MAX_USES)), SetLimits::new());
+    assert!(ask_for(&world, &issued, 1).is_ok());
+    world.store.close().unwrap();
+    drop(world);
+    let world = World::of(opened(), Arc::clone(&clock));
+    assert!(ask_for(&world, &issued, 0).is_ok());
+}
+
 /// A look begins no count and takes no lease. Once a count has begun, a look that read what is left
 /// knows it.
 #[test]
