@@ -115,6 +115,12 @@ impl Sequence<'_> {
                     self.witness = Some(witness);
                     // As a poll in the background does.
                     self.store.refresh().unwrap();
+                    // It has heard of the mended graces before the next call asks what is new.
+                    let last = self.model.last_event;
+                    let heard = self.store.wait_for_event(last - 1, Duration::from_secs(60));
+                    if heard.as_ref().ok() != Some(&last) {
+                        return Err(format!("event {last}: {heard:?} heard"));
+                    }
                 }
                 // The clock has stepped back since the store was opened without it.
                 Err(Error::Pepper { problem: PepperProblem::Missing, .. }) if lacks_one => {}
