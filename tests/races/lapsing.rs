@@ -315,9 +315,14 @@ fn answered(positions: &[Position], call: &Call, tally: &mut Tally) -> bool {
     let (from, to) = call.times;
     let refused = |shown: &dyn Fn(&Keys) -> Option<Shown>| {
         met(&|keys| {
-            let by = from.saturating_sub(EXPIRED_FOR);
-            shown(keys)
-                .is_some_and(|shown| needed(keys, &shown, by).err() == Some(call.told.clone()))
+            // The rule is asked at some time of the call. Which keys may lapse changes as each has
+            // been expired for long enough.
+            let (first, last) = (from.saturating_sub(EXPIRED_FOR), to.saturating_sub(EXPIRED_FOR));
+            let expiries = keys.values().filter_map(|key| key.shown.expires_at);
+            let mut times = expiries.filter(|at| (first..=last).contains(at)).chain([first]);
+            shown(keys).is_some_and(|shown| {
+                times.any(|by| needed(keys, &shown, by).err() == Some(call.told.clone()))
+            })
         })
     };
     match (&call.ask, &call.told) {
