@@ -314,12 +314,14 @@ impl ManualClock {
         Self { wall: AtomicU64::new(now.0), monotonic: AtomicU64::new(0) }
     }
 
-    /// Moves wall time and monotonic time forward. Concurrent calls to it may lose a step of wall
-    /// time.
+    /// Moves wall time and monotonic time forward.
     pub fn advance(&self, by: Duration) {
-        self.set(self.now().saturating_add(by));
+        // Monotonic time first: a store reads wall time before it, and would take the other order
+        // for a clock that jumps ahead.
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         self.monotonic.fetch_add(nanos, Ordering::SeqCst);
+        let later = |now| Some(Timestamp(now).saturating_add(by).0);
+        let _ = self.wall.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
     }
 
     /// Sets wall time, forward or back. Monotonic time stays.
