@@ -92,11 +92,8 @@ impl Sqlite {
             lock.durable()?
         } else {
             // A file that was put back beside the lock file of a later time: once it has a log again,
-            // a process that opens it to look would compare. A creation that finds a database leaves
-            // it as it is.
-            if intent != Intent::Create {
-                lock.forget_durable();
-            }
+            // a process that opens it to look would compare.
+            lock.forget_durable();
             None
         };
         let connector = Connector::new(files, options);

@@ -199,7 +199,6 @@ impl World {
         self.ear.debug(&store.health());
         drop((store, admin));
 
-        refused(self, Sqlite::create(&path, exclusive()), BackendErrorKind::AlreadyExists);
         let too_fresh = Sqlite::open_read_only(&path, Duration::ZERO);
         refused(self, too_fresh, BackendErrorKind::Invalid);
         for (file, bytes) in [&path, &log].into_iter().zip(earlier) {
@@ -207,6 +206,8 @@ impl World {
         }
         refused(self, Sqlite::open(&path, exclusive()), BackendErrorKind::EarlierState);
         drop(self.open(&dir.join("other.db")).unwrap());
+        let created = Sqlite::create(dir.join("other.db"), exclusive());
+        refused(self, created, BackendErrorKind::AlreadyExists);
         fs::write(dir.join("other.db-wal"), later).unwrap();
         let other = Sqlite::open(dir.join("other.db"), exclusive());
         refused(self, other, BackendErrorKind::ForeignLog);
