@@ -26,7 +26,7 @@ pub enum Unavailable {
     /// This process was forked after the store was opened.
     #[error("this process was forked after the store was opened; open the store after forking")]
     Forked,
-    /// The record of the key or of its owner is damaged. [`Health`](super::views::Health) names the
+    /// The record of the key or of its owner is damaged. [`Health`](super::health::Health) names the
     /// place.
     #[error(
         "the record of the key or of its owner is damaged; `health()` names the place, and an \
