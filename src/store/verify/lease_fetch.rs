@@ -82,7 +82,9 @@ impl QuotaLeases {
     fn serve(&self, holders: &mut LeaseHolders, wanted: Vec<Wanted>) -> Written {
         let mut written = Written::default();
         let availability = &self.engine.records.availability;
-        let recovering = availability.is_recovering().then_some(Unavailable::Recovering);
+        // Of the token nothing is in doubt; only the lease has to wait.
+        let retry_after = self.waits.later();
+        let recovering = availability.is_recovering().then_some(Unavailable::Quota { retry_after });
         if let Some(unavailable) = availability.unavailable().or(recovering) {
             let waiters = wanted.into_iter().flat_map(|wanted| wanted.waiters).collect();
             self.waits.finish(waiters, Outcome::Failed(unavailable));
@@ -357,7 +359,7 @@ impl QuotaLeases {
     fn reloaded(&self, account: &Account) -> Outcome {
         let _applied_log = self.engine.records.lock_applied_log();
         if self.engine.records.availability.is_recovering() {
-            return Outcome::Failed(Unavailable::Recovering);
+            return Outcome::Failed(Unavailable::Quota { retry_after: self.waits.later() });
         }
         let mut affected = AffectedRecords::default();
         match account.subject() {
