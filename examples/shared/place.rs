@@ -67,7 +67,7 @@ impl Place {
     }
 
     /// Opens the database. Creates one where none was, and says so: on a volume that isn't mounted,
-    /// the operator sees that the service has begun anew.
+    /// the operator sees that the service begins with nothing.
     fn open_database(&self, options: SqliteOptions) -> Outcome<Sqlite> {
         if self.data.is_some() {
             return Ok(Sqlite::open(&self.database, options)?);
@@ -109,7 +109,7 @@ impl Place {
     }
 }
 
-/// What an operator has to look at, in sentences: clients hear no more than that the service can't
+/// Lists what an operator has to look at, in sentences. Clients hear only that the service can't
 /// answer.
 pub(crate) fn problems(health: &Health) -> Vec<String> {
     let problems = health.problems().into_iter().map(|problem| problem.to_string());

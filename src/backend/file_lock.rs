@@ -126,7 +126,7 @@ impl FileLock {
 /// Reads the number of the last durable write from the lock file of another process, without its
 /// lock. `None` also without a file.
 ///
-/// That process may note a later number meanwhile: whoever compares reads this before the database.
+/// That process may note a later number meanwhile: so read this before the database, to compare.
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
 pub(super) fn durable_beside(path: &Path) -> Result<Option<u64>, LockFault> {
     /// Windows: another process has locked that part of the file. It compared when it opened.

@@ -90,7 +90,7 @@ mod tests {
         let network = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x5346_414f];
         let others = [0x6b41_4653, 0x00c3_6400, 0x0bd0_0bd0];
         assert!(network.into_iter().chain(others).all(|number| name(number).is_some()));
-        // ext4, XFS, Btrfs, tmpfs, overlay, ZFS, and FUSE, of which nobody knows what is behind.
+        // ext4, XFS, Btrfs, tmpfs, overlay, ZFS, and FUSE, which may have anything behind it.
         let local = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1];
         assert!(local.into_iter().chain([0x6573_5546]).all(|number| name(number).is_none()));
     }

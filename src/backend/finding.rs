@@ -32,7 +32,7 @@ pub enum Finding {
     Structure(String),
 }
 
-/// What a repair has done. Faults that others cause or mend meanwhile may be in neither list.
+/// The outcome of a repair. Faults that others cause or mend meanwhile may be in neither list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Repaired {

@@ -10,9 +10,9 @@ use crate::key::{Invalidations, KeyRecord, Kind, OwnerRecord, PrefixNumber, Stor
 /// Checks that the data fits new rules and prefixes. Judges all records as they will be: those of
 /// the change by what it writes, and of the rest all that are whole.
 ///
-/// What a rule forbids can't be seen in a damaged record, so that one forbids nothing: its tokens are
-/// refused, and where it is put back, it is as one that was written before the change. It isn't
-/// the standard key that its owner must keep.
+/// A damaged record forbids nothing, since its fields can't be read. Its tokens are refused, and where
+/// it is put back, it counts as one that was written before the change. It isn't the standard key that
+/// its owner must keep.
 pub(super) fn check(
     tx: &mut dyn Transaction,
     before: &StoreMetadata,

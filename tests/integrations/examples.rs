@@ -97,7 +97,7 @@ fn log_beside(path: &Path) -> Vec<u8> {
 
 type Spoil = fn(&Path);
 
-/// What happened to a file, and what each example says of it.
+/// Faults of a file, and the words of each example about them.
 const SPOILT: [(&str, Spoil, &[&str]); 7] = [
     (
         "the file is gone, and its log is there",

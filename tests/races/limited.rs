@@ -216,7 +216,7 @@ pub(crate) fn rate(backend: Arc<dyn Backend>, seed: u64, of: Of, wrap: Wrap<'_>)
     (limited.accepted(), u64::from(burst) + passed * u64::from(count) / per)
 }
 
-/// Counts a thread out, also if it panics: then nobody waits for it for ever.
+/// Counts a thread out, also if it panics: then no thread waits for it for ever.
 struct Running<'a>(&'a AtomicU64);
 
 impl Drop for Running<'_> {

@@ -30,7 +30,7 @@ const OTHERS: usize = 2;
 const THREADS: usize = 2;
 const TRIES: usize = 4_000;
 
-/// What another process is told: its part, and where.
+/// The variable that tells another process its part, and where.
 const OTHER: &str = "KEYHASP_TEST_RACES_TOGETHER";
 const TEST: &str = "together::a_quota_of_processes";
 
@@ -177,7 +177,7 @@ struct Answered {
     first: u64,
     accepted: u64,
     counted: u64,
-    /// What is left, less what was used beyond that.
+    /// The rest, less the uses beyond it.
     balance: i64,
     /// The changes of all, in the order of the versions of the key that they made.
     changes: Vec<Action>,
@@ -246,7 +246,7 @@ fn in_order(changes: impl Iterator<Item = (u64, Action)>) -> Vec<Action> {
     in_order.into_values().collect()
 }
 
-/// What doesn't go together. A count that isn't begun again loses no use and gains none, however
+/// Finds answers that don't go together. A count that isn't begun again loses no use and gains none, however
 /// often it was set and added to.
 fn check(told: &Answered) -> Result<(), String> {
     let Answered { first, accepted, counted, balance, changes } = told;

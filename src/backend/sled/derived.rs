@@ -1,4 +1,4 @@
-//! What follows from records: the entries that lead to them, and the counts. Each commit writes them;
+//! Entries that lead to records, and counts of records. Each commit writes them;
 //! a check compares them with the records, and a repair makes them again.
 
 use std::collections::BTreeSet;
@@ -48,7 +48,7 @@ enum Found<T> {
 /// Finds the entries that lead to the record to which an entry of a tree leads.
 type LeadsOf<'a> = dyn Fn(&[u8]) -> Result<Found<Vec<Lead>>, Fault> + 'a;
 
-/// What is done with each key and value of a tree.
+/// A visitor of each key and value of a tree.
 type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), Fault> + 'a;
 
 impl Differences {

@@ -16,7 +16,7 @@ use crate::backend::{BackendError, UsageSubject};
 use crate::event::Event;
 use crate::key::Usage;
 
-/// What is written in one step.
+/// The writes of one step.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) writes: Writes,

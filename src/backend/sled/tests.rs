@@ -169,7 +169,7 @@ fn closing_says_what_failed_and_is_closed_all_the_same() {
     assert!(marker(&dir).ends_with("generation 2\n"));
 }
 
-/// What was committed meanwhile is in a file that may not be kept.
+/// The commit is in a file that may not be kept.
 #[test]
 fn a_file_that_goes_during_a_commit_leaves_its_outcome_unknown() {
     let temp = TempDir::new().unwrap();

@@ -1,4 +1,4 @@
-//! What the rules of a commit read and write of a batch.
+//! The rules' view of a batch: what a commit reads and writes.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! What a check looks at beyond the records: the structure of the file, and whether indexes, counts
-//! and rows that stand for nothing agree with the records.
+//! The part of a check beyond the records: the structure of the file, and whether indexes and counts
+//! agree with the records; rows that belong to no record.
 
 use std::collections::BTreeMap;
 

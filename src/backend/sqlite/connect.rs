@@ -34,12 +34,12 @@ const PREPARED: usize = 96;
 /// waits no longer, as a rule, and commits of this process wait for the write.
 const LEASE_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// How long a write waits for another process.
+/// The time for which a write waits for another process.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Patience {
-    /// As the options say.
+    /// The time in the options.
     Usual,
-    /// As long as a write of leases, or less.
+    /// The time of a write of leases, or the time in the options if that is shorter.
     Short,
 }
 

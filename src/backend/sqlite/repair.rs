@@ -1,4 +1,4 @@
-//! What a repair writes: that which follows from whole records.
+//! The writes of a repair, which follow from whole records.
 
 use rusqlite::Connection;
 

@@ -32,7 +32,7 @@ pub(super) struct Waiting<B> {
     wait: Option<LeaseWait>,
 }
 
-/// What a verification has to know of a request beside its token.
+/// The parts of a request that a verification needs beside the token.
 #[derive(Clone, Copy)]
 struct Peer {
     address: Option<IpAddr>,

@@ -185,7 +185,7 @@ impl LeaseQueue {
         Pause::end(self.pauses.get(subject), now).max(self.busy_until(now))
     }
 
-    /// Pauses a quota whose lease couldn't be fetched; returns until when. One that nobody waits for
+    /// Pauses a quota whose lease couldn't be fetched; returns until when. One without a waiter
     /// is tried again then, until the pauses are longest.
     pub(super) fn fail(&mut self, wanted: &Wanted, now: Instant) -> Instant {
         let pause = self.pause(wanted.account.subject(), now);
@@ -259,7 +259,7 @@ mod tests {
         wanted.iter().map(|wanted| (id(wanted), wanted.uses, wanted.waiters.len())).collect()
     }
 
-    /// One lease serves all who wait for it. Those for whom somebody waits come first, each in the
+    /// One lease serves all who wait for it. Those with a waiter come first, each in the
     /// order in which they were asked for.
     #[test]
     fn needs_of_one_quota_are_one_and_come_before_what_nobody_waits_for() {
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(queue.paused_until(&of(3), now), None);
     }
 
-    /// What nobody waits for is tried again after a failure, but not for ever.
+    /// A lease without a waiter is tried again after a failure, but not for ever.
     #[test]
     fn a_lease_ahead_is_tried_again() {
         let (mut queue, mut now) = (LeaseQueue::default(), Instant::now());

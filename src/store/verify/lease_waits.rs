@@ -178,7 +178,7 @@ impl LeaseWaits {
         Worked::nothing(pause.map_or(Next::WhenWoken, Next::After))
     }
 
-    /// Answers all who wait that the store is closed, and whoever comes later.
+    /// Answers all waiting verifications, and later ones, that the store is closed.
     pub(super) fn close(&self) {
         let mut list = self.lock();
         list.is_closed = true;
@@ -335,7 +335,7 @@ mod tests {
         wait.poll(&Context::from_waker(waker))
     }
 
-    /// By an injected time: each is answered at its deadline, in their order, with when to try again.
+    /// Each is answered at its deadline, in their order, with when to try again. The time is injected.
     #[test]
     fn each_is_answered_at_its_deadline() {
         let waits = Arc::new(LeaseWaits::new(BOUND));
@@ -415,7 +415,7 @@ mod tests {
         assert!(list.waiting.is_empty() && list.done.is_empty());
     }
 
-    /// A quota that changes all the time keeps nobody waiting for ever.
+    /// A quota that changes all the time keeps no verification waiting for ever.
     #[test]
     fn changes_come_to_an_end() {
         let waits = Arc::new(LeaseWaits::new(BOUND));

@@ -36,7 +36,7 @@ pub(in crate::store) struct QuotaLeases {
     pub(super) renews: bool,
 }
 
-/// How long verifications wait for leases, and whether these are renewed.
+/// The time for which verifications wait for leases, and whether these are renewed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct LeaseSettings {
     pub(in crate::store) wait: Duration,

@@ -23,7 +23,7 @@ use crate::another_user::{UNPRIVILEGED, is_root};
 
 const PAGE: &str = include_str!("../../../docs/operations.md");
 
-/// What stands in the last key's row alone.
+/// A text that stands in the last key's row alone.
 const MARK: &str = "the last key of all";
 
 fn try_open(path: &Path) -> Result<Arc<Store>, Error> {
@@ -47,7 +47,7 @@ fn key() -> CreateKey {
     CreateKey::new(Access::Full)
 }
 
-/// What has happened before a block.
+/// The events before a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Before {
     Nothing,

@@ -153,7 +153,7 @@ fn closing_wakes_who_waits() {
     }
 }
 
-/// Who waits for a lease doesn't wait as long as a commit, and no commit of the process waits for it.
+/// A write of leases doesn't wait as long as a commit, and no commit of the process waits for it.
 #[test]
 fn a_write_of_leases_gives_up_early() {
     let directory = tempdir().unwrap();

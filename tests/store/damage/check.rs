@@ -297,7 +297,7 @@ fn every_planted_fault_in_sled_is_found_and_what_follows_from_records_is_mended(
     }
 }
 
-/// What sled loses of these lets a revoked key live, or keeps a revocation from reaching one.
+/// A loss in one of these trees lets a revoked key live, or keeps a revocation from reaching one.
 #[test]
 fn sleds_lost_entries_keep_the_store_from_opening() {
     for tree in ["owners", "keys", "owner_keys", "created_keys", "usage"] {

@@ -254,7 +254,7 @@ fn a_key_takes_its_damaged_descendants_along_and_theirs() {
     }
 }
 
-/// Of a damaged key there is nothing to show. It is revoked alone, and what it created is listed.
+/// A damaged key can't be shown. It is revoked alone, and the keys that it created are listed.
 #[test]
 fn a_damaged_key_takes_no_descendants_along_and_lists_show_them() {
     for engine in ENGINES {

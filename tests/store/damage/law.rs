@@ -35,7 +35,7 @@ fn below(random: &mut ChaCha20Rng, end: usize) -> usize {
     usize::try_from(random.next_u64() % end as u64).unwrap()
 }
 
-/// What the damage of one kind found, over all runs. `--nocapture` shows it.
+/// Counts of what damage of one kind led to, over all runs. `--nocapture` shows them.
 #[derive(Debug, Default)]
 struct Tally {
     refused: u32,

@@ -12,7 +12,7 @@ use keyhasp::{
 
 use crate::common::{HOUR, builder, clock, owner};
 
-/// What a verification answers, apart from limits that count.
+/// The answer of a verification, apart from limits that count.
 pub(super) type Answer = Result<(KeyId, OwnerId, String), VerifyError>;
 
 pub(super) struct Token {

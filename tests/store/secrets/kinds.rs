@@ -217,7 +217,7 @@ impl World {
         self.builder().open(Sqlite::open_or_create(path, SqliteOptions::exclusive())?.0)
     }
 
-    /// What a store says of a damaged row of a key or its owner.
+    /// Returns the error about a damaged row of a key or its owner.
     fn refused_of_damaged(&mut self, path: &Path, table: &str, id: KeyId) -> Error {
         let store = self.open(path).unwrap();
         self.ear.debug(&store.health());

@@ -138,7 +138,7 @@ fn a_database_that_is_gone_is_not_made_again() {
     assert!(fixture.sqlite.commit(&[create_owner("other")]).is_err());
 }
 
-/// What was committed meanwhile is in a file that may not be kept.
+/// The commit is in a file that may not be kept.
 #[test]
 fn a_file_that_goes_during_a_commit_leaves_its_outcome_unknown() {
     let fixture = Fixture::with_keys([1]);

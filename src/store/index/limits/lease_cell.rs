@@ -117,7 +117,7 @@ mod tests {
         assert_eq!([1, 1, 1].map(spend), [Some(false), Some(true), Some(false)]);
     }
 
-    /// Of a period that has ended just now, it tells whether it was in use until then.
+    /// Tells of a period that has ended just now whether it was in use until then.
     #[test]
     fn the_hour_of_the_last_use_is_known() {
         let word = AtomicU64::new(lease(8, 60).0);

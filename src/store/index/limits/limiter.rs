@@ -43,7 +43,7 @@ pub(in super::super) struct LimitSpec {
     since: u64,
 }
 
-/// What has to be known of a lease to fetch the next one.
+/// The state of a lease, as far as the next one depends on it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Leased {
     /// The uses that are left.
