@@ -1,50 +1,29 @@
-//! Records in memory: the reference, and the backend for tests and for keys that need not outlive
-//! the process.
+//! The backend: each call of the contract on the records.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{
-    Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome, Damage,
-    DamagedRow, EventPage, EventQuery, Finding, KeyCounts, KeyFilter, KeyPage, KeyPageQuery,
-    OwnerPage, OwnerPageQuery, Scanned, ScannedKey, Sharing, Transaction, UsageChange,
-    UsageOutcome, UsageSubject, apply, apply_usage, check_by_reading, quarantined,
+use super::data::{Data, NAME};
+use crate::backend::{
+    Backend, BackendError, BackendErrorKind, Change, ChangeNotifier, CommitOutcome, EventPage,
+    EventQuery, Finding, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned,
+    Sharing, Transaction, UsageChange, UsageOutcome, UsageSubject, apply, apply_usage,
+    check_by_reading,
 };
 use crate::clock::Timestamp;
-use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{
-    KeyName, KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
+    KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
 };
-
-const NAME: &str = "memory";
 
 /// The memory backend. Nothing is durable: what it holds ends with it.
 #[derive(Default)]
 pub struct Memory {
     data: Mutex<Option<Data>>,
     announcer: ChangeNotifier,
-}
-
-#[derive(Default)]
-struct Data {
-    metadata: Option<StoreMetadata>,
-    owners: BTreeMap<OwnerId, OwnerRecord>,
-    keys: BTreeMap<KeyId, KeyRecord>,
-    by_owner: BTreeMap<OwnerId, BTreeSet<KeyId>>,
-    /// The live keys that expire.
-    by_expiry: BTreeMap<OwnerId, BTreeSet<(Timestamp, KeyId)>>,
-    /// Kept for ever, also after the key is purged.
-    numeric_ids: BTreeMap<NumericId, KeyId>,
-    events: BTreeMap<u64, Event>,
-    usage: BTreeMap<UsageSubject, Usage>,
-    /// Entries over keys. Nothing damages this memory, so that none arises by itself.
-    quarantines: BTreeMap<KeyId, Quarantine>,
-    requests: BTreeMap<RequestId, RequestRecord>,
-    by_time: BTreeSet<(Timestamp, RequestId)>,
 }
 
 impl fmt::Debug for Memory {
@@ -286,221 +265,6 @@ impl Backend for Memory {
         *self.lock() = None;
         // Wakes the waiting threads, which then find the backend closed.
         self.announcer.announce(u64::MAX);
-        Ok(())
-    }
-}
-
-impl Data {
-    /// Shows a key, or the entry that lies over it.
-    fn scanned(&self, key: &KeyRecord) -> Scanned {
-        let scanned = ScannedKey::from(key);
-        match self.quarantines.get(&key.id) {
-            Some(entry) => Scanned::Damaged(DamagedRow {
-                quarantine: Some(Box::new(entry.clone())),
-                ..scanned.damaged(quarantined(key.id))
-            }),
-            None => Scanned::Key(scanned),
-        }
-    }
-
-    fn keys_of(&self, owner: &OwnerId) -> impl Iterator<Item = &KeyRecord> {
-        self.by_owner.get(owner).into_iter().flatten().filter_map(|id| self.keys.get(id))
-    }
-}
-
-/// Returns the place of a live key that expires, in [`Data::by_expiry`].
-fn live_expiry(key: &KeyRecord) -> Option<(Timestamp, KeyId)> {
-    key.expires_at.filter(|_| key.is_live()).map(|at| (at, key.id))
-}
-
-/// Removes an entry of an owner, and the owner with its last one.
-fn remove_of<T: Ord>(by_owner: &mut BTreeMap<OwnerId, BTreeSet<T>>, owner: OwnerId, entry: &T) {
-    if let Some(entries) = by_owner.get_mut(&owner) {
-        entries.remove(entry);
-        if entries.is_empty() {
-            by_owner.remove(&owner);
-        }
-    }
-}
-
-impl Transaction for Data {
-    fn metadata(&mut self) -> Result<Option<StoreMetadata>, BackendError> {
-        Ok(self.metadata.clone())
-    }
-
-    fn owner(&mut self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
-        Ok(self.owners.get(id).cloned())
-    }
-
-    fn key(&mut self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
-        if self.quarantines.contains_key(&id) {
-            return Err(BackendError::damaged(NAME, "read key", quarantined(id)));
-        }
-        Ok(self.keys.get(&id).cloned())
-    }
-
-    fn key_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError> {
-        Ok(self.keys_of(owner).map(KeyCounts::of).fold(KeyCounts::default(), KeyCounts::plus))
-    }
-
-    fn live_keys_named(
-        &mut self,
-        owner: &OwnerId,
-        name: &KeyName,
-    ) -> Result<Vec<KeyId>, BackendError> {
-        let named = |key: &&KeyRecord| key.is_live() && key.name.as_ref() == Some(name);
-        Ok(self.keys_of(owner).filter(named).map(|key| key.id).collect())
-    }
-
-    fn expired_keys(
-        &mut self,
-        owner: &OwnerId,
-        by: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<KeyId>, BackendError> {
-        let expiries = self.by_expiry.get(owner).into_iter().flatten();
-        let expired = expiries.take_while(|(at, _)| *at <= by).take(limit);
-        Ok(expired.map(|(_, id)| *id).collect())
-    }
-
-    fn keys_created_by(&mut self, creator: KeyId) -> Result<Vec<KeyId>, BackendError> {
-        let created = |key: &&KeyRecord| key.created_by_key == Some(creator);
-        Ok(self.keys.values().filter(created).map(|key| key.id).collect())
-    }
-
-    fn numeric_id_used(&mut self, id: NumericId) -> Result<bool, BackendError> {
-        Ok(self.numeric_ids.contains_key(&id))
-    }
-
-    fn greatest_numeric_id(&mut self) -> Result<u64, BackendError> {
-        Ok(self.numeric_ids.last_key_value().map_or(0, |(id, _)| id.get()))
-    }
-
-    fn last_event(&mut self) -> Result<u64, BackendError> {
-        Ok(self.events.last_key_value().map_or(0, |(sequence, _)| *sequence))
-    }
-
-    fn each_key(
-        &mut self,
-        visit: &mut dyn FnMut(Result<KeyRecord, Damage>),
-    ) -> Result<(), BackendError> {
-        for key in self.keys.values() {
-            let is_covered = self.quarantines.contains_key(&key.id);
-            visit(if is_covered { Err(quarantined(key.id)) } else { Ok(key.clone()) });
-        }
-        Ok(())
-    }
-
-    fn each_owner(
-        &mut self,
-        visit: &mut dyn FnMut(Result<OwnerRecord, Damage>),
-    ) -> Result<(), BackendError> {
-        self.owners.values().cloned().map(Ok).for_each(visit);
-        Ok(())
-    }
-
-    fn put_metadata(&mut self, metadata: &StoreMetadata) -> Result<(), BackendError> {
-        self.metadata = Some(metadata.clone());
-        Ok(())
-    }
-
-    fn put_owner(
-        &mut self,
-        before: Option<&OwnerRecord>,
-        after: Option<&OwnerRecord>,
-    ) -> Result<(), BackendError> {
-        if let Some(before) = before {
-            self.owners.remove(&before.id);
-        }
-        if let Some(after) = after {
-            self.owners.insert(after.id, after.clone());
-        }
-        Ok(())
-    }
-
-    fn put_key(
-        &mut self,
-        before: Option<&KeyRecord>,
-        after: Option<&KeyRecord>,
-    ) -> Result<(), BackendError> {
-        if let Some(before) = before {
-            self.keys.remove(&before.id);
-            remove_of(&mut self.by_owner, before.owner, &before.id);
-            if let Some(expiry) = live_expiry(before) {
-                remove_of(&mut self.by_expiry, before.owner, &expiry);
-            }
-        }
-        if let Some(after) = after {
-            self.by_owner.entry(after.owner).or_default().insert(after.id);
-            if let Some(expiry) = live_expiry(after) {
-                self.by_expiry.entry(after.owner).or_default().insert(expiry);
-            }
-            if let Some(numeric_id) = after.numeric_id {
-                self.numeric_ids.insert(numeric_id, after.id);
-            }
-            self.keys.insert(after.id, after.clone());
-        }
-        Ok(())
-    }
-
-    fn quarantine(&mut self, id: KeyId) -> Result<Option<Quarantine>, BackendError> {
-        Ok(self.quarantines.get(&id).cloned())
-    }
-
-    fn put_quarantine(&mut self, entry: &Quarantine) -> Result<(), BackendError> {
-        self.quarantines.insert(entry.id, entry.clone());
-        Ok(())
-    }
-
-    fn remove_damaged_key(&mut self, id: KeyId) -> Result<(), BackendError> {
-        self.quarantines.remove(&id);
-        let key = self.keys.get(&id).cloned();
-        self.put_key(key.as_ref(), None)
-    }
-
-    fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {
-        self.events.insert(event.sequence, event.clone());
-        Ok(())
-    }
-
-    fn usage(&mut self, of: &UsageSubject) -> Result<Option<Usage>, BackendError> {
-        Ok(self.usage.get(of).copied())
-    }
-
-    fn put_usage(&mut self, of: &UsageSubject, usage: Option<&Usage>) -> Result<(), BackendError> {
-        match usage {
-            Some(usage) => self.usage.insert(*of, *usage),
-            None => self.usage.remove(of),
-        };
-        Ok(())
-    }
-
-    fn request(&mut self, id: &RequestId) -> Result<Option<RequestRecord>, BackendError> {
-        Ok(self.requests.get(id).cloned())
-    }
-
-    fn requests_before(
-        &mut self,
-        before: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<RequestRecord>, BackendError> {
-        let over = self.by_time.iter().take_while(|(at, _)| *at < before).take(limit);
-        Ok(over.filter_map(|(_, id)| self.requests.get(id).cloned()).collect())
-    }
-
-    fn put_request(
-        &mut self,
-        before: Option<&RequestRecord>,
-        after: Option<&RequestRecord>,
-    ) -> Result<(), BackendError> {
-        if let Some(before) = before {
-            self.requests.remove(&before.id);
-            self.by_time.remove(&(before.at, before.id.clone()));
-        }
-        if let Some(after) = after {
-            self.by_time.insert((after.at, after.id.clone()));
-            self.requests.insert(after.id.clone(), after.clone());
-        }
         Ok(())
     }
 }

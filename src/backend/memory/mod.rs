@@ -1,0 +1,12 @@
+//! Records in memory: the reference, and the backend for tests and for keys that need not outlive
+//! the process.
+//!
+//! | room | contents |
+//! | --- | --- |
+//! | `store` | [`Memory`]: each call of the contract |
+//! | `data` | the records, and the rules' view of them |
+
+mod data;
+mod store;
+
+pub use store::Memory;
