@@ -251,15 +251,19 @@ fn a_damaged_event_is_stepped_over() {
     assert!(matches!(&items[2], FeedItem::Events(events) if events[0].sequence == 3));
 }
 
+/// Opens a shared database twice.
+fn two_of_a_host(bench: &Bench) -> [Opened; 2] {
+    [(); 2].map(|()| {
+        let options = SqliteOptions::shared(Duration::from_secs(60)).unwrap();
+        open(Sqlite::open(&bench.path, options).unwrap(), &bench.clock).unwrap()
+    })
+}
+
 /// A shared process that meets a damaged event reads all records again.
 #[test]
 fn a_shared_process_goes_on_after_a_damaged_event() {
     let bench = bench();
-    let shared = || SqliteOptions::shared(Duration::from_secs(60)).unwrap();
-    let reader = Sqlite::open(&bench.path, shared()).unwrap();
-    let writer = Sqlite::open(&bench.path, shared()).unwrap();
-    let (reader, writer) =
-        (open(reader, &bench.clock).unwrap(), open(writer, &bench.clock).unwrap());
+    let [reader, writer] = two_of_a_host(&bench);
     assert!(reader.answer(&bench.keys[0]).is_ok());
     let last = writer.store.wait_for_event(0, Duration::ZERO).unwrap();
     writer.admin.revoke(bench.keys[0].key).unwrap();
@@ -320,11 +324,7 @@ fn newer_version_revokes(has_key: bool, has_owner: bool) {
 #[test]
 fn a_shared_process_marks_a_key_that_was_damaged_meanwhile() {
     let bench = bench();
-    let shared = || SqliteOptions::shared(Duration::from_secs(60)).unwrap();
-    let reader = Sqlite::open(&bench.path, shared()).unwrap();
-    let writer = Sqlite::open(&bench.path, shared()).unwrap();
-    let (reader, writer) =
-        (open(reader, &bench.clock).unwrap(), open(writer, &bench.clock).unwrap());
+    let [reader, writer] = two_of_a_host(&bench);
     let raw = disk(&bench.path);
     raw.execute(
         "UPDATE keys SET access = 'read_only' WHERE id = ?",
