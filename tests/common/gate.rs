@@ -46,6 +46,8 @@ struct State {
     waiting: usize,
     /// The number of times that the next writes find another process at work.
     busy: u32,
+    /// Whether the next write panics.
+    panics: bool,
     /// The quotas whose leases can't be written.
     broken: BTreeSet<UsageSubject>,
     /// The leases of each write.
@@ -74,6 +76,11 @@ impl Gate {
     /// Lets the next writes of usage find another process at work.
     pub(crate) fn be_busy(&self, times: u32) {
         self.lock().busy = times;
+    }
+
+    /// Lets the next write of usage panic.
+    pub(crate) fn panic_once(&self) {
+        self.lock().panics = true;
     }
 
     /// Lets each write fail that leases of one of these quotas.
@@ -125,6 +132,10 @@ impl BackendLayer for Gate {
         self.changed.notify_all();
         state = self.changed.wait_while(state, |state| state.is_shut).unwrap();
         state.waiting -= 1;
+        if std::mem::take(&mut state.panics) {
+            drop(state);
+            panic!("a write of usage panics, as the test wants");
+        }
         let failed = |kind| Err(BackendError::new(kind, "memory", "record usage"));
         if state.busy > 0 {
             state.busy -= 1;

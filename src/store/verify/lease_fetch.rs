@@ -1,10 +1,11 @@
 //! Fetching of leases: what is wanted becomes one durable write, whose leases go into the index.
 
 use std::time::Instant;
+use std::{mem, thread};
 
 use super::lease_holders::{LeaseHolders, LeaseOrigin};
-use super::lease_queue::{Account, Due, Wanted};
-use super::lease_waits::Outcome;
+use super::lease_queue::{Account, Due, Place, Wanted};
+use super::lease_waits::{LeaseWaits, Outcome};
 use super::quota_leases::QuotaLeases;
 use crate::backend::{BackendError, BackendErrorKind, Damage, UsageChange, UsageSubject};
 use crate::key::{Lease, LeaseRequest, QuotaState, VersionedQuota};
@@ -47,6 +48,23 @@ struct Written {
     error: Option<Error>,
 }
 
+/// The verifications that wait for a batch. If its writing panics, they hear so: they are in no
+/// queue any more, and would wait until their deadlines.
+struct Unanswered<'a> {
+    waits: &'a LeaseWaits,
+    waiters: Vec<Place>,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let retry_after = self.waits.later();
+            let outcome = Outcome::Failed(Unavailable::Quota { retry_after });
+            self.waits.finish(mem::take(&mut self.waiters), outcome);
+        }
+    }
+}
+
 impl QuotaLeases {
     /// The work of the thread that fetches.
     pub(super) fn work(&self) -> Worked {
@@ -68,7 +86,10 @@ impl QuotaLeases {
                 Due::Later(next) if !holders.renews() => return (result, next),
                 Due::Later(_) => self.renewals(&mut holders),
             };
+            let waiters = wanted.iter().flat_map(|wanted| &wanted.waiters).copied().collect();
+            let unanswered = Unanswered { waits: &self.waits, waiters };
             let written = self.serve(&mut holders, wanted);
+            drop(unanswered);
             drop(holders);
             result = match (result, written.error) {
                 (Some(Err(first)), _) => Some(Err(first)),
@@ -105,7 +126,7 @@ impl QuotaLeases {
             &mut written,
         );
         if written.is_busy {
-            let postponed = std::mem::take(&mut written.postponed);
+            let postponed = mem::take(&mut written.postponed);
             if !self.waits.pause_all(postponed) {
                 // Another process commits now and then; that is no failure.
                 written.error = None;
@@ -149,7 +170,7 @@ impl QuotaLeases {
         };
         if held >= most {
             // Another verification's need has brought enough.
-            self.waits.finish(std::mem::take(&mut wanted.waiters), Outcome::TryAgain);
+            self.waits.finish(mem::take(&mut wanted.waiters), Outcome::TryAgain);
             if !wanted.is_ahead {
                 return None;
             }

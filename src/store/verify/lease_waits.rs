@@ -209,8 +209,8 @@ impl List {
     }
 }
 
-/// Wakes verifications, without any lock. A runtime's waker may panic; the others are woken all the
-/// same.
+/// Wakes verifications, without the lock of the list: a waker that is called may poll, and take it.
+/// A runtime's waker may panic; the others are woken all the same.
 fn wake_all(wakers: Vec<Waker>) {
     for waker in wakers {
         let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));

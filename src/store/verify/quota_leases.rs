@@ -161,6 +161,11 @@ impl QuotaLeases {
         surplus: u64,
     ) -> u64 {
         let (holder, units) = (wanted.account.holder, u32::try_from(surplus).unwrap_or(u32::MAX));
+        if units > 0 {
+            // Before: while the uses are on their way back they are in neither, and a verification
+            // that needs them would hear that they are used up.
+            self.engine.records.index.forget_left(holder);
+        }
         let spent = self.engine.records.index.spend_lease(holder, wanted.at, units);
         let Some((since, Some(_))) = spent.filter(|_| units > 0) else { return 0 };
         let units = u64::from(units);

@@ -290,6 +290,48 @@ fn what_settling_leaves_goes_back_to_the_count() {
     assert_eq!(gate.usage(&[of(&issued)]).unwrap()[0].quota.unwrap().left, 18);
 }
 
+/// The surplus is in no lease and not in the count yet: a use that needs it waits.
+#[test]
+fn a_surplus_on_its_way_back_is_not_used_up() {
+    let (world, store, gate) = gated(HOUR);
+    let issued = key(&world, "many", one_time(3_200), SetLimits::new());
+    let request = VerifyRequest::new(issued.token.expose().as_bytes());
+    let reserve = || world.verifier.verify_reserving(&request.clone().cost(20)).unwrap().1;
+    let reserved: Vec<_> = (0..16).map(|_| reserve()).collect();
+    store.fetch_leases().unwrap();
+    let shut = gate.shut();
+    for reservation in reserved {
+        reservation.settle(10).unwrap();
+    }
+    gate.await_one();
+    let all = request.cost(3_040);
+    let mut wait = None;
+    let mut ask = || {
+        let mut context = Context::from_waker(Waker::noop());
+        as_request(|| world.store.poll_verify(&all, &mut wait, &mut context))
+    };
+    assert!(ask().is_pending());
+    drop(shut);
+    let answer = loop {
+        match ask() {
+            Poll::Ready(answer) => break answer,
+            Poll::Pending => std::thread::yield_now(),
+        }
+    };
+    assert!(answer.is_ok(), "{answer:?}");
+}
+
+/// A panic while leases are written answers the verifications that wait for them.
+#[test]
+fn a_panic_keeps_no_verification_waiting() {
+    let (world, store, gate) = gated(HOUR);
+    let issued = key(&world, "org", one_time(64), SetLimits::new());
+    gate.panic_once();
+    assert!(retry_after(&ask(&world, &issued)).is_some());
+    store.fetch_leases().unwrap();
+    assert!(ask(&world, &issued).is_ok());
+}
+
 /// A quota is replaced while its next lease is written: the rest of the lease before goes back to its
 /// own count.
 #[test]
