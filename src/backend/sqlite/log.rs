@@ -50,7 +50,8 @@ pub(super) fn judge(files: &Files) -> Result<(), Fault> {
         }
         // No id comes twice, so a file with the same one has not changed meanwhile. Neither has a log
         // with the same header begun again.
-        if FileState::read(files)? == before && read_header(&path)? == Some(log.header) {
+        let header = open_log(&path)?.map(|mut file| read_header(&mut file)).transpose()?.flatten();
+        if FileState::read(files)? == before && header == Some(log.header) {
             let why = format!(
                 "{} holds commits that don't follow the last one in the file",
                 path.display()
@@ -207,7 +208,10 @@ struct Frame<'f> {
 impl Frames {
     /// Opens a log; `None` if none is there, or SQLite would take it for empty.
     fn open(path: &Path) -> io::Result<Option<Self>> {
-        let Some(header) = read_header(path)? else { return Ok(None) };
+        // Once: another process may cut the log off at any time.
+        let Some(file) = open_log(path)? else { return Ok(None) };
+        let mut file = BufReader::with_capacity(1 << 18, file);
+        let Some(header) = read_header(&mut file)? else { return Ok(None) };
         let is_big_endian = number(&header, 0) == LOG_MARK | 1;
         let checksum = sum((0, 0), &header[..24], is_big_endian);
         let page_size = number(&header, 8);
@@ -218,8 +222,6 @@ impl Frames {
         {
             return Ok(None);
         }
-        let mut file = BufReader::with_capacity(1 << 18, File::open(path)?);
-        file.read_exact(&mut [0; LOG_HEADER])?;
         let frame = vec![0; FRAME_HEADER + page_size as usize];
         Ok(Some(Self { file, header, is_big_endian, checksum, frame }))
     }
@@ -239,14 +241,19 @@ impl Frames {
     }
 }
 
-/// Reads the header of a log; `None` if it isn't whole.
-fn read_header(path: &Path) -> io::Result<Option<[u8; LOG_HEADER]>> {
-    let mut header = [0; LOG_HEADER];
+/// Opens a log; `None` if none is there.
+fn open_log(path: &Path) -> io::Result<Option<File>> {
     match File::open(path) {
-        Ok(mut file) => Ok(read_whole(&mut file, &mut header)?.then_some(header)),
+        Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Reads the header of a log; `None` if it isn't whole.
+fn read_header(file: &mut impl Read) -> io::Result<Option<[u8; LOG_HEADER]>> {
+    let mut header = [0; LOG_HEADER];
+    Ok(read_whole(file, &mut header)?.then_some(header))
 }
 
 /// Fills a buffer; false if the file ends before.
