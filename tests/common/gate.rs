@@ -1,5 +1,6 @@
 //! A backend whose writes of usage wait at a gate, or fail; and that tells on requests that call it.
 #![allow(dead_code)] // Each test binary uses its part.
+#![allow(clippy::panic)] // It is a part of tests.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;

@@ -296,7 +296,7 @@ fn a_surplus_on_its_way_back_is_not_used_up() {
     let (world, store, gate) = gated(HOUR);
     let issued = key(&world, "many", one_time(3_200), SetLimits::new());
     let request = VerifyRequest::new(issued.token.expose().as_bytes());
-    let reserve = || world.verifier.verify_reserving(&request.clone().cost(20)).unwrap().1;
+    let reserve = || world.verifier.verify_reserving(&request.cost(20)).unwrap().1;
     let reserved: Vec<_> = (0..16).map(|_| reserve()).collect();
     store.fetch_leases().unwrap();
     let shut = gate.shut();
