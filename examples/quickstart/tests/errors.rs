@@ -50,12 +50,15 @@ fn it_says_what_is_wrong_with_its_file() {
     assert_sentence(complaint(&db), &db, "the database is open elsewhere");
     drop(lock);
 
-    let mut damaged = whole.clone();
+    let mut damaged = whole;
     damaged[8192..12_288].fill(0xee);
     fs::write(&db, damaged).unwrap();
     assert_sentence(complaint(&db), &db, "the stored data is damaged");
 
+    // The lock file tells that a database was there.
     fs::write(&db, "a note of mine\n".repeat(300)).unwrap();
+    assert_sentence(complaint(&db), &db, "the stored data is damaged");
+    fs::remove_file(directory.path().join("keys.db.lock")).unwrap();
     assert_sentence(complaint(&db), &db, "there is no database there");
 
     let log = directory.path().join("keys.db-wal");

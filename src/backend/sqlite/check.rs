@@ -59,8 +59,11 @@ pub(super) fn explained(fault: Fault, connector: &Connector) -> Fault {
     }
     // Only the pages: an index that disagrees keeps no store from opening.
     let found = connector.reader().and_then(|reader| structure(&reader.connection, "quick_check"));
-    let places: Vec<String> =
-        found.into_iter().flatten().map(|finding| finding.to_string()).collect();
+    let place = |finding| match finding {
+        Finding::Structure(place) | Finding::Derived(place) => place,
+        record => record.to_string(),
+    };
+    let places: Vec<String> = found.into_iter().flatten().map(place).collect();
     if places.is_empty() { fault } else { Fault::Unreadable(places.join("; ")) }
 }
 
