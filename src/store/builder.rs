@@ -9,7 +9,8 @@ use super::Store;
 use super::alerts::{AlertScanner, Noticed};
 use super::engine::{
     Engine, FIRST_PAUSE, HealthHook, HealthWatch, KeyObserver, MetadataState, Next, Records,
-    RecordsParts, Retention, Threads, Worked, Workers, next_attempt, start_watch, stored_metadata,
+    RecordsParts, Retention, Threads, Worked, Workers, next_attempt, start_settling, start_watch,
+    stored_metadata,
 };
 use super::manage::{Manager, Minter, Sealer, mend_graces};
 use super::opening::{add_secrets, check_rules, check_secrets, found_or_created, retire_peppers};
@@ -319,6 +320,7 @@ impl StoreBuilder {
         let mut workers = Workers::new(threads);
         start_recovery(&engine, &mut workers)?;
         start_watch(&engine.records, &mut workers)?;
+        start_settling(&engine, &mut workers)?;
         if !is_read_only {
             add_secrets(&engine, &sealer)?;
         }

@@ -15,6 +15,8 @@ use crate::backend::{
     Sharing, Write,
 };
 use crate::clock::Timestamp;
+use crate::id::OwnerId;
+use crate::store::index::Made;
 use crate::store::types::error::Error;
 use crate::store::types::verify_error::Unavailable;
 
@@ -80,7 +82,12 @@ impl Engine {
     ) -> Result<T, Error> {
         self.records.check_open()?;
         let commit = |guard: &CommitGuard<'_>, batch: &[Change]| self.commit_batch(guard, batch);
-        let answer = self.group_commit.commit(change, commit).map(answer)?;
+        let owners = replaced_owners(&change);
+        let outcome = self.group_commit.commit(change, commit)?;
+        if outcome.is_ok() {
+            owners.iter().for_each(|owner| self.settle_owner(owner));
+        }
+        let answer = answer(outcome);
         self.prune_if_due();
         self.purge_if_due();
         Ok(answer)
@@ -193,12 +200,14 @@ impl Engine {
                     .operations
                     .iter()
                     .try_for_each(|operation| self.put_operation(operation))
-                    .and_then(|()| self.records.reload(&AffectedRecords::lapsed(applied)))
+                    .and_then(|()| {
+                        self.records.reload(&AffectedRecords::lapsed(applied), Made::Here)
+                    })
             } else {
                 // Another process may have committed since, so the backend's records count.
                 let mut affected = AffectedRecords::of_change(change);
                 affected.merge(AffectedRecords::lapsed(applied));
-                self.records.reload(&affected)
+                self.records.reload(&affected, Made::Elsewhere)
             };
             if published.is_err() {
                 unpublished.push(change.clone());
@@ -208,6 +217,32 @@ impl Engine {
             // These are committed but the index still holds the old records, which must not answer.
             self.recovery.mark_indeterminate(&applied_log, &unpublished);
         }
+    }
+
+    /// Waits until the slots of an owner's keys are as its record says, which was committed here. If
+    /// they can't be now, the store can't answer for the owner until they are.
+    fn settle_owner(&self, owner: &OwnerId) {
+        if self.records.index.unread(owner) > 0 && self.read_keys_again(owner).is_err() {
+            self.records.index.mark_owner_indeterminate(owner);
+            self.records.refills.wake();
+        }
+    }
+
+    /// Puts the keys of an owner again whose records must be read, a page at a time.
+    pub(super) fn read_keys_again(&self, owner: &OwnerId) -> Result<(), Error> {
+        let (mut changes, mut before) = (self.records.index.unread(owner), None);
+        while changes > 0 {
+            let _guard = self.lock_commits()?;
+            let _applied_log = self.records.lock_applied_log();
+            before = self.records.put_keys_again(owner, before)?;
+            if before.is_none() {
+                if self.records.index.end_unread(owner, changes) {
+                    return self.records.clear_flags(owner);
+                }
+                changes = self.records.index.unread(owner);
+            }
+        }
+        Ok(())
     }
 
     /// Deletes events older than `before` in steps, and returns the count. Other threads commit
@@ -283,7 +318,8 @@ impl Engine {
         let repaired = self.records.backend.repair(self.records.now());
         let repaired = repaired.map_err(|error| self.on_write_error(error))?;
         let _applied_log = self.records.lock_applied_log();
-        self.records.reload(&AffectedRecords { all: true, ..AffectedRecords::default() })?;
+        let all = AffectedRecords { all: true, ..AffectedRecords::default() };
+        self.records.reload(&all, Made::Here)?;
         Ok(repaired)
     }
 
@@ -296,7 +332,9 @@ impl Engine {
             }
             Write::CreateOwner(owner)
             | Write::ReplaceOwner(owner)
-            | Write::GrantOwnerUses(owner, _) => self.records.put_owner(&(&**owner).into()),
+            | Write::GrantOwnerUses(owner, _) => {
+                self.records.put_owner(&(&**owner).into(), Made::Here)
+            }
             Write::RemoveKey(id, _) => match &operation.event.owner {
                 Some(owner) => self.records.remove_key(*id, owner),
                 None => Ok(()),
@@ -310,11 +348,20 @@ impl Engine {
                 self.records.put_metadata(metadata)
             }
             Write::Quarantine(_) | Write::RemoveDamagedKey(_) => {
-                self.records.reload(&AffectedRecords::of_event(&operation.event))
+                self.records.reload(&AffectedRecords::of_event(&operation.event), Made::Here)
             }
             Write::Nothing | Write::RecordAlert(..) => Ok(()),
         }
     }
+}
+
+/// Returns the owners that a change replaces.
+fn replaced_owners(change: &Change) -> Vec<OwnerId> {
+    let replaced = change.operations.iter().filter_map(|operation| match &operation.write {
+        Write::ReplaceOwner(owner) => Some(owner.id),
+        _ => None,
+    });
+    replaced.collect()
 }
 
 /// Returns whether a step of pruning that deleted `count` events was the last.

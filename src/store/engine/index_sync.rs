@@ -8,17 +8,20 @@ use super::pipeline::pipeline;
 use super::records::Records;
 use crate::backend::{
     BackendError, BackendErrorKind, Damage, DamagedRecord, DamagedRow, EventFilter, EventQuery,
-    Scanned, ScannedKey, ScannedOwner, Sharing,
+    KeyFilter, KeyPageQuery, Scanned, ScannedKey, ScannedOwner, Sharing, StateSet,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::StoreMetadata;
-use crate::store::index::{Index, IndexError, Memo};
+use crate::store::index::{Index, IndexError, Made, Memo, Reach};
 use crate::store::types::error::{Error, PepperProblem};
 use crate::store::types::verify_error::Unavailable;
 
 /// Distance, in records, at which the memory of a key's slot is prefetched before the key is put.
 const PREFETCH_DISTANCE: usize = 8;
+
+/// Number of keys that are put again while commits wait.
+const KEYS_AT_ONCE: usize = 256;
 
 impl Records {
     /// Loads all records into an empty index that no other thread has yet, and notes the time of the
@@ -89,7 +92,11 @@ impl Records {
     }
 
     /// Reads these records from the backend, and puts them into the index or removes them from it.
-    pub(in crate::store) fn reload(&self, affected: &AffectedRecords) -> Result<(), Error> {
+    pub(in crate::store) fn reload(
+        &self,
+        affected: &AffectedRecords,
+        made: Made,
+    ) -> Result<(), Error> {
         if affected.metadata {
             self.put_metadata(&self.stored_metadata()?)?;
         }
@@ -101,7 +108,7 @@ impl Records {
             self.reload_owner(owner)?;
         }
         for owner in &affected.owners {
-            if !self.reload_owner(owner)? {
+            if !self.reload_owner_alone(owner, made)? {
                 gone.push(owner);
             }
         }
@@ -120,14 +127,48 @@ impl Records {
         Ok(())
     }
 
-    /// Puts an owner into the index. The index holds keys as narrowed by the owner's `max_access`
-    /// and `tokens_valid_from`, so the keys are reloaded if either differs.
-    pub(in crate::store) fn put_owner(&self, owner: &ScannedOwner) -> Result<(), Error> {
-        let put = self.index.put_owner(owner).map_err(|error| self.index_error(error))?;
-        if put.narrows {
-            return self.reload_owner(&owner.id).map(|_exists| ());
+    /// Puts an owner that changed into the index. The keys of a small one are put again with it. Those
+    /// of a large one are judged by rules until a thread of the store has put them again.
+    pub(in crate::store) fn put_owner(
+        &self,
+        owner: &ScannedOwner,
+        made: Made,
+    ) -> Result<(), Error> {
+        let reach = self.index.change_owner(owner, made);
+        match reach.map_err(|error| self.index_error(error))? {
+            Reach::Few => return self.reload_owner(&owner.id).map(|_exists| ()),
+            Reach::Nothing => self.index.clear_owner_flags(owner),
+            Reach::Rules => {
+                self.index.clear_owner_flags(owner);
+                self.refills.wake();
+            }
+            // The flags are cleared once the records were read.
+            Reach::Records => self.refills.wake(),
         }
-        self.index.clear_owner_flags(owner);
+        Ok(())
+    }
+
+    /// Puts a page of an owner's keys again, those before one, and returns where the next page begins.
+    pub(super) fn put_keys_again(
+        &self,
+        owner: &OwnerId,
+        before: Option<KeyId>,
+    ) -> Result<Option<KeyId>, Error> {
+        let filter = KeyFilter::new(StateSet::ALL, self.now());
+        let filter = KeyFilter { owner: Some(*owner), ..filter };
+        let (limit, examine) = (KEYS_AT_ONCE, KEYS_AT_ONCE);
+        let query = KeyPageQuery { filter, before, after: None, limit, examine };
+        let page = self.backend.page_keys(&query)?;
+        let keys = page.keys.iter().map(|key| Scanned::Key(key.into()));
+        self.put_scanned(keys.chain(page.damaged.into_iter().map(Scanned::Damaged)).collect())?;
+        Ok(page.next)
+    }
+
+    /// Clears the flags of an owner that no longer hold. The applied log is locked.
+    pub(super) fn clear_flags(&self, owner: &OwnerId) -> Result<(), Error> {
+        if let Some(record) = self.backend.owner(owner)? {
+            self.index.clear_owner_flags(&(&record).into());
+        }
         Ok(())
     }
 
@@ -169,6 +210,14 @@ impl Records {
                 self.damages.forget(key.id);
             }
         }
+        // If putting them fails midway, the next change of the owner puts them again.
+        let changes = self.index.begin_unread(owner);
+        self.put_scanned(records)?;
+        self.index.end_unread(owner, changes);
+        Ok(exists)
+    }
+
+    fn put_scanned(&self, records: Vec<Scanned>) -> Result<(), Error> {
         let mut loading = Loading::default();
         loading.put(&self.index, records);
         let damaged = loading.finish(&self.index).map_err(|error| self.index_error(error))?;
@@ -176,7 +225,21 @@ impl Records {
             self.remove_damaged(&row);
             self.damages.add(row);
         }
-        Ok(exists)
+        Ok(())
+    }
+
+    /// Reads an owner from the backend into the index, and its keys only as far as the change reaches
+    /// them. Returns whether the owner exists.
+    fn reload_owner_alone(&self, owner: &OwnerId, made: Made) -> Result<bool, Error> {
+        if self.index.owner_number(owner).is_none() {
+            return self.reload_owner(owner);
+        }
+        match self.backend.owner(owner) {
+            Ok(Some(record)) => self.put_owner(&(&record).into(), made).map(|()| true),
+            Ok(None) => self.reload_owner(owner),
+            Err(error) if error.damage().is_some() => self.reload_owner(owner),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(in crate::store) fn put_key(&self, key: &ScannedKey) -> Result<(), Error> {
@@ -187,6 +250,11 @@ impl Records {
             // Another process has just created both the key and its owner, or the owner's record
             // is damaged.
             Err(IndexError::OwnerMissing) => self.reload_owner(&key.owner).map(|_exists| ()),
+            // Another process has just changed the owner.
+            Err(IndexError::OwnerOutdated) => {
+                self.reload_owner_alone(&key.owner, Made::Elsewhere)?;
+                self.index.put_key(key).map_err(|error| self.index_error(error))
+            }
             put => put.map_err(|error| self.index_error(error)),
         }
     }
@@ -233,7 +301,7 @@ impl Records {
                 }
                 Error::Pepper { number, problem: PepperProblem::Missing }
             }
-            IndexError::Full | IndexError::OwnerMissing => {
+            IndexError::Full | IndexError::OwnerMissing | IndexError::OwnerOutdated => {
                 let kind = match error {
                     IndexError::Full => BackendErrorKind::Full,
                     _ => BackendErrorKind::Corrupt,
@@ -308,8 +376,8 @@ impl Loading {
                 load.prepare(key.id);
             }
             let put = match record {
-                Scanned::Owner(owner) => load.put_owner(owner).map(|put| {
-                    if put.unblocks {
+                Scanned::Owner(owner) => load.put_owner(owner).map(|unblocks| {
+                    if unblocks {
                         unblocked.push(owner.clone());
                     }
                 }),
@@ -321,7 +389,7 @@ impl Loading {
                     Ok(())
                 }
                 Scanned::Key(key) => match load.put_key(key) {
-                    Err(IndexError::OwnerMissing) => {
+                    Err(IndexError::OwnerMissing | IndexError::OwnerOutdated) => {
                         orphans.insert(key.owner);
                         Ok(())
                     }

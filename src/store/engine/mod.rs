@@ -9,6 +9,7 @@
 //! | `index_sync` | loading records from the backend into the index |
 //! | `pipeline` | loading on one thread, indexing on another |
 //! | `refresh` | reading what other processes committed; `builder` starts the thread that polls |
+//! | `settling` | putting the keys of large owners again, and the thread that does |
 //! | `recovery` | finding out what became of a commit of unknown outcome |
 //! | `pruning` | the retention of events and keys: when something is due |
 //! | `key_purging` | the purging of keys that ended long ago |
@@ -47,6 +48,7 @@ mod pruning;
 mod records;
 mod recovery;
 mod refresh;
+mod settling;
 mod watching;
 mod worker;
 
@@ -57,5 +59,6 @@ pub(super) use health::{HealthHook, HealthWatch};
 pub(super) use pruning::Retention;
 pub(super) use records::{KeyObserver, MetadataState, Records, RecordsParts, stored_metadata};
 pub(super) use recovery::{FIRST_PAUSE, next_attempt};
+pub(super) use settling::start_settling;
 pub(super) use watching::start_watch;
 pub(super) use worker::{Next, Signal, Threads, Worked, Workers};

@@ -8,6 +8,7 @@ use super::damages::Damages;
 use super::graces::GraceWatch;
 use super::noting::{NotedWrites, NotingBackend};
 use super::prefixes::AcceptedPrefixes;
+use super::worker::Signal;
 use crate::backend::{
     Backend, BackendError, BackendErrorKind, Damage, Rejection, ScannedKey, Sharing, UsageSubject,
 };
@@ -54,6 +55,8 @@ pub(in crate::store) struct Records {
     /// sees the number of one event with the time of another.
     last_event: Mutex<Option<LastEvent>>,
     pub(super) writes: NotedWrites,
+    /// Wakes the thread that fills slots again after changes of large owners.
+    pub(super) refills: Arc<Signal>,
 }
 
 /// The parts that the records are made of.
@@ -105,6 +108,7 @@ impl Records {
             backend: Arc::new(backend),
             last_event: Mutex::new(None),
             writes,
+            refills: Arc::default(),
         };
         records.index.set_invalidations(&records.metadata().metadata);
         records

@@ -10,6 +10,7 @@ use super::group_commit::CommitGuard;
 use super::records::{AppliedLog, Records};
 use super::worker::{Next, Signal, Worked};
 use crate::backend::Change;
+use crate::store::index::Made;
 use crate::store::types::error::Error;
 use crate::store::types::verify_error::Unavailable;
 
@@ -103,7 +104,7 @@ impl Recovery {
                 .inspect_err(|error| self.records.note_foreign_writer(error))?;
             let _applied_log = self.records.lock_applied_log();
             let affected = mem::take(&mut *self.lock());
-            if let Err(error) = self.records.reload(&affected) {
+            if let Err(error) = self.records.reload(&affected, Made::Elsewhere) {
                 self.note_indeterminate(affected);
                 return Err(error);
             }

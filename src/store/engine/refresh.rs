@@ -5,7 +5,7 @@ use super::records::{AppliedLog, Records};
 use crate::backend::{EventFilter, EventQuery};
 use crate::event::EventKind;
 use crate::id::OwnerId;
-use crate::store::index::Whose;
+use crate::store::index::{Made, Whose};
 use crate::store::types::error::Error;
 use crate::store::types::verify_error::Unavailable;
 
@@ -75,7 +75,7 @@ impl Records {
             // A new owner with the same id has a quota of its own.
             event.owner.iter().for_each(|owner| self.forget_lease(owner));
         }
-        self.reload(&affected)?;
+        self.reload(&affected, Made::Elsewhere)?;
         applied_log.applied_seq =
             page.events.last().map_or(applied_log.applied_seq, |event| event.sequence);
         Ok(page.next.is_some())

@@ -12,6 +12,7 @@ use crate::key::{Kind, ValidityInputs};
 const TIME_BITS: u32 = 48;
 const SET_BITS: u32 = 24;
 const GENERATION_BITS: u32 = 24;
+const OWNER_BITS: u32 = 28;
 
 /// The bits of a set's and a generation's number that the near words hold.
 const HALF: u64 = 0xffff;
@@ -30,6 +31,8 @@ pub(in crate::store) struct Entry {
     pub(in crate::store) digest: [u8; DIGEST_LEN],
     /// The number of the owner.
     pub(in crate::store) owner: u32,
+    /// The owner's epoch in which the slot was filled.
+    pub(in crate::store) epoch: u8,
     /// The owner's id, if it is short enough for the slot and no limit takes its place.
     pub(in crate::store) short_owner: Option<ShortOwner>,
     /// The key's limits, if it has any.
@@ -119,8 +122,8 @@ impl Entry {
     /// Packs the entry into words.
     ///
     /// The near words are: three of digest; two of a short owner id, or of limits; one of the
-    /// earlier of expiry and end, and half of the set; one of owner, half of the generation, and
-    /// flags. The far word is seldom needed: the expiry, and the other parts of set and generation.
+    /// earlier of expiry and end, and half of the set; one of epoch, owner, half of the generation,
+    /// and flags. The far word is seldom needed: the expiry, and the other parts of set and generation.
     pub(super) fn pack(&self) -> Words {
         let time = |at: Option<Timestamp>| at.map_or(NEVER, Timestamp::as_millis);
         let expiry = time(self.standing.expires_at);
@@ -147,7 +150,8 @@ impl Entry {
             None => Limited::pack(self.limited),
         };
         let times = over << 16 | set & HALF;
-        let rest = u64::from(self.owner) << 32 | (generation & HALF) << 16 | flags;
+        let owner = u64::from(self.epoch) << OWNER_BITS | u64::from(self.owner);
+        let rest = owner << 32 | (generation & HALF) << 16 | flags;
         Words {
             near: [a, b, c, d, e, times, rest],
             far: expiry << 16 | set >> 16 << 8 | generation >> 16,
@@ -167,7 +171,8 @@ impl Entry {
         #[allow(clippy::cast_possible_truncation)]
         Self {
             digest: bytes(&words.near[..3]),
-            owner: (rest >> 32) as u32,
+            owner: (rest >> 32) as u32 & MAX_OWNER,
+            epoch: (rest >> (32 + OWNER_BITS)) as u8,
             short_owner: bit(SHORT_OWNER_AT).then(|| bytes(&words.near[3..5])),
             limited: if bit(SHORT_OWNER_AT) {
                 None
@@ -249,6 +254,9 @@ fn prefix(rest: u64) -> u8 {
     (rest & 0x3f) as u8
 }
 
+/// The greatest number of an owner.
+pub(super) const MAX_OWNER: u32 = (1 << OWNER_BITS) - 1;
+
 /// The greatest number of a permission set.
 pub(super) const MAX_SET: u32 = (1 << SET_BITS) - 1;
 
@@ -269,7 +277,8 @@ mod tests {
             short_owner in any::<Option<ShortOwner>>(),
             not_before in prop::option::of(1..=Timestamp::MAX.as_millis()),
             record in prop::option::of(0..u32::MAX),
-            owner in any::<u32>(),
+            owner in 0..=MAX_OWNER,
+            epoch in 0..16_u8,
             set in 0..=MAX_SET,
             generation in 1..1_u32 << 24,
             pepper in 0..4_u8,
@@ -286,7 +295,7 @@ mod tests {
             let limited = short_owner.is_none() && (not_before.is_some() || record.is_some());
             let entry = Entry {
                 limited: limited.then_some(Limited { not_before, record }),
-                digest, owner, short_owner, pepper, prefix, is_current, is_indeterminate,
+                digest, owner, epoch, short_owner, pepper, prefix, is_current, is_indeterminate,
                 set: set & halves[0],
                 generation: generation & halves[1],
                 kind: if trial { Kind::Trial } else { Kind::Standard },

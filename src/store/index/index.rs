@@ -6,29 +6,35 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::counts::Counts;
 use super::entry::{Entry, Limited, Packed};
+use super::hash_table::ReadVersion;
 use super::hash_table::slot::{Words, hash_of};
 use super::hash_table::table::{Probe, Table, TableFull, Writer};
-use super::interned::{OwnerNumbers, Owners, SetNumbers, Sets};
+use super::interned::{OwnerFlags, OwnerNumbers, OwnerState, Owners, SetNumbers, Sets};
 use super::limits::limit_table::{LimitTable, LimitWriter, LimitsFull};
 use super::limits::{DroppedLease, Limiter};
 use super::packing::ShortOwner;
+use super::stale::{StaleOwners, StaleRule};
 use crate::backend::{ScannedOwner, UsageSubject};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{KeyId, OwnerId};
-use crate::key::{PepperCheck, PepperNumber, StoreMetadata, TokensValidFrom};
+use crate::key::{Kind, PepperCheck, PepperNumber, StoreMetadata, TokensValidFrom};
 use crate::permission::{Catalogue, PermissionSet};
-use crate::token::Peppers;
 
-/// The flags of an owner, which hold for all of its keys.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::store) struct OwnerFlags {
-    /// No key of the owner is accepted.
+/// What an owner adds to an entry of one of its keys.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct ByOwner {
+    /// The store can answer for the key.
+    pub(in crate::store) is_known: bool,
+    /// The owner's switch.
     pub(in crate::store) suspended: bool,
-    /// The last change of the owner is indeterminate.
-    pub(in crate::store) indeterminate: bool,
     /// The owner's keys are limited together.
     pub(in crate::store) limited: bool,
+    /// All keys of the owner were revoked, this one too.
+    pub(in crate::store) revoked: bool,
+    /// The permissions of the key, within the owner's maximum access.
+    pub(in crate::store) permissions: PermissionSet,
 }
 
 /// The limits of an owner, and the owner's number.
@@ -80,8 +86,8 @@ pub(super) struct IndexWriter {
     pub(super) retired: Vec<PepperCheck>,
     /// The latest time by which a token was found to be over.
     pub(super) latest: Option<Timestamp>,
-    /// The numbers of indexed tokens, by the position of their pepper.
-    pub(super) tokens: [usize; Peppers::MAX_OPEN],
+    pub(super) counts: Counts,
+    pub(super) stale: StaleOwners,
     /// The rests of the leases of quotas that were replaced, until they are given back.
     pub(super) dropped: Vec<(UsageSubject, DroppedLease)>,
 }
@@ -93,6 +99,8 @@ pub(in crate::store) enum IndexError {
     Full,
     #[error("the owner of a key is missing")]
     OwnerMissing,
+    #[error("a key is newer than what is known of its owner")]
+    OwnerOutdated,
     #[error("pepper {0} is needed by a live token and not open")]
     PepperMissing(u16),
 }
@@ -113,19 +121,6 @@ impl OwnerLimiter<'_> {
     /// The time before which no token of the owner's keys is accepted.
     pub(in crate::store) fn not_before(&self) -> Option<Timestamp> {
         self.limiter.not_before()
-    }
-}
-
-impl OwnerFlags {
-    pub(super) fn bits(self) -> u8 {
-        u8::from(self.suspended) | u8::from(self.indeterminate) << 1
-    }
-
-    #[inline]
-    fn from_word(word: u32) -> Self {
-        let bits = Owners::flags_of(word);
-        let limited = Owners::record_of(word).is_some();
-        Self { suspended: bits & 1 == 1, indeterminate: bits & 2 == 2, limited }
     }
 }
 
@@ -173,10 +168,55 @@ impl Index {
         self.likely_pepper.load(Ordering::Relaxed)
     }
 
-    /// Returns the flags of an owner.
-    #[inline]
-    pub(in crate::store) fn owner_flags(&self, owner: u32) -> Option<OwnerFlags> {
-        Some(OwnerFlags::from_word(self.owners.word(owner)?))
+    /// Returns what an entry's owner adds to it. `None` if the entry was replaced meanwhile, or if the
+    /// owner was removed and its keys with it.
+    // `inline(always)`: otherwise the compiler returns the set through memory.
+    #[inline(always)]
+    pub(in crate::store) fn by_owner(
+        &self,
+        entry: &Entry,
+        slot: ReadVersion<'_>,
+    ) -> Option<ByOwner> {
+        let permissions = self.sets.get(entry.set);
+        let word = self.owners.word(entry.owner);
+        let flags = OwnerFlags::from_word(word.unwrap_or_default());
+        let mut by_owner = ByOwner {
+            is_known: word.is_some() && !flags.indeterminate,
+            suspended: flags.suspended,
+            limited: flags.limited,
+            revoked: false,
+            permissions,
+        };
+        if flags.stale || flags.gone {
+            self.apply_rules(entry, flags.gone, &mut by_owner)?;
+        }
+        // The entry was in its slot until the owner's word was read. Otherwise a change of the owner
+        // could be missed: its rules end once the slot was filled again.
+        slot.validate().then_some(by_owner)
+    }
+
+    /// Applies the rules of an owner to an entry that was filled before its last changes.
+    #[cold]
+    fn apply_rules(&self, entry: &Entry, is_gone: bool, by_owner: &mut ByOwner) -> Option<()> {
+        if is_gone {
+            return None;
+        }
+        let mut rules = self.owners.stale(entry.owner);
+        let max_access = loop {
+            let max_access = self.sets.get(rules.max_access());
+            // The number of a set that is the owner's no more may be another set's by now.
+            match self.owners.stale(entry.owner) {
+                same if same == rules => break max_access,
+                changed => rules = changed,
+            }
+        };
+        let rule = rules.of(entry.epoch);
+        by_owner.is_known &= !rule.has(StaleRule::UNKNOWN);
+        by_owner.revoked = rule.has(StaleRule::REVOKED);
+        if rule.has(StaleRule::CUT) && entry.kind == Kind::Standard {
+            by_owner.permissions = by_owner.permissions.intersection(&max_access);
+        }
+        Some(())
     }
 
     /// Returns an owner's id: the short one if it is known, otherwise by the owner's number.
@@ -191,12 +231,6 @@ impl Index {
             Some(short) => Some(OwnerId::from_padded(short)),
             None => Some(*self.owners.get(number)?.id.get()?),
         }
-    }
-
-    /// Returns a permission set by its number.
-    #[inline]
-    pub(in crate::store) fn set(&self, number: u32) -> PermissionSet {
-        self.sets.get(number)
     }
 
     /// Prefetches the limit record of an entry, if it has one.
@@ -249,6 +283,9 @@ impl Index {
     /// Returns the owner of an indexed key.
     pub(in crate::store) fn owner_of(&self, id: KeyId) -> Option<OwnerId> {
         let entry = self.search(id).find(|entry| entry.judged_at(Timestamp::MIN))?;
+        if OwnerFlags::from_word(self.owners.word(entry.owner)?).gone {
+            return None;
+        }
         self.owner(entry.owner, entry.short_owner)
     }
 
@@ -262,7 +299,7 @@ impl Index {
 impl Index {
     /// Returns the number of indexed tokens.
     pub(in crate::store) fn tokens(&self) -> usize {
-        self.lock().tokens.iter().sum()
+        self.lock().counts.by_pepper.iter().sum()
     }
 
     /// Sets the store's own invalidations of tokens, for keys that are put from now on.
@@ -275,20 +312,36 @@ impl Index {
     /// Clears the flags that no longer hold for an owner's keys.
     pub(in crate::store) fn clear_owner_flags(&self, owner: &ScannedOwner) {
         let writer = self.lock();
-        let flags = OwnerFlags { suspended: owner.suspended, ..OwnerFlags::default() }.bits();
-        // An owner that was put has a number, and each number was interned.
-        let _ = writer
-            .owners
-            .get(&owner.id)
-            .and_then(|state| self.owners.set_flags(state.number, flags));
+        let Some(state) = writer.owners.get(&owner.id) else { return };
+        self.change_flags(state.number, |flags| {
+            flags.suspended = owner.suspended;
+            flags.indeterminate = false;
+        });
     }
 
-    /// Removes an owner whose keys are gone.
+    /// Changes the flags of an owner that has a number. For the writer.
+    pub(super) fn change_flags(&self, owner: u32, change: impl FnOnce(&mut OwnerFlags)) {
+        let mut flags = OwnerFlags::from_word(self.owners.word(owner).unwrap_or_default());
+        change(&mut flags);
+        // It fails for a number that was never given.
+        let _ = self.owners.set_flags(owner, flags.bits());
+    }
+
+    /// Removes an owner. From now on none of its keys is there.
     pub(in crate::store) fn remove_owner(&self, id: &OwnerId) {
         let mut guard = self.lock();
         let writer = &mut *guard;
         if let Some(state) = writer.owners.remove(id) {
-            self.remove_owner_limits(writer, state.number);
+            self.remove_owner_parts(writer, id, state);
+        }
+    }
+
+    fn remove_owner_parts(&self, writer: &mut IndexWriter, id: &OwnerId, state: OwnerState) {
+        self.remove_owner_limits(writer, state.number);
+        writer.stale.forget_unread(id);
+        if writer.counts.of_owner(state.number) > 0 {
+            self.change_flags(state.number, |flags| flags.gone = true);
+            writer.stale.add(state.number, None);
         }
     }
 
@@ -346,9 +399,7 @@ impl Index {
     }
 
     fn set_indeterminate(&self, owner: u32) {
-        let flags = OwnerFlags::from_word(self.owners.word(owner).unwrap_or_default());
-        // It fails for a number that was never given.
-        let _ = self.owners.set_flags(owner, OwnerFlags { indeterminate: true, ..flags }.bits());
+        self.change_flags(owner, |flags| flags.indeterminate = true);
     }
 
     /// Removes all keys and owners that aren't among these.
@@ -361,16 +412,15 @@ impl Index {
             &writer.table,
             |hash| hashes.contains(&hash),
             |words| {
-                let entry = Entry::unpack(words);
-                writer.tokens[usize::from(entry.pepper)] -= 1;
-                if entry.limited.is_some() {
+                writer.counts.remove(words);
+                if Entry::unpack(words).limited.is_some() {
                     gone.push(*words);
                 }
             },
         );
         self.release_records(writer, gone.iter(), &[]);
-        for state in writer.owners.retain(|id| owners.contains(id)) {
-            self.remove_owner_limits(writer, state.number);
+        for (id, state) in writer.owners.retain(|id| owners.contains(id)) {
+            self.remove_owner_parts(writer, &id, state);
         }
     }
 
@@ -386,15 +436,26 @@ impl Index {
         owner: Option<u32>,
         entries: &[Words],
     ) -> Result<(), IndexError> {
-        let hash = hash_of(id.as_u128());
         let is_old = |words: &Words| owner.is_none_or(|owner| Entry::unpack(words).owner == owner);
-        let gone = self.table.contents(hash);
-        self.table.replace(&mut writer.table, hash, entries, is_old)?;
-        let pepper = |words: &Words| usize::from(Entry::unpack(words).pepper);
-        entries.iter().for_each(|words| writer.tokens[pepper(words)] += 1);
-        gone.iter().filter(|w| is_old(w)).for_each(|words| writer.tokens[pepper(words)] -= 1);
-        self.release_records(writer, gone.iter().filter(|w| is_old(w)), entries);
+        self.replace_where(writer, hash_of(id.as_u128()), entries, is_old)?;
         self.note_likely_pepper(writer);
+        Ok(())
+    }
+
+    /// Replaces those entries under a hash for which `is_old` holds.
+    pub(super) fn replace_where(
+        &self,
+        writer: &mut IndexWriter,
+        hash: u64,
+        entries: &[Words],
+        is_old: impl Fn(&Words) -> bool,
+    ) -> Result<(), IndexError> {
+        let mut gone = self.table.contents(hash);
+        gone.retain(&is_old);
+        self.table.replace(&mut writer.table, hash, entries, is_old)?;
+        entries.iter().for_each(|words| writer.counts.add(words));
+        gone.iter().for_each(|words| writer.counts.remove(words));
+        self.release_records(writer, gone.iter(), entries);
         Ok(())
     }
 
@@ -425,7 +486,8 @@ impl Index {
     }
 
     pub(super) fn note_likely_pepper(&self, writer: &IndexWriter) {
-        let likely = (0..).zip(writer.tokens).max_by_key(|(at, tokens)| (*tokens, u8::MAX - at));
+        let likely =
+            (0..).zip(writer.counts.by_pepper).max_by_key(|(at, tokens)| (*tokens, u8::MAX - at));
         // Relaxed, as where it is loaded.
         self.likely_pepper.store(likely.map_or(0, |(at, _)| at), Ordering::Relaxed);
     }

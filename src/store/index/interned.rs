@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::entry::MAX_SET;
+use super::entry::{MAX_OWNER, MAX_SET};
 use super::memory::pages::Pages;
+use super::stale::StaleRules;
 use crate::id::OwnerId;
 use crate::key::TokensValidFrom;
 use crate::permission::PermissionSet;
@@ -18,6 +19,24 @@ pub(super) struct InternedOwner {
     /// The flags, and above them the number of the owner's limit record plus 1. One word holds
     /// both, so that a reader sees them together and an owner takes no more memory.
     word: AtomicU32,
+    /// The rules for slots that were filled before the last changes of the owner; 0 without any.
+    stale: AtomicU64,
+}
+
+/// The flags of an owner, which hold for all of its keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct OwnerFlags {
+    /// No key of the owner is accepted.
+    pub(super) suspended: bool,
+    /// The last change of the owner is indeterminate.
+    pub(super) indeterminate: bool,
+    /// The owner's keys are limited together.
+    pub(super) limited: bool,
+    /// Slots that were filled before the last changes of the owner are judged by
+    /// rules of their epochs.
+    pub(super) stale: bool,
+    /// The owner was removed, and its keys with it.
+    pub(super) gone: bool,
 }
 
 /// The bits of an owner's word that are flags.
@@ -46,6 +65,27 @@ pub(super) struct OwnerState {
     /// The number of the permission set of its maximum access.
     pub(super) max_access: u32,
     pub(super) tokens_valid_from: Option<TokensValidFrom>,
+    /// The epoch in which slots are filled now.
+    pub(super) epoch: u8,
+    /// The number of changes since which the records of its keys must be read again.
+    pub(super) unread: u32,
+}
+
+impl OwnerFlags {
+    pub(super) fn bits(self) -> u8 {
+        u8::from(self.suspended)
+            | u8::from(self.indeterminate) << 1
+            | u8::from(self.stale) << 2
+            | u8::from(self.gone) << 3
+    }
+
+    #[inline]
+    pub(super) fn from_word(word: u32) -> Self {
+        let bits = Owners::flags_of(word);
+        let limited = Owners::record_of(word).is_some();
+        let flag = |at: u8| bits >> at & 1 == 1;
+        Self { suspended: flag(0), indeterminate: flag(1), limited, stale: flag(2), gone: flag(3) }
+    }
 }
 
 impl Owners {
@@ -84,6 +124,24 @@ impl Owners {
     #[inline]
     pub(super) fn record_of(word: u32) -> Option<u32> {
         (word >> FLAG_BITS).checked_sub(1)
+    }
+
+    /// Returns the rules for an owner's slots.
+    #[cold]
+    pub(super) fn stale(&self, number: u32) -> StaleRules {
+        // Acquire: a reader that sees rules end must see the slots filled again for which they were.
+        // Otherwise it takes a slot of before for one that is as it should be.
+        let rules = self.get(number).map(|owner| owner.stale.load(Ordering::Acquire));
+        StaleRules(rules.unwrap_or_default())
+    }
+
+    /// Sets the rules for an owner's slots. For the writer.
+    pub(super) fn set_stale(&self, number: u32, rules: StaleRules) {
+        if let Some(owner) = self.get(number) {
+            // Release: publishes the slots that were filled again before rules end, and the set that
+            // the word names.
+            owner.stale.store(rules.0, Ordering::Release);
+        }
     }
 
     /// Sets an owner's flags. For the writer.
@@ -130,15 +188,32 @@ impl OwnerNumbers {
         tokens_valid_from: Option<TokensValidFrom>,
         flags: u8,
     ) -> Option<OwnerState> {
-        let number = self.by_id.get(&id).map_or(self.next, |state| state.number);
-        let make = || InternedOwner { id: OnceLock::new(), word: AtomicU32::new(0) };
+        let fresh =
+            OwnerState { number: self.next, max_access, tokens_valid_from, epoch: 0, unread: 0 };
+        let before = self.by_id.get(&id).copied().unwrap_or(fresh);
+        let number = before.number;
+        if number > MAX_OWNER {
+            return None;
+        }
+        let make = || InternedOwner {
+            id: OnceLock::new(),
+            word: AtomicU32::new(0),
+            stale: AtomicU64::new(0),
+        };
         let owner = owners.owners.get_or_make(number, make)?;
         owner.id.get_or_init(|| id);
         owners.set_flags(number, flags)?;
         self.next = self.next.max(number + 1);
-        let state = OwnerState { number, max_access, tokens_valid_from };
+        let state = OwnerState { max_access, tokens_valid_from, ..before };
         self.by_id.insert(id, state);
         Some(state)
+    }
+
+    /// Changes what is known of an owner.
+    pub(super) fn change(&mut self, id: &OwnerId, change: impl FnOnce(&mut OwnerState)) {
+        if let Some(state) = self.by_id.get_mut(id) {
+            change(state);
+        }
     }
 
     pub(super) fn remove(&mut self, id: &OwnerId) -> Option<OwnerState> {
@@ -146,8 +221,8 @@ impl OwnerNumbers {
     }
 
     /// Removes the owners for which `keep` fails, and returns them.
-    pub(super) fn retain(&mut self, keep: impl Fn(&OwnerId) -> bool) -> Vec<OwnerState> {
-        self.by_id.extract_if(|id, _| !keep(id)).map(|(_, state)| state).collect()
+    pub(super) fn retain(&mut self, keep: impl Fn(&OwnerId) -> bool) -> Vec<(OwnerId, OwnerState)> {
+        self.by_id.extract_if(|id, _| !keep(id)).collect()
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::MutexGuard;
 use super::entry::{Entry, Limited};
 use super::hash_table::group::ProbeSequence;
 use super::hash_table::slot::{Words, hash_of};
-use super::index::{Index, IndexError, IndexWriter, OwnerFlags};
-use super::interned::{OwnerState, Owners};
+use super::index::{Index, IndexError, IndexWriter};
+use super::interned::{OwnerFlags, OwnerState, Owners};
 use super::limits::limit_table::{WrittenLimits, not_before_of};
 use crate::backend::{ScannedKey, ScannedOwner, UsageSubject};
 use crate::clock::Timestamp;
@@ -29,20 +29,11 @@ pub(in crate::store) struct Memo {
     entries: Vec<Words>,
 }
 
-/// The effects of putting an owner.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::store) struct PutOwner {
-    /// The change narrows the owner's tokens, so its keys must be put again.
-    pub(in crate::store) narrows: bool,
-    /// A flag no longer holds for its keys.
-    pub(in crate::store) unblocks: bool,
-}
-
 /// The writer's turn, with the lock. Other writers wait for its end, readers don't.
 #[derive(Debug)]
 pub(in crate::store) struct Load<'a> {
     index: &'a Index,
-    writer: MutexGuard<'a, IndexWriter>,
+    pub(super) writer: MutexGuard<'a, IndexWriter>,
     memo: &'a mut Memo,
     /// The latest time by which a token was found to be over.
     latest: Option<Timestamp>,
@@ -64,11 +55,6 @@ impl Index {
     pub(in crate::store) fn make_room(&self, keys: u64) {
         // If there can't be so much room, the key that finds none fails.
         let _ = self.table.make_room(&mut self.lock().table, keys);
-    }
-
-    /// Puts one owner: [`Load::put_owner`].
-    pub(in crate::store) fn put_owner(&self, owner: &ScannedOwner) -> Result<PutOwner, IndexError> {
-        self.load(&mut Memo::default()).put_owner(owner)
     }
 
     /// Puts one key: [`Load::put_key`].
@@ -119,31 +105,30 @@ impl Load<'_> {
         self.index.table.prepare(hash_of(id.as_u128()));
     }
 
-    /// Puts an owner, new or changed. New flags hold at once. The caller clears those that no
-    /// longer hold by [`clear_owner_flags`](Index::clear_owner_flags), when the owner's keys have
-    /// been put.
-    pub(in crate::store) fn put_owner(
-        &mut self,
-        owner: &ScannedOwner,
-    ) -> Result<PutOwner, IndexError> {
+    /// Puts an owner, new or changed, whose keys are put next if their slots depend on the change.
+    /// New flags hold at once. Returns whether one no longer holds: the caller clears it by
+    /// [`clear_owner_flags`](Index::clear_owner_flags), when the owner's keys have been put.
+    pub(in crate::store) fn put_owner(&mut self, owner: &ScannedOwner) -> Result<bool, IndexError> {
         let max_access = self.granted(&owner.max_access);
         let (index, writer) = (self.index, &mut *self.writer);
         let max_access = writer.sets.put(&index.sets, max_access).ok_or(IndexError::Full)?;
         let before = writer.owners.get(&owner.id);
         let word_before =
             before.and_then(|before| index.owners.word(before.number)).unwrap_or_default();
-        let flags_before = Owners::flags_of(word_before);
-        let flags = OwnerFlags { suspended: owner.suspended, ..OwnerFlags::default() }.bits();
+        let flags_before = OwnerFlags::from_word(word_before);
+        let suspended = owner.suspended || flags_before.suspended;
+        let flags = OwnerFlags { suspended, ..flags_before }.bits();
         let after = writer
             .owners
-            .put(&index.owners, owner.id, max_access, owner.tokens_valid_from, flags | flags_before)
+            .put(&index.owners, owner.id, max_access, owner.tokens_valid_from, flags)
             .ok_or(IndexError::Full)?;
+        let stale = index.owners.stale(after.number);
+        if !stale.is_none() {
+            // A number of a set that no owner has may be another set's next.
+            index.owners.set_stale(after.number, stale.with_max_access(max_access));
+        }
         self.write_owner_limits(after.number, &owner.id, &owner.limits)?;
-        let cut = |state: OwnerState| (state.max_access, state.tokens_valid_from);
-        Ok(PutOwner {
-            narrows: before.is_some_and(|before| cut(before) != cut(after)),
-            unblocks: flags_before & !flags != 0,
-        })
+        Ok(flags_before.indeterminate || flags_before.suspended && !owner.suspended)
     }
 
     /// Puts the limits of an owner, which hold at once.
@@ -178,6 +163,11 @@ impl Load<'_> {
     /// Replaces the entries of a key, new or changed.
     pub(in crate::store) fn put_key(&mut self, key: &ScannedKey) -> Result<(), IndexError> {
         let owner = self.writer.owners.get(&key.owner).ok_or(IndexError::OwnerMissing)?;
+        if key.current.epochs.owner > owner.tokens_valid_from.map_or(0, |from| from.epoch) {
+            // Its token was issued after a change of the owner that isn't known here yet. A rule of
+            // that change would take the slot for one of before.
+            return Err(IndexError::OwnerOutdated);
+        }
         let (limited, written) = self.write_limits(key, owner.number)?;
         let mut entries = std::mem::take(&mut self.memo.entries);
         entries.clear();
@@ -240,6 +230,7 @@ impl Load<'_> {
             let entry = Entry {
                 digest: Entry::cut(token.digest.expose()),
                 owner: owner.number,
+                epoch: owner.epoch,
                 short_owner: key.owner.padded().filter(|_| limited.is_none()),
                 limited,
                 set,
@@ -264,9 +255,7 @@ impl Load<'_> {
         if !self.index.table.add(&mut writer.table, hash_of(id.as_u128()), entries)? {
             return self.index.replace(writer, id, Some(owner), entries);
         }
-        for words in entries {
-            writer.tokens[usize::from(Entry::unpack(words).pepper)] += 1;
-        }
+        entries.iter().for_each(|words| writer.counts.add(words));
         Ok(())
     }
 
@@ -291,7 +280,7 @@ impl Load<'_> {
     }
 
     /// Compiles an access. A list is compiled once for many keys.
-    fn granted(&mut self, access: &Access) -> PermissionSet {
+    pub(super) fn granted(&mut self, access: &Access) -> PermissionSet {
         let catalogue = &self.index.catalogue;
         let Access::Limited(_) = access else { return access.compile(catalogue) };
         let known = &mut self.memo.granted;

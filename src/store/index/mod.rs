@@ -4,7 +4,10 @@
 //! | --- | --- |
 //! | `index` | the index: searches for readers; removals and marks for the writer |
 //! | `load` | records into the index |
+//! | `stale` | rules for the slots that were filled before a change of their owner |
+//! | `refill` | changes of owners, and the walk that fills such slots again |
 //! | `leases` | leases of quotas, and refunds |
+//! | `counts` | counts of what lives there |
 //! | `entry` | a token's words in a slot, packed and unpacked |
 //! | `interned` | owners and permission sets by number |
 //! | `hash_table` | slots by key hash |
@@ -28,6 +31,7 @@
 //! is used again, never freed, so a reader can't hold memory that is gone. What a reader finds in
 //! reused memory either belongs to a living token, or fails the check of its version.
 
+mod counts;
 mod entry;
 mod hash_table;
 // The index's own file is named for what it holds, as each file is.
@@ -39,13 +43,16 @@ mod limits;
 mod load;
 mod memory;
 mod packing;
+mod refill;
+mod stale;
 #[cfg(test)]
 mod tests;
 
 pub(super) use entry::{DIGEST_LEN, Entry, Limited};
 pub(super) use hash_table::ReadVersion;
-pub(super) use index::{Index, IndexError, OwnerLimiter};
+pub(super) use index::{ByOwner, Index, IndexError, OwnerLimiter};
 pub(super) use leases::Whose;
 pub(super) use limits::{DroppedLease, LeaseWord, Leased, LeftWord, Limiter, Spent};
 pub(super) use load::Memo;
 pub(super) use packing::ShortOwner;
+pub(super) use refill::{Made, Reach};

@@ -10,7 +10,7 @@ use super::quota_leases::QuotaLeases;
 use crate::backend::{BackendError, BackendErrorKind, Damage, UsageChange, UsageSubject};
 use crate::key::{Lease, LeaseRequest, QuotaState, VersionedQuota};
 use crate::store::engine::{AffectedRecords, Next, Worked};
-use crate::store::index::{LeaseWord, Leased, LeftWord, Whose};
+use crate::store::index::{LeaseWord, Leased, LeftWord, Made, Whose};
 use crate::store::types::error::Error;
 use crate::store::types::verify_error::Unavailable;
 
@@ -387,7 +387,7 @@ impl QuotaLeases {
             UsageSubject::Key(key) => _ = affected.keys.insert(key, account.owner),
             UsageSubject::Owner(owner) => _ = affected.owners.insert(owner),
         }
-        match self.engine.records.reload(&affected) {
+        match self.engine.records.reload(&affected, Made::Elsewhere) {
             Ok(()) => Outcome::Changed,
             Err(_) => Outcome::Failed(Unavailable::Quota { retry_after: self.waits.later() }),
         }

@@ -17,7 +17,7 @@ use crate::id::{Generation, KeyId};
 use crate::key::{Digest, Prefix, RejectKind, RejectReason, ValidityInputs};
 use crate::store::alerts::Noticed;
 use crate::store::engine::{Engine, Next, Records, Workers};
-use crate::store::index::{DIGEST_LEN, Entry, ReadVersion};
+use crate::store::index::{ByOwner, DIGEST_LEN, Entry, ReadVersion};
 use crate::store::types::error::Error;
 use crate::store::types::request::VerifyRequest;
 use crate::store::types::reserved::ReservedUses;
@@ -245,13 +245,13 @@ impl TokenVerifier {
     ) -> Option<Result<VerifiedKey, VerifyError>> {
         let now = attempt.judged_at;
         let recovering = VerifyError::Unavailable(Unavailable::Recovering);
-        let Some(flags) = self.records.index.owner_flags(entry.owner) else {
-            return Some(Err(recovering));
-        };
-        if entry.is_indeterminate || flags.indeterminate {
+        let ByOwner { is_known, suspended, limited: owner_limited, revoked, permissions } =
+            self.records.index.by_owner(entry, slot)?;
+        if entry.is_indeterminate || !is_known {
             return Some(Err(recovering));
         }
-        let validity = ValidityInputs { suspended: flags.suspended, ..entry.standing };
+        let revoked = entry.standing.revoked || revoked;
+        let validity = ValidityInputs { suspended, revoked, ..entry.standing };
         if let Some(reason) = validity.rejected_for(now) {
             return Some(Err(VerifyError::Rejected(reason)));
         }
@@ -259,10 +259,9 @@ impl TokenVerifier {
             return Some(Err(VerifyError::Rejected(RejectReason::Superseded)));
         }
         let Entry { owner, short_owner, limited, .. } = *entry;
-        let allowed = if limited.is_none() && !flags.limited {
+        let allowed = if limited.is_none() && !owner_limited {
             Allowed { owner: short_owner, rate: None }
         } else {
-            let owner_limited = flags.limited;
             let consumption =
                 Consumption { request, key, owner, short_owner, limited, owner_limited, slot, now };
             match self.limits.judge(&consumption, &mut attempt.need)? {
@@ -284,7 +283,7 @@ impl TokenVerifier {
             key,
             owner,
             kind: entry.kind,
-            permissions: self.records.index.set(entry.set),
+            permissions,
             generation,
             is_current: entry.is_current,
             ends_at,

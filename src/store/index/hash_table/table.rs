@@ -5,6 +5,8 @@
 //! grows by parts and is never much emptier than it must be. The next group uses the units that
 //! another left behind. Directory and groups are small enough to stay in a core's own cache.
 
+use std::collections::BTreeSet;
+
 use super::super::memory::pages::Pages;
 use super::directory::{AtItsDeepest, Directory, Lookup, MAX_DEPTH};
 use super::group::{Group, GroupFull, MAX_UNITS, ProbeSequence, UNIT_SLOTS, Unit, Units, room};
@@ -212,6 +214,31 @@ impl Table {
                 slot.retire();
             }
         }
+    }
+
+    /// Finds up to so many hashes of contents that are meant, in the group of `from`. Returns them,
+    /// and where a walk through the table goes on; `None` at its end. For the writer.
+    pub(in super::super) fn find_from(
+        &self,
+        writer: &Writer,
+        from: u64,
+        limit: usize,
+        is_meant: impl Fn(&Words) -> bool,
+    ) -> (BTreeSet<u64>, Option<u64>) {
+        let mut found = BTreeSet::new();
+        let Some(number) = self.directory.group(from) else { return (found, None) };
+        for slot in self.probe_group(number, 0).iter().flat_map(|slots| slots.iter()) {
+            let Some(hash) = slot.hash() else { continue };
+            if is_meant(&slot.contents()) {
+                found.insert(hash);
+                if found.len() == limit {
+                    return (found, Some(from));
+                }
+            }
+        }
+        let rest = HASH_BITS - writer.groups[number as usize].depth;
+        let next = ((from >> rest) + 1) << rest;
+        (found, (next >> HASH_BITS == 0).then_some(next))
     }
 
     /// Returns the slots of all groups, in the order of their hashes. For the writer.

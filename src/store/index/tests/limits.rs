@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::super::limits::limit_table::LimitTable;
-use super::super::{Index, LeaseWord, LeftWord, Limiter, Spent, Whose};
+use super::super::{Index, LeaseWord, LeftWord, Limiter, Made, Spent, Whose};
 use super::fixtures::{by_admin, count, index};
 use crate::backend::{ScannedKey, ScannedOwner, UsageSubject};
 use crate::clock::Timestamp;
@@ -76,7 +76,7 @@ fn records_are_used_again() {
     let mut most = [0; 3];
     for round in 0..3_000_u32 {
         let id = format!("org-{}", round % 7);
-        index.put_owner(&owner(&id, limits(round % 11 + 1))).unwrap();
+        index.change_owner(&owner(&id, limits(round % 11 + 1)), Made::Here).unwrap();
         for n in 0..4 {
             index.put_key(&key(n, &id, Some(limits(round % 5 + 1 + n as u32)))).unwrap();
         }
@@ -106,7 +106,7 @@ fn records_are_used_again() {
 #[test]
 fn a_record_that_no_token_names_is_free_again() {
     let index = index();
-    index.put_owner(&owner("org", Limits::default())).unwrap();
+    index.change_owner(&owner("org", Limits::default()), Made::Here).unwrap();
     let key = key(1, "org", Some(limits(3)));
     let (pepper, prefix) = (PepperNumber::new(2), PrefixNumber::new(0).unwrap());
     let digest = Digest::new([7; 32], Scheme::Blake3Keyed64, pepper, prefix);
@@ -126,12 +126,12 @@ fn a_record_that_no_token_names_is_free_again() {
 #[test]
 fn the_same_limits_keep_their_record() {
     let index = index();
-    index.put_owner(&owner("org", limits(2))).unwrap();
+    index.change_owner(&owner("org", limits(2)), Made::Here).unwrap();
     let mut key = key(1, "org", Some(limits(3)));
     index.put_key(&key).unwrap();
     let before = index.key_record(key.id, None);
     let id = key.owner;
-    index.put_owner(&owner("org", limits(2))).unwrap();
+    index.change_owner(&owner("org", limits(2)), Made::Here).unwrap();
     key.deactivated = true;
     index.put_key(&key).unwrap();
     index.mark_key_indeterminate(key.id, &id);
@@ -147,7 +147,7 @@ fn the_same_limits_keep_their_record() {
 #[test]
 fn limits_are_never_torn() {
     let index = restless();
-    index.put_owner(&owner("org", limits(1))).unwrap();
+    index.change_owner(&owner("org", limits(1)), Made::Here).unwrap();
     index.put_key(&key(1, "org", Some(limits(1)))).unwrap();
     let id = key(1, "org", None).id;
     let stop = AtomicBool::new(false);
@@ -187,7 +187,7 @@ fn limits_are_never_torn() {
         });
         for round in 0..20_000_u32 {
             index.put_key(&key(1, "org", Some(limits(round % 97 * 10 + 1)))).unwrap();
-            index.put_owner(&owner("org", limits(round % 89 * 10 + 1))).unwrap();
+            index.change_owner(&owner("org", limits(round % 89 * 10 + 1)), Made::Here).unwrap();
         }
         stop.store(true, Ordering::Relaxed);
     });
@@ -197,7 +197,7 @@ fn limits_are_never_torn() {
 #[test]
 fn a_lease_moves_whole() {
     let index = restless();
-    index.put_owner(&owner("org", Limits::default())).unwrap();
+    index.change_owner(&owner("org", Limits::default()), Made::Here).unwrap();
     let quota = |count: u32| Limits { rate: limits(count).rate, ..limits(1_000) };
     index.put_key(&key(1, "org", Some(quota(1)))).unwrap();
     let id = key(1, "org", None).id;
@@ -253,7 +253,7 @@ fn a_lease_moves_whole() {
 fn what_is_leased_is_never_missing() {
     const ALL: u32 = 100_000;
     let index = index();
-    index.put_owner(&owner("org", Limits::default())).unwrap();
+    index.change_owner(&owner("org", Limits::default()), Made::Here).unwrap();
     index.put_key(&key(1, "org", Some(limits(1_000)))).unwrap();
     let (id, now) = (key(1, "org", None).id, Timestamp::MIN);
     let whose = Whose::Key(id, None);
@@ -280,7 +280,7 @@ fn what_is_leased_is_never_missing() {
 #[test]
 fn a_lease_of_another_quota_is_not_put() {
     let index = index();
-    index.put_owner(&owner("org", Limits::default())).unwrap();
+    index.change_owner(&owner("org", Limits::default()), Made::Here).unwrap();
     let quota = |uses| {
         let since = Version::new(uses);
         let quota = VersionedQuota { quota: Quota::one_time(uses).unwrap(), quota_version: since };
@@ -317,11 +317,11 @@ fn a_lease_of_another_quota_is_not_put() {
 #[test]
 fn a_used_rate_is_carried_over() {
     let index = index();
-    index.put_owner(&owner("org", limits(9))).unwrap();
+    index.change_owner(&owner("org", limits(9)), Made::Here).unwrap();
     let now = index.clock.now();
     for (count, left) in [(9, 4), (20, 15), (5, 0), (7, 2)] {
         let with = Limits { networks: None, quota: None, ..limits(count) };
-        index.put_owner(&owner("org", with)).unwrap();
+        index.change_owner(&owner("org", with), Made::Here).unwrap();
         let limiter = index.owner_limiter(0).unwrap().limiter;
         let rate = limiter.gcra().unwrap();
         if count == 9 {

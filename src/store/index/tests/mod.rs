@@ -2,4 +2,5 @@
 
 mod fixtures;
 mod limits;
+mod owners;
 mod relocation;

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::super::hash_table::slot::hash_of;
-use super::super::{Entry, Index, LeaseWord, LeftWord, Limited, Whose};
+use super::super::{Entry, Index, LeaseWord, LeftWord, Limited, Made, Whose};
 use super::fixtures::{by_admin, count, index};
 use crate::backend::{ScannedKey, ScannedOwner};
 use crate::clock::Timestamp;
@@ -28,7 +28,7 @@ fn index_of_org() -> Index {
         limits: Limits::default(),
         tokens_valid_from: None,
     };
-    index.put_owner(&owner).unwrap();
+    index.change_owner(&owner, Made::Here).unwrap();
     index
 }
 

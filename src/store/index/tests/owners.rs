@@ -1,0 +1,279 @@
+//! Changes of owners, and the slots of their keys.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::super::refill::Reach;
+use super::super::{ByOwner, Entry, Index, Made, Memo};
+use crate::backend::{ScannedKey, ScannedOwner};
+use crate::clock::{ManualClock, Timestamp};
+use crate::id::{Generation, KeyId, OwnerId};
+use crate::key::{
+    Digest, IssueEpochs, Kind, Limits, PepperNumber, PrefixNumber, Scheme, TokenRecord,
+    TokensValidFrom,
+};
+use crate::permission::{Access, Catalogue, PermissionSet};
+
+const PERMISSIONS: [&str; 4] = ["a:read", "b:read", "c:read", "d:read"];
+const OWNERS: usize = 2;
+const KEYS: u8 = 12;
+const NOW: u64 = 1_767_225_600_000;
+
+fn now() -> Timestamp {
+    Timestamp::clamped_millis(NOW)
+}
+
+/// One of the 15 lists of permissions.
+fn access(bits: u8) -> Access {
+    let granted = (0..4).filter(|at| bits >> at & 1 == 1).map(|at| PERMISSIONS[at]);
+    Access::limited(granted).unwrap()
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Puts a key, as it is or with a new token.
+    Put {
+        key: u8,
+        bits: u8,
+        is_trial: bool,
+    },
+    Remove {
+        key: u8,
+    },
+    /// Changes an owner's maximum access.
+    Limit {
+        owner: usize,
+        bits: u8,
+        made: Made,
+    },
+    /// Invalidates all tokens of an owner's keys.
+    Invalidate {
+        owner: usize,
+        made: Made,
+    },
+    /// Removes an owner with its keys, and creates another in its place.
+    Replace {
+        owner: usize,
+    },
+    /// Puts the keys of an owner again whose records must be read, all or some.
+    Read {
+        owner: usize,
+        all: bool,
+    },
+    /// Fills the slots of so many keys again.
+    Fill {
+        keys: usize,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let made = || prop_oneof![Just(Made::Here), Just(Made::Elsewhere)];
+    prop_oneof![
+        6 => (0..KEYS, 1..16_u8, any::<bool>())
+            .prop_map(|(key, bits, is_trial)| Step::Put { key, bits, is_trial }),
+        1 => (0..KEYS).prop_map(|key| Step::Remove { key }),
+        3 => (0..OWNERS, 1..16_u8, made())
+            .prop_map(|(owner, bits, made)| Step::Limit { owner, bits, made }),
+        1 => (0..OWNERS, made()).prop_map(|(owner, made)| Step::Invalidate { owner, made }),
+        1 => (0..OWNERS).prop_map(|owner| Step::Replace { owner }),
+        1 => (0..OWNERS, any::<bool>()).prop_map(|(owner, all)| Step::Read { owner, all }),
+        2 => (1..5_usize).prop_map(|keys| Step::Fill { keys }),
+    ]
+}
+
+/// The records, and the index that shows them.
+struct Shown {
+    index: Index,
+    owners: Vec<ScannedOwner>,
+    keys: BTreeMap<u8, ScannedKey>,
+}
+
+impl Shown {
+    fn new() -> Self {
+        let catalogue =
+            PERMISSIONS.into_iter().fold(Catalogue::builder(), |made, name| made.read(name));
+        let clock = std::sync::Arc::new(ManualClock::new(now()));
+        let index = Index::new(catalogue.build().unwrap(), vec![PepperNumber::new(1)], clock);
+        let owners: Vec<_> = (0..OWNERS)
+            .map(|number| ScannedOwner {
+                id: OwnerId::new(format!("org{number}")).unwrap(),
+                suspended: false,
+                max_access: access(0b1111),
+                limits: Limits::default(),
+                tokens_valid_from: None,
+            })
+            .collect();
+        for owner in &owners {
+            assert_eq!(index.change_owner(owner, Made::Here), Ok(Reach::Nothing));
+        }
+        Self { index, owners, keys: BTreeMap::new() }
+    }
+
+    fn owner_of(&self, key: u8) -> &ScannedOwner {
+        // Most keys are the first one's.
+        &self.owners[usize::from(key > 8)]
+    }
+
+    fn put(&mut self, key: u8, bits: u8, is_trial: bool) {
+        let (pepper, prefix) = (PepperNumber::new(1), PrefixNumber::new(0).unwrap());
+        let owner = self.owner_of(key);
+        let epoch = owner.tokens_valid_from.map_or(0, |from| from.epoch);
+        let record = ScannedKey {
+            id: KeyId::from_u128(7 << 76 | u128::from(key)),
+            owner: owner.id,
+            kind: if is_trial { Kind::Trial } else { Kind::Standard },
+            access: access(bits),
+            limits: None,
+            expires_at: None,
+            deactivated: false,
+            blocked: false,
+            revoked: false,
+            lapsed: false,
+            current: TokenRecord {
+                generation: Generation::FIRST,
+                digest: Digest::new([key; 32], Scheme::Blake3Keyed64, pepper, prefix),
+                issued_at: now(),
+                epochs: IssueEpochs { owner: epoch, store: 0 },
+            },
+            previous: Vec::new(),
+        };
+        self.index.put_key(&record).unwrap();
+        self.keys.insert(key, record);
+    }
+
+    fn change(&mut self, owner: usize, made: Made) {
+        let changed = &self.owners[owner];
+        if self.index.change_owner(changed, made).unwrap() == Reach::Few {
+            self.put_all(owner);
+        }
+    }
+
+    /// Puts an owner and its keys, as a reload does.
+    fn put_all(&self, owner: usize) {
+        let changes = self.index.begin_unread(&self.owners[owner].id);
+        let mut memo = Memo::default();
+        let mut load = self.index.load(&mut memo);
+        load.put_owner(&self.owners[owner]).unwrap();
+        self.of(owner).for_each(|key| load.put_key(key).unwrap());
+        drop(load);
+        assert!(self.index.end_unread(&self.owners[owner].id, changes));
+    }
+
+    fn of(&self, owner: usize) -> impl Iterator<Item = &ScannedKey> {
+        let id = self.owners[owner].id;
+        self.keys.values().filter(move |key| key.owner == id)
+    }
+
+    fn read(&self, owner: usize, all: bool) {
+        let id = &self.owners[owner].id;
+        let changes = self.index.unread(id);
+        for key in self.of(owner).take(if all { usize::MAX } else { 2 }) {
+            self.index.put_key(key).unwrap();
+        }
+        if all {
+            assert!(self.index.end_unread(id, changes));
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Put { key, bits, is_trial } => self.put(key, bits, is_trial),
+            Step::Remove { key } => {
+                if let Some(record) = self.keys.remove(&key) {
+                    self.index.remove_key(record.id, &record.owner).unwrap();
+                }
+            }
+            Step::Limit { owner, bits, made } => {
+                self.owners[owner].max_access = access(bits);
+                self.change(owner, made);
+            }
+            Step::Invalidate { owner, made } => {
+                let before = self.owners[owner].tokens_valid_from;
+                let epoch = before.map_or(0, |from| from.epoch) + 1;
+                self.owners[owner].tokens_valid_from = Some(TokensValidFrom {
+                    epoch,
+                    ended_at: now(),
+                    swept: epoch,
+                    ..TokensValidFrom::of(now())
+                });
+                self.change(owner, made);
+            }
+            Step::Replace { owner } => {
+                let id = self.owners[owner].id;
+                self.index.remove_owner(&id);
+                self.keys.retain(|_, key| key.owner != id);
+                self.owners[owner].tokens_valid_from = None;
+                self.change(owner, Made::Here);
+            }
+            Step::Read { owner, all } => self.read(owner, all),
+            Step::Fill { keys } => _ = self.index.refill(keys).unwrap(),
+        }
+    }
+
+    fn judged(&self, key: u8) -> Option<(Entry, ByOwner)> {
+        let id = KeyId::from_u128(7 << 76 | u128::from(key));
+        self.index.search(id).find(|packed| {
+            let entry = packed.judged_at(Timestamp::MAX)?;
+            Some((entry, self.index.by_owner(&entry, packed.seen())?))
+        })
+    }
+
+    /// Checks the answers for all keys; exact ones, if nothing is left to do.
+    fn check(&self, is_done: bool) {
+        let compile = |access: &Access| access.compile(self.index.catalogue());
+        for key in 0..KEYS {
+            let Some(record) = self.keys.get(&key) else {
+                assert!(self.judged(key).is_none(), "{key} is gone");
+                continue;
+            };
+            let owner = self.owner_of(key);
+            let (entry, answer) = self.judged(key).expect("it is there");
+            let exact: PermissionSet = match record.kind {
+                Kind::Trial => compile(&record.access),
+                Kind::Standard => compile(&record.access).intersection(&compile(&owner.max_access)),
+            };
+            let is_settled = is_done || self.index.unread(&owner.id) == 0;
+            assert!(answer.is_known || !is_settled, "{key} isn't known");
+            assert!(!answer.revoked && !answer.suspended);
+            assert!(exact.is_superset(&answer.permissions), "{key} may do too much");
+            assert!(!is_settled || exact == answer.permissions, "{key} may do too little");
+            let epoch = owner.tokens_valid_from.map_or(0, |from| from.epoch);
+            let is_superseded = record.current.epochs.owner < epoch;
+            let is_over = entry.standing.ends_at.is_some_and(|end| end <= now());
+            assert!(!is_settled || is_superseded == is_over, "{key}: {is_superseded}, {is_over}");
+        }
+    }
+}
+
+proptest! {
+    /// What a change of an owner takes away is taken away at once, and what it gives is there when
+    /// the records have been read, however many slots are still to be filled again. In the end no
+    /// rule is left.
+    #[test]
+    fn changes_of_owners_hold_at_once(steps in prop::collection::vec(step(), 1..80)) {
+        let mut shown = Shown::new();
+        for step in steps {
+            shown.take(step);
+            shown.check(false);
+        }
+        for owner in shown.index.unread_owners() {
+            let owner = shown.owners.iter().position(|known| known.id == owner).unwrap();
+            shown.read(owner, true);
+        }
+        for _ in 0..100 {
+            if !shown.index.refill(3).unwrap() {
+                break;
+            }
+            shown.check(true);
+        }
+        shown.check(true);
+        prop_assert!(!shown.index.refill(3).unwrap());
+        for owner in &shown.owners {
+            let number = shown.index.owner_number(&owner.id).unwrap();
+            prop_assert_eq!(shown.index.owners.word(number), Some(0));
+            prop_assert_eq!(shown.index.owners.stale(number).0, 0);
+        }
+        prop_assert_eq!(shown.index.tokens(), shown.keys.len());
+    }
+}
