@@ -182,6 +182,33 @@ mod tests {
 
     use super::*;
 
+    /// An owner's rules end after a whole round that began after its last change, once its keys'
+    /// records were read.
+    #[test]
+    fn rules_end_after_a_round_since_the_last_change() {
+        let id = |name| OwnerId::new(name).unwrap();
+        let mut owners = StaleOwners::default();
+        let round = |owners: &mut StaleOwners, between: &dyn Fn(&mut StaleOwners)| {
+            assert_eq!(owners.walk_from(), 0);
+            assert!(owners.walked_to(Some(7)).is_empty());
+            between(owners);
+            assert_eq!(owners.walk_from(), 7);
+            let done = owners.walked_to(None);
+            done.into_iter().map(|(number, _)| number).collect::<Vec<_>>()
+        };
+        owners.add(1, Some(id("a")));
+        owners.add(2, Some(id("b")));
+        owners.add_unread(id("b"));
+        let changes = |owners: &mut StaleOwners| {
+            owners.add(1, Some(id("a")));
+            owners.add(3, None);
+        };
+        assert_eq!(round(&mut owners, &changes), Vec::<u32>::new());
+        assert_eq!(round(&mut owners, &|_| {}), [1, 3]);
+        assert_eq!(round(&mut owners, &|owners| owners.forget_unread(&id("b"))), [2]);
+        assert!(owners.is_empty());
+    }
+
     proptest! {
         /// Each slot has the rules of the changes since it was filled, and no other; when the epochs
         /// are used up, nothing is known of any.

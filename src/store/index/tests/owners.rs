@@ -87,6 +87,8 @@ struct Shown {
     index: Index,
     owners: Vec<ScannedOwner>,
     keys: BTreeMap<u8, ScannedKey>,
+    /// The epoch of each owner that the last invalidation elsewhere began.
+    elsewhere: [u32; OWNERS],
 }
 
 impl Shown {
@@ -107,12 +109,16 @@ impl Shown {
         for owner in &owners {
             assert_eq!(index.change_owner(owner, Made::Here), Ok(Reach::Nothing));
         }
-        Self { index, owners, keys: BTreeMap::new() }
+        Self { index, owners, keys: BTreeMap::new(), elsewhere: [0; OWNERS] }
     }
 
     fn owner_of(&self, key: u8) -> &ScannedOwner {
-        // Most keys are the first one's.
-        &self.owners[usize::from(key > 8)]
+        &self.owners[Self::owner_number(key)]
+    }
+
+    /// Most keys are the first one's.
+    fn owner_number(key: u8) -> usize {
+        usize::from(key > 8)
     }
 
     fn put(&mut self, key: u8, bits: u8, is_trial: bool) {
@@ -197,6 +203,9 @@ impl Shown {
                     swept: epoch,
                     ..TokensValidFrom::of(now())
                 });
+                if made == Made::Elsewhere {
+                    self.elsewhere[owner] = epoch;
+                }
                 self.change(owner, made);
             }
             Step::Replace { owner } => {
@@ -204,6 +213,7 @@ impl Shown {
                 self.index.remove_owner(&id);
                 self.keys.retain(|_, key| key.owner != id);
                 self.owners[owner].tokens_valid_from = None;
+                self.elsewhere[owner] = 0;
                 self.change(owner, Made::Here);
             }
             Step::Read { owner, all } => self.read(owner, all),
@@ -242,6 +252,14 @@ impl Shown {
             let is_superseded = record.current.epochs.owner < epoch;
             let is_over = entry.standing.ends_at.is_some_and(|end| end <= now());
             assert!(!is_settled || is_superseded == is_over, "{key}: {is_superseded}, {is_over}");
+            // Elsewhere no caller waits until it holds here.
+            let must_end = record.current.epochs.owner < self.elsewhere[Self::owner_number(key)];
+            assert!(!must_end || is_over || !answer.is_known, "{key} outlives an invalidation");
+        }
+        for owner in &self.owners {
+            let state = self.index.lock().owners.get(&owner.id).unwrap();
+            let rules = self.index.owners.stale(state.number);
+            assert!(rules.is_none() || rules.max_access() == state.max_access);
         }
     }
 }
