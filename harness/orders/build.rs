@@ -27,6 +27,7 @@ const MODEL: &[Change] = &[
     ("interned", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
     ("interned", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
     ("interned", "use crate::key::", "use keyhasp::key::"),
+    ("stale", "use crate::id::", "use keyhasp::id::"),
     ("interned", "use crate::id::", "use keyhasp::id::"),
     ("interned", "use crate::permission::", "use keyhasp::permission::"),
     ("lease_cell", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
@@ -110,6 +111,14 @@ const BUGS: &[(&str, &[Change])] = &[
         "lease_copied",
         &[("lease_cell", "self.0.swap(0, Ordering::Release)", "self.0.load(Ordering::Acquire)")],
     ),
+    (
+        "rules_end_unordered",
+        &[(
+            "interned",
+            "owner.stale.store(rules.0, Ordering::Release);",
+            "owner.stale.store(rules.0, Ordering::Relaxed);",
+        )],
+    ),
     ("suspended_unflagged", &[("interned", "word.fetch_or(bit, Ordering::AcqRel);", "")]),
     (
         "one_is_woken",
@@ -155,6 +164,7 @@ const ROOMS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("group_commit", "src/store/engine/group_commit.rs"),
             ("interned", "src/store/index/interned.rs"),
+            ("stale", "src/store/index/stale.rs"),
         ],
     ),
 ];

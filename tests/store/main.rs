@@ -16,6 +16,7 @@ mod health;
 mod incarnations;
 mod key_retention;
 mod lapses;
+mod large_owners;
 mod leaked;
 mod lifetimes;
 mod limited;

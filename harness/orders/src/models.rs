@@ -17,6 +17,7 @@ use super::hash_table::slot::{Seen, Slot, Unit, Words};
 use super::hash_table::table::{Table, Writer};
 use super::interned::{OwnerNumbers, Owners};
 use super::limits::lease::{Ends, LeaseWord};
+use super::stale::{StaleRule, StaleRules};
 use super::limits::lease_cell::{GivenBack, LeaseCell};
 use super::limits::records::{Slab, SlabNumbers};
 
@@ -263,6 +264,44 @@ pub fn a_suspension_is_seen() {
     writer.join().unwrap();
 }
 
+/// A change of an owner holds from its acknowledgement on: by a rule for the slot of before, then by the
+/// slot that was filled again, at which a reader of the owner's word looks once more.
+pub fn a_rule_holds_until_its_slot_is_filled_again() {
+    const STALE: u8 = 4;
+    let id = OwnerId::new("org").unwrap();
+    let owners = Owners::new();
+    let mut numbers = OwnerNumbers::default();
+    let number = numbers.put(&owners, id, 0, None, 0).unwrap().number;
+    let shared = Arc::new((owners, Unit::<1>::empty(), AtomicBool::new(false)));
+    shared.1.slot(0).fill(5, &words(0));
+    let writer = {
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || {
+            be_writer();
+            let (owners, unit, acknowledged) = &*shared;
+            let (rules, epoch) = StaleRules::default().begin(0, StaleRule::CUT);
+            owners.set_stale(number, rules);
+            owners.set_flags(number, STALE).unwrap();
+            acknowledged.store(true, Ordering::Release);
+            unit.slot(1).fill(5, &words(epoch.unwrap().into()));
+            unit.slot(0).retire();
+            owners.set_flags(number, 0).unwrap();
+            owners.set_stale(number, StaleRules::default());
+        })
+    };
+    let (owners, unit, acknowledged) = &*shared;
+    let is_acknowledged = acknowledged.load(Ordering::Acquire);
+    if let Seen::Match(found) = unit.slot(0).read(5) {
+        let word = owners.word(number).unwrap();
+        let has_rules = Owners::flags_of(word) & STALE != 0;
+        let is_cut = has_rules && !owners.stale(number).of(0).is_none();
+        if found.seen.validate() {
+            assert!(is_cut || !is_acknowledged, "a slot of before without its rule");
+        }
+    }
+    writer.join().unwrap();
+}
+
 /// A key that is put after its owner was suspended is never seen with the owner unsuspended.
 pub fn a_suspension_comes_before_its_keys() {
     let id = OwnerId::new("org").unwrap();
@@ -393,6 +432,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("a_record_belongs_to_its_slot", a_record_belongs_to_its_slot),
     ("a_use_is_given_back_once_or_forfeited", a_use_is_given_back_once_or_forfeited),
     ("a_suspension_is_seen", a_suspension_is_seen),
+    ("a_rule_holds_until_its_slot_is_filled_again", a_rule_holds_until_its_slot_is_filled_again),
     ("a_suspension_comes_before_its_keys", a_suspension_comes_before_its_keys),
     ("each_caller_gets_its_outcome", each_caller_gets_its_outcome),
     ("an_error_reaches_each_caller", an_error_reaches_each_caller),

@@ -1,0 +1,145 @@
+//! Changes of owners with many keys.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use keyhasp::backend::{
+    Backend, BackendError, BackendLayer, KeyPage, KeyPageQuery, Memory, Scanned,
+};
+use keyhasp::key::RejectReason;
+use keyhasp::{
+    Access, CreateKey, CreateOwner, Expiry, OwnerId, OwnerKeys, Token, UpdateOwner, VerifyError,
+};
+
+use crate::common::{World, owner};
+
+/// So many that the store doesn't put them again at once.
+const MANY: usize = 600;
+
+/// The largest number of keys that may be read while commits wait.
+const PIECE: usize = 256;
+
+/// A backend that counts how the keys of owners are read.
+#[derive(Debug)]
+struct Counting<B> {
+    inner: B,
+    reads: Arc<Reads>,
+}
+
+#[derive(Debug, Default)]
+struct Reads {
+    /// Owners whose keys were all read at once.
+    whole: AtomicUsize,
+    pages: AtomicUsize,
+    largest_page: AtomicUsize,
+}
+
+impl<B: Backend> BackendLayer for Counting<B> {
+    fn inner(&self) -> &dyn Backend {
+        &self.inner
+    }
+
+    fn scan_owner(
+        &self,
+        owner: &OwnerId,
+        visit: &mut dyn FnMut(Scanned),
+    ) -> Result<(), BackendError> {
+        self.reads.whole.fetch_add(1, Ordering::SeqCst);
+        self.inner.scan_owner(owner, visit)
+    }
+
+    fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError> {
+        self.reads.pages.fetch_add(1, Ordering::SeqCst);
+        self.reads.largest_page.fetch_max(query.examine, Ordering::SeqCst);
+        self.inner.page_keys(query)
+    }
+}
+
+impl Reads {
+    fn taken(&self) -> (usize, usize) {
+        (self.whole.swap(0, Ordering::SeqCst), self.pages.swap(0, Ordering::SeqCst))
+    }
+}
+
+fn large(backend: impl Backend) -> (World, Arc<Reads>) {
+    let reads = Arc::<Reads>::default();
+    let counting = Counting { inner: backend, reads: Arc::clone(&reads) };
+    (World::with(|builder| builder, counting), reads)
+}
+
+/// An owner with many standard keys; returns their tokens.
+fn create(world: &World, id: &str) -> (OwnerKeys, Vec<Token>) {
+    let request = CreateOwner::with_key(CreateKey::new(Access::Full)).max_keys(10 * MANY as u32);
+    let (keys, first) = world.owner_with(id, request);
+    let others = (1..MANY).map(|_| keys.create(CreateKey::new(Access::Full)).unwrap().token);
+    let tokens = std::iter::once(first.token).chain(others).collect();
+    (keys, tokens)
+}
+
+fn permissions(world: &World, token: &Token) -> usize {
+    world.verifier.verify(token.expose()).unwrap().permissions().len()
+}
+
+fn limit(world: &World, access: Access) {
+    world.admin.update_owner(&owner("org"), UpdateOwner::new().max_access(access)).unwrap();
+}
+
+/// What a lower maximum access takes away is gone when the call returns, of each key but a trial;
+/// what a higher one gives is there.
+#[test]
+fn a_maximum_access_holds_when_the_call_returns() {
+    let (world, reads) = large(Memory::new());
+    let (_, tokens) = create(&world, "org");
+    let trial =
+        world.admin.create(&owner("org"), CreateKey::trial(Access::Full, Expiry::Never)).unwrap();
+    reads.taken();
+    for _ in 0..5 {
+        limit(&world, Access::limited(["links:read"]).unwrap());
+        assert!(tokens.iter().all(|token| permissions(&world, token) == 1));
+        assert_eq!(permissions(&world, &trial.token), 4);
+        assert_eq!(reads.taken(), (0, 0), "the slots tell enough");
+        limit(&world, Access::limited(["links:*"]).unwrap());
+        assert!(tokens.iter().all(|token| permissions(&world, token) == 2));
+        limit(&world, Access::Full);
+        assert!(tokens.iter().all(|token| permissions(&world, token) == 4));
+        assert_eq!(reads.taken().0, 0, "never all at once");
+    }
+    assert!(reads.largest_page.load(Ordering::SeqCst) <= PIECE);
+}
+
+/// Tokens of before are superseded when the call returns, those of after never.
+#[test]
+fn an_invalidation_holds_when_the_call_returns() {
+    let (world, reads) = large(Memory::new());
+    let (keys, tokens) = create(&world, "org");
+    world.clock.advance(std::time::Duration::from_secs(1));
+    let now = world.now();
+    reads.taken();
+    world.admin.invalidate_owner_tokens_issued_before(&owner("org"), now).unwrap();
+    let superseded = VerifyError::Rejected(RejectReason::Superseded);
+    for token in &tokens {
+        assert_eq!(world.verifier.verify(token.expose()).unwrap_err(), superseded);
+    }
+    assert_eq!(reads.taken().0, 0, "never all at once");
+    let fresh = keys.create(CreateKey::new(Access::Full)).unwrap();
+    assert!(world.verifier.verify(fresh.token.expose()).is_ok());
+}
+
+/// A suspension, a resumption and other settings touch no key.
+#[test]
+fn a_suspension_reads_no_key() {
+    let (world, reads) = large(Memory::new());
+    let (_, tokens) = create(&world, "org");
+    reads.taken();
+    world.admin.suspend_owner(&owner("org")).unwrap();
+    let suspended = VerifyError::Rejected(RejectReason::Suspended);
+    for token in &tokens {
+        assert_eq!(world.verifier.verify(token.expose()).unwrap_err(), suspended);
+    }
+    world.admin.resume_owner(&owner("org")).unwrap();
+    world.admin.update_owner(&owner("org"), UpdateOwner::new().max_keys(MANY as u32)).unwrap();
+    assert!(tokens.iter().all(|token| world.verifier.verify(token.expose()).is_ok()));
+    assert_eq!(reads.taken(), (0, 0));
+}
