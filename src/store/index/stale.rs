@@ -169,7 +169,7 @@ impl StaleOwners {
         }
         let is_done = |owner: &StaleOwner| {
             let is_unread = owner.id.is_some_and(|id| self.unread.contains(&id));
-            owner.at_round == Some(owner.changes) && !is_unread
+            !is_unread
         };
         let done = self.by_number.extract_if(.., |_, owner| is_done(owner));
         done.map(|(number, owner)| (number, owner.id)).collect()
