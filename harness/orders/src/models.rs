@@ -15,7 +15,7 @@ use crate::sync::be_writer;
 use super::group_commit::GroupCommit;
 use super::hash_table::slot::{Seen, Slot, Unit, Words};
 use super::hash_table::table::{Table, Writer};
-use super::interned::{OwnerNumbers, Owners};
+use super::interned::{OwnerNumbers, OwnerRules, Owners};
 use super::limits::lease::{Ends, LeaseWord};
 use super::stale::{StaleRule, StaleRules};
 use super::limits::lease_cell::{GivenBack, LeaseCell};
@@ -247,7 +247,7 @@ pub fn a_suspension_is_seen() {
     let id = OwnerId::new("org").unwrap();
     let owners = Owners::new();
     let mut numbers = OwnerNumbers::default();
-    let number = numbers.put(&owners, id, 0, None, 0).unwrap().number;
+    let number = numbers.put(&owners, id, OwnerRules::default(), 0).unwrap().number;
     let shared = Arc::new((owners, AtomicBool::new(false)));
     let writer = {
         let shared = Arc::clone(&shared);
@@ -271,7 +271,7 @@ pub fn a_rule_holds_until_its_slot_is_filled_again() {
     let id = OwnerId::new("org").unwrap();
     let owners = Owners::new();
     let mut numbers = OwnerNumbers::default();
-    let number = numbers.put(&owners, id, 0, None, 0).unwrap().number;
+    let number = numbers.put(&owners, id, OwnerRules::default(), 0).unwrap().number;
     let shared = Arc::new((owners, Unit::<1>::empty(), AtomicBool::new(false)));
     shared.1.slot(0).fill(5, &words(0));
     let writer = {
@@ -307,7 +307,7 @@ pub fn a_suspension_comes_before_its_keys() {
     let id = OwnerId::new("org").unwrap();
     let owners = Owners::new();
     let mut numbers = OwnerNumbers::default();
-    let number = numbers.put(&owners, id, 0, None, 0).unwrap().number;
+    let number = numbers.put(&owners, id, OwnerRules::default(), 0).unwrap().number;
     let shared = Arc::new((owners, Unit::<1>::empty()));
     let writer = {
         let shared = Arc::clone(&shared);

@@ -1,6 +1,6 @@
 //! The engine: makes a change durable, then publishes it in the index.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::affected::AffectedRecords;
@@ -36,6 +36,9 @@ pub(in crate::store) struct Engine {
     retention: Retention,
     key_retention: Retention,
     key_purge: KeyPurge,
+    /// Held while a thread reads the keys of an owner again. Without it, each of several callers that
+    /// wait for one owner would read them all.
+    reading: Mutex<()>,
 }
 
 impl Engine {
@@ -52,6 +55,7 @@ impl Engine {
             retention,
             key_retention,
             key_purge: KeyPurge::default(),
+            reading: Mutex::default(),
         }
     }
 
@@ -219,30 +223,31 @@ impl Engine {
         }
     }
 
-    /// Waits until the slots of an owner's keys are as its record says, which was committed here. If
-    /// they can't be now, the store can't answer for the owner until they are.
-    fn settle_owner(&self, owner: &OwnerId) {
-        if self.records.index.unread(owner) > 0 && self.read_keys_again(owner).is_err() {
-            self.records.index.mark_owner_indeterminate(owner);
-            self.records.refills.wake();
+    /// Waits until the slots of an owner's keys are as its record says. If they can't be now, the
+    /// store can't answer for the owner until they are.
+    pub(in crate::store) fn settle_owner(&self, owner: &OwnerId) {
+        if self.records.index.unread(owner).is_some() {
+            let mut unsettled = UnsettledOwner { records: &self.records, owner, is_settled: false };
+            unsettled.is_settled = self.read_keys_again(owner).is_ok();
         }
     }
 
-    /// Puts the keys of an owner again whose records must be read, a page at a time.
+    /// Puts the keys of an owner again if their records must be read, a page at a time. What was
+    /// committed before holds when this returns.
     pub(super) fn read_keys_again(&self, owner: &OwnerId) -> Result<(), Error> {
-        let (mut changes, mut before) = (self.records.index.unread(owner), None);
-        while changes > 0 {
+        let _alone = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(ticket) = self.records.index.unread(owner) else { return Ok(()) };
+        let mut before = None;
+        loop {
             let _guard = self.lock_commits()?;
             let _applied_log = self.records.lock_applied_log();
             before = self.records.put_keys_again(owner, before)?;
             if before.is_none() {
-                if self.records.index.end_unread(owner, changes) {
-                    return self.records.clear_flags(owner);
-                }
-                changes = self.records.index.unread(owner);
+                self.records.index.end_unread(owner, ticket);
+                self.records.refills.wake();
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Deletes events older than `before` in steps, and returns the count. Other threads commit
@@ -341,7 +346,7 @@ impl Engine {
             },
             Write::RemoveOwner(id, _) => {
                 self.records.damages.forget_owner(DamagedRecord::Owner(*id));
-                self.records.index.remove_owner(id);
+                self.records.remove_owner(id);
                 Ok(())
             }
             Write::CreateMetadata(metadata) | Write::ReplaceMetadata(metadata) => {
@@ -383,6 +388,25 @@ impl Drop for UnsettledBatch<'_> {
     fn drop(&mut self) {
         if !self.is_settled {
             self.engine.recovery.mark_unsettled(self.batch);
+        }
+    }
+}
+
+/// An owner whose keys' slots aren't as its record says.
+///
+/// The backend may fail or panic, or the service's clock. Then the store can't answer for the owner
+/// until a thread of the store has read its keys.
+struct UnsettledOwner<'a> {
+    records: &'a Records,
+    owner: &'a OwnerId,
+    is_settled: bool,
+}
+
+impl Drop for UnsettledOwner<'_> {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.records.index.doubt_owner(self.owner);
+            self.records.refills.wake();
         }
     }
 }

@@ -88,6 +88,8 @@ impl Records {
             // keys; or the owner is gone since; or its record is damaged or lost.
             self.reload_owner(&owner)?;
         }
+        self.index.end_all_unread();
+        self.refills.wake();
         Ok(last_event)
     }
 
@@ -123,12 +125,12 @@ impl Records {
             }
         }
         // After their keys: a key is removed by its owner's number, which is gone with the owner.
-        gone.into_iter().for_each(|owner| self.index.remove_owner(owner));
+        gone.into_iter().for_each(|owner| self.remove_owner(owner));
         Ok(())
     }
 
     /// Puts an owner that changed into the index. The keys of a small one are put again with it. Those
-    /// of a large one are judged by rules until a thread of the store has put them again.
+    /// of a large one are judged by rules until they were put again in pieces.
     pub(in crate::store) fn put_owner(
         &self,
         owner: &ScannedOwner,
@@ -136,19 +138,19 @@ impl Records {
     ) -> Result<(), Error> {
         let reach = self.index.change_owner(owner, made);
         match reach.map_err(|error| self.index_error(error))? {
-            Reach::Few => return self.reload_owner(&owner.id).map(|_exists| ()),
-            Reach::Nothing => self.index.clear_owner_flags(owner),
-            Reach::Rules => {
-                self.index.clear_owner_flags(owner);
-                self.refills.wake();
+            Reach::Few => self.reload_owner(&owner.id).map(|_exists| ()),
+            Reach::Nothing => Ok(()),
+            Reach::Rules | Reach::Records => {
+                if reach == Ok(Reach::Rules) || made == Made::Elsewhere {
+                    self.refills.wake();
+                }
+                Ok(())
             }
-            // The flags are cleared once the records were read.
-            Reach::Records => self.refills.wake(),
         }
-        Ok(())
     }
 
-    /// Puts a page of an owner's keys again, those before one, and returns where the next page begins.
+    /// Puts a page of an owner's keys again, those before one. Returns where the next page begins;
+    /// `None` after the last.
     pub(super) fn put_keys_again(
         &self,
         owner: &OwnerId,
@@ -159,17 +161,13 @@ impl Records {
         let (limit, examine) = (KEYS_AT_ONCE, KEYS_AT_ONCE);
         let query = KeyPageQuery { filter, before, after: None, limit, examine };
         let page = self.backend.page_keys(&query)?;
-        let keys = page.keys.iter().map(|key| Scanned::Key(key.into()));
-        self.put_scanned(keys.chain(page.damaged.into_iter().map(Scanned::Damaged)).collect())?;
-        Ok(page.next)
-    }
-
-    /// Clears the flags of an owner that no longer hold. The applied log is locked.
-    pub(super) fn clear_flags(&self, owner: &OwnerId) -> Result<(), Error> {
-        if let Some(record) = self.backend.owner(owner)? {
-            self.index.clear_owner_flags(&(&record).into());
+        if !page.damaged.is_empty() {
+            // A row that is damaged apart from what the index needs is whole to a scan.
+            return self.reload_owner(owner).map(|_exists| None);
         }
-        Ok(())
+        let keys: Vec<ScannedKey> = page.keys.iter().map(ScannedKey::from).collect();
+        keys.iter().try_for_each(|key| self.put_key(key))?;
+        Ok(page.next)
     }
 
     /// Notes a key whose record the backend can't read. A row that the scan of its owner shows
@@ -203,21 +201,15 @@ impl Records {
             self.damages.forget_owner(DamagedRecord::Owner(*owner));
         } else if !records.is_empty() {
             orphan(&mut records, owner);
-            self.index.remove_owner(owner);
+            self.remove_owner(owner);
         }
         for record in &records {
             if let Scanned::Key(key) = record {
                 self.damages.forget(key.id);
             }
         }
-        // If putting them fails midway, the next change of the owner puts them again.
-        let changes = self.index.begin_unread(owner);
-        self.put_scanned(records)?;
-        self.index.end_unread(owner, changes);
-        Ok(exists)
-    }
-
-    fn put_scanned(&self, records: Vec<Scanned>) -> Result<(), Error> {
+        // If putting them fails midway, they are read again.
+        self.index.begin_unread(owner);
         let mut loading = Loading::default();
         loading.put(&self.index, records);
         let damaged = loading.finish(&self.index).map_err(|error| self.index_error(error))?;
@@ -225,7 +217,11 @@ impl Records {
             self.remove_damaged(&row);
             self.damages.add(row);
         }
-        Ok(())
+        if let Some(ticket) = self.index.unread(owner) {
+            self.index.end_unread(owner, ticket);
+        }
+        self.refills.wake();
+        Ok(exists)
     }
 
     /// Reads an owner from the backend into the index, and its keys only as far as the change reaches
@@ -235,7 +231,10 @@ impl Records {
             return self.reload_owner(owner);
         }
         match self.backend.owner(owner) {
-            Ok(Some(record)) => self.put_owner(&(&record).into(), made).map(|()| true),
+            Ok(Some(record)) => {
+                self.damages.forget_owner(DamagedRecord::Owner(*owner));
+                self.put_owner(&(&record).into(), made).map(|()| true)
+            }
             Ok(None) => self.reload_owner(owner),
             Err(error) if error.damage().is_some() => self.reload_owner(owner),
             Err(error) => Err(error.into()),
@@ -257,6 +256,12 @@ impl Records {
             }
             put => put.map_err(|error| self.index_error(error)),
         }
+    }
+
+    /// Removes an owner. Slots of its keys that are left are filled again by others.
+    pub(super) fn remove_owner(&self, owner: &OwnerId) {
+        self.index.remove_owner(owner);
+        self.refills.wake();
     }
 
     fn note_scanned(&self, scanned: &Scanned) {

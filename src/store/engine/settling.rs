@@ -23,19 +23,26 @@ const PAUSE: Duration = Duration::from_secs(1);
 impl Engine {
     /// The work of the thread that puts keys again.
     fn work_on_slots(&self) -> Worked {
-        for owner in self.records.index.unread_owners() {
-            if let Err(error) = self.read_keys_again(&owner) {
-                return Worked::with(Err(error), Next::After(PAUSE));
-            }
+        // An owner whose keys can't be read keeps no other waiting.
+        let mut failed = None;
+        for owner in self.records.index.all_unread() {
+            failed = self.read_keys_again(&owner).err().or(failed);
         }
+        let mut has_more = true;
         for _ in 0..PIECES {
             match self.fill_slots() {
-                Ok(true) => {}
-                Ok(false) => return Worked::well(Next::WhenWoken),
-                Err(error) => return Worked::with(Err(error), Next::After(PAUSE)),
+                Ok(more) => has_more = more,
+                Err(error) => (failed, has_more) = (Some(error), false),
+            }
+            if !has_more {
+                break;
             }
         }
-        Worked::well(Next::After(Duration::ZERO))
+        match failed {
+            Some(error) => Worked::with(Err(error), Next::After(PAUSE)),
+            None if has_more => Worked::well(Next::After(Duration::ZERO)),
+            None => Worked::well(Next::WhenWoken),
+        }
     }
 
     /// Fills the slots of one piece. Returns whether there may be more.

@@ -8,34 +8,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::counts::Counts;
 use super::entry::{Entry, Limited, Packed};
-use super::hash_table::ReadVersion;
 use super::hash_table::slot::{Words, hash_of};
 use super::hash_table::table::{Probe, Table, TableFull, Writer};
 use super::interned::{OwnerFlags, OwnerNumbers, OwnerState, Owners, SetNumbers, Sets};
 use super::limits::limit_table::{LimitTable, LimitWriter, LimitsFull};
 use super::limits::{DroppedLease, Limiter};
 use super::packing::ShortOwner;
-use super::stale::{StaleOwners, StaleRule};
+use super::stale::StaleOwners;
 use crate::backend::{ScannedOwner, UsageSubject};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{KeyId, OwnerId};
-use crate::key::{Kind, PepperCheck, PepperNumber, StoreMetadata, TokensValidFrom};
-use crate::permission::{Catalogue, PermissionSet};
-
-/// What an owner adds to an entry of one of its keys.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::store) struct ByOwner {
-    /// The store can answer for the key.
-    pub(in crate::store) is_known: bool,
-    /// The owner's switch.
-    pub(in crate::store) suspended: bool,
-    /// The owner's keys are limited together.
-    pub(in crate::store) limited: bool,
-    /// All keys of the owner were revoked, this one too.
-    pub(in crate::store) revoked: bool,
-    /// The permissions of the key, within the owner's maximum access.
-    pub(in crate::store) permissions: PermissionSet,
-}
+use crate::key::{PepperCheck, PepperNumber, StoreMetadata, TokensValidFrom};
+use crate::permission::Catalogue;
 
 /// The limits of an owner, and the owner's number.
 #[derive(Clone, Copy, Debug)]
@@ -168,57 +152,6 @@ impl Index {
         self.likely_pepper.load(Ordering::Relaxed)
     }
 
-    /// Returns what an entry's owner adds to it. `None` if the entry was replaced meanwhile, or if the
-    /// owner was removed and its keys with it.
-    // `inline(always)`: otherwise the compiler returns the set through memory.
-    #[inline(always)]
-    pub(in crate::store) fn by_owner(
-        &self,
-        entry: &Entry,
-        slot: ReadVersion<'_>,
-    ) -> Option<ByOwner> {
-        let permissions = self.sets.get(entry.set);
-        let word = self.owners.word(entry.owner);
-        let flags = OwnerFlags::from_word(word.unwrap_or_default());
-        let mut by_owner = ByOwner {
-            is_known: word.is_some() && !flags.indeterminate,
-            suspended: flags.suspended,
-            limited: flags.limited,
-            revoked: false,
-            permissions,
-        };
-        if flags.stale || flags.gone {
-            self.apply_rules(entry, flags.gone, &mut by_owner)?;
-        }
-        // The entry was in its slot until the owner's word was read. Otherwise a change of the owner
-        // could be missed: its rules end once the slot was filled again.
-        slot.validate().then_some(by_owner)
-    }
-
-    /// Applies the rules of an owner to an entry that was filled before its last changes.
-    #[cold]
-    fn apply_rules(&self, entry: &Entry, is_gone: bool, by_owner: &mut ByOwner) -> Option<()> {
-        if is_gone {
-            return None;
-        }
-        let mut rules = self.owners.stale(entry.owner);
-        let max_access = loop {
-            let max_access = self.sets.get(rules.max_access());
-            // The number of a set that is the owner's no more may be another set's by now.
-            match self.owners.stale(entry.owner) {
-                same if same == rules => break max_access,
-                changed => rules = changed,
-            }
-        };
-        let rule = rules.of(entry.epoch);
-        by_owner.is_known &= !rule.has(StaleRule::UNKNOWN);
-        by_owner.revoked = rule.has(StaleRule::REVOKED);
-        if rule.has(StaleRule::CUT) && entry.kind == Kind::Standard {
-            by_owner.permissions = by_owner.permissions.intersection(&max_access);
-        }
-        Some(())
-    }
-
     /// Returns an owner's id: the short one if it is known, otherwise by the owner's number.
     // `inline(always)`: otherwise the compiler copies the id once more.
     #[inline(always)]
@@ -338,7 +271,7 @@ impl Index {
 
     fn remove_owner_parts(&self, writer: &mut IndexWriter, id: &OwnerId, state: OwnerState) {
         self.remove_owner_limits(writer, state.number);
-        writer.stale.forget_unread(id);
+        writer.stale.end_unread(id);
         if writer.counts.of_owner(state.number) > 0 {
             self.change_flags(state.number, |flags| flags.gone = true);
             writer.stale.add(state.number, None);

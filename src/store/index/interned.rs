@@ -67,8 +67,8 @@ pub(super) struct OwnerState {
     pub(super) tokens_valid_from: Option<TokensValidFrom>,
     /// The epoch in which slots are filled now.
     pub(super) epoch: u8,
-    /// The number of changes since which the records of its keys must be read again.
-    pub(super) unread: u32,
+    /// The owner's switch, as it should be: its flag may still be set.
+    pub(super) suspended: bool,
 }
 
 impl OwnerFlags {
@@ -86,6 +86,14 @@ impl OwnerFlags {
         let flag = |at: u8| bits >> at & 1 == 1;
         Self { suspended: flag(0), indeterminate: flag(1), limited, stale: flag(2), gone: flag(3) }
     }
+}
+
+/// The rules of an owner that its record says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OwnerRules {
+    pub(super) max_access: u32,
+    pub(super) tokens_valid_from: Option<TokensValidFrom>,
+    pub(super) suspended: bool,
 }
 
 impl Owners {
@@ -174,6 +182,14 @@ impl Owners {
     }
 }
 
+impl OwnerState {
+    /// Whether slots that were filled by these rules aren't as others say.
+    pub(super) fn differs(&self, rules: OwnerRules) -> bool {
+        let known = (self.max_access, self.tokens_valid_from);
+        known != (rules.max_access, rules.tokens_valid_from)
+    }
+}
+
 impl OwnerNumbers {
     pub(super) fn get(&self, id: &OwnerId) -> Option<OwnerState> {
         self.by_id.get(id).copied()
@@ -184,14 +200,12 @@ impl OwnerNumbers {
         &mut self,
         owners: &Owners,
         id: OwnerId,
-        max_access: u32,
-        tokens_valid_from: Option<TokensValidFrom>,
+        rules: OwnerRules,
         flags: u8,
     ) -> Option<OwnerState> {
-        let fresh =
-            OwnerState { number: self.next, max_access, tokens_valid_from, epoch: 0, unread: 0 };
-        let before = self.by_id.get(&id).copied().unwrap_or(fresh);
-        let number = before.number;
+        let OwnerRules { max_access, tokens_valid_from, suspended } = rules;
+        let before = self.by_id.get(&id);
+        let (number, epoch) = before.map_or((self.next, 0), |state| (state.number, state.epoch));
         if number > MAX_OWNER {
             return None;
         }
@@ -204,7 +218,7 @@ impl OwnerNumbers {
         owner.id.get_or_init(|| id);
         owners.set_flags(number, flags)?;
         self.next = self.next.max(number + 1);
-        let state = OwnerState { max_access, tokens_valid_from, ..before };
+        let state = OwnerState { number, max_access, tokens_valid_from, epoch, suspended };
         self.by_id.insert(id, state);
         Some(state)
     }

@@ -6,7 +6,7 @@ use super::entry::{Entry, Limited};
 use super::hash_table::group::ProbeSequence;
 use super::hash_table::slot::{Words, hash_of};
 use super::index::{Index, IndexError, IndexWriter};
-use super::interned::{OwnerFlags, OwnerState, Owners};
+use super::interned::{OwnerFlags, OwnerRules, OwnerState, Owners};
 use super::limits::limit_table::{WrittenLimits, not_before_of};
 use crate::backend::{ScannedKey, ScannedOwner, UsageSubject};
 use crate::clock::Timestamp;
@@ -105,8 +105,9 @@ impl Load<'_> {
         self.index.table.prepare(hash_of(id.as_u128()));
     }
 
-    /// Puts an owner, new or changed, whose keys are put next if their slots depend on the change.
-    /// New flags hold at once. Returns whether one no longer holds: the caller clears it by
+    /// Puts an owner, new or changed. If the slots of its keys depend on the change, the records of
+    /// the keys count as unread until [`end_unread`](Index::end_unread). New flags hold at once. Returns
+    /// whether one no longer holds: the caller clears it by
     /// [`clear_owner_flags`](Index::clear_owner_flags), when the owner's keys have been put.
     pub(in crate::store) fn put_owner(&mut self, owner: &ScannedOwner) -> Result<bool, IndexError> {
         let max_access = self.granted(&owner.max_access);
@@ -116,12 +117,16 @@ impl Load<'_> {
         let word_before =
             before.and_then(|before| index.owners.word(before.number)).unwrap_or_default();
         let flags_before = OwnerFlags::from_word(word_before);
-        let suspended = owner.suspended || flags_before.suspended;
-        let flags = OwnerFlags { suspended, ..flags_before }.bits();
-        let after = writer
-            .owners
-            .put(&index.owners, owner.id, max_access, owner.tokens_valid_from, flags)
-            .ok_or(IndexError::Full)?;
+        let flags =
+            OwnerFlags { suspended: owner.suspended || flags_before.suspended, ..flags_before };
+        let ScannedOwner { tokens_valid_from, suspended, .. } = *owner;
+        let rules = OwnerRules { max_access, tokens_valid_from, suspended };
+        if let Some(before) = before.filter(|before| before.differs(rules)) {
+            // Before the change: if what follows fails, its keys' slots aren't taken for right.
+            writer.stale.add_unread(before.number, owner.id);
+        }
+        let put = writer.owners.put(&index.owners, owner.id, rules, flags.bits());
+        let after = put.ok_or(IndexError::Full)?;
         let stale = index.owners.stale(after.number);
         if !stale.is_none() {
             // A number of a set that no owner has may be another set's next.

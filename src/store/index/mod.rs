@@ -5,7 +5,7 @@
 //! | `index` | the index: searches for readers; removals and marks for the writer |
 //! | `load` | records into the index |
 //! | `stale` | rules for the slots that were filled before a change of their owner |
-//! | `refill` | changes of owners, and the walk that fills such slots again |
+//! | `refill` | what owners add to slots: their changes, and the walk that fills stale slots again |
 //! | `leases` | leases of quotas, and refunds |
 //! | `counts` | counts of what lives there |
 //! | `entry` | a token's words in a slot, packed and unpacked |
@@ -50,9 +50,9 @@ mod tests;
 
 pub(super) use entry::{DIGEST_LEN, Entry, Limited};
 pub(super) use hash_table::ReadVersion;
-pub(super) use index::{ByOwner, Index, IndexError, OwnerLimiter};
+pub(super) use index::{Index, IndexError, OwnerLimiter};
 pub(super) use leases::Whose;
 pub(super) use limits::{DroppedLease, LeaseWord, Leased, LeftWord, Limiter, Spent};
 pub(super) use load::Memo;
 pub(super) use packing::ShortOwner;
-pub(super) use refill::{Made, Reach};
+pub(super) use refill::{ByOwner, Made, Reach};

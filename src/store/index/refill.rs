@@ -1,11 +1,13 @@
-//! Changes of owners that reach the slots of their keys, and the walk that fills such slots again.
+//! What owners add to the slots of their keys: changes of owners, and the walk that fills stale slots
+//! again.
 
 use super::entry::Entry;
+use super::hash_table::ReadVersion;
 use super::hash_table::slot::Words;
 use super::index::{Index, IndexError, IndexWriter};
 use super::interned::OwnerFlags;
 use super::load::Memo;
-use super::stale::{StaleOwners, StaleRule, StaleRules};
+use super::stale::{StaleOwners, StaleRule, StaleRules, Walked};
 use crate::backend::ScannedOwner;
 use crate::id::OwnerId;
 use crate::key::Kind;
@@ -23,7 +25,7 @@ pub(in crate::store) enum Reach {
     Few,
     /// Each has its rule until it is filled again.
     Rules,
-    /// The records of the keys must be read again, beside rules for the slots if there are any.
+    /// Each has its rule, and the records of the keys must be read again.
     Records,
 }
 
@@ -36,9 +38,75 @@ pub(in crate::store) enum Made {
     Elsewhere,
 }
 
+/// What an owner adds to an entry of one of its keys.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct ByOwner {
+    /// The store can answer for the key.
+    pub(in crate::store) is_known: bool,
+    /// The owner's switch.
+    pub(in crate::store) suspended: bool,
+    /// The owner's keys are limited together.
+    pub(in crate::store) limited: bool,
+    /// All keys of the owner were revoked, this one too.
+    pub(in crate::store) revoked: bool,
+    /// The permissions of the key, within the owner's maximum access.
+    pub(in crate::store) permissions: PermissionSet,
+}
+
 impl Index {
-    /// Puts an owner that changed. What the change means for the keys holds when this returns,
-    /// except where it says that their records must be read again.
+    /// Returns what an entry's owner adds to it. `None` if the entry was replaced meanwhile, or if the
+    /// owner was removed and its keys with it.
+    // `inline(always)`: otherwise the compiler returns the set through memory.
+    #[inline(always)]
+    pub(in crate::store) fn by_owner(
+        &self,
+        entry: &Entry,
+        slot: ReadVersion<'_>,
+    ) -> Option<ByOwner> {
+        let permissions = self.sets.get(entry.set);
+        let word = self.owners.word(entry.owner);
+        let flags = OwnerFlags::from_word(word.unwrap_or_default());
+        let mut by_owner = ByOwner {
+            is_known: word.is_some() && !flags.indeterminate,
+            suspended: flags.suspended,
+            limited: flags.limited,
+            revoked: false,
+            permissions,
+        };
+        if flags.stale || flags.gone {
+            self.apply_rules(entry, flags.gone, &mut by_owner)?;
+        }
+        // The entry was in its slot until the owner's word was read. Otherwise a change of the owner
+        // could be missed: its rules end once the slot was filled again.
+        slot.validate().then_some(by_owner)
+    }
+
+    /// Applies the rules of an owner to an entry that was filled before its last changes.
+    #[cold]
+    fn apply_rules(&self, entry: &Entry, is_gone: bool, by_owner: &mut ByOwner) -> Option<()> {
+        if is_gone {
+            return None;
+        }
+        let mut rules = self.owners.stale(entry.owner);
+        let max_access = loop {
+            let max_access = self.sets.get(rules.max_access());
+            // The number of a set that is the owner's no more may be another set's by now.
+            match self.owners.stale(entry.owner) {
+                same if same == rules => break max_access,
+                changed => rules = changed,
+            }
+        };
+        let rule = rules.of(entry.epoch);
+        by_owner.is_known &= !rule.has(StaleRule::UNKNOWN);
+        by_owner.revoked = rule.has(StaleRule::REVOKED);
+        if rule.has(StaleRule::CUT) && entry.kind == Kind::Standard {
+            by_owner.permissions = by_owner.permissions.intersection(&max_access);
+        }
+        Some(())
+    }
+
+    /// Puts an owner that changed. What the change takes from the keys is taken when this returns,
+    /// except what it says that only their records tell, and for which a caller waits here.
     pub(in crate::store) fn change_owner(
         &self,
         owner: &ScannedOwner,
@@ -53,51 +121,52 @@ impl Index {
             return Ok(Reach::Nothing);
         };
         let may = self.sets.get(before.max_access);
-        let (mut rule, mut must_read) = (StaleRule::default(), before.unread > 0);
-        if granted != may {
-            if !granted.is_superset(&may) {
-                rule = rule.with(StaleRule::CUT);
-            }
-            // The slots don't tell what was cut off them before.
-            must_read |= !may.is_superset(&granted);
+        let was_unread = load.writer.stale.unread(&owner.id).is_some();
+        let (mut rule, mut must_read) = (StaleRule::default(), false);
+        if !granted.is_superset(&may) {
+            rule = rule.with(StaleRule::CUT);
         }
+        // The slots tell neither what was cut off them before, nor when their tokens were issued.
+        must_read |= !may.is_superset(&granted);
         if owner.tokens_valid_from != before.tokens_valid_from {
-            // The slots don't tell when their tokens were issued.
             must_read = true;
             if made == Made::Elsewhere {
                 rule = rule.with(StaleRule::UNKNOWN);
             }
         }
-        if rule.is_none() && !must_read {
-            load.put_owner(owner)?;
-            return Ok(Reach::Nothing);
+        if must_read {
+            rule = rule.with(StaleRule::READ);
         }
-        if load.writer.counts.of_owner(before.number) <= FEW {
+        let few = load.writer.counts.of_owner(before.number) <= FEW;
+        if few && (was_unread || !rule.is_none()) {
             return Ok(Reach::Few);
         }
-        // Before the rules, which name its set.
         load.put_owner(owner)?;
         let writer = &mut *load.writer;
-        let begun = self.begin_epoch(writer, &owner.id, rule);
-        if !must_read && begun {
-            return Ok(Reach::Rules);
+        let mut has_room = true;
+        if !rule.is_none() {
+            has_room = self.begin_epoch(writer, &owner.id, rule);
         }
-        drop(load);
-        self.begin_unread(&owner.id);
-        Ok(Reach::Records)
+        if !must_read && has_room && !was_unread {
+            writer.stale.end_unread(&owner.id);
+        }
+        let is_unread = writer.stale.unread(&owner.id).is_some();
+        self.change_flags(before.number, |flags| {
+            flags.suspended = owner.suspended;
+            // Without an epoch, nothing tells the slots of before from those of after.
+            flags.indeterminate = is_unread && flags.indeterminate || !has_room;
+        });
+        Ok(match (is_unread, rule.is_none()) {
+            (true, _) => Reach::Records,
+            (false, true) => Reach::Nothing,
+            (false, false) => Reach::Rules,
+        })
     }
 
-    /// Leaves a rule for all slots of an owner. Returns whether the rule is enough.
+    /// Leaves a rule for all slots of an owner. Returns whether there was an epoch for that.
     fn begin_epoch(&self, writer: &mut IndexWriter, id: &OwnerId, rule: StaleRule) -> bool {
         let Some(state) = writer.owners.get(id) else { return true };
-        let before = self.owners.stale(state.number);
-        let (rules, begun) = match rule.is_none() {
-            true => (before, Some(state.epoch)),
-            false => before.begin(state.epoch, rule),
-        };
-        if rules.is_none() {
-            return true;
-        }
+        let (rules, begun) = self.owners.stale(state.number).begin(state.epoch, rule);
         // In this order: who sees the flag must see the rules.
         self.owners.set_stale(state.number, rules.with_max_access(state.max_access));
         self.change_flags(state.number, |flags| flags.stale = true);
@@ -107,38 +176,61 @@ impl Index {
     }
 
     /// Returns the owners whose keys' records must be read again.
-    pub(in crate::store) fn unread_owners(&self) -> Vec<OwnerId> {
-        self.lock().stale.unread()
+    pub(in crate::store) fn all_unread(&self) -> Vec<OwnerId> {
+        self.lock().stale.all_unread()
     }
 
-    /// Returns the number of changes since which the records of an owner's keys must be read again;
-    /// 0 if they needn't.
-    pub(in crate::store) fn unread(&self, id: &OwnerId) -> u32 {
-        self.lock().owners.get(id).map_or(0, |state| state.unread)
+    /// Returns the ticket of the last change since which the records of an owner's keys must be read
+    /// again; `None` if they needn't.
+    pub(in crate::store) fn unread(&self, id: &OwnerId) -> Option<u64> {
+        self.lock().stale.unread(id)
     }
 
-    /// Notes that the records of an owner's keys must be read again. Returns the number of changes
-    /// since which that is so.
-    pub(in crate::store) fn begin_unread(&self, id: &OwnerId) -> u32 {
-        let mut guard = self.lock();
-        let writer = &mut *guard;
-        let Some(state) = writer.owners.get(id) else { return 0 };
-        writer.owners.change(id, |state| state.unread += 1);
-        writer.stale.add_unread(*id);
-        state.unread + 1
-    }
-
-    /// Notes that all records of an owner's keys were put again since so many changes. Returns false
-    /// if there was another change meanwhile.
-    pub(in crate::store) fn end_unread(&self, id: &OwnerId, changes: u32) -> bool {
-        let mut guard = self.lock();
-        let writer = &mut *guard;
-        if writer.owners.get(id).is_some_and(|state| state.unread != changes) {
-            return false;
+    /// Notes that the records of an owner's keys must be read again.
+    pub(in crate::store) fn begin_unread(&self, id: &OwnerId) {
+        let mut writer = self.lock();
+        if let Some(state) = writer.owners.get(id) {
+            writer.stale.add_unread(state.number, *id);
         }
-        writer.owners.change(id, |state| state.unread = 0);
-        writer.stale.forget_unread(id);
-        true
+    }
+
+    /// The same after a failure: the store can't answer for the owner until they were read.
+    pub(in crate::store) fn doubt_owner(&self, id: &OwnerId) {
+        let mut writer = self.lock();
+        if let Some(state) = writer.owners.get(id) {
+            writer.stale.add_unread(state.number, *id);
+            self.change_flags(state.number, |flags| flags.indeterminate = true);
+        }
+    }
+
+    /// Notes that all records of an owner's keys were put again since the change of this ticket. Does
+    /// nothing if there was another change meanwhile.
+    pub(in crate::store) fn end_unread(&self, id: &OwnerId, ticket: u64) {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        if writer.stale.unread(id) == Some(ticket) {
+            self.read(writer, id);
+        }
+    }
+
+    /// Notes that all records of all keys were put again.
+    pub(in crate::store) fn end_all_unread(&self) {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        for id in writer.stale.all_unread() {
+            self.read(writer, &id);
+        }
+    }
+
+    fn read(&self, writer: &mut IndexWriter, id: &OwnerId) {
+        writer.stale.end_unread(id);
+        let Some(state) = writer.owners.get(id) else { return };
+        let rules = self.owners.stale(state.number);
+        self.owners.set_stale(state.number, rules.after_reading());
+        self.change_flags(state.number, |flags| {
+            flags.suspended = state.suspended;
+            flags.indeterminate = false;
+        });
     }
 
     /// Fills the slots of up to so many keys again whose owners have changed. Returns whether there
@@ -149,7 +241,7 @@ impl Index {
         if writer.stale.is_empty() {
             return Ok(false);
         }
-        let from = writer.stale.walk_from();
+        let from = writer.stale.walk_from(|owner| self.owners.stale(owner));
         let (found, next) = {
             let IndexWriter { table, stale, .. } = &*writer;
             self.table.find_from(table, from, keys, |words| self.rule(stale, words).is_some())
@@ -157,14 +249,23 @@ impl Index {
         for hash in found {
             self.refill_key(writer, hash)?;
         }
-        for (number, id) in writer.stale.walked_to(next) {
-            if id.is_some() {
+        for walked in writer.stale.walked_to(next) {
+            let Walked { number, is_gone, before, followed_all } = walked;
+            let rules = self.owners.stale(number).after_round(before, followed_all);
+            if is_gone {
+                writer.stale.remove(number);
+            } else if rules.is_none() {
+                // In this order: who still sees the flag finds no rule, and looks at its slot again.
                 self.change_flags(number, |flags| flags.stale = false);
                 self.owners.set_stale(number, StaleRules::default());
+                writer.stale.remove(number);
+            } else {
+                self.owners.set_stale(number, rules);
             }
         }
         self.note_likely_pepper(writer);
-        Ok(!writer.stale.is_empty())
+        // Those that must be read first are left to the end of the reading.
+        Ok(writer.stale.has_work())
     }
 
     /// Returns the flags and the rules of a slot that is to be filled again.
@@ -179,8 +280,7 @@ impl Index {
         }
         let rules = self.owners.stale(entry.owner);
         let rule = rules.of(entry.epoch);
-        let id = stale.id(entry.owner)?;
-        let is_known = !rule.has(StaleRule::UNKNOWN) || !stale.is_unread(&id);
+        let is_known = !rule.needs_record() || stale.is_read(entry.owner);
         (!rule.is_none() && is_known).then_some((flags, rules))
     }
 
@@ -193,7 +293,7 @@ impl Index {
             let entry = Entry::unpack(&words);
             let rule = rules.of(entry.epoch);
             // All records of the owner's keys were read, and this key's wasn't among them.
-            if flags.gone || rule.has(StaleRule::UNKNOWN) {
+            if flags.gone || rule.needs_record() {
                 continue;
             }
             new.push(self.ruled(writer, &entry, rule, rules)?.pack());
@@ -219,7 +319,8 @@ impl Index {
             let cut: PermissionSet = self.sets.get(entry.set).intersection(&max_access);
             ruled.set = writer.sets.put(&self.sets, cut).ok_or(IndexError::Full)?;
         }
-        let state = writer.stale.id(entry.owner).and_then(|id| writer.owners.get(&id));
+        let id = self.owners.get(entry.owner).and_then(|owner| owner.id.get());
+        let state = id.and_then(|id| writer.owners.get(id));
         ruled.epoch = state.ok_or(IndexError::OwnerMissing)?.epoch;
         Ok(ruled)
     }
