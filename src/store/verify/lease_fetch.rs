@@ -107,7 +107,7 @@ impl QuotaLeases {
         let retry_after = self.waits.later();
         let recovering = availability.is_recovering().then_some(Unavailable::Quota { retry_after });
         if let Some(unavailable) = availability.unavailable().or(recovering) {
-            let waiters = wanted.into_iter().flat_map(|wanted| wanted.waiters).collect();
+            let waiters = wanted.into_iter().flat_map(|wanted| wanted.waiters);
             self.waits.finish(waiters, Outcome::Failed(unavailable));
             return written;
         }
