@@ -17,7 +17,7 @@ use super::hash_table::slot::{Seen, Slot, Unit, Words};
 use super::hash_table::table::{Table, Writer};
 use super::interned::{OwnerNumbers, Owners};
 use super::limits::lease::{Ends, LeaseWord};
-use super::limits::lease_cell::{GivenBack, LeaseCell};
+use super::limits::lease_cell::LeaseCell;
 use super::limits::records::{Slab, SlabNumbers};
 
 /// Makes the contents of a slot.
@@ -231,7 +231,7 @@ pub fn a_use_is_given_back_once_or_forfeited() {
     for slot in [0, 1] {
         let Seen::Match(found) = unit.slot(slot).read(5) else { continue };
         let cell = LeaseCell(slab.get(found.near[0] as u32).unwrap().word(0));
-        if cell.give_back(LeaseWord(1), Ends, || found.seen.validate()) == GivenBack::Done {
+        if cell.give_back(LeaseWord(1), Ends, || found.seen.validate()) {
             given_back += 1;
             break;
         }

@@ -28,6 +28,11 @@ pub mod lease {
             self.0 & !ASKED
         }
 
+        /// Returns a lease of so many uses.
+        pub fn with_units(self, units: u64) -> Self {
+            Self(units)
+        }
+
         /// Returns the lease after uses.
         pub fn spend(self, _: Ends, uses: u32) -> Option<Self> {
             (self.held() >= u64::from(uses)).then(|| Self(self.0 - u64::from(uses)))
