@@ -83,6 +83,7 @@ impl QuotaLeases {
             let mut holders = self.lock_holders();
             let wanted = match self.waits.take(BATCH) {
                 Due::Now(wanted) => wanted,
+                Due::Paused(until) => return (result, Some(until)),
                 Due::Later(next) if !holders.renews() => return (result, next),
                 Due::Later(_) => self.renewals(&mut holders),
             };

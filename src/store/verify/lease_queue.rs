@@ -9,8 +9,8 @@ use crate::id::OwnerId;
 use crate::store::index::Whose;
 
 /// Pause after the first failure; doubled after each later one.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The holder of a quota that is spent.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +70,8 @@ pub(super) enum Due {
     Now(Vec<Wanted>),
     /// None; the next ones are due then, if any are.
     Later(Option<Instant>),
+    /// None until then: all are paused.
+    Paused(Instant),
 }
 
 /// A pause after a failure.
@@ -188,7 +190,7 @@ impl LeaseQueue {
     pub(super) fn take(&mut self, now: Instant, limit: usize) -> Due {
         self.pauses.retain(|_, pause| now < pause.until + LONGEST_PAUSE);
         if let Some(until) = self.busy_until(now) {
-            return Due::Later((!self.wanted.is_empty()).then_some(until));
+            return Due::Paused(until);
         }
         let (mut turns, mut next) = (Vec::new(), None);
         for (turn, subject) in &self.order {
@@ -346,7 +348,7 @@ mod tests {
         queue.pause_all(wanted, now, |_| true);
         queue.wait(&need(2, 1), (now, 3));
         let until = now + FIRST_PAUSE;
-        assert!(matches!(queue.take(now, 9), Due::Later(Some(next)) if next == until));
+        assert!(matches!(queue.take(now, 9), Due::Paused(end) if end == until));
         assert_eq!(queue.paused_until(&of(3), now), Some(until));
         assert_eq!(taken(&queue.take(until, 9)), [(1, Some((1, 1)), 1), (2, Some((1, 1)), 1)]);
         queue.end_busy();
