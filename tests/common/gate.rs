@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Instant;
 
 use keyhasp::backend::{
     Backend, BackendCall, BackendError, BackendErrorKind, BackendLayer, Memory, UsageChange,
@@ -30,19 +31,23 @@ pub(crate) struct Gate {
     changed: Condvar,
 }
 
+/// The writes of usage for which a gate is shut.
+type Shuts = fn(&[UsageChange]) -> bool;
+
 /// A gate that is shut.
 pub(crate) struct Shut<'a>(&'a Gate);
 
 impl Drop for Shut<'_> {
     fn drop(&mut self) {
-        self.0.lock().is_shut = false;
+        self.0.lock().shut = None;
         self.0.changed.notify_all();
     }
 }
 
 #[derive(Debug, Default)]
 struct State {
-    is_shut: bool,
+    /// The writes that a gate keeps waiting.
+    shut: Option<Shuts>,
     /// The writes that stand at the gate.
     waiting: usize,
     /// The number of times that the next writes find another process at work.
@@ -51,6 +56,8 @@ struct State {
     panics: bool,
     /// The quotas whose leases can't be written.
     broken: BTreeSet<UsageSubject>,
+    /// The writes of usage: when, and whether another process was at work.
+    tries: Vec<(Instant, bool)>,
     /// The leases of each write.
     leases: Vec<Vec<UsageSubject>>,
     calls_by_requests: usize,
@@ -65,7 +72,19 @@ impl Gate {
     /// otherwise it would wait for them for ever.
     #[must_use]
     pub(crate) fn shut(&self) -> Shut<'_> {
-        self.lock().is_shut = true;
+        self.shut_for(|_| true)
+    }
+
+    /// Keeps charges alone waiting.
+    #[must_use]
+    pub(crate) fn shut_for_charges(&self) -> Shut<'_> {
+        self.shut_for(|batch| {
+            batch.iter().any(|change| matches!(change, UsageChange::Charge { .. }))
+        })
+    }
+
+    fn shut_for(&self, shuts: Shuts) -> Shut<'_> {
+        self.lock().shut = Some(shuts);
         Shut(self)
     }
 
@@ -92,6 +111,11 @@ impl Gate {
     /// Takes the leases that were asked for since the last time, by write.
     pub(crate) fn take_leases(&self) -> Vec<Vec<UsageSubject>> {
         std::mem::take(&mut self.lock().leases)
+    }
+
+    /// Takes the writes of usage since the last time: when, and whether another process was at work.
+    pub(crate) fn take_tries(&self) -> Vec<(Instant, bool)> {
+        std::mem::take(&mut self.lock().tries)
     }
 
     pub(crate) fn calls_by_requests(&self) -> usize {
@@ -131,14 +155,17 @@ impl BackendLayer for Gate {
         let mut state = self.lock();
         state.waiting += 1;
         self.changed.notify_all();
-        state = self.changed.wait_while(state, |state| state.is_shut).unwrap();
+        let is_shut = |state: &mut State| state.shut.is_some_and(|shuts| shuts(batch));
+        state = self.changed.wait_while(state, is_shut).unwrap();
         state.waiting -= 1;
         if std::mem::take(&mut state.panics) {
             drop(state);
             panic!("a write of usage panics, as the test wants");
         }
         let failed = |kind| Err(BackendError::new(kind, "memory", "record usage"));
-        if state.busy > 0 {
+        let is_busy = state.busy > 0;
+        state.tries.push((Instant::now(), is_busy));
+        if is_busy {
             state.busy -= 1;
             return failed(BackendErrorKind::TimedOut);
         }

@@ -305,8 +305,10 @@ impl Backend for Sqlite {
     }
 
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        let leases = batch.iter().any(|change| matches!(change, UsageChange::Lease { .. }));
-        let patience = if leases { Patience::Short } else { Patience::Usual };
+        // Verifications wait for leases, and a charge would keep them waiting for this connection.
+        let is_short =
+            |change: &_| matches!(change, UsageChange::Lease { .. } | UsageChange::Charge { .. });
+        let patience = if batch.iter().any(is_short) { Patience::Short } else { Patience::Usual };
         let how = ("take in usage", patience);
         let write = |batch: &[UsageChange]| {
             self.write_with(how, |tx| apply_usage(&mut Commit::new(tx), batch))
