@@ -305,10 +305,8 @@ impl Backend for Sqlite {
     }
 
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        // Verifications wait for leases, and a charge would keep them waiting for this connection.
-        let is_short =
-            |change: &_| matches!(change, UsageChange::Lease { .. } | UsageChange::Charge { .. });
-        let patience = if batch.iter().any(is_short) { Patience::Short } else { Patience::Usual };
+        let is_brief = batch.iter().any(UsageChange::is_brief);
+        let patience = if is_brief { Patience::Short } else { Patience::Usual };
         let how = ("take in usage", patience);
         let write = |batch: &[UsageChange]| {
             self.write_with(how, |tx| apply_usage(&mut Commit::new(tx), batch))

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::lease_queue::{Account, Due, LeaseQueue, Need, Place, Wanted};
 use crate::backend::UsageSubject;
 use crate::clock::Timestamp;
+use crate::process::Process;
 use crate::store::engine::{Next, Signal, Worked};
 use crate::store::types::verify_error::Unavailable;
 
@@ -30,6 +31,8 @@ pub(super) struct LeaseWaits {
     list: Mutex<List>,
     /// The longest time that a verification waits.
     bound: Duration,
+    /// A child has a copy of the lock, which a thread that it lacks may hold.
+    process: Process,
     /// Wakes the thread that fetches.
     pub(super) fetches: Arc<Signal>,
     /// Wakes the thread that watches the deadlines, and never calls the backend.
@@ -41,6 +44,8 @@ struct List {
     queue: LeaseQueue,
     waiting: BTreeMap<Place, Waiting>,
     done: BTreeMap<Place, Outcome>,
+    /// The wakers of waits that ended.
+    ended: Vec<Waker>,
     /// The number of the last place.
     last: u64,
     /// The thread that fetches was woken, and has not found the queue empty since.
@@ -77,7 +82,8 @@ pub struct LeaseWait {
 impl LeaseWaits {
     pub(super) fn new(bound: Duration) -> Self {
         let (fetches, deadlines) = (Arc::default(), Arc::default());
-        Self { list: Mutex::default(), bound, fetches, deadlines }
+        let process = Process::current();
+        Self { list: Mutex::default(), bound, process, fetches, deadlines }
     }
 
     /// Begins the time of a verification that has to wait.
@@ -127,7 +133,7 @@ impl LeaseWaits {
         let now = Instant::now();
         let until = self.lock().queue.fail(&wanted, now);
         let retry_after = (until - now).max(SHORTEST_RETRY);
-        self.finish(wanted.waiters, Outcome::Failed(Unavailable::Quota { retry_after }));
+        self.end(wanted.waiters, Outcome::Failed(Unavailable::Quota { retry_after }));
     }
 
     /// Pauses a quota whose lease can't be given back.
@@ -145,20 +151,25 @@ impl LeaseWaits {
         self.lock().queue.paused_until(subject, Instant::now()).is_some()
     }
 
-    /// Ends waits, and wakes the verifications.
-    pub(super) fn finish(&self, waiters: impl IntoIterator<Item = Place>, outcome: Outcome) {
+    /// Ends waits. The caller then wakes the verifications, without a lock that they may need.
+    pub(super) fn end(&self, waiters: impl IntoIterator<Item = Place>, outcome: Outcome) {
         let mut list = self.lock();
-        let wakers = waiters.into_iter().filter_map(|place| list.end(place, outcome));
-        let wakers: Vec<_> = wakers.collect();
-        drop(list);
-        wake_all(wakers);
+        waiters.into_iter().for_each(|place| list.end(place, outcome));
+    }
+
+    /// Wakes the verifications whose waits ended. The list isn't locked meanwhile: a waker that is
+    /// called may poll. A runtime's waker may panic; the others are woken all the same.
+    pub(super) fn wake_ended(&self) {
+        let ended = mem::take(&mut self.lock().ended);
+        for waker in ended {
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
     }
 
     /// Answers the verifications whose deadline has come. The thread that calls this calls no
     /// backend, so nothing that a backend does delays an answer.
     pub(super) fn expire(&self, now: Instant) -> Option<Instant> {
         let mut list = self.lock();
-        let mut wakers = Vec::new();
         let next = loop {
             match list.waiting.first_key_value() {
                 Some((place, waiting)) if place.0 <= now => {
@@ -166,13 +177,13 @@ impl LeaseWaits {
                     list.queue.expire(&subject, place);
                     let retry_after = self.retry_after(&list, &subject, now);
                     let outcome = Outcome::Failed(Unavailable::Quota { retry_after });
-                    wakers.extend(list.end(place, outcome));
+                    list.end(place, outcome);
                 }
                 first => break first.map(|(place, _)| place.0),
             }
         };
         drop(list);
-        wake_all(wakers);
+        self.wake_ended();
         next
     }
 
@@ -196,7 +207,8 @@ impl LeaseWaits {
         list.is_closed = true;
         let waiters: Vec<_> = list.waiting.keys().copied().collect();
         drop(list);
-        self.finish(waiters, Outcome::Failed(Unavailable::Closed));
+        self.end(waiters, Outcome::Failed(Unavailable::Closed));
+        self.wake_ended();
     }
 
     fn wake_fetcher(&self, mut list: MutexGuard<'_, List>) {
@@ -213,19 +225,12 @@ impl LeaseWaits {
 }
 
 impl List {
-    /// Ends a wait that hasn't ended; returns its waker.
-    fn end(&mut self, place: Place, outcome: Outcome) -> Option<Waker> {
-        let waiting = self.waiting.remove(&place)?;
-        self.done.insert(place, outcome);
-        Some(waiting.waker)
-    }
-}
-
-/// Wakes verifications, without the lock of the list: a waker that is called may poll, and take it.
-/// A runtime's waker may panic; the others are woken all the same.
-fn wake_all(wakers: Vec<Waker>) {
-    for waker in wakers {
-        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    /// Ends a wait that hasn't ended.
+    fn end(&mut self, place: Place, outcome: Outcome) {
+        if let Some(waiting) = self.waiting.remove(&place) {
+            self.done.insert(place, outcome);
+            self.ended.push(waiting.waker);
+        }
     }
 }
 
@@ -263,6 +268,9 @@ impl LeaseWait {
     /// Polls the wait. Ready once the verification must try again, or with its answer.
     pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<(), Unavailable>> {
         let Some(place) = self.place else { return Poll::Ready(Ok(())) };
+        if self.waits.process.is_forked() {
+            return Poll::Ready(Err(Unavailable::Forked));
+        }
         let mut list = self.waits.lock();
         if let Some(outcome) = list.done.remove(&place) {
             drop(list);
@@ -288,7 +296,7 @@ impl LeaseWait {
 
 impl Drop for LeaseWait {
     fn drop(&mut self) {
-        let Some(place) = self.place else { return };
+        let Some(place) = self.place.filter(|_| !self.waits.process.is_forked()) else { return };
         let mut list = self.waits.lock();
         let waiting = list.waiting.remove(&place);
         match &waiting {

@@ -1,28 +1,25 @@
 //! Writes of leases that fail: each quota has its own answer, and the others go on.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use keyhasp::{KeyStore, SetLimits, VerifyRequest};
+use keyhasp::backend::BackendErrorKind;
+use keyhasp::{Issued, KeyStore, SetLimits, Store, VerifyRequest};
 
-use crate::common::HOUR;
-use crate::limited::gated::{ask_once, daily, gated, of, one_time, retry_after};
+use crate::common::gate::Gate;
+use crate::common::{HOUR, World};
+use crate::limited::gated::{Answer, ask_once, daily, gated, of, one_time, retry_after};
 use crate::limited::place::{ask, key};
 
-/// All of one write, of which one can't be written: the others get their leases.
-#[test]
-fn a_failure_is_its_own_quotas_alone() {
-    let (world, _, gate) = gated(HOUR);
-    let first = key(&world, "first", one_time(64), SetLimits::new());
-    let ids: Vec<String> = (0..20).map(|at| format!("org-{at}")).collect();
-    let keys: Vec<_> =
-        ids.iter().map(|id| key(&world, id, one_time(64), SetLimits::new())).collect();
-    gate.set_broken([of(&keys[7]), of(&keys[12])]);
+/// Lets verifications gather behind a first write, and returns their answers.
+fn ask_together(place: &(World, Arc<Store>, Arc<Gate>), keys: &[Issued]) -> Vec<Answer> {
+    let (world, _, gate) = place;
+    let first = key(world, "first", one_time(64), SetLimits::new());
     let shut = gate.shut();
     std::thread::scope(|scope| {
-        let blocked = scope.spawn(|| ask(&world, &first).is_ok());
+        let blocked = scope.spawn(|| ask(world, &first).is_ok());
         gate.await_one();
-        // All others gather behind the first write.
         let mut waits: Vec<_> = keys.iter().map(|_| None).collect();
         let mut poll = |at: usize| {
             let request = VerifyRequest::new(keys[at].token.expose().as_bytes());
@@ -32,21 +29,63 @@ fn a_failure_is_its_own_quotas_alone() {
         assert!((0..keys.len()).all(|at| poll(at).is_pending()));
         drop(shut);
         assert!(blocked.join().unwrap());
-        for at in 0..keys.len() {
-            let answer = loop {
-                match poll(at) {
-                    Poll::Ready(answer) => break answer,
-                    Poll::Pending => std::thread::yield_now(),
-                }
-            };
-            assert_eq!(answer.is_ok(), ![7, 12].contains(&at), "{at}: {answer:?}");
+        let answer = |at: usize| loop {
+            match poll(at) {
+                Poll::Ready(answer) => break answer,
+                Poll::Pending => std::thread::yield_now(),
+            }
+        };
+        (0..keys.len()).map(answer).collect()
+    })
+}
+
+fn keys(world: &World, number: usize) -> Vec<Issued> {
+    let ids = (0..number).map(|at| format!("org-{at:02}"));
+    ids.map(|id| key(world, &id, one_time(64), SetLimits::new())).collect()
+}
+
+/// Of one write some can't be written, as many as one likes: each other gets its lease.
+#[test]
+fn a_failure_is_its_own_quotas_alone() {
+    for broken in [&[7, 12][..], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 12]] {
+        let place = gated(HOUR);
+        let (world, _, gate) = &place;
+        let keys = keys(world, 20);
+        gate.set_broken(broken.iter().map(|at| of(&keys[*at])));
+        let answers = ask_together(&place, &keys);
+        for (at, answer) in answers.iter().enumerate() {
+            assert_eq!(answer.is_ok(), !broken.contains(&at), "{at}: {answer:?}");
         }
-    });
-    // Those that failed try again after a pause, and the others never pause.
-    assert!(ask(&world, &keys[8]).is_ok());
-    assert!(retry_after(&ask(&world, &keys[7])).is_some());
-    gate.set_broken([]);
-    assert!(ask(&world, &keys[7]).is_ok() && ask(&world, &keys[12]).is_ok());
+        // Those that failed try again after a pause, and the others never pause.
+        assert!(ask(world, &keys[10]).is_ok());
+        assert!(retry_after(&ask(world, &keys[7])).is_some());
+        gate.set_broken([]);
+        assert!(broken.iter().all(|at| ask(world, &keys[*at]).is_ok()));
+    }
+}
+
+/// The outcome of one half of a write is unknown: what was in no write isn't written before that is
+/// known, and hears so.
+#[test]
+fn nothing_is_written_while_an_outcome_is_unknown() {
+    let place = gated(HOUR);
+    let (world, store, gate) = &place;
+    let keys = keys(world, 8);
+    gate.stay_in_doubt(true);
+    gate.fail_after_one([BackendErrorKind::Io, BackendErrorKind::OutcomeUnknown]);
+    let answers = ask_together(&place, &keys);
+    assert!(answers.iter().all(|answer| retry_after(answer).is_some()), "{answers:?}");
+    assert_eq!(gate.take_leases().len(), 1, "the first one's");
+    gate.stay_in_doubt(false);
+    store.recover().unwrap();
+    for issued in &keys {
+        while ask(world, issued).is_err() {
+            std::thread::yield_now();
+        }
+    }
+    // Each was leased once after that.
+    let leased = gate.take_leases().concat();
+    assert!(keys.iter().all(|issued| leased.iter().filter(|it| **it == of(issued)).count() == 1));
 }
 
 /// Another process holds the database: who has time waits, and who hasn't hears when to come again.

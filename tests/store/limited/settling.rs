@@ -1,6 +1,8 @@
 //! Reservations that are settled for less or for more, beside other requests.
 
-use std::task::{Context, Poll, Waker};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use keyhasp::backend::Backend;
@@ -120,4 +122,31 @@ fn a_reservation_is_given_back_after_anothers_charge() {
         store.close().unwrap();
         assert_eq!(gate.usage(&[of(&issued)]).unwrap()[0].quota.unwrap().left, 64 - 20 - 1);
     }
+}
+
+/// A waker that settles when it is called, and says so.
+struct Settles(Mutex<Option<Reservation>>, Sender<bool>);
+
+impl Wake for Settles {
+    fn wake(self: Arc<Self>) {
+        let reserved = self.0.lock().unwrap().take();
+        let is_done = reserved.is_some_and(|reserved| reserved.settle(20).is_ok());
+        let _ = self.1.send(is_done);
+    }
+}
+
+/// The thread that fetches leases has released its lock when it wakes others.
+#[test]
+fn who_is_woken_may_settle() {
+    let (world, _store, _) = gated(HOUR);
+    let issued = key(&world, "org", one_time(64), SetLimits::new());
+    let other = key(&world, "other", one_time(64), SetLimits::new());
+    let (sender, settled) = channel();
+    let reserved = Mutex::new(Some(reserve(&world, &issued, 1)));
+    let waker = Waker::from(Arc::new(Settles(reserved, sender)));
+    let request = VerifyRequest::new(other.token.expose().as_bytes());
+    let mut wait = None;
+    let polled = world.store.poll_verify(&request, &mut wait, &mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    assert_eq!(settled.recv_timeout(Duration::from_secs(10)), Ok(true));
 }

@@ -38,6 +38,11 @@ fn wait(waits: &Arc<LeaseWaits>, id: u128, waker: &Waker) -> LeaseWait {
     wait
 }
 
+fn finish(waits: &LeaseWaits, waiters: impl IntoIterator<Item = Place>, outcome: Outcome) {
+    waits.end(waiters, outcome);
+    waits.wake_ended();
+}
+
 fn poll(wait: &mut LeaseWait, waker: &Waker) -> Poll<Result<(), Unavailable>> {
     wait.poll(&Context::from_waker(waker))
 }
@@ -97,7 +102,7 @@ fn a_waker_that_panics_harms_nobody() {
     let mut all: Vec<_> =
         [&bad, &good, &bad, &good].into_iter().map(|waker| wait(&waits, 1, waker)).collect();
     let Due::Now(mut wanted) = waits.take(9) else { panic!("nothing") };
-    waits.finish(wanted.remove(0).waiters, Outcome::TryAgain);
+    finish(&waits, wanted.remove(0).waiters, Outcome::TryAgain);
     assert_eq!(woken.0.load(Ordering::SeqCst), 2);
     assert!(all.iter_mut().all(|wait| poll(wait, &good) == Poll::Ready(Ok(()))));
 }
@@ -114,7 +119,7 @@ fn the_last_waker_is_woken_and_no_place_is_left() {
     drop(wait(&waits, 2, &new_waker));
     let Due::Now(wanted) = waits.take(9) else { panic!("nothing") };
     assert_eq!(wanted.len(), 1, "the other was given up");
-    waits.finish(wanted.into_iter().flat_map(|wanted| wanted.waiters), Outcome::Changed);
+    finish(&waits, wanted.into_iter().flat_map(|wanted| wanted.waiters), Outcome::Changed);
     assert_eq!((old.0.load(Ordering::SeqCst), new.0.load(Ordering::SeqCst)), (0, 1));
     assert_eq!(poll(&mut moved, &new_waker), Poll::Ready(Ok(())));
     let list = waits.lock();
@@ -131,7 +136,7 @@ fn changes_come_to_an_end() {
     loop {
         wait.wait_for(&need(1), waker).unwrap();
         let Due::Now(mut wanted) = waits.take(9) else { panic!("nothing") };
-        waits.finish(wanted.remove(0).waiters, Outcome::Changed);
+        finish(&waits, wanted.remove(0).waiters, Outcome::Changed);
         changes += 1;
         if poll(&mut wait, waker) != Poll::Ready(Ok(())) {
             break;
