@@ -30,6 +30,20 @@ const MODEL: &[Change] = &[
     ("interned", "use crate::id::", "use keyhasp::id::"),
     ("interned", "use crate::permission::", "use keyhasp::permission::"),
     ("lease_cell", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
+    ("lease_queue", "use crate::backend::", "use keyhasp::backend::"),
+    ("lease_queue", "use crate::clock::", "use keyhasp::clock::"),
+    ("lease_queue", "use crate::id::", "use keyhasp::id::"),
+    ("lease_queue", "use crate::store::index::", "use crate::stand_ins::index::"),
+    (
+        "lease_waits",
+        "use std::sync::{Arc, Mutex, MutexGuard, PoisonError};",
+        "use std::sync::{Arc, PoisonError};\n use crate::sync::{Mutex, MutexGuard};",
+    ),
+    ("lease_waits", "use crate::backend::", "use keyhasp::backend::"),
+    ("lease_waits", "use crate::clock::", "use keyhasp::clock::"),
+    ("lease_waits", "use crate::process::", "use crate::stand_ins::process::"),
+    ("lease_waits", "use crate::store::engine::", "use crate::stand_ins::engine::"),
+    ("lease_waits", "use crate::store::types::verify_error::", "use keyhasp::store::"),
     ("pages", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
     ("pages", "const PARTS: usize = 1 << 12;", "const PARTS: usize = 20;"),
     ("records", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
@@ -110,6 +124,30 @@ const BUGS: &[(&str, &[Change])] = &[
         "lease_copied",
         &[("lease_cell", "self.0.swap(0, Ordering::Release)", "self.0.load(Ordering::Acquire)")],
     ),
+    (
+        "fetcher_thought_awake",
+        &[(
+            "lease_waits",
+            "list.is_fetching = matches!(due, Due::Now(_));",
+            "list.is_fetching = true;",
+        )],
+    ),
+    (
+        "queued_before_it_waits",
+        &[(
+            "lease_waits",
+            "list.waiting.insert(place, Waiting { waker, subject });\n        list.queue.wait(need, place);",
+            "list.queue.wait(need, place);\n        drop(list);\n        let mut list = self.waits.lock();\n        list.waiting.insert(place, Waiting { waker, subject });",
+        )],
+    ),
+    (
+        "answered_twice",
+        &[(
+            "lease_waits",
+            "if let Some(waiting) = self.waiting.remove(&place) {",
+            "if let Some(waiting) = self.waiting.get(&place).map(|it| Waiting { waker: it.waker.clone(), ..*it }) {",
+        )],
+    ),
     ("suspended_unflagged", &[("interned", "word.fetch_or(bit, Ordering::AcqRel);", "")]),
     (
         "one_is_woken",
@@ -155,6 +193,8 @@ const ROOMS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("group_commit", "src/store/engine/group_commit.rs"),
             ("interned", "src/store/index/interned.rs"),
+            ("lease_queue", "src/store/verify/lease_queue.rs"),
+            ("lease_waits", "src/store/verify/lease_waits.rs"),
         ],
     ),
 ];
