@@ -3,7 +3,7 @@
 #![allow(clippy::panic)] // It is a part of tests.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -24,9 +24,30 @@ pub(crate) fn as_request<T>(work: impl FnOnce() -> T) -> T {
     done
 }
 
+/// Runs a test with a gate before each backend.
+pub(crate) fn on_each_gate(test: impl Fn(Gate)) {
+    test(Gate::new());
+    #[cfg(feature = "sqlite")]
+    {
+        use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+        let hour = std::time::Duration::from_secs(60 * 60);
+        for options in [SqliteOptions::exclusive(), SqliteOptions::shared(hour).unwrap()] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("keys.db");
+            test(Gate::on(Sqlite::open_or_create(path, options).unwrap().0));
+        }
+    }
+    #[cfg(feature = "sled")]
+    {
+        use keyhasp::backend::sled::{Sled, SledOptions};
+        let dir = tempfile::tempdir().unwrap();
+        test(Gate::on(Sled::open_or_create(dir.path(), SledOptions::default()).unwrap().0));
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Gate {
-    inner: Memory,
+    inner: Box<dyn Backend>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -54,6 +75,10 @@ struct State {
     busy: u32,
     /// Whether the next write panics.
     panics: bool,
+    /// The errors of the next writes.
+    fails_with: VecDeque<Option<BackendErrorKind>>,
+    /// Whether what is in doubt stays so.
+    is_in_doubt: bool,
     /// The quotas whose leases can't be written.
     broken: BTreeSet<UsageSubject>,
     /// The writes of usage: when, and whether another process was at work.
@@ -65,7 +90,12 @@ struct State {
 
 impl Gate {
     pub(crate) fn new() -> Self {
-        Self { inner: Memory::new(), state: Mutex::default(), changed: Condvar::new() }
+        Self::on(Memory::new())
+    }
+
+    /// Makes a gate before a backend.
+    pub(crate) fn on(inner: impl Backend + 'static) -> Self {
+        Self { inner: Box::new(inner), state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Keeps writes of usage waiting until the answer is dropped: also if the test fails, for
@@ -103,6 +133,16 @@ impl Gate {
         self.lock().panics = true;
     }
 
+    /// Lets the writes of usage after the next one fail, each in its own way.
+    pub(crate) fn fail_after_one(&self, kinds: impl IntoIterator<Item = BackendErrorKind>) {
+        self.lock().fails_with = [None].into_iter().chain(kinds.into_iter().map(Some)).collect();
+    }
+
+    /// Lets recovery fail as long as wanted.
+    pub(crate) fn stay_in_doubt(&self, is_in_doubt: bool) {
+        self.lock().is_in_doubt = is_in_doubt;
+    }
+
     /// Lets each write fail that leases of one of these quotas.
     pub(crate) fn set_broken(&self, broken: impl IntoIterator<Item = UsageSubject>) {
         self.lock().broken = broken.into_iter().collect();
@@ -129,7 +169,7 @@ impl Gate {
 
 impl BackendLayer for Gate {
     fn inner(&self) -> &dyn Backend {
-        &self.inner
+        &*self.inner
     }
 
     fn around<T>(
@@ -139,6 +179,13 @@ impl BackendLayer for Gate {
     ) -> Result<T, BackendError> {
         self.lock().calls_by_requests += usize::from(IS_REQUEST.get());
         run()
+    }
+
+    fn recover(&self) -> Result<(), BackendError> {
+        if self.lock().is_in_doubt {
+            return Err(BackendError::new(BackendErrorKind::Io, "memory", "recover"));
+        }
+        self.inner.recover()
     }
 
     /// Stays open, so that tests can look at it.
@@ -168,6 +215,9 @@ impl BackendLayer for Gate {
         if is_busy {
             state.busy -= 1;
             return failed(BackendErrorKind::TimedOut);
+        }
+        if let Some(kind) = state.fails_with.pop_front().flatten() {
+            return failed(kind);
         }
         if leases.iter().any(|of| state.broken.contains(of)) {
             return failed(BackendErrorKind::Corrupt);

@@ -25,7 +25,11 @@ pub(crate) fn daily(uses: u64) -> SetLimits {
 
 /// A world on a gate, with the store itself.
 pub(crate) fn gated(wait: Duration) -> (World, Arc<Store>, Arc<Gate>) {
-    let (gate, clock) = (Arc::new(Gate::new()), clock());
+    gated_by(Gate::new(), wait)
+}
+
+pub(crate) fn gated_by(gate: Gate, wait: Duration) -> (World, Arc<Store>, Arc<Gate>) {
+    let (gate, clock) = (Arc::new(gate), clock());
     let backend: Arc<dyn Backend> = Arc::<Gate>::clone(&gate);
     let store = Arc::new(builder(&clock, 1).quota_wait(wait).open_on(backend).unwrap());
     (World::of(Arc::<Store>::clone(&store), clock), store, gate)

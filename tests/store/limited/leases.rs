@@ -15,38 +15,48 @@ use keyhasp::{
 };
 use proptest::prelude::*;
 
-use crate::common::gate::as_request;
+use crate::common::gate::{as_request, on_each_gate};
 use crate::common::keep_open::KeepOpen;
 use crate::common::{HOUR, World, builder, clock, owner};
-use crate::limited::gated::{ask_once, daily, gated, is_exhausted, of, one_time, retry_after};
+use crate::limited::gated::{
+    ask_once, daily, gated, gated_by, is_exhausted, of, one_time, retry_after,
+};
 use crate::limited::place::{ask, ask_for, key};
 
-/// Not one of thousands of uses, large and small, granted and rejected, parked and polled.
+/// Not one of hundreds of uses, large and small, granted and rejected, parked and polled, on each
+/// backend.
 #[test]
 fn no_request_calls_the_backend() {
-    let (world, store, gate) = gated(HOUR);
-    let keys = [
-        ("a", one_time(0), SetLimits::new()),
-        ("b", one_time(20), SetLimits::new()),
-        ("c", daily(5_000), one_time(900)),
-        ("d", SetLimits::new(), daily(300)),
-    ];
-    let keys = keys.map(|(id, own, all)| key(&world, id, own, all));
-    for day in 0..3_u32 {
-        for round in 0..400 {
-            for issued in &keys {
-                let cost = [0, 1, 1, 7][round % 4];
-                let _ = as_request(|| ask_for(&world, issued, cost));
+    on_each_gate(|gate| {
+        let (world, store, gate) = gated_by(gate, HOUR);
+        let keys = [
+            ("a", one_time(0), SetLimits::new()),
+            ("b", one_time(20), SetLimits::new()),
+            ("c", daily(5_000), one_time(900)),
+            ("d", SetLimits::new(), daily(300)),
+        ];
+        let keys = keys.map(|(id, own, all)| key(&world, id, own, all));
+        let (mut granted, mut exhausted) = (0, 0);
+        for day in 0..2_u32 {
+            for round in 0..200 {
+                for issued in &keys {
+                    let cost = [0, 1, 1, 7][round % 4];
+                    let answer = as_request(|| ask_for(&world, issued, cost));
+                    granted += u32::from(answer.is_ok());
+                    exhausted += u32::from(is_exhausted(&answer));
+                }
             }
+            store.fetch_leases().unwrap();
+            world.clock.advance(Duration::from_secs(24 * 60 * 60) * (day + 1));
+            store.refresh().unwrap();
         }
-        store.fetch_leases().unwrap();
-        world.clock.advance(Duration::from_secs(24 * 60 * 60) * (day + 1));
-    }
-    assert_eq!(gate.calls_by_requests(), 0);
-    assert!(!gate.take_leases().is_empty());
-    // It would tell.
-    assert!(as_request(|| world.admin.get(keys[0].key.id)).is_ok());
-    assert!(gate.calls_by_requests() > 0);
+        assert!(granted > 400 && exhausted > 400 && granted + exhausted == 1_600);
+        assert_eq!(gate.calls_by_requests(), 0);
+        assert!(!gate.take_leases().is_empty());
+        // It would tell.
+        assert!(as_request(|| world.admin.get(keys[0].key.id)).is_ok());
+        assert!(gate.calls_by_requests() > 0);
+    });
 }
 
 /// Uses with time between them for the thread that fetches: while 32 or more are left, none but the
