@@ -98,7 +98,11 @@ impl QuotaLeases {
             result = match (result, written.error) {
                 (Some(Err(first)), _) => Some(Err(first)),
                 (_, Some(error)) => Some(Err(error)),
-                (before, None) => before.or((written.succeeded > 0).then_some(Ok(()))),
+                // The health goes on to show the error of a quota that keeps failing.
+                (before, None) => {
+                    let is_well = written.succeeded > 0 && !self.waits.is_any_failing();
+                    before.or(is_well.then_some(Ok(())))
+                }
             };
         }
     }

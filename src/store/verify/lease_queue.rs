@@ -262,6 +262,11 @@ impl LeaseQueue {
         (self.wanted.len(), places.sum())
     }
 
+    /// Whether leases of a quota have failed again and again, and none came since.
+    pub(super) fn is_any_failing(&self) -> bool {
+        self.pauses.values().any(|pause| pause.length == LONGEST_PAUSE)
+    }
+
     /// Whether the backend has been busy for long.
     pub(super) fn is_busy_for_long(&self) -> bool {
         self.busy.is_some_and(|busy| busy.length == LONGEST_PAUSE)
@@ -343,8 +348,10 @@ mod tests {
             assert!(matches!(queue.take(now, 9), Due::Later(Some(next)) if next == until));
             now = until;
         }
+        assert!(queue.is_any_failing());
         let Due::Now(wanted) = queue.take(now, 9) else { panic!("nothing") };
         queue.end_pause(&of(1));
+        assert!(!queue.is_any_failing());
         queue.pause_all(wanted, now, |_| true);
         queue.wait(&need(2, 1), (now, 3));
         let until = now + FIRST_PAUSE;

@@ -114,6 +114,11 @@ impl LeaseWaits {
         self.lock().queue.end_pause(subject);
     }
 
+    /// Whether leases of a quota have failed again and again, and none came since.
+    pub(super) fn is_any_failing(&self) -> bool {
+        self.lock().queue.is_any_failing()
+    }
+
     /// The backend has written.
     pub(super) fn end_busy(&self) {
         self.lock().queue.end_busy();

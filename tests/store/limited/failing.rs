@@ -122,6 +122,33 @@ fn a_panic_keeps_no_verification_waiting() {
     assert!(ask(&world, &issued).is_ok());
 }
 
+/// A quota whose leases can't be written, while others can: the health goes on to show its error.
+#[test]
+fn a_quota_that_keeps_failing_shows_in_the_health() {
+    let (world, store, gate) = gated(HOUR);
+    let keys = keys(&world, 10);
+    gate.set_broken([of(&keys[0])]);
+    let thread = || {
+        let threads = store.health().threads;
+        threads.into_iter().find(|thread| thread.name == "keyhasp-leases").unwrap().work
+    };
+    // Until its pauses are longest.
+    for _ in 0..9 {
+        assert!(retry_after(&ask(&world, &keys[0])).is_some());
+    }
+    while thread().last_error.is_none() {
+        std::thread::yield_now();
+    }
+    assert!(keys[1..].iter().all(|issued| ask(&world, issued).is_ok()));
+    store.fetch_leases().unwrap();
+    assert!(thread().is_failing, "{:?}", thread());
+    gate.set_broken([]);
+    assert!(ask(&world, &keys[0]).is_ok());
+    while thread().is_failing {
+        std::thread::yield_now();
+    }
+}
+
 /// While all leases pause, none is renewed.
 #[test]
 fn renewals_pause_too() {
