@@ -140,14 +140,7 @@ const BUGS: &[(&str, &[Change])] = &[
             "list.queue.wait(need, place);\n        drop(list);\n        let mut list = self.waits.lock();\n        list.waiting.insert(place, Waiting { waker, subject });",
         )],
     ),
-    (
-        "answered_twice",
-        &[(
-            "lease_waits",
-            "if let Some(waiting) = self.waiting.remove(&place) {",
-            "if let Some(waiting) = self.waiting.get(&place).map(|it| Waiting { waker: it.waker.clone(), ..*it }) {",
-        )],
-    ),
+    ("woken_without_an_answer", &[("lease_waits", "self.done.insert(place, outcome);", "")]),
     ("suspended_unflagged", &[("interned", "word.fetch_or(bit, Ordering::AcqRel);", "")]),
     (
         "one_is_woken",
