@@ -60,6 +60,14 @@ pub enum UsageChange {
     },
 }
 
+impl UsageChange {
+    /// Whether a write with this waits for another process for a moment only, and is tried again:
+    /// verifications of this process wait for it, or for the next one.
+    pub(crate) fn is_brief(&self) -> bool {
+        matches!(self, Self::Lease { .. } | Self::Charge { .. })
+    }
+}
+
 /// The outcome of each step of a batch, in order: a lease for each step that asked for one of a key
 /// or an owner that exists and has a quota; otherwise `None`.
 pub type UsageOutcome = Vec<Option<Lease>>;

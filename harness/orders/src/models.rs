@@ -1,24 +1,31 @@
 // Included into a module beside the sources, once for each way in which they are changed.
 
+use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicUsize as Count, Ordering as StdOrdering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use keyhasp::backend::{Applied, Change, Precondition};
 use keyhasp::clock::Timestamp;
-use keyhasp::id::{OwnerId, Version};
+use keyhasp::id::{KeyId, OwnerId, Version};
 use keyhasp::store::Unavailable;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use loom::thread;
 
+use crate::stand_ins::engine::Signal;
+use crate::stand_ins::index::Whose;
 use crate::sync::be_writer;
 
 use super::group_commit::GroupCommit;
 use super::hash_table::slot::{Seen, Slot, Unit, Words};
 use super::hash_table::table::{Table, Writer};
 use super::interned::{OwnerNumbers, OwnerRules, Owners};
-use super::limits::lease::{Ends, LeaseWord};
 use super::stale::{StaleRule, StaleRules};
-use super::limits::lease_cell::{GivenBack, LeaseCell};
+use super::lease_queue::{Account, Due, Need};
+use super::lease_waits::{LeaseWaits, Outcome};
+use super::limits::lease::{Ends, LeaseWord};
+use super::limits::lease_cell::LeaseCell;
 use super::limits::records::{Slab, SlabNumbers};
 
 /// Makes the contents of a slot.
@@ -232,7 +239,7 @@ pub fn a_use_is_given_back_once_or_forfeited() {
     for slot in [0, 1] {
         let Seen::Match(found) = unit.slot(slot).read(5) else { continue };
         let cell = LeaseCell(slab.get(found.near[0] as u32).unwrap().word(0));
-        if cell.give_back(LeaseWord(1), Ends, || found.seen.validate()) == GivenBack::Done {
+        if cell.give_back(LeaseWord(1), Ends, || found.seen.validate()) {
             given_back += 1;
             break;
         }
@@ -423,6 +430,62 @@ pub fn a_guard_is_alone() {
     callers.into_iter().for_each(|caller| caller.join().unwrap());
 }
 
+/// A verification that sleeps until it is woken, and counts that.
+#[derive(Default)]
+struct Sleeper {
+    signal: Signal,
+    woken: Count,
+}
+
+impl Wake for Sleeper {
+    fn wake(self: StdArc<Self>) {
+        self.woken.fetch_add(1, StdOrdering::SeqCst);
+        self.signal.wake();
+    }
+}
+
+/// A verification takes a place beside the thread that fetches, and beside the one that watches the
+/// deadlines: it is woken once, and has an answer then.
+pub fn a_wait_is_answered_once() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let waits = StdArc::new(LeaseWaits::new(HOUR));
+    let fetching = {
+        let waits = StdArc::clone(&waits);
+        thread::spawn(move || {
+            loop {
+                match waits.take(1) {
+                    Due::Now(wanted) => {
+                        let waiters = wanted.into_iter().flat_map(|wanted| wanted.waiters);
+                        waits.end(waiters, Outcome::TryAgain);
+                        return waits.wake_ended();
+                    }
+                    Due::Later(_) | Due::Paused(_) => waits.fetches.wait(),
+                }
+            }
+        })
+    };
+    let watching = {
+        let waits = StdArc::clone(&waits);
+        thread::spawn(move || _ = waits.expire(Instant::now() + 2 * HOUR))
+    };
+    let sleeper = StdArc::<Sleeper>::default();
+    let waker = Waker::from(StdArc::clone(&sleeper));
+    let holder = Whose::Key(KeyId::from_u128(1), None);
+    let account = Account { owner: OwnerId::new("org").unwrap(), holder };
+    let mut wait = waits.begin();
+    wait.wait_for(&Need { account, at: Timestamp::MIN, uses: 1 }, &waker).unwrap();
+    let answer = loop {
+        match wait.poll(&Context::from_waker(&waker)) {
+            Poll::Ready(answer) => break answer,
+            Poll::Pending => sleeper.signal.wait(),
+        }
+    };
+    fetching.join().unwrap();
+    watching.join().unwrap();
+    assert!(matches!(answer, Ok(()) | Err(Unavailable::Quota { .. })));
+    assert_eq!(sleeper.woken.load(StdOrdering::SeqCst), 1);
+}
+
 /// All models, by name; those that take long come last.
 pub const ALL: &[(&str, fn())] = &[
     ("contents_are_whole", contents_are_whole),
@@ -434,6 +497,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("a_suspension_is_seen", a_suspension_is_seen),
     ("a_rule_holds_until_its_slot_is_filled_again", a_rule_holds_until_its_slot_is_filled_again),
     ("a_suspension_comes_before_its_keys", a_suspension_comes_before_its_keys),
+    ("a_wait_is_answered_once", a_wait_is_answered_once),
     ("each_caller_gets_its_outcome", each_caller_gets_its_outcome),
     ("an_error_reaches_each_caller", an_error_reaches_each_caller),
     ("a_guard_is_alone", a_guard_is_alone),

@@ -28,6 +28,11 @@ pub mod lease {
             self.0 & !ASKED
         }
 
+        /// Returns a lease of so many uses.
+        pub fn with_units(self, units: u64) -> Self {
+            Self(units)
+        }
+
         /// Returns the lease after uses.
         pub fn spend(self, _: Ends, uses: u32) -> Option<Self> {
             (self.held() >= u64::from(uses)).then(|| Self(self.0 - u64::from(uses)))
@@ -41,6 +46,88 @@ pub mod lease {
         /// Returns the lease with uses that were given back.
         pub fn give_back(self, uses: Self, _: Ends) -> Option<Self> {
             Some(Self(self.0 + uses.held()))
+        }
+    }
+}
+
+/// Holders of limits.
+pub mod index {
+    use keyhasp::id::KeyId;
+
+    /// The holder of limits.
+    #[derive(Clone, Copy, Debug)]
+    pub enum Whose {
+        /// A key.
+        Key(KeyId, Option<u32>),
+        /// An owner.
+        Owner(u32),
+    }
+}
+
+/// Processes, none of them forked.
+pub mod process {
+    /// A process.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Process;
+
+    impl Process {
+        /// Returns the process.
+        pub fn current() -> Self {
+            Self
+        }
+
+        /// Returns false.
+        pub fn is_forked(self) -> bool {
+            false
+        }
+    }
+}
+
+/// Background threads, which the models run themselves.
+pub mod engine {
+    use std::time::Duration;
+
+    use loom::sync::Notify;
+
+    /// When a thread works next.
+    #[derive(Debug)]
+    pub enum Next {
+        /// After a pause.
+        After(Duration),
+        /// When it is woken.
+        WhenWoken,
+    }
+
+    /// Work that was done.
+    #[derive(Debug)]
+    pub struct Worked;
+
+    impl Worked {
+        /// No work.
+        pub fn nothing(_: Next) -> Self {
+            Self
+        }
+    }
+
+    /// Wakes a thread; a wake that comes before the thread waits isn't lost.
+    #[derive(Debug)]
+    pub struct Signal(Notify);
+
+    impl Default for Signal {
+        fn default() -> Self {
+            Self(Notify::new())
+        }
+    }
+
+    impl Signal {
+        /// Wakes the thread.
+        pub fn wake(&self) {
+            self.0.notify();
+        }
+
+        /// Waits until the thread is woken.
+        pub fn wait(&self) {
+            self.0.wait();
         }
     }
 }

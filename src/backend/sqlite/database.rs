@@ -305,8 +305,8 @@ impl Backend for Sqlite {
     }
 
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        let leases = batch.iter().any(|change| matches!(change, UsageChange::Lease { .. }));
-        let patience = if leases { Patience::Short } else { Patience::Usual };
+        let is_brief = batch.iter().any(UsageChange::is_brief);
+        let patience = if is_brief { Patience::Short } else { Patience::Usual };
         let how = ("take in usage", patience);
         let write = |batch: &[UsageChange]| {
             self.write_with(how, |tx| apply_usage(&mut Commit::new(tx), batch))

@@ -73,12 +73,11 @@ impl BackendLayer for NotingBackend {
     }
 
     fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
-        let has_lease = batch.iter().any(|change| matches!(change, UsageChange::Lease { .. }));
-        // Leases wait for another process for a moment only, and are tried again. The thread that
-        // fetches them says in its own health if that goes on.
+        let is_brief = batch.iter().any(UsageChange::is_brief);
+        // The thread that fetches leases says in its own health if that goes on.
         let counts = |outcome: &Result<_, BackendError>| match outcome {
             Ok(_) => !batch.is_empty(),
-            Err(error) => !has_lease || error.kind() != BackendErrorKind::TimedOut,
+            Err(error) => !is_brief || error.kind() != BackendErrorKind::TimedOut,
         };
         self.note(|| self.inner.record_usage(batch), counts)
     }

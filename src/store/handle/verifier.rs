@@ -185,7 +185,10 @@ impl Reservation {
     /// What was reserved beyond that is given back, unless the quota was changed or its period is
     /// over: then it is gone. What goes beyond the reservation is charged to the quotas as they are
     /// now, all of it: what a quota lacks is a debt, which is paid out of what is given back or
-    /// added later, and ends with the period. A charge may wait for one durable write.
+    /// added later, and ends with the period.
+    ///
+    /// A charge that a lease doesn't cover is one durable write on the caller's thread. While
+    /// another process has the database it is tried for about a second. No verification waits for it.
     ///
     /// # Errors
     /// As [`KeyStore::settle`].

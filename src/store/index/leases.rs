@@ -6,13 +6,10 @@
 use super::index::{Index, IndexWriter};
 use super::interned::Owners;
 use super::limits::limiter::DroppedLease;
-use super::limits::{GivenBack, LeaseWord, Leased, LeftWord, Limiter, Spent};
+use super::limits::{LeaseWord, Leased, LeftWord, Limiter, Spent};
 use crate::backend::UsageSubject;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId, Version};
-
-/// The number of tries to give uses back while their quota moves from record to record.
-const GIVE_BACK_TRIES: u32 = 64;
 
 /// The holder of limits: a key, with its owner's number if that is known, or an owner by its
 /// number.
@@ -34,37 +31,25 @@ impl Index {
     ) -> Option<Leased> {
         let now = self.clock.now();
         let give_back = |limiter: &Limiter<'_>, is_current: &dyn Fn() -> bool| {
-            if limiter.has_quota() && limiter.since() == since {
-                return (limiter.give_back(uses, now, is_current), limiter.leased(now));
-            }
-            (if is_current() { GivenBack::Refused } else { GivenBack::Moved }, None)
+            let is_same = limiter.has_quota() && limiter.since() == since;
+            let is_done = is_same && limiter.give_back(uses, now, is_current);
+            is_done.then(|| limiter.leased(now)).flatten()
         };
-        for tries in 0..GIVE_BACK_TRIES {
-            let done = match whose {
-                Whose::Key(id, owner) => self.search(id).find(|packed| {
-                    let entry = packed.judged_at(Timestamp::MIN)?;
-                    if owner.is_some_and(|owner| entry.owner != owner) {
-                        return None;
-                    }
-                    let limiter = self.limiter(entry.limited?)?;
-                    Some(give_back(&limiter, &|| packed.seen().validate()))
-                }),
-                Whose::Owner(owner) => self
-                    .owner_limiter(owner)
-                    .map(|found| give_back(&found.limiter, &|| self.validate(&found))),
-            };
-            match done {
-                Some((GivenBack::Done, leased)) => return leased,
-                Some((GivenBack::Refused, _)) | None => return None,
-                // Between two records for a moment, of which the second is published next. A writer
-                // that is preempted there gets a turn.
-                Some((GivenBack::Moved, _)) if tries > GIVE_BACK_TRIES / 2 => {
-                    std::thread::yield_now();
+        match whose {
+            Whose::Key(id, owner) => self.search(id).find(|packed| {
+                let entry = packed.judged_at(Timestamp::MIN)?;
+                if owner.is_some_and(|owner| entry.owner != owner) {
+                    return None;
                 }
-                Some((GivenBack::Moved, _)) => std::hint::spin_loop(),
+                let limiter = self.limiter(entry.limited?)?;
+                // If this slot isn't the key's any more, the search finds the next.
+                give_back(&limiter, &|| packed.seen().validate())
+            }),
+            Whose::Owner(owner) => {
+                let found = self.owner_limiter(owner)?;
+                give_back(&found.limiter, &|| self.validate(&found))
             }
         }
-        None
     }
 
     /// Adds a lease to a quota, and notes the rest beside it. Returns whether the quota is the one of
@@ -91,11 +76,11 @@ impl Index {
         self.current(&self.lock(), whose)?.leased(now)
     }
 
-    /// Takes the rest of a quota's lease; returns it with the limits.
+    /// Takes the rest of a quota's lease; returns it with the limits. Uses can still be given back.
     pub(in crate::store) fn take_lease(&self, whose: Whose) -> Option<(LeaseWord, Limiter<'_>)> {
         let writer = self.lock();
         let limiter = self.current(&writer, whose).filter(Limiter::has_quota)?;
-        Some((limiter.take_lease(), limiter))
+        Some((limiter.drain_lease(), limiter))
     }
 
     /// Spends uses of the current quota's lease, if it has as many. Returns the quota's version too;

@@ -19,8 +19,8 @@ use crate::store::types::verify_error::Unavailable;
 const BATCH: usize = 512;
 /// Number of holders that are looked at for renewal before those who wait have their turn.
 const PIECE: usize = 256;
-/// Number of writes of one step that may fail, and none succeed, before what is left of a batch isn't
-/// tried: then it isn't the quotas that fail.
+/// Number of writes of one step that may fail, and none succeed, before the rest of a batch waits for a
+/// pause: then it may not be the quotas that fail.
 const MAX_FAILED: usize = 8;
 
 /// A step of a write.
@@ -40,28 +40,30 @@ struct Fetch {
 /// The end of the writes of one batch.
 #[derive(Debug, Default)]
 struct Written {
-    /// Those for which a busy backend was not asked.
+    /// Those that weren't written, nor failed.
     postponed: Vec<Wanted>,
-    is_busy: bool,
+    /// The kind of an error after which the rest isn't written.
+    stopped_by: Option<BackendErrorKind>,
     succeeded: usize,
     failed: usize,
     error: Option<Error>,
 }
 
-/// The verifications that wait for a batch. If its writing panics, they hear so: they are in no
-/// queue any more, and would wait until their deadlines.
-struct Unanswered<'a> {
+/// The verifications that wait for a batch, woken at its end. If its writing panics, they hear so:
+/// they are in no queue any more, and would wait until their deadlines.
+struct Waiters<'a> {
     waits: &'a LeaseWaits,
-    waiters: Vec<Place>,
+    places: Vec<Place>,
 }
 
-impl Drop for Unanswered<'_> {
+impl Drop for Waiters<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             let retry_after = self.waits.later();
             let outcome = Outcome::Failed(Unavailable::Quota { retry_after });
-            self.waits.finish(mem::take(&mut self.waiters), outcome);
+            self.waits.end(mem::take(&mut self.places), outcome);
         }
+        self.waits.wake_ended();
     }
 }
 
@@ -79,22 +81,28 @@ impl QuotaLeases {
     pub(super) fn fetch(&self) -> (Option<Result<(), Error>>, Option<Instant>) {
         let mut result = None;
         loop {
+            // Dropped after the lock is released, also if this panics: what is woken may settle
+            // another reservation, and wait for the lock.
+            let mut waiters = Waiters { waits: &self.waits, places: Vec::new() };
             // Before the queue: who calls this waits for what another thread took out of it.
             let mut holders = self.lock_holders();
             let wanted = match self.waits.take(BATCH) {
                 Due::Now(wanted) => wanted,
+                Due::Paused(until) => return (result, Some(until)),
                 Due::Later(next) if !holders.renews() => return (result, next),
                 Due::Later(_) => self.renewals(&mut holders),
             };
-            let waiters = wanted.iter().flat_map(|wanted| &wanted.waiters).copied().collect();
-            let unanswered = Unanswered { waits: &self.waits, waiters };
+            waiters.places = wanted.iter().flat_map(|wanted| &wanted.waiters).copied().collect();
             let written = self.serve(&mut holders, wanted);
-            drop(unanswered);
             drop(holders);
             result = match (result, written.error) {
                 (Some(Err(first)), _) => Some(Err(first)),
                 (_, Some(error)) => Some(Err(error)),
-                (before, None) => before.or((written.succeeded > 0).then_some(Ok(()))),
+                // The health goes on to show the error of a quota that keeps failing.
+                (before, None) => {
+                    let is_well = written.succeeded > 0 && !self.waits.is_any_failing();
+                    before.or(is_well.then_some(Ok(())))
+                }
             };
         }
     }
@@ -102,13 +110,8 @@ impl QuotaLeases {
     /// Serves what is wanted, in one write unless that fails.
     fn serve(&self, holders: &mut LeaseHolders, wanted: Vec<Wanted>) -> Written {
         let mut written = Written::default();
-        let availability = &self.engine.records.availability;
-        // Of the token nothing is in doubt; only the lease has to wait.
-        let retry_after = self.waits.later();
-        let recovering = availability.is_recovering().then_some(Unavailable::Quota { retry_after });
-        if let Some(unavailable) = availability.unavailable().or(recovering) {
-            let waiters = wanted.into_iter().flat_map(|wanted| wanted.waiters).collect();
-            self.waits.finish(waiters, Outcome::Failed(unavailable));
+        if let Some(unavailable) = self.unavailable() {
+            self.refuse(wanted, unavailable);
             return written;
         }
         self.collect_dropped(holders);
@@ -125,9 +128,12 @@ impl QuotaLeases {
             returns.chain(leases.into_iter().map(Step::Lease)).collect(),
             &mut written,
         );
-        if written.is_busy {
-            let postponed = mem::take(&mut written.postponed);
-            if !self.waits.pause_all(postponed) {
+        let postponed = mem::take(&mut written.postponed);
+        if let Some(unavailable) = self.unavailable() {
+            self.refuse(postponed, unavailable);
+        } else if let Some(kind) = written.stopped_by {
+            let is_long = self.waits.pause_all(postponed);
+            if kind == BackendErrorKind::TimedOut && !is_long {
                 // Another process commits now and then; that is no failure.
                 written.error = None;
             }
@@ -135,11 +141,26 @@ impl QuotaLeases {
         written
     }
 
+    /// Returns why no lease can be written now.
+    fn unavailable(&self) -> Option<Unavailable> {
+        let availability = &self.engine.records.availability;
+        // Of the token nothing is in doubt; only the lease has to wait.
+        let retry_after = self.waits.later();
+        let recovering = availability.is_recovering().then_some(Unavailable::Quota { retry_after });
+        availability.unavailable().or(recovering)
+    }
+
+    /// Answers those who wait for leases that can't be written.
+    fn refuse(&self, wanted: Vec<Wanted>, unavailable: Unavailable) {
+        let waiters = wanted.into_iter().flat_map(|wanted| wanted.waiters);
+        self.waits.end(waiters, Outcome::Failed(unavailable));
+    }
+
     /// Begins to fetch a lease, unless that needs no write.
     fn begin(&self, holders: &mut LeaseHolders, mut wanted: Wanted) -> Option<Fetch> {
         let (at, holder) = (wanted.at, wanted.account.holder);
         let Some(leased) = self.engine.records.index.leased(holder, at) else {
-            self.waits.finish(wanted.waiters, Outcome::Changed);
+            self.waits.end(wanted.waiters, Outcome::Changed);
             return None;
         };
         let Leased { mut held, surplus, is_over, .. } = leased;
@@ -157,10 +178,10 @@ impl QuotaLeases {
             }
             None => {
                 match self.read_left(holders, &wanted) {
-                    Ok(outcome) => self.waits.finish(wanted.waiters, outcome),
+                    Ok(outcome) => self.waits.end(wanted.waiters, outcome),
                     Err(error) if error.damage().is_some() => {
                         let outcome = Outcome::Failed(self.unreadable(error));
-                        self.waits.finish(wanted.waiters, outcome);
+                        self.waits.end(wanted.waiters, outcome);
                     }
                     // The next write meets it too, and says so in the health.
                     Err(_) => self.waits.fail(wanted),
@@ -170,7 +191,7 @@ impl QuotaLeases {
         };
         if held >= most {
             // Another verification's need has brought enough.
-            self.waits.finish(mem::take(&mut wanted.waiters), Outcome::TryAgain);
+            self.waits.end(mem::take(&mut wanted.waiters), Outcome::TryAgain);
             if !wanted.is_ahead {
                 return None;
             }
@@ -181,7 +202,7 @@ impl QuotaLeases {
 
     /// Writes steps. A failure that may be one quota's own is looked for by halves.
     fn write(&self, holders: &mut LeaseHolders, mut steps: Vec<Step>, written: &mut Written) {
-        if written.is_busy {
+        if written.stopped_by.is_some() {
             return self.postpone(holders, steps, written);
         }
         let batch: Vec<UsageChange> =
@@ -202,17 +223,23 @@ impl QuotaLeases {
             Ok(_) => BackendError::new(BackendErrorKind::OutcomeUnknown, backend.name(), "lease"),
             Err(error) => error,
         };
-        let is_of_all = written.succeeded == 0 && written.failed >= MAX_FAILED;
-        match error.kind() {
-            BackendErrorKind::TimedOut => {
-                written.is_busy = true;
-                written.error = Some(error.into());
-                self.postpone(holders, steps, written);
-            }
+        let kind = error.kind();
+        let may_be_of_all = written.succeeded == 0 && written.failed >= MAX_FAILED;
+        match kind {
+            // No write may follow one of unknown outcome before it is known, and none can follow the
+            // others. The rest wasn't in this write: it is neither lost nor written twice.
             BackendErrorKind::Closed
             | BackendErrorKind::ForeignWriter
-            | BackendErrorKind::OutcomeUnknown => self.fail(holders, steps, error, written),
-            _ if steps.len() == 1 || is_of_all => self.fail(holders, steps, error, written),
+            | BackendErrorKind::OutcomeUnknown => {
+                written.stopped_by = Some(kind);
+                self.fail(holders, steps, error, written);
+            }
+            _ if kind == BackendErrorKind::TimedOut || may_be_of_all => {
+                written.stopped_by = Some(kind);
+                written.error = Some(self.engine.on_write_error(error));
+                self.postpone(holders, steps, written);
+            }
+            _ if steps.len() == 1 => self.fail(holders, steps, error, written),
             _ => {
                 let rest = steps.split_off(steps.len() / 2);
                 self.write(holders, steps, written);
@@ -221,7 +248,7 @@ impl QuotaLeases {
         }
     }
 
-    /// Keeps steps for later, since another process has the database.
+    /// Keeps steps for later.
     fn postpone(&self, holders: &mut LeaseHolders, steps: Vec<Step>, written: &mut Written) {
         for step in steps {
             match step {
@@ -244,7 +271,7 @@ impl QuotaLeases {
             match step {
                 Step::Lease(fetch) if kind == BackendErrorKind::Closed => {
                     let closed = Outcome::Failed(Unavailable::Closed);
-                    self.waits.finish(fetch.wanted.waiters, closed);
+                    self.waits.end(fetch.wanted.waiters, closed);
                 }
                 Step::Lease(fetch) => self.waits.fail(fetch.wanted),
                 // If the backend has written the batch, its leases are forfeited, and what was given
@@ -268,14 +295,14 @@ impl QuotaLeases {
         {
             // The period has ended meanwhile.
             holders.returns.push((subject, lease));
-            return self.waits.finish(wanted.waiters, Outcome::TryAgain);
+            return self.waits.end(wanted.waiters, Outcome::TryAgain);
         }
         let is_put = |holders: &mut LeaseHolders| {
             lease.as_ref().is_some_and(|lease| self.put(holders, &wanted, lease))
         };
         if is_put(holders) {
             self.waits.end_pause(&subject);
-            return self.waits.finish(wanted.waiters, Outcome::TryAgain);
+            return self.waits.end(wanted.waiters, Outcome::TryAgain);
         }
         // A backend leases nothing of a damaged quota. Otherwise the quota was changed in the
         // backend, and not yet in the index.
@@ -289,7 +316,7 @@ impl QuotaLeases {
         {
             holders.returns.push((subject, lease));
         }
-        self.waits.finish(wanted.waiters, outcome);
+        self.waits.end(wanted.waiters, outcome);
     }
 
     /// Puts a lease into the index; returns whether the quota there is the one that it is of. A lease

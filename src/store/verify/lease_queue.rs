@@ -1,6 +1,6 @@
 //! The leases that are to be fetched, in their order, and the pauses after failures.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::backend::UsageSubject;
@@ -9,8 +9,8 @@ use crate::id::OwnerId;
 use crate::store::index::Whose;
 
 /// Pause after the first failure; doubled after each later one.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The holder of a quota that is spent.
 #[derive(Clone, Copy, Debug)]
@@ -42,15 +42,23 @@ pub(super) struct Wanted {
     pub(super) uses: Option<(u32, u32)>,
     /// Whether the next lease was asked for before the last one ends.
     pub(super) is_ahead: bool,
-    pub(super) waiters: Vec<Place>,
+    /// Whether it is fetched for later verifications too, after one that didn't wait to the end.
+    is_kept: bool,
+    pub(super) waiters: BTreeSet<Place>,
 }
+
+/// The turn of a quota: those that a verification has waited for come first, in their order. So
+/// `false` is the better first part.
+type Turn = (bool, u64);
 
 /// Leases to be fetched, at most one for each quota. Verifications that wait come first.
 #[derive(Debug, Default)]
 pub(super) struct LeaseQueue {
-    wanted: BTreeMap<UsageSubject, Wanted>,
-    urgent: VecDeque<UsageSubject>,
-    ahead: VecDeque<UsageSubject>,
+    wanted: BTreeMap<UsageSubject, (Turn, Wanted)>,
+    /// The quotas that are wanted, by their turns.
+    order: BTreeMap<Turn, UsageSubject>,
+    /// The number of the last turn.
+    last_turn: u64,
     /// A failure pauses its own quota; a busy backend pauses all.
     pauses: BTreeMap<UsageSubject, Pause>,
     busy: Option<Pause>,
@@ -62,6 +70,8 @@ pub(super) enum Due {
     Now(Vec<Wanted>),
     /// None; the next ones are due then, if any are.
     Later(Option<Instant>),
+    /// None until then: all are paused.
+    Paused(Instant),
 }
 
 /// A pause after a failure.
@@ -82,7 +92,8 @@ impl Account {
 
 impl Wanted {
     fn new(account: Account, at: Timestamp) -> Self {
-        Self { account, at, uses: None, is_ahead: false, waiters: Vec::new() }
+        let waiters = BTreeSet::new();
+        Self { account, at, uses: None, is_ahead: false, is_kept: false, waiters }
     }
 
     /// A lease that no verification waits for.
@@ -90,10 +101,17 @@ impl Wanted {
         Self { is_ahead: true, ..Self::new(account, at) }
     }
 
-    /// The lease that a verification needs.
+    /// The lease that a verification needs, for a later one.
     pub(super) fn for_need(need: &Need) -> Self {
         let uses = (need.uses > 0).then_some((need.uses, need.uses));
-        Self { uses, ..Self::new(need.account, need.at) }
+        Self { uses, is_kept: true, ..Self::new(need.account, need.at) }
+    }
+
+    /// Removes the places of verifications that wait no more.
+    fn keep_waiting(&mut self, still_waits: impl Fn(&Place) -> bool) {
+        let before = self.waiters.len();
+        self.waiters.retain(still_waits);
+        self.is_kept |= self.waiters.len() < before;
     }
 
     fn merge(&mut self, other: Self) {
@@ -103,6 +121,7 @@ impl Wanted {
             (own, other) => own.or(other),
         };
         self.is_ahead |= other.is_ahead;
+        self.is_kept |= other.is_kept;
         self.waiters.extend(other.waiters);
     }
 }
@@ -122,62 +141,70 @@ impl Pause {
 impl LeaseQueue {
     /// Adds a verification's need.
     pub(super) fn wait(&mut self, need: &Need, place: Place) {
-        self.add(Wanted { waiters: vec![place], ..Wanted::for_need(need) });
+        let waiters = BTreeSet::from([place]);
+        self.add(Wanted { waiters, is_kept: false, ..Wanted::for_need(need) });
     }
 
-    /// Gives a place up. Without one there is no need any more, unless the lease was asked for ahead.
+    /// Gives a place up. Without one there is no need any more, unless the lease was asked for ahead,
+    /// or for later ones.
     pub(super) fn leave(&mut self, subject: &UsageSubject, place: Place) {
-        let Some(queued) = self.wanted.get_mut(subject) else { return };
-        queued.waiters.retain(|other| *other != place);
-        if queued.waiters.is_empty() {
-            queued.uses = None;
-            if !queued.is_ahead {
-                self.wanted.remove(subject);
-            }
+        let Some((turn, queued)) = self.wanted.get_mut(subject) else { return };
+        if !queued.waiters.remove(&place) || !queued.waiters.is_empty() || queued.is_kept {
+            return;
+        }
+        queued.uses = None;
+        if !queued.is_ahead {
+            self.order.remove(turn);
+            self.wanted.remove(subject);
+        }
+    }
+
+    /// Removes the place of a verification that waits no longer. The need stays, so that a later
+    /// one finds the lease.
+    pub(super) fn expire(&mut self, subject: &UsageSubject, place: Place) {
+        if let Some((_, queued)) = self.wanted.get_mut(subject) {
+            queued.is_kept |= queued.waiters.remove(&place);
         }
     }
 
     /// Adds what is wanted to what is queued.
     pub(super) fn add(&mut self, wanted: Wanted) {
         let subject = wanted.account.subject();
-        let is_urgent = !wanted.waiters.is_empty();
+        self.last_turn += 1;
+        let turn = (wanted.waiters.is_empty(), self.last_turn);
         match self.wanted.get_mut(&subject) {
-            Some(queued) if !is_urgent || !queued.waiters.is_empty() => {
+            Some((before, queued)) => {
                 queued.merge(wanted);
-                return;
+                if before.0 <= turn.0 {
+                    return;
+                }
+                self.order.remove(before);
+                *before = turn;
             }
-            Some(queued) => queued.merge(wanted),
-            None => _ = self.wanted.insert(subject, wanted),
+            None => _ = self.wanted.insert(subject, (turn, wanted)),
         }
-        if is_urgent { &mut self.urgent } else { &mut self.ahead }.push_back(subject);
+        self.order.insert(turn, subject);
     }
 
     /// Takes up to so many leases that are due.
     pub(super) fn take(&mut self, now: Instant, limit: usize) -> Due {
         self.pauses.retain(|_, pause| now < pause.until + LONGEST_PAUSE);
         if let Some(until) = self.busy_until(now) {
-            return Due::Later((!self.wanted.is_empty()).then_some(until));
+            return Due::Paused(until);
         }
-        let (mut due, mut next) = (Vec::new(), None);
-        for queue in [&mut self.urgent, &mut self.ahead] {
-            for _ in 0..queue.len() {
-                if due.len() == limit {
-                    break;
-                }
-                // One that was in both queues was taken out of the other.
-                let Some(subject) = queue.pop_front() else { break };
-                if !self.wanted.contains_key(&subject) {
-                    continue;
-                }
-                if let Some(until) = Pause::end(self.pauses.get(&subject), now) {
-                    next = Some(next.map_or(until, |next: Instant| next.min(until)));
-                    queue.push_back(subject);
-                    continue;
-                }
-                due.extend(self.wanted.remove(&subject));
+        let (mut turns, mut next) = (Vec::new(), None);
+        for (turn, subject) in &self.order {
+            match Pause::end(self.pauses.get(subject), now) {
+                Some(until) => next = Some(next.map_or(until, |next: Instant| next.min(until))),
+                None if turns.len() == limit => break,
+                None => turns.push(*turn),
             }
         }
-        if due.is_empty() { Due::Later(next) } else { Due::Now(due) }
+        if turns.is_empty() {
+            return Due::Later(next);
+        }
+        let taken = turns.iter().filter_map(|turn| self.wanted.remove(&self.order.remove(turn)?));
+        Due::Now(taken.map(|(_, wanted)| wanted).collect())
     }
 
     /// Returns when a lease of this quota is tried next, if that is paused.
@@ -202,10 +229,19 @@ impl LeaseQueue {
         pause
     }
 
-    /// Pauses all quotas, since another process has the database. What is wanted stays queued.
-    pub(super) fn pause_all(&mut self, wanted: Vec<Wanted>, now: Instant) {
+    /// Pauses all quotas, since another process has the database. What is wanted stays queued, with
+    /// the places of those who still wait.
+    pub(super) fn pause_all(
+        &mut self,
+        wanted: Vec<Wanted>,
+        now: Instant,
+        still_waits: impl Fn(&Place) -> bool,
+    ) {
         self.busy = Some(Pause::after(self.busy, now));
-        wanted.into_iter().for_each(|wanted| self.add(wanted));
+        for mut wanted in wanted {
+            wanted.keep_waiting(&still_waits);
+            self.add(wanted);
+        }
     }
 
     /// Returns when a busy backend is tried next.
@@ -216,6 +252,19 @@ impl LeaseQueue {
     /// The backend has written.
     pub(super) fn end_busy(&mut self) {
         self.busy = None;
+    }
+
+    /// Returns the number of quotas that are wanted, and of places.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        assert_eq!(self.order.len(), self.wanted.len());
+        let places = self.wanted.values().map(|(_, wanted)| wanted.waiters.len());
+        (self.wanted.len(), places.sum())
+    }
+
+    /// Whether leases of a quota have failed again and again, and none came since.
+    pub(super) fn is_any_failing(&self) -> bool {
+        self.pauses.values().any(|pause| pause.length == LONGEST_PAUSE)
     }
 
     /// Whether the backend has been busy for long.
@@ -266,8 +315,10 @@ mod tests {
         let (mut queue, now) = (LeaseQueue::default(), Instant::now());
         queue.add(ahead(9));
         queue.add(ahead(4));
-        for (id, uses) in [(7, 3), (2, 5), (7, 20_000), (9, 0), (7, 5), (2, 0)] {
-            queue.wait(&need(id, uses), (now, 0));
+        for (at, (id, uses)) in
+            [(7, 3), (2, 5), (7, 20_000), (9, 0), (7, 5), (2, 0)].into_iter().enumerate()
+        {
+            queue.wait(&need(id, uses), (now, at as u64));
         }
         queue.add(ahead(7));
         let first = queue.take(now, 2);
@@ -297,12 +348,14 @@ mod tests {
             assert!(matches!(queue.take(now, 9), Due::Later(Some(next)) if next == until));
             now = until;
         }
+        assert!(queue.is_any_failing());
         let Due::Now(wanted) = queue.take(now, 9) else { panic!("nothing") };
         queue.end_pause(&of(1));
-        queue.pause_all(wanted, now);
+        assert!(!queue.is_any_failing());
+        queue.pause_all(wanted, now, |_| true);
         queue.wait(&need(2, 1), (now, 3));
         let until = now + FIRST_PAUSE;
-        assert!(matches!(queue.take(now, 9), Due::Later(Some(next)) if next == until));
+        assert!(matches!(queue.take(now, 9), Due::Paused(end) if end == until));
         assert_eq!(queue.paused_until(&of(3), now), Some(until));
         assert_eq!(taken(&queue.take(until, 9)), [(1, Some((1, 1)), 1), (2, Some((1, 1)), 1)]);
         queue.end_busy();

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::lease_queue::{Account, Due, LeaseQueue, Need, Place, Wanted};
 use crate::backend::UsageSubject;
 use crate::clock::Timestamp;
+use crate::process::Process;
 use crate::store::engine::{Next, Signal, Worked};
 use crate::store::types::verify_error::Unavailable;
 
@@ -30,6 +31,8 @@ pub(super) struct LeaseWaits {
     list: Mutex<List>,
     /// The longest time that a verification waits.
     bound: Duration,
+    /// A child has a copy of the lock, which a thread that it lacks may hold.
+    process: Process,
     /// Wakes the thread that fetches.
     pub(super) fetches: Arc<Signal>,
     /// Wakes the thread that watches the deadlines, and never calls the backend.
@@ -39,13 +42,22 @@ pub(super) struct LeaseWaits {
 #[derive(Debug, Default)]
 struct List {
     queue: LeaseQueue,
-    waiting: BTreeMap<Place, Waker>,
+    waiting: BTreeMap<Place, Waiting>,
     done: BTreeMap<Place, Outcome>,
+    /// The wakers of waits that ended.
+    ended: Vec<Waker>,
     /// The number of the last place.
     last: u64,
     /// The thread that fetches was woken, and has not found the queue empty since.
     is_fetching: bool,
     is_closed: bool,
+}
+
+/// A verification that waits for the lease of a quota.
+#[derive(Debug)]
+struct Waiting {
+    waker: Waker,
+    subject: UsageSubject,
 }
 
 /// The end of a wait.
@@ -63,14 +75,15 @@ pub(super) enum Outcome {
 pub struct LeaseWait {
     waits: Arc<LeaseWaits>,
     deadline: Instant,
-    place: Option<(Place, UsageSubject)>,
+    place: Option<Place>,
     changes: u8,
 }
 
 impl LeaseWaits {
     pub(super) fn new(bound: Duration) -> Self {
         let (fetches, deadlines) = (Arc::default(), Arc::default());
-        Self { list: Mutex::default(), bound, fetches, deadlines }
+        let process = Process::current();
+        Self { list: Mutex::default(), bound, process, fetches, deadlines }
     }
 
     /// Begins the time of a verification that has to wait.
@@ -101,6 +114,11 @@ impl LeaseWaits {
         self.lock().queue.end_pause(subject);
     }
 
+    /// Whether leases of a quota have failed again and again, and none came since.
+    pub(super) fn is_any_failing(&self) -> bool {
+        self.lock().queue.is_any_failing()
+    }
+
     /// The backend has written.
     pub(super) fn end_busy(&self) {
         self.lock().queue.end_busy();
@@ -110,8 +128,9 @@ impl LeaseWaits {
     /// whether the backend has been busy for long.
     pub(super) fn pause_all(&self, wanted: Vec<Wanted>) -> bool {
         let mut list = self.lock();
-        list.queue.pause_all(wanted, Instant::now());
-        list.queue.is_busy_for_long()
+        let List { queue, waiting, .. } = &mut *list;
+        queue.pause_all(wanted, Instant::now(), |place| waiting.contains_key(place));
+        queue.is_busy_for_long()
     }
 
     /// Pauses a quota, and answers those who wait for it.
@@ -119,7 +138,7 @@ impl LeaseWaits {
         let now = Instant::now();
         let until = self.lock().queue.fail(&wanted, now);
         let retry_after = (until - now).max(SHORTEST_RETRY);
-        self.finish(wanted.waiters, Outcome::Failed(Unavailable::Quota { retry_after }));
+        self.end(wanted.waiters, Outcome::Failed(Unavailable::Quota { retry_after }));
     }
 
     /// Pauses a quota whose lease can't be given back.
@@ -137,37 +156,46 @@ impl LeaseWaits {
         self.lock().queue.paused_until(subject, Instant::now()).is_some()
     }
 
-    /// Ends waits, and wakes the verifications.
-    pub(super) fn finish(&self, waiters: Vec<Place>, outcome: Outcome) {
+    /// Ends waits. The caller then wakes the verifications, without a lock that they may need.
+    pub(super) fn end(&self, waiters: impl IntoIterator<Item = Place>, outcome: Outcome) {
         let mut list = self.lock();
-        let wakers = waiters.into_iter().filter_map(|place| list.end(place, outcome));
-        let wakers: Vec<_> = wakers.collect();
-        drop(list);
-        wake_all(wakers);
+        waiters.into_iter().for_each(|place| list.end(place, outcome));
+    }
+
+    /// Wakes the verifications whose waits ended. The list isn't locked meanwhile: a waker that is
+    /// called may poll. A runtime's waker may panic; the others are woken all the same.
+    pub(super) fn wake_ended(&self) {
+        let ended = mem::take(&mut self.lock().ended);
+        for waker in ended {
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
     }
 
     /// Answers the verifications whose deadline has come. The thread that calls this calls no
     /// backend, so nothing that a backend does delays an answer.
     pub(super) fn expire(&self, now: Instant) -> Option<Instant> {
         let mut list = self.lock();
-        let mut wakers = Vec::new();
         let next = loop {
             match list.waiting.first_key_value() {
-                Some((place, _)) if place.0 <= now => {
-                    let place = *place;
-                    // The places don't tell the quota. A pause of all tells when to try again.
-                    let due = list.queue.busy_until(now);
-                    let retry_after =
-                        due.map_or(self.later(), |due| (due - now).max(SHORTEST_RETRY));
+                Some((place, waiting)) if place.0 <= now => {
+                    let (place, subject) = (*place, waiting.subject);
+                    list.queue.expire(&subject, place);
+                    let retry_after = self.retry_after(&list, &subject, now);
                     let outcome = Outcome::Failed(Unavailable::Quota { retry_after });
-                    wakers.extend(list.end(place, outcome));
+                    list.end(place, outcome);
                 }
                 first => break first.map(|(place, _)| place.0),
             }
         };
         drop(list);
-        wake_all(wakers);
+        self.wake_ended();
         next
+    }
+
+    /// Returns when to try again for a verification that gives up.
+    fn retry_after(&self, list: &List, subject: &UsageSubject, now: Instant) -> Duration {
+        let due = list.queue.paused_until(subject, now);
+        due.map_or(self.later(), |due| (due - now).max(SHORTEST_RETRY))
     }
 
     /// The work of the thread that watches the deadlines.
@@ -182,9 +210,10 @@ impl LeaseWaits {
     pub(super) fn close(&self) {
         let mut list = self.lock();
         list.is_closed = true;
-        let waiters = list.waiting.keys().copied().collect();
+        let waiters: Vec<_> = list.waiting.keys().copied().collect();
         drop(list);
-        self.finish(waiters, Outcome::Failed(Unavailable::Closed));
+        self.end(waiters, Outcome::Failed(Unavailable::Closed));
+        self.wake_ended();
     }
 
     fn wake_fetcher(&self, mut list: MutexGuard<'_, List>) {
@@ -201,19 +230,12 @@ impl LeaseWaits {
 }
 
 impl List {
-    /// Ends a wait that hasn't ended; returns its waker.
-    fn end(&mut self, place: Place, outcome: Outcome) -> Option<Waker> {
-        let waker = self.waiting.remove(&place)?;
-        self.done.insert(place, outcome);
-        Some(waker)
-    }
-}
-
-/// Wakes verifications, without the lock of the list: a waker that is called may poll, and take it.
-/// A runtime's waker may panic; the others are woken all the same.
-fn wake_all(wakers: Vec<Waker>) {
-    for waker in wakers {
-        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    /// Ends a wait that hasn't ended.
+    fn end(&mut self, place: Place, outcome: Outcome) {
+        if let Some(waiting) = self.waiting.remove(&place) {
+            self.done.insert(place, outcome);
+            self.ended.push(waiting.waker);
+        }
     }
 }
 
@@ -229,7 +251,7 @@ impl LeaseWait {
         let subject = need.account.subject();
         let due = list.queue.paused_until(&subject, now);
         if self.deadline <= now || due.is_some_and(|due| due > self.deadline) {
-            let retry_after = due.map_or(self.waits.later(), |due| (due - now).max(SHORTEST_RETRY));
+            let retry_after = self.waits.retry_after(&list, &subject, now);
             // A later verification finds the lease.
             list.queue.add(Wanted::for_need(need));
             self.waits.wake_fetcher(list);
@@ -237,9 +259,9 @@ impl LeaseWait {
         }
         list.last += 1;
         let place = (self.deadline, list.last);
-        list.waiting.insert(place, waker);
+        list.waiting.insert(place, Waiting { waker, subject });
         list.queue.wait(need, place);
-        self.place = Some((place, subject));
+        self.place = Some(place);
         let is_first = list.waiting.first_key_value().is_some_and(|(first, _)| *first == place);
         self.waits.wake_fetcher(list);
         if is_first {
@@ -250,7 +272,10 @@ impl LeaseWait {
 
     /// Polls the wait. Ready once the verification must try again, or with its answer.
     pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<(), Unavailable>> {
-        let Some((place, _)) = self.place else { return Poll::Ready(Ok(())) };
+        let Some(place) = self.place else { return Poll::Ready(Ok(())) };
+        if self.waits.process.is_forked() {
+            return Poll::Ready(Err(Unavailable::Forked));
+        }
         let mut list = self.waits.lock();
         if let Some(outcome) = list.done.remove(&place) {
             drop(list);
@@ -265,7 +290,8 @@ impl LeaseWait {
             });
         }
         let fresh = context.waker().clone();
-        let stale = list.waiting.get_mut(&place).map(|waker| mem::replace(waker, fresh));
+        let waiting = list.waiting.get_mut(&place);
+        let stale = waiting.map(|waiting| mem::replace(&mut waiting.waker, fresh));
         // A runtime's waker may do anything when it is dropped.
         drop(list);
         drop(stale);
@@ -275,13 +301,16 @@ impl LeaseWait {
 
 impl Drop for LeaseWait {
     fn drop(&mut self) {
-        let Some((place, subject)) = self.place else { return };
+        let Some(place) = self.place.filter(|_| !self.waits.process.is_forked()) else { return };
         let mut list = self.waits.lock();
-        let waker = list.waiting.remove(&place);
-        list.done.remove(&place);
-        list.queue.leave(&subject, place);
+        let waiting = list.waiting.remove(&place);
+        match &waiting {
+            Some(waiting) => list.queue.leave(&waiting.subject, place),
+            None => _ = list.done.remove(&place),
+        }
+        // A runtime's waker may do anything when it is dropped.
         drop(list);
-        drop(waker);
+        drop(waiting);
     }
 }
 
@@ -292,158 +321,4 @@ impl fmt::Debug for LeaseWait {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
-
-    use super::*;
-    use crate::id::{KeyId, OwnerId};
-    use crate::store::index::Whose;
-
-    const BOUND: Duration = Duration::from_secs(3_600);
-
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    struct Panics;
-
-    impl Wake for Panics {
-        fn wake(self: Arc<Self>) {
-            panic!("injected");
-        }
-    }
-
-    fn need(id: u128) -> Need {
-        let holder = Whose::Key(KeyId::from_u128(id), None);
-        let account = Account { owner: OwnerId::new("org").unwrap(), holder };
-        Need { account, at: Timestamp::MIN, uses: 1 }
-    }
-
-    fn wait(waits: &Arc<LeaseWaits>, id: u128, waker: &Waker) -> LeaseWait {
-        let mut wait = waits.begin();
-        wait.wait_for(&need(id), waker).unwrap();
-        wait
-    }
-
-    fn poll(wait: &mut LeaseWait, waker: &Waker) -> Poll<Result<(), Unavailable>> {
-        wait.poll(&Context::from_waker(waker))
-    }
-
-    /// Each is answered at its deadline, in their order, with when to try again. The time is injected.
-    #[test]
-    fn each_is_answered_at_its_deadline() {
-        let waits = Arc::new(LeaseWaits::new(BOUND));
-        let woken = Arc::<Woken>::default();
-        let waker = Waker::from(Arc::clone(&woken));
-        let mut all: Vec<_> = (0..5).map(|id| wait(&waits, id, &waker)).collect();
-        for at in 0..all.len() {
-            let deadline = all[at].deadline;
-            let next = waits.expire(deadline - Duration::from_nanos(1));
-            assert_eq!((next, woken.0.load(Ordering::SeqCst)), (Some(deadline), at));
-            let next = all.get(at + 1).map(|wait| wait.deadline);
-            assert_eq!(waits.expire(deadline), next);
-            let failed = Err(Unavailable::Quota { retry_after: LONGEST_RETRY });
-            assert_eq!(poll(&mut all[at], &waker), Poll::Ready(failed));
-            assert!(all[at + 1..].iter_mut().all(|wait| poll(wait, &waker).is_pending()));
-        }
-        // When its time is over, it isn't begun again.
-        let mut late = waits.begin();
-        late.deadline = Instant::now();
-        assert!(late.wait_for(&need(1), &waker).is_err());
-    }
-
-    /// A busy backend is tried again at a time that all who give up hear.
-    #[test]
-    fn who_gives_up_hears_when_to_try_again() {
-        let waits = Arc::new(LeaseWaits::new(BOUND));
-        let waker = Waker::noop();
-        let mut first = wait(&waits, 1, waker);
-        let Due::Now(mut wanted) = waits.take(9) else { panic!("nothing") };
-        // Each pause is longer than the one before.
-        while !waits.pause_all(std::mem::take(&mut wanted)) {}
-        waits.expire(first.deadline);
-        let Poll::Ready(Err(Unavailable::Quota { .. })) = poll(&mut first, waker) else {
-            panic!("no answer")
-        };
-        // One whose time is over before then isn't kept waiting.
-        let mut short = waits.begin();
-        short.deadline = Instant::now() + Duration::from_millis(200);
-        let Err(Unavailable::Quota { retry_after }) = short.wait_for(&need(2), waker) else {
-            panic!("no answer")
-        };
-        assert!(retry_after < BOUND);
-    }
-
-    /// A runtime's waker that panics keeps no other from being woken.
-    #[test]
-    fn a_waker_that_panics_harms_nobody() {
-        let waits = Arc::new(LeaseWaits::new(BOUND));
-        let woken = Arc::<Woken>::default();
-        let good = Waker::from(Arc::clone(&woken));
-        let bad = Waker::from(Arc::new(Panics));
-        let mut all: Vec<_> =
-            [&bad, &good, &bad, &good].into_iter().map(|waker| wait(&waits, 1, waker)).collect();
-        let Due::Now(mut wanted) = waits.take(9) else { panic!("nothing") };
-        waits.finish(wanted.remove(0).waiters, Outcome::TryAgain);
-        assert_eq!(woken.0.load(Ordering::SeqCst), 2);
-        assert!(all.iter_mut().all(|wait| poll(wait, &good) == Poll::Ready(Ok(()))));
-    }
-
-    /// The task may move to another thread: its last waker counts. A wait that ended is no place in
-    /// the list, and neither is one that was given up.
-    #[test]
-    fn the_last_waker_is_woken_and_no_place_is_left() {
-        let waits = Arc::new(LeaseWaits::new(BOUND));
-        let (old, new) = (Arc::<Woken>::default(), Arc::<Woken>::default());
-        let mut moved = wait(&waits, 1, &Waker::from(Arc::clone(&old)));
-        let new_waker = Waker::from(Arc::clone(&new));
-        assert!(poll(&mut moved, &new_waker).is_pending());
-        drop(wait(&waits, 2, &new_waker));
-        let Due::Now(wanted) = waits.take(9) else { panic!("nothing") };
-        assert_eq!(wanted.len(), 1, "the other was given up");
-        let waiters = wanted.into_iter().flat_map(|wanted| wanted.waiters).collect();
-        waits.finish(waiters, Outcome::Changed);
-        assert_eq!((old.0.load(Ordering::SeqCst), new.0.load(Ordering::SeqCst)), (0, 1));
-        assert_eq!(poll(&mut moved, &new_waker), Poll::Ready(Ok(())));
-        let list = waits.lock();
-        assert!(list.waiting.is_empty() && list.done.is_empty());
-    }
-
-    /// A quota that changes all the time keeps no verification waiting for ever.
-    #[test]
-    fn changes_come_to_an_end() {
-        let waits = Arc::new(LeaseWaits::new(BOUND));
-        let waker = Waker::noop();
-        let mut wait = waits.begin();
-        let mut changes = 0;
-        loop {
-            wait.wait_for(&need(1), waker).unwrap();
-            let Due::Now(mut wanted) = waits.take(9) else { panic!("nothing") };
-            waits.finish(wanted.remove(0).waiters, Outcome::Changed);
-            changes += 1;
-            if poll(&mut wait, waker) != Poll::Ready(Ok(())) {
-                break;
-            }
-        }
-        assert_eq!(changes, MAX_CHANGES + 1);
-    }
-
-    #[test]
-    fn closing_answers_all_and_those_who_come_later() {
-        let waits = Arc::new(LeaseWaits::new(BOUND));
-        let waker = Waker::noop();
-        let mut first = wait(&waits, 1, waker);
-        waits.close();
-        let closed = Unavailable::Closed;
-        assert_eq!(poll(&mut first, waker), Poll::Ready(Err(closed)));
-        assert_eq!(waits.begin().wait_for(&need(1), waker), Err(closed));
-        waits.fetch_ahead(need(3).account, Timestamp::MIN);
-        assert_eq!(waits.expire(Instant::now() + BOUND * 2), None);
-    }
-}
+mod tests;

@@ -29,8 +29,8 @@ const CHUNK: usize = 1_000;
 pub(in crate::store) struct QuotaLeases {
     pub(super) engine: Arc<Engine>,
     pub(super) waits: Arc<LeaseWaits>,
-    /// Held while leases are written or given back. Without it two threads could lease the same
-    /// quota, and each would hold as much as the process may.
+    /// Held while leases are written. Without it two threads could lease the same quota, and each
+    /// would hold as much as the process may.
     holders: Mutex<LeaseHolders>,
     /// Whether leases are renewed when a period begins.
     pub(super) renews: bool,

@@ -1,8 +1,10 @@
 //! Settling of reserved uses, once the caller knows what the work cost.
 
-use super::lease_queue::Account;
+use std::thread;
+
+use super::lease_queue::{Account, FIRST_PAUSE, LONGEST_PAUSE};
 use super::quota_leases::QuotaLeases;
-use crate::backend::{BackendErrorKind, UsageChange, UsageSubject};
+use crate::backend::{BackendError, BackendErrorKind, UsageChange, UsageSubject};
 use crate::clock::Timestamp;
 use crate::id::Version;
 use crate::store::index::{LeaseWord, Leased, Spent, Whose};
@@ -79,10 +81,15 @@ impl QuotaLeases {
         if lacking.is_empty() {
             return Ok(());
         }
+        let index = &self.engine.records.index;
+        let forget_left = || lacking.iter().for_each(|account| index.forget_left(account.holder));
         let mut holders = self.lock_holders();
         if self.engine.records.availability.is_recovering() {
             return Err(Unavailable::Recovering.into());
         }
+        // Before: uses on their way back are in neither, and one that needs them would hear that they
+        // are used up.
+        forget_left();
         self.collect_dropped(&mut holders);
         for account in lacking {
             self.collect_lease(&mut holders, account);
@@ -100,15 +107,33 @@ impl QuotaLeases {
             at: now,
         };
         let batch: Vec<UsageChange> = back.chain(lacking.iter().map(charge)).collect();
-        let written = self.engine.records.backend.record_usage(&batch);
-        for account in lacking {
-            self.engine.records.index.forget_left(account.holder);
+        // Not locked: whatever this write does, others get their leases meanwhile.
+        drop(holders);
+        let written = self.write_patiently(&batch);
+        let mut holders = self.lock_holders();
+        // Locked: what a lease found left that was written before this is in the index by now.
+        forget_left();
+        if written.as_ref().is_err_and(|error| error.kind() != BackendErrorKind::OutcomeUnknown) {
+            holders.returns.extend(returns);
         }
-        written.map(drop).map_err(|error| {
-            if error.kind() != BackendErrorKind::OutcomeUnknown {
-                holders.returns.extend(returns);
+        drop(holders);
+        written.map_err(|error| self.engine.on_write_error(error))
+    }
+
+    /// Writes charges. The backend gives up soon while another process has the database; in between,
+    /// this process's leases and commits have their turn.
+    fn write_patiently(&self, batch: &[UsageChange]) -> Result<(), BackendError> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.engine.records.backend.record_usage(batch) {
+                Err(error)
+                    if error.kind() == BackendErrorKind::TimedOut && pause <= LONGEST_PAUSE =>
+                {
+                    thread::sleep(pause);
+                    pause *= 2;
+                }
+                written => return written.map(drop),
             }
-            self.engine.on_write_error(error)
-        })
+        }
     }
 }

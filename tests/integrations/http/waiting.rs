@@ -16,7 +16,7 @@ use keyhasp::{
 };
 use tower::{Layer, Service, ServiceExt};
 
-use crate::common::gate::{Gate, as_request};
+use crate::common::gate::{Gate, as_request, on_each_gate};
 use crate::common::{HOUR, World, builder, clock};
 
 /// A service that is ready for one call once it was asked, and counts its clones.
@@ -58,7 +58,11 @@ struct Place {
 }
 
 fn place(wait: Duration) -> Place {
-    let (gate, clock) = (Arc::new(Gate::new()), clock());
+    place_by(Gate::new(), wait)
+}
+
+fn place_by(gate: Gate, wait: Duration) -> Place {
+    let (gate, clock) = (Arc::new(gate), clock());
     let backend: Arc<dyn Backend> = Arc::<Gate>::clone(&gate);
     let store = Arc::new(builder(&clock, 1).quota_wait(wait).open_on(backend).unwrap());
     let world = World::of(Arc::<Store>::clone(&store), clock);
@@ -114,6 +118,24 @@ fn other_routes_go_on_while_the_backend_hangs() {
     });
     assert_eq!(costs.load(Ordering::SeqCst), 21, "once for each request");
     assert_eq!(gate.calls_by_requests(), 0);
+}
+
+/// On each backend: all uses of a quota, and more.
+#[test]
+fn no_request_through_the_layer_calls_the_backend() {
+    on_each_gate(|gate| {
+        let Place { world, gate, limited, free, .. } = place_by(gate, HOUR);
+        let mut service = KeyLayer::new(world.verifier.clone()).layer(Counted::default());
+        run(async {
+            for round in 0..80 {
+                for (issued, is_let_in) in [(&limited, round < 64), (&free, true)] {
+                    let answer = service.ready().await.unwrap().call(request(issued)).await;
+                    assert_eq!(answer.unwrap().status().is_success(), is_let_in, "{round}");
+                }
+            }
+        });
+        assert_eq!(gate.calls_by_requests(), 0);
+    });
 }
 
 #[test]

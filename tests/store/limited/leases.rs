@@ -5,92 +5,58 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use keyhasp::backend::{Backend, UsageSubject};
 use keyhasp::store::Unavailable;
 use keyhasp::{
-    Access, CreateKey, Issued, KeyStore, Period, Quota, RejectReason, SetLimits, Store, UpdateKey,
-    VerifiedKey, VerifyError, VerifyRequest,
+    Access, CreateKey, Issued, KeyStore, SetLimits, Store, UpdateKey, VerifyError, VerifyRequest,
 };
 use proptest::prelude::*;
 
-use crate::common::gate::{Gate, as_request};
+use crate::common::gate::{as_request, on_each_gate};
 use crate::common::keep_open::KeepOpen;
 use crate::common::{HOUR, World, builder, clock, owner};
+use crate::limited::gated::{
+    ask_once, daily, gated, gated_by, is_exhausted, of, one_time, retry_after,
+};
 use crate::limited::place::{ask, ask_for, key};
 
-type Answer = Result<VerifiedKey, VerifyError>;
-
-fn one_time(uses: u64) -> SetLimits {
-    SetLimits::new().quota(Quota::one_time(uses).unwrap())
-}
-
-fn daily(uses: u64) -> SetLimits {
-    SetLimits::new().quota(Quota::each(uses, Period::Day).unwrap())
-}
-
-/// A world on a gate, with the store itself.
-fn gated(wait: Duration) -> (World, Arc<Store>, Arc<Gate>) {
-    let (gate, clock) = (Arc::new(Gate::new()), clock());
-    let backend: Arc<dyn Backend> = Arc::<Gate>::clone(&gate);
-    let store = Arc::new(builder(&clock, 1).quota_wait(wait).open_on(backend).unwrap());
-    (World::of(Arc::<Store>::clone(&store), clock), store, gate)
-}
-
-fn of(issued: &Issued) -> UsageSubject {
-    UsageSubject::Key(issued.key.id)
-}
-
-/// Polls a verification once; `None` if it waits.
-fn ask_once(world: &World, issued: &Issued) -> Option<Answer> {
-    let request = VerifyRequest::new(issued.token.expose().as_bytes());
-    let mut wait = None;
-    let mut context = Context::from_waker(Waker::noop());
-    match as_request(|| world.store.poll_verify(&request, &mut wait, &mut context)) {
-        Poll::Ready(answer) => Some(answer),
-        Poll::Pending => None,
-    }
-}
-
-fn retry_after(answer: &Answer) -> Option<Duration> {
-    match answer {
-        Err(VerifyError::Unavailable(Unavailable::Quota { retry_after })) => Some(*retry_after),
-        _ => None,
-    }
-}
-
-fn is_exhausted(answer: &Answer) -> bool {
-    matches!(answer, Err(VerifyError::Rejected(RejectReason::QuotaExhausted { .. })))
-}
-
-/// Not one of thousands of uses, large and small, granted and rejected, parked and polled.
+/// Not one of hundreds of uses, large and small, granted and rejected, parked and polled, on each
+/// backend.
 #[test]
 fn no_request_calls_the_backend() {
-    let (world, store, gate) = gated(HOUR);
-    let keys = [
-        ("a", one_time(0), SetLimits::new()),
-        ("b", one_time(20), SetLimits::new()),
-        ("c", daily(5_000), one_time(900)),
-        ("d", SetLimits::new(), daily(300)),
-    ];
-    let keys = keys.map(|(id, own, all)| key(&world, id, own, all));
-    for day in 0..3_u32 {
-        for round in 0..400 {
-            for issued in &keys {
-                let cost = [0, 1, 1, 7][round % 4];
-                let _ = as_request(|| ask_for(&world, issued, cost));
+    on_each_gate(|gate| {
+        let (world, store, gate) = gated_by(gate, HOUR);
+        let keys = [
+            ("a", one_time(0), SetLimits::new()),
+            ("b", one_time(20), SetLimits::new()),
+            ("c", daily(5_000), one_time(900)),
+            ("d", SetLimits::new(), daily(300)),
+        ];
+        let keys = keys.map(|(id, own, all)| key(&world, id, own, all));
+        let (mut granted, mut exhausted) = (0, 0);
+        for day in 0..2_u32 {
+            for round in 0..200 {
+                for issued in &keys {
+                    let cost = [0, 1, 1, 7][round % 4];
+                    let answer = as_request(|| ask_for(&world, issued, cost));
+                    granted += u32::from(answer.is_ok());
+                    exhausted += u32::from(is_exhausted(&answer));
+                }
             }
+            store.fetch_leases().unwrap();
+            world.clock.advance(Duration::from_secs(24 * 60 * 60) * (day + 1));
+            store.refresh().unwrap();
         }
-        store.fetch_leases().unwrap();
-        world.clock.advance(Duration::from_secs(24 * 60 * 60) * (day + 1));
-    }
-    assert_eq!(gate.calls_by_requests(), 0);
-    assert!(!gate.take_leases().is_empty());
-    // It would tell.
-    assert!(as_request(|| world.admin.get(keys[0].key.id)).is_ok());
-    assert!(gate.calls_by_requests() > 0);
+        assert!(granted > 400 && exhausted > 400 && granted + exhausted == 1_600);
+        assert_eq!(gate.calls_by_requests(), 0);
+        assert!(!gate.take_leases().is_empty());
+        // It would tell.
+        assert!(as_request(|| world.admin.get(keys[0].key.id)).is_ok());
+        assert!(gate.calls_by_requests() > 0);
+    });
 }
 
 /// Uses with time between them for the thread that fetches: while 32 or more are left, none but the
@@ -142,69 +108,6 @@ fn a_stuck_backend_keeps_nobody_waiting() {
         assert!(ask_once(&world, issued).unwrap().is_ok());
     }
     assert_eq!(gate.calls_by_requests(), 0);
-}
-
-/// All of one write, of which one can't be written: the others get their leases.
-#[test]
-fn a_failure_is_its_own_quotas_alone() {
-    let (world, _, gate) = gated(HOUR);
-    let first = key(&world, "first", one_time(64), SetLimits::new());
-    let ids: Vec<String> = (0..20).map(|at| format!("org-{at}")).collect();
-    let keys: Vec<_> =
-        ids.iter().map(|id| key(&world, id, one_time(64), SetLimits::new())).collect();
-    gate.set_broken([of(&keys[7]), of(&keys[12])]);
-    let shut = gate.shut();
-    std::thread::scope(|scope| {
-        let blocked = scope.spawn(|| ask(&world, &first).is_ok());
-        gate.await_one();
-        // All others gather behind the first write.
-        let mut waits: Vec<_> = keys.iter().map(|_| None).collect();
-        let mut poll = |at: usize| {
-            let request = VerifyRequest::new(keys[at].token.expose().as_bytes());
-            let mut context = Context::from_waker(Waker::noop());
-            world.store.poll_verify(&request, &mut waits[at], &mut context)
-        };
-        assert!((0..keys.len()).all(|at| poll(at).is_pending()));
-        drop(shut);
-        assert!(blocked.join().unwrap());
-        for at in 0..keys.len() {
-            let answer = loop {
-                match poll(at) {
-                    Poll::Ready(answer) => break answer,
-                    Poll::Pending => std::thread::yield_now(),
-                }
-            };
-            assert_eq!(answer.is_ok(), ![7, 12].contains(&at), "{at}: {answer:?}");
-        }
-    });
-    // Those that failed try again after a pause, and the others never pause.
-    assert!(ask(&world, &keys[8]).is_ok());
-    assert!(retry_after(&ask(&world, &keys[7])).is_some());
-    gate.set_broken([]);
-    assert!(ask(&world, &keys[7]).is_ok() && ask(&world, &keys[12]).is_ok());
-}
-
-/// Another process holds the database: who has time waits, and who hasn't hears when to come again.
-#[test]
-fn a_busy_backend_is_tried_again() {
-    let (world, store, gate) = gated(HOUR);
-    let issued = key(&world, "org", one_time(64), SetLimits::new());
-    gate.be_busy(3);
-    assert!(ask(&world, &issued).is_ok());
-    // That is no failure that an operator must look at.
-    let health = store.health();
-    let errors = health.threads.iter().map(|thread| &thread.work.last_error);
-    assert!(errors.chain([&health.writes.last_error]).all(Option::is_none), "{health:?}");
-    let (world, _, gate) = gated(Duration::ZERO);
-    let issued = key(&world, "org", one_time(64), SetLimits::new());
-    gate.be_busy(u32::MAX);
-    for _ in 0..3 {
-        assert!(retry_after(&ask_once(&world, &issued).unwrap()).is_some());
-    }
-    gate.be_busy(0);
-    while ask(&world, &issued).is_err() {
-        std::thread::yield_now();
-    }
 }
 
 /// Without a bound to wait for, the lease is there for the next one, also of a few uses.
@@ -263,73 +166,6 @@ fn a_dropped_future_has_taken_nothing() {
     store.close().unwrap();
     let left = gate.usage(&both).unwrap().into_iter().map(|usage| usage.quota.unwrap().left);
     assert_eq!(left.collect::<Vec<_>>(), [63, 63]);
-}
-
-/// Reservations that are settled for less may leave more in the lease than the process should hold.
-/// Others need it, and a crash would forfeit it.
-#[test]
-fn what_settling_leaves_goes_back_to_the_count() {
-    let (world, store, gate) = gated(HOUR);
-    let reserve = |issued: &Issued, cost| {
-        let request = VerifyRequest::new(issued.token.expose().as_bytes()).cost(cost);
-        world.verifier.verify_reserving(&request).unwrap().1
-    };
-    let issued = key(&world, "many", one_time(3_200), SetLimits::new());
-    let reserved: Vec<_> = (0..16).map(|_| reserve(&issued, 20)).collect();
-    store.fetch_leases().unwrap();
-    for reservation in reserved {
-        reservation.settle(10).unwrap();
-    }
-    store.fetch_leases().unwrap();
-    let held = 3_040 - gate.usage(&[of(&issued)]).unwrap()[0].quota.unwrap().left;
-    assert!(held <= 3_040 / 16, "{held}");
-    // What one request needed stays: otherwise each would be written.
-    let issued = key(&world, "few", one_time(20), SetLimits::new());
-    reserve(&issued, 2).settle(1).unwrap();
-    store.fetch_leases().unwrap();
-    assert_eq!(gate.usage(&[of(&issued)]).unwrap()[0].quota.unwrap().left, 18);
-}
-
-/// The surplus is in no lease and not in the count yet: a use that needs it waits.
-#[test]
-fn a_surplus_on_its_way_back_is_not_used_up() {
-    let (world, store, gate) = gated(HOUR);
-    let issued = key(&world, "many", one_time(3_200), SetLimits::new());
-    let request = VerifyRequest::new(issued.token.expose().as_bytes());
-    let reserve = || world.verifier.verify_reserving(&request.cost(20)).unwrap().1;
-    let reserved: Vec<_> = (0..16).map(|_| reserve()).collect();
-    store.fetch_leases().unwrap();
-    let shut = gate.shut();
-    for reservation in reserved {
-        reservation.settle(10).unwrap();
-    }
-    gate.await_one();
-    let all = request.cost(3_040);
-    let mut wait = None;
-    let mut ask = || {
-        let mut context = Context::from_waker(Waker::noop());
-        as_request(|| world.store.poll_verify(&all, &mut wait, &mut context))
-    };
-    assert!(ask().is_pending());
-    drop(shut);
-    let answer = loop {
-        match ask() {
-            Poll::Ready(answer) => break answer,
-            Poll::Pending => std::thread::yield_now(),
-        }
-    };
-    assert!(answer.is_ok(), "{answer:?}");
-}
-
-/// A panic while leases are written answers the verifications that wait for them.
-#[test]
-fn a_panic_keeps_no_verification_waiting() {
-    let (world, store, gate) = gated(HOUR);
-    let issued = key(&world, "org", one_time(64), SetLimits::new());
-    gate.panic_once();
-    assert!(retry_after(&ask(&world, &issued)).is_some());
-    store.fetch_leases().unwrap();
-    assert!(ask(&world, &issued).is_ok());
 }
 
 /// A quota is replaced while its next lease is written: the rest of the lease before goes back to its

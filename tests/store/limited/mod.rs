@@ -5,9 +5,15 @@
 #[cfg(feature = "testing")]
 mod counts;
 #[cfg(feature = "testing")]
+mod failing;
+#[cfg(feature = "testing")]
+mod gated;
+#[cfg(feature = "testing")]
 mod leases;
 mod order;
 mod place;
 #[cfg(feature = "testing")]
 mod quotas;
 mod rates;
+#[cfg(feature = "testing")]
+mod settling;

@@ -8,6 +8,7 @@ mod child;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use child::forked;
@@ -18,7 +19,7 @@ use keyhasp::store::Unavailable;
 use keyhasp::{
     Access, AdminKeys, AlertSettings, Catalogue, CreateKey, CreateOwner, Error, KeyStore,
     ListEvents, ListOwners, OwnerId, Prefix, Quota, SetLimits, Store, Timestamp, UsageSettings,
-    Verifier, VerifyError,
+    Verifier, VerifyError, VerifyRequest,
 };
 use tempfile::tempdir;
 
@@ -221,6 +222,36 @@ fn on_shared_sqlite() {
 #[test]
 fn on_sled() {
     a_child_is_refused_and_the_parent_goes_on(Engine::Sled);
+}
+
+/// A verification that waits for a lease at the fork is refused in the child, which can drop it, and is
+/// served in the parent.
+#[test]
+fn a_wait_is_the_parents() {
+    let directory = tempdir().unwrap();
+    let world = World::of(Engine::Memory.open_store(directory.path()).unwrap()).with_key();
+    let limits = SetLimits::new().quota(Quota::one_time(1_000).unwrap());
+    let key = CreateKey::new(Access::Full).limits(limits);
+    let limited = world.admin.create(&owner("acme"), key).unwrap();
+    let request = VerifyRequest::new(limited.token.expose().as_bytes());
+    let mut wait = None;
+    let mut poll = || {
+        let mut context = Context::from_waker(Waker::noop());
+        world.verifier.poll_verify(&request, &mut wait, &mut context)
+    };
+    assert!(poll().is_pending());
+    let done = forked(|| match poll() {
+        Poll::Ready(Err(VerifyError::Unavailable(Unavailable::Forked))) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(done, Ok(()));
+    let answer = loop {
+        match poll() {
+            Poll::Ready(answer) => break answer,
+            Poll::Pending => std::thread::yield_now(),
+        }
+    };
+    assert!(answer.is_ok(), "{answer:?}");
 }
 
 /// The child has a copy of each lock that a thread of the parent holds at the fork, and no thread

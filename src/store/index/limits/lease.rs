@@ -3,12 +3,11 @@
 use crate::clock::Timestamp;
 use crate::key::{Lease, Period};
 
-/// Bits of a lease's word: the uses; whether the next lease is asked for; the hour of the day of the
-/// last use; the day from which on it is void.
+/// Bits of a lease's word: the uses; whether the next lease is asked for; whether uses were spent in the
+/// last hour before it is void; the day from which on it is void.
 const UNITS: u64 = u32::MAX as u64;
 pub(super) const ASKED: u64 = 1 << 36;
-const HOUR_AT: u32 = 37;
-const HOUR_BITS: u64 = 0b1_1111;
+const USED_LAST_AT: u32 = 37;
 const DAY_AT: u32 = 42;
 /// The day of a lease that is never void: later than every [`Timestamp`].
 const NEVER: u64 = (1 << (64 - DAY_AT)) - 1;
@@ -90,7 +89,7 @@ impl LeaseWord {
     /// Whether the period has ended less than an hour ago, and uses were spent in its last hour.
     pub(super) fn was_in_use(self, ends: Ends) -> bool {
         let has_just_ended = self.day() == ends.today && ends.hour == 0;
-        has_just_ended && self.0 >> HOUR_AT & HOUR_BITS == LAST_HOUR
+        has_just_ended && self.0 >> USED_LAST_AT & 1 == 1
     }
 
     /// Returns the uses that are left.
@@ -121,8 +120,8 @@ impl LeaseWord {
         if self.missing(ends, uses) > 0 {
             return None;
         }
-        let rest = self.0 - u64::from(uses);
-        Some(Self(rest & !(HOUR_BITS << HOUR_AT) | ends.hour << HOUR_AT))
+        let is_last_hour = ends.hour == LAST_HOUR && self.day() == ends.today + 1;
+        Some(Self(self.0 - u64::from(uses) | u64::from(is_last_hour) << USED_LAST_AT))
     }
 
     /// Adds another lease's uses; nothing is asked for any more. What is void counts for nothing. Of

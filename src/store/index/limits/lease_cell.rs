@@ -6,16 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::lease::{ASKED, Ends, LeaseWord};
 
-/// The end of an attempt to give uses back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum GivenBack {
-    Done,
-    /// The lease is of another period.
-    Refused,
-    /// The record isn't that of the quota any more, or the lease is on its way to another record.
-    Moved,
-}
-
 /// A lease after a use.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Spent {
@@ -58,31 +48,39 @@ impl LeaseCell<'_> {
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
-    /// Takes all that is left of the lease.
+    /// Takes the lease out of its record for good. Nothing can be given back to the word after that.
     pub(super) fn take(self) -> LeaseWord {
         // Release: a reader that sees the lease gone must see that the rest was set to unknown
         // before. It would refuse uses that have moved to another record otherwise.
         LeaseWord(self.0.swap(0, Ordering::Release))
     }
 
+    /// Takes all uses that are left. The period stays, so that uses can be given back to it.
+    pub(super) fn drain(self) -> LeaseWord {
+        let drain = |seen| Some(LeaseWord(seen).with_units(0).0);
+        // Release, as in `take`. `drain` never returns `None`.
+        let before = self.0.fetch_update(Ordering::Release, Ordering::Relaxed, drain);
+        LeaseWord(before.unwrap_or_else(|seen| seen))
+    }
+
     /// Gives uses back, if `is_current` still says that the record is that of their quota. Then so
-    /// was the word that was read before, and no other is replaced.
+    /// was the word that was read before, and no other is replaced. Returns whether they were; if
+    /// not, they are forfeited: the lease is of another period, or on its way to another record.
     pub(super) fn give_back(
         self,
         uses: LeaseWord,
         ends: Ends,
         is_current: impl Fn() -> bool,
-    ) -> GivenBack {
+    ) -> bool {
         let mut seen = self.0.load(Ordering::Relaxed);
         while seen != 0 && is_current() {
-            let next = LeaseWord(seen).give_back(uses, ends);
-            let Some(next) = next else { return GivenBack::Refused };
+            let Some(next) = LeaseWord(seen).give_back(uses, ends) else { return false };
             match self.0.compare_exchange(seen, next.0, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return GivenBack::Done,
+                Ok(_) => return true,
                 Err(other) => seen = other,
             }
         }
-        GivenBack::Moved
+        false
     }
 }
 
@@ -117,15 +115,17 @@ mod tests {
         assert_eq!([1, 1, 1].map(spend), [Some(false), Some(true), Some(false)]);
     }
 
-    /// Tells of a period that has ended just now whether it was in use until then.
+    /// Tells of a period that has ended just now whether it was in use until then. Use at the same
+    /// hour of an earlier day doesn't count.
     #[test]
-    fn the_hour_of_the_last_use_is_known() {
+    fn use_in_the_last_hour_is_known() {
         let word = AtomicU64::new(lease(8, 60).0);
         let (cell, any) = (LeaseCell(&word), |_| true);
         let was_in_use =
             |day, hour| LeaseWord(word.load(Ordering::Relaxed)).was_in_use(ends(day, hour));
         assert!(!was_in_use(8, 0), "never used");
         for hour in [0, 22, 23] {
+            assert!(cell.spend(ends(6, hour + 1), 1, any).is_some());
             assert!(cell.spend(ends(7, hour), 1, any).is_some());
             assert_eq!(was_in_use(8, 0), hour == 23, "{hour}");
         }
@@ -140,15 +140,16 @@ mod tests {
         let (cell, now) = (LeaseCell(&word), ends(7, 1));
         let units = || LeaseWord(word.load(Ordering::Relaxed)).held();
         assert!(cell.spend(now, 4, |_| true).is_some_and(|spent| spent.asks));
-        assert_eq!(cell.give_back(lease(8, 3), now, || true), GivenBack::Done);
+        assert!(cell.give_back(lease(8, 3), now, || true));
         assert!(cell.spend(now, 1, |_| true).is_some_and(|spent| !spent.asks), "still asked for");
         for (uses, now) in [(lease(9, 3), now), (lease(8, 3), ends(8, 0))] {
-            assert_eq!(cell.give_back(uses, now, || true), GivenBack::Refused);
+            assert!(!cell.give_back(uses, now, || true));
         }
-        assert_eq!(cell.give_back(lease(8, 3), now, || false), GivenBack::Moved);
-        assert_eq!(units(), 4);
-        assert_eq!(cell.take().held(), 4);
-        assert_eq!(cell.give_back(lease(8, 3), now, || true), GivenBack::Moved);
+        assert!(!cell.give_back(lease(8, 3), now, || false));
+        assert_eq!((cell.drain().held(), units()), (4, 0));
+        assert!(cell.give_back(lease(8, 3), now, || true), "the period stays");
+        assert_eq!(cell.take().held(), 3);
+        assert!(!cell.give_back(lease(8, 3), now, || true), "it has moved");
         assert_eq!(units(), 0);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::super::packing::{ShortOwner, bytes, words};
 use super::lease::{Ends, LeaseWord, LeftWord};
-use super::lease_cell::{GivenBack, LeaseCell, Spent};
+use super::lease_cell::{LeaseCell, Spent};
 use super::records::{SlabEntry, WORDS};
 use crate::clock::Timestamp;
 use crate::id::{OwnerId, Version};
@@ -255,7 +255,7 @@ impl<'a> Limiter<'a> {
         if !self.has_quota() || lease.held() == 0 || !lease.is_void(self.spec.ends(now)) {
             return None;
         }
-        let units = self.take_lease().held();
+        let units = self.drain_lease().held();
         (units > 0).then_some(DroppedLease { since: self.since(), units })
     }
 
@@ -365,7 +365,7 @@ impl<'a> Limiter<'a> {
         uses: LeaseWord,
         now: Timestamp,
         is_current: impl Fn() -> bool,
-    ) -> GivenBack {
+    ) -> bool {
         self.lease_cell().give_back(uses, self.spec.ends(now), is_current)
     }
 
@@ -374,9 +374,14 @@ impl<'a> Limiter<'a> {
         self.lease_cell().add(lease, self.spec.ends(now));
     }
 
-    /// Takes all that is left of the lease.
-    pub(in super::super) fn take_lease(&self) -> LeaseWord {
+    /// Takes the lease out of this record for good: [`LeaseCell::take`].
+    fn take_lease(&self) -> LeaseWord {
         self.lease_cell().take()
+    }
+
+    /// Takes all uses that are left of the lease: [`LeaseCell::drain`].
+    pub(in super::super) fn drain_lease(&self) -> LeaseWord {
+        self.lease_cell().drain()
     }
 
     fn lease_cell(&self) -> LeaseCell<'_> {

@@ -27,6 +27,5 @@ mod records;
 pub(super) mod relocation;
 
 pub(in crate::store) use lease::{LeaseWord, LeftWord};
-pub(super) use lease_cell::GivenBack;
 pub(in crate::store) use lease_cell::Spent;
 pub(in crate::store) use limiter::{DroppedLease, Leased, Limiter};

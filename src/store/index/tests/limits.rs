@@ -311,6 +311,10 @@ fn a_lease_of_another_quota_is_not_put() {
     assert!(index.put_lease(whose, now, lease.with_units(1), LeftWord::UNKNOWN));
     assert!(index.give_back(whose, limiter().since(), lease.with_units(1)).is_some());
     assert_eq!(limiter().lease().held(), 2);
+    // Another settlement has taken all of it.
+    assert_eq!(index.take_lease(whose).unwrap().0.held(), 2);
+    assert!(index.give_back(whose, limiter().since(), lease.with_units(1)).is_some());
+    assert_eq!(limiter().lease().held(), 1);
 }
 
 /// A rate's use is carried over to the last unit when its numbers change.
