@@ -150,7 +150,7 @@ const SPOILT: [(&str, Spoil, &[&str]); 7] = [
         "a damaged page",
         |path| {
             let mut bytes = fs::read(path).unwrap();
-            bytes[8192..12_288].fill(0xee);
+            bytes[12_288..16_384].fill(0xee);
             fs::write(path, bytes).unwrap();
         },
         &["the stored data is damaged"],

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::common::{HOUR, START, World, builder, clock};
-use keyhasp::backend::{Backend, Memory};
+use keyhasp::backend::{Backend, BackendError, BackendLayer, Change, CommitOutcome, Memory};
 use keyhasp::event::Event;
 use keyhasp::store::{AlertSettings, ListEvents, StoreBuilder, UsageSettings};
 use keyhasp::{
@@ -478,4 +479,47 @@ fn what_could_not_be_told_is_told_later() {
             return;
         }
     }
+}
+
+/// Counts the commits.
+#[derive(Debug)]
+struct Commits {
+    backend: Arc<dyn Backend>,
+    batches: AtomicUsize,
+}
+
+impl BackendLayer for Commits {
+    fn inner(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.backend.commit(batch)
+    }
+}
+
+/// More than one round checks.
+const MANY: usize = 1_100;
+
+/// Alerts that an earlier process wrote cost no commit, and a new one doesn't wait for a later scan.
+#[test]
+fn after_a_restart_alerts_that_were_written_delay_none() {
+    let mut alerts = Alerts::new(AlertSettings::new().tokens_older_than(90 * DAY));
+    (0..MANY).for_each(|number| _ = alerts.world.owner(&format!("org-{number}")));
+    alerts.later(30 * DAY);
+    let (_, last) = alerts.world.owner("org");
+    alerts.later(60 * DAY);
+    assert_eq!((alerts.store.run_alerts().unwrap(), alerts.store.run_alerts().unwrap()), (MANY, 0));
+
+    let commits =
+        Arc::new(Commits { backend: Arc::clone(&alerts.backend), batches: AtomicUsize::new(0) });
+    alerts.backend = Arc::<Commits>::clone(&commits);
+    alerts.later(30 * DAY);
+    alerts.reopen();
+    let before = commits.batches.load(Ordering::Relaxed);
+    assert_eq!(alerts.store.run_alerts().unwrap(), 1);
+    assert_eq!(commits.batches.load(Ordering::Relaxed) - before, 1);
+    let told = alerts.told_after(alerts.backend.last_event().unwrap() - 1);
+    assert_eq!((told[0].kind, told[0].key), (EventKind::TokenOld, Some(last.key.id)));
 }

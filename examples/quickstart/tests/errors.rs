@@ -51,7 +51,7 @@ fn it_says_what_is_wrong_with_its_file() {
     drop(lock);
 
     let mut damaged = whole;
-    damaged[8192..12_288].fill(0xee);
+    damaged[12_288..16_384].fill(0xee);
     fs::write(&db, damaged).unwrap();
     assert_sentence(complaint(&db), &db, "the stored data is damaged");
 

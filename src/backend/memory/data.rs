@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::keys::Keys;
 use crate::backend::{
     BackendError, Damage, DamagedRow, KeyCounts, Scanned, ScannedKey, Transaction, UsageSubject,
     quarantined,
@@ -20,10 +21,7 @@ pub(super) const NAME: &str = "memory";
 pub(super) struct Data {
     pub(super) metadata: Option<StoreMetadata>,
     pub(super) owners: BTreeMap<OwnerId, OwnerRecord>,
-    pub(super) keys: BTreeMap<KeyId, KeyRecord>,
-    pub(super) by_owner: BTreeMap<OwnerId, BTreeSet<KeyId>>,
-    /// The live keys that expire.
-    pub(super) by_expiry: BTreeMap<OwnerId, BTreeSet<(Timestamp, KeyId)>>,
+    pub(super) keys: Keys,
     /// Kept for ever, also after the key is purged.
     pub(super) numeric_ids: BTreeMap<NumericId, KeyId>,
     pub(super) events: BTreeMap<u64, Event>,
@@ -46,25 +44,6 @@ impl Data {
             None => Scanned::Key(scanned),
         }
     }
-
-    pub(super) fn keys_of(&self, owner: &OwnerId) -> impl Iterator<Item = &KeyRecord> {
-        self.by_owner.get(owner).into_iter().flatten().filter_map(|id| self.keys.get(id))
-    }
-}
-
-/// Returns the place of a live key that expires, in [`Data::by_expiry`].
-fn live_expiry(key: &KeyRecord) -> Option<(Timestamp, KeyId)> {
-    key.expires_at.filter(|_| key.is_live()).map(|at| (at, key.id))
-}
-
-/// Removes an entry of an owner, and the owner with its last one.
-fn remove_of<T: Ord>(by_owner: &mut BTreeMap<OwnerId, BTreeSet<T>>, owner: OwnerId, entry: &T) {
-    if let Some(entries) = by_owner.get_mut(&owner) {
-        entries.remove(entry);
-        if entries.is_empty() {
-            by_owner.remove(&owner);
-        }
-    }
 }
 
 impl Transaction for Data {
@@ -80,11 +59,11 @@ impl Transaction for Data {
         if self.quarantines.contains_key(&id) {
             return Err(BackendError::damaged(NAME, "read key", quarantined(id)));
         }
-        Ok(self.keys.get(&id).cloned())
+        Ok(self.keys.get(id).cloned())
     }
 
     fn key_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError> {
-        Ok(self.keys_of(owner).map(KeyCounts::of).fold(KeyCounts::default(), KeyCounts::plus))
+        Ok(self.keys.counts(owner))
     }
 
     fn live_keys_named(
@@ -92,8 +71,7 @@ impl Transaction for Data {
         owner: &OwnerId,
         name: &KeyName,
     ) -> Result<Vec<KeyId>, BackendError> {
-        let named = |key: &&KeyRecord| key.is_live() && key.name.as_ref() == Some(name);
-        Ok(self.keys_of(owner).filter(named).map(|key| key.id).collect())
+        Ok(self.keys.live_named(owner, name))
     }
 
     fn expired_keys(
@@ -102,14 +80,11 @@ impl Transaction for Data {
         by: Timestamp,
         limit: usize,
     ) -> Result<Vec<KeyId>, BackendError> {
-        let expiries = self.by_expiry.get(owner).into_iter().flatten();
-        let expired = expiries.take_while(|(at, _)| *at <= by).take(limit);
-        Ok(expired.map(|(_, id)| *id).collect())
+        Ok(self.keys.expired(owner, by, limit))
     }
 
     fn keys_created_by(&mut self, creator: KeyId) -> Result<Vec<KeyId>, BackendError> {
-        let created = |key: &&KeyRecord| key.created_by_key == Some(creator);
-        Ok(self.keys.values().filter(created).map(|key| key.id).collect())
+        Ok(self.keys.created_by(creator))
     }
 
     fn numeric_id_used(&mut self, id: NumericId) -> Result<bool, BackendError> {
@@ -128,7 +103,7 @@ impl Transaction for Data {
         &mut self,
         visit: &mut dyn FnMut(Result<KeyRecord, Damage>),
     ) -> Result<(), BackendError> {
-        for key in self.keys.values() {
+        for key in self.keys.all() {
             let is_covered = self.quarantines.contains_key(&key.id);
             visit(if is_covered { Err(quarantined(key.id)) } else { Ok(key.clone()) });
         }
@@ -168,21 +143,13 @@ impl Transaction for Data {
         after: Option<&KeyRecord>,
     ) -> Result<(), BackendError> {
         if let Some(before) = before {
-            self.keys.remove(&before.id);
-            remove_of(&mut self.by_owner, before.owner, &before.id);
-            if let Some(expiry) = live_expiry(before) {
-                remove_of(&mut self.by_expiry, before.owner, &expiry);
-            }
+            self.keys.remove(before.id);
         }
         if let Some(after) = after {
-            self.by_owner.entry(after.owner).or_default().insert(after.id);
-            if let Some(expiry) = live_expiry(after) {
-                self.by_expiry.entry(after.owner).or_default().insert(expiry);
-            }
             if let Some(numeric_id) = after.numeric_id {
                 self.numeric_ids.insert(numeric_id, after.id);
             }
-            self.keys.insert(after.id, after.clone());
+            self.keys.put(after);
         }
         Ok(())
     }
@@ -198,8 +165,8 @@ impl Transaction for Data {
 
     fn remove_damaged_key(&mut self, id: KeyId) -> Result<(), BackendError> {
         self.quarantines.remove(&id);
-        let key = self.keys.get(&id).cloned();
-        self.put_key(key.as_ref(), None)
+        self.keys.remove(id);
+        Ok(())
     }
 
     fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {

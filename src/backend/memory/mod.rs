@@ -5,8 +5,10 @@
 //! | --- | --- |
 //! | `store` | [`Memory`]: each call of the contract |
 //! | `data` | the records, and the rules' view of them |
+//! | `keys` | the keys, and their places in each order |
 
 mod data;
+mod keys;
 mod store;
 
 pub use store::Memory;

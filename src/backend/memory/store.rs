@@ -1,6 +1,5 @@
 //! The backend: each call of the contract on the records.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -72,7 +71,7 @@ impl Backend for Memory {
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
         self.with("scan", |data| {
             data.owners.values().for_each(|owner| visit(Scanned::Owner(owner.into())));
-            data.keys.values().for_each(|key| visit(data.scanned(key)));
+            data.keys.all().for_each(|key| visit(data.scanned(key)));
             data.last_event()
         })
     }
@@ -90,7 +89,7 @@ impl Backend for Memory {
             if let Some(owner) = data.owners.get(owner) {
                 visit(Scanned::Owner(owner.into()));
             }
-            data.keys_of(owner).for_each(|key| visit(data.scanned(key)));
+            data.keys.of(owner).for_each(|key| visit(data.scanned(key)));
             Ok(())
         })
     }
@@ -141,14 +140,7 @@ impl Backend for Memory {
             {
                 return Ok(KeyPage::default());
             }
-            let empty = BTreeSet::new();
-            let rows: Box<dyn Iterator<Item = KeyId>> = match &query.filter.owner {
-                Some(owner) => {
-                    let ids = data.by_owner.get(owner).unwrap_or(&empty);
-                    Box::new(ids.range((above, below)).rev().copied())
-                }
-                None => Box::new(data.keys.range((above, below)).rev().map(|(id, _)| *id)),
-            };
+            let rows = data.keys.ids_between(query.filter.owner.as_ref(), (above, below));
             let mut page = KeyPage::default();
             let mut last = None;
             for (examined, id) in rows.enumerate() {
@@ -157,7 +149,7 @@ impl Backend for Memory {
                     break;
                 }
                 last = Some(id);
-                let Some(key) = data.keys.get(&id).filter(|key| query.filter.matches(key)) else {
+                let Some(key) = data.keys.get(id).filter(|key| query.filter.matches(key)) else {
                     continue;
                 };
                 match data.scanned(key) {
@@ -172,8 +164,8 @@ impl Backend for Memory {
     fn count_keys(&self, filter: &KeyFilter) -> Result<u64, BackendError> {
         self.with("count keys", |data| {
             let count = match &filter.owner {
-                Some(owner) => data.keys_of(owner).filter(|key| filter.matches(key)).count(),
-                None => data.keys.values().filter(|key| filter.matches(key)).count(),
+                Some(owner) => data.keys.of(owner).filter(|key| filter.matches(key)).count(),
+                None => data.keys.all().filter(|key| filter.matches(key)).count(),
             };
             Ok(count as u64)
         })

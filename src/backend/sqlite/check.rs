@@ -9,7 +9,7 @@ use super::codec::RowReader;
 use super::connect::Connector;
 use super::error::Fault;
 use super::{keys, requests};
-use crate::backend::{Damage, DamagedRecord, Finding};
+use crate::backend::{BackendErrorKind, Damage, DamagedRecord, Finding};
 use crate::id::{KeyId, NumericId};
 
 /// The greatest number of lines that SQLite writes about the structure.
@@ -40,16 +40,25 @@ pub(super) const MISLED: &str = "SELECT id, numeric_id FROM keys NOT INDEXED
 
 /// Lists the faults of one moment.
 pub(super) fn all(connection: &Connection) -> Result<Vec<Finding>, Fault> {
-    let mut findings = structure(connection, "integrity_check")?;
-    let parts = [orphans, miscounted, misled, damaged_requests];
+    let (mut findings, mut is_unread) = (Vec::new(), false);
+    let parts = [whole_structure, orphans, miscounted, misled, damaged_requests];
     for part in parts {
         match part(connection, &mut findings) {
-            // The structure shows why.
-            Err(fault) if fault.is_corrupt() => {}
+            // The structure shows why, unless the list of tables is readable and says something else
+            // than it should: a bit of it flipped.
+            Err(fault) if fault.kind() == BackendErrorKind::Corrupt => is_unread = true,
             checked => checked?,
         }
     }
+    if is_unread && findings.is_empty() {
+        findings.push(Finding::Structure("the list of tables is damaged".into()));
+    }
     Ok(findings)
+}
+
+fn whole_structure(connection: &Connection, findings: &mut Vec<Finding>) -> Result<(), Fault> {
+    findings.extend(structure(connection, "integrity_check")?);
+    Ok(())
 }
 
 /// Names the places in a fault of an opening, of which SQLite says only that there are some.

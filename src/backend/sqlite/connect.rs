@@ -138,7 +138,7 @@ impl Connector {
         // the file may be empty after all.
         if schema::is_empty(&connection)? {
             judge(intent, Opened::Created, "the file was never finished")?;
-            schema::claim(&mut connection)?;
+            self.persistently(|| schema::claim(&mut connection))?;
         }
         let tx = connection.transaction()?;
         let identity = Identity::read(&tx)?;
@@ -291,22 +291,26 @@ impl Connector {
 
     /// Write-ahead logging, which the file remembers.
     fn use_log(&self, connection: &Connection) -> Result<(), Fault> {
+        let sql = "PRAGMA journal_mode = WAL";
+        let mode = self
+            .persistently(|| Ok(connection.query_row(sql, [], |row| row.get::<_, String>(0))?))?;
+        if mode != "wal" {
+            let why = "the file system doesn't carry a write-ahead log";
+            return Err(Fault::refused(BackendErrorKind::Io, why));
+        }
+        Ok(())
+    }
+
+    /// Tries again what SQLite refuses at once, without asking its busy handler, while another opener
+    /// does the same. The end of that other process's work wakes no thread.
+    fn persistently<T>(&self, mut work: impl FnMut() -> Result<T, Fault>) -> Result<T, Fault> {
         let started = Instant::now();
         loop {
-            let mode = connection
-                .query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0));
-            match mode.map_err(Fault::from) {
-                Ok(mode) if mode == "wal" => return Ok(()),
-                Ok(_) => {
-                    let why = "the file system doesn't carry a write-ahead log";
-                    return Err(Fault::refused(BackendErrorKind::Io, why));
-                }
-                // SQLite's busy handler isn't asked here while another opener does the same. The
-                // end of that other process's work wakes no thread, so it is tried again.
+            match work() {
                 Err(fault) if fault.is_busy() && started.elapsed() < self.busy_timeout => {
                     thread::sleep(Duration::from_millis(5));
                 }
-                Err(fault) => return Err(fault),
+                done => return done,
             }
         }
     }

@@ -15,7 +15,8 @@ use super::scan_owner::{OneOwner, Progress};
 use super::transaction::{READ_BUDGET, Snapshot};
 use super::writer::Writer;
 use super::{
-    backup, check, events, keys, metadata, owners, pages, quarantine, repair, requests, scan, usage,
+    backup, check, events, free_pages, keys, metadata, owners, pages, quarantine, repair, requests,
+    scan, usage,
 };
 use crate::backend::check::by_reading as check_reads;
 use crate::backend::{
@@ -281,7 +282,9 @@ impl Backend for Sqlite {
     fn prune_events(&self, before: Timestamp, limit: usize) -> Result<u64, BackendError> {
         const OPERATION: &str = "prune events";
         self.write(OPERATION, |tx| {
-            events::prune(tx, before, limit).map_err(|fault| fault.during(OPERATION))
+            let pruned = events::prune(tx, before, limit);
+            let pruned = pruned.and_then(|count| free_pages::give_back(tx).map(|()| count));
+            pruned.map_err(|fault| fault.during(OPERATION))
         })
     }
 

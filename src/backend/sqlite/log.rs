@@ -20,8 +20,9 @@ use super::files::Files;
 use super::schema::Identity;
 use crate::backend::BackendErrorKind;
 
-/// The page of the table `last_commit`: the first one that is made.
-const LINK_PAGE: u32 = 2;
+/// The pages on which the table `last_commit` may lie, the first one that is made. With `auto_vacuum` it
+/// is the second of them, after a map of pages. The other one holds no row like its own.
+const LINK_PAGES: [u32; 2] = [2, 3];
 
 const LOG_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
@@ -118,7 +119,7 @@ impl LogState {
         while let Some(frame) = frames.next()? {
             match frame.page {
                 1 => schema = Some(schema_version(frame.content)),
-                LINK_PAGE => link = Link::parse(frame.content),
+                page if LINK_PAGES.contains(&page) => link = Link::parse(frame.content).or(link),
                 _ => {}
             }
             if frame.ends_commit {

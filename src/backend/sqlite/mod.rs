@@ -26,6 +26,7 @@
 //! | `checksums` | checksums of records, by which damage shows |
 //! | `commit` | the rules' view of a write transaction |
 //! | `scan`, `scan_owner`, `pages` | walks over many rows |
+//! | `free_pages` | free pages, given back in pieces |
 //! | `backup` | a copy of the database of one moment |
 //! | `quarantine` | entries over damaged keys |
 //! | `check`, `repair` | what a check looks at beyond the records; what a repair writes |
@@ -43,6 +44,7 @@ mod events;
 mod file_watch;
 mod files;
 mod foreign_edits;
+mod free_pages;
 mod keys;
 mod last_commit;
 mod limits;

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::error::Fault;
-use super::last_commit;
+use super::{free_pages, last_commit};
 use crate::backend::BackendErrorKind;
 use crate::backend::format::{FORMAT, OLDEST_READ};
 
@@ -57,9 +57,12 @@ pub(super) fn is_empty(connection: &Connection) -> Result<bool, Fault> {
     Ok(pages == 0)
 }
 
-/// Marks an empty database as one of keyhasp. Two openers of a shared one may come here together.
+/// Marks an empty database as one of keyhasp. Two openers of a shared one may come here together: then
+/// one of them may find it busy at once, whatever its patience.
 pub(super) fn claim(connection: &mut Connection) -> Result<(), Fault> {
-    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Not begun as a writing one: that would make the file before the first statement.
+    let tx = connection.transaction()?;
+    free_pages::prepare(&tx)?;
     let tables: i64 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if Identity::read(&tx)?.application_id == 0 && tables == 0 {
         tx.pragma_update(None, "application_id", APPLICATION_ID)?;

@@ -2,7 +2,8 @@
 -- UUID; columns that an index or a scan reads come first in their row. A column `..._by` of a limit,
 -- `access_by` and `expiry_by` hold the role that set it.
 
--- The last commit, and the one before it: one row, on page 2 of the file, which each commit writes.
+-- The last commit, and the one before it: one row, on page 3 of the file (page 2 if it was made
+-- without auto_vacuum), which each commit writes.
 -- Which log belongs to which file shows in it: see `log.rs`. Both ids are random; all zeros are none.
 CREATE TABLE last_commit (
   one INTEGER PRIMARY KEY CHECK (one = 1),

@@ -1,6 +1,6 @@
 //! Deadlines: the times at which an alert of a key may be due.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::backend::ScannedKey;
@@ -24,13 +24,20 @@ pub(super) enum DueAlert {
     Unused,
 }
 
-/// The times at which keys must be checked. A key that changes is noted again, and its earlier
-/// deadlines stay: when one is due, the key's record of that time decides.
+impl DueAlert {
+    const ALL: [Self; 4] = [Self::Expired, Self::TrialEnding, Self::TokenOld, Self::Unused];
+}
+
+/// The times at which keys must be checked. Of each key and alert only the earliest is kept: when
+/// it is due, the key's record of that time decides, and says when to look again. So the deadlines
+/// of a key don't grow with its changes.
 #[derive(Debug)]
 pub(super) struct Deadlines {
     settings: AlertSettings,
     opened_at: Timestamp,
     due: BTreeSet<(Timestamp, KeyId, DueAlert)>,
+    /// The time of each entry of `due`.
+    times: BTreeMap<(KeyId, DueAlert), Timestamp>,
     /// The deadlines that were taken out, with the times at which they were. If the clock was ahead
     /// then, they are due again.
     taken: BTreeSet<(Timestamp, KeyId, DueAlert)>,
@@ -38,13 +45,14 @@ pub(super) struct Deadlines {
 
 impl Deadlines {
     pub(super) fn new(settings: AlertSettings, opened_at: Timestamp) -> Self {
-        Self { settings, opened_at, due: BTreeSet::new(), taken: BTreeSet::new() }
+        let (due, times, taken) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        Self { settings, opened_at, due, times, taken }
     }
 
     /// Notes the deadlines of a new or changed key.
     pub(super) fn note(&mut self, key: &ScannedKey) {
         if key.revoked {
-            return;
+            return self.forget(key.id);
         }
         if let Some(at) = key.expires_at {
             if self.settings.expiries && at >= self.opened_at.saturating_sub(MAX_EXPIRY_AGE) {
@@ -63,9 +71,30 @@ impl Deadlines {
         }
     }
 
-    /// Notes that a key must be checked at a time.
+    /// Notes that a key must be checked at a time, unless it is checked before.
     pub(super) fn note_at(&mut self, at: Timestamp, key: KeyId, alert: DueAlert) {
+        let time = self.times.entry((key, alert)).or_insert(at);
+        if *time < at {
+            return;
+        }
+        let before = std::mem::replace(time, at);
+        self.due.remove(&(before, key, alert));
         self.due.insert((at, key, alert));
+    }
+
+    /// Forgets a key that is revoked or gone.
+    pub(super) fn forget(&mut self, key: KeyId) {
+        for alert in DueAlert::ALL {
+            if let Some(at) = self.times.remove(&(key, alert)) {
+                self.due.remove(&(at, key, alert));
+            }
+        }
+    }
+
+    /// Forgets the keys for which `keep` fails.
+    pub(super) fn retain(&mut self, keep: impl Fn(KeyId) -> bool) {
+        self.due.retain(|(_, key, _)| keep(*key));
+        self.times.retain(|(key, _), _| keep(*key));
     }
 
     /// Takes out the deadlines that have passed, the earliest first, and at most `max` of them.
@@ -89,6 +118,7 @@ impl Deadlines {
                 _ => break,
             }
             taken.extend(self.due.pop_first().map(|(_, key, alert)| (key, alert)));
+            taken.last().map(|place| self.times.remove(place));
         }
         self.taken.extend(taken.iter().map(|(key, alert)| (now, *key, *alert)));
         while self.taken.len() > MAX_TAKEN {
@@ -100,7 +130,55 @@ impl Deadlines {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn step() -> impl Strategy<Value = (u8, u64, u128, usize)> {
+        (0..8_u8, 0..40_u64, 0..3_u128, 0..DueAlert::ALL.len())
+    }
+
+    proptest! {
+        /// However often the deadlines of a key are moved, one remains of each alert: the earliest
+        /// since it was last due. A key that is gone leaves nothing.
+        #[test]
+        fn one_deadline_of_each_alert(steps in prop::collection::vec(step(), 0..200)) {
+            let at = |millis| Timestamp::from_millis(millis).unwrap();
+            let mut deadlines = Deadlines::new(AlertSettings::new(), at(0));
+            let mut model = BTreeMap::new();
+            for (kind, millis, number, alert) in steps {
+                let (key, alert) = (KeyId::from_u128(number), DueAlert::ALL[alert]);
+                match kind {
+                    0 => {
+                        deadlines.forget(key);
+                        model.retain(|(of, _), _| *of != key);
+                    }
+                    1 => {
+                        deadlines.retain(|of| of == key);
+                        model.retain(|(of, _), _| *of == key);
+                    }
+                    2 => {
+                        let now = at(millis / 2);
+                        let taken: BTreeSet<_> =
+                            deadlines.take_due(now, Timestamp::MAX, 99).into_iter().collect();
+                        let is_due = |(_, due): &(_, &Timestamp)| **due <= now;
+                        let due: BTreeSet<_> =
+                            model.iter().filter(is_due).map(|(of, _)| *of).collect();
+                        prop_assert_eq!(&taken, &due);
+                        model.retain(|of, _| !due.contains(of));
+                    }
+                    _ => {
+                        deadlines.note_at(at(millis), key, alert);
+                        let earliest = model.entry((key, alert)).or_insert(at(millis));
+                        *earliest = at(millis).min(*earliest);
+                    }
+                }
+                prop_assert_eq!(&deadlines.times, &model);
+                let due = model.iter().map(|((key, alert), at)| (*at, *key, *alert));
+                prop_assert_eq!(&deadlines.due, &due.collect());
+            }
+        }
+    }
 
     #[test]
     fn what_was_taken_while_the_clock_was_ahead_is_due_again() {

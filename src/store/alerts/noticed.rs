@@ -77,6 +77,16 @@ impl KeyObserver for Noticed {
             lock(&self.deadlines).note(key);
         }
     }
+
+    fn forget_key(&self, key: KeyId) {
+        if !self.settings.is_idle() {
+            lock(&self.deadlines).forget(key);
+        }
+    }
+
+    fn retain_keys(&self, keys: &BTreeSet<KeyId>) {
+        lock(&self.deadlines).retain(|key| keys.contains(&key));
+    }
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -17,8 +17,16 @@ use crate::store::usage::UsageRecorder;
 
 /// Pause between two scans.
 const PAUSE: Duration = Duration::from_secs(30);
-/// Largest number of deadlines that one scan checks. Further ones wait for the next scan.
+/// Largest number of deadlines that one round of a scan checks.
 const MAX_DUE: usize = 1_000;
+
+/// The outcome of a round.
+struct Round {
+    /// The number of alerts that were written.
+    written: usize,
+    /// Nothing more was due.
+    is_last: bool,
+}
 
 /// Writes the alerts that are due.
 #[derive(Debug)]
@@ -45,25 +53,40 @@ impl AlertScanner {
             return Ok(());
         }
         let (scanner, name) = (Arc::clone(self), self.engine.records.backend.name());
-        let work = move || {
-            // `run` has put back the alerts that failed, for the next scan.
-            Worked::with(scanner.run().map(drop), Next::After(PAUSE))
+        // The thread looks between two rounds whether it must end.
+        let work = move || match scanner.round() {
+            Ok(Round { is_last: false, .. }) => Worked::well(Next::After(Duration::ZERO)),
+            // The round has put back the alerts that failed, for the next scan.
+            done => Worked::with(done.map(drop), Next::After(PAUSE)),
         };
         workers.spawn(name, "keyhasp-alerts", &Arc::default(), Next::After(Duration::ZERO), work)
     }
 
-    /// Writes the alerts that are due; returns how many. Alerts that fail are tried again in the
-    /// next scan.
+    /// Writes the alerts that are due; returns how many. Ends with the first round in which alerts
+    /// fail. They are tried again in the next scan.
     pub(in crate::store) fn run(&self) -> Result<usize, Error> {
+        let mut written = 0;
+        loop {
+            let round = self.round()?;
+            written += round.written;
+            if round.is_last {
+                return Ok(written);
+            }
+        }
+    }
+
+    /// Writes alerts that are due, of a bounded number of deadlines.
+    fn round(&self) -> Result<Round, Error> {
         let noticed = &*self.noticed;
         if noticed.settings.is_idle() {
-            return Ok(0);
+            return Ok(Round { written: 0, is_last: true });
         }
         self.engine.check_process()?;
         let now = self.engine.records.now();
         let mut written = 0;
         let earliest = self.usage.take_step_back().map_or(now, |to| to.min(now));
         let due = lock(&noticed.deadlines).take_due(now, earliest, MAX_DUE);
+        let is_last = due.len() < MAX_DUE;
         let usages = match self.usages_of(&due, now) {
             Ok(usages) => usages,
             Err(error) => {
@@ -104,7 +127,7 @@ impl AlertScanner {
                 }
             }
         }
-        failed.map_or(Ok(written), Err)
+        failed.map_or(Ok(Round { written, is_last }), Err)
     }
 
     /// Checks a key's deadline; returns whether an alert was written. Notes the deadline again if
@@ -122,7 +145,10 @@ impl AlertScanner {
         };
         match self.noticed.deadline_of(&key, due, usage, now) {
             Some((at, alert)) if at <= now => {
-                let is_written = self.write_alert(&key, alert, now)?;
+                // After a restart most of what is due was written before. A commit that the backend
+                // refuses would tell so too, and costs more.
+                let mut state = usage.alert_state;
+                let is_written = state.note(alert, now) && self.write_alert(&key, alert, now)?;
                 if let Alert::Unused(_) = alert {
                     // The key may be used, and then be unused for as long again.
                     let duration = self.noticed.settings.unused.unwrap_or_default();
@@ -176,14 +202,15 @@ impl AlertScanner {
         Ok(self.engine.commit(change)?.is_ok())
     }
 
-    /// Reads the usage of keys that are due; empty usages if the settings don't ask for unused
-    /// keys.
+    /// Reads the usage of keys that are due, and with it the alerts that were written.
     fn usages_of(&self, due: &[(KeyId, DueAlert)], now: Timestamp) -> Result<Vec<Usage>, Error> {
-        if due.is_empty() || self.noticed.settings.unused.is_none() {
-            return Ok(vec![Usage::default(); due.len()]);
+        if due.is_empty() {
+            return Ok(Vec::new());
         }
-        // The uses that this process has counted must be in the backend before it is read.
-        self.usage.flush()?;
+        if self.noticed.settings.unused.is_some() {
+            // The uses that this process has counted must be in the backend before it is read.
+            self.usage.flush()?;
+        }
         let subjects: Vec<UsageSubject> =
             due.iter().map(|(id, _)| UsageSubject::Key(*id)).collect();
         let usages = self.engine.records.usages(&subjects)?.into_iter().map(|usage| {

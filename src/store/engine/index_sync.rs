@@ -57,6 +57,7 @@ impl Records {
         // Damaged keys of whole rows, those of a damaged owner, were shown as keys.
         self.damages.keys().iter().for_each(|key| _ = keys.remove(key));
         self.index.retain(&keys, &owners);
+        self.observer.retain_keys(&keys);
         Ok(last_event)
     }
 
@@ -272,6 +273,7 @@ impl Records {
     }
 
     pub(in crate::store) fn remove_key(&self, id: KeyId, owner: &OwnerId) -> Result<(), Error> {
+        self.observer.forget_key(id);
         self.index.remove_key(id, owner).map_err(|error| self.index_error(error))
     }
 

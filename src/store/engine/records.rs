@@ -1,5 +1,6 @@
 //! The records: the backend that holds them, and the index that shows them to `verify`.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use super::availability::Availability;
@@ -27,6 +28,12 @@ use crate::token::Peppers;
 pub(in crate::store) trait KeyObserver: std::fmt::Debug + Send + Sync {
     /// Notes a key, new or changed.
     fn note_key(&self, key: &ScannedKey);
+
+    /// Notes that a key is gone.
+    fn forget_key(&self, key: KeyId);
+
+    /// Notes that all keys are gone that aren't among these.
+    fn retain_keys(&self, keys: &BTreeSet<KeyId>);
 }
 
 /// The backend, the index, and what a token is judged by besides.

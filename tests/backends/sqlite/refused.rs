@@ -154,7 +154,7 @@ fn a_damaged_file_is_an_error() {
     let whole = fs::read(&path).unwrap();
     // Cut off in the middle of a page, after some pages, and with a page overwritten.
     let mut overwritten = whole.clone();
-    overwritten[8192..12_288].fill(0xee);
+    overwritten[12_288..16_384].fill(0xee);
     for bytes in [&whole[..whole.len() / 2 + 100], &whole[..4096], &overwritten] {
         fs::write(&path, bytes).unwrap();
         let found = keyhasp::backend::sqlite::Sqlite::open(&path, quick())

@@ -5,6 +5,7 @@ mod connections;
 mod damage;
 mod failures;
 mod fixtures;
+mod free_pages;
 mod many;
 mod network;
 mod plans;

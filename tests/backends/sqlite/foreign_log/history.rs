@@ -88,8 +88,15 @@ impl History {
             16 => self.reopen(),
             17 => self.crash(),
             18 => self.sqlite.recover().unwrap(),
-            _ => self.other().execute_batch("VACUUM").unwrap(),
+            _ => self.vacuum(),
         }
+    }
+
+    /// With or without maps of pages, which give the table `last_commit` another page.
+    fn vacuum(&mut self) {
+        let mode = ["", "PRAGMA auto_vacuum = NONE;", "PRAGMA auto_vacuum = INCREMENTAL;"];
+        let mode = mode[self.below(3)];
+        self.other().execute_batch(&format!("{mode} VACUUM")).unwrap();
     }
 
     fn create_owner(&mut self) {
