@@ -133,6 +133,7 @@ const BUGS: &[(&str, &[Change])] = &[
             "owner.stale.store(rules.0, Ordering::Relaxed);",
         )],
     ),
+    (
         "fetcher_thought_awake",
         &[(
             "lease_waits",
