@@ -5,7 +5,7 @@
 //! | `index` | the index: searches for readers; removals and marks for the writer |
 //! | `load` | records into the index |
 //! | `stale` | rules for the slots that were filled before a change of their owner |
-//! | `refill` | what owners add to slots: their changes, and the walk that fills stale slots again |
+//! | `refill` | the owners' part in slots: their changes, and the walk that fills stale slots again |
 //! | `leases` | leases of quotas, and refunds |
 //! | `counts` | counts of what lives there |
 //! | `entry` | a token's words in a slot, packed and unpacked |

@@ -1,4 +1,4 @@
-//! What owners add to the slots of their keys: changes of owners, and the walk that fills stale slots
+//! The owners' part in the slots of their keys: changes of owners, and the walk that fills stale slots
 //! again.
 
 use super::entry::Entry;
@@ -38,7 +38,7 @@ pub(in crate::store) enum Made {
     Elsewhere,
 }
 
-/// What an owner adds to an entry of one of its keys.
+/// The owner's part in the judgement of an entry.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct ByOwner {
     /// The store can answer for the key.

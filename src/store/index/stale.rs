@@ -1,4 +1,4 @@
-//! What changes of an owner mean for the slots of its keys that were filled before them.
+//! Rules for the slots of an owner's keys that were filled before changes of the owner.
 //!
 //! An owner has epochs. A slot notes the epoch in which it was filled. A change that reaches the
 //! keys of a large owner begins an epoch, and leaves a rule for the slots of each one before. A

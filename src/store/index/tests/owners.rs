@@ -269,7 +269,7 @@ impl Shown {
 }
 
 proptest! {
-    /// What a change of an owner takes away is taken away at once, and what it gives is there when
+    /// A change of an owner takes away at once, and its gifts are there when
     /// the records have been read, however many slots are still to be filled again. In the end no
     /// rule is left.
     #[test]
