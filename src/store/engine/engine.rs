@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::affected::AffectedRecords;
 use super::group_commit::{CommitGuard, GroupCommit};
+use super::index_sync::UnsettledOwner;
 use super::key_purging::KeyPurge;
 use super::pruning::Retention;
 use super::records::{AppliedLog, Records};
@@ -89,7 +90,7 @@ impl Engine {
         let owners = replaced_owners(&change);
         let outcome = self.group_commit.commit(change, commit)?;
         if outcome.is_ok() {
-            owners.iter().for_each(|owner| self.settle_owner(owner));
+            owners.iter().for_each(|owner| _ = self.settle_owner(owner));
         }
         let answer = answer(outcome);
         self.prune_if_due();
@@ -223,18 +224,30 @@ impl Engine {
         }
     }
 
+    /// Waits until a change of an owner holds that another caller may have committed.
+    pub(in crate::store) fn await_owner(&self, owner: &OwnerId) {
+        // The caller who committed it holds the guard until the index knows of it.
+        if self.check_process().is_ok() {
+            drop(self.acquire());
+            let _ = self.settle_owner(owner);
+        }
+    }
+
     /// Waits until the slots of an owner's keys are as its record says. If they can't be now, the
     /// store can't answer for the owner until they are.
-    pub(in crate::store) fn settle_owner(&self, owner: &OwnerId) {
-        if self.records.index.unread(owner).is_some() {
-            let mut unsettled = UnsettledOwner { records: &self.records, owner, is_settled: false };
-            unsettled.is_settled = self.read_keys_again(owner).is_ok();
+    pub(super) fn settle_owner(&self, owner: &OwnerId) -> Result<(), Error> {
+        if self.records.index.unread(owner).is_none() {
+            return Ok(());
         }
+        let mut unsettled = UnsettledOwner { records: &self.records, owner, is_settled: false };
+        let read = self.read_keys_again(owner);
+        unsettled.is_settled = read.is_ok();
+        read
     }
 
     /// Puts the keys of an owner again if their records must be read, a page at a time. What was
     /// committed before holds when this returns.
-    pub(super) fn read_keys_again(&self, owner: &OwnerId) -> Result<(), Error> {
+    fn read_keys_again(&self, owner: &OwnerId) -> Result<(), Error> {
         let _alone = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(ticket) = self.records.index.unread(owner) else { return Ok(()) };
         let mut before = None;
@@ -388,25 +401,6 @@ impl Drop for UnsettledBatch<'_> {
     fn drop(&mut self) {
         if !self.is_settled {
             self.engine.recovery.mark_unsettled(self.batch);
-        }
-    }
-}
-
-/// An owner whose keys' slots aren't as its record says.
-///
-/// The backend may fail or panic, or the service's clock. Then the store can't answer for the owner
-/// until a thread of the store has read its keys.
-struct UnsettledOwner<'a> {
-    records: &'a Records,
-    owner: &'a OwnerId,
-    is_settled: bool,
-}
-
-impl Drop for UnsettledOwner<'_> {
-    fn drop(&mut self) {
-        if !self.is_settled {
-            self.records.index.doubt_owner(self.owner);
-            self.records.refills.wake();
         }
     }
 }

@@ -81,6 +81,8 @@ impl Records {
         );
         let last_event = scanned?;
         let orphans = std::mem::take(&mut loading.orphans);
+        // Reloaded below.
+        loading.unblocked.retain(|owner| !orphans.contains(&owner.id));
         let damaged = loading.finish(&self.index).map_err(|error| self.index_error(error))?;
         damaged.iter().for_each(|row| self.remove_damaged(row));
         self.damages.replace(damaged);
@@ -161,9 +163,15 @@ impl Records {
         let filter = KeyFilter { owner: Some(*owner), ..filter };
         let (limit, examine) = (KEYS_AT_ONCE, KEYS_AT_ONCE);
         let query = KeyPageQuery { filter, before, after: None, limit, examine };
-        let page = self.backend.page_keys(&query)?;
-        if !page.damaged.is_empty() {
-            // A row that is damaged apart from what the index needs is whole to a scan.
+        let page = match self.backend.page_keys(&query) {
+            Err(error) if error.kind() == BackendErrorKind::Corrupt => {
+                return self.reload_owner(owner).map(|_exists| None);
+            }
+            page => page?,
+        };
+        // A row under quarantine is out already. One that is damaged apart from what the index needs is
+        // whole to a scan.
+        if page.damaged.iter().any(|row| row.quarantine.is_none()) {
             return self.reload_owner(owner).map(|_exists| None);
         }
         let keys: Vec<ScannedKey> = page.keys.iter().map(ScannedKey::from).collect();
@@ -211,6 +219,7 @@ impl Records {
         }
         // If putting them fails midway, they are read again.
         self.index.begin_unread(owner);
+        let mut unsettled = UnsettledOwner { records: self, owner, is_settled: false };
         let mut loading = Loading::default();
         loading.put(&self.index, records);
         let damaged = loading.finish(&self.index).map_err(|error| self.index_error(error))?;
@@ -221,6 +230,7 @@ impl Records {
         if let Some(ticket) = self.index.unread(owner) {
             self.index.end_unread(owner, ticket);
         }
+        unsettled.is_settled = true;
         self.refills.wake();
         Ok(exists)
     }
@@ -331,6 +341,25 @@ impl Records {
         }
         self.availability.set_rules_changed();
         Err(Unavailable::RulesChanged.into())
+    }
+}
+
+/// An owner whose keys' slots aren't as its record says.
+///
+/// The backend may fail or panic, or the service's clock. Then the store can't answer for the owner
+/// until a thread of the store has read its keys.
+pub(super) struct UnsettledOwner<'a> {
+    pub(super) records: &'a Records,
+    pub(super) owner: &'a OwnerId,
+    pub(super) is_settled: bool,
+}
+
+impl Drop for UnsettledOwner<'_> {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.records.index.doubt_owner(self.owner);
+            self.records.refills.wake();
+        }
     }
 }
 

@@ -26,7 +26,7 @@ impl Engine {
         // An owner whose keys can't be read keeps no other waiting.
         let mut failed = None;
         for owner in self.records.index.all_unread() {
-            failed = self.read_keys_again(&owner).err().or(failed);
+            failed = self.settle_owner(&owner).err().or(failed);
         }
         let mut has_more = true;
         for _ in 0..PIECES {

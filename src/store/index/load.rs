@@ -111,6 +111,8 @@ impl Load<'_> {
     /// [`clear_owner_flags`](Index::clear_owner_flags), when the owner's keys have been put.
     pub(in crate::store) fn put_owner(&mut self, owner: &ScannedOwner) -> Result<bool, IndexError> {
         let max_access = self.granted(&owner.max_access);
+        // The service's clock may panic: not between the steps below.
+        let now = self.index.clock.now();
         let (index, writer) = (self.index, &mut *self.writer);
         let max_access = writer.sets.put(&index.sets, max_access).ok_or(IndexError::Full)?;
         let before = writer.owners.get(&owner.id);
@@ -121,9 +123,9 @@ impl Load<'_> {
             OwnerFlags { suspended: owner.suspended || flags_before.suspended, ..flags_before };
         let ScannedOwner { tokens_valid_from, suspended, .. } = *owner;
         let rules = OwnerRules { max_access, tokens_valid_from, suspended };
-        if let Some(before) = before.filter(|before| before.differs(rules)) {
+        if before.is_some_and(|before| before.differs(rules)) {
             // Before the change: if what follows fails, its keys' slots aren't taken for right.
-            writer.stale.add_unread(before.number, owner.id);
+            writer.stale.add_unread(owner.id);
         }
         let put = writer.owners.put(&index.owners, owner.id, rules, flags.bits());
         let after = put.ok_or(IndexError::Full)?;
@@ -132,7 +134,12 @@ impl Load<'_> {
             // A number of a set that no owner has may be another set's next.
             index.owners.set_stale(after.number, stale.with_max_access(max_access));
         }
-        self.write_owner_limits(after.number, &owner.id, &owner.limits)?;
+        let written = self.write_owner_limits(after.number, &owner.id, &owner.limits, now);
+        if before.is_some() && written.is_err() {
+            // The caller doesn't come to leave rules for the slots.
+            self.index.change_flags(after.number, |flags| flags.indeterminate = true);
+        }
+        written?;
         Ok(flags_before.indeterminate || flags_before.suspended && !owner.suspended)
     }
 
@@ -142,10 +149,11 @@ impl Load<'_> {
         owner: u32,
         id: &OwnerId,
         limits: &Limits,
+        now: Timestamp,
     ) -> Result<(), IndexError> {
         let (index, writer) = (self.index, &mut self.writer.limits);
         let before = Owners::record_of(index.owners.word(owner).ok_or(IndexError::Full)?);
-        let written = index.limits.write_owner(writer, limits, before, index.clock.now())?;
+        let written = index.limits.write_owner(writer, limits, before, now)?;
         if let Some(lease) = written.dropped {
             self.writer.dropped.push((UsageSubject::Owner(*id), lease));
         }

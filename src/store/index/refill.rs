@@ -152,7 +152,8 @@ impl Index {
         }
         let is_unread = writer.stale.unread(&owner.id).is_some();
         self.change_flags(before.number, |flags| {
-            flags.suspended = owner.suspended;
+            // A resumption doesn't come before a change of before it.
+            flags.suspended = owner.suspended || is_unread && flags.suspended;
             // Without an epoch, nothing tells the slots of before from those of after.
             flags.indeterminate = is_unread && flags.indeterminate || !has_room;
         });
@@ -189,8 +190,8 @@ impl Index {
     /// Notes that the records of an owner's keys must be read again.
     pub(in crate::store) fn begin_unread(&self, id: &OwnerId) {
         let mut writer = self.lock();
-        if let Some(state) = writer.owners.get(id) {
-            writer.stale.add_unread(state.number, *id);
+        if writer.owners.get(id).is_some() {
+            writer.stale.add_unread(*id);
         }
     }
 
@@ -198,7 +199,7 @@ impl Index {
     pub(in crate::store) fn doubt_owner(&self, id: &OwnerId) {
         let mut writer = self.lock();
         if let Some(state) = writer.owners.get(id) {
-            writer.stale.add_unread(state.number, *id);
+            writer.stale.add_unread(*id);
             self.change_flags(state.number, |flags| flags.indeterminate = true);
         }
     }

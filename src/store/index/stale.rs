@@ -144,7 +144,7 @@ struct StaleOwner {
     id: Option<OwnerId>,
     /// The rules at the beginning of the round; `None` if it wasn't there yet.
     before: Option<StaleRules>,
-    /// Its records had to be read at some time of the round.
+    /// Its records had to be read when a piece of the round was walked.
     was_unread: bool,
 }
 
@@ -162,9 +162,12 @@ pub(super) struct Walked {
 impl StaleOwners {
     /// Adds an owner with rules, or one that was removed.
     pub(super) fn add(&mut self, number: u32, id: Option<OwnerId>) {
-        let was_unread = id.is_some_and(|id| self.unread.contains_key(&id));
-        let fresh = StaleOwner { id, before: None, was_unread };
-        self.by_number.entry(number).or_insert(fresh).id = id;
+        let fresh = StaleOwner { id, before: None, was_unread: false };
+        let owner = self.by_number.entry(number).or_insert_with(|| StaleOwner { ..fresh });
+        if id.is_none() {
+            // Slots that the round has passed are to go too.
+            *owner = fresh;
+        }
     }
 
     /// Forgets an owner without rules.
@@ -182,14 +185,10 @@ impl StaleOwners {
         self.at > 0 || self.by_number.values().any(|owner| !waits(owner))
     }
 
-    /// Notes that the records of an owner's keys must be read again, and returns the ticket.
-    pub(super) fn add_unread(&mut self, number: u32, id: OwnerId) -> u64 {
+    /// Notes that the records of an owner's keys must be read again.
+    pub(super) fn add_unread(&mut self, id: OwnerId) {
         self.last_ticket += 1;
         self.unread.insert(id, self.last_ticket);
-        if let Some(owner) = self.by_number.get_mut(&number) {
-            owner.was_unread = true;
-        }
-        self.last_ticket
     }
 
     /// Notes that they needn't be read any more.
@@ -214,11 +213,12 @@ impl StaleOwners {
 
     /// Returns the hash at which the walk goes on. At the beginning of a round, notes the rules.
     pub(super) fn walk_from(&mut self, rules: impl Fn(u32) -> StaleRules) -> u64 {
-        if self.at == 0 {
-            for (number, owner) in &mut self.by_number {
-                owner.before = Some(rules(*number));
-                owner.was_unread = owner.id.is_some_and(|id| self.unread.contains_key(&id));
+        for (number, owner) in &mut self.by_number {
+            if self.at == 0 {
+                (owner.before, owner.was_unread) = (Some(rules(*number)), false);
             }
+            // This piece passes over slots of it.
+            owner.was_unread |= owner.id.is_some_and(|id| self.unread.contains_key(&id));
         }
         self.at
     }
@@ -266,17 +266,18 @@ mod tests {
         let mut owners = StaleOwners::default();
         owners.add(1, Some(id("a")));
         owners.add(2, Some(id("b")));
-        owners.add_unread(2, id("b"));
+        owners.add_unread(id("b"));
         let come = |owners: &mut StaleOwners| {
             owners.end_unread(&id("b"));
             owners.add(3, None);
         };
         assert_eq!(round(&mut owners, &come), [(1, true), (2, false)]);
-        let must_read = |owners: &mut StaleOwners| {
-            owners.add_unread(1, id("a"));
-            owners.end_unread(&id("a"));
-        };
+        let must_read = |owners: &mut StaleOwners| owners.add_unread(id("a"));
         assert_eq!(round(&mut owners, &must_read), [(1, false), (2, true), (3, true)]);
+        let is_read = |owners: &mut StaleOwners| owners.end_unread(&id("a"));
+        assert_eq!(round(&mut owners, &is_read), [(1, false), (2, true), (3, true)]);
+        // One that is removed in mid-round is walked for from the beginning.
+        assert_eq!(round(&mut owners, &|owners| owners.add(2, None)), [(1, true), (3, true)]);
         assert_eq!(round(&mut owners, &|_| {}), [(1, true), (2, true), (3, true)]);
     }
 
