@@ -44,8 +44,9 @@ struct List {
     queue: LeaseQueue,
     waiting: BTreeMap<Place, Waiting>,
     done: BTreeMap<Place, Outcome>,
-    /// The wakers of waits that ended.
-    ended: Vec<Waker>,
+    /// The waits that ended, and aren't told so yet. Until then their deadlines count: a write that
+    /// hangs before they are told must not keep them waiting.
+    ended: Vec<(Place, Outcome)>,
     /// The number of the last place.
     last: u64,
     /// The thread that fetches was woken, and has not found the queue empty since.
@@ -156,25 +157,22 @@ impl LeaseWaits {
         self.lock().queue.paused_until(subject, Instant::now()).is_some()
     }
 
-    /// Ends waits. The caller then wakes the verifications, without a lock that they may need.
+    /// Ends waits. The caller then tells the verifications, without a lock that they may need.
     pub(super) fn end(&self, waiters: impl IntoIterator<Item = Place>, outcome: Outcome) {
-        let mut list = self.lock();
-        waiters.into_iter().for_each(|place| list.end(place, outcome));
+        self.lock().ended.extend(waiters.into_iter().map(|place| (place, outcome)));
     }
 
-    /// Wakes the verifications whose waits ended. The list isn't locked meanwhile: a waker that is
-    /// called may poll. A runtime's waker may panic; the others are woken all the same.
+    /// Tells the verifications whose waits ended, and wakes them.
     pub(super) fn wake_ended(&self) {
-        let ended = mem::take(&mut self.lock().ended);
-        for waker in ended {
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
+        let wakers = self.lock().tell_ended();
+        wake_all(wakers);
     }
 
     /// Answers the verifications whose deadline has come. The thread that calls this calls no
     /// backend, so nothing that a backend does delays an answer.
     pub(super) fn expire(&self, now: Instant) -> Option<Instant> {
         let mut list = self.lock();
+        let mut wakers = list.tell_ended();
         let next = loop {
             match list.waiting.first_key_value() {
                 Some((place, waiting)) if place.0 <= now => {
@@ -182,13 +180,13 @@ impl LeaseWaits {
                     list.queue.expire(&subject, place);
                     let retry_after = self.retry_after(&list, &subject, now);
                     let outcome = Outcome::Failed(Unavailable::Quota { retry_after });
-                    list.end(place, outcome);
+                    wakers.extend(list.end(place, outcome));
                 }
                 first => break first.map(|(place, _)| place.0),
             }
         };
         drop(list);
-        self.wake_ended();
+        wake_all(wakers);
         next
     }
 
@@ -230,12 +228,25 @@ impl LeaseWaits {
 }
 
 impl List {
-    /// Ends a wait that hasn't ended.
-    fn end(&mut self, place: Place, outcome: Outcome) {
-        if let Some(waiting) = self.waiting.remove(&place) {
-            self.done.insert(place, outcome);
-            self.ended.push(waiting.waker);
-        }
+    /// Ends a wait that hasn't ended; returns its waker.
+    fn end(&mut self, place: Place, outcome: Outcome) -> Option<Waker> {
+        let waiting = self.waiting.remove(&place)?;
+        self.done.insert(place, outcome);
+        Some(waiting.waker)
+    }
+
+    /// Gives the waits that ended their answers; returns their wakers.
+    fn tell_ended(&mut self) -> Vec<Waker> {
+        let ended = mem::take(&mut self.ended).into_iter();
+        ended.filter_map(|(place, outcome)| self.end(place, outcome)).collect()
+    }
+}
+
+/// Wakes verifications, without the lock of the list: a waker that is called may poll, and take it.
+/// A runtime's waker may panic; the others are woken all the same.
+fn wake_all(wakers: Vec<Waker>) {
+    for waker in wakers {
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
 }
 

@@ -121,7 +121,8 @@ impl LeaseWord {
             return None;
         }
         let is_last_hour = ends.hour == LAST_HOUR && self.day() == ends.today + 1;
-        Some(Self(self.0 - u64::from(uses) | u64::from(is_last_hour) << USED_LAST_AT))
+        let rest = self.0 - u64::from(uses);
+        Some(Self(rest | u64::from(is_last_hour) << USED_LAST_AT))
     }
 
     /// Adds another lease's uses; nothing is asked for any more. What is void counts for nothing. Of

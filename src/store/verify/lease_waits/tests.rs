@@ -206,3 +206,21 @@ fn who_gives_up_hears_when_its_own_quota_is_tried_next() {
     let answer = |retry_after| Poll::Ready(Err(Unavailable::Quota { retry_after }));
     assert_eq!(all.each_mut().map(|one| poll(one, waker)), [pause, LONGEST_RETRY].map(answer));
 }
+
+/// The write that comes before a wait is told its end may hang: the deadline still counts.
+#[test]
+fn a_deadline_counts_until_the_end_is_told() {
+    let waits = Arc::new(LeaseWaits::new(BOUND));
+    let woken = Arc::<Woken>::default();
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut all = [1, 2].map(|id| wait(&waits, id, &waker));
+    let place = all[0].place.unwrap();
+    waits.end([place], Outcome::TryAgain);
+    assert!(all.iter_mut().all(|wait| poll(wait, &waker).is_pending()));
+    assert_eq!(waits.lock().waiting.first_key_value().map(|(first, _)| *first), Some(place));
+    // By then it is known to have ended well.
+    waits.expire(all[0].deadline);
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    assert_eq!(poll(&mut all[0], &waker), Poll::Ready(Ok(())));
+    assert!(poll(&mut all[1], &waker).is_pending());
+}
