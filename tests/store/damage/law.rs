@@ -259,21 +259,11 @@ fn end(written: &Written, opened: &Opened, changed: &[KeyId], what: &str) -> u32
         } else {
             // Each change writes an event. Without its table none can.
             let found = opened.concrete.check().unwrap();
-<<<<<<< HEAD
-            // Nor can a store that can't recover, since its tables can't be read: that error says what
-            // to do.
-            let is_told = |error: Error| error.to_string().contains("docs/operations.md");
-            let is_lost = matches!(done, Err(Error::Unavailable(Unavailable::Recovering)))
-                && keyhasp::KeyStore::recover(&*opened.concrete).is_err_and(is_told);
-            let is_excused = lost_tables(&found).contains(&"events") || is_lost;
-            assert!(is_excused, "{what}: {call} of {key}: {done:?}, {found:?}");
-=======
             // Nor can a store that can't recover, since its tables can't be read: health says so, and
             // what to do.
             let is_told = lost.contains("docs/operations.md");
             let is_excused = lost_tables(&found).contains(&"events") || is_told;
             assert!(is_excused, "{what}: {call} of {key}: {done:?}, {lost}, {found:?}");
->>>>>>> quotas
         }
     }
     ended
