@@ -13,7 +13,7 @@ use crate::key::{
     Digest, IssueEpochs, Kind, Limits, PepperNumber, PrefixNumber, Scheme, TokenRecord,
     TokensValidFrom,
 };
-use crate::permission::{Access, Catalogue, PermissionSet};
+use crate::permission::{Access, Catalogue, CatalogueBuilder, PermissionSet};
 
 const PERMISSIONS: [&str; 4] = ["a:read", "b:read", "c:read", "d:read"];
 const OWNERS: usize = 2;
@@ -93,8 +93,7 @@ struct Shown {
 
 impl Shown {
     fn new() -> Self {
-        let catalogue =
-            PERMISSIONS.into_iter().fold(Catalogue::builder(), |made, name| made.read(name));
+        let catalogue = PERMISSIONS.into_iter().fold(Catalogue::builder(), CatalogueBuilder::read);
         let clock = std::sync::Arc::new(ManualClock::new(now()));
         let index = Index::new(catalogue.build().unwrap(), vec![PepperNumber::new(1)], clock);
         let owners: Vec<_> = (0..OWNERS)
