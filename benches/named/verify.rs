@@ -1,6 +1,6 @@
 //! `verify/CASE/SIZE`: one verification in a store of that many keys, drawn at random.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Bencher, Criterion};
@@ -49,14 +49,7 @@ fn open(keys: u64, rotated: bool) -> Verifier {
 
 fn open_as(keys: u64, rotated: bool, sharing: Sharing) -> Verifier {
     let catalogue = Catalogue::builder().read("links:read").write("links:write").build().unwrap();
-    let backend = Synthetic {
-        keys,
-        rotated,
-        sharing,
-        metadata: OnceLock::new(),
-        resident: None,
-        limits: None,
-    };
+    let backend = Synthetic { rotated, sharing, ..Synthetic::new(keys) };
     let store = Store::builder(catalogue, [Prefix::new(PREFIX).unwrap()])
         .peppers(Peppers::new(1, PEPPER).unwrap())
         .open(backend)

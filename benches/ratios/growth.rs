@@ -1,9 +1,9 @@
 //! What the index costs in memory, and what its growth costs those who verify meanwhile.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
-use keyhasp::backend::{Backend, Memory, Sharing};
+use keyhasp::backend::{Backend, Memory};
 use keyhasp::key::Limits;
 use keyhasp::{Access, AdminKeys, CreateKey, CreateOwner, KeyStore, OwnerId, OwnerKeys, Verifier};
 
@@ -36,14 +36,7 @@ fn open(backend: impl Backend) -> Arc<dyn KeyStore> {
 fn memory() -> Arc<dyn KeyStore> {
     let keys = 10_000_000;
     let resident = Arc::new(Resident::default());
-    let backend = Synthetic {
-        keys,
-        rotated: false,
-        sharing: Sharing::Exclusive,
-        metadata: OnceLock::new(),
-        resident: Some(Arc::clone(&resident)),
-        limits: None,
-    };
+    let backend = Synthetic { resident: Some(Arc::clone(&resident)), ..Synthetic::new(keys) };
     let store = open(backend);
     let grown = resident.read();
     figure("index_bytes_per_key_10m", grown.owners + grown.keys, "bytes");
@@ -55,18 +48,8 @@ fn memory() -> Arc<dyn KeyStore> {
 /// while the store is opened; a list of networks is one for all.
 fn limited() -> [Arc<dyn KeyStore>; 2] {
     let keys = 2_000_000;
-    let open = |limits: Option<Limits>| {
-        peak_of(|| {
-            open(Synthetic {
-                keys,
-                rotated: false,
-                sharing: Sharing::Exclusive,
-                metadata: OnceLock::new(),
-                resident: None,
-                limits,
-            })
-        })
-    };
+    let open =
+        |limits: Option<Limits>| peak_of(|| open(Synthetic { limits, ..Synthetic::new(keys) }));
     let (plain, bytes) = open(None);
     let (limited, more) = open(Some(every_limit()));
     figure("index_bytes_more_per_limited_key", (more - bytes) / keys as f64, "bytes");

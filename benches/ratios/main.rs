@@ -30,6 +30,7 @@ fn main() {
     // `cargo bench` passes `--bench`; anything else narrows the run.
     let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let wanted = |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part));
+    println!("processor {}", processor());
     growth::run(&wanted);
     verification::run(&wanted);
     usage::run(&wanted);
@@ -41,4 +42,14 @@ fn main() {
     on_sled::run(&wanted);
     #[cfg(feature = "axum")]
     layer::run(&wanted);
+}
+
+/// The processor's own name, if the kernel tells it.
+fn processor() -> String {
+    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name| {
+        let line = told.lines().find_map(|line: &str| line.strip_prefix(name));
+        line.map(|line| line.trim_start_matches([' ', '\t', ':']).to_owned()).unwrap_or_default()
+    };
+    format!("{}, family {}, model {}", field("model name"), field("cpu family"), field("model\t"))
 }

@@ -37,8 +37,10 @@ pub struct Synthetic {
     pub metadata: OnceLock<StoreMetadata>,
     /// Where resident memory is noted while the keys are shown.
     pub resident: Option<Arc<Resident>>,
-    /// What each key is limited to.
+    /// The limits of each key.
     pub limits: Option<Limits>,
+    /// The most that the keys of each owner may do.
+    pub max_access: Access,
 }
 
 /// A builder of stores, all alike.
@@ -179,6 +181,19 @@ pub fn owner(number: u64) -> OwnerId {
 }
 
 impl Synthetic {
+    /// Keys with one token and without limits, of an exclusive database.
+    pub fn new(keys: u64) -> Self {
+        Self {
+            keys,
+            rotated: false,
+            sharing: Sharing::Exclusive,
+            metadata: OnceLock::new(),
+            resident: None,
+            limits: None,
+            max_access: Access::Full,
+        }
+    }
+
     pub fn scanned(number: u64, rotated: bool) -> ScannedKey {
         let record = |generation: u32| {
             let (id, tail) = key(number, generation);
@@ -246,7 +261,7 @@ impl Backend for Synthetic {
             visit(Scanned::Owner(ScannedOwner {
                 id: owner(number),
                 suspended: false,
-                max_access: Access::Full,
+                max_access: self.max_access.clone(),
                 limits: Limits::default(),
                 tokens_valid_from: None,
             }));

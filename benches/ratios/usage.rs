@@ -1,7 +1,7 @@
 //! The cost of recording usage.
 
 use std::hint::black_box;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use keyhasp::Verifier;
 use keyhasp::backend::Sharing;
@@ -43,10 +43,7 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
 
 /// As [`open`], noting what is used.
 fn open_with(settings: UsageSettings) -> Verifier {
-    let (sharing, metadata) = (Sharing::Exclusive, OnceLock::new());
-    let backend =
-        Synthetic { keys: KEYS, rotated: false, sharing, metadata, resident: None, limits: None };
-    Verifier::new(Arc::new(builder().usage(settings).open(backend).unwrap()))
+    Verifier::new(Arc::new(builder().usage(settings).open(Synthetic::new(KEYS)).unwrap()))
 }
 
 #[cfg(feature = "sqlite")]

@@ -1,12 +1,13 @@
-//! The cost of a verification, in units of one keyed BLAKE3 of 64 bytes.
+//! The cost of a verification, in keyed BLAKE3 hashes of 64 bytes, in floors and in plain hits.
 
 use std::hint::black_box;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use keyhasp::backend::Sharing;
 use keyhasp::key::Limits;
-use keyhasp::{Verifier, VerifyError};
+use keyhasp::{Access, Verifier, VerifyError};
+use memmap2::MmapMut;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -22,22 +23,38 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
     for (keys, suffix) in [(1_000, "1k"), (1_000_000, "1m"), (10_000_000, "10m")] {
         let name = format!("verify_hit_{suffix}");
         if wanted(&name) {
-            let verifier = open(keys, false, Sharing::Exclusive);
-            hits(&name, &verifier, &tokens(keys, 1), 1);
+            let (verifier, drawn) = (open(keys, false, Sharing::Exclusive), Drawn::new(keys, 1));
+            {
+                let floor = Floor::new(keys, suffix);
+                figure(
+                    &format!("floor_{suffix}"),
+                    ratio(floor.batches(&drawn), hashes()),
+                    "x_blake3",
+                );
+                hits(&name, &verifier, &drawn.tokens, 1, floor.batches(&drawn), "x_floor");
+            }
+            hits(&name, &verifier, &drawn.tokens, 1, hashes(), "x_blake3");
             if keys == 1_000_000 {
                 refusals(&verifier, keys);
             }
-            drop(verifier);
-            bare(&format!("bare_line_and_hash_{suffix}"), keys);
         }
     }
+    let keys = 1_000_000;
     if wanted("verify_previous_1m") {
-        let keys = 1_000_000;
-        let verifier = open(keys, true, Sharing::Exclusive);
-        hits("verify_previous_1m", &verifier, &tokens(keys, 1), 1);
+        let plain = open(keys, false, Sharing::Exclusive);
+        let (verifier, drawn) = (open(keys, true, Sharing::Exclusive), tokens(keys, 1));
+        let hit = batches(&drawn, |token| assert!(plain.verify(token).is_ok()));
+        hits("verify_previous_1m", &verifier, &drawn, 1, hit, "x_hit");
+    }
+    if wanted("verify_hit_max_access_1m") {
+        let plain = open(keys, false, Sharing::Exclusive);
+        let max_access = Access::limited(["links:*"]).unwrap();
+        let synthetic = Synthetic { max_access, ..Synthetic::new(keys) };
+        let (verifier, drawn) = (opened(synthetic), tokens(keys, 1));
+        let hit = batches(&drawn, |token| assert!(plain.verify(token).is_ok()));
+        hits("verify_hit_max_access_1m", &verifier, &drawn, 1, hit, "x_hit");
     }
     if wanted("verify_two_threads") {
-        let keys = 1_000_000;
         let verifier = open(keys, false, Sharing::Exclusive);
         let drawn = tokens(keys, 1);
         let same = vec![drawn[0].clone(); BATCH];
@@ -47,10 +64,9 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
     }
     limited(wanted);
     if wanted("verify_shared_1m") {
-        let keys = 1_000_000;
         let shared = Sharing::Shared { max_staleness: Duration::from_secs(1) };
         let verifier = open(keys, false, shared);
-        hits("verify_shared_1m", &verifier, &tokens(keys, 1), 1);
+        hits("verify_shared_1m", &verifier, &tokens(keys, 1), 1, hashes(), "x_blake3");
     }
 }
 
@@ -79,15 +95,31 @@ pub fn open(keys: u64, rotated: bool, sharing: Sharing) -> Verifier {
 }
 
 fn open_with(keys: u64, rotated: bool, sharing: Sharing, limits: Option<Limits>) -> Verifier {
-    let (metadata, resident) = (OnceLock::new(), None);
-    let backend = Synthetic { keys, rotated, sharing, metadata, resident, limits };
+    opened(Synthetic { rotated, sharing, limits, ..Synthetic::new(keys) })
+}
+
+fn opened(backend: Synthetic) -> Verifier {
     Verifier::new(Arc::new(builder().open(backend).unwrap()))
+}
+
+/// Keys drawn at random, and their tokens.
+struct Drawn {
+    keys: Vec<u64>,
+    tokens: Vec<String>,
+}
+
+impl Drawn {
+    fn new(keys: u64, generation: u32) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let drawn: Vec<u64> = (0..DRAWN).map(|_| random.next_u64() % keys).collect();
+        let tokens = drawn.iter().map(|key| token(*key, generation)).collect();
+        Self { keys: drawn, tokens }
+    }
 }
 
 /// Tokens of keys drawn at random.
 pub fn tokens(keys: u64, generation: u32) -> Vec<String> {
-    let mut random = ChaCha8Rng::seed_from_u64(1);
-    (0..DRAWN).map(|_| token(random.next_u64() % keys, generation)).collect()
+    Drawn::new(keys, generation).tokens
 }
 
 /// Works through the drawn tokens, a batch at each call.
@@ -101,32 +133,78 @@ pub fn batches<'a>(tokens: &'a [String], mut verify: impl FnMut(&str) + 'a) -> i
     }
 }
 
-fn hits(name: &str, verifier: &Verifier, tokens: &[String], generation: u32) {
+fn hits(
+    name: &str,
+    verifier: &Verifier,
+    tokens: &[String],
+    generation: u32,
+    unit: impl FnMut(),
+    unit_name: &str,
+) {
     let permission = verifier.permission("links:write").unwrap();
     let verify = batches(tokens, |token| {
         let verified = verifier.verify(token).unwrap();
         assert!(verified.allows(permission) && verified.generation().get() == generation);
     });
-    figure(name, ratio(verify, hashes()), "x_blake3");
+    figure(name, ratio(verify, unit), unit_name);
 }
 
-/// One hash, and one line of memory out of as many as there are keys, asked for before the hash and
-/// read after it, each at a place that the one before decides: what memory alone costs on this
-/// machine, at this hour.
-fn bare(name: &str, keys: u64) {
-    let lines: Vec<[u64; 8]> = (0..keys).map(|n| [n; 8]).collect();
-    let mut input = [0x61_u8; 64];
-    let mut at = 1_u64;
-    let read = || {
-        for n in 0..BATCH {
-            input[..8].copy_from_slice(&n.to_ne_bytes());
-            let line = black_box(&lines[(((at >> 32) * keys) >> 32) as usize])[3];
-            let hash = blake3::keyed_hash(&PEPPER, black_box(&input));
-            let next = at ^ line ^ u64::from(hash.as_bytes()[0]);
-            at = next.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+/// The least that any store of digests in memory does: it reads the token's text, hashes it, and
+/// reads one line out of as many as there are keys, which it has asked for before the hash. The same
+/// tokens as those that are verified, and the same advice to the kernel as the index gives.
+struct Floor {
+    lines: MmapMut,
+}
+
+const LINE: usize = 64;
+
+impl Floor {
+    fn new(keys: u64, suffix: &str) -> Self {
+        let mut lines = MmapMut::map_anon(usize::try_from(keys).unwrap() * LINE).unwrap();
+        #[cfg(target_os = "linux")]
+        lines.advise(memmap2::Advice::HugePage).unwrap();
+        let before = huge_pages();
+        // Written once, so that each line lies in a page of its own.
+        lines.fill(1);
+        figure(&format!("floor_{suffix}_huge_pages"), huge_pages() - before, "MiB");
+        Self { lines }
+    }
+
+    fn batches<'a>(&'a self, drawn: &'a Drawn) -> impl FnMut() + 'a {
+        let mut at = 0;
+        move || {
+            for n in at..at + BATCH {
+                let line = &self.lines[drawn.keys[n] as usize * LINE..][..LINE];
+                prefetch(line);
+                let text = drawn.tokens[n].as_bytes();
+                let hash = blake3::keyed_hash(&PEPPER, &text[text.len() - 64..]);
+                black_box(line[usize::from(hash.as_bytes()[0]) % LINE]);
+            }
+            at = (at + BATCH) % (DRAWN - DRAWN % BATCH);
         }
-    };
-    figure(name, ratio(read, hashes()), "x_blake3");
+    }
+}
+
+/// Asks for a cache line, as the index does.
+#[allow(unsafe_code)]
+fn prefetch(line: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the pointer comes from a reference, and a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    black_box(line[0]);
+}
+
+/// Huge pages of this process, in MiB, if the kernel tells.
+fn huge_pages() -> f64 {
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("AnonHugePages:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok())
+        .unwrap_or_default()
+        / 1024.0
 }
 
 /// Measures how many times as many verifications two threads do in the time that one takes.

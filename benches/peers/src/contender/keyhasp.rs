@@ -1,8 +1,7 @@
 //! keyhasp: an expiry on every key, 10 keys to an owner, and one permission asked for besides.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use keyhasp::backend::Sharing;
 use keyhasp::{Catalogue, KeyId, KeyStore, Peppers, Permission, Prefix, Store, Verifier};
 
 use crate::drawn::numbers;
@@ -27,13 +26,10 @@ pub fn trial(keys: usize) -> Trial<Keyhasp> {
     let keys = keys as u64;
     let catalogue = Catalogue::builder().read("links:read").write("links:write").build();
     let prefix = Prefix::new(PREFIX).expect("a good prefix");
-    let sharing = Sharing::Exclusive;
-    let backend =
-        Synthetic { keys, rotated: false, sharing, metadata: OnceLock::new(), resident: None, limits: None };
     let store: Arc<dyn KeyStore> = Arc::new(
         Store::builder(catalogue.expect("a good catalogue"), [prefix])
             .peppers(Peppers::new(1, PEPPER).expect("a good pepper"))
-            .open(backend)
+            .open(Synthetic::new(keys))
             .expect("the store opens"),
     );
     let verifier = Verifier::new(store);
