@@ -244,6 +244,7 @@ impl Backend for Synthetic {
         let before = resident_bytes();
         for number in 0..self.keys.div_ceil(KEYS_PER_OWNER) {
             visit(Scanned::Owner(ScannedOwner {
+                sweeps: None,
                 id: owner(number),
                 suspended: false,
                 max_access: Access::Full,

@@ -86,6 +86,28 @@ impl TokensValidFrom {
         next
     }
 
+    /// Returns the invalidation after a sweep at `now`. It ends an epoch, so that keys of before are
+    /// told from those that come; what becomes of their tokens is the sweep's.
+    #[must_use]
+    pub fn ending_epoch(before: Option<Self>, now: Timestamp) -> Self {
+        let before = before.unwrap_or(Self::of(Timestamp::MIN));
+        Self { epoch: before.epoch.saturating_add(1), ended_at: now, ..before }
+    }
+
+    /// Returns its epochs alone, for another owner of the same id, to whom no token of before
+    /// belongs.
+    #[must_use]
+    pub fn of_epochs(self) -> Self {
+        let min = Timestamp::MIN;
+        Self { moment: min, epoch: self.epoch, ended_at: min, swept: self.epoch }
+    }
+
+    /// Returns the moment that is shown: none if only sweeps have ended epochs.
+    #[must_use]
+    pub fn shown(&self) -> Option<Timestamp> {
+        (self.moment > Timestamp::MIN).then_some(self.moment)
+    }
+
     /// Returns whether a token is superseded that was stamped with a time in an epoch.
     #[must_use]
     pub fn supersedes(&self, issued_at: Timestamp, epoch: u32) -> bool {

@@ -111,6 +111,7 @@ pub(crate) fn owners() -> impl Strategy<Value = OwnerRecord> {
             let (defaults, suspended, max_access, limits, bounds, tokens_valid_from) = rights;
             let (max_keys, lifetime) = bounds;
             OwnerRecord {
+                sweeps: None,
                 id,
                 version,
                 fixed_defaults: some_names(&defaults),

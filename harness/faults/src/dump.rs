@@ -122,7 +122,9 @@ impl Dump {
         }
         for owner in self.owners.values() {
             // An owner of this id may have been there before.
-            let about = |event: &&Event| event.owner == Some(owner.id) && event.key.is_none();
+            let about = |event: &&Event| {
+                event.owner == Some(owner.id) && event.key.is_none() && event.binding.is_none()
+            };
             let events = self.events.iter().filter(about).rev();
             let events = events.take_while(|event| event.kind != EventKind::OwnerPurged).count();
             if events as u64 != owner.version.get() {

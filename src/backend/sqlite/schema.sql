@@ -68,11 +68,14 @@ CREATE TABLE owners (
   max_access TEXT NOT NULL,
   -- Whether there is a limit in the columns below. A scan reads them only then.
   limited INTEGER NOT NULL CHECK (limited IN (0, 1)),
+  -- What was done to all of its keys and isn't written into each of them yet: a JSON object.
+  sweeps TEXT,
   -- Of the columns so far and of the limits. `record_checksum` is of all but the counts of keys.
   state_checksum INTEGER NOT NULL,
-  -- The owner's keys; of these the live, neither revoked nor lapsed; of these the standard ones. They change with each key,
-  -- so that a commit need not count.
+  -- The owner's keys; of these the unrevoked; of these the live, which haven't lapsed; of these the
+  -- standard ones. They change with each key, so that a commit need not count.
   keys_all INTEGER NOT NULL DEFAULT 0 CHECK (keys_all >= 0),
+  keys_unrevoked INTEGER NOT NULL DEFAULT 0 CHECK (keys_unrevoked >= 0),
   keys_live INTEGER NOT NULL DEFAULT 0 CHECK (keys_live >= 0),
   keys_live_standard INTEGER NOT NULL DEFAULT 0 CHECK (keys_live_standard >= 0),
   -- The live keys that it may have.
@@ -125,6 +128,7 @@ CREATE TABLE owners (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX owners_suspended ON owners (id) WHERE suspended_at IS NOT NULL;
+CREATE INDEX owners_swept ON owners (id) WHERE sweeps IS NOT NULL;
 
 CREATE TABLE keys (
   id BLOB PRIMARY KEY CHECK (length(id) = 16),
@@ -289,6 +293,8 @@ CREATE TABLE events (
   sequence INTEGER PRIMARY KEY,
   -- The owner's, if there was one.
   incarnation INTEGER,
+  -- Of an event that a piece of a sweep wrote: the number of the one that bound it.
+  binding INTEGER,
   at INTEGER NOT NULL,
   kind INTEGER NOT NULL,
   owner TEXT,

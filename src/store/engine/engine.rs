@@ -3,8 +3,8 @@
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use super::affected::AffectedRecords;
-use super::group_commit::{CommitGuard, GroupCommit};
+use super::affected::{AffectedRecords, binds_sweep};
+use super::group_commit::{CommitGuard, GroupCommit, Outcome};
 use super::key_purging::KeyPurge;
 use super::pruning::Retention;
 use super::records::{AppliedLog, Records};
@@ -78,12 +78,17 @@ impl Engine {
         change: Change,
         answer: impl FnOnce(Result<Applied, Rejection>) -> T,
     ) -> Result<T, Error> {
-        self.records.check_open()?;
-        let commit = |guard: &CommitGuard<'_>, batch: &[Change]| self.commit_batch(guard, batch);
-        let answer = self.group_commit.commit(change, commit).map(answer)?;
+        let answer = self.commit_alone(change).map(answer)?;
         self.prune_if_due();
         self.purge_if_due();
         Ok(answer)
+    }
+
+    /// Commits a change, and removes nothing that is old.
+    pub(super) fn commit_alone(&self, change: Change) -> Outcome {
+        self.records.check_open()?;
+        let commit = |guard: &CommitGuard<'_>, batch: &[Change]| self.commit_batch(guard, batch);
+        self.group_commit.commit(change, commit)
     }
 
     /// Commits a change.
@@ -187,6 +192,9 @@ impl Engine {
             if let Some(operation) = change.operations.last() {
                 self.records.note_event(applied.last_event, operation.event.at);
             }
+            if change.operations.iter().any(|operation| binds_sweep(&operation.write)) {
+                self.records.sweep_signal.wake();
+            }
             let published = if exclusive {
                 applied_log.applied_seq = applied.last_event;
                 change
@@ -195,6 +203,12 @@ impl Engine {
                     .try_for_each(|operation| self.put_operation(operation))
                     .and_then(|()| self.records.reload(&AffectedRecords::lapsed(applied)))
             } else {
+                for operation in &change.operations {
+                    if let Write::CreateOwner(owner) = &operation.write {
+                        // Keys of an owner that another process has purged would be taken for its.
+                        self.records.purge_owner(&owner.id);
+                    }
+                }
                 // Another process may have committed since, so the backend's records count.
                 let mut affected = AffectedRecords::of_change(change);
                 affected.merge(AffectedRecords::lapsed(applied));
@@ -309,10 +323,16 @@ impl Engine {
             Write::CreateMetadata(metadata) | Write::ReplaceMetadata(metadata) => {
                 self.records.put_metadata(metadata)
             }
-            Write::Quarantine(_) | Write::RemoveDamagedKey(_) => {
+            Write::PurgeOwner(id, _) => {
+                self.records.purge_owner(id);
+                Ok(())
+            }
+            Write::Quarantine(_) | Write::RemoveDamagedKey(_) | Write::RevokeKeys(_) => {
                 self.records.reload(&AffectedRecords::of_event(&operation.event))
             }
-            Write::Nothing | Write::RecordAlert(..) => Ok(()),
+            Write::Nothing | Write::RecordAlert(..) | Write::SweepKey(..) | Write::EndSweep => {
+                Ok(())
+            }
         }
     }
 }

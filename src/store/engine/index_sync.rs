@@ -101,7 +101,7 @@ impl Records {
             self.reload_owner(owner)?;
         }
         for owner in &affected.owners {
-            if !self.reload_owner(owner)? {
+            if !self.reload_owner_after(owner, affected.purged.contains(owner))? {
                 gone.push(owner);
             }
         }
@@ -116,8 +116,14 @@ impl Records {
             }
         }
         // After their keys: a key is removed by its owner's number, which is gone with the owner.
-        gone.into_iter().for_each(|owner| self.index.remove_owner(owner));
+        gone.into_iter().for_each(|owner| self.purge_owner(owner));
         Ok(())
+    }
+
+    /// Takes an owner that was purged out of the index, with all of its keys.
+    pub(super) fn purge_owner(&self, owner: &OwnerId) {
+        self.damages.forget_owner(DamagedRecord::Owner(*owner));
+        self.index.purge_owner(owner);
     }
 
     /// Puts an owner into the index. The index holds keys as narrowed by the owner's `max_access`
@@ -152,6 +158,12 @@ impl Records {
     /// exists. The keys of an owner whose record is damaged or lost are damaged too: what they may
     /// do isn't known.
     fn reload_owner(&self, owner: &OwnerId) -> Result<bool, Error> {
+        self.reload_owner_after(owner, false)
+    }
+
+    /// The same, after a purge perhaps: keys that are in the index and aren't read were those of an
+    /// owner of this id that was purged, and go.
+    fn reload_owner_after(&self, owner: &OwnerId, is_purged: bool) -> Result<bool, Error> {
         let mut records = Vec::new();
         self.backend.scan_owner(owner, &mut |scanned| {
             self.note_scanned(&scanned);
@@ -169,8 +181,17 @@ impl Records {
                 self.damages.forget(key.id);
             }
         }
+        let keys = records.iter().filter_map(|record| match record {
+            Scanned::Key(key) if is_purged => Some(key.id),
+            _ => None,
+        });
+        let keys: BTreeSet<KeyId> = keys.collect();
         let mut loading = Loading::default();
         loading.put(&self.index, records);
+        if is_purged {
+            // Before the flags of the purged one are cleared, for keys of both have them.
+            self.index.retain_keys_of(owner, &keys);
+        }
         let damaged = loading.finish(&self.index).map_err(|error| self.index_error(error))?;
         for row in damaged {
             self.remove_damaged(&row);

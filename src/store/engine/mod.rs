@@ -20,6 +20,8 @@
 //! | `damages` | damaged records, which are in no index |
 //! | `worker`, `outcomes` | background threads that end with the store; the last results of their work |
 //! | `noting` | how writes end |
+//! | `shown` | the records as pending sweeps say that they are |
+//! | `sweeps` | the pieces that write a sweep into the keys' records |
 //! | `health` | the health of a store, and the thread that tells of changes |
 //!
 //! A change enters through `Engine::commit`, and waits in `group_commit` until its batch is
@@ -47,6 +49,8 @@ mod pruning;
 mod records;
 mod recovery;
 mod refresh;
+mod shown;
+mod sweeps;
 mod watching;
 mod worker;
 
@@ -57,5 +61,6 @@ pub(super) use health::{HealthHook, HealthWatch};
 pub(super) use pruning::Retention;
 pub(super) use records::{KeyObserver, MetadataState, Records, RecordsParts, stored_metadata};
 pub(super) use recovery::{FIRST_PAUSE, next_attempt};
+pub(super) use sweeps::start_sweeps;
 pub(super) use watching::start_watch;
 pub(super) use worker::{Next, Signal, Threads, Worked, Workers};

@@ -3,7 +3,7 @@
 use super::affected::AffectedRecords;
 use super::records::{AppliedLog, Records};
 use crate::backend::{EventFilter, EventQuery};
-use crate::event::EventKind;
+use crate::event::{Event, EventKind};
 use crate::id::OwnerId;
 use crate::store::index::Whose;
 use crate::store::types::error::Error;
@@ -66,7 +66,7 @@ impl Records {
             }
             return Ok(true);
         }
-        let affected = AffectedRecords::of_events(&page.events);
+        let affected = AffectedRecords::of_events(page.events.iter().filter(|e| self.is_news(e)));
         page.events.iter().for_each(|event| self.note_event(event.sequence, event.at));
         if affected.metadata {
             self.check_metadata(&self.stored_metadata()?)?;
@@ -76,9 +76,23 @@ impl Records {
             event.owner.iter().for_each(|owner| self.forget_lease(owner));
         }
         self.reload(&affected)?;
+        let binds = |event: &Event| {
+            matches!(event.kind, EventKind::OwnerKeysRevoked | EventKind::OwnerPurged)
+        };
+        if page.events.iter().any(binds) {
+            // The other process may end before it has written all pieces.
+            self.sweep_signal.wake();
+        }
         applied_log.applied_seq =
             page.events.last().map_or(applied_log.applied_seq, |event| event.sequence);
         Ok(page.next.is_some())
+    }
+
+    /// Returns whether an event may change what this process shows. That of a piece of a sweep
+    /// doesn't, unless the key is damaged: the event that bound the sweep did.
+    fn is_news(&self, event: &Event) -> bool {
+        let is_known = || event.key.is_none_or(|key| self.damages.key(key).is_none());
+        event.binding.is_none() || !is_known()
     }
 
     /// Forfeits the rest of the lease on a purged owner's quota.

@@ -351,24 +351,46 @@ impl Index {
         let _ = self.owners.set_flags(owner, OwnerFlags { indeterminate: true, ..flags }.bits());
     }
 
+    /// Removes an owner with all keys of it that are in the index. Looks at the whole table.
+    pub(in crate::store) fn purge_owner(&self, id: &OwnerId) {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        if let Some(state) = writer.owners.remove(id) {
+            self.retain_entries(writer, |_, words| Entry::unpack(words).owner != state.number);
+            self.remove_owner_limits(writer, state.number);
+        }
+    }
+
+    /// Removes the keys of an owner that are in the index and aren't among these. Looks at the whole
+    /// table.
+    pub(in crate::store) fn retain_keys_of(&self, owner: &OwnerId, keys: &BTreeSet<KeyId>) {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
+        let Some(number) = writer.owners.get(owner).map(|state| state.number) else { return };
+        let hashes: HashSet<u64> = keys.iter().map(|id| hash_of(id.as_u128())).collect();
+        self.retain_entries(writer, |hash, words| {
+            Entry::unpack(words).owner != number || hashes.contains(&hash)
+        });
+    }
+
+    fn retain_entries(&self, writer: &mut IndexWriter, keep: impl Fn(u64, &Words) -> bool) {
+        let mut gone = Vec::new();
+        self.table.retain(&writer.table, keep, |words| {
+            let entry = Entry::unpack(words);
+            writer.tokens[usize::from(entry.pepper)] -= 1;
+            if entry.limited.is_some() {
+                gone.push(*words);
+            }
+        });
+        self.release_records(writer, gone.iter(), &[]);
+    }
+
     /// Removes all keys and owners that aren't among these.
     pub(in crate::store) fn retain(&self, keys: &BTreeSet<KeyId>, owners: &BTreeSet<OwnerId>) {
         let mut guard = self.lock();
         let writer = &mut *guard;
         let hashes: HashSet<u64> = keys.iter().map(|id| hash_of(id.as_u128())).collect();
-        let mut gone = Vec::new();
-        self.table.retain(
-            &writer.table,
-            |hash| hashes.contains(&hash),
-            |words| {
-                let entry = Entry::unpack(words);
-                writer.tokens[usize::from(entry.pepper)] -= 1;
-                if entry.limited.is_some() {
-                    gone.push(*words);
-                }
-            },
-        );
-        self.release_records(writer, gone.iter(), &[]);
+        self.retain_entries(writer, |hash, _| hashes.contains(&hash));
         for state in writer.owners.retain(|id| owners.contains(id)) {
             self.remove_owner_limits(writer, state.number);
         }

@@ -268,8 +268,15 @@ impl Model {
             owner.updated_at = now;
         }
         self.note_owner(&caller.by, EventKind::OwnerKeysRevoked, owner, Fields::NONE);
+        self.bind(caller, owner, false);
+        if let Some(file) = self.owners.get_mut(&owner) {
+            file.mark = Some(Mark::ending_epoch(file.mark, now));
+        }
+        for key in self.keys.values_mut().filter(|key| key.owner == owner) {
+            key.tokens_mut().for_each(|token| token.invalidate(Timestamp::MIN, now, true));
+        }
         for key in &live {
-            self.revoke(caller, key.id);
+            self.sweep(caller, key.id);
         }
         let replacement = replacement.map(|key| self.add_key(caller, owner, key, fresh));
         Ok(json!({ "revoked": live.len(), "replacement": replacement }))
@@ -325,6 +332,19 @@ impl Model {
         self.note_key(&caller.by, EventKind::KeyRevoked, id, None, fields);
     }
 
+    /// Revokes a key as a sweep does, without an event.
+    fn sweep(&mut self, caller: &Caller, id: KeyId) {
+        let mut key = self.keys[&id].clone();
+        key.sealed_under = None;
+        key.revoked = Some(SwitchFile::new(&caller.by, self.now));
+        let previous = key.previous.clone();
+        key.change(self.now);
+        // A sweep looks at no invalidation: what one has superseded stays with its key.
+        key.previous = previous.into_iter().filter(|(_, end)| self.now < *end).collect();
+        self.keys.insert(id, key);
+        self.alerts.note_change(id);
+    }
+
     pub(super) fn purge_owner(
         &mut self,
         caller: &Caller,
@@ -338,13 +358,13 @@ impl Model {
         }
         reasons.extend(conflict(expected, owner.version));
         unless_refused(reasons)?;
-        let keys: Vec<_> = self.keys.values().rev().filter(|key| key.owner == id).collect();
+        self.note_owner(&caller.by, EventKind::OwnerPurged, id, Fields::NONE);
+        self.bind(caller, id, true);
+        let keys: Vec<_> = self.keys.values().filter(|key| key.owner == id).collect();
         for key in keys.iter().map(|key| key.id).collect::<Vec<_>>() {
-            self.note_key(&caller.by, EventKind::KeyPurged, key, None, Fields::NONE);
             self.keys.remove(&key);
             self.forget(Holder::Key(key));
         }
-        self.note_owner(&caller.by, EventKind::OwnerPurged, id, Fields::NONE);
         self.owners.remove(&id);
         self.forget(Holder::Owner(id));
         Ok(Value::Null)

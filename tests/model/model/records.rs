@@ -103,6 +103,17 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
+    /// Ends an epoch, as the revocation of all keys does. It reaches tokens with a stamp after `now`.
+    pub(crate) fn ending_epoch(before: Option<Self>, now: Timestamp) -> Self {
+        let moment = before.map_or(Timestamp::MIN, |before| before.moment);
+        Self { moment, up_to_now_at: now }
+    }
+
+    /// Returns the moment that is shown.
+    pub(crate) fn shown(self) -> Option<Timestamp> {
+        Some(self.moment).filter(|moment| *moment > Timestamp::MIN)
+    }
+
     /// Invalidates tokens issued before `to`. Returns the mark after that, and whether tokens with
     /// a stamp after `now` are reached: `to` is at most a minute ago, and no such invalidation came
     /// after it.
@@ -287,7 +298,7 @@ impl OwnerFile {
                 "max_ms": self.lifetime.max().map(|time| time.as_millis() as u64),
                 "default_ms": self.lifetime.default_lifetime().map(|time| time.as_millis() as u64),
             },
-            "tokens_valid_from": self.mark.map(|mark| mark.moment),
+            "tokens_valid_from": self.mark.and_then(Mark::shown),
             "created_at": self.created_at,
             "created_by": self.created_by,
             "updated_at": self.updated_at,

@@ -195,18 +195,22 @@ impl Table {
         used.filter(|slot| slot.hash() == Some(hash)).map(Slot::contents).collect()
     }
 
-    /// Retires all contents for whose hash `keep` fails, and passes them to `gone`.
+    /// Retires all contents for which, with their hash, `keep` fails, and passes them to `gone`.
     pub(in super::super) fn retain(
         &self,
         writer: &Writer,
-        keep: impl Fn(u64) -> bool,
+        keep: impl Fn(u64, &Words) -> bool,
         mut gone: impl FnMut(&Words),
     ) {
         for (number, info) in (0..).zip(&writer.groups) {
             let Some(slots) = self.probe_group(number, 0) else { continue };
             for slot in slots.iter() {
-                let Some(hash) = slot.hash().filter(|hash| !keep(*hash)) else { continue };
-                gone(&slot.contents());
+                let Some(hash) = slot.hash() else { continue };
+                let words = slot.contents();
+                if keep(hash, &words) {
+                    continue;
+                }
+                gone(&words);
                 // In this order, as in `replace`.
                 self.directory.announce(info.depth, hash, [number; 2]);
                 slot.retire();

@@ -42,7 +42,14 @@ fn limits(number: u32) -> Limits {
 
 fn owner(id: &str, limits: Limits) -> ScannedOwner {
     let id = OwnerId::new(id).unwrap();
-    ScannedOwner { id, suspended: false, max_access: Access::Full, limits, tokens_valid_from: None }
+    ScannedOwner {
+        sweeps: None,
+        id,
+        suspended: false,
+        max_access: Access::Full,
+        limits,
+        tokens_valid_from: None,
+    }
 }
 
 fn key(number: u64, owner: &str, limits: Option<Limits>) -> ScannedKey {

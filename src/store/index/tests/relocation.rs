@@ -22,6 +22,7 @@ use crate::permission::Access;
 fn index_of_org() -> Index {
     let index = index();
     let owner = ScannedOwner {
+        sweeps: None,
         id: OwnerId::new("org").unwrap(),
         suspended: false,
         max_access: Access::Full,

@@ -132,7 +132,7 @@ fn only_what_is_old_goes() {
     assert_eq!(values(&table, 9), [2, 3]);
     put(&table, &mut writer, 10, &[4]);
     let mut gone = Vec::new();
-    table.retain(&writer, |hash| hash == 10, |words| gone.push(words.near[0]));
+    table.retain(&writer, |hash, _| hash == 10, |words| gone.push(words.near[0]));
     gone.sort_unstable();
     assert_eq!(gone, [2, 3]);
     assert_eq!((values(&table, 9), values(&table, 10)), (vec![], vec![4]));
