@@ -2,13 +2,25 @@
 
 use std::sync::Arc;
 
-use super::super::Index;
+use super::super::{Index, Memo};
+use crate::backend::{ScannedKey, ScannedOwner};
 use crate::clock::{ManualClock, Timestamp};
-use crate::key::{Limit, PepperNumber, SetBy};
-use crate::permission::Catalogue;
+use crate::id::{Generation, KeyId, OwnerId};
+use crate::key::{
+    Digest, IssueEpochs, Kind, Limit, Limits, PepperNumber, PrefixNumber, Scheme, SetBy,
+    TokenRecord,
+};
+use crate::permission::{Access, Catalogue};
+
+/// The number of permissions `links:0`, `links:1` and so on.
+pub(super) const PERMISSIONS: u32 = 12;
 
 pub(super) fn index() -> Index {
-    let catalogue = Catalogue::builder().read("links:read").build().unwrap();
+    let mut catalogue = Catalogue::builder().read("links:read");
+    for number in 0..PERMISSIONS {
+        catalogue = catalogue.write(format!("links:{number}"));
+    }
+    let catalogue = catalogue.build().unwrap();
     let clock = ManualClock::new(Timestamp::clamped_millis(1_767_225_600_000));
     Index::new(catalogue, vec![PepperNumber::new(1)], Arc::new(clock))
 }
@@ -21,4 +33,38 @@ pub(super) fn by_admin<T>(value: T) -> Option<Limit<T>> {
 /// then those of all entries.
 pub(super) fn count(index: &Index) -> ([usize; 3], [usize; 3]) {
     index.limits.count(&index.lock().limits)
+}
+
+/// Puts an owner, whose keys are put next if they depend on the change.
+pub(super) fn put_owner(index: &Index, owner: &ScannedOwner) {
+    let _ = index.load(&mut Memo::default()).put_owner(owner).unwrap();
+}
+
+pub(super) fn owner(id: &str, limits: Limits) -> ScannedOwner {
+    let id = OwnerId::new(id).unwrap();
+    ScannedOwner { id, suspended: false, max_access: Access::Full, limits, tokens_valid_from: None }
+}
+
+pub(super) fn key(number: u64, owner: &str, limits: Option<Limits>) -> ScannedKey {
+    let (pepper, prefix) = (PepperNumber::new(1), PrefixNumber::new(0).unwrap());
+    let digest = Digest::new([7; 32], Scheme::Blake3Keyed64, pepper, prefix);
+    ScannedKey {
+        id: KeyId::from_u128(7 << 76 | u128::from(number)),
+        owner: OwnerId::new(owner).unwrap(),
+        kind: Kind::Standard,
+        access: Access::Full,
+        limits: limits.map(Box::new),
+        expires_at: None,
+        deactivated: false,
+        blocked: false,
+        revoked: false,
+        lapsed: false,
+        current: TokenRecord {
+            generation: Generation::FIRST,
+            digest,
+            issued_at: Timestamp::MIN,
+            epochs: IssueEpochs::default(),
+        },
+        previous: Vec::new(),
+    }
 }
