@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
+#[cfg(feature = "sqlite")]
+use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::backend::{
-    Backend, BackendError, BackendLayer, KeyPage, KeyPageQuery, Memory, Scanned,
+    Backend, BackendError, BackendErrorKind, BackendLayer, KeyPage, KeyPageQuery, Memory, Scanned,
 };
 use keyhasp::key::RejectReason;
 use keyhasp::{
@@ -30,6 +33,8 @@ struct Counting<B> {
 
 #[derive(Debug, Default)]
 struct Reads {
+    /// The next page fails.
+    fails: AtomicBool,
     /// Owners whose keys were all read at once.
     whole: AtomicUsize,
     pages: AtomicUsize,
@@ -51,6 +56,9 @@ impl<B: Backend> BackendLayer for Counting<B> {
     }
 
     fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError> {
+        if self.reads.fails.swap(false, Ordering::SeqCst) {
+            return Err(BackendError::new(BackendErrorKind::Io, "counting", "page keys"));
+        }
         self.reads.pages.fetch_add(1, Ordering::SeqCst);
         self.reads.largest_page.fetch_max(query.examine, Ordering::SeqCst);
         self.inner.page_keys(query)
@@ -86,8 +94,8 @@ fn limit(world: &World, access: Access) {
     world.admin.update_owner(&owner("org"), UpdateOwner::new().max_access(access)).unwrap();
 }
 
-/// What a lower maximum access takes away is gone when the call returns, of each key but a trial;
-/// what a higher one gives is there.
+/// A lower maximum access holds for each key but a trial when the call returns, and so does a higher
+/// one.
 #[test]
 fn a_maximum_access_holds_when_the_call_returns() {
     let (world, reads) = large(Memory::new());
@@ -114,7 +122,7 @@ fn a_maximum_access_holds_when_the_call_returns() {
 fn an_invalidation_holds_when_the_call_returns() {
     let (world, reads) = large(Memory::new());
     let (keys, tokens) = create(&world, "org");
-    world.clock.advance(std::time::Duration::from_secs(1));
+    world.clock.advance(Duration::from_secs(1));
     let now = world.now();
     reads.taken();
     world.admin.invalidate_owner_tokens_issued_before(&owner("org"), now).unwrap();
@@ -142,4 +150,67 @@ fn a_suspension_reads_no_key() {
     world.admin.update_owner(&owner("org"), UpdateOwner::new().max_keys(MANY as u32)).unwrap();
     assert!(tokens.iter().all(|token| world.verifier.verify(token.expose()).is_ok()));
     assert_eq!(reads.taken(), (0, 0));
+}
+
+/// If the keys can't be read when the call returns, no token of before is accepted meanwhile, and the
+/// store reads them by itself as soon as it can.
+#[test]
+fn a_reading_that_fails_lets_nothing_in() {
+    let (world, reads) = large(Memory::new());
+    let (keys, tokens) = create(&world, "org");
+    let (_, other) = world.owner("other");
+    world.clock.advance(Duration::from_secs(1));
+    reads.fails.store(true, Ordering::SeqCst);
+    world.admin.invalidate_owner_tokens_issued_before(&owner("org"), world.now()).unwrap();
+    assert!(!reads.fails.load(Ordering::SeqCst), "nothing was read");
+    let fresh = keys.create(CreateKey::new(Access::Full)).unwrap();
+    assert!(tokens.iter().all(|token| world.verifier.verify(token.expose()).is_err()));
+    assert!(world.verifier.verify(other.token.expose()).is_ok());
+    let superseded = VerifyError::Rejected(RejectReason::Superseded);
+    for token in &tokens {
+        while world.verifier.verify(token.expose()).unwrap_err() != superseded {
+            std::thread::yield_now();
+        }
+    }
+    assert!(world.verifier.verify(fresh.token.expose()).is_ok());
+}
+
+/// Another process learns of a suspension, of settings and of a lower maximum access without a look at
+/// a key; of an invalidation by pages. It answers for other owners meanwhile.
+#[cfg(feature = "sqlite")]
+#[test]
+fn another_process_follows_without_reading_all_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::shared(Duration::from_secs(1)).unwrap().sync_off_for_tests();
+    let open = || Sqlite::open_or_create(directory.path().join("keys.db"), options).unwrap().0;
+    let (here, _) = large(open());
+    let (_, tokens) = create(&here, "org");
+    let (_, other) = here.owner("other");
+    let (there, reads) = large(open());
+    let eventually = |expected: &dyn Fn(&World, &Token) -> bool| {
+        for token in &tokens {
+            while !expected(&there, token) {
+                assert!(there.verifier.verify(other.token.expose()).is_ok());
+                std::thread::yield_now();
+            }
+        }
+    };
+    reads.taken();
+    here.admin.suspend_owner(&owner("org")).unwrap();
+    let suspended = Err(VerifyError::Rejected(RejectReason::Suspended));
+    let answer = |world: &World, token: &Token| world.verifier.verify(token.expose()).map(|_| ());
+    eventually(&|there, token| answer(there, token) == suspended);
+    here.admin.resume_owner(&owner("org")).unwrap();
+    eventually(&|there, token| answer(there, token) == Ok(()));
+    here.admin.update_owner(&owner("org"), UpdateOwner::new().max_keys(MANY as u32)).unwrap();
+    limit(&here, Access::limited(["links:read"]).unwrap());
+    eventually(&|there, token| permissions(there, token) == 1);
+    assert_eq!(reads.taken(), (0, 0));
+    here.clock.advance(Duration::from_secs(1));
+    here.admin.invalidate_owner_tokens_issued_before(&owner("org"), here.now()).unwrap();
+    let superseded = Err(VerifyError::Rejected(RejectReason::Superseded));
+    eventually(&|there, token| answer(there, token) == superseded);
+    let (whole, pages) = reads.taken();
+    assert!(whole == 0 && pages > 0, "{whole}, {pages}");
+    assert!(reads.largest_page.load(Ordering::SeqCst) <= PIECE);
 }

@@ -7,9 +7,9 @@ use crate::token::Peppers;
 /// Counts of the slots in which something lives.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    /// By the position of their pepper.
+    /// Those of each pepper, by its position.
     pub(super) by_pepper: [usize; Peppers::MAX_OPEN],
-    /// By their owner's number.
+    /// Those of each owner, by its number.
     by_owner: Vec<u32>,
 }
 

@@ -29,7 +29,7 @@ pub(in crate::store) enum Reach {
     Records,
 }
 
-/// Where a change was committed.
+/// The place at which a change was committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Made {
     /// Here. Its caller waits until the slots are as they should be.
@@ -47,8 +47,6 @@ pub(in crate::store) struct ByOwner {
     pub(in crate::store) suspended: bool,
     /// The owner's keys are limited together.
     pub(in crate::store) limited: bool,
-    /// All keys of the owner were revoked, this one too.
-    pub(in crate::store) revoked: bool,
     /// The permissions of the key, within the owner's maximum access.
     pub(in crate::store) permissions: PermissionSet,
 }
@@ -70,7 +68,6 @@ impl Index {
             is_known: word.is_some() && !flags.indeterminate,
             suspended: flags.suspended,
             limited: flags.limited,
-            revoked: false,
             permissions,
         };
         if flags.stale || flags.gone {
@@ -98,7 +95,6 @@ impl Index {
         };
         let rule = rules.of(entry.epoch);
         by_owner.is_known &= !rule.has(StaleRule::UNKNOWN);
-        by_owner.revoked = rule.has(StaleRule::REVOKED);
         if rule.has(StaleRule::CUT) && entry.kind == Kind::Standard {
             by_owner.permissions = by_owner.permissions.intersection(&max_access);
         }
@@ -311,10 +307,6 @@ impl Index {
         rules: StaleRules,
     ) -> Result<Entry, IndexError> {
         let mut ruled = *entry;
-        if rule.has(StaleRule::REVOKED) {
-            ruled.standing.revoked = true;
-            ruled.limited = None;
-        }
         if rule.has(StaleRule::CUT) && entry.kind == Kind::Standard {
             let max_access = self.sets.get(rules.max_access());
             let cut: PermissionSet = self.sets.get(entry.set).intersection(&max_access);

@@ -129,6 +129,7 @@ impl QuotaLeases {
                 Err(error)
                     if error.kind() == BackendErrorKind::TimedOut && pause <= LONGEST_PAUSE =>
                 {
+                    // The end of another process's work wakes no thread.
                     thread::sleep(pause);
                     pause *= 2;
                 }

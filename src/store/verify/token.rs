@@ -245,13 +245,12 @@ impl TokenVerifier {
     ) -> Option<Result<VerifiedKey, VerifyError>> {
         let now = attempt.judged_at;
         let recovering = VerifyError::Unavailable(Unavailable::Recovering);
-        let ByOwner { is_known, suspended, limited: owner_limited, revoked, permissions } =
+        let ByOwner { is_known, suspended, limited: owner_limited, permissions } =
             self.records.index.by_owner(entry, slot)?;
         if entry.is_indeterminate || !is_known {
             return Some(Err(recovering));
         }
-        let revoked = entry.standing.revoked || revoked;
-        let validity = ValidityInputs { suspended, revoked, ..entry.standing };
+        let validity = ValidityInputs { suspended, ..entry.standing };
         if let Some(reason) = validity.rejected_for(now) {
             return Some(Err(VerifyError::Rejected(reason)));
         }

@@ -44,7 +44,7 @@ fn keys(world: &World, number: usize) -> Vec<Issued> {
     ids.map(|id| key(world, &id, one_time(64), SetLimits::new())).collect()
 }
 
-/// Of one write some can't be written, as many as one likes: each other gets its lease.
+/// Some leases of one write can't be written, as many as one likes: each other quota gets its own.
 #[test]
 fn a_failure_is_its_own_quotas_alone() {
     for broken in [&[7, 12][..], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 12]] {

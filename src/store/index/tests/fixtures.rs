@@ -3,9 +3,14 @@
 use std::sync::Arc;
 
 use super::super::Index;
+use crate::backend::{ScannedKey, ScannedOwner};
 use crate::clock::{ManualClock, Timestamp};
-use crate::key::{Limit, PepperNumber, SetBy};
-use crate::permission::Catalogue;
+use crate::id::{Generation, KeyId, OwnerId};
+use crate::key::{
+    Digest, IssueEpochs, Kind, Limit, Limits, PepperNumber, PrefixNumber, Scheme, SetBy,
+    TokenRecord,
+};
+use crate::permission::{Access, Catalogue};
 
 pub(super) fn index() -> Index {
     let catalogue = Catalogue::builder().read("links:read").build().unwrap();
@@ -21,4 +26,44 @@ pub(super) fn by_admin<T>(value: T) -> Option<Limit<T>> {
 /// then those of all entries.
 pub(super) fn count(index: &Index) -> ([usize; 3], [usize; 3]) {
     index.limits.count(&index.lock().limits)
+}
+
+/// An owner without limits, whose keys may do everything.
+pub(super) fn owner(id: &str) -> ScannedOwner {
+    ScannedOwner {
+        id: OwnerId::new(id).unwrap(),
+        suspended: false,
+        max_access: Access::Full,
+        limits: Limits::default(),
+        tokens_valid_from: None,
+    }
+}
+
+/// A standard key without limits, which may do everything.
+pub(super) fn key(id: KeyId, owner: &str) -> ScannedKey {
+    ScannedKey {
+        id,
+        owner: OwnerId::new(owner).unwrap(),
+        kind: Kind::Standard,
+        access: Access::Full,
+        limits: None,
+        expires_at: None,
+        deactivated: false,
+        blocked: false,
+        revoked: false,
+        lapsed: false,
+        current: token(1, [7; 32]),
+        previous: Vec::new(),
+    }
+}
+
+/// A token of this generation and digest.
+pub(super) fn token(generation: u32, digest: [u8; 32]) -> TokenRecord {
+    let (pepper, prefix) = (PepperNumber::new(1), PrefixNumber::new(0).unwrap());
+    TokenRecord {
+        generation: Generation::new(generation).unwrap(),
+        digest: Digest::new(digest, Scheme::Blake3Keyed64, pepper, prefix),
+        issued_at: Timestamp::MIN,
+        epochs: IssueEpochs::default(),
+    }
 }

@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use super::super::limits::limit_table::LimitTable;
 use super::super::{Index, LeaseWord, LeftWord, Limiter, Made, Spent, Whose};
-use super::fixtures::{by_admin, count, index};
+use super::fixtures::{self, by_admin, count, index};
 use crate::backend::{ScannedKey, ScannedOwner, UsageSubject};
 use crate::clock::Timestamp;
-use crate::id::{Generation, KeyId, OwnerId, Version};
+use crate::id::{KeyId, Version};
 use crate::key::{
-    Digest, IssueEpochs, Kind, Limits, Network, Networks, PepperNumber, PrefixNumber,
-    PreviousToken, Quota, Rate, Scheme, TokenRecord, Verdict, VersionedQuota,
+    Digest, Limits, Network, Networks, PepperNumber, PrefixNumber, PreviousToken, Quota, Rate,
+    Scheme, TokenRecord, Verdict, VersionedQuota,
 };
-use crate::permission::Access;
 
 /// Makes an index whose records are used again after one change, as if a reader were interrupted
 /// for a thousand.
@@ -41,32 +40,12 @@ fn limits(number: u32) -> Limits {
 }
 
 fn owner(id: &str, limits: Limits) -> ScannedOwner {
-    let id = OwnerId::new(id).unwrap();
-    ScannedOwner { id, suspended: false, max_access: Access::Full, limits, tokens_valid_from: None }
+    ScannedOwner { limits, ..fixtures::owner(id) }
 }
 
 fn key(number: u64, owner: &str, limits: Option<Limits>) -> ScannedKey {
-    let (pepper, prefix) = (PepperNumber::new(1), PrefixNumber::new(0).unwrap());
-    let digest = Digest::new([7; 32], Scheme::Blake3Keyed64, pepper, prefix);
-    ScannedKey {
-        id: KeyId::from_u128(7 << 76 | u128::from(number)),
-        owner: OwnerId::new(owner).unwrap(),
-        kind: Kind::Standard,
-        access: Access::Full,
-        limits: limits.map(Box::new),
-        expires_at: None,
-        deactivated: false,
-        blocked: false,
-        revoked: false,
-        lapsed: false,
-        current: TokenRecord {
-            generation: Generation::FIRST,
-            digest,
-            issued_at: Timestamp::MIN,
-            epochs: IssueEpochs::default(),
-        },
-        previous: Vec::new(),
-    }
+    let id = KeyId::from_u128(7 << 76 | u128::from(number));
+    ScannedKey { limits: limits.map(Box::new), ..fixtures::key(id, owner) }
 }
 
 /// Puts, changes and removes limits often: there are as many records as are needed at once.

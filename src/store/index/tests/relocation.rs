@@ -8,27 +8,16 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::super::hash_table::slot::hash_of;
 use super::super::{Entry, Index, LeaseWord, LeftWord, Limited, Made, Whose};
-use super::fixtures::{by_admin, count, index};
-use crate::backend::{ScannedKey, ScannedOwner};
+use super::fixtures::{self, by_admin, count, index, owner, token};
+use crate::backend::ScannedKey;
 use crate::clock::Timestamp;
-use crate::id::{Generation, KeyId, OwnerId, Version};
-use crate::key::{
-    Digest, IssueEpochs, Kind, Limits, PepperNumber, PrefixNumber, PreviousToken, Quota, Rate,
-    Scheme, TokenRecord, VersionedQuota,
-};
-use crate::permission::Access;
+use crate::id::{KeyId, Version};
+use crate::key::{Limits, PreviousToken, Quota, Rate, VersionedQuota};
 
 /// Makes an index with the owner of all keys.
 fn index_of_org() -> Index {
     let index = index();
-    let owner = ScannedOwner {
-        id: OwnerId::new("org").unwrap(),
-        suspended: false,
-        max_access: Access::Full,
-        limits: Limits::default(),
-        tokens_valid_from: None,
-    };
-    index.change_owner(&owner, Made::Here).unwrap();
+    index.change_owner(&owner("org"), Made::Here).unwrap();
     index
 }
 
@@ -39,18 +28,11 @@ fn id(number: u32) -> KeyId {
 
 /// Makes a key with so many tokens, limited to a rate of so many uses, or not.
 fn key(number: u32, tokens: u32, rate: Option<u32>) -> ScannedKey {
-    let digest = |generation: u32| {
-        let mut bytes = [7; 32];
-        bytes[..4].copy_from_slice(&number.to_ne_bytes());
-        bytes[4..8].copy_from_slice(&generation.to_ne_bytes());
-        let (pepper, prefix) = (PepperNumber::new(1), PrefixNumber::new(0).unwrap());
-        Digest::new(bytes, Scheme::Blake3Keyed64, pepper, prefix)
-    };
-    let token = |generation: u32| TokenRecord {
-        generation: Generation::new(generation).unwrap(),
-        digest: digest(generation),
-        issued_at: Timestamp::MIN,
-        epochs: IssueEpochs::default(),
+    let token = |generation: u32| {
+        let mut digest = [7; 32];
+        digest[..4].copy_from_slice(&number.to_ne_bytes());
+        digest[4..8].copy_from_slice(&generation.to_ne_bytes());
+        token(generation, digest)
     };
     let limits = rate.map(|count| {
         let quota = Quota::one_time(u64::from(count)).unwrap();
@@ -62,16 +44,8 @@ fn key(number: u32, tokens: u32, rate: Option<u32>) -> ScannedKey {
         })
     });
     ScannedKey {
-        id: id(number),
-        owner: OwnerId::new("org").unwrap(),
-        kind: Kind::Standard,
-        access: Access::Full,
         limits,
         expires_at: Some(Timestamp::MAX),
-        deactivated: false,
-        blocked: false,
-        revoked: false,
-        lapsed: false,
         current: token(tokens),
         previous: (1..tokens)
             .map(|generation| PreviousToken {
@@ -80,6 +54,7 @@ fn key(number: u32, tokens: u32, rate: Option<u32>) -> ScannedKey {
                 ends_at: Timestamp::MAX,
             })
             .collect(),
+        ..fixtures::key(id(number), "org")
     }
 }
 
