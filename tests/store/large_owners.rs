@@ -181,7 +181,7 @@ fn a_reading_that_fails_lets_nothing_in() {
 #[test]
 fn another_process_follows_without_reading_all_keys() {
     let directory = tempfile::tempdir().unwrap();
-    let options = SqliteOptions::shared(Duration::from_secs(1)).unwrap().sync_off_for_tests();
+    let options = SqliteOptions::shared(Duration::from_secs(1)).unwrap();
     let open = || Sqlite::open_or_create(directory.path().join("keys.db"), options).unwrap().0;
     let (here, _) = large(open());
     let (_, tokens) = create(&here, "org");
