@@ -29,7 +29,6 @@ const MODEL: &[Change] = &[
     ("interned", "use crate::key::", "use keyhasp::key::"),
     ("stale", "use crate::id::", "use keyhasp::id::"),
     ("interned", "use crate::id::", "use keyhasp::id::"),
-    ("interned", "use crate::permission::", "use keyhasp::permission::"),
     ("lease_cell", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
     ("lease_queue", "use crate::backend::", "use keyhasp::backend::"),
     ("lease_queue", "use crate::clock::", "use keyhasp::clock::"),
@@ -47,11 +46,11 @@ const MODEL: &[Change] = &[
     ("lease_waits", "use crate::store::types::verify_error::", "use keyhasp::store::"),
     ("pages", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
     ("pages", "const PARTS: usize = 1 << 12;", "const PARTS: usize = 20;"),
-    ("records", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
+    ("slab", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
     // Two words show whether they belong together as well as eight do, or seven of a slot.
-    ("records", "const WORDS: usize = 8;", "const WORDS: usize = 2;"),
+    ("slab", "const WORDS: usize = 8;", "const WORDS: usize = 2;"),
     // An entry that was released is acquired next.
-    ("records", "const QUARANTINE: usize = 1 << 10;", "const QUARANTINE: usize = 0;"),
+    ("slab", "const QUARANTINE: usize = 1 << 10;", "const QUARANTINE: usize = 0;"),
     ("slot", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
     ("slot", "; 7]", "; 2]"),
 ];
@@ -116,7 +115,7 @@ const BUGS: &[(&str, &[Change])] = &[
             ),
         ],
     ),
-    ("record_filled_without_fence", &[("records", "fence(Ordering::Release);", "")]),
+    ("record_filled_without_fence", &[("slab", "fence(Ordering::Release);", "")]),
     (
         "given_back_unasked",
         &[("lease_cell", "while seen != 0 && is_current() {", "while seen != 0 {")],
@@ -186,10 +185,13 @@ const ROOMS: &[(&str, &[(&str, &str)])] = &[
         "limits",
         &[
             ("lease_cell", "src/store/index/limits/lease_cell.rs"),
-            ("records", "src/store/index/limits/records.rs"),
+            ("slab", "src/store/index/limits/records.rs"),
         ],
     ),
-    ("memory", &[("pages", "src/store/index/memory/pages.rs")]),
+    (
+        "memory",
+        &[("pages", "src/store/index/memory/pages.rs"), ("slab", "src/store/index/memory/slab.rs")],
+    ),
     (
         "",
         &[
@@ -240,7 +242,6 @@ fn model(root: &Path, name: &str, bug: &[Change]) -> String {
             text += "}\n";
         }
     }
-    text += "pub use crate::stand_ins::entry;\n";
     text +=
         "pub mod models { include!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/src/models.rs\")); }\n";
     text + "}\n"

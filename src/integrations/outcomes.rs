@@ -34,6 +34,7 @@ pub(super) fn call_outcome<T>(answer: &Result<T, Error>) -> &'static str {
             Error::NumericIdTaken(_) => "numeric_id_taken",
             Error::NumericIdsExhausted => "numeric_ids_exhausted",
             Error::IdempotencyKeyReused => "idempotency_key_reused",
+            Error::IndexFull(_) => "index_full",
             Error::Invalid(_) => "invalid",
             Error::LastStandardKey => "last_standard_key",
             Error::NameTaken(_) => "name_taken",

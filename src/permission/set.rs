@@ -95,6 +95,19 @@ impl PermissionSet {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
+    /// Packs the set into words, the last of which are 0.
+    pub(crate) fn words<const WORDS: usize>(&self) -> [u64; WORDS] {
+        let all =
+            [self.words[0], self.words[1], self.words[2], self.words[3], self.catalogue.word()];
+        std::array::from_fn(|at| all.get(at).copied().unwrap_or_default())
+    }
+
+    /// Makes a set of the words of [`words`](Self::words). Words of two sets make one that is wrong.
+    #[inline]
+    pub(crate) fn from_words([a, b, c, d, catalogue]: [u64; 5]) -> Self {
+        Self { words: [a, b, c, d], catalogue: CatalogueTag::of_word(catalogue) }
+    }
+
     pub(super) fn insert(&mut self, permission: Permission) {
         let Permission { catalogue, index } = permission;
         self.catalogue = match self.catalogue {

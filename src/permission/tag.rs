@@ -16,6 +16,15 @@ impl CatalogueTag {
     /// The tag of a set with permissions of several catalogues.
     pub(super) const MIXED: Self = Self(u64::MAX);
 
+    pub(super) fn word(self) -> u64 {
+        self.0
+    }
+
+    #[inline]
+    pub(super) fn of_word(word: u64) -> Self {
+        Self(word)
+    }
+
     /// Computes the tag of a declaration: names in their order, each with its mark.
     pub(super) fn of<'a>(declared: impl IntoIterator<Item = (&'a str, bool)>) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("keyhasp catalogue tag v1");

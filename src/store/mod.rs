@@ -52,12 +52,12 @@ pub use store::Store;
 pub use types::{
     AlertSettings, ChangeRules, ChangedKey, ClockAhead, ClockBehindLog, CreateKey, CreateOwner,
     CreatedOwner, Damaged, DamagedEntry, Error, Events, ForbiddenReason, FoundToken, Health,
-    HealthError, HealthErrorKind, HealthProblem, IfInUse, Issued, IssuedOnce, Key, KeyAction,
-    KeyUsage, LastEvent, ListEvents, ListKeys, ListOwners, NumericIdChoice, Owner, OwnerAction,
-    Page, PepperProblem, PreviousTokenInfo, RecoveryKeyProblem, ReservedUses, Resource,
-    RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, RulesDiffer, RulesShown,
-    SetLimits, SettingsChange, SettingsCheck, SettingsOf, StateProblem, ThreadHealth, Unavailable,
-    UpdateKey, UpdateOwner, UsageSettings, VerifyError, VerifyRequest, WorkHealth,
+    HealthError, HealthErrorKind, HealthProblem, IfInUse, IndexLimit, Issued, IssuedOnce, Key,
+    KeyAction, KeyUsage, LastEvent, ListEvents, ListKeys, ListOwners, NumericIdChoice, Owner,
+    OwnerAction, Page, PepperProblem, PreviousTokenInfo, RecoveryKeyProblem, ReservedUses,
+    Resource, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, RulesDiffer,
+    RulesShown, SetLimits, SettingsChange, SettingsCheck, SettingsOf, StateProblem, ThreadHealth,
+    Unavailable, UpdateKey, UpdateOwner, UsageSettings, VerifyError, VerifyRequest, WorkHealth,
 };
 pub use verify::LeaseWait;
 #[cfg(keyhasp_constant_time)]

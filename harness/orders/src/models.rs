@@ -26,7 +26,7 @@ use super::lease_queue::{Account, Due, Need};
 use super::lease_waits::{LeaseWaits, Outcome};
 use super::limits::lease::{Ends, LeaseWord};
 use super::limits::lease_cell::LeaseCell;
-use super::limits::records::{Slab, SlabNumbers};
+use super::memory::slab::{Slab, SlabNumbers};
 
 /// Makes the contents of a slot.
 fn words(value: u64) -> Words {

@@ -134,9 +134,6 @@ pub mod engine {
 
 /// Limits of an entry.
 pub mod entry {
-    /// The greatest number of a permission set.
-    pub const MAX_SET: u32 = 1 << 16;
-
     /// The greatest number of an owner.
     pub const MAX_OWNER: u32 = 1 << 16;
 }

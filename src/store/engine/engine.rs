@@ -86,6 +86,9 @@ impl Engine {
         answer: impl FnOnce(Result<Applied, Rejection>) -> T,
     ) -> Result<T, Error> {
         self.records.check_open()?;
+        // What can't be shown must not be committed: it would be in force nowhere, and stop all later
+        // changes until the index has room.
+        self.records.index.expect_room(&change).map_err(Error::IndexFull)?;
         let commit = |guard: &CommitGuard<'_>, batch: &[Change]| self.commit_batch(guard, batch);
         let owners = replaced_owners(&change);
         let outcome = self.group_commit.commit(change, commit)?;

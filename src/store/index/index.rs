@@ -10,10 +10,11 @@ use super::counts::Counts;
 use super::entry::{Entry, Limited, Packed};
 use super::hash_table::slot::{Words, hash_of};
 use super::hash_table::table::{Probe, Table, TableFull, Writer};
-use super::interned::{OwnerFlags, OwnerNumbers, OwnerState, Owners, SetNumbers, Sets};
+use super::interned::{OwnerFlags, OwnerNumbers, OwnerState, Owners};
 use super::limits::limit_table::{LimitTable, LimitWriter, LimitsFull};
 use super::limits::{DroppedLease, Limiter};
 use super::packing::ShortOwner;
+use super::sets::{SetNumbers, Sets};
 use super::stale::StaleOwners;
 use crate::backend::{ScannedOwner, UsageSubject};
 use crate::clock::{Clock, Timestamp};
@@ -74,6 +75,20 @@ pub(super) struct IndexWriter {
     pub(super) stale: StaleOwners,
     /// The rests of the leases of quotas that were replaced, until they are given back.
     pub(super) dropped: Vec<(UsageSubject, DroppedLease)>,
+}
+
+impl IndexWriter {
+    /// Counts an entry that was put.
+    pub(super) fn add(&mut self, words: &Words) {
+        self.counts.add(words);
+        self.sets.retain(Entry::unpack(words).set);
+    }
+
+    /// Counts an entry that was removed, and releases its set.
+    pub(super) fn remove(&mut self, sets: &Sets, words: &Words) {
+        self.counts.remove(words);
+        self.sets.release(sets, Entry::unpack(words).set);
+    }
 }
 
 /// A token can't be indexed. Its verification answers that the store is unavailable.
@@ -276,6 +291,17 @@ impl Index {
             self.change_flags(state.number, |flags| flags.gone = true);
             writer.stale.add(state.number, None);
         }
+        // Rules name the set of the maximum access, which may be another set's number next.
+        let stale = self.owners.stale(state.number);
+        if !stale.is_none() {
+            self.owners.set_stale(state.number, stale.with_max_access(0));
+        }
+        writer.sets.release(&self.sets, state.max_access);
+    }
+
+    /// Whether an owner has a limit record.
+    pub(super) fn has_owner_limits(&self, owner: u32) -> bool {
+        self.owners.word(owner).and_then(Owners::record_of).is_some()
     }
 
     fn remove_owner_limits(&self, writer: &mut IndexWriter, owner: u32) {
@@ -341,11 +367,13 @@ impl Index {
         let writer = &mut *guard;
         let hashes: HashSet<u64> = keys.iter().map(|id| hash_of(id.as_u128())).collect();
         let mut gone = Vec::new();
+        let IndexWriter { table, counts, sets, .. } = &mut *writer;
         self.table.retain(
-            &writer.table,
+            table,
             |hash| hashes.contains(&hash),
             |words| {
-                writer.counts.remove(words);
+                counts.remove(words);
+                sets.release(&self.sets, Entry::unpack(words).set);
                 if Entry::unpack(words).limited.is_some() {
                     gone.push(*words);
                 }
@@ -386,8 +414,9 @@ impl Index {
         let mut gone = self.table.contents(hash);
         gone.retain(&is_old);
         self.table.replace(&mut writer.table, hash, entries, is_old)?;
-        entries.iter().for_each(|words| writer.counts.add(words));
-        gone.iter().for_each(|words| writer.counts.remove(words));
+        entries.iter().for_each(|words| writer.add(words));
+        // After the new entries, which may name the same sets.
+        gone.iter().for_each(|words| writer.remove(&self.sets, words));
         self.release_records(writer, gone.iter(), entries);
         Ok(())
     }

@@ -1,15 +1,14 @@
-//! Interned values: owners and permission sets by number.
+//! Interned owners: owners by number.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::entry::{MAX_OWNER, MAX_SET};
+use super::entry::MAX_OWNER;
 use super::memory::pages::Pages;
 use super::stale::StaleRules;
 use crate::id::OwnerId;
 use crate::key::TokensValidFrom;
-use crate::permission::PermissionSet;
 
 /// The readers' side of an owner: its id, and the flags of all of its keys.
 #[derive(Debug)]
@@ -230,6 +229,17 @@ impl OwnerNumbers {
         }
     }
 
+    /// Acts as if so many numbers had been given.
+    #[cfg(test)]
+    pub(super) fn set_next(&mut self, next: u32) {
+        self.next = next;
+    }
+
+    /// Returns how many more owners there can be.
+    pub(super) fn room(&self) -> u32 {
+        (MAX_OWNER + 1).saturating_sub(self.next)
+    }
+
     pub(super) fn remove(&mut self, id: &OwnerId) -> Option<OwnerState> {
         self.by_id.remove(id)
     }
@@ -237,42 +247,5 @@ impl OwnerNumbers {
     /// Removes the owners for which `keep` fails, and returns them.
     pub(super) fn retain(&mut self, keep: impl Fn(&OwnerId) -> bool) -> Vec<(OwnerId, OwnerState)> {
         self.by_id.extract_if(|id, _| !keep(id)).collect()
-    }
-}
-
-/// The permission sets by number; 0 is the empty one. Each is set once, before any entry names its
-/// number.
-#[derive(Debug)]
-pub(super) struct Sets(Pages<OnceLock<PermissionSet>, { 1 << 12 }>);
-
-/// The writer's side of the permission sets: numbers by set.
-#[derive(Debug, Default)]
-pub(super) struct SetNumbers(HashMap<PermissionSet, u32>);
-
-impl Sets {
-    pub(super) fn new() -> Self {
-        Self(Pages::new())
-    }
-
-    /// Returns the set of a number; the empty one for a number that was never given.
-    #[inline]
-    pub(super) fn get(&self, number: u32) -> PermissionSet {
-        self.0.get(number).and_then(OnceLock::get).copied().unwrap_or_default()
-    }
-}
-
-impl SetNumbers {
-    /// Returns the number of a set, new or known; `None` when all numbers are used up.
-    pub(super) fn put(&mut self, sets: &Sets, set: PermissionSet) -> Option<u32> {
-        if set.is_empty() {
-            return Some(0);
-        }
-        if let Some(number) = self.0.get(&set) {
-            return Some(*number);
-        }
-        let next = u32::try_from(self.0.len() + 1).ok().filter(|next| *next <= MAX_SET)?;
-        sets.0.get_or_make(next, OnceLock::new)?.get_or_init(|| set);
-        self.0.insert(set, next);
-        Some(next)
     }
 }

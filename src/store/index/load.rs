@@ -23,8 +23,8 @@ pub(in crate::store) struct Memo {
     /// The sets that lists of permissions were compiled to.
     granted: Vec<(Access, PermissionSet)>,
     /// The last set that was cut by a maximum access, the number of that access, and the number of
-    /// the result.
-    cut: Option<(PermissionSet, Option<u32>, u32)>,
+    /// the result. They hold until a number is freed.
+    cut: Option<(PermissionSet, Option<u32>, u32, u64)>,
     /// The entries of one key.
     entries: Vec<Words>,
 }
@@ -32,7 +32,7 @@ pub(in crate::store) struct Memo {
 /// The writer's turn, with the lock. Other writers wait for its end, readers don't.
 #[derive(Debug)]
 pub(in crate::store) struct Load<'a> {
-    index: &'a Index,
+    pub(super) index: &'a Index,
     pub(super) writer: MutexGuard<'a, IndexWriter>,
     memo: &'a mut Memo,
     /// The latest time by which a token was found to be over.
@@ -114,7 +114,7 @@ impl Load<'_> {
         // The service's clock may panic: not between the steps below.
         let now = self.index.clock.now();
         let (index, writer) = (self.index, &mut *self.writer);
-        let max_access = writer.sets.put(&index.sets, max_access).ok_or(IndexError::Full)?;
+        let max_access = writer.sets.acquire(&index.sets, max_access).ok_or(IndexError::Full)?;
         let before = writer.owners.get(&owner.id);
         let word_before =
             before.and_then(|before| index.owners.word(before.number)).unwrap_or_default();
@@ -128,11 +128,17 @@ impl Load<'_> {
             writer.stale.add_unread(owner.id);
         }
         let put = writer.owners.put(&index.owners, owner.id, rules, flags.bits());
-        let after = put.ok_or(IndexError::Full)?;
+        let Some(after) = put else {
+            writer.sets.release(&index.sets, max_access);
+            return Err(IndexError::Full);
+        };
         let stale = index.owners.stale(after.number);
         if !stale.is_none() {
-            // A number of a set that no owner has may be another set's next.
+            // The set that it names may be another's number next.
             index.owners.set_stale(after.number, stale.with_max_access(max_access));
+        }
+        if let Some(before) = before {
+            writer.sets.release(&index.sets, before.max_access);
         }
         let written = self.write_owner_limits(after.number, &owner.id, &owner.limits, now);
         if before.is_some() && written.is_err() {
@@ -184,8 +190,13 @@ impl Load<'_> {
         let (limited, written) = self.write_limits(key, owner.number)?;
         let mut entries = std::mem::take(&mut self.memo.entries);
         entries.clear();
-        let packed = self.pack(key, owner, limited, &mut entries);
-        let put = packed.and_then(|()| self.put_entries(key.id, owner.number, &entries));
+        let put = self.set(key, owner).and_then(|set| {
+            let packed = self.pack(key, owner, (limited, set), &mut entries);
+            let put = packed.and_then(|()| self.put_entries(key.id, owner.number, &entries));
+            // The slots have references of their own.
+            self.writer.sets.release(&self.index.sets, set);
+            put
+        });
         if (put.is_err() || entries.is_empty())
             && let Some(new) = written.record.filter(|_| written.is_new)
         {
@@ -222,10 +233,9 @@ impl Load<'_> {
         &mut self,
         key: &ScannedKey,
         owner: OwnerState,
-        limited: Option<Limited>,
+        (limited, set): (Option<Limited>, u32),
         entries: &mut Vec<Words>,
     ) -> Result<(), IndexError> {
-        let set = self.set(key, owner)?;
         let (owners, stores) = (owner.tokens_valid_from, self.writer.tokens_valid_from);
         let peppers = &self.writer.retired;
         let invalidations = Invalidations { owner: owners, store: stores, peppers };
@@ -268,27 +278,32 @@ impl Load<'_> {
         if !self.index.table.add(&mut writer.table, hash_of(id.as_u128()), entries)? {
             return self.index.replace(writer, id, Some(owner), entries);
         }
-        entries.iter().for_each(|words| writer.counts.add(words));
+        entries.iter().for_each(|words| writer.add(words));
         Ok(())
     }
 
-    /// Returns the number of a key's permission set, cut by its owner's maximum access.
+    /// Acquires the number of a key's permission set, cut by its owner's maximum access.
     fn set(&mut self, key: &ScannedKey, owner: OwnerState) -> Result<u32, IndexError> {
+        if key.revoked {
+            // It is never used again, and can be shown if there is no number left.
+            return Ok(0);
+        }
         let granted = self.granted(&key.access);
         let max_access = match key.kind {
             Kind::Standard => Some(owner.max_access),
             Kind::Trial => None,
         };
-        if let Some((set, cut_by, number)) = self.memo.cut
-            && (set, cut_by) == (granted, max_access)
+        let (sets, numbers) = (&self.index.sets, &mut self.writer.sets);
+        if let Some((set, cut_by, number, freed)) = self.memo.cut
+            && (set, cut_by, freed) == (granted, max_access, numbers.freed())
         {
+            numbers.retain(number);
             return Ok(number);
         }
-        let sets = &self.index.sets;
         let cut =
             max_access.map_or(granted, |max_access| granted.intersection(&sets.get(max_access)));
-        let number = self.writer.sets.put(sets, cut).ok_or(IndexError::Full)?;
-        self.memo.cut = Some((granted, max_access, number));
+        let number = numbers.acquire(sets, cut).ok_or(IndexError::Full)?;
+        self.memo.cut = Some((granted, max_access, number, numbers.freed()));
         Ok(number)
     }
 

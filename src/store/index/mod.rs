@@ -6,10 +6,12 @@
 //! | `load` | records into the index |
 //! | `stale` | rules for the slots that were filled before a change of their owner |
 //! | `refill` | the owners' part in slots: their changes, and the walk that fills stale slots again |
+//! | `room` | changes that the index couldn't show |
 //! | `leases` | leases of quotas, and refunds |
 //! | `counts` | counts of what lives there |
 //! | `entry` | a token's words in a slot, packed and unpacked |
-//! | `interned` | owners and permission sets by number |
+//! | `interned` | owners by number |
+//! | `sets` | permission sets by number |
 //! | `hash_table` | slots by key hash |
 //! | `limits` | the limits of keys and owners, by record number |
 //! | `packing` | bytes in words |
@@ -18,7 +20,7 @@
 //! A verification begins a search in `index`, which has `hash_table` and `limits` prefetch cache
 //! lines. While these are on their way, the caller hashes the token. The search then passes each
 //! slot under the key's hash to the caller as a packed `entry`. The entry's numbers lead to the
-//! owner and the permission set in `interned`, and to the limits. Each live token has one 64-byte
+//! owner in `interned`, to the permission set in `sets`, and to the limits. Each live token has one 64-byte
 //! slot and one word more. Each limited key or owner has one record of 64 bytes. Only the index
 //! knows which slot or owner names which record.
 //!
@@ -44,6 +46,8 @@ mod load;
 mod memory;
 mod packing;
 mod refill;
+mod room;
+mod sets;
 mod stale;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! The owners' part in the slots of their keys: changes of owners, and the walk that fills stale slots
 //! again.
 
+use std::sync::atomic::{Ordering, fence};
+
 use super::entry::Entry;
 use super::hash_table::ReadVersion;
 use super::hash_table::slot::Words;
@@ -87,7 +89,10 @@ impl Index {
         let mut rules = self.owners.stale(entry.owner);
         let max_access = loop {
             let max_access = self.sets.get(rules.max_access());
-            // The number of a set that is the owner's no more may be another set's by now.
+            // Acquire fence: pairs with the Release fence in `SlabEntry::fill`. The number of a set that
+            // is the owner's no more may be another set's by now; a reader of that one's words sees
+            // here that the owner's word has changed. Otherwise it takes them for the owner's.
+            fence(Ordering::Acquire);
             match self.owners.stale(entry.owner) {
                 same if same == rules => break max_access,
                 changed => rules = changed,
@@ -283,7 +288,8 @@ impl Index {
 
     /// Fills the slots under a hash again that have rules.
     fn refill_key(&self, writer: &mut IndexWriter, hash: u64) -> Result<(), IndexError> {
-        let (mut new, mut old) = (Vec::new(), Vec::new());
+        let (mut new, mut old, mut acquired) = (Vec::new(), Vec::new(), Vec::new());
+        let mut failed = None;
         for words in self.table.contents(hash) {
             let Some((flags, rules)) = self.rule(&writer.stale, &words) else { continue };
             old.push(words);
@@ -293,12 +299,24 @@ impl Index {
             if flags.gone || rule.needs_record() {
                 continue;
             }
-            new.push(self.ruled(writer, &entry, rule, rules)?.pack());
+            match self.ruled(writer, &entry, rule, rules) {
+                Ok(ruled) => {
+                    acquired.push(ruled.set);
+                    new.push(ruled.pack());
+                }
+                Err(error) => failed = Some(error),
+            }
         }
-        self.replace_where(writer, hash, &new, |words| old.contains(words))
+        let filled = match failed {
+            Some(error) => Err(error),
+            None => self.replace_where(writer, hash, &new, |words| old.contains(words)),
+        };
+        // The slots have references of their own.
+        acquired.into_iter().for_each(|set| writer.sets.release(&self.sets, set));
+        filled
     }
 
-    /// Returns an entry as its rule says, of the owner's epoch.
+    /// Returns an entry as its rule says, of the owner's epoch, with a reference to its set.
     fn ruled(
         &self,
         writer: &mut IndexWriter,
@@ -307,14 +325,14 @@ impl Index {
         rules: StaleRules,
     ) -> Result<Entry, IndexError> {
         let mut ruled = *entry;
-        if rule.has(StaleRule::CUT) && entry.kind == Kind::Standard {
-            let max_access = self.sets.get(rules.max_access());
-            let cut: PermissionSet = self.sets.get(entry.set).intersection(&max_access);
-            ruled.set = writer.sets.put(&self.sets, cut).ok_or(IndexError::Full)?;
-        }
         let id = self.owners.get(entry.owner).and_then(|owner| owner.id.get());
         let state = id.and_then(|id| writer.owners.get(id));
         ruled.epoch = state.ok_or(IndexError::OwnerMissing)?.epoch;
+        let mut set = self.sets.get(entry.set);
+        if rule.has(StaleRule::CUT) && entry.kind == Kind::Standard {
+            set = set.intersection(&self.sets.get(rules.max_access()));
+        }
+        ruled.set = writer.sets.acquire(&self.sets, set).ok_or(IndexError::Full)?;
         Ok(ruled)
     }
 }

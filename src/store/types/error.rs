@@ -50,6 +50,9 @@ pub enum Error {
         IdempotencyKey::KEPT.as_secs() / 3_600
     )]
     IdempotencyKeyReused,
+    /// The index in memory, by which tokens are verified, has no room for what the change would write.
+    #[error("the index has no room for more than {0}; revoke or purge some, or use another store")]
+    IndexFull(IndexLimit),
     /// An input is invalid.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -138,6 +141,23 @@ pub enum Error {
     /// The store can't answer now.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+/// A limit of the index. Changes are refused a little below it, and never one that only ends
+/// something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IndexLimit {
+    /// The most networks in the different lists of keys and owners.
+    Networks(u64),
+    /// The most owners.
+    Owners(u64),
+    /// The most owners that have limits.
+    OwnersWithLimits(u64),
+    /// The most different sets of permissions that keys and owners may have.
+    PermissionSets(u64),
+    /// The most tokens.
+    Tokens(u64),
 }
 
 /// The thing that was not found.
@@ -343,6 +363,18 @@ impl Display for ForbiddenReason {
             Self::TrialKey => {
                 f.write_str("a trial key can't manage keys; act with a standard key")
             }
+        }
+    }
+}
+
+impl Display for IndexLimit {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Networks(most) => write!(f, "{most} networks in different lists"),
+            Self::Owners(most) => write!(f, "{most} owners"),
+            Self::OwnersWithLimits(most) => write!(f, "{most} owners with limits"),
+            Self::PermissionSets(most) => write!(f, "{most} different sets of permissions"),
+            Self::Tokens(most) => write!(f, "{most} tokens"),
         }
     }
 }

@@ -28,8 +28,8 @@ pub(in crate::store) mod views;
 pub use alert_settings::AlertSettings;
 pub use clock::{ClockAhead, ClockBehindLog};
 pub use error::{
-    Error, ForbiddenReason, PepperProblem, RecoveryKeyProblem, Resource, RulesDiffer, RulesShown,
-    StateProblem,
+    Error, ForbiddenReason, IndexLimit, PepperProblem, RecoveryKeyProblem, Resource, RulesDiffer,
+    RulesShown, StateProblem,
 };
 pub use health::{
     Health, HealthError, HealthErrorKind, HealthProblem, LastEvent, ThreadHealth, WorkHealth,

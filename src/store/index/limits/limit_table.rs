@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
+use super::super::memory::slab::{Slab, SlabNumbers};
 use super::limiter::{DroppedLease, LimitSpec, Limiter};
 use super::networks::{NetworkListNumbers, NetworkLists};
 use super::placement::{BUCKET_LEN, Buckets, Placement};
-use super::records::{Slab, SlabNumbers};
 use super::relocation::Relocation;
 use crate::clock::Timestamp;
 use crate::id::OwnerId;
-use crate::key::Limits;
+use crate::key::{Limits, Networks};
 
 /// The readers' side.
 #[derive(Debug)]
@@ -20,12 +20,41 @@ pub(in super::super) struct LimitTable {
     buckets: Buckets,
 }
 
+/// The most records of owners: an owner's word has 24 bits for the number of its record.
+pub(in super::super) const MAX_OWNER_RECORDS: u32 = (1 << 24) - 1;
+/// The most entries of lists of networks, each of which has three: a record has 29 bits for the number
+/// of a list.
+pub(in super::super) const MAX_NETWORKS: u32 = (1 << 29) - 1;
+
 /// The writer's side: which records are free.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in super::super) struct LimitWriter {
     keys: Placement,
     owners: SlabNumbers,
     networks: NetworkListNumbers,
+}
+
+impl Default for LimitWriter {
+    fn default() -> Self {
+        Self {
+            keys: Placement::default(),
+            owners: SlabNumbers::up_to(MAX_OWNER_RECORDS - 1),
+            networks: NetworkListNumbers::default(),
+        }
+    }
+}
+
+impl LimitWriter {
+    /// Returns how many more owners can have a record, and how many more entries there can be of lists
+    /// of networks.
+    pub(in super::super) fn room(&self) -> [u32; 2] {
+        [self.owners.room(), self.networks.numbers.room()]
+    }
+
+    /// Whether there is a list of these networks.
+    pub(in super::super) fn has_list(&self, networks: &Networks) -> bool {
+        self.networks.has(networks)
+    }
 }
 
 /// The record of limits that were written.

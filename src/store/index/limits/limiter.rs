@@ -2,10 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
+use super::super::memory::slab::{SlabEntry, WORDS};
 use super::super::packing::{ShortOwner, bytes, words};
 use super::lease::{Ends, LeaseWord, LeftWord};
 use super::lease_cell::{LeaseCell, Spent};
-use super::records::{SlabEntry, WORDS};
 use crate::clock::Timestamp;
 use crate::id::{OwnerId, Version};
 use crate::key::{Gcra, Lease, Limits, Verdict};

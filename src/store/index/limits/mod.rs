@@ -9,11 +9,10 @@
 //! | `networks` | lists of networks, shared by the records that name them |
 //! | `placement` | which bucket of records a key hash prefers; which records are free |
 //! | `relocation` | moves records into their buckets when a store is opened |
-//! | `records` | the slab: cache lines by number |
 //!
 //! The table takes and returns record numbers. Which slot or owner names a record is up to the
 //! index. To put limits, the index asks `limit_table` for a record, which is a free number of
-//! `placement` (a key's) or of `records` (an owner's), filled by `limiter`. To judge a use, the
+//! `placement` (a key's) or of the slab (an owner's), filled by `limiter`. To judge a use, the
 //! index reads the record as a `Limiter`, and the caller takes the use from its words. Afterwards
 //! the slot, or the owner's word, tells whether the record was still its own.
 
@@ -23,7 +22,6 @@ pub(super) mod limit_table;
 pub(super) mod limiter;
 mod networks;
 mod placement;
-mod records;
 pub(super) mod relocation;
 
 pub(in crate::store) use lease::{LeaseWord, LeftWord};

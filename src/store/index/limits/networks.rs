@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::records::{Slab, SlabNumbers, WORDS};
+use super::super::memory::slab::{Slab, SlabNumbers, WORDS};
+use super::limit_table::MAX_NETWORKS;
 use crate::key::{Network, Networks};
 
 /// Networks of an entry. The first word describes each of them: the bits that its addresses share,
@@ -26,7 +27,7 @@ const V4: u64 = 1 << 8;
 pub(super) struct NetworkLists(Slab);
 
 /// The writer's side.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct NetworkListNumbers {
     pub(super) numbers: SlabNumbers,
     by_list: HashMap<Arc<Networks>, u32>,
@@ -78,7 +79,19 @@ fn bits_of(address: IpAddr) -> (u64, u128) {
     }
 }
 
+impl Default for NetworkListNumbers {
+    fn default() -> Self {
+        let numbers = SlabNumbers::up_to(MAX_NETWORKS - 1);
+        Self { numbers, by_list: HashMap::new(), by_number: HashMap::new() }
+    }
+}
+
 impl NetworkListNumbers {
+    /// Whether there is such a list.
+    pub(super) fn has(&self, networks: &Networks) -> bool {
+        self.by_list.contains_key(networks)
+    }
+
     /// Acquires a reference to a list, new or known; `None` past the limit.
     pub(super) fn acquire(&mut self, lists: &NetworkLists, networks: &Networks) -> Option<u32> {
         if let Some(number) = self.by_list.get(networks) {
@@ -151,7 +164,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::records::QUARANTINE;
+    use super::super::super::memory::slab::QUARANTINE;
     use super::*;
 
     /// Addresses close together, so that they often lie in the networks.

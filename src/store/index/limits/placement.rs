@@ -22,7 +22,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::super::hash_table::slot::HASH_BITS;
-use super::records::{QUARANTINE, Slab, SlabEntry};
+use super::super::memory::slab::{QUARANTINE, Slab, SlabEntry};
 
 /// Records of a bucket. With two, only 85 to 87 in a hundred records would lie in theirs.
 pub(super) const BUCKET_LEN: u32 = 3;

@@ -5,8 +5,8 @@
 //! in the bucket of its key's hash as long as there is room. The records change places among
 //! themselves, so only their numbers are held twice, in 4 bytes each.
 
+use super::super::memory::slab::{Slab, WORDS};
 use super::placement::{BUCKET_LEN, NumberSet, Placement, first_of};
-use super::records::{Slab, WORDS};
 
 /// The most records for each that is used, in hundredths.
 const ROOM: u64 = 135;

@@ -3,6 +3,7 @@
 //! | room | contents |
 //! | --- | --- |
 //! | `pages` | growing arrays whose elements never move |
+//! | `slab` | cache lines by number, each used again |
 //! | `hints` | prefetches and huge pages: the crate's only `unsafe` code |
 //!
 //! The hash table, the interned values and the limit records keep their elements in `pages`, and a
@@ -11,3 +12,4 @@
 
 pub(super) mod hints;
 pub(super) mod pages;
+pub(super) mod slab;

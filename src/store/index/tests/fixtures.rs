@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::Index;
+use super::super::{Index, Memo};
 use crate::backend::{ScannedKey, ScannedOwner};
 use crate::clock::{ManualClock, Timestamp};
 use crate::id::{Generation, KeyId, OwnerId};
@@ -12,8 +12,15 @@ use crate::key::{
 };
 use crate::permission::{Access, Catalogue};
 
+/// The number of permissions `links:0`, `links:1` and so on.
+pub(super) const PERMISSIONS: u32 = 12;
+
 pub(super) fn index() -> Index {
-    let catalogue = Catalogue::builder().read("links:read").build().unwrap();
+    let mut catalogue = Catalogue::builder().read("links:read");
+    for number in 0..PERMISSIONS {
+        catalogue = catalogue.write(format!("links:{number}"));
+    }
+    let catalogue = catalogue.build().unwrap();
     let clock = ManualClock::new(Timestamp::clamped_millis(1_767_225_600_000));
     Index::new(catalogue, vec![PepperNumber::new(1)], Arc::new(clock))
 }
@@ -26,6 +33,16 @@ pub(super) fn by_admin<T>(value: T) -> Option<Limit<T>> {
 /// then those of all entries.
 pub(super) fn count(index: &Index) -> ([usize; 3], [usize; 3]) {
     index.limits.count(&index.lock().limits)
+}
+
+/// Puts an owner, whose keys are put next if they depend on the change.
+pub(super) fn put_owner(index: &Index, owner: &ScannedOwner) {
+    let _ = index.load(&mut Memo::default()).put_owner(owner).unwrap();
+}
+
+/// An id whose hash no other number's id has.
+pub(super) fn id(number: u64) -> KeyId {
+    KeyId::from_u128(7 << 76 | u128::from(number))
 }
 
 /// An owner without limits, whose keys may do everything.

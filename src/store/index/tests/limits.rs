@@ -9,7 +9,7 @@ use super::super::{Index, LeaseWord, LeftWord, Limiter, Made, Spent, Whose};
 use super::fixtures::{self, by_admin, count, index};
 use crate::backend::{ScannedKey, ScannedOwner, UsageSubject};
 use crate::clock::Timestamp;
-use crate::id::{KeyId, Version};
+use crate::id::Version;
 use crate::key::{
     Digest, Limits, Network, Networks, PepperNumber, PrefixNumber, PreviousToken, Quota, Rate,
     Scheme, TokenRecord, Verdict, VersionedQuota,
@@ -44,7 +44,7 @@ fn owner(id: &str, limits: Limits) -> ScannedOwner {
 }
 
 fn key(number: u64, owner: &str, limits: Option<Limits>) -> ScannedKey {
-    let id = KeyId::from_u128(7 << 76 | u128::from(number));
+    let id = fixtures::id(number);
     ScannedKey { limits: limits.map(Box::new), ..fixtures::key(id, owner) }
 }
 

@@ -4,3 +4,5 @@ mod fixtures;
 mod limits;
 mod owners;
 mod relocation;
+mod room;
+mod sets;

@@ -1,17 +1,18 @@
 //! The slab: cache lines by number, each used again when no reader can be led to it any more.
 //!
-//! A reader may still look at an entry that was given to another key. What it read there counts
-//! only if the slot, or the owner's word, that led it there is still the same afterwards.
+//! Limit records, lists of networks and permission sets lie in slabs. A reader may still look at an entry
+//! that was given to another key. What it read there counts only if the slot, or the owner's word, that
+//! led it there is still the same afterwards.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use super::super::memory::hints::prefetch;
-use super::super::memory::pages::Pages;
+use super::hints::prefetch;
+use super::pages::Pages;
 
 /// Words of an entry.
-pub(super) const WORDS: usize = 8;
+pub(in super::super) const WORDS: usize = 8;
 /// The most entries that are made at once.
 const LARGEST: u32 = 1 << 18;
 
@@ -21,11 +22,11 @@ const LARGEST: u32 = 1 << 18;
 /// No key is judged by another's limits without it: the slot or the owner's word tells afterwards.
 /// But a thread may be interrupted before it takes a use from a record, and take it when another
 /// key has the record.
-pub(super) const QUARANTINE: usize = 1 << 10;
+pub(in super::super) const QUARANTINE: usize = 1 << 10;
 
 /// One cache line, so that threads that spend from two records don't slow each other down.
 #[repr(align(64))]
-pub(super) struct SlabEntry([AtomicU64; WORDS]);
+pub(in super::super) struct SlabEntry([AtomicU64; WORDS]);
 
 impl fmt::Debug for SlabEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,21 +36,23 @@ impl fmt::Debug for SlabEntry {
 
 /// The entries by number.
 #[derive(Debug)]
-pub(super) struct Slab(Pages<SlabEntry, LARGEST>);
+pub(in super::super) struct Slab(Pages<SlabEntry, LARGEST>);
 
 /// The writer's side: which numbers are free.
 #[derive(Debug)]
-pub(super) struct SlabNumbers {
+pub(in super::super) struct SlabNumbers {
     next: u32,
     /// First in, first out, so that an entry stays unused as long as possible.
     free: VecDeque<u32>,
+    /// The greatest number that may be given.
+    pub(in super::super) max: u32,
     /// [`QUARANTINE`], except in tests that look at what happens without.
-    pub(super) quarantine: usize,
+    pub(in super::super) quarantine: usize,
 }
 
 impl Default for SlabNumbers {
     fn default() -> Self {
-        Self { next: 0, free: VecDeque::new(), quarantine: QUARANTINE }
+        Self::up_to(u32::MAX)
     }
 }
 
@@ -59,20 +62,20 @@ impl SlabEntry {
     }
 
     #[inline]
-    pub(super) fn word(&self, at: usize) -> &AtomicU64 {
+    pub(in super::super) fn word(&self, at: usize) -> &AtomicU64 {
         &self.0[at]
     }
 
     /// Reads a word, which counts if what led here is still the same afterwards.
     #[inline]
-    pub(super) fn read(&self, at: usize) -> u64 {
+    pub(in super::super) fn read(&self, at: usize) -> u64 {
         // Relaxed: the slot's or the owner's word was loaded before with Acquire, and an Acquire
         // fence follows before it is compared.
         self.0[at].load(Ordering::Relaxed)
     }
 
     /// Fills the entry for its next use. The caller publishes it by a Release store after this.
-    pub(super) fn fill(&self, words: [u64; WORDS]) {
+    pub(in super::super) fn fill(&self, words: [u64; WORDS]) {
         // Release fence: orders the end of the entry's last use before these words. Without it a
         // reader that was led here by the last use takes these words for its own.
         fence(Ordering::Release);
@@ -83,37 +86,37 @@ impl SlabEntry {
 }
 
 impl Slab {
-    pub(super) fn new() -> Self {
+    pub(in super::super) fn new() -> Self {
         Self(Pages::new())
     }
 
     #[inline]
-    pub(super) fn get(&self, number: u32) -> Option<&SlabEntry> {
+    pub(in super::super) fn get(&self, number: u32) -> Option<&SlabEntry> {
         self.0.get(number)
     }
 
     /// Returns an entry, after making it if there is none; `None` past the limit.
-    pub(super) fn get_or_make(&self, number: u32) -> Option<&SlabEntry> {
+    pub(in super::super) fn get_or_make(&self, number: u32) -> Option<&SlabEntry> {
         self.0.get_or_make(number, SlabEntry::empty)
     }
 
     /// Makes the entries below a number; returns whether there can be so many.
-    pub(super) fn make(&mut self, entries: u32) -> bool {
+    pub(in super::super) fn make(&mut self, entries: u32) -> bool {
         (0..entries).all(|number| self.get_or_make(number).is_some())
     }
 
     /// Rounds a number of entries down to those that are allocated together.
-    pub(super) fn whole_parts(entries: u32) -> u32 {
+    pub(in super::super) fn whole_parts(entries: u32) -> u32 {
         Pages::<SlabEntry, LARGEST>::whole_parts(entries)
     }
 
     /// Returns the words of an entry that no other thread uses.
-    pub(super) fn words(&mut self, number: u32) -> [u64; WORDS] {
+    pub(in super::super) fn words(&mut self, number: u32) -> [u64; WORDS] {
         self.get(number).map_or([0; WORDS], |entry| std::array::from_fn(|at| entry.read(at)))
     }
 
     /// Replaces the words of an entry that no other thread uses; returns the words before.
-    pub(super) fn swap(&mut self, number: u32, words: [u64; WORDS]) -> [u64; WORDS] {
+    pub(in super::super) fn swap(&mut self, number: u32, words: [u64; WORDS]) -> [u64; WORDS] {
         let before = self.words(number);
         if let Some(entry) = self.get(number) {
             entry.fill(words);
@@ -123,14 +126,14 @@ impl Slab {
 
     /// Prefetches entries side by side.
     #[inline]
-    pub(super) fn prefetch_some(&self, first: u32, entries: usize) {
+    pub(in super::super) fn prefetch_some(&self, first: u32, entries: usize) {
         // Fewer at the end of a part.
         self.0.from(first).iter().take(entries).for_each(prefetch);
     }
 
     /// Prefetches an entry.
     #[inline]
-    pub(super) fn prefetch(&self, number: u32) {
+    pub(in super::super) fn prefetch(&self, number: u32) {
         if let Some(entry) = self.get(number) {
             prefetch(entry);
         }
@@ -138,9 +141,15 @@ impl Slab {
 }
 
 impl SlabNumbers {
+    /// Makes numbers up to a greatest one.
+    pub(in super::super) fn up_to(max: u32) -> Self {
+        Self { next: 0, free: VecDeque::new(), max, quarantine: QUARANTINE }
+    }
+
     /// Acquires an entry; `None` past the limit.
-    pub(super) fn acquire<'a>(&mut self, slab: &'a Slab) -> Option<(u32, &'a SlabEntry)> {
+    pub(in super::super) fn acquire<'a>(&mut self, slab: &'a Slab) -> Option<(u32, &'a SlabEntry)> {
         if self.free.len() <= self.quarantine
+            && self.next <= self.max
             && let Some(entry) = slab.get_or_make(self.next)
         {
             self.next += 1;
@@ -151,13 +160,20 @@ impl SlabNumbers {
     }
 
     /// Releases an entry to which no reader will be led any more.
-    pub(super) fn release(&mut self, number: u32) {
+    pub(in super::super) fn release(&mut self, number: u32) {
         self.free.push_back(number);
+    }
+
+    /// Returns how many more entries can be acquired.
+    pub(in super::super) fn room(&self) -> u32 {
+        let free = u32::try_from(self.free.len()).unwrap_or(u32::MAX);
+        let never_given = self.max.checked_sub(self.next).map_or(0, |more| more.saturating_add(1));
+        never_given.saturating_add(free)
     }
 
     /// Returns the numbers of entries that are in use, and of all entries.
     #[cfg(test)]
-    pub(super) fn count(&self) -> (usize, usize) {
+    pub(in super::super) fn count(&self) -> (usize, usize) {
         (self.next as usize - self.free.len(), self.next as usize)
     }
 }
