@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::backend::{BackendError, BackendErrorKind, Memory};
-use keyhasp::store::ChangedKey;
+use keyhasp::store::{ChangedKey, IndexLimit};
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
     Access, AdminKeys, CreateKey, CreateOwner, Error, IdempotencyKey, Issued, KeyId, KeyStore,
@@ -69,6 +69,8 @@ impl World {
             self.failing(Some(kind));
         }
         self.failing(None);
+        // No test can fill an index; the error says a number alone.
+        self.ear.refused(Err::<(), _>(Error::IndexFull(IndexLimit::Tokens(1))));
     }
 
     fn last_key_and_last_number(&mut self) {
